@@ -13,7 +13,7 @@ from ..geometry.estimate import Estimate
 from ..geometry.images.depth_image import maps_to_estimate
 from ..model_loader.comfy.devices import default_device
 from ..model_loader.inference.memory_budget import check_effect_fits
-from ..utils import resize_map, to_planar, to_rgb
+from ..utils import check_levels, resize_map, to_planar, to_rgb
 from .batches import one_by_one
 from .checks import check_count, check_geometry
 from .sockets import Widget
@@ -89,15 +89,27 @@ def effect_geometry(
 
 
 def bright_images(image: Tensor) -> Tensor:
-    """Converts an IMAGE to (B, 3, H, W) in [0, 1]; values of an HDR image stay above 1.
+    """Converts an IMAGE to (B, 3, H, W) in [0, 1]; values of an HDR image stay above 1. Alpha is laid on white.
 
     Raises:
         ValueError, TypeError: As `to_rgb`.
     """
-    images, planar = to_rgb(image), to_planar(image)
-    if planar.shape[1] == 4 or not bool((planar > 1).any()):
-        return images
-    return planar.to(torch.float32).clamp(min=0).expand(-1, 3, -1, -1)
+    colours, opacity = split_opacity(image)
+    return colours if opacity is None else colours * opacity + (1 - opacity)
+
+
+def split_opacity(image: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Splits an IMAGE into colours (B, 3, H, W), as `bright_images`, and opacity (B, 1, H, W) in [0, 1]; None: opaque.
+
+    Raises:
+        ValueError, TypeError: As `to_rgb`.
+    """
+    planar = to_planar(image)
+    check_levels(planar, hdr=True)
+    planar = planar.to(torch.float32).clamp(min=0)
+    if planar.shape[1] < 4:
+        return planar.expand(-1, 3, -1, -1), None
+    return planar[:, :3].contiguous(), planar[:, 3:].clamp(max=1)
 
 
 def masks_of(mask: Any, name: str, total: int, of: str = "image") -> Tensor:

@@ -10,7 +10,7 @@ from ..geometry.checks import check_choice
 from ..geometry.effects.fog import FogBank, add_fog, fog_of
 from ..geometry.estimate import Estimate
 from ..geometry.images.srgb import colour_to_linear
-from .batches import join_outputs, mask_output, unclamped_output, with_progress
+from .batches import for_all, join_outputs, mask_output, unclamped_output, with_progress
 from .effect_inputs import (
     MAX_DISTANCE,
     bright_images,
@@ -97,7 +97,7 @@ class Fog:
         check_choice("sky", sky, SKIES)
         check_numbers(_FOG_NUMBERS, {"density": density, "start": start, "height_falloff": height_falloff})
         fog, light = FogBank(density, start, height_falloff), colour_to_linear(colour)
-        images = bright_images(image)
+        images = for_all(bright_images(image), geometry, (depth,), sky_mask)
         check_depth_linked(geometry, depth)
         previews = NodePreviews()
 

@@ -12,7 +12,7 @@ from ..geometry.effects.depth_of_field import MAX_STOPS, depth_of_field
 from ..geometry.effects.depths import UNITS
 from ..geometry.effects.focus import MAX_BLUR, Focus, focused
 from ..geometry.estimate import Estimate
-from .batches import join_outputs, unclamped_output, with_progress
+from .batches import for_all, join_outputs, unclamped_output, with_progress
 from .effect_inputs import (
     MAX_DISTANCE,
     NO_POINT,
@@ -129,7 +129,7 @@ class DepthOfField:
         check_whole("blades", blades, 0, MAX_BLADES)
         check_numbers(_LENS_NUMBERS, dict(zip(_LENS_NUMBERS, numbers, strict=True)))
         lens = Focus(focus, unit, chosen_point(point_x, point_y), blur, f_number, focal_length, sensor)
-        images = bright_images(image)
+        images = for_all(bright_images(image), geometry, (depth,))
         check_depth_linked(geometry, depth)
         previews = NodePreviews()
 

@@ -18,7 +18,7 @@ from ..geometry.regions.boxes import Box
 from ..geometry.regions.points import Point
 from ..geometry.regions.sky import NO_SKY, describe_sky, sky_alpha
 from ..utils import resize_map, to_planar, to_rgb
-from .batches import join_outputs, with_progress
+from .batches import for_all, join_outputs, with_progress
 from .checks import check_geometry
 from .effect_inputs import (
     MAX_DISTANCE,
@@ -33,6 +33,7 @@ from .effect_inputs import (
     point_widgets,
     refuse_no_mask,
     sized_pairs,
+    split_opacity,
 )
 from .live import shown_on_node
 from .previews import NodePreviews
@@ -144,7 +145,7 @@ class DepthMask:
         further = further_points(more_points, not_points)
         choice = mask_choice(unit, near, far, feather, point_x, point_y, tolerance, invert, select, box, further)
         check_depth_linked(geometry, depth)
-        images = to_rgb(image) if image is not None else _blank(geometry, depth)
+        images = _blank(geometry, depth) if image is None else for_all(to_rgb(image), geometry, (depth,))
         chosen = with_progress(_with_masks(images, effect_geometry(images, geometry, depth), choice), len(images))
         previews = NodePreviews()
         masks = join_outputs((previews.mask(*each) for each in chosen), len(images))
@@ -179,7 +180,7 @@ class SkyMask:
     def execute(self, image: Tensor, geometry: Any = None, depth: Tensor | None = None) -> Any:
         """Returns one mask for each image."""
         check_depth_linked(geometry, depth)
-        images, previews = to_rgb(image), NodePreviews()
+        images, previews = for_all(to_rgb(image), geometry, (depth,)), NodePreviews()
 
         def made(image: Tensor, estimate: Estimate) -> tuple[Tensor]:
             share = sky_alpha(image, estimate)
@@ -265,7 +266,8 @@ class ForegroundCutout:
     ) -> Any:
         """Returns a cut-out and its mask for each image."""
         check_range("edge", edge, 0, MAX_EDGE)
-        images, opacity = _split_opacity(image)
+        images, opacity = split_opacity(image)
+        images = for_all(images, geometry, (depth,), mask)
         if mask is None and geometry is None and depth is None:
             raise ValueError("there is neither depth nor a mask: link raw depth to geometry, a depth image to depth, or a mask to mask")
         if mask is not None:
@@ -277,7 +279,7 @@ class ForegroundCutout:
             choice = mask_choice(unit, near, far, feather, point_x, point_y, tolerance, select=select, box=box, further=further)
             chosen = _with_masks(images, effect_geometry(images, geometry, depth), choice)
         previews = NodePreviews()
-        opacities = repeat(None) if opacity is None else opacity.split(1)
+        opacities = repeat(None) if opacity is None else opacity.expand(len(images), -1, -1, -1).split(1)
         masked = zip(with_progress(chosen, len(images)), opacities, strict=False)
         parts = (previews.cutout(*each, own, edge, decontaminate) for each, own in masked)
         return shown_on_node(join_outputs(parts, len(images)), previews.payloads, text=previews.lines)
@@ -384,22 +386,14 @@ def _with_masks(images: Tensor, whole: Estimate, choice: MaskChoice) -> Iterator
         yield image, estimate, mask, choice.describe(depths, float(mask.mean()))
 
 
-def _split_opacity(image: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Splits an IMAGE into colours (B, 3, H, W) in [0, 1] and opacity (B, 1, H, W); None: opaque."""
-    images, planar = to_rgb(image), to_planar(image)
-    if planar.shape[1] < 4:
-        return images, None
-    whole = planar.float().clamp(0, 1)
-    return whole[:, :3].contiguous(), whole[:, 3:]
-
-
 def _blank(geometry: Any, depth: Tensor | None) -> Tensor:
-    """Returns white images of the size of the geometry or depth map, to show masks on."""
+    """Returns white images of the size of the geometry or depth map, to show masks on; they take no memory."""
     if geometry is None:
         assert depth is not None
-        return torch.ones_like(to_rgb(depth))
+        planar = to_planar(depth)
+        return torch.ones(1, 1, 1, 1).expand(len(planar), 3, *planar.shape[-2:])
     estimate = check_geometry(geometry)
-    return torch.ones(estimate.batch, 3, estimate.height, estimate.width)
+    return torch.ones(1, 1, 1, 1).expand(estimate.batch, 3, estimate.height, estimate.width)
 
 
 def _masks(mask: Tensor, images: Tensor) -> Tensor:

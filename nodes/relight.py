@@ -16,9 +16,18 @@ from ..geometry.effects.relight import relief_gloss, relight
 from ..geometry.effects.shadows import half_thickness
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.images.srgb import colour_to_linear
-from ..utils import resize_map, to_rgb
-from .batches import join_outputs, to_output, with_progress
-from .effect_inputs import check_numbers, chosen_skies, depth_input, effect_geometry, images_with, number_widgets, sky_mask_input
+from ..utils import resize_map
+from .batches import for_all, join_outputs, unclamped_output, with_progress
+from .effect_inputs import (
+    bright_images,
+    check_numbers,
+    chosen_skies,
+    depth_input,
+    effect_geometry,
+    images_with,
+    number_widgets,
+    sky_mask_input,
+)
 from .lights import PLACE_NUMBERS, SHADOWS, SIZE, WHITE, check_lights, kind_widget, lamp_colour_widget, light_plan, lights_input
 from .live import Payload, image_payload, in_comfyui, shown_on_node
 from .sockets import EFFECTS, Inputs
@@ -162,12 +171,12 @@ class Relight:
         style = _style((ambient, specular, shininess, shadows, exposure), ambient_above, ambient_below, roll_off)
         place = (azimuth, elevation, light_x, light_y, light_depth, intensity, light_size)
         plans = (light_plan(light, colour, dict(zip((*PLACE_NUMBERS, *SIZE), place, strict=True)), shadows), *check_lights(lights))
-        images = to_rgb(image)
+        images = for_all(bright_images(image), geometry, (normal_map, depth), sky_mask)
         pairs = with_progress(images_with(images, effect_geometry(images, geometry, depth, normal_map, normal_coding)), len(images))
         skies = chosen_skies(sky_mask, images, find=sky == "auto")
         previews: list[Payload] = []
         scenes = (lit_scene(*pair, plans, where) for pair, where in zip(pairs, skies, strict=True))
-        lit = ((to_output(relight(**vars(scene), **style)),) for scene in _with_preview(scenes, previews))
+        lit = ((unclamped_output(relight(**vars(scene), **style)),) for scene in _with_preview(scenes, previews))
         return shown_on_node(join_outputs(lit, len(images)), previews)
 
 

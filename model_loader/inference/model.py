@@ -23,7 +23,7 @@ from ...geometry.estimate import Estimate
 from ...geometry.files.image_files import read_image
 from ...geometry.temporal.stabilization import VideoOptions
 from ...geometry.textures.materials import Materials
-from ...utils import check_images
+from ...utils import check_images, without_autocast
 from .forward import image_estimates, scene_estimates
 from .materials import material_maps
 from .memory_budget import working_bytes
@@ -49,6 +49,7 @@ class Model:
     def __init__(self, shared: SharedNetwork, variations: tuple[Variation, ...] = ()) -> None:
         self._network = ModelNetwork(shared, variations)
 
+    @without_autocast
     def estimate(
         self,
         images: Images,
@@ -92,6 +93,7 @@ class Model:
         estimates = tile_estimates if asked.tiles else image_estimates
         return finish_batch(estimates(self._network, batch, asked, progress), batch, asked, self.resampling)
 
+    @without_autocast
     def estimates(
         self,
         images: Images,
@@ -113,6 +115,7 @@ class Model:
         asked = InferenceOptions(size=size, fov=fov, family_options=options)
         return image_estimates(self._network, _checked(images), asked, progress)
 
+    @without_autocast
     def estimate_scene(
         self,
         images: Images,
@@ -142,6 +145,7 @@ class Model:
         asked, batch = InferenceOptions(size=size, fov=fov, derive=derive), _checked(images)
         return finish_batch(scene_estimates(self._network, batch, asked, progress), batch, asked, self.resampling)
 
+    @without_autocast
     def estimate_panorama(
         self,
         images: Images,
@@ -178,6 +182,7 @@ class Model:
         asked, batch = InferenceOptions(size=size, family_options=options, derive=derive), _checked(images)
         return finish_batch(panorama_estimates(self._network, batch, asked, any_aspect, progress), batch, asked, self.resampling)
 
+    @without_autocast
     def estimate_materials(
         self, images: Images, size: int | None = None, progress: Progress | None = None, *, options: Any = None
     ) -> Materials:
@@ -200,6 +205,7 @@ class Model:
         asked = InferenceOptions(size=size, family_options=options)
         return material_maps(self._network, _checked(images), asked, progress)
 
+    @without_autocast
     def estimate_video(
         self,
         frames: Iterable[Tensor],
