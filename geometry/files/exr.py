@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -103,8 +103,8 @@ def read_exr(path: str | os.PathLike[str], quantity: Quantity | None = None, axe
 
     Depth is `Z`, `depth` or a layer's `Depth.Z` (`.V`, `.Y`, `.R`); normals are `N.X`, `Normal.X`, ... Files with none of these names:
     a lone channel (`Y`, `V`, ...) or equal R, G, B are depth; R, G, B that are unit vectors are normals. Where the file does not say,
-    depth is in metres. Metres without a mask are not trusted where they are not finite, not positive or beyond 1e9 (a renderer's
-    background).
+    depth is in metres. Depth without a mask is not trusted where it has no value (`unlabelled.depth_mask`). The display window is read:
+    outside the data window nothing is trusted, and overscan is cropped.
 
     Args:
         quantity: What depth holds, where the file does not say (None = metres).
@@ -120,7 +120,7 @@ def read_exr(path: str | os.PathLike[str], quantity: Quantity | None = None, axe
         ImportError: OpenEXR is not installed.
     """
     path = checked_file(path)
-    header, channels = _read_channels(path)
+    header, channels, _ = _read_channels(path)
     words = {key: header.get(key) for key in (QUANTITY, AXES)}
     try:
         quantity = Quantity(words[QUANTITY]) if words[QUANTITY] else quantity
@@ -132,8 +132,8 @@ def read_exr(path: str | os.PathLike[str], quantity: Quantity | None = None, axe
     if depth is None and normals is None:
         depth, normals = unnamed_map(path, channels, metric=quantity is None)
     mask = next((planes_to_map([channels[name]]) > 0.5 for name in _MASKS if name in channels), None)
-    if depth is not None and mask is None and quantity in (None, Quantity.METRIC_DEPTH):
-        mask = depth_mask(depth, Quantity.METRIC_DEPTH)
+    if depth is not None and mask is None:
+        mask = depth_mask(depth, quantity or Quantity.METRIC_DEPTH)
     estimate = Estimate(
         depth=depth,
         quantity=None if depth is None else quantity or Quantity.METRIC_DEPTH,
@@ -153,7 +153,8 @@ def read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray |
         path: With the channels R, G, B, or Y, of the file or of a layer ("ViewLayer.Combined.R"), and perhaps A.
 
     Returns:
-        (H, W, 3) float32 linear light, multiplied by alpha where there is any, and alpha (H, W), None where there is none.
+        (H, W, 3) float32 linear light of the display window, multiplied by alpha where there is any, and alpha (H, W), 0 outside the data
+        window; None where there is none.
 
     Raises:
         FileNotFoundError: No such file.
@@ -161,7 +162,7 @@ def read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray |
         ImportError: OpenEXR is not installed.
     """
     path = checked_file(path)
-    header, channels = _read_channels(path)
+    header, channels, known = _read_channels(path)
     if header.keys() & {QUANTITY, AXES}:
         raise FileFormatError(f"{path}: the file holds depth or normals, not an image; name the image that they were made of")
     # Blender's Combined stands among passes of colours, such as AO; and X, Y, Z are vectors.
@@ -170,7 +171,7 @@ def read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray |
         for layer in layers:
             if all(f"{layer}{each}" in channels for each in names) and (names == "RGB" or f"{layer}X" not in channels):
                 planes = [channels[f"{layer}{each}"] for each in names]
-                return np.stack(planes, -1), channels.get(f"{layer}A")
+                return np.stack(planes, -1), channels.get(f"{layer}A", known.get(f"{layer}{names[0]}"))
     raise FileFormatError(f"{path}: no colours (channels R, G, B, or Y); the file has {', '.join(sorted(channels)[:12])}")
 
 
@@ -239,8 +240,13 @@ def _check_half(estimate: Estimate, channels: Mapping[str, np.ndarray]) -> None:
             raise ValueError(f"channel {name} reaches {largest:g}, 16 bits hold up to {_HALF_MAX:g}; write 32 bits, or mask the background")
 
 
-def _read_channels(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """First header and all channels, float32 (H, W), refused by their headers before pixels are read."""
+def _read_channels(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """First header and all channels, refused by their headers before pixels are read.
+
+    Returns:
+        The header; by name the channels, float32 (H, W) of the display window, NaN outside their data window; of the channels whose data
+        window leaves some of it out, float32 (H, W), 1 inside.
+    """
     library = openexr()
     with path.open("rb") as file:
         if file.read(4) != MAGIC:
@@ -253,26 +259,77 @@ def _read_channels(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             # OpenEXR leaves out parts that it could not read.
             if len(file.parts) != len(headers):
                 raise FileFormatError(f"{path}: the file is cut off or damaged; write it again")
+            display = _window(headers[0], "displayWindow")
+            channels, known = {}, {}
             # The first part wins where two use a name.
-            channels = {name: channel.pixels for part in reversed(file.parts) for name, channel in part.channels.items()}
-    return headers[0], {name: pixels.astype(np.float32, copy=False) for name, pixels in channels.items()}
+            for header, part in reversed(list(zip(headers, file.parts, strict=True))):
+                window = _window(header, "dataWindow")
+                shown = None if window.covers(display) else _placed(np.ones((window.height, window.width)), window, display)
+                for name, channel in part.channels.items():
+                    channels[name] = _placed(channel.pixels, window, display)
+                    known.pop(name, None)
+                    if shown is not None:
+                        known[name] = np.nan_to_num(shown)
+    return headers[0], channels, known
+
+
+class _Window(NamedTuple):
+    """A window of an EXR's header, its last column and row included."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left + 1
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top + 1
+
+    def shared(self, other: _Window) -> _Window:
+        """What lies in both."""
+        return _Window(*map(max, self[:2], other[:2]), *map(min, self[2:], other[2:]))
+
+    def covers(self, other: _Window) -> bool:
+        return self.shared(other) == other
+
+
+def _window(header: Mapping[str, Any], name: str) -> _Window:
+    (left, top), (right, bottom) = (corner.tolist() for corner in header[name])
+    return _Window(left, top, right, bottom)
+
+
+def _placed(pixels: np.ndarray, window: _Window, display: _Window) -> np.ndarray:
+    """What a display window shows of the pixels of a data window, float32: NaN outside these."""
+    pixels = pixels.astype(np.float32, copy=False)
+    if window == display:
+        return pixels
+    left, top, right, bottom = window.shared(display)
+    shown = np.full((display.height, display.width), np.nan, np.float32)
+    within = pixels[top - window.top : bottom - window.top + 1, left - window.left : right - window.left + 1]
+    shown[top - display.top : bottom - display.top + 1, left - display.left : right - display.left + 1] = within
+    return shown
 
 
 def _check_headers(path: Path, library: Any, headers: list[dict[str, Any]]) -> None:
-    numbers = 0
-    sizes = set()
+    numbers, length = 0, path.stat().st_size
+    display = _window(headers[0], "displayWindow")
+    check_size(path, display.width, display.height, length)
     for header in headers:
         if header.get("type") in (library.deepscanline, library.deeptile):
             raise FileFormatError(f"{path}: a deep EXR; flatten it first, one value a pixel is read")
-        (left, top), (right, bottom) = (corner.tolist() for corner in header["dataWindow"])
-        width, height = right - left + 1, bottom - top + 1
-        check_size(path, width, height, path.stat().st_size)
+        window = _window(header, "dataWindow")
+        check_size(path, window.width, window.height, length)
+        if min(window.shared(display).width, window.shared(display).height) < 1:
+            raise FileFormatError(
+                f"{path}: the data window {tuple(window)} lies outside the display window {tuple(display)}: there is nothing to show"
+            )
         if any((channel.xSampling, channel.ySampling) != (1, 1) for channel in header["channels"]):
             raise FileFormatError(f"{path}: channels of lower resolution (luminance/chroma); save it with full channels")
-        numbers += width * height * len(header["channels"])
-        sizes.add((width, height))
-    if len(sizes) != 1:
-        raise FileFormatError(f"{path}: parts of different sizes {sorted(sizes)}; one size is read")
+        numbers += max(window.width * window.height, display.width * display.height) * len(header["channels"])
     if numbers > MAX_NUMBERS:
         raise FileFormatError(f"{path}: {numbers} numbers in all channels; at most {MAX_NUMBERS} are read")
 

@@ -53,6 +53,12 @@ def read_hdr_image(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
     return _displayed(light, alpha)
 
 
+def read_hdr_alpha(path: str | os.PathLike[str], data: bytes) -> np.ndarray | None:
+    """(H, W) float32 in [0, 1], how opaque the pixels of an .exr are; None where it does not say, and of a .hdr. As `read_hdr_image`."""
+    alpha = exr.read_colours(path)[1] if data.startswith(exr.MAGIC) else None
+    return None if alpha is None else np.nan_to_num(alpha).clip(0, 1)
+
+
 def _radiance(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
     """(H, W, 3) linear light of a Radiance file."""
     size = _RADIANCE_SIZE.search(data, 0, _HEADER_BYTES)

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ...utils import opencv
-from .hdr_images import is_hdr, read_hdr_image
+from .hdr_images import is_hdr, read_hdr_alpha, read_hdr_image
 from .paths import MAX_PIXELS, FileFormatError, check_size, damage_named, read_bytes
 
 if TYPE_CHECKING:
@@ -89,14 +89,14 @@ def read_alpha(path: str | os.PathLike[str]) -> np.ndarray | None:
         path: As `read_image`.
 
     Returns:
-        (H, W) float32 in [0, 1], upright; None of a file without alpha, and of HDR files.
+        (H, W) float32 in [0, 1], upright; None of a file without alpha.
 
     Raises:
         OSError, FileFormatError, ImportError: As `read_image`.
     """
     data = read_bytes(path)
     if is_hdr(data):
-        return None
+        return read_hdr_alpha(path, data)
     pixels = decode_image(path, data).pixels
     return np.divide(pixels[..., 3], np.iinfo(pixels.dtype).max, dtype=np.float32) if pixels.ndim == 3 and pixels.shape[2] == 4 else None
 

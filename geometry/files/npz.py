@@ -78,8 +78,8 @@ def read_npz(path: str | os.PathLike[str], quantity: Quantity | None = None, axe
 
     The `d.npz` of the Blender depth-map tutorial is read too: `dmap` (H, W), large = far, and `nmap` (H, W, 3). Where the archive does
     not say what it holds: a `dmap` within [0, 1] is relative depth, any other is metres; an `nmap` without a negative number is the
-    tutorial's image, n * 0.5 + 0.5 in the order z, y, x with +x left (SCANNET), any other holds vectors. Metres without a mask
-    are masked where they are not finite, not positive or beyond 1e9 (a renderer's background).
+    tutorial's image, n * 0.5 + 0.5 in the order z, y, x with +x left (SCANNET), any other holds vectors. Depth without
+    a mask is masked where it has no value (`unlabelled.depth_mask`).
 
     Args:
         quantity: What `depth` holds, where the archive does not say.
@@ -184,7 +184,7 @@ def _to_estimate(
         raise FileFormatError(
             f"{path}: 'depth' without 'quantity'; add one of {', '.join(q.value for q in Quantity)}, or name it on loading"
         )
-    if depth is not None and quantity is Quantity.METRIC_DEPTH and mask is None:
+    if depth is not None and quantity is not None and mask is None:
         mask = depth_mask(depth, quantity)
     normals = None
     if "normals" in maps:

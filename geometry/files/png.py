@@ -15,10 +15,9 @@ from ...utils import opencv
 from ..checks import check_intrinsics
 from ..conventions import NormalMapCoding, convert_normals, decode_normal_map, encode_normal_map
 from ..estimate import Axes, Estimate, Quantity
-from ..valid import all_point, valid_depth, valid_normals
+from ..valid import FAR_AWAY, all_point, valid_depth, valid_normals
 from .image_files import decode_image
 from .paths import FileFormatError, one_image, read_bytes, write_bytes
-from .unlabelled import FAR_AWAY
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 """The first bytes of every PNG."""

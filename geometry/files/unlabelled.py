@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..kinds import Quantity
-from ..valid import FAR_AWAY, valid_depth
+from ..valid import infinitely_far, valid_depth
 from .paths import FileFormatError
 
 _UNIT_TOLERANCE = 0.02
@@ -24,12 +24,12 @@ def depth_mask(depth: Tensor, quantity: Quantity) -> Tensor | None:
         quantity: What `depth` holds.
 
     Returns:
-        (B, 1, H, W) bool, False where the depth has no value (`valid_depth`) or is metric and FAR_AWAY; None if it can be trusted
-        everywhere.
+        (B, 1, H, W) bool, False where the depth has no value (`valid_depth`) or, of depth, is infinitely far (`infinitely_far`); None if
+        it can be trusted everywhere.
     """
     mask = valid_depth(depth, quantity)
-    if quantity is Quantity.METRIC_DEPTH:
-        mask = mask & (depth < FAR_AWAY)
+    if quantity is not Quantity.DISPARITY:
+        mask = mask & ~infinitely_far(depth, quantity)
     return None if bool(mask.all()) else mask
 
 
@@ -54,7 +54,7 @@ def unnamed_map(path: str | os.PathLike[str], channels: Mapping[str, np.ndarray]
     names = sorted(set(channels) - {"A", "mask", "confidence"})
     if len(names) == 1 or (names == ["B", "G", "R"] and _equal(channels["R"], channels["G"]) and _equal(channels["R"], channels["B"])):
         depth = channels[names[0]]
-        if metric and bool(((depth >= 0) & (depth <= 1)).all()):
+        if metric and not bool(((depth < 0) | (depth > 1)).any()):
             raise FileFormatError(
                 f"{path}: all values lie within 0..1, as a depth image's do, and nothing says that they are metres; "
                 "name the quantity on loading (relative_depth if far is white, disparity if near is white, metric_depth if they are metres)"
@@ -64,7 +64,7 @@ def unnamed_map(path: str | os.PathLike[str], channels: Mapping[str, np.ndarray]
         normals = planes_to_map([channels[name] for name in "RGB"])
         length = normals.square().sum(1).sqrt()
         unit = (length - 1).abs() < _UNIT_TOLERANCE
-        if bool(unit.any()) and bool((unit | (length == 0)).all()):
+        if bool(unit.any()) and bool((unit | (length == 0) | length.isnan()).all()):
             return None, normals
     raise FileFormatError(
         f"{path}: no depth or normals among the channels {sorted(channels)}; expected Z or a Depth layer, N.X/N.Y/N.Z or a Normal layer, "
