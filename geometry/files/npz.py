@@ -184,7 +184,7 @@ def _to_estimate(
         raise FileFormatError(
             f"{path}: 'depth' without 'quantity'; add one of {', '.join(q.value for q in Quantity)}, or name it on loading"
         )
-    if depth is not None and quantity is not None and mask is None:
+    if depth is not None and quantity in (Quantity.METRIC_DEPTH, Quantity.RELATIVE_DEPTH) and mask is None:
         mask = depth_mask(depth, quantity)
     normals = None
     if "normals" in maps:
