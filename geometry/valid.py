@@ -48,6 +48,23 @@ def infinitely_far(depth: Tensor, quantity: Quantity) -> Tensor:
     return far | (depth == LARGEST_SHORT) if quantity is Quantity.METRIC_DEPTH else far
 
 
+def depth_mask(depth: Tensor, quantity: Quantity) -> Tensor | None:
+    """The valid pixels of a depth map that came without a mask.
+
+    Args:
+        depth: (B, 1, H, W), in the unit that `quantity` names.
+        quantity: What `depth` holds.
+
+    Returns:
+        (B, 1, H, W) bool, False where the depth has no value (`valid_depth`) or, of depth, is infinitely far (`infinitely_far`); None if
+        it can be trusted everywhere.
+    """
+    mask = valid_depth(depth, quantity)
+    if quantity is not Quantity.DISPARITY:
+        mask = mask & ~infinitely_far(depth, quantity)
+    return None if bool(mask.all()) else mask
+
+
 def are_finite(values: Tensor) -> Tensor:
     """As torch.isfinite; on a CPU in a fifth of its time."""
     if type(values) is Tensor and values.device.type == "cpu" and values.dtype == torch.float32:

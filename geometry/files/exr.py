@@ -18,8 +18,9 @@ from torch import Tensor
 from ..checks import check_intrinsics
 from ..estimate import Axes, Estimate, Quantity
 from ..kinds import Projection
+from ..valid import depth_mask
 from .paths import MAX_NUMBERS, FileFormatError, atomic_path, check_size, checked_file, damage_named, one_image
-from .unlabelled import depth_mask, planes_to_map, unnamed_map
+from .unlabelled import planes_to_map, unnamed_map
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ def read_exr(path: str | os.PathLike[str], quantity: Quantity | None = None, axe
 
     Depth is `Z`, `depth` or a layer's `Depth.Z` (`.V`, `.Y`, `.R`); normals are `N.X`, `Normal.X`, ... Files with none of these names:
     a lone channel (`Y`, `V`, ...) or equal R, G, B are depth; R, G, B that are unit vectors are normals. Where the file does not say,
-    depth is in metres. Depth without a mask is not trusted where it has no value (`unlabelled.depth_mask`). The display window is read:
+    depth is in metres. Depth without a mask is not trusted where it has no value (`valid.depth_mask`). The display window is read:
     outside the data window nothing is trusted, and overscan is cropped.
 
     Args:

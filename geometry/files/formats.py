@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..estimate import Axes, Estimate, Quantity
 from ..projections import need_perspective
+from ..valid import depth_mask
 from .compositing_exr import write_compositing_exr
 from .estimate_meshes import SaveOptions, save_surface
 from .exr import openexr, read_exr, write_exr
@@ -19,7 +20,6 @@ from .npz import read_npz, write_npz
 from .paths import FileFormatError, atomic_path, one_image
 from .pfm import read_pfm, write_pfm
 from .png import read_values_png, write_depth_values_png, write_normal_values_png
-from .unlabelled import depth_mask
 
 NORMALS_SUFFIX = "_normals"
 """Added to the name of the second file where a format holds one map and the estimate has depth and normals."""

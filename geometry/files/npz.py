@@ -16,8 +16,8 @@ from ..checks import check_extrinsics, check_intrinsics
 from ..conventions import unit_normals
 from ..estimate import Axes, Estimate, Quantity
 from ..kinds import Projection
+from ..valid import depth_mask
 from .paths import MAX_NUMBERS, MAX_PIXELS, FileFormatError, atomic_path, checked_file, damage_named
-from .unlabelled import depth_mask
 
 _MAPS = ("depth", "normals", "mask", "intrinsics", "extrinsics", "confidence", "dmap", "nmap")
 _MATRICES = {"intrinsics": check_intrinsics, "extrinsics": check_extrinsics}
@@ -79,7 +79,7 @@ def read_npz(path: str | os.PathLike[str], quantity: Quantity | None = None, axe
     The `d.npz` of the Blender depth-map tutorial is read too: `dmap` (H, W), large = far, and `nmap` (H, W, 3). Where the archive does
     not say what it holds: a `dmap` within [0, 1] is relative depth, any other is metres; an `nmap` without a negative number is the
     tutorial's image, n * 0.5 + 0.5 in the order z, y, x with +x left (SCANNET), any other holds vectors. Depth without
-    a mask is masked where it has no value (`unlabelled.depth_mask`).
+    a mask is masked where it has no value (`valid.depth_mask`).
 
     Args:
         quantity: What `depth` holds, where the archive does not say.

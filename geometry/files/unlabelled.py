@@ -9,28 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..kinds import Quantity
-from ..valid import infinitely_far, valid_depth
 from .paths import FileFormatError
 
 _UNIT_TOLERANCE = 0.02
-
-
-def depth_mask(depth: Tensor, quantity: Quantity) -> Tensor | None:
-    """The valid pixels of a depth map that came without a mask.
-
-    Args:
-        depth: (B, 1, H, W), in the unit that `quantity` names.
-        quantity: What `depth` holds.
-
-    Returns:
-        (B, 1, H, W) bool, False where the depth has no value (`valid_depth`) or, of depth, is infinitely far (`infinitely_far`); None if
-        it can be trusted everywhere.
-    """
-    mask = valid_depth(depth, quantity)
-    if quantity is not Quantity.DISPARITY:
-        mask = mask & ~infinitely_far(depth, quantity)
-    return None if bool(mask.all()) else mask
 
 
 def planes_to_map(planes: Sequence[np.ndarray]) -> Tensor:
