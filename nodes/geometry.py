@@ -17,13 +17,13 @@ from ..geometry.camera import intrinsics_from_fov
 from ..geometry.checks import check_choice, check_range
 from ..geometry.edges.refine import Derive
 from ..geometry.estimate import Axes, Estimate, Quantity
-from ..geometry.files.unlabelled import depth_mask
 from ..geometry.images.depth_image import LINEAR_IN, image_to_depth
 from ..geometry.images.render import NEAR
 from ..geometry.projections import need_perspective
 from ..geometry.surfaces.derive import mask_of_depth, normals_of_depth, with_normals
 from ..geometry.surfaces.normals import EDGES, dmap2norm, midas_normals
 from ..geometry.temporal.stabilization import VideoOptions
+from ..geometry.valid import depth_mask
 from ..model_loader import Model
 from ..model_loader.comfy.devices import default_device, image_placement
 from ..model_loader.comfy.feedback import progress_bar

@@ -49,7 +49,7 @@ def read_hdr_image(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
         FileFormatError: Damaged, cut off, too large, or without colours.
         ImportError: The library that decodes it is missing: OpenCV for .hdr, OpenEXR for .exr.
     """
-    light, alpha = exr.read_colours(path) if data.startswith(exr.MAGIC) else (_radiance(path, data), None)
+    light, alpha = exr.read_colours(path) if data.startswith(exr.MAGIC) else (read_radiance(path, data), None)
     return _displayed(light, alpha)
 
 
@@ -59,8 +59,8 @@ def read_hdr_alpha(path: str | os.PathLike[str], data: bytes) -> np.ndarray | No
     return None if alpha is None else np.nan_to_num(alpha).clip(0, 1)
 
 
-def _radiance(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
-    """(H, W, 3) linear light of a Radiance file."""
+def read_radiance(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
+    """Reads the linear light of a Radiance file: (H, W, 3) float32; raises as `read_hdr_image`."""
     size = _RADIANCE_SIZE.search(data, 0, _HEADER_BYTES)
     if size is None:
         raise FileFormatError(
