@@ -32,6 +32,7 @@ class SaveOptions:
         relief: How an STL is made.
         compositing: EXR as `write_compositing_exr`, with its camera in a second file.
         title: Of an HTML page; None = the file's stem.
+        as_image: PNG to look at, near = white and normals in 8 bits, in place of one from which the numbers come back.
     """
 
     half: bool = False
@@ -42,6 +43,7 @@ class SaveOptions:
     relief: ReliefOptions = field(default_factory=ReliefOptions)
     compositing: bool = False
     title: str | None = None
+    as_image: bool = False
 
 
 def save_surface(path: str | os.PathLike[str], estimate: Estimate, options: SaveOptions) -> str:

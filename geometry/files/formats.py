@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..estimate import Axes, Estimate, Quantity
+from ..images.display_defaults import default_depth_image
 from ..projections import need_perspective
 from ..valid import depth_mask
 from .compositing_exr import write_compositing_exr
@@ -19,7 +20,14 @@ from .html_page import write_html
 from .npz import read_npz, write_npz
 from .paths import FileFormatError, atomic_path, one_image
 from .pfm import read_pfm, write_pfm
-from .png import PlainImageError, read_values_png, write_depth_values_png, write_normal_values_png
+from .png import (
+    PlainImageError,
+    read_values_png,
+    write_depth_png,
+    write_depth_values_png,
+    write_normal_values_png,
+    write_normals_png,
+)
 from .values import no_channels, read_map
 
 NORMALS_SUFFIX = "_normals"
@@ -177,6 +185,18 @@ def _read_png(path: Path, quantity: Quantity | None, axes: Axes | None, channel:
         return read_map(path, quantity, axes)
 
 
+def _write_png(path: Path, estimate: Estimate, options: SaveOptions) -> None:
+    if not options.as_image:
+        _write_maps(path, estimate, write_depth_values_png, write_normal_values_png)
+        return
+
+    def write_normals(at: Path, e: Estimate) -> None:
+        assert e.normals is not None
+        write_normals_png(at, e.normals, e.axes, e.mask)
+
+    _write_maps(path, estimate, lambda at, e: write_depth_png(at, default_depth_image(e)), write_normals)
+
+
 def _write_exr(path: Path, estimate: Estimate, options: SaveOptions) -> object:
     if options.compositing:
         return write_compositing_exr(path, estimate, options.image, options.half)
@@ -204,7 +224,7 @@ FORMATS: dict[str, FileFormat] = {
     ),
     ".png": FileFormat(
         "16-bit PNG, depth with its range, or normals in OpenGL colours",
-        lambda path, estimate, _: _write_maps(path, estimate, write_depth_values_png, write_normal_values_png),
+        _write_png,
         _read_png,
         one_map=True,
         is_likely=png_holds_maps,

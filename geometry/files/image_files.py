@@ -266,7 +266,8 @@ def heif_depth(path: str | os.PathLike[str], data: bytes) -> tuple[np.ndarray, Q
         depths = file[file.primary_index].info["depth_images"]
         if not depths:
             raise FileFormatError(f"{path}: a HEIC without depth; phones add depth in their portrait modes")
-        check_size(path, *depths[0].size, len(data))
+        width, height = depths[0].size
+        check_size(path, width, height, len(data))
         levels = np.asarray(depths[0])
         levels = levels[:, : depths[0].size[0]]
         kind = (depths[0].info.get("metadata") or {}).get("representation_type")

@@ -136,8 +136,10 @@ def read_arrays(path: str | os.PathLike[str], channel: str | None = None) -> tup
             raise FileFormatError(f"{path}: one array without a name, and a channel {channel!r} is named; leave it out")
         with damage_named(path, "not a whole NumPy array (.npy)"):
             _checked_numbers(path, "the array", lambda: path.open("rb"))
-            with path.open("rb") as member:
-                return dict([_named(path, "the array", _float32(np.lib.format.read_array(member, allow_pickle=False)))]), {}
+            with path.open("rb") as file:
+                values = np.lib.format.read_array(file, allow_pickle=False)
+        key, named = _named(path, "the array", _float32(values))
+        return {key: named}, {}
     with damage_named(path, "not a whole NumPy archive (.npz) of depth or normals"), zipfile.ZipFile(path) as archive:
         members = {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
 
@@ -215,7 +217,7 @@ def _without_single_axes(values: np.ndarray) -> np.ndarray:
     return values
 
 
-def _channel_first(path: os.PathLike[str], key: str, array: np.ndarray, channels: int) -> Tensor:
+def _channel_first(path: str | os.PathLike[str], key: str, array: np.ndarray, channels: int) -> Tensor:
     """(H, W), (H, W, C), or either with B in front, as (B, C, H, W)."""
     single = 2 if channels == 1 else 3
     if array.ndim not in (single, single + 1) or (channels > 1 and array.shape[-1] != channels):
@@ -264,7 +266,7 @@ def _checked_numbers(path: os.PathLike[str], key: str, member: Callable[[], IO[b
 
 
 def _to_estimate(
-    path: os.PathLike[str], maps: dict[str, np.ndarray], quantity: Quantity | None, axes: Axes | None, projection: Projection
+    path: str | os.PathLike[str], maps: dict[str, np.ndarray], quantity: Quantity | None, axes: Axes | None, projection: Projection
 ) -> Estimate:
     planes = {key: _channel_first(path, key, maps[key], 1) for key in ("depth", "mask", "confidence") if key in maps}
     depth, mask = planes.get("depth"), planes.get("mask")
@@ -273,7 +275,7 @@ def _to_estimate(
         quantity = quantity or _quantity_of_dmap(depth)
     elif depth is not None and quantity is None:
         raise FileFormatError(f"{path}: 'depth' without 'quantity'; {NAME_QUANTITY}")
-    if depth is not None and quantity in (Quantity.METRIC_DEPTH, Quantity.RELATIVE_DEPTH) and mask is None:
+    if depth is not None and mask is None and quantity is not None and quantity is not Quantity.DISPARITY:
         mask = depth_mask(depth, quantity)
     normals = None
     if "normals" in maps:

@@ -152,10 +152,7 @@ def _of_arrays(path: Path, wanted: str, channel: str | None) -> FileValues:
     keys = ("normals", "nmap", "depth", "dmap") if wanted == NORMALS else ("depth", "dmap", "normals", "nmap")
     key = next(key for key in keys if key in maps)
     vectors = key in ("normals", "nmap")
-    array, mask = maps[key], maps.get("mask")
-    array, mask = (
-        each[0] if each is not None and each.ndim > size and len(each) == 1 else each for each, size in ((array, 2 + vectors), (mask, 2))
-    )
+    array, mask = _single(maps[key], 2 + vectors), _single(maps["mask"], 2) if "mask" in maps else None
     if array.ndim != 2 + vectors:
         raise FileFormatError(f"{path}: '{key}' has shape {array.shape}; one map (H, W{', 3' * vectors}) is read here")
     try:
@@ -167,6 +164,11 @@ def _of_arrays(path: Path, wanted: str, channel: str | None) -> FileValues:
         )
     except ValueError as error:
         raise FileFormatError(f"{path}: {error}") from error
+
+
+def _single(array: np.ndarray, size: int) -> np.ndarray:
+    """An array without the axis of a batch of one."""
+    return array[0] if array.ndim > size and len(array) == 1 else array
 
 
 def _uncoded(planes: np.ndarray) -> FileValues:
