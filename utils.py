@@ -221,6 +221,11 @@ def resize_map(values: Tensor, height: int, width: int, growing: str = "bilinear
     return grown.view(*values.shape[:2], height, width)
 
 
+def split_alpha(images: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Colours (B, 1 or 3, H, W) and opacity (B, 1, H, W) of images (B, C, H, W); None of opaque ones."""
+    return (images[:, :3], images[:, 3:]) if images.shape[1] == 4 else (images, None)
+
+
 def resize_image(image: Tensor, height: int, width: int) -> Tensor:
     """Resamples images (B, C, H, W) in [0, 1] for a network: cubic where an axis grows (overshoot is clamped), area where it shrinks."""
     resized = resize_map(image, height, width, "bicubic")
