@@ -34,6 +34,9 @@ _DEPTH = re.compile(r"z|depth|(?:.*\.)?depth\.[zvyr]", re.IGNORECASE)
 # Of `write_exr`, and of `write_compositing_exr`.
 _MASKS, _CONFIDENCES = ("mask", "mask.A"), ("confidence", "confidence.A")
 _BLENDER = "BlenderMultiChannel"
+_MOST_LISTED = 24
+
+Mask = np.ndarray | None
 
 
 def write_exr(path: str | os.PathLike[str], estimate: Estimate, half: bool = False) -> None:
@@ -99,7 +102,9 @@ def write_image_exr(path: str | os.PathLike[str], image: Tensor) -> None:
     write_channels(path, {}, dict(zip(names, planes.detach().float().cpu().contiguous().numpy(), strict=True)))
 
 
-def read_exr(path: str | os.PathLike[str], quantity: Quantity | None = None, axes: Axes | None = None) -> Estimate:
+def read_exr(
+    path: str | os.PathLike[str], quantity: Quantity | None = None, axes: Axes | None = None, channel: str | None = None
+) -> Estimate:
     """Reads depth and normals from an OpenEXR file: ours, Blender's (single or multilayer), ComfyUI's Save Image, and the like.
 
     Depth is `Z`, `depth` or a layer's `Depth.Z` (`.V`, `.Y`, `.R`); normals are `N.X`, `Normal.X`, ... Files with none of these names:
@@ -111,6 +116,7 @@ def read_exr(path: str | os.PathLike[str], quantity: Quantity | None = None, axe
         quantity: What depth holds, where the file does not say (None = metres).
         axes: The axes of the normals, where the file does not say (None = OPENGL). Blender's Normal pass is in world axes: in Blender's
             multilayer files normals are left out unless `axes` says that they are the camera's.
+        channel: The channel of depth ("Depth.Z"), or the layer of depth or normals ("Depth"); None = found by its name.
 
     Returns:
         The estimate, one image, on the CPU; 32-bit values bit for bit.
@@ -129,9 +135,13 @@ def read_exr(path: str | os.PathLike[str], quantity: Quantity | None = None, axe
         projection = Projection(header.get(PROJECTION) or Projection.PERSPECTIVE)
     except ValueError as error:
         raise FileFormatError(f"{path}: the header says {error}") from error
-    depth, normals = _named_maps(path, channels, world_normals=_BLENDER in header and known_axes is None)
-    if depth is None and normals is None:
-        depth, normals = unnamed_map(path, channels, metric=quantity is None)
+    world_normals = _BLENDER in header and known_axes is None
+    if channel is not None:
+        depth, normals = _chosen_map(path, channels, channel, world_normals, metric=quantity is None)
+    else:
+        depth, normals = _named_maps(path, channels, world_normals)
+        if depth is None and normals is None:
+            depth, normals = unnamed_map(path, channels, metric=quantity is None)
     mask = next((planes_to_map([channels[name]]) > 0.5 for name in _MASKS if name in channels), None)
     if depth is not None and mask is None:
         mask = depth_mask(depth, quantity or Quantity.METRIC_DEPTH)
@@ -173,7 +183,7 @@ def read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray |
             if all(f"{layer}{each}" in channels for each in names) and (names == "RGB" or f"{layer}X" not in channels):
                 planes = [channels[f"{layer}{each}"] for each in names]
                 return np.stack(planes, -1), channels.get(f"{layer}A", known.get(f"{layer}{names[0]}"))
-    raise FileFormatError(f"{path}: no colours (channels R, G, B, or Y); the file has {', '.join(sorted(channels)[:12])}")
+    raise FileFormatError(f"{path}: no colours (channels R, G, B, or Y); the file has {_listed(channels)}")
 
 
 def openexr() -> Any:
@@ -335,24 +345,104 @@ def _check_headers(path: Path, library: Any, headers: list[dict[str, Any]]) -> N
         raise FileFormatError(f"{path}: {numbers} numbers in all channels; at most {MAX_NUMBERS} are read")
 
 
+def read_planes(path: str | os.PathLike[str], wanted: str, channel: str | None = None) -> tuple[list[np.ndarray], dict[str, Any], Mask]:
+    """Reads the numbers of one map of an OpenEXR file, whatever they mean.
+
+    Args:
+        path: The file.
+        wanted: "depth" or "normals", whose channels are preferred by their names, or "mask"; else R, G, B, or Y, or the lone channel.
+        channel: The channel or the layer to take in place of these.
+
+    Returns:
+        One plane or three, float32 (H, W) of the display window, NaN outside the data window; the header; (H, W) bool of a channel A or
+        `mask` beside them, None where there is none.
+
+    Raises:
+        FileNotFoundError, FileFormatError, ImportError: As `read_exr`.
+    """
+    path = checked_file(path)
+    header, channels, _ = _read_channels(path)
+    names = _names_of(path, channels, channel) if channel is not None else _usual_names(path, channels, wanted)
+    layer = names[0].rpartition(".")[0]
+    opacity = channels.get(f"{layer}.A" if layer else "A") if len(names) == 3 else None
+    opacity = opacity if opacity is not None else next((channels[name] for name in _MASKS if name in channels), None)
+    return [channels[name] for name in names], header, None if opacity is None else opacity > 0.5
+
+
+def _usual_names(path: Path, channels: Mapping[str, np.ndarray], wanted: str) -> list[str]:
+    """The channels of a map; of several layers the first."""
+    if wanted == "depth" and (depth := _depth_name(channels)):
+        return [depth]
+    if wanted == "normals" and (normals := _normal_names(channels)):
+        return normals
+    layers = sorted({name.rpartition(".")[0] for name in channels}, key=lambda layer: (layer != "", layer))
+    for letters in ("RGB", "Y", "XYZ"):
+        for layer in layers:
+            names = [f"{layer}.{letter}".lstrip(".") for letter in letters]
+            if all(name in channels for name in names):
+                return names
+    if len(rest := [name for name in channels if name not in ("A", *_MASKS, *_CONFIDENCES)]) == 1:
+        return rest
+    raise FileFormatError(f"{path}: no channels R, G, B, or Y; the file has {_listed(channels)}: name one of them (--channel)")
+
+
+def _names_of(path: Path, channels: Mapping[str, np.ndarray], channel: str) -> list[str]:
+    """The channels that are meant: one by its own name, or the one or three of a layer."""
+    if channel in channels:
+        return [channel]
+    layer = {name.removeprefix(f"{channel}.").upper(): name for name in channels if name.startswith(f"{channel}.")}
+    for letters in ("XYZ", "RGB"):
+        if all(letter in layer for letter in letters):
+            return [layer[letter] for letter in letters]
+    if len(rest := [name for letter, name in layer.items() if letter != "A"]) == 1:
+        return rest
+    problem = f"the layer {channel!r} has several channels" if layer else f"there is no channel or layer {channel!r}"
+    raise FileFormatError(f"{path}: {problem}; the file has {_listed(channels)}")
+
+
+def _listed(channels: Mapping[str, np.ndarray]) -> str:
+    return ", ".join(sorted(channels)[:_MOST_LISTED]) + ", ..." * (len(channels) > _MOST_LISTED)
+
+
+def _chosen_map(
+    path: Path, channels: Mapping[str, np.ndarray], channel: str, world_normals: bool, metric: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """Depth or normals in the channel or layer of this name."""
+    names = _names_of(path, channels, channel)
+    if len(names) == 1:
+        return unnamed_map(path, {"Y": channels[names[0]]}, metric)
+    if names[0][-1] in "Xx":
+        if world_normals:
+            raise FileFormatError(f"{path}: Blender's Normal pass is in world axes. Name the axes if they are the camera's")
+        return None, planes_to_map([channels[name] for name in names])
+    return unnamed_map(path, dict(zip("RGB", (channels[name] for name in names), strict=True)), metric)
+
+
+def _depth_name(channels: Mapping[str, np.ndarray]) -> str | None:
+    return next((name for name in sorted(channels, key=lambda name: (name != "Z", name)) if _DEPTH.fullmatch(name)), None)
+
+
+def _normal_names(channels: Mapping[str, np.ndarray]) -> list[str] | None:
+    layers: dict[str, dict[str, str]] = {}
+    for name in channels:
+        if match := _NORMAL.fullmatch(name):
+            layers.setdefault(name[:-2], {})[match[1].lower()] = name
+    return next(([layers[layer][axis] for axis in "xyz"] for layer in sorted(layers) if len(layers[layer]) == 3), None)
+
+
 def _named_maps(path: os.PathLike[str], channels: Mapping[str, np.ndarray], world_normals: bool) -> tuple[Tensor | None, Tensor | None]:
     """Depth and normals, where channels are named as such."""
-    depth = next((channels[name] for name in sorted(channels, key=lambda name: (name != "Z", name)) if _DEPTH.fullmatch(name)), None)
-    layers: dict[str, dict[str, np.ndarray]] = {}
-    for name, values in channels.items():
-        if match := _NORMAL.fullmatch(name):
-            layers.setdefault(name[:-2], {})[match[1].lower()] = values
-    whole = next((layers[layer] for layer in sorted(layers) if len(layers[layer]) == 3), None)
-    if whole is not None and world_normals:
+    depth, normals = _depth_name(channels), _normal_names(channels)
+    if normals is not None and world_normals:
         if depth is None:
             raise FileFormatError(
                 f"{path}: Blender's Normal pass is in world axes, and there is no depth. Name the axes if they are the camera's"
             )
         logger.warning("%s: Blender's Normal pass is in world axes and is left out; compute the normals from the depth", path)
-        whole = None
+        normals = None
     return (
-        None if depth is None else planes_to_map([depth]),
-        None if whole is None else planes_to_map([whole[axis] for axis in "xyz"]),
+        None if depth is None else planes_to_map([channels[depth]]),
+        None if normals is None else planes_to_map([channels[name] for name in normals]),
     )
 
 
