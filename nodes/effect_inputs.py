@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..geometry.checks import check_alike, check_range
 from ..geometry.estimate import Estimate
-from ..geometry.images.depth_image import maps_to_estimate
+from ..geometry.images.depth_image import METRES, DepthCoding, depth_map_to_estimate, joined_maps
+from ..geometry.images.normal_map_image import normal_map_to_estimate
 from ..model_loader.comfy.devices import default_device
 from ..model_loader.inference.memory_budget import check_effect_fits
 from ..utils import resize_map, to_planar, to_rgb
@@ -20,6 +21,13 @@ from .sockets import Widget
 from .widgets import CODINGS, image_input, number_widget
 
 MAX_DISTANCE = 10000.0
+
+# The input depth of the effect nodes.
+_DEPTH = DepthCoding(
+    name="depth",
+    if_normals="link a normal map to normal_map of Relight",
+    if_metres=f"link them to Depth Image to Geometry with values = {METRES}, and its output to geometry",
+)
 
 # Size of the mask that core's nodes output for an image without alpha.
 _NO_MASK = (64, 64)
@@ -81,11 +89,12 @@ def effect_geometry(
         check_alike("geometry", (known_one.height, known_one.width), (height, width))
         return _for_batch(known_one, batch, "geometry")
     linked = {"depth": depth, "normal_map": normal_map}
-    maps = {name: None if each is None else to_rgb(each) for name, each in linked.items()}
+    maps = {name: to_planar(each) for name, each in linked.items() if each is not None}
     for name, each in maps.items():
-        if each is not None:
-            check_count(name, len(each), "image", batch)
-    return _for_batch(maps_to_estimate(maps["depth"], maps["normal_map"], coding, height, width), batch, "depth")
+        check_count(name, len(each), "image", batch)
+    depths = depth_map_to_estimate(maps["depth"], _DEPTH) if "depth" in maps else None
+    normals = normal_map_to_estimate(maps["normal_map"], coding, "normal_map") if "normal_map" in maps else None
+    return _for_batch(joined_maps(depths, normals, height, width), batch, "depth")
 
 
 def bright_images(image: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ import numpy as np
 
 from ...utils import opencv
 from ..kinds import Quantity
-from .hdr_images import is_hdr, read_hdr_alpha, read_hdr_image
+from .hdr_images import is_hdr, read_hdr_image
 from .icc import cmyk_to_srgb, to_srgb
 from .paths import MAX_PIXELS, FileFormatError, check_size, damage_named, read_bytes
 
@@ -88,30 +88,29 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
         FileFormatError: Not an image, damaged, cut off, empty, changed while it is read, or larger than MAX_PIXELS by its header.
         ImportError: Only OpenCV, OpenEXR or pillow-heif reads such an image without loss, and it cannot be imported.
     """
-    data = read_bytes(path)
-    if is_hdr(data):
-        return read_hdr_image(path, data)
-    image = decode_image(path, data)
-    return _as_rgb(to_srgb(path, image.pixels, image.profile), image.premultiplied)
+    colours, alpha = read_colours(path)
+    return colours if alpha is None else np.minimum(colours * alpha[..., None] + (1 - alpha[..., None]), 1)
 
 
-def read_alpha(path: str | os.PathLike[str]) -> np.ndarray | None:
-    """Reads how opaque the pixels of an image file are.
+def read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Reads an image file as RGB values and how opaque they are.
 
     Args:
         path: As `read_image`.
 
     Returns:
-        (H, W) float32 in [0, 1], upright; None of a file without alpha.
+        (H, W, 3) float32 sRGB as of `read_image`, but laid on nothing, and alpha (H, W) float32 in [0, 1]; None of an opaque image.
 
     Raises:
         OSError, FileFormatError, ImportError: As `read_image`.
     """
     data = read_bytes(path)
     if is_hdr(data):
-        return read_hdr_alpha(path, data)
-    pixels = decode_image(path, data).pixels
-    return np.divide(pixels[..., 3], np.iinfo(pixels.dtype).max, dtype=np.float32) if pixels.ndim == 3 and pixels.shape[2] == 4 else None
+        colours, alpha = read_hdr_image(path, data)
+    else:
+        image = decode_image(path, data)
+        colours, alpha = _as_rgb(to_srgb(path, image.pixels, image.profile), image.premultiplied)
+    return colours, None if alpha is None or bool((alpha == 1).all()) else alpha
 
 
 def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
@@ -493,13 +492,12 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return pixels
 
 
-def _as_rgb(pixels: np.ndarray, premultiplied: bool) -> np.ndarray:
-    """Any upright pixels as (H, W, 3) float32 in [0, 1], alpha laid on white."""
+def _as_rgb(pixels: np.ndarray, premultiplied: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """Any upright pixels as (H, W, 3) float32 in [0, 1], divided by alpha where they are multiplied by it, and alpha, if any."""
     image = pixels if pixels.dtype == np.float32 else np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)
     if image.ndim == 2:
-        return np.repeat(image[..., None], 3, axis=2)
+        return np.repeat(image[..., None], 3, axis=2), None
     if image.shape[2] == 4:
-        alpha = image[..., 3:]
-        colours = image[..., :3] if premultiplied else image[..., :3] * alpha
-        return np.minimum(colours + (1 - alpha), 1)
-    return image
+        colours, alpha = image[..., :3], image[..., 3]
+        return np.minimum(colours / np.maximum(alpha[..., None], 1e-6), 1) if premultiplied else colours, alpha
+    return image, None

@@ -9,7 +9,7 @@ import torch
 
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import FileFormatError, read_exr, read_image, write_exr
-from depth_normal.geometry.files.image_files import read_alpha
+from depth_normal.geometry.files.image_files import read_colours
 
 OpenEXR = pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR (extra 'exr')")
 
@@ -214,7 +214,7 @@ def test_data_is_placed_in_the_display_window(tmp_path, display, data, quantity)
     assert image.shape == (*inside.shape, 3)
     assert (image[~inside] == 1).all()
     assert (image[inside] < 1).all()
-    alpha = read_alpha(tmp_path / "c.exr")
+    alpha = read_colours(tmp_path / "c.exr")[1]
     np.testing.assert_array_equal(np.ones(inside.shape) if alpha is None else alpha, inside)
 
 
