@@ -173,8 +173,9 @@ def _batch_as_stored(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
 
 
 def to_image(planar: Tensor) -> Tensor:
-    """(B, 1 or 3, H, W) in [0, 1] to ComfyUI's IMAGE (B, H, W, 3), clamped."""
-    return planar.clamp(0, 1).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last).movedim(1, -1).contiguous()
+    """(B, 1, 3 or 4, H, W) in [0, 1] to ComfyUI's IMAGE (B, H, W, 3 or 4), clamped."""
+    wide = planar.clamp(0, 1).expand(-1, max(3, planar.shape[1]), -1, -1)
+    return wide.contiguous(memory_format=torch.channels_last).movedim(1, -1).contiguous()
 
 
 def sent_to(device: torch.device, values: Tensor) -> Tensor:

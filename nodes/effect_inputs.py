@@ -12,9 +12,10 @@ from ..geometry.checks import check_alike, check_range
 from ..geometry.estimate import Estimate
 from ..geometry.images.depth_image import METRES, DepthCoding, depth_map_to_estimate, joined_maps
 from ..geometry.images.normal_map_image import normal_map_to_estimate
+from ..geometry.views.transparency import Layers, split_layers
 from ..model_loader.comfy.devices import default_device
 from ..model_loader.inference.memory_budget import check_effect_fits
-from ..utils import resize_map, to_planar, to_rgb
+from ..utils import resize_map, to_images, to_planar, to_rgb
 from .batches import one_by_one
 from .checks import check_count, check_geometry
 from .sockets import Widget
@@ -109,6 +110,25 @@ def bright_images(image: Tensor) -> Tensor:
     return planar.to(torch.float32).clamp(min=0).expand(-1, 3, -1, -1)
 
 
+def with_alpha(image: Tensor) -> Tensor:
+    """Converts an IMAGE to (B, 3, H, W) in [0, 1], or (B, 4, H, W) with its alpha.
+
+    Raises:
+        ValueError, TypeError: As `to_rgb`.
+    """
+    return to_images(image).float() if to_planar(image).shape[1] == 4 else to_rgb(image)
+
+
+def image_layers(image: Tensor) -> Layers:
+    """Converts an IMAGE to its layers; values of an HDR image stay above 1.
+
+    Raises:
+        ValueError, TypeError: As `to_rgb`.
+    """
+    planar = with_alpha(image)
+    return split_layers(planar if planar.shape[1] == 4 else bright_images(image))
+
+
 def masks_of(mask: Any, name: str, total: int, of: str = "image") -> Tensor:
     """Converts a MASK to maps, one for all images or one each.
 
@@ -171,7 +191,14 @@ def images_with(images: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Estim
         yield image.to(device), estimate
 
 
-def sized_pairs(images: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Estimate]]:
-    """Yields each image with its estimate at the image's size, on the compute device."""
-    for image, estimate in images_with(images, whole):
-        yield image, estimate.resized(image.shape[-2], image.shape[-1])
+def layers_with(layers: Layers, whole: Estimate) -> Iterator[tuple[Layers, Estimate]]:
+    """Yields the layers of each image with its estimate, on the compute device; where nothing is seen, the estimate has no values."""
+    for each, (_, estimate) in zip(layers.split(), images_with(layers.shown, whole), strict=True):
+        layer = each.to(estimate.device)
+        yield layer, layer.seen(estimate)
+
+
+def sized_layers(layers: Layers, whole: Estimate) -> Iterator[tuple[Layers, Estimate]]:
+    """As `layers_with`, each estimate at its image's size."""
+    for layer, estimate in layers_with(layers, whole):
+        yield layer, estimate.resized(layer.shown.shape[-2], layer.shown.shape[-1])

@@ -26,9 +26,8 @@ from ..geometry.views.stereo import (
 )
 from ..geometry.views.vr import half_sphere_size, pair_for, photo_fov
 from ..model_loader.inference.memory_budget import check_result_fits
-from ..utils import to_rgb
 from .batches import join_outputs, mask_output, to_output, with_progress
-from .effect_inputs import check_depth_linked, check_numbers, depth_input, effect_geometry, images_with, number_widgets
+from .effect_inputs import check_depth_linked, check_numbers, depth_input, effect_geometry, images_with, number_widgets, with_alpha
 from .sockets import EFFECTS, Inputs
 from .widgets import PER_CLIP, PER_IMAGE, as_advanced, choice_widget, count_widget, geometry_input, image_input
 
@@ -144,7 +143,7 @@ class Stereo:
         check_numbers(_NUMBERS, {"divergence": divergence, "convergence": convergence})
         check_numbers(_HEADSET_NUMBERS, {"eye_distance": eye_distance, "fov": fov})
         options = StereoOptions(divergence, convergence, original, eye_distance, eye_size)
-        images = to_rgb(image)
+        images = with_alpha(image)
         check_depth_linked(geometry, depth)
         whole = effect_geometry(images, geometry, depth)
         ends = disparity_range(whole, per_clip=True) if normalisation == PER_CLIP else None

@@ -397,7 +397,7 @@ def _run_to_file(arguments: argparse.Namespace, place: Place, writes: tuple[str,
     from ..batch.check_outputs import check_writes
     from ..batch.outputs import Outputs
     from ..batch.overwriting import check_places, note_results
-    from ..batch.per_image import computing_threads, estimate, read, write
+    from ..batch.per_image import computing_threads, estimate, read_with_alpha, write
     from ..batch.staging import kept_if_used
 
     image = Path(arguments.images[0])
@@ -412,7 +412,7 @@ def _run_to_file(arguments: argparse.Namespace, place: Place, writes: tuple[str,
     check_places([file], [image], arguments.overwrite, image, command)
     options = _options(arguments)
     check_writes(writes, options)
-    pixels = read(image)  # before a model is loaded
+    pixels = read_with_alpha(image)  # before a model is loaded
     model = options.load(arguments.device)
     with kept_if_used(file.parent), temporary_folder(file.parent) as folder:
         with computing_threads(options.threads_per_image(model.device.type, torch.get_num_threads())):

@@ -86,7 +86,7 @@ def _mesh(arguments: argparse.Namespace) -> int:
     check_model(arguments, depth=True)
     scene = read_scene(arguments, fitted=False).to("cpu")  # where meshes are made
     with result_path(arguments) as path:
-        said = save_surface(path, scene.known, replace(options, image=scene.image))
+        said = save_surface(path, scene.known, replace(options, image=scene.layers.with_alpha(scene.layers.colours)))
     say_result(arguments, said if arguments.sky else f"{said}; {_left_out(scene)}")
     for advice in filter(None, (_advice_on_depth(arguments, scene.known, options), _advice_on_size(arguments, scene.known, options))):
         echo_error(advice)

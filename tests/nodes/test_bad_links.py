@@ -120,7 +120,7 @@ def test_rounded_sides_are_no_other_shape():
 
 
 def test_a_closed_lens_leaves_the_image():
-    depth = torch.rand(1, HEIGHT, WIDTH, 3)
+    depth = torch.rand(1, HEIGHT, WIDTH, 1)
     assert torch.equal(result(DepthOfField().execute(IMAGE, depth=depth, blur=0.0))[0], IMAGE)
 
 
