@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...geometry.estimate import Axes, Estimate
+from ...geometry.estimate import Axes, Estimate, Projection
 from ...geometry.files import (
     FileFormatError,
     SaveOptions,
@@ -131,6 +131,24 @@ def estimate(model: Model, images: Tensor, options: Options, writes: Sequence[st
         in_tiles: dict[str, Any] = {"tiles": options.tiles} if options.tiles else {}
         found = model.estimate(images, options.size, fov=options.fov, derive=derive, refine=options.refine, **in_tiles)
     return found if shows_all else _only_shown(found, writes)
+
+
+def own_estimate(known: Estimate, options: Options, writes: Sequence[str]) -> Estimate:
+    """The estimate that files of the user hold, of an image, as `estimate` gives that of a model.
+
+    Raises:
+        ValueError: It has no maps to write, or is no panorama where one is asked for.
+    """
+    from ...model_loader.inference.panorama import check_panorama
+
+    if options.panorama:
+        check_panorama(known.height, known.width, options.any_aspect)
+        known = replace(known, projection=Projection.EQUIRECTANGULAR, intrinsics=None)
+    if not set(writes) <= _IMAGES_OF_MAPS or "normals" in writes:
+        known = with_normals(known, near_far_ratio=options.near_far_ratio)
+    if known.depth is None and set(writes) <= _IMAGES_OF_MAPS - {"normals"}:
+        raise ValueError(f"{options.own[0]} holds normals alone, and {', '.join(writes)} is made of depth; name a file of depth")
+    return known
 
 
 def _only_shown(found: Estimate, writes: Sequence[str]) -> Estimate:

@@ -14,11 +14,11 @@ from ..outcomes import DONE
 from ..output_choices import UP_CHOICES
 from .arguments import UP, add_map_kind, chosen_quantity, refuse_options
 from .result_paths import add_overwrite, check_extension
+from .scene import READABLE
 
 if TYPE_CHECKING:
     from ...geometry.estimate import Estimate
 
-READ = (".npz", ".exr", ".png", ".pfm", ".npy", ".tif", ".tiff", ".heic", ".heif")
 WRITTEN = (".npz", ".exr", ".png", ".pfm", ".ply", ".glb", ".stl", ".html")
 """Those of `geometry.files.formats`, which imports torch; a test compares them."""
 
@@ -29,7 +29,7 @@ _SHOW_AN_IMAGE = (".glb", ".ply", ".html")
 
 def add_convert(parser: Parser) -> None:
     """Adds the options of `convert`."""
-    source = f"the file to read: {', '.join(READ)}; of .tif floats, of .heic a phone's depth"
+    source = f"the file to read: {', '.join(READABLE)}; of .tif floats, of .heic a phone's depth"
     parser.add_argument("source", type=Path, metavar="A", help=source)
     result = f"the file to write: {', '.join(WRITTEN)}; of depth and normals, .png and .pfm are two files, the second B_normals"
     parser.add_argument("out", type=Path, metavar="B", help=result)

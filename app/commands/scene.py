@@ -16,6 +16,7 @@ from .arguments import (
     NETWORK_OPTIONS,
     add_coding,
     add_keep_extension,
+    add_map_kind,
     add_network,
     check_weights,
     chosen_model,
@@ -37,6 +38,9 @@ T = TypeVar("T")
 
 IMAGES = (".png", ".jpg", ".jpeg")
 """Extensions of the images that `write_image` writes."""
+
+READABLE = (".npz", ".exr", ".png", ".pfm", ".npy", ".tif", ".tiff", ".heic", ".heif")
+"""Those of `geometry.files.formats`, which imports torch; a test compares them."""
 
 _JPEG_QUALITY = 95
 
@@ -79,16 +83,25 @@ def add_scene(parser: argparse.ArgumentParser, several: bool = False, one: str =
     else:
         parser.add_argument("image", type=Path, metavar="IMAGE", help="the image")
     group = parser.add_argument_group("depth and normals", "They come from a model, or from files.")
-    geometry = "depth and/or normals of the image: .npz, .exr, .pfm, or a .png of the node Save Geometry"
-    group.add_argument("--geometry", type=Path, metavar="FILE", help=geometry)
-    depth = "a depth image of any program, near = white, read as disparity"
-    group.add_argument("--depth", type=Path, metavar="FILE", help=depth)
+    add_own_depth(group)
     normals = "a normal map of any program, beside or without --depth"
     group.add_argument("--normal-map", type=Path, metavar="FILE", help=normals)
     add_coding(group, "how --normal-map stores its vectors")
     add_network(group, RECOMMENDED_MODEL)
     fov = "field of view of the image's longer side, where the camera is known"
     group.add_argument("--fov", type=degrees, default=0.0, metavar="DEGREES", help=fov)
+
+
+def add_own_depth(group: argparse._ArgumentGroup) -> None:
+    """Adds the files that depth comes from in place of a model; `named_files` and `known_from_files` take them."""
+    geometry = (
+        f"depth and/or normals of the image: {', '.join(READABLE)}; a .png of `convert` or the node Save Geometry, or with --quantity; of "
+        ".heic a phone's depth"
+    )
+    group.add_argument("--geometry", type=Path, metavar="FILE", help=geometry)
+    depth = "a depth image of any program, near = white, read as disparity"
+    group.add_argument("--depth", type=Path, metavar="FILE", help=depth)
+    add_map_kind(group)
 
 
 def read_scene(arguments: argparse.Namespace, image: Tensor | None = None, fitted: bool = True) -> Scene:
@@ -119,7 +132,7 @@ def read_scene(arguments: argparse.Namespace, image: Tensor | None = None, fitte
         return Scene(layers, layers.seen(known) if fitted else known, image_bits(arguments.image))
 
     if files:
-        return scene(image.to(device), _from_files(arguments, height, width, fitted).to(device))
+        return scene(image.to(device), known_from_files(arguments, height, width, fitted).to(device))
     options = network_options(arguments)
     model = options.load(arguments.device)
 
@@ -235,18 +248,31 @@ def named_files(arguments: argparse.Namespace) -> list[Path]:
     Raises:
         ValueError: They contradict each other, or an option is in vain.
     """
-    named = [(name, path) for name in SOURCES if (path := getattr(arguments, name)) is not None]
+    named = [(name, path) for name in SOURCES if (path := getattr(arguments, name, None)) is not None]
     if named:
         refuse_options(arguments, NETWORK_OPTIONS, f"is for a model, and depth and normals come from {named[0][1]}; leave one of them out")
-    if arguments.normal_map is None and "--normal-map" in arguments.parser.options:
+    if "--normal-map" in arguments.parser.options and arguments.normal_map is None:
         refuse_options(arguments, ("--coding",), "says how a --normal-map stores its vectors, and none is named; leave it out")
+    if "--quantity" in arguments.parser.options:
+        names = {name for name, _ in named}
+        if not names & {"geometry", "depth"}:
+            refuse_options(
+                arguments, ("--quantity", "--channel"), "is of a file of depth: add --depth FILE or --geometry FILE, or leave it out"
+            )
+        if "depth" not in names or arguments.quantity:
+            why = "--quantity says it already" if "depth" in names else "none is named"
+            refuse_options(arguments, ("--depth-near",), f"says what is near in a --depth image, and {why}; leave it out")
     if len(named) > 1 and named[0][0] == "geometry":
         raise ValueError(f"--geometry and --{named[1][0].replace('_', '-')} both say where depth and normals come from; name one")
     return [path for _, path in named]
 
 
-def _from_files(arguments: argparse.Namespace, height: int, width: int, fitted: bool) -> Estimate:
-    """The estimate that files hold, at an image's size."""
+def known_from_files(arguments: argparse.Namespace, height: int, width: int, fitted: bool = True) -> Estimate:
+    """The estimate that files hold, of an image of this size, and where `fitted`, at it.
+
+    Raises:
+        ValueError, OSError, ImportError: A file cannot be read, holds several images, or is of an image of another aspect ratio.
+    """
     from ...geometry.camera import intrinsics_from_fov
     from ...geometry.checks import check_alike
     from ...geometry.files import load_estimate
@@ -254,7 +280,7 @@ def _from_files(arguments: argparse.Namespace, height: int, width: int, fitted: 
 
     if arguments.geometry:
         try:
-            known = load_estimate(arguments.geometry)
+            known = load_estimate(arguments.geometry, chosen_quantity(arguments), channel=arguments.channel)
         except PlainImageError as error:
             if "--depth" not in arguments.parser.options:
                 raise
@@ -276,7 +302,7 @@ def _from_images(arguments: argparse.Namespace, height: int, width: int) -> Esti
 
     maps = {}
     for name, read in (("depth", _depth_map), ("normal_map", _normal_map)):
-        if (path := getattr(arguments, name)) is not None:
+        if (path := getattr(arguments, name, None)) is not None:
             maps[name] = read(arguments, path)
             check_alike(str(path), (maps[name].height, maps[name].width), (height, width))
     return joined_maps(maps.get("depth"), maps.get("normal_map"), height, width)
@@ -288,13 +314,13 @@ def _depth_map(arguments: argparse.Namespace, path: Path) -> Estimate:
     from ...geometry.files.values import read_values
     from ...geometry.images.depth_image import DepthCoding, depth_map_to_estimate
 
-    values = read_values(path, channel=getattr(arguments, "channel", None))
+    values = read_values(path, channel=arguments.channel)
     quantity = values.quantity or chosen_quantity(arguments)
     if values.coded and quantity is Quantity.RELATIVE_DEPTH:
         meaning = DepthCoding(NEAR_CHOICES[1], "depth", name=str(path))
     else:
         meaning = DepthCoding(
-            getattr(arguments, "depth_near", NEAR_CHOICES[0]),
+            arguments.depth_near,
             quantity=quantity,
             name=str(path),
             if_normals="a normal map is named behind --normal-map",
@@ -309,7 +335,7 @@ def _normal_map(arguments: argparse.Namespace, path: Path) -> Estimate:
     from ...geometry.files.values import NORMALS, read_values
     from ...geometry.images.normal_map_image import normal_map_to_estimate
 
-    values = read_values(path, NORMALS, getattr(arguments, "channel", None) if arguments.depth is None else None)
+    values = read_values(path, NORMALS, None if arguments.depth else arguments.channel)
     return normal_map_to_estimate(values.planes, values.axes or arguments.coding, str(path), values.known)
 
 

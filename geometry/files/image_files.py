@@ -379,6 +379,8 @@ def image_bits(path: str | os.PathLike[str]) -> int:
         image = open_image(path, file)
         if image.format == "PNG":
             return 16 if beginning[_PNG_BITS_AT] == 16 else 8
+        if image.format == "HEIF":
+            return 16 if image.info.get("bit_depth", 8) > 8 else 8
         return 16 if max(_tiff_tag(image, _BITS_TAG), default=8) > 8 else 8
 
 
