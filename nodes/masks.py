@@ -17,7 +17,7 @@ from ..geometry.regions.boxes import Box
 from ..geometry.regions.points import Point
 from ..geometry.regions.sky import describe_sky, sky_alpha
 from ..geometry.views.transparency import Layers, split_layers
-from ..utils import resize_map, to_rgb
+from ..utils import resize_map, to_planar
 from .batches import join_outputs, with_progress
 from .checks import check_geometry
 from .effect_inputs import (
@@ -387,12 +387,13 @@ def _with_masks(layers: Layers, whole: Estimate, choice: MaskChoice) -> Iterator
 
 
 def _blank(geometry: Any, depth: Tensor | None) -> Tensor:
-    """Returns white images of the size of the geometry or depth map, to show masks on."""
+    """Returns white images of the size of the geometry or depth map, to show masks on; they take no memory."""
     if geometry is None:
         assert depth is not None
-        return torch.ones_like(to_rgb(depth))
+        planar = to_planar(depth)
+        return torch.ones(1, 1, 1, 1).expand(len(planar), 3, *planar.shape[-2:])
     estimate = check_geometry(geometry)
-    return torch.ones(estimate.batch, 3, estimate.height, estimate.width)
+    return torch.ones(1, 1, 1, 1).expand(estimate.batch, 3, estimate.height, estimate.width)
 
 
 def _masks(mask: Tensor, images: Tensor) -> Tensor:

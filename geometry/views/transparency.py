@@ -10,8 +10,10 @@ from torch import Tensor
 
 from ...utils import on_white, resize_map, split_alpha
 from ..estimate import Estimate
+from ..filters.coarse import enlarged, shrunk
 from ..images.srgb import linear_to_srgb, srgb_to_linear
-from .disocclusion import fill_uncovered
+
+_TINY = 1e-12
 
 
 class Layers(NamedTuple):
@@ -39,7 +41,7 @@ class Layers(NamedTuple):
     @property
     def continued(self) -> Tensor:
         """The colours; where nothing is seen, those beside go on, so that blurs and moved edges have no rim of another colour."""
-        return self.colours if self.alpha is None else fill_uncovered(self.colours, (self.alpha > 0).to(self.colours), blurred=True)
+        return self.colours if self.alpha is None else _continued(self.colours, self.alpha)
 
     def seen(self, estimate: Estimate) -> Estimate:
         """The estimate of the images, at their size and without values where nothing is seen; of opaque ones as it is."""
@@ -87,3 +89,15 @@ def opaque_part(estimate: Estimate, image: Tensor | None) -> tuple[Estimate, Ten
     layers = split_layers(image)
     assert layers.alpha is not None
     return estimate.where_known(resize_map(layers.alpha, estimate.height, estimate.width) >= 0.5), layers.continued
+
+
+def _continued(colours: Tensor, alpha: Tensor) -> Tensor:
+    """Colours (B, 3, H, W); where alpha is 0 the mean of what is seen nearby, of the smallest square of a power of two that has some."""
+    levels = [torch.cat((colours * alpha, alpha), 1)]
+    while max(levels[-1].shape[-2:]) > 1:
+        levels.append(shrunk(levels[-1], 2))
+    found = colours.new_zeros(len(colours), 3, 1, 1)
+    for level in reversed(levels):
+        beyond = enlarged(found, 2, level.shape[-2:]) if level is not levels[-1] else found
+        found = torch.where(level[:, 3:] > 0, level[:, :3] / level[:, 3:].clamp(min=_TINY), beyond)
+    return torch.where(alpha > 0, colours, found)

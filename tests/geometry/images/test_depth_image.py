@@ -6,8 +6,8 @@ import torch
 from depth_normal.geometry.effects.depths import known_depths
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.images.depth_image import DepthCoding, depth_map_to_estimate, image_to_depth, joined_maps
-from depth_normal.geometry.regions.sky import predicted_sky
 from depth_normal.geometry.images.render import depth_to_image
+from depth_normal.geometry.regions.sky import predicted_sky
 
 LEVELS = torch.tensor([0.0, 0.25, 1.0]).view(1, 1, 1, 3)
 
@@ -103,7 +103,11 @@ def test_the_same_everywhere_is_worth_a_word(caplog):
 
 
 def test_numbers_are_what_they_are_said_to_be():
-    for quantity, values in ((Quantity.METRIC_DEPTH, (2.0, 7.0)), (Quantity.DISPARITY, (0.0, 30.0)), (Quantity.RELATIVE_DEPTH, (-3.0, 1e10))):
+    for quantity, values in (
+        (Quantity.METRIC_DEPTH, (2.0, 7.0)),
+        (Quantity.DISPARITY, (0.0, 30.0)),
+        (Quantity.RELATIVE_DEPTH, (-3.0, 1e10)),
+    ):
         found = depth_map_to_estimate(maps(values, channels=1), DepthCoding(quantity=quantity))
         assert found.quantity is quantity and torch.allclose(found.depth[0, 0, 0], torch.tensor(values))
         assert (found.mask is not None) == (values[1] > 1e9), "what is infinitely far is unknown"

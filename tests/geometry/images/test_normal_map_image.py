@@ -76,8 +76,10 @@ def test_vectors_are_read_as_the_colours_that_store_them(bumps, said, coding):
 
 def test_transparent_black_and_missing_pixels_have_no_normal(bumps):
     image = encode_normal_map(bumps)
-    for hole in (torch.cat((image, torch.ones_like(image[:, :1])), 1), image.clone(), image.clone(), 2 * image - 1):
-        hole[:, :, 40:60] = torch.nan if hole is not None and hole.shape[1] == 3 and hole.amin() < 0 else 0
+    transparent = torch.cat((image, torch.ones_like(image[:, :1])), 1)
+    for stored, missing in ((transparent, 0), (image, 0), (image, torch.nan), (2 * image - 1, 0)):
+        hole = stored.clone()
+        hole[:, :, 40:60] = missing
         found = normal_map_to_estimate(hole, "opengl")
         assert not found.normals_valid[:, :, 40:60].any() and found.normals_valid[:, :, :40].all()
         assert torch.allclose(found.normals[:, :, :40], bumps[:, :, :40], atol=1e-5)
