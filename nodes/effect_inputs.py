@@ -12,10 +12,10 @@ from ..geometry.checks import check_alike, check_range
 from ..geometry.estimate import Estimate
 from ..geometry.images.depth_image import METRES, DepthCoding, depth_map_to_estimate, joined_maps
 from ..geometry.images.normal_map_image import normal_map_to_estimate
-from ..geometry.views.transparency import Layers, split_layers
+from ..geometry.views.transparency import Layers
 from ..model_loader.comfy.devices import default_device
 from ..model_loader.inference.memory_budget import check_effect_fits
-from ..utils import resize_map, to_images, to_planar, to_rgb
+from ..utils import check_levels, on_white, resize_map, to_planar
 from .batches import one_by_one
 from .checks import check_count, check_geometry
 from .sockets import Widget
@@ -99,34 +99,26 @@ def effect_geometry(
 
 
 def bright_images(image: Tensor) -> Tensor:
-    """Converts an IMAGE to (B, 3, H, W) in [0, 1]; values of an HDR image stay above 1.
+    """Converts an IMAGE to (B, 3, H, W) in [0, 1]; values of an HDR image stay above 1. Alpha is laid on white.
 
     Raises:
         ValueError, TypeError: As `to_rgb`.
     """
-    images, planar = to_rgb(image), to_planar(image)
-    if planar.shape[1] == 4 or not bool((planar > 1).any()):
-        return images
-    return planar.to(torch.float32).clamp(min=0).expand(-1, 3, -1, -1)
+    return on_white(with_alpha(image))
 
 
 def with_alpha(image: Tensor) -> Tensor:
-    """Converts an IMAGE to (B, 3, H, W) in [0, 1], or (B, 4, H, W) with its alpha.
+    """Converts an IMAGE to (B, 3, H, W), as `bright_images`, or (B, 4, H, W) with its alpha in [0, 1].
 
     Raises:
         ValueError, TypeError: As `to_rgb`.
     """
-    return to_images(image).float() if to_planar(image).shape[1] == 4 else to_rgb(image)
-
-
-def image_layers(image: Tensor) -> Layers:
-    """Converts an IMAGE to its layers; values of an HDR image stay above 1.
-
-    Raises:
-        ValueError, TypeError: As `to_rgb`.
-    """
-    planar = with_alpha(image)
-    return split_layers(planar if planar.shape[1] == 4 else bright_images(image))
+    planar = to_planar(image)
+    check_levels(planar, hdr=True)
+    planar = planar.to(torch.float32).clamp(min=0)
+    if planar.shape[1] < 4:
+        return planar.expand(-1, 3, -1, -1)
+    return torch.cat((planar[:, :3], planar[:, 3:].clamp(max=1)), 1)
 
 
 def masks_of(mask: Any, name: str, total: int, of: str = "image") -> Tensor:

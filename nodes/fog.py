@@ -10,8 +10,8 @@ from ..geometry.checks import check_choice
 from ..geometry.effects.fog import FogBank, add_fog, fog_of
 from ..geometry.estimate import Estimate
 from ..geometry.images.srgb import colour_to_linear
-from ..geometry.views.transparency import Layers
-from .batches import join_outputs, mask_output, unclamped_output, with_progress
+from ..geometry.views.transparency import Layers, split_layers
+from .batches import for_all, join_outputs, mask_output, unclamped_output, with_progress
 from .effect_inputs import (
     MAX_DISTANCE,
     check_depth_linked,
@@ -19,10 +19,10 @@ from .effect_inputs import (
     chosen_skies,
     depth_input,
     effect_geometry,
-    image_layers,
     number_widgets,
     sized_layers,
     sky_mask_input,
+    with_alpha,
 )
 from .live import shown_on_node
 from .previews import NodePreviews
@@ -98,7 +98,7 @@ class Fog:
         check_choice("sky", sky, SKIES)
         check_numbers(_FOG_NUMBERS, {"density": density, "start": start, "height_falloff": height_falloff})
         fog, light = FogBank(density, start, height_falloff), colour_to_linear(colour)
-        layers = image_layers(image)
+        layers = split_layers(for_all(with_alpha(image), geometry, (depth,), sky_mask))
         images = layers.shown
         check_depth_linked(geometry, depth)
         previews = NodePreviews()

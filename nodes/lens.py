@@ -13,8 +13,8 @@ from ..geometry.effects.depth_of_field import MAX_STOPS, depth_of_field
 from ..geometry.effects.depths import UNITS
 from ..geometry.effects.focus import MAX_BLUR, Focus, focused
 from ..geometry.estimate import Estimate
-from ..geometry.views.transparency import Layers
-from .batches import join_outputs, unclamped_output, with_progress
+from ..geometry.views.transparency import Layers, split_layers
+from .batches import for_all, join_outputs, unclamped_output, with_progress
 from .effect_inputs import (
     MAX_DISTANCE,
     NO_POINT,
@@ -23,10 +23,10 @@ from .effect_inputs import (
     chosen_point,
     depth_input,
     effect_geometry,
-    image_layers,
     number_widgets,
     point_widgets,
     sized_layers,
+    with_alpha,
 )
 from .live import shown_on_node
 from .previews import NodePreviews
@@ -131,7 +131,7 @@ class DepthOfField:
         check_whole("blades", blades, 0, MAX_BLADES)
         check_numbers(_LENS_NUMBERS, dict(zip(_LENS_NUMBERS, numbers, strict=True)))
         lens = Focus(focus, unit, chosen_point(point_x, point_y), blur, f_number, focal_length, sensor)
-        layers = image_layers(image)
+        layers = split_layers(for_all(with_alpha(image), geometry, (depth,)))
         check_depth_linked(geometry, depth)
         previews = NodePreviews()
 

@@ -18,7 +18,7 @@ from ..geometry.regions.points import Point
 from ..geometry.regions.sky import describe_sky, sky_alpha
 from ..geometry.views.transparency import Layers, split_layers
 from ..utils import resize_map, to_planar
-from .batches import join_outputs, with_progress
+from .batches import for_all, join_outputs, with_progress
 from .checks import check_geometry
 from .effect_inputs import (
     MAX_DISTANCE,
@@ -145,7 +145,7 @@ class DepthMask:
         further = further_points(more_points, not_points)
         choice = mask_choice(unit, near, far, feather, point_x, point_y, tolerance, invert, select, box, further)
         check_depth_linked(geometry, depth)
-        layers = split_layers(with_alpha(image) if image is not None else _blank(geometry, depth))
+        layers = split_layers(_blank(geometry, depth) if image is None else for_all(with_alpha(image).clamp(max=1), geometry, (depth,)))
         total = len(layers.shown)
         chosen = with_progress(_with_masks(layers, effect_geometry(layers.shown, geometry, depth), choice), total)
         previews = NodePreviews()
@@ -181,7 +181,7 @@ class SkyMask:
     def execute(self, image: Tensor, geometry: Any = None, depth: Tensor | None = None) -> Any:
         """Returns one mask for each image."""
         check_depth_linked(geometry, depth)
-        layers, previews = split_layers(with_alpha(image)), NodePreviews()
+        layers, previews = split_layers(for_all(with_alpha(image).clamp(max=1), geometry, (depth,))), NodePreviews()
         total = len(layers.shown)
 
         def made(layer: Layers, estimate: Estimate) -> tuple[Tensor]:
@@ -268,7 +268,7 @@ class ForegroundCutout:
     ) -> Any:
         """Returns a cut-out and its mask for each image."""
         check_range("edge", edge, 0, MAX_EDGE)
-        layers = split_layers(with_alpha(image))
+        layers = split_layers(for_all(with_alpha(image), geometry, (depth,), mask))
         images = layers.shown
         if mask is None and geometry is None and depth is None:
             raise ValueError("there is neither depth nor a mask: link raw depth to geometry, a depth image to depth, or a mask to mask")

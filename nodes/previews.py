@@ -10,8 +10,7 @@ from torch import Tensor
 from ..geometry.edges.matting import cut_out
 from ..geometry.estimate import Estimate
 from ..geometry.views.transparency import Layers
-from ..model_loader.comfy.devices import image_placement
-from .batches import mask_output
+from .batches import mask_output, unclamped_output
 from .live import MAX_IMAGES, Payload, image_payload, in_comfyui
 
 _DARKENED = 0.25
@@ -48,5 +47,5 @@ class NodePreviews:
         colour, alpha = cut_out(layer.colours.to(mask), mask, edge, decontaminate)
         alpha = alpha if layer.alpha is None else alpha * layer.alpha.to(alpha)
         self.add(lambda: torch.lerp(torch.full_like(colour, 0.5), colour, alpha), estimate, line)
-        whole = torch.cat((colour, alpha), 1).clamp(0, 1).movedim(1, -1).contiguous().to(*image_placement())
+        whole = unclamped_output(torch.cat((colour, alpha), 1))
         return whole, mask_output(alpha)

@@ -18,7 +18,7 @@ from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.images.srgb import colour_to_linear
 from ..geometry.views.transparency import split_layers
 from ..utils import resize_map
-from .batches import join_outputs, to_output, with_progress
+from .batches import for_all, join_outputs, unclamped_output, with_progress
 from .effect_inputs import (
     check_numbers,
     chosen_skies,
@@ -172,7 +172,7 @@ class Relight:
         style = _style((ambient, specular, shininess, shadows, exposure), ambient_above, ambient_below, roll_off)
         place = (azimuth, elevation, light_x, light_y, light_depth, intensity, light_size)
         plans = (light_plan(light, colour, dict(zip((*PLACE_NUMBERS, *SIZE), place, strict=True)), shadows), *check_lights(lights))
-        layers = split_layers(with_alpha(image))
+        layers = split_layers(for_all(with_alpha(image), geometry, (normal_map, depth), sky_mask))
         images = layers.shown
         pairs = with_progress(layers_with(layers, effect_geometry(images, geometry, depth, normal_map, normal_coding)), len(images))
         skies = chosen_skies(sky_mask, images, find=sky == "auto")
@@ -183,7 +183,7 @@ class Relight:
                 scene = lit_scene(layer.shown, estimate, plans, where)
                 if not previews and in_comfyui():
                     previews.append(_surfaces(scene))
-                yield (to_output(layer.with_alpha(relight(**vars(replace(scene, image=layer.colours)), **style))),)
+                yield (unclamped_output(layer.with_alpha(relight(**vars(replace(scene, image=layer.colours)), **style))),)
 
         return shown_on_node(join_outputs(lit(), len(images)), previews)
 

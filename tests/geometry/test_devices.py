@@ -561,6 +561,18 @@ def numbers_of(value):
     return [number for part in parts for number in numbers_of(part)]
 
 
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_it_computes_in_what_its_maps_are_under_autocast(name, monkeypatch):
+    monkeypatch.setitem(globals(), "DEVICE", torch.device("cpu"))
+    found = []
+    for enabled in (False, True):
+        torch.manual_seed(1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            found.append(numbers_of(CASES[name][0]()))
+    for plain, cast in zip(*found, strict=True):
+        np.testing.assert_allclose(cast, plain, rtol=1e-5, atol=1e-5)
+
+
 NOT_THE_SAME = {
     **dict.fromkeys(
         ("filters.chosen_pixels.chosen_places", "views.soft_edges.split_soft_edges", "edges.stripes.stripe_ends"),

@@ -45,9 +45,9 @@ def test_what_is_no_image_is_named(node, image):
 
 
 MASKED = {
-    "mask": lambda mask: ForegroundCutout().execute(IMAGE, mask=mask),
-    "the normals' mask": lambda mask: NormalToHeight().execute(IMAGE, mask=mask),
-    "sky_mask": lambda mask: Relight().execute(IMAGE, geometry=geometry(), sky_mask=mask),
+    "mask": lambda mask, image=IMAGE: ForegroundCutout().execute(image, mask=mask),
+    "the normals' mask": lambda mask, image=IMAGE: NormalToHeight().execute(image, mask=mask),
+    "sky_mask": lambda mask, image=IMAGE: Relight().execute(image, geometry=geometry(), sky_mask=mask),
 }
 
 
@@ -62,12 +62,17 @@ MASKED = {
         (torch.ones(1, 4, 4, 1), ValueError, r"mask has shape \(1, 4, 4, 1\)"),
         (torch.ones(1, 0, 4), ValueError, r"mask has shape \(1, 0, 4\)"),
         (torch.full((1, 4, 4), torch.nan), ValueError, "mask holds 16 NaN values"),
-        (torch.ones(2, 4, 4), ValueError, "mask holds 2 images, .* 1; accepted: one for all, or one each"),
     ],
 )
-def test_what_is_no_mask_of_the_images_is_named(use, mask, kind, message):
+def test_what_is_no_mask_is_named(use, mask, kind, message):
     with pytest.raises(kind, match=message):
         use(mask)
+
+
+@pytest.mark.parametrize("use", MASKED.values(), ids=MASKED)
+def test_masks_of_another_number_of_images_are_named(use):
+    with pytest.raises(ValueError, match=r"mask holds 3 images, .* 2; accepted: one for all, or one each"):
+        use(torch.ones(3, 4, 4), IMAGE.expand(2, -1, -1, -1))
 
 
 @pytest.mark.parametrize("use", MASKED.values(), ids=MASKED)
