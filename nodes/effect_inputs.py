@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,8 @@ from .batches import one_by_one
 from .checks import check_count, check_geometry
 from .sockets import Widget
 from .widgets import CODINGS, image_input, number_widget
+
+logger = logging.getLogger(__name__)
 
 MAX_DISTANCE = 10000.0
 
@@ -93,6 +96,10 @@ def effect_geometry(
     maps = {name: to_planar(each) for name, each in linked.items() if each is not None}
     for name, each in maps.items():
         check_count(name, len(each), "image", batch)
+        try:
+            check_alike(name, (each.shape[-2], each.shape[-1]), (height, width))
+        except ValueError as error:  # saved graphs hold such maps
+            logger.warning("%s. It is stretched", error)
     depths = depth_map_to_estimate(maps["depth"], _DEPTH) if "depth" in maps else None
     normals = normal_map_to_estimate(maps["normal_map"], coding, "normal_map") if "normal_map" in maps else None
     return _for_batch(joined_maps(depths, normals, height, width), batch, "depth")

@@ -104,7 +104,7 @@ class Fog:
         previews = NodePreviews()
 
         def made(layer: Layers, estimate: Estimate, where: Tensor | bool) -> tuple[Tensor, Tensor]:
-            through, line = fog_of(estimate, layer.shown, fog, where)
+            through, line = fog_of(estimate, layer.shown, fog, where, layer.alpha)
             result = layer.with_alpha(add_fog(layer.colours, through, light))
             previews.add(lambda: result, estimate, line)
             return unclamped_output(result), mask_output(1 - through)

@@ -274,7 +274,7 @@ def _fog(arguments: argparse.Namespace) -> Plan:
     check_sky(arguments)
 
     def make(scene: Scene) -> tuple[Tensor, str]:
-        through, words = fog_of(scene.known, scene.image, fog, sky_of(arguments, scene.image))
+        through, words = fog_of(scene.known, scene.image, fog, sky_of(arguments, scene.image), scene.layers.alpha)
         return scene.layers.with_alpha(add_fog(scene.layers.colours, through, colour)), words
 
     return make, None

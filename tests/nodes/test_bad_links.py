@@ -185,6 +185,11 @@ def test_what_is_no_depth_map_is_named_by_every_effect(node, depth, message):
         node().execute(**image, depth=depth, **frames)
 
 
+def test_a_map_of_another_shape_is_worth_a_word(caplog):
+    Fog().execute(IMAGE, depth=GREY[:, :, : WIDTH // 2])
+    assert f"depth has {WIDTH // 2}x{HEIGHT} pixels, the image {WIDTH}x{HEIGHT}: another shape" in caplog.text
+
+
 @pytest.mark.parametrize("node", [ForegroundCutout, Fog, DepthOfField, Relight, Stereo])
 def test_what_is_transparent_stays_so_in_every_effect(node):
     """A sprite whose hidden colour is green: none of it is seen, and neither is the white that networks see it on."""
