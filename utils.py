@@ -6,8 +6,9 @@ import functools
 import inspect
 import logging
 import math
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 Arguments = ParamSpec("Arguments")
 Made = TypeVar("Made")
+
+_AUTOCAST_DEVICES = tuple(filter(torch.amp.is_autocast_available, ("cpu", "cuda", "mps", "xpu", "mtia", "hpu", "xla", "privateuseone")))
 
 
 def to_planar(image: Tensor) -> Tensor:
@@ -47,7 +50,7 @@ def to_planar(image: Tensor) -> Tensor:
 
 
 def to_images(image: Tensor) -> Tensor:
-    """Any ComfyUI image as a network's input: channels first; what is beyond [0, 1], as in HDR images, is clamped.
+    """Any ComfyUI image as a network's input: channels first; what is above 1, as in HDR images, is clamped.
 
     Args:
         image: As `to_rgb`.
@@ -59,7 +62,7 @@ def to_images(image: Tensor) -> Tensor:
         ValueError, TypeError: As `to_rgb`.
     """
     planar = to_planar(image)
-    low, high = finite_bounds(planar)
+    low, high = check_levels(planar, hdr=True)
     return planar if low >= 0 and high <= 1 else planar.clamp(0, 1)
 
 
@@ -73,7 +76,7 @@ def to_rgb(image: Tensor) -> Tensor:
         (B, 3, H, W) float32 in [0, 1].
 
     Raises:
-        ValueError: Wrong rank, channel count, an empty batch or image, or pixels that are NaN or infinite.
+        ValueError: Wrong rank, channel count, an empty batch or image, or levels that `check_levels` refuses in HDR images.
         TypeError: Not a floating-point tensor.
     """
     return images_to_rgb(to_images(image))
@@ -93,12 +96,32 @@ def check_images(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
         ValueError: Values beyond [0, 1] by more than resampling leaves; and as `to_rgb`.
     """
     batch = _batch_as_stored(images)
-    low, high = finite_bounds(batch)
-    if low < -0.5 or high > 1.5:  # resampling overshoots by less; 0..255 and -1..1 go beyond
-        raise ValueError(
-            f"the images hold values from {low:g} to {high:g}; expected [0, 1]: divide what is 0..255 by 255, make -1..1 (x + 1) / 2"
-        )
+    check_levels(batch)
     return batch
+
+
+def check_levels(images: Tensor | np.ndarray, hdr: bool = False) -> tuple[float, float]:
+    """Refuses images whose values are not from 0 (black) to 1 (white). Synchronises the device once, for HDR images twice.
+
+    Args:
+        images: (B, C, H, W), or an array (B, H, W, C).
+        hdr: Whether they may hold what is brighter than white, as long as most of what is not black is less than 8 times as bright.
+
+    Returns:
+        The least and the greatest value.
+
+    Raises:
+        ValueError: Other values, such as 0 to 255 or -1 to 1, or NaN or infinite ones.
+    """
+    low, high = finite_bounds(images)
+    # Resampling overshoots by less than half of the range; 0..255 and -1..1 go beyond.
+    is_beyond = high > 1.5 and (not hdr or 2 * int((images > 8).sum()) > int((images > 0).sum()))
+    if is_beyond or low < -0.5 * (max(1.0, high) if hdr else 1.0):
+        raise ValueError(
+            f"the images hold values from {low:g} to {high:g}; expected [0, 1]{', few of them brighter' * hdr}: divide what is 0..255 by "
+            "255, make -1..1 (x + 1) / 2"
+        )
+    return low, high
 
 
 def images_to_rgb(images: Tensor | np.ndarray) -> Tensor:
@@ -133,7 +156,10 @@ def finite_bounds(images: Tensor | np.ndarray) -> tuple[float, float]:
         return low, high
     finite = torch.isfinite(images) if isinstance(images, Tensor) else np.isfinite(images)
     bad, total = int((~finite).sum()), math.prod(finite.shape)
-    raise ValueError(f"the image holds {bad} NaN or infinite values of {total}; every pixel must be a number in [0, 1]")
+    raise ValueError(
+        f"the image holds {bad} NaN or infinite values of {total}; every pixel must be a number in [0, 1]: replace them "
+        "(torch.nan_to_num, numpy.nan_to_num). A VAE in half precision makes such images: run it in float32 (ComfyUI: --fp32-vae)"
+    )
 
 
 def _scaled(array: np.ndarray) -> np.ndarray:
@@ -173,8 +199,9 @@ def _batch_as_stored(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
 
 
 def to_image(planar: Tensor) -> Tensor:
-    """(B, 1 or 3, H, W) in [0, 1] to ComfyUI's IMAGE (B, H, W, 3), clamped."""
-    return planar.clamp(0, 1).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last).movedim(1, -1).contiguous()
+    """(B, 1, 3 or 4, H, W) in [0, 1] to ComfyUI's IMAGE (B, H, W, 3 or 4), clamped."""
+    wide = planar.clamp(0, 1).expand(-1, max(3, planar.shape[1]), -1, -1)
+    return wide.contiguous(memory_format=torch.channels_last).movedim(1, -1).contiguous()
 
 
 def sent_to(device: torch.device, values: Tensor) -> Tensor:
@@ -282,6 +309,44 @@ def kept_for_sizes(function: Callable[[int, int, torch.device], Made]) -> Callab
     return call
 
 
+def without_autocast(function: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
+    """Makes a function compute in the types of its maps under the caller's `torch.autocast`, which rounds products to half precision.
+
+    Of a generator this holds while it computes its items, not in the caller's code between them.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Made:
+        with _autocast_off():
+            made = function(*args, **kwargs)
+        return cast(Made, _each_without_autocast(made)) if isinstance(made, Generator) else made
+
+    return call
+
+
+@contextmanager
+def _autocast_off() -> Iterator[None]:
+    enabled = [device for device in _AUTOCAST_DEVICES if torch.is_autocast_enabled(device)]
+    try:
+        for device in enabled:
+            torch.set_autocast_enabled(device, False)
+        yield
+    finally:
+        for device in enabled:
+            torch.set_autocast_enabled(device, True)
+
+
+def _each_without_autocast(items: Generator[Made, None, None]) -> Iterator[Made]:
+    with closing(items):
+        while True:
+            with _autocast_off():
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+            yield item
+
+
 def in_float32(function: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
     """Makes a function compute in float32, or in float64 where one of its maps is, and return maps of the type of its argument `image`.
 
@@ -291,6 +356,7 @@ def in_float32(function: Callable[Arguments, Made]) -> Callable[Arguments, Made]
     signature = inspect.signature(function)
     wide: Callable[..., Any] = function
 
+    @without_autocast
     @functools.wraps(function)
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Made:
         given = signature.bind_partial(*args, **kwargs).arguments

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..utils import vector_lengths
+from ..utils import vector_lengths, without_autocast
 from .checks import check_choice, check_extrinsics, check_intrinsics, check_map
 
 DEFAULT_FOV = 55.0
@@ -279,6 +279,7 @@ def depth_to_points(depth: Tensor, intrinsics: Tensor) -> Tensor:
     return pixel_rays(intrinsics.to(depth.dtype), *depth.shape[-2:]) * depth
 
 
+@without_autocast
 def world_to_camera_points(points: Tensor, extrinsics: Tensor) -> Tensor:
     """Points of the world as cameras see them.
 
@@ -296,6 +297,7 @@ def world_to_camera_points(points: Tensor, extrinsics: Tensor) -> Tensor:
     return (rotation @ points.flatten(2) + shift).view_as(points)
 
 
+@without_autocast
 def camera_to_world_points(points: Tensor, extrinsics: Tensor) -> Tensor:
     """Points that cameras see in the world: the inverse of `world_to_camera_points`.
 

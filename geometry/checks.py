@@ -9,6 +9,7 @@ from numbers import Real
 import torch
 from torch import Tensor
 
+from ..utils import check_levels, without_autocast
 from .errors import InvalidArgumentError
 
 _NO_ROTATION = 1e-2
@@ -39,6 +40,20 @@ def check_map(values: Tensor, channels: int, name: str, like: Tensor | None = No
     if like is not None and values[:, 0].shape != like[:, 0].shape:
         expected = (like.shape[0], channels, *like.shape[-2:])
         raise ValueError(f"{name} has shape {tuple(values.shape)}; expected {expected}, as the map it goes with: resize one of them first")
+
+
+def check_image(image: Tensor, like: Tensor | None = None, name: str = "image") -> bool:
+    """Refuses what is no batch of images (B, 3, H, W) from 0 (black) to 1 (white), and more in HDR images. Synchronises the device once.
+
+    Returns:
+        Whether something is brighter than white.
+
+    Raises:
+        TypeError: As `check_map`.
+        ValueError: As `check_map`, or levels that `utils.check_levels` refuses in HDR images.
+    """
+    check_map(image, 3, name, like)
+    return check_levels(image, hdr=True)[1] > 1
 
 
 def check_mask(mask: Tensor | None, like: Tensor) -> None:
@@ -99,6 +114,7 @@ def check_intrinsics(intrinsics: Tensor, batch: int | None = None, like: Tensor 
         )
 
 
+@without_autocast
 def check_extrinsics(extrinsics: Tensor, batch: int | None = None, like: Tensor | None = None) -> None:
     """Refuses extrinsics that place no camera. Synchronises the device once.
 

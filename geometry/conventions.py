@@ -7,7 +7,7 @@ from enum import Enum
 import torch
 from torch import Tensor
 
-from ..utils import squared_lengths
+from ..utils import squared_lengths, without_autocast
 from .checks import check_map
 from .kinds import Axes, Kind
 
@@ -230,10 +230,12 @@ def _all_safe(squares: Tensor) -> bool:
     return bool(least >= limits.tiny / limits.eps) and bool(most <= limits.max)
 
 
+@without_autocast
 def _rotate(normals: Tensor, rotation: Tensor) -> Tensor:
     return torch.einsum("bij,bjhw->bihw", rotation, normals)
 
 
+@without_autocast
 def _rotation(matrix: Tensor, normals: Tensor) -> Tensor:
     check_map(normals, 3, "normals")
     batch = normals.shape[0]

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..utils import without_autocast
 from .camera import intrinsics_from_focal_length, pixel_rays
 from .checks import check_map
 
@@ -102,6 +103,7 @@ def view_intrinsics(side: int, tangent: float = 1.0) -> Tensor:
     return intrinsics_from_focal_length(side / (2 * tangent), side, side)
 
 
+@without_autocast
 def cut_view(panorama: Tensor, rotation: Tensor, side: int, tangent: float = 1.0) -> Tensor:
     """A perspective view of a panorama, by bilinear sampling: bring the panorama to about the view's resolution before.
 
@@ -140,6 +142,7 @@ def with_surroundings(panorama: Tensor, margin: int) -> Tensor:
     return torch.where(beyond[:, None], turned, whole[..., columns])
 
 
+@without_autocast
 def in_view(directions: Tensor, rotation: Tensor, tangent: float = 1.0) -> tuple[Tensor, Tensor]:
     """The places of directions in a view.
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..utils import opencv_for, resize_map
+from ..utils import opencv_for, resize_map, without_autocast
 
 # Red's and blue's share of luma by the number of the matrix in ITU-T H.273.
 _LUMA = {
@@ -146,6 +146,7 @@ def rgb_to_yuv444(image: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     return _stored_luma(luma, bits), _stored_chroma(chroma, bits)
 
 
+@without_autocast
 def _yuv(image: Tensor) -> tuple[Tensor, Tensor]:
     """Luma (H, W) in [0, 1] and chroma (2, H, W) in [-0.5, 0.5], of (1 or 3, H, W) by BT.709."""
     if len(image) == 1:
@@ -261,6 +262,7 @@ def _coded(light: Tensor) -> Tensor:
     return light.clamp_(0, 1).pow_(1 / 2.4)
 
 
+@without_autocast
 def _with_709_primaries(light: Tensor) -> Tensor:
     return torch.einsum("ij,jhw->ihw", light.new_tensor(_TO_709), light)
 
@@ -280,6 +282,7 @@ def _light_to_pq(light: Tensor) -> Tensor:
     return ((_C1 + _C2 * power) / (1 + _C3 * power)) ** _M2
 
 
+@without_autocast
 def _hlg_to_light(coded: Tensor) -> Tensor:
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     scene = torch.where(coded <= 0.5, coded**2 / 3, (torch.exp((coded - c) / a) + b) / 12)

@@ -17,6 +17,7 @@ from ..annotators.choices import BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES, R
 from ..annotators.registry import FAMILIES, find_any_spec, find_spec
 from ..annotators.setting_names import wording
 from ..annotators.specs.base import CheckpointError, ModelSpec, WeightFile, size_in_words
+from ..utils import without_autocast
 from .comfy import devices, feedback, interrupt
 from .inference.model import Model
 from .inference.network import SharedNetwork
@@ -45,6 +46,7 @@ _lock = threading.Lock()
 """Guards the three tables. Whoever holds it loads, unloads and waits for nothing meanwhile."""
 
 
+@without_autocast
 def load_model(
     model_id: str | None = None,
     dtype: str = "auto",

@@ -31,6 +31,24 @@ def one_by_one(estimate: Estimate, device: torch.device | None = None, pixels: i
         yield estimate.slice(index, index + 1).to(device or estimate.device)
 
 
+def for_all(images: Tensor, geometry: Any = None, maps: Iterable[Tensor | None] = (), mask: Tensor | None = None) -> Tensor:
+    """Repeats a single image for all images of the other inputs of an effect; its memory is shared.
+
+    Args:
+        images: (B, 3, H, W).
+        geometry: The geometry input.
+        maps: Inputs of the type IMAGE.
+        mask: An input of the type MASK.
+
+    Returns:
+        The images, as many as before if there are several; what is no batch, or of another number, is left to the inputs' own checks.
+    """
+    counts = [geometry.batch] if isinstance(geometry, Estimate) else []
+    counts += [len(each) for each in maps if isinstance(each, Tensor) and each.ndim == 4]
+    counts += [len(mask)] if isinstance(mask, Tensor) and mask.ndim > 2 else []
+    return images.expand(max(counts, default=1), -1, -1, -1) if len(images) == 1 and 0 not in counts else images
+
+
 def in_chunks(images: Tensor, frames: int = 16) -> Iterator[Tensor]:
     """Yields a batch in chunks (B, 3, H, W), so that only one chunk at a time is converted."""
     for start in range(0, images.shape[0], frames):
@@ -91,12 +109,12 @@ def image_for(estimate: Estimate, image: Tensor) -> Tensor:
 
 
 def to_output(planar: Tensor) -> Tensor:
-    """Converts (B, 1 or 3, H, W) in [0, 1] to ComfyUI's IMAGE on its intermediate device."""
+    """Converts (B, 1, 3 or 4, H, W) in [0, 1] to ComfyUI's IMAGE on its intermediate device."""
     return to_image(planar).to(*image_placement())
 
 
 def unclamped_output(image: Tensor) -> Tensor:
-    """Converts (B, 3, H, W) to ComfyUI's IMAGE, with values above 1."""
+    """Converts (B, 3 or 4, H, W) to ComfyUI's IMAGE, with values above 1."""
     return image.movedim(1, -1).contiguous().to(*image_placement())
 
 

@@ -12,9 +12,10 @@ from ..geometry.checks import check_alike, check_range
 from ..geometry.estimate import Estimate
 from ..geometry.images.depth_image import METRES, DepthCoding, depth_map_to_estimate, joined_maps
 from ..geometry.images.normal_map_image import normal_map_to_estimate
+from ..geometry.views.transparency import Layers
 from ..model_loader.comfy.devices import default_device
 from ..model_loader.inference.memory_budget import check_effect_fits
-from ..utils import resize_map, to_planar, to_rgb
+from ..utils import check_levels, on_white, resize_map, to_planar
 from .batches import one_by_one
 from .checks import check_count, check_geometry
 from .sockets import Widget
@@ -98,15 +99,26 @@ def effect_geometry(
 
 
 def bright_images(image: Tensor) -> Tensor:
-    """Converts an IMAGE to (B, 3, H, W) in [0, 1]; values of an HDR image stay above 1.
+    """Converts an IMAGE to (B, 3, H, W) in [0, 1]; values of an HDR image stay above 1. Alpha is laid on white.
 
     Raises:
         ValueError, TypeError: As `to_rgb`.
     """
-    images, planar = to_rgb(image), to_planar(image)
-    if planar.shape[1] == 4 or not bool((planar > 1).any()):
-        return images
-    return planar.to(torch.float32).clamp(min=0).expand(-1, 3, -1, -1)
+    return on_white(with_alpha(image))
+
+
+def with_alpha(image: Tensor) -> Tensor:
+    """Converts an IMAGE to (B, 3, H, W), as `bright_images`, or (B, 4, H, W) with its alpha in [0, 1].
+
+    Raises:
+        ValueError, TypeError: As `to_rgb`.
+    """
+    planar = to_planar(image)
+    check_levels(planar, hdr=True)
+    planar = planar.to(torch.float32).clamp(min=0)
+    if planar.shape[1] < 4:
+        return planar.expand(-1, 3, -1, -1)
+    return torch.cat((planar[:, :3], planar[:, 3:].clamp(max=1)), 1)
 
 
 def masks_of(mask: Any, name: str, total: int, of: str = "image") -> Tensor:
@@ -171,7 +183,14 @@ def images_with(images: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Estim
         yield image.to(device), estimate
 
 
-def sized_pairs(images: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Estimate]]:
-    """Yields each image with its estimate at the image's size, on the compute device."""
-    for image, estimate in images_with(images, whole):
-        yield image, estimate.resized(image.shape[-2], image.shape[-1])
+def layers_with(layers: Layers, whole: Estimate) -> Iterator[tuple[Layers, Estimate]]:
+    """Yields the layers of each image with its estimate, on the compute device; where nothing is seen, the estimate has no values."""
+    for each, (_, estimate) in zip(layers.split(), images_with(layers.shown, whole), strict=True):
+        layer = each.to(estimate.device)
+        yield layer, layer.seen(estimate)
+
+
+def sized_layers(layers: Layers, whole: Estimate) -> Iterator[tuple[Layers, Estimate]]:
+    """As `layers_with`, each estimate at its image's size."""
+    for layer, estimate in layers_with(layers, whole):
+        yield layer, estimate.resized(layer.shown.shape[-2], layer.shown.shape[-1])

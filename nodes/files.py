@@ -17,9 +17,9 @@ from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.files import FORMATS, READABLE, WRITTEN, FileFormat, SaveOptions, load_estimate, save_estimate
 from ..geometry.files.packed_maps import preview_maps, preview_size
 from ..model_loader.comfy.folders import user_folder
-from ..utils import to_rgb
 from .batches import geometry_output, one_by_one
 from .checks import check_count, check_geometry
+from .effect_inputs import with_alpha
 from .listing import existing_file, file_state, geometry_files, split_name
 from .live import KEY, MAX_IMAGES, Payload, image_payload
 from .preview import describe, map_tiles
@@ -209,12 +209,12 @@ def _listed_files() -> list[str]:
 
 
 def images_of(estimate: Estimate, image: Tensor, whole: bool) -> list[Tensor]:
-    """Yields (1, 3, h, w) for each image of the estimate, at their own size, or all of them as one (B, 3, h, w).
+    """Yields (1, 3 or 4, h, w) for each image of the estimate, at their own size, or all of them as one batch; the fourth is alpha.
 
     Raises:
         ValueError: Another number of images, or another shape.
     """
-    images = to_rgb(image)
+    images = with_alpha(image)
     check_count("image", len(images), "geometry", estimate.batch, one_for_all=False)
     check_alike("geometry", (estimate.height, estimate.width), (images.shape[-2], images.shape[-1]))
     return [images] if whole else list(images.split(1))

@@ -59,12 +59,12 @@ PLANE_FIT, MIDAS, DMAP2NORM = METHODS = ("plane fit", "midas", "dmap2norm")
 MAX_METRES = 1e6
 MAX_A = 1000.0
 
-_ADVICE = {
-    "name": "the image",
-    "if_normals": "for a normal map use Convert Normal Map",
-    "if_metres": f"choose values = {METRES}",
-    "if_levels": "choose values = disparity or depth (metres below 1: depth, near black, near_metres 0, far_metres 1)",
-}
+_CODING = DepthCoding(
+    name="the image",
+    if_normals="for a normal map use Convert Normal Map",
+    if_metres=f"choose values = {METRES}",
+    if_levels="choose values = disparity or depth (metres below 1: depth, near black, near_metres 0, far_metres 1)",
+)
 
 TOOLTIPS = {
     "resolution": (
@@ -322,9 +322,10 @@ class DepthImageToGeometry:
         check_range("far_metres", far_metres, 0, MAX_METRES)
         check_camera(fov)
         metric_range = (near_metres, far_metres) if far_metres > 0 or near_metres > 0 else None
+        coding = replace(_CODING, near=near, values=values, metric_range=metric_range)
         planes = to_planar(image)
         known = None if mask is None else _known(mask, planes)
-        estimate = depth_map_to_estimate(planes, DepthCoding(near, values, metric_range, **_ADVICE), known)
+        estimate = depth_map_to_estimate(planes, coding, known)
         intrinsics = intrinsics_from_fov(fov, estimate.height, estimate.width, batch=estimate.batch) if fov else None
         return (geometry_output(replace(estimate, intrinsics=intrinsics)),)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import repeat
 from typing import Any, ClassVar
 
 import torch
@@ -17,8 +16,9 @@ from ..geometry.estimate import Estimate
 from ..geometry.regions.boxes import Box
 from ..geometry.regions.points import Point
 from ..geometry.regions.sky import describe_sky, sky_alpha
-from ..utils import resize_map, to_planar, to_rgb
-from .batches import join_outputs, with_progress
+from ..geometry.views.transparency import Layers, split_layers
+from ..utils import resize_map, to_planar
+from .batches import for_all, join_outputs, with_progress
 from .checks import check_geometry
 from .effect_inputs import (
     MAX_DISTANCE,
@@ -32,7 +32,8 @@ from .effect_inputs import (
     number_widgets,
     point_widgets,
     refuse_no_mask,
-    sized_pairs,
+    sized_layers,
+    with_alpha,
 )
 from .live import shown_on_node
 from .previews import NodePreviews
@@ -144,10 +145,11 @@ class DepthMask:
         further = further_points(more_points, not_points)
         choice = mask_choice(unit, near, far, feather, point_x, point_y, tolerance, invert, select, box, further)
         check_depth_linked(geometry, depth)
-        images = to_rgb(image) if image is not None else _blank(geometry, depth)
-        chosen = with_progress(_with_masks(images, effect_geometry(images, geometry, depth), choice), len(images))
+        layers = split_layers(_blank(geometry, depth) if image is None else for_all(with_alpha(image).clamp(max=1), geometry, (depth,)))
+        total = len(layers.shown)
+        chosen = with_progress(_with_masks(layers, effect_geometry(layers.shown, geometry, depth), choice), total)
         previews = NodePreviews()
-        masks = join_outputs((previews.mask(*each) for each in chosen), len(images))
+        masks = join_outputs((previews.mask(layer.shown, estimate, mask, line) for layer, estimate, mask, line in chosen), total)
         return shown_on_node(masks, previews.payloads, text=previews.lines)
 
 
@@ -179,14 +181,15 @@ class SkyMask:
     def execute(self, image: Tensor, geometry: Any = None, depth: Tensor | None = None) -> Any:
         """Returns one mask for each image."""
         check_depth_linked(geometry, depth)
-        images, previews = to_rgb(image), NodePreviews()
+        layers, previews = split_layers(for_all(with_alpha(image).clamp(max=1), geometry, (depth,))), NodePreviews()
+        total = len(layers.shown)
 
-        def made(image: Tensor, estimate: Estimate) -> tuple[Tensor]:
-            share = sky_alpha(image, estimate)
-            return previews.mask(image, estimate, share, describe_sky(share))
+        def made(layer: Layers, estimate: Estimate) -> tuple[Tensor]:
+            share = sky_alpha(layer.shown, estimate)
+            return previews.mask(layer.shown, estimate, share, describe_sky(share))
 
-        pairs = with_progress(sized_pairs(images, effect_geometry(images, geometry, depth)), len(images))
-        return shown_on_node(join_outputs((made(*pair) for pair in pairs), len(images)), previews.payloads, text=previews.lines)
+        pairs = with_progress(sized_layers(layers, effect_geometry(layers.shown, geometry, depth)), total)
+        return shown_on_node(join_outputs((made(*pair) for pair in pairs), total), previews.payloads, text=previews.lines)
 
 
 class ForegroundCutout:
@@ -265,21 +268,20 @@ class ForegroundCutout:
     ) -> Any:
         """Returns a cut-out and its mask for each image."""
         check_range("edge", edge, 0, MAX_EDGE)
-        images, opacity = _split_opacity(image)
+        layers = split_layers(for_all(with_alpha(image), geometry, (depth,), mask))
+        images = layers.shown
         if mask is None and geometry is None and depth is None:
             raise ValueError("there is neither depth nor a mask: link raw depth to geometry, a depth image to depth, or a mask to mask")
         if mask is not None:
             masks = _masks(mask, images).split(1)
-            chosen = ((image, None, each, "mask from the input") for image, each in zip(images.split(1), masks, strict=True))
+            chosen = ((layer, None, each, "mask from the input") for layer, each in zip(layers.split(), masks, strict=True))
         else:
             box = chosen_box(box_left, box_top, box_right, box_bottom)
             further = further_points(more_points, not_points)
             choice = mask_choice(unit, near, far, feather, point_x, point_y, tolerance, select=select, box=box, further=further)
-            chosen = _with_masks(images, effect_geometry(images, geometry, depth), choice)
+            chosen = _with_masks(layers, effect_geometry(images, geometry, depth), choice)
         previews = NodePreviews()
-        opacities = repeat(None) if opacity is None else opacity.split(1)
-        masked = zip(with_progress(chosen, len(images)), opacities, strict=False)
-        parts = (previews.cutout(*each, own, edge, decontaminate) for each, own in masked)
+        parts = (previews.cutout(*each, edge, decontaminate) for each in with_progress(chosen, len(images)))
         return shown_on_node(join_outputs(parts, len(images)), previews.payloads, text=previews.lines)
 
 
@@ -376,30 +378,22 @@ def mask_choice(
     return MaskChoice(near, far, unit, feather, point, tolerance, invert, select, box, *further)
 
 
-def _with_masks(images: Tensor, whole: Estimate, choice: MaskChoice) -> Iterator[tuple[Tensor, Estimate, Tensor, str]]:
-    """Yields each image with its estimate, its mask and a line that describes the mask."""
-    for image, estimate in sized_pairs(images, whole):
+def _with_masks(layers: Layers, whole: Estimate, choice: MaskChoice) -> Iterator[tuple[Layers, Estimate, Tensor, str]]:
+    """Yields the layers of each image with its estimate, its mask and a line that describes the mask."""
+    for layer, estimate in sized_layers(layers, whole):
         depths = known_depths(estimate)
-        mask = choice.mask(depths, image)
-        yield image, estimate, mask, choice.describe(depths, float(mask.mean()))
-
-
-def _split_opacity(image: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Splits an IMAGE into colours (B, 3, H, W) in [0, 1] and opacity (B, 1, H, W); None: opaque."""
-    images, planar = to_rgb(image), to_planar(image)
-    if planar.shape[1] < 4:
-        return images, None
-    whole = planar.float().clamp(0, 1)
-    return whole[:, :3].contiguous(), whole[:, 3:]
+        mask = choice.mask(depths, layer.shown)
+        yield layer, estimate, mask, choice.describe(depths, float(mask.mean()))
 
 
 def _blank(geometry: Any, depth: Tensor | None) -> Tensor:
-    """Returns white images of the size of the geometry or depth map, to show masks on."""
+    """Returns white images of the size of the geometry or depth map, to show masks on; they take no memory."""
     if geometry is None:
         assert depth is not None
-        return torch.ones_like(to_rgb(depth))
+        planar = to_planar(depth)
+        return torch.ones(1, 1, 1, 1).expand(len(planar), 3, *planar.shape[-2:])
     estimate = check_geometry(geometry)
-    return torch.ones(estimate.batch, 3, estimate.height, estimate.width)
+    return torch.ones(1, 1, 1, 1).expand(estimate.batch, 3, estimate.height, estimate.width)
 
 
 def _masks(mask: Tensor, images: Tensor) -> Tensor:

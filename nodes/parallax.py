@@ -12,9 +12,8 @@ from ..geometry.estimate import Estimate
 from ..geometry.views.parallax import BORDERS, MOVES, camera_path, parallax_of_estimate
 from ..model_loader.comfy.interrupt import throw_if_interrupted
 from ..model_loader.inference.memory_budget import check_result_fits
-from ..utils import to_rgb
-from .batches import join_outputs, to_output, with_progress
-from .effect_inputs import check_depth_linked, check_numbers, depth_input, effect_geometry, images_with, number_widgets
+from .batches import for_all, join_outputs, unclamped_output, with_progress
+from .effect_inputs import bright_images, check_depth_linked, check_numbers, depth_input, effect_geometry, images_with, number_widgets
 from .sockets import EFFECTS, Inputs
 from .widgets import choice_widget, count_widget, geometry_input, image_input
 
@@ -105,14 +104,14 @@ class DepthParallax:
         check_choice("border", border, BORDERS)
         check_range("frames", frames, 1, MAX_FRAMES)
         check_numbers(_MOVE_NUMBERS, {"amount": amount, "focus": focus})
-        images = to_rgb(image)
+        images = for_all(bright_images(image), geometry, (depth,))
         check_depth_linked(geometry, depth)
         whole = effect_geometry(images, geometry, depth)
         path = camera_path(move, int(frames), amount)
         total = len(images) * len(path)
         check_result_fits(total, *images.shape[-2:])
         views = (view for image, estimate in images_with(images, whole) for view in _views(image, estimate, path, focus, border))
-        return join_outputs(((to_output(view),) for view in with_progress(views, total)), total)
+        return join_outputs(((unclamped_output(view),) for view in with_progress(views, total)), total)
 
 
 def _views(image: Tensor, estimate: Estimate, path: Tensor, focus: float, border: str) -> Iterator[Tensor]:

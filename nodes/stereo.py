@@ -26,9 +26,8 @@ from ..geometry.views.stereo import (
 )
 from ..geometry.views.vr import half_sphere_size, pair_for, photo_fov
 from ..model_loader.inference.memory_budget import check_result_fits
-from ..utils import to_rgb
-from .batches import join_outputs, mask_output, to_output, with_progress
-from .effect_inputs import check_depth_linked, check_numbers, depth_input, effect_geometry, images_with, number_widgets
+from .batches import for_all, join_outputs, mask_output, unclamped_output, with_progress
+from .effect_inputs import check_depth_linked, check_numbers, depth_input, effect_geometry, images_with, number_widgets, with_alpha
 from .sockets import EFFECTS, Inputs
 from .widgets import PER_CLIP, PER_IMAGE, as_advanced, choice_widget, count_widget, geometry_input, image_input
 
@@ -144,7 +143,7 @@ class Stereo:
         check_numbers(_NUMBERS, {"divergence": divergence, "convergence": convergence})
         check_numbers(_HEADSET_NUMBERS, {"eye_distance": eye_distance, "fov": fov})
         options = StereoOptions(divergence, convergence, original, eye_distance, eye_size)
-        images = to_rgb(image)
+        images = for_all(with_alpha(image), geometry, (depth,))
         check_depth_linked(geometry, depth)
         whole = effect_geometry(images, geometry, depth)
         ends = disparity_range(whole, per_clip=True) if normalisation == PER_CLIP else None
@@ -155,7 +154,7 @@ class Stereo:
             fov = photo_fov(whole, fov) if normalisation == PER_CLIP else fov
         check_result_fits(len(images), *_result_size(images, layout, options.eye_size))
         pairs = (pair_for(image, estimate, layout, options, ends, fov) for image, estimate in counting)
-        outputs = ((to_output(compose(pair, layout)), mask_output(compose_holes(pair, layout))) for pair in pairs)
+        outputs = ((unclamped_output(compose(pair, layout)), mask_output(compose_holes(pair, layout))) for pair in pairs)
         stereo, holes = join_outputs(outputs, len(images))
         return stereo, holes
 

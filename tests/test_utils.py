@@ -20,6 +20,7 @@ from depth_normal.utils import (
     to_rgb,
     unit_vectors,
     vector_lengths,
+    without_autocast,
 )
 
 
@@ -55,6 +56,24 @@ def test_maps_of_several_types_are_computed_in_the_widest():
         for other in types:
             assert computed_in(torch.ones(1, dtype=dtype), mask=torch.ones(1, dtype=other)).dtype == dtype
             assert asked.pop() == (torch.float64 if torch.float64 in (dtype, other) else torch.float32)
+
+
+def test_autocast_stays_the_callers_between_the_items_of_a_generator():
+    @without_autocast
+    def products():
+        try:
+            while True:
+                yield ones @ ones
+        finally:
+            ended.append(True)
+
+    ones, ended = torch.ones(2, 2), []
+    with torch.autocast("cpu", torch.bfloat16):
+        found = products()
+        for product, _ in zip(found, range(2), strict=False):
+            assert product.dtype == torch.float32 and (ones @ ones).dtype == torch.bfloat16
+        found.close()
+    assert ended and not torch.is_autocast_enabled("cpu")
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])

@@ -264,13 +264,13 @@ def _with_own_depth(arguments: argparse.Namespace, options: Options, plan: Plan,
     """`_run`'s work, of the one image that files of depth are of."""
     from ..batch.failures import failure_of
     from ..batch.local_engine import Outcome
-    from ..batch.per_image import read, write
+    from ..batch.per_image import read_with_alpha, write
     from ..batch.records import mark
     from ..batch.staging import check_run_marker
 
     for outputs in plan.todo:
         try:
-            source_mark, image = mark(outputs.image), read(outputs.image)
+            source_mark, image = mark(outputs.image), read_with_alpha(outputs.image)
             found = _estimator(arguments, options, outputs.writes)(image)
             check_run_marker(marker)
             yield Outcome(outputs, tuple(write(outputs, found, options, image, source_mark)))
@@ -446,7 +446,7 @@ def _run_to_file(arguments: argparse.Namespace, place: Place, writes: tuple[str,
     from ..batch.check_outputs import check_writes
     from ..batch.outputs import Outputs
     from ..batch.overwriting import check_places, note_results
-    from ..batch.per_image import computing_threads, read, write
+    from ..batch.per_image import computing_threads, read_with_alpha, write
     from ..batch.staging import kept_if_used
 
     image = Path(arguments.images[0])
@@ -462,7 +462,7 @@ def _run_to_file(arguments: argparse.Namespace, place: Place, writes: tuple[str,
     inputs = (image, *options.own)
     check_places([file], inputs, arguments.overwrite, image, command)
     check_writes(writes, options)
-    pixels = read(image)  # before a model is loaded
+    pixels = read_with_alpha(image)  # before a model is loaded
     estimator = _estimator(arguments, options, writes)
     device = parse_device(arguments.device)
     with kept_if_used(file.parent), temporary_folder(file.parent) as folder:

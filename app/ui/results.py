@@ -13,7 +13,7 @@ from ...geometry.files.image_files import open_image, strict
 from ...geometry.meshes.mesh import MeshOptions
 from ...media import VideoError, read_frames
 from ...model_loader.weights.disk_space import is_disk_full
-from ..batch.per_image import read
+from ..batch.per_image import read, read_with_alpha
 from ..outcomes import EXPECTED_ERRORS
 from .job import DONE, EXPORTS, Job
 from .refusals import Refusal
@@ -88,7 +88,7 @@ def file_of(job: Job, kind: str) -> Path:
     try:
         with _one_export:
             if kind not in job.files or not path.exists():
-                image = read(job.source)
+                image = read_with_alpha(job.source)
                 save_estimate(path, load_estimate(npz), SaveOptions(image=image, mesh=MeshOptions()))
                 job.files[kind] = path
     except EXPECTED_ERRORS as error:

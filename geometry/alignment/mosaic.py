@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import resize_map, sent_to, unit_vectors
+from ...utils import resize_map, sent_to, unit_vectors, without_autocast
 from .scale_shift import fit_robustly
 
 # Variance of the whole's noise by that of the tile's in the fit: nearly least squares, which trust a tile less the less it resembles.
@@ -310,6 +310,7 @@ def _blurred(values: Tensor) -> Tensor:
     return values
 
 
+@without_autocast
 def _blurred_along(values: Tensor, reach: float, axis: int) -> Tensor:
     """By a matrix of weights: the maps are small."""
     places = torch.arange(values.shape[axis], device=values.device, dtype=values.dtype)

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from ...utils import in_float32
-from ..checks import check_map, check_range
+from ..checks import check_image, check_map, check_range
 from ..filters.box import box_means
 from ..filters.coarse import enlarged, shrunk
 from ..filters.extremes import largest_within
+from ..images.highlights import compress_highlights
 
 MAX_EDGE = 10.0
 """The widest border, in percent of the image's longer side."""
@@ -33,7 +34,7 @@ class Cutout(NamedTuple):
     """A thing without its background.
 
     Attributes:
-        colour: (B, 3, H, W) in [0, 1], the thing's own colours; they go on a little beyond its border.
+        colour: (B, 3, H, W) as the image, the thing's own colours; they go on a little beyond its border.
         alpha: (B, 1, H, W) in [0, 1], how much of each pixel it covers.
     """
 
@@ -50,7 +51,7 @@ def cut_out(image: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool 
     mask does.
 
     Args:
-        image: (B, 3, H, W) in [0, 1].
+        image: (B, 3, H, W) in [0, 1]; more is brighter than white, as in HDR images.
         mask: (B, 1, H, W) in [0, 1].
         edge: Half the width of the band, in percent of the longer side: as far as the mask may be wrong, and as hair reaches; 0 takes the
             mask as it is.
@@ -60,28 +61,29 @@ def cut_out(image: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool 
         The cut-out; an empty or a full mask gives an empty or a full one.
 
     Raises:
-        ValueError: Maps of wrong shapes or `edge` out of range.
+        ValueError: Maps of wrong shapes, an image of other values, or `edge` out of range.
 
     Source:
         The mixture's share: Y. Chuang et al., "A Bayesian Approach to Digital Matting" (2001), with one colour a side. The colours:
         T. Germer et al., "Fast Multi-Level Foreground Estimation" (2020), the equation of one pixel.
     """
-    check_map(image, 3, "image")
+    check_image(image)
     check_map(mask, 1, "mask", like=image)
     check_range("edge", edge, 0, MAX_EDGE)
     radius = round(max(image.shape[-2:]) * edge / 100)
     if radius == 0:
         return Cutout(image, mask)
+    source, (image, expand) = image, compress_highlights(image)
     inside, outside = mask >= 0.5, mask < 0.5
     thing, behind = (largest_within((~side).float(), radius) < 0.5 for side in (inside, outside))
     own, others = _continued(image, thing, inside, radius), _continued(image, behind, outside, radius)
     alpha = _mixture(image, own, others, mask, radius)
     alpha = torch.where(thing | behind, mask, alpha)
     if not decontaminate:
-        return Cutout(image, alpha)
+        return Cutout(source, alpha)
     rest = image - alpha * own - (1 - alpha) * others
     pure = own + alpha * rest / (alpha.square() + (1 - alpha).square())
-    return Cutout(torch.where(thing, image, pure.clamp(0, 1)), alpha)
+    return Cutout(torch.where(thing, source, expand(pure)), alpha)
 
 
 def _continued(image: Tensor, sure: Tensor, probable: Tensor, radius: int) -> Tensor:

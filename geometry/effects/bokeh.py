@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils import without_autocast
 from ..checks import check_whole
 
 MAX_BLADES = 16
@@ -77,6 +78,7 @@ def blur_layer(layer: Tensor, radius: float, blades: int = 0, rotation: float = 
     return F.interpolate(blurred, layer.shape[-2:], mode="bilinear", align_corners=False)
 
 
+@without_autocast
 def _filtered(layer: Tensor, kernel: Tensor) -> Tensor:
     if kernel.numel() == 1:
         return layer

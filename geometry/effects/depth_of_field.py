@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...utils import in_float32, sent_to
-from ..checks import check_map, check_range, check_whole
+from ..checks import check_image, check_map, check_range, check_whole
 from ..filters.box import box_means
 from ..filters.coarse import enlarged, shrunk
 from ..filters.extremes import largest_within, neighbours_largest, smallest_within
@@ -90,13 +90,13 @@ def depth_of_field(image: Tensor, circle: Tensor, *, blades: int = 0, rotation: 
         lies before it, the image itself, to the bit.
 
     Raises:
-        ValueError: Maps of wrong shapes or numbers out of range.
+        ValueError: Maps of wrong shapes, an image of other values, or numbers out of range.
 
     Source:
         M. Kraus and M. Strengert, "Depth-of-Field Rendering by Pyramidal Image Processing" (2007), for layers with what is hidden filled
         in; layers share a pixel here as parts of one surface, not as independent ones, so that slopes have no seams.
     """
-    check_map(image, 3, "image")
+    check_image(image)
     check_map(circle, 1, "circle", like=image)
     check_lens(blades, rotation, highlights)
     pairs = zip(image.split(1), circle.split(1), strict=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...utils import vector_lengths
 from ..assumptions import assumed_intrinsics
 from ..camera import pixel_rays
-from ..checks import check_map, check_not_negative
+from ..checks import check_image, check_map, check_not_negative
 from ..edges.depth_edges import edge_radius, sharpen_depth_edges
 from ..estimate import Estimate
 from ..images.srgb import linear_to_srgb, srgb_to_linear
@@ -126,7 +126,7 @@ def add_fog(image: Tensor, transmittance: Tensor, colour: tuple[float, float, fl
     """The image in fog.
 
     Args:
-        image: (B, 3, H, W) sRGB.
+        image: (B, 3, H, W) sRGB in [0, 1]; more is brighter than white, as in HDR images.
         transmittance: (B, 1, H, W) in [0, 1], as `fog_transmittance` gives it.
         colour: Of the fog where nothing shines through; linear R, G, B.
 
@@ -134,9 +134,9 @@ def add_fog(image: Tensor, transmittance: Tensor, colour: tuple[float, float, fl
         (B, 3, H, W) sRGB; where everything comes through, the image itself.
 
     Raises:
-        ValueError: Maps of wrong shapes.
+        ValueError: Maps of wrong shapes, or an image of other values.
     """
-    check_map(image, 3, "image")
+    check_image(image)
     check_map(transmittance, 1, "transmittance", like=image)
     own = torch.stack([torch.full_like(transmittance[:, 0], channel) for channel in colour], 1)
     mixed = torch.lerp(own, srgb_to_linear(image), transmittance)

@@ -39,7 +39,7 @@ class LitScene:
     """One image with all that its light needs: what `relight` takes.
 
     Attributes:
-        image: (1, 3, H, W) in [0, 1], of any type; all other maps are float32.
+        image: (1, 3, H, W), of any type; all other maps are float32.
         normals: (1, 3, H, W), OPENGL axes; in the sky they face the viewer, and beside soft silhouettes they are those of one thing.
         light: The lamps in front of the camera.
         depth: (1, 1, H, W), its near end at 1; None = unknown. For a point light its soft edges follow the image's.
@@ -76,12 +76,12 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
     """Brings together what the light of one image needs.
 
     Args:
-        image: (1, 3, H, W) in [0, 1].
+        image: (1, 3, H, W) in [0, 1]; more is brighter than white.
         estimate: Of the image, at any size.
         sky: (1, 1, H, W) bool or in [0, 1], each pixel's share of sky; True = `sky_alpha`, False = nowhere.
     """
     need_perspective(estimate, "relighting")
-    source, image, estimate = image, image.float(), estimate.in_float32()
+    source, image, estimate = image, image.float().clamp(0, 1), estimate.in_float32()
     height, width = image.shape[-2:]
     ratio = NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None
     sized = with_normals(estimate, near_far_ratio=ratio).resized(height, width)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...utils import in_float32, resize_map, unit_vectors
 from ..camera import DEFAULT_FOV, intrinsics_from_fov
-from ..checks import check_depth, check_intrinsics, check_map, check_mask, check_range
+from ..checks import check_depth, check_image, check_intrinsics, check_map, check_mask, check_range
 from ..edges.depth_edges import edge_radius
 from ..filters.bands import by_bands
 from ..filters.box import box_means
@@ -80,10 +80,10 @@ def relight(
         gloss    = specular * glossy * (1 - sky) * (1 - relief + relief * shine) / (1 + 4 * shininess * (local mean of |slope|)^2)
         shine    = dark^2 / (dark^2 + 0.05), with dark = the darkest channel of image, smoothed up to edges (`shine`)
         lit      = 2^exposure * (base * (around + (1 - gloss) * sum of received) + sum of mirrored)
-        result   = linear_to_srgb(roll_off(lit, base)), clamped to [0, 1]
+        result   = linear_to_srgb(roll_off(lit, base)), from 0 to white, or to the brightest channel of image where that is brighter
 
     Args:
-        image: (B, 3, H, W) sRGB in [0, 1].
+        image: (B, 3, H, W) sRGB in [0, 1]; more is brighter than white, as in HDR images.
         normals: (B, 3, H, W) unit vectors, OPENGL axes.
         light: The lamp, or lamps; none = the ambient light alone.
         ambient: Share of the image's own light that stays whatever the lamps; 1 with a lamp of intensity 0 keeps the image.
@@ -109,7 +109,7 @@ def relight(
             None = as the depth does.
 
     Returns:
-        (B, 3, H, W) sRGB in [0, 1], of the image's type.
+        (B, 3, H, W) sRGB, nowhere brighter than white or the image itself, of the image's type.
 
     Source:
         J. Blinn, "Models of light reflection for computer synthesized pictures" (1977); F. Giesen, "Phong and Blinn-Phong normalization
@@ -118,9 +118,11 @@ def relight(
         Engine 4" (2013). M. Toksvig, "Mipmapping normal maps" (2005), for the peak of the highlight of a rough surface.
 
     Raises:
-        ValueError: Maps or intrinsics of the wrong shape or device, depth that is not positive and finite, or a number out of range.
+        ValueError: Maps or intrinsics of the wrong shape or device, an image of other values, depth that is not positive and finite, or a
+            number out of range.
     """
     lights = (light,) if isinstance(light, Light) else tuple(light)
+    is_hdr = check_image(image)
     depth, intrinsics = _complete_inputs(image, normals, depth, intrinsics, mask, edges)
     if sky is not None:
         sky = sky.to(image)
@@ -130,7 +132,7 @@ def relight(
     shadows = [
         _light_left(depth, intrinsics, each, shadow if each.shadow is None else each.shadow, sky, doubt, blur, edges) for each in lights
     ]
-    surface = _Surface(specular, shininess, exposure, rolled_off)
+    surface = _Surface(specular, shininess, exposure, rolled_off, is_hdr)
     below, above = (ambient * placed_on(colour, image) for colour in (ambient_below, ambient_above))
     rays = _Rays.of(intrinsics.to(image), image)
     needs_points = specular > 0 or any(each.is_point for each in lights)
@@ -166,12 +168,13 @@ def check_looks(ambient: float, specular: float, shininess: float, exposure: flo
 
 @dataclass(frozen=True)
 class _Surface:
-    """Surface and exposure parameters; see the arguments of `relight`."""
+    """Surface and exposure parameters, see the arguments of `relight`; and whether something in the image is brighter than white."""
 
     specular: float
     shininess: float
     exposure: float
     rolled_off: bool
+    is_hdr: bool
 
 
 @dataclass(frozen=True)
@@ -233,16 +236,20 @@ def _shaded(
             mirrored = reflected if mirrored is None else mirrored + reflected
     lit = base * diffuse if mirrored is None else torch.addcmul(mirrored, base, diffuse)
     lit = lit * 2**surface.exposure if surface.exposure else lit
-    return linear_to_srgb((roll_off(lit, base) if surface.rolled_off else lit).clamp(0, 1))
+    lit = roll_off(lit, base) if surface.rolled_off else lit
+    if not surface.is_hdr:
+        return linear_to_srgb(lit.clamp(0, 1))
+    return linear_to_srgb(lit.clamp(min=0).minimum(base.amax(1, keepdim=True).clamp(min=1)))
 
 
 def roll_off(lit: Tensor, base: Tensor) -> Tensor:
     """Keeps what is lit brighter than white below white; its colour grows paler, as on film, and orange stays orange.
 
-    With k = max(0.6, the largest channel of `base`), at most 1, and
+    With k = max(0.6, the largest channel of `base`), and
 
         f(x) = x                                               up to k
-             = k + (x - k) (1 - k) / ((1 - k) + (x - k))       beyond: smooth at k, growing forever, below 1
+             = k + (x - k) (1 - k) / ((1 - k) + (x - k))       beyond: smooth at k, growing forever, below 1;
+                                                              k itself where k is 1 or more
 
     the largest channel M becomes f(M) and the smallest m becomes f(m); a channel c between becomes the mean of f(c), by which bright
     orange turns yellow, as on film and in Blender's Filmic, and of f(m) + (c - m) (f(M) - f(m)) / (M - m), which is as far between them
@@ -253,13 +260,13 @@ def roll_off(lit: Tensor, base: Tensor) -> Tensor:
         base: (B, 3, H, W) linear light of the image as it was: what was white may stay white.
 
     Returns:
-        (B, 3, H, W) in [0, 1].
+        (B, 3, H, W) in [0, 1], or to k where that is more.
 
     Source:
         E. Reinhard et al., "Photographic tone reproduction for digital images" (2002), from the knee on.
     """
-    knee = base.amax(1, keepdim=True).clamp(KNEE, 1)
-    headroom = 1 - knee
+    knee = base.amax(1, keepdim=True).clamp(min=KNEE)
+    headroom = (1 - knee).clamp(min=0)
     rolled = _shoulder(lit, knee, headroom)
     # f grows: the largest channel stays the largest, and the smallest the smallest.
     (largest, smallest), (high, low) = ((each.amax(1, keepdim=True), each.amin(1, keepdim=True)) for each in (lit, rolled))
@@ -435,7 +442,6 @@ def _complete_inputs(
     mask: Tensor | None,
     edges: EdgeSides | None,
 ) -> tuple[Tensor, Tensor]:
-    check_map(image, 3, "image")
     check_map(normals, 3, "normals", like=image)
     batch, _, height, width = image.shape
     depth = torch.ones_like(image[:, :1]) if depth is None else depth

@@ -365,6 +365,25 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     return width, height
 
 
+def image_bits(path: str | os.PathLike[str]) -> int:
+    """The bits of an image's channels, 8 or 16, so that a result can have as many.
+
+    Raises:
+        OSError, FileFormatError: The file cannot be read.
+    """
+    with strict, open(path, "rb") as file:  # noqa: PTH123 - takes strings
+        beginning = file.read(_PNG_BITS_AT + 1)
+        if is_hdr(beginning):
+            return 16
+        file.seek(0)
+        image = open_image(path, file)
+        if image.format == "PNG":
+            return 16 if beginning[_PNG_BITS_AT] == 16 else 8
+        if image.format == "HEIF":
+            return 16 if image.info.get("bit_depth", 8) > 8 else 8
+        return 16 if max(_tiff_tag(image, _BITS_TAG), default=8) > 8 else 8
+
+
 def is_still_image(path: str | os.PathLike[str]) -> bool:
     """True if a file is an image by its header, whatever its name, and no animation; False if it cannot be read."""
     try:

@@ -38,6 +38,7 @@ class DepthCoding:
         near: Which end of the grey levels is near, "white" or "black".
         values: One of `VALUES`.
         metric_range: Metres at the near and at the far end of the grey levels; None = unknown.
+        quantity: What the numbers are as they stand, in place of the above; None = they are grey levels.
         name: What errors call the map.
         if_normals: What to do with a normal map.
         if_metres: What to do with metres that are read as grey levels.
@@ -47,6 +48,7 @@ class DepthCoding:
     near: str = NEAR[0]
     values: str = LINEAR_IN[0]
     metric_range: tuple[float, float] | None = None
+    quantity: Quantity | None = None
     name: str = "the depth map"
     if_normals: str = "a normal map is read as one"
     if_metres: str = 'read them with values "metres"'
@@ -75,10 +77,11 @@ def depth_map_to_estimate(image: Tensor, coding: DepthCoding = DepthCoding(), kn
     colours, trusted = stored_values(image, known, coding.name)
     grey = _grey(colours, trusted, coding)
     low, high = _ends(grey, trusted)
-    if coding.values == METRES:
-        if low >= 0 and high <= 1:
-            raise ValueError(f"all values of {coding.name} lie within 0..1, as an image's grey levels do, not metres; {coding.if_levels}")
-        depth, quantity = grey, Quantity.METRIC_DEPTH
+    quantity = Quantity.METRIC_DEPTH if coding.values == METRES else coding.quantity
+    if quantity is Quantity.METRIC_DEPTH and low >= 0 and high <= 1:
+        raise ValueError(f"all values of {coding.name} lie within 0..1, as an image's grey levels do, not metres; {coding.if_levels}")
+    if quantity is not None:
+        depth = grey
     else:
         if not (low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT):
             found = f"the values of {coding.name} go from {low:g} to {high:g}, grey levels from 0 to 1"

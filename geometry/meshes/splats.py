@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...utils import without_autocast
 from ..assumptions import assumed_intrinsics
 from ..conventions import convert_normals
 from ..estimate import Axes, Estimate
@@ -68,6 +69,7 @@ def depth_to_splats(estimate: Estimate, image: Tensor | None = None, options: Me
     return Splats(*(np.concatenate([getattr(part, name) for part in parts]) for name in Splats.__dataclass_fields__))
 
 
+@without_autocast
 def _splats(view: Estimate, grid: SampledGrid, options: MeshOptions) -> Splats:
     chosen = grid.valid[0, 0]
     intrinsics = assumed_intrinsics(view, options.fov).to(grid.depth)[0]
@@ -84,6 +86,7 @@ def _splats(view: Estimate, grid: SampledGrid, options: MeshOptions) -> Splats:
     return Splats(*(part.detach().float().contiguous().numpy() for part in parts))
 
 
+@without_autocast
 def _rays(grid: SampledGrid, intrinsics: Tensor) -> Tensor:
     """The points at depth 1 of a grid's pixels: (h, w, 3)."""
     lengths = (torch.arange(length, dtype=intrinsics.dtype) for length in grid.depth.shape[-2:])

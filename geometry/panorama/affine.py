@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import vector_lengths
+from ...utils import vector_lengths, without_autocast
 from ..camera import pixel_rays
 from ..sphere import in_view, panorama_directions, view_intrinsics
 
@@ -71,6 +71,7 @@ def _normalised(value: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     return value / (value.square().sum() / count).sqrt().clamp_min(1e-6), valid
 
 
+@without_autocast
 def _overlaps(views: Sequence[tuple[Tensor, Tensor]], rotations: Tensor, inverse: bool) -> tuple[Tensor, float]:
     """The normal equations of scales and shifts (2 N, 2 N), and how much a view weighs in them on average; 1 where none overlap."""
     directions = panorama_directions(_HEIGHT, _WIDTH)

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import unit_vectors
+from ...utils import unit_vectors, without_autocast
 from ..sphere import in_view, panorama_directions
 
 MERGED_WIDTH = 2048
@@ -78,6 +78,7 @@ def merge_views(views: Sequence[View], height: int, width: int) -> tuple[Tensor,
     return sums.solved().exp().float()[None, None], (sums.known > _KNOWN * sums.seen)[None, None]
 
 
+@without_autocast
 def merge_normals(views: Sequence[View], height: int, width: int) -> Tensor:
     """The normals of views as a panorama's: turned to its axes and blended.
 

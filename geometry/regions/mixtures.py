@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils import without_autocast
+
 _ROUNDS = 3
 # A part with fewer values is not split; and what keeps empty ones from dividing by 0.
 _LEAST, _FEW = 20, 1e-3
@@ -58,6 +60,7 @@ def fit_mixture(values: Tensor, count: int, noise: float) -> Mixture:
     return mixture
 
 
+@without_autocast
 def _split(values: Tensor, count: int) -> Tensor:
     """(N,) int64: the part of each value."""
     part = torch.zeros(len(values), dtype=torch.int64, device=values.device)
@@ -77,6 +80,7 @@ def _split(values: Tensor, count: int) -> Tensor:
     return part
 
 
+@without_autocast
 def _weighted(values: Tensor, shares: Tensor, noise: float) -> Mixture:
     sums = shares.sum(0) + _FEW
     means = shares.T @ values / sums[:, None]

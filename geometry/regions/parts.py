@@ -21,6 +21,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ...utils import without_autocast
 from ..filters.box import box_sums
 from ..filters.extremes import largest_within
 from ..filters.transforms import blurred
@@ -189,6 +190,7 @@ def _distance(others: Tensor, pixel: Pixel) -> float:
     return min(math.sqrt(float(nearest)), row + 1, column + 1, rows - row, columns - column)
 
 
+@without_autocast
 def _split(parts: Tensor, marks: Tensor) -> Tensor:
     """Parts (H, W) none of which holds two marks: 1 and -1 in (H, W). Such a part is split by which of its pixels is nearer."""
     places = torch.stack(torch.meshgrid(*map(torch.arange, parts.shape), indexing="ij"), -1).flatten(0, 1).float()

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils import without_autocast
 from ..assumptions import assumed_depth, assumed_intrinsics
 from ..checks import check_choice, check_intrinsics, check_map, check_mask
 from ..conventions import unit_normals
@@ -166,6 +167,7 @@ def _image_normals(depth: Tensor, intrinsics: Tensor, valid: Tensor, edges: str)
     return by_bands(band_normals, 0, *planes, weight, v)[0]
 
 
+@without_autocast
 def _sobel(values: Tensor, size: int) -> Tensor:
     """(B, 2, H, W) derivatives along columns and rows, not normalised, OpenCV's kernels and default border."""
     smooth, difference = values.new_tensor(_SMOOTH[size]), values.new_tensor(_DIFFERENCE[size])

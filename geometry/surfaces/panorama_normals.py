@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import unit_vectors
+from ...utils import unit_vectors, without_autocast
 from ..camera import ray_distance_to_depth
 from ..checks import check_map, check_mask
 from ..conventions import convert_normals
@@ -45,6 +45,7 @@ def panorama_normals(distance: Tensor, mask: Tensor | None = None, edges: str = 
     return torch.cat([_normals(*image, edges) for image in zip(distance.float().split(1), valid.split(1), strict=True)])
 
 
+@without_autocast
 def _normals(distance: Tensor, valid: Tensor, edges: str) -> Tensor:
     """Of one image."""
     height, width = distance.shape[-2:]

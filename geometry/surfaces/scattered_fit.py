@@ -13,6 +13,7 @@ import math
 import torch
 from torch import Tensor
 
+from ...utils import without_autocast
 from .plane_fit import Planes
 
 # Cells of the image hold about so many points, and at most so many; where the plane stays open, cells are larger by this factor.
@@ -31,6 +32,7 @@ _FLAT, _THINNEST = 2e-3, 1e-2
 _OWN_SHARE = 0.3
 
 
+@without_autocast
 def fit_scattered(planes: Planes, inverse: Tensor, valid: Tensor, intrinsics: Tensor) -> Planes:
     """Planes through the nearest points in space, for every valid pixel.
 
@@ -141,6 +143,7 @@ def _low(values: Tensor, usable: Tensor) -> Tensor:
     return ordered.gather(1, rank.clamp(min=0))
 
 
+@without_autocast
 def _solved(design: Tensor, rise: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Weighted least squares (N, 3) of rises (N, M) with the centre as one more point; and whether the points spread in two directions."""
     weighted = design * weight[..., None]

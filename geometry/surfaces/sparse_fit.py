@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils import without_autocast
 from ..filters.bands import by_bands
 from .plane_fit import Planes
 from .scattered_fit import fit_scattered
@@ -49,6 +50,7 @@ def fit_isolated(planes: Planes, inverse: Tensor, valid: Tensor, intrinsics: Ten
     return planes
 
 
+@without_autocast
 def _fitted(inverse: Tensor, valid: Tensor, radius: int) -> tuple[Tensor, ...]:
     """1 where the window shows a plane, else 0; and the plane's value and slopes. Maps have `radius` more pixels on each side."""
     offsets = torch.arange(-radius, radius + 1, dtype=inverse.dtype, device=inverse.device)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import brightness, kept_for_sizes, resize_map
+from ...utils import brightness, kept_for_sizes, resize_map, without_autocast
 
 # Longer sides of the images compared, coarse to fine, and the steps taken on each.
 _LEVELS = (16, 32, 64, 128)
@@ -22,6 +22,7 @@ _USELESS = 0.9
 _DAMPING = 1e-4
 
 
+@without_autocast
 def camera_motion(before: Tensor, after: Tensor, start: Tensor | None = None) -> Tensor:
     """The motion of the image between two frames as one shift, rotation and zoom, robust to objects that move by themselves.
 
@@ -180,6 +181,7 @@ class _Step:
         # Slopes of zoom, turn and both shifts, and the residual.
         self._rows = first.new_empty(5, *second.shape[-2:])
 
+    @without_autocast
     def after(self, motion: Tensor) -> Tensor:
         """(3, 3): the small movement that, after `motion`, brings the first image nearer to the second."""
         places, (height, width) = self._places, self._second.shape

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import brightness, resize_map
+from ...utils import brightness, resize_map, without_autocast
 from ..filters.extremes import largest_within
 from .camera_motion import camera_motion, has_settled, moved, sampled, sampling_grid, solve_positive_definite, square
 from .optical_flow import FlowTarget, optical_flow, texture, warped, window_mean
@@ -64,6 +64,7 @@ class MovingPixels:
         self._motions: Tensor | None = None
         self._held: Tensor | None = None
 
+    @without_autocast
     def push(self, frame: Tensor, cut: Tensor | None = None) -> Tensor:
         """Looks at the next frame.
 
@@ -150,6 +151,7 @@ class _Refined:
         self._damping = 1e-3 * torch.eye(3, device=after.device)
         self._pixel = after.new_tensor((2 / width, 2 / height))[:, None]
 
+    @without_autocast
     def of(self, motion: Tensor) -> Tensor:
         """A nearer one: by an affine fit to the flow that is left, weighted as in `fit_robustly`."""
         grid = sampling_grid(motion, *self._before.shape[-2:])

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import kept_for_sizes
+from ...utils import kept_for_sizes, without_autocast
 
 # Sizes of the pyramid, each half the one before; the steps taken on each; the standard deviation of the window, in pixels.
 _LEVELS, _STEPS = 3, 2
@@ -117,6 +117,7 @@ def window_mean(values: Tensor) -> Tensor:
     return _mean(values, _window(values))
 
 
+@without_autocast
 def _mean(values: Tensor, window: tuple[Tensor, Tensor]) -> Tensor:
     return window[0] @ values @ window[1]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ...utils import without_autocast
 from ..checks import check_choice, check_map, check_range
 from ..filters.transforms import trend_where
 from ..images.srgb import linear_to_srgb, luminance, srgb_to_linear
@@ -66,6 +67,7 @@ def remove_light(image: Tensor, normals: Tensor, occlusion: Tensor, *, borders: 
     return linear_to_srgb((light * (found.mean((2, 3), keepdim=True) - found).exp()).clamp(0, 1))
 
 
+@without_autocast
 def _explained(bright: Tensor, hidden: Tensor, lean: Tensor) -> Tensor:
     """The part of brightness (B, 1, H, W) that occlusion's logarithm and normals explain by least squares."""
     causes = torch.cat((hidden, lean), 1)

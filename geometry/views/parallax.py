@@ -22,9 +22,10 @@ from torch import Tensor
 from ...utils import resize_image
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
 from ..camera import resize_intrinsics
-from ..checks import check_choice, check_depth, check_intrinsics, check_map, check_range
+from ..checks import check_choice, check_depth, check_image, check_intrinsics, check_range
 from ..edges.depth_edges import depth_at_image_edges
 from ..estimate import Estimate, Quantity
+from ..images.highlights import compress_highlights
 from ..projections import need_perspective
 from ..regions.before_sky import depth_before_sky
 from .disocclusion import fill_uncovered
@@ -172,20 +173,22 @@ def parallax_frames(image: Tensor, depth: Tensor, intrinsics: Tensor, path: Tens
     """The view of a moved camera.
 
     Args:
-        image: (B, 3, H, W) in [0, 1].
+        image: (B, 3, H, W) in [0, 1]; more is brighter than white, as in HDR images.
         depth: (B, 1, H, W) planar depth, positive and finite, steps at the edges (see `sharpen_depth_edges`).
         intrinsics: (B, 3, 3), pixels.
         path: (F, 3) camera positions, OPENCV axes, in the unit of depth.
         focus: Depth that stays where it is while the camera moves sideways, a number or (B,); infinity = none, the plain move.
 
     Yields:
-        F times (B, 3, H, W) in [0, 1], computed in float32 and of the image's type. The nearest surface wins. Behind an edge the
+        F times (B, 3, H, W), as bright as the image, computed in float32 and of its type. The nearest surface wins. Behind an edge the
         background beside it is continued; beyond the image's border the image is mirrored. At (0, 0, 0) the frame is the image itself.
 
     Raises:
         ValueError: Maps, intrinsics or path of the wrong shape or device, or depth or a path that is not finite, or that comes too near.
     """
-    return _frames(image, depth, intrinsics, path, focus, _Course.of(path))
+    check_image(image)
+    shown, expand = compress_highlights(image)
+    return (expand(frame).to(image) for frame in _frames(shown, depth, intrinsics, path, focus, _Course.of(path)))
 
 
 def _frames(
@@ -197,8 +200,7 @@ def _frames(
     course: _Course,
     border: tuple[int, int] = (0, 0),
 ) -> Iterator[Tensor]:
-    """As `parallax_frames`, of a part of a course, without so many columns and rows at each side of the image."""
-    check_map(image, 3, "image")
+    """As `parallax_frames` in [0, 1], of a part of a course, without so many columns and rows at each side of the image."""
     check_depth(depth, like=image)
     check_intrinsics(intrinsics, image.shape[0], image)
     inverse = 1 / depth.float()
@@ -230,7 +232,7 @@ def parallax_of_estimate(image: Tensor, estimate: Estimate, path: Tensor, focus:
     """The views of a moved camera, of an image and what is known of it.
 
     Args:
-        image: (1, 3, H, W) in [0, 1].
+        image: (1, 3, H, W), as `parallax_frames`.
         estimate: With depth of any quantity and size.
         path: (F, 3) as `camera_path`, where 1 is the distance of the near end of the scene.
         focus: What stays where it is while the camera moves sideways: 0 the far end, 1 the near end, linear in inverse depth.
@@ -245,7 +247,9 @@ def parallax_of_estimate(image: Tensor, estimate: Estimate, path: Tensor, focus:
     """
     need_perspective(estimate, "parallax")
     check_choice("border", border, BORDERS)
+    check_image(image)
     height, width, dtype = *image.shape[-2:], image.dtype
+    image, expand = compress_highlights(image)
     estimate, course, zoom = estimate.in_float32(), _Course.of(path), 1.0
     if border == "crop":
         inverse = 1 / filled_depth(estimate)
@@ -258,7 +262,7 @@ def parallax_of_estimate(image: Tensor, estimate: Estimate, path: Tensor, focus:
     depth = _with_steps(1 / (inverse + _beyond(inverse.amin(), course)), image, sized)
     inverse = 1 / depth
     still = 1 / torch.lerp(inverse.amin(), inverse.amax(), focus)
-    return (frame.to(dtype) for frame in _frames(image, depth, assumed_intrinsics(sized), path, still, course, sides))
+    return (expand(frame).to(dtype) for frame in _frames(image, depth, assumed_intrinsics(sized), path, still, course, sides))
 
 
 def parallax_of_clip(
@@ -272,7 +276,7 @@ def parallax_of_clip(
     """The frames of a video, each seen from the camera's place at its time.
 
     Args:
-        images: (F, 3, H, W) in [0, 1].
+        images: (F, 3, H, W), as `parallax_frames`.
         estimate: With depth of any quantity and size, of as many images. Metres keep their proportions; of other depth, the far end is
             taken to be three times as far as the near end.
         move: Of the camera. Where it crops, it crops all frames by the same, as depth within its range may need at most.
@@ -287,6 +291,7 @@ def parallax_of_clip(
         ValueError: No depth, a panorama, or not as many times and estimates as images.
     """
     need_perspective(estimate, "parallax")
+    check_image(images, name="images")
     if not len(images) == len(times) == estimate.batch:
         raise ValueError(f"{len(images)} images, {estimate.batch} estimates and {len(times)} times; expected as many of each")
     path, course, focus = move.positions(times), _Course.of_move(move), move.focus
@@ -299,6 +304,7 @@ def parallax_of_clip(
     zoom = course.zoom(camera[0], height, width, focus, 0, 1) if move.border == "crop" else 1.0
     for index, image in enumerate(images.split(1)):
         one = slice(index, index + 1)
+        image, expand = compress_highlights(image)
         image, sides = _enlarged(image, zoom)
         size = (image.shape[-2], image.shape[-1])
         sized = estimate.slice(index, index + 1).to(images.device).resized(*size)
@@ -311,7 +317,7 @@ def parallax_of_clip(
         depth = _with_steps(1 / (inverse + beyond), image, sized)
         still = 1 / (torch.lerp(farthest, torch.ones_like(farthest), focus) + beyond).flatten()
         for frame in _frames(image, depth, resize_intrinsics(camera, (height, width), size), path[one], still, course, sides):
-            yield frame.to(images)
+            yield expand(frame).to(images)
 
 
 def _beyond(farthest: Tensor, course: _Course) -> Tensor:

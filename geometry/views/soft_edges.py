@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils import without_autocast
 from ..edges.depth_edges import EDGE, edge_growth
 from ..edges.stretches import Stretches
 from ..filters.box import box_means, box_sums
@@ -318,6 +319,7 @@ def _band(layer: Layer, growth: int) -> _Band:
     return _Band(place, away, usable, known, srgb_to_linear(colours.index_select(1, place).float()), means[3:6], means[:3], near, far)
 
 
+@without_autocast
 def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, Tensor, Tensor]:
     """For each pixel of the band the middle of the mixture and its standard deviation, both in pixels, and how sure there is one, 0 to 1.
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...utils import resize_image
+from ...utils import on_white, resize_image, without_autocast
 from ..assumptions import NEAR_FAR_RATIO
-from ..checks import check_choice, check_map, check_range
+from ..checks import check_choice, check_image, check_range
 from ..edges.depth_edges import depth_at_image_edges
 from ..estimate import Estimate, Quantity
+from ..images.highlights import compress_highlights
 from ..images.srgb import linear_to_srgb, srgb_to_linear
 from ..levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range, measure_range_of_samples, sample_stride
 from ..projections import need_perspective
@@ -114,7 +115,7 @@ class StereoPair:
     """A stereo pair.
 
     Attributes:
-        left: (B, 3, H, W) in [0, 1].
+        left: (B, 3, H, W), as bright as the images, or with alpha as a fourth channel.
         right: The same.
         holes_left: (B, 1, H, W) bool, True where the image does not show what the left eye sees there: it was filled from beside it.
         holes_right: The same.
@@ -135,7 +136,7 @@ def stereo_pair(
     """The images of both eyes.
 
     Args:
-        images: (B, 3, H, W) in [0, 1].
+        images: (B, 3, H, W) in [0, 1]; more is brighter than white, as in HDR images.
         estimate: With depth of any quantity and size, of as many images or of one for all. Disparity goes with inverse depth;
             relative depth is taken to reach three times as far as it begins. Masked pixels and holes lie at the far end.
         depth_range: The far and the near end as `disparity_range` measures them, numbers or (B or 1, 1, 1, 1): one for all frames keeps
@@ -148,7 +149,7 @@ def stereo_pair(
         ValueError: Not such images, no depth, or another number of estimates.
     """
     need_perspective(estimate, "stereo")
-    check_map(images, 3, "images")
+    check_image(images, name="images")
     if estimate.batch not in (1, len(images)):
         raise ValueError(f"the estimate holds {estimate.batch} images, images {len(images)}; expected as many, or one for all")
     estimate = estimate.in_float32()
@@ -192,7 +193,8 @@ def compose(pair: StereoPair, layout: str) -> Tensor:
         layout: One of `LAYOUTS`.
 
     Returns:
-        (B, 3, H', W') in [0, 1]: full-sbs, cross-eyed, vr180 and 360-sbs (H, 2 W), full-tb and 360-tb (2 H, W), the others (H, W).
+        (B, 3 or 4, H', W'), as bright as the pair, an anaglyph on white: full-sbs, cross-eyed, vr180 and 360-sbs (H, 2 W), full-tb and
+        360-tb (2 H, W), the others (H, W).
 
     Raises:
         ValueError: Unknown layout, or an image of one pixel's width or height that cannot be halved.
@@ -259,7 +261,7 @@ def nearness_share(estimate: Estimate, far: Tensor, near: Tensor, flat: float) -
 
 def _both_eyes(image: Tensor, estimate: Estimate, share: Tensor, options: StereoOptions) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Left and right image, left and right holes, of one image. The estimate is in float32, `share` as `nearness_share` gives it."""
-    source, image = image, image.float()
+    source, (image, expand) = image, compress_highlights(image.float())
     pixels = options.divergence / 100 * image.shape[-1]
     left, right = {"middle": (0.5, -0.5), "left": (0.0, -1.0), "right": (1.0, 0.0)}[options.original]
     # The renderer separates surfaces by the ratio of their depths: the scene is placed where the ratio of its ends is the assumed one.
@@ -271,7 +273,8 @@ def _both_eyes(image: Tensor, estimate: Estimate, share: Tensor, options: Stereo
         _one_eye(layer, rims, pixels * eye, options.convergence) if pixels * eye else (source, torch.zeros_like(inverse, dtype=torch.bool))
         for eye in (left, right)
     )
-    return rendered_left.to(source), rendered_right.to(source), holes_left, holes_right
+    left_eye, right_eye = (each if each is source else expand(each).to(source) for each in (rendered_left, rendered_right))
+    return left_eye, right_eye, holes_left, holes_right
 
 
 def _one_eye(layer: Layer, rims: Rims, pixels: float, convergence: float) -> tuple[Tensor, Tensor]:
@@ -302,6 +305,7 @@ def _arranged(left: Tensor, right: Tensor, layout: str) -> Tensor:
     return torch.cat((left, right), side)
 
 
+@without_autocast
 def _anaglyph(left: Tensor, right: Tensor) -> Tensor:
     """For red-cyan glasses, in linear light.
 
@@ -309,7 +313,8 @@ def _anaglyph(left: Tensor, right: Tensor) -> Tensor:
         E. Dubois, "A projection method to generate anaglyph stereo images" (2001); the matrices for red-cyan glasses before common LCD
         screens are those of his "Conversion of a stereo pair to anaglyph with the least-squares projection method" (2009).
     """
-    mixed = torch.zeros_like(left)
-    for eye, matrix in ((left, _DUBOIS_LEFT), (right, _DUBOIS_RIGHT)):
+    mixed = torch.zeros_like(left[:, :3])
+    for eye, matrix in ((on_white(left), _DUBOIS_LEFT), (on_white(right), _DUBOIS_RIGHT)):
         mixed = mixed + torch.einsum("oc,bchw->bohw", eye.new_tensor(matrix), srgb_to_linear(eye))
-    return linear_to_srgb(mixed.clamp(0, 1))
+    brightest = srgb_to_linear(torch.maximum(left.amax(), right.amax()).clamp(min=1))
+    return linear_to_srgb(mixed.clamp(min=0).minimum(brightest))

@@ -13,13 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import resize_image
+from ...utils import on_white, resize_image
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics
 from ..camera import fov_from_intrinsics
-from ..checks import check_choice, check_map
+from ..checks import check_choice, check_image
 from ..edges.depth_edges import depth_at_image_edges, edge_radius
 from ..estimate import Estimate, Quantity
 from ..filters.chosen_pixels import values_at
+from ..images.highlights import compress_highlights
 from ..kinds import Projection
 from ..levels import FAR_AND_NEAR_END, measure_range_of_samples
 from ..regions.before_sky import depth_before_sky
@@ -29,6 +30,7 @@ from .gaps import close_gaps
 from .soft_edges import Rims, lay_over, split_soft_edges
 from .spherical_camera import NEAREST, SphericalEye
 from .stereo import AROUND_LAYOUTS, EYE_SIZES, LAYOUTS, VR_LAYOUTS, StereoOptions, StereoPair, disparity_range, nearness_share, stereo_pair
+from .transparency import split_layers
 
 NEAR_END = 1.5
 """Metres to the near end of scenes whose depth is not metric; the far end is three times as far."""
@@ -56,7 +58,8 @@ def pair_for(
     """The images of both eyes for any layout.
 
     Args:
-        images: (B, 3, H, W) in [0, 1].
+        images: (B, 3, H, W) in [0, 1], or with alpha as a fourth channel; then so are the images of `FLAT_LAYOUTS`. Headsets show what is
+            transparent on white.
         estimate: As `stereo_pair`, or of panoramas.
         layout: One of `LAYOUTS`.
         options: As `StereoOptions`.
@@ -71,8 +74,17 @@ def pair_for(
     """
     check_choice("layout", layout, LAYOUTS)
     if layout in VR_LAYOUTS:
-        return vr_pair(images, estimate, layout, options, depth_range, fov)
-    return stereo_pair(images, estimate, options, depth_range)
+        return vr_pair(on_white(images), estimate, layout, options, depth_range, fov)
+    layers, holes = split_layers(images), []
+    estimate = layers.seen(estimate)
+
+    def both_eyes(colours: Tensor) -> Tensor:
+        pair = stereo_pair(colours, estimate, options, depth_range)
+        holes.append((pair.holes_left, pair.holes_right))
+        return torch.cat((pair.left, pair.right))
+
+    left, right = layers.through(both_eyes).chunk(2)
+    return StereoPair(left, right, *holes[0])
 
 
 def vr_pair(
@@ -86,7 +98,7 @@ def vr_pair(
     """The images of both eyes for headsets.
 
     Args:
-        images: (B, 3, H, W) in [0, 1].
+        images: (B, 3, H, W) in [0, 1]; more is brighter than white, as in HDR images.
         estimate: With depth of any size. Depth that is not metric is taken to reach from 1.5 to 4.5 metres. Masked pixels and holes lie
             at the far end. A panorama's depth is along its rays.
         layout: One of `VR_LAYOUTS`. vr180 takes photos and panoramas, the others panoramas.
@@ -102,7 +114,7 @@ def vr_pair(
         ValueError: Not such images, no depth, another number of estimates, another layout, or a photo for a panorama's layout.
     """
     check_choice("layout", layout, VR_LAYOUTS)
-    check_map(images, 3, "images")
+    check_image(images, name="images")
     if estimate.batch not in (1, len(images)):
         raise ValueError(f"the estimate holds {estimate.batch} images, images {len(images)}; expected as many, or one for all")
     if layout in AROUND_LAYOUTS and estimate.projection is not Projection.EQUIRECTANGULAR:
@@ -118,10 +130,12 @@ def vr_pair(
     for index, image in enumerate(images.split(1)):  # one by one: all at once would take many times the memory
         one = whole.slice(index, index + 1).to(image.device)
         far, near = (end[index : index + 1].to(image) for end in ends) if ends else (None, None)
+        shown, expand = compress_highlights(image)
         if one.projection is Projection.EQUIRECTANGULAR:
-            frames.append(_of_panorama(image, one, layout, options, far, near))
+            pair = _of_panorama(shown, one, layout, options, far, near)
         else:
-            frames.append(_of_photo(image, one, options, far, near, fov))
+            pair = _of_photo(shown, one, options, far, near, fov)
+        frames.append(replace(pair, left=expand(pair.left).to(image), right=expand(pair.right).to(image)))
     if len(frames) == 1:
         return frames[0]
     return StereoPair(*(torch.cat([getattr(frame, name) for frame in frames]) for name in StereoPair.__dataclass_fields__))

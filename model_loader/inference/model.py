@@ -20,7 +20,7 @@ from ...annotators.video.frame_annotator import VideoAnnotator
 from ...geometry.estimate import Estimate
 from ...geometry.temporal.stabilization import VideoOptions
 from ...geometry.textures.materials import Materials
-from ...utils import check_images
+from ...utils import check_images, without_autocast
 from .forward import image_estimates, scene_estimates
 from .materials import material_maps
 from .memory_budget import working_bytes
@@ -41,6 +41,7 @@ class Model:
     def __init__(self, shared: SharedNetwork, variations: tuple[Variation, ...] = ()) -> None:
         self._network = ModelNetwork(shared, variations)
 
+    @without_autocast
     def estimate(
         self,
         images: Tensor | np.ndarray,
@@ -83,6 +84,7 @@ class Model:
         estimates = tile_estimates if asked.tiles else image_estimates
         return finish_batch(estimates(self._network, batch, asked, progress), batch, asked, self.resampling)
 
+    @without_autocast
     def estimates(
         self,
         images: Tensor | np.ndarray,
@@ -104,6 +106,7 @@ class Model:
         asked = InferenceOptions(size=size, fov=fov, family_options=options)
         return image_estimates(self._network, check_images(images), asked, progress)
 
+    @without_autocast
     def estimate_scene(
         self,
         images: Tensor | np.ndarray,
@@ -133,6 +136,7 @@ class Model:
         asked, batch = InferenceOptions(size=size, fov=fov, derive=derive), check_images(images)
         return finish_batch(scene_estimates(self._network, batch, asked, progress), batch, asked, self.resampling)
 
+    @without_autocast
     def estimate_panorama(
         self,
         images: Tensor | np.ndarray,
@@ -169,6 +173,7 @@ class Model:
         asked, batch = InferenceOptions(size=size, family_options=options, derive=derive), check_images(images)
         return finish_batch(panorama_estimates(self._network, batch, asked, any_aspect, progress), batch, asked, self.resampling)
 
+    @without_autocast
     def estimate_materials(
         self, images: Tensor | np.ndarray, size: int | None = None, progress: Progress | None = None, *, options: Any = None
     ) -> Materials:
@@ -191,6 +196,7 @@ class Model:
         asked = InferenceOptions(size=size, family_options=options)
         return material_maps(self._network, check_images(images), asked, progress)
 
+    @without_autocast
     def estimate_video(
         self,
         frames: Iterable[Tensor],

@@ -191,8 +191,8 @@ def test_bad_numbers_are_refused():
         MASK().execute(metres(), point_x=2)
     with pytest.raises(ValueError, match="NaN"):
         LENS().execute(make_image() * torch.nan, depth=depth_image())
-    with pytest.raises(ValueError, match="mask holds 3 images, image 1"):
-        CUTOUT().execute(make_image(), mask=torch.ones(3, 8, 8))
+    with pytest.raises(ValueError, match="mask holds 3 images, image 2"):
+        CUTOUT().execute(make_image(2), mask=torch.ones(3, 8, 8))
     with pytest.raises(ValueError, match="geometry holds 2 images, image 3"):
         FOG().execute(make_image(3), Estimate(torch.ones(2, 1, 8, 8), Quantity.METRIC_DEPTH))
 

@@ -120,7 +120,6 @@ def test_exposure_ambient_colours_and_clipping_reach_the_image():
         ({"exposure": float("nan")}, ValueError, "exposure is nan"),
         ({"lights": [1]}, TypeError, "the lights input is list; link the output of the node Light"),
         ({"lights": (LightPlan(),) * (MAX_LIGHTS + 1)}, ValueError, "65 lights; accepted: at most 64"),
-        ({"sky_mask": torch.zeros(3, 4, 4)}, ValueError, "sky_mask holds 3 images, image 1; accepted: one for all, or one each"),
     ],
 )
 def test_bad_input_is_named(bad, kind, message):

@@ -46,6 +46,19 @@ def test_a_model_that_was_freed_still_runs(load):
     assert torch.allclose(model.estimate(images, 32).depth, expected(images), atol=1e-5)
 
 
+def test_autocast_of_the_caller_changes_no_estimate():
+    model, images = load_model("tiny", device="cpu"), make_images(1)
+
+    def estimates():
+        return model.estimate(images, 64), *model.estimates(images, 64), *model.estimate_video([images], size=64)
+
+    plain = estimates()
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = estimates()
+    for one, other in zip(plain, cast, strict=True):
+        torch.testing.assert_close(other.maps, one.maps)
+
+
 def test_a_batch_is_one_forward(load, family):
     images = make_images(7)
     estimate = load().estimate(images, 32)
