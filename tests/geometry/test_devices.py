@@ -20,7 +20,7 @@ from depth_normal.geometry.alignment import metrics, mosaic, scale_shift
 from depth_normal.geometry.edges import depth_edges, ramp_sharpening, refine, stripes
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.filters import bands, box, chosen_pixels, coarse, extremes, guided_filter
-from depth_normal.geometry.images import depth_image, display_defaults, normal_map_image, render, srgb
+from depth_normal.geometry.images import depth_image, display_defaults, highlights, normal_map_image, render, srgb
 from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.regions import before_sky, sky, sky_matte
 from depth_normal.geometry.surfaces import derive, noise, normals, panorama_normals, plane_fit, point_map, sparse_fit, upsampling
@@ -213,6 +213,7 @@ CASES = {
     "camera.camera_to_world_points": (lambda: camera.camera_to_world_points(maps(3), poses()), POSE),
     "camera.depth_to_points": (lambda: camera.depth_to_points(maps(), matrices()), CAMERA),
     "checks.check_map": (lambda: checks.check_map(maps(), 1, "depth", like=maps(3)), None),
+    "checks.check_image": (lambda: checks.check_image(maps(3)), "refuses what is no image"),
     "checks.check_mask": (lambda: checks.check_mask(mask(), maps()), None),
     "checks.check_depth": (lambda: checks.check_depth(maps()), DEPTH),
     "checks.check_intrinsics": (lambda: checks.check_intrinsics(matrices(), BATCH, maps()), CAMERA),
@@ -386,6 +387,7 @@ CASES = {
     ),
     "images.srgb.srgb_to_linear": (lambda: srgb.srgb_to_linear(maps(3)), None),
     "images.srgb.linear_to_srgb": (lambda: srgb.linear_to_srgb(maps(3)), None),
+    "images.highlights.compress_highlights": (lambda: highlights.compress_highlights(maps(3))[0], "few images are brighter than white"),
     "images.srgb.luminance": (lambda: srgb.luminance(maps(3)), None),
     "images.srgb.colour_to_linear": (lambda: srgb.colour_to_linear("#fff"), None),
     "edges.refine.refine_geometry": (
