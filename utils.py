@@ -135,11 +135,7 @@ def images_to_rgb(images: Tensor | np.ndarray) -> Tensor:
     """
     if isinstance(images, np.ndarray):
         images = torch.from_numpy(np.ascontiguousarray(_scaled(images))).movedim(-1, 1)
-    planar = images.to(torch.float32).clamp(0, 1)
-    if planar.shape[1] == 4:
-        alpha = planar[:, 3:]
-        return planar[:, :3] * alpha + (1 - alpha)
-    return planar.expand(-1, 3, -1, -1)
+    return on_white(images.to(torch.float32).clamp(0, 1)).expand(-1, 3, -1, -1)
 
 
 def finite_bounds(images: Tensor | np.ndarray) -> tuple[float, float]:
@@ -203,8 +199,9 @@ def _batch_as_stored(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
 
 
 def to_image(planar: Tensor) -> Tensor:
-    """(B, 1 or 3, H, W) in [0, 1] to ComfyUI's IMAGE (B, H, W, 3), clamped."""
-    return planar.clamp(0, 1).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last).movedim(1, -1).contiguous()
+    """(B, 1, 3 or 4, H, W) in [0, 1] to ComfyUI's IMAGE (B, H, W, 3 or 4), clamped."""
+    wide = planar.clamp(0, 1).expand(-1, max(3, planar.shape[1]), -1, -1)
+    return wide.contiguous(memory_format=torch.channels_last).movedim(1, -1).contiguous()
 
 
 def sent_to(device: torch.device, values: Tensor) -> Tensor:
@@ -245,6 +242,17 @@ def resize_map(values: Tensor, height: int, width: int, growing: str = "bilinear
     maps = values.reshape(-1, 1, *values.shape[-2:]) if growing == "bilinear" else values
     grown = F.interpolate(maps, (height, width), mode=growing, align_corners=None if growing == "nearest-exact" else False)
     return grown.view(*values.shape[:2], height, width)
+
+
+def split_alpha(images: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Colours (B, 1 or 3, H, W) and opacity (B, 1, H, W) of images (B, C, H, W); None of opaque ones."""
+    return (images[:, :3], images[:, 3:]) if images.shape[1] == 4 else (images, None)
+
+
+def on_white(images: Tensor) -> Tensor:
+    """Images (B, C, H, W) in [0, 1] with what is transparent laid on white: (B, 1 or 3, H, W)."""
+    colours, alpha = split_alpha(images)
+    return images if alpha is None else colours * alpha + (1 - alpha)
 
 
 def resize_image(image: Tensor, height: int, width: int) -> Tensor:

@@ -92,11 +92,18 @@ def least_depth(spec: ModelSpec) -> float:
     return LEAST_METRES if spec.in_metres else LEAST_UP_TO_SCALE
 
 
+def other_size(spec: ModelSpec, size: int | None) -> str:
+    """Says that a model does not run at the requested size; empty if it does."""
+    if not size or (used := spec.used_size(size)) == size:
+        return ""
+    which = "only one" if spec.smallest_size == spec.largest_size else "largest" if size > used else "smallest"
+    return f"{spec.id} runs at size {used}, its {which}, in place of {size}"
+
+
 def log_used_size(spec: ModelSpec, size: int) -> None:
     """Logs once for each size if a model does not run at the requested size."""
-    if (used := spec.used_size(size)) != size:
-        which = "only one" if spec.smallest_size == spec.largest_size else "largest" if size > used else "smallest"
-        _log_once(f"{spec.id} runs at size {used}, its {which}, in place of {size}")
+    if words := other_size(spec, size):
+        _log_once(words)
 
 
 @functools.lru_cache(maxsize=64)

@@ -18,6 +18,7 @@ from .._version import __version__
 from ..annotators.setting_names import COMMAND_LINE, worded
 from .commands.bench import add_bench
 from .commands.compare import add_compare
+from .commands.convert import add_convert
 from .commands.effect import add_effect
 from .commands.estimate import add_demo, add_estimate
 from .commands.export import add_export
@@ -63,6 +64,7 @@ GROUPS: dict[str, tuple[tuple[str, str, Callable[[Parser], None]], ...]] = {
         ("export", "write a model's network as an ONNX file, for programs without this package", add_export),
     ),
     "files and this machine": (
+        ("convert", "write depth and normals of a file in another format: NPZ, EXR, PNG, PFM, a mesh, a page", add_convert),
         ("refine", "move the edges of depth and normals in a file to the edges of the image", add_refine),
         ("view", "show depth and normals in a file in any browser: one page that can be sent", add_view),
         ("compare", "measure how far two files of depth and/or normals of one view are apart", add_compare),
@@ -120,6 +122,12 @@ EXAMPLES = {
         "depth-normal mesh photo.jpg                                         # photo.glb, for Blender",
         "depth-normal mesh photo.jpg -o photo.stl --width 80mm --relief 6mm  # a relief to print",
         "depth-normal mesh photo.jpg -o photo.ply --geometry maps.npz --max-points 0",
+    ),
+    "convert": (
+        "depth-normal convert photo.npz photo.png             # 16 bits; the numbers come back from it",
+        "depth-normal convert photo.npz depth.png --as-image  # near = white, as ControlNet takes it",
+        "depth-normal convert depthpro.npz photo.exr --quantity metric-depth",
+        "depth-normal convert render.exr depth.npz --channel ViewLayer.Depth.Z",
     ),
     "refine": ("depth-normal refine photo.jpg --geometry photo.npz      # photo_refined.npz",),
     "models": (

@@ -5,6 +5,11 @@ from __future__ import annotations
 CODING_CHOICES = ("opengl", "directx", "opencv", "scannet", "controlnet-normalbae", "controlnet-1.0-normal")
 """Those of `geometry.conventions.NormalMapCoding`, which imports torch; a test compares them."""
 
+QUANTITY_CHOICES = ("metric-depth", "relative-depth", "disparity")
+"""Those of `geometry.kinds.Quantity`, as options are typed. Also `geometry.images.render.NEAR`:"""
+
+NEAR_CHOICES = ("white", "black")
+
 FLAT_LAYOUT_CHOICES = ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "anaglyph")
 """Those of `geometry.views.stereo`, which imports torch; a test compares them. Also of headsets, and all:"""
 

@@ -167,7 +167,8 @@ def read_exr(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[
     """Reads an EXR of one part in scan lines, uncompressed or ZIP(S) compressed.
 
     Returns:
-        (H, W) float32 maps by channel name, and the raw values of the header's attributes by name.
+        (H, W) float32 maps of the display window by channel name, NaN outside the data window, and the raw values of the
+        header's attributes by name.
 
     Raises:
         MapFileError: Missing, damaged, too large, or of a kind that is not read.
@@ -176,7 +177,7 @@ def read_exr(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[
         data = Path(path).read_bytes()
         attributes, position = _read_header(path, data)
         layout = _read_layout(path, attributes)
-        return _read_lines(data, position, layout), attributes
+        return _in_display_window(path, _read_lines(data, position, layout), attributes), attributes
     except OSError as error:
         raise MapFileError(f"cannot read {path}: {error.strerror or error}") from error
     except (struct.error, ValueError, IndexError, KeyError, MemoryError, zlib.error) as error:
@@ -268,6 +269,27 @@ def _read_lines(data: bytes, table: int, layout: _Layout) -> dict[str, np.ndarra
         maps[name] = np.ascontiguousarray(lines[:, start:end]).view(dtype).astype(np.float32)
         start = end
     return maps
+
+
+def _in_display_window(path: str | os.PathLike[str], maps: dict[str, np.ndarray], attributes: Mapping[str, bytes]) -> dict[str, np.ndarray]:
+    if attributes["displayWindow"] == attributes["dataWindow"]:
+        return maps
+    left, top, right, bottom = struct.unpack("<4i", attributes["displayWindow"])
+    x_min, y_min, x_max, y_max = struct.unpack("<4i", attributes["dataWindow"])
+    width, height = right - left + 1, bottom - top + 1
+    if width < 1 or height < 1 or width * height > MAX_PIXELS:
+        raise MapFileError(f"{path} is {width}x{height} pixels; 1 to {MAX_PIXELS // 2**20} megapixels are read")
+    columns, rows = (slice(max(x_min, left), min(x_max, right) + 1), slice(max(y_min, top), min(y_max, bottom) + 1))
+    if columns.start >= columns.stop or rows.start >= rows.stop:
+        raise MapFileError(f"{path}: its data window lies outside its display window")
+
+    def placed(values: np.ndarray) -> np.ndarray:
+        shown = np.full((height, width), np.nan, np.float32)
+        within = values[rows.start - y_min : rows.stop - y_min, columns.start - x_min : columns.stop - x_min]
+        shown[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = within
+        return shown
+
+    return {name: placed(values) for name, values in maps.items()}
 
 
 def _zip_block(raw: bytes) -> bytes:

@@ -20,7 +20,7 @@ if __package__:
         read_npz,
         read_png_notes,
     )
-    from .render_geometry import NOTHING_HIT
+    from .render_geometry import LARGEST_OF_16_BITS, NOTHING_HIT
 else:
     from geometry_files import (
         AXES_ATTRIBUTE,
@@ -32,7 +32,7 @@ else:
         read_npz,
         read_png_notes,
     )
-    from render_geometry import NOTHING_HIT
+    from render_geometry import LARGEST_OF_16_BITS, NOTHING_HIT
 
 QUANTITIES = ("metric_depth", "relative_depth", "disparity")
 
@@ -124,7 +124,7 @@ def _checked(path: Path, depth: DepthMap) -> DepthMap:
         raise MapFileError(f"{path}: the intrinsics are not a 3x3 matrix with positive focal lengths: {intrinsics.tolist()}")
     valid = np.isfinite(values) & mask
     if depth.quantity == "metric_depth":
-        valid &= (values > 0) & (values < NOTHING_HIT)
+        valid &= (values > 0) & (values < NOTHING_HIT) & ~np.isin(values, LARGEST_OF_16_BITS)
     if not valid.any():
         raise MapFileError(f"{path}: no pixel has a valid depth")
     return DepthMap(values.astype(np.float32), depth.quantity, valid, intrinsics)

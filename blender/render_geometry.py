@@ -30,6 +30,9 @@ else:
 NOTHING_HIT = 1e9
 """Depth in Blender units from which on a ray hit nothing: Cycles writes 1e10 there."""
 
+LARGEST_OF_16_BITS = (65504.0, 65535.0)
+"""What that becomes in files of 16-bit floats and integers."""
+
 TUTORIAL_NAME = "d"
 
 SQUARE = 1e-4

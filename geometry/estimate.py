@@ -165,6 +165,18 @@ class Estimate:
             return self
         return self._map(lambda value: value.float() if value.is_floating_point() else value)
 
+    def where_known(self, known: Tensor | None) -> Estimate:
+        """The estimate without values where nothing is `known`, (B or 1, 1, H, W) bool; None = everywhere is.
+
+        A mask also says what a network takes for sky. A pixel without a value is unknown, and nothing else.
+        """
+        if known is None:
+            return self
+        known = known.to(self.device)
+        depth = None if self.depth is None else torch.where(known, self.depth, torch.nan)
+        normals = None if self.normals is None else torch.where(known, self.normals, 0)
+        return replace(self, depth=depth, normals=normals)
+
     def expanded(self, batch: int) -> Estimate:
         """The estimate of one image, standing for `batch` equal ones; they share its memory.
 

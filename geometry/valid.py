@@ -11,6 +11,9 @@ from .kinds import Quantity
 FAR_AWAY = 1e9
 """Metres from which a renderer's depth means "nothing hit": Blender writes 1e10, others more."""
 
+LARGEST_HALF, LARGEST_SHORT = 65504.0, 65535.0
+"""The largest 16-bit float and the largest 16-bit integer, which is what "nothing hit" becomes in files of these."""
+
 _INFINITY = float("inf")
 
 
@@ -29,6 +32,37 @@ def valid_depth(depth: Tensor, quantity: Quantity, mask: Tensor | None = None) -
     if quantity is Quantity.METRIC_DEPTH:
         finite = finite & (depth > 0)
     return finite if mask is None else finite & mask
+
+
+def infinitely_far(depth: Tensor, quantity: Quantity) -> Tensor:
+    """The pixels of depth where nothing was hit: FAR_AWAY or farther, or the largest number that 16 bits hold.
+
+    Args:
+        depth: Of any shape, large = far.
+        quantity: Metric or relative depth. Of the latter the largest integer is the far end of the scene, as images are stretched to it.
+
+    Returns:
+        bool, of the same shape.
+    """
+    far = (depth >= FAR_AWAY) | (depth == LARGEST_HALF)
+    return far | (depth == LARGEST_SHORT) if quantity is Quantity.METRIC_DEPTH else far
+
+
+def depth_mask(depth: Tensor, quantity: Quantity) -> Tensor | None:
+    """The valid pixels of a depth map that came without a mask.
+
+    Args:
+        depth: (B, 1, H, W), in the unit that `quantity` names.
+        quantity: What `depth` holds.
+
+    Returns:
+        (B, 1, H, W) bool, False where the depth has no value (`valid_depth`) or, of depth, is infinitely far (`infinitely_far`); None if
+        it can be trusted everywhere.
+    """
+    mask = valid_depth(depth, quantity)
+    if quantity is not Quantity.DISPARITY:
+        mask = mask & ~infinitely_far(depth, quantity)
+    return None if bool(mask.all()) else mask
 
 
 def are_finite(values: Tensor) -> Tensor:

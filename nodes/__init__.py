@@ -1,5 +1,6 @@
 """ComfyUI's nodes: one file for each kind; the order of the tuples is the order in the menu."""
 
+from ..model_loader.comfy.feedback import noting_warnings
 from ..model_loader.comfy.interrupt import interruptible
 from ..model_loader.comfy.server import when_started
 from . import (
@@ -62,7 +63,7 @@ NODES = (
 )
 
 for _node in NODES:
-    _node.execute = interruptible(_node.execute)
+    _node.execute = noting_warnings(interruptible(_node.execute))
     _node.SEARCH_ALIASES = with_other_languages(_node.SEARCH_ALIASES)
 
 NODE_CLASS_MAPPINGS = old_ids.with_twins(NODES, old=old_ids.are_served())

@@ -109,7 +109,7 @@ def image_for(estimate: Estimate, image: Tensor) -> Tensor:
 
 
 def to_output(planar: Tensor) -> Tensor:
-    """Converts (B, 1 or 3, H, W) in [0, 1] to ComfyUI's IMAGE on its intermediate device."""
+    """Converts (B, 1, 3 or 4, H, W) in [0, 1] to ComfyUI's IMAGE on its intermediate device."""
     return to_image(planar).to(*image_placement())
 
 

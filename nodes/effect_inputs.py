@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,16 +11,27 @@ from torch import Tensor
 
 from ..geometry.checks import check_alike, check_range
 from ..geometry.estimate import Estimate
-from ..geometry.images.depth_image import maps_to_estimate
+from ..geometry.images.depth_image import METRES, DepthCoding, depth_map_to_estimate, joined_maps
+from ..geometry.images.normal_map_image import normal_map_to_estimate
+from ..geometry.views.transparency import Layers
 from ..model_loader.comfy.devices import default_device
 from ..model_loader.inference.memory_budget import check_effect_fits
-from ..utils import check_levels, resize_map, to_planar, to_rgb
+from ..utils import check_levels, on_white, resize_map, to_planar
 from .batches import one_by_one
 from .checks import check_count, check_geometry
 from .sockets import Widget
 from .widgets import CODINGS, image_input, number_widget
 
+logger = logging.getLogger(__name__)
+
 MAX_DISTANCE = 10000.0
+
+# The input depth of the effect nodes.
+_DEPTH = DepthCoding(
+    name="depth",
+    if_normals="link a normal map to normal_map of Relight",
+    if_metres=f"link them to Depth Image to Geometry with values = {METRES}, and its output to geometry",
+)
 
 # Size of the mask that core's nodes output for an image without alpha.
 _NO_MASK = (64, 64)
@@ -81,11 +93,16 @@ def effect_geometry(
         check_alike("geometry", (known_one.height, known_one.width), (height, width))
         return _for_batch(known_one, batch, "geometry")
     linked = {"depth": depth, "normal_map": normal_map}
-    maps = {name: None if each is None else to_rgb(each) for name, each in linked.items()}
+    maps = {name: to_planar(each) for name, each in linked.items() if each is not None}
     for name, each in maps.items():
-        if each is not None:
-            check_count(name, len(each), "image", batch)
-    return _for_batch(maps_to_estimate(maps["depth"], maps["normal_map"], coding, height, width), batch, "depth")
+        check_count(name, len(each), "image", batch)
+        try:
+            check_alike(name, (each.shape[-2], each.shape[-1]), (height, width))
+        except ValueError as error:  # saved graphs hold such maps
+            logger.warning("%s. It is stretched", error)
+    depths = depth_map_to_estimate(maps["depth"], _DEPTH) if "depth" in maps else None
+    normals = normal_map_to_estimate(maps["normal_map"], coding, "normal_map") if "normal_map" in maps else None
+    return _for_batch(joined_maps(depths, normals, height, width), batch, "depth")
 
 
 def bright_images(image: Tensor) -> Tensor:
@@ -94,12 +111,11 @@ def bright_images(image: Tensor) -> Tensor:
     Raises:
         ValueError, TypeError: As `to_rgb`.
     """
-    colours, opacity = split_opacity(image)
-    return colours if opacity is None else colours * opacity + (1 - opacity)
+    return on_white(with_alpha(image))
 
 
-def split_opacity(image: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Splits an IMAGE into colours (B, 3, H, W), as `bright_images`, and opacity (B, 1, H, W) in [0, 1]; None: opaque.
+def with_alpha(image: Tensor) -> Tensor:
+    """Converts an IMAGE to (B, 3, H, W), as `bright_images`, or (B, 4, H, W) with its alpha in [0, 1].
 
     Raises:
         ValueError, TypeError: As `to_rgb`.
@@ -108,8 +124,8 @@ def split_opacity(image: Tensor) -> tuple[Tensor, Tensor | None]:
     check_levels(planar, hdr=True)
     planar = planar.to(torch.float32).clamp(min=0)
     if planar.shape[1] < 4:
-        return planar.expand(-1, 3, -1, -1), None
-    return planar[:, :3].contiguous(), planar[:, 3:].clamp(max=1)
+        return planar.expand(-1, 3, -1, -1)
+    return torch.cat((planar[:, :3], planar[:, 3:].clamp(max=1)), 1)
 
 
 def masks_of(mask: Any, name: str, total: int, of: str = "image") -> Tensor:
@@ -174,7 +190,14 @@ def images_with(images: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Estim
         yield image.to(device), estimate
 
 
-def sized_pairs(images: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Estimate]]:
-    """Yields each image with its estimate at the image's size, on the compute device."""
-    for image, estimate in images_with(images, whole):
-        yield image, estimate.resized(image.shape[-2], image.shape[-1])
+def layers_with(layers: Layers, whole: Estimate) -> Iterator[tuple[Layers, Estimate]]:
+    """Yields the layers of each image with its estimate, on the compute device; where nothing is seen, the estimate has no values."""
+    for each, (_, estimate) in zip(layers.split(), images_with(layers.shown, whole), strict=True):
+        layer = each.to(estimate.device)
+        yield layer, layer.seen(estimate)
+
+
+def sized_layers(layers: Layers, whole: Estimate) -> Iterator[tuple[Layers, Estimate]]:
+    """As `layers_with`, each estimate at its image's size."""
+    for layer, estimate in layers_with(layers, whole):
+        yield layer, estimate.resized(layer.shown.shape[-2], layer.shown.shape[-1])

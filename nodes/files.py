@@ -14,20 +14,20 @@ from torch import Tensor
 
 from ..geometry.checks import check_alike, check_choice
 from ..geometry.estimate import Axes, Estimate, Quantity
-from ..geometry.files import FORMATS, FileFormat, SaveOptions, load_estimate, save_estimate
+from ..geometry.files import FORMATS, READABLE, WRITTEN, FileFormat, SaveOptions, load_estimate, save_estimate
 from ..geometry.files.packed_maps import preview_maps, preview_size
 from ..model_loader.comfy.folders import user_folder
-from ..utils import to_rgb
 from .batches import geometry_output, one_by_one
 from .checks import check_count, check_geometry
-from .listing import READABLE, existing_file, file_state, geometry_files, split_name
+from .effect_inputs import with_alpha
+from .listing import existing_file, file_state, geometry_files, split_name
 from .live import KEY, MAX_IMAGES, Payload, image_payload
 from .preview import describe, map_tiles
 from .saving import HIDDEN, SavingNode, file_entries, fill_in, output_name, prefix_widget, problem_of, save_numbered
 from .sockets import FILES, GEOMETRY, Inputs
 from .widgets import AUTO, as_advanced, choice_widget, geometry_input, image_input, switch_widget
 
-FORMAT_NAMES = tuple(suffix.lstrip(".") for suffix in FORMATS)
+FORMAT_NAMES = tuple(suffix.lstrip(".") for suffix in WRITTEN)
 DEFAULT_PREFIX, DEFAULT_FORMAT = "geometry/geometry", "exr"
 QUANTITIES = (AUTO, *(quantity.value for quantity in Quantity))
 AXES = (AUTO, *(axes.value for axes in Axes))
@@ -73,7 +73,7 @@ class SaveGeometry(SavingNode):
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        formats = "\n".join(f"{suffix.lstrip('.')}: {entry.description}" for suffix, entry in FORMATS.items())
+        formats = "\n".join(f"{suffix.lstrip('.')}: {FORMATS[suffix].description}" for suffix in WRITTEN)
         image = "Texture of a GLB, colours of a PLY, and shown on a page: the image that the geometry was estimated from."
         compositing = (
             "Saves EXR with the image, positions and masks too, in the channels that Nuke, Fusion, After Effects and Blender know, "
@@ -209,12 +209,12 @@ def _listed_files() -> list[str]:
 
 
 def images_of(estimate: Estimate, image: Tensor, whole: bool) -> list[Tensor]:
-    """Yields (1, 3, h, w) for each image of the estimate, at their own size, or all of them as one (B, 3, h, w).
+    """Yields (1, 3 or 4, h, w) for each image of the estimate, at their own size, or all of them as one batch; the fourth is alpha.
 
     Raises:
         ValueError: Another number of images, or another shape.
     """
-    images = to_rgb(image)
+    images = with_alpha(image)
     check_count("image", len(images), "geometry", estimate.batch, one_for_all=False)
     check_alike("geometry", (estimate.height, estimate.width), (images.shape[-2], images.shape[-1]))
     return [images] if whole else list(images.split(1))

@@ -10,18 +10,19 @@ from ..geometry.checks import check_choice
 from ..geometry.effects.fog import FogBank, add_fog, fog_of
 from ..geometry.estimate import Estimate
 from ..geometry.images.srgb import colour_to_linear
+from ..geometry.views.transparency import Layers, split_layers
 from .batches import for_all, join_outputs, mask_output, unclamped_output, with_progress
 from .effect_inputs import (
     MAX_DISTANCE,
-    bright_images,
     check_depth_linked,
     check_numbers,
     chosen_skies,
     depth_input,
     effect_geometry,
     number_widgets,
-    sized_pairs,
+    sized_layers,
     sky_mask_input,
+    with_alpha,
 )
 from .live import shown_on_node
 from .previews import NodePreviews
@@ -97,17 +98,18 @@ class Fog:
         check_choice("sky", sky, SKIES)
         check_numbers(_FOG_NUMBERS, {"density": density, "start": start, "height_falloff": height_falloff})
         fog, light = FogBank(density, start, height_falloff), colour_to_linear(colour)
-        images = for_all(bright_images(image), geometry, (depth,), sky_mask)
+        layers = split_layers(for_all(with_alpha(image), geometry, (depth,), sky_mask))
+        images = layers.shown
         check_depth_linked(geometry, depth)
         previews = NodePreviews()
 
-        def made(image: Tensor, estimate: Estimate, where: Tensor | bool) -> tuple[Tensor, Tensor]:
-            through, line = fog_of(estimate, image, fog, where)
-            result = add_fog(image, through, light)
+        def made(layer: Layers, estimate: Estimate, where: Tensor | bool) -> tuple[Tensor, Tensor]:
+            through, line = fog_of(estimate, layer.shown, fog, where, layer.alpha)
+            result = layer.with_alpha(add_fog(layer.colours, through, light))
             previews.add(lambda: result, estimate, line)
             return unclamped_output(result), mask_output(1 - through)
 
-        pairs = with_progress(sized_pairs(images, effect_geometry(images, geometry, depth)), len(images))
+        pairs = with_progress(sized_layers(layers, effect_geometry(images, geometry, depth)), len(images))
         skies = chosen_skies(sky_mask, images, find=sky == "auto")
         parts = (made(*pair, where) for pair, where in zip(pairs, skies, strict=True))
         return shown_on_node(join_outputs(parts, len(images)), previews.payloads, text=previews.lines)

@@ -17,8 +17,7 @@ from ..geometry.camera import intrinsics_from_fov
 from ..geometry.checks import check_choice, check_range
 from ..geometry.edges.refine import Derive
 from ..geometry.estimate import Axes, Estimate, Quantity
-from ..geometry.files.unlabelled import depth_mask
-from ..geometry.images.depth_image import LINEAR_IN, image_to_depth
+from ..geometry.images.depth_image import LINEAR_IN, METRES, VALUES, DepthCoding, depth_map_to_estimate
 from ..geometry.images.render import NEAR
 from ..geometry.projections import need_perspective
 from ..geometry.surfaces.derive import mask_of_depth, normals_of_depth, with_normals
@@ -55,16 +54,17 @@ from .widgets import (
 
 MODEL_ONLY = "model only"
 SEPARATE, ONE_SCENE = VIEWS = ("separate", "one_scene")
-DISPARITY, METRES = "disparity", "metres"
-VALUES = (*LINEAR_IN, METRES)
+DISPARITY = LINEAR_IN[0]
 PLANE_FIT, MIDAS, DMAP2NORM = METHODS = ("plane fit", "midas", "dmap2norm")
 MAX_METRES = 1e6
 MAX_A = 1000.0
 
-# Tolerances for overshoots of resampling, and for colours that JPEG and 8-bit rounding add to grey.
-_OVERSHOOT = 0.01
-_COLOUR = 0.02
-
+_CODING = DepthCoding(
+    name="the image",
+    if_normals="for a normal map use Convert Normal Map",
+    if_metres=f"choose values = {METRES}",
+    if_levels="choose values = disparity or depth (metres below 1: depth, near black, near_metres 0, far_metres 1)",
+)
 
 TOOLTIPS = {
     "resolution": (
@@ -318,21 +318,16 @@ class DepthImageToGeometry:
         mask: Tensor | None = None,
     ) -> tuple[Estimate]:
         """Returns the geometry."""
-        check_choice("near", near, NEAR)
-        check_choice("values", values, VALUES)
         check_range("near_metres", near_metres, 0, MAX_METRES)
         check_range("far_metres", far_metres, 0, MAX_METRES)
         check_camera(fov)
-        grey, trusted = _grey(image, mask)
-        if values == METRES:
-            depth, quantity = _metres(grey), Quantity.METRIC_DEPTH
-        else:
-            metric_range = (near_metres, far_metres) if far_metres > 0 or near_metres > 0 else None
-            depth, quantity = image_to_depth(_levels(grey), near=near, linear_in=values, metric_range=metric_range)
-        valid = depth_mask(depth, quantity)
-        trusted = trusted if valid is None else trusted & valid
-        intrinsics = intrinsics_from_fov(fov, *depth.shape[-2:], batch=depth.shape[0]) if fov else None
-        return (geometry_output(Estimate(depth, quantity, mask=None if bool(trusted.all()) else trusted, intrinsics=intrinsics)),)
+        metric_range = (near_metres, far_metres) if far_metres > 0 or near_metres > 0 else None
+        coding = replace(_CODING, near=near, values=values, metric_range=metric_range)
+        planes = to_planar(image)
+        known = None if mask is None else _known(mask, planes)
+        estimate = depth_map_to_estimate(planes, coding, known)
+        intrinsics = intrinsics_from_fov(fov, estimate.height, estimate.width, batch=estimate.batch) if fov else None
+        return (geometry_output(replace(estimate, intrinsics=intrinsics)),)
 
 
 class NormalsFromDepth:
@@ -427,47 +422,16 @@ def _slope_depth(estimate: Estimate, method: str) -> Tensor:
     return estimate.depth
 
 
-def _grey(image: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Reads the values of a depth map, (B, 1, H, W), and where they are valid."""
-    planar = to_planar(image).float()
-    colours = planar[:, :3]
-    spread = (colours.amax(1) - colours.amin(1)).nan_to_num(0.0, 0.0, 0.0).mean().item()
-    if spread > _COLOUR * max(1.0, colours.nan_to_num(0.0, 0.0, 0.0).abs().mean().item()):
+def _known(mask: Tensor, image: Tensor) -> Tensor:
+    """Reads the mask of depth maps (B, C, H, W): (B or 1, 1, H, W) bool."""
+    stack = (mask if mask.ndim == 3 else mask[None])[:, None]
+    expected = (image.shape[0], *image.shape[-2:])
+    if stack.shape[-2:] != expected[1:] or stack.shape[0] not in (1, expected[0]):
         raise ValueError(
-            f"the image is coloured (its channels differ by {spread:.2f} on average), a depth image is grey; "
-            "use depth without a colour map; for a normal map use Convert Normal Map"
+            f"the mask has shape {tuple(mask.shape)}; expected {expected} or one for all, as the images "
+            "(Load Image's mask of an image without alpha is 64x64: leave it unconnected)"
         )
-    trusted = planar[:, 3:] >= 0.5 if planar.shape[1] == 4 else torch.ones_like(planar[:, :1], dtype=torch.bool)
-    if mask is not None:
-        stack = (mask if mask.ndim == 3 else mask[None])[:, None]
-        if stack.shape[-2:] != trusted.shape[-2:] or stack.shape[0] not in (1, trusted.shape[0]):
-            raise ValueError(
-                f"the mask has shape {tuple(mask.shape)}; expected {tuple(trusted[:, 0].shape)} or one for all, as the images "
-                "(Load Image's mask of an image without alpha is 64x64: leave it unconnected)"
-            )
-        trusted = trusted & (stack.to(trusted.device) >= 0.5)
-    return colours[:, :1].contiguous(), trusted
-
-
-def _levels(grey: Tensor) -> Tensor:
-    """Checks that values are grey levels."""
-    low, high = grey.min().item(), grey.max().item()
-    if not (low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT):
-        raise ValueError(
-            f"the image's values go from {low:g} to {high:g}, grey levels from 0 to 1; if they are metres, choose values = {METRES}"
-        )
-    return grey.clamp(0, 1)
-
-
-def _metres(grey: Tensor) -> Tensor:
-    """Checks that values are metres and no grey levels."""
-    finite = grey[torch.isfinite(grey)]
-    if bool(((finite >= 0) & (finite <= 1)).all()):
-        raise ValueError(
-            "all values lie within 0..1, as an image's grey levels do, not metres; choose values = disparity or depth "
-            "(metres below 1: depth, near black, near_metres 0, far_metres 1)"
-        )
-    return grey
+    return stack >= 0.5
 
 
 NODES = (LoadDepthNormalModel, EstimateGeometry, DepthImageToGeometry, NormalsFromDepth)

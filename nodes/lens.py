@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -12,11 +13,11 @@ from ..geometry.effects.depth_of_field import MAX_STOPS, depth_of_field
 from ..geometry.effects.depths import UNITS
 from ..geometry.effects.focus import MAX_BLUR, Focus, focused
 from ..geometry.estimate import Estimate
+from ..geometry.views.transparency import Layers, split_layers
 from .batches import for_all, join_outputs, unclamped_output, with_progress
 from .effect_inputs import (
     MAX_DISTANCE,
     NO_POINT,
-    bright_images,
     check_depth_linked,
     check_numbers,
     chosen_point,
@@ -24,7 +25,8 @@ from .effect_inputs import (
     effect_geometry,
     number_widgets,
     point_widgets,
-    sized_pairs,
+    sized_layers,
+    with_alpha,
 )
 from .live import shown_on_node
 from .previews import NodePreviews
@@ -129,18 +131,20 @@ class DepthOfField:
         check_whole("blades", blades, 0, MAX_BLADES)
         check_numbers(_LENS_NUMBERS, dict(zip(_LENS_NUMBERS, numbers, strict=True)))
         lens = Focus(focus, unit, chosen_point(point_x, point_y), blur, f_number, focal_length, sensor)
-        images = for_all(bright_images(image), geometry, (depth,))
+        layers = split_layers(for_all(with_alpha(image), geometry, (depth,)))
         check_depth_linked(geometry, depth)
         previews = NodePreviews()
 
-        def made(image: Tensor, estimate: Estimate) -> tuple[Tensor]:
-            circle, line = focused(estimate, image, lens)
-            result = depth_of_field(image, circle, blades=int(blades), rotation=rotation, highlights=highlights)
+        def made(layer: Layers, estimate: Estimate) -> tuple[Tensor]:
+            circle, line = focused(estimate, layer.shown, lens)
+            blurred = partial(depth_of_field, circle=circle, blades=int(blades), rotation=rotation)
+            result = layer.through(partial(blurred, highlights=highlights), blurred)
             previews.add(lambda: result, estimate, line)
             return (unclamped_output(result),)
 
-        pairs = with_progress(sized_pairs(images, effect_geometry(images, geometry, depth)), len(images))
-        return shown_on_node(join_outputs((made(*pair) for pair in pairs), len(images)), previews.payloads, text=previews.lines)
+        total = len(layers.shown)
+        pairs = with_progress(sized_layers(layers, effect_geometry(layers.shown, geometry, depth)), total)
+        return shown_on_node(join_outputs((made(*pair) for pair in pairs), total), previews.payloads, text=previews.lines)
 
 
 NODES = (DepthOfField,)

@@ -9,11 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..geometry.files import FORMATS, resolve_inside
+from ..geometry.files import FORMATS, READABLE, resolve_inside
 from ..model_loader.comfy.folders import USER_FOLDERS, user_folder
-
-READABLE = tuple(suffix for suffix, entry in FORMATS.items() if entry.read)
-"""Extensions that depth and normals are read from."""
 
 _ANNOTATED = re.compile(rf"(.*) \[({'|'.join(USER_FOLDERS)})\]", re.DOTALL)
 _DEPTH = 3

@@ -16,7 +16,7 @@ from ..geometry.estimate import Estimate
 from ..geometry.files.packed_maps import nearest, pack_maps, preview_maps, preview_size
 from ..geometry.files.png import write_normal_png
 from ..model_loader.comfy.folders import folder_paths, user_folder
-from ..utils import resize_map
+from ..utils import on_white, resize_map
 
 MAX_IMAGES = 16
 """Largest number of previews of a batch."""
@@ -62,7 +62,7 @@ def image_payload(
     """Writes the preview of an image and its geometry for the page.
 
     Args:
-        image: (1, 3, H, W) sRGB in [0, 1].
+        image: (1, 3, H, W) sRGB in [0, 1], or with alpha as a fourth channel: shown on white.
         estimate: Of the same image, (1, ...) of any size, for the values under the pointer, 3D views and lights.
         valid: (1, 1, H, W) bool, the valid pixels in the page; None = `Estimate.valid`.
         sky: (1, 1, H, W) bool of the image's size, True where the sky is; None = unknown.
@@ -78,7 +78,7 @@ def image_payload(
         return {}
     height, width = image.shape[-2:]
     size = preview_size(height, width)
-    shown = image.detach().float().clamp(0, 1)
+    shown = on_white(image.detach().float().clamp(0, 1))
     payload = {"width": size[1], "height": size[0], "full": [width, height], "text": text, **more}
     payload["image"] = temporary_png(resize_map(shown, *size) if size != (height, width) else shown)
     if estimate is not None:

@@ -52,8 +52,9 @@ def load_model(
         if not stand_in or os.environ.get(PREVIEW_SETTING, "0") in ("", "0"):
             feedback.show_message(advice.split(":")[0])  # the page hides an error's text behind a button
             raise error.advised(advice) from error.__cause__
-        logger.warning("%s stands in for %s, as %s allows: %s", BUNDLED_MODEL, model_id, PREVIEW_SETTING, error.reason)
-        feedback.note(f"PREVIEW by {BUNDLED_MODEL}, not {model_id}")
+        short = f"PREVIEW by {BUNDLED_MODEL}, not {model_id}"
+        words = "%s stands in for %s, as %s allows: %s"
+        logger.warning(words, BUNDLED_MODEL, model_id, PREVIEW_SETTING, error.reason, extra={"note": short})
         return model_loader.load_model(BUNDLED_MODEL, precision)
 
 

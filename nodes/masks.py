@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import repeat
 from typing import Any, ClassVar
 
 import torch
@@ -17,7 +16,8 @@ from ..geometry.estimate import Estimate
 from ..geometry.regions.boxes import Box
 from ..geometry.regions.points import Point
 from ..geometry.regions.sky import NO_SKY, describe_sky, sky_alpha
-from ..utils import resize_map, to_planar, to_rgb
+from ..geometry.views.transparency import Layers, split_layers
+from ..utils import resize_map, to_planar
 from .batches import for_all, join_outputs, with_progress
 from .checks import check_geometry
 from .effect_inputs import (
@@ -32,8 +32,8 @@ from .effect_inputs import (
     number_widgets,
     point_widgets,
     refuse_no_mask,
-    sized_pairs,
-    split_opacity,
+    sized_layers,
+    with_alpha,
 )
 from .live import shown_on_node
 from .previews import NodePreviews
@@ -145,10 +145,11 @@ class DepthMask:
         further = further_points(more_points, not_points)
         choice = mask_choice(unit, near, far, feather, point_x, point_y, tolerance, invert, select, box, further)
         check_depth_linked(geometry, depth)
-        images = _blank(geometry, depth) if image is None else for_all(to_rgb(image), geometry, (depth,))
-        chosen = with_progress(_with_masks(images, effect_geometry(images, geometry, depth), choice), len(images))
+        layers = split_layers(_blank(geometry, depth) if image is None else for_all(with_alpha(image).clamp(max=1), geometry, (depth,)))
+        total = len(layers.shown)
+        chosen = with_progress(_with_masks(layers, effect_geometry(layers.shown, geometry, depth), choice), total)
         previews = NodePreviews()
-        masks = join_outputs((previews.mask(*each) for each in chosen), len(images))
+        masks = join_outputs((previews.mask(layer.shown, estimate, mask, line) for layer, estimate, mask, line in chosen), total)
         return shown_on_node(masks, previews.payloads, text=previews.lines)
 
 
@@ -180,14 +181,15 @@ class SkyMask:
     def execute(self, image: Tensor, geometry: Any = None, depth: Tensor | None = None) -> Any:
         """Returns one mask for each image."""
         check_depth_linked(geometry, depth)
-        images, previews = for_all(to_rgb(image), geometry, (depth,)), NodePreviews()
+        layers, previews = split_layers(for_all(with_alpha(image).clamp(max=1), geometry, (depth,))), NodePreviews()
+        total = len(layers.shown)
 
-        def made(image: Tensor, estimate: Estimate) -> tuple[Tensor]:
-            share = sky_alpha(image, estimate)
-            return previews.mask(image, estimate, share, describe_sky(share) or NO_SKY)
+        def made(layer: Layers, estimate: Estimate) -> tuple[Tensor]:
+            share = sky_alpha(layer.shown, estimate)
+            return previews.mask(layer.shown, estimate, share, describe_sky(share) or NO_SKY)
 
-        pairs = with_progress(sized_pairs(images, effect_geometry(images, geometry, depth)), len(images))
-        return shown_on_node(join_outputs((made(*pair) for pair in pairs), len(images)), previews.payloads, text=previews.lines)
+        pairs = with_progress(sized_layers(layers, effect_geometry(layers.shown, geometry, depth)), total)
+        return shown_on_node(join_outputs((made(*pair) for pair in pairs), total), previews.payloads, text=previews.lines)
 
 
 class ForegroundCutout:
@@ -266,22 +268,20 @@ class ForegroundCutout:
     ) -> Any:
         """Returns a cut-out and its mask for each image."""
         check_range("edge", edge, 0, MAX_EDGE)
-        images, opacity = split_opacity(image)
-        images = for_all(images, geometry, (depth,), mask)
+        layers = split_layers(for_all(with_alpha(image), geometry, (depth,), mask))
+        images = layers.shown
         if mask is None and geometry is None and depth is None:
             raise ValueError("there is neither depth nor a mask: link raw depth to geometry, a depth image to depth, or a mask to mask")
         if mask is not None:
             masks = _masks(mask, images).split(1)
-            chosen = ((image, None, each, "mask from the input") for image, each in zip(images.split(1), masks, strict=True))
+            chosen = ((layer, None, each, "mask from the input") for layer, each in zip(layers.split(), masks, strict=True))
         else:
             box = chosen_box(box_left, box_top, box_right, box_bottom)
             further = further_points(more_points, not_points)
             choice = mask_choice(unit, near, far, feather, point_x, point_y, tolerance, select=select, box=box, further=further)
-            chosen = _with_masks(images, effect_geometry(images, geometry, depth), choice)
+            chosen = _with_masks(layers, effect_geometry(images, geometry, depth), choice)
         previews = NodePreviews()
-        opacities = repeat(None) if opacity is None else opacity.expand(len(images), -1, -1, -1).split(1)
-        masked = zip(with_progress(chosen, len(images)), opacities, strict=False)
-        parts = (previews.cutout(*each, own, edge, decontaminate) for each, own in masked)
+        parts = (previews.cutout(*each, edge, decontaminate) for each in with_progress(chosen, len(images)))
         return shown_on_node(join_outputs(parts, len(images)), previews.payloads, text=previews.lines)
 
 
@@ -378,12 +378,12 @@ def mask_choice(
     return MaskChoice(near, far, unit, feather, point, tolerance, invert, select, box, *further)
 
 
-def _with_masks(images: Tensor, whole: Estimate, choice: MaskChoice) -> Iterator[tuple[Tensor, Estimate, Tensor, str]]:
-    """Yields each image with its estimate, its mask and a line that describes the mask."""
-    for image, estimate in sized_pairs(images, whole):
+def _with_masks(layers: Layers, whole: Estimate, choice: MaskChoice) -> Iterator[tuple[Layers, Estimate, Tensor, str]]:
+    """Yields the layers of each image with its estimate, its mask and a line that describes the mask."""
+    for layer, estimate in sized_layers(layers, whole):
         depths = known_depths(estimate)
-        mask = choice.mask(depths, image)
-        yield image, estimate, mask, choice.describe(depths, float(mask.mean()))
+        mask = choice.mask(depths, layer.shown)
+        yield layer, estimate, mask, choice.describe(depths, float(mask.mean()))
 
 
 def _blank(geometry: Any, depth: Tensor | None) -> Tensor:

@@ -28,6 +28,7 @@ from ..geometry.meshes.mesh import (
 from ..geometry.meshes.mesh_cuts import MAX_JUMP
 from ..geometry.meshes.relief import LIMITS, RAISED, ReliefOptions
 from ..geometry.meshes.splats import depth_to_splats
+from ..geometry.views.transparency import opaque_part
 from ..model_loader.comfy.meshes import comfy_file_3d, comfy_mesh, comfy_splats, load_3d_camera, splat_camera
 from .batches import one_by_one, with_progress
 from .checks import check_camera, check_geometry
@@ -356,6 +357,7 @@ class GeometryToMesh:
 
 def _for_core(estimate: Estimate, image: Tensor | None, options: MeshOptions) -> tuple[Any, Any, Any, dict[str, Any]]:
     """One mesh as all that core's nodes take."""
+    estimate, image = opaque_part(estimate, image)
     meshes = depth_to_meshes(estimate, image, options)
     join = with_common_texture if len(meshes) > estimate.batch else joined_meshes
     common = meshes[0] if len(meshes) == 1 else join(meshes)
@@ -433,7 +435,7 @@ class GeometryToSplats:
         images: Iterable[Tensor | None] = repeat(None) if image is None else images_of(estimate, image, whole)
         made = []
         for part, texture in zip(parts, images, strict=False):
-            splats = depth_to_splats(part, texture, options)
+            splats = depth_to_splats(*opaque_part(part, texture), options)
             made.append((comfy_splats(splats), splat_camera(part, splats, fov)))
         return tuple(map(list, zip(*made, strict=True)))
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..geometry.edges.matting import cut_out
 from ..geometry.estimate import Estimate
+from ..geometry.views.transparency import Layers
 from .batches import mask_output, unclamped_output
 from .live import MAX_IMAGES, Payload, image_payload, in_comfyui
 
@@ -35,17 +36,16 @@ class NodePreviews:
 
     def cutout(
         self,
-        image: Tensor,
+        layer: Layers,
         estimate: Estimate | None,
         mask: Tensor,
         line: str,
-        opacity: Tensor | None,
         edge: float,
         decontaminate: bool,
     ) -> tuple[Tensor, Tensor]:
         """Makes the node's cut-out and mask; the preview is on grey. Transparent pixels of the image stay transparent."""
-        colour, alpha = cut_out(image, mask, edge, decontaminate)
-        alpha = alpha if opacity is None else alpha * opacity.to(alpha)
+        colour, alpha = cut_out(layer.colours.to(mask), mask, edge, decontaminate)
+        alpha = alpha if layer.alpha is None else alpha * layer.alpha.to(alpha)
         self.add(lambda: torch.lerp(torch.full_like(colour, 0.5), colour, alpha), estimate, line)
         whole = unclamped_output(torch.cat((colour, alpha), 1))
         return whole, mask_output(alpha)

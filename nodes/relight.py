@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from typing import Any, ClassVar
 
 import torch
@@ -16,17 +16,18 @@ from ..geometry.effects.relight import relief_gloss, relight
 from ..geometry.effects.shadows import half_thickness
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.images.srgb import colour_to_linear
+from ..geometry.views.transparency import split_layers
 from ..utils import resize_map
 from .batches import for_all, join_outputs, unclamped_output, with_progress
 from .effect_inputs import (
-    bright_images,
     check_numbers,
     chosen_skies,
     depth_input,
     effect_geometry,
-    images_with,
+    layers_with,
     number_widgets,
     sky_mask_input,
+    with_alpha,
 )
 from .lights import PLACE_NUMBERS, SHADOWS, SIZE, WHITE, check_lights, kind_widget, lamp_colour_widget, light_plan, lights_input
 from .live import Payload, image_payload, in_comfyui, shown_on_node
@@ -171,13 +172,20 @@ class Relight:
         style = _style((ambient, specular, shininess, shadows, exposure), ambient_above, ambient_below, roll_off)
         place = (azimuth, elevation, light_x, light_y, light_depth, intensity, light_size)
         plans = (light_plan(light, colour, dict(zip((*PLACE_NUMBERS, *SIZE), place, strict=True)), shadows), *check_lights(lights))
-        images = for_all(bright_images(image), geometry, (normal_map, depth), sky_mask)
-        pairs = with_progress(images_with(images, effect_geometry(images, geometry, depth, normal_map, normal_coding)), len(images))
+        layers = split_layers(for_all(with_alpha(image), geometry, (normal_map, depth), sky_mask))
+        images = layers.shown
+        pairs = with_progress(layers_with(layers, effect_geometry(images, geometry, depth, normal_map, normal_coding)), len(images))
         skies = chosen_skies(sky_mask, images, find=sky == "auto")
         previews: list[Payload] = []
-        scenes = (lit_scene(*pair, plans, where) for pair, where in zip(pairs, skies, strict=True))
-        lit = ((unclamped_output(relight(**vars(scene), **style)),) for scene in _with_preview(scenes, previews))
-        return shown_on_node(join_outputs(lit, len(images)), previews)
+
+        def lit() -> Iterator[tuple[Tensor]]:
+            for (layer, estimate), where in zip(pairs, skies, strict=True):
+                scene = lit_scene(layer.shown, estimate, plans, where)
+                if not previews and in_comfyui():
+                    previews.append(_surfaces(scene))
+                yield (unclamped_output(layer.with_alpha(relight(**vars(replace(scene, image=layer.colours)), **style))),)
+
+        return shown_on_node(join_outputs(lit(), len(images)), previews)
 
 
 def _style(numbers: tuple[float, ...], above: str, below: str, roll_off: bool) -> dict[str, Any]:
@@ -188,14 +196,6 @@ def _style(numbers: tuple[float, ...], above: str, below: str, roll_off: bool) -
     del looks["shadows"]  # a parameter of each lamp
     sides = {name: colour_to_linear(colour, name) for name, colour in (("ambient_above", above), ("ambient_below", below))}
     return {**looks, **sides, "rolled_off": roll_off}
-
-
-def _with_preview(scenes: Iterable[LitScene], previews: list[Payload]) -> Iterator[LitScene]:
-    """Yields the scenes, and adds the first one's payload for the page to `previews`."""
-    for scene in scenes:
-        if not previews and in_comfyui():
-            previews.append(_surfaces(scene))
-        yield scene
 
 
 def _surfaces(scene: LitScene) -> Payload:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -10,13 +11,12 @@ from torch import Tensor
 from ..geometry.checks import check_choice, check_range
 from ..geometry.conventions import NormalMapCoding, blend_normals, encode_normal_map, scale_normal_strength, unit_normals
 from ..geometry.estimate import Estimate, Quantity
-from ..geometry.images.normal_map_image import image_to_normals
+from ..geometry.images.normal_map_image import normal_map_to_estimate
 from ..geometry.images.render import COLOUR_MAPS, NEAR, depth_to_image, normals_to_image
-from ..utils import to_rgb
+from ..utils import to_planar
 from .batches import mask_output, to_output
 from .checks import check_geometry
 from .sockets import CONVERT, RENDER, Inputs, Widget
-from .texture_inputs import has_normals
 from .widgets import (
     CODINGS,
     DIRECTX,
@@ -205,15 +205,18 @@ class ConvertNormalMap:
         check_choice("target", target, CODINGS)
         check_range("strength", strength, -MAX_STRENGTH, MAX_STRENGTH)
         check_range("detail_strength", detail_strength, -MAX_STRENGTH, MAX_STRENGTH)
-        planes = _planes(to_rgb(image))
-        has_normal = has_normals(planes)
-        normals = _with_strength(planes, source, strength)
+        base = _with_strength(image, source, strength)
+        assert base.normals is not None
+        normals = base.normals
         if detail is not None:
-            detail_map = _planes(to_rgb(detail))
-            flat_where_black = detail_map.where(has_normals(detail_map), 0.5)
-            relief = _with_strength(flat_where_black, source, detail_strength, "the detail map")
+            map_of_detail = _with_strength(detail, source, detail_strength, "the detail map")
+            relief, valid = map_of_detail.normals, map_of_detail.mask
+            assert relief is not None
+            if valid is not None:  # flat where there is no detail
+                relief = torch.where(valid, relief, unit_normals(torch.zeros_like(relief[:1, :, :1, :1])))
             normals = blend_normals(normals, relief.expand(len(normals), -1, -1, -1) if len(relief) == 1 else relief)
-        return (to_output(encode_normal_map(normals, NormalMapCoding(target)).mul_(has_normal)),)
+        image = encode_normal_map(normals, NormalMapCoding(target))
+        return (to_output(image if base.mask is None else image.mul_(base.mask)),)
 
 
 def rendered_depth(
@@ -269,20 +272,15 @@ def rendered_normals(estimate: Estimate, coding: str, background: str = BLACK) -
     return to_output(normals_to_image(normals, NormalMapCoding(coding), estimate.axes, valid))
 
 
-def _planes(image: Tensor) -> Tensor:
-    """Clamps an image to [0, 1] in contiguous layout, which takes a fifth of the time of `contiguous` on a CPU."""
-    planes = torch.empty(image.shape, device=image.device)
-    return torch.clamp(image.detach(), 0, 1, out=planes)
-
-
 def _strength_widget(tooltip: str) -> Widget:
     return number_widget(1.0, -MAX_STRENGTH, MAX_STRENGTH, 0.05, tooltip)
 
 
-def _with_strength(image: Tensor, source: str, strength: float, name: str = "the normal map") -> Tensor:
-    """Decodes a normal map to vectors (B, 3, H, W) in OPENGL axes and scales their slopes."""
-    normals = image_to_normals(image, NormalMapCoding(source), name)
-    return normals if strength == 1 else scale_normal_strength(normals, strength)
+def _with_strength(image: Tensor, source: str, strength: float, name: str = "the normal map") -> Estimate:
+    """Decodes a normal map to vectors in OPENGL axes and scales their slopes."""
+    known = normal_map_to_estimate(to_planar(image), NormalMapCoding(source), name)
+    assert known.normals is not None
+    return known if strength == 1 else replace(known, normals=scale_normal_strength(known.normals, strength))
 
 
 NODES = (RenderDepth, RenderNormals, ConvertNormalMap)

@@ -27,7 +27,7 @@ from ..geometry.views.stereo import (
 from ..geometry.views.vr import half_sphere_size, pair_for, photo_fov
 from ..model_loader.inference.memory_budget import check_result_fits
 from .batches import for_all, join_outputs, mask_output, unclamped_output, with_progress
-from .effect_inputs import bright_images, check_depth_linked, check_numbers, depth_input, effect_geometry, images_with, number_widgets
+from .effect_inputs import check_depth_linked, check_numbers, depth_input, effect_geometry, images_with, number_widgets, with_alpha
 from .sockets import EFFECTS, Inputs
 from .widgets import PER_CLIP, PER_IMAGE, as_advanced, choice_widget, count_widget, geometry_input, image_input
 
@@ -143,7 +143,7 @@ class Stereo:
         check_numbers(_NUMBERS, {"divergence": divergence, "convergence": convergence})
         check_numbers(_HEADSET_NUMBERS, {"eye_distance": eye_distance, "fov": fov})
         options = StereoOptions(divergence, convergence, original, eye_distance, eye_size)
-        images = for_all(bright_images(image), geometry, (depth,))
+        images = for_all(with_alpha(image), geometry, (depth,))
         check_depth_linked(geometry, depth)
         whole = effect_geometry(images, geometry, depth)
         ends = disparity_range(whole, per_clip=True) if normalisation == PER_CLIP else None

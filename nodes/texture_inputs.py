@@ -5,34 +5,27 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..geometry.checks import check_choice, check_range
 from ..geometry.conventions import convert_normals
 from ..geometry.estimate import Axes, Estimate
-from ..geometry.images.normal_map_image import image_to_normals
+from ..geometry.images.normal_map_image import normal_map_to_estimate, stored_values
 from ..geometry.projections import need_perspective
 from ..geometry.surfaces.derive import with_normals
 from ..geometry.textures.height import check_size, height_to_normals, image_to_height
-from ..utils import resize_map, to_rgb
+from ..utils import resize_map, to_planar, to_rgb
 from .batches import one_by_one
 from .checks import check_geometry
 from .effect_inputs import masks_of
 from .sockets import Widget
 from .widgets import CODINGS, image_input
 
-# Below this level a pixel of an 8-bit normal map is black up to rounding.
-_BLACK = 1.5 / 255
-
 
 def normal_map_input(purpose: str) -> Widget:
     """Input for a normal map, to use instead of raw normals."""
     return image_input(f"{purpose} Any pack's normal map; black pixels have no normal.")
-
-
-def has_normals(image: Tensor) -> Tensor:
-    """Returns where a normal map (B, 3, H, W) is not black, (B, 1, H, W) bool: no unit vector is stored as black."""
-    return image.amax(1, keepdim=True) > _BLACK
 
 
 def height_input(purpose: str) -> Widget:
@@ -41,15 +34,22 @@ def height_input(purpose: str) -> Widget:
 
 
 def heights(image: Tensor) -> Tensor:
-    """Converts an IMAGE of height maps to (B, 1, H, W) in [0, 1]."""
-    return planar(image).mean(1, keepdim=True)
+    """Converts an IMAGE of height maps to (B, 1, H, W), NaN where it is transparent."""
+    colours, known = stored_values(_stored(image), None, "height")
+    return torch.where(known, colours.mean(1, keepdim=True), torch.nan)
 
 
 def planar(image: Tensor) -> Tensor:
-    """Converts an IMAGE to (B, 3, H, W) in [0, 1]; refuses images too large for a material before memory is allocated."""
-    if isinstance(image, Tensor) and image.ndim in (3, 4):
-        check_size(image.shape[-3], image.shape[-2])
+    """Converts an IMAGE of photos to (B, 3, H, W) in [0, 1]; refuses images too large for a material before memory is allocated."""
+    _stored(image)
     return to_rgb(image)
+
+
+def _stored(image: Tensor) -> Tensor:
+    """Returns an IMAGE as (B, C, H, W), its values as they are; refuses images too large for a material."""
+    stored = to_planar(image)
+    check_size(stored.shape[-2], stored.shape[-1])
+    return stored
 
 
 def heights_as_normals(image: Tensor, height_range: float, borders: str) -> Estimate:
@@ -78,9 +78,7 @@ def surface_normals(normal_map: Tensor | None, coding: str, geometry: Any, mask:
     if (normal_map is None) == (geometry is None):
         raise ValueError("link either a normal map or geometry, one of them")
     if normal_map is not None:
-        image = planar(normal_map)
-        has_normal = has_normals(image)
-        known = Estimate(normals=image_to_normals(image, coding), mask=None if bool(has_normal.all()) else has_normal)
+        known = normal_map_to_estimate(_stored(normal_map), coding, "normal_map")
     else:
         estimate = check_geometry(geometry)
         need_perspective(estimate, "a texture map")

@@ -29,6 +29,9 @@ def check_writes(writes: Sequence[str], options: Options) -> None:
     """
     if options.coding not in CODING_CHOICES:
         raise ValueError(f"unknown coding {options.coding!r}; accepted: {', '.join(CODING_CHOICES)}")
+    if options.own:  # what the files hold shows when they are read
+        _check_libraries(writes)
+        return
     spec = find_spec(options.model)
     options.checked_steps()
     if options.panorama:
@@ -56,6 +59,12 @@ def check_writes(writes: Sequence[str], options: Options) -> None:
                 _check_half_sphere(name.removesuffix(HOLES), spec, options.fov)
         elif name not in ("depth", "normals"):
             _check_format(name, spec, options)
+
+
+def _check_libraries(writes: Sequence[str]) -> None:
+    for name in writes:
+        if name not in ("depth", "normals", *STEREO_CHOICES):
+            FORMATS[".exr" if name == COMPOSITING else f".{name}"].check_library()
 
 
 def _check_half_sphere(layout: str, spec: ModelSpec, fov: float) -> None:

@@ -33,7 +33,7 @@ from ...media import compute_with
 from ...model_loader import Model
 from ...model_loader.comfy.placement import WeightsTooLargeError
 from ...model_loader.inference.memory_budget import images_that_fit, on_device_or_cpu
-from ...utils import sent_to
+from ...utils import on_white, sent_to
 from ..outcomes import EXPECTED_ERRORS
 from . import per_image
 from .failures import Failure, failure_of
@@ -279,7 +279,7 @@ class _Pipeline(Generic[T]):
     def _run_network(self, batch: Sequence[InFlight]) -> list[Estimate | Exception]:
         """The estimate of each image. Where a batch fails its halves are tried: either it was too large, or one image is bad."""
         try:
-            images = torch.cat([item.image for item in batch]) if len(batch) > 1 else batch[0].image
+            images = torch.cat([on_white(item.image) for item in batch]) if len(batch) > 1 else batch[0].image
             model = getattr(self.thread_local, "model", self.model)
             writes = _writes_of(batch) if self.only_shown else ()
 
@@ -301,7 +301,7 @@ class _Pipeline(Generic[T]):
     def _read(self, outputs: Outputs) -> InFlight | Failure:
         source_mark = mark(outputs.image)
         try:
-            return InFlight(outputs, source_mark, per_image.read(outputs.image))
+            return InFlight(outputs, source_mark, per_image.read_with_alpha(outputs.image))
         except EXPECTED_ERRORS as error:
             return failure_of(str(outputs.image), error)
 

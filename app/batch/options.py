@@ -52,6 +52,8 @@ class Options:
         refine_steps: As `annotators.moge.MogeOptions`; None = the default, and for any other model.
         panorama: Whether images are panoramas of the whole sphere.
         any_aspect: As `Model.estimate_panorama`.
+        own: Files that depth and normals come from in place of a model.
+        own_kind: What the user said of these.
     """
 
     model: str = BUNDLED_MODEL
@@ -71,6 +73,8 @@ class Options:
     refine_steps: int | None = None
     panorama: bool = False
     any_aspect: bool = False
+    own: tuple[Path, ...] = ()
+    own_kind: tuple[str | None, ...] = ()
 
     def settings(self, writes: Sequence[str]) -> dict[str, Any]:
         """The settings that decide on the results, as the record of an image holds them; known before a model is loaded.
@@ -79,12 +83,15 @@ class Options:
             ValueError: An unknown model.
         """
         asked = asdict(self)
-        for name in ("tiles", "refine", "panorama", "any_aspect"):  # records from before there were these stay good
+        for name in ("tiles", "refine", "panorama", "any_aspect", "own", "own_kind"):  # records from before there were these stay good
             if not asked[name]:
                 del asked[name]
         if self.refine_steps is None:
             del asked["refine_steps"]
         asked["stereo"] = self.stereo.as_record()
+        if self.own:
+            asked["own"] = [{"name": path.name, **(mark(path) or {})} for path in self.own]
+            asked["own_kind"] = list(self.own_kind)
         if self.size:
             asked["size"] = find_spec(self.model).used_size(self.size)
         if asked["runtime"] in (TORCH, AUTO_RUNTIME):  # the same maps, as far as 8 bits can say

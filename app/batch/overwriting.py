@@ -22,7 +22,14 @@ _NOT_OURS = "is not known as an unchanged result of depth-normal"
 logger = logging.getLogger(__name__)
 
 
-def check_places(paths: Sequence[Path], read: Iterable[Path], overwrite: bool, made_of: Path | None = None, command: str = "") -> None:
+def check_places(
+    paths: Sequence[Path],
+    read: Iterable[Path],
+    overwrite: bool,
+    made_of: Path | None = None,
+    command: str = "",
+    advice: str = _ANOTHER_NAME,
+) -> None:
     """Refuses results that cannot be written to their places, or would replace what they must not, as `reasons_not_to_replace` says.
 
     Args:
@@ -31,6 +38,7 @@ def check_places(paths: Sequence[Path], read: Iterable[Path], overwrite: bool, m
         overwrite: Whether files that this program did not make may be replaced.
         made_of: What the results are of, as `note_results` is told; None = nothing is known as a file of this program.
         command: As `note_results`.
+        advice: How another place is chosen, in words.
 
     Raises:
         ValueError: A result is one of the files that are read.
@@ -49,7 +57,7 @@ def check_places(paths: Sequence[Path], read: Iterable[Path], overwrite: bool, m
         owner = f", and is not known as an unchanged result of `{command} {quoted(made_of)}`"
     elif made_of is not None:
         record = read_record(folder / RECORDS / f"{made_of.stem}.json") or {}
-    if problems := reasons_not_to_replace(folder, marks, record, made_of, overwrite, _ANOTHER_NAME, owner):
+    if problems := reasons_not_to_replace(folder, marks, record, made_of, overwrite, advice, owner):
         raise FileExistsError("; ".join(problems))
 
 

@@ -10,27 +10,27 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ...geometry.estimate import Axes, Estimate
+from ...geometry.estimate import Axes, Estimate, Projection
 from ...geometry.files import (
     FileFormatError,
     SaveOptions,
-    read_image,
     save_estimate,
     write_depth_png,
-    write_normal_png,
+    write_image_png,
     write_normals_png,
 )
-from ...geometry.files.image_files import image_size
+from ...geometry.files.image_files import image_bits, image_size, read_colours
 from ...geometry.images.display_defaults import default_depth_image
 from ...geometry.meshes.mesh import TO_LOOK_AT, MeshOptions
 from ...geometry.surfaces.derive import with_normals, without_normals
 from ...geometry.views.stereo import AROUND_LAYOUTS, FLAT_LAYOUTS, StereoPair, compose, compose_holes
 from ...geometry.views.vr import pair_for
 from ...model_loader import Model
-from ...utils import to_planar
+from ...utils import on_white, to_planar
 from ..console.terminal import quoted
 from ..output_choices import COMPOSITING, HOLES, STEREO_CHOICES
 from .options import Options
@@ -58,7 +58,7 @@ def run(model: Model, outputs: Outputs, options: Options) -> list[Path]:
     """
     source_mark = mark(outputs.image)
     with computing_threads(options.threads_per_image(model.device.type, torch.get_num_threads())):
-        image = read(outputs.image)
+        image = read_with_alpha(outputs.image)
         return write(outputs, estimate(model, image, options, outputs.writes), options, image, source_mark)
 
 
@@ -74,13 +74,23 @@ def computing_threads(count: int) -> Iterator[None]:
 
 
 def read(path: Path) -> Tensor:
-    """The image as (1, 3, H, W) in [0, 1].
+    """The image as (1, 3, H, W) in [0, 1], what is transparent laid on white.
+
+    Raises:
+        ValueError, OSError: It cannot be read.
+    """
+    return on_white(read_with_alpha(path))
+
+
+def read_with_alpha(path: Path) -> Tensor:
+    """The image as (1, 3, H, W) in [0, 1], or (1, 4, H, W) with alpha where it is transparent anywhere.
 
     Raises:
         ValueError, OSError: It cannot be read.
     """
     try:
-        return to_planar(torch.from_numpy(read_image(path)))
+        colours, alpha = read_colours(path)
+        return to_planar(torch.from_numpy(colours if alpha is None else np.dstack((colours, alpha))))
     except FileFormatError as error:
         if path.suffix.lower() not in VIDEOS:
             raise
@@ -102,11 +112,11 @@ def check_header(path: Path) -> None:
 
 
 def estimate(model: Model, images: Tensor, options: Options, writes: Sequence[str] = ()) -> Estimate:
-    """The estimate of images (B, 3, H, W) in [0, 1], at their size, with the normals that follow from depth.
+    """The estimate of images (B, 3 or 4, H, W) in [0, 1], at their size, with the normals that follow from depth.
 
     Args:
         model: As `Options.load` gives it.
-        images: Of one size.
+        images: Of one size; what is transparent is laid on white.
         options: The options of the run.
         writes: As `Outputs.writes`: maps that none of these files shows are left out. Empty = all are wanted.
     """
@@ -114,12 +124,31 @@ def estimate(model: Model, images: Tensor, options: Options, writes: Sequence[st
     is_plain = not options.refine and not options.panorama  # else depth may follow from normals
     without = is_plain and not shows_all and "normals" not in writes
     derive = partial(without_normals if without else with_normals, near_far_ratio=options.near_far_ratio)
+    images = on_white(images)
     if options.panorama:
         found = model.estimate_panorama(images, options.size, any_aspect=options.any_aspect, derive=derive)
     else:
         in_tiles: dict[str, Any] = {"tiles": options.tiles} if options.tiles else {}
         found = model.estimate(images, options.size, fov=options.fov, derive=derive, refine=options.refine, **in_tiles)
     return found if shows_all else _only_shown(found, writes)
+
+
+def own_estimate(known: Estimate, options: Options, writes: Sequence[str]) -> Estimate:
+    """The estimate that files of the user hold, of an image, as `estimate` gives that of a model.
+
+    Raises:
+        ValueError: It has no maps to write, or is no panorama where one is asked for.
+    """
+    from ...model_loader.inference.panorama import check_panorama
+
+    if options.panorama:
+        check_panorama(known.height, known.width, options.any_aspect)
+        known = replace(known, projection=Projection.EQUIRECTANGULAR, intrinsics=None)
+    if not set(writes) <= _IMAGES_OF_MAPS or "normals" in writes:
+        known = with_normals(known, near_far_ratio=options.near_far_ratio)
+    if known.depth is None and set(writes) <= _IMAGES_OF_MAPS - {"normals"}:
+        raise ValueError(f"{options.own[0]} holds normals alone, and {', '.join(writes)} is made of depth; name a file of depth")
+    return known
 
 
 def _only_shown(found: Estimate, writes: Sequence[str]) -> Estimate:
@@ -147,7 +176,7 @@ def write(
         outputs: The places of the files.
         found: The estimate of one image.
         options: The options of the run.
-        image: (1, 3, H, W) in [0, 1], for outputs that show it: surfaces, and both eyes' images.
+        image: (1, 3 or 4, H, W) in [0, 1], for outputs that show it: surfaces, and both eyes' images.
         source_mark: The `records.mark` of the image from before it was read, for the record; None = as it is now.
         settings: The settings for the record; None = as `options` says them.
         stages: As `staged`.
@@ -176,7 +205,7 @@ def write(
             elif kind == COMPOSITING:
                 written += save_estimate(path, found, replace(save, compositing=True))
             elif kind in STEREO_CHOICES:
-                _write_stereo(path, pairs.of(kind.removesuffix(HOLES)), kind)
+                _write_stereo(path, pairs.of(kind.removesuffix(HOLES)), kind, _bits_of(outputs.image))
                 written.append(path)
             else:
                 looked_at = replace(TO_LOOK_AT, near_far_ratio=options.near_far_ratio)
@@ -205,8 +234,13 @@ class _Pairs:
         return self._pair
 
 
-def _write_stereo(path: Path, pair: StereoPair, kind: str) -> None:
+def _bits_of(image: Path) -> int:
+    """The bits of what is made of an image; 8 of one that is not on this computer any more."""
+    return image_bits(image) if image.is_file() else 8
+
+
+def _write_stereo(path: Path, pair: StereoPair, kind: str, bits: int) -> None:
     if kind.endswith(HOLES):
         write_depth_png(path, compose_holes(pair, kind.removesuffix(HOLES)))
-    else:  # three channels of 8 bits, as a normal map's image has
-        write_normal_png(path, compose(pair, kind)[0])
+    else:
+        write_image_png(path, compose(pair, kind), bits)

@@ -33,8 +33,13 @@ from ..near_names import no_such_file
 
 logger = logging.getLogger(__name__)
 
-PAGE_EXTENSIONS = frozenset((".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"))
-"""The extensions of images that `depth-normal ui` takes, in lower case: those that `image_files.IMAGE_FORMATS` has."""
+PAGE_EXTENSIONS = frozenset(
+    (
+        *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
+        *(".avif", ".heic", ".heif", ".hif"),
+    )
+)
+"""The extensions of images that `depth-normal ui` takes, in lower case: those of all that `image_files.open_image` opens."""
 
 EXTENSIONS = PAGE_EXTENSIONS | {".hdr"}
 """The extensions of images in folders, in lower case."""

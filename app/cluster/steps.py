@@ -6,7 +6,6 @@ An image that fails goes on as a row with a `failure`, so that the others of its
 from __future__ import annotations
 
 import json
-import math
 import socket
 import traceback
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from ...geometry.estimate import Estimate
 from ...geometry.files import FORMATS
 from ...media import compute_with
 from ...model_loader.comfy.placement import WeightsTooLargeError
+from ...utils import on_white
 from ..batch import per_image
 from ..batch.failures import Failure, failure_of
 from ..batch.options import Options
@@ -159,7 +159,7 @@ def _read_row(row: Row, job: Job) -> Row:
     try:
         source_mark = row["source_mark"] or json.dumps(mark(image))
         with local_copy(image) as copy:
-            pixels = per_image.read(copy)
+            pixels = per_image.read_with_alpha(copy)
     except Exception as error:  # noqa: BLE001 - the report gets it
         failure = _failure_of(str(copy), error)
         words = failure.reason.replace(str(copy), row["path"])
@@ -180,9 +180,11 @@ def _packed(pixels: Tensor) -> memoryview:
 
 
 def _pixels_of(row: Row) -> Tensor:
-    """(1, 3, H, W)."""
-    data, shape = row["pixels"], (1, 3, row["height"], row["width"])
-    if len(data) == math.prod(shape):
+    """(1, 3, H, W), or with alpha (1, 4, H, W)."""
+    data, pixels = row["pixels"], row["height"] * row["width"]
+    bytes_each = len(data) // pixels  # one or four for each channel
+    shape = (1, 3 if bytes_each in (3, 12) else 4, row["height"], row["width"])
+    if bytes_each in (3, 4):
         return torch.from_numpy(np.frombuffer(data, np.uint8).reshape(shape).astype(np.float32)).div_(255)
     return torch.from_numpy(np.frombuffer(data, np.float32).reshape(shape).copy())
 
@@ -220,7 +222,7 @@ class Worker:
     def _estimate(self, rows: list[Row]) -> Iterator[Row]:
         """Estimates images of one size."""
         try:
-            images = [_pixels_of(row) for row in rows]
+            images = [on_white(_pixels_of(row)) for row in rows]
             together = torch.cat(images) if len(images) > 1 else images[0]
             found = per_image.estimate(self.model, together, self.job.options, self.job.writes)
         except Exception as error:  # noqa: BLE001 - the report gets it

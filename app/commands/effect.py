@@ -245,16 +245,15 @@ def _cutout(arguments: argparse.Namespace) -> Plan:
 
     from ...geometry.checks import check_range
     from ...geometry.edges.matting import MAX_EDGE, cut_out
-    from ...geometry.files.image_files import read_alpha
 
     choice, metres = _choice(arguments)
     check_range("edge", arguments.edge, 0, MAX_EDGE)
 
     def make(scene: Scene) -> tuple[Tensor, str]:
         mask, words = _chosen(choice, scene)
-        colour, alpha = cut_out(scene.image, mask, arguments.edge, not arguments.keep_colours)
-        if (own := read_alpha(arguments.image)) is not None:  # what the file shows through stays so
-            alpha = alpha * torch.from_numpy(own).to(alpha)
+        colour, alpha = cut_out(scene.layers.colours, mask, arguments.edge, not arguments.keep_colours)
+        if scene.layers.alpha is not None:
+            alpha = alpha * scene.layers.alpha
         return torch.cat((colour, alpha), 1), words
 
     return make, metres
@@ -280,8 +279,8 @@ def _fog(arguments: argparse.Namespace) -> Plan:
     check_sky(arguments)
 
     def make(scene: Scene) -> tuple[Tensor, str]:
-        through, words = fog_of(scene.known, scene.image, fog, sky_of(arguments, scene.image))
-        return add_fog(scene.image, through, colour), words
+        through, words = fog_of(scene.known, scene.image, fog, sky_of(arguments, scene.image), scene.layers.alpha)
+        return scene.layers.with_alpha(add_fog(scene.layers.colours, through, colour)), words
 
     return make, None
 
@@ -301,11 +300,12 @@ def _depth_of_field(arguments: argparse.Namespace) -> Plan:
         refuse_options(arguments, ("--rotation",), "turns the blades of the shutter; give their number with --blades, or leave it out")
     looks = (arguments.blur, arguments.f_number, arguments.focal_length, arguments.sensor)
     focus = Focus(arguments.focus, arguments.unit, arguments.point, *looks)
-    blades = {"blades": arguments.blades, "rotation": arguments.rotation, "highlights": arguments.highlights}
-    check_lens(**blades)
+    blades, highlights = {"blades": arguments.blades, "rotation": arguments.rotation}, arguments.highlights
+    check_lens(**blades, highlights=highlights)
 
     def make(scene: Scene) -> tuple[Tensor, str]:
         circle, words = focused(scene.known, scene.image, focus)
-        return depth_of_field(scene.image, circle, **blades), words
+        blurred = partial(depth_of_field, circle=circle, **blades)
+        return scene.layers.through(partial(blurred, highlights=highlights), blurred), words
 
     return make, _F_NUMBER if focus.f_number else None if focus.point else _needing_metres(focus.unit)

@@ -50,8 +50,12 @@ from .arguments import (
 )
 from .for_each_image import is_file_name
 from .result_paths import Place, add_folder, add_overwrite, check_extension, folder_file_or_url, name_a_folder
+from .scene import add_own_depth, known_from_files, named_files
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...geometry.estimate import Estimate
     from ..batch.engines import Engine, FileFolder
     from ..batch.failures import Failure
     from ..batch.local_engine import Outcome
@@ -120,6 +124,8 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="*", metavar="IMAGE", help=sources)
     add_folder(parser, takes=folder_file_or_url)
     add_network(parser, RECOMMENDED_MODEL)
+    add_own_depth(parser.add_argument_group("depth of your own", "of one image, in place of a model's"))
+    parser.set_defaults(normal_map=None)
     parser.add_argument("--recursive", action="store_true", help="look into folders in folders too, and keep their tree below --out")
     _add_going_on(parser)
     add_overwrite(parser)
@@ -161,6 +167,9 @@ def run_images(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
     The arguments are of a command that has all options of `estimate` but those that say what is written.
     """
     _refuse_useless(arguments, writes)
+    files = named_files(arguments)
+    if files and (len(arguments.images) != 1 or not is_file_name(arguments.images[0])):
+        raise ValueError(f"{files[0]} is of one image, and {'several are' if arguments.images else 'none is'} named; name the one image")
     if isinstance(arguments.out, Place):
         return _run_to_file(arguments, arguments.out, writes)
     engine = _engine(arguments)
@@ -184,6 +193,8 @@ def run_images(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
     options = _options(arguments)
     results = _results(arguments, writes, options)
     plan = results.plan(sources, arguments.resume or arguments.retry_failed)
+    if files:
+        return _run(plan, partial(_with_own_depth, arguments, options, plan), results.log, arguments, len(problems))
     if plan.todo and arguments.engine == "local":
         return _run_here(results, engine, plan, options, arguments, len(problems))
     if plan.todo:
@@ -228,7 +239,44 @@ def _options(arguments: argparse.Namespace) -> Options:
         half=arguments.half,
         panorama=arguments.panorama,
         any_aspect=arguments.any_aspect,
+        own=tuple(named_files(arguments)),
+        own_kind=(arguments.quantity, arguments.channel, arguments.depth_near) if named_files(arguments) else (),
     )
+
+
+def _estimator(arguments: argparse.Namespace, options: Options, writes: tuple[str, ...]) -> Callable[[Tensor], Estimate]:
+    """What gives the estimate of an image (1, 3, H, W): files of the user, or a model, which is loaded here."""
+    from ...model_loader.load import parse_device
+    from ..batch.per_image import estimate, own_estimate
+
+    if not options.own:
+        model = options.load(arguments.device)
+        return lambda image: estimate(model, image, options, writes)
+    device = parse_device(arguments.device)
+
+    def known(image: Tensor) -> Estimate:
+        height, width = image.shape[-2:]
+        return own_estimate(known_from_files(arguments, height, width).to(device), options, writes)
+
+    return known
+
+
+def _with_own_depth(arguments: argparse.Namespace, options: Options, plan: Plan, stop: Event, marker: Path | None) -> Iterator[Outcome]:
+    """`_run`'s work, of the one image that files of depth are of."""
+    from ..batch.failures import failure_of
+    from ..batch.local_engine import Outcome
+    from ..batch.per_image import read_with_alpha, write
+    from ..batch.records import mark
+    from ..batch.staging import check_run_marker
+
+    for outputs in plan.todo:
+        try:
+            source_mark, image = mark(outputs.image), read_with_alpha(outputs.image)
+            found = _estimator(arguments, options, outputs.writes)(image)
+            check_run_marker(marker)
+            yield Outcome(outputs, tuple(write(outputs, found, options, image, source_mark)))
+        except EXPECTED_ERRORS as error:
+            yield Outcome(outputs, failure=failure_of(str(outputs.image), error, written_to=outputs.folder))
 
 
 def _writes(arguments: argparse.Namespace) -> tuple[str, ...]:
@@ -404,10 +452,11 @@ def _run_to_file(arguments: argparse.Namespace, place: Place, writes: tuple[str,
     import torch
 
     from ...geometry.files.paths import temporary_folder
+    from ...model_loader.load import parse_device
     from ..batch.check_outputs import check_writes
     from ..batch.outputs import Outputs
     from ..batch.overwriting import check_places, note_results
-    from ..batch.per_image import computing_threads, estimate, read, write
+    from ..batch.per_image import computing_threads, read_with_alpha, write
     from ..batch.staging import kept_if_used
 
     image = Path(arguments.images[0])
@@ -419,15 +468,17 @@ def _run_to_file(arguments: argparse.Namespace, place: Place, writes: tuple[str,
         raise ValueError(f"{file} is the name of one file, and {','.join(writes)} makes several; {name_a_folder(place)}{one}")
     _refuse_videos([Source(image, Path(image.name))], writes)
     check_extension(file, [Path(names[0]).suffix])
-    check_places([file], [image], arguments.overwrite, image, command)
     options = _options(arguments)
+    inputs = (image, *options.own)
+    check_places([file], inputs, arguments.overwrite, image, command)
     check_writes(writes, options)
-    pixels = read(image)  # before a model is loaded
-    model = options.load(arguments.device)
+    pixels = read_with_alpha(image)  # before a model is loaded
+    estimator = _estimator(arguments, options, writes)
+    device = parse_device(arguments.device)
     with kept_if_used(file.parent), temporary_folder(file.parent) as folder:
-        with computing_threads(options.threads_per_image(model.device.type, torch.get_num_threads())):
-            (written,) = write(Outputs(image, folder, writes), estimate(model, pixels, options, writes), options, pixels)
-        check_places([file], [image], arguments.overwrite, image, command)  # somebody may have written there meanwhile
+        with computing_threads(options.threads_per_image(device.type, torch.get_num_threads())):
+            (written,) = write(Outputs(image, folder, writes), estimator(pixels), options, pixels)
+        check_places([file], inputs, arguments.overwrite, image, command)  # somebody may have written there meanwhile
         written.replace(file)
     note_results(image, [file], command)
     echo(shown(f"{image}: {file}"))

@@ -81,12 +81,15 @@ def _mesh(arguments: argparse.Namespace) -> int:
     settle_result(arguments, "with --splats " if arguments.splats else "")
     _refuse_useless(arguments)
     from ...geometry.files import save_surface
+    from ...geometry.views.transparency import opaque_part
 
     options = _options(arguments)
     check_model(arguments, depth=True)
     scene = read_scene(arguments, fitted=False).to("cpu")  # where meshes are made
+    image = scene.layers.with_alpha(scene.layers.colours)
+    scene = replace(scene, known=opaque_part(scene.known, image)[0])
     with result_path(arguments) as path:
-        said = save_surface(path, scene.known, replace(options, image=scene.image))
+        said = save_surface(path, scene.known, replace(options, image=image))
     say_result(arguments, "; ".join(filter(None, (said, "" if arguments.sky else _left_out(scene)))))
     for advice in filter(None, (_advice_on_depth(arguments, scene.known, options), _advice_on_size(arguments, scene.known, options))):
         echo_error(advice)

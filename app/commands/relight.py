@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..console.option_types import numbers, real
@@ -140,7 +141,8 @@ def _relight(arguments: argparse.Namespace) -> int:
         sky = sky_of(arguments, scene.image)
         lit = lit_scene(scene.image, scene.known, plans, sky)
         words = describe_sky(lit.sky) if sky is not False and lit.depth is not None else ""
-        return relight(**vars(lit), **style), words
+        layers = scene.layers
+        return layers.with_alpha(relight(**vars(replace(lit, image=layers.colours)), **style)), words
 
     scene = read_scene(arguments)
     result, words = made_of(scene, make, "the light")

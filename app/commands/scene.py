@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ...annotators.choices import RECOMMENDED_MODEL
 from ..console.option_types import degrees
-from ..outcomes import DONE
+from ..outcomes import DONE, EXPECTED_ERRORS
+from ..output_choices import NEAR_CHOICES
 from .arguments import (
     NETWORK_OPTIONS,
     add_coding,
     add_keep_extension,
+    add_map_kind,
     add_network,
     check_weights,
     chosen_model,
+    chosen_quantity,
     network_options,
     refuse_options,
 )
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ...geometry.estimate import Estimate
+    from ...geometry.views.transparency import Layers
 
 
 T = TypeVar("T")
@@ -35,8 +39,10 @@ T = TypeVar("T")
 IMAGES = (".png", ".jpg", ".jpeg")
 """Extensions of the images that `write_image` writes."""
 
+READABLE = (".npz", ".exr", ".png", ".pfm", ".npy", ".tif", ".tiff", ".heic", ".heif")
+"""Those of `geometry.files.formats`, which imports torch; a test compares them."""
+
 _JPEG_QUALITY = 95
-_PNG_BITS_AT, _TIFF_BITS = 24, 258
 
 
 @dataclass(frozen=True)
@@ -44,18 +50,23 @@ class Scene:
     """An image and what is known of it.
 
     Attributes:
-        image: (1, 3, H, W) in [0, 1], as coded in the file, where the estimate is.
-        known: Depth and/or normals at the image's size.
+        layers: Of one image in [0, 1], where the estimate is.
+        known: Depth and/or normals at the image's size; where nothing is seen of the image, they have no values.
         bits: Of the file's channels: 8 or 16.
     """
 
-    image: Tensor
+    layers: Layers
     known: Estimate
     bits: int
 
+    @property
+    def image(self) -> Tensor:
+        """(1, 3, H, W) in [0, 1], what is transparent laid on white."""
+        return self.layers.shown
+
     def to(self, device: torch.device | str) -> Scene:
         """The same scene on another device."""
-        return replace(self, image=self.image.to(device), known=self.known.to(device))
+        return replace(self, layers=self.layers.to(device), known=self.known.to(device))
 
 
 def add_scene(parser: argparse.ArgumentParser, several: bool = False, one: str = "an image") -> None:
@@ -72,10 +83,7 @@ def add_scene(parser: argparse.ArgumentParser, several: bool = False, one: str =
     else:
         parser.add_argument("image", type=Path, metavar="IMAGE", help="the image")
     group = parser.add_argument_group("depth and normals", "They come from a model, or from files.")
-    geometry = "depth and/or normals of the image: .npz, .exr, .pfm, or a .png of the node Save Geometry"
-    group.add_argument("--geometry", type=Path, metavar="FILE", help=geometry)
-    depth = "a depth image of any program, near = white, read as disparity"
-    group.add_argument("--depth", type=Path, metavar="FILE", help=depth)
+    add_own_depth(group)
     normals = "a normal map of any program, beside or without --depth"
     group.add_argument("--normal-map", type=Path, metavar="FILE", help=normals)
     add_coding(group, "how --normal-map stores its vectors")
@@ -84,34 +92,53 @@ def add_scene(parser: argparse.ArgumentParser, several: bool = False, one: str =
     group.add_argument("--fov", type=degrees, default=0.0, metavar="DEGREES", help=fov)
 
 
+def add_own_depth(group: argparse._ArgumentGroup) -> None:
+    """Adds the files that depth comes from in place of a model; `named_files` and `known_from_files` take them."""
+    geometry = (
+        f"depth and/or normals of the image: {', '.join(READABLE)}; a .png of `convert` or the node Save Geometry, or with --quantity; of "
+        ".heic a phone's depth"
+    )
+    group.add_argument("--geometry", type=Path, metavar="FILE", help=geometry)
+    depth = "a depth image of any program, near = white, read as disparity"
+    group.add_argument("--depth", type=Path, metavar="FILE", help=depth)
+    add_map_kind(group)
+
+
 def read_scene(arguments: argparse.Namespace, image: Tensor | None = None, fitted: bool = True) -> Scene:
     """The image, and its depth and normals.
 
     Args:
         arguments: Of a parser with `add_scene`.
         image: The image where it is read already.
-        fitted: Whether a geometry file is brought to the image's size; else steps of depth stay steps.
+        fitted: Whether a geometry file is brought to the image's size; else steps of depth stay steps, and it has values everywhere.
 
     Raises:
         ValueError, OSError: A file cannot be read, two sources are named for one thing, or the file holds several images.
     """
+    from ...geometry.files.image_files import image_bits
+    from ...geometry.views.transparency import split_layers
     from ...model_loader.inference.memory_budget import check_effect_fits, on_device_or_cpu
     from ...model_loader.load import parse_device
-    from ..batch.per_image import estimate, read
+    from ..batch.per_image import estimate, read_with_alpha
 
     files = named_files(arguments)
-    image = read(arguments.image) if image is None else image
+    image = read_with_alpha(arguments.image) if image is None else image
     height, width = image.shape[-2:]
     device = parse_device(arguments.device)
     check_effect_fits(height, width, device)
+
+    def scene(here: Tensor, known: Estimate) -> Scene:
+        layers = split_layers(here)
+        return Scene(layers, layers.seen(known) if fitted else known, image_bits(arguments.image))
+
     if files:
-        return Scene(image.to(device), _from_files(arguments, height, width, fitted).to(device), bits_of(arguments.image))
+        return scene(image.to(device), known_from_files(arguments, height, width, fitted).to(device))
     options = network_options(arguments)
     model = options.load(arguments.device)
 
     def on(device: torch.device) -> Scene:
         here = image.to(device)
-        return Scene(here, estimate(model, here, options), bits_of(arguments.image))
+        return scene(here, estimate(model, here, options))
 
     # CUDA's GPUs alone: no effect was tried on others.
     return on_device_or_cpu(on, model.device if model.device.type == "cuda" else image.device, "the image and its maps are kept")
@@ -138,13 +165,17 @@ def check_sky(arguments: argparse.Namespace) -> None:
     Raises:
         ValueError, OSError: It is so.
     """
-    from ..batch.per_image import check_header
+    from ...geometry.files.image_files import image_size
+    from ...geometry.files.values import MASK, read_values
 
     if arguments.sky_mask is None:
         return
     if arguments.sky is not None:
         raise ValueError(f"{arguments.sky_mask} says where the sky is; leave out --{'no-' * (not arguments.sky)}sky, or the mask")
-    check_header(arguments.sky_mask)
+    try:
+        image_size(arguments.sky_mask)
+    except EXPECTED_ERRORS:
+        read_values(arguments.sky_mask, MASK)  # says why in full, or reads it: what is no image has no such header
 
 
 def sky_of(arguments: argparse.Namespace, image: Tensor) -> Tensor | bool:
@@ -153,21 +184,21 @@ def sky_of(arguments: argparse.Namespace, image: Tensor) -> Tensor | bool:
     Raises:
         ValueError, OSError: The mask cannot be read, or it is of another image.
     """
-    import torch
-
     from ...geometry.checks import check_alike
-    from ...geometry.files.image_files import read_alpha
+    from ...geometry.files.values import MASK, read_values
+    from ...geometry.images.normal_map_image import stored_values
     from ...utils import resize_map
-    from ..batch.per_image import read
 
     if (path := arguments.sky_mask) is None:
         return arguments.sky is not False
-    mask, (height, width) = read(path), image.shape[-2:]
-    check_alike(str(path), (mask.shape[-2], mask.shape[-1]), (height, width))
-    share = mask.mean(1, keepdim=True)
-    if (alpha := read_alpha(path)) is not None:  # what is transparent is no sky
-        share = share * torch.from_numpy(alpha).to(share)
-    return resize_map(share, height, width).to(image.device)
+    found, (height, width) = read_values(path, MASK), image.shape[-2:]
+    check_alike(str(path), (found.planes.shape[-2], found.planes.shape[-1]), (height, width))
+    stored, known = stored_values(found.planes, found.known, str(path))
+    share = stored.mean(1, keepdim=True).where(known, 0)  # what is transparent is no sky
+    low, high = (end.item() for end in share.aminmax())
+    if low < -0.5 or high > 1.5:
+        raise ValueError(f"the values of {path} go from {low:g} to {high:g}; a mask has 0 (no sky) to 1 (sky)")
+    return resize_map(share.clamp(0, 1), height, width).to(image.device)
 
 
 @dataclass(frozen=True)
@@ -217,18 +248,31 @@ def named_files(arguments: argparse.Namespace) -> list[Path]:
     Raises:
         ValueError: They contradict each other, or an option is in vain.
     """
-    named = [(name, path) for name in SOURCES if (path := getattr(arguments, name)) is not None]
+    named = [(name, path) for name in SOURCES if (path := getattr(arguments, name, None)) is not None]
     if named:
         refuse_options(arguments, NETWORK_OPTIONS, f"is for a model, and depth and normals come from {named[0][1]}; leave one of them out")
-    if arguments.normal_map is None and "--normal-map" in arguments.parser.options:
+    if "--normal-map" in arguments.parser.options and arguments.normal_map is None:
         refuse_options(arguments, ("--coding",), "says how a --normal-map stores its vectors, and none is named; leave it out")
+    if "--quantity" in arguments.parser.options:
+        names = {name for name, _ in named}
+        if not names & {"geometry", "depth"}:
+            refuse_options(
+                arguments, ("--quantity", "--channel"), "is of a file of depth: add --depth FILE or --geometry FILE, or leave it out"
+            )
+        if "depth" not in names or arguments.quantity:
+            why = "--quantity says it already" if "depth" in names else "none is named"
+            refuse_options(arguments, ("--depth-near",), f"says what is near in a --depth image, and {why}; leave it out")
     if len(named) > 1 and named[0][0] == "geometry":
         raise ValueError(f"--geometry and --{named[1][0].replace('_', '-')} both say where depth and normals come from; name one")
     return [path for _, path in named]
 
 
-def _from_files(arguments: argparse.Namespace, height: int, width: int, fitted: bool) -> Estimate:
-    """The estimate that files hold, at an image's size."""
+def known_from_files(arguments: argparse.Namespace, height: int, width: int, fitted: bool = True) -> Estimate:
+    """The estimate that files hold, of an image of this size, and where `fitted`, at it.
+
+    Raises:
+        ValueError, OSError, ImportError: A file cannot be read, holds several images, or is of an image of another aspect ratio.
+    """
     from ...geometry.camera import intrinsics_from_fov
     from ...geometry.checks import check_alike
     from ...geometry.files import load_estimate
@@ -236,7 +280,7 @@ def _from_files(arguments: argparse.Namespace, height: int, width: int, fitted: 
 
     if arguments.geometry:
         try:
-            known = load_estimate(arguments.geometry)
+            known = load_estimate(arguments.geometry, chosen_quantity(arguments), channel=arguments.channel)
         except PlainImageError as error:
             if "--depth" not in arguments.parser.options:
                 raise
@@ -252,42 +296,60 @@ def _from_files(arguments: argparse.Namespace, height: int, width: int, fitted: 
 
 
 def _from_images(arguments: argparse.Namespace, height: int, width: int) -> Estimate:
-    """The estimate that a depth image, a normal map or both hold."""
+    """The estimate that a depth map, a normal map or both hold."""
     from ...geometry.checks import check_alike
-    from ...geometry.images.depth_image import maps_to_estimate
-    from ..batch.per_image import read
+    from ...geometry.images.depth_image import joined_maps
 
-    paths = {name: getattr(arguments, name) for name in ("depth", "normal_map")}
-    maps = {name: None if path is None else read(path) for name, path in paths.items()}
-    for name, image in maps.items():
-        if image is not None:
-            check_alike(str(paths[name]), (image.shape[-2], image.shape[-1]), (height, width))
-    return maps_to_estimate(maps["depth"], maps["normal_map"], arguments.coding, height, width, str(paths["normal_map"]))
+    maps = {}
+    for name, read in (("depth", _depth_map), ("normal_map", _normal_map)):
+        if (path := getattr(arguments, name, None)) is not None:
+            maps[name] = read(arguments, path)
+            check_alike(str(path), (maps[name].height, maps[name].width), (height, width))
+    return joined_maps(maps.get("depth"), maps.get("normal_map"), height, width)
+
+
+def _depth_map(arguments: argparse.Namespace, path: Path) -> Estimate:
+    """The estimate of --depth: what the file or --quantity says that its numbers are, else grey levels of disparity."""
+    from ...geometry.estimate import Quantity
+    from ...geometry.files.values import read_values
+    from ...geometry.images.depth_image import DepthCoding, depth_map_to_estimate
+
+    values = read_values(path, channel=arguments.channel)
+    quantity = values.quantity or chosen_quantity(arguments)
+    if values.coded and quantity is Quantity.RELATIVE_DEPTH:
+        meaning = DepthCoding(NEAR_CHOICES[1], "depth", name=str(path))
+    else:
+        meaning = DepthCoding(
+            arguments.depth_near,
+            quantity=quantity,
+            name=str(path),
+            if_normals="a normal map is named behind --normal-map",
+            if_metres="add --quantity metric-depth",
+            if_levels="leave out --quantity metric-depth",
+        )
+    return depth_map_to_estimate(values.planes, meaning, values.known)
+
+
+def _normal_map(arguments: argparse.Namespace, path: Path) -> Estimate:
+    """The estimate of --normal-map."""
+    from ...geometry.files.values import NORMALS, read_values
+    from ...geometry.images.normal_map_image import normal_map_to_estimate
+
+    values = read_values(path, NORMALS, None if arguments.depth else arguments.channel)
+    return normal_map_to_estimate(values.planes, values.axes or arguments.coding, str(path), values.known)
 
 
 def write_result(arguments: argparse.Namespace, image: Tensor, bits: int, words: str = "") -> int:
-    """Writes the result of a parser with `add_result`, an image as of `write_image`, says so, and returns the exit code."""
+    """Writes the result of a parser with `add_result`, an image as of `write_image`, says so, and returns the exit code.
+
+    In a JPEG what is transparent lies on white.
+    """
+    from ...utils import on_white
+
     with result_path(arguments) as path:
-        write_image(path, image, bits)
+        write_image(path, image if path.suffix.lower() == ".png" else on_white(image), bits)
     say_result(arguments, words)
     return DONE
-
-
-def bits_of(path: Path) -> int:
-    """The bits of an image's channels, 8 or 16, so that a result can have as many."""
-    from PIL import Image
-
-    from ...geometry.files.hdr_images import is_hdr
-
-    with path.open("rb") as file:
-        if is_hdr(file.read(16)):
-            return 16
-    with Image.open(path) as image:
-        if image.format == "PNG":
-            with path.open("rb") as file:
-                return 16 if file.read(_PNG_BITS_AT + 1)[_PNG_BITS_AT] == 16 else 8
-        tiff_bits = getattr(image, "tag_v2", {}).get(_TIFF_BITS, ())
-        return 16 if max(tiff_bits, default=8) > 8 else 8
 
 
 def write_image(path: Path, image: Tensor, bits: int = 8) -> None:

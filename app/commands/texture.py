@@ -183,7 +183,7 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     add_network(parser, RECOMMENDED_MODEL)
     share = "how much of the tiled photo the model sees beyond each border, as a share of its sides (default: %(default)s)"
     parser.add_argument("--margin", type=real, default=0.25, metavar="SHARE", help=share)
-    parser.set_defaults(geometry=None, depth=None, normal_map=None, fov=0.0)
+    parser.set_defaults(geometry=None, depth=None, normal_map=None, quantity=None, channel=None, fov=0.0)
 
 
 def _add_material(parser: Parser) -> None:
@@ -465,18 +465,15 @@ def _estimated_seamless(arguments: argparse.Namespace, image: Tensor) -> Estimat
 
 def _read_normals(arguments: argparse.Namespace) -> Estimate:
     """The normals (1, 3, H, W) of a normal map or of a file of numbers."""
-    from ...geometry.estimate import Estimate
     from ...geometry.files import load_estimate
-    from ...geometry.images.normal_map_image import image_to_normals
+    from ...geometry.files.values import NORMALS, read_values
+    from ...geometry.images.normal_map_image import normal_map_to_estimate
     from ...geometry.projections import need_perspective
     from ...geometry.surfaces.derive import with_normals
-    from ..batch.per_image import read
 
     if arguments.image.suffix.lower() not in _NUMBERS:
-        image = read(arguments.image)
-        counts = image.amax(1, keepdim=True) > 1.5 / 255
-        normals = image_to_normals(image, arguments.coding, str(arguments.image))
-        return Estimate(normals=normals, mask=None if bool(counts.all()) else counts)
+        values = read_values(arguments.image, NORMALS)
+        return normal_map_to_estimate(values.planes, arguments.coding, str(arguments.image), values.known)
     refuse_options(arguments, ("--coding",), f"says how an image stores normals, and {arguments.image} holds numbers; leave it out")
     loaded = load_estimate(arguments.image)
     need_perspective(loaded, "a texture map")
@@ -494,9 +491,10 @@ def _read_height(arguments: argparse.Namespace) -> Tensor:
     from ...geometry.files import load_estimate
     from ...geometry.files.image_files import decode_image
     from ...geometry.files.paths import read_bytes
+    from ...geometry.files.values import read_values
+    from ...geometry.images.normal_map_image import stored_values
     from ...geometry.projections import need_perspective
     from ...geometry.textures.height import image_to_height
-    from ..batch.per_image import read
 
     path: Path = arguments.image
     if path.suffix.lower() in _NUMBERS:
@@ -511,10 +509,11 @@ def _read_height(arguments: argparse.Namespace) -> Tensor:
     help_text = arguments.height_range
     if help_text is None and path.suffix.lower() == ".png":
         help_text = number(decode_image(path, read_bytes(path)).text.get(HEIGHT_RANGE, str(DEFAULT_RANGE)))
-    image = read(path)
-    if float((image.amax(1) - image.amin(1)).mean()) > _COLOURED:
+    values = read_values(path)
+    image, known = stored_values(values.planes, values.known, str(path))
+    if float((image.amax(1) - image.amin(1))[known[:, 0]].mean()) > _COLOURED:
         logger.warning("%s is coloured, and a height map is grey; `depth-normal texture height` makes one of a normal map", path)
-    return image_to_height(image, DEFAULT_RANGE if help_text is None else help_text)
+    return image_to_height(image, DEFAULT_RANGE if help_text is None else help_text).where(known, torch.nan)
 
 
 def _height_words(span: float) -> str:

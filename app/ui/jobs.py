@@ -22,7 +22,7 @@ from ..batch.check_outputs import check_writes
 from ..batch.failures import failure_of
 from ..batch.name_locks import folded
 from ..batch.options import Options
-from ..batch.per_image import computing_threads, estimate, read, write
+from ..batch.per_image import computing_threads, estimate, read_with_alpha, write
 from ..bench.background import Measuring
 from ..console.terminal import echo_error
 from ..outcomes import EXPECTED_ERRORS
@@ -243,7 +243,7 @@ class JobQueue:
     def _run_image(self, job: Job, model: Model) -> None:
         options = job.options
         with computing_threads(options.threads_per_image(model.device.type, torch.get_num_threads())):
-            image = read(job.source)
+            image = read_with_alpha(job.source)
             job.size = image.shape[-1], image.shape[-2]
             with Watch(job.stop.check):
                 found = estimate(model, image, options)

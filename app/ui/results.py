@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from ...geometry.files import SaveOptions, load_estimate, save_estimate
 from ...geometry.files.html_page import page_payload
-from ...geometry.files.image_files import IMAGE_FORMATS, strict
+from ...geometry.files.image_files import open_image, strict
 from ...geometry.meshes.mesh import TO_LOOK_AT
 from ...media import VideoError, read_frames
 from ...model_loader.weights.disk_space import is_disk_full
-from ..batch.per_image import read
+from ..batch.per_image import read, read_with_alpha
 from ..outcomes import EXPECTED_ERRORS
 from .job import DONE, EXPORTS, Job
 from .refusals import Refusal
@@ -44,10 +44,10 @@ def thumbnail_of(job: Job) -> bytes:
     Raises:
         Refusal: It cannot be read.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     try:
-        with strict, _first_frame(job.source) if job.is_video else Image.open(job.source, formats=IMAGE_FORMATS) as image:
+        with strict, job.source.open("rb") as file, _first_frame(job.source) if job.is_video else open_image(job.source, file) as image:
             image.draft("RGB", (2 * _THUMBNAIL, 2 * _THUMBNAIL))
             small = ImageOps.exif_transpose(image) or image
             small.thumbnail((2 * _THUMBNAIL, 2 * _THUMBNAIL))
@@ -88,7 +88,7 @@ def file_of(job: Job, kind: str) -> Path:
     try:
         with _one_export:
             if kind not in job.files or not path.exists():
-                image = read(job.source)
+                image = read_with_alpha(job.source)
                 save_estimate(path, load_estimate(npz), SaveOptions(image=image, mesh=TO_LOOK_AT))
                 job.files[kind] = path
     except EXPECTED_ERRORS as error:

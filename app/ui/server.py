@@ -179,7 +179,7 @@ class Ui:
     def _checked_size(self, path: Path) -> tuple[int, int]:
         try:
             width, height = image_size(path)
-        except (FileFormatError, OSError) as error:
+        except (FileFormatError, OSError, ImportError) as error:
             reason = str(error).replace(str(path), path.name)
             raise Refusal(413 if "pixels" in reason else 415, "{0}", reason) from error
         if width * height > self.limits.pixels:

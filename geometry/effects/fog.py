@@ -40,7 +40,7 @@ class FogBank:
             check_not_negative(name, value)
 
 
-def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, sky: Tensor | bool = True) -> tuple[Tensor, str]:
+def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, sky: Tensor | bool = True, alpha: Tensor | None = None) -> tuple[Tensor, str]:
     """The transmittance of the fog for one image, and the fog in words.
 
     Args:
@@ -49,6 +49,7 @@ def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, sky: Tensor | bool =
         fog: How thick it is.
         sky: (1, 1, H, W) in [0, 1], each pixel's share of sky, which is infinitely far; True = what looks like sky and what has no depth,
             False = nothing. What else a pixel shows is as far as the land around, also where the network predicted sky.
+        alpha: (1, 1, H, W) in [0, 1], how far each pixel is seen, and counts in words; None = all are.
 
     Returns:
         (1, 1, H, W) transmittance, and a line such as "fog over 0.8 to 6.2 m, 31 % of the light is the fog's; sky: 9 % of the image",
@@ -71,12 +72,12 @@ def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, sky: Tensor | bool =
         else:
             share = sky.to(depth)
             land = land_before_sky(depth, predicted | (share > 0.5))
-        words = describe_sky(share)
+        words = describe_sky(share if alpha is None else share * alpha)
         found = f"; {words}" if words else ""
         beyond = fog_transmittance(depth, camera, **vars(fog), sky=torch.ones_like(depths.hole))
         through = torch.lerp(fog_transmittance(land, camera, **vars(fog)), beyond, share)
     unit = " m" if depths.is_metric else " (no metres: the near end is 1)"
-    share = float(1 - through.mean())
+    share = float(1 - through.mean() if alpha is None else ((1 - through) * alpha).sum() / alpha.sum())
     line = f"fog over {depths.nearest:.3g} to {depths.farthest:.3g}{unit}, {100 * share:.0f} % of the light is the fog's{found}"
     return through, line
 

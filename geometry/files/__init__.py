@@ -3,7 +3,7 @@
 from .compositing_exr import write_compositing_exr
 from .estimate_meshes import SURFACES, SaveOptions, save_surface
 from .exr import read_exr, write_exr, write_image_exr
-from .formats import FORMATS, FileFormat, load_estimate, possible_paths, save_estimate
+from .formats import FORMATS, READABLE, WRITTEN, FileFormat, load_estimate, possible_paths, save_estimate
 from .html_page import write_html
 from .image_files import read_image
 from .mesh_files import PLY_AXES, write_glb, write_ply, write_stl
@@ -24,7 +24,9 @@ __all__ = [
     "FORMATS",
     "MAX_PIXELS",
     "PLY_AXES",
+    "READABLE",
     "SURFACES",
+    "WRITTEN",
     "FileFormat",
     "FileFormatError",
     "SaveOptions",

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ...utils import on_white
 from ..estimate import Estimate
 from ..meshes.mesh import Mesh, MeshOptions, depth_to_meshes, describe_source, grid_step, joined_meshes
 from ..meshes.relief import ReliefOptions, depth_to_relief
 from ..meshes.splats import depth_to_splats
+from ..views.transparency import opaque_part
 from .mesh_files import GLB_LIMIT, write_glb, write_ply, write_splats, write_stl
 
 SURFACES = (".glb", ".ply", ".stl")
@@ -25,13 +27,15 @@ class SaveOptions:
 
     Attributes:
         half: EXR in 16-bit instead of 32-bit floats.
-        image: (B, 3, h, w) RGB in [0, 1]: the texture of a GLB, the colours of a PLY, the image of an HTML page, where the sky is.
+        image: (B, 3, h, w) RGB in [0, 1], or with alpha as a fourth channel: the texture of a GLB, the colours of a PLY, the image of an
+            HTML page, where the sky is. Surfaces leave out what is less than half opaque.
         splats: A PLY of Gaussian splats (`write_splats`) in place of a mesh; `ply_up` has no effect on it.
         ply_up: What points up in a PLY: "y", or "z" as in Blender. A GLB is Y up by its standard.
         mesh: How a PLY or GLB is made; a PLY, whose points have the colours, is never simplified.
         relief: How an STL is made.
         compositing: EXR as `write_compositing_exr`, with its camera in a second file.
         title: Of an HTML page; None = the file's stem.
+        as_image: PNG to look at, near = white and normals in 8 bits, in place of one from which the numbers come back.
     """
 
     half: bool = False
@@ -42,6 +46,12 @@ class SaveOptions:
     relief: ReliefOptions = field(default_factory=ReliefOptions)
     compositing: bool = False
     title: str | None = None
+    as_image: bool = False
+
+    @property
+    def shown(self) -> Tensor | None:
+        """The image, what is transparent laid on white."""
+        return None if self.image is None else on_white(self.image)
 
 
 def save_surface(path: str | os.PathLike[str], estimate: Estimate, options: SaveOptions) -> str:
@@ -61,19 +71,20 @@ def save_surface(path: str | os.PathLike[str], estimate: Estimate, options: Save
     suffix = path.suffix.lower()
     if suffix not in SURFACES:
         raise ValueError(f"{path}: surfaces are written to {', '.join(SURFACES)}")
+    estimate, image = opaque_part(estimate, options.image)
     if suffix == ".stl":
-        plate = depth_to_relief(estimate, options.image, options.relief)
+        plate = depth_to_relief(estimate, image, options.relief)
         write_stl(path, plate)
         extents = " x ".join(f"{side:.4g}" for side in plate.points.max(0).tolist())
         return f"{_size(path, [plate])}; {extents} mm, of {estimate.known_depth()[1].value.replace('_', ' ')}"
     if suffix == ".ply" and options.splats:
-        splats = depth_to_splats(estimate, options.image, options.mesh)
+        splats = depth_to_splats(estimate, image, options.mesh)
         write_splats(path, splats)
         return f"{len(splats.points):,} splats, {_megabytes(path)}; {describe_source(estimate, options.mesh)}"
     if suffix == ".glb":
         _check_size(path, estimate, options)
     mesh = replace(options.mesh, simplify=0.0) if suffix == ".ply" else options.mesh  # its colours are those of its points
-    meshes = depth_to_meshes(estimate, options.image, mesh)
+    meshes = depth_to_meshes(estimate, image, mesh)
     if suffix == ".ply":
         meshes = [joined_meshes(meshes)]
         write_ply(path, meshes[0], options.ply_up)

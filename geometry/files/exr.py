@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,8 +18,9 @@ from torch import Tensor
 from ..checks import check_intrinsics
 from ..estimate import Axes, Estimate, Quantity
 from ..kinds import Projection
+from ..valid import depth_mask
 from .paths import MAX_NUMBERS, FileFormatError, atomic_path, check_size, checked_file, damage_named, one_image
-from .unlabelled import depth_mask, planes_to_map, unnamed_map
+from .unlabelled import planes_to_map, unnamed_map
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,9 @@ _DEPTH = re.compile(r"z|depth|(?:.*\.)?depth\.[zvyr]", re.IGNORECASE)
 # Of `write_exr`, and of `write_compositing_exr`.
 _MASKS, _CONFIDENCES = ("mask", "mask.A"), ("confidence", "confidence.A")
 _BLENDER = "BlenderMultiChannel"
+_MOST_LISTED = 24
+
+Mask = np.ndarray | None
 
 
 def write_exr(path: str | os.PathLike[str], estimate: Estimate, half: bool = False) -> None:
@@ -98,18 +102,21 @@ def write_image_exr(path: str | os.PathLike[str], image: Tensor) -> None:
     write_channels(path, {}, dict(zip(names, planes.detach().float().cpu().contiguous().numpy(), strict=True)))
 
 
-def read_exr(path: str | os.PathLike[str], quantity: Quantity | None = None, axes: Axes | None = None) -> Estimate:
+def read_exr(
+    path: str | os.PathLike[str], quantity: Quantity | None = None, axes: Axes | None = None, channel: str | None = None
+) -> Estimate:
     """Reads depth and normals from an OpenEXR file: ours, Blender's (single or multilayer), ComfyUI's Save Image, and the like.
 
     Depth is `Z`, `depth` or a layer's `Depth.Z` (`.V`, `.Y`, `.R`); normals are `N.X`, `Normal.X`, ... Files with none of these names:
     a lone channel (`Y`, `V`, ...) or equal R, G, B are depth; R, G, B that are unit vectors are normals. Where the file does not say,
-    depth is in metres. Metres without a mask are not trusted where they are not finite, not positive or beyond 1e9 (a renderer's
-    background).
+    depth is in metres. Depth without a mask is not trusted where it has no value (`valid.depth_mask`). The display window is read:
+    outside the data window nothing is trusted, and overscan is cropped.
 
     Args:
         quantity: What depth holds, where the file does not say (None = metres).
         axes: The axes of the normals, where the file does not say (None = OPENGL). Blender's Normal pass is in world axes: in Blender's
             multilayer files normals are left out unless `axes` says that they are the camera's.
+        channel: The channel of depth ("Depth.Z"), or the layer of depth or normals ("Depth"); None = found by its name.
 
     Returns:
         The estimate, one image, on the CPU; 32-bit values bit for bit.
@@ -120,7 +127,7 @@ def read_exr(path: str | os.PathLike[str], quantity: Quantity | None = None, axe
         ImportError: OpenEXR is not installed.
     """
     path = checked_file(path)
-    header, channels = _read_channels(path)
+    header, channels, _ = _read_channels(path)
     words = {key: header.get(key) for key in (QUANTITY, AXES)}
     try:
         quantity = Quantity(words[QUANTITY]) if words[QUANTITY] else quantity
@@ -128,12 +135,16 @@ def read_exr(path: str | os.PathLike[str], quantity: Quantity | None = None, axe
         projection = Projection(header.get(PROJECTION) or Projection.PERSPECTIVE)
     except ValueError as error:
         raise FileFormatError(f"{path}: the header says {error}") from error
-    depth, normals = _named_maps(path, channels, world_normals=_BLENDER in header and known_axes is None)
-    if depth is None and normals is None:
-        depth, normals = unnamed_map(path, channels, metric=quantity is None)
+    world_normals = _BLENDER in header and known_axes is None
+    if channel is not None:
+        depth, normals = _chosen_map(path, channels, channel, world_normals, metric=quantity is None)
+    else:
+        depth, normals = _named_maps(path, channels, world_normals)
+        if depth is None and normals is None:
+            depth, normals = unnamed_map(path, channels, metric=quantity is None)
     mask = next((planes_to_map([channels[name]]) > 0.5 for name in _MASKS if name in channels), None)
-    if depth is not None and mask is None and quantity in (None, Quantity.METRIC_DEPTH):
-        mask = depth_mask(depth, Quantity.METRIC_DEPTH)
+    if depth is not None and mask is None:
+        mask = depth_mask(depth, quantity or Quantity.METRIC_DEPTH)
     estimate = Estimate(
         depth=depth,
         quantity=None if depth is None else quantity or Quantity.METRIC_DEPTH,
@@ -153,7 +164,8 @@ def read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray |
         path: With the channels R, G, B, or Y, of the file or of a layer ("ViewLayer.Combined.R"), and perhaps A.
 
     Returns:
-        (H, W, 3) float32 linear light, multiplied by alpha where there is any, and alpha (H, W), None where there is none.
+        (H, W, 3) float32 linear light of the display window, multiplied by alpha where there is any, and alpha (H, W), 0 outside the data
+        window; None where there is none.
 
     Raises:
         FileNotFoundError: No such file.
@@ -161,7 +173,7 @@ def read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray |
         ImportError: OpenEXR is not installed.
     """
     path = checked_file(path)
-    header, channels = _read_channels(path)
+    header, channels, known = _read_channels(path)
     if header.keys() & {QUANTITY, AXES}:
         raise FileFormatError(f"{path}: the file holds depth or normals, not an image; name the image that they were made of")
     # Blender's Combined stands among passes of colours, such as AO; and X, Y, Z are vectors.
@@ -170,8 +182,8 @@ def read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray |
         for layer in layers:
             if all(f"{layer}{each}" in channels for each in names) and (names == "RGB" or f"{layer}X" not in channels):
                 planes = [channels[f"{layer}{each}"] for each in names]
-                return np.stack(planes, -1), channels.get(f"{layer}A")
-    raise FileFormatError(f"{path}: no colours (channels R, G, B, or Y); the file has {', '.join(sorted(channels)[:12])}")
+                return np.stack(planes, -1), channels.get(f"{layer}A", known.get(f"{layer}{names[0]}"))
+    raise FileFormatError(f"{path}: no colours (channels R, G, B, or Y); the file has {_listed(channels)}")
 
 
 def openexr() -> Any:
@@ -239,8 +251,13 @@ def _check_half(estimate: Estimate, channels: Mapping[str, np.ndarray]) -> None:
             raise ValueError(f"channel {name} reaches {largest:g}, 16 bits hold up to {_HALF_MAX:g}; write 32 bits, or mask the background")
 
 
-def _read_channels(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """First header and all channels, float32 (H, W), refused by their headers before pixels are read."""
+def _read_channels(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """First header and all channels, refused by their headers before pixels are read.
+
+    Returns:
+        The header; by name the channels, float32 (H, W) of the display window, NaN outside their data window; of the channels whose data
+        window leaves some of it out, float32 (H, W), 1 inside.
+    """
     library = openexr()
     with path.open("rb") as file:
         if file.read(4) != MAGIC:
@@ -253,48 +270,179 @@ def _read_channels(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             # OpenEXR leaves out parts that it could not read.
             if len(file.parts) != len(headers):
                 raise FileFormatError(f"{path}: the file is cut off or damaged; write it again")
+            display = _window(headers[0], "displayWindow")
+            channels, known = {}, {}
             # The first part wins where two use a name.
-            channels = {name: channel.pixels for part in reversed(file.parts) for name, channel in part.channels.items()}
-    return headers[0], {name: pixels.astype(np.float32, copy=False) for name, pixels in channels.items()}
+            for header, part in reversed(list(zip(headers, file.parts, strict=True))):
+                window = _window(header, "dataWindow")
+                shown = None if window.covers(display) else _placed(np.ones((window.height, window.width)), window, display)
+                for name, channel in part.channels.items():
+                    channels[name] = _placed(channel.pixels, window, display)
+                    known.pop(name, None)
+                    if shown is not None:
+                        known[name] = np.nan_to_num(shown)
+    return headers[0], channels, known
+
+
+class _Window(NamedTuple):
+    """A window of an EXR's header, its last column and row included."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left + 1
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top + 1
+
+    def shared(self, other: _Window) -> _Window:
+        """What lies in both."""
+        return _Window(*map(max, self[:2], other[:2]), *map(min, self[2:], other[2:]))
+
+    def covers(self, other: _Window) -> bool:
+        return self.shared(other) == other
+
+
+def _window(header: Mapping[str, Any], name: str) -> _Window:
+    (left, top), (right, bottom) = (corner.tolist() for corner in header[name])
+    return _Window(left, top, right, bottom)
+
+
+def _placed(pixels: np.ndarray, window: _Window, display: _Window) -> np.ndarray:
+    """What a display window shows of the pixels of a data window, float32: NaN outside these."""
+    pixels = pixels.astype(np.float32, copy=False)
+    if window == display:
+        return pixels
+    left, top, right, bottom = window.shared(display)
+    shown = np.full((display.height, display.width), np.nan, np.float32)
+    within = pixels[top - window.top : bottom - window.top + 1, left - window.left : right - window.left + 1]
+    shown[top - display.top : bottom - display.top + 1, left - display.left : right - display.left + 1] = within
+    return shown
 
 
 def _check_headers(path: Path, library: Any, headers: list[dict[str, Any]]) -> None:
-    numbers = 0
-    sizes = set()
+    numbers, length = 0, path.stat().st_size
+    display = _window(headers[0], "displayWindow")
+    check_size(path, display.width, display.height, length)
     for header in headers:
         if header.get("type") in (library.deepscanline, library.deeptile):
             raise FileFormatError(f"{path}: a deep EXR; flatten it first, one value a pixel is read")
-        (left, top), (right, bottom) = (corner.tolist() for corner in header["dataWindow"])
-        width, height = right - left + 1, bottom - top + 1
-        check_size(path, width, height, path.stat().st_size)
+        window = _window(header, "dataWindow")
+        check_size(path, window.width, window.height, length)
+        if min(window.shared(display).width, window.shared(display).height) < 1:
+            raise FileFormatError(
+                f"{path}: the data window {tuple(window)} lies outside the display window {tuple(display)}: there is nothing to show"
+            )
         if any((channel.xSampling, channel.ySampling) != (1, 1) for channel in header["channels"]):
             raise FileFormatError(f"{path}: channels of lower resolution (luminance/chroma); save it with full channels")
-        numbers += width * height * len(header["channels"])
-        sizes.add((width, height))
-    if len(sizes) != 1:
-        raise FileFormatError(f"{path}: parts of different sizes {sorted(sizes)}; one size is read")
+        numbers += max(window.width * window.height, display.width * display.height) * len(header["channels"])
     if numbers > MAX_NUMBERS:
         raise FileFormatError(f"{path}: {numbers} numbers in all channels; at most {MAX_NUMBERS} are read")
 
 
+def read_planes(path: str | os.PathLike[str], wanted: str, channel: str | None = None) -> tuple[list[np.ndarray], dict[str, Any], Mask]:
+    """Reads the numbers of one map of an OpenEXR file, whatever they mean.
+
+    Args:
+        path: The file.
+        wanted: "depth" or "normals", whose channels are preferred by their names, or "mask"; else R, G, B, or Y, or the lone channel.
+        channel: The channel or the layer to take in place of these.
+
+    Returns:
+        One plane or three, float32 (H, W) of the display window, NaN outside the data window; the header; (H, W) bool of a channel A or
+        `mask` beside them, None where there is none.
+
+    Raises:
+        FileNotFoundError, FileFormatError, ImportError: As `read_exr`.
+    """
+    path = checked_file(path)
+    header, channels, _ = _read_channels(path)
+    names = _names_of(path, channels, channel) if channel is not None else _usual_names(path, channels, wanted)
+    layer = names[0].rpartition(".")[0]
+    opacity = channels.get(f"{layer}.A" if layer else "A") if len(names) == 3 else None
+    opacity = opacity if opacity is not None else next((channels[name] for name in _MASKS if name in channels), None)
+    return [channels[name] for name in names], header, None if opacity is None else opacity > 0.5
+
+
+def _usual_names(path: Path, channels: Mapping[str, np.ndarray], wanted: str) -> list[str]:
+    """The channels of a map; of several layers the first."""
+    if wanted == "depth" and (depth := _depth_name(channels)):
+        return [depth]
+    if wanted == "normals" and (normals := _normal_names(channels)):
+        return normals
+    layers = sorted({name.rpartition(".")[0] for name in channels}, key=lambda layer: (layer != "", layer))
+    for letters in ("RGB", "Y", "XYZ"):
+        for layer in layers:
+            names = [f"{layer}.{letter}".lstrip(".") for letter in letters]
+            if all(name in channels for name in names):
+                return names
+    if len(rest := [name for name in channels if name not in ("A", *_MASKS, *_CONFIDENCES)]) == 1:
+        return rest
+    raise FileFormatError(f"{path}: no channels R, G, B, or Y; the file has {_listed(channels)}: name one of them (--channel)")
+
+
+def _names_of(path: Path, channels: Mapping[str, np.ndarray], channel: str) -> list[str]:
+    """The channels that are meant: one by its own name, or the one or three of a layer."""
+    if channel in channels:
+        return [channel]
+    layer = {name.removeprefix(f"{channel}.").upper(): name for name in channels if name.startswith(f"{channel}.")}
+    for letters in ("XYZ", "RGB"):
+        if all(letter in layer for letter in letters):
+            return [layer[letter] for letter in letters]
+    if len(rest := [name for letter, name in layer.items() if letter != "A"]) == 1:
+        return rest
+    problem = f"the layer {channel!r} has several channels" if layer else f"there is no channel or layer {channel!r}"
+    raise FileFormatError(f"{path}: {problem}; the file has {_listed(channels)}")
+
+
+def _listed(channels: Mapping[str, np.ndarray]) -> str:
+    return ", ".join(sorted(channels)[:_MOST_LISTED]) + ", ..." * (len(channels) > _MOST_LISTED)
+
+
+def _chosen_map(
+    path: Path, channels: Mapping[str, np.ndarray], channel: str, world_normals: bool, metric: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """Depth or normals in the channel or layer of this name."""
+    names = _names_of(path, channels, channel)
+    if len(names) == 1:
+        return unnamed_map(path, {"Y": channels[names[0]]}, metric)
+    if names[0][-1] in "Xx":
+        if world_normals:
+            raise FileFormatError(f"{path}: Blender's Normal pass is in world axes. Name the axes if they are the camera's")
+        return None, planes_to_map([channels[name] for name in names])
+    return unnamed_map(path, dict(zip("RGB", (channels[name] for name in names), strict=True)), metric)
+
+
+def _depth_name(channels: Mapping[str, np.ndarray]) -> str | None:
+    return next((name for name in sorted(channels, key=lambda name: (name != "Z", name)) if _DEPTH.fullmatch(name)), None)
+
+
+def _normal_names(channels: Mapping[str, np.ndarray]) -> list[str] | None:
+    layers: dict[str, dict[str, str]] = {}
+    for name in channels:
+        if match := _NORMAL.fullmatch(name):
+            layers.setdefault(name[:-2], {})[match[1].lower()] = name
+    return next(([layers[layer][axis] for axis in "xyz"] for layer in sorted(layers) if len(layers[layer]) == 3), None)
+
+
 def _named_maps(path: os.PathLike[str], channels: Mapping[str, np.ndarray], world_normals: bool) -> tuple[Tensor | None, Tensor | None]:
     """Depth and normals, where channels are named as such."""
-    depth = next((channels[name] for name in sorted(channels, key=lambda name: (name != "Z", name)) if _DEPTH.fullmatch(name)), None)
-    layers: dict[str, dict[str, np.ndarray]] = {}
-    for name, values in channels.items():
-        if match := _NORMAL.fullmatch(name):
-            layers.setdefault(name[:-2], {})[match[1].lower()] = values
-    whole = next((layers[layer] for layer in sorted(layers) if len(layers[layer]) == 3), None)
-    if whole is not None and world_normals:
+    depth, normals = _depth_name(channels), _normal_names(channels)
+    if normals is not None and world_normals:
         if depth is None:
             raise FileFormatError(
                 f"{path}: Blender's Normal pass is in world axes, and there is no depth. Name the axes if they are the camera's"
             )
         logger.warning("%s: Blender's Normal pass is in world axes and is left out; compute the normals from the depth", path)
-        whole = None
+        normals = None
     return (
-        None if depth is None else planes_to_map([depth]),
-        None if whole is None else planes_to_map([whole[axis] for axis in "xyz"]),
+        None if depth is None else planes_to_map([channels[depth]]),
+        None if normals is None else planes_to_map([channels[name] for name in normals]),
     )
 
 

@@ -9,22 +9,32 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..estimate import Axes, Estimate, Quantity
+from ..images.display_defaults import default_depth_image
 from ..projections import need_perspective
+from ..valid import depth_mask
 from .compositing_exr import write_compositing_exr
 from .estimate_meshes import SaveOptions, save_surface
 from .exr import openexr, read_exr, write_exr
-from .headers import exr_holds_maps, npz_holds_maps, pfm_holds_maps, png_holds_maps
+from .headers import exr_holds_maps, heif_holds_depth, npy_holds_numbers, npz_holds_maps, pfm_holds_maps, png_holds_maps, tiff_holds_maps
 from .html_page import write_html
 from .npz import read_npz, write_npz
 from .paths import FileFormatError, atomic_path, one_image
 from .pfm import read_pfm, write_pfm
-from .png import read_values_png, write_depth_values_png, write_normal_values_png
-from .unlabelled import depth_mask
+from .png import (
+    PlainImageError,
+    read_values_png,
+    write_depth_png,
+    write_depth_values_png,
+    write_normal_values_png,
+    write_normals_png,
+)
+from .values import no_channels, read_map
 
 NORMALS_SUFFIX = "_normals"
 """Added to the name of the second file where a format holds one map and the estimate has depth and normals."""
 
-Reader = Callable[[Path, Quantity | None, Axes | None], Estimate]
+Reader = Callable[[Path, Quantity | None, Axes | None, str | None], Estimate]
+Writer = Callable[[Path, Estimate, SaveOptions], object]
 
 
 @dataclass(frozen=True)
@@ -34,8 +44,8 @@ class FileFormat:
     Attributes:
         description: What it is, a comma, and what it keeps; for menus.
         write: Writes an estimate; where `one_map`, of depth and normals the normals to a second file. What it returns are its files,
-            where they are a tuple.
-        read: Reads it back, given what the file may not say; None where it is only written.
+            where they are a tuple. None where it is only read.
+        read: Reads it back, given what the file may not say, and which channel is meant; None where it is only written.
         batches: Whether a file holds more than one image.
         one_map: Whether a file holds depth or normals, and of both the normals go to a second one.
         surface: Whether it is a mesh: written of depth alone.
@@ -45,7 +55,7 @@ class FileFormat:
     """
 
     description: str
-    write: Callable[[Path, Estimate, SaveOptions], object]
+    write: Writer | None
     read: Reader | None = None
     batches: bool = False
     one_map: bool = False
@@ -63,10 +73,13 @@ def possible_paths(path: str | os.PathLike[str]) -> tuple[Path, ...]:
     """The files that `save_estimate` may write, whatever the estimate holds, when it is given `path`.
 
     Raises:
-        FileFormatError: An extension that FORMATS does not have.
+        FileFormatError: An extension that is not written.
     """
     path = Path(path)
-    return (path, _beside(path)) if _format(path).one_map else (path,)
+    chosen = _format(path)
+    if chosen.write is None:
+        raise FileFormatError(f"{path}: {path.suffix} files are only read; depth and normals are written to {', '.join(WRITTEN)}")
+    return (path, _beside(path)) if chosen.one_map else (path,)
 
 
 def save_estimate(path: str | os.PathLike[str], estimate: Estimate, options: SaveOptions | None = None) -> tuple[Path, ...]:
@@ -81,26 +94,29 @@ def save_estimate(path: str | os.PathLike[str], estimate: Estimate, options: Sav
         The files written.
 
     Raises:
-        ValueError: An extension that FORMATS does not have, or an estimate that the format cannot hold.
+        ValueError: An extension that is not written, or an estimate that the format cannot hold.
         ImportError: `.exr` without OpenEXR.
     """
     path = Path(path)
-    chosen = _format(path)
+    files, chosen = possible_paths(path), _format(path)
     if not chosen.holds(estimate):
         one_image(estimate, f"a {path.suffix} file")
+    assert chosen.write is not None, "possible_paths"
     written = chosen.write(path, estimate, options or SaveOptions())
     if isinstance(written, tuple):
         return written
-    two_files = chosen.one_map and estimate.depth is not None and estimate.normals is not None
-    return (path, _beside(path)) if two_files else (path,)
+    return files if estimate.depth is not None and estimate.normals is not None else files[:1]
 
 
-def load_estimate(path: str | os.PathLike[str], quantity: Quantity | None = None, axes: Axes | None = None) -> Estimate:
+def load_estimate(
+    path: str | os.PathLike[str], quantity: Quantity | None = None, axes: Axes | None = None, channel: str | None = None
+) -> Estimate:
     """Reads an estimate in the format that the extension names. Nothing is ever unpickled, and sizes are checked before pixels are read.
 
     Args:
         quantity: What depth holds, where the file does not say (None = what the format's reader takes it for).
         axes: The axes of the normals, where the file does not say (None = OPENGL).
+        channel: Which depth or normals, where a file names several: the channel or layer of an EXR, the key of an array in an NPZ.
 
     Returns:
         The estimate, on the CPU.
@@ -108,14 +124,13 @@ def load_estimate(path: str | os.PathLike[str], quantity: Quantity | None = None
     Raises:
         FileNotFoundError: No such file.
         FileFormatError: An extension that cannot be read, or a file that is not what its name says, damaged or too large.
-        ImportError: `.exr` without OpenEXR.
+        ImportError: `.exr` without OpenEXR, `.heic` without pillow-heif.
     """
     path = Path(path)
     read = _format(path).read
     if read is None:
-        readable = ", ".join(suffix for suffix, entry in FORMATS.items() if entry.read)
-        raise FileFormatError(f"{path}: {path.suffix} files are only written; depth and normals are read from {readable}")
-    return read(path, quantity, axes)
+        raise FileFormatError(f"{path}: {path.suffix} files are only written; depth and normals are read from {', '.join(READABLE)}")
+    return read(path, quantity, axes, channel)
 
 
 def _format(path: Path) -> FileFormat:
@@ -151,7 +166,8 @@ def _write_maps(path: Path, estimate: Estimate, write_depth: Callable, write_nor
             write_normals(normals_path, estimate)
 
 
-def _read_pfm(path: Path, quantity: Quantity | None, axes: Axes | None) -> Estimate:
+def _read_pfm(path: Path, quantity: Quantity | None, axes: Axes | None, channel: str | None) -> Estimate:
+    no_channels(path, channel)
     values = read_pfm(path)
     if values.shape[1] == 3:
         return Estimate(normals=values, axes=axes or Axes.OPENGL)
@@ -159,14 +175,36 @@ def _read_pfm(path: Path, quantity: Quantity | None, axes: Axes | None) -> Estim
     return Estimate(depth=values, quantity=quantity, mask=depth_mask(values, quantity))
 
 
+def _read_png(path: Path, quantity: Quantity | None, axes: Axes | None, channel: str | None) -> Estimate:
+    no_channels(path, channel)
+    try:
+        return read_values_png(path)
+    except PlainImageError:
+        if quantity is None:
+            raise
+        return read_map(path, quantity, axes)
+
+
+def _write_png(path: Path, estimate: Estimate, options: SaveOptions) -> None:
+    if not options.as_image:
+        _write_maps(path, estimate, write_depth_values_png, write_normal_values_png)
+        return
+
+    def write_normals(at: Path, e: Estimate) -> None:
+        assert e.normals is not None
+        write_normals_png(at, e.normals, e.axes, e.mask)
+
+    _write_maps(path, estimate, lambda at, e: write_depth_png(at, default_depth_image(e)), write_normals)
+
+
 def _write_exr(path: Path, estimate: Estimate, options: SaveOptions) -> object:
     if options.compositing:
-        return write_compositing_exr(path, estimate, options.image, options.half)
+        return write_compositing_exr(path, estimate, options.shown, options.half)
     return write_exr(path, estimate, options.half)
 
 
 def _write_html(path: Path, estimate: Estimate, options: SaveOptions) -> None:
-    write_html(path, estimate, options.image, options.title)
+    write_html(path, estimate, options.shown, options.title)
 
 
 FORMATS: dict[str, FileFormat] = {
@@ -186,8 +224,8 @@ FORMATS: dict[str, FileFormat] = {
     ),
     ".png": FileFormat(
         "16-bit PNG, depth with its range, or normals in OpenGL colours",
-        lambda path, estimate, _: _write_maps(path, estimate, write_depth_values_png, write_normal_values_png),
-        lambda path, *_: read_values_png(path),
+        _write_png,
+        _read_png,
         one_map=True,
         is_likely=png_holds_maps,
     ),
@@ -202,5 +240,14 @@ FORMATS: dict[str, FileFormat] = {
     ".glb": FileFormat("binary glTF mesh, made from depth, with the image on it", save_surface, surface=True, scene=True),
     ".stl": FileFormat("STL relief, a closed plate of 100 mm to print", save_surface, surface=True),
     ".html": FileFormat("page for any browser, the maps, their values, a 3D view and a lamp", _write_html),
+    ".npy": FileFormat("NumPy array of other tools, depth or normals", None, read_npz, is_likely=npy_holds_numbers),
+    **dict.fromkeys((".tif", ".tiff"), FileFormat("TIFF of floats, depth or normals", None, read_map, is_likely=tiff_holds_maps)),
+    **dict.fromkeys((".heic", ".heif"), FileFormat("photograph of a phone, the depth in it", None, read_map, is_likely=heif_holds_depth)),
 }
 """By extension, lower case; the order is the order in menus."""
+
+READABLE = tuple(suffix for suffix, entry in FORMATS.items() if entry.read)
+"""The extensions of those that are read."""
+
+WRITTEN = tuple(suffix for suffix, entry in FORMATS.items() if entry.write)
+"""The extensions of those that are written."""

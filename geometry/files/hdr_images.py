@@ -32,7 +32,7 @@ def is_hdr(data: bytes) -> bool:
     return data.startswith((*_RADIANCE, exr.MAGIC))
 
 
-def read_hdr_image(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
+def read_hdr_image(path: str | os.PathLike[str], data: bytes) -> tuple[np.ndarray, np.ndarray | None]:
     """Reads an image of linear light, exposed and coded for an ordinary screen.
 
     The exposure makes the geometric mean of the luminance mid-grey (18 %); what is brighter than `relight.KNEE` then nears white.
@@ -43,18 +43,19 @@ def read_hdr_image(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
         data: The file's bytes.
 
     Returns:
-        (H, W, 3) float32 sRGB in [0, 1], alpha laid on white.
+        (H, W, 3) float32 sRGB in [0, 1], and how opaque it is, (H, W) float32 in [0, 1]; None where the file does not say.
 
     Raises:
         FileFormatError: Damaged, cut off, too large, or without colours.
         ImportError: The library that decodes it is missing: OpenCV for .hdr, OpenEXR for .exr.
     """
-    light, alpha = exr.read_colours(path) if data.startswith(exr.MAGIC) else (_radiance(path, data), None)
-    return _displayed(light, alpha)
+    light, alpha = exr.read_colours(path) if data.startswith(exr.MAGIC) else (read_radiance(path, data), None)
+    alpha = None if alpha is None else np.nan_to_num(alpha).clip(0, 1).astype(np.float32, copy=False)
+    return _displayed(light, alpha), alpha
 
 
-def _radiance(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
-    """(H, W, 3) linear light of a Radiance file."""
+def read_radiance(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
+    """Reads the linear light of a Radiance file: (H, W, 3) float32; raises as `read_hdr_image`."""
     size = _RADIANCE_SIZE.search(data, 0, _HEADER_BYTES)
     if size is None:
         raise FileFormatError(
@@ -80,9 +81,8 @@ def _radiance(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
 
 
 def _displayed(light: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
-    """Linear light (H, W, 3), multiplied by alpha (H, W) where there is any, as sRGB on white."""
+    """Linear light (H, W, 3), multiplied by alpha (H, W) where there is any, as sRGB that is not."""
     height, width = light.shape[:2]
-    alpha = None if alpha is None else np.nan_to_num(alpha).clip(0, 1)
     band = max(1, _BAND_PIXELS // width)
     bands = [slice(start, start + band) for start in range(0, height, band)]
     brightest = max(float(light[rows].max(initial=0, where=np.isfinite(light[rows]))) for rows in bands)
@@ -102,6 +102,4 @@ def _displayed(light: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
     for rows in bands:
         planes = torch.from_numpy(np.ascontiguousarray(clean(rows))).mul(exposure).clamp(max=_BRIGHTEST).movedim(-1, 0)[None]
         shown[rows] = linear_to_srgb(roll_off(planes, base).clamp(0, 1))[0].movedim(0, -1).numpy()
-        if alpha is not None:
-            shown[rows] = shown[rows] * alpha[rows, :, None] + (1 - alpha[rows, :, None])
     return shown

@@ -6,7 +6,10 @@ import struct
 import zipfile
 from pathlib import Path
 
+from numpy.lib.format import MAGIC_PREFIX
+
 from .exr import MAGIC
+from .image_files import is_heif, tiff_holds_floats
 from .npz import MAP_NAMES
 from .png import NOTES, SIGNATURE
 
@@ -14,6 +17,8 @@ _PFM_BEGINNINGS = (b"Pf\n", b"PF\n", b"Pf ", b"PF ", b"Pf\r", b"PF\r", b"Pf\t", 
 # PNG has its text chunks before the pixels, and no real file has this many.
 _MOST_CHUNKS = 64
 _LONGEST_KEYWORD = 80
+# The table of contents of a HEIC, which is in front.
+_HEIF_BYTES = 2**16
 
 
 def npz_holds_maps(path: Path) -> bool:
@@ -52,6 +57,26 @@ def png_holds_maps(path: Path) -> bool:
     except (OSError, struct.error):
         return False
     return False
+
+
+def npy_holds_numbers(path: Path) -> bool:
+    """True if it begins as a NumPy array does."""
+    return _beginning(path, len(MAGIC_PREFIX)) == MAGIC_PREFIX
+
+
+def tiff_holds_maps(path: Path) -> bool:
+    """True if a TIFF holds floats: others are photographs."""
+    try:
+        with path.open("rb") as file:
+            return tiff_holds_floats(file)
+    except OSError:
+        return False
+
+
+def heif_holds_depth(path: Path) -> bool:
+    """True if a HEIC has images beside the photograph, such as its depth."""
+    beginning = _beginning(path, _HEIF_BYTES)
+    return is_heif(beginning) and b"auxl" in beginning
 
 
 def _beginning(path: Path, count: int) -> bytes:

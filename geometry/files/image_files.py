@@ -6,16 +6,20 @@ import io
 import logging
 import os
 import re
+import struct
 import sys
 import threading
 import warnings
+from collections.abc import Collection
 from contextlib import ExitStack
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ...utils import opencv
+from ..kinds import Quantity
 from .hdr_images import is_hdr, read_hdr_image
+from .icc import cmyk_to_srgb, to_srgb
 from .paths import MAX_PIXELS, FileFormatError, check_size, damage_named, read_bytes
 
 if TYPE_CHECKING:
@@ -23,21 +27,28 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
-"""What is read, by Pillow's names."""
-
-_ACCEPTED = "accepted are 8- and 16-bit PNG, JPEG, WebP, BMP, TIFF and GIF, Radiance HDR and OpenEXR"
+_IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+_ACCEPTED = "accepted are 8- and 16-bit PNG, JPEG, WebP, AVIF, HEIC, BMP, TIFF and GIF, Radiance HDR and OpenEXR"
+# What the first box of a file in the ISO base media format says that it is.
+_AVIF_BRANDS = frozenset((b"avif", b"avis"))
+_HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
+_FTYP_BYTES = 256
 _ANIMATIONS = ("PNG", "WEBP", "GIF")
 _HDR_BYTES = 16
 _ORIENTATION_TAG = 0x0112
 _PNG_BITS_AT = 24
-_BITS_TAG, _PLANES_TAG, _EXTRA_SAMPLES_TAG = 258, 284, 338
+_BITS_TAG, _PLANES_TAG, _EXTRA_SAMPLES_TAG, _SAMPLE_FORMAT_TAG = 258, 284, 338, 339
+_TIFF_SIGNED, _TIFF_FLOATS = 2, 3
 _SEPARATE_PLANES, _ASSOCIATED_ALPHA = 2, 1
 
 # Pillow's modes whose numbers are those of the file; La is grey with premultiplied alpha.
 _EXACT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "I;16", "I;16B", "I;16L")
 # 15- and 16-bit BMP pixels, which the decoders scale differently.
 _PACKED = re.compile(r"BGR;1[56]")
+
+# Depth whose levels are equal steps of distance, as libheif numbers it; of the other kinds they are steps of its inverse.
+_UNIFORM_Z = 2
+_MOST_TAGS = 1024
 
 _END_OF_JPEG = b"\xff\xd9"
 _JPEG_FILLER = bytes(range(64, 128)) * 16
@@ -51,58 +62,59 @@ class DecodedImage(NamedTuple):
         pixels: (H, W) or (H, W, 3 or 4) uint8 or uint16; 4 channels are RGB and alpha.
         premultiplied: Whether the colours are already multiplied by alpha.
         text: What a PNG says in words, by keyword.
+        profile: The ICC profile of the colours, empty = there is none.
     """
 
     pixels: np.ndarray
     premultiplied: bool
     text: dict[str, str]
+    profile: bytes = b""
 
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """Reads an image file as RGB values.
 
     Args:
-        path: PNG, JPEG, WebP, BMP, TIFF or GIF, 8 or 16 bits, grey or colour, with or without alpha. Of an animation or of several pages
-            the first, which is logged. Or Radiance HDR or OpenEXR (`hdr_images.read_hdr_image`).
+        path: PNG, JPEG, WebP, AVIF, HEIC, BMP, TIFF or GIF, 8 or 16 bits, grey or colour, with or without alpha. Of an animation or of
+            several pages the first, which is logged. Or Radiance HDR or OpenEXR (`hdr_images.read_hdr_image`).
 
     Returns:
-        (H, W, 3) float32 RGB in [0, 1], as coded in the file (no gamma applied), upright by its EXIF orientation, alpha laid on white.
-        Linear light of HDR files is exposed and coded as sRGB.
+        (H, W, 3) float32 sRGB in [0, 1], converted by its ICC profile (`icc.to_srgb`) or, without one, as coded in the file, upright by its
+        EXIF orientation, alpha laid on white. Linear light of HDR files is exposed and coded as sRGB.
 
     Raises:
         FileNotFoundError: No such file.
         PermissionError: A file that this user may not read.
         FileFormatError: Not an image, damaged, cut off, empty, changed while it is read, or larger than MAX_PIXELS by its header.
-        ImportError: Only OpenCV or OpenEXR reads such an image without loss, and it cannot be imported.
+        ImportError: Only OpenCV, OpenEXR or pillow-heif reads such an image without loss, and it cannot be imported.
     """
-    data = read_bytes(path)
-    if is_hdr(data):
-        return read_hdr_image(path, data)
-    image = decode_image(path, data)
-    return _as_rgb(image.pixels, image.premultiplied)
+    colours, alpha = read_colours(path)
+    return colours if alpha is None else np.minimum(colours * alpha[..., None] + (1 - alpha[..., None]), 1)
 
 
-def read_alpha(path: str | os.PathLike[str]) -> np.ndarray | None:
-    """Reads how opaque the pixels of an image file are.
+def read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Reads an image file as RGB values and how opaque they are.
 
     Args:
         path: As `read_image`.
 
     Returns:
-        (H, W) float32 in [0, 1], upright; None of a file without alpha, and of HDR files.
+        (H, W, 3) float32 sRGB as of `read_image`, but laid on nothing, and alpha (H, W) float32 in [0, 1]; None of an opaque image.
 
     Raises:
         OSError, FileFormatError, ImportError: As `read_image`.
     """
     data = read_bytes(path)
     if is_hdr(data):
-        return None
-    pixels = decode_image(path, data).pixels
-    return np.divide(pixels[..., 3], np.iinfo(pixels.dtype).max, dtype=np.float32) if pixels.ndim == 3 and pixels.shape[2] == 4 else None
+        colours, alpha = read_hdr_image(path, data)
+    else:
+        image = decode_image(path, data)
+        colours, alpha = _as_rgb(to_srgb(path, image.pixels, image.profile), image.premultiplied)
+    return colours, None if alpha is None or bool((alpha == 1).all()) else alpha
 
 
 def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
-    """Decodes an image's bytes.
+    """Decodes an image's bytes to the numbers that they store; no colour is converted, but those of CMYK.
 
     Args:
         data: Its bytes.
@@ -110,11 +122,15 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
     Raises:
         FileFormatError, ImportError: As `read_image`.
     """
-    with damage_named(path, "the image is damaged or cut off; copy or download it again"), strict, _open(path, io.BytesIO(data)) as image:
+    with (
+        damage_named(path, "the image is damaged or cut off; copy or download it again"),
+        strict,
+        open_image(path, io.BytesIO(data)) as image,
+    ):
         check_size(path, image.width, image.height, len(data))
         if image.format == "PNG":
             # Its checksums; Pillow allows nothing else of an image that it has verified.
-            with _open(path, io.BytesIO(data)) as checked:
+            with open_image(path, io.BytesIO(data)) as checked:
                 checked.verify()
         if image.format != "MPO" and getattr(image, "is_animated", False):  # a camera's MPO has a preview after the image
             logger.info("%s: of several images in the file the first is taken", path)
@@ -124,8 +140,13 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
             raise FileFormatError(f"{path}: a 16-bit TIFF with its colours in separate planes; save it with them side by side (chunky)")
         if exact or image.format != "PNG":
             image.load()
+        profile = image.info.get("icc_profile") or b""
         if exact:
             pixels = _pillow_pixels(image, data)
+        elif image.mode == "CMYK" and (converted := cmyk_to_srgb(path, image, profile)) is not None:
+            pixels, profile = converted, b""
+        elif image.format == "HEIF":
+            pixels = _deep_heif_pixels(data)
         else:
             pixels = _deep_png_pixels(path, data) if _is_deep_png(image) else _opencv_pixels(path, image, data)
         if image.format in ("JPEG", "MPO"):
@@ -136,7 +157,7 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
             pixels = pixels[..., :3]
         premultiplied = image.mode == "La" or (not exact and _ASSOCIATED_ALPHA in extra)
         text = {key: value for key, value in image.info.items() if isinstance(key, str) and isinstance(value, str)}
-        return DecodedImage(np.ascontiguousarray(_upright(pixels, _orientation(image))), premultiplied, text)
+        return DecodedImage(np.ascontiguousarray(_upright(pixels, _orientation(image))), premultiplied, text, profile)
 
 
 class _Strictness:
@@ -171,20 +192,164 @@ strict = _Strictness()
 """Around whatever Pillow does with a file of a user."""
 
 
-def _open(path: str | os.PathLike[str], file: IO[bytes]) -> ImageFile:
-    """Reads the header."""
+def open_image(path: str | os.PathLike[str], file: IO[bytes]) -> ImageFile:
+    """Reads the header of an image of any kind but HDR; Pillow decodes the rest when it is asked for, inside `strict`.
+
+    Raises:
+        FileFormatError: Not an image, or one of far more than MAX_PIXELS.
+        ImportError: The package that decodes it is missing.
+    """
     from PIL import Image, UnidentifiedImageError
 
-    beginning = file.read(8)
+    beginning = file.read(_FTYP_BYTES)
     file.seek(0)
+    if is_heif(beginning):
+        with damage_named(path, "the image is damaged or cut off; copy or download it again"):
+            return _pillow_heif(path).HeifImageFile(file)
+    if avif := bool(_brands(beginning) & _AVIF_BRANDS):
+        _check_avif(path)
     try:
-        return Image.open(file, formats=IMAGE_FORMATS)
+        return Image.open(file, formats=("AVIF",) if avif else _IMAGE_FORMATS)
     except UnidentifiedImageError as error:
         raise FileFormatError(
-            f"{path}: not an image of a known kind, or one that is damaged or cut off (it begins with {beginning!r}); {_ACCEPTED}"
+            f"{path}: not an image of a known kind, or one that is damaged or cut off (it begins with {beginning[:8]!r}); {_ACCEPTED}"
         ) from error
     except Image.DecompressionBombError as error:
         raise FileFormatError(f"{path}: far more than {MAX_PIXELS // 2**20} megapixels, the most that are read; scale it down") from error
+
+
+def is_heif(beginning: bytes) -> bool:
+    """Whether a file that begins so is HEIF with HEVC inside, such as a phone's .heic."""
+    brands = _brands(beginning)
+    return bool(brands & _HEIF_BRANDS) and not brands & _AVIF_BRANDS
+
+
+def _brands(beginning: bytes) -> set[bytes]:
+    """What the first box says, of a file in the ISO base media format."""
+    if beginning[4:8] != b"ftyp":
+        return set()
+    end = min(int.from_bytes(beginning[:4], "big"), len(beginning))
+    return {beginning[at : at + 4] for at in (8, *range(16, end, 4))}
+
+
+def _pillow_heif(path: str | os.PathLike[str]) -> Any:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise ImportError(
+            f'{path}: HEIC images need the package pillow-heif: run  "{sys.executable}" -m pip install pillow-heif'
+        ) from error
+    return pillow_heif
+
+
+def _check_avif(path: str | os.PathLike[str]) -> None:
+    from PIL import features
+
+    if not ("avif" in features.modules and features.check("avif")):
+        raise ImportError(f'{path}: AVIF images need Pillow 11.3 or newer: run  "{sys.executable}" -m pip install -U "pillow>=11.3"')
+
+
+def heif_depth(path: str | os.PathLike[str], data: bytes) -> tuple[np.ndarray, Quantity]:
+    """The depth that a phone's portrait mode adds to a HEIC.
+
+    Returns:
+        (H, W) uint8 or uint16, upright, of its own size; and what its levels are.
+
+    Raises:
+        FileFormatError: Damaged, too large, or without depth.
+        ImportError: pillow-heif is not installed.
+    """
+    library = _pillow_heif(path)
+    with damage_named(path, "the image is damaged or cut off; copy or download it again"):
+        file = library.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
+        depths = file[file.primary_index].info["depth_images"]
+        if not depths:
+            raise FileFormatError(f"{path}: a HEIC without depth; phones add depth in their portrait modes")
+        width, height = depths[0].size
+        check_size(path, width, height, len(data))
+        levels = np.asarray(depths[0])
+        levels = levels[:, : depths[0].size[0]]
+        kind = (depths[0].info.get("metadata") or {}).get("representation_type")
+    return levels if levels.ndim == 2 else levels[..., 0], Quantity.RELATIVE_DEPTH if kind == _UNIFORM_Z else Quantity.DISPARITY
+
+
+def _deep_heif_pixels(data: bytes) -> np.ndarray:
+    """10- and 12-bit colours, of which Pillow's plugin keeps 8 bits."""
+    import pillow_heif
+
+    file = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
+    return np.asarray(file[file.primary_index])
+
+
+def decode_floats(path: str | os.PathLike[str], data: bytes) -> np.ndarray | None:
+    """Decodes a TIFF of floats, or of signed or 32-bit whole numbers.
+
+    Returns:
+        (H, W) or (H, W, 3 or 4) float32, as they are; None of any other file.
+
+    Raises:
+        FileFormatError: Damaged, cut off, or too large.
+        ImportError: Only OpenCV reads such a file, and it cannot be imported.
+    """
+    if not tiff_holds_floats(io.BytesIO(data)):
+        return None
+    with damage_named(path, "the image is damaged or cut off; copy or download it again"), strict:
+        from PIL import Image, UnidentifiedImageError
+
+        try:
+            with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
+                check_size(path, image.width, image.height, len(data))
+                if image.mode in ("F", "I") or image.mode.startswith("I;"):
+                    return np.array(image, np.float32)
+        except UnidentifiedImageError:  # floats in several channels
+            pass
+        cv2 = opencv()
+        if cv2 is None:
+            raise ImportError(
+                f"{path}: only OpenCV decodes this kind of TIFF, and it cannot be imported; save it as EXR, or run  "
+                f'"{sys.executable}" -m pip install opencv-python-headless'
+            )
+        numbers = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        if numbers is None:
+            raise FileFormatError(f"{path}: a TIFF of floats that cannot be decoded; save it with 32 bits, or as EXR")
+        check_size(path, numbers.shape[1], numbers.shape[0], len(data))
+        numbers = numbers.astype(np.float32)
+    return numbers[..., [2, 1, 0, 3][: numbers.shape[2]]] if numbers.ndim == 3 else numbers
+
+
+def tiff_holds_floats(file: IO[bytes]) -> bool:
+    """Whether a TIFF holds floats, or signed or 32-bit whole numbers, by the tags of its first image; never raises."""
+    try:
+        tags = _tiff_tags(file, (_BITS_TAG, _SAMPLE_FORMAT_TAG))
+    except (OSError, struct.error, ValueError, OverflowError):
+        return False
+    return tags.get(_SAMPLE_FORMAT_TAG) in (_TIFF_SIGNED, _TIFF_FLOATS) or tags.get(_BITS_TAG) == 32
+
+
+def _tiff_tags(file: IO[bytes], wanted: Collection[int]) -> dict[int, int]:
+    """The first number of each of these tags, which are of 16 bits."""
+    beginning = file.read(16)
+    order = {b"II": "<", b"MM": ">"}.get(beginning[:2])
+    version = struct.unpack(f"{order}H", beginning[2:4])[0] if order else 0
+    if version not in (42, 43):
+        return {}
+    big = version == 43
+    size, count_size, entry_size = (8, 8, 20) if big else (4, 2, 12)
+    number = {8: "Q", 4: "I", 2: "H"}
+    file.seek(struct.unpack_from(f"{order}{number[size]}", beginning, size)[0])
+    (count,) = struct.unpack(f"{order}{number[count_size]}", file.read(count_size))
+    entries = file.read(min(count, _MOST_TAGS) * entry_size)
+    tags = {}
+    for at in range(0, len(entries) - entry_size + 1, entry_size):
+        tag, _, values = struct.unpack_from(f"{order}HH{number[size]}", entries, at)
+        if tag in wanted:
+            place = at + 4 + size
+            if 2 * values > size:
+                file.seek(struct.unpack_from(f"{order}{number[size]}", entries, place)[0])
+                tags[tag] = struct.unpack(f"{order}H", file.read(2))[0]
+            else:
+                tags[tag] = struct.unpack_from(f"{order}H", entries, place)[0]
+    return tags
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -195,9 +360,28 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         FileFormatError: Not an image, or larger than MAX_PIXELS by its header.
     """
     with strict, open(path, "rb") as file:  # noqa: PTH123 - takes strings
-        width, height = _open(path, file).size
+        width, height = open_image(path, file).size
     check_size(path, width, height, os.path.getsize(path))  # noqa: PTH202
     return width, height
+
+
+def image_bits(path: str | os.PathLike[str]) -> int:
+    """The bits of an image's channels, 8 or 16, so that a result can have as many.
+
+    Raises:
+        OSError, FileFormatError: The file cannot be read.
+    """
+    with strict, open(path, "rb") as file:  # noqa: PTH123 - takes strings
+        beginning = file.read(_PNG_BITS_AT + 1)
+        if is_hdr(beginning):
+            return 16
+        file.seek(0)
+        image = open_image(path, file)
+        if image.format == "PNG":
+            return 16 if beginning[_PNG_BITS_AT] == 16 else 8
+        if image.format == "HEIF":
+            return 16 if image.info.get("bit_depth", 8) > 8 else 8
+        return 16 if max(_tiff_tag(image, _BITS_TAG), default=8) > 8 else 8
 
 
 def is_still_image(path: str | os.PathLike[str]) -> bool:
@@ -207,8 +391,10 @@ def is_still_image(path: str | os.PathLike[str]) -> bool:
             if is_hdr(file.read(_HDR_BYTES)):
                 return True
             file.seek(0)
-            image = _open(path, file)
+            image = open_image(path, file)
             return image.format not in _ANIMATIONS or not getattr(image, "is_animated", False)
+    except ImportError:  # a photograph of a kind that only lacks its package
+        return True
     except (OSError, FileFormatError):
         return False
 
@@ -225,6 +411,8 @@ def _is_exact(image: ImageFile) -> bool:
         return False
     if image.mode.startswith("I;16"):
         return True
+    if image.format == "HEIF":
+        return image.info.get("bit_depth", 8) == 8
     layouts = " ".join(str(tile[3]) for tile in image.tile)
     return ";16" not in layouts and not _PACKED.search(layouts) and max(_tiff_tag(image, _BITS_TAG), default=8) <= 8
 
@@ -261,7 +449,7 @@ def _deep_png_pixels(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
     """16-bit colours. Pillow keeps the upper byte of each number, and the lower one if the byte order is swapped."""
     decoded = []
     for order in "BL":
-        with _open(path, io.BytesIO(data)) as image:
+        with open_image(path, io.BytesIO(data)) as image:
             codec, extents, offset, layout = image.tile[0]
             image.tile = [(codec, extents, offset, f"{layout[:-1]}{order}")]  # pyright: ignore[reportAttributeAccessIssue]  since Pillow 11 a named tuple
             decoded.append(np.asarray(image).astype(np.uint16))
@@ -280,7 +468,7 @@ def _opencv_pixels(path: str | os.PathLike[str], image: ImageFile, data: bytes) 
     if pixels is None:
         raise FileFormatError(f"{path}: the image is damaged or of a kind that OpenCV cannot decode; {_ACCEPTED}")
     if pixels.dtype not in (np.uint8, np.uint16):
-        raise FileFormatError(f"{path}: an image of {pixels.dtype} numbers; {_ACCEPTED}")
+        raise FileFormatError(f"{path}: {pixels.dtype} numbers, which are data and no photograph; {_ACCEPTED}")
     return pixels[..., [2, 1, 0, 3][: pixels.shape[2]]] if pixels.ndim == 3 else pixels
 
 
@@ -295,7 +483,7 @@ def _check_jpeg_end(path: str | os.PathLike[str], data: bytes, image: ImageFile)
     last_pixel = image.crop((image.width - 1, image.height - 1, image.width, image.height))
     if not np.isin(np.asarray(last_pixel), _MID_GREY).all():
         return
-    with _open(path, io.BytesIO(data[:end] + _JPEG_FILLER + data[end:])) as longer:
+    with open_image(path, io.BytesIO(data[:end] + _JPEG_FILLER + data[end:])) as longer:
         if not np.array_equal(np.asarray(longer), np.asarray(image)):
             raise FileFormatError(f"{path}: the image is cut off: the data of its last pixels is missing; fetch or save it again")
 
@@ -323,13 +511,12 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return pixels
 
 
-def _as_rgb(pixels: np.ndarray, premultiplied: bool) -> np.ndarray:
-    """Any upright pixels as (H, W, 3) float32 in [0, 1], alpha laid on white."""
-    image = np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)
+def _as_rgb(pixels: np.ndarray, premultiplied: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """Any upright pixels as (H, W, 3) float32 in [0, 1], divided by alpha where they are multiplied by it, and alpha, if any."""
+    image = pixels if pixels.dtype == np.float32 else np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)
     if image.ndim == 2:
-        return np.repeat(image[..., None], 3, axis=2)
+        return np.repeat(image[..., None], 3, axis=2), None
     if image.shape[2] == 4:
-        alpha = image[..., 3:]
-        colours = image[..., :3] if premultiplied else image[..., :3] * alpha
-        return np.minimum(colours + (1 - alpha), 1)
-    return image
+        colours, alpha = image[..., :3], image[..., 3]
+        return np.minimum(colours / np.maximum(alpha[..., None], 1e-6), 1) if premultiplied else colours, alpha
+    return image, None

@@ -1,11 +1,13 @@
-"""NumPy archives: every map of an estimate as float32, bit for bit."""
+"""NumPy archives and arrays: every map of an estimate as float32, bit for bit; maps of other tools."""
 
 from __future__ import annotations
 
 import math
 import os
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import IO
 
 import numpy as np
@@ -16,14 +18,17 @@ from ..checks import check_extrinsics, check_intrinsics
 from ..conventions import unit_normals
 from ..estimate import Axes, Estimate, Quantity
 from ..kinds import Projection
+from ..valid import depth_mask
 from .paths import MAX_NUMBERS, MAX_PIXELS, FileFormatError, atomic_path, checked_file, damage_named
-from .unlabelled import depth_mask
+from .unlabelled import NAME_QUANTITY, are_unit_vectors
 
 _MAPS = ("depth", "normals", "mask", "intrinsics", "extrinsics", "confidence", "dmap", "nmap")
 _MATRICES = {"intrinsics": check_intrinsics, "extrinsics": check_extrinsics}
 _WORDS = ("quantity", "axes", "projection")
 _MAX_WORD_BYTES = 256
 _BAND_NUMBERS = 2**20
+# A map is larger than any matrix of a camera.
+_LARGEST_MATRIX = 4
 
 MAP_NAMES = ("depth", "normals", "dmap", "nmap")
 """Keys of which an archive has at least one."""
@@ -73,17 +78,21 @@ def _write_values(member: IO[bytes], values: Tensor, is_map: bool) -> None:
             member.write(np.ascontiguousarray(band.cpu().numpy()).tobytes())
 
 
-def read_npz(path: str | os.PathLike[str], quantity: Quantity | None = None, axes: Axes | None = None) -> Estimate:
-    """Reads an estimate from a NumPy archive. Nothing is ever unpickled.
+def read_npz(
+    path: str | os.PathLike[str], quantity: Quantity | None = None, axes: Axes | None = None, channel: str | None = None
+) -> Estimate:
+    """Reads an estimate from a NumPy archive, or from the array of a `.npy`. Nothing is ever unpickled.
 
     The `d.npz` of the Blender depth-map tutorial is read too: `dmap` (H, W), large = far, and `nmap` (H, W, 3). Where the archive does
     not say what it holds: a `dmap` within [0, 1] is relative depth, any other is metres; an `nmap` without a negative number is the
-    tutorial's image, n * 0.5 + 0.5 in the order z, y, x with +x left (SCANNET), any other holds vectors. Metres without a mask
-    are masked where they are not finite, not positive or beyond 1e9 (a renderer's background).
+    tutorial's image, n * 0.5 + 0.5 in the order z, y, x with +x left (SCANNET), any other holds vectors. Depth without
+    a mask is masked where it has no value (`valid.depth_mask`). An archive with none of these keys holds depth, or normals, where just one
+    of its arrays can be either: (H, W), or (H, W, 3) or (3, H, W) of unit vectors, with axes of length 1 wherever other tools write them.
 
     Args:
-        quantity: What `depth` holds, where the archive does not say.
+        quantity: What depth holds, where the archive does not say.
         axes: The axes of the normals, where the archive does not say.
+        channel: The key of the depth or the normals in an archive; None = found by its name.
 
     Returns:
         The estimate as `write_npz` describes the keys, on the CPU, values bit for bit (the tutorial's image: made unit vectors).
@@ -95,15 +104,7 @@ def read_npz(path: str | os.PathLike[str], quantity: Quantity | None = None, axe
     Source:
         https://www.saifkhichi.com/blog/blender-depth-map-surface-normals (the tutorial).
     """
-    path = checked_file(path)
-    with damage_named(path, "not a whole NumPy archive (.npz) of depth or normals"), zipfile.ZipFile(path) as archive:
-        members = set(archive.namelist())
-        words = {key: _read_word(path, archive, key) for key in _WORDS if f"{key}.npy" in members}
-        present = [key for key in _MAPS if f"{key}.npy" in members]
-        numbers = sum(_checked_numbers(path, archive, key) for key in present)
-        if numbers > MAX_NUMBERS:
-            raise FileFormatError(f"{path}: {numbers} numbers in all maps; at most {MAX_NUMBERS} are read; split the batch")
-        maps = {key: _read_map(archive, key) for key in present}
+    maps, words = read_arrays(path, channel)
     try:
         quantity = Quantity(words["quantity"]) if "quantity" in words else quantity
         axes = Axes(words["axes"]) if "axes" in words else axes
@@ -114,7 +115,109 @@ def read_npz(path: str | os.PathLike[str], quantity: Quantity | None = None, axe
         raise FileFormatError(f"{path}: {error}") from error
 
 
-def _channel_first(path: os.PathLike[str], key: str, array: np.ndarray, channels: int) -> Tensor:
+def read_arrays(path: str | os.PathLike[str], channel: str | None = None) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The maps of an archive or of a `.npy`, and what is said of them.
+
+    Args:
+        channel: As `read_npz`.
+
+    Returns:
+        Arrays by the keys of `write_npz`, and `dmap` and `nmap`, float32, the mask bool, (H, W) or (H, W, 3), or with B in front; and
+        `quantity`, `axes` and `projection`, where the archive has them.
+
+    Raises:
+        FileNotFoundError, FileFormatError: As `read_npz`.
+    """
+    path = checked_file(path)
+    with path.open("rb") as file:
+        is_array = file.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX
+    if is_array:
+        if channel is not None:
+            raise FileFormatError(f"{path}: one array without a name, and a channel {channel!r} is named; leave it out")
+        with damage_named(path, "not a whole NumPy array (.npy)"):
+            _checked_numbers(path, "the array", lambda: path.open("rb"))
+            with path.open("rb") as file:
+                values = np.lib.format.read_array(file, allow_pickle=False)
+        key, named = _named(path, "the array", _float32(values))
+        return {key: named}, {}
+    with damage_named(path, "not a whole NumPy archive (.npz) of depth or normals"), zipfile.ZipFile(path) as archive:
+        members = {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
+
+        def member(key: str) -> IO[bytes]:
+            return archive.open(f"{key}.npy")
+
+        words = {key: _read_word(path, key, member) for key in _WORDS if key in members}
+        present = [key for key in _MAPS if key in members]
+        foreign = channel if channel is not None else None if set(present) & set(MAP_NAMES) else _only_map(path, members, member)
+        if foreign is not None and foreign not in members:
+            raise FileFormatError(f"{path}: there is no array {channel!r}; the file has {', '.join(sorted(members))}")
+        if channel is not None:
+            present = [key for key in present if key not in MAP_NAMES]
+        read = [*present, *([foreign] if foreign is not None else [])]
+        numbers = sum(_checked_numbers(path, key, partial(member, key)) for key in read)
+        if numbers > MAX_NUMBERS:
+            raise FileFormatError(f"{path}: {numbers} numbers in all maps; at most {MAX_NUMBERS} are read; split the batch")
+
+        def array(key: str) -> np.ndarray:
+            with member(key) as file:
+                values = np.lib.format.read_array(file, allow_pickle=False)
+            return values.astype(bool, copy=False) if key == "mask" else _float32(values)
+
+        maps = {key: array(key) for key in present}
+        if foreign is not None:
+            key, values = _named(path, foreign, array(foreign))
+            maps[key] = values
+    if "quantity" not in words:  # of another tool
+        maps = {key: _without_single_axes(values) if key in ("depth", "mask", "confidence") else values for key, values in maps.items()}
+    return maps, words
+
+
+def _float32(values: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 is infinite, which is never valid
+        return values.astype(np.float32, copy=False)
+
+
+def _only_map(path: os.PathLike[str], members: set[str], member: Callable[[str], IO[bytes]]) -> str:
+    """The key of the only array that has the shape of a map."""
+
+    def shape_of(key: str) -> str | None:
+        with member(key) as file:
+            shape, dtype = _read_header(path, key, file)
+        sides = [side for side in shape if side > 1]
+        is_plane = len(sides) == 2 and min(sides) > _LARGEST_MATRIX
+        is_map = dtype.kind in "fiu" and (is_plane or (len(sides) == 3 and 3 in (sides[0], sides[2])))
+        return f"'{key}' {shape}" if is_map else None
+
+    found = {key: text for key in sorted(members) if (text := shape_of(key))}
+    if len(found) == 1:
+        return next(iter(found))
+    expected = "neither depth nor normals: expected the keys 'depth' and/or 'normals' (or 'dmap', 'nmap')"
+    raise FileFormatError(
+        f"{path}: {expected}; name one of its arrays (--channel): {', '.join(found.values())}" if found else f"{path}: {expected}"
+    )
+
+
+def _named(path: os.PathLike[str], name: str, values: np.ndarray) -> tuple[str, np.ndarray]:
+    """Depth or normals of another tool, under the key and in the shape that they have here."""
+    values = _without_single_axes(values)
+    for vectors in (values, np.moveaxis(values, -3, -1)) if values.ndim >= 3 else ():
+        if vectors.shape[-1] == 3 and are_unit_vectors(vectors):
+            return "normals", vectors
+    if values.ndim >= 3 and values.shape[-1] == 3:
+        raise FileFormatError(f"{path}: {name} has shape {values.shape} and holds no unit vectors; expected depth (H, W), or normals")
+    return "depth", values
+
+
+def _without_single_axes(values: np.ndarray) -> np.ndarray:
+    """(H, W), (B, H, W) or vectors, from (H, W, 1), (B, 1, H, W), (B, H, W, 1) and the like."""
+    if values.ndim >= 3 and values.shape[-1] == 1:
+        values = values[..., 0]
+    if values.ndim == 4 and values.shape[1] == 1:
+        values = values[:, 0]
+    return values
+
+
+def _channel_first(path: str | os.PathLike[str], key: str, array: np.ndarray, channels: int) -> Tensor:
     """(H, W), (H, W, C), or either with B in front, as (B, C, H, W)."""
     single = 2 if channels == 1 else 3
     if array.ndim not in (single, single + 1) or (channels > 1 and array.shape[-1] != channels):
@@ -135,19 +238,19 @@ def _read_header(path: os.PathLike[str], key: str, member: IO[bytes]) -> tuple[t
     return shape, dtype
 
 
-def _read_word(path: os.PathLike[str], archive: zipfile.ZipFile, key: str) -> str:
-    with archive.open(f"{key}.npy") as member:
-        shape, dtype = _read_header(path, key, member)
+def _read_word(path: os.PathLike[str], key: str, member: Callable[[str], IO[bytes]]) -> str:
+    with member(key) as file:
+        shape, dtype = _read_header(path, key, file)
     if shape != () or dtype.kind != "U" or dtype.itemsize > _MAX_WORD_BYTES:
         raise FileFormatError(f"{path}: '{key}' has shape {shape} and dtype {dtype}; expected one short string")
-    with archive.open(f"{key}.npy") as member:
-        return str(np.lib.format.read_array(member, allow_pickle=False))
+    with member(key) as file:
+        return str(np.lib.format.read_array(file, allow_pickle=False))
 
 
-def _checked_numbers(path: os.PathLike[str], archive: zipfile.ZipFile, key: str) -> int:
+def _checked_numbers(path: os.PathLike[str], key: str, member: Callable[[], IO[bytes]]) -> int:
     """The float32 numbers that reading an array takes; a bad header is refused before anything is allocated."""
-    with archive.open(f"{key}.npy") as member:
-        shape, dtype = _read_header(path, key, member)
+    with member() as file:
+        shape, dtype = _read_header(path, key, file)
     kinds = "bu" if key == "mask" else "fiu"
     if dtype.kind not in kinds or not 2 <= len(shape) <= 4:
         raise FileFormatError(
@@ -155,36 +258,24 @@ def _checked_numbers(path: os.PathLike[str], archive: zipfile.ZipFile, key: str)
         )
     if min(shape) < 1:
         raise FileFormatError(f"{path}: '{key}' is empty: shape {shape}")
-    limit = MAX_PIXELS * (3 if key in ("normals", "nmap") else 1)
+    limit = MAX_PIXELS * (3 if 3 in (shape[-1], shape[0]) else 1)
     if math.prod(shape) > limit:
         raise FileFormatError(f"{path}: '{key}' has shape {shape}; at most {MAX_PIXELS // 2**20} megapixels are read")
     # Numbers of 8 bytes take the room of two.
     return math.prod(shape) * max(1, dtype.itemsize // 4)
 
 
-def _read_map(archive: zipfile.ZipFile, key: str) -> np.ndarray:
-    """One array, float32; the mask bool."""
-    with archive.open(f"{key}.npy") as member:
-        array = np.lib.format.read_array(member, allow_pickle=False)
-    with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 is infinite, which is never valid
-        return array.astype(bool if key == "mask" else np.float32, copy=False)
-
-
 def _to_estimate(
-    path: os.PathLike[str], maps: dict[str, np.ndarray], quantity: Quantity | None, axes: Axes | None, projection: Projection
+    path: str | os.PathLike[str], maps: dict[str, np.ndarray], quantity: Quantity | None, axes: Axes | None, projection: Projection
 ) -> Estimate:
-    if not {"depth", "normals", "dmap", "nmap"} & maps.keys():
-        raise FileFormatError(f"{path}: neither depth nor normals: expected the keys 'depth' and/or 'normals' (or 'dmap', 'nmap')")
     planes = {key: _channel_first(path, key, maps[key], 1) for key in ("depth", "mask", "confidence") if key in maps}
     depth, mask = planes.get("depth"), planes.get("mask")
     if depth is None and "dmap" in maps:
         depth = _channel_first(path, "dmap", maps["dmap"], 1)
         quantity = quantity or _quantity_of_dmap(depth)
     elif depth is not None and quantity is None:
-        raise FileFormatError(
-            f"{path}: 'depth' without 'quantity'; add one of {', '.join(q.value for q in Quantity)}, or name it on loading"
-        )
-    if depth is not None and quantity is Quantity.METRIC_DEPTH and mask is None:
+        raise FileFormatError(f"{path}: 'depth' without 'quantity'; {NAME_QUANTITY}")
+    if depth is not None and mask is None and quantity is not None and quantity is not Quantity.DISPARITY:
         mask = depth_mask(depth, quantity)
     normals = None
     if "normals" in maps:

@@ -6,6 +6,7 @@ import math
 import os
 import struct
 import zlib
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -15,10 +16,9 @@ from ...utils import opencv
 from ..checks import check_intrinsics
 from ..conventions import NormalMapCoding, convert_normals, decode_normal_map, encode_normal_map
 from ..estimate import Axes, Estimate, Quantity
-from ..valid import all_point, valid_depth, valid_normals
+from ..valid import FAR_AWAY, all_point, valid_depth, valid_normals
 from .image_files import decode_image
 from .paths import FileFormatError, one_image, read_bytes, write_bytes
-from .unlabelled import FAR_AWAY
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 """The first bytes of every PNG."""
@@ -175,6 +175,11 @@ class PlainImageError(FileFormatError):
     """A PNG holds an image, and nothing says which numbers its grey levels or colours are."""
 
 
+def holds_depth(text: Mapping[str, str]) -> bool:
+    """Whether a PNG's text says which depth its grey levels are."""
+    return _QUANTITY in text
+
+
 def read_values_png(path: str | os.PathLike[str]) -> Estimate:
     """Reads depth or normals from a PNG that carries their range or axes.
 
@@ -189,7 +194,8 @@ def read_values_png(path: str | os.PathLike[str]) -> Estimate:
         PlainImageError: An image without range or axes.
         FileFormatError: Not such a file, damaged, or too large.
     """
-    pixels, _, text = decode_image(path, read_bytes(path))
+    image = decode_image(path, read_bytes(path))
+    pixels, text = image.pixels, image.text
     if _QUANTITY not in text and _AXES not in text:
         raise PlainImageError(
             f"{path}: an image without the range of its numbers, so it cannot be read as depth or normals; "

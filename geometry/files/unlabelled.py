@@ -9,28 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..kinds import Quantity
-from ..valid import FAR_AWAY, valid_depth
 from .paths import FileFormatError
 
 _UNIT_TOLERANCE = 0.02
 
-
-def depth_mask(depth: Tensor, quantity: Quantity) -> Tensor | None:
-    """The valid pixels of a depth map that came without a mask.
-
-    Args:
-        depth: (B, 1, H, W), in the unit that `quantity` names.
-        quantity: What `depth` holds.
-
-    Returns:
-        (B, 1, H, W) bool, False where the depth has no value (`valid_depth`) or is metric and FAR_AWAY; None if it can be trusted
-        everywhere.
-    """
-    mask = valid_depth(depth, quantity)
-    if quantity is Quantity.METRIC_DEPTH:
-        mask = mask & (depth < FAR_AWAY)
-    return None if bool(mask.all()) else mask
+NAME_QUANTITY = (
+    "name the quantity: metric_depth (metres), relative_depth (large is far) or disparity (large is near); as an option --quantity"
+)
+"""What to do where a file does not say what its depth is."""
 
 
 def planes_to_map(planes: Sequence[np.ndarray]) -> Tensor:
@@ -54,22 +40,26 @@ def unnamed_map(path: str | os.PathLike[str], channels: Mapping[str, np.ndarray]
     names = sorted(set(channels) - {"A", "mask", "confidence"})
     if len(names) == 1 or (names == ["B", "G", "R"] and _equal(channels["R"], channels["G"]) and _equal(channels["R"], channels["B"])):
         depth = channels[names[0]]
-        if metric and bool(((depth >= 0) & (depth <= 1)).all()):
+        if metric and not bool(((depth < 0) | (depth > 1)).any()):
             raise FileFormatError(
-                f"{path}: all values lie within 0..1, as a depth image's do, and nothing says that they are metres; "
-                "name the quantity on loading (relative_depth if far is white, disparity if near is white, metric_depth if they are metres)"
+                f"{path}: all values lie within 0..1, as a depth image's do, and nothing says that they are metres; {NAME_QUANTITY}"
             )
         return planes_to_map([depth]), None
     if names == ["B", "G", "R"]:
-        normals = planes_to_map([channels[name] for name in "RGB"])
-        length = normals.square().sum(1).sqrt()
-        unit = (length - 1).abs() < _UNIT_TOLERANCE
-        if bool(unit.any()) and bool((unit | (length == 0)).all()):
-            return None, normals
+        planes = [channels[name] for name in "RGB"]
+        if are_unit_vectors(np.stack(planes, -1)):
+            return None, planes_to_map(planes)
     raise FileFormatError(
         f"{path}: no depth or normals among the channels {sorted(channels)}; expected Z or a Depth layer, N.X/N.Y/N.Z or a Normal layer, "
         "one channel, or R, G, B that are equal (depth) or unit vectors (normals)"
     )
+
+
+def are_unit_vectors(values: np.ndarray) -> bool:
+    """True if numbers (..., 3) are vectors of length 1, zero vectors and those that are NaN apart."""
+    length = np.sqrt(np.square(values).sum(-1))
+    unit = np.abs(length - 1) < _UNIT_TOLERANCE
+    return bool(unit.any()) and bool((unit | (length == 0) | np.isnan(length)).all())
 
 
 def _equal(first: np.ndarray, second: np.ndarray) -> bool:

@@ -2,19 +2,128 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
-from ...utils import resize_map
 from ..checks import check_choice, check_map
 from ..estimate import Estimate, Quantity
-from .normal_map_image import image_to_normals
+from ..valid import depth_mask
+from .normal_map_image import stored_values
 from .render import NEAR
+
+logger = logging.getLogger(__name__)
 
 LINEAR_IN = ("disparity", "depth")
 """Meanings of equal steps of grey: equal steps of inverse depth (most networks' images) or of depth (most renderers')."""
+METRES = "metres"
+VALUES = (*LINEAR_IN, METRES)
+"""Meanings of the numbers of a depth map: grey levels of `LINEAR_IN`, or metres."""
+
+# Tolerances for overshoots of resampling, and for colours that JPEG and 8-bit rounding add to grey.
+_OVERSHOOT = 0.01
+_COLOUR = 0.02
+# The channels are compared in every n-th pixel, about so many along the longer side.
+_LOOKED_AT = 1024
+
+
+@dataclass(frozen=True)
+class DepthCoding:
+    """What the numbers of a depth map mean, and what its errors advise.
+
+    Attributes:
+        near: Which end of the grey levels is near, "white" or "black".
+        values: One of `VALUES`.
+        metric_range: Metres at the near and at the far end of the grey levels; None = unknown.
+        quantity: What the numbers are as they stand, in place of the above; None = they are grey levels.
+        name: What errors call the map.
+        if_normals: What to do with a normal map.
+        if_metres: What to do with metres that are read as grey levels.
+        if_levels: What to do with grey levels that are read as metres.
+    """
+
+    near: str = NEAR[0]
+    values: str = LINEAR_IN[0]
+    metric_range: tuple[float, float] | None = None
+    quantity: Quantity | None = None
+    name: str = "the depth map"
+    if_normals: str = "a normal map is read as one"
+    if_metres: str = 'read them with values "metres"'
+    if_levels: str = "grey levels are read as disparity or depth"
+
+    def __post_init__(self) -> None:
+        check_choice("near", self.near, NEAR)
+        check_choice("values", self.values, VALUES)
+
+
+def depth_map_to_estimate(image: Tensor, coding: DepthCoding = DepthCoding(), known: Tensor | None = None) -> Estimate:
+    """The depth that a depth map of any program stores. Everything that takes a depth map reads it here.
+
+    Args:
+        image: (B, C, H, W), the numbers as they are stored, C = 1, 3 (equal up to what JPEG adds) or 4 (with alpha).
+        coding: What they mean.
+        known: (B or 1, 1, H, W) bool, False where the depth is unknown; None = everywhere known.
+
+    Returns:
+        The estimate at the map's size. It masks what is unknown: not `known`, less than half opaque, not finite, of metres not positive
+        or infinitely far.
+
+    Raises:
+        ValueError: A coloured image, grey levels beyond [0, 1], metres that look like grey levels, or as `image_to_depth`.
+    """
+    colours, trusted = stored_values(image, known, coding.name)
+    grey = _grey(colours, trusted, coding)
+    low, high = _ends(grey, trusted)
+    quantity = Quantity.METRIC_DEPTH if coding.values == METRES else coding.quantity
+    if quantity is Quantity.METRIC_DEPTH and low >= 0 and high <= 1:
+        raise ValueError(f"all values of {coding.name} lie within 0..1, as an image's grey levels do, not metres; {coding.if_levels}")
+    if quantity is not None:
+        depth = grey
+    else:
+        if not (low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT):
+            found = f"the values of {coding.name} go from {low:g} to {high:g}, grey levels from 0 to 1"
+            raise ValueError(f"{found}; if they are metres, {coding.if_metres}")
+        if low == high and grey[0].numel() > 1:
+            logger.warning("%s is %g everywhere, as metres are that were clipped to grey levels: nothing is near or far", coding.name, low)
+        levels = grey.clamp(0, 1)
+        depth, quantity = image_to_depth(levels, near=coding.near, linear_in=coding.values, metric_range=coding.metric_range)
+    valid = depth_mask(depth, quantity)
+    trusted = trusted if valid is None else trusted & valid
+    return Estimate(depth, quantity, mask=None if bool(trusted.all()) else trusted)
+
+
+def _grey(colours: Tensor, trusted: Tensor, coding: DepthCoding) -> Tensor:
+    """The mean of the channels (B, 1, H, W), of equal ones to the bit; of no image they may be colours."""
+    if colours.shape[1] == 1:
+        return colours
+    first = colours[:, :1]
+    others = colours[:, 1:] - first
+    step = -(-max(colours.shape[-2:]) // _LOOKED_AT)
+    seen, differing = (each[..., ::step, ::step] for each in (trusted, others))
+    differing = torch.where(seen, torch.cat((torch.zeros_like(differing[:, :1]), differing), 1), 0)
+    spread = _mean(differing.amax(1, keepdim=True) - differing.amin(1, keepdim=True), seen)
+    usual = _mean(torch.where(seen, first[..., ::step, ::step].abs(), 0), seen).clamp(min=1)
+    if bool((spread > _COLOUR * usual).any()):
+        raise ValueError(
+            f"{coding.name} is coloured (its channels differ by {spread.max().item():.2f} on average), a depth map is grey; use depth "
+            f"without a colour map; {coding.if_normals}"
+        )
+    return first + others.sum(1, keepdim=True) / 3
+
+
+def _mean(values: Tensor, seen: Tensor) -> Tensor:
+    """(B,) mean of each image's values, which are 0 where they are not seen."""
+    return values.sum((1, 2, 3)) / seen.sum((1, 2, 3)).clamp(min=1)
+
+
+def _ends(values: Tensor, trusted: Tensor) -> tuple[float, float]:
+    """The least and the greatest value that is trusted."""
+    least, most = torch.where(trusted, values, math.inf).amin(), torch.where(trusted, values, -math.inf).amax()
+    low, high = torch.stack((least, most)).tolist()
+    return low, high
 
 
 def image_to_depth(
@@ -50,29 +159,22 @@ def image_to_depth(
     return 1 / (1 / farthest + (1 / nearest - 1 / farthest) * nearness), Quantity.METRIC_DEPTH
 
 
-def maps_to_estimate(
-    depth: Tensor | None, normal_map: Tensor | None, coding: str, height: int, width: int, name: str = "the normal map"
-) -> Estimate:
-    """The estimate that maps of any program show: a depth image (near = white, disparity), a normal map, or both.
+def joined_maps(depth: Estimate | None, normals: Estimate | None, height: int, width: int) -> Estimate:
+    """The estimate of a depth map, a normal map or both, of any sizes, at the size of their images.
 
     Args:
-        depth, normal_map: (B, 3, H, W) in [0, 1], of any size; None = there is none.
-        coding: How the normal map stores its vectors.
+        depth: As `depth_map_to_estimate` gives it; None = there is no map.
+        normals: As `normal_map_to_estimate` gives it; None = there is no map.
         height, width: Of the images.
-        name: Of the normal map, for the warning where it does not look like one.
 
     Returns:
-        The estimate at that size; where one of the maps is of one image and the other of several, it is for all of them.
+        The estimate; what a map does not know has no value, and nothing is masked. Where one of the maps is of one image and the other of
+        several, it is for all of them.
 
     Raises:
-        ValueError: There is neither, or a coding is unknown.
+        ValueError: There is neither.
     """
-    parts = []
-    if depth is not None:
-        values, quantity = image_to_depth(resize_map(depth, height, width).mean(1, keepdim=True))
-        parts.append(Estimate(values, quantity))
-    if normal_map is not None:
-        parts.append(Estimate(normals=image_to_normals(resize_map(normal_map, height, width), coding, name)))
+    parts = [replace(each.where_known(each.mask), mask=None).resized(height, width) for each in (depth, normals) if each is not None]
     batch = max((part.batch for part in parts), default=0)
     sized = [part if part.batch == batch else part.expanded(batch) for part in parts]
     if not sized:

@@ -7,8 +7,11 @@ import logging
 import torch
 from torch import Tensor
 
+from ...utils import split_alpha, vector_lengths
 from ..conventions import NormalMapCoding, decode_normal_map
+from ..estimate import Estimate
 from ..kinds import Axes
+from ..valid import are_finite
 
 logger = logging.getLogger(__name__)
 
@@ -18,26 +21,80 @@ _MOST = 0.8
 # Holes: black, or mid grey, which is no direction.
 _BLACK, _NO_LENGTH = 1.5 / 255, 0.05
 _LOOKED_AT = 256
+# Vectors that are stored as they are have this length, up to rounding; colours overshoot by this where they were resampled, and by no more
+# than this in any case.
+_EXACT = 0.02
+_OVERSHOOT, _MOST_STORED = 0.1, 1.5
 
 
-def image_to_normals(image: Tensor, coding: NormalMapCoding | Axes | str, name: str = "the normal map") -> Tensor:
-    """The unit vectors that a user's image stores. An image that stores none is read all the same, with a warning.
+def normal_map_to_estimate(
+    image: Tensor, coding: NormalMapCoding | Axes | str, name: str = "the normal map", known: Tensor | None = None
+) -> Estimate:
+    """The normals that a normal map of any program stores. Everything that takes a normal map reads it here.
+
+    An image that stores none is read all the same, with a warning.
 
     Args:
-        image: (B, 3, H, W) in [0, 1].
+        image: (B, C, H, W), the numbers as they are stored, C = 1, 3 or 4 (with alpha): colours in [0, 1], or the vectors themselves.
         coding: How it stores them.
-        name: Of the image, for the warning.
+        name: Of the image, for the warning and errors.
+        known: (B or 1, 1, H, W) bool, False where there is no normal; None = everywhere is one.
 
     Returns:
-        (B, 3, H, W) unit vectors in OPENGL axes, as `decode_normal_map`.
+        The estimate at the map's size, its normals in OPENGL axes. It masks what has no normal: not `known`, less than half opaque, black,
+        a vector without length, not finite.
 
     Raises:
-        ValueError: Not (B, 3, H, W), or an unknown coding.
+        ValueError: Numbers that are neither colours nor unit vectors, or an unknown coding.
     """
-    normals = decode_normal_map(image, coding)
-    if problem := normal_map_problem(image, normals):
+    colours, trusted = stored_values(image, known, name)
+    colours = torch.where(trusted, colours, 0).expand(-1, 3, -1, -1)
+    low, high = torch.stack(colours.aminmax()).tolist()
+    if low < -_MOST_STORED or high > _MOST_STORED:
+        raise ValueError(f"the values of {name} go from {low:g} to {high:g}; a normal map stores colours in 0..1, or vectors in -1..1")
+    if low < -_OVERSHOOT or _are_vectors(colours):
+        trusted = trusted & (vector_lengths(colours) > _NO_LENGTH)
+        colours = torch.where(trusted, (colours + 1) / 2, 0)
+    else:
+        trusted = trusted & (colours.amax(1, keepdim=True) > _BLACK)
+    colours = colours.clamp(0, 1)
+    normals = decode_normal_map(colours, coding)
+    if problem := normal_map_problem(colours, normals):
         logger.warning("%s %s", name, problem)
-    return normals
+    return Estimate(normals=normals, mask=None if bool(trusted.all()) else trusted)
+
+
+def stored_values(image: Tensor, known: Tensor | None, name: str) -> tuple[Tensor, Tensor]:
+    """The numbers of a map, and where they are known: at opaque pixels of finite numbers.
+
+    Args:
+        image: (B, C, H, W), C = 1, 3 or 4 (with alpha).
+        known: (B or 1, 1, H, W) bool, where else they are known; None = everywhere.
+        name: Of the map, for the error.
+
+    Returns:
+        (B, 1 or 3, H, W) float32, and (B, 1, H, W) bool.
+
+    Raises:
+        ValueError: No pixel is known.
+    """
+    colours, alpha = split_alpha(image.float())
+    trusted = are_finite(colours).all(1, keepdim=True)
+    if alpha is not None:
+        trusted = trusted & (alpha >= 0.5)
+    if known is not None:
+        trusted = trusted & known.to(trusted.device)
+    if not bool(trusted.any()):
+        raise ValueError(f"{name} has no pixel with a value: all are transparent, masked, NaN or infinite")
+    return colours, trusted
+
+
+def _are_vectors(values: Tensor) -> bool:
+    """Whether numbers (B, 3, H, W) are unit vectors: colours never are, as (1 + n) / 2 has another length almost everywhere."""
+    step = -(-max(values.shape[-2:]) // _LOOKED_AT)
+    lengths = vector_lengths(values[..., ::step, ::step])
+    is_unit, usable = torch.stack((((lengths - 1).abs() < _EXACT).sum(), (lengths > _NO_LENGTH).sum())).tolist()
+    return is_unit > _MOST * usable
 
 
 def normal_map_problem(image: Tensor, normals: Tensor) -> str | None:

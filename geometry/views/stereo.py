@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...utils import resize_image, without_autocast
+from ...utils import on_white, resize_image, without_autocast
 from ..assumptions import NEAR_FAR_RATIO
 from ..checks import check_choice, check_image, check_range
 from ..edges.depth_edges import depth_at_image_edges
@@ -115,7 +115,7 @@ class StereoPair:
     """A stereo pair.
 
     Attributes:
-        left: (B, 3, H, W), as bright as the images.
+        left: (B, 3, H, W), as bright as the images, or with alpha as a fourth channel.
         right: The same.
         holes_left: (B, 1, H, W) bool, True where the image does not show what the left eye sees there: it was filled from beside it.
         holes_right: The same.
@@ -193,8 +193,8 @@ def compose(pair: StereoPair, layout: str) -> Tensor:
         layout: One of `LAYOUTS`.
 
     Returns:
-        (B, 3, H', W'), as bright as the pair: full-sbs, cross-eyed, vr180 and 360-sbs (H, 2 W), full-tb and 360-tb (2 H, W), the others
-        (H, W).
+        (B, 3 or 4, H', W'), as bright as the pair, an anaglyph on white: full-sbs, cross-eyed, vr180 and 360-sbs (H, 2 W), full-tb and
+        360-tb (2 H, W), the others (H, W).
 
     Raises:
         ValueError: Unknown layout, or an image of one pixel's width or height that cannot be halved.
@@ -313,8 +313,8 @@ def _anaglyph(left: Tensor, right: Tensor) -> Tensor:
         E. Dubois, "A projection method to generate anaglyph stereo images" (2001); the matrices for red-cyan glasses before common LCD
         screens are those of his "Conversion of a stereo pair to anaglyph with the least-squares projection method" (2009).
     """
-    mixed = torch.zeros_like(left)
-    for eye, matrix in ((left, _DUBOIS_LEFT), (right, _DUBOIS_RIGHT)):
+    mixed = torch.zeros_like(left[:, :3])
+    for eye, matrix in ((on_white(left), _DUBOIS_LEFT), (on_white(right), _DUBOIS_RIGHT)):
         mixed = mixed + torch.einsum("oc,bchw->bohw", eye.new_tensor(matrix), srgb_to_linear(eye))
     brightest = srgb_to_linear(torch.maximum(left.amax(), right.amax()).clamp(min=1))
     return linear_to_srgb(mixed.clamp(min=0).minimum(brightest))

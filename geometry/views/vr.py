@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import resize_image
+from ...utils import on_white, resize_image
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics
 from ..camera import fov_from_intrinsics
 from ..checks import check_choice, check_image
@@ -30,6 +30,7 @@ from .gaps import close_gaps
 from .soft_edges import Rims, lay_over, split_soft_edges
 from .spherical_camera import NEAREST, SphericalEye
 from .stereo import AROUND_LAYOUTS, EYE_SIZES, LAYOUTS, VR_LAYOUTS, StereoOptions, StereoPair, disparity_range, nearness_share, stereo_pair
+from .transparency import split_layers
 
 NEAR_END = 1.5
 """Metres to the near end of scenes whose depth is not metric; the far end is three times as far."""
@@ -57,7 +58,8 @@ def pair_for(
     """The images of both eyes for any layout.
 
     Args:
-        images: (B, 3, H, W) in [0, 1].
+        images: (B, 3, H, W) in [0, 1], or with alpha as a fourth channel; then so are the images of `FLAT_LAYOUTS`. Headsets show what is
+            transparent on white.
         estimate: As `stereo_pair`, or of panoramas.
         layout: One of `LAYOUTS`.
         options: As `StereoOptions`.
@@ -72,8 +74,17 @@ def pair_for(
     """
     check_choice("layout", layout, LAYOUTS)
     if layout in VR_LAYOUTS:
-        return vr_pair(images, estimate, layout, options, depth_range, fov)
-    return stereo_pair(images, estimate, options, depth_range)
+        return vr_pair(on_white(images), estimate, layout, options, depth_range, fov)
+    layers, holes = split_layers(images), []
+    estimate = layers.seen(estimate)
+
+    def both_eyes(colours: Tensor) -> Tensor:
+        pair = stereo_pair(colours, estimate, options, depth_range)
+        holes.append((pair.holes_left, pair.holes_right))
+        return torch.cat((pair.left, pair.right))
+
+    left, right = layers.through(both_eyes).chunk(2)
+    return StereoPair(left, right, *holes[0])
 
 
 def vr_pair(

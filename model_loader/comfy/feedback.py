@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from . import devices
@@ -55,13 +57,13 @@ class _Spoken:
 
     Attributes:
         run: Ids of the prompt and the node.
-        note: Stands before every message.
+        notes: Stand before every message.
         at: The time of the last message.
         said: Whether there was one.
     """
 
     run: tuple[str | None, str | None] = (None, None)
-    note: str = ""
+    notes: list[str] = field(default_factory=list)
     at: float = 0.0
     said: bool = False
 
@@ -80,13 +82,43 @@ def show_message(words: str, often: bool = False) -> None:
     if often and now - spoken.at < _WORDS_EVERY:
         return
     spoken.at, spoken.said = now, True
-    server.send_progress_text(f"{spoken.note}: {words}" if spoken.note else words, spoken.run[1], server.client_id)
+    server.send_progress_text(": ".join(filter(None, ("; ".join(spoken.notes), words))), spoken.run[1], server.client_id)
 
 
 def note(words: str) -> None:
-    """Puts words before all messages of the node until it has run."""
-    if (server := _listening_server()) is not None:
-        _words_of_run(server).note = words
+    """Shows words on the node, once, and puts them before all its messages until it has run."""
+    if (server := _listening_server()) is not None and words not in (notes := _words_of_run(server).notes):
+        notes.append(words)
+        show_message("")
+
+
+class _Notes(logging.Handler):
+    """Notes what is logged on the node that runs: the message, or the shorter `note` among a record's extras."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Notes it."""
+        note(getattr(record, "note", "") or record.getMessage())
+
+
+_notes = _Notes(logging.WARNING)
+# The pack's own: a pack in ComfyUI has a path for a name.
+_logger = logging.getLogger(__name__.removesuffix(".model_loader.comfy.feedback"))
+
+
+def noting_warnings(work: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function; inside ComfyUI, what it warns of in the log stands on the node, too."""
+
+    @functools.wraps(work)
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        if devices.memory_manager() is None:
+            return work(*args, **kwargs)
+        _logger.addHandler(_notes)
+        try:
+            return work(*args, **kwargs)
+        finally:
+            _logger.removeHandler(_notes)
+
+    return noted
 
 
 def _has_spoken() -> bool:

@@ -21,6 +21,7 @@ from typing import TypeVar
 import torch
 
 from ...annotators.base import Annotator
+from ...annotators.checks import other_size
 from ..comfy import devices, feedback, interrupt
 from ..comfy.placement import Placement
 from .memory_budget import check_network_fits, images_that_fit, too_large, without_traceback, working_bytes
@@ -144,6 +145,8 @@ class NetworkVariant:
         each = working_bytes(annotator, (height, width), (net_height, net_width))
         extra = extra_bytes(net_height, net_width) if extra_bytes is not None else 0
         device = self.placement.ready(extra + each * images)
+        if words := other_size(annotator.spec, size):
+            feedback.note(words)  # the log says it once for all runs
         feedback.show_message(f"running {annotator.spec.id}")
         return PreparedNetwork(self, device, net_height, net_width, images_that_fit(devices.available_memory(device) - extra, each))
 

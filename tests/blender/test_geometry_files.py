@@ -46,6 +46,22 @@ def test_what_openexr_writes_is_read(openexr, tmp_path, compression, dtype):
         np.testing.assert_array_equal(read[name], values.astype(np.float32))
 
 
+@pytest.mark.parametrize("data", [(3, 2, 6, 5), (-4, -3, 12, 9), (-4, 2, 6, 9)])
+def test_data_is_placed_in_the_display_window(openexr, tmp_path, data):
+    left, top, right, bottom = data
+    windows = {
+        name: (np.array(box[:2], np.int32), np.array(box[2:], np.int32))
+        for name, box in (("dataWindow", data), ("displayWindow", (0, 0, 9, 7)))
+    }
+    rows, columns = np.mgrid[top : bottom + 1, left : right + 1]
+    header = {"compression": openexr.ZIP_COMPRESSION, "type": openexr.scanlineimage, **windows}
+    openexr.File(header, {"Z": (20 * rows + columns).astype(np.float32)}).write(str(tmp_path / "e.exr"))
+    depth = files.read_exr(tmp_path / "e.exr")[0]["Z"]
+    rows, columns = np.mgrid[:8, :10]
+    inside = (columns >= left) & (columns <= right) & (rows >= top) & (rows <= bottom)
+    np.testing.assert_array_equal(depth, np.where(inside, 20 * rows + columns, np.nan))
+
+
 def test_other_compressions_are_named(openexr, tmp_path):
     openexr.File({"compression": openexr.PIZ_COMPRESSION, "type": openexr.scanlineimage}, maps()).write(str(tmp_path / "c.exr"))
     with pytest.raises(files.MapFileError, match="PIZ"):

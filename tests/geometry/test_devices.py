@@ -25,7 +25,7 @@ from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.regions import before_sky, sky, sky_matte
 from depth_normal.geometry.surfaces import derive, noise, normals, panorama_normals, plane_fit, point_map, sparse_fit, upsampling
 from depth_normal.geometry.temporal import camera_motion, moving_pixels, optical_flow, ranges, shot_cuts, stabilization
-from depth_normal.geometry.views import disocclusion, forward_warp, gaps, parallax, soft_edges, stereo, vr
+from depth_normal.geometry.views import disocclusion, forward_warp, gaps, parallax, soft_edges, stereo, transparency, vr
 
 # Without CUDA or its driver not every torch can slice even fake tensors on it; "lazy" is the other device it knows without a driver.
 DEVICE = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
@@ -249,11 +249,19 @@ CASES = {
     ),
     "temporal.shot_cuts.shared_contrast": (lambda: shot_cuts.shared_contrast(maps(3), maps(3)), None),
     "temporal.shot_cuts.CutDetector.push": (lambda: shot_cuts.CutDetector().push(maps(3)), None),
-    "images.depth_image.maps_to_estimate": (
-        lambda: depth_image.maps_to_estimate(maps(3), maps(3)[:1], "opengl", HEIGHT, WIDTH),
+    "images.depth_image.joined_maps": (
+        lambda: depth_image.joined_maps(depth_only(Quantity.DISPARITY), estimate(), HEIGHT, WIDTH),
+        None,
+    ),
+    "images.normal_map_image.stored_values": (
+        lambda: normal_map_image.stored_values(maps(4), mask(), "a map"),
+        "refuses a map without any value",
+    ),
+    "images.depth_image.depth_map_to_estimate": (lambda: depth_image.depth_map_to_estimate(maps()), "refuses what is no depth map"),
+    "images.normal_map_image.normal_map_to_estimate": (
+        lambda: normal_map_image.normal_map_to_estimate(maps(3), "opengl"),
         NO_NORMAL_MAP,
     ),
-    "images.normal_map_image.image_to_normals": (lambda: normal_map_image.image_to_normals(maps(3), "opengl"), NO_NORMAL_MAP),
     "images.normal_map_image.normal_map_problem": (lambda: normal_map_image.normal_map_problem(maps(3), estimate().normals), NO_NORMAL_MAP),
     "images.depth_image.image_to_depth": (lambda: depth_image.image_to_depth(maps(), metric_range=(1.0, 5.0)), None),
     "surfaces.derive.mask_of_depth": (
@@ -269,6 +277,7 @@ CASES = {
     "estimate.Estimate.slice": (lambda: estimate().slice(1, 2), None),
     "estimate.Estimate.split": (lambda: list(estimate().split()), None),
     "estimate.Estimate.resized": (lambda: (estimate().resized(48, 20), estimate().resized(9, 70, "bicubic")), HOLES),
+    "estimate.Estimate.where_known": (lambda: estimate().where_known(mask()), None),
     "estimate.Estimate.to": (lambda: estimate().to("cpu").to(DEVICE), None),
     "edges.depth_edges.sharpen_depth_edges": (lambda: depth_edges.sharpen_depth_edges(maps(), 2, 1), DEPTH),
     "edges.depth_edges.depth_at_image_edges": (lambda: depth_edges.depth_at_image_edges(maps(), maps(3)), DEPTH),
@@ -477,6 +486,8 @@ CASES = {
         lambda: soft_edges.lay_over(soft_edges.split_soft_edges(surface())[1], view(), maps(3), maps()),
         None,
     ),
+    "views.transparency.split_layers": (lambda: transparency.split_layers(maps(4)), None),
+    "views.transparency.opaque_part": (lambda: transparency.opaque_part(estimate(), maps(4)), None),
     "views.disocclusion.fill_uncovered": (lambda: disocclusion.fill_uncovered(maps(3), maps()), None),
     "views.disocclusion.fill_uncovered, with traces": (
         lambda: disocclusion.fill_uncovered(maps(3), maps(), traces=True),
@@ -499,6 +510,8 @@ CASES = {
     "valid.all_valid_depth": (lambda: valid.all_valid_depth(maps(), Quantity.METRIC_DEPTH), "its answer is yes or no, for a CPU alone"),
     "valid.are_finite": (lambda: valid.are_finite(maps()), None),
     "valid.are_all": (lambda: valid.are_all(mask()), None),
+    "valid.depth_mask": (lambda: valid.depth_mask(maps(), Quantity.METRIC_DEPTH), "whether depth has holes: only then is there a mask"),
+    "valid.infinitely_far": (lambda: valid.infinitely_far(maps(), Quantity.METRIC_DEPTH), None),
     "valid.valid_depth": (lambda: valid.valid_depth(maps(), Quantity.METRIC_DEPTH, mask()), None),
     "valid.valid_normals": (lambda: valid.valid_normals(maps(3), mask()), None),
 }

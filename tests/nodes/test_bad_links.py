@@ -12,12 +12,13 @@ from depth_normal.model_loader.inference import memory_budget
 from depth_normal.nodes.fog import Fog
 from depth_normal.nodes.lens import DepthOfField
 from depth_normal.nodes.lights import Light
-from depth_normal.nodes.masks import DepthMask, ForegroundCutout
+from depth_normal.nodes.masks import DepthMask, ForegroundCutout, SkyMask
 from depth_normal.nodes.materials import DetailNormals
 from depth_normal.nodes.meshes import SaveMesh
 from depth_normal.nodes.parallax import DepthParallax
 from depth_normal.nodes.refine import RefineGeometry
 from depth_normal.nodes.relight import Relight
+from depth_normal.nodes.stereo import Stereo
 from depth_normal.nodes.textures import AmbientOcclusion, Curvature, HeightToNormal, NormalToHeight
 
 HEIGHT, WIDTH = 12, 16
@@ -125,7 +126,7 @@ def test_rounded_sides_are_no_other_shape():
 
 
 def test_a_closed_lens_leaves_the_image():
-    depth = torch.rand(1, HEIGHT, WIDTH, 3)
+    depth = torch.rand(1, HEIGHT, WIDTH, 1)
     assert torch.equal(result(DepthOfField().execute(IMAGE, depth=depth, blur=0.0))[0], IMAGE)
 
 
@@ -158,3 +159,46 @@ def test_an_image_beyond_the_memory_is_refused(node, monkeypatch):
     monkeypatch.setattr(memory_budget, "free_main_memory", lambda: 1000.0)
     with pytest.raises(MemoryError, match=r"an image of 16x12 takes at least .* make it smaller"):
         node().execute(image=IMAGE, geometry=geometry())
+
+
+GREY = torch.linspace(0, 1, WIDTH).view(1, 1, WIDTH, 1).expand(1, HEIGHT, WIDTH, 3)
+OF_DEPTH = (DepthMask, SkyMask, ForegroundCutout, Fog, DepthOfField, Relight, Stereo, DepthParallax)
+
+
+@pytest.mark.parametrize("node", OF_DEPTH)
+@pytest.mark.parametrize(
+    ("depth", "message"),
+    [
+        (
+            torch.cat((GREY[..., :1], 1 - GREY[..., :1], GREY[..., :1]), -1),
+            "depth is coloured .*link a normal map to normal_map of Relight",
+        ),
+        (1 + 9 * GREY, "values of depth go from 1 to 10, grey levels from 0 to 1; if they are metres, .* values = metres"),
+        (torch.full_like(GREY, torch.nan), "depth has no pixel with a value"),
+    ],
+)
+def test_what_is_no_depth_map_is_named_by_every_effect(node, depth, message):
+    """A colour map, metres of an EXR in Load Image: no mask that is white everywhere, and no stereo pair of two equal eyes."""
+    image = {} if node is DepthMask else {"image": IMAGE}
+    frames = {"frames": 1} if node is DepthParallax else {}
+    with pytest.raises(ValueError, match=message):
+        node().execute(**image, depth=depth, **frames)
+
+
+def test_a_map_of_another_shape_is_worth_a_word(caplog):
+    Fog().execute(IMAGE, depth=GREY[:, :, : WIDTH // 2])
+    assert f"depth has {WIDTH // 2}x{HEIGHT} pixels, the image {WIDTH}x{HEIGHT}: another shape" in caplog.text
+
+
+@pytest.mark.parametrize("node", [ForegroundCutout, Fog, DepthOfField, Relight, Stereo])
+def test_what_is_transparent_stays_so_in_every_effect(node):
+    """A sprite whose hidden colour is green: none of it is seen, and neither is the white that networks see it on."""
+    alpha = (GREY[..., :1] > 0.5).float()
+    image = torch.cat((torch.where(alpha > 0, torch.tensor((0.6, 0.1, 0.1)), torch.tensor((0.0, 1.0, 0.0))), alpha), -1)
+    calm = {"sky": "none"} if node in (Fog, Relight) else {}
+    made = result(node().execute(image, depth=GREY, **calm))[0]
+    assert made.shape[-1] == 4 and made[..., :2, 3].max() < 0.05
+    seen = made[..., :3][made[..., 3] > 0.3]
+    assert len(seen) and (seen[:, 1] < 0.75).all() and (seen[:, 0] > 0.02).all()
+    if node is not Stereo:
+        assert (made[..., 3] > 0.5).sum() <= alpha.sum() + HEIGHT

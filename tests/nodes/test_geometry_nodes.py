@@ -445,6 +445,8 @@ def test_masks_and_alpha():
     (estimate,) = DepthImageToGeometry().execute(image, "white", "disparity", mask=torch.tensor([[[0.0, 1.0, 1.0]]]))
     assert estimate.mask.flatten().tolist() == [False, False, True]
     assert estimate.depth.flatten().tolist() == [0, 0.25, 1], "alpha does not tint the numbers"
+    (estimate,) = DepthImageToGeometry().execute(grey(0.5, math.nan, math.inf, 1), "white", "disparity")
+    assert estimate.mask.flatten().tolist() == [True, False, False, True]
     with pytest.raises(ValueError, match=r"\(1, 64, 64\); expected \(1, 1, 3\)"):
         DepthImageToGeometry().execute(image, "white", "disparity", mask=torch.zeros(1, 64, 64))
 
@@ -454,7 +456,7 @@ def test_masks_and_alpha():
     [
         (grey(0, 0.25, 1), {"values": "metres"}, r"within 0..1, as an image's grey levels"),
         (grey(0.5, 7.25), {"values": "disparity"}, r"from 0.5 to 7.25, grey levels from 0 to 1; .*values = metres"),
-        (grey(0.5, math.nan), {"values": "disparity"}, r"nan"),
+        (grey(math.nan, math.nan), {"values": "disparity"}, r"no pixel with a value: all are transparent, masked, NaN"),
         (torch.eye(3).view(1, 1, 3, 3), {"values": "depth"}, r"coloured.*Convert Normal Map"),
         (torch.rand(1, 4, 4, 2), {"values": "depth"}, r"1, 3 or 4 channels"),
         (torch.rand(0, 4, 4, 3), {"values": "depth"}, r"batch is empty"),

@@ -5,6 +5,7 @@ import struct
 import sys
 import types
 
+import numpy as np
 import pytest
 import torch
 
@@ -42,6 +43,16 @@ def test_a_glb_of_disparity_says_what_it_assumes(comfyui):
     assert said == [
         f"128 points, 207 triangles, {size / 1e6:.3g} MB; disparity: no metres, depth range guessed as 1:3; field of view 55° (assumed)"
     ]
+
+
+def test_a_sprite_has_no_wall(comfyui):
+    image = torch.cat((torch.rand(1, 33, 50, 3), torch.zeros(1, 33, 50, 1)), -1)
+    image[:, :, 25:, 3] = 1
+    (said,) = SaveMesh().execute(slope(), image)["result"][1]
+    assert said.startswith("192 points"), "half of them"
+    whole, half = (SaveRelief().execute(slope(), each)["result"][0][0] for each in (image[..., :3], image))
+    heights = [np.frombuffer((comfyui / name).read_bytes()[84:], "(3,)<f4,(3,3)<f4,u2")["f1"][..., 2] for name in (whole, half)]
+    assert (heights[1] <= 2).mean() > (heights[0] <= 2).mean() + 0.2, "the rest lies on the ground"
 
 
 def test_a_batch_is_a_file_each_and_a_scene_one(comfyui):

@@ -161,7 +161,7 @@ def test_resume_loads_no_model_where_nothing_is_left(photos, tmp_path, monkeypat
 
 
 def test_an_image_that_changes_while_it_is_estimated_is_made_again(photos, tmp_path, monkeypatch):
-    read = per_image.read
+    read = per_image.read_with_alpha
 
     def read_and_change(path):
         image = read(path)
@@ -169,7 +169,7 @@ def test_an_image_that_changes_while_it_is_estimated_is_made_again(photos, tmp_p
             os.utime(path, (1, 1))
         return image
 
-    monkeypatch.setattr(per_image, "read", read_and_change)
+    monkeypatch.setattr(per_image, "read_with_alpha", read_and_change)
     assert estimate(photos, tmp_path / "out") == 0
     monkeypatch.undo()
     before = times(tmp_path / "out")
@@ -561,7 +561,7 @@ def test_memory_between_reading_and_writing_is_bounded(photos, monkeypatch):
         time.sleep(0.01)
         held.discard(id(item.image))
 
-    monkeypatch.setattr(local_engine.per_image, "read", count)
+    monkeypatch.setattr(local_engine.per_image, "read_with_alpha", count)
     options = Options("tiny", size=64)
     assert len(list(local_engine.process(options.load(), todo, options, finish))) == 40
     assert most <= 5

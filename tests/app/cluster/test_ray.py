@@ -350,7 +350,7 @@ def test_a_fault_of_the_program_reaches_the_report_with_its_place(folder, tmp_pa
     job = steps.Job(OPTIONS, ("parquet",), device="cpu", shards=run, place=str(tmp_path / "shards"))
     read = steps._read_row(row, job)
     (found,) = next(steps.Worker(job)(steps._table([read]))).to_pylist()
-    for name in ("read", "estimate", "write"):
+    for name in ("read_with_alpha", "estimate", "write"):
         monkeypatch.setattr(per_image, name, fail)
     monkeypatch.setattr(ShardWriter, "add", fail)
     (estimated,) = next(steps.Worker(job)(steps._table([read]))).to_pylist()

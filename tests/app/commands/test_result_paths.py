@@ -180,13 +180,13 @@ def test_a_named_result_is_the_same_from_every_folder(here, monkeypatch, capsys)
     ],
 )
 def test_a_file_that_came_meanwhile_is_not_replaced(words, here, monkeypatch, capsys):
-    read = per_image.read
+    read = per_image.read_with_alpha
 
     def read_while_somebody_writes(path):
         Path("lit.png").write_bytes(b"mine")
         return read(path)
 
-    monkeypatch.setattr(per_image, "read", read_while_somebody_writes)
+    monkeypatch.setattr(per_image, "read_with_alpha", read_while_somebody_writes)
     assert run(words) == 2 and "lit.png is there already" in capsys.readouterr().err
     assert Path("lit.png").read_bytes() == b"mine"
     assert sorted(path.name for path in here.iterdir()) == ["flat.png", "known.npz", "lit.png", "photo.png"]

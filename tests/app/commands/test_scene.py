@@ -16,7 +16,7 @@ from depth_normal.app.commands import result_paths, scene
 from depth_normal.app.console.parser import Parser
 from depth_normal.geometry import conventions
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.files import read_image, write_npz
+from depth_normal.geometry.files import exr, read_image, write_npz
 
 
 @pytest.fixture
@@ -81,9 +81,84 @@ def test_images_of_depth_and_normals_say_what_is_known(image, tmp_path):
     assert (found.normals[0, :, 24, 32] - torch.tensor([0.0, 0, 1])).abs().max() < 0.01
 
 
+def read_map(image, tmp_path, *words):
+    return scene.read_scene(parsed(image, "--out", tmp_path / "x.png", *words)).known
+
+
+@pytest.mark.parametrize("suffix", [".exr", ".hdr"])
+def test_data_are_data_in_every_file(image, tmp_path, suffix):
+    """Exposed and coded as a photograph, a mask of these numbers took twice as much of the image."""
+    levels = np.linspace(0, 1, 64, dtype=np.float32)[None].repeat(48, 0) ** 2
+    cv2.imwrite(str(tmp_path / "depth.png"), (levels * 65535).round().astype(np.uint16))
+    colours = np.ascontiguousarray(np.dstack([levels] * 3))
+    if suffix == ".exr":
+        exr.write_channels(tmp_path / "depth.exr", {}, dict.fromkeys("RGB", levels))
+    else:
+        cv2.imwrite(str(tmp_path / "depth.hdr"), colours)
+    found, expected = (read_map(image, tmp_path, "--depth", tmp_path / f"depth{end}") for end in (suffix, ".png"))
+    assert found.quantity is Quantity.DISPARITY
+    assert (found.depth - expected.depth).abs().max() < (1e-4 if suffix == ".exr" else 5e-3)
+    skies = [
+        scene.sky_of(argparse.Namespace(sky_mask=tmp_path / f"depth{end}", sky=None), torch.zeros(1, 3, 48, 64)) for end in (suffix, ".png")
+    ]
+    assert (skies[0] - skies[1]).abs().max() < 5e-3
+    facing = np.float32((0, 0.6, 0.8))
+    exr.write_channels(tmp_path / "n.exr", {}, {name: np.full((48, 64), value) for name, value in zip("RGB", facing, strict=True)})
+    assert (read_map(image, tmp_path, "--normal-map", tmp_path / "n.exr").normals[0, :, 5, 5] - torch.tensor(facing)).abs().max() < 1e-5
+
+
+def test_what_is_transparent_in_a_map_is_unknown(image, tmp_path):
+    normal = np.full((48, 64, 4), (255, 128, 128, 255), np.uint8)
+    normal[:, :20, 3] = 0
+    cv2.imwrite(str(tmp_path / "n.png"), normal)
+    cv2.imwrite(str(tmp_path / "d.png"), np.dstack([np.tile(np.linspace(0, 255, 64, dtype=np.uint8), (48, 1))] * 3 + [normal[..., 3]]))
+    found = read_map(image, tmp_path, "--normal-map", tmp_path / "n.png", "--depth", tmp_path / "d.png")
+    for valid in (found.depth_valid, found.normals_valid):
+        assert not valid[..., :20].any() and valid[..., 20:].all()
+
+
+SPRITE = np.zeros((48, 64, 4), np.uint16)
+SPRITE[12:36, 16:48] = (6000, 9000, 40000, 65535)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("effect", "fog", "--no-sky"),
+        ("effect", "depth-of-field"),
+        ("effect", "cutout", "--far", "100"),
+        ("relight", "--no-sky"),
+        ("stereo", "--layout", "half-sbs"),
+    ],
+    ids=" ".join,
+)
+def test_a_sprite_stays_one_with_16_bits(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("sprite.png", SPRITE)
+    cv2.imwrite("depth.png", np.tile(np.linspace(0, 255, 64, dtype=np.uint8), (48, 1)))
+    assert main([*words, "sprite.png", "--depth", "depth.png", "-o", "made.png"]) == 0
+    made = cv2.imread("made.png", cv2.IMREAD_UNCHANGED)
+    assert made.dtype == np.uint16 and made.shape == (48, 64, 4)
+    assert made[2, 2, 3] == 0 and made[..., 3].mean() == pytest.approx(SPRITE[..., 3].mean(), rel=0.3)
+    if words[0] == "effect" and words[1] != "cutout":
+        assert main([*words, "sprite.png", "--depth", "depth.png", "-o", "made.jpg"]) == 0
+        assert cv2.imread("made.jpg")[2, 2].min() > 250, "a JPEG has it on white"
+
+
+def test_a_sprites_wall_is_no_mesh(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("sprite.png", SPRITE)
+    write_npz("maps.npz", Estimate(torch.full((1, 1, 48, 64), 2.0), Quantity.METRIC_DEPTH))
+    assert main(["mesh", "sprite.png", "--geometry", "maps.npz", "-o", "m.glb"]) == 0
+    assert f"{24 * 32} points" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (("--depth", "coloured.png"), r"coloured.png is coloured .*behind --normal-map"),
+        (("--depth", "metres.exr"), r"metres.exr go from 2 to 9, grey levels.*add --quantity metric-depth"),
+        (("--depth", "tall.png", "--quantity", "metric-depth"), r"within 0..1.*leave out --quantity metric-depth"),
         (("--geometry", "maps.npz", "--model", "tiny"), "--model is for a model, and depth and normals come from maps.npz"),
         (("--geometry", "maps.npz", "--depth", "d.png"), "name one"),
         (("--depth", "tall.png"), "another shape"),
@@ -93,6 +168,8 @@ def test_images_of_depth_and_normals_say_what_is_known(image, tmp_path):
 def test_sources_that_contradict_each_other_are_refused(image, tmp_path, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
     cv2.imwrite("tall.png", np.zeros((64, 48), np.uint8))
+    cv2.imwrite("coloured.png", np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8))
+    exr.write_depth_channel("metres.exr", np.linspace(2, 9, 48 * 64).reshape(48, 64))
     write_npz("maps.npz", Estimate(torch.ones(1, 1, 48, 64), Quantity.METRIC_DEPTH))
     with pytest.raises((ValueError, OSError), match=message):
         scene.read_scene(parsed(image, "--out", "x.png", *words))

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
-from depth_normal.geometry.files import FileFormatError, read_exr, write_exr
+from depth_normal.geometry.files import FileFormatError, read_exr, read_image, write_exr
+from depth_normal.geometry.files.image_files import read_colours
 
 OpenEXR = pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR (extra 'exr')")
 
@@ -181,6 +182,73 @@ def test_blender_5_multi_part_files_are_read(tmp_path):
     with OpenEXR.File(parts) as file:
         file.write(str(tmp_path / "e.exr"))
     np.testing.assert_array_equal(read_exr(tmp_path / "e.exr").depth[0, 0], depth)
+
+
+def box(left, top, right, bottom):
+    return np.array((left, top), np.int32), np.array((right, bottom), np.int32)
+
+
+@pytest.mark.parametrize(
+    ("display", "data"),
+    [
+        ((0, 0, 9, 7), (3, 2, 6, 5)),
+        ((0, 0, 9, 7), (-4, -3, 12, 9)),  # overscan
+        ((0, 0, 9, 7), (-4, 2, 6, 9)),
+        ((5, -6, 14, 1), (7, -9, 20, 0)),
+    ],
+)
+@pytest.mark.parametrize("quantity", [None, Quantity.RELATIVE_DEPTH])
+def test_data_is_placed_in_the_display_window(tmp_path, display, data, quantity):
+    rows, columns = np.mgrid[data[1] : data[3] + 1, data[0] : data[2] + 1]
+    values = (300 + 20 * rows + columns).astype(np.float32)
+    windows = {"dataWindow": box(*data), "displayWindow": box(*display)}
+    write_channels(tmp_path / "d.exr", windows, Z=values)
+    write_channels(tmp_path / "c.exr", windows, R=values, G=values, B=values)
+    rows, columns = np.mgrid[display[1] : display[3] + 1, display[0] : display[2] + 1]
+    inside = (columns >= data[0]) & (columns <= data[2]) & (rows >= data[1]) & (rows <= data[3])
+    depth = read_exr(tmp_path / "d.exr", quantity)
+    known = np.ones(inside.shape, bool) if depth.mask is None else depth.mask[0, 0].numpy()
+    np.testing.assert_array_equal(known, inside)
+    np.testing.assert_array_equal(depth.depth[0, 0][inside], (300 + 20 * rows + columns)[inside])
+    image = read_image(tmp_path / "c.exr")
+    assert image.shape == (*inside.shape, 3)
+    assert (image[~inside] == 1).all()
+    assert (image[inside] < 1).all()
+    alpha = read_colours(tmp_path / "c.exr")[1]
+    np.testing.assert_array_equal(np.ones(inside.shape) if alpha is None else alpha, inside)
+
+
+def test_parts_of_different_windows_are_aligned(tmp_path):
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage, "displayWindow": box(0, 0, 9, 7)}
+    depth, mask = plane(4, 6), plane(8, 10) / 20
+    parts = [
+        OpenEXR.Part(header | {"dataWindow": box(2, 3, 7, 6)}, {"Z": depth}, "depth"),
+        OpenEXR.Part(header | {"dataWindow": box(0, 0, 9, 7)}, {"confidence": mask}, "more"),
+    ]
+    with OpenEXR.File(parts) as file:
+        file.write(str(tmp_path / "e.exr"))
+    estimate = read_exr(tmp_path / "e.exr")
+    np.testing.assert_array_equal(estimate.depth[0, 0, 3:7, 2:8], depth)
+    np.testing.assert_array_equal(estimate.confidence[0, 0], mask)
+    assert estimate.mask.sum() == depth.size
+
+
+def test_data_outside_of_the_display_window_is_refused(tmp_path):
+    write_channels(tmp_path / "e.exr", {"dataWindow": box(20, 0, 25, 3), "displayWindow": box(0, 0, 9, 7)}, Z=plane())
+    with pytest.raises(FileFormatError, match="outside the display window"):
+        read_exr(tmp_path / "e.exr")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.uint32])
+@pytest.mark.parametrize("names", ["Z", "RGB"])
+def test_the_largest_number_of_a_format_is_infinitely_far(tmp_path, dtype, names):
+    largest = np.finfo(dtype).max if dtype is not np.uint32 else np.iinfo(dtype).max
+    depth = np.full((4, 6), 5, dtype)
+    depth[:2] = largest
+    write_channels(tmp_path / "e.exr", **dict.fromkeys(names, depth))
+    estimate = read_exr(tmp_path / "e.exr")
+    np.testing.assert_array_equal(estimate.mask[0, 0], depth == 5)
+    assert read_exr(tmp_path / "e.exr", Quantity.RELATIVE_DEPTH).mask.sum() == 12
 
 
 def test_rgb_is_told_apart_by_its_values(tmp_path):

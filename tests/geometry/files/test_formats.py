@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.files import FORMATS, FileFormatError, SaveOptions, load_estimate, save_estimate
+from depth_normal.geometry.files import FORMATS, WRITTEN, FileFormatError, SaveOptions, load_estimate, save_estimate
 
 INTRINSICS = torch.tensor([[[50.0, 0, 3], [0, 50, 2], [0, 0, 1]]])
 
@@ -19,7 +19,7 @@ def full_estimate():
     )
 
 
-@pytest.fixture(params=list(FORMATS))
+@pytest.fixture(params=list(WRITTEN))
 def suffix(request):
     if request.param == ".exr":
         pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR (extra 'exr')")

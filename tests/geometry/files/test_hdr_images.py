@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from depth_normal.app.batch.sources import find_images
-from depth_normal.app.commands.scene import bits_of
 from depth_normal.geometry.effects.relight import KNEE
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import FileFormatError, exr, hdr_images, read_image
-from depth_normal.geometry.files.image_files import read_alpha
+from depth_normal.geometry.files.image_files import image_bits, read_colours
 from depth_normal.geometry.images.srgb import linear_to_srgb, srgb_to_linear
 
 
@@ -157,4 +156,4 @@ def test_folders_have_radiance_files_and_results_have_16_bits(tmp_path):
     assert [each.path for each in found] == [path]
     (tmp_path / "list.txt").write_bytes(path.read_bytes())
     assert "it is an image" in find_images([f"@{tmp_path / 'list.txt'}"])[1][0]
-    assert bits_of(path) == 16 and read_alpha(path) is None
+    assert image_bits(path) == 16 and read_colours(path)[1] is None

@@ -3,9 +3,11 @@
 import pytest
 import torch
 
-from depth_normal.geometry.estimate import Quantity
-from depth_normal.geometry.images.depth_image import image_to_depth
+from depth_normal.geometry.effects.depths import known_depths
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.images.depth_image import DepthCoding, depth_map_to_estimate, image_to_depth, joined_maps
 from depth_normal.geometry.images.render import depth_to_image
+from depth_normal.geometry.regions.sky import predicted_sky
 
 LEVELS = torch.tensor([0.0, 0.25, 1.0]).view(1, 1, 1, 3)
 
@@ -53,3 +55,59 @@ def test_what_was_rendered_in_a_fixed_range_comes_back(near, linear_in):
 def test_bad_choices_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         image_to_depth(LEVELS, **options)
+
+
+def maps(*levels, channels=3):
+    return torch.tensor(levels).view(-1, 1, 1, 2).expand(-1, channels, 4, 2).contiguous()
+
+
+def with_alpha(image, alpha):
+    return torch.cat((image, torch.tensor(alpha).view(1, 1, 1, -1).expand(len(image), 1, *image.shape[-2:])), 1)
+
+
+COLOURED = torch.stack((maps((0.1, 0.9))[0], torch.tensor((0.9, 0.2, 0.1)).view(3, 1, 1).expand(3, 4, 2)))
+
+
+@pytest.mark.parametrize(
+    ("image", "coding", "message"),
+    [
+        (COLOURED, {}, r"the depth map is coloured \(its channels differ by 0\.80 on average\).*a normal map is read as one"),
+        (maps((0.5, 7.25)), {}, r"go from 0\.5 to 7\.25, grey levels from 0 to 1; if they are metres, "),
+        (maps((0.0, 255.0)), {}, r"go from 0 to 255, grey levels"),
+        (maps((0.5, 0.75)), {"quantity": Quantity.METRIC_DEPTH}, r"lie within 0\.\.1, as an image's grey levels do"),
+        (maps((0.5, 0.75)), {"values": "metres"}, r"lie within 0\.\.1"),
+        (with_alpha(maps((0.5, 0.75)), (0.0, 0.4)), {}, r"no pixel with a value: all are transparent"),
+    ],
+)
+def test_what_is_no_depth_map_is_named(image, coding, message):
+    with pytest.raises(ValueError, match=message):
+        depth_map_to_estimate(image, DepthCoding(**coding))
+
+
+def test_what_is_transparent_is_unknown_and_no_sky():
+    """Not the nearest, as white would be, nor what a network masks because it is far."""
+    stored = depth_map_to_estimate(with_alpha(maps((0.0, 0.4)), (0.3, 1.0)))
+    assert stored.mask is not None and stored.mask[0, 0, 0].tolist() == [False, True]
+    joined = joined_maps(stored, None, 4, 2)
+    assert joined.mask is None and joined.depth_valid[0, 0, 0].tolist() == [False, True] and not predicted_sky(joined).any()
+    assert known_depths(joined).hole[0, 0, 0].tolist() == [True, False]
+    facing = Estimate(normals=torch.tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1).expand(1, 3, 4, 2))
+    both = joined_maps(stored, facing, 4, 2)
+    assert both.normals_valid.all() and both.depth_valid[0, 0, 0].tolist() == [False, True], "each map has its own holes"
+
+
+def test_the_same_everywhere_is_worth_a_word(caplog):
+    """Metres that were clipped to white on their way."""
+    depth_map_to_estimate(maps((1.0, 1.0)))
+    assert "the depth map is 1 everywhere" in caplog.text
+
+
+def test_numbers_are_what_they_are_said_to_be():
+    for quantity, values in (
+        (Quantity.METRIC_DEPTH, (2.0, 7.0)),
+        (Quantity.DISPARITY, (0.0, 30.0)),
+        (Quantity.RELATIVE_DEPTH, (-3.0, 1e10)),
+    ):
+        found = depth_map_to_estimate(maps(values, channels=1), DepthCoding(quantity=quantity))
+        assert found.quantity is quantity and torch.allclose(found.depth[0, 0, 0], torch.tensor(values))
+        assert (found.mask is not None) == (values[1] > 1e9), "what is infinitely far is unknown"

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from depth_normal.geometry.conventions import NormalMapCoding, decode_normal_map, encode_normal_map
-from depth_normal.geometry.images.normal_map_image import image_to_normals
+from depth_normal.geometry.images.normal_map_image import normal_map_to_estimate
 
 COFFEE = Path(__file__).resolve().parents[3] / "app" / "coffee.jpg"
 
@@ -32,7 +32,7 @@ def said(caplog):
     def words(image, coding="opengl"):
         caplog.clear()
         with caplog.at_level(logging.WARNING):
-            assert torch.equal(image_to_normals(image, coding, "a.png"), decode_normal_map(image, coding))
+            assert torch.equal(normal_map_to_estimate(image, coding, "a.png").normals, decode_normal_map(image, coding))
         return caplog.text
 
     return words
@@ -64,3 +64,27 @@ def test_the_wrong_end_of_the_axes_is_named(bumps, said):
 @pytest.mark.parametrize("level", [0.0, 0.5])
 def test_an_image_without_any_direction_is_nothing_to_warn_of(said, level):
     assert not said(torch.full((1, 3, 8, 8), level))
+
+
+@pytest.mark.parametrize("coding", NormalMapCoding)
+def test_vectors_are_read_as_the_colours_that_store_them(bumps, said, coding):
+    image = encode_normal_map(bumps, coding)
+    assert torch.allclose(normal_map_to_estimate(2 * image - 1, coding).normals, bumps, atol=1e-5)
+    facing = torch.tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1).expand(1, 3, 8, 8)
+    assert torch.allclose(normal_map_to_estimate(2 * encode_normal_map(facing, coding) - 1, coding).normals, facing, atol=1e-6)
+
+
+def test_transparent_black_and_missing_pixels_have_no_normal(bumps):
+    image = encode_normal_map(bumps)
+    transparent = torch.cat((image, torch.ones_like(image[:, :1])), 1)
+    for stored, missing in ((transparent, 0), (image, 0), (image, torch.nan), (2 * image - 1, 0)):
+        hole = stored.clone()
+        hole[:, :, 40:60] = missing
+        found = normal_map_to_estimate(hole, "opengl")
+        assert not found.normals_valid[:, :, 40:60].any() and found.normals_valid[:, :, :40].all()
+        assert torch.allclose(found.normals[:, :, :40], bumps[:, :, :40], atol=1e-5)
+
+
+def test_numbers_of_neither_kind_are_refused():
+    with pytest.raises(ValueError, match=r"values of a.png go from 0 to 255; a normal map stores colours in 0..1, or vectors"):
+        normal_map_to_estimate(torch.tensor((0.0, 128.0, 255.0)).view(1, 3, 1, 1), "opengl", "a.png")

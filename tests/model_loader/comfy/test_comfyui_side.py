@@ -15,7 +15,8 @@ import pytest
 import torch
 from torch import nn
 
-from depth_normal import geometry
+from depth_normal import NODE_CLASS_MAPPINGS, geometry, load_model
+from depth_normal.annotators.checks import other_size
 from depth_normal.model_loader.comfy import devices, feedback, interrupt
 from depth_normal.model_loader.comfy.placement import Placement, WeightsTooLargeError, make_room
 
@@ -564,10 +565,23 @@ def test_a_note_stands_before_all_that_the_node_says_and_not_before_the_next_nod
     page.last_node_id = "8"
     feedback.show_message("running leres")
     assert [words for words, *_ in page.sent] == [
+        "PREVIEW by tiny, not leres",
         "PREVIEW by tiny, not leres: running tiny",
         "PREVIEW by tiny, not leres: done in 0.0 s",
         "running leres",
     ]
+
+
+def test_what_the_log_warns_of_stands_on_the_node_that_runs(page):
+    """A photograph for a normal map, a model that takes another size: the log says the latter once, the node each time."""
+    photo = torch.rand(1, 8, 8, 3, generator=torch.Generator().manual_seed(0))
+    NODE_CLASS_MAPPINGS["DepthNormal_ConvertNormalMap"]().execute(photo)
+    assert "the normal map does not look like a normal map" in page.sent[-1][0]
+    model = load_model("tiny", "float32", "cpu")
+    for node in "89":
+        page.last_node_id = node
+        NODE_CLASS_MAPPINGS["DepthNormal_EstimateGeometry"]().execute(model, photo, resolution=768)
+        assert page.sent[-1][:2] == (f"{other_size(model.spec, 768)}: done in 0.0 s", node)
 
 
 def test_outside_comfyui_nobody_is_told(alone):

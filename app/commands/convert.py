@@ -1,0 +1,79 @@
+"""`depth-normal convert`: files of depth and normals in another format."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..batch.overwriting import check_places, note_results
+from ..console.parser import Parser
+from ..console.terminal import echo, shown
+from ..console.viewer import show
+from ..outcomes import DONE
+from ..output_choices import UP_CHOICES
+from .arguments import UP, add_map_kind, chosen_quantity, refuse_options
+from .result_paths import add_overwrite, check_extension
+from .scene import READABLE
+
+if TYPE_CHECKING:
+    from ...geometry.estimate import Estimate
+
+WRITTEN = (".npz", ".exr", ".png", ".pfm", ".ply", ".glb", ".stl", ".html")
+"""Those of `geometry.files.formats`, which imports torch; a test compares them."""
+
+ANOTHER = "choose another name"
+
+_SHOW_AN_IMAGE = (".glb", ".ply", ".html")
+
+
+def add_convert(parser: Parser) -> None:
+    """Adds the options of `convert`."""
+    source = f"the file to read: {', '.join(READABLE)}; of .tif floats, of .heic a phone's depth"
+    parser.add_argument("source", type=Path, metavar="A", help=source)
+    result = f"the file to write: {', '.join(WRITTEN)}; of depth and normals, .png and .pfm are two files, the second B_normals"
+    parser.add_argument("out", type=Path, metavar="B", help=result)
+    add_map_kind(parser, near=False)
+    to_look_at = "a .png to look at and for ControlNet, as `estimate` writes it, in place of one from which the numbers come back"
+    parser.add_argument("--as-image", action="store_true", help=to_look_at)
+    parser.add_argument("--half", action="store_true", help="an .exr with 16-bit floats: half the size")
+    image = f"the image that A is of, which {', '.join(_SHOW_AN_IMAGE)} show"
+    parser.add_argument("--image", type=Path, metavar="IMAGE", help=image)
+    parser.add_argument("--up", choices=UP_CHOICES, help=UP)
+    parser.add_argument("--open", action="store_true", help="open the result when it is done")
+    add_overwrite(parser, "file")
+    parser.set_defaults(run=_convert)
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    source, out = arguments.source, arguments.out
+    suffix = out.suffix.lower()
+    check_extension(out, WRITTEN)
+    for option, endings in (("--as-image", (".png",)), ("--half", (".exr",)), ("--up", (".ply",)), ("--image", _SHOW_AN_IMAGE)):
+        if suffix not in endings:
+            refuse_options(arguments, (option,), f"is for {', '.join(endings)}, and {out} is a {suffix}; leave it out")
+    read = [each for each in (source, arguments.image) if each is not None]
+    command = f"{arguments.parser.prog}{' --as-image' * arguments.as_image}"
+    check_places([out], read, arguments.overwrite, source, command, ANOTHER)
+    from ...geometry.files import SaveOptions, load_estimate, possible_paths, save_estimate
+    from ..batch.per_image import read as read_photo
+    from ..batch.staging import kept_if_used
+
+    estimate = load_estimate(source, chosen_quantity(arguments), channel=arguments.channel)
+    photo = None if arguments.image is None else read_photo(arguments.image)
+    if estimate.depth is not None and estimate.normals is not None:
+        check_places(possible_paths(out), read, arguments.overwrite, source, command, ANOTHER)
+    options = SaveOptions(half=arguments.half, image=photo, ply_up=arguments.up or UP_CHOICES[0], as_image=arguments.as_image)
+    with kept_if_used(out.parent):
+        written = save_estimate(out, estimate, options)
+    note_results(source, written, command)
+    echo(shown(f"{source}: {', '.join(map(str, written))} ({_words(estimate)})"))
+    if arguments.open:
+        show(written[0])
+    return DONE
+
+
+def _words(estimate: Estimate) -> str:
+    """What was read."""
+    maps = [str(estimate.quantity.value).replace("_", " ")] if estimate.quantity else []
+    return f"{' and '.join([*maps, *(['normals'] if estimate.normals is not None else [])])}, {estimate.width}x{estimate.height}"

@@ -1,0 +1,195 @@
+"""The numbers of a map in a file of any program, as they are stored: nothing is exposed, coded as sRGB or colour-managed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..estimate import Axes, Estimate, Quantity
+from ..valid import depth_mask
+from . import exr
+from .hdr_images import is_hdr, read_radiance
+from .image_files import DecodedImage, decode_floats, decode_image, heif_depth, is_heif
+from .npz import read_arrays
+from .paths import FileFormatError, read_bytes
+from .pfm import read_pfm
+from .png import holds_depth, read_values_png
+from .unlabelled import NAME_QUANTITY, planes_to_map, unnamed_map
+
+_BEGINNING = 32
+DEPTH, NORMALS, MASK = WANTED = ("depth", "normals", "mask")
+
+
+@dataclass(frozen=True)
+class FileValues:
+    """The numbers of one map.
+
+    Attributes:
+        planes: (1, C, H, W) float32, C = 1 or 3, upright. Whole numbers of images are divided by the largest of their bits (0..1); floats
+            are what the file says. What is stored as three equal planes has one.
+        known: (1, 1, H, W) bool, False where the file has no value: alpha below one half, outside of an EXR's data window, a mask beside
+            the map; None = everywhere.
+        coded: Whether they are levels of an image.
+        quantity: What the file says of depth; None = nothing.
+        axes: What the file says of normals; None = nothing.
+    """
+
+    planes: Tensor
+    known: Tensor | None = None
+    coded: bool = False
+    quantity: Quantity | None = None
+    axes: Axes | None = None
+
+
+def read_values(path: str | os.PathLike[str], wanted: str = DEPTH, channel: str | None = None) -> FileValues:
+    """Reads a map from a file, by its first bytes, whatever its name is.
+
+    Args:
+        path: An image of any kind that `read_image` takes, a TIFF of floats, EXR, Radiance HDR, PFM, NPY, NPZ, a PNG that says the range
+            of its depth; of a HEIC the depth in it.
+        wanted: What the map is: "depth", "normals" or "mask", where a file holds several.
+        channel: The channel or the layer of an EXR, or the key of an array in an NPZ, in place of what it has for that.
+
+    Raises:
+        FileNotFoundError, PermissionError: As `read_image`.
+        FileFormatError: Not such a file, damaged, too large, or without such a channel.
+        ImportError: The library that decodes it is missing.
+    """
+    path = Path(path)
+    data = read_bytes(path)
+    if data.startswith(exr.MAGIC):
+        return _of_exr(path, wanted, channel)
+    if data.startswith((b"PK\x03\x04", np.lib.format.MAGIC_PREFIX)):
+        return _of_arrays(path, wanted, channel)
+    no_channels(path, channel)
+    if is_hdr(data):
+        return _uncoded(np.moveaxis(read_radiance(path, data), -1, 0))
+    if data.startswith((b"Pf", b"PF")):
+        return _uncoded(read_pfm(path)[0].numpy())
+    if is_heif(data) and wanted == DEPTH:
+        pixels, quantity = heif_depth(path, data)
+        return replace(_coded(DecodedImage(pixels, False, {})), quantity=quantity)
+    if (floats := decode_floats(path, data)) is not None:
+        return _uncoded(floats[None] if floats.ndim == 2 else np.moveaxis(floats[..., :3], -1, 0))
+    image = decode_image(path, data)
+    if wanted == DEPTH and holds_depth(image.text):
+        estimate = read_values_png(path)
+        assert estimate.depth is not None
+        return FileValues(estimate.depth, estimate.mask, quantity=estimate.quantity)
+    return _coded(image)
+
+
+def read_map(
+    path: str | os.PathLike[str], quantity: Quantity | None = None, axes: Axes | None = None, channel: str | None = None
+) -> Estimate:
+    """Reads depth, or normals, from a file that does not say what it holds: a TIFF of floats, an image, or the depth in a HEIC.
+
+    Args:
+        path: As `read_values`.
+        quantity: What depth is; None = as the file says. Floats without a word are metres.
+        axes: The axes of normals; None = OPENGL.
+        channel: As `read_values`.
+
+    Raises:
+        FileFormatError, OSError, ImportError: As `read_values`, or the quantity is not named, or has no unit in grey levels.
+    """
+    values = read_values(path, DEPTH, channel)
+    planes = dict(zip("RGB" if values.planes.shape[1] == 3 else "Y", values.planes[0].numpy(), strict=True))
+    known = values.quantity or quantity
+    if values.coded:
+        if known is None:
+            raise FileFormatError(f"{path}: an image, whose grey levels may be anything; {NAME_QUANTITY}")
+        if known is Quantity.METRIC_DEPTH:
+            raise FileFormatError(f"{path}: the grey levels of an image are no metres; name another quantity, or save the depth as floats")
+        if len(planes) != 1:
+            raise FileFormatError(f"{path}: a coloured image; depth is grey, without a colour map")
+    depth, normals = unnamed_map(path, planes, metric=known is None)
+    if depth is None:
+        return Estimate(normals=normals, axes=axes or Axes.OPENGL, mask=values.known)
+    known = known or Quantity.METRIC_DEPTH
+    mask = depth_mask(depth, known)
+    trusted = values.known if mask is None else mask if values.known is None else mask & values.known
+    return Estimate(depth=depth, quantity=known, mask=trusted)
+
+
+def no_channels(path: str | os.PathLike[str], channel: str | None) -> None:
+    """Refuses a channel that is named of a file without any names.
+
+    Raises:
+        FileFormatError: One is named.
+    """
+    if channel is not None:
+        raise FileFormatError(f"{path}: channels have names in .exr and .npz, and {channel!r} is named; leave it out")
+
+
+def _of_exr(path: Path, wanted: str, channel: str | None) -> FileValues:
+    planes, header, opacity = exr.read_planes(path, wanted, channel)
+    known = None if opacity is None or bool(opacity.all()) else planes_to_map([opacity])
+    values = _uncoded(np.stack(planes))
+    nan = values.planes.isnan().all(1, keepdim=True)
+    if bool(nan.any()):
+        known = ~nan if known is None else known & ~nan
+    word, axes = header.get(exr.QUANTITY), header.get(exr.AXES)
+    try:
+        is_depth = wanted == DEPTH and values.planes.shape[1] == 1
+        return replace(
+            values,
+            known=known,
+            quantity=Quantity(word) if word and is_depth else None,
+            axes=Axes(axes) if axes and wanted == NORMALS else None,
+        )
+    except ValueError as error:
+        raise FileFormatError(f"{path}: the header says {error}") from error
+
+
+def _of_arrays(path: Path, wanted: str, channel: str | None) -> FileValues:
+    maps, words = read_arrays(path, channel)
+    keys = ("normals", "nmap", "depth", "dmap") if wanted == NORMALS else ("depth", "dmap", "normals", "nmap")
+    key = next(key for key in keys if key in maps)
+    vectors = key in ("normals", "nmap")
+    array, mask = _single(maps[key], 2 + vectors), _single(maps["mask"], 2) if "mask" in maps else None
+    if array.ndim != 2 + vectors:
+        raise FileFormatError(f"{path}: '{key}' has shape {array.shape}; one map (H, W{', 3' * vectors}) is read here")
+    try:
+        return FileValues(
+            torch.from_numpy(np.ascontiguousarray(np.moveaxis(array, -1, 0) if vectors else array[None])[None]),
+            None if mask is None or mask.shape != array.shape[:2] else torch.from_numpy(np.ascontiguousarray(mask))[None, None],
+            quantity=Quantity(words["quantity"]) if "quantity" in words and not vectors else None,
+            axes=Axes(words["axes"]) if "axes" in words and vectors else None,
+        )
+    except ValueError as error:
+        raise FileFormatError(f"{path}: {error}") from error
+
+
+def _single(array: np.ndarray, size: int) -> np.ndarray:
+    """An array without the axis of a batch of one."""
+    return array[0] if array.ndim > size and len(array) == 1 else array
+
+
+def _uncoded(planes: np.ndarray) -> FileValues:
+    """(C, H, W) floats."""
+    return FileValues(_grey_as_one(np.asarray(planes, np.float32)))
+
+
+def _coded(image: DecodedImage) -> FileValues:
+    pixels = image.pixels[..., None] if image.pixels.ndim == 2 else image.pixels
+    levels = np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)
+    known = None
+    if levels.shape[2] == 4:
+        known = torch.from_numpy(levels[..., 3] >= 0.5)[None, None]
+        if image.premultiplied:
+            levels[..., :3] = np.minimum(levels[..., :3] / np.maximum(levels[..., 3:], 1e-6), 1)
+        levels = levels[..., :3]
+    planes = _grey_as_one(np.moveaxis(levels, -1, 0))
+    return FileValues(planes, None if known is None or bool(known.all()) else known, coded=True)
+
+
+def _grey_as_one(planes: np.ndarray) -> Tensor:
+    """(1, C, H, W), where three equal planes are one."""
+    equal = len(planes) == 3 and all(np.array_equal(planes[0], plane, equal_nan=True) for plane in planes[1:])
+    return torch.from_numpy(np.ascontiguousarray(planes[:1] if equal else planes))[None]

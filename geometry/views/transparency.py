@@ -1,0 +1,103 @@
+"""Images that are transparent in places: what is seen, what is opaque, and effects of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...utils import on_white, resize_map, split_alpha
+from ..estimate import Estimate
+from ..filters.coarse import enlarged, shrunk
+from ..images.srgb import linear_to_srgb, srgb_to_linear
+
+_TINY = 1e-12
+
+
+class Layers(NamedTuple):
+    """Images, and what they would be without transparency.
+
+    Attributes:
+        shown: (B, 3, H, W) in [0, 1], laid on white: what a network sees.
+        colours: (B, 3, H, W), laid on nothing.
+        alpha: (B, 1, H, W) in [0, 1]; None of opaque images.
+    """
+
+    shown: Tensor
+    colours: Tensor
+    alpha: Tensor | None
+
+    def split(self) -> Iterator[Layers]:
+        """The layers of each image."""
+        alphas = [None] * len(self.shown) if self.alpha is None else self.alpha.split(1)
+        return (Layers(*each) for each in zip(self.shown.split(1), self.colours.split(1), alphas, strict=True))
+
+    def to(self, device: torch.device | str) -> Layers:
+        """The same layers on another device."""
+        return Layers(self.shown.to(device), self.colours.to(device), None if self.alpha is None else self.alpha.to(device))
+
+    @property
+    def continued(self) -> Tensor:
+        """The colours; where nothing is seen, those beside go on, so that blurs and moved edges have no rim of another colour."""
+        return self.colours if self.alpha is None else _continued(self.colours, self.alpha)
+
+    def seen(self, estimate: Estimate) -> Estimate:
+        """The estimate of the images, at their size and without values where nothing is seen; of opaque ones as it is."""
+        if self.alpha is None:
+            return estimate
+        return estimate.resized(self.alpha.shape[-2], self.alpha.shape[-1]).where_known(self.alpha > 0)
+
+    def with_alpha(self, effect: Tensor, alpha: Tensor | None = None) -> Tensor:
+        """An effect of the colours (B, 3, H, W) with alpha, or another alpha, as its fourth channel; of opaque images as it is."""
+        if self.alpha is None:
+            return effect
+        return torch.cat((effect, (self.alpha if alpha is None else alpha).to(effect)), 1)
+
+    def through(self, effect: Callable[[Tensor], Tensor], of_alpha: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """What an effect that moves or mixes pixels in linear light makes of the images; of transparent ones with alpha as fourth channel.
+
+        Args:
+            effect: Of images (B, 3, H, W) sRGB.
+            of_alpha: The same without what is for photographs alone; None = the same.
+        """
+        made = effect(self.continued)
+        if self.alpha is None:
+            return made
+        moved = (of_alpha or effect)(linear_to_srgb(self.alpha).expand(-1, 3, -1, -1).contiguous())
+        return self.with_alpha(made, srgb_to_linear(moved[:, :1]).clamp(0, 1))
+
+
+def split_layers(images: Tensor) -> Layers:
+    """The layers of images (B, 3 or 4, H, W) in [0, 1], whose fourth channel is alpha that the others are not multiplied by."""
+    colours, alpha = split_alpha(images)
+    if alpha is None:
+        return Layers(images, images, None)
+    return Layers(on_white(images), colours, alpha)
+
+
+def opaque_part(estimate: Estimate, image: Tensor | None) -> tuple[Estimate, Tensor | None]:
+    """What a surface is made of: the estimate without values where the image is less than half opaque, and the image's colours.
+
+    Args:
+        estimate: Of the image, at any size.
+        image: (B, 3 or 4, h, w) in [0, 1]; None = there is none.
+    """
+    if image is None or image.shape[1] < 4:
+        return estimate, image
+    layers = split_layers(image)
+    assert layers.alpha is not None
+    return estimate.where_known(resize_map(layers.alpha, estimate.height, estimate.width) >= 0.5), layers.continued
+
+
+def _continued(colours: Tensor, alpha: Tensor) -> Tensor:
+    """Colours (B, 3, H, W); where alpha is 0 the mean of what is seen nearby, of the smallest square of a power of two that has some."""
+    levels = [torch.cat((colours * alpha, alpha), 1)]
+    while max(levels[-1].shape[-2:]) > 1:
+        levels.append(shrunk(levels[-1], 2))
+    found = colours.new_zeros(len(colours), 3, 1, 1)
+    for level in reversed(levels):
+        beyond = enlarged(found, 2, level.shape[-2:]) if level is not levels[-1] else found
+        found = torch.where(level[:, 3:] > 0, level[:, :3] / level[:, 3:].clamp(min=_TINY), beyond)
+    return torch.where(alpha > 0, colours, found)
