@@ -149,7 +149,7 @@ def test_a_sprites_wall_is_no_mesh(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     cv2.imwrite("sprite.png", SPRITE)
     write_npz("maps.npz", Estimate(torch.full((1, 1, 48, 64), 2.0), Quantity.METRIC_DEPTH))
-    assert main(["mesh", "sprite.png", "--geometry", "maps.npz", "-o", "m.glb"]) == 0
+    assert main(["mesh", "sprite.png", "--geometry", "maps.npz", "-o", "m.ply"]) == 0
     assert f"{24 * 32} points" in capsys.readouterr().out
 
 
