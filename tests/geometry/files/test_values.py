@@ -1,13 +1,16 @@
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from heic_files import heic_with_depth
 from PIL import Image
 
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import FileFormatError, load_estimate, read_image, save_estimate
 from depth_normal.geometry.files.values import read_values
 
+heic_with_depth = runpy.run_path(str(Path(__file__).parents[2] / "heic_files.py"))["heic_with_depth"]
 DEPTH = (np.arange(6 * 8, dtype=np.float32).reshape(6, 8) + 2) / 4
 METRES = Estimate(torch.from_numpy(DEPTH)[None, None], Quantity.METRIC_DEPTH)
 
