@@ -39,9 +39,7 @@ def heic_with_depth(photo: np.ndarray, depth: np.ndarray) -> bytes:
     second = 16 + 3 + uses[18]  # behind the first item's: its number, how many properties, which
     uses[second + 2] += 1
     uses.append(0x80 | number)
-    new[b"iprp"] = _box(
-        b"iprp", _box(b"ipco", properties[b"ipco"][8:], _box(b"auxC", bytes(4), _DEPTH)), _box(b"ipma", bytes(uses[8:]))
-    )
+    new[b"iprp"] = _box(b"iprp", _box(b"ipco", properties[b"ipco"][8:], _box(b"auxC", bytes(4), _DEPTH)), _box(b"ipma", bytes(uses[8:])))
     new[b"iref"] = _box(b"iref", bytes(4), _box(b"auxl", struct.pack(">HHH", 2, 1, 1)))
     grown = sum(map(len, new.values())) + 12 - len(meta)
     places = bytearray(new[b"iloc"])

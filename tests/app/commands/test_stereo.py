@@ -193,3 +193,27 @@ def test_panoramas_have_no_stereo_for_screens(run, panorama, tmp_path, capsys):
     assert run(panorama, "--panorama", "--layout", "full-sbs") == 2
     assert "full-sbs cannot be made of a panorama" in capsys.readouterr().err and not (tmp_path / "out").exists()
     assert run(panorama, "--panorama", "--fov", "60") == 2 and "--fov is for photos" in capsys.readouterr().err
+
+
+def test_own_depth_takes_the_place_of_a_model(run, image, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(image, "--write", "npz,full-sbs", command="estimate") == 0
+    by_model = cv2.imread(str(out / "photo_LRF_Full_SBS.png"))
+    own = ("stereo", str(image), "--geometry", str(out / "photo.npz"))
+    assert cli.main([*own, "-o", str(tmp_path / "own.png")]) == 0
+    np.testing.assert_allclose(cv2.imread(str(tmp_path / "own.png")).astype(int), by_model, atol=1)
+    folder = tmp_path / "folder"
+    assert cli.main([*own, "-o", str(folder)]) == 0
+    np.testing.assert_array_equal(cv2.imread(str(folder / "photo_LRF_Full_SBS.png")), cv2.imread(str(tmp_path / "own.png")))
+    grey = np.tile(np.linspace(0, 255, 96, dtype=np.uint8), (72, 1))
+    cv2.imwrite(str(tmp_path / "d.png"), grey)
+    pairs = []
+    for near in ("white", "black"):
+        name = str(tmp_path / f"{near}.png")
+        assert cli.main(["stereo", str(image), "--depth", str(tmp_path / "d.png"), "--depth-near", near, "-o", name]) == 0
+        pairs.append(cv2.imread(name).astype(int))
+    assert np.abs(pairs[0] - pairs[1]).mean() > 1
+    capsys.readouterr()
+    assert cli.main([*own, "--model", "tiny"]) == 2 and "--model is for a model" in capsys.readouterr().err
+    assert cli.main([*own, str(tmp_path / "d.png")]) == 2 and "of one image" in capsys.readouterr().err
+    assert cli.main(["stereo", str(image), "--channel", "Z"]) == 2 and "add --depth FILE" in capsys.readouterr().err

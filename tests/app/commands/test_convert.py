@@ -1,0 +1,87 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from depth_normal.app import output_choices
+from depth_normal.app.cli import main
+from depth_normal.app.commands import convert, scene
+from depth_normal.geometry import files
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.images.display_defaults import default_depth_image
+from depth_normal.geometry.images.render import NEAR
+
+SUFFIXES = [".npz", ".exr", ".png", ".pfm"]
+
+
+@pytest.fixture
+def estimate():
+    depth = (torch.arange(30 * 40).view(1, 1, 30, 40) + 100) / 100
+    return Estimate(depth, Quantity.METRIC_DEPTH, normals=torch.tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1).repeat(1, 1, 30, 40))
+
+
+def test_the_choices_are_those_of_the_tables():
+    assert (tuple(sorted(files.READABLE, key=scene.READABLE.index)), files.WRITTEN) == (scene.READABLE, convert.WRITTEN)
+    assert {each.replace("-", "_") for each in output_choices.QUANTITY_CHOICES} == {each.value for each in Quantity}
+    assert output_choices.NEAR_CHOICES == NEAR
+
+
+@pytest.mark.parametrize("source", SUFFIXES)
+@pytest.mark.parametrize("target", files.WRITTEN)
+def test_every_format_becomes_every_other(tmp_path, estimate, source, target, capsys):
+    if ".exr" in (source, target):
+        pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR (extra 'exr')")
+    made = files.save_estimate(tmp_path / f"a{source}", estimate)[0]
+    out = tmp_path / "new" / f"b{target}"
+    assert main(["convert", str(made), str(out)]) == 0, capsys.readouterr().err
+    assert str(out) in capsys.readouterr().out
+    if target in files.READABLE:
+        back = files.load_estimate(out)
+        assert back.quantity is Quantity.METRIC_DEPTH
+        torch.testing.assert_close(back.depth, estimate.depth, atol=1e-3, rtol=0)
+
+
+def test_a_depth_image_is_the_one_that_estimate_writes(tmp_path, estimate):
+    files.save_estimate(tmp_path / "a.npz", estimate)
+    assert main(["convert", str(tmp_path / "a.npz"), str(tmp_path / "b.png"), "--as-image"]) == 0
+    levels = cv2.imread(str(tmp_path / "b.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_allclose(levels / 65535, default_depth_image(estimate)[0, 0], atol=1e-4)
+    assert cv2.imread(str(tmp_path / "b_normals.png"), cv2.IMREAD_UNCHANGED).dtype == np.uint8
+
+
+def test_files_of_other_tools_need_a_word(tmp_path, capsys):
+    depth = np.linspace(1, 5, 48, dtype=np.float32).reshape(6, 8)
+    np.savez(tmp_path / "d.npz", depth=depth)
+    words = ["convert", str(tmp_path / "d.npz"), str(tmp_path / "new" / "d.npz")]
+    assert main(words) == 2 and "--quantity" in capsys.readouterr().err and not (tmp_path / "new").exists()
+    assert main([*words, "--quantity", "metric_depth"]) == 0
+    np.testing.assert_array_equal(files.load_estimate(tmp_path / "new" / "d.npz").depth[0, 0], depth)
+
+
+def test_only_what_it_made_is_replaced(tmp_path, estimate, capsys):
+    files.save_estimate(tmp_path / "a.npz", estimate)
+    words = ["convert", str(tmp_path / "a.npz"), str(tmp_path / "b.png")]
+    assert main(words) == 0 and main(words) == 0, "its own result"
+    (tmp_path / "b_normals.png").write_bytes(b"mine")
+    before = (tmp_path / "b.png").read_bytes()
+    assert main(words) == 2 and "--overwrite" in capsys.readouterr().err
+    assert ((tmp_path / "b_normals.png").read_bytes(), (tmp_path / "b.png").read_bytes()) == (b"mine", before)
+    assert main([*words, "--overwrite"]) == 0
+    assert main(["convert", words[1], words[1], "--overwrite"]) == 2, "an input is never replaced"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("b.txt",), "this command writes .npz"),
+        (("b.npz", "--as-image"), "--as-image is for .png"),
+        (("b.png", "--half"), "--half is for .exr"),
+        (("b.npy",), "this command writes .npz"),
+    ],
+)
+def test_what_is_refused(tmp_path, estimate, words, message, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files.save_estimate(tmp_path / "a.npz", estimate)
+    assert main(["convert", "a.npz", *words]) == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]

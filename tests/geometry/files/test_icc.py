@@ -1,0 +1,118 @@
+import io
+import logging
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from depth_normal.geometry.files import read_image, write_image_png
+from depth_normal.geometry.files.icc import to_srgb
+from depth_normal.geometry.files.image_files import decode_image
+
+RAMP = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+
+
+def fixed(*numbers):
+    return struct.pack(f">{len(numbers)}i", *(round(number * 65536) for number in numbers))
+
+
+def profile(space, connection=b"XYZ ", **tags):
+    """The bytes of a profile."""
+    start, table, data = 132 + 12 * len(tags), b"", b""
+    for name, value in tags.items():
+        value += bytes(-len(value) % 4)
+        table += name.encode() + struct.pack(">II", start + len(data), len(value))
+        data += value
+    kind = b"prtr" if space == b"CMYK" else b"mntr"
+    header = struct.pack(">I4sI4s4s4s12x4s28x", start + len(data), bytes(4), 0x02400000, kind, space, connection, b"acsp")
+    return header + fixed(0.9642, 1, 0.8249) + bytes(48) + struct.pack(">I", len(tags)) + table + data
+
+
+SRGB_CURVE = b"para" + bytes(4) + struct.pack(">HH", 3, 0) + fixed(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+GAMMA = b"curv" + bytes(4) + struct.pack(">IHH", 1, 0x0200, 0)
+WHITE = {"wtpt": b"XYZ " + bytes(4) + fixed(0.9642, 1, 0.8249)}
+P3 = ((0.51512, 0.2412, -0.00105), (0.29198, 0.69225, 0.04189), (0.1571, 0.06657, 0.78407))
+SRGB = ((0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.7141))
+
+
+def matrix_profile(colorants, curve=SRGB_CURVE):
+    points = {f"{name}XYZ": b"XYZ " + bytes(4) + fixed(*point) for name, point in zip("rgb", colorants, strict=True)}
+    return profile(b"RGB ", **WHITE, **points, rTRC=curve, gTRC=curve, bTRC=curve)
+
+
+def table_profile(space, channels, colour):
+    """A profile of a table with two points a channel; `colour` gives L, a and b of one."""
+    points = np.stack(np.meshgrid(*[[0, 1]] * channels, indexing="ij"), -1).reshape(-1, channels)
+    lab = b"".join(struct.pack(">3B", *(round(each) for each in colour(point))) for point in points)
+    ends = bytes(range(256))
+    table = b"mft1" + bytes(4) + bytes((channels, 3, 2, 0)) + fixed(1, 0, 0, 0, 1, 0, 0, 0, 1) + ends * channels + lab + ends * 3
+    return profile(space, b"Lab ", **WHITE, A2B0=table)
+
+
+def by_pillow(pixels, icc):
+    source, target = ImageCms.ImageCmsProfile(io.BytesIO(icc)), ImageCms.createProfile("sRGB")
+    return np.asarray(ImageCms.profileToProfile(Image.fromarray(pixels), source, target, outputMode="RGB"))
+
+
+@pytest.mark.parametrize("icc", [matrix_profile(P3), matrix_profile(P3, GAMMA), matrix_profile(SRGB, GAMMA)])
+def test_colours_are_those_of_littlecms_in_8_and_in_16_bits(icc):
+    found = to_srgb("x", RAMP, icc)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found * 255, by_pillow(RAMP, icc), atol=1.5)
+    np.testing.assert_allclose(to_srgb("x", RAMP.astype(np.uint16) * 257, icc), found, atol=2e-4)
+    with_alpha = to_srgb("x", np.dstack((RAMP, RAMP[..., :1])), icc)
+    np.testing.assert_allclose(with_alpha, np.dstack((found, RAMP[..., :1] / 255)), atol=1e-6)
+
+
+def test_photographs_are_converted_and_data_are_not(tmp_path):
+    icc = matrix_profile(P3)
+    Image.fromarray(RAMP).save(tmp_path / "p.png", icc_profile=icc)
+    Image.fromarray(RAMP).save(tmp_path / "p.tif", icc_profile=icc)
+    for name in ("p.png", "p.tif"):
+        np.testing.assert_allclose(read_image(tmp_path / name), to_srgb("x", RAMP, icc), atol=1e-6)
+        np.testing.assert_array_equal(decode_image(name, (tmp_path / name).read_bytes()).pixels, RAMP)
+
+
+@pytest.mark.parametrize("icc", [b"", matrix_profile(SRGB), ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()])
+def test_srgb_stays_as_it_is(icc):
+    assert to_srgb("x", RAMP, icc) is RAMP
+    assert to_srgb("x", RAMP[..., 0], icc).dtype == np.uint8
+
+
+def test_grey_has_its_own_curve():
+    icc = profile(b"GRAY", **WHITE, kTRC=GAMMA)
+    found = to_srgb("x", RAMP[..., 0], icc)
+    light = (RAMP[..., 0] / 255.0) ** 2
+    expected = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+    np.testing.assert_allclose(to_srgb("x", np.repeat(RAMP[..., :1], 3, 2), icc), np.repeat(found[..., None], 3, 2), atol=1e-6)
+
+
+@pytest.mark.parametrize("icc", [b"no profile", matrix_profile(P3)[:300], profile(b"RGB ", rTRC=GAMMA), profile(b"Lab ")])
+def test_a_damaged_profile_is_ignored_with_a_warning(icc, caplog):
+    with caplog.at_level(logging.WARNING):
+        assert to_srgb("photo.png", RAMP, icc) is RAMP
+    assert "photo.png: its colour profile is ignored" in caplog.text
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_profiles_of_tables_are_littlecms_work(dtype):
+    icc = table_profile(b"RGB ", 3, lambda point: (255 * point.mean(), 128, 128))
+    found = to_srgb("x", RAMP.astype(dtype) * (np.iinfo(dtype).max // 255), icc)
+    np.testing.assert_allclose(found * 255, by_pillow(RAMP, icc), atol=1e-3)
+
+
+def test_an_image_for_print_is_converted_by_its_profile(tmp_path):
+    icc = table_profile(b"CMYK", 4, lambda ink: (255 * (1 - ink[3]) * (1 - ink[:3].mean()), 128, 128))
+    Image.new("CMYK", (8, 8), (0, 0, 0, 128)).save(tmp_path / "c.tif", icc_profile=icc)
+    grey = read_image(tmp_path / "c.tif")
+    assert np.ptp(grey, axis=2).max() < 0.02 and abs(grey.mean() - 0.46) < 0.03, "half of L is 46 %"
+
+
+def test_results_are_read_as_they_are_written(tmp_path):
+    import torch
+
+    image = torch.rand(3, 5, 7)
+    write_image_png(tmp_path / "r.png", image, 16)
+    np.testing.assert_allclose(read_image(tmp_path / "r.png"), image.movedim(0, -1).numpy(), atol=1e-5)

@@ -1,0 +1,151 @@
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.files import FileFormatError, load_estimate, read_image, save_estimate
+from depth_normal.geometry.files.values import read_values
+
+heic_with_depth = runpy.run_path(str(Path(__file__).parents[2] / "heic_files.py"))["heic_with_depth"]
+DEPTH = (np.arange(6 * 8, dtype=np.float32).reshape(6, 8) + 2) / 4
+METRES = Estimate(torch.from_numpy(DEPTH)[None, None], Quantity.METRIC_DEPTH)
+
+
+def exr(path, **channels):
+    library = pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR (extra 'exr')")
+    header = {"compression": library.ZIP_COMPRESSION, "type": library.scanlineimage}
+    with library.File(header, {name.replace("__", "."): np.ascontiguousarray(values) for name, values in channels.items()}) as file:
+        file.write(str(path))
+
+
+WRITERS = {
+    "f.tif": lambda path: Image.fromarray(DEPTH).save(path),
+    "f.npy": lambda path: np.save(path, DEPTH),
+    "d.npy": lambda path: np.save(path, DEPTH.astype(np.float64)[None, :, :, None]),
+    "key.npz": lambda path: np.savez(path, depth=DEPTH, focal=np.eye(3)),
+    "other.npz": lambda path: np.savez(path, prediction=DEPTH[None, None], camera=np.eye(4), note=np.array("x")),
+    "z.exr": lambda path: exr(path, Z=DEPTH, A=0 * DEPTH + 1),
+    "rgb.exr": lambda path: exr(path, R=DEPTH, G=DEPTH, B=DEPTH),
+    "f.pfm": lambda path: save_estimate(path, METRES),
+    "ours.exr": lambda path: save_estimate(path, METRES),
+    "ours.npz": lambda path: save_estimate(path, METRES),
+    "ours.png": lambda path: save_estimate(path, METRES),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_numbers_of_any_file_are_what_they_are(tmp_path, name):
+    WRITERS[name](tmp_path / name)
+    values = read_values(tmp_path / name)
+    assert not values.coded and values.known is None
+    np.testing.assert_allclose(values.planes[0, 0], DEPTH, atol=2e-4)
+    assert values.quantity is (Quantity.METRIC_DEPTH if name.startswith("ours") else None)
+    named = None if name.startswith("ours") else Quantity.DISPARITY
+    estimate = load_estimate(tmp_path / name, named)
+    assert estimate.quantity is (named or Quantity.METRIC_DEPTH)
+    np.testing.assert_allclose(estimate.depth[0, 0], DEPTH, atol=2e-4)
+
+
+def test_levels_are_shares_and_transparency_is_unknown(tmp_path):
+    levels = np.arange(48, dtype=np.uint16).reshape(6, 8) * 1000
+    Image.fromarray(levels).save(tmp_path / "d.png")
+    values = read_values(tmp_path / "d.png")
+    assert values.coded and values.quantity is None
+    np.testing.assert_allclose(values.planes[0, 0], levels / 65535, atol=1e-6)
+    disparity = load_estimate(tmp_path / "d.png", Quantity.DISPARITY)
+    np.testing.assert_allclose(disparity.depth[0, 0], levels / 65535, atol=1e-6)
+    with pytest.raises(FileFormatError, match="no metres"):
+        load_estimate(tmp_path / "d.png", Quantity.METRIC_DEPTH)
+    grey = np.dstack((levels % 256, np.where(levels < 9000, 0, 255))).astype(np.uint8)
+    Image.fromarray(grey, "LA").save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_values(tmp_path / "a.png").known[0, 0], levels >= 9000)
+    np.testing.assert_array_equal(load_estimate(tmp_path / "a.png", Quantity.DISPARITY).mask[0, 0], levels >= 9000)
+
+
+def test_channels_are_named(tmp_path):
+    exr(
+        tmp_path / "m.exr",
+        View__Depth__Z=DEPTH,
+        View__Mist__Z=DEPTH / 50,
+        View__Combined__R=DEPTH,
+        View__Combined__G=DEPTH * 2,
+        V=DEPTH * 3,
+    )
+    for name, factor in (("View.Depth.Z", 1), ("View.Depth", 1), ("View.Mist", 1 / 50), ("V", 3)):
+        np.testing.assert_allclose(read_values(tmp_path / "m.exr", channel=name).planes[0, 0], DEPTH * factor, rtol=1e-6)
+        np.testing.assert_allclose(
+            load_estimate(tmp_path / "m.exr", Quantity.DISPARITY, channel=name).depth[0, 0], DEPTH * factor, rtol=1e-6
+        )
+    with pytest.raises(FileFormatError, match=r"no channel or layer 'Z'; the file has V, View\.Combined\.G"):
+        load_estimate(tmp_path / "m.exr", channel="Z")
+    np.savez(tmp_path / "m.npz", near=DEPTH, far=DEPTH * 2)
+    with pytest.raises(FileFormatError, match=r"name one of its arrays \(--channel\): 'far' \(6, 8\), 'near'"):
+        load_estimate(tmp_path / "m.npz")
+    np.testing.assert_array_equal(load_estimate(tmp_path / "m.npz", Quantity.DISPARITY, channel="far").depth[0, 0], DEPTH * 2)
+    with pytest.raises(FileFormatError, match="no array 'depth'; the file has far, near"):
+        load_estimate(tmp_path / "m.npz", channel="depth")
+    np.save(tmp_path / "m.npy", DEPTH)
+    for reader in (load_estimate, lambda path, channel: read_values(path, channel=channel)):
+        with pytest.raises(FileFormatError, match="leave it out"):
+            reader(tmp_path / "m.npy", channel="depth")
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+def test_vectors_of_other_tools_are_normals(tmp_path, axis):
+    vectors = np.moveaxis(np.random.default_rng(0).standard_normal((5, 7, 3)).astype(np.float32), -1, 0)
+    vectors /= np.linalg.norm(vectors, axis=0)
+    np.save(tmp_path / "n.npy", np.moveaxis(vectors, 0, axis))
+    np.testing.assert_array_equal(load_estimate(tmp_path / "n.npy").normals[0], vectors)
+    np.save(tmp_path / "c.npy", np.moveaxis(vectors, 0, -1) * 200)
+    with pytest.raises(FileFormatError, match="no unit vectors"):
+        load_estimate(tmp_path / "c.npy")
+
+
+def test_pickles_are_never_loaded(tmp_path):
+    np.save(tmp_path / "o.npy", np.array([[object()]]), allow_pickle=True)
+    with pytest.raises(FileFormatError, match="never loaded"):
+        load_estimate(tmp_path / "o.npy")
+
+
+def test_the_largest_number_of_16_bits_is_infinitely_far(tmp_path):
+    for dtype in (np.float16, np.uint16):
+        depth = np.full((6, 8), 5, dtype)
+        depth[:2] = np.finfo(dtype).max if dtype is np.float16 else np.iinfo(dtype).max
+        np.save(tmp_path / "d.npy", depth)
+        np.testing.assert_array_equal(load_estimate(tmp_path / "d.npy", Quantity.METRIC_DEPTH).mask[0, 0], depth == 5)
+
+
+def test_a_phones_photograph_has_depth(tmp_path):
+    pytest.importorskip("pillow_heif", reason="HEIC files need the package pillow-heif (extra 'heic')")
+    levels = np.tile(np.arange(48, dtype=np.uint8) * 5, (32, 1))
+    (tmp_path / "p.heic").write_bytes(heic_with_depth(np.full((64, 96, 3), (90, 120, 30), np.uint8), levels))
+    np.testing.assert_allclose(read_image(tmp_path / "p.heic"), np.broadcast_to(np.array((90, 120, 30)) / 255, (64, 96, 3)), atol=0.02)
+    estimate = load_estimate(tmp_path / "p.heic")
+    assert estimate.quantity is Quantity.DISPARITY
+    np.testing.assert_allclose(estimate.depth[0, 0], levels / 255, atol=0.01)
+    import pillow_heif
+
+    pillow_heif.from_pillow(Image.new("RGB", (64, 64))).save(tmp_path / "plain.heic")
+    with pytest.raises(FileFormatError, match="without depth"):
+        load_estimate(tmp_path / "plain.heic")
+
+
+def test_what_a_missing_package_would_read_is_said(tmp_path, monkeypatch):
+    (tmp_path / "p.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40))
+    monkeypatch.setitem(__import__("sys").modules, "pillow_heif", None)
+    for read in (read_image, load_estimate):
+        with pytest.raises(ImportError, match="pip install pillow-heif"):
+            read(tmp_path / "p.heic")
+
+
+def test_avif_is_read(tmp_path):
+    from PIL import features
+
+    if not ("avif" in features.modules and features.check("avif")):
+        pytest.skip("this Pillow reads no AVIF")
+    Image.new("RGB", (32, 24), (200, 30, 90)).save(tmp_path / "a.avif", quality=95)
+    np.testing.assert_allclose(read_image(tmp_path / "a.avif") * 255, np.broadcast_to((200, 30, 90), (24, 32, 3)), atol=4)
