@@ -48,7 +48,7 @@ class SaveGeometry(SavingNode):
     NODE_ID = "DepthNormal_SaveGeometry"
     DISPLAY_NAME = "Save Geometry"
     DESCRIPTION = (
-        f"Saves raw depth and normals to ComfyUI's output folder as numbers ({_names(lambda entry: entry.read)}), "
+        f"Saves raw depth and normals to ComfyUI's output folder as numbers ({_names(lambda entry: entry.read and entry.write)}), "
         f"a mesh ({_names(lambda entry: entry.surface)}) or a page for any browser (html)."
     )
     CATEGORY, FUNCTION, OUTPUT_NODE = FILES, "execute", True

@@ -41,7 +41,7 @@ def add_convert(parser: Parser) -> None:
     parser.add_argument("--image", type=Path, metavar="IMAGE", help=image)
     parser.add_argument("--up", choices=UP_CHOICES, help=UP)
     parser.add_argument("--open", action="store_true", help="open the result when it is done")
-    add_overwrite(parser, "file")
+    add_overwrite(parser, "file", default_names=False)
     parser.set_defaults(run=_convert)
 
 

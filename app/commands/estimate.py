@@ -170,6 +170,10 @@ def run_images(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
     files = named_files(arguments)
     if files and (len(arguments.images) != 1 or not is_file_name(arguments.images[0])):
         raise ValueError(f"{files[0]} is of one image, and {'several are' if arguments.images else 'none is'} named; name the one image")
+    if files and "--engine" in arguments.parser.options:
+        refuse_options(arguments, ("--engine",), f"spreads a model's work, and depth comes from {files[0]}; leave it out")
+        if shards := set(writes) & set(SHARD_CHOICES):
+            raise ValueError(f"--write {min(shards)} is for many images, and {files[0]} is of one; write npz or exr")
     if isinstance(arguments.out, Place):
         return _run_to_file(arguments, arguments.out, writes)
     engine = _engine(arguments)
@@ -194,6 +198,10 @@ def run_images(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
     results = _results(arguments, writes, options)
     plan = results.plan(sources, arguments.resume or arguments.retry_failed)
     if files:
+        from ..batch.overwriting import check_places
+
+        for outputs in plan.todo:
+            check_places(outputs.paths(), files, overwrite=True)  # what else is there, `plan` has looked at
         return _run(plan, partial(_with_own_depth, arguments, options, plan), results.log, arguments, len(problems))
     if plan.todo and arguments.engine == "local":
         return _run_here(results, engine, plan, options, arguments, len(problems))

@@ -19,7 +19,7 @@ from depth_normal.app.batch.check_outputs import check_writes
 from depth_normal.app.batch.failures import Failure, failure_of
 from depth_normal.app.batch.options import Options
 from depth_normal.app.batch.sources import EXTENSIONS
-from depth_normal.geometry.files import FORMATS, PLY_AXES, exr
+from depth_normal.geometry.files import PLY_AXES, WRITTEN, exr
 from depth_normal.model_loader.weights import transfer
 
 COMMAND = (sys.executable, "-m", "depth_normal.app.cli")
@@ -76,7 +76,7 @@ def test_what_needs_no_network_imports_nothing_large(words, tmp_path):
 
 
 def test_the_choices_are_those_of_the_tables():
-    files = {extension.lstrip(".") for extension in FORMATS} - {"png"}
+    files = {extension.lstrip(".") for extension in WRITTEN} - {"png"}
     assert set(output_choices.WRITE_CHOICES) == {"depth", "normals", output_choices.COMPOSITING, *output_choices.STEREO_CHOICES} | files
     assert set(output_choices.UP_CHOICES) == set(PLY_AXES)
 

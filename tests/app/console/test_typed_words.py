@@ -176,9 +176,11 @@ def test_words_are_answered_without_torch(tmp_path):
 def test_the_help_of_overwrite_says_the_rule(name):
     """That of `overwriting.reasons_not_to_replace`, which tests/app/commands/test_result_paths.py holds the commands to."""
     (action,) = (each for each in every_parser()[name]._actions if "--overwrite" in each.option_strings)
-    of = {"video": "video", "export": "model", "view": "file"}.get(name, "image")
+    of = {"video": "video", "export": "model", "view": "file", "convert": "file"}.get(name, "image")
     own = "none is replaced" if name == "compare" else f"only an unchanged result of the same {of} is replaced"
     assert action.help.startswith(f"overwrite existing files, never inputs; without it, {own}")
+    if name == "convert":  # its result is a word, not an option
+        return
     (out,) = (each for each in every_parser()[name]._actions if "--out" in each.option_strings)
     takes_a_file = out.type is not result_paths.folder and name != "compare"
     assert ("of the same command and kind where -o names the file" in action.help) is takes_a_file
@@ -220,7 +222,7 @@ def test_one_thing_has_one_name_in_every_command():
         if name.split()[0] in WRITERS or " " in name:
             assert {"-o", "--out", "--open"} <= parser.options, name
             assert "depth-normal/" in _said_of(parser, "--out"), name
-    assert {name for name, parser in parsers.items() if "--up" in parser.options} == {"estimate", "mesh"}
+    assert {name for name, parser in parsers.items() if "--up" in parser.options} == {"estimate", "mesh", "convert"}
     assert {name for name, parser in parsers.items() if {"--sky", "--no-sky"} & parser.options} == {
         "effect",
         "effect fog",
