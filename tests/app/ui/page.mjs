@@ -74,7 +74,7 @@ const scenarios = {
     }
     await page.click('#modes button')
     report.saved = {}
-    for (const link of await page.locator('#files a').all()) {
+    for (const link of await page.locator('#files button').all()) {
       const kind = await link.getAttribute('data-kind'), [download] = await Promise.all([page.waitForEvent('download'), link.click()])
       await download.saveAs(path.join(folder, `saved.${kind}`))
       report.saved[kind] = download.suggestedFilename()
@@ -218,9 +218,9 @@ const scenarios = {
     report.eyes = eyes.size
     report.sums = {}
     for (const layout of ['anaglyph', 'full-sbs', 'half-tb']) {
-      const before = await page.getAttribute('#controls .keep', 'href')
+      const before = await page.getAttribute('#controls .keep', 'data-id')
       await page.selectOption('#controls select', layout)
-      await page.waitForFunction(before => { const link = document.querySelector('#controls .keep'); return !link.hidden && link.getAttribute('href') !== before }, before).catch(() => {})
+      await page.waitForFunction(before => { const link = document.querySelector('#controls .keep'); return !link.hidden && link.dataset.id !== before }, before).catch(() => {})
       await page.waitForTimeout(400)
       report.sums[layout] = await sum(page)
       report.sizes[layout] = await size()
@@ -303,7 +303,7 @@ const scenarios = {
     await until(page, 'done', 1)
     await page.waitForFunction(() => [...document.querySelectorAll('#stage video')].filter(video => video.readyState >= 2).length === 2)
     report.films = await texts(page, '#stage figcaption')
-    report.saves = await texts(page, '#files a')
+    report.saves = await texts(page, '#files button')
   },
 
   // For docs/make_ui_screenshot.py; FOLDER is the image. What is of this computer alone stands there as anybody would have it.
