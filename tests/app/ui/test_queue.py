@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from dataclasses import replace
-from http.server import ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +22,12 @@ pytest.importorskip("aiohttp", reason="the extra `ui`")
 
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app.cli import main
+from depth_normal.app.ui.downloads import Downloads
+from depth_normal.app.ui.gate import HEADER as TOKEN_HEADER
 from depth_normal.app.ui.job import options_of
 from depth_normal.app.ui.jobs import MOST_JOBS
 from depth_normal.geometry.files import load_estimate
+from depth_normal.model_loader.weights.find import find_weights
 
 ROOT = Path(__file__).resolve().parents[3]
 DONE, ENDED = ("done",), ("done", "failed", "cancelled")
@@ -113,17 +116,6 @@ def test_the_command_names_nothing_that_a_terminal_would_obey(client, photo, nam
     client.until(sent["id"], *ENDED)
 
 
-def test_a_full_disk_is_said_of_what_is_made_later(client, photo, monkeypatch):
-    from depth_normal.app.ui import results
-
-    job = client.upload(photo)[1]["id"]
-    client.until(job, *DONE)
-    for error in (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), RuntimeError(f"Failed to write. {os.strerror(errno.ENOSPC)}.")):
-        monkeypatch.setattr(results, "save_estimate", lambda *_, error=error: (_ for _ in ()).throw(error))
-        status, said = client.json("GET", f"/api/jobs/{job}/files/exr")
-        assert status == 507 and said["values"][0] == "photo.exr"
-
-
 def test_results_are_seen_and_saved(client, photo, tmp_path):
     job = client.upload(photo)[1]["id"]
     assert client.json("GET", f"/api/jobs/{job}/view")[0] in (200, 404), "no result before the end"
@@ -133,15 +125,15 @@ def test_results_are_seen_and_saved(client, photo, tmp_path):
     assert client.ask("GET", f"/api/jobs/{job}/thumbnail")[2][:2] == b"\xff\xd8"
     beginnings = {"depth": b"\x89PNG", "normals": b"\x89PNG", "npz": b"PK", "glb": b"glTF", "html": b"<!DOCTYPE html>", "exr": b"v/1\x01"}
     for kind, beginning in beginnings.items():
-        status, headers, body = client.ask("GET", f"/api/jobs/{job}/files/{kind}")
+        status, headers, body = client.file(job, kind)
         assert status == 200 and body.startswith(beginning), kind
         assert headers["Content-Disposition"].startswith("attachment; filename*=UTF-8''photo") and "octet" in headers["Content-Type"]
         assert list((tmp_path / "out").glob(f"*.{kind}")) or kind in ("depth", "normals"), "the folder has it too"
-    assert client.ask("GET", f"/api/jobs/{job}/files/stl")[0] == 404
-    assert "attachment" in client.ask("GET", f"/api/jobs/{job}/files/html?show")[1]["Content-Disposition"], "no page of a result runs here"
+    assert client.file(job, "stl")[0] == 404
+    assert "attachment" in client.file(job, "html", show="1")[1]["Content-Disposition"], "no page of a result runs here"
     shutil.rmtree(tmp_path / "out")
     said = {json.dumps(client.json(*words)) for words in (("GET", f"/api/jobs/{job}/view"), ("POST", f"/api/jobs/{job}/stereo"))}
-    assert len(said) == 1 and "was moved or removed; run the image again" in said.pop()
+    assert len(said) == 1 and "was moved, removed or changed; run the image again" in said.pop()
     status, said = client.json("GET", f"/api/jobs/{job}/files/depth")
     assert status == 404 and said["error"].endswith("run the image again")
 
@@ -179,7 +171,7 @@ def test_what_is_removed_leaves_its_results(client, photo, tmp_path):
     job = client.upload(photo)[1]["id"]
     client.until(job, *DONE)
     client.json("POST", f"/api/jobs/{job}/remove")
-    assert client.state()["jobs"] == [] and list(client.jobs._uploads.iterdir()) == []
+    assert client.state()["jobs"] == [] and list(client.jobs.uploads.iterdir()) == []
     assert (tmp_path / "out" / "photo_depth.png").exists()
     assert client.json("POST", f"/api/jobs/{job}/retry")[0] == 404
 
@@ -199,8 +191,8 @@ def test_an_upload_that_breaks_off_leaves_nothing_and_is_no_error(client, caplog
     head = f"POST /api/upload?name=cut.png HTTP/1.1\r\nHost: 127.0.0.1:{client.port}\r\nContent-Length: 50000\r\n"
     with socket.create_connection(("127.0.0.1", client.port)) as connection:
         connection.sendall(f"{head}X-Depth-Normal-Token: {client.token}\r\n\r\n".encode() + bytes(2000))
-        wait_for(lambda: list(client.jobs._uploads.iterdir()))
-    wait_for(lambda: not list(client.jobs._uploads.iterdir()))
+        wait_for(lambda: list(client.jobs.uploads.iterdir()))
+    wait_for(lambda: not list(client.jobs.uploads.iterdir()))
     assert client.state()["jobs"] == [] and caplog.records == []
 
 
@@ -275,6 +267,35 @@ def test_a_download_is_shown_and_cancelled(client, slow_download, tmp_path):
     assert part.stat().st_size == size > 0, "it has ended, and what came is kept"
 
 
+def test_a_download_beside_a_file_that_is_there_ends_at_its_total(monkeypatch, tmp_path):
+    """LeReS with its boost shares a file with LeReS alone."""
+    weights = MODELS["tiny"].file
+    data = find_weights(weights).read_bytes()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_):
+            """Keeps the log clean."""
+
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("depth_normal.model_loader.weights.hub.is_offline", lambda: False)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/other.safetensors"
+        other = replace(weights, filename="other.safetensors", url=address, size=len(data), sha256=None, revision="main")
+        monkeypatch.setitem(MODELS, SLOW, replace(MODELS[SLOW], files=(replace(weights, size=len(data)), other)))
+        download = (downloads := Downloads(lambda: None)).start(SLOW)
+        downloads.wait(download, lambda: None)
+        server.shutdown()
+    assert download.done == download.total == 2 * len(data)
+
+
 def test_an_image_waits_for_its_models_download_and_can_be_cancelled(client, slow_download, photo):
     job = client.upload(photo, model=SLOW)[1]["id"]
     client.until(job, "downloading")
@@ -325,7 +346,8 @@ def test_a_video_becomes_videos(serve, tmp_path):
         done = client.until(job, *ENDED)
         assert done["state"] == "done" and done["files"] == {"depth": "breakfast_depth.mp4", "normals": "breakfast_normals.mp4"}
         assert client.ask("GET", f"/api/jobs/{job}/thumbnail")[2][:2] == b"\xff\xd8"
-        status, headers, body = client.ask("GET", f"/api/jobs/{job}/files/depth?show", headers={"Range": "bytes=0-99"})
+        address = client.json("POST", f"/api/jobs/{job}/files/depth", query={"show": "1"})[1]["address"]
+        status, headers, body = client.ask("GET", address, headers={"Range": "bytes=0-99", TOKEN_HEADER: None})
         assert status == 206 and headers["Content-Type"] == "video/mp4" and len(body) == 100
         assert shlex.split(done["command"])[1:3] == ["video", "breakfast.mp4"]
     assert not list((tmp_path / "out").rglob("*.film"))
