@@ -95,7 +95,7 @@ def running(out, uploads, limits=None, model="tiny"):
 @pytest.fixture
 def serve(tmp_path):
     """Starts a server with limits of its own; `serve()` is a context."""
-    return lambda uploads="uploads", **options: running(tmp_path / "out", tmp_path / uploads, **options)
+    return lambda uploads="uploads", out="out", **options: running(tmp_path / out, tmp_path / uploads, **options)
 
 
 @pytest.fixture
