@@ -102,6 +102,45 @@ def test_a_name_that_is_taken_while_the_network_runs_is_given_up(client, photo, 
     assert (tmp_path / "out" / "photo_depth.png").read_text() == "somebody's"
 
 
+def test_an_export_replaces_nobodys_file_without_asking(client, photo, tmp_path):
+    """By the rule of the command line: what this image's run made and nobody changed is its own."""
+    job = client.upload(photo)[1]["id"]
+    client.until(job, *DONE)
+    for kind in ("html", "glb", "exr"):
+        mine = tmp_path / "out" / f"photo.{kind}"
+        mine.write_text("mine")
+        status, said = client.json("POST", f"/api/jobs/{job}/files/{kind}")
+        assert status == 409 and said["error"].endswith("Replace it?") and said["values"] == [str(mine)]
+        assert mine.read_text() == "mine" and kind not in client.job(job)["files"]
+        status, _, body = client.file(job, kind, overwrite="1")
+        assert status == 200 and body == mine.read_bytes() != b"mine"
+        assert client.file(job, kind)[0] == 200
+        mine.write_text("mine again")
+        assert client.file(job, kind)[0] == 409, "it was changed"
+        mine.unlink()
+        mine.mkdir()
+        assert client.file(job, kind, overwrite="1")[0] == 422 and mine.is_dir()
+
+
+def test_a_result_is_known_by_more_than_its_name(serve, photo, tmp_path):
+    """Of two servers with one folder none shows what the other wrote under a name that was its own."""
+    other_photo = tmp_path / "other" / "photo.png"
+    other_photo.parent.mkdir()
+    Image.open(photo).rotate(90, expand=True).save(other_photo)
+    with serve() as one, serve("other uploads") as other:
+        mine = one.upload(photo)[1]["id"]
+        one.until(mine, *DONE)
+        for path in (tmp_path / "out").glob("photo*"):
+            path.unlink()
+        theirs = other.upload(other_photo)[1]["id"]
+        assert other.until(theirs, *DONE)["files"]["npz"] == "photo.npz"
+        assert other.file(theirs, "html")[0] == 200
+        assert one.ask("GET", f"/api/jobs/{mine}/view")[0] == 410
+        assert {one.file(mine, kind)[0] for kind in ("depth", "normals", "npz")} == {404}
+        assert one.json("POST", f"/api/jobs/{mine}/stereo")[0] == 410
+        assert one.file(mine, "html")[0] == 410
+
+
 @pytest.mark.parametrize("name", ["IMG_1.PNG", 'it\'s "quoted".png', "-o.png", "$(touch boom).png", "写真.png"])
 def test_the_command_names_the_file_as_it_is(client, photo, name):
     sent = client.upload(photo.read_bytes(), f"folder/{name}")[1]
@@ -331,6 +370,25 @@ def test_a_video_that_ends_early_says_so(client, tmp_path):
     assert done["state"] == "done" and done["files"]
     assert "damaged or cut off" in done["error"] and done["error"].endswith("frames before that are kept")
     assert "uploads" not in done["error"] and not done["error"].startswith("clip")
+
+
+@pytest.mark.slow("runs a video")
+def test_a_video_replaces_nothing_that_came_while_it_was_made(client, tmp_path, monkeypatch):
+    pytest.importorskip("av", reason="reads videos")
+    from depth_normal.app.ui import videos
+
+    def make_video(*words, **options):
+        for name in ("clip_depth.mp4", "clip-2_normals.mp4"):
+            (tmp_path / "out" / name).write_text("mine")
+        return real(*words, **options)
+
+    real = videos.make_video
+    monkeypatch.setattr(videos, "make_video", make_video)
+    helpers = runpy.run_path(str(ROOT / "tests" / "videos.py"))
+    clip = helpers["write_video"](tmp_path / "clip.mp4", helpers["moving_ball"](4), rate=5)
+    done = client.until(client.upload(clip)[1]["id"], *ENDED)
+    assert done["files"] == {"depth": "clip-3_depth.mp4", "normals": "clip-3_normals.mp4"}, done
+    assert {path.read_bytes() for path in (tmp_path / "out").glob("clip*") if path.stat().st_size < 5} == {b"mine"}
 
 
 @pytest.mark.slow("runs a video twice")
