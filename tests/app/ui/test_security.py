@@ -96,7 +96,8 @@ def test_nobody_without_a_token_makes_the_terminal_show_a_traceback(client, targ
         for head in heads:
             with socket.create_connection(("127.0.0.1", client.port), timeout=20) as connection:
                 connection.sendall(f"{method} {target} HTTP/1.1\r\n{head}\r\nzz\r\n".encode("latin-1"))
-                assert connection.recv(100).startswith((b"HTTP/1.1 4", b"HTTP/1.0 4", b"HTTP/1.1 200"))
+                answer = connection.recv(100)
+                assert not answer or answer.startswith((b"HTTP/1.1 4", b"HTTP/1.0 4", b"HTTP/1.1 200"))
     assert [record.getMessage() for record in caplog.records] == []
 
 
