@@ -21,10 +21,15 @@ def show(path: Path) -> None:
         echo_error(f"--open: {path} is not shown: {problem}")
 
 
-def show_page(address: str) -> None:
-    """Opens an address in the browser. What prevents it is said in one line."""
-    if problem := _problem(address):
+def show_page(page: Path) -> bool:
+    """Opens an HTML file in the browser. What prevents it is said in one line; returns whether nothing did.
+
+    Every user of the computer sees the words that a browser is started with: the address of a page that is the user's alone stands in the
+    file, not among them.
+    """
+    if problem := _problem(str(page)):
         echo_error(f"the browser is not opened: {problem}; open the address above in one")
+    return not problem
 
 
 def _problem(name: str) -> str:

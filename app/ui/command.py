@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import signal
+import html
+import os
 import sys
 import tempfile
 import threading
-from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...annotators.choices import BUNDLED_MODEL
 from ..batch.overwriting import check_folder
@@ -16,11 +17,15 @@ from ..commands.arguments import add_device
 from ..commands.result_paths import DEFAULT_FOLDER, folder
 from ..console.option_types import whole_type
 from ..console.parser import Parser
-from ..console.terminal import echo, program
+from ..console.terminal import echo, echo_error, program
 from ..console.viewer import show_page
 from ..outcomes import DONE
 
+if TYPE_CHECKING:
+    from .gate import Gate
+
 _LARGEST_PORT = 65535
+_PATIENCE_SECONDS = 20
 _NEEDS = f'the page needs the package aiohttp: run  "{sys.executable}" -m pip install aiohttp'
 
 
@@ -47,6 +52,7 @@ def _ui(arguments: argparse.Namespace) -> int:
     from ...annotators.registry import find_spec
     from ...annotators.setting_names import PAGE, worded
     from ...model_loader.load import parse_device
+    from .ending import ended_by_signals
     from .gate import Gate
     from .jobs import JobQueue
     from .server import Ui, serve
@@ -54,26 +60,19 @@ def _ui(arguments: argparse.Namespace) -> int:
     model, out = find_spec(arguments.model).id, arguments.out.absolute()
     check_folder(out)
     parse_device(arguments.device)  # whether it is there
-    with tempfile.TemporaryDirectory(prefix="depth-normal-ui-", ignore_cleanup_errors=True) as uploads:
-        jobs = JobQueue(out, Path(uploads), arguments.device)
+    with ended_by_signals() as end:
+        jobs = JobQueue(out, Path(tempfile.mkdtemp(prefix="depth-normal-ui-")), arguments.device)
         ui = Ui(jobs, Gate(), model)
 
         def ready(address: str) -> None:
             echo(f"the page: {address}\nresults:  {out}\nCtrl-C ends it; what is finished stays")
             if not arguments.no_browser:
                 # It waits for the browser's own words, while the server has to answer the browser.
-                threading.Thread(target=show_page, args=(ui.gate.address_for_once(),), daemon=True).start()
-
-        async def main() -> None:
-            until, loop = asyncio.Event(), asyncio.get_running_loop()
-            for number in (signal.SIGINT, signal.SIGTERM):
-                with suppress(NotImplementedError):  # Windows: Ctrl-C ends the loop by itself
-                    loop.add_signal_handler(number, until.set)
-            await serve(ui, arguments.port, ready, until)
+                threading.Thread(target=_open, args=(ui.gate, jobs.uploads / "open.html"), daemon=True).start()
 
         try:
             with worded(PAGE):
-                asyncio.run(main())
+                asyncio.run(serve(ui, arguments.port, ready, end))
         except KeyboardInterrupt:
             pass
         except OSError as error:
@@ -83,3 +82,22 @@ def _ui(arguments: argparse.Namespace) -> int:
         finally:
             jobs.close()
     return DONE
+
+
+def _open(gate: Gate, file: Path) -> None:
+    """Opens the page in the browser, by a file that this user alone can read and that is removed once the page is there."""
+    address = html.escape(gate.address)
+    page = (
+        f'<!DOCTYPE html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url={address}"><a href="{address}">depth-normal ui</a>'
+    )
+    try:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as writable:
+            writable.write(page)
+    except OSError as error:
+        echo_error(f"the browser is not opened: {error.strerror or error}; open the address above in one")
+        return
+    if show_page(file) and not gate.entered.wait(_PATIENCE_SECONDS):
+        # Browsers in a box of their own (snap) start, and may not read the file.
+        echo_error(f"no browser has come in {_PATIENCE_SECONDS} seconds; where yours shows an error, open the address above in it")
+    gate.entered.wait()
+    file.unlink(missing_ok=True)

@@ -112,8 +112,8 @@ class Downloads:
         try:
             for file in spec.files:
                 download.stop.check()
-                if find_weights(file) is None:
-                    before += download_weights(file, spec.terms, spec.licence_url, progress).stat().st_size
+                path = find_weights(file) or download_weights(file, spec.terms, spec.licence_url, progress)
+                before += path.stat().st_size  # also where another model brought the file: `total` is of all
             self._end(download, DONE)
         except StoppedError:
             self._end(download, CANCELLED)

@@ -1,12 +1,21 @@
-"""Who may talk to the server: the browser that was given the token, from the server's own page, under the server's own name."""
+"""Who may talk to the server: a page that has the token, from the server's own address, under the server's own name.
+
+The token travels in a header that the page's scripts set, or not at all: browsers send cookies to every port of a computer, and so to the
+servers of other users. What the browser loads without scripts (videos, downloads) has an address of its own, signed for one file.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import secrets
-from http.cookies import SimpleCookie
+import threading
+import time
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlencode
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from .refusals import Refusal
 
@@ -14,10 +23,16 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
 
 HEADER = "X-Depth-Normal-Token"
+SIGNED_SECONDS = 3600
+"""How long a signed address can be opened."""
+
 _ASK = "this address needs the token that the command printed; open the whole address that the terminal shows"
+_FOREIGN = "pages of another server may not use this one"
+_OPEN = ("/page/", "/web/")
+"""Scripts and styles: as the page itself, they are the same for everybody. What the page shows it asks for with the token."""
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self'; "
-    "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "media-src 'self' blob:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -30,30 +45,27 @@ class Gate:
     """The checks before every request.
 
     Attributes:
-        token: What the printed address holds.
+        token: What the printed address holds, behind a `#`: browsers send that part to nobody.
         port: The server's; 0 until it listens.
+        entered: Is set once somebody showed the token.
     """
 
     def __init__(self) -> None:
         self.token = secrets.token_urlsafe(24)
         self.port = 0
-        self._once = ""
+        self.entered = threading.Event()
+        self._key = secrets.token_bytes(32)
 
     @property
     def address(self) -> str:
         """The page's address, with the token."""
-        return f"http://127.0.0.1:{self.port}/?token={self.token}"
-
-    def address_for_once(self) -> str:
-        """An address that lets one browser in, once: other users of this computer can see the words that a program is started with."""
-        self._once = secrets.token_urlsafe(24)
-        return f"http://127.0.0.1:{self.port}/?token={self._once}"
+        return f"http://127.0.0.1:{self.port}/#token={self.token}"
 
     def check(self, request: web.Request) -> None:
         """Refuses a request that is not of the page.
 
         Raises:
-            Refusal: A foreign Host (as of DNS rebinding), a foreign origin, or no token.
+            Refusal: A foreign Host (as of DNS rebinding), a foreign origin, no token, or a body that is compressed.
         """
         hosts = {f"127.0.0.1:{self.port}", f"localhost:{self.port}"}
         host = request.headers.getall("Host", [])
@@ -61,45 +73,38 @@ class Gate:
             raise Refusal(403, "this server is called {0} alone", f"127.0.0.1:{self.port}")
         origin = request.headers.get("Origin")
         if origin is not None and origin.lower() != f"http://{host[0].lower()}":
-            raise Refusal(403, "pages of another server may not use this one")
-        entering = request.path == "/" and request.method == "GET"
+            raise Refusal(403, _FOREIGN)
+        reads = request.method in ("GET", "HEAD")
+        entering = request.path == "/" and reads
         if not entering and request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
-            raise Refusal(403, "pages of another server may not use this one")
-        by_header = self._knows(request.headers.get(HEADER))
-        if not (by_header or self._knows(self._cookie(request)) or (entering and self._lets_in(request))):
+            raise Refusal(403, _FOREIGN)
+        if reads and (entering or request.path.startswith(_OPEN) or self._is_signed(request.raw_path)):
+            return
+        if not _same(request.headers.get(HEADER, ""), self.token):
             raise Refusal(403, _ASK)
-        if request.method not in ("GET", "HEAD") and origin is None and not by_header:
-            raise Refusal(403, "pages of another server may not use this one")
+        self.entered.set()
+        if (encoding := request.headers.get("Content-Encoding", "identity")) != "identity":
+            raise Refusal(400, "a body in the encoding {0} is not read; send the file as it is", encoding)
 
-    def set_cookie(self, response: web.StreamResponse) -> None:
-        """Lets the browser in from now on."""
-        response.set_cookie(self._cookie_name, self.token, httponly=True, samesite="Strict", path="/")
+    def signed(self, path: str, **query: str) -> str:
+        """The address of one file, which can be opened for SIGNED_SECONDS without the token."""
+        until = str(round(time.time()) + SIGNED_SECONDS)
+        address = f"{path}?{urlencode({**query, 'until': until})}"
+        return f"{address}&sign={self._signature(address)}"
 
-    @property
-    def _cookie_name(self) -> str:
-        """Browsers share cookies between the ports of a computer."""
-        return f"depth_normal_{self.port}"
+    def _is_signed(self, address: str) -> bool:
+        signed, _, signature = address.rpartition("&sign=")
+        if not _same(signature, self._signature(signed)):
+            return False
+        return int(parse_qs(signed.partition("?")[2])["until"][0]) > time.time()
 
-    def _cookie(self, request: web.Request) -> str | None:
-        cookies = SimpleCookie()
-        for header in request.headers.getall("Cookie", []):
-            cookies.load(header)
-        return cookies[self._cookie_name].value if self._cookie_name in cookies else None
-
-    def _lets_in(self, request: web.Request) -> bool:
-        token = request.query.get("token")
-        if token and self._once and _same(token, self._once):
-            self._once = ""
-            return True
-        return self._knows(token)
-
-    def _knows(self, token: str | None) -> bool:
-        return token is not None and _same(token, self.token)
+    def _signature(self, address: str) -> str:
+        return hmac.new(self._key, address.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()
 
 
-def _same(sent: str, token: str) -> bool:
+def _same(sent: str, secret: str) -> bool:
     """Compares in a time that does not tell how much is right; bytes of a header that are no UTF-8 arrive as surrogates."""
-    return secrets.compare_digest(sent.encode(errors="surrogatepass"), token.encode())
+    return hmac.compare_digest(sent.encode(errors="surrogatepass"), secret.encode())
 
 
 def middleware(gate: Gate) -> Middleware:
@@ -115,6 +120,8 @@ def middleware(gate: Gate) -> Middleware:
         except ConnectionResetError:
             # The page was closed, or left off: there is nobody to answer, and nothing is wrong here.
             response = web.Response(status=400)
+        except (web.RequestPayloadError, HttpProcessingError) as error:
+            response = _refused(request, Refusal(400, "the request is damaged: {0}", error))
         except web.HTTPException as error:
             response = _refused(request, Refusal(error.status, "{0}", error.reason))
         if not response.prepared:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from ...annotators.specs.base import ModelSpec
 from ...geometry.estimate import Quantity
 from ..batch.options import Options
 from ..batch.outputs import Outputs
+from ..batch.records import mark
 from ..batch.sources import VIDEOS
 from ..console.terminal import program, quoted
 from .refusals import Refusal
@@ -52,7 +53,8 @@ class Job:
         seconds: How long it ran.
         quantity: Kind of depth that was found; None = no depth.
         has_normals: Whether there are normals.
-        files: What was written, by kind.
+        files: What was written, by kind; `note` adds to it.
+        marks: What those files were when they were written: another program may write under the same names.
         stop: The wish to end it.
         began: When the work began, of `time.monotonic`.
         typed: What a command names: the file's own name, or the path of the photo in the package; the page knows no other path.
@@ -71,6 +73,7 @@ class Job:
     quantity: str | None = None
     has_normals: bool = False
     files: dict[str, Path] = field(default_factory=dict)
+    marks: dict[str, Any] = field(default_factory=dict)
     stop: Cancellation = field(default_factory=Cancellation)
     began: float = 0.0
     typed: str = ""
@@ -91,6 +94,26 @@ class Job:
         if self.state != DONE or self.is_video:
             return ()
         return tuple(kind for kind in EXPORTS if kind != "glb" or self.quantity is not None)
+
+    def note(self, files: Mapping[str, Path]) -> None:
+        """Adds files that were just written."""
+        self.marks = self.marks | {kind: mark(path) for kind, path in files.items()}
+        self.files = self.files | dict(files)
+
+    def unchanged(self, kind: str) -> Path | None:
+        """A file of the result, if it is there and as it was written."""
+        path = self.files.get(kind)
+        return path if path is not None and mark(path) == self.marks[kind] is not None else None
+
+    def upload(self) -> Path:
+        """The uploaded file.
+
+        Raises:
+            FileNotFoundError: Somebody emptied the temporary folder.
+        """
+        if not self.source.is_file():
+            raise FileNotFoundError("the file is no longer in the temporary folder, which somebody emptied; add it again")
+        return self.source
 
     def in_words(self, reason: str) -> str:
         """A reason without the upload's own path, which says nothing to the page's user, and its name, which stands above."""

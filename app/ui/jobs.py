@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import shutil
+import stat
+import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +36,7 @@ from .downloads import Downloads
 from .job import ACTIVE, CANCELLED, DONE, DOWNLOADING, FAILED, LOADING, RUNNING, WAITING, WRITES, Job
 from .names import free_name
 from .previews import Previews
-from .refusals import Refusal
+from .refusals import Refusal, full_disk_said
 from .stopping import Cancellation, StoppedError
 from .videos import run_video
 
@@ -48,7 +54,7 @@ class JobQueue:
 
     Args:
         out: The folder of the results.
-        uploads: A folder of its own for what is uploaded; it is the caller's to remove.
+        uploads: A folder of its own for what is uploaded, which `close` removes.
         device: As `load_model` takes it.
 
     Attributes:
@@ -95,18 +101,34 @@ class JobQueue:
                 return job
         raise Refusal(404, "this image is no longer in the list; reload the page")
 
-    def upload_folder(self) -> Path:
-        """A new folder for one upload.
+    @contextmanager
+    def upload_folder(self, name: str) -> Iterator[Path]:
+        """A new folder for the upload of a file of this name. It is removed where the block fails.
 
         Raises:
-            Refusal: The list is full.
+            Refusal: The list is full, or the disk.
         """
         with self._condition:
             if len(self._jobs) >= MOST_JOBS:
                 raise Refusal(429, "the list holds {0} files, the most that it takes; remove those that are done", MOST_JOBS)
-        folder = self._uploads / secrets.token_hex(8)
-        folder.mkdir()
-        return folder
+            uploads = self._uploads
+            with full_disk_said(name, uploads.parent):
+                if not _is_own_folder(uploads):
+                    # Somebody cleaned the system's temporary folder. The old name may be anybody's by now.
+                    uploads = self._uploads = Path(tempfile.mkdtemp(prefix=f"{uploads.name}-", dir=uploads.parent))
+                folder = uploads / secrets.token_hex(8)
+                folder.mkdir()
+        try:
+            with full_disk_said(name, uploads):
+                yield folder
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    @property
+    def uploads(self) -> Path:
+        """The folder of all uploads."""
+        return self._uploads
 
     def add(self, path: Path, name: str, options: Options, size: tuple[int, int] | None, typed: str = "") -> Job:
         """Queues an uploaded file.
@@ -128,12 +150,16 @@ class JobQueue:
     def _settle_name(self, job: Job) -> bool:
         """Renames the upload, and with it the results, where others have its name; whether that was needed."""
         with self._condition:
-            taken = {folded(each.source.stem) for each in self._jobs.values() if each.id != job.id}
-            source = job.source.with_name(free_name(job.name, taken, self.out, _ENDINGS))
+            source = job.source.with_name(self._free_name(job))
             if source == job.source:
                 return False
-            job.source = job.source.replace(source)
+            job.source = job.upload().replace(source)
         return True
+
+    def _free_name(self, job: Job) -> str:
+        with self._condition:
+            taken = {folded(each.source.stem) for each in self._jobs.values() if each.id != job.id}
+            return free_name(job.name, taken, self.out, _ENDINGS)
 
     def cancel(self, job_id: str | None = None) -> None:
         """Cancels a job that is not done; None = all. The page has the answer at once, the worker follows at its next step."""
@@ -175,6 +201,7 @@ class JobQueue:
             self._closed = True
             self._condition.notify_all()
         self._thread.join(_CLOSING_SECONDS)
+        shutil.rmtree(self._uploads, ignore_errors=True)
 
     def _work(self) -> None:
         while (job := self._next()) is not None:
@@ -227,7 +254,8 @@ class JobQueue:
         job.stop.check()
         self._set(job, RUNNING)
         if job.is_video:
-            job.files, job.error = run_video(job, model, lambda share: self._share(job, share))
+            files, job.error = run_video(job, model, lambda share: self._share(job, share), lambda: self._free_name(job))
+            job.note(files)
         else:
             self._run_image(job, model)
         self._set(job, DONE)
@@ -243,7 +271,7 @@ class JobQueue:
     def _run_image(self, job: Job, model: Model) -> None:
         options = job.options
         with computing_threads(options.threads_per_image(model.device.type, torch.get_num_threads())):
-            image = read_with_alpha(job.source)
+            image = read_with_alpha(job.upload())
             job.size = image.shape[-1], image.shape[-2]
             with Watch(job.stop.check):
                 found = estimate(model, image, options)
@@ -256,7 +284,7 @@ class JobQueue:
                 if not self._settle_name(job):
                     raise
                 write(job.outputs, found, options, image)
-        job.files = {kind: path for kind in WRITES if (path := job.outputs.path(kind)).exists()}
+        job.note({kind: path for kind in WRITES if (path := job.outputs.path(kind)).exists()})
 
     def _share(self, job: Job, share: float | None) -> None:
         job.stop.check()
@@ -287,3 +315,12 @@ class JobQueue:
     def _end(self, job: Job, state: str) -> None:
         job.seconds = time.monotonic() - job.began if job.began else 0.0
         job.state = state
+
+
+def _is_own_folder(path: Path) -> bool:
+    """Whether a folder is there, and this user's."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and (sys.platform == "win32" or status.st_uid == os.geteuid())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Collection
 from pathlib import Path
 
 from ..batch.name_locks import folded
+from ..video.task import segments_folder
 
 # Control characters, those that turn the direction of writing, and what Windows forbids.
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069<>:"|?*]')
@@ -61,7 +63,12 @@ def free_name(name: str, taken: Collection[str], folder: Path, endings: Collecti
     """
     path, number = Path(name), 1
     stem = path.stem
-    while folded(stem) in taken or any((folder / f"{stem}{ending}").exists() for ending in endings):
+    while folded(stem) in taken or any(_is_taken(folder / f"{stem}{ending}") for ending in endings):
         number += 1
         stem = f"{path.stem}-{number}"
     return f"{stem}{path.suffix}"
+
+
+def _is_taken(path: Path) -> bool:
+    """Whether a result is there, or a video of this name is being made, by this server or another one."""
+    return os.path.lexists(path) or segments_folder({"": path}).exists()

@@ -8,6 +8,7 @@ import secrets
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,22 +18,22 @@ from torch import Tensor
 
 from ...geometry.estimate import Estimate
 from ...geometry.files import load_estimate
-from ...geometry.files.paths import atomic_path
+from ...geometry.files.paths import move_to_free, temporary_folder
 from ...geometry.views.parallax import camera_path
 from ...geometry.views.stereo import StereoOptions
 from ...media.library import pyav
 from ...model_loader.comfy.interrupt import Watch
-from ...model_loader.weights.disk_space import is_disk_full
 from ..batch.failures import failure_of
 from ..batch.outputs import Outputs
 from ..batch.per_image import read, write
+from ..batch.records import mark
 from ..commands.camera_moves import MAX_AMOUNT, MOVE_CHOICES
 from ..commands.parallax import write_parallax
 from ..outcomes import EXPECTED_ERRORS
 from ..output_choices import FLAT_LAYOUT_CHOICES
 from .job import CANCELLED, DONE, FAILED, RUNNING, WAITING, Job
-from .refusals import Refusal
-from .results import no_room
+from .refusals import Refusal, full_disk_said
+from .results import numbers_of
 from .stopping import Cancellation, StoppedError
 
 logger = logging.getLogger(__name__)
@@ -172,6 +173,7 @@ class Preview:
         error: Why it failed.
         path: The file, once it is done.
         kept: Its copy in the folder of the results, once somebody saved it.
+        kept_mark: What that copy was when it was written.
         stop: The wish to end it.
     """
 
@@ -184,6 +186,7 @@ class Preview:
     error: str = ""
     path: Path | None = None
     kept: Path | None = None
+    kept_mark: Any = None
     stop: Cancellation = field(default_factory=Cancellation)
 
     @property
@@ -219,10 +222,9 @@ class Previews:
             Refusal: The image has no result with depth, or the settings are unknown.
         """
         wish = wish_of(kind, values)
-        if job.state != DONE or job.quantity is None or "npz" not in job.files:
+        if job.state == DONE and job.quantity is None:
             raise Refusal(404, "{0} has no depth to show this of", job.name)
-        if not (numbers := job.files["npz"]).exists():
-            raise Refusal(410, "{0} was moved or removed; run the image again", numbers)
+        numbers_of(job)
         with self._condition:
             others = [each for each in self._made.values() if each.job is job and each.kind == kind]
             for each in others:
@@ -257,26 +259,40 @@ class Previews:
             self._end(preview, CANCELLED)
         return preview
 
-    def file_of(self, preview: Preview, keep: bool) -> Path:
-        """Its file; with `keep` also a copy under a free name in the folder of the results, which is made once.
+    def file_of(self, preview: Preview) -> Path:
+        """Its file.
+
+        Raises:
+            Refusal: It is not done.
+        """
+        if preview.state != DONE or preview.path is None or not preview.path.exists():
+            raise Refusal(404, "{0} has no result yet", preview.job.name)
+        return preview.path
+
+    def keep(self, preview: Preview) -> None:
+        """Copies its file under a free name to the folder of the results, once.
 
         Raises:
             Refusal: It is not done, or cannot be copied.
         """
-        if preview.state != DONE or preview.path is None or not preview.path.exists():
-            raise Refusal(404, "{0} has no result yet", preview.job.name)
-        if not keep:
-            return preview.path
+        file, job = self.file_of(preview), preview.job
         try:
-            with self._condition:
-                if preview.kept is None or not preview.kept.exists():
-                    place = _free_place(preview.job.out, preview.job.source.stem, preview.path.name)
-                    with atomic_path(place) as temporary:
-                        shutil.copyfile(preview.path, temporary)
-                    preview.kept = place
-                return preview.kept
+            with self._condition, full_disk_said(file.name, job.out):
+                if preview.kept is None or mark(preview.kept) != preview.kept_mark:
+                    preview.kept = _copied_to_free(file, job.out, job.source.stem)
+                    preview.kept_mark = mark(preview.kept)
         except OSError as error:
-            raise (no_room(preview.job.out / preview.path.name) if is_disk_full(error) else Refusal(507, "{0}", error)) from error
+            raise Refusal(507, "{0}", error) from error
+
+    def kept(self, preview: Preview) -> Path:
+        """Its copy in the folder of the results.
+
+        Raises:
+            Refusal: There is none, or another file has its name now.
+        """
+        if preview.kept is None or mark(preview.kept) != preview.kept_mark:
+            raise Refusal(404, "{0} has no result yet", preview.job.name)
+        return preview.kept
 
     def forget(self, job: Job) -> None:
         """Ends and forgets what is made of a job, whose upload and folder go."""
@@ -318,7 +334,7 @@ class Previews:
                     self._end(preview, DONE)
             except StoppedError:
                 self._drop(preview, CANCELLED)
-            except EXPECTED_ERRORS as error:
+            except (*EXPECTED_ERRORS, Refusal) as error:
                 reason = failure_of(name, error).reason.replace(str(preview.job.source), name).removeprefix(f"{name}: ")
                 self._drop(preview, FAILED, reason)
             except Exception as error:  # a fault of ours must not end the thread
@@ -346,16 +362,23 @@ class Previews:
             preview.stop.check()
             preview.share = share
 
+        image = read(job.upload())
         preview.folder.mkdir()
         with Watch(preview.stop.check):
-            path = preview.wish.make(job, load_estimate(job.files["npz"]), read(job.source), preview.folder, progress)
+            path = preview.wish.make(job, load_estimate(numbers_of(job)), image, preview.folder, progress)
         preview.stop.check()
         return path
 
 
-def _free_place(folder: Path, stem: str, name: str) -> Path:
-    """The name in the folder, with a number behind the stem where it is taken: players read the layout from the ending."""
-    return next(place for place in _places(folder, stem, name.removeprefix(stem)) if not place.exists())
+def _copied_to_free(file: Path, folder: Path, stem: str) -> Path:
+    """A copy in a folder, with a number behind the stem where the name is taken: players read the layout from the ending."""
+    with temporary_folder(folder) as temporary:
+        copy = shutil.copyfile(file, temporary / file.name)
+        for place in _places(folder, stem, file.name.removeprefix(stem)):
+            with suppress(FileExistsError):
+                move_to_free(copy, place)
+                return place
+    raise AssertionError("there is always a free name")
 
 
 def _places(folder: Path, stem: str, ending: str) -> Iterator[Path]:

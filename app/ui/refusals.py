@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+from ...model_loader.weights.disk_space import is_disk_full
+from ..outcomes import EXPECTED_ERRORS
 
 
 class Refusal(Exception):  # noqa: N818 - an answer, as an HTTP status is
@@ -21,3 +27,23 @@ class Refusal(Exception):  # noqa: N818 - an answer, as an HTTP status is
     def as_json(self) -> dict[str, Any]:
         """As the page reads it."""
         return {"error": self.words, "values": [str(value) for value in self.values]}
+
+
+@contextmanager
+def full_disk_said(name: str, folder: Path) -> Iterator[None]:
+    """Around what writes a file: a full disk becomes an answer in words.
+
+    Raises:
+        Refusal: The file does not fit on the disk of the folder.
+    """
+    try:
+        yield
+    except EXPECTED_ERRORS as error:
+        if is_disk_full(error):
+            raise no_room(name, folder) from error
+        raise
+
+
+def no_room(name: str, folder: Path) -> Refusal:
+    """The answer where a file does not fit on its disk."""
+    return Refusal(507, "no room for {0} on the disk of {1}; free some space there", name, folder)

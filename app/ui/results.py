@@ -3,39 +3,46 @@
 from __future__ import annotations
 
 import io
-import threading
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...geometry.files import SaveOptions, load_estimate, save_estimate
+from ...geometry.files import load_estimate
 from ...geometry.files.html_page import page_payload
 from ...geometry.files.image_files import open_image, strict
-from ...geometry.meshes.mesh import TO_LOOK_AT
 from ...media import VideoError, read_frames
-from ...model_loader.weights.disk_space import is_disk_full
-from ..batch.per_image import read, read_with_alpha
+from ..batch.per_image import read, read_with_alpha, write
 from ..outcomes import EXPECTED_ERRORS
-from .job import DONE, EXPORTS, Job
-from .refusals import Refusal
+from .job import DONE, Job
+from .refusals import Refusal, full_disk_said
 
 if TYPE_CHECKING:
     from PIL import Image
 
 _THUMBNAIL = 96
-_one_export = threading.Lock()
 
 
-def view_of(job: Job) -> dict[str, Any]:
+def view_of(job: Job, check: Callable[[], object]) -> dict[str, Any]:
     """The result as `showResult` of the page's scripts takes it.
+
+    Args:
+        job: One that is done.
+        check: Called between the steps; what it raises stops the work.
 
     Raises:
         Refusal: It has none, or its file of numbers is gone.
     """
-    npz = _numbers(job)
+    npz = numbers_of(job)
     try:
-        return page_payload(load_estimate(npz), read(job.source))
+        check()
+        estimate = load_estimate(npz)
+        check()
+        image = read(job.upload())
+        check()
+        return page_payload(estimate, image)
     except EXPECTED_ERRORS as error:
-        raise _gone(npz, error) from error
+        raise Refusal(422, "{0}", error) from error
 
 
 def thumbnail_of(job: Job) -> bytes:
@@ -70,46 +77,62 @@ def _first_frame(source: Path) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def file_of(job: Job, kind: str) -> Path:
-    """A file of the result; what is not there yet is made of the numbers and noted in `job.files`.
+def file_of(job: Job, kind: str) -> Path | None:
+    """A file of the result that is there, as it was written; None where it is still to be exported.
 
     Args:
         job: One that is done.
         kind: A key of `job.files`, or one of `job.exports`.
 
     Raises:
-        Refusal: There is no such file, or it cannot be made; the words say why.
+        Refusal: There is no such file.
     """
-    if kind in job.files and job.files[kind].exists():
-        return job.files[kind]
-    if kind not in EXPORTS or kind not in job.exports:
+    if path := job.unchanged(kind):
+        return path
+    if kind not in job.exports:
         raise Refusal(404, "{0} has no file of this kind, or it was removed; run the image again", job.name)
-    npz, path = _numbers(job), job.outputs.path(kind)
+    return None
+
+
+def export(job: Job, kind: str, overwrite: bool, check: Callable[[], object]) -> Path:
+    """A file of the result that is made of the numbers, by the rule of the command line, and noted in `job.files`.
+
+    Args:
+        job: One that is done.
+        kind: One of `job.exports`.
+        overwrite: Whether somebody said that another file of this name may be replaced.
+        check: As of `view_of`.
+
+    Raises:
+        Refusal: It cannot be made, or something is there that must not be replaced without asking (409); the words say why.
+    """
+    if path := file_of(job, kind):  # made meanwhile
+        return path
+    npz, outputs = numbers_of(job), replace(job.outputs, writes=(kind,), overwrite=overwrite)
+    path = outputs.path(kind)
     try:
-        with _one_export:
-            if kind not in job.files or not path.exists():
-                image = read_with_alpha(job.source)
-                save_estimate(path, load_estimate(npz), SaveOptions(image=image, mesh=TO_LOOK_AT))
-                job.files[kind] = path
+        with full_disk_said(path.name, path.parent):
+            estimate, image = load_estimate(npz), read_with_alpha(job.upload())
+            check()
+            write(outputs, estimate, job.options, image)
+    except FileExistsError as error:
+        if overwrite:
+            raise Refusal(422, "{0}", error) from error
+        raise Refusal(409, "{0} is there already, and is not known as an unchanged result of this image. Replace it?", path) from error
     except EXPECTED_ERRORS as error:
-        if is_disk_full(error):
-            raise no_room(path) from error
-        raise _gone(npz, error) from error
+        raise Refusal(422, "{0}", error) from error
+    job.note({kind: path})
     return path
 
 
-def no_room(path: Path) -> Refusal:
-    """The answer where a result does not fit on its disk."""
-    return Refusal(507, "no room for {0} on the disk of {1}; free some space there", path.name, path.parent)
+def numbers_of(job: Job) -> Path:
+    """The file of a result's numbers, as it was written.
 
-
-def _numbers(job: Job) -> Path:
+    Raises:
+        Refusal: There is none, or another file has its name now.
+    """
     if job.state != DONE or "npz" not in job.files:
         raise Refusal(404, "{0} has no result yet", job.name)
-    return job.files["npz"]
-
-
-def _gone(path: Path, error: Exception) -> Refusal:
-    if not path.exists():
-        return Refusal(410, "{0} was moved or removed; run the image again", path)
-    return Refusal(422, "{0}", error)
+    if npz := job.unchanged("npz"):
+        return npz
+    raise Refusal(410, "{0} was moved, removed or changed; run the image again", job.files["npz"])

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from ...annotators.choices import RECOMMENDED_MODEL
 from ...annotators.registry import MODELS
 from ...geometry.files import MAX_PIXELS, FileFormatError
 from ...geometry.files.image_files import image_size
 from ...geometry.files.page_scripts import WEB
-from ...model_loader.weights.disk_space import is_disk_full
+from ...model_loader.weights.disk_space import free_space
 from ..batch.options import Options
 from ..batch.sources import PAGE_EXTENSIONS, VIDEOS
 from ..commands.estimate import DEMO_IMAGE
@@ -30,11 +33,22 @@ from .job import Job, options_of
 from .jobs import JobQueue
 from .names import clean_name, typed_name
 from .previews import Preview
-from .refusals import Refusal
+from .refusals import Refusal, no_room
+from .stopping import Cancellation
+
+T = TypeVar("T")
 
 PAGE = Path(__file__).parent / "page"
 _CHUNK = 2**18
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".json": "application/json", ".svg": "image/svg+xml"}
+
+
+# The cookies of all other servers of this computer come along.
+_LONGEST_HEADER = 2**20
+
+_log = logging.getLogger(__name__)
+_log.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError)))
+"""What clients send that is not HTTP is their fault: they are told so (400), and the terminal is not."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +81,8 @@ class Ui:
     def __init__(self, jobs: JobQueue, gate: Gate, model: str, limits: Limits | None = None) -> None:
         self.jobs, self.gate, self.model, self.limits = jobs, gate, model, limits or Limits()
         self.files = _page_files()
+        # One view, or export, of 12 megapixels takes some 400 MB. Small images do not wait for them.
+        self._large, self._small = (ThreadPoolExecutor(1, f"depth-normal {what}") for what in ("views", "thumbnails"))
 
     def application(self) -> web.Application:
         """The server, which still has to be run."""
@@ -86,19 +102,33 @@ class Ui:
                 web.get("/api/jobs/{job}/view", self.view),
                 web.get("/api/jobs/{job}/thumbnail", self.thumbnail),
                 web.get("/api/jobs/{job}/files/{kind}", self.file),
+                web.post("/api/jobs/{job}/files/{kind}", self.make_file),
                 web.post("/api/jobs/{job}/{kind:stereo|parallax}", self.make_preview),
                 web.get("/api/previews/{preview}", self.preview),
                 web.post("/api/previews/{preview}/cancel", self.cancel_preview),
                 web.get("/api/previews/{preview}/file", self.preview_file),
+                web.post("/api/previews/{preview}/file", self.keep_preview),
+                web.get("/api/previews/{preview}/kept", self.kept_preview),
             ]
         )
+        app.on_cleanup.append(self._close)
         return app
 
+    async def _close(self, _: web.Application) -> None:
+        for pool in (self._large, self._small):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _in_turn(self, work: Callable[..., T], *words: Any) -> T:
+        """Runs what takes much memory, one at a time; `work` is also given a function that raises once nobody waits for it any more."""
+        stop = Cancellation()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._large, work, *words, stop.check)
+        finally:
+            stop.ask()
+
     async def index(self, request: web.Request) -> web.Response:
-        """The page; it takes the token out of its address by itself."""
-        response = web.Response(body=self.files["page/index.html"].read_bytes(), content_type="text/html", charset="utf-8")
-        self.gate.set_cookie(response)
-        return response
+        """The page, which is the same for everybody."""
+        return web.Response(body=self.files["page/index.html"].read_bytes(), content_type="text/html", charset="utf-8")
 
     async def page_file(self, request: web.Request) -> web.Response:
         """A script or a style: only those that were there when the server began, by their whole names."""
@@ -140,39 +170,28 @@ class Ui:
                 415, "{0} is no image or video that can be read; use PNG, JPEG, WebP, TIFF, BMP, GIF, or MP4, MOV, MKV, WebM", name
             )
         most = self.limits.video_bytes if extension in VIDEOS else self.limits.image_bytes
-        folder = self.jobs.upload_folder()
-        try:
+        with self.jobs.upload_folder(name) as folder:
             path = folder / name
             await self._receive(request, path, most)
             size = None if extension in VIDEOS else await asyncio.to_thread(self._checked_size, path)
             job = self.jobs.add(path, name, options, size, typed_name(request.query.get("name", "")))
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
         return web.json_response(job.as_json(), status=201)
 
     async def _receive(self, request: web.Request, path: Path, most: int) -> None:
-        """Writes the body to a file, up to `most` bytes."""
-        mb = most // 2**20
-        if (request.content_length or 0) > most:
-            raise Refusal(413, "{0} is larger than {1} MB, the most that is taken; scale it down, or use the command line", path.name, mb)
-        free = shutil.disk_usage(path.parent).free - self.limits.free_bytes
-        if (request.content_length or 0) > free:
-            raise Refusal(507, "no room for {0} on the disk of {1}; free some space there", path.name, path.parent.parent)
-        taken = 0
-        try:
-            with path.open("wb") as file:
-                async for chunk in request.content.iter_chunked(_CHUNK):
-                    taken += len(chunk)
-                    if taken > most:
-                        raise Refusal(
-                            413, "{0} is larger than {1} MB, the most that is taken; scale it down, or use the command line", path.name, mb
-                        )
-                    file.write(chunk)
-        except OSError as error:
-            if is_disk_full(error):
-                raise Refusal(507, "no room for {0} on the disk of {1}; free some space there", path.name, path.parent.parent) from error
-            raise
+        """Writes the body to a file, up to `most` bytes, and as long as enough of the disk stays free."""
+        taken, expected = 0, request.content_length or 0
+        with path.open("wb") as file:
+            while True:
+                if max(taken, expected) > most:
+                    words = "{0} is larger than {1} MB, the most that is taken; scale it down, or use the command line"
+                    raise Refusal(413, words, path.name, most // 2**20)
+                if free_space(path.parent) - max(0, expected - taken) < self.limits.free_bytes:
+                    raise no_room(path.name, path.parent.parent)
+                if not (chunk := await request.content.read(_CHUNK)):
+                    break
+                taken += len(chunk)
+                file.write(chunk)
+                file.flush()
         if not taken:
             raise Refusal(415, "{0} is empty", path.name)
 
@@ -190,9 +209,9 @@ class Ui:
     async def demo(self, request: web.Request) -> web.Response:
         """Queues the photo that comes with the package."""
         options = options_of({**request.query})
-        folder = self.jobs.upload_folder()
-        path = Path(shutil.copy(DEMO_IMAGE, folder / DEMO_IMAGE.name))
-        job = self.jobs.add(path, path.name, options, image_size(path), str(DEMO_IMAGE))
+        with self.jobs.upload_folder(DEMO_IMAGE.name) as folder:
+            path = Path(shutil.copy(DEMO_IMAGE, folder / DEMO_IMAGE.name))
+            job = self.jobs.add(path, path.name, options, image_size(path), str(DEMO_IMAGE))
         return web.json_response(job.as_json(), status=201)
 
     async def cancel_all(self, request: web.Request) -> web.Response:
@@ -211,12 +230,12 @@ class Ui:
 
     def _again(self, job: Job, options: Options) -> None:
         """Queues the same file once more, with other settings."""
-        folder = self.jobs.upload_folder()
         try:
-            path = Path(shutil.copy(job.source, folder / job.name))
+            with self.jobs.upload_folder(job.name) as folder:
+                path = Path(shutil.copy(job.upload(), folder / job.name))
+                self.jobs.add(path, job.name, options, job.size, job.typed)
         except OSError as error:
-            raise Refusal(507, "{0}", error) from error
-        self.jobs.add(path, job.name, options, job.size, job.typed)
+            raise Refusal(410, "{0}", error) from error
 
     async def folder(self, request: web.Request) -> web.Response:
         """Opens the folder of the results, as a double click would."""
@@ -227,17 +246,26 @@ class Ui:
 
     async def view(self, request: web.Request) -> web.Response:
         """An image's result for the viewers."""
-        return web.json_response(await asyncio.to_thread(results.view_of, self._job(request)))
+        return web.json_response(await self._in_turn(results.view_of, self._job(request)))
 
     async def thumbnail(self, request: web.Request) -> web.Response:
-        """A small image of the upload, which the browser keeps."""
-        return web.Response(body=await asyncio.to_thread(results.thumbnail_of, self._job(request)), content_type="image/jpeg")
+        """A small image of the upload."""
+        body = await asyncio.get_running_loop().run_in_executor(self._small, results.thumbnail_of, self._job(request))
+        return web.Response(body=body, content_type="image/jpeg")
+
+    async def make_file(self, request: web.Request) -> web.Response:
+        """The signed address of a file of a result, which is made first where it is not there; with `overwrite`, in place of another."""
+        job, kind = self._job(request), request.match_info["kind"]
+        if results.file_of(job, kind) is None:
+            await self._in_turn(results.export, job, kind, request.query.get("overwrite") == "1")
+            self.jobs.changed()
+        shows = {"show": "1"} if "show" in request.query else {}
+        return web.json_response({"address": self.gate.signed(request.rel_url.raw_path, **shows)})
 
     async def file(self, request: web.Request) -> web.StreamResponse:
         """A file of a result; a video with `show` to look at, else to keep."""
-        job, kind = self._job(request), request.match_info["kind"]
-        path = await asyncio.to_thread(results.file_of, job, kind)
-        self.jobs.changed()
+        if (path := results.file_of(self._job(request), request.match_info["kind"])) is None:
+            raise Refusal(404, "{0} has no result yet", self._job(request).name)
         return _sent(path, "show" in request.query and path.suffix == ".mp4")
 
     async def make_preview(self, request: web.Request) -> web.Response:
@@ -254,10 +282,18 @@ class Ui:
         return web.json_response(self.jobs.previews.cancel(request.match_info["preview"]).as_json())
 
     async def preview_file(self, request: web.Request) -> web.StreamResponse:
-        """One that is done: with `show` to look at, else to keep, also in the folder of the results."""
-        shows = "show" in request.query
-        path = await asyncio.to_thread(self.jobs.previews.file_of, self._preview(request), not shows)
-        return _sent(path, shows)
+        """One that is done, to look at."""
+        return _sent(self.jobs.previews.file_of(self._preview(request)), shows=True)
+
+    async def keep_preview(self, request: web.Request) -> web.Response:
+        """The signed address of one that is done, of which a copy is put into the folder of the results."""
+        preview = self._preview(request)
+        await asyncio.to_thread(self.jobs.previews.keep, preview)
+        return web.json_response({"address": self.gate.signed(f"/api/previews/{preview.id}/kept")})
+
+    async def kept_preview(self, request: web.Request) -> web.StreamResponse:
+        """The copy in the folder of the results."""
+        return _sent(self.jobs.previews.kept(self._preview(request)), shows=False)
 
     def _preview(self, request: web.Request) -> Preview:
         return self.jobs.previews.get(request.match_info["preview"])
@@ -310,7 +346,15 @@ async def listening(ui: Ui, port: int = 0) -> AsyncIterator[str]:
     Raises:
         OSError: The port is taken.
     """
-    runner = web.AppRunner(ui.application(), access_log=None, shutdown_timeout=1)
+    runner = web.AppRunner(
+        ui.application(),
+        logger=_log,
+        access_log=None,
+        shutdown_timeout=1,
+        handler_cancellation=True,  # a view that nobody waits for is not made
+        auto_decompress=False,  # no bombs: `Gate.check` refuses what is compressed
+        max_field_size=_LONGEST_HEADER,
+    )
     await runner.setup()
     try:
         site = web.TCPSite(runner, "127.0.0.1", port)
@@ -321,8 +365,16 @@ async def listening(ui: Ui, port: int = 0) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-async def serve(ui: Ui, port: int, ready: Callable[[str], None], until: asyncio.Event) -> None:
-    """Serves until the event is set; `ready` is called with the page's address."""
+class Awaited(Protocol):
+    """Something that happens later, such as an `asyncio.Event`."""
+
+    async def wait(self) -> object:
+        """Waits until it happens."""
+        ...
+
+
+async def serve(ui: Ui, port: int, ready: Callable[[str], None], until: Awaited) -> None:
+    """Serves until something happens; `ready` is called with the page's address."""
     async with listening(ui, port) as address:
         ready(address)
         await until.wait()

@@ -16,8 +16,6 @@ const MOST_NOTICES = 20
 const byId = id => document.getElementById(id)
 
 Object.assign(WORDS, UI_WORDS)
-// The token stays out of the history, and of what is seen of the screen.
-history.replaceState(null, '', location.pathname + location.hash)
 const locale = chooseLanguage()
 
 let state = { version: 0, jobs: [], downloads: {}, out: '' }
@@ -102,6 +100,7 @@ async function look() {
     take(await ask('/api/state', { query: { since: String(state.version) } }))
     byId('gone').hidden = true
   } catch (error) {
+    if (error.status === 403) document.body.dataset.state = 'locked'
     byId('gone').hidden = false
     byId('gone').textContent = error.message
   }
@@ -180,7 +179,7 @@ try {
   uploads.limits = said
   byId('pick-files').accept = [...said.extensions.image, ...said.extensions.video].join(',')
 } catch (error) {
-  refused(error.message)
+  if (error.status !== 403) refused(error.message) // `look` says that
 }
 await look()
 document.body.dataset.ready = 'true'

@@ -2,7 +2,7 @@
 
 import { table } from '../web/language.js'
 import { translated } from '../web/words.js'
-import { ask } from './server.js'
+import { ask, blobAddress } from './server.js'
 
 const LOOK = 200
 const SETTLE = 300
@@ -26,7 +26,7 @@ const last = { stereo: {}, parallax: {} }
 /**
  * The modes of one result, for `showResult`.
  * @param {any} job
- * @param {{ command: (words: string | null) => void, keep: (event: Event, link: HTMLAnchorElement) => void }} page
+ * @param {{ command: (words: string | null) => void, keep: (path: string, pressed: HTMLElement) => void }} page
  *   `command` shows another command than that of the result; null: the result's again.
  */
 export function previewModes(job, page) {
@@ -50,9 +50,9 @@ class MadeMode {
     this.bar.setAttribute('aria-label', translated('running'))
     this.stop = button(translated('Cancel'), () => this.cancel())
     this.again = button(translated('Try again'), () => this.make())
-    this.link = Object.assign(document.createElement('a'), { className: 'keep', textContent: `${translated('Save')} ${kind === 'stereo' ? 'PNG' : 'MP4'}` })
-    this.link.addEventListener('click', event => page.keep(event, this.link))
-    this.controls = [...Object.values(fields), this.bar, this.stop, this.again, this.link]
+    this.save = button(`${translated('Save')} ${kind === 'stereo' ? 'PNG' : 'MP4'}`, () => page.keep(`/api/previews/${this.made.id}/file`, this.save))
+    this.save.className = 'keep'
+    this.controls = [...Object.values(fields), this.bar, this.stop, this.again, this.save]
     this.refresh()
   }
 
@@ -134,7 +134,7 @@ class MadeMode {
 
   async open(made, turn) {
     try {
-      const shown = await this.loaded(`/api/previews/${made.id}/file?show`)
+      const shown = await this.loaded(await blobAddress(`/api/previews/${made.id}/file`))
       if (turn !== this.turn || !this.isOpen) return
       this.rest()
       this.shown = shown
@@ -154,12 +154,11 @@ class MadeMode {
     const { state, share, id, name } = this.made ?? {}, isMaking = WAITING.includes(state)
     this.bar.hidden = this.stop.hidden = !isMaking
     this.again.hidden = !['failed', 'cancelled'].includes(state)
-    this.link.hidden = state !== 'done'
+    this.save.hidden = state !== 'done'
     if (share) this.bar.value = share
     else this.bar.removeAttribute('value')
-    if (state !== 'done') return
-    this.link.href = `/api/previews/${id}/file`
-    this.link.title = name
+    this.save.title = name ?? ''
+    this.save.dataset.id = id ?? ''
   }
 
   /** Draws a part of what was loaded, as large as a canvas may be. */
@@ -208,7 +207,7 @@ class StereoMode extends MadeMode {
 
   async loaded(source) {
     const image = Object.assign(new Image(), { src: source })
-    await image.decode()
+    await image.decode().finally(() => URL.revokeObjectURL(source))
     return { image, layout: this.layout }
   }
 
@@ -239,6 +238,8 @@ class StereoMode extends MadeMode {
 }
 
 class ParallaxMode extends MadeMode {
+  static source = ''
+
   static get label() {
     return translated('Parallax')
   }
@@ -269,6 +270,9 @@ class ParallaxMode extends MadeMode {
   }
 
   async loaded(source) {
+    // One video is shown at a time.
+    URL.revokeObjectURL(ParallaxMode.source)
+    ParallaxMode.source = source
     const video = Object.assign(document.createElement('video'), { src: source, muted: true, loop: true, playsInline: true })
     await new Promise((resolve, reject) => {
       video.addEventListener('loadeddata', resolve, { once: true })

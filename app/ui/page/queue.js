@@ -1,10 +1,9 @@
 // The list of images: their state, progress and cancel; one of them is chosen and shown large.
 
 import { translated } from '../web/words.js'
-import { worded } from './server.js'
+import { showImage, worded } from './server.js'
 
 const byId = id => document.getElementById(id)
-const NOTHING = 'data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7'
 const ACTIVE = ['downloading', 'loading', 'running']
 
 /** True for a job that is not at its end. @param {{ state: string }} job */
@@ -34,6 +33,13 @@ export class Queue {
     this.rows = new Map()
     this.jobs = []
     this.chosen = null
+    // Small images are fetched as they come into sight.
+    this.sight = new IntersectionObserver(entries => {
+      for (const { isIntersecting, target } of entries) if (isIntersecting) {
+        this.sight.unobserve(target)
+        showImage(target, `/api/jobs/${target.closest('li').dataset.id}/thumbnail`)
+      }
+    })
     this.list.addEventListener('keydown', event => this.pressed(event))
     this.list.addEventListener('click', event => {
       const row = event.target.closest('li')
@@ -49,7 +55,7 @@ export class Queue {
   update(jobs, downloads, uploads) {
     this.jobs = jobs
     const ids = new Set(jobs.map(({ id }) => id))
-    for (const [id, row] of this.rows) if (!ids.has(id)) { row.remove(); this.rows.delete(id) }
+    for (const [id, row] of this.rows) if (!ids.has(id)) { this.sight.unobserve(row.querySelector('img')); row.remove(); this.rows.delete(id) }
     jobs.forEach((job, place) => {
       const row = this.rows.get(job.id) ?? this.made(job)
       if (this.list.children[place] !== row) this.list.insertBefore(row, this.list.children[place] ?? null)
@@ -68,10 +74,8 @@ export class Queue {
     const row = document.createElement('li'), text = document.createElement('span'), image = document.createElement('img')
     row.dataset.id = row.id = job.id
     row.setAttribute('role', 'option')
-    Object.assign(image, { alt: '', loading: 'lazy', width: 40, height: 40 })
-    // A damaged file has no thumbnail: its place stays empty, without a browser's sign of a broken image.
-    image.addEventListener('error', () => { image.src = NOTHING }, { once: true })
-    image.src = `/api/jobs/${job.id}/thumbnail`
+    Object.assign(image, { alt: '', width: 40, height: 40 })
+    this.sight.observe(image)
     text.className = 'text'
     for (const part of ['name', 'state']) text.append(Object.assign(document.createElement('span'), { className: part }))
     const bar = document.createElement('progress')

@@ -3,10 +3,13 @@
 import { showResult } from '../web/viewer.js'
 import { translated } from '../web/words.js'
 import { previewModes } from './previews.js'
+import { choice } from './question.js'
 import { isOpen, stateInWords } from './queue.js'
-import { ask, worded } from './server.js'
+import { ask, showImage, worded } from './server.js'
 
 const byId = id => document.getElementById(id)
+// How long a signed address can be opened, in milliseconds.
+const SIGNED = 3600e3
 const NAMES = { depth: 'Depth PNG', normals: 'Normals PNG', npz: 'NPZ', exr: 'EXR', glb: 'GLB', html: 'HTML' }
 const TITLES = {
   depth: 'depth as an image of 16 bits, near is white', normals: 'normals as an image', npz: 'the numbers, for Python',
@@ -56,23 +59,26 @@ export class Result {
     this.mode = this.shown?.mode ?? this.mode
     this.shown?.close()
     this.shown = null
+    this.asked?.abort()
+    this.places.stage.removeAttribute('aria-busy')
     for (const place of Object.values(this.places)) place.replaceChildren()
   }
 
   async view(job, focus) {
     if (job.video) return this.films(job)
-    const { key } = this
+    const { key } = this, isHere = () => this.key.startsWith(key.split(' ', 2).join(' '))
+    this.asked = new AbortController()
     byId('stage').setAttribute('aria-busy', 'true')
     try {
-      const payload = await ask(`/api/jobs/${job.id}/view`)
-      if (!this.key.startsWith(key.split(' ', 2).join(' '))) return
+      const payload = await ask(`/api/jobs/${job.id}/view`, { signal: this.asked.signal })
+      if (!isHere()) return
       this.shown?.close()
-      const more = job.depth ? previewModes(job, { command: words => this.command(words), keep: (event, link) => this.keep(event, link) }) : []
+      const more = job.depth ? previewModes(job, { command: words => this.command(words), keep: (path, pressed) => this.keep(path, pressed) }) : []
       this.shown = await showResult(payload, this.places, { first: this.mode, focus, more })
     } catch (error) {
-      this.places.stage.replaceChildren(Object.assign(document.createElement('p'), { className: 'error', textContent: error.message }))
+      if (isHere()) this.places.stage.replaceChildren(Object.assign(document.createElement('p'), { className: 'error', textContent: error.message }))
     } finally {
-      byId('stage').removeAttribute('aria-busy')
+      if (isHere()) byId('stage').removeAttribute('aria-busy')
     }
   }
 
@@ -80,7 +86,8 @@ export class Result {
     const films = Object.assign(document.createElement('div'), { className: 'films' })
     for (const kind of Object.keys(job.files)) {
       const figure = document.createElement('figure'), video = document.createElement('video')
-      Object.assign(video, { src: `/api/jobs/${job.id}/files/${kind}?show`, controls: true, loop: true, muted: true, autoplay: true, playsInline: true })
+      Object.assign(video, { controls: true, loop: true, muted: true, autoplay: true, playsInline: true })
+      this.play(video, `/api/jobs/${job.id}/files/${kind}`)
       figure.append(video, Object.assign(document.createElement('figcaption'), { textContent: translated(kind === 'depth' ? 'Depth' : 'Normals') }))
       films.append(figure)
     }
@@ -88,10 +95,22 @@ export class Result {
     this.places.stage.replaceChildren(...early, films)
   }
 
+  /** Plays a video from its signed address, and from another one when that has run out. */
+  async play(video, path) {
+    const began = Date.now(), { currentTime } = video
+    try {
+      video.src = (await ask(path, { method: 'POST', query: { show: '1' } })).address
+      video.currentTime = currentTime
+      video.addEventListener('error', () => { if (Date.now() - began > SIGNED) this.play(video, path) }, { once: true })
+    } catch (error) {
+      this.page.refused(error.message)
+    }
+  }
+
   wait(job, downloads) {
     const image = byId('wait-image'), words = byId('wait-words'), bar = byId('wait-progress'), said = stateInWords(job, downloads)
     const source = `/api/jobs/${job.id}/thumbnail`
-    if (image.getAttribute('src') !== source) image.src = source
+    if (image.dataset.path !== source) showImage(image, source)
     // Only where it is another: somebody may be selecting it.
     if (words.dataset.said !== said) words.replaceChildren(...job.state === 'failed' ? headed(said) : [said])
     words.dataset.said = said
@@ -112,31 +131,40 @@ export class Result {
 
   files(job) {
     const kinds = [...Object.keys(job.files), ...job.exports.filter(kind => !(kind in job.files))]
-    const links = kinds.map(kind => {
-      const link = Object.assign(document.createElement('a'), { href: `/api/jobs/${job.id}/files/${kind}`, textContent: job.video ? `${translated(kind === 'depth' ? 'Depth' : 'Normals')} MP4` : translated(NAMES[kind]) })
-      link.title = job.files[kind] ?? translated(TITLES[kind])
-      link.dataset.kind = kind
-      link.addEventListener('click', event => this.keep(event, link))
-      return link
+    const buttons = kinds.map(kind => {
+      const label = job.video ? `${translated(kind === 'depth' ? 'Depth' : 'Normals')} MP4` : translated(NAMES[kind])
+      const element = button(label, () => this.keep(`/api/jobs/${job.id}/files/${kind}`, element))
+      element.title = job.files[kind] ?? translated(TITLES[kind])
+      element.dataset.kind = kind
+      return element
     })
-    byId('files').replaceChildren(...links)
+    byId('files').replaceChildren(...buttons)
     byId('again').hidden = job.state !== 'done'
-    byId('save').hidden = !links.length
+    byId('save').hidden = !buttons.length
   }
 
-  /** Downloads a file; one that cannot be made is said on the page instead of leaving it. */
-  async keep(event, link) {
-    event.preventDefault()
-    link.setAttribute('aria-busy', 'true')
+  /** Downloads a file. One that cannot be made is said on the page; one that would replace another is made where somebody wants that. */
+  async keep(path, pressed) {
+    pressed.setAttribute('aria-busy', 'true')
     try {
-      const answer = await fetch(link.href, { method: 'HEAD', cache: 'no-store' })
-      if (!answer.ok) await ask(new URL(link.href).pathname)
-      Object.assign(document.createElement('a'), { href: link.href, download: '' }).click()
+      const address = await this.addressOf(path)
+      if (address) Object.assign(document.createElement('a'), { href: address, download: '' }).click()
       this.page.saved()
     } catch (error) {
       this.page.refused(error.message)
     } finally {
-      link.removeAttribute('aria-busy')
+      pressed.removeAttribute('aria-busy')
+    }
+  }
+
+  /** The signed address of a file, which is made first; null: it is not made. */
+  async addressOf(path) {
+    try {
+      return (await ask(path, { method: 'POST' })).address
+    } catch (error) {
+      if (error.status !== 409) throw error
+      if (!await choice(error.message, translated('Replace'))) return null
+      return (await ask(path, { method: 'POST', query: { overwrite: '1' } })).address
     }
   }
 

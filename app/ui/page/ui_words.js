@@ -24,6 +24,7 @@ export const UI_WORDS = {
   'Put away': { zh: '关闭', ja: '閉じる' },
   Remove: { zh: '移除', ja: '削除' },
   'Remove from the list; its files stay': { zh: '从列表中移除；结果文件保留', ja: '一覧から削除（結果のファイルは残ります）' },
+  Replace: { zh: '替换', ja: '置き換える' },
   Results: { zh: '结果', ja: '結果' },
   'Run by {0}': { zh: '用 {0} 运行', ja: '{0}で実行' },
   'Run again': { zh: '再次运行', ja: 'もう一度実行' },
@@ -52,9 +53,11 @@ export const UI_WORDS = {
   running: { zh: '运行中', ja: '実行中' },
   'running: {0} %': { zh: '运行中：{0} %', ja: '実行中: {0} %' },
   standard: { zh: '标准', ja: '標準' },
+  'a body in the encoding {0} is not read; send the file as it is': { zh: '不读取编码为 {0} 的内容；请按原样发送文件', ja: '{0}で符号化された本文は読み込めません。ファイルをそのまま送ってください' },
   'the folder {0} is made with the first result': { zh: '文件夹 {0} 会在出现第一个结果时创建', ja: 'フォルダー{0}は最初の結果とともに作られます' },
   'the list holds {0} files, the most that it takes; remove those that are done': { zh: '列表已有 {0} 个文件，达到上限；请移除已完成的文件', ja: '一覧は上限の{0}件です。完了したものを削除してください' },
   'the download of the model was cancelled; press Try again to go on with it': { zh: '模型的下载已取消；点击“重试”可继续下载', ja: 'モデルのダウンロードは中止されました。「再試行」で続きから再開します' },
+  'the request is damaged: {0}': { zh: '请求已损坏：{0}', ja: 'リクエストが壊れています: {0}' },
   'the server does not answer; start `depth-normal ui` again and open the address that it prints': {
     zh: '服务器没有响应；请重新运行 `depth-normal ui` 并打开它显示的地址',
     ja: 'サーバーが応答しません。`depth-normal ui`をもう一度起動し、表示されたアドレスを開いてください',
@@ -92,7 +95,11 @@ export const UI_WORDS = {
     ja: '{1}件のファイルのうち{0}件（{2}）は、読み込める画像や動画ではないため除外しました。PNG、JPEG、WebP、TIFF、BMP、GIF、またはMP4、MOV、MKV、WebMを使ってください',
   },
   '{0} of {1} done': { zh: '已完成 {0}/{1}', ja: '{1}件中{0}件完了' },
-  '{0} was moved or removed; run the image again': { zh: '{0} 已被移动或删除；请再次运行该图像', ja: '{0}は移動または削除されています。もう一度実行してください' },
+  '{0} was moved, removed or changed; run the image again': { zh: '{0} 已被移动、删除或更改；请再次运行该图像', ja: '{0}は移動、削除または変更されています。もう一度実行してください' },
+  '{0} is there already, and is not known as an unchanged result of this image. Replace it?': {
+    zh: '{0} 已存在，且不是此图像未经更改的结果。要替换它吗？',
+    ja: '{0}はすでにあり、この画像の（変更されていない）結果ではありません。置き換えますか？',
+  },
   '{0} · {1} s': { zh: '{0} · {1} 秒', ja: '{0} · {1} 秒' },
   // result.js: files and what they hold
   'Depth PNG': { zh: '深度 PNG', ja: '深度PNG' },
@@ -171,6 +178,10 @@ export const UI_MESSAGES = {
   'cannot write to {0}: {1}; free room there or change its permissions, then press Try again': {
     zh: '无法写入 {0}：{1}；请腾出空间或更改权限，然后点击“重试”',
     ja: '{0}に書き込めません: {1}。空きを作るか権限を変えて「再試行」を押してください',
+  },
+  'the file is no longer in the temporary folder, which somebody emptied; add it again': {
+    zh: '临时文件夹已被清空，文件不在其中；请重新添加',
+    ja: '一時フォルダーが空にされ、ファイルがなくなりました。もう一度追加してください',
   },
   'No space left on device': { zh: '磁盘空间不足', ja: 'ディスクに空きがありません' },
   'Permission denied': { zh: '没有权限', ja: '権限がありません' },

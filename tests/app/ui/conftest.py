@@ -39,6 +39,14 @@ class Client:
         data = path if isinstance(path, bytes) else Path(path).read_bytes()
         return self.json("POST", "/api/upload", body=data, query={"name": Path(path).name if name is None else name, **settings})
 
+    def file(self, job_id, kind, **query):
+        """The status, the headers and the body of a result's file, by its signed address; or what refuses it."""
+        return self.signed(f"/api/jobs/{job_id}/files/{kind}", **query)
+
+    def signed(self, path, **query):
+        answer = self.ask("POST", path, query=query)
+        return answer if answer[0] != 200 else self.ask("GET", json.loads(answer[2])["address"], headers={TOKEN_HEADER: None})
+
     def state(self):
         return self.json("GET", "/api/state")[1]
 
@@ -87,7 +95,7 @@ def running(out, uploads, limits=None, model="tiny"):
 @pytest.fixture
 def serve(tmp_path):
     """Starts a server with limits of its own; `serve()` is a context."""
-    return lambda uploads="uploads", **options: running(tmp_path / "out", tmp_path / uploads, **options)
+    return lambda uploads="uploads", out="out", **options: running(tmp_path / out, tmp_path / uploads, **options)
 
 
 @pytest.fixture

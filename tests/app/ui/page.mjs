@@ -1,7 +1,7 @@
 // Uses the page of `depth-normal ui` as a person would, and prints as JSON what was seen:
 //   PW=.../playwright-core/index.mjs node page.mjs ADDRESS SCENARIO FOLDER [FILE...]
 // FOLDER takes what is downloaded.
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 
 const [address, scenario, folder, ...files] = process.argv.slice(2)
@@ -15,12 +15,12 @@ async function open(options = {}) {
   return visit(await context.newPage())
 }
 
-async function visit(page) {
+async function visit(page, place = address) {
   page.setDefaultTimeout(30000)
   page.on('pageerror', error => report.errors.push(error.message))
   page.on('console', message => { if (message.type() === 'error' && !/status of 4\d\d|ERR_FAILED/.test(message.text())) report.errors.push(message.text()) })
   page.on('request', request => { if (!request.url().startsWith(new URL(address).origin) && !/^(data|blob):/.test(request.url())) report.foreign.push(request.url()) })
-  await page.goto(address)
+  await page.goto(place)
   await page.waitForSelector('body[data-ready]')
   return page
 }
@@ -74,7 +74,7 @@ const scenarios = {
     }
     await page.click('#modes button')
     report.saved = {}
-    for (const link of await page.locator('#files a').all()) {
+    for (const link of await page.locator('#files button').all()) {
       const kind = await link.getAttribute('data-kind'), [download] = await Promise.all([page.waitForEvent('download'), link.click()])
       await download.saveAs(path.join(folder, `saved.${kind}`))
       report.saved[kind] = download.suggestedFilename()
@@ -218,9 +218,9 @@ const scenarios = {
     report.eyes = eyes.size
     report.sums = {}
     for (const layout of ['anaglyph', 'full-sbs', 'half-tb']) {
-      const before = await page.getAttribute('#controls .keep', 'href')
+      const before = await page.getAttribute('#controls .keep', 'data-id')
       await page.selectOption('#controls select', layout)
-      await page.waitForFunction(before => { const link = document.querySelector('#controls .keep'); return !link.hidden && link.getAttribute('href') !== before }, before).catch(() => {})
+      await page.waitForFunction(before => { const link = document.querySelector('#controls .keep'); return !link.hidden && link.dataset.id !== before }, before).catch(() => {})
       await page.waitForTimeout(400)
       report.sums[layout] = await sum(page)
       report.sizes[layout] = await size()
@@ -303,7 +303,87 @@ const scenarios = {
     await until(page, 'done', 1)
     await page.waitForFunction(() => [...document.querySelectorAll('#stage video')].filter(video => video.readyState >= 2).length === 2)
     report.films = await texts(page, '#stage figcaption')
-    report.saves = await texts(page, '#files a')
+    report.saves = await texts(page, '#files button')
+  },
+
+  // FILES are what the browser is started with, a photo, and the address of a server of somebody else, on another port.
+  async alone() {
+    const [start, photo, foreign] = files, { origin } = new URL(address)
+    const context = await browser.newContext({ locale: 'en-US', acceptDownloads: true })
+    await context.addCookies([{ name: 'theme', value: '{"dark": true}', url: origin }, { name: 'long', value: 'x'.repeat(4000), url: origin }])
+    const page = await visit(await context.newPage(), `file://${start}`)
+    report.address = page.url()
+    await choose(page, photo)
+    await until(page, 'done', 1)
+    await page.waitForFunction(() => document.querySelector('#jobs img').naturalWidth > 1)
+    const [download] = await Promise.all([page.waitForEvent('download'), page.click('#files [data-kind=depth]')])
+    report.saved = download.suggestedFilename()
+    report.download = download.url()
+    await page.reload()
+    await until(page, 'done', 1)
+    // A second tab has the token from the first; somebody else's browser has none.
+    const second = await visit(await context.newPage(), origin)
+    report.second = await texts(second, '#jobs .name')
+    const stranger = await visit(await browser.newContext({ locale: 'en-US' }).then(context => context.newPage()), origin)
+    await stranger.waitForSelector('body[data-state=locked]')
+    report.stranger = [await stranger.textContent('#gone'), await stranger.isVisible('#app')]
+    // What a page of another port gets, in the same tab of the same browser.
+    await second.goto(foreign)
+    report.foreign = []
+    report.taken = await second.evaluate(async ({ origin, download, job }) => {
+      const refused = work => work.then(() => 'taken', () => 'refused')
+      const heard = new Promise(resolve => {
+        const tabs = new BroadcastChannel('depth-normal token')
+        tabs.addEventListener('message', ({ data }) => resolve(data))
+        tabs.postMessage('')
+        setTimeout(resolve, 1000, 'nothing')
+      })
+      const loaded = (name, src) => new Promise((resolve, reject) => document.body.append(Object.assign(document.createElement(name), { src, onload: resolve, onerror: reject })))
+      return {
+        stored: sessionStorage.length,
+        heard: await heard,
+        state: await refused(fetch(`${origin}/api/state`, { credentials: 'include' })),
+        cancel: await refused(fetch(`${origin}/api/cancel`, { method: 'POST', mode: 'no-cors', credentials: 'include' })),
+        script: await refused(import(`${origin}/page/server.js`)),
+        image: await refused(loaded('img', `${origin}/api/jobs/${job}/thumbnail`)),
+        signed: await refused(loaded('img', download)),
+      }
+    }, { origin, download: report.download, job: await page.getAttribute('#jobs li', 'data-id') })
+    const frame = await second.evaluate(origin => new Promise(resolve => {
+      const frame = Object.assign(document.createElement('iframe'), { src: origin, onload: () => { try { resolve(frame.contentDocument ? 'open' : 'closed') } catch { resolve('closed') } } })
+      document.body.append(frame)
+    }), origin)
+    report.taken.frame = frame
+    report.cookies = (await context.cookies()).map(({ name }) => name).sort()
+    // Its own page still works.
+    await page.click('#files [data-kind=normals]')
+    report.states = await states(page)
+    report.errors = report.errors.filter(error => !/127\.0\.0\.1|Failed to load|refused to connect|frame-ancestors/.test(error))
+  },
+
+  // FILES are a photo, and the file that an export would replace, which somebody writes meanwhile.
+  async replaced() {
+    const page = await open({ viewport: { width: 1366, height: 650 } }), [photo, mine] = files, html = '#files [data-kind=html]'
+    await choose(page, photo)
+    await until(page, 'done', 1)
+    await page.waitForSelector('#modes button')
+    writeFileSync(mine, 'mine')
+    await page.click(html)
+    await page.waitForSelector('dialog[open]')
+    await page.screenshot({ path: path.join(folder, 'question.png') })
+    report.question = await page.textContent('dialog p')
+    report.choices = await texts(page, 'dialog button')
+    await page.keyboard.press('Escape')
+    await page.waitForSelector('dialog', { state: 'detached' })
+    report.left = readFileSync(mine, 'utf8')
+    await page.click(html)
+    await page.click('dialog button:text-is("Cancel")')
+    await page.waitForSelector('dialog', { state: 'detached' })
+    report.cancelled = readFileSync(mine, 'utf8')
+    await page.click(html)
+    const [download] = await Promise.all([page.waitForEvent('download'), page.click('dialog button:text-is("Replace")')])
+    await download.saveAs(path.join(folder, 'saved.html'))
+    report.notices = await texts(page, '#notices p')
   },
 
   // For docs/make_ui_screenshot.py; FOLDER is the image. What is of this computer alone stands there as anybody would have it.

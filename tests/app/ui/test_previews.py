@@ -1,5 +1,6 @@
 """Stereo images and camera moves of a result, asked over HTTP: what is refused, cancelled, replaced, kept and removed."""
 
+import shutil
 import time
 
 import pytest
@@ -41,12 +42,12 @@ def test_the_same_is_made_once_and_kept_once(client, done, tmp_path):
     out = tmp_path / "out"
     assert not (out / made["name"]).exists(), "what is looked at alone stays out of the folder"
     assert ask(client, done, "stereo", layout="half-sbs", divergence="2.0")[1]["id"] == made["id"]
-    status, headers, shown = client.ask("GET", f"/api/previews/{made['id']}/file?show")
+    status, headers, shown = client.ask("GET", f"/api/previews/{made['id']}/file")
     assert status == 200 and headers["Content-Disposition"].startswith("inline") and headers["Content-Type"] == "image/png"
     assert not (out / made["name"]).exists()
     (out / made["name"]).write_text("somebody's")
     for _ in range(2):
-        status, headers, kept = client.ask("GET", f"/api/previews/{made['id']}/file")
+        status, headers, kept = client.signed(f"/api/previews/{made['id']}/file")
         assert status == 200 and kept == shown and "attachment; filename*=UTF-8''photo-2_LR.png" in headers["Content-Disposition"]
     assert (out / made["name"]).read_text() == "somebody's" and (out / "photo-2_LR.png").read_bytes() == shown
     assert not list(out.glob("photo-3*"))
@@ -96,9 +97,12 @@ def test_another_wish_takes_the_place_of_the_one_at_work(client, photo):
 
 
 def test_what_cannot_be_made_is_said(client, done, tmp_path):
-    (tmp_path / "out" / "photo.npz").write_bytes(b"damaged")
+    shutil.rmtree(client.jobs.uploads)
     failed = until_over(client, ask(client, done, "stereo")[1])
-    assert failed["state"] == "failed" and "photo.npz" in failed["error"]
+    assert failed["state"] == "failed" and failed["error"].startswith("the file is no longer in the temporary folder")
+    (tmp_path / "out" / "photo.npz").write_bytes(b"somebody's")
+    status, said = ask(client, done, "stereo")
+    assert status == 410 and "was moved, removed or changed" in said["error"]
 
 
 @pytest.mark.slow("takes most of a second")

@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from dataclasses import replace
-from http.server import ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +22,12 @@ pytest.importorskip("aiohttp", reason="the extra `ui`")
 
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app.cli import main
+from depth_normal.app.ui.downloads import Downloads
+from depth_normal.app.ui.gate import HEADER as TOKEN_HEADER
 from depth_normal.app.ui.job import options_of
 from depth_normal.app.ui.jobs import MOST_JOBS
 from depth_normal.geometry.files import load_estimate
+from depth_normal.model_loader.weights.find import find_weights
 
 ROOT = Path(__file__).resolve().parents[3]
 DONE, ENDED = ("done",), ("done", "failed", "cancelled")
@@ -99,6 +102,45 @@ def test_a_name_that_is_taken_while_the_network_runs_is_given_up(client, photo, 
     assert (tmp_path / "out" / "photo_depth.png").read_text() == "somebody's"
 
 
+def test_an_export_replaces_nobodys_file_without_asking(client, photo, tmp_path):
+    """By the rule of the command line: what this image's run made and nobody changed is its own."""
+    job = client.upload(photo)[1]["id"]
+    client.until(job, *DONE)
+    for kind in ("html", "glb", "exr"):
+        mine = tmp_path / "out" / f"photo.{kind}"
+        mine.write_text("mine")
+        status, said = client.json("POST", f"/api/jobs/{job}/files/{kind}")
+        assert status == 409 and said["error"].endswith("Replace it?") and said["values"] == [str(mine)]
+        assert mine.read_text() == "mine" and kind not in client.job(job)["files"]
+        status, _, body = client.file(job, kind, overwrite="1")
+        assert status == 200 and body == mine.read_bytes() != b"mine"
+        assert client.file(job, kind)[0] == 200
+        mine.write_text("mine again")
+        assert client.file(job, kind)[0] == 409, "it was changed"
+        mine.unlink()
+        mine.mkdir()
+        assert client.file(job, kind, overwrite="1")[0] == 422 and mine.is_dir()
+
+
+def test_a_result_is_known_by_more_than_its_name(serve, photo, tmp_path):
+    """Of two servers with one folder none shows what the other wrote under a name that was its own."""
+    other_photo = tmp_path / "other" / "photo.png"
+    other_photo.parent.mkdir()
+    Image.open(photo).rotate(90, expand=True).save(other_photo)
+    with serve() as one, serve("other uploads") as other:
+        mine = one.upload(photo)[1]["id"]
+        one.until(mine, *DONE)
+        for path in (tmp_path / "out").glob("photo*"):
+            path.unlink()
+        theirs = other.upload(other_photo)[1]["id"]
+        assert other.until(theirs, *DONE)["files"]["npz"] == "photo.npz"
+        assert other.file(theirs, "html")[0] == 200
+        assert one.ask("GET", f"/api/jobs/{mine}/view")[0] == 410
+        assert {one.file(mine, kind)[0] for kind in ("depth", "normals", "npz")} == {404}
+        assert one.json("POST", f"/api/jobs/{mine}/stereo")[0] == 410
+        assert one.file(mine, "html")[0] == 410
+
+
 @pytest.mark.parametrize("name", ["IMG_1.PNG", 'it\'s "quoted".png', "-o.png", "$(touch boom).png", "写真.png"])
 def test_the_command_names_the_file_as_it_is(client, photo, name):
     sent = client.upload(photo.read_bytes(), f"folder/{name}")[1]
@@ -113,17 +155,6 @@ def test_the_command_names_nothing_that_a_terminal_would_obey(client, photo, nam
     client.until(sent["id"], *ENDED)
 
 
-def test_a_full_disk_is_said_of_what_is_made_later(client, photo, monkeypatch):
-    from depth_normal.app.ui import results
-
-    job = client.upload(photo)[1]["id"]
-    client.until(job, *DONE)
-    for error in (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), RuntimeError(f"Failed to write. {os.strerror(errno.ENOSPC)}.")):
-        monkeypatch.setattr(results, "save_estimate", lambda *_, error=error: (_ for _ in ()).throw(error))
-        status, said = client.json("GET", f"/api/jobs/{job}/files/exr")
-        assert status == 507 and said["values"][0] == "photo.exr"
-
-
 def test_results_are_seen_and_saved(client, photo, tmp_path):
     job = client.upload(photo)[1]["id"]
     assert client.json("GET", f"/api/jobs/{job}/view")[0] in (200, 404), "no result before the end"
@@ -133,15 +164,15 @@ def test_results_are_seen_and_saved(client, photo, tmp_path):
     assert client.ask("GET", f"/api/jobs/{job}/thumbnail")[2][:2] == b"\xff\xd8"
     beginnings = {"depth": b"\x89PNG", "normals": b"\x89PNG", "npz": b"PK", "glb": b"glTF", "html": b"<!DOCTYPE html>", "exr": b"v/1\x01"}
     for kind, beginning in beginnings.items():
-        status, headers, body = client.ask("GET", f"/api/jobs/{job}/files/{kind}")
+        status, headers, body = client.file(job, kind)
         assert status == 200 and body.startswith(beginning), kind
         assert headers["Content-Disposition"].startswith("attachment; filename*=UTF-8''photo") and "octet" in headers["Content-Type"]
         assert list((tmp_path / "out").glob(f"*.{kind}")) or kind in ("depth", "normals"), "the folder has it too"
-    assert client.ask("GET", f"/api/jobs/{job}/files/stl")[0] == 404
-    assert "attachment" in client.ask("GET", f"/api/jobs/{job}/files/html?show")[1]["Content-Disposition"], "no page of a result runs here"
+    assert client.file(job, "stl")[0] == 404
+    assert "attachment" in client.file(job, "html", show="1")[1]["Content-Disposition"], "no page of a result runs here"
     shutil.rmtree(tmp_path / "out")
     said = {json.dumps(client.json(*words)) for words in (("GET", f"/api/jobs/{job}/view"), ("POST", f"/api/jobs/{job}/stereo"))}
-    assert len(said) == 1 and "was moved or removed; run the image again" in said.pop()
+    assert len(said) == 1 and "was moved, removed or changed; run the image again" in said.pop()
     status, said = client.json("GET", f"/api/jobs/{job}/files/depth")
     assert status == 404 and said["error"].endswith("run the image again")
 
@@ -179,7 +210,7 @@ def test_what_is_removed_leaves_its_results(client, photo, tmp_path):
     job = client.upload(photo)[1]["id"]
     client.until(job, *DONE)
     client.json("POST", f"/api/jobs/{job}/remove")
-    assert client.state()["jobs"] == [] and list(client.jobs._uploads.iterdir()) == []
+    assert client.state()["jobs"] == [] and list(client.jobs.uploads.iterdir()) == []
     assert (tmp_path / "out" / "photo_depth.png").exists()
     assert client.json("POST", f"/api/jobs/{job}/retry")[0] == 404
 
@@ -199,8 +230,8 @@ def test_an_upload_that_breaks_off_leaves_nothing_and_is_no_error(client, caplog
     head = f"POST /api/upload?name=cut.png HTTP/1.1\r\nHost: 127.0.0.1:{client.port}\r\nContent-Length: 50000\r\n"
     with socket.create_connection(("127.0.0.1", client.port)) as connection:
         connection.sendall(f"{head}X-Depth-Normal-Token: {client.token}\r\n\r\n".encode() + bytes(2000))
-        wait_for(lambda: list(client.jobs._uploads.iterdir()))
-    wait_for(lambda: not list(client.jobs._uploads.iterdir()))
+        wait_for(lambda: list(client.jobs.uploads.iterdir()))
+    wait_for(lambda: not list(client.jobs.uploads.iterdir()))
     assert client.state()["jobs"] == [] and caplog.records == []
 
 
@@ -275,6 +306,35 @@ def test_a_download_is_shown_and_cancelled(client, slow_download, tmp_path):
     assert part.stat().st_size == size > 0, "it has ended, and what came is kept"
 
 
+def test_a_download_beside_a_file_that_is_there_ends_at_its_total(monkeypatch, tmp_path):
+    """LeReS with its boost shares a file with LeReS alone."""
+    weights = MODELS["tiny"].file
+    data = find_weights(weights).read_bytes()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_):
+            """Keeps the log clean."""
+
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("depth_normal.model_loader.weights.hub.is_offline", lambda: False)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/other.safetensors"
+        other = replace(weights, filename="other.safetensors", url=address, size=len(data), sha256=None, revision="main")
+        monkeypatch.setitem(MODELS, SLOW, replace(MODELS[SLOW], files=(replace(weights, size=len(data)), other)))
+        download = (downloads := Downloads(lambda: None)).start(SLOW)
+        downloads.wait(download, lambda: None)
+        server.shutdown()
+    assert download.done == download.total == 2 * len(data)
+
+
 def test_an_image_waits_for_its_models_download_and_can_be_cancelled(client, slow_download, photo):
     job = client.upload(photo, model=SLOW)[1]["id"]
     client.until(job, "downloading")
@@ -312,6 +372,25 @@ def test_a_video_that_ends_early_says_so(client, tmp_path):
     assert "uploads" not in done["error"] and not done["error"].startswith("clip")
 
 
+@pytest.mark.slow("runs a video")
+def test_a_video_replaces_nothing_that_came_while_it_was_made(client, tmp_path, monkeypatch):
+    pytest.importorskip("av", reason="reads videos")
+    from depth_normal.app.ui import videos
+
+    def make_video(*words, **options):
+        for name in ("clip_depth.mp4", "clip-2_normals.mp4"):
+            (tmp_path / "out" / name).write_text("mine")
+        return real(*words, **options)
+
+    real = videos.make_video
+    monkeypatch.setattr(videos, "make_video", make_video)
+    helpers = runpy.run_path(str(ROOT / "tests" / "videos.py"))
+    clip = helpers["write_video"](tmp_path / "clip.mp4", helpers["moving_ball"](4), rate=5)
+    done = client.until(client.upload(clip)[1]["id"], *ENDED)
+    assert done["files"] == {"depth": "clip-3_depth.mp4", "normals": "clip-3_normals.mp4"}, done
+    assert {path.read_bytes() for path in (tmp_path / "out").glob("clip*") if path.stat().st_size < 5} == {b"mine"}
+
+
 @pytest.mark.slow("runs a video twice")
 def test_a_video_becomes_videos(serve, tmp_path):
     pytest.importorskip("av", reason="reads videos")
@@ -325,7 +404,8 @@ def test_a_video_becomes_videos(serve, tmp_path):
         done = client.until(job, *ENDED)
         assert done["state"] == "done" and done["files"] == {"depth": "breakfast_depth.mp4", "normals": "breakfast_normals.mp4"}
         assert client.ask("GET", f"/api/jobs/{job}/thumbnail")[2][:2] == b"\xff\xd8"
-        status, headers, body = client.ask("GET", f"/api/jobs/{job}/files/depth?show", headers={"Range": "bytes=0-99"})
+        address = client.json("POST", f"/api/jobs/{job}/files/depth", query={"show": "1"})[1]["address"]
+        status, headers, body = client.ask("GET", address, headers={"Range": "bytes=0-99", TOKEN_HEADER: None})
         assert status == 206 and headers["Content-Type"] == "video/mp4" and len(body) == 100
         assert shlex.split(done["command"])[1:3] == ["video", "breakfast.mp4"]
     assert not list((tmp_path / "out").rglob("*.film"))

@@ -1,5 +1,7 @@
 """Who may use the page's server: nobody but the browser that was given the token, and no file but the page's own and the results."""
 
+import gzip
+import socket
 import struct
 import sys
 import zlib
@@ -20,30 +22,83 @@ def status(client, method, path, **headers):
     return client.ask(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})[0]
 
 
-def test_the_token_lets_in(client):
+def test_the_token_lets_in_by_its_header_alone(client):
+    """A cookie would be sent to every port of the computer, and an address stays in logs and histories."""
     assert status(client, *STATE) == 200
-    cookie = {"X_Depth_Normal_Token": None, "Cookie": f"depth_normal_{client.port}={client.token}"}
-    assert status(client, *STATE, **cookie) == 200
-    answer, headers, page = client.ask("GET", f"/?token={client.token}", headers={HEADER: None})
-    assert answer == 200 and b"<main>" in page and client.token.encode() not in page
-    assert headers["Set-Cookie"] == f"depth_normal_{client.port}={client.token}; HttpOnly; Path=/; SameSite=Strict"
+    without = {"X_Depth_Normal_Token": None}
+    for cookie in (f"depth_normal_{client.port}={client.token}", f"X-Depth-Normal-Token={client.token}"):
+        assert status(client, *STATE, **without, Cookie=cookie) == 403
+    assert status(client, "GET", f"/api/state?token={client.token}", **without) == 403
+
+
+def test_the_page_itself_is_for_everybody_and_holds_no_secret(client):
+    for path in ("/", "/page/main.js", "/web/words.js"):
+        answer, headers, body = client.ask("GET", path, headers={HEADER: None})
+        assert answer == 200 and client.token.encode() not in body and "Set-Cookie" not in headers
+    assert "<main>" in client.ask("GET", "/", headers={HEADER: None})[2].decode()
+    assert client.ui.gate.address == f"http://127.0.0.1:{client.port}/#token={client.token}", "browsers send nobody what is behind the #"
 
 
 @pytest.mark.parametrize("token", [None, "", "x", "\N{LATIN SMALL LETTER E WITH ACUTE}".encode().decode("latin-1"), "\xe9"])
 def test_a_wrong_token_is_refused(client, token):
     assert status(client, *STATE, X_Depth_Normal_Token=token) == 403
-    assert status(client, "GET", "/?token=wrong", X_Depth_Normal_Token=token) == 403
-    assert status(client, *STATE, X_Depth_Normal_Token=token, Cookie=f"depth_normal_{client.port}=wrong") == 403
-    assert status(client, *STATE, X_Depth_Normal_Token=token, Cookie="other; =;;") == 403
 
 
-def test_the_token_in_the_address_is_for_the_page_alone(client):
-    assert status(client, "GET", f"/api/state?token={client.token}", X_Depth_Normal_Token=None) == 403
+@pytest.mark.parametrize("cookie", ['settings={"theme": "dark"}', "other; =;;", f"long={'x' * 100_000}"])
+def test_cookies_of_other_servers_do_not_matter(client, cookie):
+    assert status(client, *STATE, Cookie=cookie) == 200
+    assert status(client, *STATE, Cookie=cookie, X_Depth_Normal_Token=None) == 403
 
 
-def test_the_browsers_address_is_good_once(client):
-    path = "/?" + client.ui.gate.address_for_once().partition("?")[2]
-    assert [client.ask("GET", path, headers={HEADER: None})[0] for _ in range(2)] == [200, 403]
+def test_a_signed_address_opens_one_file_for_a_while(client, photo, monkeypatch):
+    first, second = (client.upload(photo)[1]["id"] for _ in range(2))
+    client.until(second, "done")
+    addresses = {}
+    for job, kind in ((first, "depth"), (first, "npz"), (second, "depth")):
+        answer, said = client.json("POST", f"/api/jobs/{job}/files/{kind}")
+        addresses[job, kind] = said["address"]
+        assert answer == 200 and client.token not in said["address"]
+        assert client.ask("GET", said["address"], headers={HEADER: None})[0] == 200
+    path, query = addresses[first, "depth"].split("?")
+    forged = [
+        path,
+        f"{path}?{query.partition('&sign=')[0]}",
+        f"{path}?{query[:-1]}",
+        f"{path}?{query}&show=1",
+        f"{path}?show=1&{query}",
+        f"{path}?until=99999999999&sign={query.partition('&sign=')[2]}",
+        f"/api/state?{query}",
+        *(f"{other.partition('?')[0]}?{query}" for key, other in addresses.items() if key != (first, "depth")),
+    ]
+    assert [client.ask("GET", address, headers={HEADER: None})[0] for address in forged] == [403] * len(forged)
+    assert client.ask("POST", addresses[first, "depth"], headers={HEADER: None})[0] == 403, "it is to be read alone"
+    assert client.ask("GET", addresses[first, "depth"], headers={HEADER: None, "Sec-Fetch-Site": "same-site"})[0] == 403
+    monkeypatch.setattr("depth_normal.app.ui.gate.SIGNED_SECONDS", -1)
+    assert client.file(first, "depth")[0] == 403, "its time is over"
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br"])
+@pytest.mark.parametrize("body", [b"no gzip at all", gzip.compress(bytes(1000)), gzip.compress(bytes(1000))[:-12]])
+def test_compressed_bodies_are_refused(client, encoding, body, caplog):
+    for path in ("/api/upload?name=a.png", "/api/cancel"):
+        answer, said = client.json("POST", path, body=body, headers={"Content-Encoding": encoding})
+        assert answer == 400 and encoding in said["values"]
+    assert caplog.records == [] and list(client.jobs.uploads.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "target", ["/?token=", "/?token=%ff", "/\xff", "/%ff", "*", "//", "http://[", f"/{'a' * 9000}", "/api/jobs/%00/view"]
+)
+def test_nobody_without_a_token_makes_the_terminal_show_a_traceback(client, target, caplog):
+    host = f"Host: 127.0.0.1:{client.port}\r\n"
+    heads = [host, "", f"{host}Content-Encoding: gzip\r\nContent-Length: 2\r\n", f"{host}Transfer-Encoding: chunked\r\n"]
+    for method in ("GET", "POST", "OPTIONS", "CONNECT", "\x16\x03"):
+        for head in heads:
+            with socket.create_connection(("127.0.0.1", client.port), timeout=20) as connection:
+                connection.sendall(f"{method} {target} HTTP/1.1\r\n{head}\r\nzz\r\n".encode("latin-1"))
+                answer = connection.recv(100)
+                assert not answer or answer.startswith((b"HTTP/1.1 4", b"HTTP/1.0 4", b"HTTP/1.1 200"))
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "127.0.0.1.evil.example:{port}", ""])
@@ -65,13 +120,6 @@ def test_the_pages_own_origin_is_taken(client):
     assert status(client, "POST", "/api/cancel", **own) == 200
 
 
-def test_a_cookie_alone_changes_nothing(client):
-    """A browser names the origin of every request that could change something; what does not is no page of ours."""
-    cookie = {"X_Depth_Normal_Token": None, "Cookie": f"depth_normal_{client.port}={client.token}"}
-    assert status(client, "POST", "/api/cancel", **cookie) == 403
-    assert status(client, "POST", "/api/cancel", **cookie, Origin=f"http://127.0.0.1:{client.port}") == 200
-
-
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 def test_pages_of_other_ports_load_nothing(client, site):
     assert status(client, *STATE, Sec_Fetch_Site=site) == 403
@@ -79,7 +127,7 @@ def test_pages_of_other_ports_load_nothing(client, site):
 
 
 def test_answers_forbid_the_browser_everything_else(client):
-    for path in (f"/?token={client.token}", "/page/main.js", "/api/state", "/nothing"):
+    for path in ("/", "/page/main.js", "/api/state", "/nothing"):
         headers = client.ask("GET", path)[1]
         assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'")
         assert headers["X-Content-Type-Options"] == "nosniff" and headers["Referrer-Policy"] == "no-referrer"
@@ -144,14 +192,14 @@ def test_results_get_a_free_name(tmp_path):
 def test_an_upload_lands_in_its_own_folder_whatever_it_is_called(client, photo):
     status, job = client.upload(photo, "../../../../tmp/evil.png")
     assert status == 201 and job["name"] == "evil.png"
-    (path,) = client.jobs._uploads.glob("*/*")
+    (path,) = client.jobs.uploads.glob("*/*")
     assert path.name == "evil.png"
 
 
 def test_too_many_bytes_are_refused_and_nothing_is_kept(client):
     status, said = client.upload(b"\x89PNG" + bytes(2**20), "large.png")
     assert status == 413 and said["values"] == ["large.png", "1"] and "is larger than" in said["error"]
-    assert list(client.jobs._uploads.iterdir()) == [] and client.state()["jobs"] == []
+    assert list(client.jobs.uploads.iterdir()) == [] and client.state()["jobs"] == []
 
 
 def test_too_many_bytes_without_a_length_are_refused(client):
@@ -161,7 +209,7 @@ def test_too_many_bytes_without_a_length_are_refused(client):
         status = client.ask("POST", "/api/upload?name=a.png", body=chunks)[0]
     except OSError:  # the server hangs up while the client still sends
         status = 413
-    assert status == 413 and list(client.jobs._uploads.iterdir()) == []
+    assert status == 413 and list(client.jobs.uploads.iterdir()) == []
 
 
 def test_too_many_pixels_are_refused_by_the_header(client, tmp_path):
@@ -177,7 +225,7 @@ def test_a_header_that_lies_is_refused(client, tmp_path):
     data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
     status, said = client.upload(bytes(data), "bomb.png")
     assert status == 413, said
-    assert list(client.jobs._uploads.iterdir()) == []
+    assert list(client.jobs.uploads.iterdir()) == []
 
 
 def test_a_full_disk_is_said_before_anything_is_written(serve, photo):
@@ -195,8 +243,8 @@ def test_the_page_takes_no_hdr_image_which_browsers_cannot_show(client):
 def test_what_is_no_image_is_refused_in_words(client, body, name):
     status, said = client.upload(body, name)
     assert status == 415 and said["values"], said
-    assert str(client.jobs._uploads) not in str(said), "the server's folders are nobody's business"
-    assert list(client.jobs._uploads.iterdir()) == []
+    assert str(client.jobs.uploads) not in str(said), "the server's folders are nobody's business"
+    assert list(client.jobs.uploads.iterdir()) == []
 
 
 @pytest.mark.parametrize("settings", [{"model": "../x"}, {"resolution": "huge"}, {"coding": "x"}])
@@ -206,8 +254,6 @@ def test_unknown_settings_are_refused(client, photo, settings):
 
 def test_it_listens_on_this_computer_alone(client):
     """On every address of the computer but 127.0.0.1, the port is free."""
-    import socket
-
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if sys.platform == "linux":
