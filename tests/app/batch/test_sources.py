@@ -111,7 +111,7 @@ def test_a_list_that_is_none_is_refused_in_words(here, monkeypatch):
 
 def test_what_is_no_image_is_passed_over_in_folders_and_counted(here, caplog):
     caplog.set_level(logging.INFO)
-    names = ["Thumbs.db", ".DS_Store", "._a.jpg", "a.xmp", "b.XMP", "c.txt", "film.mp4", "README", "a.heic", "sub/x.png"]
+    names = ["Thumbs.db", ".DS_Store", "._a.jpg", "a.xmp", "b.XMP", "c.txt", "film.mp4", "README", "a.xcf", "sub/x.png"]
     touch(*(f"photos/{name}" for name in (*names, "a.jpg", "@eaDir/a.jpg", ".cache/a.jpg", "__MACOSX/b.png")))
     assert found("photos") == [("photos/a.jpg", "a.jpg")]
     (message,) = caplog.messages
@@ -123,15 +123,15 @@ def test_what_is_no_image_is_passed_over_in_folders_and_counted(here, caplog):
 
 
 def test_folders_without_images_say_what_they_have(here):
-    touch("raw/a.heic", "raw/b.heic", "tree/sub/a.png", "my clips/a.mp4")
+    touch("raw/a.xcf", "raw/b.xcf", "tree/sub/a.png", "my clips/a.mp4")
     Path("empty").mkdir()
     empty, raw, tree, clips = find_images(["empty", "raw", "tree", "my clips"])[1]
     kinds = "(images in folders end with .apng, .bmp, "
     assert empty.startswith(f"empty: no images in it; name another folder, or files {kinds}")
-    assert raw.startswith(f"raw: no images in it but 2 other files (.heic 2); name another folder, or files {kinds}")
+    assert raw.startswith(f"raw: no images in it but 2 other files (.xcf 2); name another folder, or files {kinds}")
     assert tree.startswith(f"tree: no images in it but 1 folder; add --recursive to look into it {kinds}")
     assert clips.startswith(f"my clips: no images in it but 1 other file (.mp4 1); `depth-normal video {quoted('my clips')}` takes videos")
-    assert find_images(["raw"], recursive=True)[1][0].startswith("raw: no images in it but 2 other files (.heic 2); name another")
+    assert find_images(["raw"], recursive=True)[1][0].startswith("raw: no images in it but 2 other files (.xcf 2); name another")
 
 
 def test_the_folder_of_the_results_is_no_source(here):
