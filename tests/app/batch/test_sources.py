@@ -126,7 +126,7 @@ def test_folders_without_images_say_what_they_have(here):
     touch("raw/a.xcf", "raw/b.xcf", "tree/sub/a.png", "my clips/a.mp4")
     Path("empty").mkdir()
     empty, raw, tree, clips = find_images(["empty", "raw", "tree", "my clips"])[1]
-    kinds = "(images in folders end with .apng, .bmp, "
+    kinds = "(images in folders end with .apng, .avif, .bmp, "
     assert empty.startswith(f"empty: no images in it; name another folder, or files {kinds}")
     assert raw.startswith(f"raw: no images in it but 2 other files (.xcf 2); name another folder, or files {kinds}")
     assert tree.startswith(f"tree: no images in it but 1 folder; add --recursive to look into it {kinds}")
