@@ -213,4 +213,4 @@ def _shrunk(image: Tensor, longer_side: int) -> Tensor:
     if not 0 < longer_side < max(height, width):
         return image
     share = longer_side / max(height, width)
-    return resize_map(image, max(1, round(height * share)), max(1, round(width * share)), "area").clamp(0, 1)
+    return resize_map(image, max(1, round(height * share)), max(1, round(width * share))).clamp(0, 1)

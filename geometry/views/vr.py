@@ -18,6 +18,7 @@ from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics
 from ..camera import fov_from_intrinsics
 from ..checks import check_choice, check_image
 from ..edges.depth_edges import depth_at_image_edges, edge_radius
+from ..errors import InvalidArgumentError
 from ..estimate import Estimate, Quantity
 from ..filters.chosen_pixels import values_at
 from ..images.highlights import compress_highlights
@@ -38,6 +39,8 @@ NEAR_END = 1.5
 MAX_EYE_SIZE = 4096
 """The most rows that are chosen for an eye's half sphere by themselves."""
 
+# So many times the image's pixels may an eye's have; more would only take memory.
+_LARGEST = 8
 # The farthest that counts, as inverse distance: 0 would be no surface.
 _FARTHEST = 1e-4
 # Pixels that are rendered in one go.
@@ -121,6 +124,12 @@ def vr_pair(
         raise ValueError(
             f"{layout} is for 360° panoramas, and this geometry is of a perspective image. Choose vr180, or estimate a panorama "
             "(Estimate Panorama, --panorama)"
+        )
+    finest = max(EYE_SIZES[0], images.shape[-2] if layout in AROUND_LAYOUTS else max(images.shape[-2:]))
+    if options.eye_size > _LARGEST * finest:
+        raise InvalidArgumentError(
+            "eye_size",
+            f"is {options.eye_size}, and the image has {images.shape[-1]}x{images.shape[-2]} pixels; accepted: to {_LARGEST * finest}",
         )
     whole = estimate if estimate.batch == len(images) else estimate.expanded(len(images))
     ends = _ends(whole, depth_range)

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import torch
@@ -341,6 +341,13 @@ class Model:
         """The largest batch of images of height x width, since the memory could not hold a larger one; None while it could."""
         limits = self._network.shared.in_dtype.batch_limits
         return min((count for sizes, count in limits.items() if sizes[:2] == (height, width)), default=None)
+
+    def __reduce__(self) -> NoReturn:
+        """Refuses to be pickled or copied."""
+        raise TypeError(
+            "a Model is not pickled: it holds memory of a device. Send its arguments, and call depth_normal.load_model with them in the "
+            "other process"
+        )
 
     def unload(self) -> None:
         """Takes the model off its device. It can still be used: the next run brings it back."""

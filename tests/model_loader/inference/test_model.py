@@ -1,6 +1,7 @@
 """Running in as few forwards as the memory allows, converting and resizing part by part, letting go."""
 
 import logging
+import pickle
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -58,6 +59,11 @@ def test_autocast_of_the_caller_changes_no_estimate():
         cast = estimates()
     for one, other in zip(plain, cast, strict=True):
         torch.testing.assert_close(other.maps, one.maps)
+
+
+def test_a_model_says_why_it_is_not_pickled(load):
+    with pytest.raises(TypeError, match=r"call depth_normal\.load_model"):
+        pickle.dumps(load())
 
 
 def test_a_batch_is_one_forward(load, family):
