@@ -69,12 +69,14 @@ class Frame:
         duration: Seconds until the next; 0 = not known.
         image: Gives (3, H, W) float32 RGB in [0, 1], upright, square pixels. What is not asked for is not converted.
         reduce_planes: Converts straight to a reduced size, in less time than by way of `image`; None if there is no such way.
+        number: Of a numbered image; None = it has none, and is counted.
     """
 
     time: Fraction
     duration: Fraction
     image: Callable[[], Tensor] = field(repr=False)
     reduce_planes: Callable[[Reduce], Tensor] | None = field(default=None, repr=False)
+    number: int | None = None
 
     def reduced(self, reduce: Reduce) -> Tensor:
         """The image, averaged to the size that `reduce` names."""

@@ -166,14 +166,16 @@ def run_video(arguments: argparse.Namespace, found: tuple[Sequence[Source], Sequ
     to_a_file = not place.is_folder and (place.path.suffix.lower() in _FILES or "%" in place.path.name)
     if found is None and names_one(arguments.videos, arguments.recursive, to_a_file):
         return _one(arguments, Path(arguments.videos[0]))
-    if to_a_file:
-        such = f"{place.path.with_suffix('')}{os.sep}"
-        raise ValueError(f"{place.path} is the name of one file, and several videos are named; give -o a folder, such as {such}")
     sources, problems = found or find_videos(arguments.videos, arguments.recursive, place.path)
     for problem in problems:
         echo_error(shown(problem))
     if not sources:
         return NOTHING_DONE
+    if to_a_file:
+        such = f"{place.path.with_suffix('')}{os.sep}"
+        is_folder = len(arguments.videos) == 1 and Path(arguments.videos[0]).is_dir()
+        several = f"{arguments.videos[0]} is a folder of videos" if is_folder else "several videos are named"
+        raise ValueError(f"{place.path} is the name of one file, and {several}; give -o a folder, such as {such}")
     return _several(arguments, sources, len(problems))
 
 
@@ -487,9 +489,9 @@ def _make(
 def _say_made(task: VideoTask, finished: Finished, shows: bool, more: str = "") -> int:
     from ...media import numbered
 
-    frames = finished.frames
+    frames, first, last = finished.frames, finished.numbers[0], finished.numbers[-1]
     names = [
-        f"{numbered(each, 1)}{f' to {numbered(each, frames).name}' * (frames > 1)}" if task.sequence else str(each)
+        f"{numbered(each, first)}{f' to {numbered(each, last).name}' * (frames > 1)}" if task.sequence else str(each)
         for each in task.targets.values()
     ]
     echo(shown(f"{task.source}: {', '.join(names)} ({frames} frame{'s' * (frames != 1)}){more}"))

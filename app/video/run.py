@@ -84,12 +84,13 @@ def make_video(
         check()
     for output, target in task.targets.items():
         if task.sequence:
-            if longer := [path for number, path in numbered_files(target) if number > store.done]:
-                logger.warning("%s: %d files from %s on are of another video; remove them", target, len(longer), longer[0].name)
+            own = {*store.numbers}
+            if others := [path for number, path in numbered_files(target) if number not in own]:
+                logger.warning("%s: %d files, the first %s, are of another video; remove them", target, len(others), others[0].name)
         else:
             join_segments(target, by_output[output], _sound(task, header, store, problem))
             joined(target)
-    return Finished(store.done, problem and str(problem))
+    return Finished(store.numbers, problem and str(problem))
 
 
 def _first_pass(model: Model, task: VideoTask, header: VideoHeader, store: SegmentStore, tick: Tick) -> VideoReadError | None:

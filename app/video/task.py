@@ -30,6 +30,7 @@ from ...media import (
     find_images,
     fitted,
     fitted_size,
+    frame_numbers,
     in_groups,
     is_sequence,
     numbered,
@@ -181,6 +182,9 @@ class VideoTask:
         sizes = {name: length for name, length in (("width", self.width), ("height", self.height)) if length is not None}
         stereo = {"layout": self.layout, **self.stereo.as_record()}
         del stereo["original"]
+        numbers = frame_numbers(self.source) if is_sequence(self.source) and self.new_rate is None else None
+        first = 1 if self.sequence or numbers is None else numbers[0]
+        as_counted = numbers is None or numbers == list(range(first, first + len(numbers)))
         return {
             "source": str(self.source.resolve()),
             "source_files": digest_of_marks(find_images(self.source) if is_sequence(self.source) else [self.source.resolve()]),
@@ -190,6 +194,7 @@ class VideoTask:
             "rate": self.rate and str(self.rate),
             "start": str(self.start),
             **({} if self.end is None else {"end": str(self.end)}),
+            **({} if as_counted else {"numbers": "kept"}),
             "frames": self.frames,
             "preset": self.preset and self.preset.name,
             **sizes,

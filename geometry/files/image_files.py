@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ...utils import opencv
-from .hdr_images import is_hdr, read_hdr_image
+from .hdr_images import hdr_exposure, is_hdr, read_hdr_image
 from .paths import MAX_PIXELS, FileFormatError, check_size, damage_named, read_bytes
 
 if TYPE_CHECKING:
@@ -58,12 +58,13 @@ class DecodedImage(NamedTuple):
     text: dict[str, str]
 
 
-def read_image(path: str | os.PathLike[str]) -> np.ndarray:
+def read_image(path: str | os.PathLike[str], exposure: float | None = None) -> np.ndarray:
     """Reads an image file as RGB values.
 
     Args:
         path: PNG, JPEG, WebP, BMP, TIFF or GIF, 8 or 16 bits, grey or colour, with or without alpha. Of an animation or of several pages
             the first, which is logged. Or Radiance HDR or OpenEXR (`hdr_images.read_hdr_image`).
+        exposure: Of HDR files, as `read_hdr_image`.
 
     Returns:
         (H, W, 3) float32 RGB in [0, 1], as coded in the file (no gamma applied), upright by its EXIF orientation, alpha laid on white.
@@ -77,9 +78,15 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """
     data = read_bytes(path)
     if is_hdr(data):
-        return read_hdr_image(path, data)
+        return read_hdr_image(path, data, exposure)
     image = decode_image(path, data)
     return _as_rgb(image.pixels, image.premultiplied)
+
+
+def image_exposure(path: str | os.PathLike[str]) -> float | None:
+    """The exposure with which `read_image` shows an HDR file by itself; None of another image. It raises the same."""
+    data = read_bytes(path)
+    return hdr_exposure(path, data) if is_hdr(data) else None
 
 
 def read_alpha(path: str | os.PathLike[str]) -> np.ndarray | None:

@@ -13,7 +13,18 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from depth_normal.media import VideoError, is_sequence, numbered, read, read_frames, read_sequence, sequence_header, video_header
+from depth_normal.media import (
+    VideoError,
+    images_of_folder,
+    is_sequence,
+    numbered,
+    read,
+    read_frames,
+    read_sequence,
+    reads,
+    sequence_header,
+    video_header,
+)
 from depth_normal.media.colour import PQ, Colours, hdr_to_sdr, pq_to_light
 from depth_normal.media.matroska import is_cut_off
 from depth_normal.media.planes import frame_to_rgb
@@ -383,3 +394,43 @@ def test_numbered_images_and_folders_are_videos(tmp_path):
         [frame.image() for frame in read_sequence(tmp_path)]
     with pytest.raises(VideoError, match="not one such image"):
         sequence_header(tmp_path / "other_%03d.png")
+
+
+@pytest.mark.parametrize(
+    ("names", "numbers", "places"),
+    [
+        (["s.1001.png", "s.1002.png", "s.1004.png"], [1001, 1002, 1004], [0, 1, 3]),
+        (["a0_v2.png", "a1_v2.png"], [0, 1], [0, 1]),
+        (["1.png", "9000.png"], [1, 9000], [0, 1]),  # of something else than frames
+        (["s7.png"], [7], [0]),
+        (["a1b1.png", "a2b2.png"], [None, None], [0, 1]),
+        (["one.png", "two.png"], [None, None], [0, 1]),
+    ],
+)
+def test_a_missing_number_is_a_gap_in_time(tmp_path, names, numbers, places):
+    for name in names:
+        Image.new("L", (4, 4)).save(tmp_path / name)
+    frames = list(read_sequence(tmp_path, Fraction(10)))
+    assert [frame.number for frame in frames] == numbers and [frame.time * 10 for frame in frames] == places
+    assert sum(frame.duration for frame in frames) * 10 == places[-1] + 1 == sequence_header(tmp_path, Fraction(10)).seconds * 10
+
+
+def test_images_of_light_have_one_exposure(tmp_path):
+    """What does not change does not flicker where something else becomes bright, or where a clip begins in black."""
+    import cv2
+
+    for number, light in enumerate([0.0001, 1, 1, 20, 20], 1):
+        image = np.full((8, 12, 3), 0.2 * min(light, 1), np.float32)
+        image[:, 6:] *= max(light, 1)
+        cv2.imwrite(str(tmp_path / f"l_{number}.hdr"), image)
+    shown = torch.stack([frame.image()[0, 0] for frame in read_sequence(tmp_path)])
+    torch.testing.assert_close(shown[1:, 0], shown[1, 0].expand(4), atol=1e-3, rtol=0)
+    assert shown[0].max() < 0.02 < shown[1, 0] and (shown[3:, 11] > shown[1, 11] + 0.2).all()
+
+
+def test_numbers_beside_images_are_no_frames(tmp_path):
+    """EXR files are frames of a folder that has no other images, else depth that was made of these."""
+    (tmp_path / "d_1.exr").touch()
+    assert images_of_folder(tmp_path) == [tmp_path / "d_1.exr"] and reads(tmp_path, tmp_path / "e.png")
+    Image.new("L", (4, 4)).save(tmp_path / "a_1.png")
+    assert images_of_folder(tmp_path) == [tmp_path / "a_1.png"] and not reads(tmp_path, tmp_path / "d_2.exr")
