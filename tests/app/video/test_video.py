@@ -361,6 +361,7 @@ def test_numbered_files_go_on_too(video, tmp_path, monkeypatch, caplog, capsys):
     assert "25 files, the first d_004.png, are of another video" in caplog.text
 
 
+@pytest.mark.slow("makes videos of numbered images")
 def test_numbers_of_images_stay(tmp_path, monkeypatch, capsys):
     """Also behind a stop; and a gap between them stays one in time."""
     (shot := tmp_path / "shot").mkdir()
