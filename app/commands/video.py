@@ -97,6 +97,8 @@ def add_video(parser: Parser) -> None:
     parser.add_argument("--resume", action="store_true", help=resume)
     segment = "frames in a segment, in whole steps of the model: the most that a stop loses (default: %(default)s)"
     parser.add_argument("--segment", type=positive, default=120, metavar="N", help=segment)
+    strict = "end a video at the first frame that cannot be decoded; without it, the last good frame is held in place of each such frame"
+    parser.add_argument("--strict", action="store_true", help=strict)
     add_overwrite(parser, "video")
     parser.common = frozenset(COMMON)
     parser.set_defaults(run=run_video, kinds=("what", "layout"))
@@ -406,6 +408,7 @@ def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTas
         size=arguments.size,
         fov=arguments.fov,
         segment=arguments.segment,
+        strict=arguments.strict,
     )
 
 
@@ -495,6 +498,8 @@ def _say_made(task: VideoTask, finished: Finished, shows: bool, more: str = "") 
         for each in task.targets.values()
     ]
     echo(shown(f"{task.source}: {', '.join(names)} ({frames} frame{'s' * (frames != 1)}){more}"))
+    if finished.lost:
+        echo_error(shown(f"{task.source}: {finished.lost}; --strict ends the video there"))
     if shows:
         first = next(iter(task.targets.values()))
         show(first.parent if task.sequence else first)

@@ -26,10 +26,12 @@ class Finished:
     Attributes:
         numbers: Of its frames, in order.
         problem: Why the source could not be read to its end; None = it could.
+        lost: How many frames of the source cannot be decoded, in words; nothing where all can, or where the video was made before.
     """
 
     numbers: Sequence[int]
     problem: str | None = None
+    lost: str = ""
 
     @property
     def frames(self) -> int:

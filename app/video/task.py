@@ -86,6 +86,7 @@ class VideoTask:
         size: As `Model.estimate`.
         fov: As `Model.estimate`.
         segment: How many frames a stop can cost.
+        strict: Whether the first frame that cannot be decoded ends the video.
     """
 
     source: Path
@@ -107,6 +108,7 @@ class VideoTask:
     size: int | None = None
     fov: float = 0.0
     segment: int = SEGMENT_FRAMES
+    strict: bool = False
 
     @property
     def sequence(self) -> bool:
@@ -144,9 +146,10 @@ class VideoTask:
 
     def read(self) -> Iterator[Frame]:
         """The frames that are asked for; each is converted only when its image is asked for."""
-        frames = (
-            read_sequence(self.source, self.rate, self.start) if is_sequence(self.source) else read_frames(self.source, start=self.start)
-        )
+        if is_sequence(self.source):
+            frames = read_sequence(self.source, self.rate, self.start)
+        else:
+            frames = read_frames(self.source, start=self.start, strict=self.strict)
         if (end := self.end) is not None:
             frames = takewhile(lambda frame: frame.time < end, frames)
         if self.new_rate is not None:
@@ -205,6 +208,7 @@ class VideoTask:
             "size": self.size,
             "fov": self.fov,
             "segment": self.segment,
+            **({"strict": True} if self.strict else {}),
         }
 
 
