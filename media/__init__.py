@@ -17,7 +17,7 @@ from .sequences import (
     sequence_header,
 )
 from .sound import Sound, check_sound
-from .write import CODECS, CONTAINERS, VideoWriter, check_codec
+from .write import CODECS, CONTAINERS, VideoWriter, check_codec, even_sized
 
 __all__ = [
     "CODECS",
@@ -39,6 +39,7 @@ __all__ = [
     "compute_with",
     "cropped",
     "estimated",
+    "even_sized",
     "find_images",
     "fitted",
     "fitted_size",

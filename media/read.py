@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -131,8 +132,9 @@ def image_stream(container: Any, name: str) -> Any:
     if streams[0].codec_context is None:
         raise VideoReadError(f"{name}: this build of PyAV has no decoder for its images; convert it to H.264 first")
     if streams[0].codec_context.name == "webp" and not streams[0].width:
-        newer = "install PyAV 19 or newer (pip install -U av)"
-        raise VideoReadError(f"{name}: this build of PyAV does not decode animated WebP; {newer}, or convert it to a GIF or to H.264")
+        offered = sys.version_info >= (3, 12)  # pip offers no newer PyAV to older ones
+        newer = "install PyAV 19 or newer (pip install -U av)" if offered else "PyAV 19 does, and needs Python 3.12 or newer"
+        raise VideoReadError(f"{name}: this build of PyAV does not decode animated WebP; {newer}; or convert it to a GIF or to H.264")
     return streams[0]
 
 
