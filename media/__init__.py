@@ -5,9 +5,19 @@ from .library import VideoError, VideoReadError, pyav
 from .prefetch import Loaded, WriterThread, compute_with, estimated, prefetch
 from .presets import PRESETS, Preset, at_rate, cropped, fitted, fitted_size, in_groups
 from .read import Frame, VideoHeader, read_frames, video_header
-from .sequences import find_images, is_sequence, numbered, numbered_files, read_sequence, reads, sequence_header
+from .sequences import (
+    find_images,
+    frame_numbers,
+    images_of_folder,
+    is_sequence,
+    numbered,
+    numbered_files,
+    read_sequence,
+    reads,
+    sequence_header,
+)
 from .sound import Sound, check_sound
-from .write import CODECS, CONTAINERS, VideoWriter, check_codec
+from .write import CODECS, CONTAINERS, VideoWriter, check_codec, even_sized
 
 __all__ = [
     "CODECS",
@@ -29,9 +39,12 @@ __all__ = [
     "compute_with",
     "cropped",
     "estimated",
+    "even_sized",
     "find_images",
     "fitted",
     "fitted_size",
+    "frame_numbers",
+    "images_of_folder",
     "in_groups",
     "is_sequence",
     "join_segments",

@@ -32,14 +32,23 @@ class Loaded:
     Args:
         frames: The frames.
         load: What takes a frame's image, and may change it; None = the image as it is.
+        first: How many frames at the beginning are left out.
 
     Attributes:
         problem: The error that ended reading early; None if the whole video was read.
+        held: How many frames, also of those that are left out, stand in place of some that cannot be decoded.
     """
 
-    def __init__(self, frames: Iterable[Frame], load: Callable[[Frame], Tensor] | None = None) -> None:
-        self._frames, self._load = frames, load
+    def __init__(self, frames: Iterable[Frame], load: Callable[[Frame], Tensor] | None = None, first: int = 0) -> None:
+        self._frames, self._load, self._first = frames, load, first
         self.problem: VideoReadError | None = None
+        self.held = 0
+
+    def lost(self, frames: int) -> str:
+        """How many of so many frames cannot be decoded, in words; nothing where all can."""
+        if not self.held:
+            return ""
+        return f"{self.held} of {frames} frames cannot be decoded, and the last good frame is held in their place"
 
     def __iter__(self) -> Iterator[tuple[Frame, Tensor]]:
         """Each frame with its image.
@@ -49,9 +58,11 @@ class Loaded:
         """
         count = 0
         try:
-            for frame in self._frames:
-                yield frame, frame.image() if self._load is None else self._load(frame)
-                count += 1
+            for number, frame in enumerate(self._frames):
+                self.held += frame.held
+                if number >= self._first:
+                    yield frame, frame.image() if self._load is None else self._load(frame)
+                    count += 1
         except VideoReadError as error:
             if not count:
                 raise

@@ -84,14 +84,18 @@ def at_rate(frames: Iterator[Frame], rate: Fraction) -> Iterator[Frame]:
     for frame in frames:
         beginning = frame.time if beginning is None else beginning
         while before is not None and beginning + count * step < frame.time:
-            yield replace(before, time=beginning + count * step, duration=step)
+            yield _at(before, beginning + count * step, step)
             count += 1
         before = frame
     if before is not None and beginning is not None:
         end = before.time + (before.duration or step)
         while beginning + count * step < end:
-            yield replace(before, time=beginning + count * step, duration=step)
+            yield _at(before, beginning + count * step, step)
             count += 1
+
+
+def _at(frame: Frame, time: Fraction, duration: Fraction) -> Frame:
+    return replace(frame, time=time, duration=duration, number=None)
 
 
 def in_groups(frames: Iterator[Frame], group: int) -> Iterator[Frame]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -34,6 +35,7 @@ _WITH_INDEX = ("mov,", "matroska")
 _SEEK_FROM_SECONDS = 2
 # Containers whose header says how long they last, not how many frames they have.
 _SAY_SECONDS = ("matroska", "flv")
+_LEAST_BYTES = 16
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,16 @@ class Frame:
         duration: Seconds until the next; 0 = not known.
         image: Gives (3, H, W) float32 RGB in [0, 1], upright, square pixels. What is not asked for is not converted.
         reduce_planes: Converts straight to a reduced size, in less time than by way of `image`; None if there is no such way.
+        number: Of a numbered image; None = it has none, and is counted.
+        held: Whether it is the frame before in place of one that cannot be decoded.
     """
 
     time: Fraction
     duration: Fraction
     image: Callable[[], Tensor] = field(repr=False)
     reduce_planes: Callable[[Reduce], Tensor] | None = field(default=None, repr=False)
+    number: int | None = None
+    held: bool = False
 
     def reduced(self, reduce: Reduce) -> Tensor:
         """The image, averaged to the size that `reduce` names."""
@@ -126,8 +132,9 @@ def image_stream(container: Any, name: str) -> Any:
     if streams[0].codec_context is None:
         raise VideoReadError(f"{name}: this build of PyAV has no decoder for its images; convert it to H.264 first")
     if streams[0].codec_context.name == "webp" and not streams[0].width:
-        newer = "install PyAV 19 or newer (pip install -U av)"
-        raise VideoReadError(f"{name}: this build of PyAV does not decode animated WebP; {newer}, or convert it to a GIF or to H.264")
+        offered = sys.version_info >= (3, 12)  # pip offers no newer PyAV to older ones
+        newer = "install PyAV 19 or newer (pip install -U av)" if offered else "PyAV 19 does, and needs Python 3.12 or newer"
+        raise VideoReadError(f"{name}: this build of PyAV does not decode animated WebP; {newer}; or convert it to a GIF or to H.264")
     return streams[0]
 
 
@@ -136,7 +143,7 @@ def read_streams(container: Any, images: Any) -> list[Any]:
     return [images, *container.streams.audio]
 
 
-def read_frames(source: Any, name: str | None = None, start: Fraction = _BEGINNING) -> Iterator[Frame]:
+def read_frames(source: Any, name: str | None = None, start: Fraction = _BEGINNING, strict: bool = False) -> Iterator[Frame]:
     """The frames of a video, in the order in which they are shown.
 
     Colours are BT.709's or sRGB's as an ordinary screen shows them; HDR (PQ, HLG) is tone mapped (`colour.hdr_to_sdr`); alpha is left out.
@@ -146,35 +153,46 @@ def read_frames(source: Any, name: str | None = None, start: Fraction = _BEGINNI
         source: A path, or a file-like object.
         name: What messages call it; None = the path.
         start: Seconds from the video's beginning before which frames are left out.
+        strict: Whether the first packet that cannot be decoded ends the video. Else the frame before is held in place of each such frame,
+            the first that can be decoded in place of those before it.
 
     Raises:
-        VideoReadError: As `video_header`; and, after what can be read was yielded: the video is damaged from there on, or changes its size.
+        VideoReadError: As `video_header`; and, after what can be read was yielded: the video is cut off, changes its size, or, with
+            `strict`, is damaged.
         ImportError: PyAV is missing.
     """
     name = name or str(source)
-    begun = False
-    for seeking in (True, False) if start >= _SEEK_FROM_SECONDS else (False,):
+    seeking, in_threads, count = start >= _SEEK_FROM_SECONDS, True, 0
+    while True:
         with open_video(source, name) as container:
             stream = image_stream(container, name)
-            stream.thread_type = "AUTO"
+            stream.thread_type = "AUTO" if in_threads else "SLICE"
             beginning = Fraction(container.start_time or 0, 1_000_000)
             if seeking and not _seek(container, stream, start + beginning):
+                seeking = False
                 continue
-            reader = _Reader(source, name, stream, beginning)
+            reader = _Reader(source, name, stream, beginning, strict, in_threads)
             try:
-                for number, (frame, time, duration) in enumerate(reader.after(container, start, seeking)):
-                    reader.look_at(frame, number)
-                    begun = True
-                    yield Frame(time, duration, partial(reader.image, frame), partial(reader.reduced, frame))
+                for frame, time, duration, held in reader.after(container, start, seeking):
+                    reader.look_at(frame, count)
+                    count, start = count + 1, time + Fraction(stream.time_base) / 2
+                    yield Frame(time, duration, partial(reader.image, frame), partial(reader.reduced, frame), held=held)
+            except _DamageError:
+                seeking = in_threads = False
             except (_SeekError, VideoReadError):
-                if begun or not seeking:
+                if count or not seeking:
                     raise
+                seeking = False
             else:
                 return
 
 
 class _SeekError(Exception):
     """The place that a container was brought to is not the one that was asked for."""
+
+
+class _DamageError(Exception):
+    """A packet cannot be decoded, by a decoder that takes several frames at once: at the end it would lose those that it still holds."""
 
 
 def _seek(container: Any, stream: Any, time: Fraction) -> bool:
@@ -194,8 +212,13 @@ def _seek(container: Any, stream: Any, time: Fraction) -> bool:
 class _Reader:
     """Decodes one stream of images."""
 
-    def __init__(self, source: Any, name: str, stream: Any, beginning: Fraction) -> None:
+    def __init__(self, source: Any, name: str, stream: Any, beginning: Fraction, strict: bool, in_threads: bool) -> None:
         self._source, self._name, self._stream, self._beginning = source, name, stream, beginning
+        self._strict, self._in_threads = strict, in_threads
+        states_times = stream.container.format.name != "avi"
+        self._packets = _Packets(1 / Fraction(stream.average_rate or DEFAULT_RATE) / Fraction(stream.time_base), states_times)
+        self._damage: Exception | None = None
+        self._left_out = 0
         self._aspect = Fraction(stream.sample_aspect_ratio or 1)
         self._size: tuple[int, int] | None = None
         self._colours = Colours()
@@ -203,31 +226,55 @@ class _Reader:
         # Where the last packet of images or sound ends.
         self._end = Fraction(0)
 
-    def after(self, container: Any, start: Fraction, seeking: bool) -> Iterator[tuple[Any, Fraction, Fraction]]:
-        """Decoded frames from `start` on, with their times and durations.
+    def after(self, container: Any, start: Fraction, seeking: bool) -> Iterator[tuple[Any, Fraction, Fraction, bool]]:
+        """Decoded frames from `start` on, with their times and durations, and whether each is held in place of one that is lost.
 
         With `seeking` the container was brought near `start`; whether it was is seen by the first frame.
 
         Raises:
             _SeekError: It was not; nothing has been yielded.
+            _DamageError: A packet is damaged, and a decoder without threads has to read the video.
         """
-        step = 1 / Fraction(self._stream.average_rate or DEFAULT_RATE)
+        base, step = Fraction(self._stream.time_base), 1 / Fraction(self._stream.average_rate or DEFAULT_RATE)
         last: Fraction | None = None
+        before: Any = None
         count = 0
-        for frame, duration in self._decoded(container):
+
+        def held(lost: list[tuple[int, int]], frame: Any) -> Iterator[tuple[Any, Fraction, Fraction, bool]]:
+            nonlocal last, count
+            for pts, duration in lost:
+                last, count = pts * base - self._beginning, count + 1
+                if last >= start:
+                    yield frame, last, duration * base, True
+
+        for frame in self._decoded(container):
             time = Fraction(frame.pts) * Fraction(frame.time_base) - self._beginning if frame.pts is not None else None
-            if seeking and not count and (time is None or time > start or not frame.key_frame):
+            if seeking and before is None and (time is None or time > start or not frame.key_frame):
                 raise _SeekError
+            damaged = self._damage is not None
+            if damaged and self._packets.is_late(frame.pts):
+                continue
+            duration, lost = self._packets.shown(frame.pts, damaged)
+            yield from held(lost, before or frame)
             if time is None or (last is not None and time <= last):
                 time = Fraction(0) if last is None else last + step  # damaged videos have none, or go back
-            last = time
+            last, before = time, frame
             count += 1
             if time >= start:
-                yield frame, time, duration
-        if seeking and not count:
+                yield frame, time, duration * base, False
+        if seeking and before is None:
             raise _SeekError
-        if not count:
+        if before is None and self._damage is not None:
+            reason = getattr(self._damage, "strerror", None) or self._damage
+            raise VideoReadError(
+                f"{self._name}: not one image of it could be decoded: it is no video, or damaged ({reason})"
+            ) from self._damage
+        if before is None:
             raise VideoReadError(f"{self._name}: there is not one frame in it that can be decoded")
+        if self._left_out:
+            logger.warning("%s: packets of images that cannot be decoded, and are left out: %d", self._name, self._left_out)
+        if self._damage is not None:
+            yield from held(self._packets.left(), before)
         expected = 0 if seeking else self._stream.frames
         if expected and count < expected * 0.99 - 1:
             raise VideoReadError(f"{self._name}: it says that it has {expected} frames, and ends after {count}; it is damaged or cut off")
@@ -242,28 +289,29 @@ class _Reader:
                 "it is damaged or cut off"
             )
 
-    def _decoded(self, container: Any) -> Iterator[tuple[Any, Fraction]]:
-        frames = self._demuxed(container)
-        with video_errors(self._name, "not one image of it could be decoded: it is no video, or damaged at its beginning", VideoReadError):
-            first = next(frames, None)
-        if first is None:
-            return
-        yield first
+    def _decoded(self, container: Any) -> Iterator[Any]:
         with video_errors(self._name, "it is damaged from here on", VideoReadError):
-            yield from frames
+            for packet in packets_in_time(container, read_streams(container, self._stream)):
+                if packet.pts is not None:
+                    self._end = max(self._end, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base))
+                if packet.stream.index == self._stream.index:
+                    self._packets.add(packet)
+                    yield from self._frames_of(packet)
 
-    def _demuxed(self, container: Any) -> Iterator[tuple[Any, Fraction]]:
-        durations: dict[int, int] = {}
-        for packet in packets_in_time(container, read_streams(container, self._stream)):
-            if packet.pts is not None:
-                self._end = max(self._end, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base))
-            if packet.stream.index != self._stream.index:
-                continue
-            if packet.pts is not None and packet.duration:
-                durations[packet.pts] = packet.duration
-            for frame in packet.decode():
-                duration = durations.pop(frame.pts, 0) if frame.pts is not None else 0
-                yield frame, duration * Fraction(self._stream.time_base)
+    def _frames_of(self, packet: Any) -> list[Any]:
+        """The frames that a packet completes; none if it is damaged."""
+        try:
+            return packet.decode()
+        except MemoryError:
+            raise
+        except pyav().error.FFmpegError as error:
+            if self._strict:
+                raise
+            if self._in_threads:
+                raise _DamageError from error
+            self._damage = error
+            self._left_out += not self._packets.in_order
+            return []
 
     def look_at(self, frame: Any, number: int) -> None:
         """Refuses a frame of another size than those before, and learns from the first how all are coded."""
@@ -306,6 +354,70 @@ class _Reader:
         if getattr(frame, "interlaced_frame", False):
             logger.warning("%s: it is interlaced, and its lines of two moments are taken as one; deinterlace it first", self._name)
         return colours
+
+
+class _Packets:
+    """Finds the packets of images of which no frame comes.
+
+    Args:
+        step: The usual distance of two frames, in units of their times.
+        states_times: Whether the container says when frames are shown.
+
+    Attributes:
+        in_order: Whether frames come in the order of their times; else none is known to be lost.
+    """
+
+    def __init__(self, step: Fraction, states_times: bool) -> None:
+        self._states_times, self.in_order = states_times, True
+        self._waiting: dict[int, int] = {}
+        self._last: int | None = None
+        self._least = step
+
+    def add(self, packet: Any) -> None:
+        """Notes a packet that is decoded next."""
+        # A packet of a few bytes says that nothing has changed, and some decoders show nothing then.
+        if packet.pts is not None and packet.size > _LEAST_BYTES and not getattr(packet, "is_discard", False):
+            self._waiting[packet.pts] = packet.duration or 0
+
+    def shown(self, pts: int | None, damaged: bool) -> tuple[int, list[tuple[int, int]]]:
+        """Takes the packets up to a frame.
+
+        Args:
+            pts: The frame's time.
+            damaged: Whether a packet could not be decoded. Before the first frame some lack what they refer to also in a sound video.
+
+        Returns:
+            The frame's duration, 0 = not known; and times and durations of those before it that are lost: they are as far from each other
+            as frames are, which the second field of a frame is not.
+        """
+        if pts is None:
+            return 0, []
+        if self._last is not None and pts <= self._last:
+            self.in_order = False  # AVI has no times of frames, only of packets
+        duration = self._waiting.pop(pts, 0)
+        earlier = sorted(each for each in self._waiting if each < pts)
+        times = [(each, self._waiting.pop(each)) for each in earlier]
+        lost: list[tuple[int, int]] = []
+        if self.in_order and (damaged or (self._states_times and self._last is not None)):
+            at = self._last
+            for each, length in times:
+                if (at is None or each - at >= 0.75 * self._least) and pts - each >= 0.75 * self._least:
+                    lost.append((each, length))
+                    at = each
+        if self._last is not None and not lost and self.in_order:
+            self._least = min(self._least, Fraction(pts - self._last))
+        self._last = pts
+        return duration, lost
+
+    def is_late(self, pts: int | None) -> bool:
+        """True if a frame comes behind one that is shown later, as behind a damaged key frame: its place is taken."""
+        return self.in_order and pts is not None and self._last is not None and pts <= self._last
+
+    def left(self) -> list[tuple[int, int]]:
+        """The times and durations of the packets behind the last frame."""
+        if not self.in_order:
+            return []
+        return sorted(each for each in self._waiting.items() if self._last is None or each[0] > self._last)
 
 
 def frame_colours(frame: Any, context: Any) -> Colours:

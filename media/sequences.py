@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-from collections.abc import Iterator
+import statistics
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ..geometry.files import read_image
+from ..geometry.files import image_exposure, read_image
 from .library import VideoError, VideoReadError
 from .read import DEFAULT_RATE, Frame, VideoHeader
 
+logger = logging.getLogger(__name__)
+
 _NUMBER = re.compile(r"%0?(\d*)d")
 _MOST_DIGITS = 20
+_DIGITS = re.compile(r"(\d+)")
 _IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+# Frames of a folder without any of the above: beside those they are depth that was made of them.
+_HDR_IMAGES = {".exr", ".hdr"}
+# Images that are looked at for the exposure of all.
+_EXPOSED = 9
 
 
 def is_sequence(path: os.PathLike[str]) -> bool:
@@ -57,14 +67,56 @@ def find_images(path: os.PathLike[str]) -> list[Path]:
     Raises:
         VideoReadError: There are none.
     """
+    return _find(path)[0]
+
+
+def frame_numbers(path: os.PathLike[str]) -> list[int] | None:
+    """The numbers of a sequence's images; None of a folder whose names differ in more than one number.
+
+    Raises:
+        VideoReadError: As `find_images`.
+    """
+    return _find(path)[1]
+
+
+def _find(path: os.PathLike[str]) -> tuple[list[Path], list[int] | None]:
     path = Path(path)
     if path.is_dir():
-        found = sorted((each for each in path.iterdir() if reads(path, each)), key=_natural)
+        images = images_of_folder(path)
+        numbers = _varying_number(images)
     else:
-        found = [each for _, each in numbered_files(path)]
-    if not found:
+        there = numbered_files(path)
+        images, numbers = [each for _, each in there], [number for number, _ in there]
+    if not images:
         raise VideoReadError(f"{path}: there is not one such image")
-    return found
+    is_ordered = numbers and all(one < other for one, other in pairwise(numbers))
+    return images, numbers if is_ordered else None
+
+
+def _varying_number(images: Sequence[Path]) -> list[int] | None:
+    """The one number in which names differ; of one name its last."""
+    parts = [_DIGITS.split(each.stem) for each in images]
+    if len({len(each) for each in parts}) != 1 or len(parts[0]) < 2:
+        return None
+    varying = [index for index, texts in enumerate(zip(*parts, strict=True)) if len(set(texts)) > 1] or [len(parts[0]) - 2]
+    return [int(each[varying[0]]) for each in parts] if len(varying) == 1 and varying[0] % 2 else None
+
+
+def images_of_folder(folder: Path) -> list[Path]:
+    """The frames that a folder stands for, in the order of their names; EXR and HDR count where it has no other images."""
+    there = [each for each in folder.iterdir() if not each.name.startswith(".") and each.suffix.lower() in _IMAGES | _HDR_IMAGES]
+    found = [each for each in there if each.suffix.lower() in _IMAGES] or there
+    return sorted(found, key=_natural)
+
+
+def _places(count: int, numbers: Sequence[int] | None) -> list[int]:
+    """At which frame of the video each of so many images is shown: where a number is missing, the image before stays.
+
+    Numbers most of which are missing count something else, such as seconds: these images follow one another.
+    """
+    if numbers is None or numbers[-1] - numbers[0] >= 2 * count:
+        return list(range(count))
+    return [number - numbers[0] for number in numbers]
 
 
 def numbered_files(pattern: os.PathLike[str]) -> list[tuple[int, Path]]:
@@ -86,7 +138,8 @@ def reads(source: os.PathLike[str], path: Path) -> bool:
     if path.parent.resolve() != folder.resolve():
         return False
     if source.is_dir():
-        return path.suffix.lower() in _IMAGES and not path.name.startswith(".")
+        taken = _IMAGES if any(each.suffix.lower() in _IMAGES for each in images_of_folder(source)) else _IMAGES | _HDR_IMAGES
+        return path.suffix.lower() in taken and not path.name.startswith(".")
     return _names(source).fullmatch(path.name) is not None
 
 
@@ -96,42 +149,74 @@ def _names(pattern: Path) -> re.Pattern[str]:
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:
-    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in re.split(r"(\d+)", path.name)]
+    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in _DIGITS.split(path.name)]
 
 
 def sequence_header(path: os.PathLike[str], rate: Fraction | None = None) -> VideoHeader:
     """The header of numbered images as a video: `rate` frames a second, 25 where none is given, without sound.
 
+    Missing numbers are logged.
+
     Raises:
         VideoReadError: There are none, or the first cannot be read.
     """
     rate = rate or DEFAULT_RATE
-    images = find_images(path)
-    height, width = _read(images[0], []).shape[-2:]
-    return VideoHeader(str(path), width, height, rate, 1 / rate, len(images), len(images) / rate)
+    images, numbers = _find(path)
+    height, width = _Images(images)(images[0]).shape[-2:]
+    length = _places(len(images), numbers)[-1] + 1
+    if numbers and (missing := length - len(images)):
+        first = next(one + 1 for one, other in pairwise(numbers) if other > one + 1)
+        kept = "in a video the frame before stays, and numbered files keep the gap"
+        logger.warning("%s: numbers %d to %d, %d missing (the first: %d); %s", path, numbers[0], numbers[-1], missing, first, kept)
+    return VideoHeader(str(path), width, height, rate, 1 / rate, len(images), length / rate)
 
 
 def read_sequence(path: os.PathLike[str], rate: Fraction | None = None, start: Fraction = Fraction(0)) -> Iterator[Frame]:
     """The frames of numbered images; as `read.read_frames`. An image that cannot be read raises VideoReadError when it is asked for.
 
+    HDR images have one exposure, the median of those of some.
+
     Raises:
         VideoReadError: There are none.
     """
     step = 1 / (rate or DEFAULT_RATE)
-    size: list[tuple[int, int]] = []
-    for number, each in enumerate(find_images(path)):
-        if number * step >= start:
-            yield Frame(number * step, step, partial(_read, each, size))
+    images, numbers = _find(path)
+    places, read = _places(len(images), numbers), _Images(images)
+    following = [*places[1:], places[-1] + 1]
+    for each, number, place, end in zip(images, numbers or [None] * len(images), places, following, strict=True):
+        if place * step >= start:
+            yield Frame(place * step, (end - place) * step, partial(read, each), number=number)
 
 
-def _read(path: Path, size: list[tuple[int, int]]) -> Tensor:
-    try:
-        image = torch.from_numpy(read_image(path)).movedim(-1, 0)
-    except (ValueError, OSError) as error:
-        raise VideoReadError(str(error)) from error
-    _, height, width = image.shape
-    size.append((width, height))
-    if size[-1] != size[0]:
-        raise VideoReadError(f"{path}: it has {width}x{height} pixels, those before {size[0][0]}x{size[0][1]}; split the images there")
-    del size[1:]
-    return image
+class _Images:
+    """Reads the images of a clip, all of one size and with one exposure."""
+
+    def __init__(self, images: Sequence[Path]) -> None:
+        self._images = images
+        self._size: tuple[int, int] | None = None
+        self._exposure: float | None = None
+
+    def __call__(self, path: Path) -> Tensor:
+        try:
+            if self._exposure is None and path.suffix.lower() in _HDR_IMAGES:
+                self._exposure = self._median_exposure()
+            image = torch.from_numpy(read_image(path, self._exposure)).movedim(-1, 0)
+        except (ValueError, OSError) as error:
+            raise VideoReadError(str(error)) from error
+        _, height, width = image.shape
+        self._size = self._size or (width, height)
+        if (width, height) != self._size:
+            before = f"{self._size[0]}x{self._size[1]}"
+            raise VideoReadError(f"{path}: it has {width}x{height} pixels, those before {before}; split the images there")
+        return image
+
+    def _median_exposure(self) -> float | None:
+        """Of some images at equal distances: a clip that begins in black, or flashes, has the exposure of the others."""
+        last, found = len(self._images) - 1, []
+        for index in sorted({round(last * part / (_EXPOSED - 1)) for part in range(_EXPOSED)}):
+            try:
+                found.append(image_exposure(self._images[index]))
+            except (ValueError, OSError):
+                continue  # said when its turn comes
+        known = [each for each in found if each is not None]
+        return statistics.median(known) if known else None

@@ -160,9 +160,7 @@ class VideoWriter:
         if self._codec.lossless:
             levels = (image.double() * 65535).round_()
             return [levels[0]] if len(levels) == 1 else [levels[1], levels[2], levels[0]]
-        height, width = image.shape[-2:]
-        even = F.pad(image[None], (0, width % 2, 0, height % 2), mode="replicate")[0] if width % 2 or height % 2 else image
-        luma, chroma = (rgb_to_yuv444 if self._codec.full_colour else rgb_to_yuv420)(even, self._codec.bits)
+        luma, chroma = (rgb_to_yuv444 if self._codec.full_colour else rgb_to_yuv420)(even_sized(image[None])[0], self._codec.bits)
         return [luma, chroma[0], chroma[1]]
 
     def _tag(self, frame: Any) -> None:
@@ -200,6 +198,12 @@ class VideoWriter:
                 with contextlib.suppress(AttributeError):
                     packet.duration = duration
             self._container.mux(packet)
+
+
+def even_sized(images: Tensor) -> Tensor:
+    """Images (B, C, H, W) of an even height and width: an odd one has its last row or column once more."""
+    height, width = images.shape[-2:]
+    return F.pad(images, (0, width % 2, 0, height % 2), mode="replicate") if width % 2 or height % 2 else images
 
 
 def _bounded(image: Tensor) -> Tensor:

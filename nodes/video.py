@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, ClassVar
@@ -32,6 +33,8 @@ from .widgets import (
     network_side_widget,
     number_widget,
 )
+
+logger = logging.getLogger(__name__)
 
 RUNNING = "running"
 RANGES = (RUNNING, PER_IMAGE)
@@ -178,7 +181,9 @@ def _make_video(
             if move is not None:
                 move(min(done, source.count), source.count)
         if loaded.problem is not None:
-            raise loaded.problem
+            logger.warning("%s; the %d frames before that are kept", loaded.problem, done)
+        if lost := loaded.lost(done):
+            logger.warning("the video input is damaged: %s", lost)
 
     return source.made(images())
 

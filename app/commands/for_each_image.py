@@ -104,7 +104,9 @@ def _is_done(run: Run, arguments: argparse.Namespace, image: Path, out: Path, fi
     except EXPECTED_ERRORS as error:
         from ..batch.failures import failure_of
 
-        if failure_of(str(image), error).stops_run:
+        # Not where it is the image that cannot be read.
+        written_to = None if getattr(error, "filename", None) == str(image) else out.parent
+        if failure_of(str(image), error, written_to).stops_run:
             raise
         text = arguments.parser.message_of(error)
         echo_error(shown(text if str(image) in text else f"{image}: {text}"))

@@ -97,6 +97,8 @@ def add_video(parser: Parser) -> None:
     parser.add_argument("--resume", action="store_true", help=resume)
     segment = "frames in a segment, in whole steps of the model: the most that a stop loses (default: %(default)s)"
     parser.add_argument("--segment", type=positive, default=120, metavar="N", help=segment)
+    strict = "end a video at the first frame that cannot be decoded; without it, the last good frame is held in place of each such frame"
+    parser.add_argument("--strict", action="store_true", help=strict)
     add_overwrite(parser, "video")
     parser.common = frozenset(COMMON)
     parser.set_defaults(run=run_video, kinds=("what", "layout"))
@@ -166,14 +168,16 @@ def run_video(arguments: argparse.Namespace, found: tuple[Sequence[Source], Sequ
     to_a_file = not place.is_folder and (place.path.suffix.lower() in _FILES or "%" in place.path.name)
     if found is None and names_one(arguments.videos, arguments.recursive, to_a_file):
         return _one(arguments, Path(arguments.videos[0]))
-    if to_a_file:
-        such = f"{place.path.with_suffix('')}{os.sep}"
-        raise ValueError(f"{place.path} is the name of one file, and several videos are named; give -o a folder, such as {such}")
     sources, problems = found or find_videos(arguments.videos, arguments.recursive, place.path)
     for problem in problems:
         echo_error(shown(problem))
     if not sources:
         return NOTHING_DONE
+    if to_a_file:
+        such = f"{place.path.with_suffix('')}{os.sep}"
+        is_folder = len(arguments.videos) == 1 and Path(arguments.videos[0]).is_dir()
+        several = f"{arguments.videos[0]} is a folder of videos" if is_folder else "several videos are named"
+        raise ValueError(f"{place.path} is the name of one file, and {several}; give -o a folder, such as {such}")
     return _several(arguments, sources, len(problems))
 
 
@@ -404,6 +408,7 @@ def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTas
         size=arguments.size,
         fov=arguments.fov,
         segment=arguments.segment,
+        strict=arguments.strict,
     )
 
 
@@ -487,12 +492,14 @@ def _make(
 def _say_made(task: VideoTask, finished: Finished, shows: bool, more: str = "") -> int:
     from ...media import numbered
 
-    frames = finished.frames
+    frames, first, last = finished.frames, finished.numbers[0], finished.numbers[-1]
     names = [
-        f"{numbered(each, 1)}{f' to {numbered(each, frames).name}' * (frames > 1)}" if task.sequence else str(each)
+        f"{numbered(each, first)}{f' to {numbered(each, last).name}' * (frames > 1)}" if task.sequence else str(each)
         for each in task.targets.values()
     ]
     echo(shown(f"{task.source}: {', '.join(names)} ({frames} frame{'s' * (frames != 1)}){more}"))
+    if finished.lost:
+        echo_error(shown(f"{task.source}: {finished.lost}; --strict ends the video there"))
     if shows:
         first = next(iter(task.targets.values()))
         show(first.parent if task.sequence else first)

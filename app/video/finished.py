@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,19 @@ class Finished:
     """A video that is there.
 
     Attributes:
-        frames: How many it has.
+        numbers: Of its frames, in order.
         problem: Why the source could not be read to its end; None = it could.
+        lost: How many frames of the source cannot be decoded, in words; nothing where all can, or where the video was made before.
     """
 
-    frames: int
+    numbers: Sequence[int]
     problem: str | None = None
+    lost: str = ""
+
+    @property
+    def frames(self) -> int:
+        """How many it has."""
+        return len(self.numbers)
 
     @property
     def early(self) -> str:
@@ -61,22 +68,26 @@ class FinishedRecord:
             VideoError: It was made with other settings, or a file of it was changed or is missing.
         """
         record = read_record(self.path) or {}
-        known, files, frames = (record.get(name) for name in ("settings", "files", "frames"))
+        known, files, frames, numbers = (record.get(name) for name in ("settings", "files", "frames", "numbers"))
         if not (isinstance(known, dict) and isinstance(files, dict) and isinstance(frames, int) and frames > 0):
             return None
+        if not (isinstance(numbers, list) and all(type(each) is int and each >= 0 for each in numbers) and numbers):
+            numbers = range(1, frames + 1)
         if not any(map(self._is_there, self._task.targets.values())):
             return None
         if differing := differing_settings(known, settings):
             raise VideoError(f"{self.path}: the video was made with other settings ({', '.join(differing)}); {_ADVICE}")
         for target in self._task.targets.values():
-            if self._digest(target, frames) != files.get(target.name):
+            if self._digest(target, numbers) != files.get(target.name):
                 raise VideoError(f"{target} was changed since it was made, or lacks files; remove it, or replace it with --overwrite")
-        return Finished(frames, record.get("problem"))
+        return Finished(numbers, record.get("problem"))
 
     def note(self, settings: Mapping[str, Any], finished: Finished) -> None:
         """Writes the record of a video that is there, in the folder of records, which is there too; where it cannot, that is logged."""
-        files = {target.name: self._digest(target, finished.frames) for target in self._task.targets.values()}
+        files = {target.name: self._digest(target, finished.numbers) for target in self._task.targets.values()}
         record = {"version": RECORD_VERSION, "settings": settings, "files": files, "frames": finished.frames, "problem": finished.problem}
+        if list(finished.numbers) != list(range(1, finished.frames + 1)):
+            record["numbers"] = list(finished.numbers)
         try:
             write_bytes(self.path, json.dumps(record, indent=1).encode())
         except OSError as error:
@@ -89,12 +100,11 @@ class FinishedRecord:
     def _is_there(self, target: Path) -> bool:
         return bool(numbered_files(target)) if self._task.sequence else target.exists()
 
-    def _digest(self, target: Path, frames: int) -> str:
+    def _digest(self, target: Path, numbers: Sequence[int]) -> str:
         if not self._task.sequence:
             return digest_of_marks([target])
         # Of a record that names more frames than there are files none is looked for: the number may be anything.
-        there = min(frames, len(numbered_files(target)) + 1)
-        return digest_of_marks([numbered(target, number) for number in range(1, there + 1)])
+        return digest_of_marks([numbered(target, number) for number in numbers[: len(numbered_files(target)) + 1]])
 
 
 def differing_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

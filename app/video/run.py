@@ -76,7 +76,7 @@ def make_video(
     """
     if _has_sound(task, header):
         check_sound(task.source, header.name, next(iter(task.targets.values())).suffix)
-    problem = _first_pass(model, task, header, store, tick)
+    problem, lost = _first_pass(model, task, header, store, tick)
     by_output = {output: _segments_of(task, store, output) for output in task.targets}
     if task.in_two_passes:
         by_output |= _second_pass(task, header, store, second_tick)
@@ -84,20 +84,21 @@ def make_video(
         check()
     for output, target in task.targets.items():
         if task.sequence:
-            if longer := [path for number, path in numbered_files(target) if number > store.done]:
-                logger.warning("%s: %d files from %s on are of another video; remove them", target, len(longer), longer[0].name)
+            own = {*store.numbers}
+            if others := [path for number, path in numbered_files(target) if number not in own]:
+                logger.warning("%s: %d files, the first %s, are of another video; remove them", target, len(others), others[0].name)
         else:
             join_segments(target, by_output[output], _sound(task, header, store, problem))
             joined(target)
-    return Finished(store.done, problem and str(problem))
+    return Finished(store.numbers, problem and str(problem), lost)
 
 
-def _first_pass(model: Model, task: VideoTask, header: VideoHeader, store: SegmentStore, tick: Tick) -> VideoReadError | None:
-    """Writes all segments that are not there yet; returns why the source ended early."""
+def _first_pass(model: Model, task: VideoTask, header: VideoHeader, store: SegmentStore, tick: Tick) -> tuple[VideoReadError | None, str]:
+    """Writes all segments that are not there yet; returns why the source ended early, and how many frames of it are lost, in words."""
     outputs = {KEPT_DEPTH, *({NORMALS} & set(task.targets))} if task.in_two_passes else set(task.targets)
     renderer = Renderer(task, outputs, resampling=model.resampling)
     reduced = ReducedFrames(model, task, outputs)
-    loaded = Loaded(islice(task.read(), store.done, None), reduced.image)
+    loaded = Loaded(task.read(), reduced.image, store.done)
     available = torch.get_num_threads()
     threads = threads_of_pipeline(model, available)
     estimate, video_state = _estimator(model, task, outputs, renderer, store.state(), threads.network)
@@ -108,13 +109,13 @@ def _first_pass(model: Model, task: VideoTask, header: VideoHeader, store: Segme
             _write_segments(store, task, header, renderer, reduced, _counted(parts, tick), behind, video_state, partial(dtype_name, model))
     except VideoReadError as error:
         if store.done and loaded.problem is None:
-            return error  # the frame after the finished segments is the first that cannot be read
+            return error, loaded.lost(store.done)  # the frame after the finished segments is the first that cannot be read
         raise
     finally:
         torch.set_num_threads(available)
     if not store.done:
         raise VideoReadError(f"{task.source}: there is not one frame {'at that place' if task.start else 'in it'}")
-    return loaded.problem
+    return loaded.problem, loaded.lost(store.done)
 
 
 class Threads(NamedTuple):
@@ -269,7 +270,7 @@ def _second_pass(task: VideoTask, header: VideoHeader, store: SegmentStore, tick
 
 def _kept_depth(store: SegmentStore) -> Iterator[Estimate]:
     for record in store.records:
-        frames = read_frames(store.folder / record.files[KEPT_DEPTH])
+        frames = read_frames(store.folder / record.files[KEPT_DEPTH], strict=True)
         try:
             for frame, bounds in zip(frames, record.ranges, strict=True):
                 yield from_levels(frame.image(), bounds, record.quantity or "")

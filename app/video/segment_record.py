@@ -24,6 +24,7 @@ class SegmentRecord:
         end: Seconds of the source at which it ends, likewise.
         files: Names by what is in them.
         numbered: What else is in it, in numbered files at their final place.
+        numbers: Of these files; none where they are those of the frames, counted from 1.
         digest: Of the sizes and modification times of its files when it was finished.
         state: The same digest of the file of the state after it.
         dtype: What the network computed in when it was done.
@@ -38,6 +39,7 @@ class SegmentRecord:
     end: str = "0"
     files: dict[str, str] = field(default_factory=dict)
     numbered: list[str] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
     digest: str = ""
     state: str = ""
     dtype: str = ""
@@ -62,8 +64,8 @@ def checked_records(found: Any, outputs: Collection[str]) -> list[SegmentRecord]
                 raise ValueError(f"{name} is {str(value)[:80]}")
         if not {*record.numbered} <= {*outputs}:
             raise ValueError(f"there are numbered files of {', '.join(record.numbered)[:80]}")
-        if any(len(each) not in (0, record.frames) for each in (record.ranges, record.black_and_white, record.ends)):
-            raise ValueError(f"ranges of another number of frames than {record.frames}")
+        if any(len(each) not in (0, record.frames) for each in (record.numbers, record.ranges, record.black_and_white, record.ends)):
+            raise ValueError(f"numbers or ranges of another number of frames than {record.frames}")
     return records
 
 
@@ -91,6 +93,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "end": _is_time,
     "files": _are_names,
     "numbered": lambda value: isinstance(value, list) and all(map(_is_text, value)),
+    "numbers": lambda value: isinstance(value, list) and all(type(each) is int and each >= 0 for each in value),
     "digest": _is_text,
     "state": _is_text,
     "dtype": _is_text,

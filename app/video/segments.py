@@ -117,6 +117,14 @@ class SegmentStore:
         """Frames in finished segments."""
         return sum(each.frames for each in self.records)
 
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of the frames in finished segments."""
+        found: list[int] = []
+        for each in self.records:
+            found += _numbers(each, len(found))
+        return found
+
     def _load(self) -> None:
         path = self.folder / SEGMENTS_FILE
         if not path.is_file():
@@ -159,10 +167,9 @@ class SegmentStore:
 
     def _files(self, record: SegmentRecord, first: int) -> list[Path]:
         """The files of a segment before which there were so many frames."""
-        numbers = range(first + 1, first + record.frames + 1)
         return [
             *(self.folder / name for name in record.files.values()),
-            *(numbered(self._task.targets[output], number) for output in record.numbered for number in numbers),
+            *(numbered(self._task.targets[output], number) for output in record.numbered for number in _numbers(record, first)),
         ]
 
     def state(self) -> Any:
@@ -202,6 +209,11 @@ class SegmentStore:
     def remove(self) -> None:
         """Removes the folder."""
         rmtree(self.folder, ignore_errors=True)
+
+
+def _numbers(record: SegmentRecord, first: int) -> Sequence[int]:
+    """The numbers of a segment's frames, before which there were so many."""
+    return record.numbers or range(first + 1, first + record.frames + 1)
 
 
 def begun_by(targets: Mapping[str, Path]) -> tuple[str, str] | None:
@@ -292,15 +304,18 @@ class SegmentWriter:
             if not self.record.frames:
                 self.record.time = str(frame.time)
             self.record.end = str(frame.time + (frame.duration or 1 / self._rate))
+            number = self._first + self.record.frames + 1 if frame.number is None else frame.number
+            if frame.number is not None:
+                self.record.numbers.append(number)
             for output, images in shown.images.items():
-                self._write(output, images[index], frame)
+                self._write(output, images[index], frame, number)
             if self._task.codec == "exr":
-                self._write_exr(shown.estimate.slice(index, index + 1))
+                self._write_exr(shown.estimate.slice(index, index + 1), number)
             self.record.frames += 1
 
-    def _write(self, output: str, image: Tensor, frame: Frame) -> None:
+    def _write(self, output: str, image: Tensor, frame: Frame, number: int) -> None:
         if self._task.sequence and output != KEPT_DEPTH:
-            path = self._place(output)
+            path = self._place(output, number)
             write = write_depth_png if len(image) == 1 else partial(write_normal_png, bits=16)
             write(path, image)
             return
@@ -313,7 +328,7 @@ class SegmentWriter:
             self.record.files[output] = name
         self._writers[output].write(image, frame.time - Fraction(self.record.time), frame.duration)
 
-    def _write_exr(self, estimate: Estimate) -> None:
+    def _write_exr(self, estimate: Estimate, number: int) -> None:
         for output in self._task.targets:
             depth = output == DEPTH
             part = Estimate(
@@ -324,13 +339,13 @@ class SegmentWriter:
                 mask=estimate.mask,
                 intrinsics=estimate.intrinsics,
             )
-            write_exr(self._place(output), part)
+            write_exr(self._place(output, number), part)
 
-    def _place(self, output: str) -> Path:
-        """The numbered file of the frame that is written now."""
+    def _place(self, output: str, number: int) -> Path:
+        """The file of the frame of a number."""
         if output not in self.record.numbered:
             self.record.numbered.append(output)
-        path = numbered(self._task.targets[output], self._first + self.record.frames + 1)
+        path = numbered(self._task.targets[output], number)
         self._numbered.append(path)
         return path
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...media import is_sequence, reads
+from ...media import images_of_folder, is_sequence
 from ..batch.sources import VIDEO_FILES, Search, Source
 
 
@@ -70,7 +70,6 @@ def _holds_frames(folder: Path, to_a_file: bool) -> bool:
 def _counts(folder: Path) -> tuple[int, int]:
     """The numbers of videos and of images in a folder that can be read."""
     try:
-        there = [each for each in folder.iterdir() if each.is_file()]
+        return sum(VIDEO_FILES.has(each.name) and each.is_file() for each in folder.iterdir()), len(images_of_folder(folder))
     except OSError:
         return 0, 0
-    return sum(VIDEO_FILES.has(each.name) for each in there), sum(reads(folder, each) for each in there)

@@ -30,6 +30,7 @@ from ...media import (
     find_images,
     fitted,
     fitted_size,
+    frame_numbers,
     in_groups,
     is_sequence,
     numbered,
@@ -85,6 +86,7 @@ class VideoTask:
         size: As `Model.estimate`.
         fov: As `Model.estimate`.
         segment: How many frames a stop can cost.
+        strict: Whether the first frame that cannot be decoded ends the video.
     """
 
     source: Path
@@ -106,6 +108,7 @@ class VideoTask:
     size: int | None = None
     fov: float = 0.0
     segment: int = SEGMENT_FRAMES
+    strict: bool = False
 
     @property
     def sequence(self) -> bool:
@@ -143,9 +146,10 @@ class VideoTask:
 
     def read(self) -> Iterator[Frame]:
         """The frames that are asked for; each is converted only when its image is asked for."""
-        frames = (
-            read_sequence(self.source, self.rate, self.start) if is_sequence(self.source) else read_frames(self.source, start=self.start)
-        )
+        if is_sequence(self.source):
+            frames = read_sequence(self.source, self.rate, self.start)
+        else:
+            frames = read_frames(self.source, start=self.start, strict=self.strict)
         if (end := self.end) is not None:
             frames = takewhile(lambda frame: frame.time < end, frames)
         if self.new_rate is not None:
@@ -181,6 +185,9 @@ class VideoTask:
         sizes = {name: length for name, length in (("width", self.width), ("height", self.height)) if length is not None}
         stereo = {"layout": self.layout, **self.stereo.as_record()}
         del stereo["original"]
+        numbers = frame_numbers(self.source) if is_sequence(self.source) and self.new_rate is None else None
+        first = 1 if self.sequence or numbers is None else numbers[0]
+        as_counted = numbers is None or numbers == list(range(first, first + len(numbers)))
         return {
             "source": str(self.source.resolve()),
             "source_files": digest_of_marks(find_images(self.source) if is_sequence(self.source) else [self.source.resolve()]),
@@ -190,6 +197,7 @@ class VideoTask:
             "rate": self.rate and str(self.rate),
             "start": str(self.start),
             **({} if self.end is None else {"end": str(self.end)}),
+            **({} if as_counted else {"numbers": "kept"}),
             "frames": self.frames,
             "preset": self.preset and self.preset.name,
             **sizes,
@@ -200,6 +208,7 @@ class VideoTask:
             "size": self.size,
             "fov": self.fov,
             "segment": self.segment,
+            **({"strict": True} if self.strict else {}),
         }
 
 

@@ -5,7 +5,7 @@ from .estimate_meshes import SURFACES, SaveOptions, save_surface
 from .exr import read_exr, write_exr, write_image_exr
 from .formats import FORMATS, READABLE, WRITTEN, FileFormat, load_estimate, possible_paths, save_estimate
 from .html_page import write_html
-from .image_files import read_image
+from .image_files import image_exposure, read_image
 from .mesh_files import PLY_AXES, write_glb, write_ply, write_stl
 from .npz import read_npz, write_npz
 from .paths import MAX_PIXELS, FileFormatError, atomic_path, resolve_inside
@@ -31,6 +31,7 @@ __all__ = [
     "FileFormatError",
     "SaveOptions",
     "atomic_path",
+    "image_exposure",
     "load_estimate",
     "possible_paths",
     "read_exr",

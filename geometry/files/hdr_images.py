@@ -32,7 +32,7 @@ def is_hdr(data: bytes) -> bool:
     return data.startswith((*_RADIANCE, exr.MAGIC))
 
 
-def read_hdr_image(path: str | os.PathLike[str], data: bytes) -> tuple[np.ndarray, np.ndarray | None]:
+def read_hdr_image(path: str | os.PathLike[str], data: bytes, exposure: float | None = None) -> tuple[np.ndarray, np.ndarray | None]:
     """Reads an image of linear light, exposed and coded for an ordinary screen.
 
     The exposure makes the geometric mean of the luminance mid-grey (18 %); what is brighter than `relight.KNEE` then nears white.
@@ -41,6 +41,7 @@ def read_hdr_image(path: str | os.PathLike[str], data: bytes) -> tuple[np.ndarra
     Args:
         path: A .hdr, or an .exr with the channels R, G, B or Y; A is taken for opacity.
         data: The file's bytes.
+        exposure: The factor of the light; None = the image's own, as above. The frames of a clip have one.
 
     Returns:
         (H, W, 3) float32 sRGB in [0, 1], and how opaque it is, (H, W) float32 in [0, 1]; None where the file does not say.
@@ -49,9 +50,13 @@ def read_hdr_image(path: str | os.PathLike[str], data: bytes) -> tuple[np.ndarra
         FileFormatError: Damaged, cut off, too large, or without colours.
         ImportError: The library that decodes it is missing: OpenCV for .hdr, OpenEXR for .exr.
     """
-    light, alpha = exr.read_colours(path) if data.startswith(exr.MAGIC) else (read_radiance(path, data), None)
-    alpha = None if alpha is None else np.nan_to_num(alpha).clip(0, 1).astype(np.float32, copy=False)
-    return _displayed(light, alpha), alpha
+    light = _Light(path, data)
+    return light.displayed(light.exposure() if exposure is None else exposure), light.alpha
+
+
+def hdr_exposure(path: str | os.PathLike[str], data: bytes) -> float:
+    """The exposure that `read_hdr_image` chooses for an image; it raises the same."""
+    return _Light(path, data).exposure()
 
 
 def read_radiance(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
@@ -80,26 +85,38 @@ def read_radiance(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
     return light[..., ::-1]
 
 
-def _displayed(light: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
-    """Linear light (H, W, 3), multiplied by alpha (H, W) where there is any, as sRGB that is not."""
-    height, width = light.shape[:2]
-    band = max(1, _BAND_PIXELS // width)
-    bands = [slice(start, start + band) for start in range(0, height, band)]
-    brightest = max(float(light[rows].max(initial=0, where=np.isfinite(light[rows]))) for rows in bands)
+class _Light:
+    """Linear light of a file, in bands of rows."""
 
-    def clean(rows: slice) -> np.ndarray:
-        part = np.nan_to_num(light[rows].astype(np.float32, copy=False), nan=0.0, posinf=brightest, neginf=0.0).clip(0, _BRIGHTEST)
-        return part if alpha is None else part / alpha[rows, :, None].clip(1e-3)
+    def __init__(self, path: str | os.PathLike[str], data: bytes) -> None:
+        self._light, alpha = exr.read_colours(path) if data.startswith(exr.MAGIC) else (read_radiance(path, data), None)
+        self.alpha = None if alpha is None else np.nan_to_num(alpha).clip(0, 1).astype(np.float32, copy=False)
+        height, width = self._light.shape[:2]
+        band = max(1, _BAND_PIXELS // width)
+        self._bands = [slice(start, start + band) for start in range(0, height, band)]
+        parts = (self._light[rows] for rows in self._bands)
+        self._brightest = max(float(part.max(initial=0, where=np.isfinite(part))) for part in parts)
 
-    total, count = 0.0, 0
-    for rows in bands:
-        luminance = clean(rows) @ _LUMINANCE
-        lit = luminance[luminance > _DARKEST]
-        total, count = total + float(np.log(lit, dtype=np.float64).sum()), count + lit.size
-    exposure = _MID_GREY / np.exp(total / count) if count else 1.0
-    shown = np.empty((height, width, 3), np.float32)
-    base = torch.zeros(1, 1, 1, 1)
-    for rows in bands:
-        planes = torch.from_numpy(np.ascontiguousarray(clean(rows))).mul(exposure).clamp(max=_BRIGHTEST).movedim(-1, 0)[None]
-        shown[rows] = linear_to_srgb(roll_off(planes, base).clamp(0, 1))[0].movedim(0, -1).numpy()
-    return shown
+    def _clean(self, rows: slice) -> np.ndarray:
+        """Finite light of some rows, before it was multiplied by alpha."""
+        part = self._light[rows].astype(np.float32, copy=False)
+        part = np.nan_to_num(part, nan=0.0, posinf=self._brightest, neginf=0.0).clip(0, _BRIGHTEST)
+        return part if self.alpha is None else part / self.alpha[rows, :, None].clip(1e-3)
+
+    def exposure(self) -> float:
+        """The factor that makes the geometric mean of the luminance mid-grey."""
+        total, count = 0.0, 0
+        for rows in self._bands:
+            luminance = self._clean(rows) @ _LUMINANCE
+            lit = luminance[luminance > _DARKEST]
+            total, count = total + float(np.log(lit, dtype=np.float64).sum()), count + lit.size
+        return float(_MID_GREY / np.exp(total / count)) if count else 1.0
+
+    def displayed(self, exposure: float) -> np.ndarray:
+        """(H, W, 3) sRGB, before it is multiplied by alpha."""
+        shown = np.empty((*self._light.shape[:2], 3), np.float32)
+        base = torch.zeros(1, 1, 1, 1)
+        for rows in self._bands:
+            planes = torch.from_numpy(np.ascontiguousarray(self._clean(rows))).mul(exposure).clamp(max=_BRIGHTEST).movedim(-1, 0)[None]
+            shown[rows] = linear_to_srgb(roll_off(planes, base).clamp(0, 1))[0].movedim(0, -1).numpy()
+        return shown

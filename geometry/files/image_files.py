@@ -18,7 +18,7 @@ import numpy as np
 
 from ...utils import opencv
 from ..kinds import Quantity
-from .hdr_images import is_hdr, read_hdr_image
+from .hdr_images import hdr_exposure, is_hdr, read_hdr_image
 from .icc import cmyk_to_srgb, to_srgb
 from .paths import MAX_PIXELS, FileFormatError, check_size, damage_named, read_bytes
 
@@ -71,12 +71,13 @@ class DecodedImage(NamedTuple):
     profile: bytes = b""
 
 
-def read_image(path: str | os.PathLike[str]) -> np.ndarray:
+def read_image(path: str | os.PathLike[str], exposure: float | None = None) -> np.ndarray:
     """Reads an image file as RGB values.
 
     Args:
         path: PNG, JPEG, WebP, AVIF, HEIC, BMP, TIFF or GIF, 8 or 16 bits, grey or colour, with or without alpha. Of an animation or of
             several pages the first, which is logged. Or Radiance HDR or OpenEXR (`hdr_images.read_hdr_image`).
+        exposure: Of HDR files, as `read_hdr_image`.
 
     Returns:
         (H, W, 3) float32 sRGB in [0, 1], converted by its ICC profile (`icc.to_srgb`) or, without one, as coded in the file, upright by its
@@ -88,11 +89,17 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
         FileFormatError: Not an image, damaged, cut off, empty, changed while it is read, or larger than MAX_PIXELS by its header.
         ImportError: Only OpenCV, OpenEXR or pillow-heif reads such an image without loss, and it cannot be imported.
     """
-    colours, alpha = read_colours(path)
+    colours, alpha = read_colours(path, exposure)
     return colours if alpha is None else np.minimum(colours * alpha[..., None] + (1 - alpha[..., None]), 1)
 
 
-def read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray | None]:
+def image_exposure(path: str | os.PathLike[str]) -> float | None:
+    """The exposure with which `read_image` shows an HDR file by itself; None of another image. It raises the same."""
+    data = read_bytes(path)
+    return hdr_exposure(path, data) if is_hdr(data) else None
+
+
+def read_colours(path: str | os.PathLike[str], exposure: float | None = None) -> tuple[np.ndarray, np.ndarray | None]:
     """Reads an image file as RGB values and how opaque they are.
 
     Args:

@@ -24,6 +24,7 @@ from ...media import (
     VideoWriter,
     WriterThread,
     check_sound,
+    even_sized,
     join_segments,
     read_frames,
     video_header,
@@ -126,8 +127,11 @@ class VideoFrames:
             yield Frame(number * step, step, lambda image=image: to_rgb(image)[0].cpu())
 
     def made(self, images: Iterator[tuple[Frame, Tensor]]) -> Any:
-        """A VIDEO of other images, with this one's sound; as `VideoFile.made`, in memory as this one is."""
-        batch = torch.cat([to_image(image[None]) for _, image in images])
+        """A VIDEO of other images, with this one's sound; as `VideoFile.made`, in memory as this one is.
+
+        Height and width become even, as Save Video needs them.
+        """
+        batch = torch.cat([to_image(even_sized(image[None])) for _, image in images])
         parts = type(self.parts)(images=batch, audio=self.parts.audio, frame_rate=self.parts.frame_rate)
         return type(self.video)(parts)
 

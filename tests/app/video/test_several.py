@@ -226,7 +226,7 @@ def test_a_folder_of_images_is_one_video_as_before(clips, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["clips", "-o", "maps.mp4"], "maps.mp4 is the name of one file, and several videos are named; give -o a folder, such as maps/"),
+        (["clips", "-o", "maps.mp4"], "maps.mp4 is the name of one file, and clips is a folder of videos; give -o a folder, such as maps/"),
         (["clips", "-o", "d_%05d.png"], "d_%05d.png is the name of one file"),
         (["clips", "-o", "clips"], "clips is where the results go (--out), and the next run would take them for videos"),
         (["clips/more/..", "--quality", "3", "--codec", "ffv1"], "--quality is for h264 and h265"),

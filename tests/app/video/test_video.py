@@ -358,7 +358,27 @@ def test_numbered_files_go_on_too(video, tmp_path, monkeypatch, caplog, capsys):
     (tmp_path / "d_001.png").unlink()
     assert run(video, tmp_path / "d_%03d.png", "--frames", 3) == 2, "the second is there"
     assert run(video, tmp_path / "d_%03d.png", "--frames", 3, "--overwrite") == 0
-    assert "25 files from d_004.png on are of another video" in caplog.text
+    assert "25 files, the first d_004.png, are of another video" in caplog.text
+
+
+@pytest.mark.slow("makes videos of numbered images")
+def test_numbers_of_images_stay(tmp_path, monkeypatch, capsys):
+    """Also behind a stop; and a gap between them stays one in time."""
+    (shot := tmp_path / "shot").mkdir()
+    numbers = [1001, 1002, 1003, 1004, *range(1006, 1030)]
+    for number in numbers:
+        Image.new("L", (32, 24), number - 1000).save(shot / f"s.{number}.png")
+    for place, source in (("a", shot), ("b", shot / "s.%04d.png")):
+        with monkeypatch.context() as patch:
+            stop_soon(patch)
+            assert run(source, tmp_path / place / "d.%04d.png", "--segment", 8) == 130
+        assert run(source, tmp_path / place / "d.%04d.png", "--segment", 8, "--resume") == 0
+        assert sorted(int(path.stem[2:]) for path in (tmp_path / place).glob("*.png")) == numbers
+        assert "d.1001.png to d.1029.png (28 frames)" in capsys.readouterr().out
+        assert run(source, tmp_path / place / "d.%04d.png", "--segment", 8, "--resume") == 0
+        assert "nothing is left to do" in capsys.readouterr().out
+    assert run(shot, tmp_path / "d.mkv", "--fps", 10) == 0
+    assert [1001 + frame.time * 10 for frame in read_frames(tmp_path / "d.mkv")] == numbers
 
 
 @pytest.mark.parametrize("fails_at", [3, 12])
@@ -460,8 +480,8 @@ def test_presets_play_as_the_models_expect(name, tmp_path, caplog):
 
 @pytest.mark.parametrize(("frames", "kept"), [(1, "The frame before that is kept"), (2, "The 2 frames before that are kept")])
 def test_what_is_kept_of_a_video_that_ends_early_is_counted(frames, kept):
-    assert Finished(frames, "a.mp4: it is damaged from here on").early == f"a.mp4: it is damaged from here on. {kept}"
-    assert Finished(frames).early == ""
+    assert Finished(range(frames), "a.mp4: it is damaged from here on").early == f"a.mp4: it is damaged from here on. {kept}"
+    assert Finished(range(frames)).early == ""
 
 
 def test_what_was_done_of_a_damaged_video_is_kept(video, tmp_path, capsys):
