@@ -20,7 +20,7 @@ def test_numbers_are_finite(name, text):
 @pytest.mark.parametrize("name", ["positive", "whole"])
 @pytest.mark.parametrize("text", [*BEYOND, "1e20", "9" * 20, "9" * 5000, "-1"])
 def test_whole_numbers_are_bounded(name, text):
-    with pytest.raises(argparse.ArgumentTypeError, match="is not a whole number from [01] to 100000000"):
+    with pytest.raises(argparse.ArgumentTypeError, match=r"is not a whole number from [01] to 100000000"):
         getattr(option_types, name)(text)
 
 
