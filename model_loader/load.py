@@ -94,6 +94,11 @@ def load_model(
         model, stamps = _load(spec, torch_dtype, torch_device, Path(weights) if weights else None, runtime, any_device)
         with _lock:
             _cache[key], _stamps[key] = model, stamps
+            # In other dtypes or runtimes the former file is of no more use; `is_replaced` would speak of it for ever.
+            outdated = [each for each in _stamps if (each[0], each[3]) == (key[0], key[3]) and _replaced(_stamps[each])]
+            forgotten = [_cache.pop(each, None) for each in outdated if _stamps.pop(each)]
+        for each in filter(None, forgotten):
+            each.unload()
         feedback.show_message(chosen.words or f"{spec.id} is loaded")  # the node keeps its last message
         return model
 
@@ -296,6 +301,7 @@ def parse_device(device: str | torch.device) -> torch.device:
         "mps": lambda: int(torch.backends.mps.is_available()),
     }
     if found.type not in counts:  # "cpu", or what only a torch for other devices has
+        _check_computes(found)
         return found
     if not (count := counts[found.type]()):
         raise ValueError(f"device {str(found)!r} is not available to this torch ({torch.__version__}); accepted: auto and cpu")
@@ -303,6 +309,14 @@ def parse_device(device: str | torch.device) -> torch.device:
         there = f"{count} such devices, {found.type}:0 to {found.type}:{count - 1}" if count > 1 else f"one such device, {found.type}:0"
         raise ValueError(f"device {str(found)!r} does not exist: this machine has {there}")
     return _with_index(found)
+
+
+def _check_computes(device: torch.device) -> None:
+    """Refuses a device that holds no numbers ("meta"), or is not there."""
+    try:
+        torch.zeros((), device=device).item()
+    except (RuntimeError, NotImplementedError, AssertionError, ImportError) as error:
+        raise ValueError(f"torch computes nothing on device {str(device)!r} here; accepted: {', '.join(DEVICE_CHOICES)}") from error
 
 
 def _with_index(device: torch.device) -> torch.device:

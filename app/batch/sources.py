@@ -27,6 +27,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from ..console.terminal import quoted
 from ..near_names import no_such_file
@@ -50,6 +51,7 @@ VIDEOS = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".m
 # What a NAS, an archive from a Mac and Windows keep in folders of images, as small copies of them; others begin with a dot.
 _JUNK_FOLDERS = frozenset(("@eadir", "__macosx", "#recycle", "$recycle.bin", "system volume information"))
 _ANY_FOLDERS = re.compile(r"(^|[/\\])\*\*(?:[/\\]|$)" if os.sep == "\\" else r"(^|/)\*\*(?:/|$)")
+_LONGEST_LIST = 2**28
 _BEGINNINGS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"#?RADIANCE", b"#?RGBE", b"v/1\x01")
 _NAMED_EXTENSIONS = 5
 
@@ -155,8 +157,7 @@ class Search:
     def _add_list(self, source: str) -> None:
         name = "the list on stdin" if source == "-" else source[1:]
         try:
-            data = sys.stdin.buffer.read() if source == "-" else Path(name).read_bytes()
-            lines = _lines(data)
+            lines = _lines(_bounded(sys.stdin.buffer) if source == "-" else _bounded_file(Path(name)))
         except (OSError, ValueError) as error:
             reason = (error.strerror or error) if isinstance(error, OSError) else error
             self.problems.append(f"{source}: the list cannot be read: {reason}")
@@ -306,6 +307,23 @@ def _extension(name: str) -> str:
     if name.startswith("."):
         return "hidden"
     return os.path.splitext(name)[1].lower() or "without extension"  # noqa: PTH122
+
+
+def _bounded_file(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return _bounded(file)
+
+
+def _bounded(file: BinaryIO) -> bytes:
+    """A list; it may be a pipe, which has no size.
+
+    Raises:
+        ValueError: It has no end that is near.
+    """
+    data = file.read(_LONGEST_LIST + 1)
+    if len(data) > _LONGEST_LIST:
+        raise ValueError(f"it is longer than {_LONGEST_LIST // 2**20} MiB; divide it, or name folders or patterns")
+    return data
 
 
 def _lines(data: bytes) -> list[tuple[int, str]]:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..console.option_types import box, millimetres, percent, point, real
+from ..console.option_types import box, millimetres, percent, point, real, whole
 from ..console.parser import Parser
 from ..outcomes import EXPECTED_ERRORS
 from .arguments import refuse_options
@@ -140,7 +140,9 @@ def _add_depth_of_field(group: argparse._ArgumentGroup) -> None:
     focal_length = "of the real lens, as 50mm (default: by the camera's field of view)"
     group.add_argument("--focal-length", type=millimetres, default=0.0, metavar="LENGTH", help=focal_length)
     group.add_argument("--sensor", type=millimetres, default=36.0, metavar="LENGTH", help="longer side of its sensor (default: 36mm)")
-    group.add_argument("--blades", type=int, default=0, metavar="N", help="of the shutter; 0: highlights are discs (default: %(default)s)")
+    group.add_argument(
+        "--blades", type=whole, default=0, metavar="N", help="of the shutter; 0: highlights are discs (default: %(default)s)"
+    )
     group.add_argument("--rotation", type=real, default=0.0, metavar="DEGREES", help="of the blades (default: %(default)s)")
     highlights = (
         "how many stops brighter than white clipped highlights are taken to be; 0 where bright discs disturb (default: %(default)s)"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ...annotators.choices import RECOMMENDED_VIDEO_MODEL
 from ..batch.sources import IMAGE_AND_VIDEO_FILES, VIDEOS, Source, find_images
-from ..console.option_types import real
+from ..console.option_types import real, whole
 from ..console.parser import Parser
 from ..outcomes import DONE
 from .arguments import refuse_options
@@ -61,7 +61,7 @@ def add_parallax(parser: Parser) -> None:
     group.add_argument("--seconds", type=real, metavar="X", help=seconds)
     group.add_argument("--rate", type=real, metavar="FPS", help=f"frames a second (default: {RATE}; of a video its own)")
     side = "of an image: pixels of the result's longer side, if the image is larger; 0: as large as the image (default: %(default)s)"
-    group.add_argument("--longer-side", type=int, default=1920, metavar="PX", help=side)
+    group.add_argument("--longer-side", type=whole, default=1920, metavar="PX", help=side)
     resume = "of videos: go on after what a stopped run has finished, and leave videos that are finished as they are"
     parser.add_argument("--resume", action="store_true", help=resume)
     parser.common = frozenset(COMMON)

@@ -7,6 +7,10 @@ import math
 import re
 from collections.abc import Callable, Sequence
 
+MOST = 100_000_000
+"""Of images, frames, pixels along a side."""
+
+_MOST_DIGITS = 12
 _MILLIMETRES = {"": 1.0, "mm": 1.0, "cm": 10.0, "m": 1000.0, "in": 25.4}
 _UNITS = {f"{prefix}{unit}".lower(): base**power for unit, base in (("B", 1000), ("iB", 1024)) for power, prefix in enumerate("KMGT", 1)}
 
@@ -88,9 +92,9 @@ def _with_unit(text: str) -> tuple[float, str | None]:
 
 
 def number(text: str) -> float:
-    """The number of a text; NaN where it is none."""
+    """The number of a text; NaN where it is none, or beyond all bounds (inf, 1e999)."""
     try:
-        return float(text)
+        return found if math.isfinite(found := float(text)) else math.nan
     except ValueError:
         return math.nan
 
@@ -115,7 +119,8 @@ def whole_type(problem: str, least: int, most: float = math.inf) -> Callable[[st
     """The type of an option that takes a whole number within limits; `problem` as in `number_type`."""
 
     def parse(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= most:
+        # int() takes long for many digits, and beyond some thousands none.
+        if not text.isdecimal() or len(text) > _MOST_DIGITS or not least <= int(text) <= most:
             raise argparse.ArgumentTypeError(f"{text!r} is not {problem}")
         return int(text)
 
@@ -130,9 +135,9 @@ def percent(text: str) -> float:
     return real(text)
 
 
-real = number_type("a number", lambda value: not math.isnan(value))
-"""Infinite numbers included."""
+real = number_type("a number", math.isfinite)
 share = number_type("a number from 0 to 1", lambda value: 0 <= value <= 1)
-degrees = number_type("an angle between 0 and 180 degrees", lambda value: 0 < value < 180)
-near_far_ratio = number_type("a number above 1", lambda value: 1 < value < math.inf)
-positive = whole_type("a whole number above 0", 1)
+degrees = number_type("an angle from 0.1 to 179.9 degrees", lambda value: 0.1 <= value <= 179.9)
+near_far_ratio = number_type("a number above 1", lambda value: value > 1)
+positive = whole_type(f"a whole number from 1 to {MOST}", 1, MOST)
+whole = whole_type(f"a whole number from 0 to {MOST}", 0, MOST)

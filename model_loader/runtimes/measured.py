@@ -23,6 +23,7 @@ import torch
 from ...annotators.choices import AUTO_RUNTIME, DTYPE_CHOICES, RUNTIME_CHOICES, TORCH
 from ...annotators.graphs.onnx_file import GRAPH_VERSION
 from ...annotators.specs.base import ModelSpec
+from ...geometry.files.json_file import read_json
 from ..weights.find import user_cache
 from ..weights.integrity import stamp
 from .engine_store import Key, store_folder
@@ -145,13 +146,13 @@ def kept(spec: ModelSpec, weights: Path | None, device: torch.device) -> list[Me
 
 def _read(path: Path, key: Key, spec: ModelSpec) -> list[Measurement] | None:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         if record["key"] != key:
             raise ValueError("it is of something else than its name says")
         return _checked([Measurement(**each) for each in record["measurements"]])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         logger.warning("%s cannot be used (%s); `depth-normal bench --model %s --keep` writes it anew", path, error, spec.id)
         return None
 
@@ -159,9 +160,13 @@ def _read(path: Path, key: Key, spec: ModelSpec) -> list[Measurement] | None:
 def _checked(found: list[Measurement]) -> list[Measurement]:
     for each in found:
         figures = (each.times, each.levels, each.degrees, each.correlation, each.moved)
-        if each.runtime not in RUNTIME_CHOICES or each.dtype not in DTYPE_CHOICES or not all(isinstance(x, (int, float)) for x in figures):
+        if each.runtime not in RUNTIME_CHOICES or each.dtype not in DTYPE_CHOICES or not all(_is_figure(x) for x in figures):
             raise ValueError(f"{each} is no measurement")
     return found
+
+
+def _is_figure(value: object) -> bool:
+    return isinstance(value, (int, float)) and 0 <= abs(value) < float("inf")
 
 
 def _path(key: Key, store: Path) -> Path:

@@ -40,7 +40,6 @@ def photo(tmp_path):
         ("effect fog --density -1 --model tiny", "--density is -1"),
         ("effect fog --colour blueish --model tiny", "--colour"),
         ("effect depth-of-field --focus 120 --model tiny", "--focus is 120"),
-        ("effect depth-of-field --focus inf --unit metres --model zoedepth-nyu", "--focus is inf m"),
         ("effect depth-of-field --blades 99 --model tiny", "--blades is 99"),
         ("effect depth-of-field --highlights 99 --model tiny", "--highlights is 99"),
         ("relight --ambient -1 --model tiny", "--ambient is -1"),
