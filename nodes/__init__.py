@@ -31,6 +31,7 @@ from . import (
     video,
     video_depth_anything,
 )
+from .checks import with_texts
 from .search_words import with_other_languages
 
 NODES = (
@@ -63,7 +64,7 @@ NODES = (
 )
 
 for _node in NODES:
-    _node.execute = noting_warnings(interruptible(_node.execute))
+    _node.execute = noting_warnings(interruptible(with_texts(_node)))
     _node.SEARCH_ALIASES = with_other_languages(_node.SEARCH_ALIASES)
 
 NODE_CLASS_MAPPINGS = old_ids.with_twins(NODES, old=old_ids.are_served())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..geometry.checks import check_range
@@ -95,3 +97,24 @@ def check_geometry(value: Any) -> Estimate:
         f"the geometry input is {found}; expected this pack's GEOMETRY: link the output geometry of Depth & Normals, Depth Image to "
         "Geometry, MoGe to Geometry or Depth Anything 3 to Geometry"
     )
+
+
+def with_texts(node: type) -> Callable[..., Any]:
+    """A node's `execute`, which refuses what is no text in a STRING; choices and colours have checks of their own."""
+    execute = node.execute  # pyright: ignore[reportAttributeAccessIssue]
+    names = tuple(inspect.signature(execute).parameters)
+    texts = {name for name, each in inspect.signature(execute).parameters.items() if each.annotation == "str"}
+
+    @functools.wraps(execute)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        for name, value in (*zip(names, args, strict=False), *kwargs.items()):
+            if name in texts and not isinstance(value, str) and _is_string(node, name):
+                raise TypeError(f"{name} is of the type {type(value).__name__}; expected text; type it, or link a STRING")
+        return execute(*args, **kwargs)
+
+    return checked
+
+
+def _is_string(node: type, name: str) -> bool:
+    inputs = node.INPUT_TYPES()  # pyright: ignore[reportAttributeAccessIssue]
+    return any(kind[0] == "STRING" for group in ("required", "optional") for each, kind in inputs.get(group, {}).items() if each == name)

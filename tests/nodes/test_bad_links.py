@@ -202,3 +202,11 @@ def test_what_is_transparent_stays_so_in_every_effect(node):
     assert len(seen) and (seen[:, 1] < 0.75).all() and (seen[:, 0] > 0.02).all()
     if node is not Stereo:
         assert (made[..., 3] > 0.5).sum() <= alpha.sum() + HEIGHT
+
+
+@pytest.mark.parametrize(("node", "name"), [(DepthMask, "more_points"), (ForegroundCutout, "not_points"), (SaveMesh, "filename_prefix")])
+@pytest.mark.parametrize("value", [["0.5,0.5"], 5, None])
+def test_what_is_no_text_is_refused(node, name, value):
+    inputs = {"geometry": geometry()} if node is SaveMesh else {"image": IMAGE, "geometry": geometry()}
+    with pytest.raises(TypeError, match=f"{name} is of the type {type(value).__name__}; expected text"):
+        node().execute(**inputs, **{name: value})
