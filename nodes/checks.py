@@ -10,7 +10,7 @@ from typing import Any
 from ..geometry.checks import check_range
 from ..geometry.estimate import Estimate
 from ..model_loader import Model
-from .widgets import MAX_FOV, MAX_NETWORK_SIZE, MAX_RATIO, MAX_RESOLUTION, MIN_RESOLUTION
+from .widgets import COLOUR, MAX_FOV, MAX_NETWORK_SIZE, MAX_RATIO, MAX_RESOLUTION, MIN_RESOLUTION
 
 
 def check_short_side(resolution: int) -> None:
@@ -117,4 +117,5 @@ def with_texts(node: type) -> Callable[..., Any]:
 
 def _is_string(node: type, name: str) -> bool:
     inputs = node.INPUT_TYPES()  # pyright: ignore[reportAttributeAccessIssue]
-    return any(kind[0] == "STRING" for group in ("required", "optional") for each, kind in inputs.get(group, {}).items() if each == name)
+    kind, options = (inputs.get("required", {}) | inputs.get("optional", {}))[name]
+    return kind == "STRING" and COLOUR not in options

@@ -141,7 +141,7 @@ def test_a_closed_lens_leaves_the_image():
         (lambda: DepthMask().execute(geometry(), near=True), "near is True; accepted: 0 to 10000"),
         (lambda: DepthMask().execute(geometry(), far=None), "far is None"),
         (lambda: Fog().execute(IMAGE, geometry(), colour=None), "colour is None; accepted: # and"),
-        (lambda: Light().execute(colour=5), "colour is of the type int; expected text"),
+        (lambda: Light().execute(colour=5), "colour is 5; accepted: # and"),
     ],
 )
 def test_widgets_values_of_another_kind_are_named(use, message):
