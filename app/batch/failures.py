@@ -2,7 +2,7 @@
 
 One line a failure, as JSON:
 
-    {"picture": "/photos/a.jpg", "relative": "a.jpg", "reason": "...", "again": true, "bytes": 81920, "modified_ns": ..., "time": "..."}
+    {"image": "/photos/a.jpg", "relative": "a.jpg", "reason": "...", "again": true, "bytes": 81920, "modified_ns": ..., "time": "..."}
 
 Lines are added while images fail. When a run ends, the lines of images that are done go; of two lines about one image the last
 stays. One process at a time changes the file.
@@ -27,7 +27,7 @@ from ...geometry.files.paths import write_bytes
 from ...model_loader.comfy.placement import WeightsTooLargeError
 from ..outcomes import message_of
 from .name_locks import locked_names
-from .records import RECORDS, mark
+from .records import RECORDS, mark, of_today
 from .remote_files import as_path, is_url
 from .sources import Source
 from .staging import check_run_marker
@@ -117,7 +117,7 @@ class FailureLog:
     def __init__(self, out: Path, marker: Path | None = None) -> None:
         self._out, self._marker = out, marker
         self.path = out / RECORDS / FAILURES
-        self._failed = {entry["picture"] for entry in self._entries()}
+        self._failed = {entry["image"] for entry in self._entries()}
         self._done: set[str] = set()
         self._kept = True
 
@@ -130,7 +130,7 @@ class FailureLog:
     def _add(self, source: Source, failure: Failure) -> None:
         image = str(source.path.absolute())
         entry = {
-            "picture": image,
+            "image": image,
             "relative": str(source.relative),
             "reason": failure.reason,
             "again": failure.retryable,
@@ -158,7 +158,7 @@ class FailureLog:
         if not self._kept or not self.path.is_file():
             return 0
         with self._tolerant(), locked_names(self._out, (FAILURES,)):
-            left = {entry["picture"]: entry for entry in self._entries() if entry["picture"] not in self._done}
+            left = {entry["image"]: entry for entry in self._entries() if entry["image"] not in self._done}
             if left:
                 write_bytes(self.path, "".join(json.dumps(entry) + "\n" for entry in left.values()).encode())
             else:
@@ -175,9 +175,9 @@ class FailureLog:
 
     def worth_trying(self) -> list[Source]:
         """The images for which trying again makes sense: it may go better, or the file has changed since."""
-        last = {entry["picture"]: entry for entry in self._entries()}
+        last = {entry["image"]: entry for entry in self._entries()}
         chosen = (entry for entry in last.values() if entry["again"] or _has_changed(entry))
-        return [Source(as_path(entry["picture"]), Path(entry["relative"])) for entry in chosen]
+        return [Source(as_path(entry["image"]), Path(entry["relative"])) for entry in chosen]
 
     def _entries(self) -> Iterator[dict[str, Any]]:
         """The lines that can be read: the last line of a process that was killed may be half a line."""
@@ -191,13 +191,13 @@ class FailureLog:
                     entry = json.loads(line)
                 except (ValueError, RecursionError):
                     continue
-                if isinstance(entry, dict) and _is_entry(entry):
+                if isinstance(entry, dict) and _is_entry(entry := of_today(entry)):
                     yield entry
 
 
 def _is_entry(entry: Mapping[str, Any]) -> bool:
     """True if a line is one of ours, and its results stay below the folder of results."""
-    image, relative = entry.get("picture"), entry.get("relative")
+    image, relative = entry.get("image"), entry.get("relative")
     if not isinstance(image, str) or not isinstance(relative, str) or not isinstance(entry.get("again"), bool):
         return False
     below = Path(relative)
@@ -205,5 +205,5 @@ def _is_entry(entry: Mapping[str, Any]) -> bool:
 
 
 def _has_changed(entry: Mapping[str, Any]) -> bool:
-    now = mark(as_path(entry["picture"]))
+    now = mark(as_path(entry["image"]))
     return now is not None and not now.items() <= entry.items()

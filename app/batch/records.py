@@ -3,7 +3,7 @@
 Each image has its own, so that two processes that work on different images never write the same file:
 
     {"version": 1,
-     "picture": {"path": "/photos/room.jpg", "bytes": 81920, "modified_ns": 1763654400000000000},
+     "image": {"path": "/photos/room.jpg", "bytes": 81920, "modified_ns": 1763654400000000000},
      "settings": {"model": "tiny", ...},                             what was asked for, as the caller says it
      "files": {"room_depth.png": {"bytes": 4096, "modified_ns": ...}, ...},   what was written then
      "earlier": {...},                                               the files of earlier runs and of other commands
@@ -45,7 +45,13 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any] | None:
             os.close(file)
     except (OSError, ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and record.get("version") == RECORD_VERSION else None
+    return of_today(record) if isinstance(record, dict) and record.get("version") == RECORD_VERSION else None
+
+
+def of_today(record: dict[str, Any]) -> dict[str, Any]:
+    """A record or a line of one with the names of today: what is an image was called a picture."""
+    names = {"picture": "image", "pictures": "images"}
+    return {names.get(name, name): value for name, value in record.items()}
 
 
 def new_record(
@@ -64,7 +70,7 @@ def new_record(
     other, folder = other_image(before, image), path.parent.parent
     record = {
         "version": RECORD_VERSION,
-        "picture": {"path": str(image.absolute()), **(source_mark or {})},
+        "image": {"path": str(image.absolute()), **(source_mark or {})},
         "settings": dict(settings),
         "files": dict(files),
         "earlier": {
@@ -87,7 +93,7 @@ def with_files(path: Path, image: Path, files: Iterable[Path]) -> bytes:
         ).encode()
     if not before:
         made_of = {"path": str(image.absolute()), **(mark(image) or {})}
-        before = {"version": RECORD_VERSION, "picture": made_of, "settings": {}, "files": {}, "earlier": {}}
+        before = {"version": RECORD_VERSION, "image": made_of, "settings": {}, "files": {}, "earlier": {}}
     earlier = before.get("earlier")
     marks = {**(earlier if isinstance(earlier, dict) else {}), **noted}
     return json.dumps({**before, "earlier": marks}, indent=1).encode()
@@ -121,7 +127,7 @@ def is_known(record: Mapping[str, Any], name: str, now: Mapping[str, int]) -> bo
 
 def other_image(record: Mapping[str, Any], image: Path) -> str | None:
     """The path of the image that a record is about, where it is not this one. An image that was moved is the same."""
-    made_of = record.get("picture")
+    made_of = record.get("image")
     if not isinstance(made_of, dict) or not isinstance(path := made_of.get("path"), str) or path == str(image.absolute()):
         return None
     return None if _is_same(made_of, mark(image)) else path
@@ -130,7 +136,7 @@ def other_image(record: Mapping[str, Any], image: Path) -> str | None:
 def image_of_result(path: Path) -> Path | None:
     """The image that a result was made of; None where no record says so, or one of the two was changed since."""
     record = read_record(path.parent / RECORDS / f"{path.stem}.json") or {}
-    made_of = record.get("picture")
+    made_of = record.get("image")
     if not isinstance(made_of, dict) or not isinstance(image := made_of.get("path"), str):
         return None
     is_result = mark(path) in known_marks(record).get(path.name, [])
@@ -157,7 +163,7 @@ def is_whole(
         Whether the record is of the same unchanged image, made with the same settings, and of the files that it says were written then
         those that are asked for are there unchanged.
     """
-    made_of, made_how, files = (record.get(part) for part in ("picture", "settings", "files"))
+    made_of, made_how, files = (record.get(part) for part in ("image", "settings", "files"))
     if not (isinstance(made_of, dict) and isinstance(made_how, dict) and isinstance(files, dict) and _is_same(made_of, image)):
         return False
     made, asked = {**made_how, "writes": None}, {**settings, "writes": None}

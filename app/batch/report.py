@@ -74,7 +74,7 @@ class Report:
             self._log.add(outputs.source_below(self._out), failure)
 
     def _say_json(self, outputs: Outputs, **fields: object) -> None:
-        echo(json.dumps({"picture": str(outputs.image), **fields}))
+        echo(json.dumps({"image": str(outputs.image), **fields}))
 
     def finish(self, note: str = "") -> int:
         """Settles `failures.jsonl`, tells the summary of a run over several images, and returns the exit code.

@@ -243,7 +243,7 @@ def _machine(model: Model, image_size: tuple[int, int], calls: list[Method]) -> 
         "runtime": model.runtime,
         "processor": f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads of torch"
         + (f", {cv2.getNumThreads()} of OpenCV" if cv2 else ""),
-        "picture": f"{image_size[0]}x{image_size[1]} JPEG, the network sees {', '.join(inputs)}",
+        "image": f"{image_size[0]}x{image_size[1]} JPEG, the network sees {', '.join(inputs)}",
         "versions": f"depth-normal {__version__}, Python {platform.python_version()}, torch {torch.__version__}, NumPy {np.__version__}, "
         f"{f'OpenCV {cv2.__version__}' if cv2 else 'no OpenCV'}, Pillow {PIL.__version__}, {platform.system()} {platform.release()}",
     }

@@ -99,8 +99,8 @@ def as_json(found: Bench) -> dict[str, object]:
     """The figures as JSON can hold them: seconds an image, images a second, shares of 1, bytes."""
     figures = {
         name: {
-            "seconds_per_picture": figure.seconds,
-            "pictures_per_second": figure.rate,
+            "seconds_per_image": figure.seconds,
+            "images_per_second": figure.rate,
             "at_once": figure.at_once,
             "of_network_rate": figure.of_network,
             "outside_network": max(0.0, 1 - figure.of_network),

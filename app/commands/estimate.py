@@ -189,7 +189,7 @@ def run_images(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
     for problem in problems:
         echo_error(problem)
         if arguments.json_lines:
-            echo(json.dumps({"picture": None, "status": "failed", "reason": problem, "again": False}))
+            echo(json.dumps({"image": None, "status": "failed", "reason": problem, "again": False}))
     if not sources:
         return NOTHING_DONE
     _refuse_videos(sources, writes)

@@ -98,7 +98,7 @@ def test_of_images_of_one_name_the_first_is_done(estimate, image, tmp_path, caps
     assert estimate(image, twin, "--size", "64") == 1
     said = capsys.readouterr()
     assert f"{image} and {twin} would write the same files" in said.err and f"{image}: " in said.out
-    assert json.loads((tmp_path / "out" / RECORDS / "astronaut.json").read_text())["picture"]["path"] == str(image)
+    assert json.loads((tmp_path / "out" / RECORDS / "astronaut.json").read_text())["image"]["path"] == str(image)
 
 
 def test_an_input_that_is_named_like_a_result_survives(image, tmp_path, capsys):

@@ -3,7 +3,7 @@
 A shard's record, `.depth-normal/<shard>.json`, is there before the shard, and says how the shard was made and of which images:
 
     {"version": 1, "bytes": 81920, "made": 1763654400000000000, "run": "9f3c...", "settings": {"model": "tiny", ...},
-     "pictures": [{"path": "s3://photos/a.jpg", "bytes": ..., "modified_ns": ...}, ...]}
+     "images": [{"path": "s3://photos/a.jpg", "bytes": ..., "modified_ns": ...}, ...]}
 
 `made` is when its run began, in nanoseconds since 1970. A shard is whole if it has the length that its record says. Its name is a digest
 of its run and its images: no other shard ever has that name, and a worker that is lost before it answers makes the same file again.
@@ -25,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from ..records import RECORD_VERSION, RECORDS
+from ..records import RECORD_VERSION, RECORDS, of_today
 from .shard_formats import ENDINGS
 from .shard_store import Store
 
@@ -61,7 +61,7 @@ class Shard:
     def record(self) -> bytes:
         """The content of its record."""
         images = [{"path": path, "bytes": size, "modified_ns": modified} for path, (size, modified) in self.images.items()]
-        values = {"bytes": self.bytes, "made": self.made, "run": self.run, "settings": dict(self.settings), "pictures": images}
+        values = {"bytes": self.bytes, "made": self.made, "run": self.run, "settings": dict(self.settings), "images": images}
         return json.dumps({"version": RECORD_VERSION, **values}).encode()
 
 
@@ -129,7 +129,7 @@ def shard_of_record(name: str, data: bytes | str) -> Shard | None:
         record = json.loads(data)
         if record["version"] != RECORD_VERSION:
             return None
-        images = [[each["path"], each["bytes"], each["modified_ns"]] for each in record["pictures"]]
+        images = [[each["path"], each["bytes"], each["modified_ns"]] for each in of_today(record)["images"]]
         return _shard(name, [record["bytes"], record["made"], record["run"], 0, images], [record["settings"]])
     except (ValueError, TypeError, LookupError, RecursionError):
         return None

@@ -98,7 +98,7 @@ def test_broken_images_are_named_and_the_rest_is_done(photos, capsys):
     assert estimate("--json-lines") == 1
     said = capsys.readouterr()
     rows = [json.loads(line) for line in said.out.splitlines()]
-    failed = {Path(row["picture"]).name: json.dumps(row) for row in rows if "good" not in row.get("picture", "good")}
+    failed = {Path(row["image"]).name: json.dumps(row) for row in rows if "good" not in row.get("image", "good")}
     reasons = {"empty.jpg": "the file is empty", "page.jpg": "not an image", "thread.png": "more than 1000 times as long"}
     reasons |= {f"cut_{each}.{each}": "cut off" for each in ("jpg", "png", "tif", "gif")}
     assert failed.keys() == reasons.keys()

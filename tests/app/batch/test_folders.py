@@ -181,7 +181,7 @@ def test_an_image_that_changes_while_it_is_estimated_is_made_again(photos, tmp_p
 def test_json_lines(photos, tmp_path, capsys):
     (photos / "bad.png").write_text("not an image")
     assert estimate(photos, tmp_path / "out", "--json-lines") == 1
-    lines = {Path(line["picture"]).name: line for line in map(json.loads, capsys.readouterr().out.splitlines())}
+    lines = {Path(line["image"]).name: line for line in map(json.loads, capsys.readouterr().out.splitlines())}
     assert len(lines) == 5 and lines["bad.png"]["status"] == "failed" and lines["bad.png"]["again"] is False
     assert str(photos / "bad.png") in lines["bad.png"]["reason"]
     assert lines["000.png"]["status"] == "done" and all(Path(path).is_file() for path in lines["000.png"]["files"])
@@ -190,7 +190,7 @@ def test_json_lines(photos, tmp_path, capsys):
 def test_json_lines_tell_what_is_not_there_too(photos, tmp_path, capsys):
     assert cli.main(["estimate", str(photos), str(tmp_path / "absent.png"), "--out", str(tmp_path / "out"), *SMALL, "--json-lines"]) == 1
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    (missing,) = [line for line in lines if line["picture"] is None]
+    (missing,) = [line for line in lines if line["image"] is None]
     assert missing["status"] == "failed" and str(tmp_path / "absent.png") in missing["reason"] and missing["again"] is False
     assert len(lines) == 5
     assert cli.main(["estimate", str(tmp_path / "absent.png"), "--out", str(tmp_path / "out"), *SMALL, "--json-lines"]) == 2
@@ -259,14 +259,14 @@ def test_failures_are_kept_and_tried_again_where_that_makes_sense(photos, tmp_pa
     for outcome in local_engine.estimate_files(gone.load(), plan.todo, gone):
         if outcome.failure:
             log.add(Source(outcome.outputs.image, Path(outcome.outputs.image.name)), outcome.failure)
-    entries = {Path(line["picture"]).name: line for line in map(json.loads, log.path.read_text().splitlines())}
+    entries = {Path(line["image"]).name: line for line in map(json.loads, log.path.read_text().splitlines())}
     assert {name: entry["again"] for name, entry in entries.items()} == {"001.png": True, "bad.png": False}
     assert entries["bad.png"]["relative"] == "bad.png" and entries["bad.png"]["bytes"] == 12
     (photos / "001.png").write_bytes(whole)
     capsys.readouterr()
     assert cli.main(["estimate", "--out", str(out), *SMALL, "--retry-failed"]) == 0
     assert capsys.readouterr().out.startswith(f"{photos / '001.png'}: "), "the damaged one has not changed"
-    assert [json.loads(line)["picture"] for line in log.path.read_text().splitlines()] == [str(photos / "bad.png")]
+    assert [json.loads(line)["image"] for line in log.path.read_text().splitlines()] == [str(photos / "bad.png")]
     (photos / "bad.png").write_bytes(whole)
     assert estimate(photos, out, "--retry-failed") == 0
     assert not log.path.exists() and len(made(out)) == 10
@@ -297,19 +297,19 @@ def test_named_lists_of_failures_survive_half_a_line(photos, tmp_path):
     (source,) = find_images([photos / "000.png"])[0]
     log.add(source, failure_of("000.png", OSError("gone")))
     with log.path.open("a") as file:
-        file.write('[]\n{"picture": "/a"}\n{"picture": "/half')
+        file.write('[]\n{"image": "/a"}\n{"image": "/half')
     assert [each.path for each in FailureLog(tmp_path).worth_trying()] == [photos / "000.png"]
 
 
 @pytest.mark.parametrize(
     "line",
     [
-        {"picture": [1], "relative": "a.png", "again": True},
-        {"picture": 5, "relative": "a.png", "again": True},
-        {"picture": "/a.png", "relative": 7, "again": True},
-        {"picture": "000.png", "relative": "../elsewhere/000.png", "again": True},
-        {"picture": "000.png", "relative": "/elsewhere/000.png", "again": True},
-        {"picture": "000.png", "relative": "", "again": True},
+        {"image": [1], "relative": "a.png", "again": True},
+        {"image": 5, "relative": "a.png", "again": True},
+        {"image": "/a.png", "relative": 7, "again": True},
+        {"image": "000.png", "relative": "../elsewhere/000.png", "again": True},
+        {"image": "000.png", "relative": "/elsewhere/000.png", "again": True},
+        {"image": "000.png", "relative": "", "again": True},
     ],
 )
 def test_lines_that_are_not_ours_are_passed_over(line, tmp_path):
@@ -578,7 +578,7 @@ def test_python_gets_the_same_with_the_files(photos, tmp_path):
         assert difference < 1e-5 * estimate.depth.abs().max(), "networks run side by side on a CPU, with fewer threads each"
         assert estimate.normals.shape == (1, 3, 32, 48)
     assert len(made_pngs := list(out.glob("*.png"))) == 8, made_pngs
-    assert json.loads((out / RECORDS / "failures.jsonl").read_text())["picture"] == str(photos / "bad.png")
+    assert json.loads((out / RECORDS / "failures.jsonl").read_text())["image"] == str(photos / "bad.png")
     assert list(depth_normal.estimate_folder(photos, out, model="tiny", size=64, resume=True)) == []
     assert next(depth_normal.estimate_folder(photos, model="tiny", size=64))[0].name == "000.png", "one may stop early"
     with pytest.raises(ValueError, match="no such file"):

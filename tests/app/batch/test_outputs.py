@@ -16,7 +16,7 @@ import pytest
 
 from depth_normal.app.batch.name_locks import folded
 from depth_normal.app.batch.outputs import Outputs, plan_outputs, refusals, shared_names
-from depth_normal.app.batch.records import RECORDS, read_record
+from depth_normal.app.batch.records import RECORD_VERSION, RECORDS, read_record
 from depth_normal.app.batch.sources import Source
 from depth_normal.app.batch.staging import Stages, staged
 from depth_normal.geometry.files import paths
@@ -164,7 +164,7 @@ def test_the_record_says_what_was_made_and_how(tmp_path):
     record = json.loads((tmp_path / "out" / RECORDS / "a.json").read_text())
     assert record == read_record(outputs.record)
     assert record["version"] == 1 and record["settings"] == SETTINGS
-    assert record["picture"]["path"] == str(tmp_path / "a.png") and record["picture"]["bytes"] == 5
+    assert record["image"]["path"] == str(tmp_path / "a.png") and record["image"]["bytes"] == 5
     assert sorted(record["files"]) == ["a.npz", "a_depth.png", "a_normals.png"]
     assert record["files"]["a.npz"] == {"bytes": 4, "modified_ns": outputs.path("npz").stat().st_mtime_ns}
 
@@ -480,3 +480,8 @@ except OSError as error:
     run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert run.stdout == "cannot write to .: File too large; free room there, change its permissions, or choose another folder\n"
     assert not list(tmp_path.iterdir()), "nor an empty folder for records"
+
+
+def test_records_of_former_versions_are_read(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({"version": RECORD_VERSION, "picture": {"path": "/a.png"}, "files": {}}))
+    assert read_record(tmp_path / "a.json")["image"] == {"path": "/a.png"}

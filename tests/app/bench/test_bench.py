@@ -139,13 +139,13 @@ def test_all_runtimes_are_printed_beside_torch(monkeypatch, capsys, tmp_path):
     assert cli.main(["bench", "--model", "tiny", "--device", "cpu", "--runtime", "all", "--seconds", "0.02", "--json"]) == 0
     rows = {row["runtime"]: row for row in json.loads(capsys.readouterr().out)}
     assert list(rows) == ["torch float32", "onnx", "openvino", "compile"]
-    assert rows["compile"]["seconds_per_picture"] is None and "no compiler is there" in rows["compile"]["words"]
+    assert rows["compile"]["seconds_per_image"] is None and "no compiler is there" in rows["compile"]["words"]
     assert rows["onnx"]["most_of_255"] == rows["torch float32"]["most_of_255"] == 0
     assert rows["openvino"]["words"] == "openvino 1.0"
-    assert rows["onnx"]["words"] == "onnx 1.0" and rows["onnx"]["seconds_per_picture"] > 0
+    assert rows["onnx"]["words"] == "onnx 1.0" and rows["onnx"]["seconds_per_image"] > 0
     assert rows["torch float32"]["ready_seconds"] > 0 and rows["torch float32"]["times_torch"] == 1
-    onnx, torch_beside = rows["onnx"], rows["onnx"]["torch_seconds_per_picture"]
-    assert onnx["times_torch"] == torch_beside / onnx["seconds_per_picture"] > 0 and rows["compile"]["times_torch"] is None
+    onnx, torch_beside = rows["onnx"], rows["onnx"]["torch_seconds_per_image"]
+    assert onnx["times_torch"] == torch_beside / onnx["seconds_per_image"] > 0 and rows["compile"]["times_torch"] is None
 
 
 @pytest.mark.slow("takes most of a second")

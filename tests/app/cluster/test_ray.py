@@ -177,12 +177,12 @@ def test_files_are_those_of_the_local_engine_and_are_made_once(folder, tmp_path,
     made = contents(tmp_path / "ray")
     assert made == contents(tmp_path / "here") and len(made) == 36
     (failure,) = (tmp_path / "ray" / RECORDS / "failures.jsonl").read_text().splitlines()
-    assert json.loads(failure)["picture"] == str(folder / "broken.png") and "not an image" in failure
+    assert json.loads(failure)["image"] == str(folder / "broken.png") and "not an image" in failure
     assert "12 done, 1 failed of 13 images" in capsys.readouterr().err
     (tmp_path / "ray" / "p03.npz").unlink()
     assert command(*with_ray, "--resume", "--json-lines") == 1
     said = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
-    assert {each["picture"]: each["status"] for each in said} == {
+    assert {each["image"]: each["status"] for each in said} == {
         str(folder / "p03.png"): "done",
         str(folder / "broken.png"): "failed",
     }

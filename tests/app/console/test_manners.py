@@ -105,7 +105,7 @@ def test_another_image_of_the_same_name_is_not_replaced_in_silence(estimate, tmp
     assert (tmp_path / "out" / "x.npz").read_bytes() == made
     assert estimate(first, "--fov", "50") == 0, "the same image with other settings"
     assert estimate(second, "--overwrite") == 0 and estimate(second) == 0
-    assert json.loads((tmp_path / "out" / ".depth-normal" / "x.json").read_text())["picture"]["path"] == str(second)
+    assert json.loads((tmp_path / "out" / ".depth-normal" / "x.json").read_text())["image"]["path"] == str(second)
 
 
 def test_an_image_that_was_moved_is_the_same(estimate, tmp_path):

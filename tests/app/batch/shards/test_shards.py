@@ -142,7 +142,7 @@ def test_resume_makes_only_what_is_not_there_or_has_changed(kind, photos, tmp_pa
     write_image(photos / "2024/b.png", 7)
     capsys.readouterr()
     assert estimate(photos, "--recursive", "--out", out, "--resume", "--json-lines", kind=kind) == 0
-    assert [json.loads(line)["picture"] for line in capsys.readouterr().out.splitlines()] == [str(photos / "2024/b.png")]
+    assert [json.loads(line)["image"] for line in capsys.readouterr().out.splitlines()] == [str(photos / "2024/b.png")]
     assert names_in(out) == ["a.png", "b.png", "c.png", "d.png"]
     assert [name for name, row in rows_of(out).items() if row != rows[name]] == ["b.png"]
 
