@@ -99,6 +99,8 @@ _MISFIT = 1.6
 _STEADY, _LARGE_RISE = 1.3, 0.15
 # How many times nearer the near half must be to tell how noise depends on depth.
 _DEPTH_SPAN = 1.2
+# A deviation that is no larger share of the value is no noise: maps that are computed have as much.
+_ROUNDING = 4e-6
 
 
 @dataclass(frozen=True)
@@ -184,8 +186,8 @@ def _noise_of_halves(inverse: Tensor, valid: Tensor, step: float, step_power: in
     for quiet, (deviation, length) in shared or [(quiet, (_unshared_noise(quiet.deviations), 1.0)) for quiet in halves]:
         rounding = (step * quiet.value ** (step_power - 1)) ** 2 / 12
         variance = deviation**2 - 2 * rounding
-        # Noise that is weaker than the rounding is left to the step.
-        if variance > rounding:
+        # Noise that is weaker than the rounding is left to the step, or is that of float32.
+        if variance > max(rounding, _ROUNDING**2):
             found.append((quiet.value, math.sqrt(variance), length))
     if len(found) < 2:
         # Noise hidden by a curved surface in one half is no evidence of how it depends on depth.
