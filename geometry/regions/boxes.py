@@ -95,6 +95,7 @@ _SEEN_THROUGH = 0.3  # share of how far the region stands out: through a hole wh
 _POINT_WEIGHT = 10.0  # of a point, as a logarithm of odds ...
 _POINT_REACH = 2.0  # ... and over how many edges this falls off
 _EDGE_NOISE = 0.05  # a weaker edge is none
+_STRONGEST_BESIDE_POINT = 2.5  # beyond one such edge of colour, unlike colours weigh more than the point
 _SURE = 1e3  # around the points
 
 _SMALLEST_PART = 0.1  # share of the region
@@ -253,9 +254,9 @@ def _region(scene: _Scene, pixels: Pixels) -> Tensor:
     behind = [_likelihood(values, outside, kind) for values, kind in ((colours, _COLOURS), (depths, _DEPTHS))]
     near = _near(scene)
     found = _first_guess(scene, near, behind)
-    edges = [_edges(scene, dim) for dim in (-1, -2)]
+    edges = [_edges(scene, dim, _STRONGEST_COLOUR_EDGE) for dim in (-1, -2)]
     across, down = (_BORDER_COST * (_BORDER_COST_AT_EDGES + (1 - _BORDER_COST_AT_EDGES) * torch.exp(-each)) for each in edges)
-    by_points = _point_costs(pixels, *edges)
+    by_points = _point_costs(pixels, *(_edges(scene, dim, _STRONGEST_BESIDE_POINT) for dim in (-1, -2)))
     shares = found.float()
     for _ in range(_ROUNDS):
         taken = found.flatten()
@@ -339,10 +340,10 @@ def _first_guess(scene: _Scene, near: Tensor, behind: list[Tensor]) -> Tensor:
     return ((odd >= level - _AS_ODD) & ~outside).view_as(scene.outside)
 
 
-def _edges(scene: _Scene, dim: int) -> Tensor:
-    """How strong the edge between neighbours along an axis is."""
+def _edges(scene: _Scene, dim: int, strongest: float) -> Tensor:
+    """How strong the edge between neighbours along an axis is; by their colours at most so strong."""
     colours = scene.colours.diff(dim=dim).square().sum(0)
-    slopes = (0.5 * colours / colours.mean().clamp(min=1e-6)).clamp(max=_STRONGEST_COLOUR_EDGE)
+    slopes = (0.5 * colours / colours.mean().clamp(min=1e-6)).clamp(max=strongest)
     return slopes + scene.nearness.diff(dim=dim).abs() / _DEPTH_STEP
 
 
