@@ -8,7 +8,7 @@ from torch import Tensor
 from .camera import DEFAULT_FOV, intrinsics_from_fov, resize_intrinsics
 from .errors import InvalidArgumentError
 from .estimate import Estimate, Quantity
-from .levels import FAR_AND_NEAR_END, measure_range, measure_range_of_samples, value_at_ranks
+from .levels import FAR_AND_NEAR_END, are_apart, measure_range, measure_range_of_samples, value_at_ranks
 from .projections import need_perspective
 from .valid import are_all
 
@@ -109,7 +109,8 @@ def _assumed_inverse_depth(disparity: Tensor, valid: Tensor, near_far_ratio: flo
         return torch.ones_like(disparity)
     span = near - far
     ratio = near_far_ratio or (_SKY_RATIO if _sees_sky(disparity, far, span) else NEAR_FAR_RATIO)
-    share = torch.where(valid & (span > 0), (disparity - far) / torch.where(span > 0, span, 1), 1)
+    apart = are_apart(far, near)
+    share = torch.where(valid & apart, (disparity - far) / torch.where(apart, span, 1), 1)
     return (share * (1 - 1 / ratio) + 1 / ratio).clamp(min=_NEAREST / ratio)
 
 
@@ -119,7 +120,8 @@ def _stretched(depth: Tensor, valid: Tensor, ratio: float) -> Tensor:
     if not count:
         return torch.ones_like(depth)
     near, far = value_at_ranks(depth, valid, [round(end / 100 * (count - 1)) for end in FAR_AND_NEAR_END])
-    share = torch.where(far > near, (depth - near) / torch.where(far > near, far - near, 1), 0)
+    apart = are_apart(near, far)
+    share = torch.where(apart, (depth - near) / torch.where(apart, far - near, 1), 0)
     return (1 + share * (ratio - 1)).clamp(min=_NEAREST)
 
 

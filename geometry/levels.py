@@ -17,6 +17,9 @@ MeasureRange: TypeAlias = Callable[[Tensor, Tensor, tuple[float, float]], tuple[
 FAR_AND_NEAR_END = (2.0, 98.0)
 """The percentiles of nearness at which a scene ends, so that a few stray values have no effect."""
 
+ROUNDING = 1e-5
+"""Values that differ by a smaller share of the larger one are the same, which was rounded."""
+
 _DIGITS = 2**16
 _SAMPLES = 2**16
 
@@ -35,6 +38,14 @@ def depth_to_nearness(depth: Tensor, quantity: Quantity, as_disparity: bool = Fa
     if quantity is Quantity.DISPARITY:
         return depth
     return 1 / depth if as_disparity else -depth
+
+
+def are_apart(low: Tensor, high: Tensor) -> Tensor:
+    """Whether there is more between the ends of ranges than rounding, bool; False where an end is not finite.
+
+    A constant map that a processor rounds unequally has no range, and is not stretched to one.
+    """
+    return (high / 2 - low / 2 > ROUNDING / 2 * torch.maximum(low.abs(), high.abs())) & torch.isfinite(low) & torch.isfinite(high)
 
 
 def measure_range(
@@ -95,7 +106,7 @@ def measure_range_of_most(values: Tensor, valid: Tensor, percentiles: tuple[floa
     if percentiles == (0.0, 100.0):
         return least, greatest
     low, high = measure_range_of_samples(values, valid, percentiles)
-    apart = high > low
+    apart = are_apart(low, high)
     return torch.where(apart, low, least), torch.where(apart, high, greatest)
 
 

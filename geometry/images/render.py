@@ -11,7 +11,7 @@ from torch import Tensor
 from ..checks import check_choice, check_map, check_mask
 from ..conventions import NormalMapCoding, encode_normal_map
 from ..kinds import Axes, Quantity
-from ..levels import MeasureRange, depth_to_nearness, measure_range
+from ..levels import MeasureRange, are_apart, depth_to_nearness, measure_range
 from ..temporal.ranges import RunningRange
 from ..valid import all_valid_depth, valid_depth, valid_normals
 
@@ -225,7 +225,7 @@ def share_of_range(values: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, T
     Returns:
         The shares, in memory of their own; and where the range is one, as `low`: finite, and not empty.
     """
-    usable = torch.isfinite(low) & torch.isfinite(high) & (high > low)
+    usable = are_apart(low, high)
     # Halves keep the difference of huge values finite.
     span = torch.where(usable, high / 2 - low / 2, 1)
     return (values / 2).sub_(torch.where(usable, low, 0) / 2).div_(span), usable

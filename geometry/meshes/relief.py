@@ -13,7 +13,7 @@ from ...utils import resize_map
 from ..checks import check_choice, check_image_of, check_range
 from ..estimate import Estimate, Quantity
 from ..filters.transforms import dct, frequencies, idct
-from ..levels import depth_to_nearness, measure_range_of_most
+from ..levels import are_apart, depth_to_nearness, measure_range_of_most
 from ..projections import need_perspective
 from ..regions.sky import sky_alpha
 from .mesh import Mesh
@@ -113,7 +113,7 @@ def relief_heights(estimate: Estimate, image: Tensor | None, options: ReliefOpti
     depth, quantity, valid = sized.known_depth()
     near = depth_to_nearness(torch.where(valid, depth, 1), quantity, as_disparity=quantity is Quantity.METRIC_DEPTH)
     low, high = measure_range_of_most(near, valid, _ENDS)
-    flat = ~(high > low)
+    flat = ~are_apart(low, high)
     share = ((near - low) / torch.where(flat, 1, high - low)).clamp(0, 1).masked_fill(flat, 0)
     share = share if options.raised == NEAR else (1 - share).masked_fill(flat, 0)
     share = _lowered_jumps(torch.where(valid, share, 0), valid, options.detail)

@@ -22,13 +22,12 @@ from torch import Tensor
 
 from ...utils import finite_bounds, resize_map
 from ..checks import check_depth, check_map
-from ..edges.depth_edges import depth_at_image_edges
 from ..filters.extremes import largest_within
 from ..filters.guided_filter import mask_at_image_edges
-from ..levels import FAR_AND_NEAR_END, measure_range_of_samples
 from .connected import holes_of, label_regions, large_regions, opened, regions_with
 from .cut import cheapest_region
 from .mixtures import fit_mixture
+from .nearness import small_scene
 from .paths import path_costs
 from .planes import PLANE_DISTANCE, image_places, largest_plane
 from .points import Pixels, Point, pixels_at
@@ -66,6 +65,8 @@ _MOST_BEHIND_PLANE = 0.3  # share of the pixels: a plane with more behind it is 
 
 # The first guess.
 _LEAST_RARITY = 0.03  # share of the pixels outside: what is rarer there counts no more
+_AS_LIKELY = 0.05  # what is less likely by less, as a logarithm, is as likely: colours of one surface differ by rounding
+_AS_ODD = 1e-3  # the same of how odd a pixel is
 _CENTRE_WEIGHT = 1.0
 _NEARNESS_WEIGHT = 1.0
 _FOREGROUND_TAIL = 0.05  # share of the pixels outside that may be as rare as the guess
@@ -94,6 +95,7 @@ _SEEN_THROUGH = 0.3  # share of how far the region stands out: through a hole wh
 _POINT_WEIGHT = 10.0  # of a point, as a logarithm of odds ...
 _POINT_REACH = 2.0  # ... and over how many edges this falls off
 _EDGE_NOISE = 0.05  # a weaker edge is none
+_STRONGEST_BESIDE_POINT = 2.5  # beyond one such edge of colour, unlike colours weigh more than the point
 _SURE = 1e3  # around the points
 
 _SMALLEST_PART = 0.1  # share of the region
@@ -106,7 +108,7 @@ class _Scene(NamedTuple):
 
     Attributes:
         colours: (3, H, W) in [0, 1].
-        nearness: (H, W), inverse depth as a share of its range.
+        nearness: (H, W), inverse depth as a share of its range, about 0 at its far end.
         height: (H, W), how much nearer than the closest of the planes outside; 1 where there is none.
         raised: (H, W), how much nearer than all planes outside behind which little is; than the farthest pixels, where there is none.
         outside: (H, W) bool, what is not in the box.
@@ -217,10 +219,7 @@ def _pixels_at(
 
 
 def _scene(depth: Tensor, image: Tensor, rows: int, columns: int, box: Box) -> _Scene:
-    small = resize_map(image.float(), rows, columns).clamp(0, 1).cpu()
-    soft = resize_map(1 / depth.float(), rows, columns).cpu().clamp(min=1e-9)
-    far, near = measure_range_of_samples(soft, torch.ones_like(soft, dtype=torch.bool), FAR_AND_NEAR_END)
-    nearness = (1 / depth_at_image_edges(1 / soft, small) / (near - far).clamp(min=1e-6 * near))[0, 0]
+    nearness, small = small_scene(depth, image, rows, columns)
     left, top, right, bottom = box
     across, down = ((torch.arange(length) + 0.5) / length for length in (columns, rows))
     across, down = (2 * across - left - right) / (right - left), (2 * down - top - bottom) / (bottom - top)
@@ -255,9 +254,9 @@ def _region(scene: _Scene, pixels: Pixels) -> Tensor:
     behind = [_likelihood(values, outside, kind) for values, kind in ((colours, _COLOURS), (depths, _DEPTHS))]
     near = _near(scene)
     found = _first_guess(scene, near, behind)
-    edges = [_edges(scene, dim) for dim in (-1, -2)]
+    edges = [_edges(scene, dim, _STRONGEST_COLOUR_EDGE) for dim in (-1, -2)]
     across, down = (_BORDER_COST * (_BORDER_COST_AT_EDGES + (1 - _BORDER_COST_AT_EDGES) * torch.exp(-each)) for each in edges)
-    by_points = _point_costs(pixels, *edges)
+    by_points = _point_costs(pixels, *(_edges(scene, dim, _STRONGEST_BESIDE_POINT) for dim in (-1, -2)))
     shares = found.float()
     for _ in range(_ROUNDS):
         taken = found.flatten()
@@ -333,18 +332,18 @@ def _first_guess(scene: _Scene, near: Tensor, behind: list[Tensor]) -> Tensor:
     odd = (_NEARNESS_WEIGHT * raised - _CENTRE_WEIGHT * scene.middle.square()).flatten()
     for likelihood in behind:
         ordered = likelihood[outside].sort().values
-        odd -= (torch.searchsorted(ordered, likelihood) / len(ordered) + _LEAST_RARITY).log()
+        odd -= (torch.searchsorted(ordered, likelihood + _AS_LIKELY) / len(ordered) + _LEAST_RARITY).log()
     inside = odd[~outside].sort().values
     least, most = (inside[min(len(inside) - 1, int((1 - share) * len(inside)))] for share in _FIRST_GUESS_AREA)
     ordered = odd[outside].sort().values
     level = ordered[int((1 - _FOREGROUND_TAIL) * len(ordered))].clamp(most, least)
-    return ((odd >= level) & ~outside).view_as(scene.outside)
+    return ((odd >= level - _AS_ODD) & ~outside).view_as(scene.outside)
 
 
-def _edges(scene: _Scene, dim: int) -> Tensor:
-    """How strong the edge between neighbours along an axis is."""
+def _edges(scene: _Scene, dim: int, strongest: float) -> Tensor:
+    """How strong the edge between neighbours along an axis is; by their colours at most so strong."""
     colours = scene.colours.diff(dim=dim).square().sum(0)
-    slopes = (0.5 * colours / colours.mean().clamp(min=1e-6)).clamp(max=_STRONGEST_COLOUR_EDGE)
+    slopes = (0.5 * colours / colours.mean().clamp(min=1e-6)).clamp(max=strongest)
     return slopes + scene.nearness.diff(dim=dim).abs() / _DEPTH_STEP
 
 

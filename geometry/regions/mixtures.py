@@ -13,6 +13,11 @@ from ...utils import without_autocast
 _ROUNDS = 3
 # A part with fewer values is not split; and what keeps empty ones from dividing by 0.
 _LEAST, _FEW = 20, 1e-3
+# Of parts whose scatter is at least this share of the largest, the first is split; and not at the mean, where there may be many values, but
+# by this share of the deviation beside it.
+_AS_LARGE, _BESIDE_MEAN = 0.99, 0.01
+# By so much each dimension is stretched beside the one before, so that values that scatter alike in all directions have a longest axis.
+_UNLIKE = 1.03
 
 
 class Mixture(NamedTuple):
@@ -53,31 +58,46 @@ def fit_mixture(values: Tensor, count: int, noise: float) -> Mixture:
     Source:
         M. Orchard and C. Bouman, "Color Quantization of Images" (1991), for the splits.
     """
-    shares = F.one_hot(_split(values, count), count).to(values)
+    centre = values.mean(0)
+    values = values - centre  # else squares of what hardly differs are rounding
+    shares = F.one_hot(_split(values, count, noise)).to(values)
     mixture = _weighted(values, shares, noise)
     for _ in range(_ROUNDS):
         mixture = _weighted(values, mixture.shares(values), noise)
-    return mixture
+    return mixture._replace(means=mixture.means + centre)
 
 
 @without_autocast
-def _split(values: Tensor, count: int) -> Tensor:
-    """(N,) int64: the part of each value."""
+def _split(values: Tensor, count: int, noise: float) -> Tensor:
+    """(N,) int64: the part of each value.
+
+    Images have equal colours, and parts that mirror each other. No choice may hang on how their sums are rounded.
+    """
     part = torch.zeros(len(values), dtype=torch.int64, device=values.device)
+    unlike = _UNLIKE ** torch.arange(values.shape[1], dtype=values.dtype, device=values.device)
+    splits = {0: _halves(values, part == 0, unlike, noise)}
     for new in range(1, count):
-        best = None
-        for old in range(new):
-            own = values[part == old]
-            if len(own) < _LEAST:
-                continue
-            spreads, axes = torch.linalg.eigh(torch.cov(own.T))
-            scatter = float(spreads[-1]) * len(own)
-            if best is None or scatter > best[0]:
-                best = scatter, (part == old) & ((values - own.mean(0)) @ axes[:, -1] > 0)
-        if best is None:
+        most = max(scatter for scatter, _ in splits.values())
+        if most == 0:
             break
-        part[best[1]] = new
+        old = next(each for each, (scatter, _) in splits.items() if scatter >= _AS_LARGE * most)
+        part[splits[old][1]] = new
+        splits |= {each: _halves(values, part == each, unlike, noise) for each in (old, new)}
     return part
+
+
+@without_autocast
+def _halves(values: Tensor, here: Tensor, unlike: Tensor, noise: float) -> tuple[float, Tensor]:
+    """How much the values of a part are scattered along their longest axis, 0 if they are not split; and which are on its one side."""
+    own = values[here] * unlike
+    if len(own) < _LEAST:
+        return 0.0, here
+    spreads, axes = torch.linalg.eigh(torch.cov(own.T))
+    deviation, axis = spreads[-1].clamp(min=0).sqrt(), axes[:, -1]
+    if deviation < noise:
+        return 0.0, here
+    axis = axis * torch.where(axis @ unlike < 0, -1, 1)
+    return float(spreads[-1]) * len(own), here & ((values * unlike - own.mean(0)) @ axis > _BESIDE_MEAN * deviation)
 
 
 @without_autocast

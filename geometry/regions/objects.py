@@ -24,11 +24,10 @@ from torch import Tensor
 
 from ...utils import finite_bounds, resize_map
 from ..checks import check_depth, check_map
-from ..edges.depth_edges import depth_at_image_edges
 from ..filters.guided_filter import mask_at_image_edges
 from ..filters.transforms import blurred_where
-from ..levels import FAR_AND_NEAR_END, measure_range_of_samples
 from .connected import holes_of, large_regions, opened, regions_with
+from .nearness import small_scene
 from .parts import COLOUR_VALLEY_OFFSET, DROP_LIMIT, FAR_QUANTILE, STANDS_OUT, VALLEY_SCALE, clearness, corrected, drop_limit, parts_of
 from .planes import PLANE_DISTANCE, image_places, largest_plane
 from .points import Pixels, Point, pixels_at
@@ -86,12 +85,7 @@ def object_around(
     height, width = depth.shape[-2:]
     share = _SEARCH_SIDE / max(height, width)  # small images are enlarged: the numbers above are in pixels
     rows, columns = max(8, round(height * share)), max(8, round(width * share))
-    small = resize_map(image.float(), rows, columns).clamp(0, 1).cpu()
-    # Constant depth stays constant: nothing of its rounding may be taken for a range.
-    soft = resize_map(1 / depth.cpu().double(), rows, columns).float()
-    far, near = measure_range_of_samples(soft, torch.ones_like(soft, dtype=torch.bool), FAR_AND_NEAR_END)
-    span = (near - far).clamp(min=1e-6 * near)
-    sharp = ((1 / depth_at_image_edges(1 / soft, small) - far) / span)[0, 0]
+    sharp, small = small_scene(depth, image, rows, columns)
     pixels = pixels_at(((x, y), *more_points), not_points, rows, columns)
     behind, floors, raised = _planes_behind(sharp, *pixels.inside[0])
     found = _region(sharp, small, behind, floors, raised, *pixels.inside[0])

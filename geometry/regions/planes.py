@@ -34,7 +34,8 @@ def largest_plane(places: Tensor, nearness: Tensor, left: Tensor, random: torch.
     """
     candidates = left.flatten().nonzero()[:, 0]
     places, nearness, left = places.flatten(0, 1), nearness.flatten(), left.flatten()
-    sample = candidates[torch.randint(len(candidates), (_SAMPLES,), generator=random)]
+    # One pixel more or less to look at moves the samples by a pixel, no more.
+    sample = candidates[(torch.rand(_SAMPLES, generator=random, dtype=torch.float64) * len(candidates)).long()]
     threes = sample[torch.randint(_SAMPLES, (_TRIALS, 3), generator=random)]
     corners = places[threes]
     apart = torch.linalg.det(corners).abs() > 0.02

@@ -17,7 +17,7 @@ from torch import Tensor
 from ...utils import in_float32, resize_map
 from ..checks import check_image_of, check_map
 from ..estimate import Estimate, Quantity
-from ..levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range_of_samples
+from ..levels import FAR_AND_NEAR_END, ROUNDING, are_apart, depth_to_nearness, measure_range_of_samples
 from .sky_matte import sky_matte
 
 # What is far, as a share of the way from the far end to the near end. It and the signs were chosen on the photographs of training/sky.tsv.
@@ -224,7 +224,8 @@ def predicted_sky(estimate: Estimate) -> Tensor:
     near = depth if quantity is Quantity.DISPARITY else -depth
     far_end, _ = measure_range_of_samples(near, valid, FAR_AND_NEAR_END)
     farthest = torch.where(valid, near, torch.inf).amin((1, 2, 3), keepdim=True)
-    predicted = ~estimate.mask & (near <= torch.where(torch.isfinite(far_end), far_end, farthest))
+    end = torch.where(torch.isfinite(far_end), far_end, farthest)
+    predicted = ~estimate.mask & (near <= end + ROUNDING * end.abs())
     return predicted & (depth > 0) if quantity is Quantity.METRIC_DEPTH else predicted
 
 
@@ -251,8 +252,8 @@ def _share_of_nearness(estimate: Estimate) -> tuple[Tensor, Tensor]:
     depth, quantity, valid = estimate.known_depth()
     near = depth_to_nearness(torch.where(valid, depth, 1), quantity, as_disparity=quantity is Quantity.METRIC_DEPTH)
     far_end, near_end = measure_range_of_samples(near, valid, FAR_AND_NEAR_END)
-    span = near_end - far_end
-    return (near - far_end) / torch.where(span > 0, span, 1), valid & (span > 0)
+    apart = are_apart(far_end, near_end)
+    return (near - far_end) / torch.where(apart, near_end - far_end, 1), valid & apart
 
 
 def _mean(values: Tensor, where: Tensor) -> Tensor:

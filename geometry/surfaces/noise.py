@@ -99,6 +99,8 @@ _MISFIT = 1.6
 _STEADY, _LARGE_RISE = 1.3, 0.15
 # How many times nearer the near half must be to tell how noise depends on depth.
 _DEPTH_SPAN = 1.2
+# A deviation that is no larger share of the value is that of float32, and tells nothing of noise.
+_ROUNDING = 4e-6
 
 
 @dataclass(frozen=True)
@@ -177,15 +179,15 @@ def measure_noise(inverse: Tensor, valid: Tensor) -> DepthNoise:
 
 def _noise_of_halves(inverse: Tensor, valid: Tensor, step: float, step_power: int) -> tuple[float, int, float]:
     """The noise's deviation where inverse depth is 1, the power of inverse depth it grows with, and its length."""
-    halves = _quiet_places(inverse, valid, step, step_power)
+    halves = [quiet for quiet in _quiet_places(inverse, valid, step, step_power) if max(quiet.deviations.values()) > _ROUNDING]
     shared = [(quiet, noise) for quiet in halves if (noise := _shared_noise(quiet.deviations))]
     found = []
     # Where relief hides in one half that noise is shared, the other half speaks for both.
     for quiet, (deviation, length) in shared or [(quiet, (_unshared_noise(quiet.deviations), 1.0)) for quiet in halves]:
         rounding = (step * quiet.value ** (step_power - 1)) ** 2 / 12
         variance = deviation**2 - 2 * rounding
-        # Noise that is weaker than the rounding is left to the step.
-        if variance > rounding:
+        # Noise that is weaker than the rounding is left to the step, or none.
+        if variance > max(rounding, _ROUNDING**2):
             found.append((quiet.value, math.sqrt(variance), length))
     if len(found) < 2:
         # Noise hidden by a curved surface in one half is no evidence of how it depends on depth.

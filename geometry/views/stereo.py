@@ -19,7 +19,7 @@ from ..edges.depth_edges import depth_at_image_edges
 from ..estimate import Estimate, Quantity
 from ..images.highlights import compress_highlights
 from ..images.srgb import linear_to_srgb, srgb_to_linear
-from ..levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range, measure_range_of_samples, sample_stride
+from ..levels import FAR_AND_NEAR_END, are_apart, depth_to_nearness, measure_range, measure_range_of_samples, sample_stride
 from ..projections import need_perspective
 from ..regions.before_sky import depth_before_sky
 from .disocclusion import fill_uncovered
@@ -251,7 +251,7 @@ def nearness_share(estimate: Estimate, far: Tensor, near: Tensor, flat: float) -
         ValueError: No depth.
     """
     values, valid = _nearness(estimate)
-    known = torch.isfinite(near - far) & (near > far)
+    known = are_apart(far, near)
     share = (values - far) / torch.where(known, near - far, 1)
     if estimate.quantity is Quantity.RELATIVE_DEPTH:
         share = (NEAR_FAR_RATIO / (1 + (1 - share.clamp(max=1 + _BEYOND / 2)) * (NEAR_FAR_RATIO - 1)) - 1) / (NEAR_FAR_RATIO - 1)

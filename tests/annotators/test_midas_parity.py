@@ -85,6 +85,18 @@ def test_dpt_hybrid(memory_freed):
         assert_same(ours.infer_resized(images).depth[:, 0], oracle(images * 2 - 1))
 
 
+@pytest.mark.slow("takes 1.5 GB of memory: the authors' network at its true size, in float64 too")
+def test_dpt_hybrid_is_as_exact_as_the_authors(memory_freed):
+    oracle, images = dpt_oracle("vitb_rn50_384"), make_images(1, 3, 384, 384)
+    found = annotator("midas-dpt-hybrid", oracle.state_dict()).infer_resized(images).depth[:, 0]
+    authors, exact = oracle(images * 2 - 1), oracle.double()(images.double() * 2 - 1)
+    span = exact.max() - exact.min()
+    off, theirs = (float((each - exact).abs().max() / span) for each in (found, authors))
+    apart = float((found - authors).abs().max() / authors.max())
+    print(f"of the range from float64: {off:.1e} here, {theirs:.1e} the authors'; {apart:.1e} of the largest value apart")
+    assert off < 2 * theirs
+
+
 @pytest.mark.slow("takes 1.4 GB of memory: the authors' network, not shrunk")
 def test_dpt_large(memory_freed):
     oracle = dpt_oracle("vitl16_384")
