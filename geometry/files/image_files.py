@@ -113,7 +113,7 @@ def read_colours(path: str | os.PathLike[str], exposure: float | None = None) ->
     """
     data = read_bytes(path)
     if is_hdr(data):
-        colours, alpha = read_hdr_image(path, data)
+        colours, alpha = read_hdr_image(path, data, exposure)
     else:
         image = decode_image(path, data)
         colours, alpha = _as_rgb(to_srgb(path, image.pixels, image.profile), image.premultiplied)
