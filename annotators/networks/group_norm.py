@@ -1,6 +1,6 @@
 """Group normalisation that is exact in channels-last memory.
 
-torch's CPU kernel for that order adds up values and squares in one go, and is up to three hundred times less exact than that for contiguous
+torch's CPU kernel for that order adds up values and squares in one go, and is far less exact than that for contiguous
 memory; to copy maps into the other order and back takes longer than the network's convolutions gain by it.
 """
 
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+from .grids import is_traced
 
 
 class GroupNorm(nn.GroupNorm):
@@ -54,7 +56,7 @@ def _exact(layer: nn.GroupNorm) -> GroupNorm:
 
 def _loses_digits(maps: Tensor) -> bool:
     """Whether torch would take its less exact way; what compilers and exporters make of the layer has its own."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or maps.device.type != "cpu" or maps.dtype != torch.float32:
+    if is_traced() or maps.device.type != "cpu" or maps.dtype != torch.float32:
         return False
     return maps.ndim == 4 and not maps.is_contiguous() and maps.is_contiguous(memory_format=torch.channels_last)
 
