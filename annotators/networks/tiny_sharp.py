@@ -1,0 +1,103 @@
+"""Two surfaces at every pixel, and which of them is seen there: what makes the maps of the pack's own network follow an image's edges."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+WIDTHS = (32, 48, 80, 112)
+MAPS, FINEST, PATH = 5, 16, 56
+PER_SURFACE = 5
+"""Disparity, normals and the logit of the sky."""
+_SKY_SCALE, _CLAMPED = 0.125, 8.0
+
+
+class Surfaces(NamedTuple):
+    """Two surfaces (B, 5, h, w) each, and the logit (B, 1, 2 h, 2 w) of the first being what is seen.
+
+    Both are smooth: enlarged they stay so, and the edge between them is as sharp as the logit is steep, at any size.
+    """
+
+    first: Tensor
+    second: Tensor
+    logit: Tensor
+
+    def seen(self, height: int, width: int, channels: slice = slice(None), steeper: float = 1.0) -> Tensor:
+        """The maps (B, C, height, width) of what is seen."""
+        size = (height, width)
+        second = _sized(self.second[:, channels], size)
+        share = _sized(self.logit, size).mul(steeper).sigmoid()
+        return torch.addcmul(second, _sized(self.first[:, channels], size) - second, share)
+
+
+class SharpHead(nn.Module):
+    """A U-net over the image at twice the size of a network's maps, those maps, and the network's features.
+
+    Untrained, both surfaces are nearly the maps.
+
+    Source:
+        F. Tosi et al., "SMD-Nets: stereo mixture density networks" (2021): of two modes one is chosen, never their mean.
+    """
+
+    def __init__(self, widths: tuple[int, int, int, int] = WIDTHS) -> None:
+        super().__init__()
+        first, second, third, fourth = widths
+        self.stem = _conv(12 + MAPS, first)
+        self.down = nn.ModuleList((_conv(first, second, 2), _conv(second, third, 2), _conv(third, fourth, 2)))
+        self.finest = nn.Conv2d(FINEST, second, 1)
+        self.path = nn.Conv2d(PATH, third, 1)
+        self.encode = nn.ModuleList(_Residual(width) for width in (second, third, fourth))
+        self.up = nn.ModuleList((nn.Conv2d(second, first, 1), nn.Conv2d(third, second, 1), nn.Conv2d(fourth, third, 1)))
+        self.decode = nn.ModuleList((_conv(first, first), _Residual(second), _Residual(third)))
+        self.last = nn.Conv2d(first, 2 * PER_SURFACE + 4, 3, padding=1)
+        # Alike, both would learn the same: the first is the nearer one.
+        nn.init.normal_(self.last.weight, std=0.01)
+        apart = torch.zeros(2 * PER_SURFACE + 4)
+        apart[0], apart[PER_SURFACE] = 0.1, -0.1
+        self.last.bias = nn.Parameter(apart)
+
+    def forward(self, images: Tensor, maps: Tensor, finest: Tensor, path: Tensor) -> Surfaces:
+        """Of images (B, 3, 2 h, 2 w) in [0, 1], maps (B, 5, h, w), and features (B, 16, h / 2, w / 2) and (B, 56, h / 4, w / 4)."""
+        shown = torch.cat((maps[:, :4].clamp(-_CLAMPED, _CLAMPED), maps[:, 4:].clamp(-_CLAMPED, _CLAMPED) * _SKY_SCALE), 1)
+        whole = torch.cat((F.pixel_unshuffle((images - 0.45) / 0.25, 2), shown), 1)
+        levels = [self.stem(whole.contiguous(memory_format=torch.channels_last))]
+        for down, encode, more in zip(self.down, self.encode, (self.finest(finest), self.path(path), None), strict=True):
+            here = down(levels[-1])
+            levels.append(encode(here if more is None else here + more))
+        up = levels.pop()
+        for index in (2, 1, 0):
+            enlarged = F.interpolate(self.up[index](up), scale_factor=2, mode="bilinear", align_corners=False)
+            up = self.decode[index](F.relu_(levels.pop().add(enlarged)))
+        output = self.last(up).contiguous().float()
+        first, second, fine = output.split((PER_SURFACE, PER_SURFACE, 4), 1)
+        return Surfaces(maps + first, maps + second, F.pixel_shuffle(fine, 2))
+
+
+def _sized(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(maps, size, mode="bilinear", align_corners=False)
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+class _Residual(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = _conv(channels, channels)
+        self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu_(self.second(self.first(x)).add(x))
+
+
+def folded(head: SharpHead) -> SharpHead:
+    """As `tiny.folded`."""
+    for module in [*head.modules()]:
+        if isinstance(module, nn.Sequential) and len(module) > 1 and isinstance(module[1], nn.BatchNorm2d):
+            module[0], module[1] = fuse_conv_bn_eval(module[0], module[1]), nn.Identity()  # pyright: ignore[reportCallIssue]
+    return head
