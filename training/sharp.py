@@ -33,6 +33,7 @@ TINY_FILE = Path(__file__).parents[1] / "annotators" / "tiny.safetensors"
 SHAPES = ((224, 288), (224, 320), (288, 224), (224, 384), (256, 320))
 FINER = 3  # of a network's pixel, how many rendered ones
 TEXTURE, TEXTURES = 128, 384
+LEVELS = 511  # of the labels of photographs
 NEAR_JUMP, JUMP = 4, 1.08
 STEPS = (1, 2, 4, 8, 16)
 
@@ -72,7 +73,7 @@ def photographs(path: Path | None, device: torch.device) -> tuple[list[Tensor], 
             assert image is not None
             assert label is not None
             images.append(torch.from_numpy(np.ascontiguousarray(image[..., ::-1])).permute(2, 0, 1).to(device))
-            labels.append(torch.from_numpy(label.astype(np.float32) / 4095)[None].half().to(device))
+            labels.append(torch.from_numpy(label.astype(np.float32) / LEVELS)[None].half().to(device))
     return images, labels
 
 
@@ -122,18 +123,20 @@ def smooth(x: Tensor, by: int) -> Tensor:
     return F.interpolate(F.avg_pool2d(x, by, ceil_mode=True, count_include_pad=False), x.shape[-2:], mode="bilinear", align_corners=False)
 
 
-def depth_losses(found: Tensor, true: Tensor, weight: Tensor, near: Tensor) -> dict[str, Tensor]:
+def depth_losses(found: Tensor, true: Tensor, before: Tensor, weight: Tensor, near: Tensor) -> dict[str, Tensor]:
     """Of disparity in tiny's unit."""
     error = found - true
     at_edges = weight * (1 + 3 * near)
-    result = {"value": (weight * error.abs()).mean()}
-    result["local"] = sum((at_edges * (error - smooth(error, by)).abs()).mean() for by in (24, 96)) / 2
+    result = {"anchor": smooth(found - before, 48).abs().mean()}
+    # what is wrong around as well is not the head's to mend
+    local = [error - smooth(error, by) for by in (18, 48)]
+    result["local"] = (at_edges * (local[0].abs() + local[1].abs())).mean() / 2
+    result["near"] = (near * local[1].abs()).mean()
     slope = torch.zeros((), device=found.device)
     for step in STEPS:
         across, down = error[..., step:] - error[..., :-step], error[..., step:, :] - error[..., :-step, :]
-        slope = slope + ((weight[..., step:] * across.abs()).mean() + (weight[..., step:, :] * down.abs()).mean()) / 2
+        slope = slope + ((at_edges[..., step:] * across.abs()).mean() + (at_edges[..., step:, :] * down.abs()).mean()) / 2
     result["slope"] = slope / len(STEPS)
-    # what has a slope where none is: walls stay plain
     return result
 
 
@@ -254,15 +257,15 @@ class Trainer:
         lowest = maps[:, :1].amin((2, 3), keepdim=True) - 1
         true = ((inverse - shift) / scale).maximum(lowest)
         surfaces = self.head(shown, maps, finest, path)
-        steeper = 4.0 if self.draw.number() < 0.4 else 1.0
+        steeper = 2.0 if self.draw.number() < 0.3 else 1.0
         seen = surfaces.seen(height, width, steeper=steeper)
         size = inverse.flatten(1)[:, ::97].quantile(0.95, dim=1)[:, None, None, None]
         weight = 1 / (inverse + 0.08 * size)
         weight = weight * torch.where(inverse > 0, 1.0, 0.25)
         weight = good * weight / weight.mean((2, 3), keepdim=True)
         near = jumps(torch.where(inverse > 0, inverse, 0.02 * size))
-        result = depth_losses(seen[:, :1], true, weight, near)
-        result["near"] = (good * near * (seen[:, :1] - true).abs()).mean()
+        before = F.interpolate(maps[:, :1], (height, width), mode="bilinear", align_corners=False)
+        result = depth_losses(seen[:, :1], true, before, weight, good * near)
         directions = F.normalize(seen[:, 1:4], dim=1)
         facing = known * (inverse > 0) * (1 + 2 * near)
         result["normals"] = (facing * (directions - normals).abs().sum(1, keepdim=True)).mean()
@@ -287,7 +290,7 @@ class Trainer:
         total = sum(WEIGHTS[name] * value for name, value in losses.items())
         assert isinstance(total, Tensor)
         for group in self.optimiser.param_groups:
-            group["lr"] = 2e-3 * min(1, (self.step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(share, 1))))
+            group["lr"] = 2e-3 * min(1, (self.step + 1) / 60) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(share, 1))))
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
         torch.nn.utils.clip_grad_norm_(self.head.parameters(), 1.0)
@@ -324,7 +327,7 @@ class Trainer:
             maps, finest, path = coarse(self.tiny, inputs)
             surfaces = self.average(shown, maps, finest, path)
             found = [F.interpolate(maps[:, :1], (height, width), mode="bilinear", align_corners=False)]
-            found += [surfaces.seen(height, width, slice(0, 1), steeper) for steeper in (1.0, 3.0)]
+            found += [surfaces.seen(height, width, slice(0, 1), steeper) for steeper in (1.0, 2.0)]
             row = []
             for each in found:
                 scale, shift, _ = fitted(each, inverse, mask)
@@ -334,7 +337,7 @@ class Trainer:
         return dict(zip(names, (round(float(value), 4) for value in np.mean(rows, 0)), strict=True))
 
 
-WEIGHTS = {"value": 0.15, "local": 1.0, "near": 0.5, "slope": 0.5, "normals": 0.4, "creases": 0.3, "sky": 0.2}
+WEIGHTS = {"anchor": 0.3, "local": 1.0, "near": 1.0, "slope": 1.5, "normals": 0.12, "creases": 0.3, "sky": 0.2}
 
 
 def _scores(found: Tensor, true: Tensor, mask: Tensor) -> list[float]:
@@ -362,6 +365,9 @@ def main() -> None:
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--scenes", type=Path)
     parser.add_argument("--minutes", type=float, default=8.0)
+    parser.add_argument("--begin", type=Path, help="weights to begin from")
+    parser.add_argument("--done", type=float, default=0.0, help="share of the training that is done already")
+    parser.add_argument("--until", type=float, default=1.0, help="share of the training at whose end to stop")
     parser.add_argument("--steps", type=int, default=10**9)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--device", default="cuda")
@@ -369,9 +375,17 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    torch.backends.cudnn.benchmark = True
     begin = time.time()
-    trainer = Trainer(torch.device(arguments.device), arguments.photos, arguments.batch)
+    trainer = Trainer(torch.device(arguments.device), arguments.photos, arguments.batch, seed=int(1000 * arguments.done))
+    if arguments.begin:
+        state = torch.load(arguments.begin, weights_only=True)
+        now = trainer.head.state_dict()
+        if len(state["stem.0.weight"][0]) < len(now["stem.0.weight"][0]):  # of a head without ramps
+            more = now["stem.0.weight"].shape[1] - state["stem.0.weight"].shape[1]
+            state["stem.0.weight"] = F.pad(state["stem.0.weight"], (0, 0, 0, 0, 0, more))
+            state.update({key: now[key] for key in ("last.weight", "last.bias")})
+        trainer.head.load_state_dict(state)
+        trainer.average.load_state_dict(state)
     scenes = []
     for path in sorted(arguments.scenes.glob("*.npz")) if arguments.scenes else ():
         with np.load(path) as arrays:
@@ -393,7 +407,7 @@ def main() -> None:
             sums, seen = {}, 0
         if over:
             return
-        found = trainer.train(share)
+        found = trainer.train(arguments.done + share * (arguments.until - arguments.done))
         for name, value in found.items():
             sums[name] = sums.get(name, 0) + torch.as_tensor(value)
         seen += 1

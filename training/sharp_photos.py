@@ -23,7 +23,7 @@ from depth_normal import load_model
 from .data import Photo, package_files, read_photos, seeded
 
 SHORT, LONG = 480, 640
-LEVELS = 4095
+LEVELS = 511
 
 logger = logging.getLogger(__name__)
 
@@ -72,8 +72,8 @@ def main() -> None:
         depth = estimate.depth[0, 0].numpy()
         low, high = np.quantile(depth, (0.001, 0.999))
         label = np.rint(np.clip((depth - low) / max(high - low, 1e-6), 0, 1) * LEVELS).astype(np.uint16)
-        packed[f"image{count}"] = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
-        packed[f"label{count}"] = cv2.imencode(".png", label)[1]
+        packed[f"image{count}"] = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
+        packed[f"label{count}"] = cv2.imencode(".png", label, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1]
         count += 1
         if count % 20 == 0 or count == arguments.count:
             np.savez(arguments.output, count=count, **packed)

@@ -10,10 +10,13 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 WIDTHS = (32, 48, 80, 112)
-MAPS, FINEST, PATH = 5, 16, 56
+MAPS, RAMP, FINEST, PATH = 5, 3, 16, 56
 PER_SURFACE = 5
 """Disparity, normals and the logit of the sky."""
 _SKY_SCALE, _CLAMPED = 0.125, 8.0
+# How far around a pixel, in pixels of the maps, the nearest and the farthest are the two surfaces of a ramp; how steep the choice is.
+_REACH, _STEEP = 4, 10.0
+_LEAST = 1e-3
 
 
 class Surfaces(NamedTuple):
@@ -37,16 +40,18 @@ class Surfaces(NamedTuple):
 class SharpHead(nn.Module):
     """A U-net over the image at twice the size of a network's maps, those maps, and the network's features.
 
-    Untrained, both surfaces are nearly the maps.
+    Untrained, the two surfaces are the nearest and the farthest around, and where a ramp's middle is, one follows the other: on slopes the
+    pixel is half-way between both everywhere, so they stay as they are.
 
     Source:
+        H. P. Kramer and J. B. Bruckner, "Iterations of a non-linear transformation for enhancement of digital images" (1975), for ramps.
         F. Tosi et al., "SMD-Nets: stereo mixture density networks" (2021): of two modes one is chosen, never their mean.
     """
 
     def __init__(self, widths: tuple[int, int, int, int] = WIDTHS) -> None:
         super().__init__()
         first, second, third, fourth = widths
-        self.stem = _conv(12 + MAPS, first)
+        self.stem = _conv(12 + MAPS + RAMP, first)
         self.down = nn.ModuleList((_conv(first, second, 2), _conv(second, third, 2), _conv(third, fourth, 2)))
         self.finest = nn.Conv2d(FINEST, second, 1)
         self.path = nn.Conv2d(PATH, third, 1)
@@ -54,15 +59,14 @@ class SharpHead(nn.Module):
         self.up = nn.ModuleList((nn.Conv2d(second, first, 1), nn.Conv2d(third, second, 1), nn.Conv2d(fourth, third, 1)))
         self.decode = nn.ModuleList((_conv(first, first), _Residual(second), _Residual(third)))
         self.last = nn.Conv2d(first, 2 * PER_SURFACE + 4, 3, padding=1)
-        # Alike, both would learn the same: the first is the nearer one.
-        nn.init.normal_(self.last.weight, std=0.01)
-        apart = torch.zeros(2 * PER_SURFACE + 4)
-        apart[0], apart[PER_SURFACE] = 0.1, -0.1
-        self.last.bias = nn.Parameter(apart)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)  # pyright: ignore[reportArgumentType]
 
     def forward(self, images: Tensor, maps: Tensor, finest: Tensor, path: Tensor) -> Surfaces:
         """Of images (B, 3, 2 h, 2 w) in [0, 1], maps (B, 5, h, w), and features (B, 16, h / 2, w / 2) and (B, 56, h / 4, w / 4)."""
         shown = torch.cat((maps[:, :4].clamp(-_CLAMPED, _CLAMPED), maps[:, 4:].clamp(-_CLAMPED, _CLAMPED) * _SKY_SCALE), 1)
+        near, far, place = ramps(maps[:, :1])
+        shown = torch.cat((shown, near - maps[:, :1], maps[:, :1] - far, place), 1)
         whole = torch.cat((F.pixel_unshuffle((images - 0.45) / 0.25, 2), shown), 1)
         levels = [self.stem(whole.contiguous(memory_format=torch.channels_last))]
         for down, encode, more in zip(self.down, self.encode, (self.finest(finest), self.path(path), None), strict=True):
@@ -74,7 +78,23 @@ class SharpHead(nn.Module):
             up = self.decode[index](F.relu_(levels.pop().add(enlarged)))
         output = self.last(up).contiguous().float()
         first, second, fine = output.split((PER_SURFACE, PER_SURFACE, 4), 1)
-        return Surfaces(maps + first, maps + second, F.pixel_shuffle(fine, 2))
+        along = _STEEP * F.interpolate(place, scale_factor=2, mode="bilinear", align_corners=False)
+        rest = maps[:, 1:]
+        return Surfaces(first + torch.cat((near, rest), 1), second + torch.cat((far, rest), 1), along + F.pixel_shuffle(fine, 2))
+
+
+def ramps(disparity: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The nearest and the farthest around each pixel, and where it is between them, from -1 (the farthest) to 1."""
+    near, far = _smoothed(_largest(disparity)), -_smoothed(_largest(-disparity))
+    return near, far, (2 * (disparity - far) / (near - far).clamp(min=_LEAST) - 1).clamp(-1, 1)
+
+
+def _largest(x: Tensor) -> Tensor:
+    return F.max_pool2d(F.max_pool2d(x, (2 * _REACH + 1, 1), 1, (_REACH, 0)), (1, 2 * _REACH + 1), 1, (0, _REACH))
+
+
+def _smoothed(x: Tensor) -> Tensor:
+    return F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
 
 
 def _sized(maps: Tensor, size: tuple[int, int]) -> Tensor:
