@@ -142,7 +142,9 @@ def figures(disparity: Tensor, case: Case) -> tuple[list[float], list[float]]:
     found = aligned(disparity, case)
     right = torch.maximum(found / case.inverse, case.inverse / found) < 1.25
     edge = near(jumps(case.inverse, 1.1), NEAR) & case.mask
-    return [float(right[case.mask].float().mean()), float(right[edge].float().mean()), *agreement(found, case.inverse)], widths(found, case.inverse)
+    return [float(right[case.mask].float().mean()), float(right[edge].float().mean()), *agreement(found, case.inverse)], widths(
+        found, case.inverse
+    )
 
 
 def main() -> int:
@@ -180,6 +182,7 @@ def run(model, image: Tensor, **options) -> Tensor:
 
 
 METHODS: dict[str, Callable] = {
+    "not sharp": lambda model, image: run(model, image, sharp=False),
     "plain": lambda model, image: run(model, image),
     "refined": lambda model, image: run(model, image, refine=True),
     "tiles, refined": lambda model, image: run(model, image, refine=True, tiles="auto"),

@@ -20,17 +20,19 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from depth_normal.annotators.detail.border_lines import without_border_lines
 from depth_normal.annotators.networks.configs import TINY_2
 from depth_normal.annotators.networks.tiny import TinyNetwork, folded, untrained_counters, with_scene
-from depth_normal.annotators.networks.tiny_sharp import SharpHead, Surfaces
+from depth_normal.annotators.networks.tiny_sharp import STEEP, SharpHead, Surfaces, ramps
 
 from .traced import Draw, Views, patterns, render
 
 TINY_FILE = Path(__file__).parents[1] / "annotators" / "tiny.safetensors"
 SHAPES = ((224, 288), (224, 320), (288, 224), (224, 384), (256, 320))
+MAPS, STEEPER = 5, 2.0
 FINER = 3  # of a network's pixel, how many rendered ones
 TEXTURE, TEXTURES = 128, 384
 LEVELS = 511  # of the labels of photographs
@@ -42,8 +44,6 @@ logger = logging.getLogger(__name__)
 
 def frozen_tiny(device: torch.device) -> TinyNetwork:
     """The published network."""
-    from safetensors.torch import load_file
-
     network = TinyNetwork(TINY_2)
     state = with_scene(load_file(TINY_FILE))
     network.load_state_dict({**untrained_counters(network), **{key: value.float() for key, value in state.items()}})
@@ -54,7 +54,7 @@ def frozen_tiny(device: torch.device) -> TinyNetwork:
 
 @torch.no_grad()
 def coarse(network: TinyNetwork, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """tiny's maps (B, 5, h, w) as its annotator has them, and its features, of images of its own size."""
+    """The maps of tiny (B, 5, h, w) as its annotator has them, and its features, of images of its own size."""
     output, finest, path = network.with_features(images)
     output = output.contiguous()
     normals = F.normalize(without_border_lines(F.normalize(output[:, 1:4], dim=1), 0.2), dim=1)
@@ -120,6 +120,7 @@ def jumps(inverse: Tensor) -> Tensor:
 
 
 def smooth(x: Tensor, by: int) -> Tensor:
+    """Means of squares of `by` pixels, and between them as a line goes."""
     return F.interpolate(F.avg_pool2d(x, by, ceil_mode=True, count_include_pad=False), x.shape[-2:], mode="bilinear", align_corners=False)
 
 
@@ -172,7 +173,9 @@ def _compressed(draw: Draw, images: Tensor) -> Tensor:
     blocks = planes.unflatten(3, (width // 8, 8)).unflatten(2, (height // 8, 8)).transpose(3, 4)
     waves = basis @ blocks @ basis.T
     table = (8 + 4.5 * (k[:, None] + k[None])) / 255
-    table = table * torch.tensor([1.0, 1.8, 1.8], device=images.device).view(1, 3, 1, 1, 1, 1) * draw.uniform(0.15, 1.5, count, 1, 1, 1, 1, 1)
+    table = (
+        table * torch.tensor([1.0, 1.8, 1.8], device=images.device).view(1, 3, 1, 1, 1, 1) * draw.uniform(0.15, 1.5, count, 1, 1, 1, 1, 1)
+    )
     blocks = basis.T @ ((waves / table).round() * table) @ basis
     planes = blocks.transpose(3, 4).flatten(4).flatten(2, 3)
     return torch.einsum("ij,bjhw->bihw", torch.linalg.inv(ycc), planes).clamp(0, 1)
@@ -182,7 +185,11 @@ def _compressed(draw: Draw, images: Tensor) -> Tensor:
 def out_of_focus(draw: Draw, views: Views) -> Tensor:
     """Some images with what is far from the sharp distance blurred."""
     count = len(views.images)
-    focus = views.inverse.flatten(1).quantile(0.8, dim=1)[:, None, None, None] if views.inverse[0].numel() < 1e7 else views.inverse.amax((2, 3), keepdim=True)
+    focus = (
+        views.inverse.flatten(1).quantile(0.8, dim=1)[:, None, None, None]
+        if views.inverse[0].numel() < 1e7
+        else views.inverse.amax((2, 3), keepdim=True)
+    )
     blur = F.avg_pool2d(F.avg_pool2d(views.images, 9, 1, 4), 9, 1, 4)
     away = ((focus - views.inverse) / focus.clamp(min=1e-6) * draw.uniform(-1, 2, count, 1, 1, 1).clamp(min=0)).clamp(0, 1)
     near = F.max_pool2d(1 - away, 9, 1, 4)
@@ -210,6 +217,28 @@ def photo_batch(draw: Draw, photos: list[Tensor], labels: list[Tensor], count: i
     return torch.cat(images), torch.cat(disparity)
 
 
+class TrainedHead(SharpHead):
+    """With more outputs, which teach it and are not kept: what to add to the maps of both surfaces. Its logit is half as steep."""
+
+    def __init__(self) -> None:
+        super().__init__(more=2 * MAPS)
+
+    def forward(self, images: Tensor, maps: Tensor, finest: Tensor, path: Tensor) -> Surfaces:
+        """As `SharpHead`, of all maps."""
+        near, far, place = ramps(maps[:, :1])
+        first, second, fine = self.outputs(images, maps, (near, far, place), finest, path).split((MAPS, MAPS, 4), 1)
+        along = F.interpolate(place, scale_factor=2, mode="bilinear", align_corners=False)
+        rest = maps[:, 1:]
+        logit = STEEP / STEEPER * along + F.pixel_shuffle(fine, 2)
+        return Surfaces(first + torch.cat((near, rest), 1), second + torch.cat((far, rest), 1), logit)
+
+
+def kept(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a `SharpHead` of those of a `TrainedHead`, in fp16, without the counters that only training needs."""
+    last = {key: STEEPER * state[key][2 * MAPS :] for key in ("last.weight", "last.bias")}
+    return {key: value.half().contiguous() for key, value in {**state, **last}.items() if not key.endswith("num_batches_tracked")}
+
+
 class Trainer:
     """Everything that a step needs."""
 
@@ -217,7 +246,7 @@ class Trainer:
         self.device, self.batch = device, batch
         self.draw = Draw(device, seed)
         self.tiny = frozen_tiny(device)
-        self.head = SharpHead().to(device).to(memory_format=torch.channels_last).train()
+        self.head = TrainedHead().to(device).to(memory_format=torch.channels_last).train()
         self.average = copy.deepcopy(self.head).requires_grad_(requires_grad=False)
         self.photos, self.labels = photographs(photos, device)
         self.textures = textures(self.draw, self.photos, TEXTURES)
@@ -313,6 +342,8 @@ class Trainer:
     def evaluate(self, scenes: list[dict[str, np.ndarray]]) -> dict[str, float]:
         """Of true scenes: as `benchmarks/edges.py`, in short: d1 and the F1 of jumps by 1.05 to 1.25, of tiny's maps and of the head's."""
         self.average.eval()
+        head = SharpHead().to(self.device).eval()
+        head.load_state_dict({key: value.float() for key, value in kept(self.average.state_dict()).items()}, strict=False)
         rows = []
         for scene in scenes:
             image = torch.from_numpy(scene["rgb"].astype(np.float32) / 255).permute(2, 0, 1)[None].to(self.device)
@@ -325,15 +356,15 @@ class Trainer:
             shown = F.interpolate(image, (2 * small[0], 2 * small[1]), mode="bilinear", antialias=True)
             inputs = F.interpolate(image, (small[0], small[1]), mode="bilinear", antialias=True)
             maps, finest, path = coarse(self.tiny, inputs)
-            surfaces = self.average(shown, maps, finest, path)
+            surfaces = head(shown, maps, finest, path)
             found = [F.interpolate(maps[:, :1], (height, width), mode="bilinear", align_corners=False)]
-            found += [surfaces.seen(height, width, slice(0, 1), steeper) for steeper in (1.0, 2.0)]
+            found += [surfaces.seen(height, width, slice(0, 1), steeper) for steeper in (0.5, 1.0)]
             row = []
             for each in found:
                 scale, shift, _ = fitted(each, inverse, mask)
                 row += _scores((scale * each + shift).clamp(min=0.02 * float(inverse[mask].quantile(0.98))), inverse, mask)
             rows.append(row)
-        names = [f"{name}{kind}" for kind in ("", " head", " steep") for name in ("d1", "F1", "precision", "recall")]
+        names = [f"{name}{kind}" for kind in ("", " soft", " head") for name in ("d1", "F1", "precision", "recall")]
         return dict(zip(names, (round(float(value), 4) for value in np.mean(rows, 0)), strict=True))
 
 
@@ -347,7 +378,10 @@ def _scores(found: Tensor, true: Tensor, mask: Tensor) -> list[float]:
     for ratio in (1.05, 1.1, 1.15, 1.2, 1.25):
         ours, theirs = (_steps(each, ratio) for each in (found, true))
         wide = [F.max_pool2d(each, 5, 1, 2) for each in (ours, theirs)]
-        precision, recall = float((ours * wide[1]).sum() / ours.sum().clamp(min=1)), float((theirs * wide[0]).sum() / theirs.sum().clamp(min=1))
+        precision, recall = (
+            float((ours * wide[1]).sum() / ours.sum().clamp(min=1)),
+            float((theirs * wide[0]).sum() / theirs.sum().clamp(min=1)),
+        )
         rows.append((2 * precision * recall / max(precision + recall, 1e-9), precision, recall))
     return [d1, *(float(value) for value in np.mean(rows, 0))]
 
@@ -379,11 +413,6 @@ def main() -> None:
     trainer = Trainer(torch.device(arguments.device), arguments.photos, arguments.batch, seed=int(1000 * arguments.done))
     if arguments.begin:
         state = torch.load(arguments.begin, weights_only=True)
-        now = trainer.head.state_dict()
-        if len(state["stem.0.weight"][0]) < len(now["stem.0.weight"][0]):  # of a head without ramps
-            more = now["stem.0.weight"].shape[1] - state["stem.0.weight"].shape[1]
-            state["stem.0.weight"] = F.pad(state["stem.0.weight"], (0, 0, 0, 0, 0, more))
-            state.update({key: now[key] for key in ("last.weight", "last.bias")})
         trainer.head.load_state_dict(state)
         trainer.average.load_state_dict(state)
     scenes = []
@@ -406,6 +435,7 @@ def main() -> None:
             logger.info("%s", json.dumps({"step": trainer.step, "seconds": round(spent), **means, **scores}))
             sums, seen = {}, 0
         if over:
+            save_file(kept(trainer.average.state_dict()), arguments.output.with_suffix(".safetensors"), {"format": "pt"})
             return
         found = trainer.train(arguments.done + share * (arguments.until - arguments.done))
         for name, value in found.items():

@@ -65,16 +65,16 @@ def main() -> None:
     number, parts = map(int, arguments.part.split("/"))
     model = load_model("tiny", device="cpu")
     packed: dict[str, np.ndarray] = {}
-    count = 0
-    for image in originals(arguments.data, photos[number::parts]):
-        estimate = model.estimate(torch.from_numpy(image[..., ::-1].astype(np.float32) / 255).permute(2, 0, 1)[None], tiles="auto", refine=True)
+    for count, image in enumerate(originals(arguments.data, photos[number::parts]), 1):
+        estimate = model.estimate(
+            torch.from_numpy(image[..., ::-1].astype(np.float32) / 255).permute(2, 0, 1)[None], tiles="auto", refine=True
+        )
         assert estimate.depth is not None
         depth = estimate.depth[0, 0].numpy()
         low, high = np.quantile(depth, (0.001, 0.999))
         label = np.rint(np.clip((depth - low) / max(high - low, 1e-6), 0, 1) * LEVELS).astype(np.uint16)
-        packed[f"image{count}"] = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
-        packed[f"label{count}"] = cv2.imencode(".png", label, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1]
-        count += 1
+        packed[f"image{count - 1}"] = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
+        packed[f"label{count - 1}"] = cv2.imencode(".png", label, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1]
         if count % 20 == 0 or count == arguments.count:
             np.savez(arguments.output, count=count, **packed)
             logger.info("%d, %d bytes", count, arguments.output.stat().st_size)

@@ -24,7 +24,7 @@ PLACES = torch.tensor([[0.5, 0.45, 2.0, 0.03, 0.22], [1.5, 1.2, 6.0, 0.06, 0.8],
 
 @dataclass(frozen=True)
 class Views:
-    """A batch of rendered images (B, 3, H, W) in [0, 1], inverse depth (B, 1, H, W), 0 in the sky, and normals (B, 3, H, W), OpenGL axes."""
+    """A batch of images (B, 3, H, W) in [0, 1], inverse depth (B, 1, H, W), 0 in the sky, and normals (B, 3, H, W), OpenGL axes."""
 
     images: Tensor
     inverse: Tensor
@@ -159,7 +159,9 @@ def arranged(draw: Draw, count: int) -> Scene:
     indoors = kind != OUTDOORS
     widest = far * draw.uniform(0.35, 0.9, count, 4)
     back = far[:, 0] * draw.uniform(0.5, 1.15, count)
-    planes = torch.stack((torch.zeros(count, device=draw.device), back, widest[:, 1], widest[:, 2], height[:, 0] * draw.uniform(1.4, 2.4, count)), 1)
+    planes = torch.stack(
+        (torch.zeros(count, device=draw.device), back, widest[:, 1], widest[:, 2], height[:, 0] * draw.uniform(1.4, 2.4, count)), 1
+    )
     absent = draw.chance(0.3, count, 5) | ~indoors[:, None]
     absent[:, 0] = False
     absent[:, 1] = ~indoors & draw.chance(0.85, count)
@@ -253,8 +255,14 @@ def _card(o: Tensor, d: Tensor, cut: Tensor) -> Tensor:
     u, v = o[0] + t * d[0], o[1] + t * d[1]
     a = cut[:, :, None, None].unbind(1)
     r, angle = (u * u + v * v).sqrt(), torch.atan2(v, u)
-    waves = 0.55 + 0.25 * a[1] * torch.sin((angle + 6 * a[2]) * (2 + 5 * a[3]).floor()) + 0.15 * a[4] * torch.sin(angle * (5 + 12 * a[5]).floor())
-    holes = torch.sin(u * (6 + 30 * a[1]) + 9 * a[2] + 2 * torch.sin(v * 7 * a[5] + u)) + torch.sin(v * (6 + 30 * a[3]) + 9 * a[4] + 2 * torch.sin(u * 7 * a[6]))
+    waves = (
+        0.55
+        + 0.25 * a[1] * torch.sin((angle + 6 * a[2]) * (2 + 5 * a[3]).floor())
+        + 0.15 * a[4] * torch.sin(angle * (5 + 12 * a[5]).floor())
+    )
+    holes = torch.sin(u * (6 + 30 * a[1]) + 9 * a[2] + 2 * torch.sin(v * 7 * a[5] + u)) + torch.sin(
+        v * (6 + 30 * a[3]) + 9 * a[4] + 2 * torch.sin(u * 7 * a[6])
+    )
     bars = torch.sin((u + v * (a[4] - 0.5) * 0.8) * (10 + 60 * a[1]))
     fur = 0.55 + 0.3 * torch.sin(u * (40 + 160 * a[1]) + v * 6 * (a[2] - 0.5)).abs() * (0.5 + 0.5 * torch.sin(17 * u + 9 * a[3]))
     inside = torch.where(
@@ -371,10 +379,17 @@ def render(draw: Draw, count: int, height: int, width: int, textures: Tensor) ->
     half = F.normalize(sun - F.normalize(direction, dim=1), dim=1)
     gloss = (normal * half).sum(1, keepdim=True).clamp(min=0) ** 30 * (1 - shadow) * draw.uniform(-0.5, 0.6, count, 1, 1, 1).clamp(min=0)
     # corners are darker
-    contact = (1 - 0.5 * draw.uniform(0, 1, count, 1, 1, 1) * torch.exp(-place[:, 1:2].clamp(min=0) / (0.08 * scene.eye[:, 1, None, None, None])))
+    contact = 1 - 0.5 * draw.uniform(0, 1, count, 1, 1, 1) * torch.exp(
+        -place[:, 1:2].clamp(min=0) / (0.08 * scene.eye[:, 1, None, None, None])
+    )
     colour = colour * light * torch.where(number[:, None] < THINGS, contact, 1) + gloss
     heaven = _sky(draw, direction, textures)
-    haze = 1 - torch.exp(-t[:, None] / scene.planes.new_tensor(60.0) * draw.uniform(-1, 2.5, count, 1, 1, 1).clamp(min=0) * scene.outdoors[:, None, None, None])
+    haze = 1 - torch.exp(
+        -t[:, None]
+        / scene.planes.new_tensor(60.0)
+        * draw.uniform(-1, 2.5, count, 1, 1, 1).clamp(min=0)
+        * scene.outdoors[:, None, None, None]
+    )
     colour = colour.lerp(heaven.mean((2, 3), keepdim=True).expand_as(colour), haze)
     colour = torch.where(sky[:, None], heaven, colour)
     colour = (colour * torch.exp(0.35 * draw.normal(count, 1, 1, 1))).clamp(0, 1)
@@ -425,7 +440,11 @@ def _painted(draw: Draw, textures: Tensor, number: Tensor, normal: Tensor, local
     plain = of(torch.where(draw.chance(0.5, count, kinds), draw.uniform(0, 0.25, count, kinds), draw.uniform(0.3, 1, count, kinds)))
     tint = draw.uniform(0.05, 0.95, count, kinds, 1) + 0.15 * draw.normal(count, kinds, 3)
     tint = torch.where(draw.chance(0.25, count, kinds, 1), tint[:, draw.choice(kinds, kinds)], tint).clamp(0.02, 1)
-    return (of(tint).movedim(-1, 1) * (1 - plain[:, None]) + paint * plain[:, None] + 0.5 * plain[:, None] * (1 - plain[:, None]) * (paint - mean)).clamp(0, 1)
+    return (
+        of(tint).movedim(-1, 1) * (1 - plain[:, None])
+        + paint * plain[:, None]
+        + 0.5 * plain[:, None] * (1 - plain[:, None]) * (paint - mean)
+    ).clamp(0, 1)
 
 
 def _sky(draw: Draw, direction: Tensor, textures: Tensor) -> Tensor:
@@ -456,7 +475,11 @@ def patterns(draw: Draw, count: int, size: int) -> Tensor:
     a, b = (x * often[:, :1] * 2 * math.pi).sin(), (y * often[:, 1:] * 2 * math.pi).sin()
     kind = draw.choice(6, count, 1, 1, 1)
     bricks = ((y * often[:, 1:]) % 1 < 0.12) | ((x * often[:, :1] + ((y * often[:, 1:]).floor() % 2) / 2) % 1 < 0.08)
-    pattern = torch.where(kind == 0, a.sign() * b.sign(), torch.where(kind == 1, (a + 0.3 * noise).sign(), torch.where(kind == 2, 2 * bricks.float() - 1, noise)))
+    pattern = torch.where(
+        kind == 0,
+        a.sign() * b.sign(),
+        torch.where(kind == 1, (a + 0.3 * noise).sign(), torch.where(kind == 2, 2 * bricks.float() - 1, noise)),
+    )
     pattern = torch.where(kind == 3, ((a * b) > 0.4).float() * 2 - 1, pattern) * 0.5 + 0.12 * noise
     first, second = draw.uniform(0, 1, count, 3, 1, 1), draw.uniform(0, 1, count, 3, 1, 1)
     return first.lerp(second, (pattern * draw.uniform(0.2, 1, count, 1, 1, 1) + 0.5).clamp(0, 1)).clamp(0, 1)

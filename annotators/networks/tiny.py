@@ -23,6 +23,7 @@ class TinyNetwork(nn.Module):
     """A residual encoder with position channels, two transformer blocks at its end, and a top-down decoder.
 
     Attributes:
+        sharp: A `SharpHead` for its maps, where there is one; `forward` does not run it.
         mirrored: Whether its maps, but for what is finer than half the size of the images, are the mean of those of the images and
             of their mirror images; not while it is trained.
 
@@ -48,6 +49,7 @@ class TinyNetwork(nn.Module):
         self.last = nn.Conv2d(config.head, 4, 3, padding=1)
         self.fine = _Fine(config.head, widths[-1], config.fine) if config.fine else None
         self.mirrored = False
+        self.sharp: nn.Module | None = None
 
     def forward(self, images: Tensor) -> Tensor:
         if not self.mirrored:

@@ -1,4 +1,4 @@
-"""Two surfaces at every pixel, and which of them is seen there: what makes the maps of the pack's own network follow an image's edges."""
+"""Two surfaces at every pixel, and which of them is seen there: what makes the disparity of tiny follow an image's edges."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 WIDTHS = (32, 48, 80, 112)
 MAPS, RAMP, FINEST, PATH = 5, 3, 16, 56
-PER_SURFACE = 5
-"""Disparity, normals and the logit of the sky."""
 _SKY_SCALE, _CLAMPED = 0.125, 8.0
 # How far around a pixel, in pixels of the maps, the nearest and the farthest are the two surfaces of a ramp; how steep the choice is.
-_REACH, _STEEP = 4, 10.0
+_REACH, STEEP = 4, 20.0
 _LEAST = 1e-3
+# In the mean absolute deviation of disparity: surfaces no farther apart are one, those this far apart are two.
+_SAME, _APART = 0.15, 0.4
 
 
 class Surfaces(NamedTuple):
-    """Two surfaces (B, 5, h, w) each, and the logit (B, 1, 2 h, 2 w) of the first being what is seen.
+    """Two surfaces (B, C, h, w), and the logit (B, 1, 2 h, 2 w) of the first being what is seen.
 
     Both are smooth: enlarged they stay so, and the edge between them is as sharp as the logit is steep, at any size.
     """
@@ -48,7 +48,7 @@ class SharpHead(nn.Module):
         F. Tosi et al., "SMD-Nets: stereo mixture density networks" (2021): of two modes one is chosen, never their mean.
     """
 
-    def __init__(self, widths: tuple[int, int, int, int] = WIDTHS) -> None:
+    def __init__(self, more: int = 0, widths: tuple[int, int, int, int] = WIDTHS) -> None:
         super().__init__()
         first, second, third, fourth = widths
         self.stem = _conv(12 + MAPS + RAMP, first)
@@ -58,14 +58,24 @@ class SharpHead(nn.Module):
         self.encode = nn.ModuleList(_Residual(width) for width in (second, third, fourth))
         self.up = nn.ModuleList((nn.Conv2d(second, first, 1), nn.Conv2d(third, second, 1), nn.Conv2d(fourth, third, 1)))
         self.decode = nn.ModuleList((_conv(first, first), _Residual(second), _Residual(third)))
-        self.last = nn.Conv2d(first, 2 * PER_SURFACE + 4, 3, padding=1)
+        self.last = nn.Conv2d(first, more + 4, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # pyright: ignore[reportArgumentType]
 
     def forward(self, images: Tensor, maps: Tensor, finest: Tensor, path: Tensor) -> Surfaces:
         """Of images (B, 3, 2 h, 2 w) in [0, 1], maps (B, 5, h, w), and features (B, 16, h / 2, w / 2) and (B, 56, h / 4, w / 4)."""
-        shown = torch.cat((maps[:, :4].clamp(-_CLAMPED, _CLAMPED), maps[:, 4:].clamp(-_CLAMPED, _CLAMPED) * _SKY_SCALE), 1)
         near, far, place = ramps(maps[:, :1])
+        output = self.outputs(images, maps, (near, far, place), finest, path)
+        # Where both are nearly one there is no edge to follow, only texture: there the map stays.
+        share = ((near - far - _SAME) / (_APART - _SAME)).clamp(0, 1)
+        here = maps[:, :1]
+        near, far = here.lerp(near, share), here.lerp(far, share)
+        return Surfaces(near, far, STEEP * _twice(place) + F.pixel_shuffle(output, 2))
+
+    def outputs(self, images: Tensor, maps: Tensor, ramp: tuple[Tensor, Tensor, Tensor], finest: Tensor, path: Tensor) -> Tensor:
+        """What the last convolution gives."""
+        near, far, place = ramp
+        shown = torch.cat((maps[:, :4].clamp(-_CLAMPED, _CLAMPED), maps[:, 4:].clamp(-_CLAMPED, _CLAMPED) * _SKY_SCALE), 1)
         shown = torch.cat((shown, near - maps[:, :1], maps[:, :1] - far, place), 1)
         whole = torch.cat((F.pixel_unshuffle((images - 0.45) / 0.25, 2), shown), 1)
         levels = [self.stem(whole.contiguous(memory_format=torch.channels_last))]
@@ -74,13 +84,9 @@ class SharpHead(nn.Module):
             levels.append(encode(here if more is None else here + more))
         up = levels.pop()
         for index in (2, 1, 0):
-            enlarged = F.interpolate(self.up[index](up), scale_factor=2, mode="bilinear", align_corners=False)
+            enlarged = _twice(self.up[index](up))
             up = self.decode[index](F.relu_(levels.pop().add(enlarged)))
-        output = self.last(up).contiguous().float()
-        first, second, fine = output.split((PER_SURFACE, PER_SURFACE, 4), 1)
-        along = _STEEP * F.interpolate(place, scale_factor=2, mode="bilinear", align_corners=False)
-        rest = maps[:, 1:]
-        return Surfaces(first + torch.cat((near, rest), 1), second + torch.cat((far, rest), 1), along + F.pixel_shuffle(fine, 2))
+        return self.last(up).contiguous().float()
 
 
 def ramps(disparity: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -95,6 +101,10 @@ def _largest(x: Tensor) -> Tensor:
 
 def _smoothed(x: Tensor) -> Tensor:
     return F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+
+
+def _twice(maps: Tensor) -> Tensor:
+    return F.interpolate(maps, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def _sized(maps: Tensor, size: tuple[int, int]) -> Tensor:
