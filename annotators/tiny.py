@@ -101,7 +101,7 @@ class TinyAnnotator(Annotator):
         """The outputs of `predict`; where the network has a head for edges, with the features that it takes."""
         if self.engine is not None or self.network.sharp is None:
             return super().run_network(inputs, scalar_inputs)
-        output, *features = self.network.with_features(inputs)
+        output, *features = self.network(inputs, features=True)
         return *self._maps(output), output[:, _WITHOUT_SKY:], *features
 
     def _maps(self, output: Tensor) -> tuple[Tensor, ...]:
@@ -136,8 +136,9 @@ class TinyAnnotator(Annotator):
             found = torch.where(found.amax((1, 2, 3), keepdim=True) & is_sure, with_clouds(found, least), found)
         found = grown_sky(found, share >= _SUSPECTED_FROM, images)
         if is_sharp and sharp.shape[-2:] != (height, width):
-            enlarged = None if enlarged is None else unit_normals(resize_map(enlarged, *sharp.shape[-2:]), in_place=True)
-            found = resize_map(found.float(), *sharp.shape[-2:]) > 0.5
+            height, width = sharp.shape[-2:]
+            enlarged = None if enlarged is None else unit_normals(resize_map(enlarged, height, width), in_place=True)
+            found = resize_map(found.float(), height, width) > 0.5
         return to_estimate(sharp, enlarged, found)
 
     def _sharp(self, outputs: tuple[Tensor, ...], images: Tensor) -> Tensor:
@@ -147,7 +148,7 @@ class TinyAnnotator(Annotator):
         shown = resize_image(images, height, width)
         maps = torch.cat((disparity / TO_MIDAS_SCALE, normals, sky.float()), 1)
         head, dtype = self.network.sharp, features[0].dtype
-        assert head is not None
+        assert isinstance(head, SharpHead)
         surfaces = head(shown.to(dtype), maps.to(dtype), *features)
         rows, columns = images.shape[-2:]
         size = (rows, columns) if height < rows and rows * columns <= _MOST_SHARP else (height, width)

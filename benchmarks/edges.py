@@ -79,6 +79,7 @@ def aligned(disparity: Tensor, case: Case) -> Tensor:
     """Inverse depth: disparity after a robust fit of scale and shift to the true one."""
     x, y = disparity[case.mask].double(), case.inverse[case.mask].double()
     weight = torch.ones_like(x)
+    mean_x = mean_y = scale = torch.zeros((), dtype=x.dtype)
     for _ in range(10):
         mean_x, mean_y = (weight * x).sum() / weight.sum(), (weight * y).sum() / weight.sum()
         scale = (weight * (x - mean_x) * (y - mean_y)).sum() / (weight * (x - mean_x) ** 2).sum()
@@ -183,6 +184,7 @@ def run(model, image: Tensor, **options) -> Tensor:
 
 METHODS: dict[str, Callable] = {
     "not sharp": lambda model, image: run(model, image, sharp=False),
+    "refined alone": lambda model, image: run(model, image, sharp=False, refine=True),
     "plain": lambda model, image: run(model, image),
     "refined": lambda model, image: run(model, image, refine=True),
     "tiles, refined": lambda model, image: run(model, image, refine=True, tiles="auto"),

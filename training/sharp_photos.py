@@ -76,7 +76,7 @@ def main() -> None:
         packed[f"image{count - 1}"] = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
         packed[f"label{count - 1}"] = cv2.imencode(".png", label, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1]
         if count % 20 == 0 or count == arguments.count:
-            np.savez(arguments.output, count=count, **packed)
+            np.savez(arguments.output, **packed, count=np.array(count))  # pyright: ignore[reportArgumentType]
             logger.info("%d, %d bytes", count, arguments.output.stat().st_size)
         if count >= arguments.count:
             break

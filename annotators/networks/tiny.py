@@ -51,7 +51,10 @@ class TinyNetwork(nn.Module):
         self.mirrored = False
         self.sharp: nn.Module | None = None
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, features: bool = False) -> Tensor | tuple[Tensor, ...]:
+        """The maps; with `features`, as `with_features`."""
+        if features:
+            return self.with_features(images)
         if not self.mirrored:
             return self.decode(images, self.encode(images))
         return self.with_features(images)[0]

@@ -129,5 +129,5 @@ def folded(head: SharpHead) -> SharpHead:
     """As `tiny.folded`."""
     for module in [*head.modules()]:
         if isinstance(module, nn.Sequential) and len(module) > 1 and isinstance(module[1], nn.BatchNorm2d):
-            module[0], module[1] = fuse_conv_bn_eval(module[0], module[1]), nn.Identity()  # pyright: ignore[reportCallIssue]
+            module[0], module[1] = fuse_conv_bn_eval(module[0], module[1]), nn.Identity()  # pyright: ignore[reportArgumentType]
     return head
