@@ -185,7 +185,7 @@ def _batch_as_stored(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
         batch, channels, layout, remedy = images, 1, "a tensor (B, C, H, W)", "tensor[None] adds B, tensor.movedim(-1, 1) moves C there"
     else:
         kind = f"{type(images).__module__}.{type(images).__qualname__}".removeprefix("builtins.")
-        remedy = "of a PIL image give numpy.asarray(image.convert('RGB')), of a file depth_normal.geometry.files.read_image(path)"
+        remedy = "Model.estimate takes one image of PIL, or its path, too; numpy.asarray and depth_normal.read_image make arrays of them"
         if isinstance(images, list | tuple):
             remedy = "numpy.stack(images) makes one array of images of one size"
         raise TypeError(f"the images are a {kind}; expected a tensor (B, 3, H, W) or an array (H, W, C) or (B, H, W, C): {remedy}")

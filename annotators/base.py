@@ -48,6 +48,7 @@ class Annotator(Family):
         options: Any = None,
         progress: Progress | None = None,
         normals: bool = True,
+        sharp: bool = False,
     ) -> Estimate:
         """Estimates a batch of images.
 
@@ -58,6 +59,7 @@ class Annotator(Family):
             options: Of the family's `options_type`; None = its defaults.
             progress: Called with (passes done, passes in all) by families that take several for one image; what it raises ends the work.
             normals: As `Request.normals`.
+            sharp: As `Request.sharp`.
 
         Returns:
             An estimate at the network's size, all maps float32 and finite, metric depth above 0 (`checks.LEAST_METRES`).
@@ -70,7 +72,7 @@ class Annotator(Family):
         options = self._checked_options(options)
         height, width = images.shape[-2:]
         self.checked_network_size(height, width, size)
-        request = Request(images, size or self.spec.default_size, fov, options, progress, normals)
+        request = Request(images, size or self.spec.default_size, fov, options, progress, normals, sharp)
         return self._finished(self.infer(request), height, width, fov)
 
     def estimate_scene(self, images: Tensor, size: int | None = None, *, fov: float = 0.0) -> Estimate:

@@ -49,6 +49,7 @@ class Request:
         options: Of the family's `options_type`; None = it has no options.
         progress: For families that take several passes for one image.
         normals: Whether normals are of use; a family that gives depth too may leave them out where they are not.
+        sharp: Whether a family that can shall make depth follow the images' edges; frame by frame of a video, edges would flicker.
     """
 
     images: Tensor
@@ -57,6 +58,7 @@ class Request:
     options: Any = None
     progress: Progress | None = None
     normals: bool = True
+    sharp: bool = False
 
     @property
     def image_size(self) -> Size:

@@ -26,6 +26,7 @@ from .graphs.graph import NOT_NORMALISED, Signature
 from .networks.folding import fold_norms
 from .networks.published import StateDict
 from .networks.tiny import TinyNetwork, config_of, untrained_counters, with_scene
+from .networks.tiny_sharp import SharpHead
 from .preprocessing.kernels import by_area
 from .preprocessing.resizing import ShortSideCapped, Size
 from .preprocessing.steps import Resize, Steps
@@ -45,6 +46,7 @@ _SMOOTHED = 2  # how far around a pixel of a doubtful sky its colours are averag
 # The share of sky is fitted to the image in squares of so many pixels; the variance is less than for depth: clouds and haze are pale.
 _RIM, _SKY_POOLED, _SKY_EPSILON = 2, 4, 1e-4
 _MOST_FITTED = 1.5  # times the network's share may that be: clouds in which it dips are sky, lanterns and hats are not
+_MOST_SHARP = 4_200_000  # pixels up to which depth is made of the images' size; beyond, memory
 _TURNED = 0.2  # where smoothing changes normals at the border by more, they turn there
 _SAMPLED = 8  # the farthest hundredth is that of every n-th pixel
 
@@ -68,6 +70,15 @@ class TinyAnnotator(Annotator):
         if not network.last.weight.is_meta:  # as of `check_network`; there torch would import sympy for it
             fold_norms(network.eval().float())
         network.mirrored = network.fine is not None
+        sharp = None
+        if "sharp" in states and network.fine is not None:
+            with torch.device("meta"):
+                sharp = SharpHead()
+            fill(sharp, {**untrained_counters(sharp), **states["sharp"]}, f"not the sharp head of {spec.id}")
+            if not sharp.last.weight.is_meta:
+                fold_norms(sharp.eval().float())
+            sharp.to(dtype=dtype).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+            network.sharp = sharp
         network.to(dtype=dtype).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs forget it
         return cls(spec, network)
 
@@ -84,7 +95,18 @@ class TinyAnnotator(Annotator):
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
         """See `Family.predict`. Maps have half the size of the inputs; where the network predicts the sky, their own."""
-        output = self.network(inputs).contiguous()
+        return self._maps(self.network(inputs))
+
+    def run_network(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
+        """The outputs of `predict`; where the network has a head for edges, with the features that it takes."""
+        if self.engine is not None or self.network.sharp is None:
+            return super().run_network(inputs, scalar_inputs)
+        output, *features = self.network(inputs, features=True)
+        return *self._maps(output), output[:, _WITHOUT_SKY:], *features
+
+    def _maps(self, output: Tensor) -> tuple[Tensor, ...]:
+        """What `predict` gives of the network's output."""
+        output = output.contiguous()
         disparity, normals = output[:, :1], unit_normals(output[:, 1:_WITHOUT_SKY])
         if output.shape[1] == _WITHOUT_SKY:
             return TO_MIDAS_SCALE * disparity, normals
@@ -96,10 +118,12 @@ class TinyAnnotator(Annotator):
         height, width = (ENLARGED * side for side in self.network_size(*request.image_size, request.size))
         guide = resize_image(brightness(request.images), height, width)
         disparity, normals, *sky = outputs
+        sky, features = sky[:1], sky[1:]
         if not sky:
             maps = guided_upsample(torch.cat((disparity, normals), 1), guide, GUIDE_RADIUS, GUIDE_EPSILON)
             return to_estimate(maps[:, :1], unit_normals(maps[:, 1:], in_place=True))
-        sharp = guided_detail(disparity, guide, GUIDE_RADIUS, GUIDE_EPSILON)
+        is_sharp = request.sharp and bool(features)
+        sharp = self._sharp(outputs, request.images) if is_sharp else guided_detail(disparity, guide, GUIDE_RADIUS, GUIDE_EPSILON)
         enlarged = unit_normals(resize_map(normals, height, width), in_place=True) if request.normals else None
         share, least = _sky_at_edges(sky[0], guide)
         is_sure = is_sure_of_sky(least)
@@ -110,12 +134,31 @@ class TinyAnnotator(Annotator):
         found = sky_of(share, images, is_sure)
         if some_sure:
             found = torch.where(found.amax((1, 2, 3), keepdim=True) & is_sure, with_clouds(found, least), found)
-        return to_estimate(sharp, enlarged, grown_sky(found, share >= _SUSPECTED_FROM, images))
+        found = grown_sky(found, share >= _SUSPECTED_FROM, images)
+        if is_sharp and sharp.shape[-2:] != (height, width):
+            height, width = sharp.shape[-2:]
+            enlarged = None if enlarged is None else unit_normals(resize_map(enlarged, height, width), in_place=True)
+            found = resize_map(found.float(), height, width) > 0.5
+        return to_estimate(sharp, enlarged, found)
+
+    def _sharp(self, outputs: tuple[Tensor, ...], images: Tensor) -> Tensor:
+        """Disparity whose edges are the images', at their size; of large ones, at twice that of the network's input."""
+        disparity, normals, _, sky, *features = outputs
+        height, width = (ENLARGED * side for side in disparity.shape[-2:])
+        shown = resize_image(images, height, width)
+        maps = torch.cat((disparity / TO_MIDAS_SCALE, normals, sky.float()), 1)
+        head, dtype = self.network.sharp, features[0].dtype
+        assert isinstance(head, SharpHead)
+        surfaces = head(shown.to(dtype), maps.to(dtype), *features)
+        rows, columns = images.shape[-2:]
+        size = (rows, columns) if height < rows and rows * columns <= _MOST_SHARP else (height, width)
+        return TO_MIDAS_SCALE * surfaces.seen(*size)
 
     def signature(self) -> Signature:
         words = (
             f"maps get {ENLARGED} times the input's size, and by a guided filter the edges of the image's brightness at that size; the "
-            "mask leaves out the sky, which is as far as the farthest land or farther. docs/use_onnx.py has the code"
+            "mask leaves out the sky, which is as far as the farthest land or farther. docs/use_onnx.py has the code. The head that makes "
+            "the pack's own depth follow the image's edges more closely is not in this file"
         )
         guided: dict[str, Any] = {"step": "guided", "enlarged": ENLARGED, "radius": GUIDE_RADIUS, "epsilon": GUIDE_EPSILON}
         outputs = Signature.of(self.spec).outputs

@@ -123,7 +123,7 @@ GRAPHS = (
         note(
             """## Depth map and normal map
 
-            **No download**: *tiny* (7 MB, Apache-2.0) comes with the pack.
+            **No download**: *tiny* (9 MB, Apache-2.0) comes with the pack.
 
             1. **Demo Image**: keep it, or choose a photo with things near and far.
             2. Press **Run**.
@@ -146,7 +146,7 @@ GRAPHS = (
         note(
             """## Which model for this image?
 
-            **No download** to begin: *tiny* (7 MB, Apache-2.0) comes with the pack. The second and third row are muted.
+            **No download** to begin: *tiny* (9 MB, Apache-2.0) comes with the pack. The second and third row are muted.
 
             1. **Demo Image**: keep it, or choose a photo with things near and far.
             2. Press **Run**.
@@ -322,7 +322,7 @@ GRAPHS = (
         note(
             """## A camera that moves through a photograph
 
-            **No download**: *tiny* (7 MB, Apache-2.0) comes with the pack. **midas-dpt-hybrid** (493 MB, MIT) in *model* is
+            **No download**: *tiny* (9 MB, Apache-2.0) comes with the pack. **midas-dpt-hybrid** (493 MB, MIT) in *model* is
             finer.
 
             1. **Demo Image**: keep it, or choose a photo with something near in front of something far.
@@ -350,7 +350,7 @@ GRAPHS = (
         note(
             """## A photograph through a large lens
 
-            **No download**: *tiny* (7 MB, Apache-2.0) comes with the pack.
+            **No download**: *tiny* (9 MB, Apache-2.0) comes with the pack.
 
             1. **Demo Image**: keep it, or choose a photo with things near and far.
             2. Press **Run**.
@@ -377,7 +377,7 @@ GRAPHS = (
         note(
             """## From a photo to raw depth, normals and light
 
-            **No download**: *tiny* (7 MB, Apache-2.0) comes with the pack. **moge-2-vits-normal** (141 MB, MIT) in **Load
+            **No download**: *tiny* (9 MB, Apache-2.0) comes with the pack. **moge-2-vits-normal** (141 MB, MIT) in **Load
             Depth/Normal Model** predicts metres.
 
             1. **Demo Image**: keep it, or choose a photo with things near and far.
@@ -447,7 +447,7 @@ GRAPHS = (
         note(
             """## Large images: more detail
 
-            **No download**: *tiny* (7 MB, Apache-2.0) comes with the pack.
+            **No download**: *tiny* (9 MB, Apache-2.0) comes with the pack.
 
             1. **Demo Image**: keep it, or choose an image of 1500 pixels or more.
             2. Press **Run**.
@@ -537,7 +537,7 @@ GRAPHS = (
         note(
             """## 3D from one photo
 
-            **No download**: *tiny* (7 MB, Apache-2.0) comes with the pack.
+            **No download**: *tiny* (9 MB, Apache-2.0) comes with the pack.
 
             1. **Demo Image**: keep it, or choose a photo with things near and far.
             2. Press **Run**.
@@ -637,7 +637,7 @@ GRAPHS = (
         note(
             """## Height, normals, occlusion and curvature of a wall
 
-            **No download**: *tiny* (7 MB, Apache-2.0) comes with the pack.
+            **No download**: *tiny* (9 MB, Apache-2.0) comes with the pack.
 
             1. **Demo Image**: keep it, or choose a wall, a floor or a fabric, taken straight on in flat light.
             2. Press **Run**.
@@ -702,7 +702,7 @@ GRAPHS = (
             """## A material for a game engine, from one photo
 
             **Model**: **marigold-iid-appearance** (about 2.6 GB, OpenRAIL++-M), downloaded by the first run unless it is on your disk
-            (**models/diffusers**). For a graphics card. The relief is by *tiny* (7 MB, Apache-2.0), which comes with the pack.
+            (**models/diffusers**). For a graphics card. The relief is by *tiny* (9 MB, Apache-2.0), which comes with the pack.
 
             **Once**: if the package diffusers is missing, the first run shows a **pip install** command that keeps ComfyUI's
             versions. Paste it into a terminal, then restart.
@@ -753,7 +753,7 @@ GRAPHS = (
         note(
             """## Light that follows the pointer
 
-            **No download**: *tiny* (7 MB, Apache-2.0) comes with the pack.
+            **No download**: *tiny* (9 MB, Apache-2.0) comes with the pack.
 
             1. **Demo Image**: keep it, or choose an image, best with soft light.
             2. Press **Run** once.
@@ -796,7 +796,7 @@ GRAPHS = (
         note(
             """## Sun and candle, from any pack's maps
 
-            **No download**: *tiny* (7 MB, Apache-2.0) comes with the pack. **midas-dpt-hybrid** (493 MB, MIT) in *model* is
+            **No download**: *tiny* (9 MB, Apache-2.0) comes with the pack. **midas-dpt-hybrid** (493 MB, MIT) in *model* is
             finer.
 
             1. **Demo Image**: keep it, or choose an image, best with soft light.
@@ -844,7 +844,7 @@ GRAPHS = (
         note(
             """## Depth, normals and a mesh of a 360° panorama
 
-            **No download**: *tiny* (7 MB, Apache-2.0) comes with the pack: a preview, whose distances have no unit.
+            **No download**: *tiny* (9 MB, Apache-2.0) comes with the pack: a preview, whose distances have no unit.
 
             1. **Demo Image**: keep it, or choose a panorama (equirectangular, twice as wide as high).
             2. Press **Run**.
@@ -867,7 +867,7 @@ GRAPHS = (
         note(
             """## Stereo 3D from one photo
 
-            **No download**: *tiny* (7 MB, Apache-2.0) comes with the pack. **midas-dpt-hybrid** (493 MB, MIT) in *model* is
+            **No download**: *tiny* (9 MB, Apache-2.0) comes with the pack. **midas-dpt-hybrid** (493 MB, MIT) in *model* is
             finer.
 
             1. **Demo Image**: keep it, or choose an image with depth.
@@ -895,7 +895,7 @@ GRAPHS = (
         note(
             """## Depth and normals at once
 
-            **No download, no account**: the network *tiny* (7 MB, Apache-2.0) comes with the pack.
+            **No download, no account**: the network *tiny* (9 MB, Apache-2.0) comes with the pack.
 
             1. **Demo Image**: keep it, or choose a photo with things near and far.
             2. Press **Run**.
@@ -923,7 +923,7 @@ GRAPHS = (
         note(
             """## A depth video without flicker
 
-            **No download**: *tiny* (7 MB, Apache-2.0) comes with the pack.
+            **No download**: *tiny* (9 MB, Apache-2.0) comes with the pack.
 
             1. **Demo Video**: keep it, or choose a video.
             2. Press **Run**.
@@ -949,7 +949,7 @@ GRAPHS = (
         note(
             """## A normal-map video without flicker
 
-            **No download**: *tiny* (7 MB, Apache-2.0) comes with the pack.
+            **No download**: *tiny* (9 MB, Apache-2.0) comes with the pack.
 
             1. **Demo Video**: keep it, or choose a video.
             2. Press **Run**.

@@ -22,6 +22,7 @@ class TinyNetwork(nn.Module):
     """A residual encoder with position channels, two transformer blocks at its end, and a top-down decoder.
 
     Attributes:
+        sharp: A `SharpHead` for its maps, where there is one; `forward` does not run it.
         mirrored: Whether its maps, but for what is finer than half the size of the images, are the mean of those of the images and
             of their mirror images; not while it is trained.
 
@@ -47,14 +48,23 @@ class TinyNetwork(nn.Module):
         self.last = nn.Conv2d(config.head, 4, 3, padding=1)
         self.fine = _Fine(config.head, widths[-1], config.fine) if config.fine else None
         self.mirrored = False
+        self.sharp: nn.Module | None = None
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, features: bool = False) -> Tensor | tuple[Tensor, ...]:
+        """The maps; with `features`, as `with_features`."""
+        if features:
+            return self.with_features(images)
         if not self.mirrored:
             return self.decode(images, self.encode(images))
+        return self.with_features(images)[0]
+
+    def with_features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The maps as of the images and their mirror images, and the decoder's features of the images at 1/2 and 1/4 of their size."""
         features = self.encode(torch.cat((images, images.flip(3))))
-        finest = self._finest(features)
+        finest, path = self._finest(features)
         maps, turned = self._maps(finest, features[-1]).unflatten(0, (2, -1)).unbind()
-        return self._finer(images, finest.unflatten(0, (2, -1))[0], (maps + _mirrored(turned)) / 2)
+        finest, path = (each.unflatten(0, (2, -1))[0] for each in (finest, path))
+        return self._finer(images, finest, (maps + _mirrored(turned)) / 2), finest, path
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """Features at 1/2, 1/4, 1/8, 1/16 and 1/32."""
@@ -71,7 +81,7 @@ class TinyNetwork(nn.Module):
 
     def decode(self, images: Tensor, features: list[Tensor]) -> Tensor:
         """The maps of the features of the images."""
-        finest = self._finest(features)
+        finest, _ = self._finest(features)
         return self._finer(images, finest, self._maps(finest, features[-1]))
 
     def _maps(self, finest: Tensor, deepest: Tensor) -> Tensor:
@@ -86,13 +96,13 @@ class TinyNetwork(nn.Module):
         """The maps at the size of the images; of the first version as they are."""
         return maps if self.fine is None else self.fine(images, finest, maps)
 
-    def _finest(self, features: list[Tensor]) -> Tensor:
-        """The decoder's features, at half the size of the images."""
+    def _finest(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """The decoder's features, at half and at a quarter of the size of the images."""
         path = self.refine[3](self.laterals[3](features[4]))
         for level in (2, 1, 0):
             skip = self.laterals[level](features[level + 1])
             path = self.refine[level](skip.add_(_twice(path)))
-        return self.blend(_sum_relu(self.detail(features[0]), _twice(self.merge(path))))
+        return self.blend(_sum_relu(self.detail(features[0]), _twice(self.merge(path)))), path
 
 
 class _Fine(nn.Module):

@@ -23,7 +23,7 @@ from ...model_loader.runtimes.choose import Chosen
 from ..output_choices import COMPOSITING
 from .records import mark
 
-# Bytes of weights up to which a network is run by one thread about as fast as by many: tiny has 7 MB, the next larger network 80.
+# Bytes of weights up to which a network is run by one thread about as fast as by many: tiny has 9 MB, the next larger network 80.
 _LIGHT_WEIGHTS = 2**25
 
 MANY_IMAGES = 100

@@ -443,6 +443,8 @@ def _numbers_in_words(arguments: argparse.Namespace, writes: Sequence[str]) -> s
     """What the depth in the files is, where files hold numbers; else empty."""
     from ...annotators.registry import find_spec
 
+    if any(getattr(arguments, name, None) is not None for name in ("depth", "geometry")):
+        return ""  # the user knows what their own numbers are
     kinds = [kind for kind in writes if kind in NUMBERS]
     words = find_spec(chosen_model(arguments)).numbers_in_words if kinds else ""
     return f"the depth in .{', .'.join(kinds)} is {words}" if words else ""

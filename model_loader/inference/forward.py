@@ -41,7 +41,7 @@ def image_estimates(
     Args:
         network: The network to run.
         images: The batch; each part is converted to float32 RGB on the device by itself.
-        options: The options; `size`, `fov`, `family_options` and `normals` are used.
+        options: The options; `size`, `fov`, `family_options`, `normals` and `sharp` are used.
         progress: Called with (work done, work in all), in images or in a family's passes over them.
 
     Returns:
@@ -50,7 +50,13 @@ def image_estimates(
 
     def forward(annotator: Annotator, rgb: Tensor, passes: Progress | None) -> Estimate:
         return annotator.estimate(
-            rgb, options.size, fov=options.fov, options=options.family_options, progress=passes, normals=options.normals
+            rgb,
+            options.size,
+            fov=options.fov,
+            options=options.family_options,
+            progress=passes,
+            normals=options.normals,
+            sharp=options.sharp,
         )
 
     return batch_maps(network, images, options, forward, progress, divisible=True)

@@ -61,6 +61,7 @@ class Model:
         derive: Callable[[Estimate], Estimate] | None = None,
         tiles: int | str | None = None,
         refine: bool = False,
+        sharp: bool = False,
     ) -> Estimate:
         """Depth and/or normals of images, at the images' own size.
 
@@ -77,6 +78,7 @@ class Model:
             tiles: For large images: how many overlapping tiles along the longer side are estimated beside the whole image, or "auto";
                 None or 0 = the whole alone. See `inference.tiles`.
             refine: Whether depth edges and normals are aligned with the images' edges, by `refine_geometry`.
+            sharp: Whether a model that has a network for it (tiny) makes depth follow the images' edges.
 
         Returns:
             An estimate of B images, H x W, float32, on the CPU or where the images were.
@@ -88,7 +90,7 @@ class Model:
             ArithmeticError: The network's outputs are NaN or infinite.
         """
         check_perspective_model(self.spec)
-        asked = InferenceOptions(size=size, fov=fov, family_options=options, tiles=tiles, derive=derive, refine=refine)
+        asked = InferenceOptions(size=size, fov=fov, family_options=options, tiles=tiles, derive=derive, refine=refine, sharp=sharp)
         batch = _checked(images)
         estimates = tile_estimates if asked.tiles else image_estimates
         return finish_batch(estimates(self._network, batch, asked, progress), batch, asked, self.resampling)

@@ -24,6 +24,7 @@ class InferenceOptions:
         derive: Adds to an estimate what follows from it, such as normals, before the depth is enlarged; None = nothing.
         refine: Whether depth edges and normals are aligned with the images' edges.
         normals: Whether a model that gives depth and normals shall give the normals of a video too.
+        sharp: Whether a model that can (tiny) shall make depth follow the images' edges by its own network.
         at_network_size: Whether estimates of a video stay at the network's size.
         network_threads: Above 0, the network estimates the next frames of a video in a thread of its own while those before are aligned and
             used, with so many of torch's threads.
@@ -39,6 +40,7 @@ class InferenceOptions:
     derive: Derive | None = None
     refine: bool = False
     normals: bool = True
+    sharp: bool = False
     at_network_size: bool = False
     network_threads: int = 0
 

@@ -74,8 +74,8 @@ def test_the_registry_ships_what_nodes_need_and_no_more():
 
 
 def test_the_registrys_zip_is_small(archive):
-    """7.4 MB of it are the weights of `tiny`."""
-    assert 8e6 < archive.stat().st_size < 13e6
+    """8.8 MB of it are the weights of `tiny`."""
+    assert 8e6 < archive.stat().st_size < 15e6
 
 
 # What the registry's scanner asks about: a version with one of these without need is flagged, or never shown.

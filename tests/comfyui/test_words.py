@@ -56,7 +56,7 @@ def test_the_log_holds_the_advice_once_as_message_and_once_in_the_trace(seen, sl
 def test_the_list_shows_place_size_and_licence_and_the_graph_keeps_the_name(seen):
     listed = dict(zip(seen["list"]["values"], seen["list"]["labels"], strict=True))
     assert seen["list"]["value"] == "moge-2-vits-normal" and next(iter(listed)) == "tiny"
-    assert listed["tiny"] == "tiny · in the pack, 7 MB · disparity + normals · Apache-2.0" and listed["(from file)"] == "(from file)"
+    assert listed["tiny"] == "tiny · in the pack, 9 MB · disparity + normals · Apache-2.0" and listed["(from file)"] == "(from file)"
     for words in (listed["moge-2-vitb-normal"], listed["moge-2-vits-normal"]):
         assert words in seen["shown"], "the open list"
     assert seen["chosen"] == "moge-2-vitb-normal"

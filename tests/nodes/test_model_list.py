@@ -74,7 +74,7 @@ def test_each_choice_says_place_size_and_licence(there, node_id):
     labels = options[model_list.LABELS]
     assert list(labels) == [choice for choice in choices if choice != "(from file)"]
     for choice, label in labels.items():
-        assert label.startswith(f"{choice} · ") and ("in the pack, 7 MB" in label) == (choice == "tiny")
+        assert label.startswith(f"{choice} · ") and ("in the pack, 9 MB" in label) == (choice == "tiny")
 
 
 def test_words_of_a_label(there):
@@ -84,5 +84,5 @@ def test_words_of_a_label(there):
     assert labels["depth_anything_v2_vitl.pth"] == expected
     labels = widget("DepthNormal_LoadModel")[1][model_list.LABELS]
     assert labels["moge-2-vits-normal"] == "moge-2-vits-normal · to download, 141 MB · metres + normals · MIT"
-    assert labels["tiny"] == "tiny · in the pack, 7 MB · disparity + normals · Apache-2.0"
+    assert labels["tiny"] == "tiny · in the pack, 9 MB · disparity + normals · Apache-2.0"
     assert labels["moge-vitl"].split(" · ")[2] == "depth without unit"

@@ -62,7 +62,7 @@ def test_what_is_finer_is_the_images_own_and_not_the_mirror_images():
         before = network(images), network(turned)
         torch.nn.init.normal_(network.fine.last.weight)
         found, other = (network(seen) - plain for seen, plain in zip((images, turned), before, strict=True))
-        features = network._finest(network.encode(images))
+        features, _ = network._finest(network.encode(images))
         alone = network.fine(images, features, torch.zeros(1, 5, 32, 48))
     torch.testing.assert_close(found, alone, atol=1e-4, rtol=1e-4)
     assert (found - other).abs().max() > 1e-2
