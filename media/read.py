@@ -30,6 +30,8 @@ Reduce: TypeAlias = Callable[[int, int], tuple[int, int] | None]
 
 _BEGINNING = Fraction(0)
 
+# Frames a second up to which a millisecond is a small part of a frame.
+_MOST_ROUNDED = 121
 # Containers with an index of key frames; and from which second on it is faster to look there than to decode what lies before.
 _WITH_INDEX = ("mov,", "matroska")
 _SEEK_FROM_SECONDS = 2
@@ -113,11 +115,23 @@ def video_header(source: Any, name: str | None = None) -> VideoHeader:
             stream.width,
             stream.height,
             rate,
-            Fraction(stream.time_base),
+            _exact_unit(stream),
             stream.frames or None,
             seconds,
             len(container.streams.audio),
         )
+
+
+def _is_rounded(stream: Any) -> bool:
+    """True if a container's clock counts milliseconds, as Matroska's does, in which frames of a usual rate cannot be said exactly."""
+    rate = stream.average_rate
+    return stream.time_base == Fraction(1, 1000) and bool(rate) and Fraction(rate).denominator in (1, 1001) and rate < _MOST_ROUNDED
+
+
+def _exact_unit(stream: Any) -> Fraction:
+    """The unit in which times are exact: the container's, or that of its rate too where the container rounds."""
+    base = Fraction(stream.time_base)
+    return Fraction(1, math.lcm(base.denominator, Fraction(stream.average_rate).numerator)) if _is_rounded(stream) else base
 
 
 def image_stream(container: Any, name: str) -> Any:
@@ -225,6 +239,15 @@ class _Reader:
         self._matrix: tuple[int, ...] | None = None
         # Where the last packet of images or sound ends.
         self._end = Fraction(0)
+        self._step = 1 / Fraction(stream.average_rate) if _is_rounded(stream) else None
+
+    def _time(self, pts: Any, base: Fraction) -> Fraction:
+        """When a frame is shown; that of its rate where a clock of milliseconds rounded it. Frames of a variable rate keep theirs."""
+        time = Fraction(pts) * base - self._beginning
+        if self._step is None:
+            return time
+        exact = round(time / self._step) * self._step
+        return exact if abs(exact - time) <= base else time
 
     def after(self, container: Any, start: Fraction, seeking: bool) -> Iterator[tuple[Any, Fraction, Fraction, bool]]:
         """Decoded frames from `start` on, with their times and durations, and whether each is held in place of one that is lost.
@@ -243,12 +266,12 @@ class _Reader:
         def held(lost: list[tuple[int, int]], frame: Any) -> Iterator[tuple[Any, Fraction, Fraction, bool]]:
             nonlocal last, count
             for pts, duration in lost:
-                last, count = pts * base - self._beginning, count + 1
+                last, count = self._time(pts, base), count + 1
                 if last >= start:
                     yield frame, last, duration * base, True
 
         for frame in self._decoded(container):
-            time = Fraction(frame.pts) * Fraction(frame.time_base) - self._beginning if frame.pts is not None else None
+            time = self._time(frame.pts, Fraction(frame.time_base)) if frame.pts is not None else None
             if seeking and before is None and (time is None or time > start or not frame.key_frame):
                 raise _SeekError
             damaged = self._damage is not None

@@ -467,3 +467,17 @@ def _until_error(frames):
         yield from frames
     except VideoError:
         return
+
+
+@pytest.mark.parametrize("rate", [Fraction(24000, 1001), Fraction(30)])
+def test_a_clock_of_milliseconds_hides_no_rate(tmp_path, rate):
+    path = write_video(tmp_path / "a.mkv", moving_ball(30), rate=rate)
+    header = video_header(path)
+    assert header.rate == rate and (1 / rate / header.time_base).denominator == 1
+    assert [frame.time for frame in read_frames(path)] == [number / rate for number in range(30)]
+
+
+def test_frames_of_a_variable_rate_keep_their_milliseconds(tmp_path):
+    times = [0, 17, 60, 75, 133, 140]
+    path = write_video(tmp_path / "a.mkv", moving_ball(6), times=times, time_base=Fraction(1, 1000))
+    assert [round(frame.time * 1000) for frame in read_frames(path)] == pytest.approx(times, abs=1)
