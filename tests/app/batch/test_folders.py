@@ -701,6 +701,17 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path, small_disk, capsys
     assert made(out) == made(tmp_path / "undisturbed")
 
 
+@pytest.mark.slow("takes most of a second")
+def test_a_full_disk_ends_effects_over_a_folder(tmp_path, small_disk, capsys):
+    photos, out = save_photos(tmp_path / "photos", 30), small_disk / "out"
+    (small_disk / "ballast").write_bytes(bytes(540_000))
+    assert cli.main(["effect", "fog", str(photos), "-o", f"{out}/", "--model", "tiny", "--size", "32"]) == 2
+    said = capsys.readouterr()
+    made = list(out.glob("*.png"))
+    assert 0 < len(made) < 28 and len(said.out.splitlines()) == len(made), "each file is whole"
+    assert said.err.count("No space left on device") == 1, "not once for each image"
+
+
 def test_a_folder_from_python_takes_a_runtime(photos):
     with pytest.raises(ValueError, match="unknown runtime 'warp'; accepted: torch"):
         depth_normal.estimate_folder(photos, model="tiny", runtime="warp")
