@@ -40,7 +40,7 @@ def unnamed_map(path: str | os.PathLike[str], channels: Mapping[str, np.ndarray]
     names = sorted(set(channels) - {"A", "mask", "confidence"})
     if len(names) == 1 or (names == ["B", "G", "R"] and _equal(channels["R"], channels["G"]) and _equal(channels["R"], channels["B"])):
         depth = channels[names[0]]
-        if metric and not bool(((depth < 0) | (depth > 1)).any()):
+        if metric and not bool((np.isfinite(depth) & ((depth < 0) | (depth > 1))).any()):
             raise FileFormatError(
                 f"{path}: all values lie within 0..1, as a depth image's do, and nothing says that they are metres; {NAME_QUANTITY}"
             )

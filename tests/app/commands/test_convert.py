@@ -34,7 +34,8 @@ def test_every_format_becomes_every_other(tmp_path, estimate, source, target, ca
     made = files.save_estimate(tmp_path / f"a{source}", estimate)[0]
     out = tmp_path / "new" / f"b{target}"
     assert main(["convert", str(made), str(out)]) == 0, capsys.readouterr().err
-    assert str(out) in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert str(out) in said and ("does not keep quantity" in said) == (target == ".pfm")
     if target in files.READABLE:
         back = files.load_estimate(out)
         assert back.quantity is Quantity.METRIC_DEPTH
