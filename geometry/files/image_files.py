@@ -37,8 +37,9 @@ _ANIMATIONS = ("PNG", "WEBP", "GIF")
 _HDR_BYTES = 16
 _ORIENTATION_TAG = 0x0112
 _PNG_BITS_AT = 24
-_BITS_TAG, _PLANES_TAG, _EXTRA_SAMPLES_TAG, _SAMPLE_FORMAT_TAG = 258, 284, 338, 339
+_BITS_TAG, _SAMPLES_TAG, _PLANES_TAG, _EXTRA_SAMPLES_TAG, _SAMPLE_FORMAT_TAG = 258, 277, 284, 338, 339
 _TIFF_SIGNED, _TIFF_FLOATS = 2, 3
+_TIFF_LONG = 4
 _SEPARATE_PLANES, _ASSOCIATED_ALPHA = 2, 1
 
 # Pillow's modes whose numbers are those of the file; La is grey with premultiplied alpha.
@@ -142,9 +143,8 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
         if image.format != "MPO" and getattr(image, "is_animated", False):  # a camera's MPO has a preview after the image
             logger.info("%s: of several images in the file the first is taken", path)
         exact = _is_exact(image)
-        if not exact and _SEPARATE_PLANES in _tiff_tag(image, _PLANES_TAG):
-            # OpenCV returns memory that it never wrote.
-            raise FileFormatError(f"{path}: a 16-bit TIFF with its colours in separate planes; save it with them side by side (chunky)")
+        if not exact:
+            _check_planes(path, data)
         if exact or image.format != "PNG":
             image.load()
         profile = image.info.get("icc_profile") or b""
@@ -310,6 +310,7 @@ def decode_floats(path: str | os.PathLike[str], data: bytes) -> np.ndarray | Non
                     return np.array(image, np.float32)
         except UnidentifiedImageError:  # floats in several channels
             pass
+        _check_planes(path, data)
         cv2 = opencv()
         if cv2 is None:
             raise ImportError(
@@ -333,8 +334,15 @@ def tiff_holds_floats(file: IO[bytes]) -> bool:
     return tags.get(_SAMPLE_FORMAT_TAG) in (_TIFF_SIGNED, _TIFF_FLOATS) or tags.get(_BITS_TAG) == 32
 
 
+def _check_planes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Refuses a TIFF with separate planes, of which OpenCV returns memory that it never wrote."""
+    tags = _tiff_tags(io.BytesIO(data), (_PLANES_TAG, _SAMPLES_TAG))
+    if tags.get(_PLANES_TAG) == _SEPARATE_PLANES and tags.get(_SAMPLES_TAG, 1) > 1:
+        raise FileFormatError(f"{path}: a TIFF with its channels in separate planes; save it with them side by side (chunky)")
+
+
 def _tiff_tags(file: IO[bytes], wanted: Collection[int]) -> dict[int, int]:
-    """The first number of each of these tags, which are of 16 bits."""
+    """The first number of each of these tags, which are of 16 or 32 bits."""
     beginning = file.read(16)
     order = {b"II": "<", b"MM": ">"}.get(beginning[:2])
     version = struct.unpack(f"{order}H", beginning[2:4])[0] if order else 0
@@ -348,14 +356,14 @@ def _tiff_tags(file: IO[bytes], wanted: Collection[int]) -> dict[int, int]:
     entries = file.read(min(count, _MOST_TAGS) * entry_size)
     tags = {}
     for at in range(0, len(entries) - entry_size + 1, entry_size):
-        tag, _, values = struct.unpack_from(f"{order}HH{number[size]}", entries, at)
+        tag, kind, values = struct.unpack_from(f"{order}HH{number[size]}", entries, at)
         if tag in wanted:
-            place = at + 4 + size
-            if 2 * values > size:
+            place, each = at + 4 + size, 4 if kind == _TIFF_LONG else 2
+            if each * values > size:
                 file.seek(struct.unpack_from(f"{order}{number[size]}", entries, place)[0])
-                tags[tag] = struct.unpack(f"{order}H", file.read(2))[0]
+                tags[tag] = struct.unpack(f"{order}{number[each]}", file.read(each))[0]
             else:
-                tags[tag] = struct.unpack_from(f"{order}H", entries, place)[0]
+                tags[tag] = struct.unpack_from(f"{order}{number[each]}", entries, place)[0]
     return tags
 
 
