@@ -14,7 +14,7 @@ from .paths import FileFormatError
 _UNIT_TOLERANCE = 0.02
 
 NAME_QUANTITY = (
-    "name the quantity: metric_depth (metres), relative_depth (large is far) or disparity (large is near); as an option --quantity"
+    "name the quantity: metric-depth (metres), relative-depth (large is far) or disparity (large is near); as an option --quantity"
 )
 """What to do where a file does not say what its depth is."""
 
