@@ -274,7 +274,7 @@ def heif_depth(path: str | os.PathLike[str], data: bytes) -> tuple[np.ndarray, Q
             raise FileFormatError(f"{path}: a HEIC without depth; phones add depth in their portrait modes")
         width, height = depths[0].size
         check_size(path, width, height, len(data))
-        levels = np.asarray(depths[0])
+        levels = _heif_levels(depths[0])
         levels = levels[:, : depths[0].size[0]]
         kind = (depths[0].info.get("metadata") or {}).get("representation_type")
     return levels if levels.ndim == 2 else levels[..., 0], Quantity.RELATIVE_DEPTH if kind == _UNIFORM_Z else Quantity.DISPARITY
@@ -285,7 +285,16 @@ def _deep_heif_pixels(data: bytes) -> np.ndarray:
     import pillow_heif
 
     file = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
-    return np.asarray(file[file.primary_index])
+    return _heif_levels(file[file.primary_index])
+
+
+def _heif_levels(image: Any) -> np.ndarray:
+    """What pillow-heif decodes, with the full range: it shifts 10 bits up to 16, so that white would be 65472 of 65535."""
+    levels = np.asarray(image)
+    bits = image.info.get("bit_depth", 16)
+    if levels.dtype != np.uint16 or not 8 < bits < 16:
+        return levels
+    return np.rint((levels >> (16 - bits)) * (65535 / (2**bits - 1))).astype(np.uint16)
 
 
 def decode_floats(path: str | os.PathLike[str], data: bytes) -> np.ndarray | None:

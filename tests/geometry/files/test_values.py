@@ -8,6 +8,7 @@ from PIL import Image
 
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import FileFormatError, load_estimate, read_image, save_estimate
+from depth_normal.geometry.files.image_files import read_colours
 from depth_normal.geometry.files.values import read_values
 
 heic_with_depth = runpy.run_path(str(Path(__file__).parents[2] / "heic_files.py"))["heic_with_depth"]
@@ -132,6 +133,16 @@ def test_a_phones_photograph_has_depth(tmp_path):
     pillow_heif.from_pillow(Image.new("RGB", (64, 64))).save(tmp_path / "plain.heic")
     with pytest.raises(FileFormatError, match="without depth"):
         load_estimate(tmp_path / "plain.heic")
+
+
+def test_white_of_a_10_bit_photograph_is_white_and_opaque(tmp_path):
+    library = pytest.importorskip("pillow_heif", reason="HEIC files need the package pillow-heif (extra 'heic')")
+    white = np.full((64, 64, 4), 65535, np.uint16)
+    library.from_bytes("RGBA;16", (64, 64), white.tobytes()).save(tmp_path / "w.heic", quality=-1)
+    values = read_values(tmp_path / "w.heic", "normals")
+    assert values.known is None and float(values.planes.min()) > 0.9995
+    colours, alpha = read_colours(tmp_path / "w.heic")
+    assert alpha is None and colours.min() > 0.9995
 
 
 def test_what_a_missing_package_would_read_is_said(tmp_path, monkeypatch):
