@@ -51,7 +51,7 @@ def unnamed_map(path: str | os.PathLike[str], channels: Mapping[str, np.ndarray]
             return None, planes_to_map(planes)
     raise FileFormatError(
         f"{path}: no depth or normals among the channels {sorted(channels)}; expected Z or a Depth layer, N.X/N.Y/N.Z or a Normal layer, "
-        "one channel, or R, G, B that are equal (depth) or unit vectors (normals)"
+        "one channel, or R, G, B that are equal (depth) or unit vectors (normals); or name one (--channel)"
     )
 
 

@@ -76,7 +76,7 @@ def test_channels_are_named(tmp_path):
         View__Combined__G=DEPTH * 2,
         V=DEPTH * 3,
     )
-    for name, factor in (("View.Depth.Z", 1), ("View.Depth", 1), ("View.Mist", 1 / 50), ("V", 3)):
+    for name, factor in (("View.Depth.Z", 1), ("View.Depth", 1), ("Depth", 1), ("View.Mist", 1 / 50), ("V", 3)):
         np.testing.assert_allclose(read_values(tmp_path / "m.exr", channel=name).planes[0, 0], DEPTH * factor, rtol=1e-6)
         np.testing.assert_allclose(
             load_estimate(tmp_path / "m.exr", Quantity.DISPARITY, channel=name).depth[0, 0], DEPTH * factor, rtol=1e-6
@@ -93,6 +93,19 @@ def test_channels_are_named(tmp_path):
     for reader in (load_estimate, lambda path, channel: read_values(path, channel=channel)):
         with pytest.raises(FileFormatError, match="leave it out"):
             reader(tmp_path / "m.npy", channel="depth")
+
+
+def test_parts_with_the_same_channels_are_named(tmp_path):
+    library = pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR (extra 'exr')")
+    parts = [
+        library.Part({"name": name, "type": library.scanlineimage, "compression": library.ZIP_COMPRESSION}, {"Y": DEPTH * factor})
+        for name, factor in (("left", 1), ("right", 2))
+    ]
+    library.File(parts).write(str(tmp_path / "p.exr"))
+    with pytest.raises(FileFormatError, match=r"left\.Y.*right\.Y.*--channel"):
+        load_estimate(tmp_path / "p.exr")
+    for name, factor in (("right.Y", 2), ("right", 2), ("left", 1), ("Y", 1)):
+        np.testing.assert_allclose(load_estimate(tmp_path / "p.exr", channel=name).depth[0, 0], DEPTH * factor)
 
 
 @pytest.mark.parametrize("axis", [0, 2])
