@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.alignment.metrics import angle_map, compare_depth, compare_normals
-from ..geometry.estimate import Estimate
+from ..geometry.estimate import Estimate, Quantity
 from ..geometry.files import load_estimate
 from ..geometry.images.display_defaults import default_depth_image
 from ..geometry.surfaces.derive import with_normals
@@ -104,16 +104,24 @@ def _of(difference: Tensor) -> tuple[float, float]:
     return (levels.max().item(), levels.mean().item()) if len(levels) else (0.0, 0.0)
 
 
-def read_both(found_path: Path, truth_path: Path, normals_from_depth: bool) -> tuple[Estimate, Estimate]:
+def read_both(
+    found_path: Path,
+    truth_path: Path,
+    normals_from_depth: bool,
+    quantity: Quantity | None = None,
+    channels: tuple[str | None, str | None] = (None, None),
+) -> tuple[Estimate, Estimate]:
     """Reads two files that are to be compared, of which the second is the ground truth.
 
-    With `normals_from_depth` the first has the normals that follow from its depth, not its own.
+    With `normals_from_depth` the first has the normals that follow from its depth, not its own. `quantity` is of the depth of a file that
+    does not say it, and `channels` are as of `load_estimate`, one a file.
 
     Raises:
         ValueError, OSError: A file cannot be read, or the two hold nothing of the same kind.
     """
-    found, truth = load_estimate(found_path), load_estimate(truth_path)
-    if found.quantity is not None and truth.quantity is not None:
+    found = load_estimate(found_path, quantity, channel=channels[0])
+    truth = load_estimate(truth_path, quantity, channel=channels[1])
+    if quantity is None and found.quantity is not None and truth.quantity is not None:
         silent = [path for path in (found_path, truth_path) if path.suffix.lower() == ".pfm"]
         if len(silent) == 2 or (silent and found.quantity != truth.quantity):
             kinds = f"{found.quantity.value} is compared with {truth.quantity.value}"

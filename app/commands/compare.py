@@ -9,8 +9,9 @@ from pathlib import Path
 from ..batch.overwriting import check_places
 from ..console.terminal import echo, shown
 from ..outcomes import DONE
-from .arguments import add_json, refuse_options
+from .arguments import add_json, add_map_kind, chosen_quantity, refuse_options
 from .result_paths import add_overwrite
+from .scene import READABLE
 
 WRITTEN = (".png", ".html")
 """Extensions of the heat maps."""
@@ -18,9 +19,14 @@ WRITTEN = (".png", ".html")
 
 def add_compare(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `compare`."""
-    found = "the file to evaluate: .npz, .exr, .pfm, or a .png of the node Save Geometry (<image>_depth.png has no range)"
+    found = (
+        f"the file to evaluate: {', '.join(READABLE)}; a .png of `convert` or the node Save Geometry (<image>_depth.png has no range), "
+        "or with --quantity"
+    )
     parser.add_argument("found", type=Path, metavar="A", help=found)
     parser.add_argument("truth", type=Path, metavar="B", help="the file to compare it with, of the same kinds")
+    add_map_kind(parser, near=False)
+    parser.add_argument("--channel-b", metavar="NAME", help="as --channel, which is of A, but of B")
     derived = "evaluate normals derived from A's depth, not those in the file"
     parser.add_argument("--normals-from-depth", action="store_true", help=derived)
     out = f"also write heat maps of the differences, with their scale: {' or '.join(WRITTEN)}"
@@ -40,7 +46,13 @@ def _compare(arguments: argparse.Namespace) -> int:
         check_places([out], [arguments.found, arguments.truth], arguments.overwrite)
     from ..differences import errors_of, read_both
 
-    found, truth = read_both(arguments.found, arguments.truth, arguments.normals_from_depth)
+    found, truth = read_both(
+        arguments.found,
+        arguments.truth,
+        arguments.normals_from_depth,
+        chosen_quantity(arguments),
+        (arguments.channel, arguments.channel_b),
+    )
     errors = errors_of(found, truth)
     if out is not None:
         from ..heat_map_files import heat_maps, write_heat_maps

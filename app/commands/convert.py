@@ -67,7 +67,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     with kept_if_used(out.parent):
         written = save_estimate(out, estimate, options)
     note_results(source, written, command)
-    echo(shown(f"{source}: {', '.join(map(str, written))} ({_words(estimate)})"))
+    echo(shown(f"{source}: {', '.join(map(str, written))} ({_words(estimate)}){_lost(estimate, suffix)}"))
     if arguments.open:
         show(written[0])
     return DONE
@@ -77,3 +77,12 @@ def _words(estimate: Estimate) -> str:
     """What was read."""
     maps = [str(estimate.quantity.value).replace("_", " ")] if estimate.quantity else []
     return f"{' and '.join([*maps, *(['normals'] if estimate.normals is not None else [])])}, {estimate.width}x{estimate.height}"
+
+
+def _lost(estimate: Estimate, suffix: str) -> str:
+    """What a result that holds numbers alone does not keep."""
+    if suffix != ".pfm":
+        return ""
+    said = {"quantity": estimate.quantity, "intrinsics": estimate.intrinsics, "confidence": estimate.confidence}
+    lost = [name for name, value in said.items() if value is not None]
+    return f"; a .pfm does not keep {', '.join(lost)}" if lost else ""

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from ..console.option_types import real, whole_pixels
 from ..outcomes import DONE
+from .arguments import add_map_kind, chosen_quantity
 from .result_paths import add_result, result_path, say_result, settle_result
+from .scene import READABLE
 
 WRITTEN = (".npz", ".exr")
 
@@ -15,8 +17,12 @@ WRITTEN = (".npz", ".exr")
 def add_refine(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `refine`."""
     parser.add_argument("image", type=Path, metavar="IMAGE", help="the image that the geometry is of; the result has its size")
-    geometry = "depth, with or without normals, of the image, of any size: .npz, .exr, .pfm, or a .png of the node Save Geometry"
+    geometry = (
+        f"depth, with or without normals, of the image, of any size: {', '.join(READABLE)}; a .png of `convert` or the node Save Geometry, "
+        "or with --quantity"
+    )
     parser.add_argument("--geometry", required=True, type=Path, metavar="FILE", help=geometry)
+    add_map_kind(parser, near=False)
     add_result(parser, "_refined.npz", WRITTEN)
     strength = "weight of the image's colours against the middle of the depth's own ramp, 0 to 2 (default: %(default)s)"
     parser.add_argument("--strength", type=real, default=1.0, metavar="N", help=strength)
@@ -32,7 +38,8 @@ def _refine(arguments: argparse.Namespace) -> int:
     from ...geometry.surfaces.derive import with_normals
     from ..batch.per_image import read
 
-    image, estimate = read(arguments.image), load_estimate(arguments.geometry)
+    image = read(arguments.image)
+    estimate = load_estimate(arguments.geometry, chosen_quantity(arguments), channel=arguments.channel)
     refined = refine_geometry(estimate, image, arguments.strength, arguments.radius, derive=with_normals)
     with result_path(arguments) as path:
         save_estimate(path, refined)

@@ -12,20 +12,21 @@ from ..batch.sources import EXTENSIONS
 from ..console.terminal import echo, echo_error, program, quoted, shown
 from ..console.viewer import show
 from ..outcomes import DONE, EXPECTED_ERRORS, NOTHING_DONE, SOME_FAILED
+from .arguments import add_map_kind, chosen_quantity
 from .result_paths import DEFAULT_FOLDER, add_overwrite, folder
+from .scene import READABLE
 
 if TYPE_CHECKING:
     from ...geometry.estimate import Estimate
 
-_READABLE = (".npz", ".exr", ".pfm", ".png")
-
 
 def add_view(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `view`."""
-    files = f"results with numbers: {', '.join(_READABLE[:-1])}, or a {_READABLE[-1]} of the node Save Geometry"
+    files = f"files of depth and normals: {', '.join(READABLE)}; a .png of `convert` or the node Save Geometry, or with --quantity"
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=files)
     image = "the image that the file is of (default: the one that `estimate` made it of)"
     parser.add_argument("--image", type=Path, metavar="IMAGE", help=image)
+    add_map_kind(parser, near=False)
     where = "folder for the pages, made if absent (default: %(default)s)"
     parser.add_argument("-o", "--out", type=folder, default=DEFAULT_FOLDER, metavar="FOLDER", help=where)
     opened = "open the page when it is done, of several the folder, or (--no-open) only write it (default: --open)"
@@ -57,7 +58,7 @@ def _page_or_none(file: Path, arguments: argparse.Namespace) -> Path | None:
 
 def _page(file: Path, arguments: argparse.Namespace) -> Path:
     """Writes a file's page, says so, and gives its path."""
-    if file.suffix.lower() in EXTENSIONS - set(_READABLE):
+    if file.suffix.lower() in EXTENSIONS - set(READABLE):
         raise ValueError(f"{file} is an image; `{program()} {quoted(file)} --write html --open` makes a page of its depth and normals")
     image = arguments.image or image_of_result(file)
     page, made_of = arguments.out / f"{file.stem}.html", image or file
@@ -65,7 +66,7 @@ def _page(file: Path, arguments: argparse.Namespace) -> Path:
     from ...geometry.files import load_estimate, write_html
     from ..batch.per_image import read
 
-    known = _with_normals(load_estimate(file))
+    known = _with_normals(load_estimate(file, chosen_quantity(arguments), channel=arguments.channel))
     photo = None if image is None else read(image)
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_html(page, known, photo)

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -272,15 +273,18 @@ def _read_channels(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], d
                 raise FileFormatError(f"{path}: the file is cut off or damaged; write it again")
             display = _window(headers[0], "displayWindow")
             channels, known = {}, {}
-            # The first part wins where two use a name.
+            uses = Counter(name for part in file.parts for name in part.channels)
+            # The first part wins where two use a name; of all these, the channels have the part's name before theirs too.
             for header, part in reversed(list(zip(headers, file.parts, strict=True))):
                 window = _window(header, "dataWindow")
                 shown = None if window.covers(display) else _placed(np.ones((window.height, window.width)), window, display)
                 for name, channel in part.channels.items():
-                    channels[name] = _placed(channel.pixels, window, display)
-                    known.pop(name, None)
-                    if shown is not None:
-                        known[name] = np.nan_to_num(shown)
+                    pixels = _placed(channel.pixels, window, display)
+                    for alias in (name, f"{header.get('name', '')}.{name}") if uses[name] > 1 else (name,):
+                        channels[alias] = pixels
+                        known.pop(alias, None)
+                        if shown is not None:
+                            known[alias] = np.nan_to_num(shown)
     return headers[0], channels, known
 
 
@@ -396,6 +400,9 @@ def _names_of(path: Path, channels: Mapping[str, np.ndarray], channel: str) -> l
             return [layer[letter] for letter in letters]
     if len(rest := [name for letter, name in layer.items() if letter != "A"]) == 1:
         return rest
+    ends = {each for name in channels if (each := name.rpartition(".")[0]).endswith(f".{channel}")}
+    if not layer and len(ends) == 1:
+        return _names_of(path, channels, ends.pop())
     problem = f"the layer {channel!r} has several channels" if layer else f"there is no channel or layer {channel!r}"
     raise FileFormatError(f"{path}: {problem}; the file has {_listed(channels)}")
 

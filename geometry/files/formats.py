@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..conventions import convert_normals
 from ..estimate import Axes, Estimate, Quantity
 from ..images.display_defaults import default_depth_image
 from ..projections import need_perspective
-from ..valid import depth_mask
 from .compositing_exr import write_compositing_exr
 from .estimate_meshes import SaveOptions, save_surface
 from .exr import openexr, read_exr, write_exr
@@ -19,7 +19,7 @@ from .headers import exr_holds_maps, heif_holds_depth, npy_holds_numbers, npz_ho
 from .html_page import write_html
 from .npz import read_npz, write_npz
 from .paths import FileFormatError, atomic_path, one_image
-from .pfm import read_pfm, write_pfm
+from .pfm import write_pfm
 from .png import (
     PlainImageError,
     read_values_png,
@@ -146,7 +146,12 @@ def _write_pfm(path: Path, estimate: Estimate, _: SaveOptions) -> None:
         # Infinity is what the format's users (Middlebury) write for "no value".
         write_pfm(at, e.depth if e.mask is None else e.depth.where(e.mask, math.inf))
 
-    _write_maps(path, estimate, write_depth, lambda at, e: write_pfm(at, e.normals))
+    def write_normals(at: Path, e: Estimate) -> None:
+        assert e.normals is not None
+        normals = convert_normals(e.normals, e.axes, Axes.OPENGL)
+        write_pfm(at, normals if e.mask is None else normals.where(e.mask, 0))
+
+    _write_maps(path, estimate, write_depth, write_normals)
 
 
 def _beside(path: Path) -> Path:
@@ -164,15 +169,6 @@ def _write_maps(path: Path, estimate: Estimate, write_depth: Callable, write_nor
         with atomic_path(path) as depth_path, atomic_path(_beside(path)) as normals_path:
             write_depth(depth_path, estimate)
             write_normals(normals_path, estimate)
-
-
-def _read_pfm(path: Path, quantity: Quantity | None, axes: Axes | None, channel: str | None) -> Estimate:
-    no_channels(path, channel)
-    values = read_pfm(path)
-    if values.shape[1] == 3:
-        return Estimate(normals=values, axes=axes or Axes.OPENGL)
-    quantity = quantity or Quantity.METRIC_DEPTH
-    return Estimate(depth=values, quantity=quantity, mask=depth_mask(values, quantity))
 
 
 def _read_png(path: Path, quantity: Quantity | None, axes: Axes | None, channel: str | None) -> Estimate:
@@ -230,9 +226,9 @@ FORMATS: dict[str, FileFormat] = {
         is_likely=png_holds_maps,
     ),
     ".pfm": FileFormat(
-        "portable float map, depth (infinite where masked) or normals in float32, bit for bit",
+        "portable float map, depth (infinite where masked) or OpenGL normals in float32, no unit",
         _write_pfm,
-        _read_pfm,
+        read_map,
         one_map=True,
         is_likely=pfm_holds_maps,
     ),

@@ -37,8 +37,9 @@ _ANIMATIONS = ("PNG", "WEBP", "GIF")
 _HDR_BYTES = 16
 _ORIENTATION_TAG = 0x0112
 _PNG_BITS_AT = 24
-_BITS_TAG, _PLANES_TAG, _EXTRA_SAMPLES_TAG, _SAMPLE_FORMAT_TAG = 258, 284, 338, 339
+_BITS_TAG, _SAMPLES_TAG, _PLANES_TAG, _EXTRA_SAMPLES_TAG, _SAMPLE_FORMAT_TAG = 258, 277, 284, 338, 339
 _TIFF_SIGNED, _TIFF_FLOATS = 2, 3
+_TIFF_LONG = 4
 _SEPARATE_PLANES, _ASSOCIATED_ALPHA = 2, 1
 
 # Pillow's modes whose numbers are those of the file; La is grey with premultiplied alpha.
@@ -142,9 +143,8 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
         if image.format != "MPO" and getattr(image, "is_animated", False):  # a camera's MPO has a preview after the image
             logger.info("%s: of several images in the file the first is taken", path)
         exact = _is_exact(image)
-        if not exact and _SEPARATE_PLANES in _tiff_tag(image, _PLANES_TAG):
-            # OpenCV returns memory that it never wrote.
-            raise FileFormatError(f"{path}: a 16-bit TIFF with its colours in separate planes; save it with them side by side (chunky)")
+        if not exact:
+            _check_planes(path, data)
         if exact or image.format != "PNG":
             image.load()
         profile = image.info.get("icc_profile") or b""
@@ -274,7 +274,7 @@ def heif_depth(path: str | os.PathLike[str], data: bytes) -> tuple[np.ndarray, Q
             raise FileFormatError(f"{path}: a HEIC without depth; phones add depth in their portrait modes")
         width, height = depths[0].size
         check_size(path, width, height, len(data))
-        levels = np.asarray(depths[0])
+        levels = _heif_levels(depths[0])
         levels = levels[:, : depths[0].size[0]]
         kind = (depths[0].info.get("metadata") or {}).get("representation_type")
     return levels if levels.ndim == 2 else levels[..., 0], Quantity.RELATIVE_DEPTH if kind == _UNIFORM_Z else Quantity.DISPARITY
@@ -285,7 +285,16 @@ def _deep_heif_pixels(data: bytes) -> np.ndarray:
     import pillow_heif
 
     file = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
-    return np.asarray(file[file.primary_index])
+    return _heif_levels(file[file.primary_index])
+
+
+def _heif_levels(image: Any) -> np.ndarray:
+    """What pillow-heif decodes, with the full range: it shifts 10 bits up to 16, so that white would be 65472 of 65535."""
+    levels = np.asarray(image)
+    bits = image.info.get("bit_depth", 16)
+    if levels.dtype != np.uint16 or not 8 < bits < 16:
+        return levels
+    return np.rint((levels >> (16 - bits)) * (65535 / (2**bits - 1))).astype(np.uint16)
 
 
 def decode_floats(path: str | os.PathLike[str], data: bytes) -> np.ndarray | None:
@@ -310,6 +319,7 @@ def decode_floats(path: str | os.PathLike[str], data: bytes) -> np.ndarray | Non
                     return np.array(image, np.float32)
         except UnidentifiedImageError:  # floats in several channels
             pass
+        _check_planes(path, data)
         cv2 = opencv()
         if cv2 is None:
             raise ImportError(
@@ -333,8 +343,15 @@ def tiff_holds_floats(file: IO[bytes]) -> bool:
     return tags.get(_SAMPLE_FORMAT_TAG) in (_TIFF_SIGNED, _TIFF_FLOATS) or tags.get(_BITS_TAG) == 32
 
 
+def _check_planes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Refuses a TIFF with separate planes, of which OpenCV returns memory that it never wrote."""
+    tags = _tiff_tags(io.BytesIO(data), (_PLANES_TAG, _SAMPLES_TAG))
+    if tags.get(_PLANES_TAG) == _SEPARATE_PLANES and tags.get(_SAMPLES_TAG, 1) > 1:
+        raise FileFormatError(f"{path}: a TIFF with its channels in separate planes; save it with them side by side (chunky)")
+
+
 def _tiff_tags(file: IO[bytes], wanted: Collection[int]) -> dict[int, int]:
-    """The first number of each of these tags, which are of 16 bits."""
+    """The first number of each of these tags, which are of 16 or 32 bits."""
     beginning = file.read(16)
     order = {b"II": "<", b"MM": ">"}.get(beginning[:2])
     version = struct.unpack(f"{order}H", beginning[2:4])[0] if order else 0
@@ -348,14 +365,14 @@ def _tiff_tags(file: IO[bytes], wanted: Collection[int]) -> dict[int, int]:
     entries = file.read(min(count, _MOST_TAGS) * entry_size)
     tags = {}
     for at in range(0, len(entries) - entry_size + 1, entry_size):
-        tag, _, values = struct.unpack_from(f"{order}HH{number[size]}", entries, at)
+        tag, kind, values = struct.unpack_from(f"{order}HH{number[size]}", entries, at)
         if tag in wanted:
-            place = at + 4 + size
-            if 2 * values > size:
+            place, each = at + 4 + size, 4 if kind == _TIFF_LONG else 2
+            if each * values > size:
                 file.seek(struct.unpack_from(f"{order}{number[size]}", entries, place)[0])
-                tags[tag] = struct.unpack(f"{order}H", file.read(2))[0]
+                tags[tag] = struct.unpack(f"{order}{number[each]}", file.read(each))[0]
             else:
-                tags[tag] = struct.unpack_from(f"{order}H", entries, place)[0]
+                tags[tag] = struct.unpack_from(f"{order}{number[each]}", entries, place)[0]
     return tags
 
 

@@ -29,6 +29,8 @@ _MAX_WORD_BYTES = 256
 _BAND_NUMBERS = 2**20
 # A map is larger than any matrix of a camera.
 _LARGEST_MATRIX = 4
+# A longer lens than 50 image widths is no camera's; in pixels its centre would lie within the first one.
+_LARGEST_FOCAL_SHARE = 50
 
 MAP_NAMES = ("depth", "normals", "dmap", "nmap")
 """Keys of which an archive has at least one."""
@@ -296,7 +298,21 @@ def _to_estimate(
     for name, check in _MATRICES.items():
         if name in matrices:
             check(matrices[name], estimate.batch)
+    if "intrinsics" in matrices:
+        matrices["intrinsics"] = _in_pixels(matrices["intrinsics"], estimate.width, estimate.height)
     return replace(estimate, **matrices)
+
+
+def _in_pixels(intrinsics: Tensor, width: int, height: int) -> Tensor:
+    """Intrinsics in shares of the image, as MoGe's are, in pixels with the centre of the first at (0, 0); those in pixels as they are."""
+    focal, centre = intrinsics[:, (0, 1), (0, 1)], intrinsics[:, :2, 2]
+    are_shares = bool(((centre > 0) & (centre < 1)).all()) and bool((focal < _LARGEST_FOCAL_SHARE).all())
+    if not are_shares or min(width, height) <= _LARGEST_FOCAL_SHARE:
+        return intrinsics
+    scaled = intrinsics.clone()
+    scaled[:, 0], scaled[:, 1] = intrinsics[:, 0] * width, intrinsics[:, 1] * height
+    scaled[:, :2, 2] -= 0.5
+    return scaled
 
 
 def _quantity_of_dmap(depth: Tensor) -> Quantity:

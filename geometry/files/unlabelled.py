@@ -14,7 +14,7 @@ from .paths import FileFormatError
 _UNIT_TOLERANCE = 0.02
 
 NAME_QUANTITY = (
-    "name the quantity: metric_depth (metres), relative_depth (large is far) or disparity (large is near); as an option --quantity"
+    "name the quantity: metric-depth (metres), relative-depth (large is far) or disparity (large is near); as an option --quantity"
 )
 """What to do where a file does not say what its depth is."""
 
@@ -40,7 +40,7 @@ def unnamed_map(path: str | os.PathLike[str], channels: Mapping[str, np.ndarray]
     names = sorted(set(channels) - {"A", "mask", "confidence"})
     if len(names) == 1 or (names == ["B", "G", "R"] and _equal(channels["R"], channels["G"]) and _equal(channels["R"], channels["B"])):
         depth = channels[names[0]]
-        if metric and not bool(((depth < 0) | (depth > 1)).any()):
+        if metric and not bool((np.isfinite(depth) & ((depth < 0) | (depth > 1))).any()):
             raise FileFormatError(
                 f"{path}: all values lie within 0..1, as a depth image's do, and nothing says that they are metres; {NAME_QUANTITY}"
             )
@@ -51,7 +51,7 @@ def unnamed_map(path: str | os.PathLike[str], channels: Mapping[str, np.ndarray]
             return None, planes_to_map(planes)
     raise FileFormatError(
         f"{path}: no depth or normals among the channels {sorted(channels)}; expected Z or a Depth layer, N.X/N.Y/N.Z or a Normal layer, "
-        "one channel, or R, G, B that are equal (depth) or unit vectors (normals)"
+        "one channel, or R, G, B that are equal (depth) or unit vectors (normals); or name one (--channel)"
     )
 
 

@@ -34,7 +34,8 @@ def test_every_format_becomes_every_other(tmp_path, estimate, source, target, ca
     made = files.save_estimate(tmp_path / f"a{source}", estimate)[0]
     out = tmp_path / "new" / f"b{target}"
     assert main(["convert", str(made), str(out)]) == 0, capsys.readouterr().err
-    assert str(out) in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert str(out) in said and ("does not keep quantity" in said) == (target == ".pfm")
     if target in files.READABLE:
         back = files.load_estimate(out)
         assert back.quantity is Quantity.METRIC_DEPTH
@@ -85,3 +86,20 @@ def test_what_is_refused(tmp_path, estimate, words, message, capsys, monkeypatch
     assert main(["convert", "a.npz", *words]) == 2
     assert message in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+@pytest.mark.parametrize("command", ["view", "refine", "compare"])
+def test_every_reader_takes_the_word_that_its_errors_ask_for(tmp_path, command, capsys):
+    array, image = tmp_path / "d.npz", tmp_path / "i.png"
+    np.savez(array, near=np.linspace(0.1, 0.9, 48 * 32, dtype=np.float32).reshape(32, 48), far=np.ones((32, 48), np.float32))
+    cv2.imwrite(str(image), np.full((32, 48, 3), 90, np.uint8))
+    words = {
+        "view": [array, "--no-open", "--out", tmp_path],
+        "refine": [image, "--geometry", array, "--out", tmp_path / "out.npz"],
+        "compare": [array, array, "--channel-b", "near"],
+    }[command]
+    words = [command, *map(str, words)]
+    assert main(words) == 2 and "--channel" in capsys.readouterr().err
+    words += ["--channel", "near"]
+    assert main(words) == 2 and "metric-depth (metres)" in capsys.readouterr().err
+    assert main([*words, "--quantity", "disparity"]) == 0, capsys.readouterr().err

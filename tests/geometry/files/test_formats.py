@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.conventions import convert_normals
+from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import FORMATS, WRITTEN, FileFormatError, SaveOptions, load_estimate, save_estimate
 
 INTRINSICS = torch.tensor([[[50.0, 0, 3], [0, 50, 2], [0, 0, 1]]])
@@ -91,6 +92,20 @@ def test_a_pfm_keeps_the_mask(tmp_path):
     back = load_estimate(save_estimate(tmp_path / "d.pfm", estimate)[0])
     assert torch.equal(back.mask, mask)
     assert torch.equal(back.depth[mask], estimate.depth[mask])
+
+
+def test_a_pfm_has_opengl_axes_and_no_unit(tmp_path):
+    normals = full_estimate().normals
+    mask = torch.ones(1, 1, 5, 7, dtype=torch.bool)
+    mask[..., 0] = False
+    save_estimate(tmp_path / "n.pfm", Estimate(normals=convert_normals(normals, "opengl", "opencv"), axes=Axes.OPENCV, mask=mask))
+    back = load_estimate(tmp_path / "n.pfm")
+    assert back.axes is Axes.OPENGL
+    torch.testing.assert_close(back.normals, normals * mask)
+    save_estimate(tmp_path / "d.pfm", Estimate(torch.rand(1, 1, 5, 7), Quantity.DISPARITY, mask=mask))
+    with pytest.raises(FileFormatError, match="values lie within 0"):
+        load_estimate(tmp_path / "d.pfm")
+    assert load_estimate(tmp_path / "d.pfm", Quantity.DISPARITY).quantity is Quantity.DISPARITY
 
 
 def test_unknown_extensions_are_named_with_the_known_ones(tmp_path):

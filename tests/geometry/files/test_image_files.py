@@ -16,6 +16,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from depth_normal.geometry.errors import MissingFileError
 from depth_normal.geometry.files import FileFormatError, paths, read_image
+from depth_normal.geometry.files.values import read_values
 
 RAMP = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3) * 2
 
@@ -223,6 +224,7 @@ def tiff_bytes(pixels, extra_sample=None, planar=1):
     tags = [(256, width), (257, height), (258, [bits] * channels), (259, 1), (262, photometric)]
     tags += [(273, [8 + i * share for i in range(strips)]), (277, channels), (278, height), (279, [share] * strips), (284, planar)]
     tags += [] if extra_sample is None else [(338, extra_sample)]
+    tags += [(339, 3)] if pixels.dtype.kind == "f" else []
     entries, tail = b"", b""
     tail_at = at + 2 + 12 * len(tags) + 4
     for tag, value in tags:
@@ -263,9 +265,10 @@ def test_deep_tiff_keeps_its_16_bits_and_is_refused_where_nobody_can_read_it(tmp
     levels = np.random.default_rng(0).integers(0, 65536, (8, 16, 3)).astype(np.uint16)
     (tmp_path / "deep.tiff").write_bytes(tiff_bytes(levels))
     np.testing.assert_allclose(read_image(tmp_path / "deep.tiff") * 65535, levels, atol=0.01)
-    (tmp_path / "planes.tiff").write_bytes(tiff_bytes(levels, planar=2))
-    with pytest.raises(FileFormatError, match="separate planes; save it"):
-        read_image(tmp_path / "planes.tiff")
+    for dtype, read in ((np.uint16, read_image), (np.uint16, read_values), (np.float32, read_values)):
+        (tmp_path / "planes.tiff").write_bytes(tiff_bytes(levels.astype(dtype), planar=2))
+        with pytest.raises(FileFormatError, match="separate planes; save it"):
+            read(tmp_path / "planes.tiff")
     (tmp_path / "grey_alpha.tiff").write_bytes(tiff_bytes(levels[..., :2].copy(), 2))
     with pytest.raises(FileFormatError, match="not an image of a known kind"):
         read_image(tmp_path / "grey_alpha.tiff")

@@ -203,3 +203,12 @@ def test_metres_without_a_mask_get_one_where_there_is_no_value(tmp_path, key):
     back = read_npz(tmp_path / "d.npz")
     assert back.mask.flatten().tolist() == [True] + [False] * 5
     assert np.array_equal(back.depth[0, 0].numpy(), values, equal_nan=True)
+
+
+def test_intrinsics_in_shares_of_the_image_become_pixels(tmp_path):
+    depth = np.full((120, 200), 2, np.float32)
+    shares = np.array([[0.8, 0, 0.5], [0, 1.3, 0.5], [0, 0, 1]], np.float32)
+    pixels = np.array([[160, 0, 99.5], [0, 156, 59.5], [0, 0, 1]], np.float32)
+    for matrix in (shares, pixels):
+        np.savez(tmp_path / "m.npz", depth=depth, intrinsics=matrix)
+        np.testing.assert_allclose(read_npz(tmp_path / "m.npz", Quantity.METRIC_DEPTH).intrinsics[0], pixels, rtol=1e-6)

@@ -8,6 +8,7 @@ from PIL import Image
 
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import FileFormatError, load_estimate, read_image, save_estimate
+from depth_normal.geometry.files.image_files import read_colours
 from depth_normal.geometry.files.values import read_values
 
 heic_with_depth = runpy.run_path(str(Path(__file__).parents[2] / "heic_files.py"))["heic_with_depth"]
@@ -75,7 +76,7 @@ def test_channels_are_named(tmp_path):
         View__Combined__G=DEPTH * 2,
         V=DEPTH * 3,
     )
-    for name, factor in (("View.Depth.Z", 1), ("View.Depth", 1), ("View.Mist", 1 / 50), ("V", 3)):
+    for name, factor in (("View.Depth.Z", 1), ("View.Depth", 1), ("Depth", 1), ("View.Mist", 1 / 50), ("V", 3)):
         np.testing.assert_allclose(read_values(tmp_path / "m.exr", channel=name).planes[0, 0], DEPTH * factor, rtol=1e-6)
         np.testing.assert_allclose(
             load_estimate(tmp_path / "m.exr", Quantity.DISPARITY, channel=name).depth[0, 0], DEPTH * factor, rtol=1e-6
@@ -92,6 +93,19 @@ def test_channels_are_named(tmp_path):
     for reader in (load_estimate, lambda path, channel: read_values(path, channel=channel)):
         with pytest.raises(FileFormatError, match="leave it out"):
             reader(tmp_path / "m.npy", channel="depth")
+
+
+def test_parts_with_the_same_channels_are_named(tmp_path):
+    library = pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR (extra 'exr')")
+    parts = [
+        library.Part({"name": name, "type": library.scanlineimage, "compression": library.ZIP_COMPRESSION}, {"Y": DEPTH * factor})
+        for name, factor in (("left", 1), ("right", 2))
+    ]
+    library.File(parts).write(str(tmp_path / "p.exr"))
+    with pytest.raises(FileFormatError, match=r"left\.Y.*right\.Y.*--channel"):
+        load_estimate(tmp_path / "p.exr")
+    for name, factor in (("right.Y", 2), ("right", 2), ("left", 1), ("Y", 1)):
+        np.testing.assert_allclose(load_estimate(tmp_path / "p.exr", channel=name).depth[0, 0], DEPTH * factor)
 
 
 @pytest.mark.parametrize("axis", [0, 2])
@@ -132,6 +146,16 @@ def test_a_phones_photograph_has_depth(tmp_path):
     pillow_heif.from_pillow(Image.new("RGB", (64, 64))).save(tmp_path / "plain.heic")
     with pytest.raises(FileFormatError, match="without depth"):
         load_estimate(tmp_path / "plain.heic")
+
+
+def test_white_of_a_10_bit_photograph_is_white_and_opaque(tmp_path):
+    library = pytest.importorskip("pillow_heif", reason="HEIC files need the package pillow-heif (extra 'heic')")
+    white = np.full((64, 64, 4), 65535, np.uint16)
+    library.from_bytes("RGBA;16", (64, 64), white.tobytes()).save(tmp_path / "w.heic", quality=-1)
+    values = read_values(tmp_path / "w.heic", "normals")
+    assert values.known is None and float(values.planes.min()) > 0.9995
+    colours, alpha = read_colours(tmp_path / "w.heic")
+    assert alpha is None and colours.min() > 0.9995
 
 
 def test_what_a_missing_package_would_read_is_said(tmp_path, monkeypatch):
