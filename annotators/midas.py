@@ -20,6 +20,7 @@ from .building.libraries import from_state_dict, from_transformers
 from .graphs.graph import Signature
 from .networks.attention import faster_products
 from .networks.dpt import as_fusion
+from .networks.group_norm import exact_group_norms
 from .networks.midas_names import dpt_to_hub
 from .networks.midas_small import DisparityHead, MidasSmall
 from .networks.published import StateDict
@@ -48,6 +49,7 @@ class MidasAnnotator(Annotator):
         exact = {module: module.state_dict() for module in network.modules() if isinstance(module, DisparityHead)}
         network.to(dtype)
         standardise_weights(network)
+        exact_group_norms(network)
         network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs forget it
         for head, state in exact.items():
             head.keep_float32(state)

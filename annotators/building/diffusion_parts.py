@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..networks.group_norm import exact_group_norms
 from ..networks.latent_diffusion import LatentDiffusion, describe_unet, vae_to_diffusers
 from ..networks.published import StateDict
 from ..specs.base import CheckpointError, ModelSpec
@@ -34,6 +35,8 @@ def build_network(spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch
     unet = _load_unet(spec, unet_class, states["network"], dtype)
     vae = _load_vae(spec, vae_class, states["vae"], torch.float32 if dtype == torch.float16 and not config.float16_vae else dtype)
     prompt = prompt_embedding(spec, states["text_encoder"]).to(dtype) if config.text_encoder else None
+    for part in (unet, vae):
+        exact_group_norms(part)
     return LatentDiffusion(unet, vae, prompt)
 
 

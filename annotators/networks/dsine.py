@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .configs import DsineConfig
 from .efficientnet import B5_CHANNELS, EfficientNetB5
+from .group_norm import GroupNorm
 from .published import PublishedNetwork, StateDict
 
 MULTIPLE = 32
@@ -93,10 +94,10 @@ class _Upsampling(nn.Module):
         super().__init__()
         self._net = nn.Sequential(
             nn.Conv2d(inputs, outputs, 3, padding=1),
-            nn.GroupNorm(_GROUPS, outputs),
+            GroupNorm(_GROUPS, outputs),
             nn.LeakyReLU(),
             nn.Conv2d(outputs, outputs, 3, padding=1),
-            nn.GroupNorm(_GROUPS, outputs),
+            GroupNorm(_GROUPS, outputs),
             nn.LeakyReLU(),
         )
 

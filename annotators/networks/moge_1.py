@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .configs import Moge1Config
 from .grids import aspect_of, shrunk
+from .group_norm import GroupNorm
 from .moge import MogeOutput, replicating_conv, view_plane
 from .published import PublishedNetwork, StateDict
 from .vit import PATCH, VisionTransformer, hub_to_official
@@ -26,10 +27,10 @@ class _Residual(nn.Module):
         super().__init__()
         inner = 2 * channels
         self.layers = nn.Sequential(
-            nn.GroupNorm(1, channels),
+            GroupNorm(1, channels),
             nn.ReLU(),
             replicating_conv(channels, inner),
-            nn.GroupNorm(max(1, inner // _CHANNELS_OF_A_GROUP), inner),
+            GroupNorm(max(1, inner // _CHANNELS_OF_A_GROUP), inner),
             nn.ReLU(),
             replicating_conv(inner, channels),
         )

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .grids import is_traced
+from .group_norm import GroupNorm
 from .linear import Linear
 
 MAX_FRAMES = 32
@@ -59,7 +60,7 @@ class MotionModule(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(_GROUPS, channels, eps=1e-6)
+        self.norm = GroupNorm(_GROUPS, channels, eps=1e-6)
         self.proj_in = Linear(channels, channels)
         self.attention = nn.ModuleList(_FrameAttention(channels) for _ in range(2))
         self.perceptron = _GatedPerceptron(channels)

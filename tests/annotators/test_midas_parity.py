@@ -85,6 +85,18 @@ def test_dpt_hybrid(memory_freed):
         assert_same(ours.infer_resized(images).depth[:, 0], oracle(images * 2 - 1))
 
 
+@pytest.mark.slow("takes 1.5 GB of memory: the authors' network, not shrunk, in float64")
+def test_dpt_hybrid_is_as_exact_as_the_authors(memory_freed):
+    """At its own size, where channels-last group normalisation would lose digits."""
+    oracle = dpt_oracle("vitb_rn50_384")
+    images = make_images(1, 3, 384, 512)
+    ours = annotator("midas-dpt-hybrid", {name: value.clone() for name, value in oracle.state_dict().items()})
+    found, theirs = ours.infer_resized(images).depth[:, 0], oracle(images * 2 - 1)
+    exact = oracle.double()(images.double() * 2 - 1)
+    error, their_error = ((each - exact).abs().max() / (exact.max() - exact.min()) for each in (found, theirs))
+    assert error < max(2e-5, 2 * their_error), (float(error), float(their_error))
+
+
 @pytest.mark.slow("takes 1.4 GB of memory: the authors' network, not shrunk")
 def test_dpt_large(memory_freed):
     oracle = dpt_oracle("vitl16_384")
