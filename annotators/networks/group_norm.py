@@ -1,6 +1,6 @@
 """Group normalisation that is exact in channels-last memory.
 
-torch's CPU kernel for that order adds up values and squares in one go, and is up to three hundred times less exact than that for contiguous
+torch's CPU kernel for that order adds up values and squares in one go, and is far less exact than that for contiguous
 memory; to copy maps into the other order and back takes longer than the network's convolutions gain by it.
 """
 
@@ -15,9 +15,13 @@ from .grids import is_traced
 class GroupNorm(nn.GroupNorm):
     """As torch's, with means and deviations that are exact to rounding."""
 
+    def __init__(self, groups: int, channels: int, eps: float = 1e-5, affine: bool = True, device: str | None = None) -> None:
+        super().__init__(groups, channels, eps, affine, device)
+        self.activation = nn.Identity()
+
     def forward(self, input: Tensor) -> Tensor:
         """Maps (B, C, ...) normalised by groups of channels."""
-        return self._normalised(input) if _loses_digits(input) else super().forward(input)
+        return self.activation(self._normalised(input) if _loses_digits(input) else super().forward(input))
 
     def _normalised(self, maps: Tensor) -> Tensor:
         batch, channels = maps.shape[:2]
@@ -26,17 +30,14 @@ class GroupNorm(nn.GroupNorm):
         centred = maps - means[..., None, None]
         means = means.view(groups)
         means = means - means.mean(2, keepdim=True)
-        squares = centred.square()
-        variance = (_means(squares).view(groups) + means.square()).mean(2, keepdim=True)
+        variance = (_means(centred.square()).view(groups) + means.square()).mean(2, keepdim=True)
         scale = (variance + self.eps).rsqrt()
         if self.affine:
             scale = scale * self.weight.view(1, *groups[1:])
         scale, shift = scale.expand(groups).reshape(batch, channels), (means * scale).reshape(batch, channels)
         if self.affine:
             shift = shift + self.bias
-        # New memory costs a CPU as much time as all these sums.
-        memory = None if torch.is_grad_enabled() else squares
-        return torch.addcmul(shift[..., None, None], centred, scale[..., None, None], out=memory)
+        return torch.addcmul(shift[..., None, None], centred, scale[..., None, None])
 
 
 def exact_group_norms(network: nn.Module) -> None:
@@ -47,12 +48,10 @@ def exact_group_norms(network: nn.Module) -> None:
                 setattr(parent, name, _exact(layer))
 
 
-def _exact(layer: nn.GroupNorm) -> nn.Module:
+def _exact(layer: nn.GroupNorm) -> GroupNorm:
     found = GroupNorm(layer.num_groups, layer.num_channels, layer.eps, layer.affine, device="meta")
-    found.weight, found.bias = layer.weight, layer.bias
-    found.train(layer.training)
-    activation = getattr(layer, "activation", None)
-    return found if activation is None else nn.Sequential(found, activation)
+    found.weight, found.bias, found.activation = layer.weight, layer.bias, getattr(layer, "activation", found.activation)
+    return found.train(layer.training)
 
 
 def _loses_digits(maps: Tensor) -> bool:

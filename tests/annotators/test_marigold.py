@@ -73,7 +73,7 @@ def pipeline(parts, kind: str, config: MarigoldConfig):
     [(MARIGOLD_V1_1, 1, 1), (MARIGOLD_V1_1, 4, 1), (MARIGOLD_V1_1, 2, 3), (MARIGOLD_LCM, 1, 1), (MARIGOLD_LCM, 3, 3)],
 )
 def test_equals_the_pipelines_of_diffusers(parts, images, kind, config, steps, ensemble):
-    # rounding (1e-7) grows where members are merged and where vectors of nearly no length become normals: no resize for these
+    # the rounding of a resize (1e-7) grows where members are merged and where vectors of nearly no length become normals: none there
     size = 48 if kind == "depth" and ensemble == 1 else 56
     annotator = build(parts, kind=kind, like=config)
     options = MarigoldOptions(steps=steps, ensemble_size=ensemble, seed=7)
@@ -90,11 +90,11 @@ def test_equals_the_pipelines_of_diffusers(parts, images, kind, config, steps, e
     )
     value = found.depth if kind == "depth" else found.normals
     assert expected.prediction.std() > 0.05  # a flat map would equal anything
-    assert torch.allclose(value, expected.prediction, atol=1e-5 if kind == "depth" else 1e-4, rtol=0)
+    assert torch.allclose(value, expected.prediction, atol=5e-5, rtol=0)  # group norms are more exact here
     if ensemble == 1:
         assert found.confidence is None
     else:
-        assert torch.allclose(found.confidence, 1 - expected.uncertainty, atol=1e-5, rtol=0)
+        assert torch.allclose(found.confidence, 1 - expected.uncertainty, atol=5e-5, rtol=0)
 
 
 def test_the_first_step_starts_from_pure_noise():

@@ -85,16 +85,16 @@ def test_dpt_hybrid(memory_freed):
         assert_same(ours.infer_resized(images).depth[:, 0], oracle(images * 2 - 1))
 
 
-@pytest.mark.slow("takes 1.5 GB of memory: the authors' network, not shrunk, in float64")
+@pytest.mark.slow("takes 1.5 GB of memory: the authors' network at its true size, in float64 too")
 def test_dpt_hybrid_is_as_exact_as_the_authors(memory_freed):
-    """At its own size, where channels-last group normalisation would lose digits."""
-    oracle = dpt_oracle("vitb_rn50_384")
-    images = make_images(1, 3, 384, 512)
-    ours = annotator("midas-dpt-hybrid", {name: value.clone() for name, value in oracle.state_dict().items()})
-    found, theirs = ours.infer_resized(images).depth[:, 0], oracle(images * 2 - 1)
-    exact = oracle.double()(images.double() * 2 - 1)
-    error, their_error = ((each - exact).abs().max() / (exact.max() - exact.min()) for each in (found, theirs))
-    assert error < max(2e-5, 2 * their_error), (float(error), float(their_error))
+    oracle, images = dpt_oracle("vitb_rn50_384"), make_images(1, 3, 384, 384)
+    found = annotator("midas-dpt-hybrid", oracle.state_dict()).infer_resized(images).depth[:, 0]
+    authors, exact = oracle(images * 2 - 1), oracle.double()(images.double() * 2 - 1)
+    span = exact.max() - exact.min()
+    off, theirs = (float((each - exact).abs().max() / span) for each in (found, authors))
+    apart = float((found - authors).abs().max() / authors.max())
+    print(f"of the range from float64: {off:.1e} here, {theirs:.1e} the authors'; {apart:.1e} of the largest value apart")
+    assert off < 2 * theirs
 
 
 @pytest.mark.slow("takes 1.4 GB of memory: the authors' network, not shrunk")

@@ -44,9 +44,10 @@ av, moving_ball, seconds_of, sound_of, write_video = VIDEOS.av, VIDEOS.moving_ba
 
 H264 = {"codec": "libx264", "options": {"crf": "1"}}
 MORE = pytest.mark.slow("more of a command's choices")
-LOOK = 8 / 255  # the most that a lossy codec changes, which depends on the last bits of its input
-LEVEL = 0.6 / 65535  # half a level of 16 bits, and how batches of another size round
-"""What H.264 of 8 bits at the best quality may change of a grey image."""
+LOOK = 8 / 255
+"""The most that H.264 of 8 bits at the best quality may change of a grey image; how much depends on the last bits of its input."""
+LEVEL = 0.6 / 65535
+"""Half a level of 16 bits, and how batches of another size round."""
 
 
 @pytest.fixture(scope="module")
