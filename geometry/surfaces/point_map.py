@@ -17,6 +17,8 @@ _LEAST_POINTS = 2
 _ROUNDS = 32
 _FIRST_DAMPING, _EASED, _TIGHTENED = 1e-3, 0.1, 10.0
 _WORTHWHILE = 1e-3
+# What depth differs by at least, as a share, to tell the shift.
+_FRONTAL = 1e-4
 
 
 def find_focal_and_shift(
@@ -64,9 +66,11 @@ def _search(xy: Tensor, z: Tensor, uv: Tensor, nearest: Tensor, known: Tensor | 
     """Focal length and shift (B,) of points (B, 2 and 1, N); `nearest` is the least z, below whose negative no shift may lie."""
     shift, damping = torch.zeros_like(nearest), torch.full_like(nearest, _FIRST_DAMPING)
     going_on = torch.ones_like(nearest, dtype=torch.bool)
+    # A frontal wall fits with any shift: a derivative of rounding alone moves nothing.
+    least = _FRONTAL**2 * _dot(uv, uv) / nearest.square()
     focal, residual, slope = _residual(xy, z, uv, shift, known)
     for _ in range(_ROUNDS):
-        step = -_dot(residual, slope) / (_dot(slope, slope) * (1 + damping))
+        step = -_dot(residual, slope) / (_dot(slope, slope) * (1 + damping) + least)
         # A point in the camera's plane has no projection: at most half of the way there in one step.
         tried = torch.maximum(shift + step, (shift - nearest) / 2)
         tried_focal, tried_residual, tried_slope = _residual(xy, z, uv, tried, known)
