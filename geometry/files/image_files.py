@@ -301,7 +301,7 @@ def decode_floats(path: str | os.PathLike[str], data: bytes) -> np.ndarray | Non
     """Decodes a TIFF of floats, or of signed or 32-bit whole numbers.
 
     Returns:
-        (H, W) or (H, W, 3 or 4) float32, as they are; None of any other file.
+        (H, W) or (H, W, 3 or 4), as they are, in their own type; None of any other file.
 
     Raises:
         FileFormatError: Damaged, cut off, or too large.
@@ -316,7 +316,7 @@ def decode_floats(path: str | os.PathLike[str], data: bytes) -> np.ndarray | Non
             with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
                 check_size(path, image.width, image.height, len(data))
                 if image.mode in ("F", "I") or image.mode.startswith("I;"):
-                    return np.array(image, np.float32)
+                    return np.array(image)
         except UnidentifiedImageError:  # floats in several channels
             pass
         _check_planes(path, data)
@@ -330,7 +330,6 @@ def decode_floats(path: str | os.PathLike[str], data: bytes) -> np.ndarray | Non
         if numbers is None:
             raise FileFormatError(f"{path}: a TIFF of floats that cannot be decoded; save it with 32 bits, or as EXR")
         check_size(path, numbers.shape[1], numbers.shape[0], len(data))
-        numbers = numbers.astype(np.float32)
     return numbers[..., [2, 1, 0, 3][: numbers.shape[2]]] if numbers.ndim == 3 else numbers
 
 

@@ -163,7 +163,7 @@ def read_arrays(path: str | os.PathLike[str], channel: str | None = None) -> tup
         def array(key: str) -> np.ndarray:
             with member(key) as file:
                 values = np.lib.format.read_array(file, allow_pickle=False)
-            return values.astype(bool, copy=False) if key == "mask" else _float32(values)
+            return _as_mask(path, values) if key == "mask" else _float32(values)
 
         maps = {key: array(key) for key in present}
         if foreign is not None:
@@ -172,6 +172,12 @@ def read_arrays(path: str | os.PathLike[str], channel: str | None = None) -> tup
     if "quantity" not in words:  # of another tool
         maps = {key: _without_single_axes(values) if key in ("depth", "mask", "confidence") else values for key, values in maps.items()}
     return maps, words
+
+
+def _as_mask(path: os.PathLike[str], values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind in "fi" and not np.isin(values, (0, 1)).all():
+        raise FileFormatError(f"{path}: 'mask' has dtype {values.dtype} and other values than 0 and 1; expected a bool map")
+    return values.astype(bool, copy=False)
 
 
 def _float32(values: np.ndarray) -> np.ndarray:
@@ -205,7 +211,7 @@ def _named(path: os.PathLike[str], name: str, values: np.ndarray) -> tuple[str, 
     for vectors in (values, np.moveaxis(values, -3, -1)) if values.ndim >= 3 else ():
         if vectors.shape[-1] == 3 and are_unit_vectors(vectors):
             return "normals", vectors
-    if values.ndim >= 3 and values.shape[-1] == 3:
+    if values.ndim >= 3 and (values.shape[-1] == 3 or (values.shape[-1] <= _LARGEST_MATRIX < min(values.shape[-3:-1]))):
         raise FileFormatError(f"{path}: {name} has shape {values.shape} and holds no unit vectors; expected depth (H, W), or normals")
     return "depth", values
 
@@ -253,7 +259,7 @@ def _checked_numbers(path: os.PathLike[str], key: str, member: Callable[[], IO[b
     """The float32 numbers that reading an array takes; a bad header is refused before anything is allocated."""
     with member() as file:
         shape, dtype = _read_header(path, key, file)
-    kinds = "bu" if key == "mask" else "fiu"
+    kinds = "bfiu" if key == "mask" else "fiu"
     if dtype.kind not in kinds or not 2 <= len(shape) <= 4:
         raise FileFormatError(
             f"{path}: '{key}' has shape {shape} and dtype {dtype}; expected a {'bool' if key == 'mask' else 'float32'} map"

@@ -35,6 +35,7 @@ class FileValues:
         known: (1, 1, H, W) bool, False where the file has no value: alpha below one half, outside of an EXR's data window, a mask beside
             the map; None = everywhere.
         coded: Whether they are levels of an image.
+        whole: Whether they are whole numbers, whose unit is anything.
         quantity: What the file says of depth; None = nothing.
         axes: What the file says of normals; None = nothing.
     """
@@ -42,6 +43,7 @@ class FileValues:
     planes: Tensor
     known: Tensor | None = None
     coded: bool = False
+    whole: bool = False
     quantity: Quantity | None = None
     axes: Axes | None = None
 
@@ -75,7 +77,8 @@ def read_values(path: str | os.PathLike[str], wanted: str = DEPTH, channel: str 
         pixels, quantity = heif_depth(path, data)
         return replace(_coded(DecodedImage(pixels, False, {})), quantity=quantity)
     if (floats := decode_floats(path, data)) is not None:
-        return _uncoded(floats[None] if floats.ndim == 2 else np.moveaxis(floats[..., :3], -1, 0))
+        planes = _uncoded(floats[None] if floats.ndim == 2 else np.moveaxis(floats[..., :3], -1, 0))
+        return replace(planes, whole=floats.dtype.kind in "iu")
     image = decode_image(path, data)
     if wanted == DEPTH and holds_depth(image.text):
         estimate = read_values_png(path)
@@ -108,6 +111,8 @@ def read_map(
             raise FileFormatError(f"{path}: the grey levels of an image are no metres; name another quantity, or save the depth as floats")
         if len(planes) != 1:
             raise FileFormatError(f"{path}: a coloured image; depth is grey, without a colour map")
+    if values.whole and known is None:
+        raise FileFormatError(f"{path}: whole numbers, which may be millimetres or anything; {NAME_QUANTITY}")
     depth, normals = unnamed_map(path, planes, metric=known is None)
     if depth is None:
         return Estimate(normals=normals, axes=axes or Axes.OPENGL, mask=values.known)

@@ -172,7 +172,7 @@ ONES = np.ones((2, 3), np.float32)
         (npz(depth=ONES[None, None], quantity="disparity"), r"expected \(H, W\)"),
         (npz(normals=ONES, axes="opengl"), r"expected \(H, W, 3\)"),
         (npz(normals=np.ones((2, 3, 4), np.float32)), r"expected \(H, W, 3\)"),
-        (npz(depth=ONES, quantity="disparity", mask=ONES), "expected a bool map"),
+        (npz(depth=ONES, quantity="disparity", mask=ONES * 0.5), "expected a bool map"),
         (npz(depth=ONES, quantity="disparity", mask=np.ones((3, 3), bool)), r"bad.npz: Estimate.mask has shape"),
         (npz(depth=ONES, quantity="disparity", intrinsics=np.ones((2, 2))), r"bad.npz: intrinsics have shape"),
         (npz(depth=ONES, quantity="disparity", intrinsics=np.zeros((3, 3))), r"bad.npz: intrinsics are not a camera's"),
@@ -212,3 +212,15 @@ def test_intrinsics_in_shares_of_the_image_become_pixels(tmp_path):
     for matrix in (shares, pixels):
         np.savez(tmp_path / "m.npz", depth=depth, intrinsics=matrix)
         np.testing.assert_allclose(read_npz(tmp_path / "m.npz", Quantity.METRIC_DEPTH).intrinsics[0], pixels, rtol=1e-6)
+
+
+def test_a_mask_of_zeros_and_ones_is_one_in_any_type(tmp_path):
+    mask = np.tile(np.float32([0, 1]), (3, 2))
+    np.savez(tmp_path / "m.npz", depth=np.ones((3, 4), np.float32), mask=mask)
+    np.testing.assert_array_equal(read_npz(tmp_path / "m.npz", Quantity.DISPARITY).mask[0, 0], mask > 0)
+
+
+def test_channels_last_are_no_batch(tmp_path):
+    np.save(tmp_path / "c.npy", np.ones((40, 60, 4), np.float32))
+    with pytest.raises(FileFormatError, match=r"shape \(40, 60, 4\)"):
+        read_npz(tmp_path / "c.npy", Quantity.DISPARITY)

@@ -12,6 +12,7 @@ from depth_normal.geometry.files.image_files import read_colours
 from depth_normal.geometry.files.values import read_values
 
 heic_with_depth = runpy.run_path(str(Path(__file__).parents[2] / "heic_files.py"))["heic_with_depth"]
+tiff_bytes = runpy.run_path(str(Path(__file__).parent / "test_image_files.py"))["tiff_bytes"]
 DEPTH = (np.arange(6 * 8, dtype=np.float32).reshape(6, 8) + 2) / 4
 METRES = Estimate(torch.from_numpy(DEPTH)[None, None], Quantity.METRIC_DEPTH)
 
@@ -65,6 +66,17 @@ def test_levels_are_shares_and_transparency_is_unknown(tmp_path):
     Image.fromarray(grey, "LA").save(tmp_path / "a.png")
     np.testing.assert_array_equal(read_values(tmp_path / "a.png").known[0, 0], levels >= 9000)
     np.testing.assert_array_equal(load_estimate(tmp_path / "a.png", Quantity.DISPARITY).mask[0, 0], levels >= 9000)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.uint32])
+@pytest.mark.parametrize("suffix", [".tif", ".npy"])
+def test_whole_numbers_are_never_metres_unasked(tmp_path, dtype, suffix):
+    depth = (DEPTH * 1000).astype(dtype)
+    path = tmp_path / f"d{suffix}"
+    np.save(path, depth) if suffix == ".npy" else path.write_bytes(tiff_bytes(depth[..., None]))
+    with pytest.raises(FileFormatError, match="--quantity"):
+        load_estimate(path)
+    assert load_estimate(path, Quantity.RELATIVE_DEPTH).depth.max() > load_estimate(path, Quantity.RELATIVE_DEPTH).depth.min()
 
 
 def test_channels_are_named(tmp_path):
