@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.comfyui, pytest.mark.browser]
 def seen(request, server, run_driver):
     """What the node held after each step: the driver's report. Shots are kept in $LIVE_SHOTS, where that is set."""
     with Image.open(ROOT / "app" / "coffee.jpg") as image:
-        image.resize((240, 160)).save(server.base / "input" / "small.png")
+        image.resize((240, 160)).convert("L").save(server.base / "input" / "small.png")  # a depth map has no colours
     shots = os.environ.get("LIVE_SHOTS", "")
     driver = Path(__file__).with_name("box.mjs")
     return json.loads(run_driver(driver, server.address, "small.png", str(request.param).lower(), shots, timeout=600))

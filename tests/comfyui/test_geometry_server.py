@@ -152,7 +152,7 @@ def test_core_makes_meshes_of_our_geometry(server, scene, there, socket, mesher)
 
 def test_our_meshes_go_to_cores_3d_preview(server, scene):
     graph = scene | {
-        "mesh": node("SaveMesh", geometry=["2", 0], image=["3", 0], filename_prefix="ours/mesh"),
+        "mesh": node("SaveMesh", geometry=["2", 0], image=["3", 0], filename_prefix="ours/mesh", max_points=0),
         "relief": node("SaveRelief", geometry=["1", 0], max_points=400),
         "shown": core("Preview3D", model_file=["mesh", 0]),
         "plate": core("Preview3D", model_file=["relief", 0]),
