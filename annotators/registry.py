@@ -132,7 +132,7 @@ def find_spec(model_id: str) -> ModelSpec:
     if model_id not in MODELS:
         close = " or ".join(near_models(model_id))
         meant = f"did you mean {close}?" if close else f"accepted are ids such as {RECOMMENDED_MODEL} or {BUNDLED_MODEL};"
-        raise ValueError(f"unknown model {model_id!r}; {meant} `depth-normal models --all` lists them")
+        raise ValueError(f"unknown model {model_id!r}; {meant} `depth-normal models --all` lists all {len(MODELS)}")
     return MODELS[model_id]
 
 

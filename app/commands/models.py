@@ -167,7 +167,7 @@ def _short_table(specs: Iterable[ModelSpec], rows: dict[str, dict[str, Any]]) ->
     for model, use in uses.items():
         spec = by_id[model]
         lines.append(_short_line(model, spec.size_in_words, "yes" if rows[model]["file"] else "", spec.commercial_use, use))
-    more = f"all {len(by_id)} models, and the licences: `{program()} models --all`"
+    more = f"all models, and the licences: `{program()} models --all`"
     return [*lines, "", _KEY, more]
 
 

@@ -95,12 +95,12 @@ def test_ids_are_keys():
 def test_an_unknown_model_is_answered_with_those_that_are_meant(typed, meant):
     with pytest.raises(ValueError) as refused:
         find_spec(typed)
-    assert str(refused.value) == f"unknown model {typed!r}; did you mean {meant}? `depth-normal models --all` lists them"
+    assert str(refused.value) == f"unknown model {typed!r}; did you mean {meant}? `depth-normal models --all` lists all {len(MODELS)}"
 
 
 @pytest.mark.parametrize("typed", ["xyzzy", "sapiens", "unidepth", "model", "..", ""])
 def test_a_model_like_none_is_answered_with_the_usual_ones(typed):
-    with pytest.raises(ValueError, match=rf"accepted are ids such as {RECOMMENDED_MODEL} or {BUNDLED_MODEL}; .* lists them$"):
+    with pytest.raises(ValueError, match=rf"accepted are ids such as {RECOMMENDED_MODEL} or {BUNDLED_MODEL}; .* all {len(MODELS)}$"):
         find_spec(typed)
 
 
