@@ -135,7 +135,7 @@ def test_four_threads_lose_nothing(comfyui, monkeypatch, links):
     names = save_at_once(4)
     assert len(set(names)) == 40
     assert below(comfyui / "output") == sorted(names)
-    depths = [float(LoadGeometry().execute(f"{name} [output]")[0].depth.unique()) for name in names]
+    depths = [float(LoadGeometry().execute(f"{name} [output]", "metric_depth")[0].depth.unique()) for name in names]
     assert sorted(depths) == [depth for depth in (1.0, 2.0, 3.0, 4.0) for _ in range(10)]
 
 
