@@ -104,13 +104,13 @@ def test_a_folder_of_two_hundred_images(use, tmp_path):
     (folder / "inside").mkdir(parents=True)
     for number in range(200):
         Image.new("RGB", (48, 32), (number, 120, 40)).save((folder / "inside" if number > 190 else folder) / f"{number:03}.png")
-    for name in ("notes.txt", "one.HEIC", "inside/other.heic", "README"):
+    for name in ("notes.txt", "one.HEIC", "inside/other.psd", "README"):
         (folder / name).write_text("left out")
     (folder / ".hidden.png").write_text("left out, and not a word about it")
     seen = use("many", folder)
     assert seen["rows"] == 200 and seen["heading"] == "200 done"
     assert seen["notices"] == [
-        "4 of 204 files are left out (.heic 2, .txt 1, without an extension 1), as they are no images or videos that can be read; "
+        "4 of 204 files are left out (.psd 2, .txt 1, without an extension 1), as they are no images or videos that can be read; "
         "use PNG, JPEG, WebP, TIFF, BMP, GIF, or MP4, MOV, MKV, WebM"
     ]
     assert not seen["overflow"] and seen["answer"] < 5, "the page answers while it works"
