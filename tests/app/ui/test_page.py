@@ -104,7 +104,7 @@ def test_a_folder_of_two_hundred_images(use, tmp_path):
     (folder / "inside").mkdir(parents=True)
     for number in range(200):
         Image.new("RGB", (48, 32), (number, 120, 40)).save((folder / "inside" if number > 190 else folder) / f"{number:03}.png")
-    for name in ("notes.txt", "one.HEIC", "inside/other.psd", "README"):
+    for name in ("notes.txt", "one.PSD", "inside/other.psd", "README"):
         (folder / name).write_text("left out")
     (folder / ".hidden.png").write_text("left out, and not a word about it")
     seen = use("many", folder)
