@@ -320,17 +320,11 @@ def decode_floats(path: str | os.PathLike[str], data: bytes) -> np.ndarray | Non
         except UnidentifiedImageError:  # floats in several channels
             pass
         _check_planes(path, data)
-        cv2 = opencv()
-        if cv2 is None:
-            raise ImportError(
-                f"{path}: only OpenCV decodes this kind of TIFF, and it cannot be imported; save it as EXR, or run  "
-                f'"{sys.executable}" -m pip install opencv-python-headless'
-            )
-        numbers = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        numbers = _decoded_by_opencv(path, data, "TIFF", "save it as EXR")
         if numbers is None:
             raise FileFormatError(f"{path}: a TIFF of floats that cannot be decoded; save it with 32 bits, or as EXR")
         check_size(path, numbers.shape[1], numbers.shape[0], len(data))
-    return numbers[..., [2, 1, 0, 3][: numbers.shape[2]]] if numbers.ndim == 3 else numbers
+    return numbers
 
 
 def tiff_holds_floats(file: IO[bytes]) -> bool:
@@ -481,18 +475,24 @@ def _deep_png_pixels(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
 
 
 def _opencv_pixels(path: str | os.PathLike[str], image: ImageFile, data: bytes) -> np.ndarray:
-    cv2 = opencv()
-    if cv2 is None:
-        raise ImportError(
-            f"{path}: only OpenCV decodes this kind of {image.format} (mode {image.mode}) without loss, and it cannot be imported; "
-            f'save the image as an RGB PNG, or run  "{sys.executable}" -m pip install opencv-python-headless'
-        )
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    pixels = _decoded_by_opencv(path, data, f"{image.format} (mode {image.mode}) without loss", "save the image as an RGB PNG")
     if pixels is None:
         raise FileFormatError(f"{path}: the image is damaged or of a kind that OpenCV cannot decode; {_ACCEPTED}")
     if pixels.dtype not in (np.uint8, np.uint16):
         raise FileFormatError(f"{path}: {pixels.dtype} numbers, which are data and no photograph; {_ACCEPTED}")
-    return pixels[..., [2, 1, 0, 3][: pixels.shape[2]]] if pixels.ndim == 3 else pixels
+    return pixels
+
+
+def _decoded_by_opencv(path: str | os.PathLike[str], data: bytes, kind: str, remedy: str) -> np.ndarray | None:
+    """An image as stored, its channels in the order RGB and alpha; None if OpenCV cannot decode it."""
+    cv2 = opencv()
+    if cv2 is None:
+        raise ImportError(
+            f"{path}: only OpenCV decodes this kind of {kind}, and it cannot be imported; {remedy}, or run  "
+            f'"{sys.executable}" -m pip install opencv-python-headless'
+        )
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    return pixels if pixels is None or pixels.ndim != 3 else pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
 
 
 def _check_jpeg_end(path: str | os.PathLike[str], data: bytes, image: ImageFile) -> None:
