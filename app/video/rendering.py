@@ -18,15 +18,12 @@ from ...geometry.levels import FAR_AND_NEAR_END, depth_to_nearness, measure_rang
 from ...geometry.temporal.ranges import RunningRange
 from ...geometry.views.parallax import parallax_of_clip
 from ...geometry.views.stereo import VR_LAYOUTS, StereoOptions, compose, disparity_range, stereo_pair
-from ...geometry.views.vr import photo_fov, vr_pair
+from ...geometry.views.vr import HEADSET_EYE_SIZE, photo_fov, vr_pair
 from ...media import Frame
 from .segments import KEPT_DEPTH, Shown
 from .task import DEPTH, NORMALS, PARALLAX, RUNNING, SIDE_BY_SIDE, STEREO, VIEWS, VideoTask
 
 Ends: TypeAlias = tuple[float, float]
-
-EYE_SIZE = 2048
-"""Rows of the half spheres of a video: both are 4096 x 2048 pixels, which decoders of headsets take."""
 
 # Level 0 is no value, so that the numbers of a frame have these many levels.
 _TOP = 65535
@@ -144,7 +141,7 @@ class _HalfSpheres(Sequence[Tensor]):
 
     def __init__(self, images: Tensor, found: Estimate, layout: str, options: StereoOptions, ends: Any, fov: float) -> None:
         self._images, self._found, self._layout, self._ends, self._fov = images, found, layout, ends, fov
-        self._options = replace(options, eye_size=options.eye_size or EYE_SIZE)
+        self._options = replace(options, eye_size=options.eye_size or HEADSET_EYE_SIZE)
 
     def __len__(self) -> int:
         return len(self._images)

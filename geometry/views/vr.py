@@ -39,7 +39,10 @@ NEAR_END = 1.5
 MAX_EYE_SIZE = 4096
 """The most rows that are chosen for an eye's half sphere by themselves."""
 
-# So many times the image's pixels may an eye's have; more would only take memory.
+HEADSET_EYE_SIZE = 2048
+"""Rows of the half spheres of a video: both are 4096 x 2048 pixels, which decoders of headsets take."""
+
+# So many times the image's pixels may an eye's have, and a headset's in any case; more would only take memory.
 _LARGEST = 8
 # The farthest that counts, as inverse distance: 0 would be no surface.
 _FARTHEST = 1e-4
@@ -126,10 +129,10 @@ def vr_pair(
             "(Estimate Panorama, --panorama)"
         )
     finest = max(EYE_SIZES[0], images.shape[-2] if layout in AROUND_LAYOUTS else max(images.shape[-2:]))
-    if options.eye_size > _LARGEST * finest:
+    largest = max(HEADSET_EYE_SIZE, _LARGEST * finest)
+    if options.eye_size > largest:
         raise InvalidArgumentError(
-            "eye_size",
-            f"is {options.eye_size}, and the image has {images.shape[-1]}x{images.shape[-2]} pixels; accepted: to {_LARGEST * finest}",
+            "eye_size", f"is {options.eye_size}, and the image has {images.shape[-1]}x{images.shape[-2]} pixels; accepted: to {largest}"
         )
     whole = estimate if estimate.batch == len(images) else estimate.expanded(len(images))
     ends = _ends(whole, depth_range)

@@ -93,11 +93,12 @@ def note(words: str) -> None:
 
 
 class _Notes(logging.Handler):
-    """Notes what is logged on the node that runs: the message, or the shorter `note` among a record's extras."""
+    """Notes what is logged on the node that runs: the message, or the shorter `note` among a record's extras; `passing` ones go by."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Notes it."""
-        note(getattr(record, "note", "") or record.getMessage())
+        """Notes it, or shows it until the next message."""
+        show = show_message if getattr(record, "passing", False) else note
+        show(getattr(record, "note", "") or record.getMessage())
 
 
 _notes = _Notes(logging.WARNING)

@@ -174,6 +174,7 @@ ON_THE_CPU = (
     "meshes.mesh",
     "meshes.splats",
     "meshes.rims",
+    "meshes.simplify",
     "surfaces.scattered_fit",
     "regions.connected",
     "regions.objects",
@@ -183,6 +184,7 @@ ON_THE_CPU = (
     "regions.paths",
     "regions.points",
     "regions.merging",
+    "regions.nearness",
     "regions.mixtures",
     "regions.planes",
     "images.heat_map",
@@ -304,6 +306,7 @@ CASES = {
     "edges.stripes.stripe_ends": (lambda: stripes.stripe_ends(maps(), maps(3), maps(), maps() + 1, mask(), 2), None),
     "temporal.ranges.RunningRange.update": (lambda: ranges.RunningRange().update(maps(), mask(), (2, 98)), None),
     "temporal.ranges.ClipRange.ends": (clip_ends, None),
+    "levels.are_apart": (lambda: levels.are_apart(maps(), maps()), None),
     "levels.depth_to_nearness": (lambda: levels.depth_to_nearness(maps(), Quantity.METRIC_DEPTH, True), None),
     "levels.measure_range": (
         lambda: (levels.measure_range(maps(), mask()), levels.measure_range(maps(), mask(), (2, 85), True)),

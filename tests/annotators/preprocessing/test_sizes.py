@@ -9,12 +9,13 @@ from depth_normal.annotators.networks.leres import Leres
 from depth_normal.annotators.networks.merge import MergeNetwork
 from depth_normal.annotators.networks.midas_small import MidasSmall
 from depth_normal.annotators.networks.tiny import TINY_2, TinyNetwork
+from depth_normal.annotators.networks.tiny_sharp import SharpHead
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.annotators.specs.base import WeightFile
 
 FILES = [(spec, file) for spec in MODELS.values() for file in spec.files]
 HALF_PRECISION = {
-    "tiny": ("network",),
+    "tiny": ("network", "sharp"),
     "marigold-": ("network", "vae", "text_encoder"),
     "lbm-": ("network",),
     "lotus-": ("vae", "text_encoder"),
@@ -44,7 +45,7 @@ def networks(spec, role):
         if spec.family == "leres-boost":
             return [MergeNetwork(spec.config.merge) if role == "merge" else Leres(spec.config.leres)]
         if spec.family == "tiny":
-            return [TinyNetwork(TINY_2)]
+            return [SharpHead() if role == "sharp" else TinyNetwork(TINY_2)]
         if spec.family == "zoedepth":
             return [on_meta_device(from_transformers("ZoeDepthForDepthEstimation")[0], zoe.transformers_config(spec.config))]
         if spec.family == "midas" and spec.config.backbone == "efficientnet-lite3":

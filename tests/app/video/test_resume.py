@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.utils._pytree import tree_map
 
 from depth_normal.annotators import registry
 from depth_normal.annotators.networks.tiny import TinyNetwork
@@ -192,10 +193,10 @@ def fails_in_half_precision(monkeypatch, network_class, method: str, after: int)
     """A network whose numbers are beyond half precision, from its third call on or from the first."""
     real, calls = getattr(network_class, method), []
 
-    def result(self, *inputs):
+    def result(self, *inputs, **options):
         calls.append(1)
         half = next(self.parameters()).dtype != torch.float32
-        return real(self, *inputs) * (float("inf") if half and len(calls) > after else 1)
+        return tree_map(lambda maps: maps * (float("inf") if half and len(calls) > after else 1), real(self, *inputs, **options))
 
     monkeypatch.setattr(network_class, method, result)
 

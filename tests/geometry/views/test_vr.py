@@ -273,5 +273,5 @@ def test_a_panorama_without_metres_has_its_near_things_near(quantity, layout):
 
 def test_an_eye_much_finer_than_the_image_is_refused():
     estimate = Estimate(torch.ones(1, 1, 60, 120), Quantity.METRIC_DEPTH, projection=Projection.EQUIRECTANGULAR)
-    with pytest.raises(ValueError, match="eye_size is 8192, and the image has 120x60 pixels; accepted: to 512"):
+    with pytest.raises(ValueError, match="eye_size is 8192, and the image has 120x60 pixels; accepted: to 2048"):
         vr_pair(torch.rand(1, 3, 60, 120), estimate, "360-tb", StereoOptions(eye_size=8192))
