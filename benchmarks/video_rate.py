@@ -65,8 +65,7 @@ def main() -> None:
     keep_freed_memory()
     with narrow([arguments.model]) if arguments.narrow else nullcontext():
         model = random_model(arguments.model, "float32") if arguments.random else load_model(arguments.model)
-        # No runtime is measured meanwhile.
-        with patch.object(Options, "load", lambda *_: model), patch.dict(os.environ, DEPTH_NORMAL_MEASURE="0"):
+        with patch.object(Options, "load", lambda *_: model):
             print_rates(model, arguments)
 
 

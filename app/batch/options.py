@@ -137,17 +137,13 @@ class Options:
             images: How many there are, or frames.
             device: As `load`.
         """
-        if images < MANY_IMAGES or not self.is_unmeasured(device):
-            return None
-        advice = measured.advice(find_spec(self.model), self.weights)
-        return f"{self.model}: another runtime may be faster on this machine: {advice}, and later runs use it"
-
-    def is_unmeasured(self, device: str) -> bool:
-        """Whether torch runs the model only because its runtimes were not measured on this machine; `device` as `load`."""
         spec = find_spec(self.model)
-        if self.used_runtime != AUTO_RUNTIME or FAMILIES[spec.family].why_no_graph(spec):
-            return False
-        return measured.kept(spec, self.weights, parse_device(device)) is None
+        if images < MANY_IMAGES or self.used_runtime != AUTO_RUNTIME or FAMILIES[spec.family].why_no_graph(spec):
+            return None
+        if measured.kept(spec, self.weights, parse_device(device)) is not None:
+            return None
+        advice = measured.advice(spec, self.weights)
+        return f"{self.model}: another runtime may be faster on this machine: {advice}, and later runs use it"
 
     def choice(self, device: str) -> Chosen:
         """The runtime and dtype that the options stand for on this machine by now; `device` as `load`."""

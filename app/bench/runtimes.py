@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -103,48 +103,6 @@ def measure_runtimes(
             )
 
 
-class LoadedRuntimes:
-    """Runtimes that are loaded and compared with torch in float32, to be timed when the machine is free.
-
-    Those that neither `auto` nor `fast` may take for their maps are left out.
-
-    Args:
-        options: As `measure_runtimes`, as the next three.
-        asked: Each of them runs in every precision that `measure_runtimes` measures.
-        step: Called before each is loaded, which builds its engine where there is none; may raise to stop.
-    """
-
-    def __init__(
-        self,
-        options: Options,
-        device: str,
-        asked: Collection[str],
-        step: Callable[[], None],
-        image_size: tuple[int, int] = timing.FULL_HD,
-    ) -> None:
-        where = parse_device(device)
-        self._wait = timing.waiting(where)
-        self._others: list[tuple[_Measured, Measurement]] = []
-        with _photograph(image_size) as image:
-            step()
-            self._first = _Measured("torch float32", replace(options, runtime=TORCH, dtype="float32"), device, image)
-            for name, wanted in _others(options, where, asked):
-                step()
-                other = _Measured(name, wanted, device, image)
-                if other.is_left_to_torch:
-                    continue
-                compared = Measurement(wanted.runtime, other.dtype, 1.0, *faithfulness(other.found, self._first.found))
-                if compared.is_exact or compared.is_faithful:
-                    self._others.append((other, compared))
-
-    def time(self, seconds: float) -> list[Measurement]:
-        """Times all of them in turns with each other, about so many seconds each, at least two calls."""
-        methods: dict[str, timing.Method] = {TORCH: self._first.method}
-        methods |= {other.name: other.method for other, _ in self._others}
-        times = timing.take_turns(methods, self._wait, seconds, fewest=2)
-        return [replace(compared, times=times[TORCH] / times[other.name]) for other, compared in self._others]
-
-
 @contextmanager
 def _photograph(image_size: tuple[int, int]) -> Iterator[Path]:
     """A file of the bundled photograph at a size (width, height)."""
@@ -165,7 +123,7 @@ class _Measured:
             found = per_image.estimate(model, per_image.read(image), options) if model.engine is not None else None
         self.ready = time.perf_counter() - start
         self.is_left_to_torch = options.runtime != TORCH and model.runtime == TORCH
-        self.name = name
+        self._name = name
         if self.is_left_to_torch:
             return
         self.found: Estimate = per_image.estimate(model, per_image.read(image), options) if found is None else found
@@ -175,7 +133,7 @@ class _Measured:
 
     def row(self, seconds: float) -> Row:
         """The row of it, as if it were torch itself."""
-        return Row(self.name, self._words, self.ready, seconds)
+        return Row(self._name, self._words, self.ready, seconds)
 
 
 def _others(options: Options, where: torch.device, asked: Collection[str]) -> Iterator[tuple[str, Options]]:

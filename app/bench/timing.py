@@ -189,8 +189,8 @@ def _folder(model: Model, image: Path, folder: Path, options: Options, images: f
     return _time(partial(run, sources, folder / "maps"), wait) / count
 
 
-def take_turns(methods: dict[str, Method], wait: Method, seconds: float, fewest: int = _FEWEST) -> dict[str, float]:
-    """The median seconds of one call of each method, in at least `fewest` turns.
+def take_turns(methods: dict[str, Method], wait: Method, seconds: float) -> dict[str, float]:
+    """The median seconds of one call of each method, in at least `_FEWEST` turns.
 
     A turn is several calls where they are short. The threads of some engines go on spinning after a call, which slows whatever comes next:
     with one call a turn, torch beside ONNX Runtime took twice its time on two cores.
@@ -200,7 +200,7 @@ def take_turns(methods: dict[str, Method], wait: Method, seconds: float, fewest:
     times: dict[str, list[float]] = {name: [] for name in methods}
     end = time.perf_counter() + len(methods) * seconds
     for done in range(_MOST):
-        if done >= fewest and time.perf_counter() > end:
+        if done >= _FEWEST and time.perf_counter() > end:
             break
         for name, method in methods.items():
             times[name] += _turn(method, wait, min(_TURN_SECONDS, seconds / _FEWEST))

@@ -204,8 +204,7 @@ ALL = "all"
 _RUNTIME = "what runs the network (docs/runtimes.md); a runtime that fails is replaced by torch"
 
 _MEASURED = (
-    "auto, the default: the fastest with the same maps that was measured here, by long runs or `bench --keep`, else torch; fast: also with "
-    "slightly other maps"
+    "auto, the default: the fastest with the same maps that `bench --keep` measured here, else torch; fast: also with slightly other maps"
 )
 
 

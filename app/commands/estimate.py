@@ -22,7 +22,7 @@ from ..console.parser import Parser
 from ..console.terminal import echo, echo_error, program, quoted, shown, stdout_for_results, stoppable
 from ..console.viewer import show
 from ..near_names import no_such_file
-from ..outcomes import DONE, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, SOME_FAILED, TERMINATED
+from ..outcomes import DONE, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, TERMINATED
 from ..output_choices import (
     COMPOSITING,
     DEFAULT_WRITES,
@@ -370,33 +370,26 @@ def _failed_before(arguments: argparse.Namespace, engine: Engine) -> tuple[list[
 def _run_here(
     results: FileFolder | ShardFolder, engine: Engine, plan: Plan, options: Options, arguments: argparse.Namespace, missed: int
 ) -> int:
-    """`_run` by the local engine, with the runtime that the run began with, and measures the others beside it where that is worth it."""
+    """`_run` by the local engine, with the runtime that the run began with."""
     from ..batch.begun_runtime import BegunRuntime
     from ..batch.local_engine import Outcome
-    from ..bench.background import Measuring
 
     if failure := _unreadable(plan, missed):
         return _run(plan, lambda *_: iter([Outcome(plan.todo[0], failure=failure)]), results.log, arguments, missed)
 
     begun = BegunRuntime(results.log, options, arguments.device, arguments.retry_failed or bool(plan.done))
-    with Measuring(options, arguments.device, echo_error) as measuring:
-        if not measuring.is_wanted and (advice := options.advice(len(plan.todo), arguments.device)):
-            echo_error(advice)
-        engine.prepare(begun.options)
-        tick = measuring.watch(len(plan.todo))
+    if advice := options.advice(len(plan.todo), arguments.device):
+        echo_error(advice)
+    engine.prepare(begun.options)
 
-        def run(stop: Event, marker: Path | None) -> Iterator[Outcome]:
-            with begun.noted() as keep:
-                for outcome in results.run(engine, stop, marker):
-                    if outcome.failure is None:
-                        keep()
-                    tick(1)
-                    yield outcome
+    def run(stop: Event, marker: Path | None) -> Iterator[Outcome]:
+        with begun.noted() as keep:
+            for outcome in results.run(engine, stop, marker):
+                if outcome.failure is None:
+                    keep()
+                yield outcome
 
-        code = _run(plan, run, results.log, arguments, missed)
-        if code in (DONE, SOME_FAILED):
-            measuring.finish()
-        return code
+    return _run(plan, run, results.log, arguments, missed)
 
 
 def _unreadable(plan: Plan, missed: int) -> Failure | None:

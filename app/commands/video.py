@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from ...model_loader import Model
     from ..batch.options import Options
     from ..batch.sources import Source
-    from ..bench.background import Measuring
     from ..video.finished import Finished
     from ..video.segments import SegmentStore
     from ..video.task import VideoTask
@@ -183,25 +182,18 @@ def run_video(arguments: argparse.Namespace, found: tuple[Sequence[Source], Sequ
 
 def _one(arguments: argparse.Namespace, source: Path) -> int:
     from ...media import is_sequence
-    from ..bench.background import Measuring
 
     if not is_sequence(source) and not source.exists():  # said before a package is missed
         raise FileNotFoundError(no_such_file(source))
     _refuse_image(arguments, source)
     task = _task(arguments, source, arguments.place)
     options = _options(arguments)
-    with Measuring(options, arguments.device, echo_error) as measuring:
-        prepared = _prepared(arguments, task, options, [source], measuring)
-        if prepared.make is None:
-            return prepared.code
-        code = prepared.make(options.load(arguments.device))
-        measuring.finish()
-        return code
+    prepared = _prepared(arguments, task, options, [source])
+    return prepared.code if prepared.make is None else prepared.make(options.load(arguments.device))
 
 
 def _several(arguments: argparse.Namespace, sources: Sequence[Source], missed: int) -> int:
     from ...model_loader import free
-    from ..bench.background import Measuring
     from ..video.run import dtype_name
 
     folder, options = arguments.place.path, _options(arguments)
@@ -224,11 +216,9 @@ def _several(arguments: argparse.Namespace, sources: Sequence[Source], missed: i
     def prepare(source: Source) -> Prepared:
         _refuse_image(arguments, source.path)
         place = f"{read.index(source.path) + 1} of {len(sources)}: {source.path.name}" if len(sources) + missed > 1 else ""
-        return _prepared(each, tasks[source.path], options, read, measuring, place)
+        return _prepared(each, tasks[source.path], options, read, place)
 
-    with Measuring(options, arguments.device, echo_error) as measuring:
-        code = over_videos(arguments, sources, missed, folder, prepare, load)
-        measuring.finish()
+    code = over_videos(arguments, sources, missed, folder, prepare, load)
     if arguments.open and code in (DONE, SOME_FAILED):
         show(folder)
     return code
@@ -250,13 +240,10 @@ def _options(arguments: argparse.Namespace) -> Options:
     return options
 
 
-def _prepared(
-    arguments: argparse.Namespace, task: VideoTask, options: Options, read: Sequence[Path], measuring: Measuring, label: str = ""
-) -> Prepared:
+def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options, read: Sequence[Path], label: str = "") -> Prepared:
     """What is to be done for a task, before a model is loaded.
 
-    `read` are the videos of this run, which no result replaces; `measuring` goes on beside the run; `label` says which of several it is,
-    beside the progress.
+    `read` are the videos of this run, which no result replaces; `label` says which of several it is, beside the progress.
     """
     from ...annotators.registry import find_spec
     from ..batch.options import known_weights
@@ -297,7 +284,7 @@ def _prepared(
 
     def make(model: Model) -> int:
         check()  # the videos before may have taken hours
-        if not model.is_video_model and not measuring.is_wanted and (advice := options.advice(header.frames or 0, arguments.device)):
+        if not model.is_video_model and (advice := options.advice(header.frames or 0, arguments.device)):
             echo_error(advice)
         by_begun = options
         by_measurement = options.runtime in (AUTO_RUNTIME, FAST_RUNTIME)
@@ -313,7 +300,7 @@ def _prepared(
                 if store.records[-1].dtype != used["dtype"]:
                     # Half precision had turned out too small for the frames before: the run that was stopped had gone on like this.
                     model = by_begun.load(arguments.device, store.records[-1].dtype)
-            finished = _make(model, task, header, store, measuring, label, check=check, joined=joined)
+            finished = _make(model, task, header, store, label, check=check, joined=joined)
             if arguments.resume or not commands:
                 record.note(asked, finished)
             store.remove()
@@ -451,9 +438,7 @@ def _described(label: str) -> dict[str, Any]:
     return {"desc": shown(label)} if label else {}
 
 
-def _make(
-    model: Model, task: VideoTask, header: VideoHeader, store: SegmentStore, measuring: Measuring, label: str, **at_the_end: Any
-) -> Finished:
+def _make(model: Model, task: VideoTask, header: VideoHeader, store: SegmentStore, label: str, **at_the_end: Any) -> Finished:
     """Makes a video with progress bars; `at_the_end` as `make_video`."""
     from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -469,14 +454,7 @@ def _make(
     _warn_of_space(task, header, expected, store)
     with ExitStack() as stack:
         stack.enter_context(logging_redirect_tqdm())
-        bar = stack.enter_context(terminal_bar(expected, "frame", store.done, **_described(label)))
-        measure = measuring.watch(None if expected is None or model.is_video_model else expected - store.done)
-
-        def tick(frames: int) -> None:
-            bar.update(frames)
-            measure(frames)
-
-        bars: list[Callable[[int], object]] = [tick]
+        bars: list[Callable[[int], object]] = [stack.enter_context(terminal_bar(expected, "frame", store.done, **_described(label))).update]
         if task.in_two_passes:
             bars.append(stack.enter_context(terminal_bar(expected, "frame", desc="one range")).update)
         try:

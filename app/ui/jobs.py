@@ -29,8 +29,6 @@ from ..batch.failures import failure_of
 from ..batch.name_locks import folded
 from ..batch.options import Options
 from ..batch.per_image import computing_threads, estimate, read_with_alpha, write
-from ..bench.background import Measuring
-from ..console.terminal import echo_error
 from ..outcomes import EXPECTED_ERRORS
 from .downloads import Downloads
 from .job import ACTIVE, CANCELLED, DONE, DOWNLOADING, FAILED, LOADING, RUNNING, WAITING, WRITES, Job
@@ -45,8 +43,6 @@ logger = logging.getLogger(__name__)
 MOST_JOBS = 5000
 _ENDINGS = ("_depth.png", "_normals.png", ".npz", ".exr", ".glb", ".html", "_depth.mp4", "_normals.mp4")
 _CLOSING_SECONDS = 5.0
-_MANY_IMAGES, _IDLE_SECONDS = 4, 10.0
-"""After so many images by one model, and so long without work, its runtimes are measured."""
 
 
 class JobQueue:
@@ -69,7 +65,6 @@ class JobQueue:
         self._condition = threading.Condition()
         self._version = 1
         self._closed = False
-        self._measuring: Measuring | None = None
         self._thread = threading.Thread(target=self._work, daemon=True, name="depth-normal ui")
         self._thread.start()
 
@@ -221,25 +216,9 @@ class JobQueue:
             while not self._closed:
                 if job := next((each for each in self._jobs.values() if each.state == WAITING), None):
                     job.state, job.began = LOADING, time.monotonic()
-                    self._stop_measuring()
                     return job
-                measuring = self._measuring if self._measuring is not None and self._measuring.is_wanted else None
-                if not self._condition.wait(_IDLE_SECONDS if measuring else None) and measuring:
-                    measuring.begin(is_idle=True)
-        self._stop_measuring()
+                self._condition.wait()
         return None
-
-    def _stop_measuring(self) -> None:
-        if self._measuring is not None:
-            self._measuring.stop()
-            self._measuring = None
-
-    def _measure_when_idle(self, options: Options) -> None:
-        """Has the runtimes of a model measured for which they would pay, as soon as nothing is asked for."""
-        with self._condition:
-            count = sum(job.state == DONE and not job.is_video and job.options.model == options.model for job in self._jobs.values())
-        if count >= _MANY_IMAGES:
-            self._measuring = Measuring(options, self._device, echo_error)
 
     def _run(self, job: Job) -> None:
         options = job.options
@@ -259,7 +238,6 @@ class JobQueue:
         else:
             self._run_image(job, model)
         self._set(job, DONE)
-        self._measure_when_idle(options)
 
     def _fetch(self, job: Job) -> None:
         """Waits for the weights of the job's model, and downloads what is not here."""

@@ -13,7 +13,6 @@ from depth_normal.annotators.registry import MODELS
 from depth_normal.app import cli
 from depth_normal.app.batch.begun_runtime import BegunRuntime
 from depth_normal.app.batch.options import Options
-from depth_normal.app.bench import background
 from depth_normal.model_loader import free
 from depth_normal.model_loader.runtimes import measured
 from depth_normal.model_loader.runtimes.measured import Measurement
@@ -33,7 +32,6 @@ NOTE = "auto.runtime"
 def ran(convolved, caplog, monkeypatch):
     """The runtimes that the last command loaded, by their names."""
     pytest.importorskip("onnxruntime")
-    monkeypatch.setenv(background.SETTING, "0")
     caplog.set_level(logging.INFO, "depth_normal")
 
     def run(*words, code=0):

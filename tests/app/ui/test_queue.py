@@ -475,37 +475,3 @@ def test_the_numbers_that_the_page_shows_are_those_of_the_file(client, photo, tm
     payload = client.json("GET", f"/api/jobs/{job}/view")[1]
     depth = np.load(tmp_path / "out" / "photo.npz")["depth"]
     assert payload["depth"]["low"] == pytest.approx(depth.min()) and payload["depth"]["high"] == pytest.approx(depth.max())
-
-
-@pytest.mark.slow("takes most of a second")
-def test_runtimes_are_measured_when_nothing_is_asked_for_and_not_beside_a_job(client, photo, monkeypatch):
-    """After some images by one model; the next job ends it."""
-    from depth_normal.app.ui import jobs
-
-    heard, idle = [], threading.Event()
-
-    class Measuring:
-        def __init__(self, options, device, _tell):
-            heard.append(options.model)
-            self.is_wanted = True
-
-        def begin(self, is_idle):
-            assert is_idle
-            self.is_wanted = False
-            heard.append("begin")
-            idle.set()
-
-        def stop(self):
-            heard.append("stop")
-
-    monkeypatch.setattr(jobs, "Measuring", Measuring)
-    monkeypatch.setattr(jobs, "_IDLE_SECONDS", 0.5)
-    for _ in range(jobs._MANY_IMAGES - 1):
-        client.until(client.upload(photo)[1]["id"], *DONE)
-    assert not idle.wait(1) and not heard, "too few images"
-    client.until(client.upload(photo)[1]["id"], *DONE)
-    assert idle.wait(10) and heard == ["tiny", "begin"]
-    client.until(client.upload(photo)[1]["id"], *DONE)
-    assert heard[2] == "stop"
-    client.jobs.close()
-    assert heard[-1] == "stop" and heard.count("stop") == 2
