@@ -92,7 +92,7 @@ class Family:
 
     def __init__(self, spec: ModelSpec, network: nn.Module) -> None:
         self.spec = spec
-        self.network = network.eval().requires_grad_(False)
+        self.network = network.train(False).requires_grad_(False)
 
     # From files to a network
 

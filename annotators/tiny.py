@@ -68,7 +68,7 @@ class TinyAnnotator(Annotator):
             network = TinyNetwork(config_of(states["network"].keys()))
         fill(network, {**untrained_counters(network), **with_scene(states["network"])}, f"not a checkpoint of {spec.id}")
         if not network.last.weight.is_meta:  # as of `check_network`; there torch would import sympy for it
-            fold_norms(network.eval().float())
+            fold_norms(network.train(False).float())
         network.mirrored = network.fine is not None
         sharp = None
         if "sharp" in states and network.fine is not None:
@@ -76,7 +76,7 @@ class TinyAnnotator(Annotator):
                 sharp = SharpHead()
             fill(sharp, {**untrained_counters(sharp), **states["sharp"]}, f"not the sharp head of {spec.id}")
             if not sharp.last.weight.is_meta:
-                fold_norms(sharp.eval().float())
+                fold_norms(sharp.train(False).float())
             sharp.to(dtype=dtype).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
             network.sharp = sharp
         network.to(dtype=dtype).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs forget it

@@ -130,9 +130,8 @@ def _execute(**defaults: Any) -> Callable[..., tuple[Tensor, Estimate]]:
     signature = Signature([*required, *parameters])
 
     def execute(*arguments: Any, **widgets: Any) -> tuple[Tensor, Estimate]:
-        bound = signature.bind(*arguments, **widgets)
-        bound.apply_defaults()
-        values = dict(bound.arguments)
+        named = zip(signature.parameters, arguments, strict=False)
+        values = {each.name: each.default for each in parameters} | dict(named) | widgets
         return values.pop("self").run(**values)
 
     vars(execute)["__signature__"] = signature

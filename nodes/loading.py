@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from ..annotators.choices import TORCH
 from ..annotators.registry import BUNDLED_MODEL
 from ..model_loader import Model
 from ..model_loader.comfy import feedback
+from ..model_loader.environment import environment
 from ..model_loader.weights.download_errors import DownloadError
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def load_model(
     try:
         return model_loader.load_model(model_id, precision, weights=weights, runtime=runtime)
     except DownloadError as error:
-        if not stand_in or os.environ.get(PREVIEW_SETTING, "0") in ("", "0"):
+        if not stand_in or environment(PREVIEW_SETTING) in ("", "0"):
             feedback.show_message(advice.split(":")[0])  # the page hides an error's text behind a button
             raise error.advised(advice) from error.__cause__
         short = f"PREVIEW by {BUNDLED_MODEL}, not {model_id}"

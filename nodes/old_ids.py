@@ -9,12 +9,12 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..model_loader.comfy.folders import user_setting
 from ..model_loader.comfy.server import before_each_prompt, has_node, offer_replacement, pack_of_node
+from ..model_loader.environment import environment
 from .sockets import BY_MODEL, Inputs
 
 logger = logging.getLogger(__name__)
@@ -121,14 +121,13 @@ def _inputs_with_default(node: Any, widget: str, default: str) -> classmethod:
 def _execute_with_default(node: Any, widget: str, default: str) -> Callable[..., Any]:
     """Returns a node's `execute` with another default of a widget, for prompts that leave it out."""
     signature = inspect.signature(node.execute)
+    place = [*signature.parameters].index(widget)
     changed = {**signature.parameters, widget: signature.parameters[widget].replace(default=default)}
     signature = signature.replace(parameters=list(changed.values()))
 
     @functools.wraps(node.execute)
     def execute(*arguments: Any, **widgets: Any) -> Any:
-        bound = signature.bind(*arguments, **widgets)
-        bound.apply_defaults()
-        return node.execute(*bound.args, **bound.kwargs)
+        return node.execute(*arguments, **({widget: default} if len(arguments) <= place else {}) | widgets)
 
     vars(execute)["__signature__"] = signature
     return execute
@@ -152,7 +151,7 @@ def is_old(node_id: str) -> bool:
 
 def are_served() -> bool:
     """Returns whether this pack provides the old ids: by the environment variable, else by ComfyUI's setting."""
-    said = os.environ.get(VARIABLE, "").strip().lower()
+    said = environment(VARIABLE).strip().lower()
     return said not in ("0", "no", "off", "false") if said else user_setting(SETTING) is not False
 
 

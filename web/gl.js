@@ -99,7 +99,7 @@ class Gpu {
    * @param {GLenum} target What kind they are.
    * @param {number} first Their first unit.
    */
-  bind(at, textures, target = this.gl.TEXTURE_2D, first = 0) {
+  bindTextures(at, textures, target = this.gl.TEXTURE_2D, first = 0) {
     const { gl } = this
     Object.entries(textures).forEach(([name, texture], i) => {
       gl.activeTexture(gl.TEXTURE0 + first + i)

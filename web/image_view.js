@@ -52,7 +52,7 @@ export class ImageView {
     this.root.append(this.stage, this.bar)
     this.dragging = false
     this.resize(0, 0)
-    this.listen()
+    this.follow()
   }
 
   /** @param {number} width Of the image in pixels; 0 = none. @param {number} height */
@@ -121,7 +121,7 @@ export class ImageView {
     return { x: (event.clientX - left) / (scale * this.width || 1), y: (event.clientY - top) / (scale * this.height || 1) }
   }
 
-  listen() {
+  follow() {
     const { stage } = this
     stage.addEventListener('pointerdown', event => this.down(event))
     stage.addEventListener('pointermove', event => this.moved(event))

@@ -66,9 +66,9 @@ function named(name) {
 /** @param {string} colour #rrggbb, #rgb, a name, or red, green and blue from 0 to 255. @returns {string | null} #rrggbb; null if it says no colour. */
 export function hexOf(colour) {
   const said = String(colour).trim().toLowerCase()
-  const digits = /^#([0-9a-f]{3}|[0-9a-f]{6})(?:(?<=.{7})[0-9a-f]{2})?$/.exec(said)?.[1]
+  const digits = said.match(/^#([0-9a-f]{3}|[0-9a-f]{6})(?:(?<=.{7})[0-9a-f]{2})?$/)?.[1]
   if (digits) return `#${digits.length === 3 ? [...digits].map(digit => digit + digit).join('') : digits}`
-  const levels = /^(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})$/.exec(said)?.slice(1).map(Number)
+  const levels = said.match(/^(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})$/)?.slice(1).map(Number)
   if (levels) return levels.every(level => level < 256) ? `#${levels.map(level => level.toString(16).padStart(2, '0')).join('')}` : null
   return named(said)
 }

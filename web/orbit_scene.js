@@ -73,7 +73,7 @@ export class OrbitScene {
     gl.bindFramebuffer(gl.FRAMEBUFFER, null)
     gl.viewport(0, 0, target.width, target.height)
     gl.useProgram(program)
-    gpu.bind(at, { image: this.texture })
+    gpu.bindTextures(at, { image: this.texture })
     gl.uniformMatrix4fv(at.view, false, this.matrix(target.width / target.height))
     gl.enable(gl.DEPTH_TEST)
     gl.clearColor(...BACKGROUND, 1)

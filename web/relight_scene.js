@@ -74,7 +74,7 @@ export class RelightScene {
     gpu.room(width, height)
     const { image, normals, inverseDepth, flags, shadows } = this.textures, count = LAMPS_AT_ONCE * groups.length
     const at = this.use(shadeOf(count), { image, normals, inverseDepth, flags }, null, this.extent)
-    gpu.bind(at, { shadows }, gl.TEXTURE_2D_ARRAY, 4)
+    gpu.bindTextures(at, { shadows }, gl.TEXTURE_2D_ARRAY, 4)
     this.place(at, lamps, count)
     gl.uniform4fv(at.colour, padded(lamps.map(lamp => [...lamp.colour.map(part => part * lamp.intensity), lamp.shadow]), 4, count))
     for (const name of ['above', 'below']) gl.uniform3f(at[name], ...looks[name])
@@ -124,7 +124,7 @@ export class RelightScene {
     gl.bindFramebuffer(gl.FRAMEBUFFER, framebuffer)
     gl.viewport(0, 0, ...size)
     gl.useProgram(program)
-    gpu.bind(at, textures)
+    gpu.bindTextures(at, textures)
     gl.uniform2i(at.size, maps.width, maps.height)
     gl.uniform2i(at.smallSize, ...this.small)
     gl.uniform1i(at.coarse, this.coarse)

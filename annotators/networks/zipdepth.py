@@ -61,7 +61,7 @@ class _TwoDilations(nn.Module):
 
     def fused(self) -> nn.Module:
         channels = self.branch1.in_channels
-        conv = nn.Conv2d(channels, channels, 5, padding=2, groups=channels, bias=False).requires_grad_(False).eval()
+        conv = nn.Conv2d(channels, channels, 5, padding=2, groups=channels, bias=False).requires_grad_(False).train(False)
         nn.init.zeros_(conv.weight)
         conv.weight[..., 1:4, 1:4] += self.branch1.weight
         conv.weight[..., ::2, ::2] += self.branch2.weight
@@ -287,7 +287,7 @@ def _pointwise(inputs: int, outputs: int) -> nn.Conv2d:
 
 def _ungrouped(conv: nn.Conv2d) -> nn.Conv2d:
     """The same convolution of single pixels in one group: more numbers, most of them 0, in a fraction of the time on CPUs."""
-    whole = nn.Conv2d(conv.in_channels, conv.out_channels, 1, bias=False, device="meta").requires_grad_(False).eval()
+    whole = nn.Conv2d(conv.in_channels, conv.out_channels, 1, bias=False, device="meta").requires_grad_(False).train(False)
     blocks = torch.block_diag(*conv.weight.flatten(1).chunk(conv.groups))
     whole.weight = nn.Parameter(blocks[..., None, None], requires_grad=False)
     return whole

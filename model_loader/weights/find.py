@@ -14,6 +14,7 @@ from pathlib import Path
 from ...annotators.registry import all_specs
 from ...annotators.specs.base import WeightFile
 from ..comfy.folders import model_folders
+from ..environment import environment
 from . import hub
 from .integrity import bundled_path, is_usable
 
@@ -110,14 +111,14 @@ def download_path(file: WeightFile) -> Path:
 
 def user_cache() -> Path:
     """The pack's folder in the user's cache; the environment variable DEPTH_NORMAL_HOME overrides it."""
-    if home := os.environ.get("DEPTH_NORMAL_HOME"):
+    if home := environment("DEPTH_NORMAL_HOME"):
         return Path(home).expanduser()
     if sys.platform == "win32":
-        root = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
+        root = environment("LOCALAPPDATA") or "~/AppData/Local"
     elif sys.platform == "darwin":
         root = "~/Library/Caches"
     else:
-        root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        root = environment("XDG_CACHE_HOME") or "~/.cache"
     return Path(root).expanduser() / PACK_FOLDER
 
 
@@ -155,13 +156,13 @@ def _torch_hub() -> Path:
     """As `torch.hub.get_dir`, without importing torch where nobody has."""
     if hub_module := getattr(sys.modules.get("torch"), "hub", None):
         return Path(hub_module.get_dir())
-    home = os.environ.get("TORCH_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "torch")  # noqa: PTH118
+    home = environment("TORCH_HOME") or os.path.join(environment("XDG_CACHE_HOME") or "~/.cache", "torch")  # noqa: PTH118
     return Path(home).expanduser() / "hub"
 
 
 def _aux_folders() -> Iterator[Path]:
     """The checkpoint folders of the pack comfyui_controlnet_aux, also where it is switched off."""
-    if folder := os.environ.get("AUX_ANNOTATOR_CKPTS_PATH"):
+    if folder := environment("AUX_ANNOTATOR_CKPTS_PATH"):
         yield Path(folder).expanduser()
     for custom_nodes in model_folders("custom_nodes"):
         for parent in (custom_nodes, custom_nodes / ".disabled"):

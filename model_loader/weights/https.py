@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import http.client
 import logging
-import os
 import re
 import ssl
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, LocationParseErro
 from urllib3.util import Url, parse_url
 from urllib3.util.ssl_ import create_urllib3_context
 
+from ..environment import environment
 from .http_response import read_offer
 from .network_errors import (
     AddressError,
@@ -70,7 +70,7 @@ class Timeouts:
 
 def _seconds(names: tuple[str, ...], default: float) -> float:
     for name in names:
-        if text := os.environ.get(name, "").strip():
+        if text := environment(name).strip():
             try:
                 seconds = float(text)
             except ValueError:

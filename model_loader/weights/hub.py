@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ...annotators.specs.base import WeightFile
+from ..environment import environment, variables_beginning
 from .http_response import Offer
 from .network_errors import SettingError, TokenError, UnexpectedContentError, without_credentials
 
@@ -26,7 +27,7 @@ def library() -> Any:
     Raises:
         SettingError: They make none; the message says which.
     """
-    endpoint = os.environ.get("HF_ENDPOINT", "")
+    endpoint = environment("HF_ENDPOINT")
     try:
         _ = urlsplit(endpoint).port
     except ValueError as error:
@@ -37,7 +38,7 @@ def library() -> Any:
     try:
         import huggingface_hub.constants
     except ValueError as error:
-        names = ", ".join(sorted(name for name in os.environ if name.startswith("HF_"))) or "none that begins with HF_"
+        names = ", ".join(variables_beginning("HF_")) or "none that begins with HF_"
         raise SettingError(f"huggingface_hub cannot read its settings ({error}); set in the environment: {names}") from error
 
     return huggingface_hub
