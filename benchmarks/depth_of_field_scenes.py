@@ -116,20 +116,34 @@ def _with_defocus_node(bpy: Any, scene: Any, focus: float, f_number: float, blad
     layer = scene.view_layers[0]
     layer.use_pass_z = True
     scene.camera.data.dof.focus_distance, scene.camera.data.dof.aperture_fstop = focus, f_number
-    scene.use_nodes = True
-    tree = scene.node_tree
-    tree.nodes.clear()
-    source, node, target = (tree.nodes.new(f"CompositorNode{kind}") for kind in ("RLayers", "Defocus", "Composite"))
-    node.use_zbuffer, node.f_stop, node.blur_max, node.use_preview, node.threshold = True, f_number, 128, False, 1.0
+    tree, target = _compositing(bpy, scene)
+    source, node = (tree.nodes.new(f"CompositorNode{kind}") for kind in ("RLayers", "Defocus"))
+    node.use_zbuffer, node.f_stop, node.blur_max = True, f_number, 128
+    if bpy.app.version < (5, 0, 0):
+        node.use_preview, node.threshold = False, 1.0
     node.bokeh, node.angle = {5: "PENTAGON", 6: "HEXAGON"}.get(blades, "CIRCLE"), math.radians(rotation)
     image = tree.nodes.new("CompositorNodeImage")
     image.image = bpy.data.images.load(str(path.parent / "pinhole.png"))
     tree.links.new(image.outputs["Image"], node.inputs["Image"])
     tree.links.new(source.outputs["Depth"], node.inputs["Z"])
-    tree.links.new(node.outputs["Image"], target.inputs["Image"])
+    tree.links.new(node.outputs["Image"], target)
     result = _render(bpy, scene, path)
-    scene.use_nodes = False
+    if bpy.app.version < (5, 0, 0):
+        scene.use_nodes = False
+    else:
+        scene.compositing_node_group = None
     return result
+
+
+def _compositing(bpy: Any, scene: Any) -> tuple[Any, Any]:
+    """An empty compositor of a scene, and the socket that takes its result."""
+    if bpy.app.version < (5, 0, 0):
+        scene.use_nodes = True
+        scene.node_tree.nodes.clear()
+        return scene.node_tree, scene.node_tree.nodes.new("CompositorNodeComposite").inputs["Image"]
+    tree = scene.compositing_node_group = bpy.data.node_groups.new("Compositing", "CompositorNodeTree")
+    tree.interface.new_socket("Image", in_out="OUTPUT", socket_type="NodeSocketColor")
+    return tree, tree.nodes.new("NodeGroupOutput").inputs["Image"]
 
 
 def _render(bpy: Any, scene: Any, path: Path) -> np.ndarray:

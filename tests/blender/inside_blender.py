@@ -178,12 +178,12 @@ def composited(folder):
     """What the compositor's Image node finds in FOLDER/comp.exr, as large as size.json says: the pixels of each output, from the top."""
     scene, _ = new_scene()
     image, size = bpy.data.images.load(str(Path(folder) / "comp.exr")), json.loads((Path(folder) / "size.json").read_text())
-    scene.use_nodes = True
     if bpy.app.version >= (5, 0, 0):
         tree = scene.compositing_node_group = bpy.data.node_groups.new("Compositing", "CompositorNodeTree")
         tree.interface.new_socket("Image", in_out="OUTPUT", socket_type="NodeSocketColor")
         end = tree.nodes.new("NodeGroupOutput")
     else:
+        scene.use_nodes = True
         tree = scene.node_tree
         tree.nodes.clear()
         end = tree.nodes.new("CompositorNodeComposite")
