@@ -17,6 +17,7 @@ from typing import NoReturn
 from .._version import __version__
 from ..annotators.setting_names import COMMAND_LINE, worded
 from .commands.bench import add_bench
+from .commands.clean import add_clean
 from .commands.compare import add_compare
 from .commands.convert import add_convert
 from .commands.effect import add_effect
@@ -70,6 +71,7 @@ GROUPS: dict[str, tuple[tuple[str, str, Callable[[Parser], None]], ...]] = {
         ("compare", "measure how far two files of depth and/or normals of one view are apart", add_compare),
         ("bench", "measure how fast a model is on this machine, as a table to paste into an issue", add_bench),
         ("verify", "check models and their files on a photo, as a table to paste into an issue", add_verify),
+        ("clean", "remove what this program keeps for itself; never results or weights", add_clean),
     ),
 }
 """The commands, as the help groups them: the name that people type, the task in words, and the function that adds the options."""
@@ -157,6 +159,10 @@ EXAMPLES = {
     "verify": (
         "depth-normal verify                                   # the models whose files are here",
         "depth-normal verify moge-2-vits-normal --device cuda  # downloads it if needed",
+    ),
+    "clean": (
+        "depth-normal clean             # lists it, and asks",
+        "depth-normal clean maps --yes  # the records in maps/ too, without asking",
     ),
 }
 """Examples by the command, shown below its help."""

@@ -137,6 +137,17 @@ class Estimate:
         """All tensors by name; the camera's intrinsics and extrinsics too."""
         return {field.name: value for field in fields(self) if isinstance(value := getattr(self, field.name), Tensor)}
 
+    def __repr__(self) -> str:
+        """Shapes and ranges in place of all numbers, such as "Estimate(depth (1, 1, 480, 640) metric_depth 1.2 to 8.4, ...)"."""
+        parts = []
+        for name, values in self.maps.items():
+            kind = {"depth": self.quantity, "normals": self.axes}.get(name)
+            words = [name, str(tuple(values.shape)), *([kind.value] if kind else [])]
+            if name == "depth" and self.depth_valid is not None and (seen := values[self.depth_valid]).numel():
+                words.append(f"{seen.min().item():.4g} to {seen.max().item():.4g}")
+            parts.append(" ".join(words))
+        return f"Estimate({', '.join(parts)}{'' if self.projection is Projection.PERSPECTIVE else f', {self.projection.value}'})"
+
     def slice(self, start: int, stop: int) -> Estimate:
         """The estimate of some of its images, from `start` up to but not including `stop`; they share its memory."""
         return self._map(lambda value: value[start:stop])

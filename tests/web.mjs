@@ -105,11 +105,14 @@ for (const file of [
   null,
 ]) assert.throws(() => maps.viewPath(file))
 
-// A floor that reaches far away is one surface; a step is two.
+// A floor that reaches far away is one surface; a step is two, and the farther one goes on behind the nearer one, from where it is seen.
 const floor = { width: 64, height: 64, quantity: 'metric_depth', intrinsics: [60, 60, 31.5, -4], depth: Float32Array.from({ length: 4096 }, (_, i) => 90 / ((i >> 6) + 4)) }
 assert.strictEqual(solid.solidOf(floor).triangles.length, 6 * 63 * 63)
 const step = { ...floor, depth: Float32Array.from({ length: 4096 }, (_, i) => (i & 63) < 32 ? 1 : 3) }
-assert.strictEqual(solid.solidOf(step).triangles.length, 6 * 63 * 62)
+const stepped = solid.solidOf(step), behind = [...stepped.triangles].slice(6 * 63 * 62)
+const places = new Set(behind.map(at => at < 4096 ? at & 63 : stepped.points[3 * at + 2]))
+assert.deepStrictEqual([...places].sort((one, other) => one - other), [-3, 32], 'all of it is as far as the farther part, and joined to it')
+assert.strictEqual(stepped.triangles.length, 6 * 63 * (62 + 32), 'behind all of the nearer part')
 assert.strictEqual(solid.solidOf({ ...floor, depth: new Float32Array(4096).fill(NaN) }).triangles.length, 0)
 
 // The mask is shown where it says something: a fully valid one would take the place of the maps.

@@ -1,6 +1,6 @@
 // A surface on the graphics card, rendered from an orbiting camera.
 
-import { solidOf } from './solid.js'
+import { assumedCamera, solidOf } from './solid.js'
 
 const VERTEX = `#version 300 es
 layout(location = 0) in vec3 point;
@@ -21,7 +21,6 @@ void main() {
   seen = vec4(texture(image, at).rgb, 1.0);
 }`
 
-const FOV = 50 * Math.PI / 180
 const BACKGROUND = [0.12, 0.12, 0.13]
 
 /** One surface's resources in the shared context. */
@@ -44,6 +43,7 @@ export class OrbitScene {
     this.yaw = this.pitch = 0
     this.distance = 1
     this.shift = [0, 0]
+    this.focal = 1
   }
 
   /** @param {number} dx Shares of the view. @param {number} dy */
@@ -54,7 +54,7 @@ export class OrbitScene {
 
   /** @param {number} dx Shares of the view. @param {number} dy */
   move(dx, dy) {
-    const reach = 2 * Math.tan(FOV / 2) * this.distance * this.solid.middle
+    const reach = 2 / this.focal * this.distance * this.solid.middle
     this.shift = [this.shift[0] + dx * reach, this.shift[1] - dy * reach]
   }
 
@@ -85,10 +85,16 @@ export class OrbitScene {
     gpu.copyTo(target)
   }
 
+  // The focal length, in half heights of the view, by which the view of the image's camera has all of the image.
+  fitted(aspect) {
+    const { width, height, intrinsics } = this.maps, [fx, fy] = intrinsics ?? assumedCamera(this.maps)
+    return 2 * Math.min(fy / height, aspect * fx / width)
+  }
+
   // From points to the screen: around the point in the middle of the image, at median depth.
   matrix(aspect) {
     const { middle } = this.solid, far = 200 * middle, near = 0.005 * middle, back = this.distance * middle
-    const focal = 1 / Math.tan(FOV / 2), { sin, cos } = Math
+    const focal = this.focal = this.fitted(aspect), { sin, cos } = Math
     const [sy, cy, sp, cp] = [sin(this.yaw), cos(this.yaw), sin(this.pitch), cos(this.pitch)]
     const rotation = [[cy, 0, sy], [sp * sy, cp, -sp * cy], [-cp * sy, sp, cp * cy]]
     const move = rotation.map((row, i) => row[2] * middle + [...this.shift, -back][i])

@@ -2,6 +2,10 @@
 
 const LONGEST = 256
 const SAME = 0.05
+// The farther surface goes on for so many vertices behind the nearer one. An edge that the network blurred is at most so many wide.
+const BEHIND = 40
+const BLURRED = 6
+const SMOOTHINGS = 24
 const DEFAULT_FOV = 55
 // As geometry/assumptions.py assumes where nothing says how deep a scene is.
 const FAR_BY_NEAR = 3
@@ -16,7 +20,7 @@ const ENDS = [0.02, 0.98]
  */
 
 /**
- * The surface that a camera saw, cut where one thing ends before another.
+ * The surface that a camera saw, cut where one thing ends before another; behind the cuts the farther one goes on, so that no gap opens.
  * @param {import('./maps.js').Maps} maps With depth.
  * @returns {Solid}
  */
@@ -32,8 +36,18 @@ export function solidOf(maps) {
     points.set([(x - cx) / fx * z, -(y - cy) / fy * z, -z], 3 * at)
     places.set([(x + 0.5) / maps.width, (y + 0.5) / maps.height], 2 * at)
   }
-  const seen = [...depth].filter(z => z > 0).sort((a, b) => a - b)
-  return { points, places, triangles: trianglesOf(depth, columns, rows), middle: seen[seen.length >> 1] ?? 1 }
+  const seen = [...depth].filter(z => z > 0).sort((a, b) => a - b), middle = seen[seen.length >> 1] ?? 1
+  const inverse = depth.map(z => 1 / z), { triangles, cuts } = trianglesOf(inverse, columns, rows), back = hiddenSurface(inverse, columns, rows, cuts)
+  const joinedPlaces = [...places], joinedPoints = [...points]
+  back.inverse.forEach((value, at) => {
+    if (!value) return
+    const stretch = inverse[at] / value, from = back.from[at], other = 2 * from - at, column = 2 * (from % columns) - at % columns
+    for (let axis = 0; axis < 3; axis++) joinedPoints.push(points[3 * at + axis] * stretch)
+    // It looks as what is on the other side of the edge, mirrored, where that is of the same surface.
+    const place = column >= 0 && column < columns && Math.abs(inverse[other] / inverse[from] - 1) < 4 * SAME ? other : from
+    joinedPlaces.push(places[2 * place], places[2 * place + 1])
+  })
+  return { points: new Float32Array(joinedPoints), places: new Float32Array(joinedPlaces), triangles: new Uint32Array(triangles.concat(back.triangles)), middle }
 }
 
 /**
@@ -76,12 +90,14 @@ function joined(inverse, from, to, before, after) {
   return near(a, b) || (before != null && near(2 * a - inverse[before], b)) || (after != null && near(2 * b - inverse[after], a))
 }
 
-function trianglesOf(depth, columns, rows) {
-  const inverse = depth.map(z => 1 / z), triangles = []
+function trianglesOf(inverse, columns, rows) {
+  const triangles = [], cuts = []
   const along = (row, column, down, right) => {
     const to = (row + down) * columns + column + right, from = row * columns + column, step = down * columns + right
     const hasBefore = row >= down && column >= right, hasAfter = row + 2 * down < rows && column + 2 * right < columns
-    return joined(inverse, from, to, hasBefore ? from - step : null, hasAfter ? to + step : null)
+    const isJoined = joined(inverse, from, to, hasBefore ? from - step : null, hasAfter ? to + step : null)
+    if (!isJoined) cuts.push(inverse[from] > inverse[to] ? [from, to] : [to, from])
+    return isJoined
   }
   for (let row = 0; row + 1 < rows; row++) for (let column = 0; column + 1 < columns; column++) {
     const a = row * columns + column, b = a + 1, c = a + columns, d = c + 1
@@ -90,5 +106,54 @@ function trianglesOf(depth, columns, rows) {
     if (top && left) triangles.push(a, c, b)
     if (bottom && right) triangles.push(b, c, d)
   }
-  return new Uint32Array(triangles)
+  return { triangles, cuts }
+}
+
+/**
+ * How the farther surface goes on behind the nearer one, from the cuts inwards.
+ * @param {Float32Array} inverse Inverse depth of the vertices.
+ * @param {number} columns
+ * @param {number} rows
+ * @param {[number, number][]} cuts Neighbours that are not joined, the nearer one first.
+ * @returns {{ inverse: Float32Array, from: Int32Array, triangles: number[] }} Inverse depth of the hidden vertices, at the places of those
+ *   that hide them, 0 = there is none; the vertex whose surface goes on; and triangles, in which hidden vertices follow the others in order.
+ */
+function hiddenSurface(inverse, columns, rows, cuts) {
+  const hidden = new Float32Array(inverse.length), from = new Int32Array(inverse.length)
+  const neighbours = at => [...at % columns ? [at - 1] : [], ...(at + 1) % columns ? [at + 1] : [], at - columns, at + columns].filter(to => inverse[to] > 0)
+  const isBehind = (value, at) => value * (1 + SAME) < inverse[at]
+  let front = []
+  // A blurred edge is a stair: what lies behind its lowest step lies behind all.
+  const offer = (at, value, source, isStair) => {
+    if (!isBehind(value, at) || hidden[at] && !(isStair && value < hidden[at])) return
+    hidden[at] = value
+    from[at] = source
+    front.push(at)
+  }
+  for (const [near, far] of cuts) if (inverse[far] > 0) offer(near, inverse[far], far, true)
+  for (let level = 1; level < BEHIND && front.length; level++) {
+    const edge = front
+    front = []
+    for (const at of edge) for (const to of neighbours(at)) offer(to, hidden[at], from[at], level < BLURRED)
+  }
+  const all = [...hidden.keys()].filter(at => hidden[at])
+  for (let pass = 0; pass < SMOOTHINGS; pass++) {
+    for (const at of all) {
+      const around = neighbours(at).map(to => hidden[to] || inverse[to]).filter(value => isBehind(value, at))
+      if (around.length) hidden[at] = around.reduce((sum, value) => sum + value, 0) / around.length
+    }
+  }
+  const numbers = new Int32Array(inverse.length).fill(-1)
+  all.forEach((at, place) => { numbers[at] = inverse.length + place })
+  const triangles = []
+  const add = corners => {
+    const lowest = Math.min(...corners.map(at => hidden[at] || Infinity))
+    if (lowest < Infinity && corners.every(at => hidden[at] || inverse[at] > 0 && !isBehind(lowest, at))) triangles.push(...corners.map(at => hidden[at] ? numbers[at] : at))
+  }
+  for (let row = 0; row + 1 < rows; row++) for (let column = 0; column + 1 < columns; column++) {
+    const a = row * columns + column, b = a + 1, c = a + columns, d = c + 1
+    add([a, c, b])
+    add([b, c, d])
+  }
+  return { inverse: hidden, from, triangles }
 }

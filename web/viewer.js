@@ -32,11 +32,11 @@ export async function openViewer(payload, places) {
  * @param {object} payload As `page_payload` of `geometry/files/html_page.py` makes it: what `pack_maps` says of the maps, `maps` (PNG) and
  *   `image` (JPEG or null) in base64, and `full`, width and height of the result.
  * @param {Places} places They are emptied.
- * @param {{ first?: string, focus?: boolean, more?: any[] }} [options] The label of the mode to begin with, whether the image takes the focus, and
- *   further modes, behind those that need no server.
+ * @param {{ first?: string, focus?: boolean, more?: any[], Lamp?: any }} [options] The label of the mode to begin with, whether the image takes the focus,
+ *   further modes, behind those that need no server, and what takes the place of `LampMode`.
  * @returns {Promise<{ close: () => void, readonly mode: string | undefined }>} `close` ends it and frees the graphics card's memory.
  */
-export async function showResult(payload, places, { first, focus = true, more = [] } = {}) {
+export async function showResult(payload, places, { first, focus = true, more = [], Lamp = LampMode } = {}) {
   let mode, chosen
   const handlers = Object.fromEntries(['grab', 'drag', 'hover', 'wheel', 'arrow'].map(name => [name, (...values) => mode?.[name]?.(...values)]))
   const view = new ImageView('', handlers)
@@ -65,7 +65,7 @@ export async function showResult(payload, places, { first, focus = true, more = 
   if (!places.stage.contains(view.root)) return shown // another one was asked for meanwhile
   const layers = layersOf(maps)
   places.facts.textContent = facts(maps)
-  const modes = [TilesMode, ...layers.length > 1 ? [SliderMode] : [], ...maps.depth ? [SolidMode] : [], ...maps.depth && maps.normals ? [LampMode] : [], ...more]
+  const modes = [TilesMode, ...layers.length > 1 ? [SliderMode] : [], ...maps.depth ? [SolidMode] : [], ...maps.depth && maps.normals ? [Lamp] : [], ...more]
   const buttons = modes.map(Mode => {
     const button = document.createElement('button')
     button.type = 'button'

@@ -17,7 +17,7 @@ const LIMITS = [0.5, 1e6]
 // The lamp's depth follows that of the scene on a grid of so many cells along the longer side: it glides over edges.
 const CELLS = 16
 
-/** The image under a lamp. */
+/** The image under a lamp, which follows the pointer until a click leaves it where it is. */
 export class LampMode {
   static get label() {
     return translated('Light')
@@ -25,7 +25,7 @@ export class LampMode {
 
   /** @param {import('./image_view.js').ImageView} view @param {import('./maps.js').Maps} maps With depth and normals. @param {{canvas: HTMLCanvasElement}[]} layers */
   constructor(view, maps, layers) {
-    Object.assign(this, { view, maps, pending: 0, point: { x: 0.35, y: 0.3 } })
+    Object.assign(this, { view, maps, pending: 0, point: { x: 0.35, y: 0.3 }, isLeft: false })
     this.lit = litMaps(maps, layers[0].canvas)
     this.depthAt = coarseDepth(this.lit)
     this.distance = range(translated('distance'), 0.05, 0.9, 0.4, () => this.schedule())
@@ -37,7 +37,7 @@ export class LampMode {
   }
 
   get hint() {
-    return translated('the pointer is the lamp; wheel: its distance')
+    return translated('the pointer is the lamp, and a click leaves it there; wheel: its distance')
   }
 
   draw() {
@@ -55,32 +55,56 @@ export class LampMode {
     clearTimeout(this.resting)
     if (coarse) this.resting = setTimeout(() => this.shine(false), REST)
     this.scene?.draw(...this.light(), this.view.canvas, coarse ? 2 : 1)
+    this.mark()
   }
 
-  /** The lamp, as bright on what it points at whatever the distance is, and the shading. */
-  light() {
+  /** What is set, in words of `depth-normal relight`: as bright on what the lamp points at whatever its distance is. */
+  get settings() {
     const { x, y } = this.point, surface = this.depthAt(x, y), away = number(this.distance)
-    const lamp = {
-      isPoint: true,
-      position: position(x, y, surface * (1 - away), this.lit),
-      colour: colourOf(this.colour.lastChild.value) ?? [1, 1, 1],
-      intensity: number(this.brightness) * (surface * away) ** 2,
-      size: 0.05 * surface,
-      shadow: number(this.shadows),
+    return {
+      x, y, depth: surface * (1 - away), colour: this.colour.lastChild.value, intensity: number(this.brightness) * (surface * away) ** 2,
+      size: 0.05 * surface, shadows: number(this.shadows), ambient: number(this.ambient),
     }
-    return [[lamp], { ambient: number(this.ambient), above: [1, 1, 1], below: [1, 1, 1], specular: 0, shininess: 32, exposure: 0, rolled: true }]
+  }
+
+  /** The lamp and the shading. */
+  light() {
+    const { x, y, depth, colour, shadows, ambient, ...rest } = this.settings
+    const lamp = { ...rest, isPoint: true, position: position(x, y, depth, this.lit), colour: colourOf(colour) ?? [1, 1, 1], shadow: shadows }
+    return [[lamp], { ambient, above: [1, 1, 1], below: [1, 1, 1], specular: 0, shininess: 32, exposure: 0, rolled: true }]
   }
 
   grab(point) {
-    this.hover(point)
+    this.isLeft = !this.isLeft
+    this.aim(point)
     return true
   }
 
+  drag(point) {
+    if (this.isLeft) this.aim(point)
+  }
+
   hover(point) {
-    if (!point) return this.view.say(this.hint)
-    this.point = point
-    this.view.say(describe(this.maps, point.x, point.y))
+    this.view.say(point ? describe(this.maps, point.x, point.y) : this.hint)
+    if (point && !this.isLeft) this.aim(point)
+  }
+
+  aim(point) {
+    const within = share => Math.min(1, Math.max(0, share))
+    this.point = { x: within(point.x), y: within(point.y) }
     this.schedule()
+  }
+
+  /** Marks where the lamp was left. */
+  mark() {
+    const context = this.view.marks(), unit = this.view.pixelsPerScreen
+    if (!this.isLeft) return
+    for (const [colour, thick] of [['#000', 4], ['#fff', 2]]) {
+      Object.assign(context, { strokeStyle: colour, lineWidth: thick * unit })
+      context.beginPath()
+      context.arc(this.point.x * this.view.width, this.point.y * this.view.height, 8 * unit, 0, 2 * Math.PI)
+      context.stroke()
+    }
   }
 
   wheel(steps) {
@@ -90,8 +114,8 @@ export class LampMode {
   }
 
   arrow(dx, dy) {
-    const within = share => Math.min(1, Math.max(0, share))
-    this.hover({ x: within(this.point.x + dx / 50), y: within(this.point.y + dy / 50) })
+    this.aim({ x: this.point.x + dx / 50, y: this.point.y + dy / 50 })
+    this.view.say(describe(this.maps, this.point.x, this.point.y))
   }
 
   schedule() {

@@ -43,7 +43,10 @@ export const WORDS = {
   'left of the line': { zh: '分界线左侧', ja: '境界線の左側' },
   'right of the line': { zh: '分界线右侧', ja: '境界線の右側' },
   'shown on the surface': { zh: '表面上显示的内容', ja: '面に表示するマップ' },
-  'the pointer is the lamp; wheel: its distance': { zh: '指针就是灯光；滚轮：改变其距离', ja: 'ポインターがライトになります。ホイール: 距離' },
+  'the pointer is the lamp, and a click leaves it there; wheel: its distance': {
+    zh: '指针就是灯光，单击可将其固定；滚轮：改变其距离',
+    ja: 'ポインターがライトになり、クリックでその場に固定します。ホイール: 距離',
+  },
   'This browser has no WebGL 2, so the light cannot be shown here.': {
     zh: '此浏览器不支持 WebGL 2：无法在此显示光照。',
     ja: 'このブラウザーはWebGL 2に対応していないため、ここではライトを表示できません。',

@@ -29,7 +29,7 @@ _IMAGES = {
     **{f"{layout}{HOLES}": f"{stereo_suffix(layout)}_holes.png" for layout in LAYOUTS},
 }
 _BESIDE = {COMPOSITING: "_comp.chan"}
-_NAMED_PROBLEMS = 5
+_NAMED_PROBLEMS = 1
 # Every disk stores names of this length.
 _SHORT_NAME = 100
 # That look at what is there, each at so many images in one go.

@@ -17,7 +17,7 @@ from .records import RECORDS, is_known, known_marks, mark, mark_of, noted_marks,
 from .sources import Identity, file_identity
 
 _ANOTHER_NAME = "choose another name with -o"
-_NOT_OURS = "is not known as an unchanged result of depth-normal"
+_NOT_OURS = "not known as an unchanged result of depth-normal"
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def check_places(
     record, owner = None, ""
     if made_of is not None and command:
         marks = {name: now for name, now in marks.items() if not is_named_result(folder / name, now, made_of, command)}
-        owner = f", and is not known as an unchanged result of `{command} {quoted(made_of)}`"
+        owner = f", not known as an unchanged result of `{command} {quoted(made_of)}`"
     elif made_of is not None:
         record = read_record(folder / RECORDS / f"{made_of.stem}.json") or {}
     if problems := reasons_not_to_replace(folder, marks, record, made_of, overwrite, advice, owner):
@@ -88,15 +88,20 @@ def reasons_not_to_replace(
     known, noted, other = {}, {}, None
     if record and made_of is not None:
         known, noted, other = known_marks(record), noted_marks(record, made_of), other_image(record, made_of)
-    problems = []
+    problems: list[str] = []
+    reasons: dict[str, list[Path]] = {}
     for name, now in marks.items():
         path, own = folder / name, now is not None and now in known.get(name, [])
         if not own and path.is_dir():
             problems.append(f"{path} is a folder; move it, or {advice}")
         elif not overwrite and (now is None or now != noted.get(name)):
-            whose = f", and shows {other}, not {made_of}" if own and other else owner if record is None else f", and {_NOT_OURS}"
+            whose = f", made of {other}, not of {made_of}" if own and other else owner if record is None else f", {_NOT_OURS}"
             if other or not own:
-                problems.append(f"{path} is there already{whose}; move it, {advice}, or replace it with --overwrite")
+                reasons.setdefault(whose, []).append(path)
+    for whose, (first, *rest) in reasons.items():
+        more, them = "".join(f", {path.name}" for path in rest), "them" if rest else "it"
+        there = f"{first}{more} {'are' if rest else 'is'} there already{whose}"
+        problems.append(f"{there}; move {them}, {advice}, or replace {them} with --overwrite")
     return problems
 
 
@@ -181,5 +186,5 @@ def unwritable(folder: Path, tried: bool = True) -> str:
 
 
 def nearest_folder(folder: Path) -> Path:
-    """A folder, or of one that is not there the first of those above it that is."""
+    """The nearest ancestor that exists."""
     return next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)

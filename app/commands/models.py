@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 LICENCE_CHOICES = ("commercial", "non-commercial", "unclear")
 _COMMERCIAL_USE = dict(zip(LICENCE_CHOICES, ("yes", "no", "unclear"), strict=True))
 _COLUMNS = 100
+_NONE = "no model is like this; `{} models --all` lists all of them"
 _KEY = "HERE: on this computer. COMMERCIAL: use that the licence allows. To choose one: --model MODEL"
+_WIDTH = 14
 
 SUGGESTIONS = {
     BUNDLED_MODEL: "a preview at once, without a download",
@@ -36,10 +38,13 @@ SUGGESTIONS = {
 }
 """The models of the short list, in its order, and what each is for. docs/which-model.md says more."""
 
+_TEACHER = "learned from Depth Anything V2 large, whose own weights are not for commercial use (CC-BY-NC-4.0)"
+_REMARKS = {"zipdepth-base": _TEACHER, "zipdepth-base-npu": _TEACHER}
+
 
 def add_models_list(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `models`."""
-    add_models(parser, "only these models, with their licences")
+    add_models(parser, "these models in detail: what they give, their licences, addresses and files")
     licence = "only models whose licence allows commercial use, forbids it, or leaves it unclear"
     parser.add_argument("--licence", choices=LICENCE_CHOICES, help=licence)
     parser.add_argument("--on-disk", action="store_true", help="only models whose weights are on this computer, and where")
@@ -69,7 +74,9 @@ def _models(arguments: argparse.Namespace) -> int:
     ]
     if arguments.json:
         echo(json.dumps([rows[spec.id] | {"group": group_of(spec)} for spec in wanted], indent=2))
-    elif named or arguments.all or arguments.licence or arguments.on_disk:
+    elif named and not arguments.on_disk:
+        echo("\n\n".join("\n".join(_details(spec, rows[spec.id])) for spec in wanted) or _NONE.format(program()))
+    elif arguments.all or arguments.licence or arguments.on_disk:
         echo("\n".join(table(wanted, rows, arguments.on_disk)))
     else:
         echo("\n".join(_short_table(wanted, rows)))
@@ -151,8 +158,25 @@ def table(specs: Iterable[ModelSpec], rows: dict[str, dict[str, Any]], paths: bo
             if paths:
                 lines.append(f"      {file}")
     if len(lines) == 1:
-        return [f"no model is like this; `{program()} models --all` lists all of them"]
+        return [_NONE.format(program())]
     return [*lines, "", _KEY]
+
+
+def _details(spec: ModelSpec, row: dict[str, Any]) -> list[str]:
+    """All that is known of one model without loading it; `row` is its description."""
+    from ...model_loader.weights.download_errors import source_url
+    from ...model_loader.weights.find import download_path, find_weights
+    from ...model_loader.weights.integrity import seems_usable
+
+    facts = [("gives", spec.gives), ("for", SUGGESTIONS.get(spec.id, "")), ("size", spec.size_in_words)]
+    facts += [("licence", f"{spec.terms} ({spec.licence_page})"), ("", _REMARKS.get(spec.id, ""))]
+    for file in spec.files:
+        path = find_weights(file, seems_usable)
+        facts.append(("file", str(path) if path else "not on this computer"))
+        if not path:
+            facts += [("  from", source_url(file)), ("  by hand to", str(download_path(file)))]
+    facts.append(("to use it", f"--model {spec.id}"))
+    return [spec.id, *(f"  {name:<{_WIDTH}}{text}" for name, text in facts if text)]
 
 
 def _short_table(specs: Iterable[ModelSpec], rows: dict[str, dict[str, Any]]) -> list[str]:

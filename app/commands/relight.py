@@ -129,24 +129,30 @@ def _style(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _relight(arguments: argparse.Namespace) -> int:
+    settle_result(arguments)
+    style = _style(arguments)
+    plans = style.pop("plans")
+    scene = read_scene(arguments)
+    result, words = made_of(scene, lambda here: relit(here, plans, sky_of(arguments, here.image), style), "the light")
+    return write_result(arguments, result, scene.bits, words)
+
+
+def relit(scene: Scene, plans: tuple[LightPlan, ...], sky: Tensor | bool, style: dict[str, Any]) -> tuple[Tensor, str]:
+    """A scene's image under lamps, transparent where it was; and what is to be said of its sky, which may be nothing.
+
+    Args:
+        scene: The image, and its depth and normals.
+        plans: The lamps.
+        sky: As `lit_scene` takes it.
+        style: Further arguments of `relight`.
+    """
     from ...geometry.effects.lit_scene import lit_scene
     from ...geometry.effects.relight import relight
     from ...geometry.regions.sky import describe_sky
 
-    settle_result(arguments)
-    style = _style(arguments)
-    plans = style.pop("plans")
-
-    def make(scene: Scene) -> tuple[Tensor, str]:
-        sky = sky_of(arguments, scene.image)
-        lit = lit_scene(scene.image, scene.known, plans, sky)
-        words = describe_sky(lit.sky) if sky is not False and lit.depth is not None else ""
-        layers = scene.layers
-        return layers.with_alpha(relight(**vars(replace(lit, image=layers.colours)), **style)), words
-
-    scene = read_scene(arguments)
-    result, words = made_of(scene, make, "the light")
-    return write_result(arguments, result, scene.bits, words)
+    lit = lit_scene(scene.image, scene.known, plans, sky)
+    words = describe_sky(lit.sky) if sky is not False and lit.depth is not None else ""
+    return scene.layers.with_alpha(relight(**vars(replace(lit, image=scene.layers.colours)), **style)), words
 
 
 def _plans(arguments: argparse.Namespace) -> tuple[LightPlan, ...]:

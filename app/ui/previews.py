@@ -1,4 +1,4 @@
-"""Stereo images and camera moves of a result: made when the page shows them, by the commands' own functions, one at a time."""
+"""Stereo images, camera moves and relit images of a result: made on request, by the commands' own functions, one at a time."""
 
 from __future__ import annotations
 
@@ -14,21 +14,26 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
 
-from torch import Tensor
-
+from ...geometry.effects.lights import POINT, LightPlan
 from ...geometry.estimate import Estimate
 from ...geometry.files import load_estimate
+from ...geometry.files.image_files import image_bits
 from ...geometry.files.paths import move_to_free, temporary_folder
+from ...geometry.images.srgb import colour_to_linear
 from ...geometry.views.parallax import camera_path
 from ...geometry.views.stereo import StereoOptions
+from ...geometry.views.transparency import Layers, split_layers
 from ...media.library import pyav
 from ...model_loader.comfy.interrupt import Watch
 from ..batch.failures import failure_of
 from ..batch.outputs import Outputs
-from ..batch.per_image import read, write
+from ..batch.per_image import read_with_alpha, write
 from ..batch.records import mark
 from ..commands.camera_moves import MAX_AMOUNT, MOVE_CHOICES
 from ..commands.parallax import write_parallax
+from ..commands.relight import relit
+from ..commands.scene import Scene, write_image
+from ..console.terminal import quoted
 from ..outcomes import EXPECTED_ERRORS
 from ..output_choices import FLAT_LAYOUT_CHOICES
 from .job import CANCELLED, DONE, FAILED, RUNNING, WAITING, Job
@@ -42,6 +47,7 @@ logger = logging.getLogger(__name__)
 _SIDES = {"960": 960, "1920": 1920}
 _SECONDS, _RATE = 2, 24
 _MOST_DIVERGENCE = 20.0
+_MOST_DEPTH = 1e7
 _KEPT_OF_A_JOB = 12
 _CLOSING_SECONDS = 5.0
 
@@ -54,8 +60,8 @@ class Wish(Protocol):
         """The words of the command that makes it, without the image and the model."""
         ...
 
-    def make(self, job: Job, known: Estimate, image: Tensor, folder: Path, progress: Callable[[float], None]) -> Path:
-        """Makes it, as a file in the folder."""
+    def make(self, job: Job, known: Estimate, layers: Layers, folder: Path, progress: Callable[[float], None]) -> Path:
+        """Makes it of the image's layers, as a file in the folder."""
         ...
 
 
@@ -78,10 +84,10 @@ class StereoWish:
         """See `Wish`."""
         return ["--layout", self.layout, "--divergence", f"{self.divergence:g}", "--convergence", f"{self.convergence:g}"]
 
-    def make(self, job: Job, known: Estimate, image: Tensor, folder: Path, progress: Callable[[float], None]) -> Path:
+    def make(self, job: Job, known: Estimate, layers: Layers, folder: Path, progress: Callable[[float], None]) -> Path:
         """See `Wish`."""
         outputs = Outputs(job.source, folder, (self.layout,), overwrite=True)
-        write(outputs, known, replace(job.options, stereo=StereoOptions(self.divergence, self.convergence)), image)
+        write(outputs, known, replace(job.options, stereo=StereoOptions(self.divergence, self.convergence)), layers.shown)
         return outputs.path(self.layout)
 
 
@@ -109,13 +115,44 @@ class ParallaxWish:
             *("--longer-side", str(self.longer_side)),
         ]
 
-    def make(self, job: Job, known: Estimate, image: Tensor, folder: Path, progress: Callable[[float], None]) -> Path:
+    def make(self, job: Job, known: Estimate, layers: Layers, folder: Path, progress: Callable[[float], None]) -> Path:
         """See `Wish`."""
         pyav()  # said in words where it is missing
         file = folder / f"{job.source.stem}_parallax.mp4"
         path = camera_path(self.move, _SECONDS * _RATE, self.amount)
-        for number in write_parallax(file, image, known, path, Fraction(_RATE), self.focus, self.longer_side):
+        for number in write_parallax(file, layers.shown, known, path, Fraction(_RATE), self.focus, self.longer_side):
             progress(number / len(path))
+        return file
+
+
+@dataclass(frozen=True)
+class RelightWish:
+    """The image under a lamp in the scene, as `depth-normal relight`.
+
+    Attributes:
+        lamp: Where it stands and what it is like.
+        colour: Its colour as text, which `lamp` has as linear light.
+        ambient: As `--ambient`.
+    """
+
+    lamp: LightPlan
+    colour: str
+    ambient: float
+
+    @property
+    def command(self) -> list[str]:
+        """See `Wish`."""
+        lamp = self.lamp
+        return [
+            *("--point", f"{lamp.x:g},{lamp.y:g},{lamp.depth:g}", "--colour", quoted(self.colour), "--intensity", f"{lamp.intensity:g}"),
+            *("--light-size", f"{lamp.size:g}", "--shadows", f"{lamp.shadow:g}", "--ambient", f"{self.ambient:g}"),
+        ]
+
+    def make(self, job: Job, known: Estimate, layers: Layers, folder: Path, progress: Callable[[float], None]) -> Path:
+        """See `Wish`."""
+        file = folder / f"{job.source.stem}_relit.png"
+        scene = Scene(layers, layers.seen(known), image_bits(job.source))
+        write_image(file, relit(scene, (self.lamp,), True, {"ambient": self.ambient})[0], scene.bits)
         return file
 
 
@@ -123,8 +160,9 @@ def wish_of(kind: str, values: Mapping[str, str]) -> Wish:
     """What a page asks for.
 
     Args:
-        kind: "stereo" or "parallax".
-        values: "layout", "divergence", "convergence"; or "move", "amount", "focus", "side". Each may be missing.
+        kind: "stereo", "parallax" or "relight".
+        values: "layout", "divergence", "convergence"; "move", "amount", "focus", "side"; or "x", "y", "depth", "colour", "intensity",
+            "size", "shadows", "ambient". Each may be missing.
 
     Raises:
         Refusal: One of them is unknown or out of range.
@@ -135,10 +173,29 @@ def wish_of(kind: str, values: Mapping[str, str]) -> Wish:
             _number(values, "divergence", _MOST_DIVERGENCE, StereoOptions.divergence),
             _number(values, "convergence", 1, StereoOptions.convergence),
         )
+    if kind == "relight":
+        return _relight_wish(values)
     side = _SIDES[_one_of(values, "side", tuple(_SIDES))]
     return ParallaxWish(
         _one_of(values, "move", MOVE_CHOICES), _number(values, "amount", MAX_AMOUNT, 0.05), _number(values, "focus", 1, 0.5), side
     )
+
+
+def _relight_wish(values: Mapping[str, str]) -> RelightWish:
+    # As many digits as the command has.
+    x, y, depth, intensity, size, shadows, ambient = (
+        float(f"{_number(values, name, most, usual):g}")
+        for name, most, usual in (
+            *(("x", 1, 0.3), ("y", 1, 0.25), ("depth", _MOST_DEPTH, 0.6), ("intensity", _MOST_DEPTH**2, 1)),
+            *(("size", _MOST_DEPTH, 0), ("shadows", 1, 0.5), ("ambient", 1, 0.3)),
+        )
+    )
+    colour = values.get("colour", "#ffffff")
+    try:
+        lamp = LightPlan(POINT, x=x, y=y, depth=depth, colour=colour_to_linear(colour), intensity=intensity, size=size, shadow=shadows)
+    except ValueError as error:
+        raise Refusal(400, "{0}", error) from error
+    return RelightWish(lamp, colour, ambient)
 
 
 def _one_of(values: Mapping[str, str], name: str, known: tuple[str, ...]) -> str:
@@ -161,12 +218,12 @@ def _number(values: Mapping[str, str], name: str, most: float, usual: float) -> 
 
 @dataclass
 class Preview:
-    """One stereo image or camera move of a result.
+    """One stereo image, camera move or relit image of a result.
 
     Attributes:
         id: Its name in addresses.
         job: The result.
-        kind: "stereo" or "parallax".
+        kind: The command's name.
         wish: What is asked for.
         state: WAITING, RUNNING, DONE, FAILED or CANCELLED.
         share: How much is done, 0 to 1; None = not known.
@@ -269,8 +326,8 @@ class Previews:
             raise Refusal(404, "{0} has no result yet", preview.job.name)
         return preview.path
 
-    def keep(self, preview: Preview) -> None:
-        """Copies its file under a free name to the folder of the results, once.
+    def keep(self, preview: Preview) -> Path:
+        """Copies its file under a free name to the folder of the results, once; the path of the copy.
 
         Raises:
             Refusal: It is not done, or cannot be copied.
@@ -281,6 +338,7 @@ class Previews:
                 if preview.kept is None or mark(preview.kept) != preview.kept_mark:
                     preview.kept = _copied_to_free(file, job.out, job.source.stem)
                     preview.kept_mark = mark(preview.kept)
+                return preview.kept
         except OSError as error:
             raise Refusal(507, "{0}", error) from error
 
@@ -362,10 +420,10 @@ class Previews:
             preview.stop.check()
             preview.share = share
 
-        image = read(job.upload())
+        layers = split_layers(read_with_alpha(job.upload()))
         preview.folder.mkdir()
         with Watch(preview.stop.check):
-            path = preview.wish.make(job, load_estimate(numbers_of(job)), image, preview.folder, progress)
+            path = preview.wish.make(job, load_estimate(numbers_of(job)), layers, preview.folder, progress)
         preview.stop.check()
         return path
 

@@ -19,7 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from ...annotators.choices import RECOMMENDED_MODEL
 from ...annotators.registry import MODELS
 from ...geometry.files import MAX_PIXELS, FileFormatError
-from ...geometry.files.image_files import image_size
+from ...geometry.files.image_files import IMAGE_KINDS, image_size
 from ...geometry.files.page_scripts import WEB
 from ...model_loader.weights.disk_space import free_space
 from ..batch.options import Options
@@ -32,7 +32,7 @@ from .gate import Gate, middleware
 from .job import Job, options_of
 from .jobs import JobQueue
 from .names import clean_name, typed_name
-from .previews import Preview
+from .previews import Preview, wish_of
 from .refusals import Refusal, no_room
 from .stopping import Cancellation
 
@@ -40,6 +40,7 @@ T = TypeVar("T")
 
 PAGE = Path(__file__).parent / "page"
 _CHUNK = 2**18
+_READS = f"{IMAGE_KINDS}, MP4, MOV, MKV, WebM"
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".json": "application/json", ".svg": "image/svg+xml"}
 
 
@@ -103,7 +104,7 @@ class Ui:
                 web.get("/api/jobs/{job}/thumbnail", self.thumbnail),
                 web.get("/api/jobs/{job}/files/{kind}", self.file),
                 web.post("/api/jobs/{job}/files/{kind}", self.make_file),
-                web.post("/api/jobs/{job}/{kind:stereo|parallax}", self.make_preview),
+                web.post("/api/jobs/{job}/{kind:stereo|parallax|relight}", self.make_preview),
                 web.get("/api/previews/{preview}", self.preview),
                 web.post("/api/previews/{preview}/cancel", self.cancel_preview),
                 web.get("/api/previews/{preview}/file", self.preview_file),
@@ -148,7 +149,7 @@ class Ui:
         rows = await asyncio.to_thread(_model_rows)
         limits = {"image": self.limits.image_bytes, "video": self.limits.video_bytes}
         kinds = {"image": sorted(PAGE_EXTENSIONS), "video": sorted(VIDEOS)}
-        return web.json_response({"models": rows, "chosen": self.model, "limits": limits, "extensions": kinds})
+        return web.json_response({"models": rows, "chosen": self.model, "limits": limits, "extensions": kinds, "reads": _READS})
 
     async def download(self, request: web.Request) -> web.Response:
         """Begins or cancels the download of a model's weights."""
@@ -167,7 +168,7 @@ class Ui:
         extension = Path(name).suffix
         if extension not in PAGE_EXTENSIONS | VIDEOS:
             raise Refusal(
-                415, "{0} is no image or video that can be read; use PNG, JPEG, WebP, TIFF, BMP, GIF, or MP4, MOV, MKV, WebM", name
+                415, "{0} is no image or video that this page reads; use {1} (the command line reads HDR and EXR too)", name, _READS
             )
         most = self.limits.video_bytes if extension in VIDEOS else self.limits.image_bytes
         with self.jobs.upload_folder(name) as folder:
@@ -254,13 +255,13 @@ class Ui:
         return web.Response(body=body, content_type="image/jpeg")
 
     async def make_file(self, request: web.Request) -> web.Response:
-        """The signed address of a file of a result, which is made first where it is not there; with `overwrite`, in place of another."""
+        """The path and signed address of a result's file, which is made where it is not there; with `overwrite`, in place of another."""
         job, kind = self._job(request), request.match_info["kind"]
-        if results.file_of(job, kind) is None:
-            await self._in_turn(results.export, job, kind, request.query.get("overwrite") == "1")
+        if (path := results.file_of(job, kind)) is None:
+            path = await self._in_turn(results.export, job, kind, request.query.get("overwrite") == "1")
             self.jobs.changed()
         shows = {"show": "1"} if "show" in request.query else {}
-        return web.json_response({"address": self.gate.signed(request.rel_url.raw_path, **shows)})
+        return web.json_response({"address": self.gate.signed(request.rel_url.raw_path, **shows), "path": str(path)})
 
     async def file(self, request: web.Request) -> web.StreamResponse:
         """A file of a result; a video with `show` to look at, else to keep."""
@@ -269,12 +270,15 @@ class Ui:
         return _sent(path, "show" in request.query and path.suffix == ".mp4")
 
     async def make_preview(self, request: web.Request) -> web.Response:
-        """Begins a stereo image or a camera move of a result, with the settings in the query."""
-        preview = self.jobs.previews.start(self._job(request), request.match_info["kind"], {**request.query})
+        """Begins what is made of a result on request, with the settings in the query; with `plan`, gives its command alone."""
+        job, kind = self._job(request), request.match_info["kind"]
+        if "plan" in request.query:
+            return web.json_response({"command": job.command_of(kind, wish_of(kind, request.query).command)})
+        preview = self.jobs.previews.start(job, kind, {**request.query})
         return web.json_response(preview.as_json())
 
     async def preview(self, request: web.Request) -> web.Response:
-        """How far a stereo image or a camera move is."""
+        """How far it is."""
         return web.json_response(self._preview(request).as_json())
 
     async def cancel_preview(self, request: web.Request) -> web.Response:
@@ -286,10 +290,10 @@ class Ui:
         return _sent(self.jobs.previews.file_of(self._preview(request)), shows=True)
 
     async def keep_preview(self, request: web.Request) -> web.Response:
-        """The signed address of one that is done, of which a copy is put into the folder of the results."""
+        """The signed address and path of one that is done, of which a copy is put into the folder of the results."""
         preview = self._preview(request)
-        await asyncio.to_thread(self.jobs.previews.keep, preview)
-        return web.json_response({"address": self.gate.signed(f"/api/previews/{preview.id}/kept")})
+        path = await asyncio.to_thread(self.jobs.previews.keep, preview)
+        return web.json_response({"address": self.gate.signed(f"/api/previews/{preview.id}/kept"), "path": str(path)})
 
     async def kept_preview(self, request: web.Request) -> web.StreamResponse:
         """The copy in the folder of the results."""

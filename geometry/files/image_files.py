@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
-_ACCEPTED = "accepted are 8- and 16-bit PNG, JPEG, WebP, AVIF, HEIC, BMP, TIFF and GIF, Radiance HDR and OpenEXR"
+IMAGE_KINDS = "PNG, JPEG, WebP, AVIF, HEIC, BMP, TIFF, GIF"
+"""What `open_image` opens, in words."""
+
+_ACCEPTED = f"accepted are 8- and 16-bit {IMAGE_KINDS}, Radiance HDR and OpenEXR"
 # What the first box of a file in the ISO base media format says that it is.
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))

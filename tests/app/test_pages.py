@@ -43,6 +43,11 @@ def test_a_command_that_is_shown_is_understood(line, tmp_path, monkeypatch):
     assert callable(_parsed(words).run)
 
 
+@pytest.mark.parametrize(("page", "most"), [("README.md", 125), ("CHANGELOG.md", 80)])
+def test_the_first_pages_stay_short(page, most):
+    assert len((ROOT / page).read_text(encoding="utf-8").splitlines()) <= most
+
+
 def test_the_page_of_nodes_names_every_workflow_once():
     section = (ROOT / "docs" / "nodes.md").read_text(encoding="utf-8").partition("## Workflows\n")[2].partition("\n## ")[0]
     lists = [text.partition(":\n")[2] for text in section.split("\n\n") if ":\n" in text]

@@ -328,3 +328,14 @@ def test_normals_made_up_in_holes_are_masked_and_do_not_spread():
     larger = derived.resized(96, 128)
     cosine = (larger.normals[0] * normal[:, None, None]).sum(0)[larger.valid[0, 0]]
     assert torch.rad2deg(torch.acos(cosine.clamp(-1, 1))).max() < 0.1
+
+
+def test_an_estimate_prints_as_shapes_kinds_and_ranges():
+    depth = torch.linspace(1, 8, 12).view(1, 1, 3, 4)
+    mask = depth > 2
+    estimate = Estimate(depth, Quantity.METRIC_DEPTH, mask=mask, intrinsics=torch.eye(3)[None])
+    assert str(estimate) == (
+        f"Estimate(depth (1, 1, 3, 4) metric_depth {depth[mask].min().item():.4g} to 8, mask (1, 1, 3, 4), intrinsics (1, 3, 3))"
+    )
+    hidden = Estimate(depth, Quantity.DISPARITY, mask=mask & False)
+    assert str(hidden) == "Estimate(depth (1, 1, 3, 4) disparity, mask (1, 1, 3, 4))"

@@ -126,7 +126,7 @@ function add(files, isAll = true) {
   const { taken, left } = isAll || !uploads.limits ? { taken: files, left: [] } : sortedOut(files, uploads.limits.extensions)
   if (left.length) {
     const kinds = kindsOf(left), all = taken.length + left.length
-    refused(translated('{0} of {1} files are left out ({2}), as they are no images or videos that can be read; use PNG, JPEG, WebP, TIFF, BMP, GIF, or MP4, MOV, MKV, WebM', left.length, all, kinds))
+    refused(translated('{0} of {1} files are left out ({2}): this page reads {3}', left.length, all, kinds, uploads.limits.reads))
   } else if (files.length && !taken.length) {
     refused(translated('there is no image and no video in this folder'))
   }

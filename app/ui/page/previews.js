@@ -24,10 +24,14 @@ const MOVES = { orbit: 'orbit', swing: 'left and right', dolly: 'forward and bac
 const last = { stereo: {}, parallax: {} }
 
 /**
+ * What a mode asks of the page. `command` shows another command than that of the result; null: the result's again.
+ * @typedef {{ command: (words: string | null) => void, keep: (path: string, pressed: HTMLElement) => Promise<void>, refused: (words: string) => void }} Page
+ */
+
+/**
  * The modes of one result, for `showResult`.
  * @param {any} job
- * @param {{ command: (words: string | null) => void, keep: (path: string, pressed: HTMLElement) => void }} page
- *   `command` shows another command than that of the result; null: the result's again.
+ * @param {Page} page
  */
 export function previewModes(job, page) {
   return [
@@ -315,6 +319,15 @@ class ParallaxMode extends MadeMode {
   }
 }
 
+/** A preview at its end. @param {any} made As the server describes it. */
+export async function making(made) {
+  while (WAITING.includes(made.state)) {
+    await new Promise(resolve => setTimeout(resolve, LOOK))
+    made = await ask(`/api/previews/${made.id}`)
+  }
+  return made
+}
+
 /** A list; the words of ComfyUI's nodes where there are translations. */
 function choice(title, labels) {
   const element = document.createElement('label'), list = document.createElement('select')
@@ -332,7 +345,7 @@ function range(text, min, max, step, value) {
   return element
 }
 
-function button(label, press) {
+export function button(label, press) {
   const element = Object.assign(document.createElement('button'), { type: 'button', className: 'quiet', textContent: label })
   element.addEventListener('click', press)
   return element

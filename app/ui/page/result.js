@@ -2,6 +2,7 @@
 
 import { showResult } from '../web/viewer.js'
 import { translated } from '../web/words.js'
+import { savedLamp } from './lamp.js'
 import { previewModes } from './previews.js'
 import { choice } from './question.js'
 import { isOpen, stateInWords } from './queue.js'
@@ -62,6 +63,7 @@ export class Result {
     this.asked?.abort()
     this.places.stage.removeAttribute('aria-busy')
     for (const place of Object.values(this.places)) place.replaceChildren()
+    this.saved('')
   }
 
   async view(job, focus) {
@@ -73,8 +75,9 @@ export class Result {
       const payload = await ask(`/api/jobs/${job.id}/view`, { signal: this.asked.signal })
       if (!isHere()) return
       this.shown?.close()
-      const more = job.depth ? previewModes(job, { command: words => this.command(words), keep: (path, pressed) => this.keep(path, pressed) }) : []
-      this.shown = await showResult(payload, this.places, { first: this.mode, focus, more })
+      const page = { command: words => this.command(words), keep: (path, pressed) => this.keep(path, pressed), refused: this.page.refused }
+      const more = job.depth ? previewModes(job, page) : []
+      this.shown = await showResult(payload, this.places, { first: this.mode, focus, more, Lamp: savedLamp(job, page) })
     } catch (error) {
       if (isHere()) this.places.stage.replaceChildren(Object.assign(document.createElement('p'), { className: 'error', textContent: error.message }))
     } finally {
@@ -130,25 +133,31 @@ export class Result {
   }
 
   files(job) {
-    const kinds = [...Object.keys(job.files), ...job.exports.filter(kind => !(kind in job.files))]
-    const buttons = kinds.map(kind => {
-      const label = job.video ? `${translated(kind === 'depth' ? 'Depth' : 'Normals')} MP4` : translated(NAMES[kind])
-      const element = button(label, () => this.keep(`/api/jobs/${job.id}/files/${kind}`, element))
-      element.title = job.files[kind] ?? translated(TITLES[kind])
-      element.dataset.kind = kind
-      return element
-    })
-    byId('files').replaceChildren(...buttons)
+    const kinds = Object.keys(NAMES).filter(kind => kind in job.files || job.exports.includes(kind)), place = byId('files'), key = `${job.id} ${kinds}`
+    // The same buttons stay where they are: one of them may be under the pointer, or have the focus.
+    if (place.dataset.key !== key) place.replaceChildren(...kinds.map(kind => this.fileButton(job, kind)))
+    place.dataset.key = key
+    for (const element of place.children) element.title = job.files[element.dataset.kind] ?? translated(TITLES[element.dataset.kind])
     byId('again').hidden = job.state !== 'done'
-    byId('save').hidden = !buttons.length
+    byId('save').hidden = !kinds.length
   }
 
-  /** Downloads a file. One that cannot be made is said on the page; one that would replace another is made where somebody wants that. */
+  fileButton(job, kind) {
+    const label = job.video ? `${translated(kind === 'depth' ? 'Depth' : 'Normals')} MP4` : translated(NAMES[kind])
+    const element = button(label, () => this.keep(`/api/jobs/${job.id}/files/${kind}`, element))
+    element.dataset.kind = kind
+    return element
+  }
+
+  /** Downloads a file, and says where it is. One that cannot be made is said on the page; one that would replace another is made where somebody wants that. */
   async keep(path, pressed) {
     pressed.setAttribute('aria-busy', 'true')
     try {
-      const address = await this.addressOf(path)
-      if (address) Object.assign(document.createElement('a'), { href: address, download: '' }).click()
+      const made = await this.made(path)
+      if (made) {
+        Object.assign(document.createElement('a'), { href: made.address, download: '' }).click()
+        this.saved(translated('saved: {0}', made.path))
+      }
       this.page.saved()
     } catch (error) {
       this.page.refused(error.message)
@@ -157,14 +166,19 @@ export class Result {
     }
   }
 
-  /** The signed address of a file, which is made first; null: it is not made. */
-  async addressOf(path) {
+  /** @param {string} words Where a file was saved. */
+  saved(words) {
+    byId('saved').textContent = byId('saved').title = words
+  }
+
+  /** The signed address of a file and its path, which is made first; null: it is not made. */
+  async made(path) {
     try {
-      return (await ask(path, { method: 'POST' })).address
+      return await ask(path, { method: 'POST' })
     } catch (error) {
       if (error.status !== 409) throw error
       if (!await choice(error.message, translated('Replace'))) return null
-      return (await ask(path, { method: 'POST', query: { overwrite: '1' } })).address
+      return ask(path, { method: 'POST', query: { overwrite: '1' } })
     }
   }
 

@@ -51,6 +51,7 @@ export const UI_WORDS = {
   'not on this computer yet: {0}': { zh: '尚未下载到这台电脑：{0}', ja: 'まだこのコンピューターにありません: {0}' },
   'pages of another server may not use this one': { zh: '其他服务器的网页不能使用此服务器', ja: 'ほかのサーバーのページからは使えません' },
   running: { zh: '运行中', ja: '実行中' },
+  'saved: {0}': { zh: '已保存：{0}', ja: '保存先: {0}' },
   'running: {0} %': { zh: '运行中：{0} %', ja: '実行中: {0} %' },
   standard: { zh: '标准', ja: '標準' },
   'a body in the encoding {0} is not read; send the file as it is': { zh: '不读取编码为 {0} 的内容；请按原样发送文件', ja: '{0}で符号化された本文は読み込めません。ファイルをそのまま送ってください' },
@@ -83,16 +84,16 @@ export const UI_WORDS = {
     ja: '{0}は上限の{1} MBを超えています。縮小するか、コマンドラインを使ってください',
   },
   '{0} is no file of this page': { zh: '{0} 不是此网页的文件', ja: '{0}はこのページのファイルではありません' },
-  '{0} is no image or video that can be read; use PNG, JPEG, WebP, TIFF, BMP, GIF, or MP4, MOV, MKV, WebM': {
-    zh: '{0} 不是可读取的图像或视频；请使用 PNG、JPEG、WebP、TIFF、BMP、GIF，或 MP4、MOV、MKV、WebM',
-    ja: '{0}は読み込める画像や動画ではありません。PNG、JPEG、WebP、TIFF、BMP、GIF、またはMP4、MOV、MKV、WebMを使ってください',
+  '{0} is no image or video that this page reads; use {1} (the command line reads HDR and EXR too)': {
+    zh: '{0} 不是此网页可读取的图像或视频；请使用 {1}（命令行还可读取 HDR 和 EXR）',
+    ja: '{0}はこのページで読み込める画像や動画ではありません。{1}を使ってください（コマンドラインではHDRとEXRも読み込めます）',
   },
   '{0} is no model': { zh: '没有名为 {0} 的模型', ja: '{0}というモデルはありません' },
   '{0} is no {1}; reload the page': { zh: '{0} 不是有效的 {1}；请刷新页面', ja: '{0}は{1}の値ではありません。ページを再読み込みしてください' },
   'without an extension': { zh: '无扩展名', ja: '拡張子なし' },
-  '{0} of {1} files are left out ({2}), as they are no images or videos that can be read; use PNG, JPEG, WebP, TIFF, BMP, GIF, or MP4, MOV, MKV, WebM': {
-    zh: '{1} 个文件中有 {0} 个被略过（{2}），因为不是可读取的图像或视频；请使用 PNG、JPEG、WebP、TIFF、BMP、GIF，或 MP4、MOV、MKV、WebM',
-    ja: '{1}件のファイルのうち{0}件（{2}）は、読み込める画像や動画ではないため除外しました。PNG、JPEG、WebP、TIFF、BMP、GIF、またはMP4、MOV、MKV、WebMを使ってください',
+  '{0} of {1} files are left out ({2}): this page reads {3}': {
+    zh: '{1} 个文件中有 {0} 个被略过（{2}）：此网页可读取 {3}',
+    ja: '{1}件のファイルのうち{0}件（{2}）を除外しました。このページで読み込めるのは{3}です',
   },
   '{0} of {1} done': { zh: '已完成 {0}/{1}', ja: '{1}件中{0}件完了' },
   '{0} was moved, removed or changed; run the image again': { zh: '{0} 已被移动、删除或更改；请再次运行该图像', ja: '{0}は移動、削除または変更されています。もう一度実行してください' },
@@ -165,9 +166,9 @@ export const UI_MESSAGES = {
     zh: '图像已损坏或不完整；请重新复制或下载（{0}）',
     ja: '画像が壊れているか、途中で切れています。もう一度コピーするかダウンロードしてください（{0}）',
   },
-  '{0}: not an image of a known kind, or one that is damaged or cut off (it begins with {1}); accepted are 8- and 16-bit PNG, JPEG, WebP, BMP, TIFF and GIF': {
-    zh: '{0} 不是已知类型的图像，或已损坏或不完整（开头为 {1}）；支持 8 位和 16 位 PNG、JPEG、WebP、BMP、TIFF 和 GIF',
-    ja: '{0}は未対応の形式の画像か、壊れているか、途中で切れています（先頭は{1}）。使えるのは8ビットと16ビットのPNG、JPEG、WebP、BMP、TIFF、GIFです',
+  '{0}: not an image of a known kind, or one that is damaged or cut off (it begins with {1}); accepted are 8- and 16-bit {2}': {
+    zh: '{0} 不是已知类型的图像，或已损坏或不完整（开头为 {1}）；支持 8 位和 16 位 {2}',
+    ja: '{0}は未対応の形式の画像か、壊れているか、途中で切れています（先頭は{1}）。使えるのは8ビットと16ビットの{2}です',
   },
   '{0}: far more than {1} megapixels, the most that are read; scale it down': { zh: '{0} 远超过 {1} 百万像素的上限；请先缩小', ja: '{0}は上限の{1}メガピクセルを大きく超えています。縮小してください' },
   'an image of {0} has one side more than {1} times as long as the other: crop it, or cut it in pieces': {

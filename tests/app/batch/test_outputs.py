@@ -129,7 +129,7 @@ def test_files_of_others_need_overwrite_and_those_of_the_pack_do_not(tmp_path):
     put(outputs)
     assert plan([tmp_path / "a.png"], tmp_path) == [outputs], "made by the pack"
     outputs.path("normals").write_text("edited since")
-    with pytest.raises(ValueError, match=r"a_normals.png is there already, and is not known as an unchanged result of depth-normal; move"):
+    with pytest.raises(ValueError, match=r"a_normals.png is there already, not known as an unchanged result of depth-normal; move"):
         plan([tmp_path / "a.png"], tmp_path)
     assert outputs.path("normals").read_text() == "edited since"
     put(*plan([tmp_path / "a.png"], tmp_path, overwrite=True), text="anew")
@@ -150,7 +150,7 @@ def test_many_problems_are_counted(tmp_path):
     images = [tmp_path / f"{name}.png" for name in "abcdefg"]
     for image in images:
         image.with_suffix(".npz").touch()
-    with pytest.raises(ValueError, match=r"\(and 2 more\)$"):
+    with pytest.raises(ValueError, match=r"^[^;]+; [^;]+ \(and 6 more\)$"):
         planned(images, tmp_path)
     found = planned([*images, tmp_path / "z.png"], tmp_path)
     assert len(found.refused) == 7 and [outputs.image.name for outputs in found.todo] == ["z.png"], "one more goes on"
@@ -310,7 +310,8 @@ def test_a_damaged_record_knows_nothing_and_is_replaced(tmp_path, content):
     outputs = of(tmp_path / "a.png", tmp_path)
     put(outputs)
     outputs.record.write_bytes(content)
-    assert len(refusals(outputs, outputs.paths())) == 3
+    (reason,) = refusals(outputs, outputs.paths())
+    assert "a_depth.png, a_normals.png, a.npz are there already" in reason
     put(*plan([outputs.image], tmp_path, overwrite=True))
     assert plan([outputs.image], tmp_path)
 

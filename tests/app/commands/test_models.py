@@ -48,7 +48,11 @@ def test_the_first_screen_says_which_model_to_take(capsys, monkeypatch):
 
 
 def test_models_that_are_named_are_listed_alone(capsys):
-    assert list(listed(capsys, "midas-dpt-hybrid", "tiny")) == ["tiny", "midas-dpt-hybrid"]
+    assert cli.main(["models", "zipdepth-base", "tiny"]) == 0
+    zipdepth, tiny = capsys.readouterr().out.split("\n\n")
+    assert tiny.startswith("tiny\n") and "--model tiny" in tiny and str(find.find_weights(MODELS["tiny"].file)) in tiny
+    facts = ("27 MB", "MIT (https://", "CC-BY-NC-4.0", "small CPU", "not on this computer", "zipdepth_base.pth", "--model zipdepth-base")
+    assert zipdepth.startswith("zipdepth-base\n") and not [fact for fact in facts if fact not in zipdepth]
     assert cli.main(["models", "marigold-iid-appearance", "--json"]) == 0
     assert [row["id"] for row in json.loads(capsys.readouterr().out)] == ["marigold-iid-appearance"]
     assert cli.main(["models", "tini"]) == 2 and "did you mean tiny?" in capsys.readouterr().err

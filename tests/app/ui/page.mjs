@@ -52,7 +52,7 @@ async function drop(page, names) {
 
 const scenarios = {
   async drop() {
-    const page = await open()
+    const page = await open({ viewport: { width: 1366, height: 650 } })
     report.title = await page.title()
     report.address = page.url()
     const began = Date.now()
@@ -61,6 +61,7 @@ const scenarios = {
     report.seconds = (Date.now() - began) / 1000
     report.modes = await texts(page, '#modes button')
     report.notices = await texts(page, '#notices p')
+    report.rows = await page.$eval('#jobs', list => list.clientHeight / list.scrollHeight)
     const stage = await page.locator('#stage').boundingBox()
     await page.mouse.move(stage.x + stage.width * 0.3, stage.y + stage.height * 0.25)
     await page.waitForTimeout(200)
@@ -74,11 +75,16 @@ const scenarios = {
     }
     await page.click('#modes button')
     report.saved = {}
+    const places = [], orders = [await texts(page, '#files button')]
     for (const link of await page.locator('#files button').all()) {
       const kind = await link.getAttribute('data-kind'), [download] = await Promise.all([page.waitForEvent('download'), link.click()])
       await download.saveAs(path.join(folder, `saved.${kind}`))
       report.saved[kind] = download.suggestedFilename()
+      await page.waitForFunction(name => document.querySelector('#saved').textContent.endsWith(name), report.saved[kind])
+      places.push(await page.textContent('#saved'))
+      orders.push(await texts(page, '#files button'))
     }
+    Object.assign(report, { places, orders })
     await page.waitForFunction(() => document.querySelector('#command').textContent.includes('html'))
     report.command = await page.textContent('#command')
     await page.click('#jobs li .drop')
@@ -254,6 +260,16 @@ const scenarios = {
     const [clip] = await Promise.all([page.waitForEvent('download'), page.click('#controls .keep')])
     await clip.saveAs(path.join(folder, 'parallax.mp4'))
     report.saved.push(clip.suggestedFilename())
+    // A click leaves the lamp where it is, so that the pointer can go to the button.
+    await mode('Light')
+    const lit = await page.locator('#stage canvas').first().boundingBox(), command = () => page.textContent('#command')
+    await page.mouse.click(lit.x + lit.width / 2, lit.y + lit.height / 3)
+    await page.waitForFunction(() => document.querySelector('#command').textContent.includes('--point 0.5'))
+    report.command.push(await command())
+    const [relit] = await Promise.all([page.waitForEvent('download'), page.click('#controls .keep')])
+    await relit.saveAs(path.join(folder, 'relight.png'))
+    report.saved.push(relit.suggestedFilename())
+    report.stayed = await command() === report.command.at(-1)
     await mode('Slider')
     report.command.push(await page.textContent('#command'))
     // Of the next image the same is seen, with the same settings.

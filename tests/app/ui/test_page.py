@@ -50,7 +50,8 @@ def test_an_image_is_dropped_seen_and_saved(use, tmp_path):
     assert seen["title"] == "Depth & Normals" and "token" not in seen["address"]
     assert seen["overlay"] and seen["modes"] == VIEWS and seen["empty"]
     assert seen["notices"] == [
-        "notes.txt is no image or video that can be read; use PNG, JPEG, WebP, TIFF, BMP, GIF, or MP4, MOV, MKV, WebM"
+        "notes.txt is no image or video that this page reads; use PNG, JPEG, WebP, AVIF, HEIC, BMP, TIFF, GIF, MP4, MOV, MKV, WebM "
+        "(the command line reads HDR and EXR too)"
     ]
     assert seen["under"].startswith("disparity ") and "faces" in seen["under"]
     assert len(set(seen["sums"])) == len(VIEWS), "each view draws something else"
@@ -63,6 +64,9 @@ def test_an_image_is_dropped_seen_and_saved(use, tmp_path):
         assert (tmp_path / "saved" / f"saved.{kind}").read_bytes() == (tmp_path / "out" / name).read_bytes()
     assert shlex.split(seen["command"])[1:4] == ["coffee.jpg", "--model", "tiny"]
     assert "--also npz,exr,glb,html" in seen["command"]
+    assert seen["places"] == [f"saved: {tmp_path / 'out' / name}" for name in seen["saved"].values()], "each save says where its file is"
+    assert len({tuple(order) for order in seen["orders"]}) == 1, "no button moves away from under the pointer"
+    assert seen["rows"] > 0.9, "a message does not hide the list"
 
 
 def test_the_first_map_is_measured(run_driver, tmp_path):
@@ -110,8 +114,8 @@ def test_a_folder_of_two_hundred_images(use, tmp_path):
     seen = use("many", folder)
     assert seen["rows"] == 200 and seen["heading"] == "200 done"
     assert seen["notices"] == [
-        "4 of 204 files are left out (.psd 2, .txt 1, without an extension 1), as they are no images or videos that can be read; "
-        "use PNG, JPEG, WebP, TIFF, BMP, GIF, or MP4, MOV, MKV, WebM"
+        "4 of 204 files are left out (.psd 2, .txt 1, without an extension 1): "
+        "this page reads PNG, JPEG, WebP, AVIF, HEIC, BMP, TIFF, GIF, MP4, MOV, MKV, WebM"
     ]
     assert not seen["overflow"] and seen["answer"] < 5, "the page answers while it works"
     assert len(list((tmp_path / "out").glob("*_depth.png"))) == 200
@@ -147,7 +151,7 @@ def test_a_narrow_window_in_other_languages(use, photo, tmp_path):
     assert seen["ja-JP"]["state"].startswith("tiny · ") and seen["ja-JP"]["state"].endswith(" 秒")
 
 
-def test_stereo_and_parallax_are_seen_and_saved(use, tmp_path):
+def test_stereo_parallax_and_light_are_seen_and_saved(use, tmp_path):
     """Made by the commands' own functions, so that the command that the page names makes the same bytes."""
     pytest.importorskip("av", reason="writes videos")
     small, other = tmp_path / "small.png", tmp_path / "other.png"
@@ -165,10 +169,11 @@ def test_stereo_and_parallax_are_seen_and_saved(use, tmp_path):
     }
     assert seen["eyes"] == 2 and seen["frames"] > 2 and seen["stands"] and seen["deeper"]
     assert len(set(seen["sums"].values())) == 3 and seen["pressed"] == ["Stereo"]
-    assert seen["saved"] == ["small_redcyan.png", "small_parallax.mp4"]
-    result, stereo, parallax, again = map(shlex.split, seen["command"])
+    assert seen["saved"] == ["small_redcyan.png", "small_parallax.mp4", "small_relit.png"]
+    assert seen["stayed"], "a lamp that was left somewhere stays there"
+    result, stereo, parallax, light, again = map(shlex.split, seen["command"])
     assert again == result and result[1:] == ["small.png", *result[2:]]
-    for words, name in ((stereo, "small_redcyan.png"), (parallax, "small_parallax.mp4")):
+    for words, name in ((stereo, "small_redcyan.png"), (parallax, "small_parallax.mp4"), (light, "small_relit.png")):
         by_hand = tmp_path / "by hand" / words[1]
         words[words.index("small.png")], words[words.index("-o") + 1] = str(small), f"{by_hand}/"
         assert cli.main(words[1:]) == 0
