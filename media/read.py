@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from ..geometry.estimate import Estimate
 from ..utils import resize_image, resize_map
 from .colour import BT_709, BT_2020, BT_2020_PRIMARIES, FULL, UNKNOWN, Colours, guessed_matrix
 from .library import VideoReadError, display_matrix, is_cut_matroska, open_video, pyav, video_errors
@@ -75,6 +76,7 @@ class Frame:
         reduce_planes: Converts straight to a reduced size, in less time than by way of `image`; None if there is no such way.
         number: Of a numbered image; None = it has none, and is counted.
         held: Whether it is the frame before in place of one that cannot be decoded.
+        known: Gives the depth that the user has of it, at that depth's size, from the image's height and width; None = there is none.
     """
 
     time: Fraction
@@ -83,6 +85,7 @@ class Frame:
     reduce_planes: Callable[[Reduce], Tensor] | None = field(default=None, repr=False)
     number: int | None = None
     held: bool = False
+    known: Callable[[int, int], Estimate] | None = field(default=None, repr=False)
 
     def reduced(self, reduce: Reduce) -> Tensor:
         """The image, averaged to the size that `reduce` names."""
