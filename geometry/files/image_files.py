@@ -290,7 +290,7 @@ def _deep_heif_pixels(data: bytes) -> np.ndarray:
 
 def _heif_levels(image: Any) -> np.ndarray:
     """What pillow-heif decodes, with the full range: it shifts 10 bits up to 16, so that white would be 65472 of 65535."""
-    levels = np.asarray(image)
+    levels = np.array(image)  # a copy: pillow-heif frees what it decoded with the image, whoever looks at it
     bits = image.info.get("bit_depth", 16)
     if levels.dtype != np.uint16 or not 8 < bits < 16:
         return levels
