@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
+from types import EllipsisType
 from typing import NamedTuple
 
 import torch
@@ -305,6 +306,10 @@ class Estimate:
         for part in parts:
             joined.add(part)
         return joined.whole()
+
+    def cut(self, window: tuple[EllipsisType, slice, slice]) -> Estimate:
+        """The maps in a window of rows and columns, without the camera."""
+        return replace(self._map(lambda each: each[window]), intrinsics=None)
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Estimate:
         return replace(self, **{name: function(value) for name, value in self.maps.items()})

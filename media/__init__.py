@@ -3,11 +3,13 @@
 from .join import Segment, join_segments
 from .library import VideoError, VideoReadError, pyav
 from .prefetch import Loaded, WriterThread, compute_with, estimated, prefetch
-from .presets import PRESETS, Preset, at_rate, cropped, fitted, fitted_size, in_groups
+from .presets import PRESETS, Preset, at_rate, cropped, cropped_window, fitted, fitted_size, fitted_window, in_groups
 from .read import Frame, VideoHeader, read_frames, video_header
 from .sequences import (
+    MAPS,
     find_images,
     frame_numbers,
+    frame_places,
     images_of_folder,
     is_sequence,
     numbered,
@@ -22,6 +24,7 @@ from .write import CODECS, CONTAINERS, VideoWriter, check_codec, even_sized
 __all__ = [
     "CODECS",
     "CONTAINERS",
+    "MAPS",
     "PRESETS",
     "Frame",
     "Loaded",
@@ -38,12 +41,15 @@ __all__ = [
     "check_sound",
     "compute_with",
     "cropped",
+    "cropped_window",
     "estimated",
     "even_sized",
     "find_images",
     "fitted",
     "fitted_size",
+    "fitted_window",
     "frame_numbers",
+    "frame_places",
     "images_of_folder",
     "in_groups",
     "is_sequence",

@@ -31,7 +31,7 @@ class Loaded:
 
     Args:
         frames: The frames.
-        load: What takes a frame's image, and may change it; None = the image as it is.
+        load: What takes a frame's image, and may change it, or takes more of it; None = the image as it is.
         first: How many frames at the beginning are left out.
 
     Attributes:
@@ -39,7 +39,7 @@ class Loaded:
         held: How many frames, also of those that are left out, stand in place of some that cannot be decoded.
     """
 
-    def __init__(self, frames: Iterable[Frame], load: Callable[[Frame], Tensor] | None = None, first: int = 0) -> None:
+    def __init__(self, frames: Iterable[Frame], load: Callable[[Frame], Any] | None = None, first: int = 0) -> None:
         self._frames, self._load, self._first = frames, load, first
         self.problem: VideoReadError | None = None
         self.held = 0
@@ -50,8 +50,8 @@ class Loaded:
             return ""
         return f"{self.held} of {frames} frames cannot be decoded, and the last good frame is held in their place"
 
-    def __iter__(self) -> Iterator[tuple[Frame, Tensor]]:
-        """Each frame with its image.
+    def __iter__(self) -> Iterator[tuple[Frame, Any]]:
+        """Each frame with its image, or what else `load` gives.
 
         Raises:
             VideoReadError: Nothing of the video can be read.

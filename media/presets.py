@@ -6,6 +6,8 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from types import EllipsisType
+from typing import TypeAlias
 
 from torch import Tensor
 
@@ -14,6 +16,9 @@ from .library import VideoError
 from .read import Frame
 
 logger = logging.getLogger(__name__)
+
+Window: TypeAlias = tuple[EllipsisType, slice, slice]
+"""The rows and columns of a map (..., H, W) that are cut out."""
 
 
 @dataclass(frozen=True)
@@ -128,12 +133,23 @@ def fitted(image: Tensor, width: int | None, height: int | None, side: int = 2) 
         side: As for `width`.
     """
     rows, columns = image.shape[-2:]
-    width, height = fitted_size((columns, rows), width, height, side)
+    larger, middle = fitted_window((columns, rows), width, height, side)
+    scaled = image if larger == (rows, columns) else resize_image(image[None], *larger)[0]
+    return scaled[middle]
+
+
+def fitted_window(size: tuple[int, int], width: int | None, height: int | None, side: int = 2) -> tuple[tuple[int, int], Window]:
+    """The height and width to which `fitted` scales images of `size` (width, height), and the part of that which it cuts out."""
+    columns, rows = size
+    width, height = fitted_size(size, width, height, side)
     scale = max(width / columns, height / rows)
     larger = max(height, round(rows * scale)), max(width, round(columns * scale))
-    scaled = image if larger == (rows, columns) else resize_image(image[None], *larger)[0]
-    top, left = (larger[0] - height) // 2, (larger[1] - width) // 2
-    return scaled[:, top : top + height, left : left + width]
+    return larger, _middle(larger, height, width)
+
+
+def _middle(size: tuple[int, int], height: int, width: int) -> Window:
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    return ..., slice(top, top + height), slice(left, left + width)
 
 
 def cropped(image: Tensor, side: int) -> Tensor:
@@ -142,8 +158,11 @@ def cropped(image: Tensor, side: int) -> Tensor:
     Raises:
         VideoError: The image is smaller than that.
     """
-    height, width = image.shape[-2:]
+    return image[cropped_window(image.shape[-2], image.shape[-1], side)]
+
+
+def cropped_window(height: int, width: int, side: int) -> Window:
+    """The part of an image of this size that `cropped` cuts out; it raises what that does."""
     if min(height, width) < side:
         raise VideoError(f"the video has {width}x{height} pixels, and {side} on each side are the least of the preset")
-    top, left = height % side // 2, width % side // 2
-    return image[:, top : top + height // side * side, left : left + width // side * side]
+    return _middle((height, width), height // side * side, width // side * side)

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from ..geometry.estimate import Estimate
 from ..utils import resize_image, resize_map
 from .colour import BT_709, BT_2020, BT_2020_PRIMARIES, FULL, UNKNOWN, Colours, guessed_matrix
 from .library import VideoReadError, display_matrix, is_cut_matroska, open_video, pyav, video_errors
@@ -75,6 +76,7 @@ class Frame:
         reduce_planes: Converts straight to a reduced size, in less time than by way of `image`; None if there is no such way.
         number: Of a numbered image; None = it has none, and is counted.
         held: Whether it is the frame before in place of one that cannot be decoded.
+        known: Gives the depth that the user has of it, at that depth's size, from the image's height and width; None = there is none.
     """
 
     time: Fraction
@@ -83,6 +85,7 @@ class Frame:
     reduce_planes: Callable[[Reduce], Tensor] | None = field(default=None, repr=False)
     number: int | None = None
     held: bool = False
+    known: Callable[[int, int], Estimate] | None = field(default=None, repr=False)
 
     def reduced(self, reduce: Reduce) -> Tensor:
         """The image, averaged to the size that `reduce` names."""
@@ -296,8 +299,10 @@ class _Reader:
             raise VideoReadError(f"{self._name}: there is not one frame in it that can be decoded")
         if self._left_out:
             logger.warning("%s: packets of images that cannot be decoded, and are left out: %d", self._name, self._left_out)
-        if self._damage is not None:
-            yield from held(self._packets.left(), before)
+        if left := self._packets.left(self._in_threads or self._damage is not None):
+            if self._in_threads:
+                raise _DamageError  # whose error, of the last packets, is lost in them
+            yield from held(left, before)
         expected = 0 if seeking else self._stream.frames
         if expected and count < expected * 0.99 - 1:
             raise VideoReadError(f"{self._name}: it says that it has {expected} frames, and ends after {count}; it is damaged or cut off")
@@ -420,27 +425,32 @@ class _Packets:
         duration = self._waiting.pop(pts, 0)
         earlier = sorted(each for each in self._waiting if each < pts)
         times = [(each, self._waiting.pop(each)) for each in earlier]
-        lost: list[tuple[int, int]] = []
-        if self.in_order and (damaged or (self._states_times and self._last is not None)):
-            at = self._last
-            for each, length in times:
-                if (at is None or each - at >= 0.75 * self._least) and pts - each >= 0.75 * self._least:
-                    lost.append((each, length))
-                    at = each
+        lost = self._lost(pts, times, damaged or (self._states_times and self._last is not None))
         if self._last is not None and not lost and self.in_order:
             self._least = min(self._least, Fraction(pts - self._last))
         self._last = pts
         return duration, lost
 
+    def _lost(self, end: int, times: list[tuple[int, int]], are_frames: bool) -> list[tuple[int, int]]:
+        """Those of packets between the last frame and `end` that are frames: as far from each other as frames are."""
+        lost: list[tuple[int, int]] = []
+        at = self._last
+        for each, length in times if self.in_order and are_frames else ():
+            if (at is None or each - at >= 0.75 * self._least) and end - each >= 0.75 * self._least:
+                lost.append((each, length))
+                at = each
+        return lost
+
     def is_late(self, pts: int | None) -> bool:
         """True if a frame comes behind one that is shown later, as behind a damaged key frame: its place is taken."""
         return self.in_order and pts is not None and self._last is not None and pts <= self._last
 
-    def left(self) -> list[tuple[int, int]]:
-        """The times and durations of the packets behind the last frame."""
-        if not self.in_order:
+    def left(self, damaged: bool) -> list[tuple[int, int]]:
+        """The times and durations of the frames behind the last one that are lost; `damaged` as of `shown`."""
+        if self._last is None:
             return []
-        return sorted(each for each in self._waiting.items() if self._last is None or each[0] > self._last)
+        end = max(self._waiting, default=0) + math.ceil(self._least)
+        return self._lost(end, sorted(self._waiting.items()), damaged or self._states_times)
 
 
 def frame_colours(frame: Any, context: Any) -> Colours:

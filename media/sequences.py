@@ -25,8 +25,12 @@ _NUMBER = re.compile(r"%0?(\d*)d")
 _MOST_DIGITS = 20
 _DIGITS = re.compile(r"(\d+)")
 _IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
-# Frames of a folder without any of the above: beside those they are depth that was made of them.
 _HDR_IMAGES = {".exr", ".hdr"}
+FRAMES = (_IMAGES, _HDR_IMAGES)
+"""What a folder stands for as a video: its images, or, where it has none, its HDR images: beside others they are depth that was made of
+them."""
+MAPS = ({".npz"}, {".npy"}, {".exr"}, {".pfm"}, {".hdr"}, {*_IMAGES, ".heic", ".heif"})
+"""What a folder stands for as depth: of the kinds of files that it has the one that says most of it."""
 # Images that are looked at for the exposure of all.
 _EXPOSED = 9
 
@@ -61,28 +65,30 @@ def _parts(pattern: Path) -> tuple[str, int, str]:
     return before, int(digits or 1), after
 
 
-def find_images(path: os.PathLike[str]) -> list[Path]:
+def find_images(path: os.PathLike[str], kinds: Sequence[set[str]] = FRAMES) -> list[Path]:
     """The images of a sequence, in order: by their number, of a folder by their names, numbers in them as numbers.
+
+    `kinds` says which files of a folder they are, `FRAMES` or `MAPS`.
 
     Raises:
         VideoReadError: There are none.
     """
-    return _find(path)[0]
+    return _find(path, kinds)[0]
 
 
-def frame_numbers(path: os.PathLike[str]) -> list[int] | None:
-    """The numbers of a sequence's images; None of a folder whose names differ in more than one number.
+def frame_numbers(path: os.PathLike[str], kinds: Sequence[set[str]] = FRAMES) -> list[int] | None:
+    """The numbers of a sequence's images; None of a folder whose names differ in more than one number. `kinds` as `find_images`.
 
     Raises:
         VideoReadError: As `find_images`.
     """
-    return _find(path)[1]
+    return _find(path, kinds)[1]
 
 
-def _find(path: os.PathLike[str]) -> tuple[list[Path], list[int] | None]:
+def _find(path: os.PathLike[str], kinds: Sequence[set[str]] = FRAMES) -> tuple[list[Path], list[int] | None]:
     path = Path(path)
     if path.is_dir():
-        images = images_of_folder(path)
+        images = images_of_folder(path, kinds)
         numbers = _varying_number(images)
     else:
         there = numbered_files(path)
@@ -102,14 +108,14 @@ def _varying_number(images: Sequence[Path]) -> list[int] | None:
     return [int(each[varying[0]]) for each in parts] if len(varying) == 1 and varying[0] % 2 else None
 
 
-def images_of_folder(folder: Path) -> list[Path]:
-    """The frames that a folder stands for, in the order of their names; EXR and HDR count where it has no other images."""
-    there = [each for each in folder.iterdir() if not each.name.startswith(".") and each.suffix.lower() in _IMAGES | _HDR_IMAGES]
-    found = [each for each in there if each.suffix.lower() in _IMAGES] or there
-    return sorted(found, key=_natural)
+def images_of_folder(folder: Path, kinds: Sequence[set[str]] = FRAMES) -> list[Path]:
+    """The frames that a folder stands for, in the order of their names: the first of `kinds` that it has (`FRAMES`, `MAPS`)."""
+    there = [each for each in folder.iterdir() if not each.name.startswith(".")]
+    found = ([each for each in there if each.suffix.lower() in kind] for kind in kinds)
+    return sorted(next(filter(None, found), []), key=_natural)
 
 
-def _places(count: int, numbers: Sequence[int] | None) -> list[int]:
+def frame_places(count: int, numbers: Sequence[int] | None) -> list[int]:
     """At which frame of the video each of so many images is shown: where a number is missing, the image before stays.
 
     Numbers most of which are missing count something else, such as seconds: these images follow one another.
@@ -163,7 +169,7 @@ def sequence_header(path: os.PathLike[str], rate: Fraction | None = None) -> Vid
     rate = rate or DEFAULT_RATE
     images, numbers = _find(path)
     height, width = _Images(images)(images[0]).shape[-2:]
-    length = _places(len(images), numbers)[-1] + 1
+    length = frame_places(len(images), numbers)[-1] + 1
     if numbers and (missing := length - len(images)):
         first = next(one + 1 for one, other in pairwise(numbers) if other > one + 1)
         kept = "in a video the frame before stays, and numbered files keep the gap"
@@ -181,7 +187,7 @@ def read_sequence(path: os.PathLike[str], rate: Fraction | None = None, start: F
     """
     step = 1 / (rate or DEFAULT_RATE)
     images, numbers = _find(path)
-    places, read = _places(len(images), numbers), _Images(images)
+    places, read = frame_places(len(images), numbers), _Images(images)
     following = [*places[1:], places[-1] + 1]
     for each, number, place, end in zip(images, numbers or [None] * len(images), places, following, strict=True):
         if place * step >= start:

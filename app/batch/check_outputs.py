@@ -61,10 +61,21 @@ def check_writes(writes: Sequence[str], options: Options) -> None:
             _check_format(name, spec, options)
 
 
+def lacking_libraries(writes: Sequence[str]) -> dict[str, str]:
+    """Of outputs those whose library is missing, and the words that say how to install it."""
+    found = {}
+    for name in writes:
+        try:
+            _check_libraries([name])
+        except ImportError as error:
+            found[name] = str(error)
+    return found
+
+
 def _check_libraries(writes: Sequence[str]) -> None:
     for name in writes:
-        if name not in ("depth", "normals", *STEREO_CHOICES):
-            FORMATS[".exr" if name == COMPOSITING else f".{name}"].check_library()
+        if (chosen := FORMATS.get(".exr" if name == COMPOSITING else f".{name}")) is not None:
+            chosen.check_library()
 
 
 def _check_half_sphere(layout: str, spec: ModelSpec, fov: float) -> None:

@@ -13,7 +13,7 @@ from ..console.viewer import show
 from ..outcomes import DONE
 from ..output_choices import UP_CHOICES
 from .arguments import UP, add_map_kind, chosen_quantity, refuse_options
-from .result_paths import add_overwrite, check_extension
+from .result_paths import add_overwrite, add_place, check_extension, place
 from .scene import READABLE
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def add_convert(parser: Parser) -> None:
     source = f"the file to read: {', '.join(READABLE)}; of .tif floats, of .heic a phone's depth"
     parser.add_argument("source", type=Path, metavar="A", help=source)
     result = f"the file to write: {', '.join(WRITTEN)}; of depth and normals, .png and .pfm are two files, the second B_normals"
-    parser.add_argument("out", type=Path, metavar="B", help=result)
+    parser.add_argument("target", type=place, nargs="?", metavar="B", help=f"{result}; or a folder")
+    add_place(parser, "B", "<A>.png, of a .png <A>.npz")
     add_map_kind(parser, near=False)
     to_look_at = "a .png to look at and for ControlNet, as `estimate` writes it, in place of one from which the numbers come back"
     parser.add_argument("--as-image", action="store_true", help=to_look_at)
@@ -40,22 +41,25 @@ def add_convert(parser: Parser) -> None:
     image = f"the image that A is of, which {', '.join(_SHOW_AN_IMAGE)} show"
     parser.add_argument("--image", type=Path, metavar="IMAGE", help=image)
     parser.add_argument("--up", choices=UP_CHOICES, help=UP)
-    parser.add_argument("--open", action="store_true", help="open the result when it is done")
-    add_overwrite(parser, "file", default_names=False)
+    add_overwrite(parser, "file")
     parser.set_defaults(run=_convert)
 
 
 def _convert(arguments: argparse.Namespace) -> int:
-    source, out = arguments.source, arguments.out
+    source, to = arguments.source, arguments.target or arguments.place
+    if arguments.target is not None:
+        refuse_options(arguments, ("--out",), f"names a result, and so does {arguments.target.path}; leave one of them out")
+    out = to.file(f"{source.stem}{'.npz' if source.suffix.lower() == '.png' and not arguments.as_image else '.png'}")
     suffix = out.suffix.lower()
     check_extension(out, WRITTEN)
     for option, endings in (("--as-image", (".png",)), ("--half", (".exr",)), ("--up", (".ply",)), ("--image", _SHOW_AN_IMAGE)):
         if suffix not in endings:
             refuse_options(arguments, (option,), f"is for {', '.join(endings)}, and {out} is a {suffix}; leave it out")
-    read = [each for each in (source, arguments.image) if each is not None]
-    command = f"{arguments.parser.prog}{' --as-image' * arguments.as_image}"
+    from ...geometry.files import SaveOptions, load_estimate, possible_paths, read_paths, save_estimate
+
+    read = [*read_paths(source), *([] if arguments.image is None else [arguments.image])]
+    command = "" if to.is_folder else f"{arguments.parser.prog}{' --as-image' * arguments.as_image}"
     check_places([out], read, arguments.overwrite, source, command, ANOTHER)
-    from ...geometry.files import SaveOptions, load_estimate, possible_paths, save_estimate
     from ..batch.per_image import read as read_photo
     from ..batch.staging import kept_if_used
 
@@ -67,7 +71,9 @@ def _convert(arguments: argparse.Namespace) -> int:
     with kept_if_used(out.parent):
         written = save_estimate(out, estimate, options)
     note_results(source, written, command)
-    echo(shown(f"{source}: {', '.join(map(str, written))} ({_words(estimate)}){_lost(estimate, suffix)}"))
+    echo(
+        shown(f"{' and '.join(map(str, read_paths(source)))}: {', '.join(map(str, written))} ({_words(estimate)}){_lost(estimate, suffix)}")
+    )
     if arguments.open:
         show(written[0])
     return DONE

@@ -72,7 +72,7 @@ DEMO_WRITES = (*DEFAULT_WRITES, "npz")
 GO_ON = "run the same command with --resume to go on"
 
 COMMON = (
-    *("--out", "--open", "--model", "--also", "--write", "--coding", "--tiles", "--refine", "--size"),
+    *("--out", "--open", "--model", "--also", "--write", "--coding", "--bits", "--tiles", "--refine", "--size"),
     *("--recursive", "--resume", "--overwrite"),
 )
 """The options that `--help` of `estimate` shows."""
@@ -91,8 +91,8 @@ def add_estimate(parser: Parser) -> None:
     add_images(parser)
     _add_writes(parser)
     add_coding(parser, "how the normal map (<image>_normals.png) stores its vectors; Unreal wants directx")
-    bits = "bits of each channel of the normal map (default: %(default)s)"
-    parser.add_argument("--normal-bits", type=int, choices=(8, 16), default=8, help=bits)
+    bits = "bits of each channel of the normal map; the depth image always has 16 (default: %(default)s)"
+    parser.add_argument("--bits", "--normal-bits", dest="normal_bits", type=int, choices=(8, 16), default=8, help=bits)
     half = f"write exr and {COMPOSITING} with 16-bit floats: half the size (depth and positions of {COMPOSITING} keep 32)"
     parser.add_argument("--half", action="store_true", help=half)
     fov = "field of view of the images' longer side, where the camera is known (makes Depth Anything 3's and Metric3D's metres right)"
@@ -164,7 +164,8 @@ def add_demo(parser: argparse.ArgumentParser) -> None:
 def run_images(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
     """Estimates the images that are named, writes `writes` (as `outputs.Outputs.writes`), and returns the exit code.
 
-    The arguments are of a command that has all options of `estimate` but those that say what is written.
+    The arguments are of a command that has all options of `estimate` but those that say what is written. Where the library of one of
+    several outputs is missing, that is said, and the others are made.
     """
     _refuse_useless(arguments, writes)
     files = named_files(arguments)
@@ -194,7 +195,22 @@ def run_images(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
         return NOTHING_DONE
     _refuse_videos(sources, writes)
     keep_freed_memory()
-    options = _options(arguments)
+    from ..batch.check_outputs import lacking_libraries
+
+    lacking = lacking_libraries(writes)
+    if len(lacking) == len(writes):
+        lacking = {}  # the run says it
+    for name, reason in lacking.items():
+        echo_error(f"{name} is left out: {reason}")
+    code = _run_over(arguments, engine, sources, problems, tuple(name for name in writes if name not in lacking))
+    return SOME_FAILED if lacking and code == DONE else code
+
+
+def _run_over(
+    arguments: argparse.Namespace, engine: Engine, sources: Sequence[Source], problems: Sequence[str], writes: tuple[str, ...]
+) -> int:
+    """Makes the outputs of images; `problems` are what was not found."""
+    files, options = named_files(arguments), _options(arguments)
     results = _results(arguments, writes, options)
     plan = results.plan(sources, arguments.resume or arguments.retry_failed)
     if files:
@@ -303,7 +319,7 @@ def _refuse_useless(arguments: argparse.Namespace, writes: tuple[str, ...]) -> N
         refuse_options(arguments, ("--up",), "is for a PLY, and none is asked for: add --also ply, or leave it out")
     if "--coding" in arguments.parser.options and "normals" not in writes:
         why = "is for <image>_normals.png, and none is asked for: add normals to --write"
-        refuse_options(arguments, ("--coding", "--normal-bits"), why)
+        refuse_options(arguments, ("--coding", "--bits"), why)
     if "--half" in arguments.parser.options and not {"exr", COMPOSITING} & set(writes):
         refuse_options(arguments, ("--half",), f"is for EXR, and none is asked for: add --also exr or {COMPOSITING}, or leave it out")
     if "--near-far-ratio" in arguments.parser.options and set(writes) <= _OF_DEPTH_ALONE:

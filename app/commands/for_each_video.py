@@ -24,12 +24,12 @@ class Prepared:
 
     Attributes:
         targets: The files of its results.
-        make: Runs a model on it and returns the exit code; None = nothing is left to do.
+        make: Makes them by a model, or without one by the user's own depth, and returns the exit code; None = nothing is left to do.
         code: The exit code where nothing is left to do.
     """
 
     targets: Sequence[Path]
-    make: Callable[[Model], int] | None
+    make: Callable[[Model | None], int] | None
     code: int = DONE
 
 
@@ -81,7 +81,9 @@ class _Run:
         self._done, self._kept, self._skipped, self._failed = 0, 0, 0, failed
         self._started = time.monotonic()
 
-    def prepared(self, sources: Sequence[Source], prepare: Callable[[Source], Prepared]) -> list[tuple[Path, Callable[[Model], int]]]:
+    def prepared(
+        self, sources: Sequence[Source], prepare: Callable[[Source], Prepared]
+    ) -> list[tuple[Path, Callable[[Model | None], int]]]:
         """The videos that a model has to run on. What cannot be done is said."""
         from ..batch.name_locks import folded
         from ..batch.outputs import same_files

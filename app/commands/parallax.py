@@ -31,7 +31,7 @@ MAX_FRAMES, MAX_RATE, MIN_SIDE = 10_000, 240, 16
 SECONDS, RATE = 2.0, 24.0
 """Of an image's move, by default."""
 
-_OF_IMAGES = ("--geometry", "--depth", "--normal-map", "--coding", "--tiles", "--refine", "--longer-side", "--keep-extension")
+_OF_IMAGES = ("--geometry", "--normal-map", "--coding", "--tiles", "--refine", "--longer-side", "--keep-extension")
 
 COMMON = (
     "--out",

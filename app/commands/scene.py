@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, TypeVar
 from ...annotators.choices import RECOMMENDED_MODEL
 from ..console.option_types import degrees
 from ..outcomes import DONE, EXPECTED_ERRORS
-from ..output_choices import NEAR_CHOICES
 from .arguments import (
     NETWORK_OPTIONS,
     add_coding,
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from ...geometry.estimate import Estimate
     from ...geometry.views.transparency import Layers
+    from ..depth_kind import DepthKind
 
 
 T = TypeVar("T")
@@ -250,15 +250,15 @@ def named_files(arguments: argparse.Namespace) -> list[Path]:
     """
     named = [(name, path) for name in SOURCES if (path := getattr(arguments, name, None)) is not None]
     if named:
-        refuse_options(arguments, NETWORK_OPTIONS, f"is for a model, and depth and normals come from {named[0][1]}; leave one of them out")
+        options = [option for option in NETWORK_OPTIONS if option in arguments.parser.options]
+        refuse_options(arguments, options, f"is for a model, and depth and normals come from {named[0][1]}; leave one of them out")
     if "--normal-map" in arguments.parser.options and arguments.normal_map is None:
         refuse_options(arguments, ("--coding",), "says how a --normal-map stores its vectors, and none is named; leave it out")
     if "--quantity" in arguments.parser.options:
         names = {name for name, _ in named}
         if not names & {"geometry", "depth"}:
-            refuse_options(
-                arguments, ("--quantity", "--channel"), "is of a file of depth: add --depth FILE or --geometry FILE, or leave it out"
-            )
+            files = " or ".join(f"{option} FILE" for option in ("--depth", "--geometry") if option in arguments.parser.options)
+            refuse_options(arguments, ("--quantity", "--channel"), f"is of a file of depth: add {files}, or leave it out")
         if "depth" not in names or arguments.quantity:
             why = "--quantity says it already" if "depth" in names else "none is named"
             refuse_options(arguments, ("--depth-near",), f"says what is near in a --depth image, and {why}; leave it out")
@@ -309,25 +309,18 @@ def _from_images(arguments: argparse.Namespace, height: int, width: int) -> Esti
 
 
 def _depth_map(arguments: argparse.Namespace, path: Path) -> Estimate:
-    """The estimate of --depth: what the file or --quantity says that its numbers are, else grey levels of disparity."""
-    from ...geometry.estimate import Quantity
+    """The estimate of --depth."""
     from ...geometry.files.values import read_values
-    from ...geometry.images.depth_image import DepthCoding, depth_map_to_estimate
 
-    values = read_values(path, channel=arguments.channel)
-    quantity = values.quantity or chosen_quantity(arguments)
-    if values.coded and quantity is Quantity.RELATIVE_DEPTH:
-        meaning = DepthCoding(NEAR_CHOICES[1], "depth", name=str(path))
-    else:
-        meaning = DepthCoding(
-            arguments.depth_near,
-            quantity=quantity,
-            name=str(path),
-            if_normals="a normal map is named behind --normal-map",
-            if_metres="add --quantity metric-depth",
-            if_levels="leave out --quantity metric-depth",
-        )
-    return depth_map_to_estimate(values.planes, meaning, values.known)
+    kind = depth_kind(arguments)
+    return kind.estimate(read_values(path, channel=kind.channel), str(path))
+
+
+def depth_kind(arguments: argparse.Namespace) -> DepthKind:
+    """What the user says of --depth."""
+    from ..depth_kind import DepthKind
+
+    return DepthKind(chosen_quantity(arguments), arguments.channel, arguments.depth_near)
 
 
 def _normal_map(arguments: argparse.Namespace, path: Path) -> Estimate:

@@ -25,10 +25,21 @@ from ..console.viewer import show
 from ..near_names import no_such_file
 from ..outcomes import DONE, NOTHING_DONE, SOME_FAILED
 from ..output_choices import MOST_PREVIEWED, VIDEO_LAYOUT_CHOICES
-from .arguments import add_device, add_eyes, add_model, add_refine_steps, add_runtime, add_size, chosen_model, refuse_options
+from .arguments import (
+    add_device,
+    add_eyes,
+    add_map_kind,
+    add_model,
+    add_refine_steps,
+    add_runtime,
+    add_size,
+    chosen_model,
+    refuse_options,
+)
 from .camera_moves import LOOP_SECONDS, add_move
 from .for_each_video import Prepared, over_videos
 from .result_paths import Place, add_overwrite, add_place, naming_command
+from .scene import depth_kind, named_files
 
 if TYPE_CHECKING:
     from ...annotators.specs.base import ModelSpec
@@ -54,6 +65,7 @@ _LEAST_SIDE, _MOST_SIDE = 16, 16384
 _FILES = (".mp4", ".mov", ".mkv", ".png", ".exr")
 _OF_SCREENS = ("--divergence", "--convergence")
 _OF_HEADSETS = ("--eye-distance", "--eye-size")
+_OF_MODELS = ("--device", "--align", "--smooth")
 _OF_MOVES = ("--move", "--amount", "--focus", "--border", "--loop")
 
 COMMON = (
@@ -76,6 +88,7 @@ def add_video(parser: Parser) -> None:
         f"one or more of {', '.join(OUTPUT_CHOICES)}, with commas (default: depth); its name ends each of several files; may be given again"
     )
     parser.add_argument("--what", type=several_of(OUTPUT_CHOICES), action="extend", metavar="WHAT", help=what)
+    _add_own_depth(parser.add_argument_group("depth of your own", "of one video, in place of a model's"))
     add_model(parser, RECOMMENDED_VIDEO_MODEL)
     add_size(parser)
     add_refine_steps(parser)
@@ -101,6 +114,15 @@ def add_video(parser: Parser) -> None:
     add_overwrite(parser, "video")
     parser.common = frozenset(COMMON)
     parser.set_defaults(run=run_video, kinds=("what", "layout"))
+
+
+def _add_own_depth(group: argparse._ArgumentGroup) -> None:
+    depth = (
+        "a depth video, numbered files (depth_%%05d.exr; images, NPZ, EXR, PFM), a folder of them, or an NPZ of all; the n-th is of the "
+        "n-th frame, of numbered frames the one of the same number; grey levels are disparity, near = white"
+    )
+    group.add_argument("--depth", type=Path, metavar="DEPTH", help=depth)
+    add_map_kind(group)
 
 
 def _add_frames(parser: argparse.ArgumentParser) -> None:
@@ -162,11 +184,15 @@ def run_video(arguments: argparse.Namespace, found: tuple[Sequence[Source], Sequ
     keep_freed_memory()
     place: Place = arguments.place
     _outputs(arguments)  # what no video can be made with is said before one is looked for
+    if own := named_files(arguments):
+        refuse_options(arguments, _OF_MODELS, f"is for a model, and depth comes from {own[0]}, as it stands; leave it out")
     if arguments.preview is not None:
         refuse_options(arguments, ("--resume",), "has no effect on a --preview; leave it out")
     to_a_file = not place.is_folder and (place.path.suffix.lower() in _FILES or "%" in place.path.name)
     if found is None and names_one(arguments.videos, arguments.recursive, to_a_file):
         return _one(arguments, Path(arguments.videos[0]))
+    if own:
+        raise ValueError(f"{own[0]} is of one video, and several or a folder are named; name the one video")
     sources, problems = found or find_videos(arguments.videos, arguments.recursive, place.path)
     for problem in problems:
         echo_error(shown(problem))
@@ -187,6 +213,9 @@ def _one(arguments: argparse.Namespace, source: Path) -> int:
         raise FileNotFoundError(no_such_file(source))
     _refuse_image(arguments, source)
     task = _task(arguments, source, arguments.place)
+    if task.depth is not None:
+        prepared = _prepared(arguments, task, None, [source, *task.depth.files()])
+        return prepared.code if prepared.make is None else prepared.make(None)
     options = _options(arguments)
     prepared = _prepared(arguments, task, options, [source])
     return prepared.code if prepared.make is None else prepared.make(options.load(arguments.device))
@@ -240,13 +269,12 @@ def _options(arguments: argparse.Namespace) -> Options:
     return options
 
 
-def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options, read: Sequence[Path], label: str = "") -> Prepared:
+def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options | None, read: Sequence[Path], label: str = "") -> Prepared:
     """What is to be done for a task, before a model is loaded.
 
-    `read` are the videos of this run, which no result replaces; `label` says which of several it is, beside the progress.
+    `options` are of the model, None where depth is the task's own; `read` is what this run reads, which no result replaces; `label` says
+    which of several it is, beside the progress.
     """
-    from ...annotators.registry import find_spec
-    from ..batch.options import known_weights
     from ..video.finished import FinishedRecord
     from ..video.run import computed_by
     from ..video.segments import SegmentStore, begun_by
@@ -254,17 +282,14 @@ def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options, 
 
     targets = list(task.targets.values())
     check_folder(targets[0].parent)
-    spec = find_spec(options.model)
-    _check_model(spec, task)
+    by = {} if options is None else _checked_model(options, task)
     header = task.header()
     task.check_size(header)
+    if task.depth is not None:
+        task.depth.check(header, task.needed(header))
     if arguments.preview is not None:
         return _prepared_preview(arguments, task, header, read, label)
-    weights = known_weights(options.model, options.weights)
-    runtime = TORCH if options.runtime == AUTO_RUNTIME else options.runtime  # the same maps, as far as 8 bits can say
-    by = {"model": options.model, "weights": weights, "dtype": options.dtype, "runtime": runtime}
-    by |= {} if options.refine_steps is None else {"refine_steps": options.refine_steps}
-    asked = task.settings() | by | {"size": task.size and spec.used_size(task.size)}
+    asked = task.settings() | by
     record, stopped = FinishedRecord(task), arguments.resume and has_segments(task.targets)
     if arguments.resume and not arguments.overwrite and not stopped and (finished := record.found(asked)):
         if finished.problem is None and label:
@@ -282,22 +307,23 @@ def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options, 
         (output,) = (output for output, path in task.targets.items() if path == target)
         note_results(made_of, [target], commands.get(output, ""))
 
-    def make(model: Model) -> int:
+    def make(model: Model | None) -> int:
         check()  # the videos before may have taken hours
-        if not model.is_video_model and (advice := options.advice(header.frames or 0, arguments.device)):
-            echo_error(advice)
         by_begun = options
-        by_measurement = options.runtime in (AUTO_RUNTIME, FAST_RUNTIME)
-        if stopped and by_measurement and (begun := begun_by(task.targets)) and begun[0] != computed_by(model)["runtime"]:
-            # Other runtimes were measured since: the frames that follow are made as those before.
-            by_begun = replace(options, runtime=begun[0])
-            model = by_begun.load(arguments.device, begun[1])
+        if model is not None and options is not None:
+            if not model.is_video_model and (advice := options.advice(header.frames or 0, arguments.device)):
+                echo_error(advice)
+            by_measurement = options.runtime in (AUTO_RUNTIME, FAST_RUNTIME)
+            if stopped and by_measurement and (begun := begun_by(task.targets)) and begun[0] != computed_by(model)["runtime"]:
+                # Other runtimes were measured since: the frames that follow are made as those before.
+                by_begun = replace(options, runtime=begun[0])
+                model = by_begun.load(arguments.device, begun[1])
         used = computed_by(model)
         with SegmentStore(task, asked | used, arguments.resume) as store:
             record.remove()
             if store.done:
                 echo(shown(f"{task.source}: {store.done} frames are finished, going on behind them"))
-                if store.records[-1].dtype != used["dtype"]:
+                if by_begun is not None and store.records[-1].dtype != used["dtype"]:
                     # Half precision had turned out too small for the frames before: the run that was stopped had gone on like this.
                     model = by_begun.load(arguments.device, store.records[-1].dtype)
             finished = _make(model, task, header, store, label, check=check, joined=joined)
@@ -308,6 +334,20 @@ def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options, 
 
     check()
     return Prepared(targets, make)
+
+
+def _checked_model(options: Options, task: VideoTask) -> dict[str, Any]:
+    """The settings of a run by a model, which gives what is asked for."""
+    from ...annotators.registry import find_spec
+    from ..batch.options import known_weights
+
+    spec = find_spec(options.model)
+    _check_model(spec, task)
+    weights = known_weights(options.model, options.weights)
+    runtime = TORCH if options.runtime == AUTO_RUNTIME else options.runtime  # the same maps, as far as 8 bits can say
+    by = {"model": options.model, "weights": weights, "dtype": options.dtype, "runtime": runtime}
+    by |= {} if options.refine_steps is None else {"refine_steps": options.refine_steps}
+    return by | {"size": task.size and spec.used_size(task.size)}
 
 
 def _refuse_image(arguments: argparse.Namespace, source: Path) -> None:
@@ -341,7 +381,7 @@ def _prepared_preview(arguments: argparse.Namespace, task: VideoTask, header: Vi
     check = partial(check_places, [path], read, arguments.overwrite, made_of, command)
     check()
 
-    def make(model: Model) -> int:
+    def make(model: Model | None) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         with terminal_bar(arguments.preview, "frame", **_described(label)) as bar, atomic_path(path) as made:
             count = make_preview(model, task, header, arguments.preview, made, bar.update)
@@ -360,6 +400,7 @@ def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTas
     from ...geometry.views.parallax import CameraMove
     from ...geometry.views.stereo import StereoOptions
     from ...media import PRESETS
+    from ..video.own_depth import OwnDepth
     from ..video.task import VideoTask, chosen_codec, plan_targets, usual_name
 
     outputs = _outputs(arguments)
@@ -396,6 +437,7 @@ def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTas
         fov=arguments.fov,
         segment=arguments.segment,
         strict=arguments.strict,
+        depth=None if arguments.depth is None else OwnDepth(arguments.depth, depth_kind(arguments), arguments.strict),
     )
 
 
@@ -438,7 +480,7 @@ def _described(label: str) -> dict[str, Any]:
     return {"desc": shown(label)} if label else {}
 
 
-def _make(model: Model, task: VideoTask, header: VideoHeader, store: SegmentStore, label: str, **at_the_end: Any) -> Finished:
+def _make(model: Model | None, task: VideoTask, header: VideoHeader, store: SegmentStore, label: str, **at_the_end: Any) -> Finished:
     """Makes a video with progress bars; `at_the_end` as `make_video`."""
     from tqdm.contrib.logging import logging_redirect_tqdm
 

@@ -26,11 +26,11 @@ _LONGEST, _GAP, _WIDTH = 384, 8, 1920
 _GREY = 0.5
 
 
-def make_preview(model: Model, task: VideoTask, header: VideoHeader, count: int, path: Path, tick: Callable[[], object]) -> int:
+def make_preview(model: Model | None, task: VideoTask, header: VideoHeader, count: int, path: Path, tick: Callable[[], object]) -> int:
     """Writes a PNG of `count` frames at equal distances, and of the task's outputs below each. Every frame has a range of its own.
 
     Args:
-        model: As for the video.
+        model: As for the video; None = depth is the task's own.
         task: Its start, frames, sizes and outputs count; nothing of it is written.
         header: The source's.
         count: How many frames, if there are as many.
@@ -43,13 +43,18 @@ def make_preview(model: Model, task: VideoTask, header: VideoHeader, count: int,
     Raises:
         VideoReadError: There is not one frame.
     """
-    outputs = set(task.targets) - {SIDE_BY_SIDE} or {DEPTH if model.spec.quantity is not None else NORMALS}
+    no_depth = model is not None and model.spec.quantity is None
+    outputs = set(task.targets) - {SIDE_BY_SIDE} or {NORMALS if no_depth else DEPTH}
     renderer = Renderer(replace(task, normalise="per_image"), outputs)
-    normals = NORMALS in outputs or model.spec.quantity is None
+    normals = NORMALS in outputs or no_depth
     cells = []
     for frame in _spread(task, header, count):
-        image = task.image(frame)[None]
-        found = model.estimate(image, size=task.size, fov=task.fov)
+        if model is None:
+            image, found = task.with_own_depth(frame)
+            image = image[None]
+        else:
+            image = task.image(frame)[None]
+            found = model.estimate(image, size=task.size, fov=task.fov)
         made = renderer.shown([frame], image, with_normals(found) if normals else found).images
         cells.append([_small(each) for each in (image, *(made[output][0][None] for output in OUTPUTS if output in made))])
         tick()

@@ -18,7 +18,7 @@ class ReducedFrames:
     Frames that an output shows stay as they are, and so do all where the field of view is given.
 
     Args:
-        model: The model.
+        model: The model; None = depth is the user's, and no frame is reduced.
         task: Its `change` is applied first.
         outputs: What is made of the frames.
 
@@ -26,11 +26,11 @@ class ReducedFrames:
         size: Height and width of the frames before they are reduced; None = no frame was read yet.
     """
 
-    def __init__(self, model: Model, task: VideoTask, outputs: set[str]) -> None:
+    def __init__(self, model: Model | None, task: VideoTask, outputs: set[str]) -> None:
         self._task = task
         shows = bool({SIDE_BY_SIDE, *VIEWS} & outputs)
-        keeps = shows or bool(task.fov)
-        self._reduced_size = cache(lambda height, width: None if keeps else model.reduced_size(height, width, task.size))
+        reduced = None if model is None or shows or task.fov else model.reduced_size
+        self._reduced_size = cache(lambda height, width: None if reduced is None else reduced(height, width, task.size))
         self.size: tuple[int, int] | None = None
 
     def image(self, frame: Frame) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from fractions import Fraction
 from functools import partial
@@ -30,6 +30,7 @@ from ...media import (
     is_sequence,
     join_segments,
     numbered_files,
+    prefetch,
     read_frames,
 )
 from ...model_loader import Model
@@ -48,7 +49,7 @@ Tick = Callable[[int], object]
 
 
 def make_video(
-    model: Model,
+    model: Model | None,
     task: VideoTask,
     header: VideoHeader,
     store: SegmentStore,
@@ -61,7 +62,7 @@ def make_video(
     """Makes the outputs of a video.
 
     Args:
-        model: The model to run.
+        model: The model to run; None = depth is the task's own.
         task: The task.
         header: The source's header.
         store: The finished segments, behind which it goes on. They stay.
@@ -93,20 +94,31 @@ def make_video(
     return Finished(store.numbers, problem and str(problem), lost)
 
 
-def _first_pass(model: Model, task: VideoTask, header: VideoHeader, store: SegmentStore, tick: Tick) -> tuple[VideoReadError | None, str]:
+def _first_pass(
+    model: Model | None, task: VideoTask, header: VideoHeader, store: SegmentStore, tick: Tick
+) -> tuple[VideoReadError | None, str]:
     """Writes all segments that are not there yet; returns why the source ended early, and how many frames of it are lost, in words."""
     outputs = {KEPT_DEPTH, *({NORMALS} & set(task.targets))} if task.in_two_passes else set(task.targets)
-    renderer = Renderer(task, outputs, resampling=model.resampling)
+    renderer = Renderer(task, outputs, resampling="bilinear" if model is None else model.resampling)
     reduced = ReducedFrames(model, task, outputs)
-    loaded = Loaded(task.read(), reduced.image, store.done)
+    loaded = Loaded(task.read(), reduced.image if model is not None else task.with_own_depth, store.done)
     available = torch.get_num_threads()
     threads = threads_of_pipeline(model, available)
-    estimate, video_state = _estimator(model, task, outputs, renderer, store.state(), threads.network)
+    no_depth = model is not None and model.spec.quantity is None
+    derive = with_normals if NORMALS in outputs or (SIDE_BY_SIDE in outputs and no_depth) else None
+    now = _continued(task, renderer, store.state(), derive is not None)
+    if model is None:
+        found = _own_parts(loaded, derive, threads.beside)
+    else:
+        asked = {"options": task.options, "size": task.size, "fov": task.fov, "derive": derive, "normals": derive is not None}
+        estimate = partial(model.estimate_video, **asked, at_network_size=True, network_threads=threads.network, state=now)
+        found = estimated(loaded, estimate, store.done, threads.beside)
     try:
         torch.set_num_threads(threads.beside)
-        with closing(estimated(loaded, estimate, store.done, threads.beside)) as parts:
+        with closing(found) as parts:
             behind = WriterThread(threads=threads.beside)
-            _write_segments(store, task, header, renderer, reduced, _counted(parts, tick), behind, video_state, partial(dtype_name, model))
+            made = _counted(parts, tick)
+            _write_segments(store, task, header, renderer, reduced, made, behind, now.state_dict, partial(dtype_name, model))
     except VideoReadError as error:
         if store.done and loaded.problem is None:
             return error, loaded.lost(store.done)  # the frame after the finished segments is the first that cannot be read
@@ -130,33 +142,38 @@ class Threads(NamedTuple):
     beside: int
 
 
-def threads_of_pipeline(model: Model, available: int) -> Threads:
+def threads_of_pipeline(model: Model | None, available: int) -> Threads:
     """The threads for a video: four parts run at once, and threads beyond the cores wait for each other.
 
     They follow from the model and the machine alone, so that a run that was stopped goes on with the same numbers.
     """
     beside = max(1, available // 4)
-    if model.device.type != "cpu":
+    if model is None or model.device.type != "cpu":
         return Threads(1, beside)
     return Threads(max(1, available - 1) if is_light(model.spec) else available, beside)
 
 
-def _estimator(
-    model: Model, task: VideoTask, outputs: set[str], renderer: Renderer, state: Any, network_threads: int
-) -> tuple[Callable[[Iterator[Tensor]], Iterator[Estimate]], Callable[[], Any]]:
-    """A function that makes estimates of frames, continuing from `state`; and one that gives the state of that now."""
-    now, running = VideoState(task.options), renderer.running
-    derive = with_normals if NORMALS in outputs or (SIDE_BY_SIDE in outputs and model.spec.quantity is None) else None
+def _continued(task: VideoTask, renderer: Renderer, state: Any, normals: bool) -> VideoState:
+    """The state of the video after the frames before, to which the renderer is brought too; `state` is what was kept of it."""
+    now = VideoState(task.options)
     if state is not None:
         try:
-            now.load_state_dict(state["film"] if derive else _without_normals(state["film"]))
-            for name, each in running.items():
+            now.load_state_dict(state["film"] if normals else _without_normals(state["film"]))
+            for name, each in renderer.running.items():
                 each.load_state_dict(state["ranges"][name])
             renderer.fov = _kept_fov(state, renderer.fov)
         except (KeyError, TypeError, AttributeError) as error:
             raise VideoError(f"what was kept of the frames before is damaged ({error}); run without --resume to begin anew") from error
-    asked = {"options": task.options, "size": task.size, "fov": task.fov, "derive": derive, "normals": derive is not None}
-    return partial(model.estimate_video, **asked, at_network_size=True, network_threads=network_threads, state=now), now.state_dict
+    return now
+
+
+def _own_parts(
+    loaded: Loaded, derive: Callable[[Estimate], Estimate] | None, threads: int
+) -> Generator[tuple[list[Frame], Tensor, Estimate], None, None]:
+    """The user's depth beside a video's frames, as `estimated` gives a model's; the next ones are read meanwhile."""
+    with closing(prefetch(loaded, threads=threads)) as frames:
+        for frame, (image, found) in frames:
+            yield [frame], image[None], found if derive is None else derive(found)
 
 
 def _without_normals(video: Any) -> Any:
@@ -300,14 +317,14 @@ def _sound(task: VideoTask, header: VideoHeader, store: SegmentStore, problem: V
     return Sound(task.source, _beginning(task, store), Fraction(store.records[-1].end) if ends_early else None)
 
 
-def dtype_name(model: Model) -> str:
-    """The dtype that a model computes in by now, as `--dtype` calls it."""
-    return str(model.dtype).removeprefix("torch.")
+def dtype_name(model: Model | None) -> str:
+    """The dtype that a model computes in by now, as `--dtype` calls it; nothing without one."""
+    return "" if model is None else str(model.dtype).removeprefix("torch.")
 
 
-def computed_by(model: Model) -> dict[str, str]:
-    """What computes the frames, as settings of `SegmentStore`."""
-    return {"dtype": dtype_name(model), "runtime": runtime_of(model.runtime), ENGINE: model.runtime}
+def computed_by(model: Model | None) -> dict[str, str]:
+    """What computes the frames, as settings of `SegmentStore`; nothing without a model."""
+    return {} if model is None else {"dtype": dtype_name(model), "runtime": runtime_of(model.runtime), ENGINE: model.runtime}
 
 
 def bytes_between_passes(header: VideoHeader, frames: int | None) -> int | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from itertools import islice, takewhile
@@ -13,6 +14,8 @@ from typing import Any
 
 from torch import Tensor
 
+from ...geometry.camera import intrinsics_from_fov
+from ...geometry.estimate import Estimate
 from ...geometry.files import FORMATS
 from ...geometry.temporal.stabilization import VideoOptions
 from ...geometry.views.parallax import CameraMove
@@ -27,9 +30,11 @@ from ...media import (
     at_rate,
     check_codec,
     cropped,
+    cropped_window,
     find_images,
     fitted,
     fitted_size,
+    fitted_window,
     frame_numbers,
     in_groups,
     is_sequence,
@@ -43,6 +48,7 @@ from ...media import (
 )
 from ..batch.overwriting import check_places, nearest_folder
 from ..batch.records import RECORDS, digest_of_marks
+from .own_depth import OwnDepth
 
 DEPTH, NORMALS, SIDE_BY_SIDE, STEREO, PARALLAX = OUTPUTS = ("depth", "normals", "side-by-side", "stereo", "parallax")
 """Outputs of a video: images of depth, normal maps, each frame beside its depth, images for both eyes, and a camera that moves."""
@@ -87,6 +93,7 @@ class VideoTask:
         fov: As `Model.estimate`.
         segment: How many frames a stop can cost.
         strict: Whether the first frame that cannot be decoded ends the video.
+        depth: The depth that the user has of the source; None = a model's.
     """
 
     source: Path
@@ -109,6 +116,7 @@ class VideoTask:
     fov: float = 0.0
     segment: int = SEGMENT_FRAMES
     strict: bool = False
+    depth: OwnDepth | None = None
 
     @property
     def sequence(self) -> bool:
@@ -146,10 +154,13 @@ class VideoTask:
 
     def read(self) -> Iterator[Frame]:
         """The frames that are asked for; each is converted only when its image is asked for."""
+        start = self.start if self.depth is None else Fraction(0)  # the n-th frame has the n-th depth: they are counted from the first
         if is_sequence(self.source):
-            frames = read_sequence(self.source, self.rate, self.start)
+            frames = read_sequence(self.source, self.rate, start)
         else:
-            frames = read_frames(self.source, start=self.start, strict=self.strict)
+            frames = read_frames(self.source, start=start, strict=self.strict)
+        if self.depth is not None:
+            frames = (frame for frame in self.depth.beside(frames) if frame.time >= self.start)
         if (end := self.end) is not None:
             frames = takewhile(lambda frame: frame.time < end, frames)
         if self.new_rate is not None:
@@ -169,6 +180,25 @@ class VideoTask:
         """A frame's image (3, H, W) in [0, 1], changed."""
         return frame.image() if self.change is None else self.change(frame.image())
 
+    def with_own_depth(self, frame: Frame) -> tuple[Tensor, Estimate]:
+        """A frame's image, as `image`, and the user's depth of it: at its own size, or, where frames are changed, changed as they are.
+
+        Raises:
+            VideoReadError: The depth cannot be read.
+        """
+        assert frame.known is not None
+        image = frame.image()
+        height, width = image.shape[-2:]
+        found = frame.known(height, width)
+        if self.width is not None or self.height is not None:
+            larger, window = fitted_window((width, height), self.width, self.height, 2 if self.preset is None else self.preset.side)
+            found = found.resized(*larger).cut(window)
+        elif self.preset is not None:
+            found = found.resized(height, width).cut(cropped_window(height, width, self.preset.side))
+        if self.fov:
+            found = replace(found, intrinsics=intrinsics_from_fov(self.fov, found.height, found.width))
+        return image if self.change is None else self.change(image), found
+
     def expected(self, header: VideoHeader) -> int | None:
         """The number of frames by the header; None = it does not say."""
         seconds = header.seconds if header.frames is None else header.frames / header.rate
@@ -179,6 +209,13 @@ class VideoTask:
         total = max(0, round((seconds - self.start) * (self.new_rate or header.rate)))
         total = total if self.frames is None else min(total, self.frames)
         return total if self.preset is None or not total else (total - 1) // self.preset.group * self.preset.group + 1
+
+    def needed(self, header: VideoHeader) -> int | None:
+        """The number of frames of the source, from its first, that `read` takes where some are left out at the end; None = all."""
+        if (self.end is None and self.frames is None) or header.frames is None:
+            return None
+        made = replace(self, preset=None).expected(header) or 0
+        return min(header.frames, round(self.start * header.rate) + math.ceil(made * header.rate / (self.new_rate or header.rate)))
 
     def settings(self) -> dict[str, Any]:
         """The settings that decide on the frames of the result, as JSON can hold them."""
@@ -209,6 +246,7 @@ class VideoTask:
             "fov": self.fov,
             "segment": self.segment,
             **({"strict": True} if self.strict else {}),
+            **({} if self.depth is None else self.depth.settings()),
         }
 
 

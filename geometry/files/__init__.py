@@ -3,7 +3,7 @@
 from .compositing_exr import write_compositing_exr
 from .estimate_meshes import SURFACES, SaveOptions, save_surface
 from .exr import read_exr, write_exr, write_image_exr
-from .formats import FORMATS, READABLE, WRITTEN, FileFormat, load_estimate, possible_paths, save_estimate
+from .formats import FORMATS, READABLE, WRITTEN, FileFormat, load_estimate, possible_paths, read_paths, save_estimate
 from .html_page import write_html
 from .image_files import image_exposure, read_image
 from .mesh_files import PLY_AXES, write_glb, write_ply, write_stl
@@ -37,6 +37,7 @@ __all__ = [
     "read_exr",
     "read_image",
     "read_npz",
+    "read_paths",
     "read_pfm",
     "read_values_png",
     "resolve_inside",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..conventions import convert_normals
@@ -82,6 +82,14 @@ def possible_paths(path: str | os.PathLike[str]) -> tuple[Path, ...]:
     return (path, _beside(path)) if chosen.one_map else (path,)
 
 
+def read_paths(path: str | os.PathLike[str]) -> tuple[Path, ...]:
+    """The files that `load_estimate` reads: of a PNG or PFM of depth that `save_estimate` wrote also the normals beside it."""
+    path = Path(path)
+    chosen, beside = _format(path), _beside(path)
+    both = chosen.one_map and chosen.is_likely(path) and chosen.is_likely(beside)
+    return (path, beside) if both else (path,)
+
+
 def save_estimate(path: str | os.PathLike[str], estimate: Estimate, options: SaveOptions | None = None) -> tuple[Path, ...]:
     """Writes an estimate in the format that the extension names, atomically.
 
@@ -119,7 +127,7 @@ def load_estimate(
         channel: Which depth or normals, where a file names several: the channel or layer of an EXR, the key of an array in an NPZ.
 
     Returns:
-        The estimate, on the CPU.
+        The estimate, on the CPU; of a PNG or PFM of depth with the normals that `save_estimate` wrote beside it, where they fit.
 
     Raises:
         FileNotFoundError: No such file.
@@ -130,7 +138,15 @@ def load_estimate(
     read = _format(path).read
     if read is None:
         raise FileFormatError(f"{path}: {path.suffix} files are only written; depth and normals are read from {', '.join(READABLE)}")
-    return read(path, quantity, axes, channel)
+    first, *beside = (read(each, quantity, axes, channel) for each in read_paths(path))
+    return _with_normals(first, beside[0]) if beside else first
+
+
+def _with_normals(depth: Estimate, normals: Estimate) -> Estimate:
+    """Depth with normals of the same image; depth as it is where they are none."""
+    if depth.normals is not None or normals.normals is None or (normals.height, normals.width) != (depth.height, depth.width):
+        return depth
+    return replace(depth, normals=normals.where_known(normals.mask).normals, axes=normals.axes)
 
 
 def _format(path: Path) -> FileFormat:

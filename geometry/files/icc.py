@@ -172,11 +172,12 @@ def _curve(tags: dict[bytes, bytes], name: bytes, levels: int) -> np.ndarray:
 def _parametric(
     x: np.ndarray, kind: int, g: float, a: float = 1, b: float = 0, c: float = 0, d: float = 0, e: float = 0, f: float = 0
 ) -> np.ndarray:
-    if kind in (1, 2):
-        constant = c if kind == 2 else 0.0
-        return np.where(a * x + b >= 0, np.maximum(a * x + b, 0) ** g, 0) + constant
-    curve = np.maximum(a * x + b, 0) ** g
-    return curve if kind == 0 else np.where(x >= d, curve + e, c * x + f)
+    with np.errstate(all="ignore"):  # a profile may hold any numbers; the curve that is not finite is refused
+        if kind in (1, 2):
+            constant = c if kind == 2 else 0.0
+            return np.where(a * x + b >= 0, np.maximum(a * x + b, 0) ** g, 0) + constant
+        curve = np.maximum(a * x + b, 0) ** g
+        return curve if kind == 0 else np.where(x >= d, curve + e, c * x + f)
 
 
 def _is_srgb(profile: _Profile, levels: int) -> bool:

@@ -44,6 +44,7 @@ _BITS_TAG, _SAMPLES_TAG, _PLANES_TAG, _EXTRA_SAMPLES_TAG, _SAMPLE_FORMAT_TAG = 2
 _TIFF_SIGNED, _TIFF_FLOATS = 2, 3
 _TIFF_LONG = 4
 _SEPARATE_PLANES, _ASSOCIATED_ALPHA = 2, 1
+_NEXT_IMAGE = 0  # no tag of a TIFF
 
 # Pillow's modes whose numbers are those of the file; La is grey with premultiplied alpha.
 _EXACT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "I;16", "I;16B", "I;16L")
@@ -144,7 +145,7 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
             with open_image(path, io.BytesIO(data)) as checked:
                 checked.verify()
         if image.format != "MPO" and getattr(image, "is_animated", False):  # a camera's MPO has a preview after the image
-            logger.info("%s: of several images in the file the first is taken", path)
+            _say_first(path)
         exact = _is_exact(image)
         if not exact:
             _check_planes(path, data)
@@ -168,6 +169,10 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
         premultiplied = image.mode == "La" or (not exact and _ASSOCIATED_ALPHA in extra)
         text = {key: value for key, value in image.info.items() if isinstance(key, str) and isinstance(value, str)}
         return DecodedImage(np.ascontiguousarray(_upright(pixels, _orientation(image))), premultiplied, text, profile)
+
+
+def _say_first(path: str | os.PathLike[str]) -> None:
+    logger.info("%s: of several images in the file the first is taken", path)
 
 
 class _Strictness:
@@ -293,7 +298,7 @@ def _deep_heif_pixels(data: bytes) -> np.ndarray:
 
 def _heif_levels(image: Any) -> np.ndarray:
     """What pillow-heif decodes, with the full range: it shifts 10 bits up to 16, so that white would be 65472 of 65535."""
-    levels = np.asarray(image)
+    levels = np.array(image)  # a copy: pillow-heif frees what it decoded with the image, whoever looks at it
     bits = image.info.get("bit_depth", 16)
     if levels.dtype != np.uint16 or not 8 < bits < 16:
         return levels
@@ -312,6 +317,8 @@ def decode_floats(path: str | os.PathLike[str], data: bytes) -> np.ndarray | Non
     """
     if not tiff_holds_floats(io.BytesIO(data)):
         return None
+    if _NEXT_IMAGE in _tiff_tags(io.BytesIO(data), ()):
+        _say_first(path)
     with damage_named(path, "the image is damaged or cut off; copy or download it again"), strict:
         from PIL import Image, UnidentifiedImageError
 
@@ -347,7 +354,7 @@ def _check_planes(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def _tiff_tags(file: IO[bytes], wanted: Collection[int]) -> dict[int, int]:
-    """The first number of each of these tags, which are of 16 or 32 bits."""
+    """Of a TIFF's first image the first number of each of these tags, which are of 16 or 32 bits; `_NEXT_IMAGE`, if there is one."""
     beginning = file.read(16)
     order = {b"II": "<", b"MM": ">"}.get(beginning[:2])
     version = struct.unpack(f"{order}H", beginning[2:4])[0] if order else 0
@@ -356,7 +363,8 @@ def _tiff_tags(file: IO[bytes], wanted: Collection[int]) -> dict[int, int]:
     big = version == 43
     size, count_size, entry_size = (8, 8, 20) if big else (4, 2, 12)
     number = {8: "Q", 4: "I", 2: "H"}
-    file.seek(struct.unpack_from(f"{order}{number[size]}", beginning, size)[0])
+    start = struct.unpack_from(f"{order}{number[size]}", beginning, size)[0]
+    file.seek(start)
     (count,) = struct.unpack(f"{order}{number[count_size]}", file.read(count_size))
     entries = file.read(min(count, _MOST_TAGS) * entry_size)
     tags = {}
@@ -369,6 +377,9 @@ def _tiff_tags(file: IO[bytes], wanted: Collection[int]) -> dict[int, int]:
                 tags[tag] = struct.unpack(f"{order}{number[each]}", file.read(each))[0]
             else:
                 tags[tag] = struct.unpack_from(f"{order}{number[each]}", entries, place)[0]
+    file.seek(start + count_size + count * entry_size)
+    if any(file.read(size)):  # where the tags of the next image begin
+        tags[_NEXT_IMAGE] = 1
     return tags
 
 

@@ -192,7 +192,7 @@ def _only_map(path: os.PathLike[str], members: set[str], member: Callable[[str],
         with member(key) as file:
             shape, dtype = _read_header(path, key, file)
         sides = [side for side in shape if side > 1]
-        is_plane = len(sides) == 2 and min(sides) > _LARGEST_MATRIX
+        is_plane = len(sides) in (2, 3) and min(sides[-2:]) > _LARGEST_MATRIX  # or one for each image of a batch
         is_map = dtype.kind in "fiu" and (is_plane or (len(sides) == 3 and 3 in (sides[0], sides[2])))
         return f"'{key}' {shape}" if is_map else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from .pfm import read_pfm
 from .png import holds_depth, read_values_png
 from .unlabelled import NAME_QUANTITY, planes_to_map, unnamed_map
 
-_BEGINNING = 32
+_ARRAYS = (b"PK\x03\x04", np.lib.format.MAGIC_PREFIX)
 DEPTH, NORMALS, MASK = WANTED = ("depth", "normals", "mask")
 
 
@@ -66,7 +67,7 @@ def read_values(path: str | os.PathLike[str], wanted: str = DEPTH, channel: str 
     data = read_bytes(path)
     if data.startswith(exr.MAGIC):
         return _of_exr(path, wanted, channel)
-    if data.startswith((b"PK\x03\x04", np.lib.format.MAGIC_PREFIX)):
+    if data.startswith(_ARRAYS):
         return _of_arrays(path, wanted, channel)
     no_channels(path, channel)
     if is_hdr(data):
@@ -85,6 +86,27 @@ def read_values(path: str | os.PathLike[str], wanted: str = DEPTH, channel: str 
         assert estimate.depth is not None
         return FileValues(estimate.depth, estimate.mask, quantity=estimate.quantity)
     return _coded(image)
+
+
+def read_clip(path: str | os.PathLike[str], channel: str | None = None) -> list[FileValues] | None:
+    """Reads the depth of a clip's frames from one NPZ or NPY of an array (B, H, W); None of any other file.
+
+    Raises:
+        FileNotFoundError, FileFormatError: As `read_values`, or there is no depth in it.
+    """
+    path = Path(path)
+    with path.open("rb") as file:
+        if not file.read(max(map(len, _ARRAYS))).startswith(_ARRAYS):
+            return None
+    maps, words = read_arrays(path, channel)
+    key = next((key for key in ("depth", "dmap") if key in maps), None)
+    if key is None:
+        raise FileFormatError(f"{path}: there is no depth in it, but {', '.join(maps)}")
+    depth, mask = maps[key], maps.get("mask")
+    if depth.ndim != 3:
+        raise FileFormatError(f"{path}: '{key}' has shape {depth.shape}; the depth of a clip is (B, H, W), a map for each frame")
+    masks = [None] * len(depth) if mask is None or mask.shape != depth.shape else mask
+    return [_of_array(path, words, frame[None], known) for frame, known in zip(depth, masks, strict=True)]
 
 
 def read_map(
@@ -160,10 +182,17 @@ def _of_arrays(path: Path, wanted: str, channel: str | None) -> FileValues:
     array, mask = _single(maps[key], 2 + vectors), _single(maps["mask"], 2) if "mask" in maps else None
     if array.ndim != 2 + vectors:
         raise FileFormatError(f"{path}: '{key}' has shape {array.shape}; one map (H, W{', 3' * vectors}) is read here")
+    known = None if mask is None or mask.shape != array.shape[:2] else mask
+    return _of_array(path, words, np.moveaxis(array, -1, 0) if vectors else array[None], known)
+
+
+def _of_array(path: Path, words: Mapping[str, str], planes: np.ndarray, known: np.ndarray | None) -> FileValues:
+    """One map (C, H, W), and where it is known (H, W), with what the archive says of it."""
+    vectors = len(planes) == 3
     try:
         return FileValues(
-            torch.from_numpy(np.ascontiguousarray(np.moveaxis(array, -1, 0) if vectors else array[None])[None]),
-            None if mask is None or mask.shape != array.shape[:2] else torch.from_numpy(np.ascontiguousarray(mask))[None, None],
+            torch.from_numpy(np.ascontiguousarray(planes[None])),
+            None if known is None else torch.from_numpy(np.ascontiguousarray(known))[None, None],
             quantity=Quantity(words["quantity"]) if "quantity" in words and not vectors else None,
             axes=Axes(words["axes"]) if "axes" in words and vectors else None,
         )

@@ -438,7 +438,7 @@ def test_numbers_beside_images_are_no_frames(tmp_path):
 
 
 @pytest.mark.parametrize(("container", "codec"), [("mp4", "libx264"), ("mkv", "libx264"), ("mkv", "ffv1"), ("webm", "libvpx-vp9")])
-@pytest.mark.parametrize("damaged", [(20, 21)])
+@pytest.mark.parametrize("damaged", [(20, 21), (29,)])
 def test_frames_that_cannot_be_decoded_are_held(tmp_path, container, codec, damaged):
     options = {"g": "5"} if codec == "libx264" else {}
     whole = write_video(tmp_path / f"whole.{container}", moving_ball(30), codec=codec, options=options)

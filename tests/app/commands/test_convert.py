@@ -40,6 +40,36 @@ def test_every_format_becomes_every_other(tmp_path, estimate, source, target, ca
         back = files.load_estimate(out)
         assert back.quantity is Quantity.METRIC_DEPTH
         torch.testing.assert_close(back.depth, estimate.depth, atol=1e-3, rtol=0)
+        torch.testing.assert_close(back.normals, estimate.normals, atol=1e-3, rtol=0)
+
+
+def test_normals_beside_are_of_the_same_image_if_they_fit(tmp_path, estimate):
+    both = files.save_estimate(tmp_path / "y.png", estimate)
+    assert files.read_paths(tmp_path / "y.png") == both
+    cv2.imwrite(str(both[1]), np.full((30, 40, 3), 128, np.uint8))  # of another program
+    assert files.load_estimate(both[0]).normals is None and files.read_paths(both[0]) == both[:1]
+    files.save_estimate(both[1], Estimate(normals=estimate.normals[..., :20]))
+    assert files.load_estimate(both[0]).normals is None
+
+
+@pytest.mark.parametrize(
+    ("words", "made"),
+    [
+        (("-o", "new/b.exr"), "new/b.exr"),
+        (("-o", "new/"), "new/a.png"),
+        (("new/",), "new/a.png"),
+        ((".",), "a.png"),
+        ((), "depth-normal/a.png"),
+    ],
+)
+def test_a_folder_or_o_is_a_place_for_the_result(tmp_path, estimate, monkeypatch, words, made, capsys):
+    if made.endswith("exr"):
+        pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR (extra 'exr')")
+    monkeypatch.chdir(tmp_path)
+    files.save_estimate("a.npz", Estimate(estimate.depth, estimate.quantity))
+    assert main(["convert", "a.npz", *words]) == 0 and (tmp_path / made).is_file(), capsys.readouterr().err
+    if made == "a.png":
+        assert main(["convert", made, "new/"]) == 0 and (tmp_path / "new" / "a.npz").is_file()
 
 
 def test_a_depth_image_is_the_one_that_estimate_writes(tmp_path, estimate):
@@ -78,6 +108,8 @@ def test_only_what_it_made_is_replaced(tmp_path, estimate, capsys):
         (("b.npz", "--as-image"), "--as-image is for .png"),
         (("b.png", "--half"), "--half is for .exr"),
         (("b.npy",), "this command writes .npz"),
+        (("b",), "the name has no extension (that of a folder ends in"),
+        (("b.npz", "-o", "c.npz"), "--out names a result, and so does b.npz"),
     ],
 )
 def test_what_is_refused(tmp_path, estimate, words, message, capsys, monkeypatch):

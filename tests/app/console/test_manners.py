@@ -186,12 +186,19 @@ def test_a_ratio_that_metres_need_not_is_said(caplog):
     assert "moge-2-vits-normal gives metres: a near-far ratio (30) changes nothing" in caplog.text
 
 
-def test_a_missing_library_is_known_before_the_images(estimate, image, tmp_path, nothing_is_loaded, monkeypatch, capsys):
+def test_a_missing_library_is_known_before_the_images(image, tmp_path, nothing_is_loaded, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "OpenEXR", None)
     with pytest.raises(ImportError):
         exr.openexr()
-    assert estimate(image, "--also", "exr") == 2
+    assert cli.main(["estimate", str(image), "--write", "exr", "--out", str(tmp_path / "out")]) == 2
     assert 'pip install "OpenEXR>=3.4"' in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_what_a_missing_library_does_not_write_is_made(estimate, image, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "OpenEXR", None)
+    assert estimate(image, "--also", "npz,exr") == 1
+    assert "exr is left out: EXR files need the package OpenEXR: run" in capsys.readouterr().err
+    assert {path.suffix for path in (tmp_path / "out").iterdir()} >= {".png", ".npz"} and not list((tmp_path / "out").glob("*.exr"))
 
 
 def test_up_without_a_ply(estimate, image, nothing_is_loaded, capsys):
@@ -378,7 +385,7 @@ def test_finer_normals_and_exr_for_compositing(estimate, image, tmp_path, capsys
     assert estimate(image, "--also", "comp", "--half", "--normal-bits", "16", "--resume") == 0
     assert (tmp_path / "out" / "photo_comp.exr").stat().st_mtime_ns == written, "what is there is not made again"
     assert estimate(image, "--half") == 2 and "--half is for EXR" in capsys.readouterr().err
-    assert estimate(image, "--write", "npz", "--normal-bits", "16") == 2 and "--normal-bits is for" in capsys.readouterr().err
+    assert estimate(image, "--write", "npz", "--bits", "16") == 2 and "--bits is for" in capsys.readouterr().err
 
 
 SPINS = """

@@ -1,6 +1,7 @@
 import runpy
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -185,3 +186,15 @@ def test_avif_is_read(tmp_path):
         pytest.skip("this Pillow reads no AVIF")
     Image.new("RGB", (32, 24), (200, 30, 90)).save(tmp_path / "a.avif", quality=95)
     np.testing.assert_allclose(read_image(tmp_path / "a.avif") * 255, np.broadcast_to((200, 30, 90), (24, 32, 3)), atol=4)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_of_several_images_in_a_tiff_of_floats_the_first_is_taken_and_said(tmp_path, caplog, channels):
+    caplog.set_level("INFO")
+    pages = [np.full((6, 8, channels), value, np.float32) for value in (2, 5)]
+    for name, each in (("one.tif", pages[:1]), ("two.tif", pages)):
+        assert cv2.imwritemulti(str(tmp_path / name), each)
+    read_values(tmp_path / "one.tif")
+    assert not caplog.text
+    assert float(read_values(tmp_path / "two.tif").planes.max()) == pytest.approx(2, abs=0.1)  # LogLuv rounds
+    assert "two.tif: of several images in the file the first is taken" in caplog.text

@@ -1,0 +1,54 @@
+"""What a user says of a file of depth that does not say it itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..geometry.estimate import Estimate, Quantity
+from ..geometry.files.values import FileValues
+from ..geometry.images.depth_image import DepthCoding, depth_map_to_estimate
+from .output_choices import NEAR_CHOICES
+
+
+@dataclass(frozen=True)
+class DepthKind:
+    """The options --quantity, --channel and --depth-near.
+
+    Attributes:
+        quantity: What the numbers are where the file does not say; None = grey levels of disparity.
+        channel: As `read_values`.
+        near: Which end of grey levels is near, of `NEAR_CHOICES`.
+    """
+
+    quantity: Quantity | None = None
+    channel: str | None = None
+    near: str = NEAR_CHOICES[0]
+
+    def as_record(self) -> list[str | None]:
+        """As JSON can hold it."""
+        return [self.quantity and self.quantity.value, self.channel, self.near]
+
+    def estimate(self, values: FileValues, name: str, if_normals: str = "a normal map is named behind --normal-map") -> Estimate:
+        """The estimate of a --depth file: what it or --quantity says that its numbers are, else grey levels of disparity.
+
+        Args:
+            values: What the file holds.
+            name: What errors call it.
+            if_normals: As `DepthCoding`.
+
+        Raises:
+            ValueError: As `depth_map_to_estimate`.
+        """
+        quantity = values.quantity or self.quantity
+        if values.coded and quantity is Quantity.RELATIVE_DEPTH:
+            meaning = DepthCoding(NEAR_CHOICES[1], "depth", name=name)
+        else:
+            meaning = DepthCoding(
+                self.near,
+                quantity=quantity,
+                name=name,
+                if_normals=if_normals,
+                if_metres="add --quantity metric-depth",
+                if_levels="leave out --quantity metric-depth",
+            )
+        return depth_map_to_estimate(values.planes, meaning, values.known)

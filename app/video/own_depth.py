@@ -1,0 +1,174 @@
+"""Depth of a video's frames that the user has: a depth video, numbered files, a folder of them, or an archive of arrays."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ...geometry.checks import check_alike
+from ...geometry.estimate import Estimate
+from ...geometry.files.image_files import is_still_image
+from ...geometry.files.values import FileValues, read_clip, read_values
+from ...media import (
+    MAPS,
+    Frame,
+    VideoHeader,
+    VideoReadError,
+    find_images,
+    frame_numbers,
+    frame_places,
+    is_sequence,
+    read_frames,
+    video_header,
+)
+from ..batch.records import digest_of_marks
+from ..depth_kind import DepthKind
+
+logger = logging.getLogger(__name__)
+_ONE_MAP = {".exr", ".pfm"}  # FFmpeg reads the former as a video of one frame
+# By how much rates, and numbers of frames that follow from lengths, differ at most that are the same.
+_SAME_RATE, _ROUNDED = 0.01, 0.01
+
+
+@dataclass(frozen=True)
+class OwnDepth:
+    """The depth of a video's frames. Of numbered frames and files the numbers say what belongs together, else the order.
+
+    Attributes:
+        path: A depth video, numbered files, a folder of nothing else, or an NPZ or NPY of all frames.
+        kind: What its numbers are.
+        strict: As `read_frames`.
+    """
+
+    path: Path
+    kind: DepthKind
+    strict: bool = False
+
+    def files(self) -> list[Path]:
+        """The files that are read.
+
+        Raises:
+            VideoReadError: There are none.
+        """
+        return find_images(self.path, MAPS) if is_sequence(self.path) else [self.path]
+
+    def settings(self) -> dict[str, Any]:
+        """What tells it from other depth, as JSON can hold it."""
+        return {
+            "depth": str(self.path.resolve()),
+            "depth_files": digest_of_marks([path.resolve() for path in self.files()]),
+            "depth_kind": self.kind.as_record(),
+        }
+
+    def check(self, header: VideoHeader, needed: int | None) -> None:
+        """Says how many frames it has where the video, of this header, has another number of them.
+
+        Args:
+            header: The video's.
+            needed: How many frames are asked for, from the video's first; None = not known.
+
+        Raises:
+            ValueError: It is another number at another rate: its n-th frame is of another moment than the video's n-th.
+            VideoReadError, OSError, ImportError: It cannot be read.
+        """
+        if self.path.is_file() and (self.path.suffix.lower() in _ONE_MAP or is_still_image(self.path)):
+            raise ValueError(f"{self.path} is one image; name a depth video, numbered files (depth_%05d.png) or a folder of them")
+        rate, (own, exact) = None, (len(self.files() if self._arrays is None else self._arrays), True)
+        if not is_sequence(self.path) and self._arrays is None:
+            of_depth = video_header(self.path)
+            rate, (own, exact) = of_depth.rate, _count(of_depth)
+        frames, is_exact = _count(header)
+        if own is None or frames is None or abs(own - frames) <= (0 if exact and is_exact else _ROUNDED * frames + 1):
+            return
+        counts = f"{self.path} has {own} frame{'s' * (own != 1)}, and {header.name} {frames}"
+        if rate is not None and abs(rate / header.rate - 1) > _SAME_RATE:
+            raise ValueError(
+                f"{counts}, at {float(rate):g} and {float(header.rate):g} frames a second; each frame needs its own depth: bring one of "
+                "the two to the frames of the other first"
+            )
+        if needed is None or own < needed:
+            more = "and the result ends at the first frame without depth" if own < frames else "and what is beyond is not used"
+            logger.warning("%s; the first belongs to the first, %s", counts, more)
+
+    def beside(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """A video's frames, all from its first, each with its depth.
+
+        Raises:
+            VideoReadError: A frame has none; those before are yielded.
+        """
+        with closing(self._maps()) as maps:
+            found = next(maps, None)
+            for count, frame in enumerate(frames):
+                while found is not None and found.behind(count, frame.number) < 0:
+                    found = next(maps, None)
+                if found is None or found.behind(count, frame.number):
+                    which = f"frame {count + 1}" if frame.number is None else f"the frame of number {frame.number}"
+                    raise VideoReadError(f"{self.path}: there is no depth for {which} of the video")
+                yield replace(frame, known=partial(self._estimate, found))
+
+    def _maps(self) -> Generator[_Map, None, None]:
+        """The maps, in order."""
+        if self._arrays is not None:
+            for count, values in enumerate(self._arrays):
+                yield _Map(count, None, f"map {count + 1} of {self.path}", partial(_same, values))
+            return
+        if not is_sequence(self.path):
+            for count, frame in enumerate(read_frames(self.path, strict=self.strict)):
+                read = partial(_of_frame, frame)
+                yield _Map(count, None, f"frame {count + 1} of {self.path}", read)
+            return
+        files, numbers = self.files(), frame_numbers(self.path, MAPS)
+        places = frame_places(len(files), numbers)
+        for path, number, place in zip(files, numbers or [None] * len(files), places, strict=True):
+            yield _Map(place, number, str(path), partial(read_values, path, channel=self.kind.channel))
+
+    @cached_property
+    def _arrays(self) -> list[FileValues] | None:
+        """All maps, where they are in one file of arrays."""
+        return None if is_sequence(self.path) else read_clip(self.path, self.kind.channel)
+
+    def _estimate(self, found: _Map, height: int, width: int) -> Estimate:
+        """The depth of a frame of this size, at its own size.
+
+        Raises:
+            VideoReadError: It cannot be read, or is of an image of another shape.
+        """
+        try:
+            known = self.kind.estimate(found.read(), found.name, "a normal map has no depth")
+            check_alike(found.name, (known.height, known.width), (height, width))
+        except (ValueError, OSError) as error:
+            raise VideoReadError(str(error)) from error
+        return known
+
+
+class _Map(NamedTuple):
+    """The depth of one frame: which frame of the video it is of, the number of its file, its name in messages, and what reads it."""
+
+    place: int
+    number: int | None
+    name: str
+    read: Callable[[], FileValues]
+
+    def behind(self, count: int, number: int | None) -> int:
+        """How many frames it is of one behind a frame, of which so many were before and which has this number; below 0 of one before."""
+        return self.place - count if number is None or self.number is None else self.number - number
+
+
+def _count(header: VideoHeader) -> tuple[int | None, bool]:
+    """How many frames a video has, if its header says it, and whether that is exact."""
+    if header.frames is not None or header.seconds is None:
+        return header.frames, True
+    return round(header.seconds * header.rate), False
+
+
+def _same(values: FileValues) -> FileValues:
+    return values
+
+
+def _of_frame(frame: Frame) -> FileValues:
+    return FileValues(frame.image()[None], coded=True)

@@ -1,0 +1,155 @@
+"""`depth-normal video --depth`: what the user's own depth of each frame makes, whatever files it is in."""
+
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from depth_normal.app import cli
+from depth_normal.app.video import rendering as video_rendering
+from depth_normal.geometry.estimate import Quantity
+from depth_normal.geometry.files import load_estimate
+from depth_normal.media import MAPS, find_images
+
+pytest.importorskip("OpenEXR")
+VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "videos.py")))
+COUNT, HEIGHT, WIDTH = 12, 48, 64
+LEVELS = np.stack([np.tile(np.arange(WIDTH, dtype=np.uint16) * 3 + 5 * number, (HEIGHT, 1)) for number in range(COUNT)])
+"""A ramp of disparity for each frame, which is brighter from frame to frame."""
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Path:
+    return VIDEOS.write_video(tmp_path_factory.mktemp("clip") / "in.mp4", VIDEOS.moving_ball(COUNT), codec="libx264")
+
+
+def run(*words) -> int:
+    return cli.main(["video", *map(str, words)])
+
+
+def numbered(path: Path, kind: str, numbers=range(1, COUNT + 1), levels=LEVELS) -> Path:
+    """Files of depth in a folder, under these numbers."""
+    path.mkdir()
+    for number, each in zip(numbers, levels, strict=False):
+        if kind == "png":
+            Image.fromarray(each.astype(np.uint8)).save(path / f"d_{number:04d}.png")
+        else:
+            np.savez(path / f"d_{number:04d}.npz", depth=each / np.float32(255))
+    return path
+
+
+def as_video(path: Path) -> Path:
+    return VIDEOS.write_video(path, [[each * np.uint16(257)] for each in LEVELS], "gray16le")
+
+
+def as_array(path: Path) -> Path:
+    np.savez(path, depths=LEVELS / np.float32(255))
+    return path
+
+
+def made(folder: Path, pattern="o_*.exr") -> tuple[list[int], np.ndarray]:
+    """The numbers of the EXRs that were written, and their disparity."""
+    found = sorted(folder.glob(pattern))
+    estimates = [load_estimate(path) for path in found]
+    assert {each.quantity for each in estimates} <= {Quantity.DISPARITY}
+    return [int(path.stem[2:]) for path in found], np.stack([each.depth[0, 0].numpy() for each in estimates])
+
+
+SOURCES = {
+    "video": lambda at: as_video(at / "d.mkv"),
+    "folder": lambda at: numbered(at / "d", "png"),
+    "pattern": lambda at: numbered(at / "d", "npz", range(COUNT)) / "d_%04d.npz",
+    "array": lambda at: as_array(at / "d.npz"),
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_each_frame_has_its_depth(clip, tmp_path, kind):
+    assert run(clip, "--depth", SOURCES[kind](tmp_path), "-o", tmp_path / "o_%02d.exr", "--start", 0.1) == 0
+    numbers, depth = made(tmp_path)
+    assert numbers == list(range(1, COUNT - 2)), "the depth of frames that are left out is left out"
+    np.testing.assert_allclose(depth, LEVELS[3:] / 255, atol=0.003)
+
+
+def test_depth_is_cut_as_the_frames_are(clip, tmp_path):
+    depth = numbered(tmp_path / "d", "npz")
+    assert run(clip, "--depth", depth, "-o", tmp_path / "o_%02d.exr", "--width", 48, "--height", 48) == 0
+    np.testing.assert_allclose(made(tmp_path)[1], LEVELS[:, :, 8:56] / 255, atol=0.003)
+
+
+def test_frames_and_depth_with_numbers_belong_together_by_these(tmp_path):
+    """Also where a frame is missing that has depth."""
+    frames = numbered(tmp_path / "shot", "png", range(1001, 1001 + COUNT))
+    (frames / "d_1005.png").unlink()
+    depth = numbered(tmp_path / "d", "npz", range(1001, 1001 + COUNT))
+    assert run(frames, "--depth", depth, "-o", tmp_path / "o_%04d.exr") == 0
+    numbers, found = made(tmp_path)
+    assert numbers == [number for number in range(1001, 1001 + COUNT) if number != 1005]
+    np.testing.assert_allclose(found, np.delete(LEVELS, 4, 0) / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize(("kept", "reason"), [(range(9), "frame 10"), ([*range(5), *range(6, COUNT)], "frame 6")])
+def test_a_frame_without_depth_ends_the_video_and_is_said(clip, tmp_path, capsys, caplog, kept, reason):
+    depth = numbered(tmp_path / "d", "npz", [number + 1 for number in kept], LEVELS[list(kept)])
+    assert run(clip, "--depth", depth, "-o", tmp_path / "o.mp4", "--what", "stereo") == 1 and (tmp_path / "o.mp4").exists()
+    assert f"has {len(kept)} frames, and {clip} {COUNT}" in caplog.text
+    assert f"there is no depth for {reason} of the video" in capsys.readouterr().err
+    if len(kept) == 9:
+        assert run(clip, "--depth", depth, "-o", tmp_path / "p.mp4", "--what", "stereo", "--frames", 9) == 0
+
+
+def test_a_run_that_was_stopped_goes_on_with_the_same_depth(clip, tmp_path, monkeypatch, capsys):
+    first, other = numbered(tmp_path / "d", "png"), numbered(tmp_path / "e", "png", levels=LEVELS[::-1])
+    words = ("-o", tmp_path / "o.mkv", "--codec", "ffv1", "--what", "stereo", "--segment", 4)
+    assert run(clip, "--depth", first, "-o", tmp_path / "whole.mkv", *words[2:]) == 0
+    shown, seen = video_rendering.Renderer.shown, []
+
+    def stops(self, part, *rest):
+        seen.extend(part)
+        if len(seen) > 6:
+            raise KeyboardInterrupt
+        return shown(self, part, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(video_rendering.Renderer, "shown", stops)
+        assert run(clip, "--depth", first, *words) == 130
+    assert run(clip, "--depth", other, *words, "--resume") == 2
+    assert "begun with other settings (depth, depth_files)" in capsys.readouterr().err
+    assert run(clip, "--depth", first, *words, "--resume") == 0
+    packets = []
+    for name in ("o.mkv", "whole.mkv"):
+        with VIDEOS.av.open(str(tmp_path / name)) as container:
+            packets.append([bytes(packet) for packet in container.demux(container.streams.video[0]) if packet.size])
+    assert packets[0] == packets[1] and len(packets[0]) == COUNT
+
+
+@pytest.mark.parametrize(
+    ("depth", "words", "reason"),
+    [
+        ("d", ("--model", "tiny"), "--model is for a model, and depth and normals come from"),
+        ("d", ("--smooth", "0"), "--smooth is for a model, and depth comes from"),
+        ("d/d_0001.png", (), "is one image; name a depth video"),
+        ("in.mp4", (), "is coloured"),
+        ("wide", (), "another shape"),
+        ("slow.mkv", (), "at 12 and 25 frames a second; each frame needs its own depth"),
+        ("none.mkv", (), "none.mkv"),
+        (None, ("--quantity", "disparity"), "is of a file of depth: add --depth FILE, or leave it out"),
+    ],
+)
+def test_depth_that_is_not_of_the_video_is_refused(clip, tmp_path, capsys, monkeypatch, depth, words, reason):
+    monkeypatch.chdir(tmp_path)
+    numbered(tmp_path / "d", "png")
+    numbered(tmp_path / "wide", "png", levels=LEVELS[:, :20])
+    Path("in.mp4").symlink_to(clip)
+    VIDEOS.write_video(Path("slow.mkv"), [[each * np.uint16(257)] for each in LEVELS[:6]], "gray16le", rate=12)
+    assert run(clip, *(("--depth", depth) if depth else ()), "-o", "o.mp4", *words) == 2 and not Path("o.mp4").exists()
+    assert reason in capsys.readouterr().err
+
+
+def test_of_a_folder_the_files_that_say_most_are_the_depth(tmp_path):
+    depth = numbered(tmp_path / "d", "png")
+    np.savez(depth / "d_0001.npz", depth=LEVELS[0])
+    assert [path.name for path in find_images(depth, MAPS)] == ["d_0001.npz"] and len(find_images(depth)) == COUNT
