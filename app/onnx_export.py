@@ -23,6 +23,7 @@ from ..geometry.estimate import Estimate
 from ..geometry.files.paths import temporary_folder
 from ..model_loader import Model, load_model
 from ..model_loader.inference.memory_budget import check_network_fits
+from ..model_loader.runtimes.onnx_runtime import library
 from ..model_loader.weights.integrity import sha256_of
 from .batch import per_image
 from .console.step_display import Step
@@ -252,10 +253,9 @@ def _dtype(model: Model) -> str:
 
 def _onnx_runtime() -> Any:
     try:
-        import onnxruntime
+        return library()
     except ImportError as error:
         raise ImportError(f"comparing the file with torch needs ONNX Runtime ({error}): pip install onnxruntime") from error
-    return onnxruntime
 
 
 def onnx_runtime_engine(path: Path, graph: Graph, batch: int | None = None) -> Engine:

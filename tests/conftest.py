@@ -19,6 +19,8 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Sums depend on the number of threads in their last bits: the same on every machine. What is about threads sets their number itself.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# ONNX Runtime would send its makers what is run here, through the proxies that tests set too.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import pytest
 import torch

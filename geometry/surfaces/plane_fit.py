@@ -53,11 +53,14 @@ _BEND_REACH = 4
 _TURN_REACH = 2
 _SAME_SURFACE = 1e-3
 _NEVER = 1e30
-# The vote on planes taken over: each round's weight of missed values beside that of slopes. Slopes alone come first: values would keep a
+# The vote on planes taken over: each round's weight of missed values beside that of slopes. Slopes come first: values would keep a
 # plane along a ramp, which meets both surfaces. A plane must win by a share of inverse depth, above rounding. For how many pixels at once.
-_VALUE_SHARES = (0.0, 1.0, 1.0)
+_VALUE_SHARES = (0.05, 1.0, 1.0)
 _LEAD = 3e-4
 _VOTES_AT_ONCE = 2**15
+# By what share of the lower cost a plane may cost more and still be mixed with the other; of votes less, for two surfaces may both have
+# many.
+_CLOSE, _CLOSE_VOTE = 0.2, 0.05
 # Step 4: strips of at most twice so many pixels are narrow; a jump is more than so many levels, or deviations of the noise; how far
 # away wide places are looked for, and what each pixel of the way costs, in jumps; the weight of what its own value differs by, beside its
 # plane's at the pixel.
@@ -310,7 +313,7 @@ def _leave_soft_edges(planes: Planes, inverse: Tensor, valid: Tensor) -> Planes:
                 far_x, far_y = far_x + turned_x, far_y + turned_y
                 here = torch.add(far, far_x, alpha=-x).add_(far_y, alpha=-y)
                 cost = torch.addcmul(price, (here - centre).abs(), scale).add_(1e-3 * distance**2)
-                best = _keep_better(best, chosen, cost, (here, far_x.add_(turned_x), far_y.add_(turned_y)))
+                best = _keep_better(best, chosen, cost, (here, far_x.add_(turned_x), far_y.add_(turned_y)), scale)
         return *chosen, (best < own).to(best)
 
     around, bend = by_bands(_bend, _BEND_REACH, inverse, valid, outside=(1, 0))
@@ -346,19 +349,24 @@ def _leave_narrow_strips(planes: Planes, inverse: Tensor, valid: Tensor, depth_n
                     ((here - centre).abs().add_((far - centre).abs(), alpha=_OWN_VALUE) * scale).add_(_FARTHER * distance),
                     _NEVER,
                 )
-                best = _keep_better(best, chosen, cost, (here, far_x, far_y))
+                best = _keep_better(best, chosen, cost, (here, far_x, far_y), scale)
         return *chosen, (best < own).to(best)
 
     *chosen, moved = by_bands(leave_band, radius, *planes, wide, inverse, jump, outside=(0, 0, 0, 0, 1, 1))
     return _agreed(Planes(*chosen), moved, valid)
 
 
-def _keep_better(best: Tensor, chosen: tuple[Tensor, ...], cost: Tensor, plane: tuple[Tensor, ...]) -> Tensor:
-    """Writes a plane over the `chosen` ones where its cost is below the `best`, and returns the lower cost of both."""
-    better = (cost < best).to(cost)
+def _keep_better(best: Tensor, chosen: tuple[Tensor, ...], cost: Tensor, plane: tuple[Tensor, ...], scale: Tensor) -> Tensor:
+    """Writes a plane over the `chosen` ones where its cost is below the `best`, and returns the lower cost of both.
+
+    Planes of one surface that cost nearly the same are mixed: rounding must not choose. `scale` turns their gap at the pixel into a cost.
+    """
+    least = torch.minimum(best, cost)
+    close = (plane[0] - chosen[0]).abs_().mul_(scale).neg_().add_(least).mul_(_CLOSE).clamp_(min=1 / _NEVER)
+    better = (best - cost).div_(close).add_(0.5).clamp_(0, 1).mul_(cost < _NEVER).detach()
     for old, new in zip(chosen, plane, strict=True):
         old.lerp_(new, better)
-    return torch.minimum(best, cost)
+    return least
 
 
 def _turn(value: Tensor, slope_x: Tensor, slope_y: Tensor, dy: int, dx: int) -> tuple[Tensor, Tensor]:
@@ -406,7 +414,7 @@ def _agreed(planes: Planes, moved: Tensor, valid: Tensor) -> Planes:
 
 
 def _elected(usable: Tensor, value: Tensor, slope_x: Tensor, slope_y: Tensor, around: Tensor, value_share: float) -> tuple[Tensor, ...]:
-    """Value and slopes (N,) for N pixels, of the plane that differs least from all others around.
+    """Value and slopes (N,) for N pixels, of the plane that differs least from all others around, mixed with those that hardly differ more.
 
     Args:
         usable: Flat maps, of 1 and 0 here.
@@ -428,12 +436,14 @@ def _elected(usable: Tensor, value: Tensor, slope_x: Tensor, slope_y: Tensor, ar
         part.addcmul_(missed.mul_(value_share).add_(turn), other_voter)
         missed = rise.sub_(other_x, alpha=dx).sub_(other_y, alpha=dy).abs_()
         other_part.addcmul_(missed.mul_(value_share).add_(turn), voter)
-    least, best = cost.flatten(0, 1).min(0)
     # A pixel keeps its plane where another is hardly better.
-    best = torch.where(cost[1, 1] <= least + _LEAD * value_share * maps[1][1, 1], 4, best).unsqueeze(0)
-    far, far_x, far_y = (each.flatten(0, 1).gather(0, best)[0] for each in maps[1:])
-    down, right = torch.div(best[0], 3, rounding_mode="floor") - 1, best[0] % 3 - 1
-    return far - far_x * right - far_y * down, far_x, far_y
+    cost[1, 1] -= _LEAD * value_share * maps[1][1, 1]
+    least = cost.amin((0, 1))
+    share = (least - cost).div_((_CLOSE_VOTE * least.abs()).clamp_(min=1 / _NEVER)).add_(1).clamp_(min=0).detach()
+    far, far_x, far_y = (each * (share / share.sum((0, 1))) for each in maps[1:])
+    # Each plane is continued from its place to the middle.
+    right, down = far_x[:, 2].sum(0) - far_x[:, 0].sum(0), far_y[2].sum(0) - far_y[0].sum(0)
+    return far.sum((0, 1)) - right - down, far_x.sum((0, 1)), far_y.sum((0, 1))
 
 
 def _bend(inverse: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:

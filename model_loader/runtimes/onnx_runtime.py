@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -33,8 +35,29 @@ _OF_DEVICE = {
 }
 _MOST_IMAGES, _LARGEST_TIMES = 8, 2
 """Limits of a TensorRT engine: its batch size, and its height and width as a multiple of the model's own."""
+_NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 _PER_WEIGHT = 1.2
 """Bytes that a session takes for a byte of weights, about."""
+
+
+def library() -> ModuleType:
+    """ONNX Runtime without its telemetry, which since 1.31 keeps a number of this machine, and sends it with what is run.
+
+    Raises:
+        ImportError: It is not installed.
+    """
+    if "onnxruntime" in sys.modules:
+        return sys.modules["onnxruntime"]
+    before = os.environ.get(_NO_TELEMETRY)
+    os.environ[_NO_TELEMETRY] = "1"  # asked once, while it is imported
+    try:
+        import onnxruntime
+    finally:
+        if before is None:
+            del os.environ[_NO_TELEMETRY]
+        else:
+            os.environ[_NO_TELEMETRY] = before
+    return onnxruntime
 
 
 def start(job: Job, input_size: Size | None) -> Runner:
@@ -44,8 +67,7 @@ def start(job: Job, input_size: Size | None) -> Runner:
         UnusableError: None does.
         StoreError: The graph cannot be kept.
     """
-    import onnxruntime
-
+    onnxruntime = library()
     listed = onnxruntime.get_available_providers()
     wanted = [name for name in PROVIDERS if name in listed and (job.any_device or name in _OF_DEVICE[job.device.type])]
     if job.device.type == "cuda" and wanted[:1] in ([], ["CPUExecutionProvider"]):
@@ -68,15 +90,13 @@ class _OnnxRunner:
     """A session. See `engine.Runner`."""
 
     def __init__(self, job: Job, graph: Path, provider: str, options: Mapping[str, str]) -> None:
-        import onnxruntime
-
         self._inputs = job.graph.inputs
         self._range = _range(job) if provider == "TensorrtExecutionProvider" else None
         self._shapes: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
         self._index = job.device.index or 0
         self._binds = provider in ("TensorrtExecutionProvider", "CUDAExecutionProvider")
         self._session = _session(graph, provider, options)
-        self.words = f"ONNX Runtime {onnxruntime.__version__}, {PROVIDERS[provider]}"
+        self.words = f"ONNX Runtime {library().__version__}, {PROVIDERS[provider]}"
         self.size = int(_PER_WEIGHT * job.bytes_of_weights)
 
     def run(self, pixels: Tensor, scalar_inputs: Tensor | None) -> tuple[Tensor, ...]:
@@ -124,8 +144,7 @@ class _OnnxRunner:
 
 def _session(graph: Path, provider: str, options: Mapping[str, str]) -> Any:
     """A session that runs by this provider, or none at all: left to itself, ONNX Runtime goes to the CPU where another fails."""
-    import onnxruntime
-
+    onnxruntime = library()
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = torch.get_num_threads()
     settings.log_severity_level = 4  # failures are reported in one line
@@ -163,8 +182,7 @@ def _options(job: Job, graph: Path, provider: str, input_size: Size | None) -> d
 
 
 def _tensorrt_key(job: Job, input_size: Size | None) -> Mapping[str, str]:
-    import onnxruntime
-
+    onnxruntime = library()
     cuda = job.device if job.device.type == "cuda" else torch.device("cuda")
     name = f"{torch.cuda.get_device_name(cuda)} {torch.cuda.get_device_capability(cuda)}" if torch.cuda.is_available() else "unknown"
     return job.key(

@@ -175,7 +175,7 @@ def test_values_may_be_narrower_than_keys(dtype):
     assert torch.allclose(found, expected, atol=2e-2)
 
 
-@pytest.mark.usefixtures("multiplies_bfloat16", "amd")
+@pytest.mark.usefixtures("torchs_own_bfloat16", "multiplies_bfloat16", "amd")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 def test_an_exporter_sees_torchs_own(monkeypatch, dtype):
     monkeypatch.setattr(attention, "is_traced", lambda: True)
@@ -196,7 +196,7 @@ def test_another_librarys_linear_layers_are_replaced(monkeypatch, is_amd):
     assert layer(x).any()
 
 
-@pytest.mark.usefixtures("multiplies_bfloat16")
+@pytest.mark.usefixtures("torchs_own_bfloat16", "multiplies_bfloat16")
 def test_another_librarys_attention_is_replaced_where_it_asks_for_nothing_else(monkeypatch):
     monkeypatch.setattr(attention, "convolutions_are_faster", lambda: False)
     query, key, value = of_one_projection()

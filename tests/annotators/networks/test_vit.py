@@ -220,6 +220,7 @@ def test_query_key_and_value_are_joined_in_this_order():
     assert state["pretrained.blocks.3.attn.qkv.bias"].tolist() == [0, 0, 1, 1, 2, 2]
 
 
+@pytest.mark.usefixtures("torchs_own_bfloat16")
 def test_bfloat16_on_a_cpu_is_as_exact_by_matrix_products(monkeypatch):
     image = torch.rand(1, 3, 24 * 14, 25 * 14, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():

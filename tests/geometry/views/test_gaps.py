@@ -91,5 +91,5 @@ def test_a_gap_of_one_image_is_none_of_the_next():
         one = Layer(layer.colour[number : number + 1], layer.inverse[number : number + 1], layer.margin)
         seen = render_layer(one, views[0], HEIGHT, WIDTH)
         alone = close_gaps(one, views[0], seen, sideways=False)
-        assert torch.equal(alone.inverse[0], both.inverse[number]) and torch.equal(alone.colour[0], both.colour[number])
+        torch.testing.assert_close((alone.inverse[0], alone.colour[0]), (both.inverse[number], both.colour[number]))
         assert not torch.equal(alone.inverse, seen.inverse)

@@ -90,7 +90,7 @@ def test_all_frames_of_an_orbiting_clip_are_made_by_one_rule():
     together = list(parallax_of_clip(torch.cat((image, image)), Estimate.cat([known, known]), move, (0, 6e-7)))
     assert (together[0] - together[1]).abs().max() < 1e-3
     (alone,) = parallax_of_clip(image, known, move, (0,))
-    assert torch.equal(alone, together[0]), "whichever part of the move a chunk of the video is"
+    assert (alone - together[0]).abs().max() < 1e-5, "whichever part of the move a chunk of the video is"
 
 
 @pytest.mark.parametrize("focus", [math.inf, 1.5])

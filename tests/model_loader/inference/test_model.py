@@ -94,7 +94,7 @@ def test_a_batch_is_split_for_memory_alone(load, room_for, family, monkeypatch):
     monkeypatch.setattr(devices, "available_memory", lambda _device: room_for(3.9))
     split = load().estimate(images, 32).depth
     assert family.batches == [3, 3, 1]
-    assert torch.equal(split, whole)
+    torch.testing.assert_close(split, whole)
 
 
 def test_out_of_memory_halves_the_batch(load, family, caplog):
@@ -106,7 +106,7 @@ def test_out_of_memory_halves_the_batch(load, family, caplog):
         halved = load().estimate(images, 32).depth
     assert family.batches == [1] * 7  # 7 -> 3 -> 1
     assert "continuing with batches of 3: weighted at 64x32 on cpu" in caplog.text
-    assert torch.equal(halved, whole)
+    torch.testing.assert_close(halved, whole)
 
 
 def test_what_fitted_is_remembered_for_this_size_until_the_model_is_unloaded(load, family, caplog):

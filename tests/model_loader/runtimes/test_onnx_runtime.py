@@ -1,5 +1,7 @@
 """The providers of ONNX Runtime: the best that is listed and works, and each that is listed and does not is named."""
 
+import os
+import subprocess
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +12,23 @@ import torch
 from depth_normal.model_loader.runtimes import build_job, onnx_runtime
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+
+
+SILENT = """
+import os
+from depth_normal.model_loader.runtimes.onnx_runtime import library
+assert library().get_available_providers()
+assert "ORT_DISABLE_TELEMETRY" not in os.environ
+"""
+
+
+@pytest.mark.slow("starts another process")
+def test_nothing_is_told_to_its_makers(tmp_path):
+    """Version 1.31 keeps a number of the machine in the user's cache, to send it with what is run."""
+    environment = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    subprocess.run([sys.executable, "-c", SILENT], check=True, env=environment)
+    assert not list(tmp_path.rglob("*onnxruntime*"))
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """OpenVINO: without its telemetry, on the device that works, and in half precision where it is asked for."""
 
+import os
 import subprocess
 import sys
 
@@ -47,6 +48,8 @@ def test_a_broken_blob_is_compiled_anew(convolved, image, told):
 def test_half_precision_is_taken_where_it_is_asked_for(convolved, image):
     if "BF16" not in openvino.library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this processor has no bfloat16")
+    if "ONEDNN_MAX_CPU_ISA" in os.environ:
+        pytest.skip("OpenVINO lists bfloat16 without the instructions for it, and computes inf; the trial then takes torch")
     exact = convolved.load("torch").estimate(image).depth
     half = convolved.load("openvino", "bfloat16")
     assert half.dtype == torch.bfloat16 and half.runtime.endswith("bfloat16")
