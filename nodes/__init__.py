@@ -3,6 +3,7 @@
 from ..model_loader.comfy.feedback import noting_warnings
 from ..model_loader.comfy.interrupt import interruptible
 from ..model_loader.comfy.server import when_started
+from ..model_loader.inference.recent import keeping_estimates
 from . import (
     aio,
     demo,
@@ -64,7 +65,7 @@ NODES = (
 )
 
 for _node in NODES:
-    _node.execute = noting_warnings(interruptible(with_texts(_node)))
+    _node.execute = keeping_estimates(noting_warnings(interruptible(with_texts(_node))))
     _node.SEARCH_ALIASES = with_other_languages(_node.SEARCH_ALIASES)
 
 NODE_CLASS_MAPPINGS = old_ids.with_twins(NODES, old=old_ids.are_served())
