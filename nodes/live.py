@@ -7,7 +7,7 @@ An image and its numbers are two PNG files of preview size in ComfyUI's temp fol
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -16,6 +16,7 @@ from ..geometry.estimate import Estimate
 from ..geometry.files.packed_maps import nearest, pack_maps, preview_maps, preview_size
 from ..geometry.files.png import write_normal_png
 from ..model_loader.comfy.folders import folder_paths, user_folder
+from ..model_loader.comfy.server import last_prompts
 from ..utils import on_white, resize_map
 
 MAX_IMAGES = 16
@@ -23,6 +24,11 @@ MAX_IMAGES = 16
 
 KEY = "depth_normal"
 """Key of the payloads in a node's `ui`."""
+
+LAST_RUNS = "/depth_normal/last_runs"
+"""Path of the server under which the page asks for `last_runs`."""
+
+_LAST_PROMPTS = 50
 
 Payload = dict[str, Any]
 
@@ -94,3 +100,27 @@ def temporary_png(image: Tensor) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True)
     write_normal_png(folder / name, image)
     return {"filename": name, "subfolder": "", "type": "temp"}
+
+
+def last_runs(query: Mapping[str, str]) -> dict[str, Any]:
+    """What the nodes of a graph showed when they last ran, for a page that was loaded again.
+
+    Args:
+        query: `graph`: the id of the page's graph.
+
+    Returns:
+        By the nodes' ids: their `type` and what they have `shown`, the payloads; none whose files are gone.
+    """
+    runs: dict[str, Any] = {}
+    for nodes, graph, outputs in last_prompts(_LAST_PROMPTS):
+        if str(graph.get("id")) != query.get("graph"):
+            continue
+        for node_id, output in outputs.items():
+            if payloads := [payload for payload in output.get(KEY, ()) if payload]:
+                runs.setdefault(node_id, {"type": nodes.get(node_id, {}).get("class_type"), "shown": payloads})
+    return {node_id: run for node_id, run in runs.items() if all(map(_is_there, run["shown"]))}
+
+
+def _is_there(payload: Payload) -> bool:
+    files = (payload.get(name) for name in ("image", "maps"))
+    return all((user_folder("temp") / file["filename"]).is_file() for file in files if file)
