@@ -33,7 +33,7 @@ from . import (
     video_depth_anything,
 )
 from .checks import with_texts
-from .live import LAST_RUNS, last_runs
+from .live import LAST_RUNS, last_runs, showing_notes
 from .search_words import with_other_languages
 
 NODES = (
@@ -66,7 +66,7 @@ NODES = (
 )
 
 for _node in NODES:
-    _node.execute = keeping_estimates(noting_warnings(interruptible(with_texts(_node))))
+    _node.execute = showing_notes(keeping_estimates(noting_warnings(interruptible(with_texts(_node)))))
     _node.SEARCH_ALIASES = with_other_languages(_node.SEARCH_ALIASES)
 
 NODE_CLASS_MAPPINGS = old_ids.with_twins(NODES, old=old_ids.are_served())

@@ -13,7 +13,7 @@ const answers = new Map()
  * @param {any} node In a graph.
  * @returns {string[]} Several where its subgraph is used several times.
  */
-function runIds(node) {
+export function runIds(node) {
   const root = node.graph?.rootGraph ?? node.graph
   return idsIn(root, node).map(ids => ids.join(':'))
 }
@@ -35,25 +35,35 @@ function idsOf(node, source) {
 }
 
 /**
- * What a node's last run gave the page, as the server remembers it.
+ * What the nodes of a graph gave the page when they last ran, as the server remembers it.
+ * @param {any} graph
+ * @param {boolean} again Whether there may be something new.
+ * @returns {Promise<Record<string, {type: string, shown: object[], notes: string[]}>>} By the nodes' ids.
+ */
+export function runsOf(graph, again = false) {
+  const id = String((graph.rootGraph ?? graph).id)
+  if (again || !(performance.now() - answers.get(id)?.asked < FRESH)) {
+    const runs = api.fetchApi(`/depth_normal/last_runs?graph=${encodeURIComponent(id)}`).then(answer => answer.ok ? answer.json() : {}).catch(() => ({}))
+    answers.set(id, { asked: performance.now(), runs })
+  }
+  return answers.get(id).runs
+}
+
+/**
+ * What a node's last run gave the page to show.
  * @param {any} node In a graph.
  * @param {any} source The node that runs: itself or one in it.
  * @returns {Promise<object[]>} Empty if there is nothing.
  */
-export async function lastRun(node, source) {
+export async function lastShown(node, source) {
   if (!node.graph) return []
-  const graph = String((node.graph.rootGraph ?? node.graph).id)
-  if (!(performance.now() - answers.get(graph)?.asked < FRESH)) {
-    const runs = api.fetchApi(`/depth_normal/last_runs?graph=${encodeURIComponent(graph)}`).then(answer => answer.ok ? answer.json() : {}).catch(() => ({}))
-    answers.set(graph, { asked: performance.now(), runs })
-  }
-  const runs = await answers.get(graph).runs
+  const runs = await runsOf(node.graph)
   return idsOf(node, source).map(id => runs[id]).find(run => run?.type === source.type)?.shown ?? []
 }
 
 /**
  * Calls a function with what a node in a subgraph gives the page when it runs.
- * @param {(runs: (node: any, source: any) => boolean, output: any) => void} show Gets whether a node ran, and its output.
+ * @param {(ran: (node: any, source: any) => boolean, output: any) => void} show Gets whether a node ran, and its output.
  */
 export function whenRun(show) {
   api.addEventListener('executed', ({ detail }) => {

@@ -4,7 +4,7 @@
 import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
 import { EMPTY_HEIGHT, ImageView, SHOWN_HEIGHT } from './image_view.js'
-import { lastRun, whenRun } from './last_runs.js'
+import { lastShown, whenRun } from './last_runs.js'
 import { loadMaps } from './maps.js'
 import { after, isInGraph, watch } from './node_hooks.js'
 import { NodeWidgets } from './node_widgets.js'
@@ -115,7 +115,7 @@ class NodeView {
     if (this.key) return
     const values = JSON.stringify(this.widgets.values), { stamp } = this
     const original = isCopy && [...views].findLast(view => view !== this && view.key && view.View === this.View && view.values === values)
-    const payloads = original ? JSON.parse(original.key) : await lastRun(this.node, this.source)
+    const payloads = original ? JSON.parse(original.key) : await lastShown(this.node, this.source)
     if (stamp === this.stamp) this.show(payloads)
   }
 

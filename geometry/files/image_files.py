@@ -141,7 +141,7 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
             with open_image(path, io.BytesIO(data)) as checked:
                 checked.verify()
         if image.format != "MPO" and getattr(image, "is_animated", False):  # a camera's MPO has a preview after the image
-            logger.info("%s: of several images in the file the first is taken", path)
+            logger.info("%s: of several images in the file the first is taken", path, extra={"note": ""})
         exact = _is_exact(image)
         if not exact:
             _check_planes(path, data)

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from ...geometry.estimate import Estimate
+from ..comfy.feedback import note, notes_of_run
 from ..main_memory import free_main_memory
 from .forward import Images
 
@@ -39,11 +40,13 @@ class _Run:
         key: The network and all that its outputs depend on beside the images.
         digests: Of each chunk of images.
         parts: Its estimates, on the CPU, and the devices that they were on.
+        notes: What was said of its inputs and settings on the node.
     """
 
     key: Hashable
     digests: list[bytes]
     parts: list[tuple[Estimate, torch.device]]
+    notes: list[str]
 
     @property
     def bytes(self) -> int:
@@ -108,6 +111,8 @@ def _recalled(node: Any, key: Hashable, chunks: Iterator[Images], make: Make) ->
         yield from _recorded(node, key, digests, read, chunks, make)
         return
     _keep(node, candidates[-1])
+    for words in candidates[-1].notes:
+        note(words)
     for part, device in candidates[-1].parts:
         yield part.to(device)
 
@@ -117,7 +122,7 @@ def _recorded(
 ) -> Iterator[Estimate]:
     """Runs the network; `digests` are those of the chunks that were `read` before."""
     parts: list[tuple[Estimate, torch.device]] | None = []
-    room = _limit()
+    room, before = _limit(), notes_of_run()
 
     def noted() -> Iterator[Images]:
         for chunk in chunks:
@@ -135,7 +140,7 @@ def _recorded(
         yield part
         del part
     if parts is not None:
-        _keep(node, _Run(key, digests, parts))
+        _keep(node, _Run(key, digests, parts, [words for words in notes_of_run() if words not in before]))
 
 
 def _taken(read: list[Images]) -> Iterator[Images]:
