@@ -376,9 +376,9 @@ class _Reader:
         if colours.problem and not frame.format.is_rgb:
             raise VideoReadError(f"{self._name}: {colours.problem}")
         if colours.hdr:
-            logger.info("%s: HDR (%s), tone mapped by ITU-R BT.2390 to an ordinary screen", self._name, colours.hdr)
+            logger.info("%s: HDR (%s), tone mapped by ITU-R BT.2390 to an ordinary screen", self._name, colours.hdr, extra={"note": ""})
         if has_alpha(frame):
-            logger.info("%s: its alpha channel is left out", self._name)
+            logger.info("%s: its alpha channel is left out", self._name, extra={"note": ""})
         if getattr(frame, "interlaced_frame", False):
             logger.warning("%s: it is interlaced, and its lines of two moments are taken as one; deinterlace it first", self._name)
         return colours

@@ -21,6 +21,7 @@ from ..utils import without_autocast
 from .comfy import devices, feedback, interrupt
 from .inference.model import Model
 from .inference.network import SharedNetwork
+from .inference.recent import forget_estimates
 from .runtimes.choose import Chosen, dtype_for, measured_choice, network_dtype, usable_runtime, with_runtime
 from .runtimes.engine_store import digest_of
 from .weights.checkpoint import read_checkpoint, read_shapes
@@ -129,7 +130,8 @@ def chosen_model(model_id: str | None, weights: str | Path | None, default: str 
 
 
 def free(model_id: str | None = None) -> None:
-    """Forgets loaded models (all, or those of one id) and gives their memory back."""
+    """Forgets loaded models (all, or those of one id) and kept estimates, and gives their memory back."""
+    forget_estimates()
     with _lock:
         models = [_cache.pop(key) for key in list(_cache) if model_id in (None, key[0])]
     for model in models:
@@ -180,7 +182,9 @@ def _one_at_a_time(key: _Key) -> Iterator[None]:
 
 
 def _make_room(needed: int) -> None:
-    """Forgets the models used longest ago while main memory has less than `needed` bytes free."""
+    """Forgets kept estimates, then the models used longest ago, while main memory has less than `needed` bytes free."""
+    if devices.available_main_memory() < needed:
+        forget_estimates()
     while devices.available_main_memory() < needed:
         with _lock:
             model = _cache.pop(next(iter(_cache))) if _cache else None

@@ -2,7 +2,8 @@
 
 from ..model_loader.comfy.feedback import noting_warnings
 from ..model_loader.comfy.interrupt import interruptible
-from ..model_loader.comfy.server import when_started
+from ..model_loader.comfy.server import answer_page, when_started
+from ..model_loader.inference.recent import keeping_estimates
 from . import (
     aio,
     demo,
@@ -32,6 +33,7 @@ from . import (
     video_depth_anything,
 )
 from .checks import with_texts
+from .live import LAST_RUNS, last_runs, showing_notes
 from .search_words import with_other_languages
 
 NODES = (
@@ -64,10 +66,11 @@ NODES = (
 )
 
 for _node in NODES:
-    _node.execute = noting_warnings(interruptible(with_texts(_node)))
+    _node.execute = showing_notes(keeping_estimates(noting_warnings(interruptible(with_texts(_node)))))
     _node.SEARCH_ALIASES = with_other_languages(_node.SEARCH_ALIASES)
 
 NODE_CLASS_MAPPINGS = old_ids.with_twins(NODES, old=old_ids.are_served())
 NODE_DISPLAY_NAME_MAPPINGS = {node_id: node.DISPLAY_NAME for node_id, node in NODE_CLASS_MAPPINGS.items()}
 
 when_started(old_ids.announce)
+answer_page(LAST_RUNS, last_runs)

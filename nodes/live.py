@@ -6,8 +6,9 @@ An image and its numbers are two PNG files of preview size in ComfyUI's temp fol
 
 from __future__ import annotations
 
+import functools
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -15,7 +16,9 @@ from torch import Tensor
 from ..geometry.estimate import Estimate
 from ..geometry.files.packed_maps import nearest, pack_maps, preview_maps, preview_size
 from ..geometry.files.png import write_normal_png
+from ..model_loader.comfy.feedback import notes_of_run
 from ..model_loader.comfy.folders import folder_paths, user_folder
+from ..model_loader.comfy.server import last_prompts
 from ..utils import on_white, resize_map
 
 MAX_IMAGES = 16
@@ -23,6 +26,14 @@ MAX_IMAGES = 16
 
 KEY = "depth_normal"
 """Key of the payloads in a node's `ui`."""
+
+NOTES = "depth_normal_notes"
+"""Key of what was said of the inputs and settings, in a node's `ui`."""
+
+LAST_RUNS = "/depth_normal/last_runs"
+"""Path of the server under which the page asks for `last_runs`."""
+
+_LAST_PROMPTS = 50
 
 Payload = dict[str, Any]
 
@@ -46,6 +57,20 @@ def shown_on_node(result: tuple, payloads: Sequence[Payload], **ui: Sequence[Any
     if not in_comfyui():
         return result
     return {"ui": {KEY: list(payloads), **{name: list(values) for name, values in ui.items()}}, "result": result}
+
+
+def showing_notes(execute: Callable[..., Any]) -> Callable[..., Any]:
+    """The same method of a node; its notes stay in the page, and in ComfyUI's history, after it has run."""
+
+    @functools.wraps(execute)
+    def shown(*args: Any, **kwargs: Any) -> Any:
+        result = execute(*args, **kwargs)
+        if not (notes := notes_of_run()):
+            return result
+        known = result if isinstance(result, dict) else {"ui": {}, "result": result}
+        return {**known, "ui": {**known.get("ui", {}), NOTES: notes}}
+
+    return shown
 
 
 def image_payload(
@@ -94,3 +119,31 @@ def temporary_png(image: Tensor) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True)
     write_normal_png(folder / name, image)
     return {"filename": name, "subfolder": "", "type": "temp"}
+
+
+def last_runs(query: Mapping[str, str]) -> dict[str, Any]:
+    """What the nodes of a graph showed when they last ran, for a page that was loaded again.
+
+    Args:
+        query: `graph`: the id of the page's graph.
+
+    Returns:
+        By the nodes' ids: their `type`, what they have `shown`, the payloads, and their `notes`. No payloads whose files are gone.
+    """
+    runs: dict[str, Any] = {}
+    for nodes, graph, outputs in last_prompts(_LAST_PROMPTS):
+        if str(graph.get("id")) == query.get("graph"):
+            for node_id in nodes.keys() - runs.keys():
+                runs[node_id] = _run_of(nodes[node_id], outputs.get(node_id, {}))
+    return runs
+
+
+def _run_of(node: Mapping[str, Any], output: Mapping[str, Any]) -> dict[str, Any]:
+    payloads = [payload for payload in output.get(KEY, ()) if payload]
+    shown = payloads if all(map(_is_there, payloads)) else []
+    return {"type": node.get("class_type"), "shown": shown, "notes": list(dict.fromkeys(output.get(NOTES, ())))}
+
+
+def _is_there(payload: Payload) -> bool:
+    files = (payload.get(name) for name in ("image", "maps"))
+    return all((user_folder("temp") / file["filename"]).is_file() for file in files if file)

@@ -18,12 +18,25 @@ function viewOf(node) {
   return names.has('box_left') ? BoxView : PointView
 }
 
+function addTo(node, View, source) {
+  const configured = addView(node, View, source)
+  if (View.width > node.size[0]) node.setSize([View.width, node.size[1]])
+  return configured
+}
+
+/** A subgraph that shows widgets which a node in it sets by the hand, such as the angles of a light, has that node's view. */
+function addToSubgraph(host, isCopy) {
+  const shown = new Set((host.widgets ?? []).map(widget => widget.name))
+  const source = host.subgraph.nodes.find(node => viewOf(node)?.sets?.some(name => shown.has(name)))
+  if (source) addTo(host, viewOf(source), source)(isCopy)
+}
+
 app.registerExtension({
   name: 'DepthNormal.Images',
   nodeCreated(node) {
     const View = viewOf(node)
-    if (!View) return
-    addView(node, View)
-    if (View.width > node.size[0]) node.setSize([View.width, node.size[1]])
+    if (View) addTo(node, View)
+    // Its widgets come with its values.
+    else if (node.isSubgraphNode?.()) setTimeout(() => addToSubgraph(node, !app.configuringGraph))
   },
 })

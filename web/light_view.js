@@ -12,6 +12,9 @@ const REST = 150
 
 /** The view on the node *Relight*. */
 export class LightView {
+  /** Widgets that are set by the hand. */
+  static sets = ['azimuth', 'elevation', 'light_x', 'light_y', 'light_depth']
+
   static get empty() {
     return translated('Run once, then drag the light here.')
   }

@@ -42,6 +42,7 @@ const watched = new Set()
  */
 export function watch(node, look, left = () => {}) {
   const entry = { node, look, left }
+  if (isInGraph(node)) watched.add(entry)
   after(node, 'onAdded', () => watched.add(entry))
   after(node, 'onRemoved', () => leave(entry))
 }

@@ -4,6 +4,7 @@
 import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
 import { EMPTY_HEIGHT, ImageView, SHOWN_HEIGHT } from './image_view.js'
+import { lastShown, whenRun } from './last_runs.js'
 import { loadMaps } from './maps.js'
 import { after, isInGraph, watch } from './node_hooks.js'
 import { NodeWidgets } from './node_widgets.js'
@@ -44,13 +45,15 @@ function placeOf({ graph, id }) {
 
 /** An image on a node, with what is drawn on it. */
 class NodeView {
-  constructor(node, View) {
+  /** @param {any} node @param {any} View @param {any} source The node that runs: the node itself, or one in it where it is a subgraph. */
+  constructor(node, View, source = node) {
     this.node = node
+    this.source = source
     this.home = null
     this.key = null
     this.stamp = 0
     this.view = new ImageView(View.empty, this.handlers(), passWheel)
-    this.widgets = new NodeWidgets(node, () => this.inner.update())
+    this.widgets = new NodeWidgets(node, () => this.inner.update(), source)
     this.inner = new View(this.view, this.widgets)
     this.View = View
     this.view.root.depthNormal = this.inner
@@ -71,7 +74,7 @@ class NodeView {
   async show(payloads) {
     const usable = (payloads ?? []).filter(payload => payload?.image)
     if (!usable.length) return
-    this.place = placeOf(this.node)
+    this.place = placeOf(this.source)
     const key = JSON.stringify(usable)
     if (key === this.key) return
     const stamp = ++this.stamp
@@ -104,11 +107,16 @@ class NodeView {
     this.node.setDirtyCanvas(true, true)
   }
 
-  /** The result of an earlier run of this node, after an undo or a change of tabs; nothing if the page has none any more. */
-  restore() {
-    const output = app.nodeOutputs?.[placeOf(this.node)]?.[KEY]
-    if (output) this.show(output)
-    else if (this.key && !app.nodeOutputs?.[this.place]?.[KEY]) this.fail(this.View.empty)
+  /** The result of an earlier run: of this node, after an undo, a change of tabs or a reload, or of what it is a copy of. @param {boolean} isCopy */
+  async restore(isCopy) {
+    const output = app.nodeOutputs?.[placeOf(this.source)]?.[KEY]
+    if (output) return this.show(output)
+    if (this.key && !app.nodeOutputs?.[this.place]?.[KEY]) this.fail(this.View.empty)
+    if (this.key) return
+    const values = JSON.stringify(this.widgets.values), { stamp } = this
+    const original = isCopy && [...views].findLast(view => view !== this && view.key && view.View === this.View && view.values === values)
+    const payloads = original ? JSON.parse(original.key) : await lastShown(this.node, this.source)
+    if (stamp === this.stamp) this.show(payloads)
   }
 
   /** Its node is on the page: called several times a second. */
@@ -147,6 +155,7 @@ class NodeView {
     own.dispose()
     if (own.view.root.isConnected) own.view.root.replaceWith(this.view.root)
     this.node = this.widgets.node = node
+    this.source = this.widgets.source = own.source
     this.enter()
   }
 
@@ -159,6 +168,11 @@ class NodeView {
     if (this.home) strays.set(this.view.root, { home: this.home, since: performance.now() })
   }
 }
+
+// A subgraph is told nothing of what runs in it.
+whenRun((ran, output) => {
+  for (const view of views) if (view.source !== view.node && ran(view.node, view.source)) view.show(output?.[KEY])
+})
 
 async function read(path) {
   const answer = await api.fetchApi(path)
@@ -190,15 +204,18 @@ function leftBy(own, anyGraph) {
  * Puts a view on a node.
  * @param {any} node That was just created.
  * @param {any} View Class of what is drawn.
+ * @param {any} [source] As `NodeView`.
  */
-export function addView(node, View) {
-  let view = new NodeView(node, View)
+export function addView(node, View, source) {
+  let view = new NodeView(node, View, source)
   const widget = node.addDOMWidget(WIDGET, 'DEPTH_NORMAL_PICTURE', view.view.root, {
     serialize: false,
     hideOnZoom: false,
     getMinHeight: () => view.height,
   })
   widget.serialize = false
+  // The page's panel of parameters would set its own width, which the view on the canvas then has, too.
+  Object.defineProperty(widget, 'width', { get: () => undefined, set: () => {} })
   // Its own image takes the place of core's, in Nodes 2.0 and on the canvas.
   node.hideOutputImages = true
   node.onDrawBackground = () => {}
@@ -214,14 +231,17 @@ export function addView(node, View) {
   // A view that another node object took over is no longer this one's.
   const own = action => (...values) => view.node === node && action(...values)
   watch(node, own(() => view.look()), own(() => view.leave()))
+  if (isInGraph(node)) view.enter()
   after(node, 'onAdded', own(() => view.enter()))
   after(node, 'onExecuted', own(output => view.show(output?.[KEY])))
-  after(node, 'onConfigure', () => {
+  const configured = isCopy => {
     takeOver(false)
     // By then a conversion to a subgraph has removed the old node, and a tab has its outputs back.
     setTimeout(own(() => {
       takeOver(true)
-      view.restore()
+      view.restore(isCopy)
     }))
-  })
+  }
+  after(node, 'onConfigure', () => configured(!app.configuringGraph))
+  return configured
 }

@@ -1,11 +1,12 @@
 // A node's widgets by name, as views read and set them.
 
-/** The widgets of one node. */
+/** The widgets of one node; of a subgraph, also those of a node in it that it does not show. */
 export class NodeWidgets {
-  /** @param {any} node Of LiteGraph. @param {() => void} changed Called after a value was set from here. */
-  constructor(node, changed = () => {}) {
+  /** @param {any} node Of LiteGraph. @param {() => void} changed Called after a value was set from here. @param {any} source The node in it. */
+  constructor(node, changed = () => {}, source = node) {
     this.node = node
     this.changed = changed
+    this.source = source
   }
 
   /** @param {string} name @returns {boolean} */
@@ -16,13 +17,14 @@ export class NodeWidgets {
   /** @returns {Record<string, any>} */
   get values() {
     // $$: what the page adds, such as the words of a running node
-    const own = (this.node.widgets ?? []).filter(widget => !widget.element && !widget.name.startsWith('$$'))
+    const own = [...(this.source.widgets ?? []), ...(this.node.widgets ?? [])].filter(widget => !widget.element && !widget.name.startsWith('$$'))
     return Object.fromEntries(own.map(widget => [widget.name, widget.value]))
   }
 
   /** @param {string} name @returns {boolean} Whether another node provides this value, so that setting it here has no effect. */
   isLinked(name) {
-    return (this.node.inputs ?? []).some((input, slot) => input.widget?.name === name && this.node.isInputConnected(slot))
+    const node = named(this.node, name) ? this.node : this.source
+    return (node.inputs ?? []).some((input, slot) => input.widget?.name === name && node.isInputConnected(slot))
   }
 
   /** @param {Record<string, number | string>} values Each number is brought into its widget's range. */
@@ -46,6 +48,10 @@ export class NodeWidgets {
   }
 
   find(name) {
-    return (this.node.widgets ?? []).find(widget => widget.name === name)
+    return named(this.node, name) ?? named(this.source, name)
   }
+}
+
+function named(node, name) {
+  return (node.widgets ?? []).find(widget => widget.name === name)
 }

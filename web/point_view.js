@@ -13,6 +13,9 @@ export const CROSS = [...BAR, [0, 1], [0, -1]]
 
 /** The view on a node that starts from a point of its image. */
 export class PointView extends PlainView {
+  /** Widgets that are set by the hand. */
+  static sets = ['point_x', 'point_y']
+
   static get empty() {
     return translated('Run once, then click a point here.')
   }

@@ -22,7 +22,7 @@ from ..console.parser import Parser
 from ..console.terminal import echo, echo_error, program, quoted, shown, stdout_for_results, stoppable
 from ..console.viewer import show
 from ..near_names import no_such_file
-from ..outcomes import DONE, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, TERMINATED
+from ..outcomes import DONE, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, SOME_FAILED, TERMINATED
 from ..output_choices import (
     COMPOSITING,
     DEFAULT_WRITES,

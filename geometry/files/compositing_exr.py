@@ -120,7 +120,7 @@ def _depth(estimate: Estimate) -> Tensor:
     if estimate.quantity is Quantity.METRIC_DEPTH:
         assert estimate.depth is not None
         return estimate.depth
-    logger.info("the depth is not metric: Z and P have the scene's likely shape, its near end at 1")
+    logger.info("the depth is not metric: Z and P have the scene's likely shape, its near end at 1", extra={"note": ""})
     return assumed_depth(estimate).nan_to_num()
 
 

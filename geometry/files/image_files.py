@@ -172,7 +172,7 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
 
 
 def _say_first(path: str | os.PathLike[str]) -> None:
-    logger.info("%s: of several images in the file the first is taken", path)
+    logger.info("%s: of several images in the file the first is taken", path, extra={"note": ""})
 
 
 class _Strictness:

@@ -92,22 +92,32 @@ def note(words: str) -> None:
         show_message("")
 
 
+def notes_of_run() -> list[str]:
+    """The notes of the running node so far."""
+    server = _listening_server()
+    return [] if server is None else list(_words_of_run(server).notes)
+
+
 class _Notes(logging.Handler):
-    """Notes what is logged on the node that runs: the message, or the shorter `note` among a record's extras; `passing` ones go by."""
+    """Notes on the node that runs what is logged: warnings, and other records with a `note` among their extras.
+
+    A `note` that is not empty takes the place of the message; `passing` ones are shown until the next message.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Notes it, or shows it until the next message."""
-        show = show_message if getattr(record, "passing", False) else note
-        show(getattr(record, "note", "") or record.getMessage())
+        """Notes it, or shows it."""
+        if record.levelno >= logging.WARNING or hasattr(record, "note"):
+            show = show_message if getattr(record, "passing", False) else note
+            show(getattr(record, "note", "") or record.getMessage())
 
 
-_notes = _Notes(logging.WARNING)
+_notes = _Notes(logging.INFO)
 # The pack's own: a pack in ComfyUI has a path for a name.
 _logger = logging.getLogger(__name__.removesuffix(".model_loader.comfy.feedback"))
 
 
 def noting_warnings(work: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function; inside ComfyUI, what it warns of in the log stands on the node, too."""
+    """The same function; inside ComfyUI, what the log says of its inputs and settings stands on the node, too."""
 
     @functools.wraps(work)
     def noted(*args: Any, **kwargs: Any) -> Any:

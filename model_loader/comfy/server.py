@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 logger = logging.getLogger(__name__)
@@ -39,6 +39,31 @@ def when_started(call: Callable[[], Awaitable[None]]) -> None:
             logger.exception("what was to be done when ComfyUI starts failed; all nodes work")  # an error here would stop the server
 
     app.on_startup.append(started)
+
+
+def answer_page(path: str, answer: Callable[[Mapping[str, str]], Any]) -> None:
+    """Registers a path of ComfyUI's server that answers the page in JSON; `answer` gets the query. Never outside ComfyUI."""
+    routes = getattr(prompt_server(), "routes", None)
+    if routes is None:
+        return
+
+    async def respond(request: Any) -> Any:
+        from aiohttp import web  # pyright: ignore[reportMissingImports]
+
+        return web.json_response(answer(request.query))
+
+    routes.get(path)(respond)
+
+
+def last_prompts(most: int) -> list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
+    """The prompts that ran last, the newest first: their nodes by id, the page's graph, and the outputs for the page by the nodes' ids."""
+    queue: Any = getattr(prompt_server(), "prompt_queue", None)
+    if queue is None:
+        return []
+    with queue.mutex:
+        ran = list(queue.history.values())[: -most - 1 : -1]
+    graphs = ((each["prompt"][3].get("extra_pnginfo") or {}).get("workflow") or {} for each in ran)
+    return [(each["prompt"][2], graph, each.get("outputs", {})) for each, graph in zip(ran, graphs, strict=True)]
 
 
 def before_each_prompt(change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:

@@ -5,6 +5,7 @@ tiles, video            large images in tiles, and frames of a video: further so
 stages                  derive, refine, resample: from an estimate at the network's size to one at the images' size
 options                 what a caller asks of them
 network                 the weights, loaded once and shared, and their variations for one model
+recent                  the estimates of the last runs, which ComfyUI's nodes use again for another look
 memory_budget           how many images go into one batch, and what becomes of a batch that does not fit
 model                   `Model`, which puts them together
 """

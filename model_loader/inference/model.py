@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+import weakref
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ...annotators.base import Annotator
+from ...annotators.checks import other_size
 from ...annotators.choices import TORCH
 from ...annotators.family import Progress
 from ...annotators.graphs.graph import Engine
@@ -24,12 +27,14 @@ from ...geometry.files.image_files import read_image
 from ...geometry.temporal.stabilization import VideoOptions
 from ...geometry.textures.materials import Materials
 from ...utils import check_images, without_autocast
+from ..comfy import feedback
 from .forward import image_estimates, scene_estimates
 from .materials import material_maps
 from .memory_budget import working_bytes
-from .network import ModelNetwork, SharedNetwork, Variation, with_own_network
+from .network import ModelNetwork, SharedNetwork, Variation, WithSetting, with_own_network
 from .options import InferenceOptions
 from .panorama import check_perspective_model, panorama_estimates
+from .recent import Make, recalled
 from .stages import finish_batch
 from .tiles import tile_estimates
 from .video import VideoState, estimate_frames
@@ -93,7 +98,7 @@ class Model:
         asked = InferenceOptions(size=size, fov=fov, family_options=options, tiles=tiles, derive=derive, refine=refine, sharp=sharp)
         batch = _checked(images)
         estimates = tile_estimates if asked.tiles else image_estimates
-        return finish_batch(estimates(self._network, batch, asked, progress), batch, asked, self.resampling)
+        return self._whole("images", estimates, batch, asked, progress)
 
     @without_autocast
     def estimates(
@@ -115,7 +120,12 @@ class Model:
         """
         check_perspective_model(self.spec)
         asked = InferenceOptions(size=size, fov=fov, family_options=options)
-        return image_estimates(self._network, _checked(images), asked, progress)
+
+        def make(chunks: Iterable[Any]) -> Iterator[Estimate]:
+            (batch,) = chunks
+            return image_estimates(self._network, batch, asked, progress)
+
+        return self._recalled("parts", asked, [_checked(images)], make)
 
     @without_autocast
     def estimate_scene(
@@ -145,7 +155,7 @@ class Model:
         """
         check_perspective_model(self.spec)
         asked, batch = InferenceOptions(size=size, fov=fov, derive=derive), _checked(images)
-        return finish_batch(scene_estimates(self._network, batch, asked, progress), batch, asked, self.resampling)
+        return self._whole("scene", scene_estimates, batch, asked, progress)
 
     @without_autocast
     def estimate_panorama(
@@ -182,7 +192,8 @@ class Model:
             ArithmeticError: As `estimate`.
         """
         asked, batch = InferenceOptions(size=size, family_options=options, derive=derive), _checked(images)
-        return finish_batch(panorama_estimates(self._network, batch, asked, any_aspect, progress), batch, asked, self.resampling)
+        source = partial(panorama_estimates, any_aspect=any_aspect)
+        return self._whole(("panorama", any_aspect), source, batch, asked, progress)
 
     @without_autocast
     def estimate_materials(
@@ -253,11 +264,36 @@ class Model:
         asked = InferenceOptions(
             size=size, fov=fov, derive=derive, normals=normals, at_network_size=at_network_size, network_threads=network_threads
         )
-        return estimate_frames(self._network, frames, options, asked, progress, state or VideoState(options))
+        if state is not None:
+            return estimate_frames(self._network, frames, options, asked, progress, state)
+
+        def make(chunks: Iterable[Tensor]) -> Iterator[Estimate]:
+            return estimate_frames(self._network, chunks, options, asked, progress, VideoState(options))
+
+        return self._recalled(options, asked, frames, make)
+
+    def _whole(
+        self, kind: Hashable, source: Callable[..., Iterator[Estimate]], batch: Any, asked: InferenceOptions, progress: Progress | None
+    ) -> Estimate:
+        """The finished estimate of a batch by one of the sources."""
+
+        def make(chunks: Iterable[Any]) -> Iterator[Estimate]:
+            (images,) = chunks
+            yield finish_batch(source(self._network, images, asked, progress=progress), images, asked, self.resampling)
+
+        (found,) = self._recalled(kind, asked, [batch], make)
+        return found
+
+    def _recalled(self, kind: Hashable, asked: InferenceOptions, chunks: Iterable[Any], make: Make) -> Iterator[Estimate]:
+        """Estimates as `recent.recalled` gives them."""
+        if words := other_size(self.spec, asked.size):
+            feedback.note(words)  # the log says it once for all runs
+        network = weakref.ref(self._network.shared)  # it may be freed meanwhile
+        return recalled((network, self.dtype, self._network.variations, kind, asked), chunks, make)
 
     def with_resizing(self, resizing: Resizing) -> Model:
         """The same model with images resized in another way than its authors'; see `Annotator.with_resizing`."""
-        return self.varied(lambda annotator: annotator.with_resizing(resizing))
+        return self.varied(WithSetting("with_resizing", resizing))
 
     def with_options(self, options: Any) -> Model:
         """The same model with other options of its family in calls that name none; see `Annotator.with_options`.
@@ -266,7 +302,7 @@ class Model:
             TypeError: Options of another family, or for a family that has none.
         """
         self.annotator.with_options(options)  # what is wrong is said here, not in the first call
-        return self.varied(lambda annotator: annotator.with_options(options))
+        return self.varied(WithSetting("with_options", options))
 
     def for_another_thread(self) -> Model:
         """The same model with the same weights, for a thread that runs beside this one's."""

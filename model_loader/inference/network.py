@@ -16,12 +16,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from ...annotators.base import Annotator
-from ...annotators.checks import other_size
 from ..comfy import devices, feedback, interrupt
 from ..comfy.placement import Placement
 from .memory_budget import check_network_fits, images_that_fit, too_large, without_traceback, working_bytes
@@ -145,8 +144,6 @@ class NetworkVariant:
         each = working_bytes(annotator, (height, width), (net_height, net_width))
         extra = extra_bytes(net_height, net_width) if extra_bytes is not None else 0
         device = self.placement.ready(extra + each * images)
-        if words := other_size(annotator.spec, size):
-            feedback.note(words)  # the log says it once for all runs
         feedback.show_message(f"running {annotator.spec.id}")
         return PreparedNetwork(self, device, net_height, net_width, images_that_fit(devices.available_memory(device) - extra, each))
 
@@ -227,6 +224,23 @@ class ModelNetwork:
         device, is_own = self.shared.device, annotator.network is not in_dtype.annotator.network
         placement = Placement(annotator.network, device, annotator.spec.id) if is_own else in_dtype.placement
         return NetworkVariant(in_dtype, annotator, placement, device)
+
+
+@dataclass(frozen=True)
+class WithSetting:
+    """The variation by one of an annotator's methods `with_...`; equal to another one with an equal value.
+
+    Attributes:
+        method: Name of the method.
+        value: Its argument.
+    """
+
+    method: str
+    value: Any
+
+    def __call__(self, annotator: Annotator) -> Annotator:
+        """The annotator with the setting."""
+        return getattr(annotator, self.method)(self.value)
 
 
 def with_own_network(annotator: Annotator) -> Annotator:

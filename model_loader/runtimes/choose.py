@@ -140,10 +140,10 @@ def dtype_for(runtime: str, asked: str, of_torch: Callable[[], torch.dtype], dev
         return torch.float32  # in bfloat16 the image changes
     dtype = of_torch()
     if runtime == ONNX and dtype == torch.bfloat16:
-        logger.info("ONNX Runtime has no bfloat16 on most devices: float32 is taken")
+        logger.info("ONNX Runtime has no bfloat16 on most devices: float32 is taken", extra={"note": ""})
         return torch.float32
     if runtime == ONNX and dtype == torch.float16 and device.type == "cpu":
-        logger.info("ONNX Runtime computes float16 slowly on a CPU")
+        logger.info("ONNX Runtime computes float16 slowly on a CPU", extra={"note": ""})
     return dtype
 
 

@@ -35,7 +35,7 @@ async function start() {
     // What stands on the page in the node's place, which may be something else than what the node holds.
     window.rootOf = () => [...document.querySelectorAll('div')].filter(each => each.depthNormal && each.isConnected && each.offsetParent)
       .find(each => (each.closest('[data-node-id]')?.dataset.nodeId ?? String(window.relight().id)) === String(window.relight().id) && 'frames' in each.depthNormal)
-    window.value = name => window.relight().widgets.find(widget => widget.name === name).value
+    window.value = name => window.relight().widgets.find(widget => widget.name === name)?.value
     window.pixels = canvas => canvas.width ? canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data : []
     window.rest = (time = 400) => new Promise(resolve => setTimeout(resolve, time))
   })
@@ -110,7 +110,7 @@ await page.evaluate(() => { window.app.canvas.ds.offset[0] += 9000; window.app.c
 await rest(800)
 await step('back in view', 0.35, 0.35)
 
-// Copied, the copy is empty until it runs, and is dragged on its own.
+// Copied, the copy shows what was run, and is dragged on its own.
 await page.evaluate(() => {
   const node = window.relight()
   window.original = node
@@ -120,7 +120,7 @@ await page.evaluate(() => {
 const count = await page.evaluate(() => window.shown().nodes.length)
 await page.evaluate(() => window.app.canvas.pasteFromClipboard({ connectInputs: true }))
 await page.waitForFunction(count => window.shown().nodes.length > count, count)
-await rest(800)
+await rest(1500)
 report.pasted = await page.evaluate(() => window.relight() !== window.original && window.relight().widgets.find(widget => widget.element?.depthNormal).element.depthNormal.view.width)
 await page.evaluate(() => window.shown().remove(window.relight()))
 await rest()
@@ -176,15 +176,47 @@ await page.waitForFunction(() => window.relight(), null, { timeout: 8000 }).catc
 await rest(1000)
 await step('tab', 0.3, 0.7)
 
-// The page is loaded again: nothing to show until the next run.
+// The page is loaded again: the last run is shown without another one.
 await rest(1500)
 page.once('dialog', dialog => dialog.accept())
 await start()
 await page.waitForFunction(() => window.relight(), null, { timeout: 8000 }).catch(error => report.errors.push(error.message))
 await centre().catch(() => {})
-report.reloaded = await page.evaluate(() => window.rootOf()?.depthNormal.view.empty.textContent)
-await run()
 await step('reload', 0.3, 0.3)
+report.again = await page.evaluate(() => window.rootOf()?.depthNormal.frames > 0)
+await run()
+await step('run after reload', 0.6, 0.3)
+
+// The page's panel of parameters draws widgets in its own width.
+await page.evaluate(() => {
+  window.app.canvas.selectNode(window.relight())
+  return window.app.extensionManager.setting.set('Comfy.RightSidePanel.IsOpen', true)
+})
+await rest(2500)
+report.width = await page.evaluate(() => [window.rootOf()?.offsetWidth, window.relight().size[0]])
+await page.evaluate(() => window.app.extensionManager.setting.set('Comfy.RightSidePanel.IsOpen', false))
+
+// A blueprint shows the light of the node in it.
+const blueprint = JSON.parse(fs.readFileSync(path.join(path.dirname(file), '..', 'subgraphs', 'Relight Photo.json'), 'utf8'))
+const [host] = blueprint.nodes, demo = workflow.nodes.find(node => node.type === 'DepthNormal_DemoImage')
+host.inputs[0].link = 1
+host.outputs[0].links = [2]
+const before = { ...demo, id: 101, order: 0, pos: [-400, 60], outputs: demo.outputs.map((output, place) => ({ ...output, links: place ? null : [1] })) }
+const after = { id: 102, type: 'PreviewImage', pos: [500, 60], size: [250, 300], flags: {}, order: 2, mode: 0, inputs: [{ name: 'images', type: 'IMAGE', link: 2 }], outputs: [], properties: {}, widgets_values: [] }
+blueprint.nodes = [before, host, after]
+blueprint.links = [[1, 101, 0, host.id, 0, 'IMAGE'], [2, host.id, 0, 102, 0, 'IMAGE']]
+Object.assign(blueprint, { last_node_id: 102, last_link_id: 2 })
+await page.evaluate(graph => window.app.loadGraphData(graph), blueprint)
+await page.waitForFunction(() => window.app.graph.nodes.length === 3)
+await rest(1000)
+await run()
+await page.evaluate(() => {
+  window.relight = () => window.shown().nodes.find(node => node.isSubgraphNode?.())
+  window.angles = () => ['azimuth', 'elevation'].map(name => window.relight().widgets.find(widget => widget.name === name).value)
+})
+const angles = await page.evaluate(() => window.angles())
+report.blueprint = await drag(0.7, 0.35, 'blueprint').catch(error => ({ error: error.message }))
+report.turned = await page.evaluate(before => window.angles().every((angle, place) => angle !== before[place]), angles)
 
 await browser.close()
 console.log(JSON.stringify(report))

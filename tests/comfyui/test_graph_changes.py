@@ -23,6 +23,7 @@ STEPS = [
     "unpacked",
     "tab",
     "reload",
+    "run after reload",
 ]
 pytestmark = [pytest.mark.comfyui, pytest.mark.browser]
 
@@ -56,6 +57,17 @@ def test_each_drag_is_one_step_of_undo(seen):
     assert seen["undoneInside"] == pytest.approx([0.4, 0.6], abs=0.02), "inside a subgraph"
 
 
-def test_what_has_not_run_shows_no_image(seen):
-    assert seen["pasted"] == 0, "a pasted node"
-    assert "Run once" in seen["reloaded"], "after the page was loaded again"
+def test_what_was_run_is_shown_again(seen):
+    assert seen["pasted"] > 0, "a copy"
+    assert seen["again"], "after the page was loaded again"
+
+
+def test_the_panel_of_parameters_leaves_the_width(seen):
+    width, node = seen["width"]
+    assert node - 40 < width <= node
+
+
+def test_a_blueprint_shows_the_light_of_the_node_in_it(seen):
+    blueprint = seen["blueprint"]
+    assert blueprint.get("image") and blueprint["hit"] and blueprint["on"] and blueprint["lit"], blueprint
+    assert seen["turned"], "the angles on the blueprint follow the mouse"

@@ -62,5 +62,12 @@ def test_the_list_shows_place_size_and_licence_and_the_graph_keeps_the_name(seen
     assert seen["chosen"] == "moge-2-vitb-normal"
 
 
+def test_what_the_log_says_of_a_setting_stays_on_the_node(seen):
+    said, noted = "tiny runs at size 256, its largest, in place of 768", seen["noted"]
+    assert said in noted["run"] and noted["shown"], "after the run"
+    assert said in noted["reloaded"], "after the page was loaded again"
+    assert said not in noted["right"], "once it is set right"
+
+
 def test_words_leave_nothing_in_a_saved_graph(seen):
     assert not any(isinstance(value, str) and "done in" in value for value in seen["kept"])

@@ -20,7 +20,7 @@ const shoot = name => shots && page.screenshot({ path: path.join(shots, `${name}
 
 await page.goto(server, { waitUntil: 'domcontentloaded' })
 await page.waitForFunction(() => 'DepthNormal_LoadModel' in (window.LiteGraph?.registered_node_types ?? {}) && window.app?.graph?.nodes.length)
-await page.evaluate(() => {
+const prepare = () => {
   window.words = []
   window.ended = []
   const { api, graph, canvas } = window.app
@@ -44,7 +44,8 @@ await page.evaluate(() => {
     canvas.ds.reset()
     return node.id
   }
-})
+}
+await page.evaluate(prepare)
 
 const run = async (until = () => window.ended.length > 0) => {
   await page.evaluate(() => { window.words.length = window.ended.length = 0; return window.app.queuePrompt(0) })
@@ -58,6 +59,31 @@ await run()
 report.tiny = await said()
 report.kept = await page.evaluate(() => window.app.graph.serialize().nodes.find(node => node.type.startsWith('MiDaS')).widgets_values)
 await shoot('done')
+
+// What the log says of a setting stays on the node: after the run, after the page was loaded again, and until it is set right.
+const noted = () => page.evaluate(() => {
+  const node = window.app.graph.nodes.find(node => node.type === 'DepthNormal_DepthAndNormals')
+  return node?.widgets.find(widget => widget.name === '$$node-text-preview')?.value ?? ''
+})
+const open = async () => {
+  await page.goto(server, { waitUntil: 'domcontentloaded' })
+  await page.waitForFunction(() => 'DepthNormal_LoadModel' in (window.LiteGraph?.registered_node_types ?? {}) && window.app?.graph?.nodes.length)
+  await page.evaluate(prepare)
+}
+await page.evaluate(picture => window.chain('DepthNormal_DepthAndNormals', picture, { model: 'tiny', resolution: 768 }), picture)
+await run()
+await page.waitForTimeout(2500)
+report.noted = { run: await noted(), shown: await page.evaluate(() => document.body.innerText.includes('in place of 768')) }
+await shoot('noted')
+page.once('dialog', dialog => dialog.accept())
+await open()
+await page.waitForTimeout(2500)
+report.noted.reloaded = await noted()
+await shoot('noted again')
+await page.evaluate(() => { window.app.graph.nodes.find(node => node.type === 'DepthNormal_DepthAndNormals').widgets.find(widget => widget.name === 'resolution').value = 0 })
+await run()
+await page.waitForTimeout(2500)
+report.noted.right = await noted()
 
 // A model that is nowhere: the error.
 await page.evaluate(picture => window.chain('DepthAnythingV2Preprocessor', picture), picture)

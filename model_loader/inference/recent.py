@@ -1,0 +1,183 @@
+"""Keeps the estimates of ComfyUI's nodes, so that another look of the same images does not run the network again.
+
+They live as long as ComfyUI keeps the object of their node: until the node leaves the graph, `/free` empties ComfyUI's caches, or ComfyUI
+runs without caches.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import threading
+import weakref
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import torch
+
+from ...geometry.estimate import Estimate
+from ..comfy.feedback import note, notes_of_run
+from ..main_memory import free_main_memory
+from .forward import Images
+
+RUNS_OF_A_NODE = 4
+"""A node that processes one image after another would otherwise fill the memory."""
+MOST_BYTES = 2**30
+_SHARE = 8
+"""The part of the free main memory that estimates may take is one of so many."""
+
+Make = Callable[[Iterable[Any]], Iterator[Estimate]]
+
+
+@dataclass
+class _Run:
+    """A complete run of a network.
+
+    Attributes:
+        key: The network and all that its outputs depend on beside the images.
+        digests: Of each chunk of images.
+        parts: Its estimates, on the CPU, and the devices that they were on.
+        notes: What was said of its inputs and settings on the node.
+    """
+
+    key: Hashable
+    digests: list[bytes]
+    parts: list[tuple[Estimate, torch.device]]
+    notes: list[str]
+
+    @property
+    def bytes(self) -> int:
+        return sum(_bytes_of(part) for part, _ in self.parts)
+
+
+_runs: weakref.WeakKeyDictionary[Any, list[_Run]] = weakref.WeakKeyDictionary()
+"""The runs of each node's object, the last used one last."""
+_lock = threading.Lock()
+_running: ContextVar[Any] = ContextVar("the node that runs", default=None)
+
+
+def keeping_estimates(execute: Callable[..., Any]) -> Callable[..., Any]:
+    """The same method of a node; the estimates that models make in it are kept. A node that runs another one keeps them for both."""
+
+    @functools.wraps(execute)
+    def kept(node: Any, *args: Any, **kwargs: Any) -> Any:
+        before = _running.set(_running.get() or node)
+        try:
+            return execute(node, *args, **kwargs)
+        finally:
+            _running.reset(before)
+
+    return kept
+
+
+def recalled(key: Hashable, chunks: Iterable[Images], make: Make) -> Iterator[Estimate]:
+    """The estimates of images: those of an earlier run if a node has them, else new ones, which are kept for the node that runs.
+
+    Args:
+        key: The network and all that its outputs depend on beside the images.
+        chunks: The images in one or more chunks.
+        make: Runs the network on chunks. A run that fails or is not finished is not kept.
+
+    Returns:
+        What `make` returns. Outside of nodes nothing is kept.
+    """
+    node = _running.get()
+    return make(chunks) if node is None else _recalled(node, key, iter(chunks), make)
+
+
+def forget_estimates() -> None:
+    """Forgets all estimates."""
+    with _lock:
+        _runs.clear()
+
+
+def _recalled(node: Any, key: Hashable, chunks: Iterator[Images], make: Make) -> Iterator[Estimate]:
+    digests: list[bytes] = []
+    read: list[Images] = []
+    with _lock:
+        candidates = [run for runs in _runs.values() for run in runs if run.key == key]
+    while candidates:
+        chunk = next(chunks, None)
+        if chunk is None:
+            candidates = [run for run in candidates if run.digests == digests]
+            break
+        read.append(chunk)
+        digests.append(_digest(chunk))
+        candidates = [run for run in candidates if run.digests[: len(digests)] == digests]
+    if not candidates:
+        yield from _recorded(node, key, digests, read, chunks, make)
+        return
+    _keep(node, candidates[-1])
+    for words in candidates[-1].notes:
+        note(words)
+    for part, device in candidates[-1].parts:
+        yield part.to(device)
+
+
+def _recorded(
+    node: Any, key: Hashable, digests: list[bytes], read: list[Images], chunks: Iterator[Images], make: Make
+) -> Iterator[Estimate]:
+    """Runs the network; `digests` are those of the chunks that were `read` before."""
+    parts: list[tuple[Estimate, torch.device]] | None = []
+    room, before = _limit(), notes_of_run()
+
+    def noted() -> Iterator[Images]:
+        for chunk in chunks:
+            if parts is not None:
+                digests.append(_digest(chunk))
+            yield chunk
+
+    for part in make(chain(_taken(read), noted())):
+        if parts is not None:
+            room -= _bytes_of(part)
+            if room < 0:
+                parts = None
+            else:
+                parts.append((part.to("cpu"), part.device))
+        yield part
+        del part
+    if parts is not None:
+        _keep(node, _Run(key, digests, parts, [words for words in notes_of_run() if words not in before]))
+
+
+def _taken(read: list[Images]) -> Iterator[Images]:
+    """The chunks, each released as soon as it is taken."""
+    while read:
+        yield read.pop(0)
+
+
+def _keep(node: Any, run: _Run) -> None:
+    """Keeps a run as the last used one of a node, and forgets what is then too much."""
+    with _lock:
+        others = [each for each in _runs.pop(node, []) if each is not run]
+        _runs[node] = [*others, run][-RUNS_OF_A_NODE:]  # the node is the last one, too
+        limit = _limit()
+        while sum(each.bytes for each in _unique()) > limit:
+            _runs[next(iter(_runs))].pop(0)
+            for empty in [each for each, runs in _runs.items() if not runs]:
+                del _runs[empty]
+
+
+def _unique() -> Iterable[_Run]:
+    return {id(run): run for runs in _runs.values() for run in runs}.values()
+
+
+def _limit() -> float:
+    return min(MOST_BYTES, free_main_memory() / _SHARE)
+
+
+def _bytes_of(estimate: Estimate) -> int:
+    return sum(each.nbytes for each in estimate.maps.values())
+
+
+def _digest(images: Images) -> bytes:
+    tensor = torch.as_tensor(images).detach().cpu()
+    if tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
+        tensor = tensor.permute(0, 2, 3, 1)  # ComfyUI's own order: nothing is copied
+    tensor = tensor.contiguous()
+    found = hashlib.sha256(f"{images.shape} {tensor.shape} {tensor.dtype}".encode())
+    found.update(tensor.view(torch.uint8).numpy().data)
+    return found.digest()
