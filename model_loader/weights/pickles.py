@@ -1,7 +1,8 @@
 """Reads the tensors described by a pickle without running it.
 
-A pickle is a program. torch's own reader runs it, also with `weights_only`: it hashes what the program builds and calls what it names. A hostile
-file makes it crash or never end, and before torch 2.6 run any program (CVE-2025-32434). Here the steps of the pickle are only followed.
+A pickle is a program. torch's own reader runs it, also with `weights_only`: it hashes what the program builds and calls what it names. A
+hostile file makes it crash or never end, and before torch 2.6 run any program (CVE-2025-32434). Here the steps of the pickle are only
+followed.
 Nothing is imported or called, only short strings and integers are hashed, and nothing recurses, so that time and memory grow with the
 length of the file alone.
 """
