@@ -38,13 +38,15 @@ export function solidOf(maps) {
   }
   const seen = [...depth].filter(z => z > 0).sort((a, b) => a - b), middle = seen[seen.length >> 1] ?? 1
   const inverse = depth.map(z => 1 / z), { triangles, cuts } = trianglesOf(inverse, columns, rows), back = hiddenSurface(inverse, columns, rows, cuts)
-  const joinedPlaces = [...places], joinedPoints = [...points]
+  const joinedPlaces = [...places], joinedPoints = [...points], around = [-1, 0, 1].flatMap(right => [-columns, 0, columns].map(down => down + right))
+  const rim = new Set(cuts.flatMap(([near]) => around.map(step => near + step)))
   back.inverse.forEach((value, at) => {
     if (!value) return
     const stretch = inverse[at] / value, from = back.from[at], other = 2 * from - at, column = 2 * (from % columns) - at % columns
     for (let axis = 0; axis < 3; axis++) joinedPoints.push(points[3 * at + axis] * stretch)
-    // It looks as what is on the other side of the edge, mirrored, where that is of the same surface.
-    const place = column >= 0 && column < columns && Math.abs(inverse[other] / inverse[from] - 1) < 4 * SAME ? other : from
+    // At the cut itself it looks as the image does, so that the image's camera sees no seam; farther in as what is on the other side of
+    // the edge, mirrored, where that is of the same surface.
+    const place = rim.has(at) ? at : column >= 0 && column < columns && Math.abs(inverse[other] / inverse[from] - 1) < 4 * SAME ? other : from
     joinedPlaces.push(places[2 * place], places[2 * place + 1])
   })
   return { points: new Float32Array(joinedPoints), places: new Float32Array(joinedPlaces), triangles: new Uint32Array(triangles.concat(back.triangles)), middle }

@@ -1,6 +1,6 @@
 """The contract with ComfyUI, short enough to be run on every version: nodes as described here, and one prompt over several sockets.
 
-.ci/run runs it on the newest and the oldest ComfyUI that the registry has; docs/comfyui.md says how on others.
+.ci/run runs it on the newest and the oldest ComfyUI that the registry has; docs/contributing/comfyui-versions.md says how on others.
 """
 
 import runpy
