@@ -7,9 +7,13 @@ from enum import Enum
 import torch
 from torch import Tensor
 
-from ..utils import squared_lengths, without_autocast
+from ..utils import squared_lengths, vector_lengths, without_autocast
 from .checks import check_map
 from .kinds import Axes, Kind
+
+# Vectors that are stored as they are have length 1 up to rounding, in most pixels that have a direction. About so many pixels along
+# the longer side are looked at.
+_EXACT, _NO_LENGTH, _MOST, _LOOKED_AT = 0.02, 0.05, 0.8, 256
 
 _OPENGL_SIGNS = {
     Axes.OPENGL: (1.0, 1.0, 1.0),
@@ -44,6 +48,18 @@ class NormalMapCoding(Kind):
     def channels_reversed(self) -> bool:
         """True if R, G, B hold z, y, x instead of x, y, z."""
         return self is NormalMapCoding.CONTROLNET_1_0_NORMAL
+
+
+def are_unit_vectors(values: Tensor) -> bool:
+    """True if numbers are unit vectors: colours never are, as (1 + n) / 2 has another length almost everywhere.
+
+    Args:
+        values: (B, 3, H, W); what is 0, NaN or infinite is no vector.
+    """
+    step = -(-max(values.shape[-2:]) // _LOOKED_AT)
+    lengths = vector_lengths(values[..., ::step, ::step])
+    is_unit, usable = torch.stack((((lengths - 1).abs() < _EXACT).sum(), (lengths > _NO_LENGTH).sum())).tolist()
+    return is_unit > _MOST * usable
 
 
 def convert_normals(normals: Tensor, source: Axes | str, target: Axes | str) -> Tensor:

@@ -48,18 +48,19 @@ def infinitely_far(depth: Tensor, quantity: Quantity) -> Tensor:
     return far | (depth == LARGEST_SHORT) if quantity is Quantity.METRIC_DEPTH else far
 
 
-def depth_mask(depth: Tensor, quantity: Quantity) -> Tensor | None:
-    """The valid pixels of a depth map that came without a mask.
+def depth_mask(depth: Tensor, quantity: Quantity, known: Tensor | None = None) -> Tensor | None:
+    """The valid pixels of a depth map from a file.
 
     Args:
         depth: (B, 1, H, W), in the unit that `quantity` names.
         quantity: What `depth` holds.
+        known: (B, 1, H, W) bool, where the file has depth; None = everywhere.
 
     Returns:
-        (B, 1, H, W) bool, False where the depth has no value (`valid_depth`) or, of depth, is infinitely far (`infinitely_far`); None if
-        it can be trusted everywhere.
+        (B, 1, H, W) bool, False where depth is not known, has no value (`valid_depth`) or, of depth, is infinitely far
+        (`infinitely_far`); None if it can be trusted everywhere.
     """
-    mask = valid_depth(depth, quantity)
+    mask = valid_depth(depth, quantity, known)
     if quantity is not Quantity.DISPARITY:
         mask = mask & ~infinitely_far(depth, quantity)
     return None if bool(mask.all()) else mask

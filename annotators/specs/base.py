@@ -180,13 +180,13 @@ class ModelSpec:
 
     @property
     def numbers_in_words(self) -> str:
-        """What the numbers of its depth are, for people: "disparity, no unit, larger is nearer"; empty for a model without depth."""
+        """What the numbers of its depth are, for people: "disparity, no unit, larger is nearer; ..."; empty for a model without depth."""
         if self.quantity is None:
             return ""
         if self.quantity is Quantity.METRIC_DEPTH:
             return f"depth {'up to an unknown scale' if self.up_to_scale else 'in metres'}, larger is farther"
         larger = "nearer" if self.quantity is Quantity.DISPARITY else "farther"
-        return f"{self.quantity.value.replace('_', ' ')}, no unit, larger is {larger}"
+        return f"{self.quantity.value.replace('_', ' ')}, no unit, larger is {larger}; its zero means nothing, so it may be negative"
 
 
 def no_geometry(spec: ModelSpec) -> str:

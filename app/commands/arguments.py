@@ -21,6 +21,7 @@ from ..output_choices import (
 )
 
 if TYPE_CHECKING:
+    from ...annotators.specs.base import ModelSpec
     from ...geometry.kinds import Quantity
     from ..batch.options import Options
 
@@ -115,6 +116,13 @@ def add_size(parser: argparse._ActionsContainer) -> None:
 def add_refine_steps(parser: argparse._ActionsContainer) -> None:
     """Adds --refine-steps."""
     parser.add_argument("--refine-steps", type=whole_type("a whole number from 0 to 8", 0, 8), metavar="N", help=_REFINE_STEPS)
+
+
+def chosen_spec(arguments: argparse.Namespace) -> ModelSpec:
+    """The model that is asked for; raises as `chosen_model`."""
+    from ...annotators.registry import find_spec
+
+    return find_spec(chosen_model(arguments))
 
 
 def chosen_model(arguments: argparse.Namespace) -> str:

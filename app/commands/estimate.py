@@ -44,7 +44,7 @@ from .arguments import (
     add_keep_extension,
     add_network,
     add_shards,
-    chosen_model,
+    chosen_spec,
     network_options,
     refuse_options,
 )
@@ -350,10 +350,9 @@ def _refuse_useless_fov(arguments: argparse.Namespace) -> None:
     """Refuses a field of view that changes nothing of depth alone: where depth has no metres, and its shape follows from no camera."""
     if not arguments.fov:
         return
-    from ...annotators.registry import find_spec
     from ...geometry.estimate import Quantity
 
-    spec = find_spec(chosen_model(arguments))
+    spec = chosen_spec(arguments)
     if spec.quantity is not Quantity.METRIC_DEPTH and not spec.knows_camera:
         why = f"is for normals, meshes and metres, and {spec.id} gives depth without any: write normals too, or leave it out"
         refuse_options(arguments, ("--fov",), why)
@@ -450,12 +449,10 @@ def _run(plan: Plan, run: Run, log: Path, arguments: argparse.Namespace, missed:
 
 def _numbers_in_words(arguments: argparse.Namespace, writes: Sequence[str]) -> str:
     """What the depth in the files is, where files hold numbers; else empty."""
-    from ...annotators.registry import find_spec
-
     if any(getattr(arguments, name, None) is not None for name in ("depth", "geometry")):
         return ""  # the user knows what their own numbers are
     kinds = [kind for kind in writes if kind in NUMBERS]
-    words = find_spec(chosen_model(arguments)).numbers_in_words if kinds else ""
+    words = chosen_spec(arguments).numbers_in_words if kinds else ""
     return f"the depth in .{', .'.join(kinds)} is {words}" if words else ""
 
 

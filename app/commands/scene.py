@@ -18,8 +18,8 @@ from .arguments import (
     add_map_kind,
     add_network,
     check_weights,
-    chosen_model,
     chosen_quantity,
+    chosen_spec,
     network_options,
     refuse_options,
 )
@@ -222,7 +222,6 @@ def check_model(arguments: argparse.Namespace, *, depth: bool = False, normals: 
     Raises:
         ValueError: The model gives something else, an unknown model, or as `named_files`.
     """
-    from ...annotators.registry import find_spec
     from ...geometry.estimate import Quantity
 
     if files := named_files(arguments):
@@ -230,7 +229,7 @@ def check_model(arguments: argparse.Namespace, *, depth: bool = False, normals: 
             raise ValueError(f"{files[0]} has normals alone, and depth is needed; add --depth FILE, or leave the depth to a model")
         return
     check_weights(arguments)
-    spec = find_spec(chosen_model(arguments))
+    spec = chosen_spec(arguments)
     if (depth or metres) and spec.quantity is None:
         raise ValueError(f"{spec.id} gives {spec.gives}, and depth is needed; choose another --model")
     if metres and spec.quantity is not Quantity.METRIC_DEPTH:

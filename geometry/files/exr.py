@@ -146,6 +146,8 @@ def read_exr(
     mask = next((planes_to_map([channels[name]]) > 0.5 for name in _MASKS if name in channels), None)
     if depth is not None and mask is None:
         mask = depth_mask(depth, quantity or Quantity.METRIC_DEPTH)
+    elif mask is None and normals is not None and bool((absent := normals.isnan().any(1, keepdim=True)).any()):
+        mask = ~absent
     estimate = Estimate(
         depth=depth,
         quantity=None if depth is None else quantity or Quantity.METRIC_DEPTH,

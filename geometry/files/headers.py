@@ -9,7 +9,7 @@ from pathlib import Path
 from numpy.lib.format import MAGIC_PREFIX
 
 from .exr import MAGIC
-from .image_files import is_heif, tiff_holds_floats
+from .image_files import is_heif, tiff_holds_numbers
 from .npz import MAP_NAMES
 from .png import NOTES, SIGNATURE
 
@@ -68,7 +68,7 @@ def tiff_holds_maps(path: Path) -> bool:
     """True if a TIFF holds floats: others are photographs."""
     try:
         with path.open("rb") as file:
-            return tiff_holds_floats(file)
+            return tiff_holds_numbers(file)
     except OSError:
         return False
 

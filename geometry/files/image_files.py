@@ -305,7 +305,7 @@ def _heif_levels(image: Any) -> np.ndarray:
     return np.rint((levels >> (16 - bits)) * (65535 / (2**bits - 1))).astype(np.uint16)
 
 
-def decode_floats(path: str | os.PathLike[str], data: bytes) -> np.ndarray | None:
+def decode_numbers(path: str | os.PathLike[str], data: bytes) -> np.ndarray | None:
     """Decodes a TIFF of floats, or of signed or 32-bit whole numbers.
 
     Returns:
@@ -315,7 +315,7 @@ def decode_floats(path: str | os.PathLike[str], data: bytes) -> np.ndarray | Non
         FileFormatError: Damaged, cut off, or too large.
         ImportError: Only OpenCV reads such a file, and it cannot be imported.
     """
-    if not tiff_holds_floats(io.BytesIO(data)):
+    if not tiff_holds_numbers(io.BytesIO(data)):
         return None
     if _NEXT_IMAGE in _tiff_tags(io.BytesIO(data), ()):
         _say_first(path)
@@ -337,7 +337,7 @@ def decode_floats(path: str | os.PathLike[str], data: bytes) -> np.ndarray | Non
     return numbers
 
 
-def tiff_holds_floats(file: IO[bytes]) -> bool:
+def tiff_holds_numbers(file: IO[bytes]) -> bool:
     """Whether a TIFF holds floats, or signed or 32-bit whole numbers, by the tags of its first image; never raises."""
     try:
         tags = _tiff_tags(file, (_BITS_TAG, _SAMPLE_FORMAT_TAG))

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from ..checks import check_extrinsics, check_intrinsics
-from ..conventions import unit_normals
+from ..conventions import are_unit_vectors, unit_normals
 from ..estimate import Axes, Estimate, Quantity
 from ..kinds import Projection
 from ..valid import depth_mask
 from .paths import MAX_NUMBERS, MAX_PIXELS, FileFormatError, atomic_path, checked_file, damage_named
-from .unlabelled import NAME_QUANTITY, are_unit_vectors
+from .unlabelled import NAME_QUANTITY
 
 _MAPS = ("depth", "normals", "mask", "intrinsics", "extrinsics", "confidence", "dmap", "nmap")
 _MATRICES = {"intrinsics": check_intrinsics, "extrinsics": check_extrinsics}
@@ -209,7 +209,7 @@ def _named(path: os.PathLike[str], name: str, values: np.ndarray) -> tuple[str, 
     """Depth or normals of another tool, under the key and in the shape that they have here."""
     values = _without_single_axes(values)
     for vectors in (values, np.moveaxis(values, -3, -1)) if values.ndim >= 3 else ():
-        if vectors.shape[-1] == 3 and are_unit_vectors(vectors):
+        if vectors.shape[-1] == 3 and are_unit_vectors(_channel_first(path, name, vectors, 3)):
             return "normals", vectors
     if values.ndim >= 3 and (values.shape[-1] == 3 or (values.shape[-1] <= _LARGEST_MATRIX < min(values.shape[-3:-1]))):
         raise FileFormatError(f"{path}: {name} has shape {values.shape} and holds no unit vectors; expected depth (H, W), or normals")

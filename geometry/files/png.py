@@ -17,7 +17,7 @@ from ..checks import check_intrinsics
 from ..conventions import NormalMapCoding, convert_normals, decode_normal_map, encode_normal_map
 from ..estimate import Axes, Estimate, Quantity
 from ..valid import FAR_AWAY, all_point, valid_depth, valid_normals
-from .image_files import decode_image
+from .image_files import DecodedImage, decode_image
 from .paths import FileFormatError, one_image, read_bytes, write_bytes
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -180,11 +180,12 @@ def holds_depth(text: Mapping[str, str]) -> bool:
     return _QUANTITY in text
 
 
-def read_values_png(path: str | os.PathLike[str]) -> Estimate:
+def read_values_png(path: str | os.PathLike[str], image: DecodedImage | None = None) -> Estimate:
     """Reads depth or normals from a PNG that carries their range or axes.
 
     Args:
         path: A file of `write_depth_values_png` or `write_normal_values_png`.
+        image: What it decodes to, where that is known; None = it is read.
 
     Returns:
         The estimate on the CPU: depth within half a step of what was written, 0 where there is no value; or unit normals, OPENGL axes.
@@ -194,7 +195,7 @@ def read_values_png(path: str | os.PathLike[str]) -> Estimate:
         PlainImageError: An image without range or axes.
         FileFormatError: Not such a file, damaged, or too large.
     """
-    image = decode_image(path, read_bytes(path))
+    image = image or decode_image(path, read_bytes(path))
     pixels, text = image.pixels, image.text
     if _QUANTITY not in text and _AXES not in text:
         raise PlainImageError(

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..conventions import are_unit_vectors
 from .paths import FileFormatError
-
-_UNIT_TOLERANCE = 0.02
 
 NAME_QUANTITY = (
     "name the quantity: metric-depth (metres), relative-depth (large is far) or disparity (large is near); as an option --quantity"
@@ -46,20 +45,13 @@ def unnamed_map(path: str | os.PathLike[str], channels: Mapping[str, np.ndarray]
             )
         return planes_to_map([depth]), None
     if names == ["B", "G", "R"]:
-        planes = [channels[name] for name in "RGB"]
-        if are_unit_vectors(np.stack(planes, -1)):
-            return None, planes_to_map(planes)
+        planes = planes_to_map([channels[name] for name in "RGB"])
+        if are_unit_vectors(planes):
+            return None, planes
     raise FileFormatError(
         f"{path}: no depth or normals among the channels {sorted(channels)}; expected Z or a Depth layer, N.X/N.Y/N.Z or a Normal layer, "
         "one channel, or R, G, B that are equal (depth) or unit vectors (normals); or name one (--channel)"
     )
-
-
-def are_unit_vectors(values: np.ndarray) -> bool:
-    """True if numbers (..., 3) are vectors of length 1, zero vectors and those that are NaN apart."""
-    length = np.sqrt(np.square(values).sum(-1))
-    unit = np.abs(length - 1) < _UNIT_TOLERANCE
-    return bool(unit.any()) and bool((unit | (length == 0) | np.isnan(length)).all())
 
 
 def _equal(first: np.ndarray, second: np.ndarray) -> bool:

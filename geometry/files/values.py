@@ -15,7 +15,7 @@ from ..estimate import Axes, Estimate, Quantity
 from ..valid import depth_mask
 from . import exr
 from .hdr_images import is_hdr, read_radiance
-from .image_files import DecodedImage, decode_floats, decode_image, heif_depth, is_heif
+from .image_files import DecodedImage, decode_image, decode_numbers, heif_depth, is_heif
 from .npz import read_arrays
 from .paths import FileFormatError, read_bytes
 from .pfm import read_pfm
@@ -77,12 +77,12 @@ def read_values(path: str | os.PathLike[str], wanted: str = DEPTH, channel: str 
     if is_heif(data) and wanted == DEPTH:
         pixels, quantity = heif_depth(path, data)
         return replace(_coded(DecodedImage(pixels, False, {})), quantity=quantity)
-    if (floats := decode_floats(path, data)) is not None:
-        planes = _uncoded(floats[None] if floats.ndim == 2 else np.moveaxis(floats[..., :3], -1, 0))
-        return replace(planes, whole=floats.dtype.kind in "iu")
+    if (numbers := decode_numbers(path, data)) is not None:
+        planes = _uncoded(numbers[None] if numbers.ndim == 2 else np.moveaxis(numbers[..., :3], -1, 0))
+        return replace(planes, whole=numbers.dtype.kind in "iu")
     image = decode_image(path, data)
     if wanted == DEPTH and holds_depth(image.text):
-        estimate = read_values_png(path)
+        estimate = read_values_png(path, image)
         assert estimate.depth is not None
         return FileValues(estimate.depth, estimate.mask, quantity=estimate.quantity)
     return _coded(image)
@@ -139,9 +139,7 @@ def read_map(
     if depth is None:
         return Estimate(normals=normals, axes=axes or Axes.OPENGL, mask=values.known)
     known = known or Quantity.METRIC_DEPTH
-    mask = depth_mask(depth, known)
-    trusted = values.known if mask is None else mask if values.known is None else mask & values.known
-    return Estimate(depth=depth, quantity=known, mask=trusted)
+    return Estimate(depth=depth, quantity=known, mask=depth_mask(depth, known, values.known))
 
 
 def no_channels(path: str | os.PathLike[str], channel: str | None) -> None:

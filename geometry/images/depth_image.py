@@ -90,9 +90,7 @@ def depth_map_to_estimate(image: Tensor, coding: DepthCoding = DepthCoding(), kn
             logger.warning("%s is %g everywhere, as metres are that were clipped to grey levels: nothing is near or far", coding.name, low)
         levels = grey.clamp(0, 1)
         depth, quantity = image_to_depth(levels, near=coding.near, linear_in=coding.values, metric_range=coding.metric_range)
-    valid = depth_mask(depth, quantity)
-    trusted = trusted if valid is None else trusted & valid
-    return Estimate(depth, quantity, mask=None if bool(trusted.all()) else trusted)
+    return Estimate(depth, quantity, mask=depth_mask(depth, quantity, trusted))
 
 
 def _grey(colours: Tensor, trusted: Tensor, coding: DepthCoding) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...utils import split_alpha, vector_lengths
-from ..conventions import NormalMapCoding, decode_normal_map
+from ..conventions import NormalMapCoding, are_unit_vectors, decode_normal_map
 from ..estimate import Estimate
 from ..kinds import Axes
 from ..valid import are_finite
@@ -21,9 +21,7 @@ _MOST = 0.8
 # Holes: black, or mid grey, which is no direction.
 _BLACK, _NO_LENGTH = 1.5 / 255, 0.05
 _LOOKED_AT = 256
-# Vectors that are stored as they are have this length, up to rounding; colours overshoot by this where they were resampled, and by no more
-# than this in any case.
-_EXACT = 0.02
+# Colours overshoot by this where they were resampled, and by no more than this in any case.
 _OVERSHOOT, _MOST_STORED = 0.1, 1.5
 
 
@@ -52,7 +50,7 @@ def normal_map_to_estimate(
     low, high = torch.stack(colours.aminmax()).tolist()
     if low < -_MOST_STORED or high > _MOST_STORED:
         raise ValueError(f"the values of {name} go from {low:g} to {high:g}; a normal map stores colours in 0..1, or vectors in -1..1")
-    if low < -_OVERSHOOT or _are_vectors(colours):
+    if low < -_OVERSHOOT or are_unit_vectors(colours):
         trusted = trusted & (vector_lengths(colours) > _NO_LENGTH)
         colours = torch.where(trusted, (colours + 1) / 2, 0)
     else:
@@ -87,14 +85,6 @@ def stored_values(image: Tensor, known: Tensor | None, name: str) -> tuple[Tenso
     if not bool(trusted.any()):
         raise ValueError(f"{name} has no pixel with a value: all are transparent, masked, NaN or infinite")
     return colours, trusted
-
-
-def _are_vectors(values: Tensor) -> bool:
-    """Whether numbers (B, 3, H, W) are unit vectors: colours never are, as (1 + n) / 2 has another length almost everywhere."""
-    step = -(-max(values.shape[-2:]) // _LOOKED_AT)
-    lengths = vector_lengths(values[..., ::step, ::step])
-    is_unit, usable = torch.stack((((lengths - 1).abs() < _EXACT).sum(), (lengths > _NO_LENGTH).sum())).tolist()
-    return is_unit > _MOST * usable
 
 
 def normal_map_problem(image: Tensor, normals: Tensor) -> str | None:

@@ -234,6 +234,7 @@ CASES = {
     "conventions.convert_normals": (lambda: conventions.convert_normals(maps(3), "opengl", "scannet"), None),
     "conventions.encode_normal_map": (lambda: conventions.encode_normal_map(maps(3), "controlnet-1.0-normal"), None),
     "conventions.decode_normal_map": (lambda: conventions.decode_normal_map(maps(3), "directx"), None),
+    "conventions.are_unit_vectors": (lambda: conventions.are_unit_vectors(maps(3)), "its answer is yes or no"),
     "conventions.unit_normals": (lambda: conventions.unit_normals(maps(3)), None),
     "conventions.camera_to_world_normals": (lambda: conventions.camera_to_world_normals(maps(3), torch.eye(4)), ROTATION),
     "conventions.world_to_camera_normals": (lambda: conventions.world_to_camera_normals(maps(3), torch.eye(4)), ROTATION),

@@ -331,3 +331,10 @@ def test_our_own_metres_with_holes_are_masked_too(tmp_path):
     depth = torch.tensor([[[[1.0, float("nan"), 0.0, 1e10]]]])
     write_exr(tmp_path / "d.exr", Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH))
     assert read_exr(tmp_path / "d.exr").mask.flatten().tolist() == [True, False, False, False]
+
+
+def test_normals_alone_are_masked_outside_their_data_window(tmp_path):
+    planes = {name: np.full((6, 8), name == "N.Z", np.float32) for name in ("N.X", "N.Y", "N.Z")}
+    write_channels(tmp_path / "n.exr", {"dataWindow": box(4, 3, 11, 8), "displayWindow": box(0, 0, 15, 11)}, **planes)
+    mask = read_exr(tmp_path / "n.exr").mask
+    assert mask is not None and int(mask.sum()) == 48 and bool(mask[0, 0, 3:9, 4:12].all())
