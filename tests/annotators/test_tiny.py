@@ -419,3 +419,16 @@ def test_a_batch_is_as_sharp_as_each_image():
     images = torch.rand(2, 3, 60, 80, generator=torch.Generator().manual_seed(0))
     both = model.estimate(images, sharp=True).depth
     torch.testing.assert_close(both[1:], model.estimate(images[1:], sharp=True).depth, rtol=1e-3, atol=0.1)
+
+
+def test_a_map_that_shrinks_to_its_photo_is_averaged(shipped):
+    """Where authors pick by bilinear weights. Prints how far apart both are, of the map's range; docs/parity.md has the figures."""
+    data = pytest.importorskip("skimage.data", reason="scikit-image carries the photographs")
+    for name in ("chelsea", "coffee", "astronaut"):
+        photo = torch.from_numpy(getattr(data, name)()).movedim(-1, 0)[None] / 255
+        small = resize_image(photo, 90, 120)
+        whole = shipped.annotator.infer_resized(shipped.annotator.resize_images(small, SPEC.default_size))
+        picked = torch.nn.functional.interpolate(whole.depth, (90, 120), mode="bilinear")
+        apart = (whole.resized(90, 120).depth - picked).abs() / (picked.max() - picked.min())
+        print(f"{name}: {whole.width}x{whole.height} to 120x90: {apart.max():.1e} at most, {apart.mean():.1e} on average")
+        assert 0 < apart.mean() < 5e-3 and apart.max() < 0.2

@@ -116,6 +116,23 @@ def test_a_video_is_the_published_scheme(oracle, spec, total):
     close(torch.cat([estimate.depth for estimate in estimates]), expected)
 
 
+@pytest.mark.slow("takes seconds")
+@pytest.mark.parametrize(("height", "width", "total"), [(112, 126, 33), (150, 100, 33), (240, 100, 33), (100, 150, 70)])
+def test_windows_aligned_at_the_networks_size_are_nearly_those_aligned_enlarged(annotator, oracle, height, width, total):
+    """Prints by how much; docs/parity.md has the figures."""
+    frames = clip(total, height, width)
+
+    def enlarged(window):
+        maps = oracle(annotator.normalised(annotator.resize_images(window, SIZE)))
+        return torch.nn.functional.interpolate(maps, (height, width), mode="bilinear").clamp(min=0)
+
+    expected = ORACLE["video"](enlarged, frames, metric=False)
+    found = torch.nn.functional.interpolate(depth_of_video(annotator, frames), (height, width), mode="bilinear")
+    apart = (found - expected).abs() / expected.abs().max()
+    print(f"{height}x{width}, {total} frames: {apart.max():.1e} of the largest value, {apart.mean():.1e} on average")
+    assert apart.max() < 2e-2 and apart.mean() < 2e-3
+
+
 def test_windows_of_any_scale_and_shift_become_one():
     true = torch.rand(70, 1, 6, 8, generator=torch.Generator().manual_seed(0)) + 1
     scales = [(1.0, 0.0), (3.0, 2.0), (0.2, -0.05), (7.0, 1.0)]

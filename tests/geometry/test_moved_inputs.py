@@ -73,7 +73,7 @@ def meadow():
     """A landscape under a sky."""
     image, disparity, _ = landscape()
     disparity = COARSE(disparity)
-    return Scene(image, 100 / (disparity - disparity.amin() + 1), (0.2, 0.5, 0.6, 0.9), (0.4, 0.7), ((0.3, 0.6), (0.5, 0.55)))
+    return Scene(image, 100 / (disparity - disparity.amin() + 1), (0.2, 0.5, 0.6, 0.9), (0.4, 0.7), ((0.3, 0.6), (0.5, 0.2)))
 
 
 def balls():
@@ -176,7 +176,7 @@ FUNCTIONS = {
     "panorama": lambda scene: panorama_normals.panorama_normals(scene.depth),
     "planes": lambda scene: planes_of(scene, False),
     "soft planes": lambda scene: planes_of(scene, True),
-    "scattered": lambda scene: planes_of(scene, False, scattered_fit.fit_scattered),
+    "scattered": lambda scene: planes_of(of_every_second_pixel(scene), False, scattered_fit.fit_scattered),
     "isolated": lambda scene: planes_of(scene, False, sparse_fit.fit_isolated),
     "focal length": lambda scene: torch.stack(
         point_map.find_focal_and_shift(
@@ -186,15 +186,26 @@ FUNCTIONS = {
 }
 
 
-# What no image can tell: which of two points of one meadow is meant.
-AMBIGUOUS = {("object, not", "meadow")}
-CASES = [(function, scene) for function in FUNCTIONS for scene in SCENES if (function, scene) not in AMBIGUOUS]
+CASES = [(function, scene) for function in FUNCTIONS for scene in SCENES]
+SLOW = {
+    ("object, not", "stripes_on_a_wall"),
+    ("object", "meadow"),
+    ("object, more", "meadow"),
+    ("object, more", "somebody"),
+    ("box, not point", "balls"),
+}
+MOST_OF_A_SECOND = pytest.mark.slow("takes most of a second")
+QUICK_CASES = [pytest.param(*case, marks=MOST_OF_A_SECOND) if case in SLOW else case for case in CASES]
 
 
 def pixels(scene):
     height, width = scene.depth.shape[-2:]
     v, u = torch.meshgrid(torch.arange(height) - height / 2, torch.arange(width) - width / 2, indexing="ij")
     return torch.stack((u, v))[None]
+
+
+def of_every_second_pixel(scene):
+    return scene._replace(image=scene.image[..., ::2, ::2], depth=scene.depth[..., ::2, ::2])
 
 
 def moved(scene, seed):
@@ -215,7 +226,7 @@ def differing(found, expected):
     return max(shares)
 
 
-@pytest.mark.parametrize(("function", "scene"), CASES)
+@pytest.mark.parametrize(("function", "scene"), QUICK_CASES)
 def test_a_millionth_turns_nothing_over(function, scene):
     _compare(function, scene, range(1))
 

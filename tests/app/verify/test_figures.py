@@ -32,7 +32,9 @@ def test_the_packs_own_file_holds_what_tiny_gives(estimates):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_half_precision_is_the_same_answer(dtype):
+def test_half_precision_is_the_same_answer(dtype, request):
+    if dtype == "bfloat16":
+        request.getfixturevalue("torchs_own_bfloat16")
     stored = figures.read_figures(figures.STORED)["tiny"]
     found = load_model("tiny", device="cpu", dtype=dtype).estimate(photograph())
     assert figures.compare_figures(found, stored).grade is Grade.SOUND
