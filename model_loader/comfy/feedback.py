@@ -101,14 +101,14 @@ def notes_of_run() -> list[str]:
 class _Notes(logging.Handler):
     """Notes on the node that runs what is logged: warnings, and other records with a `note` among their extras.
 
-    A `note` that is not empty takes the place of the message; `passing` ones are shown until the next message.
+    A `note` takes the place of the message; one that is empty notes the message, and None nothing.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Notes it, or shows it."""
-        if record.levelno >= logging.WARNING or hasattr(record, "note"):
-            show = show_message if getattr(record, "passing", False) else note
-            show(getattr(record, "note", "") or record.getMessage())
+        """Notes it."""
+        words = getattr(record, "note", "" if record.levelno >= logging.WARNING else None)
+        if words is not None:
+            note(words or record.getMessage())
 
 
 _notes = _Notes(logging.INFO)

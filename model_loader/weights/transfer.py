@@ -66,7 +66,7 @@ def fetch(request: Request, part: Path, report: Report, accept: Callable[[Offer]
             if not getattr(error, "temporary", True) or attempts.failures >= most or not in_time:
                 raise
             wait = FIRST_PAUSE * 2 ** (attempts.failures - 1) if wait is None else wait
-            logger.warning("the download broke off: %s; trying again in %.0f s", error, wait, extra={"passing": True})
+            logger.warning("the download broke off: %s; trying again in %.0f s", error, wait, extra={"note": None})
         pause(wait, lambda: report(_size(part), 0))
 
 

@@ -216,6 +216,7 @@ await page.evaluate(() => {
 })
 const angles = await page.evaluate(() => window.angles())
 report.blueprint = await drag(0.7, 0.35, 'blueprint').catch(error => ({ error: error.message }))
+report.hosted = nodes2 === 'false' || await page.evaluate(() => window.relight().widgets.some(widget => widget.element?.depthNormal))
 report.turned = await page.evaluate(before => window.angles().every((angle, place) => angle !== before[place]), angles)
 
 await browser.close()

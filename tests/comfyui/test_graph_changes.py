@@ -68,6 +68,8 @@ def test_the_panel_of_parameters_leaves_the_width(seen):
 
 
 def test_a_blueprint_shows_the_light_of_the_node_in_it(seen):
+    if not seen["hosted"]:
+        pytest.skip("Nodes 2.0 of this page shows no widgets on subgraphs but those of inputs")
     blueprint = seen["blueprint"]
     assert blueprint.get("image") and blueprint["hit"] and blueprint["on"] and blueprint["lit"], blueprint
     assert seen["turned"], "the angles on the blueprint follow the mouse"

@@ -31,6 +31,7 @@ const prepare = () => {
   // A chain from Load Image through a node to Preview Image; returns the ids.
   window.chain = (type, picture, widgets = {}) => {
     graph.clear()
+    graph.id = crypto.randomUUID() // a cleared graph has none
     const [load, node, show] = ['LoadImage', type, 'PreviewImage'].map((each, i) => {
       const made = window.LiteGraph.createNode(each)
       made.pos = [60 + 440 * i, 120]
