@@ -36,8 +36,8 @@ _CHANGE, _BLUR, _AROUND = {False: 6 / 255, True: 3.5 / 255}, {False: 3, True: 2}
 _URGENCY = 8
 # By how much more than half of the frames before have to see sky, or land, before what was the other becomes it.
 _DOUBT = 0.2
-# A mean over frames gives way to a network that says otherwise in so many frames on end: by more than this share of how far values are spread,
-# over so many pixels around. What is beside somebody who leaves has other depth in each frame, and would keep it in patches.
+# A mean over frames gives way to a network that says otherwise in so many frames on end: by more than this share of how far values are
+# spread, over so many pixels around. What is beside somebody who leaves has other depth in each frame, and would keep it in patches.
 _ON_END, _OTHERWISE, _WINDOW = 3, 0.05, 2
 # What of the correction of metres is given back each frame, so that they stay the network's own in the long run.
 _LEASH = 1 / 64
@@ -255,8 +255,8 @@ class _Mean:
     Attributes:
         value: (1, C, h, w); finite everywhere.
         count: (1, 1, h, w): how many frames it is of, at most `_MEMORY`; 0 = none.
-        against: (1, C, h, w): in how many frames on end, at most `_ON_END`, the values said otherwise, as a vector towards them; None = never
-            asked.
+        against: (1, C, h, w): in how many frames on end, at most `_ON_END`, the values said otherwise, as a vector towards them; None =
+            nothing is known.
         begun: Whether any frame was taken in.
     """
 
