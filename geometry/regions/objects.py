@@ -26,11 +26,11 @@ from torch import Tensor
 from ...utils import finite_bounds, resize_map
 from ..checks import check_depth, check_map
 from ..filters.guided_filter import mask_at_image_edges
-from ..filters.transforms import blurred_where
+from ..filters.transforms import blurred, blurred_where
 from .connected import holes_of, large_regions, opened, regions_with
 from .nearness import small_scene
 from .parts import COLOUR_VALLEY_OFFSET, DROP_LIMIT, FAR_QUANTILE, STANDS_OUT, VALLEY_SCALE, clearness, corrected, drop_limit, parts_of
-from .planes import PLANE_DISTANCE, image_places, largest_plane
+from .planes import PLANE_DISTANCE, above_planes, image_places, largest_plane
 from .points import Pixels, Point, pixels_at
 
 _SEARCH_SIDE = 320  # pixels of the longer side, at which the thing is looked for
@@ -66,6 +66,10 @@ _MOST_STEP = 0.3  # between them, as a share of how far they are before the floo
 _LEAKED_SHARE = 0.2  # of it, on planes behind the point
 _COLOUR_LEVELS = (1.0, 2.0)
 
+# The foreground.
+_FOREGROUND_SCALE = 6.0  # pixels: narrower things do not stand out
+_AT_CORNERS = 0.5  # what standing out counts there
+
 _SMALLEST_VIEW = 16  # pixels of a plane in a hole that stays open
 
 
@@ -87,19 +91,41 @@ def object_around(
     Raises:
         ValueError: Maps of wrong shapes, several images, depth that is not positive, or an image with pixels that are NaN or infinite.
     """
+    sharp, small, share = _search_scene(depth, image)
+    pixels = pixels_at(((x, y), *more_points), not_points, *sharp.shape)
+    behind, floors, raised, height_above = _planes_behind(sharp, *pixels.inside[0])
+    found = _region(sharp, small, behind, floors, raised, height_above, *pixels.inside[0])
+    found = corrected(found, sharp, small, behind, pixels, raised)
+    found = _tidied(found, behind, pixels)[None, None].to(image)
+    return mask_at_image_edges(resize_map(found, *depth.shape[-2:]).clamp(0, 1), image, math.ceil(2 / share))
+
+
+def foreground_point(depth: Tensor, image: Tensor) -> Point:
+    """A point of what stands out most before floors, tables and walls; of several such things, of one in the middle.
+
+    Args:
+        depth, image: As `object_around`.
+
+    Returns:
+        x and y, 0 to 1 from left to right and from top to bottom.
+    """
+    sharp, _, _ = _search_scene(depth, image)
+    _, raised = above_planes(sharp, torch.ones_like(sharp, dtype=torch.bool))
+    rows, columns = sharp.shape
+    away = image_places(rows, columns)[..., :2].square().sum(-1).float() / 2
+    standing_out = blurred((raised * (1 - (1 - _AT_CORNERS) * away))[None, None], _FOREGROUND_SCALE)
+    row, column = divmod(int(standing_out.argmax()), columns)
+    return (column + 0.5) / columns, (row + 0.5) / rows
+
+
+def _search_scene(depth: Tensor, image: Tensor) -> tuple[Tensor, Tensor, float]:
+    """Nearness and colours at the size at which things are looked for, and that size as a share of the image's."""
     check_depth(depth, batch=1)
     check_map(image, 3, "image", like=depth)
     finite_bounds(image)
     height, width = depth.shape[-2:]
     share = _SEARCH_SIDE / max(height, width)  # small images are enlarged: the numbers above are in pixels
-    rows, columns = max(8, round(height * share)), max(8, round(width * share))
-    sharp, small = small_scene(depth, image, rows, columns)
-    pixels = pixels_at(((x, y), *more_points), not_points, rows, columns)
-    behind, floors, raised, height_above = _planes_behind(sharp, *pixels.inside[0])
-    found = _region(sharp, small, behind, floors, raised, height_above, *pixels.inside[0])
-    found = corrected(found, sharp, small, behind, pixels, raised)
-    found = _tidied(found, behind, pixels)[None, None].to(image)
-    return mask_at_image_edges(resize_map(found, height, width).clamp(0, 1), image, math.ceil(2 / share))
+    return *small_scene(depth, image, max(8, round(height * share)), max(8, round(width * share))), share
 
 
 def _planes_behind(nearness: Tensor, row: int, column: int) -> tuple[Tensor, Tensor, float, Tensor | None]:
