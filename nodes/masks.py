@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..geometry.checks import check_choice, check_range
 from ..geometry.edges.matting import MAX_EDGE
-from ..geometry.effects.depth_mask import SELECTS, SURFACE, MaskChoice
+from ..geometry.effects.depth_mask import OBJECT, SELECTS, SURFACE, MaskChoice
 from ..geometry.effects.depths import UNITS, known_depths
 from ..geometry.estimate import Estimate
 from ..geometry.regions.boxes import Box
@@ -76,6 +76,7 @@ _SELECT = {
         "ignored. surface: everything connected with the point within tolerance.",
     ),
 }
+_SELECT_THING = {"select": choice_widget(SELECTS, _SELECT["select"][1]["tooltip"], OBJECT)}
 _FURTHER_POINTS = {
     "more_points": text_widget(
         "Further points of the same object, or of further surfaces, each set by a click with Shift on the node; in a box: points that the "
@@ -247,7 +248,7 @@ class ForegroundCutout:
                 **mask_widgets(_LIMITS_OF_CUTOUT),
                 "edge": number_widget(0.6, 0.0, MAX_EDGE, 0.1, edge),
                 "decontaminate": switch_widget(True, pure),
-                **_SELECT,
+                **_SELECT_THING,
                 **box_widgets(),
                 **_FURTHER_POINTS,
             },
@@ -268,7 +269,7 @@ class ForegroundCutout:
         tolerance: float = 8.0,
         edge: float = 0.6,
         decontaminate: bool = True,
-        select: str = SURFACE,
+        select: str = OBJECT,
         box_left: float = NO_POINT,
         box_top: float = NO_POINT,
         box_right: float = NO_POINT,
