@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from ..geometry.checks import check_choice, check_range
 from ..geometry.edges.matting import MAX_EDGE
-from ..geometry.effects.depth_mask import SELECTS, SURFACE, MaskChoice
+from ..geometry.effects.depth_mask import OBJECT, SELECTS, SURFACE, MaskChoice
 from ..geometry.effects.depths import UNITS, known_depths
 from ..geometry.estimate import Estimate
 from ..geometry.regions.boxes import Box
@@ -23,6 +24,7 @@ from .checks import check_geometry
 from .effect_inputs import (
     MAX_DISTANCE,
     NO_POINT,
+    Numbers,
     check_depth_linked,
     check_numbers,
     chosen_point,
@@ -53,6 +55,14 @@ _LIMITS = {
     ),
     "feather": ((2.0, 0.0, MAX_DISTANCE, 0.1), "Width of the soft falloff beyond near and far, in the same unit."),
 }
+_LIMITS_OF_CUTOUT = _LIMITS | {
+    "far": (
+        (0.0, *_LIMITS["far"][0][1:]),
+        "Distance at which the cut-out ends. near and far 0: the whole thing that stands out most, whatever its distance. "
+        "100 percent or, beyond near, 0 metres: no limit, and the sky and holes are included.",
+    )
+}
+_CHOOSE = "; click on a thing or drag a box to choose another"
 _TOLERANCE = {
     "tolerance": (
         (8.0, 0.0, MAX_DISTANCE, 0.1),
@@ -66,6 +76,7 @@ _SELECT = {
         "ignored. surface: everything connected with the point within tolerance.",
     ),
 }
+_SELECT_THING = {"select": choice_widget(SELECTS, _SELECT["select"][1]["tooltip"], OBJECT)}
 _FURTHER_POINTS = {
     "more_points": text_widget(
         "Further points of the same object, or of further surfaces, each set by a click with Shift on the node; in a box: points that the "
@@ -111,7 +122,7 @@ class DepthMask:
                 "geometry": geometry_input(_GEOMETRY),
                 "depth": depth_input(),
                 "image": image_input("Image that the node shows the mask on; the mask gets its size."),
-                **mask_widgets(),
+                **mask_widgets(_LIMITS),
                 "invert": switch_widget(False, "Inverts the mask."),
                 **_SELECT,
                 **box_widgets(),
@@ -234,10 +245,10 @@ class ForegroundCutout:
                         )
                     },
                 ),
-                **mask_widgets(),
+                **mask_widgets(_LIMITS_OF_CUTOUT),
                 "edge": number_widget(0.6, 0.0, MAX_EDGE, 0.1, edge),
                 "decontaminate": switch_widget(True, pure),
-                **_SELECT,
+                **_SELECT_THING,
                 **box_widgets(),
                 **_FURTHER_POINTS,
             },
@@ -251,14 +262,14 @@ class ForegroundCutout:
         mask: Tensor | None = None,
         unit: str = UNITS[0],
         near: float = 0.0,
-        far: float = 40.0,
+        far: float = 0.0,
         feather: float = 2.0,
         point_x: float = NO_POINT,
         point_y: float = NO_POINT,
         tolerance: float = 8.0,
         edge: float = 0.6,
         decontaminate: bool = True,
-        select: str = SURFACE,
+        select: str = OBJECT,
         box_left: float = NO_POINT,
         box_top: float = NO_POINT,
         box_right: float = NO_POINT,
@@ -279,21 +290,22 @@ class ForegroundCutout:
             box = chosen_box(box_left, box_top, box_right, box_bottom)
             further = further_points(more_points, not_points)
             choice = mask_choice(unit, near, far, feather, point_x, point_y, tolerance, select=select, box=box, further=further)
+            choice = replace(choice, whole_foreground=near == far == 0)
             chosen = _with_masks(layers, effect_geometry(images, geometry, depth), choice)
         previews = NodePreviews()
         parts = (previews.cutout(*each, edge, decontaminate) for each in with_progress(chosen, len(images)))
         return shown_on_node(join_outputs(parts, len(images)), previews.payloads, text=previews.lines)
 
 
-def mask_widgets() -> dict[str, Widget]:
-    """Widgets that select a mask by depth; `mask_choice` reads their values."""
+def mask_widgets(limits: Numbers) -> dict[str, Widget]:
+    """Widgets that select a mask by depth, with the limits of distance; `mask_choice` reads their values."""
     unit = (
         "Unit of near, far, feather and tolerance. percent: 0 the near end of the scene, 100 its far end, in steps of "
         "the depth map's grey levels. metres: metric depth only."
     )
     return {
         "unit": choice_widget(UNITS, unit),
-        **number_widgets(_LIMITS),
+        **number_widgets(limits),
         **point_widgets(
             "Point on the image, set by a click on the node: the mask is what is seen there (see select), and near and far are ignored."
         ),
@@ -383,7 +395,8 @@ def _with_masks(layers: Layers, whole: Estimate, choice: MaskChoice) -> Iterator
     for layer, estimate in sized_layers(layers, whole):
         depths = known_depths(estimate)
         mask = choice.mask(depths, layer.shown)
-        yield layer, estimate, mask, choice.describe(depths, float(mask.mean()))
+        line = choice.describe(depths, float(mask.mean()))
+        yield layer, estimate, mask, line + _CHOOSE * (choice.whole_foreground and not (choice.point or choice.box))
 
 
 def _blank(geometry: Any, depth: Tensor | None) -> Tensor:

@@ -179,7 +179,8 @@ export class BoxView extends PointView {
 
   say(point) {
     const { box } = this
-    if (point || !box || !this.isChanged) super.say(point)
+    if (point || !this.isChanged || (this.selected && !box)) super.say(point)
+    else if (!box) this.view.say(translated('cleared; click a point or drag a box, or run to see the mask without'))
     else this.view.say(translated('box from {0}, {1} to {2}, {3}; run to see what is in it', ...box.map(side => side.toFixed(2))))
   }
 }

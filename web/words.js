@@ -64,6 +64,10 @@ export const WORDS = {
     ja: 'クリック: 点（Shift: 追加、Alt: 除外、その点の上では取り消し）、ドラッグ: 枠、Escまたはダブルクリック: 消去',
   },
   'Clear the points and the box': { zh: '清除取点和框', ja: '点と枠を消去' },
+  'cleared; click a point or drag a box, or run to see the mask without': {
+    zh: '已清除；点击一个点或拖出一个框，或直接运行以查看不带选择的遮罩',
+    ja: '消去しました。点をクリックするか枠をドラッグするか、そのまま実行してください',
+  },
   'box from {0}, {1} to {2}, {3}; run to see what is in it': {
     zh: '框：从 {0}, {1} 到 {2}, {3}；运行后可见其中的物体',
     ja: '枠: {0}, {1}～{2}, {3}。実行すると中の物が表示されます',

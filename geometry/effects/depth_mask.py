@@ -13,7 +13,7 @@ from ..checks import check_choice, check_not_negative
 from ..edges.depth_edges import EDGE
 from ..regions.boxes import Box, check_box, check_in_box, object_in_box
 from ..regions.connected import region_around
-from ..regions.objects import object_around
+from ..regions.objects import foreground_point, object_around
 from ..regions.points import Point, pixel_at
 from .depths import UNITS, Depths, check_metric
 
@@ -39,6 +39,7 @@ class MaskChoice:
         box: As `box_mask`. All points correct it.
         more_points: Other points of the same thing, or of further surfaces.
         not_points: Points that are not of the thing, for an "object".
+        whole_foreground: The whole thing that stands out most, in place of a range (see `objects.foreground_point`).
 
     Raises:
         ValueError: An unknown unit, limits out of order, a point beyond the image, a box that is none, a point of the thing outside the
@@ -56,6 +57,7 @@ class MaskChoice:
     box: Box | None = None
     more_points: Sequence[Point] = ()
     not_points: Sequence[Point] = ()
+    whole_foreground: bool = False
 
     def __post_init__(self) -> None:
         check_choice("unit", self.unit, UNITS)
@@ -104,6 +106,8 @@ class MaskChoice:
         """
         if self.box is not None:
             mask = box_mask(depths, self.box, image, self._points, self.not_points)
+        elif self.point is None and self.whole_foreground:
+            mask = object_mask(depths, [foreground_point(depths.depth, _colours(depths, image))], (), image)
         elif self.point is None:
             mask = range_mask(depths, self.near, self.far, unit=self.unit, feather=self.feather)
         else:
@@ -133,6 +137,8 @@ class MaskChoice:
                 words += f" without {_named(self.not_points)}"
             if self.select == SURFACE:
                 words += f", up to {self.tolerance:g} {unit} nearer or farther"
+        elif self.whole_foreground:
+            words = "foreground"
         elif self.far == 0 and unit == "m":
             words = f"mask from {self.near:g} m on"
         else:

@@ -29,7 +29,7 @@ from .cut import cheapest_region
 from .mixtures import fit_mixture
 from .nearness import small_scene
 from .paths import path_costs
-from .planes import PLANE_DISTANCE, image_places, largest_plane
+from .planes import PLANE_DISTANCE, above_planes
 from .points import Pixels, Point, pixels_at
 
 Box = tuple[float, float, float, float]
@@ -57,11 +57,6 @@ _SEARCH_SIDE = 240  # pixels of the longer side of the surroundings, at which th
 _MARGIN_SHARE = 0.35  # how far the surroundings reach beyond the box, as a share of its sides ...
 _MARGIN_PIXELS = 2  # ... and in pixels of the image besides
 _DEPTH_ENDS = (0.05, 0.95)  # quantiles of inverse depth that count as its ends
-
-# Planes outside the box.
-_MOST_PLANES = 4
-_LEAST_PLANE_SHARE = 0.08  # of the pixels outside, on each
-_MOST_BEHIND_PLANE = 0.3  # share of the pixels: a plane with more behind it is no background
 
 # The first guess.
 _LEAST_RARITY = 0.03  # share of the pixels outside: what is rarer there counts no more
@@ -225,25 +220,7 @@ def _scene(depth: Tensor, image: Tensor, rows: int, columns: int, box: Box) -> _
     across, down = (2 * across - left - right) / (right - left), (2 * down - top - bottom) / (bottom - top)
     middle = torch.maximum(across.abs().expand(rows, -1), down.abs()[:, None].expand(-1, columns))
     outside = middle >= 1
-    return _Scene(small[0], nearness, *_above_planes(nearness, outside), outside, middle)
-
-
-def _above_planes(nearness: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
-    """`height` and `raised` of a scene: how far pixels are off the planes that many of those outside lie on."""
-    places, random = image_places(*nearness.shape), torch.Generator().manual_seed(0)
-    left, least = outside.clone(), _LEAST_PLANE_SHARE * int(outside.sum())
-    height, raised = torch.ones_like(nearness), nearness - nearness.quantile(_DEPTH_ENDS[0])
-    for _ in range(_MOST_PLANES):
-        if int(left.sum()) <= least:
-            break
-        off = (nearness - places @ largest_plane(places, nearness.double(), left, random)).float()
-        if int((left & (off.abs() < PLANE_DISTANCE)).sum()) <= least:
-            break
-        left &= off.abs() >= 1.5 * PLANE_DISTANCE
-        height = torch.where(off.abs() < height.abs(), off, height)
-        if (off < -PLANE_DISTANCE).float().mean() <= _MOST_BEHIND_PLANE:
-            raised = torch.minimum(raised, off)
-    return height, raised
+    return _Scene(small[0], nearness, *above_planes(nearness, outside), outside, middle)
 
 
 def _region(scene: _Scene, pixels: Pixels) -> Tensor:

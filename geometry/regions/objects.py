@@ -3,8 +3,9 @@
 The image falls into patches, and neighbours merge until what borders are left are strong: valleys in depth between sides of different
 colours, and steps. A valley alone, as between a head and a body, does not end a thing of one colour; nor does an edge of colour alone.
 How strong a border is depends on how far the thing stands out: before a wall far behind, the valleys within a person are shallow, whatever
-their colours. Of several such regions that is taken around which depth falls off most. Where its feet have the depth
-of the floor, a thing merges with it; then colours part them.
+their colours. Of several such regions the largest is taken whose border is about as clear as any. On a floor, a part without feet there is
+of the part below it: a face of a coat, a coat of trousers. Where its feet have the depth of the floor, a thing merges with it; then
+colours part them.
 
 In inverse depth a plane of the scene is a plane, whatever the scale and shift of the depth, so floors, tables and walls are found as planes
 that many pixels lie on. What the point lies in front of carries or surrounds the thing; a thing's own faces do not, as a convex thing lies
@@ -25,11 +26,11 @@ from torch import Tensor
 from ...utils import finite_bounds, resize_map
 from ..checks import check_depth, check_map
 from ..filters.guided_filter import mask_at_image_edges
-from ..filters.transforms import blurred_where
+from ..filters.transforms import blurred, blurred_where
 from .connected import holes_of, large_regions, opened, regions_with
 from .nearness import small_scene
 from .parts import COLOUR_VALLEY_OFFSET, DROP_LIMIT, FAR_QUANTILE, STANDS_OUT, VALLEY_SCALE, clearness, corrected, drop_limit, parts_of
-from .planes import PLANE_DISTANCE, image_places, largest_plane
+from .planes import PLANE_DISTANCE, above_planes, image_places, largest_plane
 from .points import Pixels, Point, pixels_at
 
 _SEARCH_SIDE = 320  # pixels of the longer side, at which the thing is looked for
@@ -51,12 +52,23 @@ _SUPPORT_AT_BOTTOM = 0.15  # ... and takes up so much of its lowest row carries 
 # Of what stands out far, inverse depth is measured by how far it does, and of several regions the clearest is taken.
 _MERGE_LEVELS = (1.0, 1.25, 1.6, 2.0, 2.5)  # multiples of the cost
 _MOST_OF_IMAGE = 0.9  # a larger region is no thing
-_CLEARER_THAN_SMALLER = 1.03  # by which factor a larger region must be clearer
+_AS_CLEAR = 0.85  # of the clearest region: a larger one with so clear a border is the thing
+_CLEARER_THAN_SMALLER = 1.03  # by which factor a larger part by colour must be clearer
 _LEAST_DROP = 0.25  # share of how far the thing stands out: the least that is clear
+
+# On what carries things, a part without feet there is of the part below that it shares a border with.
+_FOOT_HEIGHT = 0.05  # share of the range of inverse depth before the floor
+_MOST_FEET = 15  # pixels of a part that low, which are not yet feet
+_LEAST_BELOW = 0.25  # share of the border of two parts at which one is above the other
+_MOST_STEP = 0.3  # between them, as a share of how far they are before the floor
 
 # A region that holds the floor, too: its parts by colour.
 _LEAKED_SHARE = 0.2  # of it, on planes behind the point
 _COLOUR_LEVELS = (1.0, 2.0)
+
+# The foreground.
+_FOREGROUND_SCALE = 6.0  # pixels: narrower things do not stand out
+_AT_CORNERS = 0.5  # what standing out counts there
 
 _SMALLEST_VIEW = 16  # pixels of a plane in a hole that stays open
 
@@ -79,32 +91,54 @@ def object_around(
     Raises:
         ValueError: Maps of wrong shapes, several images, depth that is not positive, or an image with pixels that are NaN or infinite.
     """
+    sharp, small, share = _search_scene(depth, image)
+    pixels = pixels_at(((x, y), *more_points), not_points, *sharp.shape)
+    behind, floors, raised, height_above = _planes_behind(sharp, *pixels.inside[0])
+    found = _region(sharp, small, behind, floors, raised, height_above, *pixels.inside[0])
+    found = corrected(found, sharp, small, behind, pixels, raised)
+    found = _tidied(found, behind, pixels)[None, None].to(image)
+    return mask_at_image_edges(resize_map(found, *depth.shape[-2:]).clamp(0, 1), image, math.ceil(2 / share))
+
+
+def foreground_point(depth: Tensor, image: Tensor) -> Point:
+    """A point of what stands out most before floors, tables and walls; of several such things, of one in the middle.
+
+    Args:
+        depth, image: As `object_around`.
+
+    Returns:
+        x and y, 0 to 1 from left to right and from top to bottom.
+    """
+    sharp, _, _ = _search_scene(depth, image)
+    _, raised = above_planes(sharp, torch.ones_like(sharp, dtype=torch.bool))
+    rows, columns = sharp.shape
+    away = image_places(rows, columns)[..., :2].square().sum(-1).float() / 2
+    standing_out = blurred((raised * (1 - (1 - _AT_CORNERS) * away))[None, None], _FOREGROUND_SCALE)
+    row, column = divmod(int(standing_out.argmax()), columns)
+    return (column + 0.5) / columns, (row + 0.5) / rows
+
+
+def _search_scene(depth: Tensor, image: Tensor) -> tuple[Tensor, Tensor, float]:
+    """Nearness and colours at the size at which things are looked for, and that size as a share of the image's."""
     check_depth(depth, batch=1)
     check_map(image, 3, "image", like=depth)
     finite_bounds(image)
     height, width = depth.shape[-2:]
     share = _SEARCH_SIDE / max(height, width)  # small images are enlarged: the numbers above are in pixels
-    rows, columns = max(8, round(height * share)), max(8, round(width * share))
-    sharp, small = small_scene(depth, image, rows, columns)
-    pixels = pixels_at(((x, y), *more_points), not_points, rows, columns)
-    behind, floors, raised = _planes_behind(sharp, *pixels.inside[0])
-    found = _region(sharp, small, behind, floors, raised, *pixels.inside[0])
-    found = corrected(found, sharp, small, behind, pixels, raised)
-    found = _tidied(found, behind, pixels)[None, None].to(image)
-    return mask_at_image_edges(resize_map(found, height, width).clamp(0, 1), image, math.ceil(2 / share))
+    return *small_scene(depth, image, max(8, round(height * share)), max(8, round(width * share))), share
 
 
-def _planes_behind(nearness: Tensor, row: int, column: int) -> tuple[Tensor, Tensor, float]:
+def _planes_behind(nearness: Tensor, row: int, column: int) -> tuple[Tensor, Tensor, float, Tensor | None]:
     """The planes in front of which a pixel is.
 
     Returns:
-        Their pixels that lie flat on them, (H, W) bool; all pixels of those far behind, (H, W) bool; and by how much the pixel stands out,
-        0 before what carries things.
+        Their pixels that lie flat on them, (H, W) bool; all pixels of those far behind, (H, W) bool; by how much the pixel stands out,
+        0 before what carries things; and by how much each is before that, (H, W), None where nothing does.
     """
     places = image_places(*nearness.shape)
     random = torch.Generator().manual_seed(0)
     left, behind = torch.ones_like(nearness, dtype=torch.bool), torch.zeros_like(nearness, dtype=torch.bool)
-    floors = behind.clone()
+    floors, above = behind.clone(), None
     here = (slice(max(0, row - 1), row + 2), slice(max(0, column - 1), column + 2))
     standing_out = float((nearness[here] - nearness.quantile(FAR_QUANTILE)).median())
     for _ in range(_MOST_PLANES):
@@ -127,6 +161,8 @@ def _planes_behind(nearness: Tensor, row: int, column: int) -> tuple[Tensor, Ten
         floors |= on & (off[here].median() > 2 * PLANE_DISTANCE)
         is_support = 2 * float(plane[1]) >= _SUPPORT_RISE and on[-1].float().mean() >= _SUPPORT_AT_BOTTOM
         standing_out = 0.0 if is_support else min(standing_out, float(off[here].median()))
+        if is_support:
+            above = off if above is None else torch.minimum(above, off)
         # The pixels of a slice of something round are spread over the whole distance, those of a plane are not.
         spread = max(3 * float(raised[on].abs().median()), _FLATNESS[0])
         if spread <= _FLATNESS[1]:
@@ -136,25 +172,83 @@ def _planes_behind(nearness: Tensor, row: int, column: int) -> tuple[Tensor, Ten
             if flat[row, column]:  # a face of the thing itself, from which its middle stands out
                 continue
             behind |= large_regions(flat, round(_LEAST_FLAT_REGION * flat.numel()))
-    return behind, floors, standing_out
+    return behind, floors, standing_out, above
 
 
-def _region(sharp: Tensor, image: Tensor, behind: Tensor, floors: Tensor, raised: float, row: int, column: int) -> Tensor:
-    """(H, W) bool: the region of a pixel that stands out by so much."""
-    found = None
+def _region(
+    sharp: Tensor, image: Tensor, behind: Tensor, floors: Tensor, raised: float, above: Tensor | None, row: int, column: int
+) -> Tensor:
+    """(H, W) bool: the region of a pixel that stands out by so much; `above` is as of `_planes_behind`."""
+    clear_regions = []
     if raised > STANDS_OUT:
-        best = _LEAST_DROP * raised
         for parts in parts_of(sharp * (STANDS_OUT / raised), image, behind, _MERGE_LEVELS):
             region = parts == parts[row, column]
             clear = clearness(sharp, region, DROP_LIMIT * raised)
-            if region.float().mean() < _MOST_OF_IMAGE and clear > best:
-                best, found = _CLEARER_THAN_SMALLER * clear, region
-    if found is None:
+            if region.float().mean() < _MOST_OF_IMAGE and clear > _LEAST_DROP * raised:
+                clear_regions.append((clear, region))
+    if clear_regions:
+        clearest = max(clear for clear, _ in clear_regions)
+        found = [region for clear, region in clear_regions if clear >= _AS_CLEAR * clearest][-1]
+    else:
         (parts,) = parts_of(sharp, image, behind, (1.0,))
         found = parts == parts[row, column]
-    if not floors[row, column] and floors[found].float().mean() > _LEAKED_SHARE:
+    if floors[row, column]:
+        return found
+    if floors[found].float().mean() > _LEAKED_SHARE:
         return _part_by_colour(found, sharp, image, behind, row, column)
-    return found
+    return found if above is None or clear_regions else _with_carried(parts, found, sharp, above, floors)
+
+
+def _with_carried(parts: Tensor, found: Tensor, sharp: Tensor, above: Tensor, floors: Tensor) -> Tensor:
+    """A part with those that it carries and that carry it: above one another, without a step between them.
+
+    Args:
+        parts: (H, W) int64, numbers of all parts.
+        found: (H, W) bool, one of them.
+        sharp: (H, W), inverse depth as a share of its range.
+        above: (H, W), by how much it is before what carries things.
+        floors: (H, W) bool, planes behind the thing, whose parts stay out.
+
+    Returns:
+        (H, W) bool.
+    """
+    parts = parts.unique(return_inverse=True)[1]
+    numbers = parts.flatten()
+    size = numbers.bincount().float()
+    values = torch.stack((above.abs() < _FOOT_HEIGHT, above, floors), -1).flatten(0, 1)
+    feet, heights, on_floors = _sums(numbers, values, len(size)).unbind(1)
+    is_floor = on_floors > size / 2
+    (upper, lower, steps), (left, right, steps_across) = (_border_steps(parts, sharp, dim) for dim in (0, 1))
+    # Of each part's border the pixels below it, above it and beside it.
+    sides = ((upper, lower, steps), (lower, upper, steps), (left, right, steps_across), (right, left, steps_across))
+    taken = torch.zeros_like(is_floor)
+    taken[parts[found]] = True
+    while True:
+        shared = [_sums(one, torch.stack((taken[other].float(), apart * taken[other]), 1), len(size)) for one, other, apart in sides]
+        on, under = shared[0][:, 0], shared[1][:, 0]
+        length, step = torch.stack(shared).sum(0).unbind(1)
+        low = torch.minimum(heights / size, heights[taken].sum() / size[taken].sum()).clamp(min=0)
+        is_carried = (on >= _LEAST_BELOW * length) & (feet <= _MOST_FEET)
+        carries = (under >= _LEAST_BELOW * length) & (feet[taken].sum() <= _MOST_FEET)
+        new = (length > 0) & ~taken & ~is_floor & (step <= _MOST_STEP * low * length) & (is_carried | carries)
+        if not bool(new.any()):
+            return taken[parts]
+        taken |= new
+
+
+def _sums(numbers: Tensor, values: Tensor, count: int) -> Tensor:
+    """(count, C): the sums of values (N, C) with each number."""
+    return values.new_zeros(count, values.shape[1]).index_add_(0, numbers, values)
+
+
+def _border_steps(parts: Tensor, sharp: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The parts at both sides of each border along an axis, and how far inverse depth is apart a pixel beside it."""
+    last = parts.shape[dim] - 1
+    first, second = parts.narrow(dim, 0, last), parts.narrow(dim, 1, last)
+    places = torch.arange(last)
+    before, after = sharp.index_select(dim, (places - 1).clamp(min=0)), sharp.index_select(dim, (places + 2).clamp(max=last))
+    here = first != second
+    return first[here], second[here], (before - after).abs()[here]
 
 
 def _part_by_colour(whole: Tensor, sharp: Tensor, image: Tensor, behind: Tensor, row: int, column: int) -> Tensor:

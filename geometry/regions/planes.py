@@ -11,6 +11,10 @@ from torch import Tensor
 PLANE_DISTANCE = 0.03
 """How far from a plane its pixels are at most, as a share of the range of inverse depth."""
 
+_MOST_PLANES = 4
+_LEAST_SHARE = 0.08  # of the pixels around, on each
+_MOST_BEHIND = 0.3  # share of the pixels: a plane with more behind it is no background
+_FARTHEST = 0.05  # quantile of inverse depth, where there is no plane
 _TRIALS, _SAMPLES, _FITS = 300, 4000, 4
 
 
@@ -49,3 +53,30 @@ def largest_plane(places: Tensor, nearness: Tensor, left: Tensor, random: torch.
         weighted = places * weights[:, None]
         plane = torch.linalg.solve(weighted.T @ places + 1e-9 * torch.eye(3, dtype=places.dtype), weighted.T @ nearness)
     return plane
+
+
+def above_planes(nearness: Tensor, around: Tensor) -> tuple[Tensor, Tensor]:
+    """How far pixels are before the planes that many of those around lie on.
+
+    Args:
+        nearness: (H, W), inverse depth as a share of its range.
+        around: (H, W) bool, the pixels that planes are looked for in.
+
+    Returns:
+        (H, W), how much nearer than the closest of the planes; 1 where there is none. (H, W), how much nearer than all planes behind which
+        little is; than the farthest pixels, where there is none.
+    """
+    places, random = image_places(*nearness.shape), torch.Generator().manual_seed(0)
+    left, least = around.clone(), _LEAST_SHARE * int(around.sum())
+    height, raised = torch.ones_like(nearness), nearness - nearness.quantile(_FARTHEST)
+    for _ in range(_MOST_PLANES):
+        if int(left.sum()) <= least:
+            break
+        off = (nearness - places @ largest_plane(places, nearness.double(), left, random)).float()
+        if int((left & (off.abs() < PLANE_DISTANCE)).sum()) <= least:
+            break
+        left &= off.abs() >= 1.5 * PLANE_DISTANCE
+        height = torch.where(off.abs() < height.abs(), off, height)
+        if (off < -PLANE_DISTANCE).float().mean() <= _MOST_BEHIND:
+            raised = torch.minimum(raised, off)
+    return height, raised

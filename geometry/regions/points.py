@@ -32,11 +32,15 @@ class Pixels(NamedTuple):
 
     def around(self, pixel: Pixel, shape: torch.Size) -> Tensor:
         """(H, W) bool: the square around one of the pixels, but for what is as near to one of the other kind."""
-        rows, columns = (torch.arange(side) for side in shape)
-        down, right = (rows - pixel[0])[:, None], columns - pixel[1]
-        nearby = (down.abs() <= _REACH) & (right.abs() <= _REACH)
-        for row, column in self.outside if pixel in self.inside else self.inside:
-            nearby &= down.square() + right.square() < (rows - row).square()[:, None] + (columns - column).square()
+        nearby = torch.zeros(shape, dtype=torch.bool)
+        row, column = pixel
+        window = tuple(slice(max(0, place - _REACH), place + _REACH + 1) for place in pixel)
+        down, right = torch.arange(shape[0])[window[0], None], torch.arange(shape[1])[None, window[1]]
+        own, here = (down - row).square() + (right - column).square(), nearby[window]
+        here[:] = True
+        for other_row, other_column in self.outside if pixel in self.inside else self.inside:
+            if max(abs(other_row - row), abs(other_column - column)) <= 3 * _REACH:  # no other is as near to any of the square
+                here &= own < (down - other_row).square() + (right - other_column).square()
         return nearby
 
 
@@ -47,6 +51,6 @@ def pixel_at(point: Point, rows: int, columns: int) -> Pixel:
 
 
 def pixels_at(points: Sequence[Point], not_points: Sequence[Point], rows: int, columns: int) -> Pixels:
-    """The pixels of points; one that has points of both kinds is inside."""
-    inside, outside = ([pixel_at(point, rows, columns) for point in each] for each in (points, not_points))
-    return Pixels(inside, [pixel for pixel in outside if pixel not in inside])
+    """The pixels of points, each once; one that has points of both kinds is inside."""
+    inside, outside = (dict.fromkeys(pixel_at(point, rows, columns) for point in each) for each in (points, not_points))
+    return Pixels([*inside], [pixel for pixel in outside if pixel not in inside])

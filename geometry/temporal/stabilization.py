@@ -31,11 +31,14 @@ _MEMORY = 16
 _HALVED_FROM = 160
 # A difference of images at which a pixel has changed for the most part, the pixels around it of whose differences that is the mean, and how
 # far around it the network may see the change. All by whether the images have half the map's size: they show less of a change.
-_CHANGE, _BLUR, _AROUND = {False: 6 / 255, True: 3.5 / 255}, {False: 3, True: 2}, {False: 3, True: 1}
+_CHANGE, _BLUR, _AROUND = {False: 6 / 255, True: 3.5 / 255}, {False: 3, True: 2}, {False: 9, True: 5}
 # The weight of changed pixels in the fit where few are unchanged: by the share that changed, to this power.
 _URGENCY = 8
 # By how much more than half of the frames before have to see sky, or land, before what was the other becomes it.
 _DOUBT = 0.2
+# A mean over frames gives way to a network that says otherwise in so many frames on end: by more than this share of how far values are
+# spread, over so many pixels around. What is beside somebody who leaves has other depth in each frame, and would keep it in patches.
+_ON_END, _OTHERWISE, _WINDOW = 3, 0.05, 2
 # What of the correction of metres is given back each frame, so that they stay the network's own in the long run.
 _LEASH = 1 / 64
 _SAMPLES = 2**13
@@ -77,6 +80,7 @@ class VideoAligner:
     2. scale and shift bring the frame's disparity (or relative depth; of metres the logarithm, by a shift alone) to the mean of the
        frames before over the unchanged pixels, by a fit that what moves cannot pull (`fit_robustly`); where everything moves, over all;
     3. the mean goes on: at each pixel over as many of the last 16 frames as left it unchanged, so that one bad frame moves little;
+       where the network says otherwise in three frames on end, as of the wall beside somebody who leaves, it begins anew;
     4. `smooth` of that mean stands for the frame's own value. Where the image changed, the mean is the frame's own value. A masked sky
        that a network sees in some frames only stays, or stays away, until clearly more than half of those frames say otherwise;
     5. a cut (`CutDetector`) starts everything anew.
@@ -167,7 +171,7 @@ class VideoAligner:
             if is_metric:
                 self._depth, shift = replace(self._depth, value=self._depth.value - _LEASH * shift), shift * (1 - _LEASH)
             values = (scale * values).add_(shift)
-        self._depth = self._depth.updated(values, holes, unchanged)
+        self._depth = self._depth.updated(values, holes, unchanged, _spread(values))
         values = torch.lerp(values, self._depth.value, self._options.smooth)
         if is_metric:
             return torch.where(valid, values.exp(), depth), mask
@@ -186,7 +190,7 @@ class VideoAligner:
         if normals is None or self._normals is None:
             return normals
         valid = valid_normals(normals, estimate.mask)
-        self._normals = self._normals.updated(normals.where(valid, 0), valid, unchanged)
+        self._normals = self._normals.updated(normals.where(valid, 0), valid, unchanged, 1.0)
         mean = torch.lerp(normals, self._normals.value, self._options.smooth)
         if mask is not None and mask is not estimate.mask:
             land = mask & ~valid & (self._normals.count > 0)
@@ -227,7 +231,7 @@ class VideoAligner:
     def state_dict(self) -> dict[str, Any]:
         """The state after the frames so far, for `torch.save`."""
         means = {"guide": self._guide, "depth": self._depth, "normals": self._normals, "sky": self._sky}
-        return {name: mean and (mean.value, mean.count) for name, mean in means.items()} | {
+        return {name: mean and mean.maps for name, mean in means.items()} | {
             "cuts": self._cuts.state_dict(),
             "moving": self._moving.state_dict(),
         }
@@ -238,7 +242,7 @@ class VideoAligner:
         if self._guide is not None and (kept := self._depth or self._normals):
             # Older versions kept the images at the map's size.
             size = _guide_size(*kept.value.shape[-2:])
-            self._guide = _Mean(resize_map(self._guide.value, *size), resize_map(self._guide.count, *size))
+            self._guide = replace(self._guide, value=resize_map(self._guide.value, *size), count=resize_map(self._guide.count, *size))
         self._sky = state.get("sky") and _Mean(*state["sky"])  # the states of older versions have none
         self._cuts.load_state_dict(state["cuts"])
         self._moving.load_state_dict(state.get("moving", {}))  # the states of older versions have none
@@ -251,12 +255,20 @@ class _Mean:
     Attributes:
         value: (1, C, h, w); finite everywhere.
         count: (1, 1, h, w): how many frames it is of, at most `_MEMORY`; 0 = none.
+        against: (1, C, h, w): in how many frames on end, at most `_ON_END`, the values said otherwise, as a vector towards them; None =
+            nothing is known.
         begun: Whether any frame was taken in.
     """
 
     value: Tensor
     count: Tensor
+    against: Tensor | None = None
     begun: bool = True
+
+    @property
+    def maps(self) -> tuple[Tensor, ...]:
+        """The value, the count, and `against` where there is one."""
+        return (self.value, self.count) if self.against is None else (self.value, self.count, self.against)
 
     @staticmethod
     def empty(like: Tensor, channels: int, size: tuple[int, int] | None = None) -> _Mean:
@@ -264,15 +276,55 @@ class _Mean:
         count = like.new_zeros(1, 1, *(size or like.shape[-2:]), dtype=torch.float32)
         return _Mean(count.expand(-1, channels, -1, -1), count, begun=False)
 
-    def updated(self, values: Tensor, valid: Tensor | None, unchanged: Tensor) -> _Mean:
-        """With one frame more: finite values (1, C, h, w); where they are valid, None = everywhere; how unchanged each is, 0 to 1."""
+    def moved(self, maps: Tensor, count: Tensor) -> _Mean:
+        """With the values and what is against them elsewhere, (1, C or 2 * C, h, w), and the count."""
+        channels = self.value.shape[1]
+        return replace(self, value=maps[:, :channels], against=None if self.against is None else maps[:, channels:], count=count)
+
+    def updated(self, values: Tensor, valid: Tensor | None, unchanged: Tensor, spread: Tensor | float | None = None) -> _Mean:
+        """With one frame more.
+
+        Args:
+            values: (1, C, h, w), finite.
+            valid: (1, 1, h, w), where they are valid; None = everywhere.
+            unchanged: (1, 1, h, w): how unchanged each is, 0 to 1.
+            spread: How far values are from one another, (1, 1, 1, 1) or a number, where the mean gives way to what says otherwise on end.
+        """
+        against = None
+        if spread is not None:
+            against, gives_way = self._contradicted(values, valid, unchanged, spread)
+            unchanged = unchanged * (1 - gives_way)
         count = self.count.clamp(max=_MEMORY - 1).mul_(unchanged)
         if valid is None:
             step = count.add_(1).reciprocal()
         else:
             valid = valid.to(unchanged)  # mixed with bools, torch takes several times as long
             step = valid / count.add_(valid).clamp(min=1)
-        return _Mean(torch.lerp(self.value, values, step), count)
+        return _Mean(torch.lerp(self.value, values, step), count, against)
+
+    def _contradicted(self, values: Tensor, valid: Tensor | None, unchanged: Tensor, spread: Tensor | float) -> tuple[Tensor, Tensor]:
+        """`against` after the next frame, and by how much the mean gives way to it, (1, 1, h, w) in [0, 1]."""
+        apart = (values - self.value) * unchanged
+        if valid is not None:
+            apart = apart * valid
+        apart = box_means(apart, _WINDOW) / (_OTHERWISE * spread)
+        length = _length(apart)
+        says = apart * ((length - 1).clamp(0, 1) / length.clamp(min=1))
+        if self.against is None:
+            return says, torch.zeros_like(length)
+        agrees = ((says * self.against).sum(1, keepdim=True) / _length(self.against).clamp(min=_TINY)).clamp(0, 1)
+        against = says + agrees * self.against
+        gives_way = (_length(against) - (_ON_END - 1)).clamp(0, 1)
+        return against * (1 - gives_way), gives_way
+
+
+def _length(vectors: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+
+
+def _spread(values: Tensor) -> Tensor:
+    """How far values are from their mean, (1, 1, 1, 1)."""
+    return (values - values.mean()).abs().mean().clamp(min=_TINY).view(1, 1, 1, 1)
 
 
 def _guide_size(height: int, width: int) -> tuple[int, int]:
@@ -290,9 +342,10 @@ def _followed(means: list[_Mean], motion: Tensor | None, keep: Tensor | None) ->
     if motion is not None:
         grid = sampling_grid(motion, *means[0].value.shape[-2:])
         # All maps at once: where a pixel is taken from is computed once.
-        values = sampled(torch.cat([each.value for each in means], 1), grid).split([each.value.shape[1] for each in means], 1)
+        maps = [torch.cat((each.value, *each.maps[2:]), 1) for each in means]
+        maps = sampled(torch.cat(maps, 1), grid).split([each.shape[1] for each in maps], 1)
         counts = sampled(torch.cat([each.count for each in means], 1), grid, "zeros").split(1, 1)
-        means = [replace(each, value=value, count=count) for each, value, count in zip(means, values, counts, strict=True)]
+        means = [each.moved(values, count) for each, values, count in zip(means, maps, counts, strict=True)]
     return means if keep is None or are_all(keep) else [replace(each, count=each.count * keep) for each in means]
 
 

@@ -89,6 +89,14 @@ def test_the_object_in_a_box_takes_the_place_of_the_point():
         MASK().execute(depth=depth_image(), **{**box, "box_right": 0.1})
 
 
+def test_a_cutout_without_a_choice_is_of_the_whole_thing_that_stands_out():
+    cutout = CUTOUT()
+    mask = cutout.execute(make_image(), depth=depth_image(20))[1][0]
+    assert mask[24, 24] > 0.9 and mask[0, 0] == 0 and mask[-1, -1] == 0
+    band = cutout.execute(make_image(), depth=depth_image(20), far=40.0)[1][0]
+    assert not torch.equal(band, cutout.execute(make_image(), depth=depth_image(20), far=99.0)[1][0]), "saved graphs keep their band"
+
+
 def test_a_cutout_has_four_channels_and_takes_a_mask_of_any_size():
     cutout, mask = CUTOUT().execute(make_image(), depth=depth_image(20))
     assert cutout.shape == (1, 48, 48, 4) and torch.equal(cutout[..., 3], mask)

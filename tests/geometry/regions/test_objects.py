@@ -9,7 +9,7 @@ from depth_normal.geometry.effects.depths import known_depths
 from depth_normal.geometry.files import read_image
 from depth_normal.geometry.filters.extremes import largest_within
 from depth_normal.geometry.regions.boxes import object_in_box
-from depth_normal.geometry.regions.objects import _region, object_around
+from depth_normal.geometry.regions.objects import _region, foreground_point, object_around
 from depth_normal.media.demo import DEMO_IMAGES
 from depth_normal.utils import check_images, images_to_rgb
 
@@ -188,8 +188,23 @@ def test_colours_part_a_thing_from_the_floor_that_it_has_merged_with():
     image = (paints * (1 + 0.05 * torch.sin(40 * u) * torch.cos(30 * v)))[None]
     nothing = torch.zeros_like(thing)
     for floors, expected in ((~thing, thing), (nothing, ~nothing)):
-        found = _region(0.5 + 0.4 * v, image, nothing, floors, 0.0, HEIGHT // 2, WIDTH // 2)
+        found = _region(0.5 + 0.4 * v, image, nothing, floors, 0.0, None, HEIGHT // 2, WIDTH // 2)
         assert overlap(found[None, None], expected) > 0.9
+
+
+@pytest.mark.slow("takes most of a second")
+def test_what_stands_on_a_part_is_of_the_same_thing():
+    """A ball without feet on another, as a coat on trousers; one beside them has feet of its own."""
+    depth, image, thing = room([(-0.1, -0.65, 3.0, 0.35), (-0.1, -0.05, 3.0, 0.35), (0.65, -0.65, 3.0, 0.35)])
+    for number in (1, 2):
+        assert overlap(object_around(depth, image, *place(thing, number)), (thing == 1) | (thing == 2)) > 0.9
+    assert overlap(object_around(depth, image, *place(thing, 3)), thing == 3) > 0.9
+
+
+def test_the_foreground_is_what_stands_out():
+    depth, image, thing = room([(0.6, -0.7, 4.5, 0.3), (-0.3, -0.5, 2.8, 0.45)])
+    x, y = foreground_point(depth, image)
+    assert thing[int(y * HEIGHT), int(x * WIDTH)] == 2
 
 
 @pytest.mark.parametrize("bend", [0.0, 0.01])

@@ -298,6 +298,29 @@ def test_smoothing_stills_what_trembles_and_leaves_what_moves():
     assert torch.equal(left, trembling), "and without options nothing is done"
 
 
+def test_a_wall_beside_somebody_who_leaves_keeps_no_patches():
+    """A network sees the wall nearer beside who moves, and, where it cannot know, in all of the frames that show him."""
+    frames, width = 24, 12
+    images, truth = make_image().repeat(frames, 1, 1, 1), surface().repeat(frames, 1, 1, 1)
+    given = truth.clone()
+    for t in range(frames // 2):
+        left, halo = 6 * t + 8, slice(max(0, 6 * t - 8), 6 * t + width + 24)
+        given[t, :, 20:, halo] += 0.4
+        given[t, :, :20, 20:] += 0.4
+        images[t, :, 20:, left : left + width] = torch.tensor([0.9, 0.1, 0.2])[:, None, None]
+        given[t, :, 20:, left : left + width] = 4.0
+    off = (aligned(images, given, SMOOTH_ONLY) - truth).abs()[frames // 2 + 3 :]
+    assert off.flatten(1).amax(1)[0] < 0.1
+    assert off.mean() < 0.02
+
+
+def test_one_bad_frame_does_not_start_the_mean_anew():
+    images, truth = scene(12, ball=False)
+    given = truth.clone()
+    given[8, :, 20:40, 20:40] += 1.0
+    assert (aligned(images, given, SMOOTH_ONLY) - truth)[8:].abs().max() < 0.15
+
+
 def test_normals_of_the_model_are_smoothed_alike():
     random = torch.Generator().manual_seed(0)
     normals = torch.tensor([0.0, 0.6, 0.8])[:, None, None] + 0.1 * torch.randn(20, 3, HEIGHT, WIDTH, generator=random)
