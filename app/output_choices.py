@@ -24,6 +24,9 @@ VIDEO_LAYOUT_CHOICES = tuple(layout for layout in LAYOUT_CHOICES if layout not i
 
 ORIGINAL_CHOICES = ("middle", "left", "right")
 
+ANAGLYPH_CHOICES = ("half", "colour", "grey")
+"""Those of `geometry.views.stereo.ANAGLYPHS`."""
+
 UP_CHOICES = ("y", "z")
 """Those of `geometry.files.mesh_files.PLY_AXES`."""
 

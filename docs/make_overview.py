@@ -45,7 +45,7 @@ def main() -> None:
             out = folder / f"{command}.png" if command in ONE_FILE else folder
             if depth_normal_command([*shlex.split(line), "--out", str(out), "--model", "tiny"]):
                 raise SystemExit(f"depth-normal {line} failed")
-        (anaglyph,) = folder.glob("coffee_redcyan.png")
+        (anaglyph,) = folder.glob("coffee_anaglyph.png")
         depth, normals, relit = (read(folder / name) for name in ("coffee_depth.png", "coffee_normals.png", "relight.png"))
         textures = [read(folder / f"wall_{name}.png") for name in ("height", "normal", "ao")]
         panels = {

@@ -16,7 +16,7 @@ from ..geometry.images.normal_map_image import normal_map_to_estimate
 from ..geometry.views.transparency import Layers
 from ..model_loader.comfy.devices import default_device
 from ..model_loader.inference.memory_budget import check_effect_fits
-from ..utils import check_levels, on_white, resize_map, to_planar
+from ..utils import check_levels, resize_map, to_planar
 from .batches import one_by_one
 from .checks import check_count, check_geometry
 from .sockets import Widget
@@ -105,17 +105,8 @@ def effect_geometry(
     return _for_batch(joined_maps(depths, normals, height, width), batch, "depth")
 
 
-def bright_images(image: Tensor) -> Tensor:
-    """Converts an IMAGE to (B, 3, H, W) in [0, 1]; values of an HDR image stay above 1. Alpha is laid on white.
-
-    Raises:
-        ValueError, TypeError: As `to_rgb`.
-    """
-    return on_white(with_alpha(image))
-
-
 def with_alpha(image: Tensor) -> Tensor:
-    """Converts an IMAGE to (B, 3, H, W), as `bright_images`, or (B, 4, H, W) with its alpha in [0, 1].
+    """Converts an IMAGE to (B, 3, H, W) in [0, 1], or (B, 4, H, W) with its alpha; values of an HDR image stay above 1.
 
     Raises:
         ValueError, TypeError: As `to_rgb`.

@@ -10,10 +10,11 @@ from torch import Tensor
 from ..geometry.checks import check_choice, check_range
 from ..geometry.estimate import Estimate
 from ..geometry.views.parallax import BORDERS, MOVES, camera_path, parallax_of_estimate
+from ..geometry.views.transparency import Layers, split_layers
 from ..model_loader.comfy.interrupt import throw_if_interrupted
 from ..model_loader.inference.memory_budget import check_result_fits
 from .batches import for_all, join_outputs, unclamped_output, with_progress
-from .effect_inputs import bright_images, check_depth_linked, check_numbers, depth_input, effect_geometry, images_with, number_widgets
+from .effect_inputs import check_depth_linked, check_numbers, depth_input, effect_geometry, layers_with, number_widgets, with_alpha
 from .sockets import EFFECTS, Inputs
 from .widgets import choice_widget, count_widget, geometry_input, image_input
 
@@ -104,19 +105,20 @@ class DepthParallax:
         check_choice("border", border, BORDERS)
         check_range("frames", frames, 1, MAX_FRAMES)
         check_numbers(_MOVE_NUMBERS, {"amount": amount, "focus": focus})
-        images = for_all(bright_images(image), geometry, (depth,))
+        images = for_all(with_alpha(image), geometry, (depth,))
         check_depth_linked(geometry, depth)
-        whole = effect_geometry(images, geometry, depth)
+        layers = split_layers(images)
+        whole = effect_geometry(layers.shown, geometry, depth)
         path = camera_path(move, int(frames), amount)
         total = len(images) * len(path)
         check_result_fits(total, *images.shape[-2:])
-        views = (view for image, estimate in images_with(images, whole) for view in _views(image, estimate, path, focus, border))
+        views = (view for layer, estimate in layers_with(layers, whole) for view in _views(layer, estimate, path, focus, border))
         return join_outputs(((unclamped_output(view),) for view in with_progress(views, total)), total)
 
 
-def _views(image: Tensor, estimate: Estimate, path: Tensor, focus: float, border: str) -> Iterator[Tensor]:
+def _views(layer: Layers, estimate: Estimate, path: Tensor, focus: float, border: str) -> Iterator[Tensor]:
     """Renders an image from each position of the camera's path."""
-    for view in parallax_of_estimate(image, estimate, path, focus, border):
+    for view in layer.each_through(lambda image: parallax_of_estimate(image, estimate, path, focus, border)):
         throw_if_interrupted()
         yield view
 

@@ -47,7 +47,7 @@ SKIES = ("auto", "none")
 
 # name: ((default, lowest, highest, step), tooltip)
 _LOOK_NUMBERS = {
-    "ambient": ((0.3, 0.0, 2.0, 0.05), "Share of the image's own light that is kept. 1 with intensity 0 gives the unchanged image."),
+    "ambient": ((0.5, 0.0, 2.0, 0.05), "Share of the image's own light that is kept. 1 with intensity 0 gives the unchanged image."),
     "specular": (
         (0.0, 0.0, 1.0, 0.05),
         "Share of the light that is reflected as a highlight: 0 chalk, 0.1 to 0.3 skin, wood, paint, above that wet or polished.",
@@ -149,7 +149,7 @@ class Relight:
         light_y: float = 0.25,
         light_depth: float = 0.6,
         intensity: float = 1.0,
-        ambient: float = 0.3,
+        ambient: float = 0.5,
         specular: float = 0.0,
         shininess: float = 32.0,
         shadows: float = 0.5,

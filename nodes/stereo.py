@@ -11,6 +11,7 @@ from ..geometry.checks import check_choice
 from ..geometry.estimate import Estimate
 from ..geometry.kinds import Projection
 from ..geometry.views.stereo import (
+    ANAGLYPHS,
     AROUND_LAYOUTS,
     EYE_DISTANCE,
     EYE_SIZES,
@@ -106,6 +107,10 @@ class Stereo:
         normalisation = (
             "Range from nearest to farthest. per_image: of each image. per_clip: of the whole batch, so that a video does not flicker."
         )
+        anaglyph = (
+            "Of the layout anaglyph: its colours. half: the left eye sees grey, which is calm; red looks brown. colour: the image's; "
+            "red and blue things flicker. grey: none, the calmest."
+        )
         return {
             "required": {"image": image_input("The image, or the frames of a video.")},
             "optional": {
@@ -120,6 +125,7 @@ class Stereo:
                 ),
                 **{name: as_advanced(widget) for name, widget in number_widgets(_HEADSET_NUMBERS).items()},
                 "eye_size": count_widget(0, 0, EYE_SIZES[1], _EYE_SIZE, step=2, advanced=True),
+                "anaglyph": choice_widget(ANAGLYPHS, anaglyph, advanced=True),
             },
         }
 
@@ -136,13 +142,14 @@ class Stereo:
         eye_distance: float = EYE_DISTANCE,
         fov: float = 0.0,
         eye_size: int = 0,
+        anaglyph: str = ANAGLYPHS[0],
     ) -> tuple[Tensor, Tensor]:
         """Returns a stereo image for each image, and the mask of filled pixels."""
         check_choice("layout", layout, LAYOUTS)
         check_choice("normalisation", normalisation, (PER_IMAGE, PER_CLIP))
         check_numbers(_NUMBERS, {"divergence": divergence, "convergence": convergence})
         check_numbers(_HEADSET_NUMBERS, {"eye_distance": eye_distance, "fov": fov})
-        options = StereoOptions(divergence, convergence, original, eye_distance, eye_size)
+        options = StereoOptions(divergence, convergence, original, eye_distance, eye_size, anaglyph)
         images = for_all(with_alpha(image), geometry, (depth,))
         check_depth_linked(geometry, depth)
         whole = effect_geometry(images, geometry, depth)
@@ -154,7 +161,7 @@ class Stereo:
             fov = photo_fov(whole, fov) if normalisation == PER_CLIP else fov
         check_result_fits(len(images), *_result_size(images, layout, options.eye_size))
         pairs = (pair_for(image, estimate, layout, options, ends, fov) for image, estimate in counting)
-        outputs = ((unclamped_output(compose(pair, layout)), mask_output(compose_holes(pair, layout))) for pair in pairs)
+        outputs = ((unclamped_output(compose(pair, layout, anaglyph)), mask_output(compose_holes(pair, layout))) for pair in pairs)
         stereo, holes = join_outputs(outputs, len(images))
         return stereo, holes
 

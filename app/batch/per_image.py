@@ -205,7 +205,7 @@ def write(
             elif kind == COMPOSITING:
                 written += save_estimate(path, found, replace(save, compositing=True))
             elif kind in STEREO_CHOICES:
-                _write_stereo(path, pairs.of(kind.removesuffix(HOLES)), kind, _bits_of(outputs.image))
+                _write_stereo(path, pairs.of(kind.removesuffix(HOLES)), kind, _bits_of(outputs.image), options.stereo.anaglyph)
                 written.append(path)
             else:
                 looked_at = replace(TO_LOOK_AT, near_far_ratio=options.near_far_ratio)
@@ -239,8 +239,8 @@ def _bits_of(image: Path) -> int:
     return image_bits(image) if image.is_file() else 8
 
 
-def _write_stereo(path: Path, pair: StereoPair, kind: str, bits: int) -> None:
+def _write_stereo(path: Path, pair: StereoPair, kind: str, bits: int, anaglyph: str) -> None:
     if kind.endswith(HOLES):
         write_depth_png(path, compose_holes(pair, kind.removesuffix(HOLES)))
     else:
-        write_image_png(path, compose(pair, kind), bits)
+        write_image_png(path, compose(pair, kind, anaglyph), bits)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...annotators.choices import AUTO_RUNTIME, BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES, RUNTIME_CHOICES
 from ..console.option_types import byte_size, percent, positive, real, several_of, whole_pixels, whole_type
 from ..output_choices import (
+    ANAGLYPH_CHOICES,
     CODING_CHOICES,
     NEAR_CHOICES,
     NUMBER_CHOICES,
@@ -285,7 +286,18 @@ def add_depth_of_stereo(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--convergence", type=real, default=0.5, metavar="SHARE", help=convergence)
     original = "which eye sees the image unchanged; middle: neither, both are made (default: %(default)s)"
     parser.add_argument("--original", default=ORIGINAL_CHOICES[0], choices=ORIGINAL_CHOICES, help=original)
+    add_anaglyph(parser)
     add_eyes(parser)
+
+
+def add_anaglyph(parser: argparse._ActionsContainer) -> None:
+    """Adds the colours of anaglyphs."""
+    colours = "of anaglyph: half (the left eye sees grey), colour (red things flicker) or grey (default: %(default)s)"
+
+    def british(text: str) -> str:
+        return text.replace("color", "colour").replace("gray", "grey")
+
+    parser.add_argument("--anaglyph", type=british, choices=ANAGLYPH_CHOICES, default=ANAGLYPH_CHOICES[0], help=colours)
 
 
 def add_eyes(parser: argparse._ActionsContainer) -> None:

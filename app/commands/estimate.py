@@ -78,7 +78,7 @@ COMMON = (
 """The options that `--help` of `estimate` shows."""
 
 _OF_FOLDERS = ("--resume", "--retry-failed", "--recursive", "--keep-extension", "--json-lines", "--engine")
-_OF_SCREENS = ("--divergence", "--convergence", "--original")
+_OF_SCREENS = ("--divergence", "--convergence", "--original", "--anaglyph")
 _OF_HEADSETS = ("--eye-distance", "--eye-size")
 _OF_SHARDS = ("--numbers", "--shard-size")
 _OF_PHOTOS = ("--fov", "--tiles", "--refine", "--near-far-ratio")
@@ -257,7 +257,9 @@ def _options(arguments: argparse.Namespace) -> Options:
         network_options(arguments),
         near_far_ratio=arguments.near_far_ratio,
         ply_up=arguments.up or UP_CHOICES[0],
-        stereo=StereoOptions(arguments.divergence, arguments.convergence, arguments.original, arguments.eye_distance, arguments.eye_size),
+        stereo=StereoOptions(
+            arguments.divergence, arguments.convergence, arguments.original, arguments.eye_distance, arguments.eye_size, arguments.anaglyph
+        ),
         coding=arguments.coding,
         normal_bits=arguments.normal_bits,
         half=arguments.half,
@@ -344,6 +346,8 @@ def _refuse_useless_stereo(arguments: argparse.Namespace, layouts: set[str]) -> 
     elif not layouts & set(VR_LAYOUT_CHOICES):
         why = f"is for headsets, and {', '.join(sorted(layouts))} is not: add the layout vr180, or leave it out"
         refuse_options(arguments, _OF_HEADSETS, why)
+    if "anaglyph" not in layouts:
+        refuse_options(arguments, ("--anaglyph",), "is for the layout anaglyph, and it is not asked for: add it, or leave the option out")
 
 
 def _refuse_useless_fov(arguments: argparse.Namespace) -> None:

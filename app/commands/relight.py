@@ -97,7 +97,7 @@ def add_relight(parser: Parser) -> None:
     lamps.add_argument("--shadows", dest="shadow", action=_OfLamp, type=real, metavar="X", help=shadows)
     looks = parser.add_argument_group("the rest of the light, and the surfaces")
     ambient = "share of the image's own light that stays (default: %(default)s)"
-    looks.add_argument("--ambient", type=real, default=0.3, metavar="X", help=ambient)
+    looks.add_argument("--ambient", type=real, default=0.5, metavar="X", help=ambient)
     looks.add_argument("--ambient-above", default=_WHITE, metavar="COLOUR", help="its colour on what faces up")
     looks.add_argument("--ambient-below", default=_WHITE, metavar="COLOUR", help="its colour on what faces down")
     specular = "share of the light that is mirrored (default: %(default)s)"

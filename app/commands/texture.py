@@ -13,7 +13,7 @@ from ..batch.overwriting import note_results, remove_outdated
 from ..console.option_types import number, pixels, positive, real
 from ..console.parser import Parser, did_you_mean
 from ..outcomes import DONE
-from .arguments import NETWORK_OPTIONS, add_coding, add_network, network_options, refuse_options
+from .arguments import NETWORK_OPTIONS, add_coding, add_map_kind, add_network, chosen_quantity, network_options, refuse_options
 from .result_paths import add_folder, add_overwrite, add_result, check_results, naming_command, result_path, say_result, settle_result
 from .scene import check_model, read_scene
 
@@ -123,7 +123,10 @@ def _add_curvature(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_occlusion(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--from-depth", action="store_true", help="IN holds depth of an image with its camera (.npz, .exr), not heights")
+    parser.add_argument(
+        "--from-depth", action="store_true", help="IN holds depth of an image (.npz, .exr, or with --quantity), not heights"
+    )
+    add_map_kind(parser, near=False)
     _add_reach(parser, 64.0)
     _add_range(parser)
     _add_surface(parser, "_ao.png")
@@ -248,11 +251,13 @@ def _occlusion(arguments: argparse.Namespace) -> int:
     settle_result(arguments)
     options = {"radius": arguments.occlusion_radius, "directions": arguments.directions}
     if not arguments.from_depth:
+        refuse_options(arguments, ("--quantity", "--channel"), "is of a file of depth: add --from-depth, or leave it out")
         return _write_map(arguments, height_to_occlusion(_read_height(arguments), borders=arguments.borders, **options))
     from ...geometry.files import load_estimate
     from ...geometry.textures.occlusion import estimate_to_occlusion
 
-    return _write_map(arguments, estimate_to_occlusion(load_estimate(arguments.image), **options))
+    known = load_estimate(arguments.image, chosen_quantity(arguments), channel=arguments.channel)
+    return _write_map(arguments, estimate_to_occlusion(known, **options))
 
 
 def _seamless(arguments: argparse.Namespace) -> int:
@@ -312,7 +317,10 @@ def _pbr(arguments: argparse.Namespace) -> int:
     if not in_doubt:
         remove_outdated(arguments.image, arguments.out / f"{arguments.image.stem}_{CHOICE_NAME}.png")
     note_results(arguments.image, list(paths.values()))
-    say_result(arguments, _height_words(maps.height_range.item()), paths.values())
+    words = f"{', '.join(paths)}; {_height_words(maps.height_range.item())}"
+    if not further:
+        words += f"; no albedo, roughness and metallic, which relief does not tell: add --materials {SIMPLE}, or a model's"
+    say_result(arguments, words, paths.values())
     return DONE
 
 

@@ -26,6 +26,7 @@ from ..near_names import no_such_file
 from ..outcomes import DONE, NOTHING_DONE, SOME_FAILED
 from ..output_choices import MOST_PREVIEWED, VIDEO_LAYOUT_CHOICES
 from .arguments import (
+    add_anaglyph,
     add_device,
     add_eyes,
     add_map_kind,
@@ -63,7 +64,7 @@ MAX_QUALITY = 51
 _OF_IMAGES = {"stereo": ("stereo ", "a stereo image"), "parallax": ("parallax ", "a camera move")}
 _LEAST_SIDE, _MOST_SIDE = 16, 16384
 _FILES = (".mp4", ".mov", ".mkv", ".png", ".exr")
-_OF_SCREENS = ("--divergence", "--convergence")
+_OF_SCREENS = ("--divergence", "--convergence", "--anaglyph")
 _OF_HEADSETS = ("--eye-distance", "--eye-size")
 _OF_MODELS = ("--device", "--align", "--smooth")
 _OF_MOVES = ("--move", "--amount", "--focus", "--border", "--loop")
@@ -155,6 +156,7 @@ def _add_looks(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--divergence", type=percent, default=2.0, metavar="PERCENT", help=divergence)
     convergence = "of stereo: what lies on the screen, 0 the far end, 1 the near end (default: %(default)s)"
     parser.add_argument("--convergence", type=share, default=0.5, metavar="SHARE", help=convergence)
+    add_anaglyph(parser)
     add_eyes(parser)
     add_move(parser, "of parallax: ")
     loop = "of parallax: seconds of one loop of the move, which repeats while the video plays (default: %(default)s)"
@@ -431,7 +433,13 @@ def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTas
         normalise=arguments.normalise.replace("-", "_"),
         options=VideoOptions(align=arguments.align.replace("-", "_"), smooth=arguments.smooth),
         layout=arguments.layout,
-        stereo=StereoOptions(arguments.divergence, arguments.convergence, eye_distance=arguments.eye_distance, eye_size=arguments.eye_size),
+        stereo=StereoOptions(
+            arguments.divergence,
+            arguments.convergence,
+            eye_distance=arguments.eye_distance,
+            eye_size=arguments.eye_size,
+            anaglyph=arguments.anaglyph,
+        ),
         move=CameraMove(arguments.move, arguments.amount, arguments.focus, arguments.loop, arguments.border),
         size=arguments.size,
         fov=arguments.fov,
@@ -457,6 +465,8 @@ def _outputs(arguments: argparse.Namespace) -> list[str]:
         refuse_options(arguments, _OF_SCREENS, "is for screens, and vr180 is for headsets, where --eye-distance says how deep the scene is")
     else:
         refuse_options(arguments, _OF_HEADSETS, f"is for headsets, and {arguments.layout} is not: add --layout vr180, or leave it out")
+        if arguments.layout != "anaglyph":
+            refuse_options(arguments, ("--anaglyph",), f"is for --layout anaglyph, and {arguments.layout} is another; leave it out")
     return outputs
 
 

@@ -133,7 +133,7 @@ class Renderer:
     def _stereo_images(self, images: Tensor, found: Estimate, ends: Any) -> Sequence[Tensor] | Tensor:
         if self.for_headsets:
             return _HalfSpheres(images, found, self._layout, self._stereo, ends, self.fov)
-        return compose(stereo_pair(images, found, self._stereo, ends), self._layout)
+        return compose(stereo_pair(images, found, self._stereo, ends), self._layout, self._stereo.anaglyph)
 
 
 class _HalfSpheres(Sequence[Tensor]):

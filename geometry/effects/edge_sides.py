@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from ...utils import unit_vectors
-from ..edges.depth_edges import EDGE, colour_fit, edge_radius
+from ..edges.depth_edges import EDGE, colour_fit
 from ..filters.box import box_means
 from ..filters.chosen_pixels import ChosenPixels
 from ..filters.coarse import enlarged, middles_of
 from ..filters.extremes import extremes_within
-from .highlight_maps import pitch_of
+from .highlight_maps import pitch_and_reach, pitch_of
 
 # Colours are compared within this many radii of edges. Beside a step they count little: there the depth's edge may miss the image's.
 _COLOURS, _UNSURE = 3, 0.2
@@ -67,7 +67,7 @@ class EdgeSides:
     def shadow(self, hidden: Tensor, depth: Tensor) -> Tensor:
         """A shadow that ends at silhouettes as softly as the image's colours change there, and not as the depth does; all (1, 1, H, W)."""
         dtype, hidden, depth = hidden.dtype, hidden.float(), depth.float()
-        pitch, reach = _pitch_and_reach(*depth.shape[-2:])
+        pitch, reach = pitch_and_reach(*depth.shape[-2:])
         middle = self.ends[:, 2:]
         small, inverse = middles_of(hidden, pitch), 1 / middles_of(depth, pitch)
         near = (inverse * inverse > middle).to(inverse)
@@ -100,7 +100,7 @@ def edge_sides(
     Returns:
         Both things, and normals (1, 3, H, W).
     """
-    pitch, reach = _pitch_and_reach(*image.shape[-2:])
+    pitch, reach = pitch_and_reach(*image.shape[-2:])
     colours, own, soft, stepped = (middles_of(each, pitch) for each in (image, normals, soft, stepped))
     soft, inverse = 1 / soft, 1 / stepped
     low, high = extremes_within(inverse, reach)
@@ -127,12 +127,6 @@ def edge_sides(
     turned = torch.lerp(far, unit_vectors((own - mixed * near * far)[None])[0], near)
     normals = pixels.put_vectors(normals, torch.lerp(own, turned, softness[0, 0]))
     return EdgeSides(pixels, near, torch.cat((low, high, least * most), 1)), normals
-
-
-def _pitch_and_reach(height: int, width: int) -> tuple[int, int]:
-    """How many pixels of an image the values of smaller maps lie apart, and the radius of soft edges in such values."""
-    pitch = pitch_of(height, width)
-    return pitch, max(1, round(edge_radius(height, width) / pitch))
 
 
 def _explained(values: Tensor, fit: Tensor, weights: Tensor, radius: int) -> Tensor:

@@ -47,8 +47,8 @@ def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, sky: Tensor | bool =
         estimate: With depth, of one image, at its size. Where it has no metres, the near end of the scene is at 1.
         image: (1, 3, H, W): edges of the depth are brought to those of the image.
         fog: How thick it is.
-        sky: (1, 1, H, W) in [0, 1], each pixel's share of sky, which is infinitely far; True = what looks like sky and what has no depth,
-            False = nothing. What else a pixel shows is as far as the land around, also where the network predicted sky.
+        sky: (1, 1, H, W) in [0, 1], each pixel's share of sky, which is infinitely far; True = what looks like sky, False = nothing. What
+            has no depth and is no sky is as far as what is around, and so is land that the network predicted to be sky.
         alpha: (1, 1, H, W) in [0, 1], how far each pixel is seen, and counts in words; None = all are.
 
     Returns:
@@ -62,16 +62,17 @@ def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, sky: Tensor | bool =
     depths, camera, shown = known_depths(estimate), assumed_intrinsics(estimate), image.clamp(0, 1)
     depth = sharpen_depth_edges(depths.depth, edge_radius(*image.shape[-2:]), image=shown)
     if sky is False:
+        depth = land_before_sky(depth, depths.hole)
         through, found = fog_transmittance(depth, camera, **vars(fog)), ""
     else:
         predicted = predicted_sky(estimate)
         if sky is True:
-            # Pixels without depth are all sky, but for the border of the predicted sky.
-            share = torch.where(depths.hole & ~predicted, 1, sky_alpha(shown, estimate))
-            land = land_before_sky(depth, predicted)  # a sky that is found, not predicted, ends less exactly than its depth does
+            share = sky_alpha(shown, estimate)
+            # A sky that is found, not predicted, ends less exactly than its depth does.
+            land = land_before_sky(depth, depths.hole | predicted)
         else:
             share = sky.to(depth)
-            land = land_before_sky(depth, predicted | (share > 0.5))
+            land = land_before_sky(depth, depths.hole | predicted | (share > 0.5))
         words = describe_sky(share if alpha is None else share * alpha)
         found = f"; {words}" if words else ""
         beyond = fog_transmittance(depth, camera, **vars(fog), sky=torch.ones_like(depths.hole))

@@ -23,6 +23,7 @@ from .defocus import blur_by_depth
 from .edge_sides import EdgeSides, edge_sides
 from .highlight_maps import pitch_of
 from .lights import POINT, Light, LightPlan
+from .softness import DepthSteps, normal_softness
 
 # A change of depth by which a pixel was on a ramp.
 _MOVED = 0.01
@@ -30,8 +31,6 @@ _MOVED = 0.01
 _TURNED = 32.0
 # Pixels of the estimate over which what a network covers as sky ends.
 _SOFT_COVER = 2
-# Between neighbours, normals that turn by so much are on a bend, and by so much on an edge.
-_BEND, _EDGE = 0.1, 0.3
 
 
 @dataclass(frozen=True)
@@ -87,13 +86,19 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
     sized = with_normals(estimate, near_far_ratio=ratio).resized(height, width)
     assert sized.normals is not None
     normals, intrinsics = unit_normals(convert_normals(sized.normals, sized.axes, Axes.OPENGL)), assumed_intrinsics(sized)
-    softness = _softness(normals)
-    depth, edges, glossy = None, None, _steady(normals, softness)
-    if sized.depth is not None:
+    depth, edges, softness = None, None, normal_softness(normals)
+    if sized.depth is None:
+        glossy = _steady(normals, softness)
+    else:
         soft, radius = filled_depth(sized), edge_radius(height, width)
-        depth = sharpen_depth_edges(soft, radius)
+        depth, steps = sharpen_depth_edges(soft, radius), DepthSteps.of(soft)
+        softness, smoothed = steps.softness(normals), softness
+        if bool(softness * steps.share > 0):
+            # Of a refined network only the edges are sharp. Light needs the mixture beside them as it was, or it shows where that ends.
+            soft = 1 / steps.softened(1 / soft, softness)
+            normals = unit_vectors(steps.softened(normals, (softness - smoothed).clamp(min=0)))
         outside = _outside_ramps(soft, depth, radius)
-        glossy = glossy * outside
+        glossy = _steady(normals, softness) * outside
         edges, normals = edge_sides(image, normals, soft, depth, outside, softness)
         if any(plan.kind == POINT for plan in plans):
             # Its light falls off with the distance: each pixel beside a silhouette needs its own thing's.
@@ -153,15 +158,3 @@ def _steady(normals: Tensor, softness: Tensor) -> Tensor:
     means = box_means(middles_of(normals, pitch).nan_to_num(), max(1, 2 * radius // pitch))
     length = means.square().sum(1, keepdim=True).sqrt().clamp(1e-3, 1)
     return 1 / (1 + _TURNED * softness * (1 / length - 1))
-
-
-def _softness(normals: Tensor) -> Tensor:
-    """1 where normals bend but have no edges, down to 0 where a third of what turns fast is an edge: (B, 1, 1, 1)."""
-    pitch = pitch_of(*normals.shape[-2:])
-    bends = edges = normals.new_zeros(len(normals), 1, 1, 1)
-    for axis in (2, 3):
-        along = normals.shape[axis] - 1
-        nexts, owns = (middles_of(normals.narrow(axis, start, along), pitch) for start in (1, 0))
-        turns = (nexts - owns).square().sum(1, keepdim=True)
-        bends, edges = (count + (turns > least**2).to(count).sum((2, 3), keepdim=True) for count, least in ((bends, _BEND), (edges, _EDGE)))
-    return 1 - (3 * edges / bends.clamp(min=1)).clamp(max=1)

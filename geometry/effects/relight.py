@@ -42,7 +42,7 @@ def relight(
     normals: Tensor,
     light: Light | Sequence[Light],
     *,
-    ambient: float = 0.3,
+    ambient: float = 0.5,
     ambient_above: Colour = WHITE,
     ambient_below: Colour = WHITE,
     specular: float = 0.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -33,6 +34,8 @@ from .closed_grid import closed_triangles, cut_closed_grid
 from .hidden import HiddenSurface, beside_near_things, continue_behind
 from .mesh_cuts import MAX_JUMP, Joins, cut_grid
 from .simplify import EVEN, even_triangles
+
+logger = logging.getLogger(__name__)
 
 MAX_POINTS = 1_000_000
 """Points that viewers still turn smoothly; what is offered where a mesh is made to be looked at."""
@@ -158,6 +161,9 @@ def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: Me
     meshes = [surface(*view, options) for view in views]
     if options.fill_behind and len(views) == 1 and estimate.projection is Projection.PERSPECTIVE:
         meshes += _hidden(*views[0], options)
+    if not any(len(mesh.triangles) for mesh in meshes):
+        size = f"{estimate.width}x{estimate.height} pixels"
+        logger.warning("no triangles, points alone: nowhere are three pixels of %s one surface. Take a larger image or --max-jump", size)
     return meshes
 
 

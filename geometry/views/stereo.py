@@ -18,7 +18,7 @@ from ..checks import check_choice, check_image, check_range
 from ..edges.depth_edges import depth_at_image_edges
 from ..estimate import Estimate, Quantity
 from ..images.highlights import compress_highlights
-from ..images.srgb import linear_to_srgb, srgb_to_linear
+from ..images.srgb import linear_to_srgb, luminance, srgb_to_linear
 from ..levels import FAR_AND_NEAR_END, are_apart, depth_to_nearness, measure_range, measure_range_of_samples, sample_stride
 from ..projections import need_perspective
 from ..regions.before_sky import depth_before_sky
@@ -40,6 +40,10 @@ VR_LAYOUTS = ("vr180", *AROUND_LAYOUTS)
 LAYOUTS = (*FLAT_LAYOUTS, *VR_LAYOUTS)
 """All of them."""
 
+ANAGLYPHS = ("half", "colour", "grey")
+"""Colours of an anaglyph. half: the left eye sees grey, so that both eyes see red things about as bright. colour: the image's; red and blue
+things flicker, bright in one eye and dark in the other. grey: none, the calmest."""
+
 ORIGINALS = ("middle", "left", "right")
 """The eye that gets the source image: neither (both are rendered, the source lies in the middle), the left, or the right."""
 
@@ -59,16 +63,13 @@ _SUFFIXES = {
     "full-tb": "_TBF_fulltb",
     "half-tb": "_TB",
     "cross-eyed": "_RLF_cross",
-    "anaglyph": "_redcyan",
+    "anaglyph": "_anaglyph",
     "vr180": "_180x180_LR",
     "360-tb": "_360_TB",
     "360-sbs": "_360_LR",
 }
 # How far beyond the ends of its range a scene may reach, as a share of it: a few pixels lie there in every image.
 _BEYOND = 0.25
-
-_DUBOIS_LEFT = ((0.437, 0.449, 0.164), (-0.062, -0.062, -0.024), (-0.048, -0.050, -0.017))
-_DUBOIS_RIGHT = ((-0.011, -0.032, -0.007), (0.377, 0.761, 0.009), (-0.026, -0.093, 1.234))
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class StereoOptions:
         eye_distance: Of `VR_LAYOUTS`, which need none of the above: millimetres between the eyes, 0 to 1000. More makes scenes look like
             models, less like giants.
         eye_size: Of `VR_LAYOUTS`: rows of each eye's image, 64 to 8192; 0 = as fine as the image.
+        anaglyph: One of `ANAGLYPHS`: the colours of the layout of that name.
 
     Raises:
         ValueError: A number outside its range, or an unknown name.
@@ -93,11 +95,13 @@ class StereoOptions:
     original: str = ORIGINALS[0]
     eye_distance: float = EYE_DISTANCE
     eye_size: int = 0
+    anaglyph: str = ANAGLYPHS[0]
 
     def __post_init__(self) -> None:
         check_range("divergence", self.divergence, 0.0, MAX_DIVERGENCE)
         check_range("convergence", self.convergence, 0.0, 1.0)
         check_choice("original", self.original, ORIGINALS)
+        check_choice("anaglyph", self.anaglyph, ANAGLYPHS)
         check_range("eye_distance", self.eye_distance, 0.0, MAX_EYE_DISTANCE)
         if self.eye_size:
             check_range("eye_size", self.eye_size, *EYE_SIZES)
@@ -105,8 +109,8 @@ class StereoOptions:
             raise ValueError(f"eye_size is {self.eye_size}; accepted: even numbers")
 
     def as_record(self) -> dict[str, float | str]:
-        """The options as records of results hold them; records from before there were headsets stay good."""
-        new = {"eye_distance": EYE_DISTANCE, "eye_size": 0}
+        """The options as records of results hold them; records from before an option existed stay good."""
+        new = {"eye_distance": EYE_DISTANCE, "eye_size": 0, "anaglyph": ANAGLYPHS[0]}
         return {name: value for name, value in vars(self).items() if name not in new or value != new[name]}
 
 
@@ -185,22 +189,24 @@ def disparity_range(estimate: Estimate, per_clip: bool = False) -> tuple[Tensor,
     return measure_range(values[..., ::stride, ::stride], valid[..., ::stride, ::stride], FAR_AND_NEAR_END, per_clip=True)
 
 
-def compose(pair: StereoPair, layout: str) -> Tensor:
+def compose(pair: StereoPair, layout: str, anaglyph: str = ANAGLYPHS[0]) -> Tensor:
     """Both images in one.
 
     Args:
         pair: The two eyes' images.
         layout: One of `LAYOUTS`.
+        anaglyph: As `StereoOptions`.
 
     Returns:
         (B, 3 or 4, H', W'), as bright as the pair, an anaglyph on white: full-sbs, cross-eyed, vr180 and 360-sbs (H, 2 W), full-tb and
         360-tb (2 H, W), the others (H, W).
 
     Raises:
-        ValueError: Unknown layout, or an image of one pixel's width or height that cannot be halved.
+        ValueError: Unknown layout or colours, or an image of one pixel's width or height that cannot be halved.
     """
     check_choice("layout", layout, LAYOUTS)
-    return _anaglyph(pair.left, pair.right) if layout == "anaglyph" else _arranged(pair.left, pair.right, layout)
+    check_choice("anaglyph", anaglyph, ANAGLYPHS)
+    return _anaglyph(pair.left, pair.right, anaglyph) if layout == "anaglyph" else _arranged(pair.left, pair.right, layout)
 
 
 def compose_holes(pair: StereoPair, layout: str) -> Tensor:
@@ -306,15 +312,9 @@ def _arranged(left: Tensor, right: Tensor, layout: str) -> Tensor:
 
 
 @without_autocast
-def _anaglyph(left: Tensor, right: Tensor) -> Tensor:
-    """For red-cyan glasses, in linear light.
-
-    Source:
-        E. Dubois, "A projection method to generate anaglyph stereo images" (2001); the matrices for red-cyan glasses before common LCD
-        screens are those of his "Conversion of a stereo pair to anaglyph with the least-squares projection method" (2009).
-    """
-    mixed = torch.zeros_like(left[:, :3])
-    for eye, matrix in ((on_white(left), _DUBOIS_LEFT), (on_white(right), _DUBOIS_RIGHT)):
-        mixed = mixed + torch.einsum("oc,bchw->bohw", eye.new_tensor(matrix), srgb_to_linear(eye))
-    brightest = srgb_to_linear(torch.maximum(left.amax(), right.amax()).clamp(min=1))
-    return linear_to_srgb(mixed.clamp(min=0).minimum(brightest))
+def _anaglyph(left: Tensor, right: Tensor, colours: str) -> Tensor:
+    """For red-cyan glasses, in linear light: red of the left eye's image, green and blue of the right one's."""
+    left, right = (srgb_to_linear(on_white(eye)) for eye in (left, right))
+    red = left[:, :1] if colours == "colour" else luminance(left)
+    cyan = luminance(right).expand(-1, 2, -1, -1) if colours == "grey" else right[:, 1:]
+    return linear_to_srgb(torch.cat((red, cyan), 1))

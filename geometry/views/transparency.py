@@ -62,11 +62,18 @@ class Layers(NamedTuple):
             effect: Of images (B, 3, H, W) sRGB.
             of_alpha: The same without what is for photographs alone; None = the same.
         """
-        made = effect(self.continued)
+        return next(self.each_through(lambda image: iter((effect(image),)), of_alpha and (lambda alpha: iter((of_alpha(alpha),)))))
+
+    def each_through(
+        self, effect: Callable[[Tensor], Iterator[Tensor]], of_alpha: Callable[[Tensor], Iterator[Tensor]] | None = None
+    ) -> Iterator[Tensor]:
+        """As `through`, of an effect that makes several, one after the other."""
         if self.alpha is None:
-            return made
-        moved = (of_alpha or effect)(linear_to_srgb(self.alpha).expand(-1, 3, -1, -1).contiguous())
-        return self.with_alpha(made, srgb_to_linear(moved[:, :1]).clamp(0, 1))
+            yield from effect(self.continued)
+            return
+        alphas = (of_alpha or effect)(linear_to_srgb(self.alpha).expand(-1, 3, -1, -1).contiguous())
+        for made, moved in zip(effect(self.continued), alphas, strict=True):
+            yield self.with_alpha(made, srgb_to_linear(moved[:, :1]).clamp(0, 1))
 
 
 def split_layers(images: Tensor) -> Layers:

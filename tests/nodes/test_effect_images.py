@@ -73,6 +73,15 @@ def test_what_is_brighter_than_white_stays_so(name, channels):
         assert (found - plain)[dim].abs().mean() < 0.02, "what is not bright is as it is without a lamp"
 
 
+@pytest.mark.parametrize("name", ["fog", "depth of field", "relight", "parallax", "stereo"])
+def test_alpha_is_kept(name):
+    image = photo(channels=4)
+    image[..., 3], image[:, :, : SIZE // 3, 3] = 1.0, 0.0
+    found = made(name, image)
+    assert found.shape[-1] == 4 and found[..., :3].isfinite().all()
+    assert found[:, SIZE // 2, 2, 3].max() < 0.1 and found[:, SIZE // 2, -3, 3].min() > 0.9
+
+
 @every_effect
 def test_one_image_is_there_for_all_of_several_maps(name):
     geometry = Estimate.cat([Estimate(slope()[..., :1].movedim(-1, 1), Quantity.DISPARITY)] * 5)

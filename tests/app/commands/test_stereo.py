@@ -33,11 +33,12 @@ def results(folder):
 
 def test_the_choices_are_those_of_the_geometry():
     assert output_choices.LAYOUT_CHOICES == stereo.LAYOUTS and output_choices.ORIGINAL_CHOICES == stereo.ORIGINALS
+    assert output_choices.ANAGLYPH_CHOICES == stereo.ANAGLYPHS
     assert output_choices.FLAT_LAYOUT_CHOICES == stereo.FLAT_LAYOUTS and output_choices.VR_LAYOUT_CHOICES == stereo.VR_LAYOUTS
     assert output_choices.AROUND_LAYOUT_CHOICES == stereo.AROUND_LAYOUTS
     usual = {"divergence": 2.0, "convergence": 0.5, "original": "middle"}
-    assert vars(stereo.StereoOptions()) == {**usual, "eye_distance": 63.0, "eye_size": 0}
-    assert stereo.StereoOptions().as_record() == usual, "records from before there were headsets stay good"
+    assert vars(stereo.StereoOptions()) == {**usual, "eye_distance": 63.0, "eye_size": 0, "anaglyph": "half"}
+    assert stereo.StereoOptions().as_record() == usual, "records from before an option existed stay good"
     assert stereo.StereoOptions(eye_distance=60.0).as_record() == {**usual, "eye_distance": 60.0}
 
 
@@ -45,7 +46,7 @@ def test_the_choices_are_those_of_the_geometry():
 def test_files_have_the_names_that_players_know(run, image, tmp_path, capsys, layouts):
     assert run(image, *layouts, "--holes", "--original", "left", "--divergence", "6") == 0
     out = tmp_path / "out"
-    names = ["photo_LRF_Full_SBS.png", "photo_LRF_Full_SBS_holes.png", "photo_redcyan.png", "photo_redcyan_holes.png"]
+    names = ["photo_LRF_Full_SBS.png", "photo_LRF_Full_SBS_holes.png", "photo_anaglyph.png", "photo_anaglyph_holes.png"]
     assert results(out) == names and all(name in capsys.readouterr().out for name in names[:1])
     pair, holes = (cv2.imread(str(out / name), cv2.IMREAD_UNCHANGED) for name in names[:2])
     assert pair.shape == (72, 192, 3) and holes.shape[:2] == (72, 192)
@@ -89,7 +90,7 @@ def test_the_only_result_goes_to_the_file_that_is_named(run, image, tmp_path, ca
     for _ in range(2):
         assert to_file("stereo", image, "--layout", "anaglyph", "-o", new / "a.png") == 0
         assert f"{image}: {new / 'a.png'}" in capsys.readouterr().out
-    assert (new / "a.png").read_bytes() == (tmp_path / "out" / "photo_redcyan.png").read_bytes()
+    assert (new / "a.png").read_bytes() == (tmp_path / "out" / "photo_anaglyph.png").read_bytes()
     assert to_file("estimate", image, "--write", "npz", "-o", new / "b.npz") == 0
     assert sorted(path.name for path in new.iterdir()) == ["a.png", "b.npz"]
     (tmp_path / "mine.png").write_bytes(b"mine")

@@ -65,6 +65,10 @@ def test_curvature_and_occlusion(normals, tmp_path, capsys, caplog):
     assert read_image(tmp_path / "ao.png").min() < 0.95
     write_npz(tmp_path / "d.npz", Estimate(torch.rand(1, 1, 24, 24) + 2, Quantity.METRIC_DEPTH))
     assert texture("occlusion", tmp_path / "d.npz", "--from-depth", "--radius", "8", "--out", tmp_path / "view.png") == 0
+    np.save(tmp_path / "d.npy", np.random.default_rng(0).random((24, 24), np.float32) + 2)
+    raw = ("occlusion", tmp_path / "d.npy", "--out", tmp_path / "raw.png", "--radius", "8")
+    assert texture(*raw, "--from-depth", "--quantity", "metric-depth") == 0
+    assert texture(*raw, "--quantity", "metric-depth") == 2 and "add --from-depth" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [("texture", "height"), ("texture", "curvature"), ("relight", "--normal-map")])
@@ -80,6 +84,8 @@ def test_a_photograph_becomes_a_material(photo, tmp_path, capsys):
     assert sorted(path.name for path in (tmp_path / "maps").glob("*.png")) == [
         f"wall_{name}.png" for name in sorted(texture_command.PBR_NAMES)
     ]
+    said = capsys.readouterr().out
+    assert "height, normal, ao, curvature; white is" in said and "no albedo, roughness and metallic" in said and "--materials" in said
     (tmp_path / "maps" / "wall_ao.png").write_bytes(b"mine")
     assert texture("pbr", *words) == 2 and "wall_ao.png is there already" in capsys.readouterr().err
     assert texture("pbr", *words, "--overwrite", "--source", "photo") == 0

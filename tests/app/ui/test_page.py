@@ -169,11 +169,11 @@ def test_stereo_parallax_and_light_are_seen_and_saved(use, tmp_path):
     }
     assert seen["eyes"] == 2 and seen["frames"] > 2 and seen["stands"] and seen["deeper"]
     assert len(set(seen["sums"].values())) == 3 and seen["pressed"] == ["Stereo"]
-    assert seen["saved"] == ["small_redcyan.png", "small_parallax.mp4", "small_relit.png"]
+    assert seen["saved"] == ["small_anaglyph.png", "small_parallax.mp4", "small_relit.png"]
     assert seen["stayed"], "a lamp that was left somewhere stays there"
     result, stereo, parallax, light, again = map(shlex.split, seen["command"])
     assert again == result and result[1:] == ["small.png", *result[2:]]
-    for words, name in ((stereo, "small_redcyan.png"), (parallax, "small_parallax.mp4"), (light, "small_relit.png")):
+    for words, name in ((stereo, "small_anaglyph.png"), (parallax, "small_parallax.mp4"), (light, "small_relit.png")):
         by_hand = tmp_path / "by hand" / words[1]
         words[words.index("small.png")], words[words.index("-o") + 1] = str(small), f"{by_hand}/"
         assert cli.main(words[1:]) == 0

@@ -65,6 +65,18 @@ def test_words_and_holes():
     assert fog_of(estimate, torch.rand(1, 3, 7, 7), FogBank(0.1), sky=False)[0].min() > 0.1
 
 
+@pytest.mark.parametrize("sky", [True, False, "mask"])
+def test_what_is_unknown_is_no_sky_but_as_far_as_what_is_around(sky):
+    """As outside the data window of an EXR."""
+    depth = torch.full((1, 1, 60, 90), 5.0)
+    depth[..., :30] = torch.nan
+    known = depth.isfinite()
+    estimate = Estimate(depth, Quantity.METRIC_DEPTH, mask=known)
+    image = torch.full((1, 3, 60, 90), 0.4)
+    through, words = fog_of(estimate, image, FogBank(0.1), sky=torch.zeros(1, 1, 60, 90) if sky == "mask" else sky)
+    assert through.min() > 0.5 and through.max() < 0.62 and "sky" not in words.replace("no sky found", "")
+
+
 def test_what_a_mask_takes_out_of_the_sky_is_as_foggy_as_the_land_around():
     """A tower whose spire the network took for sky; by the mended mask half of each of its pixels is sky."""
     disparity = torch.full((1, 1, 200, 300), 0.01)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from depth_normal.geometry.edges.refine import refine_geometry
 from depth_normal.geometry.effects.lights import LightPlan
 from depth_normal.geometry.effects.lit_scene import lit_scene
 from depth_normal.geometry.effects.relight import relight
@@ -167,6 +168,28 @@ def test_both_things_share_the_pixels_of_a_silhouette_as_the_image_s_colours_do(
     assert (near - share).abs().max() < 0.2
     lit_post = (scene.depth > 2).float()  # the shadow lies on the wall alone
     assert (scene.edges.shadow(lit_post, scene.depth)[0, 0, 120] - (1 - share)).abs().max() < 0.2
+
+
+def refined_post(ripple):
+    """The post and its wall, with normals that ripple, and edges refined as `--refine` does."""
+    image, estimate, true, beyond = soft_post()
+    rows, columns = torch.meshgrid(torch.arange(240.0), torch.arange(400.0), indexing="ij")
+    waves = ripple * torch.stack(((rows / 5).sin() * (columns / 6).cos(), (rows / 6).cos() * (columns / 5).sin(), 0 * rows))
+    normals = torch.nn.functional.normalize(estimate.normals + waves, dim=1)
+    return image, refine_geometry(Estimate(estimate.depth, estimate.quantity, normals), image), true, beyond
+
+
+def test_a_network_whose_edges_were_refined_is_lit_as_one_that_was_not():
+    image, refined, true, beyond = refined_post(0.03)
+    scene = lit_scene(image, refined, (LightPlan(),))
+    before, after = (torch.rad2deg((each[0, :, 120] * true).sum(0).clamp(-1, 1).acos()) for each in (refined.normals, scene.normals))
+    far, near = (beyond > 1) & (beyond < 6), (beyond < -1) & (beyond > -6)
+    assert scene.doubt > 0.9, "its ripples would cast shadows"
+    assert after[far].mean() < 3 and after[near].mean() < before[near].mean() - 2
+    flat = refined_post(0.0)[1]
+    scene = lit_scene(image, flat, (LightPlan(),))
+    assert scene.doubt < 0.1, "flat walls are rendered or measured"
+    torch.testing.assert_close(scene.normals, flat.normals, atol=1e-5, rtol=0)
 
 
 def test_edges_of_another_image_are_refused():

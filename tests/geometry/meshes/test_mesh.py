@@ -89,9 +89,10 @@ def test_the_farthest_points_are_finite():
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5), (5, 1), (2, 2)])
-def test_tiny_images(shape):
+def test_tiny_images(shape, caplog):
     mesh = depth_to_mesh(Estimate(torch.full((1, 1, *shape), 2.0), Quantity.METRIC_DEPTH), torch.rand(1, 3, *(4 * side for side in shape)))
     assert len(mesh.points) == shape[0] * shape[1] and len(mesh.triangles) == 2 * (shape[0] - 1) * (shape[1] - 1)
+    assert ("no triangles, points alone" in caplog.text) == (min(shape) == 1)
 
 
 def test_constant_disparity_is_a_wall():

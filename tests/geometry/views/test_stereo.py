@@ -8,6 +8,7 @@ import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.views.stereo import (
+    ANAGLYPHS,
     LAYOUTS,
     ORIGINALS,
     StereoOptions,
@@ -177,15 +178,28 @@ def test_layouts_have_their_size_and_sides(layout, odd):
     assert holes.mean() == pytest.approx(0.5, abs=0.02) and holes[0, 0, 0, 0] == (layout != "cross-eyed")
 
 
-def test_an_anaglyph_of_grey_is_grey_and_each_eye_has_its_colours():
+@pytest.mark.parametrize("colours", ANAGLYPHS)
+def test_an_anaglyph_of_grey_is_grey_and_each_eye_has_its_colours(colours):
     grey = torch.full((1, 3, 2, 2), 0.5)
     none = torch.zeros(1, 1, 2, 2, dtype=torch.bool)
-    mixed = compose(StereoPair(grey, grey, none, none), "anaglyph")
+    mixed = compose(StereoPair(grey, grey, none, none), "anaglyph", colours)
     assert (mixed - 0.5).abs().max() < 0.002, mixed
     white, black = torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)
-    left = compose(StereoPair(white, black, none, none), "anaglyph")[0, :, 0, 0]
-    right = compose(StereoPair(black, white, none, none), "anaglyph")[0, :, 0, 0]
+    left = compose(StereoPair(white, black, none, none), "anaglyph", colours)[0, :, 0, 0]
+    right = compose(StereoPair(black, white, none, none), "anaglyph", colours)[0, :, 0, 0]
     assert left.tolist() == pytest.approx([1, 0, 0], abs=1e-5) and right.tolist() == pytest.approx([0, 1, 1], abs=1e-5)
+
+
+def test_both_eyes_see_red_about_as_bright_and_skin_is_not_green():
+    none = torch.zeros(1, 1, 2, 2, dtype=torch.bool)
+    red, skin = (torch.tensor(colour).view(1, 3, 1, 1).expand(1, 3, 2, 2) for colour in ((0.8, 0.1, 0.1), (0.8, 0.6, 0.5)))
+    flicker = {}
+    for colours in ANAGLYPHS:
+        mixed = compose(StereoPair(red, red, none, none), "anaglyph", colours)[0, :, 0, 0]
+        flicker[colours] = abs(float(mixed[0] - mixed[1]))
+        shown = compose(StereoPair(skin, skin, none, none), "anaglyph", colours)[0, :, 0, 0].tolist()
+        assert shown[0] >= shown[1] - 1e-5 and shown[1] >= shown[2] - 1e-5, (colours, shown)
+    assert flicker["grey"] < 1e-5 and flicker["half"] < 0.5 * flicker["colour"]
 
 
 def test_file_names_say_the_layout():
