@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from workflow_graphs import APP_WIDGETS, BLUEPRINTS, GRAPHS, Blueprint, Graph, Node
-from workflow_layout import SIZES, place
+from workflow_layout import HEIGHTS, place
 
 from depth_normal import NODE_CLASS_MAPPINGS
 
 ROOT = Path(__file__).resolve().parent.parent
+WIDTH = 350
 WORKFLOWS, SUBGRAPHS = ROOT / "workflows", ROOT / "subgraphs"
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COLOR", "COMBO", "IMAGEUPLOAD", "COMFY_DYNAMICCOMBO_V3")
 # ComfyUI's own nodes: inputs in the page's order, and outputs.
@@ -146,7 +147,7 @@ def blueprint_json(blueprint: Blueprint) -> str:
         outputs = sockets(by_id[source].type)[1]
         leaving.append((len(inner) + len(entering) + len(leaving) + 1, source, [*outputs].index(name), -20, slot, outputs[name]))
     links = [*inner, *entering, *leaving]
-    sizes = {node.id: node.size or SIZES[node.type] for node in blueprint.nodes}
+    sizes = {node.id: (WIDTH, node.height or HEIGHTS[node.type]) for node in blueprint.nodes}
     top, left, places = 60, 60, {}
     for column in blueprint.columns:
         below = top
@@ -290,9 +291,11 @@ def _in_order(graph: Graph) -> list[Node]:
 
 def _positions(graph: Graph, note: int) -> tuple[dict[int, tuple[float, float]], dict[int, tuple[float, float]]]:
     columns = [[note if each == "note" else int(each) for each in column] for column in graph.columns]
-    sizes = {node.id: node.size or SIZES[node.type] for node in graph.nodes} | {note: graph.note_size}
-    if sorted(node for column in columns for node in column) != sorted(sizes):
-        raise ValueError(f"{graph.name}: the columns {columns} hold other nodes than the graph: {sorted(sizes)}")
+    heights = {node.id: node.height or HEIGHTS[node.type] for node in graph.nodes} | {note: graph.note_height}
+    if sorted(node for column in columns for node in column) != sorted(heights):
+        raise ValueError(f"{graph.name}: the columns {columns} hold other nodes than the graph: {sorted(heights)}")
+    widths = graph.widths or [WIDTH] * len(columns)
+    sizes = {node: (width, heights[node]) for column, width in zip(columns, widths, strict=True) for node in column}
     by_id = {node.id: node for node in graph.nodes}
     rows = []
     for _, source, out, target, into, _ in _links(graph):

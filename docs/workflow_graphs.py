@@ -20,7 +20,7 @@ class Node:
         links: For each linked input: the source's number and the name of its output.
         title: Where it is not the node's own name.
         muted: Whether it runs only after the user has woken it.
-        size: Where it is not that of `workflow_layout.SIZES`.
+        height: Where it is not that of `workflow_layout.HEIGHTS`.
     """
 
     id: int
@@ -29,7 +29,7 @@ class Node:
     links: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     title: str = ""
     muted: bool = False
-    size: tuple[int, int] | None = None
+    height: int | None = None
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Graph:
         note: Its note, in Markdown.
         nodes: Its nodes; their order here is that of their links.
         columns: The numbers of the nodes in each column, from left to right and from above; the note is "note".
-        note_size: Width and height of the note.
+        note_height: The note's height: what Nodes 2.0 needs for its words.
+        widths: Width of the nodes of each column; 350 where it is empty.
         gap: Width between two columns.
     """
 
@@ -49,7 +50,8 @@ class Graph:
     note: str
     nodes: tuple[Node, ...]
     columns: tuple[tuple[int | str, ...], ...]
-    note_size: tuple[int, int] = (350, 340)
+    note_height: int = 360
+    widths: tuple[int, ...] = ()
     gap: int = 80
 
 
@@ -114,7 +116,11 @@ APP_WIDGETS: Mapping[str, tuple[str, ...]] = {
     "DepthNormal_Stereo": ("layout", "divergence"),
     "KSampler": ("seed",),
 }
-MAPS = (("note", 1, 2), (3,), (4, 5), (6, 7))
+MAPS: dict[str, Any] = {
+    "columns": (("note",), (1, 2), (3,), (4, 5), (6, 7)),
+    "widths": (310, 310, 290, 290, 330),
+    "gap": 50,
+}
 PAIR = (("note", 1), (2, 3), (4, 5))
 
 GRAPHS = (
@@ -135,64 +141,48 @@ GRAPHS = (
             *normal coding*: **opengl** for Blender, **directx** for Unreal, **controlnet-normalbae** for ControlNet 1.1."""
         ),
         (
-            Node(1, "DepthNormal_DemoImage", size=(400, 360)),
-            Node(2, "DepthNormal_DepthAndNormals", links={"image": (1, "image")}, size=(440, 726)),
+            Node(1, "DepthNormal_DemoImage", height=410),
+            Node(2, "DepthNormal_DepthAndNormals", links={"image": (1, "image")}, height=770),
         ),
         columns=(("note", 1), (2,)),
-        note_size=(400, 300),
+        note_height=260,
+        widths=(400, 440),
     ),
     Graph(
         "Compare Models",
         note(
             """## Which model for this image?
 
-            **No download** to begin: *tiny* (9 MB, Apache-2.0) comes with the pack. The second and third row are muted.
+            **No download** to begin: *tiny* (9 MB, Apache-2.0) comes with the pack. The second row is muted.
 
             1. **Demo Image**: keep it, or choose a photo with things near and far.
             2. Press **Run**.
             3. The first row shows depth, normals and the values under the pointer.
             4. **Second model**: drag a frame around the lower nodes, or hold Ctrl and click them, press **Ctrl+M** and **Run**.
-            **moge-2-vits-normal** (141 MB, MIT) predicts metres and the camera, **depth-anything-v2-small** (99 MB, Apache-2.0)
-            sharp depth. Choose any other in **Load Depth/Normal Model**.
+            **moge-2-vits-normal** (141 MB, MIT) predicts metres and the camera; choose any other in **Second model**.
 
-            **Points to compare**
-
-            - thin things: hair, wires, leaves: whole or gone?
-            - edges: sharp, or a soft rim?
-            - floors and walls: one colour in the normals, or waves?
-            - far things and the sky: separated?
-            - *3D*: are right angles still right angles?
-            - the line: metres, or no unit?
-
-            **docs/which-model.md** has advice on models."""
+            **Compare** hair and wires, edges, floors and walls (one colour in the normals, or waves?), the sky, right angles in
+            *3D*, metres or no unit. **docs/which-model.md** has advice."""
         ),
         (
-            Node(1, "DepthNormal_DemoImage", size=(350, 310)),
+            Node(1, "DepthNormal_DemoImage"),
             Node(2, "DepthNormal_LoadModel", {"model": "tiny"}, title="First model"),
-            Node(5, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}, size=(350, 270)),
-            Node(8, "DepthNormal_PreviewGeometry", links={"geometry": (5, "geometry")}, title="First model: preview", size=(350, 270)),
+            Node(5, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}),
+            Node(8, "DepthNormal_PreviewGeometry", links={"geometry": (5, "geometry")}, title="First model: preview"),
             Node(3, "DepthNormal_LoadModel", {"model": "moge-2-vits-normal"}, title="Second model", muted=True),
-            Node(6, "DepthNormal_EstimateGeometry", links={"model": (3, "model"), "image": (1, "image")}, muted=True, size=(350, 270)),
+            Node(6, "DepthNormal_EstimateGeometry", links={"model": (3, "model"), "image": (1, "image")}, muted=True),
             Node(
                 9,
                 "DepthNormal_PreviewGeometry",
                 links={"geometry": (6, "geometry")},
                 title="Second model: preview",
                 muted=True,
-                size=(350, 270),
-            ),
-            Node(4, "DepthNormal_LoadModel", {"model": "depth-anything-v2-small"}, title="Third model", muted=True),
-            Node(7, "DepthNormal_EstimateGeometry", links={"model": (4, "model"), "image": (1, "image")}, muted=True, size=(350, 270)),
-            Node(
-                10,
-                "DepthNormal_PreviewGeometry",
-                links={"geometry": (7, "geometry")},
-                title="Third model: preview",
-                muted=True,
-                size=(350, 270),
             ),
         ),
-        columns=(("note",), (1, 2, 3, 4), (5, 6, 7), (8, 9, 10)),
+        columns=(("note",), (2, 3), (1,), (5, 6), (8, 9)),
+        gap=34,
+        widths=(330, 300, 320, 320, 330),
+        note_height=360,
     ),
     Graph(
         "ControlNet with Normals",
@@ -217,20 +207,19 @@ GRAPHS = (
             older control_sd15_normal needs **controlnet-1.0-normal**. For other models see **docs/which-model.md**."""
         ),
         (
-            Node(1, "DepthNormal_DemoImage", size=(280, 300)),
-            Node(2, "DepthNormal_BAENormalMap", links={"image": (1, "image")}, size=(250, 150)),
-            Node(3, "PreviewImage", links={"images": (2, "IMAGE")}, title="Normal map", size=(250, 250)),
-            Node(4, "CheckpointLoaderSimple", ("v1-5-pruned-emaonly-fp16.safetensors",), size=(280, 126)),
-            Node(5, "ControlNetLoader", ("control_v11p_sd15_normalbae_fp16.safetensors",), size=(250, 86)),
+            Node(1, "DepthNormal_DemoImage"),
+            Node(2, "DepthNormal_BAENormalMap", links={"image": (1, "image")}),
+            Node(3, "PreviewImage", links={"images": (2, "IMAGE")}, title="Normal map", height=270),
+            Node(4, "CheckpointLoaderSimple", ("v1-5-pruned-emaonly-fp16.safetensors",)),
+            Node(5, "ControlNetLoader", ("control_v11p_sd15_normalbae_fp16.safetensors",)),
             Node(
                 6,
                 "CLIPTextEncode",
                 ("a marble statue in a museum, soft daylight, photograph",),
                 {"clip": (4, "CLIP")},
                 title="Prompt",
-                size=(250, 130),
             ),
-            Node(7, "CLIPTextEncode", ("blurry, low quality",), {"clip": (4, "CLIP")}, title="Negative prompt", size=(250, 110)),
+            Node(7, "CLIPTextEncode", ("blurry, low quality",), {"clip": (4, "CLIP")}, title="Negative prompt"),
             Node(
                 8,
                 "ControlNetApplyAdvanced",
@@ -241,22 +230,21 @@ GRAPHS = (
                     "control_net": (5, "CONTROL_NET"),
                     "image": (2, "IMAGE"),
                 },
-                size=(250, 198),
             ),
-            Node(10, "EmptyLatentImage", (768, 512, 1), size=(250, 118)),
+            Node(10, "EmptyLatentImage", (768, 512, 1)),
             Node(
                 11,
                 "KSampler",
                 (0, "fixed", 20, 7.0, "dpmpp_2m", "karras", 1.0),
                 {"model": (4, "MODEL"), "positive": (8, "positive"), "negative": (8, "negative"), "latent_image": (10, "LATENT")},
-                size=(250, 290),
             ),
-            Node(12, "VAEDecode", links={"samples": (11, "LATENT"), "vae": (4, "VAE")}, size=(225, 60)),
-            Node(13, "PreviewImage", links={"images": (12, "IMAGE")}, title="Image with the same shapes", size=(230, 260)),
+            Node(12, "VAEDecode", links={"samples": (11, "LATENT"), "vae": (4, "VAE")}),
+            Node(13, "PreviewImage", links={"images": (12, "IMAGE")}, title="Image with the same shapes"),
         ),
-        columns=((4, 1, "note"), (6, 7, 5, 2), (8, 10, 3), (11,), (12,), (13,)),
-        note_size=(280, 400),
+        columns=((4, 1), (6, 7, 5, 2), (8, 10), (11, 3), (12, "note"), (13,)),
         gap=40,
+        widths=(240, 240, 250, 250, 320, 240),
+        note_height=420,
     ),
     Graph(
         "Depth Anything 3 in Metres",
@@ -282,10 +270,10 @@ GRAPHS = (
             Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}),
             Node(4, "DepthNormal_RenderDepth", links={"geometry": (3, "geometry")}),
             Node(5, "DepthNormal_RenderNormals", links={"geometry": (3, "geometry")}),
-            Node(6, "PreviewImage", links={"images": (4, "image")}, title="Depth"),
-            Node(7, "PreviewImage", links={"images": (5, "IMAGE")}, title="Normal map"),
+            Node(6, "PreviewImage", links={"images": (4, "image")}, title="Depth", height=350),
+            Node(7, "PreviewImage", links={"images": (5, "IMAGE")}, title="Normal map", height=350),
         ),
-        columns=MAPS,
+        **MAPS,
     ),
     Graph(
         "Depth Anything V2",
@@ -312,10 +300,12 @@ GRAPHS = (
             Node(3, "DepthNormal_LoadModel", {"model": "depth-anything-v2-small"}),
             Node(4, "DepthNormal_EstimateGeometry", links={"model": (3, "model"), "image": (1, "image")}),
             Node(5, "DepthNormal_RenderNormals", links={"geometry": (4, "geometry")}),
-            Node(6, "PreviewImage", links={"images": (2, "IMAGE")}, title="Depth"),
-            Node(7, "PreviewImage", links={"images": (5, "IMAGE")}, title="Normal map"),
+            Node(6, "PreviewImage", links={"images": (2, "IMAGE")}, title="Depth", height=350),
+            Node(7, "PreviewImage", links={"images": (5, "IMAGE")}, title="Normal map", height=350),
         ),
-        columns=(("note", 1, 3), (2, 4), (6, 5), (7,)),
+        columns=(("note",), (1, 3), (2, 4), (6, 5), (7,)),
+        widths=(310, 300, 300, 310, 310),
+        gap=50,
     ),
     Graph(
         "Depth Parallax",
@@ -341,9 +331,10 @@ GRAPHS = (
             Node(2, "DepthNormal_MiDaSDepthMap", {"model": "tiny"}, links={"image": (1, "image")}),
             Node(3, "PreviewImage", links={"images": (2, "IMAGE")}, title="Depth"),
             Node(4, "DepthNormal_DepthParallax", {"frames": 48}, {"image": (1, "image"), "depth": (2, "IMAGE")}),
-            Node(5, "SaveAnimatedWEBP", ("parallax", 24.0, False, 85, "default"), {"images": (4, "frames")}, size=(350, 400)),
+            Node(5, "SaveAnimatedWEBP", ("parallax", 24.0, False, 85, "default"), {"images": (4, "frames")}),
         ),
         columns=(("note", 1), (2,), (4, 3), (5,)),
+        note_height=300,
     ),
     Graph(
         "Depth of Field",
@@ -368,9 +359,11 @@ GRAPHS = (
             Node(2, "DepthNormal_LoadModel", {"model": "tiny"}),
             Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}),
             Node(4, "DepthNormal_DepthOfField", links={"image": (1, "image"), "geometry": (3, "geometry")}),
-            Node(5, "PreviewImage", links={"images": (4, "IMAGE")}, title="Through the lens", size=(350, 380)),
+            Node(5, "PreviewImage", links={"images": (4, "IMAGE")}, title="Through the lens", height=400),
         ),
-        columns=(("note", 1, 2), (3,), (4,), (5,)),
+        columns=(("note",), (1, 2), (3,), (4,), (5,)),
+        widths=(310, 290, 290, 370, 310),
+        gap=40,
     ),
     Graph(
         "Geometry to Normals and Light",
@@ -391,27 +384,22 @@ GRAPHS = (
             Add **Save Geometry** to save it (EXR, NPZ), **Save Mesh** for 3D."""
         ),
         (
-            Node(1, "DepthNormal_DemoImage", size=(290, 310)),
-            Node(2, "DepthNormal_LoadModel", {"model": "tiny"}, size=(290, 150)),
-            Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}, size=(280, 300)),
-            Node(
-                4,
-                "DepthNormal_PreviewGeometry",
-                links={"geometry": (3, "geometry"), "image": (1, "image")},
-                size=(280, 440),
-            ),
+            Node(1, "DepthNormal_DemoImage"),
+            Node(2, "DepthNormal_LoadModel", {"model": "tiny"}),
+            Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}),
+            Node(4, "DepthNormal_PreviewGeometry", links={"geometry": (3, "geometry")}, height=440),
             Node(
                 7,
                 "DepthNormal_Relight",
                 {"azimuth": 180.0, "elevation": 35.0, "ambient": 0.2},
                 {"image": (1, "image"), "geometry": (3, "geometry")},
-                size=(340, 910),
             ),
-            Node(10, "PreviewImage", links={"images": (7, "IMAGE")}, title="Relit", size=(260, 300)),
+            Node(10, "PreviewImage", links={"images": (7, "IMAGE")}, title="Relit", height=350),
         ),
-        columns=(("note", 2, 1), (3,), (4,), (7,), (10,)),
-        note_size=(290, 340),
-        gap=60,
+        columns=((1, 2), (3,), (4,), (7,), (10, "note")),
+        gap=36,
+        widths=(310, 310, 310, 350, 310),
+        note_height=345,
     ),
     Graph(
         "LBM Depth and Normals",
@@ -468,10 +456,10 @@ GRAPHS = (
             Node(3, "DepthNormal_EstimateGeometry", {"tiles": "auto"}, {"model": (2, "model"), "image": (1, "image")}),
             Node(4, "DepthNormal_RenderDepth", links={"geometry": (3, "geometry")}),
             Node(5, "DepthNormal_RenderNormals", links={"geometry": (3, "geometry")}),
-            Node(6, "PreviewImage", links={"images": (4, "image")}, title="Depth"),
-            Node(7, "PreviewImage", links={"images": (5, "IMAGE")}, title="Normal map"),
+            Node(6, "PreviewImage", links={"images": (4, "image")}, title="Depth", height=350),
+            Node(7, "PreviewImage", links={"images": (5, "IMAGE")}, title="Normal map", height=350),
         ),
-        columns=MAPS,
+        **MAPS,
     ),
     Graph(
         "Lotus Depth and Normals",
@@ -559,10 +547,13 @@ GRAPHS = (
             Node(1, "DepthNormal_DemoImage"),
             Node(2, "DepthNormal_LoadModel", {"model": "tiny"}),
             Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}),
-            Node(4, "DepthNormal_PreviewGeometry", links={"geometry": (3, "geometry"), "image": (1, "image")}),
+            Node(4, "DepthNormal_PreviewGeometry", links={"geometry": (3, "geometry"), "image": (1, "image")}, height=312),
             Node(5, "DepthNormal_SaveMesh", {"fill_behind": 35.0}, {"geometry": (3, "geometry"), "image": (1, "image")}),
         ),
-        columns=(("note", 1, 2), (3,), (4, 5)),
+        columns=(("note",), (1, 2), (3,), (4, 5)),
+        gap=80,
+        widths=(350, 350, 350, 350),
+        note_height=380,
     ),
     Graph(
         "MiDaS Depth and Normal Map",
@@ -612,12 +603,12 @@ GRAPHS = (
             muted: select it and press Ctrl+M."""
         ),
         (
-            Node(1, "DepthNormal_DemoImage", size=(300, 330)),
-            Node(2, "DepthNormal_LoadModel", {"model": "moge-3-vitl"}, size=(260, 150)),
-            Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}, size=(270, 340)),
-            Node(4, "DepthNormal_PreviewGeometry", links={"geometry": (3, "geometry"), "image": (1, "image")}, size=(300, 440)),
-            Node(5, "DepthNormal_RenderNormals", links={"geometry": (3, "geometry")}, size=(300, 160)),
-            Node(6, "PreviewImage", links={"images": (5, "IMAGE")}, title="Normal map", size=(300, 300)),
+            Node(1, "DepthNormal_DemoImage"),
+            Node(2, "DepthNormal_LoadModel", {"model": "moge-3-vitl"}),
+            Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}),
+            Node(4, "DepthNormal_PreviewGeometry", links={"geometry": (3, "geometry"), "image": (1, "image")}),
+            Node(5, "DepthNormal_RenderNormals", links={"geometry": (3, "geometry")}),
+            Node(6, "PreviewImage", links={"images": (5, "IMAGE")}, title="Normal map", height=270),
             Node(
                 7,
                 "DepthNormal_SaveGeometry",
@@ -625,12 +616,11 @@ GRAPHS = (
                 {"geometry": (3, "geometry")},
                 title="Metres as EXR",
                 muted=True,
-                size=(300, 260),
             ),
         ),
-        columns=(("note", 1), (2,), (3,), (4, 5), (6, 7)),
-        note_size=(300, 430),
-        gap=60,
+        columns=(("note",), (1, 2), (3,), (4, 5), (6, 7)),
+        widths=(310, 310, 300, 320, 320),
+        gap=44,
     ),
     Graph(
         "PBR Textures",
@@ -641,8 +631,8 @@ GRAPHS = (
 
             1. **Demo Image**: keep it, or choose a wall, a floor or a fabric, taken straight on in flat light.
             2. Press **Run**.
-            3. You get **Height**, **Normal map**, **Ambient occlusion** and **Curvature**; the height is also saved in 16 bits,
-            below **textures**.
+            3. You get **Normal map**, **Ambient occlusion**, **Curvature** and **Height**, which is saved in 16 bits below
+            **textures**.
 
             **It does not tile?** Set *borders* to **free** in all nodes, and use **Estimate Geometry** instead of **Seamless
             Geometry**.
@@ -654,47 +644,43 @@ GRAPHS = (
             **More shape**: **moge-2-vits-normal** (141 MB, MIT) in **Load Depth/Normal Model**."""
         ),
         (
-            Node(1, "DepthNormal_DemoImage", {"image": "depth_normal/wall.jpg [temp]"}, size=(260, 340)),
-            Node(2, "DepthNormal_LoadModel", {"model": "tiny"}, size=(260, 150)),
-            Node(3, "DepthNormal_SeamlessGeometry", links={"model": (2, "model"), "image": (1, "image")}, size=(250, 246)),
+            Node(1, "DepthNormal_DemoImage", {"image": "depth_normal/wall.jpg [temp]"}),
+            Node(2, "DepthNormal_LoadModel", {"model": "tiny"}),
+            Node(3, "DepthNormal_SeamlessGeometry", links={"model": (2, "model"), "image": (1, "image")}),
             Node(
                 4,
                 "DepthNormal_DetailNormals",
                 {"borders": "seamless"},
                 {"image": (3, "image"), "geometry": (3, "geometry")},
-                size=(250, 270),
             ),
             Node(
                 5,
                 "DepthNormal_NormalToHeight",
                 {"borders": "seamless", "level": True, "flatten": 128.0},
                 {"normal_map": (4, "normal_map")},
-                size=(250, 250),
             ),
             Node(
                 6,
                 "DepthNormal_AmbientOcclusion",
                 {"radius": 32.0, "borders": "seamless"},
                 {"height": (5, "height"), "height_range": (5, "height_range")},
-                size=(250, 260),
             ),
-            Node(7, "DepthNormal_Curvature", {"borders": "seamless"}, {"normal_map": (4, "normal_map")}, size=(250, 220)),
-            Node(8, "PreviewImage", links={"images": (5, "height")}, title="Height", size=(220, 230)),
-            Node(9, "PreviewImage", links={"images": (4, "normal_map")}, title="Normal map", size=(250, 250)),
-            Node(10, "PreviewImage", links={"images": (6, "occlusion")}, title="Ambient occlusion", size=(220, 230)),
-            Node(11, "PreviewImage", links={"images": (7, "curvature")}, title="Curvature", size=(220, 230)),
+            Node(7, "DepthNormal_Curvature", {"borders": "seamless"}, {"normal_map": (4, "normal_map")}),
+            Node(9, "PreviewImage", links={"images": (4, "normal_map")}, title="Normal map", height=268),
+            Node(10, "PreviewImage", links={"images": (6, "occlusion")}, title="Ambient occlusion", height=268),
+            Node(11, "PreviewImage", links={"images": (7, "curvature")}, title="Curvature", height=268),
             Node(
                 12,
                 "DepthNormal_SaveTexture",
                 {"filename_prefix": "textures/height"},
                 {"image": (5, "height")},
-                title="Save the height in 16 bits",
-                size=(220, 350),
+                title="Height, saved in 16 bits",
             ),
         ),
-        columns=((1, 2), (3, "note"), (4,), (5, 9, 7), (8, 6, 11), (12, 10)),
-        note_size=(250, 480),
-        gap=42,
+        columns=((1, 2), (3, "note"), (4,), (5, 9), (6, 7), (10, 11), (12,)),
+        gap=32,
+        widths=(230, 236, 215, 215, 215, 215, 222),
+        note_height=440,
     ),
     Graph(
         "Material from Photo",
@@ -711,7 +697,8 @@ GRAPHS = (
             2. Press **Run**.
             3. **Albedo** has no light and shadow, in sRGB. **Roughness** and **Metallic** are linear. Normals, *height* and *occlusion*
             are those of the relief.
-            4. **Save ORM** saves occlusion, roughness and metallic as one image of 16 bits; in the engine, switch its sRGB off.
+            4. **Save ORM** saves occlusion, roughness and metallic as one image of 16 bits; in the engine, switch its
+            sRGB off.
             **Save Texture** saves the others too.
 
             **It does not tile?** Set *borders* to **free**, and use **Estimate Geometry** instead of **Seamless Geometry**.
@@ -721,32 +708,30 @@ GRAPHS = (
             This template's image shows the truth of a drawn wall, not a result of Marigold."""
         ),
         (
-            Node(1, "DepthNormal_DemoImage", {"image": "depth_normal/wall.jpg [temp]"}, size=(260, 340)),
-            Node(2, "DepthNormal_LoadModel", {"model": "tiny"}, size=(260, 150)),
-            Node(3, "DepthNormal_SeamlessGeometry", links={"model": (2, "model"), "image": (1, "image")}, size=(250, 190)),
+            Node(1, "DepthNormal_DemoImage", {"image": "depth_normal/wall.jpg [temp]"}),
+            Node(2, "DepthNormal_LoadModel", {"model": "tiny"}),
+            Node(3, "DepthNormal_SeamlessGeometry", links={"model": (2, "model"), "image": (1, "image")}),
             Node(
                 4,
                 "DepthNormal_MaterialFromPhoto",
                 {"borders": "seamless"},
                 {"image": (3, "image"), "geometry": (3, "geometry")},
-                size=(270, 480),
             ),
-            Node(5, "PreviewImage", links={"images": (4, "albedo")}, title="Albedo", size=(230, 260)),
-            Node(6, "PreviewImage", links={"images": (4, "normal_map")}, title="Normal map", size=(230, 260)),
-            Node(7, "PreviewImage", links={"images": (4, "roughness")}, title="Roughness", size=(230, 260)),
-            Node(8, "PreviewImage", links={"images": (4, "metallic")}, title="Metallic", size=(230, 260)),
+            Node(5, "PreviewImage", links={"images": (4, "albedo")}, title="Albedo", height=270),
+            Node(6, "PreviewImage", links={"images": (4, "normal_map")}, title="Normal map", height=270),
+            Node(7, "PreviewImage", links={"images": (4, "roughness")}, title="Roughness", height=270),
             Node(
                 9,
                 "DepthNormal_SaveTexture",
                 {"filename_prefix": "textures/orm"},
                 {"image": (4, "orm")},
                 title="Save ORM",
-                size=(230, 330),
             ),
         ),
-        columns=((1, 2), (3, "note"), (4,), (5, 6), (7, 8), (9,)),
-        note_size=(250, 480),
-        gap=36,
+        columns=((1, 2), (3, "note"), (4,), (5, 6), (7,), (9,)),
+        gap=38,
+        widths=(250, 310, 270, 240, 240, 240),
+        note_height=470,
     ),
     Graph(
         "Relight Live",
@@ -769,27 +754,22 @@ GRAPHS = (
             **Better light**: **moge-2-vits-normal** (141 MB, MIT) in **Load Depth/Normal Model**."""
         ),
         (
-            Node(1, "DepthNormal_DemoImage", size=(290, 300)),
-            Node(2, "DepthNormal_LoadModel", {"model": "tiny"}, size=(290, 150)),
-            Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}, size=(280, 300)),
-            Node(
-                4,
-                "DepthNormal_PreviewGeometry",
-                links={"geometry": (3, "geometry"), "image": (1, "image")},
-                size=(280, 440),
-            ),
+            Node(1, "DepthNormal_DemoImage"),
+            Node(2, "DepthNormal_LoadModel", {"model": "tiny"}),
+            Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}),
+            Node(4, "DepthNormal_PreviewGeometry", links={"geometry": (3, "geometry")}, height=440),
             Node(
                 5,
                 "DepthNormal_Relight",
                 {"light": "point", "colour": "#ffd9a8", "light_x": 0.85, "light_depth": 0.9, "ambient": 0.12, "shadows": 0.7},
                 {"image": (1, "image"), "geometry": (3, "geometry")},
-                size=(350, 950),
             ),
-            Node(6, "PreviewImage", links={"images": (5, "IMAGE")}, title="Full size, after Run", size=(250, 300)),
+            Node(6, "PreviewImage", links={"images": (5, "IMAGE")}, title="Full size, after Run", height=350),
         ),
-        columns=(("note", 2, 1), (3,), (4,), (5,), (6,)),
-        note_size=(290, 340),
-        gap=60,
+        columns=((1, 2), (3,), (4,), (5,), (6, "note")),
+        gap=36,
+        widths=(310, 310, 310, 350, 310),
+        note_height=350,
     ),
     Graph(
         "Relight",
@@ -812,7 +792,7 @@ GRAPHS = (
         ),
         (
             Node(1, "DepthNormal_DemoImage"),
-            Node(2, "DepthNormal_DepthAndNormals", {"model": "tiny"}, {"image": (1, "image")}, size=(350, 440)),
+            Node(2, "DepthNormal_DepthAndNormals", {"model": "tiny"}, {"image": (1, "image")}, height=690),
             Node(
                 4,
                 "DepthNormal_Relight",
@@ -820,7 +800,7 @@ GRAPHS = (
                 {"image": (1, "image"), "normal_map": (2, "normals"), "depth": (2, "depth"), "lights": (5, "lights")},
                 title="Sun from the left",
             ),
-            Node(6, "PreviewImage", links={"images": (4, "IMAGE")}, title="Lit by both"),
+            Node(6, "PreviewImage", links={"images": (4, "IMAGE")}, title="Lit by both", height=350),
             Node(
                 5,
                 "DepthNormal_Light",
@@ -834,10 +814,12 @@ GRAPHS = (
                     "shadows": 0.6,
                 },
                 title="Candle",
-                size=(350, 300),
             ),
         ),
-        columns=((1, "note"), (2, 5), (4,), (6,)),
+        columns=((1, "note"), (2,), (5,), (4,), (6,)),
+        gap=34,
+        widths=(300, 350, 290, 360, 300),
+        note_height=325,
     ),
     Graph(
         "Panorama",
@@ -857,10 +839,12 @@ GRAPHS = (
         ),
         (
             Node(1, "DepthNormal_DemoImage", {"image": "depth_normal/panorama.jpg [temp]"}),
-            Node(2, "DepthNormal_EstimatePanorama", {"model": "tiny"}, links={"image": (1, "image")}),
+            Node(2, "DepthNormal_EstimatePanorama", {"model": "tiny"}, links={"image": (1, "image")}, height=700),
             Node(3, "DepthNormal_SaveMesh", links={"geometry": (2, "geometry"), "image": (1, "image")}),
         ),
-        columns=(("note", 1), (2,), (3,)),
+        columns=((1, "note"), (2,), (3,)),
+        note_height=300,
+        widths=(350, 400, 350),
     ),
     Graph(
         "Stereo 3D",
@@ -886,9 +870,10 @@ GRAPHS = (
             Node(2, "DepthNormal_MiDaSDepthMap", {"model": "tiny"}, links={"image": (1, "image")}),
             Node(3, "PreviewImage", links={"images": (2, "IMAGE")}, title="Depth"),
             Node(4, "DepthNormal_Stereo", links={"image": (1, "image"), "depth": (2, "IMAGE")}),
-            Node(5, "SaveImage", ("stereo_LRF_Full_SBS",), {"images": (4, "stereo")}, size=(350, 380)),
+            Node(5, "SaveImage", ("stereo_LRF_Full_SBS",), {"images": (4, "stereo")}, height=380),
         ),
         columns=(("note", 1), (2,), (4, 3), (5,)),
+        note_height=310,
     ),
     Graph(
         "Tiny Preview",
@@ -913,10 +898,10 @@ GRAPHS = (
             Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}),
             Node(4, "DepthNormal_RenderDepth", links={"geometry": (3, "geometry")}),
             Node(5, "DepthNormal_RenderNormals", links={"geometry": (3, "geometry")}),
-            Node(6, "PreviewImage", links={"images": (4, "image")}, title="Depth"),
-            Node(7, "PreviewImage", links={"images": (5, "IMAGE")}, title="Normal map"),
+            Node(6, "PreviewImage", links={"images": (4, "image")}, title="Depth", height=350),
+            Node(7, "PreviewImage", links={"images": (5, "IMAGE")}, title="Normal map", height=350),
         ),
-        columns=MAPS,
+        **MAPS,
     ),
     Graph(
         "Video Depth",
@@ -937,12 +922,12 @@ GRAPHS = (
             Numbered PNG or EXR, 10 or 16 bits, control videos for Wan and LTX: **depth-normal video** on the command line."""
         ),
         (
-            Node(1, "DepthNormal_DemoVideo", size=(350, 330)),
+            Node(1, "DepthNormal_DemoVideo"),
             Node(2, "DepthNormal_LoadModel", {"model": "tiny"}),
             Node(3, "DepthNormal_DepthOfVideo", links={"model": (2, "model"), "video": (1, "video")}),
             Node(4, "SaveVideo", ("video/Video_Depth", "auto", "auto"), {"video": (3, "VIDEO")}),
         ),
-        columns=(("note", 1, 2), (3,), (4,)),
+        columns=(("note",), (1, 2), (3,), (4,)),
     ),
     Graph(
         "Video Normals",
@@ -963,12 +948,12 @@ GRAPHS = (
             Numbered PNG or EXR, 10 or 16 bits: **depth-normal video** on the command line."""
         ),
         (
-            Node(1, "DepthNormal_DemoVideo", size=(350, 330)),
+            Node(1, "DepthNormal_DemoVideo"),
             Node(2, "DepthNormal_LoadModel", {"model": "tiny"}),
             Node(3, "DepthNormal_NormalsOfVideo", links={"model": (2, "model"), "video": (1, "video")}),
             Node(4, "SaveVideo", ("video/Video_Normals", "auto", "auto"), {"video": (3, "VIDEO")}),
         ),
-        columns=(("note", 1, 2), (3,), (4,)),
+        columns=(("note",), (1, 2), (3,), (4,)),
     ),
     Graph(
         "ZoeDepth in Metres",
@@ -999,7 +984,7 @@ GRAPHS = (
                 {"metric_as_disparity": False, "percentile_low": 2.0, "percentile_high": 85.0},
                 {"geometry": (3, "geometry")},
             ),
-            Node(5, "PreviewImage", links={"images": (4, "image")}, title="Depth"),
+            Node(5, "PreviewImage", links={"images": (4, "image")}, title="Depth", height=280),
             Node(
                 6,
                 "DepthNormal_SaveGeometry",
@@ -1016,7 +1001,10 @@ GRAPHS = (
                 muted=True,
             ),
         ),
-        columns=(("note", 1, 2), (3,), (4, 6, 7), (5,)),
+        columns=((1, 2), (3, "note"), (6,), (4,), (7, 5)),
+        gap=34,
+        widths=(316, 316, 316, 336, 316),
+        note_height=360,
     ),
 )
 

@@ -12,59 +12,60 @@ Size = tuple[float, float]
 Box = tuple[float, float, float, float]
 
 LEFT, TOP = 40, 60
-# A link's bend needs the room between two columns; the words below a node that runs need that between two nodes.
+# A link's bend needs the space between two columns; a node's badge in the classic page that between two nodes.
 COLUMN_GAP, ROW_GAP = 80, 36
 TITLE, SLOT, FIRST_SLOT = 30, 20, 14
-# The page fits a template into 0.75 of its canvas. Below a zoom of 0.7 the classic canvas writes no words, so that these are the largest
-# width and height for a window of 1600 x 950, titles included, beside the page's margin of 10.
-LARGEST = (1692, 996)
-SIZES: Mapping[str, Size] = {
-    "CheckpointLoaderSimple": (350, 126),
-    "CLIPTextEncode": (350, 110),
-    "ControlNetApplyAdvanced": (350, 198),
-    "ControlNetLoader": (350, 86),
-    "DepthNormal_AmbientOcclusion": (350, 260),
-    "DepthNormal_BAENormalMap": (350, 150),
-    "DepthNormal_Curvature": (350, 220),
-    "DepthNormal_DemoImage": (350, 330),
-    "DepthNormal_DemoVideo": (350, 330),
-    "DepthNormal_DepthAndNormals": (350, 560),
-    "DepthNormal_DepthAnythingV2": (350, 180),
-    "DepthNormal_DepthOfField": (350, 640),
-    "DepthNormal_DepthOfVideo": (350, 260),
-    "DepthNormal_DepthParallax": (350, 250),
-    "DepthNormal_DetailNormals": (350, 270),
-    "DepthNormal_EstimateGeometry": (350, 300),
-    "DepthNormal_EstimatePanorama": (400, 560),
-    "DepthNormal_LBMDepth": (350, 300),
-    "DepthNormal_LBMNormals": (350, 300),
-    "DepthNormal_Light": (350, 350),
-    "DepthNormal_LoadModel": (350, 150),
-    "DepthNormal_LotusDepth": (350, 300),
-    "DepthNormal_LotusNormals": (350, 300),
-    "DepthNormal_MarigoldDepth": (350, 300),
-    "DepthNormal_MarigoldNormals": (350, 300),
-    "DepthNormal_MaterialFromPhoto": (350, 480),
-    "DepthNormal_MiDaSDepthMap": (350, 224),
-    "DepthNormal_MiDaSNormalMap": (350, 250),
-    "DepthNormal_NormalToHeight": (350, 250),
-    "DepthNormal_NormalsOfVideo": (350, 260),
-    "DepthNormal_PreviewGeometry": (350, 440),
-    "DepthNormal_Relight": (360, 910),
-    "DepthNormal_RenderDepth": (350, 310),
-    "DepthNormal_RenderNormals": (350, 160),
-    "DepthNormal_SaveGeometry": (350, 260),
-    "DepthNormal_SaveMesh": (350, 330),
-    "DepthNormal_SaveTexture": (350, 260),
-    "DepthNormal_SeamlessGeometry": (350, 190),
-    "DepthNormal_Stereo": (350, 280),
-    "EmptyLatentImage": (350, 118),
-    "KSampler": (350, 290),
-    "PreviewImage": (350, 300),
-    "SaveAnimatedWEBP": (420, 460),
-    "SaveImage": (420, 400),
-    "SaveVideo": (350, 440),
-    "VAEDecode": (350, 60),
+# The page fits a template into 0.75 of its canvas. Below a zoom of 0.571 the classic canvas writes no words, so that these are the largest
+# width and height for a window of 1366 x 650, titles included, beside the page's margin of 10.
+LARGEST = (1740, 800)
+# Least heights in the classic page and in Nodes 2.0, with the image or the message that a run brings: nothing grows.
+HEIGHTS: Mapping[str, int] = {
+    "CheckpointLoaderSimple": 126,
+    "CLIPTextEncode": 110,
+    "ControlNetApplyAdvanced": 198,
+    "ControlNetLoader": 86,
+    "DepthNormal_AmbientOcclusion": 250,
+    "DepthNormal_BAENormalMap": 172,
+    "DepthNormal_Curvature": 272,
+    "DepthNormal_DemoImage": 330,
+    "DepthNormal_DemoVideo": 330,
+    "DepthNormal_DepthAndNormals": 600,
+    "DepthNormal_DepthAnythingV2": 200,
+    "DepthNormal_DepthOfField": 770,
+    "DepthNormal_DepthOfVideo": 260,
+    "DepthNormal_DepthParallax": 272,
+    "DepthNormal_DetailNormals": 324,
+    "DepthNormal_EstimateGeometry": 334,
+    "DepthNormal_EstimatePanorama": 600,
+    "DepthNormal_LBMDepth": 276,
+    "DepthNormal_LBMNormals": 280,
+    "DepthNormal_Light": 324,
+    "DepthNormal_LoadModel": 180,
+    "DepthNormal_LotusDepth": 250,
+    "DepthNormal_LotusNormals": 250,
+    "DepthNormal_MarigoldDepth": 306,
+    "DepthNormal_MarigoldNormals": 306,
+    "DepthNormal_MaterialFromPhoto": 524,
+    "DepthNormal_MiDaSDepthMap": 214,
+    "DepthNormal_MiDaSNormalMap": 256,
+    "DepthNormal_NormalToHeight": 270,
+    "DepthNormal_NormalsOfVideo": 230,
+    "DepthNormal_PreviewGeometry": 310,
+    "DepthNormal_Relight": 770,
+    "DepthNormal_RenderDepth": 304,
+    "DepthNormal_RenderNormals": 150,
+    "DepthNormal_SaveGeometry": 420,
+    "DepthNormal_SaveMesh": 340,
+    "DepthNormal_SaveTexture": 416,
+    "DepthNormal_SeamlessGeometry": 226,
+    "DepthNormal_Stereo": 304,
+    "EmptyLatentImage": 118,
+    "KSampler": 290,
+    "PreviewImage": 300,
+    "SaveAnimatedWEBP": 420,
+    "SaveImage": 310,
+    "SaveVideo": 440,
+    "VAEDecode": 60,
 }
 # How a column's nodes share the height that is left: all of it below them, above them, between them ...
 _SHARES = (0.0, 0.15, 0.3, 0.5, 0.75, 1.0)
@@ -98,13 +99,23 @@ def place(
             raise ValueError(f"the link from {source} to {target} leads to the left: put {target} into a column further right")
     lefts = [LEFT + sum(widths[:number]) + gap * number for number in range(len(columns))]
     hidden: set[tuple[int, int, int]] = set()
-    for way in product(*(_stacks(column, sizes, LARGEST[1] - used) for column, used in zip(columns, heights, strict=True))):
-        positions = {node: (lefts[column_of[node]], top) for tops in way for node, top in tops.items()}
-        behind = next(_hidden(positions, sizes, links), None)
-        if behind is None:
+
+    def placed(positions: dict[int, Position], number: int) -> dict[int, Position] | None:
+        """All positions, with the columns from a number on; None: none hides no link."""
+        if number == len(columns):
             return positions
-        hidden.add(behind)
-    raise ValueError(f"links pass behind nodes wherever they are put (source, target, node): {sorted(hidden)}")
+        for tops in _stacks(columns[number], sizes, LARGEST[1] - heights[number]):
+            more = positions | {node: (lefts[number], top) for node, top in tops.items()}
+            behind = next(_hidden(more, sizes, [link for link in links if column_of[link[2]] == number]), None)
+            if behind is not None:
+                hidden.add(behind)
+            elif (whole := placed(more, number + 1)) is not None:
+                return whole
+        return None
+
+    if (positions := placed({}, 0)) is None:
+        raise ValueError(f"links pass behind nodes wherever they are put (source, target, node): {sorted(hidden)}")
+    return positions
 
 
 def _stacks(column: Sequence[int], sizes: Mapping[int, Size], left: float) -> Iterator[dict[int, float]]:
@@ -133,7 +144,8 @@ def ends(positions: Mapping[int, Position], sizes: Mapping[int, Size], link: tup
 def _hidden(
     positions: Mapping[int, Position], sizes: Mapping[int, Size], links: Sequence[tuple[int, int, int, int]]
 ) -> Iterator[tuple[int, int, int]]:
-    boxes = {node: (x, y - TITLE, x + sizes[node][0], y + sizes[node][1]) for node, (x, y) in positions.items()}
+    # A steep link may bend a little behind a node's side.
+    boxes = {node: (x + SLOT, y - TITLE, x + sizes[node][0] - SLOT, y + sizes[node][1]) for node, (x, y) in positions.items()}
     for link in links:
         start, end = ends(positions, sizes, link)
         for number, box in boxes.items():

@@ -129,6 +129,11 @@ assert.deepStrictEqual(titles(' Depth '), ['Depth', 'Depth & Normals', 'Depth Ma
 assert.deepStrictEqual(titles('normal  map'), ['Depth & Normals', 'Depth Mask', 'Depth', 'Fog'])
 for (const query of ['fog', 'depth mask', 'constructor', '']) assert.strictEqual(search.inOrder(found, query), found)
 assert.deepStrictEqual(search.inOrder(found.slice(0, 2), 'depth'), found.slice(0, 2))
+// Among core's mask nodes ours moves to the fourth place, and nowhere where it stands before that.
+const masks = ['a', 'b', 'c', 'd', 'DepthNormal_DepthMask'].map(name => ({ name }))
+assert.strictEqual(search.inOrder(masks, 'mask').findIndex(({ name }) => name === 'DepthNormal_DepthMask'), 3)
+assert.strictEqual(search.inOrder(masks.slice(2), 'mask').length, 3)
+assert.strictEqual(search.inOrder(masks.slice(2), 'mask').at(-1).name, 'DepthNormal_DepthMask')
 
 const read = async view => {
   const bytes = fs.readFileSync(path.join(folder, new URLSearchParams(view.split('?')[1]).get('filename')))

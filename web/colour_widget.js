@@ -18,7 +18,7 @@ function exchange(node, name) {
   // Taken out first: a node grows with each widget that is put in.
   const [text] = node.widgets.splice(at, 1)
   const picker = node.addWidget('color', name, text.value, text.callback ?? (() => {}), { ...text.options, serialize: true })
-  for (const key of ['label', 'tooltip', 'advanced']) if (text[key] !== undefined) picker[key] = text[key]
+  for (const key of ['label', 'tooltip']) if (text[key] !== undefined) picker[key] = text[key]
   // The browser's own picker knows six digits alone, and takes anything else for black.
   const click = picker.onClick
   if (click) {

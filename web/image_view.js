@@ -1,7 +1,7 @@
 // An image in a node: shows it, reports where on it the pointer is, and has a line of text below.
 
 const STYLE = {
-  root: 'display:flex;flex-direction:column;width:100%;height:100%;min-height:0;box-sizing:border-box;font:12px sans-serif;color:var(--input-text,#ddd)',
+  root: 'display:flex;flex-direction:column;width:100%;height:100%;box-sizing:border-box;font:12px sans-serif;color:var(--input-text,#ddd)',
   stage: 'position:relative;flex:1 1 0;min-height:0;outline:none;touch-action:none;overflow:hidden',
   layer: 'position:absolute;inset:0;width:100%;height:100%;object-fit:contain',
   empty: 'position:absolute;inset:0;display:flex;align-items:center;justify-content:center;text-align:center;padding:4px;opacity:.7',
@@ -10,9 +10,8 @@ const STYLE = {
   line: 'flex:1 1 auto;overflow:hidden;display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:3;max-height:45px;line-height:15px;overflow-wrap:anywhere;user-select:text',
 }
 
-/** Heights in a node: without an image, and with one. */
-export const EMPTY_HEIGHT = 44
-export const SHOWN_HEIGHT = 240
+/** The least height in a node; the same without an image, so that no run makes a node larger. */
+export const LEAST_HEIGHT = 190
 
 /**
  * A view's handlers for the pointer over its image. Points are fractions of the image, {x, y}; beside it they are outside 0 to 1.
@@ -37,7 +36,7 @@ export class ImageView {
   constructor(empty, handlers = {}, passWheel = () => {}) {
     this.handlers = handlers
     this.passWheel = passWheel
-    this.root = styled('div', STYLE.root)
+    this.root = styled('div', `${STYLE.root};min-height:${LEAST_HEIGHT}px`)
     this.stage = styled('div', STYLE.stage)
     this.stage.tabIndex = 0
     this.stage.dataset.captureWheel = 'true'
@@ -63,7 +62,6 @@ export class ImageView {
     this.empty.style.display = width ? 'none' : 'flex'
     // Without an image its place shows the text alone.
     this.bar.style.display = width ? 'flex' : 'none'
-    this.root.style.minHeight = `${width ? SHOWN_HEIGHT : EMPTY_HEIGHT}px`
   }
 
   /** @param {string} words Text instead of an image, or why there is none. */

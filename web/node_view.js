@@ -3,7 +3,7 @@
 
 import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
-import { EMPTY_HEIGHT, ImageView, SHOWN_HEIGHT } from './image_view.js'
+import { ImageView, LEAST_HEIGHT } from './image_view.js'
 import { lastShown, whenRun } from './last_runs.js'
 import { loadMaps } from './maps.js'
 import { after, isInGraph, watch } from './node_hooks.js'
@@ -65,11 +65,6 @@ class NodeView {
     return { ...Object.fromEntries(names.map(name => [name, (...values) => this.inner[name]?.(...values)])), drop }
   }
 
-  /** Its least height on the node. */
-  get height() {
-    return this.view.width ? SHOWN_HEIGHT : EMPTY_HEIGHT
-  }
-
   /** Shows the result of a run; a later call cancels an earlier one that still loads. */
   async show(payloads) {
     const usable = (payloads ?? []).filter(payload => payload?.image)
@@ -92,19 +87,13 @@ class NodeView {
     } catch (error) {
       this.fail(translated('The image cannot be shown here: {0}', error.message))
     }
-    this.grow()
+    this.node.setDirtyCanvas(true, true)
   }
 
   fail(words) {
     this.key = null
     this.inner.dispose()
     this.view.showEmpty(words)
-  }
-
-  grow() {
-    const [width, height] = this.node.size, [leastWidth, leastHeight] = this.node.computeSize()
-    if (width < leastWidth || height < leastHeight) this.node.setSize([Math.max(width, leastWidth), Math.max(height, leastHeight)])
-    this.node.setDirtyCanvas(true, true)
   }
 
   /** The result of an earlier run: of this node, after an undo, a change of tabs or a reload, or of what it is a copy of. @param {boolean} isCopy */
@@ -211,7 +200,7 @@ export function addView(node, View, source) {
   const widget = node.addDOMWidget(WIDGET, 'DEPTH_NORMAL_PICTURE', view.view.root, {
     serialize: false,
     hideOnZoom: false,
-    getMinHeight: () => view.height,
+    getMinHeight: () => LEAST_HEIGHT,
   })
   widget.serialize = false
   // The page's panel of parameters would set its own width, which the view on the canvas then has, too.

@@ -77,7 +77,7 @@ export async function seenOfFiles(page, folder, shoot) {
   report.search = await page.evaluate(() => {
     const { nodeSearchService, visibleNodeDefs } = window.app.extensionManager._p._s.get('nodeDef')
     const names = new Set(visibleNodeDefs.map(each => each.name))
-    const words = ['depth', 'depth map', 'normal', 'normal map', 'controlnet depth', 'z depth', 'displacement', 'height map', 'heightmap', 'pbr', 'z pass', 'controlnet preprocessor', '3d photo', 'point cloud', 'depth to normal', 'depth to normal map', 'normals from depth']
+    const words = ['depth', 'depth map', 'normal', 'normal map', 'controlnet depth', 'z depth', 'displacement', 'height map', 'heightmap', 'pbr', 'z pass', 'controlnet preprocessor', '3d photo', 'point cloud', 'depth to normal', 'depth to normal map', 'normals from depth', 'video depth', 'mask', 'sky', 'segment']
     return Object.fromEntries(words.map(word => [word, nodeSearchService.searchNode(word).filter(each => names.has(each.name)).map(each => each.name)]))
   })
 

@@ -93,7 +93,7 @@ await page.evaluate(() => {
   window.said = []
   window.ended = []
   const { api, graph } = window.app
-  api.addEventListener('progress_text', ({ detail }) => window.said.push(detail.text))
+  api.addEventListener('depth_normal_words', ({ detail }) => window.said.push(detail.text))
   for (const kind of ['execution_success', 'execution_error']) api.addEventListener(kind, ({ detail }) => window.ended.push({ kind, ...detail }))
   graph.clear()
   const [image, model, geometry, render, show] = ['EmptyImage', 'DepthNormal_LoadModel', 'DepthNormal_EstimateGeometry', 'DepthNormal_RenderNormals', 'PreviewImage']

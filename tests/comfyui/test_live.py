@@ -158,10 +158,14 @@ def test_a_lamp_shows_what_its_kind_has_and_keeps_the_rest(seen):
         "depth to normal": "NormalsFromDepth",
         "depth to normal map": "NormalsFromDepth",
         "normals from depth": "NormalsFromDepth",
+        "video depth": "DepthOfVideo",
+        "sky": "SkyMask",
+        "mask": "DepthMask",
+        "segment": "DepthMask",
     }.items(),
 )
 def test_search_finds_what_people_type(seen, typed, found):
-    first = seen["files"]["search"][typed][: 1 if "normal" in typed or found == "DepthAndNormals" else 6]
+    first = seen["files"]["search"][typed][: 1 if "normal" in typed or found in ("DepthAndNormals", "DepthOfVideo") else 5]
     assert f"DepthNormal_{found}" in first
 
 

@@ -24,7 +24,7 @@ const prepare = () => {
   window.words = []
   window.ended = []
   const { api, graph, canvas } = window.app
-  api.addEventListener('progress_text', ({ detail }) => window.words.push({ ...detail, at: performance.now() }))
+  api.addEventListener('depth_normal_words', ({ detail }) => window.words.push({ ...detail, at: performance.now() }))
   for (const kind of ['execution_success', 'execution_error', 'execution_interrupted']) {
     api.addEventListener(kind, ({ detail }) => window.ended.push({ kind, ...detail }))
   }
