@@ -49,7 +49,7 @@ def make_preview(model: Model, task: VideoTask, header: VideoHeader, count: int,
     cells = []
     for frame in _spread(task, header, count):
         image = task.image(frame)[None]
-        found = model.estimate(image, size=task.size, fov=task.fov)
+        found = model.estimate(image, size=task.size, fov=task.fov, refine=False)  # as `estimate_video`
         made = renderer.shown([frame], image, with_normals(found) if normals else found).images
         cells.append([_small(each) for each in (image, *(made[output][0][None] for output in OUTPUTS if output in made))])
         tick()

@@ -407,7 +407,7 @@ def test_its_depth_steps_where_the_image_does_and_walls_stay_plain():
     v, u = torch.meshgrid(torch.linspace(0, 1, 480), torch.linspace(0, 1, 640), indexing="ij")
     ball = (v - 0.45).square() + (1.33 * (u - 0.5)).square() < 0.09
     image = torch.where(ball, 0.75 - 0.4 * v, torch.where(v > 0.7, 0.35, 0.2)).expand(1, 3, -1, -1).contiguous()
-    sharp, plain = (model.estimate(image, sharp=wanted).depth[0, 0] for wanted in (True, False))
+    sharp, plain = (model.estimate(image, refine=refine).depth[0, 0] for refine in (None, False))
     row, edge = 216, 176  # where the ball's left side is
     within = [(each[row, edge + 2] - each[row, edge - 3]) / (each[row, edge + 30] - each[row, edge - 30]) for each in (sharp, plain)]
     assert within[0] > 0.7 > within[1] + 0.1
@@ -417,5 +417,5 @@ def test_its_depth_steps_where_the_image_does_and_walls_stay_plain():
 def test_a_batch_is_as_sharp_as_each_image():
     model = depth_normal.load_model("tiny", device="cpu")
     images = torch.rand(2, 3, 60, 80, generator=torch.Generator().manual_seed(0))
-    both = model.estimate(images, sharp=True).depth
-    torch.testing.assert_close(both[1:], model.estimate(images[1:], sharp=True).depth, rtol=1e-3, atol=0.1)
+    both = model.estimate(images).depth
+    torch.testing.assert_close(both[1:], model.estimate(images[1:]).depth, rtol=1e-3, atol=0.1)
