@@ -26,7 +26,7 @@ from ..near_names import no_such_file
 from ..outcomes import DONE, NOTHING_DONE, SOME_FAILED
 from ..output_choices import MOST_PREVIEWED, VIDEO_LAYOUT_CHOICES
 from .arguments import add_device, add_eyes, add_model, add_refine_steps, add_runtime, add_size, chosen_model, refuse_options
-from .camera_moves import LOOP_SECONDS, add_move
+from .camera_moves import LOOP_SECONDS, add_move, amount_of
 from .for_each_video import Prepared, over_videos
 from .result_paths import Place, add_overwrite, add_place, naming_command
 
@@ -383,6 +383,7 @@ def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTas
     if arguments.end is not None and arguments.end <= arguments.start:
         raise ValueError(f"--end is {float(arguments.end):g} and --start {float(arguments.start):g}: the end must be behind the start")
     preset = PRESETS[arguments.preset] if arguments.preset else None
+    amount = amount_of(arguments.amount, chosen_model(arguments))
     for option, length in (("--width", arguments.width), ("--height", arguments.height)):
         if preset is not None and length is not None and length % preset.side:
             raise ValueError(
@@ -404,7 +405,7 @@ def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTas
         options=VideoOptions(align=arguments.align.replace("-", "_"), smooth=arguments.smooth),
         layout=arguments.layout,
         stereo=StereoOptions(arguments.divergence, arguments.convergence, eye_distance=arguments.eye_distance, eye_size=arguments.eye_size),
-        move=CameraMove(arguments.move, arguments.amount, arguments.focus, arguments.loop, arguments.border),
+        move=CameraMove(arguments.move, amount, arguments.focus, arguments.loop, arguments.border),
         size=arguments.size,
         fov=arguments.fov,
         segment=arguments.segment,
