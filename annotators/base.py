@@ -99,7 +99,10 @@ class Annotator(Family):
 
     def infer(self, request: Request) -> Estimate:
         """The raw estimate, at the network's size; at the images' own where the network's input has another aspect."""
-        estimate = self.infer_resized(self.resize_images(request.images, request.size), request)
+        return self.unstretched(self.infer_resized(self.resize_images(request.images, request.size), request), request)
+
+    def unstretched(self, estimate: Estimate, request: Request) -> Estimate:
+        """The raw estimate, at the images' own size where the network's input has another aspect."""
         stretched = self.input_size is not None or self.spec.resizing.fit is Fit.STRETCHED
         if self.undoes_stretching or not stretched:
             return estimate

@@ -215,6 +215,10 @@ class Family:
         """Inputs and outputs of the network as exporters and engines need them."""
         return Signature.of(self.spec)
 
+    def for_export(self) -> Any:
+        """The annotator that an exported file stands for: one whose graph gives what the pack gives of images. By default this one."""
+        return self
+
     @classmethod
     def why_no_graph(cls, spec: ModelSpec) -> str | None:
         """The reason, in words, why the network is not one function of one tensor; None if it is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ from .graphs.graph import NOT_NORMALISED, Signature
 from .networks.folding import fold_norms
 from .networks.published import StateDict
 from .networks.tiny import TinyNetwork, config_of, untrained_counters, with_scene
-from .networks.tiny_sharp import SharpHead
+from .networks.tiny_sharp import SharpHead, Surfaces
 from .preprocessing.kernels import by_area
 from .preprocessing.resizing import ShortSideCapped, Size
 from .preprocessing.steps import Resize, Steps
@@ -46,7 +47,7 @@ _SMOOTHED = 2  # how far around a pixel of a doubtful sky its colours are averag
 # The share of sky is fitted to the image in squares of so many pixels; the variance is less than for depth: clouds and haze are pale.
 _RIM, _SKY_POOLED, _SKY_EPSILON = 2, 4, 1e-4
 _MOST_FITTED = 1.5  # times the network's share may that be: clouds in which it dips are sky, lanterns and hats are not
-_MOST_SHARP = 4_200_000  # pixels up to which depth is made of the images' size; beyond, memory
+MOST_SHARP = 4_200_000  # pixels up to which depth is made of the images' size; beyond, memory
 _TURNED = 0.2  # where smoothing changes normals at the border by more, they turn there
 _SAMPLED = 8  # the farthest hundredth is that of every n-th pixel
 
@@ -94,18 +95,17 @@ class TinyAnnotator(Annotator):
         return (Resize(ShortSideCapped(self.spec.used_size(size), LONGEST_ASPECT, self.spec.multiple_of), by_area),)
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """See `Family.predict`. Maps have half the size of the inputs; where the network predicts the sky, their own."""
-        return self._maps(self.network(inputs))
+        """See `Family.predict`. Maps have half the size of the inputs; where the network predicts the sky, their own.
 
-    def run_network(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """The outputs of `predict`; where the network has a head for edges, with the features that it takes."""
-        if self.engine is not None or self.network.sharp is None:
-            return super().run_network(inputs, scalar_inputs)
+        Where it has a head for edges, the features follow that the head takes.
+        """
+        if self.network.sharp is None:
+            return self._maps(self.network(inputs))
         output, *features = self.network(inputs, features=True)
-        return *self._maps(output), output[:, _WITHOUT_SKY:], *features
+        return *self._maps(output), *features
 
     def _maps(self, output: Tensor) -> tuple[Tensor, ...]:
-        """What `predict` gives of the network's output."""
+        """Disparity, normals and, where it is predicted, the sky."""
         output = output.contiguous()
         disparity, normals = output[:, :1], unit_normals(output[:, 1:_WITHOUT_SKY])
         if output.shape[1] == _WITHOUT_SKY:
@@ -113,72 +113,139 @@ class TinyAnnotator(Annotator):
         normals = unit_normals(without_border_lines(normals, _TURNED))
         return TO_MIDAS_SCALE * without_border_lines(disparity), normals, output[:, _WITHOUT_SKY:].sigmoid()
 
+    def infer(self, request: Request) -> Estimate:
+        """See `Annotator.infer`. Where edges follow the image's, the network gets what the head looks at, at half its size."""
+        if not request.sharp or self.network.sharp is None:
+            return super().infer(request)
+        shown = resize_image(request.images, *self._enlarged(request))
+        outputs = self._sharpened(shown, self.run_network(self.as_inputs(F.avg_pool2d(shown, ENLARGED))))
+        return self.unstretched(self._at_edges(outputs, shown, request), request)
+
+    def _enlarged(self, request: Request) -> Size:
+        height, width = self.network_size(*request.image_size, request.size)
+        return ENLARGED * height, ENLARGED * width
+
+    def _sharpened(self, shown: Tensor, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The outputs that `EXPORTED` names, of images at twice the size of the network's input, and of what `predict` gives."""
+        disparity, normals, sky, *features = outputs
+        maps = torch.cat((disparity / TO_MIDAS_SCALE, normals, sky.logit()), 1)
+        head, dtype = self.network.sharp, self.dtype
+        assert isinstance(head, SharpHead)
+        surfaces = head(shown.to(dtype), maps.to(dtype), *(each.to(dtype) for each in features))
+        first, second, logit = (each.float() for each in surfaces)
+        return normals, sky, TO_MIDAS_SCALE * first, TO_MIDAS_SCALE * second, logit
+
+    def _at_edges(self, outputs: tuple[Tensor, ...], shown: Tensor, request: Request) -> Estimate:
+        """The estimate of the outputs of `_sharpened`: at the size of the images, of large ones at that of `shown`."""
+        normals, sky, *surfaces = outputs
+        (height, width), (rows, columns) = shown.shape[-2:], request.image_size
+        if height < rows and rows * columns <= MOST_SHARP:
+            height, width = rows, columns
+        found = self._sky(sky, brightness(shown), shown)
+        if found.shape[-2:] != (height, width):
+            found = resize_map(found.float(), height, width) > 0.5
+        enlarged = unit_normals(resize_map(normals, height, width), in_place=True) if request.normals else None
+        return to_estimate(Surfaces(*surfaces).seen(height, width), enlarged, found)
+
     def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
         """See `Family.postprocess`. The estimate has twice the size of the network's input; its edges are the image's."""
-        height, width = (ENLARGED * side for side in self.network_size(*request.image_size, request.size))
+        height, width = self._enlarged(request)
         guide = resize_image(brightness(request.images), height, width)
         disparity, normals, *sky = outputs
-        sky, features = sky[:1], sky[1:]
         if not sky:
             maps = guided_upsample(torch.cat((disparity, normals), 1), guide, GUIDE_RADIUS, GUIDE_EPSILON)
             return to_estimate(maps[:, :1], unit_normals(maps[:, 1:], in_place=True))
-        is_sharp = request.sharp and bool(features)
-        sharp = self._sharp(outputs, request.images) if is_sharp else guided_detail(disparity, guide, GUIDE_RADIUS, GUIDE_EPSILON)
+        smooth = guided_detail(disparity, guide, GUIDE_RADIUS, GUIDE_EPSILON)
         enlarged = unit_normals(resize_map(normals, height, width), in_place=True) if request.normals else None
-        share, least = _sky_at_edges(sky[0], guide)
+        return to_estimate(smooth, enlarged, self._sky(sky[0], guide, request.images))
+
+    def _sky(self, sky: Tensor, guide: Tensor, images: Tensor) -> Tensor:
+        """(B, 1, h, w) bool, the sky at the size of the brightness `guide`; `images` have any size."""
+        share, least = _sky_at_edges(sky, guide)
         is_sure = is_sure_of_sky(least)
-        some_sure, images = bool(is_sure.any()), request.images
+        some_sure = bool(is_sure.any())
         if some_sure:  # whether there is a sky is not decided by colours: backdrops of studios have those of the sky
-            images = resize_image(images, height, width)  # for all three below
+            images = resize_image(images, *guide.shape[-2:])  # for all three below
             share = torch.where(is_sure, sky_by_colours(least, images), share)
         found = sky_of(share, images, is_sure)
         if some_sure:
             found = torch.where(found.amax((1, 2, 3), keepdim=True) & is_sure, with_clouds(found, least), found)
-        found = grown_sky(found, share >= _SUSPECTED_FROM, images)
-        if is_sharp and sharp.shape[-2:] != (height, width):
-            height, width = sharp.shape[-2:]
-            enlarged = None if enlarged is None else unit_normals(resize_map(enlarged, height, width), in_place=True)
-            found = resize_map(found.float(), height, width) > 0.5
-        return to_estimate(sharp, enlarged, found)
+        return grown_sky(found, share >= _SUSPECTED_FROM, images)
 
-    def _sharp(self, outputs: tuple[Tensor, ...], images: Tensor) -> Tensor:
-        """Disparity whose edges are the images', at their size; of large ones, at twice that of the network's input."""
-        disparity, normals, _, sky, *features = outputs
-        height, width = (ENLARGED * side for side in disparity.shape[-2:])
-        shown = resize_image(images, height, width)
-        maps = torch.cat((disparity / TO_MIDAS_SCALE, normals, sky.float()), 1)
-        head, dtype = self.network.sharp, features[0].dtype
-        assert isinstance(head, SharpHead)
-        surfaces = head(shown.to(dtype), maps.to(dtype), *features)
-        rows, columns = images.shape[-2:]
-        size = (rows, columns) if height < rows and rows * columns <= _MOST_SHARP else (height, width)
-        return TO_MIDAS_SCALE * surfaces.seen(*size)
+    def for_export(self) -> Annotator:
+        """See `Family.for_export`: with the head for edges in the graph, where there is one."""
+        return self if self.network.sharp is None else _ExportedTiny(self.spec, self.network)
 
     def signature(self) -> Signature:
         words = (
             f"maps get {ENLARGED} times the input's size, and by a guided filter the edges of the image's brightness at that size; the "
-            "mask leaves out the sky, which is as far as the farthest land or farther. docs/use_onnx.py has the code. The head that makes "
-            "the pack's own depth follow the image's edges more closely is not in this file"
+            "mask leaves out the sky, which is as far as the farthest land or farther. docs/use_onnx.py has the code"
         )
-        guided: dict[str, Any] = {"step": "guided", "enlarged": ENLARGED, "radius": GUIDE_RADIUS, "epsilon": GUIDE_EPSILON}
+        guided = {"step": "guided", "enlarged": ENLARGED, "radius": GUIDE_RADIUS, "epsilon": GUIDE_EPSILON}
         outputs = Signature.of(self.spec).outputs
-        if self.network.fine is not None:
-            outputs = {**outputs, "sky": "share of sky, 0 to 1"}
-            share = {"rim": _RIM, "pooled": _SKY_POOLED, "epsilon": _SKY_EPSILON, "most_fitted": _MOST_FITTED}
-            sure = {"from": _SKY_FROM, "sure_from": _SURE_FROM, "sure_part": _SURE_PART}
-            unsure = {"suspected_from": _SUSPECTED_FROM, "likely_part": _LIKELY_PART, "smoothed": _SMOOTHED}
-            colours = {"blue": BLUE, "bluer": BLUER, "bright": BRIGHT, "warm": WARM, "green": GREEN}
-            guided["sky"] = {
-                **share,
-                **sure,
-                **unsure,
-                **colours,
-                "by_colours": COLOURS,
-                "growth": GROWTH,
-                "sampled": _SAMPLED,
-                "farthest": _FARTHEST,
-            }
-        return Signature(outputs, *NOT_NORMALISED, afterwards=[{**guided, "means": words}])
+        if self.network.fine is None:
+            return Signature(outputs, *NOT_NORMALISED, afterwards=[{**guided, "means": words}])
+        outputs = {**outputs, **_SKY_OUTPUT}
+        if self.network.sharp is not None:
+            outputs |= {"finest": "features at half the size, for the head", "path": "the same at a quarter"}
+        return Signature(outputs, *NOT_NORMALISED, afterwards=[{**guided, "sky": _sky_metadata(), "means": words}])
+
+
+class _ExportedTiny(TinyAnnotator):
+    """The network with its head as one graph: of images at twice the size of the network's own input, which it averages by itself."""
+
+    bytes_per_pixel = TinyAnnotator.bytes_per_pixel // ENLARGED**2
+
+    def __init__(self, spec: ModelSpec, network: TinyNetwork) -> None:
+        super().__init__(replace(spec, multiple_of=ENLARGED * spec.multiple_of), network)
+
+    def preprocess(self, size: int) -> Steps:
+        side = ENLARGED * self.spec.used_size(size)
+        return (Resize(ShortSideCapped(side, LONGEST_ASPECT, self.spec.multiple_of), by_area),)
+
+    def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
+        """See `Family.predict`; the outputs that the `signature` names."""
+        outputs = self._sharpened(inputs, super().predict(F.avg_pool2d(inputs, ENLARGED)))
+        return Surfaces(*outputs[2:]).seen(*inputs.shape[-2:]), *outputs
+
+    def infer(self, request: Request) -> Estimate:
+        return Annotator.infer(self, request)
+
+    def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
+        shown = resize_image(request.images, *self.network_size(*request.image_size, request.size))
+        return self._at_edges(outputs[1:], shown, request)
+
+    def for_export(self) -> Annotator:
+        return self
+
+    def signature(self) -> Signature:
+        words = (
+            "disparity and normals at the image's size, or at the input's if that is not lower, or if the image has more than "
+            f"{MOST_SHARP} pixels: disparity is sigmoid(edge) * first + (1 - sigmoid(edge)) * second, each enlarged before; the mask "
+            "leaves out the sky, which is as far as the farthest land or farther. docs/use_onnx.py has the code"
+        )
+        surfaces = {"step": "surfaces", "most_pixels": MOST_SHARP, "sky": _sky_metadata(), "means": words}
+        outputs = {
+            **Signature.of(self.spec).outputs,
+            **_SKY_OUTPUT,
+            "first": "disparity of the nearer surface around each pixel",
+            "second": "the same of the farther one",
+            "edge": "logit of the first being seen",
+        }
+        return Signature(outputs, *NOT_NORMALISED, afterwards=[surfaces])
+
+
+_SKY_OUTPUT = {"sky": "share of sky, 0 to 1"}
+
+
+def _sky_metadata() -> dict[str, Any]:
+    """The numbers by which the sky is found, as an exported file states them."""
+    share = {"rim": _RIM, "pooled": _SKY_POOLED, "epsilon": _SKY_EPSILON, "most_fitted": _MOST_FITTED, "radius": GUIDE_RADIUS}
+    sure = {"from": _SKY_FROM, "sure_from": _SURE_FROM, "sure_part": _SURE_PART}
+    unsure = {"suspected_from": _SUSPECTED_FROM, "likely_part": _LIKELY_PART, "smoothed": _SMOOTHED}
+    colours = {"blue": BLUE, "bluer": BLUER, "bright": BRIGHT, "warm": WARM, "green": GREEN}
+    decided = {"by_colours": COLOURS, "growth": GROWTH, "sampled": _SAMPLED, "farthest": _FARTHEST}
+    return {**share, **sure, **unsure, **colours, **decided}
 
 
 def to_estimate(disparity: Tensor, normals: Tensor | None, sky: Tensor | None = None) -> Estimate:

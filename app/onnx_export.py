@@ -138,7 +138,8 @@ def export_model(
     check: Callable[[], object] = bool,
 ) -> Exported:
     """As `export`, of a loaded model on the CPU; `exact` is its annotator in float32."""
-    annotator, graph = model.annotator, model.annotator.graph()
+    annotator, exact = model.annotator.for_export(), exact.for_export()
+    graph = annotator.graph()
     size = size or model.spec.default_size
     if input_size is not None or not graph.dynamic_size:
         side = round_to_multiple(size, graph.multiple_of)

@@ -30,6 +30,7 @@ from traced_views import SCENES as TRACED
 from traced_views import render
 
 from depth_normal import load_model
+from depth_normal.geometry.edges.refine import refine_geometry
 from depth_normal.geometry.filters.extremes import largest_within
 
 RATIOS = np.linspace(1.05, 1.25, 9)
@@ -181,12 +182,19 @@ def run(model, image: Tensor, **options) -> Tensor:
     return depth
 
 
+def refined(model, image: Tensor) -> Tensor:
+    """The model's plain map, refined as that of any other model."""
+    depth = refine_geometry(model.estimate(image, refine=False), image).depth
+    assert depth is not None
+    return depth
+
+
 METHODS: dict[str, Callable] = {
-    "as it is": lambda model, image: run(model, image),
-    "refined alone": lambda model, image: run(model, image, refine=True),
-    "sharp": lambda model, image: run(model, image, sharp=True),
-    "sharp, refined": lambda model, image: run(model, image, sharp=True, refine=True),
-    "all, in tiles": lambda model, image: run(model, image, sharp=True, refine=True, tiles="auto"),
+    "no-refine": lambda model, image: run(model, image, refine=False),
+    "that, refined": lambda model, image: refined(model, image),
+    "default": lambda model, image: run(model, image),
+    "refine": lambda model, image: run(model, image, refine=True),
+    "refine, in tiles": lambda model, image: run(model, image, refine=True, tiles="auto"),
 }
 
 if __name__ == "__main__":

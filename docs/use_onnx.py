@@ -212,6 +212,8 @@ def postprocess(maps, steps, image, pixels, layout):
             maps["depth"], mask = with_sky(maps["depth"], maps["sky"], step)
         elif kind == "guided":
             maps, mask = guided_maps(maps, image, pixels, step)
+        elif kind == "surfaces":
+            maps, mask = at_edges(maps, image, pixels, step)
         elif kind == "point_map":
             maps, mask = from_points(maps, height, width, step["farthest"])
         elif kind == "resize_to_image":
@@ -267,12 +269,30 @@ def guided_maps(maps, image, pixels, step):
     if "sky" not in step:
         smooth = {name: guided_upsample(maps[name], brightness, step["radius"], step["epsilon"]) for name in ("depth", "normals")}
         return {**smooth, "normals": unit(smooth["normals"])}, None
-    sharp = guided_detail(depth, brightness, step["radius"], step["epsilon"])
-    numbers = step["sky"]
-    rim, pooled = numbers["rim"], [side // numbers["pooled"] for side in maps["sky"].shape[:2]]
-    inside = np.pad(maps["sky"][rim:-rim, rim:-rim], ((rim, rim), (rim, rim), (0, 0)), "edge")
-    share = guided_upsample(resize(inside, *pooled, "area_linear"), brightness, step["radius"], numbers["epsilon"])
-    shown, least, is_sure = resize(image, *size, "area_cubic").clip(0, 1), share, None
+    depth, shown = guided_detail(depth, brightness, step["radius"], step["epsilon"]), resize(image, *size, "area_cubic").clip(0, 1)
+    land = land_of(maps["sky"], brightness, shown, step["sky"])
+    return {"depth": with_far_sky(depth, land, step["sky"]), "normals": unit(resize(normals, *size, "linear"))}, land[..., 0]
+
+
+def at_edges(maps, image, pixels, step):
+    """Maps whose edges are the image's, at its size (of large images, and of small ones, at the input's), and the mask without the sky."""
+    size, (height, width) = pixels.shape[:2], image.shape[:2]
+    land = land_of(maps["sky"], pixels.mean(-1, keepdims=True), pixels, step["sky"])
+    if size[0] < height and height * width <= step["most_pixels"]:
+        size = height, width
+        land = resize((~land).astype(float), *size, "area_linear") <= 0.5
+    first, second, edge = (resize(maps[name], *size, "area_linear") for name in ("first", "second", "edge"))
+    depth = second + (first - second) / (1 + np.exp(-edge))
+    return {"depth": with_far_sky(depth, land, step["sky"]), "normals": unit(resize(maps["normals"], *size, "linear"))}, land[..., 0]
+
+
+def land_of(sky, brightness, shown, numbers):
+    """Where the sky is not, (h, w, 1), at the size of the image `shown` and of its brightness."""
+    size = shown.shape[:2]
+    rim, pooled = numbers["rim"], [side // numbers["pooled"] for side in sky.shape[:2]]
+    inside = np.pad(sky[rim:-rim, rim:-rim], ((rim, rim), (rim, rim), (0, 0)), "edge")
+    share = guided_upsample(resize(inside, *pooled, "area_linear"), brightness, numbers.get("radius", 2), numbers["epsilon"])
+    least, is_sure = share, None
     if "by_colours" in numbers:  # older files have no such step
         least = np.minimum(share, numbers["most_fitted"] * resize(inside, *size, "linear"))
         is_sure = is_sure_of_sky(least, numbers)
@@ -282,8 +302,7 @@ def guided_maps(maps, image, pixels, step):
         sky = with_clouds(sky, least, numbers["by_colours"])
     if "growth" in numbers:  # older files have no such step
         sky = grown_sky(sky, share >= numbers["suspected_from"], shown, numbers["growth"])
-    land = ~sky
-    return {"depth": with_far_sky(sharp, land, numbers), "normals": unit(resize(normals, *size, "linear"))}, land[..., 0]
+    return ~sky
 
 
 def is_sure_of_sky(share, numbers):

@@ -200,7 +200,8 @@ def _load(
     spec: ModelSpec, dtype: torch.dtype, device: torch.device, weights: Path | None, runtime: str, any_device: bool
 ) -> tuple[Model, _Stamps]:
     FAMILIES[spec.family].check_requirements(spec)
-    paths = {file.role: weights if weights is not None and file is spec.file else _weights_of(spec, file) for file in spec.files}
+    files = [file for file in spec.files if weights is None or not file.fits_published]
+    paths = {file.role: weights if weights is not None and file is spec.file else _weights_of(spec, file) for file in files}
     # what reading takes, and what building the network from it takes
     _make_room(2 * sum(path.stat().st_size for path in paths.values() if path.is_file()))
     stamps = tuple(stamp(path) for path in paths.values() if path.is_file())  # from before they are read

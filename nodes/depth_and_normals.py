@@ -22,7 +22,7 @@ from .geometry import TOOLTIPS, EstimateSettings, estimate_images
 from .live import in_comfyui, temporary_png
 from .loading import choose_tiny, load_model
 from .model_list import FIRST_CHOICE, best_on_disk, by_location, model_widget
-from .refine import REFINE
+from .refine import REFINE, SHARP
 from .render import rendered_depth, rendered_normals
 from .sockets import ESTIMATE, GEOMETRY, Inputs
 from .widgets import (
@@ -150,6 +150,7 @@ class DepthAndNormals:
             "tiles": tiles_widget(),
             "refine": labelled("refine edges", switch_widget(False, REFINE)),
             "precision": precision_widget(),
+            "sharp": labelled("sharp edges", switch_widget(True, SHARP)),
         }
         return {
             "required": {"image": image_input("One image, a batch, or the frames of a video.")},
@@ -184,6 +185,7 @@ class DepthAndNormals:
         tiles: str | int = OFF,
         refine: bool = False,
         precision: str = AUTO,
+        sharp: bool = True,
     ) -> Any:
         """Returns the depth map, the normal map, the mask and the geometry, and shows both maps on the node."""
         check_depth_model(model)
@@ -191,7 +193,7 @@ class DepthAndNormals:
         check_choice("coding", coding, CODINGS)
         check_choice("normalisation", normalisation, NORMALISATIONS)
         check_choice("precision", precision, DTYPE_CHOICES)
-        settings = EstimateSettings(resolution, fov, film, tiles=tiles, refine=refine, derive=_with_normals)
+        settings = EstimateSettings(resolution, fov, film, tiles=tiles, refine=refine, derive=_with_normals, sharp=sharp)
         estimate = estimate_images(partial(load_model, model, precision, choose_tiny("model")), image, settings)
         if normalisation == AUTO:
             normalisation = RUNNING if film else PER_IMAGE

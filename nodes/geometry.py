@@ -31,11 +31,12 @@ from ..utils import to_images, to_planar
 from .batches import geometry_output, images_with_progress, in_chunks, one_by_one, with_progress
 from .checks import check_camera, check_geometry, check_model, check_network_side
 from .load_model import LoadDepthNormalModel
-from .refine import REFINE, refined_by_images
+from .refine import REFINE, SHARP, refined_by_images
 from .sockets import CONVERT, DEPTH_NORMAL_MODEL, ESTIMATE, GEOMETRY, Inputs
 from .widgets import (
     AUTO,
     OFF,
+    as_advanced,
     background_widget,
     choice_widget,
     count_widget,
@@ -155,6 +156,7 @@ class EstimateGeometry:
                 "tiles": tiles_widget(),
                 "refine": labelled("refine edges", switch_widget(False, REFINE)),
                 "refine_steps": count_widget(DEFAULT_REFINE_STEPS, 0, MAX_REFINE_STEPS, TOOLTIPS["refine_steps"], advanced=True),
+                "sharp": as_advanced(labelled("sharp edges", switch_widget(True, SHARP))),
             },
         }
 
@@ -171,6 +173,7 @@ class EstimateGeometry:
         tiles: str | int = OFF,
         refine: bool = False,
         refine_steps: int = DEFAULT_REFINE_STEPS,
+        sharp: bool = True,
     ) -> tuple[Estimate]:
         """Returns the geometry."""
         check_model(model)
@@ -178,7 +181,8 @@ class EstimateGeometry:
         refinement = MogeOptions(refine_steps)
         if model.spec in REFINED:
             model = model.with_options(refinement)
-        settings = EstimateSettings(resolution, fov, film, smooth, views, tiles, refine, with_normals if normals == AUTO else None)
+        derive = with_normals if normals == AUTO else None
+        settings = EstimateSettings(resolution, fov, film, smooth, views, tiles, refine, derive, sharp)
         return (estimate_images(lambda: model, image, settings),)
 
 
@@ -195,6 +199,7 @@ class EstimateSettings:
         tiles: One of `TILES`.
         refine: Whether edges are aligned to the image's.
         derive: Adds normals to an estimate; None: nothing is added.
+        sharp: Whether a model's own network for edges is used, except for a video.
 
     Raises:
         ValueError: A value out of range, or two that exclude each other.
@@ -208,6 +213,7 @@ class EstimateSettings:
     tiles: str | int = OFF
     refine: bool = False
     derive: Derive | None = with_normals
+    sharp: bool = True
 
     def __post_init__(self) -> None:
         check_network_side(self.resolution)
@@ -251,8 +257,9 @@ def estimate_images(load: Callable[[], Model], image: Tensor, settings: Estimate
         frames = model.estimate_video(in_chunks(images), VideoOptions(smooth=settings.smooth), size=size, **common)
         found = Estimate.cat(images_with_progress(frames, total), total, images.device)
         return refined_by_images(found, images, settings.refine)
-    found = model.estimate(images, size, progress_bar(total), tiles=settings.tiles, refine=settings.refine, **common)
-    return geometry_output(found)
+    refine = (settings.refine or None) if settings.sharp else False
+    found = model.estimate(images, size, progress_bar(total), tiles=settings.tiles, refine=refine, **common)
+    return refined_by_images(found, images, settings.refine and not settings.sharp)
 
 
 class DepthImageToGeometry:

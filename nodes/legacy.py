@@ -58,7 +58,7 @@ def annotate(
     Raises:
         ValueError: A resolution out of range, or images that `utils.to_rgb` refuses.
     """
-    return _through(image, load, resolution, lambda estimates, _: map(render, estimates), network_size)
+    return _through(image, load, resolution, lambda estimates, _: map(render, estimates), network_size, refine=False)
 
 
 def annotate_depth(
@@ -88,7 +88,8 @@ def annotate_depth(
     Raises:
         ValueError: As `annotate`.
     """
-    return _through(image, load, resolution, partial(_DEPTH_RENDERERS[normalisation], show or render_depth), network_size, options)
+    render = partial(_DEPTH_RENDERERS[normalisation], show or render_depth)
+    return _through(image, load, resolution, render, network_size, options, None if normalisation == PER_IMAGE else False)
 
 
 def render_depth(
@@ -105,15 +106,25 @@ Show = Callable[..., Tensor]
 
 
 def _through(
-    image: Tensor, load: Callable[[], Model], resolution: int, render: Renderer, network_size: int | None, options: Any = None
+    image: Tensor,
+    load: Callable[[], Model],
+    resolution: int,
+    render: Renderer,
+    network_size: int | None,
+    options: Any = None,
+    refine: bool | None = None,
 ) -> Tensor:
-    """Runs a batch through a model and returns the images that `render` makes from the estimates, at the result's size."""
+    """Runs a batch through a model and returns the images that `render` makes from the estimates, at the result's size.
+
+    `refine` is False for slopes, which are those of the network's pixels, and for clips, where edges would flicker.
+    """
     check_short_side(resolution)
     images = to_images(image)
     height, width = scale_short_side(images.shape[-2], images.shape[-1], resolution)
     check_result_fits(images.shape[0], height, width)
     model = load()
-    estimates = model.estimates(images, network_size, progress_bar(images.shape[0]), options=options_for(model, options))
+    progress = progress_bar(images.shape[0])
+    estimates = model.estimates(images, network_size, progress, options=options_for(model, options), refine=refine)
     return torch.cat([to_output(resize_map(rendered, height, width)) for rendered in render(estimates, images)])
 
 

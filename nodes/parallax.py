@@ -24,7 +24,8 @@ MAX_FRAMES = 480
 _MOVE_NUMBERS = {
     "amount": (
         (0.05, 0.0, 0.4, 0.01),
-        "How far the camera moves; 1 is the distance to the near end of the scene. Above 0.1 the invented background shows.",
+        "How far the camera moves; 1 is the distance to the near end of the scene. Begin at 0.03 with depth of tiny. Above 0.1 the "
+        "invented background shows.",
     ),
     "focus": ((0.5, 0.0, 1.0, 0.05), "Depth that does not move when the camera goes sideways: 0 the farthest, 1 the nearest."),
 }

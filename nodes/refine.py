@@ -23,6 +23,11 @@ REFINE = (
     "and thin things keep their own normals. Refine Geometry does the same for existing geometry."
 )
 """Tooltip of the widget `refine`."""
+SHARP = (
+    "Whether tiny makes depth follow the image's edges by a network of its own. Off: its plain map, with soft edges. Other models "
+    "have no such network, and for the frames of one video it is not used: edges would flicker."
+)
+"""Tooltip of the widget `sharp`."""
 
 
 class RefineGeometry:

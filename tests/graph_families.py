@@ -40,7 +40,7 @@ DINO = (
     "zoe-depth-anything-indoor",
     "video-depth-anything-small",
 )
-BUILT_HERE = ("tiny", "tiny-2", "leres", "bae", "dsine")
+BUILT_HERE = ("tiny", "tiny-2", "tiny-edges", "leres", "bae", "dsine")
 IN_THEIR_TESTS = {"moge": "test_moge.py", "moge-1": "test_moge_1.py"}
 SLOW = ("zoedepth-nyu", "midas-v2.1-small")
 """ZoeDepth's heads are slow however narrow, and MiDaS small is at its true size; both are of the end to end comparison alone."""
@@ -70,11 +70,17 @@ def annotator(name, dtype=torch.float32):
         return FAMILIES[spec.family].build(spec, depth["random_states"](spec), dtype)
     if name in IN_THEIR_TESTS:
         return _module(f"annotators/{IN_THEIR_TESTS[name]}")["annotator"](dtype=dtype)
-    return {"tiny": _tiny, "tiny-2": _tiny_2, "leres": _leres, "bae": _bae, "dsine": _dsine}[name](dtype)
+    return {"tiny": _tiny, "tiny-2": _tiny_2, "tiny-edges": _tiny_edges, "leres": _leres, "bae": _bae, "dsine": _dsine}[name](dtype)
 
 
 def _tiny(dtype):
     return FAMILIES["tiny"].build(MODELS["tiny"], {"network": load_file(ROOM / "tiny.safetensors")}, dtype)
+
+
+def _tiny_edges(dtype):
+    """As it is exported: with its head for edges."""
+    states = {file.role: load_file(ROOM / file.name) for file in MODELS["tiny"].files}
+    return FAMILIES["tiny"].build(MODELS["tiny"], states, dtype).for_export()
 
 
 def _tiny_2(dtype):

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from depth_normal import load_model
+from depth_normal.geometry.edges.refine import refine_geometry
 
 from .data import Photo, package_files, read_photos, seeded
 
@@ -66,9 +67,8 @@ def main() -> None:
     model = load_model("tiny", device="cpu")
     packed: dict[str, np.ndarray] = {}
     for count, image in enumerate(originals(arguments.data, photos[number::parts]), 1):
-        estimate = model.estimate(
-            torch.from_numpy(image[..., ::-1].astype(np.float32) / 255).permute(2, 0, 1)[None], tiles="auto", refine=True
-        )
+        pixels = torch.from_numpy(image[..., ::-1].astype(np.float32) / 255).permute(2, 0, 1)[None]
+        estimate = refine_geometry(model.estimate(pixels, tiles="auto", refine=False), pixels)
         assert estimate.depth is not None
         depth = estimate.depth[0, 0].numpy()
         low, high = np.quantile(depth, (0.001, 0.999))

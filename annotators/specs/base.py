@@ -42,6 +42,7 @@ class WeightFile:
         size: Bytes, where known.
         approximate_size: Bytes by the number of parameters, where `size` is not known.
         aliases: Other names that users have the file under: plain names, no folders.
+        fits_published: Whether it fits the published network alone, and is left out where a user gives other weights.
         copies: Hex digests of known conversions that users have under those names. Only `verify` compares with them.
         role: The part of the model that it fills: "network", "vae", ...
         folders: ComfyUI model folders in which users keep such a file, besides the pack's own.
@@ -59,6 +60,7 @@ class WeightFile:
     folders: tuple[str, ...] = ()
     approximate_size: int | None = None
     copies: tuple[str, ...] = ()
+    fits_published: bool = False
 
     def __post_init__(self) -> None:
         if self.repo_id and self.url:

@@ -20,6 +20,7 @@ SPECS = (
                 sha256="deb1e3a23032ca1683ef21b95650cb78b27ceeebaea2da2b88360025d6e41f0f",
                 size=1_424_176,
                 role="sharp",
+                fits_published=True,
             ),
         ),
         licence="Apache-2.0",

@@ -50,7 +50,7 @@ def estimate_folder(
     resume: bool = False,
     stereo: StereoOptions | None = None,
     tiles: int | str | None = None,
-    refine: bool = False,
+    refine: bool | None = None,
     runtime: str = TORCH,
     coding: str = CODING_CHOICES[0],
     refine_steps: int | None = None,

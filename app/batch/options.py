@@ -44,7 +44,7 @@ class Options:
         ply_up: The axis that points up in a PLY.
         stereo: How deep the images for both eyes are.
         tiles: As `Model.estimate`.
-        refine: Whether depth edges and normals are brought to the images' edges.
+        refine: As `Model.estimate`.
         runtime: As `load_model`.
         coding: How `<stem>_normals.png` stores its vectors, of `NormalMapCoding`.
         normal_bits: Of each of its channels, 8 or 16.
@@ -65,7 +65,7 @@ class Options:
     ply_up: str = "y"
     stereo: StereoOptions = field(default_factory=StereoOptions)
     tiles: int | str | None = None
-    refine: bool = False
+    refine: bool | None = None
     runtime: str = TORCH
     coding: str = NormalMapCoding.OPENGL.value
     normal_bits: int = 8
@@ -83,11 +83,12 @@ class Options:
             ValueError: An unknown model.
         """
         asked = asdict(self)
-        for name in ("tiles", "refine", "panorama", "any_aspect", "own", "own_kind"):  # records from before there were these stay good
+        for name in ("tiles", "panorama", "any_aspect", "own", "own_kind"):  # records from before there were these stay good
             if not asked[name]:
                 del asked[name]
-        if self.refine_steps is None:
-            del asked["refine_steps"]
+        for name in ("refine", "refine_steps"):
+            if asked[name] is None:
+                del asked[name]
         asked["stereo"] = self.stereo.as_record()
         if self.own:
             asked["own"] = [{"name": path.name, **(mark(path) or {})} for path in self.own]

@@ -40,7 +40,10 @@ _TILES = (
     "more detail in a large image: run on the whole image and on overlapping tiles of it; N along the longer side, or auto (tiles of "
     "about the network's own size, at most 4)"
 )
-_REFINE = "move the edges of depth and normals to the edges of the image (docs/large.md)"
+_REFINE = (
+    "move the edges of depth and normals to the edges of the image (docs/large.md); by default tiny does so with a network of its own, and "
+    "--no-refine gives its plain map"
+)
 _REFINE_STEPS = "how often MoGe-3 refines its depth, 0 to 8; 0: not at all, as MoGe-2 (default: 3)"
 
 _NUMBERED = ("cuda", "mps")
@@ -103,7 +106,7 @@ def add_network(parser: argparse._ActionsContainer, default: str) -> None:
     add_model(parser, default)
     add_size(parser)
     parser.add_argument("--tiles", type=tiles, metavar="N", help=_TILES)
-    parser.add_argument("--refine", action="store_true", help=_REFINE)
+    parser.add_argument("--refine", action=argparse.BooleanOptionalAction, help=_REFINE)
     add_refine_steps(parser)
     add_device(parser)
     add_runtime(parser)

@@ -13,11 +13,11 @@ from ..batch.sources import IMAGE_AND_VIDEO_FILES, VIDEOS, Source, find_images
 from ..console.option_types import real, whole
 from ..console.parser import Parser
 from ..outcomes import DONE
-from .arguments import refuse_options
-from .camera_moves import BORDER_CHOICES, LOOP_SECONDS, MAX_AMOUNT, add_move
+from .arguments import chosen_model, refuse_options
+from .camera_moves import BORDER_CHOICES, LOOP_SECONDS, MAX_AMOUNT, add_move, amount_of
 from .for_each_image import Found, is_file_name, over_images
 from .result_paths import add_result, result_path, say_result, settle_result
-from .scene import add_scene, check_model, made_of, read_scene
+from .scene import add_scene, check_model, made_of, named_files, read_scene
 from .video import run_video, video_arguments
 
 if TYPE_CHECKING:
@@ -119,7 +119,8 @@ def _run_videos(arguments: argparse.Namespace, first: Path, found: Found | None 
 def _check_move(arguments: argparse.Namespace) -> None:
     from ...geometry.checks import check_range
 
-    check_range("amount", arguments.amount, 0, MAX_AMOUNT)
+    if arguments.amount is not None:
+        check_range("amount", arguments.amount, 0, MAX_AMOUNT)
     check_range("focus", arguments.focus, 0, 1)
     check_range("rate", _rate(arguments), 1, MAX_RATE)
 
@@ -145,7 +146,9 @@ def _parallax(arguments: argparse.Namespace) -> int:
     from ...geometry.views.parallax import camera_path
 
     settle_result(arguments)
-    path = camera_path(arguments.move, _checked(arguments), arguments.amount)
+    frames = _checked(arguments)
+    amount = amount_of(arguments.amount, None if named_files(arguments) else chosen_model(arguments))
+    path = camera_path(arguments.move, frames, amount)
     scene = read_scene(arguments)
     rate = _fraction(_rate(arguments))
 

@@ -37,7 +37,7 @@ from .arguments import (
     chosen_model,
     refuse_options,
 )
-from .camera_moves import LOOP_SECONDS, add_move
+from .camera_moves import LOOP_SECONDS, add_move, amount_of
 from .for_each_video import Prepared, over_videos
 from .result_paths import Place, add_overwrite, add_place, naming_command
 from .scene import depth_kind, named_files
@@ -413,6 +413,7 @@ def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTas
     if arguments.end is not None and arguments.end <= arguments.start:
         raise ValueError(f"--end is {float(arguments.end):g} and --start {float(arguments.start):g}: the end must be behind the start")
     preset = PRESETS[arguments.preset] if arguments.preset else None
+    amount = amount_of(arguments.amount, chosen_model(arguments))
     for option, length in (("--width", arguments.width), ("--height", arguments.height)):
         if preset is not None and length is not None and length % preset.side:
             raise ValueError(
@@ -440,7 +441,7 @@ def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTas
             eye_size=arguments.eye_size,
             anaglyph=arguments.anaglyph,
         ),
-        move=CameraMove(arguments.move, arguments.amount, arguments.focus, arguments.loop, arguments.border),
+        move=CameraMove(arguments.move, amount, arguments.focus, arguments.loop, arguments.border),
         size=arguments.size,
         fov=arguments.fov,
         segment=arguments.segment,

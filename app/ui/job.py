@@ -161,7 +161,7 @@ class Job:
         words = [quoted(f"./{name}" if name.startswith("-") else name), "--model", options.model]
         if options.size:
             words += ["--size", str(options.size)]
-        return words + ["--refine"] * (options.refine and not self.is_video)
+        return words + ["--refine"] * (options.refine is True and not self.is_video)
 
 
 def video_outputs(spec: ModelSpec) -> list[str]:
@@ -193,4 +193,4 @@ def options_of(values: dict[str, str]) -> Options:
         if factor == 1
         else spec.used_size(max(spec.multiple_of, round(spec.default_size * factor / spec.multiple_of) * spec.multiple_of))
     )
-    return Options(spec.id, size=size, refine=values.get("refine") == "1", coding=coding, runtime=AUTO_RUNTIME)
+    return Options(spec.id, size=size, refine=values.get("refine") == "1" or None, coding=coding, runtime=AUTO_RUNTIME)

@@ -41,7 +41,7 @@ def image_estimates(
     Args:
         network: The network to run.
         images: The batch; each part is converted to float32 RGB on the device by itself.
-        options: The options; `size`, `fov`, `family_options`, `normals` and `sharp` are used.
+        options: The options; `size`, `fov`, `family_options`, `normals` and `refine` are used.
         progress: Called with (work done, work in all), in images or in a family's passes over them.
 
     Returns:
@@ -56,7 +56,7 @@ def image_estimates(
             options=options.family_options,
             progress=passes,
             normals=options.normals,
-            sharp=options.sharp,
+            sharp=options.refine is not False,
         )
 
     return batch_maps(network, images, options, forward, progress, divisible=True)

@@ -65,8 +65,7 @@ class Model:
         options: Any = None,
         derive: Callable[[Estimate], Estimate] | None = None,
         tiles: int | str | None = None,
-        refine: bool = False,
-        sharp: bool = False,
+        refine: bool | None = None,
     ) -> Estimate:
         """Depth and/or normals of images, at the images' own size.
 
@@ -82,8 +81,9 @@ class Model:
                 the network's pixel grid would show in them.
             tiles: For large images: how many overlapping tiles along the longer side are estimated beside the whole image, or "auto";
                 None or 0 = the whole alone. See `inference.tiles`.
-            refine: Whether depth edges and normals are aligned with the images' edges, by `refine_geometry`.
-            sharp: Whether a model that has a network for it (tiny) makes depth follow the images' edges.
+            refine: Whether depth edges and normals are aligned with the images' edges, by `refine_geometry`. None = as the model does by
+                default: tiny has a network of its own that makes depth follow the images' edges, which runs before `refine_geometry` too.
+                False = not even by that.
 
         Returns:
             An estimate of B images, H x W, float32, on the CPU or where the images were.
@@ -95,7 +95,7 @@ class Model:
             ArithmeticError: The network's outputs are NaN or infinite.
         """
         check_perspective_model(self.spec)
-        asked = InferenceOptions(size=size, fov=fov, family_options=options, tiles=tiles, derive=derive, refine=refine, sharp=sharp)
+        asked = InferenceOptions(size=size, fov=fov, family_options=options, tiles=tiles, derive=derive, refine=refine)
         batch = _checked(images)
         estimates = tile_estimates if asked.tiles else image_estimates
         return self._whole("images", estimates, batch, asked, progress)
@@ -109,8 +109,18 @@ class Model:
         *,
         fov: float = 0.0,
         options: Any = None,
+        refine: bool | None = None,
     ) -> Iterator[Estimate]:
         """The estimates at the network's size, on its device, as many images in one batch as the memory holds; arguments as `estimate`.
+
+        Args:
+            images: As `estimate`.
+            size: As `estimate`.
+            progress: As `estimate`.
+            fov: As `estimate`.
+            options: As `estimate`.
+            refine: Whether a model's own network for edges runs, as by default it does; such estimates may have the images' size.
+                `refine_geometry` is not called.
 
         Returns:
             Estimates of one or more images, in order, each computed when it is asked for.
@@ -119,7 +129,7 @@ class Model:
             As `estimate`; images are checked before this returns, other errors come with the parts.
         """
         check_perspective_model(self.spec)
-        asked = InferenceOptions(size=size, fov=fov, family_options=options)
+        asked = InferenceOptions(size=size, fov=fov, family_options=options, refine=refine)
 
         def make(chunks: Iterable[Any]) -> Iterator[Estimate]:
             (batch,) = chunks
@@ -191,9 +201,10 @@ class Model:
             MemoryError: As `estimate`.
             ArithmeticError: As `estimate`.
         """
-        asked, batch = InferenceOptions(size=size, family_options=options, derive=derive), _checked(images)
+        # what is sharp in one view is blurred where views overlap
+        asked = InferenceOptions(size=size, family_options=options, derive=derive, refine=False)
         source = partial(panorama_estimates, any_aspect=any_aspect)
-        return self._whole(("panorama", any_aspect), source, batch, asked, progress)
+        return self._whole(("panorama", any_aspect), source, _checked(images), asked, progress)
 
     @without_autocast
     def estimate_materials(
@@ -262,7 +273,13 @@ class Model:
         """
         check_perspective_model(self.spec)
         asked = InferenceOptions(
-            size=size, fov=fov, derive=derive, normals=normals, at_network_size=at_network_size, network_threads=network_threads
+            size=size,
+            fov=fov,
+            derive=derive,
+            refine=False,  # edges that are found frame by frame flicker
+            normals=normals,
+            at_network_size=at_network_size,
+            network_threads=network_threads,
         )
         if state is not None:
             return estimate_frames(self._network, frames, options, asked, progress, state)

@@ -22,9 +22,9 @@ class InferenceOptions:
         family_options: The family's own (`annotators.marigold.MarigoldOptions`, ...); None = its defaults.
         tiles: Overlapping tiles along the longer side, or "auto"; 0 = none. Also accepted: None, 1 and "off", which mean 0.
         derive: Adds to an estimate what follows from it, such as normals, before the depth is enlarged; None = nothing.
-        refine: Whether depth edges and normals are aligned with the images' edges.
+        refine: Whether depth edges and normals are aligned with the images' edges. None = as the model does by default, which is by its own
+            network for it where it has one (tiny); False = not even so.
         normals: Whether a model that gives depth and normals shall give the normals of a video too.
-        sharp: Whether a model that can (tiny) shall make depth follow the images' edges by its own network.
         at_network_size: Whether estimates of a video stay at the network's size.
         network_threads: Above 0, the network estimates the next frames of a video in a thread of its own while those before are aligned and
             used, with so many of torch's threads.
@@ -38,9 +38,8 @@ class InferenceOptions:
     family_options: Any = None
     tiles: int | str | None = 0
     derive: Derive | None = None
-    refine: bool = False
+    refine: bool | None = None
     normals: bool = True
-    sharp: bool = False
     at_network_size: bool = False
     network_threads: int = 0
 

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -407,18 +409,49 @@ def test_its_depth_steps_where_the_image_does_and_walls_stay_plain():
     v, u = torch.meshgrid(torch.linspace(0, 1, 480), torch.linspace(0, 1, 640), indexing="ij")
     ball = (v - 0.45).square() + (1.33 * (u - 0.5)).square() < 0.09
     image = torch.where(ball, 0.75 - 0.4 * v, torch.where(v > 0.7, 0.35, 0.2)).expand(1, 3, -1, -1).contiguous()
-    sharp, plain = (model.estimate(image, sharp=wanted).depth[0, 0] for wanted in (True, False))
+    sharp, plain = (model.estimate(image, refine=refine).depth[0, 0] for refine in (None, False))
     row, edge = 216, 176  # where the ball's left side is
     within = [(each[row, edge + 2] - each[row, edge - 3]) / (each[row, edge + 30] - each[row, edge - 30]) for each in (sharp, plain)]
     assert within[0] > 0.7 > within[1] + 0.1
     torch.testing.assert_close(sharp[40:100, 40:100], plain[40:100, 40:100], rtol=0, atol=0.03 * float(plain.max() - plain.min()))
 
 
+def test_edges_are_the_images_with_an_engine_too():
+    annotator, image = depth_normal.load_model("tiny", device="cpu").annotator, torch.rand(2, 3, 60, 80)
+    graph = annotator.graph()
+    by_engine = annotator.with_engine(lambda pixels: graph.module(pixels))
+    for sharp in (True, False):
+        found, expected = (each.estimate(image, 64, sharp=sharp).depth for each in (by_engine, annotator))
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=0.1)
+
+
+def test_other_weights_have_no_head_that_was_trained_for_these(tmp_path):
+    save_file(load_file(bundled_path(MODELS["tiny"].file)), tmp_path / "own.safetensors")
+    own, image = depth_normal.load_model("tiny", weights=tmp_path / "own.safetensors"), torch.rand(1, 3, 60, 80)
+    published = depth_normal.load_model("tiny")
+    assert torch.equal(own.estimate(image).depth, published.estimate(image, refine=False).depth)
+    assert not torch.equal(own.estimate(image).depth, published.estimate(image).depth)
+
+
+def test_frames_of_a_video_keep_the_plain_map():
+    model, frames = depth_normal.load_model("tiny"), torch.rand(2, 3, 60, 80)
+    (found,) = model.estimate_video([frames], at_network_size=True)
+    (expected,) = model.varied(lambda annotator: _without_head(annotator)).estimate_video([frames], at_network_size=True)
+    assert torch.equal(found.depth, expected.depth)
+
+
+def _without_head(annotator):
+    found = copy.copy(annotator)
+    found.network = copy.copy(annotator.network)
+    found.network.sharp = None
+    return found
+
+
 def test_a_batch_is_as_sharp_as_each_image():
     model = depth_normal.load_model("tiny", device="cpu")
     images = torch.rand(2, 3, 60, 80, generator=torch.Generator().manual_seed(0))
-    both = model.estimate(images, sharp=True).depth
-    torch.testing.assert_close(both[1:], model.estimate(images[1:], sharp=True).depth, rtol=1e-3, atol=0.1)
+    both = model.estimate(images).depth
+    torch.testing.assert_close(both[1:], model.estimate(images[1:]).depth, rtol=1e-3, atol=0.1)
 
 
 def test_a_map_that_shrinks_to_its_photo_is_averaged(shipped):

@@ -26,7 +26,7 @@ class Pretend:
         self.resizing = resizing
         return self
 
-    def estimates(self, images, size, progress, *, fov=0.0, options=None):
+    def estimates(self, images, size, progress, *, fov=0.0, options=None, refine=None):
         self.sizes.append(size)
         self.shapes.append(tuple(images.shape))
         self.fov, self.options = fov, options

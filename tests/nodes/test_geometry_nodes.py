@@ -290,7 +290,7 @@ def third(monkeypatch):
 @pytest.mark.parametrize("more", [{}, {"film": True}])
 def test_refine_steps_are_moge_3s(third, more):
     names, image = [*EstimateGeometry.INPUT_TYPES()["optional"]], torch.rand(1, 30, 40, 3)
-    assert names[-1] == "refine_steps", "behind the widgets that saved graphs have"
+    assert names[-2:] == ["refine_steps", "sharp"], "behind the widgets that saved graphs have"
 
     def depth(model, **widgets):
         return EstimateGeometry().execute(model, image, **more, **widgets)[0].depth
@@ -300,6 +300,18 @@ def test_refine_steps_are_moge_3s(third, more):
     assert torch.equal(depth(tiny), depth(tiny, refine_steps=0))
     with pytest.raises(ValueError, match=r"refine_steps is .*accepted: 0 to 8"):
         depth(third, refine_steps=9)
+
+
+def test_edges_of_tiny_are_the_images_unless_told_otherwise():
+    tiny, image = load_model("tiny", "float32", "cpu"), torch.rand(1, 70, 90, 3)
+
+    def depth(**widgets):
+        return EstimateGeometry().execute(tiny, image, **widgets)[0].depth
+
+    for widgets, refine in (({}, None), ({"refine": True}, True), ({"sharp": False}, False)):
+        assert torch.equal(depth(**widgets), tiny.estimate(image.movedim(-1, 1), refine=refine).depth), widgets
+    assert not torch.equal(depth(), depth(sharp=False)) and not torch.equal(depth(sharp=False, refine=True), depth(sharp=False))
+    assert torch.equal(depth(film=True), depth(film=True, sharp=False)), "edges would flicker"
 
 
 def test_a_large_image_is_estimated_in_tiles():

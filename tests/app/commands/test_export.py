@@ -30,10 +30,10 @@ def test_the_file_says_what_it_is(exported_tiny):
     notes = {each.key: each.value for each in onnx.load(exported_tiny).metadata_props}
     spec = load_model("tiny").spec
     assert notes["model"] == "tiny"
-    assert (notes["quantity"], notes["axes"], notes["multiple_of"]) == ("disparity", "opengl", "32")
+    assert (notes["quantity"], notes["axes"], notes["multiple_of"]) == ("disparity", "opengl", "64")
     assert notes["weights_sha256"] == exporting.sha256_of(ROOT / "annotators" / "tiny.safetensors")
     assert (notes["licence"], notes["licence_url"]) == (spec.terms, spec.licence_page)
-    assert list(json.loads(notes["outputs"])) == ["disparity", "normals", "sky"]
+    assert list(json.loads(notes["outputs"])) == ["disparity", "normals", "sky", "first", "second", "edge"]
     assert json.loads(notes["mean"]) == [0, 0, 0]
     assert json.loads(notes["std"]) == [1, 1, 1]
 
@@ -133,8 +133,8 @@ def test_half_precision_that_shows_is_refused_before_anything_is_written(tmp_pat
 
 def test_fixed_sides_are_those_of_the_comparison(exported_tiny, quick, tmp_path):
     with quick(exported_tiny):
-        found = exporting.export("tiny", tmp_path / "tiny.onnx", input_size=(96, 160), batch=2)
-    assert [each.what for each in found.checks] == ["the photograph, seen at 160x96"]
+        found = exporting.export("tiny", tmp_path / "tiny.onnx", input_size=(128, 192), batch=2)
+    assert [each.what for each in found.checks] == ["the photograph, seen at 192x128"]
     assert found.checks[0].largest < 0.1
 
 
@@ -157,7 +157,7 @@ def test_weights_beside_the_file_come_and_go_with_it(tmp_path):
         (["tiny", "a.bin"], ".onnx"),
         (["nothing", "a.onnx"], "unknown model"),
         (["leres-boost", "a.onnx"], "All models can but these: "),
-        (["tiny", "a.onnx", "--size", "100x96"], "multiples of 32"),
+        (["tiny", "a.onnx", "--size", "128x96"], "multiples of 64"),
         (["tiny", "a.onnx", "--size", "65536x65536"], "more than 64 megapixels"),
         (["tiny", "file.onnx/"], "tiny.onnx is a folder; move it"),
         (["tiny", "file"], "file: the name has no extension (that of a folder ends in /)"),
