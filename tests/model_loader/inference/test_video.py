@@ -50,7 +50,7 @@ def test_no_frame_gives_nothing_and_one_gives_its_own(tiny):
     assert list(tiny.estimate_video([])) == []
     video = frames(1)
     (part,) = tiny.estimate_video([video])
-    torch.testing.assert_close(part.depth, tiny.estimate(video, sharp=False).depth)
+    torch.testing.assert_close(part.depth, tiny.estimate(video, refine=False).depth)
     assert part.axes is Axes.OPENGL and part.normals.shape == (1, 3, 90, 120)
 
 
