@@ -97,7 +97,8 @@ def object_around(
     found = _region(sharp, small, behind, floors, raised, height_above, *pixels.inside[0])
     found = corrected(found, sharp, small, behind, pixels, raised)
     found = _tidied(found, behind, pixels)[None, None].to(image)
-    return mask_at_image_edges(resize_map(found, *depth.shape[-2:]).clamp(0, 1), image, math.ceil(2 / share))
+    height, width = depth.shape[-2:]
+    return mask_at_image_edges(resize_map(found, height, width).clamp(0, 1), image, math.ceil(2 / share))
 
 
 def foreground_point(depth: Tensor, image: Tensor) -> Point:
@@ -188,15 +189,17 @@ def _region(
                 clear_regions.append((clear, region))
     if clear_regions:
         clearest = max(clear for clear, _ in clear_regions)
-        found = [region for clear, region in clear_regions if clear >= _AS_CLEAR * clearest][-1]
+        found = whole = [region for clear, region in clear_regions if clear >= _AS_CLEAR * clearest][-1]
     else:
         (parts,) = parts_of(sharp, image, behind, (1.0,))
-        found = parts == parts[row, column]
+        found = whole = parts == parts[row, column]
+        if above is not None:
+            whole = _with_carried(parts, found, sharp, above, floors)
     if floors[row, column]:
         return found
     if floors[found].float().mean() > _LEAKED_SHARE:
         return _part_by_colour(found, sharp, image, behind, row, column)
-    return found if above is None or clear_regions else _with_carried(parts, found, sharp, above, floors)
+    return whole
 
 
 def _with_carried(parts: Tensor, found: Tensor, sharp: Tensor, above: Tensor, floors: Tensor) -> Tensor:
