@@ -29,7 +29,18 @@ from ..filters.guided_filter import mask_at_image_edges
 from ..filters.transforms import blurred, blurred_where
 from .connected import holes_of, large_regions, opened, regions_with
 from .nearness import small_scene
-from .parts import COLOUR_VALLEY_OFFSET, DROP_LIMIT, FAR_QUANTILE, STANDS_OUT, VALLEY_SCALE, clearness, corrected, drop_limit, parts_of
+from .parts import (
+    COLOUR_VALLEY_OFFSET,
+    DROP_LIMIT,
+    FAR_QUANTILE,
+    STANDS_OUT,
+    VALLEY_SCALE,
+    clearness,
+    corrected,
+    drop_limit,
+    is_plain,
+    parts_of,
+)
 from .planes import PLANE_DISTANCE, above_planes, image_places, largest_plane
 from .points import Pixels, Point, pixels_at
 
@@ -193,7 +204,7 @@ def _region(
     else:
         (parts,) = parts_of(sharp, image, behind, (1.0,))
         found = whole = parts == parts[row, column]
-        if above is not None:
+        if above is not None and not is_plain(image):  # depth alone parts no coat from trousers
             whole = _with_carried(parts, found, sharp, above, floors)
     if floors[row, column]:
         return found
