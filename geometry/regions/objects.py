@@ -29,7 +29,18 @@ from ..filters.guided_filter import mask_at_image_edges
 from ..filters.transforms import blurred, blurred_where
 from .connected import holes_of, large_regions, opened, regions_with
 from .nearness import small_scene
-from .parts import COLOUR_VALLEY_OFFSET, DROP_LIMIT, FAR_QUANTILE, STANDS_OUT, VALLEY_SCALE, clearness, corrected, drop_limit, parts_of
+from .parts import (
+    COLOUR_VALLEY_OFFSET,
+    DROP_LIMIT,
+    FAR_QUANTILE,
+    STANDS_OUT,
+    VALLEY_SCALE,
+    clearness,
+    corrected,
+    drop_limit,
+    is_plain,
+    parts_of,
+)
 from .planes import PLANE_DISTANCE, above_planes, image_places, largest_plane
 from .points import Pixels, Point, pixels_at
 
@@ -97,7 +108,8 @@ def object_around(
     found = _region(sharp, small, behind, floors, raised, height_above, *pixels.inside[0])
     found = corrected(found, sharp, small, behind, pixels, raised)
     found = _tidied(found, behind, pixels)[None, None].to(image)
-    return mask_at_image_edges(resize_map(found, *depth.shape[-2:]).clamp(0, 1), image, math.ceil(2 / share))
+    height, width = depth.shape[-2:]
+    return mask_at_image_edges(resize_map(found, height, width).clamp(0, 1), image, math.ceil(2 / share))
 
 
 def foreground_point(depth: Tensor, image: Tensor) -> Point:
@@ -188,15 +200,17 @@ def _region(
                 clear_regions.append((clear, region))
     if clear_regions:
         clearest = max(clear for clear, _ in clear_regions)
-        found = [region for clear, region in clear_regions if clear >= _AS_CLEAR * clearest][-1]
+        found = whole = [region for clear, region in clear_regions if clear >= _AS_CLEAR * clearest][-1]
     else:
         (parts,) = parts_of(sharp, image, behind, (1.0,))
-        found = parts == parts[row, column]
+        found = whole = parts == parts[row, column]
+        if above is not None and not is_plain(image):  # depth alone parts no coat from trousers
+            whole = _with_carried(parts, found, sharp, above, floors)
     if floors[row, column]:
         return found
     if floors[found].float().mean() > _LEAKED_SHARE:
         return _part_by_colour(found, sharp, image, behind, row, column)
-    return found if above is None or clear_regions else _with_carried(parts, found, sharp, above, floors)
+    return whole
 
 
 def _with_carried(parts: Tensor, found: Tensor, sharp: Tensor, above: Tensor, floors: Tensor) -> Tensor:

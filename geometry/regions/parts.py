@@ -92,9 +92,8 @@ def parts_of(
     valley = largest_within(_valleys(sharp, VALLEY_SCALE)[None, None], 2)[0]
     strength = torch.cat((valley.clamp(max=_DEEPEST_VALLEY), (valley - _DEEPEST_VALLEY).clamp(0, _STEEPEST_STEP)))
     grey = image[0].mean(0) + _DARK_OFFSET
-    is_plain = bool((image.amax((-2, -1)) - image.amin((-2, -1)) < _SAME_COLOUR).all())
     values = torch.cat((_HUE_WEIGHT * image[0] / (3 * grey), (_SHADE_WEIGHT * grey.log())[None], behind[None].float()))
-    cost = partial(_cost, _ALIKE_COST_WITHOUT_COLOURS if is_plain else _ALIKE_COST, shallowest)
+    cost = partial(_cost, _ALIKE_COST_WITHOUT_COLOURS if is_plain(image) else _ALIKE_COST, shallowest)
     parts = watershed(blurred(edges[None, None], 0.7 * _PATCH_SCALE)[0, 0])
     if marks is not None:
         parts = _split(parts, marks)
@@ -102,6 +101,11 @@ def parts_of(
         parts = parts.unique(return_inverse=True)[1]
         parts = merged_regions(parts, values, strength, cost, level * _BORDER_COST, None if marks is None else _marks_of(parts, marks))
         yield parts
+
+
+def is_plain(image: Tensor) -> bool:
+    """Whether an image (1, 3, H, W) has no colours that could part anything."""
+    return bool((image.amax((-2, -1)) - image.amin((-2, -1)) < _SAME_COLOUR).all())
 
 
 def clearness(nearness: Tensor, region: Tensor, most: float, image: Tensor | None = None, part: Tensor | None = None) -> float:
