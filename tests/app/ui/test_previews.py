@@ -62,6 +62,9 @@ def test_the_same_is_made_once_and_kept_once(client, done, tmp_path):
         ("parallax", {"move": "jump"}, "{0} is no {1}; reload the page"),
         ("parallax", {"amount": "-1"}, "{0} is no {1}; reload the page"),
         ("parallax", {"side": "99999"}, "{0} is no {1}; reload the page"),
+        ("relight", {"x": "2"}, "{0} is no {1}; reload the page"),
+        ("relight", {"depth": "0", "plan": "1"}, "{0}"),
+        ("relight", {"colour": "no colour; rm -rf"}, "{0}"),
     ],
 )
 def test_settings_that_the_page_has_not_are_refused(client, done, kind, values, said):
