@@ -13,6 +13,8 @@ export const WORDS = 'depth_normal_words'
 const ROW = '$$depth_normal_words'
 /** Two lines. */
 const HEIGHT = 30
+/** Nodes whose maps core shows after a run, and the height for them. @type {Record<string, number>} */
+const MAPS = { DepthNormal_DepthAndNormals: 440, DepthNormal_EstimatePanorama: 440, DepthNormal_SaveTexture: 220 }
 const STYLE = 'overflow:hidden;display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:2;min-height:28px;font:11px/14px sans-serif;color:var(--input-text,#ddd);overflow-wrap:anywhere;user-select:text'
 
 /** @param {any} node @returns {any} The row's widget; undefined on nodes that say nothing. */
@@ -44,6 +46,8 @@ app.registerExtension({
     if (!speaks(node)) return
     addRow(node)
     putAdvancedLast(node)
+    const maps = MAPS[node.comfyClass ?? node.constructor?.comfyClass]
+    if (maps) node.setSize([Math.max(node.size[0], 350), node.computeSize()[1] + maps])
   },
 })
 

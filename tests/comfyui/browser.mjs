@@ -75,17 +75,66 @@ async function help(type) {
   return page.locator('body').innerText()
 }
 
-const report = { templates: {}, scales: {}, files: {} }
+// Zoom, and the nodes' rectangles on the page: those that the renderer draws.
+const layout = () => page.evaluate(() => {
+  const { canvas, graph } = window.app, { scale, offset } = canvas.ds
+  const boxes = graph.nodes.map(node => {
+    const [x, y, width, height] = node.boundingRect, element = document.querySelector(`[data-node-id="${node.id}"]`)?.getBoundingClientRect()
+    return element ? [element.left, element.top, element.width, element.height].map((value, i) => value / scale - (offset[i] ?? 0)) : [x, y, width, height]
+  })
+  return { scale, boxes: boxes.map(box => box.map(Math.round)) }
+})
+
+async function settled() {
+  let last = ''
+  for (let i = 0; i < 20; i++) {
+    const now = await layout()
+    if (last === JSON.stringify(now)) return now
+    last = JSON.stringify(now)
+    await page.waitForTimeout(120)
+  }
+  return JSON.parse(last)
+}
+
+// Every template in both renderers and two windows; those of RUN before and after a run.
+const RUN = ['Relight', 'Depth and Normals']
+async function layouts() {
+  const found = []
+  for (const nodes2 of [false, true]) {
+    await page.evaluate(nodes2 => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', nodes2), nodes2)
+    for (const [width, height] of [[1366, 650], [1920, 1080]]) {
+      await page.setViewportSize({ width, height })
+      for (const file of files) {
+        const workflow = JSON.parse(fs.readFileSync(file, 'utf8')), name = path.parse(file).name
+        await page.evaluate(([workflow, name]) => { window.app.graph.clear(); return window.app.loadGraphData(workflow, true, true, name, { openSource: 'template' }) }, [workflow, name])
+        await graph(workflow.nodes.length)
+        const entry = { name, nodes2, width, ...await settled() }
+        if (width === 1366 && RUN.includes(name)) {
+          await page.evaluate(() => {
+            window.ran = new Promise(done => window.app.api.addEventListener('execution_success', done, { once: true }))
+            return window.app.queuePrompt(0)
+          })
+          await page.evaluate(() => window.ran.then(() => null))
+          await page.waitForTimeout(500)
+          entry.after = (await settled()).boxes
+        }
+        found.push(entry)
+      }
+    }
+  }
+  await page.evaluate(() => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false))
+  return found
+}
+
+const report = { templates: {}, files: {} }
 const asTemplates = JSON.parse(fs.readFileSync(templates, 'utf8'))
 await start()
 for (const file of files) {
   const workflow = JSON.parse(fs.readFileSync(file, 'utf8')), name = path.parse(file).name
-  if (asTemplates.includes(name)) {
-    report.templates[name] = await fromTemplates(name, workflow.nodes.length)
-    report.scales[name] = await page.evaluate(() => window.app.canvas.ds.scale)
-  }
+  if (asTemplates.includes(name)) report.templates[name] = await fromTemplates(name, workflow.nodes.length)
   report.files[name] = await fromFile(workflow)
 }
+if (asTemplates.length) report.layouts = await layouts()
 report.old = await fromFile(JSON.parse(fs.readFileSync(old, 'utf8')))
 await start()
 await fromFile(JSON.parse(fs.readFileSync(example, 'utf8')))

@@ -1,6 +1,7 @@
 """The pack in ComfyUI's own page, in headless Chromium: templates open, nodes are known, help shows."""
 
 import json
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -57,8 +58,23 @@ def test_templates_open_from_the_template_browser(seen, workflow):
 
 
 def test_templates_open_at_a_size_at_which_the_classic_canvas_writes_words(seen):
-    assert {name: scale for name, scale in seen["scales"].items() if scale < 0.7} == {}
-    assert seen["scales"].keys() == seen["templates"].keys()
+    """On a laptop and on a large screen, on the canvas and in Nodes 2.0; no node covers another, titles included."""
+    assert len(seen["layouts"]) == 4 * len(WORKFLOWS)
+    assert [(each["name"], each["scale"]) for each in seen["layouts"] if each["scale"] <= 0.5715] == []
+    assert [each["name"] for each in seen["layouts"] if covers(each["boxes"]) or covers(each.get("after", []))] == []
+
+
+def test_a_run_makes_no_node_larger(seen):
+    """Two templates, on the canvas and in Nodes 2.0: the room for messages and images is there from the start."""
+    ran = [each for each in seen["layouts"] if "after" in each]
+    assert len(ran) == 4
+    for each in ran:
+        assert each["after"] == [pytest.approx(box, abs=2) for box in each["boxes"]], (each["name"], each["nodes2"])
+
+
+def covers(boxes):
+    """Pairs of overlapping rectangles: left, top, width, height."""
+    return [(a, b) for a, b in combinations(boxes, 2) if all(a[i] < b[i] + b[i + 2] and b[i] < a[i] + a[i + 2] for i in (0, 1))]
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
