@@ -61,7 +61,7 @@ class TinyAnnotator(Annotator):
         hundredth of the rest where that is farther.
     """
 
-    bytes_per_pixel = 400
+    bytes_per_pixel = 650
 
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> TinyAnnotator:
