@@ -206,7 +206,8 @@ class _ExportedTiny(TinyAnnotator):
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
         """See `Family.predict`; the outputs that the `signature` names."""
         outputs = self._sharpened(inputs, super().predict(F.avg_pool2d(inputs, ENLARGED)))
-        return Surfaces(*outputs[2:]).seen(*inputs.shape[-2:]), *outputs
+        height, width = inputs.shape[-2:]
+        return Surfaces(*outputs[2:]).seen(height, width), *outputs
 
     def infer(self, request: Request) -> Estimate:
         return Annotator.infer(self, request)
