@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..geometry.conventions import unit_normals
 from ..geometry.estimate import Axes, Estimate, Quantity
@@ -196,7 +196,7 @@ class _ExportedTiny(TinyAnnotator):
 
     bytes_per_pixel = TinyAnnotator.bytes_per_pixel // ENLARGED**2
 
-    def __init__(self, spec: ModelSpec, network: TinyNetwork) -> None:
+    def __init__(self, spec: ModelSpec, network: nn.Module) -> None:
         super().__init__(replace(spec, multiple_of=ENLARGED * spec.multiple_of), network)
 
     def preprocess(self, size: int) -> Steps:
