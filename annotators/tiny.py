@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..geometry.conventions import unit_normals
 from ..geometry.estimate import Axes, Estimate, Quantity
@@ -61,7 +61,7 @@ class TinyAnnotator(Annotator):
         hundredth of the rest where that is farther.
     """
 
-    bytes_per_pixel = 400
+    bytes_per_pixel = 650
 
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> TinyAnnotator:
@@ -196,7 +196,7 @@ class _ExportedTiny(TinyAnnotator):
 
     bytes_per_pixel = TinyAnnotator.bytes_per_pixel // ENLARGED**2
 
-    def __init__(self, spec: ModelSpec, network: TinyNetwork) -> None:
+    def __init__(self, spec: ModelSpec, network: nn.Module) -> None:
         super().__init__(replace(spec, multiple_of=ENLARGED * spec.multiple_of), network)
 
     def preprocess(self, size: int) -> Steps:
@@ -206,7 +206,8 @@ class _ExportedTiny(TinyAnnotator):
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
         """See `Family.predict`; the outputs that the `signature` names."""
         outputs = self._sharpened(inputs, super().predict(F.avg_pool2d(inputs, ENLARGED)))
-        return Surfaces(*outputs[2:]).seen(*inputs.shape[-2:]), *outputs
+        height, width = inputs.shape[-2:]
+        return Surfaces(*outputs[2:]).seen(height, width), *outputs
 
     def infer(self, request: Request) -> Estimate:
         return Annotator.infer(self, request)
