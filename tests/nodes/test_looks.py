@@ -19,8 +19,9 @@ LOOKS = {
         {**SMALL, "normalisation": "per_clip"},
     ],
     "MiDaS-NormalMapPreprocessor": [{"model": "tiny", **SMALL, "coding": "opengl"}, {"model": "tiny", **SMALL, "a": 1.0}],
-    "MiDaS-DepthMapPreprocessor": [{"model": "tiny", **SMALL}, {"model": "tiny", **SMALL, "normalisation": "running"}],
-    "Zoe-DepthMapPreprocessor": [{"model": "tiny", **SMALL}, {"model": "tiny", "normalisation": "per_clip", "resolution": 128}],
+    # Over a clip tiny makes its plain map, as sharp edges flicker: both looks are of one.
+    "MiDaS-DepthMapPreprocessor": [{"model": "tiny", **SMALL, "normalisation": each} for each in ("per_clip", "running")],
+    "Zoe-DepthMapPreprocessor": [{"model": "tiny", "normalisation": "per_clip", "resolution": each} for each in (64, 128)],
     "LeReS-DepthMapPreprocessor": [{"model": "tiny", **SMALL}, {"model": "tiny", **SMALL, "rm_nearest": 20.0}],
     "DepthNormal_DepthOfVideo": [SMALL, {**SMALL, "near": "black"}, {**SMALL, "normalisation": "per_image"}],
     "DepthNormal_NormalsOfVideo": [SMALL, {**SMALL, "coding": "directx"}],
