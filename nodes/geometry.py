@@ -156,7 +156,7 @@ class EstimateGeometry:
                 "tiles": tiles_widget(),
                 "refine": labelled("refine edges", switch_widget(False, REFINE)),
                 "refine_steps": count_widget(DEFAULT_REFINE_STEPS, 0, MAX_REFINE_STEPS, TOOLTIPS["refine_steps"], advanced=True),
-                "sharp": as_advanced(labelled("sharp edges", switch_widget(True, SHARP))),
+                "sharp": as_advanced(labelled("sharp edges", switch_widget(False, SHARP))),
             },
         }
 
@@ -173,7 +173,7 @@ class EstimateGeometry:
         tiles: str | int = OFF,
         refine: bool = False,
         refine_steps: int = DEFAULT_REFINE_STEPS,
-        sharp: bool = True,
+        sharp: bool = False,
     ) -> tuple[Estimate]:
         """Returns the geometry."""
         check_model(model)

@@ -24,8 +24,9 @@ REFINE = (
 )
 """Tooltip of the widget `refine`."""
 SHARP = (
-    "Whether tiny makes depth follow the image's edges by a network of its own. Off: its plain map, with soft edges. Other models "
-    "have no such network, and for the frames of one video it is not used: edges would flicker."
+    "Whether tiny makes depth follow the image's edges by a network of its own. Off: its plain map, with soft edges, from which effects "
+    "select things and skies better. Other models have no such network, and the frames of one video are made without it: edges would "
+    "flicker."
 )
 """Tooltip of the widget `sharp`."""
 

@@ -41,8 +41,8 @@ _TILES = (
     "about the network's own size, at most 4)"
 )
 _REFINE = (
-    "move the edges of depth and normals to the edges of the image (docs/large.md); by default tiny does so with a network of its own, and "
-    "--no-refine gives its plain map"
+    "move the edges of depth and normals to the edges of the image (docs/large.md); by default tiny makes depth of images so by a "
+    "network of its own, but not for effects; --no-refine gives its plain map"
 )
 _REFINE_STEPS = "how often MoGe-3 refines its depth, 0 to 8; 0: not at all, as MoGe-2 (default: 3)"
 
@@ -159,6 +159,14 @@ def network_options(arguments: argparse.Namespace) -> Options:
         refine_steps=arguments.refine_steps,
         runtime=arguments.runtime,
     )
+
+
+def effect_options(arguments: argparse.Namespace) -> Options:
+    """As `network_options`, for effects: without --refine tiny gives its plain map, which selections and skies were measured with."""
+    from dataclasses import replace
+
+    options = network_options(arguments)
+    return replace(options, refine=options.refine or False)
 
 
 def check_weights(arguments: argparse.Namespace) -> None:

@@ -84,7 +84,7 @@ def test_a_link_leads_somewhere(path, target):
 def test_the_page_of_weights_has_every_variable():
     page = (ROOT / "docs" / "weights.md").read_text(encoding="utf-8")
     source = "".join(path.read_text(encoding="utf-8") for room in ("app", "model_loader", "nodes") for path in (ROOT / room).rglob("*.py"))
-    read = set(re.findall(r"environ\.get\(\"([A-Z_]+)\"", source)) | {
+    read = set(re.findall(r"(?:environ\.get|environment)\(\"([A-Z_]+)\"", source)) | {
         old_ids.VARIABLE,
         PREVIEW_SETTING,
         *CONNECT_VARIABLES,

@@ -45,7 +45,8 @@ def test_the_record_and_a_resume_name_the_model_that_the_file_is_of(image, own, 
     assert estimate(image, tmp_path / "out", "--weights", own, "--resume") == 0
     assert estimate(image, tmp_path / "out", "--weights", own, "--model", "tiny", "--resume") == 0
     assert capsys.readouterr().out == "", "both times it was done before"
-    assert estimate(image, tmp_path / "named", "--model", "tiny") == 0
+    # weights of one's own run without the head for edges, which fits the published ones
+    assert estimate(image, tmp_path / "named", "--model", "tiny", "--no-refine") == 0
     name = "wave_depth.png"
     assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "named" / name).read_bytes()
 

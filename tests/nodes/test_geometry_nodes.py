@@ -308,10 +308,10 @@ def test_edges_of_tiny_are_the_images_unless_told_otherwise():
     def depth(**widgets):
         return EstimateGeometry().execute(tiny, image, **widgets)[0].depth
 
-    for widgets, refine in (({}, None), ({"refine": True}, True), ({"sharp": False}, False)):
+    for widgets, refine in (({"sharp": True}, None), ({"sharp": True, "refine": True}, True), ({}, False)):
         assert torch.equal(depth(**widgets), tiny.estimate(image.movedim(-1, 1), refine=refine).depth), widgets
-    assert not torch.equal(depth(), depth(sharp=False)) and not torch.equal(depth(sharp=False, refine=True), depth(sharp=False))
-    assert torch.equal(depth(film=True), depth(film=True, sharp=False)), "edges would flicker"
+    assert not torch.equal(depth(), depth(sharp=True)) and not torch.equal(depth(refine=True), depth())
+    assert torch.equal(depth(film=True), depth(film=True, sharp=True)), "edges would flicker"
 
 
 def test_a_large_image_is_estimated_in_tiles():

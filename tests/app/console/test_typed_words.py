@@ -204,9 +204,9 @@ def test_the_help_shows_what_people_use_and_the_full_one_the_rest(name, capsys):
         assert more == ([len(hidden) - 1] if hidden else [])
 
 
-def test_estimate_shows_twelve_options():
+def test_estimate_shows_thirteen_options():
     parser = every_parser()["estimate"]
-    assert len(parser.common) == 12 and {"--model", "--out", "--open", "--also", "--resume"} <= parser.common
+    assert len(parser.common) == 13 and {"--model", "--out", "--open", "--also", "--resume"} <= parser.common
 
 
 def test_one_thing_has_one_name_in_every_command():
