@@ -4,6 +4,7 @@ import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
 import { runIds, runsOf } from './last_runs.js'
 import { isOurs } from './own_nodes.js'
+import { rowOf } from './rows.js'
 
 /** The page has cleared its words by then, in milliseconds after a run. */
 const CLEARED = 200
@@ -20,8 +21,8 @@ async function showNotes(again) {
   const runs = await runsOf(graph, again)
   for (const node of graph.nodes) {
     const id = runIds(node)[0], words = wordsOf(node, id, runs).join('; ')
-    if (words) api.dispatchCustomEvent('progress_text', { nodeId: id, text: words })
-    else if (standing.has(id)) remove(node, standing.get(id))
+    if (words && !rowOf(node)?.element.textContent.startsWith(words)) api.dispatchCustomEvent('progress_text', { nodeId: id, text: words })
+    else if (!words && standing.has(id)) remove(node, standing.get(id))
     if (words) standing.set(id, words)
     else standing.delete(id)
   }
@@ -35,6 +36,8 @@ function wordsOf(node, id, runs) {
 
 /** Removes words that are no longer true. */
 function remove(node, words) {
+  const row = rowOf(node)
+  if (row?.element.textContent.startsWith(words)) row.element.textContent = row.element.title = ''
   const place = (node.widgets ?? []).findIndex(widget => widget.name === WORDS && widget.value === words)
   if (place < 0) return
   node.widgets[place].onRemove?.()

@@ -64,7 +64,7 @@ await shoot('done')
 // What the log says of a setting stays on the node: after the run, after the page was loaded again, and until it is set right.
 const noted = () => page.evaluate(() => {
   const node = window.app.graph.nodes.find(node => node.type === 'DepthNormal_DepthAndNormals')
-  return node?.widgets.find(widget => widget.name === '$$node-text-preview')?.value ?? ''
+  return node?.widgets.find(widget => widget.name === '$$depth_normal_words')?.element.textContent ?? ''
 })
 const open = async () => {
   await page.goto(server, { waitUntil: 'domcontentloaded' })
