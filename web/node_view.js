@@ -101,7 +101,7 @@ class NodeView {
     const output = app.nodeOutputs?.[placeOf(this.source)]?.[KEY]
     if (output) return this.show(output)
     if (this.key && !app.nodeOutputs?.[this.place]?.[KEY]) this.fail(this.View.empty)
-    if (this.key) return
+    if (this.key || !isInGraph(this.node)) return // an object that was only created would never be told to free its images
     const values = JSON.stringify(this.widgets.values), { stamp } = this
     const original = isCopy && [...views].findLast(view => view !== this && view.key && view.View === this.View && view.values === values)
     const payloads = original ? JSON.parse(original.key) : await lastShown(this.node, this.source)

@@ -127,9 +127,9 @@ def test_the_workflow_of_materials_gives_what_the_model_gives_here(tiny_server, 
     image = torch.from_numpy(cv2.imread(str(image_path))[None, ..., ::-1].copy()).float().movedim(-1, 1) / 255
     beyond = margins(*image.shape[-2:], 0.25)
     expected = load_model(MATERIALS, "float32").estimate_materials(wrap(image, beyond)).folded(beyond)
-    shown = {name: cv2.imread(str(path))[..., ::-1] for name in ["5", "6", "7", "8", "9", "10"] for path in tmp_path.glob(f"{name}_*.png")}
-    assert len(shown) == 5 and all(each.shape == (72, 96, 3) and each.std() > 1 for each in shown.values())
-    for number, name in (("5", "albedo"), ("7", "roughness"), ("8", "metallic")):
+    shown = {name: cv2.imread(str(path))[..., ::-1] for name in ["5", "6", "7", "9"] for path in tmp_path.glob(f"{name}_*.png")}
+    assert len(shown) == 4 and all(each.shape == (72, 96, 3) and each.std() > 1 for each in shown.values())
+    for number, name in (("5", "albedo"), ("7", "roughness")):
         value = expected.maps[name][0].expand(3, -1, -1).movedim(0, -1).numpy() * 255
         assert np.abs(shown[number].astype(int) - value).max() <= 3, name
 

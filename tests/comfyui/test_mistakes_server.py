@@ -51,7 +51,7 @@ def problem(history):
 
 EFFECTS = {
     "DepthNormal_DepthOfField": {"blur": 20.0, "blades": 7},
-    "DepthNormal_ForegroundCutout": {"edge": 10.0, "near": 20.0},
+    "DepthNormal_ForegroundCutout": {"edge": 10.0, "near": 20.0, "far": 40.0},
     "DepthNormal_Relight": {"shadows": 1.0, "light_size": 5.0},
     "DepthNormal_DepthParallax": {"frames": 200},
 }

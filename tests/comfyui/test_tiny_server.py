@@ -102,5 +102,5 @@ def test_a_photograph_becomes_a_material_without_any_model_file(bare_server, tmp
     )
     assert run.returncode == 0 and "PROBLEM" not in run.stdout, run.stdout + run.stderr
     maps = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in tmp_path.rglob("*.png")]
-    assert len(maps) == 5 and all(each.shape[:2] == (512, 512) and each.std() > 1 for each in maps)
+    assert len(maps) == 4 and all(each.shape[:2] == (512, 512) and each.std() > 1 for each in maps)
     assert [each.ndim for each in maps if each.dtype == "uint16"] == [2], "the height, grey in 16 bits"

@@ -67,7 +67,7 @@ def test_an_image_alone_gives_all_four(photos):
 
 
 def test_it_does_what_the_nodes_in_a_row_do(photos):
-    (row,) = EstimateGeometry().execute(load_model("tiny"), photos, resolution=96, fov=40.0)
+    (row,) = EstimateGeometry().execute(load_model("tiny"), photos, resolution=96, fov=40.0, sharp=True)
     depth, normals, mask, geometry = run(photos, "tiny", 96, "disparity", "directx", fov=40.0)
     assert torch.equal(geometry.depth, row.depth) and torch.equal(geometry.normals, row.normals)
     expected, valid = RenderDepth().execute(row)
