@@ -42,7 +42,7 @@ _TILES = (
 )
 _REFINE = (
     "move the edges of depth and normals to the edges of the image (docs/large.md); by default tiny makes depth of images so by a "
-    "network of its own, but not for effects; --no-refine gives its plain map"
+    "network of its own, but not for `effect` and `texture`; --no-refine gives its plain map"
 )
 _REFINE_STEPS = "how often MoGe-3 refines its depth, 0 to 8; 0: not at all, as MoGe-2 (default: 3)"
 
@@ -159,14 +159,6 @@ def network_options(arguments: argparse.Namespace) -> Options:
         refine_steps=arguments.refine_steps,
         runtime=arguments.runtime,
     )
-
-
-def effect_options(arguments: argparse.Namespace) -> Options:
-    """As `network_options`, for effects: without --refine tiny gives its plain map, which selections and skies were measured with."""
-    from dataclasses import replace
-
-    options = network_options(arguments)
-    return replace(options, refine=options.refine or False)
 
 
 def check_weights(arguments: argparse.Namespace) -> None:

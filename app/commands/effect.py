@@ -64,7 +64,8 @@ def add_effect(parser: Parser) -> None:
         add(added.add_argument_group("the effect"))
         added.common = frozenset((*COMMON_TO_ALL, *COMMON[name]))
         added.argument_names = {"falloff": "--height-falloff"}
-        added.set_defaults(parser=added, run=over_images(_effect, _planned))
+        # Selections and skies were measured with tiny's plain map.
+        added.set_defaults(parser=added, run=over_images(_effect, _planned), refine=False)
 
 
 def _add_choice(group: argparse._ArgumentGroup) -> None:

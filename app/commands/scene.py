@@ -20,7 +20,7 @@ from .arguments import (
     check_weights,
     chosen_quantity,
     chosen_spec,
-    effect_options,
+    network_options,
     refuse_options,
 )
 from .result_paths import SOURCES, result_path, say_result
@@ -133,7 +133,7 @@ def read_scene(arguments: argparse.Namespace, image: Tensor | None = None, fitte
 
     if files:
         return scene(image.to(device), known_from_files(arguments, height, width, fitted).to(device))
-    options = effect_options(arguments)
+    options = network_options(arguments)
     model = options.load(arguments.device)
 
     def on(device: torch.device) -> Scene:

@@ -13,7 +13,7 @@ from ..batch.overwriting import note_results, remove_outdated
 from ..console.option_types import number, pixels, positive, real
 from ..console.parser import Parser, did_you_mean
 from ..outcomes import DONE
-from .arguments import NETWORK_OPTIONS, add_coding, add_map_kind, add_network, chosen_quantity, effect_options, refuse_options
+from .arguments import NETWORK_OPTIONS, add_coding, add_map_kind, add_network, chosen_quantity, network_options, refuse_options
 from .result_paths import add_folder, add_overwrite, add_result, check_results, naming_command, result_path, say_result, settle_result
 from .scene import check_model, read_scene
 
@@ -77,7 +77,7 @@ def add_texture(parser: Parser) -> None:
     def command(name: str, task: str, run: Any, source: str) -> Parser:
         added: Parser = commands.add_parser(name, help=task, description=f"{task[0].upper()}{task[1:]}.")
         added.add_argument("image", type=Path, metavar="IN", help=source)
-        added.set_defaults(run=run, parser=added)
+        added.set_defaults(run=run, parser=added, refine=False)
         return added
 
     normals = "a normal map, or raw normals (.npz, .exr)"
@@ -455,7 +455,7 @@ def _estimated_mirrored(arguments: argparse.Namespace, image: Tensor) -> Estimat
     from ...geometry.textures.seamless import margins, mirror, unmirrored_normals
     from ..batch.per_image import estimate
 
-    options = effect_options(arguments)
+    options = network_options(arguments)
     beyond = margins(image.shape[-2], image.shape[-1], _MIRRORED)
     known = estimate(options.load(arguments.device), mirror(image, beyond), options)
     return unmirrored_normals(with_normals(known), beyond)
@@ -466,7 +466,7 @@ def _estimated_seamless(arguments: argparse.Namespace, image: Tensor) -> Estimat
     from ..batch.per_image import estimate
 
     check_model(arguments)
-    options = effect_options(arguments)
+    options = network_options(arguments)
     beyond = margins(image.shape[-2], image.shape[-1], arguments.margin)
     return seamless_estimate(estimate(options.load(arguments.device), wrap(image, beyond), options), beyond)
 
