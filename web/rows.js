@@ -46,8 +46,10 @@ app.registerExtension({
     if (!speaks(node)) return
     addRow(node)
     putAdvancedLast(node)
+    const needed = node.computeSize()[1]
+    if (node.size[1] < needed) node.setSize([node.size[0], needed])
     const maps = MAPS[node.comfyClass ?? node.constructor?.comfyClass]
-    if (maps) node.setSize([Math.max(node.size[0], 350), node.computeSize()[1] + maps])
+    if (maps) node.setSize([Math.max(node.size[0], 350), needed + maps])
   },
 })
 
