@@ -277,6 +277,7 @@ CASES = {
     "surfaces.noise.measure_noise": (lambda: noise.measure_noise(maps()[:1], maps()[:1]), ONE_BY_ONE),
     "estimate.Estimate.cat": (lambda: Estimate.cat([estimate(), estimate()]), None),
     "estimate.Estimate.expanded": (lambda: Estimate(maps()[:1], Quantity.DISPARITY).expanded(3), None),
+    "estimate.Estimate.cut": (lambda: estimate().cut((..., slice(2, 9), slice(3, 8))), None),
     "estimate.Estimate.slice": (lambda: estimate().slice(1, 2), None),
     "estimate.Estimate.split": (lambda: list(estimate().split()), None),
     "estimate.Estimate.resized": (lambda: (estimate().resized(48, 20), estimate().resized(9, 70, "bicubic")), HOLES),

@@ -290,7 +290,7 @@ def test_smoothing_stills_what_trembles_and_leaves_what_moves():
     trembling = truth + 0.05 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
     found = aligned(images, trembling, SMOOTH_ONLY)
     still = (slice(None), slice(None), slice(50, None))
-    assert found[still].diff(dim=0).abs().mean() < trembling[still].diff(dim=0).abs().mean() / 6
+    assert found[still].diff(dim=0).abs().mean() < trembling[still].diff(dim=0).abs().mean() / 5
     square = images[:, :1] == 0.9
     inner = F.avg_pool2d(square.float(), 13, 1, 6) == 1
     assert (found - trembling)[inner & square].abs().max() < 0.2, "the square is where it is now"
