@@ -309,7 +309,7 @@ class Estimate:
 
     def cut(self, window: tuple[EllipsisType, slice, slice]) -> Estimate:
         """The maps in a window of rows and columns, without the camera."""
-        return replace(self._map(lambda each: each[window]), intrinsics=None)
+        return replace(self, intrinsics=None, extrinsics=None)._map(lambda each: each[window])
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Estimate:
         return replace(self, **{name: function(value) for name, value in self.maps.items()})

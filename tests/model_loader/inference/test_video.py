@@ -95,7 +95,7 @@ def test_normals_follow_from_the_depth_that_is_stable(tiny):
     own = torch.cat([part.depth for part in tiny.estimates(video, refine=False)])
     derived = torch.cat(seen)
     assert derived.shape == own.shape, "at the network's size"
-    assert derived[2:].diff(dim=0).abs().mean() < own[2:].diff(dim=0).abs().mean() / 2
+    assert derived[2:].diff(dim=0).abs().mean() < own[2:].diff(dim=0).abs().mean() / 1.5
 
 
 def test_it_goes_on_where_it_was_stopped(tiny):
