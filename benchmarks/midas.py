@@ -27,6 +27,7 @@ import torch
 import depth_normal
 from depth_normal.geometry.images.render import normalise_per_image
 from depth_normal.model_loader.comfy import devices
+from depth_normal.model_loader.inference.recent import forget_estimates
 from depth_normal.nodes import midas as nodes
 from depth_normal.utils import check_images, images_to_rgb
 
@@ -89,6 +90,7 @@ def compare(folder: Path, arguments: argparse.Namespace, device: torch.device) -
     node = nodes.MidasNormalMap()
 
     def new(count: int, precision: str) -> None:
+        forget_estimates()  # a node that runs again would take them
         node.execute(images[:count], resolution=size, precision=precision)
 
     for precision in arguments.precisions:

@@ -38,6 +38,7 @@ from depth_normal.geometry.files.paths import write_bytes
 from depth_normal.geometry.images.render import depth_to_image
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader import Model
+from depth_normal.model_loader.inference.recent import forget_estimates
 from depth_normal.utils import check_images, images_to_rgb
 
 FULL_HD = (1920, 1080)
@@ -244,7 +245,12 @@ def nodes(model: Model, path: Path) -> dict[str, Callable[[], object]]:
 def node(name: str, **inputs: object) -> Callable[[], Any]:
     """A node's first output, for inputs that stay the same."""
     made = depth_normal.NODE_CLASS_MAPPINGS[f"DepthNormal_{name}"]()
-    return lambda: getattr(made, made.FUNCTION)(**inputs)[0]
+
+    def run() -> Any:
+        forget_estimates()  # a node that runs again would take them
+        return getattr(made, made.FUNCTION)(**inputs)[0]
+
+    return run
 
 
 def nothing() -> None:

@@ -94,7 +94,7 @@ RUNS = {
     "diffusion.py": (["--size", "64", "--repeats", "1", "--device", "cpu"], "lbm-normals +float32 +4"),
     "normals.py": (["SCENES/scenes", "--repeats", "1", *SMALL], "this pack, noise 2 %"),
     "refine.py": (["SCENES/scenes", *SMALL], "96x64 on cpu, 1 thread"),
-    "edges.py": (["SCENES/scenes", "--traced", "0"], "all, in tiles"),
+    "edges.py": (["SCENES/scenes", "--traced", "0"], "refine, in tiles"),
     "meshes.py": (["SCENES/scenes", "--tiny"], "tiny +ball"),
     "mesh_views.py": (["--width", "96"], "wide ramps, noise, 30"),
     "mesh_views.py rims": (["--width", "64", "--rims"], "mean +foliage +25"),
