@@ -67,18 +67,12 @@ class TinyAnnotator(Annotator):
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> TinyAnnotator:
         with torch.device("meta"):
             network = TinyNetwork(config_of(states["network"].keys()))
-        fill(network, {**untrained_counters(network), **with_scene(states["network"])}, f"not a checkpoint of {spec.id}")
-        if not network.last.weight.is_meta:  # as of `check_network`; there torch would import sympy for it
-            fold_norms(network.train(False).float())
+        _fill_folded(network, with_scene(states["network"]), f"not a checkpoint of {spec.id}")
         network.mirrored = network.fine is not None
-        sharp = None
         if "sharp" in states and network.fine is not None:
             with torch.device("meta"):
                 sharp = SharpHead()
-            fill(sharp, {**untrained_counters(sharp), **states["sharp"]}, f"not the sharp head of {spec.id}")
-            if not sharp.last.weight.is_meta:
-                fold_norms(sharp.train(False).float())
-            sharp.to(dtype=dtype).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+            _fill_folded(sharp, states["sharp"], f"not the sharp head of {spec.id}")
             network.sharp = sharp
         network.to(dtype=dtype).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs forget it
         return cls(spec, network)
@@ -234,6 +228,13 @@ class _ExportedTiny(TinyAnnotator):
             "edge": "logit of the first being seen",
         }
         return Signature(outputs, *NOT_NORMALISED, afterwards=[surfaces])
+
+
+def _fill_folded(network: TinyNetwork | SharpHead, state: StateDict, complaint: str) -> None:
+    """See `fill`; folds the norms into the convolutions."""
+    fill(network, {**untrained_counters(network), **state}, complaint)
+    if not network.last.weight.is_meta:  # as of `check_network`; there torch would import sympy for it
+        fold_norms(network.train(False).float())
 
 
 _SKY_OUTPUT = {"sky": "share of sky, 0 to 1"}

@@ -11,9 +11,10 @@ from ..utils import squared_lengths, vector_lengths, without_autocast
 from .checks import check_map
 from .kinds import Axes, Kind
 
-# Vectors that are stored as they are have length 1 up to rounding, in most pixels that have a direction. About so many pixels along
-# the longer side are looked at.
-_EXACT, _NO_LENGTH, _MOST, _LOOKED_AT = 0.02, 0.05, 0.8, 256
+# Vectors that are stored as they are have length 1 up to rounding, in most pixels that have a direction.
+_EXACT, _MOST = 0.02, 0.8
+NO_LENGTH, LOOKED_AT = 0.05, 256
+"""Stored vectors up to this length are no direction. Of a map, about so many pixels along the longer side are looked at."""
 
 _OPENGL_SIGNS = {
     Axes.OPENGL: (1.0, 1.0, 1.0),
@@ -56,9 +57,9 @@ def are_unit_vectors(values: Tensor) -> bool:
     Args:
         values: (B, 3, H, W); what is 0, NaN or infinite is no vector.
     """
-    step = -(-max(values.shape[-2:]) // _LOOKED_AT)
+    step = -(-max(values.shape[-2:]) // LOOKED_AT)
     lengths = vector_lengths(values[..., ::step, ::step])
-    is_unit, usable = torch.stack((((lengths - 1).abs() < _EXACT).sum(), (lengths > _NO_LENGTH).sum())).tolist()
+    is_unit, usable = torch.stack((((lengths - 1).abs() < _EXACT).sum(), (lengths > NO_LENGTH).sum())).tolist()
     return is_unit > _MOST * usable
 
 

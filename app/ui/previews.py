@@ -29,7 +29,7 @@ from ..batch.failures import failure_of
 from ..batch.outputs import Outputs
 from ..batch.per_image import read_with_alpha, write
 from ..batch.records import mark
-from ..commands.camera_moves import MAX_AMOUNT, MOVE_CHOICES
+from ..commands.camera_moves import AMOUNT, MAX_AMOUNT, MOVE_CHOICES
 from ..commands.parallax import write_parallax
 from ..commands.relight import relit
 from ..commands.scene import Scene, write_image
@@ -177,7 +177,7 @@ def wish_of(kind: str, values: Mapping[str, str]) -> Wish:
         return _relight_wish(values)
     side = _SIDES[_one_of(values, "side", tuple(_SIDES))]
     return ParallaxWish(
-        _one_of(values, "move", MOVE_CHOICES), _number(values, "amount", MAX_AMOUNT, 0.05), _number(values, "focus", 1, 0.5), side
+        _one_of(values, "move", MOVE_CHOICES), _number(values, "amount", MAX_AMOUNT, AMOUNT), _number(values, "focus", 1, 0.5), side
     )
 
 

@@ -92,7 +92,7 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
     else:
         soft, radius = filled_depth(sized), edge_radius(height, width)
         depth, steps = sharpen_depth_edges(soft, radius), DepthSteps.of(soft)
-        softness, smoothed = steps.softness(normals), softness
+        softness, smoothed = steps.softness(normals, softness), softness
         if bool(softness * steps.share > 0):
             # Of a refined network only the edges are sharp. Light needs the mixture beside them as it was, or it shows where that ends.
             soft = 1 / steps.softened(1 / soft, softness)

@@ -60,13 +60,18 @@ class DepthSteps:
         share = ((found - _FEW) / (_MOST - _FEW)).clamp(0, 1)
         return cls(box_means(beside, reach), share.view(1, 1, 1, 1))
 
-    def softness(self, normals: Tensor) -> Tensor:
-        """`normal_softness` of normals (1, 3, H, W) whose edges may have been refined: none but those, and ripples all over."""
+    def softness(self, normals: Tensor, unrefined: Tensor) -> Tensor:
+        """As `normal_softness`, of normals whose edges may have been refined: none but those, and ripples all over.
+
+        Args:
+            normals: (1, 3, H, W).
+            unrefined: (1, 1, 1, 1), the `normal_softness` of them.
+        """
         apart = self.beside == 0
         bends, edges = _bends_and_edges(normals, apart)
         sharp = edges / torch.maximum(bends, _RARE * apart.sum()).clamp(min=1)
         refined = ((_MEASURED - sharp) / (_MEASURED - _REFINED)).clamp(0, 1) * ((_ripple(normals) - _FLAT) / (_RIPPLED - _FLAT)).clamp(0, 1)
-        return torch.lerp(normal_softness(normals), refined, self.share)
+        return torch.lerp(unrefined, refined, self.share)
 
     def softened(self, values: Tensor, share: Tensor) -> Tensor:
         """Values (1, C, H, W) that lead from one thing to the other beside steps, by that share, as a network's do."""

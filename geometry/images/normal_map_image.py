@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...utils import split_alpha, vector_lengths
-from ..conventions import NormalMapCoding, are_unit_vectors, decode_normal_map
+from ..conventions import LOOKED_AT, NO_LENGTH, NormalMapCoding, are_unit_vectors, decode_normal_map
 from ..estimate import Estimate
 from ..kinds import Axes
 from ..valid import are_finite
@@ -18,9 +18,8 @@ logger = logging.getLogger(__name__)
 # Of the vectors (2 c - 1) of a normal map, 98 % and more have such lengths, also after JPEG or noise; of photographs a third to two thirds.
 _UNIT = (0.75, 1.25)
 _MOST = 0.8
-# Holes: black, or mid grey, which is no direction.
-_BLACK, _NO_LENGTH = 1.5 / 255, 0.05
-_LOOKED_AT = 256
+# Holes: black, or no direction.
+_BLACK = 1.5 / 255
 # Colours overshoot by this where they were resampled, and by no more than this in any case.
 _OVERSHOOT, _MOST_STORED = 0.1, 1.5
 
@@ -51,7 +50,7 @@ def normal_map_to_estimate(
     if low < -_MOST_STORED or high > _MOST_STORED:
         raise ValueError(f"the values of {name} go from {low:g} to {high:g}; a normal map stores colours in 0..1, or vectors in -1..1")
     if low < -_OVERSHOOT or are_unit_vectors(colours):
-        trusted = trusted & (vector_lengths(colours) > _NO_LENGTH)
+        trusted = trusted & (vector_lengths(colours) > NO_LENGTH)
         colours = torch.where(trusted, (colours + 1) / 2, 0)
     else:
         trusted = trusted & (colours.amax(1, keepdim=True) > _BLACK)
@@ -94,10 +93,10 @@ def normal_map_problem(image: Tensor, normals: Tensor) -> str | None:
         image: (B, 3, H, W) in [0, 1].
         normals: The vectors that it was taken for, in OPENGL axes.
     """
-    step = -(-max(image.shape[-2:]) // _LOOKED_AT)
+    step = -(-max(image.shape[-2:]) // LOOKED_AT)
     samples, vectors = image[..., ::step, ::step], normals[..., ::step, ::step]
     lengths = (2 * samples - 1).square().sum(1).sqrt()
-    usable = (samples.amax(1) > _BLACK) & (lengths > _NO_LENGTH)
+    usable = (samples.amax(1) > _BLACK) & (lengths > NO_LENGTH)
     is_unit, is_away = (lengths > _UNIT[0]) & (lengths < _UNIT[1]), vectors[:, 2] < 0
     pixels, unit, away = torch.stack([each.sum() for each in (usable, usable & is_unit, usable & is_away)]).tolist()
     if not pixels:
