@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..options.checks import InvalidArgumentError
 from .camera import DEFAULT_FOV, intrinsics_from_fov, resize_intrinsics
-from .errors import InvalidArgumentError
 from .estimate import Estimate, Quantity
 from .levels import FAR_AND_NEAR_END, are_apart, measure_range, measure_range_of_samples, value_at_ranks
 from .projections import need_perspective

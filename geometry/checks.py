@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from numbers import Real
-
 import torch
 from torch import Tensor
 
+from ..options.checks import check_choice as check_choice
+from ..options.checks import check_not_negative as check_not_negative
+from ..options.checks import check_range as check_range
+from ..options.checks import check_whole as check_whole
 from ..utils import check_levels, without_autocast
-from .errors import InvalidArgumentError
 
 _NO_ROTATION = 1e-2
 # Maps whose sides are rounded differ by a pixel or two; others are of another image.
@@ -141,37 +140,6 @@ def check_extrinsics(extrinsics: Tensor, batch: int | None = None, like: Tensor 
         )
 
 
-def check_range(name: str, value: float, low: float, high: float) -> None:
-    """Refuses a number outside its range, NaN included, and what is no number.
-
-    Raises:
-        InvalidArgumentError: Says what was given and what is accepted.
-    """
-    if isinstance(value, bool) or not isinstance(value, Real) or not low <= value <= high:
-        raise InvalidArgumentError(name, f"is {value!r}; accepted: {low:g} to {high:g}")
-
-
-def check_whole(name: str, value: int, low: int, high: int) -> None:
-    """Refuses what is no whole number, or one outside its range.
-
-    Raises:
-        InvalidArgumentError: Says what was given and what is accepted.
-    """
-    check_range(name, value, low, high)
-    if value != int(value):
-        raise InvalidArgumentError(name, f"is {value!r}; accepted: whole numbers from {low} to {high}")
-
-
-def check_not_negative(name: str, value: float) -> None:
-    """Refuses a number below 0, and one that is not finite.
-
-    Raises:
-        InvalidArgumentError: Says what was given.
-    """
-    if not 0 <= value < math.inf:
-        raise InvalidArgumentError(name, f"is {value}; accepted: 0 and above")
-
-
 def check_alike(name: str, found: tuple[int, int], image: tuple[int, int]) -> None:
     """Refuses maps that are of another image, by their shape: sides may be rounded, not stretched.
 
@@ -207,16 +175,6 @@ def check_image_of(image: Tensor, batch: int, height: int, width: int) -> None:
     if image.ndim != 4 or image.shape[1] != 3 or image.shape[0] != batch:
         raise ValueError(f"the image has shape {tuple(image.shape)}; expected ({batch}, 3, height, width), as many as the depth")
     check_alike("the depth", (height, width), (image.shape[-2], image.shape[-1]))
-
-
-def check_choice(name: str, value: str, accepted: Sequence[str]) -> None:
-    """Refuses a name that is not one of those accepted.
-
-    Raises:
-        InvalidArgumentError: Says what was chosen and what is accepted.
-    """
-    if value not in accepted:
-        raise InvalidArgumentError(name, f"is {value!r}; accepted: {', '.join(accepted)}")
 
 
 def _check_tensor(values: object, subject: str, shape: str, advice: str = "") -> None:

@@ -24,8 +24,6 @@ from .widgets import CODINGS, image_input, number_widget
 
 logger = logging.getLogger(__name__)
 
-MAX_DISTANCE = 10000.0
-
 # The input depth of the effect nodes.
 _DEPTH = DepthCoding(
     name="depth",
@@ -35,9 +33,6 @@ _DEPTH = DepthCoding(
 
 # Size of the mask that core's nodes output for an image without alpha.
 _NO_MASK = (64, 64)
-
-NO_POINT = -1.0
-"""Coordinate that means "no point", or as a side "no box"."""
 
 Numbers = dict[str, tuple[tuple[float, float, float, float], str]]
 """Number widgets: their range (default, lowest, highest, step) and tooltip by name."""
@@ -52,21 +47,6 @@ def check_numbers(numbers: Numbers, values: dict[str, float]) -> None:
     """Checks that each value is in its widget's range."""
     for name, value in values.items():
         check_range(name, value, *numbers[name][0][1:3])
-
-
-def point_widgets(use: str) -> dict[str, Widget]:
-    """Widgets for a point of the image; `chosen_point` reads their values."""
-    return {
-        "point_x": number_widget(NO_POINT, NO_POINT, 1.0, 0.001, f"{use} From left (0) to right (1); below 0: no point."),
-        "point_y": number_widget(NO_POINT, NO_POINT, 1.0, 0.001, "The point from top (0) to bottom (1); below 0: no point."),
-    }
-
-
-def chosen_point(point_x: float, point_y: float) -> tuple[float, float] | None:
-    """Returns the point of `point_widgets`, or None."""
-    check_range("point_x", point_x, NO_POINT, 1)
-    check_range("point_y", point_y, NO_POINT, 1)
-    return None if point_x < 0 or point_y < 0 else (point_x, point_y)
 
 
 def depth_input(purpose: str = "Depth map, if geometry is not linked.") -> Widget:

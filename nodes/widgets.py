@@ -64,9 +64,9 @@ def text_widget(tooltip: str, default: str = "", *, advanced: bool = False) -> W
     return "STRING", _options(default, tooltip, advanced)
 
 
-def colour_widget(tooltip: str, default: str) -> Widget:
+def colour_widget(tooltip: str, default: str, *, advanced: bool = False) -> Widget:
     """Makes a colour widget: `web/colour_widget.js` adds a picker if the page supports it, else the colour is typed."""
-    kind, options = text_widget(f"{tooltip} #fff, white and 255,255,255 are understood too.", default)
+    kind, options = text_widget(f"{tooltip} #fff, white and 255,255,255 are understood too.", default, advanced=advanced)
     return kind, {**options, COLOUR: True}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ...annotators.choices import RECOMMENDED_MODEL
+from ...options.needs import NeedsMetres
 from ..console.option_types import degrees
 from ..outcomes import DONE, EXPECTED_ERRORS
 from .arguments import (
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
-
-IMAGES = (".png", ".jpg", ".jpeg")
-"""Extensions of the images that `write_image` writes."""
 
 READABLE = (".npz", ".exr", ".png", ".pfm", ".npy", ".tif", ".tiff", ".heic", ".heif")
 """Those of `geometry.files.formats`, which imports torch; a test compares them."""
@@ -199,19 +197,6 @@ def sky_of(arguments: argparse.Namespace, image: Tensor) -> Tensor | bool:
     if low < -0.5 or high > 1.5:
         raise ValueError(f"the values of {path} go from {low:g} to {high:g}; a mask has 0 (no sky) to 1 (sky)")
     return resize_map(share.clamp(0, 1), height, width).to(image.device)
-
-
-@dataclass(frozen=True)
-class NeedsMetres:
-    """An option that needs depth in metres.
-
-    Attributes:
-        option: As it was given.
-        instead: What to do without metres, in words.
-    """
-
-    option: str
-    instead: str
 
 
 def check_model(arguments: argparse.Namespace, *, depth: bool = False, normals: bool = False, metres: NeedsMetres | None = None) -> None:

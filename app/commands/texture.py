@@ -333,7 +333,7 @@ def _material_names(arguments: argparse.Namespace) -> tuple[str, ...]:
     """
     from ...annotators.registry import FAMILIES, MATERIAL_MODELS, find_material_spec
     from ...geometry.checks import check_range
-    from ...geometry.errors import InvalidArgumentError
+    from ...options.checks import InvalidArgumentError
 
     accepted = (SIMPLE, *MATERIAL_MODELS)
     if arguments.materials is None:

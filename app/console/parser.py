@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ...geometry.errors import InvalidArgumentError, MissingFileError
+from ...geometry.errors import MissingFileError
+from ...options.checks import InvalidArgumentError
 from ..near_names import no_such_file
 from ..outcomes import message_of
 from .terminal import shown

@@ -14,25 +14,26 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
 
-from ...geometry.effects.lights import POINT, LightPlan
+from ...geometry.effects.lights import LightPlan
+from ...geometry.effects.makers import under_lamps
 from ...geometry.estimate import Estimate
 from ...geometry.files import load_estimate
 from ...geometry.files.image_files import image_bits
 from ...geometry.files.paths import move_to_free, temporary_folder
-from ...geometry.images.srgb import colour_to_linear
 from ...geometry.views.parallax import camera_path
 from ...geometry.views.stereo import StereoOptions
 from ...geometry.views.transparency import Layers, split_layers
 from ...media.library import pyav
 from ...model_loader.comfy.interrupt import Watch
+from ...options.fields import Options, default_of
+from ...options.lights import POINT, LightOptions, LookOptions
 from ..batch.failures import failure_of
 from ..batch.outputs import Outputs
 from ..batch.per_image import read_with_alpha, write
 from ..batch.records import mark
 from ..commands.camera_moves import AMOUNT, MAX_AMOUNT, MOVE_CHOICES
 from ..commands.parallax import write_parallax
-from ..commands.relight import relit
-from ..commands.scene import Scene, write_image
+from ..commands.scene import write_image
 from ..console.terminal import quoted
 from ..outcomes import EXPECTED_ERRORS
 from ..output_choices import FLAT_LAYOUT_CHOICES
@@ -47,7 +48,7 @@ logger = logging.getLogger(__name__)
 _SIDES = {"960": 960, "1920": 1920}
 _SECONDS, _RATE = 2, 24
 _MOST_DIVERGENCE = 20.0
-_MOST_DEPTH = 1e7
+_MOST = 1e14
 _KEPT_OF_A_JOB = 12
 _CLOSING_SECONDS = 5.0
 
@@ -131,28 +132,27 @@ class RelightWish:
 
     Attributes:
         lamp: Where it stands and what it is like.
-        colour: Its colour as text, which `lamp` has as linear light.
-        ambient: As `--ambient`.
+        look: The rest of the light.
     """
 
-    lamp: LightPlan
-    colour: str
-    ambient: float
+    lamp: LightOptions
+    look: LookOptions
 
     @property
     def command(self) -> list[str]:
         """See `Wish`."""
         lamp = self.lamp
         return [
-            *("--point", f"{lamp.x:g},{lamp.y:g},{lamp.depth:g}", "--colour", quoted(self.colour), "--intensity", f"{lamp.intensity:g}"),
-            *("--light-size", f"{lamp.size:g}", "--shadows", f"{lamp.shadow:g}", "--ambient", f"{self.ambient:g}"),
+            *("--point", f"{lamp.light_x:g},{lamp.light_y:g},{lamp.light_depth:g}", "--colour", quoted(lamp.colour)),
+            *("--intensity", f"{lamp.intensity:g}", "--light-size", f"{lamp.light_size:g}", "--shadows", f"{lamp.shadows:g}"),
+            *("--ambient", f"{self.look.ambient:g}"),
         ]
 
     def make(self, job: Job, known: Estimate, layers: Layers, folder: Path, progress: Callable[[float], None]) -> Path:
         """See `Wish`."""
         file = folder / f"{job.source.stem}_relit.png"
-        scene = Scene(layers, layers.seen(known), image_bits(job.source))
-        write_image(file, relit(scene, (self.lamp,), True, {"ambient": self.ambient})[0], scene.bits)
+        made, _ = under_lamps(layers, layers.seen(known), (LightPlan.of(self.lamp),), self.look, True)
+        write_image(file, made.result, image_bits(job.source))
         return file
 
 
@@ -182,20 +182,20 @@ def wish_of(kind: str, values: Mapping[str, str]) -> Wish:
 
 
 def _relight_wish(values: Mapping[str, str]) -> RelightWish:
-    # As many digits as the command has.
-    x, y, depth, intensity, size, shadows, ambient = (
-        float(f"{_number(values, name, most, usual):g}")
-        for name, most, usual in (
-            *(("x", 1, 0.3), ("y", 1, 0.25), ("depth", _MOST_DEPTH, 0.6), ("intensity", _MOST_DEPTH**2, 1)),
-            *(("size", _MOST_DEPTH, 0), ("shadows", 1, 0.5), ("ambient", 1, 0.3)),
-        )
-    )
-    colour = values.get("colour", "#ffffff")
+    lamp: dict[str, Any] = {"light": POINT}
+    lamp |= {
+        name: _asked(values, LightOptions, name) for name in ("light_x", "light_y", "light_depth", "intensity", "light_size", "shadows")
+    }
+    lamp |= {"colour": values["colour"]} if "colour" in values else {}
     try:
-        lamp = LightPlan(POINT, x=x, y=y, depth=depth, colour=colour_to_linear(colour), intensity=intensity, size=size, shadow=shadows)
+        return RelightWish(LightOptions(**lamp), LookOptions(ambient=_asked(values, LookOptions, "ambient")))
     except ValueError as error:
         raise Refusal(400, "{0}", error) from error
-    return RelightWish(lamp, colour, ambient)
+
+
+def _asked(values: Mapping[str, str], options: type[Options], name: str) -> float:
+    """A number of the page, with as many digits as the command has; of a lamp's, the page has the name without "light_"."""
+    return float(f"{_number(values, name.removeprefix('light_'), _MOST, default_of(options, name)):g}")
 
 
 def _one_of(values: Mapping[str, str], name: str, known: tuple[str, ...]) -> str:

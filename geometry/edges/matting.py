@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...options.masks import MAX_EDGE
 from ...utils import in_float32
 from ..checks import check_image, check_map, check_range
 from ..filters.box import box_means
@@ -14,7 +15,6 @@ from ..filters.coarse import enlarged, shrunk
 from ..filters.extremes import largest_within
 from ..images.highlights import compress_highlights
 
-MAX_EDGE = 10.0
 """The widest border, in percent of the image's longer side."""
 
 # Squared distance of two colours (of 0 to 1) from which on the shares of their mixture can be computed.

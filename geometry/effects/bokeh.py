@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...options.lens import MAX_BLADES
 from ...utils import without_autocast
 from ..checks import check_whole
 
-MAX_BLADES = 16
 MAX_ROTATION = 360000.0
 # (largest radius in pixels, how many times smaller the layer is made)
 _SIZES = ((4.0, 1), (16.0, 2), (48.0, 4))

@@ -4,148 +4,78 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..checks import check_choice, check_not_negative
+from ...options.distances import UNITS, check_interval
+from ...options.masks import OBJECT, SURFACE, SelectionOptions
+from ...options.places import Box, Point
+from ..checks import check_choice
 from ..edges.depth_edges import EDGE
-from ..regions.boxes import Box, check_box, check_in_box, object_in_box
+from ..regions.boxes import object_in_box
 from ..regions.connected import region_around
 from ..regions.objects import foreground_point, object_around
-from ..regions.points import Point, pixel_at
-from .depths import UNITS, Depths, check_metric
+from ..regions.points import pixel_at
+from .depths import Depths, check_metric
 
 _NAMED_POINTS = 3
 
-SURFACE, OBJECT = SELECTS = ("surface", "object")
-"""What a point selects."""
 
+def selected_mask(selection: SelectionOptions, depths: Depths, image: Tensor | None = None) -> Tensor:
+    """The mask of one image.
 
-@dataclass(frozen=True)
-class MaskChoice:
-    """The selection of a mask: what lies between two distances, the surface or the whole thing at a point, or the thing in a box.
+    Args:
+        selection: What the mask is of.
+        depths: Of the image.
+        image: (1, 3, H, W) RGB in [0, 1], whose edges an object follows; None = its depth alone.
 
-    Attributes:
-        near: As `range_mask`; not looked at where there is a point or a box.
-        far: The same.
-        unit: The unit of near, far, feather and tolerance, one of `depths.UNITS`.
-        feather: As `range_mask` and `surface_mask`; not looked at for an object.
-        point: (x, y), 0 to 1 of the image from its top left corner.
-        tolerance: As `surface_mask`; not looked at for an object.
-        invert: Everything else.
-        select: What the point selects, "surface" (`surface_mask`) or "object" (`object_mask`). A box selects an object in any case.
-        box: As `box_mask`. All points correct it.
-        more_points: Other points of the same thing, or of further surfaces.
-        not_points: Points that are not of the thing, for an "object".
-        whole_foreground: The whole thing that stands out most, in place of a range (see `objects.foreground_point`).
+    Returns:
+        (1, 1, H, W) in [0, 1].
 
     Raises:
-        ValueError: An unknown unit, limits out of order, a point beyond the image, a box that is none, a point of the thing outside the
-            box, or further points without a first one or a box.
+        ValueError: Metres where they are needed and the depth has none.
     """
+    if selection.box is not None:
+        return box_mask(depths, selection.box, image, selection.all_points, selection.not_points)
+    if selection.whole_foreground:
+        return object_mask(depths, [foreground_point(depths.depth, _colours(depths, image))], (), image)
+    if selection.point is None:
+        return range_mask(depths, selection.near, selection.far, unit=selection.unit, feather=selection.feather)
+    if selection.select == OBJECT:
+        return object_mask(depths, selection.all_points, selection.not_points, image)
+    return surface_mask(depths, selection.all_points, selection.tolerance, unit=selection.unit, feather=selection.feather)
 
-    near: float = 0.0
-    far: float = 50.0
-    unit: str = UNITS[0]
-    feather: float = 0.0
-    point: Point | None = None
-    tolerance: float = 10.0
-    invert: bool = False
-    select: str = SURFACE
-    box: Box | None = None
-    more_points: Sequence[Point] = ()
-    not_points: Sequence[Point] = ()
-    whole_foreground: bool = False
 
-    def __post_init__(self) -> None:
-        check_choice("unit", self.unit, UNITS)
-        check_choice("select", self.select, SELECTS)
-        for name in ("near", "far", "feather", "tolerance"):
-            check_not_negative(name, getattr(self, name))
-        if self.point is None and self.box is None:
-            _check_limits(self.near, self.far, self.unit)
-        if self.box is not None:
-            check_box(self.box)
-        self._check_points()
+def describe_selection(selection: SelectionOptions, depths: Depths, share: float) -> str:
+    """The mask in words, e.g. "mask 0.8 to 2.4 m, 31 % of the image"; `share` is its mean.
 
-    @property
-    def _points(self) -> tuple[Point, ...]:
-        """All points of the thing."""
-        return (*([self.point] if self.point else ()), *self.more_points)
-
-    def _check_points(self) -> None:
-        for x, y in (*self._points, *self.not_points):
-            if not (0 <= x <= 1 and 0 <= y <= 1):
-                raise ValueError(f"the point is at ({x:g}, {y:g}); accepted: 0 to 1 from left to right and from top to bottom")
-        if self.box is not None:
-            check_in_box(self.box, self._points)
-        elif self.more_points or self.not_points:
-            if self.point is None:
-                raise ValueError("there are further points, but no point of the object; give the point where the object is first")
-            if self.not_points and self.select != OBJECT:
-                raise ValueError("points that the mask must not hold part objects, not surfaces; select object, or leave them out")
-        inside = set(map(tuple, self._points))
-        if both := inside.intersection(map(tuple, self.not_points)):
-            x, y = min(both)
-            raise ValueError(f"the point ({x:g}, {y:g}) is both in the object and not in it; give it once")
-
-    def mask(self, depths: Depths, image: Tensor | None = None) -> Tensor:
-        """The mask of one image.
-
-        Args:
-            depths: Of the image.
-            image: (1, 3, H, W) RGB in [0, 1], whose edges an object follows; None = its depth alone.
-
-        Returns:
-            (1, 1, H, W) in [0, 1].
-
-        Raises:
-            ValueError: Metres where they are needed and the depth has none.
-        """
-        if self.box is not None:
-            mask = box_mask(depths, self.box, image, self._points, self.not_points)
-        elif self.point is None and self.whole_foreground:
-            mask = object_mask(depths, [foreground_point(depths.depth, _colours(depths, image))], (), image)
-        elif self.point is None:
-            mask = range_mask(depths, self.near, self.far, unit=self.unit, feather=self.feather)
-        else:
-            if self.select == OBJECT:
-                mask = object_mask(depths, self._points, self.not_points, image)
-            else:
-                mask = surface_mask(depths, self._points, self.tolerance, unit=self.unit, feather=self.feather)
-        return 1 - mask if self.invert else mask
-
-    def describe(self, depths: Depths, share: float) -> str:
-        """The mask in words, e.g. "mask 0.8 to 2.4 m, 31 % of the image"; `share` is its mean.
-
-        What points select is named by them: "object at 0.4,0.5 and 0.2,0.9, 31 % of the image".
-        """
-        unit = "m" if self.unit == "metres" else "%"
-        if self.box:
-            words = "object in the box"
-            if self._points:
-                words += f" with {_named(self._points)}"
-            if self.not_points:
-                words += f" without {_named(self.not_points)}"
-        elif self.point:
-            words = f"{self.select} at {_named(self._points)}"
-            if depths.is_metric and not self.more_points:
-                words += f" ({depths.describe(depths.at_point(*self.point))})"
-            if self.not_points:
-                words += f" without {_named(self.not_points)}"
-            if self.select == SURFACE:
-                words += f", up to {self.tolerance:g} {unit} nearer or farther"
-        elif self.whole_foreground:
-            words = "foreground"
-        elif self.far == 0 and unit == "m":
-            words = f"mask from {self.near:g} m on"
-        else:
-            words = f"mask {self.near:g} to {self.far:g} {unit}"
-            if unit == "%" and depths.is_metric:
-                words += f" ({depths.at_share(self.near / 100):.3g} to {depths.at_share(self.far / 100):.3g} m)"
-        return f"{'all but ' if self.invert else ''}{words}, {100 * share:.0f} % of the image"
+    What points select is named by them: "object at 0.4,0.5 and 0.2,0.9, 31 % of the image".
+    """
+    unit = "m" if selection.unit == "metres" else "%"
+    if selection.box:
+        words = "object in the box"
+        if selection.all_points:
+            words += f" with {_named(selection.all_points)}"
+        if selection.not_points:
+            words += f" without {_named(selection.not_points)}"
+    elif selection.point:
+        words = f"{selection.select} at {_named(selection.all_points)}"
+        if depths.is_metric and not selection.more_points:
+            words += f" ({depths.describe(depths.at_point(*selection.point))})"
+        if selection.not_points:
+            words += f" without {_named(selection.not_points)}"
+        if selection.select == SURFACE:
+            words += f", up to {selection.tolerance:g} {unit} nearer or farther"
+    elif selection.whole_foreground:
+        words = "foreground"
+    elif selection.far == 0 and unit == "m":
+        words = f"mask from {selection.near:g} m on"
+    else:
+        words = f"mask {selection.near:g} to {selection.far:g} {unit}"
+        if unit == "%" and depths.is_metric:
+            words += f" ({depths.at_share(selection.near / 100):.3g} to {depths.at_share(selection.far / 100):.3g} m)"
+    return f"{words}, {100 * share:.0f} % of the image"
 
 
 def _named(points: Sequence[Point]) -> str:
@@ -163,7 +93,7 @@ def range_mask(depths: Depths, near: float = 0.0, far: float = 50.0, *, unit: st
         depths: Of one image.
         near: The near limit, in `unit`.
         far: The far limit; 0 in metres, or 100 percent, is no limit, and takes in holes such as the sky.
-        unit: "percent" of the way from near to far (see `depths.UNITS`) or "metres".
+        unit: "percent" of the way from near to far (see `options.distances.UNITS`) or "metres".
         feather: Over how much, in `unit`, the mask falls off beyond each limit.
 
     Returns:
@@ -172,7 +102,7 @@ def range_mask(depths: Depths, near: float = 0.0, far: float = 50.0, *, unit: st
     Raises:
         ValueError: An unknown unit, metres where the depth has none, or limits out of order.
     """
-    _check_limits(near, far, unit)
+    check_interval(near, far, unit)
     no_limit = far == 0 if unit == "metres" else far >= 100
     distance = torch.where(depths.hole, torch.inf, _distance(depths, unit))
     mask = _ramp(distance - near, feather) if near > 0 else torch.ones_like(distance)
@@ -237,11 +167,6 @@ def box_mask(
         ValueError: A box that is none, or a point of the thing outside it.
     """
     return torch.where(depths.hole, 0, object_in_box(depths.depth, _colours(depths, image), box, points, not_points))
-
-
-def _check_limits(near: float, far: float, unit: str) -> None:
-    if near > far and not (unit == "metres" and far == 0):
-        raise ValueError(f"the mask begins at {near:g} and ends at {far:g} {unit}; expected near below far")
 
 
 def _distance(depths: Depths, unit: str) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...options.lens import MAX_BLADES, MAX_STOPS
 from ...utils import in_float32, sent_to
 from ..checks import check_image, check_map, check_range, check_whole
 from ..filters.box import box_means
@@ -24,12 +25,11 @@ from ..filters.coarse import enlarged, shrunk
 from ..filters.extremes import largest_within, neighbours_largest, smallest_within
 from ..images.srgb import linear_to_srgb, srgb_to_linear
 from ..views.disocclusion import fill_uncovered
-from .bokeh import LARGEST_STEP, MAX_BLADES, MAX_ROTATION, blur_layer, size_step
+from .bokeh import LARGEST_STEP, MAX_ROTATION, blur_layer, size_step
 
 MAX_CIRCLE = 512.0
 """The largest diameter in pixels; what is farther out of focus is blurred by this."""
 
-MAX_STOPS = 4.0
 
 # Radii up to which nothing is blurred, and from which on a step between neighbours is an edge.
 _SHARP, _EDGE = 0.25, 1.0

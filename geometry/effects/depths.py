@@ -8,15 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...options.distances import check_limit
 from ..assumptions import filled_depth
-from ..checks import check_range
-from ..errors import InvalidArgumentError
 from ..estimate import Estimate, Quantity
 from ..levels import FAR_AND_NEAR_END, measure_range_of_samples
 from ..regions.points import pixel_at
-
-UNITS = ("percent", "metres")
-"""Units of limits and of the focus. percent: 0 is the near end of the scene, 100 its far end, with steps as in a depth image."""
 
 
 class Depths(NamedTuple):
@@ -102,7 +98,7 @@ def depth_of(depths: Depths, value: float, unit: str, name: str) -> float:
     Args:
         depths: Of the image.
         value: Metres or percent.
-        unit: One of `UNITS`.
+        unit: One of `options.distances.UNITS`.
         name: What errors call it.
 
     Raises:
@@ -113,21 +109,6 @@ def depth_of(depths: Depths, value: float, unit: str, name: str) -> float:
         check_metric(depths)
         return value
     return depths.at_share(value / 100)
-
-
-def check_limit(value: float, unit: str, name: str) -> None:
-    """Refuses a number that is no limit or focus in any image.
-
-    Args:
-        value, unit, name: As `depth_of`.
-
-    Raises:
-        ValueError: Says which numbers are accepted.
-    """
-    if unit != "metres":
-        check_range(name, value, 0, 100)
-    elif not 0 < value < math.inf:
-        raise InvalidArgumentError(name, f"is {value:g} m; accepted: above 0")
 
 
 def check_metric(depths: Depths) -> None:

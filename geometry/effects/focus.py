@@ -3,61 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...options.lens import LensOptions
 from ..assumptions import assumed_intrinsics
-from ..checks import check_choice, check_range
 from ..edges.depth_edges import edge_radius, sharpen_depth_edges
 from ..estimate import Estimate
 from ..filters.extremes import extremes_within, largest_within
 from ..projections import need_perspective
 from ..regions.before_sky import depth_before_sky
-from .depths import UNITS, Depths, check_limit, depth_of, known_depths
+from .depths import Depths, depth_of, known_depths
 from .lens import SHARP_SHARE, aperture_scale, circle_of_confusion, sharp_range
-
-MAX_BLUR = 20.0
-
-
-@dataclass(frozen=True)
-class Focus:
-    """The focus and the aperture of a lens.
-
-    Attributes:
-        distance: Of what is sharp, in `unit`.
-        unit: "percent" of the way from the near end to the far end, or "metres".
-        point: (x, y), 0 to 1 of the image: what is there is sharp, whatever `distance` says; None = no point.
-        blur: Diameter of the circle that lies as far out of focus as the far end is from the near end, in percent of the image's longer
-            side. Not looked at where `f_number` is given.
-        f_number: Of a real lens, for metric depth; 0 = take `blur`.
-        focal_length: Of the lens in millimetres; 0 = the one that gives the camera's field of view on that sensor.
-        sensor: Length of the sensor's longer side in millimetres; 36 = full frame.
-
-    Raises:
-        ValueError: A number out of range.
-    """
-
-    distance: float = 30.0
-    unit: str = UNITS[0]
-    point: tuple[float, float] | None = None
-    blur: float = 2.0
-    f_number: float = 0.0
-    focal_length: float = 0.0
-    sensor: float = 36.0
-
-    def __post_init__(self) -> None:
-        check_choice("unit", self.unit, UNITS)
-        check_range("blur", self.blur, 0, MAX_BLUR)
-        check_range("f_number", self.f_number, 0, 1000)
-        check_range("focal_length", self.focal_length, 0, 10000)
-        check_range("sensor", self.sensor, 1, 1000)
-        if self.point is None:
-            check_limit(self.distance, self.unit, "focus")
-        elif not all(0 <= place <= 1 for place in self.point):
-            raise ValueError(f"the focus is at the point {self.point}; accepted: 0 to 1 from left to right and from top to bottom")
 
 
 class Focused(NamedTuple):
@@ -72,19 +31,20 @@ class Focused(NamedTuple):
     description: str
 
 
-def focused(estimate: Estimate, image: Tensor, focus: Focus) -> Focused:
+def focused(estimate: Estimate, image: Tensor, lens: LensOptions) -> Focused:
     """The circles of one image.
 
     Args:
         estimate: With depth, of one image, at its size.
         image: (1, 3, H, W): edges of the depth are brought to those of the image.
+        lens: Its focus and aperture.
 
     Raises:
         ValueError: No depth, metres or an f-number where the depth has no metres, or a focus that no such lens has.
     """
     need_perspective(estimate, "depth of field")
     depths = known_depths(estimate)
-    if focus.f_number and not depths.is_metric:
+    if lens.f_number and not depths.is_metric:
         raise ValueError("an f-number needs depth in metres, and this depth has none: give the blur in percent instead")
     # The border of a near object is a mixture of colours and belongs to the object.
     shown = image.clamp(0, 1)
@@ -93,22 +53,22 @@ def focused(estimate: Estimate, image: Tensor, focus: Focus) -> Focused:
     padded = F.pad(1 / sharpened, (2, 2, 2, 2), mode="replicate")  # so that the border's own values stay
     closed, _ = extremes_within(largest_within(padded, 1), 1)
     depths = depths._replace(depth=1 / closed[..., 2:-2, 2:-2])
-    distance = depths.at_point(*focus.point) if focus.point else depth_of(depths, focus.distance, focus.unit, "focus")
+    distance = depths.at_point(*lens.point) if lens.point else depth_of(depths, lens.focus, lens.unit, "focus")
     side = max(image.shape[-2:])
-    if focus.f_number:
-        scale = _scale_of_lens(estimate, focus, distance, side)
+    if lens.f_number:
+        scale = _scale_of_lens(estimate, lens, distance, side)
     else:
         span = 1 / depths.nearest - 1 / depths.farthest
-        scale = focus.blur / 100 * side / (distance * span) if span * distance > 1e-6 else 0.0
+        scale = lens.blur / 100 * side / (distance * span) if span * distance > 1e-6 else 0.0
     return Focused(circle_of_confusion(depths.depth, distance, scale), _words(depths, distance, scale, image))
 
 
-def _scale_of_lens(estimate: Estimate, focus: Focus, distance: float, side: int) -> float:
-    focal_length = focus.focal_length
+def _scale_of_lens(estimate: Estimate, lens: LensOptions, distance: float, side: int) -> float:
+    focal_length = lens.focal_length
     if not focal_length:
         along = 0 if estimate.width >= estimate.height else 1
-        focal_length = float(assumed_intrinsics(estimate)[0, along, along]) / side * focus.sensor
-    return float(aperture_scale(distance, focus.f_number, focal_length, focus.sensor, side))
+        focal_length = float(assumed_intrinsics(estimate)[0, along, along]) / side * lens.sensor
+    return float(aperture_scale(distance, lens.f_number, focal_length, lens.sensor, side))
 
 
 def _words(depths: Depths, distance: float, scale: float, image: Tensor) -> str:

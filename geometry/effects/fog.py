@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from ...options.fog import FogOptions
 from ...utils import vector_lengths
 from ..assumptions import assumed_intrinsics
 from ..camera import pixel_rays
@@ -23,30 +22,15 @@ from .depths import known_depths
 _SKY, _STEEPEST = 1e6, 60.0
 
 
-@dataclass(frozen=True)
-class FogBank:
-    """The density of fog; the fields are those of `fog_transmittance`.
-
-    Raises:
-        ValueError: A number below 0, or not finite.
-    """
-
-    density: float = 0.1
-    start: float = 0.0
-    falloff: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            check_not_negative(name, value)
-
-
-def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, sky: Tensor | bool = True, alpha: Tensor | None = None) -> tuple[Tensor, str]:
+def fog_of(
+    estimate: Estimate, image: Tensor, fog: FogOptions, sky: Tensor | bool = True, alpha: Tensor | None = None
+) -> tuple[Tensor, str]:
     """The transmittance of the fog for one image, and the fog in words.
 
     Args:
         estimate: With depth, of one image, at its size. Where it has no metres, the near end of the scene is at 1.
         image: (1, 3, H, W): edges of the depth are brought to those of the image.
-        fog: How thick it is.
+        fog: How thick it is; colour and sky are not looked at.
         sky: (1, 1, H, W) in [0, 1], each pixel's share of sky, which is infinitely far; True = what looks like sky, False = nothing. What
             has no depth and is no sky is as far as what is around, and so is land that the network predicted to be sky.
         alpha: (1, 1, H, W) in [0, 1], how far each pixel is seen, and counts in words; None = all are.
@@ -61,9 +45,10 @@ def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, sky: Tensor | bool =
     need_perspective(estimate, "fog")
     depths, camera, shown = known_depths(estimate), assumed_intrinsics(estimate), image.clamp(0, 1)
     depth = sharpen_depth_edges(depths.depth, edge_radius(*image.shape[-2:]), image=shown)
+    bank = {"density": fog.density, "start": fog.start, "falloff": fog.height_falloff}
     if sky is False:
         depth = land_before_sky(depth, depths.hole)
-        through, found = fog_transmittance(depth, camera, **vars(fog)), ""
+        through, found = fog_transmittance(depth, camera, **bank), ""
     else:
         predicted = predicted_sky(estimate)
         if sky is True:
@@ -75,8 +60,8 @@ def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, sky: Tensor | bool =
             land = land_before_sky(depth, depths.hole | predicted | (share > 0.5))
         words = describe_sky(share if alpha is None else share * alpha)
         found = f"; {words}" if words else ""
-        beyond = fog_transmittance(depth, camera, **vars(fog), sky=torch.ones_like(depths.hole))
-        through = torch.lerp(fog_transmittance(land, camera, **vars(fog)), beyond, share)
+        beyond = fog_transmittance(depth, camera, **bank, sky=torch.ones_like(depths.hole))
+        through = torch.lerp(fog_transmittance(land, camera, **bank), beyond, share)
     unit = " m" if depths.is_metric else " (no metres: the near end is 1)"
     share = float(1 - through.mean() if alpha is None else ((1 - through) * alpha).sum() / alpha.sum())
     line = f"fog over {depths.nearest:.3g} to {depths.farthest:.3g}{unit}, {100 * share:.0f} % of the light is the fog's{found}"
@@ -107,7 +92,8 @@ def fog_transmittance(
         The law of Bouguer, Lambert and Beer; its integral along a ray through an exponential atmosphere: I. Quilez, "Better fog" (2010).
     """
     check_map(depth, 1, "depth")
-    FogBank(density, start, falloff)  # checks them
+    for name, value in (("density", density), ("start", start), ("falloff", falloff)):
+        check_not_negative(name, value)
     rays = pixel_rays(intrinsics.to(depth.dtype), *depth.shape[-2:])
     length = vector_lengths(rays)
     distance = depth * length

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...options.lights import DIRECTIONAL, KINDS, POINT, LightOptions
 from ...utils import unit_vectors
 from ..camera import pixel_to_ray
 from ..checks import check_choice, check_not_negative, check_range
+from ..images.srgb import colour_to_linear
 
-KINDS = DIRECTIONAL, POINT = ("directional", "point")
 NEAREST_LAMP = 0.05
 """A point light is never nearer to a surface than this."""
 
@@ -95,6 +96,12 @@ class LightPlan:
             check_range("elevation", self.elevation, -90, 90)
         elif not 0 < self.depth < math.inf:
             raise ValueError(f"the light stands at depth {self.depth}; accepted: above 0, which is before the viewer")
+
+    @classmethod
+    def of(cls, options: LightOptions) -> LightPlan:
+        """The lamp that a user has chosen."""
+        place = (options.azimuth, options.elevation, options.light_x, options.light_y, options.light_depth)
+        return cls(options.light, *place, colour_to_linear(options.colour), options.intensity, options.light_size, options.shadows)
 
     def placed(self, intrinsics: Tensor, height: int, width: int) -> Light:
         """The lamp in front of a camera.

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...options.lights import POINT
 from ...utils import resize_map, unit_vectors
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
 from ..conventions import convert_normals, unit_normals
@@ -22,7 +23,7 @@ from ..surfaces.derive import with_normals
 from .defocus import blur_by_depth
 from .edge_sides import EdgeSides, edge_sides
 from .highlight_maps import pitch_of
-from .lights import POINT, Light, LightPlan
+from .lights import Light, LightPlan
 from .softness import DepthSteps, normal_softness
 
 # A change of depth by which a pixel was on a ramp.

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 import torch
 from torch import Tensor
 
+from ...options.colours import colour_levels
+
 LUMINANCE = (0.2126, 0.7152, 0.0722)
 """The shares of red, green and blue in the luminance of linear light (ITU-R BT.709)."""
-
-# Pickers add two digits of opacity, which a colour of light or fog has not.
-_HEXADECIMAL = re.compile("#([0-9a-fA-F]{3}|[0-9a-fA-F]{6}(?:[0-9a-fA-F]{2})?)")
-_NUMBERS = re.compile(r"(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})")
 
 
 def luminance(image: Tensor) -> Tensor:
@@ -42,15 +38,11 @@ def _chosen(is_dark: Tensor, line: Tensor, curve: Tensor) -> Tensor:
     return curve.lerp_(line, is_dark.to(line))
 
 
-LAMP_COLOURS = {"warm": "#ffcea6", "cool": "#c9e2ff", "candle": "#ffb46b", "moon": "#9ec3ff"}
-"""Names of lamps' colours, besides the names of CSS."""
-
-
 def colour_to_linear(colour: str, name: str = "colour") -> tuple[float, float, float]:
     """A colour as a person writes it, as linear light.
 
     Args:
-        colour: "#rrggbb", "#rgb", a name that CSS has ("white"), one of `LAMP_COLOURS` ("warm"), or red, green
+        colour: "#rrggbb", "#rgb", a name that CSS has ("white"), one of `options.colours.LAMP_COLOURS` ("warm"), or red, green
             and blue from 0 to 255 ("255,180,107"); sRGB.
         name: What the error calls it.
 
@@ -60,24 +52,5 @@ def colour_to_linear(colour: str, name: str = "colour") -> tuple[float, float, f
     Raises:
         ValueError: Anything else.
     """
-    red, green, blue = srgb_to_linear(torch.tensor(_levels(colour, name), dtype=torch.float64) / 255).tolist()
+    red, green, blue = srgb_to_linear(torch.tensor(colour_levels(colour, name), dtype=torch.float64) / 255).tolist()
     return red, green, blue
-
-
-def _levels(colour: str, name: str) -> tuple[int, ...]:
-    """Red, green and blue from 0 to 255."""
-    from PIL import ImageColor
-
-    text = colour.strip() if isinstance(colour, str) else ""
-    text = LAMP_COLOURS.get(text.lower(), text)
-    levels: tuple[int, ...] = ()
-    if numbers := _NUMBERS.fullmatch(text):
-        levels = tuple(int(number) for number in numbers.groups())
-    elif _HEXADECIMAL.fullmatch(text) or text.lower() in ImageColor.colormap:
-        levels = ImageColor.getrgb(text)[:3]
-    if not levels or max(levels) > 255:
-        raise ValueError(
-            f"{name} is {colour!r}; accepted: # and six or three hexadecimal digits, such as #ffb46b or #fff, a name such as white or "
-            f"warm ({', '.join(LAMP_COLOURS)} are lamps'), or red, green and blue from 0 to 255, such as 255,180,107"
-        )
-    return levels

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...options.checks import InvalidArgumentError
 from ...utils import resize_map
 from ..assumptions import NEAR_FAR_RATIO, assumed_depth, assumed_intrinsics
 from ..camera import camera_to_world_points, depth_to_points, fov_from_intrinsics
 from ..checks import check_choice, check_extrinsics, check_image_of, check_intrinsics, check_range
 from ..conventions import camera_to_world_normals, convert_normals, unit_normals
 from ..edges.depth_edges import edge_growth
-from ..errors import InvalidArgumentError
 from ..estimate import Axes, Estimate, Quantity
 from ..filters.chosen_pixels import chosen_places, rows_and_columns
 from ..filters.extremes import largest_within

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...options.places import Box, Point, check_box, check_in_box, is_in_box
 from ...utils import finite_bounds, resize_map
 from ..checks import check_depth, check_map
 from ..filters.extremes import largest_within
@@ -30,10 +31,7 @@ from .mixtures import fit_mixture
 from .nearness import small_scene
 from .paths import path_costs
 from .planes import PLANE_DISTANCE, above_planes
-from .points import Pixels, Point, pixels_at
-
-Box = tuple[float, float, float, float]
-"""Left, top, right and bottom, 0 to 1 of the image from its top left corner."""
+from .points import Pixels, pixels_at
 
 
 class _Evidence(NamedTuple):
@@ -95,7 +93,6 @@ _SURE = 1e3  # around the points
 
 _SMALLEST_PART = 0.1  # share of the region
 _SMALLEST_VIEW = 16  # pixels of background in a hole that stays open
-_ROUNDING = 1e-6  # a point so far beside a box is on its border
 
 
 class _Scene(NamedTuple):
@@ -116,38 +113,6 @@ class _Scene(NamedTuple):
     raised: Tensor
     outside: Tensor
     middle: Tensor
-
-
-def check_box(box: Box) -> None:
-    """Refuses what is no box, or leaves nothing outside.
-
-    Raises:
-        ValueError: Says which boxes are accepted.
-    """
-    left, top, right, bottom = box
-    found = f"the box is from ({left:g}, {top:g}) to ({right:g}, {bottom:g})"
-    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-        raise ValueError(f"{found}; accepted: left smaller than right, top smaller than bottom, all of them 0 to 1 of the image")
-    if box == (0, 0, 1, 1):
-        raise ValueError(f"{found}, the whole image, and separates nothing; draw it around the object, with background outside")
-
-
-def check_in_box(box: Box, points: Sequence[Point]) -> None:
-    """Refuses points of a thing that are outside the box around it.
-
-    Raises:
-        ValueError: Names the first such point.
-    """
-    left, top, right, bottom = box
-    for x, y in points:
-        if not _is_in(box, x, y):
-            where = f"the box, which is from ({left:g}, {top:g}) to ({right:g}, {bottom:g})"
-            raise ValueError(f"the point ({x:g}, {y:g}) of the object is outside {where}; draw the box around the whole object")
-
-
-def _is_in(box: Box, x: float, y: float) -> bool:
-    left, top, right, bottom = box
-    return left - _ROUNDING <= x <= right + _ROUNDING and top - _ROUNDING <= y <= bottom + _ROUNDING
 
 
 def object_in_box(depth: Tensor, image: Tensor, box: Box, points: Sequence[Point] = (), not_points: Sequence[Point] = ()) -> Tensor:
@@ -208,7 +173,7 @@ def _pixels_at(
 ) -> Pixels:
     """The pixels of points in a part of an image, that is of so many rows and columns; without those outside the box."""
     inside, outside = (
-        [_within((x, y, x, y), rows, columns, whole)[:2] for x, y in each if _is_in(box, x, y)] for each in (points, not_points)
+        [_within((x, y, x, y), rows, columns, whole)[:2] for x, y in each if is_in_box(box, x, y)] for each in (points, not_points)
     )
     return pixels_at(inside, outside, *size)
 

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ...options.places import Point
 from ...utils import finite_bounds, resize_map
 from ..checks import check_depth, check_map
 from ..filters.guided_filter import mask_at_image_edges
@@ -42,7 +43,7 @@ from .parts import (
     parts_of,
 )
 from .planes import PLANE_DISTANCE, above_planes, image_places, largest_plane
-from .points import Pixels, Point, pixels_at
+from .points import Pixels, pixels_at
 
 _SEARCH_SIDE = 320  # pixels of the longer side, at which the thing is looked for
 

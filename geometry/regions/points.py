@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-Point = tuple[float, float]
-"""x and y, 0 to 1 of the image from its top left corner."""
+from ...options.places import Point
+
 Pixel = tuple[int, int]
 """Row and column."""
 

@@ -11,6 +11,8 @@ from depth_normal.model_loader.inference import memory_budget
 from depth_normal.nodes import parallax
 from depth_normal.nodes import relight as nodes
 from depth_normal.nodes.effect_inputs import effect_geometry
+from depth_normal.options.lights import KINDS
+from depth_normal.options.sky import SKIES
 
 RELIGHT, PARALLAX = nodes.Relight, parallax.DepthParallax
 
@@ -83,7 +85,7 @@ def test_geometry_goes_before_the_images_and_keeps_its_mask():
     assert (lit - expected)[:, :, :24].abs().max() < 1e-4 and torch.equal(lit[:, :, 24:], image[:, :, 24:])
 
 
-@pytest.mark.parametrize("light", nodes.KINDS)
+@pytest.mark.parametrize("light", KINDS)
 @pytest.mark.parametrize("maps", [("normal_map",), ("depth",), ("normal_map", "depth")])
 def test_any_maps_of_any_size_do(light, maps):
     given = {"normal_map": normal_map(size=20), "depth": depth_image(30)}
@@ -227,9 +229,7 @@ def test_no_shadow_falls_on_the_sky():
         "elevation": 45,
         "normal_map": torch.tensor((0.5, 0.5, 1.0)).expand(1, 96, 128, 3),
     }
-    lit = {
-        (sky, shadows): RELIGHT().execute(image, sky=sky, shadows=shadows, **settings)[0] for sky in nodes.SKIES for shadows in (0.0, 1.0)
-    }
+    lit = {(sky, shadows): RELIGHT().execute(image, sky=sky, shadows=shadows, **settings)[0] for sky in SKIES for shadows in (0.0, 1.0)}
     left_of_it = (slice(None), slice(14, 34), slice(40, 58))
     assert (lit["none", 0.0] - lit["none", 1.0])[left_of_it].mean() > 0.05, "without the rule there is a shadow"
     assert torch.equal(lit["auto", 0.0][left_of_it], lit["auto", 1.0][left_of_it])
@@ -246,6 +246,6 @@ def test_the_sky_is_lit_evenly():
     for shadows in (0.0, 0.5):
         auto, none = (
             RELIGHT().execute(image, depth=depth, normal_map=sideways, azimuth=0, elevation=20, shadows=shadows, sky=each)[0][0, 4:30, :, 0]
-            for each in nodes.SKIES
+            for each in SKIES
         )
         assert none.amax() - none.amin() > 0.1 and auto.amax() - auto.amin() < 0.01

@@ -1,0 +1,116 @@
+"""Options of the command line made of options, and these read back from what was typed. Imports nothing large."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from ...options.fields import Box, Choice, Colour, Number, Option, Options, Point, Points, Switch, Whole, default_of, options_of
+from ..console.option_types import box, millimetres, percent, point, real, whole_type
+from .arguments import refuse_options
+
+Chosen = TypeVar("Chosen", bound=Options)
+
+_BY_HAND = dict.fromkeys(("by_click", "by_shift_click", "by_alt_click", "by_drag", "first_point"), "")
+_NUMBERS = {"": real, "percent": percent, "mm": millimetres}
+
+
+def add_options(group: argparse._ActionsContainer, options: type[Options], action: Any = None) -> None:
+    """Adds what can be set of a subject to a group of a parser; `chosen_options` reads it.
+
+    `action`: in place of argparse's own, of options that say something of what was named before them.
+    """
+    names, known = option_names(options), options_of(options)
+    with_more = {_beside(option) for option in known.values()}
+    for name, option in known.items():
+        if option.flag is None or _beside(option):
+            continue
+        settings: dict[str, Any] = {"action": action, "default": argparse.SUPPRESS} if action else {}
+        if isinstance(option, Points) or name in with_more:
+            settings = {"action": "append", "default": None}
+        _add(group, name, option, default_of(options, name), names, settings)
+
+
+def common_options(options: type[Options]) -> frozenset[str]:
+    """The names of those that `--help` shows."""
+    names = option_names(options)
+    return frozenset(names[name] for name, option in options_of(options).items() if option.flag is not None and not option.rare)
+
+
+def option_names(options: type[Options]) -> dict[str, str]:
+    """How each option is called on the command line, by its own name, for the texts of options."""
+    known = options_of(options)
+    flags = {name: option.flag or f"--{name.replace('_', '-')}" for name, option in known.items()}
+    return {**_BY_HAND, **flags, **{name: flags[first] for name, option in known.items() if (first := _beside(option))}}
+
+
+def chosen_options(arguments: argparse.Namespace, options: type[Chosen]) -> Chosen:
+    """The options that were typed, once it is clear that none of them is in vain.
+
+    Raises:
+        ValueError: A value that is not accepted, or an option that changes nothing beside the others.
+    """
+    known, names = options_of(options), option_names(options)
+    values = {name: getattr(arguments, name) for name, option in known.items() if option.flag is not None and not _beside(option)}
+    for name, option in known.items():
+        if first := _beside(option):
+            values[first], *values[name] = values[first] or [None]
+        if isinstance(option, Points):
+            values[name] = tuple(values[name] or ())
+    chosen = options(**values)
+    for ignored, why in chosen.unused():
+        refuse_options(arguments, [names[name] for name in ignored if options_of(options)[name].flag is not None], why.format_map(names))
+    return chosen
+
+
+def _beside(option: Option) -> str:
+    """The option that takes the values of this one, too; "" where there is none."""
+    return option.beside if isinstance(option, Points) else ""
+
+
+def _add(
+    group: argparse._ActionsContainer, name: str, option: Option, default: Any, names: Mapping[str, str], settings: dict[str, Any]
+) -> None:
+    flag = names[name]
+    if isinstance(option, Switch):
+        text = option.off if default else option.words(option.on_command, names)
+        group.add_argument(flag, dest=name, action="store_false" if default else "store_true", help=_sentence(text))
+        return
+    shown = f" (default: {default:g})" if isinstance(option, Number) else f" (default: {default})" if default not in (None, ()) else ""
+    settings = {"dest": name, "default": default, "help": f"{_sentence(_text(option, names))}{shown}", **settings}
+    if isinstance(option, Choice):
+        group.add_argument(flag, choices=option.choices, **settings)
+        return
+    both = (flag.replace("colour", "color"), flag) if isinstance(option, Colour) else (flag,)
+    group.add_argument(*dict.fromkeys(both), type=_type_of(option), metavar=option.metavar, **settings)
+
+
+def _text(option: Option, names: Mapping[str, str]) -> str:
+    where = {
+        Colour: "Or warm, cool, candle or moon, #fff, white, 255,255,255.",
+        Point: "0 to 1 from left to right and from top to bottom.",
+        Box: "Each side 0 to 1 from left to right and from top to bottom.",
+    }
+    more = " ".join(filter(None, (option.on_command, where.get(type(option), ""))))
+    return option.words(more, names)
+
+
+def _sentence(text: str) -> str:
+    """Sentences as help has them: without a capital and a full stop; argparse takes % for its own."""
+    first = text[:1].lower() if text[1:2].islower() or text[1:2] == " " else text[:1]
+    return f"{first}{text[1:].removesuffix('.')}".replace("%", "%%")
+
+
+def _type_of(option: Option) -> Callable[[str], Any]:
+    match option:
+        case Number():
+            return _NUMBERS[option.unit]
+        case Whole():
+            return whole_type(f"a whole number from {option.low} to {option.high}", option.low, option.high)
+        case Point() | Points():
+            return point
+        case Box():
+            return box
+        case _:
+            return str

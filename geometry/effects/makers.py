@@ -1,0 +1,125 @@
+"""What each effect makes of an image: one function from layers, estimate and options to a result, which nodes and commands run.
+
+`options.effects` says what the effects are called, what can be set, and how their results are named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...options.fog import FogOptions
+from ...options.lens import LensOptions
+from ...options.lights import LookOptions
+from ...options.masks import CutoutOptions, MaskOptions, SelectionOptions
+from ..edges.matting import cut_out
+from ..estimate import Estimate
+from ..images.srgb import colour_to_linear
+from ..regions.sky import NO_SKY, describe_sky, sky_alpha
+from ..views.transparency import Layers
+from .depth_mask import describe_selection, selected_mask
+from .depth_of_field import depth_of_field
+from .depths import known_depths
+from .focus import focused
+from .fog import add_fog, fog_of
+from .lights import LightPlan
+from .lit_scene import LitScene, lit_scene
+from .relight import relight
+
+
+class Made(NamedTuple):
+    """What an effect makes of one image.
+
+    Attributes:
+        result: (1, 1, 3 or 4, H, W): a mask, an image, or one with alpha; above 1 where the image is.
+        words: What was done, for people: "fog over 0.8 to 6.2 m, 31 % of the light is the fog's".
+        mask: (1, 1, H, W) in [0, 1], what else it gives; None = nothing.
+    """
+
+    result: Tensor
+    words: str
+    mask: Tensor | None = None
+
+
+Maker = Callable[[Layers, Estimate, Any, "Tensor | bool"], Made]
+"""Takes the layers of one image, their estimate at the same size, the options, and the sky.
+
+The sky is (1, 1, H, W) in [0, 1], or whether to search for it; not every effect looks at it.
+"""
+
+
+def in_fog(layers: Layers, estimate: Estimate, fog: FogOptions, sky: Tensor | bool) -> Made:
+    """The image in fog, and the share of fog in each pixel."""
+    through, words = fog_of(estimate, layers.shown, fog, sky, layers.alpha)
+    return Made(layers.with_alpha(add_fog(layers.colours, through, colour_to_linear(fog.colour))), words, 1 - through)
+
+
+def through_lens(layers: Layers, estimate: Estimate, lens: LensOptions, _: Tensor | bool) -> Made:
+    """The image through a lens. Alpha is blurred alike, without highlights."""
+    circle, words = focused(estimate, layers.shown, lens)
+    blurred = partial(depth_of_field, circle=circle, blades=lens.blades, rotation=lens.rotation)
+    return Made(layers.through(partial(blurred, highlights=lens.highlights), blurred), words)
+
+
+def of_sky(layers: Layers, estimate: Estimate, _: Any, __: Tensor | bool) -> Made:
+    """A mask of the sky."""
+    share = sky_alpha(layers.shown, estimate)
+    return Made(share, describe_sky(share) or NO_SKY)
+
+
+def of_selection(layers: Layers, estimate: Estimate, options: MaskOptions, _: Tensor | bool) -> Made:
+    """A mask of what is selected."""
+    mask, words = _selected(layers, estimate, options)
+    return Made(1 - mask, f"all but {words}") if options.invert else Made(mask, words)
+
+
+def cut_out_of(layers: Layers, estimate: Estimate, options: CutoutOptions, _: Tensor | bool) -> Made:
+    """What is selected, on a transparent background, and its opacity."""
+    return cut_by_mask(layers, *_selected(layers, estimate, options), options)
+
+
+def cut_by_mask(layers: Layers, mask: Tensor, words: str, options: CutoutOptions) -> Made:
+    """The same by a mask (1, 1, H, W) in [0, 1] that is there already. What is transparent in the image stays so."""
+    colours, alpha = cut_out(layers.colours.to(mask), mask, options.edge, options.decontaminate)
+    alpha = alpha if layers.alpha is None else alpha * layers.alpha.to(alpha)
+    return Made(torch.cat((colours, alpha), 1), words, alpha)
+
+
+def _selected(layers: Layers, estimate: Estimate, selection: SelectionOptions) -> tuple[Tensor, str]:
+    depths = known_depths(estimate)
+    mask = selected_mask(selection, depths, layers.shown)
+    return mask, describe_selection(selection, depths, float(mask.mean()))
+
+
+def under_lamps(
+    layers: Layers, estimate: Estimate, plans: tuple[LightPlan, ...], look: LookOptions, sky: Tensor | bool
+) -> tuple[Made, LitScene]:
+    """The image under lamps, and what their light needed of it; in words what is said of its sky, which may be nothing."""
+    scene = lit_scene(layers.shown, estimate, plans, sky)
+    lit = relight(
+        **vars(replace(scene, image=layers.colours)),
+        ambient=look.ambient,
+        ambient_above=colour_to_linear(look.ambient_above),
+        ambient_below=colour_to_linear(look.ambient_below),
+        specular=look.specular,
+        shininess=look.shininess,
+        exposure=look.exposure,
+        rolled_off=look.roll_off,
+    )
+    words = describe_sky(scene.sky) if sky is not False and scene.depth is not None else ""
+    return Made(layers.with_alpha(lit), words), scene
+
+
+MAKERS: dict[str, Maker] = {
+    "mask": of_selection,
+    "sky": of_sky,
+    "cutout": cut_out_of,
+    "fog": in_fog,
+    "depth-of-field": through_lens,
+}
+"""By the name of the effect."""

@@ -1,0 +1,182 @@
+"""Widgets made of options, and options read back from the values of widgets."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from ..options.checks import check_range
+from ..options.fields import (
+    Box,
+    Choice,
+    Colour,
+    Number,
+    Option,
+    Options,
+    Point,
+    Points,
+    Switch,
+    Whole,
+    default_of,
+    options_of,
+)
+from .sockets import Widget
+from .widgets import choice_widget, colour_widget, count_widget, number_widget, switch_widget, text_widget
+
+NO_POINT = -1.0
+"""The coordinate of no point, and the side of no box."""
+
+_BY_HAND = {
+    "by_click": ", set by a click on the node",
+    "by_shift_click": ", each set by a click with Shift on the node",
+    "by_alt_click": ", each set by a click with Alt on the node",
+    "by_drag": ", set by a drag on the node",
+    "first_point": "the first point, ",
+}
+_SIDES = ("left", "top", "right", "bottom")
+
+Node = TypeVar("Node", bound=type)
+
+
+def takes(*options: type[Options]) -> Callable[[Node], Node]:
+    """A decorator of nodes whose `execute` takes one value of each of these before its sockets.
+
+    ComfyUI and scripts call it with the sockets and the widgets of `option_widgets` by name, or in the order of the node's inputs.
+    """
+
+    def changed(node: Node) -> Node:
+        execute = node.execute  # pyright: ignore[reportAttributeAccessIssue]
+        inputs = node.INPUT_TYPES()  # pyright: ignore[reportAttributeAccessIssue]
+        names = [*inputs["required"], *inputs["optional"]]
+        widgets = {name: each for one in options for name, each in option_widgets(one).items()}
+
+        @functools.wraps(execute)
+        def called(self: Any, *values: Any, **named: Any) -> Any:
+            if unknown := named.keys() - set(names):
+                raise TypeError(f"{node.__name__}.execute() got an unexpected keyword argument {min(unknown)!r}")
+            given = {**dict(zip(names, values, strict=False)), **named}
+            sockets = {name: value for name, value in given.items() if name not in widgets}
+            return execute(self, *(_read(one, given) for one in options), **sockets)
+
+        parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD), *_parameters(inputs)]
+        called.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue]
+        node.execute = called  # pyright: ignore[reportAttributeAccessIssue]
+        return node
+
+    return changed
+
+
+def option_widgets(options: type[Options], since: str = "", until: str = "") -> dict[str, Widget]:
+    """The widgets of options, in the order of saved graphs.
+
+    Args:
+        options: Of one subject.
+        since: The option of the first widget; "" = the first of all.
+        until: The option before which they end; "" = none.
+    """
+    known = options_of(options)
+    order = [name for name, option in known.items() if not option.before]
+    for name, option in known.items():
+        if option.before:
+            order.insert(order.index(option.before), name)
+    first, end = order.index(since) if since else 0, order.index(until) if until else len(order)
+    names = {**_BY_HAND, **{name: name for name in order}}
+    made: dict[str, Widget] = {}
+    for name in order[first:end]:
+        made |= _widgets(name, known[name], default_of(options, name), names)
+    return made
+
+
+def _widgets(name: str, option: Option, default: Any, names: Mapping[str, str]) -> Iterator[tuple[str, Widget]]:
+    text = option.words(option.on_node, names)
+    advanced = option.advanced
+    match option:
+        case Number():
+            yield name, number_widget(default, option.low, option.high, option.step, text, advanced=advanced)
+        case Whole():
+            yield name, count_widget(default, option.low, option.high, text, step=option.step, advanced=advanced)
+        case Choice():
+            yield name, choice_widget(option.choices, text, default, advanced=advanced)
+        case Switch():
+            yield name, switch_widget(default, text, advanced=advanced)
+        case Colour():
+            yield name, colour_widget(text, default, advanced=advanced)
+        case Point():
+            yield f"{name}_x", _place(f"{text} From left (0) to right (1); below 0: no point.")
+            yield f"{name}_y", _place(option.y_help)
+        case Points():
+            example = f", e.g. {option.example}" if option.example else ""
+            place = f"As x,y from 0 to 1, with spaces between{example}."
+            rest = f" {option.on_node}" if option.on_node else ""
+            yield name, text_widget(f"{option.words('', names)} {place}{rest} Empty: none.")
+        case Box():
+            tooltips = (f"{text} Its left side, from left (0) to right (1); below 0: no box.", *option.sides)
+            yield from ((f"{name}_{side}", _place(tooltip)) for side, tooltip in zip(_SIDES, tooltips, strict=True))
+
+
+def _place(tooltip: str) -> Widget:
+    return number_widget(NO_POINT, NO_POINT, 1.0, 0.001, tooltip)
+
+
+def _parameters(inputs: Mapping[str, Mapping[str, Widget]]) -> Iterator[inspect.Parameter]:
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    yield from (inspect.Parameter(name, kind) for name in inputs["required"])
+    for name, (widget, options) in inputs["optional"].items():
+        annotation = "str" if widget == "STRING" else inspect.Parameter.empty  # `checks.with_texts` asks for it
+        yield inspect.Parameter(name, kind, default=options.get("default"), annotation=annotation)
+
+
+def _read(options: type[Options], values: Mapping[str, Any]) -> Any:
+    """Options of the values of widgets; what is not among them has its default.
+
+    Raises:
+        ValueError: A value that is not accepted.
+    """
+    known = options_of(options)
+    read = {name: found for name, option in known.items() if (found := _value(name, option, values)) is not None}
+    for name, option in known.items():
+        if isinstance(option, Point) and option.unless in read:
+            read.pop(name, None)
+    return options(**read)
+
+
+def _value(name: str, option: Option, values: Mapping[str, Any]) -> Any:
+    """The value of an option; None = its default."""
+    match option:
+        case Point():
+            x, y = _coordinates(values, f"{name}_x", f"{name}_y")
+            return None if x < 0 or y < 0 else (x, y)
+        case Points():
+            return _points(name, values.get(name, ""))
+        case Box():
+            return _box(name, _coordinates(values, *(f"{name}_{side}" for side in _SIDES)))
+        case _:
+            return values.get(name)
+
+
+def _coordinates(values: Mapping[str, Any], *names: str) -> tuple[float, ...]:
+    found = {name: values.get(name, NO_POINT) for name in names}
+    for name, value in found.items():
+        check_range(name, value, NO_POINT, 1)
+    return tuple(found.values())
+
+
+def _box(name: str, sides: tuple[float, ...]) -> tuple[float, ...] | None:
+    if missing := [f"{name}_{side}" for side, value in zip(_SIDES, sides, strict=True) if value < 0]:
+        if len(missing) < len(sides):
+            raise ValueError(f"the box lacks {', '.join(missing)} (below 0); give all four sides, 0 to 1, or -1 for all: no box")
+        return None
+    return sides
+
+
+def _points(name: str, text: str) -> tuple[tuple[float, float], ...]:
+    points = []
+    for word in text.split():
+        try:
+            x, y = map(float, word.split(","))
+        except ValueError:
+            raise ValueError(f"{name} holds {word!r}; accepted: x,y of each point, from 0 to 1, with spaces between points only") from None
+        points.append((x, y))
+    return tuple(points)

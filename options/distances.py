@@ -1,0 +1,39 @@
+"""Distances in a scene: metres, or percent of the way from its near end to its far end."""
+
+from __future__ import annotations
+
+import math
+
+from .checks import InvalidArgumentError, check_range
+
+PERCENT, METRES = UNITS = ("percent", "metres")
+"""Units of limits and of the focus. percent: 0 is the near end of the scene, 100 its far end, with steps as in a depth image."""
+
+MAX_DISTANCE = 10_000.0
+
+
+def check_limit(value: float, unit: str, name: str) -> None:
+    """Refuses a number that is no limit or focus in any image.
+
+    Args:
+        value: Metres or percent.
+        unit: One of `UNITS`.
+        name: What errors call it.
+
+    Raises:
+        ValueError: Says which numbers are accepted.
+    """
+    if unit != METRES:
+        check_range(name, value, 0, 100)
+    elif not 0 < value < math.inf:
+        raise InvalidArgumentError(name, f"is {value:g} m; accepted: above 0")
+
+
+def check_interval(near: float, far: float, unit: str) -> None:
+    """Refuses limits out of order; a far limit of 0 metres is none.
+
+    Raises:
+        ValueError: Says what was found.
+    """
+    if near > far and not (unit == METRES and far == 0):
+        raise ValueError(f"the mask begins at {near:g} and ends at {far:g} {unit}; expected near below far")

@@ -1,0 +1,255 @@
+"""The fields of options: each has its default, what is accepted, and the words that nodes, commands and documents show.
+
+The options of a subject are a frozen dataclass, whose fields are made by the functions here:
+
+    @dataclass(frozen=True)
+    class FogOptions(Options):
+        density: float = number(0.1, 0, 100, "How thick the fog is: ...", step=0.01)
+
+Whoever adds an option adds a field, and uses it; widgets, options of commands, checks and help are made from the field.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from .checks import check_choice, check_not_negative, check_range, check_whole
+from .colours import colour_levels
+from .needs import NeedsMetres
+from .places import check_box, check_point
+
+_KEY = "option"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """What is known of an option besides its default.
+
+    Attributes:
+        help: What it does, in sentences. {name} stands for another option of the subject, and {by_click}, {by_shift_click}, {by_alt_click}
+            and {by_drag} for how it is set on a node, {first_point} for a point that a node does not look at.
+        on_node: What its tooltip adds.
+        on_command: What the help of a command adds.
+        flag: Its name on the command line; "" = made from its own, None = the command asks for it in another way.
+        metavar: What stands for its value in the help of a command.
+        advanced: Whether nodes fold it away.
+        rare: Whether a command shows it with --help-all alone.
+        before: The widget that its own stands before, where saved graphs hold another order than the fields have.
+    """
+
+    help: str
+    on_node: str = ""
+    on_command: str = ""
+    flag: str | None = ""
+    metavar: str = "X"
+    advanced: bool = False
+    rare: bool = False
+    before: str = ""
+
+    def check(self, name: str, value: Any) -> None:
+        """Refuses what it does not accept.
+
+        Raises:
+            InvalidArgumentError: Says what was found and what is accepted.
+        """
+
+    def words(self, more: str, names: Mapping[str, str]) -> str:
+        """`help` and what a node or a command adds to it, with the names that other options have there."""
+        return " ".join(filter(None, (self.help, more))).format_map(names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number(Option):
+    """A number.
+
+    Attributes:
+        low, high: The least and the largest; of one that is `open`, where its widget ends.
+        step: Of the widget.
+        open: Whether every number from `low` on is accepted: sizes of scenes and lenses have no largest one.
+        unit: The unit in which it is typed on the command line: "percent" or "mm"; "" = none.
+    """
+
+    low: float
+    high: float
+    step: float
+    open: bool = False
+    unit: str = ""
+
+    def check(self, name: str, value: Any) -> None:
+        """See `Option`."""
+        if not self.open:
+            check_range(name, value, self.low, self.high)
+        elif self.low == 0:
+            check_not_negative(name, value)
+        else:
+            check_range(name, value, self.low, sys.float_info.max)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whole(Option):
+    """A whole number from `low` to `high`."""
+
+    low: int
+    high: int
+    step: int | None = None
+
+    def check(self, name: str, value: Any) -> None:
+        """See `Option`."""
+        check_whole(name, value, self.low, self.high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice(Option):
+    """One of several words."""
+
+    choices: tuple[str, ...]
+
+    def check(self, name: str, value: Any) -> None:
+        """See `Option`."""
+        check_choice(name, value, self.choices)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Switch(Option):
+    """On or off. An option of the command line changes it; where that switches it off, `off` says what happens then."""
+
+    off: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Colour(Option):
+    """A colour as `colour_levels` reads it."""
+
+    def check(self, name: str, value: Any) -> None:
+        """See `Option`."""
+        colour_levels(value, name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point(Option):
+    """A point of the image, or None.
+
+    Attributes:
+        y_help: The tooltip of its second widget.
+        unless: The option beside which nodes do not look at it: their widgets keep what was chosen before.
+    """
+
+    y_help: str
+    unless: str = ""
+
+    def check(self, name: str, value: Any) -> None:
+        """See `Option`."""
+        if value is not None:
+            check_point(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Points(Option):
+    """Points of the image.
+
+    Attributes:
+        beside: The option of a first point, which takes these too on the command line; "" = they have one of their own.
+        example: How a node's text names some.
+    """
+
+    beside: str = ""
+    example: str = ""
+
+    def check(self, name: str, value: Any) -> None:
+        """See `Option`."""
+        for point in value:
+            check_point(point)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box(Option):
+    """A box in the image, or None. `sides` are the tooltips of its other three widgets: top, right, bottom."""
+
+    sides: tuple[str, str, str]
+
+    def check(self, name: str, value: Any) -> None:
+        """See `Option`."""
+        if value is not None:
+            check_box(value)
+
+
+class Options:
+    """What a user can set of one subject; subclasses are frozen dataclasses of the fields below.
+
+    Raises:
+        InvalidArgumentError: A value that its field does not accept.
+        ValueError: Values that contradict each other.
+    """
+
+    def __post_init__(self) -> None:
+        for name, option in options_of(type(self)).items():
+            option.check(name, getattr(self, name))
+        self.check()
+
+    def check(self) -> None:
+        """Refuses values that contradict each other."""
+
+    def needs_metres(self) -> NeedsMetres | None:
+        """The option that needs depth in metres; None = no one."""
+        return None
+
+    def unused(self) -> Iterator[tuple[Sequence[str], str]]:
+        """Names of options that change nothing beside the others, and why, in words that follow the name. {name} is an option's."""
+        yield from ()
+
+
+def options_of(options: type[Options]) -> dict[str, Option]:
+    """What is known of each option, by its name, in order."""
+    return {each.name: each.metadata[_KEY] for each in fields(options)}  # pyright: ignore[reportArgumentType] - a dataclass
+
+
+def default_of(options: type[Options], name: str) -> Any:
+    """The default of an option."""
+    return next(each.default for each in fields(options) if each.name == name)  # pyright: ignore[reportArgumentType] - a dataclass
+
+
+def number(default: float, low: float, high: float, help_text: str, *, step: float = 0.1, **more: Any) -> Any:
+    """A field for a number from `low` to `high`; `more` are attributes of `Number`."""
+    return _field(default, Number(help=help_text, low=float(low), high=float(high), step=float(step), **more))
+
+
+def whole(default: int, low: int, high: int, help_text: str, **more: Any) -> Any:
+    """A field for a whole number from `low` to `high`; `more` are attributes of `Whole`."""
+    return _field(default, Whole(help=help_text, low=low, high=high, **more))
+
+
+def choice(choices: tuple[str, ...], help_text: str, default: str = "", **more: Any) -> Any:
+    """A field for one of several words, by default the first; `more` are attributes of `Choice`."""
+    return _field(default or choices[0], Choice(help=help_text, choices=choices, **more))
+
+
+def switch(default: bool, help_text: str, **more: Any) -> Any:
+    """A field for something that is on or off; `more` are attributes of `Switch`."""
+    return _field(default, Switch(help=help_text, **more))
+
+
+def colour_text(default: str, help_text: str, **more: Any) -> Any:
+    """A field for a colour; `more` are attributes of `Colour`."""
+    return _field(default, Colour(help=help_text, **{"metavar": "COLOUR", **more}))
+
+
+def image_point(help_text: str, y_help: str, **more: Any) -> Any:
+    """A field for a point of the image, by default none; `more` are attributes of `Point`."""
+    return _field(None, Point(help=help_text, y_help=y_help, **{"metavar": "X,Y", **more}))
+
+
+def image_points(help_text: str, **more: Any) -> Any:
+    """A field for points of the image, by default none; `more` are attributes of `Points`."""
+    return _field((), Points(help=help_text, **{"metavar": "X,Y", **more}))
+
+
+def image_box(help_text: str, sides: tuple[str, str, str], **more: Any) -> Any:
+    """A field for a box in the image, by default none; `more` are attributes of `Box`."""
+    return _field(None, Box(help=help_text, sides=sides, **{"metavar": "LEFT,TOP,RIGHT,BOTTOM", **more}))
+
+
+def _field(default: Any, option: Option) -> Any:
+    return field(default=default, metadata={_KEY: option})

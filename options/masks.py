@@ -1,0 +1,170 @@
+"""The options of masks and cut-outs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from .distances import MAX_DISTANCE, METRES, UNITS, check_interval
+from .fields import Options, choice, image_box, image_point, image_points, number, switch
+from .needs import DISTANCES_IN_METRES, NeedsMetres
+from .places import Box, Point, check_in_box
+
+SURFACE, OBJECT = SELECTS = ("surface", "object")
+"""What a point selects."""
+
+MAX_EDGE = 10.0
+
+_FAR = "Distance at which the mask ends. 100 percent or 0 metres: no limit, and the sky and holes are included."
+_FAR_OF_CUTOUT = (
+    "Distance at which the cut-out ends. {near} and {far} 0: the whole thing that stands out most, whatever its distance. 100 percent or, "
+    "beyond {near}, 0 metres: no limit, and the sky and holes are included."
+)
+_SELECT = (
+    "What the point selects. object: the whole thing there, without the floor, table or wall; {feather} and {tolerance} are ignored. "
+    "surface: everything connected with the point within {tolerance}."
+)
+
+
+@dataclass(frozen=True)
+class SelectionOptions(Options):
+    """What lies between two distances, the surface or the whole thing at a point, or the thing in a box.
+
+    All points correct a box.
+
+    Raises:
+        ValueError: Limits out of order, a point of the thing outside the box, further points without a first one or a box, or a point that
+            is both of the thing and not.
+    """
+
+    unit: str = choice(
+        UNITS,
+        "Unit of {near}, {far}, {feather} and {tolerance}. percent: 0 the near end of the scene, 100 its far end, in steps of the depth "
+        "map's grey levels. metres: metric depth only.",
+    )
+    near: float = number(0.0, 0, MAX_DISTANCE, "Distance at which the mask begins. 0: at the camera.", unit="percent", open=True)
+    far: float = number(40.0, 0, MAX_DISTANCE, _FAR, unit="percent", open=True)
+    feather: float = number(
+        2.0,
+        0,
+        MAX_DISTANCE,
+        "Width of the soft falloff beyond {near} and {far}, in the same unit.",
+        unit="percent",
+        open=True,
+    )
+    point: Point | None = image_point(
+        "Point on the image{by_click}: the mask is what is seen there (see {select}), and {near} and {far} are ignored.",
+        "The point from top (0) to bottom (1); below 0: no point.",
+        unless="box",
+    )
+    tolerance: float = number(
+        8.0,
+        0,
+        MAX_DISTANCE,
+        "Depth range around the point: how much nearer or farther than the point the surface may reach, in the same unit.",
+        unit="percent",
+        rare=True,
+        open=True,
+    )
+    select: str = choice(SELECTS, _SELECT)
+    box: Box | None = image_box(
+        "Box around an object{by_drag}: the mask is the whole object in it, without the floor, table or wall; "
+        "{more_points} and {not_points} correct it; {first_point}{near}, {far} and {select} are ignored.",
+        (
+            "Top of the box, from top (0) to bottom (1); below 0: no box.",
+            "Right side of the box, from left (0) to right (1); below 0: no box.",
+            "Bottom of the box, from top (0) to bottom (1); below 0: no box.",
+        ),
+    )
+    more_points: Sequence[Point] = image_points(
+        "Further points of the same object, or of further surfaces{by_shift_click}; in a box: points that the object lacks.",
+        example="0.4,0.5 0.6,0.55",
+        beside="point",
+    )
+    not_points: Sequence[Point] = image_points(
+        "Points that are not of the object{by_alt_click}: their parts are removed.",
+        on_node="Without a box, select must be object.",
+        flag="--not-point",
+    )
+
+    @property
+    def all_points(self) -> tuple[Point, ...]:
+        """All points of the thing."""
+        return (*([self.point] if self.point else ()), *self.more_points)
+
+    @property
+    def whole_foreground(self) -> bool:
+        """Whether the thing that stands out most is meant, in place of a range."""
+        return False
+
+    def check(self) -> None:
+        """See `Options`."""
+        if self.box is not None:
+            check_in_box(self.box, self.all_points)
+        elif self.point is None:
+            check_interval(self.near, self.far, self.unit)
+            if self.more_points or self.not_points:
+                raise ValueError("there are further points, but no point of the object; give the point where the object is first")
+        elif self.not_points and self.select != OBJECT:
+            raise ValueError("points that the mask must not hold part objects, not surfaces; select object, or leave them out")
+        if both := set(map(tuple, self.all_points)).intersection(map(tuple, self.not_points)):
+            x, y = min(both)
+            raise ValueError(f"the point ({x:g}, {y:g}) is both in the object and not in it; give it once")
+
+    def unused(self) -> Iterator[tuple[Sequence[str], str]]:
+        """See `Options`."""
+        if self.box is not None:
+            yield ("near", "far", "tolerance", "feather", "unit"), "has no effect on the object in a {box}; leave it out"
+            return
+        if self.point is None:
+            yield ("tolerance",), "says how far the surface around {point} reaches; name a point, or leave it out"
+            yield ("not_points",), "is beside the object at {point} or in a {box}; name one of these, too, or leave it out"
+            yield ("select",), "says what {point} selects; name a point, or a {box}, or leave it out"
+            return
+        yield ("near", "far"), "has no effect beside {point}, which takes their place; leave one of them out"
+        if self.select == OBJECT:
+            yield ("tolerance", "feather", "unit"), "has no effect on a whole object; leave it out"
+        else:
+            yield ("not_points",), "removes parts of an object; add {select} object, or leave it out"
+
+    def needs_metres(self) -> NeedsMetres | None:
+        """See `Options`."""
+        return DISTANCES_IN_METRES if self.unit == METRES else None
+
+
+@dataclass(frozen=True)
+class MaskOptions(SelectionOptions):
+    """A mask of what is selected."""
+
+    invert: bool = switch(False, "Inverts the mask.", before="select")
+
+
+@dataclass(frozen=True)
+class CutoutOptions(SelectionOptions):
+    """What is selected, cut out."""
+
+    far: float = number(0.0, 0, MAX_DISTANCE, _FAR_OF_CUTOUT, unit="percent", open=True)
+    select: str = choice(SELECTS, _SELECT, OBJECT)
+    edge: float = number(
+        0.6,
+        0,
+        MAX_EDGE,
+        "Half the width of the border that is matted by the image's colours, in percent of its longer side: as far as the depth may be "
+        "wrong and hair may reach. 0: the mask unchanged.",
+        unit="percent",
+        metavar="PERCENT",
+        before="select",
+    )
+    decontaminate: bool = switch(
+        True,
+        "Removes the old background's colour from the border.",
+        flag="--keep-colours",
+        off="leave the old background's share in the colours of the border",
+        rare=True,
+        before="select",
+    )
+
+    @property
+    def whole_foreground(self) -> bool:
+        """See `SelectionOptions`: the distances that nobody has changed."""
+        return self.near == self.far == 0 and self.point is None and self.box is None
