@@ -23,9 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from depth_normal.geometry.effects.depth_of_field import depth_of_field
-from depth_normal.geometry.effects.focus import Focus, focused
+from depth_normal.geometry.effects.focus import focused
 from depth_normal.geometry.effects.lens import aperture_scale, circle_of_confusion
 from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.options.lens import LensOptions
 
 SOFTNESS, SHIFT = 2.0, 1.5
 STOPS = 1.0
@@ -76,7 +77,7 @@ def main() -> None:
 def ours(view: View, depth: Tensor, stops: float) -> Tensor:
     """The pack's, as the node does it."""
     distance, f_number, focal_length, sensor, blades, rotation = view.settings
-    focus = Focus(distance, "metres", f_number=f_number, focal_length=focal_length, sensor=sensor)
+    focus = LensOptions(focus=distance, unit="metres", f_number=f_number, focal_length=focal_length, sensor=sensor)
     circle = focused(Estimate(depth, Quantity.METRIC_DEPTH), view.pinhole, focus).circle
     return depth_of_field(view.pinhole, circle, blades=int(blades), rotation=rotation, highlights=stops)
 

@@ -32,9 +32,10 @@ import cv2
 import numpy as np
 import torch
 
-from depth_normal.geometry.effects.depth_mask import MaskChoice
+from depth_normal.geometry.effects.depth_mask import selected_mask
 from depth_normal.geometry.effects.depths import known_depths
 from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.options.masks import MaskOptions
 
 _FOCAL = 1.1  # of the longer side
 _BOXES = {"box 5 %": 0.05, "box 15 %": 0.15}  # how much wider on each side
@@ -126,10 +127,10 @@ def measure(scene: Scene, estimate: Estimate, select: str, seed: int, overlaps: 
             places = [((columns[at] + 0.5) / width, (rows[at] + 0.5) / height) for at in random.integers(len(rows), size=5)]
         for place in places:
             choice = choice_of(select, place)
-            mask = choice.mask(depths, image)[0, 0].numpy() > 0.5
+            mask = selected_mask(choice, depths, image)[0, 0].numpy() > 0.5
             for _ in range(_CLICKS.get(select, 0)):
                 choice = with_click(choice, mask, truth)
-                mask = choice.mask(depths, image)[0, 0].numpy() > 0.5
+                mask = selected_mask(choice, depths, image)[0, 0].numpy() > 0.5
             overlaps.append(float((mask & truth).sum() / max(1, (mask | truth).sum())))
             if place is places[-1]:
                 yield place, mask
@@ -146,15 +147,15 @@ def box_around(thing: np.ndarray, margin: float) -> tuple[float, ...]:
     return left, top, right, bottom
 
 
-def choice_of(select: str, place: tuple[float, ...]) -> MaskChoice:
+def choice_of(select: str, place: tuple[float, ...]) -> MaskOptions:
     """What the node's default values select at a point or in a box."""
     if len(place) == 4:
-        return MaskChoice(box=place)
+        return MaskOptions(box=place)
     x, y = place
-    return MaskChoice(point=(x, y), tolerance=8.0, feather=2.0, select="object" if select in _CLICKS else select)
+    return MaskOptions(point=(x, y), select="object" if select in _CLICKS else select)
 
 
-def with_click(choice: MaskChoice, mask: np.ndarray, truth: np.ndarray) -> MaskChoice:
+def with_click(choice: MaskOptions, mask: np.ndarray, truth: np.ndarray) -> MaskOptions:
     """The choice with a further point: in the middle of the largest part that a mask (H, W) lacks or has too much; as it is without one."""
     parts = {}
     for name, wrong in (("more_points", truth & ~mask), ("not_points", mask & ~truth)):

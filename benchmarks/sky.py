@@ -27,10 +27,11 @@ from torch import Tensor
 import depth_normal
 from depth_normal.geometry.assumptions import filled_depth
 from depth_normal.geometry.camera import DEFAULT_FOV, intrinsics_from_fov
-from depth_normal.geometry.effects.fog import FogBank, fog_of, fog_transmittance
+from depth_normal.geometry.effects.fog import fog_of, fog_transmittance
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.regions.before_sky import depth_before_sky
 from depth_normal.geometry.regions.sky import predicted_sky, sky_alpha
+from depth_normal.options.fog import FogOptions
 from depth_normal.utils import resize_map
 
 SKIES = {
@@ -61,7 +62,7 @@ _SUPERSAMPLED, _NETWORK = 4, 4
 _BAND = 1 / 50
 # Metres of a disparity of 1.
 _METRES = 5.0
-FOG = FogBank(density=0.1)
+FOG = FogOptions(density=0.1)
 # What is not even this share of the way from the sky to the nearest thing is as good as sky.
 _HARDLY = 0.15
 

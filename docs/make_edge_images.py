@@ -24,7 +24,7 @@ import depth_normal
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.conventions import encode_normal_map
 from depth_normal.geometry.edges.matting import cut_out
-from depth_normal.geometry.effects.depth_mask import MaskChoice
+from depth_normal.geometry.effects.depth_mask import selected_mask
 from depth_normal.geometry.effects.depths import known_depths
 from depth_normal.geometry.effects.lights import LightPlan
 from depth_normal.geometry.effects.lit_scene import lit_scene
@@ -34,6 +34,7 @@ from depth_normal.geometry.meshes.mesh import MeshOptions, depth_to_meshes, join
 from depth_normal.geometry.regions.sky import predicted_sky, sky_alpha
 from depth_normal.geometry.textures.pbr import PbrOptions, material_normals, pbr_maps
 from depth_normal.geometry.views.stereo import StereoOptions, stereo_pair
+from depth_normal.options.masks import MaskOptions
 from depth_normal.utils import check_images, images_to_rgb, resize_map
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
@@ -122,8 +123,8 @@ def box() -> tuple[Tensor, Tensor]:
     image, estimate = photo("coffee")
     depths = known_depths(estimate.resized(*image.shape[-2:]))
     left, right = (
-        torch.lerp(image.new_tensor(GREEN).view(1, 3, 1, 1).expand_as(image), *cut_out(image, choice.mask(depths, image), 0.6))
-        for choice in (MaskChoice(0, 45, "percent", 2), MaskChoice(0, 45, "percent", 2, box=CUP_BOX))
+        torch.lerp(image.new_tensor(GREEN).view(1, 3, 1, 1).expand_as(image), *cut_out(image, selected_mask(choice, depths, image), 0.6))
+        for choice in (MaskOptions(far=45), MaskOptions(far=45, box=CUP_BOX))
     )
     return left, right
 

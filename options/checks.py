@@ -50,13 +50,22 @@ def check_whole(name: str, value: int, low: int, high: int) -> None:
 
 
 def check_not_negative(name: str, value: float) -> None:
-    """Refuses a number below 0, and one that is not finite.
+    """Refuses a number below 0, one that is not finite, and what is no number.
 
     Raises:
         InvalidArgumentError: Says what was given.
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < math.inf:
-        raise InvalidArgumentError(name, f"is {value}; accepted: 0 and above")
+    check_at_least(name, value, 0)
+
+
+def check_at_least(name: str, value: float, low: float) -> None:
+    """Refuses a number below another, one that is not finite, and what is no number.
+
+    Raises:
+        InvalidArgumentError: Says what was given and what is accepted.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not low <= value < math.inf:
+        raise InvalidArgumentError(name, f"is {value}; accepted: {low:g} and above")
 
 
 def check_choice(name: str, value: str, accepted: Sequence[str]) -> None:

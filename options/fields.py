@@ -11,12 +11,11 @@ Whoever adds an option adds a field, and uses it; widgets, options of commands, 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from .checks import check_choice, check_not_negative, check_range, check_whole
+from .checks import check_at_least, check_choice, check_range, check_whole
 from .colours import colour_levels
 from .needs import NeedsMetres
 from .places import check_box, check_point
@@ -80,12 +79,10 @@ class Number(Option):
 
     def check(self, name: str, value: Any) -> None:
         """See `Option`."""
-        if not self.open:
-            check_range(name, value, self.low, self.high)
-        elif self.low == 0:
-            check_not_negative(name, value)
+        if self.open:
+            check_at_least(name, value, self.low)
         else:
-            check_range(name, value, self.low, sys.float_info.max)
+            check_range(name, value, self.low, self.high)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +189,9 @@ class Options:
     def check(self) -> None:
         """Refuses values that contradict each other."""
 
+    def check_typed(self) -> None:
+        """Refuses what saved graphs may hold, and a person who types it has mistaken."""
+
     def needs_metres(self) -> NeedsMetres | None:
         """The option that needs depth in metres; None = no one."""
         return None
@@ -199,6 +199,14 @@ class Options:
     def unused(self) -> Iterator[tuple[Sequence[str], str]]:
         """Names of options that change nothing beside the others, and why, in words that follow the name. {name} is an option's."""
         yield from ()
+
+
+def unused_of(options: type[Options], values: Mapping[str, Any]) -> list[tuple[Sequence[str], str]]:
+    """What `Options.unused` says of values that were not checked: an option that is in vain may be what is wrong with them."""
+    unchecked = object.__new__(options)
+    for name in options_of(options):
+        object.__setattr__(unchecked, name, values.get(name, default_of(options, name)))
+    return list(unchecked.unused())
 
 
 def options_of(options: type[Options]) -> dict[str, Option]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .distances import MAX_DISTANCE, METRES, UNITS, check_interval
+from .checks import check_range
+from .distances import MAX_DISTANCE, METRES, PERCENT, UNITS, check_interval
 from .fields import Options, choice, image_box, image_point, image_points, number, switch
 from .needs import DISTANCES_IN_METRES, NeedsMetres
 from .places import Box, Point, check_in_box
@@ -110,6 +111,12 @@ class SelectionOptions(Options):
         if both := set(map(tuple, self.all_points)).intersection(map(tuple, self.not_points)):
             x, y = min(both)
             raise ValueError(f"the point ({x:g}, {y:g}) is both in the object and not in it; give it once")
+
+    def check_typed(self) -> None:
+        """See `Options`."""
+        if self.unit == PERCENT and self.point is None and self.box is None:
+            check_range("near", self.near, 0, 100)
+            check_range("far", self.far, 0, 100)
 
     def unused(self) -> Iterator[tuple[Sequence[str], str]]:
         """See `Options`."""

@@ -14,21 +14,28 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Each package may import itself and these. Imports go one way: nodes, app -> model_loader -> annotators -> media -> geometry -> utils.
+# Each package may import itself and these. Imports go one way:
+# nodes, app -> model_loader -> annotators -> media -> geometry -> options, utils.
 ROOMS = {
     "": {"_version", "nodes", "app", "model_loader", "media", "geometry"},
-    "nodes": {"model_loader", "annotators", "media", "geometry", "utils"},
-    "app": {"_version", "model_loader", "annotators", "media", "geometry", "utils"},
+    "nodes": {"model_loader", "annotators", "media", "geometry", "options", "utils"},
+    "app": {"_version", "model_loader", "annotators", "media", "geometry", "options", "utils"},
     "model_loader": {"annotators", "media", "geometry", "utils"},
     "annotators": {"annotators/networks", "media", "geometry", "utils"},
     "annotators/networks": set(),
     "media": {"geometry", "utils"},
-    "geometry": {"utils"},
+    "geometry": {"options", "utils"},
+    "options": set(),
     "utils": set(),
     "_version": set(),
 }
 # What a room may import beside Python's own library, where that is little.
-LIBRARIES = {"annotators/networks": {"torch"}, "utils": {"torch", "numpy", "cv2"}, "blender": {"bpy", "mathutils", "numpy"}}
+LIBRARIES = {
+    "annotators/networks": {"torch"},
+    "options": {"PIL"},
+    "utils": {"torch", "numpy", "cv2"},
+    "blender": {"bpy", "mathutils", "numpy"},
+}
 # Folders with code that the product does not need. Inside Blender's folder there is neither the pack nor torch.
 BESIDE_THE_PRODUCT = {"benchmarks", "blender", "docs", "packaging", "tests", "training"}
 

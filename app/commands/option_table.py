@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from ...options.fields import Box, Choice, Colour, Number, Option, Options, Point, Points, Switch, Whole, default_of, options_of
+from ...options.fields import Box, Choice, Colour, Number, Option, Options, Point, Points, Switch, Whole, default_of, options_of, unused_of
 from ..console.option_types import box, millimetres, percent, point, real, whole_type
 from .arguments import refuse_options
 
@@ -58,9 +58,10 @@ def chosen_options(arguments: argparse.Namespace, options: type[Chosen]) -> Chos
             values[first], *values[name] = values[first] or [None]
         if isinstance(option, Points):
             values[name] = tuple(values[name] or ())
+    for ignored, why in unused_of(options, values):
+        refuse_options(arguments, [names[name] for name in ignored], why.format_map(names))
     chosen = options(**values)
-    for ignored, why in chosen.unused():
-        refuse_options(arguments, [names[name] for name in ignored if options_of(options)[name].flag is not None], why.format_map(names))
+    chosen.check_typed()
     return chosen
 
 

@@ -45,10 +45,13 @@ def fog_of(
     need_perspective(estimate, "fog")
     depths, camera, shown = known_depths(estimate), assumed_intrinsics(estimate), image.clamp(0, 1)
     depth = sharpen_depth_edges(depths.depth, edge_radius(*image.shape[-2:]), image=shown)
-    bank = {"density": fog.density, "start": fog.start, "falloff": fog.height_falloff}
+
+    def transmitted(depth: Tensor, sky: Tensor | None = None) -> Tensor:
+        return fog_transmittance(depth, camera, fog.density, start=fog.start, falloff=fog.height_falloff, sky=sky)
+
     if sky is False:
         depth = land_before_sky(depth, depths.hole)
-        through, found = fog_transmittance(depth, camera, **bank), ""
+        through, found = transmitted(depth), ""
     else:
         predicted = predicted_sky(estimate)
         if sky is True:
@@ -60,8 +63,8 @@ def fog_of(
             land = land_before_sky(depth, depths.hole | predicted | (share > 0.5))
         words = describe_sky(share if alpha is None else share * alpha)
         found = f"; {words}" if words else ""
-        beyond = fog_transmittance(depth, camera, **bank, sky=torch.ones_like(depths.hole))
-        through = torch.lerp(fog_transmittance(land, camera, **bank), beyond, share)
+        beyond = transmitted(depth, torch.ones_like(depths.hole))
+        through = torch.lerp(transmitted(land), beyond, share)
     unit = " m" if depths.is_metric else " (no metres: the near end is 1)"
     share = float(1 - through.mean() if alpha is None else ((1 - through) * alpha).sum() / alpha.sum())
     line = f"fog over {depths.nearest:.3g} to {depths.farthest:.3g}{unit}, {100 * share:.0f} % of the light is the fog's{found}"

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.nodes import fog, lens, masks
+from depth_normal.nodes import effect_runs, fog, lens, masks
 
 MASK, CUTOUT, SKY = masks.NODES
 (FOG,), (LENS,) = fog.NODES, lens.NODES
@@ -212,8 +212,7 @@ def test_the_node_says_what_it_did_in_metres(monkeypatch):
         said.update(ui)
         return result
 
-    for module in (masks, fog, lens):
-        monkeypatch.setattr(module, "shown_on_node", shown_on_node)
+    monkeypatch.setattr(effect_runs, "shown_on_node", shown_on_node)
     MASK().execute(metres(), unit="metres", near=0.8, far=2.4, feather=0.0)
     assert said["text"] == ["mask 0.8 to 2.4 m, 11 % of the image"]
     LENS().execute(make_image(2), metres(), focus=2, unit="metres", f_number=2)

@@ -115,7 +115,7 @@ def test_exposure_ambient_colours_and_clipping_reach_the_image():
     [
         ({"colour": "bluish"}, ValueError, "colour is 'bluish'; accepted: # and six or three"),
         ({"ambient_below": "#12"}, ValueError, "ambient_below is '#12'"),
-        ({"light_size": -1.0}, ValueError, "light_size is -1.0; accepted: 0 to 10"),
+        ({"light_size": -1.0}, ValueError, "light_size is -1.0; accepted: 0 and above"),
         ({"light_x": 7.0}, ValueError, "light_x is 7.0; accepted: -2 to 3"),
         ({"exposure": float("nan")}, ValueError, "exposure is nan"),
         ({"lights": [1]}, TypeError, "the lights input is list; link the output of the node Light"),

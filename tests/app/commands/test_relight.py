@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from depth_normal.app.cli import _parsed, main
-from depth_normal.app.commands.relight import _plans
+from depth_normal.app.commands.relight import _planned
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import write_npz
 from depth_normal.geometry.images.srgb import colour_to_linear
@@ -24,7 +24,7 @@ def files(tmp_path):
 
 
 def plans(*words):
-    return _plans(_parsed(["relight", "a.png", "--out", "b.png", *words]))
+    return _planned(_parsed(["relight", "a.png", "--out", "b.png", *words]))[0]
 
 
 def test_without_a_lamp_there_is_the_nodes_own():
@@ -72,7 +72,7 @@ def test_the_file_is_what_the_node_makes(files):
         (("--specular", "2"), "specular is 2.0; accepted: 0 to 1"),
         (("--intensity", "-1"), "--intensity is -1.0; accepted: 0 and above"),
         (("--light", "1,91"), "elevation is 91.0; accepted: -90 to 90"),
-        (("--point", "0.5,0.5,-1"), "the light stands at depth -1.0; accepted: above 0"),
+        (("--point", "0.5,0.5,-1"), "--point: depth is -1.0; accepted: 0.05 and above"),
     ],
 )
 def test_bad_words_are_named(words, message, files, capsys):

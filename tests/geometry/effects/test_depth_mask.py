@@ -5,11 +5,19 @@ from functools import partial
 import pytest
 import torch
 
-from depth_normal.geometry.effects.depth_mask import MaskChoice, range_mask, surface_mask
+from depth_normal.geometry.effects.depth_mask import describe_selection, range_mask, selected_mask, surface_mask
 from depth_normal.geometry.effects.depths import known_depths
+from depth_normal.geometry.effects.makers import of_selection
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.regions.boxes import object_in_box
 from depth_normal.geometry.regions.objects import object_around
+from depth_normal.geometry.views.transparency import split_layers
+from depth_normal.options.masks import MaskOptions
+
+
+def chosen(near=0.0, far=50.0, unit="percent", feather=0.0, **more):
+    """Sharp limits, and wider ones than a node's defaults."""
+    return MaskOptions(near=near, far=far, unit=unit, feather=feather, **{"tolerance": 10.0, **more})
 
 
 def metres(values, **more):
@@ -19,8 +27,13 @@ def metres(values, **more):
 def test_limits_in_metres():
     depths = metres((0.5, 0.8, 1.5, 2.4, 2.5, 9.0))
     assert range_mask(depths, 0.8, 2.4, unit="metres").flatten().tolist() == [0, 1, 1, 1, 0, 0]
-    assert MaskChoice(0.8, 2.4, "metres", invert=True).mask(depths).flatten().tolist() == [1, 0, 0, 0, 1, 1]
     assert range_mask(depths, 2.0, 0, unit="metres").flatten().tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_an_inverted_mask_is_everything_else():
+    estimate = Estimate(torch.tensor((0.5, 0.8, 1.5, 2.4, 2.5, 9.0)).view(1, 1, 1, -1), Quantity.METRIC_DEPTH)
+    made = of_selection(split_layers(torch.rand(1, 3, 1, 6)), estimate, chosen(0.8, 2.4, "metres", invert=True), False)
+    assert made.result.flatten().tolist() == [1, 0, 0, 0, 1, 1] and made.words.startswith("all but mask 0.8 to 2.4 m")
 
 
 def test_a_feather_falls_off_beyond_the_limits():
@@ -65,7 +78,7 @@ def test_a_point_in_a_hole_is_an_empty_mask():
     mask = torch.ones(1, 1, 4, 4, dtype=torch.bool)
     mask[..., 0, 0] = False
     depths = known_depths(Estimate(torch.ones(1, 1, 4, 4), Quantity.METRIC_DEPTH, mask=mask))
-    assert MaskChoice(point=(0.0, 0.0)).mask(depths).sum() == 0 and MaskChoice(point=(0.5, 0.5)).mask(depths).sum() == 15
+    assert selected_mask(chosen(point=(0.0, 0.0)), depths).sum() == 0 and selected_mask(chosen(point=(0.5, 0.5)), depths).sum() == 15
 
 
 def test_constant_depth_is_at_the_near_end():
@@ -75,9 +88,8 @@ def test_constant_depth_is_at_the_near_end():
 
 def test_words_say_what_the_mask_is():
     depths = metres((0.5, 0.8, 1.5, 2.4, 2.5, 9.0))
-    assert MaskChoice(0.8, 2.4, "metres").describe(depths, 0.31) == "mask 0.8 to 2.4 m, 31 % of the image"
-    assert "mask 0 to 50 % (" in MaskChoice().describe(depths, 0.5)
-    assert MaskChoice(point=(0.5, 0.5), invert=True).describe(depths, 0.1).startswith("all but surface at 0.5,0.5 (2.4 m), up to 10 %")
+    assert describe_selection(chosen(0.8, 2.4, "metres"), depths, 0.31) == "mask 0.8 to 2.4 m, 31 % of the image"
+    assert "mask 0 to 50 % (" in describe_selection(chosen(), depths, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +103,7 @@ def test_words_say_what_the_mask_is():
 )
 def test_bad_input_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        MaskChoice(**options).mask(metres((1.0, 2.0)))
+        selected_mask(chosen(**options), metres((1.0, 2.0)))
 
 
 def test_depth_of_several_images_is_refused():
@@ -105,34 +117,34 @@ def test_depth_of_several_images_is_refused():
 
 def test_metres_of_disparity_are_refused():
     depths = known_depths(Estimate(torch.rand(1, 1, 5, 5), Quantity.DISPARITY))
-    for choice in (MaskChoice(unit="metres"), MaskChoice(unit="metres", point=(0.5, 0.5))):
+    for choice in (chosen(unit="metres"), chosen(unit="metres", point=(0.5, 0.5))):
         with pytest.raises(ValueError, match=r"not in metres .* give the unit percent"):
-            choice.mask(depths)
+            selected_mask(choice, depths)
 
 
 @pytest.mark.parametrize("place", [{"point": (0.5, 0.5)}, {"point": (0.5, 0.5), "select": "object"}, {"box": (0.2, 0.2, 0.8, 0.8)}])
 def test_limits_do_not_matter_where_a_point_or_a_box_selects(place):
     depths = two_things()
-    assert torch.equal(MaskChoice(60, 40, **place).mask(depths), MaskChoice(**place).mask(depths))
+    assert torch.equal(selected_mask(chosen(60, 40, **place), depths), selected_mask(chosen(**place), depths))
 
 
 @pytest.mark.parametrize("place", [{"point": (0.2, 0.35), "select": "object"}, {"box": (0.05, 0.2, 0.5, 0.6)}])
 def test_the_unit_does_not_matter_to_an_object(place):
     depths = two_things()._replace(is_metric=False)
-    choice = MaskChoice(unit="metres", **place)
-    mask = choice.mask(depths)
-    assert torch.equal(mask, MaskChoice(**place).mask(depths)) and mask.any()
-    assert choice.describe(depths, 0.1).startswith("object ")
+    choice = chosen(unit="metres", **place)
+    mask = selected_mask(choice, depths)
+    assert torch.equal(mask, selected_mask(chosen(**place), depths)) and mask.any()
+    assert describe_selection(choice, depths, 0.1).startswith("object ")
 
 
 @pytest.mark.parametrize("name", ["point", "more_points"])
 def test_points_of_the_object_are_in_its_box(name):
     box = (0.2, 0.2, 0.8, 0.8)
     with pytest.raises(ValueError, match=r"the point \(0.9, 0.5\) of the object is outside the box, .*; draw the box around the whole"):
-        MaskChoice(box=box, **{name: (0.9, 0.5) if name == "point" else [(0.9, 0.5)]})
-    MaskChoice(box=box, **{name: (0.8, 0.2) if name == "point" else [(0.8, 0.2)]})
+        chosen(box=box, **{name: (0.9, 0.5) if name == "point" else [(0.9, 0.5)]})
+    chosen(box=box, **{name: (0.8, 0.2) if name == "point" else [(0.8, 0.2)]})
     with pytest.raises(ValueError, match="whole image, and separates nothing"):
-        MaskChoice(box=(0, 0, 1, 1))
+        chosen(box=(0, 0, 1, 1))
 
 
 def test_further_points_need_a_first_one_and_are_refused_where_they_mean_nothing():
@@ -143,28 +155,28 @@ def test_further_points_need_a_first_one_and_are_refused_where_they_mean_nothing
         ({"point": (0.5, 0.5), "not_points": [(0.5, 0.5)], "select": "object"}, r"the point \(0.5, 0.5\) is both in the object"),
     ):
         with pytest.raises(ValueError, match=said):
-            MaskChoice(**points)
+            chosen(**points)
 
 
 def test_a_surface_of_several_points_is_all_of_theirs():
     depth = torch.full((1, 1, 40, 40), 5.0)
     depth[..., 4:12, 4:12], depth[..., 24:36, 24:36] = 2.0, 1.0
     depths = known_depths(Estimate(depth, Quantity.METRIC_DEPTH))
-    choice = MaskChoice(point=(0.2, 0.2), more_points=[(0.7, 0.7)])
-    assert torch.equal(choice.mask(depths, torch.rand(1, 3, 40, 40)) > 0.5, depth < 4)
-    assert choice.describe(depths, 0.13).startswith("surface at 0.2,0.2 and 0.7,0.7, up to 10 % nearer or farther, 13 %")
-    apart = MaskChoice(point=(0.2, 0.2), not_points=[(0.7, 0.7)], select="object")
-    assert apart.describe(depths, 0.04) == "object at 0.2,0.2 (2 m) without 0.7,0.7, 4 % of the image"
-    many = MaskChoice(point=(0.2, 0.2), more_points=[(0.1, 0.25), (0.3, 0.3), (0.4, 0.4), (0.5, 0.5)], select="object")
-    assert many.describe(depths, 0.04) == "object at 0.2,0.2 and 0.1,0.25 and 0.3,0.3 and 2 more points, 4 % of the image"
+    choice = chosen(point=(0.2, 0.2), more_points=[(0.7, 0.7)])
+    assert torch.equal(selected_mask(choice, depths, torch.rand(1, 3, 40, 40)) > 0.5, depth < 4)
+    assert describe_selection(choice, depths, 0.13).startswith("surface at 0.2,0.2 and 0.7,0.7, up to 10 % nearer or farther, 13 %")
+    apart = chosen(point=(0.2, 0.2), not_points=[(0.7, 0.7)], select="object")
+    assert describe_selection(apart, depths, 0.04) == "object at 0.2,0.2 (2 m) without 0.7,0.7, 4 % of the image"
+    many = chosen(point=(0.2, 0.2), more_points=[(0.1, 0.25), (0.3, 0.3), (0.4, 0.4), (0.5, 0.5)], select="object")
+    assert describe_selection(many, depths, 0.04) == "object at 0.2,0.2 and 0.1,0.25 and 0.3,0.3 and 2 more points, 4 % of the image"
 
 
 def test_points_may_be_lists():
     """As JSON has them."""
     point, other = [0.2, 0.2], [0.7, 0.7]
-    assert MaskChoice(point=point, more_points=[other], not_points=[[0.9, 0.9]], select="object").more_points == [other]
+    assert chosen(point=point, more_points=[other], not_points=[[0.9, 0.9]], select="object").more_points == [other]
     with pytest.raises(ValueError, match="both in the object and not in it"):
-        MaskChoice(point=point, more_points=[other], not_points=[[0.7, 0.7]], select="object")
+        chosen(point=point, more_points=[other], not_points=[[0.7, 0.7]], select="object")
 
 
 def test_an_object_of_points_with_and_without_depth_holds_both():
@@ -173,7 +185,7 @@ def test_an_object_of_points_with_and_without_depth_holds_both():
     depths = known_depths(Estimate(depth, Quantity.METRIC_DEPTH, mask=depth > 0))
     land, hole = (0.2, 0.5), (0.8, 0.5)
     for first, second in ((land, hole), (hole, land)):
-        mask = MaskChoice(select="object", point=first, more_points=[second]).mask(depths)[0, 0]
+        mask = selected_mask(chosen(select="object", point=first, more_points=[second]), depths)[0, 0]
         assert mask[24, 12] > 0.5 and mask[24, 51] > 0.5
 
 
@@ -183,9 +195,8 @@ def test_holes_are_no_object_in_a_box():
     hole = torch.ones_like(depth, dtype=torch.bool)
     hole[..., 18:22, 18:22] = False
     depths = known_depths(Estimate(depth, Quantity.METRIC_DEPTH, mask=hole))
-    mask = MaskChoice(box=(0.2, 0.2, 0.8, 0.8)).mask(depths)
+    mask = selected_mask(chosen(box=(0.2, 0.2, 0.8, 0.8)), depths)
     assert mask[..., 14, 14] == 1 and not mask[..., 18:22, 18:22].any() and mask[..., 2, 2] == 0
-    assert torch.equal(MaskChoice(box=(0.2, 0.2, 0.8, 0.8), invert=True).mask(depths), 1 - mask)
 
 
 @pytest.mark.slow("takes most of a second")
@@ -196,7 +207,7 @@ def test_an_object_at_a_point_of_the_sky_is_sky():
     sky = disparity == 0.1
     image = torch.where(sky, torch.tensor([0.4, 0.6, 0.9]).view(3, 1, 1), 0.3)
     depths = known_depths(Estimate(disparity, Quantity.DISPARITY, mask=~sky))
-    mask = MaskChoice(point=(0.1, 0.2), select="object").mask(depths, image)
+    mask = selected_mask(chosen(point=(0.1, 0.2), select="object"), depths, image)
     assert mask[0, 0, 12, 8] == 1 and not mask[~sky].any()
-    mask = MaskChoice(point=(0.5, 0.5), select="object").mask(depths, image)
+    mask = selected_mask(chosen(point=(0.5, 0.5), select="object"), depths, image)
     assert mask[0, 0, 30, 40] == 1 and not mask[sky].any()

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 
 from depth_normal.geometry.camera import intrinsics_from_sensor
 from depth_normal.geometry.effects.depth_of_field import depth_of_field
-from depth_normal.geometry.effects.focus import Focus, focused
+from depth_normal.geometry.effects.focus import focused
 from depth_normal.geometry.effects.lens import aperture_scale, circle_of_confusion, sharp_range
 from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.options.lens import LensOptions
 
 
 def ramp(near=0.8, far=6.2, size=(40, 60)):
@@ -43,59 +44,62 @@ def test_what_is_sharp_ends_where_circles_are_too_large():
 
 
 def test_a_lens_without_focal_length_is_that_of_the_camera():
-    image, base = torch.rand(1, 3, 40, 60), {"distance": 2.0, "unit": "metres", "f_number": 1.4}
-    known = focused(metric(), image, Focus(**base)).circle
-    assert torch.allclose(known, focused(metric(), image, Focus(**base, focal_length=50.0)).circle, rtol=1e-4, atol=1e-4)
-    assert (focused(metric(), image, Focus(**base, focal_length=100.0)).circle.abs() > known.abs() * 3).float().mean() > 0.9
+    image, base = torch.rand(1, 3, 40, 60), {"focus": 2.0, "unit": "metres", "f_number": 1.4}
+    known = focused(metric(), image, LensOptions(**base)).circle
+    assert torch.allclose(known, focused(metric(), image, LensOptions(**base, focal_length=50.0)).circle, rtol=1e-4, atol=1e-4)
+    assert (focused(metric(), image, LensOptions(**base, focal_length=100.0)).circle.abs() > known.abs() * 3).float().mean() > 0.9
 
 
 def test_words_say_metres_where_there_are_some_and_percent_elsewhere():
     image = torch.rand(1, 3, 40, 60)
-    words = focused(metric(), image, Focus(2.31, "metres", f_number=1.4)).description
+    words = focused(metric(), image, LensOptions(focus=2.31, unit="metres", f_number=1.4)).description
     assert words.startswith("focus 2.31 m, sharp from 2.") and words.count(" m") == 3
-    words = focused(Estimate(1 / ramp(), Quantity.DISPARITY), image, Focus(30)).description
+    words = focused(Estimate(1 / ramp(), Quantity.DISPARITY), image, LensOptions(focus=30)).description
     assert words.startswith("focus 30 %, sharp from ") and "100 % the far end" in words
-    words = focused(metric(), image, Focus(50, "metres", f_number=0.1, focal_length=200.0)).description
+    words = focused(metric(), image, LensOptions(focus=50, unit="metres", f_number=0.1, focal_length=200.0)).description
     assert "focus 50 m" in words and "reaches from 0.8" in words and words.endswith("nothing in it is sharp")
 
 
 def test_blur_means_the_same_for_disparity_of_any_scale_and_shift():
-    image, focus = torch.rand(1, 3, 40, 60), Focus(20, blur=5)
+    image, focus = torch.rand(1, 3, 40, 60), LensOptions(focus=20, blur=5)
     first = focused(Estimate(1 / ramp(), Quantity.DISPARITY), image, focus).circle
     second = focused(Estimate(7 / ramp() + 30, Quantity.DISPARITY), image, focus).circle
     assert torch.allclose(first, second, atol=0.02)
     assert (first - focused(metric(), image, focus).circle).abs().mean() < 0.05, "and for metres, but for where steps are made of ramps"
-    ends = focused(metric(), image, Focus(0, blur=5)).circle
+    ends = focused(metric(), image, LensOptions(focus=0, blur=5)).circle
     assert ends.max().item() == pytest.approx(0.05 * 60, rel=0.05)
 
 
 def test_a_point_is_in_focus():
-    circle = focused(metric(), torch.rand(1, 3, 40, 60), Focus(90, point=(0.2, 0.3))).circle
+    circle = focused(metric(), torch.rand(1, 3, 40, 60), LensOptions(focus=90, point=(0.2, 0.3))).circle
     assert circle[0, 0, 12, 12].abs() < 0.05 and circle.abs().max() > 0.5
 
 
 def test_constant_depth_is_sharp_everywhere():
     flat = Estimate(torch.full((1, 1, 9, 9), 2.0), Quantity.METRIC_DEPTH)
-    assert focused(flat, torch.rand(1, 3, 9, 9), Focus()).circle.abs().max() == 0
-    assert focused(Estimate(torch.ones(1, 1, 9, 9), Quantity.DISPARITY), torch.rand(1, 3, 9, 9), Focus(70)).circle.abs().max() < 1e-3
+    assert focused(flat, torch.rand(1, 3, 9, 9), LensOptions()).circle.abs().max() == 0
+    assert (
+        focused(Estimate(torch.ones(1, 1, 9, 9), Quantity.DISPARITY), torch.rand(1, 3, 9, 9), LensOptions(focus=70)).circle.abs().max()
+        < 1e-3
+    )
 
 
 @pytest.mark.parametrize(
     ("estimate", "focus", "message"),
     [
         (Estimate(1 / ramp(), Quantity.DISPARITY), {"f_number": 2.0}, "an f-number needs depth in metres"),
-        (Estimate(1 / ramp(), Quantity.DISPARITY), {"unit": "metres", "distance": 2.0}, "not in metres"),
-        (metric(), {"unit": "metres", "distance": 0.0}, "focus is 0 m; accepted: above 0"),
-        (metric(), {"unit": "metres", "distance": math.inf}, "focus is inf m; accepted: above 0"),
-        (metric(), {"unit": "metres", "distance": 0.03, "f_number": 2.0}, "focuses from beyond 0.05 m on"),
-        (metric(), {"distance": 120.0}, "focus is 120.0; accepted: 0 to 100"),
+        (Estimate(1 / ramp(), Quantity.DISPARITY), {"unit": "metres", "focus": 2.0}, "not in metres"),
+        (metric(), {"unit": "metres", "focus": 0.0}, "focus is 0 m; accepted: above 0"),
+        (metric(), {"unit": "metres", "focus": math.inf}, "focus is inf; accepted: 0 and above"),
+        (metric(), {"unit": "metres", "focus": 0.03, "f_number": 2.0}, "focuses from beyond 0.05 m on"),
+        (metric(), {"focus": 120.0}, "focus is 120.0; accepted: 0 to 100"),
         (Estimate(normals=torch.ones(1, 3, 40, 60)), {}, "no depth"),
         (Estimate(torch.full((1, 1, 40, 60), torch.nan), Quantity.METRIC_DEPTH), {}, "no pixel of the image has a depth"),
     ],
 )
 def test_bad_input_is_refused_with_the_remedy(estimate, focus, message):
     with pytest.raises(ValueError, match=message):
-        focused(estimate, torch.rand(1, 3, 40, 60), Focus(**focus))
+        focused(estimate, torch.rand(1, 3, 40, 60), LensOptions(**focus))
 
 
 @pytest.mark.slow("takes most of a second")
@@ -105,7 +109,7 @@ def test_no_background_shows_through_hair():
 
     image = torch.from_numpy(data.astronaut()).movedim(-1, 0)[None] / 255
     estimate = depth_normal.load_model("tiny").estimate(image)
-    soft = depth_of_field(image, focused(estimate, image, Focus(point=(0.43, 0.2), blur=6)).circle)
+    soft = depth_of_field(image, focused(estimate, image, LensOptions(point=(0.43, 0.2), blur=6)).circle)
     brightness, before = soft.mean((0, 1)), image.mean((0, 1))
     beside = F.unfold(F.pad(brightness[None, None], (1, 1, 1, 1), mode="replicate"), 3).view(9, *before.shape).median(0).values
     specks = (brightness - beside > 0.1) & (brightness - before > 0.1)

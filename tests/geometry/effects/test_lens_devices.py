@@ -9,6 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from depth_normal.geometry.edges import matting
 from depth_normal.geometry.effects import depth_mask, depth_of_field, depths, focus, fog
 from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.options.lens import LensOptions
 
 DEVICE = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
 
@@ -39,7 +40,7 @@ CASES = {
     # The image's levels once; a cut-out also asks whether something is brighter than white.
     "cut-out": (lambda: matting.cut_out(maps(3), maps(), 5.0).colour, 2),
     "fog": (lambda: fog.add_fog(maps(3), fog.fog_transmittance(maps(), torch.eye(3, device=DEVICE)[None], 0.1, falloff=0.1), (1, 1, 1)), 2),
-    "focus": (lambda: focus.focused(estimate(), maps(3), focus.Focus(point=(0.5, 0.5))).circle, 4),  # once for the sky
+    "focus": (lambda: focus.focused(estimate(), maps(3), LensOptions(point=(0.5, 0.5))).circle, 4),  # once for the sky
     "depth of field": (lambda: depth_of_field.depth_of_field(maps(3), maps(), blades=5, highlights=1.0), 4),
 }
 

@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from depth_normal.geometry.edges.depth_edges import depth_at_image_edges
-from depth_normal.geometry.effects.focus import Focus, focused
+from depth_normal.geometry.effects.focus import focused
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.regions.before_sky import depth_before_sky, land_before_sky
 from depth_normal.geometry.regions.connected import regions_with
 from depth_normal.geometry.views.parallax import parallax_of_estimate
 from depth_normal.geometry.views.stereo import StereoOptions, stereo_pair
+from depth_normal.options.lens import LensOptions
 
 HEIGHT, WIDTH, FAR, NEAR = 200, 320, 30.0, 2.0
 MAST = (..., slice(30, 120), slice(158, 161))
@@ -99,7 +100,7 @@ def test_a_mast_moves_with_its_tower(what):
 
 
 def test_a_mast_is_as_sharp_as_its_tower():
-    circle = focused(seen(), photo(), Focus(point=(0.5, 0.7))).circle
+    circle = focused(seen(), photo(), LensOptions(point=(0.5, 0.7))).circle
     assert circle[..., 32:85, 159].abs().max() < 0.2 and circle[..., 60, 100] > 5
 
 
