@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..options.stereo import LAYOUTS, VR_LAYOUTS
+
 CODING_CHOICES = ("opengl", "directx", "opencv", "scannet", "controlnet-normalbae", "controlnet-1.0-normal")
 """Those of `geometry.conventions.NormalMapCoding`, which imports torch; a test compares them."""
 
@@ -10,30 +12,13 @@ QUANTITY_CHOICES = ("metric-depth", "relative-depth", "disparity")
 
 NEAR_CHOICES = ("white", "black")
 
-FLAT_LAYOUT_CHOICES = ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "anaglyph")
-"""Those of `geometry.views.stereo`, which imports torch; a test compares them. Also of headsets, and all:"""
-
-AROUND_LAYOUT_CHOICES = ("360-tb", "360-sbs")
-
-VR_LAYOUT_CHOICES = ("vr180", *AROUND_LAYOUT_CHOICES)
-
-LAYOUT_CHOICES = (*FLAT_LAYOUT_CHOICES, *VR_LAYOUT_CHOICES)
-
-VIDEO_LAYOUT_CHOICES = tuple(layout for layout in LAYOUT_CHOICES if layout not in AROUND_LAYOUT_CHOICES)
-"""Of videos, which are no panoramas. Also `geometry.views.stereo.ORIGINALS`:"""
-
-ORIGINAL_CHOICES = ("middle", "left", "right")
-
-ANAGLYPH_CHOICES = ("half", "colour", "grey")
-"""Those of `geometry.views.stereo.ANAGLYPHS`."""
-
 UP_CHOICES = ("y", "z")
 """Those of `geometry.files.mesh_files.PLY_AXES`."""
 
 HOLES = "-holes"
 """The suffix of a layout's name for the mask of the pixels that were filled in."""
 
-STEREO_CHOICES = (*LAYOUT_CHOICES, *(f"{layout}{HOLES}" for layout in LAYOUT_CHOICES))
+STEREO_CHOICES = (*LAYOUTS, *(f"{layout}{HOLES}" for layout in LAYOUTS))
 """Outputs for both eyes."""
 
 COMPOSITING = "comp"
@@ -50,7 +35,7 @@ DEFAULT_WRITES = WRITE_CHOICES[:2]
 
 PANORAMA_CHOICES = (
     *("depth", "normals", "npz", "exr", "ply", "glb"),
-    *(f"{layout}{suffix}" for suffix in ("", HOLES) for layout in VR_LAYOUT_CHOICES),
+    *(f"{layout}{suffix}" for suffix in ("", HOLES) for layout in VR_LAYOUTS),
 )
 """Outputs of panoramas."""
 

@@ -33,6 +33,7 @@ class Option:
         on_node: What its tooltip adds.
         on_command: What the help of a command adds.
         flag: Its name on the command line; "" = made from its own, None = the command asks for it in another way.
+        otherwise: What a command takes where nothing is typed, in words, if that is not the default.
         metavar: What stands for its value in the help of a command.
         advanced: Whether nodes fold it away.
         rare: Whether a command shows it with --help-all alone.
@@ -43,6 +44,7 @@ class Option:
     on_node: str = ""
     on_command: str = ""
     flag: str | None = ""
+    otherwise: str = ""
     metavar: str = "X"
     advanced: bool = False
     rare: bool = False
@@ -87,11 +89,12 @@ class Number(Option):
 
 @dataclass(frozen=True, kw_only=True)
 class Whole(Option):
-    """A whole number from `low` to `high`."""
+    """A whole number from `low` to `high`. `unit` is one that is typed on the command line: "px"; "" = none."""
 
     low: int
     high: int
     step: int | None = None
+    unit: str = ""
 
     def check(self, name: str, value: Any) -> None:
         """See `Option`."""

@@ -11,8 +11,8 @@ from ...annotators.specs.base import ModelSpec
 from ...geometry.camera import DEFAULT_FOV
 from ...geometry.estimate import Quantity
 from ...geometry.files import FORMATS
-from ...geometry.views.stereo import AROUND_LAYOUTS
 from ...model_loader.inference.panorama import check_panorama_model, check_perspective_model
+from ...options.stereo import AROUND_LAYOUTS
 from ..output_choices import CODING_CHOICES, COMPOSITING, HOLES, PANORAMA_CHOICES, STEREO_CHOICES
 from .options import Options
 

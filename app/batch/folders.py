@@ -13,11 +13,11 @@ import torch
 from ...annotators.choices import RECOMMENDED_MODEL, TORCH
 from ...annotators.registry import find_spec
 from ...geometry.estimate import Estimate
-from ...geometry.views.stereo import StereoOptions
 from ...model_loader.inference.options import check_tiles
 from ...model_loader.inference.panorama import check_panorama_model, check_perspective_model
 from ...model_loader.load import chosen_model, parse_device
 from ...model_loader.runtimes.choose import check_runtime
+from ...options.stereo import StereoOptions
 from ..output_choices import CODING_CHOICES, DEFAULT_WRITES, WRITE_CHOICES
 from . import per_image
 from .check_outputs import check_writes

@@ -15,11 +15,11 @@ from ...annotators.moge import REFINED, MogeOptions
 from ...annotators.registry import FAMILIES, find_spec
 from ...annotators.specs.base import ModelSpec
 from ...geometry.conventions import NormalMapCoding
-from ...geometry.views.stereo import StereoOptions
 from ...model_loader import Model, load_model
 from ...model_loader.load import chosen_runtime, parse_device
 from ...model_loader.runtimes import measured
 from ...model_loader.runtimes.choose import Chosen
+from ...options.stereo import StereoOptions
 from ..output_choices import COMPOSITING
 from .records import mark
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ...geometry.files import possible_paths
-from ...geometry.views.stereo import LAYOUTS, stereo_suffix
+from ...geometry.views.stereo import stereo_suffix
+from ...options.stereo import LAYOUTS
 from ..output_choices import COMPOSITING, DEFAULT_WRITES, HOLES
 from .name_locks import folded
 from .overwriting import files_there, nearest_folder, reasons_not_to_replace, unwritable

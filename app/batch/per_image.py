@@ -27,9 +27,10 @@ from ...geometry.files.image_files import image_bits, image_size, read_colours
 from ...geometry.images.display_defaults import default_depth_image
 from ...geometry.meshes.mesh import TO_LOOK_AT, MeshOptions
 from ...geometry.surfaces.derive import with_normals, without_normals
-from ...geometry.views.stereo import AROUND_LAYOUTS, FLAT_LAYOUTS, StereoPair, compose, compose_holes
+from ...geometry.views.stereo import StereoPair, compose, compose_holes
 from ...geometry.views.vr import pair_for
 from ...model_loader import Model
+from ...options.stereo import AROUND_LAYOUTS, FLAT_LAYOUTS
 from ...utils import on_white, to_planar
 from ..console.terminal import quoted
 from ..output_choices import COMPOSITING, HOLES, STEREO_CHOICES

@@ -8,17 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import AUTO_RUNTIME, BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES, RUNTIME_CHOICES
-from ..console.option_types import byte_size, percent, positive, real, several_of, whole_pixels, whole_type
+from ..console.option_types import byte_size, positive, several_of, whole_type
 from ..output_choices import (
-    ANAGLYPH_CHOICES,
     CODING_CHOICES,
     NEAR_CHOICES,
     NUMBER_CHOICES,
-    ORIGINAL_CHOICES,
     QUANTITY_CHOICES,
     SHARD_BYTES,
     SHARD_CHOICES,
-    VR_LAYOUT_CHOICES,
 )
 
 if TYPE_CHECKING:
@@ -279,36 +276,6 @@ def add_shards(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--numbers", choices=NUMBER_CHOICES, default=NUMBER_CHOICES[0], help=numbers)
     size = f"a shard is closed as soon as its maps have this size (default: {SHARD_BYTES // 10**6}MB)"
     group.add_argument("--shard-size", type=byte_size, default=SHARD_BYTES, metavar="SIZE", help=size)
-
-
-def add_depth_of_stereo(parser: argparse._ActionsContainer) -> None:
-    """Adds what every command that makes stereo asks: how deep, and where the screen is."""
-    divergence = "depth of the pair: shift between near and far in percent of the width, 0 to 20 (default: %(default)s)"
-    parser.add_argument("--divergence", type=percent, default=2.0, metavar="PERCENT", help=divergence)
-    convergence = "what lies on the screen: 0 the farthest, 1 the nearest (default: %(default)s)"
-    parser.add_argument("--convergence", type=real, default=0.5, metavar="SHARE", help=convergence)
-    original = "which eye sees the image unchanged; middle: neither, both are made (default: %(default)s)"
-    parser.add_argument("--original", default=ORIGINAL_CHOICES[0], choices=ORIGINAL_CHOICES, help=original)
-    add_anaglyph(parser)
-    add_eyes(parser)
-
-
-def add_anaglyph(parser: argparse._ActionsContainer) -> None:
-    """Adds the colours of anaglyphs."""
-    colours = "of anaglyph: half (the left eye sees grey), colour (red things flicker) or grey (default: %(default)s)"
-
-    def british(text: str) -> str:
-        return text.replace("color", "colour").replace("gray", "grey")
-
-    parser.add_argument("--anaglyph", type=british, choices=ANAGLYPH_CHOICES, default=ANAGLYPH_CHOICES[0], help=colours)
-
-
-def add_eyes(parser: argparse._ActionsContainer) -> None:
-    """Adds what headsets' layouts ask: how far the eyes are from each other, and how fine their images are."""
-    distance = f"of {', '.join(VR_LAYOUT_CHOICES)}: distance of the eyes in millimetres, 0 to 1000 (default: 63)"
-    parser.add_argument("--eye-distance", type=real, default=63.0, metavar="MM", help=distance)
-    size = "of the same: rows of each eye's image, even, 64 to 8192 (default: as fine as the image, 4096 at most; of videos 2048)"
-    parser.add_argument("--eye-size", type=whole_pixels, default=0, metavar="PIXELS", help=size)
 
 
 def tiles(text: str) -> int | str:

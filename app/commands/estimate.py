@@ -14,6 +14,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from ...annotators.choices import BUNDLED_MODEL, RECOMMENDED_MODEL
+from ...options.stereo import FLAT_LAYOUTS, LAYOUTS, VIDEO_LAYOUTS, VR_LAYOUTS, StereoOptions
 from ..batch.allocator import keep_freed_memory
 from ..batch.sources import VIDEOS, Source
 from ..cluster.options import RAY_OPTIONS, add_ray, ray_options
@@ -26,21 +27,16 @@ from ..outcomes import DONE, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, SOME_FA
 from ..output_choices import (
     COMPOSITING,
     DEFAULT_WRITES,
-    FLAT_LAYOUT_CHOICES,
     HOLES,
-    LAYOUT_CHOICES,
     NUMBERS,
     SHARD_CHOICES,
     STEREO_CHOICES,
     UP_CHOICES,
-    VIDEO_LAYOUT_CHOICES,
-    VR_LAYOUT_CHOICES,
     WRITE_CHOICES,
 )
 from .arguments import (
     UP,
     add_coding,
-    add_depth_of_stereo,
     add_keep_extension,
     add_network,
     add_shards,
@@ -49,6 +45,7 @@ from .arguments import (
     refuse_options,
 )
 from .for_each_image import is_file_name
+from .option_table import add_options, chosen_options
 from .result_paths import Place, add_folder, add_overwrite, check_extension, folder_file_or_url, name_a_folder
 from .scene import add_own_depth, known_from_files, named_files
 
@@ -103,7 +100,7 @@ def add_estimate(parser: Parser) -> None:
         "(default: 3, or 30 where the model itself marks the sky; 30 suits landscapes)"
     )
     parser.add_argument("--near-far-ratio", type=near_far_ratio, metavar="N", help=ratio)
-    add_depth_of_stereo(parser.add_argument_group(f"for --write {LAYOUT_CHOICES[0]} and the other layouts for both eyes"))
+    add_options(parser.add_argument_group(f"for --write {LAYOUTS[0]} and the other layouts for both eyes"), StereoOptions)
     add_shards(parser)
     add_ray(parser)
     parser.common = frozenset(COMMON)
@@ -138,7 +135,7 @@ def _add_writes(parser: argparse.ArgumentParser) -> None:
         f"what to write, with commas: {', '.join(kind for kind in WRITE_CHOICES if kind not in STEREO_CHOICES)} (default: "
         f"{','.join(DEFAULT_WRITES)}; npz has the raw numbers, {COMPOSITING} is EXR for compositing programs), "
         f"one of {', '.join(SHARD_CHOICES)} by itself, and for both eyes "
-        f"{', '.join(LAYOUT_CHOICES)} (with {HOLES} behind: the mask of the pixels that were filled in); may be given again"
+        f"{', '.join(LAYOUTS)} (with {HOLES} behind: the mask of the pixels that were filled in); may be given again"
     )
     choices = several_of((*WRITE_CHOICES, *SHARD_CHOICES), WRITE_CHOICES)
     parser.add_argument("--write", type=choices, action="extend", metavar="KINDS", help=kinds)
@@ -251,15 +248,11 @@ def _results(arguments: argparse.Namespace, writes: tuple[str, ...], options: Op
 
 
 def _options(arguments: argparse.Namespace) -> Options:
-    from ...geometry.views.stereo import StereoOptions
-
     return replace(
         network_options(arguments),
         near_far_ratio=arguments.near_far_ratio,
         ply_up=arguments.up or UP_CHOICES[0],
-        stereo=StereoOptions(
-            arguments.divergence, arguments.convergence, arguments.original, arguments.eye_distance, arguments.eye_size, arguments.anaglyph
-        ),
+        stereo=chosen_options(arguments, StereoOptions),
         coding=arguments.coding,
         normal_bits=arguments.normal_bits,
         half=arguments.half,
@@ -329,7 +322,7 @@ def _refuse_useless(arguments: argparse.Namespace, writes: tuple[str, ...]) -> N
         refuse_options(arguments, ("--near-far-ratio",), why)
     if set(writes) <= _OF_DEPTH_ALONE and not {"vr180", f"vr180{HOLES}"} & set(writes):
         _refuse_useless_fov(arguments)
-    _refuse_useless_stereo(arguments, {each.removesuffix(HOLES) for each in writes} & set(LAYOUT_CHOICES))
+    _refuse_useless_stereo(arguments, {each.removesuffix(HOLES) for each in writes} & set(LAYOUTS))
     if "--numbers" in arguments.parser.options and not set(writes) & set(SHARD_CHOICES):
         refuse_options(arguments, _OF_SHARDS, f"is for shards, and none are asked for: add --write {' or '.join(SHARD_CHOICES)}")
     if "--engine" in arguments.parser.options and arguments.engine != "ray":
@@ -338,12 +331,12 @@ def _refuse_useless(arguments: argparse.Namespace, writes: tuple[str, ...]) -> N
 
 def _refuse_useless_stereo(arguments: argparse.Namespace, layouts: set[str]) -> None:
     if not layouts:
-        why = f"is for images for both eyes, and none are asked for: add --also {LAYOUT_CHOICES[0]}"
+        why = f"is for images for both eyes, and none are asked for: add --also {LAYOUTS[0]}"
         refuse_options(arguments, (*_OF_SCREENS, *_OF_HEADSETS), why)
-    elif not layouts & set(FLAT_LAYOUT_CHOICES):
+    elif not layouts & set(FLAT_LAYOUTS):
         why = f"is for screens, and {', '.join(sorted(layouts))} is for headsets, where --eye-distance says how deep the scene is"
         refuse_options(arguments, _OF_SCREENS, why)
-    elif not layouts & set(VR_LAYOUT_CHOICES):
+    elif not layouts & set(VR_LAYOUTS):
         why = f"is for headsets, and {', '.join(sorted(layouts))} is not: add the layout vr180, or leave it out"
         refuse_options(arguments, _OF_HEADSETS, why)
     if "anaglyph" not in layouts:
@@ -368,8 +361,8 @@ def _refuse_videos(sources: list[Source], writes: tuple[str, ...]) -> None:
         return
     first = sources[0].path
     command, made = f"{program()} video {quoted(first)}", "maps"
-    if layouts := [each for each in writes if each in VIDEO_LAYOUT_CHOICES]:
-        layout = "" if layouts[0] == VIDEO_LAYOUT_CHOICES[0] else f" --layout {layouts[0]}"
+    if layouts := [each for each in writes if each in VIDEO_LAYOUTS]:
+        layout = "" if layouts[0] == VIDEO_LAYOUTS[0] else f" --layout {layouts[0]}"
         command, made = f"{command} --what stereo{layout}", "images for both eyes"
     raise ValueError(f"{first} is a video; `{command}` makes {made} of it")
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ...options.fields import Box, Choice, Colour, Number, Option, Options, Point, Points, Switch, Whole, default_of, options_of, unused_of
-from ..console.option_types import box, millimetres, percent, point, real, whole_type
+from ..console.option_types import box, millimetres, percent, point, real, whole_pixels, whole_type
 from .arguments import refuse_options
 
 Chosen = TypeVar("Chosen", bound=Options)
@@ -16,20 +16,27 @@ _BY_HAND = dict.fromkeys(("by_click", "by_shift_click", "by_alt_click", "by_drag
 _NUMBERS = {"": real, "percent": percent, "mm": millimetres}
 
 
-def add_options(group: argparse._ActionsContainer, options: type[Options], action: Any = None) -> None:
+def add_options(
+    group: argparse._ActionsContainer, options: type[Options], action: Any = None, skip: Sequence[str] = (), of: str = ""
+) -> None:
     """Adds what can be set of a subject to a group of a parser; `chosen_options` reads it.
 
-    `action`: in place of argparse's own, of options that say something of what was named before them.
+    Args:
+        group: Of the parser.
+        options: Of the subject.
+        action: In place of argparse's own, of options that say something of what was named before them.
+        skip: The names of those that this command has not.
+        of: What each is for, where the command is for more: "of parallax: ".
     """
     names, known = option_names(options), options_of(options)
     with_more = {_beside(option) for option in known.values()}
     for name, option in known.items():
-        if option.flag is None or _beside(option):
+        if option.flag is None or _beside(option) or name in skip:
             continue
         settings: dict[str, Any] = {"action": action, "default": argparse.SUPPRESS} if action else {}
         if isinstance(option, Points) or name in with_more:
             settings = {"action": "append", "default": None}
-        _add(group, name, option, default_of(options, name), names, settings)
+        _add(group, name, option, None if option.otherwise else default_of(options, name), names, settings, of)
 
 
 def common_options(options: type[Options]) -> frozenset[str]:
@@ -52,7 +59,9 @@ def chosen_options(arguments: argparse.Namespace, options: type[Chosen]) -> Chos
         ValueError: A value that is not accepted, or an option that changes nothing beside the others.
     """
     known, names = options_of(options), option_names(options)
-    values = {name: getattr(arguments, name) for name, option in known.items() if option.flag is not None and not _beside(option)}
+    asked = (name for name, option in known.items() if option.flag is not None and not _beside(option))
+    typed = {name: getattr(arguments, name) for name in asked if hasattr(arguments, name)}
+    values = {name: value for name, value in typed.items() if value is not None or not known[name].otherwise}
     for name, option in known.items():
         if first := _beside(option):
             values[first], *values[name] = values[first] or [None]
@@ -71,20 +80,25 @@ def _beside(option: Option) -> str:
 
 
 def _add(
-    group: argparse._ActionsContainer, name: str, option: Option, default: Any, names: Mapping[str, str], settings: dict[str, Any]
+    group: argparse._ActionsContainer, name: str, option: Option, default: Any, names: Mapping[str, str], settings: dict[str, Any], of: str
 ) -> None:
     flag = names[name]
     if isinstance(option, Switch):
         text = option.off if default else option.words(option.on_command, names)
         group.add_argument(flag, dest=name, action="store_false" if default else "store_true", help=_sentence(text))
         return
-    shown = f" (default: {default:g})" if isinstance(option, Number) else f" (default: {default})" if default not in (None, ()) else ""
-    settings = {"dest": name, "default": default, "help": f"{_sentence(_text(option, names))}{shown}", **settings}
+    usual = option.otherwise or (f"{default:g}" if isinstance(option, Number) else "" if default in (None, ()) else str(default))
+    shown = f" (default: {usual})" if usual else ""
+    settings = {"dest": name, "default": default, "help": f"{of}{_sentence(_text(option, names))}{shown}", **settings}
     if isinstance(option, Choice):
-        group.add_argument(flag, choices=option.choices, **settings)
+        group.add_argument(flag, type=_british, choices=option.choices, **settings)
         return
     both = (flag.replace("colour", "color"), flag) if isinstance(option, Colour) else (flag,)
     group.add_argument(*dict.fromkeys(both), type=_type_of(option), metavar=option.metavar, **settings)
+
+
+def _british(text: str) -> str:
+    return text.replace("color", "colour").replace("gray", "grey")
 
 
 def _text(option: Option, names: Mapping[str, str]) -> str:
@@ -107,6 +121,8 @@ def _type_of(option: Option) -> Callable[[str], Any]:
     match option:
         case Number():
             return _NUMBERS[option.unit]
+        case Whole() if option.unit == "px":
+            return whole_pixels
         case Whole():
             return whole_type(f"a whole number from {option.low} to {option.high}", option.low, option.high)
         case Point() | Points():

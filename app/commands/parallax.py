@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...annotators.choices import RECOMMENDED_VIDEO_MODEL
+from ...options.checks import check_range
+from ...options.fields import options_of
+from ...options.parallax import BORDERS, LoopOptions, MoveOptions
 from ..batch.sources import IMAGE_AND_VIDEO_FILES, VIDEOS, Source, find_images
 from ..console.option_types import real, whole
 from ..console.parser import Parser
 from ..outcomes import DONE
 from .arguments import chosen_model, refuse_options
-from .camera_moves import BORDER_CHOICES, LOOP_SECONDS, MAX_AMOUNT, add_move, amount_of
+from .camera_moves import chosen_move
 from .for_each_image import Found, is_file_name, over_images
+from .option_table import add_options, chosen_options
 from .result_paths import add_result, result_path, say_result, settle_result
 from .scene import add_scene, check_model, made_of, named_files, read_scene
 from .video import run_video, video_arguments
@@ -56,8 +60,8 @@ def add_parallax(parser: Parser) -> None:
     add_scene(parser, several=True, one="an image or a video")
     add_result(parser, "_parallax.mp4", CONTAINERS)
     group = parser.add_argument_group("the move")
-    add_move(group)
-    seconds = f"of one loop (default: {SECONDS}; of a video {LOOP_SECONDS}, and it repeats while the video plays)"
+    add_options(group, MoveOptions)
+    seconds = f"of one loop (default: {SECONDS}; of a video {LoopOptions.loop:g}, and it repeats while the video plays)"
     group.add_argument("--seconds", type=real, metavar="X", help=seconds)
     group.add_argument("--rate", type=real, metavar="FPS", help=f"frames a second (default: {RATE}; of a video its own)")
     side = "of an image: pixels of the result's longer side, if the image is larger; 0: as large as the image (default: %(default)s)"
@@ -101,27 +105,21 @@ def _mixture(sources: Sequence[Source], videos: Sequence[Source]) -> str:
 
 def _run_videos(arguments: argparse.Namespace, first: Path, found: Found | None = None) -> int:
     """Videos, of which the first is named, by the code of `video --what parallax`."""
-    from ...geometry.checks import check_range
-    from ...geometry.views.parallax import LOOP_RANGE
-
     refuse_options(arguments, _OF_IMAGES, f"is for images, and {first} is a video; leave it out")
-    _check_move(arguments)
+    chosen_options(arguments, MoveOptions)
+    _check_rate(arguments)
     check_model(argparse.Namespace(**{**vars(arguments), "default_model": RECOMMENDED_VIDEO_MODEL}), depth=True)
     changed: dict[str, object] = {"videos": arguments.images, "what": ["parallax"]}
     if arguments.seconds is not None:
-        check_range("seconds", arguments.seconds, *LOOP_RANGE)
+        option = options_of(LoopOptions)["loop"]
+        option.check("seconds", arguments.seconds)
         changed["loop"] = arguments.seconds
     if arguments.rate is not None:
         changed["fps"] = _fraction(arguments.rate)
     return run_video(video_arguments(arguments, **changed, kinds=()), found)
 
 
-def _check_move(arguments: argparse.Namespace) -> None:
-    from ...geometry.checks import check_range
-
-    if arguments.amount is not None:
-        check_range("amount", arguments.amount, 0, MAX_AMOUNT)
-    check_range("focus", arguments.focus, 0, 1)
+def _check_rate(arguments: argparse.Namespace) -> None:
     check_range("rate", _rate(arguments), 1, MAX_RATE)
 
 
@@ -130,7 +128,8 @@ def _checked(arguments: argparse.Namespace) -> int:
     from ...media.write import check_codec
 
     refuse_options(arguments, ("--resume",), "goes on with a video, and images are named; leave it out")
-    _check_move(arguments)
+    chosen_options(arguments, MoveOptions)
+    _check_rate(arguments)
     if arguments.longer_side and arguments.longer_side < MIN_SIDE:
         raise ValueError(f"--longer-side is {arguments.longer_side}; accepted: 0, and {MIN_SIDE} and more")
     seconds, rate = SECONDS if arguments.seconds is None else arguments.seconds, _rate(arguments)
@@ -147,14 +146,14 @@ def _parallax(arguments: argparse.Namespace) -> int:
 
     settle_result(arguments)
     frames = _checked(arguments)
-    amount = amount_of(arguments.amount, None if named_files(arguments) else chosen_model(arguments))
-    path = camera_path(arguments.move, frames, amount)
+    move = chosen_move(arguments, MoveOptions, None if named_files(arguments) else chosen_model(arguments))
+    path = camera_path(move.move, frames, move.amount)
     scene = read_scene(arguments)
     rate = _fraction(_rate(arguments))
 
     def write(scene: Scene) -> None:
         with result_path(arguments) as file:
-            for _ in write_parallax(file, scene.image, scene.known, path, rate, arguments.focus, arguments.longer_side, arguments.border):
+            for _ in write_parallax(file, scene.image, scene.known, path, rate, move.focus, arguments.longer_side, move.border):
                 pass
 
     made_of(scene, write, "the move")
@@ -181,7 +180,7 @@ def write_parallax(
     rate: Fraction,
     focus: float,
     longer_side: int,
-    border: str = BORDER_CHOICES[0],
+    border: str = BORDERS[0],
 ) -> Iterator[int]:
     """Writes a camera move as a video, frame by frame, while it is iterated.
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 
+from ...options.stereo import AROUND_LAYOUTS, LAYOUTS, StereoOptions
 from ..console.option_types import degrees, several_of
 from ..console.parser import Parser
-from ..output_choices import AROUND_LAYOUT_CHOICES, CODING_CHOICES, HOLES, LAYOUT_CHOICES
-from .arguments import add_depth_of_stereo
+from ..output_choices import CODING_CHOICES, HOLES
 from .estimate import add_images, add_panorama, run_images
+from .option_table import add_options
 
 COMMON = (
     *("--out", "--open", "--layout", "--divergence", "--convergence", "--eye-distance", "--panorama"),
@@ -21,11 +22,11 @@ def add_stereo(parser: Parser) -> None:
     """Adds the options of `stereo`."""
     add_images(parser)
     layout = (
-        f"one or more of {', '.join(LAYOUT_CHOICES)}, with commas (default: {LAYOUT_CHOICES[0]}, of panoramas {AROUND_LAYOUT_CHOICES[0]}); "
+        f"one or more of {', '.join(LAYOUTS)}, with commas (default: {LAYOUTS[0]}, of panoramas {AROUND_LAYOUTS[0]}); "
         "sbs: side by side, tb: top and bottom, anaglyph: for red-cyan glasses, vr180: half spheres for headsets; may be given again"
     )
-    parser.add_argument("--layout", type=several_of(LAYOUT_CHOICES), action="extend", metavar="LAYOUTS", help=layout)
-    add_depth_of_stereo(parser)
+    parser.add_argument("--layout", type=several_of(LAYOUTS), action="extend", metavar="LAYOUTS", help=layout)
+    add_options(parser, StereoOptions)
     fov = "field of view of the images' longer side, where the camera is known: how large vr180 shows them"
     parser.add_argument("--fov", type=degrees, default=0.0, metavar="DEGREES", help=fov)
     add_panorama(parser)
@@ -43,7 +44,7 @@ def add_stereo(parser: Parser) -> None:
 
 
 def _stereo(arguments: argparse.Namespace) -> int:
-    usual = AROUND_LAYOUT_CHOICES[:1] if arguments.panorama else LAYOUT_CHOICES[:1]
+    usual = AROUND_LAYOUTS[:1] if arguments.panorama else LAYOUTS[:1]
     layouts = tuple(dict.fromkeys(arguments.layout or usual))
     holes = (f"{layout}{HOLES}" for layout in layouts) if arguments.holes else ()
     return run_images(arguments, (*layouts, *holes))

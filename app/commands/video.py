@@ -15,20 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import AUTO_RUNTIME, FAST_RUNTIME, RECOMMENDED_VIDEO_MODEL, TORCH
+from ...options.parallax import LoopOptions
+from ...options.stereo import VIDEO_LAYOUTS, StereoOptions
 from ..batch.allocator import keep_freed_memory
 from ..batch.overwriting import check_folder, check_places, note_results
 from ..batch.sources import VIDEOS
-from ..console.option_types import degrees, number, percent, positive, real, several_of, share, whole_type
+from ..console.option_types import degrees, number, positive, several_of, share, whole_type
 from ..console.parser import Parser
 from ..console.terminal import echo, echo_error, program, quoted, shown
 from ..console.viewer import show
 from ..near_names import no_such_file
 from ..outcomes import DONE, NOTHING_DONE, SOME_FAILED
-from ..output_choices import MOST_PREVIEWED, VIDEO_LAYOUT_CHOICES
+from ..output_choices import MOST_PREVIEWED
 from .arguments import (
-    add_anaglyph,
     add_device,
-    add_eyes,
     add_map_kind,
     add_model,
     add_refine_steps,
@@ -37,8 +37,9 @@ from .arguments import (
     chosen_model,
     refuse_options,
 )
-from .camera_moves import LOOP_SECONDS, add_move, amount_of
+from .camera_moves import chosen_move
 from .for_each_video import Prepared, over_videos
+from .option_table import add_options, chosen_options
 from .result_paths import Place, add_overwrite, add_place, naming_command
 from .scene import depth_kind, named_files
 
@@ -150,17 +151,10 @@ def _add_looks(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--align", choices=ALIGN_CHOICES, default=ALIGN_CHOICES[0], help=align)
     smooth = "0 to 1: weight of the frames before where nothing moves (default: %(default)s)"
     parser.add_argument("--smooth", type=share, default=DEFAULT_SMOOTH, metavar="X", help=smooth)
-    layout = f"of stereo: where the images of the two eyes lie: {', '.join(VIDEO_LAYOUT_CHOICES)} (default: %(default)s)"
-    parser.add_argument("--layout", choices=VIDEO_LAYOUT_CHOICES, default=VIDEO_LAYOUT_CHOICES[0], metavar="LAYOUT", help=layout)
-    divergence = "of stereo: shift between near and far in percent of the width, 0 to 20 (default: %(default)s)"
-    parser.add_argument("--divergence", type=percent, default=2.0, metavar="PERCENT", help=divergence)
-    convergence = "of stereo: what lies on the screen, 0 the far end, 1 the near end (default: %(default)s)"
-    parser.add_argument("--convergence", type=share, default=0.5, metavar="SHARE", help=convergence)
-    add_anaglyph(parser)
-    add_eyes(parser)
-    add_move(parser, "of parallax: ")
-    loop = "of parallax: seconds of one loop of the move, which repeats while the video plays (default: %(default)s)"
-    parser.add_argument("--loop", type=real, default=LOOP_SECONDS, metavar="SECONDS", help=loop)
+    layout = f"of stereo: where the images of the two eyes lie: {', '.join(VIDEO_LAYOUTS)} (default: %(default)s)"
+    parser.add_argument("--layout", choices=VIDEO_LAYOUTS, default=VIDEO_LAYOUTS[0], metavar="LAYOUT", help=layout)
+    add_options(parser, StereoOptions, skip=("original",), of="of stereo: ")
+    add_options(parser, LoopOptions, of="of parallax: ")
     codec = (
         "h264: 8 bits, to look at (the default). h265: 10 bits. prores (4444), dnxhr (444): 10 bits in .mov, for editing programs. "
         "ffv1: 16 bits without loss, in .mkv"
@@ -399,8 +393,6 @@ def _prepared_preview(arguments: argparse.Namespace, task: VideoTask, header: Vi
 
 def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTask:
     from ...geometry.temporal.stabilization import VideoOptions
-    from ...geometry.views.parallax import CameraMove
-    from ...geometry.views.stereo import StereoOptions
     from ...media import PRESETS
     from ..video.own_depth import OwnDepth
     from ..video.task import VideoTask, chosen_codec, plan_targets, usual_name
@@ -413,7 +405,7 @@ def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTas
     if arguments.end is not None and arguments.end <= arguments.start:
         raise ValueError(f"--end is {float(arguments.end):g} and --start {float(arguments.start):g}: the end must be behind the start")
     preset = PRESETS[arguments.preset] if arguments.preset else None
-    amount = amount_of(arguments.amount, chosen_model(arguments))
+    move = chosen_move(arguments, LoopOptions, chosen_model(arguments))
     for option, length in (("--width", arguments.width), ("--height", arguments.height)):
         if preset is not None and length is not None and length % preset.side:
             raise ValueError(
@@ -434,14 +426,8 @@ def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTas
         normalise=arguments.normalise.replace("-", "_"),
         options=VideoOptions(align=arguments.align.replace("-", "_"), smooth=arguments.smooth),
         layout=arguments.layout,
-        stereo=StereoOptions(
-            arguments.divergence,
-            arguments.convergence,
-            eye_distance=arguments.eye_distance,
-            eye_size=arguments.eye_size,
-            anaglyph=arguments.anaglyph,
-        ),
-        move=CameraMove(arguments.move, amount, arguments.focus, arguments.loop, arguments.border),
+        stereo=chosen_options(arguments, StereoOptions),
+        move=move,
         size=arguments.size,
         fov=arguments.fov,
         segment=arguments.segment,

@@ -21,22 +21,21 @@ from ...geometry.files import load_estimate
 from ...geometry.files.image_files import image_bits
 from ...geometry.files.paths import move_to_free, temporary_folder
 from ...geometry.views.parallax import camera_path
-from ...geometry.views.stereo import StereoOptions
 from ...geometry.views.transparency import Layers, split_layers
 from ...media.library import pyav
 from ...model_loader.comfy.interrupt import Watch
 from ...options.fields import Options, default_of
 from ...options.lights import POINT, LightOptions, LookOptions
+from ...options.parallax import MOVES, MoveOptions
+from ...options.stereo import FLAT_LAYOUTS, StereoOptions
 from ..batch.failures import failure_of
 from ..batch.outputs import Outputs
 from ..batch.per_image import read_with_alpha, write
 from ..batch.records import mark
-from ..commands.camera_moves import AMOUNT, MAX_AMOUNT, MOVE_CHOICES
 from ..commands.parallax import write_parallax
 from ..commands.scene import write_image
 from ..console.terminal import quoted
 from ..outcomes import EXPECTED_ERRORS
-from ..output_choices import FLAT_LAYOUT_CHOICES
 from .job import CANCELLED, DONE, FAILED, RUNNING, WAITING, Job
 from .refusals import Refusal, full_disk_said
 from .results import numbers_of
@@ -47,7 +46,7 @@ logger = logging.getLogger(__name__)
 # The choices of the page: pixels of the longer side of a move. One loop has so many seconds, and frames a second.
 _SIDES = {"960": 960, "1920": 1920}
 _SECONDS, _RATE = 2, 24
-_MOST_DIVERGENCE = 20.0
+_MOST_DIVERGENCE, _MOST_AMOUNT = 20.0, 0.4
 _MOST = 1e14
 _KEPT_OF_A_JOB = 12
 _CLOSING_SECONDS = 5.0
@@ -71,7 +70,7 @@ class StereoWish:
     """Both eyes' images, as `depth-normal stereo`.
 
     Attributes:
-        layout: Of FLAT_LAYOUT_CHOICES.
+        layout: Of FLAT_LAYOUTS.
         divergence: As `StereoOptions`.
         convergence: As `StereoOptions`.
     """
@@ -97,7 +96,7 @@ class ParallaxWish:
     """A small camera move, as `depth-normal parallax`.
 
     Attributes:
-        move: Of MOVE_CHOICES.
+        move: Of MOVES.
         amount: As `--amount`.
         focus: As `--focus`.
         longer_side: As `--longer-side`.
@@ -169,16 +168,15 @@ def wish_of(kind: str, values: Mapping[str, str]) -> Wish:
     """
     if kind == "stereo":
         return StereoWish(
-            _one_of(values, "layout", FLAT_LAYOUT_CHOICES),
+            _one_of(values, "layout", FLAT_LAYOUTS),
             _number(values, "divergence", _MOST_DIVERGENCE, StereoOptions.divergence),
             _number(values, "convergence", 1, StereoOptions.convergence),
         )
     if kind == "relight":
         return _relight_wish(values)
     side = _SIDES[_one_of(values, "side", tuple(_SIDES))]
-    return ParallaxWish(
-        _one_of(values, "move", MOVE_CHOICES), _number(values, "amount", MAX_AMOUNT, AMOUNT), _number(values, "focus", 1, 0.5), side
-    )
+    amount, focus = (_number(values, name, most, default_of(MoveOptions, name)) for name, most in (("amount", _MOST_AMOUNT), ("focus", 1)))
+    return ParallaxWish(_one_of(values, "move", MOVES), amount, focus, side)
 
 
 def _relight_wish(values: Mapping[str, str]) -> RelightWish:

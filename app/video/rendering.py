@@ -17,9 +17,10 @@ from ...geometry.images.render import normals_to_image
 from ...geometry.levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range_of_most
 from ...geometry.temporal.ranges import RunningRange
 from ...geometry.views.parallax import parallax_of_clip
-from ...geometry.views.stereo import VR_LAYOUTS, StereoOptions, compose, disparity_range, stereo_pair
+from ...geometry.views.stereo import compose, disparity_range, stereo_pair
 from ...geometry.views.vr import HEADSET_EYE_SIZE, photo_fov, vr_pair
 from ...media import Frame
+from ...options.stereo import VR_LAYOUTS, StereoOptions
 from .segments import KEPT_DEPTH, Shown
 from .task import DEPTH, NORMALS, PARALLAX, RUNNING, SIDE_BY_SIDE, STEREO, VIEWS, VideoTask
 

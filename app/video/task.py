@@ -18,8 +18,7 @@ from ...geometry.camera import intrinsics_from_fov
 from ...geometry.estimate import Estimate
 from ...geometry.files import FORMATS
 from ...geometry.temporal.stabilization import VideoOptions
-from ...geometry.views.parallax import CameraMove
-from ...geometry.views.stereo import StereoOptions, stereo_suffix
+from ...geometry.views.stereo import stereo_suffix
 from ...media import (
     CODECS,
     CONTAINERS,
@@ -46,6 +45,8 @@ from ...media import (
     sequence_header,
     video_header,
 )
+from ...options.parallax import LoopOptions
+from ...options.stereo import StereoOptions
 from ..batch.overwriting import check_places, nearest_folder
 from ..batch.records import RECORDS, digest_of_marks
 from .own_depth import OwnDepth
@@ -111,7 +112,7 @@ class VideoTask:
     options: VideoOptions = field(default_factory=VideoOptions)
     layout: str = "full-sbs"
     stereo: StereoOptions = field(default_factory=StereoOptions)
-    move: CameraMove = field(default_factory=CameraMove)
+    move: LoopOptions = field(default_factory=LoopOptions)
     size: int | None = None
     fov: float = 0.0
     segment: int = SEGMENT_FRAMES

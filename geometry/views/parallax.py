@@ -12,17 +12,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ...options.parallax import BORDERS, MOVES, LoopOptions
 from ...utils import resize_image
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
 from ..camera import resize_intrinsics
-from ..checks import check_choice, check_depth, check_image, check_intrinsics, check_range
+from ..checks import check_choice, check_depth, check_image, check_intrinsics
 from ..edges.depth_edges import depth_at_image_edges
 from ..estimate import Estimate, Quantity
 from ..images.highlights import compress_highlights
@@ -33,19 +33,6 @@ from .forward_warp import View, render_layer, with_margin
 from .gaps import close_gaps
 from .soft_edges import lay_over, split_soft_edges
 from .stereo import disparity_range, nearness_share
-
-MOVES = ("orbit", "swing", "dolly")
-"""orbit: a circle in the image's plane; swing: left and right; dolly: forward and back. All end where they begin."""
-
-MAX_AMOUNT = 0.4
-"""How far the camera may go."""
-
-BORDERS = ("crop", "mirror")
-"""What a move shows beside the image. crop: nothing, as every frame is enlarged by the same factor, `LARGEST_ZOOM` at most; mirror: the
-image, mirrored."""
-
-LOOP_RANGE = (0.1, 3600)
-"""Seconds that one loop of a move through a video may take."""
 
 LARGEST_ZOOM = 1.25
 """The most by which "crop" enlarges; what a larger move still shows beside the image is mirrored."""
@@ -84,38 +71,10 @@ def _positions(move: str, angle: Tensor, amount: float) -> Tensor:
     return amount * torch.stack((zero, zero, (1 - angle.cos()) / 2), 1)
 
 
-@dataclass(frozen=True)
-class CameraMove:
-    """A move that repeats while a video plays.
-
-    Attributes:
-        move: One of `MOVES`.
-        amount: How far the camera goes; 1 is the distance of the near end of the scene.
-        focus: As `parallax_of_estimate`.
-        loop: Seconds of one loop.
-        border: One of `BORDERS`.
-
-    Raises:
-        ValueError: Unknown move or border, or a number that is out of range.
-    """
-
-    move: str = MOVES[0]
-    amount: float = 0.05
-    focus: float = 0.5
-    loop: float = 4.0
-    border: str = BORDERS[0]
-
-    def __post_init__(self) -> None:
-        check_choice("move", self.move, MOVES)
-        check_choice("border", self.border, BORDERS)
-        check_range("amount", self.amount, 0, MAX_AMOUNT)
-        check_range("focus", self.focus, 0, 1)
-        check_range("loop", self.loop, *LOOP_RANGE)
-
-    def positions(self, times: Sequence[float | Fraction]) -> Tensor:
-        """Where the camera is at these seconds of the video: (F, 3) as `camera_path`."""
-        loops = [float(time / Fraction(self.loop) % 1) for time in times]  # exact: a late frame is no less smooth than the first
-        return _positions(self.move, torch.tensor(loops, dtype=torch.float32) * (2 * math.pi), self.amount)
+def looped_positions(move: LoopOptions, times: Sequence[float | Fraction]) -> Tensor:
+    """Where the camera of a move that repeats is at these seconds of the video: (F, 3) as `camera_path`."""
+    loops = [float(time / Fraction(move.loop) % 1) for time in times]  # exact: a late frame is no less smooth than the first
+    return _positions(move.move, torch.tensor(loops, dtype=torch.float32) * (2 * math.pi), move.amount)
 
 
 class _Course(NamedTuple):
@@ -150,7 +109,7 @@ class _Course(NamedTuple):
         return cls(across, down, ahead, not any(y or z for _, y, z in positions))
 
     @classmethod
-    def of_move(cls, move: CameraMove) -> _Course:
+    def of_move(cls, move: LoopOptions) -> _Course:
         """That of a move, whichever part of it a clip shows."""
         amount, dolly = move.amount, move.move == "dolly"
         return cls(0.0 if dolly else amount, amount if move.move == "orbit" else 0.0, amount if dolly else 0.0, move.move == "swing")
@@ -268,7 +227,7 @@ def parallax_of_estimate(image: Tensor, estimate: Estimate, path: Tensor, focus:
 def parallax_of_clip(
     images: Tensor,
     estimate: Estimate,
-    move: CameraMove,
+    move: LoopOptions,
     times: Sequence[float | Fraction],
     depth_range: tuple[Tensor | float, Tensor | float] | None = None,
     fov: float = 0.0,
@@ -294,7 +253,7 @@ def parallax_of_clip(
     check_image(images, name="images")
     if not len(images) == len(times) == estimate.batch:
         raise ValueError(f"{len(images)} images, {estimate.batch} estimates and {len(times)} times; expected as many of each")
-    path, course, focus = move.positions(times), _Course.of_move(move), move.focus
+    path, course, focus = looped_positions(move, times), _Course.of_move(move), move.focus
     estimate = estimate.in_float32()
     ends = (torch.as_tensor(end) for end in depth_range or disparity_range(estimate))
     far, near = (end.to(images.device, torch.float32).reshape(-1, 1, 1, 1).expand(len(images), 1, 1, 1) for end in ends)

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...options.stereo import ANAGLYPHS, LAYOUTS, StereoOptions
 from ...utils import on_white, resize_image, without_autocast
 from ..assumptions import NEAR_FAR_RATIO
-from ..checks import check_choice, check_image, check_range
+from ..checks import check_choice, check_image
 from ..edges.depth_edges import depth_at_image_edges
 from ..estimate import Estimate, Quantity
 from ..images.highlights import compress_highlights
@@ -27,36 +28,7 @@ from .forward_warp import Layer, View, render_layer, with_margin
 from .gaps import close_gaps
 from .soft_edges import Rims, lay_over, split_soft_edges
 
-FLAT_LAYOUTS = ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "anaglyph")
-"""For screens. sbs: side by side, left eye left. tb: left eye on top. half: both together as large as the image. cross-eyed: left eye
-right. anaglyph: for red-cyan glasses."""
-
-AROUND_LAYOUTS = ("360-tb", "360-sbs")
-"""Panoramas for both eyes."""
-
-VR_LAYOUTS = ("vr180", *AROUND_LAYOUTS)
-"""For headsets, made by `vr`. vr180: half spheres of 180 x 180 degrees side by side, left eye left."""
-
-LAYOUTS = (*FLAT_LAYOUTS, *VR_LAYOUTS)
-"""All of them."""
-
-ANAGLYPHS = ("half", "colour", "grey")
-"""Colours of an anaglyph. half: the left eye sees grey, so that both eyes see red things about as bright. colour: the image's; red and blue
-things flicker, bright in one eye and dark in the other. grey: none, the calmest."""
-
-ORIGINALS = ("middle", "left", "right")
-"""The eye that gets the source image: neither (both are rendered, the source lies in the middle), the left, or the right."""
-
-MAX_DIVERGENCE = 20.0
-
-EYE_DISTANCE = 63.0
-"""Millimetres between the eyes of people, on average."""
-
-MAX_EYE_DISTANCE = 1000.0
-
-EYE_SIZES = (64, 8192)
-"""Rows that an eye's half sphere may be asked to have."""
-
+_USUAL = StereoOptions()
 _SUFFIXES = {
     "full-sbs": "_LRF_Full_SBS",
     "half-sbs": "_LR",
@@ -70,48 +42,6 @@ _SUFFIXES = {
 }
 # How far beyond the ends of its range a scene may reach, as a share of it: a few pixels lie there in every image.
 _BEYOND = 0.25
-
-
-@dataclass(frozen=True)
-class StereoOptions:
-    """The strength of the depth effect, and the place of the screen in the scene.
-
-    Attributes:
-        divergence: By how much the two eyes' images of the near and of the far end part, both eyes together, in percent of the width;
-            0 to 20. The measure of nunif's iw3: 2 is comfortable, 5 is strong.
-        convergence: What lies on the screen: 0 the far end of the scene, 1 the near end.
-        original: One of `ORIGINALS`.
-        eye_distance: Of `VR_LAYOUTS`, which need none of the above: millimetres between the eyes, 0 to 1000. More makes scenes look like
-            models, less like giants.
-        eye_size: Of `VR_LAYOUTS`: rows of each eye's image, 64 to 8192; 0 = as fine as the image.
-        anaglyph: One of `ANAGLYPHS`: the colours of the layout of that name.
-
-    Raises:
-        ValueError: A number outside its range, or an unknown name.
-    """
-
-    divergence: float = 2.0
-    convergence: float = 0.5
-    original: str = ORIGINALS[0]
-    eye_distance: float = EYE_DISTANCE
-    eye_size: int = 0
-    anaglyph: str = ANAGLYPHS[0]
-
-    def __post_init__(self) -> None:
-        check_range("divergence", self.divergence, 0.0, MAX_DIVERGENCE)
-        check_range("convergence", self.convergence, 0.0, 1.0)
-        check_choice("original", self.original, ORIGINALS)
-        check_choice("anaglyph", self.anaglyph, ANAGLYPHS)
-        check_range("eye_distance", self.eye_distance, 0.0, MAX_EYE_DISTANCE)
-        if self.eye_size:
-            check_range("eye_size", self.eye_size, *EYE_SIZES)
-        if self.eye_size % 2:
-            raise ValueError(f"eye_size is {self.eye_size}; accepted: even numbers")
-
-    def as_record(self) -> dict[str, float | str]:
-        """The options as records of results hold them; records from before an option existed stay good."""
-        new = {"eye_distance": EYE_DISTANCE, "eye_size": 0, "anaglyph": ANAGLYPHS[0]}
-        return {name: value for name, value in vars(self).items() if name not in new or value != new[name]}
 
 
 @dataclass(frozen=True)
@@ -134,7 +64,7 @@ class StereoPair:
 def stereo_pair(
     images: Tensor,
     estimate: Estimate,
-    options: StereoOptions = StereoOptions(),
+    options: StereoOptions = _USUAL,
     depth_range: tuple[Tensor | float, Tensor | float] | None = None,
 ) -> StereoPair:
     """The images of both eyes.

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...options.checks import InvalidArgumentError
+from ...options.stereo import AROUND_LAYOUTS, EYE_SIZES, LAYOUTS, VR_LAYOUTS, StereoOptions
 from ...utils import on_white, resize_image
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics
 from ..camera import fov_from_intrinsics
@@ -30,7 +31,7 @@ from .forward_warp import Layer, render_layer
 from .gaps import close_gaps
 from .soft_edges import Rims, lay_over, split_soft_edges
 from .spherical_camera import NEAREST, SphericalEye
-from .stereo import AROUND_LAYOUTS, EYE_SIZES, LAYOUTS, VR_LAYOUTS, StereoOptions, StereoPair, disparity_range, nearness_share, stereo_pair
+from .stereo import StereoPair, disparity_range, nearness_share, stereo_pair
 from .transparency import split_layers
 
 NEAR_END = 1.5

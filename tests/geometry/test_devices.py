@@ -26,6 +26,7 @@ from depth_normal.geometry.regions import before_sky, sky, sky_matte
 from depth_normal.geometry.surfaces import derive, noise, normals, panorama_normals, plane_fit, point_map, sparse_fit, upsampling
 from depth_normal.geometry.temporal import camera_motion, moving_pixels, optical_flow, ranges, shot_cuts, stabilization
 from depth_normal.geometry.views import disocclusion, forward_warp, gaps, parallax, soft_edges, stereo, transparency, vr
+from depth_normal.options.parallax import LoopOptions
 
 # Without CUDA or its driver not every torch can slice even fake tensors on it; "lazy" is the other device it knows without a driver.
 DEVICE = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
@@ -372,7 +373,7 @@ CASES = {
     "filters.guided_filter.products": (lambda: guided_filter.products(maps(3)), None),
     "filters.guided_filter.solved": (lambda: guided_filter.solved(maps(6), maps(3)), None),
     "views.parallax.parallax_of_clip": (
-        lambda: list(parallax.parallax_of_clip(maps(3), estimate(), parallax.CameraMove("orbit"), [0, 0.5])),
+        lambda: list(parallax.parallax_of_clip(maps(3), estimate(), LoopOptions("orbit"), [0, 0.5])),
         HOLES + "; and of each frame how far the move reaches and where its holes are",
     ),
     "views.parallax.parallax_of_estimate": (

@@ -8,11 +8,11 @@ import torch
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.kinds import Projection
-from depth_normal.geometry.views.stereo import AROUND_LAYOUTS, FLAT_LAYOUTS, LAYOUTS, VR_LAYOUTS
 from depth_normal.model_loader.inference import memory_budget
 from depth_normal.nodes import effect_inputs
 from depth_normal.nodes import stereo as stereo_node
 from depth_normal.nodes.stereo import NODES, Stereo
+from depth_normal.options.stereo import AROUND_LAYOUTS, FLAT_LAYOUTS, LAYOUTS, VR_LAYOUTS
 
 SIZE = 64
 

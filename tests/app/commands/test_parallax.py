@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from depth_normal.app import cli
-from depth_normal.app.commands.camera_moves import AMOUNT, AMOUNT_OF_TINY, BORDER_CHOICES, LOOP_SECONDS, MAX_AMOUNT, MOVE_CHOICES, amount_of
-from depth_normal.geometry.views import parallax
+from depth_normal.app.commands.camera_moves import chosen_move
 from depth_normal.media import read_frames, video_header
+from depth_normal.options.parallax import AMOUNT, AMOUNT_OF_TINY, MoveOptions
 
 pytest.importorskip("av", reason="videos need PyAV")
 
@@ -51,14 +51,11 @@ def frames(path):
     return [frame.image() for frame in read_frames(path)]
 
 
-def test_the_choices_are_those_of_the_geometry():
-    assert MOVE_CHOICES == parallax.MOVES and BORDER_CHOICES == parallax.BORDERS and MAX_AMOUNT == parallax.MAX_AMOUNT
-    assert parallax.CameraMove().loop == LOOP_SECONDS and parallax.CameraMove().amount == AMOUNT
-
-
 @pytest.mark.parametrize(("asked", "model", "amount"), [(None, "tiny", AMOUNT_OF_TINY), (None, None, AMOUNT), (0.1, "tiny", 0.1)])
 def test_the_camera_goes_less_far_with_soft_depth(asked, model, amount):
-    assert amount_of(asked, model) == amount and amount_of(asked, "moge-2-vits-normal") == (asked or AMOUNT)
+    arguments = cli._parsed(["parallax", "a.png", *([] if asked is None else ["--amount", str(asked)])])
+    assert chosen_move(arguments, MoveOptions, model).amount == amount
+    assert chosen_move(arguments, MoveOptions, "moge-2-vits-normal").amount == (asked or AMOUNT)
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from depth_normal.app import cli, output_choices
+from depth_normal.app import cli
 from depth_normal.app.batch.check_outputs import check_writes
 from depth_normal.app.batch.folders import estimate_folder
 from depth_normal.app.batch.options import Options
-from depth_normal.geometry.views import stereo
+from depth_normal.options.stereo import StereoOptions
 
 
 @pytest.fixture
@@ -31,15 +31,11 @@ def results(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
 
 
-def test_the_choices_are_those_of_the_geometry():
-    assert output_choices.LAYOUT_CHOICES == stereo.LAYOUTS and output_choices.ORIGINAL_CHOICES == stereo.ORIGINALS
-    assert output_choices.ANAGLYPH_CHOICES == stereo.ANAGLYPHS
-    assert output_choices.FLAT_LAYOUT_CHOICES == stereo.FLAT_LAYOUTS and output_choices.VR_LAYOUT_CHOICES == stereo.VR_LAYOUTS
-    assert output_choices.AROUND_LAYOUT_CHOICES == stereo.AROUND_LAYOUTS
+def test_records_hold_what_is_not_usual():
     usual = {"divergence": 2.0, "convergence": 0.5, "original": "middle"}
-    assert vars(stereo.StereoOptions()) == {**usual, "eye_distance": 63.0, "eye_size": 0, "anaglyph": "half"}
-    assert stereo.StereoOptions().as_record() == usual, "records from before an option existed stay good"
-    assert stereo.StereoOptions(eye_distance=60.0).as_record() == {**usual, "eye_distance": 60.0}
+    assert vars(StereoOptions()) == {**usual, "eye_distance": 63.0, "eye_size": 0, "anaglyph": "half"}
+    assert StereoOptions().as_record() == usual, "records from before an option existed stay good"
+    assert StereoOptions(eye_distance=60.0).as_record() == {**usual, "eye_distance": 60.0}
 
 
 @pytest.mark.parametrize("layouts", [("--layout", "full-sbs", "--layout", "anaglyph"), ("--layout", "full-sbs,anaglyph")])
@@ -127,7 +123,7 @@ def test_estimate_writes_it_beside_its_maps(run, image, tmp_path):
     words = (image, "--write", "depth,half-tb", "--also", "half-tb-holes", "--divergence", "6")
     assert run(*words, command="estimate") == 0
     assert results(tmp_path / "out") == ["photo_TB.png", "photo_TB_holes.png", "photo_depth.png"]
-    deep = stereo.StereoOptions(6.0)
+    deep = StereoOptions(6.0)
     list(estimate_folder(image, tmp_path / "python", model="tiny", size=64, writes=("half-tb",), stereo=deep))
     assert (tmp_path / "python" / "photo_TB.png").read_bytes() == (tmp_path / "out" / "photo_TB.png").read_bytes()
 

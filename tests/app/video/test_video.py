@@ -38,6 +38,7 @@ from depth_normal.geometry.temporal.stabilization import ALIGNMENTS, VideoOption
 from depth_normal.geometry.views import parallax, stereo, vr
 from depth_normal.media import CODECS, PRESETS, numbered, read_frames, video_header
 from depth_normal.model_loader import load_model
+from depth_normal.options.parallax import LoopOptions
 
 VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "videos.py")))
 av, moving_ball, seconds_of, sound_of, write_video = VIDEOS.av, VIDEOS.moving_ball, VIDEOS.seconds_of, VIDEOS.sound_of, VIDEOS.write_video
@@ -620,7 +621,7 @@ def test_parallax(video, tmp_path, normalise):
         far, near = stereo.disparity_range(found)
         ends = (far.min(), near.max())
     times = [Fraction(frame, 25) for frame in range(12)]
-    truth = torch.cat(list(parallax.parallax_of_clip(source_frames, found, parallax.CameraMove("swing", 0.1, loop=0.5), times, ends)))
+    truth = torch.cat(list(parallax.parallax_of_clip(source_frames, found, LoopOptions("swing", 0.1, loop=0.5), times, ends)))
     made = read(tmp_path / "out.mkv")
     assert (made - truth).abs().mean() < 2e-3 < (made - source_frames).abs().mean()
 

@@ -15,12 +15,12 @@ from depth_normal.geometry.views.parallax import (
     BORDERS,
     LARGEST_ZOOM,
     MOVES,
-    CameraMove,
     camera_path,
     parallax_frames,
     parallax_of_clip,
     parallax_of_estimate,
 )
+from depth_normal.options.parallax import LoopOptions
 
 HEIGHT, WIDTH, FOCAL = 60, 100, 100.0
 INTRINSICS = intrinsics_from_focal_length(FOCAL, HEIGHT, WIDTH)
@@ -69,7 +69,9 @@ def test_types_may_differ(image_type, depth_type):
         yield from parallax_frames(image, depth, INTRINSICS, path)
         for border in BORDERS:
             yield from parallax_of_estimate(image, known, path, border=border)
-            yield from parallax_of_clip(torch.cat((image, image)), Estimate.cat([known, known]), CameraMove("orbit", border=border), (0, 1))
+            yield from parallax_of_clip(
+                torch.cat((image, image)), Estimate.cat([known, known]), LoopOptions("orbit", border=border), (0, 1)
+            )
 
     for found, expected in zip(frames(image, depth), frames(image.float(), depth.float()), strict=True):
         assert torch.equal(found, expected.to(image_type))
@@ -86,7 +88,7 @@ def test_all_frames_of_an_orbit_are_made_by_one_rule():
 def test_all_frames_of_an_orbiting_clip_are_made_by_one_rule():
     image, depth = plate_before_wall()
     image = image * 0.5 + noise() * 0.5
-    known, move = Estimate(depth, Quantity.METRIC_DEPTH), CameraMove("orbit", 0.08)
+    known, move = Estimate(depth, Quantity.METRIC_DEPTH), LoopOptions("orbit", 0.08)
     together = list(parallax_of_clip(torch.cat((image, image)), Estimate.cat([known, known]), move, (0, 6e-7)))
     assert (together[0] - together[1]).abs().max() < 1e-3
     (alone,) = parallax_of_clip(image, known, move, (0,))
@@ -265,7 +267,7 @@ def clip(frames: int) -> tuple[torch.Tensor, Estimate]:
 )
 def test_the_planes_of_a_clip_move_as_their_depth_says(quantity, values, depths):
     images, found = clip(2)
-    moves = (CameraMove("swing", 0.1, 1.0, 4.0, "mirror"), 1), (CameraMove("dolly", 0.1, 1.0, 4.0, "mirror"), 2)
+    moves = (LoopOptions("swing", 0.1, 1.0, "mirror"), 1), (LoopOptions("dolly", 0.1, 1.0, "mirror"), 2)
     intrinsics = intrinsics_from_fov(DEFAULT_FOV, 64, 96)
     near, middle, far = ((found.depth == level) for level in (3, 2, 1))
     estimate = Estimate(near * values[0] + middle * values[1] + far * values[2], quantity)
@@ -281,7 +283,7 @@ def test_the_planes_of_a_clip_move_as_their_depth_says(quantity, values, depths)
 def test_what_comes_near_does_not_push_the_rest_where_the_range_is_given():
     images, found = clip(2)
     found.depth[1, :, :32, :12] = 6
-    move, times = CameraMove("swing", 0.1, 1.0, 4.0, "mirror"), (1, 1)
+    move, times = LoopOptions("swing", 0.1, 1.0, "mirror"), (1, 1)
     middle = (..., slice(50, 60))
     first, second = parallax_of_clip(images, found, move, times, (1.0, 3.0))
     torch.testing.assert_close(first[middle], second[middle], atol=1e-4, rtol=0)
@@ -290,7 +292,7 @@ def test_what_comes_near_does_not_push_the_rest_where_the_range_is_given():
 
 
 def test_a_camera_repeats_its_loop():
-    move = CameraMove("orbit", 0.2, loop=2)
+    move = LoopOptions("orbit", 0.2, loop=2)
     times = [Fraction(frame, 24) for frame in range(48)]
     torch.testing.assert_close(move.positions(times), camera_path("orbit", 48, 0.2))
     late = [time + 2 * 10**6 for time in times]
@@ -300,13 +302,13 @@ def test_a_camera_repeats_its_loop():
 @pytest.mark.parametrize("wrong", [{"move": "up"}, {"amount": 0.5}, {"focus": -1}, {"loop": 0}, {"loop": math.nan}, {"border": "cut"}])
 def test_a_camera_move_that_cannot_be_made(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        CameraMove(**wrong)
+        LoopOptions(**wrong)
 
 
 def test_a_clip_needs_a_time_for_each_frame():
     images, found = clip(2)
     with pytest.raises(ValueError, match="as many of each"):
-        next(parallax_of_clip(images, found, CameraMove(), (0,)))
+        next(parallax_of_clip(images, found, LoopOptions(), (0,)))
 
 
 def slope() -> tuple[torch.Tensor, Estimate]:
@@ -330,7 +332,7 @@ def test_what_is_cropped_shows_nothing_beside_the_image(move, focus):
     path = camera_path(move, 8, 0.08)
     cropped = list(parallax_of_estimate(image, found, path, focus))
     times = [Fraction(frame, 2) for frame in range(8)]
-    clip = parallax_of_clip(image.expand(8, -1, -1, -1), Estimate.cat([found] * 8), CameraMove(move, 0.08, focus), times)
+    clip = parallax_of_clip(image.expand(8, -1, -1, -1), Estimate.cat([found] * 8), LoopOptions(move, 0.08, focus), times)
     for frame in (*cropped, *clip):
         assert frame.shape == image.shape
         assert (frame[0, 0].diff(dim=1) > 1e-3).all() and (frame[0, 1].diff(dim=0) > 1e-3).all()
@@ -362,7 +364,7 @@ def test_far_things_have_edges_only_where_a_move_shows_them(move, most, monkeypa
     handed, with_steps = [], parallax._with_steps
     monkeypatch.setattr(parallax, "_with_steps", lambda depth, *rest: handed.append(depth) or with_steps(depth, *rest))
     list(parallax_of_estimate(image, found, camera_path(move, 2, 0.05)))
-    list(parallax_of_clip(image, found, CameraMove(move), (0,)))
+    list(parallax_of_clip(image, found, LoopOptions(move), (0,)))
     for each in handed:
         assert float(each.amax() / each.amin()) == pytest.approx(most, rel=0.1)
 
@@ -397,5 +399,5 @@ def test_a_clip_is_cropped_as_its_camera_needs(fov):
     times = [Fraction(frame, 2) for frame in range(8)]
     other = Estimate(found.depth, found.quantity, intrinsics=intrinsics_from_fov(20.0, HEIGHT, WIDTH))
     known = Estimate.cat([found, *[other] * 7])
-    for frame in parallax_of_clip(image.expand(8, -1, -1, -1), known, CameraMove("swing", 0.05), times, fov=fov):
+    for frame in parallax_of_clip(image.expand(8, -1, -1, -1), known, LoopOptions("swing", 0.05), times, fov=fov):
         assert (frame[0, 0].diff(dim=1) > 1e-3).all()

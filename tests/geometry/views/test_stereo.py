@@ -7,18 +7,8 @@ import pytest
 import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.views.stereo import (
-    ANAGLYPHS,
-    LAYOUTS,
-    ORIGINALS,
-    StereoOptions,
-    StereoPair,
-    compose,
-    compose_holes,
-    disparity_range,
-    stereo_pair,
-    stereo_suffix,
-)
+from depth_normal.geometry.views.stereo import StereoPair, compose, compose_holes, disparity_range, stereo_pair, stereo_suffix
+from depth_normal.options.stereo import ANAGLYPHS, LAYOUTS, ORIGINALS, StereoOptions
 
 HEIGHT, WIDTH = 40, 200
 RANGE = (0.0, 1.0)

@@ -6,9 +6,10 @@ import torch
 from depth_normal.geometry.effects.depth_of_field import depth_of_field
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.meshes.mesh import depth_to_mesh
-from depth_normal.geometry.views.stereo import FLAT_LAYOUTS, compose
+from depth_normal.geometry.views.stereo import compose
 from depth_normal.geometry.views.transparency import opaque_part, split_layers
 from depth_normal.geometry.views.vr import pair_for
+from depth_normal.options.stereo import FLAT_LAYOUTS
 from depth_normal.utils import on_white
 
 SIZE, INSIDE = 48, slice(16, 32)

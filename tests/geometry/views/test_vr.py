@@ -15,8 +15,9 @@ from depth_normal.geometry.images.srgb import linear_to_srgb
 from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.sphere import panorama_directions, with_surroundings
 from depth_normal.geometry.views.spherical_camera import TAPER
-from depth_normal.geometry.views.stereo import AROUND_LAYOUTS, FLAT_LAYOUTS, VR_LAYOUTS, StereoOptions, compose, compose_holes
+from depth_normal.geometry.views.stereo import compose, compose_holes
 from depth_normal.geometry.views.vr import NEAR_END, pair_for, vr_pair
+from depth_normal.options.stereo import AROUND_LAYOUTS, FLAT_LAYOUTS, VR_LAYOUTS, StereoOptions
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 import panorama_scenes

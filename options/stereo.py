@@ -1,0 +1,132 @@
+"""The options of stereo pairs, and the layouts of screens, glasses and headsets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .checks import check_range
+from .fields import Options, choice, number, whole
+
+FLAT_LAYOUTS = ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "anaglyph")
+"""For screens. sbs: side by side, left eye left. tb: left eye on top. half: both together as large as the image. cross-eyed: left eye
+right. anaglyph: for red-cyan glasses."""
+
+AROUND_LAYOUTS = ("360-tb", "360-sbs")
+"""Panoramas for both eyes."""
+
+VR_LAYOUTS = ("vr180", *AROUND_LAYOUTS)
+"""For headsets. vr180: half spheres of 180 x 180 degrees side by side, left eye left."""
+
+LAYOUTS = (*FLAT_LAYOUTS, *VR_LAYOUTS)
+"""All of them."""
+
+VIDEO_LAYOUTS = tuple(layout for layout in LAYOUTS if layout not in AROUND_LAYOUTS)
+"""Those of videos, which are no panoramas."""
+
+ORIGINALS = ("middle", "left", "right")
+ANAGLYPHS = ("half", "colour", "grey")
+
+EYE_DISTANCE = 63.0
+"""Millimetres between the eyes of people, on average."""
+
+EYE_SIZES = (64, 8192)
+"""Rows that an eye's half sphere may be asked to have."""
+
+PER_IMAGE, PER_CLIP = RANGES = ("per_image", "per_clip")
+
+
+@dataclass(frozen=True)
+class StereoOptions(Options):
+    """The strength of the depth effect, the place of the screen in the scene, and the eyes of headsets.
+
+    Source:
+        divergence is measured as nunif's iw3 does.
+    """
+
+    divergence: float = number(
+        2.0,
+        0,
+        20,
+        "Strength of the 3D effect: how far near and far things shift between the two eyes' images, in percent of the width. 2 is "
+        "comfortable, 5 strong.",
+        unit="percent",
+        metavar="PERCENT",
+    )
+    convergence: float = number(
+        0.5,
+        0,
+        1,
+        "Depth that lies on the screen: 0 the farthest (everything comes out of the screen), 1 the nearest (everything lies behind it).",
+        step=0.05,
+    )
+    original: str = choice(
+        ORIGINALS,
+        "Which eye gets the image unchanged. middle: neither; both are rendered, and each has half as much to fill in.",
+        rare=True,
+    )
+    eye_distance: float = number(
+        EYE_DISTANCE,
+        0,
+        1000,
+        "Of vr180 and 360: distance of the eyes in millimetres. 63: the true size where depth is in metres; more looks deeper and smaller.",
+        step=1,
+        metavar="MM",
+        advanced=True,
+    )
+    eye_size: int = whole(
+        0,
+        0,
+        EYE_SIZES[1],
+        "Of vr180 and 360: rows of each eye's image, an even number from 64. 0: as fine as the image, for photos at most 4096.",
+        step=2,
+        unit="px",
+        metavar="PIXELS",
+        advanced=True,
+        rare=True,
+    )
+    anaglyph: str = choice(
+        ANAGLYPHS,
+        "Of the layout anaglyph: its colours. half: the left eye sees grey, which is calm; red looks brown. colour: the image's; red and "
+        "blue things flicker. grey: none, the calmest.",
+        advanced=True,
+        rare=True,
+    )
+
+    def check(self) -> None:
+        """See `Options`."""
+        if self.eye_size:
+            check_range("eye_size", self.eye_size, *EYE_SIZES)
+        if self.eye_size % 2:
+            raise ValueError(f"eye_size is {self.eye_size}; accepted: even numbers")
+
+    def as_record(self) -> dict[str, float | str]:
+        """The options as records of results hold them; records from before an option existed stay good."""
+        new = {"eye_distance": EYE_DISTANCE, "eye_size": 0, "anaglyph": ANAGLYPHS[0]}
+        return {name: value for name, value in vars(self).items() if name not in new or value != new[name]}
+
+
+@dataclass(frozen=True)
+class StereoNodeOptions(Options):
+    """What the node asks besides: commands have other words for it, as they make several layouts at once."""
+
+    layout: str = choice(
+        LAYOUTS,
+        "Arrangement of the two eyes' images. sbs: side by side. tb: top and bottom. full: each eye's image at full size; half: both "
+        "squeezed into the image's size. cross-eyed: left and right swapped, to be viewed without glasses. anaglyph: for red-cyan glasses. "
+        "For headsets, vr180: half spheres of a photo or a panorama side by side; 360: a panorama for both eyes.",
+        flag=None,
+    )
+    normalisation: str = choice(
+        RANGES,
+        "Range from nearest to farthest. per_image: of each image. per_clip: of the whole batch, so that a video does not flicker.",
+        flag=None,
+    )
+    fov: float = number(
+        0.0,
+        0,
+        170,
+        "Of vr180: field of view of a photo's longer side in degrees. 0: the geometry's own, or 55. A larger one shows the photo larger.",
+        step=0.5,
+        flag=None,
+        advanced=True,
+    )
