@@ -12,6 +12,7 @@ from depth_normal.nodes import parallax
 from depth_normal.nodes import relight as nodes
 from depth_normal.nodes.effect_inputs import effect_geometry
 from depth_normal.options.lights import KINDS
+from depth_normal.options.parallax import MOVES
 from depth_normal.options.sky import SKIES
 
 RELIGHT, PARALLAX = nodes.Relight, parallax.DepthParallax
@@ -142,7 +143,7 @@ def test_parallax_takes_geometry_with_its_camera_and_holes():
     geometry = Estimate(
         depth=depth, quantity=Quantity.METRIC_DEPTH, intrinsics=torch.tensor([[30.0, 0, 11.5], [0, 30, 11.5], [0, 0, 1]]).repeat(2, 1, 1)
     )
-    for move in parallax.MOVES:
+    for move in MOVES:
         (frames,) = PARALLAX().execute(make_image(2), move=move, frames=3, geometry=geometry, amount=0.4)
         assert frames.shape == (6, 48, 48, 3) and torch.isfinite(frames).all() and frames.min() >= 0 and frames.max() <= 1
 

@@ -16,6 +16,7 @@ from depth_normal.geometry.views.parallax import (
     LARGEST_ZOOM,
     MOVES,
     camera_path,
+    looped_positions,
     parallax_frames,
     parallax_of_clip,
     parallax_of_estimate,
@@ -273,7 +274,7 @@ def test_the_planes_of_a_clip_move_as_their_depth_says(quantity, values, depths)
     estimate = Estimate(near * values[0] + middle * values[1] + far * values[2], quantity)
     depth = near * depths[0] + middle * depths[1] + far * depths[2]
     made = [next(parallax_of_clip(images[:1], estimate.slice(0, 1), move, (time,))) for move, time in moves]
-    true = [next(parallax_frames(images[:1], depth[:1], intrinsics, move.positions([time]), 1.0)) for move, time in moves]
+    true = [next(parallax_frames(images[:1], depth[:1], intrinsics, looped_positions(move, [time]), 1.0)) for move, time in moves]
     # Away from the edges, which are sharpened along those of the image.
     for columns in (slice(8, 24), slice(50, 60), slice(84, 90)):
         for one, other in zip(made, true, strict=True):
@@ -294,9 +295,9 @@ def test_what_comes_near_does_not_push_the_rest_where_the_range_is_given():
 def test_a_camera_repeats_its_loop():
     move = LoopOptions("orbit", 0.2, loop=2)
     times = [Fraction(frame, 24) for frame in range(48)]
-    torch.testing.assert_close(move.positions(times), camera_path("orbit", 48, 0.2))
+    torch.testing.assert_close(looped_positions(move, times), camera_path("orbit", 48, 0.2))
     late = [time + 2 * 10**6 for time in times]
-    assert move.positions(late).equal(move.positions(times)), "after weeks too"
+    assert looped_positions(move, late).equal(looped_positions(move, times)), "after weeks too"
 
 
 @pytest.mark.parametrize("wrong", [{"move": "up"}, {"amount": 0.5}, {"focus": -1}, {"loop": 0}, {"loop": math.nan}, {"border": "cut"}])

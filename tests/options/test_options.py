@@ -1,0 +1,128 @@
+"""One contract for everything that can be set: defaults, ranges, choices, texts, and the nodes and commands made of them."""
+
+import importlib
+import inspect
+import math
+import pkgutil
+
+import pytest
+
+from depth_normal import NODE_CLASS_MAPPINGS, options
+from depth_normal.app.commands.option_table import add_options, chosen_options, option_names
+from depth_normal.app.console.parser import Parser
+from depth_normal.nodes.option_widgets import option_widgets
+from depth_normal.options.checks import InvalidArgumentError
+from depth_normal.options.effects import EFFECTS
+from depth_normal.options.fields import Box, Choice, Colour, Number, Options, Point, Points, Switch, Whole, default_of, options_of
+
+FILES = [importlib.import_module(f"{options.__name__}.{each.name}") for each in pkgutil.iter_modules(options.__path__)]
+CLASSES = {each: None for file in FILES for each in vars(file).values() if inspect.isclass(each) and issubclass(each, Options)}
+SUBJECTS = [each for each in CLASSES if each is not Options]
+FIELDS = [(subject, name) for subject in SUBJECTS for name in options_of(subject)]
+IDS = [f"{subject.__name__}.{name}" for subject, name in FIELDS]
+
+
+def wrong_values(option):
+    match option:
+        case Number(open=False) | Whole():
+            return [option.low - 1, option.high + 1, math.nan, "1", True]
+        case Number():
+            return [option.low - 1, math.inf, math.nan, "1", True]
+        case Choice():
+            return ["another", 1, None]
+        case Colour():
+            return ["reddish", "#12", None]
+        case Point():
+            return [(1.5, 0.5)]
+        case Points():
+            return [((0.5, -0.1),)]
+        case Box():
+            return [(0.5, 0.1, 0.4, 0.9), (0, 0, 1, 1)]
+    return []
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_defaults_are_accepted_and_can_be_hashed(subject):
+    assert hash(subject()) == hash(subject())
+
+
+@pytest.mark.parametrize(("subject", "name"), FIELDS, ids=IDS)
+def test_what_is_not_accepted_is_refused_by_name(subject, name):
+    option = options_of(subject)[name]
+    for value in wrong_values(option):
+        with pytest.raises(ValueError) as refused:
+            subject(**{name: value})
+        if not isinstance(option, (Point, Points, Box)):
+            assert isinstance(refused.value, InvalidArgumentError) and refused.value.argument == name
+            assert "accepted: " in str(refused.value)
+
+
+@pytest.mark.parametrize(("subject", "name"), FIELDS, ids=IDS)
+def test_texts_are_sentences_that_name_what_there_is(subject, name):
+    """On a node and in a command alike; a name in braces that there is not would raise."""
+    option, names = options_of(subject)[name], option_names(subject)
+    for text in (option.words(option.on_command, names), *(tooltip for _, tooltip in _tooltips(subject))):
+        assert text[0].isupper() and text.endswith(".") and "  " not in text and "{" not in text
+    assert isinstance(option, Switch) or not getattr(option, "off", "")
+
+
+def _tooltips(subject):
+    return [(name, settings["tooltip"]) for name, (_, settings) in option_widgets(subject).items()]
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_a_command_without_words_has_the_defaults(subject):
+    parser = Parser(prog="depth-normal x")
+    add_options(parser, subject)
+    arguments = parser.parse_args([])
+    arguments.parser = parser
+    assert chosen_options(arguments, subject) == subject()
+    assert len({each for action in parser._actions for each in action.option_strings}) == len(parser._option_string_actions)
+
+
+TYPED = [(subject, name) for subject, name in FIELDS if options_of(subject)[name].flag is not None and name != "more_points"]
+
+
+@pytest.mark.parametrize(("subject", "name"), TYPED)
+def test_a_typed_value_arrives(subject, name):
+    option = options_of(subject)[name]
+    typed, value = _typed(option, default_of(subject, name))
+    parser = Parser(prog="depth-normal x")
+    add_options(parser, subject)
+    arguments = parser.parse_args([option_names(subject)[name], *typed])
+    found = getattr(arguments, name)
+    assert found == ([value] if isinstance(found, list) else value)
+
+
+def _typed(option, default):
+    match option:
+        case Switch():
+            return [], not default
+        case Choice():
+            return [option.choices[-1]], option.choices[-1]
+        case Colour():
+            return ["#010203"], "#010203"
+        case Point() | Points():
+            return ["0.25,0.5"], (0.25, 0.5)
+        case Box():
+            return ["0.1,0.2,0.3,0.4"], (0.1, 0.2, 0.3, 0.4)
+        case Whole():
+            return [str(option.high)], option.high
+    value = option.low + option.step
+    return [f"{value:g}"], float(f"{value:g}")
+
+
+def test_widgets_of_nodes_stand_once():
+    """A node that shows an option's text has it of the table: the same name has not another text in it."""
+    texts = {name: tooltip for subject in SUBJECTS for name, tooltip in _tooltips(subject)}
+    for node_id in ("DepthNormal_Fog", "DepthNormal_DepthOfField", "DepthNormal_Relight", "DepthNormal_Light", "DepthNormal_DepthMask"):
+        inputs = NODE_CLASS_MAPPINGS[node_id].INPUT_TYPES()["optional"]
+        widgets = [name for name, (kind, _) in inputs.items() if kind in ("FLOAT", "INT", "BOOLEAN", "STRING")]
+        assert widgets and not set(widgets) - set(texts)
+
+
+@pytest.mark.parametrize("spec", EFFECTS, ids=lambda spec: spec.name)
+def test_effects_are_made_by_their_name(spec):
+    from depth_normal.geometry.effects.makers import MAKERS
+
+    assert spec.name in MAKERS and len(MAKERS) == len(EFFECTS) and spec.ending.endswith(spec.extensions)
