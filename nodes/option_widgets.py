@@ -62,6 +62,7 @@ def takes(*options: type[Options]) -> Callable[[Node], Node]:
 
         parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD), *_parameters(inputs)]
         called.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue]
+        node.OPTIONS = options  # pyright: ignore[reportAttributeAccessIssue]
         node.execute = called  # pyright: ignore[reportAttributeAccessIssue]
         return node
 

@@ -1,6 +1,7 @@
 """The help pages: each node has one, with a row for each of its inputs."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,10 @@ def test_the_first_nodes_page_says_what_its_tooltips_say():
         for model, file in (("1.1 (normalbae)", "control_v11p_sd15_normalbae"), ("1.0 (normal)", "control_sd15_normal")):
             said = said.replace(f"ControlNet {model}", file)  # the panel is too narrow for the files' names
         assert [sentence for sentence in re.split(r"(?<=\.) ", tooltip) if sentence not in said] == [], name
+
+
+@pytest.mark.parametrize("node", [name for name, node in NODE_CLASS_MAPPINGS.items() if hasattr(node, "OPTIONS")])
+def test_rows_of_options_are_the_tooltips(node):
+    """`python docs/make_help_rows.py` writes them."""
+    page = (PAGES / f"{node}.md").read_text(encoding="utf-8")
+    assert runpy.run_path(str(PAGES.parents[1] / "docs" / "make_help_rows.py"))["with_rows"](page, NODE_CLASS_MAPPINGS[node]) == page

@@ -1,0 +1,41 @@
+"""Writes the rows of options in the help pages, web/docs/NODE.md, as the tooltips have them.
+
+python docs/make_help_rows.py
+
+A page has a row for each input. Those of what `options/` holds are its tooltips; rows for several inputs together, and those of sockets,
+are written by hand.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from depth_normal import NODE_CLASS_MAPPINGS
+from depth_normal.nodes.option_widgets import option_widgets
+
+PAGES = Path(__file__).resolve().parents[1] / "web" / "docs"
+
+
+def with_rows(page: str, node: Any) -> str:
+    """The page of a node with the rows of its options as they are today."""
+    tooltips = {name: settings["tooltip"] for options in node.OPTIONS for name, (_, settings) in option_widgets(options).items()}
+
+    def as_tooltip(row: re.Match[str]) -> str:
+        return f"| {row[1]} | {tooltips[row[1]]} |" if row[1] in tooltips else row[0]
+
+    # Rows of two cells: those of three are of other tables.
+    return re.sub(r"^\| (\w+) \| (?!.* \| ).* \|$", as_tooltip, page, flags=re.MULTILINE)
+
+
+def main() -> None:
+    """Writes all pages."""
+    for name, node in NODE_CLASS_MAPPINGS.items():
+        if hasattr(node, "OPTIONS"):
+            path = PAGES / f"{name}.md"
+            path.write_text(with_rows(path.read_text(encoding="utf-8"), node), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
