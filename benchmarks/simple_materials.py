@@ -29,8 +29,9 @@ from depth_normal.geometry.images.srgb import linear_to_srgb, luminance, srgb_to
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.geometry.textures.height import SEAMLESS, height_to_normals
 from depth_normal.geometry.textures.occlusion import height_to_occlusion
-from depth_normal.geometry.textures.pbr import BOTH, PHOTO, PbrOptions, material_normals, pbr_maps
+from depth_normal.geometry.textures.pbr import material_normals, pbr_maps, relief_of_photo
 from depth_normal.geometry.textures.simple_materials import ROUGHNESS, remove_light
+from depth_normal.options.textures import BOTH, PHOTO, PbrOptions
 
 LIGHTS = {
     "even": (0.0, (0.0, 0.0, 1.0), 0.0),
@@ -101,8 +102,8 @@ def surfaces(light: str, side: int, seeds: int, spots: bool = False) -> Iterator
 def reliefs(scene: Traced, estimate: Estimate) -> Iterator[tuple[Tensor, Tensor]]:
     """Normals and occlusion: of the photograph alone, with an estimate's normals, and the true ones."""
     for source, known in ((PHOTO, None), (BOTH, estimate)):
-        options = PbrOptions(source)
-        maps = pbr_maps(material_normals(known, options.photo_relief(scene.image), options), options)
+        options = PbrOptions(source=source)
+        maps = pbr_maps(material_normals(known, relief_of_photo(scene.image, options), options), options)
         yield maps.normals, maps.occlusion
     yield height_to_normals(scene.height, borders=SEAMLESS), height_to_occlusion(scene.height, borders=SEAMLESS)
 

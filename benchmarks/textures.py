@@ -32,7 +32,6 @@ from depth_normal.geometry.estimate import Estimate
 from depth_normal.geometry.filters.transforms import blurred
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.geometry.textures.curvature import mean_curvature
-from depth_normal.geometry.textures.detail import HIGH, MAX_RADIUS
 from depth_normal.geometry.textures.height import (
     AUTO,
     FREE,
@@ -43,9 +42,10 @@ from depth_normal.geometry.textures.height import (
     slopes_to_normals,
 )
 from depth_normal.geometry.textures.occlusion import depth_to_occlusion, height_to_occlusion
-from depth_normal.geometry.textures.pbr import PbrOptions, material_normals
+from depth_normal.geometry.textures.pbr import PbrOptions, material_normals, relief_of_photo
 from depth_normal.geometry.textures.seamless import margins, seamless_estimate, wrap
-from depth_normal.geometry.textures.slopes import CENTRAL, DERIVATIVES, SPLINE, slopes_of
+from depth_normal.geometry.textures.slopes import slopes_of
+from depth_normal.options.textures import CENTRAL, DERIVATIVES, HIGH, MAX_SHAPE, SPLINE
 
 SIDE = 256
 # How many times as fine as their pixels the surfaces are that normal maps are made of.
@@ -221,8 +221,8 @@ def print_two_reliefs() -> None:
     for steepest in (0.5, 1.5, 3.0):
         coins = 8 * steepest * torch.sigmoid((24 - torch.hypot(x % 64 - 32, y % 64 - 32)) / 2)[None, None]
         # Without a larger shape to take out.
-        options = PbrOptions(radius=MAX_RADIUS, bright=HIGH)
-        photo = options.photo_relief(image)
+        options = PbrOptions(radius=MAX_SHAPE, bright=HIGH)
+        photo = relief_of_photo(image, options)
         normals = material_normals(Estimate(normals=height_to_normals(coins)), photo, options)
         found = normals_to_height(normals, level=True, derivative=CENTRAL)
         truth = (coins + photo.height(HIGH)).double()

@@ -32,7 +32,7 @@ from depth_normal.geometry.effects.relight import relight
 from depth_normal.geometry.estimate import Estimate
 from depth_normal.geometry.meshes.mesh import MeshOptions, depth_to_meshes, joined_meshes
 from depth_normal.geometry.regions.sky import predicted_sky, sky_alpha
-from depth_normal.geometry.textures.pbr import PbrOptions, material_normals, pbr_maps
+from depth_normal.geometry.textures.pbr import PbrOptions, material_normals, pbr_maps, relief_of_photo
 from depth_normal.geometry.views.stereo import stereo_pair
 from depth_normal.options.masks import MaskOptions
 from depth_normal.options.stereo import StereoOptions
@@ -114,7 +114,7 @@ def mortar() -> tuple[Tensor, Tensor]:
     """The height of bricks with bright mortar, where bright is high, and as the pattern says."""
     image, estimate = photo("brick")
     options = PbrOptions(bright="high"), PbrOptions()
-    heights = (pbr_maps(material_normals(estimate, each.photo_relief(image), each), each).height for each in options)
+    heights = (pbr_maps(material_normals(estimate, relief_of_photo(image, each), each), each).height for each in options)
     left, right = (part(each, 120, 120, 260, 260) for each in heights)
     return left, right
 

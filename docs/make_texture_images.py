@@ -17,7 +17,7 @@ from depth_normal.geometry.filters.transforms import blurred
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.geometry.textures.height import SEAMLESS, height_to_image, height_to_normals
 from depth_normal.geometry.textures.occlusion import height_to_occlusion
-from depth_normal.geometry.textures.pbr import PbrOptions, material_normals, pbr_maps
+from depth_normal.geometry.textures.pbr import PbrOptions, material_normals, pbr_maps, relief_of_photo
 from depth_normal.geometry.textures.seamless import margins, seamless_estimate, wrap
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,7 +33,7 @@ def main() -> None:
     options = PbrOptions(borders=SEAMLESS)
     beyond = margins(SIDE, SIDE, 0.25)
     known = seamless_estimate(load_model("tiny").estimate(wrap(photo, beyond), derive=with_normals), beyond)
-    maps = pbr_maps(material_normals(known, options.photo_relief(photo), options), options)
+    maps = pbr_maps(material_normals(known, relief_of_photo(photo, options), options), options)
     normal = encode_normal_map(maps.normals)
     panels = [photo, maps.height, normal, maps.occlusion, maps.bend.curvature]
     write(ROOT / "docs/images/pbr_maps.jpg", strip(panels))

@@ -12,21 +12,22 @@ from ..annotators.registry import MATERIAL_MODELS
 from ..geometry.checks import check_alike, check_choice, check_range
 from ..geometry.conventions import NormalMapCoding, encode_normal_map
 from ..geometry.estimate import Estimate
-from ..geometry.textures.detail import AUTO
-from ..geometry.textures.height import FREE, SEAMLESS, height_to_image
+from ..geometry.textures.height import height_to_image
 from ..geometry.textures.materials import Materials, pack_orm
-from ..geometry.textures.pbr import BOTH, PHOTO, PbrOptions, material_normals, pbr_maps
+from ..geometry.textures.pbr import material_normals, pbr_maps
 from ..geometry.textures.seamless import margins, wrap
 from ..geometry.textures.simple_materials import ROUGHNESS, SIMPLE, remove_light, uniform_materials
 from ..model_loader.comfy.devices import default_device, image_placement
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.comfy.interrupt import throw_if_interrupted
+from ..options.textures import BOTH, PHOTO, SEAMLESS, PbrOptions, PhotoOptions
 from .batches import join_outputs, one_by_one, to_output
 from .checks import check_count, check_network_side
 from .diffusion import LONG_SIDE, MAX_ENSEMBLE, WHICH_MODEL, marigold_options, marigold_widgets, tiled_widget
 from .loading import load_model
-from .materials import MAX_RADIUS, RESULT_CODING, bright_widget, photo_relief, relief_widgets, shown_in_doubt
+from .materials import RESULT_CODING, photo_relief, shown_in_doubt
 from .model_list import best_on_disk, by_location, model_widget
+from .option_widgets import option_widgets, takes
 from .sockets import TEXTURES, Inputs
 from .texture_inputs import planar, surface_normals
 from .textures import HEIGHT_OUTPUT, RANGE_OUTPUT
@@ -42,6 +43,7 @@ _ADVICE = (
 )
 
 
+@takes(PhotoOptions)
 class MaterialFromPhoto:
     """Makes the maps of a material."""
 
@@ -96,45 +98,41 @@ class MaterialFromPhoto:
                 "model": model_widget([*by_location(MODELS), SIMPLE], which, best_on_disk(MODELS, MODELS[0])),
                 **marigold_widgets(),
                 "ensemble_size": count_widget(1, 1, MAX_ENSEMBLE, ensemble),
-                **relief_widgets(),
+                **option_widgets(PhotoOptions, until="bright"),
                 "coding": coding_widget(RESULT_CODING),
                 "resolution": network_side_widget(LONG_SIDE),
                 "precision": precision_widget(),
                 "tiled": tiled_widget(),
-                "bright": bright_widget(),
+                **option_widgets(PhotoOptions, since="bright"),
                 "roughness": number_widget(ROUGHNESS, 0.0, 1.0, 0.01, roughness, advanced=True),
             },
         }
 
     def execute(
         self,
+        relief: PhotoOptions,
         image: Tensor,
         geometry: Any = None,
         model: str = MODELS[0],
         steps: int = 0,
         ensemble_size: int = 1,
         seed: int = 0,
-        radius: float = 0.0,
-        relief: float = 1.0,
-        borders: str = FREE,
         coding: str = CODINGS[0],
         resolution: int = 0,
         precision: str = "auto",
         tiled: bool = False,
-        bright: str = AUTO,
         roughness: float = ROUGHNESS,
     ) -> Any:
         """Returns seven maps for each image, and the range of the heights; in ComfyUI also shows what is in doubt."""
         check_choice("model", model, _CHOICES)
         check_choice("coding", coding, CODINGS)
-        check_range("radius", radius, 0, MAX_RADIUS)
         check_network_side(resolution)
         check_range("roughness", roughness, 0, 1)
-        options = PbrOptions(PHOTO if geometry is None else BOTH, radius, relief, borders, bright=bright)
+        options = PbrOptions(**vars(relief), source=PHOTO if geometry is None else BOTH)
         photos = planar(image).clamp(0, 1)
         known = None if geometry is None else _normals_of(geometry, photos)
         chosen = marigold_options(steps, ensemble_size, seed, tiled)
-        materials = None if model == SIMPLE else _materials(photos, model, precision, resolution, chosen, borders)
+        materials = None if model == SIMPLE else _materials(photos, model, precision, resolution, chosen, relief.borders)
         first = photo_relief(photos, 0, options)
 
         def parts() -> Iterator[tuple[Tensor, ...]]:
@@ -145,7 +143,7 @@ class MaterialFromPhoto:
                 maps = pbr_maps(material_normals(whole, photo, options), options)
                 height = maps.height * maps.height_range
                 normals = encode_normal_map(maps.normals, NormalMapCoding(coding))
-                albedo = () if materials else (remove_light(photo.image, maps.normals, maps.occlusion, borders=borders),)
+                albedo = () if materials else (remove_light(photo.image, maps.normals, maps.occlusion, borders=relief.borders),)
                 yield tuple(each.to(image_placement()[0]) for each in (normals, height - height.mean(), maps.occlusion, *albedo))
 
         normals, heights, occlusion, *albedo = join_outputs(parts(), len(photos))

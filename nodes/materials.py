@@ -9,27 +9,27 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..geometry.checks import check_alike, check_choice, check_range
+from ..geometry.checks import check_alike, check_choice
 from ..geometry.conventions import NormalMapCoding, encode_normal_map
 from ..geometry.estimate import Estimate
 from ..geometry.files import write_image_exr, write_image_png
 from ..geometry.surfaces.derive import with_normals
-from ..geometry.textures.detail import BRIGHT, HIGH, LOW, MAX_RELIEF, PhotoRelief
-from ..geometry.textures.height import BORDERS, FREE
-from ..geometry.textures.pbr import BOTH, DETAILS, NORMALS, PHOTO, PbrOptions, check_source, height_map, is_in_doubt, material_normals
+from ..geometry.textures.detail import PhotoRelief
+from ..geometry.textures.pbr import check_source, height_map, is_in_doubt, material_normals, relief_of_photo
 from ..geometry.textures.seamless import MAX_MARGIN, margins, seamless_estimate, tileable, wrap
 from ..model_loader import Model
 from ..model_loader.comfy.devices import default_device, image_placement
 from ..model_loader.comfy.feedback import progress_bar
+from ..options.textures import AUTO, BOTH, DETAILS, HIGH, LOW, NORMALS, PHOTO, PhotoOptions, ReliefOptions
 from ..utils import resize_image, to_planar
 from .batches import geometry_output, join_outputs, one_by_one, to_output, with_progress
 from .checks import check_count, check_model, check_network_side
 from .live import in_comfyui, temporary_png
+from .option_widgets import option_widgets, takes
 from .saving import HIDDEN, SavingNode, file_entries, fill_in, prefix_widget, save_numbered
-from .sockets import DEPTH_NORMAL_MODEL, FILES, GEOMETRY, TEXTURES, Inputs, Widget
+from .sockets import DEPTH_NORMAL_MODEL, FILES, GEOMETRY, TEXTURES, Inputs
 from .texture_inputs import normal_map_input, planar, surface_normals
 from .widgets import (
-    AUTO,
     CODINGS,
     choice_widget,
     coding_widget,
@@ -40,34 +40,12 @@ from .widgets import (
     switch_widget,
 )
 
-MAX_RADIUS = 2048.0
 PNG, EXR = TEXTURE_FORMATS = ("png", "exr")
 DEFAULT_PREFIX = "textures/texture"
 
 
 RESULT_CODING = "Which direction red, green and blue of the result stand for: opengl for Blender and glTF, directx for Unreal."
 """Tooltip of the coding of a material's normal map."""
-
-
-def relief_widgets() -> dict[str, Any]:
-    """Widgets that say what a photograph's relief is: its width, its strength, its borders."""
-    radius = "Width in pixels above which shapes are removed. 0: an eighth of the shorter side. For the photo half of it is used."
-    relief = "Strength of the photo's relief: height in pixels of its typical contrast; negative turns it inside out."
-    return {
-        "radius": number_widget(0.0, 0.0, MAX_RADIUS, 1.0, radius),
-        "relief": number_widget(1.0, -MAX_RELIEF, MAX_RELIEF, 0.05, relief),
-        "borders": choice_widget(BORDERS, "Whether the photograph tiles. seamless: it does. free: it does not."),
-    }
-
-
-def bright_widget() -> Widget:
-    """Widget that says what is bright in a photograph."""
-    bright = (
-        "What is bright in the photograph. high: it stands out, as on stone and cloth. low: it lies deep, as light mortar does. "
-        "auto: low if bright lines run between darker fields, else high, with grey joints between coloured stones low. In doubt the node "
-        "shows the photograph and its height both ways, high first."
-    )
-    return choice_widget(BRIGHT, bright, advanced=True)
 
 
 class SeamlessGeometry:
@@ -133,6 +111,7 @@ class SeamlessGeometry:
         return Estimate.cat(seamless, found.batch), to_output(images)
 
 
+@takes(PhotoOptions)
 class DetailNormals:
     """Makes normals of fine relief without the large shape."""
 
@@ -176,39 +155,35 @@ class DetailNormals:
                 ),
                 "normal_map": normal_map_input("A normal map of the photograph to use instead."),
                 "source": choice_widget((AUTO, *DETAILS), source),
-                **relief_widgets(),
+                **option_widgets(PhotoOptions, until="bright"),
                 "coding": coding_widget(RESULT_CODING),
                 "normal_coding": coding_widget(
                     "Which direction red, green and blue of the input normal map stand for.", label="input's coding"
                 ),
-                "bright": bright_widget(),
+                **option_widgets(PhotoOptions, since="bright"),
             },
         }
 
     def execute(
         self,
+        relief: PhotoOptions,
         image: Tensor | None = None,
         geometry: Any = None,
         normal_map: Tensor | None = None,
         source: str = AUTO,
-        radius: float = 0.0,
-        relief: float = 1.0,
-        borders: str = FREE,
         coding: str = CODINGS[0],
         normal_coding: str = CODINGS[0],
-        bright: str = AUTO,
     ) -> Any:
         """Returns one normal map for each image; in ComfyUI also shows what is in doubt."""
         check_choice("source", source, (AUTO, *DETAILS))
         check_choice("coding", coding, CODINGS)
-        check_range("radius", radius, 0, MAX_RADIUS)
         has_normals = geometry is not None or normal_map is not None
         if not has_normals and image is None:
             raise ValueError("no input has relief: link geometry or a normal map, the photograph, or both")
         if source == AUTO:
             source = NORMALS if image is None else BOTH if has_normals else PHOTO
         check_source(source, has_normals, image is not None)
-        options = PbrOptions(source, radius, relief, borders, bright=bright)
+        options = ReliefOptions(**vars(relief), source=source)
         whole = surface_normals(normal_map, normal_coding, geometry) if has_normals and source != PHOTO else None
         images = _photos(image, whole) if image is not None and source != NORMALS else None
         total = whole.batch if whole is not None else 0 if images is None else len(images)
@@ -284,12 +259,12 @@ class SaveTexture(SavingNode):
         return {"ui": file_entries(save_numbered(name, f".{format}", with_progress(images, len(images)), save))}
 
 
-def photo_relief(photos: Tensor, index: int, options: PbrOptions) -> PhotoRelief:
+def photo_relief(photos: Tensor, index: int, options: ReliefOptions) -> PhotoRelief:
     """The relief of one of the photographs (B, 3, H, W), on the device."""
-    return options.photo_relief(photos[index : index + 1].to(default_device()))
+    return relief_of_photo(photos[index : index + 1].to(default_device()), options)
 
 
-def shown_in_doubt(result: tuple[Any, ...], photo: PhotoRelief | None, known: Estimate | None, options: PbrOptions) -> Any:
+def shown_in_doubt(result: tuple[Any, ...], photo: PhotoRelief | None, known: Estimate | None, options: ReliefOptions) -> Any:
     """Adds the first photograph and its heights with bright parts high and low, for ComfyUI's own image view, where "auto" is in doubt.
 
     Args:

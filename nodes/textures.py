@@ -6,54 +6,28 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..geometry.checks import check_choice, check_range
+from ..geometry.checks import check_choice
 from ..geometry.conventions import NormalMapCoding, encode_normal_map
 from ..geometry.estimate import Estimate, Quantity
-from ..geometry.textures.curvature import MAX_SCALE, curvature_maps, mean_curvature
-from ..geometry.textures.height import AUTO, BORDERS, FREE, height_to_image, height_to_normals, image_to_height, normals_to_height
-from ..geometry.textures.occlusion import MAX_DIRECTIONS, MAX_RADIUS, MIN_DIRECTIONS, estimate_to_occlusion, height_to_occlusion
+from ..geometry.textures.curvature import curvature_maps, mean_curvature
+from ..geometry.textures.height import height_to_image, height_to_normals, image_to_height, normals_to_height
+from ..geometry.textures.occlusion import estimate_to_occlusion, height_to_occlusion
 from ..geometry.textures.pbr import with_contrast
-from ..geometry.textures.slopes import DERIVATIVES
 from ..model_loader.comfy.devices import default_device, image_placement
+from ..options.textures import CurvatureOptions, HeightOptions, OcclusionOptions, SlopesOptions
 from .batches import geometry_output, join_outputs, one_by_one, to_output, with_progress
 from .checks import check_geometry
-from .sockets import GEOMETRY, TEXTURES, Inputs, Widget
+from .option_widgets import option_widgets, takes
+from .sockets import GEOMETRY, TEXTURES, Inputs
 from .texture_inputs import height_input, heights, heights_as_normals, normal_map_input, opengl_normals, surface_normals
-from .widgets import (
-    CODINGS,
-    choice_widget,
-    coding_widget,
-    count_widget,
-    geometry_input,
-    number_widget,
-    switch_widget,
-)
-
-MAX_HEIGHT = 100000.0
-MAX_FLATTEN = 16384.0
+from .widgets import CODINGS, coding_widget, geometry_input
 
 HEIGHT_OUTPUT = "The height map, white = high, with float precision; Save Texture keeps 16 bits. A batch shares one range."
 RANGE_OUTPUT = "Pixels of height between black and white, for Height to Normal, Ambient Occlusion, or a displacement modifier."
 """Tooltips of a height and of its range."""
 
 
-def borders_widget() -> Widget:
-    """Widget for a map's behaviour at its borders."""
-    return choice_widget(
-        BORDERS,
-        (
-            "How the height behaves at the borders. free: the map ends there. seamless: it tiles, and each border "
-            "continues at the opposite one."
-        ),
-    )
-
-
-def height_range_widget() -> Widget:
-    """Widget for the height in pixels between black and white."""
-    tooltip = "Pixels of height between black and white; Normal to Height outputs this number. Larger is steeper."
-    return number_widget(32.0, 0.0, MAX_HEIGHT, 0.1, tooltip)
-
-
+@takes(HeightOptions)
 class NormalToHeight:
     """Integrates normals to height maps."""
 
@@ -88,15 +62,6 @@ class NormalToHeight:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        level = "Removes the mean slope first, e.g. of a wall that was photographed at an angle. Seamless heights have no mean slope."
-        flatten = (
-            "Flattens wide shapes so that fine relief gets more grey levels: a shape of this width in pixels becomes "
-            "half as high, wider ones flatter. 0: off."
-        )
-        derivative = (
-            "How the normals were made. spline: from a surface, by rendering, baking or a model. central: from a "
-            "height map, by differences of its pixels. auto: whichever fits them better."
-        )
         mask = (
             "White where the normals are valid. The height continues smoothly over the rest, as it does over black pixels of a normal map."
         )
@@ -110,28 +75,20 @@ class NormalToHeight:
                 ),
                 "mask": ("MASK", {"tooltip": mask}),
                 "normal_coding": coding_widget(),
-                "borders": borders_widget(),
-                "level": switch_widget(False, level),
-                "flatten": number_widget(0.0, 0.0, MAX_FLATTEN, 1.0, flatten),
-                "derivative": choice_widget((AUTO, *DERIVATIVES), derivative, advanced=True),
+                **option_widgets(HeightOptions),
             },
         }
 
     def execute(
         self,
+        options: HeightOptions,
         normal_map: Tensor | None = None,
         geometry: Any = None,
         mask: Tensor | None = None,
         normal_coding: str = CODINGS[0],
-        borders: str = FREE,
-        level: bool = False,
-        flatten: float = 0.0,
-        derivative: str = AUTO,
     ) -> tuple[Tensor, float, Estimate]:
         """Returns one height map for each image."""
         whole = surface_normals(normal_map, normal_coding, geometry, mask)
-        check_range("flatten", flatten, 0, MAX_FLATTEN)
-        options = {"borders": borders, "level": level, "flatten": flatten, "derivative": derivative}
         surfaces = with_progress(one_by_one(whole, default_device()), whole.batch)
         (height,) = join_outputs(((_height(surface, options),) for surface in surfaces), whole.batch)
         known = None if whole.mask is None else whole.mask.to(height.device)
@@ -141,6 +98,7 @@ class NormalToHeight:
         return to_output(image), span.item(), geometry_output(raw)
 
 
+@takes(SlopesOptions)
 class HeightToNormal:
     """Makes normal maps from height maps."""
 
@@ -167,37 +125,31 @@ class HeightToNormal:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        derivative = (
-            "How slopes are computed. central: half the difference of both neighbours, robust beside steps and with 8 "
-            "bits. spline: from the smooth curve through all pixels, closer to a smooth surface."
-        )
         return {
             "required": {"height": height_input("The height map, white = high; colours are averaged.")},
             "optional": {
-                "height_range": height_range_widget(),
+                **option_widgets(SlopesOptions, until="borders"),
                 "coding": coding_widget(),
-                "borders": borders_widget(),
-                "derivative": choice_widget(DERIVATIVES, derivative, advanced=True),
+                **option_widgets(SlopesOptions, since="borders"),
             },
         }
 
-    def execute(
-        self, height: Tensor, height_range: float = 32.0, coding: str = CODINGS[0], borders: str = FREE, derivative: str = DERIVATIVES[0]
-    ) -> tuple[Tensor, Estimate]:
+    def execute(self, options: SlopesOptions, height: Tensor, coding: str = CODINGS[0]) -> tuple[Tensor, Estimate]:
         """Returns one normal map for each image."""
         check_choice("coding", coding, CODINGS)
-        check_range("height_range", height_range, 0, MAX_HEIGHT)
         images = heights(height)
 
         def parts() -> Any:
             for image in with_progress(images.split(1), len(images)):
-                level = image_to_height(image.to(default_device()), height_range)
-                yield (height_to_normals(level, borders=borders, derivative=derivative).to(image_placement()[0]),)
+                level = image_to_height(image.to(default_device()), options.height_range)
+                normals = height_to_normals(level, borders=options.borders, derivative=options.derivative)
+                yield (normals.to(image_placement()[0]),)
 
         (normals,) = join_outputs(parts(), len(images))
         return to_output(encode_normal_map(normals, NormalMapCoding(coding))), geometry_output(Estimate(normals=normals))
 
 
+@takes(CurvatureOptions)
 class Curvature:
     """Makes curvature maps."""
 
@@ -231,54 +183,44 @@ class Curvature:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         coding = "Which direction red, green and blue of the normal map stand for: opengl for Blender and glTF, directx for Unreal."
-        scale = "Width in pixels below which bends are smoothed away: 1 keeps the finest scratches, 8 the edges of bricks."
-        strength = (
-            "Contrast of the map. 0: chosen for each image, so that 1 % of it is white or black. 1: a bend of 57 "
-            "degrees over the scale is white."
-        )
         return {
             "required": {},
             "optional": {
                 "normal_map": normal_map_input("The normal map whose curvature is computed."),
                 "height": height_input("A height map to use instead, white = high."),
                 "geometry": geometry_input("Normals or depth as numbers to use instead, e.g. from Depth & Normals."),
-                "scale": number_widget(2.0, 1.0, MAX_SCALE, 0.5, scale),
-                "strength": number_widget(0.0, 0.0, 1000.0, 0.1, strength),
+                **option_widgets(CurvatureOptions, until="height_range"),
                 "normal_coding": coding_widget(coding),
-                "height_range": height_range_widget(),
-                "borders": borders_widget(),
+                **option_widgets(CurvatureOptions, since="height_range"),
             },
         }
 
     def execute(
         self,
+        options: CurvatureOptions,
         normal_map: Tensor | None = None,
         height: Tensor | None = None,
         geometry: Any = None,
-        scale: float = 2.0,
-        strength: float = 0.0,
         normal_coding: str = CODINGS[0],
-        height_range: float = 32.0,
-        borders: str = FREE,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Returns three maps for each image."""
-        check_choice("borders", borders, BORDERS)
         if height is not None and (normal_map is not None or geometry is not None):
             raise ValueError("height is linked, and a normal map or geometry too: curvature is of one of them; unlink the others")
         if height is not None:
-            geometry = heights_as_normals(height, height_range, borders)
+            geometry = heights_as_normals(height, options.height_range, options.borders)
         whole = surface_normals(normal_map, normal_coding, geometry)
 
         def parts() -> Any:
             for surface in with_progress(one_by_one(whole, default_device()), whole.batch):
-                valid = surface.normals_valid
-                bend = mean_curvature(opengl_normals(surface), scale=scale, weight=valid, borders=borders)
-                yield tuple(to_output(each) for each in curvature_maps(bend, scale=scale, strength=strength, weight=valid))
+                valid, scale = surface.normals_valid, options.scale
+                bend = mean_curvature(opengl_normals(surface), scale=scale, weight=valid, borders=options.borders)
+                yield tuple(to_output(each) for each in curvature_maps(bend, scale=scale, strength=options.strength, weight=valid))
 
         curvature, edges, cavities = join_outputs(parts(), whole.batch)
         return curvature, edges, cavities
 
 
+@takes(OcclusionOptions)
 class AmbientOcclusion:
     """Makes ambient occlusion maps."""
 
@@ -307,11 +249,6 @@ class AmbientOcclusion:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        radius = (
-            "Distance in pixels within which things occlude the sky, less and less beyond half of it: joints of bricks 16, whole rooms 200."
-        )
-        directions = "Number of directions to search: 8 is a draft, 32 smooth."
-        strength = "Strength of the effect: 1 is the true occlusion, above is darker, below lighter; open places stay white."
         return {
             "required": {},
             "optional": {
@@ -320,45 +257,30 @@ class AmbientOcclusion:
                     "Depth of an image as numbers to use instead, with its camera, e.g. from Depth & Normals; its normals "
                     "are used if it has any."
                 ),
-                "radius": number_widget(64.0, 1.0, MAX_RADIUS, 1.0, radius),
-                "directions": count_widget(16, MIN_DIRECTIONS, MAX_DIRECTIONS, directions),
-                "strength": number_widget(1.0, 0.0, 8.0, 0.05, strength),
-                "height_range": height_range_widget(),
-                "borders": borders_widget(),
+                **option_widgets(OcclusionOptions),
             },
         }
 
-    def execute(
-        self,
-        height: Tensor | None = None,
-        geometry: Any = None,
-        radius: float = 64.0,
-        directions: int = 16,
-        strength: float = 1.0,
-        height_range: float = 32.0,
-        borders: str = FREE,
-    ) -> tuple[Tensor]:
+    def execute(self, options: OcclusionOptions, height: Tensor | None = None, geometry: Any = None) -> tuple[Tensor]:
         """Returns one map for each image."""
-        check_range("strength", strength, 0, 8)
-        check_range("height_range", height_range, 0, MAX_HEIGHT)
-        check_choice("borders", borders, BORDERS)
         if (height is None) == (geometry is None):
             raise ValueError("link either a height (white = high) or geometry with depth, one of them")
+        reach = {"radius": options.radius, "directions": options.directions}
         if height is not None:
             levels = heights(height)
-            options = {"radius": radius, "directions": directions, "borders": borders}
-            images = (image_to_height(each.to(default_device()), height_range) for each in levels.split(1))
-            found = (height_to_occlusion(each, **options) for each in images)
+            images = (image_to_height(each.to(default_device()), options.height_range) for each in levels.split(1))
+            found = (height_to_occlusion(each, borders=options.borders, **reach) for each in images)
             total = len(levels)
         else:
             whole = check_geometry(geometry)
-            found = (estimate_to_occlusion(each, radius=radius, directions=directions) for each in one_by_one(whole, default_device()))
+            found = (estimate_to_occlusion(each, **reach) for each in one_by_one(whole, default_device()))
             total = whole.batch
-        return join_outputs(((to_output(with_contrast(each, strength)),) for each in with_progress(found, total)), total)
+        return join_outputs(((to_output(with_contrast(each, options.strength)),) for each in with_progress(found, total)), total)
 
 
-def _height(surface: Estimate, options: dict[str, Any]) -> Tensor:
-    return normals_to_height(opengl_normals(surface), weight=surface.normals_valid, **options).to(image_placement()[0])
+def _height(surface: Estimate, options: HeightOptions) -> Tensor:
+    height = normals_to_height(opengl_normals(surface), weight=surface.normals_valid, **vars(options))
+    return height.to(image_placement()[0])
 
 
 NODES = (NormalToHeight, HeightToNormal, Curvature, AmbientOcclusion)

@@ -70,7 +70,7 @@ class Number(Option):
         low, high: The least and the largest; of one that is `open`, where its widget ends.
         step: Of the widget.
         open: Whether every number from `low` on is accepted: sizes of scenes and lenses have no largest one.
-        unit: The unit in which it is typed on the command line: "percent" or "mm"; "" = none.
+        unit: The unit in which it is typed on the command line: "percent", "mm" or "px"; "" = none.
     """
 
     low: float

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ...options.fields import Box, Choice, Colour, Number, Option, Options, Point, Points, Switch, Whole, default_of, options_of, unused_of
-from ..console.option_types import box, millimetres, percent, point, real, whole_pixels, whole_type
+from ..console.option_types import box, millimetres, percent, pixels, point, real, whole_pixels, whole_type
 from .arguments import refuse_options
 
 Chosen = TypeVar("Chosen", bound=Options)
 
 _BY_HAND = dict.fromkeys(("by_click", "by_shift_click", "by_alt_click", "by_drag", "first_point"), "")
-_NUMBERS = {"": real, "percent": percent, "mm": millimetres}
+_NUMBERS = {"": real, "percent": percent, "mm": millimetres, "px": pixels}
 
 
 def add_options(

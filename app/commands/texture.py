@@ -9,11 +9,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import RECOMMENDED_MODEL
+from ...options.textures import (
+    DEFAULT_RANGE,
+    LOW,
+    NORMALS,
+    PHOTO,
+    SEAMLESS,
+    CurvatureOptions,
+    HeightOptions,
+    OcclusionOptions,
+    PbrOptions,
+    ReliefOptions,
+    SlopesOptions,
+)
 from ..batch.overwriting import note_results, remove_outdated
-from ..console.option_types import number, pixels, positive, real
+from ..console.option_types import number, positive, real
 from ..console.parser import Parser, did_you_mean
 from ..outcomes import DONE
 from .arguments import NETWORK_OPTIONS, add_coding, add_map_kind, add_network, chosen_quantity, network_options, refuse_options
+from .option_table import add_options, chosen_options
 from .result_paths import add_folder, add_overwrite, add_result, check_results, naming_command, result_path, say_result, settle_result
 from .scene import check_model, read_scene
 
@@ -23,7 +37,7 @@ if TYPE_CHECKING:
     from ...geometry.estimate import Estimate
     from ...geometry.textures.detail import PhotoRelief
     from ...geometry.textures.materials import Materials
-    from ...geometry.textures.pbr import PbrMaps, PbrOptions
+    from ...geometry.textures.pbr import PbrMaps
 
 MAPS = (".png", ".exr")
 ESTIMATES = (".npz", ".exr", ".pfm", ".png")
@@ -31,11 +45,6 @@ PBR_NAMES = ("height", "normal", "ao", "curvature")
 MATERIAL_NAMES, ORM_NAME = ("albedo", "roughness", "metallic"), "orm"
 """The further maps of `pbr --materials`, and of `--orm`."""
 
-AUTO = "auto"
-BORDER_CHOICES, DERIVATIVE_CHOICES = ("free", "seamless"), ("central", "spline")
-"""Those of `geometry.textures`, which imports torch; a test compares them. Also:"""
-DETAIL_CHOICES = ("both", "normals", "photo")
-BRIGHT_CHOICES = ("auto", "high", "low")
 SIMPLE, DEFAULT_ROUGHNESS = "simple", 0.6
 COMMON_DETAIL = (
     *(
@@ -55,8 +64,8 @@ COMMON_DETAIL = (
 )
 """The options that `--help` of `detail` shows; and that of `pbr`:"""
 COMMON_PBR = (*COMMON_DETAIL, "--radius", "--materials")
-HEIGHT_RANGE, DEFAULT_RANGE = "depth_normal.height_range", 32.0
-"""The key in a height's PNG for its pixels between black and white, and their number where it is absent."""
+HEIGHT_RANGE = "depth_normal.height_range"
+"""The key in a height's PNG for its pixels between black and white."""
 _NUMBERS = (".npz", ".exr", ".pfm")
 _COLOURED = 0.05
 """Mean difference of the channels from which an image is no grey one."""
@@ -93,7 +102,7 @@ def add_texture(parser: Parser) -> None:
     _add_network(seamless)
     add_result(seamless, "_seamless.npz", ESTIMATES)
     detail = command("detail", "make normals of fine relief, without the shape that it lies on", _detail, photo)
-    _add_material(detail)
+    _add_material(detail, ReliefOptions)
     add_result(detail, "_detail.png", MAPS)
     detail.common = frozenset(COMMON_DETAIL)
     _add_pbr(command("pbr", "make height, normal, ambient occlusion and curvature maps of one photo", _pbr, photo))
@@ -101,25 +110,22 @@ def add_texture(parser: Parser) -> None:
 
 def _add_height(parser: Parser) -> None:
     add_coding(parser, "how the normal map stores its vectors")
-    _add_surface(parser, "_height.png", (AUTO, *DERIVATIVE_CHOICES))
-    parser.add_argument("--level", action="store_true", help="take the mean slope out first, as of a wall photographed at an angle")
-    flatten = "make shapes of this width half as high, wider ones flatter (default: none)"
-    parser.add_argument("--flatten", type=pixels, default=0.0, metavar="PIXELS", help=flatten)
+    add_options(parser, HeightOptions)
+    add_result(parser, "_height.png", MAPS)
 
 
 def _add_normals(parser: argparse.ArgumentParser) -> None:
     add_coding(parser, "how the normal map stores its vectors")
-    _add_range(parser)
-    _add_surface(parser, "_normals.png", DERIVATIVE_CHOICES)
+    add_options(parser, SlopesOptions)
+    add_result(parser, "_normals.png", MAPS)
 
 
 def _add_curvature(parser: argparse.ArgumentParser) -> None:
     add_coding(parser, "how the normal map stores its vectors")
-    parser.add_argument("--scale", type=pixels, default=2.0, metavar="PIXELS", help="finer bends are smoothed away (default: %(default)s)")
-    parser.add_argument("--strength", type=real, default=0.0, metavar="N", help="contrast (default: 1 %% of the pixels is white or black)")
+    add_options(parser, CurvatureOptions, skip=("height_range",))
     parser.add_argument("--show", choices=("curvature", "edges", "cavities"), default="curvature", help="one map of the three")
     parser.set_defaults(kinds=("show",))
-    _add_surface(parser, "_curvature.png")
+    add_result(parser, "_curvature.png", MAPS)
 
 
 def _add_occlusion(parser: argparse.ArgumentParser) -> None:
@@ -127,14 +133,12 @@ def _add_occlusion(parser: argparse.ArgumentParser) -> None:
         "--from-depth", action="store_true", help="IN holds depth of an image (.npz, .exr, or with --quantity), not heights"
     )
     add_map_kind(parser, near=False)
-    _add_reach(parser, 64.0)
-    _add_range(parser)
-    _add_surface(parser, "_ao.png")
+    add_options(parser, OcclusionOptions, skip=("strength",))
+    add_result(parser, "_ao.png", MAPS)
 
 
 def _add_pbr(parser: Parser) -> None:
-    _add_material(parser)
-    _add_reach(parser, None)
+    _add_material(parser, PbrOptions)
     names = (
         "albedo without light, roughness and metallic too: simple, without a model (light and relief divided out, one roughness), "
         "or by a model (marigold-iid-appearance; needs diffusers); default: none; --orm packs them"
@@ -153,35 +157,6 @@ def _add_pbr(parser: Parser) -> None:
     parser.common = frozenset(COMMON_PBR)
 
 
-def _add_surface(parser: argparse.ArgumentParser, ending: str, derivatives: tuple[str, ...] = ()) -> None:
-    _add_borders(parser, "seamless: the map tiles (default: %(default)s)")
-    if derivatives:
-        measured = "of a height: central, calm beside steps; spline, truer to smooth surfaces (default: %(default)s)"
-        parser.add_argument("--derivative", choices=derivatives, default=derivatives[0], help=measured)
-    add_result(parser, ending, MAPS)
-
-
-def _add_borders(parser: argparse.ArgumentParser, help_text: str) -> None:
-    parser.add_argument("--borders", choices=BORDER_CHOICES, default=BORDER_CHOICES[0], help=help_text)
-
-
-def _add_range(parser: argparse.ArgumentParser) -> None:
-    help_text = f"pixels between black and white (default: what the file says, else {DEFAULT_RANGE:g})"
-    parser.add_argument("--height-range", type=pixels, metavar="PIXELS", help=help_text)
-
-
-def _add_reach(parser: argparse.ArgumentParser, radius: float | None) -> None:
-    help_text = "how far things hide the sky (default: " + ("%(default)s)" if radius else "half of --shape)")
-    parser.add_argument("--radius", dest="occlusion_radius", type=pixels, default=radius or 0.0, metavar="PIXELS", help=help_text)
-    parser.add_argument(
-        "--directions",
-        type=positive,
-        default=16,
-        metavar="N",
-        help="directions around each point that are looked into (default: %(default)s)",
-    )
-
-
 def _add_network(parser: argparse.ArgumentParser) -> None:
     add_network(parser, RECOMMENDED_MODEL)
     share = "how much of the tiled photo the model sees beyond each border, as a share of its sides (default: %(default)s)"
@@ -189,23 +164,11 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(geometry=None, depth=None, normal_map=None, quantity=None, channel=None, fov=0.0)
 
 
-def _add_material(parser: Parser) -> None:
-    parser.argument_names = {"radius": "--shape"}
+def _add_material(parser: Parser, options: type[ReliefOptions]) -> None:
     _add_network(parser)
     parser.add_argument("--geometry", type=Path, metavar="FILE", help="normals of the photo (.npz, .exr) in place of a model's")
-    _add_borders(parser, "seamless: the photo tiles, and so will the maps (default: %(default)s)")
-    parser.add_argument(
-        "--source", choices=DETAIL_CHOICES, default=DETAIL_CHOICES[0], help="where fine relief comes from (default: %(default)s)"
-    )
-    wide = "shapes wider than this are taken out (default: an eighth of the shorter side)"
-    parser.add_argument("--shape", type=pixels, default=0.0, metavar="PIXELS", help=wide)
-    high = "how many pixels high the photo's usual contrast is (default: %(default)s)"
-    parser.add_argument("--relief", type=pixels, default=1.0, metavar="PIXELS", help=high)
-    bright = (
-        "what bright parts of the photo are: high, as on stone; low, as light mortar; auto: low if bright lines run between darker "
-        "fields, else high, with grey joints between coloured stones low (default: %(default)s)"
-    )
-    parser.add_argument("--bright", choices=BRIGHT_CHOICES, default=BRIGHT_CHOICES[0], help=bright)
+    add_options(parser, options)
+    parser.set_defaults(options=options)
     add_coding(parser, "how the normal map stores its vectors")
 
 
@@ -213,10 +176,10 @@ def _height(arguments: argparse.Namespace) -> int:
     from ...geometry.textures.height import height_to_image, normals_to_height
 
     settle_result(arguments)
+    options = chosen_options(arguments, HeightOptions)
     known = _read_normals(arguments)
     assert known.normals is not None
-    options = {"borders": arguments.borders, "level": arguments.level, "flatten": arguments.flatten, "derivative": arguments.derivative}
-    height = normals_to_height(known.normals, known.axes, weight=known.normals_valid, **options)
+    height = normals_to_height(known.normals, known.axes, weight=known.normals_valid, **vars(options))
     image, span = height_to_image(height, known.normals_valid)
     with result_path(arguments) as path:
         _write_height(path, height, image, span.item())
@@ -228,7 +191,8 @@ def _normals(arguments: argparse.Namespace) -> int:
     from ...geometry.textures.height import height_to_normals
 
     settle_result(arguments)
-    normals = height_to_normals(_read_height(arguments), borders=arguments.borders, derivative=arguments.derivative)
+    options = chosen_options(arguments, SlopesOptions)
+    normals = height_to_normals(_read_height(arguments), borders=options.borders, derivative=options.derivative)
     return _write_normals(arguments, normals)
 
 
@@ -237,11 +201,12 @@ def _curvature(arguments: argparse.Namespace) -> int:
 
     arguments.ending = f"_{arguments.show}.png"
     settle_result(arguments)
+    options = chosen_options(arguments, CurvatureOptions)
     known = _read_normals(arguments)
     assert known.normals is not None
-    valid, scale = known.normals_valid, arguments.scale
-    bend = mean_curvature(known.normals, known.axes, scale=scale, weight=valid, borders=arguments.borders)
-    maps = curvature_maps(bend, scale=scale, strength=arguments.strength, weight=valid)
+    valid, scale = known.normals_valid, options.scale
+    bend = mean_curvature(known.normals, known.axes, scale=scale, weight=valid, borders=options.borders)
+    maps = curvature_maps(bend, scale=scale, strength=options.strength, weight=valid)
     return _write_map(arguments, getattr(maps, arguments.show))
 
 
@@ -249,7 +214,8 @@ def _occlusion(arguments: argparse.Namespace) -> int:
     from ...geometry.textures.occlusion import height_to_occlusion
 
     settle_result(arguments)
-    options = {"radius": arguments.occlusion_radius, "directions": arguments.directions}
+    chosen = chosen_options(arguments, OcclusionOptions)
+    options = {"radius": chosen.radius, "directions": chosen.directions}
     if not arguments.from_depth:
         refuse_options(arguments, ("--quantity", "--channel"), "is of a file of depth: add --from-depth, or leave it out")
         return _write_map(arguments, height_to_occlusion(_read_height(arguments), borders=arguments.borders, **options))
@@ -305,7 +271,7 @@ def _pbr(arguments: argparse.Namespace) -> int:
     further = _materials(arguments, image, maps) if arguments.materials is not None else {}
     images = {"normal": encode_normal_map(maps.normals, arguments.coding), "ao": maps.occlusion, "curvature": maps.bend.curvature}
     if in_doubt:
-        other = height_map(material_normals(known, photo, replace(options, bright=BRIGHT_CHOICES[2])), options)
+        other = height_map(material_normals(known, photo, replace(options, bright=LOW)), options)
         images[CHOICE_NAME] = torch.cat([each.expand(-1, 3, -1, -1).cpu() for each in (image, maps.height, other)], 3)
     check_results(arguments, list(paths.values()))  # somebody may have written there meanwhile
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -371,28 +337,19 @@ def _estimated_materials(arguments: argparse.Namespace, image: Tensor) -> Materi
     from ...geometry.textures.seamless import margins, wrap
     from ...model_loader import load_model
 
-    seamless = arguments.borders == BORDER_CHOICES[1]
+    seamless = arguments.borders == SEAMLESS
     beyond = margins(image.shape[-2], image.shape[-1], arguments.margin if seamless else 0)
     model = load_model(arguments.materials, arguments.dtype, arguments.device)
     return model.estimate_materials(wrap(image, beyond), arguments.materials_size).folded(beyond)
 
 
-def _options(arguments: argparse.Namespace) -> Any:
-    from ...geometry.textures.pbr import PbrOptions
-
-    reach = {"occlusion_radius": arguments.occlusion_radius, "directions": arguments.directions} if "directions" in arguments else {}
-    return PbrOptions(arguments.source, arguments.shape, arguments.relief, arguments.borders, bright=arguments.bright, **reach)
-
-
-def _checked_options(arguments: argparse.Namespace) -> PbrOptions:
+def _checked_options(arguments: argparse.Namespace) -> Any:
     """How normals and the photograph become relief.
 
     Raises:
         ValueError: Options that change nothing here, numbers out of range, or a model without normals.
     """
-    from ...geometry.textures.pbr import NORMALS, PHOTO
-
-    options = _options(arguments)
+    options = chosen_options(arguments, arguments.options)
     if arguments.source == PHOTO:
         needless = (*NETWORK_OPTIONS, "--margin", "--geometry")
         refuse_options(arguments, needless, f"says where normals come from, and --source {PHOTO} takes none; leave it out")
@@ -401,25 +358,25 @@ def _checked_options(arguments: argparse.Namespace) -> PbrOptions:
     if arguments.source == NORMALS:
         for option, says in (("--relief", "how high the photo's contrast is"), ("--bright", "what is high in the photo")):
             refuse_options(arguments, (option,), f"says {says}, and --source {NORMALS} takes none of it; leave it out")
-    if arguments.geometry is not None or arguments.borders != BORDER_CHOICES[1]:
-        why = f"says how far a model sees beyond the borders of a photo that tiles; add --borders {BORDER_CHOICES[1]}, or leave it out"
+    if arguments.geometry is not None or arguments.borders != SEAMLESS:
+        why = f"says how far a model sees beyond the borders of a photo that tiles; add --borders {SEAMLESS}, or leave it out"
         refuse_options(arguments, ("--margin",), why)
     return options
 
 
 def _photo(arguments: argparse.Namespace, options: PbrOptions) -> tuple[Tensor, PhotoRelief | None]:
     """The photograph, and its relief on the device of the normals that it is added to; None where the source is the normals alone."""
-    from ...geometry.textures.pbr import NORMALS, PHOTO
+    from ...geometry.textures.pbr import relief_of_photo
     from ...model_loader.inference.memory_budget import check_effect_fits
     from ...model_loader.load import parse_device
     from ..batch.per_image import read
 
     image = read(arguments.image)
     if options.source == PHOTO:
-        return image, options.photo_relief(image)
+        return image, relief_of_photo(image, options)
     device = parse_device(arguments.device)
     check_effect_fits(image.shape[-2], image.shape[-1], device)
-    return image, None if options.source == NORMALS else options.photo_relief(image.to(device))
+    return image, None if options.source == NORMALS else relief_of_photo(image.to(device), options)
 
 
 def _known(arguments: argparse.Namespace, image: Tensor) -> Estimate | None:
@@ -427,12 +384,12 @@ def _known(arguments: argparse.Namespace, image: Tensor) -> Estimate | None:
     from ...geometry.surfaces.derive import with_normals
     from ...model_loader.load import parse_device
 
-    if arguments.source == DETAIL_CHOICES[2]:
+    if arguments.source == PHOTO:
         return None
     if arguments.geometry is not None:
         known = read_scene(arguments, image).known
     else:
-        known = (_estimated_seamless if arguments.borders == BORDER_CHOICES[1] else _estimated_mirrored)(arguments, image)
+        known = (_estimated_seamless if arguments.borders == SEAMLESS else _estimated_mirrored)(arguments, image)
     return with_normals(known).to(parse_device(arguments.device))
 
 

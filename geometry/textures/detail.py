@@ -9,19 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...options.textures import AUTO, BORDERS, BRIGHT, FREE, HIGH, MAX_RELIEF, MAX_SHAPE, SEAMLESS
 from ...utils import resize_map
 from ..checks import check_choice, check_map, check_range
 from ..conventions import convert_normals, unit_normals
 from ..filters.transforms import blurred, trend_where
 from ..images.srgb import luminance
 from ..kinds import Axes
-from .height import BORDERS, FREE, SEAMLESS, check_size, height_to_normals, known_normals
+from .height import check_size, height_to_normals, known_normals
 
-MAX_RADIUS = 2048.0
-MAX_RELIEF = 100.0
-
-AUTO, HIGH, LOW = BRIGHT = ("auto", "high", "low")
-"""What bright parts of a photograph are taken for: high, low, or what the pattern says (`bright_lines`)."""
 BRIGHT_JOINTS = 0.16
 """The `bright_lines` from which bright lines are taken for joints between darker stones."""
 DARK_JOINTS = -0.1
@@ -77,7 +73,7 @@ def detail_normals(
     Returns:
         (B, 3, H, W) unit vectors, OPENGL axes; (0, 0, 1) where there is no normal.
     """
-    check_range("radius", radius, 1, MAX_RADIUS)
+    check_range("radius", radius, 1, MAX_SHAPE)
     known = known_normals(normals, weight, borders)
     own = unit_normals(convert_normals(torch.where(known, normals, 0), axes, Axes.OPENGL))
     base = unit_normals(trend_where(own, known.to(own.dtype), radius / 2, borders == SEAMLESS))
@@ -189,7 +185,7 @@ class PhotoRelief:
         check_map(self.image, 3, "image")
         check_size(*self.image.shape[-2:])
         check_choice("borders", self.borders, BORDERS)
-        check_range("radius", self.radius, 1, MAX_RADIUS)
+        check_range("radius", self.radius, 1, MAX_SHAPE)
 
     @cached_property
     def lines(self) -> Tensor:

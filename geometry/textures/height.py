@@ -8,18 +8,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ...options.textures import AUTO, BORDERS, CENTRAL, DERIVATIVES, FREE, SEAMLESS, SPLINE
 from ..checks import check_choice, check_map, check_mask, check_range
 from ..conventions import convert_normals, unit_normals
 from ..filters.transforms import exact_dtype
 from ..kinds import Axes
 from ..valid import valid_normals
-from .slopes import CENTRAL, DERIVATIVES, SPLINE, adjoint, border_share, integrated, mirrored_slopes, slopes_of, solved
-
-FREE, SEAMLESS = BORDERS = ("free", "seamless")
-"""free: each border ends where it ends. seamless: the map continues at its opposite border."""
-
-AUTO = "auto"
-"""The derivative whose slopes of a height come nearest to those of the normals."""
+from .slopes import adjoint, border_share, integrated, mirrored_slopes, slopes_of, solved
 
 MAX_SLOPE = 10.0
 """Steepest slope that a normal stands for, 84 degrees: what leans farther, or faces away, is taken to lean so far in its direction."""

@@ -2,78 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..checks import check_choice, check_range, check_whole
+from ...options.textures import CENTRAL, DETAILS, NORMALS, PHOTO, SEAMLESS, PbrOptions, ReliefOptions
+from ..checks import check_choice
 from ..estimate import Estimate
 from ..projections import need_perspective
-from .curvature import MAX_SCALE, CurvatureMaps, curvature_maps, mean_curvature
-from .detail import AUTO, BRIGHT, MAX_RADIUS, MAX_RELIEF, PhotoRelief, detail_normals
-from .height import BORDERS, FREE, SEAMLESS, height_to_image, normals_to_height, normals_to_slopes, slopes_to_normals
-from .occlusion import MAX_DIRECTIONS, MIN_DIRECTIONS, height_to_occlusion
-from .occlusion import MAX_RADIUS as MAX_REACH
-from .slopes import CENTRAL, slopes_of
-
-NORMALS, PHOTO, BOTH = DETAILS = ("normals", "photo", "both")
-"""Sources of fine relief: the model's normals, light and dark of the photograph, or both, one laid on the other."""
-
-
-@dataclass(frozen=True)
-class PbrOptions:
-    """Options of a set of maps.
-
-    Attributes:
-        source: One of `DETAILS`.
-        radius: Shapes wider than this many pixels are no relief of the material; 0 = an eighth of the shorter side.
-        relief: How many pixels high one standard deviation of the photograph's brightness is.
-        borders: "free" or "seamless".
-        occlusion_radius: Pixels; 0 = half the radius of shapes, at least 4.
-        directions: Of the occlusion.
-        scale: Pixels over which curvature is judged.
-        bright: What bright parts of the photograph are taken for, one of `detail.BRIGHT`.
-
-    Raises:
-        ValueError: An unknown word, or a number out of range.
-    """
-
-    source: str = BOTH
-    radius: float = 0.0
-    relief: float = 1.0
-    borders: str = FREE
-    occlusion_radius: float = 0.0
-    directions: int = 16
-    scale: float = 2.0
-    bright: str = AUTO
-
-    def __post_init__(self) -> None:
-        check_choice("source", self.source, DETAILS)
-        check_choice("borders", self.borders, BORDERS)
-        check_choice("bright", self.bright, BRIGHT)
-        if self.radius:
-            check_range("radius", self.radius, 0 if self.source == PHOTO else 1, MAX_RADIUS)
-        if self.occlusion_radius:
-            check_range("occlusion_radius", self.occlusion_radius, 1, MAX_REACH)
-        check_range("relief", self.relief, -MAX_RELIEF, MAX_RELIEF)
-        check_whole("directions", self.directions, MIN_DIRECTIONS, MAX_DIRECTIONS)
-        check_range("scale", self.scale, 0, MAX_SCALE)
-
-    def radius_for(self, height: int, width: int) -> float:
-        """Pixels beyond which a shape is no relief, for an image of this size."""
-        return self.radius or max(4.0, min(height, width) / 8)
-
-    def photo_relief(self, image: Tensor) -> PhotoRelief:
-        """The relief of photographs (B, 3, H, W) in [0, 1], for `material_normals`."""
-        # Of light and dark only what is fine is relief: the rest is paint, dirt and lamps.
-        return PhotoRelief(image, max(2.0, self.radius_for(*image.shape[-2:]) / 2), self.borders)
-
-    @property
-    def asks_pattern(self) -> bool:
-        """Whether the pattern of the photograph decides what its bright parts are."""
-        return self.source != NORMALS and self.bright == AUTO and self.relief > 0
+from .curvature import CurvatureMaps, curvature_maps, mean_curvature
+from .detail import PhotoRelief, detail_normals
+from .height import height_to_image, normals_to_height, normals_to_slopes, slopes_to_normals
+from .occlusion import height_to_occlusion
+from .slopes import slopes_of
 
 
 class PbrMaps(NamedTuple):
@@ -90,12 +32,23 @@ class PbrMaps(NamedTuple):
     bend: CurvatureMaps
 
 
-def material_normals(estimate: Estimate | None, photo: PhotoRelief | None, options: PbrOptions) -> Tensor:
+def shape_width(options: ReliefOptions, height: int, width: int) -> float:
+    """Pixels beyond which a shape is no relief, for an image of this size."""
+    return options.radius or max(4.0, min(height, width) / 8)
+
+
+def relief_of_photo(image: Tensor, options: ReliefOptions) -> PhotoRelief:
+    """The relief of photographs (B, 3, H, W) in [0, 1], for `material_normals`."""
+    # Of light and dark only what is fine is relief: the rest is paint, dirt and lamps.
+    return PhotoRelief(image, max(2.0, shape_width(options, *image.shape[-2:]) / 2), options.borders)
+
+
+def material_normals(estimate: Estimate | None, photo: PhotoRelief | None, options: ReliefOptions) -> Tensor:
     """Normals of a material's relief, without the shape that it lies on.
 
     Args:
         estimate: With normals; None where the source is the photograph alone.
-        photo: As `PbrOptions.photo_relief`, of the estimate's size; None where the source is the normals alone.
+        photo: As `relief_of_photo`, of the estimate's size; None where the source is the normals alone.
 
     Returns:
         (B, 3, H, W) unit vectors, OPENGL axes.
@@ -110,7 +63,7 @@ def material_normals(estimate: Estimate | None, photo: PhotoRelief | None, optio
     found = []
     if options.source != PHOTO:
         assert estimate is not None and normals is not None
-        radius = options.radius_for(*normals.shape[-2:])
+        radius = shape_width(options, *normals.shape[-2:])
         found.append(detail_normals(normals, estimate.axes, radius=radius, weight=estimate.normals_valid, borders=options.borders))
     if options.source != NORMALS:
         assert photo is not None
@@ -119,7 +72,7 @@ def material_normals(estimate: Estimate | None, photo: PhotoRelief | None, optio
     return found[0] if len(found) == 1 else slopes_to_normals(normals_to_slopes(found[0]) + normals_to_slopes(found[1]))
 
 
-def is_in_doubt(photo: PhotoRelief | None, options: PbrOptions) -> bool:
+def is_in_doubt(photo: PhotoRelief | None, options: ReliefOptions) -> bool:
     """Whether `material_normals` guesses what bright parts of a photograph are."""
     return photo is not None and options.asks_pattern and bool(photo.is_in_doubt.any())
 
@@ -143,7 +96,7 @@ def pbr_maps(normals: Tensor, options: PbrOptions) -> PbrMaps:
     Args:
         normals: (B, 3, H, W) unit vectors, OPENGL axes, as `material_normals` gives them.
     """
-    radius = options.radius_for(*normals.shape[-2:])
+    radius = shape_width(options, *normals.shape[-2:])
     height, normals = _flattened(normals, 2 * radius, options.borders)
     reach = options.occlusion_radius or max(4.0, radius / 2)
     occlusion = height_to_occlusion(height, radius=reach, directions=options.directions, borders=options.borders)
@@ -152,9 +105,9 @@ def pbr_maps(normals: Tensor, options: PbrOptions) -> PbrMaps:
     return PbrMaps(levels, span, normals, occlusion, bend)
 
 
-def height_map(normals: Tensor, options: PbrOptions) -> Tensor:
+def height_map(normals: Tensor, options: ReliefOptions) -> Tensor:
     """The height of `pbr_maps` alone, (B, 1, H, W) in [0, 1]."""
-    radius = options.radius_for(*normals.shape[-2:])
+    radius = shape_width(options, *normals.shape[-2:])
     return height_to_image(_flattened(normals, 2 * radius, options.borders)[0])[0]
 
 

@@ -11,10 +11,8 @@ import math
 import torch
 from torch import Tensor
 
+from ...options.textures import CENTRAL
 from ..filters.transforms import dct, dst, frequencies, idct, idst
-
-CENTRAL, SPLINE = DERIVATIVES = ("central", "spline")
-"""central: half the difference of both neighbours. spline: that of the cubic spline through all pixels, true to the fourth order."""
 
 # Slopes at pixels cannot determine a height that alternates from pixel to pixel, and hardly what nearly does: 1 % of the coefficients.
 _UNSEEN = 0.05

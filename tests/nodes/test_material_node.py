@@ -12,7 +12,7 @@ from depth_normal.annotators.registry import MATERIAL_MODELS
 from depth_normal.geometry.estimate import Estimate
 from depth_normal.geometry.textures.height import height_to_normals
 from depth_normal.geometry.textures.materials import pack_orm
-from depth_normal.geometry.textures.pbr import PHOTO, PbrOptions, material_normals, pbr_maps
+from depth_normal.geometry.textures.pbr import PHOTO, PbrOptions, material_normals, pbr_maps, relief_of_photo
 from depth_normal.geometry.textures.seamless import margins, wrap
 from depth_normal.geometry.textures.simple_materials import remove_light
 from depth_normal.model_loader import load_model
@@ -74,8 +74,8 @@ def test_a_photograph_becomes_the_maps_of_model_and_relief(tiny, image):
         expected = model.maps[name].expand(-1, 3, -1, -1)
         assert found[name].shape == (2, HEIGHT, WIDTH, 3) and expected.std() > 0.02
         assert torch.allclose(planar(found[name]), expected, atol=1e-6), name
-    options = PbrOptions(PHOTO)
-    relief = [pbr_maps(material_normals(None, options.photo_relief(each), options), options) for each in planar(image).split(1)]
+    options = PbrOptions(source=PHOTO)
+    relief = [pbr_maps(material_normals(None, relief_of_photo(each, options), options), options) for each in planar(image).split(1)]
     normals = torch.cat([each.normals for each in relief]) * torch.tensor([0.5, -0.5, 0.5])[:, None, None] + 0.5
     assert torch.allclose(planar(found["normal_map"]), normals, atol=1e-5)
     occlusion = torch.cat([each.occlusion for each in relief])
@@ -93,7 +93,7 @@ def test_a_photograph_becomes_the_maps_of_model_and_relief(tiny, image):
 def test_simple_loads_no_model(no_model, image):
     found = run(image, model="simple", geometry=bumps(), roughness=0.35)
     options = PbrOptions()
-    relief = [pbr_maps(material_normals(bumps(), options.photo_relief(each), options), options) for each in planar(image).split(1)]
+    relief = [pbr_maps(material_normals(bumps(), relief_of_photo(each, options), options), options) for each in planar(image).split(1)]
     albedo = [remove_light(photo, each.normals, each.occlusion) for photo, each in zip(planar(image).split(1), relief, strict=True)]
     assert torch.allclose(planar(found["albedo"]), torch.cat(albedo), atol=1e-5)
     assert bool((found["roughness"] == torch.tensor(0.35)).all()) and not found["metallic"].any()

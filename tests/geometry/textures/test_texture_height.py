@@ -20,7 +20,7 @@ from depth_normal.geometry.textures.height import (
     normals_to_slopes,
     slopes_to_normals,
 )
-from depth_normal.geometry.textures.slopes import DERIVATIVES
+from depth_normal.options.textures import DERIVATIVES
 
 EVERY_WAY = [(borders, derivative) for borders in BORDERS for derivative in DERIVATIVES]
 

@@ -15,7 +15,6 @@ from depth_normal.geometry.textures import occlusion
 from depth_normal.geometry.textures.curvature import curvature_maps, mean_curvature
 from depth_normal.geometry.textures.detail import (
     BRIGHT_JOINTS,
-    MAX_RADIUS,
     PhotoRelief,
     bright_lines,
     detail_normals,
@@ -24,8 +23,9 @@ from depth_normal.geometry.textures.detail import (
 )
 from depth_normal.geometry.textures.height import height_to_normals, normals_to_height
 from depth_normal.geometry.textures.occlusion import depth_to_occlusion, estimate_to_occlusion, height_to_occlusion
-from depth_normal.geometry.textures.pbr import PbrOptions, material_normals, pbr_maps, with_contrast
+from depth_normal.geometry.textures.pbr import PbrOptions, material_normals, pbr_maps, relief_of_photo, with_contrast
 from depth_normal.geometry.textures.seamless import folded, margins, mirror, seamless_estimate, tileable, unmirrored_normals, wrap
+from depth_normal.options.textures import MAX_SHAPE
 
 SIDE = 97
 MIDDLE = SIDE // 2
@@ -363,12 +363,12 @@ def test_a_set_of_maps_of_a_photograph():
     image = torch.rand(2, 3, 48, 64, generator=torch.Generator().manual_seed(0))
     estimate = Estimate(normals=ball()[..., :48, :64].expand(2, -1, -1, -1))
     options = PbrOptions(borders="seamless", directions=8)
-    maps = pbr_maps(material_normals(estimate, options.photo_relief(image), options), options)
+    maps = pbr_maps(material_normals(estimate, relief_of_photo(image, options), options), options)
     for each in (maps.height, maps.occlusion, *maps.bend):
         assert each.shape == (2, 1, 48, 64) and each.min() >= 0 and each.max() <= 1 and each.isfinite().all()
     assert maps.normals.shape == (2, 3, 48, 64) and maps.height_range > 0
     with pytest.raises(ValueError, match="no normals"):
-        material_normals(None, options.photo_relief(image), options)
+        material_normals(None, relief_of_photo(image, options), options)
     with pytest.raises(ValueError, match="no photograph"):
         material_normals(estimate, None, options)
 
@@ -376,8 +376,8 @@ def test_a_set_of_maps_of_a_photograph():
 def test_reliefs_of_normals_and_photograph_add_up_without_combs():
     """Steep coins that a brighter photograph of them raises at the same edges: the height is the sum of both."""
     disc = torch.sigmoid((24 - torch.hypot(*grid(96))) / 1.5)[None, None]
-    coin, options = 12 * disc, PbrOptions(radius=MAX_RADIUS, relief=2.0, bright="high")
-    photo = options.photo_relief((0.2 + 0.6 * disc).expand(-1, 3, -1, -1))
+    coin, options = 12 * disc, PbrOptions(radius=MAX_SHAPE, relief=2.0, bright="high")
+    photo = relief_of_photo((0.2 + 0.6 * disc).expand(-1, 3, -1, -1), options)
     normals = material_normals(Estimate(normals=height_to_normals(coin)), photo, options)
     truth = coin + 2 * photo.height("high")
     error = normals_to_height(normals, level=True, derivative="central") - truth + truth.mean()
