@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..geometry.checks import check_alike, check_range
+from ..geometry.checks import check_alike
 from ..geometry.estimate import Estimate
 from ..geometry.images.depth_image import METRES, DepthCoding, depth_map_to_estimate, joined_maps
 from ..geometry.images.normal_map_image import normal_map_to_estimate
@@ -20,7 +20,7 @@ from ..utils import check_levels, resize_map, to_planar
 from .batches import one_by_one
 from .checks import check_count, check_geometry
 from .sockets import Widget
-from .widgets import CODINGS, image_input, number_widget
+from .widgets import CODINGS, image_input
 
 logger = logging.getLogger(__name__)
 
@@ -33,20 +33,6 @@ _DEPTH = DepthCoding(
 
 # Size of the mask that core's nodes output for an image without alpha.
 _NO_MASK = (64, 64)
-
-Numbers = dict[str, tuple[tuple[float, float, float, float], str]]
-"""Number widgets: their range (default, lowest, highest, step) and tooltip by name."""
-
-
-def number_widgets(numbers: Numbers) -> dict[str, Widget]:
-    """Makes the number widgets of a table."""
-    return {name: number_widget(*limits, tooltip) for name, (limits, tooltip) in numbers.items()}
-
-
-def check_numbers(numbers: Numbers, values: dict[str, float]) -> None:
-    """Checks that each value is in its widget's range."""
-    for name, value in values.items():
-        check_range(name, value, *numbers[name][0][1:3])
 
 
 def depth_input(purpose: str = "Depth map, if geometry is not linked.") -> Widget:

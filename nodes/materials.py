@@ -20,7 +20,7 @@ from ..geometry.textures.seamless import MAX_MARGIN, margins, seamless_estimate,
 from ..model_loader import Model
 from ..model_loader.comfy.devices import default_device, image_placement
 from ..model_loader.comfy.feedback import progress_bar
-from ..options.textures import AUTO, BOTH, DETAILS, HIGH, LOW, NORMALS, PHOTO, PhotoOptions, ReliefOptions
+from ..options.textures import AUTO, BOTH, DETAILS, HIGH, LOW, NORMALS, PHOTO, DetailOptions, PhotoOptions
 from ..utils import resize_image, to_planar
 from .batches import geometry_output, join_outputs, one_by_one, to_output, with_progress
 from .checks import check_count, check_model, check_network_side
@@ -183,7 +183,7 @@ class DetailNormals:
         if source == AUTO:
             source = NORMALS if image is None else BOTH if has_normals else PHOTO
         check_source(source, has_normals, image is not None)
-        options = ReliefOptions(**vars(relief), source=source)
+        options = DetailOptions(**vars(relief), source=source)
         whole = surface_normals(normal_map, normal_coding, geometry) if has_normals and source != PHOTO else None
         images = _photos(image, whole) if image is not None and source != NORMALS else None
         total = whole.batch if whole is not None else 0 if images is None else len(images)
@@ -259,12 +259,12 @@ class SaveTexture(SavingNode):
         return {"ui": file_entries(save_numbered(name, f".{format}", with_progress(images, len(images)), save))}
 
 
-def photo_relief(photos: Tensor, index: int, options: ReliefOptions) -> PhotoRelief:
+def photo_relief(photos: Tensor, index: int, options: DetailOptions) -> PhotoRelief:
     """The relief of one of the photographs (B, 3, H, W), on the device."""
     return relief_of_photo(photos[index : index + 1].to(default_device()), options)
 
 
-def shown_in_doubt(result: tuple[Any, ...], photo: PhotoRelief | None, known: Estimate | None, options: ReliefOptions) -> Any:
+def shown_in_doubt(result: tuple[Any, ...], photo: PhotoRelief | None, known: Estimate | None, options: DetailOptions) -> Any:
     """Adds the first photograph and its heights with bright parts high and low, for ComfyUI's own image view, where "auto" is in doubt.
 
     Args:

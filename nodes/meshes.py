@@ -26,14 +26,14 @@ from ..geometry.meshes.mesh import (
     with_common_texture,
 )
 from ..geometry.meshes.mesh_cuts import MAX_JUMP
-from ..geometry.meshes.relief import LIMITS, RAISED, ReliefOptions
 from ..geometry.meshes.splats import depth_to_splats
 from ..geometry.views.transparency import opaque_part
 from ..model_loader.comfy.meshes import comfy_file_3d, comfy_mesh, comfy_splats, load_3d_camera, splat_camera
+from ..options.relief import ReliefOptions
 from .batches import one_by_one, with_progress
 from .checks import check_camera, check_geometry
-from .effect_inputs import check_numbers, number_widgets
 from .files import images_of
+from .option_widgets import option_widgets, takes
 from .saving import HIDDEN, SavingNode, file_entries, fill_in, output_name, prefix_widget, save_numbered
 from .sockets import CONVERT, FILE_3D_GLB, FILE_3D_PLY, FILES, LOAD3D_CAMERA, MESH, SPLAT, Inputs, Widget
 from .widgets import (
@@ -53,16 +53,6 @@ MESH_PREFIX, RELIEF_PREFIX = "3d/mesh", "3d/relief"
 MAX_MESH_POINTS = 2**27
 MAX_JUMP_WIDGET = (0.0, 1.0)
 
-_RELIEF_NUMBERS = {
-    "width": ((100.0, *LIMITS["width"], 1.0), "Width of the plate in mm; its height follows from the image."),
-    "relief": ((10.0, *LIMITS["relief"], 0.1), "Height of the relief in mm, from the lowest to the highest point."),
-    "base": ((2.0, *LIMITS["base"], 0.1), "Thickness of the plate below the lowest point in mm."),
-    "detail": (
-        (0.3, *LIMITS["detail"], 0.05),
-        "How much jumps between things are lowered, so that fine relief stands out. 0: unchanged heights.",
-    ),
-    "curve": ((1.0, *LIMITS["curve"], 0.05), "Exponent of the heights: below 1 raises far things, above 1 lowers them."),
-}
 _FILE_TOOLTIPS = (
     "Path of the file in the output folder, for the model_file of Preview 3D.",
     "Number of points and triangles, bytes, and the depth that was used.",
@@ -195,6 +185,7 @@ class SaveMesh(SavingNode):
         return _saved(estimate, image, name, ".ply" if splats else f".{format}", SaveOptions(splats=splats, ply_up=ply_up, mesh=mesh))
 
 
+@takes(ReliefOptions)
 class SaveRelief(SavingNode):
     """Saves printable reliefs to ComfyUI's output folder."""
 
@@ -226,42 +217,27 @@ class SaveRelief(SavingNode):
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         geometry = "Depth as numbers, e.g. from Depth & Normals. Each image of a batch becomes its own plate."
-        raised = "Which end stands out of the plate. far: for a mould."
-        points = "Largest number of points on the upper side; larger maps are averaged. An STL takes 100 bytes a point."
         return {
             "required": {"geometry": geometry_input(geometry)},
             "optional": {
                 "image": image_input("The image that the geometry was estimated from; it is used only to find the sky."),
                 "filename_prefix": prefix_widget(RELIEF_PREFIX, ".stl"),
-                **number_widgets(_RELIEF_NUMBERS),
-                "raised": choice_widget(RAISED, raised),
-                "max_points": count_widget(500_000, int(LIMITS["max_points"][0]), int(LIMITS["max_points"][1]), points),
-                "drop_sky": _sky_widget("Lays regions that look like sky on the ground"),
+                **option_widgets(ReliefOptions),
             },
             "hidden": dict(HIDDEN),
         }
 
     def execute(
         self,
+        options: ReliefOptions,
         geometry: Any,
         image: Tensor | None = None,
         filename_prefix: str = RELIEF_PREFIX,
-        width: float = 100.0,
-        relief: float = 10.0,
-        base: float = 2.0,
-        detail: float = 0.3,
-        curve: float = 1.0,
-        raised: str = RAISED[0],
-        max_points: int = 500_000,
-        drop_sky: bool = True,
         prompt: Mapping[str, Any] | None = None,
         extra_pnginfo: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Saves the files."""
         estimate = check_geometry(geometry)
-        numbers = {"width": width, "relief": relief, "base": base, "detail": detail, "curve": curve}
-        check_numbers(_RELIEF_NUMBERS, numbers)
-        options = ReliefOptions(**numbers, raised=raised, max_points=max_points, drop_sky=drop_sky)
         name = fill_in(filename_prefix, estimate.width, estimate.height, prompt, extra_pnginfo)
         return _saved(estimate, image, name, ".stl", SaveOptions(relief=options))
 

@@ -158,7 +158,7 @@ class PhotoOptions(Options):
 
 
 @dataclass(frozen=True)
-class ReliefOptions(PhotoOptions):
+class DetailOptions(PhotoOptions):
     """Fine relief of a photograph, of its normals, or of both."""
 
     source: str = choice(
@@ -180,7 +180,7 @@ class ReliefOptions(PhotoOptions):
 
 
 @dataclass(frozen=True)
-class PbrOptions(ReliefOptions):
+class PbrOptions(DetailOptions):
     """The maps of a material."""
 
     occlusion_radius: float = number(

@@ -6,12 +6,14 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..console.option_types import millimetres, near_far_ratio, real, whole_type
+from ...options.relief import MAX_POINTS, ReliefOptions
+from ..console.option_types import near_far_ratio, real, whole_type
 from ..console.parser import Parser
 from ..console.terminal import echo_error
 from ..outcomes import DONE
 from ..output_choices import UP_CHOICES
 from .arguments import UP, refuse_options
+from .option_table import add_options, chosen_options
 from .result_paths import add_result, result_path, say_result, settle_result
 from .scene import Scene, add_scene, check_model, read_scene
 
@@ -21,8 +23,7 @@ if TYPE_CHECKING:
 
 EXTENSIONS = (".glb", ".ply", ".stl")
 RELIEF, SPLATS = ".stl", ".ply"
-DEFAULT_POINTS, DEFAULT_RELIEF_POINTS = 1_000_000, 500_000
-RAISED_CHOICES = ("near", "far")
+DEFAULT_POINTS = 1_000_000
 
 # An assumed depth that is so many times the usual one is worth a word, and so is a file of so many bytes.
 _DEEP, _LARGE_FILE = 2, 100_000_000
@@ -44,7 +45,7 @@ def add_mesh(parser: Parser) -> None:
     add_result(parser, ".glb", EXTENSIONS)
     points = (
         f"most points; of larger maps every second, third, ... pixel is taken, and a glb has fewer where surfaces are even; 0: all "
-        f"(default: {DEFAULT_POINTS}, of an stl {DEFAULT_RELIEF_POINTS}, whose maps are averaged)"
+        f"(default: {DEFAULT_POINTS}, of an stl {MAX_POINTS}, whose maps are averaged)"
     )
     parser.add_argument("--max-points", type=whole_type("a whole number; 0 means all points", 0), metavar="N", help=points)
     sky = "keep what looks like sky, or (--no-sky) leave it out, which in an stl makes it ground (default: --no-sky)"
@@ -63,14 +64,7 @@ def add_mesh(parser: Parser) -> None:
     splats = "3D Gaussian splats, a flat disc for each pixel, in place of a mesh: for programs for Gaussian splatting; a .ply"
     mesh.add_argument("--splats", action="store_true", help=splats)
     relief = parser.add_argument_group("for .stl")
-    relief.add_argument("--width", type=millimetres, metavar="LENGTH", help="width of the plate, as 80mm or 8cm (default: 100mm)")
-    relief.add_argument("--relief", type=millimetres, metavar="LENGTH", help="from the lowest point to the highest (default: 10mm)")
-    relief.add_argument("--base", type=millimetres, metavar="LENGTH", help="thickness below the lowest point (default: 2mm)")
-    detail = "how much jumps between objects are lowered, so that fine relief has more of the height, 0 to 0.95 (default: 0.3)"
-    relief.add_argument("--detail", type=real, metavar="SHARE", help=detail)
-    curve = "exponent of the heights: below 1 raises what is far, above 1 lowers it (default: 1)"
-    relief.add_argument("--curve", type=real, metavar="POWER", help=curve)
-    relief.add_argument("--raised", choices=RAISED_CHOICES, help="what stands out: near (the default), or far, for a mould")
+    add_options(relief, ReliefOptions)
     parser.common = frozenset(COMMON)
     parser.set_defaults(run=_mesh, kinds=("splats",))
 
@@ -149,15 +143,14 @@ def _options(arguments: argparse.Namespace) -> SaveOptions:
     """The options that were given; the functions' defaults are the others. Refused before a model is loaded."""
     from ...geometry.files import SaveOptions
     from ...geometry.meshes.mesh import TO_LOOK_AT, MeshOptions
-    from ...geometry.meshes.relief import ReliefOptions
 
     def set_options(*names: str) -> dict[str, Any]:
         return {name: value for name in names if (value := getattr(arguments, name)) is not None}
 
     drop_sky = not arguments.sky
     if arguments.out.suffix.lower() == RELIEF:
-        looks = set_options("max_points", *(option.removeprefix("--") for option in _OF_RELIEFS))
-        return SaveOptions(relief=ReliefOptions(drop_sky=drop_sky, **looks))
+        points = set_options("max_points")
+        return SaveOptions(relief=replace(chosen_options(arguments, ReliefOptions), drop_sky=drop_sky, **points))
     points = DEFAULT_POINTS if arguments.max_points is None else arguments.max_points
     looks = set_options("max_jump", "near_far_ratio", "fill_behind")
     usual = MeshOptions() if arguments.out.suffix.lower() == ".ply" else TO_LOOK_AT

@@ -16,10 +16,10 @@ from ...options.textures import (
     PHOTO,
     SEAMLESS,
     CurvatureOptions,
+    DetailOptions,
     HeightOptions,
     OcclusionOptions,
     PbrOptions,
-    ReliefOptions,
     SlopesOptions,
 )
 from ..batch.overwriting import note_results, remove_outdated
@@ -102,7 +102,7 @@ def add_texture(parser: Parser) -> None:
     _add_network(seamless)
     add_result(seamless, "_seamless.npz", ESTIMATES)
     detail = command("detail", "make normals of fine relief, without the shape that it lies on", _detail, photo)
-    _add_material(detail, ReliefOptions)
+    _add_material(detail, DetailOptions)
     add_result(detail, "_detail.png", MAPS)
     detail.common = frozenset(COMMON_DETAIL)
     _add_pbr(command("pbr", "make height, normal, ambient occlusion and curvature maps of one photo", _pbr, photo))
@@ -164,7 +164,7 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(geometry=None, depth=None, normal_map=None, quantity=None, channel=None, fov=0.0)
 
 
-def _add_material(parser: Parser, options: type[ReliefOptions]) -> None:
+def _add_material(parser: Parser, options: type[DetailOptions]) -> None:
     _add_network(parser)
     parser.add_argument("--geometry", type=Path, metavar="FILE", help="normals of the photo (.npz, .exr) in place of a model's")
     add_options(parser, options)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ...options.relief import ReliefOptions
 from ...utils import on_white
 from ..estimate import Estimate
 from ..meshes.mesh import Mesh, MeshOptions, depth_to_meshes, describe_source, grid_step, joined_meshes
-from ..meshes.relief import ReliefOptions, depth_to_relief
+from ..meshes.relief import depth_to_relief
 from ..meshes.splats import depth_to_splats
 from ..views.transparency import opaque_part
 from .mesh_files import GLB_LIMIT, write_glb, write_ply, write_splats, write_stl

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ...options.relief import NEAR, ReliefOptions
 from ...utils import resize_map
-from ..checks import check_choice, check_image_of, check_range
+from ..checks import check_image_of
 from ..estimate import Estimate, Quantity
 from ..filters.transforms import dct, frequencies, idct
 from ..levels import are_apart, depth_to_nearness, measure_range_of_most
@@ -18,55 +18,8 @@ from ..projections import need_perspective
 from ..regions.sky import sky_alpha
 from .mesh import Mesh
 
-NEAR, FAR = RAISED = ("near", "far")
-"""The end of the depth that stands out of the plate; "far" makes a mould."""
-
-LIMITS = {
-    "width": (1.0, 10_000.0),
-    "relief": (0.01, 1000.0),
-    "base": (0.1, 1000.0),
-    "detail": (0.0, 0.95),
-    "curve": (0.1, 10.0),
-    "max_points": (4, 4_000_000),
-}
-"""Least and most of each number of `ReliefOptions`."""
-
 # Values beyond these percentiles are cut: a stray pixel must not flatten all else.
 _ENDS = (0.1, 99.9)
-
-
-@dataclass(frozen=True)
-class ReliefOptions:
-    """Options of reliefs.
-
-    Attributes:
-        width: Of the plate, in mm; its height follows from the image's shape.
-        relief: How far the highest point stands above the lowest, in mm.
-        base: How thick the plate is below the lowest point, in mm.
-        detail: How much the jumps between things are lowered for the sake of what is fine, 0 (not at all) to 0.95.
-        curve: Exponent of the heights of 0 to 1: below 1 what is far rises, above 1 it sinks.
-        raised: One of `RAISED`.
-        max_points: Of the upper side; larger maps are averaged down.
-        drop_sky: What looks like the sky in the image lies on the ground (`sky_alpha`).
-
-    Raises:
-        ValueError: A number outside its LIMITS, or unknown `raised`.
-    """
-
-    width: float = 100.0
-    relief: float = 10.0
-    base: float = 2.0
-    detail: float = 0.3
-    curve: float = 1.0
-    raised: str = NEAR
-    max_points: int = 500_000
-    drop_sky: bool = True
-
-    def __post_init__(self) -> None:
-        check_choice("raised", self.raised, RAISED)
-        for field in fields(self):
-            if field.name in LIMITS:
-                check_range(field.name, getattr(self, field.name), *LIMITS[field.name])
 
 
 def depth_to_relief(estimate: Estimate, image: Tensor | None = None, options: ReliefOptions | None = None) -> Mesh:

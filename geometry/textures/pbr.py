@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...options.textures import CENTRAL, DETAILS, NORMALS, PHOTO, SEAMLESS, PbrOptions, ReliefOptions
+from ...options.textures import CENTRAL, DETAILS, NORMALS, PHOTO, SEAMLESS, DetailOptions, PbrOptions
 from ..checks import check_choice
 from ..estimate import Estimate
 from ..projections import need_perspective
@@ -32,18 +32,18 @@ class PbrMaps(NamedTuple):
     bend: CurvatureMaps
 
 
-def shape_width(options: ReliefOptions, height: int, width: int) -> float:
+def shape_width(options: DetailOptions, height: int, width: int) -> float:
     """Pixels beyond which a shape is no relief, for an image of this size."""
     return options.radius or max(4.0, min(height, width) / 8)
 
 
-def relief_of_photo(image: Tensor, options: ReliefOptions) -> PhotoRelief:
+def relief_of_photo(image: Tensor, options: DetailOptions) -> PhotoRelief:
     """The relief of photographs (B, 3, H, W) in [0, 1], for `material_normals`."""
     # Of light and dark only what is fine is relief: the rest is paint, dirt and lamps.
     return PhotoRelief(image, max(2.0, shape_width(options, *image.shape[-2:]) / 2), options.borders)
 
 
-def material_normals(estimate: Estimate | None, photo: PhotoRelief | None, options: ReliefOptions) -> Tensor:
+def material_normals(estimate: Estimate | None, photo: PhotoRelief | None, options: DetailOptions) -> Tensor:
     """Normals of a material's relief, without the shape that it lies on.
 
     Args:
@@ -72,7 +72,7 @@ def material_normals(estimate: Estimate | None, photo: PhotoRelief | None, optio
     return found[0] if len(found) == 1 else slopes_to_normals(normals_to_slopes(found[0]) + normals_to_slopes(found[1]))
 
 
-def is_in_doubt(photo: PhotoRelief | None, options: ReliefOptions) -> bool:
+def is_in_doubt(photo: PhotoRelief | None, options: DetailOptions) -> bool:
     """Whether `material_normals` guesses what bright parts of a photograph are."""
     return photo is not None and options.asks_pattern and bool(photo.is_in_doubt.any())
 
@@ -105,7 +105,7 @@ def pbr_maps(normals: Tensor, options: PbrOptions) -> PbrMaps:
     return PbrMaps(levels, span, normals, occlusion, bend)
 
 
-def height_map(normals: Tensor, options: ReliefOptions) -> Tensor:
+def height_map(normals: Tensor, options: DetailOptions) -> Tensor:
     """The height of `pbr_maps` alone, (B, 1, H, W) in [0, 1]."""
     radius = shape_width(options, *normals.shape[-2:])
     return height_to_image(_flattened(normals, 2 * radius, options.borders)[0])[0]

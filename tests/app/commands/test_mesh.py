@@ -13,7 +13,7 @@ from depth_normal.app.commands import mesh as mesh_command
 from depth_normal.geometry import files
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import write_npz
-from depth_normal.geometry.meshes import mesh, relief
+from depth_normal.geometry.meshes import mesh
 
 
 @pytest.fixture
@@ -38,8 +38,7 @@ def run(*words):
 
 def test_what_the_geometry_knows_is_known_here():
     assert tuple(sorted(files.SURFACES)) == mesh_command.EXTENSIONS and tuple(files.PLY_AXES) == output_choices.UP_CHOICES
-    assert mesh_command.RAISED_CHOICES == relief.RAISED and mesh_command.DEFAULT_POINTS == mesh.MAX_POINTS
-    assert relief.ReliefOptions().max_points == mesh_command.DEFAULT_RELIEF_POINTS
+    assert mesh_command.DEFAULT_POINTS == mesh.MAX_POINTS
 
 
 def test_a_model_makes_a_mesh_and_the_command_says_of_what(image, tmp_path, capsys):

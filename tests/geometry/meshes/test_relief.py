@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.meshes.relief import ReliefOptions, depth_to_relief, relief_heights, relief_size
+from depth_normal.geometry.meshes.relief import depth_to_relief, relief_heights, relief_size
+from depth_normal.options.relief import ReliefOptions
 
 HEIGHT, WIDTH = 24, 32
 
