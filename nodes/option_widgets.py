@@ -49,7 +49,7 @@ def takes(*options: type[Options]) -> Callable[[Node], Node]:
     def changed(node: Node) -> Node:
         execute = node.execute  # pyright: ignore[reportAttributeAccessIssue]
         inputs = node.INPUT_TYPES()  # pyright: ignore[reportAttributeAccessIssue]
-        names = [*inputs["required"], *inputs["optional"]]
+        names = [*inputs["required"], *inputs["optional"], *inputs.get("hidden", ())]
         widgets = {name: each for one in options for name, each in option_widgets(one).items()}
 
         @functools.wraps(execute)
@@ -121,12 +121,13 @@ def _place(tooltip: str) -> Widget:
     return number_widget(NO_POINT, NO_POINT, 1.0, 0.001, tooltip)
 
 
-def _parameters(inputs: Mapping[str, Mapping[str, Widget]]) -> Iterator[inspect.Parameter]:
+def _parameters(inputs: Mapping[str, Mapping[str, Any]]) -> Iterator[inspect.Parameter]:
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     yield from (inspect.Parameter(name, kind) for name in inputs["required"])
     for name, (widget, options) in inputs["optional"].items():
         annotation = "str" if widget == "STRING" else inspect.Parameter.empty  # `checks.with_texts` asks for it
         yield inspect.Parameter(name, kind, default=options.get("default"), annotation=annotation)
+    yield from (inspect.Parameter(name, kind, default=None) for name in inputs.get("hidden", ()))
 
 
 def _read(options: type[Options], values: Mapping[str, Any]) -> Any:

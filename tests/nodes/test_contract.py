@@ -69,9 +69,10 @@ def test_only_sockets_are_required(node_id):
 
 @pytest.mark.parametrize("node_id", NODE_CLASS_MAPPINGS)
 def test_what_a_prompt_leaves_out_is_the_widgets_default(node_id):
-    """In `execute`, and wherever else ComfyUI calls the node with the inputs that a prompt has."""
+    """In `execute`, and wherever else ComfyUI calls the node with the inputs that a prompt has, and with those that it hides."""
     node = NODE_CLASS_MAPPINGS[node_id]
     parameters = inspect.signature(getattr(node, node.FUNCTION)).parameters
+    assert set(node.INPUT_TYPES().get("hidden", ())) <= set(parameters)
     for each in NOW[node_id]["inputs"]:
         if each["required"]:
             continue
