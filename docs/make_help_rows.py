@@ -19,14 +19,22 @@ PAGES = Path(__file__).resolve().parents[1] / "web" / "docs"
 
 
 def with_rows(page: str, node: Any) -> str:
-    """The page of a node with the rows of its options as they are today."""
+    """The page of a node with the rows of its options as they are today; a new option's stands where its widget does."""
     tooltips = {name: settings["tooltip"] for options in node.OPTIONS for name, (_, settings) in option_widgets(options).items()}
 
     def as_tooltip(row: re.Match[str]) -> str:
         return f"| {row[1]} | {tooltips[row[1]]} |" if row[1] in tooltips else row[0]
 
     # Rows of two cells: those of three are of other tables.
-    return re.sub(r"^\| (\w+) \| (?!.* \| ).* \|$", as_tooltip, page, flags=re.MULTILINE)
+    lines = re.sub(r"^\| (\w+) \| (?!.* \| ).* \|$", as_tooltip, page, flags=re.MULTILINE).split("\n")
+    place = 0
+    inputs = node.INPUT_TYPES()
+    for name in (*inputs["required"], *inputs["optional"]):
+        found = [at for at, line in enumerate(lines) if re.match(rf"\|[^|]*\b{name}\b[^|]*\|", line)]
+        place = found[0] if found else place + 1
+        if not found and name in tooltips:
+            lines.insert(place, f"| {name} | {tooltips[name]} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
