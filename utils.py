@@ -204,6 +204,11 @@ def to_image(planar: Tensor) -> Tensor:
     return wide.contiguous(memory_format=torch.channels_last).movedim(1, -1).contiguous()
 
 
+def exact_dtype(device: torch.device) -> torch.dtype:
+    """float64 where the device surely has it, for what float32 would round too coarsely. MPS has none, nor have some others."""
+    return torch.float64 if device.type in ("cpu", "cuda") else torch.float32
+
+
 def sent_to(device: torch.device, values: Tensor) -> Tensor:
     """The values on a device. Only CUDA is not waited for: MPS may copy later, when the memory holds something else."""
     return values.to(device, non_blocking=device.type == "cuda")

@@ -293,13 +293,13 @@ def _rows_around(panorama: Tensor, start: int, stop: int, margin: int) -> Tensor
 def _of_photo(image: Tensor, estimate: Estimate, options: StereoOptions, far: Tensor | None, near: Tensor | None, fov: float) -> StereoPair:
     """The pair of one perspective image, (1, 3, S, S) each."""
     height, width = image.shape[-2:]
-    camera = assumed_intrinsics(estimate, fov, (height, width))[0].double().cpu()
+    camera = assumed_intrinsics(estimate, fov, (height, width))[0].cpu().double()
     size = options.eye_size
     # Where the half sphere is coarser than the image, its pixels are means.
     shrink = min(1.0, size / (math.pi * float(camera[0, 0])))
     height, width = max(1, round(height * shrink)), max(1, round(width * shrink))
     image = resize_image(image, height, width)
-    camera = assumed_intrinsics(estimate, fov, (height, width))[0].double().cpu()
+    camera = assumed_intrinsics(estimate, fov, (height, width))[0].cpu().double()
     estimate = estimate.resized(height, width)
     depth = depth_before_sky(1 / _inverse_depth(estimate, far, near), image, estimate)
     inverse = 1 / depth_at_image_edges(depth, image)
