@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ...geometry.files.paths import is_windows_device
 from ..console.terminal import quoted
 from .named_results import is_named_result, note_named
 from .records import RECORDS, is_known, known_marks, mark, mark_of, noted_marks, other_image, read_record, with_files
@@ -46,6 +48,8 @@ def check_places(
         NotADirectoryError, PermissionError: As `check_folder`.
     """
     folder = paths[0].parent
+    if devices := [path for path in paths if sys.platform == "win32" and is_windows_device(path.name)]:
+        raise ValueError(f"{devices[0]} is the name of a device on Windows, not of a file; choose another name")
     check_folder(folder)
     marks, identities = files_there(folder, [path.name for path in paths])
     inputs = {identity for each in read if (identity := file_identity(each))}
