@@ -29,8 +29,10 @@ NOBODY, NO_ADDRESS = "PUBLISHER", "ADDRESS_OF_THIS_PAGE"
 
 _PLACES = {"pyproject.toml": r'^version = "(.+)"$', "_version.py": r'^__version__ = "(.+)"$'}
 _UNRELEASED = "## Unreleased\n"
-_CLONE = f"{NO_ADDRESS} ComfyUI-Depth-Normal             # from your browser's address bar"
+_WHERE_FROM = f"; {NO_ADDRESS} is in your browser's address bar"
 _NOT_IN_MANAGER, _IN_MANAGER = "Manager does not have the pack yet.", "In ComfyUI's Manager: search for *Depth & Normals*."
+_FROM_A_CLONE = (", in the folder of a clone or of the unpacked ZIP", "pip install -c constraints.txt . &&")
+_FROM_PYPI = ("", "pip install depth-normal &&")
 _MOST_BYTES = 20_000_000
 _NEVER = re.compile(r"(^|/)(\.git|\.venv|shared|__pycache__|tests|training|\.ci)(/|$)|\.(pyc|pth|ckpt|onnx)$|(^|/)\.env")
 _BY_HAND = """
@@ -83,7 +85,7 @@ def release(root: Path, version: str, date: str, publisher: str | None = None, r
         project = project.replace(f"https://github.com/{NOBODY}/ComfyUI-Depth-Normal", address)
         project = project.replace(f"https://raw.githubusercontent.com/{NOBODY}/ComfyUI-Depth-Normal", raw)
         project = re.sub(rf"^# .*{NOBODY}.*\n", "", project, flags=re.MULTILINE).replace(f'"{NOBODY}"', f'"{publisher}"')
-        readme = readme.replace(_CLONE, f"{address}.git ComfyUI-Depth-Normal").replace(_NOT_IN_MANAGER, _IN_MANAGER)
+        readme = readme.replace(_WHERE_FROM, "").replace(NO_ADDRESS, f"{address}.git").replace(_NOT_IN_MANAGER, _IN_MANAGER)
     for name, text in (("pyproject.toml", project), ("README.md", readme), ("CHANGELOG.md", changelog)):
         _write(root / name, text)
     for name, line in _PLACES.items():
@@ -98,7 +100,11 @@ def notes(root: Path, version: str) -> str:
 
 
 def absolute(readme: str, repository: str, version: str) -> str:
-    """README.md for pages that do not lie beside its files, such as PyPI's: images and links are those of the version's tag."""
+    """README.md for PyPI's page, which lies beside no files: images and links are those of the version's tag, the package is PyPI's."""
+    for here, there in zip(_FROM_A_CLONE, _FROM_PYPI, strict=True):
+        if here not in readme:
+            raise ValueError(f"README.md lacks {here!r}, in whose place PyPI's page has {there!r}")
+        readme = readme.replace(here, there, 1)
     raw = repository.replace("https://github.com/", "https://raw.githubusercontent.com/")
     readme = re.sub(r'(!\[[^\]]*\]\(|<img src=")(?!https?:)([^)"]+)', rf"\1{raw}/v{version}/\2", readme)
     return re.sub(r"(?<!!)(\[[^\]]*\]\()(?!https?:|#)([^)]+)", rf"\1{repository}/blob/v{version}/\2", readme)
