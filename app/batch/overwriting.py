@@ -12,7 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ...geometry.files.paths import is_windows_device
 from ..console.terminal import quoted
 from .named_results import is_named_result, note_named
 from .records import RECORDS, is_known, known_marks, mark, mark_of, noted_marks, other_image, read_record, with_files
@@ -47,6 +46,8 @@ def check_places(
         FileExistsError: Something is there that must not be replaced.
         NotADirectoryError, PermissionError: As `check_folder`.
     """
+    from ...geometry.files.paths import is_windows_device
+
     folder = paths[0].parent
     if devices := [path for path in paths if sys.platform == "win32" and is_windows_device(path.name)]:
         raise ValueError(f"{devices[0]} is the name of a device on Windows, not of a file; choose another name")

@@ -22,7 +22,6 @@ from ...annotators.choices import AUTO_RUNTIME, DTYPE_CHOICES, RUNTIME_CHOICES, 
 from ...annotators.graphs.onnx_file import GRAPH_VERSION
 from ...annotators.specs.base import ModelSpec
 from ...geometry.files.json_file import read_json
-from ...geometry.files.paths import write_bytes
 from ..weights.find import user_cache
 from ..weights.integrity import stamp
 from .engine_store import Key, store_folder
@@ -118,6 +117,8 @@ def keep(spec: ModelSpec, weights: Path | None, device: torch.device, measuremen
     Raises:
         OSError: It cannot be written. What was kept before is still there.
     """
+    from ...geometry.files.paths import write_bytes  # which imports torch
+
     key = _key(spec, weights, device)
     path = _path(key, store_folder())
     path.parent.mkdir(parents=True, exist_ok=True)
