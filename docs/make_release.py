@@ -36,16 +36,22 @@ _FROM_PYPI = ("", "pip install depth-normal &&")
 _MOST_BYTES = 20_000_000
 _NEVER = re.compile(r"(^|/)(\.git|\.venv|shared|__pycache__|tests|training|\.ci)(/|$)|\.(pyc|pth|ckpt|onnx)$|(^|/)\.env")
 _BY_HAND = """
-Left to do, with the owner's accounts:
-1. Once: https://pypi.org/manage/account/publishing/ - a pending publisher for the project depth-normal, this repository, the workflow
-   release.yml and the environment pypi.
-2. Once: https://registry.comfy.org - the publisher {publisher} and a key; the key goes into the repository's environment registry
-   ({repository}/settings/environments) as the secret REGISTRY_ACCESS_TOKEN.
-3. git commit -am "Release {version}" && git push && git tag v{version} && git push origin v{version}
-   The tag publishes (.github/workflows/release.yml): {repository}/actions
-4. https://pypi.org/project/depth-normal/{version}/, {repository}/releases/tag/v{version} and, within a day,
-   https://registry.comfy.org/publishers/{publisher}/nodes/depth-normal: docs/releasing.md says what to look at.
+Left to do, with the owner's accounts.
+Once:
+1. GitHub: create the empty public repository {repository}; here: git remote add origin {repository}.git
+2. {repository}/settings/environments: create the environments pypi and registry.
+3. https://pypi.org/manage/account/publishing/: add a pending publisher for the project depth-normal, with the owner and the name of
+   that repository, the workflow release.yml and the environment pypi.
+4. https://registry.comfy.org: create the publisher {publisher} and a key of its; the key becomes the secret REGISTRY_ACCESS_TOKEN
+   of the environment registry.
+For each release:
+5. git add tests/nodes/object_info && git commit -am "Release {version}" && git push origin HEAD:main
+   When {repository}/actions shows no fault: git tag v{version} && git push origin v{version}
+   The tag publishes, by .github/workflows/release.yml.
+6. Look at https://pypi.org/project/depth-normal/{version}/, {repository}/releases/tag/v{version} and, within a day,
+   https://registry.comfy.org/publishers/{publisher}/nodes/depth-normal; docs/releasing.md says what for.
 """
+_WAS_DRY = "\nThis was a dry run: no file here has changed. Run it again without --dry-run before the steps below."
 
 
 def release(root: Path, version: str, date: str, publisher: str | None = None, repository: str | None = None) -> None:
@@ -214,7 +220,7 @@ def try_in_comfyui(archive: Path, comfyui: Path, python: str) -> None:
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("version")
+    parser.add_argument("version", help="three numbers, such as 0.2.0")
     parser.add_argument("--publisher", metavar="NAME", help="the account's name on GitHub and ComfyUI's registry; only the first time")
     parser.add_argument("--repository", metavar="URL", help="default: https://github.com/NAME/ComfyUI-Depth-Normal")
     parser.add_argument("--dry-run", action="store_true", help="do all of it in a copy, which is deleted")
@@ -226,6 +232,7 @@ def main() -> None:
     parser.add_argument("--comfyui", type=Path, metavar="FOLDER", help="try the registry's zip in this ComfyUI")
     parser.add_argument("--comfyui-python", metavar="PROGRAM", default=sys.executable, help="ComfyUI's Python; default: this one")
     arguments = parser.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)  # it takes minutes, and says how far it is also where it is not a terminal
     try:
         _make(arguments)
     except (ValueError, subprocess.CalledProcessError) as problem:
@@ -252,6 +259,7 @@ def _make(arguments: argparse.Namespace) -> None:
             _run([sys.executable, str(root / "tests" / "object_info.py")], cwd=str(root))
         project = _read(root / "pyproject.toml")
         (publisher,), (repository,) = (re.findall(rf'^{key} = "(.+)"$', project, re.MULTILINE) for key in ("PublisherId", "Repository"))
+        print("building the wheel, the sdist and the registry's zip")
         archives = build(root, out, shipped(root), arguments.version, repository)
         _write(out / "notes.md", notes(root, arguments.version))
         if wrong := [line for archive in archives for line in problems(archive)]:
@@ -265,6 +273,10 @@ def _make(arguments: argparse.Namespace) -> None:
         if arguments.comfyui:
             try_in_comfyui(archives[2], arguments.comfyui, arguments.comfyui_python)
             print(f"{archives[2].name} is loaded by the ComfyUI in {arguments.comfyui}")
+        if arguments.as_tagged:  # by release.yml, which does the rest
+            return
+        if arguments.dry_run:
+            print(_WAS_DRY)
         print(_BY_HAND.format(publisher=publisher, repository=repository, version=arguments.version))
 
 

@@ -68,6 +68,8 @@ def test_the_registry_ships_what_nodes_need_and_no_more():
     code = {"annotators", "geometry", "media", "model_loader", "nodes"}
     assert folders == code | {"docs", "locales", "subgraphs", "web", "workflows"}
     assert {"__init__.py", "utils.py", "requirements.txt", "pyproject.toml", "LICENSE", "README.md", "CHANGELOG.md"} <= {*files}
+    kinds = {Path(name).suffix for name in files} - {""}
+    assert kinds == {".html", ".jpg", ".js", ".json", ".md", ".mp4", ".py", ".safetensors", ".toml", ".txt"}
     assert "locales/zh/nodeDefs.json" in files and "locales/zh.json" not in files
     linked = re.findall(r"\]\((docs/[\w./-]+|workflows/[\w./-]+)", (ROOT / "README.md").read_text())
     assert not {*linked} - {*files}, "the README's links lead somewhere"
@@ -377,6 +379,7 @@ def test_a_dry_run_of_a_release(tmp_path):
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("installs and makes the demo") == 2 and "Left to do, with the owner's accounts" in done.stdout
+    assert "This was a dry run: no file here has changed" in done.stdout
     version = PROJECT["project"]["version"]
     archives = [f"depth-normal-{version}-registry.zip", f"depth_normal-{version}-py3-none-any.whl", f"depth_normal-{version}.tar.gz"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [*archives, "notes.md"]
