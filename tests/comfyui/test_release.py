@@ -46,6 +46,13 @@ def test_one_name_stands_for_the_publisher():
     assert re.fullmatch(r"[\w-]+", name)
 
 
+def test_placeholders_stand_only_where_a_release_fills_them():
+    words = ["git", "grep", "-lE", f'{RELEASE.NO_ADDRESS}|[/"]{RELEASE.NOBODY}[/"]', "--", ".", ":!docs/make_release.py", ":!tests/comfyui"]
+    tracked()
+    found = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    assert found in (["README.md", "pyproject.toml"], [])
+
+
 def test_the_registry_knows_all_that_it_is_told():
     """As comfy-cli reads pyproject.toml: what it does not know or cannot parse is left out without an error."""
     assert COMFY.keys() == {"PublisherId", "DisplayName", "Icon", "Banner", "requires-comfyui"}
