@@ -46,6 +46,15 @@ def test_one_name_stands_for_the_publisher():
     assert re.fullmatch(r"[\w-]+", name)
 
 
+@pytest.mark.slow("another process that imports the pack")
+def test_a_release_keeps_its_own_nodes_whichever_pack_is_installed(tmp_path):
+    tracked()
+    RELEASE.copied(ROOT, tmp_path)
+    (tmp_path / "_version.py").write_text('"""Another one."""\n\n__version__ = "9.9.9"\n')
+    subprocess.run([sys.executable, tmp_path / "tests" / "object_info.py"], cwd=tmp_path, check=True, capture_output=True)
+    assert (tmp_path / "tests" / "nodes" / "object_info" / "9.9.9.json").is_file()
+
+
 def test_placeholders_stand_only_where_a_release_fills_them():
     words = ["git", "grep", "-lE", f'{RELEASE.NO_ADDRESS}|[/"]{RELEASE.NOBODY}[/"]', "--", ".", ":!docs/make_release.py", ":!tests/comfyui"]
     tracked()
