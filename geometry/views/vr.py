@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import on_white, resize_image
+from ...utils import on_white, resize_image, sample_at
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics
 from ..camera import fov_from_intrinsics
 from ..checks import check_choice, check_image
@@ -331,9 +331,9 @@ def _on_the_sphere(image: Tensor, inverse: Tensor, camera: Tensor, size: int) ->
     u, v = (fx * x + cx + 0.5) / width * 2 - 1, (fy * y + cy + 0.5) / height * 2 - 1
     frame = ((u.abs() <= 1) & (v.abs() <= 1))[None, None].to(image.device)
     places = torch.stack((u, v), -1)[None].to(image)
-    colour = F.grid_sample(image, places, "bicubic", "border", align_corners=False).clamp(0, 1)
+    colour = sample_at(image, places, "bicubic").clamp(0, 1)
     # Not between surfaces: there is nothing at such depths.
-    depth = F.grid_sample(inverse, places, "nearest", "border", align_corners=False)
+    depth = sample_at(inverse, places, "nearest")
     distance = (1 + x * x + y * y).sqrt().to(inverse)
     layer, rims = split_soft_edges(Layer(colour, depth / distance, (0, 0)))
     inside = values_at(frame.expand_as(depth), rims.row * (right - left) + rims.column)

@@ -73,6 +73,8 @@ class Questions(TorchDispatchMode):
         if func is aten.bincount.default:
             self.asked += args[0].device == DEVICE
             return torch.empty(args[2], dtype=args[1].dtype, device=args[0].device)
+        if func is aten.grid_sampler_2d.default and args[0].device.type != "cpu" and DEVICE.type != "cuda":
+            assert args[2] != 2 and args[3] != 1, "older MPS knows no bicubic and no border here: see utils.sample_at"
         result = func(*args, **(kwargs or {}))
         if DEVICE.type != "cuda":  # what stands in for Apple's, which has no float64
             for each in tree_leaves(result):
