@@ -204,9 +204,33 @@ def to_image(planar: Tensor) -> Tensor:
     return wide.contiguous(memory_format=torch.channels_last).movedim(1, -1).contiguous()
 
 
+def exact_dtype(device: torch.device) -> torch.dtype:
+    """float64 where the device surely has it, for what float32 would round too coarsely. MPS has none, nor have some others."""
+    return torch.float64 if device.type in ("cpu", "cuda") else torch.float32
+
+
 def sent_to(device: torch.device, values: Tensor) -> Tensor:
     """The values on a device. Only CUDA is not waited for: MPS may copy later, when the memory holds something else."""
     return values.to(device, non_blocking=device.type == "cuda")
+
+
+def sample_at(values: Tensor, places: Tensor, mode: str = "bilinear") -> Tensor:
+    """Maps at places that lie between their pixels, and beyond the border the border's values.
+
+    Before torch 2.13, MPS knows neither such borders nor "bicubic", and says so whatever PYTORCH_ENABLE_MPS_FALLBACK is.
+
+    Args:
+        values: (B, C, H, W).
+        places: (B, h, w, 2), as `F.grid_sample` takes them with `align_corners=False`.
+        mode: "bilinear", "nearest" or "bicubic".
+    """
+    if values.device.type not in ("cpu", "cuda"):
+        if mode == "bicubic":
+            return sample_at(values.cpu(), places.cpu(), mode).to(values.device)
+        ends = [1 - 1 / side for side in (values.shape[-1], values.shape[-2])]
+        clamped = [places[..., axis].clamp(-end, end) for axis, end in enumerate(ends)]
+        return F.grid_sample(values, torch.stack(clamped, -1), mode, "zeros", align_corners=False)
+    return F.grid_sample(values, places, mode, "border", align_corners=False)
 
 
 def resize_map(values: Tensor, height: int, width: int, growing: str = "bilinear") -> Tensor:

@@ -20,7 +20,7 @@ from ..annotators.graphs.onnx_file import GRAPH_VERSION, check_onnx, export_grap
 from ..annotators.preprocessing.resizing import round_to_multiple
 from ..annotators.registry import FAMILIES, MODELS, find_spec
 from ..geometry.estimate import Estimate
-from ..geometry.files.paths import temporary_folder
+from ..geometry.files.paths import move_over, temporary_folder
 from ..model_loader import Model, load_model
 from ..model_loader.inference.memory_budget import check_network_fits
 from ..model_loader.runtimes.onnx_runtime import library
@@ -215,7 +215,7 @@ def _in_place(made: Path, path: Path, seconds: float, checks: tuple[Check, ...])
     for source, target in ((made.with_name(beside.name), beside), (made, path)):
         if source.exists():
             size += source.stat().st_size
-            source.replace(target)
+            move_over(source, target)
             files.append(target)
     if beside not in files:
         beside.unlink(missing_ok=True)

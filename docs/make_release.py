@@ -29,21 +29,29 @@ NOBODY, NO_ADDRESS = "PUBLISHER", "ADDRESS_OF_THIS_PAGE"
 
 _PLACES = {"pyproject.toml": r'^version = "(.+)"$', "_version.py": r'^__version__ = "(.+)"$'}
 _UNRELEASED = "## Unreleased\n"
-_CLONE = f"{NO_ADDRESS} ComfyUI-Depth-Normal             # from your browser's address bar"
+_WHERE_FROM = f"; {NO_ADDRESS} is in your browser's address bar"
 _NOT_IN_MANAGER, _IN_MANAGER = "Manager does not have the pack yet.", "In ComfyUI's Manager: search for *Depth & Normals*."
+_FROM_A_CLONE = (", in the folder of a clone or of the unpacked ZIP", "pip install -c constraints.txt . &&")
+_FROM_PYPI = ("", "pip install depth-normal &&")
 _MOST_BYTES = 20_000_000
 _NEVER = re.compile(r"(^|/)(\.git|\.venv|shared|__pycache__|tests|training|\.ci)(/|$)|\.(pyc|pth|ckpt|onnx)$|(^|/)\.env")
 _BY_HAND = """
-Left to do, with the owner's accounts:
-1. Once: https://pypi.org/manage/account/publishing/ - a pending publisher for the project depth-normal, this repository, the workflow
-   release.yml and the environment pypi.
-2. Once: https://registry.comfy.org - the publisher {publisher} and a key; the key goes into the repository's environment registry
-   ({repository}/settings/environments) as the secret REGISTRY_ACCESS_TOKEN.
-3. git commit -am "Release {version}" && git push && git tag v{version} && git push origin v{version}
-   The tag publishes (.github/workflows/release.yml): {repository}/actions
-4. https://pypi.org/project/depth-normal/{version}/, {repository}/releases/tag/v{version} and, within a day,
-   https://registry.comfy.org/publishers/{publisher}/nodes/depth-normal: docs/releasing.md says what to look at.
+Left to do, with the owner's accounts.
+Once:
+1. GitHub: create the empty public repository {repository}; here: git remote add origin {repository}.git
+2. {repository}/settings/environments: create the environments pypi and registry.
+3. https://pypi.org/manage/account/publishing/: add a pending publisher for the project depth-normal, with the owner and the name of
+   that repository, the workflow release.yml and the environment pypi.
+4. https://registry.comfy.org: create the publisher {publisher} and a key of its; the key becomes the secret REGISTRY_ACCESS_TOKEN
+   of the environment registry.
+For each release:
+5. git add tests/nodes/object_info && git commit -am "Release {version}" && git push origin HEAD:main
+   When {repository}/actions shows no fault: git tag v{version} && git push origin v{version}
+   The tag publishes, by .github/workflows/release.yml.
+6. Look at https://pypi.org/project/depth-normal/{version}/, {repository}/releases/tag/v{version} and, within a day,
+   https://registry.comfy.org/publishers/{publisher}/nodes/depth-normal; docs/releasing.md says what for.
 """
+_WAS_DRY = "\nThis was a dry run: no file here has changed. Run it again without --dry-run before the steps below."
 
 
 def release(root: Path, version: str, date: str, publisher: str | None = None, repository: str | None = None) -> None:
@@ -83,7 +91,7 @@ def release(root: Path, version: str, date: str, publisher: str | None = None, r
         project = project.replace(f"https://github.com/{NOBODY}/ComfyUI-Depth-Normal", address)
         project = project.replace(f"https://raw.githubusercontent.com/{NOBODY}/ComfyUI-Depth-Normal", raw)
         project = re.sub(rf"^# .*{NOBODY}.*\n", "", project, flags=re.MULTILINE).replace(f'"{NOBODY}"', f'"{publisher}"')
-        readme = readme.replace(_CLONE, f"{address}.git ComfyUI-Depth-Normal").replace(_NOT_IN_MANAGER, _IN_MANAGER)
+        readme = readme.replace(_WHERE_FROM, "").replace(NO_ADDRESS, f"{address}.git").replace(_NOT_IN_MANAGER, _IN_MANAGER)
     for name, text in (("pyproject.toml", project), ("README.md", readme), ("CHANGELOG.md", changelog)):
         _write(root / name, text)
     for name, line in _PLACES.items():
@@ -98,7 +106,11 @@ def notes(root: Path, version: str) -> str:
 
 
 def absolute(readme: str, repository: str, version: str) -> str:
-    """README.md for pages that do not lie beside its files, such as PyPI's: images and links are those of the version's tag."""
+    """README.md for PyPI's page, which lies beside no files: images and links are those of the version's tag, the package is PyPI's."""
+    for here, there in zip(_FROM_A_CLONE, _FROM_PYPI, strict=True):
+        if here not in readme:
+            raise ValueError(f"README.md lacks {here!r}, in whose place PyPI's page has {there!r}")
+        readme = readme.replace(here, there, 1)
     raw = repository.replace("https://github.com/", "https://raw.githubusercontent.com/")
     readme = re.sub(r'(!\[[^\]]*\]\(|<img src=")(?!https?:)([^)"]+)', rf"\1{raw}/v{version}/\2", readme)
     return re.sub(r"(?<!!)(\[[^\]]*\]\()(?!https?:|#)([^)]+)", rf"\1{repository}/blob/v{version}/\2", readme)
@@ -208,7 +220,7 @@ def try_in_comfyui(archive: Path, comfyui: Path, python: str) -> None:
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("version")
+    parser.add_argument("version", help="three numbers, such as 0.2.0")
     parser.add_argument("--publisher", metavar="NAME", help="the account's name on GitHub and ComfyUI's registry; only the first time")
     parser.add_argument("--repository", metavar="URL", help="default: https://github.com/NAME/ComfyUI-Depth-Normal")
     parser.add_argument("--dry-run", action="store_true", help="do all of it in a copy, which is deleted")
@@ -220,6 +232,7 @@ def main() -> None:
     parser.add_argument("--comfyui", type=Path, metavar="FOLDER", help="try the registry's zip in this ComfyUI")
     parser.add_argument("--comfyui-python", metavar="PROGRAM", default=sys.executable, help="ComfyUI's Python; default: this one")
     arguments = parser.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)  # it takes minutes, and says how far it is also where it is not a terminal
     try:
         _make(arguments)
     except (ValueError, subprocess.CalledProcessError) as problem:
@@ -246,6 +259,7 @@ def _make(arguments: argparse.Namespace) -> None:
             _run([sys.executable, str(root / "tests" / "object_info.py")], cwd=str(root))
         project = _read(root / "pyproject.toml")
         (publisher,), (repository,) = (re.findall(rf'^{key} = "(.+)"$', project, re.MULTILINE) for key in ("PublisherId", "Repository"))
+        print("building the wheel, the sdist and the registry's zip")
         archives = build(root, out, shipped(root), arguments.version, repository)
         _write(out / "notes.md", notes(root, arguments.version))
         if wrong := [line for archive in archives for line in problems(archive)]:
@@ -259,6 +273,10 @@ def _make(arguments: argparse.Namespace) -> None:
         if arguments.comfyui:
             try_in_comfyui(archives[2], arguments.comfyui, arguments.comfyui_python)
             print(f"{archives[2].name} is loaded by the ComfyUI in {arguments.comfyui}")
+        if arguments.as_tagged:  # by release.yml, which does the rest
+            return
+        if arguments.dry_run:
+            print(_WAS_DRY)
         print(_BY_HAND.format(publisher=publisher, repository=repository, version=arguments.version))
 
 
@@ -272,7 +290,7 @@ def _read(path: Path) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..utils import without_autocast
+from ..utils import sample_at, without_autocast
 from .camera import intrinsics_from_focal_length, pixel_rays
 from .checks import check_map
 
@@ -123,7 +123,7 @@ def cut_view(panorama: Tensor, rotation: Tensor, side: int, tangent: float = 1.0
     row = (torch.atan2(y, torch.hypot(x, z)) / math.pi + 0.5) * height + _MARGIN
     grid = torch.stack((column / (width + 2 * _MARGIN), row / (height + 2 * _MARGIN)), -1) * 2 - 1
     around = with_surroundings(panorama, _MARGIN)
-    return F.grid_sample(around, grid[None].expand(len(panorama), -1, -1, -1).to(around), "bilinear", "border", align_corners=False)
+    return sample_at(around, grid[None].expand(len(panorama), -1, -1, -1).to(around))
 
 
 def with_surroundings(panorama: Tensor, margin: int) -> Tensor:

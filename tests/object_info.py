@@ -4,9 +4,11 @@ python tests/object_info.py         # writes tests/nodes/object_info/<version>.j
 python tests/object_info.py check   # prints what graphs saved with a kept version would miss today
 """
 
+import importlib.util
 import json
 import sys
 from pathlib import Path
+from types import ModuleType
 from unittest import mock
 
 KEPT = Path(__file__).parent / "nodes" / "object_info"
@@ -96,13 +98,22 @@ def write(version: str, nodes: dict[str, dict]) -> Path:
         inputs = ",\n".join(f"   {json.dumps(each)}" for each in entry["inputs"])
         lines.append(f' {json.dumps(node_id)}: {{\n  "inputs": [\n{inputs}\n  ],\n  "outputs": {json.dumps(entry["outputs"])}\n }}')
     path = KEPT / f"{version}.json"
-    path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8", newline="\n")
     return path
 
 
-if __name__ == "__main__":
-    import depth_normal
+def this_checkouts_package() -> ModuleType:
+    """The package of the folder that this file lies in, whichever one is installed."""
+    root = Path(__file__).resolve().parents[1]
+    spec = importlib.util.spec_from_file_location("depth_normal", root / "__init__.py", submodule_search_locations=[str(root)])
+    assert spec is not None and spec.loader is not None
+    package = sys.modules["depth_normal"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(package)
+    return package
 
+
+if __name__ == "__main__":
+    depth_normal = this_checkouts_package()
     today = described(depth_normal.NODE_CLASS_MAPPINGS)
     if sys.argv[1:] == ["check"]:
         for kept in sorted(KEPT.glob("*.json")):

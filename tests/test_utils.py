@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from depth_normal.utils import (
     opencv_for,
     resize_image,
     resize_map,
+    sample_at,
     to_image,
     to_images,
     to_rgb,
@@ -86,6 +89,20 @@ def test_vectors_have_torchs_lengths(channels):
     for dtype in (torch.float16, torch.bfloat16):
         half = (100 * vectors).to(dtype)
         assert torch.equal(vector_lengths(half), vector_lengths(half.float()).to(dtype))
+
+
+class NamedMps(torch.Tensor):
+    device = SimpleNamespace(type="mps")
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+def test_places_beyond_the_border_get_its_values_also_without_such_borders(mode):
+    """As on Apple's GPUs, whose name a tensor on the CPU bears here."""
+    values, places = torch.rand(2, 3, 5, 7), torch.randn(2, 8, 9, 2)
+    expected = F.grid_sample(values, places, mode, "border", align_corners=False)
+    torch.testing.assert_close(sample_at(values, places, mode), expected, atol=1e-6, rtol=0)
+    found = sample_at(values.as_subclass(NamedMps), places, mode).as_subclass(torch.Tensor)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
 def test_opencv_gets_no_empty_maps():

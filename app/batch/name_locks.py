@@ -138,6 +138,8 @@ else:
         _lock_all(file)
 
 
-def _lock_all(file: int) -> None:
-    """Locks the whole file, on a system that has no byte locks which belong to an open file."""
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+if sys.platform != "win32":
+
+    def _lock_all(file: int) -> None:
+        """Locks the whole file, on a system that has no byte locks which belong to an open file."""
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

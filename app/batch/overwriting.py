@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -45,7 +46,11 @@ def check_places(
         FileExistsError: Something is there that must not be replaced.
         NotADirectoryError, PermissionError: As `check_folder`.
     """
+    from ...geometry.files.paths import is_windows_device
+
     folder = paths[0].parent
+    if devices := [path for path in paths if sys.platform == "win32" and is_windows_device(path.name)]:
+        raise ValueError(f"{devices[0]} is the name of a device on Windows, not of a file; choose another name")
     check_folder(folder)
     marks, identities = files_there(folder, [path.name for path in paths])
     inputs = {identity for each in read if (identity := file_identity(each))}

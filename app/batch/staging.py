@@ -16,7 +16,7 @@ from threading import get_ident
 from typing import Any
 
 from ...annotators.setting_names import wording
-from ...geometry.files.paths import temporary_folder
+from ...geometry.files.paths import move_over, temporary_folder, too_long_on_windows
 from .name_locks import locked_names
 from .outputs import Outputs, refusals
 from .records import RECORDS, mark, new_record
@@ -102,7 +102,7 @@ def _publish(
     (stage / outputs.record.name).write_bytes(record)
     # The record goes first: after a crash in between it knows what has arrived and what has not.
     for path, target in zip((stage / outputs.record.name, *written), (outputs.record, *targets), strict=True):
-        path.replace(target)
+        move_over(path, target)
 
 
 @contextmanager
@@ -151,6 +151,8 @@ def _refusal_in_words(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno is None:  # it is in words
             raise
+        if words := too_long_on_windows(error):
+            raise type(error)(f"cannot write to {folder}: {words}") from error
         reason = error.strerror or error
         raise type(error)(f"cannot write to {folder}: {reason}; {wording().make_writable}") from error
 

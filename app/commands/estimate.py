@@ -464,7 +464,7 @@ def _run_to_file(arguments: argparse.Namespace, place: Place, writes: tuple[str,
         raise ValueError(f"{file} is the name of one file, and {count} named; name one image, or {name_a_folder(place)}")
     import torch
 
-    from ...geometry.files.paths import temporary_folder
+    from ...geometry.files.paths import move_over, temporary_folder
     from ...model_loader.load import parse_device
     from ..batch.check_outputs import check_writes
     from ..batch.outputs import Outputs
@@ -492,7 +492,7 @@ def _run_to_file(arguments: argparse.Namespace, place: Place, writes: tuple[str,
         with computing_threads(options.threads_per_image(device.type, torch.get_num_threads())):
             (written,) = write(Outputs(image, folder, writes), estimator(pixels), options, pixels)
         check_places([file], inputs, arguments.overwrite, image, command)  # somebody may have written there meanwhile
-        written.replace(file)
+        move_over(written, file)
     note_results(image, [file], command)
     echo(shown(f"{image}: {file}"))
     if note := _numbers_in_words(arguments, writes):

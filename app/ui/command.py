@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,4 +101,5 @@ def _open(gate: Gate, file: Path) -> None:
         # Browsers in a box of their own (snap) start, and may not read the file.
         echo_error(f"no browser has come in {_PATIENCE_SECONDS} seconds; where yours shows an error, open the address above in it")
     gate.entered.wait()
-    file.unlink(missing_ok=True)
+    with suppress(OSError):  # Windows, while the browser still has it open; its folder goes at the end
+        file.unlink(missing_ok=True)

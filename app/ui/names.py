@@ -8,12 +8,12 @@ import unicodedata
 from collections.abc import Collection
 from pathlib import Path
 
+from ...geometry.files.paths import is_windows_device
 from ..batch.name_locks import folded
 from ..video.task import segments_folder
 
 # Control characters, those that turn the direction of writing, and what Windows forbids.
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069<>:"|?*]')
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
 _LONGEST_BYTES = 120
 _NAMELESS = "image"
 
@@ -33,7 +33,7 @@ def clean_name(name: str) -> str:
     if not dot:
         stem, extension = last, ""
     stem = stem.strip(" .").encode()[:_LONGEST_BYTES].decode(errors="ignore").strip(" .")
-    if _RESERVED.fullmatch(stem.partition(".")[0]):
+    if is_windows_device(stem):
         stem = f"_{stem}"
     extension = re.sub(r"[^a-z0-9]", "", extension.lower())[:8]
     return f"{stem or _NAMELESS}.{extension}" if extension else stem or _NAMELESS

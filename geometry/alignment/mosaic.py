@@ -20,10 +20,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import resize_map, sent_to, unit_vectors, without_autocast
+from ...utils import resize_map, sample_at, sent_to, unit_vectors, without_autocast
 from .scale_shift import fit_robustly
 
 # Variance of the whole's noise by that of the tile's in the fit: nearly least squares, which trust a tile less the less it resembles.
@@ -190,7 +189,7 @@ def sample(values: Tensor, places: list[Tile], size: tuple[int, int], height: in
     )
     grid = torch.stack((across[:, None, :].expand(-1, height, -1), down[:, :, None].expand(-1, -1, width)), -1)
     parts = values.expand(len(places), -1, -1, -1)
-    return F.grid_sample(parts, grid.to(values.dtype), mode="bilinear", padding_mode="border", align_corners=False)
+    return sample_at(parts, grid.to(values.dtype))
 
 
 def cells_of(height: float, width: float) -> tuple[int, int]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_WITH_FLOAT64 = ("cpu", "cuda")
+from ...utils import exact_dtype
+
 # Deviations below this many roundings of the values are rounding, not shape.
 _ROUNDINGS = 8
 # The robust fit: its rounds, the mean deviations from which on outliers lose weight (above pi / 2, below
@@ -38,7 +39,7 @@ def fit_scale_shift(values: Tensor, target: Tensor, valid: Tensor | None = None)
     if target.shape != values.shape or (valid is not None and valid.shape != values.shape):
         found = f"target {tuple(target.shape)}, valid {None if valid is None else tuple(valid.shape)}"
         raise ValueError(f"the maps to fit differ in shape: values {tuple(values.shape)}, {found}; resize them to one size first")
-    dtype = torch.float64 if values.device.type in _WITH_FLOAT64 else torch.float32
+    dtype = exact_dtype(values.device)
     valid = torch.ones_like(values, dtype=torch.bool) if valid is None else valid
     dimensions = tuple(range(1, values.ndim))
     count = valid.sum(dimensions, keepdim=True).clamp(min=1)

@@ -7,6 +7,7 @@ import functools
 import os
 import re
 import stat
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -37,7 +38,10 @@ _TEMPORARY = ".depth-normal-"
 _LOCKED = ".lock"
 _STALE_SECONDS = 24 * 60 * 60
 _LOCK_SECONDS = 60.0
+_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8)
 
+# Characters of a path that Windows takes where long paths are not enabled; of a folder 12 less, so that a short name fits into it.
+_WINDOWS_PATH, _WINDOWS_FOLDER = 259, 247
 _WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])", re.IGNORECASE)
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*]')
 
@@ -90,7 +94,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = _temporary(path.parent, path.suffix)
     try:
         yield temporary
-        temporary.replace(path)
+        move_over(temporary, path)
     except OSError as error:
         if (named := _named(error, path, temporary)) is error:
             raise
@@ -101,10 +105,29 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 def _named(error: OSError, path: Path, temporary: Path) -> OSError:
     """The error with the name of the file that was asked for, where it has that of the temporary one, or, of a full disk, none."""
+    if words := too_long_on_windows(error):
+        return type(error)(f"cannot write {path}: {words}")
     nameless_and_full = error.filename is None and error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
     if nameless_and_full or str(error.filename).endswith(temporary.name):
         return OSError(error.errno, error.strerror, str(path))
     return error
+
+
+def too_long_on_windows(error: OSError) -> str:
+    """What to say of an error where the path is longer than Windows takes, which calls it missing or invalid; empty otherwise."""
+    asked = sys.platform == "win32" and error.errno in (errno.ENOENT, errno.EINVAL, errno.ENAMETOOLONG) and error.filename
+    absolute = str(Path(error.filename).absolute()) if asked else ""
+    if len(absolute) <= _WINDOWS_FOLDER:
+        return ""
+    return (
+        f"a path of {len(absolute)} characters is needed for it, and Windows takes {_WINDOWS_PATH} where long paths are not enabled; "
+        "choose a folder nearer to the drive"
+    )
+
+
+def is_windows_device(name: str) -> bool:
+    """True for a file's name that stands for a device on Windows, whatever its extension: CON, nul.txt, com1.png."""
+    return _WINDOWS_DEVICE.fullmatch(name.split(".")[0].rstrip()) is not None
 
 
 @contextmanager
@@ -133,7 +156,7 @@ def temporary_folder(parent: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def _temporary(folder: Path, suffix: str = "") -> Path:
-    return folder / f"{_TEMPORARY}{uuid.uuid4().hex}{suffix}"
+    return folder / f"{_TEMPORARY}{uuid.uuid4().hex[:12]}{suffix}"
 
 
 def _lock_of(folder: Path) -> Path:
@@ -194,6 +217,29 @@ def write_bytes(path: str | os.PathLike[str], *chunks: bytes | memoryview) -> No
             file.write(chunk)
 
 
+def move_over(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+    """Moves a finished file atomically onto a name, whatever file is there.
+
+    Windows refuses while one of the two is open. Virus scanners open what is new for a moment, so it is tried for a second.
+
+    Raises:
+        OSError: In words where another program has the file open.
+    """
+    source, path = Path(source), Path(path)
+    for pause in (*_WAITS * (sys.platform == "win32"), None):
+        try:
+            source.replace(path)
+        except PermissionError as error:
+            if sys.platform != "win32" or not path.is_file():
+                raise
+            if pause is None:
+                words = "another program has it open, or it is write-protected; close it there, or make it writable, and try again"
+                raise OSError(f"cannot replace {path}: {words}") from error
+            time.sleep(pause)
+        else:
+            return
+
+
 def move_to_free(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
     """Moves a finished file atomically to an unused name. Of two processes that try, one succeeds.
 
@@ -212,7 +258,7 @@ def move_to_free(source: str | os.PathLike[str], path: str | os.PathLike[str]) -
     except OSError:  # FAT and some network shares know no links: an empty file holds the name until the whole one takes its place
         path.open("xb").close()
         try:
-            source.replace(path)
+            move_over(source, path)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -271,7 +317,7 @@ def _name_problem(name: str, parts: list[str]) -> str | None:
             return "has an empty part"
         if part[-1] in ". ":
             return f"has a part that ends with {part[-1]!r}"
-        if _WINDOWS_DEVICE.fullmatch(part.split(".")[0].rstrip()):
+        if is_windows_device(part):
             return f"holds {part!r}, a device on Windows"
         if len(part.encode("utf-8", "surrogatepass")) > 255:
             return "has a part of more than 255 bytes"

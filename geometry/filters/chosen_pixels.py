@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils import sample_at
 from .coarse import enlarged
 
 
@@ -82,7 +83,7 @@ class ChosenPixels:
         rows_of_small, columns_of_small = small.shape[-2:]
         x, y = (2 * columns + 1) / (pitch * columns_of_small) - 1, (2 * rows + 1) / (pitch * rows_of_small) - 1
         grid = torch.stack((x, y), -1).to(small)
-        return F.grid_sample(small, grid[None, None], padding_mode="border", align_corners=False)[0, :, 0]
+        return sample_at(small, grid[None, None])[0, :, 0]
 
     def put_vectors(self, maps: Tensor, new: Tensor) -> Tensor:
         """Maps (1, C, H, W) with new values (C, N) there, and all others as they are."""

@@ -8,15 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils import exact_dtype
+
 # How fine the map of a trend is; weights that are nothing; and the spread of places, in squared sigmas, that tells no slope.
 _VALUES_A_SIGMA, _NOTHING, _FLAT = 8, 1e-6, 1e-3
 # Values of a trend's map that are found together, and how many sigmas around them add to them: beyond lies a billionth of the weight.
 _BAND, _REACH = 1 << 20, 6
-
-
-def exact_dtype(device: torch.device) -> torch.dtype:
-    """float64 where the device has it, for what float32 would round too coarsely."""
-    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def frequencies(length: int, seamless: bool, like: Tensor) -> Tensor:

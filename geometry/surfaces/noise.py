@@ -371,12 +371,12 @@ def _period_of_levels(treads: list[tuple[Tensor, Tensor]]) -> float:
         treads: Values that have an equal neighbour on one side, and how far off the neighbour on the other side is, both (N,); along
             rows and along columns.
     """
-    values = torch.cat([each for each, _ in treads]).double().cpu()
+    values = torch.cat([each for each, _ in treads]).cpu().double()
     if len(treads) < 2 or values.numel() < _LEAST_LEVELS:
         return 0.0
     levels = torch.unique(values)
     low, high = levels[0], levels[int(0.99 * (levels.numel() - 1))]
-    spectra = [_levels_spectrum(each.double().cpu(), low, high) for each, _ in treads]
+    spectra = [_levels_spectrum(each.cpu().double(), low, high) for each, _ in treads]
     spectrum = torch.minimum(*spectra)
     # Other frequencies are those of the histogram's shape, which may be stronger.
     steps = float(high - low) * 2 / torch.arange(len(spectrum))

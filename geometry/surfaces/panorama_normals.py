@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import unit_vectors, without_autocast
+from ...utils import sample_at, unit_vectors, without_autocast
 from ..camera import ray_distance_to_depth
 from ..checks import check_map, check_mask
 from ..conventions import convert_normals
@@ -62,5 +61,5 @@ def _normals(distance: Tensor, valid: Tensor, edges: str) -> Tensor:
         normals = convert_normals(depth_to_normals(depth, intrinsics, known, edges), Axes.OPENGL, Axes.OPENCV)
         turned = torch.einsum("rc,brhw->bchw", rotation, normals * known)
         places, weight = in_view(directions, rotation, _TANGENT)
-        total += weight * F.grid_sample(turned, places, "bilinear", "border", align_corners=False)
+        total += weight * sample_at(turned, places)
     return convert_normals(unit_vectors(total), Axes.OPENCV, Axes.OPENGL)

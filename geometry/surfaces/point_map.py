@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils import exact_dtype
 from ..checks import check_map, check_mask
 
-_WITH_FLOAT64 = ("cpu", "cuda")
 # The points the camera is found from: a square of so many, and how many of them must be valid.
 _SIDE = 64
 _LEAST_POINTS = 2
@@ -49,7 +49,7 @@ def find_focal_and_shift(
     check_map(points, 3, "points")
     check_map(plane.expand(points.shape[0], -1, -1, -1), 2, "plane", points)
     check_mask(mask, points[:, :1])
-    dtype = torch.float64 if points.device.type in _WITH_FLOAT64 else torch.float32
+    dtype = exact_dtype(points.device)
     valid = torch.ones_like(points[:, :1]) if mask is None else mask.to(points.dtype)
     sample = F.interpolate(torch.cat((points, plane.expand(len(points), -1, -1, -1), valid), 1), size=(_SIDE, _SIDE), mode="nearest")
     sample = sample.flatten(2).to(dtype)

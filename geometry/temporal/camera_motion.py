@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import brightness, kept_for_sizes, resize_map, without_autocast
+from ...utils import brightness, kept_for_sizes, resize_map, sample_at, without_autocast
 
 # Longer sides of the images compared, coarse to fine, and the steps taken on each.
 _LEVELS = (16, 32, 64, 128)
@@ -77,6 +77,8 @@ def sampling_grid(motion: Tensor, height: int, width: int) -> Tensor:
 
 def sampled(values: Tensor, grid: Tensor, padding: str = "border") -> Tensor:
     """`moved` by a `sampling_grid`."""
+    if padding == "border":
+        return sample_at(values, grid.to(values))
     return F.grid_sample(values, grid.to(values), mode="bilinear", padding_mode=padding, align_corners=False)
 
 

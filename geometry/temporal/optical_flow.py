@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import kept_for_sizes, without_autocast
+from ...utils import kept_for_sizes, sample_at, without_autocast
 
 # Sizes of the pyramid, each half the one before; the steps taken on each; the standard deviation of the window, in pixels.
 _LEVELS, _STEPS = 3, 2
@@ -103,7 +103,7 @@ def _grid(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor
 def _sampled(values: Tensor, flow: Tensor, grid: Tensor, pixel: Tensor) -> Tensor:
     """`warped` with the `_grid` of the values."""
     grid = torch.addcmul(grid, flow.movedim(1, -1), pixel)
-    return F.grid_sample(values, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return sample_at(values, grid)
 
 
 def _slopes(image: Tensor) -> Tensor:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ...options.textures import AUTO, BORDERS, CENTRAL, DERIVATIVES, FREE, SEAMLESS, SPLINE
+from ...utils import exact_dtype
 from ..checks import check_choice, check_map, check_mask, check_range
 from ..conventions import convert_normals, unit_normals
-from ..filters.transforms import exact_dtype
 from ..kinds import Axes
 from ..valid import valid_normals
 from .slopes import adjoint, border_share, integrated, mirrored_slopes, slopes_of, solved

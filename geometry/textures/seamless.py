@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils import exact_dtype
 from ..checks import check_range
 from ..conventions import unit_normals
 from ..estimate import Estimate, Quantity
-from ..filters.transforms import exact_dtype
 
 MAX_MARGIN = 0.5
 """Largest share of a side that is put on at either end."""

@@ -279,7 +279,8 @@ def _band(layer: Layer, growth: int) -> _Band:
     edge = largest_within((most > least * EDGE).to(inverse), reach) > 0
     edge &= (high > low * EDGE) & (nearness > _NONE) & (nearness < 1 - _NONE)
     place = chosen_places(edge)
-    away = -_blur(growth) * torch.special.ndtri(values_at(nearness, place).clamp(_NONE, 1 - _NONE))
+    # The quantile of a Gaussian, by a function that MPS has too.
+    away = -_blur(growth) * math.sqrt(2) * torch.erfinv(2 * values_at(nearness, place).clamp(_NONE, 1 - _NONE) - 1)
     row, column = rows_and_columns(place, height, width)
     start = place - row * width - column
 

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...utils import exact_dtype
+
 NEAREST = 0.125
 """The largest ratio of an eye's offset to a distance: that of eyes 63 mm apart at 25 cm. Nearer things are shown as if they were there."""
 
@@ -95,8 +97,9 @@ class SphericalEye(NamedTuple):
 
     def _angles(self, like: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
         """Longitudes and latitudes of the part's rows and columns, in radians: up is positive."""
-        longitude = ((columns + self.column).double() + 0.5) / self._per_column - math.pi
-        latitude = math.pi / 2 - ((rows + self.row).double() + 0.5) / self._per_row
+        exact = exact_dtype(like.device)
+        longitude = ((columns + self.column).to(exact) + 0.5) / self._per_column - math.pi
+        latitude = math.pi / 2 - ((rows + self.row).to(exact) + 0.5) / self._per_row
         return longitude.to(like), latitude.to(like)
 
     def _moved(self, latitude: Tensor, cosine: Tensor, inverse: Tensor) -> Tensor:

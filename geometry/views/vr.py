@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...options.checks import InvalidArgumentError
 from ...options.stereo import AROUND_LAYOUTS, EYE_SIZES, LAYOUTS, VR_LAYOUTS, StereoOptions
-from ...utils import on_white, resize_image
+from ...utils import on_white, resize_image, sample_at
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics
 from ..camera import fov_from_intrinsics
 from ..checks import check_choice, check_image
@@ -294,13 +294,13 @@ def _rows_around(panorama: Tensor, start: int, stop: int, margin: int) -> Tensor
 def _of_photo(image: Tensor, estimate: Estimate, options: StereoOptions, far: Tensor | None, near: Tensor | None, fov: float) -> StereoPair:
     """The pair of one perspective image, (1, 3, S, S) each."""
     height, width = image.shape[-2:]
-    camera = assumed_intrinsics(estimate, fov, (height, width))[0].double().cpu()
+    camera = assumed_intrinsics(estimate, fov, (height, width))[0].cpu().double()
     size = options.eye_size
     # Where the half sphere is coarser than the image, its pixels are means.
     shrink = min(1.0, size / (math.pi * float(camera[0, 0])))
     height, width = max(1, round(height * shrink)), max(1, round(width * shrink))
     image = resize_image(image, height, width)
-    camera = assumed_intrinsics(estimate, fov, (height, width))[0].double().cpu()
+    camera = assumed_intrinsics(estimate, fov, (height, width))[0].cpu().double()
     estimate = estimate.resized(height, width)
     depth = depth_before_sky(1 / _inverse_depth(estimate, far, near), image, estimate)
     inverse = 1 / depth_at_image_edges(depth, image)
@@ -332,9 +332,9 @@ def _on_the_sphere(image: Tensor, inverse: Tensor, camera: Tensor, size: int) ->
     u, v = (fx * x + cx + 0.5) / width * 2 - 1, (fy * y + cy + 0.5) / height * 2 - 1
     frame = ((u.abs() <= 1) & (v.abs() <= 1))[None, None].to(image.device)
     places = torch.stack((u, v), -1)[None].to(image)
-    colour = F.grid_sample(image, places, "bicubic", "border", align_corners=False).clamp(0, 1)
+    colour = sample_at(image, places, "bicubic").clamp(0, 1)
     # Not between surfaces: there is nothing at such depths.
-    depth = F.grid_sample(inverse, places, "nearest", "border", align_corners=False)
+    depth = sample_at(inverse, places, "nearest")
     distance = (1 + x * x + y * y).sqrt().to(inverse)
     layer, rims = split_soft_edges(Layer(colour, depth / distance, (0, 0)))
     inside = values_at(frame.expand_as(depth), rims.row * (right - left) + rims.column)

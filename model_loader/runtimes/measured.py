@@ -10,9 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import platform
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -119,18 +117,13 @@ def keep(spec: ModelSpec, weights: Path | None, device: torch.device, measuremen
     Raises:
         OSError: It cannot be written. What was kept before is still there.
     """
+    from ...geometry.files.paths import write_bytes  # which imports torch
+
     key = _key(spec, weights, device)
     path = _path(key, store_folder())
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"key": key, "measurements": [asdict(each) for each in measurements]}, indent=1)
-    part, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
-    try:
-        with os.fdopen(part, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_bytes(path, text.encode())
     return path
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...annotators.specs.base import ModelSpec, WeightFile
-from ...geometry.files.paths import write_bytes
+from ...geometry.files.paths import move_over, write_bytes
 from ..comfy.folders import folder_paths
 from ..terminal_bar import terminal_bar
 from . import hub
@@ -226,7 +226,7 @@ def _place(part: Path, file: WeightFile, offer: Offer, sha256: str) -> Path:
     path, note = download_path(file), _note(file)
     note.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(note, json.dumps({**asdict(offer), "sha256": sha256}, indent=2).encode())
-    part.replace(path)
+    move_over(part, path)
     return path
 
 

@@ -140,7 +140,7 @@ def exchange(request: Request, start: int, known: tuple[str, str], timeouts: Tim
 
     waits = (timeouts.connect, timeouts.read)
     try:
-        # `auth` is given in any case: without it requests would send what ~/.netrc has
+        # `auth` is given in any case: without it requests would send what the user's netrc file has
         with (
             _Session(request) as session,
             session.get(request.url, headers=headers, auth=authorize, stream=True, timeout=waits) as response,
@@ -174,7 +174,7 @@ class _Session(requests.Session):
         return super().get_adapter(url)
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        """As requests does it, but ~/.netrc gives no password for a server that a redirect names."""
+        """As requests does it, but the user's netrc file gives no password for a server that a redirect names."""
         if self.should_strip_auth(str(response.request.url), str(prepared_request.url)):
             prepared_request.headers.pop("Authorization", None)
 

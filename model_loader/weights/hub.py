@@ -91,19 +91,19 @@ def store(path: Path, file: WeightFile, offer: Offer, sha256: str) -> Path:
     Returns:
         Its place in the snapshot.
     """
-    from ...geometry.files.paths import atomic_path, write_bytes
+    from ...geometry.files.paths import atomic_path, move_over, write_bytes
 
     folder, commit = cache_folder(file), commit_of(file, offer)
     named = offer.sha256 or offer.etag or ""
     blob = folder / "blobs" / (named if _BLOB.fullmatch(named) else sha256)
     pointer = folder / "snapshots" / commit / file.filename
     pointer.parent.mkdir(parents=True, exist_ok=True)
-    path.replace(blob)
+    move_over(path, blob)
     try:
         with atomic_path(pointer) as temporary:
             temporary.symlink_to(os.path.relpath(blob, pointer.parent))
     except OSError:  # file systems and Windows accounts without links: the file itself, as huggingface_hub does
-        blob.replace(pointer)
+        move_over(blob, pointer)
     if file.revision != commit:
         reference = folder / "refs" / file.revision
         reference.parent.mkdir(parents=True, exist_ok=True)

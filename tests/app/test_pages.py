@@ -24,9 +24,13 @@ INDEX = ROOT / "docs" / "README.md"
 
 def shown_commands():
     for path in PAGES:
-        for block in re.findall(r"```(?:sh|bash)?\n(.*?)```", path.read_text(encoding="utf-8"), re.S):
-            for line in re.findall(r"^depth-normal ([a-z].*)$", block, re.M):
-                yield pytest.param(line.replace("[", "").replace("]", ""), id=f"{path.stem}: {line.partition('#')[0].strip()[:60]}")
+        text = path.read_text(encoding="utf-8")
+        blocks = re.findall(r"```(?:sh|bash)?\n(.*?)```", text, re.S)
+        lines = [line for block in blocks for line in re.findall(r"^depth-normal ([a-z].*)$", block, re.M)]
+        if path.name == "README.md" and path.parent == ROOT:
+            lines += re.findall(r"(?:<code>|^\| `)depth-normal ([a-z][^`<]*)[`<]", text, re.M)
+        for line in lines:
+            yield pytest.param(line.replace("[", "").replace("]", ""), id=f"{path.stem}: {line.partition('#')[0].strip()[:60]}")
     for name, lines in EXAMPLES.items():
         for line in lines:
             yield pytest.param(line.removeprefix("depth-normal "), id=f"--help of {name}: {line[13:60]}")
@@ -41,6 +45,12 @@ def test_a_command_that_is_shown_is_understood(line, tmp_path, monkeypatch):
     elif first.name == "photos":
         first.mkdir()
     assert callable(_parsed(words).run)
+
+
+def test_the_readmes_commands_can_be_pasted():
+    """The shell of macOS takes a comment for words, and so for files, and the apostrophe in it for the beginning of a name."""
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+    assert len(blocks) == 3 and not any("#" in block for block in blocks)
 
 
 @pytest.mark.parametrize(("page", "most"), [("README.md", 125), ("CHANGELOG.md", 80)])
@@ -174,6 +184,8 @@ def test_the_page_that_decides_has_every_model_under_its_family():
 
 def test_the_readmes_images_are_made_by_the_commands_below_them():
     overview = (ROOT / "docs" / "make_overview.py").read_text()
-    shown = re.findall(r"`depth-normal (?:effect )?((?:relight|depth-of-field|stereo) photo\.jpg[^`]*)`", (ROOT / "README.md").read_text())
+    shown = re.findall(
+        r"<code>depth-normal (?:effect )?((?:relight|depth-of-field|stereo) photo\.jpg[^<]*)<", (ROOT / "README.md").read_text()
+    )
     assert len(shown) == 3
     assert [words for words in shown if words.replace("photo.jpg", "{PHOTO}") not in overview] == []

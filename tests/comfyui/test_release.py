@@ -46,6 +46,22 @@ def test_one_name_stands_for_the_publisher():
     assert re.fullmatch(r"[\w-]+", name)
 
 
+@pytest.mark.slow("another process that imports the pack")
+def test_a_release_keeps_its_own_nodes_whichever_pack_is_installed(tmp_path):
+    tracked()
+    RELEASE.copied(ROOT, tmp_path)
+    (tmp_path / "_version.py").write_text('"""Another one."""\n\n__version__ = "9.9.9"\n')
+    subprocess.run([sys.executable, tmp_path / "tests" / "object_info.py"], cwd=tmp_path, check=True, capture_output=True)
+    assert (tmp_path / "tests" / "nodes" / "object_info" / "9.9.9.json").is_file()
+
+
+def test_placeholders_stand_only_where_a_release_fills_them():
+    words = ["git", "grep", "-lE", f'{RELEASE.NO_ADDRESS}|[/"]{RELEASE.NOBODY}[/"]', "--", ".", ":!docs/make_release.py", ":!tests/comfyui"]
+    tracked()
+    found = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    assert found in (["README.md", "pyproject.toml"], [])
+
+
 def test_the_registry_knows_all_that_it_is_told():
     """As comfy-cli reads pyproject.toml: what it does not know or cannot parse is left out without an error."""
     assert COMFY.keys() == {"PublisherId", "DisplayName", "Icon", "Banner", "requires-comfyui"}
@@ -68,6 +84,8 @@ def test_the_registry_ships_what_nodes_need_and_no_more():
     code = {"annotators", "geometry", "media", "model_loader", "nodes"}
     assert folders == code | {"docs", "locales", "subgraphs", "web", "workflows"}
     assert {"__init__.py", "utils.py", "requirements.txt", "pyproject.toml", "LICENSE", "README.md", "CHANGELOG.md"} <= {*files}
+    kinds = {Path(name).suffix for name in files} - {""}
+    assert kinds == {".html", ".jpg", ".js", ".json", ".md", ".mp4", ".py", ".safetensors", ".toml", ".txt"}
     assert "locales/zh/nodeDefs.json" in files and "locales/zh.json" not in files
     linked = re.findall(r"\]\((docs/[\w./-]+|workflows/[\w./-]+)", (ROOT / "README.md").read_text())
     assert not {*linked} - {*files}, "the README's links lead somewhere"
@@ -141,6 +159,11 @@ _TEXTS = {
     "command injection": r"\bsubprocess\b|\bPopen\b|os\.(system|popen)\b",
     "pickles": r"\b(pickle|marshal)\.loads?\b|torch\.load\b",
     "onload, onerror": r"\bon(load|error)\s*=",
+    "bytecode": r"(?<![\w.])compile\s*\(|\bCodeType\b|__code__|\bco_code\b",
+    "files of secrets": r"/etc/(passwd|shadow)|\.(ssh|aws|netrc)\b|\bid_rsa\b|_history\b.*\.(bash|zsh)|wallet\.dat",
+    "other processes": r"\b(OpenProcess|WriteProcessMemory|CreateRemoteThread|VirtualAlloc)",
+    "rm -rf": r"\brm\s+-rf?\b",
+    "an address of Bitcoin": r"\b(bc1[a-z0-9]{25,60}|[13][a-km-zA-HJ-NP-Z1-9]{25,34})\b",
 }
 
 
@@ -162,6 +185,19 @@ def test_what_comfy_cli_looks_for_is_not_there(archive, tmp_path):
     rules = ["check", "-q", "--isolated", "--no-cache", "--select", "S102,S307,E702"]
     found = subprocess.run([ruff, *rules, str(tmp_path)], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout
+
+
+@pytest.mark.slow("runs pylint over all files")
+def test_the_registrys_pylint_neither_fails_nor_finds_anything(archive, tmp_path):
+    """It looks at one file after the other, without the others and without torch. A file on which it fails flags the whole version."""
+    pytest.importorskip("pylint", reason="needs the extra 'dev'")
+    with zipfile.ZipFile(archive) as packed:
+        for number, name in enumerate(name for name in packed.namelist() if name.endswith(".py")):
+            (tmp_path / f"file_{number}.py").write_bytes(packed.read(name))
+    words = ["--rcfile=/dev/null", "--disable=all", "--enable=F,syntax-error,parse-error,astroid-error,exec-used,eval-used", "--score=n"]
+    files = [path.name for path in tmp_path.iterdir()]
+    found = subprocess.run([sys.executable, "-m", "pylint", *words, *files], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert found.returncode == 0 and not found.stdout, found.stdout + found.stderr
 
 
 @pytest.mark.slow("takes most of a second")
@@ -333,8 +369,20 @@ def test_pypi_shows_the_readme_with_whole_addresses():
     made = RELEASE.absolute((ROOT / "README.md").read_text(), "https://github.com/some/repo", "9.0.0")
     addresses = re.findall(r'\]\(([^)]+)\)|<img src="([^"]+)"', made)
     assert all(re.match("https://|#", "".join(each)) for each in addresses) and len(addresses) > 20
-    assert "![" in made and "](https://raw.githubusercontent.com/some/repo/v9.0.0/docs/images/first.jpg)" in made
+    assert '<img src="https://raw.githubusercontent.com/some/repo/v9.0.0/docs/images/first.jpg"' in made
     assert "](https://github.com/some/repo/blob/v9.0.0/docs/which-model.md)" in made
+    names = [re.sub(r"https://(raw\.github|github).*?/v9\.0\.0/", "", "".join(each)).partition("#")[0] for each in addresses]
+    assert not [name for name in names if name and not name.startswith("https:") and not (ROOT / name).exists()]
+    assert ".venv/bin/pip install depth-normal && .venv/bin/depth-normal demo\n" in made
+
+
+def test_pypi_can_render_the_readme():
+    """By its own renderer, which answers nothing where it cannot, and leaves out what could harm a reader."""
+    markdown = pytest.importorskip("readme_renderer.markdown", reason="needs the extra 'dev'")
+    page = markdown.render(RELEASE.absolute((ROOT / "README.md").read_text(), "https://github.com/some/repo", "9.0.0"))
+    assert page is not None
+    assert page.count("<img") == 8 and page.count("<table>") == 4 and page.count("<pre") >= 4
+    assert "&lt;t" not in page and "| ---" not in page, "no table or tag is left as text"
 
 
 @pytest.mark.slow("builds, installs and runs")
@@ -347,6 +395,7 @@ def test_a_dry_run_of_a_release(tmp_path):
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("installs and makes the demo") == 2 and "Left to do, with the owner's accounts" in done.stdout
+    assert "This was a dry run: no file here has changed" in done.stdout
     version = PROJECT["project"]["version"]
     archives = [f"depth-normal-{version}-registry.zip", f"depth_normal-{version}-py3-none-any.whl", f"depth_normal-{version}.tar.gz"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [*archives, "notes.md"]

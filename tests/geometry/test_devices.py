@@ -4,15 +4,20 @@ Fake tensors know shape, dtype and device but hold no numbers. Where a function 
 until everything before is computed; here the question is answered and noted.
 """
 
+import functools
 import importlib
 import inspect
 import pkgutil
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torchgen
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from depth_normal import geometry
 from depth_normal.geometry import assumptions, camera, checks, comfy_dicts, conventions, levels, projections, sphere, valid
@@ -69,7 +74,31 @@ class Questions(TorchDispatchMode):
         if func is aten.bincount.default:
             self.asked += args[0].device == DEVICE
             return torch.empty(args[2], dtype=args[1].dtype, device=args[0].device)
-        return func(*args, **(kwargs or {}))
+        if func is aten.grid_sampler_2d.default and args[0].device.type != "cpu" and DEVICE.type != "cuda":
+            assert args[2] != 2 and args[3] != 1, "older MPS knows no bicubic and no border here: see utils.sample_at"
+        result = func(*args, **(kwargs or {}))
+        if DEVICE.type != "cuda":  # what stands in for Apple's, which has no float64
+            for each in tree_leaves(result):
+                wide = isinstance(each, torch.Tensor) and each.device == DEVICE and each.dtype in (torch.float64, torch.complex128)
+                assert not wide, "float64 on a device that need not have it: see utils.exact_dtype"
+        assert func.name() not in missing_on_mps(), f"torch has no {func.name()} on Apple's GPUs"
+        return result
+
+
+@functools.cache
+def missing_on_mps():
+    """The operations that have no kernel for MPS, by torch's own table. Versions before 2.10 lack more, and advise to set a variable."""
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 10):
+        return frozenset()
+    table = (Path(torchgen.__file__).parent / "packaged" / "ATen" / "native" / "native_functions.yaml").read_text(encoding="utf-8")
+    entries = {text.partition("(")[0]: text for text in table.split("\n- func: ")[1:]}
+
+    def everywhere(name):
+        delegate = re.search(r"structured_delegate: (\S+)", entries[name])
+        alone = "dispatch:" not in entries[name] and not delegate
+        return alone or re.search("MPS|CompositeImplicit|CompositeExplicit", entries[name]) or (delegate and everywhere(delegate[1]))
+
+    return frozenset(f"aten::{name}" for name in entries if not everywhere(name))
 
 
 @pytest.fixture

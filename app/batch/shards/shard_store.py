@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from ....geometry.files.file_lock import FileLock, LockedError
-from ....geometry.files.paths import temporary_folder, write_bytes
+from ....geometry.files.paths import move_over, temporary_folder, write_bytes
 from ..records import RECORDS
 from ..remote_files import as_path, is_url, locate
 
@@ -114,7 +114,7 @@ class _Folder(Store):
         return temporary_folder(self._folder / RECORDS)
 
     def publish(self, file: Path, name: str) -> None:
-        file.replace(self._folder / name)
+        move_over(file, self._folder / name)
 
     def write(self, name: str, data: bytes) -> None:
         target = self._folder / name

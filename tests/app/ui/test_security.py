@@ -167,6 +167,8 @@ def test_no_path_names_a_job_that_is_not_there(client, path):
         ("", "image"),
         ("CON.png", "_CON.png"),
         ("nul.tar.png", "_nul.tar.png"),
+        ("conin$.png", "_conin$.png"),
+        ("aux .png", "_aux.png"),
         ('a?*<>|":.png', "a_______.png"),
         ("e\u0301t\u00e9.png", "\u00e9t\u00e9.png"),
         ("写真.png", "写真.png"),

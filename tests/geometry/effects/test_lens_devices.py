@@ -1,29 +1,19 @@
 """The effects on a device that this machine need not have: no op mixes devices, and who asks it says how often."""
 
-import numpy as np
+import runpy
+from pathlib import Path
+
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from depth_normal.geometry.edges import matting
 from depth_normal.geometry.effects import depth_mask, depth_of_field, depths, focus, fog
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.options.lens import LensOptions
 
-DEVICE = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
-
-
-class Answers(TorchDispatchMode):
-    """Says 0.25 or yes to what fake tensors cannot answer, and counts it."""
-
-    asked = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func is torch.ops.aten._local_scalar_dense.default:
-            self.asked += args[0].device == DEVICE
-            return True if args[0].dtype is torch.bool else 0.25 if args[0].dtype.is_floating_point else 1
-        return func(*args, **(kwargs or {}))
+OTHERS = runpy.run_path(str(Path(__file__).resolve().parents[1] / "test_devices.py"))
+DEVICE, Questions = map(OTHERS.get, ("DEVICE", "Questions"))
 
 
 def maps(channels=1):
@@ -48,13 +38,8 @@ CASES = {
 @pytest.mark.slow("follows an effect without its device")
 @pytest.mark.parametrize("name", CASES)
 def test_it_runs_on_a_device_and_asks_it_seldom(name, monkeypatch):
-    call, questions = CASES[name]
-    with FakeTensorMode(), Answers() as answers:
-
-        def listed(values):
-            answers.asked += values.device == DEVICE
-            return np.full(values.shape, 0.25 if values.dtype.is_floating_point else 1).tolist()
-
-        monkeypatch.setattr(FakeTensor, "tolist", listed)
+    call, waits = CASES[name]
+    with FakeTensorMode(), Questions() as questions:
+        monkeypatch.setattr(FakeTensor, "tolist", lambda values: questions.numbers(values))
         assert call().device == DEVICE
-    assert answers.asked == questions
+    assert questions.asked == waits

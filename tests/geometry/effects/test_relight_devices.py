@@ -1,9 +1,11 @@
 """Light and shadows on a device that this machine need not have: no op mixes devices, and who waits for values says so."""
 
+import runpy
+from pathlib import Path
+
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from depth_normal.geometry.effects.defocus import blur_by_depth
 from depth_normal.geometry.effects.lights import Light, LightPlan, light_position, placed_on, received_share, towards
@@ -13,20 +15,9 @@ from depth_normal.geometry.effects.shadows import cast_shadow
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.utils import unit_vectors, vector_lengths
 
-DEVICE = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
+OTHERS = runpy.run_path(str(Path(__file__).resolve().parents[1] / "test_devices.py"))
+DEVICE, Questions = map(OTHERS.get, ("DEVICE", "Questions"))
 SUN, LAMP = Light((0.1, 0.2, 0.3), size=0.2), Light((0.1, 0.2, 0.3), is_point=True, size=0.2)
-
-
-class Questions(TorchDispatchMode):
-    """Answers what fake tensors cannot, and counts it."""
-
-    asked = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func is torch.ops.aten._local_scalar_dense.default:
-            self.asked += args[0].device == DEVICE
-            return True if args[0].dtype is torch.bool else 0.25
-        return func(*args, **(kwargs or {}))
 
 
 def maps(channels=1, size=(24, 32)):

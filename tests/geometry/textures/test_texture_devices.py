@@ -79,7 +79,6 @@ CASES = {
     "transforms.idct": (lambda: transforms.idct(maps(), -1), None),
     "transforms.dst": (lambda: transforms.dst(maps(), -1), None),
     "transforms.idst": (lambda: transforms.idst(maps(), -2), None),
-    "transforms.exact_dtype": (lambda: transforms.exact_dtype(DEVICE), None),
     "transforms.frequencies": (lambda: transforms.frequencies(8, True, maps()), None),
     "occlusion.estimate_to_occlusion": (lambda: occlusion.estimate_to_occlusion(estimate(), radius=4, directions=4), ONE_BY_ONE),
 }
