@@ -464,7 +464,8 @@ def test_a_clock_of_milliseconds_hides_no_rate(tmp_path, rate):
     path = write_video(tmp_path / "a.mkv", moving_ball(30), rate=rate)
     header = video_header(path)
     assert header.rate == rate and (1 / rate / header.time_base).denominator == 1
-    assert [frame.time for frame in read_frames(path)] == [number / rate for number in range(30)]
+    frames = [*read_frames(path)]
+    assert [frame.time for frame in frames] == [number / rate for number in range(30)] and frames[-1].duration == 1 / rate
 
 
 def test_frames_of_a_variable_rate_keep_their_milliseconds(tmp_path):
