@@ -280,6 +280,7 @@ def test_weights_that_the_manager_left_half_way_are_fetched(comfy):
     assert {tensor.device for tensor in network.parameters()} == {META}
 
 
+@pytest.mark.slow("runs a network three times")
 def test_a_manager_that_replaces_weights_between_calls_changes_no_result(comfy):
     photo = torch.rand(1, 3, 48, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
