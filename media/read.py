@@ -245,8 +245,11 @@ class _Reader:
         self._step = 1 / Fraction(stream.average_rate) if _is_rounded(stream) else None
 
     def _time(self, pts: Any, base: Fraction) -> Fraction:
-        """When a frame is shown; that of its rate where a clock of milliseconds rounded it. Frames of a variable rate keep theirs."""
-        time = Fraction(pts) * base - self._beginning
+        """When a frame is shown."""
+        return self._exact(Fraction(pts) * base - self._beginning, base)
+
+    def _exact(self, time: Fraction, base: Fraction) -> Fraction:
+        """A time or a duration by the rate, where a clock of milliseconds rounded it. Those of a variable rate stay."""
         if self._step is None:
             return time
         exact = round(time / self._step) * self._step
@@ -271,7 +274,7 @@ class _Reader:
             for pts, duration in lost:
                 last, count = self._time(pts, base), count + 1
                 if last >= start:
-                    yield frame, last, duration * base, True
+                    yield frame, last, self._exact(duration * base, base), True
 
         for frame in self._decoded(container):
             time = self._time(frame.pts, Fraction(frame.time_base)) if frame.pts is not None else None
@@ -287,7 +290,7 @@ class _Reader:
             last, before = time, frame
             count += 1
             if time >= start:
-                yield frame, time, duration * base, False
+                yield frame, time, self._exact(duration * base, base), False
         if seeking and before is None:
             raise _SeekError
         if before is None and self._damage is not None:

@@ -104,8 +104,8 @@ def images_with_progress(parts: Iterable[Estimate], total: int) -> Iterator[Esti
 
 
 def image_for(estimate: Estimate, image: Tensor) -> Tensor:
-    """Resizes the image that a geometry was estimated from to the geometry's size, (B, 3, H, W)."""
-    return resize_image(to_rgb(image), estimate.height, estimate.width)
+    """Resizes the image that a geometry was estimated from to the geometry's size, (B, 3, H, W); one for all is repeated."""
+    return for_all(resize_image(to_rgb(image), estimate.height, estimate.width), estimate)
 
 
 def to_output(planar: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from ..geometry.edges.refine import MAX_RADIUS, MAX_STRENGTH, Derive, refine_geo
 from ..geometry.estimate import Estimate
 from ..geometry.surfaces.derive import with_normals
 from ..utils import images_to_rgb, to_rgb
-from .batches import geometry_output, with_progress
+from .batches import for_all, geometry_output, with_progress
 from .effect_inputs import effect_geometry, images_with
 from .sockets import ESTIMATE, GEOMETRY, Inputs
 from .widgets import AUTO, choice_widget, count_widget, geometry_input, image_input, number_widget
@@ -97,6 +97,7 @@ def refined_by_images(estimate: Estimate, images: Tensor, refine: bool) -> Estim
 
 def _refined(images: Tensor, geometry: Estimate, strength: float = 1.0, radius: int = 0, derive: Derive | None = None) -> Estimate:
     """Refines image by image on the compute device; the result is on ComfyUI's intermediate device."""
+    images = for_all(images, geometry)
     whole = effect_geometry(images, geometry, None)
     pairs = with_progress(images_with(images, whole), len(images))
     parts = (geometry_output(refine_geometry(estimate, image, strength, radius, derive)) for image, estimate in pairs)

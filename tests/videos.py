@@ -84,6 +84,26 @@ def moving_ball(frames=30, height=48, width=64):
     return planes
 
 
+def with_damaged_packets(source: Path, path: Path, numbers) -> Path:
+    """A copy of a video in which the bytes of these packets of images, counted from 0, are spoiled; its sound is kept."""
+    with av.open(str(source)) as whole, av.open(str(path), "w") as target:
+        add = getattr(target, "add_stream_from_template", None)
+        streams = [add(each) if add else target.add_stream(template=each) for each in whole.streams]
+        count = 0
+        for packet in whole.demux():
+            if packet.dts is None:
+                continue
+            new, is_image = packet, packet.stream.type == "video"
+            if is_image and count in numbers:
+                new = av.Packet(bytes(packet)[:8] + b"\xa5" * (packet.size - 8))
+                new.pts, new.dts, new.duration, new.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
+                new.is_keyframe = packet.is_keyframe
+            count += is_image
+            new.stream = streams[packet.stream.index]
+            target.mux(new)
+    return path
+
+
 def sound_of(path) -> tuple[str | None, float]:
     """Codec and seconds of a video's sound as they are decoded."""
     with av.open(str(path)) as container:

@@ -195,6 +195,7 @@ def run_video(arguments: argparse.Namespace, found: tuple[Sequence[Source], Sequ
     if not sources:
         return NOTHING_DONE
     if to_a_file:
+        _refuse_image(arguments, sources[0].path)  # all frames, as a shell writes them out of a pattern
         such = f"{place.path.with_suffix('')}{os.sep}"
         is_folder = len(arguments.videos) == 1 and Path(arguments.videos[0]).is_dir()
         several = f"{arguments.videos[0]} is a folder of videos" if is_folder else "several videos are named"

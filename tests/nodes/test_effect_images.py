@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.nodes import fog, lens, masks, parallax, relight, stereo
+from depth_normal.nodes import fog, interop, lens, masks, parallax, refine, relight, stereo
 
 MASK, CUTOUT, SKY = masks.NODES
 SIZE = 24
@@ -89,6 +89,13 @@ def test_one_image_is_there_for_all_of_several_maps(name):
     assert len(several) == 5 * len(one)
     torch.testing.assert_close(several[: len(one)], one)
     assert len(made(name, photo(), depth=slope(3))) == 3 * len(one)
+
+
+@pytest.mark.parametrize("node", [interop.GeometryToMoge, interop.GeometryToDa3, refine.RefineGeometry])
+def test_one_image_is_there_for_all_of_several_geometries(node):
+    geometry = Estimate.cat([Estimate(slope()[..., :1].movedim(-1, 1), Quantity.METRIC_DEPTH)] * 5)
+    (found,) = node().execute(image=photo(), geometry=geometry)
+    assert (len(found["image"]) if isinstance(found, dict) else found.batch) == 5
 
 
 @pytest.mark.parametrize(("name", "mask"), [("cut-out", "mask"), ("fog", "sky_mask"), ("relight", "sky_mask")])

@@ -19,6 +19,7 @@ from depth_normal.nodes.video import DepthOfVideo, NormalsOfVideo
 
 VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "videos.py")))
 moving_ball, seconds_of, sound_of, write_video = VIDEOS.moving_ball, VIDEOS.seconds_of, VIDEOS.sound_of, VIDEOS.write_video
+with_damaged_packets = VIDEOS.with_damaged_packets
 
 
 class VideoFromFile:
@@ -78,6 +79,17 @@ def test_a_video_in_a_file(source, comfyui):
     assert [frame.time for frame in read_frames(video.source)] == [frame.time for frame in read_frames(source)]
     assert sound_of(video.source) == sound_of(source) and seconds_of(video.source) == seconds_of(source)
     assert [str(path) for path in comfyui.iterdir()] == [video.source], "nothing else is left there"
+
+
+@pytest.mark.slow("takes most of a second")
+def test_the_last_good_frame_is_held_in_place_of_damaged_ones(source, comfyui, tmp_path, caplog):
+    damaged = with_damaged_packets(source, tmp_path / "damaged.mp4", (28, 29))
+    (video,) = DepthOfVideo().execute(load_model("tiny"), VideoFromFile(str(damaged)), "per_image", align="none", smooth=0, resolution=32)
+    assert "2 of 30 frames cannot be decoded, and the last good frame is held in their place" in caplog.text
+    frames = read(video.source)
+    assert (frames[28:] - frames[27]).abs().mean() < 0.005 < (frames[27] - frames[26]).abs().mean()
+    assert [frame.time for frame in read_frames(video.source)] == [frame.time for frame in read_frames(source)]
+    assert sound_of(video.source) == sound_of(source)
 
 
 def test_a_video_in_memory_and_a_part_of_it(source, comfyui):

@@ -500,6 +500,18 @@ def test_what_was_done_of_a_damaged_video_is_kept(video, tmp_path, capsys):
     assert len(read(tmp_path / "out.mp4")) == 10
 
 
+@MORE
+def test_damaged_frames_are_held_and_counted_and_strict_stops(tmp_path, capsys):
+    whole = write_video(tmp_path / "whole.mp4", moving_ball(10), **H264)
+    damaged = VIDEOS.with_damaged_packets(whole, tmp_path / "damaged.mp4", (9,))
+    assert run(damaged, tmp_path / "out.mp4", "--align", "none", "--smooth", "0", "--normalise", "per-image") == 0
+    assert "1 of 10 frames cannot be decoded, and the last good frame is held in their place" in capsys.readouterr().err
+    frames = read(tmp_path / "out.mp4")
+    assert len(frames) == 10 and (frames[9] - frames[8]).abs().mean() < 0.005 < (frames[8] - frames[7]).abs().mean()
+    assert run(damaged, tmp_path / "strict.mp4", "--strict") == 1
+    assert "frames before that are kept" in capsys.readouterr().err
+
+
 def test_one_frame_and_odd_sides(tmp_path):
     planes = [np.full((31, 63), 90, np.uint8), np.full((16, 32), 128, np.uint8), np.full((16, 32), 128, np.uint8)]
     source = write_video(tmp_path / "in.mkv", [planes])

@@ -17,6 +17,7 @@ from torch import nn
 
 from depth_normal import NODE_CLASS_MAPPINGS, geometry, load_model
 from depth_normal.annotators.checks import other_size
+from depth_normal.model_loader import free
 from depth_normal.model_loader.comfy import devices, feedback, interrupt
 from depth_normal.model_loader.comfy.placement import Placement, WeightsTooLargeError, make_room
 
@@ -91,6 +92,28 @@ def comfy(monkeypatch):
     monkeypatch.setitem(sys.modules, "comfy.model_patcher", patchers)
     manager.patchers = patchers
     return manager
+
+
+class DynamicPatcher(NewerPatcher):
+    """As ComfyUI's dynamic VRAM does with plain torch modules: a load puts new tensors in the place of the weights, and for other models
+    the old ones come back; what was on the device is overwritten."""
+
+    def load(self):
+        self.give_back()
+        self.own = []
+        for module in self.model.modules():
+            for tensors in (module._parameters, module._buffers):
+                for name, tensor in tensors.items():
+                    if tensor is not None:
+                        self.own.append((tensors, name, tensor))
+                        tensors[name] = tensor.clone() if tensors is module._buffers else nn.Parameter(tensor.clone(), False)
+
+    @torch.inference_mode()
+    def give_back(self):
+        for tensors, name, tensor in getattr(self, "own", ()):
+            tensors[name].zero_()
+            tensors[name] = tensor
+        self.own = []
 
 
 @pytest.fixture
@@ -255,6 +278,23 @@ def test_weights_that_the_manager_left_half_way_are_fetched(comfy):
     network[0].to(META)
     assert place(network, META).ready(1) == META
     assert {tensor.device for tensor in network.parameters()} == {META}
+
+
+@pytest.mark.slow("runs a network three times")
+def test_a_manager_that_replaces_weights_between_calls_changes_no_result(comfy):
+    photo = torch.rand(1, 3, 48, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = load_model("tiny", "float32", "cpu").estimate(photo)
+    free()
+    comfy.patchers.CoreModelPatcher, load = DynamicPatcher, comfy.load_models_gpu
+    comfy.load_models_gpu = lambda models, **more: (load(models, **more), [patcher.load() for patcher in models])
+    model = load_model("tiny", "float32", "cpu")
+    for _ in range(2):
+        with torch.inference_mode():
+            found = model.estimate(photo)
+        torch.testing.assert_close((found.depth, found.normals), (expected.depth, expected.normals))
+        assert comfy.calls and comfy.calls[-1].models[0].own, "through the manager"
+        comfy.calls[-1].models[0].give_back()
 
 
 class TooLarge(nn.Linear):
