@@ -108,11 +108,6 @@ def usable_runtime(runtime: str, spec: ModelSpec) -> str:
     return runtime
 
 
-def is_installed(runtime: str) -> bool:
-    """Whether the packages are there that a runtime needs."""
-    return _missing(runtime) is None
-
-
 def _missing(runtime: str) -> str | None:
     """The packages that a runtime lacks here, in words; None where it lacks none."""
     missing = [name for name in _PACKAGES.get(runtime, ()) if find_spec(name) is None]
