@@ -1,6 +1,6 @@
 """Reads PyTorch weights files, zip archives or the format before 2020, without running code in them; tensors are memory-mapped.
 
-A pickle is a program. `torch.load(weights_only=True)` does not do: it hashes whatever is a key, so that a hostile file crashes it or never
+A pickle is a program. torch's own reader with `weights_only` does not do: it hashes whatever is a key, so that a file crashes it or never
 ends, it reads all numbers of old files for their shapes alone, and torch 2.7 to 2.9 let files corrupt memory (CVE-2026-24747).
 """
 
