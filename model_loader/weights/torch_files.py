@@ -211,12 +211,13 @@ def _read_old(mapped: mmap.mmap, device: str) -> Any:
             raise DamagedPickleError("it says of one storage that it is two")
         return content
 
-    if _Unpickler(stream, storage).load() != _MAGIC:
+    magic = _Unpickler(stream, storage).load()
+    if not isinstance(magic, int) or magic != _MAGIC:  # a tensor would be compared number by number
         raise PickleError("it is a pickle that torch.save did not write")
     version, machine = (_Unpickler(stream, storage).load() for _ in range(2))
-    if version != _VERSION or not isinstance(machine, dict):
+    if not isinstance(version, int) or version != _VERSION or not isinstance(machine, dict):
         raise DamagedPickleError("it is of an unknown version of PyTorch's old format")
-    if machine.get("little_endian", True) != (sys.byteorder == "little"):
+    if machine.get("little_endian", True) is not (sys.byteorder == "little"):
         raise NotWeightsError(_OTHER_ORDER)
     saved, keys = (_Unpickler(stream, storage).load() for _ in range(2))
     if not isinstance(keys, list) or {key for key in keys if isinstance(key, str)} != storages.keys() or len(keys) != len(storages):
@@ -252,6 +253,11 @@ _STEPS = (
     "BINPUT LONG_BINPUT MEMOIZE BINGET LONG_BINGET GLOBAL STACK_GLOBAL BINPERSID"
 )
 """Those of Python's unpickler that neither call, import nor hash anything."""
+_SENSELESS = (
+    *(LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError, EOFError),
+    *(pickle.PickleError, struct.error),
+)
+"""Errors of steps that cannot be followed."""
 
 
 class _Unpickler(_PYTHONS_OWN):
@@ -274,7 +280,7 @@ class _Unpickler(_PYTHONS_OWN):
             return super().load()
         except PickleError:
             raise
-        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError, EOFError, pickle.PickleError) as error:
+        except _SENSELESS as error:
             message = printable(str(error), 200)
             raise DamagedPickleError(f"it makes no sense as a pickle ({type(error).__name__}: {message})") from error
 

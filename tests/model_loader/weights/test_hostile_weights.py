@@ -366,6 +366,8 @@ def old_tensor(part=b"N"):
         (old(old_tensor(b"(" + text("v") + whole(-1) + whole(2) + b"t")), "begins nowhere"),
         (old(old_tensor(), machine=b"}" + text("little_endian") + b"\x89s"), "bytes have the other order"),
         (old(old_tensor(), machine=b"N"), "unknown version"),
+        (old(old_tensor(), machine=b"}" + text("little_endian") + tensor() + b"s"), "bytes have the other order"),
+        (b"\x80\x02" + tensor() + b".", "a pickle that torch.save did not write"),
         (old(b"}" + text("a") + tensor(stored=storage(length=2**40)) + b"s"), f"a tensor has {2**40} numbers"),
         (
             old(b"(" + text("module") + named("torch.nn.modules.linear", "Linear") + text("f.py") + text("") + b"tQ"),
@@ -379,6 +381,14 @@ def old_tensor(part=b"N"):
 def test_hostile_old_files(tmp_path, content, said):
     (tmp_path / "w.pt").write_bytes(content() if callable(content) else content)
     assert said in refusal(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("wrap", [old, lambda pickled: b"\x80\x02" + pickled + b"."])
+def test_a_pickle_that_ends_anywhere(tmp_path, wrap):
+    whole = wrap(old_tensor())
+    for length in range(2, len(whole)):
+        (tmp_path / "w.pt").write_bytes(whole[:length])
+        assert refusal(tmp_path / "w.pt").startswith((" is cut short or damaged", " is no state dict"))
 
 
 def test_a_part_of_a_storage_in_an_old_file(tmp_path):
