@@ -242,7 +242,6 @@ def _torch_tensors(path: Path, size: int, device: str) -> dict[str, Tensor]:
     for name, value in tensors.items():
         if isinstance(value, OtherTensor):
             raise _no_weights(path, name, value.kind)
-        _check_dtype(path, name, value.dtype)
         plain[name], total = value, total + value.nbytes
         if value.nbytes > size or total > _MOST_SHARED * size:  # the same numbers, again and again
             bytes_each = f"{value.nbytes} bytes" if value.nbytes > size else f"{total} bytes with those before it"
@@ -255,17 +254,11 @@ def _checked(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if not tensors:
         raise CheckpointError(f"{path} holds no weights: there are no tensors in it")
     for name, value in tensors.items():
-        _check_dtype(path, name, value.dtype)
+        if value.is_complex() or value.dtype == torch.bool:
+            raise _no_weights(path, name, f"{value.dtype} values")
     # training on several GPUs puts it before all names
     prefix = "module." if all(name.startswith("module.") for name in tensors) else ""
     return {name.removeprefix(prefix): value for name, value in tensors.items()}
-
-
-def _check_dtype(path: Path, name: str, dtype: torch.dtype) -> None:
-    if dtype.is_complex or dtype == torch.bool:
-        raise _no_weights(path, name, f"{dtype} values")
-    if dtype in (torch.qint8, torch.quint8, torch.qint32):
-        raise _no_weights(path, name, f"a quantised tensor ({dtype})")
 
 
 def _no_weights(path: Path, name: str, problem: str) -> CheckpointError:
