@@ -69,7 +69,9 @@ def row(spec: ModelSpec) -> str:
     file = spec.file
     licence = f"[{spec.licence}]({spec.licence_page})"
     use = spec.commercial_use if spec.commercial_use == "yes" else f"*{spec.commercial_use}*"
-    source = file.repo_id or ("comes with the pack" if file.bundled else "GitHub")
+    source = file.repo_id or (
+        "comes with the pack" if file.bundled else "GitHub" if file.published else "not published: a file of your own"
+    )
     return f"| `{spec.id}` | {spec.gives} | {licence} | {use} | {spec.size_in_words} | {file.filename} | {source} |"
 
 

@@ -9,12 +9,10 @@ if TYPE_CHECKING:
 
 __all__ = ["DEVICE_CHOICES", "DTYPE_CHOICES", "Model", "free", "load_model"]
 
-_HOMES = {"DEVICE_CHOICES": ".load", "DTYPE_CHOICES": ".load", "Model": ".inference.model", "free": ".load", "load_model": ".load"}
-
 
 def __getattr__(name: str) -> Any:
     """Imports a public name when it is first asked for: file locations are available without importing torch."""
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_HOMES[name], __name__), name)
+    value = globals()[name] = getattr(import_module(".inference.model" if name == "Model" else ".load", __name__), name)
     return value

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ..annotators.base import Annotator
 from ..annotators.choices import BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES, RECOMMENDED_MODEL, TORCH
@@ -24,7 +25,7 @@ from .inference.network import SharedNetwork
 from .inference.recent import forget_estimates
 from .runtimes.choose import Chosen, dtype_for, measured_choice, network_dtype, usable_runtime, with_runtime
 from .runtimes.engine_store import digest_of
-from .weights.checkpoint import read_checkpoint, read_shapes
+from .weights.checkpoint import read_checkpoint
 from .weights.download import download_weights
 from .weights.download_errors import DownloadError
 from .weights.find import find_weights
@@ -228,18 +229,17 @@ def _build(spec: ModelSpec, paths: Mapping[str, Path], dtype: torch.dtype) -> An
         return family.build(spec, states, dtype)
     except CheckpointError as error:
         others = "leave it out to have the pack's own" if spec.file.bundled else "remove it so that it is downloaded again"
-        if owners := [owner for owner in _owners(first) if owner not in str(error)]:
+        if owners := _owners(states[spec.file.role], spec):
             raise CheckpointError(
                 f"{first} is {error}. It has the tensors of {' or '.join(owners)}: {wording().choose(*owners)}, or {others}"
             ) from error
         raise CheckpointError(f"{first} is {error}. Give the file of {spec.id}, or {others}") from error
 
 
-def _owners(path: Path) -> list[str]:
-    """The models whose network a file fills."""
-    with suppress(CheckpointError):
-        return [spec.id for spec in matching_models(read_shapes(path))[0]]
-    return []
+def _owners(state: Mapping[str, Tensor], asked: ModelSpec) -> list[str]:
+    """The other models whose network a file's tensors fill."""
+    shapes = {name: value.to("meta") for name, value in state.items()}
+    return [spec.id for spec in matching_models(shapes)[0] if spec is not asked]
 
 
 def _weights_of(spec: ModelSpec, file: WeightFile) -> Path:
@@ -280,7 +280,7 @@ def _advice(spec: ModelSpec) -> str:
     choice = wording().choose(BUNDLED_MODEL)
     advice = f"{choice[0].upper()}{choice[1:]} to go on without a download: it comes with the pack (disparity and normals, no metres)"
     other = find_spec(RECOMMENDED_MODEL)
-    name = wording().model.format(other.id).removeprefix("the model ")
+    name = wording().model.format(other.id)
     return advice if spec is other else f"{advice}, or {name} for metres and normals ({other.size_in_words}, {other.licence})"
 
 

@@ -6,11 +6,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..model_loader.comfy.feedback import show_message
 from ..model_loader.comfy.server import has_node
 from ..model_loader.weights.download_errors import DownloadError
 from . import depth_maps, dsine, leres, metric3d, midas, normal_maps
-from .loading import OTHER_NODE
+from .loading import OTHER_NODE, advised
 from .sockets import Inputs
 from .widgets import choice_widget, image_input, short_side_widget
 
@@ -105,8 +104,7 @@ class AioPreprocessor:
         try:
             return getattr(node(), node.FUNCTION)(**{**_defaults(node), "image": image, "resolution": resolution})
         except DownloadError as error:
-            show_message(OTHER_NODE.split(":")[0])
-            raise error.advised(OTHER_NODE) from error.__cause__
+            raise advised(error, OTHER_NODE) from error.__cause__
 
 
 def _served() -> dict[str, Any]:

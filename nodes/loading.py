@@ -21,13 +21,19 @@ PREVIEW_SETTING = "DEPTH_NORMAL_PREVIEW"
 
 _WORKS = "it comes with the pack and works at once (a preview: disparity and normals, no metres)"
 
-OTHER_NODE = f"Use Depth & Normals with {BUNDLED_MODEL!r} in its widget model, in place of this node: {_WORKS}"
+OTHER_NODE = f"Use Depth & Normals with {BUNDLED_MODEL!r} in its widget model, in place of this node"
 """Advice for nodes that do not offer the bundled model."""
 
 
 def choose_tiny(widget: str) -> str:
     """Returns the advice for a node whose widget offers the bundled model."""
-    return f"Choose {BUNDLED_MODEL!r} in the widget {widget}: {_WORKS}"
+    return f"Choose {BUNDLED_MODEL!r} in the widget {widget}"
+
+
+def advised(error: DownloadError, advice: str) -> DownloadError:
+    """Returns the error with advice as its first sentence, and shows that on the node: the page hides an error's text behind a button."""
+    feedback.show_message(advice)
+    return error.advised(f"{advice}: {_WORKS}")
 
 
 def load_model(
@@ -50,8 +56,7 @@ def load_model(
         return model_loader.load_model(model_id, precision, weights=weights, runtime=runtime)
     except DownloadError as error:
         if not stand_in or environment(PREVIEW_SETTING) in ("", "0"):
-            feedback.show_message(advice.split(":")[0])  # the page hides an error's text behind a button
-            raise error.advised(advice) from error.__cause__
+            raise advised(error, advice) from error.__cause__
         short = f"PREVIEW by {BUNDLED_MODEL}, not {model_id}"
         words = "%s stands in for %s, as %s allows: %s"
         logger.warning(words, BUNDLED_MODEL, model_id, PREVIEW_SETTING, error.reason, extra={"note": short})

@@ -54,7 +54,9 @@ def model_widget(choices: Sequence[str] | Mapping[str, str], tooltip: str, defau
 
 def _describe(spec: ModelSpec, there: frozenset[str]) -> str:
     """Describes a model: its location, size, outputs and licence."""
-    place = "in the pack" if _is_bundled(spec) else "on disk" if spec.id in there else "to download"
+    place = (
+        "in the pack" if _is_bundled(spec) else "on disk" if spec.id in there else "to download" if spec.file.published else "not published"
+    )
     depth = "depth without unit" if spec.up_to_scale else _DEPTH.get(spec.quantity.value, spec.quantity.value) if spec.quantity else ""
     gives = " + ".join(filter(None, (depth, "normals" if spec.axes else "", *spec.materials)))
     return f"{place}, {spec.size_in_words} · {gives} · {spec.terms}"

@@ -48,7 +48,7 @@ def snapshot() -> dict[str, object]:
         "socket.getdefaulttimeout()": socket.getdefaulttimeout(),
         "logging.root.manager.disable": logging.root.manager.disable,
     }
-    # Libraries set these for good: torch before 2.5 for its compiler's processes and CUDA, controlnet-aux when it is imported.
+    # Libraries set these for good: torch for its compiler's processes and CUDA, controlnet-aux when it is imported.
     passing = (
         "PYTEST_CURRENT_TEST",
         "CUDA_MODULE_LOADING",

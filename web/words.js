@@ -96,6 +96,7 @@ export const WORDS = {
   'in the pack': { zh: '随包提供', ja: '内蔵' },
   'on disk': { zh: '已下载', ja: 'ダウンロード済み' },
   'to download': { zh: '需下载', ja: '要ダウンロード' },
+  'not published': { zh: '作者未发布', ja: '未公開' },
   metres: { zh: '米', ja: 'メートル' },
   'depth without unit': { zh: '无单位深度', ja: '単位なし深度' },
   'relative depth': { zh: '相对深度', ja: '相対深度' },

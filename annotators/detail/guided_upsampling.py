@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from ...geometry.filters.box import box_counts, box_sums
 from ...utils import resize_map
 
 
@@ -55,18 +53,9 @@ def guided_detail(values: Tensor, guide: Tensor, radius: int, epsilon: float) ->
 def _linear_in(guide: Tensor, values: Tensor, radius: int, epsilon: float) -> tuple[Tensor, Tensor]:
     """Slope and offset, smoothed, of the values around each point as a linear function of a guide of the same size."""
     channels = values.shape[1]
-    sums = _box_sums(torch.cat((torch.ones_like(guide), guide, guide * guide, values, guide * values), 1), radius)
-    count = sums[:, :1]
-    mean_guide, mean_square, mean_values, mean_product = (sums[:, 1:] / count).split((1, 1, channels, channels), 1)
+    count = box_counts(guide, radius)
+    sums = box_sums(torch.cat((guide, guide * guide, values, guide * values), 1), radius)
+    mean_guide, mean_square, mean_values, mean_product = (sums / count).split((1, 1, channels, channels), 1)
     slope = (mean_product - mean_guide * mean_values) / (mean_square - mean_guide**2 + epsilon)
-    smooth = _box_sums(torch.cat((slope, mean_values - slope * mean_guide), 1), radius) / count
+    smooth = box_sums(torch.cat((slope, mean_values - slope * mean_guide), 1), radius) / count
     return smooth[:, :channels], smooth[:, channels:]
-
-
-def _box_sums(x: Tensor, radius: int) -> Tensor:
-    """Sums over the square around each point, as far as it lies inside. Of shifted maps: torch's pooling takes thrice as long on a CPU."""
-    height, width = x.shape[-2:]
-    shifts = range(2 * radius + 1)
-    padded = F.pad(x, (radius,) * 4)
-    rows = functools.reduce(Tensor.add_, (padded[..., shift : shift + height, :] for shift in shifts[1:]), padded[..., :height, :].clone())
-    return functools.reduce(Tensor.add_, (rows[..., shift : shift + width] for shift in shifts[1:]), rows[..., :width].clone())

@@ -73,8 +73,7 @@ def _may_be_faster(x: Tensor, *others: Tensor) -> bool:
 
 
 def _only_products_multiply_bfloat16() -> bool:
-    multiplies_bfloat16, has_amx = (getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return multiplies_bfloat16 and not has_amx
+    return torch.cpu._is_avx512_bf16_supported() and not torch.cpu._is_amx_tile_supported()
 
 
 def _by_products(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

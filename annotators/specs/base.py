@@ -30,7 +30,8 @@ def size_in_words(size: int, exact: bool = True) -> str:
 class WeightFile:
     """A file of weights: where it comes from and how to know it.
 
-    It is on the Hugging Face hub (`repo_id`), at an address (`url`), or in the folder `annotators` as a part of the pack (neither).
+    It is on the Hugging Face hub (`repo_id`), at an address (`url`), or in the folder `annotators` as a part of the pack (neither), unless
+    its authors have not published it.
 
     Attributes:
         filename: Its path inside the Hugging Face repository, or its plain name.
@@ -46,6 +47,7 @@ class WeightFile:
         copies: Hex digests of known conversions that users have under those names. Only `verify` compares with them.
         role: The part of the model that it fills: "network", "vae", ...
         folders: ComfyUI model folders in which users keep such a file, besides the pack's own.
+        published: Whether it can be downloaded; one that cannot is still found and recognised.
     """
 
     filename: str
@@ -61,6 +63,7 @@ class WeightFile:
     approximate_size: int | None = None
     copies: tuple[str, ...] = ()
     fits_published: bool = False
+    published: bool = True
 
     def __post_init__(self) -> None:
         if self.repo_id and self.url:
@@ -80,7 +83,7 @@ class WeightFile:
     @property
     def bundled(self) -> bool:
         """True if it is a part of the pack."""
-        return not self.repo_id and not self.url
+        return self.published and not self.repo_id and not self.url
 
 
 @dataclass(frozen=True)

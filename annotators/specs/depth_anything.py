@@ -65,14 +65,13 @@ def _v1(size: str, letter: str, config: DepthAnythingConfig, sha256: str, length
 
 def _v2(name: str, letter: str, config: DepthAnythingConfig, licence: str, **published: Any) -> ModelSpec:
     file = WeightFile(
-        repo_id=f"depth-anything/Depth-Anything-V2-{name.capitalize()}",
+        repo_id=f"depth-anything/Depth-Anything-V2-{name.capitalize()}" if published.get("published", True) else None,
         filename=f"depth_anything_v2_vit{letter}.pth",
         aliases=tuple(f"depth_anything_v2_vit{letter}_{dtype}.safetensors" for dtype in ("fp32", "fp16")),
         folders=FOLDERS,
         **published,
     )
-    # the giant's page is not public
-    stated = _V2_LICENCE if name == "giant" else None
+    stated = None if file.published else _V2_LICENCE
     return _spec(f"depth-anything-v2-{name}", file, licence, Quantity.DISPARITY, config, licence_url=stated)
 
 
@@ -150,8 +149,8 @@ SPECS = (
         sha256="a7ea19fa0ed99244e67b624c72b8580b7e9553043245905be58796a608eb9345",
         size=1_341_395_338,
     ),
-    # announced by its authors, not published so far
-    _v2("giant", "g", V2_GIANT, _NON_COMMERCIAL, approximate_size=5_030_000_000),
+    # announced by its authors
+    _v2("giant", "g", V2_GIANT, _NON_COMMERCIAL, approximate_size=5_030_000_000, published=False),
     _v2_metric(
         "indoor",
         "small",

@@ -105,6 +105,8 @@ def _wanted(arguments: argparse.Namespace) -> list[ModelSpec]:
     missing = {spec.id: [file for file in spec.files if not find_weights(file, seems_usable)] for spec in specs}
     if not arguments.all and not arguments.models:
         return [spec for spec in specs if not missing[spec.id]]
+    if not arguments.models:
+        specs = [spec for spec in specs if all(file.published for file in missing[spec.id])]
     files = {(file.repo_id or file.url, file.filename): file for spec in specs for file in missing[spec.id] if not arguments.weights}
     if files:
         size = sum(file.size or file.approximate_size or 0 for file in files.values())

@@ -329,9 +329,10 @@ def _model_rows() -> list[dict[str, Any]]:
     # The one for images before the one for videos.
     of_photos = (spec for spec in MODELS.values() if (spec.quantity or spec.axes) and not spec.for_panoramas)
     specs = sorted(of_photos, key=lambda spec: (order.index(group_of(spec)), spec.id != RECOMMENDED_MODEL))
+    rows = {spec.id: describe(spec) for spec in specs}
     return [
         {
-            **describe(spec),
+            **rows[spec.id],
             "group": group_of(spec),
             "title": GROUPS[group_of(spec)],
             "bundled": spec.file.bundled,
@@ -340,6 +341,7 @@ def _model_rows() -> list[dict[str, Any]]:
             "page": spec.licence_page,
         }
         for spec in specs
+        if spec.file.published or rows[spec.id]["file"]
     ]
 
 

@@ -212,10 +212,10 @@ def grade_of(error: float, limits: tuple[float, float]) -> Grade:
     return Grade.SOUND if error <= sound else Grade.DOUBTFUL if error <= doubtful else Grade.WRONG
 
 
-def _around(values: Tensor, point: Point, radius: int = 3) -> float:
+def _around(values: Tensor, point: Point) -> float:
     """The mean in a small square of a map (1, 1, H, W)."""
     column, row = point
-    return float(values[..., row - radius : row + radius + 1, column - radius : column + radius + 1].nanmean())
+    return float(values[..., row - 3 : row + 4, column - 3 : column + 4].nanmean())
 
 
 def _ranks(values: Tensor) -> Tensor:

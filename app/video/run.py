@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ...annotators.choices import TORCH
 from ...geometry.estimate import Estimate
 from ...geometry.surfaces.derive import with_normals
 from ...media import (
@@ -35,7 +36,6 @@ from ...media import (
 )
 from ...model_loader import Model
 from ...model_loader.inference.video import VideoState
-from ...model_loader.runtimes.choose import runtime_of
 from ..batch.options import is_light
 from .finished import Finished
 from .reduced_frames import ReducedFrames
@@ -324,7 +324,9 @@ def dtype_name(model: Model | None) -> str:
 
 def computed_by(model: Model | None) -> dict[str, str]:
     """What computes the frames, as settings of `SegmentStore`; nothing without a model."""
-    return {} if model is None else {"dtype": dtype_name(model), "runtime": runtime_of(model.runtime), ENGINE: model.runtime}
+    if model is None:
+        return {}
+    return {"dtype": dtype_name(model), "runtime": getattr(model.engine, "runtime", TORCH), ENGINE: model.runtime}
 
 
 def bytes_between_passes(header: VideoHeader, frames: int | None) -> int | None:

@@ -32,7 +32,6 @@ from ...geometry.files import write_depth_png, write_exr, write_normal_png
 from ...geometry.files.file_lock import FileLock
 from ...geometry.files.paths import atomic_path
 from ...media import CODECS, Frame, VideoError, VideoWriter, numbered
-from ...model_loader.runtimes.choose import runtime_of
 from ..batch.records import digest_of_marks
 from ..batch.staging import kept_if_used
 from .finished import differing_settings
@@ -137,7 +136,7 @@ class SegmentStore:
             settings, records = found["settings"], checked_records(found["pieces"], self._task.targets)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise VideoError(f"{path} is damaged ({error}); {_ADVICE}") from error
-        settings, engine = _with_engine(settings if isinstance(settings, dict) else {}), self._settings.get(ENGINE)
+        settings, engine = settings if isinstance(settings, dict) else {}, self._settings.get(ENGINE)
         if differing := differing_settings({**settings, ENGINE: engine}, self._settings):
             raise VideoError(f"{self.folder} was begun with other settings ({', '.join(differing)}); give those, or run without --resume")
         if records and settings.get(ENGINE) != engine:
@@ -219,18 +218,11 @@ def _numbers(record: SegmentRecord, first: int) -> Sequence[int]:
 def begun_by(targets: Mapping[str, Path]) -> tuple[str, str] | None:
     """The runtime and dtype, as `load_model` takes them, by which a stopped run began a video; None where no record says it."""
     try:
-        settings = _with_engine(_read(segments_folder(targets) / SEGMENTS_FILE)["settings"])
+        settings = _read(segments_folder(targets) / SEGMENTS_FILE)["settings"]
         runtime, dtype = settings["runtime"], settings["dtype"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None  # `SegmentStore` says what is wrong
     return (runtime, dtype) if runtime in RUNTIME_CHOICES and dtype in DTYPE_CHOICES else None
-
-
-def _with_engine(settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Settings as they are recorded now: records of older versions have under "runtime" what is now the `ENGINE`."""
-    if ENGINE in settings or not isinstance(words := settings.get("runtime"), str):
-        return settings
-    return {**settings, "runtime": runtime_of(words), ENGINE: words}
 
 
 def _read(path: Path) -> Any:

@@ -17,7 +17,7 @@ def names_one(named: Sequence[str], recursive: bool, to_a_file: bool) -> bool:
     Args:
         named: As typed.
         recursive: Whether to look into folders in folders.
-        to_a_file: As `find_videos`.
+        to_a_file: Whether the result is one file: then a folder's images are frames also where videos are beside them.
     """
     if len(named) != 1:
         return False
@@ -29,7 +29,7 @@ def names_one(named: Sequence[str], recursive: bool, to_a_file: bool) -> bool:
     return os.path.lexists(name) or is_sequence(Path(name)) or (not name.startswith("@") and glob.escape(name) == name)
 
 
-def find_videos(named: Sequence[str], recursive: bool, out: Path, to_a_file: bool = False) -> tuple[list[Source], list[str]]:
+def find_videos(named: Sequence[str], recursive: bool, out: Path) -> tuple[list[Source], list[str]]:
     """Looks for what the user named, as `batch.sources.find_images` does for images.
 
     A folder stands for the videos in it, or, where it has none but images, for one video whose frames they are. A name with a place for a
@@ -39,7 +39,6 @@ def find_videos(named: Sequence[str], recursive: bool, out: Path, to_a_file: boo
         named: As typed.
         recursive: Whether to look into folders in folders, for videos alone.
         out: The folder of the results, which is passed over.
-        to_a_file: Whether the result is one file: then a folder's images are frames also where videos are beside them.
 
     Returns:
         The videos, in order, and what is wrong with the rest, in words that begin with its name.
@@ -49,7 +48,7 @@ def find_videos(named: Sequence[str], recursive: bool, out: Path, to_a_file: boo
     for name in named:
         path = Path(name)
         videos, images = _counts(path) if path.is_dir() and not recursive else (0, 0)
-        if videos and images and not to_a_file:
+        if videos and images:
             search.problems.append(
                 f"{path}: {videos} videos and {images} images are in it; name the videos ({path / '*.mp4'}), "
                 f"or the images as frames ({path / 'frame_%05d.png'})"

@@ -23,7 +23,7 @@ from .png import holds_depth, read_values_png
 from .unlabelled import NAME_QUANTITY, planes_to_map, unnamed_map
 
 _ARRAYS = (b"PK\x03\x04", np.lib.format.MAGIC_PREFIX)
-DEPTH, NORMALS, MASK = WANTED = ("depth", "normals", "mask")
+DEPTH, NORMALS, MASK = ("depth", "normals", "mask")
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def is_fast(dtype: torch.dtype, device: torch.device) -> bool:
         return True
     if device.type == "cpu":
         # AVX512-BF16 or AMX; float16 and emulated bfloat16 are many times slower than float32
-        return dtype == torch.bfloat16 and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
+        return dtype == torch.bfloat16 and torch.cpu._is_avx512_bf16_supported()
     if (manager := memory_manager()) is not None:
         return (manager.should_use_bf16 if dtype == torch.bfloat16 else manager.should_use_fp16)(device)
     if device.type == "cuda":

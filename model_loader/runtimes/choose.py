@@ -27,7 +27,6 @@ from .engine_store import StoreError
 logger = logging.getLogger(__name__)
 
 _MODULES = {COMPILE: "torch_compile", ONNX: "onnx_runtime", OPENVINO: "openvino"}
-_NAMES = {COMPILE: "torch.compile", ONNX: "ONNX Runtime", OPENVINO: "OpenVINO"}
 _told: set[str] = set()
 _PACKAGES = {ONNX: ("onnxruntime", "onnx", "onnxscript"), OPENVINO: ("openvino", "onnx", "onnxscript")}
 
@@ -98,11 +97,6 @@ def measured_choice(
     return Chosen(best.runtime, best.dtype, f"{spec.id}, --runtime {runtime}: {best.words}")
 
 
-def runtime_of(words: str) -> str:
-    """The runtime whose engine calls itself so, as `Model.runtime` has it; torch where none does."""
-    return next((runtime for runtime, name in _NAMES.items() if words.startswith(name)), TORCH)
-
-
 def usable_runtime(runtime: str, spec: ModelSpec) -> str:
     """The runtime that a model is to be loaded for, of those of one engine; torch, and one line that says why, where it cannot be had."""
     if runtime == TORCH:
@@ -112,11 +106,6 @@ def usable_runtime(runtime: str, spec: ModelSpec) -> str:
         tell(f"{spec.id}: runtime {runtime} cannot be used, {problem}: torch runs it")
         return TORCH
     return runtime
-
-
-def is_installed(runtime: str) -> bool:
-    """Whether the packages are there that a runtime needs."""
-    return _missing(runtime) is None
 
 
 def _missing(runtime: str) -> str | None:
@@ -169,7 +158,7 @@ def with_runtime(
     try:
         graph = annotator.graph()
         job = partial(Job, spec, weights, graph, dtype, device, any_device)
-        engine = GraphEngine(spec.id, graph, device, partial(_start, runtime, spec.id, job))
+        engine = GraphEngine(spec.id, runtime, graph, device, partial(_start, runtime, spec.id, job))
         engine.begin()
     except Exception as error:
         if interrupt.is_interruption(error):

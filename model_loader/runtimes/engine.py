@@ -58,13 +58,15 @@ class GraphEngine:
 
     Args:
         model_id: For messages.
+        name: The runtime, as `load_model` takes it.
         graph: The network, which runs wherever the engine cannot.
         device: Where the model is to run.
         start: Starts an engine for images of one size, or for all (None); raises where it cannot.
     """
 
-    def __init__(self, model_id: str, graph: Graph, device: torch.device, start: Callable[[Size | None], Runner]) -> None:
+    def __init__(self, model_id: str, name: str, graph: Graph, device: torch.device, start: Callable[[Size | None], Runner]) -> None:
         self._model_id = model_id
+        self._name = name
         self._graph = graph
         self._device = device
         self._start = start
@@ -79,6 +81,11 @@ class GraphEngine:
     def words(self) -> str:
         """The runner of the network, and its device; torch once the engine failed."""
         return self._words or TORCH
+
+    @property
+    def runtime(self) -> str:
+        """The runtime, as `load_model` takes it; torch until the engine has started and once it failed."""
+        return self._name if self._words else TORCH
 
     @property
     def device(self) -> torch.device:

@@ -7,24 +7,20 @@ import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...annotators.specs.base import CheckpointError, printable
-from .pickled_values import (
+from .torch_files import (
     DamagedPickleError,
-    Name,
-    Other,
+    NotWeightsError,
     OtherTensor,
     PickleError,
-    Storage,
-    StoredTensor,
     UnsafePickleError,
     is_possible_shape,
+    read_torch_file,
 )
-from .torch_files import NotWeightsError, TorchFile, open_torch_file
 
 _WRAPPERS = ("model", "state_dict", "model_state_dict", "depth_model")
 _MAX_HEADER = 20_000_000
@@ -45,7 +41,6 @@ _SAFETENSORS = {
     "BOOL": torch.bool,
 }
 """By the names that safetensors has for them."""
-_VALUES = {StoredTensor: "a Tensor", OtherTensor: "a Tensor", Storage: "a storage", Name: "a class", Other: "an object"}
 _MOST_SHARED = 4
 """The largest ratio of the bytes of all tensors to the length of a PyTorch file, as some share their numbers."""
 _LFS_POINTER = b"version https://git-lfs.github.com/spec"
@@ -74,7 +69,7 @@ _ONNX = rb"\x08[\x03-\x1f]\x12.[ -~]"
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """Reads the tensors of a weights file onto the CPU, memory-mapped where the format allows.
 
-    The format is known by the content: safetensors, or PyTorch's, with zip or from before it, whose pickle is not run (`pickles`). A
+    The format is known by the content: safetensors, or PyTorch's, with zip or from before it, whose pickle is not run (`torch_files`). A
     dictionary wrapped as "model", "state_dict", "model_state_dict" or "depth_model" is unwrapped, and a prefix "module." that all names
     share is dropped, as are entries that are no tensors.
 
@@ -89,8 +84,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     if _is_safetensors(head):
         _check_safetensors(path, size, head)
         return _checked(path, _read_safetensors(path))
-    file = _open_torch_file(path)
-    return _checked(path, {name: file.tensor(stored) for name, stored in _stored_tensors(path, file.content, size).items()})
+    return _checked(path, _torch_tensors(path, size, "cpu"))
 
 
 def read_shapes(path: Path) -> dict[str, Tensor]:
@@ -103,8 +97,7 @@ def read_shapes(path: Path) -> dict[str, Tensor]:
     if _is_safetensors(head):
         _check_safetensors(path, size, head)
         return _checked(path, _safetensors_shapes(path))
-    stored = _stored_tensors(path, _open_torch_file(path).content, size)
-    return _checked(path, {name: torch.empty(each.shape, dtype=each.dtype, device="meta") for name, each in stored.items()})
+    return _checked(path, _torch_tensors(path, size, "meta"))
 
 
 def _safetensors_shapes(path: Path) -> dict[str, Tensor]:
@@ -210,9 +203,10 @@ def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
         raise _damaged_safetensors(path, error) from error
 
 
-def _open_torch_file(path: Path) -> TorchFile:
+def _torch_tensors(path: Path, size: int, device: str) -> dict[str, Tensor]:
+    """The tensors of a PyTorch file by their names, if all of them may be weights."""
     try:
-        return open_torch_file(path)
+        state = read_torch_file(path, device)
     except NotWeightsError as error:
         raise CheckpointError(f"{path} {error}") from error
     except UnsafePickleError as error:
@@ -232,16 +226,12 @@ def _open_torch_file(path: Path) -> TorchFile:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}. Check the file's disk") from error
 
-
-def _stored_tensors(path: Path, state: Any, size: int) -> dict[str, StoredTensor]:
-    """The tensors of a PyTorch file by their names, if all of them may be weights."""
     for _ in range(3):  # a hostile file can hold itself
         if isinstance(state, dict):
             state = next((state[key] for key in _WRAPPERS if isinstance(state.get(key), dict)), state)
     if not isinstance(state, dict):
-        kind = _VALUES.get(type(state), f"a {type(state).__name__}")
-        raise CheckpointError(f"{path} holds {kind}, not weights; expected a dictionary of tensors by name")
-    tensors = {str(name): value for name, value in state.items() if isinstance(value, StoredTensor | OtherTensor)}
+        raise CheckpointError(f"{path} holds a {type(state).__name__}, not weights; expected a dictionary of tensors by name")
+    tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor | OtherTensor)}
     if not tensors:
         keys = ", ".join(printable(str(key)) for key in list(state)[:5]) or "none"
         raise CheckpointError(
@@ -252,11 +242,10 @@ def _stored_tensors(path: Path, state: Any, size: int) -> dict[str, StoredTensor
     for name, value in tensors.items():
         if isinstance(value, OtherTensor):
             raise _no_weights(path, name, value.kind)
-        _check_dtype(path, name, value.dtype)
         plain[name], total = value, total + value.nbytes
         if value.nbytes > size or total > _MOST_SHARED * size:  # the same numbers, again and again
             bytes_each = f"{value.nbytes} bytes" if value.nbytes > size else f"{total} bytes with those before it"
-            raise _no_weights(path, name, f"a tensor of {value.shape}, {bytes_each}, more than the {size} of the whole file")
+            raise _no_weights(path, name, f"a tensor of {tuple(value.shape)}, {bytes_each}, more than the {size} of the whole file")
     return plain
 
 
@@ -265,17 +254,11 @@ def _checked(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if not tensors:
         raise CheckpointError(f"{path} holds no weights: there are no tensors in it")
     for name, value in tensors.items():
-        _check_dtype(path, name, value.dtype)
+        if value.is_complex() or value.dtype == torch.bool:
+            raise _no_weights(path, name, f"{value.dtype} values")
     # training on several GPUs puts it before all names
     prefix = "module." if all(name.startswith("module.") for name in tensors) else ""
     return {name.removeprefix(prefix): value for name, value in tensors.items()}
-
-
-def _check_dtype(path: Path, name: str, dtype: torch.dtype) -> None:
-    if dtype.is_complex or dtype == torch.bool:
-        raise _no_weights(path, name, f"{dtype} values")
-    if dtype in (torch.qint8, torch.quint8, torch.qint32):
-        raise _no_weights(path, name, f"a quantised tensor ({dtype})")
 
 
 def _no_weights(path: Path, name: str, problem: str) -> CheckpointError:

@@ -25,6 +25,7 @@ from .download_errors import (
     foreign_file_error,
     offline_error,
     source_url,
+    unpublished_error,
 )
 from .find import download_folder, download_path, find_in_hub_cache, find_weights
 from .http_response import Offer
@@ -59,11 +60,13 @@ def download_weights(file: WeightFile, licence: str, licence_url: str | None = N
         AccessDeniedError: The server answered 401 or 403.
         CorruptDownloadError: Wrong size, wrong sha256, or not weights at all.
         DiskFullError: Not enough space.
-        DownloadError: Anything else: not found, no right to write there, ...
+        DownloadError: Anything else: not published, not found, no right to write there, ...
         CheckpointError: As `bundled_weights`.
     """
     if file.bundled:
         return bundled_weights(file)
+    if not file.published:
+        raise unpublished_error(file)
     if file.repo_id:
         try:
             hub.library()

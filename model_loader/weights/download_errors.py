@@ -57,7 +57,7 @@ class DiskFullError(DownloadError):
 
 def source_url(file: WeightFile) -> str:
     """The address of a file, for people and for the log: without the user's name and password."""
-    return hub.public_url(file) if file.repo_id else file.url or ""
+    return hub.public_url(file) if file.repo_id else file.url or "nowhere: its authors have not published it"
 
 
 def explained(error: BaseException, file: WeightFile, root: Path) -> DownloadError:
@@ -88,6 +88,13 @@ def offline_error(file: WeightFile) -> NoNetworkError:
     """The error where HF_HUB_OFFLINE is set."""
     return NoNetworkError(
         f"{file.name} cannot be fetched: HF_HUB_OFFLINE forbids it; unset that variable, or {_by_hand(file)}. {_nowhere(file)}"
+    )
+
+
+def unpublished_error(file: WeightFile) -> DownloadError:
+    """The error for a file that its authors have not published."""
+    return DownloadError(
+        f"{file.name} cannot be downloaded: its authors have not published it. Put a file of your own at {download_path(file)}"
     )
 
 

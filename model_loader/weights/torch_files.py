@@ -1,83 +1,131 @@
-"""Reads PyTorch weights files, zip archives or the format before 2020; tensors are memory-mapped."""
+"""Reads PyTorch weights files, zip archives or the format before 2020, without running code in them; tensors are memory-mapped.
+
+A pickle is a program. torch's own reader with `weights_only` does not do: it hashes whatever is a key, so that a file crashes it or never
+ends, it reads all numbers of old files for their shapes alone, and torch 2.7 to 2.9 let files corrupt memory (CVE-2026-24747).
+"""
 
 from __future__ import annotations
 
+import math
 import mmap
+import pickle
+import pickletools
 import struct
 import sys
+import traceback
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
 
 from ...annotators.specs.base import printable
-from .pickled_values import DamagedPickleError, PickleError, Storage, StoredTensor
-from .pickles import read_pickle
 
+_MAX_PICKLE = 2**22
+"""Bytes. A state dict takes about 120 a tensor."""
+_MAX_AXES = 64
+_MAX_NAME = 1000
+_MAX_KEY = 2**60
+"""From about here on Python gives different integers the same hash, with which a dictionary of n of them takes n^2 steps."""
+_MAX_ARGUMENTS = 16
+_MAX_NUMBERS = 2**60
 _MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
 """Of the old format."""
-_MAX_PICKLE = 2**25
-"""Bytes. A state dict takes about 120 a tensor."""
+_COUNT = struct.Struct("<q")
+"""Before the numbers of an old file's storage."""
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 """Before the content of a zip's entry: a signature, and the lengths of the name and of the extra field that follow."""
 _ALIGNMENT = 64
 """Bytes: torch's own, in memory and in the zip archives that it writes."""
-_COUNT = struct.Struct("<q")
-"""Before the numbers of an old file's storage."""
 
 
 class NotWeightsError(ValueError):
     """A file that holds something else than weights; the message says what, in words that begin with "is"."""
 
 
-class TorchFile:
-    """A weights file whose numbers have not been read.
-
-    Attributes:
-        content: What was saved, as `pickles.read_pickle` gives it.
-    """
-
-    def __init__(self, content: Any, places: Mapping[str, int], mapped: mmap.mmap) -> None:
-        """`places` are the bytes of the file at which its storages begin, by their keys."""
-        self.content = content
-        self._places = places
-        self._bytes = torch.frombuffer(mapped, dtype=torch.uint8).untyped_storage()
-        self._storages: dict[str, torch.UntypedStorage] = {}
-
-    def tensor(self, stored: StoredTensor) -> Tensor:
-        """A tensor of the file, on the CPU, read from the disk where it is touched. Writing to it leaves the file as it is."""
-        key = stored.storage.key
-        if key not in self._storages:
-            begin = self._places[key]
-            part = self._bytes[begin : begin + stored.storage.nbytes]
-            # in old files, and in zips that another program packed, numbers lie at any byte
-            self._storages[key] = part.clone() if begin % _ALIGNMENT else part
-        return torch.empty(0, dtype=stored.dtype).set_(self._storages[key], stored.offset, stored.shape, stored.strides)
+class PickleError(ValueError):
+    """A pickle that holds no state dict as torch.save writes it; the message says what it does instead, in words that begin with "it"."""
 
 
-def open_torch_file(path: Path) -> TorchFile:
-    """Reads what a file of PyTorch holds, without its numbers and without running its pickle.
+class DamagedPickleError(PickleError):
+    """A pickle that ends early, or that makes no sense."""
+
+
+class UnsafePickleError(PickleError):
+    """A pickle that would call what no state dict needs; `name` is the function or class, with its module."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"it would call {name}")
+        self.name = name
+
+
+class OtherTensor(NamedTuple):
+    """A tensor that is no plain view of a storage; `kind` says what, in words."""
+
+    kind: str
+
+
+class _Other:
+    """An object that no weights are made of: a set, a device, a complex number."""
+
+
+class _Name(NamedTuple):
+    """A class or function that a pickle names. Nothing is imported."""
+
+    name: str
+
+
+class _Storage(NamedTuple):
+    """The numbers of tensors; in old files those of a part of them, from number `start` on."""
+
+    content: torch.UntypedStorage
+    dtype: torch.dtype
+    start: int
+
+
+def is_possible_shape(shape: Sequence[int]) -> bool:
+    """True if a tensor can have this shape: torch counts axes and numbers with integers of its own, also of tensors that are empty."""
+    return len(shape) <= _MAX_AXES and math.prod(max(side, 1) for side in shape) < _MAX_NUMBERS
+
+
+def read_torch_file(path: Path, device: str = "cpu") -> Any:
+    """Reads what was saved: dictionaries, lists, tuples, strings, numbers and tensors; other objects are not built.
+
+    Args:
+        path: The file.
+        device: "cpu", where tensors are read from the disk when they are touched (all at once from the old format), and writing to them
+            leaves the file as it is; or "meta", for names, shapes and dtypes alone.
+
+    Returns:
+        It; special tensors (sparse, quantised, ...) as `OtherTensor`.
 
     Raises:
         NotWeightsError: Another zip archive, TorchScript, a packed one, or a machine's whose bytes have the other order.
-        PickleError: As `read_pickle`; also where the file does not hold the numbers that it says it holds.
+        PickleError: It would call what is not known here, is damaged, uses what no state dict needs, or has not the numbers it claims.
         OSError: It cannot be read.
     """
     with path.open("rb") as stream:
         mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
         try:
-            content, places = _read_zip(stream, mapped) if mapped[:4] == b"PK\x03\x04" else _read_old(mapped)
-        except BaseException:
-            mapped.close()  # Windows neither moves nor deletes a file that is mapped
+            return _read_zip(stream, mapped, device) if mapped[:4] == b"PK\x03\x04" else _read_old(mapped, device)
+        except ValueError as error:
+            del mapped
+            _forget_values(error)
             raise
-    return TorchFile(content, places, mapped)
 
 
-def _read_zip(stream: BinaryIO, mapped: mmap.mmap) -> tuple[Any, dict[str, int]]:
+def _forget_values(error: BaseException | None) -> None:
+    """Lets go of the file that an error's functions have mapped: Windows neither moves nor deletes it meanwhile."""
+    while error:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
+
+
+def _read_zip(stream: BinaryIO, mapped: mmap.mmap, device: str) -> Any:
     records = _records(stream, mapped)
     order = records.get("byteorder", range(0))
     if order and mapped[order.start : order.stop] != sys.byteorder.encode():
@@ -85,14 +133,27 @@ def _read_zip(stream: BinaryIO, mapped: mmap.mmap) -> tuple[Any, dict[str, int]]
     pickled = records["data.pkl"]
     if len(pickled) > _MAX_PICKLE:
         raise PickleError(f"it has a pickle of {len(pickled)} bytes; the largest models need less than {_MAX_PICKLE}")
-    content, storages = read_pickle(BytesIO(mapped[pickled.start : pickled.stop]))
-    places = {}
-    for key, storage in storages.items():
-        record = records.get(f"data/{key}", range(0))
-        if len(record) < storage.nbytes:
-            raise DamagedPickleError(f"it says that a tensor has {storage.length} numbers, and holds {len(record)} bytes of them")
-        places[key] = record.start
-    return content, places
+    file = torch.frombuffer(mapped, dtype=torch.uint8).untyped_storage() if device == "cpu" else None
+    return _Unpickler(BytesIO(mapped[pickled.start : pickled.stop]), partial(_storage_in_zip, file, records, {})).load()
+
+
+def _storage_in_zip(
+    file: torch.UntypedStorage | None,
+    records: Mapping[str, range],
+    storages: dict[str, torch.UntypedStorage],
+    key: str,
+    length: int,
+    dtype: torch.dtype,
+) -> torch.UntypedStorage:
+    record = records.get(f"data/{key}", range(0))
+    if len(record) < length * dtype.itemsize:
+        raise DamagedPickleError(f"it says that a tensor has {length} numbers, and holds {len(record)} bytes of them")
+    if file is None:
+        return torch.UntypedStorage(len(record), device="meta")
+    if key not in storages:
+        part = file[record.start : record.stop]
+        storages[key] = part.clone() if record.start % _ALIGNMENT else part  # numbers of archives that another program packed
+    return storages[key]
 
 
 def _records(stream: BinaryIO, mapped: mmap.mmap) -> dict[str, range]:
@@ -133,34 +194,258 @@ def _content(entry: zipfile.ZipInfo, mapped: mmap.mmap) -> range:
     raise DamagedPickleError("it is a PyTorch (zip) file whose index does not fit its content")
 
 
-def _read_old(mapped: mmap.mmap) -> tuple[Any, dict[str, int]]:
+def _read_old(mapped: mmap.mmap, device: str) -> Any:
     stream = BytesIO(mapped[:_MAX_PICKLE])
-    magic, _ = read_pickle(stream)
-    if magic != _MAGIC:
+    storages: dict[str, tuple[torch.UntypedStorage, int]] = {}
+    total = 0
+
+    def storage(key: str, length: int, dtype: torch.dtype) -> torch.UntypedStorage:
+        nonlocal total
+        if key not in storages:
+            total += length * dtype.itemsize
+            if total > len(mapped):
+                raise DamagedPickleError(f"it says that a tensor has {length} numbers, and does not hold them")
+            storages[key] = torch.UntypedStorage(length * dtype.itemsize, device=device), length
+        content, known_length = storages[key]
+        if (known_length, known_length * dtype.itemsize) != (length, content.nbytes()):
+            raise DamagedPickleError("it says of one storage that it is two")
+        return content
+
+    magic = _Unpickler(stream, storage).load()
+    if not isinstance(magic, int) or magic != _MAGIC:  # a tensor would be compared number by number
         raise PickleError("it is a pickle that torch.save did not write")
-    version, _ = read_pickle(stream)
-    machine, _ = read_pickle(stream)
-    if version != _VERSION or not isinstance(machine, dict):
+    version, machine = (_Unpickler(stream, storage).load() for _ in range(2))
+    if not isinstance(version, int) or version != _VERSION or not isinstance(machine, dict):
         raise DamagedPickleError("it is of an unknown version of PyTorch's old format")
-    if machine.get("little_endian", True) != (sys.byteorder == "little"):
+    if machine.get("little_endian", True) is not (sys.byteorder == "little"):
         raise NotWeightsError(_OTHER_ORDER)
-    content, storages = read_pickle(stream)
-    keys, _ = read_pickle(stream)
-    return content, _places_in_turn(keys, storages, stream.tell(), mapped)
-
-
-def _places_in_turn(keys: Any, storages: Mapping[str, Storage], begin: int, mapped: mmap.mmap) -> dict[str, int]:
-    """The places of the storages of an old file: one behind the other in the order of their keys, each after the count of its numbers."""
+    saved, keys = (_Unpickler(stream, storage).load() for _ in range(2))
     if not isinstance(keys, list) or {key for key in keys if isinstance(key, str)} != storages.keys() or len(keys) != len(storages):
         raise DamagedPickleError("it names other storages than its tensors have")
-    places = {}
-    for key in keys:
-        places[key] = begin + _COUNT.size
-        end = places[key] + storages[key].nbytes
-        if end > len(mapped) or _COUNT.unpack_from(mapped, begin) != (storages[key].length,):
-            raise DamagedPickleError(f"it says that a tensor has {storages[key].length} numbers, and does not hold them")
+    begin = stream.tell()
+    file = torch.frombuffer(mapped, dtype=torch.uint8).untyped_storage()
+    for content, length in (storages[key] for key in keys):
+        end = begin + _COUNT.size + content.nbytes()
+        if end > len(mapped) or _COUNT.unpack_from(mapped, begin) != (length,):
+            raise DamagedPickleError(f"it says that a tensor has {length} numbers, and does not hold them")
+        if device == "cpu" and length:  # they lie at any byte, and so cannot be used where they are
+            content.copy_(file[begin + _COUNT.size : end])
         begin = end
-    return places
+    return saved
 
 
 _OTHER_ORDER = "was saved on a machine whose bytes have the other order; save it anew, as .safetensors"
+
+
+class _Steps(dict[int, Callable[[Any], None]]):
+    """The steps of pickles that are followed."""
+
+    def __missing__(self, code: int) -> NoReturn:
+        name = next((step.name for step in pickletools.opcodes if step.code == chr(code)), f"{code}")
+        raise PickleError(f"it uses the step {name}, which no state dict needs")
+
+
+_PYTHONS_OWN: Any = pickle._Unpickler  # the compiled one hashes whatever is a key
+_STEPS = (
+    "PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT "
+    "BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 "
+    "EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT "
+    "BINPUT LONG_BINPUT MEMOIZE BINGET LONG_BINGET GLOBAL STACK_GLOBAL BINPERSID"
+)
+"""Those of Python's unpickler that neither call, import nor hash anything."""
+_SENSELESS = (
+    *(LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError, EOFError),
+    *(pickle.PickleError, struct.error),
+)
+"""Errors of steps that cannot be followed."""
+
+
+class _Unpickler(_PYTHONS_OWN):
+    """Builds dictionaries, lists, tuples, strings, numbers and tensors.
+
+    It imports nothing, calls only the stand-ins of `_CALLS`, hashes only short strings and integers, and does not recurse, so that time
+    and memory grow with the length of the pickle alone.
+
+    Args:
+        stream: Stands where the pickle begins; afterwards, at the byte behind it.
+        storage: Gives the numbers of a storage by its key, length and dtype.
+    """
+
+    def __init__(self, stream: BytesIO, storage: Callable[[str, int, torch.dtype], torch.UntypedStorage]) -> None:
+        super().__init__(stream, encoding="latin1")
+        self._storage = storage
+
+    def load(self) -> Any:
+        try:
+            return super().load()
+        except PickleError:
+            raise
+        except _SENSELESS as error:
+            message = printable(str(error), 200)
+            raise DamagedPickleError(f"it makes no sense as a pickle ({type(error).__name__}: {message})") from error
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module in ("torch", "torch.cuda", "torch.storage") and name in _STORAGES:
+            return _STORAGES[name]
+        if module == "torch" and isinstance(dtype := vars(torch).get(name), torch.dtype):
+            return dtype
+        return _Name(f"{_RENAMED.get(module, module)}.{name}")
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        """The storage of ("storage", class, key, device, length), in old files with (key, start, length) of a part."""
+        if not isinstance(pid, tuple) or len(pid) < 4:
+            raise TypeError("an unknown persistent id")
+        if isinstance(pid[1], _Name):  # a whole network, with its source code
+            raise UnsafePickleError(pid[1].name)
+        word, dtype, key, _device, length, *part = pid
+        is_named = word == "storage" and isinstance(dtype, torch.dtype) and isinstance(key, str) and len(key) <= _MAX_NAME
+        if not is_named or not _is_size(length):
+            raise TypeError("an unknown persistent id")
+        _key, start, _length = part[0] if part and part[0] is not None else (key, 0, length)
+        if not _is_size(start):
+            raise TypeError("a part of a storage that begins nowhere")
+        return _Storage(self._storage(key, length, dtype), dtype, start)
+
+    def load_reduce(self) -> None:
+        arguments, function = self.stack.pop(), self.stack[-1]
+        self.stack[-1] = _call(function, arguments)
+
+    def load_build(self) -> None:
+        """Attributes of an object: of a state dict its versions, of a tensor what somebody noted on it."""
+        self.stack.pop()
+
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        _update(self.stack[-1], [(key, value)])
+
+    def load_setitems(self) -> None:
+        items = self.pop_mark()
+        _update(self.stack[-1], list(zip(items[::2], items[1::2], strict=True)))
+
+    def load_empty_set(self) -> None:
+        self.append(_Other())
+
+    def load_additems(self) -> None:
+        self.pop_mark()
+
+    dispatch = _Steps(
+        {getattr(pickle, step)[0]: _PYTHONS_OWN.dispatch[getattr(pickle, step)[0]] for step in _STEPS.split()}
+        | {
+            pickle.REDUCE[0]: load_reduce,
+            pickle.NEWOBJ[0]: load_reduce,
+            pickle.BUILD[0]: load_build,
+            pickle.SETITEM[0]: load_setitem,
+            pickle.SETITEMS[0]: load_setitems,
+            pickle.EMPTY_SET[0]: load_empty_set,
+            pickle.ADDITEMS[0]: load_additems,
+            # Python's own step fills memory of the length that a file claims before it reads
+            pickle.BYTEARRAY8[0]: _PYTHONS_OWN.load_binbytes8,
+        }
+    )
+
+
+def _update(target: Any, pairs: Sequence[Any]) -> None:
+    if type(target) is not dict:
+        raise TypeError("entries of what holds none")
+    for key, value in pairs:
+        if type(key) not in (str, int):
+            raise PickleError(f"it has a {type(key).__name__} as a dictionary's key; accepted are strings and integers")
+        if isinstance(key, str) and len(key) > _MAX_NAME:  # as often as it is looked up, it is compared
+            raise PickleError(f"it has a dictionary's key of {len(key)} characters; accepted are {_MAX_NAME}")
+        if isinstance(key, int) and abs(key) >= _MAX_KEY:
+            raise PickleError(f"it has a dictionary's key of {key.bit_length()} bits; accepted are integers of {_MAX_KEY.bit_length() - 1}")
+        target[key] = value
+
+
+def _call(function: Any, arguments: Any) -> Any:
+    """Calls the stand-in of a function that is named."""
+    if not isinstance(function, _Name) or not isinstance(arguments, tuple) or len(arguments) > _MAX_ARGUMENTS:
+        raise TypeError("a call of what is no function")
+    if stand_in := _CALLS.get(function.name):
+        return stand_in(*arguments)
+    if function.name.startswith(_REBUILD):
+        return OtherTensor(f"a special tensor ({function.name.removeprefix(_REBUILD)})")
+    raise UnsafePickleError(function.name)
+
+
+def _is_size(number: Any) -> bool:
+    return type(number) is int and 0 <= number < 2**63
+
+
+def _ordered_dictionary(pairs: Any = ()) -> dict[Any, Any]:
+    entries: dict[Any, Any] = {}
+    if pairs:  # as Python 2 wrote it
+        _update(entries, pairs)
+        pairs.clear()  # a list could be used again and again
+    return entries
+
+
+def _size(sizes: Any = ()) -> tuple[int, ...]:
+    if type(sizes) is not tuple or len(sizes) > _MAX_AXES:
+        raise TypeError("no size of a tensor")
+    return sizes
+
+
+def _tensor(
+    storage: Any, offset: Any, shape: Any, strides: Any, _grad: Any = False, _hooks: Any = None, metadata: Any = None, dtype: Any = None
+) -> Tensor | OtherTensor:
+    shape, strides = _size(shape), _size(strides)
+    if not isinstance(storage, _Storage) or len(shape) != len(strides) or not all(map(_is_size, (offset, *shape, *strides))):
+        raise TypeError("a tensor of impossible size")
+    if not is_possible_shape(shape):
+        raise PickleError(f"it has a tensor of {shape}, more numbers than any machine holds")
+    if metadata:
+        return OtherTensor("a conjugated or negated view of a tensor")
+    dtype, first, device = dtype or storage.dtype, storage.start + offset, storage.content.device
+    if 0 in shape:
+        return torch.empty(shape, dtype=dtype, device=device)
+    last = first + sum((side - 1) * stride for side, stride in zip(shape, strides, strict=True))
+    if (last + 1) * dtype.itemsize > storage.content.nbytes():
+        length = storage.content.nbytes() // storage.dtype.itemsize
+        raise DamagedPickleError(f"it has a tensor that ends at number {last + 1} of a storage of {length}")
+    return torch.empty(0, dtype=dtype, device=device).set_(storage.content, first, shape, strides)
+
+
+def _tensor_of_dtype(storage: Any, offset: Any, shape: Any, strides: Any, _grad: Any, _hooks: Any, dtype: Any, *more: Any) -> Any:
+    """A tensor of a dtype that has no storage class of its own."""
+    if not isinstance(dtype, torch.dtype):
+        raise TypeError("a tensor of an unknown dtype")
+    return _tensor(storage, offset, shape, strides, metadata=any(more), dtype=dtype)
+
+
+def _tensor_of_class(function: Any, _class: Any, arguments: Any, _attributes: Any) -> Any:
+    """A tensor with attributes, or of a class of its own."""
+    return _call(function, arguments)
+
+
+def _parameter(tensor: Any, *_: Any) -> Any:
+    return tensor
+
+
+def _other(*_: Any) -> _Other:
+    return _Other()
+
+
+_RENAMED = {"__builtin__": "builtins", "torch.tensor": "torch._tensor"}
+"""Modules that had other names in Python 2 and in torch before 1.9."""
+_REBUILD = "torch._utils._rebuild_"
+_CALLS: dict[str, Callable[..., Any]] = {
+    "collections.OrderedDict": _ordered_dictionary,
+    "torch.Size": _size,
+    f"{_REBUILD}tensor": _tensor,
+    f"{_REBUILD}tensor_v2": _tensor,
+    f"{_REBUILD}tensor_v3": _tensor_of_dtype,
+    f"{_REBUILD}parameter": _parameter,
+    f"{_REBUILD}parameter_with_state": _parameter,
+    "torch._tensor._rebuild_from_type_v2": _tensor_of_class,
+    **dict.fromkeys(("collections.Counter", "builtins.set", "builtins.complex", "builtins.bytearray", "_codecs.encode"), _other),
+    **dict.fromkeys(("torch.device", "torch.serialization._get_layout"), _other),
+}
+"""Functions that are called in state dicts as torch.save writes them, and their stand-ins here."""
+_STORAGES = {
+    **{f"{name}Storage": getattr(torch, name.lower()) for name in ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Bool")},
+    **{"CharStorage": torch.int8, "ByteStorage": torch.uint8, "UntypedStorage": torch.uint8},
+    **{"ComplexFloatStorage": torch.complex64, "ComplexDoubleStorage": torch.complex128},
+    **{f"Q{name}Storage": getattr(torch, f"q{name.lower()}") for name in ("Int8", "UInt8", "Int32")},
+}
+"""The dtypes of torch's classes, which are in `torch`, `torch.cuda` or `torch.storage`."""

@@ -24,6 +24,7 @@ from depth_normal.model_loader import free, load_model
 from depth_normal.model_loader import load as load_module
 from depth_normal.model_loader.comfy import devices, interrupt
 from depth_normal.model_loader.load import DTYPE_CHOICES, parse_device
+from depth_normal.model_loader.weights import checkpoint
 from depth_normal.model_loader.weights.checkpoint import read_shapes
 from depth_normal.model_loader.weights.find import download_folder
 from depth_normal.model_loader.weights.integrity import bundled_path
@@ -391,9 +392,12 @@ def test_a_real_networks_file_for_another_real_network_is_refused(tmp_path):
         load_model("midas-v2.1-small", weights=path)
 
 
-def test_a_siblings_file_is_told_by_the_model_it_is_of():
+def test_a_siblings_file_is_told_by_the_model_it_is_of_and_read_once(monkeypatch):
+    begin, begun = checkpoint._begin, []
+    monkeypatch.setattr(checkpoint, "_begin", lambda path: begun.append(path) or begin(path))
     with pytest.raises(CheckpointError, match=r'It has the tensors of tiny: choose load_model\("tiny"\), or remove it'):
         load_model("midas-v2.1-small", weights=bundled_path(find_spec("tiny").file))
+    assert len(begun) == 1
 
 
 def test_a_file_that_is_not_there(family, tmp_path):

@@ -14,7 +14,7 @@ import torch
 from depth_normal import NODE_CLASS_MAPPINGS, Estimate, Quantity, load_model
 from depth_normal.model_loader.weights.download_errors import NoNetworkError
 from depth_normal.nodes.checks import check_count
-from depth_normal.nodes.loading import OTHER_NODE, choose_tiny
+from depth_normal.nodes.loading import OTHER_NODE, advised, choose_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = json.loads((ROOT / "locales" / "messages.json").read_text(encoding="utf-8"))
@@ -40,10 +40,10 @@ def of_several_parts():
     depth = Estimate(torch.ones(2, 1, 8, 8), Quantity.DISPARITY)
     estimate = {"model": model, "image": image}
     return [
-        (str(NO_NETWORK.advised(choose_tiny("ckpt_name"))), "Choose {0} in the widget {1}: it comes"),
-        (choose_tiny("ckpt_name").split(":")[0], "Choose {0} in the widget {1}"),
-        (str(NO_NETWORK.advised(OTHER_NODE)), "Use Depth & Normals with {0} in its widget model, in place of this node: it"),
-        (OTHER_NODE.split(":")[0], "Use Depth & Normals with {0} in its widget model, in place of this node"),
+        (str(advised(NO_NETWORK, choose_tiny("ckpt_name"))), "Choose {0} in the widget {1}: it comes"),
+        (choose_tiny("ckpt_name"), "Choose {0} in the widget {1}"),
+        (str(advised(NO_NETWORK, OTHER_NODE)), "Use Depth & Normals with {0} in its widget model, in place of this node: it"),
+        (OTHER_NODE, "Use Depth & Normals with {0} in its widget model, in place of this node"),
         (said_by("DepthNormal_EstimateGeometry", **estimate, fov=900.0), "{0} is {1}; accepted: {2}"),
         (said_by("DepthNormal_EstimateGeometry", **estimate, tiles="auto", film=True), "tiles is {0} and film is on"),
         (

@@ -84,5 +84,6 @@ def test_words_of_a_label(there):
     assert labels["depth_anything_v2_vitl.pth"] == expected
     labels = widget("DepthNormal_LoadModel")[1][model_list.LABELS]
     assert labels["moge-2-vits-normal"] == "moge-2-vits-normal · to download, 141 MB · metres + normals · MIT"
+    assert labels["depth-anything-v2-giant"].startswith("depth-anything-v2-giant · not published, about 5.0 GB · ")
     assert labels["tiny"] == "tiny · in the pack, 9 MB · disparity + normals · Apache-2.0"
     assert labels["moge-vitl"].split(" · ")[2] == "depth without unit"

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any
 
 from ...._version import __version__
 from ....annotators.registry import find_spec
-from ....annotators.specs.base import ModelSpec
 from ....geometry.files.paths import damage_named
 from ....model_loader.weights.download import find_weights_files
 from ....model_loader.weights.integrity import sha256_of
@@ -189,14 +188,7 @@ def provenance(options: Options, settings: dict[str, Any]) -> dict[str, Any]:
         "model": spec.id,
         "weights": [{"file": path.name, "sha256": sha256_of(path)} for path in find_weights_files(spec, options.weights)],
         "licence": spec.licence,
-        "licence_url": spec.licence_url or _page(spec),
+        "licence_url": spec.licence_page,
         "commercial_use": spec.commercial_use,
         "settings": settings,
     }
-
-
-def _page(spec: ModelSpec) -> str | None:
-    """The page that the weights come from, which states their licence."""
-    if spec.file.repo_id is None:
-        return spec.file.url
-    return f"https://huggingface.co/{'spaces/' * (spec.file.repo_type == 'space')}{spec.file.repo_id}"

@@ -18,7 +18,7 @@ from depth_normal.annotators.networks.attention import attended, faster_products
 @pytest.fixture
 def multiplies_bfloat16(monkeypatch):
     """A CPU with instructions for bfloat16 and without AMX."""
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
 
 

@@ -228,7 +228,7 @@ def test_bfloat16_on_a_cpu_is_as_exact_by_matrix_products(monkeypatch):
         network, attention, found = random_network(PLAIN).bfloat16(), torch.nn.functional.scaled_dot_product_attention, {}
         for has_amx in (True, False):
             for name, answer in {"_is_avx512_bf16_supported": True, "_is_amx_tile_supported": has_amx}.items():
-                monkeypatch.setattr(torch.cpu, name, lambda answer=answer: answer, raising=False)  # torch 2.4 has neither
+                monkeypatch.setattr(torch.cpu, name, lambda answer=answer: answer)
             calls = []
             monkeypatch.setattr(
                 torch.nn.functional, "scaled_dot_product_attention", lambda *given, calls=calls: calls.append(1) or attention(*given)

@@ -55,6 +55,8 @@ def test_models_that_are_named_are_listed_alone(capsys):
     assert zipdepth.startswith("zipdepth-base\n") and not [fact for fact in facts if fact not in zipdepth]
     assert cli.main(["models", "marigold-iid-appearance", "--json"]) == 0
     assert [row["id"] for row in json.loads(capsys.readouterr().out)] == ["marigold-iid-appearance"]
+    assert cli.main(["models", "depth-anything-v2-giant"]) == 0
+    assert "from       nowhere: its authors have not published it" in re.sub(" {8,}", "       ", capsys.readouterr().out)
     assert cli.main(["models", "tini"]) == 2 and "did you mean tiny?" in capsys.readouterr().err
 
 

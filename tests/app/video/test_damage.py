@@ -266,21 +266,18 @@ def test_a_state_that_is_not_ours_is_said(stopped, content, capsys, monkeypatch)
     assert not Path("executed").exists() and len(list(stopped.pieces.iterdir())) >= 3
 
 
-@pytest.mark.parametrize("older", [False, True])
-def test_a_run_goes_on_after_its_engine_was_updated(video, tmp_path, monkeypatch, caplog, older):
-    """Also one of an older version of the pack, whose record has the engine alone."""
+def test_a_run_goes_on_after_its_engine_was_updated(video, tmp_path, monkeypatch, caplog):
     out, words = tmp_path / "out.mkv", ("--codec", "ffv1")
     with monkeypatch.context() as patch:
         patch.setattr(Model, "runtime", "ONNX Runtime 1.30.0, CPU")
+        patch.setattr(Model, "engine", SimpleNamespace(runtime="onnx"))
         stop_after(patch, 12)
         assert run(video, out, *words) == 130
     (record,) = (tmp_path / ".depth-normal").glob("*/pieces.json")
     found = json.loads(record.read_text())
     assert (found["settings"]["runtime"], found["settings"]["engine"]) == ("onnx", "ONNX Runtime 1.30.0, CPU")
-    if older:
-        found["settings"]["runtime"] = found["settings"].pop("engine")
-        record.write_text(json.dumps(found))
     monkeypatch.setattr(Model, "runtime", "ONNX Runtime 1.31.1, CPU")
+    monkeypatch.setattr(Model, "engine", SimpleNamespace(runtime="onnx"))
     assert run(video, out, *words, "--resume") == 0
     assert "was begun with ONNX Runtime 1.30.0, CPU, and goes on with ONNX Runtime 1.31.1, CPU" in caplog.text
 

@@ -19,8 +19,6 @@ from depth_normal.geometry.textures import curvature, detail, height, materials,
 OTHERS = runpy.run_path(str(Path(__file__).resolve().parents[1] / "test_devices.py"))
 CAMERA, DEPTH, DEVICE, HOLES, ONE_BY_ONE = map(OTHERS.get, ("CAMERA", "DEPTH", "DEVICE", "HOLES", "ONE_BY_ONE"))
 ask, devices_of, estimate, maps, mask, matrices = map(OTHERS.get, ("ask", "devices_of", "estimate", "maps", "mask", "matrices"))
-OLD = tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 5)
-pytestmark = pytest.mark.skipif(OLD, reason="torch 2.4 cannot follow Fourier transforms of fake tensors without the device")
 SET = pbr.PbrOptions(borders="seamless", directions=4)
 
 # function: how it is called, and why it waits for the device where it does

@@ -96,6 +96,7 @@ def test_an_unknown_runtime_is_refused():
 def test_what_fails_while_it_runs_is_left_to_torch_for_good(convolved, image, expected, monkeypatch, told):
     pytest.importorskip("onnxruntime")
     model = convolved.load("onnx")
+    assert model.engine.runtime == "onnx"
 
     def broken(*_):
         raise RuntimeError("the driver\nis gone")
@@ -103,7 +104,7 @@ def test_what_fails_while_it_runs_is_left_to_torch_for_good(convolved, image, ex
     monkeypatch.setattr(onnx_runtime._OnnxRunner, "run", broken)
     for _ in range(2):
         assert torch.allclose(model.estimate(image).depth, expected, atol=1e-6)
-    assert model.runtime == "torch"
+    assert model.runtime == model.engine.runtime == "torch"
     (line,) = told()
     assert "the driver is gone" in line and "torch runs it from now on" in line
 

@@ -1,4 +1,3 @@
-import json
 import os
 import pickle
 import socket
@@ -37,10 +36,15 @@ def assert_is_state(found):
 
 
 def refusal(path):
-    with pytest.raises(CheckpointError) as caught:
-        read_checkpoint(path)
-    assert str(path) in str(caught.value)
-    return str(caught.value)
+    """The one line in which a file is refused, by its tensors and by their shapes alike."""
+    lines = []
+    for read in (read_checkpoint, read_shapes):
+        with pytest.raises(CheckpointError) as caught:
+            read(path)
+        lines.append(str(caught.value))
+        assert str(path) in lines[-1] and "\n" not in lines[-1]
+    assert len({line.partition(" (")[0] for line in lines}) == 1  # safetensors names any of several entries that are wrong
+    return lines[0]
 
 
 @pytest.mark.parametrize("extension", [".pth", ".safetensors", ".bin", ""])
@@ -121,10 +125,7 @@ def test_the_same_tensors_as_torch_reads(tmp_path, name, options):
 @pytest.mark.parametrize("dtype", [torch.uint16, torch.float8_e4m3fn, torch.float8_e5m2])
 def test_dtypes_without_a_storage_class(tmp_path, dtype):
     numbers = torch.arange(6.0).to(dtype)
-    try:
-        torch.save({"a": numbers, "b": numbers[2:]}, tmp_path / "w.pt")
-    except KeyError as error:
-        pytest.skip(f"torch {torch.__version__} cannot save it: {error}")
+    torch.save({"a": numbers, "b": numbers[2:]}, tmp_path / "w.pt")
     found = read_checkpoint(tmp_path / "w.pt")
     assert found["b"].dtype == dtype
     assert found["b"].float().tolist() == [2, 3, 4, 5]
@@ -158,41 +159,124 @@ def test_a_network_with_a_part_called_model_is_not_unwrapped(tmp_path):
     assert read_checkpoint(tmp_path / "w.pt").keys() == {"model", "state_dict.x"}
 
 
-def test_a_dictionary_that_holds_itself_ends(tmp_path):
-    circle = {}
-    circle["model"] = circle
-    torch.save(circle, tmp_path / "w.pt")
-    assert "no tensors" in refusal(tmp_path / "w.pt")
+def written(content):
+    return lambda path: path.write_bytes(content)
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"", "empty (0 bytes)"),
-        (b"<!DOCTYPE html><html><body>Sign in</body></html>", "web page"),
-        (b"\n  <html lang='en'>\n", "web page"),
-        (
-            b"version https://git-lfs.github.com/spec/v1\noid sha256:501f\nsize 492757791\n",
-            "Git LFS pointer (74 bytes) of a file of 492757791",
-        ),
-        (b"\x89PNG\r\n\x1a\n" + bytes(100), "a PNG image"),
-        (bytes(4096), "filled with zeros (4096 bytes)"),
-        (b"hello, world", "12 bytes starting with b'hello, w'"),
-        (b"\x08\x03\x12\x07pytorch\x1a\x031.0", "an ONNX file"),
-        (b"\x93NUMPY\x01\x00", "a NumPy array"),
-        (b"\x80", "1 bytes"),
-    ],
-    ids=["empty", "html", "html-indented", "lfs", "png", "zeros", "text", "onnx", "npy", "one-byte"],
-)
-def test_what_is_no_checkpoint_is_named(tmp_path, content, said):
-    path = tmp_path / "dpt_hybrid.pth"
+def safetensors(header, length=None):
+    return written(struct.pack("<Q", len(header) if length is None else length) + header + bytes(4))
+
+
+def saved(content):
+    return lambda path: torch.save(content, path)
+
+
+def circle(path):
+    content = {}
+    content["model"] = content
+    torch.save(content, path)
+
+
+def script(path):
+    torch.jit.save(torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)), path)
+
+
+def plain_zip(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "x")
+
+
+def packed_zip(path):
+    """Of a kilobyte, and in memory of 16 MB."""
+    torch.save({"a": torch.zeros(2**22)}, path)
+    with zipfile.ZipFile(path) as archive:
+        entries = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+
+
+def later_index(path):
+    torch.save({"a": torch.zeros(8)}, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 6] = 108  # "version needed to extract" of the index's first entry
     path.write_bytes(content)
-    assert said in refusal(path)
 
 
-def test_no_file_a_folder_and_a_forbidden_file(tmp_path, monkeypatch):
-    assert "does not exist" in refusal(tmp_path / "none.pt")
-    assert "is a folder" in refusal(tmp_path)
+def header_of_many_megabytes(path):
+    path.write_bytes(struct.pack("<Q", 90_000_000) + b'{"a":')
+    with path.open("r+b") as stream:
+        stream.truncate(100_000_000)
+
+
+DAMAGED_HEADERS = [
+    b'{"a":1}',
+    b'{"a":{"dtype":"F32"}}',
+    b"{not json",
+    b'{"a":{"dtype":"F99","shape":[1],"data_offsets":[0,4]}}',
+    b'{"a":{"dtype":"F32","shape":[1],"data_offsets":"xy"}}',
+    b'{"a":' * 50000,
+    b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[-4,0]}}',
+    b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,Infinity]}}',
+    b'{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}',
+    b'{"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,4]}}',
+    b'{"a":{"dtype":"F32","shape":[1e30],"data_offsets":[0,4]}}',
+    b'{"a":{"dtype":"F32","shape":[99999999999999999999],"data_offsets":[0,4]}}',
+    b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+    b'{"a":{"dtype":"U8","shape":[3],"data_offsets":[0,3]}}',
+    b'{"a":{"dtype":"F32","shape":[0,4611686018427387904,4],"data_offsets":[0,0]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+    b'{"a":{"dtype":"F32","shape":[' + b"1," * 99 + b'1],"data_offsets":[0,4]}}',
+    b"{" + b"".join(b'"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},' % i for i in range(50_001)) + b'"a":{"dtype":"F32",'
+    b'"shape":[1],"data_offsets":[0,4]}}',
+    b'{"__metadata__":' + b"[" * 50000,
+]
+REFUSED = {
+    "empty": (written(b""), "empty (0 bytes)"),
+    "html": (written(b"<!DOCTYPE html><html><body>Sign in</body></html>"), "web page"),
+    "html, indented": (written(b"\n  <html lang='en'>\n"), "web page"),
+    "LFS pointer": (
+        written(b"version https://git-lfs.github.com/spec/v1\noid sha256:501f\nsize 492757791\n"),
+        "Git LFS pointer (74 bytes) of a file of 492757791",
+    ),
+    "PNG": (written(b"\x89PNG\r\n\x1a\n" + bytes(100)), "a PNG image"),
+    "zeros": (written(bytes(4096)), "filled with zeros (4096 bytes)"),
+    "text": (written(b"hello, world"), "12 bytes starting with b'hello, w'"),
+    "ONNX": (written(b"\x08\x03\x12\x07pytorch\x1a\x031.0"), "an ONNX file"),
+    "NumPy": (written(b"\x93NUMPY\x01\x00"), "a NumPy array"),
+    "one byte": (written(b"\x80"), "1 bytes"),
+    "nothing": (lambda path: None, "does not exist"),
+    "a folder": (lambda path: path.mkdir(), "is a folder"),
+    "an endless header": (safetensors(b'{"a":1}', 2**50), f"{2**50} bytes"),
+    "a header of many megabytes": (header_of_many_megabytes, "claims a safetensors header of 90000000 bytes"),
+    "a header cut short": (safetensors(b'{"a":', 5000), "needs 5008"),
+    **{f"header {header[:60].decode()}": (safetensors(header), "damaged safetensors") for header in DAMAGED_HEADERS},
+    "no tensors in safetensors": (
+        lambda path: path.write_bytes(struct.pack("<Q", 33) + b'{"__metadata__":{"format":"pt"}} '),
+        "holds no weights",
+    ),
+    "bool in safetensors": (lambda path: save_file({"odd": torch.ones(3, dtype=torch.bool)}, path), "holds odd as torch.bool values"),
+    "a whole network": (saved(nn.Linear(2, 2)), "torch.nn.modules.linear.Linear"),
+    "TorchScript": (script, "TorchScript"),
+    "another zip": (plain_zip, "['readme.txt']"),
+    "a packed zip": (packed_zip, "compressed zip"),
+    "a zip whose index is of a later version": (later_index, "cut short or damaged"),
+    "a list": (saved([1, 2]), "a list"),
+    "a tensor": (saved(torch.zeros(2)), "a Tensor"),
+    "no tensors": (saved({"a": 1}), "(a)"),
+    "an empty dictionary": (saved({}), "(none)"),
+    "a dictionary that holds itself": (circle, "no tensors"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*(deprecated)")
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_refused_is_named(tmp_path, name):
+    make, said = REFUSED[name]
+    make(tmp_path / "dpt_hybrid.pth")
+    assert said in refusal(tmp_path / "dpt_hybrid.pth")
+
+
+def test_a_forbidden_file(tmp_path, monkeypatch):
     path = tmp_path / "locked.pt"
     torch.save(STATE, path)
     path.chmod(0)
@@ -238,63 +322,6 @@ def test_a_file_cut_short_says_how_much_was_found(tmp_path, save, keep):
         assert str(len(whole)) in message
 
 
-def test_absurd_safetensors_headers(tmp_path):
-    path = tmp_path / "w.safetensors"
-    path.write_bytes(struct.pack("<Q", 2**50) + b'{"a":1}')
-    assert f"{2**50} bytes" in refusal(path)
-    path.write_bytes(struct.pack("<Q", 5000) + b'{"a":1}')
-    assert "needs 5008" in refusal(path)
-
-
-@pytest.mark.parametrize(
-    "header",
-    [
-        b'{"a":1}',
-        b'{"a":{"dtype":"F32"}}',
-        b"{not json",
-        b'{"a":{"dtype":"F99","shape":[1],"data_offsets":[0,4]}}',
-        b'{"a":{"dtype":"F32","shape":[1],"data_offsets":"xy"}}',
-        b'{"a":' * 50000,
-        b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[-4,0]}}',
-        b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,Infinity]}}',
-        b'{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}',
-        b'{"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,4]}}',
-        b'{"a":{"dtype":"F32","shape":[1e30],"data_offsets":[0,4]}}',
-        b'{"a":{"dtype":"F32","shape":[99999999999999999999],"data_offsets":[0,4]}}',
-        b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
-        b'{"a":{"dtype":"U8","shape":[3],"data_offsets":[0,3]}}',
-        b'{"a":{"dtype":"F32","shape":[0,4611686018427387904,4],"data_offsets":[0,0]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
-        b'{"a":{"dtype":"F32","shape":[' + b"1," * 99 + b'1],"data_offsets":[0,4]}}',
-        b"{" + b"".join(b'"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},' % i for i in range(50_001)) + b'"a":{"dtype":"F32",'
-        b'"shape":[1],"data_offsets":[0,4]}}',
-        b'{"__metadata__":' + b"[" * 50000,
-    ],
-    ids=lambda header: header[:60].decode(),
-)
-def test_damaged_safetensors_headers(tmp_path, header):
-    """In the same words whether the tensors or only their shapes are asked for, and in one line."""
-    path = tmp_path / "w.safetensors"
-    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
-    assert "damaged safetensors" in refusal(path)
-    with pytest.raises(CheckpointError, match="damaged safetensors") as error:
-        read_shapes(path)
-    assert "\n" not in str(error.value)
-
-
-def test_a_header_of_many_megabytes_is_not_read(tmp_path):
-    path = tmp_path / "w.safetensors"
-    path.write_bytes(struct.pack("<Q", 90_000_000) + b'{"a":')
-    with path.open("r+b") as stream:
-        stream.truncate(100_000_000)
-    assert "claims a safetensors header of 90000000 bytes" in refusal(path)
-
-
-def test_safetensors_without_tensors(tmp_path):
-    header = json.dumps({"__metadata__": {"format": "pt"}}).encode()
-    (tmp_path / "w.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
-    assert "holds no weights" in refusal(tmp_path / "w.safetensors")
-
-
 class Payload:
     def __init__(self, marker):
         self.marker = marker
@@ -321,34 +348,6 @@ def test_code_in_a_pickle_is_never_run(tmp_path, disguise):
     assert marker.exists(), "the pickle was harmless"
 
 
-def test_a_whole_module_is_refused_by_the_name_of_its_class(tmp_path):
-    torch.save(torch.nn.Linear(2, 2), tmp_path / "w.pt")
-    assert "torch.nn.modules.linear.Linear" in refusal(tmp_path / "w.pt")
-
-
-def test_a_torchscript_program_and_a_plain_zip(tmp_path):
-    torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), tmp_path / "script.pt")
-    assert "TorchScript" in refusal(tmp_path / "script.pt")
-    with zipfile.ZipFile(tmp_path / "w.zip", "w") as archive:
-        archive.writestr("readme.txt", "x")
-    assert "['readme.txt']" in refusal(tmp_path / "w.zip")
-
-
-@pytest.mark.parametrize(("content", "said"), [([1, 2], "a list"), (torch.zeros(2), "a Tensor"), ({"a": 1}, "(a)"), ({}, "(none)")])
-def test_a_file_without_named_tensors(tmp_path, content, said):
-    torch.save(content, tmp_path / "w.pt")
-    assert said in refusal(tmp_path / "w.pt")
-
-
-def test_an_index_of_an_unknown_version(tmp_path):
-    path = tmp_path / "w.pt"
-    torch.save({"a": torch.zeros(8)}, path)
-    whole = bytearray(path.read_bytes())
-    whole[whole.index(b"PK\x01\x02") + 6] = 108  # "version needed to extract" of the index's first entry
-    path.write_bytes(whole)
-    assert "cut short or damaged" in refusal(path)
-
-
 @pytest.mark.filterwarnings("ignore:.*(Sparse CSR|nested|deprecated)")
 @pytest.mark.parametrize("save", [torch_zip, torch_legacy])
 @pytest.mark.parametrize(
@@ -356,10 +355,10 @@ def test_an_index_of_an_unknown_version(tmp_path):
     [
         (lambda: torch.ones(3, dtype=torch.bool), "torch.bool values"),
         (lambda: torch.ones(3, dtype=torch.complex64), "torch.complex64 values"),
-        (lambda: torch.eye(3).to_sparse(), "a sparse tensor"),
-        (lambda: torch.eye(3).to_sparse_csr(), "a sparse tensor"),
-        (lambda: torch.quantize_per_tensor(torch.rand(3, 3), 0.1, 0, torch.qint8), "a quantised tensor"),
-        (lambda: torch.zeros(3, device="meta"), "a tensor without numbers"),
+        (lambda: torch.eye(3).to_sparse(), "a special tensor (sparse_tensor)"),
+        (lambda: torch.eye(3).to_sparse_csr(), "a special tensor (sparse_tensor)"),
+        (lambda: torch.quantize_per_tensor(torch.rand(3, 3), 0.1, 0, torch.qint8), "a special tensor (qtensor)"),
+        (lambda: torch.zeros(3, device="meta"), "a special tensor (meta_tensor_no_storage)"),
         (lambda: torch.zeros(1).expand(2**20, 2**16), f"a tensor of ({2**20}, {2**16}), {2**38} bytes, more than the"),
     ],
     ids=["bool", "complex", "sparse", "csr", "quantised", "meta", "endless"],
@@ -371,11 +370,6 @@ def test_tensors_that_are_no_weights_are_named(tmp_path, save, make, said):
     assert "get the weights as they were published" in message
 
 
-def test_odd_tensors_of_a_safetensors_file(tmp_path):
-    save_file({"odd": torch.ones(3, dtype=torch.bool)}, tmp_path / "w.safetensors")
-    assert "holds odd as torch.bool values" in refusal(tmp_path / "w.safetensors")
-
-
 @pytest.mark.parametrize("save", [torch_zip, torch_legacy])
 def test_tensors_may_share_memory_and_lie_in_any_order(tmp_path, save):
     numbers = torch.arange(6.0)
@@ -383,45 +377,6 @@ def test_tensors_may_share_memory_and_lie_in_any_order(tmp_path, save):
     save(state, tmp_path / "w.pt")
     found = read_checkpoint(tmp_path / "w.pt")
     assert all(torch.equal(found[name], value) for name, value in state.items())
-
-
-def with_length(content, old, new):
-    """A pickle in which a tensor of `old` numbers says that it has `new`."""
-    short = b"M" + struct.pack("<H", old)
-    assert short in content
-    return content.replace(short, b"\x8a\x08" + struct.pack("<q", new))
-
-
-@pytest.mark.parametrize("length", [2**20, 2**33, 2**45])
-def test_an_old_file_that_claims_more_than_it_holds_takes_no_memory(tmp_path, length):
-    torch_legacy({"a": torch.arange(7777.0)}, tmp_path / "w.pt")
-    (tmp_path / "w.pt").write_bytes(with_length((tmp_path / "w.pt").read_bytes(), 7777, length))
-    assert f"a tensor has {length} numbers" in refusal(tmp_path / "w.pt")
-
-
-def rewritten(path, change, compression=zipfile.ZIP_STORED):
-    """Writes a PyTorch zip anew with its pickle changed."""
-    with zipfile.ZipFile(path) as archive:
-        entries = {entry.filename: archive.read(entry) for entry in archive.infolist()}
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        for name, content in entries.items():
-            archive.writestr(name, change(content) if name.endswith("data.pkl") else content)
-
-
-@pytest.mark.parametrize("name", ["w.pt", "w.safetensors"])
-@pytest.mark.parametrize("length", [2**20, 2**33, 2**45])
-def test_a_zip_that_claims_more_than_it_holds(tmp_path, name, length):
-    torch_zip({"a": torch.arange(7777.0)}, tmp_path / name)
-    rewritten(tmp_path / name, lambda content: with_length(content, 7777, length))
-    assert f"a tensor has {length} numbers, and holds {4 * 7777} bytes of them" in refusal(tmp_path / name)
-
-
-@pytest.mark.parametrize("name", ["w.pt", "w.safetensors"])
-def test_a_zip_that_grows_in_memory_is_refused(tmp_path, name):
-    torch_zip({"a": torch.zeros(2**22)}, tmp_path / name)
-    rewritten(tmp_path / name, lambda content: content, zipfile.ZIP_DEFLATED)
-    assert (tmp_path / name).stat().st_size < 2**16
-    assert "compressed zip" in refusal(tmp_path / name)
 
 
 def test_random_damage_is_a_clear_error_or_a_dictionary(tmp_path):

@@ -13,7 +13,9 @@ from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
+import torch
 
+from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.specs.base import CheckpointError, WeightFile
 from depth_normal.model_loader.weights import find, integrity
 from depth_normal.model_loader.weights.download import download_weights
@@ -375,3 +377,14 @@ def test_two_processes_that_want_the_same_files_fetch_them_once(server, small, t
     assert outputs[0][1].startswith(str(tmp_path / "hf" / "hub"))
     assert all(Path(path).read_bytes() == BODY for path in outputs[0])
     assert server.gets() == [None, None], "one download of each file"
+
+
+def test_a_file_that_its_authors_have_not_published(server, caches):
+    file = MODELS["depth-anything-v2-giant"].file
+    with pytest.raises(DownloadError, match="its authors have not published it") as caught:
+        download_weights(file, "MIT")
+    assert str(download_path(file)) in str(caught.value)
+    assert not server.requests
+    download_path(file).parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"a": torch.zeros(1)}, download_path(file))
+    assert find_weights(file) == download_path(file)
