@@ -22,7 +22,7 @@ from depth_normal.annotators.preprocessing.resizing import Fit, Resizing
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.model_loader import free, load_model
 from depth_normal.model_loader.comfy import devices, interrupt
-from depth_normal.model_loader.inference import forward as forward_module
+from depth_normal.model_loader.inference import network as network_module
 from depth_normal.model_loader.inference.memory_budget import BytesPerPixel
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 from depth_normal.utils import check_images, images_to_rgb
@@ -162,7 +162,7 @@ def test_large_images_count_not_only_the_networks_input(load, family, monkeypatc
 
 def test_a_batch_is_converted_derived_and_resized_part_by_part(load, room_for, family, monkeypatch):
     converted, derived = [], []
-    monkeypatch.setattr(forward_module, "images_to_rgb", lambda part: converted.append(len(part)) or images_to_rgb(part))
+    monkeypatch.setattr(network_module, "images_to_rgb", lambda part: converted.append(len(part)) or images_to_rgb(part))
     monkeypatch.setattr(devices, "available_memory", lambda _device: room_for(2))
     images = np.random.default_rng(0).integers(0, 255, (5, 32, 64, 3), np.uint8)
     estimate = load().estimate(images, 32, derive=lambda part: derived.append((part.batch, len(converted))) or part)

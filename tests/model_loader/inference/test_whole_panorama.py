@@ -23,7 +23,7 @@ from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader import Model
 from depth_normal.model_loader.comfy import interrupt
-from depth_normal.model_loader.inference.network import SharedNetwork
+from depth_normal.model_loader.inference.network import LoadedNetwork
 from depth_normal.model_loader.inference.panorama import blend_half_turn
 from depth_normal.nodes.depth_and_normals import DEPTH_MODELS, DepthAndNormals
 from depth_normal.nodes.panorama import EstimatePanorama
@@ -81,7 +81,7 @@ class Whole(Annotator):
 
 
 def whole(truth, slope=0.0):
-    return Model(SharedNetwork(Whole(truth.image, truth.distance, slope), torch.float32, torch.device("cpu"), Path("whole.pt")))
+    return Model(LoadedNetwork(Whole(truth.image, truth.distance, slope), torch.float32, torch.device("cpu"), Path("whole.pt")))
 
 
 def seam(depth):
