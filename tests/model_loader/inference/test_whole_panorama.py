@@ -15,7 +15,7 @@ from depth_normal.annotators.base import Annotator
 from depth_normal.annotators.preprocessing.kernels import linear_antialiased
 from depth_normal.annotators.preprocessing.resizing import WholeSphere
 from depth_normal.annotators.preprocessing.steps import Resize
-from depth_normal.annotators.registry import find_spec
+from depth_normal.annotators.registry import MODELS, find_spec
 from depth_normal.app.batch.check_outputs import check_writes
 from depth_normal.app.batch.options import Options
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
@@ -161,7 +161,7 @@ def test_photos_videos_and_scenes_are_refused_with_what_to_do(truth):
         with pytest.raises(ValueError, match=words):
             run(image)
     with pytest.raises(ValueError, match=words):
-        check_writes(("depth",), Options("da2"))
+        check_writes(("depth",), Options(MODELS["da2"]))
     with pytest.raises(ValueError, match=words):
         DepthAndNormals().execute(image.movedim(1, -1), "da2")
     assert "da2" not in DEPTH_MODELS and "takes panoramas" in DepthAndNormals.VALIDATE_INPUTS("da2")
@@ -172,7 +172,7 @@ def test_photos_videos_and_scenes_are_refused_with_what_to_do(truth):
 def test_panoramas_are_taken_by_the_node_and_the_command(truth):
     assert EstimatePanorama.VALIDATE_INPUTS("da2") is True
     assert "da2" in str(EstimatePanorama.INPUT_TYPES()["optional"]["model"])
-    check_writes(("depth", "normals", "npz"), Options("da2", panorama=True))
+    check_writes(("depth", "normals", "npz"), Options(MODELS["da2"], panorama=True))
 
 
 def test_folders_of_panoramas_from_python(truth, tmp_path):
