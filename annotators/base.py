@@ -243,15 +243,11 @@ class Annotator(Family):
 
     def with_engine(self, engine: Engine | None) -> Annotator:
         """The same family with its `graph` run by an engine; None = by torch again."""
-        other = copy.copy(self)
-        other.engine = engine
-        return other
+        return self._with(engine=engine)
 
     def for_input_size(self, height: int, width: int) -> Annotator:
         """The same network, whose input has one size whatever the image, as a file or an engine that was made for it."""
-        other = copy.copy(self)
-        other.input_size = (height, width)
-        return other
+        return self._with(input_size=(height, width))
 
     def with_options(self, options: Any) -> Annotator:
         """The same network with other options in calls that name none.
@@ -259,14 +255,15 @@ class Annotator(Family):
         Raises:
             TypeError: Options of another family, or for a family that has none.
         """
-        other = copy.copy(self)
-        other.default_options = self._checked_options(options)
-        return other
+        return self._with(default_options=self._checked_options(options))
 
     def with_resizing(self, resizing: Resizing) -> Annotator:
         """The same network with images resized by another frame; families whose steps are not by a frame keep them."""
+        return self._with(spec=replace(self.spec, resizing=resizing))
+
+    def _with(self, **attributes: Any) -> Annotator:
         other = copy.copy(self)
-        other.spec = replace(self.spec, resizing=resizing)
+        vars(other).update(attributes)
         return other
 
     # What an exported file says

@@ -24,7 +24,7 @@ from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.app import onnx_export
 from depth_normal.app.batch import per_image
 from depth_normal.model_loader import Model, load_model
-from depth_normal.model_loader.inference.network import SharedNetwork
+from depth_normal.model_loader.inference.network import LoadedNetwork
 from depth_normal.model_loader.load import DTYPES
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 
@@ -110,7 +110,7 @@ def made(model_id: str, dtype: torch.dtype, weights: Path | None) -> Model:
         settle(exact)
         for own, settled in zip(annotator.network.buffers(), exact.network.buffers(), strict=True):
             own.copy_(settled)
-    return Model(SharedNetwork(annotator, dtype, torch.device("cpu"), weights or Path(__file__)))
+    return Model(LoadedNetwork(annotator, dtype, torch.device("cpu"), weights or Path(__file__)))
 
 
 @torch.no_grad()

@@ -51,7 +51,7 @@ from depth_normal.app.onnx_export import check_graph
 from depth_normal.geometry.estimate import Estimate
 from depth_normal.model_loader.comfy import devices
 from depth_normal.model_loader.inference.model import Model
-from depth_normal.model_loader.inference.network import SharedNetwork
+from depth_normal.model_loader.inference.network import LoadedNetwork
 from depth_normal.model_loader.load import DTYPES, load_model
 
 SMALL = ("midas-v2.1-small", "depth-anything-small", "depth-anything-v2-small", "depth-anything-3-small")
@@ -153,7 +153,7 @@ def load(model_id: str, dtype: str) -> Model:
         return load_model(model_id, dtype)
     states = {file.role: random_state(spec, file.role) for file in spec.files}
     annotator = FAMILIES[spec.family].build(spec, states, DTYPES[dtype])
-    return Model(SharedNetwork(annotator, DTYPES[dtype], devices.default_device(), Path()))
+    return Model(LoadedNetwork(annotator, DTYPES[dtype], devices.default_device(), Path()))
 
 
 def mend_torchvision() -> None:

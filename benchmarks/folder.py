@@ -56,7 +56,7 @@ def main() -> None:
     """Prints the rates, or the memory."""
     arguments = parse()
     keep_freed_memory()
-    options = Options(model=arguments.model, weights=arguments.weights, size=arguments.size)
+    options = Options(MODELS[arguments.model], weights=arguments.weights, size=arguments.size)
     if arguments.memory:
         with nullcontext(arguments.folder) if arguments.folder else tempfile.TemporaryDirectory() as folder:
             print_memory(Path(folder), arguments.memory, options)
@@ -88,7 +88,7 @@ def print_rates(folder: Path, options: Options, arguments: argparse.Namespace) -
                 seconds[name].append((time.perf_counter() - start) / len(paths))
                 processor[name].append((time.process_time() - start_processor) / len(paths))
     place = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    print(f"{place}; torch {torch.__version__}; {options.model}; {len(paths)} images of {arguments.width}x{arguments.height}")
+    print(f"{place}; torch {torch.__version__}; {options.spec.id}; {len(paths)} images of {arguments.width}x{arguments.height}")
     middle = {name: median(values) for name, values in seconds.items()}
     cores, taken = count_cores(), {name: median(values) for name, values in processor.items()}
     for name, value in middle.items():

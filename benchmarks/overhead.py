@@ -198,7 +198,7 @@ FORWARD = "the network's forward"
 
 def our_way(model: Model, path: Path, folder: Path) -> None:
     """Read, estimate, write as the command does for its default files, one after another in one thread."""
-    found = per_image.estimate(model, per_image.read(path), Options(model.spec.id))
+    found = per_image.estimate(model, per_image.read(path), Options(model.spec))
     if found.depth is not None and found.quantity is not None:
         write_depth_png(folder / "depth.png", depth_to_image(found.depth, found.quantity, mask=found.mask))
     if found.normals is not None:

@@ -35,6 +35,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from depth_normal.annotators.registry import MODELS
 from depth_normal.app.batch.options import Options
 from depth_normal.app.batch.outputs import plan_outputs
 from depth_normal.app.batch.per_image import estimate, read
@@ -121,7 +122,7 @@ def main() -> None:
             if seconds:
                 print_sleeping(images, Path(folder), seconds)
                 return
-            options = Options("tiny", size=arguments.size)
+            options = Options(MODELS["tiny"], size=arguments.size)
             runs = [run(images, Path(folder) / f"maps{workers}", workers, options) for workers in (1, 2)]
         plain = [run_plain(images, Path(folder), count, options) for count in (1, 2)]
     for workers, (rate, processor) in zip(("1 worker ", "2 workers"), runs, strict=True):

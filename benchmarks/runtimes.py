@@ -54,7 +54,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for model_id in arguments.models:
             weights = arguments.weights or weights_of(model_id, Path(folder))
-            options = Options(model=model_id, weights=weights)
+            options = Options(MODELS[model_id], weights=weights)
             print(f"\n{model_id}, {'random weights' if weights and not arguments.weights else 'trained weights'}\n")
             print(*HEADER, sep="\n")
             for row in measure_runtimes(options, arguments.device, arguments.seconds, SIDES, arguments.runtime):

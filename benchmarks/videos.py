@@ -38,7 +38,7 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.images.render import depth_to_image
 from depth_normal.geometry.temporal.stabilization import VideoAligner, VideoOptions
 from depth_normal.model_loader import Model
-from depth_normal.model_loader.inference.network import SharedNetwork
+from depth_normal.model_loader.inference.network import LoadedNetwork
 
 WITH_DEPTH = [spec.id for spec in MODELS.values() if spec.quantity is not None]
 Method = Callable[[Tensor, Estimate], Tensor]
@@ -78,7 +78,7 @@ def partial_midas(path: Path) -> Model:
     spec, expected = MODELS["midas-v2.1-small"], MidasSmall().state_dict()
     state = {name: torch.zeros_like(value) for name, value in expected.items()} | load_file(path)
     annotator = FAMILIES[spec.family].build(spec, {"network": state}, torch.float32)
-    return Model(SharedNetwork(annotator, torch.float32, torch.device("cpu"), path))
+    return Model(LoadedNetwork(annotator, torch.float32, torch.device("cpu"), path))
 
 
 def grey_image(normalisation: str, _frames: Tensor, estimate: Estimate) -> Tensor:

@@ -21,7 +21,7 @@ from ..annotators.specs.base import CheckpointError, ModelSpec, WeightFile, size
 from ..utils import without_autocast
 from .comfy import devices, feedback, interrupt
 from .inference.model import Model
-from .inference.network import SharedNetwork
+from .inference.network import LoadedNetwork
 from .inference.recent import forget_estimates
 from .runtimes.choose import Chosen, dtype_for, measured_choice, network_dtype, usable_runtime, with_runtime
 from .runtimes.engine_store import digest_of
@@ -216,7 +216,7 @@ def _load(
             return annotator
         return with_runtime(annotator, runtime, " ".join(map(digest_of, paths.values())), dtype, device, any_device)
 
-    return Model(SharedNetwork(build(dtype), dtype, device, paths[spec.file.role], rebuild=build)), stamps
+    return Model(LoadedNetwork(build(dtype), dtype, device, paths[spec.file.role], rebuild=build)), stamps
 
 
 def _build(spec: ModelSpec, paths: Mapping[str, Path], dtype: torch.dtype) -> Annotator:

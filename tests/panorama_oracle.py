@@ -18,7 +18,7 @@ from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.sphere import view_rotations
 from depth_normal.model_loader.inference.model import Model
-from depth_normal.model_loader.inference.network import SharedNetwork
+from depth_normal.model_loader.inference.network import LoadedNetwork
 
 SIDE = 512
 
@@ -74,4 +74,4 @@ def oracle(
         default_size=side,
     )
     annotator = Oracle(spec, things, torch.ones(12) if scales is None else scales, normals, torch.eye(3) if turned is None else turned)
-    return Model(SharedNetwork(annotator, torch.float32, torch.device("cpu"), Path("oracle.pt")))
+    return Model(LoadedNetwork(annotator, torch.float32, torch.device("cpu"), Path("oracle.pt")))

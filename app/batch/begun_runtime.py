@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...annotators.choices import AUTO_RUNTIME, DTYPE_CHOICES, FAST_RUNTIME, RUNTIME_CHOICES, TORCH
-from ...annotators.registry import find_spec
 from ...geometry.files.json_file import read_json
 from ...geometry.files.paths import write_bytes
 from ...model_loader.runtimes.choose import Chosen
@@ -44,7 +43,7 @@ class BegunRuntime:
         now = options.choice(device)
         self._chosen = (self._noted() or Chosen(TORCH, options.dtype)) if is_begun else now
         if is_begun and (self._chosen.runtime, self._chosen.dtype) != (now.runtime, now.dtype):
-            logger.info("%s goes on with %s, as it was begun", options.model, self._chosen.runtime)
+            logger.info("%s goes on with %s, as it was begun", options.spec.id, self._chosen.runtime)
         else:
             now.tell()
 
@@ -85,7 +84,7 @@ class BegunRuntime:
 
     @property
     def _of(self) -> dict[str, object]:
-        return {"model": find_spec(self._options.model).id, "weights": known_weights(self._options.model, self._options.weights)}
+        return {"model": self._options.spec.id, "weights": known_weights(self._options.spec, self._options.weights)}
 
     def _noted(self) -> Chosen | None:
         """What the note says; None where there is none of this model, or none that can be read."""

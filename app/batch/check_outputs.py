@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 
 from ...annotators.checks import log_used_size
-from ...annotators.registry import find_spec
 from ...annotators.specs.base import ModelSpec
 from ...geometry.camera import DEFAULT_FOV
 from ...geometry.estimate import Quantity
@@ -23,7 +22,7 @@ def check_writes(writes: Sequence[str], options: Options) -> None:
     """Refuses outputs that cannot be made of a model's estimates, before any is made.
 
     Raises:
-        ValueError: An unknown model or coding, a map alone that the model does not give, images for both eyes, and the model gives no
+        ValueError: An unknown coding, a map alone that the model does not give, images for both eyes, and the model gives no
             depth, or a surface, and the model gives no depth. What a surface must assume, and a size that is not used, is logged.
         ImportError: The library that writes a format is missing; the message says how to install it.
     """
@@ -32,7 +31,7 @@ def check_writes(writes: Sequence[str], options: Options) -> None:
     if options.own:  # what the files hold shows when they are read
         _check_libraries(writes)
         return
-    spec = find_spec(options.model)
+    spec = options.spec
     options.checked_steps()
     if options.panorama:
         check_panorama_model(spec)

@@ -106,16 +106,16 @@ def estimate_folder(
         raise ValueError("; ".join(problems) or f"there is no image in {', '.join(map(str, named))}")
     parse_device(device)  # whether it is there
     file = Path(weights) if weights else None
-    model = chosen_model(model, file, RECOMMENDED_MODEL)
+    spec = find_spec(chosen_model(model, file, RECOMMENDED_MODEL))
     beyond = {"stereo": stereo or StereoOptions(), "tiles": check_tiles(tiles) or None, "refine": refine, "runtime": check_runtime(runtime)}
     if any_aspect and not panorama:
         raise ValueError("any_aspect is for panoramas: add panorama=True, or leave it out")
     if panorama and (not_used := [name for name, value in (("fov", fov), ("tiles", beyond["tiles"]), ("refine", refine)) if value]):
         raise ValueError(f"{' and '.join(not_used)} cannot be used with panorama=True: leave it out")
     beyond |= {"panorama": panorama, "any_aspect": any_aspect}
-    options = Options(model, file, dtype, size, fov, near_far_ratio, **beyond, coding=coding, refine_steps=refine_steps)
+    options = Options(spec, file, dtype, size, fov, near_far_ratio, **beyond, coding=coding, refine_steps=refine_steps)
     options.checked_steps()
-    (check_panorama_model if panorama else check_perspective_model)(find_spec(model))
+    (check_panorama_model if panorama else check_perspective_model)(spec)
     if isinstance(writes, str) or not set(writes) <= set(WRITE_CHOICES):
         raise ValueError(f"writes={writes!r} cannot be written; choose of {WRITE_CHOICES}, as a tuple")
     if out is None:

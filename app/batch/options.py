@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 
 from ...annotators.choices import AUTO_RUNTIME, BUNDLED_MODEL, TORCH
 from ...annotators.moge import REFINED, MogeOptions
-from ...annotators.registry import FAMILIES, find_spec
+from ...annotators.registry import FAMILIES, MODELS
 from ...annotators.specs.base import ModelSpec
 from ...geometry.conventions import NormalMapCoding
 from ...model_loader import Model, load_model
@@ -35,7 +35,7 @@ class Options:
     """The options of every image of a run.
 
     Attributes:
-        model: An id of the table of models.
+        spec: The model.
         weights: A file to use in place of the published one.
         dtype: As `load_model` takes it.
         size: Side of the network's input in pixels; None = the model's default.
@@ -56,7 +56,7 @@ class Options:
         own_kind: What the user said of these.
     """
 
-    model: str = BUNDLED_MODEL
+    spec: ModelSpec = MODELS[BUNDLED_MODEL]
     weights: Path | None = None
     dtype: str = "auto"
     size: int | None = None
@@ -77,12 +77,9 @@ class Options:
     own_kind: tuple[str | None, ...] = ()
 
     def settings(self, writes: Sequence[str]) -> dict[str, Any]:
-        """The settings that decide on the results, as the record of an image holds them; known before a model is loaded.
-
-        Raises:
-            ValueError: An unknown model.
-        """
-        asked = asdict(self)
+        """The settings that decide on the results, as the record of an image holds them; known before a model is loaded."""
+        asked = {each.name: getattr(self, each.name) for each in fields(self)}
+        asked = {"model": asked.pop("spec").id, **asked}
         for name in ("tiles", "panorama", "any_aspect", "own", "own_kind"):  # records from before there were these stay good
             if not asked[name]:
                 del asked[name]
@@ -94,7 +91,7 @@ class Options:
             asked["own"] = [{"name": path.name, **(mark(path) or {})} for path in self.own]
             asked["own_kind"] = list(self.own_kind)
         if self.size:
-            asked["size"] = find_spec(self.model).used_size(self.size)
+            asked["size"] = self.spec.used_size(self.size)
         if asked["runtime"] in (TORCH, AUTO_RUNTIME):  # the same maps, as far as 8 bits can say
             del asked["runtime"]
         if asked["coding"] == NormalMapCoding.OPENGL or "normals" not in writes:
@@ -103,7 +100,7 @@ class Options:
             del asked["normal_bits"]
         if not asked["half"] or not {"exr", COMPOSITING} & set(writes):
             del asked["half"]
-        return {**asked, "weights": known_weights(self.model, self.weights), "writes": list(writes)}
+        return {**asked, "weights": known_weights(self.spec, self.weights), "writes": list(writes)}
 
     def threads_per_image(self, device_type: str, available: int) -> int:
         """The number of torch's threads that compute one image, from its pixels to its files.
@@ -118,7 +115,7 @@ class Options:
         Returns:
             1 where a GPU runs the network, or where threads would mostly wait for each other, because it is small; else all.
         """
-        light = is_light(find_spec(self.model)) and self.used_runtime == TORCH and not self.tiles and not self.refine
+        light = is_light(self.spec) and self.used_runtime == TORCH and not self.tiles and not self.refine
         return 1 if device_type != "cpu" or light else available
 
     def load(self, device: str | torch.device = "auto", dtype: str | None = None) -> Model:
@@ -128,7 +125,7 @@ class Options:
             ValueError: `refine_steps` is out of range, or the model is not a MoGe-3.
         """
         steps = self.checked_steps()
-        model = load_model(self.model, dtype or self.dtype, device, self.weights, self.used_runtime)
+        model = load_model(self.spec.id, dtype or self.dtype, device, self.weights, self.used_runtime)
         return model if steps is None else model.with_options(steps)
 
     def advice(self, images: int, device: str) -> str | None:
@@ -138,31 +135,31 @@ class Options:
             images: How many there are, or frames.
             device: As `load`.
         """
-        spec = find_spec(self.model)
+        spec = self.spec
         if images < MANY_IMAGES or self.used_runtime != AUTO_RUNTIME or FAMILIES[spec.family].why_no_graph(spec):
             return None
         if measured.kept(spec, self.weights, parse_device(device)) is not None:
             return None
         advice = measured.advice(spec, self.weights)
-        return f"{self.model}: another runtime may be faster on this machine: {advice}, and later runs use it"
+        return f"{spec.id}: another runtime may be faster on this machine: {advice}, and later runs use it"
 
     def choice(self, device: str) -> Chosen:
         """The runtime and dtype that the options stand for on this machine by now; `device` as `load`."""
-        return chosen_runtime(find_spec(self.model), self.dtype, device, self.weights, self.used_runtime)
+        return chosen_runtime(self.spec, self.dtype, device, self.weights, self.used_runtime)
 
     @property
     def used_runtime(self) -> str:
         """The runtime to load; for "auto", torch for a light model, whose images are computed side by side, on a thread each."""
-        return TORCH if self.runtime == AUTO_RUNTIME and is_light(find_spec(self.model)) else self.runtime
+        return TORCH if self.runtime == AUTO_RUNTIME and is_light(self.spec) else self.runtime
 
     def checked_steps(self) -> MogeOptions | None:
         """The options that `refine_steps` stands for; None where it is not set. Raises as `load`."""
         if self.refine_steps is None:
             return None
-        if find_spec(self.model) not in REFINED:
+        if self.spec not in REFINED:
             models = " and ".join(spec.id for spec in REFINED)
             raise ValueError(
-                f"{self.model} has no steps of refinement; only {models} have: leave --refine-steps out, or choose one of them"
+                f"{self.spec.id} has no steps of refinement; only {models} have: leave --refine-steps out, or choose one of them"
             )
         return MogeOptions(self.refine_steps)
 
@@ -172,11 +169,6 @@ def is_light(spec: ModelSpec) -> bool:
     return sum(file.size or math.inf for file in spec.files) <= _LIGHT_WEIGHTS
 
 
-def known_weights(model: str, weights: Path | None) -> Any:
-    """The identity of a model's weights, as JSON can hold it, before they are read; `weights` takes the place of the published file.
-
-    Raises:
-        ValueError: An unknown model.
-    """
-    spec = find_spec(model)
+def known_weights(spec: ModelSpec, weights: Path | None) -> Any:
+    """The identity of a model's weights, as JSON can hold it, before they are read; `weights` takes the place of the published file."""
     return {"name": weights.name, **(mark(weights) or {})} if weights else [file.sha256 or file.revision for file in spec.files]

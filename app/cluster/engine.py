@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ...annotators.registry import find_spec
 from ...geometry.files.paths import remove_leftovers
 from ...model_loader.weights.download import find_weights_files
 from ..batch.failures import Failure
@@ -85,7 +84,7 @@ def estimate_with_ray(
     """
     if not todo:
         return
-    find_weights_files(find_spec(options.model), options.weights)  # before the cluster is asked for anything
+    find_weights_files(options.spec, options.weights)  # before the cluster is asked for anything
     first, folders = todo[0], {each.folder for each in todo}
     job = Job(
         options,

@@ -200,7 +200,7 @@ class Worker:
             self.model = job.options.load(job.device)
         except Exception as error:  # noqa: BLE001 - the report gets it
             # Raised here, it would end in pages of Ray's own words.
-            reason = _failure_of(job.options.model, error).reason
+            reason = _failure_of(job.options.spec.id, error).reason
             self.problem = f"the machine {socket.gethostname()} cannot load the model: {reason}"
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:

@@ -146,7 +146,7 @@ def network_options(arguments: argparse.Namespace) -> Options:
     from ..batch.options import Options
 
     return Options(
-        model=chosen_model(arguments),
+        chosen_spec(arguments),
         weights=arguments.weights,
         dtype=arguments.dtype,
         size=arguments.size,

@@ -15,7 +15,7 @@ from ..console.option_types import number_type
 from ..console.terminal import echo
 from ..outcomes import DONE
 from ..output_choices import DEFAULT_WRITES
-from .arguments import ALL, add_device, add_json, add_model_or_word, add_runtimes, check_weights, chosen_model
+from .arguments import ALL, add_device, add_json, add_model_or_word, add_runtimes, check_weights, chosen_spec
 
 if TYPE_CHECKING:
     from ...model_loader.runtimes.measured import Measurement
@@ -46,7 +46,7 @@ def _bench(arguments: argparse.Namespace) -> int:
     from ..batch.options import Options
     from ..bench.timing import measure
 
-    options = Options(model=chosen_model(arguments), weights=arguments.weights, dtype=arguments.dtype)
+    options = Options(chosen_spec(arguments), weights=arguments.weights, dtype=arguments.dtype)
     check_writes(DEFAULT_WRITES, options)  # before anything is downloaded
     runtimes = [name for names in arguments.runtime or [(ALL if arguments.keep else TORCH,)] for name in names]
     if arguments.keep or ALL in runtimes or len(runtimes) > 1:
@@ -80,11 +80,10 @@ def _bench_runtimes(arguments: argparse.Namespace, options: Options, runtimes: S
 
 def _keep(arguments: argparse.Namespace, options: Options, found: Sequence[Measurement]) -> None:
     """Keeps what was measured; says what auto and fast stand for from now on."""
-    from ...annotators.registry import find_spec
     from ...model_loader.load import default_dtype, parse_device
     from ...model_loader.runtimes.measured import choose, keep
 
-    spec, device = find_spec(options.model), parse_device(arguments.device)
+    spec, device = options.spec, parse_device(arguments.device)
     file = keep(spec, Path(options.weights) if options.weights else None, device, found)
     if arguments.json:
         return

@@ -516,7 +516,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     from ..batch.per_image import run
 
     (outputs,) = plan_outputs([Source(DEMO_IMAGE, Path(DEMO_IMAGE.name))], arguments.out, DEMO_WRITES, arguments.overwrite).todo
-    options, recommended = Options(BUNDLED_MODEL), find_spec(RECOMMENDED_MODEL)
+    options, recommended = Options(), find_spec(RECOMMENDED_MODEL)
     files = run(options.load(), outputs, options)
     for path in files:
         echo(str(path))

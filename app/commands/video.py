@@ -35,6 +35,7 @@ from .arguments import (
     add_runtime,
     add_size,
     chosen_model,
+    chosen_spec,
     refuse_options,
 )
 from .camera_moves import chosen_move
@@ -254,7 +255,7 @@ def _options(arguments: argparse.Namespace) -> Options:
     from ..batch.options import Options
 
     options = Options(
-        chosen_model(arguments),
+        chosen_spec(arguments),
         arguments.weights,
         arguments.dtype,
         arguments.size,
@@ -335,14 +336,13 @@ def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options |
 
 def _checked_model(options: Options, task: VideoTask) -> dict[str, Any]:
     """The settings of a run by a model, which gives what is asked for."""
-    from ...annotators.registry import find_spec
     from ..batch.options import known_weights
 
-    spec = find_spec(options.model)
+    spec = options.spec
     _check_model(spec, task)
-    weights = known_weights(options.model, options.weights)
+    weights = known_weights(spec, options.weights)
     runtime = TORCH if options.runtime == AUTO_RUNTIME else options.runtime  # the same maps, as far as 8 bits can say
-    by = {"model": options.model, "weights": weights, "dtype": options.dtype, "runtime": runtime}
+    by = {"model": spec.id, "weights": weights, "dtype": options.dtype, "runtime": runtime}
     by |= {} if options.refine_steps is None else {"refine_steps": options.refine_steps}
     return by | {"size": task.size and spec.used_size(task.size)}
 

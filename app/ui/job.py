@@ -131,7 +131,7 @@ class Job:
             "share": self.share,
             "error": self.error,
             "seconds": round(time.monotonic() - self.began if running else self.seconds, 2),
-            "model": self.options.model,
+            "model": self.options.spec.id,
             "files": {kind: path.name for kind, path in self.files.items()},
             "exports": self.exports,
             "depth": self.quantity is not None,
@@ -142,7 +142,7 @@ class Job:
     def command(self) -> str:
         """The same work as a command for the shell."""
         if self.is_video:
-            outputs = ",".join(video_outputs(find_spec(self.options.model)))
+            outputs = ",".join(video_outputs(self.options.spec))
             return " ".join((program(), "video", *self._network(), "--what", outputs, "-o", quoted(f"{self.out}/")))
         words = self._network()
         if self.options.coding != CODINGS[0]:
@@ -158,7 +158,7 @@ class Job:
         """The file, and the model with its settings, as words of the shell."""
         options = self.options
         name = self.typed or self.name
-        words = [quoted(f"./{name}" if name.startswith("-") else name), "--model", options.model]
+        words = [quoted(f"./{name}" if name.startswith("-") else name), "--model", options.spec.id]
         if options.size:
             words += ["--size", str(options.size)]
         return words + ["--refine"] * (options.refine is True and not self.is_video)
@@ -193,4 +193,4 @@ def options_of(values: dict[str, str]) -> Options:
         if factor == 1
         else spec.used_size(max(spec.multiple_of, round(spec.default_size * factor / spec.multiple_of) * spec.multiple_of))
     )
-    return Options(spec.id, size=size, refine=values.get("refine") == "1" or None, coding=coding, runtime=AUTO_RUNTIME)
+    return Options(spec, size=size, refine=values.get("refine") == "1" or None, coding=coding, runtime=AUTO_RUNTIME)

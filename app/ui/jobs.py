@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 
-from ...annotators.registry import find_spec
 from ...media.library import pyav
 from ...model_loader import Model
 from ...model_loader.comfy.interrupt import Watch
@@ -241,10 +240,10 @@ class JobQueue:
 
     def _fetch(self, job: Job) -> None:
         """Waits for the weights of the job's model, and downloads what is not here."""
-        if all(file.bundled or find_weights(file) for file in find_spec(job.options.model).files):
+        if all(file.bundled or find_weights(file) for file in job.options.spec.files):
             return
         self._set(job, DOWNLOADING)
-        self.downloads.wait(self.downloads.start(job.options.model), job.stop.check)
+        self.downloads.wait(self.downloads.start(job.options.spec.id), job.stop.check)
 
     def _run_image(self, job: Job, model: Model) -> None:
         options = job.options

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ...annotators.registry import find_spec
 from ...geometry.temporal.stabilization import VideoOptions
 from ...media import VideoHeader
 from ...model_loader import Model
@@ -40,7 +39,7 @@ def run_video(
         ImportError: The library that reads videos is missing.
         VideoError: The video cannot be read, or the result not be written.
     """
-    spec, options = find_spec(job.options.model), job.options
+    spec, options = job.options.spec, job.options
     outputs = video_outputs(spec)
     out = job.out / usual_name(job.upload(), outputs)
     job.out.mkdir(parents=True, exist_ok=True)
@@ -66,7 +65,7 @@ def run_video(
     def joined(target: Path) -> None:
         note_results(job.source, [target])
 
-    asked = {"model": spec.id, "weights": known_weights(spec.id, None), **computed_by(model)}
+    asked = {"model": spec.id, "weights": known_weights(spec, None), **computed_by(model)}
     with SegmentStore(task, task.settings() | asked, False) as store:
         try:
             with Watch(job.stop.check):

@@ -1,4 +1,4 @@
-"""Cancellation in ComfyUI: checked between the steps of a computation, and by a thread beside it."""
+"""Cancellation in ComfyUI: a thread beside a computation ends it between two of its steps; loading and waiting ask by themselves."""
 
 from __future__ import annotations
 
@@ -133,15 +133,6 @@ def is_interruption(error: BaseException) -> bool:
     """True if an exception means that ComfyUI's user pressed cancel; in older versions it is an Exception as any other."""
     kind = getattr(devices.memory_manager(), "InterruptProcessingException", None)
     return kind is not None and isinstance(error, kind)
-
-
-def make_interruptible(network: nn.Module) -> None:
-    """Makes every layer of the network check for an interruption before it runs."""
-    if devices.memory_manager() is None:
-        return
-    for layer in network.modules():
-        if not any(layer.children()):
-            layer.register_forward_pre_hook(lambda _module, _inputs: throw_if_interrupted())
 
 
 def interruptible(work: Callable[..., Any]) -> Callable[..., Any]:

@@ -22,14 +22,6 @@ class WeightsTooLargeError(MemoryError):
     """The weights of a model do not fit on its device, so that no image can be estimated there."""
 
 
-class ManagedNetwork(nn.Module):
-    """A network as ComfyUI's memory manager gets it: the manager sets attributes on it, `device` too, which transformers' models refuse."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-
 class Placement:
     """Moves a network to where it can run: through ComfyUI's memory manager inside ComfyUI, else on one device.
 
@@ -51,7 +43,9 @@ class Placement:
             patchers = sys.modules["comfy.model_patcher"]
             # read at call time: ComfyUI rebinds it at start-up
             patcher_class = getattr(patchers, "CoreModelPatcher", patchers.ModelPatcher)
-            self._patcher = patcher_class(ManagedNetwork(network), load_device=device, offload_device=manager.unet_offload_device())
+            # In a module of torch's own: the manager sets attributes on it, `device` too, which transformers' models refuse.
+            managed = nn.ModuleList([network])
+            self._patcher = patcher_class(managed, load_device=device, offload_device=manager.unet_offload_device())
 
     def ready(self, working_bytes: int) -> torch.device:
         """Brings the network to its device, with room for a forward, and returns where it is.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from enum import IntEnum
 from typing import TypeVar
 
@@ -75,58 +75,50 @@ def steady_batch_size(fits: int, most: int) -> int:
     return most if fits >= most else 1 << (fits.bit_length() - 1)
 
 
-def in_batches(
-    call: Callable[[int, int], T],
-    total: int,
-    size: int,
-    *,
-    what: str,
-    too_large: Callable[[], str],
-    smaller: Callable[[int], None],
-    divisible: bool = True,
-) -> Iterator[T]:
-    """Calls for all of so many items in order; where a batch does not fit in memory, again with half of it.
+def in_batches(step: Callable[[int, int], None], total: int, size: int, smaller: Callable[[Exception, int], int]) -> None:
+    """Calls a step for all of so many items in order; where a batch does not fit in memory, again with a smaller one.
 
     ComfyUI's user can stop it between batches.
 
     Args:
-        call: Computes the items from start up to but not including stop.
+        step: Computes the items from start up to but not including stop.
         total: The number of items.
         size: The number of items in the first batch, at least 1.
-        what: What runs and where, for the log: "midas-dpt-hybrid at 384x384 on cuda".
-        too_large: The message of the error where a batch that cannot be divided does not fit.
-        smaller: Called with the size of all batches that follow, where it had to become smaller.
-        divisible: Whether a batch of several items may be divided.
-
-    Yields:
-        The results of the calls.
-
-    Raises:
-        MemoryError: A batch that cannot be divided does not fit.
+        smaller: The size of all batches that follow one of a size that did not fit; raises MemoryError where none is smaller.
     """
     done = 0
     while done < total:
         interrupt.throw_if_interrupted()
         stop = min(total, done + size)
-        problem: Exception | None = None
         try:
-            found = call(done, stop)
+            step(done, stop)
         except (RuntimeError, MemoryError) as error:
-            # After a fall-back to float32 the weights may be too large, which no smaller batch changes.
-            if isinstance(error, WeightsTooLargeError) or not is_out_of_memory(error):
+            if not is_batch_too_large(error):
                 raise
             problem = without_traceback(error)
         else:
-            yield found
-            del found
             done = stop
-        if problem is not None:
-            devices.empty_cache()
-            if stop - done == 1 or not divisible:
-                raise MemoryError(too_large()) from problem
-            size = (stop - done) // 2
-            smaller(size)
-            logger.warning("out of memory: continuing with batches of %d: %s", size, what)
+            continue
+        size = smaller(problem, stop - done)
+
+
+def halved(problem: Exception, batch: int, spec: ModelSpec, height: int, width: int, device: torch.device, divisible: bool = True) -> int:
+    """Half the size of a batch with which a network ran out of memory, which is logged; height and width are of the network's input.
+
+    Raises:
+        MemoryError: It cannot be divided: it is one image, or views of one scene.
+    """
+    devices.empty_cache()
+    if batch == 1 or not divisible:
+        raise MemoryError(_too_large(spec, height, width, device, batch)) from problem
+    where = f"{spec.id} at {width}x{height} on {device}"
+    logger.warning("out of memory: continuing with batches of %d: %s", batch // 2, where)
+    return batch // 2
+
+
+def is_batch_too_large(error: Exception) -> bool:
+    """True if a batch ran out of memory; not where the weights do not fit, as after a fall-back to float32: no smaller batch helps."""
+    return is_out_of_memory(error) and not isinstance(error, WeightsTooLargeError)
 
 
 def on_device_or_cpu(compute: Callable[[torch.device], T], device: torch.device, what: str) -> T:
@@ -217,8 +209,7 @@ def check_effect_fits(height: int, width: int, device: torch.device) -> None:
         raise _refusal(f"an image of {width}x{height}", need, device, free, advice)
 
 
-def too_large(spec: ModelSpec, height: int, width: int, device: torch.device, views: int = 1) -> str:
-    """The message where a network ran out of memory and its batch cannot be divided; height and width of the network's input."""
+def _too_large(spec: ModelSpec, height: int, width: int, device: torch.device, views: int) -> str:
     if views == 1:
         return (
             f"{spec.id} at {width}x{height} does not fit in the memory of {device}: "

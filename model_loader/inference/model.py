@@ -28,14 +28,13 @@ from ...geometry.temporal.stabilization import VideoOptions
 from ...geometry.textures.materials import Materials
 from ...utils import check_images, without_autocast
 from ..comfy import feedback
-from .forward import image_estimates, scene_estimates
-from .materials import material_maps
+from .forward import image_estimates, material_maps, scene_estimates
 from .memory_budget import working_bytes
-from .network import ModelNetwork, SharedNetwork, Variation, WithSetting, with_own_network
+from .network import LoadedNetwork, Variation, WithSetting, batch_shape
 from .options import InferenceOptions
 from .panorama import check_perspective_model, panorama_estimates
 from .recent import Make, recalled
-from .stages import finish_batch
+from .stages import finished_parts
 from .tiles import tile_estimates
 from .video import VideoState, estimate_frames
 
@@ -51,8 +50,8 @@ class Model:
     It never changes, and another one of the same weights costs next to nothing.
     """
 
-    def __init__(self, shared: SharedNetwork, variations: tuple[Variation, ...] = ()) -> None:
-        self._network = ModelNetwork(shared, variations)
+    def __init__(self, network: LoadedNetwork) -> None:
+        self._network = network
 
     @without_autocast
     def estimate(
@@ -226,8 +225,10 @@ class Model:
             MemoryError: As `estimate`.
             ArithmeticError: As `estimate`.
         """
-        asked = InferenceOptions(size=size, family_options=options)
-        return material_maps(self._network, _checked(images), asked, progress)
+        asked, batch = InferenceOptions(size=size, family_options=options), _checked(images)
+        total, height, width = batch_shape(batch)
+        parts = material_maps(self._network, batch, asked, progress)
+        return Materials.cat((part.resized(height, width) for part in parts), total, _home(batch))
 
     @without_autocast
     def estimate_video(
@@ -296,7 +297,8 @@ class Model:
 
         def make(chunks: Iterable[Any]) -> Iterator[Estimate]:
             (images,) = chunks
-            yield finish_batch(source(self._network, images, asked, progress=progress), images, asked, self.resampling)
+            parts = source(self._network, images, asked, progress=progress)
+            yield Estimate.cat(finished_parts(parts, images, asked, self.resampling), len(images), _home(images))
 
         (found,) = self._recalled(kind, asked, [batch], make)
         return found
@@ -323,32 +325,32 @@ class Model:
 
     def for_another_thread(self) -> Model:
         """The same model with the same weights, for a thread that runs beside this one's."""
-        shareable = self.annotator.shareable or self.engine is not None
-        return self if shareable else self.varied(with_own_network)
+        network = self._network.for_another_thread()
+        return self if network is self._network else Model(network)
 
     def varied(self, variation: Variation) -> Model:
         """The same model with another variant of its annotator, which shares the weights."""
-        return Model(self._network.shared, (*self._network.variations, variation))
+        return Model(self._network.varied(variation))
 
     @property
     def spec(self) -> ModelSpec:
         """Its entry in the table of models."""
-        return self._network.shared.spec
+        return self._network.spec
 
     @property
     def weights_path(self) -> Path:
         """The file that the network was read from."""
-        return self._network.shared.path
+        return self._network.path
 
     @property
     def dtype(self) -> torch.dtype:
         """The dtype that the network computes in; estimates are float32. A half precision that overflowed is float32 from then on."""
-        return self._network.shared.in_dtype.dtype
+        return self._network.dtype
 
     @property
     def device(self) -> torch.device:
         """The device that it runs on as long as it fits there."""
-        return self._network.shared.device
+        return self._network.device
 
     @property
     def annotator(self) -> Annotator:
@@ -394,7 +396,7 @@ class Model:
 
     def batch_limit(self, height: int, width: int) -> int | None:
         """The largest batch of images of height x width, since the memory could not hold a larger one; None while it could."""
-        limits = self._network.shared.in_dtype.batch_limits
+        limits = self._network.current.batch_limits
         return min((count for sizes, count in limits.items() if sizes[:2] == (height, width)), default=None)
 
     def __reduce__(self) -> NoReturn:
@@ -406,9 +408,12 @@ class Model:
 
     def unload(self) -> None:
         """Takes the model off its device. It can still be used: the next run brings it back."""
-        network = self._network.current
-        network.in_dtype.batch_limits.clear()
-        network.placement.unload()
+        self._network.unload()
+
+
+def _home(images: Tensor | np.ndarray) -> torch.device:
+    """Where results of images belong."""
+    return images.device if isinstance(images, Tensor) else torch.device("cpu")
 
 
 def _checked(images: Images) -> Tensor | np.ndarray:

@@ -1,58 +1,100 @@
-"""The network of a model, from what all models of the same files share to what runs on images of one size.
-
-    SharedNetwork    the network that the files hold, for all models made of them; falls back to float32 once for all
-    NetworkInDtype   the same in one dtype; another one after the fall-back
-    NetworkVariant   the same with the variations of one model (another resizing, an object for another thread)
-    PreparedNetwork  the same on its device, for images of one size
-
-A `ModelNetwork` is what a model holds: the shared network and its own variations, of which it gives the variant to run now.
-"""
+"""A loaded network, which all models of the same files share: its device, its batches, its dtype, and its variations."""
 
 from __future__ import annotations
 
 import copy
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from ...annotators.base import Annotator
+from ...annotators.family import Progress, progress_of_part
+from ...geometry.estimate import Estimate
+from ...geometry.textures.materials import Materials
+from ...utils import images_to_rgb
 from ..comfy import devices, feedback, interrupt
 from ..comfy.placement import Placement
-from .memory_budget import check_network_fits, images_that_fit, too_large, without_traceback, working_bytes
+from .memory_budget import (
+    IMAGES_TO_MAKE_ROOM_FOR,
+    check_network_fits,
+    halved,
+    images_that_fit,
+    is_batch_too_large,
+    without_traceback,
+    working_bytes,
+)
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Variation = Callable[[Annotator], Annotator]
+Images = Tensor | np.ndarray
+"""A batch as `check_images` returns it: a tensor (B, C, H, W) or an array (B, H, W, C)."""
+
+Maps = TypeVar("Maps", Estimate, Materials)
+"""What a network predicts of a batch."""
+
+Forward = Callable[[Annotator, Tensor, Progress | None], Maps]
+"""The maps of images (B, 3, H, W) on the network's device, at the network's size."""
 
 Sizes = tuple[int, int, int, int]
 """Height and width of the images, and of the network's input."""
 
 
 @dataclass(frozen=True)
-class NetworkInDtype:
-    """A network in one dtype.
+class InDtype:
+    """A loaded network in one dtype; values, for as long as it does not fall back to float32.
 
     Attributes:
         annotator: The network with its family's pre- and postprocessing.
         dtype: What it computes in.
         placement: Brings it to its device.
-        batch_limits: How many images of a size fit in one batch, where memory was found to be short.
+        varies: What it is a variation of; None = the network that the files hold.
+        batch_limits: How many images of a size fit in one batch, where memory was found to be short; one for all variations.
     """
 
     annotator: Annotator
     dtype: torch.dtype
     placement: Placement
+    varies: InDtype | None = None
     batch_limits: dict[Sizes, int] = field(default_factory=dict)
 
 
-class SharedNetwork:
-    """A network that falls back to float32 where half precision overflows: once, for all who share it.
+@dataclass(frozen=True)
+class Prepared:
+    """A network on its device, with memory for images of one size.
+
+    Attributes:
+        network: What is prepared.
+        device: Where it is.
+        height: Of the network's input.
+        width: Of the network's input.
+        fits: How many images fit in one batch, at least 1.
+    """
+
+    network: InDtype
+    device: torch.device
+    height: int
+    width: int
+    fits: int
+
+    def halved(self, problem: Exception, size: int, divisible: bool = True) -> int:
+        """The size of the batches after one that ran out of memory; see `memory_budget.halved`."""
+        return halved(problem, size, self.network.annotator.spec, self.height, self.width, self.device, divisible)
+
+
+class LoadedNetwork:
+    """A network that goes to its device, divides batches that do not fit, and falls back to float32 where half precision overflows.
+
+    Models of the same files share one, and its fall-back. A variation of it (another resizing, an object for another thread) shares its
+    weights.
 
     Args:
         annotator: The network, on the CPU.
@@ -63,7 +105,7 @@ class SharedNetwork:
 
     Attributes:
         spec: Its entry in the table of models.
-        in_dtype: The network in its current dtype.
+        variations: Each makes a variant of an annotator that shares its weights.
     """
 
     def __init__(
@@ -77,123 +119,25 @@ class SharedNetwork:
         self.spec = annotator.spec
         self.path = path
         self.device = device
+        self.variations: tuple[Variation, ...] = ()
+        self._shared: LoadedNetwork | None = None  # not itself: a cycle would keep its weights until the garbage collector runs
         self._rebuild = rebuild
         self._lock = threading.Lock()
-        self.in_dtype = self._placed(annotator, dtype)
-
-    def can_fall_back(self, failed: NetworkInDtype) -> bool:
-        """True if there is a dtype of a wider range than that of a network that failed."""
-        return self._rebuild is not None and failed.dtype != torch.float32
-
-    def fall_back(self, failed: NetworkInDtype, reason: Exception) -> None:
-        """Replaces a network that overflowed by one in float32, unless another thread has done so; `reason` is logged."""
-        with self._lock:
-            if self._rebuild is None or self.in_dtype is not failed:
-                return
-            logger.warning("%s. Computed again in float32, as is all that follows", reason)
-            failed.placement.unload()
-            self.in_dtype = self._placed(self._rebuild(torch.float32), torch.float32)
-
-    def _placed(self, annotator: Annotator, dtype: torch.dtype) -> NetworkInDtype:
-        engine = annotator.engine
-        if engine is None:
-            interrupt.make_interruptible(annotator.network)  # not before it is traced or compiled
-        return NetworkInDtype(annotator, dtype, Placement(getattr(engine, "placed", annotator.network), self.device, self.spec.id))
-
-
-@dataclass(frozen=True)
-class NetworkVariant:
-    """A network in one dtype, with the variations of one model.
-
-    Attributes:
-        in_dtype: What it was made of.
-        annotator: The network with its family's pre- and postprocessing.
-        placement: Brings its network to the device.
-        device: Where it runs as long as it fits there.
-    """
-
-    in_dtype: NetworkInDtype
-    annotator: Annotator
-    placement: Placement
-    device: torch.device
-
-    def prepare(
-        self,
-        height: int,
-        width: int,
-        size: int | None,
-        images: int,
-        extra_bytes: Callable[[int, int], int] | None = None,
-    ) -> PreparedNetwork:
-        """Brings the network to its device, with memory for a run.
-
-        Args:
-            height: Of the images.
-            width: Of the images.
-            size: As `InferenceOptions.size`.
-            images: The number of images that memory is made free for.
-            extra_bytes: Further bytes of a batch, for a height and width of the network's input.
-
-        Raises:
-            ValueError: The network's input would be larger than any machine holds.
-            MemoryError: One image certainly does not fit, or the weights do not (`WeightsTooLargeError`).
-        """
-        annotator = self.annotator
-        net_height, net_width = annotator.checked_network_size(height, width, size)
-        check_network_fits(annotator, self.device, height, width, size, half=self.in_dtype.dtype != torch.float32)
-        each = working_bytes(annotator, (height, width), (net_height, net_width))
-        extra = extra_bytes(net_height, net_width) if extra_bytes is not None else 0
-        device = self.placement.ready(extra + each * images)
-        feedback.show_message(f"running {annotator.spec.id}")
-        return PreparedNetwork(self, device, net_height, net_width, images_that_fit(devices.available_memory(device) - extra, each))
-
-
-@dataclass(frozen=True)
-class PreparedNetwork:
-    """A network on its device, ready for images of one size.
-
-    Attributes:
-        network: What is ready.
-        device: Where it is.
-        height: Of the network's input.
-        width: Of the network's input.
-        fits: How many images fit in one batch, at least 1.
-    """
-
-    network: NetworkVariant
-    device: torch.device
-    height: int
-    width: int
-    fits: int
-
-    def __str__(self) -> str:
-        return f"{self.network.annotator.spec.id} at {self.width}x{self.height} on {self.device}"
-
-    def too_large(self, views: int = 1) -> str:
-        """The message where a batch that cannot be divided does not fit: one image, or so many views of one scene."""
-        return too_large(self.network.annotator.spec, self.height, self.width, self.device, views)
-
-
-class ModelNetwork:
-    """A shared network with the variations of one model; after a fall-back to float32, the one in float32.
-
-    Args:
-        shared: The network that it shares.
-        variations: Each makes a variant of an annotator that shares its weights: another resizing, a network for another thread.
-    """
-
-    def __init__(self, shared: SharedNetwork, variations: tuple[Variation, ...] = ()) -> None:
-        self.shared = shared
-        self.variations = variations
-        self._lock = threading.Lock()
-        self._current = self._varied(shared.in_dtype)
+        self._current = InDtype(annotator, dtype, self._placement(annotator))
 
     @property
-    def current(self) -> NetworkVariant:
+    def shared(self) -> LoadedNetwork:
+        """The network that the files hold; itself where it varies none."""
+        return self._shared or self
+
+    @property
+    def current(self) -> InDtype:
         """The network to run; another one after a fall-back."""
+        if self._shared is None:
+            return self._current
         with self._lock:
-            if self._current.in_dtype is not self.shared.in_dtype:
-                self._current = self._varied(self.shared.in_dtype)
+            if self._current.varies is not self._shared.current:
+                self._current = self._varied(self._shared.current)
             return self._current
 
     @property
@@ -201,7 +145,25 @@ class ModelNetwork:
         """The annotator to run; another one after a fall-back."""
         return self.current.annotator
 
-    def run(self, call: Callable[[NetworkVariant], T]) -> T:
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype that it computes in."""
+        return self.shared.current.dtype
+
+    def varied(self, variation: Variation) -> LoadedNetwork:
+        """The same network with one more variation."""
+        other = copy.copy(self)
+        other._shared, other._lock = self.shared, threading.Lock()
+        other.variations = (*self.variations, variation)
+        other._current = other._varied(self.shared.current)
+        return other
+
+    def for_another_thread(self) -> LoadedNetwork:
+        """The same network for a thread that runs beside this one's; with an object of its own, where two threads must not share one."""
+        annotator = self.annotator
+        return self if annotator.shareable or annotator.engine is not None else self.varied(_with_own_object)
+
+    def run(self, call: Callable[[InDtype], T]) -> T:
         """Calls with the current network, and again in float32 where half precision overflows.
 
         Raises:
@@ -212,18 +174,122 @@ class ModelNetwork:
             try:
                 return call(network)
             except ArithmeticError as error:
-                if not self.shared.can_fall_back(network.in_dtype):
+                if not self._can_fall_back(network):
                     raise
                 problem = without_traceback(error)
-            self.shared.fall_back(network.in_dtype, problem)
+            self._fall_back(network, problem)
 
-    def _varied(self, in_dtype: NetworkInDtype) -> NetworkVariant:
-        annotator = in_dtype.annotator
+    def batches(
+        self, forward: Forward[Maps], images: Images, size: int | None, progress: Progress | None = None, divisible: bool = True
+    ) -> Iterator[Maps]:
+        """Runs the network on a batch: in float32 from where half precision overflows, in parts from where the memory is short.
+
+        ComfyUI's user can stop it between parts.
+
+        Args:
+            forward: The maps of a part.
+            images: The batch; each part is converted to float32 RGB on the device by itself.
+            size: As `InferenceOptions.size`.
+            progress: Called with (work done, work in all), in images or in a family's passes over them.
+            divisible: Whether the batch may be divided.
+
+        Raises:
+            MemoryError: A part that cannot be divided does not fit.
+            ArithmeticError: The network's outputs are NaN or infinite, in float32 too.
+        """
+        total, height, width = batch_shape(images)
+        room_for = min(total, IMAGES_TO_MAKE_ROOM_FOR) if divisible else total
+        prepared = self.prepare(self.current, height, width, size, room_for)
+        sizes = (height, width, prepared.height, prepared.width)
+        at_once = min(total, prepared.fits, prepared.network.batch_limits.get(sizes, total)) if divisible else total
+        done = 0
+        while done < total:
+            interrupt.throw_if_interrupted()
+            stop, current = min(total, done + at_once), self.current
+            part_progress = progress_of_part(progress, done, stop, total)
+            try:
+                if prepared.network is not current:  # after a fall-back
+                    prepared = self.prepare(current, height, width, size, room_for)
+                with torch.no_grad():
+                    part = forward(current.annotator, rgb_on_device(images[done:stop], prepared.device), part_progress)
+            except (ArithmeticError, RuntimeError, MemoryError) as error:
+                if not (self._can_fall_back(current) if isinstance(error, ArithmeticError) else is_batch_too_large(error)):
+                    raise
+                problem = without_traceback(error)
+            else:
+                yield part
+                del part
+                done = stop
+                if progress is not None:
+                    progress(done, total)
+                continue
+            if isinstance(problem, ArithmeticError):
+                self._fall_back(current, problem)
+            else:
+                at_once = prepared.network.batch_limits[sizes] = prepared.halved(problem, stop - done, divisible)
+
+    def prepare(
+        self,
+        network: InDtype,
+        height: int,
+        width: int,
+        size: int | None,
+        images: int,
+        extra_bytes: Callable[[int, int], int] | None = None,
+    ) -> Prepared:
+        """Brings the network to its device, with memory for a run.
+
+        Args:
+            network: The current one.
+            height: Of the images.
+            width: Of the images.
+            size: As `InferenceOptions.size`.
+            images: The number of images that memory is made free for.
+            extra_bytes: Further bytes of a batch, for a height and width of the network's input.
+
+        Raises:
+            ValueError: The network's input would be larger than any machine holds.
+            MemoryError: One image certainly does not fit, or the weights do not (`WeightsTooLargeError`).
+        """
+        annotator = network.annotator
+        net_height, net_width = annotator.checked_network_size(height, width, size)
+        check_network_fits(annotator, self.device, height, width, size, half=network.dtype != torch.float32)
+        each = working_bytes(annotator, (height, width), (net_height, net_width))
+        extra = extra_bytes(net_height, net_width) if extra_bytes is not None else 0
+        device = network.placement.ready(extra + each * images)
+        feedback.show_message(f"running {annotator.spec.id}")
+        return Prepared(network, device, net_height, net_width, images_that_fit(devices.available_memory(device) - extra, each))
+
+    def unload(self) -> None:
+        """Takes the network off its device; the next run brings it back."""
+        current = self.current
+        current.batch_limits.clear()
+        current.placement.unload()
+
+    def _can_fall_back(self, failed: InDtype) -> bool:
+        """True if there is a dtype of a wider range than that of a network that failed."""
+        return self._rebuild is not None and failed.dtype != torch.float32
+
+    def _fall_back(self, failed: InDtype, reason: Exception) -> None:
+        """Replaces a network that overflowed by one in float32 for all who share it, unless another thread has; `reason` is logged."""
+        shared, failed = self.shared, failed.varies or failed
+        with shared._lock:
+            if shared._rebuild is None or shared._current is not failed:
+                return
+            logger.warning("%s. Computed again in float32, as is all that follows", reason)
+            failed.placement.unload()
+            annotator = shared._rebuild(torch.float32)
+            shared._current = InDtype(annotator, torch.float32, self._placement(annotator))
+
+    def _varied(self, of: InDtype) -> InDtype:
+        annotator = of.annotator
         for variation in self.variations:
             annotator = variation(annotator)
-        device, is_own = self.shared.device, annotator.network is not in_dtype.annotator.network
-        placement = Placement(annotator.network, device, annotator.spec.id) if is_own else in_dtype.placement
-        return NetworkVariant(in_dtype, annotator, placement, device)
+        placement = of.placement if annotator.network is of.annotator.network else self._placement(annotator)
+        return InDtype(annotator, of.dtype, placement, of, of.batch_limits)
+
+    def _placement(self, annotator: Annotator) -> Placement:
+        return Placement(getattr(annotator.engine, "placed", annotator.network), self.device, self.spec.id)
 
 
 @dataclass(frozen=True)
@@ -243,8 +309,8 @@ class WithSetting:
         return getattr(annotator, self.method)(self.value)
 
 
-def with_own_network(annotator: Annotator) -> Annotator:
-    """The same annotator with a network object of its own, for another thread, that shares all weights.
+def _with_own_object(annotator: Annotator) -> Annotator:
+    """The same annotator with a network object of its own that shares all weights.
 
     Libraries' networks cache what belongs to one image, so one object is not safe in two threads.
     """
@@ -253,3 +319,16 @@ def with_own_network(annotator: Annotator) -> Annotator:
     other = copy.copy(annotator)
     other.network = copy.deepcopy(network, shared)
     return other
+
+
+def batch_shape(images: Images) -> tuple[int, int, int]:
+    """The number of images of a batch, and their height and width."""
+    height, width = images.shape[-2:] if isinstance(images, Tensor) else images.shape[1:3]
+    return images.shape[0], height, width
+
+
+def rgb_on_device(images: Images, device: torch.device) -> Tensor:
+    """Images as the network's preprocessing takes them: (B, 3, H, W) float32 in [0, 1], on its device."""
+    # From pinned memory a tensor is copied while the program goes on.
+    moved = images.to(device, torch.float32, non_blocking=device.type == "cuda") if isinstance(images, Tensor) else images
+    return images_to_rgb(moved).to(device)

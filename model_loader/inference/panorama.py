@@ -21,8 +21,8 @@ from ...geometry.panorama.merge import MERGED_WIDTH, View, merge_normals, merge_
 from ...geometry.sphere import VIEW_FOV, cut_view, view_intrinsics, view_rotations
 from ...utils import images_to_rgb, resize_map
 from ..comfy import interrupt
-from .forward import Images, batch_shape, image_estimates
-from .network import ModelNetwork
+from .forward import image_estimates
+from .network import Images, LoadedNetwork, batch_shape
 from .options import InferenceOptions
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def check_perspective_model(spec: ModelSpec) -> None:
 
 
 def panorama_estimates(
-    network: ModelNetwork, images: Images, options: InferenceOptions, any_aspect: bool = False, progress: Progress | None = None
+    network: LoadedNetwork, images: Images, options: InferenceOptions, any_aspect: bool = False, progress: Progress | None = None
 ) -> Iterator[Estimate]:
     """The estimates of panoramas, one after another.
 
@@ -129,7 +129,7 @@ def panorama_estimates(
 
 
 def _whole_estimates(
-    network: ModelNetwork, images: Images, options: InferenceOptions, any_aspect: bool, progress: Progress | None
+    network: LoadedNetwork, images: Images, options: InferenceOptions, any_aspect: bool, progress: Progress | None
 ) -> Iterator[Estimate]:
     """The estimates of panoramas by a model that takes them whole, at the network's size.
 
@@ -219,7 +219,7 @@ def merged_estimate(views: list[View], height: int, width: int) -> Estimate:
     return Estimate(distance, Quantity.METRIC_DEPTH, normals, Axes.OPENGL, mask, projection=Projection.EQUIRECTANGULAR)
 
 
-def _view_side(network: ModelNetwork, width: int, size: int | None) -> int:
+def _view_side(network: LoadedNetwork, width: int, size: int | None) -> int:
     """The side of views in pixels: as fine as the panorama is, or as the network can use."""
     wanted = max(_LEAST_SIDE, round(width / math.pi))
     return min(wanted, max(_LEAST_SIDE, *network.annotator.checked_network_size(wanted, wanted, size)))

@@ -21,7 +21,7 @@ import torch
 from ...geometry.estimate import Estimate
 from ..comfy.feedback import note, notes_of_run
 from ..main_memory import free_main_memory
-from .forward import Images
+from .network import Images
 
 RUNS_OF_A_NODE = 4
 """A node that processes one image after another would otherwise fill the memory."""

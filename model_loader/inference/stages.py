@@ -10,8 +10,8 @@ from torch import Tensor
 from ...geometry.edges.refine import refine_geometry
 from ...geometry.estimate import Estimate
 from ...utils import images_to_rgb
-from .forward import Images, batch_shape
 from .memory_budget import on_device_or_cpu
+from .network import Images, batch_shape
 from .options import InferenceOptions
 
 
@@ -35,19 +35,15 @@ def finish(estimate: Estimate, options: InferenceOptions, height: int, width: in
     return derived.resized(height, width, resampling)
 
 
-def finish_batch(parts: Iterable[Estimate], images: Images, options: InferenceOptions, resampling: str) -> Estimate:
-    """Finishes the estimates of a batch part by part, in order, and joins them where the images are."""
-    total, height, width = batch_shape(images)
+def finished_parts(parts: Iterable[Estimate], images: Images, options: InferenceOptions, resampling: str) -> Iterator[Estimate]:
+    """Finishes the estimates of a batch part by part, in order."""
+    _, height, width = batch_shape(images)
+    done = 0
+    for part in parts:
+        rgb = images_to_rgb(images[done : done + part.batch]) if options.refine else None
+        done += part.batch
 
-    def finished() -> Iterator[Estimate]:
-        done = 0
-        for part in parts:
-            rgb = images_to_rgb(images[done : done + part.batch]) if options.refine else None
-            done += part.batch
+        def finish_on(device: torch.device, part: Estimate = part, rgb: Tensor | None = rgb) -> Estimate:
+            return finish(part.to(device), options, height, width, resampling, None if rgb is None else rgb.to(device))
 
-            def finish_on(device: torch.device, part: Estimate = part, rgb: Tensor | None = rgb) -> Estimate:
-                return finish(part.to(device), options, height, width, resampling, None if rgb is None else rgb.to(device))
-
-            yield on_device_or_cpu(finish_on, part.device, "the maps are enlarged")
-
-    return Estimate.cat(finished(), total, images.device if isinstance(images, Tensor) else "cpu")
+        yield on_device_or_cpu(finish_on, part.device, "the maps are enlarged")

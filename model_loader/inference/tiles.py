@@ -18,9 +18,9 @@ from ...geometry.alignment.mosaic import Grid, Mosaic, Tile, lay_tiles
 from ...geometry.estimate import Estimate
 from ...utils import images_to_rgb, resize_map
 from ..comfy import devices
-from .forward import Images, batch_shape, image_estimates
+from .forward import image_estimates
 from .memory_budget import BytesPerPixel
-from .network import ModelNetwork
+from .network import Images, LoadedNetwork, batch_shape
 from .options import AUTO, InferenceOptions
 from .tile_blending import Maps, aligned, estimate_of, maps_of
 
@@ -43,7 +43,7 @@ Run = Callable[[Tensor, float], Iterable[Estimate]]
 
 
 def tile_estimates(
-    network: ModelNetwork, images: Images, options: InferenceOptions, progress: Progress | None = None
+    network: LoadedNetwork, images: Images, options: InferenceOptions, progress: Progress | None = None
 ) -> Iterator[Estimate]:
     """The estimates of images in tiles, one image after another; `progress` is called with (tiles done, tiles in all).
 
@@ -63,7 +63,7 @@ def tile_estimates(
     if counts == (1, 1):
         yield from image_estimates(network, images, options, progress)
         return
-    device = network.shared.device
+    device = network.device
     for index in range(total):
         part_progress = progress_of_part(progress, index, index + 1, total)
         found = estimate_in_tiles(run, network_size, images[index : index + 1], counts, options.fov, part_progress)

@@ -19,7 +19,7 @@ from ...geometry.temporal.stabilization import VideoAligner, VideoOptions
 from ...media import prefetch
 from ...utils import check_images
 from .forward import image_estimates
-from .network import ModelNetwork
+from .network import LoadedNetwork
 from .options import InferenceOptions
 from .stages import finish
 from .video_windows import window_estimates
@@ -73,7 +73,7 @@ def _moved(state: Any, device: torch.device) -> Any:
 
 
 def estimate_frames(
-    network: ModelNetwork,
+    network: LoadedNetwork,
     chunks: Iterable[Tensor],
     video: VideoOptions,
     options: InferenceOptions,
@@ -99,7 +99,7 @@ def estimate_frames(
             progress(done, frames.read)
 
 
-def _aligned_frames(network: ModelNetwork, frames: _Frames, options: InferenceOptions, state: VideoState) -> Iterator[Estimate]:
+def _aligned_frames(network: LoadedNetwork, frames: _Frames, options: InferenceOptions, state: VideoState) -> Iterator[Estimate]:
     """Estimates of single frames at the network's size, aligned with those before."""
 
     def raw() -> Generator[tuple[Tensor, Estimate], None, None]:

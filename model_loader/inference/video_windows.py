@@ -13,16 +13,15 @@ from ...annotators.video.frame_annotator import IsCut, VideoAnnotator, WindowSta
 from ...annotators.video.windows import ENCODED_AT_ONCE
 from ...geometry.estimate import Estimate
 from ...utils import check_images
-from .forward import rgb_on_device
 from .memory_budget import IMAGES_TO_MAKE_ROOM_FOR, in_batches, steady_batch_size
-from .network import ModelNetwork, NetworkVariant
+from .network import InDtype, LoadedNetwork, rgb_on_device
 from .options import InferenceOptions
 
 logger = logging.getLogger(__name__)
 
 
 def window_estimates(
-    network: ModelNetwork, frames: Iterable[Tensor], options: InferenceOptions, is_cut: IsCut | None, state: WindowState
+    network: LoadedNetwork, frames: Iterable[Tensor], options: InferenceOptions, is_cut: IsCut | None, state: WindowState
 ) -> Iterator[Estimate]:
     """The estimates of a video by a video model. Memory does not grow with the video's length.
 
@@ -46,12 +45,12 @@ def window_estimates(
         name = getattr(annotator.engine, "words", "an engine")
         logger.warning("%s: its videos are run by torch, its images by %s", annotator.spec.id, name)
     if state.before:  # another dtype in the middle of a video would be visible
-        yield from _windows(network.current, iter(frames), options, is_cut, state)
+        yield from _windows(network, network.current, iter(frames), options, is_cut, state)
         return
     replayable = ReplayableFrames(frames)
 
-    def begin(current: NetworkVariant) -> tuple[Estimate | None, Iterator[Estimate]]:
-        parts = _windows(current, iter(replayable), options, is_cut, state)
+    def begin(current: InDtype) -> tuple[Estimate | None, Iterator[Estimate]]:
+        parts = _windows(network, current, iter(replayable), options, is_cut, state)
         return next(parts, None), parts
 
     first, others = network.run(begin)
@@ -64,7 +63,8 @@ def window_estimates(
 
 @torch.no_grad()
 def _windows(
-    current: NetworkVariant,
+    network: LoadedNetwork,
+    current: InDtype,
     frames: Iterator[Tensor],
     options: InferenceOptions,
     is_cut: IsCut | None,
@@ -79,7 +79,7 @@ def _windows(
     height, width = first.shape[-2:]
     chunks = itertools.chain((first,), frames)
     del first  # it may be the whole video
-    prepared = current.prepare(height, width, options.size, IMAGES_TO_MAKE_ROOM_FOR, annotator.video_bytes)
+    prepared = network.prepare(current, height, width, options.size, IMAGES_TO_MAKE_ROOM_FOR, annotator.video_bytes)
     state.at_once = steady_batch_size(prepared.fits, state.at_once or ENCODED_AT_ONCE)
 
     def pieces() -> Iterator[Tensor]:
@@ -88,12 +88,12 @@ def _windows(
             for piece in chunk.split(state.at_once):
                 yield rgb_on_device(piece, prepared.device)
 
-    def smaller(frames: int) -> None:
-        state.at_once = frames
+    def smaller(problem: Exception, frames: int) -> int:
+        state.at_once = prepared.halved(problem, frames)
+        return state.at_once
 
     def in_chunks(step: Callable[[int, int], None], total: int) -> None:
-        for _ in in_batches(step, total, state.at_once, what=str(prepared), too_large=prepared.too_large, smaller=smaller):
-            pass
+        in_batches(step, total, state.at_once, smaller)
 
     yield from annotator.estimate_video(pieces(), options.size, fov=options.fov, is_cut=is_cut, in_chunks=in_chunks, state=state)
 

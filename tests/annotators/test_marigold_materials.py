@@ -16,7 +16,7 @@ from depth_normal.annotators.specs.diffusion import SD2_UNET
 from depth_normal.annotators.specs.marigold import MARIGOLD_IID
 from depth_normal.geometry.textures.materials import Materials
 from depth_normal.model_loader.inference.model import Model
-from depth_normal.model_loader.inference.network import SharedNetwork
+from depth_normal.model_loader.inference.network import LoadedNetwork
 
 diffusers = pytest.importorskip("diffusers", reason="the diffusion models need the extra [diffusion]")
 from transformers import CLIPTextConfig, CLIPTextModel  # noqa: E402
@@ -123,7 +123,7 @@ def test_half_precision_is_close(annotator, spec, parts, images, dtype):
 
 
 def test_a_model_gives_maps_of_the_images_size_and_no_depth(annotator, images):
-    model = Model(SharedNetwork(annotator, torch.float32, torch.device("cpu"), Path("unet.safetensors")))
+    model = Model(LoadedNetwork(annotator, torch.float32, torch.device("cpu"), Path("unet.safetensors")))
     found = model.estimate_materials(images, 48, options=MarigoldOptions(steps=1))
     assert isinstance(found, Materials)
     assert {name: tuple(value.shape) for name, value in found.maps.items()} == {

@@ -21,7 +21,7 @@ from depth_normal.annotators.specs import moge as published
 from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from depth_normal.geometry.estimate import Axes, Quantity
 from depth_normal.model_loader import Model
-from depth_normal.model_loader.inference.network import SharedNetwork
+from depth_normal.model_loader.inference.network import LoadedNetwork
 from depth_normal.model_loader.weights import identify
 
 CONFIG = MogeConfig(
@@ -178,7 +178,7 @@ def test_options_can_be_set_once():
 
 def test_out_of_memory_in_a_step_is_not_seen_in_the_depth(monkeypatch):
     """The batch is halved and begun anew: no image keeps a step that was done before."""
-    model = Model(SharedNetwork(built(), torch.float32, torch.device("cpu"), Path()))
+    model = Model(LoadedNetwork(built(), torch.float32, torch.device("cpu"), Path()))
     images = make_images(batch=2)
     expected, run, calls = model.estimate(images).depth, SubmanifoldConv.forward, []
 

@@ -27,7 +27,7 @@ from depth_normal.app.cli import main
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.geometry.files import read_npz
 from depth_normal.model_loader import Model
-from depth_normal.model_loader.inference.network import SharedNetwork
+from depth_normal.model_loader.inference.network import LoadedNetwork
 from depth_normal.utils import resize_image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,7 +126,7 @@ def test_its_maps_are_the_packs(script, name):
     if name in FIXED:
         annotator = annotator.for_input_size(*FIXED[name])
     size = size_of(annotator)
-    model, session = Model(SharedNetwork(annotator, torch.float32, torch.device("cpu"), SCRIPT)), Session(annotator, size)
+    model, session = Model(LoadedNetwork(annotator, torch.float32, torch.device("cpu"), SCRIPT)), Session(annotator, size)
     for image in images().values():
         found = script.estimate(session, image[0].movedim(0, -1).numpy())
         if name == "tiny-2":  # whose random sky is at its threshold everywhere
@@ -193,7 +193,7 @@ def test_a_file_of_one_size_gives_the_packs_own_maps_of_images_that_the_pack_run
     assert annotator.network_size(*sides, size) == FIXED[name]
     session = Session(annotator.for_input_size(*FIXED[name]), size)
     found = script.estimate(session, image[0].movedim(0, -1).numpy())
-    assert_same(found, Model(SharedNetwork(annotator, torch.float32, torch.device("cpu"), SCRIPT)).estimate(image, size))
+    assert_same(found, Model(LoadedNetwork(annotator, torch.float32, torch.device("cpu"), SCRIPT)).estimate(image, size))
 
 
 class Unbuilt(nn.Module):
@@ -302,10 +302,10 @@ def test_a_real_file_of_each_family_gives_the_packs_maps(script, name, tmp_path)
     """Of one size, but for one: a graph for all sizes takes the exporter four times as long; MoGe-2's is in test_graph.py."""
     annotator = SHRUNK["annotator"](name)
     sides, size = SIDES.get(name, (70, 98)), size_of(annotator)
-    model = Model(SharedNetwork(annotator, torch.float32, torch.device("cpu"), SCRIPT))
+    model = Model(LoadedNetwork(annotator, torch.float32, torch.device("cpu"), SCRIPT))
     exporting.export_model(model, annotator, tmp_path / "small.onnx", size, sides, batch=1)
     if sides:
-        model = Model(SharedNetwork(annotator.for_input_size(*sides), torch.float32, torch.device("cpu"), SCRIPT))
+        model = Model(LoadedNetwork(annotator.for_input_size(*sides), torch.float32, torch.device("cpu"), SCRIPT))
     photos = write_photos(tmp_path)
     found = run_script(tmp_path / "small.onnx", tmp_path, photos)
     for photo in photos:

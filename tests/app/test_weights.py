@@ -67,7 +67,7 @@ def test_bench_speaks_of_the_model_that_the_file_is_of(own, monkeypatch, capsys)
     asked = []
 
     def measure(options, *_):
-        asked.append((options.model, options.weights))
+        asked.append((options.spec.id, options.weights))
         return Bench({}, {}, {})
 
     monkeypatch.setattr("depth_normal.app.bench.timing.measure", measure)

@@ -15,7 +15,7 @@ from depth_normal.annotators.registry import FAMILIES, MODELS, find_spec
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader import Model, load_model
-from depth_normal.model_loader.inference.network import SharedNetwork
+from depth_normal.model_loader.inference.network import LoadedNetwork
 from depth_normal.nodes import depth_and_normals, model_list
 from depth_normal.nodes.depth_and_normals import LOOKS, DepthAndNormals
 from depth_normal.nodes.geometry import EstimateGeometry
@@ -46,7 +46,7 @@ def predicting(monkeypatch):
         spec = find_spec(model_id)
         annotator = FAMILIES[spec.family](spec, nn.Identity())
         annotator.infer = lambda request: Estimate(depth, quantity, **more).expanded(len(request.images))
-        model = Resampled(SharedNetwork(annotator, torch.float32, torch.device("cpu"), Path()))
+        model = Resampled(LoadedNetwork(annotator, torch.float32, torch.device("cpu"), Path()))
         monkeypatch.setattr(depth_and_normals, "load_model", lambda *_: model)
 
     return put

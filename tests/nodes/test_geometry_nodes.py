@@ -19,7 +19,7 @@ from depth_normal.geometry.conventions import unit_normals
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.surfaces.normals import disparity_to_normals, dmap2norm, midas_normals
 from depth_normal.model_loader import Model, load_model
-from depth_normal.model_loader.inference.network import SharedNetwork
+from depth_normal.model_loader.inference.network import LoadedNetwork
 from depth_normal.model_loader.inference.options import check_tiles
 from depth_normal.model_loader.weights.integrity import bundled_path
 from depth_normal.nodes import files, geometry, interop, render
@@ -38,7 +38,7 @@ class Pretend(Model):
     def __init__(self, depth, quantity, model="zoedepth-nyu", **more):
         spec = find_spec(model)
         annotator = FAMILIES[spec.family](spec, nn.Identity())
-        super().__init__(SharedNetwork(annotator, torch.float32, torch.device("cpu"), Path()))
+        super().__init__(LoadedNetwork(annotator, torch.float32, torch.device("cpu"), Path()))
         self.depth, self.sizes = depth, []
 
         def infer(request):
@@ -284,7 +284,7 @@ def third(monkeypatch):
     tiny = runpy.run_path(str(Path(__file__).resolve().parents[1] / "annotators" / "test_moge_3.py"))
     annotator = tiny["built"]()
     monkeypatch.setattr(geometry, "REFINED", (annotator.spec,))
-    return Model(SharedNetwork(annotator, torch.float32, torch.device("cpu"), Path()))
+    return Model(LoadedNetwork(annotator, torch.float32, torch.device("cpu"), Path()))
 
 
 @pytest.mark.parametrize("more", [{}, {"film": True}])

@@ -25,7 +25,6 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from ...._version import __version__
-from ....annotators.registry import find_spec
 from ....geometry.files.paths import damage_named
 from ....model_loader.weights.download import find_weights_files
 from ....model_loader.weights.integrity import sha256_of
@@ -179,10 +178,9 @@ def provenance(options: Options, settings: dict[str, Any]) -> dict[str, Any]:
     Of weights that the user named, the licence is that of the model's published weights: a file does not say its own.
 
     Raises:
-        ValueError: An unknown model.
         FileNotFoundError, DownloadError, CheckpointError: As `find_weights_files`.
     """
-    spec = find_spec(options.model)
+    spec = options.spec
     return {
         "depth_normal": __version__,
         "model": spec.id,

@@ -100,7 +100,7 @@ def test_a_note_that_cannot_be_read_means_torch(text, tmp_path, convolved):
     measure(convolved, EXACT)
     (tmp_path / ".depth-normal").mkdir()
     (tmp_path / ".depth-normal" / NOTE).write_text(text)
-    options = Options(model="convolved", weights=convolved.weights, runtime="auto")
+    options = Options(MODELS["convolved"], weights=convolved.weights, runtime="auto")
     assert BegunRuntime(tmp_path, options, "cpu", is_begun=True).options.runtime == "torch"
     assert BegunRuntime(tmp_path, options, "cpu", is_begun=False).options.runtime == "onnx"
 

@@ -20,7 +20,7 @@ import pytest
 import torch
 
 import depth_normal
-from depth_normal.annotators.registry import find_spec
+from depth_normal.annotators.registry import MODELS
 from depth_normal.app import cli
 from depth_normal.app.batch import local_engine, name_locks, per_image
 from depth_normal.app.batch.failures import FailureLog, failure_of
@@ -140,18 +140,17 @@ def test_resume_goes_by_model_and_options(photos, tmp_path, capsys, words, done)
     assert len(capsys.readouterr().out.splitlines()) == done
 
 
-def test_resume_does_not_believe_what_other_published_weights_made(photos, tmp_path, monkeypatch):
+def test_resume_does_not_believe_what_other_published_weights_made(photos, tmp_path):
     assert estimate(photos, tmp_path / "out") == 0
     sources, _ = find_images([photos])
-    asked = Options("tiny", size=64)
 
-    def left():
-        return len(plan_outputs(sources, tmp_path / "out", ("depth",), done_by=asked.settings(("depth",))).todo)
+    def left(spec):
+        done_by = Options(spec, size=64).settings(("depth",))
+        return len(plan_outputs(sources, tmp_path / "out", ("depth",), done_by=done_by).todo)
 
-    assert left() == 0
-    spec = find_spec("tiny")
-    monkeypatch.setattr("depth_normal.app.batch.options.find_spec", lambda _: replace(spec, files=(replace(spec.file, sha256="0" * 64),)))
-    assert left() == 4
+    spec = MODELS["tiny"]
+    assert left(spec) == 0
+    assert left(replace(spec, files=(replace(spec.file, sha256="0" * 64),))) == 4
 
 
 def test_resume_loads_no_model_where_nothing_is_left(photos, tmp_path, monkeypatch):
@@ -253,7 +252,7 @@ def test_failures_are_kept_and_tried_again_where_that_makes_sense(photos, tmp_pa
     whole = (photos / "001.png").read_bytes()
     sources, _ = find_images([photos])
     (photos / "001.png").unlink()
-    gone = Options("tiny", size=64)
+    gone = Options(MODELS["tiny"], size=64)
     plan = plan_outputs(sources, out)
     log = FailureLog(out)
     for outcome in local_engine.estimate_files(gone.load(), plan.todo, gone):
@@ -428,7 +427,7 @@ def test_batches_of_like_size_give_what_single_images_give(tmp_path, monkeypatch
 def test_what_did_not_fit_the_model_itself_is_remembered(tmp_path, monkeypatch):
     photos = save_photos(tmp_path / "photos", 16)
     monkeypatch.setitem(local_engine._FULL_BATCH, "cpu", 4)
-    sizes, options = [], Options("tiny", size=64)
+    sizes, options = [], Options(MODELS["tiny"], size=64)
     model = options.load()
     estimate = per_image.estimate
     monkeypatch.setattr(per_image, "estimate", lambda *words: sizes.append(len(words[1])) or estimate(*words))
@@ -448,7 +447,7 @@ def test_what_did_not_fit_the_model_itself_is_remembered(tmp_path, monkeypatch):
 
 def test_weights_that_do_not_fit_on_the_device_end_the_run_at_once(photos, tmp_path, monkeypatch):
     """No other image could be estimated there, and no smaller batch."""
-    options = Options("tiny", size=64)
+    options = Options(MODELS["tiny"], size=64)
     model, moved = options.load("cpu"), []
 
     def full(device):
@@ -482,7 +481,7 @@ def test_what_is_rendered_where_a_gpu_is_full_is_rendered_on_the_cpu(photos, tmp
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.")
         return tmp_path
 
-    options = Options("tiny", size=64)
+    options = Options(MODELS["tiny"], size=64)
     (outputs, *_) = plan_outputs(find_images([photos])[0], tmp_path / "out").todo
     pipeline = local_engine._Pipeline(options.load("cpu"), options, finish, threading.Event(), only_shown=False)
     try:
@@ -503,7 +502,7 @@ def two_threads():
 @pytest.mark.parametrize("shareable", [True, False])
 def test_on_a_cpu_networks_run_side_by_side(photos, two_threads, monkeypatch, shareable):
     """Each in its own thread, whose results are those of one thread; what keeps notes of an image, as libraries' networks do, twice."""
-    model, options = Options("tiny", size=64).load(), Options("tiny", size=64)
+    model, options = Options(MODELS["tiny"], size=64).load(), Options(MODELS["tiny"], size=64)
     monkeypatch.setattr(type(model.annotator), "shareable", shareable)
     todo = plan_outputs(find_images([photos])[0], photos.parent / "out").todo
     torch.set_num_threads(1)
@@ -563,7 +562,7 @@ def test_memory_between_reading_and_writing_is_bounded(photos, monkeypatch):
         held.discard(id(item.image))
 
     monkeypatch.setattr(local_engine.per_image, "read_with_alpha", count)
-    options = Options("tiny", size=64)
+    options = Options(MODELS["tiny"], size=64)
     assert len(list(local_engine.process(options.load(), todo, options, finish))) == 40
     assert most <= 5
 

@@ -57,9 +57,9 @@ def test_other_models_say_which_have_steps():
     with pytest.raises(
         ValueError, match=r"tiny has no steps of refinement; only moge-3-vitl and moge-3-vitg have: leave --refine-steps out"
     ):
-        Options("tiny", refine_steps=2).load("cpu")
+        Options(MODELS["tiny"], refine_steps=2).load("cpu")
     with pytest.raises(ValueError, match=r"refine_steps is .*accepted: 0 to 8"):
-        Options("moge-3-vitl", refine_steps=9).load("cpu")
+        Options(MODELS["moge-3-vitl"], refine_steps=9).load("cpu")
 
 
 def test_the_command_refuses_it_before_anything_is_read(third, tmp_path, capsys):

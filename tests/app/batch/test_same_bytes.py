@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from depth_normal.annotators.registry import MODELS
 from depth_normal.app import cli
 from depth_normal.app.batch.options import Options
 from depth_normal.app.batch.outputs import plan_outputs
@@ -52,9 +53,9 @@ def photos(tmp_path):
 def model(request):
     """The words of the command line, and as options: a network that one thread runs, and one that all threads of the machine run."""
     if request.param.startswith("tiny"):
-        return ("--model", "tiny", "--size", "64"), Options("tiny", size=64)
+        return ("--model", "tiny", "--size", "64"), Options(MODELS["tiny"], size=64)
     weights = request.getfixturevalue("midas_small")
-    return ("--model", "midas-v2.1-small", "--weights", str(weights), "--size", "64"), Options("midas-v2.1-small", weights, size=64)
+    return ("--model", "midas-v2.1-small", "--weights", str(weights), "--size", "64"), Options(MODELS["midas-v2.1-small"], weights, size=64)
 
 
 @pytest.mark.slow("estimates 128 images beside a program that keeps a core busy")

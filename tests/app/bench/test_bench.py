@@ -23,7 +23,7 @@ from depth_normal.app.commands.bench import as_json, table
 from depth_normal.model_loader import load_model
 from depth_normal.model_loader.runtimes import measured
 
-OPTIONS = Options(model="tiny", size=32)
+OPTIONS = Options(MODELS["tiny"], size=32)
 quick = partial(timing.measure, OPTIONS, "cpu", seconds=0.02, image_size=(80, 48))
 WAYS = ["network", "network, 4 at once", "single", "batch", "folder"]
 
@@ -51,7 +51,7 @@ def test_what_is_slow_outside_the_network_is_told_so(monkeypatch):
 @pytest.mark.slow("takes most of a second")
 def test_the_bare_network_is_run_as_an_estimate_runs_it(tmp_path):
     timing.write_image(tmp_path / "a.jpg", (160, 96))
-    model, options = load_model("tiny", device="cpu"), Options(model="tiny")
+    model, options = load_model("tiny", device="cpu"), Options(MODELS["tiny"])
     for count in (1, 3):
         (call,) = timing.network_calls(model, tmp_path / "a.jpg", options, count)
         pixels = call.args[0]
@@ -70,7 +70,7 @@ def test_a_family_with_an_estimate_of_its_own_is_measured_too(tmp_path, monkeypa
     torch.save({"model": known["tiny_state"]()}, tmp_path / "model.pt")
     timing.write_image(tmp_path / "a.jpg", (160, 96))
     model = load_model(spec.id, "float32", "cpu", tmp_path / "model.pt")
-    (call,) = timing.network_calls(model, tmp_path / "a.jpg", Options(model=spec.id), 2)
+    (call,) = timing.network_calls(model, tmp_path / "a.jpg", Options(spec), 2)
     assert call.args[0].shape == (2, 3, 56, 84) and len(call()[0]) == 2
 
 
@@ -102,7 +102,7 @@ def test_files_quicker_than_the_network_alone_were_measured_beside_other_work(fo
 def test_on_a_gpu_the_clock_waits_for_it():
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
-    found = timing.measure(Options(model="tiny"), "cuda", 0.5, (640, 384))
+    found = timing.measure(Options(MODELS["tiny"]), "cuda", 0.5, (640, 384))
     assert found.memory["cuda"] > 2**20 and all(figure.seconds > 0 for figure in found.figures.values())
     assert torch.cuda.get_device_name() == found.machine["device"]
 
@@ -217,7 +217,7 @@ def test_a_model_that_cannot_be_loaded_prints_no_table(monkeypatch, capsys):
 )
 def test_half_precision_is_measured_beside_what_was_asked_for(asked, fast, expected, monkeypatch):
     monkeypatch.setattr("depth_normal.model_loader.comfy.devices.is_fast", lambda dtype, _: str(dtype).removeprefix("torch.") in fast)
-    found = [name for name, _ in runtimes._others(Options(model="tiny"), torch.device("cpu"), asked)]
+    found = [name for name, _ in runtimes._others(Options(MODELS["tiny"]), torch.device("cpu"), asked)]
     assert found == expected
 
 
@@ -263,15 +263,15 @@ def test_a_folder_goes_on_with_auto_whatever_was_measured_meanwhile():
 
 def test_images_of_a_light_model_are_computed_side_by_side_with_auto():
     assert replace(OPTIONS, runtime="auto").threads_per_image("cpu", 8) == 1
-    assert Options(model="depth-anything-v2-small", runtime="auto").threads_per_image("cpu", 8) == 8
+    assert Options(MODELS["depth-anything-v2-small"], runtime="auto").threads_per_image("cpu", 8) == 8
 
 
 def test_long_runs_hear_of_what_may_be_faster(monkeypatch, tmp_path):
     monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path))
-    many = Options(model="depth-anything-v2-small", runtime="auto")
+    many = Options(MODELS["depth-anything-v2-small"], runtime="auto")
     assert "bench --model depth-anything-v2-small --keep" in many.advice(100, "cpu")
     assert many.advice(99, "cpu") is None is replace(many, runtime="torch").advice(1000, "cpu") is OPTIONS.advice(1000, "cpu")
-    measured.keep(MODELS[many.model], None, torch.device("cpu"), [])
+    measured.keep(many.spec, None, torch.device("cpu"), [])
     assert many.advice(100, "cpu") is None
 
 

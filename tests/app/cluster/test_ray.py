@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 import torch
 
+from depth_normal.annotators.registry import MODELS
 from depth_normal.app import cli
 from depth_normal.app.batch import per_image
 from depth_normal.app.batch.local_engine import estimate_files
@@ -47,7 +48,7 @@ from pyarrow import parquet
 
 tiny_s3 = runpy.run_path(str(Path(__file__).parents[2] / "tiny_s3.py"))["tiny_s3"]
 
-OPTIONS = Options("tiny", size=64)
+OPTIONS = Options(MODELS["tiny"], size=64)
 SIDES = ((48, 64), (64, 48), (60, 60))
 
 
@@ -483,7 +484,7 @@ def test_a_ray_that_is_killed_is_told_in_words(monkeypatch):
 @pytest.mark.parametrize("model", ["tiny", "midas-v2.1-small"])
 def test_ray_gives_the_bytes_of_the_local_engine_on_a_busy_machine(cluster, folder, tmp_path, request, model):
     """Of the same four images four times, whether one thread runs the network or all; Ray would have its workers take one thread each."""
-    options = OPTIONS if model == "tiny" else Options(model, request.getfixturevalue("midas_small"), size=64)
+    options = OPTIONS if model == "tiny" else Options(MODELS[model], request.getfixturevalue("midas_small"), size=64)
     images = sorted(folder.glob("p*.png"))[:4]
     for copy in range(4):
         (copies := tmp_path / "photos" / str(copy)).mkdir(parents=True)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from depth_normal.annotators.registry import MODELS
 from depth_normal.app import cli
 from depth_normal.app.batch.check_outputs import check_writes
 from depth_normal.app.batch.folders import estimate_folder
@@ -130,7 +131,7 @@ def test_estimate_writes_it_beside_its_maps(run, image, tmp_path):
 
 def test_a_model_without_depth_is_refused_before_anything_is_loaded():
     with pytest.raises(ValueError, match=r"lbm-normals gives .*\(full-sbs\) need depth"):
-        check_writes(["normals", "full-sbs"], Options("lbm-normals"))
+        check_writes(["normals", "full-sbs"], Options(MODELS["lbm-normals"]))
 
 
 @pytest.fixture

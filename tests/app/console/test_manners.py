@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import depth_normal
-from depth_normal.annotators.registry import find_spec
+from depth_normal.annotators.registry import MODELS, find_spec
 from depth_normal.annotators.specs.base import size_in_words
 from depth_normal.app import cli, outcomes, output_choices
 from depth_normal.app.batch import per_image
@@ -161,7 +161,7 @@ def test_an_error_names_its_file_once():
 
 def test_a_mesh_of_normals_alone_is_refused_at_once():
     with pytest.raises(ValueError, match=r"marigold-normals gives normals; a mesh \(glb\) needs depth: choose another model"):
-        check_writes(["glb"], Options("marigold-normals"))
+        check_writes(["glb"], Options(MODELS["marigold-normals"]))
 
 
 @pytest.mark.parametrize(
@@ -174,15 +174,15 @@ def test_a_mesh_of_normals_alone_is_refused_at_once():
 )
 def test_what_a_mesh_assumes_is_told(model, words, caplog):
     with caplog.at_level("INFO"):
-        check_writes(["glb"], Options(model))
+        check_writes(["glb"], Options(MODELS[model]))
     assert all(word in caplog.text for word in words) and bool(caplog.text) == bool(words)
     caplog.clear()
-    check_writes(["pfm", "exr", "stl"], Options(model))
+    check_writes(["pfm", "exr", "stl"], Options(MODELS[model]))
     assert not caplog.text
 
 
 def test_a_ratio_that_metres_need_not_is_said(caplog):
-    check_writes(["normals"], Options("moge-2-vits-normal", near_far_ratio=30))
+    check_writes(["normals"], Options(MODELS["moge-2-vits-normal"], near_far_ratio=30))
     assert "moge-2-vits-normal gives metres: a near-far ratio (30) changes nothing" in caplog.text
 
 

@@ -412,7 +412,7 @@ def test_a_video_becomes_videos(serve, tmp_path):
 
 
 def test_the_settings_become_options():
-    assert options_of({}).size is None and options_of({}).model == "tiny"
+    assert options_of({}).size is None and options_of({}).spec.id == "tiny"
     spec = MODELS["depth-anything-v2-small"]
     sizes = {name: options_of({"model": spec.id, "resolution": name}).size for name in ("fast", "fine")}
     assert sizes["fast"] < spec.default_size < sizes["fine"] and all(size % spec.multiple_of == 0 for size in sizes.values())

@@ -131,20 +131,6 @@ def test_comfyui_makes_room_on_a_gpu_alone(comfy):
     assert asked == [(7, META)]
 
 
-class Counting(nn.Linear):
-    """A layer that knows how often it ran, and can press the user's cancel button."""
-
-    def __init__(self, manager=None):
-        super().__init__(2, 2)
-        self.runs, self.manager = 0, manager
-
-    def forward(self, input):
-        self.runs += 1
-        if self.manager is not None:
-            self.manager.interrupted = True
-        return super().forward(input)
-
-
 def place(network, device=CPU):
     return Placement(network, device, "tiny")
 
@@ -191,12 +177,6 @@ def test_outside_comfyui_a_network_stays_on_its_device(alone):
     placement = place(network, META)
     assert placement.ready(10) == META
     assert network.weight.device == META
-
-
-def test_outside_comfyui_a_network_gets_no_hooks(alone):
-    network = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
-    interrupt.make_interruptible(network)
-    assert not any(module._forward_pre_hooks for module in network.modules())
 
 
 def test_comfyuis_devices_and_dtypes(comfy):
@@ -350,7 +330,6 @@ def test_unloading_takes_the_model_out_of_comfyuis_list_and_leaves_the_others(co
 
 def test_an_unloaded_network_is_free_to_die(comfy):
     network = nn.Sequential(nn.Linear(2, 2))
-    interrupt.make_interruptible(network)
     placement = place(network)
     placement.ready(1)
     alive = weakref.ref(network)
@@ -379,35 +358,6 @@ def test_an_unloaded_network_runs_again_under_the_manager(comfy):
     placement.unload()
     assert comfy.current_loaded_models == []
     assert first.models[0].unloaded == 2
-
-
-def test_an_interruption_in_the_middle_of_a_forward_stops_it(comfy):
-    layers = [Counting(), Counting(comfy), Counting(), Counting()]
-    network = nn.Sequential(*layers)
-    interrupt.make_interruptible(network)
-    with pytest.raises(Interrupted):
-        network(torch.zeros(1, 2))
-    assert [layer.runs for layer in layers] == [1, 1, 0, 0]
-    comfy.interrupted, layers[1].manager = False, None
-    assert network(torch.zeros(1, 2)).shape == (1, 2)
-
-
-def test_an_interruption_between_the_blocks_of_a_list_stops_it(comfy):
-    class Stack(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layers = nn.ModuleList([Counting(comfy), Counting()])
-
-        def forward(self, x):
-            for layer in self.layers:
-                x = layer(x)
-            return x
-
-    network = Stack()
-    interrupt.make_interruptible(network)
-    with pytest.raises(Interrupted):
-        network(torch.zeros(1, 2))
-    assert [layer.runs for layer in network.layers] == [1, 0]
 
 
 def computing(network, seconds=10.0):

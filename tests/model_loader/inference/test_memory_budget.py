@@ -10,7 +10,7 @@ from depth_normal.annotators.midas import MidasAnnotator
 from depth_normal.annotators.registry import find_spec
 from depth_normal.model_loader import Model, load_model
 from depth_normal.model_loader.inference import memory_budget
-from depth_normal.model_loader.inference.network import SharedNetwork
+from depth_normal.model_loader.inference.network import LoadedNetwork
 
 CPU = torch.device("cpu")
 EIGHT = 8 * 2**30
@@ -35,7 +35,7 @@ def midas(monkeypatch):
 def test_a_network_size_beyond_the_memory_is_refused_with_the_one_that_fits(eight, monkeypatch):
     annotator = midas(monkeypatch)
     with pytest.raises(MemoryError, match=r"run at 4512x3392, which takes at least .* 8\.0 GB are free: lower ") as error:
-        Model(SharedNetwork(annotator, torch.float32, CPU, Path())).estimate(torch.rand(1, 3, 48, 64), size=4512)
+        Model(LoadedNetwork(annotator, torch.float32, CPU, Path())).estimate(torch.rand(1, 3, 48, 64), size=4512)
     fits = int(re.search(r"to (\d+) or less", str(error.value))[1])
     memory_budget.check_network_fits(annotator, CPU, 48, 64, fits)
     with pytest.raises(MemoryError, match="tiles"):

@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+import sys
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from depth_normal.annotators.preprocessing.resizing import Fit, Resizing
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.model_loader import free, load_model
 from depth_normal.model_loader.comfy import devices, interrupt
-from depth_normal.model_loader.inference import forward as forward_module
+from depth_normal.model_loader.inference import network as network_module
 from depth_normal.model_loader.inference.memory_budget import BytesPerPixel
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 from depth_normal.utils import check_images, images_to_rgb
@@ -73,6 +74,26 @@ def test_a_batch_is_one_forward(load, family):
     assert torch.allclose(estimate.depth, expected(images), atol=1e-5)
     assert estimate.depth.dtype == torch.float32
     assert estimate.quantity is Quantity.DISPARITY
+
+
+@pytest.mark.parametrize(("dtype", "tiles", "most"), [("float32", 0, 6), ("float16", 0, 6), ("float32", 2, 9)])
+def test_the_way_from_estimate_to_the_annotator_is_short(load, dtype, tiles, most):
+    """Two classes stand between them; more wrappers would be more to read, in each traceback too."""
+    model, walks = load(dtype=dtype).with_resizing(Resizing(Fit.STRETCHED)), []
+
+    def note(*_):
+        frame, walk = sys._getframe(), []
+        while frame is not None:
+            if frame.f_globals["__name__"].startswith("depth_normal.model_loader"):
+                walk.append((type(frame.f_locals.get("self")).__name__, frame.f_code.co_name))
+            frame = frame.f_back
+        walks.append(walk)
+
+    hook = model.network.register_forward_pre_hook(note)
+    model.estimate(make_images(2, 200, 300), 32, tiles=tiles)
+    hook.remove()
+    assert {name for walk in walks for name, _ in walk} - {"NoneType"} == {"Model", "LoadedNetwork"}
+    assert max(map(len, walks)) <= most, walks
 
 
 def test_a_file_and_an_image_of_pil_are_the_array_in_them(load, tmp_path):
@@ -162,7 +183,7 @@ def test_large_images_count_not_only_the_networks_input(load, family, monkeypatc
 
 def test_a_batch_is_converted_derived_and_resized_part_by_part(load, room_for, family, monkeypatch):
     converted, derived = [], []
-    monkeypatch.setattr(forward_module, "images_to_rgb", lambda part: converted.append(len(part)) or images_to_rgb(part))
+    monkeypatch.setattr(network_module, "images_to_rgb", lambda part: converted.append(len(part)) or images_to_rgb(part))
     monkeypatch.setattr(devices, "available_memory", lambda _device: room_for(2))
     images = np.random.default_rng(0).integers(0, 255, (5, 32, 64, 3), np.uint8)
     estimate = load().estimate(images, 32, derive=lambda part: derived.append((part.batch, len(converted))) or part)

@@ -11,7 +11,7 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader import inference
 from depth_normal.model_loader.inference.options import InferenceOptions
-from depth_normal.model_loader.inference.stages import finish, finish_batch
+from depth_normal.model_loader.inference.stages import finish, finished_parts
 
 FOLDER = Path(inference.__file__).parent
 
@@ -76,6 +76,6 @@ def test_maps_that_do_not_fit_on_a_full_gpu_are_enlarged_on_the_cpu(caplog):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 70.00 MiB.")
 
     part = OnGpu(torch.ones(1, 1, 16, 24), Quantity.DISPARITY)
-    found = finish_batch([part], torch.rand(1, 3, 64, 96), InferenceOptions(), "bilinear")
+    (found,) = finished_parts([part], torch.rand(1, 3, 64, 96), InferenceOptions(), "bilinear")
     assert torch.equal(found.depth, torch.ones(1, 1, 64, 96))
     assert caplog.messages == ["the memory of cuda:0 is full: the maps are enlarged on the CPU"]

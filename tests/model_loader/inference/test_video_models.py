@@ -16,8 +16,7 @@ from depth_normal.geometry.temporal.stabilization import VideoOptions
 from depth_normal.model_loader import free, load_model
 from depth_normal.model_loader.comfy import devices, interrupt
 from depth_normal.model_loader.comfy.placement import WeightsTooLargeError
-from depth_normal.model_loader.inference.memory_budget import in_batches
-from depth_normal.model_loader.inference.model import Model
+from depth_normal.model_loader.inference.memory_budget import halved, in_batches
 from depth_normal.model_loader.inference.options import InferenceOptions
 from depth_normal.model_loader.inference.video import VideoState
 from depth_normal.model_loader.inference.video_windows import ReplayableFrames, window_estimates
@@ -94,7 +93,7 @@ def test_a_video_is_run_by_torch_which_is_said_where_images_have_an_engine(load,
         raise AssertionError("videos are not run by it")
 
     engine.words = "ONNX Runtime 1, CPU"
-    other = Model(model._network.shared, (lambda annotator: annotator.with_engine(engine),))
+    other = model.varied(lambda annotator: annotator.with_engine(engine))
     near(depth(windows(other, video(8))), expected)
     assert f"{MODEL}: its videos are run by torch, its images by ONNX Runtime 1, CPU" in caplog.text
 
@@ -216,11 +215,15 @@ def test_chunks_cover_all_once_and_in_order():
         done.append((start, stop))
 
     sizes = []
-    settings = {"what": "a video", "too_large": lambda: "too large", "smaller": sizes.append}
-    assert list(in_batches(step, 10, 8, **settings)) == [None] * 5
+
+    def smaller(_, size):
+        sizes.append(size // 2)
+        return size // 2
+
+    in_batches(step, 10, 8, smaller)
     assert done == [(0, 2), (2, 4), (4, 6), (6, 8), (8, 10)] and sizes == [4, 2]
     with pytest.raises(ZeroDivisionError):
-        list(in_batches(lambda *_: 1 / 0, 10, 8, **settings))
+        in_batches(lambda *_: 1 / 0, 10, 8, smaller)
 
 
 def test_a_last_batch_that_does_not_fit_is_halved_at_once():
@@ -232,8 +235,8 @@ def test_a_last_batch_that_does_not_fit_is_halved_at_once():
         if start >= 8 and stop - start > 1:
             raise MemoryError
 
-    assert len(list(in_batches(step, 10, 8, what="", too_large=str, smaller=tried.append))) == 3
-    assert tried == [(0, 8), (8, 10), 1, (8, 9), (9, 10)]
+    in_batches(step, 10, 8, lambda error, size: halved(error, size, registry.MODELS[MODEL], 32, 32, torch.device("cpu")))
+    assert tried == [(0, 8), (8, 10), (8, 9), (9, 10)]
 
 
 def test_weights_that_do_not_fit_are_not_tried_with_smaller_batches():
@@ -243,16 +246,13 @@ def test_weights_that_do_not_fit_are_not_tried_with_smaller_batches():
         raise WeightsTooLargeError("tiny does not fit")
 
     with pytest.raises(WeightsTooLargeError, match="tiny does not fit"):
-        list(in_batches(full, 8, 8, what="", too_large=lambda: "too large", smaller=pytest.fail))
+        in_batches(full, 8, 8, pytest.fail)
 
 
 def test_what_cannot_be_divided_is_not():
-    def full(*_):
-        raise MemoryError
-
-    for total, divisible in ((1, True), (4, False)):
-        with pytest.raises(MemoryError, match="too large"):
-            list(in_batches(full, total, total, what="", too_large=lambda: "too large", smaller=pytest.fail, divisible=divisible))
+    for size, divisible in ((1, True), (4, False)):
+        with pytest.raises(MemoryError, match="not fit in the memory of cpu"):
+            halved(MemoryError(), size, registry.MODELS[MODEL], 32, 32, torch.device("cpu"), divisible)
 
 
 def test_frames_are_read_again_until_they_are_forgotten():

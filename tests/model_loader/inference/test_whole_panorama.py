@@ -15,7 +15,7 @@ from depth_normal.annotators.base import Annotator
 from depth_normal.annotators.preprocessing.kernels import linear_antialiased
 from depth_normal.annotators.preprocessing.resizing import WholeSphere
 from depth_normal.annotators.preprocessing.steps import Resize
-from depth_normal.annotators.registry import find_spec
+from depth_normal.annotators.registry import MODELS, find_spec
 from depth_normal.app.batch.check_outputs import check_writes
 from depth_normal.app.batch.options import Options
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
@@ -23,7 +23,7 @@ from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader import Model
 from depth_normal.model_loader.comfy import interrupt
-from depth_normal.model_loader.inference.network import SharedNetwork
+from depth_normal.model_loader.inference.network import LoadedNetwork
 from depth_normal.model_loader.inference.panorama import blend_half_turn
 from depth_normal.nodes.depth_and_normals import DEPTH_MODELS, DepthAndNormals
 from depth_normal.nodes.panorama import EstimatePanorama
@@ -81,7 +81,7 @@ class Whole(Annotator):
 
 
 def whole(truth, slope=0.0):
-    return Model(SharedNetwork(Whole(truth.image, truth.distance, slope), torch.float32, torch.device("cpu"), Path("whole.pt")))
+    return Model(LoadedNetwork(Whole(truth.image, truth.distance, slope), torch.float32, torch.device("cpu"), Path("whole.pt")))
 
 
 def seam(depth):
@@ -161,7 +161,7 @@ def test_photos_videos_and_scenes_are_refused_with_what_to_do(truth):
         with pytest.raises(ValueError, match=words):
             run(image)
     with pytest.raises(ValueError, match=words):
-        check_writes(("depth",), Options("da2"))
+        check_writes(("depth",), Options(MODELS["da2"]))
     with pytest.raises(ValueError, match=words):
         DepthAndNormals().execute(image.movedim(1, -1), "da2")
     assert "da2" not in DEPTH_MODELS and "takes panoramas" in DepthAndNormals.VALIDATE_INPUTS("da2")
@@ -172,7 +172,7 @@ def test_photos_videos_and_scenes_are_refused_with_what_to_do(truth):
 def test_panoramas_are_taken_by_the_node_and_the_command(truth):
     assert EstimatePanorama.VALIDATE_INPUTS("da2") is True
     assert "da2" in str(EstimatePanorama.INPUT_TYPES()["optional"]["model"])
-    check_writes(("depth", "normals", "npz"), Options("da2", panorama=True))
+    check_writes(("depth", "normals", "npz"), Options(MODELS["da2"], panorama=True))
 
 
 def test_folders_of_panoramas_from_python(truth, tmp_path):

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from depth_normal.annotators.registry import MODELS
 from depth_normal.app import cli
 from depth_normal.app.batch import remote_files
 from depth_normal.app.batch.local_engine import Outcome
@@ -40,7 +41,7 @@ from pyarrow import parquet
 tiny_s3 = runpy.run_path(str(Path(__file__).parents[3] / "tiny_s3.py"))["tiny_s3"]
 
 EACH_KIND = pytest.mark.parametrize("kind", KINDS)
-OPTIONS = Options("tiny", size=32)
+OPTIONS = Options(MODELS["tiny"], size=32)
 
 
 @pytest.fixture
@@ -458,7 +459,7 @@ def test_a_shard_says_how_it_was_made_and_under_which_licence(kind, photos, tmp_
 
 def test_maps_that_may_not_be_sold_say_so(tmp_path):
     (tmp_path / "large.pth").write_bytes(b"weights")
-    about = provenance(Options("depth-anything-v2-large", weights=tmp_path / "large.pth"), {})
+    about = provenance(Options(MODELS["depth-anything-v2-large"], weights=tmp_path / "large.pth"), {})
     assert (about["licence"], about["commercial_use"]) == ("CC-BY-NC-4.0", "no")
     assert about["licence_url"].startswith("https://huggingface.co/")
     assert about["weights"] == [{"file": "large.pth", "sha256": sha256(b"weights").hexdigest()}]
