@@ -23,7 +23,8 @@ from ..geometry.camera import intrinsics_from_focal_length
 from ..geometry.checks import check_range
 from ..geometry.conventions import unit_normals
 from ..geometry.estimate import Axes, Estimate
-from ..geometry.surfaces.point_map import find_focal_and_shift
+from ..geometry.surfaces.point_map import find_focal_and_shift, sampled
+from ..utils import sent_to
 from .base import Annotator
 from .building.checkpoints import build_published, checkpoint_mismatch
 from .checks import check_finite
@@ -188,17 +189,20 @@ class MogeAnnotator(Annotator):
 
     def _to_estimate(self, output: MogeOutput, height: int, width: int, fov: float) -> Estimate:
         """The network's output as an estimate of images of a size."""
-        points, mask = (F.interpolate(each, size=(height, width), mode="bilinear") for each in (output.points, output.mask))
-        z, mask = points[:, 2:].exp(), mask > 0
+        maps = F.interpolate(torch.cat((output.points, output.mask), 1), size=(height, width), mode="bilinear")
         half_diagonal = math.hypot(height, width) / 2
-        known = torch.full_like(output.scale, _focal_length(fov, height, width) / half_diagonal) if fov else None
-        plane = view_plane(height, width, width / height, z.device)
-        focal_length, shift = find_focal_and_shift(torch.cat((points[:, :2] * z, z), 1), plane, mask, known)
+        known = torch.full((len(maps),), _focal_length(fov, height, width) / half_diagonal) if fov else None
+        few = sampled(maps).cpu()
+        few_z = few[:, 2:3].exp()
+        plane = view_plane(height, width, width / height, few.device)
+        focal_length, shift = find_focal_and_shift(torch.cat((few[:, :2] * few_z, few_z), 1), sampled(plane), few[:, 3:] > 0, known)
         focal_length = (focal_length * half_diagonal).nan_to_num(_focal_length(FALLBACK_FOV, height, width))
+        intrinsics = sent_to(maps.device, intrinsics_from_focal_length(focal_length, height, width))
+        shift = sent_to(maps.device, shift)
+        z, mask = maps[:, 2:3].exp(), maps[:, 3:] > 0
         z = z + shift[:, None, None, None]
         mask = mask & (z > 0)
         depth = torch.where(mask, z * output.scale[:, None, None, None], _FARTHEST).clamp(max=_FARTHEST)
-        intrinsics = intrinsics_from_focal_length(focal_length, height, width)
         estimate = Estimate(depth=depth, quantity=self.spec.quantity, mask=mask, intrinsics=intrinsics)
         if output.normals is None:
             return estimate

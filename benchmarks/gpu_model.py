@@ -433,7 +433,7 @@ def main() -> None:
     parser.add_argument("--size", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"), help="of the image")
     parser.add_argument("--narrow", action="store_true", help="networks with few channels")
     parser.add_argument("--places", type=int, default=8, metavar="N", help="functions that are named (default: %(default)s)")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     torch.set_num_threads(1)
     gpu = Gpu(arguments.card)
     print(f"{'':34} {'ms':>7} {'busy':>7} {'launches':>8} {'network':>7} {'outside':>7} {'waits':>5} {'copies':>6} {'on CPU':>6}")
