@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..geometry.camera import intrinsics_from_fov, resize_intrinsics
 from ..geometry.estimate import Estimate, Quantity
+from ..utils import constant
 from .checks import check_finite, check_network_size, check_scene_size, least_depth, log_used_size
 from .family import Family, Progress, Request
 from .graphs.graph import NOT_NORMALISED, Engine, Graph, GraphModule
@@ -205,7 +206,7 @@ class Annotator(Family):
         signature = self.signature()
         if (signature.mean, signature.std) == NOT_NORMALISED:
             return self.as_inputs(pixels)
-        mean, std = (pixels.new_tensor(value)[:, None, None] for value in (signature.mean, signature.std))
+        mean, std = (constant(pixels, tuple(value))[:, None, None] for value in (signature.mean, signature.std))
         return self.as_inputs((pixels - mean) / std)
 
     def as_inputs(self, pixels: Tensor) -> Tensor:

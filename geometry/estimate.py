@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..utils import resize_map
+from ..utils import resize_map, to_cpu
 from .camera import resize_intrinsics
 from .conventions import unit_normals
 from .kinds import Axes, Projection, Quantity
@@ -169,6 +169,8 @@ class Estimate:
 
     def to(self, device: torch.device | str) -> Estimate:
         """The same estimate on another device."""
+        if torch.device(device).type == "cpu" and self.device.type != "cpu":
+            return replace(self, **to_cpu(self.maps))
         return self._map(lambda value: value.to(device))
 
     def in_float32(self) -> Estimate:
