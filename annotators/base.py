@@ -109,7 +109,7 @@ class Annotator(Family):
             return estimate
         # Normals that follow from a stretched map would lean. Resizing takes what is not finite or not positive for a hole.
         self._check_estimate(estimate)
-        return self._clamped(estimate).resized(*request.image_size, self.resampling)
+        return self._clamped(estimate).resized(*request.image_size, self.resampling, checked=True)
 
     def infer_resized(self, pixels: Tensor, request: Request | None = None) -> Estimate:
         """The raw estimate of images that have the network's size: one pass of the network.
