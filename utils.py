@@ -301,6 +301,8 @@ def vector_lengths(vectors: Tensor) -> Tensor:
     """
     if vectors.dtype in (torch.float16, torch.bfloat16):
         return vector_lengths(vectors.float()).to(vectors.dtype)
+    if vectors.device.type != "cpu":
+        return torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
     return squared_lengths(vectors).sqrt()
 
 

@@ -50,6 +50,7 @@ class Annotator(Family):
         progress: Progress | None = None,
         normals: bool = True,
         sharp: bool = False,
+        fetched: int = 0,
     ) -> Estimate:
         """Estimates a batch of images.
 
@@ -61,6 +62,8 @@ class Annotator(Family):
             progress: Called with (passes done, passes in all) by families that take several for one image; what it raises ends the work.
             normals: As `Request.normals`.
             sharp: As `Request.sharp`.
+            fetched: Estimates of up to so many pixels are returned on the CPU, for a caller who goes on there: they are checked there, so
+                that a GPU is waited for once.
 
         Returns:
             An estimate at the network's size, all maps float32 and finite, metric depth above 0 (`checks.LEAST_METRES`).
@@ -74,7 +77,10 @@ class Annotator(Family):
         height, width = images.shape[-2:]
         self.checked_network_size(height, width, size)
         request = Request(images, size or self.spec.default_size, fov, options, progress, normals, sharp)
-        return self._finished(self.infer(request), height, width, fov)
+        estimate = self.infer(request)
+        if estimate.height * estimate.width <= fetched:
+            estimate = estimate.to("cpu")
+        return self._finished(estimate, height, width, fov)
 
     def estimate_scene(self, images: Tensor, size: int | None = None, *, fov: float = 0.0) -> Estimate:
         """Estimates images in one batch, as views of one static scene.

@@ -1,6 +1,7 @@
 """What a GPU would be asked, counted without one: launches, waits and copies, and the time that a simple model of a card gives them.
 
     python benchmarks/gpu_model.py networks [--card H100] [--size 640 480] [--narrow] [MODEL ...]
+    python benchmarks/gpu_model.py videos [--card H100] [--size 640 480] [--narrow] [MODEL ...]
     python benchmarks/gpu_model.py effects [--card H100] [--size 480 270] [ROW ...]
 
 Tensors hold their numbers on the CPU and say that they are on a device of another kind. So the code takes the way that it takes on a GPU,
@@ -8,6 +9,7 @@ with real values. An operation on them is one launch (views none; sorts and the 
 costs, the card's by the largest of a floor, bytes / bandwidth and FLOP / rate. Where the program asks for a value, the processor waits.
 
 - networks: `Model.estimate` of one image, with random weights; `network`: the launches within modules of torch. `--narrow`: few channels.
+- videos: the mean frame of `Model.estimate_video`, network, alignment and smoothing.
 - effects: rows of `effects.py` of the pack's own photograph, a parallax frame as the mean of its frames.
 
 `NETWORKS` and `EFFECTS` hold what each may ask at most; tests/test_gpu_model.py compares.
@@ -21,7 +23,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -64,6 +66,7 @@ LAUNCHES = {
 WAITING = frozenset(
     ("nonzero", "equal", "allclose", "_unique2", "unique_dim", "masked_select", "is_nonzero", "bincount", "_linalg_check_errors")
 )
+FRAMES = 6
 COPYING = frozenset(("_to_copy", "copy_"))
 
 
@@ -138,6 +141,10 @@ NETWORKS = {
     "zipdepth-base": Budget(23, 3, 5),
 }
 """Of one image of 640x480 through a model."""
+VIDEOS = {
+    "tiny": Budget(10**6, 10**6, 10**6),
+}
+"""Of a frame of 640x480 of a video, aligned with those before."""
 EFFECTS = {
     "relight, sun (node)": Budget(3524, 17, 10),
     "relight, low sun (node)": Budget(3524, 17, 10),
@@ -399,6 +406,20 @@ def count_network(model_id: str, gpu: Gpu, height: int, width: int) -> None:
 
 
 @torch.no_grad()
+def count_video(model_id: str, gpu: Gpu, height: int, width: int) -> None:
+    """Counts FRAMES frames of a video through a model and its alignment, after two that do not count."""
+    arguments = argparse.Namespace(batch=1, height=height + 32, width=width)
+    whole = families.make_images(arguments)
+    with pack_on(gpu):
+        model = families.load(model_id, "float32" if model_id == "tiny" else "float16")
+        gpu.reset()
+        frames = (whole[..., step : step + height, :] for step in range(FRAMES + 2))
+        for number, _ in enumerate(model.estimate_video(frames)):
+            if number == 1:
+                gpu.reset()
+
+
+@torch.no_grad()
 def effect_rows(gpu: Gpu, height: int, width: int) -> dict[str, Callable[[], None]]:
     """The rows of `effects.py` by name; each, called, counts itself, a parallax with all its frames."""
     image = effects.read_image(Path(str(depth_normal.__file__)).parent / "app" / "coffee.jpg", (width, height))
@@ -427,7 +448,7 @@ def images_of(row: str) -> int:
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("networks", "effects"))
+    parser.add_argument("what", choices=("networks", "videos", "effects"))
     parser.add_argument("names", nargs="*", metavar="NAME", help="models, or words that rows begin with; default: those with a budget")
     parser.add_argument("--card", choices=CARDS, default="H100")
     parser.add_argument("--size", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"), help="of the image")
@@ -442,24 +463,24 @@ def main() -> None:
         for name, count in effect_rows(gpu, height, width).items():
             if not arguments.names or name.startswith(tuple(arguments.names)):
                 count()
-                print_row(name, gpu, arguments.places)
+                print_row(name, gpu, EFFECTS, images_of(name), arguments.places)
         return
     families.mend_torchvision()
-    ids = arguments.names or list(NETWORKS)
+    budgets, count = (NETWORKS, count_network) if arguments.what == "networks" else (VIDEOS, count_video)
+    ids = arguments.names or list(budgets)
     families.refuse_diffusion(parser, ids)
     width, height = arguments.size or (640, 480)
     with families.narrow(ids) if arguments.narrow else nullcontext():
         for name in ids:
-            count_network(name, gpu, height, width)
-            print_row(name, gpu, arguments.places)
+            count(name, gpu, height, width)
+            print_row(name, gpu, budgets, FRAMES if arguments.what == "videos" else 1, arguments.places)
 
 
-def print_row(name: str, gpu: Gpu, places: int) -> None:
-    """One line of counts, and one of where they come from."""
-    times = images_of(name)
+def print_row(name: str, gpu: Gpu, budgets: Mapping[str, Budget], times: int, places: int) -> None:
+    """One line of counts of so many images or frames, and one of where they come from."""
     milliseconds = "".join(f" {1e3 * each / times:7.2f}" for each in (gpu.seconds, gpu.busy))
     counts = ((gpu.launches, 8), (gpu.network, 7), (gpu.outside, 7), (gpu.waits, 5), (gpu.copies, 6), (gpu.host_ops, 6))
-    budget = {**NETWORKS, **EFFECTS}.get(name)
+    budget = budgets.get(name)
     over = "  over its budget" if budget and gpu.exceeds(budget, times) else ""
     print(f"{name:34}{milliseconds}" + "".join(f" {count / times:{space}.0f}" for count, space in counts) + over)
     if places:
