@@ -212,7 +212,9 @@ def sent_to(device: torch.device, values: Tensor) -> Tensor:
 
 
 def to_cpu(maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Maps of a device on the CPU, in one copy: each copy waits for the device. The results share their memory."""
+    """Maps on the CPU, in one copy: each copy waits for the device. The results share their memory."""
+    if all(each.device.type == "cpu" for each in maps.values()):
+        return dict(maps)
     if sum(each.nbytes for each in maps.values()) > _MOST_COPIED_AT_ONCE:
         return {name: each.cpu() for name, each in maps.items()}
     by_alignment = sorted(maps.items(), key=lambda item: -item[1].element_size())
