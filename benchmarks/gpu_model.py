@@ -118,33 +118,35 @@ class Budget:
 
 # Whoever lowers a count lowers its budget, so that nothing grows back.
 NETWORKS = {
-    "tiny": Budget(426, 6, 19),
-    "depth-anything-small": Budget(43, 4, 9),
-    "depth-anything-v2-small": Budget(43, 4, 9),
-    "depth-anything-v2-metric-indoor-small": Budget(47, 4, 9),
-    "depth-anything-3-small": Budget(81, 7, 13),
-    "depth-anything-3-metric-large": Budget(104, 7, 14),
-    "video-depth-anything-metric-small": Budget(42, 3, 9),
-    "moge-2-vits-normal": Budget(1906, 7, 8),
-    "moge-3-vitl": Budget(1906, 356, 20),  # its sparse network asks how many places there are
-    "moge-vitl": Budget(1881, 6, 6),
-    "metric3d-vit-small": Budget(125, 7, 26),
-    "depth-pro": Budget(50, 4, 5),
-    "da2": Budget(16, 3, 5, 400),
-    "midas-v2.1-small": Budget(23, 3, 5),
-    "zoedepth-nyu": Budget(24, 2, 4),
-    "zoe-depth-anything-indoor": Budget(23, 2, 4),
-    "leres": Budget(32, 4, 5),
-    "leres-boost": Budget(110, 4, 8),
-    "bae-normal": Budget(100, 4, 11),
-    "dsine": Budget(97, 3, 10),
-    "zipdepth-base": Budget(23, 3, 5),
+    "tiny": Budget(122, 2, 3),
+    "depth-anything-small": Budget(20, 2, 3),
+    "depth-anything-v2-small": Budget(20, 2, 3),
+    "depth-anything-v2-metric-indoor-small": Budget(22, 2, 3),
+    "depth-anything-3-small": Budget(51, 3, 3),
+    "depth-anything-3-metric-large": Budget(79, 4, 5),
+    "video-depth-anything-metric-small": Budget(21, 2, 3),
+    "moge-2-vits-normal": Budget(39, 2, 5),
+    "moge-3-vitl": Budget(39, 351, 17),  # its sparse network asks how many places there are
+    "moge-vitl": Budget(26, 2, 5),
+    "metric3d-vit-small": Budget(40, 2, 6),
+    "depth-pro": Budget(44, 3, 3),
+    "da2": Budget(11, 3, 4, 400),
+    "midas-v2.1-small": Budget(14, 2, 3),
+    "zoedepth-nyu": Budget(18, 2, 3),
+    "zoe-depth-anything-indoor": Budget(17, 2, 3),
+    "leres": Budget(16, 3, 4),
+    "leres-boost": Budget(101, 3, 4),
+    "bae-normal": Budget(32, 2, 3),
+    "dsine": Budget(26, 2, 3),
+    "zipdepth-base": Budget(14, 2, 3),
 }
 """Of one image of 640x480 through a model."""
 VIDEOS = {
-    "tiny": Budget(10**6, 10**6, 10**6),
+    "tiny": Budget(149, 3, 6, 2300),
+    "depth-anything-v2-small": Budget(19, 2, 4, 2300),
+    "moge-2-vits-normal": Budget(38, 2, 5, 2400),
 }
-"""Of a frame of 640x480 of a video, aligned with those before."""
+"""Of a frame of 640x480 of a video, aligned with those before, which is done on the CPU."""
 EFFECTS = {
     "relight, sun (node)": Budget(3524, 17, 10),
     "relight, low sun (node)": Budget(3524, 17, 10),

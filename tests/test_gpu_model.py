@@ -56,6 +56,14 @@ def test_a_model_asks_no_more_of_a_gpu_than_its_budget(name, gpu):
     assert not gpu.exceeds(gpu_model.NETWORKS[name])
 
 
+@pytest.mark.slow("aligns eight frames")
+@pytest.mark.parametrize("name", gpu_model.VIDEOS)
+def test_a_frame_of_a_video_asks_no_more_of_a_gpu_than_its_budget(name, gpu):
+    with families.narrow([name]):
+        gpu_model.count_video(name, gpu, 480, 640)
+    assert not gpu.exceeds(gpu_model.VIDEOS[name], gpu_model.FRAMES)
+
+
 @pytest.mark.parametrize("name", named(gpu_model.EFFECTS))
 def test_an_effect_asks_no_more_of_a_gpu_than_its_budget(name, gpu, rows):
     rows[name]()
