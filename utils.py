@@ -6,7 +6,8 @@ import functools
 import inspect
 import logging
 import math
-from collections.abc import Callable, Generator, Iterator
+import sys
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 Arguments = ParamSpec("Arguments")
 Made = TypeVar("Made")
 
+_MOST_COPIED_AT_ONCE = 2**28
 _AUTOCAST_DEVICES = tuple(filter(torch.amp.is_autocast_available, ("cpu", "cuda", "mps", "xpu", "mtia", "hpu", "xla", "privateuseone")))
 
 
@@ -233,6 +235,19 @@ def sample_at(values: Tensor, places: Tensor, mode: str = "bilinear") -> Tensor:
     return F.grid_sample(values, places, mode, "border", align_corners=False)
 
 
+def to_cpu(maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Maps on the CPU, in one copy: each copy waits for the device. The results share their memory."""
+    if all(each.device.type == "cpu" for each in maps.values()):
+        return dict(maps)
+    if sum(each.nbytes for each in maps.values()) > _MOST_COPIED_AT_ONCE:
+        return {name: each.cpu() for name, each in maps.items()}
+    by_alignment = sorted(maps.items(), key=lambda item: -item[1].element_size())
+    joined = torch.cat([each.contiguous().view(-1).view(torch.uint8) for _, each in by_alignment]).cpu()
+    parts = joined.split([each.nbytes for _, each in by_alignment])
+    copies = {name: part.view(each.dtype).view(each.shape) for part, (name, each) in zip(parts, by_alignment, strict=True)}
+    return {name: copies[name] for name in maps}
+
+
 def resize_map(values: Tensor, height: int, width: int, growing: str = "bilinear") -> Tensor:
     """Resamples maps or images: each axis an area average where it shrinks, interpolated where it grows.
 
@@ -312,6 +327,8 @@ def vector_lengths(vectors: Tensor) -> Tensor:
     """
     if vectors.dtype in (torch.float16, torch.bfloat16):
         return vector_lengths(vectors.float()).to(vectors.dtype)
+    if vectors.device.type != "cpu":
+        return torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
     return squared_lengths(vectors).sqrt()
 
 
@@ -331,6 +348,37 @@ def kept_for_sizes(function: Callable[[int, int, torch.device], Made]) -> Callab
         return (kept if type(maps) is Tensor and maps.device.type == "cpu" else function)(height, width, maps.device)
 
     return call
+
+
+def kept_on_device(function: Callable[..., Made]) -> Callable[..., Made]:
+    """Makes of a function of a device, a dtype and hashable values one of a tensor, whose device and dtype it takes, and the values.
+
+    Its last 64 results are kept: they must be small, and nobody may change them. To send a constant costs a GPU as much as a kernel.
+    """
+    kept = functools.lru_cache(64)(torch.inference_mode(False)(function))
+
+    @functools.wraps(function)
+    def call(like: Tensor, *values: Any) -> Made:
+        return (kept if _holds_numbers(like) else function)(like.device, like.dtype, *values)
+
+    return call
+
+
+@kept_on_device
+def constant(device: torch.device, dtype: torch.dtype, values: Any) -> Tensor:
+    """A tensor of numbers, nested tuples of them; called with a tensor whose dtype and device it gets."""
+    return sent_to(device, torch.tensor(values, dtype=dtype, device="cpu"))
+
+
+def _holds_numbers(values: Tensor) -> bool:
+    """False while a function is traced or compiled: what is made then is of no use afterwards."""
+    fake_tensors = sys.modules.get("torch._subclasses.fake_tensor")
+    is_fake = values.is_meta or (fake_tensors is not None and isinstance(values, fake_tensors.FakeTensor))
+    return not (is_fake or _is_traced())
+
+
+def _is_traced() -> bool:
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
 
 
 def without_autocast(function: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
@@ -422,8 +470,7 @@ def opencv_for(values: Tensor) -> Any:
     None also while a function is traced or compiled: what OpenCV computes would be a constant in its graph.
     """
     is_plain = type(values) is Tensor and values.device.type == "cpu" and values.dtype == torch.float32 and not values.requires_grad
-    is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
-    return opencv() if is_plain and values.numel() and not is_traced else None
+    return opencv() if is_plain and values.numel() and not _is_traced() else None
 
 
 def _area_average_by_opencv(cv2: Any, values: Tensor, height: int, width: int) -> Tensor:
@@ -448,21 +495,28 @@ def _enlarged_by_opencv(cv2: Any, values: Tensor, height: int, width: int) -> Te
 def _area_average(values: Tensor, length: int, axis: int) -> Tensor:
     """An axis made shorter: pixel i is the mean of the source interval [i, i + 1) * old / new, border pixels by their share.
 
-    The first rows of all intervals are taken together, then the second ones: little more than the result is held in memory.
+    On a CPU the first rows of all intervals are taken together, then the second ones: little more than the result is held in memory.
     """
-    old = values.shape[axis]
-    # On the CPU whatever the device: not every one has float64, which places borders exactly.
-    edges = torch.arange(length + 1, dtype=torch.float64) * (old / length)
-    first, last = edges[:-1].floor().long(), (edges[1:].ceil().long() - 1).clamp(max=old - 1)
-    taps = torch.arange(old // length if old % length == 0 else math.ceil(old / length) + 1)[:, None]
-    # Where an interval has fewer rows, its last one again, without weight.
-    rows = torch.minimum(first + taps, last)
-    overlap = torch.minimum(edges[1:], rows + 1.0) - torch.maximum(edges[:-1], rows.double())
-    weights = torch.where(first + taps <= last, overlap * (length / old), 0).to(values.dtype)
-    rows, weights = (sent_to(values.device, each) for each in (rows, weights))
+    rows, weights = _area_taps(values, values.shape[axis], length)
+    if values.device.type != "cpu":  # as few operations as there can be
+        taken = values.index_select(axis, rows.flatten()).unflatten(axis, rows.shape)
+        return (taken * (weights[..., None] if axis == -2 else weights)).sum(axis - 1)
     total = None
     for row, weight in zip(rows, weights, strict=True):
         share = values.index_select(axis, row).mul_(weight[:, None] if axis == -2 else weight)
         total = share if total is None else total.add_(share)
     assert total is not None
     return total
+
+
+@kept_on_device
+def _area_taps(device: torch.device, dtype: torch.dtype, old: int, length: int) -> tuple[Tensor, Tensor]:
+    """The rows under each pixel of a shorter axis, and their shares: (taps, length) each. Where there are fewer, the last one, without."""
+    # On the CPU whatever the device: not every one has float64, which places borders exactly.
+    edges = torch.arange(length + 1, dtype=torch.float64, device="cpu") * (old / length)
+    first, last = edges[:-1].floor().long(), (edges[1:].ceil().long() - 1).clamp(max=old - 1)
+    taps = torch.arange(old // length if old % length == 0 else math.ceil(old / length) + 1, device="cpu")[:, None]
+    rows = torch.minimum(first + taps, last)
+    overlap = torch.minimum(edges[1:], rows + 1.0) - torch.maximum(edges[:-1], rows.double())
+    weights = torch.where(first + taps <= last, overlap * (length / old), 0).to(dtype)
+    return sent_to(device, rows), sent_to(device, weights)

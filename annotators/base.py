@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..geometry.camera import intrinsics_from_fov, resize_intrinsics
 from ..geometry.estimate import Estimate, Quantity
+from ..utils import constant
 from .checks import check_finite, check_network_size, check_scene_size, least_depth, log_used_size
 from .family import Family, Progress, Request
 from .graphs.graph import NOT_NORMALISED, Engine, Graph, GraphModule
@@ -49,6 +50,7 @@ class Annotator(Family):
         progress: Progress | None = None,
         normals: bool = True,
         sharp: bool = False,
+        fetched: int = 0,
     ) -> Estimate:
         """Estimates a batch of images.
 
@@ -60,6 +62,8 @@ class Annotator(Family):
             progress: Called with (passes done, passes in all) by families that take several for one image; what it raises ends the work.
             normals: As `Request.normals`.
             sharp: As `Request.sharp`.
+            fetched: Estimates of up to so many pixels are returned on the CPU, for a caller who goes on there: they are checked there, so
+                that a GPU is waited for once.
 
         Returns:
             An estimate at the network's size, all maps float32 and finite, metric depth above 0 (`checks.LEAST_METRES`).
@@ -73,7 +77,10 @@ class Annotator(Family):
         height, width = images.shape[-2:]
         self.checked_network_size(height, width, size)
         request = Request(images, size or self.spec.default_size, fov, options, progress, normals, sharp)
-        return self._finished(self.infer(request), height, width, fov)
+        estimate = self.infer(request)
+        if estimate.height * estimate.width <= fetched:
+            estimate = estimate.to("cpu")
+        return self._finished(estimate, height, width, fov)
 
     def estimate_scene(self, images: Tensor, size: int | None = None, *, fov: float = 0.0) -> Estimate:
         """Estimates images in one batch, as views of one static scene.
@@ -108,7 +115,7 @@ class Annotator(Family):
             return estimate
         # Normals that follow from a stretched map would lean. Resizing takes what is not finite or not positive for a hole.
         self._check_estimate(estimate)
-        return self._clamped(estimate).resized(*request.image_size, self.resampling)
+        return self._clamped(estimate).resized(*request.image_size, self.resampling, checked=True)
 
     def infer_resized(self, pixels: Tensor, request: Request | None = None) -> Estimate:
         """The raw estimate of images that have the network's size: one pass of the network.
@@ -205,7 +212,7 @@ class Annotator(Family):
         signature = self.signature()
         if (signature.mean, signature.std) == NOT_NORMALISED:
             return self.as_inputs(pixels)
-        mean, std = (pixels.new_tensor(value)[:, None, None] for value in (signature.mean, signature.std))
+        mean, std = (constant(pixels, tuple(value))[:, None, None] for value in (signature.mean, signature.std))
         return self.as_inputs((pixels - mean) / std)
 
     def as_inputs(self, pixels: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import isfinite
 
 import torch
 from torch import Tensor, nn
@@ -76,12 +77,19 @@ def check_finite(spec: ModelSpec, network: nn.Module, maps: Mapping[str, Tensor]
     Raises:
         ArithmeticError: The message names the first such map.
     """
-    # NaN is the least and the greatest value of what holds it; one pass, and nothing as large as the map.
-    ends = torch.stack([torch.stack(value.aminmax()) for value in maps.values()])
-    finite = torch.isfinite(ends).all(1)
-    if finite.all():  # the one place that waits for a GPU, once it has all its work
+    check_ends(spec, network, dict(zip(maps, ends_of(maps).tolist(), strict=True)))  # waits for a GPU, once it has all its work
+
+
+def ends_of(maps: Mapping[str, Tensor]) -> Tensor:
+    """(N, 2): the least and the greatest value of each map. NaN is both of what holds it; one pass, and nothing as large as the map."""
+    return torch.stack([end for value in maps.values() for end in value.aminmax()]).view(-1, 2)
+
+
+def check_ends(spec: ModelSpec, network: nn.Module, ends: Mapping[str, Sequence[float]]) -> None:
+    """As `check_finite`, of the `ends_of` maps by name, fetched together with other values of the device."""
+    name = next((name for name, pair in ends.items() if not all(map(isfinite, pair))), "")
+    if not name:
         return
-    name = next(name for name, good in zip(maps, finite.tolist(), strict=True) if not good)
     dtype = next(network.parameters()).dtype
     remedy = "check the weights file" if dtype == torch.float32 else "use float32, or check the weights file"
     raise ArithmeticError(f"{spec.id} in {dtype} gave {name} that is not finite: {remedy}")

@@ -75,23 +75,28 @@ class DepthAnythingAnnotator(DinoAnnotator):
     """
 
     network_class = DepthAnything
-    _warned = False
+    _looked = False
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
         logits, max_depth = self.network(inputs), self.spec.config.max_depth
         return (F.relu(logits) if max_depth is None else logits.sigmoid() * max_depth,)
 
     def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
-        """See `Family.postprocess`. Warns once of depth that weights of another kind of model would give."""
-        estimate, max_depth = super().postprocess(outputs, request), self.spec.config.max_depth
-        assert estimate.depth is not None
-        suspicious = estimate.depth <= 0 if max_depth is None else estimate.depth > 0.999 * max_depth
-        if not self._warned and suspicious.float().mean() > _SUSPICIOUS_SHARE:
-            self._warned = True
+        """See `Family.postprocess`. Looks at the first images for depth that weights of another kind of model would give, and warns."""
+        estimate = super().postprocess(outputs, request)
+        if not self._looked:
+            self._looked = True
+            self._warn_of_other_weights(estimate)
+        return estimate
+
+    def _warn_of_other_weights(self, estimate: Estimate) -> None:
+        depth, max_depth = estimate.depth, self.spec.config.max_depth
+        assert depth is not None
+        suspicious = depth <= 0 if max_depth is None else depth > 0.999 * max_depth
+        if suspicious.float().mean() > _SUSPICIOUS_SHARE:
             other, sign = ("metric", "nothing near") if max_depth is None else ("relative", f"all at {max_depth:g} m")
             words = "%s sees %s in most of the image: if that is wrong, its weights file is of a %s model, whose tensors look the same"
             logger.warning(words, self.spec.id, sign, other)
-        return estimate
 
 
 def _squeezed(name: str) -> str:

@@ -23,14 +23,16 @@ from ..geometry.camera import intrinsics_from_focal_length
 from ..geometry.checks import check_range
 from ..geometry.conventions import unit_normals
 from ..geometry.estimate import Axes, Estimate
-from ..geometry.surfaces.point_map import find_focal_and_shift
+from ..geometry.surfaces.point_map import SAMPLED, find_focal_and_shift, sampled
+from ..utils import constant, sent_to, to_cpu
 from .base import Annotator
 from .building.checkpoints import build_published, checkpoint_mismatch
-from .checks import check_finite
+from .checks import check_ends, check_finite, ends_of
 from .family import Progress, Request
 from .graphs.graph import ScalarInputs, Signature
 from .networks.configs import Moge1Config, MogeConfig
-from .networks.moge import LEVELS, MoGe, MogeOutput, view_plane
+from .networks.grids import middles
+from .networks.moge import LEVELS, MoGe, MogeOutput, plane_of
 from .networks.moge_1 import MoGe1
 from .networks.published import StateDict
 from .networks.vit import PATCH
@@ -162,9 +164,10 @@ class MogeAnnotator(Annotator):
     def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
         """See `Family.postprocess`. Refuses outputs that are not finite, which masks and unit vectors would hide."""
         output = MogeOutput(*outputs)
-        maps = {"depth": output.points, "a mask": output.mask, "a scale": output.scale, "normals": output.normals}
-        check_finite(self.spec, self.network, {name: value for name, value in maps.items() if value is not None})
         return self._to_estimate(output, *request.image_size, request.fov)
+
+    def _check_estimate(self, estimate: Estimate) -> None:
+        """Nothing: `postprocess` has checked the outputs, of which finite ones make finite maps."""
 
     def for_camera(self, estimate: Estimate, intrinsics: Tensor) -> Estimate:
         """See `Family.for_camera`. The search for the depth has taken the camera into account."""
@@ -188,22 +191,39 @@ class MogeAnnotator(Annotator):
 
     def _to_estimate(self, output: MogeOutput, height: int, width: int, fov: float) -> Estimate:
         """The network's output as an estimate of images of a size."""
-        points, mask = (F.interpolate(each, size=(height, width), mode="bilinear") for each in (output.points, output.mask))
-        z, mask = points[:, 2:].exp(), mask > 0
+        maps = F.interpolate(torch.cat((output.points, output.mask), 1), size=(height, width), mode="bilinear")
         half_diagonal = math.hypot(height, width) / 2
-        known = torch.full_like(output.scale, _focal_length(fov, height, width) / half_diagonal) if fov else None
-        plane = view_plane(height, width, width / height, z.device)
-        focal_length, shift = find_focal_and_shift(torch.cat((points[:, :2] * z, z), 1), plane, mask, known)
+        known = torch.full((len(maps),), _focal_length(fov, height, width) / half_diagonal) if fov else None
+        few = self._fetched(output, sampled(maps))
+        few_z = few[:, 2:3].exp()
+        spans = ((width, width / math.hypot(height, width)), (height, height / math.hypot(height, width)))
+        across, down = (F.interpolate(middles(*span, few.device)[None, None], SAMPLED)[0, 0] for span in spans)
+        points = torch.cat((few[:, :2] * few_z, few_z), 1)
+        focal_length, shift = find_focal_and_shift(points, plane_of(across, down), few[:, 3:] > 0, known)
         focal_length = (focal_length * half_diagonal).nan_to_num(_focal_length(FALLBACK_FOV, height, width))
+        intrinsics = sent_to(maps.device, intrinsics_from_focal_length(focal_length, height, width))
+        shift = sent_to(maps.device, shift)
+        z, mask = maps[:, 2:3].exp(), maps[:, 3:] > 0
         z = z + shift[:, None, None, None]
         mask = mask & (z > 0)
-        depth = torch.where(mask, z * output.scale[:, None, None, None], _FARTHEST).clamp(max=_FARTHEST)
-        intrinsics = intrinsics_from_focal_length(focal_length, height, width)
+        # of what a tiny scale makes of infinity, which is NaN, the minimum is the other number
+        depth = torch.where(mask, z * output.scale[:, None, None, None], _FARTHEST).fmin(constant(z, _FARTHEST))
         estimate = Estimate(depth=depth, quantity=self.spec.quantity, mask=mask, intrinsics=intrinsics)
         if output.normals is None:
             return estimate
         normals = unit_normals(F.interpolate(output.normals, size=(height, width), mode="bilinear"), Axes.OPENCV)
         return replace(estimate, normals=normals, axes=Axes.OPENCV)
+
+    def _fetched(self, output: MogeOutput, few: Tensor) -> Tensor:
+        """A few of the output's numbers on the CPU. Refuses an output that is not finite, asked for in the same copy."""
+        maps = {"depth": output.points, "a mask": output.mask, "a scale": output.scale, "normals": output.normals}
+        maps = {name: value for name, value in maps.items() if value is not None}
+        if few.device.type == "cpu":
+            check_finite(self.spec, self.network, maps)
+            return few
+        fetched = to_cpu({"few": few, "ends": ends_of(maps)})
+        check_ends(self.spec, self.network, dict(zip(maps, fetched["ends"].tolist(), strict=True)))
+        return fetched["few"]
 
 
 def _is_first(spec: ModelSpec) -> bool:

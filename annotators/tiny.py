@@ -15,10 +15,11 @@ from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.filters.box import box_means
 from ..geometry.regions.sky import BLUE, BLUER, BRIGHT, GREEN, WARM, coloured_as_sky, looks_blue, looks_green
 from ..geometry.valid import are_all
-from ..utils import brightness, resize_image, resize_map
+from ..utils import brightness, resize_image, resize_map, sent_to, to_cpu, unit_vectors
 from .base import Annotator
 from .building.checkpoints import fill
-from .detail.border_lines import without_border_lines
+from .checks import check_ends, ends_of
+from .detail.border_lines import EDGE, without_border_lines
 from .detail.guided_upsampling import guided_detail, guided_upsample
 from .detail.sky_colours import COLOURS, sky_by_colours, with_clouds
 from .detail.sky_growth import GROWTH, grown_sky
@@ -101,11 +102,11 @@ class TinyAnnotator(Annotator):
     def _maps(self, output: Tensor) -> tuple[Tensor, ...]:
         """Disparity, normals and, where it is predicted, the sky."""
         output = output.contiguous()
-        disparity, normals = output[:, :1], unit_normals(output[:, 1:_WITHOUT_SKY])
+        disparity, normals = output[:, :1], unit_vectors(output[:, 1:_WITHOUT_SKY])
         if output.shape[1] == _WITHOUT_SKY:
             return TO_MIDAS_SCALE * disparity, normals
-        normals = unit_normals(without_border_lines(normals, _TURNED))
-        return TO_MIDAS_SCALE * without_border_lines(disparity), normals, output[:, _WITHOUT_SKY:].sigmoid()
+        smooth = without_border_lines(torch.cat((disparity, normals), 1), (EDGE, _TURNED, _TURNED, _TURNED))
+        return TO_MIDAS_SCALE * smooth[:, :1], unit_vectors(smooth[:, 1:]), output[:, _WITHOUT_SKY:].sigmoid()
 
     def infer(self, request: Request) -> Estimate:
         """See `Annotator.infer`. Where edges follow the image's, the network gets what the head looks at, at half its size."""
@@ -135,11 +136,13 @@ class TinyAnnotator(Annotator):
         (height, width), (rows, columns) = shown.shape[-2:], request.image_size
         if height < rows and rows * columns <= MOST_SHARP:
             height, width = rows, columns
-        found = self._sky(sky, brightness(shown), shown)
-        if found.shape[-2:] != (height, width):
+        first, second, logit = surfaces
+        checked = {"depth": first, "depth of what is behind": second, "edges": logit, "normals": normals}
+        found = self._sky(sky, brightness(shown), shown, checked)
+        if found is not None and found.shape[-2:] != (height, width):
             found = resize_map(found.float(), height, width) > 0.5
         enlarged = unit_normals(resize_map(normals, height, width), in_place=True) if request.normals else None
-        return to_estimate(Surfaces(*surfaces).seen(height, width), enlarged, found)
+        return _with_sky(Surfaces(*surfaces).seen(height, width), enlarged, found)
 
     def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
         """See `Family.postprocess`. The estimate has twice the size of the network's input; its edges are the image's."""
@@ -151,20 +154,34 @@ class TinyAnnotator(Annotator):
             return to_estimate(maps[:, :1], unit_normals(maps[:, 1:], in_place=True))
         smooth = guided_detail(disparity, guide, GUIDE_RADIUS, GUIDE_EPSILON)
         enlarged = unit_normals(resize_map(normals, height, width), in_place=True) if request.normals else None
-        return to_estimate(smooth, enlarged, self._sky(sky[0], guide, request.images))
+        return _with_sky(smooth, enlarged, self._sky(sky[0], guide, request.images, {"depth": disparity, "normals": normals}))
 
-    def _sky(self, sky: Tensor, guide: Tensor, images: Tensor) -> Tensor:
-        """(B, 1, h, w) bool, the sky at the size of the brightness `guide`; `images` have any size."""
+    def _sky(self, sky: Tensor, guide: Tensor, images: Tensor, outputs: Mapping[str, Tensor]) -> Tensor | None:
+        """(B, 1, h, w) bool, the sky at the size of the brightness `guide`; None where no image has any. `images` have any size.
+
+        Refuses outputs of the network, by name, that are not finite.
+        """
         share, least = _sky_at_edges(sky, guide)
-        is_sure = is_sure_of_sky(least)
-        some_sure = bool(is_sure.any())
+        # One question for all, since most images have no sky: what the network is sure of, what is doubtful, and what is finite.
+        fetched = to_cpu({"counts": _sky_counts(share, least), "ends": ends_of(outputs)})
+        check_ends(self.spec, self.network, dict(zip(outputs, fetched["ends"].tolist(), strict=True)))
+        decided = _sure_and_doubtful(fetched["counts"])
+        if not torch.logical_or(*decided).any():
+            return None
+        some_sure = bool(decided[0].any())
+        is_sure, doubtful = (sent_to(share.device, each) for each in decided)
         if some_sure:  # whether there is a sky is not decided by colours: backdrops of studios have those of the sky
             images = resize_image(images, *guide.shape[-2:])  # for all three below
             share = torch.where(is_sure, sky_by_colours(least, images), share)
-        found = sky_of(share, images, is_sure)
+        found = sky_of(share, images, (is_sure, doubtful))
         if some_sure:
             found = torch.where(found.amax((1, 2, 3), keepdim=True) & is_sure, with_clouds(found, least), found)
         return grown_sky(found, share >= _SUSPECTED_FROM, images)
+
+    def _check_estimate(self, estimate: Estimate) -> None:
+        """See `Annotator._check_estimate`; with a sky, `_sky` has checked what the maps are made of."""
+        if estimate.mask is None:
+            super()._check_estimate(estimate)
 
     def for_export(self) -> Annotator:
         """See `Family.for_export`: with the head for edges in the graph, where there is one."""
@@ -259,12 +276,31 @@ def to_estimate(disparity: Tensor, normals: Tensor | None, sky: Tensor | None = 
     return Estimate(depth=disparity, quantity=Quantity.DISPARITY, normals=normals, axes=Axes.OPENGL, mask=mask)
 
 
+def _with_sky(disparity: Tensor, normals: Tensor | None, sky: Tensor | None) -> Estimate:
+    """As `to_estimate`, with a mask in any case; no sky is known to be in no image."""
+    estimate = to_estimate(disparity, normals, sky)
+    return estimate if sky is not None else replace(estimate, mask=torch.ones_like(disparity, dtype=torch.bool))
+
+
 def is_sure_of_sky(share: Tensor) -> Tensor:
     """(B, 1, 1, 1) bool: whether the network is sure of a part of the sky that it predicts; `share` is that of `sky_of`."""
-    return _count(share >= _SURE_FROM) > _SURE_PART * _count(share >= _SKY_FROM)
+    return _sure_and_doubtful(_sky_counts(share, share))[0]
 
 
-def sky_of(share: Tensor, images: Tensor, is_sure: Tensor | None = None) -> Tensor:
+def _sky_counts(share: Tensor, least: Tensor) -> Tensor:
+    """(4, B, 1, 1, 1): how many pixels `_sure_and_doubtful` looks at have each of its shares."""
+    limits = ((least, _SURE_FROM), (least, _SKY_FROM), (share, _SKY_FROM), (share, _SUSPECTED_FROM))
+    return torch.stack([_count(each >= limit) for each, limit in limits])
+
+
+def _sure_and_doubtful(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, 1, 1, 1) bool each: whether the network is sure of a sky, and whether there may be one of which it is not."""
+    sure, predicted, sky, suspected = counts
+    is_sure = sure > _SURE_PART * predicted
+    return is_sure, ~is_sure & (sky > _LIKELY_PART * suspected)
+
+
+def sky_of(share: Tensor, images: Tensor, decided: tuple[Tensor, Tensor] | None = None) -> Tensor:
     """Decides where the sky is.
 
     Where little of the predicted sky is sure, it may be a dark sky, but as well a bright wall or still water. All that the network
@@ -274,20 +310,19 @@ def sky_of(share: Tensor, images: Tensor, is_sure: Tensor | None = None) -> Tens
     Args:
         share: (B, 1, h, w), the share of sky that the network predicts.
         images: (B, 3, H, W) RGB in [0, 1], of any size.
-        is_sure: (B, 1, 1, 1) bool, as `is_sure_of_sky`; None = that of this share.
+        decided: (B, 1, 1, 1) bool each: whether the network is sure of a sky, and whether it is doubtful; None = by this share.
 
     Returns:
         (B, 1, h, w) bool; nowhere True in an image without sky, and in one whose sky is too doubtful.
     """
     suspected = share >= _SUSPECTED_FROM
-    is_sure = is_sure_of_sky(share) if is_sure is None else is_sure
-    doubtful = ~is_sure & (_count(share >= _SKY_FROM) > _LIKELY_PART * _count(suspected))
+    is_sure, doubtful = _sure_and_doubtful(_sky_counts(share, share)) if decided is None else decided
     sky = share >= torch.where(is_sure, _SKY_FROM, torch.inf)
     if are_all(~sky & ~doubtful):
         return sky
     images = resize_image(images, *share.shape[-2:])
     if not are_all(~doubtful):
-        doubtful &= looks_blue(images, suspected).view(-1, 1, 1, 1)
+        doubtful = doubtful & looks_blue(images, suspected).view(-1, 1, 1, 1)
         coloured = (share >= _SKY_FROM) | (suspected & coloured_as_sky(box_means(images, _SMOOTHED)))
         # What most pixels around say: one by one, they would be rags.
         sky |= doubtful & (box_means(coloured.to(images), _SMOOTHED) > 0.5)

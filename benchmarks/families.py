@@ -133,8 +133,13 @@ def parse() -> argparse.Namespace:
 def refuse_diffusion(parser: argparse.ArgumentParser, model_ids: Sequence[str]) -> None:
     """Ends the program if one of the models is a diffusion model, of which `load` cannot make random weights."""
     for model_id in model_ids:
-        if issubclass(FAMILIES[MODELS[model_id].family], DiffusionAnnotator):
+        if is_diffusion(MODELS[model_id]):
             parser.error(f"{model_id} is a diffusion model: this benchmark has no random weights for it, benchmarks/diffusion.py does")
+
+
+def is_diffusion(spec: ModelSpec) -> bool:
+    """Whether a model's family is of those that diffusion.py measures."""
+    return issubclass(FAMILIES[spec.family], DiffusionAnnotator)
 
 
 def refuse_without_graph(parser: argparse.ArgumentParser, model_ids: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..utils import vector_lengths, without_autocast
+from ..utils import constant, vector_lengths, without_autocast
 from .checks import check_choice, check_extrinsics, check_intrinsics, check_map
 
 DEFAULT_FOV = 55.0
@@ -140,9 +140,14 @@ def resize_intrinsics(intrinsics: Tensor, old_size: Sequence[int], new_size: Seq
     check_intrinsics(intrinsics)
     _check_size(*old_size)
     _check_size(*new_size)
+    return scaled_intrinsics(intrinsics, old_size, new_size)
+
+
+def scaled_intrinsics(intrinsics: Tensor, old_size: Sequence[int], new_size: Sequence[int]) -> Tensor:
+    """As `resize_intrinsics`, of what is checked already; no device is synchronised."""
     scale_x, scale_y = new_size[1] / old_size[1], new_size[0] / old_size[0]
-    scale = intrinsics.new_tensor([[scale_x, scale_x, scale_x], [scale_y, scale_y, scale_y], [1, 1, 1]])
-    shift = intrinsics.new_tensor([[0, 0, 0.5 * (scale_x - 1)], [0, 0, 0.5 * (scale_y - 1)], [0, 0, 0]])
+    scale = constant(intrinsics, ((scale_x,) * 3, (scale_y,) * 3, (1.0,) * 3))
+    shift = constant(intrinsics, ((0.0, 0.0, 0.5 * (scale_x - 1)), (0.0, 0.0, 0.5 * (scale_y - 1)), (0.0,) * 3))
     return intrinsics * scale + shift
 
 

@@ -7,7 +7,7 @@ from enum import Enum
 import torch
 from torch import Tensor
 
-from ..utils import squared_lengths, vector_lengths, without_autocast
+from ..utils import constant, squared_lengths, vector_lengths, without_autocast
 from .checks import check_map
 from .kinds import Axes, Kind
 
@@ -143,10 +143,16 @@ def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL, in_place: bool
         ValueError: Not (B, 3, H, W), or unknown axes.
     """
     check_map(vectors, 3, "vectors")
-    viewer = _OPENGL_SIGNS[Axes(axes)][2]
+    facing = constant(vectors, (0.0, 0.0, _OPENGL_SIGNS[Axes(axes)][2])).view(1, 3, 1, 1)
+    is_compiling = torch.compiler.is_compiling()  # an exporter's graph cannot branch
+    if vectors.device.type != "cpu" and not is_compiling:  # few operations, without a question
+        largest = torch.linalg.vector_norm(vectors, torch.inf, 1, keepdim=True)
+        usable = (largest > 0) & (largest < torch.inf)
+        safe = torch.where(usable, vectors / torch.where(usable, largest, 1), facing)
+        return safe / torch.linalg.vector_norm(safe, 2, 1, keepdim=True)
     squares = squared_lengths(vectors)
-    # Only on a CPU is a check without synchronisation, and cheaper than passes over the map. An exporter's graph cannot branch.
-    if squares.device.type == "cpu" and not torch.compiler.is_compiling() and _all_safe(squares):
+    # On a CPU a check is cheaper than passes over the map.
+    if not is_compiling and _all_safe(squares):
         lengths = squares.sqrt_()
         return vectors.div_(lengths) if in_place and not vectors.requires_grad else vectors / lengths
     x, y, z = vectors.split(1, 1)
@@ -154,7 +160,7 @@ def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL, in_place: bool
     usable = (largest > 0) & (largest < float("inf"))
     # Dividing by the largest component first keeps the squares of tiny and huge vectors inside float32.
     scaled = vectors / torch.where(usable, largest, 1)
-    safe = torch.where(usable, scaled, vectors.new_tensor((0.0, 0.0, viewer)).view(1, 3, 1, 1))
+    safe = torch.where(usable, scaled, facing)
     return safe / squared_lengths(safe).sqrt()
 
 
@@ -228,16 +234,16 @@ def blend_normals(base: Tensor, detail: Tensor, axes: Axes | str = Axes.OPENGL) 
     check_map(base, 3, "base")
     check_map(detail, 3, "detail", like=base)
     facing = _OPENGL_SIGNS[Axes(axes)][2]
-    flip = base.new_tensor((1.0, 1.0, facing)).view(1, 3, 1, 1)
-    t = base * flip + base.new_tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1)
-    u = detail * base.new_tensor((-1.0, -1.0, facing)).view(1, 3, 1, 1)
+    flip = constant(base, (1.0, 1.0, facing)).view(1, 3, 1, 1)
+    t = base * flip + constant(base, (0.0, 0.0, 1.0)).view(1, 3, 1, 1)
+    u = detail * constant(base, (-1.0, -1.0, facing)).view(1, 3, 1, 1)
     return unit_normals((t * (t * u).sum(1, keepdim=True) - u * t[:, 2:]) * flip, axes)
 
 
 def _signs(like: Tensor, source: Axes, target: Axes) -> Tensor:
     """(1, 3, 1, 1): what turns vectors in one kind of axes into the other."""
     signs = [a * b for a, b in zip(_OPENGL_SIGNS[source], _OPENGL_SIGNS[target], strict=True)]
-    return like.new_tensor(signs).view(1, 3, 1, 1)
+    return constant(like, tuple(signs)).view(1, 3, 1, 1)
 
 
 def _all_safe(squares: Tensor) -> bool:

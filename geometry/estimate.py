@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..utils import resize_map
-from .camera import resize_intrinsics
+from ..utils import resize_map, to_cpu
+from .camera import resize_intrinsics, scaled_intrinsics
 from .conventions import unit_normals
 from .kinds import Axes, Projection, Quantity
 from .valid import are_all, valid_depth, valid_normals
@@ -169,6 +169,8 @@ class Estimate:
 
     def to(self, device: torch.device | str) -> Estimate:
         """The same estimate on another device."""
+        if torch.device(device).type == "cpu" and self.device.type != "cpu":
+            return replace(self, **to_cpu(self.maps))
         return self._map(lambda value: value.to(device))
 
     def in_float32(self) -> Estimate:
@@ -199,7 +201,7 @@ class Estimate:
             raise ValueError(f"an estimate of {self.batch} images cannot stand for {batch}; expected one of a single image")
         return self._map(lambda value: value.expand(batch, *value.shape[1:]))
 
-    def resized(self, height: int, width: int, resampling: str = "bilinear") -> Estimate:
+    def resized(self, height: int, width: int, resampling: str = "bilinear", *, checked: bool = False) -> Estimate:
         """The estimate resampled to another size: averages where an axis shrinks, smooth values where it grows.
 
         Invalid pixels (see `valid`) add nothing to valid ones. Where the map shrinks, a new pixel is valid if at least half of
@@ -210,6 +212,8 @@ class Estimate:
             height: New height in pixels.
             width: New width in pixels.
             resampling: For depth where it grows, "bilinear" or "bicubic" (the latter never leaves the range of the map).
+            checked: Whether all pixels that the mask does not leave out are known to be valid, and the intrinsics to be a camera's, as of
+                what a model has just given: a GPU is not asked then.
 
         Returns:
             The estimate, normals made unit again (to the viewer where opposite ones cancel), intrinsics scaled.
@@ -228,14 +232,15 @@ class Estimate:
             return self._resized_around(height, width, resampling)
         size = (height, width)
         # One synchronisation costs less than to treat every map as one with holes.
-        valid = self.valid
-        without_holes = {True} if are_all(valid) else set(valid.flatten(1).all(1).tolist())
+        trusted = checked and self.device.type != "cpu"
+        without_holes = {True} if trusted and self.mask is None else self._without_holes()
         if len(without_holes) > 1:
             # An image comes out the same, to the last bit, whichever others are in its batch.
-            return Estimate.cat((each.resized(height, width, resampling) for each in self.split()), self.batch)
+            return Estimate.cat((each.resized(height, width, resampling, checked=checked) for each in self.split()), self.batch)
         mask = self.mask
         if mask is not None:
             mask = mask.new_ones(self.batch, 1, *size) if without_holes == {True} else _resized_mask(mask, size)
+        intrinsics, scaled = self.intrinsics, scaled_intrinsics if trusted else resize_intrinsics
         depth, normals, confidence = (
             self._whole_maps(size, resampling) if without_holes == {True} else self._maps_with_holes(size, resampling, mask)
         )
@@ -244,9 +249,14 @@ class Estimate:
             depth=depth,
             normals=normals,
             mask=mask,
-            intrinsics=None if self.intrinsics is None else resize_intrinsics(self.intrinsics, (self.height, self.width), size),
+            intrinsics=None if intrinsics is None else scaled(intrinsics, (self.height, self.width), size),
             confidence=confidence,
         )
+
+    def _without_holes(self) -> set[bool]:
+        """Whether an image is valid everywhere, of all images."""
+        valid = self.valid
+        return {True} if are_all(valid) else set(valid.flatten(1).all(1).tolist())
 
     def _resized_around(self, height: int, width: int, resampling: str) -> Estimate:
         """A panorama at another width: beyond its left border are the columns of its right one."""

@@ -129,6 +129,8 @@ RUNS = {
     "video_memory.py": (["--frames", "20"], "times as much after all"),
     "export_parity.py": (["--models", "tiny"], "tiny +float32 +own"),
     "runtime_parity.py": (["--models", "leres", "--runtime", "onnx"], r"\| leres \| ONNX"),
+    "gpu_model.py networks": (["networks", "tiny", "bae-normal", "--narrow", "--size", "96", "64"], r"bae-normal +[0-9.]+[^$]*waits: "),
+    "gpu_model.py effects": (["effects", "depth", "--size", "96", "64"], r"depth of field +[0-9.]+[^$]*waits: "),
     "runtimes.py": (["--models", "tiny", "--seconds", "0.01", "--runtime", "onnx"], r"\| ONNX Runtime .*\|"),
     "loader.py memory": (["memory", "--frames", "2", *SMALL], "peak beyond the images"),
     "writers.py": (["--counts", "1", "2", "--pictures", "12", "--rounds", "1"], "2 processes"),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Where smoothing moves a pixel farther than this, there is an edge of the scene: of depth in units of its mean absolute deviation.
-_EDGE = 0.1
+from ...utils import constant
+
+EDGE = 0.1
+"""Where smoothing moves depth farther than this, in units of its mean absolute deviation, there is an edge of the scene."""
 _ALONG = 4  # pixels to each side, along the border, over which changes are averaged
 
 
@@ -27,10 +31,16 @@ def _straightening(rows: int, stiffness: float) -> list[list[float]]:
     return (torch.linalg.solve(cost[:rows, :rows], fixed) - identity[:rows]).tolist()
 
 
-_PASSES = (_straightening(8, 100), _straightening(14, 2000))
+def _of_both_ends(weights: list[list[float]]) -> tuple[tuple[float, ...], ...]:
+    """The weights for the first rows, and mirrored for the last ones, as one matrix (2 * rows, 2 * taps)."""
+    taps = len(weights[0])
+    return (*((*row, *(0.0,) * taps) for row in weights), *((*(0.0,) * taps, *reversed(row)) for row in reversed(weights)))
 
 
-def without_border_lines(maps: Tensor, edge: float = _EDGE) -> Tensor:
+_PASSES = tuple(_of_both_ends(_straightening(rows, stiffness)) for rows, stiffness in ((8, 100), (14, 2000)))
+
+
+def without_border_lines(maps: Tensor, edges: float | Sequence[float] = EDGE) -> Tensor:
     """Smooths a network's maps across their borders, where the padding of convolutions leaves lines, each channel by itself.
 
     Two passes: over the outermost 8 pixels, then, stiffer, over the outermost 14. The rest does not change. Where smoothing would move a
@@ -38,23 +48,29 @@ def without_border_lines(maps: Tensor, edge: float = _EDGE) -> Tensor:
 
     Args:
         maps: (B, C, H, W) float32; H and W at least 28.
-        edge: How far that is; the default is one for depth in units of its mean absolute deviation.
+        edges: How far that is, of all channels or of each; the default is one for depth in units of its mean absolute deviation.
     """
+    each = (float(edges),) if isinstance(edges, (int, float)) else tuple(edges)
+    per_edge = constant(maps, tuple(1 / edge for edge in each)).view(-1, 1, 1, 1)
+    smoothed = maps.clone()
     for weights in _PASSES:
         for axis in (-2, -1):
-            maps = _smoothed_ends(maps, torch.tensor(weights, dtype=maps.dtype, device=maps.device), edge, axis)
-    return maps
+            smoothed = _with_smoothed_ends(smoothed, constant(maps, weights), per_edge, axis)
+    return smoothed
 
 
-def _smoothed_ends(maps: Tensor, weights: Tensor, edge: float, axis: int) -> Tensor:
-    """Maps whose first and last rows, or columns, are smoothed by `_straightening`'s weights."""
-    rows, taps = weights.shape
+def _with_smoothed_ends(maps: Tensor, weights: Tensor, per_edge: Tensor, axis: int) -> Tensor:
+    """Maps whose first and last rows, or columns, are smoothed by `_of_both_ends`' weights; in the memory of the given ones."""
+    rows, taps = (side // 2 for side in weights.shape)
     length = maps.shape[axis]
-    ends = torch.cat((maps.narrow(axis, 0, taps), maps.narrow(axis, length - taps, taps).flip(axis)), 1)
-    is_upright, window = axis == -2, 2 * _ALONG + 1
-    change = weights @ ends if is_upright else ends @ weights.mT
-    change = change / (1 + (change.abs().amax(axis, keepdim=True) / edge) ** 2)
-    kernel, padding = ((1, window), (0, _ALONG)) if is_upright else ((window, 1), (_ALONG, 0))
-    first, last = F.avg_pool2d(change, kernel, 1, padding, count_include_pad=False).chunk(2, 1)
-    changed = maps.narrow(axis, 0, rows) + first, maps.narrow(axis, length - rows, rows) + last.flip(axis)
-    return torch.cat((changed[0], maps.narrow(axis, rows, length - 2 * rows), changed[1]), axis)
+    ends = torch.cat((maps.narrow(axis, 0, taps), maps.narrow(axis, length - taps, taps)), axis)
+    change = (weights @ ends if axis == -2 else ends @ weights.mT).unflatten(axis, (2, rows))
+    far = change.abs().amax(axis, keepdim=True) * per_edge
+    change = change / torch.addcmul(constant(far, 1.0), far, far)
+    window = 2 * _ALONG + 1
+    kernel, padding = ((1, window), (0, _ALONG)) if axis == -2 else ((window, 1), (_ALONG, 0))
+    change = F.avg_pool2d(change.flatten(axis - 1, axis), kernel, 1, padding, count_include_pad=False)
+    first, last = change.chunk(2, axis)
+    maps.narrow(axis, 0, rows).add_(first)
+    maps.narrow(axis, length - rows, rows).add_(last)
+    return maps

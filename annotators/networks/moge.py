@@ -229,10 +229,12 @@ def _refined(refiner: Refiner, points: Tensor, features: Tensor, steps: int, ref
 def view_plane(height: int, width: int, aspect: float | Tensor, device: torch.device) -> Tensor:
     """(1, 2, height, width) float32: where pixels lie to the right of and below the middle, in units of half the image's diagonal."""
     diagonal = (1 + aspect**2) ** 0.5
+    return plane_of(middles(width, aspect / diagonal, device), middles(height, 1 / diagonal, device))
 
-    across = middles(width, aspect / diagonal, device)[None, :].expand(height, -1)
-    down = middles(height, 1 / diagonal, device)[:, None].expand(-1, width)
-    return torch.stack((across, down))[None]
+
+def plane_of(across: Tensor, down: Tensor) -> Tensor:
+    """(1, 2, H, W) of the places of its columns (W,) and of its rows (H,)."""
+    return torch.stack((across[None, :].expand(len(down), -1), down[:, None].expand(-1, len(across))))[None]
 
 
 def _places(like: Tensor, height: int, width: int, aspect: float | Tensor) -> Tensor:

@@ -6,12 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import exact_dtype
 from ..checks import check_map, check_mask
 
-# The points the camera is found from: a square of so many, and how many of them must be valid.
-_SIDE = 64
-_LEAST_POINTS = 2
+SAMPLED = 64
+"""The points that the camera is found from are a square of so many by so many."""
+_LEAST_POINTS = 2  # of them must be valid
 # Levenberg and Marquardt: rounds, the first damping, by how much a step that helped or did not changes it, and the share of the error that
 # a step must take away for another to follow. Without that end, points that no camera sees so would be moved to infinity.
 _ROUNDS = 32
@@ -27,7 +26,7 @@ def find_focal_and_shift(
     """The focal length and the shift in depth that project a point map onto its own pixels.
 
     It minimises the sum of |f * (x, y) / (z + s) - (u, v)|^2 over 64 x 64 of the points. For each shift the best focal length is known,
-    so that only the shift is searched.
+    so that only the shift is searched: on the CPU, in float64. Each of its thousand small steps would cost a GPU as much as a large one.
 
     Args:
         points: (B, 3, H, W) in OPENCV axes; where the mask is set, z > 0.
@@ -36,8 +35,8 @@ def find_focal_and_shift(
         focal_length: (B,), where it is known; None = look for it.
 
     Returns:
-        Focal length and shift, (B,) float32 each. With fewer than two valid points, or no focal length above 0 that fits, the former is
-        NaN and the shift 0. The device is not synchronised.
+        Focal length and shift, (B,) float32 each, on the CPU. With fewer than two valid points, or no focal length above 0 that fits, the
+        former is NaN and the shift 0. The device is synchronised once.
 
     Raises:
         ValueError: Shapes that do not fit.
@@ -49,17 +48,21 @@ def find_focal_and_shift(
     check_map(points, 3, "points")
     check_map(plane.expand(points.shape[0], -1, -1, -1), 2, "plane", points)
     check_mask(mask, points[:, :1])
-    dtype = exact_dtype(points.device)
     valid = torch.ones_like(points[:, :1]) if mask is None else mask.to(points.dtype)
-    sample = F.interpolate(torch.cat((points, plane.expand(len(points), -1, -1, -1), valid), 1), size=(_SIDE, _SIDE), mode="nearest")
-    sample = sample.flatten(2).to(dtype)
+    parts = (sampled(points), sampled(plane).expand(len(points), -1, -1, -1), sampled(valid))
+    sample = torch.cat(parts, 1).cpu().flatten(2).double()
     valid = sample[:, 5:] > 0
     # Invalid pixels may hold anything, infinity included, and must not touch the sums.
     xy, z, uv = (torch.where(valid, part, neutral) for part, neutral in ((sample[:, :2], 0), (sample[:, 2:3], 1), (sample[:, 3:5], 0)))
-    known = None if focal_length is None else focal_length.to(dtype)[:, None, None]
+    known = None if focal_length is None else focal_length.cpu().double()[:, None, None]
     focal, shift = _search(xy, z, uv, z.amin(2, keepdim=True), known)
     found = (valid.sum((1, 2)) >= _LEAST_POINTS) & torch.isfinite(focal) & torch.isfinite(shift) & (focal > 0)
     return torch.where(found, focal, torch.nan).float(), torch.where(found, shift, 0).float()
+
+
+def sampled(maps: Tensor) -> Tensor:
+    """The values of maps (B, C, H, W) from which the camera is found, (B, C, SAMPLED, SAMPLED)."""
+    return maps if maps.shape[-2:] == (SAMPLED, SAMPLED) else F.interpolate(maps, size=(SAMPLED, SAMPLED), mode="nearest")
 
 
 def _search(xy: Tensor, z: Tensor, uv: Tensor, nearest: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -80,6 +83,8 @@ def _search(xy: Tensor, z: Tensor, uv: Tensor, nearest: Tensor, known: Tensor | 
         damping = damping * torch.where(better, _EASED, _TIGHTENED)
         shift, focal = torch.where(better, tried, shift), torch.where(better, tried_focal, focal)
         residual, slope = torch.where(better, tried_residual, residual), torch.where(better, tried_slope, slope)
+        if not going_on.any():
+            break
     return focal[:, 0, 0], shift[:, 0, 0]
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import brightness, kept_for_sizes, resize_map, sample_at, without_autocast
+from ...utils import brightness, kept_for_sizes, resize_map, sample_at, sent_to, without_autocast
 
 # Longer sides of the images compared, coarse to fine, and the steps taken on each.
 _LEVELS = (16, 32, 64, 128)
@@ -33,7 +33,7 @@ def camera_motion(before: Tensor, after: Tensor, start: Tensor | None = None) ->
 
     Returns:
         (1, 2, 3) as `F.affine_grid` takes it (corners not aligned): `moved(before, motion)` looks like `after`. The identity where no
-        movement makes the images much more alike. The device is not synchronised.
+        movement makes the images much more alike. Thumbnails are compared, on the CPU: a GPU is synchronised once.
 
     Source:
         B. Lucas and T. Kanade, "An iterative image registration technique" (1981), coarse to fine; compositional, as S. Baker and
@@ -41,8 +41,8 @@ def camera_motion(before: Tensor, after: Tensor, start: Tensor | None = None) ->
     """
     height, width = after.shape[-2:]
     pyramid = _pyramid(brightness(before), brightness(after), _LEVELS if start is None else _LEVELS[-1:])
-    identity = torch.eye(3, device=after.device)
-    motion = identity if start is None else _rescaled(square(start)[0], width, height)
+    identity = torch.eye(3)
+    motion = identity if start is None else _rescaled(square(start.cpu())[0], width, height)
     for first, second in pyramid:
         step = _Step(first, second)
         for _ in range(_STEPS):
@@ -53,10 +53,10 @@ def camera_motion(before: Tensor, after: Tensor, start: Tensor | None = None) ->
     first, second = _blurred(_blurred(torch.cat(pyramid[-1]))).split(1)
     warped = moved(first, _as_theta(motion, *second.shape[-2:]))
     unmoved, remaining = ((second - each).abs_().mean() for each in (first, warped))
-    corner = _corners(after)
+    corner = _corners(height, width)
     far = ((motion - identity) @ corner)[:2].square().sum(0).sqrt().amax() * (width / 2)
     good = (remaining < _USELESS * unmoved) & (far > _SHORTEST) & (far < _LONGEST * width)
-    return _as_theta(torch.where(good, motion, identity), height, width)
+    return sent_to(after.device, _as_theta(torch.where(good, motion, identity), height, width))
 
 
 def moved(values: Tensor, motion: Tensor, padding: str = "border") -> Tensor:
@@ -83,12 +83,12 @@ def sampled(values: Tensor, grid: Tensor, padding: str = "border") -> Tensor:
 
 
 def _pyramid(before: Tensor, after: Tensor, levels: tuple[int, ...]) -> list[tuple[Tensor, ...]]:
-    """Both images (1, 1, H, W) with the longer side of `levels` at most; each size is averaged from the next larger one."""
+    """Both images (1, 1, H, W) with the longer side of `levels` at most, on the CPU; each is averaged from the next larger one."""
     height, width = after.shape[-2:]
     images, pyramid = torch.cat((before, after)), []
     for longest in reversed(levels):
         scale = min(1.0, longest / max(height, width))
-        images = resize_map(images, max(4, round(height * scale)), max(4, round(width * scale)))
+        images = resize_map(images, max(4, round(height * scale)), max(4, round(width * scale))).cpu()
         pyramid.append(images.split(1))
     return pyramid[::-1]
 
@@ -122,10 +122,9 @@ def _blurred(values: Tensor) -> Tensor:
     return across[..., :-2, :].add(across[..., 2:, :]).add_(across[..., 1:-1, :], alpha=2).div_(16)
 
 
-@kept_for_sizes
-def _corners(height: int, width: int, device: torch.device) -> Tensor:
+def _corners(height: int, width: int) -> Tensor:
     """(3, 4): three corners in units of half the width, and the third coordinate; one of the four is there twice."""
-    corner = torch.tensor([[1.0, 1, -1, -1], [1, -1, 1, -1], [1, 1, 1, 1]], device=device)
+    corner = torch.tensor([[1.0, 1, -1, -1], [1, -1, 1, -1], [1, 1, 1, 1]])
     corner[1] *= height / width
     return corner
 

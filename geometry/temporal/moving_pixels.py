@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import brightness, resize_map, without_autocast
+from ...utils import brightness, resize_map, sent_to, to_cpu, without_autocast
 from ..filters.extremes import largest_within
 from .camera_motion import camera_motion, has_settled, moved, sampled, sampling_grid, solve_positive_definite, square
 from .optical_flow import FlowTarget, optical_flow, texture, warped, window_mean
@@ -73,10 +73,11 @@ class MovingPixels:
             cut: () bool: whether the frame begins a shot; None = it does not.
 
         Returns:
-            (1, 1, H, W) in [0, 1]: how surely each pixel moves. The device is not synchronised.
+            (1, 1, H, W) in [0, 1]: how surely each pixel moves. Thumbnails are compared, on the CPU: a GPU is synchronised once.
         """
-        now = _thumbnail(frame)
-        identity = torch.eye(3, device=now.device)[None]
+        fetched = to_cpu({"now": _thumbnail(frame)} if cut is None else {"now": _thumbnail(frame), "cut": cut})
+        now, cut = fetched["now"], fetched.get("cut")
+        identity = torch.eye(3)[None]
         thumbnails, motions, held = self._thumbnails, self._motions, self._held
         if thumbnails is None or motions is None or held is None:
             thumbnails, motions, held = now.expand(_FRAMES, -1, -1, -1), identity.expand(_FRAMES, -1, -1), torch.zeros_like(now)
@@ -97,7 +98,7 @@ class MovingPixels:
         self._thumbnails, self._motions, self._held = torch.cat((thumbnails[1:], now)), torch.cat((motions[1:], identity)), held
         by_itself = held * ((_ALL - held.mean()) / (_ALL - _MOST)).clamp(0, 1)
         height, width = frame.shape[-2:]
-        return resize_map(by_itself, height, width)
+        return resize_map(sent_to(frame.device, by_itself), height, width)
 
     def state_dict(self) -> dict[str, Any]:
         """The state after the frames so far, for `torch.save`."""
@@ -105,7 +106,8 @@ class MovingPixels:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores the `state_dict` of another; of an empty one it begins anew."""
-        self._thumbnails, self._motions, self._held = (state.get(name) for name in ("thumbnails", "motions", "held"))
+        kept = (state.get(name) for name in ("thumbnails", "motions", "held"))
+        self._thumbnails, self._motions, self._held = (each if each is None else each.cpu() for each in kept)
         self._frames = state.get("frames", 0)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...utils import resize_map
+from ...utils import resize_map, sent_to, to_cpu
 from ..alignment.scale_shift import fit_robustly
 from ..checks import check_choice, check_map, check_range
 from ..conventions import unit_normals
@@ -369,14 +369,15 @@ def _unchanged(guide: Tensor, before: _Mean, is_halved: bool) -> Tensor:
 
 
 def _fit(values: Tensor, valid: Tensor, before: _Mean, unchanged: Tensor, quantity: Quantity) -> tuple[Tensor, Tensor]:
-    """Scale and shift that bring a frame to the mean of those before, (1, 1, 1, 1) each."""
+    """Scale and shift that bring a frame to the mean of those before, (1, 1, 1, 1) each; fitted to few pixels, on the CPU."""
     stride = max(1, int((values.shape[-2] * values.shape[-1] / _SAMPLES) ** 0.5))
-    values, target, count, unchanged, valid = (
-        each[..., ::stride, ::stride] for each in (values, before.value, before.count, unchanged, valid)
-    )
+    maps = {"values": values, "target": before.value, "count": before.count, "unchanged": unchanged, "valid": valid}
+    device = values.device
+    values, target, count, unchanged, valid = to_cpu({name: each[..., ::stride, ::stride] for name, each in maps.items()}).values()
     known = valid & (count > 0)
     total = known.sum().clamp(min=1)
     changed = 1 - (unchanged * known).sum() / total
     weight = known * (unchanged + (1 - unchanged) * changed**_URGENCY)
     noise_ratio = (weight / count.clamp(min=1)).sum() / weight.sum().clamp(min=1e-12)
-    return fit_robustly(values, target, weight, noise_ratio, with_scale=quantity is not Quantity.METRIC_DEPTH)
+    scale, shift = fit_robustly(values, target, weight, noise_ratio, with_scale=quantity is not Quantity.METRIC_DEPTH)
+    return sent_to(device, scale), sent_to(device, shift)

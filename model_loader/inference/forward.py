@@ -20,7 +20,7 @@ from .options import InferenceOptions
 
 
 def image_estimates(
-    network: LoadedNetwork, images: Images, options: InferenceOptions, progress: Progress | None = None
+    network: LoadedNetwork, images: Images, options: InferenceOptions, progress: Progress | None = None, fetched: int = 0
 ) -> Iterator[Estimate]:
     """The estimates of images, each independent of the others.
 
@@ -29,6 +29,7 @@ def image_estimates(
         images: The batch; each part is converted to float32 RGB on the device by itself.
         options: The options; `size`, `fov`, `family_options`, `normals` and `refine` are used.
         progress: Called with (work done, work in all), in images or in a family's passes over them.
+        fetched: As of `Annotator.estimate`.
 
     Returns:
         Estimates of one or more images at the network's size, on its device, in order, each computed when it is asked for.
@@ -43,6 +44,7 @@ def image_estimates(
             progress=passes,
             normals=options.normals,
             sharp=options.refine is not False,
+            fetched=fetched,
         )
 
     return network.batches(forward, images, options.size, progress)

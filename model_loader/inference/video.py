@@ -16,17 +16,18 @@ from ...geometry.checks import check_map
 from ...geometry.estimate import Estimate
 from ...geometry.temporal.shot_cuts import CutDetector
 from ...geometry.temporal.stabilization import VideoAligner, VideoOptions
+from ...geometry.valid import are_all
 from ...media import prefetch
 from ...utils import check_images
 from .forward import image_estimates
+from .memory_budget import on_device_or_cpu
 from .network import LoadedNetwork
 from .options import InferenceOptions
 from .stages import finish
 from .video_windows import window_estimates
 
-_ALIGNED_ON = torch.device("cpu")
 _FEW_PIXELS = 2**19
-"""Maps of up to so many pixels are aligned there: on a GPU the thousands of small steps of a frame take as long as launching them."""
+"""Maps of up to so many pixels are aligned on the CPU: a GPU's thousands of small steps of a frame take as long as launching them."""
 _DAMAGED = "what was kept of the frames before is damaged"
 
 
@@ -92,11 +93,26 @@ def estimate_frames(
         parts = _aligned_frames(network, frames, options, state)
     for part in parts:
         height, width = (part.height, part.width) if options.at_network_size else (frames.height, frames.width)
-        finished = finish(part, options, height, width, network.annotator.resampling)
         done += part.batch
-        yield finished.to(frames.device)
+        yield _finished(part, options, (height, width), network, frames.device)
         if progress is not None:
             progress(done, frames.read)
+
+
+def _finished(part: Estimate, options: InferenceOptions, size: tuple[int, int], network: LoadedNetwork, device: torch.device) -> Estimate:
+    """The finished estimate on a device; what was aligned on the CPU is enlarged where the network runs."""
+    mask, resampling = part.mask, network.annotator.resampling
+    if options.derive is not None or mask is None or not are_all(mask):
+        stays = options.derive is None and size == (part.height, part.width)
+        found = on_device_or_cpu(
+            lambda where: finish(part.to(where), options, *size, resampling),
+            part.device if stays else network.device,
+            "the maps are enlarged",
+        )
+        return found.to(device)
+    # A GPU would be asked whether the mask has holes.
+    whole = _finished(replace(part, mask=None), options, size, network, device)
+    return replace(whole, mask=mask.new_ones(part.batch, 1, *size, device=device))
 
 
 def _aligned_frames(network: LoadedNetwork, frames: _Frames, options: InferenceOptions, state: VideoState) -> Iterator[Estimate]:
@@ -105,7 +121,7 @@ def _aligned_frames(network: LoadedNetwork, frames: _Frames, options: InferenceO
     def raw() -> Generator[tuple[Tensor, Estimate], None, None]:
         for chunk in frames:
             done = 0
-            for part in image_estimates(network, check_images(chunk), options):
+            for part in image_estimates(network, check_images(chunk), options, fetched=_FEW_PIXELS):
                 if not options.normals and part.depth is not None:
                     part = replace(part, normals=None)
                 yield chunk[done : done + part.batch], part
@@ -114,8 +130,7 @@ def _aligned_frames(network: LoadedNetwork, frames: _Frames, options: InferenceO
     ahead = options.network_threads
     with closing(prefetch(raw(), threads=ahead) if ahead else raw()) as parts:
         for chunk, part in parts:
-            device = _ALIGNED_ON if part.height * part.width <= _FEW_PIXELS else part.device
-            yield state.aligner(device).push(chunk, part.to(device)).to(part.device)
+            yield state.aligner(part.device).push(chunk, part)
 
 
 class _Frames:

@@ -101,7 +101,7 @@ def test_a_gpu_is_waited_for_once_a_batch(monkeypatch):
         counting = lambda self, *args, name=name, original=original: waits.append(name) or original(self, *args)  # noqa: E731
         monkeypatch.setattr(torch.Tensor, name, counting)
     each.estimate(torch.rand(5, 3, 32, 32), 32)
-    assert waits == ["__bool__"]
+    assert waits == ["tolist"]
 
 
 def test_the_network_is_ready_for_inference():

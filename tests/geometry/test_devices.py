@@ -55,8 +55,11 @@ class Questions(TorchDispatchMode):
         return np.full(values.shape, self.number(values)).tolist()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
         if func is aten._local_scalar_dense.default:
             return self.number(args[0])
+        if func is aten._to_copy.default and args[0].device == DEVICE and getattr(kwargs.get("device"), "type", "") == "cpu":
+            self.asked += 1  # a copy waits, too
         if func is aten.allclose.default:
             return bool(self.number(args[0]))
         if func is aten.index.Tensor and any(index is not None and index.dtype is torch.bool for index in args[1]):
@@ -190,6 +193,7 @@ ANGLE = "refuses angles out of range"
 ROTATION = "refuses matrices that are no rotation"
 HOLES = "asks once whether there are any holes"
 ONE_BY_ONE = "looks at each image's noise and range and chooses the work by them"
+FEW = "what is small is computed on the CPU, fetched in one copy"
 NUMBERS = "gives numbers, not maps"
 NO_NORMAL_MAP = "warns of an image that is no normal map"
 
@@ -235,6 +239,7 @@ CASES = {
     "camera.intrinsics_from_sensor": (lambda: camera.intrinsics_from_sensor(35.0, 4, 6), None),
     "camera.fov_from_intrinsics": (lambda: camera.fov_from_intrinsics(matrices(), 4, 6), CAMERA),
     "camera.resize_intrinsics": (lambda: camera.resize_intrinsics(matrices(), (4, 6), (8, 9)), CAMERA),
+    "camera.scaled_intrinsics": (lambda: camera.scaled_intrinsics(matrices(), (4, 6), (8, 9)), None),
     "camera.crop_intrinsics": (lambda: camera.crop_intrinsics(matrices(), 1, 2), CAMERA),
     "camera.pixel_rays": (lambda: camera.pixel_rays(matrices(), HEIGHT, WIDTH), CAMERA),
     "camera.pixel_to_ray": (lambda: camera.pixel_to_ray(random(BATCH, 5, 2), matrices()), CAMERA),
@@ -256,10 +261,13 @@ CASES = {
     "checks.check_image_of": (lambda: checks.check_image_of(random(1, 3, HEIGHT, WIDTH), 1, HEIGHT, WIDTH), None),
     "checks.check_alike": (lambda: checks.check_alike("depth", (HEIGHT, WIDTH), (2 * HEIGHT, 2 * WIDTH)), None),
     "checks.check_choice": (lambda: checks.check_choice("near", "white", ("white", "black")), None),
-    "alignment.metrics.compare_normals": (lambda: metrics.compare_normals(estimate(), estimate()), None),
-    "alignment.metrics.compare_depth": (lambda: metrics.compare_depth(estimate(Quantity.DISPARITY), estimate()), None),
-    "alignment.metrics.angle_map": (lambda: metrics.angle_map(estimate(), estimate()).shape, None),
-    "alignment.metrics.depth_error_map": (lambda: metrics.depth_error_map(estimate(), estimate()).shape, None),
+    "alignment.metrics.compare_normals": (lambda: metrics.compare_normals(estimate(), estimate()), "compares on the CPU"),
+    "alignment.metrics.compare_depth": (
+        lambda: metrics.compare_depth(estimate(Quantity.DISPARITY), estimate()),
+        "compares on the CPU",
+    ),
+    "alignment.metrics.angle_map": (lambda: metrics.angle_map(estimate(), estimate()).shape, "compares on the CPU"),
+    "alignment.metrics.depth_error_map": (lambda: metrics.depth_error_map(estimate(), estimate()).shape, "compares on the CPU"),
     "alignment.metrics.disagreeing_axes": (lambda: metrics.disagreeing_axes(estimate(), estimate()), NUMBERS),
     "conventions.convert_normals": (lambda: conventions.convert_normals(maps(3), "opengl", "scannet"), None),
     "conventions.encode_normal_map": (lambda: conventions.encode_normal_map(maps(3), "controlnet-1.0-normal"), None),
@@ -270,12 +278,12 @@ CASES = {
     "conventions.world_to_camera_normals": (lambda: conventions.world_to_camera_normals(maps(3), torch.eye(4)), ROTATION),
     "conventions.scale_normal_strength": (lambda: conventions.scale_normal_strength(maps(3), 2.0), None),
     "conventions.blend_normals": (lambda: conventions.blend_normals(maps(3), maps(3)), None),
-    "comfy_dicts.estimate_to_moge": (lambda: comfy_dicts.estimate_to_moge(estimate(), maps(3)), None),
+    "comfy_dicts.estimate_to_moge": (lambda: comfy_dicts.estimate_to_moge(estimate(), maps(3)), "ComfyUI keeps them on the CPU"),
     "comfy_dicts.moge_to_estimate": (
         lambda: comfy_dicts.moge_to_estimate({"depth": maps()[:, 0], "mask": mask()[:, 0], "intrinsics": matrices()}),
         CAMERA,
     ),
-    "comfy_dicts.estimate_to_da3": (lambda: comfy_dicts.estimate_to_da3(estimate(), maps(3)), None),
+    "comfy_dicts.estimate_to_da3": (lambda: comfy_dicts.estimate_to_da3(estimate(), maps(3)), "ComfyUI keeps them on the CPU"),
     "comfy_dicts.da3_to_estimate": (
         lambda: comfy_dicts.da3_to_estimate({"depth": maps()[:, 0], "sky": maps()[:, 0], "intrinsics": matrices()[None]}),
         CAMERA,
@@ -312,7 +320,7 @@ CASES = {
     "estimate.Estimate.split": (lambda: list(estimate().split()), None),
     "estimate.Estimate.resized": (lambda: (estimate().resized(48, 20), estimate().resized(9, 70, "bicubic")), HOLES),
     "estimate.Estimate.where_known": (lambda: estimate().where_known(mask()), None),
-    "estimate.Estimate.to": (lambda: estimate().to("cpu").to(DEVICE), None),
+    "estimate.Estimate.to": (lambda: estimate().to("cpu").to(DEVICE), "goes to the CPU"),
     "edges.depth_edges.sharpen_depth_edges": (lambda: depth_edges.sharpen_depth_edges(maps(), 2, 1), DEPTH),
     "edges.depth_edges.depth_at_image_edges": (lambda: depth_edges.depth_at_image_edges(maps(), maps(3)), DEPTH),
     "edges.depth_edges.find_ramps": (lambda: depth_edges.find_ramps(maps(), 2), None),
@@ -363,11 +371,11 @@ CASES = {
     "alignment.mosaic.align_normals": (lambda: mosaic.align_normals(maps(3), maps(), maps(3)[..., :9, :9], maps()[..., :9, :9]), None),
     "alignment.mosaic.align_mask": (lambda: mosaic.align_mask(maps(), maps()[..., :9, :9]), None),
     "alignment.mosaic.Mosaic": (whole_of_tiles, None),
-    "temporal.camera_motion.camera_motion": (lambda: camera_motion.camera_motion(maps(3)[:1], maps(3)[:1]), None),
+    "temporal.camera_motion.camera_motion": (lambda: camera_motion.camera_motion(maps(3)[:1], maps(3)[:1]), FEW),
     "temporal.camera_motion.has_settled": (lambda: camera_motion.has_settled(torch.eye(3, device=DEVICE), 0.1), None),
     "temporal.camera_motion.camera_motion, from a start": (
         lambda: camera_motion.camera_motion(maps(3)[:1], maps(3)[:1], torch.eye(3, device=DEVICE)[None, :2]),
-        None,
+        FEW,
     ),
     "temporal.camera_motion.moved": (lambda: camera_motion.moved(maps()[:1], torch.eye(3, device=DEVICE)[None, :2], "zeros"), None),
     "temporal.camera_motion.sampled": (
@@ -385,7 +393,7 @@ CASES = {
     "temporal.optical_flow.window_mean": (lambda: optical_flow.window_mean(maps()), None),
     "temporal.optical_flow.texture": (lambda: optical_flow.texture(maps()), None),
     "temporal.optical_flow.warped": (lambda: optical_flow.warped(maps(), maps(2)), None),
-    "temporal.moving_pixels.MovingPixels.push": (moving, None),
+    "temporal.moving_pixels.MovingPixels.push": (moving, FEW),
     "surfaces.normals.midas_normals": (lambda: normals.midas_normals(maps()), None),
     "surfaces.normals.dmap2norm": (lambda: normals.dmap2norm(maps()), None),
     "surfaces.normals.depth_to_normals": (lambda: normals.depth_to_normals(maps(), matrices(), mask(), "auto"), ONE_BY_ONE),
@@ -452,7 +460,8 @@ CASES = {
         ),
         None,
     ),
-    "surfaces.point_map.find_focal_and_shift": (lambda: point_map.find_focal_and_shift(maps(3), maps(2)[:1], mask()), None),
+    "surfaces.point_map.sampled": (lambda: point_map.sampled(maps(3)), None),
+    "surfaces.point_map.find_focal_and_shift": (lambda: point_map.find_focal_and_shift(maps(3), maps(2)[:1], mask()), FEW),
     "images.render.normals_to_image": (lambda: render.normals_to_image(maps(3), mask=mask()), None),
     "estimate.Estimate.known_depth": (lambda: estimate().known_depth(), None),
     "images.render.colourise": (lambda: render.colourise(maps(), "spectral"), None),
@@ -533,7 +542,7 @@ CASES = {
         "asks whether any pixel is left without neighbours",
     ),
     "views.forward_warp.pixel_grid": (lambda: forward_warp.pixel_grid(maps(), (2, 1)), None),
-    "temporal.stabilization.VideoAligner.push": (video, None),
+    "temporal.stabilization.VideoAligner.push": (video, FEW),
     "images.display_defaults.default_depth_image": (lambda: display_defaults.default_depth_image(depth_only(Quantity.METRIC_DEPTH)), None),
     "images.display_defaults.default_depth_range": (lambda: display_defaults.default_depth_range(depth_only(Quantity.METRIC_DEPTH)), None),
     "images.display_defaults.resized_depth_image": (
@@ -582,7 +591,9 @@ def test_it_runs_on_a_device_and_says_why_it_waits(name, ask):
     call, reason = CASES[name]
     result, asked = ask(call)
     assert (asked > 0) == (reason is not None), f"{asked} questions to the device; the stated reason is {reason!r}"
-    if not name.startswith(("comfy_dicts.estimate_to", "camera.intrinsics_from_sensor", "views.parallax.camera_path")):
+    if not name.startswith(
+        ("comfy_dicts.estimate_to", "camera.intrinsics_from_sensor", "views.parallax.camera_path", "surfaces.point_map.find")
+    ):
         assert devices_of(result) <= {DEVICE}, "the result stays on the device of what came in"
 
 

@@ -59,4 +59,4 @@ def test_what_tiny_makes_of_its_network_asks_the_device_only_about_its_sky(confi
         found = tiny.infer(Request(torch.empty(2, 3, 61, 90, device=DEVICE), 64))
     assert {each.device for each in found.maps.values()} == {DEVICE}
     assert ("mask" in found.maps) == bool(config.fine)
-    assert questions.asked == (3 if config.fine else 0), "whether any sky is sure, whether there is one, and whether it may grow"
+    assert questions.asked == (3 if config.fine else 0), "once whether any sky is sure, whether there is one, and whether it may grow"

@@ -72,7 +72,7 @@ def test_maps_that_do_not_fit_on_a_full_gpu_are_enlarged_on_the_cpu(caplog):
         def to(self, device):
             return self if torch.device(device).type == "cuda" else Estimate(self.depth, self.quantity)
 
-        def resized(self, *_):
+        def resized(self, *_, **__):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 70.00 MiB.")
 
     part = OnGpu(torch.ones(1, 1, 16, 24), Quantity.DISPARITY)
