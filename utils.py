@@ -6,6 +6,7 @@ import functools
 import inspect
 import logging
 import math
+import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from typing import Any, ParamSpec, TypeVar, cast
@@ -307,6 +308,27 @@ def kept_for_sizes(function: Callable[[int, int, torch.device], Made]) -> Callab
         return (kept if type(maps) is Tensor and maps.device.type == "cpu" else function)(height, width, maps.device)
 
     return call
+
+
+def kept_constants(function: Callable[..., Made]) -> Callable[..., Made]:
+    """Makes of a function of numbers and a device one of a tensor there and numbers. 64 results are kept, on every device.
+
+    For small tensors: a GPU takes as long to launch what makes them as what makes large ones. They must not be changed in place.
+    """
+    kept = functools.lru_cache(64)(torch.inference_mode(False)(function))
+
+    @functools.wraps(function)
+    def call(like: Tensor, *numbers: Any) -> Made:
+        return (function if _is_symbolic(like) else kept)(*numbers, like.device)
+
+    return call
+
+
+def _is_symbolic(values: Tensor) -> bool:
+    """Whether a graph is being made, or tensors hold no numbers: what is made then is of no use later."""
+    fake = sys.modules.get("torch._subclasses.fake_tensor")
+    is_fake = fake is not None and isinstance(values, fake.FakeTensor)
+    return is_fake or torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
 
 
 def without_autocast(function: Callable[Arguments, Made]) -> Callable[Arguments, Made]:

@@ -19,7 +19,7 @@ from ..images.srgb import linear_to_srgb, luminance, srgb_to_linear
 from .edge_sides import EdgeSides
 from .highlight_maps import pitch_of
 from .lights import NEAREST_LAMP, Light, placed_on, received_share, towards
-from .shadows import cast_shadow
+from .shadows import cast_shadows
 
 Colour = tuple[float, float, float]
 WHITE: Colour = (1.0, 1.0, 1.0)
@@ -129,9 +129,7 @@ def relight(
         check_map(sky, 1, "sky", like=image)
     check_looks(ambient, specular, shininess, exposure)
     check_range("shadow", shadow, 0, 1)
-    shadows = [
-        _light_left(depth, intrinsics, each, shadow if each.shadow is None else each.shadow, sky, doubt, blur, edges) for each in lights
-    ]
+    shadows = _light_left(depth, intrinsics, lights, shadow, sky, doubt, blur, edges)
     surface = _Surface(specular, shininess, exposure, rolled_off, is_hdr)
     below, above = (ambient * placed_on(colour, image) for colour in (ambient_below, ambient_above))
     rays = _Rays.of(intrinsics.to(image), image)
@@ -285,20 +283,23 @@ def _shoulder(light: Tensor, knee: Tensor, headroom: Tensor) -> Tensor:
 def _light_left(
     depth: Tensor,
     intrinsics: Tensor,
-    light: Light,
+    lights: Sequence[Light],
     shadow: float,
     sky: Tensor | None,
     doubt: Tensor | None,
     blur: Tensor | None,
     edges: EdgeSides | None,
-) -> Tensor | None:
-    """The share of a lamp's light that its shadows leave; None where it casts none."""
-    if shadow == 0 or light.intensity == 0:
-        return None
-    hidden = cast_shadow(depth, intrinsics, light, doubt=doubt, blur=blur)
+) -> list[Tensor | None]:
+    """The share of each lamp's light that its shadows leave; None where it casts none."""
+    strengths = [(shadow if each.shadow is None else each.shadow) if each.intensity else 0.0 for each in lights]
+    casting = [each for each, strength in zip(lights, strengths, strict=True) if strength]
+    if not casting:
+        return [None] * len(lights)
+    hidden = cast_shadows(depth, intrinsics, casting, doubt=doubt, blur=blur)
     if edges is not None and doubt is not None:
         hidden = torch.lerp(hidden, edges.shadow(hidden, depth), doubt.to(hidden))
-    return 1 - shadow * (hidden if sky is None else hidden * (1 - sky.to(hidden)))
+    each_hidden = iter((hidden if sky is None else hidden * (1 - sky.to(hidden))).split(1, 1))
+    return [1 - strength * next(each_hidden) if strength else None for strength in strengths]
 
 
 def _dot(first: Tensor, second: Tensor) -> Tensor:

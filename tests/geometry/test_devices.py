@@ -430,6 +430,7 @@ CASES = {
     "images.render.colourise": (lambda: render.colourise(maps(), "spectral"), None),
     "surfaces.upsampling.enlarged_along": (lambda: upsampling.enlarged_along(maps()[:, :, ::2], maps()[:, :, ::2], maps(), 2, 2), None),
     "surfaces.upsampling.middles": (lambda: upsampling.middles(HEIGHT, 2, DEVICE), None),
+    "surfaces.upsampling.means_along": (lambda: upsampling.means_along(maps(), maps(), maps(), 3, (1, 2, 1), 2), None),
     "surfaces.upsampling.same_surface": (lambda: upsampling.same_surface(maps(), maps()), None),
     "surfaces.upsampling.surface_slope": (lambda: upsampling.surface_slope(maps(), 3), None),
     "estimate.Estimate.in_float32": (lambda: estimate().in_float32(), None),
