@@ -59,7 +59,7 @@ def blur_by_depth(image: Tensor, depth: Tensor) -> Tensor:
 
 
 def _blurs_of_layers(number: Tensor, own: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
-    """The standard deviation of each layer's blur beyond what is in focus, and whether the layer tells it; of places' squared slopes (N,)."""
+    """The standard deviation of each layer's blur beyond what is in focus, and whether the layer tells it; of squared slopes (N,)."""
     inside = number == torch.arange(_LAYERS, device=number.device)[:, None]
     strength = (own + after) / 2
     strong = torch.where(inside, strength, torch.nan).nanquantile(1 - _EDGES, dim=1, keepdim=True)
