@@ -311,15 +311,22 @@ def kept_for_sizes(function: Callable[[int, int, torch.device], Made]) -> Callab
 
 
 def kept_constants(function: Callable[..., Made]) -> Callable[..., Made]:
-    """Makes of a function of numbers and a device one of a tensor there and numbers. 64 results are kept, on every device.
+    """Makes of a function of numbers one of a tensor and numbers, whose results are on the tensor's device. 64 of them are kept.
 
-    For small tensors: a GPU takes as long to launch what makes them as what makes large ones. They must not be changed in place.
+    For small tensors, or tuples of them: launching what makes them takes a GPU as long as for large ones. They are made on the CPU, and
+    must not be changed in place.
     """
-    kept = functools.lru_cache(64)(torch.inference_mode(False)(function))
+
+    def made(device: torch.device, *numbers: Any) -> Made:
+        constants: Any = function(*numbers)
+        there: Any = tuple(sent_to(device, each) for each in constants) if isinstance(constants, tuple) else sent_to(device, constants)
+        return there
+
+    kept = functools.lru_cache(64)(torch.inference_mode(False)(made))
 
     @functools.wraps(function)
     def call(like: Tensor, *numbers: Any) -> Made:
-        return (function if _is_symbolic(like) else kept)(*numbers, like.device)
+        return (made if _is_symbolic(like) else kept)(like.device, *numbers)
 
     return call
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -49,6 +50,11 @@ def are_apart(low: Tensor, high: Tensor) -> Tensor:
     A constant map that a processor rounds unequally has no range, and is not stretched to one.
     """
     return (high / 2 - low / 2 > ROUNDING / 2 * torch.maximum(low.abs(), high.abs())) & torch.isfinite(low) & torch.isfinite(high)
+
+
+def are_ends_apart(low: float, high: float) -> bool:
+    """As `are_apart`, of numbers."""
+    return math.isfinite(low) and math.isfinite(high) and high - low > ROUNDING * max(abs(low), abs(high))
 
 
 def measure_range(
@@ -157,8 +163,8 @@ def _sorted_percentiles(values: Tensor, valid: Tensor, percentiles: tuple[float,
 
 
 @kept_constants
-def _shares_of(percentiles: tuple[float, ...], device: torch.device) -> Tensor:
-    return torch.tensor(percentiles, dtype=torch.float32, device=device) / 100
+def _shares_of(percentiles: tuple[float, ...]) -> Tensor:
+    return torch.tensor(percentiles, dtype=torch.float32) / 100
 
 
 def _percentiles(images: Sequence[tuple[Tensor, Tensor]], percentiles: tuple[float, float]) -> Tensor:

@@ -98,8 +98,7 @@ def sharpen_ramps(nearness: Tensor, image: Tensor, radius: int, strength: float 
         Nearness (1, 1, H, W); where it changed, (1, 1, H, W) bool; and normals if there were some, not unit. Elsewhere, all is as it was.
     """
     ramp, *bounds = find_ramps(nearness, radius)
-    height, width = nearness.shape[-2:]
-    places = _places(radius)
+    width, places = nearness.shape[-1], _places(radius)
     reach = max(max(abs(dy), abs(dx)) for dy, dx, _ in places)
     maps = [nearness, *_slopes(nearness), _straightness(nearness), torch.ones_like(nearness), image]
     maps += [] if normals is None else [normals]
@@ -192,7 +191,7 @@ def _gather_evidence(table: Tensor, index: Tensor, offsets: _Offsets, bounds: Te
     plain_top, plain_bottom = torch.add(middle, span, alpha=_PLAIN), torch.add(middle, span, alpha=-_PLAIN)
     near, far = (_Side(middle, table.shape[1] - 8) for _ in range(2))
     for offset, down, right, weight in offsets.split():
-        there = table.index_select(0, (index + offset).flatten()).T.contiguous().view(-1, len(offset), len(index))
+        there = table.index_select(0, (index + offset).flatten()).T.contiguous().view(table.shape[1], len(offset), len(index))
         value, slope_x, slope_y, straight, inside = there[:5]
         red, green, blue = there[5:8] - here[5:8, None]
         alike = (red * red).addcmul_(green, green).addcmul_(blue, blue).mul_(-0.5 / _COLOUR**2).exp_()

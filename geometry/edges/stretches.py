@@ -75,7 +75,7 @@ class Stretches:
         rows = self._first + rows.clamp_(0, height - 1) * width
         index = rows[:, None] + columns.clamp_(0, width - 1)
         shares = torch.stack((1 - lower, lower))[:, None] * torch.stack((1 - right, right))
-        return (values.index_select(1, index.flatten()).view(-1, *index.shape) * shares).sum((1, 2))
+        return (values.index_select(1, index.flatten()).view(len(values), *index.shape) * shares).sum((1, 2))
 
 
 def _sums_at(index: Tensor, values: Tensor, count: int) -> Tensor:

@@ -183,7 +183,7 @@ def _ends_on_grid(
     numbers = _numbers(own, count)
     for some, number in zip(*(each.split(max(1, _AT_ONCE // max(1, len(here)))) for each in (distances, numbers)), strict=True):
         there = lines.at(some - here)
-        colour = colours.index_select(1, there.flatten()).view(-1, *there.shape)
+        colour = colours.index_select(1, there.flatten()).view(len(colours), *there.shape)
         left = ((_values_at(inverse, there) - bottom) / span).clamp_(0, 1)
         values = torch.cat((torch.stack((torch.ones_like(left), left)), colour, colour.square().sum(0, keepdim=True))).mul_(weight)
         sums.index_add_(0, (own * count + number).flatten(), values.flatten(1).T.contiguous())
@@ -211,34 +211,34 @@ def _cells_around(cell: Tensor, grid: tuple[int, int, int]) -> Tensor:
 
 
 @kept_constants
-def _beside(device: torch.device) -> tuple[Tensor, Tensor]:
+def _beside() -> tuple[Tensor, Tensor]:
     """(4, 1) each, rows and columns from a pixel to those before it, along columns and along rows, and to those after it."""
-    down, right = torch.tensor(((0, -1, 0, 1), (-1, 0, 1, 0)), device=device)[..., None]
+    down, right = torch.tensor(((0, -1, 0, 1), (-1, 0, 1, 0)))[..., None]
     return down, right
 
 
 @kept_constants
-def _steps(first: int, end: int, device: torch.device) -> Tensor:
+def _steps(first: int, end: int) -> Tensor:
     """(K, 1): the whole numbers from the first one up to the end, which is not included."""
-    return torch.arange(first, end, dtype=torch.float32, device=device)[:, None]
+    return torch.arange(first, end, dtype=torch.float32)[:, None]
 
 
 @kept_constants
-def _numbers(count: int, device: torch.device) -> Tensor:
+def _numbers(count: int) -> Tensor:
     """(K, 1): 0, 1, 2, ..."""
-    return torch.arange(count, device=device)[:, None]
+    return torch.arange(count)[:, None]
 
 
 @kept_constants
-def _fall_places(device: torch.device) -> Tensor:
+def _fall_places() -> Tensor:
     """(4, 1): between the first two distances from an edge a ramp falls, and between the other two a step."""
-    return torch.tensor((-2.0, 2.0, -0.5, 0.5), device=device)[:, None]
+    return torch.tensor((-2.0, 2.0, -0.5, 0.5))[:, None]
 
 
 @kept_constants
-def _cells_of_stretch(device: torch.device) -> tuple[Tensor, Tensor]:
+def _cells_of_stretch() -> tuple[Tensor, Tensor]:
     """(K,) each, rows and columns from a cell to those of its stretch."""
-    down, right = torch.cartesian_prod(*[torch.arange(-_STRETCH, _STRETCH + 1, device=device)] * 2).T
+    down, right = torch.cartesian_prod(*[torch.arange(-_STRETCH, _STRETCH + 1)] * 2).T
     return down, right
 
 

@@ -282,9 +282,9 @@ class _RayMarch:
 
 
 @kept_constants
-def _shares_of_steps(steps: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _shares_of_steps(steps: int) -> tuple[Tensor, Tensor]:
     """How far along a ray each of its points is, and half the step to it."""
-    shares = (torch.arange(1, steps + 1, device=device, dtype=torch.float32) / steps) ** 1.5
+    shares = (torch.arange(1, steps + 1, dtype=torch.float32) / steps) ** 1.5
     return shares, torch.cat((shares[:1], shares.diff())) / 2
 
 
@@ -354,9 +354,9 @@ def _tiled(like: Tensor) -> Tensor:
 
 
 @kept_constants
-def _tiles(rows: int, columns: int, device: torch.device) -> Tensor:
+def _tiles(rows: int, columns: int) -> Tensor:
     """So many rows and columns of tiles, at the size of rays, which is small."""
-    return torch.tensor(_ORDER, dtype=torch.float32, device=device).view(_TILE, _TILE).repeat(rows, columns)
+    return torch.tensor(_ORDER, dtype=torch.float32).view(_TILE, _TILE).repeat(rows, columns)
 
 
 def _share_inside(start: Tensor, way: Tensor, length: int) -> Tensor:
@@ -385,16 +385,16 @@ def half_thickness(inverse: Tensor, focal: Tensor, most: float = 0.3) -> Tensor:
         rims.append(rim)
     # The first radius within which there is a rim of the pixel's own thing.
     ratio = near / torch.cat(rims, 1)
-    radii = torch.where((ratio - 1).abs_() < ANOTHER, _radii(near), _WIDEST)
+    radii = torch.where(ratio.sub_(1).abs_() < ANOTHER, _radii(near), _WIDEST)
     inside = radii.amin(1, keepdim=True)
     share = (_THINNEST + _ROUND * pitch * inside / focal.view(-1, 1, 1, 1)).clamp(max=max(most - _BIAS, _THINNEST)) / 2
     return F.interpolate(share, scale_factor=pitch, mode="nearest")[..., : inverse.shape[-2], : inverse.shape[-1]]
 
 
 @kept_constants
-def _radii(device: torch.device) -> Tensor:
+def _radii() -> Tensor:
     """(1, N, 1, 1) `_RADII`."""
-    return torch.tensor(_RADII, dtype=torch.float32, device=device).view(1, -1, 1, 1)
+    return torch.tensor(_RADII, dtype=torch.float32).view(1, -1, 1, 1)
 
 
 def _fade(inverse: Tensor) -> Tensor:
@@ -404,9 +404,9 @@ def _fade(inverse: Tensor) -> Tensor:
 
 
 @kept_constants
-def _fade_along(length: int, device: torch.device) -> Tensor:
+def _fade_along(length: int) -> Tensor:
     """(N,) `_fade` along an axis."""
-    along = 1 - ((2 * torch.arange(length, device=device) + 1).float() / length - 1).abs()
+    along = 1 - ((2 * torch.arange(length) + 1).float() / length - 1).abs()
     return along.div_(_BORDER).clamp_(max=1)
 
 

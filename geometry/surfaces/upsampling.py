@@ -28,9 +28,9 @@ def middles(length: int, pitch: int, device: torch.device) -> Tensor:
 
 
 @kept_constants
-def _neighbours_of_places(length: int, pitch: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+def _neighbours_of_places(length: int, pitch: int) -> tuple[Tensor, Tensor, Tensor]:
     """Of each place along an axis: the numbers of both values beside it, (2, length), its distance from them, and the second's share."""
-    start, place = min(pitch // 2, length - 1), torch.arange(length, device=device)
+    start, place = min(pitch // 2, length - 1), torch.arange(length)
     count = len(range(start, length, pitch))
     low = ((place - start).div(pitch, rounding_mode="floor")).clamp(0, count - 1)
     both = torch.stack((low, (low + 1).clamp(max=count - 1)))
@@ -80,7 +80,7 @@ def surface_slope(inverse: Tensor, axis: int) -> Tensor:
 
 def same_surface(found: Tensor, expected: Tensor) -> Tensor:
     """1 where inverse depth is what a surface has there, down to almost 0 where it is another's."""
-    return (found / expected).sub_(1).mul_(1 / ANOTHER).square_().neg_().add_(1).clamp_(min=_STRAY)
+    return torch.rsub((found / expected).sub_(1).square_(), 1, alpha=1 / ANOTHER**2).clamp_(min=_STRAY)
 
 
 def means_along(values: Tensor, inverse: Tensor, slope: Tensor, axis: int, weights: tuple[int, ...], pitch: int = 1) -> Tensor:
@@ -111,9 +111,9 @@ def means_along(values: Tensor, inverse: Tensor, slope: Tensor, axis: int, weigh
 
 
 @kept_constants
-def _asides(weights: tuple[int, ...], pitch: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _asides(weights: tuple[int, ...], pitch: int) -> tuple[Tensor, Tensor]:
     """How far pixels in a line lie from the middle one, counted backwards, and their weights: (K, 1, 1, 1, 1) each."""
     middle = len(weights) // 2
     ways = [(middle - number) * pitch for number in range(len(weights))]
-    away, weight = (torch.tensor(each, dtype=torch.float32, device=device).view(-1, 1, 1, 1, 1) for each in (ways, weights))
+    away, weight = (torch.tensor(each, dtype=torch.float32).view(-1, 1, 1, 1, 1) for each in (ways, weights))
     return away, weight

@@ -206,6 +206,7 @@ CASES = {
     "camera.fov_from_intrinsics": (lambda: camera.fov_from_intrinsics(matrices(), 4, 6), CAMERA),
     "camera.resize_intrinsics": (lambda: camera.resize_intrinsics(matrices(), (4, 6), (8, 9)), CAMERA),
     "camera.crop_intrinsics": (lambda: camera.crop_intrinsics(matrices(), 1, 2), CAMERA),
+    "camera.rays_of_pixels": (lambda: camera.rays_of_pixels(matrices(), HEIGHT, WIDTH), None),
     "camera.pixel_rays": (lambda: camera.pixel_rays(matrices(), HEIGHT, WIDTH), CAMERA),
     "camera.pixel_to_ray": (lambda: camera.pixel_to_ray(random(BATCH, 5, 2), matrices()), CAMERA),
     "camera.ray_to_pixel": (lambda: camera.ray_to_pixel(random(BATCH, 5, 3), matrices()), CAMERA),
@@ -283,6 +284,7 @@ CASES = {
     "estimate.Estimate.resized": (lambda: (estimate().resized(48, 20), estimate().resized(9, 70, "bicubic")), HOLES),
     "estimate.Estimate.where_known": (lambda: estimate().where_known(mask()), None),
     "estimate.Estimate.to": (lambda: estimate().to("cpu").to(DEVICE), None),
+    "edges.depth_edges.sharpen_known_depth": (lambda: depth_edges.sharpen_known_depth(maps(), 2, 1), None),
     "edges.depth_edges.sharpen_depth_edges": (lambda: depth_edges.sharpen_depth_edges(maps(), 2, 1), DEPTH),
     "edges.depth_edges.depth_at_image_edges": (lambda: depth_edges.depth_at_image_edges(maps(), maps(3)), DEPTH),
     "edges.depth_edges.find_ramps": (lambda: depth_edges.find_ramps(maps(), 2), None),
@@ -308,6 +310,7 @@ CASES = {
     "edges.stripes.stripe_ends": (lambda: stripes.stripe_ends(maps(), maps(3), maps(), maps() + 1, mask(), 2), None),
     "temporal.ranges.RunningRange.update": (lambda: ranges.RunningRange().update(maps(), mask(), (2, 98)), None),
     "temporal.ranges.ClipRange.ends": (clip_ends, None),
+    "levels.are_ends_apart": (lambda: levels.are_ends_apart(0.0, 1.0), NUMBERS),
     "levels.are_apart": (lambda: levels.are_apart(maps(), maps()), None),
     "levels.depth_to_nearness": (lambda: levels.depth_to_nearness(maps(), Quantity.METRIC_DEPTH, True), None),
     "levels.measure_range": (
@@ -451,6 +454,7 @@ CASES = {
     "regions.sky.looks_blue": (lambda: sky.looks_blue(maps(3), mask()), None),
     "regions.sky.looks_green": (lambda: sky.looks_green(maps(3), mask()), None),
     "regions.sky.predicted_sky": (lambda: sky.predicted_sky(Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
+    "regions.sky.masks_nothing": (lambda: sky.masks_nothing(Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), HOLES),
     "regions.sky.sky_alpha": (
         lambda: sky.sky_alpha(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())),
         "most images have no sky, and its border takes long",
