@@ -116,7 +116,7 @@ def _assumed_inverse_depth(disparity: Tensor, valid: Tensor, near_far_ratio: flo
     ratio = near_far_ratio or (_SKY_RATIO if _sees_sky(top, farthest, near) else NEAR_FAR_RATIO)
     if not are_ends_apart(far, near):
         return torch.ones_like(disparity)
-    inverse = (disparity - far).mul_((1 - 1 / ratio) / (near - far)).add_(1 / ratio)
+    inverse = (disparity - far).div_(near - far).mul_(1 - 1 / ratio).add_(1 / ratio)
     return inverse.where(valid, 1).clamp_(min=_NEAREST / ratio)
 
 

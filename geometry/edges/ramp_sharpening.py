@@ -106,9 +106,9 @@ def sharpen_ramps(nearness: Tensor, image: Tensor, radius: int, strength: float 
     table = F.pad(torch.cat(maps, 1), (reach, reach, reach, reach))[0].flatten(1).T.contiguous()
     pixels = places_where(ramp)
     offsets = _Offsets.of(places, width + 2 * reach, nearness)
-    at_once = _AT_ONCE if nearness.device.type == "cpu" else _AT_ONCE_ON_GPU
+    at_once, extremes = _AT_ONCE if nearness.device.type == "cpu" else _AT_ONCE_ON_GPU, torch.cat(bounds)[:, 0].flatten(1)
     found = [
-        _gather_evidence(table, _padded_index(part, width, reach), offsets, torch.cat(bounds)[:, 0].flatten(1)[:, part])
+        _gather_evidence(table, _padded_index(part, width, reach), offsets, extremes.index_select(1, part))
         for part in pixels.split(at_once)
     ]
     return _move_to_sides(nearness, normals, pixels, _Evidence(*(torch.cat(parts) for parts in zip(*found, strict=True))), radius, strength)
@@ -157,7 +157,7 @@ def _places(radius: int) -> list[tuple[int, int, float]]:
 class _Offsets(NamedTuple):
     """The sampled places (K, 1) each: rows of a table from a pixel's own, rows and columns of the image, and weights."""
 
-    index: Tensor
+    row: Tensor
     down: Tensor
     right: Tensor
     weight: Tensor

@@ -131,7 +131,8 @@ def stripe_ends(inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, edge:
 
     down, right = _beside(place)
     beside = _values_at(smooth, start + (row + down).clamp(0, height - 1) * width + (column + right).clamp(0, width - 1))
-    lines = Lines.through(place, *(beside[:2] - beside[2:]), height, width)
+    slope_right, slope_down = beside[:2] - beside[2:]
+    lines = Lines.through(place, slope_right, slope_down, height, width)
     away = _away(lines, inverse, (values_at(low, place) + values_at(high, place)) * 0.5, radius + 2)
     on_edge = (away.abs() <= _BESIDE) & values_at(edge, place)
     end, sure = _ends_on_grid(inverse, image, low, high, lines, away, on_edge, radius)

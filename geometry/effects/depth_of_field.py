@@ -306,14 +306,12 @@ def _layered(surfaces: list[_Surface], levels: list[float]) -> _Layered:
     # What lies between two levels is in both; in a last row is what is in none.
     row_of = torch.arange(count, device=square.device).view(-1, 1, 1) * (last + 2) + upper.masked_fill_(has_none, last + 1)
     found = []
-    for length, along in (
-        (height, torch.arange(height, device=square.device)[:, None]),
-        (width, torch.arange(width, device=square.device)),
-    ):
+    rows, columns = (torch.arange(length, device=square.device) for length in (height, width))
+    for along, of_pixels in ((rows, rows[:, None]), (columns, columns)):
+        length = len(along)
         present = torch.zeros(count * (last + 2) * length, dtype=torch.bool, device=square.device)
-        present = present.scatter_(0, (row_of * length + along).flatten(), True).view(count, last + 2, length)[:, :-1]
+        present = present.scatter_(0, (row_of * length + of_pixels).flatten(), True).view(count, last + 2, length)[:, :-1]
         present = present | F.pad(present[:, 1:], (0, 0, 0, 1))
-        along = along.flatten()
         found += [torch.where(present, along, length).amin(2), torch.where(present, along + 1, 0).amax(2)]
     boxes = ([_Box(*box) if box[1] > box[0] else None for box in of_surface] for of_surface in torch.stack(found, 2).tolist())
     return _Layered([each.light for each in surfaces], list(place[:, None].split(1)), list(zip(*boxes, strict=True)))

@@ -227,12 +227,12 @@ class _RayMarch:
     @classmethod
     def of(cls, inverse: Tensor, small: Tensor, rays: _Rays, longest: float, tiled: bool) -> _RayMarch:
         """`longest` is that of the rays, as a number; `tiled` = those of a tile differ in length."""
-        ways = rays.column_way, rays.row_way, rays.inverse_way
+        column_way, row_way, inverse_way = rays.column_way, rays.row_way, rays.inverse_way
         steps = max(_MIN_STEPS, min(_MAX_STEPS, math.ceil(longest / _PIXELS_A_STEP)))
         if tiled:
             shortened = 1 - _tiled(small) * (_STAGGER / _TILE**2 / steps)
-            ways = tuple(way * shortened for way in ways)
-        return cls(inverse, small, rays.places, rays.inside, *ways, steps)
+            column_way, row_way, inverse_way = (way * shortened for way in (column_way, row_way, inverse_way))
+        return cls(inverse, small, rays.places, rays.inside, column_way, row_way, inverse_way, steps)
 
     def run(self, casters: Tensor, halves: Tensor, measured: bool) -> _Hidden:
         """Looks along the rays.
