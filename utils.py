@@ -364,6 +364,17 @@ def kept_on_device(function: Callable[..., Made]) -> Callable[..., Made]:
     return call
 
 
+def kept_constants(function: Callable[..., Made]) -> Callable[..., Made]:
+    """As `kept_on_device`, of a function of numbers, which makes a tensor, or a tuple of them, on the CPU in a dtype of its own."""
+
+    @kept_on_device
+    def made(device: torch.device, _: torch.dtype, *numbers: Any) -> Any:
+        constants: Any = function(*numbers)
+        return tuple(sent_to(device, each) for each in constants) if isinstance(constants, tuple) else sent_to(device, constants)
+
+    return functools.wraps(function)(made)
+
+
 @kept_on_device
 def constant(device: torch.device, dtype: torch.dtype, values: Any) -> Tensor:
     """A tensor of numbers, nested tuples of them; called with a tensor whose dtype and device it gets."""

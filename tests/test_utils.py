@@ -13,6 +13,7 @@ from depth_normal.utils import (
     check_images,
     images_to_rgb,
     in_float32,
+    kept_constants,
     kept_for_sizes,
     opencv_for,
     resize_image,
@@ -310,3 +311,20 @@ def test_what_is_kept_for_a_size_can_be_used_wherever_it_was_made_first():
     images.requires_grad_()
     (grid(images) * images).sum().backward()
     assert made == [(4, 5), (4, 5)]
+
+
+def test_constants_are_kept_but_not_those_without_numbers():
+    made = []
+
+    @kept_constants
+    def numbers(count):
+        made.append(count)
+        return torch.arange(count), torch.ones(count)
+
+    like = torch.zeros(2)
+    with FakeTensorMode():
+        assert all(type(each) is FakeTensor for each in numbers(torch.zeros(2), 3))
+    with torch.inference_mode():
+        first = numbers(like, 3)
+    assert all(kept is each for kept, each in zip(numbers(like, 3), first, strict=True)) and not first[1].is_inference()
+    assert numbers(like, 4)[0].tolist() == [0, 1, 2, 3] and made == [3, 3, 4]

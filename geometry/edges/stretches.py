@@ -71,12 +71,11 @@ class Stretches:
         _, height, width = self._shape
         top, left = self._row.floor(), self._column.floor()
         lower, right = self._row - top, self._column - left
-        total = values.new_zeros((len(values), len(self._index)))
-        for row, share in ((top, 1 - lower), (top + 1, lower)):
-            for column, part in ((left, 1 - right), (left + 1, right)):
-                index = self._first + row.long().clamp(0, height - 1) * width + column.long().clamp(0, width - 1)
-                total += values.index_select(1, index) * (share * part)
-        return total
+        rows, columns = (torch.stack((first, first + 1)).long() for first in (top, left))
+        rows = self._first + rows.clamp_(0, height - 1) * width
+        index = rows[:, None] + columns.clamp_(0, width - 1)
+        shares = torch.stack((1 - lower, lower))[:, None] * torch.stack((1 - right, right))
+        return (values.index_select(1, index.flatten()).view(len(values), *index.shape) * shares).sum((1, 2))
 
 
 def _sums_at(index: Tensor, values: Tensor, count: int) -> Tensor:

@@ -8,7 +8,6 @@ edge, by their distance from the middle of the ramp; neighbouring stretches have
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import NamedTuple
 
@@ -16,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils import kept_constants, sent_to
 from ..filters.box import box_means, box_sums
-from ..filters.chosen_pixels import chosen_places, rows_and_columns, summed_rows, values_at
+from ..filters.chosen_pixels import chosen_places, places_where, rows_and_columns, summed_rows, values_at
 from .stretches import Stretches
 
 # Profiles of colours across an edge.
@@ -52,6 +52,7 @@ _AGREED = 0.5  # the share of the stretches around that have a stripe
 _VARIES = 1.5  # pixels by which its end may vary among them
 
 _TINY = 1e-9  # what stands for 0 in a divisor
+_AT_ONCE = 1 << 20  # values that are read together
 
 
 class StripeEnds(NamedTuple):
@@ -101,7 +102,7 @@ class Lines(NamedTuple):
         return cls(place - row * width - column, row, column, right / length, down / length, height, width)
 
     def at(self, steps: Tensor | float) -> Tensor:
-        """The pixels (N,) so many steps towards the far side."""
+        """The pixels so many steps towards the far side: (N,), or (K, N) of K such steps."""
         row, column = (self.row + self.down * steps).round().long(), (self.column + self.right * steps).round().long()
         return self.start + row.clamp(0, self.height - 1) * self.width + column.clamp(0, self.width - 1)
 
@@ -128,10 +129,10 @@ def stripe_ends(inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, edge:
     row, column = rows_and_columns(place, height, width)
     start = place - row * width - column
 
-    def beside(down: int, right: int) -> Tensor:
-        return values_at(smooth, start + (row + down).clamp(0, height - 1) * width + (column + right).clamp(0, width - 1))
-
-    lines = Lines.through(place, beside(0, -1) - beside(0, 1), beside(-1, 0) - beside(1, 0), height, width)
+    down, right = _beside(place)
+    beside = _values_at(smooth, start + (row + down).clamp(0, height - 1) * width + (column + right).clamp(0, width - 1))
+    slope_right, slope_down = beside[:2] - beside[2:]
+    lines = Lines.through(place, slope_right, slope_down, height, width)
     away = _away(lines, inverse, (values_at(low, place) + values_at(high, place)) * 0.5, radius + 2)
     on_edge = (away.abs() <= _BESIDE) & values_at(edge, place)
     end, sure = _ends_on_grid(inverse, image, low, high, lines, away, on_edge, radius)
@@ -145,15 +146,14 @@ def stripe_ends(inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, edge:
 
 def _away(lines: Lines, inverse: Tensor, middle: Tensor, reach: int) -> Tensor:
     """Pixels (N,) from the middle of the ramp, positive on the far side; more than `reach` where it is not found."""
-    before = values_at(inverse, lines.at(0.0)) - middle
-    sign = torch.where(before > 0, 1.0, -1.0)
-    before, found = before.abs(), torch.full_like(before, reach + 1.0)
-    for step in range(1, reach + 1):
-        here = (values_at(inverse, lines.at(sign * step)) - middle) * sign
-        crossing = step - 1 + before / (before - here).clamp(min=_TINY)
-        found = torch.where((here <= 0) & (found > reach), crossing, found)
-        before = here.clamp(min=0)
-    return -sign * found
+    own = values_at(inverse, lines.at(0.0)) - middle
+    sign = torch.where(own > 0, 1.0, -1.0)
+    steps = _steps(own, 1, reach + 1)
+    here = (_values_at(inverse, lines.at(sign * steps)) - middle) * sign
+    before = torch.cat((own.abs()[None], here[:-1].clamp(min=0)))
+    crossings = steps - 1 + before / (before - here).clamp(min=_TINY)
+    # The first one is the nearest.
+    return -sign * torch.where(here <= 0, crossings, reach + 1.0).amin(0)
 
 
 def _ends_on_grid(
@@ -168,29 +168,31 @@ def _ends_on_grid(
     bottom = values_at(low, own)
     span = (values_at(high, own) - bottom).clamp(min=_TINY)
     cell = (own // (height * width) * grid[1] + lines.row // _CELL) * grid[2] + lines.column // _CELL
-    fall = [values_at(inverse, lines.at(sign * distance - here)) for distance in (2.0, 0.5) for sign in (-1, 1)]
+    fall = _values_at(inverse, lines.at(_fall_places(here) - here))
     steep = (fall[2] - fall[3]) / (fall[0] - fall[1]).clamp(min=_TINY)
     weight = weight * ((_STEEPEST - steep) / _STEP).clamp(0, 1)
     occupied = weight.new_zeros(math.prod(grid)).index_add_(0, cell, weight) > 0
     cells = chosen_places(occupied)
     slot = torch.full_like(occupied, len(cells), dtype=torch.long).index_copy_(0, cells, torch.arange(len(cells), device=cells.device))
     own = slot.index_select(0, cell)
-    colours, profile = image.transpose(0, 1).flatten(1).contiguous(), []
+    colours = image.transpose(0, 1).flatten(1).contiguous()
     before, beyond = radius + _BEYOND + round(radius * _WIDEST), radius + _BEYOND
-    for distance in range(-before, beyond + 1):
-        there = lines.at(distance - here)
-        colour, left = colours.index_select(1, there), ((values_at(inverse, there) - bottom) / span).clamp(0, 1)
-        values = torch.cat((torch.stack((torch.ones_like(left), left)), colour, colour.square().sum(0, keepdim=True))) * weight
-        profile.append(values.new_zeros(len(cells) + 1, len(values)).index_add_(0, own, values.T.contiguous()))
+    distances = _steps(here, -before, beyond + 1)
+    count = len(distances)
     # What is beyond the image, or in cells without an edge, is in the last row.
-    sums = torch.stack(profile, 2).flatten(1).contiguous()
+    sums = here.new_zeros((len(cells) + 1) * count, _SUMS)
+    numbers = _numbers(own, count)
+    for some, number in zip(*(each.split(max(1, _AT_ONCE // max(1, len(here)))) for each in (distances, numbers)), strict=True):
+        there = lines.at(some - here)
+        colour = colours.index_select(1, there.flatten()).view(len(colours), *there.shape)
+        left = ((_values_at(inverse, there) - bottom) / span).clamp_(0, 1)
+        values = torch.cat((torch.stack((torch.ones_like(left), left)), colour, colour.square().sum(0, keepdim=True))).mul_(weight)
+        sums.index_add_(0, (own * count + number).flatten(), values.flatten(1).T.contiguous())
+    sums = sums.view(-1, count, _SUMS).transpose(1, 2).flatten(1)
     around = _cells_around(cells, grid)
     around = F.pad(slot, (0, 1), value=len(cells)).index_select(0, around.flatten()).view_as(around)
-    profiles = summed_rows(sums, around).view(len(cells), _SUMS, len(profile)).transpose(0, 1).contiguous()
-    end, sure = torch.zeros_like(profiles[0, :, 0]), torch.zeros_like(profiles[0, :, 0])
-    some = chosen_places(_may_have_stripe(profiles))
-    found = _stripe_end(profiles.index_select(1, some), before, round(radius * _WIDEST))
-    end, sure = (each.index_copy(0, some, part) for each, part in zip((end, sure), found, strict=True))
+    profiles = summed_rows(sums, around).view(len(cells), _SUMS, count).transpose(0, 1).contiguous()
+    end, sure = _stripe_ends(profiles, before, round(radius * _WIDEST))
     votes = torch.stack((sure, sure * end, sure * end * end, torch.ones_like(sure)))
     votes = votes * occupied.index_select(0, cells)
     maps = votes.new_zeros(len(votes), len(occupied)).index_copy(1, cells, votes).view(-1, *grid).transpose(0, 1)
@@ -203,11 +205,60 @@ def _ends_on_grid(
 def _cells_around(cell: Tensor, grid: tuple[int, int, int]) -> Tensor:
     """The cells (N, K) of the stretch around each of N cells, counted through grids; the number of all cells where there is none."""
     row, column = rows_and_columns(cell, *grid[1:])
-    found = []
-    for down, right in itertools.product(range(-_STRETCH, _STRETCH + 1), repeat=2):
-        inside = (row + down >= 0) & (row + down < grid[1]) & (column + right >= 0) & (column + right < grid[2])
-        found.append(torch.where(inside, cell + (down * grid[2] + right), math.prod(grid)))
-    return torch.stack(found, 1)
+    down, right = _cells_of_stretch(cell)
+    below, beside = row[:, None] + down, column[:, None] + right
+    inside = (below.clamp(0, grid[1] - 1) == below) & (beside.clamp(0, grid[2] - 1) == beside)
+    return torch.where(inside, cell[:, None] + (down * grid[2] + right), math.prod(grid))
+
+
+@kept_constants
+def _beside() -> tuple[Tensor, Tensor]:
+    """(4, 1) each, rows and columns from a pixel to those before it, along columns and along rows, and to those after it."""
+    down, right = torch.tensor(((0, -1, 0, 1), (-1, 0, 1, 0)))[..., None]
+    return down, right
+
+
+@kept_constants
+def _steps(first: int, end: int) -> Tensor:
+    """(K, 1): the whole numbers from the first one up to the end, which is not included."""
+    return torch.arange(first, end, dtype=torch.float32)[:, None]
+
+
+@kept_constants
+def _numbers(count: int) -> Tensor:
+    """(K, 1): 0, 1, 2, ..."""
+    return torch.arange(count)[:, None]
+
+
+@kept_constants
+def _fall_places() -> Tensor:
+    """(4, 1): between the first two distances from an edge a ramp falls, and between the other two a step."""
+    return torch.tensor((-2.0, 2.0, -0.5, 0.5))[:, None]
+
+
+@kept_constants
+def _cells_of_stretch() -> tuple[Tensor, Tensor]:
+    """(K,) each, rows and columns from a cell to those of its stretch."""
+    down, right = torch.cartesian_prod(*[torch.arange(-_STRETCH, _STRETCH + 1)] * 2).T
+    return down, right
+
+
+def _values_at(values: Tensor, places: Tensor) -> Tensor:
+    """As `values_at`, of places of any shape."""
+    return values_at(values, places.flatten()).view_as(places)
+
+
+def _stripe_ends(profiles: Tensor, before: int, widest: int) -> tuple[Tensor, Tensor]:
+    """`_stripe_end` of those stretches that may have a stripe, and 0 of the others, (N,) each.
+
+    They are few, and each is searched in many steps: that is done on the CPU, after one copy.
+    """
+    profile = profiles.cpu()
+    chosen = places_where(profile[0].amax(-1) > _FEW)
+    chosen = chosen[places_where(_may_have_stripe(profile.index_select(1, chosen)))]
+    found = torch.stack(_stripe_end(profile.index_select(1, chosen), before, widest))
+    end, sure = sent_to(profiles.device, found.new_zeros(2, profile.shape[1]).index_copy(1, chosen, found))
+    return end, sure
 
 
 def _may_have_stripe(profile: Tensor) -> Tensor:
@@ -218,7 +269,7 @@ def _may_have_stripe(profile: Tensor) -> Tensor:
     total = _mean_and_error(whole)[1]
     single = (_mean_and_error(sums[..., 2:-2])[1] + _mean_and_error(whole - sums[..., 2:-2])[1]).amin(-1, keepdim=True)
     along = (profile[5] - profile[2:5].square().sum(0) / profile[0].clamp(min=_TINY)).clamp(min=0).sum(-1, keepdim=True)
-    return ((_gained(along, single, total, _GAIN, _TINY) > 0) & (profile[0].amax(-1, keepdim=True) > _FEW))[:, 0]
+    return (_gained(along, single, total, _GAIN, _TINY) > 0)[:, 0]
 
 
 def _stripe_end(profile: Tensor, before: int, widest: int) -> tuple[Tensor, Tensor]:
@@ -265,11 +316,9 @@ def _stripe_end(profile: Tensor, before: int, widest: int) -> tuple[Tensor, Tens
         better = least < best
         best, end = torch.where(better, least, best), torch.where(better, place + (wide + 1.5 - before), end)
         contrast = torch.where(better, apart.gather(-1, place), contrast)
-    enough = profile[0].amax(-1, keepdim=True) > _FEW
-    sure = _gained(best, single, total, _GAIN, 0.5 * _GAIN) * _share_above(contrast, _CONTRAST, 0.5 * _CONTRAST) * enough
+    sure = _gained(best, single, total, _GAIN, 0.5 * _GAIN) * _share_above(contrast, _CONTRAST, 0.5 * _CONTRAST)
     sure = torch.where(torch.isfinite(best), sure, 0)
     begin, also = _begin_of_far(profile, left, single, total, before)
-    also = also * enough
     return torch.where(sure >= also, end, begin)[:, 0], torch.maximum(sure, also)[:, 0]
 
 

@@ -63,6 +63,21 @@ class _Surface(NamedTuple):
     square: Tensor
 
 
+class _Layered(NamedTuple):
+    """Surfaces by layers.
+
+    Attributes:
+        lights: (1, 4, h, w) each, as those of the surfaces.
+        places: (1, 1, h, w) each: between which layers a pixel lies, counted from the nearest on: 1.25 is three quarters in the second and
+            one in the third. The variance of the blurs of two layers, so mixed, is that of the blur between. -2 where there is none.
+        boxes: For each layer, the bounding boxes of its part of each surface; None for an empty one.
+    """
+
+    lights: list[Tensor]
+    places: list[Tensor]
+    boxes: list[tuple[_Box | None, ...]]
+
+
 class _Box(NamedTuple):
     """A part of a map; the ends are not included."""
 
@@ -140,11 +155,12 @@ def _through_lens(image: Tensor, circle: Tensor, blades: int, rotation: float, h
     margin, (height, width) = _margin(reach), image.shape[-2:]
     total, left = torch.zeros_like(light, memory_format=torch.channels_last), torch.ones_like(radius)
     sharp, deepest = torch.zeros_like(radius, dtype=torch.bool), _deepest(radius, max(-nearest, farthest))
-    for index, boxes in enumerate(zip(*(_boxes(each.square, levels) for each in surfaces), strict=True)):
+    layered = _layered(surfaces, levels)
+    for index, boxes in enumerate(layered.boxes):
         if boxes == (None, None):
             continue
         box = _grown(_around(boxes), levels[index], surfaces[0].square.shape[-2:])
-        layer = blur_layer(_layer(surfaces, boxes, levels, index, box), levels[index], blades, rotation)
+        layer = blur_layer(_layer(layered, index, box), levels[index], blades, rotation)
         place, layer = _in_image(layer, box, margin, height, width)
         share, rest = layer[:, 3:].contiguous(), left[place]
         if index > 0:  # of a surface between two layers the farther one is its own as well
@@ -277,22 +293,28 @@ def _with_margin(light: Tensor, radius: Tensor, reach: int) -> _Surface:
     return _Surface(padded[:, :4].contiguous(memory_format=torch.channels_last), padded[:, 4:])
 
 
-def _boxes(square: Tensor, levels: list[float]) -> list[_Box | None]:
-    """The bounding box of each layer's part of a surface; None for an empty one. Synchronises the device once."""
-    height, width = square.shape[-2:]
-    device = square.device
-    ends = torch.tensor([level * abs(level) for level in levels], device=device)
-    count = len(levels) + 1
-    # What lies between two levels is in both; NaN lies beyond all.
-    bin_of = torch.bucketize(square[0, 0], ends).where(~square[0, 0].isnan(), count - 1)
+def _layered(surfaces: list[_Surface], levels: list[float]) -> _Layered:
+    """Where surfaces lie between the layers. Synchronises the device once."""
+    square = torch.cat([each.square for each in surfaces])[:, 0]
+    (count, height, width), last = square.shape, len(levels) - 1
+    ends = sent_to(square.device, torch.tensor([level * abs(level) for level in levels]))
+    has_none = square.isnan()
+    upper = torch.bucketize(square, ends).clamp_(max=last)
+    after = upper.clamp(min=1)
+    high, low = ends.take(after), ends.take(after - 1)
+    place = (after - (high - square).div_(high - low)).clamp_(0, last).masked_fill_(has_none, -2.0)
+    # What lies between two levels is in both; in a last row is what is in none.
+    row_of = torch.arange(count, device=square.device).view(-1, 1, 1) * (last + 2) + upper.masked_fill_(has_none, last + 1)
     found = []
-    for length, place in ((height, torch.arange(height, device=device)), (width, torch.arange(width, device=device))):
-        along = place.view(-1, 1) if length == height and not found else place
-        present = torch.zeros(count * length, dtype=torch.bool, device=device)
-        present = present.scatter_(0, (bin_of * length + along).flatten(), True).view(count, length)[:-1]
-        present = present | F.pad(present[1:], (0, 0, 0, 1))
-        found += [torch.where(present, place, length).amin(1), torch.where(present, place + 1, 0).amax(1)]
-    return [_Box(*box) if box[1] > box[0] else None for box in torch.stack(found, 1).tolist()]
+    rows, columns = (torch.arange(length, device=square.device) for length in (height, width))
+    for along, of_pixels in ((rows, rows[:, None]), (columns, columns)):
+        length = len(along)
+        present = torch.zeros(count * (last + 2) * length, dtype=torch.bool, device=square.device)
+        present = present.scatter_(0, (row_of * length + of_pixels).flatten(), True).view(count, last + 2, length)[:, :-1]
+        present = present | F.pad(present[:, 1:], (0, 0, 0, 1))
+        found += [torch.where(present, along, length).amin(2), torch.where(present, along + 1, 0).amax(2)]
+    boxes = ([_Box(*box) if box[1] > box[0] else None for box in of_surface] for of_surface in torch.stack(found, 2).tolist())
+    return _Layered([each.light for each in surfaces], list(place[:, None].split(1)), list(zip(*boxes, strict=True)))
 
 
 def _around(boxes: tuple[_Box | None, ...]) -> _Box:
@@ -310,30 +332,17 @@ def _grown(box: _Box, radius: float, size: torch.Size) -> _Box:
     return _Box(low[0], high[0], low[1], high[1])
 
 
-def _layer(surfaces: list[_Surface], boxes: tuple[_Box | None, ...], levels: list[float], index: int, box: _Box) -> Tensor:
+def _layer(layered: _Layered, index: int, box: _Box) -> Tensor:
     """(1, 4, h, w): the layer's light times its share of each pixel, and the share."""
     layer = None
-    for surface, there in zip(surfaces, boxes, strict=True):
+    for whole_light, whole_place, there in zip(layered.lights, layered.places, layered.boxes[index], strict=True):
         if there is None:
             continue
-        light, square = (each[..., box.top : box.bottom, box.left : box.right] for each in surface)
-        share = _share(square, levels, index)
+        light, place = (each[..., box.top : box.bottom, box.left : box.right] for each in (whole_light, whole_place))
+        share = torch.rsub((place - index).abs_(), 1).clamp_(min=0)
         layer = light * share if layer is None else layer.addcmul_(light, share)
     assert layer is not None
     return layer
-
-
-def _share(square: Tensor, levels: list[float], index: int) -> Tensor:
-    """The share of these radii that a layer takes: the variance of the blurs of two layers, so mixed, is that of the blur between."""
-    level = levels[index] * abs(levels[index])
-    share = torch.ones_like(square)
-    if index > 0:
-        below = levels[index - 1] * abs(levels[index - 1])
-        share = (square - below).div_(level - below)
-    if index + 1 < len(levels):
-        above = levels[index + 1] * abs(levels[index + 1])
-        share = torch.minimum(share, (above - square).div_(above - level))
-    return share.clamp_(0, 1).nan_to_num_(0.0)
 
 
 def _in_image(layer: Tensor, box: _Box, margin: int, height: int, width: int) -> tuple[tuple[Any, ...], Tensor]:

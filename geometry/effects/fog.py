@@ -8,14 +8,14 @@ from torch import Tensor
 from ...options.fog import FogOptions
 from ...utils import vector_lengths
 from ..assumptions import assumed_intrinsics
-from ..camera import pixel_rays
+from ..camera import pixel_rays, rays_of_pixels
 from ..checks import check_image, check_map, check_not_negative
-from ..edges.depth_edges import edge_radius, sharpen_depth_edges
+from ..edges.depth_edges import edge_radius, sharpen_known_depth
 from ..estimate import Estimate
 from ..images.srgb import linear_to_srgb, srgb_to_linear
 from ..projections import need_perspective
 from ..regions.before_sky import land_before_sky
-from ..regions.sky import describe_sky, predicted_sky, sky_alpha
+from ..regions.sky import describe_sky, masks_nothing, predicted_sky, sky_alpha
 from .depths import known_depths
 
 # So far is the sky, in the unit of depth; and the largest exponent.
@@ -44,27 +44,24 @@ def fog_of(
     """
     need_perspective(estimate, "fog")
     depths, camera, shown = known_depths(estimate), assumed_intrinsics(estimate), image.clamp(0, 1)
-    depth = sharpen_depth_edges(depths.depth, edge_radius(*image.shape[-2:]), image=shown)
-
-    def transmitted(depth: Tensor, sky: Tensor | None = None) -> Tensor:
-        return fog_transmittance(depth, camera, fog.density, start=fog.start, falloff=fog.height_falloff, sky=sky)
-
-    if sky is False:
-        depth = land_before_sky(depth, depths.hole)
-        through, found = transmitted(depth), ""
-    else:
+    depth = sharpen_known_depth(depths.depth, edge_radius(*image.shape[-2:]), image=shown)
+    share, hole, is_clear = None, depths.hole, masks_nothing(estimate)
+    if sky is not False and not is_clear:
         predicted = predicted_sky(estimate)
-        if sky is True:
-            share = sky_alpha(shown, estimate)
-            # A sky that is found, not predicted, ends less exactly than its depth does.
-            land = land_before_sky(depth, depths.hole | predicted)
-        else:
-            share = sky.to(depth)
-            land = land_before_sky(depth, depths.hole | predicted | (share > 0.5))
+        hole = hole | predicted
+        share = sky_alpha(shown, estimate, predicted) if sky is True else None
+    if isinstance(sky, Tensor):
+        share = sky.to(depth)
+        hole = hole | (share > 0.5)
+    # A sky that is found, not predicted, ends less exactly than its depth does. Without holes there is nothing to find again.
+    land = depth if is_clear and share is None else land_before_sky(depth, hole)
+    rays = rays_of_pixels(camera.to(depth), *depth.shape[-2:])
+    thickness = (fog.density, fog.start, fog.height_falloff)
+    through, found = _transmitted(land, rays, *thickness), ""
+    if share is not None:
         words = describe_sky(share if alpha is None else share * alpha)
         found = f"; {words}" if words else ""
-        beyond = transmitted(depth, torch.ones_like(depths.hole))
-        through = torch.lerp(transmitted(land), beyond, share)
+        through = torch.lerp(through, _transmitted(torch.full_like(depth, torch.inf), rays, *thickness), share)
     unit = " m" if depths.is_metric else " (no metres: the near end is 1)"
     share = float(1 - through.mean() if alpha is None else ((1 - through) * alpha).sum() / alpha.sum())
     line = f"fog over {depths.nearest:.3g} to {depths.farthest:.3g}{unit}, {100 * share:.0f} % of the light is the fog's{found}"
@@ -98,15 +95,16 @@ def fog_transmittance(
     for name, value in (("density", density), ("start", start), ("falloff", falloff)):
         check_not_negative(name, value)
     rays = pixel_rays(intrinsics.to(depth.dtype), *depth.shape[-2:])
+    return _transmitted(depth if sky is None else torch.where(sky, torch.inf, depth), rays, density, start, falloff)
+
+
+def _transmitted(depth: Tensor, rays: Tensor, density: float, start: float, falloff: float) -> Tensor:
+    """`fog_transmittance` along the rays of pixels, of depth that may be infinite."""
     length = vector_lengths(rays)
-    distance = depth * length
-    if sky is not None:
-        distance = torch.where(sky, _SKY, distance)
-    through = (distance - start).clamp(min=0)
     if falloff == 0:
-        thickness = density * through
-        transmitted = torch.exp(-thickness)
-        return transmitted if sky is None or density == 0 else torch.where(sky, 0, transmitted)
+        # Without fog all comes through, from the sky, too.
+        return torch.exp((depth * length).sub_(start).clamp_(min=0).mul_(-density)) if density else torch.ones_like(depth)
+    through = (depth * length).clamp_(max=_SKY).sub_(start).clamp_(min=0)
     rise = -falloff * rays[:, 1:2] / length
     at_start = torch.exp((-rise * start).clamp(max=_STEEPEST))
     exponent = rise * through
@@ -130,6 +128,6 @@ def add_fog(image: Tensor, transmittance: Tensor, colour: tuple[float, float, fl
     """
     check_image(image)
     check_map(transmittance, 1, "transmittance", like=image)
-    own = torch.stack([torch.full_like(transmittance[:, 0], channel) for channel in colour], 1)
+    own = image.new_tensor(colour).view(1, 3, 1, 1)
     mixed = torch.lerp(own, srgb_to_linear(image), transmittance)
     return torch.where(transmittance < 1, linear_to_srgb(mixed), image)

@@ -29,7 +29,7 @@ from .focus import focused
 from .fog import add_fog, fog_of
 from .lights import LightPlan
 from .lit_scene import LitScene, lit_scene
-from .relight import relight
+from .relight import relight_scene
 
 
 class Made(NamedTuple):
@@ -101,8 +101,8 @@ def under_lamps(
 ) -> tuple[Made, LitScene]:
     """The image under lamps, and what their light needed of it; in words what is said of its sky, which may be nothing."""
     scene = lit_scene(layers.shown, estimate, plans, sky)
-    lit = relight(
-        **vars(replace(scene, image=layers.colours)),
+    lit = relight_scene(
+        replace(scene, image=layers.colours),
         ambient=look.ambient,
         ambient_above=colour_to_linear(look.ambient_above),
         ambient_below=colour_to_linear(look.ambient_below),

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.kinds import Quantity
-from depth_normal.geometry.levels import depth_to_nearness, measure_range, sample_stride, sampled
+from depth_normal.geometry.levels import _sorted_percentiles, depth_to_nearness, measure_range, sample_stride, sampled
 
 
 @pytest.mark.parametrize("as_disparity", [False, True])
@@ -53,3 +53,11 @@ def test_what_a_sparse_grid_misses_is_found():
     lonely[..., 5, 7] = True
     assert sampled(values, lonely).tolist() == [4007]
     assert sampled(values, torch.zeros_like(lonely)).numel() == 0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.4, 1.0])
+def test_sorting_finds_the_percentiles_that_counting_finds(share):
+    """A GPU sorts, a CPU counts."""
+    values, valid = torch.randn(3, 1, 40, 50), torch.rand(3, 1, 40, 50) < share
+    expected = torch.cat(measure_range(values, valid, (2.0, 97.5)), 1).flatten(1)
+    torch.testing.assert_close(_sorted_percentiles(values.flatten(1), valid.flatten(1), (2.0, 97.5)), expected)

@@ -6,7 +6,7 @@ import torch
 from depth_normal.geometry.edges.refine import refine_geometry
 from depth_normal.geometry.effects.lights import LightPlan
 from depth_normal.geometry.effects.lit_scene import lit_scene
-from depth_normal.geometry.effects.relight import relight
+from depth_normal.geometry.effects.relight import relight, relight_scene
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.regions.sky import predicted_sky
 from depth_normal.utils import resize_map
@@ -233,3 +233,11 @@ def test_thin_images_are_lit(size):
         torch.rand(1, 3, *size), Estimate(torch.rand(1, 1, *size) + 1, Quantity.METRIC_DEPTH, normals), (LightPlan(),), sky=False
     )
     assert torch.isfinite(relight(**vars(scene), specular=0.3, shadow=0.5)).all()
+
+
+@pytest.mark.parametrize("brightest", [1.0, 2.0], ids=["image", "HDR image"])
+def test_a_scene_is_relit_as_its_maps_are(brightest):
+    image, estimate, _ = told()
+    scene = lit_scene(image * brightest, estimate, (LightPlan(shadow=0.5), LightPlan("point", intensity=3.0)), sky=True)
+    looks = {"specular": 0.3, "ambient": 0.2, "exposure": 0.5}
+    torch.testing.assert_close(relight_scene(scene, **looks), relight(**vars(scene), **looks))

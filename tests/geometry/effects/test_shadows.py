@@ -7,7 +7,7 @@ import torch
 
 from depth_normal.geometry.camera import depth_to_points, intrinsics_from_focal_length
 from depth_normal.geometry.effects.lights import Light, light_direction
-from depth_normal.geometry.effects.shadows import cast_shadow
+from depth_normal.geometry.effects.shadows import cast_shadow, cast_shadows
 
 
 def camera(height, width, focal=100.0):
@@ -248,3 +248,14 @@ def test_half_precision_casts_the_same_shadow(dtype, height, width, size):
     known = cast_shadow(depth.to(dtype).float(), intrinsics, lamp, doubt=doubt)
     assert shadow.dtype == dtype
     torch.testing.assert_close(shadow.float(), known, atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("of_network", [False, True])
+@pytest.mark.parametrize("size", [(90, 120), (180, 240)], ids=["rays in tiles for area lights only", "all rays in tiles"])
+def test_lamps_cast_together_what_each_casts_alone(size, of_network):
+    depth, _, intrinsics = ball_before_wall(height=size[0], width=size[1], focal=size[1] * 0.75)
+    lamps = Light((-0.9, 0.1, 0.05)), Light((-0.6, 0.3, -1.2), is_point=True, size=0.2), Light((0.5, 0.5, 0.4))
+    options = {"doubt": torch.ones(1, 1, 1, 1), "blur": torch.rand(1, 1, 9, 12)} if of_network else {}
+    together = cast_shadows(depth, intrinsics, lamps, **options)
+    alone = torch.cat([cast_shadow(depth, intrinsics, lamp, **options) for lamp in lamps], 1)
+    torch.testing.assert_close(together, alone)
