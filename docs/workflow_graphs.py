@@ -441,8 +441,8 @@ GRAPHS = (
             2. Press **Run**.
             3. **Depth** and **Normal map** have the image's size, with the tiles' detail and without seams.
 
-            **tiles** in **Depth & Normals (advanced)**. *auto*: the network runs on the whole image and on up to 16 overlapping tiles, which
-            are aligned to the whole. A number: tiles along the longer side; time grows with its square. *off*: one pass, to
+            **tiles** in **Depth & Normals (advanced)**. *auto*: the network runs on the whole image and on up to 16 overlapping
+            tiles, which are aligned to the whole. A number: tiles along the longer side; time grows with its square. *off*: one pass, to
             compare.
 
             **refine edges** aligns the edges of the maps to the image's edges; it takes seconds and needs no second model.
@@ -701,7 +701,8 @@ GRAPHS = (
             sRGB off.
             **Save Texture** saves the others too.
 
-            **It does not tile?** Set *borders* to **free**, and use **Depth & Normals (advanced)** instead of **Estimate Seamless Texture**.
+            **It does not tile?** Set *borders* to **free**; use **Depth & Normals (advanced)** instead of **Estimate Seamless
+            Texture**.
 
             *relief*: how deep the photo's light and dark is. *normal coding*: **opengl** for Blender and glTF, **directx** for Unreal.
 

@@ -57,7 +57,7 @@ _SIDES = {"marigold": LONG_SIDE, "lotus": LONG_SIDE, "lbm": _SQUARE_SIDE}
 _NOISE_SEED = "Seed of the noise. The same seed gives the same result; every image of a batch gets the same noise."
 
 
-_ALIASES = ["depth map", "normal map", "diffusion depth", "diffusion normals", "surface normals", "depth estimation", "normal estimation"]
+_ALIASES = ["depth map", "diffusion depth", "diffusion normals", "surface normals", "depth estimation", "normal estimation"]
 
 WHICH_MODEL = "Which model to run. Its weights are downloaded once if they are in none of ComfyUI's model folders."
 """Tooltip of the model's widget."""
@@ -257,7 +257,7 @@ class Marigold(_DiffusionNode):
         "Estimates detailed relative depth or normals with Marigold (Stable Diffusion 2) in a few steps: the model decides which. "
         "An ensemble adds a confidence."
     )
-    SEARCH_ALIASES: ClassVar = ["marigold", *_ALIASES]
+    SEARCH_ALIASES: ClassVar = ["marigold", "normal map", *_ALIASES]
     FAMILY = "marigold"
     execute = _execute(model="marigold-depth", normalisation=PER_IMAGE, steps=0, ensemble_size=1, seed=0)
 
@@ -270,7 +270,7 @@ class Lotus(_DiffusionNode):
     DESCRIPTION = (
         "Estimates detailed relative depth, disparity or normals with Lotus (Stable Diffusion 2) in a single step: the model decides which."
     )
-    SEARCH_ALIASES: ClassVar = ["lotus", "disparity", *_ALIASES]
+    SEARCH_ALIASES: ClassVar = ["lotus", "disparity", "normal map", *_ALIASES]
     FAMILY = "lotus"
     execute = _execute(model="lotus-depth-d", normalisation=PER_IMAGE, seed=0)
 

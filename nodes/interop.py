@@ -108,8 +108,8 @@ _OUTPUTS = (ConvertGeometry.RETURN_TYPES, ConvertGeometry.RETURN_NAMES, ConvertG
 class _OneWay:
     """What graphs have from when there was a node for each way of converting."""
 
-    DESCRIPTION, CATEGORY, FUNCTION, DEPRECATED = ConvertGeometry.DESCRIPTION, CONVERT, "execute", True
-    SEARCH_ALIASES: ClassVar[list[str]] = []
+    DESCRIPTION, SEARCH_ALIASES = ConvertGeometry.DESCRIPTION, ConvertGeometry.SEARCH_ALIASES
+    CATEGORY, FUNCTION, DEPRECATED = CONVERT, "execute", True
 
 
 class _ToCore(_OneWay):
