@@ -4,7 +4,7 @@ DEFAULT_MODEL = "midas-dpt-hybrid"
 """The old MiDaS nodes' model."""
 
 RECOMMENDED_MODEL = "moge-2-vits-normal"
-"""The default of the commands and of *Load Depth/Normal Model*: metres, normals and camera in one pass, 141 MB, MIT."""
+"""The default of the commands and of *Load Depth Model*: metres, normals and camera in one pass, 141 MB, MIT."""
 
 BEST_FIRST = (
     "moge-2-vitl-normal",
@@ -20,7 +20,7 @@ BEST_FIRST = (
     "midas-dpt-large",
     "midas-dpt-hybrid",
 )
-"""*Load Depth/Normal Model* begins with the first of these that is on the disk. All may be used commercially."""
+"""*Load Depth Model* begins with the first of these that is on the disk. All may be used commercially."""
 
 RECOMMENDED_VIDEO_MODEL = "video-depth-anything-small"
 """The default for videos: the one free model that processes 32 frames in one window. Outputs of others are smoothed afterwards."""

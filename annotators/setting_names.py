@@ -38,7 +38,10 @@ class Wording:
 
 
 NODES = Wording(
-    "lower the resolution", " (network_size in nodes that have it)", "Estimate Geometry sees large images in tiles", "the model '{}'"
+    "lower the resolution",
+    " (network_size in nodes that have it)",
+    "Depth & Normals (advanced) sees large images in tiles",
+    "the model '{}'",
 )
 COMMAND_LINE = Wording(
     "lower --size",

@@ -61,7 +61,8 @@ def page() -> str:
 
     same = {**OWN_IDS, **SAME}
     others = json.loads(OTHERS.read_text(encoding="utf-8"))
-    own = [node for node in NODE_CLASS_MAPPINGS if node.startswith("DepthNormal_") or node == "AIO_Preprocessor"]
+    shown = [node for node, cls in NODE_CLASS_MAPPINGS.items() if not getattr(cls, "DEPRECATED", False)]
+    own = [node for node in shown if node.startswith("DepthNormal_") or node == "AIO_Preprocessor"]
     beside = []
     for name, facts in (("comfyui_controlnet_aux", others["aux"]), ("ComfyUI", others["core"])):
         version = facts.pop("version")

@@ -229,7 +229,7 @@ def nodes(model: Model, path: Path) -> dict[str, Callable[[], object]]:
     """Nodes of which a person waits for each, with what they are given."""
     image = torch.from_numpy(read_image(path))[None]
     found: Estimate = node("EstimateGeometry", model=model, image=image)()
-    ways: dict[str, Callable[[], object]] = {"Estimate Geometry": node("EstimateGeometry", model=model, image=image)}
+    ways: dict[str, Callable[[], object]] = {"Depth & Normals (advanced)": node("EstimateGeometry", model=model, image=image)}
     if found.depth is not None:
         depth = Estimate(found.depth, found.quantity, mask=found.mask)
         ratio = 3.0 if found.quantity is Quantity.RELATIVE_DEPTH else 0.0

@@ -147,7 +147,12 @@ def files(say: Say) -> dict[str, str]:
     }
     made["web/languages/LANGUAGE.json"] = page_table(say)
     found = {place: json.dumps(value, ensure_ascii=False, indent=2) + "\n" for place, value in made.items()}
-    return found | {f"web/docs/{node_id}/LANGUAGE.md": help_page(node_id, say) for node_id in NODE_CLASS_MAPPINGS}
+    return found | {f"web/docs/{node_id}/LANGUAGE.md": help_page(node_id, say) for node_id in nodes_with_pages()}
+
+
+def nodes_with_pages() -> list[str]:
+    """Ids of the nodes that the menu and the search show, or have by an old pack's id; what graphs alone know has no page."""
+    return [node_id for node_id, node in NODE_CLASS_MAPPINGS.items() if not getattr(node, "DEPRECATED", False)]
 
 
 def english() -> dict[str, dict[str, str]]:

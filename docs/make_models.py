@@ -1,4 +1,4 @@
-"""Writes docs/models.md, and the licences on *Load Depth/Normal Model*'s help page, from the table of models.
+"""Writes docs/models.md, and the licences on *Load Depth Model*'s help page, from the table of models.
 
 A test compares them, so that they never differ.
 """

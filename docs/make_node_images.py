@@ -51,10 +51,7 @@ def main() -> None:
     save("DepthImageToGeometry", eight_bits, depth_image(read, colour_map="turbo"))
     strong, blended = converted(normals["opengl"], strength=2.5), converted(normals["opengl"], detail=dimples())
     save("ConvertNormalMap", normals["opengl"], normals["directx"], strong, blended)
-    for node in ("GeometryToMoGe", "MoGeToGeometry"):
-        save(node, image, grey, normals["opengl"])
-    for node in ("GeometryToDA3", "DA3ToGeometry"):
-        save(node, image, depth_image(scene, metric_as_disparity=False))
+    save("ConvertGeometry", image, grey, normals["opengl"])
     (rough,) = NormalsFromDepth().execute(with_depth(scene, levels_of(scene, 255)), "dmap2norm")
     (smooth,) = NormalsFromDepth().execute(with_depth(scene, levels_of(scene, 65535)), "dmap2norm")
     for node in ("SaveGeometry", "LoadGeometry"):

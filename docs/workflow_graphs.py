@@ -258,7 +258,7 @@ GRAPHS = (
             2. Press **Run**.
             3. In **Depth** near is white and the sky black. **Normal map** is computed from the metres, in OpenGL's colours.
 
-            **fov** in **Estimate Geometry** is the field of view of the image's longer side in degrees. Metres are correct only
+            **fov** in **Depth & Normals (advanced)** is the field of view of the image's longer side in degrees. Metres are correct only
             with it: a phone's main camera 65 to 70, 50 mm on full frame 40, 24 mm 74. At 0, 55 is assumed.
 
             **Smaller**: **depth-anything-3-small** (137 MB, Apache-2.0) estimates the camera itself; its depth has no unit. For
@@ -352,7 +352,7 @@ GRAPHS = (
             **blur**: strength of the blur. With metric depth you can set an **f_number** instead. **blades** makes lights polygons,
             **highlights** brightens clipped lights.
 
-            **Cleaner outlines**: **moge-2-vits-normal** (141 MB, MIT) in **Load Depth/Normal Model**; the line then shows metres."""
+            **Cleaner outlines**: **moge-2-vits-normal** (141 MB, MIT) in **Load Depth Model**; the line then shows metres."""
         ),
         (
             Node(1, "DepthNormal_DemoImage"),
@@ -370,14 +370,14 @@ GRAPHS = (
         note(
             """## From a photo to raw depth, normals and light
 
-            **No download**: *tiny* (9 MB, Apache-2.0) comes with the pack. **moge-2-vits-normal** (141 MB, MIT) in **Load
-            Depth/Normal Model** predicts metres.
+            **No download**: *tiny* (9 MB, Apache-2.0) comes with the pack. **moge-2-vits-normal** (141 MB, MIT) in **Load Depth
+            Model** predicts metres.
 
             1. **Demo Image**: keep it, or choose a photo with things near and far.
             2. Press **Run**.
             3. **Preview Geometry** shows depth, normals and 3D. **Relit**: under a sun from the left.
 
-            **Estimate Geometry** outputs raw numbers, not an image: nothing is rounded to grey levels. Normals are computed from
+            **Depth & Normals (advanced)** outputs raw numbers, not an image: nothing is rounded to grey levels. Normals are computed from
             planes fitted to the depth, unless the model predicts them. **Relight** uses the same geometry: *azimuth* and
             *elevation* move the sun.
 
@@ -417,14 +417,14 @@ GRAPHS = (
             3. **Depth**: near = white. **Normal map**: in OpenGL's colours.
 
             For ControlNet 1.1 set *normal coding* to **controlnet-normalbae**, for Unreal to **directx**. The depth is also linked to
-            **LBM Normals**, which checks the signs of its normals with it. The *geometry* outputs have the raw values.
+            the node of the normals, which checks the signs of its normals with it. The *geometry* outputs have the raw values.
 
             This template's image is ground truth, rendered by Blender, not a result of LBM."""
         ),
         (
             Node(1, "DepthNormal_DemoImage"),
             Node(2, "DepthNormal_LBMDepth", links={"image": (1, "image")}),
-            Node(3, "DepthNormal_LBMNormals", links={"image": (1, "image"), "geometry": (2, "geometry")}),
+            Node(3, "DepthNormal_LBMDepth", {"model": "lbm-normals"}, links={"image": (1, "image"), "geometry": (2, "geometry")}),
             Node(4, "PreviewImage", links={"images": (2, "image")}, title="Depth"),
             Node(5, "PreviewImage", links={"images": (3, "image")}, title="Normal map"),
         ),
@@ -441,14 +441,14 @@ GRAPHS = (
             2. Press **Run**.
             3. **Depth** and **Normal map** have the image's size, with the tiles' detail and without seams.
 
-            **tiles** in **Estimate Geometry**. *auto*: the network runs on the whole image and on up to 16 overlapping tiles, which
-            are aligned to the whole. A number: tiles along the longer side; time grows with its square. *off*: one pass, to
+            **tiles** in **Depth & Normals (advanced)**. *auto*: the network runs on the whole image and on up to 16 overlapping
+            tiles, which are aligned to the whole. A number: tiles along the longer side; time grows with its square. *off*: one pass, to
             compare.
 
             **refine edges** aligns the edges of the maps to the image's edges; it takes seconds and needs no second model.
 
-            **Better maps.** **moge-2-vits-normal** (141 MB, MIT) or **depth-anything-v2-small** (99 MB, Apache-2.0) in **Load
-            Depth/Normal Model**."""
+            **Better maps.** **moge-2-vits-normal** (141 MB, MIT) or **depth-anything-v2-small** (99 MB, Apache-2.0) in **Load Depth
+            Model**."""
         ),
         (
             Node(1, "DepthNormal_DemoImage"),
@@ -485,7 +485,7 @@ GRAPHS = (
         (
             Node(1, "DepthNormal_DemoImage"),
             Node(2, "DepthNormal_LotusDepth", links={"image": (1, "image")}),
-            Node(3, "DepthNormal_LotusNormals", links={"image": (1, "image")}),
+            Node(3, "DepthNormal_LotusDepth", {"model": "lotus-normals-d"}, links={"image": (1, "image")}),
             Node(4, "PreviewImage", links={"images": (2, "image")}, title="Depth"),
             Node(5, "PreviewImage", links={"images": (3, "image")}, title="Normal map"),
         ),
@@ -514,7 +514,7 @@ GRAPHS = (
         (
             Node(1, "DepthNormal_DemoImage"),
             Node(2, "DepthNormal_MarigoldDepth", links={"image": (1, "image")}),
-            Node(3, "DepthNormal_MarigoldNormals", links={"image": (1, "image")}),
+            Node(3, "DepthNormal_MarigoldDepth", {"model": "marigold-normals"}, links={"image": (1, "image")}),
             Node(4, "PreviewImage", links={"images": (2, "image")}, title="Depth"),
             Node(5, "PreviewImage", links={"images": (3, "image")}, title="Normal map"),
         ),
@@ -533,7 +533,7 @@ GRAPHS = (
             4. **Save Mesh** saves a GLB with the image as texture to the output folder, below **3d**. Drop it into Blender or a
             browser.
 
-            **True shapes**: **moge-2-vits-normal** (141 MB, MIT) in **Load Depth/Normal Model** predicts metres and the camera.
+            **True shapes**: **moge-2-vits-normal** (141 MB, MIT) in **Load Depth Model** predicts metres and the camera.
             With *tiny* the shape is an assumption: if it is too deep, set *near_far_ratio* in **Save Mesh** to 2; if too flat, to
             5.
 
@@ -596,7 +596,7 @@ GRAPHS = (
             2. Press **Run**.
             3. **Preview Geometry** shows depth, normals and the metres under the pointer; *3D* turns the scene.
 
-            **How fine?** *refine_steps*, below *Show advanced inputs* of **Estimate Geometry**: 3 is the authors' default, 1 does
+            **How fine?** *refine_steps*, below *Show advanced inputs* of **Depth & Normals (advanced)**: 3 is the authors' default, 1 does
             the most for the time, 0 is MoGe-2's way.
 
             **Metres as EXR** holds depth, normals, positions and the camera for Blender and Nuke. It needs the package OpenEXR and is
@@ -634,14 +634,14 @@ GRAPHS = (
             3. You get **Normal map**, **Ambient occlusion**, **Curvature** and **Height**, which is saved in 16 bits below
             **textures**.
 
-            **It does not tile?** Set *borders* to **free** in all nodes, and use **Estimate Geometry** instead of **Seamless
-            Geometry**.
+            **It does not tile?** Set *borders* to **free** in all nodes, and use **Depth & Normals (advanced)** instead of **Estimate
+            Seamless Texture**.
 
             **Detail Normals** adds the photo's fine relief: *relief* is its strength; *bright* decides whether bright joints are
             deep. *normal coding*: **opengl** for Blender and glTF, **directx** for Unreal, then also *normal coding* in the next
             nodes. *flatten* in **Normal to Height** keeps fine relief only.
 
-            **More shape**: **moge-2-vits-normal** (141 MB, MIT) in **Load Depth/Normal Model**."""
+            **More shape**: **moge-2-vits-normal** (141 MB, MIT) in **Load Depth Model**."""
         ),
         (
             Node(1, "DepthNormal_DemoImage", {"image": "depth_normal/wall.jpg [temp]"}),
@@ -701,7 +701,8 @@ GRAPHS = (
             sRGB off.
             **Save Texture** saves the others too.
 
-            **It does not tile?** Set *borders* to **free**, and use **Estimate Geometry** instead of **Seamless Geometry**.
+            **It does not tile?** Set *borders* to **free**; use **Depth & Normals (advanced)** instead of **Estimate Seamless
+            Texture**.
 
             *relief*: how deep the photo's light and dark is. *normal coding*: **opengl** for Blender and glTF, **directx** for Unreal.
 
@@ -751,7 +752,7 @@ GRAPHS = (
 
             **Preview Geometry** shows the geometry that the light is computed from, also in *3D*.
 
-            **Better light**: **moge-2-vits-normal** (141 MB, MIT) in **Load Depth/Normal Model**."""
+            **Better light**: **moge-2-vits-normal** (141 MB, MIT) in **Load Depth Model**."""
         ),
         (
             Node(1, "DepthNormal_DemoImage"),
@@ -890,7 +891,7 @@ GRAPHS = (
             Normals** to **controlnet-normalbae**, for Unreal to **directx**.
 
             **Better maps.** *tiny* is a preview: it fails on fine things and unusual views. Choose **moge-2-vits-normal** (141 MB,
-            MIT) in **Load Depth/Normal Model**: metres, normals and camera. The rest of the graph needs no change."""
+            MIT) in **Load Depth Model**: metres, normals and camera. The rest of the graph needs no change."""
         ),
         (
             Node(1, "DepthNormal_DemoImage"),
@@ -917,7 +918,7 @@ GRAPHS = (
             *normalisation* **running** follows the clip without flicker. *align* and *smooth* keep unchanged parts stable; a cut
             starts anew. Ten thousand frames need no more memory than a hundred.
 
-            **Better videos**: **video-depth-anything-small** (116 MB, Apache-2.0) in **Load Depth/Normal Model**.
+            **Better videos**: **video-depth-anything-small** (116 MB, Apache-2.0) in **Load Depth Model**.
 
             Numbered PNG or EXR, 10 or 16 bits, control videos for Wan and LTX: **depth-normal video** on the command line."""
         ),
@@ -943,7 +944,7 @@ GRAPHS = (
             *normal coding*: **opengl** for Blender, **directx** for Unreal, **controlnet-normalbae** for ControlNet 1.1. *align* and
             *smooth* keep unchanged parts stable; a cut starts anew. Ten thousand frames need no more memory than a hundred.
 
-            **Better normals**: **moge-2-vits-normal** (141 MB, MIT) in **Load Depth/Normal Model**.
+            **Better normals**: **moge-2-vits-normal** (141 MB, MIT) in **Load Depth Model**.
 
             Numbered PNG or EXR, 10 or 16 bits: **depth-normal video** on the command line."""
         ),

@@ -77,7 +77,7 @@ def check_model(value: Any) -> Model:
         TypeError: Not a `Model`.
     """
     if not isinstance(value, Model):
-        raise TypeError(f"the model input is of type {type(value).__name__}; expected a model: link the output of Load Depth/Normal Model")
+        raise TypeError(f"the model input is of type {type(value).__name__}; expected a model: link the output of Load Depth Model")
     return value
 
 
@@ -95,7 +95,7 @@ def check_geometry(value: Any) -> Estimate:
     found = f"a dictionary with {', '.join(sorted(map(str, value)))}" if isinstance(value, Mapping) else f"a {type(value).__name__}"
     raise TypeError(
         f"the geometry input is {found}; expected this pack's GEOMETRY: link the output geometry of Depth & Normals, Depth Image to "
-        "Geometry, MoGe to Geometry or Depth Anything 3 to Geometry"
+        "Geometry or Convert Geometry"
     )
 
 

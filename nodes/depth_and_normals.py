@@ -217,7 +217,7 @@ def check_gives_depth(model: str) -> None:
     if find_spec(model).quantity is None:
         raise ValueError(
             f"{model} predicts normals and no depth; choose another model here, e.g. {BUNDLED_MODEL} or {RECOMMENDED_MODEL}, or run "
-            f"{model} by Load Depth/Normal Model, Estimate Geometry and Render Normals"
+            f"{model} by Load Depth Model, Depth & Normals (advanced) and Render Normals"
         )
 
 

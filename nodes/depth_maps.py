@@ -93,7 +93,7 @@ class ZoeDepthMap(_DepthMap):
 
     NODE_ID = "Zoe-DepthMapPreprocessor"
     DISPLAY_NAME = "Zoe Depth Map"
-    DESCRIPTION = "Makes a depth map from an image with ZoeDepth, near = white. For depth in metres use Estimate Geometry."
+    DESCRIPTION = "Makes a depth map from an image with ZoeDepth, near = white. For depth in metres use Depth & Normals (advanced)."
     SEARCH_ALIASES: ClassVar = ["depth map", "zoe", "zoedepth", "metric depth", "controlnet depth"]
 
     @classmethod

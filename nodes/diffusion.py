@@ -1,6 +1,7 @@
 """Nodes for the diffusion models Marigold, Lotus and LBM, which estimate depth or normals.
 
-They have nodes of their own because only they have steps, a seed and an ensemble; Estimate Geometry runs them with their defaults.
+They have nodes of their own because only they have steps, a seed and an ensemble; *Depth & Normals (advanced)* runs
+them with their defaults.
 """
 
 from __future__ import annotations
@@ -56,8 +57,12 @@ _SIDES = {"marigold": LONG_SIDE, "lotus": LONG_SIDE, "lbm": _SQUARE_SIDE}
 _NOISE_SEED = "Seed of the noise. The same seed gives the same result; every image of a batch gets the same noise."
 
 
+_ALIASES = ["depth map", "diffusion depth", "diffusion normals", "surface normals", "depth estimation", "normal estimation"]
+
 WHICH_MODEL = "Which model to run. Its weights are downloaded once if they are in none of ComfyUI's model folders."
 """Tooltip of the model's widget."""
+
+_WHICH_OUTPUT = "It decides what the node outputs: depth, disparity or normals, as its name says."
 
 
 def tiled_widget() -> Widget:
@@ -116,6 +121,9 @@ _WIDGETS = {"marigold": marigold_widgets, "lotus": _lotus_widgets, "lbm": _lbm_w
 _OPTIONS: dict[str, Callable[..., DiffusionOptions]] = {"marigold": marigold_options, "lotus": DiffusionOptions, "lbm": _lbm_options}
 
 
+_LAST_WIDGETS = {"resolution": 0, "precision": "auto", "tiled": False}
+
+
 def _execute(**defaults: Any) -> Callable[..., tuple[Tensor, Estimate]]:
     """Makes a node's `execute`, which passes the image and all widgets to `run`.
 
@@ -124,7 +132,7 @@ def _execute(**defaults: Any) -> Callable[..., tuple[Tensor, Estimate]]:
     """
     parameters = [
         Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=default)
-        for name, default in {**defaults, "resolution": 0, "precision": "auto", "tiled": False}.items()
+        for name, default in {**defaults, **_LAST_WIDGETS, **({} if "coding" in defaults else {"coding": OPENGL})}.items()
     ]
     required = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in ("self", "image")]
     signature = Signature([*required, *parameters])
@@ -157,182 +165,177 @@ def _from_0_to_1(estimate: Estimate) -> Estimate:
 
 
 class _DiffusionNode:
-    """Base class of these nodes."""
+    """Base class of these nodes: the chosen model decides whether the output is depth or normals."""
 
     CATEGORY, FUNCTION = BY_MODEL, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE", GEOMETRY)
     RETURN_NAMES: ClassVar = ("image", "geometry")
+    OUTPUT_TOOLTIPS: ClassVar = (
+        "The depth map, near = white, or the normal map, at the image's own size.",
+        (
+            "Depth as numbers from 0 to 1 with unknown scale and shift: relative depth (0 = near), or disparity from the "
+            "disparity models (1 = near). From the normals models: unit vectors in OpenGL's axes."
+        ),
+    )
     FAMILY: ClassVar[str]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs: the common ones, those of the output image and those of the family."""
+        """ComfyUI's description of the inputs; `coding` comes last, for graphs from before this node estimated normals."""
+        models = cls.models()
         return {
             "required": {"image": image_input()},
             "optional": {
-                "model": model_widget(by_location(cls.models()), WHICH_MODEL, best_on_disk(cls.models(), cls.models()[0])),
-                **cls.look(),
+                "model": model_widget(by_location(models), f"{WHICH_MODEL} {_WHICH_OUTPUT}", best_on_disk(models, models[0])),
+                "normalisation": normalisation_widget("the model's own 0 to 1"),
                 **cls.own(),
                 "resolution": network_side_widget(_SIDES[cls.FAMILY]),
                 "precision": precision_widget(),
                 "tiled": tiled_widget(),
+                "coding": coding_widget(),
             },
         }
 
     @classmethod
     def models(cls) -> list[str]:
-        """Ids of the family's models that predict the node's kind of map."""
-        raise NotImplementedError
-
-    @staticmethod
-    def look() -> dict[str, Any]:
-        """Widget of the output image: its coding or its range."""
-        raise NotImplementedError
+        """Ids of the family's models, those of depth first."""
+        return sorted(models_of_family(cls.FAMILY), key=_is_of_normals)
 
     @classmethod
     def own(cls) -> dict[str, Any]:
         """Widgets of the family."""
         return _WIDGETS[cls.FAMILY]()
 
-
-class _DepthNode(_DiffusionNode):
-    """Base class of the depth nodes."""
-
-    OUTPUT_TOOLTIPS: ClassVar = (
-        "The depth map, near = white, at the image's own size.",
-        (
-            "Depth as numbers from 0 to 1 with unknown scale and shift: relative depth (0 = near), or disparity from the "
-            "disparity models (1 = near)."
-        ),
-    )
-
-    @classmethod
-    def models(cls) -> list[str]:
-        """Ids of the family's models that predict depth."""
-        return [model for model in models_of_family(cls.FAMILY) if MODELS[model].quantity is not None]
-
-    @staticmethod
-    def look() -> dict[str, Any]:
-        """Widget of the output image: its coding or its range."""
-        return {"normalisation": normalisation_widget("the model's own 0 to 1")}
-
     def run(
-        self, image: Tensor, *, model: str, normalisation: str, resolution: int, precision: str, **options: Any
+        self,
+        image: Tensor,
+        *,
+        model: str,
+        resolution: int,
+        precision: str,
+        normalisation: str = PER_IMAGE,
+        coding: str = OPENGL,
+        geometry: Any = None,
+        **options: Any,
     ) -> tuple[Tensor, Estimate]:
-        """Returns the depth map and the raw depth; `options` are the family's own widgets."""
+        """Returns the depth map and the raw depth, or the normal map and the raw normals.
+
+        Args:
+            image: ComfyUI's IMAGE.
+            model: One of the node's models.
+            resolution: Size of the network's input; 0: as in its training.
+            precision: Number format of the network.
+            normalisation: Range of a depth map.
+            coding: Coding of a normal map.
+            geometry: Depth that normals are compared with; None: they are not.
+            options: The family's own widgets.
+        """
         check_choice("normalisation", normalisation, NORMALISATIONS)
+        check_choice("coding", coding, CODINGS)
+        depth = None if geometry is None else _check_depth(geometry, image)
         estimate = _estimate(image, model, self.models(), _OPTIONS[self.FAMILY](**options), resolution, precision)
+        if _is_of_normals(model):
+            assert estimate.normals is not None
+            if depth is not None:
+                disagreeing_axes(estimate, depth)
+            return to_output(normals_to_image(estimate.normals, NormalMapCoding(coding), estimate.axes)), estimate
         assert estimate.depth is not None and estimate.quantity is not None
         ends = (0.0, 1.0) if normalisation == "fixed" else None
         return to_output(depth_to_image(estimate.depth, estimate.quantity, normalisation=normalisation, value_range=ends)), estimate
 
 
-class _NormalsNode(_DiffusionNode):
-    """Base class of the normal nodes."""
-
-    OUTPUT_TOOLTIPS: ClassVar = ("The normal map, at the image's own size.", "The normals as numbers: unit vectors in OpenGL's axes.")
-
-    @classmethod
-    def models(cls) -> list[str]:
-        """Ids of the family's models that predict normals."""
-        return [model for model in models_of_family(cls.FAMILY) if MODELS[model].axes is not None]
-
-    @staticmethod
-    def look() -> dict[str, Any]:
-        """Widget of the output image: its coding or its range."""
-        return {"coding": coding_widget()}
-
-    def run(self, image: Tensor, *, model: str, coding: str, resolution: int, precision: str, **options: Any) -> tuple[Tensor, Estimate]:
-        """Returns the normal map and the raw normals; `options` are the family's own widgets."""
-        check_choice("coding", coding, CODINGS)
-        estimate = _estimate(image, model, self.models(), _OPTIONS[self.FAMILY](**options), resolution, precision)
-        assert estimate.normals is not None
-        return to_output(normals_to_image(estimate.normals, NormalMapCoding(coding), estimate.axes)), estimate
+def _is_of_normals(model: str) -> bool:
+    return model in MODELS and MODELS[model].axes is not None
 
 
-class MarigoldDepth(_DepthNode):
-    """Estimates depth with Marigold."""
+class Marigold(_DiffusionNode):
+    """Estimates depth or normals with Marigold."""
 
     NODE_ID = "DepthNormal_MarigoldDepth"
-    DISPLAY_NAME = "Marigold Depth"
-    DESCRIPTION = "Estimates detailed relative depth with Marigold (Stable Diffusion 2) in a few steps. An ensemble adds a confidence."
-    SEARCH_ALIASES: ClassVar = ["marigold", "depth map", "diffusion depth", "affine-invariant depth", "depth estimation"]
+    DISPLAY_NAME = "Marigold"
+    DESCRIPTION = (
+        "Estimates detailed relative depth or normals with Marigold (Stable Diffusion 2) in a few steps: the model decides which. "
+        "An ensemble adds a confidence."
+    )
+    SEARCH_ALIASES: ClassVar = ["marigold", "normal map", *_ALIASES]
     FAMILY = "marigold"
     execute = _execute(model="marigold-depth", normalisation=PER_IMAGE, steps=0, ensemble_size=1, seed=0)
 
 
-class MarigoldNormals(_NormalsNode):
-    """Estimates normals with Marigold."""
-
-    NODE_ID = "DepthNormal_MarigoldNormals"
-    DISPLAY_NAME = "Marigold Normals"
-    DESCRIPTION = "Estimates normals with Marigold (Stable Diffusion 2) in a few steps. An ensemble adds a confidence."
-    SEARCH_ALIASES: ClassVar = ["marigold", "normal map", "diffusion normals", "surface normals", "normal estimation"]
-    FAMILY = "marigold"
-    execute = _execute(model="marigold-normals", coding=OPENGL, steps=0, ensemble_size=1, seed=0)
-
-
-class LotusDepth(_DepthNode):
-    """Estimates depth or disparity with Lotus."""
+class Lotus(_DiffusionNode):
+    """Estimates depth, disparity or normals with Lotus."""
 
     NODE_ID = "DepthNormal_LotusDepth"
-    DISPLAY_NAME = "Lotus Depth"
-    DESCRIPTION = "Estimates detailed relative depth or disparity with Lotus (Stable Diffusion 2) in a single step."
-    SEARCH_ALIASES: ClassVar = ["lotus", "depth map", "disparity", "diffusion depth", "depth estimation"]
+    DISPLAY_NAME = "Lotus"
+    DESCRIPTION = (
+        "Estimates detailed relative depth, disparity or normals with Lotus (Stable Diffusion 2) in a single step: the model decides which."
+    )
+    SEARCH_ALIASES: ClassVar = ["lotus", "disparity", "normal map", *_ALIASES]
     FAMILY = "lotus"
     execute = _execute(model="lotus-depth-d", normalisation=PER_IMAGE, seed=0)
 
 
-class LotusNormals(_NormalsNode):
-    """Estimates normals with Lotus."""
-
-    NODE_ID = "DepthNormal_LotusNormals"
-    DISPLAY_NAME = "Lotus Normals"
-    DESCRIPTION = "Estimates normals with Lotus (Stable Diffusion 2) in a single step."
-    SEARCH_ALIASES: ClassVar = ["lotus", "normal map", "diffusion normals", "surface normals", "normal estimation"]
-    FAMILY = "lotus"
-    execute = _execute(model="lotus-normals-d", coding=OPENGL, seed=0)
-
-
-class LbmDepth(_DepthNode):
-    """Estimates depth with LBM."""
+class Lbm(_DiffusionNode):
+    """Estimates depth or normals with LBM, and checks the normals' signs against depth if it is linked."""
 
     NODE_ID = "DepthNormal_LBMDepth"
-    DISPLAY_NAME = "LBM Depth"
+    DISPLAY_NAME = "LBM"
     DESCRIPTION = (
-        f"Estimates detailed relative depth with LBM (latent bridge matching, SDXL's size) in one step or a few. {_NON_COMMERCIAL}"
+        "Estimates detailed relative depth or normals with LBM (latent bridge matching, SDXL's size) in one step or a few: the model "
+        f"decides which. {_NON_COMMERCIAL}"
     )
-    SEARCH_ALIASES: ClassVar = ["lbm", "latent bridge matching", "depth map", "diffusion depth", "depth estimation"]
+    SEARCH_ALIASES: ClassVar = ["lbm", "latent bridge matching", *_ALIASES]
     FAMILY = "lbm"
-    execute = _execute(model="lbm-depth", normalisation=PER_IMAGE, steps=1, seed=0)
-
-
-class LbmNormals(_NormalsNode):
-    """Estimates normals with LBM, and checks their signs against depth if it is linked."""
-
-    NODE_ID = "DepthNormal_LBMNormals"
-    DISPLAY_NAME = "LBM Normals"
-    DESCRIPTION = f"Estimates normals with LBM (latent bridge matching, SDXL's size) in one step or a few. {_NON_COMMERCIAL}"
-    SEARCH_ALIASES: ClassVar = ["lbm", "latent bridge matching", "surface normals", "normal estimation"]
-    FAMILY = "lbm"
-    execute = _execute(model="lbm-normals", coding=OPENGL, steps=1, seed=0, geometry=None)
+    execute = _execute(model="lbm-depth", normalisation=PER_IMAGE, steps=1, seed=0, geometry=None)
 
     @classmethod
     def own(cls) -> dict[str, Any]:
-        """Widgets of the family, and a geometry to check with."""
+        """Widgets of the family, and a geometry to check normals with."""
         geometry = (
             "Depth of the same images as numbers, from any model, to check the normals' directions. The log warns if the "
             "normals contradict it: published results of LBM disagree about left and right."
         )
         return {**super().own(), "geometry": geometry_input(geometry)}
 
-    def run(self, image: Tensor, *, geometry: Any, **widgets: Any) -> tuple[Tensor, Estimate]:
-        """Returns the normal map and the raw normals, after a comparison with the geometry's depth."""
-        depth = None if geometry is None else _check_depth(geometry, image)
-        rendered, estimate = super().run(image, **widgets)
-        if depth is not None:
-            disagreeing_axes(estimate, depth)
-        return rendered, estimate
+
+class _NormalsOnly:
+    """What graphs have from when each family had a node for its normals: its normals models alone, the coding second."""
+
+    DEPRECATED = True
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        inputs = super().INPUT_TYPES()  # pyright: ignore[reportAttributeAccessIssue]
+        optional = inputs["optional"]
+        first = {name: optional[name] for name in ("model", "coding")}
+        return {**inputs, "optional": first | {name: widget for name, widget in optional.items() if name != "normalisation"}}
+
+    @classmethod
+    def models(cls) -> list[str]:
+        """Ids of the family's models that predict normals."""
+        return list(filter(_is_of_normals, super().models()))  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class MarigoldNormals(_NormalsOnly, Marigold):
+    """Estimates normals with Marigold."""
+
+    NODE_ID, DISPLAY_NAME = "DepthNormal_MarigoldNormals", "Marigold Normals"
+    execute = _execute(model="marigold-normals", coding=OPENGL, steps=0, ensemble_size=1, seed=0)
+
+
+class LotusNormals(_NormalsOnly, Lotus):
+    """Estimates normals with Lotus."""
+
+    NODE_ID, DISPLAY_NAME = "DepthNormal_LotusNormals", "Lotus Normals"
+    execute = _execute(model="lotus-normals-d", coding=OPENGL, seed=0)
+
+
+class LbmNormals(_NormalsOnly, Lbm):
+    """Estimates normals with LBM."""
+
+    NODE_ID, DISPLAY_NAME = "DepthNormal_LBMNormals", "LBM Normals"
+    execute = _execute(model="lbm-normals", coding=OPENGL, steps=1, seed=0, geometry=None)
 
 
 def _check_depth(geometry: Any, image: Tensor) -> Estimate:
@@ -345,4 +348,4 @@ def _check_depth(geometry: Any, image: Tensor) -> Estimate:
     return estimate
 
 
-NODES = (MarigoldDepth, MarigoldNormals, LotusDepth, LotusNormals, LbmDepth, LbmNormals)
+NODES = (Marigold, Lotus, Lbm, MarigoldNormals, LotusNormals, LbmNormals)

@@ -70,7 +70,7 @@ _CODING = DepthCoding(
 TOOLTIPS = {
     "resolution": (
         "Size to which the image is scaled for the network, in pixels; the result has the image's own size. 0: the "
-        "model's own size. It is measured as the model's authors do (see the help page of Estimate Geometry). MoGe-2: 840 is "
+        "model's own size. It is measured as the model's authors do (see the help page of Depth & Normals (advanced)). MoGe-2: 840 is "
         "its authors' resolution level 9 (3600 tokens, the default), 485 level 0 (1200: faster, with less detail)."
     ),
     "normals": (
@@ -101,14 +101,14 @@ TOOLTIPS = {
         "would. Other models ignore it."
     ),
 }
-"""Tooltips of Estimate Geometry's widgets; Depth & Normals shares some."""
+"""Tooltips of Depth & Normals (advanced)'s widgets; Depth & Normals shares some."""
 
 
 class EstimateGeometry:
     """Estimates raw depth and normals with a model."""
 
     NODE_ID = "DepthNormal_EstimateGeometry"
-    DISPLAY_NAME = "Estimate Geometry"
+    DISPLAY_NAME = "Depth & Normals (advanced)"
     DESCRIPTION = (
         "Estimates depth, normals or both from images and outputs them as raw numbers: metres stay metres and vectors "
         "stay vectors. Render Depth and Render Normals turn them into images."
@@ -123,6 +123,7 @@ class EstimateGeometry:
     SEARCH_ALIASES: ClassVar = [
         "depth estimation",
         "estimate depth",
+        "estimate geometry",
         "depth estimator",
         "normal estimation",
         "depth map",
@@ -143,7 +144,7 @@ class EstimateGeometry:
         """ComfyUI's description of the inputs."""
         return {
             "required": {
-                "model": (DEPTH_NORMAL_MODEL, {"tooltip": "From Load Depth/Normal Model."}),
+                "model": (DEPTH_NORMAL_MODEL, {"tooltip": "From Load Depth Model."}),
                 "image": image_input(),
             },
             "optional": {
@@ -188,7 +189,7 @@ class EstimateGeometry:
 
 @dataclass(frozen=True)
 class EstimateSettings:
-    """How images are run through a model: the widgets of Estimate Geometry.
+    """How images are run through a model: the widgets of Depth & Normals (advanced).
 
     Attributes:
         resolution: Side of the network's input in pixels; 0: the model's own.

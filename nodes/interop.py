@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -9,126 +10,176 @@ from torch import Tensor
 from ..geometry.checks import check_choice
 from ..geometry.comfy_dicts import da3_to_estimate, estimate_to_da3, estimate_to_moge, moge_to_estimate
 from ..geometry.estimate import Estimate, Quantity
+from ..model_loader.comfy.server import blocked
 from .batches import geometry_output, image_for
 from .checks import check_camera, check_geometry
 from .sockets import CONVERT, DA3_GEOMETRY, GEOMETRY, MOGE_GEOMETRY, Inputs
 from .widgets import AUTO, choice_widget, fov_widget, geometry_input, image_input, near_far_ratio_widget
 
 DEPTH_QUANTITIES = (AUTO, Quantity.METRIC_DEPTH.value, Quantity.RELATIVE_DEPTH.value)
+TO_CORE = {MOGE_GEOMETRY: estimate_to_moge, DA3_GEOMETRY: estimate_to_da3}
+_ONLY_MOGE = {"points", "normal", "mask"}
+"""What only MoGe's dictionaries have."""
 
 
-def _inputs() -> Inputs:
-    image = "The image that the geometry was estimated from: texture for the meshes of ComfyUI's own nodes. It is resized to the geometry."
-    return {
-        "required": {
-            "geometry": geometry_input("Depth, normals or both as numbers, e.g. from Depth & Normals."),
-            "image": image_input(image),
-        },
-        "optional": {"fov": fov_widget(), "near_far_ratio": near_far_ratio_widget()},
-    }
+class ConvertGeometry:
+    """Converts between this pack's geometry, core's MoGe geometry and core's Depth Anything 3 geometry."""
 
-
-def _check(geometry: Any, fov: float, near_far_ratio: float) -> Estimate:
-    check_camera(fov, near_far_ratio)
-    return check_geometry(geometry)
-
-
-class GeometryToMoge:
-    """Converts geometry for core's MoGe nodes."""
-
-    NODE_ID = "DepthNormal_GeometryToMoGe"
-    DISPLAY_NAME = "Geometry to MoGe"
-    DESCRIPTION = "Converts raw depth and normals for ComfyUI's own MoGe nodes: Render MoGe Geometry, Convert MoGe Point Map to Mesh."
-    CATEGORY, FUNCTION = CONVERT, "execute"
-    RETURN_TYPES: ClassVar = (MOGE_GEOMETRY,)
-    RETURN_NAMES: ClassVar = ("moge_geometry",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The same kind of output as Run MoGe Inference, made from this geometry.",)
-    SEARCH_ALIASES: ClassVar = ["moge", "mesh", "point cloud", "3d", "glb", "convert geometry"]
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
-        return _inputs()
-
-    def execute(self, geometry: Any, image: Tensor, fov: float = 0.0, near_far_ratio: float = 0.0) -> tuple[dict[str, Tensor]]:
-        """Returns core's dictionary."""
-        estimate = _check(geometry, fov, near_far_ratio)
-        return (estimate_to_moge(estimate, image_for(estimate, image), fov, near_far_ratio),)
-
-
-class MogeToGeometry:
-    """Converts core's MoGe geometry to this pack's."""
-
-    NODE_ID = "DepthNormal_MoGeToGeometry"
-    DISPLAY_NAME = "MoGe to Geometry"
+    NODE_ID = "DepthNormal_ConvertGeometry"
+    DISPLAY_NAME = "Convert Geometry"
     DESCRIPTION = (
-        "Converts the output of ComfyUI's own Run MoGe Inference: depth, normals, mask and camera. Panoramas are not "
-        "supported. MoGe 1's depth has no unit (scale-invariant)."
+        "Converts geometry between this pack, ComfyUI's own MoGe nodes and its Depth Anything 3 nodes: link any of the three and take "
+        "the output that you need. MoGe's panoramas are not supported. MoGe 1's depth has no unit (scale-invariant)."
     )
     CATEGORY, FUNCTION = CONVERT, "execute"
-    RETURN_TYPES: ClassVar = (GEOMETRY,)
-    RETURN_NAMES: ClassVar = ("geometry",)
-    OUTPUT_TOOLTIPS: ClassVar = ("Metric depth, and normals if MoGe predicts them.",)
-    SEARCH_ALIASES: ClassVar = ["moge", "convert geometry"]
+    RETURN_TYPES: ClassVar = (GEOMETRY, MOGE_GEOMETRY, DA3_GEOMETRY)
+    RETURN_NAMES: ClassVar = ("geometry", "moge_geometry", "da3_geometry")
+    OUTPUT_TOOLTIPS: ClassVar = (
+        "Depth, and normals if there are any, for this pack's nodes.",
+        "The same kind of output as Run MoGe Inference, for Render MoGe Geometry and Convert MoGe Point Map to Mesh.",
+        "The same kind of output as Run Depth Anything 3, for Render Depth Anything 3 and Convert DA3 Geometry to Mesh.",
+    )
+    SEARCH_ALIASES: ClassVar = [
+        *("convert geometry", "moge", "geometry to moge", "moge to geometry", "da3", "depth anything", "geometry to depth anything 3"),
+        *("depth anything 3 to geometry", "mesh", "point cloud", "3d", "glb"),
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        return {"required": {"moge_geometry": (MOGE_GEOMETRY, {"tooltip": "The output of Run MoGe Inference."})}}
+        source = "The geometry to convert: this pack's, MoGe's or Depth Anything 3's."
+        image = (
+            "The image that the geometry was estimated from: texture for the meshes of ComfyUI's own nodes. It is resized to the "
+            "geometry. MoGe's and Depth Anything 3's geometry has its own."
+        )
+        quantity = (
+            "Kind of depth of Depth Anything 3's geometry. auto: with a camera (multiview) scale-invariant depth, which is 0 at the "
+            "camera; else relative depth."
+        )
+        return {
+            "required": {"source": (",".join(cls.RETURN_TYPES), {"tooltip": source})},
+            "optional": {
+                "image": image_input(image),
+                "fov": fov_widget(),
+                "near_far_ratio": near_far_ratio_widget(),
+                "quantity": choice_widget(DEPTH_QUANTITIES, quantity, advanced=True),
+            },
+        }
 
-    def execute(self, moge_geometry: dict[str, Any]) -> tuple[Estimate]:
+    def execute(
+        self, source: Any, image: Tensor | None = None, fov: float = 0.0, near_far_ratio: float = 0.0, quantity: str = AUTO
+    ) -> tuple[Any, ...]:
+        """Returns all three; where only one of core's cannot be made, only a node that takes it fails."""
+        check_camera(fov, near_far_ratio)
+        estimate = _read(source, quantity)
+        if image is None and isinstance(source, Mapping):
+            image = source.get("image")
+        cores = [_attempt(kind, estimate, image, fov, near_far_ratio) for kind in TO_CORE]
+        if isinstance(source, Estimate) and all(isinstance(each, ValueError) for each in cores):
+            raise cores[0]
+        return (geometry_output(estimate), *(blocked(str(each)) if isinstance(each, ValueError) else each for each in cores))
+
+
+def _read(source: Any, quantity: str = AUTO) -> Estimate:
+    """Returns the geometry of any of the three kinds."""
+    check_choice("quantity", quantity, DEPTH_QUANTITIES)
+    if not isinstance(source, Mapping):
+        return check_geometry(source)
+    return moge_to_estimate(source) if _ONLY_MOGE & source.keys() else da3_to_estimate(source, None if quantity == AUTO else quantity)
+
+
+def _to_core(kind: str, estimate: Estimate, image: Tensor | None, fov: float, near_far_ratio: float) -> dict[str, Any]:
+    check_camera(fov, near_far_ratio)
+    if image is None:
+        raise ValueError(f"{kind} holds the image that the geometry was estimated from; link image")
+    return TO_CORE[kind](estimate, image_for(estimate, image), fov, near_far_ratio)
+
+
+def _attempt(*given: Any) -> Any:
+    try:
+        return _to_core(*given)
+    except ValueError as error:
+        return error
+
+
+_OUTPUTS = (ConvertGeometry.RETURN_TYPES, ConvertGeometry.RETURN_NAMES, ConvertGeometry.OUTPUT_TOOLTIPS)
+
+
+class _OneWay:
+    """What graphs have from when there was a node for each way of converting."""
+
+    DESCRIPTION, SEARCH_ALIASES = ConvertGeometry.DESCRIPTION, ConvertGeometry.SEARCH_ALIASES
+    CATEGORY, FUNCTION, DEPRECATED = CONVERT, "execute", True
+
+
+class _ToCore(_OneWay):
+    """From this pack's geometry."""
+
+    RETURN_TYPES: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        optional = ConvertGeometry.INPUT_TYPES()["optional"]
+        return {
+            "required": {"geometry": geometry_input("The geometry to convert."), "image": optional["image"]},
+            "optional": {name: optional[name] for name in ("fov", "near_far_ratio")},
+        }
+
+    def execute(self, geometry: Any, image: Tensor, fov: float = 0.0, near_far_ratio: float = 0.0) -> tuple[dict[str, Any]]:
+        """Returns core's dictionary."""
+        return (_to_core(self.RETURN_TYPES[0], check_geometry(geometry), image, fov, near_far_ratio),)
+
+
+class GeometryToMoge(_ToCore):
+    """Converts geometry for core's MoGe nodes."""
+
+    NODE_ID, DISPLAY_NAME = "DepthNormal_GeometryToMoGe", "Geometry to MoGe"
+    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = ((each[1],) for each in _OUTPUTS)
+
+
+class GeometryToDa3(_ToCore):
+    """Converts geometry for core's Depth Anything 3 nodes."""
+
+    NODE_ID, DISPLAY_NAME = "DepthNormal_GeometryToDA3", "Geometry to Depth Anything 3"
+    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = ((each[2],) for each in _OUTPUTS)
+
+
+class MogeToGeometry(_OneWay):
+    """Converts core's MoGe geometry to this pack's."""
+
+    NODE_ID, DISPLAY_NAME = "DepthNormal_MoGeToGeometry", "MoGe to Geometry"
+    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = ((each[0],) for each in _OUTPUTS)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        return {"required": {"moge_geometry": (MOGE_GEOMETRY, {"tooltip": "The geometry to convert."})}}
+
+    def execute(self, moge_geometry: Any) -> tuple[Estimate]:
         """Returns the geometry."""
         return (geometry_output(moge_to_estimate(moge_geometry)),)
 
 
-class GeometryToDa3:
-    """Converts geometry for core's Depth Anything 3 nodes."""
-
-    NODE_ID = "DepthNormal_GeometryToDA3"
-    DISPLAY_NAME = "Geometry to Depth Anything 3"
-    DESCRIPTION = "Converts raw depth for ComfyUI's own Depth Anything 3 nodes: Render Depth Anything 3, Convert DA3 Geometry to Mesh."
-    CATEGORY, FUNCTION = CONVERT, "execute"
-    RETURN_TYPES: ClassVar = (DA3_GEOMETRY,)
-    RETURN_NAMES: ClassVar = ("da3_geometry",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The same kind of output as Run Depth Anything 3, made from this geometry.",)
-    SEARCH_ALIASES: ClassVar = ["da3", "depth anything", "mesh", "point cloud", "3d", "glb", "convert geometry"]
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
-        return _inputs()
-
-    def execute(self, geometry: Any, image: Tensor, fov: float = 0.0, near_far_ratio: float = 0.0) -> tuple[dict[str, Tensor | str]]:
-        """Returns core's dictionary."""
-        estimate = _check(geometry, fov, near_far_ratio)
-        return (estimate_to_da3(estimate, image_for(estimate, image), fov, near_far_ratio),)
-
-
-class Da3ToGeometry:
+class Da3ToGeometry(_OneWay):
     """Converts core's Depth Anything 3 geometry to this pack's."""
 
-    NODE_ID = "DepthNormal_DA3ToGeometry"
-    DISPLAY_NAME = "Depth Anything 3 to Geometry"
-    DESCRIPTION = "Converts the output of ComfyUI's own Depth Anything 3 inference: depth, sky, confidence and camera."
-    CATEGORY, FUNCTION = CONVERT, "execute"
-    RETURN_TYPES: ClassVar = (GEOMETRY,)
-    RETURN_NAMES: ClassVar = ("geometry",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The depth; the sky is masked.",)
-    SEARCH_ALIASES: ClassVar = ["da3", "depth anything", "convert geometry"]
+    NODE_ID, DISPLAY_NAME = "DepthNormal_DA3ToGeometry", "Depth Anything 3 to Geometry"
+    RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = ((each[0],) for each in _OUTPUTS)
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        quantity = "Kind of depth. auto: with a camera (multiview) scale-invariant depth, which is 0 at the camera; else relative depth."
+        quantity = ConvertGeometry.INPUT_TYPES()["optional"]["quantity"]
         return {
-            "required": {"da3_geometry": (DA3_GEOMETRY, {"tooltip": "The output of ComfyUI's Depth Anything 3 inference."})},
-            "optional": {"quantity": choice_widget(DEPTH_QUANTITIES, quantity)},
+            "required": {"da3_geometry": (DA3_GEOMETRY, {"tooltip": "The geometry to convert."})},
+            "optional": {"quantity": quantity},
         }
 
-    def execute(self, da3_geometry: dict[str, Any], quantity: str = AUTO) -> tuple[Estimate]:
+    def execute(self, da3_geometry: Any, quantity: str = AUTO) -> tuple[Estimate]:
         """Returns the geometry."""
         check_choice("quantity", quantity, DEPTH_QUANTITIES)
         return (geometry_output(da3_to_estimate(da3_geometry, None if quantity == AUTO else quantity)),)
 
 
-NODES = (GeometryToMoge, MogeToGeometry, GeometryToDa3, Da3ToGeometry)
+NODES = (ConvertGeometry, GeometryToMoge, MogeToGeometry, GeometryToDa3, Da3ToGeometry)

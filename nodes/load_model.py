@@ -23,7 +23,7 @@ class LoadDepthNormalModel:
     """Loads a model by its id or from a file."""
 
     NODE_ID = "DepthNormal_LoadModel"
-    DISPLAY_NAME = "Load Depth/Normal Model"
+    DISPLAY_NAME = "Load Depth Model"
     DESCRIPTION = (
         "Loads a model that estimates depth, normals or both. Its weights are downloaded once if no installed pack "
         "has them. Some may not be used commercially: the help page lists them."
@@ -31,10 +31,11 @@ class LoadDepthNormalModel:
     CATEGORY, FUNCTION = ESTIMATE, "execute"
     RETURN_TYPES: ClassVar = (DEPTH_NORMAL_MODEL,)
     RETURN_NAMES: ClassVar = ("model",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The model, for Estimate Geometry.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The model, for Depth & Normals (advanced).",)
     SEARCH_ALIASES: ClassVar = [
         *dict.fromkeys(spec.family.replace("-", " ") for spec in MODELS.values()),
         "depth model",
+        "load depth/normal model",
         "normal model",
         "depth estimation",
     ]

@@ -52,7 +52,7 @@ class SeamlessGeometry:
     """Estimates depth and normals that tile."""
 
     NODE_ID = "DepthNormal_SeamlessGeometry"
-    DISPLAY_NAME = "Seamless Geometry"
+    DISPLAY_NAME = "Estimate Seamless Texture"
     DESCRIPTION = (
         "Runs a depth or normal model so that its maps tile. The texture is continued at its borders before the model "
         "runs, the overlap is blended, and the slope that would not meet at the borders is removed."
@@ -75,7 +75,7 @@ class SeamlessGeometry:
             "border stay cut: the photograph itself should tile."
         )
         resolution = (
-            "Side of the network's input in pixels, for the image with its margins, measured as in Estimate Geometry. "
+            "Side of the network's input in pixels, for the image with its margins, measured as in Depth & Normals (advanced). "
             "0: the model's own size."
         )
         normals = (
@@ -84,7 +84,7 @@ class SeamlessGeometry:
         )
         return {
             "required": {
-                "model": (DEPTH_NORMAL_MODEL, {"tooltip": "Any model from Load Depth/Normal Model."}),
+                "model": (DEPTH_NORMAL_MODEL, {"tooltip": "Any model from Load Depth Model."}),
                 "image": image_input("A texture that tiles, or a batch."),
             },
             "optional": {

@@ -70,7 +70,7 @@ class Metric3dDepthMap(LegacyNode):
     NODE_ID = "Metric3D-DepthMapPreprocessor"
     DISPLAY_NAME = "Metric3D Depth Map"
     DESCRIPTION = (
-        "Makes a depth map from an image with Metric3D v2, near = white. For depth in metres use Estimate Geometry. "
+        "Makes a depth map from an image with Metric3D v2, near = white. For depth in metres use Depth & Normals (advanced). "
         "It is unclear whether the weights may be used commercially."
     )
     OUTPUT_TOOLTIPS: ClassVar = (

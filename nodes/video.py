@@ -60,7 +60,7 @@ class DepthOfVideo:
         """ComfyUI's description of the inputs."""
         ranges = (
             "Which depths become black and white. running: the range of the frames so far, which avoids flicker. per_image: the range "
-            "of each frame. For one range over a whole clip use Estimate Geometry and Render Depth."
+            "of each frame. For one range over a whole clip use Depth & Normals (advanced) and Render Depth."
         )
         return {
             "required": _required(),
@@ -131,7 +131,7 @@ class NormalsOfVideo:
 
 def _required() -> dict[str, Widget]:
     return {
-        "model": (DEPTH_NORMAL_MODEL, {"tooltip": "From Load Depth/Normal Model: any model of its list."}),
+        "model": (DEPTH_NORMAL_MODEL, {"tooltip": "From Load Depth Model: any model of its list."}),
         "video": (VIDEO, {"tooltip": "From Load Video or Create Video. Alpha is dropped; HDR is tone mapped."}),
     }
 
@@ -146,7 +146,8 @@ def _optional() -> dict[str, Widget]:
         "all, 1: they replace the frame's own values."
     )
     resolution = (
-        "Side of the network's input in pixels, measured as the model's authors do (see Estimate Geometry). 0: the model's own size."
+        "Side of the network's input in pixels, measured as the model's authors do (see Depth & Normals (advanced)). "
+        "0: the model's own size."
     )
     return {
         "align": choice_widget(ALIGNMENTS, align),

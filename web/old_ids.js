@@ -1,4 +1,4 @@
-// Some nodes have two ids: the one by which other packs' graphs know them, and the pack's own. Search shows the own one alone;
+// Some nodes have two ids: the one by which other packs' graphs know them, and the pack's own. Only search shows them, under the own one;
 // nothing on the nodes of an old graph says that they are old, for they are not. Where another pack has the old id, its node's
 // menu offers ours.
 
@@ -14,6 +14,8 @@ const OWN = 'DepthNormal_'
 const WITHOUT_TWIN = new Set(['AIO_Preprocessor'])
 /** What the server offers in the place of which id. */
 let offered = {}
+/** Ids that the search finds and no menu lists: the pack's own ids of nodes that other packs have too. @type {Set<string>} */
+export const onlyInSearch = new Set()
 
 /** Inputs that earlier versions of this pack called otherwise. */
 const OWN_INPUTS = { DepthNormal_LBMNormals: { depth: 'geometry' } }
@@ -52,15 +54,21 @@ app.registerExtension({
     return [{ content: translated('Replace by the node of Depth & Normals'), callback: () => exchange(node, own) }]
   },
   async setup() {
+    const answer = await api.fetchApi('/node_replacements').catch(() => null)
+    if (answer?.ok) offered = await answer.json()
+    for (const { new_node_id: id } of Object.values(offered).flat()) if (id.startsWith(OWN)) onlyInSearch.add(id)
+    const isInMenus = node => !isOldId(node) && !onlyInSearch.has(node.name)
+    // The canvas's menu of nodes lists deprecated ones too.
+    for (const type of Object.values(window.LiteGraph.registered_node_types)) {
+      if (isOurDefinition(type.nodeData) && (type.nodeData.deprecated || !isInMenus(type.nodeData))) type.skip_list = true
+    }
     // The page has no way for packs to hide a node that is not deprecated: without this store, search shows both ids.
     const store = app.extensionManager?._p?._s?.get('nodeDef')
     store?.registerNodeDefFilter?.({
       id: 'DepthNormal.OldIds',
       name: 'Hide the old ids of Depth & Normals',
-      description: 'Nodes that are there under an id of their own as well',
-      predicate: node => !isOldId(node),
+      description: 'Nodes that other packs have too; the search finds them by the ids of Depth & Normals',
+      predicate: isInMenus,
     })
-    const answer = await api.fetchApi('/node_replacements').catch(() => null)
-    if (answer?.ok) offered = await answer.json()
   },
 })

@@ -21,6 +21,7 @@ from ...geometry.kinds import Projection
 from ...geometry.meshes.mesh import Mesh
 from ...geometry.meshes.splats import SH_0, Splats
 from .folders import user_folder
+from .server import blocked
 
 _FITTED_SIZE = 5.0
 _FOV_INSIDE = 75.0
@@ -44,7 +45,7 @@ def comfy_mesh(mesh: Mesh) -> Any:
     """
     found = _type("MESH")
     if found is None:
-        return _blocked(f"this ComfyUI has no MESH; {_UPDATE}")
+        return blocked(f"this ComfyUI has no MESH; {_UPDATE}")
     known = inspect.signature(found).parameters
     extra: dict[str, Any] = {}
     if mesh.uvs is not None and mesh.texture is not None and {"uvs", "texture"} <= known.keys():
@@ -67,7 +68,7 @@ def comfy_splats(splats: Splats) -> Any:
     """
     found = _type("SPLAT")
     if found is None or "positions" not in inspect.signature(found).parameters:
-        return _blocked("this ComfyUI has no splats; update ComfyUI, or use Save Mesh with the format splats")
+        return blocked("this ComfyUI has no splats; update ComfyUI, or use Save Mesh with the format splats")
     colours = (splats.colours - 0.5) / SH_0
     parts = (splats.points, splats.scales, splats.rotations, splats.opacities[:, None], colours[:, None])
     return found(*(torch.from_numpy(np.ascontiguousarray(part))[None] for part in parts))
@@ -88,7 +89,7 @@ def comfy_file_3d(suffix: str, write: Callable[[Path], None]) -> Any:
     """
     found = _type("File3D")
     if found is None:
-        return _blocked(f"this ComfyUI has no 3D files; {_UPDATE}")
+        return blocked(f"this ComfyUI has no 3D files; {_UPDATE}")
     folder = user_folder("temp")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"depth_normal_{uuid.uuid4().hex}{suffix}"
@@ -203,8 +204,3 @@ def _type(name: str) -> Any:
     if "comfy_api" not in sys.modules and "comfy_execution.graph_utils" not in sys.modules:
         raise RuntimeError("this node gives ComfyUI's own meshes, and ComfyUI is not running; use depth_normal.geometry.meshes.mesh")
     return getattr(getattr(sys.modules.get("comfy_api.latest"), "Types", None), name, None)
-
-
-def _blocked(message: str) -> Any:
-    """What an output holds that this ComfyUI cannot have: only nodes that take it fail, with the message."""
-    return sys.modules["comfy_execution.graph_utils"].ExecutionBlocker(message)

@@ -26,6 +26,12 @@ def pack_of_node(node_id: str) -> str | None:
     return None if node is None else getattr(node, "RELATIVE_PYTHON_MODULE", "ComfyUI").removeprefix("custom_nodes.")
 
 
+def blocked(message: str) -> Any:
+    """What an output holds that cannot be made: only nodes that take it fail, with the message. None outside ComfyUI."""
+    utilities = sys.modules.get("comfy_execution.graph_utils")
+    return None if utilities is None else utilities.ExecutionBlocker(message)
+
+
 def when_started(call: Callable[[], Awaitable[None]]) -> None:
     """Calls once ComfyUI has loaded every pack and begins to serve. Never outside ComfyUI."""
     app = getattr(prompt_server(), "app", None)

@@ -107,5 +107,6 @@ report.exchanged = await page.evaluate(async before => {
   version: 0.4,
 })
 report.visible = await page.evaluate(() => window.app.extensionManager._p._s.get('nodeDef').visibleNodeDefs.map(node => node.name))
+report.menu = await page.evaluate(() => Object.entries(window.LiteGraph.registered_node_types).filter(([, type]) => !type.skip_list).map(([id]) => id))
 await browser.close()
 console.log(JSON.stringify(report))

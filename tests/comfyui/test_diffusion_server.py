@@ -112,7 +112,7 @@ def test_the_workflow_runs_and_gives_what_the_nodes_give_here(tiny_server, here,
         widgets = {key: value for key, value in call["inputs"].items() if not isinstance(value, list)}
         links = {"geometry": depth} if "geometry" in call["inputs"] else {}
         expected, depth = NODES[call["class_type"]]().execute(image, **widgets, **links)
-        assert call["class_type"] == f"DepthNormal_{family}{name}" and found.shape == (72, 96, 3)
+        assert call["class_type"] == f"DepthNormal_{family}Depth" and found.shape == (72, 96, 3)
         assert found.std() > 5 and np.abs(found - expected[0].numpy() * 255).max() <= 2
         if name == "Depth":
             assert found.min() == 0 and found.max() == 255

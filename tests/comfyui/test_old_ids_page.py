@@ -51,8 +51,11 @@ def test_a_graph_of_before_opens_with_all_its_links_and_nothing_calls_it_old(see
     assert linked == {(node, *value) for node, each in prompt.items() for value in each["inputs"].values() if isinstance(value, list)}
 
 
-def test_search_shows_each_node_once_and_finds_it_by_its_old_id(seen):
-    assert not {*OWN_IDS} & {*seen["visible"]} and {*OWN_IDS.values(), "AIO_Preprocessor"} <= {*seen["visible"]}
+def test_search_alone_shows_each_node_once_and_finds_it_by_its_old_id(seen):
+    hidden = {*OWN_IDS, *OWN_IDS.values(), "DepthNormal_MarigoldNormals", "DepthNormal_GeometryToMoGe"}
+    for menu in (seen["visible"], seen["menu"]):
+        assert not hidden & {*menu} and {"AIO_Preprocessor", "DepthNormal_MarigoldDepth"} <= {*menu}
+    assert not [words for words, found in seen["search"].items() if {*OWN_IDS, "DepthNormal_MarigoldNormals"} & {*found}]
     assert seen["search"]["MiDaS Depth Map"][0] == "DepthNormal_MiDaSDepthMap"
     assert seen["search"]["BAE-NormalMapPreprocessor"][0] == "DepthNormal_BAENormalMap"
 

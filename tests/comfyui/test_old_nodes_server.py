@@ -111,7 +111,7 @@ def test_three_views_of_one_scene_have_their_cameras(old_server):
 
 
 def saved(server, model: dict, count: int, **widgets):
-    """What Estimate Geometry gives of the image, `count` times, through a file."""
+    """What Depth & Normals (advanced) gives of the image, `count` times, through a file."""
     graph = {
         "1": {"class_type": "LoadImage", "inputs": {"image": "old.png"}},
         "2": {"class_type": "RepeatImageBatch", "inputs": {"image": ["1", 0], "amount": count}},

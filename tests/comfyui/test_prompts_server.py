@@ -36,7 +36,7 @@ def prompt_of(node_id: str) -> dict:
     node = NODE_CLASS_MAPPINGS[node_id]
     required = node.INPUT_TYPES()["required"].items()
     # a list among the required inputs is that of Demo Image and Demo Video, for which the page has an upload button
-    sockets = {name: options["default"] if isinstance(kind, list) else [GIVEN[kind], 0] for name, (kind, options) in required}
+    sockets = {name: options["default"] if isinstance(kind, list) else [GIVEN[kind.split(",")[0]], 0] for name, (kind, options) in required}
     prompt = {**SCENE, "node": {"class_type": node_id, "inputs": sockets}}
     return (
         prompt

@@ -109,8 +109,8 @@ def test_what_one_begins_with_is_in_the_menu_before_the_nodes_of_one_model():
     names = [node.DISPLAY_NAME for node in NODE_CLASS_MAPPINGS.values() if node.CATEGORY == "Depth & Normals/Estimate"]
     assert names == [
         "Depth & Normals",
-        "Load Depth/Normal Model",
-        "Estimate Geometry",
+        "Load Depth Model",
+        "Depth & Normals (advanced)",
         "Refine Geometry",
         "Depth of Video",
         "Normals of Video",

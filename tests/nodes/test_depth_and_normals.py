@@ -117,7 +117,7 @@ def test_depth_without_metres_is_shown_as_it_is(predicting, photos, quantity, ne
 
 @pytest.mark.parametrize("quantity", list(Quantity))
 def test_a_model_without_normals_gets_those_of_its_depth(predicting, photos, quantity):
-    """Estimate Geometry leaves relative depth without normals; here its far end is 3 times as far as its near end."""
+    """Depth & Normals (advanced) leaves relative depth without normals; here its far end is 3 times as far as its near end."""
     predicting(ramp(), quantity)
     _, normals, _, geometry = run(photos[:1], "zoedepth-nyu")
     expected = with_normals(Estimate(ramp(), quantity), near_far_ratio=3.0 if quantity is Quantity.RELATIVE_DEPTH else None)

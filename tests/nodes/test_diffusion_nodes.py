@@ -18,11 +18,11 @@ from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.model_loader import load, load_model
 from depth_normal.model_loader.weights import download
 from depth_normal.nodes import diffusion
-from depth_normal.nodes.diffusion import LbmDepth, LbmNormals, LotusDepth, LotusNormals, MarigoldDepth, MarigoldNormals
+from depth_normal.nodes.diffusion import Lbm, LbmNormals, Lotus, LotusNormals, Marigold, MarigoldNormals
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_diffusion.py")))
-DEPTH = (MarigoldDepth, LotusDepth, LbmDepth)
+DEPTH = (Marigold, Lotus, Lbm)
 NORMALS = (MarigoldNormals, LotusNormals, LbmNormals)
 HEIGHT, WIDTH, SIDE = 37, 52, 48
 
@@ -65,29 +65,35 @@ def planar(image):
 
 @pytest.mark.parametrize("node", diffusion.NODES, ids=lambda node: node.NODE_ID)
 def test_contract(node):
-    assert node.NODE_ID.removeprefix("DepthNormal_") == node.DISPLAY_NAME.replace(" ", "")
+    kind = "Depth" if node in DEPTH else ""
+    assert node.NODE_ID.removeprefix("DepthNormal_") == node.DISPLAY_NAME.replace(" ", "") + kind
     assert node.CATEGORY.startswith("Depth & Normals/") and node.RETURN_TYPES == ("IMAGE", "DEPTH_NORMAL_GEOMETRY")
     assert node.DESCRIPTION and node.SEARCH_ALIASES and len(node.OUTPUT_TOOLTIPS) == len(node.RETURN_NAMES) == 2
     groups = node.INPUT_TYPES()
-    page = (ROOT / "web" / "docs" / f"{node.NODE_ID}.md").read_text()
-    assert page.startswith(f"# {node.DISPLAY_NAME}\n") and "![" not in page
     for name, widget in [item for group in groups.values() for item in group.items()]:
         assert widget[1].get("tooltip"), name
-        assert f"| {name} |" in page, name
     declared = {name: widget[1].get("default") for group in groups.values() for name, widget in group.items()}
     called = {name: parameter.default for name, parameter in inspect.signature(node.execute).parameters.items() if name != "self"}
     assert list(declared) == list(called)
     assert {name: value for name, value in declared.items() if name != "image"} == {k: v for k, v in called.items() if k != "image"}
 
 
-def test_each_node_lists_the_models_of_its_family_and_kind():
-    listed = [node.INPUT_TYPES()["optional"]["model"][0] for node in diffusion.NODES]
-    for node, models in zip(diffusion.NODES, listed, strict=True):
+def test_each_node_lists_the_models_of_its_family_and_the_nodes_of_old_graphs_those_of_normals():
+    listed = {node: node.INPUT_TYPES()["optional"]["model"][0] for node in diffusion.NODES}
+    for node, models in listed.items():
         assert {MODELS[model].family for model in models} == {node.FAMILY}
-        assert all((MODELS[model].axes is not None) == ("Normals" in node.NODE_ID) for model in models)
-    assert sorted(model for models in listed for model in models) == sorted(spec.id for spec in diffusion_specs()), (
-        "every model has its node"
-    )
+        assert models[0] == inspect.signature(node.execute).parameters["model"].default
+    assert [sorted(listed[node]) for node in NORMALS] == [
+        sorted(model for model in listed[node] if MODELS[model].axes is not None) for node in DEPTH
+    ]
+    assert sorted(model for node in DEPTH for model in listed[node]) == sorted(spec.id for spec in diffusion_specs())
+
+
+def test_one_node_has_both_outputs_and_the_node_of_old_graphs_gives_the_same(tiny, image):
+    widgets = {"model": "marigold-normals", "coding": "directx", "steps": 1, "resolution": SIDE, "precision": "float32"}
+    (rendered, geometry), (old, _) = Marigold().execute(image, **widgets), MarigoldNormals().execute(image, **widgets)
+    assert torch.equal(rendered, old) and geometry.normals is not None and geometry.depth is None
+    assert MarigoldNormals.DEPRECATED and not hasattr(Marigold, "DEPRECATED")
 
 
 def test_seeds_stay_as_they_are():
@@ -95,11 +101,11 @@ def test_seeds_stay_as_they_are():
         assert node.INPUT_TYPES()["optional"]["seed"][1]["control_after_generate"] is False
 
 
-@pytest.mark.parametrize("node", [LbmDepth, LbmNormals])
+@pytest.mark.parametrize("node", [Lbm, LbmNormals])
 def test_the_licence_of_lbm_is_shown_in_the_node_on_its_page_and_before_the_download(node, tmp_path, monkeypatch, caplog):
     pytest.importorskip("diffusers", reason="the diffusion models need the extra [diffusion]")
     assert "CC BY-NC 4.0" in node.DESCRIPTION and "not for commercial use" in node.DESCRIPTION
-    assert "CC BY-NC 4.0" in (ROOT / "web" / "docs" / f"{node.NODE_ID}.md").read_text()
+    assert "CC BY-NC 4.0" in (ROOT / "web" / "docs" / f"{Lbm.NODE_ID}.md").read_text()
     monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path))
     seen = []
 
@@ -150,9 +156,9 @@ def test_an_image_of_no_numbers_is_refused_before_the_model_is_loaded(no_models,
 def test_normalisations(tiny, image):
     calls = {"resolution": SIDE, "precision": "float32"}
     two = torch.stack([image[0], image[0] * 0.2])
-    fixed, geometry = LbmDepth().execute(two, normalisation="fixed", **calls)
+    fixed, geometry = Lbm().execute(two, normalisation="fixed", **calls)
     assert torch.allclose(planar(fixed)[:, :1], 1 - geometry.depth, atol=1e-6)
-    clip, _ = LbmDepth().execute(two, normalisation="per_clip", **calls)
+    clip, _ = Lbm().execute(two, normalisation="per_clip", **calls)
     low, high = geometry.depth.amin(), geometry.depth.amax()
     assert torch.allclose(planar(clip)[:, :1], (high - geometry.depth) / (high - low), atol=1e-5)
     assert clip[0].amax() < 1 or clip[1].amax() < 1, "one range for both images"
@@ -177,11 +183,11 @@ def test_normals_are_opengl_and_the_image_is_coded_as_chosen(tiny, image, node):
 
 
 CHOICES = [
-    (MarigoldDepth, {"steps": 2, "ensemble_size": 3, "seed": 5, "tiled": True}, MarigoldOptions(5, True, 2, 3)),
+    (Marigold, {"steps": 2, "ensemble_size": 3, "seed": 5, "tiled": True}, MarigoldOptions(5, True, 2, 3)),
     (MarigoldNormals, {"steps": 0, "seed": 2**64 - 1}, MarigoldOptions(2**64 - 1)),
-    (LotusDepth, {"seed": 5, "tiled": True}, DiffusionOptions(5, True)),
+    (Lotus, {"seed": 5, "tiled": True}, DiffusionOptions(5, True)),
     (LotusNormals, {"seed": 5}, DiffusionOptions(5)),
-    (LbmDepth, {"steps": 4, "seed": 5, "tiled": True}, LbmOptions(5, True, 4)),
+    (Lbm, {"steps": 4, "seed": 5, "tiled": True}, LbmOptions(5, True, 4)),
     (LbmNormals, {"steps": 3}, LbmOptions(0, False, 3)),
 ]
 
@@ -214,7 +220,7 @@ def test_the_widgets_reach_the_model(node, widgets, options, monkeypatch):
 
 def test_an_ensemble_gives_a_confidence(tiny, image):
     pytest.importorskip("scipy", reason="merging depths needs the extra [diffusion]")
-    _, geometry = MarigoldDepth().execute(image[:1], steps=1, ensemble_size=3, resolution=SIDE, precision="float32")
+    _, geometry = Marigold().execute(image[:1], steps=1, ensemble_size=3, resolution=SIDE, precision="float32")
     assert geometry.confidence.shape == (1, 1, HEIGHT, WIDTH) and geometry.confidence.amax() <= 1
 
 
@@ -273,16 +279,16 @@ def test_a_depth_that_cannot_be_compared_is_refused_before_the_run(depth, messag
 @pytest.mark.parametrize(
     ("node", "bad"),
     [
-        (MarigoldDepth, {"model": "marigold-normals"}),
+        (Marigold, {"model": "lotus-depth-d"}),
         (LotusNormals, {"model": "lotus-depth-d"}),
-        (LbmDepth, {"normalisation": "loud"}),
+        (Lbm, {"normalisation": "loud"}),
         (MarigoldNormals, {"coding": "purple"}),
-        (MarigoldDepth, {"steps": -1}),
-        (LbmDepth, {"steps": 0}),
+        (Marigold, {"steps": -1}),
+        (Lbm, {"steps": 0}),
         (LbmNormals, {"steps": 51}),
         (MarigoldNormals, {"ensemble_size": 21}),
-        (LotusDepth, {"seed": -1}),
-        (LotusDepth, {"resolution": -1}),
+        (Lotus, {"seed": -1}),
+        (Lotus, {"resolution": -1}),
     ],
 )
 def test_bad_values_are_refused_before_anything_is_loaded(node, bad, no_models, image):

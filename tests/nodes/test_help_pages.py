@@ -11,7 +11,10 @@ from depth_normal import NODE_CLASS_MAPPINGS
 PAGES = Path(__file__).resolve().parents[2] / "web" / "docs"
 
 
-@pytest.mark.parametrize("node", NODE_CLASS_MAPPINGS)
+NODES = [node_id for node_id, node in NODE_CLASS_MAPPINGS.items() if not getattr(node, "DEPRECATED", False)]
+
+
+@pytest.mark.parametrize("node", NODES)
 def test_every_input_has_its_row(node):
     rows = "\n".join(line for line in (PAGES / f"{node}.md").read_text(encoding="utf-8").splitlines() if line.startswith("|"))
     inputs = NODE_CLASS_MAPPINGS[node].INPUT_TYPES()
@@ -20,7 +23,7 @@ def test_every_input_has_its_row(node):
 
 
 def test_every_page_is_a_nodes():
-    assert {path.stem for path in PAGES.glob("*.md")} == set(NODE_CLASS_MAPPINGS)
+    assert {path.stem for path in PAGES.glob("*.md")} == set(NODES)
 
 
 def test_the_first_nodes_page_says_what_its_tooltips_say():

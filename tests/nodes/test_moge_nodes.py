@@ -36,7 +36,7 @@ def file(tmp_path, monkeypatch):
 
 @pytest.fixture
 def geometry(file, monkeypatch):
-    """What Estimate Geometry gives of a portrait, and the image."""
+    """What Depth & Normals (advanced) gives of a portrait, and the image."""
     monkeypatch.setenv("DEPTH_NORMAL_HOME", str(file.parents[2]))
     (model,) = LoadDepthNormalModel().execute(MODEL, "float32")
     image = TINY["make_images"](60, 40).movedim(1, -1)

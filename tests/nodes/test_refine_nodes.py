@@ -1,4 +1,4 @@
-"""Refine Geometry, and `refine` of Estimate Geometry, as ComfyUI calls them."""
+"""Refine Geometry, and `refine` of Depth & Normals (advanced), as ComfyUI calls them."""
 
 import inspect
 import re

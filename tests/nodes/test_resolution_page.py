@@ -1,4 +1,4 @@
-"""What the help page of Estimate Geometry says `resolution` means, of every family, against what the families do."""
+"""What the help page of Depth & Normals (advanced) says `resolution` means, of every family, against what the families do."""
 
 import math
 import re
