@@ -148,7 +148,7 @@ def _beyond(layer: Layer, view: Camera, inverse: Tensor, begins: Tensor, steps: 
     places, inside = _along(begins, steps, count, size)
     there = values_at(inverse, places.flatten()).view_as(places)
     image, (row, column) = begins // (size[0] * size[1]), _moved(begins, steps, count, size)
-    column, row = view.of_pixels(image, len(layer.inverse)).sources(beside, row, column)
+    column, row = view.of_pixels(image).sources(beside, row, column)
     over = inverse_at(layer.inverse, layer.margin, image, column, row)
     return _Beyond(places, inside, there > 0, inside & (there * EDGE < beside), (over > beside / EDGE) | (over <= 0))
 

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import without_autocast
+from ...utils import sent_to, without_autocast
 from ..edges.depth_edges import EDGE, edge_growth
 from ..edges.stretches import Stretches
 from ..filters.box import box_means, box_sums
-from ..filters.chosen_pixels import chosen_places, rows_and_columns, summed_rows, values_at
+from ..filters.chosen_pixels import places_where, rows_and_columns, summed_rows, values_at
 from ..filters.extremes import extremes_within, largest_within
 from ..images.srgb import linear_to_srgb, srgb_to_linear
 from .forward_warp import SMALL_STEP, Camera, Layer, close_cracks, with_margin
@@ -137,7 +137,7 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     growth = edge_growth(*size[1:])
     band = _band(layer, growth)
     offset, width, share = _mixtures(band, size, growth)
-    soft = chosen_places(share > 0)
+    soft = places_where(share > 0)
     band, offset, width, share = band.take(soft), *(each.index_select(0, soft) for each in (offset, width, share))
     # Within a rough thing, a step to what is hardly farther is no silhouette.
     fringe = (growth - band.away).clamp(0, 1) * share * (band.near_inverse > band.far_inverse * SMALL_STEP)
@@ -177,12 +177,12 @@ def lay_over(rims: Rims, view: Camera, colour: Tensor, inverse: Tensor) -> Tenso
     """
     height, width = inverse.shape[-2:]
     front = _front(rims, view, inverse)
-    places = chosen_places((front > 0) & (front * EDGE > inverse))
+    places = places_where((front > 0) & (front * EDGE > inverse))
     nearest, image = values_at(front, places), places // (height * width)
-    columns, rows = view.of_pixels(image, len(inverse)).sources(nearest, *rows_and_columns(places, height, width))
+    columns, rows = view.of_pixels(image).sources(nearest, *rows_and_columns(places, height, width))
     over, weight = _sample(rims, image, columns + rims.margin[0], rows + rims.margin[1], nearest, between_rows=not view.sideways)
     shown = (weight > _NONE) & (nearest > 0) & (nearest * EDGE > values_at(inverse, places))
-    pixels = colour.transpose(0, 1).flatten(1).clone()
+    pixels = colour.transpose(0, 1).clone(memory_format=torch.contiguous_format).flatten(1)
     behind = pixels.index_select(1, places)
     mixed = linear_to_srgb((srgb_to_linear(behind) * (1 - over[3]) + over[:3]).clamp(0, 1))
     pixels.index_copy_(1, places, torch.where(shown, mixed.to(behind), behind))
@@ -204,7 +204,7 @@ def _joined(rest: Layer, band: _Band, alpha: Tensor, colour: Tensor) -> Rims:
     beside = largest_within(of_rims, _JOINED)
     joined = (of_rims <= 0) & (rest.inverse * SMALL_STEP > beside) & (rest.inverse < beside * SMALL_STEP)
     surface = torch.where(joined, rest.inverse, of_rims)
-    place = chosen_places(surface > 0)
+    place = places_where(surface > 0)
     height, width = surface.shape[-2:]
     image, (row, column) = place // (height * width), rows_and_columns(place, height, width)
     row, column = row - rest.margin[1], column - rest.margin[0]
@@ -239,12 +239,17 @@ def _mirrored(number: Tensor, count: int) -> Tensor:
 
 
 def _front(rims: Rims, view: Camera, like: Tensor) -> Tensor:
-    """Inverse depth of rims as a moved camera sees them, 0 where there are none: a map of the shape (B, 1, H, W) of `like`."""
-    images, _, height, width = like.shape
-    x, y = (each.floor() for each in view.of_pixels(rims.image, images).targets(rims.inverse, rims.row, rims.column))
+    """Inverse depth of rims as moved cameras see them, 0 where there are none: a map of the shape (B, 1, H, W) of `like`."""
+    views, _, height, width = like.shape
+    if len(rims.surface) == 1:  # the rims are a row that all views see
+        image = torch.arange(views, device=like.device).view(-1, 1, 1, 1)
+        seen = view.targets(rims.inverse.view(1, 1, 1, -1), rims.row, rims.column)
+    else:
+        image, seen = rims.image, view.of_pixels(rims.image).targets(rims.inverse, rims.row, rims.column)
+    x, y = (each.floor() for each in seen)
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    index = (rims.image * height + y.clamp(0, height - 1).long()) * width + x.clamp(0, width - 1).long()
-    front = torch.zeros_like(like).flatten().scatter_reduce_(0, index, rims.inverse * inside, "amax")
+    index = (image * height + y.clamp(0, height - 1).long()) * width + x.clamp(0, width - 1).long()
+    front = torch.zeros_like(like).flatten().scatter_reduce_(0, index.flatten(), (rims.inverse * inside).flatten(), "amax")
     return close_cracks(rims.surface, rims.margin, view, front.view_as(like))
 
 
@@ -255,16 +260,18 @@ def _sample(rims: Rims, image: Tensor, u: Tensor, v: Tensor, nearest: Tensor, be
     """
     height, width = rims.surface.shape[-2:]
     known = F.pad(torch.cat((rims.colour, torch.stack((rims.alpha, rims.inverse)))), (0, 1))
-    total, weights = known.new_zeros((4, len(u))), known.new_zeros(len(u))
-    left, top = u.floor(), v.floor()
-    for row, lower in ((top, 1 - (v - top)), (top + 1, v - top))[: 1 + between_rows]:
-        for column, right in ((left, 1 - (u - left)), (left + 1, u - left)):
-            place = (image * height + row.long().clamp(0, height - 1)) * width + column.long().clamp(0, width - 1)
-            found = known.index_select(1, rims.entry.index_select(0, place))
-            alike = (found[4] <= 0) | ((found[4] < nearest * SMALL_STEP) & (found[4] * SMALL_STEP > nearest))
-            weight = lower * right * alike
-            total, weights = total + found[:4] * weight, weights + weight
-    return total / weights.clamp(min=_NONE), weights
+    # The pixels around each place, (4, N), or the 2 of its row.
+    down, right = sent_to(u.device, torch.tensor(tuple(itertools.product((0, 1)[: 1 + between_rows], (0, 1))))).T.unsqueeze(2)
+    row, column = v.floor() + down, u.floor() + right
+    weights = (1 - (v - row).abs()) * (1 - (u - column).abs())
+    place = row.long().clamp(0, height - 1) * width + column.long().clamp(0, width - 1)
+    if len(rims.surface) > 1:
+        place = place + image * (height * width)
+    found = known.index_select(1, rims.entry.index_select(0, place.flatten())).unflatten(1, place.shape)
+    alike = (found[4] <= 0) | ((found[4] < nearest * SMALL_STEP) & (found[4] * SMALL_STEP > nearest))
+    weights = weights * alike
+    weight = weights.sum(0)
+    return (found[:4] * weights).sum(1) / weight.clamp(min=_NONE), weight
 
 
 def _band(layer: Layer, growth: int) -> _Band:
@@ -278,7 +285,7 @@ def _band(layer: Layer, growth: int) -> _Band:
     nearness = box_means(box_means((inverse * inverse > wide_low * wide_high).to(inverse), growth), growth)
     edge = largest_within((most > least * EDGE).to(inverse), reach) > 0
     edge &= (high > low * EDGE) & (nearness > _NONE) & (nearness < 1 - _NONE)
-    place = chosen_places(edge)
+    place = places_where(edge)
     away = -_blur(growth) * torch.special.ndtri(values_at(nearness, place).clamp(_NONE, 1 - _NONE))
     row, column = rows_and_columns(place, height, width)
     start = place - row * width - column
