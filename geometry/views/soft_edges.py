@@ -45,6 +45,7 @@ _CONTRAST = 0.06  # root of the mean squared difference of near and far colours,
 _GAIN = 0.2  # the share of the error by which a mixture explains a stretch better than a sharp edge
 _UNEXPLAINED = 0.5  # the share of the contrast that it may leave
 _VOTE = 0.7  # what a stretch may add to the image's logarithm of errors
+_SURE = 1e-5  # how sure a stretch is at least that has a mixture: less may be rounding
 _ALIKE = 0.1  # mixtures whose logarithms of errors differ by this count in the ratio of e to 1
 
 # How opaque a rim is.
@@ -371,7 +372,7 @@ def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, 
     sums = box_sums(torch.stack((offset * weight, width * weight, weight, torch.ones_like(weight)), 1), 1)
     weight = sums[:, 2] / sums[:, 3]
     found = cells.between(torch.stack((sums[:, 0] / sums[:, 3], sums[:, 1] / sums[:, 3], weight), 1))
-    return found[0] / found[2], found[1] / found[2], (found[2] - 1e-6).clamp(0, 1) * band.known
+    return found[0] / found[2], found[1] / found[2], (found[2] - 1e-6).clamp(max=1) * (band.known & (found[2] > _SURE))
 
 
 def _unmixed(

@@ -155,6 +155,7 @@ def whole_of_tiles():
 
 CAMERA = "refuses intrinsics that are no camera's"
 POSE = "refuses extrinsics that place no camera"
+FEW = "counts the pixels to work on, which are few"
 DEPTH = "refuses depth with holes"
 ANGLE = "refuses angles out of range"
 ROTATION = "refuses matrices that are no rotation"
@@ -452,12 +453,12 @@ CASES = {
         lambda: sky.sky_alpha(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())),
         "most images have no sky, and its border takes long",
     ),
-    "views.forward_warp.render_layer": (lambda: tuple(forward_warp.render_layer(surface(), view(), 22, 28)), None),
+    "views.forward_warp.render_layer": (lambda: tuple(forward_warp.render_layer(surface(), view(), 22, 28)), FEW),
     "views.forward_warp.inverse_at": (
         lambda: forward_warp.inverse_at(maps(), (2, 1), torch.zeros(5, device=DEVICE).long(), random(5), random(5)),
         None,
     ),
-    "views.forward_warp.close_cracks": (lambda: forward_warp.close_cracks(maps(), (2, 1), view(), maps()), None),
+    "views.forward_warp.close_cracks": (lambda: forward_warp.close_cracks(maps(), (2, 1), view(), maps()), FEW),
     "views.gaps.close_gaps": (
         lambda: tuple(gaps.close_gaps(surface(), view(), forward_warp.render_layer(surface(), view(), 22, 28), False)),
         "how many surfaces end before far ones, and how many gaps there are",
@@ -481,22 +482,22 @@ CASES = {
     "views.vr.half_sphere_size": (lambda: vr.half_sphere_size(estimate(), 28), PHOTO),
     "views.disocclusion.continue_surfaces": (
         lambda: disocclusion.continue_surfaces(maps(3), maps(), torch.zeros_like(maps(2), dtype=torch.long), 1),
-        None,
+        FEW,
     ),
     "views.soft_edges.split_soft_edges": (
         lambda: (lambda rest, rims: (*rest[:2], *rims[:-1]))(*soft_edges.split_soft_edges(surface())),
-        None,
+        FEW,
     ),
     "views.soft_edges.lay_over": (
         lambda: soft_edges.lay_over(soft_edges.split_soft_edges(surface())[1], view(), maps(3), maps()),
-        None,
+        FEW,
     ),
     "views.transparency.split_layers": (lambda: transparency.split_layers(maps(4)), None),
     "views.transparency.opaque_part": (lambda: transparency.opaque_part(estimate(), maps(4)), None),
-    "views.disocclusion.fill_uncovered": (lambda: disocclusion.fill_uncovered(maps(3), maps()), None),
+    "views.disocclusion.fill_uncovered": (lambda: disocclusion.fill_uncovered(maps(3), maps()), FEW),
     "views.disocclusion.fill_uncovered, with traces": (
         lambda: disocclusion.fill_uncovered(maps(3), maps(), traces=True),
-        "looks for traces from the pixels beside holes only",
+        FEW,
     ),
     "surfaces.sparse_fit.fit_isolated": (
         lambda: sparse_fit.fit_isolated(plane_fit.Planes(maps()[:1], maps()[:1], maps()[:1]), maps()[:1], maps()[:1], matrices()[0]),
