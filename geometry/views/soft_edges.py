@@ -294,36 +294,41 @@ def _band(layer: Layer, growth: int) -> _Band:
     def beside(down: Tensor | int, right: Tensor | int) -> Tensor:
         return start + (row + down).clamp(0, height - 1) * width + (column + right).clamp(0, width - 1)
 
-    right, down = (values_at(nearness, beside(*a)) - values_at(nearness, beside(*b)) for a, b in (((0, -1), (0, 1)), ((-1, 0), (1, 0))))
+    steps = sent_to(place.device, torch.tensor(((0, -1), (0, 1), (-1, 0), (1, 0))))
+    left_of, right_of, above, below = values_at(nearness, beside(*steps.T[:, :, None]).flatten()).view(4, -1)
+    right, down = left_of - right_of, above - below
     length = torch.hypot(right, down).clamp(min=_TINY)
     right, down = right / length, down / length
     colours = layer.colour.transpose(0, 1).flatten(1)
-
-    def beyond(sign: int, distance: float) -> Tensor:
-        steps = sign * distance - away  # from the pixel, along the way to the far side
-        return beside((down * steps).round().long(), (right * steps).round().long())
-
+    # Pixels on the way to the far side and to the near one: two outside of the ramp, and one inside, (3, 2, N).
+    sign = nearness.new_tensor((1.0, -1.0))[:, None]
+    steps = nearness.new_tensor((reach, reach + 1, 1.5)).view(3, 1, 1) * sign - away
+    there = beside((down * steps).round().long(), (right * steps).round().long())
     own, middle = values_at(inverse, place), (values_at(low, place) * values_at(high, place)).sqrt()
-    usable, colour, surfaces = values_at(edge, place), {}, {}
-    for sign in (1, -1):
-        first, second = (beyond(sign, reach + step) for step in (0, 1))
-        outside, more, inside = (values_at(inverse, at) for at in (first, second, beyond(sign, 1.5)))
-        colour[sign] = sum(srgb_to_linear(colours.index_select(1, at).float()) for at in (first, second)) / 2
-        usable = usable & ((outside < middle) if sign > 0 else (outside > middle)) & (more < outside * EDGE) & (outside < more * EDGE)
-        found = torch.where((inside < middle) if sign > 0 else (inside > middle), inside, outside)
-        surfaces[sign] = torch.where((own < middle) if sign > 0 else (own > middle), own, found)
-    far, near = surfaces[1], surfaces[-1]
+    outside, more, inside = values_at(inverse, there.flatten()).view(there.shape)
+    shown = srgb_to_linear(colours.index_select(1, there[:2].flatten()).float()).unflatten(1, (2, -1))
+    colour = ((shown[:, 0] + shown[:, 1]) / 2).unflatten(1, (2, -1))
+
+    def is_there(values: Tensor) -> Tensor:
+        """(2, N), whether inverse depths are of the far side, and of the near one."""
+        return (values - middle) * sign < 0
+
+    fits = is_there(outside) & (more < outside * EDGE) & (outside < more * EDGE)
+    usable = fits.all(0)
+    far, near = torch.where(is_there(own), own, torch.where(is_there(inside), inside, outside))
     usable = usable & (near > far * EDGE) & (near * _SAME > values_at(high, place)) & (far < values_at(low, place) * _SAME)
-    values = torch.cat((colour[1], colour[-1], torch.stack((far, near, torch.ones_like(far))))) * usable
+    values = torch.cat((colour.transpose(0, 1).flatten(0, 1), torch.stack((far, near, torch.ones_like(far))))) * usable
     # Sums over those beside each pixel that are in the band themselves; the last row stands for all others.
     slot = _slots(place, edge)
-    around = torch.stack([slot.index_select(0, beside(*step)) for step in itertools.product((-1, 0, 1), repeat=2)], 1)
+    steps = sent_to(slot.device, torch.tensor(tuple(itertools.product((-1, 0, 1), repeat=2))))
+    around = beside(*steps.T[:, :, None])
+    around = slot.index_select(0, around.flatten()).view_as(around).T.contiguous()
     sums = summed_rows(F.pad(values, (0, 1)).T.contiguous(), around).T
     count = sums[8]
     means = sums[:8] / count.clamp(min=1)
     far = torch.where(usable | (own < middle), far, means[6])
     near = torch.where(usable | (own > middle), near, means[7])
-    known = values_at(edge, place) & (count > 1)
+    known = count > 1
     return _Band(place, away, usable, known, srgb_to_linear(colours.index_select(1, place).float()), means[3:6], means[:3], near, far)
 
 
@@ -344,7 +349,7 @@ def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, 
     # A mixture's error is that of the far surface alone, less twice alpha times `along`, plus alpha squared times the contrast.
     distances, (along, square, error) = cells.profiles(torch.stack((along, contrast, error)), band.away, _FARTHEST * _blur(growth))
     middles = distances.new_tensor(_OFFSETS) * growth
-    alphas = torch.stack([_normal(middles - distances[:, None], width) for width in widths], 1).flatten(1)
+    alphas = _normal((middles - distances[:, None])[:, None], distances.new_tensor(widths)[:, None]).flatten(1)
     errors = error.sum(1, keepdim=True) - 2 * along @ alphas + square @ alphas.square()
     errors = cells.over_stretches(errors.T.contiguous()).unflatten(1, (len(widths), -1)).transpose(0, 1)
     # (widths, B, offsets, rows, columns), as shares of the contrast.
@@ -386,7 +391,7 @@ def _unmixed(
     """
     # A stretch that is half sure has a mixture half as wide.
     middle, width, wavers = share * offset, share * width, (-share * _LOOSE, 0, share * (_WAVERING * growth))
-    low, alpha, high = (_normal(middle + beyond - band.away, width) for beyond in wavers)
+    low, alpha, high = _normal(torch.stack([middle + beyond - band.away for beyond in wavers]), width)
     rest = band.colour - alpha * band.near - (1 - alpha) * band.far
     difference, weights = rest.square().sum(0), (band.away > growth, (alpha < 0.1) & (fringe > 0), alpha > 0.9)
     sums = cells.sums(torch.stack([each for weight in weights for each in (difference * weight * band.known, weight * band.known)]))
