@@ -6,6 +6,7 @@ import functools
 import inspect
 import logging
 import math
+import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from typing import Any, ParamSpec, TypeVar, cast
@@ -307,6 +308,34 @@ def kept_for_sizes(function: Callable[[int, int, torch.device], Made]) -> Callab
         return (kept if type(maps) is Tensor and maps.device.type == "cpu" else function)(height, width, maps.device)
 
     return call
+
+
+def kept_constants(function: Callable[..., Made]) -> Callable[..., Made]:
+    """Makes of a function of numbers one of a tensor and numbers, whose results are on the tensor's device. 64 of them are kept.
+
+    For small tensors, or tuples of them: launching what makes them takes a GPU as long as for large ones. They are made on the CPU, and
+    must not be changed in place.
+    """
+
+    def made(device: torch.device, *numbers: Any) -> Made:
+        constants: Any = function(*numbers)
+        there: Any = tuple(sent_to(device, each) for each in constants) if isinstance(constants, tuple) else sent_to(device, constants)
+        return there
+
+    kept = functools.lru_cache(64)(torch.inference_mode(False)(made))
+
+    @functools.wraps(function)
+    def call(like: Tensor, *numbers: Any) -> Made:
+        return (made if _is_symbolic(like) else kept)(like.device, *numbers)
+
+    return call
+
+
+def _is_symbolic(values: Tensor) -> bool:
+    """Whether a graph is being made, or tensors hold no numbers: what is made then is of no use later."""
+    fake = sys.modules.get("torch._subclasses.fake_tensor")
+    is_fake = fake is not None and isinstance(values, fake.FakeTensor)
+    return is_fake or torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
 
 
 def without_autocast(function: Callable[Arguments, Made]) -> Callable[Arguments, Made]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from .camera import DEFAULT_FOV, intrinsics_from_fov, resize_intrinsics
 from .errors import InvalidArgumentError
 from .estimate import Estimate, Quantity
-from .levels import FAR_AND_NEAR_END, are_apart, measure_range, measure_range_of_samples, value_at_ranks
+from .levels import FAR_AND_NEAR_END, are_apart, are_ends_apart, measure_range, measure_range_of_samples, value_at_ranks
 from .projections import need_perspective
-from .valid import are_all
+from .valid import are_all, are_finite
 
 NEAR_FAR_RATIO = 3.0
 """The assumed ratio of a scene's far depth to its near depth."""
@@ -102,16 +105,19 @@ def assumed_intrinsics(estimate: Estimate, fov: float | None = None, size: tuple
 
 def _assumed_inverse_depth(disparity: Tensor, valid: Tensor, near_far_ratio: float | None) -> Tensor:
     """Disparity of one image (1, 1, H, W) as inverse depth: positive everywhere, 1 at the near end, 1 / ratio at the far end."""
-    far, near = measure_range_of_samples(disparity, valid, FAR_AND_NEAR_END)
-    if not bool(torch.isfinite(far)):  # a coarse grid may miss the few values there are
-        far, near = measure_range(disparity, valid, FAR_AND_NEAR_END)
-    if not bool(torch.isfinite(far)):
+    ends = torch.stack(measure_range_of_samples(disparity, valid, FAR_AND_NEAR_END)).flatten()
+    # One question: what depends on the answers is computed with numbers.
+    farthest = torch.where(are_finite(disparity), disparity, torch.inf).amin().view(1)
+    far, near, farthest, *top = torch.cat((ends, farthest, *([] if near_far_ratio else [disparity[0, 0, 0]]))).tolist()
+    if not math.isfinite(far):  # a coarse grid may miss the few values there are
+        far, near = torch.stack(measure_range(disparity, valid, FAR_AND_NEAR_END)).flatten().tolist()
+    if not math.isfinite(far):
         return torch.ones_like(disparity)
-    span = near - far
-    ratio = near_far_ratio or (_SKY_RATIO if _sees_sky(disparity, far, span) else NEAR_FAR_RATIO)
-    apart = are_apart(far, near)
-    share = torch.where(valid & apart, (disparity - far) / torch.where(apart, span, 1), 1)
-    return (share * (1 - 1 / ratio) + 1 / ratio).clamp(min=_NEAREST / ratio)
+    ratio = near_far_ratio or (_SKY_RATIO if _sees_sky(top, farthest, near) else NEAR_FAR_RATIO)
+    if not are_ends_apart(far, near):
+        return torch.ones_like(disparity)
+    inverse = (disparity - far).mul_((1 - 1 / ratio) / (near - far)).add_(1 / ratio)
+    return inverse.where(valid, 1).clamp_(min=_NEAREST / ratio)
 
 
 def _stretched(depth: Tensor, valid: Tensor, ratio: float) -> Tensor:
@@ -125,24 +131,24 @@ def _stretched(depth: Tensor, valid: Tensor, ratio: float) -> Tensor:
     return (1 + share * (ratio - 1)).clamp(min=_NEAREST)
 
 
-def _sees_sky(disparity: Tensor, far: Tensor, span: Tensor) -> bool:
-    """True if a tenth of the top border is one farthest value. The mask is not used: it may leave out the sky.
+def _sees_sky(top: Sequence[float], farthest: float, near: float) -> bool:
+    """True if a tenth of the top border is the farthest disparity. The mask is not used: it may leave out the sky.
 
     It sees the sky of networks that were taught to give it one value, and needs no image. `sky.find_sky` sees that of the others too,
     by the image.
     """
-    farthest = torch.where(torch.isfinite(disparity), disparity, float("inf")).amin()
-    sky = disparity[..., 0, :] - farthest < _AS_FAR * (far + span - farthest)
-    return float(sky.float().mean()) > _SKY_SHARE
+    sky = [value - farthest < _AS_FAR * (near - farthest) for value in top]
+    return sum(sky) > _SKY_SHARE * len(sky)
 
 
 def _filled_and_scaled(depth: Tensor) -> Tensor:
     """One image (1, 1, H, W), NaN where it has no value; the device is not synchronised."""
-    valid = torch.isfinite(depth)
+    valid = are_finite(depth)
     near, _ = measure_range_of_samples(depth, valid, FAR_AND_NEAR_END)
     if depth.device.type == "cpu" and bool(valid.all()):  # there asking costs less than filling nothing
         return (depth / near).clamp_(_NEAREST_FILLED, _FARTHEST_FILLED)
     # A coarse grid may miss the few values there are.
-    near = torch.where(torch.isfinite(near), near, torch.where(valid, depth, torch.inf).amin())
-    scaled = torch.where(valid, depth, torch.where(valid, depth, -torch.inf).amax()) / near
-    return torch.where(valid.any(), scaled.clamp(_NEAREST_FILLED, _FARTHEST_FILLED), 1)
+    near = torch.where(near < torch.inf, near, torch.where(valid, depth, torch.inf).amin())
+    farthest = torch.where(valid, depth, -torch.inf).amax()
+    scaled = torch.where(valid, depth, farthest) / near  # NaN without any
+    return torch.where(farthest > -torch.inf, scaled.clamp_(_NEAREST_FILLED, _FARTHEST_FILLED), 1)

@@ -179,6 +179,11 @@ def pixel_rays(intrinsics: Tensor, height: int, width: int) -> Tensor:
     """
     check_intrinsics(intrinsics)
     _check_size(height, width)
+    return rays_of_pixels(intrinsics, height, width)
+
+
+def rays_of_pixels(intrinsics: Tensor, height: int, width: int) -> Tensor:
+    """`pixel_rays` of intrinsics that were checked before: a GPU is not asked again."""
     batch = intrinsics.shape[0]
     fx, fy, skew, cx, cy = (intrinsics[:, i, j].view(-1, 1, 1) for i, j in ((0, 0), (1, 1), (0, 1), (0, 2), (1, 2)))
     v = torch.arange(height, device=intrinsics.device, dtype=intrinsics.dtype).view(1, -1, 1)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..geometry.checks import check_choice
 from ..geometry.effects.lights import KINDS
 from ..geometry.effects.lit_scene import LitScene, lit_scene
-from ..geometry.effects.relight import relief_gloss, relight
+from ..geometry.effects.relight import relief_gloss, relight_scene
 from ..geometry.effects.shadows import half_thickness
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.images.srgb import colour_to_linear
@@ -183,7 +183,7 @@ class Relight:
                 scene = lit_scene(layer.shown, estimate, plans, where)
                 if not previews and in_comfyui():
                     previews.append(_surfaces(scene))
-                yield (unclamped_output(layer.with_alpha(relight(**vars(replace(scene, image=layer.colours)), **style))),)
+                yield (unclamped_output(layer.with_alpha(relight_scene(replace(scene, image=layer.colours), **style))),)
 
         return shown_on_node(join_outputs(lit(), len(images)), previews)
 

@@ -144,15 +144,15 @@ def relit(scene: Scene, plans: tuple[LightPlan, ...], sky: Tensor | bool, style:
         scene: The image, and its depth and normals.
         plans: The lamps.
         sky: As `lit_scene` takes it.
-        style: Further arguments of `relight`.
+        style: Further arguments of `relight_scene`.
     """
     from ...geometry.effects.lit_scene import lit_scene
-    from ...geometry.effects.relight import relight
+    from ...geometry.effects.relight import relight_scene
     from ...geometry.regions.sky import describe_sky
 
     lit = lit_scene(scene.image, scene.known, plans, sky)
     words = describe_sky(lit.sky) if sky is not False and lit.depth is not None else ""
-    return scene.layers.with_alpha(relight(**vars(replace(lit, image=scene.layers.colours)), **style)), words
+    return scene.layers.with_alpha(relight_scene(replace(lit, image=scene.layers.colours), **style)), words
 
 
 def _plans(arguments: argparse.Namespace) -> tuple[LightPlan, ...]:

@@ -15,13 +15,16 @@ Source:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils import sent_to
 from ..filters.box import box_means
+from ..filters.chosen_pixels import places_where
 from ..filters.extremes import largest_within
 from .depth_edges import find_ramps
 
@@ -44,8 +47,8 @@ _TINY, _NO_WEIGHT, _UNKNOWN = 1e-9, 1e-7, 1e-14
 _IMPLAUSIBLE, _NO_DIRECTION = 1e-3, 1e-3
 # The evidence of colours is averaged over so many pixels around: the radius divided by this.
 _AVERAGED = 3
-# So many pixels of ramps at a time.
-_AT_ONCE = 2**15
+# So many pixels of ramps at a time, on a CPU and on a GPU, where all their places are read together.
+_AT_ONCE, _AT_ONCE_ON_GPU = 2**15, 2**16
 # Widths of ramps are measured in windows of these radii, at so many pixels, where a span is no longer growing.
 _WINDOWS, _SAMPLES, _GROWING, _STRONG = (1, 2, 4, 8, 16, 32), 2**17, 1.15, 0.1
 
@@ -68,19 +71,17 @@ def ramp_width(nearness: Tensor) -> float:
 
 def _widths(lines: Tensor) -> Tensor:
     """The width of the ramp around every step of rows; NaN where there is no edge, or no end is found."""
-    steps = lines.diff(dim=-1).abs()
-    widths, edges = [], []
-    for radius in _WINDOWS:
-        window = {"kernel_size": (1, 2 * radius + 1), "stride": 1, "padding": (0, radius)}
-        high, low = F.max_pool2d(lines, **window), -F.max_pool2d(-lines, **window)
-        top, bottom = torch.maximum(high[..., 1:], high[..., :-1]), torch.minimum(low[..., 1:], low[..., :-1])
-        widths.append((top - bottom) / steps.clamp(min=_TINY))
-        steepest = F.max_pool2d(steps, (1, 4 * radius + 1), 1, (0, 2 * radius))
-        edges.append((top > bottom * (1 + _STRONG)) & (steps >= steepest))
-    found = torch.full_like(steps, torch.nan)
-    for width, wider, is_edge in reversed(list(zip(widths[:-1], widths[1:], edges[:-1], strict=True))):
-        found = torch.where((wider < width * _GROWING) & is_edge, width, found)
-    return found
+    steps, both = lines.diff(dim=-1).abs(), torch.cat((lines, -lines), 1)
+    around = torch.cat([F.max_pool2d(both, (1, 2 * radius + 1), 1, (0, radius)) for radius in _WINDOWS])
+    steepest = torch.cat([F.max_pool2d(steps, (1, 4 * radius + 1), 1, (0, 2 * radius)) for radius in _WINDOWS[:-1]])
+    top, bottom = torch.maximum(around[..., 1:], around[..., :-1]).split(1, 1)
+    bottom = -bottom
+    widths = (top - bottom) / steps.clamp(min=_TINY)
+    width, wider = widths[:-1], widths[1:]
+    is_edge = (top > bottom * (1 + _STRONG))[:-1] & (steps >= steepest) & (wider < width * _GROWING)
+    # Of the smallest window that holds the whole ramp.
+    first = is_edge.to(torch.uint8).argmax(0, keepdim=True)
+    return torch.where(is_edge.any(0, keepdim=True), width.gather(0, first), torch.nan)
 
 
 def sharpen_ramps(nearness: Tensor, image: Tensor, radius: int, strength: float = 1.0, normals: Tensor | None = None) -> tuple[Tensor, ...]:
@@ -97,17 +98,18 @@ def sharpen_ramps(nearness: Tensor, image: Tensor, radius: int, strength: float 
         Nearness (1, 1, H, W); where it changed, (1, 1, H, W) bool; and normals if there were some, not unit. Elsewhere, all is as it was.
     """
     ramp, *bounds = find_ramps(nearness, radius)
-    height, width = nearness.shape[-2:]
-    places = _places(radius)
+    width, places = nearness.shape[-1], _places(radius)
     reach = max(max(abs(dy), abs(dx)) for dy, dx, _ in places)
     maps = [nearness, *_slopes(nearness), _straightness(nearness), torch.ones_like(nearness), image]
     maps += [] if normals is None else [normals]
     # A row holds everything about a pixel, so that one read gathers it.
     table = F.pad(torch.cat(maps, 1), (reach, reach, reach, reach))[0].flatten(1).T.contiguous()
-    pixels = torch.arange(height * width, device=nearness.device).view_as(ramp)[ramp]
+    pixels = places_where(ramp)
+    offsets = _Offsets.of(places, width + 2 * reach, nearness)
+    at_once = _AT_ONCE if nearness.device.type == "cpu" else _AT_ONCE_ON_GPU
     found = [
-        _gather_evidence(table, _padded_index(part, width, reach), width + 2 * reach, places, [each.flatten()[part] for each in bounds])
-        for part in pixels.split(_AT_ONCE)
+        _gather_evidence(table, _padded_index(part, width, reach), offsets, torch.cat(bounds)[:, 0].flatten(1)[:, part])
+        for part in pixels.split(at_once)
     ]
     return _move_to_sides(nearness, normals, pixels, _Evidence(*(torch.cat(parts) for parts in zip(*found, strict=True))), radius, strength)
 
@@ -152,15 +154,35 @@ def _places(radius: int) -> list[tuple[int, int, float]]:
     return [(dy, dx, weight) for (dy, dx), weight in found.items()]
 
 
-def _gather_evidence(table: Tensor, index: Tensor, stride: int, places: list[tuple[int, int, float]], bounds: list[Tensor]) -> _Evidence:
+class _Offsets(NamedTuple):
+    """The sampled places (K, 1) each: rows of a table from a pixel's own, rows and columns of the image, and weights."""
+
+    index: Tensor
+    down: Tensor
+    right: Tensor
+    weight: Tensor
+
+    @classmethod
+    def of(cls, places: list[tuple[int, int, float]], stride: int, like: Tensor) -> _Offsets:
+        """Those of `_places`, of a table with `stride` rows for each line of the image."""
+        numbers = torch.tensor(places)[..., None]
+        down, right, weight = numbers.unbind(1)
+        index = (down * stride + right).long()
+        return cls(*(sent_to(like.device, each) for each in (index, down.to(like), right.to(like), weight.to(like))))
+
+    def split(self) -> Iterator[_Offsets]:
+        """All together; on a CPU one after the other, as a place of all pixels fills its cache."""
+        return map(_Offsets, *(each.split(1 if each.device.type == "cpu" else len(each)) for each in self))
+
+
+def _gather_evidence(table: Tensor, index: Tensor, offsets: _Offsets, bounds: Tensor) -> _Evidence:
     """Gathers the evidence of the places around some pixels.
 
     Args:
         table: (pixels of the padded maps, 8 or 11): nearness, slopes, straightness, whether it is inside, colour, normal.
         index: (N,) rows of the table.
-        stride: Rows of the table from one line of the image to the next.
-        places: As `_places`.
-        bounds: (N,) each: the extremes in windows of one and of two radii.
+        offsets: Of the places.
+        bounds: (4, N): the extremes in windows of one and of two radii.
     """
     low, high, wide_low, wide_high = bounds
     here = table[index].T.contiguous()
@@ -168,12 +190,12 @@ def _gather_evidence(table: Tensor, index: Tensor, stride: int, places: list[tup
     top, bottom = torch.add(middle, span, alpha=_CLEAR), torch.add(middle, span, alpha=-_CLEAR)
     plain_top, plain_bottom = torch.add(middle, span, alpha=_PLAIN), torch.add(middle, span, alpha=-_PLAIN)
     near, far = (_Side(middle, table.shape[1] - 8) for _ in range(2))
-    for dy, dx, weight in places:
-        there = table.index_select(0, index + (dy * stride + dx)).T.contiguous()
+    for offset, down, right, weight in offsets.split():
+        there = table.index_select(0, (index + offset).flatten()).T.contiguous().view(table.shape[1], len(offset), len(index))
         value, slope_x, slope_y, straight, inside = there[:5]
-        red, green, blue = there[5:8] - here[5:8]
+        red, green, blue = there[5:8] - here[5:8, None]
         alike = (red * red).addcmul_(green, green).addcmul_(blue, blue).mul_(-0.5 / _COLOUR**2).exp_()
-        plane = torch.add(value, slope_x, alpha=-dx).add_(slope_y, alpha=-dy)
+        plane = torch.addcmul(value, slope_x, right, value=-1).addcmul_(slope_y, down, value=-1)
         plane = torch.maximum(torch.minimum(plane, wide_high), wide_low)
         trust, weights = (alike + 0.01).mul_(straight), inside * weight
         near.add(weights * (value > top), alike, trust * (plane > plain_top).to(trust).clamp_(min=_IMPLAUSIBLE), plane, there[8:])
@@ -195,13 +217,15 @@ class _Side:
         self.normals = like.new_zeros(channels, like.shape[0])
 
     def add(self, weights: Tensor, alike: Tensor, trust: Tensor, plane: Tensor, normals: Tensor) -> None:
-        """Adds one place of every pixel: its validity, its colour's similarity, and the weight of its plane and normal."""
-        self.count += weights
-        self.colour.addcmul_(weights, alike)
+        """Adds K places (K, N) of every pixel: their validity, colours' similarity, and the weights of their planes and normals."""
         trust = trust.mul_(weights)
-        self.weight += trust
-        self.sum.addcmul_(trust, plane)
-        self.normals.addcmul_(trust, normals)
+        for total, each in ((self.count, weights), (self.weight, trust)):
+            total += each.sum(0) if len(each) > 1 else each[0]
+        for total, weight, each in ((self.colour, weights, alike), (self.sum, trust, plane), (self.normals, trust, normals)):
+            if len(weight) > 1:
+                total += (weight * each).sum(-2)
+            else:
+                total.addcmul_(weight[0], each[..., 0, :])
 
     def likeness(self) -> Tensor:
         """The similarity of the side's colours to the pixel's, 0 to 1."""

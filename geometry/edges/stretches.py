@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ...utils import sent_to
+from ...utils import kept_constants
 from ..filters.box import box_sums
 from ..filters.chosen_pixels import rows_and_columns
 
@@ -71,7 +71,7 @@ class Stretches:
         values = grid.transpose(0, 1).flatten(1)
         _, height, width = self._shape
         # Rows and columns of the four cells, (4, N), and their shares.
-        down, right = sent_to(grid.device, torch.tensor(((0, 0, 1, 1), (0, 1, 0, 1)))).unsqueeze(2)
+        down, right = _corners(grid)
         row, column = self._row.floor() + down, self._column.floor() + right
         share = (1 - (self._row - row).abs()) * (1 - (self._column - column).abs())
         index = self._first + row.long().clamp(0, height - 1) * width + column.long().clamp(0, width - 1)
@@ -81,6 +81,13 @@ class Stretches:
         for cells, shares in zip(index, share, strict=True):  # all at once would not fit the cache
             total.addcmul_(values.index_select(1, cells), shares)
         return total
+
+
+@kept_constants
+def _corners() -> tuple[Tensor, Tensor]:
+    """(4, 1) each, rows and columns from the first of four cells."""
+    down, right = torch.tensor(((0, 0, 1, 1), (0, 1, 0, 1)))[..., None]
+    return down, right
 
 
 def _sums_at(index: Tensor, values: Tensor, count: int) -> Tensor:

@@ -8,7 +8,6 @@ edge, by their distance from the middle of the ramp; neighbouring stretches have
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import sent_to
+from ...utils import kept_constants
 from ..filters.box import box_means, box_sums
 from ..filters.chosen_pixels import chosen_places, places_where, rows_and_columns, summed_rows, values_at
 from .stretches import Stretches
@@ -129,10 +128,10 @@ def stripe_ends(inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, edge:
     row, column = rows_and_columns(place, height, width)
     start = place - row * width - column
 
-    def beside(down: int, right: int) -> Tensor:
-        return values_at(smooth, start + (row + down).clamp(0, height - 1) * width + (column + right).clamp(0, width - 1))
-
-    lines = Lines.through(place, beside(0, -1) - beside(0, 1), beside(-1, 0) - beside(1, 0), height, width)
+    down, right = _beside(place)
+    beside = start + (row + down).clamp(0, height - 1) * width + (column + right).clamp(0, width - 1)
+    beside = values_at(smooth, beside.flatten()).view_as(beside)
+    lines = Lines.through(place, *(beside[:2] - beside[2:]), height, width)
     away = _away(lines, inverse, (values_at(low, place) + values_at(high, place)) * 0.5, radius + 2)
     on_edge = (away.abs() <= _BESIDE) & values_at(edge, place)
     end, sure = _ends_on_grid(inverse, image, low, high, lines, away, on_edge, radius)
@@ -148,7 +147,7 @@ def _away(lines: Lines, inverse: Tensor, middle: Tensor, reach: int) -> Tensor:
     """Pixels (N,) from the middle of the ramp, positive on the far side; more than `reach` where it is not found."""
     before = values_at(inverse, lines.at(0.0)) - middle
     sign = torch.where(before > 0, 1.0, -1.0)
-    steps = torch.arange(1, reach + 1, device=sign.device)[:, None]
+    steps = _steps(sign, 1, reach + 1)
     after = (_values_on(inverse, lines, sign * steps) - middle) * sign
     before = torch.cat((before.abs()[None], after[:-1].clamp(min=0)))
     crossing = steps - 1 + before / (before - after).clamp(min=_TINY)
@@ -172,7 +171,7 @@ def _ends_on_grid(
     bottom = values_at(low, own)
     span = (values_at(high, own) - bottom).clamp(min=_TINY)
     cell = (own // (height * width) * grid[1] + lines.row // _CELL) * grid[2] + lines.column // _CELL
-    fall = _values_on(inverse, lines, here.new_tensor((-2.0, 2.0, -0.5, 0.5))[:, None] - here)
+    fall = _values_on(inverse, lines, _fall_distances(here) - here)
     steep = (fall[2] - fall[3]) / (fall[0] - fall[1]).clamp(min=_TINY)
     weight = weight * ((_STEEPEST - steep) / _STEP).clamp(0, 1)
     occupied = weight.new_zeros(math.prod(grid)).index_add_(0, cell, weight) > 0
@@ -180,7 +179,7 @@ def _ends_on_grid(
     slot = torch.full_like(occupied, len(cells), dtype=torch.long).index_copy_(0, cells, torch.arange(len(cells), device=cells.device))
     own = slot.index_select(0, cell)
     before, beyond = radius + _BEYOND + round(radius * _WIDEST), radius + _BEYOND
-    distances = torch.arange(-before, beyond + 1, device=here.device)[:, None]
+    distances = _steps(here, -before, beyond + 1)
     there = lines.at(distances - here)
     colour = image.transpose(0, 1).flatten(1).index_select(1, there.flatten()).unflatten(1, there.shape)
     left = ((values_at(inverse, there.flatten()).view_as(there) - bottom) / span).clamp(0, 1)
@@ -205,11 +204,36 @@ def _ends_on_grid(
 
 def _cells_around(cell: Tensor, grid: tuple[int, int, int]) -> Tensor:
     """The cells (N, K) of the stretch around each of N cells, counted through grids; the number of all cells where there is none."""
-    steps = range(-_STRETCH, _STRETCH + 1)
-    down, right = sent_to(cell.device, torch.tensor(tuple(itertools.product(steps, steps)))).T
+    down, right = _cells_of_stretch(cell)
     row, column = (each[:, None] + step for each, step in zip(rows_and_columns(cell, *grid[1:]), (down, right), strict=True))
     inside = (row >= 0) & (row < grid[1]) & (column >= 0) & (column < grid[2])
     return torch.where(inside, cell[:, None] + (down * grid[2] + right), math.prod(grid))
+
+
+@kept_constants
+def _beside() -> tuple[Tensor, Tensor]:
+    """(4, 1) each, rows and columns from a pixel to those before it, along columns and along rows, and to those after it."""
+    down, right = torch.tensor(((0, -1, 0, 1), (-1, 0, 1, 0)))[..., None]
+    return down, right
+
+
+@kept_constants
+def _steps(first: int, end: int) -> Tensor:
+    """(K, 1): the whole numbers from the first one up to the end, which is not included."""
+    return torch.arange(first, end, dtype=torch.float32)[:, None]
+
+
+@kept_constants
+def _fall_distances() -> Tensor:
+    """(4, 1): between the first two distances from an edge a ramp falls, and between the other two a step."""
+    return torch.tensor((-2.0, 2.0, -0.5, 0.5))[:, None]
+
+
+@kept_constants
+def _cells_of_stretch() -> tuple[Tensor, Tensor]:
+    """(K,) each, rows and columns from a cell to those of its stretch."""
+    down, right = torch.cartesian_prod(*[torch.arange(-_STRETCH, _STRETCH + 1)] * 2).T
+    return down, right
 
 
 def _may_have_stripe(profile: Tensor) -> Tensor:

@@ -52,22 +52,21 @@ def blur_by_depth(image: Tensor, depth: Tensor) -> Tensor:
     least, most = inverse.amin(), inverse.amax()
     layer = (inverse - least) / (most - least).clamp(min=1e-6) * _LAYERS
     number = torch.where(high < low * _STEP, layer.floor().clamp(max=_LAYERS - 1), -1)
-    blurs, known = zip(
-        *(_blur_of(*(each[..., ::2, ::2] for each in (number == i, own - noise, after))) for i in range(_LAYERS)), strict=True
-    )
-    blurs = _from_nearest(torch.stack(blurs), torch.stack(known))
+    blurs = _from_nearest(*_blurs_of_layers(*(each[..., ::2, ::2].flatten() for each in (number, own - noise, after))))
     place = (layer - 0.5).clamp(0, _LAYERS - 1)
     nearer = place.floor().clamp(max=_LAYERS - 2)
     return torch.lerp(blurs[nearer.long()], blurs[nearer.long() + 1], place - nearer) * pitch
 
 
-def _blur_of(inside: Tensor, own: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
-    """The standard deviation of a layer's blur beyond what is in focus, and whether the layer tells it; of maps of squared slopes."""
+def _blurs_of_layers(number: Tensor, own: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+    """The standard deviation of each layer's blur beyond what is in focus, and whether the layer tells it; of squared slopes (N,)."""
+    inside = number == torch.arange(_LAYERS, device=number.device)[:, None]
     strength = (own + after) / 2
-    strong = torch.where(inside, strength, torch.nan).nanquantile(1 - _EDGES)
+    strong = torch.where(inside, strength, torch.nan).nanquantile(1 - _EDGES, dim=1, keepdim=True)
     edges = inside & (strength >= strong)
-    lost = (own * edges).sum() / (after * edges).sum().clamp(min=1e-12) - 1
-    known = (inside.sum() >= _FEWEST) & (strong > _WEAKEST**2)
+    own, after = (torch.stack((own, after))[:, None] * edges).sum(-1)
+    lost = own / after.clamp(min=1e-12) - 1
+    known = (inside.sum(1) >= _FEWEST) & (strong[:, 0] > _WEAKEST**2)
     return (_ADDED / lost.clamp(min=0.05) - _FOCUSED).clamp(min=0).sqrt(), known
 
 

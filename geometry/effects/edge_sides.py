@@ -65,16 +65,22 @@ class EdgeSides:
         return self.pixels.put_vectors(stepped, 1 / inverse)
 
     def shadow(self, hidden: Tensor, depth: Tensor) -> Tensor:
-        """A shadow that ends at silhouettes as softly as the image's colours change there, and not as the depth does; all (1, 1, H, W)."""
-        dtype, hidden, depth = hidden.dtype, hidden.float(), depth.float()
+        """Shadows that end at silhouettes as softly as the image's colours change there, and not as the depth does.
+
+        Args:
+            hidden: (1, lamps, H, W).
+            depth: (1, 1, H, W).
+        """
+        dtype, hidden, depth, lamps = hidden.dtype, hidden.float(), depth.float(), hidden.shape[1]
         pitch, reach = pitch_and_reach(*depth.shape[-2:])
         middle = self.ends[:, 2:]
         small, inverse = middles_of(hidden, pitch), 1 / middles_of(depth, pitch)
         near = (inverse * inverse > middle).to(inverse)
-        on_all, on_near, share = box_means(box_means(torch.cat((small, small * near, near), 1), reach), reach).split(1, 1)
+        means = box_means(box_means(torch.cat((small, small * near, near), 1), reach), reach)
+        on_all, on_near, share = means.split((lamps, lamps, 1), 1)
         on_far = (on_all - on_near) / (1 - share).clamp(min=_TINY)
         sides = torch.cat((on_far, on_near / share.clamp(min=_TINY)), 1).clamp(0, 1)
-        on_far, on_near, middle = self.pixels.sample_vectors(torch.cat((sides, middle), 1), pitch).split(1)
+        on_far, on_near, middle = self.pixels.sample_vectors(torch.cat((sides, middle), 1), pitch).split((lamps, lamps, 1))
         here, inverse = self.pixels.take_vectors(hidden), 1 / self.pixels.take_vectors(depth)
         is_near = inverse * inverse > middle
         own = torch.lerp(torch.where(is_near, on_far, here), torch.where(is_near, here, on_near), self.near)

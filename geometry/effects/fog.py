@@ -9,14 +9,14 @@ from torch import Tensor
 
 from ...utils import vector_lengths
 from ..assumptions import assumed_intrinsics
-from ..camera import pixel_rays
+from ..camera import pixel_rays, rays_of_pixels
 from ..checks import check_image, check_map, check_not_negative
-from ..edges.depth_edges import edge_radius, sharpen_depth_edges
+from ..edges.depth_edges import edge_radius, sharpen_known_depth
 from ..estimate import Estimate
 from ..images.srgb import linear_to_srgb, srgb_to_linear
 from ..projections import need_perspective
 from ..regions.before_sky import land_before_sky
-from ..regions.sky import describe_sky, predicted_sky, sky_alpha
+from ..regions.sky import describe_sky, masks_nothing, predicted_sky, sky_alpha
 from .depths import known_depths
 
 # So far is the sky, in the unit of depth; and the largest exponent.
@@ -60,23 +60,23 @@ def fog_of(estimate: Estimate, image: Tensor, fog: FogBank, sky: Tensor | bool =
     """
     need_perspective(estimate, "fog")
     depths, camera, shown = known_depths(estimate), assumed_intrinsics(estimate), image.clamp(0, 1)
-    depth = sharpen_depth_edges(depths.depth, edge_radius(*image.shape[-2:]), image=shown)
-    if sky is False:
-        depth = land_before_sky(depth, depths.hole)
-        through, found = fog_transmittance(depth, camera, **vars(fog)), ""
-    else:
+    depth = sharpen_known_depth(depths.depth, edge_radius(*image.shape[-2:]), image=shown)
+    share, hole, is_clear = None, depths.hole, masks_nothing(estimate)
+    if sky is not False and not is_clear:
         predicted = predicted_sky(estimate)
-        if sky is True:
-            share = sky_alpha(shown, estimate)
-            # A sky that is found, not predicted, ends less exactly than its depth does.
-            land = land_before_sky(depth, depths.hole | predicted)
-        else:
-            share = sky.to(depth)
-            land = land_before_sky(depth, depths.hole | predicted | (share > 0.5))
+        hole = hole | predicted
+        share = sky_alpha(shown, estimate, predicted) if sky is True else None
+    if isinstance(sky, Tensor):
+        share = sky.to(depth)
+        hole = hole | (share > 0.5)
+    # A sky that is found, not predicted, ends less exactly than its depth does. Without holes there is nothing to find again.
+    land = depth if is_clear and share is None else land_before_sky(depth, hole)
+    rays = rays_of_pixels(camera.to(depth), *depth.shape[-2:])
+    through, found = _transmitted(land, rays, fog), ""
+    if share is not None:
         words = describe_sky(share if alpha is None else share * alpha)
         found = f"; {words}" if words else ""
-        beyond = fog_transmittance(depth, camera, **vars(fog), sky=torch.ones_like(depths.hole))
-        through = torch.lerp(fog_transmittance(land, camera, **vars(fog)), beyond, share)
+        through = torch.lerp(through, _transmitted(torch.full_like(depth, torch.inf), rays, fog), share)
     unit = " m" if depths.is_metric else " (no metres: the near end is 1)"
     share = float(1 - through.mean() if alpha is None else ((1 - through) * alpha).sum() / alpha.sum())
     line = f"fog over {depths.nearest:.3g} to {depths.farthest:.3g}{unit}, {100 * share:.0f} % of the light is the fog's{found}"
@@ -107,22 +107,22 @@ def fog_transmittance(
         The law of Bouguer, Lambert and Beer; its integral along a ray through an exponential atmosphere: I. Quilez, "Better fog" (2010).
     """
     check_map(depth, 1, "depth")
-    FogBank(density, start, falloff)  # checks them
     rays = pixel_rays(intrinsics.to(depth.dtype), *depth.shape[-2:])
+    return _transmitted(depth if sky is None else torch.where(sky, torch.inf, depth), rays, FogBank(density, start, falloff))
+
+
+def _transmitted(depth: Tensor, rays: Tensor, fog: FogBank) -> Tensor:
+    """`fog_transmittance` along the rays of pixels, of depth that may be infinite."""
     length = vector_lengths(rays)
-    distance = depth * length
-    if sky is not None:
-        distance = torch.where(sky, _SKY, distance)
-    through = (distance - start).clamp(min=0)
-    if falloff == 0:
-        thickness = density * through
-        transmitted = torch.exp(-thickness)
-        return transmitted if sky is None or density == 0 else torch.where(sky, 0, transmitted)
-    rise = -falloff * rays[:, 1:2] / length
-    at_start = torch.exp((-rise * start).clamp(max=_STEEPEST))
+    if fog.falloff == 0:
+        # Without fog all comes through, from the sky, too.
+        return torch.exp((depth * length).sub_(fog.start).clamp_(min=0).mul_(-fog.density)) if fog.density else torch.ones_like(depth)
+    through = (depth * length).clamp_(max=_SKY).sub_(fog.start).clamp_(min=0)
+    rise = -fog.falloff * rays[:, 1:2] / length
+    at_start = torch.exp((-rise * fog.start).clamp(max=_STEEPEST))
     exponent = rise * through
     mean = torch.where(exponent.abs() < 1e-4, 1 - exponent / 2, -torch.expm1((-exponent).clamp(max=_STEEPEST)) / exponent)
-    return torch.exp(-density * at_start * mean * through)
+    return torch.exp(-fog.density * at_start * mean * through)
 
 
 def add_fog(image: Tensor, transmittance: Tensor, colour: tuple[float, float, float]) -> Tensor:
@@ -141,6 +141,6 @@ def add_fog(image: Tensor, transmittance: Tensor, colour: tuple[float, float, fl
     """
     check_image(image)
     check_map(transmittance, 1, "transmittance", like=image)
-    own = torch.stack([torch.full_like(transmittance[:, 0], channel) for channel in colour], 1)
+    own = image.new_tensor(colour).view(1, 3, 1, 1)
     mixed = torch.lerp(own, srgb_to_linear(image), transmittance)
     return torch.where(transmittance < 1, linear_to_srgb(mixed), image)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...utils import unit_vectors
+from ...utils import kept_constants
 from ..camera import pixel_to_ray
 from ..checks import check_choice, check_not_negative, check_range
 
@@ -157,10 +157,11 @@ def towards(light: Light, points: Tensor) -> tuple[Tensor, Tensor]:
     Source:
         On the axis of a disk of radius r light falls as 1 / (distance^2 + r^2).
     """
-    position = placed_on(light.position, points)
     if not light.is_point:
-        return unit_vectors(position), points.new_full((), light.intensity)
-    way = position - points
+        length = max(math.hypot(*light.position), 1e-12)
+        x, y, z = (each / length for each in light.position)
+        return placed_on((x, y, z), points), points.new_full((), light.intensity)
+    way = placed_on(light.position, points) - points
     x, y, z = way.split(1, 1)
     squared = (x * x + y * y + z * z).clamp(min=NEAREST_LAMP**2)
     return way * torch.rsqrt(squared), light.intensity / (squared + (light.size / 2) ** 2)
@@ -188,4 +189,9 @@ def received_share(light: Light, cosines: Tensor, strengths: Tensor) -> Tensor:
 
 def placed_on(numbers: tuple[float, float, float], like: Tensor) -> Tensor:
     """Three numbers as (1, 3, 1, 1) on the device of a map, without waiting for it."""
-    return torch.cat([like.new_full((1, 1, 1, 1), number) for number in numbers], 1)
+    return _three(like, tuple(numbers)).to(like)
+
+
+@kept_constants
+def _three(numbers: tuple[float, float, float]) -> Tensor:
+    return torch.tensor(numbers).view(1, 3, 1, 1)

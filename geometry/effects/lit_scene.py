@@ -11,13 +11,13 @@ from torch import Tensor
 from ...utils import resize_map, unit_vectors
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
 from ..conventions import convert_normals, unit_normals
-from ..edges.depth_edges import edge_radius, sharpen_depth_edges
+from ..edges.depth_edges import edge_radius, sharpen_known_depth
 from ..estimate import Axes, Estimate, Quantity
 from ..filters.bands import by_bands
 from ..filters.box import box_means
 from ..filters.coarse import middles_of
 from ..projections import need_perspective
-from ..regions.sky import predicted_sky, sky_alpha
+from ..regions.sky import masks_nothing, predicted_sky, sky_alpha
 from ..surfaces.derive import with_normals
 from .defocus import blur_by_depth
 from .edge_sides import EdgeSides, edge_sides
@@ -91,9 +91,10 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
         glossy = _steady(normals, softness)
     else:
         soft, radius = filled_depth(sized), edge_radius(height, width)
-        depth, steps = sharpen_depth_edges(soft, radius), DepthSteps.of(soft)
+        depth, steps = sharpen_known_depth(soft, radius), DepthSteps.of(soft)
         softness, smoothed = steps.softness(normals, softness), softness
-        if bool(softness * steps.share > 0):
+        # Only a CPU is asked, to which this costs more than the answer.
+        if softness.device.type != "cpu" or bool(softness * steps.share > 0):
             # Of a refined network only the edges are sharp. Light needs the mixture beside them as it was, or it shows where that ends.
             soft = 1 / steps.softened(1 / soft, softness)
             normals = unit_vectors(steps.softened(normals, (softness - smoothed).clamp(min=0)))
@@ -103,30 +104,31 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
         if any(plan.kind == POINT for plan in plans):
             # Its light falls off with the distance: each pixel beside a silhouette needs its own thing's.
             depth = torch.lerp(depth, edges.depth(depth), softness)
-    share, known = image.new_zeros(1, 1, height, width), sized.valid
-    if not isinstance(sky, bool):
-        share = sky.to(image)
-    elif sky and depth is not None:
-        share = sky_alpha(image, estimate)
-    if sky is not False and depth is not None:
+    share, known = None if isinstance(sky, bool) else sky.to(image), sized.valid
+    if sky is not False and depth is not None and not masks_nothing(estimate):
         # Things that the network's coarse sky covers have no sides known, but are lit as the sky is, not left bright beside it.
         # Its border is soft, or its pixels would show in twigs.
-        covered = resize_map(box_means(predicted_sky(estimate).to(image), _SOFT_COVER), height, width)
+        predicted = predicted_sky(estimate)
+        share = sky_alpha(image, estimate, predicted) if share is None else share
+        covered = resize_map(box_means(predicted.to(image), _SOFT_COVER), height, width)
         known = known | (covered > 0)
         normals = _facing_where(covered, normals)
-    normals = _facing_where(share, normals)
+    if share is None:
+        share = image.new_zeros(1, 1, height, width)
+    else:
+        normals, known = _facing_where(share, normals), known | (share > 0.5)
     lights = tuple(plan.placed(intrinsics, height, width) for plan in plans)
     blur = None
     if depth is None or all(plan.shadow == 0 for plan in plans):
         edges = None
     else:
         blur = blur_by_depth(image, depth)
-    return LitScene(source, normals, lights, depth, intrinsics, known | (share > 0.5), share, glossy, softness, softness, blur, edges)
+    return LitScene(source, normals, lights, depth, intrinsics, known, share, glossy, softness, softness, blur, edges)
 
 
 def _facing_where(share: Tensor, normals: Tensor) -> Tensor:
     """Normals that face the viewer in the sky, which has no sides: a lamp makes all of it as bright."""
-    if not bool(share.any()):
+    if share.device.type == "cpu" and not bool(share.any()):
         return normals
 
     def turned(share: Tensor, normals: Tensor) -> tuple[Tensor]:

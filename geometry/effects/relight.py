@@ -19,7 +19,8 @@ from ..images.srgb import linear_to_srgb, luminance, srgb_to_linear
 from .edge_sides import EdgeSides
 from .highlight_maps import pitch_of
 from .lights import NEAREST_LAMP, Light, placed_on, received_share, towards
-from .shadows import cast_shadow
+from .lit_scene import LitScene
+from .shadows import cast_shadows
 
 Colour = tuple[float, float, float]
 WHITE: Colour = (1.0, 1.0, 1.0)
@@ -121,7 +122,6 @@ def relight(
         ValueError: Maps or intrinsics of the wrong shape or device, an image of other values, depth that is not positive and finite, or a
             number out of range.
     """
-    lights = (light,) if isinstance(light, Light) else tuple(light)
     is_hdr = check_image(image)
     depth, intrinsics = _complete_inputs(image, normals, depth, intrinsics, mask, edges)
     if sky is not None:
@@ -129,15 +129,59 @@ def relight(
         check_map(sky, 1, "sky", like=image)
     check_looks(ambient, specular, shininess, exposure)
     check_range("shadow", shadow, 0, 1)
-    shadows = [
-        _light_left(depth, intrinsics, each, shadow if each.shadow is None else each.shadow, sky, doubt, blur, edges) for each in lights
-    ]
+    lights = (light,) if isinstance(light, Light) else tuple(light)
+    colours = ambient, ambient_above, ambient_below
     surface = _Surface(specular, shininess, exposure, rolled_off, is_hdr)
-    below, above = (ambient * placed_on(colour, image) for colour in (ambient_below, ambient_above))
+    return _relit(image, normals, lights, colours, surface, shadow, depth, intrinsics, mask, sky, glossy, relief, doubt, blur, edges)
+
+
+def relight_scene(
+    scene: LitScene,
+    *,
+    ambient: float = 0.5,
+    ambient_above: Colour = WHITE,
+    ambient_below: Colour = WHITE,
+    specular: float = 0.0,
+    shininess: float = 32.0,
+    exposure: float = 0.0,
+    rolled_off: bool = True,
+) -> Tensor:
+    """`relight` of an image that was checked, with all that `lit_scene` made of it: a GPU is not asked again."""
+    check_looks(ambient, specular, shininess, exposure)
+    depth, intrinsics = _complete_depth(scene.image, scene.depth, scene.intrinsics)
+    # What brings an image back to white also serves one that is nowhere brighter; only a CPU, to which it is work, is asked.
+    is_hdr = scene.image.device.type != "cpu" or bool(scene.image.amax() > 1)
+    surface, colours = _Surface(specular, shininess, exposure, rolled_off, is_hdr), (ambient, ambient_above, ambient_below)
+    kept = scene.mask, scene.sky, scene.glossy, scene.relief, scene.doubt, scene.blur, scene.edges
+    return _relit(scene.image, scene.normals, scene.light, colours, surface, 0.0, depth, intrinsics, *kept)
+
+
+@in_float32
+def _relit(
+    image: Tensor,
+    normals: Tensor,
+    lights: tuple[Light, ...],
+    ambient: tuple[float, Colour, Colour],
+    surface: _Surface,
+    shadow: float,
+    depth: Tensor,
+    intrinsics: Tensor,
+    mask: Tensor | None,
+    sky: Tensor | None,
+    glossy: Tensor | None,
+    relief: Tensor | None,
+    doubt: Tensor | None,
+    blur: Tensor | None,
+    edges: EdgeSides | None,
+) -> Tensor:
+    """`relight` of what was checked; `ambient` is its share of the image's light, and its colours from above and from below."""
+    shadows = _light_left(depth, intrinsics, lights, shadow, sky, doubt, blur, edges)
+    strength, *sides = ambient
+    above, below = (strength * placed_on(colour, image) for colour in sides)
     rays = _Rays.of(intrinsics.to(image), image)
-    needs_points = specular > 0 or any(each.is_point for each in lights)
+    needs_points = surface.specular > 0 or any(each.is_point for each in lights)
     relief = None if relief is None else relief.to(image)
-    slopes = None if specular == 0 or relief is None else _relief_slopes(image, relief)
+    slopes = None if surface.specular == 0 or relief is None else _relief_slopes(image, relief)
     gloss = _gloss(surface, glossy, sky, slopes, image, relief)
 
     def shade(
@@ -285,20 +329,23 @@ def _shoulder(light: Tensor, knee: Tensor, headroom: Tensor) -> Tensor:
 def _light_left(
     depth: Tensor,
     intrinsics: Tensor,
-    light: Light,
+    lights: Sequence[Light],
     shadow: float,
     sky: Tensor | None,
     doubt: Tensor | None,
     blur: Tensor | None,
     edges: EdgeSides | None,
-) -> Tensor | None:
-    """The share of a lamp's light that its shadows leave; None where it casts none."""
-    if shadow == 0 or light.intensity == 0:
-        return None
-    hidden = cast_shadow(depth, intrinsics, light, doubt=doubt, blur=blur)
+) -> list[Tensor | None]:
+    """The share of each lamp's light that its shadows leave; None where it casts none."""
+    strengths = [(shadow if each.shadow is None else each.shadow) if each.intensity else 0.0 for each in lights]
+    casting = [each for each, strength in zip(lights, strengths, strict=True) if strength]
+    if not casting:
+        return [None] * len(lights)
+    hidden = cast_shadows(depth, intrinsics, casting, doubt=doubt, blur=blur)
     if edges is not None and doubt is not None:
         hidden = torch.lerp(hidden, edges.shadow(hidden, depth), doubt.to(hidden))
-    return 1 - shadow * (hidden if sky is None else hidden * (1 - sky.to(hidden)))
+    each_hidden = iter((hidden if sky is None else hidden * (1 - sky.to(hidden))).split(1, 1))
+    return [1 - strength * next(each_hidden) if strength else None for strength in strengths]
 
 
 def _dot(first: Tensor, second: Tensor) -> Tensor:
@@ -443,12 +490,18 @@ def _complete_inputs(
     edges: EdgeSides | None,
 ) -> tuple[Tensor, Tensor]:
     check_map(normals, 3, "normals", like=image)
-    batch, _, height, width = image.shape
-    depth = torch.ones_like(image[:, :1]) if depth is None else depth
-    intrinsics = intrinsics_from_fov(DEFAULT_FOV, height, width, batch=batch).to(image) if intrinsics is None else intrinsics
+    depth, intrinsics = _complete_depth(image, depth, intrinsics)
     check_depth(depth, like=image)
     if edges is not None:
         edges.check(depth)
-    check_intrinsics(intrinsics, batch, image)
+    check_intrinsics(intrinsics, len(image), image)
     check_mask(mask, image[:, :1])
+    return depth, intrinsics
+
+
+def _complete_depth(image: Tensor, depth: Tensor | None, intrinsics: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Depth and camera, those of a wall where there are none."""
+    batch, _, height, width = image.shape
+    depth = torch.ones_like(image[:, :1]) if depth is None else depth
+    intrinsics = intrinsics_from_fov(DEFAULT_FOV, height, width, batch=batch).to(image) if intrinsics is None else intrinsics
     return depth, intrinsics

@@ -10,22 +10,23 @@ Source:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import resize_map, unit_vectors, vector_lengths
+from ...utils import kept_constants, resize_map, unit_vectors, vector_lengths
 from ..checks import check_depth, check_intrinsics
 from ..edges.depth_edges import EDGE
 from ..filters.box import box_means
 from ..filters.chosen_pixels import ChosenPixels
 from ..filters.extremes import largest_within, neighbours_largest
 from ..levels import measure_range_of_samples
-from ..surfaces.upsampling import ANOTHER, enlarged_along, middles, same_surface, surface_slope
+from ..surfaces.upsampling import ANOTHER, enlarged_along, means_along, middles, surface_slope
 from .lights import Light, placed_on
 
 _MIN_STEPS, _MAX_STEPS, _PIXELS_A_STEP = 64, 256, 4
@@ -51,8 +52,10 @@ _STAGGER, _SMALL = 4.0, 128
 # A network's error: of inverse depth, in shares of the geometric mean of its value and its range, and beyond that of the range of most
 # pixels, between these percentiles; and of where the edge of a shadow lies, in shares of the way from what casts it.
 _ERROR, _LEAST_ERROR, _MOST, _SPREAD = 0.03, 0.02, (5.0, 95.0), 0.08
-# The standard deviations of the smoothings, in rays, by which shadows get as soft as they should be.
+# The standard deviations of the smoothings, in rays, by which shadows get as soft as they should be, and the weights of five rays in a line
+# that have the variance of their distance, squared. Those of a tile's rays let no pattern of tiles pass.
 _SMOOTHINGS = (1, 2, 4, 8)
+_SPREAD_MEANS, _TILE_MEANS = (1, 4, 6, 4, 1), (1, 2, 3, 4, 3, 2, 1)
 
 
 def cast_shadow(
@@ -85,34 +88,59 @@ def cast_shadow(
     """
     check_depth(depth)
     check_intrinsics(intrinsics, depth.shape[0], depth)
+    return cast_shadows(depth, intrinsics, (light,), thickness=thickness, doubt=doubt, blur=blur)
+
+
+def cast_shadows(
+    depth: Tensor,
+    intrinsics: Tensor,
+    lights: Sequence[Light],
+    *,
+    thickness: float = 0.3,
+    doubt: Tensor | None = None,
+    blur: Tensor | None = None,
+) -> Tensor:
+    """`cast_shadow` of several lamps together, of depth and a camera that were checked: (B, lamps, H, W)."""
     if torch.finfo(depth.dtype).bits < 32:  # half precision cannot count the columns of an image
-        return cast_shadow(depth.float(), intrinsics.float(), light, thickness=thickness, doubt=doubt, blur=blur).to(depth)
+        return cast_shadows(depth.float(), intrinsics.float(), lights, thickness=thickness, doubt=doubt, blur=blur).to(depth)
     height, width = depth.shape[-2:]
     pitch = max(1, round(max(height, width) / _RAYS_ALONG))
     rows, columns = (middles(n, pitch, depth.device) for n in (height, width))
     inverse = 1 / depth
     by_column = inverse.index_select(3, columns)
     small = by_column.index_select(2, rows)
-    tiled = light.size > 0 or max(height, width) >= _SMALL
     places = _Places(rows.to(depth).view(-1, 1), columns.to(depth))
     doubt = None if doubt is None else doubt.to(depth)
     casters = inverse if doubt is None else _less_error(inverse, doubt)
-    # Image by image: how many steps a ray takes depends on the image, and not on those beside it.
-    images = zip(*(each.split(1) for each in (inverse, small, intrinsics.to(depth), casters)), strict=True)
+    cameras = intrinsics.to(depth)
+    halves = half_thickness(inverse, (cameras[:, 0, 0] + cameras[:, 1, 1]) / 2, thickness)
+    images = list(zip(*(each.split(1) for each in (inverse, small, cameras, casters, halves)), strict=True))
+    rays = [[_Rays.of(own, starts, camera, places, light) for light in lights] for own, starts, camera, *_ in images]
+    # One question for all. Image by image: how many steps a ray takes depends on the image, and not on those beside it.
+    lengths = iter(torch.stack([each.longest for of_image in rays for each in of_image]).tolist())
+    tiled = [light.size > 0 or max(height, width) >= _SMALL for light in lights]
     marches = [
-        _RayMarch.of(own, starts, camera, places, light, tiled).run(casting, thickness, doubt is not None)
-        for own, starts, camera, casting in images
+        [
+            _RayMarch.of(own, starts, each, next(lengths), is_tiled).run(casting, half, doubt is not None)
+            for each, is_tiled in zip(of_image, tiled, strict=True)
+        ]
+        for of_image, (own, starts, _, casting, half) in zip(rays, images, strict=True)
     ]
-    hidden, way = torch.cat([each.hidden for each in marches]), [each.way for each in marches if each.way is not None]
-    if tiled:
-        # Means over a tile, twice, let no pattern of tiles pass.
-        hidden = _smoothed_along(_smoothed_along(hidden, small, 3), small, 2)
+    hidden = torch.cat([torch.cat([each.hidden for each in of_image], 1) for of_image in marches])
+    slopes = {axis: surface_slope(small, axis) for axis in (2, 3)}
+    # Means over a tile, twice, let no pattern of tiles pass.
+    parts = []
+    for is_tiled, some in groupby(zip(tiled, hidden.split(1, 1), strict=True), key=lambda each: each[0]):
+        part = torch.cat([each for _, each in some], 1)
+        parts.append(_smoothed(part, small, slopes, _TILE_MEANS) if is_tiled else part)
+    hidden = torch.cat(parts, 1)
     variance = None if blur is None else (resize_map(blur.to(depth), small.shape[2], small.shape[3]) / pitch).square()
     if doubt is not None:
-        of_way = (doubt * _SPREAD / pitch * _mean_way(hidden, torch.cat(way))).square()
+        way = torch.cat([torch.cat([each.way for each in of_image if each.way is not None], 1) for of_image in marches])
+        of_way = (doubt * _SPREAD / pitch * _mean_way(hidden, way)).square()
         variance = of_way if variance is None else variance + of_way
     if variance is not None:
-        hidden = _softened(hidden, small, variance)
+        hidden = _softened(hidden, small, slopes, variance)
     if pitch == 1:
         return hidden
     return enlarged_along(enlarged_along(hidden, small, by_column, pitch, 2), by_column, inverse, pitch, 3)
@@ -144,6 +172,36 @@ class _Hidden(NamedTuple):
     way: Tensor | None
 
 
+class _Rays(NamedTuple):
+    """Rays of one image from surfaces to a lamp, up to the image's border.
+
+    Attributes:
+        places: Where rays start.
+        inside: (1, 1, h, w), the share of the way to the lamp up to the image's border, where rays end.
+        column_way, row_way, inverse_way: (1, 1, h, w), how far rays go to their ends.
+        longest: (), how many pixels long they are on average.
+    """
+
+    places: _Places
+    inside: Tensor
+    column_way: Tensor
+    row_way: Tensor
+    inverse_way: Tensor
+    longest: Tensor
+
+    @classmethod
+    def of(cls, inverse: Tensor, small: Tensor, intrinsics: Tensor, places: _Places, light: Light) -> _Rays:
+        """The rays to a lamp, of an image and its camera (1, 3, 3)."""
+        height, width = inverse.shape[-2:]
+        rows, columns = places
+        end_column, end_row, end_inverse = _ray_ends(small, rows, columns, intrinsics, light)
+        column_way, row_way = end_column - columns, end_row - rows
+        # Rays are searched as far as the border.
+        inside = torch.minimum(_share_inside(columns, column_way, width), _share_inside(rows, row_way, height))
+        column_way, row_way, inverse_way = (way * inside for way in (column_way, row_way, end_inverse - small))
+        return cls(places, inside, column_way, row_way, inverse_way, torch.maximum(column_way.abs(), row_way.abs()).mean())
+
+
 @dataclass(frozen=True)
 class _RayMarch:
     """Rays of one image from surfaces to a lamp, straight lines on the screen, along which inverse depth is linear, too.
@@ -151,7 +209,6 @@ class _RayMarch:
     Attributes:
         inverse: (1, 1, H, W) inverse depth of all pixels.
         small: (1, 1, h, w), where rays start.
-        focal: (1,), the focal length in pixels.
         places: Where rays start.
         inside: (1, 1, h, w), the share of the way to the lamp up to the image's border, where rays end.
         column_way, row_way, inverse_way: (1, 1, h, w), how far rays go to their ends.
@@ -160,7 +217,6 @@ class _RayMarch:
 
     inverse: Tensor
     small: Tensor
-    focal: Tensor
     places: _Places
     inside: Tensor
     column_way: Tensor
@@ -169,35 +225,26 @@ class _RayMarch:
     steps: int
 
     @classmethod
-    def of(cls, inverse: Tensor, small: Tensor, intrinsics: Tensor, places: _Places, light: Light, tiled: bool) -> _RayMarch:
-        """The rays to a lamp, of an image and its camera (1, 3, 3); `tiled` = those of a tile differ in length."""
-        height, width = inverse.shape[-2:]
-        rows, columns = places
-        end_column, end_row, end_inverse = _ray_ends(small, rows, columns, intrinsics, light)
-        column_way, row_way = end_column - columns, end_row - rows
-        # Rays are searched as far as the border.
-        inside = torch.minimum(_share_inside(columns, column_way, width), _share_inside(rows, row_way, height))
-        column_way, row_way, inverse_way = (way * inside for way in (column_way, row_way, end_inverse - small))
-        longest = torch.maximum(column_way.abs(), row_way.abs()).mean()
-        steps = max(_MIN_STEPS, min(_MAX_STEPS, math.ceil(float(longest) / _PIXELS_A_STEP)))
+    def of(cls, inverse: Tensor, small: Tensor, rays: _Rays, longest: float, tiled: bool) -> _RayMarch:
+        """`longest` is that of the rays, as a number; `tiled` = those of a tile differ in length."""
+        ways = rays.column_way, rays.row_way, rays.inverse_way
+        steps = max(_MIN_STEPS, min(_MAX_STEPS, math.ceil(longest / _PIXELS_A_STEP)))
         if tiled:
             shortened = 1 - _tiled(small) * (_STAGGER / _TILE**2 / steps)
-            column_way, row_way, inverse_way = (way * shortened for way in (column_way, row_way, inverse_way))
-        focal = (intrinsics[:, 0, 0] + intrinsics[:, 1, 1]) / 2
-        return cls(inverse, small, focal, places, inside, column_way, row_way, inverse_way, steps)
+            ways = tuple(way * shortened for way in ways)
+        return cls(inverse, small, rays.places, rays.inside, *ways, steps)
 
-    def run(self, casters: Tensor, thickness: float, measured: bool) -> _Hidden:
+    def run(self, casters: Tensor, halves: Tensor, measured: bool) -> _Hidden:
         """Looks along the rays.
 
         Args:
             casters: (1, 1, H, W), the inverse depth of what casts shadows.
-            thickness: As `cast_shadow`.
+            halves: (1, 1, H, W), its `half_thickness`.
             measured: Whether the way is, too.
         """
         inverse, small = self.inverse, self.small
         width, on_cpu = inverse.shape[-1], inverse.device.type == "cpu"
-        table, fade = casters.reshape(-1), _fade(inverse).reshape(-1)
-        halves = half_thickness(inverse, self.focal, thickness).reshape(-1)
+        table, fade, halves = casters.reshape(-1), _fade(inverse).reshape(-1), halves.reshape(-1)
         from_column, from_row = self.places.columns + 0.5, self.places.rows + 0.5
         hidden, farness = torch.zeros_like(small), torch.zeros_like(small) if measured else None
         inverse_step = self.inverse_way.abs()
@@ -229,10 +276,16 @@ class _RayMarch:
         """How far along the rays each point is, and half the step to it, as shares of the rays: (n, 1, 1, 1, 1) each, n points at once."""
         inverse = self.inverse
         # Short steps near the surface, where contact shadows begin.
-        shares = (torch.arange(1, self.steps + 1, device=inverse.device, dtype=inverse.dtype) / self.steps) ** 1.5
-        halves = torch.cat((shares[:1], shares.diff())) / 2
+        shares, halves = (each.to(inverse) for each in _shares_of_steps(inverse, self.steps))
         at_once = max(1, (_POINTS_IN_CACHE if inverse.device.type == "cpu" else _POINTS_AT_ONCE) // self.small.numel())
         return zip(*(each.view(-1, 1, 1, 1, 1).split(at_once) for each in (shares, halves)), strict=True)
+
+
+@kept_constants
+def _shares_of_steps(steps: int) -> tuple[Tensor, Tensor]:
+    """How far along a ray each of its points is, and half the step to it."""
+    shares = (torch.arange(1, steps + 1, dtype=torch.float32) / steps) ** 1.5
+    return shares, torch.cat((shares[:1], shares.diff())) / 2
 
 
 def _cover(half: Tensor, hit: Tensor, ray: Tensor, half_step: Tensor, way: Tensor) -> Tensor:
@@ -297,9 +350,13 @@ def _across(way: Tensor) -> Tensor:
 def _tiled(like: Tensor) -> Tensor:
     """(H, W): the number of each pixel's place in its tile, in `_ORDER`, made on the device."""
     height, width = like.shape[-2:]
-    row, column = (torch.arange(n, device=like.device) % _TILE for n in (height, width))
-    order = torch.cat([like.new_full((1,), float(number)) for number in _ORDER])
-    return order[row[:, None] * _TILE + column]
+    return _tiles(like, -(-height // _TILE), -(-width // _TILE))[:height, :width].to(like)
+
+
+@kept_constants
+def _tiles(rows: int, columns: int) -> Tensor:
+    """So many rows and columns of tiles, at the size of rays, which is small."""
+    return torch.tensor(_ORDER, dtype=torch.float32).view(_TILE, _TILE).repeat(rows, columns)
 
 
 def _share_inside(start: Tensor, way: Tensor, length: int) -> Tensor:
@@ -322,44 +379,50 @@ def half_thickness(inverse: Tensor, focal: Tensor, most: float = 0.3) -> Tensor:
     farthest = -neighbours_largest(-inverse)
     rim = torch.where(inverse > farthest * EDGE, inverse, 0)
     rim, near = (F.max_pool2d(each, pitch, ceil_mode=True) for each in (rim, inverse))
-    inside = torch.full_like(near, _WIDEST)
-    reached = 0
-    for radius in _RADII:
-        rim, reached = largest_within(rim, radius - reached), radius
-        belongs = (near > rim * (1 - ANOTHER)) & (near < rim * (1 + ANOTHER))
-        inside = torch.where(belongs & (inside == _WIDEST), radius, inside)
+    rims = []
+    for before, radius in zip((0, *_RADII), _RADII, strict=False):
+        rim = largest_within(rim, radius - before)
+        rims.append(rim)
+    # The first radius within which there is a rim of the pixel's own thing.
+    ratio = near / torch.cat(rims, 1)
+    radii = torch.where(ratio.sub_(1).abs_() < ANOTHER, _radii(near), _WIDEST)
+    inside = radii.amin(1, keepdim=True)
     share = (_THINNEST + _ROUND * pitch * inside / focal.view(-1, 1, 1, 1)).clamp(max=max(most - _BIAS, _THINNEST)) / 2
     return F.interpolate(share, scale_factor=pitch, mode="nearest")[..., : inverse.shape[-2], : inverse.shape[-1]]
 
 
+@kept_constants
+def _radii() -> Tensor:
+    """(1, N, 1, 1) `_RADII`."""
+    return torch.tensor(_RADII, dtype=torch.float32).view(1, -1, 1, 1)
+
+
 def _fade(inverse: Tensor) -> Tensor:
     """The strength of the shadow that each pixel's surface casts, (H, W): less near the border."""
-    along = [1 - ((2 * torch.arange(n, device=inverse.device) + 1).to(inverse) / n - 1).abs() for n in inverse.shape[-2:]]
-    return torch.minimum(along[0][:, None], along[1]).div_(_BORDER).clamp_(max=1)
+    down, along = (_fade_along(inverse, n).to(inverse) for n in inverse.shape[-2:])
+    return torch.minimum(down[:, None], along)
 
 
-def _smoothed_along(values: Tensor, inverse: Tensor, axis: int) -> Tensor:
-    """Means along an axis, twice, over a tile's pixels of the same surface."""
-    radius, length = _TILE - 1, values.shape[axis]
-    padding = (radius, radius, 0, 0) if axis == 3 else (0, 0, radius, radius)
-    padded, depths = (F.pad(each, padding, mode="replicate") for each in (values, inverse))
-    slope = surface_slope(inverse, axis)
-    total, weights = torch.zeros_like(values), torch.zeros_like(values)
-    for place in range(2 * radius + 1):
-        aside = place - radius
-        same = (_TILE - abs(aside)) * same_surface(depths.narrow(axis, place, length) - aside * slope, inverse)
-        total.addcmul_(same, padded.narrow(axis, place, length))
-        weights += same
-    return total / weights
+@kept_constants
+def _fade_along(length: int) -> Tensor:
+    """(N,) `_fade` along an axis."""
+    along = 1 - ((2 * torch.arange(length) + 1).float() / length - 1).abs()
+    return along.div_(_BORDER).clamp_(max=1)
+
+
+def _smoothed(values: Tensor, inverse: Tensor, slopes: dict[int, Tensor], weights: tuple[int, ...], pitch: int = 1) -> Tensor:
+    """`means_along` both axes."""
+    along = means_along(values, inverse, slopes[3], 3, weights, pitch)
+    return means_along(along, inverse, slopes[2], 2, weights, pitch)
 
 
 def _mean_way(hidden: Tensor, way: Tensor) -> Tensor:
     """How far away what casts the shadows around each pixel stands, in pixels of the screen; 0 where there are none."""
-    shadows, ways = box_means(torch.cat((hidden, hidden * way), 1), max(1, 4 * _SMOOTHINGS[-1])).split(1, 1)
+    shadows, ways = box_means(torch.cat((hidden, hidden * way), 1), max(1, 4 * _SMOOTHINGS[-1])).chunk(2, 1)
     return ways / shadows.clamp(min=1e-3)
 
 
-def _softened(hidden: Tensor, inverse: Tensor, variance: Tensor) -> Tensor:
+def _softened(hidden: Tensor, inverse: Tensor, slopes: dict[int, Tensor], variance: Tensor) -> Tensor:
     """Shadows smoothed along surfaces, at each pixel by its own variance, in rays, as far as smoothings reach.
 
     Source:
@@ -370,21 +433,7 @@ def _softened(hidden: Tensor, inverse: Tensor, variance: Tensor) -> Tensor:
         # On a CPU, where asking costs nothing, sharp shadows end here.
         if variance.device.type == "cpu" and not bool((variance > 0).any()):
             break
-        smooth = _spread_along(_spread_along(hidden, inverse, 3, step), inverse, 2, step)
+        smooth = _smoothed(hidden, inverse, slopes, _SPREAD_MEANS, step)
         hidden = torch.lerp(hidden, smooth, (variance / step**2).clamp(max=1))
         variance = (variance - step**2).clamp(min=0)
     return hidden
-
-
-def _spread_along(values: Tensor, inverse: Tensor, axis: int, step: int) -> Tensor:
-    """Means along an axis, of a variance of `step` squared, over pixels of the same surface: five that lie `step` apart."""
-    reach, length = 2 * step, values.shape[axis]
-    padding = (reach, reach, 0, 0) if axis == 3 else (0, 0, reach, reach)
-    padded, depths = (F.pad(each, padding, mode="replicate") for each in (values, inverse))
-    slope = surface_slope(inverse, axis)
-    total, weights = 6 * values, torch.full_like(values, 6)
-    for aside, weight in ((-reach, 1), (-step, 4), (step, 4), (reach, 1)):
-        same = same_surface(depths.narrow(axis, reach + aside, length) - aside * slope, inverse).mul_(weight)
-        total.addcmul_(same, padded.narrow(axis, reach + aside, length))
-        weights += same
-    return total.div_(weights)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils import kept_constants, squared_lengths
 from ..edges.depth_edges import find_ramps
 from ..filters.box import box_means
 from ..filters.coarse import enlarged, middles_of, shrunk
@@ -87,16 +88,22 @@ def _bends_and_edges(normals: Tensor, where: Tensor | None = None) -> tuple[Tens
 
     `where` (B, 1, h, w) bool are the places that are looked at, in values of `pitch_of`; None = all.
     """
-    pitch = pitch_of(*normals.shape[-2:])
-    bends = edges = normals.new_zeros(len(normals), 1, 1, 1)
+    pitch, counts = pitch_of(*normals.shape[-2:]), normals.new_zeros(len(normals), 2, 1, 1)
     for axis in (2, 3):
         along = normals.shape[axis] - 1
         nexts, owns = (middles_of(normals.narrow(axis, start, along), pitch) for start in (1, 0))
-        turns = (nexts - owns).square().sum(1, keepdim=True)
+        turns = squared_lengths(nexts - owns)
         if where is not None:
             turns = turns * where[..., : turns.shape[-2], : turns.shape[-1]]
-        bends, edges = (count + (turns > least**2).to(count).sum((2, 3), keepdim=True) for count, least in ((bends, _BEND), (edges, _EDGE)))
+        counts = counts + (turns > _least_turns(turns)).sum((2, 3), keepdim=True)
+    bends, edges = counts.split(1, 1)
     return bends, edges
+
+
+@kept_constants
+def _least_turns() -> Tensor:
+    """(1, 2, 1, 1): the squares of the turns of bends and edges."""
+    return torch.tensor((_BEND**2, _EDGE**2)).view(1, 2, 1, 1)
 
 
 def _ripple(normals: Tensor) -> Tensor:

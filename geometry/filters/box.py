@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ...utils import opencv_for
+from .pooling import is_pooled, pooled
 
 # The norm of a map from which on a running sum, of doubles, may forget small numbers.
 _LARGE = 1e8
@@ -16,6 +19,8 @@ def box_means(values: Tensor, radius: int) -> Tensor:
     """Means over a square around every pixel, at the border of the pixels that there are."""
     if opencv_for(values):
         return box_sums(values, radius).div_(box_counts(values, radius))
+    if is_pooled(values, radius):
+        return pooled(partial(F.avg_pool2d, count_include_pad=False), values, radius)
     for axis in (-1, -2):  # half precision cannot hold the sums of a square
         values = _sums_along(values, radius, axis) / _counts_along(values, radius, axis)
     return values
@@ -38,6 +43,8 @@ def box_sums(values: Tensor, radius: int) -> Tensor:
     cv2 = opencv_for(values)
     # What is not finite, and the rounding of large numbers, OpenCV's running sum would spread over all that follows.
     if cv2 is None or not values.norm() < _LARGE:
+        if is_pooled(values, radius):
+            return pooled(partial(F.avg_pool2d, divisor_override=1), values, radius)
         return _sums_along(_sums_along(values, radius, -1), radius, -2)
     size = (2 * radius + 1,) * 2
     planes = values.reshape(-1, *values.shape[-2:]).contiguous()

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...utils import opencv_for
+from .pooling import is_pooled, pooled
 
 # The radius up to which OpenCV, whose time grows with it, is faster than doubling.
 _WIDEST_BY_OPENCV = 64
@@ -19,7 +20,10 @@ _STRIP = 1 << 20
 
 def extremes_within(values: Tensor, radius: int) -> tuple[Tensor, Tensor]:
     """The least and the greatest value in a square around every pixel, of values without NaN."""
-    return smallest_within(values, radius), largest_within(values, radius, has_nan=False)
+    if _opencv_for(values, radius):
+        return smallest_within(values, radius), largest_within(values, radius, has_nan=False)
+    least, greatest = largest_within(torch.cat((-values, values), 1), radius, has_nan=False).chunk(2, 1)
+    return -least, greatest
 
 
 def largest_within(values: Tensor, radius: int, has_nan: bool | None = None) -> Tensor:
@@ -35,6 +39,8 @@ def largest_within(values: Tensor, radius: int, has_nan: bool | None = None) -> 
     """
     if (cv2 := _opencv_for(values, radius)) and not (bool(values.sum().isnan()) if has_nan is None else has_nan):
         return _by_opencv(cv2.dilate, cv2.BORDER_REPLICATE, values, radius)
+    if is_pooled(values, radius):
+        return pooled(F.max_pool2d, values, radius)
     for axis in (-1, -2):
         values = _largest_along(values, radius, axis)
     return values
@@ -85,6 +91,8 @@ def median_within(values: Tensor, radius: int) -> Tensor:
 
 def neighbours_largest(values: Tensor, upright: bool = True) -> Tensor:
     """The largest of each value and those beside it; also above and below it if `upright`."""
+    if is_pooled(values, 1):
+        return F.max_pool2d(values, (3 if upright else 1, 3), 1, (int(upright), 1))
     values = _largest_along(values, 1, -1)
     return _largest_along(values, 1, -2) if upright else values
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...utils import in_float32
+from ...utils import in_float32, kept_constants
 from ..checks import check_map
 from .box import box_means
 from .coarse import enlarged, shrunk
@@ -54,15 +54,30 @@ def mask_at_image_edges(mask: Tensor, image: Tensor, radius: int) -> Tensor:
 def products(colour: Tensor) -> Tensor:
     """The six products of three channels: rr, rg, rb, gg, gb, bb."""
     red, green, blue = colour.split(1, 1)
-    return torch.cat((red * red, red * green, red * blue, green * green, green * blue, blue * blue), 1)
+    return torch.cat((red * colour, green * colour[:, 1:], blue * blue), 1)
 
 
 def solved(covariance: Tensor, right: Tensor) -> Tensor:
     """The solution of a symmetric system of three equations in each pixel, steadied where the colours hardly differ."""
-    rr, rg, rb, gg, gb, bb = covariance.split(1, 1)
-    rr, gg, bb = rr + _ALIKE, gg + _ALIKE, bb + _ALIKE
-    rows = (gg * bb - gb * gb, gb * rb - rg * bb, rg * gb - gg * rb), (rr * bb - rb * rb, rb * rg - rr * gb), rr * gg - rg * rg
-    (first, second, third), (fourth, fifth), sixth = rows
+    diagonal, factors, columns = _adjugate(covariance)
+    steady = covariance + diagonal.to(covariance)
+    one, other, third, fourth = steady.index_select(1, factors).chunk(4, 1)
+    adjugate = (one * other).addcmul_(third, fourth, value=-1)
+    first, second, last = adjugate.index_select(1, columns).chunk(3, 1)
     x, y, z = right.split(1, 1)
-    solution = torch.cat((first * x + second * y + third * z, second * x + fourth * y + fifth * z, third * x + fifth * y + sixth * z), 1)
-    return solution / (rr * first + rg * second + rb * third)
+    rr, rg, rb = steady[:, :3].split(1, 1)
+    determinant = (rr * first[:, :1]).addcmul_(rg, first[:, 1:2]).addcmul_(rb, first[:, 2:])
+    return (first * x).addcmul_(second, y).addcmul_(last, z).div_(determinant)
+
+
+@kept_constants
+def _adjugate() -> tuple[Tensor, Tensor, Tensor]:
+    """How the adjugates of symmetric matrices are made of their six numbers, rr, rg, rb, gg, gb, bb.
+
+    What is added to them first, (1, 6, 1, 1); four times six of them: products of the first and the second six, minus products of the third
+    and the fourth, are the adjugate's six numbers; and which of these make its three columns.
+    """
+    rr, rg, rb, gg, gb, bb = range(6)
+    factors = (gg, gb, rg, rr, rb, rr), (bb, rb, gb, bb, rg, gg), (gb, rg, gg, rb, rr, rg), (gb, bb, rb, rb, gb, rg)
+    diagonal = torch.tensor([_ALIKE * (each in (rr, gg, bb)) for each in range(6)]).view(1, 6, 1, 1)
+    return diagonal, torch.tensor(factors).flatten(), torch.tensor((rr, rg, rb, rg, gg, gb, rb, gb, bb))

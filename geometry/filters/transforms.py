@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils import kept_constants
+
 # How fine the map of a trend is; weights that are nothing; and the spread of places, in squared sigmas, that tells no slope.
 _VALUES_A_SIGMA, _NOTHING, _FLAT = 8, 1e-6, 1e-3
 # Values of a trend's map that are found together, and how many sigmas around them add to them: beyond lies a billionth of the weight.
@@ -21,9 +23,14 @@ def exact_dtype(device: torch.device) -> torch.dtype:
 
 def frequencies(length: int, seamless: bool, like: Tensor) -> Tensor:
     """Radians a pixel of each coefficient along an axis: of `torch.fft.fft` where it is seamless, else of `dct`."""
+    return _frequencies(like, length, seamless, like.dtype)
+
+
+@kept_constants
+def _frequencies(length: int, seamless: bool, dtype: torch.dtype) -> Tensor:
     if seamless:
-        return torch.fft.fftfreq(length, device=like.device, dtype=like.dtype) * (2 * math.pi)
-    return torch.arange(length, device=like.device, dtype=like.dtype) * (math.pi / length)
+        return torch.fft.fftfreq(length, dtype=dtype) * (2 * math.pi)
+    return torch.arange(length, dtype=dtype) * (math.pi / length)
 
 
 def dct(values: Tensor, dim: int) -> Tensor:
@@ -44,7 +51,7 @@ def idct(coefficients: Tensor, dim: int) -> Tensor:
     length = rows.shape[-1]
     half = length // 2 + 1
     mirrored = torch.cat((torch.zeros_like(rows[..., :1]), rows[..., length - half + 1 :].flip(-1)), -1)
-    mixed = torch.fft.irfft(torch.complex(rows[..., :half].contiguous(), -mirrored) * _turn(length, rows).conj(), length)
+    mixed = torch.fft.irfft(torch.complex(rows[..., :half].contiguous(), -mirrored) * _turn(length, rows, back=True), length)
     values = torch.empty_like(mixed)
     middle = (length + 1) // 2
     values[..., ::2], values[..., 1::2] = mixed[..., :middle], mixed[..., middle:].flip(-1)
@@ -171,12 +178,22 @@ def _band_trend(values: Tensor, weight: Tensor, sigma: float, step: int) -> Tens
     return torch.cat(trends, 1)
 
 
-def _turn(length: int, like: Tensor) -> Tensor:
-    """exp(-i pi k / 2N) for the coefficients of a real Fourier transform."""
-    angle = torch.arange(length // 2 + 1, device=like.device, dtype=like.dtype) * (-math.pi / (2 * length))
-    return torch.complex(angle.cos(), angle.sin())
+def _turn(length: int, like: Tensor, back: bool = False) -> Tensor:
+    """exp(-i pi k / 2N) for the coefficients of a real Fourier transform, or its inverse."""
+    return _turns(like, length, like.dtype, back)
+
+
+@kept_constants
+def _turns(length: int, dtype: torch.dtype, back: bool) -> Tensor:
+    angle = torch.arange(length // 2 + 1, dtype=dtype) * (-math.pi / (2 * length))
+    return torch.complex(angle.cos(), -angle.sin() if back else angle.sin())
 
 
 def _alternating(like: Tensor) -> Tensor:
     """(N,): 1, -1, 1, ..."""
-    return 1 - 2 * (torch.arange(like.shape[-1], device=like.device) % 2).to(like.dtype)
+    return _alternating_ones(like, like.shape[-1], like.dtype)
+
+
+@kept_constants
+def _alternating_ones(length: int, dtype: torch.dtype) -> Tensor:
+    return 1 - 2 * (torch.arange(length) % 2).to(dtype)

@@ -44,7 +44,7 @@ _MAY_BE_SKY = (0.6, 0.3)
 
 
 @in_float32
-def sky_alpha(image: Tensor, estimate: Estimate) -> Tensor:
+def sky_alpha(image: Tensor, estimate: Estimate, predicted: Tensor | None = None) -> Tensor:
     """The sky as a matte, whose border follows the image: for what blends. What needs a mask takes `sky_alpha(...) > 0.5`.
 
     Where the network tells its sky (`predicted_sky`), or masks nothing, it is believed; else `find_sky` decides.
@@ -52,6 +52,7 @@ def sky_alpha(image: Tensor, estimate: Estimate) -> Tensor:
     Args:
         image: (B, 3, H, W) RGB in [0, 1], the photograph at its full size.
         estimate: Of the images, with depth of any quantity, at any size.
+        predicted: Its `predicted_sky`, where that is known already.
 
     Returns:
         (B, 1, H, W) in [0, 1], each pixel's share of sky; 0 in an image without sky.
@@ -62,13 +63,18 @@ def sky_alpha(image: Tensor, estimate: Estimate) -> Tensor:
     estimate.known_depth()
     check_image_of(image, estimate.batch, estimate.height, estimate.width)
     height, width = image.shape[-2:]
-    predicted = predicted_sky(estimate)
+    if predicted is None:
+        if masks_nothing(estimate):
+            return image.new_zeros(len(image), 1, height, width)
+        predicted = predicted_sky(estimate)
     share, tells = predicted.to(image), _tells_sky(estimate, predicted)
-    if not bool(tells.all()):
+    all_tell, has_sky = torch.stack((tells.all(), predicted.any())).tolist()
+    if not all_tell:
         # of network size: no finer than what it looks at, and the matte below puts the border where the image has it
         found = sky_share(resize_map(image, estimate.height, estimate.width).clamp(0, 1), estimate).to(image)
         share = torch.where(tells.view(-1, 1, 1, 1), share, found)
-    if not bool(share.any()):
+        has_sky = bool(share.any())
+    if not has_sky:
         return image.new_zeros(len(image), 1, height, width)
     coarse = resize_map(share, height, width).clamp(0, 1)
     near, known = _share_of_nearness(estimate)
@@ -86,6 +92,11 @@ def describe_sky(share: Tensor) -> str:
     if mean == 0:
         return ""
     return f"sky: {'less than 1' if mean < 0.01 else format(100 * mean, '.0f')} % of the image"
+
+
+def masks_nothing(estimate: Estimate) -> bool:
+    """Whether there is a mask that leaves out nothing, and no hole: so networks say that there is no sky. Synchronises the device."""
+    return estimate.mask is not None and bool(estimate.known_depth()[2].all())
 
 
 def _tells_sky(estimate: Estimate, predicted: Tensor) -> Tensor:

@@ -7,8 +7,10 @@ Source:
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils import kept_constants
 from ..filters.bands import by_bands
 
 ANOTHER = 0.15
@@ -16,6 +18,8 @@ ANOTHER = 0.15
 
 # The weight of another surface.
 _STRAY = 0.02
+# How many values aside are looked at together on a CPU, in whose cache all would not stay, and on a GPU.
+_AT_ONCE, _AT_ONCE_ON_GPU = 1, 16
 
 
 def middles(length: int, pitch: int, device: torch.device) -> Tensor:
@@ -23,30 +27,36 @@ def middles(length: int, pitch: int, device: torch.device) -> Tensor:
     return torch.arange(min(pitch // 2, length - 1), length, pitch, device=device)
 
 
+@kept_constants
+def _neighbours_of_places(length: int, pitch: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each place along an axis: the numbers of both values beside it, (2, length), its distance from them, and the second's share."""
+    start, place = min(pitch // 2, length - 1), torch.arange(length)
+    count = len(range(start, length, pitch))
+    low = ((place - start).div(pitch, rounding_mode="floor")).clamp(0, count - 1)
+    both = torch.stack((low, (low + 1).clamp(max=count - 1)))
+    aside = (place - (start + both * pitch)).float()
+    return both, aside, (aside[0] / pitch).clamp(0, 1)
+
+
 def enlarged_along(values: Tensor, small: Tensor, large: Tensor, pitch: int, axis: int) -> Tensor:
     """Values at every `pitch`-th pixel of an axis, between them as the surfaces go: of two neighbours, the one of the same surface counts.
 
     Args:
-        values: (B, 1, h, w).
-        small: Their inverse depth.
+        values: (B, C, h, w).
+        small: Their inverse depth, (B, 1, h, w).
         large: Inverse depth at all pixels of the axis.
         pitch: Distance of the values.
         axis: 2 or 3.
     """
-    length, count = large.shape[axis], values.shape[axis]
-    start = min(pitch // 2, length - 1)
-    place = torch.arange(length, device=values.device)
-    low = ((place - start).div(pitch, rounding_mode="floor")).clamp(0, count - 1)
-    high = (low + 1).clamp(max=count - 1)
+    both, asides, share = _neighbours_of_places(values, large.shape[axis], pitch)
     shape = (1, 1, -1, 1) if axis == 2 else (1, 1, 1, -1)
-    neighbours = [(index, (place - (start + index * pitch)).to(values).view(shape)) for index in (low, high)]
-    share = (neighbours[0][1] / pitch).clamp(0, 1)
+    share, asides = share.to(values).view(shape), asides.to(values).view(2, *shape)
     slope = surface_slope(small, axis) / pitch
 
     def enlarge(*maps: Tensor) -> tuple[Tensor]:
         large, *smalls = maps
         total = weights = None
-        for (index, aside), near in zip(neighbours, (1 - share, share), strict=True):
+        for index, aside, near in zip(both, asides, (1 - share, share), strict=True):
             value, depth, rise = (each.index_select(axis, index) for each in smalls)
             weight = near * same_surface(torch.addcmul(depth, aside, rise), large)
             total = weight * value if total is None else total.addcmul_(weight, value)
@@ -70,4 +80,40 @@ def surface_slope(inverse: Tensor, axis: int) -> Tensor:
 
 def same_surface(found: Tensor, expected: Tensor) -> Tensor:
     """1 where inverse depth is what a surface has there, down to almost 0 where it is another's."""
-    return (1 - ((found / expected - 1) / ANOTHER).square()).clamp(min=_STRAY)
+    return torch.rsub((found / expected).sub_(1).square_(), 1, alpha=1 / ANOTHER**2).clamp_(min=_STRAY)
+
+
+def means_along(values: Tensor, inverse: Tensor, slope: Tensor, axis: int, weights: tuple[int, ...], pitch: int = 1) -> Tensor:
+    """Means along an axis, over pixels of the same surface.
+
+    Args:
+        values: (B, C, H, W).
+        inverse: (B, 1, H, W) inverse depth.
+        slope: Its `surface_slope` along the axis.
+        axis: 2 or 3.
+        weights: Of an odd number of pixels in a line, the middle one itself.
+        pitch: How many pixels apart they lie.
+
+    Returns:
+        (B, C, H, W); beyond the border values go on as they are there.
+    """
+    reach = len(weights) // 2 * pitch
+    padding = (reach, reach, 0, 0) if axis == 3 else (0, 0, reach, reach)
+    aside = F.pad(torch.cat((inverse, values), 1), padding, mode="replicate").unfold(axis, 2 * reach + 1, 1)[..., ::pitch].movedim(-1, 0)
+    at_once = _AT_ONCE if values.device.type == "cpu" else _AT_ONCE_ON_GPU
+    total = share = None
+    for some, way, weight in zip(aside.split(at_once), *(each.split(at_once) for each in _asides(inverse, weights, pitch)), strict=True):
+        same = same_surface(torch.addcmul(some[:, :, :1], way.to(slope), slope), inverse).mul_(weight.to(slope))
+        part, of_part = (each.sum(0) if len(each) > 1 else each[0] for each in (same * some[:, :, 1:], same))
+        total, share = (part, of_part) if total is None or share is None else (total.add_(part), share.add_(of_part))
+    assert total is not None and share is not None
+    return total.div_(share)
+
+
+@kept_constants
+def _asides(weights: tuple[int, ...], pitch: int) -> tuple[Tensor, Tensor]:
+    """How far pixels in a line lie from the middle one, counted backwards, and their weights: (K, 1, 1, 1, 1) each."""
+    middle = len(weights) // 2
+    ways = [(middle - number) * pitch for number in range(len(weights))]
+    away, weight = (torch.tensor(each, dtype=torch.float32).view(-1, 1, 1, 1, 1) for each in (ways, weights))
+    return away, weight

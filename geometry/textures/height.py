@@ -218,12 +218,12 @@ def _likeliest(slopes: Tensor, known: Tensor, seamless: bool) -> str:
     if max(slopes.shape[-2:]) > _SAMPLE:
         middle = (..., *(slice(first := max(0, (side - _SAMPLE) // 2), first + _SAMPLE) for side in slopes.shape[-2:]))
         slopes, known, seamless = slopes[middle], known[middle], False
-    left = []
-    for way in (CENTRAL, SPLINE):
-        height = integrated(slopes * border_share(slopes, seamless, way), seamless, way)
-        left.append(torch.where(known, slopes_of(height, seamless, way) - slopes, 0).square().sum())
+    shares = {way: border_share(slopes, seamless, way) for way in (CENTRAL, SPLINE)}
+    heights = solved(torch.cat([adjoint(slopes * share, seamless, way) for way, share in shares.items()], 1), seamless, *shares)
+    found = [mirrored_slopes(height, seamless, way) / shares[way] for height, way in zip(heights.split(1, 1), shares, strict=True)]
+    of_central, of_spline = torch.where(known, torch.stack(found) - slopes, 0).square().flatten(1).sum(1)
     rounding = _ROUNDING**2 * slopes.square().sum()
-    return SPLINE if bool(left[1] < _BETTER * left[0] - rounding) else CENTRAL
+    return SPLINE if bool(of_spline < _BETTER * of_central - rounding) else CENTRAL
 
 
 def _check_level(mean: Tensor, size: torch.Size) -> None:
@@ -246,17 +246,17 @@ def _around_holes(known: Tensor, target: Tensor, seamless: bool, derivative: str
 
     residual = adjoint(weight * target, seamless, derivative)
     found = torch.zeros_like(residual)
-    direction = step = solved(residual, seamless, derivative, screening)
+    direction = step = solved(residual, seamless, derivative, screening=screening)
     energy = first = (residual * step).sum()
     for _ in range(_ITERATIONS):
         turned = applied(direction)
         length = energy / (direction * turned).sum().clamp(min=torch.finfo(energy.dtype).tiny)
         found = found + length * direction
         residual = residual - length * turned
-        step = solved(residual, seamless, derivative, screening)
+        step = solved(residual, seamless, derivative, screening=screening)
         energy, before = (residual * step).sum(), energy
-        # Only on a CPU is the check free; a GPU runs all steps sooner than it synchronises.
-        if energy.device.type == "cpu" and not bool(energy > first * _PRECISION**2):
+        # A GPU answers sooner than a step is launched.
+        if not bool(energy > first * _PRECISION**2):
             break
         direction = step + energy / before.clamp(min=torch.finfo(energy.dtype).tiny) * direction
     return found

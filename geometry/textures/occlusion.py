@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils import kept_constants
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
 from ..camera import depth_to_points
 from ..checks import check_choice, check_depth, check_intrinsics, check_map, check_mask, check_range, check_whole
@@ -27,8 +29,8 @@ MIN_DIRECTIONS, MAX_DIRECTIONS = 4, 128
 
 # Distances along a direction grow by this factor: near objects are sampled densely, far ones sparsely.
 _GROWTH = 1.17
-# What is computed at a time on a CPU: it stays in the processor's cache.
-_BAND_PIXELS = 2**16
+# What is computed at a time on a CPU, where it stays in the processor's cache, and on a GPU.
+_BAND_PIXELS, _VALUES_AT_ONCE = 2**16, 2**24
 _LEAST_FACING = 0.05
 # The least rise above its own plane that hides anything: normals of depth do not fit it exactly.
 _OWN_PLANE = 0.02
@@ -181,20 +183,52 @@ def _open_above(level: Tensor, slopes: Tensor, standing: Tensor, band: slice, ra
     """`height_to_occlusion` of a band of rows, whose surroundings are in `standing`."""
     reach, (rows, width) = math.ceil(radius), level.shape[-2:]
     towards = (slopes.square().sum(1, keepdim=True) + 1).rsqrt_()
-    total, whole, rise = torch.zeros_like(level), torch.zeros_like(level), torch.empty_like(level)
-    for right, down in _directions(directions):
-        own = slopes[:, :1] * right + slopes[:, 1:] * down
+    total, whole, (to_right, to_below) = torch.zeros_like(level), torch.zeros_like(level), slopes[None].split(1, 2)
+    for some in _together(list(_directions(directions)), level):
+        right, down = _numbers(level, some)
+        own = _added(to_right * right, to_below, down)
         horizon = own.clone()
-        for x, y, distance, fade in _steps(radius, (right, down)):
-            other = standing[..., reach + band.start + y :, reach + x :][..., :rows, :width]
-            torch.sub(other, level, out=rise).mul_(fade / distance)
+        for of_step in _steps_together(radius, some):
+            places = [standing[..., reach + band.start + y :, reach + x :][..., :rows, :width] for x, y, *_ in of_step]
+            rise = torch.stack(places).sub_(level) if len(places) > 1 else (places[0] - level)[None]
             # Against the surface's own slope in the very direction of whole pixels: planes hide nothing of themselves.
-            rise.add_(slopes[:, :1], alpha=right - fade * x / distance).add_(slopes[:, 1:], alpha=down - fade * y / distance)
+            changes = [(fade / distance, -fade * x / distance, -fade * y / distance) for x, y, distance, fade in of_step]
+            share, along, below = _numbers(level, changes)
+            _added(_added(rise.mul_(share), to_right, right + along), to_below, down + below)
             torch.maximum(horizon, rise, out=horizon)
         along = -own * towards
-        total += _open_to(horizon, along, towards)
-        whole += _open_to(own, along, towards)
+        total += _open_to(horizon, along, towards).sum(0)
+        whole += _open_to(own, along, towards).sum(0)
     return total.div_(whole)
+
+
+def _together(directions: list[tuple[float, float]], maps: Tensor) -> Iterator[list[tuple[float, float]]]:
+    """The directions that are looked into together: one on a CPU, whose cache a map fills, and as many on a GPU as memory is granted."""
+    count = 1 if maps.device.type == "cpu" else max(1, _VALUES_AT_ONCE // maps.numel())
+    for start in range(0, len(directions), count):
+        yield directions[start : start + count]
+
+
+def _steps_together(radius: float, directions: list[tuple[float, float]]) -> Iterator[list[tuple[int, int, float, float]]]:
+    """`_steps` of several directions side by side; the last step is made again where there are fewer."""
+    steps = [list(_steps(radius, direction)) for direction in directions]
+    for number in range(max(map(len, steps))):
+        yield [of_direction[min(number, len(of_direction) - 1)] for of_direction in steps]
+
+
+def _numbers(like: Tensor, rows: Sequence[tuple[float, ...]]) -> tuple[Any, ...]:
+    """The columns of rows of numbers, as tensors (N, 1, 1, 1, 1); numbers if there is one row."""
+    return rows[0] if len(rows) == 1 else _columns(like, tuple(rows))
+
+
+@kept_constants
+def _columns(rows: tuple[tuple[float, ...], ...]) -> tuple[Tensor, ...]:
+    return torch.tensor(rows).view(len(rows), -1, 1, 1, 1, 1).unbind(1)
+
+
+def _added(total: Tensor, values: Tensor, share: Any) -> Tensor:
+    """Adds so many times the values, in place; numbers in place of tensors take a CPU less time."""
+    return total.add_(values, alpha=share) if isinstance(share, float) else total.addcmul_(values, share)
 
 
 def _open_to(horizon: Tensor, along: Tensor, towards: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor
 
+from ...utils import kept_constants
 from ..filters.transforms import dct, dst, frequencies, idct, idst
 
 CENTRAL, SPLINE = DERIVATIVES = ("central", "spline")
@@ -50,9 +51,15 @@ def border_share(like: Tensor, seamless: bool, derivative: str) -> Tensor:
     height, width = like.shape[-2:]
     if seamless:
         return like.new_ones(1, 1, 1, 1)
-    ramps = [torch.arange(length, device=like.device, dtype=like.dtype).view(1, 1, 1, -1) for length in (width, height)]
-    right, down = (_derived(ramp, -1, False, derivative) if ramp.shape[-1] > 1 else torch.ones_like(ramp) for ramp in ramps)
+    right, down = (_slope_of_ramp(like, length, derivative, like.dtype) for length in (width, height))
     return torch.cat((right.expand(1, 1, height, width), down.mT.expand(1, 1, height, width)), 1)
+
+
+@kept_constants
+def _slope_of_ramp(length: int, derivative: str, dtype: torch.dtype) -> Tensor:
+    """(1, 1, 1, N): the slope of 0, 1, 2, ... by a derivative that mirrors it at its ends."""
+    ramp = torch.arange(length, dtype=dtype).view(1, 1, 1, -1)
+    return _derived(ramp, -1, False, derivative) if length > 1 else torch.ones_like(ramp)
 
 
 def integrated(slopes: Tensor, seamless: bool, derivative: str, screening: float = 0.0) -> Tensor:
@@ -66,30 +73,50 @@ def integrated(slopes: Tensor, seamless: bool, derivative: str, screening: float
     Returns:
         (B, 1, H, W).
     """
-    return solved(adjoint(slopes, seamless, derivative), seamless, derivative, screening)
+    return solved(adjoint(slopes, seamless, derivative), seamless, derivative, screening=screening)
 
 
-def solved(values: Tensor, seamless: bool, derivative: str, screening: float = 0.0) -> Tensor:
-    """The height h for which adjoint(mirrored_slopes(h)) + screening h is given; of its mean nothing is known, it is 0."""
-    power = _power(values, seamless, derivative, screening)
+def solved(values: Tensor, seamless: bool, *derivatives: str, screening: float = 0.0) -> Tensor:
+    """The heights h for which adjoint(mirrored_slopes(h)) + screening h is given; of their mean nothing is known, it is 0.
+
+    Args:
+        values: (B, N, H, W).
+        seamless: As `slopes_of`.
+        derivatives: N of them, one for each channel.
+        screening: As `integrated`.
+
+    Returns:
+        (B, N, H, W).
+    """
+    power = _power(values, seamless, derivatives, screening)
     if seamless:
         return torch.fft.irfft2(torch.fft.rfft2(values) * (1 / power), s=values.shape[-2:])
     return idct(idct(dct(dct(values, -1), -2) / power, -2), -1)
 
 
-def _power(like: Tensor, seamless: bool, derivative: str, screening: float) -> Tensor:
-    """(H, W or half of it): the squared symbols, bounded where slopes say nothing; infinite where nothing is known."""
+def _power(like: Tensor, seamless: bool, derivatives: tuple[str, ...], screening: float) -> Tensor:
+    """(N, H, W or half of it): the squared symbols of derivatives, bounded where slopes say nothing; infinite where nothing is known."""
     height, width = like.shape[-2:]
     down, right = frequencies(height, seamless, like)[:, None], frequencies(width, seamless, like)
-    right = right[: width // 2 + 1] if seamless else right
-    power = _symbol(down, derivative).square() + _symbol(right, derivative).square()
+    of_down, of_right = (_symbols(like, length, seamless, derivatives, like.dtype) for length in (height, width))
+    right, of_right = (each[..., : width // 2 + 1] if seamless else each for each in (right, of_right))
+    power = of_down[..., None].square() + of_right[:, None].square()
     fine = torch.maximum(down.abs(), right.abs()) > math.pi / 2
     power = torch.where(fine, power.clamp(min=_UNSEEN), power) + screening
     return torch.where(power > 0, power, torch.inf)
 
 
-def _symbol(frequency: Tensor, derivative: str) -> Tensor:
+@kept_constants
+def _symbols(length: int, seamless: bool, derivatives: tuple[str, ...], dtype: torch.dtype) -> Tensor:
+    """(N, length) `_symbol` of derivatives."""
+    like = torch.empty((), dtype=dtype)
+    return torch.stack([_symbol(like, length, seamless, derivative, dtype) for derivative in derivatives])
+
+
+@kept_constants
+def _symbol(length: int, seamless: bool, derivative: str, dtype: torch.dtype) -> Tensor:
     """The derivative's factor for each coefficient, without the imaginary unit."""
+    frequency = frequencies(length, seamless, torch.empty((), dtype=dtype))
     sine = frequency.sin()
     # The sine of the highest frequency is 0, but not in floating point.
     sine = torch.where(frequency.abs() > math.pi * (1 - 1e-6), 0, sine)
@@ -101,7 +128,7 @@ def _derived(height: Tensor, dim: int, seamless: bool, derivative: str) -> Tenso
     if derivative == CENTRAL:
         before, after = _beside(height, dim, seamless, 1.0)
         return (after - before).mul_(0.5)
-    symbol = _axis(_symbol(frequencies(height.shape[dim], seamless, height), derivative), dim)
+    symbol = _axis(_symbol(height, height.shape[dim], seamless, derivative, height.dtype), dim)
     if seamless:
         spectrum = torch.fft.fft(height, dim=dim)
         return torch.fft.ifft(torch.complex(-spectrum.imag * symbol, spectrum.real * symbol), dim=dim).real
@@ -114,7 +141,7 @@ def _transposed(slopes: Tensor, dim: int, seamless: bool, derivative: str) -> Te
         return (before - after).mul_(0.5)
     if seamless:
         return -_derived(slopes, dim, seamless, derivative)
-    symbol = _axis(_symbol(frequencies(slopes.shape[dim], False, slopes), derivative), dim)
+    symbol = _axis(_symbol(slopes, slopes.shape[dim], False, derivative, slopes.dtype), dim)
     return idct(dst(slopes, dim) * -symbol, dim)
 
 

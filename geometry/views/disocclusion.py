@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...utils import sent_to
+from ...utils import kept_constants
 from ..edges.depth_edges import EDGE, edge_growth, edge_radius
 from ..edges.stretches import Stretches
 from ..filters.box import box_sums
@@ -306,16 +306,22 @@ def _sides(inverse: Tensor, places: Tensor, sideways: bool) -> _Side:
     row, column = rows_and_columns(places, height, width)
     # Line by line, and in each line as one comes from that side; and how many pixels there are on that side.
     along_rows = torch.arange(len(places), device=places.device)
-    order, room, pitch = [along_rows.flip(0), along_rows], [width - 1 - column, column], [[1], [-1]]
+    order, room = [along_rows.flip(0), along_rows], [width - 1 - column, column]
     if not sideways:
         along_columns = (places + column * (height - 1) - row * (width - 1)).argsort()
         order += [along_columns.flip(0), along_columns]
-        room, pitch = [*room, height - 1 - row, row], [*pitch, [width], [-width]]
+        room += [height - 1 - row, row]
     ordered = torch.stack(order)
-    pitches = sent_to(places.device, torch.tensor(pitch))
+    pitches = _pitches(places, width)[: len(order)]
     found = _beside(inverse.flatten(), places[ordered], torch.stack(room).gather(1, ordered), pitches, max(height, width))
     distance, depths, source = (torch.empty_like(each).scatter_(1, ordered, each) for each in found)
     return _Side(distance, depths, source, pitches, pitches)
+
+
+@kept_constants
+def _pitches(width: int) -> Tensor:
+    """(4, 1) from one place to the next towards the end and the start of a row, and of a column."""
+    return torch.tensor((1, -1, width, -width))[:, None]
 
 
 def _beside(values: Tensor, places: Tensor, room: Tensor, pitch: Tensor, length: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...utils import sent_to
+from ...utils import kept_constants
 from ..edges.depth_edges import EDGE
 from ..filters.chosen_pixels import places_where, rows_and_columns, values_at
 from .forward_warp import Camera, Layer, RenderedLayer, inverse_at
@@ -76,9 +76,8 @@ class _Ends(NamedTuple):
     def at(cls, place: Tensor, direction: Tensor, size: tuple[int, int]) -> _Ends:
         """Those at places (N,) of images of that size, in directions that are numbers of `_DIRECTIONS`."""
         height, width = size
-        (row, column), steps = rows_and_columns(place, *size), torch.tensor(_DIRECTIONS)
-        steps = torch.cat((steps.T, (steps * torch.tensor((width, 1))).sum(1)[None]))  # down, right, pitch
-        down, right, pitch = sent_to(place.device, steps).index_select(1, direction)
+        row, column = rows_and_columns(place, *size)
+        down, right, pitch = _steps(place, width).index_select(1, direction)
         rooms = torch.stack((width - 1 - column, column, height - 1 - row, row))
         room, behind = rooms.gather(0, torch.stack((direction, direction ^ 1)))
         return cls(place, row, column, down, right, pitch, room, behind)
@@ -86,6 +85,13 @@ class _Ends(NamedTuple):
     def take(self, index: Tensor) -> _Ends:
         """Some of them."""
         return _Ends(*torch.stack(self).index_select(1, index))
+
+
+@kept_constants
+def _steps(width: int) -> Tensor:
+    """(3, directions): rows, columns and places of a step, in an image of that width."""
+    down, right = torch.tensor(_DIRECTIONS).T
+    return torch.stack((down, right, down * width + right))
 
 
 class _Gaps(NamedTuple):

@@ -7,7 +7,6 @@ alone; where it is hardly wider than a pixel, everything stays as it is.
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import sent_to, without_autocast
+from ...utils import kept_constants, without_autocast
 from ..edges.depth_edges import EDGE, edge_growth
 from ..edges.stretches import Stretches
 from ..filters.box import box_means, box_sums
@@ -262,7 +261,7 @@ def _sample(rims: Rims, image: Tensor, u: Tensor, v: Tensor, nearest: Tensor, be
     height, width = rims.surface.shape[-2:]
     known = F.pad(torch.cat((rims.colour, torch.stack((rims.alpha, rims.inverse)))), (0, 1))
     # The pixels around each place, (4, N), or the 2 of its row.
-    down, right = sent_to(u.device, torch.tensor(tuple(itertools.product((0, 1)[: 1 + between_rows], (0, 1))))).T.unsqueeze(2)
+    down, right = _corners(u, 2 if between_rows else 1)
     row, column = v.floor() + down, u.floor() + right
     weights = (1 - (v - row).abs()) * (1 - (u - column).abs())
     place = row.long().clamp(0, height - 1) * width + column.long().clamp(0, width - 1)
@@ -294,15 +293,15 @@ def _band(layer: Layer, growth: int) -> _Band:
     def beside(down: Tensor | int, right: Tensor | int) -> Tensor:
         return start + (row + down).clamp(0, height - 1) * width + (column + right).clamp(0, width - 1)
 
-    steps = sent_to(place.device, torch.tensor(((0, -1), (0, 1), (-1, 0), (1, 0))))
-    left_of, right_of, above, below = values_at(nearness, beside(*steps.T[:, :, None]).flatten()).view(4, -1)
+    around = beside(*_square_around(place))
+    above, left_of, right_of, below = values_at(nearness, around[1::2].flatten()).view(4, -1)
     right, down = left_of - right_of, above - below
     length = torch.hypot(right, down).clamp(min=_TINY)
     right, down = right / length, down / length
     colours = layer.colour.transpose(0, 1).flatten(1)
     # Pixels on the way to the far side and to the near one: two outside of the ramp, and one inside, (3, 2, N).
-    sign = nearness.new_tensor((1.0, -1.0))[:, None]
-    steps = nearness.new_tensor((reach, reach + 1, 1.5)).view(3, 1, 1) * sign - away
+    sign, distances = _across(nearness, reach)
+    steps = distances - away
     there = beside((down * steps).round().long(), (right * steps).round().long())
     own, middle = values_at(inverse, place), (values_at(low, place) * values_at(high, place)).sqrt()
     outside, more, inside = values_at(inverse, there.flatten()).view(there.shape)
@@ -320,8 +319,6 @@ def _band(layer: Layer, growth: int) -> _Band:
     values = torch.cat((colour.transpose(0, 1).flatten(0, 1), torch.stack((far, near, torch.ones_like(far))))) * usable
     # Sums over those beside each pixel that are in the band themselves; the last row stands for all others.
     slot = _slots(place, edge)
-    steps = sent_to(slot.device, torch.tensor(tuple(itertools.product((-1, 0, 1), repeat=2))))
-    around = beside(*steps.T[:, :, None])
     around = slot.index_select(0, around.flatten()).view_as(around).T.contiguous()
     sums = summed_rows(F.pad(values, (0, 1)).T.contiguous(), around).T
     count = sums[8]
@@ -330,6 +327,36 @@ def _band(layer: Layer, growth: int) -> _Band:
     near = torch.where(usable | (own > middle), near, means[7])
     known = count > 1
     return _Band(place, away, usable, known, srgb_to_linear(colours.index_select(1, place).float()), means[3:6], means[:3], near, far)
+
+
+@kept_constants
+def _square_around() -> tuple[Tensor, Tensor]:
+    """(9, 1) each, rows and columns from a pixel to those of a square around it, row by row."""
+    down, right = torch.cartesian_prod(*[torch.arange(-1, 2)] * 2).T[..., None]
+    return down, right
+
+
+@kept_constants
+def _corners(rows: int) -> tuple[Tensor, Tensor]:
+    """(2 or 4, 1) each, rows and columns from the first of the pixels around a place in one row, or in two."""
+    down, right = torch.cartesian_prod(torch.arange(rows), torch.arange(2)).T[..., None]
+    return down, right
+
+
+@kept_constants
+def _across(reach: int) -> tuple[Tensor, Tensor]:
+    """(2, 1) the sign of the far side and of the near one, and (3, 2, 1) the distances of pixels on both: two outside, one inside."""
+    sign = torch.tensor((1.0, -1.0))[:, None]
+    return sign, torch.tensor((reach, reach + 1, 1.5)).view(3, 1, 1) * sign
+
+
+@kept_constants
+def _tried(growth: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The mixtures that are tried: (O,) middles, (W, 1) deviations, and (2, (W - 1) O, 1, 1) both of each of them but the sharp ones."""
+    widest = min(_WIDEST * growth, _WIDEST_PIXELS)
+    widths = torch.tensor([_SHARP, *(_NARROWEST * (widest / _NARROWEST) ** (step / (_WIDTHS - 1)) for step in range(_WIDTHS))])
+    middles = torch.tensor(_OFFSETS) * growth
+    return middles, widths[:, None], torch.cartesian_prod(widths[1:], middles).T.flip(0)[..., None, None]
 
 
 @without_autocast
@@ -344,14 +371,12 @@ def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, 
     along, contrast, error = (from_far * between).sum(0) * counted, between.square().sum(0) * counted, from_far.square().sum(0) * counted
     sides = torch.stack((contrast, counted, (band.away > 0) * counted, (band.away <= 0) * counted, band.known.to(counted)))
     contrast_here, count, on_far, on_near, all_ = cells.sums(sides).unbind(1)
-    widest = min(_WIDEST * growth, _WIDEST_PIXELS)
-    widths = [_SHARP, *(_NARROWEST * (widest / _NARROWEST) ** (step / (_WIDTHS - 1)) for step in range(_WIDTHS))]
     # A mixture's error is that of the far surface alone, less twice alpha times `along`, plus alpha squared times the contrast.
     distances, (along, square, error) = cells.profiles(torch.stack((along, contrast, error)), band.away, _FARTHEST * _blur(growth))
-    middles = distances.new_tensor(_OFFSETS) * growth
-    alphas = _normal((middles - distances[:, None])[:, None], distances.new_tensor(widths)[:, None]).flatten(1)
+    middles, deviations, choices = _tried(distances, growth)
+    alphas = _normal((middles - distances[:, None])[:, None], deviations).flatten(1)
     errors = error.sum(1, keepdim=True) - 2 * along @ alphas + square @ alphas.square()
-    errors = cells.over_stretches(errors.T.contiguous()).unflatten(1, (len(widths), -1)).transpose(0, 1)
+    errors = cells.over_stretches(errors.T.contiguous()).unflatten(1, (len(deviations), -1)).transpose(0, 1)
     # (widths, B, offsets, rows, columns), as shares of the contrast.
     unexplained = (errors / contrast_here.clamp(min=_TINY)[:, None]).clamp(min=1e-4)
     logs = unexplained.log()
@@ -366,9 +391,7 @@ def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, 
     # Those that explain about as much count about as much: noise does not make one of them win.
     share = ((mixed[:, None] - logs) / _ALIKE).softmax(1)
     left = (share * unexplained).sum(1)
-    choices = itertools.product(widths[1:], (offset * growth for offset in _OFFSETS))
-    deviations, offsets = (share.new_tensor(each).view(1, -1, 1, 1) for each in zip(*choices, strict=True))
-    offset, width = (share * offsets).sum(1), (share * deviations).sum(1)
+    offset, width = (share[:, None] * choices).sum(2).unbind(1)
     sure = (((1 - (mixed - sharp).exp()) - _GAIN) / _GAIN).clamp(0, 1) * ((_UNEXPLAINED - left) / _UNEXPLAINED * 2).clamp(0, 1)
     sure = sure * (((contrast_here.clamp(min=0) / count.clamp(min=1)).sqrt() - _CONTRAST) / _CONTRAST).clamp(0, 1) * enough
     sure = sure * ((count / all_.clamp(min=1) - _FOUND) / (1 - _FOUND) * 1.5).clamp(0, 1)

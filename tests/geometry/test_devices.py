@@ -19,7 +19,7 @@ from depth_normal.geometry import assumptions, camera, checks, comfy_dicts, conv
 from depth_normal.geometry.alignment import metrics, mosaic, scale_shift
 from depth_normal.geometry.edges import depth_edges, ramp_sharpening, refine, stripes
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.filters import bands, box, chosen_pixels, coarse, extremes, guided_filter
+from depth_normal.geometry.filters import bands, box, chosen_pixels, coarse, extremes, guided_filter, pooling
 from depth_normal.geometry.images import depth_image, display_defaults, highlights, normal_map_image, render, srgb
 from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.regions import before_sky, sky, sky_matte
@@ -207,6 +207,7 @@ CASES = {
     "camera.fov_from_intrinsics": (lambda: camera.fov_from_intrinsics(matrices(), 4, 6), CAMERA),
     "camera.resize_intrinsics": (lambda: camera.resize_intrinsics(matrices(), (4, 6), (8, 9)), CAMERA),
     "camera.crop_intrinsics": (lambda: camera.crop_intrinsics(matrices(), 1, 2), CAMERA),
+    "camera.rays_of_pixels": (lambda: camera.rays_of_pixels(matrices(), HEIGHT, WIDTH), None),
     "camera.pixel_rays": (lambda: camera.pixel_rays(matrices(), HEIGHT, WIDTH), CAMERA),
     "camera.pixel_to_ray": (lambda: camera.pixel_to_ray(random(BATCH, 5, 2), matrices()), CAMERA),
     "camera.ray_to_pixel": (lambda: camera.ray_to_pixel(random(BATCH, 5, 3), matrices()), CAMERA),
@@ -284,6 +285,7 @@ CASES = {
     "estimate.Estimate.resized": (lambda: (estimate().resized(48, 20), estimate().resized(9, 70, "bicubic")), HOLES),
     "estimate.Estimate.where_known": (lambda: estimate().where_known(mask()), None),
     "estimate.Estimate.to": (lambda: estimate().to("cpu").to(DEVICE), None),
+    "edges.depth_edges.sharpen_known_depth": (lambda: depth_edges.sharpen_known_depth(maps(), 2, 1), None),
     "edges.depth_edges.sharpen_depth_edges": (lambda: depth_edges.sharpen_depth_edges(maps(), 2, 1), DEPTH),
     "edges.depth_edges.depth_at_image_edges": (lambda: depth_edges.depth_at_image_edges(maps(), maps(3)), DEPTH),
     "edges.depth_edges.find_ramps": (lambda: depth_edges.find_ramps(maps(), 2), None),
@@ -309,6 +311,7 @@ CASES = {
     "edges.stripes.stripe_ends": (lambda: stripes.stripe_ends(maps(), maps(3), maps(), maps() + 1, mask(), 2), None),
     "temporal.ranges.RunningRange.update": (lambda: ranges.RunningRange().update(maps(), mask(), (2, 98)), None),
     "temporal.ranges.ClipRange.ends": (clip_ends, None),
+    "levels.are_ends_apart": (lambda: levels.are_ends_apart(0.0, 1.0), NUMBERS),
     "levels.are_apart": (lambda: levels.are_apart(maps(), maps()), None),
     "levels.depth_to_nearness": (lambda: levels.depth_to_nearness(maps(), Quantity.METRIC_DEPTH, True), None),
     "levels.measure_range": (
@@ -368,6 +371,8 @@ CASES = {
     ),
     "filters.guided_filter.mask_at_image_edges": (lambda: guided_filter.mask_at_image_edges(maps(), maps(3), 5), None),
     "filters.box.box_means": (lambda: box.box_means(maps(), 2), None),
+    "filters.pooling.is_pooled": (lambda: pooling.is_pooled(maps(), 2), None),
+    "filters.pooling.pooled": (lambda: pooling.pooled(torch.nn.functional.max_pool2d, maps(), 3), None),
     "filters.box.box_counts": (lambda: box.box_counts(maps(), 2), None),
     "filters.box.box_sums": (lambda: box.box_sums(maps(), 2), None),
     "filters.guided_filter.products": (lambda: guided_filter.products(maps(3)), None),
@@ -429,6 +434,7 @@ CASES = {
     "images.render.colourise": (lambda: render.colourise(maps(), "spectral"), None),
     "surfaces.upsampling.enlarged_along": (lambda: upsampling.enlarged_along(maps()[:, :, ::2], maps()[:, :, ::2], maps(), 2, 2), None),
     "surfaces.upsampling.middles": (lambda: upsampling.middles(HEIGHT, 2, DEVICE), None),
+    "surfaces.upsampling.means_along": (lambda: upsampling.means_along(maps(), maps(), maps(), 3, (1, 2, 1), 2), None),
     "surfaces.upsampling.same_surface": (lambda: upsampling.same_surface(maps(), maps()), None),
     "surfaces.upsampling.surface_slope": (lambda: upsampling.surface_slope(maps(), 3), None),
     "estimate.Estimate.in_float32": (lambda: estimate().in_float32(), None),
@@ -449,6 +455,7 @@ CASES = {
     "regions.sky.looks_blue": (lambda: sky.looks_blue(maps(3), mask()), None),
     "regions.sky.looks_green": (lambda: sky.looks_green(maps(3), mask()), None),
     "regions.sky.predicted_sky": (lambda: sky.predicted_sky(Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
+    "regions.sky.masks_nothing": (lambda: sky.masks_nothing(Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), HOLES),
     "regions.sky.sky_alpha": (
         lambda: sky.sky_alpha(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())),
         "most images have no sky, and its border takes long",

@@ -71,7 +71,7 @@ CASES = {
     "slopes.adjoint": (lambda: [slopes.adjoint(maps(2), seam, "spline") for seam in (False, True)], None),
     "slopes.border_share": (lambda: slopes.border_share(maps(2), False, "spline"), None),
     "slopes.integrated": (lambda: slopes.integrated(maps(2), True, "central"), None),
-    "slopes.solved": (lambda: slopes.solved(maps(), False, "spline", 0.1), None),
+    "slopes.solved": (lambda: slopes.solved(maps(), False, "spline", screening=0.1), None),
     "transforms.blurred": (lambda: [transforms.blurred(maps(3), 2.0, seam) for seam in (False, True)], None),
     "transforms.blurred_where": (lambda: transforms.blurred_where(maps(3), maps(), 2.0), None),
     "transforms.trend_where": (lambda: [transforms.trend_where(maps(3), maps(), sigma) for sigma in (2.0, 24.0)], None),
