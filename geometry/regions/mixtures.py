@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -67,37 +69,41 @@ def fit_mixture(values: Tensor, count: int, noise: float) -> Mixture:
     return mixture._replace(means=mixture.means + centre)
 
 
-@without_autocast
 def _split(values: Tensor, count: int, noise: float) -> Tensor:
     """(N,) int64: the part of each value.
 
     Images have equal colours, and parts that mirror each other. No choice may hang on how their sums are rounded.
     """
-    part = torch.zeros(len(values), dtype=torch.int64, device=values.device)
-    unlike = _UNLIKE ** torch.arange(values.shape[1], dtype=values.dtype, device=values.device)
-    splits = {0: _halves(values, part == 0, unlike, noise)}
+    # In numpy, as many small steps are taken.
+    stretched = values.double().numpy() * _UNLIKE ** np.arange(values.shape[1])
+    part, splits = np.zeros(len(values), np.int64), {0: _halves(stretched, np.arange(len(values)), noise)}
     for new in range(1, count):
-        most = max(scatter for scatter, _ in splits.values())
+        most = max(scatter for scatter, _, _ in splits.values())
         if most == 0:
             break
-        old = next(each for each, (scatter, _) in splits.items() if scatter >= _AS_LARGE * most)
-        part[splits[old][1]] = new
-        splits |= {each: _halves(values, part == each, unlike, noise) for each in (old, new)}
-    return part
+        old = next(each for each, (scatter, _, _) in splits.items() if scatter >= _AS_LARGE * most)
+        _, stays, leaves = splits[old]
+        part[leaves] = new
+        splits |= {each: _halves(stretched, members, noise) for each, members in ((old, stays), (new, leaves))}
+    return torch.from_numpy(part)
 
 
-@without_autocast
-def _halves(values: Tensor, here: Tensor, unlike: Tensor, noise: float) -> tuple[float, Tensor]:
-    """How much the values of a part are scattered along their longest axis, 0 if they are not split; and which are on its one side."""
-    own = values[here] * unlike
-    if len(own) < _LEAST:
-        return 0.0, here
-    spreads, axes = torch.linalg.eigh(torch.cov(own.T))
-    deviation, axis = spreads[-1].clamp(min=0).sqrt(), axes[:, -1]
+def _halves(values: np.ndarray, members: np.ndarray, noise: float) -> tuple[float, np.ndarray, np.ndarray]:
+    """How much the values of a part, by their numbers, are scattered along their longest axis, 0 if they are not split; and its halves.
+
+    The longest axis points to where the values before stretching grow together.
+    """
+    if len(members) < _LEAST:
+        return 0.0, members, members[:0]
+    away = values[members]
+    away -= away.mean(0)
+    spreads, axes = np.linalg.eigh(away.T @ away / (len(members) - 1))
+    deviation, axis = math.sqrt(max(spreads[-1], 0.0)), axes[:, -1]
     if deviation < noise:
-        return 0.0, here
-    axis = axis * torch.where(axis @ unlike < 0, -1, 1)
-    return float(spreads[-1]) * len(own), here & ((values * unlike - own.mean(0)) @ axis > _BESIDE_MEAN * deviation)
+        return 0.0, members, members[:0]
+    along = away @ (-axis if axis @ _UNLIKE ** np.arange(len(axis)) < 0 else axis)
+    beyond = along > _BESIDE_MEAN * deviation
+    return float(spreads[-1]) * len(members), members[~beyond], members[beyond]
 
 
 @without_autocast
