@@ -131,7 +131,8 @@ def stripe_ends(inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, edge:
     down, right = _beside(place)
     beside = start + (row + down).clamp(0, height - 1) * width + (column + right).clamp(0, width - 1)
     beside = values_at(smooth, beside.flatten()).view_as(beside)
-    lines = Lines.through(place, *(beside[:2] - beside[2:]), height, width)
+    right, down = beside[:2] - beside[2:]
+    lines = Lines.through(place, right, down, height, width)
     away = _away(lines, inverse, (values_at(low, place) + values_at(high, place)) * 0.5, radius + 2)
     on_edge = (away.abs() <= _BESIDE) & values_at(edge, place)
     end, sure = _ends_on_grid(inverse, image, low, high, lines, away, on_edge, radius)
@@ -358,7 +359,7 @@ def _mean_and_error(moments: Tensor) -> tuple[Tensor, Tensor]:
     return mean, (moments[9] - (moments[3:6] * mean).sum(0)).clamp(min=0)
 
 
-def _error_of_mixture(moments: Tensor, near: Tensor, far: Tensor, first: Tensor, wide: int) -> Tensor:
+def _error_of_mixture(moments: Tensor, near: Tensor, far: Tensor, first: Tensor, wide: Tensor) -> Tensor:
     """The error of colours that go evenly from near to far over `wide` pixels from `first` on."""
     rise = (far - near) / wide
     begin = near + rise * (0.5 - first)

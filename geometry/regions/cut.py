@@ -27,13 +27,16 @@ def cheapest_region(cost: Tensor, across: Tensor, down: Tensor, start: Tensor, r
         those of A. Chambolle and T. Pock, "A First-Order Primal-Dual Algorithm for Convex Problems" (2011).
     """
     # Thousands of steps over small maps: numpy starts each in a fraction of the time, in memory that is there.
-    own, across, down, share = (values.float().cpu().numpy() for values in (cost, across, down, start))
-    right, below, rise_right, rise_below = (np.zeros_like(each) for each in (across, down, across, down))
-    left, above = -across, -down
+    own, most_right, most_below, share = (values.float().cpu().numpy() for values in (cost, across, down, start))
+    right, below, rise_right, rise_below = (np.zeros_like(each) for each in (most_right, most_below) * 2)
+    least_right, least_below = -most_right, -most_below
     flow, ahead, share = np.zeros_like(own), share.copy(), share.copy()
     step = np.float32(1 / math.sqrt(8))  # the norm of the differences
     for _ in range(rounds):
-        for border, rise, axis, least, most in ((right, rise_right, 1, left, across), (below, rise_below, 0, above, down)):
+        for border, rise, axis, least, most in (
+            (right, rise_right, 1, least_right, most_right),
+            (below, rise_below, 0, least_below, most_below),
+        ):
             after, before = (ahead[:, 1:], ahead[:, :-1]) if axis else (ahead[1:], ahead[:-1])
             np.subtract(after, before, out=rise)
             np.multiply(rise, step, out=rise)

@@ -252,8 +252,8 @@ def inverse_at(source: Tensor, margin: tuple[int, int], image: Tensor, column: T
     Returns:
         As `column`.
     """
-    u = (column + (margin[0] + 0.5)).floor().long().clamp_(0, source.shape[-1] - 1)
-    v = (row + (margin[1] + 0.5)).floor().long().clamp_(0, source.shape[-2] - 1)
+    u = (column + (margin[0] + 0.5)).clamp_(0, source.shape[-1] - 1).long()
+    v = (row + (margin[1] + 0.5)).clamp_(0, source.shape[-2] - 1).long()
     if len(source) > 1:  # else all views are of one image
         v = image * source.shape[-2] + v
     place = v * source.shape[-1] + u

@@ -415,10 +415,10 @@ def _unmixed(
     # A stretch that is half sure has a mixture half as wide.
     middle, width, wavers = share * offset, share * width, (-share * _LOOSE, 0, share * (_WAVERING * growth))
     low, alpha, high = _normal(torch.stack([middle + beyond - band.away for beyond in wavers]), width)
-    rest = band.colour - alpha * band.near - (1 - alpha) * band.far
-    difference, weights = rest.square().sum(0), (band.away > growth, (alpha < 0.1) & (fringe > 0), alpha > 0.9)
-    sums = cells.sums(torch.stack([each for weight in weights for each in (difference * weight * band.known, weight * band.known)]))
-    totals, counts = cells.nearest(sums).unflatten(0, (-1, 2)).unbind(1)
+    rest = band.colour - torch.lerp(band.far, band.near, alpha)
+    weights = torch.stack((band.away > growth, (alpha < 0.1) & (fringe > 0), alpha > 0.9)) & band.known
+    sums = cells.sums(torch.cat((rest.square().sum(0) * weights, weights.to(rest))))
+    totals, counts = cells.nearest(sums).unflatten(0, (2, -1))
     far, beside, near = totals / counts.clamp(min=1) + 1e-5
     far = torch.where(counts[0] > _FEW, far, 1)
     between = band.near - band.far
@@ -432,7 +432,7 @@ def _unmixed(
         1 - band.colour / (band.far - varied).clamp(min=_TINY), 1 - (1 - band.colour) / (1 - band.far - varied).clamp(min=_TINY)
     )
     alpha = torch.where(alpha > _NONE, alpha.maximum(torch.where((band.far > varied) & (band.far < 1 - varied), least, 0).amax(0)), alpha)
-    rest = band.colour - alpha * band.near - (1 - alpha) * band.far
+    rest = band.colour - torch.lerp(band.far, band.near, alpha)
     of_near = (near / (near + far)).clamp(_LEAST, 1 - _LEAST)
     parts = alpha.square() * of_near + (1 - alpha).square() * (1 - of_near)
     rest = rest * ((1 - alpha) * (1 - of_near) / parts)

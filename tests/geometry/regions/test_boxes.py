@@ -1,7 +1,6 @@
 """The whole object in a box: without what it stands on, and without what reaches into the box."""
 
 import numpy as np
-import numpy as np
 import pytest
 import torch
 
