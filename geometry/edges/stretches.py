@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from ...utils import kept_constants
 from ..filters.box import box_sums
 from ..filters.chosen_pixels import rows_and_columns
 
@@ -69,15 +70,28 @@ class Stretches:
         """(B, C, rows, columns) values at the pixels, (C, N), linear between cells."""
         values = grid.transpose(0, 1).flatten(1)
         _, height, width = self._shape
-        top, left = self._row.floor(), self._column.floor()
-        lower, right = self._row - top, self._column - left
-        rows, columns = (torch.stack((first, first + 1)).long() for first in (top, left))
-        rows = self._first + rows.clamp_(0, height - 1) * width
-        index = rows[:, None] + columns.clamp_(0, width - 1)
-        shares = torch.stack((1 - lower, lower))[:, None] * torch.stack((1 - right, right))
-        return (values.index_select(1, index.flatten()).view(len(values), *index.shape) * shares).sum((1, 2))
+        # Rows and columns of the four cells, (4, N), and their shares.
+        down, right = _corners(grid)
+        row, column = self._row.floor() + down, self._column.floor() + right
+        share = (1 - (self._row - row).abs()) * (1 - (self._column - column).abs())
+        index = self._first + row.long().clamp(0, height - 1) * width + column.long().clamp(0, width - 1)
+        if grid.device.type != "cpu":
+            return (values.index_select(1, index.flatten()).unflatten(1, index.shape) * share).sum(1)
+        total = values.new_zeros((len(values), len(self._index)))
+        for cells, shares in zip(index, share, strict=True):  # all at once would not fit the cache
+            total.addcmul_(values.index_select(1, cells), shares)
+        return total
+
+
+@kept_constants
+def _corners() -> tuple[Tensor, Tensor]:
+    """(4, 1) each, rows and columns from the first of four cells."""
+    down, right = torch.tensor(((0, 0, 1, 1), (0, 1, 0, 1)))[..., None]
+    return down, right
 
 
 def _sums_at(index: Tensor, values: Tensor, count: int) -> Tensor:
     """(C, count) sums of the values (C, N) that have the same index (N,)."""
-    return torch.stack([each.new_zeros(count).index_add_(0, index, each) for each in values])
+    if values.device.type != "cpu":
+        return values.new_zeros(len(values), count).index_add_(1, index, values)
+    return torch.stack([each.new_zeros(count).index_add_(0, index, each) for each in values])  # so in half the time

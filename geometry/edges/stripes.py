@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import kept_constants, sent_to
+from ...utils import kept_constants
 from ..filters.box import box_means, box_sums
 from ..filters.chosen_pixels import chosen_places, places_where, rows_and_columns, summed_rows, values_at
 from .stretches import Stretches
@@ -52,7 +52,6 @@ _AGREED = 0.5  # the share of the stretches around that have a stripe
 _VARIES = 1.5  # pixels by which its end may vary among them
 
 _TINY = 1e-9  # what stands for 0 in a divisor
-_AT_ONCE = 1 << 20  # values that are read together
 
 
 class StripeEnds(NamedTuple):
@@ -102,7 +101,7 @@ class Lines(NamedTuple):
         return cls(place - row * width - column, row, column, right / length, down / length, height, width)
 
     def at(self, steps: Tensor | float) -> Tensor:
-        """The pixels so many steps towards the far side: (N,), or (K, N) of K such steps."""
+        """The pixels (N,) so many steps towards the far side; (K, N) of so many steps."""
         row, column = (self.row + self.down * steps).round().long(), (self.column + self.right * steps).round().long()
         return self.start + row.clamp(0, self.height - 1) * self.width + column.clamp(0, self.width - 1)
 
@@ -125,12 +124,13 @@ def stripe_ends(inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, edge:
     """
     height, width = inverse.shape[-2:]
     smooth = box_means(box_means(inverse, max(1, radius // 2)), max(1, radius // 2))
-    place = chosen_places(edge)
+    place = places_where(edge)
     row, column = rows_and_columns(place, height, width)
     start = place - row * width - column
 
     down, right = _beside(place)
-    beside = _values_at(smooth, start + (row + down).clamp(0, height - 1) * width + (column + right).clamp(0, width - 1))
+    beside = start + (row + down).clamp(0, height - 1) * width + (column + right).clamp(0, width - 1)
+    beside = values_at(smooth, beside.flatten()).view_as(beside)
     slope_right, slope_down = beside[:2] - beside[2:]
     lines = Lines.through(place, slope_right, slope_down, height, width)
     away = _away(lines, inverse, (values_at(low, place) + values_at(high, place)) * 0.5, radius + 2)
@@ -146,14 +146,18 @@ def stripe_ends(inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, edge:
 
 def _away(lines: Lines, inverse: Tensor, middle: Tensor, reach: int) -> Tensor:
     """Pixels (N,) from the middle of the ramp, positive on the far side; more than `reach` where it is not found."""
-    own = values_at(inverse, lines.at(0.0)) - middle
-    sign = torch.where(own > 0, 1.0, -1.0)
-    steps = _steps(own, 1, reach + 1)
-    here = (_values_at(inverse, lines.at(sign * steps)) - middle) * sign
-    before = torch.cat((own.abs()[None], here[:-1].clamp(min=0)))
-    crossings = steps - 1 + before / (before - here).clamp(min=_TINY)
-    # The first one is the nearest.
-    return -sign * torch.where(here <= 0, crossings, reach + 1.0).amin(0)
+    before = values_at(inverse, lines.at(0.0)) - middle
+    sign = torch.where(before > 0, 1.0, -1.0)
+    steps = _steps(sign, 1, reach + 1)
+    after = (_values_on(inverse, lines, sign * steps) - middle) * sign
+    before = torch.cat((before.abs()[None], after[:-1].clamp(min=0)))
+    crossing = steps - 1 + before / (before - after).clamp(min=_TINY)
+    return -sign * torch.where(after <= 0, crossing, reach + 1.0).amin(0)
+
+
+def _values_on(values: Tensor, lines: Lines, steps: Tensor) -> Tensor:
+    """(K, N) values of a map at so many steps along each line."""
+    return values_at(values, lines.at(steps).flatten()).view_as(steps)
 
 
 def _ends_on_grid(
@@ -168,31 +172,28 @@ def _ends_on_grid(
     bottom = values_at(low, own)
     span = (values_at(high, own) - bottom).clamp(min=_TINY)
     cell = (own // (height * width) * grid[1] + lines.row // _CELL) * grid[2] + lines.column // _CELL
-    fall = _values_at(inverse, lines.at(_fall_places(here) - here))
+    fall = _values_on(inverse, lines, _fall_distances(here) - here)
     steep = (fall[2] - fall[3]) / (fall[0] - fall[1]).clamp(min=_TINY)
     weight = weight * ((_STEEPEST - steep) / _STEP).clamp(0, 1)
     occupied = weight.new_zeros(math.prod(grid)).index_add_(0, cell, weight) > 0
-    cells = chosen_places(occupied)
+    cells = places_where(occupied)
     slot = torch.full_like(occupied, len(cells), dtype=torch.long).index_copy_(0, cells, torch.arange(len(cells), device=cells.device))
     own = slot.index_select(0, cell)
-    colours = image.transpose(0, 1).flatten(1).contiguous()
     before, beyond = radius + _BEYOND + round(radius * _WIDEST), radius + _BEYOND
     distances = _steps(here, -before, beyond + 1)
-    count = len(distances)
+    there = lines.at(distances - here)
+    colour = image.transpose(0, 1).flatten(1).index_select(1, there.flatten()).unflatten(1, there.shape)
+    left = ((values_at(inverse, there.flatten()).view_as(there) - bottom) / span).clamp(0, 1)
+    values = torch.cat((torch.stack((torch.ones_like(left), left)), colour, colour.square().sum(0, keepdim=True))) * weight
     # What is beyond the image, or in cells without an edge, is in the last row.
-    sums = here.new_zeros((len(cells) + 1) * count, _SUMS)
-    numbers = _numbers(own, count)
-    for some, number in zip(*(each.split(max(1, _AT_ONCE // max(1, len(here)))) for each in (distances, numbers)), strict=True):
-        there = lines.at(some - here)
-        colour = colours.index_select(1, there.flatten()).view(len(colours), *there.shape)
-        left = ((_values_at(inverse, there) - bottom) / span).clamp_(0, 1)
-        values = torch.cat((torch.stack((torch.ones_like(left), left)), colour, colour.square().sum(0, keepdim=True))).mul_(weight)
-        sums.index_add_(0, (own * count + number).flatten(), values.flatten(1).T.contiguous())
-    sums = sums.view(-1, count, _SUMS).transpose(1, 2).flatten(1)
+    sums = values.new_zeros(len(cells) + 1, _SUMS * len(distances)).index_add_(0, own, values.flatten(0, 1).T.contiguous())
     around = _cells_around(cells, grid)
     around = F.pad(slot, (0, 1), value=len(cells)).index_select(0, around.flatten()).view_as(around)
-    profiles = summed_rows(sums, around).view(len(cells), _SUMS, count).transpose(0, 1).contiguous()
-    end, sure = _stripe_ends(profiles, before, round(radius * _WIDEST))
+    profiles = summed_rows(sums, around).view(len(cells), _SUMS, len(distances)).transpose(0, 1).contiguous()
+    end, sure = torch.zeros_like(profiles[0, :, 0]), torch.zeros_like(profiles[0, :, 0])
+    some = places_where(_may_have_stripe(profiles))
+    found = _stripe_end(profiles.index_select(1, some), before, round(radius * _WIDEST))
+    end, sure = (each.index_copy(0, some, part) for each, part in zip((end, sure), found, strict=True))
     votes = torch.stack((sure, sure * end, sure * end * end, torch.ones_like(sure)))
     votes = votes * occupied.index_select(0, cells)
     maps = votes.new_zeros(len(votes), len(occupied)).index_copy(1, cells, votes).view(-1, *grid).transpose(0, 1)
@@ -204,10 +205,9 @@ def _ends_on_grid(
 
 def _cells_around(cell: Tensor, grid: tuple[int, int, int]) -> Tensor:
     """The cells (N, K) of the stretch around each of N cells, counted through grids; the number of all cells where there is none."""
-    row, column = rows_and_columns(cell, *grid[1:])
     down, right = _cells_of_stretch(cell)
-    below, beside = row[:, None] + down, column[:, None] + right
-    inside = (below.clamp(0, grid[1] - 1) == below) & (beside.clamp(0, grid[2] - 1) == beside)
+    row, column = (each[:, None] + step for each, step in zip(rows_and_columns(cell, *grid[1:]), (down, right), strict=True))
+    inside = (row >= 0) & (row < grid[1]) & (column >= 0) & (column < grid[2])
     return torch.where(inside, cell[:, None] + (down * grid[2] + right), math.prod(grid))
 
 
@@ -225,13 +225,7 @@ def _steps(first: int, end: int) -> Tensor:
 
 
 @kept_constants
-def _numbers(count: int) -> Tensor:
-    """(K, 1): 0, 1, 2, ..."""
-    return torch.arange(count)[:, None]
-
-
-@kept_constants
-def _fall_places() -> Tensor:
+def _fall_distances() -> Tensor:
     """(4, 1): between the first two distances from an edge a ramp falls, and between the other two a step."""
     return torch.tensor((-2.0, 2.0, -0.5, 0.5))[:, None]
 
@@ -243,24 +237,6 @@ def _cells_of_stretch() -> tuple[Tensor, Tensor]:
     return down, right
 
 
-def _values_at(values: Tensor, places: Tensor) -> Tensor:
-    """As `values_at`, of places of any shape."""
-    return values_at(values, places.flatten()).view_as(places)
-
-
-def _stripe_ends(profiles: Tensor, before: int, widest: int) -> tuple[Tensor, Tensor]:
-    """`_stripe_end` of those stretches that may have a stripe, and 0 of the others, (N,) each.
-
-    They are few, and each is searched in many steps: that is done on the CPU, after one copy.
-    """
-    profile = profiles.cpu()
-    chosen = places_where(profile[0].amax(-1) > _FEW)
-    chosen = chosen[places_where(_may_have_stripe(profile.index_select(1, chosen)))]
-    found = torch.stack(_stripe_end(profile.index_select(1, chosen), before, widest))
-    end, sure = sent_to(profiles.device, found.new_zeros(2, profile.shape[1]).index_copy(1, chosen, found))
-    return end, sure
-
-
 def _may_have_stripe(profile: Tensor) -> Tensor:
     """(N,) bool, whether more than one edge may explain enough: only what varies along a stretch is left by any number of them."""
     number, colour = profile[:1].expand(3, -1, -1), profile[2:5]
@@ -269,7 +245,7 @@ def _may_have_stripe(profile: Tensor) -> Tensor:
     total = _mean_and_error(whole)[1]
     single = (_mean_and_error(sums[..., 2:-2])[1] + _mean_and_error(whole - sums[..., 2:-2])[1]).amin(-1, keepdim=True)
     along = (profile[5] - profile[2:5].square().sum(0) / profile[0].clamp(min=_TINY)).clamp(min=0).sum(-1, keepdim=True)
-    return (_gained(along, single, total, _GAIN, _TINY) > 0)[:, 0]
+    return ((_gained(along, single, total, _GAIN, _TINY) > 0) & (profile[0].amax(-1, keepdim=True) > _FEW))[:, 0]
 
 
 def _stripe_end(profile: Tensor, before: int, widest: int) -> tuple[Tensor, Tensor]:
@@ -280,46 +256,69 @@ def _stripe_end(profile: Tensor, before: int, widest: int) -> tuple[Tensor, Tens
         before: As above.
         widest: How many pixels wide a stripe may be.
     """
-    distances = profile.shape[-1]
-    at = torch.arange(distances, device=profile.device).to(profile)
-    moments = torch.cat((profile[:1], profile[:1] * at, profile[:1] * at * at, profile[2:5], profile[2:5] * at, profile[5:]))
-    sums = F.pad(moments.cumsum(-1), (1, 0))
-    left = profile[1] / profile[0].clamp(min=_TINY)
-    _, total = _mean_and_error(sums[..., -1:])
-    single, best = torch.full_like(total, torch.inf), torch.full_like(total, torch.inf)
-    end, contrast = torch.zeros_like(total), torch.zeros_like(total)
-    for wide in range(widest + 1):
-        count = distances - 4 - wide  # of places for a stripe, with at least two pixels on both sides
-
-        def until(place: int, count: int = count) -> Tensor:
-            return sums[..., place : place + count]
-
-        (near, near_error), (far, far_error) = _mean_and_error(until(2)), _mean_and_error(sums[..., -1:] - until(2 + wide))
-        if wide == 0:
-            single = (near_error + far_error).amin(-1, keepdim=True)
-            continue
-        inside = until(2 + wide) - until(2)
-        error = near_error + far_error + _error_of_mixture(inside, near, far, at[2 : 2 + count], wide)
-        single = torch.minimum(single, error.amin(-1, keepdim=True))
-        if wide < _SOFT_FROM:
-            stripe, error = _mean_and_error(inside)
-            error = near_error + far_error + error
-        else:
-            (near, near_error), (far, far_error) = _mean_and_error(until(1)), _mean_and_error(sums[..., -1:] - until(3 + wide))
-            stripe, error = _mean_and_error(until(1 + wide) - until(3))
-            error = near_error + far_error + error
-            for first, second, place in ((near, stripe, 1), (near, stripe, 2), (stripe, far, 1 + wide), (stripe, far, 2 + wide)):
-                error = error + _error_between(moments[..., place : place + count], first, second)
-        apart = torch.minimum((stripe - near).square().sum(0), (stripe - far).square().sum(0)).sqrt()
-        in_ramp = (left[..., 2 + wide : 2 + wide + count] > _LEFT[0]) & (left[..., 1 + wide : 1 + wide + count] < _LEFT[1])
-        least, place = torch.where(in_ramp, error, torch.inf).min(-1, keepdim=True)
-        better = least < best
-        best, end = torch.where(better, least, best), torch.where(better, place + (wide + 1.5 - before), end)
-        contrast = torch.where(better, apart.gather(-1, place), contrast)
-    sure = _gained(best, single, total, _GAIN, 0.5 * _GAIN) * _share_above(contrast, _CONTRAST, 0.5 * _CONTRAST)
+    rows = profile.mT.contiguous()  # (6, D, N), as distances are chosen
+    at = torch.arange(rows.shape[1], device=rows.device).to(rows)[:, None]
+    moments = torch.cat((rows[:1], rows[:1] * at, rows[:1] * at * at, rows[2:5], rows[2:5] * at, rows[5:]))
+    sums, left = F.pad(moments.cumsum(1), (0, 0, 1, 0)), rows[1] / rows[0].clamp(min=_TINY)
+    # One width after the other on a CPU: all at once would not fit its cache.
+    widths = [range(wide, wide + 1) for wide in range(widest + 1)] if rows.device.type == "cpu" else [range(widest + 1)]
+    found = (torch.stack(each) for each in zip(*(_best_stripe(moments, sums, left, part) for part in widths), strict=True))
+    single, bests, ends, contrasts = found
+    best, number = bests.min(0, keepdim=True)
+    best, end, contrast = (each.T for each in (best, ends.gather(0, number) - before, contrasts.gather(0, number)))
+    single, left, total = single.amin(0)[:, None], left.T, _mean_and_error(sums[:, -1:])[1].T
+    enough = profile[0].amax(-1, keepdim=True) > _FEW
+    sure = _gained(best, single, total, _GAIN, 0.5 * _GAIN) * _share_above(contrast, _CONTRAST, 0.5 * _CONTRAST) * enough
     sure = torch.where(torch.isfinite(best), sure, 0)
     begin, also = _begin_of_far(profile, left, single, total, before)
+    also = also * enough
     return torch.where(sure >= also, end, begin)[:, 0], torch.maximum(sure, also)[:, 0]
+
+
+def _best_stripe(moments: Tensor, sums: Tensor, left: Tensor, widths: range) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The least error without a stripe and with one of so many pixels, that stripe's end as a distance, and its contrast: (N,) each.
+
+    Args:
+        moments: (10, D, N) at D distances: sums of 1, distance, its square, colour, colour times distance, squared colour.
+        sums: (10, D + 1, N) of the moments of all smaller distances.
+        left: (D, N) depth as a share.
+        widths: Those of the stripe, ascending; 0 is none.
+    """
+    count = len(left)
+    # Stripes of every width, (W, 1), that begin at every distance, with at least two pixels on both sides.
+    width = torch.arange(widths.start, widths.stop, device=left.device)[:, None]
+    begin = torch.arange(2, count - 2 - widths.start, device=left.device).expand(len(width), -1)
+    end = begin + width
+    outside, end = (end >= count - 2).unsqueeze(2), end.clamp(max=count - 2)
+
+    def chosen(values: Tensor, *tables: Tensor) -> Tensor:
+        """(C, D, N) values at K tables of distances: (C, K, W, begins, N)."""
+        index = torch.stack(tables)
+        return values.index_select(1, index.flatten()).unflatten(1, index.shape)
+
+    whole = sums[:, -1][:, None, None, None]
+    # Without a stripe: an edge, or what goes evenly from near to far.
+    until = chosen(sums, begin, end)
+    (near, far), error = (each.unbind(-4) for each in _mean_and_error(torch.cat((until[:, :1], whole - until[:, 1:]), 1)))
+    error = error[0] + error[1]
+    at = torch.arange(2, 2 + begin.shape[1], device=left.device).to(left)[:, None]
+    mixture = _error_of_mixture(until[:, 1] - until[:, 0], near, far, at, width.clamp(min=1).to(left).unsqueeze(2))
+    single = (error + mixture).masked_fill(outside, torch.inf).amin((0, 1))
+    # With one, whose ends may be mixtures if it is wide.
+    soft = (width >= _SOFT_FROM).long()
+    before_it, first, last, after_it = chosen(sums, begin - soft, begin + soft, end - soft, end + soft).unbind(1)
+    mean, errors = _mean_and_error(torch.stack((before_it, last - first, whole[:, 0] - after_it), 1))
+    near, stripe, far = mean.unbind(1)
+    error = errors.sum(0)
+    if widths.stop > _SOFT_FROM:
+        one, other = torch.stack((near, near, stripe, stripe), 1), torch.stack((stripe, stripe, far, far), 1)
+        ends = _error_between(chosen(moments, begin - 1, begin, end - 1, end), one, other).sum(0)
+        error = error + ends * soft.to(left).unsqueeze(2)
+    apart = torch.minimum((stripe - near).square().sum(0), (stripe - far).square().sum(0)).sqrt()
+    at_end, before_end = chosen(left[None], end, end - 1)[0]
+    nowhere = outside | (width < 1).unsqueeze(2) | (at_end <= _LEFT[0]) | (before_end >= _LEFT[1])
+    least, number = error.masked_fill(nowhere, torch.inf).flatten(0, 1).min(0)
+    return single, least, end.flatten().index_select(0, number) - 0.5, apart.flatten(0, 1).gather(0, number[None])[0]
 
 
 def _begin_of_far(profile: Tensor, left: Tensor, single: Tensor, total: Tensor, before: int) -> tuple[Tensor, Tensor]:
@@ -360,7 +359,7 @@ def _mean_and_error(moments: Tensor) -> tuple[Tensor, Tensor]:
     return mean, (moments[9] - (moments[3:6] * mean).sum(0)).clamp(min=0)
 
 
-def _error_of_mixture(moments: Tensor, near: Tensor, far: Tensor, first: Tensor, wide: int) -> Tensor:
+def _error_of_mixture(moments: Tensor, near: Tensor, far: Tensor, first: Tensor, wide: Tensor) -> Tensor:
     """The error of colours that go evenly from near to far over `wide` pixels from `first` on."""
     rise = (far - near) / wide
     begin = near + rise * (0.5 - first)

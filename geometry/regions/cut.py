@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -26,13 +26,34 @@ def cheapest_region(cost: Tensor, across: Tensor, down: Tensor, start: Tensor, r
         M. Nikolova et al., "Algorithms for Finding Global Minimizers of Image Segmentation and Denoising Models" (2006); the steps are
         those of A. Chambolle and T. Pock, "A First-Order Primal-Dual Algorithm for Convex Problems" (2011).
     """
-    right, below = torch.zeros_like(across), torch.zeros_like(down)
-    step = 1 / math.sqrt(8)  # the norm of the differences
-    share = ahead = start
+    # Thousands of steps over small maps: numpy starts each in a fraction of the time, in memory that is there.
+    own, most_right, most_below, share = (values.float().cpu().numpy() for values in (cost, across, down, start))
+    right, below, rise_right, rise_below = (np.zeros_like(each) for each in (most_right, most_below) * 2)
+    least_right, least_below = -most_right, -most_below
+    flow, ahead, share = np.zeros_like(own), share.copy(), share.copy()
+    step = np.float32(1 / math.sqrt(8))  # the norm of the differences
     for _ in range(rounds):
-        right = torch.clamp(right + step * ahead.diff(dim=1), -across, across)
-        below = torch.clamp(below + step * ahead.diff(dim=0), -down, down)
-        flow = F.pad(right, (0, 1)) - F.pad(right, (1, 0)) + F.pad(below, (0, 0, 0, 1)) - F.pad(below, (0, 0, 1, 0))
-        new = (share + step * (flow - cost)).clamp(0, 1)
-        ahead, share = 2 * new - share, new
-    return share
+        for border, rise, axis, least, most in (
+            (right, rise_right, 1, least_right, most_right),
+            (below, rise_below, 0, least_below, most_below),
+        ):
+            after, before = (ahead[:, 1:], ahead[:, :-1]) if axis else (ahead[1:], ahead[:-1])
+            np.subtract(after, before, out=rise)
+            np.multiply(rise, step, out=rise)
+            np.add(border, rise, out=border)
+            np.maximum(border, least, out=border)
+            np.minimum(border, most, out=border)
+        flow.fill(0)
+        flow[:, :-1] += right
+        flow[:, 1:] -= right
+        flow[:-1] += below
+        flow[1:] -= below
+        np.subtract(flow, own, out=flow)
+        np.multiply(flow, step, out=flow)
+        np.add(flow, share, out=flow)
+        np.maximum(flow, 0, out=flow)
+        np.minimum(flow, 1, out=flow)
+        np.multiply(flow, 2, out=ahead)
+        np.subtract(ahead, share, out=ahead)
+        flow, share = share, flow
+    return torch.from_numpy(share)

@@ -7,16 +7,16 @@ sharpening left, they are filled, too: else they would stay behind as a contour.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ...utils import kept_constants
 from ..edges.depth_edges import EDGE, edge_growth, edge_radius
 from ..edges.stretches import Stretches
 from ..filters.box import box_sums
-from ..filters.chosen_pixels import chosen_places, places_where, rows_and_columns, values_at
+from ..filters.chosen_pixels import places_where, rows_and_columns
 
 # A surface that is continued far is mirrored in turns of this share of the image's longer side, shorter ones where there the image shows
 # another surface: one whose inverse depth differs by more than this factor.
@@ -40,13 +40,13 @@ _TINY = 1e-9
 
 
 class _Side(NamedTuple):
-    """For each place the nearest visible pixel on one side of it, along one axis; all (N,).
+    """The nearest visible pixel on one side of each place, along one axis: (N,); or on each of several sides, (S, N).
 
     Attributes:
         distance: In pixels; larger than the image where nothing is visible on that side.
         inverse: Its inverse depth.
         source: The pixel whose colour continues the surface there, as the places are counted.
-        pitch: From a place to the next one on that side.
+        pitch: From a place to the next one on that side; (S, 1) of several.
         hider: A pixel of what hid it, on the opposite side; -1 where nothing there is nearer.
     """
 
@@ -91,35 +91,36 @@ def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False, trac
     """
     inverse = inverse.float()
     hole = inverse <= 0
-    places = chosen_places(hole)
-    axes = [tuple(_sides(inverse, places, upright)) for upright in ((False,) if sideways else (False, True))]
-    sides = [side for axis in axes for side in axis]
-    nearest = torch.stack([torch.where(side.inverse < torch.inf, side.inverse, 0) for side in sides]).amax(0)
-    farthest = torch.stack([side.inverse for side in sides]).amin(0)
+    places = places_where(hole)
+    sides = _sides(inverse, places, sideways)
+    farthest, nearest = sides.inverse.amin(0), torch.where(sides.inverse < torch.inf, sides.inverse, 0).amax(0)
     # What is nearer than halfway hides the background. All others are background, of which the closest continues: on a slope, as that of a
     # floor or a sky, others are a little farther away in depth but far away in the image.
     # A sky far behind all of them does not make a field beside the hole a thing in front.
     middle = (nearest * (farthest if blurred else farthest.maximum(nearest / _DEEPEST))).sqrt()
     middle = torch.where(nearest > farthest * EDGE, middle, nearest)
-    sides = [
-        side for first, second in axes for side in (_hidden_by(first, second, middle, places), _hidden_by(second, first, middle, places))
-    ]
-    best, *others = (side._replace(distance=torch.where(side.inverse <= middle, side.distance, 4 * max(inverse.shape))) for side in sides)
-    for side in others:
-        chosen = side.distance < best.distance
-        best = _Side(*(torch.where(chosen, new, old) for new, old in zip(side, best, strict=True)))
+    best = _closest_background(sides, middle, places, 4 * max(inverse.shape))
     if blurred or not traces:
         return _filled(colour, hole, places, best.source, None if blurred else _grain_kept(best.distance, *hole.shape[-2:]))
-    best = best._replace(hider=torch.where(hole.flatten()[places], best.hider, -1))
     lines = _lines(inverse, places, best)
     return _filled_with_traces(colour, inverse, places, best, lines, _traces(colour, lines))
 
 
-def _hidden_by(side: _Side, other: _Side, middle: Tensor, places: Tensor) -> _Side:
-    """A side of places (N,) with the opposite one as what hides it, where that is nearer than `middle` (N,)."""
+def _closest_background(sides: _Side, middle: Tensor, places: Tensor, far: int) -> _Side:
+    """Of several sides of places (N,) the closest that is not nearer than `middle` (N,), with the opposite one as its hider where that is.
+
+    `far` is more than any distance.
+    """
+    distance, inverse = (each.unflatten(0, (-1, 2)).flip(1).flatten(0, 1) for each in (sides.distance, sides.inverse))  # opposite
     # Not the very first pixel, which may be mixed.
-    hider = places + other.pitch * (other.distance + 1)
-    return side._replace(hider=torch.where((other.inverse < torch.inf) & (other.inverse > middle), hider, -1))
+    hider = torch.where((inverse < torch.inf) & (inverse > middle), places - sides.pitch * (distance + 1), -1)
+    distance = torch.where(sides.inverse <= middle, sides.distance, far)
+    number = torch.arange(len(distance), device=distance.device)[:, None]
+    closest = (distance * len(distance) + number).amin(0)  # of equal ones the first
+    distance, number = closest // len(distance), closest % len(distance)
+    chosen = number * len(places) + torch.arange(len(places), device=number.device)
+    inverse, source, hider = (each.flatten().index_select(0, chosen) for each in (sides.inverse, sides.source, hider))
+    return _Side(distance, inverse, source, sides.pitch.flatten().index_select(0, number), hider)
 
 
 def continue_surfaces(colour: Tensor, inverse: Tensor, last: Tensor, inset: int = 0, hole: Tensor | None = None) -> Tensor:
@@ -138,7 +139,7 @@ def continue_surfaces(colour: Tensor, inverse: Tensor, last: Tensor, inset: int 
     """
     height, width = inverse.shape[-2:]
     hole = inverse <= 0 if hole is None else hole
-    places = chosen_places(hole)
+    places = places_where(hole)
     rows, columns = rows_and_columns(places, height, width)
     first = places - rows * width - columns
     ends = last.transpose(0, 1).flatten(1).index_select(1, places)
@@ -177,7 +178,7 @@ def _filled(
 
     `grain` (N,) is the share of what averaging takes away that is kept, `weight` (N,) how much the result counts beside what was there.
     """
-    pixels = colour.transpose(0, 1).flatten(1).clone()
+    pixels = colour.transpose(0, 1).clone(memory_format=torch.contiguous_format).flatten(1)
     own = pixels.index_select(1, places)
     continued = pixels.index_select(1, source).float()  # half precision cannot hold the sums of a square
     means = _means(continued, hole, places, _mean_radius(*hole.shape[-2:]))
@@ -192,11 +193,10 @@ def _lines(inverse: Tensor, places: Tensor, side: _Side) -> _Lines:
 
     Args:
         inverse: (B, 1, H, W) inverse depth; 0 where no surface is visible.
-        places: (N,) where none is, or all pixels.
+        places: (N,) where none is.
         side: What continues there.
     """
     size, depths = (len(inverse), *inverse.shape[-2:]), inverse.flatten()
-    # Waits for the device. Lines from all pixels would take kilobytes for each.
     chosen = places_where((side.hider >= 0) & (side.distance == 1))
     start, pitch = places.index_select(0, chosen), side.pitch.index_select(0, chosen)
     line = start + pitch * torch.arange(1, 3 * (4 + edge_growth(*size[1:])) + 1, device=start.device)[:, None]
@@ -240,7 +240,7 @@ def _filled_with_traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _
     Args:
         colour: (B, C, H, W).
         inverse: (B, 1, H, W) inverse depth; 0 where no surface is visible.
-        places: (N,) where none is, or all pixels.
+        places: (N,) where none is.
         side: What continues there.
         lines: Those over the backgrounds.
         sure: As `_traces`.
@@ -257,7 +257,7 @@ def _filled_with_traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _
     sources.scatter_reduce_(0, first, torch.where(steps < skipped, mirrored, -1).flatten(), "amax")
     weight.scatter_reduce_(0, first, (sure * (steps < skipped)).flatten(), "amax")
     filling = sources >= 0
-    places = chosen_places(filling)
+    places = places_where(filling)
     sources, grain, weight = (each.index_select(0, places) for each in (sources, grain, weight))
     return _filled(colour, filling.view_as(inverse), places, sources.clamp(min=0), grain, weight)
 
@@ -286,64 +286,76 @@ def _mean_radius(height: int, width: int) -> int:
 
 def _means(continued: Tensor, hole: Tensor, places: Tensor, radius: int) -> Tensor:
     """Means (C, N) over the holes in a square around each place: rows that were continued one by one do not fit to a pixel."""
-    holes = hole.flatten()[places]
-
-    def sums(values: Tensor) -> Tensor:
-        plane = values.new_zeros(hole.shape)
-        plane.view(-1).index_copy_(0, places, values * holes)
-        return values_at(box_sums(plane, radius), places)
-
-    count = sums(torch.ones_like(continued[0])).round().clamp(min=1)
-    return torch.stack([sums(values) / count for values in continued])  # one by one: large maps cost a CPU more than their arithmetic
+    holes = hole.flatten().index_select(0, places)
+    values = torch.cat((continued, torch.ones_like(continued[:1]))) * holes
+    # One by one on a CPU: it large maps cost more than their arithmetic.
+    parts = values.split(1) if values.device.type == "cpu" else (values,)
+    sums = torch.cat([_sums_around(part, hole, places, radius) for part in parts])
+    return sums[:-1] / sums[-1].round().clamp(min=1)
 
 
-def _sides(inverse: Tensor, places: Tensor, upright: bool) -> Iterator[_Side]:
-    """The nearest visible pixel beside each place, towards the end of the rows and towards their start; or of the columns."""
+def _sums_around(values: Tensor, like: Tensor, places: Tensor, radius: int) -> Tensor:
+    """Sums (C, N) over a square around each of places (N,) in maps (B, 1, H, W), which hold the values (C, N) there and else 0."""
+    planes = values.new_zeros(len(values), like.numel()).index_copy_(1, places, values)
+    return box_sums(planes.view(len(values), len(like), *like.shape[-2:]), radius).flatten(1).index_select(1, places)
+
+
+def _sides(inverse: Tensor, places: Tensor, sideways: bool) -> _Side:
+    """The nearest visible pixels beside each place towards the end and the start of its row, and of its column unless `sideways`."""
     height, width = inverse.shape[-2:]
     row, column = rows_and_columns(places, height, width)
-    along, length, pitch = (row, height, width) if upright else (column, width, 1)
-    order = torch.arange(len(places), device=places.device)
-    if upright:
-        order = (places + column * (height - 1) - row * (width - 1)).argsort()
-    for sign in (1, -1):
-        ordered = order.flip(0) if sign > 0 else order
-        found = _beside(inverse.flatten(), places[ordered], along[ordered], length, sign, sign * pitch)
-        yield _Side(*(torch.empty_like(each).index_copy_(0, ordered, each) for each in found))
+    # Line by line, and in each line as one comes from that side; and how many pixels there are on that side.
+    along_rows = torch.arange(len(places), device=places.device)
+    order, room = [along_rows.flip(0), along_rows], [width - 1 - column, column]
+    if not sideways:
+        along_columns = (places + column * (height - 1) - row * (width - 1)).argsort()
+        order += [along_columns.flip(0), along_columns]
+        room += [height - 1 - row, row]
+    ordered = torch.stack(order)
+    pitches = _pitches(places, width)[: len(order)]
+    found = _beside(inverse.flatten(), places[ordered], torch.stack(room).gather(1, ordered), pitches, max(height, width))
+    distance, depths, source = (torch.empty_like(each).scatter_(1, ordered, each) for each in found)
+    return _Side(distance, depths, source, pitches, pitches)
 
 
-def _beside(values: Tensor, places: Tensor, along: Tensor, length: int, sign: int, pitch: int) -> _Side:
-    """The nearest visible pixel on one side of each place.
+@kept_constants
+def _pitches(width: int) -> Tensor:
+    """(4, 1) from one place to the next towards the end and the start of a row, and of a column."""
+    return torch.tensor((1, -1, width, -width))[:, None]
+
+
+def _beside(values: Tensor, places: Tensor, room: Tensor, pitch: Tensor, length: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The nearest visible pixel on each side of places: its distance, its inverse depth and the source of its surface, as `_Side`.
 
     Args:
         values: Inverse depth of the images' pixels.
-        places: (N,) where nothing is visible, or all pixels; line by line, and in each line as one comes from that side.
-        along: (N,) where each is in its line of `length` pixels.
-        sign: The side: -1 towards a line's start, 1 towards its end.
-        pitch: From one place to the next on that side.
+        places: (S, N) where nothing is visible; of each side line by line, and in each line as one comes from that side.
+        room: (S, N), how many pixels there are on that side of each in its line.
+        pitch: (S, 1) from one place to the next on that side.
+        length: Of the longest line.
     """
 
-    def inside(steps: Tensor | int) -> Tensor:
-        return (along + sign * steps >= 0) & (along + sign * steps < length)
-
     def value(steps: Tensor | int) -> Tensor:
-        return values.index_select(0, (places + pitch * steps).clamp(0, len(values) - 1))
+        there = (places + pitch * steps).clamp_(0, len(values) - 1)
+        return values.index_select(0, there.flatten()).view_as(places)
 
-    # A GPU scans each line by a thread of its own, but can do so only where there are all.
-    lines = (-1, length) if len(places) == len(values) else (1, -1)
-    index = torch.arange(len(places), device=places.device)
+    def least_of_run(numbers: Tensor) -> Tensor:
+        least = torch.full_like(run, numbers.numel() + length).scatter_reduce_(0, run, numbers.flatten(), "amin")
+        return least.index_select(0, run).view_as(places)
+
     # A run of places without a visible pixel between them begins beside one, or at the border.
-    begins = ~inside(1) | (value(1) > 0)
-    distance = index + 1 - (index * begins).view(lines).cummax(1).values.flatten()
+    run = ((room < 1) | (value(1) > 0)).flatten().cumsum(0) - 1
+    index = torch.arange(places.numel(), device=places.device).view_as(places)
+    distance = index + 1 - least_of_run(index)
     # A surface reaches as far as nothing nearer, and no hole, comes between. Its mirror image is as long as the run at most.
-    next_one = value(2 * distance)
-    ends = ~inside(2 * distance) | (next_one == 0) | (next_one > value(2 * distance - 1) * EDGE)
-    # In each run the first end so far: those of later runs are smaller by more than any distance.
-    later = begins.cumsum(0) * (2 * length)
-    reach = (torch.where(ends, distance, length) - later).view(lines).cummin(1).values.flatten() + later
+    twice = 2 * distance
+    next_one = value(twice)
+    ends = (twice > room) | (next_one == 0) | (next_one > value(twice - 1) * EDGE)
+    end = least_of_run(torch.where(ends, distance, length))
+    reach = torch.where(end <= distance, end, length)
     step = (distance - 1) % (2 * reach)
-    step = torch.where(step < reach, step, 2 * reach - 1 - step)
-    nothing = ~inside(distance)
+    step = torch.minimum(step, 2 * reach - 1 - step)
     # Beyond the line's end there are other lines, or another image.
+    nothing = distance > room
     source = torch.where(nothing, places, places + pitch * (distance + step))
-    distance, found = torch.where(nothing, 4 * length, distance), value(distance).masked_fill(nothing, torch.inf)
-    return _Side(distance, found, source, torch.full_like(source, pitch), torch.full_like(source, -1))
+    return torch.where(nothing, 4 * length, distance), value(distance).masked_fill(nothing, torch.inf), source

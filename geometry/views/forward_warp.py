@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..edges.depth_edges import EDGE
-from ..filters.chosen_pixels import chosen_places, rows_and_columns, values_at
+from ..filters.chosen_pixels import places_where, rows_and_columns, values_at
 from ..filters.extremes import neighbours_largest
 
 SMALL_STEP = 1.15
@@ -28,6 +28,8 @@ _OTHER = 1e-6
 class Layer(NamedTuple):
     """Surfaces as the source camera sees them, with a margin around the image.
 
+    Of one image, any number of views are rendered at once; of several, one view of each.
+
     Attributes:
         colour: (B, 3, h, w).
         inverse: (B, 1, h, w) inverse depth; 0 where there is no surface.
@@ -40,7 +42,12 @@ class Layer(NamedTuple):
 
 
 class Camera(Protocol):
-    """Where a new camera sees the points of a layer."""
+    """Where new cameras see the points of a layer."""
+
+    @property
+    def views(self) -> int:
+        """How many views there are; 1 may serve all images of a layer."""
+        ...
 
     @property
     def sideways(self) -> bool:
@@ -69,20 +76,20 @@ class Camera(Protocol):
         """
         ...
 
-    def of_pixels(self, image: Tensor, images: int) -> Camera:
-        """The camera for pixels (N,) in place of maps; `image` (N,) says in which of so many images each of them lies."""
+    def of_pixels(self, image: Tensor) -> Camera:
+        """The camera for pixels (N,) in place of maps; `image` (N,) says in which of the views each of them lies."""
         ...
 
 
 class View(NamedTuple):
-    """A moved perspective camera. All tensors are (B, 1, 1, 1).
+    """Moved perspective cameras. All tensors are (B, 1, 1, 1), or (1, 1, 1, 1) where they are the same for all.
 
     Attributes:
         across: How many columns the camera's move shifts what is at inverse depth 1.
         down: How many rows it shifts what is at inverse depth 1.
         shift_x: How many columns the whole image is shifted back, so that the focus stays.
         shift_y: How many rows the whole image is shifted back.
-        forward: How far the camera goes forward, in the unit of depth.
+        forward: How far the camera goes forward, in the unit of depth; 0.0 = none of them does.
         centre_x: The column of the optical axis.
         centre_y: The row of the optical axis.
         sideways: Whether nothing moves up or down.
@@ -93,16 +100,25 @@ class View(NamedTuple):
     down: Tensor
     shift_x: Tensor
     shift_y: Tensor
-    forward: float
+    forward: Tensor | float
     centre_x: Tensor
     centre_y: Tensor
     sideways: bool
     stretch: int
 
+    @property
+    def views(self) -> int:
+        """As `Camera.views`."""
+        return max(len(number) for number in self if isinstance(number, Tensor))
+
+    @property
+    def _goes_ahead(self) -> bool:
+        return isinstance(self.forward, Tensor) or self.forward != 0
+
     def targets(self, inverse: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
         """As `Camera.targets`."""
         x, y = columns - self.across * inverse, rows if self.sideways else rows - self.down * inverse
-        if self.forward:
+        if self._goes_ahead:
             closer = 1 / (1 - self.forward * inverse)
             x, y = (x - self.centre_x) * closer + self.centre_x, (y - self.centre_y) * closer + self.centre_y
         return x + (self.shift_x + 0.5), y + (self.shift_y + 0.5)
@@ -112,16 +128,18 @@ class View(NamedTuple):
         rows, columns = rows - self.shift_y, columns - self.shift_x
         # Written as the pixel plus its move, so that without a move it is exact.
         column, row = columns + self.across * inverse, rows if self.sideways else rows + self.down * inverse
-        if self.forward:
+        if self._goes_ahead:
             ahead = self.forward * inverse
             column, row = column - (columns - self.centre_x) * ahead, row - (rows - self.centre_y) * ahead
         return column, row
 
-    def of_pixels(self, image: Tensor, images: int) -> View:
+    def of_pixels(self, image: Tensor) -> View:
         """As `Camera.of_pixels`."""
-        numbers = (self.across, self.down, self.shift_x, self.shift_y, self.centre_x, self.centre_y)
-        across, down, shift_x, shift_y, x, y = (values_at(each.expand(images, 1, 1, 1), image) for each in numbers)
-        return View(across, down, shift_x, shift_y, self.forward, x, y, self.sideways, self.stretch)
+        numbers = {name: number for name, number in zip(self._fields, self, strict=True) if isinstance(number, Tensor)}
+        if self.views == 1:
+            return self._replace(**{name: number.view(1) for name, number in numbers.items()})
+        table = torch.stack([number.expand(self.views, 1, 1, 1).flatten() for number in numbers.values()])
+        return self._replace(**dict(zip(numbers, table.index_select(1, image), strict=True)))
 
 
 class RenderedLayer(NamedTuple):
@@ -147,10 +165,10 @@ def with_margin(image: Tensor, inverse: Tensor, margin: tuple[int, int]) -> Laye
 
 
 def render_layer(layer: Layer, view: Camera, height: int, width: int) -> RenderedLayer:
-    """The layer rendered for the moved camera, without synchronising the device."""
+    """The layer rendered for the moved cameras: so many views of the image, or one of each image."""
     inverse = close_cracks(layer.inverse, layer.margin, view, _splat(layer, view, height, width))
     farthest, (rows, columns) = layer.inverse.amin((1, 2, 3), keepdim=True), pixel_grid(inverse)
-    colour = layer.colour.new_empty((*layer.colour.shape[:2], height, width))
+    colour = layer.colour.new_empty((len(inverse), layer.colour.shape[1], height, width))
     places = []
     for strip in _strips(inverse):
         known = torch.where(inverse[..., strip, :] > 0, inverse[..., strip, :], farthest)
@@ -170,8 +188,9 @@ def _strips(maps: Tensor) -> list[slice]:
 
 def _splat(layer: Layer, view: Camera, height: int, width: int) -> Tensor:
     """(B, 1, height, width) inverse depth of the nearest of the pixels that land in each place, 0 where none does."""
-    target = layer.inverse.new_zeros(len(layer.inverse) * height * width)
-    first = torch.arange(len(layer.inverse), device=target.device).view(-1, 1, 1, 1) * (height * width)
+    images = max(len(layer.inverse), view.views)
+    target = layer.inverse.new_zeros(images * height * width)
+    first = torch.arange(images, device=target.device).view(-1, 1, 1, 1) * (height * width)
     rows, columns = pixel_grid(layer.inverse, layer.margin)
     for strip in _strips(layer.inverse):
         inverse = layer.inverse[..., strip, :]
@@ -201,13 +220,13 @@ def close_cracks(source: Tensor, margin: tuple[int, int], view: Camera, inverse:
     Returns:
         `inverse` (B, 1, H, W) with what is joined.
     """
-    images, _, height, width = inverse.shape
+    height, width = inverse.shape[-2:]
     for _ in range(view.stretch):
         beside = neighbours_largest(inverse, upright=not view.sideways)
-        place = chosen_places(beside > inverse * EDGE)
+        place = places_where(beside > inverse * EDGE)
         image, (rows, columns) = place // (height * width), rows_and_columns(place, height, width)
         nearest, own = values_at(beside, place), values_at(inverse, place)
-        camera = view.of_pixels(image, images)
+        camera = view.of_pixels(image)
         column, row = camera.sources(nearest, rows, columns)
         there = inverse_at(source, margin, image, column, row)
         joins = (nearest > own * EDGE) & (there < nearest * SMALL_STEP) & (there * SMALL_STEP > nearest)
@@ -226,16 +245,18 @@ def inverse_at(source: Tensor, margin: tuple[int, int], image: Tensor, column: T
     Args:
         source: (B, 1, h, w) inverse depth of the layer.
         margin: The layer's.
-        image: (N,) the number of the image of each place.
+        image: (N,) the number of the view of each place.
         column: (N,) or (K, N), counted from the image's first; beyond the layer, its border's pixel is taken.
         row: The same.
 
     Returns:
         As `column`.
     """
-    u = (column + (margin[0] + 0.5)).floor().long().clamp_(0, source.shape[-1] - 1)
-    v = (row + (margin[1] + 0.5)).floor().long().clamp_(0, source.shape[-2] - 1)
-    place = (image * source.shape[-2] + v) * source.shape[-1] + u
+    u = (column + (margin[0] + 0.5)).clamp_(0, source.shape[-1] - 1).long()
+    v = (row + (margin[1] + 0.5)).clamp_(0, source.shape[-2] - 1).long()
+    if len(source) > 1:  # else all views are of one image
+        v = image * source.shape[-2] + v
+    place = v * source.shape[-1] + u
     return values_at(source, place.flatten()).view_as(place)
 
 
@@ -245,7 +266,7 @@ def _sample(layer: Layer, u: Tensor, v: Tensor, nearest: Tensor, between_rows: b
     u, v = u.clamp(0, width - 1), v.clamp(0, height - 1)
     left, top = u.floor(), v.floor()
     right_weight, lower_weight = u - left, v - top
-    columns, rows = left.int(), top.int()
+    columns, rows = (each.int() if each.device.type == "cpu" else each.long() for each in (left, top))  # as `_picked` is fastest
     total, weights = None, None
     low, high = nearest / EDGE, nearest * EDGE
     for row, weight_y in ((rows, 1 - lower_weight), (rows + 1, lower_weight))[: 1 + between_rows]:
@@ -264,15 +285,19 @@ def _place(values: Tensor, row: Tensor, column: Tensor) -> Tensor:
     """(B, 1, h', w') where in a map of an image's (h, w) rows and columns are, which are brought inside."""
     height, width = values.shape[-2:]
     place = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
-    return place.expand(len(values), *place.shape[1:])
+    return place.expand(max(len(values), len(place)), *place.shape[1:])
 
 
 def _picked(values: Tensor, place: Tensor) -> Tensor:
-    """(B, C, h', w') values at places of `_place`."""
-    picked = values.new_empty((*values.shape[:2], *place.shape[-2:]))
-    for image, places, found in zip(values.flatten(2), place.flatten(1), picked.flatten(2), strict=True):
+    """(B, C, h', w') values at places of `_place`; of one image for all of them, or of as many."""
+    shape = (len(place), values.shape[1], *place.shape[-2:])
+    values, place = values.flatten(2).expand(len(place), -1, -1), place.flatten(2)
+    if values.device.type != "cpu":
+        return values.gather(2, place.expand(*shape[:2], -1)).view(shape)
+    picked = values.new_empty(shape)
+    for image, places, found in zip(values, place[:, 0], picked.flatten(2), strict=True):
         for channel, into in zip(image, found, strict=True):
-            torch.index_select(channel, 0, places, out=into)  # on a CPU in a third of the time of `gather`
+            torch.index_select(channel, 0, places, out=into)  # in a third of the time of `gather`
     return picked
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...utils import sent_to
+from ...utils import kept_constants
 from ..edges.depth_edges import EDGE
 from ..filters.chosen_pixels import places_where, rows_and_columns, values_at
 from .forward_warp import Camera, Layer, RenderedLayer, inverse_at
@@ -20,7 +20,7 @@ from .forward_warp import Camera, Layer, RenderedLayer, inverse_at
 _WIDEST, _LEAST = 1 / 20, 8
 # Places that are looked at in one go: noise has gaps everywhere.
 _AT_ONCE = 1 << 21
-# Rows down and columns to the right of a step to the next pixel.
+# Rows down and columns to the right of a step to the next pixel; opposite ones in pairs.
 _DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 
 
@@ -41,35 +41,74 @@ def close_gaps(layer: Layer, view: Camera, rendered: RenderedLayer, sideways: bo
         `rendered` with other colours and inverse depth in gaps.
     """
     directions = _DIRECTIONS[:2] if sideways else _DIRECTIONS
-    steps = sent_to(rendered.inverse.device, torch.tensor(directions))
-    begins = places_where(_before_far(rendered.inverse, directions))
-    count = rendered.inverse.numel()
-    rendered, gaps = _closed(layer, view, rendered, begins % count, steps[begins // count])
-    if len(gaps) > 0 and not sideways:
+    begins, count = places_where(_before_far(rendered.inverse, directions)), rendered.inverse.numel()
+    rendered, gaps = _closed(layer, view, rendered, begins % count, begins // count)
+    if gaps is not None and not sideways:
         # Where two gaps cross, only surfaces that go on through one of them are beside.
-        rendered, _ = _closed(layer, view, rendered, gaps.repeat(len(steps)), steps.repeat_interleave(len(gaps), 0))
+        begins = places_where(gaps)
+        numbers = torch.arange(len(directions), device=begins.device).repeat_interleave(len(begins))
+        rendered, _ = _closed(layer, view, rendered, begins.repeat(len(directions)), numbers)
     return rendered
 
 
+class _Ends(NamedTuple):
+    """Last visible pixels of surfaces, and the directions in which what is farther may begin beside them; all (N,).
+
+    Attributes:
+        place: Counted through the images.
+        row, column: In its image.
+        down, right: Rows and columns of a step to the next pixel in the direction.
+        pitch: Of a step, as the places are counted.
+        room: How many pixels there are in the direction.
+        behind: The same in the opposite one.
+    """
+
+    place: Tensor
+    row: Tensor
+    column: Tensor
+    down: Tensor
+    right: Tensor
+    pitch: Tensor
+    room: Tensor
+    behind: Tensor
+
+    @classmethod
+    def at(cls, place: Tensor, direction: Tensor, size: tuple[int, int]) -> _Ends:
+        """Those at places (N,) of images of that size, in directions that are numbers of `_DIRECTIONS`."""
+        height, width = size
+        row, column = rows_and_columns(place, *size)
+        down, right, pitch = _steps(place, width).index_select(1, direction)
+        rooms = torch.stack((width - 1 - column, column, height - 1 - row, row))
+        room, behind = rooms.gather(0, torch.stack((direction, direction ^ 1)))
+        return cls(place, row, column, down, right, pitch, room, behind)
+
+    def take(self, index: Tensor) -> _Ends:
+        """Some of them."""
+        return _Ends(*torch.stack(self).index_select(1, index))
+
+
+@kept_constants
+def _steps(width: int) -> Tensor:
+    """(3, directions): rows, columns and places of a step, in an image of that width."""
+    down, right = torch.tensor(_DIRECTIONS).T
+    return torch.stack((down, right, down * width + right))
+
+
 class _Gaps(NamedTuple):
-    """Places in gaps, and how surfaces go on through them; all (M,) but `steps`.
+    """Places in gaps, and how surfaces go on through them; all (M,).
 
     Attributes:
         places: Counted through the images; one may be there several times.
-        begins: The last visible pixel of the surface that goes on.
-        steps: (M, 2) rows and columns from a pixel to the next one, from there on.
-        number: How many steps lie between both.
-        beside: The surface's inverse depth.
+        sources: The pixels that continue the surfaces there.
+        beside: The surfaces' inverse depth.
     """
 
     places: Tensor
-    begins: Tensor
-    steps: Tensor
-    number: Tensor
+    sources: Tensor
     beside: Tensor
 
 
-def _closed(layer: Layer, view: Camera, rendered: RenderedLayer, begins: Tensor, steps: Tensor) -> tuple[RenderedLayer, Tensor]:
+def _closed(layer: Layer, view: Camera, rendered: RenderedLayer, begins: Tensor, direction: Tensor) -> tuple[RenderedLayer, Tensor | None]:
     """Lets surfaces go on through gaps.
 
     Args:
@@ -77,51 +116,51 @@ def _closed(layer: Layer, view: Camera, rendered: RenderedLayer, begins: Tensor,
         view: As `close_gaps`.
         rendered: What the camera sees; its colours may be overwritten.
         begins: (N,) last pixels of surfaces, as places counted through the images.
-        steps: (N, 2) the directions, rows and columns, in which what is farther may begin beside them.
+        direction: (N,) the directions in which what is farther may begin beside them, numbers of `_DIRECTIONS`.
 
     Returns:
-        `rendered` with the surfaces that go on, and the places (M,) of the gaps.
+        `rendered` with the surfaces that go on, and where they do, a map (B, 1, H, W) bool; None = nowhere.
     """
     inverse = rendered.inverse
-    size = (inverse.shape[-2], inverse.shape[-1])
+    ends = _Ends.at(begins, direction, (inverse.shape[-2], inverse.shape[-1]))
     # Most surfaces end there: the first step tells.
-    first = _beyond(layer, view, inverse, begins, steps, steps.new_ones(1, 1))
-    found = places_where(first.far & first.hidden)
-    begins, steps = begins.index_select(0, found), steps.index_select(0, found)
-    count = torch.arange(1, max(_LEAST, round(max(size) * _WIDEST)) + 1, device=inverse.device)[:, None]
-    most = max(1, _AT_ONCE // len(count))
-    parts = [_gaps(layer, view, inverse, *part, count) for part in zip(begins.split(most), steps.split(most), strict=True)]
-    gaps = _Gaps(*map(torch.cat, zip(*parts, strict=True)))
+    first = _beyond(layer, view, inverse, ends, torch.ones_like(begins[:1])[:, None])
+    ends = ends.take(places_where(first.far & first.hidden))
+    widest = max(_LEAST, round(max(inverse.shape[-2:]) * _WIDEST))
+    count = torch.arange(1, widest + 1, device=inverse.device)[:, None]
+    most = max(1, _AT_ONCE // widest)
+    parts = [_gaps(layer, view, inverse, _Ends(*part), count) for part in zip(*(each.split(most) for each in ends), strict=True)]
+    gaps = _Gaps(*map(torch.cat, zip(*parts, strict=True))) if len(parts) > 1 else parts[0]
     if len(gaps.places) == 0:
-        return rendered, gaps.places
-    places, number = gaps.places.unique(return_inverse=True)
+        return rendered, None
     # Of two surfaces that could go on, the nearer one.
-    nearest = torch.zeros_like(places, dtype=inverse.dtype).scatter_reduce(0, number, gaps.beside, "amax")
-    mirrored, inside = _along(gaps.begins, -gaps.steps, gaps.number - 1, size)
-    there = values_at(inverse, mirrored)
-    mirrored = torch.where(inside & (there < gaps.beside * EDGE) & (there * EDGE > gaps.beside), mirrored, gaps.begins)
-    mirrored = torch.where(gaps.beside == nearest.index_select(0, number), mirrored, -1)
-    sources = torch.full_like(places, -1).scatter_reduce(0, number, mirrored, "amax")
+    nearest = torch.zeros_like(inverse).flatten().scatter_reduce_(0, gaps.places, gaps.beside, "amax")
+    sources = torch.where(gaps.beside == nearest.index_select(0, gaps.places), gaps.sources, -1)
+    source = torch.full_like(nearest, -1, dtype=torch.long).scatter_reduce_(0, gaps.places, sources, "amax")
     pixels = rendered.colour.transpose(0, 1).flatten(1)
-    pixels = pixels.index_copy_(1, places, pixels.index_select(1, sources)).unflatten(1, inverse[:, 0].shape)
-    closed = inverse.flatten().index_copy(0, places, nearest).view_as(inverse)
-    return rendered._replace(colour=pixels.transpose(0, 1), inverse=closed), places
+    pixels = pixels.index_copy_(1, gaps.places, pixels.index_select(1, source.index_select(0, gaps.places)))
+    closed = torch.where(nearest > 0, nearest, inverse.flatten()).view_as(inverse)
+    return rendered._replace(colour=pixels.unflatten(1, inverse[:, 0].shape).transpose(0, 1), inverse=closed), (nearest > 0).view_as(
+        inverse
+    )
 
 
-def _gaps(layer: Layer, view: Camera, inverse: Tensor, begins: Tensor, steps: Tensor, count: Tensor) -> _Gaps:
-    """The gaps beside the last pixels (N,) of surfaces, in directions (N, 2), up to `count` (K, 1) steps wide."""
-    beyond = _beyond(layer, view, inverse, begins, steps, count)
+def _gaps(layer: Layer, view: Camera, inverse: Tensor, ends: _Ends, count: Tensor) -> _Gaps:
+    """The gaps beside the last pixels (N,) of surfaces, up to `count` (K, 1) steps wide."""
+    beyond = _beyond(layer, view, inverse, ends, count)
     # Where far things and holes end, there is the other surface. Up to there the one beside must be hidden.
     in_gap = beyond.far.cummin(0).values
     width = in_gap.sum(0)
-    ended = (width < len(count)) & beyond.inside.gather(0, width.clamp(max=len(count) - 1)[None])[0]
+    ended = (width < len(count)) & (width < ends.room)
     hidden = beyond.hidden.cummin(0).values.sum(0) >= width
     chosen = places_where(in_gap & ended & hidden & beyond.shown)  # holes are filled elsewhere
-    which = chosen % max(1, len(begins))
-    number = torch.div(chosen, max(1, len(begins)), rounding_mode="floor") + 1
-    begins = begins.index_select(0, which)
-    places = beyond.places.flatten().index_select(0, chosen)
-    return _Gaps(places, begins, steps.index_select(0, which), number, values_at(inverse, begins))
+    which, number = chosen % max(1, len(ends.place)), torch.div(chosen, max(1, len(ends.place)), rounding_mode="floor")
+    places, ends = beyond.places.flatten().index_select(0, chosen), ends.take(which)
+    beside = values_at(inverse, ends.place)
+    mirrored = (ends.place - ends.pitch * number).clamp(0, inverse.numel() - 1)
+    there = values_at(inverse, mirrored)
+    fits = (number <= ends.behind) & (there < beside * EDGE) & (there * EDGE > beside)
+    return _Gaps(places, torch.where(fits, mirrored, ends.place), beside)
 
 
 class _Beyond(NamedTuple):
@@ -129,52 +168,35 @@ class _Beyond(NamedTuple):
 
     Attributes:
         places: Counted through the images.
-        inside: Whether they are inside the image.
         shown: Whether a surface is visible there.
-        far: Whether it is farther by an edge, or none is visible.
+        far: Whether it is farther by an edge, or none is visible, inside the image.
         hidden: Whether the layer would hide the surface that ended, were it there.
     """
 
     places: Tensor
-    inside: Tensor
     shown: Tensor
     far: Tensor
     hidden: Tensor
 
 
-def _beyond(layer: Layer, view: Camera, inverse: Tensor, begins: Tensor, steps: Tensor, count: Tensor) -> _Beyond:
-    """What is `count` (K, 1) steps (N, 2) from the last pixels (N,) of surfaces."""
-    size, beside = (inverse.shape[-2], inverse.shape[-1]), values_at(inverse, begins)
-    places, inside = _along(begins, steps, count, size)
+def _beyond(layer: Layer, view: Camera, inverse: Tensor, ends: _Ends, count: Tensor) -> _Beyond:
+    """What is `count` (K, 1) steps from the last pixels (N,) of surfaces."""
+    beside, image = values_at(inverse, ends.place), ends.place // (inverse.shape[-2] * inverse.shape[-1])
+    places = (ends.place + ends.pitch * count).clamp_(0, inverse.numel() - 1)
     there = values_at(inverse, places.flatten()).view_as(places)
-    image, (row, column) = begins // (size[0] * size[1]), _moved(begins, steps, count, size)
-    column, row = view.of_pixels(image, len(layer.inverse)).sources(beside, row, column)
+    column, row = view.of_pixels(image).sources(beside, ends.row + ends.down * count, ends.column + ends.right * count)
     over = inverse_at(layer.inverse, layer.margin, image, column, row)
-    return _Beyond(places, inside, there > 0, inside & (there * EDGE < beside), (over > beside / EDGE) | (over <= 0))
+    return _Beyond(places, there > 0, (count <= ends.room) & (there * EDGE < beside), (over > beside / EDGE) | (over <= 0))
 
 
 def _before_far(inverse: Tensor, directions: tuple[tuple[int, int], ...]) -> Tensor:
     """Where a surface is nearer by an edge than the one beside it in each direction: (directions, B, 1, H, W) bool."""
     height, width = inverse.shape[-2:]
     found = torch.zeros(len(directions), *inverse.shape, dtype=torch.bool, device=inverse.device)
+    least = torch.where(inverse > 0, inverse * EDGE, torch.inf)
     for (down, right), into in zip(directions, found, strict=True):
         rows, columns = height - abs(down), width - abs(right)
         here = (..., slice(max(-down, 0), max(-down, 0) + rows), slice(max(-right, 0), max(-right, 0) + columns))
-        there = inverse[..., max(down, 0) : max(down, 0) + rows, max(right, 0) : max(right, 0) + columns]
-        into[here] = (there > 0) & (inverse[here] > there * EDGE)
+        there = least[..., max(down, 0) : max(down, 0) + rows, max(right, 0) : max(right, 0) + columns]
+        torch.gt(inverse[here], there, out=into[here])
     return found
-
-
-def _along(begins: Tensor, steps: Tensor, count: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Places so many steps from others (N,), and whether they are inside the image; as `_moved`."""
-    height, width = size
-    row, column = _moved(begins, steps, count, size)
-    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    first = begins // (height * width) * (height * width)
-    return first + row.clamp(0, height - 1) * width + column.clamp(0, width - 1), inside
-
-
-def _moved(begins: Tensor, steps: Tensor, count: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Rows and columns `count` steps (N, 2) from places (N,): (N,) of a count for each, or (K, N) of K counts for all, (K, 1)."""
-    row, column = rows_and_columns(begins, *size)
-    return row + steps[:, 0] * count, column + steps[:, 1] * count

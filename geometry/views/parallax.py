@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ...options.parallax import BORDERS, MOVES, LoopOptions
-from ...utils import resize_image
+from ...utils import resize_image, sent_to
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
 from ..camera import resize_intrinsics
 from ..checks import check_choice, check_depth, check_image, check_intrinsics
@@ -29,13 +29,16 @@ from ..images.highlights import compress_highlights
 from ..projections import need_perspective
 from ..regions.before_sky import depth_before_sky
 from .disocclusion import fill_uncovered
-from .forward_warp import View, render_layer, with_margin
+from .forward_warp import Layer, View, render_layer, with_margin
 from .gaps import close_gaps
-from .soft_edges import lay_over, split_soft_edges
+from .soft_edges import Rims, lay_over, split_soft_edges
 from .stereo import disparity_range, nearness_share
 
 LARGEST_ZOOM = 1.25
 """The most by which "crop" enlarges; what a larger move still shows beside the image is mirrored."""
+
+# Pixels of the frames that a GPU renders at once: one costs it hardly less than eight.
+_AT_ONCE = 1 << 24
 
 # Inverse depth of the sky, where the near end is 1.
 _FARTHEST = 1e-3
@@ -172,19 +175,28 @@ def _frames(
     columns, rows = border  # seen only where the camera moved towards it
     height, width = image.shape[-2] - 2 * rows, image.shape[-1] - 2 * columns
     intrinsics = intrinsics.to(inverse) - intrinsics.new_tensor(((0, 0, columns), (0, 0, rows), (0, 0, 0))).to(inverse)
-    views = _views(positions, intrinsics, focus, course.level, stretch)
-    needed = _margin(inverse, views)
+    focus = torch.as_tensor(focus, dtype=inverse.dtype, device=inverse.device).reshape(-1, 1, 1, 1)
+    needed = _margin(inverse, path, intrinsics, 1 / focus)
     mirrored = max(0, needed[0] - columns), max(0, needed[1] - rows)
     layer, rims = split_soft_edges(with_margin(image.float(), inverse, mirrored))
     margin = (mirrored[0] + columns, mirrored[1] + rows)
     layer, rims = layer._replace(margin=margin), rims._replace(row=rims.row - rows, column=rims.column - columns, margin=margin)
-    for position, view in zip(positions, views, strict=True):
-        if not any(position):
-            yield image[..., rows : rows + height, columns : columns + width].clone()
-            continue
-        rendered = close_gaps(layer, view, render_layer(layer, view, height, width), view.sideways)
-        filled = fill_uncovered(rendered.colour, rendered.inverse, view.sideways, traces=True)
-        yield lay_over(rims, view, filled, rendered.inverse).to(image)
+    at_once = max(1, _AT_ONCE // (height * width)) if image.device.type != "cpu" and len(image) == 1 else 1
+    for part in (positions[first : first + at_once] for first in range(0, len(positions), at_once)):
+        moved, frames = [position for position in part if any(position)], iter(())
+        if moved:
+            view = _views(moved, intrinsics, 1 / focus, course.level, stretch)
+            frames = iter(_rendered(layer, rims, view, height, width).split(len(image)))
+        for position in part:
+            still = image[..., rows : rows + height, columns : columns + width]
+            yield next(frames).to(image) if any(position) else still.clone()
+
+
+def _rendered(layer: Layer, rims: Rims, view: View, height: int, width: int) -> Tensor:
+    """(B, 3, height, width): a layer with its rims as moved cameras see them, without holes."""
+    rendered = close_gaps(layer, view, render_layer(layer, view, height, width), view.sideways)
+    filled = fill_uncovered(rendered.colour, rendered.inverse, view.sideways, traces=True)
+    return lay_over(rims, view, filled, rendered.inverse)
 
 
 def parallax_of_estimate(image: Tensor, estimate: Estimate, path: Tensor, focus: float = 0.5, border: str = BORDERS[0]) -> Iterator[Tensor]:
@@ -305,29 +317,26 @@ def _with_steps(depth: Tensor, image: Tensor, estimate: Estimate) -> Tensor:
     return depth_at_image_edges(depth_before_sky(depth, image, estimate), image)
 
 
-def _views(positions: list[list[float]], intrinsics: Tensor, focus: Tensor | float, sideways: bool, stretch: int) -> list[View]:
-    """The camera at each position; `sideways` and `stretch` as `View`'s."""
-    focal_x, focal_y = (intrinsics[:, axis, axis].view(-1, 1, 1, 1) for axis in (0, 1))
+def _views(positions: list[list[float]], intrinsics: Tensor, inverse_focus: Tensor, sideways: bool, stretch: int) -> View:
+    """The cameras at positions, of one image, or those of all images at one position; `sideways` and `stretch` as `View`'s."""
+    x, y, z = sent_to(intrinsics.device, torch.tensor(positions, dtype=intrinsics.dtype)).T.view(3, -1, 1, 1, 1)
+    across, down = intrinsics[:, 0, 0].view(-1, 1, 1, 1) * x, intrinsics[:, 1, 1].view(-1, 1, 1, 1) * y
     centre_x, centre_y = (intrinsics[:, axis, 2].view(-1, 1, 1, 1) for axis in (0, 1))
-    inverse_focus = (1 / torch.as_tensor(focus, dtype=intrinsics.dtype, device=intrinsics.device)).reshape(-1, 1, 1, 1)
-    views = []
-    for x, y, z in positions:
-        across, down = focal_x * x, focal_y * y
-        views.append(View(across, down, across * inverse_focus, down * inverse_focus, z, centre_x, centre_y, sideways, stretch))
-    return views
+    forward = z if any(ahead for _, _, ahead in positions) else 0.0
+    return View(across, down, across * inverse_focus, down * inverse_focus, forward, centre_x, centre_y, sideways, stretch)
 
 
-def _margin(inverse: Tensor, views: list[View]) -> tuple[int, int]:
-    """The (columns, rows) that the moves need beyond what they show."""
+def _margin(inverse: Tensor, path: Tensor, intrinsics: Tensor, inverse_focus: Tensor) -> tuple[int, int]:
+    """The (columns, rows) that the moves of a path (F, 3) need beyond what they show."""
     height, width = inverse.shape[-2:]
-    low, high = inverse.amin((1, 2, 3), keepdim=True), inverse.amax((1, 2, 3), keepdim=True)
-    moves = [high.amax()]
-    for view in views:
-        for way, shift in ((view.across, view.shift_x), (view.down, view.shift_y)):
-            moves.append(torch.maximum((way * low - shift).abs(), (way * high - shift).abs()).amax())
-    # Synchronises the device once for all frames.
-    highest, *numbers = torch.stack(moves).tolist()
-    backward = [max(0.0, -view.forward) * highest for view in views]
-    columns = max(move + back * width for move, back in zip(numbers[0::2], backward, strict=True))
-    rows = max(move + back * height for move, back in zip(numbers[1::2], backward, strict=True))
+    ends = torch.stack(inverse.flatten(1).aminmax(dim=1)).unsqueeze(1)  # (2, 1, B)
+    x, y, z = path.to(inverse).T.unsqueeze(2)  # (F, 1) each
+    across, down = (
+        ((ends - inverse_focus.flatten()) * (intrinsics[:, axis, axis] * moved)).abs().amax((0, 2)) for axis, moved in enumerate((x, y))
+    )
+    # Waits for the device once, for all frames.
+    across, down, back = torch.stack((across, down, (-z).clamp(min=0).flatten() * ends.amax())).tolist()
+    columns, rows = (
+        max(move + backward * side for move, backward in zip(moves, back, strict=True)) for moves, side in ((across, width), (down, height))
+    )
     return min(math.ceil(columns), width - 1), min(math.ceil(rows), height - 1)

@@ -7,7 +7,6 @@ alone; where it is hardly wider than a pixel, everything stays as it is.
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import NamedTuple
 
@@ -15,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import without_autocast
+from ...utils import kept_constants, without_autocast
 from ..edges.depth_edges import EDGE, edge_growth
 from ..edges.stretches import Stretches
 from ..filters.box import box_means, box_sums
-from ..filters.chosen_pixels import chosen_places, rows_and_columns, summed_rows, values_at
+from ..filters.chosen_pixels import places_where, rows_and_columns, summed_rows, values_at
 from ..filters.extremes import extremes_within, largest_within
 from ..images.srgb import linear_to_srgb, srgb_to_linear
 from .forward_warp import SMALL_STEP, Camera, Layer, close_cracks, with_margin
@@ -45,6 +44,7 @@ _CONTRAST = 0.06  # root of the mean squared difference of near and far colours,
 _GAIN = 0.2  # the share of the error by which a mixture explains a stretch better than a sharp edge
 _UNEXPLAINED = 0.5  # the share of the contrast that it may leave
 _VOTE = 0.7  # what a stretch may add to the image's logarithm of errors
+_SURE = 1e-5  # how sure a stretch is at least that has a mixture: less may be rounding
 _ALIKE = 0.1  # mixtures whose logarithms of errors differ by this count in the ratio of e to 1
 
 # How opaque a rim is.
@@ -137,7 +137,7 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     growth = edge_growth(*size[1:])
     band = _band(layer, growth)
     offset, width, share = _mixtures(band, size, growth)
-    soft = chosen_places(share > 0)
+    soft = places_where(share > 0)
     band, offset, width, share = band.take(soft), *(each.index_select(0, soft) for each in (offset, width, share))
     # Within a rough thing, a step to what is hardly farther is no silhouette.
     fringe = (growth - band.away).clamp(0, 1) * share * (band.near_inverse > band.far_inverse * SMALL_STEP)
@@ -177,12 +177,12 @@ def lay_over(rims: Rims, view: Camera, colour: Tensor, inverse: Tensor) -> Tenso
     """
     height, width = inverse.shape[-2:]
     front = _front(rims, view, inverse)
-    places = chosen_places((front > 0) & (front * EDGE > inverse))
+    places = places_where((front > 0) & (front * EDGE > inverse))
     nearest, image = values_at(front, places), places // (height * width)
-    columns, rows = view.of_pixels(image, len(inverse)).sources(nearest, *rows_and_columns(places, height, width))
+    columns, rows = view.of_pixels(image).sources(nearest, *rows_and_columns(places, height, width))
     over, weight = _sample(rims, image, columns + rims.margin[0], rows + rims.margin[1], nearest, between_rows=not view.sideways)
     shown = (weight > _NONE) & (nearest > 0) & (nearest * EDGE > values_at(inverse, places))
-    pixels = colour.transpose(0, 1).flatten(1).clone()
+    pixels = colour.transpose(0, 1).clone(memory_format=torch.contiguous_format).flatten(1)
     behind = pixels.index_select(1, places)
     mixed = linear_to_srgb((srgb_to_linear(behind) * (1 - over[3]) + over[:3]).clamp(0, 1))
     pixels.index_copy_(1, places, torch.where(shown, mixed.to(behind), behind))
@@ -204,7 +204,7 @@ def _joined(rest: Layer, band: _Band, alpha: Tensor, colour: Tensor) -> Rims:
     beside = largest_within(of_rims, _JOINED)
     joined = (of_rims <= 0) & (rest.inverse * SMALL_STEP > beside) & (rest.inverse < beside * SMALL_STEP)
     surface = torch.where(joined, rest.inverse, of_rims)
-    place = chosen_places(surface > 0)
+    place = places_where(surface > 0)
     height, width = surface.shape[-2:]
     image, (row, column) = place // (height * width), rows_and_columns(place, height, width)
     row, column = row - rest.margin[1], column - rest.margin[0]
@@ -239,12 +239,17 @@ def _mirrored(number: Tensor, count: int) -> Tensor:
 
 
 def _front(rims: Rims, view: Camera, like: Tensor) -> Tensor:
-    """Inverse depth of rims as a moved camera sees them, 0 where there are none: a map of the shape (B, 1, H, W) of `like`."""
-    images, _, height, width = like.shape
-    x, y = (each.floor() for each in view.of_pixels(rims.image, images).targets(rims.inverse, rims.row, rims.column))
+    """Inverse depth of rims as moved cameras see them, 0 where there are none: a map of the shape (B, 1, H, W) of `like`."""
+    views, _, height, width = like.shape
+    if len(rims.surface) == 1:  # the rims are a row that all views see
+        image = torch.arange(views, device=like.device).view(-1, 1, 1, 1)
+        seen = view.targets(rims.inverse.view(1, 1, 1, -1), rims.row, rims.column)
+    else:
+        image, seen = rims.image, view.of_pixels(rims.image).targets(rims.inverse, rims.row, rims.column)
+    x, y = (each.floor() for each in seen)
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    index = (rims.image * height + y.clamp(0, height - 1).long()) * width + x.clamp(0, width - 1).long()
-    front = torch.zeros_like(like).flatten().scatter_reduce_(0, index, rims.inverse * inside, "amax")
+    index = (image * height + y.clamp(0, height - 1).long()) * width + x.clamp(0, width - 1).long()
+    front = torch.zeros_like(like).flatten().scatter_reduce_(0, index.flatten(), (rims.inverse * inside).flatten(), "amax")
     return close_cracks(rims.surface, rims.margin, view, front.view_as(like))
 
 
@@ -255,16 +260,18 @@ def _sample(rims: Rims, image: Tensor, u: Tensor, v: Tensor, nearest: Tensor, be
     """
     height, width = rims.surface.shape[-2:]
     known = F.pad(torch.cat((rims.colour, torch.stack((rims.alpha, rims.inverse)))), (0, 1))
-    total, weights = known.new_zeros((4, len(u))), known.new_zeros(len(u))
-    left, top = u.floor(), v.floor()
-    for row, lower in ((top, 1 - (v - top)), (top + 1, v - top))[: 1 + between_rows]:
-        for column, right in ((left, 1 - (u - left)), (left + 1, u - left)):
-            place = (image * height + row.long().clamp(0, height - 1)) * width + column.long().clamp(0, width - 1)
-            found = known.index_select(1, rims.entry.index_select(0, place))
-            alike = (found[4] <= 0) | ((found[4] < nearest * SMALL_STEP) & (found[4] * SMALL_STEP > nearest))
-            weight = lower * right * alike
-            total, weights = total + found[:4] * weight, weights + weight
-    return total / weights.clamp(min=_NONE), weights
+    # The pixels around each place, (4, N), or the 2 of its row.
+    down, right = _corners(u, 2 if between_rows else 1)
+    row, column = v.floor() + down, u.floor() + right
+    weights = (1 - (v - row).abs()) * (1 - (u - column).abs())
+    place = row.long().clamp(0, height - 1) * width + column.long().clamp(0, width - 1)
+    if len(rims.surface) > 1:
+        place = place + image * (height * width)
+    found = known.index_select(1, rims.entry.index_select(0, place.flatten())).unflatten(1, place.shape)
+    alike = (found[4] <= 0) | ((found[4] < nearest * SMALL_STEP) & (found[4] * SMALL_STEP > nearest))
+    weights = weights * alike
+    weight = weights.sum(0)
+    return (found[:4] * weights).sum(1) / weight.clamp(min=_NONE), weight
 
 
 def _band(layer: Layer, growth: int) -> _Band:
@@ -278,7 +285,7 @@ def _band(layer: Layer, growth: int) -> _Band:
     nearness = box_means(box_means((inverse * inverse > wide_low * wide_high).to(inverse), growth), growth)
     edge = largest_within((most > least * EDGE).to(inverse), reach) > 0
     edge &= (high > low * EDGE) & (nearness > _NONE) & (nearness < 1 - _NONE)
-    place = chosen_places(edge)
+    place = places_where(edge)
     # The quantile of a Gaussian, by a function that MPS has too.
     away = -_blur(growth) * math.sqrt(2) * torch.erfinv(2 * values_at(nearness, place).clamp(_NONE, 1 - _NONE) - 1)
     row, column = rows_and_columns(place, height, width)
@@ -287,37 +294,70 @@ def _band(layer: Layer, growth: int) -> _Band:
     def beside(down: Tensor | int, right: Tensor | int) -> Tensor:
         return start + (row + down).clamp(0, height - 1) * width + (column + right).clamp(0, width - 1)
 
-    right, down = (values_at(nearness, beside(*a)) - values_at(nearness, beside(*b)) for a, b in (((0, -1), (0, 1)), ((-1, 0), (1, 0))))
+    around = beside(*_square_around(place))
+    above, left_of, right_of, below = values_at(nearness, around[1::2].flatten()).view(4, -1)
+    right, down = left_of - right_of, above - below
     length = torch.hypot(right, down).clamp(min=_TINY)
     right, down = right / length, down / length
     colours = layer.colour.transpose(0, 1).flatten(1)
-
-    def beyond(sign: int, distance: float) -> Tensor:
-        steps = sign * distance - away  # from the pixel, along the way to the far side
-        return beside((down * steps).round().long(), (right * steps).round().long())
-
+    # Pixels on the way to the far side and to the near one: two outside of the ramp, and one inside, (3, 2, N).
+    sign, distances = _across(nearness, reach)
+    steps = distances - away
+    there = beside((down * steps).round().long(), (right * steps).round().long())
     own, middle = values_at(inverse, place), (values_at(low, place) * values_at(high, place)).sqrt()
-    usable, colour, surfaces = values_at(edge, place), {}, {}
-    for sign in (1, -1):
-        first, second = (beyond(sign, reach + step) for step in (0, 1))
-        outside, more, inside = (values_at(inverse, at) for at in (first, second, beyond(sign, 1.5)))
-        colour[sign] = sum(srgb_to_linear(colours.index_select(1, at).float()) for at in (first, second)) / 2
-        usable = usable & ((outside < middle) if sign > 0 else (outside > middle)) & (more < outside * EDGE) & (outside < more * EDGE)
-        found = torch.where((inside < middle) if sign > 0 else (inside > middle), inside, outside)
-        surfaces[sign] = torch.where((own < middle) if sign > 0 else (own > middle), own, found)
-    far, near = surfaces[1], surfaces[-1]
+    outside, more, inside = values_at(inverse, there.flatten()).view(there.shape)
+    shown = srgb_to_linear(colours.index_select(1, there[:2].flatten()).float()).unflatten(1, (2, -1))
+    colour = ((shown[:, 0] + shown[:, 1]) / 2).unflatten(1, (2, -1))
+
+    def is_there(values: Tensor) -> Tensor:
+        """(2, N), whether inverse depths are of the far side, and of the near one."""
+        return (values - middle) * sign < 0
+
+    fits = is_there(outside) & (more < outside * EDGE) & (outside < more * EDGE)
+    usable = fits.all(0)
+    far, near = torch.where(is_there(own), own, torch.where(is_there(inside), inside, outside))
     usable = usable & (near > far * EDGE) & (near * _SAME > values_at(high, place)) & (far < values_at(low, place) * _SAME)
-    values = torch.cat((colour[1], colour[-1], torch.stack((far, near, torch.ones_like(far))))) * usable
+    values = torch.cat((colour.transpose(0, 1).flatten(0, 1), torch.stack((far, near, torch.ones_like(far))))) * usable
     # Sums over those beside each pixel that are in the band themselves; the last row stands for all others.
     slot = _slots(place, edge)
-    around = torch.stack([slot.index_select(0, beside(*step)) for step in itertools.product((-1, 0, 1), repeat=2)], 1)
+    around = slot.index_select(0, around.flatten()).view_as(around).T.contiguous()
     sums = summed_rows(F.pad(values, (0, 1)).T.contiguous(), around).T
     count = sums[8]
     means = sums[:8] / count.clamp(min=1)
     far = torch.where(usable | (own < middle), far, means[6])
     near = torch.where(usable | (own > middle), near, means[7])
-    known = values_at(edge, place) & (count > 1)
+    known = count > 1
     return _Band(place, away, usable, known, srgb_to_linear(colours.index_select(1, place).float()), means[3:6], means[:3], near, far)
+
+
+@kept_constants
+def _square_around() -> tuple[Tensor, Tensor]:
+    """(9, 1) each, rows and columns from a pixel to those of a square around it, row by row."""
+    down, right = torch.cartesian_prod(*[torch.arange(-1, 2)] * 2).T[..., None]
+    return down, right
+
+
+@kept_constants
+def _corners(rows: int) -> tuple[Tensor, Tensor]:
+    """(2 or 4, 1) each, rows and columns from the first of the pixels around a place in one row, or in two."""
+    down, right = torch.cartesian_prod(torch.arange(rows), torch.arange(2)).T[..., None]
+    return down, right
+
+
+@kept_constants
+def _across(reach: int) -> tuple[Tensor, Tensor]:
+    """(2, 1) the sign of the far side and of the near one, and (3, 2, 1) the distances of pixels on both: two outside, one inside."""
+    sign = torch.tensor((1.0, -1.0))[:, None]
+    return sign, torch.tensor((reach, reach + 1, 1.5)).view(3, 1, 1) * sign
+
+
+@kept_constants
+def _tried(growth: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The mixtures that are tried: (O,) middles, (W, 1) deviations, and (2, (W - 1) O, 1, 1) both of each of them but the sharp ones."""
+    widest = min(_WIDEST * growth, _WIDEST_PIXELS)
+    widths = torch.tensor([_SHARP, *(_NARROWEST * (widest / _NARROWEST) ** (step / (_WIDTHS - 1)) for step in range(_WIDTHS))])
+    middles = torch.tensor(_OFFSETS) * growth
+    return middles, widths[:, None], torch.cartesian_prod(widths[1:], middles).T.flip(0)[..., None, None]
 
 
 @without_autocast
@@ -332,14 +372,12 @@ def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, 
     along, contrast, error = (from_far * between).sum(0) * counted, between.square().sum(0) * counted, from_far.square().sum(0) * counted
     sides = torch.stack((contrast, counted, (band.away > 0) * counted, (band.away <= 0) * counted, band.known.to(counted)))
     contrast_here, count, on_far, on_near, all_ = cells.sums(sides).unbind(1)
-    widest = min(_WIDEST * growth, _WIDEST_PIXELS)
-    widths = [_SHARP, *(_NARROWEST * (widest / _NARROWEST) ** (step / (_WIDTHS - 1)) for step in range(_WIDTHS))]
     # A mixture's error is that of the far surface alone, less twice alpha times `along`, plus alpha squared times the contrast.
     distances, (along, square, error) = cells.profiles(torch.stack((along, contrast, error)), band.away, _FARTHEST * _blur(growth))
-    middles = distances.new_tensor(_OFFSETS) * growth
-    alphas = torch.stack([_normal(middles - distances[:, None], width) for width in widths], 1).flatten(1)
+    middles, deviations, choices = _tried(distances, growth)
+    alphas = _normal((middles - distances[:, None])[:, None], deviations).flatten(1)
     errors = error.sum(1, keepdim=True) - 2 * along @ alphas + square @ alphas.square()
-    errors = cells.over_stretches(errors.T.contiguous()).unflatten(1, (len(widths), -1)).transpose(0, 1)
+    errors = cells.over_stretches(errors.T.contiguous()).unflatten(1, (len(deviations), -1)).transpose(0, 1)
     # (widths, B, offsets, rows, columns), as shares of the contrast.
     unexplained = (errors / contrast_here.clamp(min=_TINY)[:, None]).clamp(min=1e-4)
     logs = unexplained.log()
@@ -354,9 +392,7 @@ def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, 
     # Those that explain about as much count about as much: noise does not make one of them win.
     share = ((mixed[:, None] - logs) / _ALIKE).softmax(1)
     left = (share * unexplained).sum(1)
-    choices = itertools.product(widths[1:], (offset * growth for offset in _OFFSETS))
-    deviations, offsets = (share.new_tensor(each).view(1, -1, 1, 1) for each in zip(*choices, strict=True))
-    offset, width = (share * offsets).sum(1), (share * deviations).sum(1)
+    offset, width = (share[:, None] * choices).sum(2).unbind(1)
     sure = (((1 - (mixed - sharp).exp()) - _GAIN) / _GAIN).clamp(0, 1) * ((_UNEXPLAINED - left) / _UNEXPLAINED * 2).clamp(0, 1)
     sure = sure * (((contrast_here.clamp(min=0) / count.clamp(min=1)).sqrt() - _CONTRAST) / _CONTRAST).clamp(0, 1) * enough
     sure = sure * ((count / all_.clamp(min=1) - _FOUND) / (1 - _FOUND) * 1.5).clamp(0, 1)
@@ -365,7 +401,7 @@ def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, 
     sums = box_sums(torch.stack((offset * weight, width * weight, weight, torch.ones_like(weight)), 1), 1)
     weight = sums[:, 2] / sums[:, 3]
     found = cells.between(torch.stack((sums[:, 0] / sums[:, 3], sums[:, 1] / sums[:, 3], weight), 1))
-    return found[0] / found[2], found[1] / found[2], (found[2] - 1e-6).clamp(0, 1) * band.known
+    return found[0] / found[2], found[1] / found[2], (found[2] - 1e-6).clamp(max=1) * (band.known & (found[2] > _SURE))
 
 
 def _unmixed(
@@ -379,11 +415,11 @@ def _unmixed(
     """
     # A stretch that is half sure has a mixture half as wide.
     middle, width, wavers = share * offset, share * width, (-share * _LOOSE, 0, share * (_WAVERING * growth))
-    low, alpha, high = (_normal(middle + beyond - band.away, width) for beyond in wavers)
-    rest = band.colour - alpha * band.near - (1 - alpha) * band.far
-    difference, weights = rest.square().sum(0), (band.away > growth, (alpha < 0.1) & (fringe > 0), alpha > 0.9)
-    sums = cells.sums(torch.stack([each for weight in weights for each in (difference * weight * band.known, weight * band.known)]))
-    totals, counts = cells.nearest(sums).unflatten(0, (-1, 2)).unbind(1)
+    low, alpha, high = _normal(torch.stack([middle + beyond - band.away for beyond in wavers]), width)
+    rest = band.colour - torch.lerp(band.far, band.near, alpha)
+    weights = torch.stack((band.away > growth, (alpha < 0.1) & (fringe > 0), alpha > 0.9)) & band.known
+    sums = cells.sums(torch.cat((rest.square().sum(0) * weights, weights.to(rest))))
+    totals, counts = cells.nearest(sums).unflatten(0, (2, -1))
     far, beside, near = totals / counts.clamp(min=1) + 1e-5
     far = torch.where(counts[0] > _FEW, far, 1)
     between = band.near - band.far
@@ -397,7 +433,7 @@ def _unmixed(
         1 - band.colour / (band.far - varied).clamp(min=_TINY), 1 - (1 - band.colour) / (1 - band.far - varied).clamp(min=_TINY)
     )
     alpha = torch.where(alpha > _NONE, alpha.maximum(torch.where((band.far > varied) & (band.far < 1 - varied), least, 0).amax(0)), alpha)
-    rest = band.colour - alpha * band.near - (1 - alpha) * band.far
+    rest = band.colour - torch.lerp(band.far, band.near, alpha)
     of_near = (near / (near + far)).clamp(_LEAST, 1 - _LEAST)
     parts = alpha.square() * of_near + (1 - alpha).square() * (1 - of_near)
     rest = rest * ((1 - alpha) * (1 - of_near) / parts)

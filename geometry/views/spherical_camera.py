@@ -41,6 +41,11 @@ class SphericalEye(NamedTuple):
     column: int
 
     @property
+    def views(self) -> int:
+        """One."""
+        return 1
+
+    @property
     def sideways(self) -> bool:
         """False: what is near goes up and down a little too."""
         return False
@@ -83,7 +88,7 @@ class SphericalEye(NamedTuple):
         across, above = torch.atan2(x, z), torch.atan2(along * sine, torch.hypot(x, z))
         return columns + (across - longitude) * self._per_column, rows - (above - latitude) * self._per_row
 
-    def of_pixels(self, image: Tensor, images: int) -> SphericalEye:
+    def of_pixels(self, image: Tensor) -> SphericalEye:
         """As `Camera.of_pixels`: this one, which is the same for all images."""
         return self
 

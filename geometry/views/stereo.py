@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...options.stereo import ANAGLYPHS, LAYOUTS, StereoOptions
-from ...utils import on_white, resize_image, without_autocast
+from ...utils import on_white, resize_image, sent_to, without_autocast
 from ..assumptions import NEAR_FAR_RATIO
 from ..checks import check_choice, check_image
 from ..edges.depth_edges import depth_at_image_edges
@@ -205,21 +205,27 @@ def _both_eyes(image: Tensor, estimate: Estimate, share: Tensor, options: Stereo
     inverse = 1 / depth_at_image_edges(depth_before_sky(depth, image, estimate), image)
     margin = min(math.ceil(max(abs(left), abs(right)) * pixels * (1 + _BEYOND)), image.shape[-1] - 1)
     layer, rims = split_soft_edges(with_margin(image, inverse, (margin, 0)))
-    (rendered_left, holes_left), (rendered_right, holes_right) = (
-        _one_eye(layer, rims, pixels * eye, options.convergence) if pixels * eye else (source, torch.zeros_like(inverse, dtype=torch.bool))
-        for eye in (left, right)
+    moves = [pixels * eye for eye in (left, right)]
+    moved = [move for move in moves if move]
+    # On a GPU, launching the work for one eye costs hardly less than for both.
+    parts = [moved] if image.device.type != "cpu" else [[move] for move in moved]
+    views = [_rendered(layer, rims, part, options.convergence) for part in parts if part]
+    eyes = (
+        (expand(eye).to(source), hole) for rendered, holes in views for eye, hole in zip(rendered.split(1), holes.split(1), strict=True)
     )
-    left_eye, right_eye = (each if each is source else expand(each).to(source) for each in (rendered_left, rendered_right))
+    (left_eye, holes_left), (right_eye, holes_right) = (
+        next(eyes) if move else (source, torch.zeros_like(inverse, dtype=torch.bool)) for move in moves
+    )
     return left_eye, right_eye, holes_left, holes_right
 
 
-def _one_eye(layer: Layer, rims: Rims, pixels: float, convergence: float) -> tuple[Tensor, Tensor]:
-    """One eye's image and its holes; `pixels` is by how much more the near end moves to the right than the far end."""
+def _rendered(layer: Layer, rims: Rims, moves: list[float], convergence: float) -> tuple[Tensor, Tensor]:
+    """The images of eyes (B, 3, H, W) and their holes; `moves` is by how many pixels more the near end goes right than the far end."""
     height, width = layer.inverse.shape[-2], layer.inverse.shape[-1] - 2 * layer.margin[0]
-    across = pixels / (1 - 1 / NEAR_FAR_RATIO)
-    screen = 1 / NEAR_FAR_RATIO + convergence * (1 - 1 / NEAR_FAR_RATIO)
-    one = layer.inverse.new_ones(1, 1, 1, 1)
-    view = View(-across * one, 0 * one, -across * screen * one, 0 * one, 0.0, 0 * one, 0 * one, sideways=True, stretch=2)
+    share = 1 - 1 / NEAR_FAR_RATIO
+    across = sent_to(layer.inverse.device, torch.tensor([-move / share for move in moves], dtype=torch.float32).view(-1, 1, 1, 1))
+    screen, none = 1 / NEAR_FAR_RATIO + convergence * share, across.new_zeros(1, 1, 1, 1)
+    view = View(across, none, across * screen, none, 0.0, none, none, sideways=True, stretch=2)
     seen = render_layer(layer, view, height, width)
     rendered = close_gaps(layer, view, seen, sideways=True)
     holes = (rendered.inverse <= 0) | (rendered.inverse != seen.inverse) | (rendered.column < -0.5) | (rendered.column > width - 0.5)

@@ -188,6 +188,7 @@ def whole_of_tiles():
 
 CAMERA = "refuses intrinsics that are no camera's"
 POSE = "refuses extrinsics that place no camera"
+FEW = "counts the pixels to work on, which are few"
 DEPTH = "refuses depth with holes"
 ANGLE = "refuses angles out of range"
 ROTATION = "refuses matrices that are no rotation"
@@ -498,12 +499,12 @@ CASES = {
         lambda: sky.sky_alpha(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())),
         "most images have no sky, and its border takes long",
     ),
-    "views.forward_warp.render_layer": (lambda: tuple(forward_warp.render_layer(surface(), view(), 22, 28)), None),
+    "views.forward_warp.render_layer": (lambda: tuple(forward_warp.render_layer(surface(), view(), 22, 28)), FEW),
     "views.forward_warp.inverse_at": (
         lambda: forward_warp.inverse_at(maps(), (2, 1), torch.zeros(5, device=DEVICE).long(), random(5), random(5)),
         None,
     ),
-    "views.forward_warp.close_cracks": (lambda: forward_warp.close_cracks(maps(), (2, 1), view(), maps()), None),
+    "views.forward_warp.close_cracks": (lambda: forward_warp.close_cracks(maps(), (2, 1), view(), maps()), FEW),
     "views.gaps.close_gaps": (
         lambda: tuple(gaps.close_gaps(surface(), view(), forward_warp.render_layer(surface(), view(), 22, 28), False)),
         "how many surfaces end before far ones, and how many gaps there are",
@@ -527,22 +528,22 @@ CASES = {
     "views.vr.half_sphere_size": (lambda: vr.half_sphere_size(estimate(), 28), PHOTO),
     "views.disocclusion.continue_surfaces": (
         lambda: disocclusion.continue_surfaces(maps(3), maps(), torch.zeros_like(maps(2), dtype=torch.long), 1),
-        None,
+        FEW,
     ),
     "views.soft_edges.split_soft_edges": (
         lambda: (lambda rest, rims: (*rest[:2], *rims[:-1]))(*soft_edges.split_soft_edges(surface())),
-        None,
+        FEW,
     ),
     "views.soft_edges.lay_over": (
         lambda: soft_edges.lay_over(soft_edges.split_soft_edges(surface())[1], view(), maps(3), maps()),
-        None,
+        FEW,
     ),
     "views.transparency.split_layers": (lambda: transparency.split_layers(maps(4)), None),
     "views.transparency.opaque_part": (lambda: transparency.opaque_part(estimate(), maps(4)), None),
-    "views.disocclusion.fill_uncovered": (lambda: disocclusion.fill_uncovered(maps(3), maps()), None),
+    "views.disocclusion.fill_uncovered": (lambda: disocclusion.fill_uncovered(maps(3), maps()), FEW),
     "views.disocclusion.fill_uncovered, with traces": (
         lambda: disocclusion.fill_uncovered(maps(3), maps(), traces=True),
-        "looks for traces from the pixels beside holes only",
+        FEW,
     ),
     "surfaces.sparse_fit.fit_isolated": (
         lambda: sparse_fit.fit_isolated(plane_fit.Planes(maps()[:1], maps()[:1], maps()[:1]), maps()[:1], maps()[:1], matrices()[0]),
@@ -676,14 +677,12 @@ def test_a_tensor_left_on_the_cpu_is_found(ask):
 
 
 @pytest.mark.slow("takes most of a second")
-def test_frames_ask_the_device_where_their_holes_and_gaps_are_and_nothing_else(ask, monkeypatch):
-    """The first one is the image itself. Seven questions find the gaps: what ends before far things; then for both steps what of it is
-    hidden beyond, which places are in gaps, and which of these are there twice.
-    """
+def test_frames_of_an_image_ask_the_device_together(ask, monkeypatch):
+    """The first one is the image itself."""
 
     def frames(count):
-        return lambda: len(list(parallax.parallax_frames(maps(3), maps(), matrices(), parallax.camera_path("swing", count, 0.1))))
+        return lambda: len(list(parallax.parallax_frames(maps(3)[:1], maps()[:1], matrices(1), parallax.camera_path("swing", count, 0.1))))
 
     monkeypatch.setattr(gaps, "_AT_ONCE", 1 << 40)  # all places are in question here, and would be looked at in parts
-    (one, asked_for_one), (five, asked_for_five) = ask(frames(1)), ask(frames(5))
-    assert (one, five) == (1, 5) and asked_for_five == asked_for_one + 4 * (1 + 7)
+    (three, asked_for_three), (nine, asked_for_nine) = ask(frames(3)), ask(frames(9))
+    assert (three, nine) == (3, 9) and asked_for_nine == asked_for_three

@@ -1,13 +1,8 @@
 """What fills the holes: the background beside them, and nothing of what is in front."""
 
-import weakref
-
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-from depth_normal.geometry.views import disocclusion
 from depth_normal.geometry.views.disocclusion import continue_surfaces, fill_uncovered
 
 HEIGHT, WIDTH = 24, 40
@@ -210,40 +205,6 @@ def test_types_may_differ(image_type, depth_type, options):
     found = fill_uncovered(colour, inverse.to(depth_type), **options)
     assert found.dtype == image_type
     assert torch.equal(found, fill_uncovered(colour.float(), inverse, **options).to(image_type))
-
-
-class PeakMemory(TorchDispatchMode):
-    """The most bytes that tensors made meanwhile have taken at once."""
-
-    def __init__(self):
-        super().__init__()
-        self.users, self.taken, self.peak = {}, 0, 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        made = func(*args, **(kwargs or {}))
-        for each in tree_leaves(made):
-            if isinstance(each, torch.Tensor) and each.numel():
-                memory = each.untyped_storage()
-                self.use(memory.data_ptr(), memory.nbytes(), 1)
-                weakref.finalize(each, self.use, memory.data_ptr(), memory.nbytes(), -1)
-        self.peak = max(self.peak, self.taken)
-        return made
-
-    def use(self, place, size, change):
-        before = self.users.get(place, 0)
-        self.users[place] = before + change
-        self.taken += size * ((before + change > 0) - (before > 0))
-
-
-def test_lines_are_taken_from_the_ends_of_holes_only_on_every_device(monkeypatch):
-    """On a GPU all pixels are worked on; lines from all of them would take 1.7 KB a pixel in this small image, and more in a large one."""
-    monkeypatch.setattr(disocclusion, "chosen_places", lambda chosen: torch.arange(chosen.numel()))
-    colour, inverse = (each.repeat(1, 1, 5, 4) for each in with_trace(share=0.018))
-    with PeakMemory() as memory:
-        filled = fill_uncovered(colour, inverse, True, traces=True)
-    assert memory.peak < 400 * inverse.numel()
-    monkeypatch.undo()
-    torch.testing.assert_close(filled, fill_uncovered(colour, inverse, True, traces=True))
 
 
 def test_an_image_without_anything_and_one_without_holes_stay():

@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from functools import partial
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from depth_normal.geometry.camera import intrinsics_from_focal_length, intrinsic
 from depth_normal.geometry.edges.depth_edges import sharpen_depth_edges
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.views import parallax
+from depth_normal.geometry.views.forward_warp import with_margin
 from depth_normal.geometry.views.parallax import (
     BORDERS,
     LARGEST_ZOOM,
@@ -21,6 +23,7 @@ from depth_normal.geometry.views.parallax import (
     parallax_of_clip,
     parallax_of_estimate,
 )
+from depth_normal.geometry.views.soft_edges import split_soft_edges
 from depth_normal.options.parallax import LoopOptions
 
 HEIGHT, WIDTH, FOCAL = 60, 100, 100.0
@@ -402,3 +405,18 @@ def test_a_clip_is_cropped_as_its_camera_needs(fov):
     known = Estimate.cat([found, *[other] * 7])
     for frame in parallax_of_clip(image.expand(8, -1, -1, -1), known, LoopOptions("swing", 0.05), times, fov=fov):
         assert (frame[0, 0].diff(dim=1) > 1e-3).all()
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_frames_rendered_together_are_those_rendered_one_by_one(move):
+    """A GPU renders several at once: each must be what it is alone."""
+    image, depth = plate_before_wall()
+    image, path = (image + noise() * 0.2).clamp(0, 1), camera_path(move, 5, 0.15)[1:]
+    layer, rims = split_soft_edges(with_margin(image, 1 / depth, (40, 20)))
+    render, focus = partial(parallax._rendered, layer, rims, height=HEIGHT, width=WIDTH), torch.full((1, 1, 1, 1), 0.5)
+    together, *alone = (
+        render(parallax._views(part, INTRINSICS, focus, move == "swing", 2))
+        for part in (path.tolist(), *([each] for each in path.tolist()))
+    )
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=0)
+    assert (together - image).abs().amax((1, 2, 3)).min() > 0.5
