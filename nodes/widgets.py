@@ -59,9 +59,9 @@ def switch_widget(default: bool, tooltip: str, *, advanced: bool = False) -> Wid
     return "BOOLEAN", _options(default, tooltip, advanced)
 
 
-def text_widget(tooltip: str, default: str = "") -> Widget:
+def text_widget(tooltip: str, default: str = "", *, advanced: bool = False) -> Widget:
     """Makes a one-line text widget."""
-    return "STRING", _options(default, tooltip, False)
+    return "STRING", _options(default, tooltip, advanced)
 
 
 def colour_widget(tooltip: str, default: str, *, advanced: bool = False) -> Widget:
