@@ -75,10 +75,9 @@ export async function seenOfFiles(page, folder, shoot) {
 
   // The page's own search.
   report.search = await page.evaluate(() => {
-    const { nodeSearchService, visibleNodeDefs } = window.app.extensionManager._p._s.get('nodeDef')
-    const names = new Set(visibleNodeDefs.map(each => each.name))
+    const { nodeSearchService } = window.app.extensionManager._p._s.get('nodeDef')
     const words = ['depth', 'depth map', 'normal', 'normal map', 'controlnet depth', 'z depth', 'displacement', 'height map', 'heightmap', 'pbr', 'z pass', 'controlnet preprocessor', '3d photo', 'point cloud', 'depth to normal', 'depth to normal map', 'normals from depth', 'video depth', 'mask', 'sky', 'segment']
-    return Object.fromEntries(words.map(word => [word, nodeSearchService.searchNode(word).filter(each => names.has(each.name)).map(each => each.name)]))
+    return Object.fromEntries(words.map(word => [word, nodeSearchService.searchNode(word).map(each => each.name)]))
   })
 
   // The same as a user sees it.
