@@ -1,10 +1,17 @@
 """What each way asks of a GPU, counted on a modelled one: no more launches, waits and copies than its budget in benchmarks/gpu_model.py."""
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+
+from depth_normal.annotators.detail.guided_upsampling import guided_upsample
+from depth_normal.geometry.conventions import unit_normals
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.temporal.camera_motion import camera_motion
+from depth_normal.utils import resize_map, unit_vectors
 
 ROOT = Path(__file__).resolve().parent.parent
 LONG = (
@@ -99,3 +106,32 @@ def test_it_counts_launches_waits_and_copies(gpu):
         torch.nn.Sequential(torch.nn.ReLU(), torch.nn.ReLU())(values)
         assert gpu.network == 2 and gpu.launches == 5
     assert gpu.exceeds(gpu_model.Budget(2, 2, 2)) and not gpu.exceeds(gpu_model.Budget(3, 2, 2))
+
+
+def test_an_estimate_comes_from_a_gpu_as_it_is_in_one_copy(gpu):
+    known = Estimate(torch.rand(2, 1, 5, 7), Quantity.METRIC_DEPTH, normals=torch.rand(2, 3, 5, 7), mask=torch.rand(2, 1, 5, 7) > 0.5)
+    with gpu:
+        there = replace(known, **{name: gpu.put(value) for name, value in known.maps.items()})
+        gpu.reset()
+        back = there.to("cpu")
+    assert gpu.copies == gpu.waits == 1
+    assert all(torch.equal(value, back.maps[name]) for name, value in known.maps.items())
+
+
+VECTORS = torch.cat((torch.randn(1, 3, 4, 6), torch.tensor((0.0, 1e-30, 1e30, torch.inf, torch.nan, 1)).expand(1, 3, 2, 6)), 2)
+BOTH_WAYS = {
+    "resize_map, smaller": lambda maps: resize_map(maps, 17, 23),
+    "resize_map, larger": lambda maps: resize_map(maps, 47, 91),
+    "unit_normals": lambda maps: unit_normals(VECTORS.to(maps)),
+    "unit_vectors": lambda maps: unit_vectors(maps),
+    "guided_upsample": lambda maps: guided_upsample(maps[..., ::2, ::2], maps[:, :1], 2, 0.01),
+    "camera_motion": lambda maps: camera_motion(maps, maps.roll(1, 3)),
+}
+
+
+@pytest.mark.parametrize("name", BOTH_WAYS)
+def test_the_way_of_a_gpu_gives_what_that_of_a_cpu_does(name, gpu):
+    maps = torch.rand(1, 3, 41, 60)
+    with gpu:
+        found = BOTH_WAYS[name](gpu.put(maps)).cpu()
+    torch.testing.assert_close(found, BOTH_WAYS[name](maps), rtol=1e-4, atol=1e-5)
