@@ -212,7 +212,7 @@ await rest(1000)
 await run()
 await page.evaluate(() => {
   window.relight = () => window.shown().nodes.find(node => node.isSubgraphNode?.())
-  window.angles = () => ['azimuth', 'elevation'].map(name => window.relight().widgets.find(widget => widget.name === name).value)
+  window.angles = () => ['azimuth', 'elevation'].map(name => window.relight().widgets.find(widget => widget.name === name)?.value)
 })
 const angles = await page.evaluate(() => window.angles())
 report.blueprint = await drag(0.7, 0.35, 'blueprint').catch(error => ({ error: error.message }))
