@@ -137,25 +137,27 @@ def _read(options: type[Options], values: Mapping[str, Any]) -> Any:
         ValueError: A value that is not accepted.
     """
     known = options_of(options)
-    read = {name: found for name, option in known.items() if (found := _value(name, option, values)) is not None}
+    read = dict(pair for name, option in known.items() for pair in _value(name, option, values))
     for name, option in known.items():
         if isinstance(option, Point) and option.unless in read:
             read.pop(name, None)
     return options(**read)
 
 
-def _value(name: str, option: Option, values: Mapping[str, Any]) -> Any:
-    """The value of an option; None = its default."""
+def _value(name: str, option: Option, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The option's name and value, if a widget has one."""
     match option:
         case Point():
             x, y = _coordinates(values, f"{name}_x", f"{name}_y")
-            return None if x < 0 or y < 0 else (x, y)
+            if x >= 0 and y >= 0:
+                yield name, (x, y)
         case Points():
-            return _points(name, values.get(name, ""))
+            yield name, _points(name, values.get(name, ""))
         case Box():
-            return _box(name, _coordinates(values, *(f"{name}_{side}" for side in _SIDES)))
-        case _:
-            return values.get(name)
+            if box := _box(name, _coordinates(values, *(f"{name}_{side}" for side in _SIDES))):
+                yield name, box
+        case _ if name in values:
+            yield name, values[name]
 
 
 def _coordinates(values: Mapping[str, Any], *names: str) -> tuple[float, ...]:

@@ -73,6 +73,7 @@ def said_by_the_server():
     return {
         *named,
         "to download",
+        "not published",
         NOTHING,
         FROM_FILE,
         *(quantity.value.replace("_", " ") for quantity in Quantity if quantity != Quantity.METRIC_DEPTH),

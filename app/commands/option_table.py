@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ...options.fields import Box, Choice, Colour, Number, Option, Options, Point, Points, Switch, Whole, default_of, options_of, unused_of
-from ..console.option_types import box, millimetres, percent, pixels, point, real, whole_pixels, whole_type
+from ..console.option_types import box, millimetres, percent, pixels, point, real, whole, whole_pixels
 from .arguments import refuse_options
 
 Chosen = TypeVar("Chosen", bound=Options)
@@ -124,7 +124,7 @@ def _type_of(option: Option) -> Callable[[str], Any]:
         case Whole() if option.unit == "px":
             return whole_pixels
         case Whole():
-            return whole_type(f"a whole number from {option.low} to {option.high}", option.low, option.high)
+            return whole
         case Point() | Points():
             return point
         case Box():

@@ -81,7 +81,7 @@ def test_the_registrys_images_are_where_it_looks(name, width, height):
 def test_the_registry_ships_what_nodes_need_and_no_more():
     files = shipped()
     folders = {name.split("/")[0] for name in files if "/" in name}
-    code = {"annotators", "geometry", "media", "model_loader", "nodes"}
+    code = {"annotators", "geometry", "media", "model_loader", "nodes", "options"}
     assert folders == code | {"docs", "locales", "subgraphs", "web", "workflows"}
     assert {"__init__.py", "utils.py", "requirements.txt", "pyproject.toml", "LICENSE", "README.md", "CHANGELOG.md"} <= {*files}
     kinds = {Path(name).suffix for name in files} - {""}
