@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..geometry.effects.makers import cut_by_mask
 from ..geometry.views.transparency import split_layers
-from ..options.masks import CutoutOptions, MaskOptions
+from ..options.masks import CutoutOptions, MaskOptions, SelectionOptions
 from ..options.sky import SkyOptions
 from ..utils import resize_map, to_planar
 from .checks import check_geometry
@@ -99,7 +99,7 @@ class SkyMask:
         return shown_effect(self.RETURN_TYPES, effect_of("sky", SkyOptions(), layers, geometry, depth), len(layers.shown), darkened)
 
 
-@takes(CutoutOptions)
+@takes(CutoutOptions, unless={"mask": SelectionOptions})
 class ForegroundCutout:
     """Cuts the foreground out of images."""
 

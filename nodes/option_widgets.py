@@ -34,34 +34,37 @@ _BY_HAND = {
     "by_alt_click": ", each set by a click with Alt on the node",
     "by_drag": ", set by a drag on the node",
     "first_point": "the first point, ",
+    "from_node": "; Normal to Height outputs this number",
 }
 _SIDES = ("left", "top", "right", "bottom")
 
 Node = TypeVar("Node", bound=type)
 
 
-def takes(*options: type[Options]) -> Callable[[Node], Node]:
+def takes(*options: type[Options], unless: Mapping[str, type[Options]] | None = None) -> Callable[[Node], Node]:
     """A decorator of nodes whose `execute` takes one value of each of these before its sockets.
 
     ComfyUI and scripts call it with the sockets and the widgets of `option_widgets` by name, or in the order of the node's inputs.
+    `unless`: by the name of a socket, whose options are not looked at where it is linked.
     """
 
     def changed(node: Node) -> Node:
         execute = node.execute  # pyright: ignore[reportAttributeAccessIssue]
         inputs = node.INPUT_TYPES()  # pyright: ignore[reportAttributeAccessIssue]
-        names = [*inputs["required"], *inputs["optional"], *inputs.get("hidden", ())]
+        signature = inspect.Signature([*_parameters(inputs)])
         widgets = {name: each for one in options for name, each in option_widgets(one).items()}
 
         @functools.wraps(execute)
         def called(self: Any, *values: Any, **named: Any) -> Any:
-            if unknown := named.keys() - set(names):
-                raise TypeError(f"{node.__name__}.execute() got an unexpected keyword argument {min(unknown)!r}")
-            given = {**dict(zip(names, values, strict=False)), **named}
+            given = signature.bind(*values, **named).arguments
+            for socket, ignored in (unless or {}).items():
+                if given.get(socket) is not None:
+                    given = {name: value for name, value in given.items() if name not in option_widgets(ignored)}
             sockets = {name: value for name, value in given.items() if name not in widgets}
             return execute(self, *(_read(one, given) for one in options), **sockets)
 
-        parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD), *_parameters(inputs)]
-        called.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue]
+        itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        called.__signature__ = inspect.Signature([itself, *signature.parameters.values()])  # pyright: ignore[reportAttributeAccessIssue]
         node.OPTIONS = options  # pyright: ignore[reportAttributeAccessIssue]
         node.execute = called  # pyright: ignore[reportAttributeAccessIssue]
         return node
@@ -156,6 +159,8 @@ def _value(name: str, option: Option, values: Mapping[str, Any]) -> Iterator[tup
         case Box():
             if box := _box(name, _coordinates(values, *(f"{name}_{side}" for side in _SIDES))):
                 yield name, box
+        case Whole() if isinstance(value := values.get(name), float) and value.is_integer():
+            yield name, int(value)
         case _ if name in values:
             yield name, values[name]
 

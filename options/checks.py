@@ -65,7 +65,7 @@ def check_at_least(name: str, value: float, low: float) -> None:
         InvalidArgumentError: Says what was given and what is accepted.
     """
     if isinstance(value, bool) or not isinstance(value, Real) or not low <= value < math.inf:
-        raise InvalidArgumentError(name, f"is {value}; accepted: {low:g} and above")
+        raise InvalidArgumentError(name, f"is {value!r}; accepted: {low:g} and above")
 
 
 def check_choice(name: str, value: str, accepted: Sequence[str]) -> None:

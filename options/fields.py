@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from .checks import check_at_least, check_choice, check_range, check_whole
 from .colours import colour_levels
@@ -29,7 +29,8 @@ class Option:
 
     Attributes:
         help: What it does, in sentences. {name} stands for another option of the subject, and {by_click}, {by_shift_click}, {by_alt_click}
-            and {by_drag} for how it is set on a node, {first_point} for a point that a node does not look at.
+            and {by_drag} for how it is set on a node, {first_point} for a point that a node does not look at, {from_node} for a
+            node that gives its value.
         on_node: What its tooltip adds.
         on_command: What the help of a command adds.
         flag: Its name on the command line; "" = made from its own, None = the command asks for it in another way.
@@ -204,12 +205,15 @@ class Options:
         yield from ()
 
 
-def unused_of(options: type[Options], values: Mapping[str, Any]) -> list[tuple[Sequence[str], str]]:
-    """What `Options.unused` says of values that were not checked: an option that is in vain may be what is wrong with them."""
-    unchecked = object.__new__(options)
+Made = TypeVar("Made", bound=Options)
+
+
+def unchecked(options: type[Made], values: Mapping[str, Any]) -> Made:
+    """Options whose values were not checked: one that is in vain, or mistyped, may be what is wrong with them."""
+    made = object.__new__(options)
     for name in options_of(options):
-        object.__setattr__(unchecked, name, values.get(name, default_of(options, name)))
-    return list(unchecked.unused())
+        object.__setattr__(made, name, values.get(name, default_of(options, name)))
+    return made
 
 
 def options_of(options: type[Options]) -> dict[str, Option]:

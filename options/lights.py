@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .checks import check_range
 from .fields import Options, choice, colour_text, number, switch
 from .sky import SKIES
 
 KINDS = DIRECTIONAL, POINT = ("directional", "point")
 WHITE = "#ffffff"
 MAX_LIGHTS = 64
+MAX_AMBIENT = 100
 
 
 @dataclass(frozen=True)
@@ -115,3 +117,7 @@ class LookOptions(Options):
         advanced=True,
         rare=True,
     )
+
+    def check(self) -> None:
+        """See `Options`."""
+        check_range("ambient", self.ambient, 0, MAX_AMBIENT)

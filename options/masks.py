@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .checks import check_range
+from .checks import InvalidArgumentError, check_range
 from .distances import MAX_DISTANCE, METRES, PERCENT, UNITS, check_interval
 from .fields import Options, choice, image_box, image_point, image_points, number, switch
 from .needs import DISTANCES_IN_METRES, NeedsMetres
@@ -56,6 +56,7 @@ class SelectionOptions(Options):
     point: Point | None = image_point(
         "Point on the image{by_click}: the mask is what is seen there (see {select}), and {near} and {far} are ignored.",
         "The point from top (0) to bottom (1); below 0: no point.",
+        on_command="Given again, a further point of it. With {box}: a point that the object in it lacks.",
         unless="box",
     )
     tolerance: float = number(
@@ -85,6 +86,7 @@ class SelectionOptions(Options):
     not_points: Sequence[Point] = image_points(
         "Points that are not of the object{by_alt_click}: their parts are removed.",
         on_node="Without a box, select must be object.",
+        on_command="With {select} object or {box}; can be given again.",
         flag="--not-point",
     )
 
@@ -175,3 +177,21 @@ class CutoutOptions(SelectionOptions):
     def whole_foreground(self) -> bool:
         """See `SelectionOptions`: the distances that nobody has changed."""
         return self.near == self.far == 0 and self.point is None and self.box is None
+
+    def check(self) -> None:
+        """See `Options`."""
+        if self.near > self.far == 0 and self.unit == PERCENT and self.point is None and self.box is None:
+            raise InvalidArgumentError(
+                "far", f"is 0, and the cut-out begins at {self.near:g} percent; accepted: more than that; 100 is no limit"
+            )
+        super().check()
+
+    def unused(self) -> Iterator[tuple[Sequence[str], str]]:
+        """See `Options`."""
+        if self.whole_foreground:
+            yield ("feather", "unit"), "is of distances, and the whole thing that stands out is cut out; add {far}, or leave it out"
+        yield from super().unused()
+
+    def needs_metres(self) -> NeedsMetres | None:
+        """See `Options`."""
+        return None if self.whole_foreground else super().needs_metres()

@@ -17,7 +17,14 @@ class ReliefOptions(Options):
     """A plate with raised relief."""
 
     width: float = number(
-        100.0, 1, 10_000, "Width of the plate in mm; its height follows from the image.", step=1, unit="mm", metavar="LENGTH"
+        100.0,
+        1,
+        10_000,
+        "Width of the plate in mm; its height follows from the image.",
+        on_command="As 80mm or 8cm.",
+        step=1,
+        unit="mm",
+        metavar="LENGTH",
     )
     relief: float = number(
         10.0, 0.01, 1000, "Height of the relief in mm, from the lowest to the highest point.", unit="mm", metavar="LENGTH"

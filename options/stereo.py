@@ -78,6 +78,7 @@ class StereoOptions(Options):
         0,
         EYE_SIZES[1],
         "Of vr180 and 360: rows of each eye's image, an even number from 64. 0: as fine as the image, for photos at most 4096.",
+        on_command="Of videos 2048.",
         step=2,
         unit="px",
         metavar="PIXELS",

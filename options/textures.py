@@ -21,7 +21,7 @@ DEFAULT_RANGE = 32.0
 _BORDERS = (
     "How the height behaves at the borders. free: the map ends there. seamless: it tiles, and each border continues at the opposite one."
 )
-_HEIGHT_RANGE = "Pixels of height between black and white; Normal to Height outputs this number. Larger is steeper."
+_HEIGHT_RANGE = "Pixels of height between black and white{from_node}. Larger is steeper."
 
 
 def _borders(help_text: str = _BORDERS) -> str:
@@ -30,7 +30,14 @@ def _borders(help_text: str = _BORDERS) -> str:
 
 def _height_range() -> float:
     return number(
-        DEFAULT_RANGE, 0, MAX_HEIGHT, _HEIGHT_RANGE, unit="px", metavar="PIXELS", otherwise=f"what the file says, else {DEFAULT_RANGE:g}"
+        DEFAULT_RANGE,
+        0,
+        MAX_HEIGHT,
+        _HEIGHT_RANGE,
+        open=True,
+        unit="px",
+        metavar="PIXELS",
+        otherwise=f"what the file says, else {DEFAULT_RANGE:g}",
     )
 
 
@@ -48,6 +55,7 @@ class HeightOptions(Options):
         MAX_FLATTEN,
         "Flattens wide shapes so that fine relief gets more grey levels: a shape of this width in pixels becomes half as high, wider ones "
         "flatter. 0: off.",
+        open=True,
         step=1,
         unit="px",
         metavar="PIXELS",
@@ -93,6 +101,7 @@ class CurvatureOptions(Options):
         1000,
         "Contrast of the map. 0: chosen for each image, so that 1 % of it is white or black. 1: a bend of 57 degrees over the scale is "
         "white.",
+        open=True,
         metavar="N",
     )
     height_range: float = _height_range()

@@ -234,7 +234,8 @@ def view_plane(height: int, width: int, aspect: float | Tensor, device: torch.de
 
 def plane_of(across: Tensor, down: Tensor) -> Tensor:
     """(1, 2, H, W) of the places of its columns (W,) and of its rows (H,)."""
-    return torch.stack((across[None, :].expand(len(down), -1), down[:, None].expand(-1, len(across))))[None]
+    rows, columns = down.shape[0], across.shape[0]  # `len` of a tensor would fix them in an exported graph
+    return torch.stack((across[None, :].expand(rows, -1), down[:, None].expand(-1, columns)))[None]
 
 
 def _places(like: Tensor, height: int, width: int, aspect: float | Tensor) -> Tensor:

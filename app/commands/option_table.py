@@ -6,13 +6,13 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from ...options.fields import Box, Choice, Colour, Number, Option, Options, Point, Points, Switch, Whole, default_of, options_of, unused_of
+from ...options.fields import Box, Choice, Colour, Number, Option, Options, Point, Points, Switch, Whole, default_of, options_of, unchecked
 from ..console.option_types import box, millimetres, percent, pixels, point, real, whole, whole_pixels
 from .arguments import refuse_options
 
 Chosen = TypeVar("Chosen", bound=Options)
 
-_BY_HAND = dict.fromkeys(("by_click", "by_shift_click", "by_alt_click", "by_drag", "first_point"), "")
+_BY_HAND = dict.fromkeys(("by_click", "by_shift_click", "by_alt_click", "by_drag", "first_point", "from_node"), "")
 _NUMBERS = {"": real, "percent": percent, "mm": millimetres, "px": pixels}
 
 
@@ -60,18 +60,18 @@ def chosen_options(arguments: argparse.Namespace, options: type[Chosen]) -> Chos
     """
     known, names = options_of(options), option_names(options)
     asked = (name for name, option in known.items() if option.flag is not None and not _beside(option))
-    typed = {name: getattr(arguments, name) for name in asked if hasattr(arguments, name)}
-    values = {name: value for name, value in typed.items() if value is not None or not known[name].otherwise}
+    found = {name: getattr(arguments, name) for name in asked if hasattr(arguments, name)}
+    values = {name: value for name, value in found.items() if value is not None or not known[name].otherwise}
     for name, option in known.items():
         if first := _beside(option):
             values[first], *values[name] = values[first] or [None]
         if isinstance(option, Points):
             values[name] = tuple(values[name] or ())
-    for ignored, why in unused_of(options, values):
+    typed = unchecked(options, values)
+    for ignored, why in typed.unused():
         refuse_options(arguments, [names[name] for name in ignored], why.format_map(names))
-    chosen = options(**values)
-    chosen.check_typed()
-    return chosen
+    typed.check_typed()
+    return options(**values)
 
 
 def _beside(option: Option) -> str:
@@ -88,13 +88,22 @@ def _add(
         group.add_argument(flag, dest=name, action="store_false" if default else "store_true", help=_sentence(text))
         return
     usual = option.otherwise or (f"{default:g}" if isinstance(option, Number) else "" if default in (None, ()) else str(default))
-    shown = f" (default: {usual})" if usual else ""
-    settings = {"dest": name, "default": default, "help": f"{of}{_sentence(_text(option, names))}{shown}", **settings}
+    known = [_range_of(option), f"default: {usual}" if usual else ""]
+    shown = f" ({'; '.join(filter(None, known))})" if any(known) else ""
+    text = _sentence(_text(option, names))
+    settings = {"dest": name, "default": default, "help": f"{'' if text.startswith('of ') else of}{text}{shown}", **settings}
     if isinstance(option, Choice):
         group.add_argument(flag, type=_british, choices=option.choices, **settings)
         return
     both = (flag.replace("colour", "color"), flag) if isinstance(option, Colour) else (flag,)
     group.add_argument(*dict.fromkeys(both), type=_type_of(option), metavar=option.metavar, **settings)
+
+
+def _range_of(option: Option) -> str:
+    """What is accepted, in words; "" where nothing or the choices say it."""
+    if isinstance(option, Whole) or (isinstance(option, Number) and not option.open):
+        return f"{option.low:g} to {option.high:g}"
+    return ""
 
 
 def _british(text: str) -> str:

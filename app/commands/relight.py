@@ -77,6 +77,7 @@ def add_relight(parser: Parser) -> None:
     add_sky(looks, "takes no shadows")
     parser.common = COMMON | common_options(LightOptions) | common_options(LookOptions)
     parser.argument_names = {
+        "azimuth": "--light: the azimuth",
         "elevation": "--light: the elevation",
         **{f"light_{name}": f"--point: {name}" for name in ("x", "y", "depth")},
     }

@@ -301,7 +301,7 @@ def _layered(surfaces: list[_Surface], levels: list[float]) -> _Layered:
     has_none = square.isnan()
     upper = torch.bucketize(square, ends).clamp_(max=last)
     after = upper.clamp(min=1)
-    high, low = ends.take(after), ends.take(after - 1)
+    high, low = ends[after], ends[after - 1]
     place = (after - (high - square).div_(high - low)).clamp_(0, last).masked_fill_(has_none, -2.0)
     # What lies between two levels is in both; in a last row is what is in none.
     row_of = torch.arange(count, device=square.device).view(-1, 1, 1) * (last + 2) + upper.masked_fill_(has_none, last + 1)

@@ -68,13 +68,13 @@ def through_lens(layers: Layers, estimate: Estimate, lens: LensOptions, _: Tenso
 
 def of_sky(layers: Layers, estimate: Estimate, _: Any, __: Tensor | bool) -> Made:
     """A mask of the sky."""
-    share = sky_alpha(layers.shown, estimate)
+    share = sky_alpha(layers.shown.clamp(max=1), estimate)
     return Made(share, describe_sky(share) or NO_SKY)
 
 
 def of_selection(layers: Layers, estimate: Estimate, options: MaskOptions, _: Tensor | bool) -> Made:
     """A mask of what is selected."""
-    mask, words = _selected(layers, estimate, options)
+    mask, words = _selected(layers, estimate, options, options.invert)
     return Made(1 - mask, f"all but {words}") if options.invert else Made(mask, words)
 
 
@@ -90,10 +90,11 @@ def cut_by_mask(layers: Layers, mask: Tensor, words: str, options: CutoutOptions
     return Made(torch.cat((colours, alpha), 1), words, alpha)
 
 
-def _selected(layers: Layers, estimate: Estimate, selection: SelectionOptions) -> tuple[Tensor, str]:
+def _selected(layers: Layers, estimate: Estimate, selection: SelectionOptions, inverted: bool = False) -> tuple[Tensor, str]:
     depths = known_depths(estimate)
-    mask = selected_mask(selection, depths, layers.shown)
-    return mask, describe_selection(selection, depths, float(mask.mean()))
+    mask = selected_mask(selection, depths, layers.shown.clamp(max=1))
+    share = float(mask.mean())
+    return mask, describe_selection(selection, depths, 1 - share if inverted else share)
 
 
 def under_lamps(

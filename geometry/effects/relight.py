@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...options.lights import MAX_AMBIENT
 from ...utils import in_float32, resize_map, unit_vectors
 from ..camera import DEFAULT_FOV, intrinsics_from_fov
 from ..checks import check_depth, check_image, check_intrinsics, check_map, check_mask, check_range
@@ -204,7 +205,7 @@ def check_looks(ambient: float, specular: float, shininess: float, exposure: flo
     Raises:
         ValueError: Says which, and which it takes.
     """
-    check_range("ambient", ambient, 0, 100)
+    check_range("ambient", ambient, 0, MAX_AMBIENT)
     check_range("specular", specular, 0, 1)
     check_range("shininess", shininess, 1, 1000)
     check_range("exposure", exposure, -20, 20)

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from depth_normal.annotators import moge
 from depth_normal.annotators.moge import MogeAnnotator, MogeOptions
 from depth_normal.annotators.networks.configs import MogeConfig, RefinerConfig, VitConfig
-from depth_normal.annotators.networks.moge import MoGe
+from depth_normal.annotators.networks.moge import MoGe, view_plane
 from depth_normal.annotators.networks.moge_refiner import Refiner
 from depth_normal.annotators.networks.sparse import SubmanifoldConv
 from depth_normal.annotators.registry import FAMILIES, MODELS, find_spec
@@ -129,7 +129,7 @@ def test_the_steps_correct_the_third_part_alone_and_bin_anew():
     network, pixels = built().network, torch.randn(2, 3, 28, 42, generator=torch.Generator().manual_seed(1))
     before, after = network(pixels, 1.5), network(pixels, 1.5, 2)
     expected = before.points.clone()
-    features = torch.cat((network.encoder(pixels)[0], moge.view_plane(2, 3, 1.5, pixels.device).expand(2, -1, -1, -1)), 1)
+    features = torch.cat((network.encoder(pixels)[0], view_plane(2, 3, 1.5, pixels.device).expand(2, -1, -1, -1)), 1)
     state = {name.removeprefix("refiner."): value for name, value in network.state_dict().items() if name.startswith("refiner.")}
     for image, encoded in zip(expected, features, strict=True):
         for _ in range(2):

@@ -194,7 +194,7 @@ ANGLE = "refuses angles out of range"
 ROTATION = "refuses matrices that are no rotation"
 HOLES = "asks once whether there are any holes"
 ONE_BY_ONE = "looks at each image's noise and range and chooses the work by them"
-FEW = "what is small is computed on the CPU, fetched in one copy"
+SMALL = "what is small is computed on the CPU, fetched in one copy"
 NUMBERS = "gives numbers, not maps"
 NO_NORMAL_MAP = "warns of an image that is no normal map"
 
@@ -346,10 +346,11 @@ CASES = {
     "filters.coarse.enlarged": (lambda: coarse.enlarged(maps(), 5, (119, 162)), None),
     "filters.extremes.smallest_within": (lambda: extremes.smallest_within(maps(), 2), None),
     "filters.extremes.extremes_within": (lambda: extremes.extremes_within(maps(), 2), None),
-    "edges.stripes.stripe_ends": (lambda: stripes.stripe_ends(maps(), maps(3), maps(), maps() + 1, mask(), 2), None),
+    "edges.stripes.stripe_ends": (lambda: stripes.stripe_ends(maps(), maps(3), maps(), maps() + 1, mask(), 2), FEW),
     "temporal.ranges.RunningRange.update": (lambda: ranges.RunningRange().update(maps(), mask(), (2, 98)), None),
     "temporal.ranges.ClipRange.ends": (clip_ends, None),
-    "levels.are_ends_apart": (lambda: levels.are_ends_apart(0.0, 1.0), NUMBERS),
+    "views.parallax.looped_positions": (lambda: parallax.looped_positions(LoopOptions("orbit"), [0, 0.5]), None),
+    "levels.are_ends_apart": (lambda: levels.are_ends_apart(0.0, 1.0), None),
     "levels.are_apart": (lambda: levels.are_apart(maps(), maps()), None),
     "levels.depth_to_nearness": (lambda: levels.depth_to_nearness(maps(), Quantity.METRIC_DEPTH, True), None),
     "levels.measure_range": (
@@ -375,7 +376,7 @@ CASES = {
     "alignment.mosaic.align_normals": (lambda: mosaic.align_normals(maps(3), maps(), maps(3)[..., :9, :9], maps()[..., :9, :9]), None),
     "alignment.mosaic.align_mask": (lambda: mosaic.align_mask(maps(), maps()[..., :9, :9]), None),
     "alignment.mosaic.Mosaic": (whole_of_tiles, None),
-    "temporal.camera_motion.camera_motion": (lambda: camera_motion.camera_motion(maps(3)[:1], maps(3)[:1]), FEW),
+    "temporal.camera_motion.camera_motion": (lambda: camera_motion.camera_motion(maps(3)[:1], maps(3)[:1]), SMALL),
     "temporal.camera_motion.has_settled": (lambda: camera_motion.has_settled(torch.eye(3, device=DEVICE), 0.1), None),
     "temporal.camera_motion.camera_motion, from a start": (
         lambda: camera_motion.camera_motion(maps(3)[:1], maps(3)[:1], torch.eye(3, device=DEVICE)[None, :2]),
@@ -397,7 +398,7 @@ CASES = {
     "temporal.optical_flow.window_mean": (lambda: optical_flow.window_mean(maps()), None),
     "temporal.optical_flow.texture": (lambda: optical_flow.texture(maps()), None),
     "temporal.optical_flow.warped": (lambda: optical_flow.warped(maps(), maps(2)), None),
-    "temporal.moving_pixels.MovingPixels.push": (moving, FEW),
+    "temporal.moving_pixels.MovingPixels.push": (moving, SMALL),
     "surfaces.normals.midas_normals": (lambda: normals.midas_normals(maps()), None),
     "surfaces.normals.dmap2norm": (lambda: normals.dmap2norm(maps()), None),
     "surfaces.normals.depth_to_normals": (lambda: normals.depth_to_normals(maps(), matrices(), mask(), "auto"), ONE_BY_ONE),
@@ -467,7 +468,7 @@ CASES = {
         None,
     ),
     "surfaces.point_map.sampled": (lambda: point_map.sampled(maps(3)), None),
-    "surfaces.point_map.find_focal_and_shift": (lambda: point_map.find_focal_and_shift(maps(3), maps(2)[:1], mask()), FEW),
+    "surfaces.point_map.find_focal_and_shift": (lambda: point_map.find_focal_and_shift(maps(3), maps(2)[:1], mask()), SMALL),
     "images.render.normals_to_image": (lambda: render.normals_to_image(maps(3), mask=mask()), None),
     "estimate.Estimate.known_depth": (lambda: estimate().known_depth(), None),
     "images.render.colourise": (lambda: render.colourise(maps(), "spectral"), None),
@@ -550,7 +551,7 @@ CASES = {
         "asks whether any pixel is left without neighbours",
     ),
     "views.forward_warp.pixel_grid": (lambda: forward_warp.pixel_grid(maps(), (2, 1)), None),
-    "temporal.stabilization.VideoAligner.push": (video, FEW),
+    "temporal.stabilization.VideoAligner.push": (video, SMALL),
     "images.display_defaults.default_depth_image": (lambda: display_defaults.default_depth_image(depth_only(Quantity.METRIC_DEPTH)), None),
     "images.display_defaults.default_depth_range": (lambda: display_defaults.default_depth_range(depth_only(Quantity.METRIC_DEPTH)), None),
     "images.display_defaults.resized_depth_image": (

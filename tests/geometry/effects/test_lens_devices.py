@@ -30,7 +30,10 @@ CASES = {
     # The image's levels once; a cut-out also asks whether something is brighter than white.
     "cut-out": (lambda: matting.cut_out(maps(3), maps(), 5.0).colour, 2),
     "fog": (lambda: fog.add_fog(maps(3), fog.fog_transmittance(maps(), torch.eye(3, device=DEVICE)[None], 0.1, falloff=0.1), (1, 1, 1)), 2),
-    "focus": (lambda: focus.focused(estimate(), maps(3), LensOptions(point=(0.5, 0.5))).circle, 4),  # once for the sky
+    "focus": (
+        lambda: focus.focused(estimate(), maps(3), LensOptions(point=(0.5, 0.5))).circle,
+        7,
+    ),  # thrice for what is near the edges, once for the sky
     "depth of field": (lambda: depth_of_field.depth_of_field(maps(3), maps(), blades=5, highlights=1.0), 4),
 }
 

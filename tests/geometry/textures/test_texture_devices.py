@@ -15,6 +15,7 @@ import torch
 from depth_normal.geometry import textures
 from depth_normal.geometry.filters import transforms
 from depth_normal.geometry.textures import curvature, detail, height, materials, occlusion, pbr, seamless, simple_materials, slopes
+from depth_normal.options.textures import DERIVATIVES
 
 OTHERS = runpy.run_path(str(Path(__file__).resolve().parents[1] / "test_devices.py"))
 CAMERA, DEPTH, DEVICE, HOLES, ONE_BY_ONE = map(OTHERS.get, ("CAMERA", "DEPTH", "DEVICE", "HOLES", "ONE_BY_ONE"))
@@ -42,7 +43,7 @@ CASES = {
     ),
     "height.known_normals": (lambda: height.known_normals(maps(3), mask(), "free"), None),
     "height.check_size": (lambda: height.check_size(24, 32), None),
-    "height.height_to_normals": (lambda: [height.height_to_normals(maps(), derivative=way) for way in slopes.DERIVATIVES], None),
+    "height.height_to_normals": (lambda: [height.height_to_normals(maps(), derivative=way) for way in DERIVATIVES], None),
     "height.height_to_image": (lambda: height.height_to_image(maps(), mask()), None),
     "height.image_to_height": (lambda: height.image_to_height(maps(3), 8.0), None),
     "occlusion.height_to_occlusion": (lambda: occlusion.height_to_occlusion(maps(), radius=4, directions=4, weight=mask()), None),
@@ -54,6 +55,8 @@ CASES = {
     "pbr.pbr_maps": (lambda: [each for each in pbr.pbr_maps(maps(3), SET) if isinstance(each, torch.Tensor)], HOLES),
     "pbr.height_map": (lambda: pbr.height_map(maps(3), SET), HOLES),
     "pbr.is_in_doubt": (lambda: pbr.is_in_doubt(pbr.relief_of_photo(maps(3), SET), SET), "gives True or False"),
+    "pbr.relief_of_photo": (lambda: pbr.relief_of_photo(maps(3), SET).height(), None),
+    "pbr.shape_width": (lambda: pbr.shape_width(SET, 20, 30), None),
     "pbr.check_source": (lambda: pbr.check_source("both", True, True), None),
     "pbr.with_contrast": (lambda: pbr.with_contrast(maps(), 2.0), None),
     "seamless.margins": (lambda: seamless.margins(20, 30, 0.2), None),
@@ -64,7 +67,7 @@ CASES = {
     "seamless.folded": (lambda: seamless.folded(maps(3), (2, 3)), None),
     "seamless.seamless_estimate": (lambda: seamless.seamless_estimate(estimate(), (2, 3)), None),
     "seamless.tileable": (lambda: seamless.tileable(maps(3)), None),
-    "slopes.slopes_of": (lambda: [slopes.slopes_of(maps(), True, way) for way in slopes.DERIVATIVES], None),
+    "slopes.slopes_of": (lambda: [slopes.slopes_of(maps(), True, way) for way in DERIVATIVES], None),
     "slopes.mirrored_slopes": (lambda: slopes.mirrored_slopes(maps(), False, "spline"), None),
     "slopes.adjoint": (lambda: [slopes.adjoint(maps(2), seam, "spline") for seam in (False, True)], None),
     "slopes.border_share": (lambda: slopes.border_share(maps(2), False, "spline"), None),
