@@ -30,6 +30,7 @@ _FEW = 8  # pixels of an edge below which a stretch is too short
 
 # What is a stripe.
 _WIDEST = 1.6  # radii
+_TOGETHER = 4096  # stretches that are looked into at once
 _SOFT_FROM = 3  # pixels: from this width on, those where a stripe meets its neighbours may be mixtures of both
 _CONTRAST = 0.16  # the least distance of its colour from those on both sides
 _LEFT = (0.1, 0.88)  # of a ramp that falls from 1 to 0, what may be left at the stripe's far end
@@ -192,7 +193,8 @@ def _ends_on_grid(
     profiles = summed_rows(sums, around).view(len(cells), _SUMS, len(distances)).transpose(0, 1).contiguous()
     end, sure = torch.zeros_like(profiles[0, :, 0]), torch.zeros_like(profiles[0, :, 0])
     some = places_where(_may_have_stripe(profiles))
-    found = _stripe_end(profiles.index_select(1, some), before, round(radius * _WIDEST))
+    parts = (_stripe_end(part, before, round(radius * _WIDEST)) for part in profiles.index_select(1, some).split(_TOGETHER, 1))
+    found = tuple(torch.cat(each) for each in zip(*parts, strict=True))
     end, sure = (each.index_copy(0, some, part) for each, part in zip((end, sure), found, strict=True))
     votes = torch.stack((sure, sure * end, sure * end * end, torch.ones_like(sure)))
     votes = votes * occupied.index_select(0, cells)

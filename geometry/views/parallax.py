@@ -37,8 +37,8 @@ from .stereo import disparity_range, nearness_share
 LARGEST_ZOOM = 1.25
 """The most by which "crop" enlarges; what a larger move still shows beside the image is mirrored."""
 
-# Pixels of the frames that a GPU renders at once: one costs it hardly less than eight.
-_AT_ONCE = 1 << 24
+# Frames that a GPU renders at once: one costs it hardly less than eight, and these fit the memory that is asked for an effect.
+_AT_ONCE = 8
 
 # Inverse depth of the sky, where the near end is 1.
 _FARTHEST = 1e-3
@@ -181,7 +181,7 @@ def _frames(
     layer, rims = split_soft_edges(with_margin(image.float(), inverse, mirrored))
     margin = (mirrored[0] + columns, mirrored[1] + rows)
     layer, rims = layer._replace(margin=margin), rims._replace(row=rims.row - rows, column=rims.column - columns, margin=margin)
-    at_once = max(1, _AT_ONCE // (height * width)) if image.device.type != "cpu" and len(image) == 1 else 1
+    at_once = _AT_ONCE if image.device.type != "cpu" and len(image) == 1 else 1
     for part in (positions[first : first + at_once] for first in range(0, len(positions), at_once)):
         moved, frames = [position for position in part if any(position)], iter(())
         if moved:

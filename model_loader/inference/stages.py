@@ -32,7 +32,8 @@ def finish(estimate: Estimate, options: InferenceOptions, height: int, width: in
         # derives and resamples on its way: normals follow from the depth before its ramps are removed
         return refine_geometry(estimate, rgb, derive=options.derive, resampling=resampling, squashed=True)
     derived = estimate if options.derive is None else options.derive(estimate)
-    return derived.resized(height, width, resampling, checked=True)
+    # What a caller derives was not checked.
+    return derived.resized(height, width, resampling, checked=options.derive is None)
 
 
 def finished_parts(parts: Iterable[Estimate], images: Images, options: InferenceOptions, resampling: str) -> Iterator[Estimate]:

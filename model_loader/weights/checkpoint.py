@@ -41,6 +41,7 @@ _SAFETENSORS = {
     "BOOL": torch.bool,
 }
 """By the names that safetensors has for them."""
+_NUMBERS = {*_SAFETENSORS.values(), torch.uint16, torch.uint32, torch.uint64} - {torch.bool}
 _MOST_SHARED = 4
 """The largest ratio of the bytes of all tensors to the length of a PyTorch file, as some share their numbers."""
 _LFS_POINTER = b"version https://git-lfs.github.com/spec"
@@ -254,7 +255,7 @@ def _checked(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if not tensors:
         raise CheckpointError(f"{path} holds no weights: there are no tensors in it")
     for name, value in tensors.items():
-        if value.is_complex() or value.dtype == torch.bool:
+        if value.dtype not in _NUMBERS:
             raise _no_weights(path, name, f"{value.dtype} values")
     # training on several GPUs puts it before all names
     prefix = "module." if all(name.startswith("module.") for name in tensors) else ""

@@ -17,6 +17,7 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
@@ -180,7 +181,12 @@ def _records(stream: BinaryIO, mapped: mmap.mmap) -> dict[str, range]:
             "Get the original file"
         )
     inside = [entry for entry in entries if entry.orig_filename.startswith(folders[0])]
-    return {entry.orig_filename.removeprefix(folders[0]): _content(entry, mapped) for entry in inside}
+    records = {entry.orig_filename.removeprefix(folders[0]): _content(entry, mapped) for entry in inside}
+    # What lies in several entries could be copied as often: a small file would fill the memory.
+    places = sorted((record.start, record.stop) for record in records.values() if record)
+    if any(start < stop for (_, stop), (start, _) in pairwise(places)):
+        raise NotWeightsError("is a zip archive whose entries overlap; get the original file")
+    return records
 
 
 def _content(entry: zipfile.ZipInfo, mapped: mmap.mmap) -> range:

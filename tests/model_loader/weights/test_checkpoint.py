@@ -122,6 +122,14 @@ def test_the_same_tensors_as_torch_reads(tmp_path, name, options):
         assert (shapes[key].shape, shapes[key].dtype) == (value.shape, value.dtype)
 
 
+# The last is of torch 2.8 and newer.
+@pytest.mark.parametrize("name", ["complex64", "bool", *["float4_e2m1fn_x2"] * hasattr(torch, "float4_e2m1fn_x2")])
+def test_other_kinds_of_numbers_are_no_weights(tmp_path, name):
+    torch.save({"a": torch.zeros(16, dtype=torch.uint8).view(getattr(torch, name))}, tmp_path / "w.pt")
+    with pytest.raises(CheckpointError, match=f"holds a as torch.{name} values; expected plain tensors"):
+        read_checkpoint(tmp_path / "w.pt")
+
+
 @pytest.mark.parametrize("dtype", [torch.uint16, torch.float8_e4m3fn, torch.float8_e5m2])
 def test_dtypes_without_a_storage_class(tmp_path, dtype):
     numbers = torch.arange(6.0).to(dtype)
