@@ -133,12 +133,17 @@ def sunlit_land(width: int) -> Iterator[tuple[str, dict[str, Any]]]:
         )
 
 
+def shadow_of(pack: ModuleType, *scene: Any, **doubt: Any) -> Tensor:
+    """`cast_shadow` of a pack."""
+    return importlib.import_module(f"{pack.__name__}.geometry.effects.shadows").cast_shadow(*scene, **doubt)
+
+
 def land_shares(pack: ModuleType, land: dict[str, Any]) -> tuple[tuple[float, ...], Tensor]:
     """What one pack's shadows get wrong (see above), and its image in linear light."""
     ways, scenes = (importlib.import_module(f"{pack.__name__}.geometry.effects.{name}") for name in ("relight", "lit_scene"))
     estimates = importlib.import_module(f"{pack.__name__}.geometry.estimate")
     lamp, hidden, judged = ways.Light(land["sun"]), land["hidden"], land["judged"]
-    shadow = ways.cast_shadow(land["depth"], land["intrinsics"], lamp)
+    shadow = shadow_of(pack, land["depth"], land["intrinsics"], lamp)
     ours = shadow > 0.5
     # A network's depth comes from a smaller image.
     height, width = hidden.shape[-2:]
@@ -146,7 +151,7 @@ def land_shares(pack: ModuleType, land: dict[str, Any]) -> tuple[tuple[float, ..
     soft = 1 / F.interpolate(small, (height, width), mode="bicubic").clamp(min=float(small.min()))
     known = estimates.Estimate(soft, estimates.Quantity.METRIC_DEPTH, intrinsics=land["intrinsics"])
     scene = scenes.lit_scene(torch.full((1, 3, height, width), 0.5), known, ())
-    of_soft = ways.cast_shadow(scene.depth, scene.intrinsics, lamp, **doubt_of(scene)) > 0.5
+    of_soft = shadow_of(pack, scene.depth, scene.intrinsics, lamp, **doubt_of(scene)) > 0.5
     pairs = ((hidden & ~ours, hidden), (ours & ~hidden, ~hidden), (ours != hidden, judged), (of_soft != hidden, judged))
     shares = tuple(float((wrong & judged).sum() / (where & judged).sum()) for wrong, where in pairs)
     image = torch.where(land["land"] > 0, 0.1 + (1 - shadow) * land["light"], 1.0).expand(-1, 3, -1, -1)
@@ -266,7 +271,7 @@ def judged(pack: ModuleType, values: dict[str, Any], scene: dict[str, Tensor]) -
     truth, truth_bare = (ways.linear_to_srgb(scene[each].clamp(0, 1)) for each in ("truth", "bare"))
     facing = valid & (scene["bare"].amax(1, keepdim=True) > 0.1 * scene["even"].amax(1, keepdim=True))
     dark = scene["truth"].mean(1, keepdim=True) < 0.5 * scene["bare"].mean(1, keepdim=True)
-    ours = ways.cast_shadow(depth, scene["intrinsics"], lamp) > 0.5
+    ours = shadow_of(pack, depth, scene["intrinsics"], lamp) > 0.5
     agreement = (dark & ours & facing).sum() / ((dark | ours) & facing).sum().clamp(min=1)
     return (apart(lit, truth, valid), apart(bare, truth_bare, valid), float(agreement), seconds), ways.srgb_to_linear(lit)
 
@@ -277,7 +282,7 @@ def of_tiny(pack: ModuleType, values: dict[str, Any], scene: dict[str, Tensor]) 
     photo, valid = ways.linear_to_srgb(scene["even"].clamp(0, 1)), scene["depth"] > 0
     estimated = scenes.lit_scene(photo, pack.load_model("tiny").estimate(photo), ())
     metres = estimated.depth * (scene["depth"] / estimated.depth)[valid].median()
-    hidden = ways.cast_shadow(metres, scene["intrinsics"], light_of(ways, values), **doubt_of(estimated))
+    hidden = shadow_of(pack, metres, scene["intrinsics"], light_of(ways, values), **doubt_of(estimated))
     found, truth = (ways.linear_to_srgb(each.clamp(0, 1)) for each in (scene["bare"] * (1 - hidden), scene["truth"]))
     return apart(found, truth, valid)
 
