@@ -155,7 +155,7 @@ EFFECTS = {
     "relight, three lamps (node)": Budget(1557, 8, 7),
     "cast_shadow, hard": Budget(233, 3, 1),
     "cast_shadow, soft": Budget(270, 3, 1),
-    "parallax, a frame of 8": Budget(222, 3, 1),
+    "parallax, a frame of 8": Budget(223, 3, 1),
     "stereo, both eyes": Budget(2474, 21, 4),
     "depth of field": Budget(452, 4, 10),
     "fog (node)": Budget(1017, 11, 8),

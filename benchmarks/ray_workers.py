@@ -142,7 +142,7 @@ def print_sleeping(images: list[Path], folder: Path, seconds: float) -> None:
     at_work = []
     for workers in (1, 2):
         log = folder / f"log{workers}"
-        _, processor = run(images, folder / f"maps{workers}", workers, SleepingOptions("tiny", seconds=seconds, log=str(log)))
+        _, processor = run(images, folder / f"maps{workers}", workers, SleepingOptions(MODELS["tiny"], seconds=seconds, log=str(log)))
         networks, busy = networks_at_work(log)
         at_work.append(networks)
         words = f"{networks / seconds:6.2f} images/s {1000 * processor:6.1f} ms of the processor an image"

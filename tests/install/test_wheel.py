@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PRODUCT = ("annotators", "app", "geometry", "media", "model_loader", "nodes")
+PRODUCT = ("annotators", "app", "geometry", "media", "model_loader", "nodes", "options")
 pytestmark = pytest.mark.slow("builds and installs wheels")
 
 
