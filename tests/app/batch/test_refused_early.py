@@ -28,7 +28,7 @@ def photo(tmp_path):
     ("words", "message"),
     [
         ("effect mask --unit metres --model tiny", UNIT),
-        ("effect cutout --unit metres --model tiny", UNIT),
+        ("effect cutout --far 2 --unit metres --model tiny", UNIT),
         ("effect depth-of-field --unit metres --model tiny", UNIT),
         ("effect depth-of-field --f-number 2 --model tiny", METRES.format("--f-number", "give --blur in its place")),
         ("effect mask --model bae-normal", NO_DEPTH),
