@@ -156,11 +156,11 @@ EFFECTS = {
     "cast_shadow, hard": Budget(233, 3, 1),
     "cast_shadow, soft": Budget(270, 3, 1),
     "parallax, a frame of 8": Budget(223, 3, 1),
-    "stereo, both eyes": Budget(2474, 21, 4),
+    "stereo, both eyes": Budget(2480, 21, 4),
     "depth of field": Budget(452, 4, 10),
     "fog (node)": Budget(1017, 11, 8),
-    "cut-out, by distance (node)": Budget(383, 16, 13, 10918),
-    "cut-out, in a box (node)": Budget(360, 12, 10, 2686),
+    "cut-out, by distance (node)": Budget(385, 16, 13, 10930),
+    "cut-out, in a box (node)": Budget(362, 12, 10, 2700),
     "normal to height": Budget(330, 2, 0),  # 293 at 480x270
     "ambient occlusion of a height": Budget(236, 0, 0),
 }

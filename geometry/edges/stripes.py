@@ -261,7 +261,9 @@ def _stripe_end(profile: Tensor, before: int, widest: int) -> tuple[Tensor, Tens
     rows = profile.mT.contiguous()  # (6, D, N), as distances are chosen
     at = torch.arange(rows.shape[1], device=rows.device).to(rows)[:, None]
     moments = torch.cat((rows[:1], rows[:1] * at, rows[:1] * at * at, rows[2:5], rows[2:5] * at, rows[5:]))
-    sums, left = F.pad(moments.cumsum(1), (0, 0, 1, 0)), rows[1] / rows[0].clamp(min=_TINY)
+    # Not padded: before torch 2.8 nothing, which there may be, cannot be.
+    sums = torch.cat((torch.zeros_like(moments[:, :1]), moments.cumsum(1)), 1)
+    left = rows[1] / rows[0].clamp(min=_TINY)
     # One width after the other on a CPU: all at once would not fit its cache.
     widths = [range(wide, wide + 1) for wide in range(widest + 1)] if rows.device.type == "cpu" else [range(widest + 1)]
     found = (torch.stack(each) for each in zip(*(_best_stripe(moments, sums, left, part) for part in widths), strict=True))
