@@ -282,11 +282,6 @@ def _with_sky(disparity: Tensor, normals: Tensor | None, sky: Tensor | None) -> 
     return estimate if sky is not None else replace(estimate, mask=torch.ones_like(disparity, dtype=torch.bool))
 
 
-def is_sure_of_sky(share: Tensor) -> Tensor:
-    """(B, 1, 1, 1) bool: whether the network is sure of a part of the sky that it predicts; `share` is that of `sky_of`."""
-    return _sure_and_doubtful(_sky_counts(share, share))[0]
-
-
 def _sky_counts(share: Tensor, least: Tensor) -> Tensor:
     """(4, B, 1, 1, 1): how many pixels `_sure_and_doubtful` looks at have each of its shares."""
     limits = ((least, _SURE_FROM), (least, _SKY_FROM), (share, _SKY_FROM), (share, _SUSPECTED_FROM))

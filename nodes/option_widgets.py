@@ -36,7 +36,12 @@ _BY_HAND = {
     "first_point": "the first point, ",
     "from_node": "; Normal to Height outputs this number",
 }
-_SIDES = ("left", "top", "right", "bottom")
+_SIDES = {
+    "left": "Its left side, from left (0) to right (1); below 0: no box.",
+    "top": "Top of the box, from top (0) to bottom (1); below 0: no box.",
+    "right": "Right side of the box, from left (0) to right (1); below 0: no box.",
+    "bottom": "Bottom of the box, from top (0) to bottom (1); below 0: no box.",
+}
 
 Node = TypeVar("Node", bound=type)
 
@@ -52,14 +57,14 @@ def takes(*options: type[Options], unless: Mapping[str, type[Options]] | None = 
         execute = node.execute  # pyright: ignore[reportAttributeAccessIssue]
         inputs = node.INPUT_TYPES()  # pyright: ignore[reportAttributeAccessIssue]
         signature = inspect.Signature([*_parameters(inputs)])
-        widgets = {name: each for one in options for name, each in option_widgets(one).items()}
+        widgets = {name for one in options for name in option_widgets(one)}
+        ignored = {socket: frozenset(option_widgets(one)) for socket, one in (unless or {}).items()}
 
         @functools.wraps(execute)
         def called(self: Any, *values: Any, **named: Any) -> Any:
             given = signature.bind(*values, **named).arguments
-            for socket, ignored in (unless or {}).items():
-                if given.get(socket) is not None:
-                    given = {name: value for name, value in given.items() if name not in option_widgets(ignored)}
+            unread = frozenset().union(*(names for socket, names in ignored.items() if given.get(socket) is not None))
+            given = {name: value for name, value in given.items() if name not in unread}
             sockets = {name: value for name, value in given.items() if name not in widgets}
             return execute(self, *(_read(one, given) for one in options), **sockets)
 
@@ -109,15 +114,16 @@ def _widgets(name: str, option: Option, default: Any, names: Mapping[str, str]) 
             yield name, colour_widget(text, default, advanced=advanced)
         case Point():
             yield f"{name}_x", _place(f"{text} From left (0) to right (1); below 0: no point.")
-            yield f"{name}_y", _place(option.y_help)
+            yield f"{name}_y", _place("The point from top (0) to bottom (1); below 0: no point.")
         case Points():
             example = f", e.g. {option.example}" if option.example else ""
             place = f"As x,y from 0 to 1, with spaces between{example}."
             rest = f" {option.on_node}" if option.on_node else ""
             yield name, text_widget(f"{option.words('', names)} {place}{rest} Empty: none.")
         case Box():
-            tooltips = (f"{text} Its left side, from left (0) to right (1); below 0: no box.", *option.sides)
-            yield from ((f"{name}_{side}", _place(tooltip)) for side, tooltip in zip(_SIDES, tooltips, strict=True))
+            first, *others = _SIDES.items()
+            yield f"{name}_{first[0]}", _place(f"{text} {first[1]}")
+            yield from ((f"{name}_{side}", _place(tooltip)) for side, tooltip in others)
 
 
 def _place(tooltip: str) -> Widget:

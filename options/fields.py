@@ -131,14 +131,8 @@ class Colour(Option):
 
 @dataclass(frozen=True, kw_only=True)
 class Point(Option):
-    """A point of the image, or None.
+    """A point of the image, or None. Beside the option `unless` nodes do not look at it: their widgets keep what was chosen before."""
 
-    Attributes:
-        y_help: The tooltip of its second widget.
-        unless: The option beside which nodes do not look at it: their widgets keep what was chosen before.
-    """
-
-    y_help: str
     unless: str = ""
 
     def check(self, name: str, value: Any) -> None:
@@ -167,9 +161,7 @@ class Points(Option):
 
 @dataclass(frozen=True, kw_only=True)
 class Box(Option):
-    """A box in the image, or None. `sides` are the tooltips of its other three widgets: top, right, bottom."""
-
-    sides: tuple[str, str, str]
+    """A box in the image, or None."""
 
     def check(self, name: str, value: Any) -> None:
         """See `Option`."""
@@ -226,6 +218,13 @@ def default_of(options: type[Options], name: str) -> Any:
     return next(each.default for each in fields(options) if each.name == name)  # pyright: ignore[reportArgumentType] - a dataclass
 
 
+def highest_of(options: type[Options], name: str) -> float:
+    """The largest value that the widget of a number has."""
+    option = options_of(options)[name]
+    assert isinstance(option, (Number, Whole))
+    return option.high
+
+
 def number(default: float, low: float, high: float, help_text: str, *, step: float = 0.1, **more: Any) -> Any:
     """A field for a number from `low` to `high`; `more` are attributes of `Number`."""
     return _field(default, Number(help=help_text, low=float(low), high=float(high), step=float(step), **more))
@@ -251,9 +250,9 @@ def colour_text(default: str, help_text: str, **more: Any) -> Any:
     return _field(default, Colour(help=help_text, **{"metavar": "COLOUR", **more}))
 
 
-def image_point(help_text: str, y_help: str, **more: Any) -> Any:
+def image_point(help_text: str, **more: Any) -> Any:
     """A field for a point of the image, by default none; `more` are attributes of `Point`."""
-    return _field(None, Point(help=help_text, y_help=y_help, **{"metavar": "X,Y", **more}))
+    return _field(None, Point(help=help_text, **{"metavar": "X,Y", **more}))
 
 
 def image_points(help_text: str, **more: Any) -> Any:
@@ -261,9 +260,9 @@ def image_points(help_text: str, **more: Any) -> Any:
     return _field((), Points(help=help_text, **{"metavar": "X,Y", **more}))
 
 
-def image_box(help_text: str, sides: tuple[str, str, str], **more: Any) -> Any:
+def image_box(help_text: str, **more: Any) -> Any:
     """A field for a box in the image, by default none; `more` are attributes of `Box`."""
-    return _field(None, Box(help=help_text, sides=sides, **{"metavar": "LEFT,TOP,RIGHT,BOTTOM", **more}))
+    return _field(None, Box(help=help_text, **{"metavar": "LEFT,TOP,RIGHT,BOTTOM", **more}))
 
 
 def _field(default: Any, option: Option) -> Any:

@@ -25,9 +25,7 @@ class LensOptions(Options):
     unit: str = choice(
         UNITS, "Unit of focus. percent: 0 the near end of the scene, 100 its far end, for any depth. metres: for metric depth."
     )
-    point: Point | None = image_point(
-        "Point in focus{by_click}; {focus} is then ignored.", "The point from top (0) to bottom (1); below 0: no point."
-    )
+    point: Point | None = image_point("Point in focus{by_click}; {focus} is then ignored.")
     blur: float = number(
         2.0,
         0,

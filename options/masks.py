@@ -55,7 +55,6 @@ class SelectionOptions(Options):
     )
     point: Point | None = image_point(
         "Point on the image{by_click}: the mask is what is seen there (see {select}), and {near} and {far} are ignored.",
-        "The point from top (0) to bottom (1); below 0: no point.",
         on_command="Given again, a further point of it. With {box}: a point that the object in it lacks.",
         unless="box",
     )
@@ -72,11 +71,6 @@ class SelectionOptions(Options):
     box: Box | None = image_box(
         "Box around an object{by_drag}: the mask is the whole object in it, without the floor, table or wall; "
         "{more_points} and {not_points} correct it; {first_point}{near}, {far} and {select} are ignored.",
-        (
-            "Top of the box, from top (0) to bottom (1); below 0: no box.",
-            "Right side of the box, from left (0) to right (1); below 0: no box.",
-            "Bottom of the box, from top (0) to bottom (1); below 0: no box.",
-        ),
     )
     more_points: Sequence[Point] = image_points(
         "Further points of the same object, or of further surfaces{by_shift_click}; in a box: points that the object lacks.",

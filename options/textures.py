@@ -14,7 +14,7 @@ NORMALS, PHOTO, BOTH = DETAILS = ("normals", "photo", "both")
 """Sources of fine relief: the model's normals, light and dark of the photograph, or both, one laid on the other."""
 _, HIGH, LOW = BRIGHT = (AUTO, "high", "low")
 
-MAX_HEIGHT, MAX_FLATTEN, MAX_SHAPE, MAX_RELIEF = 100_000.0, 16_384.0, 2048.0, 100.0
+MAX_HEIGHT, MAX_FLATTEN, MAX_SHAPE, MAX_RELIEF, MAX_REACH = 100_000.0, 16_384.0, 2048.0, 100.0, 1024.0
 DEFAULT_RANGE = 32.0
 """Pixels of height between black and white, where nobody says them."""
 
@@ -39,6 +39,10 @@ def _height_range() -> float:
         metavar="PIXELS",
         otherwise=f"what the file says, else {DEFAULT_RANGE:g}",
     )
+
+
+def _directions(rare: bool = False) -> int:
+    return whole(16, 4, 128, "Number of directions to search: 8 is a draft, 32 smooth.", metavar="N", rare=rare)
 
 
 @dataclass(frozen=True)
@@ -115,13 +119,13 @@ class OcclusionOptions(Options):
     radius: float = number(
         64.0,
         1,
-        1024,
+        MAX_REACH,
         "Distance in pixels within which things occlude the sky, less and less beyond half of it: joints of bricks 16, whole rooms 200.",
         step=1,
         unit="px",
         metavar="PIXELS",
     )
-    directions: int = whole(16, 4, 128, "Number of directions to search: 8 is a draft, 32 smooth.", metavar="N")
+    directions: int = _directions()
     strength: float = number(
         1.0,
         0,
@@ -195,18 +199,18 @@ class PbrOptions(DetailOptions):
     occlusion_radius: float = number(
         0.0,
         0,
-        1024,
+        MAX_REACH,
         "Distance in pixels within which things occlude the sky. 0: half of the width of shapes, at least 4.",
         step=1,
         flag="--radius",
         unit="px",
         metavar="PIXELS",
     )
-    directions: int = whole(16, 4, 128, "Number of directions to search: 8 is a draft, 32 smooth.", metavar="N", rare=True)
+    directions: int = _directions(rare=True)
     scale: float = number(2.0, 0, 512, "Width in pixels over which curvature is judged.", step=0.5, flag=None)
 
     def check(self) -> None:
         """See `Options`."""
         super().check()
         if self.occlusion_radius:
-            check_range("occlusion_radius", self.occlusion_radius, 1, 1024)
+            check_range("occlusion_radius", self.occlusion_radius, 1, MAX_REACH)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ...geometry.filters.box import box_counts, box_sums
+from ...geometry.filters.box import box_means
 from ...utils import resize_map
 
 
@@ -54,17 +53,9 @@ def guided_detail(values: Tensor, guide: Tensor, radius: int, epsilon: float) ->
 def _linear_in(guide: Tensor, values: Tensor, radius: int, epsilon: float) -> tuple[Tensor, Tensor]:
     """Slope and offset, smoothed, of the values around each point as a linear function of a guide of the same size."""
     channels = values.shape[1]
-    count = box_counts(guide, radius) if guide.device.type == "cpu" else None
-    means = _box_means(torch.cat((guide, guide * guide, values, guide * values), 1), radius, count)
+    means = box_means(torch.cat((guide, guide * guide, values, guide * values), 1), radius)
     mean_guide, mean_square, mean_values, mean_product = means.split((1, 1, channels, channels), 1)
     variance = torch.addcmul(mean_square, mean_guide, mean_guide, value=-1)
     slope = torch.addcmul(mean_product, mean_guide, mean_values, value=-1).div_(variance.add_(epsilon))
-    smooth = _box_means(torch.cat((slope, torch.addcmul(mean_values, slope, mean_guide, value=-1)), 1), radius, count)
+    smooth = box_means(torch.cat((slope, torch.addcmul(mean_values, slope, mean_guide, value=-1)), 1), radius)
     return smooth[:, :channels], smooth[:, channels:]
-
-
-def _box_means(x: Tensor, radius: int, count: Tensor | None) -> Tensor:
-    """Means over the square around each point, as far as it lies inside; a CPU needs the number of points in it."""
-    if count is None:
-        return F.avg_pool2d(x, 2 * radius + 1, 1, radius, count_include_pad=False)
-    return box_sums(x, radius).div_(count)

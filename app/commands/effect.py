@@ -14,7 +14,7 @@ from ..outcomes import EXPECTED_ERRORS
 from .for_each_image import is_file_name, over_images
 from .option_table import add_options, chosen_options, common_options, option_names
 from .result_paths import add_result, settle_result
-from .scene import add_scene, add_sky, check_model, check_sky, made_of, read_scene, sky_of, write_result
+from .scene import add_scene, add_sky, check_model, check_sky, sky_of, write_made
 
 if TYPE_CHECKING:
     from ...geometry.effects.makers import Made
@@ -63,10 +63,7 @@ def _planned(arguments: argparse.Namespace) -> Callable[[Scene], Made]:
 
 def _effect(arguments: argparse.Namespace) -> int:
     settle_result(arguments)
-    make = _planned(arguments)
-    scene = read_scene(arguments)
-    made = made_of(scene, make, "the effect")
-    return write_result(arguments, made.result, scene.bits, made.words)
+    return write_made(arguments, _planned(arguments), "the effect")
 
 
 def _refuse_pixels(arguments: argparse.Namespace, options: type[Options]) -> None:

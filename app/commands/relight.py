@@ -12,7 +12,7 @@ from ..console.parser import Parser
 from .for_each_image import over_images
 from .option_table import add_options, chosen_options, common_options
 from .result_paths import add_result, settle_result
-from .scene import add_scene, add_sky, check_model, check_sky, made_of, read_scene, sky_of, write_result
+from .scene import add_scene, add_sky, check_model, check_sky, sky_of, write_made
 
 if TYPE_CHECKING:
     from ...geometry.effects.lights import LightPlan
@@ -100,10 +100,8 @@ def _relight(arguments: argparse.Namespace) -> int:
 
     settle_result(arguments)
     lamps, look = _planned(arguments)
-    scene = read_scene(arguments)
 
     def make(here: Scene) -> Made:
         return under_lamps(here.layers, here.known, lamps, look, sky_of(arguments, here.image))[0]
 
-    made = made_of(scene, make, "the light")
-    return write_result(arguments, made.result, scene.bits, made.words)
+    return write_made(arguments, make, "the light")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from ...geometry.effects.makers import Made
     from ...geometry.estimate import Estimate
     from ...geometry.views.transparency import Layers
     from ..depth_kind import DepthKind
@@ -147,6 +148,13 @@ def made_of(scene: Scene, make: Callable[[Scene], T], what: str) -> T:
     from ...model_loader.inference.memory_budget import on_device_or_cpu
 
     return on_device_or_cpu(lambda device: make(scene.to(device)), scene.image.device, f"{what} is computed")
+
+
+def write_made(arguments: argparse.Namespace, make: Callable[[Scene], Made], what: str) -> int:
+    """Makes an effect of the scene of a parser with `add_scene`, writes it, and returns the exit code; `what` as of `made_of`."""
+    scene = read_scene(arguments)
+    made = made_of(scene, make, what)
+    return write_result(arguments, made.result, scene.bits, made.words)
 
 
 def add_sky(group: argparse._ArgumentGroup, use: str) -> None:

@@ -24,7 +24,7 @@ from ...geometry.views.parallax import camera_path
 from ...geometry.views.transparency import Layers, split_layers
 from ...media.library import pyav
 from ...model_loader.comfy.interrupt import Watch
-from ...options.fields import Options, default_of
+from ...options.fields import Options, default_of, highest_of
 from ...options.lights import POINT, LightOptions, LookOptions
 from ...options.parallax import MOVES, MoveOptions
 from ...options.stereo import FLAT_LAYOUTS, StereoOptions
@@ -46,7 +46,6 @@ logger = logging.getLogger(__name__)
 # The choices of the page: pixels of the longer side of a move. One loop has so many seconds, and frames a second.
 _SIDES = {"960": 960, "1920": 1920}
 _SECONDS, _RATE = 2, 24
-_MOST_DIVERGENCE, _MOST_AMOUNT = 20.0, 0.4
 _MOST = 1e14
 _KEPT_OF_A_JOB = 12
 _CLOSING_SECONDS = 5.0
@@ -169,13 +168,12 @@ def wish_of(kind: str, values: Mapping[str, str]) -> Wish:
     if kind == "stereo":
         return StereoWish(
             _one_of(values, "layout", FLAT_LAYOUTS),
-            _number(values, "divergence", _MOST_DIVERGENCE, StereoOptions.divergence),
-            _number(values, "convergence", 1, StereoOptions.convergence),
+            *(_chosen(values, StereoOptions, name) for name in ("divergence", "convergence")),
         )
     if kind == "relight":
         return _relight_wish(values)
     side = _SIDES[_one_of(values, "side", tuple(_SIDES))]
-    amount, focus = (_number(values, name, most, default_of(MoveOptions, name)) for name, most in (("amount", _MOST_AMOUNT), ("focus", 1)))
+    amount, focus = (_chosen(values, MoveOptions, name) for name in ("amount", "focus"))
     return ParallaxWish(_one_of(values, "move", MOVES), amount, focus, side)
 
 
@@ -189,6 +187,11 @@ def _relight_wish(values: Mapping[str, str]) -> RelightWish:
         return RelightWish(LightOptions(**lamp), LookOptions(ambient=_asked(values, LookOptions, "ambient")))
     except ValueError as error:
         raise Refusal(400, "{0}", error) from error
+
+
+def _chosen(values: Mapping[str, str], options: type[Options], name: str) -> float:
+    """A number of the page within the limits of its widget."""
+    return _number(values, name, highest_of(options, name), default_of(options, name))
 
 
 def _asked(values: Mapping[str, str], options: type[Options], name: str) -> float:

@@ -102,16 +102,7 @@ def under_lamps(
 ) -> tuple[Made, LitScene]:
     """The image under lamps, and what their light needed of it; in words what is said of its sky, which may be nothing."""
     scene = lit_scene(layers.shown, estimate, plans, sky)
-    lit = relight_scene(
-        replace(scene, image=layers.colours),
-        ambient=look.ambient,
-        ambient_above=colour_to_linear(look.ambient_above),
-        ambient_below=colour_to_linear(look.ambient_below),
-        specular=look.specular,
-        shininess=look.shininess,
-        exposure=look.exposure,
-        rolled_off=look.roll_off,
-    )
+    lit = relight_scene(replace(scene, image=layers.colours), look)
     words = describe_sky(scene.sky) if sky is not False and scene.depth is not None else ""
     return Made(layers.with_alpha(lit), words), scene
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...options.lights import MAX_AMBIENT
+from ...options.lights import MAX_AMBIENT, LookOptions
 from ...utils import in_float32, resize_map, unit_vectors
 from ..camera import DEFAULT_FOV, intrinsics_from_fov
 from ..checks import check_depth, check_image, check_intrinsics, check_map, check_mask, check_range
@@ -16,7 +16,7 @@ from ..edges.depth_edges import edge_radius
 from ..filters.bands import by_bands
 from ..filters.box import box_means
 from ..filters.coarse import enlarged, middles_of, shrunk
-from ..images.srgb import linear_to_srgb, luminance, srgb_to_linear
+from ..images.srgb import colour_to_linear, linear_to_srgb, luminance, srgb_to_linear
 from .edge_sides import EdgeSides
 from .highlight_maps import pitch_of
 from .lights import NEAREST_LAMP, Light, placed_on, received_share, towards
@@ -136,23 +136,13 @@ def relight(
     return _relit(image, normals, lights, colours, surface, shadow, depth, intrinsics, mask, sky, glossy, relief, doubt, blur, edges)
 
 
-def relight_scene(
-    scene: LitScene,
-    *,
-    ambient: float = 0.5,
-    ambient_above: Colour = WHITE,
-    ambient_below: Colour = WHITE,
-    specular: float = 0.0,
-    shininess: float = 32.0,
-    exposure: float = 0.0,
-    rolled_off: bool = True,
-) -> Tensor:
+def relight_scene(scene: LitScene, look: LookOptions) -> Tensor:
     """`relight` of an image that was checked, with all that `lit_scene` made of it: a GPU is not asked again."""
-    check_looks(ambient, specular, shininess, exposure)
     depth, intrinsics = _complete_depth(scene.image, scene.depth, scene.intrinsics)
     # What brings an image back to white also serves one that is nowhere brighter; only a CPU, to which it is work, is asked.
     is_hdr = scene.image.device.type != "cpu" or bool(scene.image.amax() > 1)
-    surface, colours = _Surface(specular, shininess, exposure, rolled_off, is_hdr), (ambient, ambient_above, ambient_below)
+    surface = _Surface(look.specular, look.shininess, look.exposure, look.roll_off, is_hdr)
+    colours = look.ambient, colour_to_linear(look.ambient_above), colour_to_linear(look.ambient_below)
     kept = scene.mask, scene.sky, scene.glossy, scene.relief, scene.doubt, scene.blur, scene.edges
     return _relit(scene.image, scene.normals, scene.light, colours, surface, 0.0, depth, intrinsics, *kept)
 

@@ -9,6 +9,7 @@ from depth_normal.geometry.effects.lit_scene import lit_scene
 from depth_normal.geometry.effects.relight import relight, relight_scene
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.regions.sky import predicted_sky
+from depth_normal.options.lights import LookOptions
 from depth_normal.utils import resize_map
 
 HEIGHT, WIDTH, HORIZON = 48, 64, 20
@@ -240,4 +241,4 @@ def test_a_scene_is_relit_as_its_maps_are(brightest):
     image, estimate, _ = told()
     scene = lit_scene(image * brightest, estimate, (LightPlan(shadow=0.5), LightPlan("point", intensity=3.0)), sky=True)
     looks = {"specular": 0.3, "ambient": 0.2, "exposure": 0.5}
-    torch.testing.assert_close(relight_scene(scene, **looks), relight(**vars(scene), **looks))
+    torch.testing.assert_close(relight_scene(scene, LookOptions(**looks)), relight(**vars(scene), **looks))
