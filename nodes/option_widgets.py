@@ -57,12 +57,13 @@ def takes(*options: type[Options], unless: Mapping[str, type[Options]] | None = 
         execute = node.execute  # pyright: ignore[reportAttributeAccessIssue]
         inputs = node.INPUT_TYPES()  # pyright: ignore[reportAttributeAccessIssue]
         signature = inspect.Signature([*_parameters(inputs)])
+        bind = signature.bind
         widgets = {name for one in options for name in option_widgets(one)}
         ignored = {socket: frozenset(option_widgets(one)) for socket, one in (unless or {}).items()}
 
         @functools.wraps(execute)
         def called(self: Any, *values: Any, **named: Any) -> Any:
-            given = signature.bind(*values, **named).arguments
+            given = bind(*values, **named).arguments
             unread = frozenset().union(*(names for socket, names in ignored.items() if given.get(socket) is not None))
             given = {name: value for name, value in given.items() if name not in unread}
             sockets = {name: value for name, value in given.items() if name not in widgets}

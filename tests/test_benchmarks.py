@@ -156,6 +156,7 @@ OTHERWISE = {
 """Benchmarks that run in another test, and in which."""
 RUN = """
 import contextlib, io, json, os, runpy, sys, traceback
+mains = {}  # constants of a modelled device are kept, of the module that ran first
 answers = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)  # what is printed past Python is no answer
 for line in sys.stdin:
@@ -163,7 +164,9 @@ for line in sys.stdin:
     sys.argv = [script, *words]
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         try:
-            runpy.run_path(script, run_name="__main__")
+            if script not in mains:
+                mains[script] = runpy.run_path(script)["main"]
+            code = mains[script]() or 0
         except SystemExit as end:
             code = end.code or 0
         except BaseException:

@@ -678,11 +678,11 @@ def test_a_tensor_left_on_the_cpu_is_found(ask):
 
 @pytest.mark.slow("takes most of a second")
 def test_frames_of_an_image_ask_the_device_together(ask, monkeypatch):
-    """The first one is the image itself."""
+    """Eight at a time; the first one is the image itself."""
 
     def frames(count):
         return lambda: len(list(parallax.parallax_frames(maps(3)[:1], maps()[:1], matrices(1), parallax.camera_path("swing", count, 0.1))))
 
     monkeypatch.setattr(gaps, "_AT_ONCE", 1 << 40)  # all places are in question here, and would be looked at in parts
-    (three, asked_for_three), (nine, asked_for_nine) = ask(frames(3)), ask(frames(9))
-    assert (three, nine) == (3, 9) and asked_for_nine == asked_for_three
+    (three, asked_for_three), (eight, asked_for_eight) = ask(frames(3)), ask(frames(8))
+    assert (three, eight) == (3, 8) and asked_for_eight == asked_for_three
