@@ -164,9 +164,10 @@ for line in sys.stdin:
     sys.argv = [script, *words]
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         try:
-            if script not in mains:
-                mains[script] = runpy.run_path(script)["main"]
-            code = mains[script]() or 0
+            if script in mains:
+                code = mains[script]() or 0
+            else:
+                mains[script] = runpy.run_path(script, run_name="__main__")["main"]
         except SystemExit as end:
             code = end.code or 0
         except BaseException:
