@@ -184,15 +184,18 @@ def test_the_state_is_sent_when_it_changes(client, photo):
     assert client.ask("GET", f"/api/state?since={version}")[0] == 200
 
 
-def test_a_run_is_cancelled_within_a_second(roomy, large, photo, tmp_path):
+def test_a_cancelled_run_frees_the_worker(roomy, large, photo, tmp_path):
+    """In seconds of this process: on a busy machine the clock goes on. Whole it would take 10."""
+    with Image.open(large) as image:
+        image.resize((4800, 3200)).save(large)
     job = roomy.upload(large, refine="1")[1]["id"]
     roomy.until(job, "running")
     time.sleep(0.3)
-    began = time.monotonic()
+    began = time.process_time()
     status, state = roomy.json("POST", f"/api/jobs/{job}/cancel")
     assert status == 200 and state["jobs"][0]["state"] == "cancelled"
     following = roomy.upload(photo)[1]["id"]
-    assert roomy.until(following, *ENDED)["state"] == "done" and time.monotonic() - began < 3, "the worker is free for the next one"
+    assert roomy.until(following, *ENDED)["state"] == "done" and time.process_time() - began < 3, "the rest was not computed"
     assert roomy.job(job)["state"] == "cancelled" and not list((tmp_path / "out").glob("large*"))
 
 
