@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -102,6 +103,30 @@ def measure_range_of_samples(values: Tensor, valid: Tensor, percentiles: tuple[f
     """
     stride = sample_stride(values.shape[-2] * values.shape[-1])
     return measure_range(values[..., ::stride, ::stride], valid[..., ::stride, ::stride], percentiles)
+
+
+def samples_of(values: Tensor, valid: Tensor) -> Tensor:
+    """Some ten thousand of a map's values, (B, 1, h, w), NaN where they are not valid: to be fetched together with other questions."""
+    stride = sample_stride(values.shape[-2] * values.shape[-1])
+    return torch.where(valid[..., ::stride, ::stride], values[..., ::stride, ::stride], torch.nan)
+
+
+def in_order(samples: Tensor) -> np.ndarray:
+    """The valid ones of `samples_of` a map, which were fetched, in ascending order: (N,)."""
+    values = np.sort(samples.float().numpy(), axis=None)  # NaN comes last
+    return values[: len(values) - np.count_nonzero(np.isnan(values))]
+
+
+def at_percentiles(ordered: np.ndarray, percentiles: tuple[float, float]) -> tuple[float, float]:
+    """Low and high of values in ascending order, as `measure_range` finds them; infinite where there are none."""
+    if not len(ordered):
+        return math.inf, math.inf
+    last = len(ordered) - 1
+    position = np.float32(last) * (np.array(percentiles, np.float32) / 100)
+    below = position.astype(np.int64)
+    low, high = ordered[below], ordered[np.minimum(below + 1, last)]
+    first, second = (low + (high - low) * (position - below).astype(np.float32)).tolist()
+    return first, second
 
 
 def measure_range_of_most(values: Tensor, valid: Tensor, percentiles: tuple[float, float] = (0.0, 100.0)) -> tuple[Tensor, Tensor]:
