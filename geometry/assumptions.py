@@ -54,7 +54,7 @@ def assumed_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Te
         return torch.where(valid, depth, torch.nan)
     images = list(zip(depth.split(1), valid.split(1), strict=True))
     if quantity is Quantity.DISPARITY:
-        scales = _scales_of(estimate, near_far_ratio)
+        scales = _scales_of(estimate, valid, near_far_ratio)
         assumed = torch.cat([1 / scale.inverse_depth(*image) for image, scale in zip(images, scales, strict=True)])
     elif near_far_ratio:
         assumed = torch.cat([_stretched(*image, near_far_ratio) for image in images])
@@ -81,7 +81,7 @@ def filled_depth(estimate: Estimate) -> Tensor:
     """
     if estimate.quantity is Quantity.DISPARITY:
         disparity, _, valid = estimate.known_depth()
-        images = zip(disparity.split(1), valid.split(1), _scales_of(estimate, None), strict=True)
+        images = zip(disparity.split(1), valid.split(1), _scales_of(estimate, valid, None), strict=True)
         return _joined([_filled(1 / scale.inverse_depth(*image, scale.farthest), scale.nearest) for *image, scale in images])
     depth = assumed_depth(estimate, NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None)
     return _joined([_filled_and_scaled(image) for image in depth.split(1)])
@@ -139,17 +139,20 @@ class _Scale(NamedTuple):
         return (disparity - self.far).mul_((1 - 1 / self.ratio) / (self.near - self.far)).add_(1 / self.ratio)
 
 
-def _scales_of(estimate: Estimate, near_far_ratio: float | None) -> list[_Scale]:
+def _scales_of(estimate: Estimate, valid: Tensor, near_far_ratio: float | None) -> list[_Scale]:
     """Those of each image of disparity. Waits for the device once an image: what depends on the answers is computed with numbers."""
-    disparity, _, valid = estimate.known_depth()
-    masks = [None] * len(disparity) if estimate.mask is None else estimate.mask.split(1)
-    ratios = [near_far_ratio or (NEAR_FAR_RATIO if mask is not None and are_all(mask) else None) for mask in masks]
-    return [_scale_of(*image) for image in zip(disparity.split(1), valid.split(1), ratios, strict=True)]
+    disparity = estimate.depth
+    assert disparity is not None
+    masks = [None] * estimate.batch if estimate.mask is None else estimate.mask.split(1)
+    return [_scale_of(*image, near_far_ratio) for image in zip(disparity.split(1), valid.split(1), masks, strict=True)]
 
 
-def _scale_of(disparity: Tensor, valid: Tensor, near_far_ratio: float | None) -> _Scale:
-    known = disparity if are_all(valid) else torch.where(valid, disparity, torch.inf)
-    finite = disparity if are_all(valid) else torch.where(are_finite(disparity), disparity, torch.inf)
+def _scale_of(disparity: Tensor, valid: Tensor, mask: Tensor | None, near_far_ratio: float | None) -> _Scale:
+    if mask is not None and are_all(mask):  # the network says that there is no sky
+        near_far_ratio = near_far_ratio or NEAR_FAR_RATIO
+    known = finite = disparity if are_all(valid) else torch.where(valid, disparity, torch.inf)
+    if mask is not None and not near_far_ratio:
+        finite = torch.where(are_finite(disparity), disparity, torch.inf)
     maps = {"samples": samples_of(disparity, valid), "least": torch.stack((known.amin(), finite.amin()))}
     fetched = to_cpu(maps if near_far_ratio else {**maps, "top": disparity[0, 0, 0]})
     ordered = in_order(fetched["samples"])

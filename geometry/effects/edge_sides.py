@@ -88,7 +88,7 @@ class EdgeSides:
 
 
 def edge_sides(
-    image: Tensor, normals: Tensor, soft: Tensor, stepped: Tensor, outside: Tensor, softness: Tensor
+    image: Tensor, normals: Tensor, soft: Tensor, stepped: Tensor, outside: Tensor, softness: float
 ) -> tuple[EdgeSides, Tensor]:
     """Finds both things beside silhouettes, on smaller maps, and the normals of the one that each pixel shows.
 
@@ -101,7 +101,7 @@ def edge_sides(
         soft: (1, 1, H, W), a network's depth, positive and finite.
         stepped: The same, of `sharpen_depth_edges`.
         outside: (1, 1, h, w) in [0, 1], a value for `pitch_of` pixels: 1 outside of ramps. Depth with true steps has no ramps.
-        softness: (1, 1, 1, 1) in [0, 1], how much of this is done with the normals.
+        softness: In [0, 1], how much of this is done with the normals.
 
     Returns:
         Both things, and normals (1, 3, H, W).
@@ -131,7 +131,7 @@ def edge_sides(
     own = pixels.take_vectors(normals)
     far = torch.lerp(own, far, ramp)
     turned = torch.lerp(far, unit_vectors((own - mixed * near * far)[None])[0], near)
-    normals = pixels.put_vectors(normals, torch.lerp(own, turned, softness[0, 0]))
+    normals = pixels.put_vectors(normals, torch.lerp(own, turned, softness))
     return EdgeSides(pixels, near, torch.cat((low, high, least * most), 1)), normals
 
 
