@@ -164,7 +164,9 @@ def _scale_of(disparity: Tensor, valid: Tensor, mask: Tensor | None, near_far_ra
     if not are_ends_apart(far, near):
         return _Scale(far, None, ratio, farthest)
     scale = _Scale(far, near, ratio, farthest)
-    nearest, _ = at_percentiles(1 / np.maximum(scale._stretched(torch.from_numpy(ordered)).numpy()[::-1], _NEAREST / ratio), FAR_AND_NEAR_END)
+    nearest, _ = at_percentiles(
+        1 / np.maximum(scale._stretched(torch.from_numpy(ordered)).numpy()[::-1], _NEAREST / ratio), FAR_AND_NEAR_END
+    )
     return scale._replace(nearest=nearest)
 
 

@@ -65,7 +65,7 @@ def blur_by_depth(image: Tensor, depth: Tensor) -> Tensor:
 
 
 def _blurs_of_layers(places: np.ndarray, least: float, per_layer: float) -> np.ndarray:
-    """(layers,) the standard deviation of each layer's blur beyond what is in focus, where it is not told that of the nearest that tells it.
+    """(layers,) the standard deviation of each layer's blur beyond what is in focus: of one that tells none, the nearest one's.
 
     Args:
         places: (5, N) of places: inverse depth, by which factor it differs around, squared slopes, the same blurred, and their means.

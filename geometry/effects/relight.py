@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ...options.lights import MAX_AMBIENT, LookOptions
-from ...utils import constant, in_float32, kept_constants, resize_map, unit_vectors
+from ...utils import constant, in_float32, kept_constants, resize_map, sent_to, to_cpu, unit_vectors
 from ..camera import DEFAULT_FOV, intrinsics_from_fov
 from ..checks import check_depth, check_image, check_intrinsics, check_map, check_mask, check_range
 from ..edges.depth_edges import edge_radius
@@ -17,6 +18,7 @@ from ..filters.bands import by_bands
 from ..filters.box import box_means
 from ..filters.coarse import enlarged, middles_of, shrunk
 from ..images.srgb import colour_to_linear, linear_to_srgb, luminance, srgb_to_linear
+from ..levels import at_percentiles
 from .edge_sides import EdgeSides
 from .highlight_maps import pitch_of
 from .lights import NEAREST_LAMP, Light, placed_on, received_share, towards
@@ -383,14 +385,17 @@ def _above_noise(slopes: Tensor, image: Tensor, scale: Tensor) -> Tensor:
     # By how much a difference of luminance tilts the relief; noise differs along both axes, and between two pixels twice.
     tilt = 4 * (scale.float() / (brightness + _DARK)).square()
     differing = squares / tilt.clamp(min=1e-12)
-    ranges = (brightness * _RANGES).long().clamp(0, _RANGES - 1)
-    noise = torch.zeros_like(squares)
-    for each in range(_RANGES):
-        inside = ranges == each
-        quiet = torch.where(inside, differing, torch.nan).flatten(1).nanquantile(_QUIET, dim=1).view(-1, 1, 1, 1)
-        noise = torch.where(inside, quiet, noise)
+    ranges = (brightness * _RANGES).int().clamp_(0, _RANGES - 1)
+    fetched = to_cpu({"differing": differing, "ranges": ranges})
+    quiet = [_quiet_by_range(*(each[number].numpy() for each in fetched.values())) for number in range(len(image))]
+    noise = sent_to(image.device, torch.tensor(quiet)).gather(1, ranges.flatten(1).long()).view_as(squares)
     noise = tilt * noise.clamp(_LEAST_NOISE**2, _MOST_NOISE**2)
     return (1 - 2 * noise / squares.clamp(min=1e-12)).clamp_(min=0).to(slopes)
+
+
+def _quiet_by_range(differing: np.ndarray, ranges: np.ndarray) -> list[float]:
+    """What differs least in places of each range of brightness; infinite where there are none."""
+    return [at_percentiles(np.sort(differing[ranges == each]), (100 * _QUIET,) * 2)[0] for each in range(_RANGES)]
 
 
 def _gloss(

@@ -80,7 +80,7 @@ class DepthSteps:
         return cls(box_means(beside, reach), edges)
 
     def softness(self, normals: Tensor) -> Softness:
-        """Of normals (1, 3, H, W) whose edges may have been refined: none but those, and ripples all over. Waits for a device at most twice."""
+        """Of normals (1, 3, H, W) whose edges may have been refined: none but those, and ripples all over. Waits at most twice."""
         apart = self.beside == 0
         turns = _fast_turns(normals)
         there = [each & apart[..., : each.shape[-2], : each.shape[-1]] for each in turns]
@@ -113,7 +113,7 @@ def _within(value: float, low: float, high: float) -> float:
 
 
 def _fast_turns(normals: Tensor) -> list[Tensor]:
-    """Between which neighbours, along both axes, normals turn as on a bend, and as on an edge: (1, 2, h, w) bool, in values of `pitch_of`."""
+    """Where normals turn from one pixel to the next as on a bend, and as on an edge, by axis: (1, 2, h, w) bool, by `pitch_of`."""
     pitch, found = pitch_of(*normals.shape[-2:]), []
     for axis in (2, 3):
         along = normals.shape[axis] - 1

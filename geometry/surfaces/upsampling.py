@@ -20,8 +20,6 @@ ANOTHER = 0.15
 
 # The weight of another surface.
 _STRAY = 0.02
-# How many values aside are looked at together on a CPU, in whose cache all would not stay, and on a GPU.
-_AT_ONCE, _AT_ONCE_ON_GPU = 1, 16
 
 
 def middles(length: int, pitch: int, device: torch.device) -> Tensor:
@@ -115,15 +113,22 @@ def means_along(values: Tensor, surfaces: Surfaces, axis: int, weights: tuple[in
     reach = len(weights) // 2 * pitch
     padding = (reach, reach, 0, 0) if axis == 3 else (0, 0, reach, reach)
     aside = F.pad(torch.cat((inverse, values), 1), padding, mode="replicate").unfold(axis, 2 * reach + 1, 1)[..., ::pitch].movedim(-1, 0)
-    at_once = _AT_ONCE if values.device.type == "cpu" else _AT_ONCE_ON_GPU
     same_place, one, (ways, shares) = constant(slope, -1 / ANOTHER), constant(slope, 1.0), _asides(inverse, weights, pitch)
-    total = share = None
-    for some, way, weight in zip(aside.split(at_once), *(each.to(slope).split(at_once) for each in (ways, shares)), strict=True):
-        off = torch.addcmul(same_place, torch.addcmul(some[:, :, :1], way, slope), per_other)
-        same = torch.addcmul(one, off, off, value=-1).clamp_(min=_STRAY).mul_(weight)
-        part, of_part = (each.sum(0) if len(each) > 1 else each[0] for each in (same * some[:, :, 1:], same))
-        total, share = (part, of_part) if total is None or share is None else (total.add_(part), share.add_(of_part))
-    assert total is not None and share is not None
+
+    def same_surface_at(depths: Tensor, ways: Tensor) -> Tensor:
+        off = torch.addcmul(same_place, torch.addcmul(depths, ways.to(slope), slope), per_other)
+        return torch.addcmul(one, off, off, value=-1).clamp_(min=_STRAY)
+
+    if values.device.type != "cpu":  # all pixels of a line at once
+        same = same_surface_at(aside[:, :, :1], ways)
+        sums = torch.cat((same * aside[:, :, 1:], same), 2).flatten(1)
+        sums = (shares.view(1, -1).to(slope) @ sums).view(values.shape[0], -1, *values.shape[2:])
+        return sums[:, :-1] / sums[:, -1:]
+    total, share = torch.zeros_like(values), torch.zeros_like(inverse)
+    for some, way, weight in zip(aside, ways, shares, strict=True):
+        same = same_surface_at(some[:, :1], way).mul_(weight.to(slope))
+        total.addcmul_(same, some[:, 1:])
+        share.add_(same)
     return total.div_(share)
 
 
