@@ -129,14 +129,15 @@ class _Scale(NamedTuple):
         """Of disparity (1, 1, H, W), positive; where it is not valid 1, or that of the disparity `elsewhere`."""
         if self.near is None:
             return torch.ones_like(disparity)
-        inverse = self._stretched(disparity)
+        inverse = (disparity - self.far).mul_(self.slope).add_(1 / self.ratio)
         if not are_all(valid):
-            inverse = inverse.where(valid, 1 if elsewhere is None else self._stretched(torch.tensor(elsewhere)).item())
+            inverse = inverse.where(valid, 1 if elsewhere is None else (elsewhere - self.far) * self.slope + 1 / self.ratio)
         return inverse.clamp_(min=_NEAREST / self.ratio)
 
-    def _stretched(self, disparity: Tensor) -> Tensor:
-        assert self.near is not None
-        return (disparity - self.far).mul_((1 - 1 / self.ratio) / (self.near - self.far)).add_(1 / self.ratio)
+    @property
+    def slope(self) -> float:
+        """Inverse depth over disparity."""
+        return 0.0 if self.near is None else (1 - 1 / self.ratio) / (self.near - self.far)
 
 
 def _scales_of(estimate: Estimate, valid: Tensor, near_far_ratio: float | None) -> list[_Scale]:
@@ -164,9 +165,8 @@ def _scale_of(disparity: Tensor, valid: Tensor, mask: Tensor | None, near_far_ra
     if not are_ends_apart(far, near):
         return _Scale(far, None, ratio, farthest)
     scale = _Scale(far, near, ratio, farthest)
-    nearest, _ = at_percentiles(
-        1 / np.maximum(scale._stretched(torch.from_numpy(ordered)).numpy()[::-1], _NEAREST / ratio), FAR_AND_NEAR_END
-    )
+    inverse = np.maximum((ordered - far) * scale.slope + 1 / ratio, _NEAREST / ratio)
+    nearest, _ = at_percentiles(1 / inverse[::-1], FAR_AND_NEAR_END)
     return scale._replace(nearest=nearest)
 
 

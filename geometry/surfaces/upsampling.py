@@ -112,17 +112,18 @@ def means_along(values: Tensor, surfaces: Surfaces, axis: int, weights: tuple[in
     inverse, per_other, slope = surfaces.inverse, surfaces.per_other, surfaces.slopes[axis]
     reach = len(weights) // 2 * pitch
     padding = (reach, reach, 0, 0) if axis == 3 else (0, 0, reach, reach)
-    aside = F.pad(torch.cat((inverse, values), 1), padding, mode="replicate").unfold(axis, 2 * reach + 1, 1)[..., ::pitch].movedim(-1, 0)
+    on_cpu = values.device.type == "cpu"
+    maps = (inverse, values) if on_cpu else (inverse, values, constant(values, 1.0).expand_as(inverse))
+    aside = F.pad(torch.cat(maps, 1), padding, mode="replicate").unfold(axis, 2 * reach + 1, 1)[..., ::pitch].movedim(-1, 0)
     same_place, one, (ways, shares) = constant(slope, -1 / ANOTHER), constant(slope, 1.0), _asides(inverse, weights, pitch)
 
     def same_surface_at(depths: Tensor, ways: Tensor) -> Tensor:
         off = torch.addcmul(same_place, torch.addcmul(depths, ways.to(slope), slope), per_other)
         return torch.addcmul(one, off, off, value=-1).clamp_(min=_STRAY)
 
-    if values.device.type != "cpu":  # all pixels of a line at once
-        same = same_surface_at(aside[:, :, :1], ways)
-        sums = torch.cat((same * aside[:, :, 1:], same), 2).flatten(1)
-        sums = (shares.view(1, -1).to(slope) @ sums).view(values.shape[0], -1, *values.shape[2:])
+    if not on_cpu:  # all pixels of a line at once
+        same = same_surface_at(aside[:, :, :1], ways).mul_(shares.to(slope))
+        sums = (same * aside[:, :, 1:]).sum(0)
         return sums[:, :-1] / sums[:, -1:]
     total, share = torch.zeros_like(values), torch.zeros_like(inverse)
     for some, way, weight in zip(aside, ways, shares, strict=True):
