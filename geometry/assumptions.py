@@ -82,7 +82,7 @@ def filled_depth(estimate: Estimate) -> Tensor:
     if estimate.quantity is Quantity.DISPARITY:
         disparity, _, valid = estimate.known_depth()
         images = zip(disparity.split(1), valid.split(1), _scales_of(estimate, valid, None), strict=True)
-        return _joined([_filled(1 / scale.inverse_depth(*image, scale.farthest), scale.nearest) for *image, scale in images])
+        return _joined([_filled(1 / scale.inverse_depth(values, known, scale.farthest), scale.nearest) for values, known, scale in images])
     depth = assumed_depth(estimate, NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None)
     return _joined([_filled_and_scaled(image) for image in depth.split(1)])
 

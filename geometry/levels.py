@@ -120,16 +120,15 @@ def in_order(samples: Tensor) -> np.ndarray:
     return values[: len(values) - np.count_nonzero(np.isnan(values))]
 
 
-def at_percentiles(ordered: np.ndarray, percentiles: tuple[float, float]) -> tuple[float, float]:
-    """Low and high of values in ascending order, as `measure_range` finds them; infinite where there are none."""
+def at_percentiles(ordered: np.ndarray, percentiles: Sequence[float]) -> list[float]:
+    """Percentiles of values in ascending order, as `measure_range` finds them; infinite where there are none."""
     if not len(ordered):
-        return math.inf, math.inf
+        return [math.inf] * len(percentiles)
     last = len(ordered) - 1
     position = np.float32(last) * (np.array(percentiles, np.float32) / 100)
     below = position.astype(np.int64)
     low, high = ordered[below], ordered[np.minimum(below + 1, last)]
-    first, second = (low + (high - low) * (position - below).astype(np.float32)).tolist()
-    return first, second
+    return (low + (high - low) * (position - below).astype(np.float32)).tolist()
 
 
 def measure_range_of_most(values: Tensor, valid: Tensor, percentiles: tuple[float, float] = (0.0, 100.0)) -> tuple[Tensor, Tensor]:

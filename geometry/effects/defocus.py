@@ -73,14 +73,14 @@ def _blurs_of_layers(places: np.ndarray, least: float, per_layer: float) -> np.n
         per_layer: How many layers there are in a unit of it.
     """
     inverse, factor, own, after, means = places
-    noise = min(at_percentiles(np.sort(means), (100 * _QUIET,) * 2)[0], _MOST_NOISE)
+    noise = min(at_percentiles(np.sort(means), (100 * _QUIET,))[0], _MOST_NOISE)
     layer = np.where(factor < _STEP, np.minimum((inverse - least) * np.float32(per_layer), _LAYERS - 1).astype(np.int32), -1)
     blurs, known = np.zeros(_LAYERS), np.zeros(_LAYERS, bool)
     for number in range(_LAYERS):
         inside = layer == number
         slopes, blurred = own[inside] - np.float32(noise), after[inside]
         strength = (slopes + blurred) / 2
-        strong, _ = at_percentiles(np.sort(strength), (100 * (1 - _EDGES),) * 2)
+        (strong,) = at_percentiles(np.sort(strength), (100 * (1 - _EDGES),))
         known[number] = len(strength) >= _FEWEST and strong > _WEAKEST**2
         if known[number]:
             slope, smooth = (each[strength >= strong].sum(dtype=np.float64) for each in (slopes, blurred))

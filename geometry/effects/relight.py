@@ -395,7 +395,7 @@ def _above_noise(slopes: Tensor, image: Tensor, scale: Tensor) -> Tensor:
 
 def _quiet_by_range(differing: np.ndarray, ranges: np.ndarray) -> list[float]:
     """What differs least in places of each range of brightness; infinite where there are none."""
-    return [at_percentiles(np.sort(differing[ranges == each]), (100 * _QUIET,) * 2)[0] for each in range(_RANGES)]
+    return [at_percentiles(np.sort(differing[ranges == each]), (100 * _QUIET,))[0] for each in range(_RANGES)]
 
 
 def _gloss(

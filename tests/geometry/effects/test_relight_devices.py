@@ -49,7 +49,7 @@ CASES = {
     "cast_shadow": (lambda: cast_shadow(maps(), camera(), SUN), 4),
     "cast_shadow of a network's depth": (lambda: cast_shadow(maps(), camera(), SUN, doubt=torch.ones(2, 1, 1, 1), blur=maps()), 4),
     "cast_shadow, every fourth pixel": (lambda: cast_shadow(maps(size=(200, 1920)), camera(), LAMP), 4),
-    # The image's least and greatest level, depth and the camera once, how long the rays of two lamps are in two images, and the image's noise.
+    # The image's least and greatest level, depth and the camera once, how long the rays of two lamps are in two images, and noise.
     "relight without shadows": (lambda: relight(maps(3), maps(3), (SUN, LAMP), depth=maps(), intrinsics=camera()), 4),
     "relight": (
         lambda: relight(
