@@ -148,17 +148,17 @@ VIDEOS = {
 }
 """Of a frame of 640x480 of a video, aligned with those before, which is done on the CPU."""
 EFFECTS = {
-    "relight, sun (node)": Budget(1190, 6, 5),
-    "relight, low sun (node)": Budget(1190, 6, 5),
-    "relight, candle (node)": Budget(1550, 8, 7),
-    "relight, no shadow (node)": Budget(620, 5, 4),
-    "relight, three lamps (node)": Budget(1590, 8, 7),
-    "cast_shadow, hard": Budget(240, 3, 1),
-    "cast_shadow, soft": Budget(280, 3, 1),
+    "relight, sun (node)": Budget(800, 8, 9),
+    "relight, low sun (node)": Budget(800, 8, 9),
+    "relight, candle (node)": Budget(960, 11, 13),
+    "relight, no shadow (node)": Budget(445, 6, 6),
+    "relight, three lamps (node)": Budget(965, 10, 11),
+    "cast_shadow, hard": Budget(160, 3, 1),
+    "cast_shadow, soft": Budget(185, 3, 1),
     "parallax, a frame of 8": Budget(230, 3, 1),
     "stereo, both eyes": Budget(2530, 21, 4),
     "depth of field": Budget(465, 4, 10),
-    "fog (node)": Budget(1040, 11, 8),
+    "fog (node)": Budget(865, 9, 6),
     "cut-out, by distance (node)": Budget(395, 16, 13, 11150),
     "cut-out, in a box (node)": Budget(370, 12, 10, 2760),
     "normal to height": Budget(340, 2, 0),  # 293 at 480x270

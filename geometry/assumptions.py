@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..options.checks import InvalidArgumentError
+from ..utils import to_cpu
 from .camera import DEFAULT_FOV, intrinsics_from_fov, resize_intrinsics
 from .estimate import Estimate, Quantity
-from .levels import FAR_AND_NEAR_END, are_apart, are_ends_apart, measure_range, measure_range_of_samples, value_at_ranks
+from .levels import FAR_AND_NEAR_END, are_apart, are_ends_apart, at_percentiles, in_order, samples_of, value_at_ranks
 from .projections import need_perspective
 from .valid import are_all, are_finite
 
@@ -51,9 +54,8 @@ def assumed_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Te
         return torch.where(valid, depth, torch.nan)
     images = list(zip(depth.split(1), valid.split(1), strict=True))
     if quantity is Quantity.DISPARITY:
-        masks = [None] * len(images) if estimate.mask is None else estimate.mask.split(1)
-        ratios = [near_far_ratio or (NEAR_FAR_RATIO if mask is not None and are_all(mask) else None) for mask in masks]
-        assumed = torch.cat([1 / _assumed_inverse_depth(*image, ratio) for image, ratio in zip(images, ratios, strict=True)])
+        scales = _scales_of(estimate, valid, near_far_ratio)
+        assumed = torch.cat([1 / scale.inverse_depth(*image) for image, scale in zip(images, scales, strict=True)])
     elif near_far_ratio:
         assumed = torch.cat([_stretched(*image, near_far_ratio) for image in images])
     else:
@@ -77,8 +79,12 @@ def filled_depth(estimate: Estimate) -> Tensor:
     Raises:
         ValueError: No depth.
     """
+    if estimate.quantity is Quantity.DISPARITY:
+        disparity, _, valid = estimate.known_depth()
+        images = zip(disparity.split(1), valid.split(1), _scales_of(estimate, valid, None), strict=True)
+        return _joined([_filled(1 / scale.inverse_depth(values, known, scale.farthest), scale.nearest) for values, known, scale in images])
     depth = assumed_depth(estimate, NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None)
-    return torch.cat([_filled_and_scaled(image) for image in depth.split(1)])
+    return _joined([_filled_and_scaled(image) for image in depth.split(1)])
 
 
 def assumed_intrinsics(estimate: Estimate, fov: float | None = None, size: tuple[int, int] | None = None) -> Tensor:
@@ -103,21 +109,65 @@ def assumed_intrinsics(estimate: Estimate, fov: float | None = None, size: tuple
     return intrinsics_from_fov(fov or DEFAULT_FOV, *size, batch=estimate.batch).to(estimate.device)
 
 
-def _assumed_inverse_depth(disparity: Tensor, valid: Tensor, near_far_ratio: float | None) -> Tensor:
-    """Disparity of one image (1, 1, H, W) as inverse depth: positive everywhere, 1 at the near end, 1 / ratio at the far end."""
-    ends = torch.stack(measure_range_of_samples(disparity, valid, FAR_AND_NEAR_END)).flatten()
-    # One question: what depends on the answers is computed with numbers.
-    farthest = torch.where(are_finite(disparity), disparity, torch.inf).amin().view(1)
-    far, near, farthest, *top = torch.cat((ends, farthest, *([] if near_far_ratio else [disparity[0, 0, 0]]))).tolist()
-    if not math.isfinite(far):  # a coarse grid may miss the few values there are
-        far, near = torch.stack(measure_range(disparity, valid, FAR_AND_NEAR_END)).flatten().tolist()
-    if not math.isfinite(far):
-        return torch.ones_like(disparity)
-    ratio = near_far_ratio or (_SKY_RATIO if _sees_sky(top, farthest, near) else NEAR_FAR_RATIO)
+class _Scale(NamedTuple):
+    """What makes inverse depth of one image's disparity: 1 at the near end, 1 / ratio at the far end.
+
+    Attributes:
+        far, near: The disparity of both ends; None = there is no range, and all is at 1.
+        ratio: Far depth divided by near depth.
+        farthest: The least valid disparity.
+        nearest: The depth of the near end, close to 1.
+    """
+
+    far: float
+    near: float | None
+    ratio: float
+    farthest: float
+    nearest: float = 1.0
+
+    def inverse_depth(self, disparity: Tensor, valid: Tensor, elsewhere: float | None = None) -> Tensor:
+        """Of disparity (1, 1, H, W), positive; where it is not valid 1, or that of the disparity `elsewhere`."""
+        if self.near is None:
+            return torch.ones_like(disparity)
+        inverse = (disparity - self.far).mul_(self.slope).add_(1 / self.ratio)
+        if not are_all(valid):
+            inverse = inverse.where(valid, 1 if elsewhere is None else (elsewhere - self.far) * self.slope + 1 / self.ratio)
+        return inverse.clamp_(min=_NEAREST / self.ratio)
+
+    @property
+    def slope(self) -> float:
+        """Inverse depth over disparity."""
+        return 0.0 if self.near is None else (1 - 1 / self.ratio) / (self.near - self.far)
+
+
+def _scales_of(estimate: Estimate, valid: Tensor, near_far_ratio: float | None) -> list[_Scale]:
+    """Those of each image of disparity. Waits for the device once an image: what depends on the answers is computed with numbers."""
+    disparity = estimate.depth
+    assert disparity is not None
+    masks = [None] * estimate.batch if estimate.mask is None else estimate.mask.split(1)
+    return [_scale_of(*image, near_far_ratio) for image in zip(disparity.split(1), valid.split(1), masks, strict=True)]
+
+
+def _scale_of(disparity: Tensor, valid: Tensor, mask: Tensor | None, near_far_ratio: float | None) -> _Scale:
+    if mask is not None and are_all(mask):  # the network says that there is no sky
+        near_far_ratio = near_far_ratio or NEAR_FAR_RATIO
+    known = finite = disparity if are_all(valid) else torch.where(valid, disparity, torch.inf)
+    if mask is not None and not near_far_ratio:
+        finite = torch.where(are_finite(disparity), disparity, torch.inf)
+    maps = {"samples": samples_of(disparity, valid), "least": torch.stack((known.amin(), finite.amin()))}
+    fetched = to_cpu(maps if near_far_ratio else {**maps, "top": disparity[0, 0, 0]})
+    ordered = in_order(fetched["samples"])
+    if not len(ordered):  # a coarse grid may miss the few values there are
+        ordered = np.sort(disparity[valid].float().cpu().numpy())
+    far, near = at_percentiles(ordered, FAR_AND_NEAR_END)
+    farthest, least = fetched["least"].tolist()
+    ratio = near_far_ratio or (_SKY_RATIO if _sees_sky(fetched["top"].tolist(), least, near) else NEAR_FAR_RATIO)
     if not are_ends_apart(far, near):
-        return torch.ones_like(disparity)
-    inverse = (disparity - far).div_(near - far).mul_(1 - 1 / ratio).add_(1 / ratio)
-    return inverse.where(valid, 1).clamp_(min=_NEAREST / ratio)
+        return _Scale(far, None, ratio, farthest)
+    scale = _Scale(far, near, ratio, farthest)
+    inverse = np.maximum((ordered - far) * scale.slope + 1 / ratio, _NEAREST / ratio)
+    nearest, _ = at_percentiles(1 / inverse[::-1], FAR_AND_NEAR_END)
+    return scale._replace(nearest=nearest)
 
 
 def _stretched(depth: Tensor, valid: Tensor, ratio: float) -> Tensor:
@@ -142,13 +192,24 @@ def _sees_sky(top: Sequence[float], farthest: float, near: float) -> bool:
 
 
 def _filled_and_scaled(depth: Tensor) -> Tensor:
-    """One image (1, 1, H, W), NaN where it has no value; the device is not synchronised."""
+    """One image (1, 1, H, W), NaN where it has no value. Waits for the device once."""
     valid = are_finite(depth)
-    near, _ = measure_range_of_samples(depth, valid, FAR_AND_NEAR_END)
-    if depth.device.type == "cpu" and bool(valid.all()):  # there asking costs less than filling nothing
-        return (depth / near).clamp_(_NEAREST_FILLED, _FARTHEST_FILLED)
+    whole = are_all(valid)
+    nearest, farthest = depth if whole else torch.where(valid, depth, torch.inf), depth if whole else torch.where(valid, depth, -torch.inf)
+    fetched = to_cpu({"samples": samples_of(depth, valid), "ends": torch.stack((nearest.amin(), farthest.amax()))})
+    near, _ = at_percentiles(in_order(fetched["samples"]), FAR_AND_NEAR_END)
+    least, most = fetched["ends"].tolist()
+    if most == -math.inf:
+        return torch.ones_like(depth)
     # A coarse grid may miss the few values there are.
-    near = torch.where(near < torch.inf, near, torch.where(valid, depth, torch.inf).amin())
-    farthest = torch.where(valid, depth, -torch.inf).amax()
-    scaled = torch.where(valid, depth, farthest) / near  # NaN without any
-    return torch.where(farthest > -torch.inf, scaled.clamp_(_NEAREST_FILLED, _FARTHEST_FILLED), 1)
+    return _filled(depth if whole else torch.where(valid, depth, most), near if near < math.inf else least)
+
+
+def _filled(depth: Tensor, near: float) -> Tensor:
+    """Depth without holes, its near end at 1."""
+    return (depth / near).clamp_(_NEAREST_FILLED, _FARTHEST_FILLED)
+
+
+def _joined(images: Sequence[Tensor]) -> Tensor:
+    """A batch of maps (1, 1, H, W); of one image without a copy."""
+    return images[0] if len(images) == 1 else torch.cat(list(images))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -91,17 +92,43 @@ def sample_stride(pixels: int) -> int:
     return max(1, int((pixels / _SAMPLES) ** 0.5))
 
 
-def measure_range_of_samples(values: Tensor, valid: Tensor, percentiles: tuple[float, float]) -> tuple[Tensor, Tensor]:
+def measure_range_of_samples(values: Tensor, valid: Tensor | None, percentiles: tuple[float, float]) -> tuple[Tensor, Tensor]:
     """`measure_range` of each image by some ten thousand of its values, for ends that need not be exact.
 
     Args:
-        values, valid, percentiles: As `measure_range`.
+        values, percentiles: As `measure_range`.
+        valid: As there; None = everywhere.
 
     Returns:
         Low and high, (B, 1, 1, 1); infinite where no sample is valid. The device is not synchronised.
     """
     stride = sample_stride(values.shape[-2] * values.shape[-1])
+    if valid is None:
+        return _range_of_all(values[..., ::stride, ::stride], percentiles)
     return measure_range(values[..., ::stride, ::stride], valid[..., ::stride, ::stride], percentiles)
+
+
+def samples_of(values: Tensor, valid: Tensor) -> Tensor:
+    """Some ten thousand of a map's values, (B, 1, h, w), NaN where they are not valid: to be fetched together with other questions."""
+    stride = sample_stride(values.shape[-2] * values.shape[-1])
+    return torch.where(valid[..., ::stride, ::stride], values[..., ::stride, ::stride], torch.nan)
+
+
+def in_order(samples: Tensor) -> np.ndarray:
+    """The valid ones of `samples_of` a map, which were fetched, in ascending order: (N,)."""
+    values = np.sort(samples.float().numpy(), axis=None)  # NaN comes last
+    return values[: len(values) - np.count_nonzero(np.isnan(values))]
+
+
+def at_percentiles(ordered: np.ndarray, percentiles: Sequence[float]) -> list[float]:
+    """Percentiles of values in ascending order, as `measure_range` finds them; infinite where there are none."""
+    if not len(ordered):
+        return [math.inf] * len(percentiles)
+    last = len(ordered) - 1
+    position = np.float32(last) * (np.array(percentiles, np.float32) / 100)
+    below = position.astype(np.int64)
+    low, high = ordered[below], ordered[np.minimum(below + 1, last)]
+    return (low + (high - low) * (position - below).astype(np.float32)).tolist()
 
 
 def measure_range_of_most(values: Tensor, valid: Tensor, percentiles: tuple[float, float] = (0.0, 100.0)) -> tuple[Tensor, Tensor]:
@@ -160,6 +187,27 @@ def _sorted_percentiles(values: Tensor, valid: Tensor, percentiles: tuple[float,
     below = position.long()
     low, high = ordered.gather(1, torch.cat((below, torch.minimum(below + 1, last)), 1)).chunk(2, 1)
     return torch.where(low < torch.inf, torch.lerp(low, high, position - below), torch.inf)
+
+
+def _range_of_all(values: Tensor, percentiles: tuple[float, float]) -> tuple[Tensor, Tensor]:
+    """`measure_range` of each image (B, 1, H, W), all of whose values are valid."""
+    flat = values.flatten(1)
+    if type(values) is Tensor and values.device.type == "cpu":
+        found = [at_percentiles(np.sort(each.float().numpy()), percentiles) for each in flat.detach()]
+        ends = values.new_tensor(found).view(-1, 2, 1, 1, 1)
+    else:
+        places, share = _places_of(values, flat.shape[1], tuple(percentiles))
+        low, high = flat.sort(1).values.index_select(1, places).view(-1, 2, 2).unbind(1)
+        ends = torch.lerp(low, high, share.to(values)).view(-1, 2, 1, 1, 1)
+    return ends[:, 0], ends[:, 1]
+
+
+@kept_constants
+def _places_of(count: int, percentiles: tuple[float, float]) -> tuple[Tensor, Tensor]:
+    """Of so many values in order: the places (4,) of those below percentiles and of those above, and the second's shares (2,)."""
+    position = (count - 1) * torch.tensor(percentiles, dtype=torch.float32) / 100
+    below = position.long()
+    return torch.cat((below, (below + 1).clamp(max=count - 1))), position - below
 
 
 @kept_constants

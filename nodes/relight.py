@@ -127,7 +127,7 @@ def _surfaces(scene: LitScene) -> Payload:
         scene.image,
         known,
         valid=scene.mask,
-        sky=scene.sky > 0.5,
+        sky=torch.zeros_like(scene.mask) if scene.sky is None else scene.sky > 0.5,
         thickness=thickness,
         glossy=smooth * resize_map(scene.glossy, smooth.shape[2], smooth.shape[3]),
         lamps=lamps,

@@ -12,11 +12,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...utils import constant
 from ..checks import check_depth
 from ..filters.box import box_means
 from ..filters.chosen_pixels import ChosenPixels, chosen_places, values_at
 from ..filters.coarse import enlarged, shrunk
-from ..filters.extremes import extremes_within, largest_within, median_within, smallest_within
+from ..filters.extremes import extremes_around, extremes_within, largest_within, median_within
 from ..filters.guided_filter import products, solved
 from .stripes import Lines, stripe_ends
 
@@ -102,8 +103,7 @@ def sharpen_known_depth(depth: Tensor, radius: int, growth: int = 0, image: Tens
     if image is not None:
         nearness = nearness + pixels.take(_nearness_by_colour(image, inverse, ramps.wide_low, ramps.wide_high, radius)) - 0.5
     step = max(1, round(radius / _ROUNDS))
-    for _ in range(math.ceil(radius / step)):
-        inverse = _worn(inverse, pixels, nearness > 0, step)
+    inverse = _worn(inverse, pixels, nearness > 0, step, math.ceil(radius / step))
     if image is not None:
         inverse = _with_stripes(inverse, soft, image, radius, ramps)
         if smooth:
@@ -131,8 +131,7 @@ def find_ramps(values: Tensor, radius: int) -> Ramps:
         values: (B, 1, H, W), finite and not negative, linear on planes, large = near.
         radius: Half the width of the ramps in pixels.
     """
-    low, high = extremes_within(values, radius)
-    wide_low, wide_high = smallest_within(low, radius), largest_within(high, radius, has_nan=False)
+    (low, high), (wide_low, wide_high) = extremes_around(values, radius, radius)
     # A window twice as wide sees twice the span of a slope, but hardly more of a ramp that the window holds already.
     return Ramps((high > low * EDGE) & (wide_high - wide_low < _WIDER * (high - low)), low, high, wide_low, wide_high)
 
@@ -167,11 +166,24 @@ def _with_stripes(sharp: Tensor, inverse: Tensor, image: Tensor, radius: int, ra
     return sharp.flatten().index_copy(0, place, torch.where((sure > _SURE) & (near > far * EDGE), new, own)).view_as(sharp)
 
 
-def _worn(inverse: Tensor, pixels: ChosenPixels, is_near: Tensor, step: int) -> Tensor:
-    """Ramps at some pixels, of which `is_near` holds each (N,), worn away by so many pixels from both their ends."""
-    here, below, above = map(pixels.take, (inverse, *extremes_within(inverse, step)))
-    ramp = (above > here * _STEEP) & (here > below * _STEEP)
-    return pixels.put(inverse, torch.where(ramp, torch.where(is_near, above, below), here))
+def _worn(inverse: Tensor, pixels: ChosenPixels, is_near: Tensor, step: int, rounds: int) -> Tensor:
+    """Ramps at some pixels, of which `is_near` holds each (N,), worn away by so many pixels a round from both their ends."""
+    if inverse.device.type == "cpu":
+        for _ in range(rounds):
+            here, below, above = map(pixels.take, (inverse, *extremes_within(inverse, step)))
+            ramp = (above > here * _STEEP) & (here > below * _STEEP)
+            inverse = pixels.put(inverse, torch.where(ramp, torch.where(is_near, above, below), here))
+        return inverse
+    # In few operations: the values and their negatives, whose greatest are the negative least ones.
+    is_near, both = is_near.view_as(inverse), torch.cat((-inverse, inverse), 1)
+    of_ends, one = constant(inverse, (_STEEP, 1.0)).view(1, 2, 1, 1), constant(inverse, 1.0)
+    of_own = torch.cat((one.expand_as(inverse), pixels.put(torch.full_like(inverse, torch.inf), (one * _STEEP).expand_as(inverse))), 1)
+    signs = constant(inverse, (-1.0, 1.0)).view(1, 2, 1, 1) * torch.where(is_near, one, -one)
+    for _ in range(rounds):
+        ends = largest_within(both, step, has_nan=False)
+        below, above = (ends * of_ends > both * of_own).split(1, 1)
+        both = torch.where(below & above, torch.where(is_near, ends[:, 1:], ends[:, :1]) * signs, both)
+    return both[:, 1:]
 
 
 def _without_ragged_pixels(sharp: Tensor, inverse: Tensor, radius: int, edge: Tensor) -> Tensor:
@@ -217,9 +229,9 @@ def colour_fit(image: Tensor, near: Tensor, at_edges: Tensor, radius: int) -> Te
     Source:
         K. He, J. Sun and X. Tang, "Guided image filtering" (2013); K. He and J. Sun, "Fast guided filter" (2015).
     """
-    maps = torch.cat((at_edges, at_edges * near, at_edges * image, at_edges * near * image, at_edges * products(image)), 1)
-    means = box_means(maps, radius)
-    total = means[:, :1].clamp(min=_TINY)
-    mean_near, mean_colour = means[:, 1:2] / total, means[:, 2:5] / total
-    slope = solved(means[:, 8:] / total - products(mean_colour), means[:, 5:8] / total - mean_colour * mean_near)
+    one = constant(near, 1.0).expand_as(near)
+    means = box_means(torch.cat((one, near, image, near * image, products(image)), 1) * at_edges, radius)
+    means = means[:, 1:] / means[:, :1].clamp(min=_TINY)
+    mean_near, mean_colour = means[:, :1], means[:, 1:4]
+    slope = solved(means[:, 7:] - products(mean_colour), torch.addcmul(means[:, 4:7], mean_colour, mean_near, value=-1))
     return box_means(torch.cat((slope, mean_near - (slope * mean_colour).sum(1, keepdim=True)), 1), 1)

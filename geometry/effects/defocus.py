@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import resize_map
+from ...utils import resize_map, sent_to, to_cpu
 from ..filters.box import box_means
 from ..filters.coarse import shrunk
 from ..filters.extremes import extremes_within
 from ..images.srgb import luminance
+from ..levels import at_percentiles
 
 # Blur is measured in an image of so many pixels along its longer side.
 _LONGER = 480
@@ -48,33 +50,45 @@ def blur_by_depth(image: Tensor, depth: Tensor) -> Tensor:
     inverse = 1 / resize_map(depth.float(), small.shape[2], small.shape[3])
     low, high = extremes_within(inverse, _BESIDE)
     own, after = _slopes(small), _slopes(box_means(box_means(small, _RADIUS), _RADIUS))
-    noise = box_means(own, _RADIUS)[..., ::2, ::2].quantile(_QUIET).clamp(max=_MOST_NOISE)
-    least, most = inverse.amin(), inverse.amax()
-    layer = (inverse - least) / (most - least).clamp(min=1e-6) * _LAYERS
-    number = torch.where(high < low * _STEP, layer.floor().clamp(max=_LAYERS - 1), -1)
-    blurs = _from_nearest(*_blurs_of_layers(*(each[..., ::2, ::2].flatten() for each in (number, own - noise, after))))
-    place = (layer - 0.5).clamp(0, _LAYERS - 1)
-    nearer = place.floor().clamp(max=_LAYERS - 2)
-    return torch.lerp(blurs[nearer.long()], blurs[nearer.long() + 1], place - nearer) * pitch
+    # Every second place, in one copy: what is told of layers is a few numbers.
+    places = torch.cat((inverse, high / low, own, after, box_means(own, _RADIUS)), 1)[..., ::2, ::2]
+    fetched = to_cpu({"places": places, "ends": torch.stack(inverse.aminmax())})
+    least, most = fetched["ends"].tolist()
+    per_layer = _LAYERS / max(most - least, 1e-6)
+    blurs = _blurs_of_layers(fetched["places"].numpy().reshape(5, -1), least, per_layer)
+    # Of a place between the middles of two layers: the first one's blur, less its number times the rise to the second, and that rise.
+    rises = np.diff(blurs, append=blurs[-1])
+    start, rise = sent_to(small.device, torch.tensor((np.stack((blurs - rises * np.arange(_LAYERS), rises)) * pitch).tolist()))
+    place = (inverse - least).mul_(per_layer).sub_(0.5).clamp_(0, _LAYERS - 1)
+    layer = place.int().flatten()
+    return torch.addcmul(start.index_select(0, layer).view_as(place), place, rise.index_select(0, layer).view_as(place))
 
 
-def _blurs_of_layers(number: Tensor, own: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
-    """The standard deviation of each layer's blur beyond what is in focus, and whether the layer tells it; of squared slopes (N,)."""
-    inside = number == torch.arange(_LAYERS, device=number.device)[:, None]
-    strength = (own + after) / 2
-    strong = torch.where(inside, strength, torch.nan).nanquantile(1 - _EDGES, dim=1, keepdim=True)
-    edges = inside & (strength >= strong)
-    own, after = (torch.stack((own, after))[:, None] * edges).sum(-1)
-    lost = own / after.clamp(min=1e-12) - 1
-    known = (inside.sum(1) >= _FEWEST) & (strong[:, 0] > _WEAKEST**2)
-    return (_ADDED / lost.clamp(min=0.05) - _FOCUSED).clamp(min=0).sqrt(), known
+def _blurs_of_layers(places: np.ndarray, least: float, per_layer: float) -> np.ndarray:
+    """(layers,) the standard deviation of each layer's blur beyond what is in focus: of one that tells none, the nearest one's.
 
-
-def _from_nearest(values: Tensor, known: Tensor) -> Tensor:
-    """Values (N,) where they are known, elsewhere that of the nearest known place; 0 if there is none."""
-    place = torch.arange(len(values), device=values.device)
-    apart = (place[:, None] - place).abs() + len(values) * ~known
-    return torch.where(known.any(), values[apart.argmin(1)], 0)
+    Args:
+        places: (5, N) of places: inverse depth, by which factor it differs around, squared slopes, the same blurred, and their means.
+        least: The least inverse depth.
+        per_layer: How many layers there are in a unit of it.
+    """
+    inverse, factor, own, after, means = places
+    noise = min(at_percentiles(np.sort(means), (100 * _QUIET,))[0], _MOST_NOISE)
+    layer = np.where(factor < _STEP, np.minimum((inverse - least) * np.float32(per_layer), _LAYERS - 1).astype(np.int32), -1)
+    blurs, known = np.zeros(_LAYERS), np.zeros(_LAYERS, bool)
+    for number in range(_LAYERS):
+        inside = layer == number
+        slopes, blurred = own[inside] - np.float32(noise), after[inside]
+        strength = (slopes + blurred) / 2
+        (strong,) = at_percentiles(np.sort(strength), (100 * (1 - _EDGES),))
+        known[number] = len(strength) >= _FEWEST and strong > _WEAKEST**2
+        if known[number]:
+            slope, smooth = (each[strength >= strong].sum(dtype=np.float64) for each in (slopes, blurred))
+            blurs[number] = max(_ADDED / max(slope / max(smooth, 1e-12) - 1, 0.05) - _FOCUSED, 0) ** 0.5
+    if not known.any():
+        return blurs
+    telling = np.flatnonzero(known)
+    return blurs[telling[np.abs(telling - np.arange(_LAYERS)[:, None]).argmin(1)]]
 
 
 def _slopes(values: Tensor) -> Tensor:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from ...options.distances import check_limit
+from ...utils import to_cpu
 from ..assumptions import filled_depth
 from ..estimate import Estimate, Quantity
-from ..levels import FAR_AND_NEAR_END, measure_range_of_samples
+from ..levels import FAR_AND_NEAR_END, at_percentiles, in_order, samples_of
 from ..regions.points import pixel_at
 
 
@@ -83,12 +84,12 @@ def known_depths(estimate: Estimate) -> Depths:
         raise ValueError(f"the depth is of {estimate.batch} images; expected 1: pass them one by one")
     is_metric = quantity is Quantity.METRIC_DEPTH
     filled = torch.where(valid, depth, torch.where(valid, depth, 0).amax()) if is_metric else filled_depth(estimate)
-    near, far = measure_range_of_samples(filled, valid, FAR_AND_NEAR_END)
-    least, most = torch.where(valid, filled, torch.inf).amin(), torch.where(valid, filled, 0).amax()
-    ends = torch.stack((near.flatten()[0], far.flatten()[0], least, most)).tolist()
-    if not ends[3] > 0:
+    ends = torch.stack((torch.where(valid, filled, torch.inf).amin(), torch.where(valid, filled, 0).amax()))
+    fetched = to_cpu({"samples": samples_of(filled, valid), "ends": ends})
+    (near, far), (least, most) = at_percentiles(in_order(fetched["samples"]), FAR_AND_NEAR_END), fetched["ends"].tolist()
+    if not most > 0:
         raise ValueError("no pixel of the image has a depth: the mask leaves out everything, or all values are NaN; check the depth")
-    nearest, farthest = ends[:2] if math.isfinite(ends[0]) and math.isfinite(ends[1]) else ends[2:]
+    nearest, farthest = (near, far) if math.isfinite(near) and math.isfinite(far) else (least, most)
     return Depths(filled, ~valid, is_metric, nearest, farthest)
 
 

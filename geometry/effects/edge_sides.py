@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...utils import unit_vectors
+from ...utils import constant, unit_vectors
 from ..edges.depth_edges import EDGE, colour_fit
 from ..filters.box import box_means
 from ..filters.chosen_pixels import ChosenPixels
 from ..filters.coarse import enlarged, middles_of
-from ..filters.extremes import extremes_within
+from ..filters.extremes import extremes_around
 from .highlight_maps import pitch_and_reach, pitch_of
 
 # Colours are compared within this many radii of edges. Beside a step they count little: there the depth's edge may miss the image's.
@@ -87,9 +87,7 @@ class EdgeSides:
         return self.pixels.put_vectors(hidden, own).to(dtype)
 
 
-def edge_sides(
-    image: Tensor, normals: Tensor, soft: Tensor, stepped: Tensor, outside: Tensor, softness: Tensor
-) -> tuple[EdgeSides, Tensor]:
+def edge_sides(image: Tensor, normals: Tensor, soft: Tensor, stepped: Tensor, outside: Tensor, softness: float) -> tuple[EdgeSides, Tensor]:
     """Finds both things beside silhouettes, on smaller maps, and the normals of the one that each pixel shows.
 
     A network's normals lead from one thing to the other. The far thing's are taken from farther away from the edge. The near thing turns
@@ -101,7 +99,7 @@ def edge_sides(
         soft: (1, 1, H, W), a network's depth, positive and finite.
         stepped: The same, of `sharpen_depth_edges`.
         outside: (1, 1, h, w) in [0, 1], a value for `pitch_of` pixels: 1 outside of ramps. Depth with true steps has no ramps.
-        softness: (1, 1, 1, 1) in [0, 1], how much of this is done with the normals.
+        softness: In [0, 1], how much of this is done with the normals.
 
     Returns:
         Both things, and normals (1, 3, H, W).
@@ -109,13 +107,13 @@ def edge_sides(
     pitch, reach = pitch_and_reach(*image.shape[-2:])
     colours, own, soft, stepped = (middles_of(each, pitch) for each in (image, normals, soft, stepped))
     soft, inverse = 1 / soft, 1 / stepped
-    low, high = extremes_within(inverse, reach)
-    least, most = extremes_within(low, 2 * reach)[0], extremes_within(high, 2 * reach)[1]
-    near, beside, at_edges = (found.to(inverse) for found in (inverse * inverse > least * most, most > least * EDGE, high > low * EDGE))
-    sure = torch.where(at_edges > 0, _UNSURE * beside, beside)
+    (low, high), (least, most) = extremes_around(inverse, reach, 2 * reach)
+    middle = least * most
+    near, beside, at_edges = (inverse * inverse > middle).to(inverse), most > least * EDGE, high > low * EDGE
+    sure = torch.where(at_edges, _UNSURE, 1.0).to(inverse) * beside
     slope, start = colour_fit(colours, near, sure, _COLOURS * reach).split((3, 1), 1)
-    known = _explained(near, (slope * colours).sum(1, keepdim=True) + start, sure, _COLOURS * reach)
-    start = torch.lerp(near, start + (1 - known) * (box_means(near, reach) - 0.5), at_edges)
+    known = _explained(near, (slope * colours).sum(1, keepdim=True).add_(start), sure, _COLOURS * reach)
+    start = torch.where(at_edges, torch.addcmul(start, 1 - known, box_means(near, reach) - 0.5), near)
     contrast = (known**-_STRETCHED).clamp(max=_MOST_STRETCHED)
     off, step = (soft - inverse).abs(), (high - low).clamp(min=_TINY)
     moved = (box_means(off, reach) / (_RAMP * step)).clamp(max=1)
@@ -123,7 +121,7 @@ def edge_sides(
     hardly = (1 - off / (_RAMP * (most - least)).clamp(min=_TINY)).clamp(min=0)
     far = own.nan_to_num() * (1 - near) * (outside**_OUTSIDE + _HARDLY_MIXED * hardly + _TINY)
     far = unit_vectors(box_means(box_means(far, reach), reach))
-    beside = enlarged(beside * (outside < 1 - _ROUNDING), pitch, image.shape[-2:], mode="nearest")
+    beside = enlarged((beside & (outside < 1 - _ROUNDING)).to(near), pitch, image.shape[-2:], mode="nearest")
     pixels = ChosenPixels(beside > 0)
     small = torch.cat((slope * at_edges, start, contrast, mixed, far, 1 - outside), 1)
     slope, start, contrast, mixed, far, ramp = pixels.sample_vectors(small, pitch).split((3, 1, 1, 1, 3, 1))
@@ -131,14 +129,16 @@ def edge_sides(
     own = pixels.take_vectors(normals)
     far = torch.lerp(own, far, ramp)
     turned = torch.lerp(far, unit_vectors((own - mixed * near * far)[None])[0], near)
-    normals = pixels.put_vectors(normals, torch.lerp(own, turned, softness[0, 0]))
-    return EdgeSides(pixels, near, torch.cat((low, high, least * most), 1)), normals
+    normals = pixels.put_vectors(normals, torch.lerp(own, turned, softness))
+    return EdgeSides(pixels, near, torch.cat((low, high, middle), 1)), normals
 
 
 def _explained(values: Tensor, fit: Tensor, weights: Tensor, radius: int) -> Tensor:
     """The share of the variance of values of 0 and 1 that a fit explains in a window around each pixel; maps (1, 1, h, w)."""
     off = fit - values
-    total, mean, left = box_means(torch.cat((weights, weights * values, weights * off * off), 1), radius).split(1, 1)
+    one = constant(values, 1.0).expand_as(values)
+    total, mean, left = box_means(torch.cat((one, values, off * off), 1) * weights, radius).split(1, 1)
     total = total.clamp(min=_TINY)
     mean = mean / total
-    return (1 - left / total / (mean * (1 - mean)).clamp(min=_TINY)).clamp(0, 1)
+    spread = torch.addcmul(mean, mean, mean, value=-1).clamp_(min=_TINY)
+    return (1 - left / total / spread).clamp_(0, 1)

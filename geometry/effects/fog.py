@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ...options.fog import FogOptions
-from ...utils import vector_lengths
+from ...utils import constant, vector_lengths
 from ..assumptions import assumed_intrinsics
 from ..camera import pixel_rays, rays_of_pixels
 from ..checks import check_image, check_map, check_not_negative
@@ -128,6 +128,11 @@ def add_fog(image: Tensor, transmittance: Tensor, colour: tuple[float, float, fl
     """
     check_image(image)
     check_map(transmittance, 1, "transmittance", like=image)
-    own = image.new_tensor(colour).view(1, 3, 1, 1)
+    return foggy(image, transmittance, colour)
+
+
+def foggy(image: Tensor, transmittance: Tensor, colour: tuple[float, float, float]) -> Tensor:
+    """`add_fog` to an image that was checked: a GPU is not asked again."""
+    own = constant(image, tuple(colour)).view(1, 3, 1, 1)
     mixed = torch.lerp(own, srgb_to_linear(image), transmittance)
     return torch.where(transmittance < 1, linear_to_srgb(mixed), image)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...options.lights import DIRECTIONAL, KINDS, POINT, LightOptions
-from ...utils import kept_constants
+from ...utils import constant, kept_constants, squared_lengths
 from ..camera import pixel_to_ray
 from ..checks import check_choice, check_not_negative, check_range
 from ..images.srgb import colour_to_linear
@@ -167,10 +167,9 @@ def towards(light: Light, points: Tensor) -> tuple[Tensor, Tensor]:
     if not light.is_point:
         length = max(math.hypot(*light.position), 1e-12)
         x, y, z = (each / length for each in light.position)
-        return placed_on((x, y, z), points), points.new_full((), light.intensity)
+        return placed_on((x, y, z), points), constant(points, light.intensity)
     way = placed_on(light.position, points) - points
-    x, y, z = way.split(1, 1)
-    squared = (x * x + y * y + z * z).clamp(min=NEAREST_LAMP**2)
+    squared = squared_lengths(way).clamp_(min=NEAREST_LAMP**2)
     return way * torch.rsqrt(squared), light.intensity / (squared + (light.size / 2) ** 2)
 
 
@@ -188,7 +187,7 @@ def received_share(light: Light, cosines: Tensor, strengths: Tensor) -> Tensor:
     if light.size == 0 or light.intensity == 0:
         return cosines.clamp(min=0)
     radius = light.size / 2
-    sine = radius * (strengths / light.intensity).sqrt() if light.is_point else strengths.new_full((), radius / math.hypot(1, radius))
+    sine = radius * (strengths / light.intensity).sqrt() if light.is_point else constant(strengths, radius / math.hypot(1, radius))
     above = (cosines + sine).clamp_(min=0)
     low = torch.minimum(above, 2 * sine)
     return above - low + low * low / (4 * sine).clamp(min=1e-12)

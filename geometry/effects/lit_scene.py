@@ -45,7 +45,7 @@ class LitScene:
         depth: (1, 1, H, W), its near end at 1; None = unknown. For a point light its soft edges follow the image's.
         intrinsics: (1, 3, 3), pixels.
         mask: (1, 1, H, W) bool, where light is changed: where all is known, and in the sky.
-        sky: (1, 1, H, W) in [0, 1], the share of each pixel on which no shadow falls.
+        sky: (1, 1, H, W) in [0, 1], the share of each pixel on which no shadow falls; None = nowhere sky.
         glossy: (1, 1, h, w) in [0, 1], smaller than the image: the share of highlights that is kept. 0 at the soft edges between near
             and far things, and less where soft normals turn fast: there a network's normals lead from one thing to the other and would
             catch any light.
@@ -64,7 +64,7 @@ class LitScene:
     depth: Tensor | None
     intrinsics: Tensor
     mask: Tensor
-    sky: Tensor
+    sky: Tensor | None
     glossy: Tensor
     relief: Tensor
     doubt: Tensor
@@ -87,24 +87,25 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
     sized = with_normals(estimate, near_far_ratio=ratio).resized(height, width)
     assert sized.normals is not None
     normals, intrinsics = unit_normals(convert_normals(sized.normals, sized.axes, Axes.OPENGL)), assumed_intrinsics(sized)
-    depth, edges, softness = None, None, normal_softness(normals)
+    depth, edges = None, None
     if sized.depth is None:
-        glossy = _steady(normals, softness)
+        softness = normal_softness(normals)
+        glossy = _steady(normals, softness.whole)
     else:
         soft, radius = filled_depth(sized), edge_radius(height, width)
         depth, steps = sharpen_known_depth(soft, radius), DepthSteps.of(soft)
-        softness, smoothed = steps.softness(normals, softness), softness
-        # Only a CPU is asked, to which this costs more than the answer.
-        if softness.device.type != "cpu" or bool(softness * steps.share > 0):
+        softness = steps.softness(normals)
+        if softness.whole * softness.share > 0:
             # Of a refined network only the edges are sharp. Light needs the mixture beside them as it was, or it shows where that ends.
-            soft = 1 / steps.softened(1 / soft, softness)
-            normals = unit_vectors(steps.softened(normals, (softness - smoothed).clamp(min=0)))
+            soft = 1 / steps.softened(1 / soft, softness.whole)
+            if softness.added > 0:
+                normals = unit_vectors(steps.softened(normals, softness.added))
         outside = _outside_ramps(soft, depth, radius)
-        glossy = _steady(normals, softness) * outside
-        edges, normals = edge_sides(image, normals, soft, depth, outside, softness)
+        glossy = _steady(normals, softness.whole) * outside
+        edges, normals = edge_sides(image, normals, soft, depth, outside, softness.whole)
         if any(plan.kind == POINT for plan in plans):
             # Its light falls off with the distance: each pixel beside a silhouette needs its own thing's.
-            depth = torch.lerp(depth, edges.depth(depth), softness)
+            depth = torch.lerp(depth, edges.depth(depth), softness.whole)
     share, known = None if isinstance(sky, bool) else sky.to(image), sized.valid
     if sky is not False and depth is not None and not masks_nothing(estimate):
         # Things that the network's coarse sky covers have no sides known, but are lit as the sky is, not left bright beside it.
@@ -114,9 +115,7 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
         covered = resize_map(box_means(predicted.to(image), _SOFT_COVER), height, width)
         known = known | (covered > 0)
         normals = _facing_where(covered, normals)
-    if share is None:
-        share = image.new_zeros(1, 1, height, width)
-    else:
+    if share is not None:
         normals, known = _facing_where(share, normals), known | (share > 0.5)
     lights = tuple(plan.placed(intrinsics, height, width) for plan in plans)
     blur = None
@@ -124,7 +123,8 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
         edges = None
     else:
         blur = blur_by_depth(image, depth)
-    return LitScene(source, normals, lights, depth, intrinsics, known, share, glossy, softness, softness, blur, edges)
+    doubt = image.new_full((1, 1, 1, 1), softness.whole)
+    return LitScene(source, normals, lights, depth, intrinsics, known, share, glossy, doubt, doubt, blur, edges)
 
 
 def _facing_where(share: Tensor, normals: Tensor) -> Tensor:
@@ -155,7 +155,7 @@ def _outside_ramps(soft: Tensor, sharp: Tensor, radius: int) -> Tensor:
     return 1 - ramps
 
 
-def _steady(normals: Tensor, softness: Tensor) -> Tensor:
+def _steady(normals: Tensor, softness: float) -> Tensor:
     """1 where normals are the same all around, less where they turn within the width of soft edges: (B, 1, h, w), as `_outside_ramps`."""
     radius, pitch = edge_radius(*normals.shape[-2:]), pitch_of(*normals.shape[-2:])
     means = box_means(middles_of(normals, pitch).nan_to_num(), max(1, 2 * radius // pitch))

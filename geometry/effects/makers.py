@@ -26,7 +26,7 @@ from .depth_mask import describe_selection, selected_mask
 from .depth_of_field import depth_of_field
 from .depths import known_depths
 from .focus import focused
-from .fog import add_fog, fog_of
+from .fog import fog_of, foggy
 from .lights import LightPlan
 from .lit_scene import LitScene, lit_scene
 from .relight import relight_scene
@@ -56,7 +56,7 @@ The sky is (1, 1, H, W) in [0, 1], or whether to search for it; not every effect
 def in_fog(layers: Layers, estimate: Estimate, fog: FogOptions, sky: Tensor | bool) -> Made:
     """The image in fog, and the share of fog in each pixel."""
     through, words = fog_of(estimate, layers.shown, fog, sky, layers.alpha)
-    return Made(layers.with_alpha(add_fog(layers.colours, through, colour_to_linear(fog.colour))), words, 1 - through)
+    return Made(layers.with_alpha(foggy(layers.colours, through, colour_to_linear(fog.colour))), words, 1 - through)
 
 
 def through_lens(layers: Layers, estimate: Estimate, lens: LensOptions, _: Tensor | bool) -> Made:
@@ -103,7 +103,7 @@ def under_lamps(
     """The image under lamps, and what their light needed of it; in words what is said of its sky, which may be nothing."""
     scene = lit_scene(layers.shown, estimate, plans, sky)
     lit = relight_scene(replace(scene, image=layers.colours), look)
-    words = describe_sky(scene.sky) if sky is not False and scene.depth is not None else ""
+    words = "" if scene.sky is None or scene.depth is None else describe_sky(scene.sky)
     return Made(layers.with_alpha(lit), words), scene
 
 

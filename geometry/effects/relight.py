@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ...options.lights import MAX_AMBIENT, LookOptions
-from ...utils import in_float32, resize_map, unit_vectors
+from ...utils import constant, in_float32, kept_constants, resize_map, sent_to, to_cpu, unit_vectors
 from ..camera import DEFAULT_FOV, intrinsics_from_fov
 from ..checks import check_depth, check_image, check_intrinsics, check_map, check_mask, check_range
 from ..edges.depth_edges import edge_radius
@@ -17,6 +18,7 @@ from ..filters.bands import by_bands
 from ..filters.box import box_means
 from ..filters.coarse import enlarged, middles_of, shrunk
 from ..images.srgb import colour_to_linear, linear_to_srgb, luminance, srgb_to_linear
+from ..levels import at_percentiles
 from .edge_sides import EdgeSides
 from .highlight_maps import pitch_of
 from .lights import NEAREST_LAMP, Light, placed_on, received_share, towards
@@ -168,7 +170,7 @@ def _relit(
     """`relight` of what was checked; `ambient` is its share of the image's light, and its colours from above and from below."""
     shadows = _light_left(depth, intrinsics, lights, shadow, sky, doubt, blur, edges)
     strength, *sides = ambient
-    above, below = (strength * placed_on(colour, image) for colour in sides)
+    above, below = (placed_on((strength * red, strength * green, strength * blue), image) for red, green, blue in sides)
     rays = _Rays.of(intrinsics.to(image), image)
     needs_points = surface.specular > 0 or any(each.is_point for each in lights)
     relief = None if relief is None else relief.to(image)
@@ -178,7 +180,7 @@ def _relit(
     def shade(
         image: Tensor, normals: Tensor, depth: Tensor, rows: Tensor, gloss: Tensor | None, slopes: Tensor | None, *left: Tensor | None
     ) -> tuple[Tensor]:
-        own = torch.lerp(below, above, (1 + normals[:, 1:2]) / 2)
+        own = below if sides[0] == sides[1] else torch.lerp(below, above, (1 + normals[:, 1:2]) / 2)
         points = rays.points(depth, rows) if needs_points else normals
         return (_shaded(image, normals, points, own, list(zip(lights, left, strict=True)), surface, gloss, slopes),)
 
@@ -224,14 +226,21 @@ class _Rays:
     def of(cls, intrinsics: Tensor, like: Tensor) -> _Rays:
         """Those of a camera, for a map's pixels."""
         focal = [intrinsics[:, i, j].view(-1, 1, 1, 1) for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2))]
-        rows, columns = (torch.arange(n, device=like.device, dtype=like.dtype) for n in like.shape[-2:])
+        rows, columns = (_counted(like, length).to(like) for length in like.shape[-2:])
         return cls(focal, columns, rows.view(1, 1, -1, 1))
 
     def points(self, depth: Tensor, rows: Tensor) -> Tensor:
         """The points that some rows show, (B, 3, h, W) in OPENGL axes."""
         fx, skew, cx, fy, cy = self.focal
-        y = (rows - cy) / fy
-        return torch.cat(((self.columns - cx - skew * y) / fx * depth, -y * depth, -depth), 1)
+        up = (cy - rows) / fy
+        right = torch.addcmul(self.columns - cx, skew, up) / fx
+        return torch.cat(torch.broadcast_tensors(right, up, constant(depth, -1.0)), 1) * depth
+
+
+@kept_constants
+def _counted(length: int) -> Tensor:
+    """(length,): 0, 1, 2, ..."""
+    return torch.arange(length, dtype=torch.float32)
 
 
 def _shaded(
@@ -261,9 +270,12 @@ def _shaded(
     for light, left in lights:
         to_light, strength = towards(light, points)
         received = received_share(light, _dot(normals, to_light), strength) * strength
-        received = (received if left is None else received * left) * placed_on(light.colour, image)
-        diffuse = diffuse + (received * (1 - specular) if is_glossy else received)
-        if is_glossy:
+        received, colour = received if left is None else received * left, placed_on(light.colour, image)
+        if not is_glossy:
+            diffuse = torch.addcmul(diffuse, received, colour)
+        else:
+            received = received * colour
+            diffuse = diffuse + received * (1 - specular)
             facing = _dot(mirrors, unit_vectors(to_light + view)).clamp_(min=0)
             facing = facing if tilt is None else facing * tilt
             shininess = _shininess_under(light, surface.shininess, points)
@@ -308,13 +320,13 @@ def roll_off(lit: Tensor, base: Tensor) -> Tensor:
     span = largest - smallest
     # A span of almost nothing is grey: all channels are the largest one.
     slope = torch.where(span > 1e-6 * largest, (high - low) / span.clamp(min=1e-12), 1.0)
-    return (lit - largest).mul_(slope).add_(high).add_(rolled).div_(2)
+    return torch.addcmul(high, lit - largest, slope).lerp_(rolled, 0.5)
 
 
 def _shoulder(light: Tensor, knee: Tensor, headroom: Tensor) -> Tensor:
     beyond = (light - knee).clamp_(min=0)
-    share = (headroom + beyond).clamp_(min=1e-9).reciprocal_().mul_(headroom)
-    return beyond.mul_(share).add_(torch.minimum(light, knee))
+    span = (headroom + beyond).clamp_(min=1e-9)
+    return torch.minimum(light, knee).addcdiv_(beyond.mul_(headroom), span)
 
 
 def _light_left(
@@ -342,7 +354,7 @@ def _light_left(
 def _dot(first: Tensor, second: Tensor) -> Tensor:
     """(B, 1, H, W); written out, as a sum over channels is slow on a CPU."""
     (x, y, z), (other_x, other_y, other_z) = first.split(1, 1), second.split(1, 1)
-    return x * other_x + y * other_y + z * other_z
+    return (x * other_x).addcmul_(y, other_y).addcmul_(z, other_z)
 
 
 def _relief_slopes(image: Tensor, relief: Tensor) -> Tensor:
@@ -373,14 +385,17 @@ def _above_noise(slopes: Tensor, image: Tensor, scale: Tensor) -> Tensor:
     # By how much a difference of luminance tilts the relief; noise differs along both axes, and between two pixels twice.
     tilt = 4 * (scale.float() / (brightness + _DARK)).square()
     differing = squares / tilt.clamp(min=1e-12)
-    ranges = (brightness * _RANGES).long().clamp(0, _RANGES - 1)
-    noise = torch.zeros_like(squares)
-    for each in range(_RANGES):
-        inside = ranges == each
-        quiet = torch.where(inside, differing, torch.nan).flatten(1).nanquantile(_QUIET, dim=1).view(-1, 1, 1, 1)
-        noise = torch.where(inside, quiet, noise)
+    ranges = (brightness * _RANGES).int().clamp_(0, _RANGES - 1)
+    fetched = to_cpu({"differing": differing, "ranges": ranges})
+    quiet = [_quiet_by_range(*(each[number].numpy() for each in fetched.values())) for number in range(len(image))]
+    noise = sent_to(image.device, torch.tensor(quiet)).gather(1, ranges.flatten(1).long()).view_as(squares)
     noise = tilt * noise.clamp(_LEAST_NOISE**2, _MOST_NOISE**2)
     return (1 - 2 * noise / squares.clamp(min=1e-12)).clamp_(min=0).to(slopes)
+
+
+def _quiet_by_range(differing: np.ndarray, ranges: np.ndarray) -> list[float]:
+    """What differs least in places of each range of brightness; infinite where there are none."""
+    return [at_percentiles(np.sort(differing[ranges == each]), (100 * _QUIET,))[0] for each in range(_RANGES)]
 
 
 def _gloss(

@@ -11,27 +11,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import kept_constants, resize_map, unit_vectors, vector_lengths
+from ...utils import constant, kept_constants, resize_map, unit_vectors, vector_lengths
 from ..checks import check_depth, check_intrinsics
 from ..edges.depth_edges import EDGE
 from ..filters.box import box_means
 from ..filters.chosen_pixels import ChosenPixels
+from ..filters.coarse import middles_of
 from ..filters.extremes import largest_within, neighbours_largest
 from ..levels import measure_range_of_samples
-from ..surfaces.upsampling import ANOTHER, enlarged_along, means_along, middles, surface_slope
-from .lights import Light, placed_on
+from ..surfaces.upsampling import ANOTHER, Surfaces, enlarged_along, means_along, middles
+from .lights import Light
 
 _MIN_STEPS, _MAX_STEPS, _PIXELS_A_STEP = 64, 256, 4
 # Rays along the longer side of the image, and how many points are processed in one batch: on a GPU, and in a CPU's cache.
-_RAYS_ALONG, _POINTS_AT_ONCE, _POINTS_IN_CACHE = 480, 1 << 22, 1 << 17
+_RAYS_ALONG, _POINTS_AT_ONCE, _POINTS_IN_CACHE = 480, 1 << 23, 1 << 17
 # How far behind a surface a ray must pass to be in its shadow, in shares of that surface's depth: 8-bit depth has steps of almost 0.01.
 _BIAS = 0.01
 _PENUMBRA = 0.01
@@ -105,66 +104,64 @@ def cast_shadows(
         return cast_shadows(depth.float(), intrinsics.float(), lights, thickness=thickness, doubt=doubt, blur=blur).to(depth)
     height, width = depth.shape[-2:]
     pitch = max(1, round(max(height, width) / _RAYS_ALONG))
-    rows, columns = (middles(n, pitch, depth.device) for n in (height, width))
     inverse = 1 / depth
-    by_column = inverse.index_select(3, columns)
-    small = by_column.index_select(2, rows)
-    places = _Places(rows.to(depth).view(-1, 1), columns.to(depth))
+    by_column = middles_of(inverse, (1, pitch))
+    small = middles_of(by_column, (pitch, 1)).contiguous()
     doubt = None if doubt is None else doubt.to(depth)
     casters = inverse if doubt is None else _less_error(inverse, doubt)
     cameras = intrinsics.to(depth)
     halves = half_thickness(inverse, (cameras[:, 0, 0] + cameras[:, 1, 1]) / 2, thickness)
-    images = list(zip(*(each.split(1) for each in (inverse, small, cameras, casters, halves)), strict=True))
-    rays = [[_Rays.of(own, starts, camera, places, light) for light in lights] for own, starts, camera, *_ in images]
+    images = list(zip(*(each.split(1) for each in (small, cameras, casters, halves)), strict=True))
+    # Lamp by lamp on a CPU, in whose cache the rays of several would not stay.
+    groups = [(light,) for light in lights] if depth.device.type == "cpu" else [tuple(lights)]
+    rays = [[_Rays.of(starts, camera, (height, width), pitch, group) for group in groups] for starts, camera, *_ in images]
     # One question for all. Image by image: how many steps a ray takes depends on the image, and not on those beside it.
-    lengths = iter(torch.stack([each.longest for of_image in rays for each in of_image]).tolist())
+    longest = iter(torch.cat([each.longest() for of_image in rays for each in of_image]).tolist())
     tiled = [light.size > 0 or max(height, width) >= _SMALL for light in lights]
-    marches = [
-        [
-            _RayMarch.of(own, starts, each, next(lengths), is_tiled).run(casting, half, doubt is not None)
-            for each, is_tiled in zip(of_image, tiled, strict=True)
-        ]
-        for of_image, (own, starts, _, casting, half) in zip(rays, images, strict=True)
-    ]
-    hidden = torch.cat([torch.cat([each.hidden for each in of_image], 1) for of_image in marches])
-    slopes = {axis: surface_slope(small, axis) for axis in (2, 3)}
-    # Means over a tile, twice, let no pattern of tiles pass.
-    parts = []
-    for is_tiled, some in groupby(zip(tiled, hidden.split(1, 1), strict=True), key=lambda each: each[0]):
-        part = torch.cat([each for _, each in some], 1)
-        parts.append(_smoothed(part, small, slopes, _TILE_MEANS) if is_tiled else part)
-    hidden = torch.cat(parts, 1)
+    marches = []
+    for of_image, (_, _, casting, half) in zip(rays, images, strict=True):
+        met, is_tiled = [], iter(tiled)
+        for each, group in zip(of_image, groups, strict=True):
+            steps = [max(_MIN_STEPS, min(_MAX_STEPS, math.ceil(next(longest) / _PIXELS_A_STEP))) for _ in group]
+            shortened = each.shortened(tuple(_STAGGER / _TILE**2 / count * next(is_tiled) for count in steps))
+            met.append(_march(shortened, tuple(steps), casting, half, doubt is not None))
+        marches.append(met)
+    hidden = _joined([_joined([each.hidden for each in met], 1) for met in marches], 0)
+    surfaces = Surfaces.of(small)
+    if any(tiled):  # means over a tile, twice, let no pattern of tiles pass
+        smooth = _smoothed(hidden, surfaces, _TILE_MEANS)
+        pairs = zip(tiled, hidden.split(1, 1), smooth.split(1, 1), strict=True)
+        hidden = smooth if all(tiled) else torch.cat([even if is_tiled else own for is_tiled, own, even in pairs], 1)
     variance = None if blur is None else (resize_map(blur.to(depth), small.shape[2], small.shape[3]) / pitch).square()
     if doubt is not None:
-        way = torch.cat([torch.cat([each.way for each in of_image if each.way is not None], 1) for of_image in marches])
-        of_way = (doubt * _SPREAD / pitch * _mean_way(hidden, way)).square()
+        way = _joined([_joined([each.way for each in met if each.way is not None], 1) for met in marches], 0)
+        of_way = (doubt * (_SPREAD / pitch) * _mean_way(hidden, way)).square()
         variance = of_way if variance is None else variance + of_way
     if variance is not None:
-        hidden = _softened(hidden, small, slopes, variance)
+        hidden = _softened(hidden, surfaces, variance)
     if pitch == 1:
         return hidden
+    by_column = by_column.contiguous()
     return enlarged_along(enlarged_along(hidden, small, by_column, pitch, 2), by_column, inverse, pitch, 3)
+
+
+def _joined(maps: Sequence[Tensor], axis: int) -> Tensor:
+    """Maps along an axis; of one map without a copy."""
+    return maps[0] if len(maps) == 1 else torch.cat(list(maps), axis)
 
 
 def _less_error(inverse: Tensor, doubt: Tensor) -> Tensor:
     """Inverse depth of what casts shadows, moved away by what may be the network's error."""
     span = inverse.amax((2, 3), keepdim=True) - inverse.amin((2, 3), keepdim=True)
-    far, near = measure_range_of_samples(inverse, torch.ones_like(inverse, dtype=torch.bool), _MOST)
+    far, near = measure_range_of_samples(inverse, None, _MOST)
     return inverse - (inverse * span).sqrt_().mul_(_ERROR).add_((near - far).mul_(_LEAST_ERROR)).mul_(doubt)
 
 
-class _Places(NamedTuple):
-    """The pixels of an image where rays start: rows (h, 1) and columns (w,)."""
-
-    rows: Tensor
-    columns: Tensor
-
-
 class _Hidden(NamedTuple):
-    """What rays from surfaces to a lamp meet.
+    """What rays from surfaces to lamps meet.
 
     Attributes:
-        hidden: (1, 1, h, w), how much of the lamp is hidden.
+        hidden: (1, L, h, w), how much of each lamp is hidden.
         way: How many pixels away on the screen stands what hides it; None where it is not measured.
     """
 
@@ -173,122 +170,139 @@ class _Hidden(NamedTuple):
 
 
 class _Rays(NamedTuple):
-    """Rays of one image from surfaces to a lamp, up to the image's border.
+    """Rays of one image from surfaces to L lamps, straight lines on the screen, along which inverse depth is linear, too.
 
     Attributes:
-        places: Where rays start.
-        inside: (1, 1, h, w), the share of the way to the lamp up to the image's border, where rays end.
-        column_way, row_way, inverse_way: (1, 1, h, w), how far rays go to their ends.
-        longest: (), how many pixels long they are on average.
+        starts: (1, 3, h, w), where they start: column, row and inverse depth.
+        ways: (L, 3, h, w), how far they go to their ends, in the same.
+        inside: (L, 1, h, w), the share of the way to the lamp up to the image's border, where rays end.
     """
 
-    places: _Places
+    starts: Tensor
+    ways: Tensor
     inside: Tensor
-    column_way: Tensor
-    row_way: Tensor
-    inverse_way: Tensor
-    longest: Tensor
 
     @classmethod
-    def of(cls, inverse: Tensor, small: Tensor, intrinsics: Tensor, places: _Places, light: Light) -> _Rays:
-        """The rays to a lamp, of an image and its camera (1, 3, 3)."""
-        height, width = inverse.shape[-2:]
-        rows, columns = places
-        end_column, end_row, end_inverse = _ray_ends(small, rows, columns, intrinsics, light)
-        column_way, row_way = end_column - columns, end_row - rows
-        # Rays are searched as far as the border.
-        inside = torch.minimum(_share_inside(columns, column_way, width), _share_inside(rows, row_way, height))
-        column_way, row_way, inverse_way = (way * inside for way in (column_way, row_way, end_inverse - small))
-        return cls(places, inside, column_way, row_way, inverse_way, torch.maximum(column_way.abs(), row_way.abs()).mean())
-
-
-@dataclass(frozen=True)
-class _RayMarch:
-    """Rays of one image from surfaces to a lamp, straight lines on the screen, along which inverse depth is linear, too.
-
-    Attributes:
-        inverse: (1, 1, H, W) inverse depth of all pixels.
-        small: (1, 1, h, w), where rays start.
-        places: Where rays start.
-        inside: (1, 1, h, w), the share of the way to the lamp up to the image's border, where rays end.
-        column_way, row_way, inverse_way: (1, 1, h, w), how far rays go to their ends.
-        steps: How many points of each are looked at.
-    """
-
-    inverse: Tensor
-    small: Tensor
-    places: _Places
-    inside: Tensor
-    column_way: Tensor
-    row_way: Tensor
-    inverse_way: Tensor
-    steps: int
-
-    @classmethod
-    def of(cls, inverse: Tensor, small: Tensor, rays: _Rays, longest: float, tiled: bool) -> _RayMarch:
-        """`longest` is that of the rays, as a number; `tiled` = those of a tile differ in length."""
-        column_way, row_way, inverse_way = rays.column_way, rays.row_way, rays.inverse_way
-        steps = max(_MIN_STEPS, min(_MAX_STEPS, math.ceil(longest / _PIXELS_A_STEP)))
-        if tiled:
-            shortened = 1 - _tiled(small) * (_STAGGER / _TILE**2 / steps)
-            column_way, row_way, inverse_way = (way * shortened for way in (column_way, row_way, inverse_way))
-        return cls(inverse, small, rays.places, rays.inside, column_way, row_way, inverse_way, steps)
-
-    def run(self, casters: Tensor, halves: Tensor, measured: bool) -> _Hidden:
-        """Looks along the rays.
+    def of(cls, small: Tensor, intrinsics: Tensor, size: tuple[int, int], pitch: int, lights: Sequence[Light]) -> _Rays:
+        """The rays to lamps.
 
         Args:
-            casters: (1, 1, H, W), the inverse depth of what casts shadows.
-            halves: (1, 1, H, W), its `half_thickness`.
-            measured: Whether the way is, too.
+            small: (1, 1, h, w) inverse depth where rays start.
+            intrinsics: (1, 3, 3), of the image's camera.
+            size: (height, width) of the image.
+            pitch: Of its pixels, every so many-th is a start of rays.
+            lights: The lamps.
         """
-        inverse, small = self.inverse, self.small
-        width, on_cpu = inverse.shape[-1], inverse.device.type == "cpu"
-        table, fade, halves = casters.reshape(-1), _fade(inverse).reshape(-1), halves.reshape(-1)
-        from_column, from_row = self.places.columns + 0.5, self.places.rows + 0.5
-        hidden, farness = torch.zeros_like(small), torch.zeros_like(small) if measured else None
-        inverse_step = self.inverse_way.abs()
-        for share, step in self._points():
-            column = torch.addcmul(from_column, share, self.column_way).int()
-            index = torch.addcmul(from_row, share, self.row_way).int().mul_(width).add_(column)
-            ray = torch.addcmul(small, share, self.inverse_way)
-            hit = table.index_select(0, index.flatten()).view_as(ray)
-            if not on_cpu or len(ray) > 1:
-                index = index.flatten()
-                found = _cover(halves.index_select(0, index).view_as(ray), hit, ray, step * inverse_step, share * self.inside)
-                most, first_most = found.mul_(fade.index_select(0, index).view_as(found)).max(0)
-                if farness is not None:
-                    farness = torch.where(most > hidden, share.flatten()[first_most], farness)
-                hidden = torch.maximum(hidden, most, out=hidden)
-                continue
-            # Most rays pass before the surface, where nothing is hidden from them: the rest is done for the others alone.
-            behind = ChosenPixels(hit > ray * (1 + _BIAS))
-            index, hit, ray, half_step, way = map(behind.take, (index, hit, ray, inverse_step, self.inside))
-            found = _cover(halves.index_select(0, index), hit, ray, half_step.mul_(step.flatten()), way.mul_(share.flatten()))
-            found.mul_(fade.index_select(0, index))
-            before = behind.take(hidden)
-            if farness is not None:
-                farness = behind.put(farness, torch.where(found > before, share.flatten(), behind.take(farness)))
-            hidden = behind.put(hidden, found.maximum(before))
-        return _Hidden(hidden.div_(_RIM), None if farness is None else farness * torch.hypot(self.column_way, self.row_way))
+        rows, columns = (_middles(small, length, pitch) for length in size)
+        ends = _ray_ends(small, rows[:, None], columns, intrinsics, lights)
+        starts = torch.cat(torch.broadcast_tensors(columns, rows[:, None], small), 1)
+        ways = ends - starts
+        # Rays are searched as far as the border: the share of their way along each axis that lies inside the image.
+        (height, width), flat, begin = size, ways[:, :2], starts[:, :2]
+        room = torch.where(flat > 0, constant(small, (width - 1.0, height - 1.0)).view(1, 2, 1, 1) - begin, begin)
+        along, down = room.div_(flat.abs().clamp_(min=1e-6)).split(1, 1)
+        inside = torch.minimum(along, down).clamp_(max=1)
+        return cls(starts, ways.mul_(inside), inside)
 
-    def _points(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """How far along the rays each point is, and half the step to it, as shares of the rays: (n, 1, 1, 1, 1) each, n points at once."""
-        inverse = self.inverse
-        # Short steps near the surface, where contact shadows begin.
-        shares, halves = (each.to(inverse) for each in _shares_of_steps(inverse, self.steps))
-        at_once = max(1, (_POINTS_IN_CACHE if inverse.device.type == "cpu" else _POINTS_AT_ONCE) // self.small.numel())
-        return zip(*(each.view(-1, 1, 1, 1, 1).split(at_once) for each in (shares, halves)), strict=True)
+    def longest(self) -> Tensor:
+        """(L,): how many pixels long rays to each lamp are on average."""
+        along, down = self.ways[:, :2].abs().split(1, 1)
+        return torch.maximum(along, down).mean((1, 2, 3))
+
+    def shortened(self, shares: tuple[float, ...]) -> _Rays:
+        """Those of a tile differ in length: each lamp's, by this share from one to the next."""
+        if not any(shares):
+            return self
+        kept = torch.addcmul(constant(self.ways, 1.0), _tiled(self.ways), constant(self.ways, shares).view(-1, 1, 1, 1), value=-1)
+        return self._replace(ways=self.ways * kept)
+
+
+def _march(rays: _Rays, steps: tuple[int, ...], casters: Tensor, halves: Tensor, measured: bool) -> _Hidden:
+    """Looks along the rays of one image to its lamps.
+
+    Args:
+        rays: On a CPU, those to one lamp.
+        steps: How many points are looked at of the rays to each lamp.
+        casters: (1, 1, H, W), the inverse depth of what casts shadows.
+        halves: (1, 1, H, W), its `half_thickness`.
+        measured: Whether the way is, too.
+    """
+    small = rays.inside
+    on_cpu = small.device.type == "cpu"
+    at_once = max(1, (_POINTS_IN_CACHE if on_cpu else _POINTS_AT_ONCE) // small.numel())
+    # Short steps near the surface, where contact shadows begin.
+    points = zip(*(each.to(small).split(at_once) for each in _shares_of_steps(small, steps)), strict=True)
+    starts = rays.starts + constant(small, (0.5, 0.5, 0.0)).view(1, 3, 1, 1)  # whole numbers of pixels are rounded down
+    look = _look_at_one if on_cpu and at_once == 1 else _look_at_some
+    hidden, farness = look(rays._replace(starts=starts), points, casters, halves, measured)
+    if farness is not None:
+        farness = (farness * torch.hypot(rays.ways[:, :1], rays.ways[:, 1:2])).transpose(0, 1)
+    return _Hidden(hidden.div_(_RIM).transpose(0, 1), farness)
+
+
+_Points = Iterator[tuple[Tensor, Tensor]]
+"""How far along rays each point is, and half the step to it, as shares of the rays: (n, L, 1, 1, 1) each, n points at once."""
+
+
+def _look_at_some(rays: _Rays, points: _Points, casters: Tensor, halves: Tensor, measured: bool) -> tuple[Tensor, Tensor | None]:
+    """As `_march`, several points at once: (L, 1, h, w) each, how much is hidden, and how far along the ray is what hides most."""
+    starts, ways, inside = rays
+    width, table = casters.shape[-1], torch.cat((casters, halves, _fade(casters)), 1).view(3, -1)
+    hidden, farness = torch.zeros_like(inside), torch.zeros_like(inside) if measured else None
+    inverse_step, softness, least = ways[:, 2:].abs(), inside * (4 * _PENUMBRA / _RIM), constant(inside, _PENUMBRA / _RIM)
+    for share, step in points:
+        place = torch.addcmul(starts, share, ways)
+        column, row = place[:, :, :2].int().split(1, 2)
+        index = torch.add(column, row, alpha=width)
+        hit, half, fade = (each.view_as(index) for each in table.index_select(1, index.flatten()).unbind())
+        found = _cover(half, hit, place[:, :, 2:], step * inverse_step, torch.addcmul(least, share, softness))
+        most, first_most = found.mul_(fade).max(0)
+        if farness is not None:
+            there = share.expand(-1, -1, *most.shape[1:]).gather(0, first_most[None])[0]
+            farness = torch.where(most > hidden, there, farness)
+        hidden = torch.maximum(hidden, most, out=hidden)
+    return hidden, farness
+
+
+def _look_at_one(rays: _Rays, points: _Points, casters: Tensor, halves: Tensor, measured: bool) -> tuple[Tensor, Tensor | None]:
+    """As `_look_at_some`, of rays to one lamp, one point after the other, which stay in a CPU's cache.
+
+    Most rays pass before the surface, where nothing is hidden from them: most of the work is done for the others alone.
+    """
+    (from_column, from_row, small), (column_way, row_way, inverse_way) = rays.starts.split(1, 1), rays.ways.split(1, 1)
+    width, fade = casters.shape[-1], _fade(casters)
+    table, halves, fade = (each.reshape(-1) for each in (casters, halves, fade))
+    hidden, farness = torch.zeros_like(small), torch.zeros_like(small) if measured else None
+    inverse_step, softness = inverse_way.abs(), rays.inside * (4 * _PENUMBRA / _RIM)
+    for share, step in (map(float, each) for each in points):
+        column = torch.add(from_column, column_way, alpha=share).int()
+        index = torch.add(from_row, row_way, alpha=share).int().mul_(width).add_(column)
+        ray = torch.add(small, inverse_way, alpha=share)
+        hit = table.index_select(0, index.flatten()).view_as(ray)
+        behind = ChosenPixels(hit > ray * (1 + _BIAS))
+        index, hit, ray, half_step, soft = map(behind.take, (index, hit, ray, inverse_step, softness))
+        found = _cover(halves.index_select(0, index), hit, ray, half_step.mul_(step), soft.mul_(share).add_(_PENUMBRA / _RIM))
+        found.mul_(fade.index_select(0, index))
+        before = behind.take(hidden)
+        if farness is not None:
+            farness = behind.put(farness, torch.where(found > before, share, behind.take(farness)))
+        hidden = behind.put(hidden, found.maximum(before))
+    return hidden, farness
 
 
 @kept_constants
-def _shares_of_steps(steps: int) -> tuple[Tensor, Tensor]:
-    """How far along a ray each of its points is, and half the step to it."""
-    shares = (torch.arange(1, steps + 1, dtype=torch.float32) / steps) ** 1.5
-    return shares, torch.cat((shares[:1], shares.diff())) / 2
+def _shares_of_steps(steps: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """How far along a ray each of its points is, and half the step to it: (N, L, 1, 1, 1) each.
+
+    Args:
+        steps: Of the rays to each lamp. Those that have fewer stay at their ends.
+    """
+    number, counts = torch.arange(1, max(steps) + 1, dtype=torch.float32)[:, None], torch.tensor(steps, dtype=torch.float32)
+    before, shares = (((number - back).minimum(counts - back) / counts) ** 1.5 for back in (1, 0))
+    return shares.view(*shares.shape, 1, 1, 1), ((shares - before) / 2).view(*shares.shape, 1, 1, 1)
 
 
-def _cover(half: Tensor, hit: Tensor, ray: Tensor, half_step: Tensor, way: Tensor) -> Tensor:
+def _cover(half: Tensor, hit: Tensor, ray: Tensor, half_step: Tensor, softness: Tensor) -> Tensor:
     """How much of the lamp surfaces hide from rays, times _RIM, which spares a product; 0 or less where nothing.
 
     Args:
@@ -296,73 +310,106 @@ def _cover(half: Tensor, hit: Tensor, ray: Tensor, half_step: Tensor, way: Tenso
         hit: Its inverse depth.
         ray: The ray's.
         half_step: Half a step of the ray, in inverse depth.
-        way: The share of the whole ray that lies behind the point.
+        softness: The width of the penumbra there, as a share of depth, over _RIM.
     """
     # The ray is tested half a step back and half a step on, so that it does not skip thin objects.
     half = torch.addcdiv(half, half_step, ray)
     # 1 where the ray passes behind the surface by at most the object's thickness; 0 on either side.
     behind = (hit / ray).sub_(1 + _BIAS)
-    softness = torch.minimum((way * (4 * _PENUMBRA / _RIM)).add_(_PENUMBRA / _RIM), half)
+    softness = torch.minimum(softness, half)
     return half.sub_(behind.sub_(half).abs_()).div_(softness).clamp_(max=_RIM)
 
 
-def _ray_ends(small: Tensor, rows: Tensor, columns: Tensor, intrinsics: Tensor, light: Light) -> tuple[Tensor, Tensor, Tensor]:
-    """Columns, rows and inverse depth where the rays to the lamp end; all three are linear along them on the screen."""
+def _ray_ends(small: Tensor, rows: Tensor, columns: Tensor, intrinsics: Tensor, lights: Sequence[Light]) -> Tensor:
+    """Columns, rows and inverse depth where the rays to each lamp end, (L, 3, h, w); all three are linear along them on the screen."""
     fx, skew, cx, fy, cy = (intrinsics[:, i, j].view(-1, 1, 1, 1) for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2)))
-    depth = 1 / small
     y = (rows - cy) / fy
-    points = torch.cat(torch.broadcast_tensors(((columns - cx) - skew * y) / fx * depth, y * depth, depth), 1)
-    right, up, back = light.position
-    lamp = placed_on((right, -up, -back), small)
-    way = lamp - points if light.is_point else unit_vectors(lamp).expand_as(points)
-    if light.size > 0:
-        way = way + light.size / 2 * _across(way)
-    reach = vector_lengths(way)
-    way = way / reach.clamp(min=1e-12)
-    if not light.is_point:
+    points = torch.cat(torch.broadcast_tensors(torch.addcmul(columns - cx, skew, y, value=-1) / fx, y, 1 / small), 1)
+    depth = points[:, 2:]
+    points[:, :2].mul_(depth)
+    of_points, sizes = (tuple(float(each) for each in some) for some in ([x.is_point for x in lights], [x.size / 2 for x in lights]))
+    way = constant(small, tuple(_aim(light) for light in lights)).view(-1, 3, 1, 1)
+    if any(of_points):
+        way = torch.addcmul(way, points, constant(small, of_points).view(-1, 1, 1, 1), value=-1)
+    if any(sizes):
+        way = torch.addcmul(way, _across(way, small), constant(small, sizes).view(-1, 1, 1, 1))
+    length = vector_lengths(way)
+    way = way / length.clamp(min=1e-12)
+    reach, away = length, way[:, 2:]
+    if not all(of_points):
         # Beyond the farthest surface nothing hides the lamp: neither other land nor the sky.
-        away = way[:, 2:]
-        reach = torch.where(away > 1e-6, (depth.amax((2, 3), keepdim=True) - depth) / away.clamp(min=1e-6), depth)
+        farthest = (depth.amax((2, 3), keepdim=True) - depth) / away.clamp(min=1e-6)
+        reach = torch.where(away > 1e-6, farthest, depth)
+        if any(of_points):
+            reach = torch.where(constant(small, of_points).view(-1, 1, 1, 1) > 0, length, reach)
     # A ray that comes towards the viewer ends before it passes him.
-    reach = torch.minimum(reach, 0.95 * depth / (-way[:, 2:]).clamp(min=1e-6))
-    x, y, z = (points + reach * way).split(1, 1)
-    return (fx * x + skew * y) / z + cx, fy * y / z + cy, 1 / z
+    reach = torch.minimum(reach, depth / away.clamp(max=-1e-6).mul(-1 / 0.95))
+    x, y, z = torch.addcmul(points, reach, way).split(1, 1)
+    inverse = 1 / z
+    return torch.cat((torch.addcmul(cx, (fx * x).addcmul_(skew, y), inverse), torch.addcmul(cy, fy * y, inverse), inverse), 1)
 
 
-def _across(way: Tensor) -> Tensor:
-    """Offsets within a disk of radius 1 that faces each point, another one in each place of a tile: (B, 3, H, W).
+def _aim(light: Light) -> tuple[float, float, float]:
+    """Where a lamp stands, or the unit vector towards it, in the axes of cameras."""
+    right, up, back = light.position
+    length = 1.0 if light.is_point else math.hypot(right, up, back)
+    return right / length, -up / length, -back / length
+
+
+def _across(way: Tensor, small: Tensor) -> Tensor:
+    """Offsets within a disk of radius 1 that faces each point, another one in each place of a tile: (L, 3, h, w).
+
+    Args:
+        way: (L, 3, h, w) or (L, 3, 1, 1), where disks face.
+        small: (1, 1, h, w), the size of the tiles.
 
     Source:
         T. Duff et al., "Building an orthonormal basis, revisited" (2017); H. Vogel, "A better way to construct the sunflower head" (1979).
     """
     x, y, z = unit_vectors(way).split(1, 1)
     sign = torch.where(z < 0, -1.0, 1.0)
-    a = -1 / (sign + z)
-    b = x * y * a
-    right = torch.cat((1 + sign * x * x * a, sign * b, -sign * x), 1)
-    up = torch.cat((b, sign + y * y * a, -y), 1)
-    place = _tiled(way)
-    radius = ((place + 0.5) / _TILE**2).sqrt()
-    angle = place * (math.pi * (3 - math.sqrt(5)))
-    return radius * (angle.cos() * right + angle.sin() * up)
+    slope = torch.reciprocal(sign + z).neg_()
+    down, along = y * slope, sign * x
+    both = x * down
+    one = constant(small, 1.0)
+    right = torch.cat((torch.addcmul(one, along * x, slope), sign * both, -along), 1)
+    up = torch.cat((both, torch.addcmul(sign, y, down), -y), 1)
+    across, upwards = (each[: small.shape[-2], : small.shape[-1]].to(small) for each in _disks(small, *_tiles_of(small)))
+    return torch.addcmul(across * right, upwards, up)
+
+
+@kept_constants
+def _disks(rows: int, columns: int) -> tuple[Tensor, Tensor]:
+    """So many rows and columns of tiles: the place on a disk that each ray of a tile has."""
+    place = _tile(rows, columns)
+    radius, angle = ((place + 0.5) / _TILE**2).sqrt(), place * (math.pi * (3 - math.sqrt(5)))
+    return radius * angle.cos(), radius * angle.sin()
 
 
 def _tiled(like: Tensor) -> Tensor:
-    """(H, W): the number of each pixel's place in its tile, in `_ORDER`, made on the device."""
-    height, width = like.shape[-2:]
-    return _tiles(like, -(-height // _TILE), -(-width // _TILE))[:height, :width].to(like)
+    """(h, w): the number of each pixel's place in its tile, in `_ORDER`, made on the device."""
+    return _tiles(like, *_tiles_of(like))[: like.shape[-2], : like.shape[-1]].to(like)
+
+
+def _tiles_of(maps: Tensor) -> tuple[int, int]:
+    """How many rows and columns of tiles cover maps."""
+    return -(-maps.shape[-2] // _TILE), -(-maps.shape[-1] // _TILE)
 
 
 @kept_constants
 def _tiles(rows: int, columns: int) -> Tensor:
     """So many rows and columns of tiles, at the size of rays, which is small."""
+    return _tile(rows, columns)
+
+
+def _tile(rows: int, columns: int) -> Tensor:
     return torch.tensor(_ORDER, dtype=torch.float32).view(_TILE, _TILE).repeat(rows, columns)
 
 
-def _share_inside(start: Tensor, way: Tensor, length: int) -> Tensor:
-    """The share of a path along one axis that lies inside the image."""
-    distance = torch.where(way > 0, length - 1 - start, start)
-    return (distance / way.abs().clamp(min=1e-6)).clamp(max=1)
+@kept_constants
+def _middles(length: int, pitch: int) -> Tensor:
+    """(N,) `middles` along an axis."""
+    return middles(length, pitch, torch.device("cpu")).float()
 
 
 def half_thickness(inverse: Tensor, focal: Tensor, most: float = 0.3) -> Tensor:
@@ -386,8 +433,9 @@ def half_thickness(inverse: Tensor, focal: Tensor, most: float = 0.3) -> Tensor:
     # The first radius within which there is a rim of the pixel's own thing.
     ratio = near / torch.cat(rims, 1)
     radii = torch.where(ratio.sub_(1).abs_() < ANOTHER, _radii(near), _WIDEST)
-    inside = radii.amin(1, keepdim=True)
-    share = (_THINNEST + _ROUND * pitch * inside / focal.view(-1, 1, 1, 1)).clamp(max=max(most - _BIAS, _THINNEST)) / 2
+    inside, focal = radii.amin(1, keepdim=True), focal.view(-1, 1, 1, 1)
+    thinnest = _THINNEST / 2
+    share = torch.addcdiv(constant(near, thinnest), inside, focal, value=_ROUND * pitch / 2).clamp_(max=max((most - _BIAS) / 2, thinnest))
     return F.interpolate(share, scale_factor=pitch, mode="nearest")[..., : inverse.shape[-2], : inverse.shape[-1]]
 
 
@@ -398,9 +446,9 @@ def _radii() -> Tensor:
 
 
 def _fade(inverse: Tensor) -> Tensor:
-    """The strength of the shadow that each pixel's surface casts, (H, W): less near the border."""
+    """The strength of the shadow that each pixel's surface casts, (1, 1, H, W): less near the border."""
     down, along = (_fade_along(inverse, n).to(inverse) for n in inverse.shape[-2:])
-    return torch.minimum(down[:, None], along)
+    return torch.minimum(down[:, None], along)[None, None]
 
 
 @kept_constants
@@ -410,10 +458,9 @@ def _fade_along(length: int) -> Tensor:
     return along.div_(_BORDER).clamp_(max=1)
 
 
-def _smoothed(values: Tensor, inverse: Tensor, slopes: dict[int, Tensor], weights: tuple[int, ...], pitch: int = 1) -> Tensor:
+def _smoothed(values: Tensor, surfaces: Surfaces, weights: tuple[int, ...], pitch: int = 1) -> Tensor:
     """`means_along` both axes."""
-    along = means_along(values, inverse, slopes[3], 3, weights, pitch)
-    return means_along(along, inverse, slopes[2], 2, weights, pitch)
+    return means_along(means_along(values, surfaces, 3, weights, pitch), surfaces, 2, weights, pitch)
 
 
 def _mean_way(hidden: Tensor, way: Tensor) -> Tensor:
@@ -422,18 +469,24 @@ def _mean_way(hidden: Tensor, way: Tensor) -> Tensor:
     return ways / shadows.clamp(min=1e-3)
 
 
-def _softened(hidden: Tensor, inverse: Tensor, slopes: dict[int, Tensor], variance: Tensor) -> Tensor:
+def _softened(hidden: Tensor, surfaces: Surfaces, variance: Tensor) -> Tensor:
     """Shadows smoothed along surfaces, at each pixel by its own variance, in rays, as far as smoothings reach.
 
     Source:
         H. Dammertz et al., "Edge-avoiding à-trous wavelet transform for fast global illumination filtering" (2010); the share of each
         smoothing is our addition.
     """
-    for step in _SMOOTHINGS:
+    squares, before = _variances_of_smoothings(variance)
+    for step, share in zip(_SMOOTHINGS, ((variance - before) / squares).clamp_(0, 1), strict=True):
         # On a CPU, where asking costs nothing, sharp shadows end here.
-        if variance.device.type == "cpu" and not bool((variance > 0).any()):
+        if share.device.type == "cpu" and not bool(share.any()):
             break
-        smooth = _smoothed(hidden, inverse, slopes, _SPREAD_MEANS, step)
-        hidden = torch.lerp(hidden, smooth, (variance / step**2).clamp(max=1))
-        variance = (variance - step**2).clamp(min=0)
+        hidden = torch.lerp(hidden, _smoothed(hidden, surfaces, _SPREAD_MEANS, step), share)
     return hidden
+
+
+@kept_constants
+def _variances_of_smoothings() -> tuple[Tensor, Tensor]:
+    """(N, 1, 1, 1, 1): what each smoothing adds, and what those before it do."""
+    squares = torch.tensor(_SMOOTHINGS, dtype=torch.float32).square().view(-1, 1, 1, 1, 1)
+    return squares, squares.cumsum(0) - squares

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import kept_constants, squared_lengths
+from ...utils import constant, to_cpu, vector_lengths
 from ..edges.depth_edges import find_ramps
 from ..filters.box import box_means
 from ..filters.coarse import enlarged, middles_of, shrunk
@@ -28,10 +30,27 @@ _QUIET, _FLAT, _RIPPLED = 0.2, 0.0003, 0.0012
 _REFINED, _MEASURED, _RARE = 0.05, 0.15, 0.02
 
 
-def normal_softness(normals: Tensor) -> Tensor:
-    """1 where normals bend but have no edges, down to 0 where a third of what turns fast is an edge: (B, 1, 1, 1)."""
-    bends, edges = _bends_and_edges(normals)
-    return 1 - (3 * edges / bends.clamp(min=1)).clamp(max=1)
+class Softness(NamedTuple):
+    """How far maps are a network's, in [0, 1].
+
+    Attributes:
+        whole: 1 where normals bend but have no edges other than those of refined silhouettes, 0 where they have true edges.
+        added: By how much it is more than the normals alone tell.
+        share: 1 where most silhouettes are steps.
+    """
+
+    whole: float
+    added: float = 0.0
+    share: float = 0.0
+
+
+def normal_softness(normals: Tensor) -> Softness:
+    """Of normals (1, 3, H, W) of one image alone: less where a third of what turns fast is an edge."""
+    return Softness(_smoothness(*torch.cat([each.sum((2, 3)) for each in _fast_turns(normals)]).sum(0).tolist()))
+
+
+def _smoothness(bends: int, edges: int) -> float:
+    return 1 - min(3 * edges / max(bends, 1), 1)
 
 
 @dataclass(frozen=True)
@@ -40,11 +59,11 @@ class DepthSteps:
 
     Attributes:
         beside: (1, 1, h, w) in [0, 1], a value for `pitch_of` pixels: 1 within the width of soft edges of a step.
-        share: (1, 1, 1, 1) in [0, 1], 1 where most silhouettes are steps.
+        edges: (2,), how many of these places are on silhouettes, and how many of those beside a step.
     """
 
     beside: Tensor
-    share: Tensor
+    edges: Tensor
 
     @classmethod
     def of(cls, depth: Tensor) -> DepthSteps:
@@ -57,24 +76,29 @@ class DepthSteps:
         ramps = find_ramps(small, reach)
         steps = (between > _STEP * (ramps.high - ramps.low)) & (ramps.high > ramps.low * _LEAST)
         beside = largest_within(steps.to(depth), 2 * reach, has_nan=False)
-        found = (beside * ramps.edge).sum() / ramps.edge.sum().clamp(min=1)
-        share = ((found - _FEW) / (_MOST - _FEW)).clamp(0, 1)
-        return cls(box_means(beside, reach), share.view(1, 1, 1, 1))
+        edges = torch.cat((ramps.edge.to(beside), beside * ramps.edge)).sum((1, 2, 3))
+        return cls(box_means(beside, reach), edges)
 
-    def softness(self, normals: Tensor, unrefined: Tensor) -> Tensor:
-        """As `normal_softness`, of normals whose edges may have been refined: none but those, and ripples all over.
-
-        Args:
-            normals: (1, 3, H, W).
-            unrefined: (1, 1, 1, 1), the `normal_softness` of them.
-        """
+    def softness(self, normals: Tensor) -> Softness:
+        """Of normals (1, 3, H, W) whose edges may have been refined: none but those, and ripples all over. Waits at most twice."""
         apart = self.beside == 0
-        bends, edges = _bends_and_edges(normals, apart)
-        sharp = edges / torch.maximum(bends, _RARE * apart.sum()).clamp(min=1)
-        refined = ((_MEASURED - sharp) / (_MEASURED - _REFINED)).clamp(0, 1) * ((_ripple(normals) - _FLAT) / (_RIPPLED - _FLAT)).clamp(0, 1)
-        return torch.lerp(unrefined, refined, self.share)
+        turns = _fast_turns(normals)
+        there = [each & apart[..., : each.shape[-2], : each.shape[-1]] for each in turns]
+        counts = torch.cat([each.sum((2, 3)) for each in (*turns, *there)])
+        fetched = to_cpu({"counts": counts, "apart": apart.sum(), "edges": self.edges})
+        (bends, edges), (bends_apart, edges_apart) = (each.sum(0).tolist() for each in fetched["counts"].chunk(2))
+        silhouettes, stepped = fetched["edges"].tolist()
+        share = _within(stepped / max(silhouettes, 1), _FEW, _MOST)
+        unrefined = _smoothness(bends, edges)
+        if share == 0:
+            return Softness(unrefined)
+        sharp = edges_apart / max(bends_apart, _RARE * fetched["apart"].item(), 1)
+        refined = _within(sharp, _MEASURED, _REFINED)
+        refined = refined * _within(_ripple(normals), _FLAT, _RIPPLED) if refined else 0.0
+        added = share * (refined - unrefined)
+        return Softness(unrefined + added, added, share)
 
-    def softened(self, values: Tensor, share: Tensor) -> Tensor:
+    def softened(self, values: Tensor, share: float) -> Tensor:
         """Values (1, C, H, W) that lead from one thing to the other beside steps, by that share, as a network's do."""
         pitch, reach = pitch_and_reach(*values.shape[-2:])
         small = shrunk(values, pitch)[..., : self.beside.shape[-2], : self.beside.shape[-1]]
@@ -83,36 +107,31 @@ class DepthSteps:
         return torch.lerp(values, means, beside * share)
 
 
-def _bends_and_edges(normals: Tensor, where: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """In how many places normals turn fast, and in how many of these between two pixels: (B, 1, 1, 1) each.
+def _within(value: float, low: float, high: float) -> float:
+    """0 at `low` and before it, 1 at `high` and beyond."""
+    return min(max((value - low) / (high - low), 0.0), 1.0)
 
-    `where` (B, 1, h, w) bool are the places that are looked at, in values of `pitch_of`; None = all.
-    """
-    pitch, counts = pitch_of(*normals.shape[-2:]), normals.new_zeros(len(normals), 2, 1, 1)
+
+def _fast_turns(normals: Tensor) -> list[Tensor]:
+    """Where normals turn from one pixel to the next as on a bend, and as on an edge, by axis: (1, 2, h, w) bool, by `pitch_of`."""
+    pitch, found = pitch_of(*normals.shape[-2:]), []
     for axis in (2, 3):
         along = normals.shape[axis] - 1
         nexts, owns = (middles_of(normals.narrow(axis, start, along), pitch) for start in (1, 0))
-        turns = squared_lengths(nexts - owns)
-        if where is not None:
-            turns = turns * where[..., : turns.shape[-2], : turns.shape[-1]]
-        counts = counts + (turns > _least_turns(turns)).sum((2, 3), keepdim=True)
-    bends, edges = counts.split(1, 1)
-    return bends, edges
+        found.append(vector_lengths(nexts - owns) > constant(normals, (_BEND, _EDGE)).view(1, 2, 1, 1))
+    return found
 
 
-@kept_constants
-def _least_turns() -> Tensor:
-    """(1, 2, 1, 1): the squares of the turns of bends and edges."""
-    return torch.tensor((_BEND**2, _EDGE**2)).view(1, 2, 1, 1)
-
-
-def _ripple(normals: Tensor) -> Tensor:
-    """How much the turning of normals changes within the width of soft edges, where it changes least."""
+def _ripple(normals: Tensor) -> float:
+    """How much the turning of normals changes within the width of soft edges, where it changes least. Waits for the device."""
     pitch, reach = pitch_and_reach(*normals.shape[-2:])
-    small, found = middles_of(normals, pitch), [normals.new_zeros(1)]
+    small, found = middles_of(normals, pitch), []
     for axis in (2, 3):
         if (along := small.shape[axis] - 2 * reach) > 0:
             before, own, after = (small.narrow(axis, start * reach, along) for start in range(3))
-            found.append((before + after - 2 * own).square().sum(1).flatten())
-    changes = torch.cat(found).sort().values
-    return changes[int(_QUIET * (len(changes) - 1))].sqrt()
+            found.append(vector_lengths((before + after).sub_(own, alpha=2)).flatten())
+    if not found:
+        return 0.0
+    changes = torch.cat(found).cpu().numpy()
+    place = int(_QUIET * (len(changes) - 1))
+    return float(np.partition(changes, place)[place])

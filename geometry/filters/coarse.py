@@ -21,10 +21,11 @@ def shrunk(maps: Tensor, pitch: int) -> Tensor:
     return F.avg_pool2d(maps, pitch, ceil_mode=True, count_include_pad=False)
 
 
-def middles_of(values: Tensor, pitch: int) -> Tensor:
-    """The values in the middle of squares of `pitch` pixels, of maps (B, C, H, W) that may be empty."""
-    row, column = (max(0, min(pitch // 2, length - 1)) for length in values.shape[-2:])
-    return values[..., row::pitch, column::pitch]
+def middles_of(values: Tensor, pitch: int | tuple[int, int]) -> Tensor:
+    """The values in the middle of squares of `pitch` pixels, or of so many rows and columns, of maps (B, C, H, W) that may be empty."""
+    rows, columns = (pitch, pitch) if isinstance(pitch, int) else pitch
+    row, column = (max(0, min(each // 2, length - 1)) for each, length in zip((rows, columns), values.shape[-2:], strict=True))
+    return values[..., row::rows, column::columns]
 
 
 def enlarged(small: Tensor, pitch: int, size: Sequence[int], mode: str = "bilinear") -> Tensor:

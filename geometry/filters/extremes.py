@@ -20,10 +20,23 @@ _STRIP = 1 << 20
 
 def extremes_within(values: Tensor, radius: int) -> tuple[Tensor, Tensor]:
     """The least and the greatest value in a square around every pixel, of values without NaN."""
-    if _opencv_for(values, radius):
-        return smallest_within(values, radius), largest_within(values, radius, has_nan=False)
-    least, greatest = largest_within(torch.cat((-values, values), 1), radius, has_nan=False).chunk(2, 1)
-    return -least, greatest
+    return extremes_around(values, radius)[0]
+
+
+def extremes_around(values: Tensor, *radii: int) -> list[tuple[Tensor, Tensor]]:
+    """`extremes_within` the first radius; within it and the second together; and so on."""
+    found, channels = [], values.shape[1]
+    if all(_opencv_for(values, radius) for radius in radii):
+        low = high = values
+        for radius in radii:
+            low, high = smallest_within(low, radius), largest_within(high, radius, has_nan=False)
+            found.append((low, high))
+        return found
+    both = torch.cat((-values, values), 1)
+    for radius in radii:
+        both = largest_within(both, radius, has_nan=False)
+        found.append((-both[:, :channels], both[:, channels:]))
+    return found
 
 
 def largest_within(values: Tensor, radius: int, has_nan: bool | None = None) -> Tensor:

@@ -53,8 +53,17 @@ def mask_at_image_edges(mask: Tensor, image: Tensor, radius: int) -> Tensor:
 
 def products(colour: Tensor) -> Tensor:
     """The six products of three channels: rr, rg, rb, gg, gb, bb."""
+    if colour.device.type != "cpu":
+        first, second = _pairs(colour)
+        return colour.index_select(1, first) * colour.index_select(1, second)
     red, green, blue = colour.split(1, 1)
     return torch.cat((red * colour, green * colour[:, 1:], blue * blue), 1)
+
+
+@kept_constants
+def _pairs() -> tuple[Tensor, Tensor]:
+    """The channels of `products`."""
+    return torch.tensor((0, 0, 0, 1, 1, 2)), torch.tensor((0, 1, 2, 1, 2, 2))
 
 
 def solved(covariance: Tensor, right: Tensor) -> Tensor:
@@ -63,7 +72,11 @@ def solved(covariance: Tensor, right: Tensor) -> Tensor:
     steady = covariance + diagonal.to(covariance)
     one, other, third, fourth = steady.index_select(1, factors).chunk(4, 1)
     adjugate = (one * other).addcmul_(third, fourth, value=-1)
-    first, second, last = adjugate.index_select(1, columns).chunk(3, 1)
+    whole = adjugate.index_select(1, columns)
+    first, second, last = whole.chunk(3, 1)
+    if covariance.device.type != "cpu":
+        determinant = (steady[:, :3] * first).sum(1, keepdim=True)
+        return (whole.unflatten(1, (3, 3)) * right.unsqueeze(2)).sum(1).div_(determinant)
     x, y, z = right.split(1, 1)
     rr, rg, rb = steady[:, :3].split(1, 1)
     determinant = (rr * first[:, :1]).addcmul_(rg, first[:, 1:2]).addcmul_(rb, first[:, 2:])

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ...options.colours import colour_levels
+from ...utils import constant
 
 LUMINANCE = (0.2126, 0.7152, 0.0722)
 """The shares of red, green and blue in the luminance of linear light (ITU-R BT.709)."""
@@ -23,12 +24,18 @@ def srgb_to_linear(colour: Tensor) -> Tensor:
     Source:
         IEC 61966-2-1.
     """
+    if colour.device.type != "cpu":
+        curve = torch.add(constant(colour, 0.055 / 1.055), colour, alpha=1 / 1.055).pow_(2.4)
+        return torch.where(colour <= 0.04045, colour / 12.92, curve)
     curve = colour.clamp(min=0).add_(0.055).div_(1.055).pow_(2.4)
     return _chosen(colour <= 0.04045, colour / 12.92, curve)
 
 
 def linear_to_srgb(light: Tensor) -> Tensor:
     """Linear light in [0, 1], a tensor of any shape, as sRGB in [0, 1]: the inverse of `srgb_to_linear`."""
+    if light.device.type != "cpu":
+        curve = torch.add(constant(light, -0.055), light.pow(1 / 2.4), alpha=1.055)
+        return torch.where(light <= 0.0031308, light * 12.92, curve)
     curve = light.clamp(min=0.0031308).pow_(1 / 2.4).mul_(1.055).sub_(0.055)
     return _chosen(light <= 0.0031308, light * 12.92, curve)
 

@@ -6,11 +6,13 @@ Source:
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import kept_constants
+from ...utils import constant, kept_constants
 from ..filters.bands import by_bands
 
 ANOTHER = 0.15
@@ -18,8 +20,6 @@ ANOTHER = 0.15
 
 # The weight of another surface.
 _STRAY = 0.02
-# How many values aside are looked at together on a CPU, in whose cache all would not stay, and on a GPU.
-_AT_ONCE, _AT_ONCE_ON_GPU = 1, 16
 
 
 def middles(length: int, pitch: int, device: torch.device) -> Tensor:
@@ -72,10 +72,10 @@ def surface_slope(inverse: Tensor, axis: int) -> Tensor:
     """The slope of a pixel's own surface along an axis: the smaller of the differences to both neighbours."""
     if inverse.shape[axis] == 1:
         return torch.zeros_like(inverse)
-    step = inverse.diff(dim=axis)
-    before = torch.cat((step.narrow(axis, 0, 1), step), axis)
-    after = torch.cat((step, step.narrow(axis, step.shape[axis] - 1, 1)), axis)
-    return torch.where(before.abs() < after.abs(), before, after)
+    step = F.pad(inverse.diff(dim=axis), (1, 1, 0, 0) if axis == 3 else (0, 0, 1, 1), mode="replicate")
+    size, length = step.abs(), inverse.shape[axis]
+    is_before = size.narrow(axis, 0, length) < size.narrow(axis, 1, length)
+    return torch.where(is_before, step.narrow(axis, 0, length), step.narrow(axis, 1, length))
 
 
 def same_surface(found: Tensor, expected: Tensor) -> Tensor:
@@ -83,13 +83,25 @@ def same_surface(found: Tensor, expected: Tensor) -> Tensor:
     return torch.rsub((found / expected).sub_(1).square_(), 1, alpha=1 / ANOTHER**2).clamp_(min=_STRAY)
 
 
-def means_along(values: Tensor, inverse: Tensor, slope: Tensor, axis: int, weights: tuple[int, ...], pitch: int = 1) -> Tensor:
-    """Means along an axis, over pixels of the same surface.
+class Surfaces(NamedTuple):
+    """Inverse depth (B, 1, H, W), what it is multiplied by to be 1 where another surface begins, and its `surface_slope` by axis."""
+
+    inverse: Tensor
+    per_other: Tensor
+    slopes: dict[int, Tensor]
+
+    @classmethod
+    def of(cls, inverse: Tensor) -> Surfaces:
+        """Those of inverse depth."""
+        return cls(inverse, (inverse * ANOTHER).reciprocal_(), {axis: surface_slope(inverse, axis) for axis in (2, 3)})
+
+
+def means_along(values: Tensor, surfaces: Surfaces, axis: int, weights: tuple[int, ...], pitch: int = 1) -> Tensor:
+    """Means along an axis, over pixels of the same surface, weighted as by `same_surface`.
 
     Args:
         values: (B, C, H, W).
-        inverse: (B, 1, H, W) inverse depth.
-        slope: Its `surface_slope` along the axis.
+        surfaces: Of the same size.
         axis: 2 or 3.
         weights: Of an odd number of pixels in a line, the middle one itself.
         pitch: How many pixels apart they lie.
@@ -97,16 +109,27 @@ def means_along(values: Tensor, inverse: Tensor, slope: Tensor, axis: int, weigh
     Returns:
         (B, C, H, W); beyond the border values go on as they are there.
     """
+    inverse, per_other, slope = surfaces.inverse, surfaces.per_other, surfaces.slopes[axis]
     reach = len(weights) // 2 * pitch
     padding = (reach, reach, 0, 0) if axis == 3 else (0, 0, reach, reach)
-    aside = F.pad(torch.cat((inverse, values), 1), padding, mode="replicate").unfold(axis, 2 * reach + 1, 1)[..., ::pitch].movedim(-1, 0)
-    at_once = _AT_ONCE if values.device.type == "cpu" else _AT_ONCE_ON_GPU
-    total = share = None
-    for some, way, weight in zip(aside.split(at_once), *(each.split(at_once) for each in _asides(inverse, weights, pitch)), strict=True):
-        same = same_surface(torch.addcmul(some[:, :, :1], way.to(slope), slope), inverse).mul_(weight.to(slope))
-        part, of_part = (each.sum(0) if len(each) > 1 else each[0] for each in (same * some[:, :, 1:], same))
-        total, share = (part, of_part) if total is None or share is None else (total.add_(part), share.add_(of_part))
-    assert total is not None and share is not None
+    on_cpu = values.device.type == "cpu"
+    maps = (inverse, values) if on_cpu else (inverse, values, constant(values, 1.0).expand_as(inverse))
+    aside = F.pad(torch.cat(maps, 1), padding, mode="replicate").unfold(axis, 2 * reach + 1, 1)[..., ::pitch].movedim(-1, 0)
+    same_place, one, (ways, shares) = constant(slope, -1 / ANOTHER), constant(slope, 1.0), _asides(inverse, weights, pitch)
+
+    def same_surface_at(depths: Tensor, ways: Tensor) -> Tensor:
+        off = torch.addcmul(same_place, torch.addcmul(depths, ways.to(slope), slope), per_other)
+        return torch.addcmul(one, off, off, value=-1).clamp_(min=_STRAY)
+
+    if not on_cpu:  # all pixels of a line at once
+        same = same_surface_at(aside[:, :, :1], ways).mul_(shares.to(slope))
+        sums = (same * aside[:, :, 1:]).sum(0)
+        return sums[:, :-1] / sums[:, -1:]
+    total, share = torch.zeros_like(values), torch.zeros_like(inverse)
+    for some, way, weight in zip(aside, ways, shares, strict=True):
+        same = same_surface_at(some[:, :1], way).mul_(weight.to(slope))
+        total.addcmul_(same, some[:, 1:])
+        share.add_(same)
     return total.div_(share)
 
 

@@ -52,7 +52,11 @@ class Questions(TorchDispatchMode):
 
     def numbers(self, values):
         """`Tensor.tolist`: one question for all its numbers."""
-        return np.full(values.shape, self.number(values)).tolist()
+        return self.array(values).tolist()
+
+    def array(self, values):
+        """`Tensor.numpy`."""
+        return np.full(values.shape, self.number(values), np.float32 if values.is_floating_point() else np.int64)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -111,6 +115,7 @@ def ask(monkeypatch):
     def run(call, truth=True):
         with FakeTensorMode(), Questions(truth) as questions:
             monkeypatch.setattr(FakeTensor, "tolist", lambda values: questions.numbers(values))
+            monkeypatch.setattr(FakeTensor, "numpy", lambda values: questions.array(values))
             return call(), questions.asked
 
     return run
@@ -345,6 +350,7 @@ CASES = {
     "filters.coarse.middles_of": (lambda: coarse.middles_of(maps(), 5), None),
     "filters.coarse.enlarged": (lambda: coarse.enlarged(maps(), 5, (119, 162)), None),
     "filters.extremes.smallest_within": (lambda: extremes.smallest_within(maps(), 2), None),
+    "filters.extremes.extremes_around": (lambda: extremes.extremes_around(maps(), 1, 3), None),
     "filters.extremes.extremes_within": (lambda: extremes.extremes_within(maps(), 2), None),
     "edges.stripes.stripe_ends": (lambda: stripes.stripe_ends(maps(), maps(3), maps(), maps() + 1, mask(), 2), FEW),
     "temporal.ranges.RunningRange.update": (lambda: ranges.RunningRange().update(maps(), mask(), (2, 98)), None),
@@ -359,11 +365,14 @@ CASES = {
     ),
     "levels.measure_range_of_samples": (lambda: levels.measure_range_of_samples(maps(), mask(), (2, 98)), None),
     "levels.measure_range_of_most": (lambda: levels.measure_range_of_most(maps(), mask(), (2, 98)), None),
+    "levels.samples_of": (lambda: levels.samples_of(maps(), mask()), None),
+    "levels.in_order": (lambda: torch.tensor(levels.in_order(maps().cpu()).tolist()[:1]).to(DEVICE), SMALL),
+    "levels.at_percentiles": (lambda: levels.at_percentiles(np.arange(3.0), (0.0, 50.0)), None),
     "levels.sample_stride": (lambda: levels.sample_stride(HEIGHT * WIDTH), None),
     "levels.sampled": (lambda: levels.sampled(maps()[:1], mask()[:1]), "gives a number of values that only it knows"),
     "levels.value_at_ranks": (lambda: levels.value_at_ranks(maps(), mask(), [0, 1]), None),
     "assumptions.assumed_depth": (lambda: assumptions.assumed_depth(estimate(Quantity.RELATIVE_DEPTH), 3.0), ONE_BY_ONE),
-    "assumptions.filled_depth": (lambda: assumptions.filled_depth(estimate()), None),
+    "assumptions.filled_depth": (lambda: assumptions.filled_depth(estimate()), SMALL),
     "assumptions.assumed_intrinsics": (lambda: assumptions.assumed_intrinsics(depth_only(Quantity.DISPARITY), 60.0), None),
     "alignment.mosaic.lay_tiles": (lambda: mosaic.lay_tiles(HEIGHT, WIDTH, 2, 3, 0.3), None),
     "alignment.mosaic.windows": (lambda: mosaic.windows((0, 10), 14, DEVICE), None),
@@ -474,7 +483,8 @@ CASES = {
     "images.render.colourise": (lambda: render.colourise(maps(), "spectral"), None),
     "surfaces.upsampling.enlarged_along": (lambda: upsampling.enlarged_along(maps()[:, :, ::2], maps()[:, :, ::2], maps(), 2, 2), None),
     "surfaces.upsampling.middles": (lambda: upsampling.middles(HEIGHT, 2, DEVICE), None),
-    "surfaces.upsampling.means_along": (lambda: upsampling.means_along(maps(), maps(), maps(), 3, (1, 2, 1), 2), None),
+    "surfaces.upsampling.means_along": (lambda: upsampling.means_along(maps(), upsampling.Surfaces.of(maps()), 3, (1, 2, 1), 2), None),
+    "surfaces.upsampling.Surfaces.of": (lambda: upsampling.Surfaces.of(maps()), None),
     "surfaces.upsampling.same_surface": (lambda: upsampling.same_surface(maps(), maps()), None),
     "surfaces.upsampling.surface_slope": (lambda: upsampling.surface_slope(maps(), 3), None),
     "estimate.Estimate.in_float32": (lambda: estimate().in_float32(), None),

@@ -42,14 +42,14 @@ CASES = {
     "vector_lengths": (lambda: vector_lengths(maps(3)), 0),
     "placed_on": (lambda: placed_on((1.0, 2.0, 3.0), maps()), 0),
     "roll_off": (lambda: roll_off(maps(3), maps(3)), 0),
-    "relief_gloss": (lambda: relief_gloss(maps(3), torch.ones(2, 1, 1, 1, device=DEVICE)), 0),
+    "relief_gloss": (lambda: relief_gloss(maps(3), torch.ones(2, 1, 1, 1, device=DEVICE)), 1),  # its noise
     "shine": (lambda: shine(maps(3)), 0),
-    "blur_by_depth": (lambda: blur_by_depth(maps(3)[:1], maps()[:1] + 1), 0),
+    "blur_by_depth": (lambda: blur_by_depth(maps(3)[:1], maps()[:1] + 1), 1),  # what tells of its layers
     # Depth, the camera, and how many steps the rays of each image need.
     "cast_shadow": (lambda: cast_shadow(maps(), camera(), SUN), 4),
     "cast_shadow of a network's depth": (lambda: cast_shadow(maps(), camera(), SUN, doubt=torch.ones(2, 1, 1, 1), blur=maps()), 4),
     "cast_shadow, every fourth pixel": (lambda: cast_shadow(maps(size=(200, 1920)), camera(), LAMP), 4),
-    # The image's least and greatest level, depth and the camera once, and how long the rays of two lamps are in two images.
+    # The image's least and greatest level, depth and the camera once, how long the rays of two lamps are in two images, and noise.
     "relight without shadows": (lambda: relight(maps(3), maps(3), (SUN, LAMP), depth=maps(), intrinsics=camera()), 4),
     "relight": (
         lambda: relight(
@@ -63,16 +63,17 @@ CASES = {
             relief=maps()[..., :1, :1],
             **LOOKS,
         ),
-        8,
+        9,
     ),
 }
 
 
 @pytest.mark.slow("follows an effect without its device")
 @pytest.mark.parametrize("name", CASES)
-def test_it_stays_on_the_device_and_waits_no_more_than_it_must(name):
+def test_it_stays_on_the_device_and_waits_no_more_than_it_must(name, monkeypatch):
     call, waits = CASES[name]
     with FakeTensorMode(), Questions() as questions:
+        monkeypatch.setattr(FakeTensor, "numpy", lambda values: questions.array(values))
         found = call()
     found = found if isinstance(found, tuple) else (found,)
     assert {each.device for each in found} == {DEVICE} and questions.asked == waits
@@ -80,8 +81,9 @@ def test_it_stays_on_the_device_and_waits_no_more_than_it_must(name):
 
 @pytest.mark.slow("takes most of a second")
 def test_the_scene_of_an_image_stays_on_the_device(monkeypatch):
-    with FakeTensorMode(), Questions():
-        monkeypatch.setattr(FakeTensor, "tolist", lambda values: [0.25] * values.numel())
+    with FakeTensorMode(), Questions() as questions:
+        monkeypatch.setattr(FakeTensor, "tolist", lambda values: questions.numbers(values))
+        monkeypatch.setattr(FakeTensor, "numpy", lambda values: questions.array(values))
         scene = lit_scene(maps(3)[:1], known(), (LightPlan(), LightPlan("point")), sky=True)
         assert light_position(3.0, 4.0, 1.0, camera(1))[2] == -1.0
         lit = relight(**vars(scene))
