@@ -95,13 +95,6 @@ def test_the_network_sees_whole_patches_of_a_whole_sphere(size, network):
     assert built.checked_network_size(2000, 4000, size) == network
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_near(dtype):
-    exact, half = annotator().estimate(make_images()).depth, annotator(dtype).estimate(make_images()).depth
-    assert half.dtype == torch.float32
-    assert (half / exact - 1).abs().median() < (0.005 if dtype is torch.float16 else 0.05)
-
-
 @pytest.mark.slow("builds the network at its true size")
 def test_the_file_loads_and_wrong_ones_are_refused(tmp_path):
     state = weights()

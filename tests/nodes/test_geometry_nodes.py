@@ -22,10 +22,9 @@ from depth_normal.model_loader import Model, load_model
 from depth_normal.model_loader.inference.network import LoadedNetwork
 from depth_normal.model_loader.inference.options import check_tiles
 from depth_normal.model_loader.weights.integrity import bundled_path
-from depth_normal.nodes import files, geometry, interop, render
+from depth_normal.nodes import geometry
 from depth_normal.nodes.geometry import METHODS, MIDAS, DepthImageToGeometry, EstimateGeometry, LoadDepthNormalModel, NormalsFromDepth
 
-NODES = (*geometry.NODES, *render.NODES, *interop.NODES, *files.NODES)
 HEIGHT, WIDTH = 48, 64
 HELP = Path(__file__).resolve().parents[2] / "web" / "docs"
 
@@ -62,59 +61,9 @@ def degrees(normals, expected):
     return torch.rad2deg(torch.linalg.vector_norm(torch.linalg.cross(normals, expected.expand_as(normals), dim=1), dim=1).asin()).max()
 
 
-def inputs_of(node):
-    kinds = node.INPUT_TYPES()
-    return {**kinds["required"], **kinds.get("optional", {})}
-
-
-@pytest.mark.parametrize("node", NODES, ids=lambda node: node.NODE_ID)
-def test_contract(node):
-    assert node.NODE_ID.startswith("DepthNormal_") and node.CATEGORY.startswith("Depth & Normals/") and node.FUNCTION == "execute"
-    assert node.DESCRIPTION and node.SEARCH_ALIASES and len(node.OUTPUT_TOOLTIPS) == len(node.RETURN_TYPES)
-    for name, widget in inputs_of(node).items():
-        assert widget[1].get("tooltip"), f"{node.NODE_ID}.{name} has no tooltip"
-
-
 def test_the_loader_is_found_by_the_name_of_every_family():
     words = " ".join(LoadDepthNormalModel.SEARCH_ALIASES)
     assert all(name in words for name in ("moge", "metric3d", "bae", "dsine", "leres", "midas", "depth anything", "lotus"))
-
-
-def test_no_help_page_has_words_that_the_narrow_panel_cuts_off():
-    """Addresses that are no links, and in tables the names of ControlNet's files: neither is broken into lines."""
-    for path in HELP.glob("*.md"):
-        page = path.read_text()
-        assert not re.search(r"(?<!\]\()https?://", page), path.name
-        assert not [line for line in page.splitlines() if line.startswith("|") and "control_" in line], path.name
-
-
-@pytest.mark.parametrize("node", [node for node in NODES if not hasattr(node, "DEPRECATED")], ids=lambda node: node.NODE_ID)
-def test_the_help_page_names_every_input_and_its_images_are_there(node):
-    page = (HELP / f"{node.NODE_ID}.md").read_text()
-    assert page.startswith(f"# {node.DISPLAY_NAME}\n")
-    for name in inputs_of(node):
-        assert f"| {name} |" in page, name
-    for image in re.findall(r"!\[.*?\]\((.*?)\)", page):
-        assert (HELP / image).is_file(), image
-
-
-def test_ids_and_names():
-    assert {node.NODE_ID.removeprefix("DepthNormal_"): node.DISPLAY_NAME for node in NODES} == {
-        "LoadModel": "Load Depth Model",
-        "EstimateGeometry": "Depth & Normals (advanced)",
-        "DepthImageToGeometry": "Depth Image to Geometry",
-        "NormalsFromDepth": "Depth to Normals",
-        "RenderDepth": "Render Depth",
-        "RenderNormals": "Render Normals",
-        "ConvertNormalMap": "Convert Normal Map",
-        "ConvertGeometry": "Convert Geometry",
-        "GeometryToMoGe": "Geometry to MoGe",
-        "MoGeToGeometry": "MoGe to Geometry",
-        "GeometryToDA3": "Geometry to Depth Anything 3",
-        "DA3ToGeometry": "Depth Anything 3 to Geometry",
-        "SaveGeometry": "Save Geometry",
-        "LoadGeometry": "Load Geometry",
-    }
 
 
 def test_the_model_node_lists_the_table_and_loads(midas_small):

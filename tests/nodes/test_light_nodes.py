@@ -1,7 +1,5 @@
 """The node Light and what Relight does with several lamps: contract, sums, errors."""
 
-import inspect
-
 import pytest
 import torch
 
@@ -28,17 +26,6 @@ def square():
     depth[..., 16:32, 16:32] = 1.0
     up = torch.tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1).expand(1, 3, 48, 48)
     return Estimate(depth, Quantity.METRIC_DEPTH, normals=up)
-
-
-def test_contract():
-    inputs = Light.INPUT_TYPES()
-    assert inputs["required"] == {} and Light.CATEGORY == "Depth & Normals/Effects" and Light.RETURN_TYPES == ("DEPTH_NORMAL_LIGHTS",)
-    assert all(options[1].get("tooltip") for options in inputs["optional"].values())
-    defaults = {name: parameter.default for name, parameter in inspect.signature(Light.execute).parameters.items()}
-    assert list(defaults)[1:] == list(inputs["optional"])
-    assert {
-        name: options["default"] for name, (_, options) in inputs["optional"].items() if "default" in options
-    }.items() <= defaults.items()
 
 
 def test_saved_graphs_keep_relights_widgets_in_their_places():
