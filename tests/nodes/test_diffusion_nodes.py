@@ -120,14 +120,6 @@ def test_depth_near_is_white_and_the_geometry_is_raw(tiny, image, model):
         assert torch.corrcoef(torch.stack([grey[..., 0].flatten(), depth.flatten()]))[0, 1] == pytest.approx(sign, abs=1e-4)
 
 
-@pytest.mark.quick_cases(2)
-@pytest.mark.parametrize("node", diffusion.NODES, ids=lambda node: node.NODE_ID)
-def test_an_hdr_image_is_that_of_its_clamped_values(tiny, image, node):
-    hdr = 4 * image - 1
-    rendered, _ = node().execute(hdr, resolution=SIDE, precision="float32")
-    assert torch.equal(rendered, node().execute(hdr.clamp(0, 1), resolution=SIDE, precision="float32")[0])
-
-
 @pytest.mark.parametrize("node", diffusion.NODES, ids=lambda node: node.NODE_ID)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_an_image_of_no_numbers_is_refused_before_the_model_is_loaded(no_models, node, bad):

@@ -69,14 +69,6 @@ def test_each_backbone_is_its_own_model(node, pretend):
 
 
 @ALL
-def test_the_network_runs_at_its_authors_size_whatever_the_resolution(node, pretend):
-    model = pretend(known())
-    for widgets in ({}, {"resolution": 1024}, {"network_size": 0}, {"network_size": 924}):
-        run(node, **widgets)
-    assert model.sizes == [None, None, None, 924]
-
-
-@ALL
 def test_fx_and_fy_change_nothing_as_in_the_old_node(node, tiny):
     shown = [run(node, resolution=64, fx=fx, fy=fy) for fx, fy in ((1000, 1000), (1, 1), (16384, 300))]
     assert torch.equal(shown[0], shown[1]) and torch.equal(shown[0], shown[2])

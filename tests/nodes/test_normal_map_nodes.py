@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from depth_normal import NODE_CLASS_MAPPINGS
 from depth_normal.annotators.networks.bae import Bae
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app.cli import main
@@ -25,7 +24,6 @@ TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_bae.py")))
 BAE, DSINE, METRIC3D = NODES = (nodes.BaeNormalMap, dsine.DsineNormalMap, metric3d.Metric3dNormalMap)
 ALL = pytest.mark.parametrize("node", NODES, ids=lambda node: node.NODE_ID)
 MODEL_OF = {BAE: "bae-normal", DSINE: "dsine", METRIC3D: "metric3d-vit-small"}
-NEW = ["network_size", "precision", "coding"]
 
 
 def ball(height=64, width=96):
@@ -61,29 +59,9 @@ def tiny(tmp_path, monkeypatch):
 
 
 @ALL
-def test_the_new_widgets_are_the_same_in_every_node_and_stand_in_one_order(node):
-    optional = node.INPUT_TYPES()["optional"]
-    assert list(optional)[-3:] == NEW
-    kind, options = optional["network_size"]
-    assert kind == "INT" and [options[key] for key in ("default", "min", "max", "advanced")] == [0, 0, 4096, True]
-    for name in ("precision", "coding"):
-        assert optional[name] == BAE.INPUT_TYPES()["optional"][name]
-    assert optional["coding"][0] == list(nodes.CODINGS) and optional["coding"][1]["default"] == "controlnet-normalbae"
-    midas = NODE_CLASS_MAPPINGS["MiDaS-NormalMapPreprocessor"].INPUT_TYPES()["optional"]
-    assert list(midas)[-2:] == NEW[1:] and midas["coding"][0] == list(nodes.CODINGS)
-
-
-@ALL
 def test_each_node_asks_for_its_own_model(node, pretend):
     node().execute(torch.rand(1, 64, 96, 3), resolution=64, precision="bfloat16")
     assert pretend.asked == [(MODEL_OF[node], "bfloat16")]
-
-
-@ALL
-def test_the_network_runs_at_the_resolution_or_at_its_authors_size_as_in_the_old_pack(node, pretend):
-    for widgets in ({}, {"resolution": 2048}, {"network_size": 0}, {"network_size": 480}):
-        node().execute(torch.rand(1, 64, 64, 3), **widgets)
-    assert pretend.sizes == ([None, None, None, 480] if node is METRIC3D else [512, 2048, 512, 480])
 
 
 @ALL
@@ -111,15 +89,6 @@ def test_a_resized_normal_map_holds_unit_vectors(node, resolution, pretend):
     """Where the ball's rim meets the wall, means of the colours would be shorter."""
     (image,) = node().execute(torch.rand(1, 128, 192, 3), resolution=resolution)
     assert ((2 * image - 1).norm(dim=-1) - 1).abs().max() < 1e-5
-
-
-@ALL
-def test_what_is_masked_is_black(node, pretend):
-    mask = torch.ones(1, 1, 64, 96, dtype=torch.bool)
-    mask[..., :20, :] = False
-    pretend.found = replace(pretend.found, mask=mask)
-    (image,) = node().execute(torch.rand(1, 64, 96, 3), resolution=64)
-    assert (image[:, :20] == 0).all() and (image[:, 20:].amax(-1) > 0).all()
 
 
 def test_the_old_packs_file_is_found_read_once_and_gives_normals(tiny, caplog):

@@ -2,6 +2,7 @@
 
 import math
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,38 @@ def test_a_bad_value_is_named_before_anything_is_loaded(node, name, value, messa
     with pytest.raises(ValueError, match=f"{name} is .*{message}"):
         node().execute(torch.rand(1, 64, 64, 3), **{name: value})
     assert not pretend.asked
+
+
+@pytest.mark.parametrize("node", [node for node in NODES.values() if node is not midas.MidasNormalMap])
+def test_what_is_masked_is_black(node, pretend):
+    mask = torch.ones(1, 1, 37, 66, dtype=torch.bool)
+    mask[..., :18, :] = False
+    pretend.found = replace(pretend.found, mask=mask)
+    (shown,) = node().execute(torch.rand(1, 64, 114, 3), resolution=64)
+    assert (shown[:, :30] == 0).all() and shown[:, 34:].amax() > 0.5
+
+
+@EACH
+def test_a_constant_depth_is_a_constant_finite_image(node, pretend):
+    facing = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).expand(1, 3, 37, 66)
+    pretend.found = Estimate(torch.full((1, 1, 37, 66), 3.0), Quantity.DISPARITY, normals=facing, axes=Axes.OPENGL)
+    (shown,) = node().execute(torch.rand(1, 64, 114, 3), resolution=64)
+    assert torch.isfinite(shown).all() and torch.allclose(shown, shown[:, :1, :1], atol=1e-6)
+
+
+AT_THE_RESOLUTION = (
+    "MiDaS-NormalMapPreprocessor",
+    "MiDaS-DepthMapPreprocessor",
+    "BAE-NormalMapPreprocessor",
+    "DSINE-NormalMapPreprocessor",
+)
+
+
+@pytest.mark.parametrize("node_id", NODES)
+def test_the_network_runs_at_its_authors_size_or_at_the_resolution_as_in_the_old_pack(node_id, pretend):
+    for widgets in ({}, {"resolution": 1024}):
+        NODES[node_id]().execute(torch.rand(1, 64, 96, 3), **widgets)
+    assert pretend.sizes == ([512, 1024] if node_id.startswith(AT_THE_RESOLUTION) else [None, None])
+    if "network_size" in NODES[node_id].INPUT_TYPES()["optional"]:
+        NODES[node_id]().execute(torch.rand(1, 64, 96, 3), network_size=700)
+        assert pretend.sizes[2] == 700

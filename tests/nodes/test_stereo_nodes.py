@@ -120,13 +120,7 @@ def test_one_range_for_a_clip_holds_the_wall_still():
     ("bad", "message"),
     [
         ({}, "there is no depth: link a depth image"),
-        ({"depth": square(), "layout": "sbs"}, "accepted: full-sbs"),
         ({"depth": square(), "normalisation": "fixed"}, "accepted: per_image, per_clip"),
-        ({"depth": square(), "divergence": 30.0}, "divergence is 30.0; accepted: 0 to 20"),
-        ({"depth": square(), "original": "both"}, "accepted: middle"),
-        ({"depth": square(), "eye_distance": -1.0}, "eye_distance is -1.0; accepted: 0 to 1000"),
-        ({"depth": square(), "fov": 180.0}, "fov is 180.0; accepted: 0 to 170"),
-        ({"depth": square(), "eye_size": 63}, "eye_size is 63; accepted: 64 to 8192"),
         ({"geometry": Estimate(normals=torch.ones(1, 3, 4, 4))}, "normals but no depth"),
     ],
 )
