@@ -13,7 +13,6 @@ from depth_normal.annotators.specs.base import CheckpointError
 SHRUNK = runpy.run_path(str(Path(__file__).resolve().parents[1] / "graph_families.py"))
 annotator = SHRUNK["annotator"]
 NAMES = [each for each in (*SHRUNK["DINO"], *SHRUNK["OTHERS"]) if each != "tiny-edges"]
-EACH = pytest.mark.parametrize("name", [*NAMES, pytest.param("midas-v2.1-small", marks=pytest.mark.slow("at its true size"))])
 HALF = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
 EXACT = {
     "da": r"(core\.)?depth_head\.scratch\.(sky_)?output_conv2\.|cam_dec\.",
@@ -33,6 +32,16 @@ NEAR = {torch.float16: 0.01, torch.bfloat16: 0.05}
 """The mean error that is allowed, in means of the map."""
 
 
+@pytest.fixture(scope="module", params=[*NAMES, pytest.param("midas-v2.1-small", marks=pytest.mark.slow("at its true size"))])
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(name):
+    return annotator(name)
+
+
 def make_images(height, width, batch=1):
     return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(3))
 
@@ -41,10 +50,9 @@ def size_of(model):
     return 64 if model.spec.default_size > 64 else None
 
 
-@EACH
 @torch.no_grad()
-def test_a_batch_is_its_images_one_by_one(name):
-    model, images = annotator(name), make_images(40, 70, 3)
+def test_a_batch_is_its_images_one_by_one(model):
+    images = make_images(40, 70, 3)
     together = model.estimate(images, size_of(model))
     for index in range(3):
         alone = model.estimate(images[index : index + 1], size_of(model))
@@ -53,10 +61,8 @@ def test_a_batch_is_its_images_one_by_one(name):
             torch.testing.assert_close(together.maps[map_name][index : index + 1].float(), value.float(), atol=limit, rtol=1e-3)
 
 
-@EACH
 @torch.no_grad()
-def test_images_of_any_size_give_finite_maps(name):
-    model = annotator(name)
+def test_images_of_any_size_give_finite_maps(model):
     for height, width, batch in ((37, 61, 2), (64, 20, 1), (1, 1, 1)):
         found = model.estimate(make_images(height, width, batch), size_of(model)).resized(height, width)
         assert (found.batch, found.height, found.width) == (batch, height, width)
@@ -66,10 +72,9 @@ def test_images_of_any_size_give_finite_maps(name):
 
 
 @HALF
-@EACH
 @torch.no_grad()
-def test_half_precision_is_near_and_ends_in_float32(name, dtype):
-    exact, half = annotator(name), annotator(name, dtype)
+def test_half_precision_is_near_and_ends_in_float32(name, model, dtype):
+    exact, half = model, annotator(name, dtype)
     parameters = dict(half.network.named_parameters())
     kept = {key for key, value in parameters.items() if value.dtype == torch.float32}
     assert kept == {key for key in parameters if re.match(EXACT[exact.spec.family], key)}
@@ -86,9 +91,8 @@ def test_half_precision_is_near_and_ends_in_float32(name, dtype):
 
 
 @pytest.mark.parametrize("kind", ["missing", "unexpected", "another shape"])
-@EACH
-def test_a_file_that_differs_is_refused_by_name(name, kind):
-    family = type(annotator(name))
+def test_a_file_that_differs_is_refused_by_name(name, model, kind):
+    family = type(model)
     build = family.build
 
     def spoiled(spec, states, dtype):
@@ -111,8 +115,6 @@ def test_a_file_that_differs_is_refused_by_name(name, kind):
         annotator(name)
 
 
-@EACH
-def test_options_of_another_family_are_refused(name):
-    model = annotator(name)
+def test_options_of_another_family_are_refused(model):
     with pytest.raises(TypeError, match=rf"{model.spec.id} takes .*; found dict"):
         model.estimate(make_images(40, 50), size_of(model), options={})
