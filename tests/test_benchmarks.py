@@ -336,36 +336,6 @@ def test_scripts_for_blender_name_the_missing_bpy(name, tmp_path):
     assert run.returncode == 2 and "this Python has no bpy; install it" in run.stderr and not list(tmp_path.iterdir())
 
 
-def test_the_soak_benchmark_names_the_missing_comfyui(tmp_path):
-    words = [tmp_path / "record", "--comfyui", tmp_path]
-    run = subprocess.run([sys.executable, BENCHMARKS / "soak.py", *words], capture_output=True, text=True)
-    assert run.returncode == 2 and "python tests/comfyui/install.py" in run.stderr and not list(tmp_path.iterdir())
-
-
-@pytest.mark.slow("starts another process")
-def test_the_steps_of_an_image_are_told_with_their_shares(tmp_path):
-    image = tmp_path / "small.png"
-    cv2.imwrite(str(image), np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8))
-    run = subprocess.run([sys.executable, BENCHMARKS / "overhead.py", image, "--rounds", "1"], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    shares = re.findall(r"^(\w.*?) +([\d.]+) +(\d+)%$", run.stdout, re.MULTILINE)
-    steps, rest = [each for each in shares if each[0] != "outside the forward"], shares[-1]
-    assert rest[0] == "outside the forward" and {"the network's forward", "enlarge", "normals as PNG"} <= {name for name, *_ in steps}
-    assert abs(sum(int(share) for *_, share in steps) - 100) <= len(steps)
-    assert "plain way" in run.stdout and "Convert Normal Map" in run.stdout
-
-
-@pytest.mark.slow("starts another process")
-def test_a_folder_is_told_beside_what_the_cores_allow():
-    words = ["--device", "cpu", "--pictures", "2", "--width", "96", "--height", "64", "--size", "64", "--rounds", "1"]
-    run = subprocess.run([sys.executable, BENCHMARKS / "folder.py", *words], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    taken = dict(re.findall(r"^(\w+) +([\d.]+) ms an image", run.stdout, re.MULTILINE))
-    assert set(taken) == {"folder", "plain", "network", "files", "bound"}
-    assert "they leave the network" in run.stdout
-    assert all(float(each) > 0 for each in taken.values())
-
-
 @pytest.mark.slow("starts another process")
 def test_effects_are_told_in_seconds():
     words = ["--width", "96", "--height", "64", "--rounds", "1", "--only", "relight", "cast_shadow", "stereo", "parallax"]
@@ -403,21 +373,6 @@ def test_light_is_judged_by_a_scene(tmp_path):
     assert re.search(r"^land ahead( +[01]\.\d{3}){4}$", run.stdout, re.MULTILINE)
     assert re.search(r"^scene_1 sun +0\.00 +0\.00", run.stdout, re.MULTILINE)
     assert re.search(r"^relief_1 sun +0\.00 +\d+\.\d\d$", run.stdout, re.MULTILINE)
-
-
-@pytest.mark.slow("starts another process")
-def test_an_unknown_measurement_is_answered_with_those_there_are():
-    run = subprocess.run([sys.executable, BENCHMARKS / "memory.py", "nothing"], capture_output=True, text=True)
-    assert run.returncode == 2 and "Traceback" not in run.stderr
-    assert "'nothing' is not known; known are 16384x64 to 8192x32" in run.stderr
-
-
-@pytest.mark.slow("starts another process")
-def test_the_old_way_needs_controlnet_aux():
-    code = f"import runpy, sys; sys.modules['controlnet_aux'] = None; runpy.run_path({str(BENCHMARKS / 'midas.py')!r}, run_name='__main__')"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert run.returncode == 2 and "Traceback" not in run.stderr
-    assert "pip install controlnet-aux" in run.stderr
 
 
 PAGE_OF_TWO = (

@@ -9,12 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from depth_normal.annotators.bae import BaeAnnotator
 from depth_normal.annotators.networks.bae import Bae
 from depth_normal.annotators.registry import MODELS
-from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.estimate import Axes
 from depth_normal.geometry.images.render import normals_to_image
 
@@ -43,12 +41,6 @@ def oracle():
 @pytest.fixture(scope="module")
 def ours(oracle):
     return build(oracle.state_dict())
-
-
-@pytest.fixture
-def tiny_network():
-    with TINY.tiny_bae():
-        yield TINY.randomise(Bae())
 
 
 @pytest.mark.slow("takes 0.7 GB of memory: the authors' network, not shrunk")
@@ -125,70 +117,6 @@ def test_which_way_the_colours_point():
 )
 def test_the_short_side_is_the_resolution_and_both_are_multiples_of_32(image, size, expected):
     assert BaeAnnotator(SPEC, Known()).checked_network_size(*image, size) == expected
-
-
-def test_images_of_any_size_and_batch(tiny_network):
-    annotator = build(tiny_network.state_dict())
-    for height, width, batch in ((37, 61, 2), (64, 20, 1), (1, 1, 1)):
-        found = annotator.estimate(make_images(batch, 3, height, width), 64)
-        assert min(found.height, found.width) == 64 and found.batch == batch
-        assert (found.normals.norm(dim=1) - 1).abs().max() < 1e-5 and found.confidence.min() >= 0.01
-        assert found.normals_valid.all()
-        back = found.resized(height, width)
-        assert back.confidence.shape == (batch, 1, height, width) and torch.isfinite(back.normals).all()
-
-
-def test_a_batch_is_its_images_one_by_one(tiny_network):
-    annotator, images = build(tiny_network.state_dict()), make_images(3, 3, 64, 96)
-    singles = torch.cat([annotator.infer_resized(images[i : i + 1]).normals for i in range(3)])
-    assert (annotator.infer_resized(images).normals - singles).abs().max() < 1e-5
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 0.02), (torch.bfloat16, 0.1)], ids=["float16", "bfloat16"])
-def test_half_precision_stays_near_and_keeps_the_last_layers(tiny_network, dtype, tolerance):
-    state, images = tiny_network.state_dict(), make_images(1, 3, 64, 64)
-    exact, half = build(state), build(state, dtype)
-    kept = {name for name, value in half.network.named_parameters() if value.dtype == torch.float32}
-    last = [f"decoder.out_conv_res{which}" for which in ("8", "4.6", "2.6", "1.6")]
-    assert kept == {f"{name}.{part}" for name in last for part in ("weight", "bias")}
-    assert all(torch.equal(half.network.state_dict()[name], state[name]) for name in kept), "not rounded on the way"
-    found = half.infer_resized(images)
-    assert found.normals.dtype == found.confidence.dtype == torch.float32
-    assert (found.normals.norm(dim=1) - 1).abs().max() < 1e-5
-    assert (found.normals - exact.infer_resized(images).normals).abs().max() < tolerance
-
-
-BROKEN = {
-    "missing": ("decoder.up1._net.1.running_var", None, r"1 missing keys \(first: decoder.up1._net.1.running_var\)"),
-    "extra": ("decoder.up5._net.0.weight", torch.zeros(3), r"1 unexpected keys \(first: decoder.up5._net.0.weight\)"),
-    "shape": ("decoder.conv2.bias", torch.zeros(7), r"tensors of another shape \(first: decoder.conv2.bias, \(7,\) instead of \(16,\)\)"),
-}
-
-
-@pytest.mark.parametrize("kind", BROKEN)
-def test_a_checkpoint_that_differs_is_refused_by_name(tiny_network, kind):
-    key, value, named = BROKEN[kind]
-    state = tiny_network.state_dict()
-    state.pop(key, None)
-    with pytest.raises(CheckpointError, match=f"not a checkpoint of bae-normal: .*{named}"):
-        build(state if value is None else {**state, key: value})
-
-
-def test_what_is_not_finite_is_refused(tiny_network):
-    state = {**tiny_network.state_dict(), "decoder.out_conv_res1.6.bias": torch.full((4,), torch.nan)}
-    with pytest.raises(ArithmeticError, match="normals that is not finite"):
-        build(state).estimate(make_images(1, 3, 32, 32), 32)
-
-
-@pytest.mark.slow("takes most of a second")
-def test_nothing_mixes_devices_or_asks_one_for_a_number():
-    device = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
-    with FakeTensorMode(), torch.no_grad(), TINY.tiny_bae():
-        with device:
-            annotator = BaeAnnotator(SPEC, Bae())
-        found = annotator.infer_resized(torch.empty(2, 3, 64, 96, device=device))
-    assert found.normals.shape == (2, 3, 64, 96) and found.normals.dtype == torch.float32
-    assert {found.normals.device, found.confidence.device} == {device}
 
 
 def test_the_entry():

@@ -6,10 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from torch._subclasses.fake_tensor import FakeTensorMode
 
-from depth_normal.annotators.dsine import FALLBACK_FOV, DsineAnnotator, DsineOptions, _frame
-from depth_normal.annotators.marigold import MarigoldOptions
+from depth_normal.annotators.dsine import FALLBACK_FOV, DsineAnnotator, DsineOptions
 from depth_normal.annotators.networks.configs import DsineConfig
 from depth_normal.annotators.networks.dsine import DSINE, Pinhole, cell_rays, make_visible, turn
 from depth_normal.annotators.registry import MODELS, find_spec
@@ -322,32 +320,6 @@ def test_each_iteration_is_a_pass(annotator, monkeypatch):
     torch.testing.assert_close(found[5], annotator.estimate(make_images(64, 64)).normals)
 
 
-def test_options_of_another_family_are_refused(known):
-    with pytest.raises(TypeError, match="dsine takes DsineOptions; found MarigoldOptions"):
-        known.estimate(make_images(64, 64), options=MarigoldOptions())
-
-
-@torch.no_grad()
-def test_a_batch_is_its_images_one_by_one(annotator):
-    batch = make_images(70, 51, 2)
-    together = annotator.estimate(batch).normals
-    alone = torch.cat([annotator.estimate(each[None]).normals for each in batch])
-    torch.testing.assert_close(together, alone, rtol=0, atol=1e-4)
-
-
-def test_what_is_not_finite_is_refused(known):
-    with pytest.raises(ArithmeticError, match="normals that is not finite"):
-        known.estimate(make_images(64, 64) * math.nan)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_gives_unit_vectors_near_the_exact_ones(state, annotator, dtype):
-    half = DsineAnnotator.build(SPEC, {"network": state}, dtype).estimate(make_images(64, 64)).normals
-    assert half.dtype == torch.float32
-    assert (half * annotator.estimate(make_images(64, 64)).normals).sum(1).mean() > 0.95
-
-
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -365,17 +337,6 @@ def test_another_file_is_refused(state, change, told):
     with pytest.raises(CheckpointError, match="not a checkpoint of dsine") as refused:
         DsineAnnotator.build(SPEC, {"network": other}, torch.float32)
     assert told in str(refused.value)
-
-
-@pytest.mark.slow("takes most of a second")
-def test_nothing_mixes_devices_or_waits():
-    """Fake tensors know where they are: an operation on two devices is an error, and so is asking a device for a number."""
-    device, frame = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0"), _frame(60.0, (120, 180), (60, 90))
-    with FakeTensorMode(), torch.no_grad():
-        with device:
-            network = DSINE(CONFIG)
-        normals = DsineAnnotator(SPEC, network)._framed(torch.empty(2, 3, 60, 90, device=device), frame, 1).normals
-    assert normals.device == device and normals.shape == (2, 3, 60, 90)
 
 
 def test_the_entry():

@@ -7,9 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
-from depth_normal import load_model
 from depth_normal.annotators.leres import LeresAnnotator, LeresOptions
 from depth_normal.annotators.networks.configs import LeresConfig, MergeConfig
 from depth_normal.annotators.networks.leres import Leres
@@ -21,7 +19,6 @@ from depth_normal.geometry.estimate import Quantity
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 
 ORACLE_FILE = Path(__file__).resolve().parents[1] / "leres_oracle.py"
-DEVICE = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
 
 
 @pytest.fixture(scope="module")
@@ -134,20 +131,6 @@ def test_a_constant_image_a_batch_and_one_pixel(annotator):
         torch.testing.assert_close(together[index : index + 1], annotator.estimate(images[index : index + 1]).depth)
 
 
-def test_half_precision_keeps_the_last_layers_exact(oracle, authors):
-    half = LeresAnnotator.build(oracle["shrunk"]("leres"), {"network": unwrapped(oracle, authors)}, torch.bfloat16)
-    exact = {name for name, value in half.network.named_parameters() if value.dtype == torch.float32}
-    assert exact and all(name.startswith("decoder.head.") for name in exact)
-    head = authors.depth_model.decoder_modules.outconv.adapt_conv
-    assert torch.equal(half.network.decoder.head[0].weight, head[0].weight), "not rounded on the way"
-    assert half.estimate(make_images(64, 96)).depth.dtype == torch.float32
-
-
-def test_other_options_are_refused(annotator):
-    with pytest.raises(TypeError, match=r"leres takes LeresOptions; found dict"):
-        annotator.estimate(make_images(64, 64), options={})
-
-
 def test_the_layouts_of_file_give_the_same_network(oracle, authors, annotator, tmp_path):
     whole = oracle["published"](authors, ("shift_model", "focal_model"))
     bare = {key.removeprefix("module."): value for key, value in whole["depth_model"].items()}
@@ -174,31 +157,6 @@ def test_a_file_of_another_network_is_refused(oracle, authors, tmp_path):
         with pytest.raises(CheckpointError, match="not a checkpoint of leres") as refused:
             LeresAnnotator.build(entry, {"network": found}, torch.float32)
         assert told in str(refused.value)
-
-
-@pytest.mark.slow("takes most of a second")
-def test_a_damaged_file_is_named(oracle, authors, monkeypatch, tmp_path):
-    monkeypatch.setitem(MODELS, "leres", oracle["shrunk"]("leres"))
-    path = tmp_path / "res101.pth"
-    torch.save({"depth_model": {"weight": torch.zeros(1)}}, path)
-    with pytest.raises(CheckpointError, match=r"res101\.pth is not a checkpoint of leres"):
-        load_model("leres", "float32", "cpu", path)
-    path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(CheckpointError, match=r"cut short or damaged"):
-        load_model("leres", "float32", "cpu", path)
-
-
-def test_no_tensor_is_made_on_another_device(oracle):
-    with FakeTensorMode(), torch.no_grad():
-        with DEVICE:
-            network = Leres(oracle["CONFIG"])
-        annotator = LeresAnnotator(oracle["shrunk"]("leres"), network)
-        images = torch.empty(2, 3, 48, 80, device=DEVICE)
-        pixels = annotator.resize_images(images, 64)
-        for options in (LeresOptions(), LeresOptions(old_node=True)):
-            annotator.options = options
-            depth = annotator.infer_resized(pixels).depth
-            assert depth.device == DEVICE and depth.shape == (2, 1, 64, 64)
 
 
 def test_the_entries_say_that_nobody_may_sell_with_them():

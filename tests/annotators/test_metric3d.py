@@ -2,21 +2,17 @@
 
 import functools
 import math
-import runpy
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from depth_normal.annotators import metric3d
 from depth_normal.annotators.checks import LEAST_METRES
-from depth_normal.annotators.networks.configs import DptConfig, Metric3dConfig, VitConfig
-from depth_normal.annotators.networks.depth_anything import DepthAnything
+from depth_normal.annotators.networks.configs import Metric3dConfig, VitConfig
 from depth_normal.annotators.networks.metric3d import Metric3d, Metric3dOutput
 from depth_normal.annotators.registry import MODELS, find_spec
 from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
@@ -24,8 +20,6 @@ from depth_normal.geometry.camera import DEFAULT_FOV, depth_to_points, fov_from_
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.surfaces.derive import with_normals
 
-DEVICES = runpy.run_path(str(Path(__file__).resolve().parents[1] / "geometry" / "test_devices.py"))
-DEVICE = DEVICES["DEVICE"]
 SMALL = Metric3dConfig(VitConfig(16, 2, 2, (1,), grid=3, registers=4), (6, 8, 16, 16), (6, 8, 16, 16), 8, 2)
 GIANT = replace(SMALL, vit=VitConfig(24, 4, 3, (0, 1, 2, 3), swiglu=True, grid=3, registers=4), levels=(6, 8, 24, 24), path=(6, 8, 24, 24))
 BOTH = pytest.mark.parametrize("config", [SMALL, GIANT], ids=["one block", "four blocks"])
@@ -216,20 +210,6 @@ def test_a_sibling_is_refused(other, told):
     assert told in str(refused.value)
 
 
-def test_another_familys_file_is_refused():
-    relative = DepthAnything(VitConfig(16, 4, 2, (0, 1, 2, 3), grid=3), DptConfig((8, 12, 16, 20), 8)).state_dict()
-    with pytest.raises(CheckpointError, match=r"unexpected keys \(first: depth_head\..*missing keys \(first: decoder\."):
-        metric3d.Metric3dAnnotator.build(spec(), {"network": relative}, torch.float32)
-
-
-@pytest.mark.parametrize("key", ["decoder.update_block.mask.2.bias", "encoder.norm.weight"])
-def test_a_missing_tensor_is_named(key):
-    state = published(tiny_state())
-    del state[f"depth_model.{key}"]
-    with pytest.raises(CheckpointError, match=rf"1 missing keys \(first: {key}\)"):
-        metric3d.Metric3dAnnotator.build(spec(), {"network": state}, torch.float32)
-
-
 def authors_input(image, frame):
     """Their resizing and padding of an image (H, W, 3) of 0..255, and what they cut away again."""
     height, width = image.shape[:2]
@@ -374,42 +354,6 @@ def test_images_of_any_size_and_batch():
         assert found.batch == batch and torch.isfinite(found.depth).all() and (found.depth > 0).all()
         torch.testing.assert_close(found.normals.norm(dim=1), torch.ones(batch, found.height, found.width))
         assert found.resized(height, width).depth.shape == (batch, 1, height, width)
-
-
-def test_a_batch_is_its_images_one_by_one():
-    batch = make_images(40, 56, 3)
-    together = annotator().estimate(batch)
-    alone = Estimate.cat([annotator().estimate(each[None]) for each in batch])
-    torch.testing.assert_close(together.depth, alone.depth, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("part", ["depth", "normals"])
-def test_what_is_not_finite_is_refused(part):
-    broken = known(torch.ones(1, 1, 112, 196))
-    setattr(broken.network, part, getattr(broken.network, part) * torch.nan)
-    with pytest.raises(ArithmeticError, match=f"gave {part} that is not finite"):
-        broken.estimate(make_images(40, 50), 112)
-
-
-def test_half_precision_is_the_transformers_alone():
-    network = annotator(dtype=torch.bfloat16).network
-    assert {value.dtype for value in network.encoder.parameters()} == {torch.bfloat16}
-    assert {value.dtype for value in network.decoder.parameters()} == {torch.float32}
-    found = annotator(dtype=torch.bfloat16).estimate(make_images(40, 56))
-    assert found.depth.dtype == torch.float32
-
-
-@pytest.mark.slow("takes most of a second")
-def test_nothing_is_left_on_the_cpu_and_the_device_is_asked_once(monkeypatch):
-    """Whether all is finite, as of every family."""
-    with FakeTensorMode(), DEVICES["Questions"]() as questions, torch.no_grad():
-        monkeypatch.setattr(FakeTensor, "tolist", lambda values: questions.numbers(values))
-        with torch.device(DEVICE):
-            one = metric3d.Metric3dAnnotator(spec(), Metric3d(SMALL))
-            images = torch.rand(2, 3, 60, 80)
-        found = one.estimate(images, fov=40.0)
-    assert {value.device for value in found.maps.values()} == {DEVICE}
-    assert questions.asked == 1
 
 
 def test_the_entries():

@@ -82,26 +82,6 @@ def test_disparity_is_never_negative(random_state):
     assert torch.equal(build(state).infer_resized(make_images(1, 3, 32, 32)).depth, torch.zeros(1, 1, 32, 32))
 
 
-BROKEN = {
-    "missing": ("pretrained.layer3.1.0.bn1.running_var", None, r"1 missing keys \(first: pretrained.layer3.1.0.bn1.running_var\)"),
-    "extra": ("scratch.layer5_rn.weight", torch.zeros(3), r"1 unexpected keys \(first: scratch.layer5_rn.weight\)"),
-    "shape": (
-        "scratch.layer1_rn.weight",
-        torch.zeros(64, 24, 3, 3),
-        r"1 tensors of another shape \(first: scratch.layer1_rn.weight, \(64, 24, 3, 3\) instead of \(64, 32, 3, 3\)\)",
-    ),
-}
-
-
-@pytest.mark.parametrize("kind", BROKEN)
-def test_a_checkpoint_that_differs_is_refused_by_name(random_state, kind):
-    key, value, named = BROKEN[kind]
-    state = dict(random_state)
-    state.pop(key, None)
-    with pytest.raises(CheckpointError, match=f"not a checkpoint of midas-v2.1-small: {named}"):
-        build(state if value is None else {**state, key: value})
-
-
 def test_the_large_networks_checkpoint_is_refused():
     state = {"pretrained.model.cls_token": torch.zeros(1, 1, 1024), "scratch.layer1_rn.weight": torch.zeros(256, 256, 3, 3)}
     with pytest.raises(CheckpointError, match=r"unexpected keys \(first: pretrained.model.cls_token\), \d+ missing keys"):
@@ -191,13 +171,3 @@ def test_the_person_is_nearer_than_the_wall(seen):
         for wall in ("wall beside the rocket", "wall behind the head", "flag"):
             assert near[person] > 1.5 * near[wall]
     assert near["helmet"] > near["chest"]
-
-
-@pytest.mark.slow("takes most of a second")
-def test_an_image_seen_in_bfloat16_is_the_same_image(midas_small, photo):
-    exact, depth = (
-        build(load_file(midas_small), dtype).estimate(images_to_rgb(check_images(photo))).depth for dtype in (torch.float32, torch.bfloat16)
-    )
-    error = (depth - exact).abs() / (exact.max() - exact.min())
-    assert error.mean() < 1 / 255
-    assert error.max() < 0.1  # 0.03 to 0.052, as the machine adds up

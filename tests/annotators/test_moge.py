@@ -14,7 +14,7 @@ from depth_normal.annotators.networks.configs import MogeConfig, VitConfig
 from depth_normal.annotators.networks.moge import MoGe, MogeOutput
 from depth_normal.annotators.registry import MODELS, find_spec
 from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
-from depth_normal.geometry.camera import depth_to_points, intrinsics_from_fov, pixel_rays
+from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.estimate import Axes, Quantity
 
 CONFIG = MogeConfig(VitConfig(16, 4, 2, (1, 3), grid=3), (16, 12, 8, 8, 8))
@@ -267,30 +267,6 @@ def test_a_scalar_input_is_the_images_aspect(monkeypatch):
     monkeypatch.setitem(vars(found), "run_network", lambda inputs, scalars: seen.append(scalars) or run(inputs, scalars))
     found.estimate(make_images(30, 40), fov=50.0)
     assert seen == [(40 / 30,)]
-
-
-@pytest.mark.parametrize("part", ["points", "mask", "normals", "scale"])
-def test_what_is_not_finite_is_refused(part):
-    output, *_ = sphere()
-    with pytest.raises(ArithmeticError, match="not finite"):
-        estimated(output._replace(**{part: getattr(output, part) * torch.nan}), 96, 128)
-
-
-def test_images_of_any_size_and_batch():
-    for height, width, batch in ((37, 61, 2), (64, 20, 1), (1, 1, 1)):
-        found = annotator().estimate(make_images(height, width, batch))
-        assert found.depth.shape == (batch, 1, height, width) and found.normals.shape == (batch, 3, height, width)
-        points = depth_to_points(found.depth, found.intrinsics)
-        assert torch.isfinite(points).all()
-    assert annotator(replace(CONFIG, normals=False)).estimate(make_images(30, 40)).normals is None
-
-
-def test_half_precision_keeps_the_last_layers_exact():
-    network = annotator(dtype=torch.bfloat16).network
-    exact = {name for name, value in network.named_parameters() if value.dtype == torch.float32}
-    assert exact and all(name.startswith("scale_head.") or ".output_blocks.4." in name for name in exact)
-    with torch.no_grad():
-        assert network(torch.randn(1, 3, 28, 28).bfloat16(), 1.0).points.dtype == torch.float32
 
 
 def test_the_entries():

@@ -211,13 +211,6 @@ def test_progress_after_each_step_can_end_the_work():
         third.estimate(make_images(), progress=stop)
 
 
-def test_points_that_are_not_finite_are_refused():
-    state = as_published(MoGe(CONFIG))
-    state["points_head.output_blocks.4.bias"] = torch.tensor([0.0, 0.0, torch.nan])
-    with pytest.raises(ArithmeticError, match=r"moge-3-tiny in torch\.float32 gave depth that is not finite"):
-        built(state=state).estimate(make_images())
-
-
 def test_half_precision_keeps_the_refiner_exact():
     network = built(dtype=torch.float16).network
     assert {value.dtype for name, value in network.named_parameters() if name.startswith("refiner.")} == {torch.float32}

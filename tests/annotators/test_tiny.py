@@ -8,11 +8,9 @@ import depth_normal
 from depth_normal.annotators.networks.configs import TINY_2
 from depth_normal.annotators.networks.tiny import COUNTER, TinyConfig, TinyNetwork
 from depth_normal.annotators.registry import MODELS
-from depth_normal.annotators.specs.base import CheckpointError
-from depth_normal.annotators.tiny import TinyAnnotator, sky_of, to_estimate, with_far_sky
+from depth_normal.annotators.tiny import TinyAnnotator, sky_of, with_far_sky
 from depth_normal.geometry.assumptions import assumed_depth
-from depth_normal.geometry.conventions import unit_normals
-from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.regions.sky import predicted_sky, sky_alpha
 from depth_normal.model_loader.weights.integrity import bundled_path
 from depth_normal.utils import check_images, images_to_rgb, resize_image, resize_map
@@ -79,57 +77,6 @@ def test_a_very_long_image_does_not_make_the_input_huge():
     height, width = annotator().network_size(7, 5000, 192)
     assert height == 32
     assert width == 22848  # 32 / 7 * 5000 to a multiple of 32
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (7, 500), (65, 33)])
-def test_odd_images_give_finite_maps_and_unit_normals(shape):
-    with torch.inference_mode():
-        estimate = annotator().estimate(torch.rand(2, 3, *shape), 64)
-    assert estimate.depth is not None
-    assert estimate.normals is not None
-    assert estimate.quantity is Quantity.DISPARITY
-    assert estimate.axes is Axes.OPENGL
-    assert torch.isfinite(estimate.depth).all()
-    torch.testing.assert_close(estimate.normals.norm(dim=1), torch.ones_like(estimate.depth[:, 0]), atol=1e-5, rtol=0)
-
-
-def without_guide(tiny, pixels):
-    """The estimate at the size of the network's outputs."""
-    disparity, normals, *sky = tiny.run_network(tiny.normalised(pixels))
-    return to_estimate(disparity, unit_normals(normals), *(sky_of(each, pixels) for each in sky))
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_gives_the_same_maps(dtype):
-    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        expected, found = (without_guide(annotator(kind), image) for kind in (torch.float32, dtype))
-    assert found.depth is not None
-    assert expected.depth is not None
-    assert found.depth.dtype == torch.float32
-    assert torch.corrcoef(torch.stack((found.depth.flatten(), expected.depth.flatten())))[0, 1] > 0.98
-
-
-def test_a_batch_is_its_images():
-    images = torch.rand(3, 3, 64, 96, generator=torch.Generator().manual_seed(0))
-    tiny = annotator()
-    with torch.inference_mode():
-        together, alone = without_guide(tiny, images).depth, without_guide(tiny, images[1:2]).depth
-    assert together is not None
-    assert alone is not None
-    torch.testing.assert_close(together[1:2], alone, atol=1e-4, rtol=1e-4)
-
-
-def test_damaged_weights_are_named():
-    for change, words in (
-        (lambda state: state.pop("merge.weight"), r"1 missing keys \(first: merge.weight\)"),
-        (lambda state: state.update(other=torch.zeros(1)), r"1 unexpected keys \(first: other\)"),
-        (lambda state: state.update({"merge.bias": torch.zeros(3)}), r"merge.bias, \(3,\) instead of \(16,\)"),
-    ):
-        state = random_state()
-        change(state)
-        with pytest.raises(CheckpointError, match=words):
-            TinyAnnotator.build(SPEC, {"network": state}, torch.float32)
 
 
 def test_the_weights_are_used():
@@ -445,13 +392,6 @@ def _without_head(annotator):
     found.network = copy.copy(annotator.network)
     found.network.sharp = None
     return found
-
-
-def test_a_batch_is_as_sharp_as_each_image():
-    model = depth_normal.load_model("tiny", device="cpu")
-    images = torch.rand(2, 3, 60, 80, generator=torch.Generator().manual_seed(0))
-    both = model.estimate(images).depth
-    torch.testing.assert_close(both[1:], model.estimate(images[1:]).depth, rtol=1e-3, atol=0.1)
 
 
 def test_a_map_that_shrinks_to_its_photo_is_averaged(shipped):

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from depth_normal.annotators.networks import motion
 from depth_normal.annotators.networks.dpt import DptConfig
@@ -315,16 +314,3 @@ def test_half_precision_stays_near(oracle, annotator, dtype, tolerance):
     found = depth_of_video(half, frames)
     assert found.dtype == torch.float32
     close(found, depth_of_video(annotator, frames), tolerance)
-
-
-@pytest.mark.slow("takes most of a second")
-def test_nothing_mixes_devices():
-    """Fake tensors know where they are: an operation on two devices is an error, and so is asking a device for a number."""
-    device = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
-    with FakeTensorMode(), torch.no_grad():
-        with device:
-            network = VideoDepthAnything(VIT, DPT)
-        shot = windows.Shot(network, lambda frames: frames, four_at_once, aligned=True)
-        depth = [each for chunk in (20, 13, 9) for each in shot.push(torch.empty(chunk, 3, HEIGHT, WIDTH, device=device))]
-        depth.append(shot.finish())
-    assert [len(each) for each in depth] == [24, 18] and {each.device for each in depth} == {device}

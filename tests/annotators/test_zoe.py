@@ -163,20 +163,6 @@ def test_the_authors_wrapped_file_loads(official, tmp_path):
     assert torch.equal(build(read_checkpoint(tmp_path / "ZoeD.pt")).estimate(make_images(1, 3, 40, 50)).depth, expected)
 
 
-@pytest.mark.parametrize(
-    "key, value",
-    [
-        ("core.core.pretrained.model.blocks.3.mlp.fc2.weight", None),
-        ("seed_projector._net.0.bias", None),
-        ("patch_transformer.x", torch.zeros(2)),
-    ],
-)
-def test_a_checkpoint_that_differs_is_refused(official, key, value):
-    state = {**{name: each for name, each in official.state_dict().items() if name != key}, **({} if value is None else {key: value})}
-    with pytest.raises(CheckpointError, match=r"not a checkpoint of tiny: 1 (missing|unexpected) keys"):
-        build(state)
-
-
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_hub_files_load(name, tmp_path):
     (network_class,) = from_transformers("ZoeDepthForDepthEstimation")
@@ -342,14 +328,6 @@ def test_normed_bins_are_refused_where_softplus_bins_belong(dino_state):
     state = {**dino_state, "attractors.0._net.2.weight": torch.zeros(32, 128, 1, 1)}
     with pytest.raises(CheckpointError, match=r"attractors\.0\._net\.2\.weight, \(32, 128, 1, 1\) instead of \(16, 128, 1, 1\)"):
         dino_annotator(state)
-
-
-@pytest.mark.parametrize("dtype, tolerance", [(torch.float16, 0.01), (torch.bfloat16, 0.05)])
-def test_half_precision_on_depth_anything(dino_state, dtype, tolerance):
-    images = make_images(1, 3, 56, 84)
-    expected, found = by_network(dino_annotator(dino_state), images), by_network(dino_annotator(dino_state, dtype), images)
-    assert found.dtype == torch.float32
-    assert (found - expected).abs().max() < tolerance * expected.max()
 
 
 def test_the_published_network_has_its_number_of_parameters():

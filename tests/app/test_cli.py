@@ -124,12 +124,6 @@ def test_files_of_others_are_kept_and_ours_are_made_anew(estimate, image, tmp_pa
     assert settings["model"] == "tiny" and settings["size"] == 64 and settings["writes"] == ["depth", "normals", "npz"]
 
 
-def test_the_demo_keeps_files_of_others(tmp_path, capsys):
-    (tmp_path / "coffee.npz").write_text("mine")
-    assert cli.main(["demo", "--out", str(tmp_path)]) == 2
-    assert "coffee.npz is there already" in capsys.readouterr().err and (tmp_path / "coffee.npz").read_text() == "mine"
-
-
 @pytest.mark.slow("starts other processes")
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-8"])
 def test_a_name_that_the_console_cannot_show_stops_nothing(image, tmp_path, encoding):

@@ -7,7 +7,6 @@ import json
 import runpy
 import subprocess
 import sys
-import urllib.error
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +18,7 @@ import torch
 from depth_normal import load_model
 from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.camera import DEFAULT_FOV
-from depth_normal.geometry.files import load_estimate, read_npz
+from depth_normal.geometry.files import load_estimate
 from depth_normal.nodes import depth_maps
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,23 +112,8 @@ def graph(image_path: Path, node: str, count: int = 1, **widgets) -> dict:
     }
 
 
-def shown(server, outputs: dict) -> list[np.ndarray]:
-    paths = [server.base / "temp" / entry["filename"] for entry in outputs["4"]["images"]]
-    return [cv2.imread(str(path))[..., ::-1].astype(int) for path in paths]
-
-
 def workflow(name: str) -> Path:
     return ROOT / "workflows" / f"{name}.json"
-
-
-@pytest.mark.parametrize("node", OLD)
-def test_prompts_of_old_scripts_run_with_the_old_packs_files(tiny_server, here, image_path, image, node):
-    """Only the image is given; everything else is the old node's default."""
-    (found,) = shown(tiny_server, finished(tiny_server, graph(image_path, node)))
-    (expected,) = NODES[node]().execute(image)
-    assert found.shape == (512, 683, 3) and np.abs(found - expected[0].numpy() * 255).max() <= 2
-    model_id = OLD[node][1]
-    assert f"loading {model_id} from {tiny_server.base / PLACES[model_id]}" in tiny_server.log
 
 
 def old_graph(image_path: Path) -> dict:
@@ -152,46 +136,6 @@ def test_a_graph_saved_with_the_old_pack_opens(run_workflow, here, image_path, i
     for number, node in enumerate(OLD):
         (expected,) = NODES[node]().execute(image)
         assert np.abs(previews[str(3 + 2 * number)] - expected[0].numpy() * 255).max() <= 2, node
-
-
-def test_the_environment_is_another_model(tiny_server, image_path):
-    indoor, outdoor = (
-        shown(tiny_server, finished(tiny_server, graph(image_path, ZOE_V1, environment=place, resolution=64)))[0]
-        for place in ("indoor", "outdoor")
-    )
-    assert np.abs(indoor - outdoor).max() > 20
-
-
-@pytest.mark.parametrize("node", OLD)
-def test_a_batch_and_a_second_run_load_nothing(tiny_server, image_path, node):
-    images = shown(tiny_server, finished(tiny_server, graph(image_path, node, count=3, resolution=128, network_size=56)))
-    assert len(images) == 3 and all(np.array_equal(each, images[0]) for each in images)
-    assert tiny_server.log.count(f"loading {OLD[node][1]} ") == 1
-
-
-@pytest.mark.parametrize(
-    ("node", "bad"),
-    [
-        (V1, {"ckpt_name": "depth_anything_v2_vits.pth"}),
-        (V2, {"ckpt_name": "depth_anything_vits14.pth"}),
-        (ZOE_V1, {"environment": "underwater"}),
-        (ZOE, {"model": "midas-dpt-hybrid"}),
-        (ZOE, {"resolution": 63}),
-        (V2, {"network_size": 5000}),
-    ],
-    ids=str,
-)
-def test_bad_widget_values_are_refused_before_the_run(tiny_server, image_path, node, bad):
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        tiny_server.submit(graph(image_path, node, **bad))
-    assert refused.value.code == 400 and next(iter(bad)) in refused.value.read().decode()
-
-
-def test_a_file_that_is_not_there_is_named(tiny_server, image_path):
-    messages = tiny_server.run(graph(image_path, V1, ckpt_name="depth_anything_vits14.pth"))["status"]["messages"]
-    message = next(body["exception_message"] for kind, body in messages if kind == "execution_error")
-    for words in ("depth_anything_vits14.pth", "LiheYoung/Depth-Anything", str(tiny_server.base / "models" / "depth_normal")):
-        assert words in message, message
 
 
 def test_the_v2_workflow(run_workflow, here, image, tiny_server):
@@ -219,25 +163,6 @@ def test_the_v3_workflow(run_workflow, here, image, tiny_server):
     narrow = run_workflow(workflow("Depth Anything 3 in Metres"), '2.precision="float32"', "3.fov=20.0")
     assert np.abs(narrow["6"] - depth).max() <= 2, "the metres grow, the image of their range does not"
     assert np.abs(narrow["7"] - normals).max() > 20, "a narrower camera sees the same shape elsewhere"
-
-
-def test_the_metres_of_a_known_camera(tiny_server, here, image_path, image):
-    """Depth Anything 3's metres are proportional to the focal length."""
-    chain = {
-        "1": {"class_type": "LoadImage", "inputs": {"image": image_path.name}},
-        "2": {"class_type": "DepthNormal_LoadModel", "inputs": {"model": "depth-anything-3-metric-large", "precision": "float32"}},
-        "3": {"class_type": "DepthNormal_EstimateGeometry", "inputs": {"model": ["2", 0], "image": ["1", 0], "fov": 30.0}},
-        "4": {
-            "class_type": "DepthNormal_SaveGeometry",
-            "inputs": {"geometry": ["3", 0], "filename_prefix": "da3/metres", "format": "npz"},
-        },
-    }
-    (entry,) = finished(tiny_server, chain)["4"]["files"]
-    saved = read_npz(tiny_server.base / "output" / entry["subfolder"] / entry["filename"])
-    assumed = load_model("depth-anything-3-metric-large", "float32").estimate(image.movedim(-1, 1))
-    ratio = np.tan(np.radians(DEFAULT_FOV / 2)) / np.tan(np.radians(15))
-    torch.testing.assert_close(saved.depth, assumed.depth * ratio, rtol=1e-3, atol=0)
-    assert float(saved.intrinsics[0, 0, 0]) == pytest.approx(WIDTH / 2 / np.tan(np.radians(15)), rel=1e-4)
 
 
 @pytest.mark.parametrize("exr", [False, True], ids=["as published", "EXR unmuted"])

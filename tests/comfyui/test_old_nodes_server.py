@@ -79,23 +79,6 @@ def test_prompts_of_old_scripts_run_and_load_once(old_server, node):
     assert old_server.log.count(f"loading {MODEL_OF[node]} from {old_server.base / AUX}") == 1
 
 
-@pytest.mark.parametrize(
-    ("node", "widgets"),
-    [
-        (DSINE, {"resolution": 128, "fov": 0}),
-        (DSINE, {"iterations": 1, "resolution": 64}),
-        (LERES, {"boost": "enable", "rm_background": 30, "resolution": 128}),
-        (LERES, {"resolution": 64, "input": "old node"}),
-        (METRIC3D_NORMALS, {"fy": 16384, "fx": 1, "resolution": 64}),
-        (METRIC_V2, {"max_depth": 0, "resolution": 64}),
-    ],
-    ids=str,
-)
-def test_widgets_come_in_any_order_and_number(old_server, node, widgets):
-    (shown,) = make_images(old_server, node, **widgets)
-    assert shown.shape == (widgets["resolution"], widgets["resolution"] * WIDTH // HEIGHT, 3)
-
-
 def test_moge_1_is_recognised_and_gives_depth_and_a_mask(old_server):
     path = old_server.base / "models" / "geometry_estimation" / "first moge.pt"
     path.parent.mkdir(exist_ok=True)
@@ -103,11 +86,6 @@ def test_moge_1_is_recognised_and_gives_depth_and_a_mask(old_server):
     estimate = saved(old_server, {"model": "(from file)", "weights": path.name}, count=1)
     assert estimate.depth.shape == (1, 1, HEIGHT, WIDTH) and estimate.mask is not None and estimate.intrinsics is not None
     assert f"{path} is recognised as moge-vitl" in old_server.log
-
-
-def test_three_views_of_one_scene_have_their_cameras(old_server):
-    estimate = saved(old_server, {"model": "depth-anything-3-small"}, count=3, views="one_scene", resolution=56)
-    assert estimate.depth.shape == (3, 1, HEIGHT, WIDTH) and estimate.extrinsics.shape == (3, 3, 4)
 
 
 def saved(server, model: dict, count: int, **widgets):

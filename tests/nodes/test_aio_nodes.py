@@ -3,7 +3,6 @@
 import inspect
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,30 +11,9 @@ import depth_normal
 from depth_normal.nodes import aio
 from depth_normal.nodes.legacy import LEGACY_CATEGORY
 
-PAGE = Path(__file__).resolve().parents[2] / "web" / "docs" / "AIO_Preprocessor.md"
 MAPPINGS = depth_normal.NODE_CLASS_MAPPINGS
 OWN = [name for name, node in MAPPINGS.items() if node.CATEGORY == LEGACY_CATEGORY]
 AIO = aio.AioPreprocessor
-
-
-def test_contract():
-    assert MAPPINGS["AIO_Preprocessor"] is AIO and depth_normal.NODE_DISPLAY_NAME_MAPPINGS["AIO_Preprocessor"] == "AIO Aux Preprocessor"
-    assert (AIO.CATEGORY, AIO.FUNCTION, AIO.RETURN_TYPES) == ("ControlNet Preprocessors", "execute", ("IMAGE",))
-    inputs = AIO.INPUT_TYPES()
-    assert list(inputs["required"]) == ["image"] and list(inputs["optional"]) == ["preprocessor", "resolution"], "graphs store by position"
-    kind, options = inputs["optional"]["resolution"]
-    assert (kind, *(options[key] for key in ("default", "min", "max", "step"))) == ("INT", 512, 64, 16384, 64)
-    assert inputs["optional"]["preprocessor"][1]["default"] == "none"
-    assert all(widget[1]["tooltip"] for group in inputs.values() for widget in group.values())
-    assert AIO.DESCRIPTION and AIO.SEARCH_ALIASES and len(AIO.OUTPUT_TOOLTIPS) == 1
-    defaults = {name: each.default for name, each in inspect.signature(AIO().execute).parameters.items() if name != "image"}
-    assert defaults == {name: widget[1]["default"] for name, widget in inputs["optional"].items()}
-
-
-def test_the_help_page_names_every_input():
-    page = PAGE.read_text()
-    assert page.startswith("# AIO Aux Preprocessor\n")
-    assert all(f"| {name} |" in page for group in AIO.INPUT_TYPES().values() for name in group)
 
 
 def test_the_list_has_all_that_a_saved_graph_may_have_the_packs_own_first():

@@ -67,6 +67,13 @@ def test_only_sockets_are_required(node_id):
     assert {(node_id, name) for name in required} <= NO_DEFAULT
 
 
+@pytest.mark.parametrize("node", NODE_CLASS_MAPPINGS.values(), ids=NODE_CLASS_MAPPINGS)
+def test_every_node_explains_itself(node):
+    assert node.DESCRIPTION and node.SEARCH_ALIASES and len(node.OUTPUT_TOOLTIPS) == len(node.RETURN_TYPES)
+    for name, widget in [item for group in ("required", "optional") for item in node.INPUT_TYPES().get(group, {}).items()]:
+        assert widget[1].get("tooltip"), f"{name} has no tooltip"
+
+
 @pytest.mark.parametrize("node_id", NODE_CLASS_MAPPINGS)
 def test_what_a_prompt_leaves_out_is_the_widgets_default(node_id):
     """In `execute`, and wherever else ComfyUI calls the node with the inputs that a prompt has, and with those that it hides."""

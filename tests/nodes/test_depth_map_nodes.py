@@ -1,7 +1,5 @@
 """The old depth nodes of ZoeDepth and Depth Anything: their contract, images known in advance, and tiny networks behind every name."""
 
-import inspect
-import math
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-import depth_normal
 from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.nodes import depth_maps as nodes
@@ -24,15 +21,6 @@ ALL = pytest.mark.parametrize("node", nodes.NODES, ids=lambda node: node.NODE_ID
 BY_PERCENTILES = (ZOE, ZOE_V1)
 METRIC = (*BY_PERCENTILES, V2_METRIC)
 
-V1_FILES = ["depth_anything_vitl14.pth", "depth_anything_vitb14.pth", "depth_anything_vits14.pth"]
-V2_FILES = ["depth_anything_v2_vitg.pth", "depth_anything_v2_vitl.pth", "depth_anything_v2_vitb.pth", "depth_anything_v2_vits.pth"]
-CONTRACT = {
-    "Zoe-DepthMapPreprocessor": [],
-    "DepthAnythingPreprocessor": [("ckpt_name", V1_FILES, "depth_anything_vitl14.pth")],
-    "Zoe_DepthAnythingPreprocessor": [("environment", ["indoor", "outdoor"], "indoor")],
-    "DepthAnythingV2Preprocessor": [("ckpt_name", V2_FILES, "depth_anything_v2_vitl.pth")],
-    "Metric_DepthAnythingV2Preprocessor": [("environment", ["indoor", "outdoor"], "indoor"), ("max_depth", "FLOAT", 20.0)],
-}
 CHOICES = {
     (ZOE, None, None): "zoedepth-nyu",
     (ZOE, "model", "zoedepth-kitti"): "zoedepth-kitti",
@@ -53,7 +41,6 @@ CHOICES = {
     (V2_METRIC, "model", "small"): "depth-anything-v2-metric-indoor-small",
     (V2_METRIC, "model", "base"): "depth-anything-v2-metric-indoor-base",
 }
-WIDGETS_WITH_TINY = {ZOE: "model", V1: "ckpt_name", ZOE_V1: "model", V2: "ckpt_name", V2_METRIC: "model"}
 EACH_CHOICE = pytest.mark.parametrize(("choice", "model_id"), CHOICES.items(), ids=lambda value: value if isinstance(value, str) else "")
 
 
@@ -89,38 +76,6 @@ def random_depth(count=2, height=64, width=96, low=0.5, high=9.0):
     return low + (high - low) * torch.nn.functional.interpolate(coarse, size=(height, width), mode="bilinear")
 
 
-def test_ids_and_front_door():
-    assert {node.NODE_ID for node in nodes.NODES} == set(CONTRACT)
-    for node in nodes.NODES:
-        assert depth_normal.NODE_CLASS_MAPPINGS[node.NODE_ID] is node
-        assert depth_normal.NODE_DISPLAY_NAME_MAPPINGS[node.NODE_ID] == node.DISPLAY_NAME
-
-
-@ALL
-def test_contract(node):
-    assert node.CATEGORY == "ControlNet Preprocessors/Normal and Depth Estimators"
-    assert node.FUNCTION == "execute" and node.RETURN_TYPES == ("IMAGE",)
-    inputs = node.INPUT_TYPES()
-    assert list(inputs) == ["required", "optional"]
-    assert list(inputs["required"]) == ["image"] and inputs["required"]["image"][0] == "IMAGE"
-    optional, old = inputs["optional"], CONTRACT[node.NODE_ID]
-    assert list(optional)[: len(old) + 1] == [*(name for name, _, _ in old), "resolution"], "graphs store widgets by position"
-    for name, choices, default in old:
-        assert [each for each in optional[name][0] if each != "tiny"] == list(choices) and optional[name][1]["default"] == default
-    kind, options = optional["resolution"]
-    assert (kind, *(options[key] for key in ("default", "min", "max", "step"))) == ("INT", 512, 64, 16384, 64)
-
-
-@ALL
-def test_what_a_script_leaves_out_is_the_widgets_default(node):
-    optional = node.INPUT_TYPES()["optional"]
-    parameters = list(inspect.signature(node.execute).parameters.values())[1:]
-    assert [parameter.name for parameter in parameters] == ["image", *optional]
-    for parameter in parameters[1:]:
-        kind, options = optional[parameter.name]
-        assert parameter.default == options.get("default", kind[0] if isinstance(kind, list) else None)
-
-
 @EACH_CHOICE
 def test_each_choice_is_its_own_model(choice, model_id, pretend):
     node, widget, value = choice
@@ -132,14 +87,6 @@ def test_each_choice_is_its_own_model(choice, model_id, pretend):
 def test_the_models_give_what_the_images_take_them_for():
     for (node, _, _), model_id in CHOICES.items():
         assert MODELS[model_id].quantity is (Quantity.METRIC_DEPTH if node in METRIC else Quantity.DISPARITY)
-
-
-@ALL
-def test_the_network_runs_at_its_authors_size_whatever_the_resolution(node, pretend):
-    model = pretend(random_depth(1))
-    for widgets in ({}, {"resolution": 1024}, {"network_size": 0}, {"network_size": 700}):
-        node().execute(torch.rand(1, 64, 96, 3), **widgets)
-    assert model.sizes == [None, None, None, 700]
 
 
 @pytest.mark.parametrize("node", [V1, V2], ids=lambda node: node.NODE_ID)
@@ -161,11 +108,6 @@ def test_metres_from_the_nearest_to_the_farthest_whatever_max_depth(pretend):
     assert torch.equal(V2_METRIC().execute(torch.rand(2, 64, 96, 3), max_depth=80.0, resolution=64)[0], image)
     with pytest.raises(ValueError, match=r"max_depth is 101.*accepted: 0.* to 100"):
         V2_METRIC().execute(torch.rand(1, 64, 96, 3), max_depth=101.0)
-
-
-def test_the_switched_off_nodes_widget_is_as_it_was():
-    kind, options = V2_METRIC.INPUT_TYPES()["optional"]["max_depth"]
-    assert (kind, *(options[key] for key in ("default", "min", "max", "step"))) == ("FLOAT", 20.0, 0.0, 100.0, 0.01)
 
 
 @pytest.mark.parametrize("node", BY_PERCENTILES, ids=lambda node: node.NODE_ID)
@@ -196,20 +138,6 @@ def test_what_is_masked_is_black_and_sets_no_range(node, pretend):
     assert np.abs(image[0, 20:, :, 0].numpy() - expected).max() < 1e-5
 
 
-@ALL
-def test_constant_depth_is_a_constant_finite_image(node, pretend):
-    pretend(torch.full((1, 1, 64, 64), 3.0), Quantity.METRIC_DEPTH if node in METRIC else Quantity.DISPARITY)
-    (image,) = node().execute(torch.rand(1, 64, 64, 3), resolution=64)
-    assert image.unique().numel() == 1 and torch.isfinite(image).all()
-
-
-@ALL
-def test_the_contracts_own_size(node, pretend):
-    pretend(random_depth(1, 37, 66))
-    (image,) = node().execute(torch.rand(1, 1080, 1920, 3))
-    assert image.shape == (1, 512, 910, 3)
-
-
 @pytest.mark.quick_cases(5)
 @EACH_CHOICE
 def test_every_file_loads_by_its_name_and_gives_images(choice, model_id, tiny, weights, caplog):
@@ -224,43 +152,6 @@ def test_every_file_loads_by_its_name_and_gives_images(choice, model_id, tiny, w
     assert "the tensors of" not in caplog.text, "the published name raises a doubt"
     (again,) = node().execute(image, **widgets)
     assert torch.equal(again, shown) and caplog.text.count(f"loading {model_id}") == 1, "read once"
-
-
-@ALL
-@pytest.mark.parametrize("shape", [(1, 1, 1, 3), (1, 300, 20, 4), (1, 20, 30, 1)], ids=str)
-def test_odd_images(node, shape, tiny):
-    (shown,) = node().execute(torch.rand(shape), resolution=64, network_size=28)
-    assert shown.shape[0] == 1 and min(shown.shape[1:3]) == 64 and shown.shape[3] == 3 and torch.isfinite(shown).all()
-
-
-@ALL
-def test_a_batch_is_its_images_one_by_one(node, tiny):
-    images = torch.rand(3, 40, 56, 3, generator=torch.Generator().manual_seed(1))
-    (batch,) = node().execute(images, resolution=64, network_size=56)
-    singles = torch.cat([node().execute(image[None], resolution=64, network_size=56)[0] for image in images])
-    assert (batch - singles).abs().max() < 2e-3
-
-
-@ALL
-def test_finer_than_256_grey_levels(node, tiny):
-    (shown,) = node().execute(torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(2)), resolution=128, network_size=56)
-    assert shown.unique().numel() > 1000
-
-
-@ALL
-@pytest.mark.parametrize("resolution", [0, 63, 16385, 512.0, "512", None])
-def test_bad_resolutions_are_named(node, resolution, pretend):
-    pretend(random_depth(1))
-    with pytest.raises(ValueError, match=r"resolution is .*accepted: (whole numbers from )?64 to 16384"):
-        node().execute(torch.rand(1, 64, 64, 3), resolution=resolution)
-
-
-@ALL
-@pytest.mark.parametrize("network_size", [-1, 4097, math.nan])
-def test_bad_network_sizes_are_named(node, network_size, pretend):
-    pretend(random_depth(1))
-    with pytest.raises(ValueError, match=r"network_size is .*accepted: 0 to 4096"):
-        node().execute(torch.rand(1, 64, 64, 3), network_size=network_size)
 
 
 @pytest.mark.parametrize(
@@ -279,59 +170,6 @@ def test_another_familys_choice_is_refused(node, bad, accepted, pretend):
     with pytest.raises(ValueError, match=rf"{name} is '{value}'; accepted: .*{accepted}"):
         node().execute(torch.rand(1, 64, 64, 3), **bad)
     assert not model.asked, "nothing is loaded for it"
-
-
-@ALL
-def test_an_unknown_precision_is_named(node, tiny):
-    with pytest.raises(ValueError, match="unknown dtype 'int8'; accepted: auto, float32"):
-        node().execute(torch.rand(1, 64, 64, 3), precision="int8")
-
-
-@pytest.mark.quick_cases(1)
-@ALL
-def test_an_hdr_image_is_that_of_its_clamped_values(node, tiny):
-    hdr = 4 * torch.rand(1, 64, 96, 3, generator=torch.Generator().manual_seed(2)) - 1
-    (image,) = node().execute(hdr, resolution=64)
-    assert torch.equal(image, node().execute(hdr.clamp(0, 1), resolution=64)[0])
-
-
-@ALL
-@pytest.mark.parametrize(
-    ("image", "message"),
-    [
-        (torch.full((1, 64, 64, 3), math.nan), "NaN or infinite"),
-        (torch.rand(0, 64, 64, 3), "batch is empty"),
-        (torch.rand(1, 64, 64, 2), "1, 3 or 4 channels"),
-    ],
-    ids=["nan", "empty", "two channels"],
-)
-def test_bad_images_are_named(node, image, message, tiny):
-    with pytest.raises(ValueError, match=message):
-        node().execute(image)
-
-
-def test_the_non_commercial_weights_say_so():
-    closed = {f"depth-anything-v2-{name}" for name in ("base", "large", "giant")}
-    closed |= {f"depth-anything-v2-metric-{name}" for name in ("indoor-base", "indoor-large", "outdoor-large")}
-    found = {model_id: MODELS[model_id].licence for model_id in CHOICES.values() if MODELS[model_id].commercial_use == "no"}
-    assert found == dict.fromkeys(closed, "CC-BY-NC-4.0")
-    assert "not for commercial use" in V2_METRIC.INPUT_TYPES()["optional"]["model"][1]["tooltip"]
-    tooltip = V2.INPUT_TYPES()["optional"]["ckpt_name"][1]["tooltip"]
-    assert "CC BY-NC 4.0" in tooltip and "CC BY-NC 4.0" in V2.DESCRIPTION
-
-
-@ALL
-def test_the_help_page_names_every_input_and_choice(node):
-    page = (ROOT / "web" / "docs" / f"{node.NODE_ID}.md").read_text()
-    assert page.startswith(f"# {node.DISPLAY_NAME}\n")
-    inputs = node.INPUT_TYPES()
-    for name, (kind, _) in (inputs["required"] | inputs["optional"]).items():
-        assert f"| {name} |" in page, name
-        for choice in kind if isinstance(kind, list) and name != "precision" else ():
-            assert f"| {choice} |" in page or f"`{choice}`" in page, choice
-    for line in page.splitlines():
-        if line.startswith("| depth_anything_v2_vit"):
-            assert ("not for commercial use" in line) == ("_vits.pth" not in line), line
 
 
 @pytest.mark.parametrize("node", [V2, ZOE], ids=["disparity", "metres"])

@@ -20,12 +20,10 @@ from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.surfaces.normals import disparity_to_normals, dmap2norm, midas_normals
 from depth_normal.model_loader import Model, load_model
 from depth_normal.model_loader.inference.network import LoadedNetwork
-from depth_normal.model_loader.inference.options import check_tiles
 from depth_normal.model_loader.weights.integrity import bundled_path
-from depth_normal.nodes import files, geometry, interop, render
+from depth_normal.nodes import geometry
 from depth_normal.nodes.geometry import METHODS, MIDAS, DepthImageToGeometry, EstimateGeometry, LoadDepthNormalModel, NormalsFromDepth
 
-NODES = (*geometry.NODES, *render.NODES, *interop.NODES, *files.NODES)
 HEIGHT, WIDTH = 48, 64
 HELP = Path(__file__).resolve().parents[2] / "web" / "docs"
 
@@ -62,61 +60,6 @@ def degrees(normals, expected):
     return torch.rad2deg(torch.linalg.vector_norm(torch.linalg.cross(normals, expected.expand_as(normals), dim=1), dim=1).asin()).max()
 
 
-def inputs_of(node):
-    kinds = node.INPUT_TYPES()
-    return {**kinds["required"], **kinds.get("optional", {})}
-
-
-@pytest.mark.parametrize("node", NODES, ids=lambda node: node.NODE_ID)
-def test_contract(node):
-    assert node.NODE_ID.startswith("DepthNormal_") and node.CATEGORY.startswith("Depth & Normals/") and node.FUNCTION == "execute"
-    assert node.DESCRIPTION and node.SEARCH_ALIASES and len(node.OUTPUT_TOOLTIPS) == len(node.RETURN_TYPES)
-    for name, widget in inputs_of(node).items():
-        assert widget[1].get("tooltip"), f"{node.NODE_ID}.{name} has no tooltip"
-
-
-def test_the_loader_is_found_by_the_name_of_every_family():
-    words = " ".join(LoadDepthNormalModel.SEARCH_ALIASES)
-    assert all(name in words for name in ("moge", "metric3d", "bae", "dsine", "leres", "midas", "depth anything", "lotus"))
-
-
-def test_no_help_page_has_words_that_the_narrow_panel_cuts_off():
-    """Addresses that are no links, and in tables the names of ControlNet's files: neither is broken into lines."""
-    for path in HELP.glob("*.md"):
-        page = path.read_text()
-        assert not re.search(r"(?<!\]\()https?://", page), path.name
-        assert not [line for line in page.splitlines() if line.startswith("|") and "control_" in line], path.name
-
-
-@pytest.mark.parametrize("node", [node for node in NODES if not hasattr(node, "DEPRECATED")], ids=lambda node: node.NODE_ID)
-def test_the_help_page_names_every_input_and_its_images_are_there(node):
-    page = (HELP / f"{node.NODE_ID}.md").read_text()
-    assert page.startswith(f"# {node.DISPLAY_NAME}\n")
-    for name in inputs_of(node):
-        assert f"| {name} |" in page, name
-    for image in re.findall(r"!\[.*?\]\((.*?)\)", page):
-        assert (HELP / image).is_file(), image
-
-
-def test_ids_and_names():
-    assert {node.NODE_ID.removeprefix("DepthNormal_"): node.DISPLAY_NAME for node in NODES} == {
-        "LoadModel": "Load Depth Model",
-        "EstimateGeometry": "Depth & Normals (advanced)",
-        "DepthImageToGeometry": "Depth Image to Geometry",
-        "NormalsFromDepth": "Depth to Normals",
-        "RenderDepth": "Render Depth",
-        "RenderNormals": "Render Normals",
-        "ConvertNormalMap": "Convert Normal Map",
-        "ConvertGeometry": "Convert Geometry",
-        "GeometryToMoGe": "Geometry to MoGe",
-        "MoGeToGeometry": "MoGe to Geometry",
-        "GeometryToDA3": "Geometry to Depth Anything 3",
-        "DA3ToGeometry": "Depth Anything 3 to Geometry",
-        "SaveGeometry": "Save Geometry",
-        "LoadGeometry": "Load Geometry",
-    }
-
-
 def test_the_model_node_lists_the_table_and_loads(midas_small):
     names, options = LoadDepthNormalModel.INPUT_TYPES()["optional"]["model"]
     assert (
@@ -130,12 +73,6 @@ def test_the_model_node_lists_the_table_and_loads(midas_small):
     assert estimate.depth.shape == (2, 1, 40, 56) and estimate.quantity is Quantity.DISPARITY
     assert estimate.normals.shape == (2, 3, 40, 56) and estimate.axes is Axes.OPENGL
     assert estimate.depth.dtype == torch.float32 and estimate.depth.amax() > 1, "raw numbers, not an image"
-
-
-def test_the_widget_for_a_file_comes_after_those_that_graphs_have():
-    inputs = LoadDepthNormalModel.INPUT_TYPES()
-    assert [*inputs["required"], *inputs["optional"]] == ["model", "precision", "weights", "runtime"]
-    assert inputs["optional"]["weights"][0] == "STRING" and inputs["optional"]["weights"][1]["default"] == ""
 
 
 @pytest.fixture
@@ -239,12 +176,6 @@ def test_a_known_field_of_view_is_the_camera():
     assert torch.equal(missing_libraries.depth, nearer.depth) and degrees(missing_libraries.normals, normal) > 3
 
 
-@pytest.mark.parametrize("fov", [-1.0, 180.0, math.nan])
-def test_a_field_of_view_out_of_range_is_named(fov):
-    with pytest.raises(ValueError, match=r"fov is .*accepted: 0 to 175"):
-        EstimateGeometry().execute(Pretend(plane([0.0, 0.0, 1.0])[0], Quantity.METRIC_DEPTH), torch.rand(1, HEIGHT, WIDTH, 3), fov=fov)
-
-
 def scene_model():
     model = Pretend(1 + torch.rand(2, 1, HEIGHT, WIDTH), Quantity.METRIC_DEPTH, "depth-anything-3-small")
     poses = torch.eye(3, 4).repeat(2, 1, 1)
@@ -270,13 +201,6 @@ def test_the_widget_for_views_keeps_its_place_and_names_the_models_that_can():
     for words in (settings["tooltip"], (HELP / f"{EstimateGeometry.NODE_ID}.md").read_text().replace("`", "")):
         named = re.search(r"Only (depth-anything-3)(-small), (-base) and (-large) can do that", words)
         assert named and [named[1] + size for size in named.groups()[1:]] == models_of_scenes()
-
-
-def test_tiles_come_behind_the_widgets_that_saved_graphs_have():
-    names = [*EstimateGeometry.INPUT_TYPES()["optional"]]
-    assert names[6] == "tiles"
-    choices, settings = EstimateGeometry.INPUT_TYPES()["optional"]["tiles"]
-    assert settings["default"] == "off" and {check_tiles(choice) for choice in choices} == {0, "auto", 2, 3, 4, 6, 8, 12, 16}
 
 
 @pytest.fixture
@@ -327,12 +251,6 @@ def test_a_large_image_is_estimated_in_tiles():
 def test_tiles_are_for_single_images(more, words):
     with pytest.raises(ValueError, match=f"tiles is auto and {words}"):
         EstimateGeometry().execute(load_model("tiny", "float32", "cpu"), torch.rand(2, 32, 32, 3), tiles="auto", **more)
-
-
-def test_a_model_that_sees_each_image_by_itself_is_named():
-    words = "tiny estimates each image independently; .*: depth-anything-3-small, depth-anything-3-base"
-    with pytest.raises(ValueError, match=words):
-        EstimateGeometry().execute(load_model("tiny", "float32", "cpu"), torch.rand(2, 32, 32, 3), views="one_scene")
 
 
 def test_relative_depth_is_estimated_without_normals():
@@ -481,11 +399,6 @@ def test_masks_and_alpha():
 def test_bad_depth_images_are_named(image, widgets, message):
     with pytest.raises(ValueError, match=message):
         DepthImageToGeometry().execute(image, "white", **widgets)
-
-
-def test_half_precision_images_are_taken():
-    (estimate,) = DepthImageToGeometry().execute(grey(0, 0.25, 1).half(), "white", "disparity")
-    assert estimate.depth.dtype == torch.float32 and estimate.depth.flatten().tolist() == [0, 0.25, 1]
 
 
 def test_an_hdr_image_is_that_of_its_clamped_values():

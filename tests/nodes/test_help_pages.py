@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from depth_normal import NODE_CLASS_MAPPINGS
+from depth_normal.nodes.legacy import LEGACY_CATEGORY
 
 PAGES = Path(__file__).resolve().parents[2] / "web" / "docs"
 
@@ -15,11 +16,42 @@ NODES = [node_id for node_id, node in NODE_CLASS_MAPPINGS.items() if not getattr
 
 
 @pytest.mark.parametrize("node", NODES)
-def test_every_input_has_its_row(node):
-    rows = "\n".join(line for line in (PAGES / f"{node}.md").read_text(encoding="utf-8").splitlines() if line.startswith("|"))
-    inputs = NODE_CLASS_MAPPINGS[node].INPUT_TYPES()
+def test_a_page_names_every_input_and_its_images_are_there(node):
+    page, inputs = (PAGES / f"{node}.md").read_text(encoding="utf-8"), NODE_CLASS_MAPPINGS[node].INPUT_TYPES()
+    assert page.startswith(f"# {NODE_CLASS_MAPPINGS[node].DISPLAY_NAME}\n")
+    rows = "\n".join(line for line in page.splitlines() if line.startswith("|"))
     names = [*inputs.get("required", {}), *inputs.get("optional", {})]
     assert [name for name in names if not re.search(rf"\b{name}\b", rows)] == []
+    assert [image for image in re.findall(r"!\[.*?\]\((.*?)\)", page) if not (PAGES / image).is_file()] == []
+    assert not re.search(r"(?<!\]\()https?://", page), "an address that is no link is cut off by the narrow panel"
+    assert "control_" not in rows, "in a table the panel cuts off the names of ControlNet's files"
+
+
+@pytest.mark.parametrize("node", [name for name in NODES if NODE_CLASS_MAPPINGS[name].CATEGORY == LEGACY_CATEGORY])
+def test_a_page_of_an_old_node_names_every_choice(node):
+    page = (PAGES / f"{node}.md").read_text(encoding="utf-8")
+    for name, (kind, _) in NODE_CLASS_MAPPINGS[node].INPUT_TYPES()["optional"].items():
+        choices = kind if isinstance(kind, list) and name != "precision" else ()
+        assert [choice for choice in choices if f"| {choice} |" not in page and f"`{choice}`" not in page] == []
+
+
+@pytest.mark.parametrize(
+    ("begins", "words"),
+    [
+        ("LeReS-", "not for commercial use"),
+        ("DSINE-", "not for commercial use"),
+        ("Metric3D-", "unclear"),
+        ("BAE-", "unclear"),
+        ("DepthAnythingV2Preprocessor", "not for commercial use"),
+        ("DepthNormal_LBM", "not for commercial use"),
+    ],
+)
+def test_node_and_page_say_that_the_weights_are_restricted(begins, words):
+    restricted = [node for node in NODES if node.startswith(begins)]
+    assert restricted
+    for node in restricted:
+        assert words in (PAGES / f"{node}.md").read_text(encoding="utf-8").replace("CC BY-NC 4.0", "not for commercial use")
+        assert words in NODE_CLASS_MAPPINGS[node].DESCRIPTION.replace("CC BY-NC 4.0", "not for commercial use")
 
 
 def test_every_page_is_a_nodes():

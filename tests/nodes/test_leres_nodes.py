@@ -1,6 +1,5 @@
 """The old depth node of LeReS: its contract, and its images beside the old pack's code."""
 
-import inspect
 import runpy
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-import depth_normal
 from depth_normal.annotators.leres import LeresOptions
 from depth_normal.annotators.preprocessing.resizing import SHORT_SIDE
 from depth_normal.annotators.registry import MODELS
@@ -63,38 +61,6 @@ def levels_of(height, width):
 
 def as_image(levels):
     return torch.from_numpy(levels.astype(np.float32) / 255)[None]
-
-
-def test_contract():
-    assert depth_normal.NODE_CLASS_MAPPINGS["LeReS-DepthMapPreprocessor"] is NODE
-    assert NODE.CATEGORY == "ControlNet Preprocessors/Normal and Depth Estimators"
-    assert NODE.FUNCTION == "execute" and NODE.RETURN_TYPES == ("IMAGE",)
-    inputs = NODE.INPUT_TYPES()
-    assert list(inputs["required"]) == ["image"]
-    optional = inputs["optional"]
-    assert list(optional)[:4] == ["rm_nearest", "rm_background", "boost", "resolution"], "graphs store widgets by position"
-    for name in ("rm_nearest", "rm_background"):
-        kind, options = optional[name]
-        assert (kind, *(options[key] for key in ("default", "min", "max", "step"))) == ("FLOAT", 0.0, 0.0, 100.0, 0.01)
-    assert optional["boost"][0] == ["disable", "enable"] and optional["boost"][1]["default"] == "disable"
-    kind, options = optional["resolution"]
-    assert (kind, *(options[key] for key in ("default", "min", "max", "step"))) == ("INT", 512, 64, 16384, 64)
-    parameters = list(inspect.signature(NODE.execute).parameters.values())[1:]
-    assert [parameter.name for parameter in parameters] == ["image", *optional]
-    for parameter in parameters[1:]:
-        assert parameter.default == optional[parameter.name][1].get("default")
-    assert NODE.DESCRIPTION and NODE.SEARCH_ALIASES and len(NODE.OUTPUT_TOOLTIPS) == 1
-
-
-def test_the_help_page_names_every_input_and_choice_and_the_licence():
-    page = (ORACLE_FILE.parents[1] / "web" / "docs" / f"{NODE.NODE_ID}.md").read_text()
-    assert page.startswith(f"# {NODE.DISPLAY_NAME}\n")
-    inputs = NODE.INPUT_TYPES()
-    for name, (kind, _) in (inputs["required"] | inputs["optional"]).items():
-        assert f"| {name} |" in page, name
-        for choice in kind if isinstance(kind, list) and name != "precision" else ():
-            assert f"| {choice} |" in page or f"`{choice}`" in page, choice
-    assert "not for commercial use" in page and MODELS["leres"].licence_url in page and "academic use only" in page
 
 
 @pytest.mark.parametrize(

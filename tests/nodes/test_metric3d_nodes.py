@@ -1,6 +1,5 @@
 """The old pack's Metric3D nodes: their contract, the old images at the same output of the network, and tiny networks behind each name."""
 
-import inspect
 import math
 import runpy
 from dataclasses import replace
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-import depth_normal
 from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.model_loader import free
@@ -21,9 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = runpy.run_path(str(ROOT / "tests" / "annotators" / "test_metric3d.py"))
 DEPTH, NORMALS = nodes.Metric3dDepthMap, nodes.Metric3dNormalMap
 ALL = pytest.mark.parametrize("node", nodes.NODES, ids=lambda node: node.NODE_ID)
-OLD_WIDGETS = ["backbone", "fx", "fy", "resolution"]
 BACKBONES = nodes.BACKBONES[:3]
-NEW_WIDGETS = {DEPTH: ["network_size", "precision", "normalisation"], NORMALS: ["network_size", "precision", "coding"]}
 
 
 def known(count=1, height=64, width=96):
@@ -65,47 +61,11 @@ def run(node, image=None, **widgets):
 
 
 @ALL
-def test_contract(node):
-    assert depth_normal.NODE_CLASS_MAPPINGS[node.NODE_ID] is node
-    assert node.CATEGORY == "ControlNet Preprocessors/Normal and Depth Estimators"
-    assert node.FUNCTION == "execute" and node.RETURN_TYPES == ("IMAGE",)
-    inputs = node.INPUT_TYPES()
-    assert list(inputs) == ["required", "optional"] and list(inputs["required"]) == ["image"]
-    optional = inputs["optional"]
-    assert list(optional) == OLD_WIDGETS + NEW_WIDGETS[node], "graphs store widgets by position"
-    assert optional["backbone"][0] == ["vit-small", "vit-large", "vit-giant2", "tiny"] and optional["backbone"][1]["default"] == "vit-small"
-    for name, expected in {"fx": (1000, 1, 16384, 1), "fy": (1000, 1, 16384, 1), "resolution": (512, 64, 16384, 64)}.items():
-        kind, options = optional[name]
-        assert (kind, tuple(options[key] for key in ("default", "min", "max", "step"))) == ("INT", expected)
-
-
-def test_the_ids():
-    assert [node.NODE_ID for node in nodes.NODES] == ["Metric3D-DepthMapPreprocessor", "Metric3D-NormalMapPreprocessor"]
-
-
-@ALL
-def test_what_a_script_leaves_out_is_the_widgets_default(node):
-    optional = node.INPUT_TYPES()["optional"]
-    parameters = list(inspect.signature(node.execute).parameters.values())[1:]
-    assert [parameter.name for parameter in parameters] == ["image", *optional]
-    for parameter in parameters[1:]:
-        assert parameter.default == optional[parameter.name][1]["default"]
-
-
-@ALL
 def test_each_backbone_is_its_own_model(node, pretend):
     model = pretend(known())
     for backbone in BACKBONES:
         run(node, backbone=backbone, precision="bfloat16")
     assert model.asked == [(f"metric3d-{backbone}", "bfloat16") for backbone in BACKBONES]
-
-
-@ALL
-def test_the_network_runs_at_its_authors_size_whatever_the_resolution(node, pretend):
-    model = pretend(known())
-    for widgets in ({}, {"resolution": 1024}, {"network_size": 0}, {"network_size": 924}):
-        run(node, **widgets)
-    assert model.sizes == [None, None, None, 924]
 
 
 @ALL
@@ -207,50 +167,3 @@ def test_every_file_loads_by_its_name_and_gives_images(node, backbone, tiny, cap
     assert f"loading metric3d-{backbone} from {tiny / MODELS[f'metric3d-{backbone}'].file.name}" in caplog.text
     assert torch.equal(run(node, portrait, **widgets), shown) and caplog.text.count("loading metric3d") == 1, "read once"
     assert shown.unique().numel() > 1000, "finer than 256 grey levels"
-
-
-@ALL
-@pytest.mark.parametrize("shape", [(1, 1, 1, 3), (1, 300, 20, 4), (1, 20, 30, 1)], ids=str)
-def test_odd_images(node, shape, tiny):
-    shown = run(node, torch.rand(shape), resolution=64, network_size=28)
-    assert shown.shape[0] == 1 and min(shown.shape[1:3]) == 64 and shown.shape[3] == 3 and torch.isfinite(shown).all()
-
-
-@ALL
-def test_the_contracts_own_size(node, pretend):
-    pretend(known(1, 37, 66))
-    assert run(node, torch.rand(1, 1080, 1920, 3)).shape == (1, 512, 910, 3)
-
-
-@ALL
-@pytest.mark.parametrize(
-    ("bad", "message"),
-    [
-        ({"backbone": "vit-base"}, "backbone is 'vit-base'; accepted: .*vit-giant2"),
-        ({"fx": 0}, "fx is .*accepted: 1 to 16384"),
-        ({"fy": 16385}, "fy is .*accepted: 1 to 16384"),
-        ({"network_size": -1}, "network_size is .*accepted: 0 to 4096"),
-        ({"network_size": math.nan}, "network_size is .*accepted: 0 to 4096"),
-        ({"resolution": 63}, "resolution is .*accepted: 64 to 16384"),
-        ({"coding": "rgb"}, "coding is 'rgb'; accepted"),
-        ({"normalisation": "fixed"}, "normalisation is 'fixed'; accepted"),
-    ],
-    ids=str,
-)
-def test_bad_values_are_named(node, bad, message, pretend):
-    if next(iter(bad)) not in OLD_WIDGETS + NEW_WIDGETS[node]:
-        return
-    pretend(known())
-    with pytest.raises(ValueError, match=message):
-        run(node, **bad)
-
-
-@ALL
-def test_the_help_page_names_every_input_and_choice(node):
-    page = (ROOT / "web" / "docs" / f"{node.NODE_ID}.md").read_text()
-    assert page.startswith(f"# {node.DISPLAY_NAME}\n") and "unclear" in page and "BSD-2-Clause" in page
-    inputs = node.INPUT_TYPES()
-    for name, (kind, _) in (inputs["required"] | inputs["optional"]).items():
-        assert f"| {name} |" in page, name
-        for choice in kind if isinstance(kind, list) and name != "precision" else ():
-            assert f"| {choice} |" in page or f"`{choice}`" in page, choice

@@ -1,7 +1,5 @@
 """The old nodes of networks that give normals: their contract, a ball known in advance, and small networks behind the names."""
 
-import inspect
-import math
 import runpy
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +8,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-import depth_normal
-from depth_normal import NODE_CLASS_MAPPINGS
 from depth_normal.annotators.networks.bae import Bae
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app.cli import main
@@ -27,15 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_bae.py")))
 BAE, DSINE, METRIC3D = NODES = (nodes.BaeNormalMap, dsine.DsineNormalMap, metric3d.Metric3dNormalMap)
 ALL = pytest.mark.parametrize("node", NODES, ids=lambda node: node.NODE_ID)
-FOCAL = ("INT", 1000, 1, 16384)
-# the old widgets before `resolution`: name, kind, default, lowest, highest
-CONTRACT = {
-    "BAE-NormalMapPreprocessor": [],
-    "DSINE-NormalMapPreprocessor": [("fov", "FLOAT", 60.0, 0.0, 365.0), ("iterations", "INT", 5, 1, 20)],
-    "Metric3D-NormalMapPreprocessor": [("backbone", ["vit-small", "vit-large", "vit-giant2", "tiny"]), ("fx", *FOCAL), ("fy", *FOCAL)],
-}
 MODEL_OF = {BAE: "bae-normal", DSINE: "dsine", METRIC3D: "metric3d-vit-small"}
-NEW = ["network_size", "precision", "coding"]
 
 
 def ball(height=64, width=96):
@@ -70,61 +58,10 @@ def tiny(tmp_path, monkeypatch):
         free()
 
 
-def test_ids_and_front_door():
-    assert {node.NODE_ID for node in NODES} == set(CONTRACT)
-    for node in NODES:
-        assert depth_normal.NODE_CLASS_MAPPINGS[node.NODE_ID] is node
-        assert depth_normal.NODE_DISPLAY_NAME_MAPPINGS[node.NODE_ID] == node.DISPLAY_NAME
-    assert [node.DISPLAY_NAME for node in NODES] == ["BAE Normal Map", "DSINE Normal Map", "Metric3D Normal Map"]
-
-
-@ALL
-def test_contract(node):
-    assert node.CATEGORY == "ControlNet Preprocessors/Normal and Depth Estimators"
-    assert node.FUNCTION == "execute" and node.RETURN_TYPES == ("IMAGE",)
-    inputs = node.INPUT_TYPES()
-    assert list(inputs) == ["required", "optional"]
-    assert list(inputs["required"]) == ["image"] and inputs["required"]["image"][0] == "IMAGE"
-    optional, old = inputs["optional"], CONTRACT[node.NODE_ID]
-    assert list(optional)[: len(old) + 1] == [*(name for name, *_ in old), "resolution"], "graphs store widgets by position"
-    for name, kind, *limits in [*old, ("resolution", "INT", 512, 64, 16384)]:
-        assert optional[name][0] == kind and [optional[name][1][key] for key in ("default", "min", "max") if limits] == limits
-    assert optional["resolution"][1]["step"] == 64
-
-
-@ALL
-def test_the_new_widgets_are_the_same_in_every_node_and_stand_in_one_order(node):
-    optional = node.INPUT_TYPES()["optional"]
-    assert list(optional)[-3:] == NEW
-    kind, options = optional["network_size"]
-    assert kind == "INT" and [options[key] for key in ("default", "min", "max", "advanced")] == [0, 0, 4096, True]
-    for name in ("precision", "coding"):
-        assert optional[name] == BAE.INPUT_TYPES()["optional"][name]
-    assert optional["coding"][0] == list(nodes.CODINGS) and optional["coding"][1]["default"] == "controlnet-normalbae"
-    midas = NODE_CLASS_MAPPINGS["MiDaS-NormalMapPreprocessor"].INPUT_TYPES()["optional"]
-    assert list(midas)[-2:] == NEW[1:] and midas["coding"][0] == list(nodes.CODINGS)
-
-
-@ALL
-def test_what_a_script_leaves_out_is_the_widgets_default(node):
-    optional = node.INPUT_TYPES()["optional"]
-    parameters = list(inspect.signature(node.execute).parameters.values())[1:]
-    assert [parameter.name for parameter in parameters] == ["image", *optional]
-    for parameter in parameters[1:]:
-        assert parameter.default == optional[parameter.name][1]["default"]
-
-
 @ALL
 def test_each_node_asks_for_its_own_model(node, pretend):
     node().execute(torch.rand(1, 64, 96, 3), resolution=64, precision="bfloat16")
     assert pretend.asked == [(MODEL_OF[node], "bfloat16")]
-
-
-@ALL
-def test_the_network_runs_at_the_resolution_or_at_its_authors_size_as_in_the_old_pack(node, pretend):
-    for widgets in ({}, {"resolution": 2048}, {"network_size": 0}, {"network_size": 480}):
-        node().execute(torch.rand(1, 64, 64, 3), **widgets)
-    assert pretend.sizes == ([None, None, None, 480] if node is METRIC3D else [512, 2048, 512, 480])
 
 
 @ALL
@@ -154,21 +91,6 @@ def test_a_resized_normal_map_holds_unit_vectors(node, resolution, pretend):
     assert ((2 * image - 1).norm(dim=-1) - 1).abs().max() < 1e-5
 
 
-@ALL
-def test_what_is_masked_is_black(node, pretend):
-    mask = torch.ones(1, 1, 64, 96, dtype=torch.bool)
-    mask[..., :20, :] = False
-    pretend.found = replace(pretend.found, mask=mask)
-    (image,) = node().execute(torch.rand(1, 64, 96, 3), resolution=64)
-    assert (image[:, :20] == 0).all() and (image[:, 20:].amax(-1) > 0).all()
-
-
-@ALL
-def test_the_contracts_own_size(node, pretend):
-    (image,) = node().execute(torch.rand(1, 1080, 1920, 3))
-    assert image.shape == (1, 512, 910, 3)
-
-
 def test_the_old_packs_file_is_found_read_once_and_gives_normals(tiny, caplog):
     caplog.set_level("INFO", logger="depth_normal")
     images = torch.rand(2, 60, 96, 3, generator=torch.Generator().manual_seed(0))
@@ -179,12 +101,6 @@ def test_the_old_packs_file_is_found_read_once_and_gives_normals(tiny, caplog):
     singles = torch.cat([BAE().execute(image[None], resolution=64, precision="float32")[0] for image in images])
     assert (singles - shown).abs().max() < 1e-4
     assert caplog.text.count(f"loading bae-normal from {tiny}") == 1
-
-
-@pytest.mark.parametrize("shape", [(1, 1, 1, 3), (1, 300, 20, 4), (1, 20, 30, 1)], ids=str)
-def test_odd_images(shape, tiny):
-    (shown,) = BAE().execute(torch.rand(shape), resolution=64, network_size=32)
-    assert shown.shape[0] == 1 and min(shown.shape[1:3]) == 64 and shown.shape[3] == 3 and torch.isfinite(shown).all()
 
 
 def test_estimate_geometry_gives_vectors_and_their_certainty(tiny):
@@ -203,42 +119,3 @@ def test_the_command_line_writes_normals_alone(tiny, tmp_path):
     words = ("--model", "bae-normal", "--weights", str(tiny), "--size", "64", "--dtype", "float32")
     assert main(["estimate", str(image), "--out", str(tmp_path / "out"), *words]) == 0
     assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["in_normals.png"]
-
-
-@ALL
-@pytest.mark.parametrize(
-    ("bad", "message"),
-    [
-        *(({"resolution": value}, "accepted: (whole numbers from )?64 to 16384") for value in (0, 63, 16385, 512.0, "512", None)),
-        *(({"network_size": value}, "network_size is .*accepted: 0 to 4096") for value in (-1, 4097, math.nan)),
-        ({"coding": "vulkan"}, "coding is 'vulkan'; accepted: opengl, directx"),
-    ],
-    ids=str,
-)
-def test_bad_widgets_are_named(node, bad, message, pretend):
-    with pytest.raises(ValueError, match=message):
-        node().execute(torch.rand(1, 64, 64, 3), **bad)
-    assert not pretend.asked, "nothing is loaded for it"
-
-
-@ALL
-@pytest.mark.parametrize(("shape", "value"), [((1, 8, 8, 3), math.nan), ((0, 8, 8, 3), 0.5), ((1, 8, 8, 2), 0.5)], ids=str)
-def test_bad_images_are_named_before_anything_is_loaded(node, shape, value, pretend):
-    with pytest.raises(ValueError, match=r"NaN or infinite|batch is empty|1, 3 or 4 channels"):
-        node().execute(torch.full(shape, value))
-    assert not pretend.asked
-
-
-def test_weights_whose_use_is_unclear_say_so():
-    assert MODELS["bae-normal"].commercial_use == "unclear" and "unclear" in BAE.DESCRIPTION
-
-
-@ALL
-def test_the_help_page_names_every_input_and_choice(node):
-    page = (ROOT / "web" / "docs" / f"{node.NODE_ID}.md").read_text()
-    assert page.startswith(f"# {node.DISPLAY_NAME}\n")
-    inputs = node.INPUT_TYPES()
-    for name, (kind, _) in (inputs["required"] | inputs["optional"]).items():
-        assert f"| {name} |" in page, name
-        for choice in kind if isinstance(kind, list) and name != "precision" else ():
-            assert choice in page, choice

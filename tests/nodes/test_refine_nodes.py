@@ -1,20 +1,13 @@
 """Refine Geometry, and `refine` of Depth & Normals (advanced), as ComfyUI calls them."""
 
-import inspect
-import re
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
 
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.model_loader import load_model
-from depth_normal.nodes import NODE_CLASS_MAPPINGS
 from depth_normal.nodes.geometry import EstimateGeometry
-from depth_normal.nodes.refine import NODES, RefineGeometry
-
-HELP = Path(inspect.getfile(RefineGeometry)).parent.parent / "web" / "docs"
+from depth_normal.nodes.refine import RefineGeometry
 
 
 def scene(batch=1):
@@ -23,27 +16,6 @@ def scene(batch=1):
     image[:, :, :33] = 0.8
     depth = torch.where(image[..., :1] > 0, 2.0, 5.0).movedim(-1, 1)
     return image, Estimate(1 / F.avg_pool2d(1 / depth, 2), Quantity.METRIC_DEPTH), depth
-
-
-def test_contract():
-    (node,) = NODES
-    assert NODE_CLASS_MAPPINGS["DepthNormal_RefineGeometry"] is node and node.DISPLAY_NAME == "Refine Geometry"
-    inputs = node.INPUT_TYPES()
-    assert {name: kind[0] for name, kind in inputs["required"].items()} == {"image": "IMAGE", "geometry": "DEPTH_NORMAL_GEOMETRY"}
-    assert node.RETURN_TYPES == ("DEPTH_NORMAL_GEOMETRY",) and len(node.OUTPUT_TOOLTIPS) == 1 and node.DESCRIPTION and node.SEARCH_ALIASES
-    widgets = {**inputs["required"], **inputs["optional"]}
-    assert all(options[1]["tooltip"] for options in widgets.values())
-    defaults = {name: parameter.default for name, parameter in list(inspect.signature(node.execute).parameters.items())[1:]}
-    assert list(defaults) == list(widgets)
-    assert {name: options[1]["default"] for name, options in inputs["optional"].items()} == dict(list(defaults.items())[2:])
-
-
-def test_the_help_page_names_every_input():
-    page = (HELP / f"{RefineGeometry.NODE_ID}.md").read_text()
-    assert page.startswith("# Refine Geometry\n")
-    for name in [name for group in RefineGeometry.INPUT_TYPES().values() for name in group]:
-        assert re.search(rf"^\| {name} \|", page, re.MULTILINE), name
-    assert "| refine |" in (HELP / f"{EstimateGeometry.NODE_ID}.md").read_text()
 
 
 @pytest.mark.parametrize("batch", [1, 2])

@@ -35,23 +35,10 @@ def test_a_fixed_range_is_in_metres():
     assert levels(image) == pytest.approx([1, 0.75, 0.25, 0])
 
 
-def test_disparity_and_relative_depth_need_no_switch():
-    values = torch.tensor([10.0, 20.0, 50.0]).view(1, 1, 1, 3)
-    image, _ = RenderDepth().execute(Estimate(values, Quantity.DISPARITY), "white", "per_image")
-    assert levels(image) == pytest.approx([0, 0.25, 1])
-    image, _ = RenderDepth().execute(Estimate(values, Quantity.RELATIVE_DEPTH), "white", "per_image")
-    assert levels(image) == pytest.approx([1, 0.75, 0])
-
-
 def test_a_clip_keeps_one_range():
     clip = Estimate(torch.tensor([[0.0, 1.0], [2.0, 4.0]]).view(2, 1, 1, 2), Quantity.DISPARITY)
     assert levels(RenderDepth().execute(clip, "white", "per_clip")[0]) == pytest.approx([0, 0.25, 0.5, 1])
     assert levels(RenderDepth().execute(clip, "white", "per_image")[0]) == pytest.approx([0, 1, 0, 1])
-
-
-def test_masked_depth_is_black_and_out_of_the_mask():
-    image, mask = RenderDepth().execute(metric(1, 2, 4, 0, math.inf, mask=[True, True, False, True, True]), "black", "per_image")
-    assert levels(image) == pytest.approx([0, 1, 0, 0, 0]) and mask.flatten().tolist() == [1, 1, 0, 0, 0]
 
 
 def test_colours_and_percentiles():
@@ -64,21 +51,6 @@ def test_colours_and_percentiles():
         and levels(image)[35] == pytest.approx(0.5)
         and levels(image)[60] == pytest.approx(1)
     )
-
-
-@pytest.mark.parametrize(
-    ("widgets", "message"),
-    [
-        ({"near": "red"}, "near is 'red'"),
-        ({"normalisation": "median"}, "normalisation is 'median'"),
-        ({"percentile_low": 90.0, "percentile_high": 10.0}, "percentiles"),
-        ({"normalisation": "fixed", "range_low": 5.0, "range_high": 1.0}, "value_range"),
-        ({"colour_map": "jet"}, "colour_map is 'jet'.*turbo"),
-    ],
-)
-def test_bad_widgets_are_named(widgets, message):
-    with pytest.raises(ValueError, match=message):
-        RenderDepth().execute(metric(1, 2), **({"near": "white", "normalisation": "per_image"} | widgets))
 
 
 def test_the_mask_takes_a_third_of_the_image():
@@ -96,24 +68,6 @@ def test_what_is_missing_is_named():
 
 
 RIGHT, UP, VIEWER = [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]
-
-
-@pytest.mark.parametrize(
-    ("coding", "right", "up", "viewer"),
-    [
-        ("opengl", (1, 0.5, 0.5), (0.5, 1, 0.5), (0.5, 0.5, 1)),
-        ("directx", (1, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 1)),
-        ("opencv", (1, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 0)),
-        ("controlnet-normalbae", (0, 0.5, 0.5), (0.5, 1, 0.5), (0.5, 0.5, 1)),
-        ("controlnet-1.0-normal", (0.5, 0.5, 0), (0.5, 1, 0.5), (1, 0.5, 0.5)),
-    ],
-)
-@pytest.mark.parametrize("axes", Axes)
-def test_normals_in_every_coding(coding, right, up, viewer, axes):
-    signs = {Axes.OPENGL: (1, 1, 1), Axes.DIRECTX: (1, -1, 1), Axes.OPENCV: (1, -1, -1), Axes.SCANNET: (-1, 1, 1)}[axes]
-    vectors = torch.tensor([RIGHT, UP, VIEWER]).T.reshape(1, 3, 1, 3) * torch.tensor(signs).view(1, 3, 1, 1)
-    (image,) = RenderNormals().execute(Estimate(normals=vectors, axes=axes), coding)
-    assert [tuple(pixel) for pixel in image[0, 0].tolist()] == [right, up, viewer]
 
 
 def test_the_background_is_black_or_faces_the_viewer():
@@ -174,12 +128,6 @@ def test_black_stays_black():
     rendered[0, 0, 0] = 0
     (image,) = ConvertNormalMap().execute(rendered, "opengl", "directx", strength=3.0, detail=as_image(unit(2, 2)))
     assert image[0, 0, 0].tolist() == [0, 0, 0] and (image.flatten(0, 2)[1:].amax(1) > 0).all()
-
-
-@pytest.mark.parametrize("bad", [{"source": "gl"}, {"target": "dx"}, {"strength": math.inf}, {"detail_strength": math.nan}])
-def test_bad_choices_are_named(bad):
-    with pytest.raises(ValueError, match=next(iter(bad))):
-        ConvertNormalMap().execute(**({"image": as_image(unit(2, 2)), "source": "opengl", "target": "directx"} | bad))
 
 
 @pytest.mark.parametrize("background", BACKGROUNDS)

@@ -1,12 +1,9 @@
 """The nodes for textures as ComfyUI calls them: contract, any pack's images, raw geometry, batches, files, errors."""
 
-import inspect
-
 import cv2
 import pytest
 import torch
 
-import depth_normal
 from depth_normal import load_model
 from depth_normal.geometry.conventions import encode_normal_map
 from depth_normal.geometry.estimate import Estimate, Quantity
@@ -16,8 +13,6 @@ from depth_normal.geometry.textures import detail
 from depth_normal.geometry.textures.height import height_to_normals
 from depth_normal.nodes import materials, saving, textures
 from depth_normal.nodes.material_from_photo import MaterialFromPhoto
-
-NODES = (*textures.NODES, *materials.NODES)
 
 
 def bumps(side=40, batch=1, seamless=True):
@@ -34,20 +29,6 @@ def photo(batch=1, side=40):
 
 def geometry(batch=1):
     return Estimate(bumps(batch=batch) + 30, Quantity.METRIC_DEPTH, normals=height_to_normals(-bumps(batch=batch)))
-
-
-@pytest.mark.parametrize("node", NODES)
-def test_the_contract(node):
-    assert depth_normal.NODE_CLASS_MAPPINGS[node.NODE_ID] is node and node.CATEGORY.startswith("Depth & Normals/")
-    inputs = node.INPUT_TYPES()
-    assert all(
-        isinstance(kind, str) and kind.isupper() and kind not in ("INT", "FLOAT", "STRING") for kind, _ in inputs["required"].values()
-    )
-    given = {name: parameter.default for name, parameter in inspect.signature(node.execute).parameters.items()}
-    given = {name: value for name, value in given.items() if name not in ("self", *inputs.get("hidden", ()))}
-    assert list(given) == [*inputs["required"], *inputs["optional"]] or set(given) == {*inputs["required"], *inputs["optional"]}
-    for name, (kind, options) in inputs["optional"].items():
-        assert given[name] == options.get("default", None if isinstance(kind, str) else kind[0]), name
 
 
 @pytest.mark.parametrize("coding", ["opengl", "directx", "controlnet-1.0-normal"])

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-import depth_normal
 from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.geometry.files import read_exr
@@ -18,22 +17,6 @@ from depth_normal.nodes import video_depth_anything as nodes
 
 TINY = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parents[1] / "tiny_depth.py")))
 SMALL, LARGE = "video_depth_anything_vits.pth", "video_depth_anything_vitl.pth"
-
-PROCESS = ["vda_model", "images", "input_size", "max_res", "precision"]
-# id, display name, inputs in the order that saved graphs store them, outputs
-CONTRACT = [
-    ("LoadVideoDepthAnythingModel", "Load Video Depth Anything Model", ["model"], "VDAMODEL", "vda_model"),
-    ("VideoDepthAnythingProcess", "Video Depth Anything Process", PROCESS, "DEPTHS", "depths"),
-    ("VideoDepthAnythingOutput", "Video Depth Anything Output Depth Map", ["depths", "colormap"], "IMAGE", "images"),
-    ("VideoDepthAnythingSaveEXR", "Video Depth Anything Save EXR", ["depths", "folder_name"], "STRING", "exr_path"),
-]
-# what public graphs hold for these nodes' widgets: Lightricks' LTX-2.3 union control, and scripts
-STORED = {
-    "LoadVideoDepthAnythingModel": [SMALL],
-    "VideoDepthAnythingProcess": [518, 960, "fp32"],
-    "VideoDepthAnythingOutput": ["gray"],
-    "VideoDepthAnythingSaveEXR": ["shot01/depth_raw"],
-}
 
 
 @pytest.fixture(scope="module")
@@ -63,37 +46,6 @@ def frames(total=3, height=60, width=90):
 def process(images=None, model=SMALL, **widgets):
     (chosen,) = nodes.LoadVideoDepthAnythingModel().execute(model)
     return nodes.VideoDepthAnythingProcess().execute(chosen, frames() if images is None else images, **{"input_size": 56, **widgets})[0]
-
-
-@pytest.mark.parametrize(("node_id", "title", "inputs", "kind", "name"), CONTRACT, ids=[each[0] for each in CONTRACT])
-def test_contract(node_id, title, inputs, kind, name):
-    node = depth_normal.NODE_CLASS_MAPPINGS[node_id]
-    assert depth_normal.NODE_DISPLAY_NAME_MAPPINGS[node_id] == title
-    assert ((kind,), (name,)) == (node.RETURN_TYPES, node.RETURN_NAMES)
-    groups = node.INPUT_TYPES()
-    found = {**groups["required"], **groups.get("optional", {})}
-    assert list(found)[: len(inputs)] == inputs, "graphs store widgets by position"
-    widgets = [name for name, (kind, _) in found.items() if isinstance(kind, list) or kind in ("INT", "STRING", "BOOLEAN")]
-    for name, value in zip(widgets, STORED[node_id], strict=False):
-        kind, options = found[name]
-        assert value in kind if isinstance(kind, list) else options.get("min", 0) <= value if kind == "INT" else kind == "STRING"
-
-
-def test_the_widgets_of_the_old_nodes():
-    process_widgets = nodes.VideoDepthAnythingProcess.INPUT_TYPES()["optional"]
-    assert {name: options["default"] for name, (_, options) in process_widgets.items()} == {
-        "input_size": 518,
-        "max_res": 1280,
-        "precision": "fp16",
-        "cuts": True,
-    }
-    assert process_widgets["precision"][0] == ["fp16", "fp32"]
-    assert nodes.VideoDepthAnythingOutput.INPUT_TYPES()["optional"]["colormap"][0] == ["inferno", "gray"]
-    assert nodes.VideoDepthAnythingOutput.INPUT_TYPES()["optional"]["colormap"][1]["default"] == "gray"
-    assert nodes.VideoDepthAnythingSaveEXR.INPUT_TYPES()["optional"]["folder_name"][1]["default"] == "exr-1"
-    files = nodes.LoadVideoDepthAnythingModel.INPUT_TYPES()["optional"]["model"][0]
-    assert files[:3] == [SMALL, "video_depth_anything_vitb.pth", LARGE]
-    assert all(MODELS[model_id].file.name == name for name, model_id in nodes.FILES.items() if model_id != "tiny")
 
 
 @pytest.mark.slow("takes most of a second")

@@ -131,10 +131,3 @@ def test_what_is_no_video_is_said(comfyui, tmp_path, source):
         DepthOfVideo().execute(load_model("tiny"), VideoFromFile(str(tmp_path / "cut.mp4")))
     with pytest.raises(ValueError, match="normalisation is 'per_clip'"):
         DepthOfVideo().execute(load_model("tiny"), VideoFromFile(str(source)), "per_clip")
-
-
-@pytest.mark.parametrize("node", [DepthOfVideo, NormalsOfVideo])
-def test_the_nodes_describe_themselves(node):
-    inputs = node.INPUT_TYPES()
-    assert node.DESCRIPTION and node.SEARCH_ALIASES and len(node.OUTPUT_TOOLTIPS) == len(node.RETURN_TYPES) == 1
-    assert all(options["tooltip"] for group in inputs.values() for _, options in group.values())

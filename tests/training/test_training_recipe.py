@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from depth_normal.annotators.networks.configs import TINY_2
 from depth_normal.annotators.networks.tiny import TinyNetwork
-from depth_normal.training import batches, data, drawn, ensemble, evaluate, export, features, losses, parts, teacher, teaching, train
+from depth_normal.training import batches, data, drawn, ensemble, evaluate, export, losses, parts, teacher, teaching, train
 
 CLEAR_LICENCES = {"MIT", "Apache-2.0", "0BSD", "BSD", "BSD-2-Clause", "BSD-3-Clause", "ISC", "CC0-1.0", "CC-BY-4.0"}
 
@@ -60,11 +60,6 @@ def test_the_list_has_clear_licences_and_enough_kept_out():
     assert len(data.read_photos(split="test")) >= 30
     assert len(data.read_photos(split="val")) >= 30
     assert not any("nyu" in photo.file.lower() or "motorcycle" in photo.file.lower() for photo in photos)
-
-
-def test_an_unknown_registry_is_named(tmp_path):
-    with pytest.raises(ValueError, match="unknown registry 'gems' of pack; known: npm, debian, pypi, pypi-wheel"):
-        data.fetch("gems", "pack", "1", tmp_path)
 
 
 @pytest.mark.parametrize(("shape", "expected"), [((320, 500), (240, 320)), ((500, 320), (320, 240))])
@@ -241,24 +236,6 @@ def test_the_sky_of_photographs_has_no_normals(prepared):
     assert not normals[:, :, :100].any() and (normals[:, :, 100:] == 73).all()
 
 
-def test_an_ensemble_of_missing_files_is_refused(prepared, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["ensemble", "--data", str(prepared), "--models", str(prepared / "none.pt")])
-    with pytest.raises(SystemExit):
-        ensemble.main()
-    assert "none.pt is no file: --models are exported files or a run's best.pt" in capsys.readouterr().err
-    assert not (prepared / "ensemble").exists()
-
-
-@pytest.mark.parametrize("name", ["other.pt", "other.safetensors"])
-def test_an_ensemble_of_files_without_weights_is_refused(prepared, tmp_path, monkeypatch, capsys, name):
-    (tmp_path / name).write_text("hello")
-    monkeypatch.setattr("sys.argv", ["ensemble", "--data", str(prepared), "--models", str(tmp_path / name)])
-    with pytest.raises(SystemExit):
-        ensemble.main()
-    assert f"{name} cannot be read as weights: expected a run's best.pt or an exported file" in capsys.readouterr().err
-    assert not (prepared / "ensemble").exists()
-
-
 def test_all_parts_together_are_the_whole():
     shares = [parts.part(text) for text in ("0/3", "1/3", "2/3")]
     assert sorted(number for share in shares for number in share.of(range(10))) == list(range(10))
@@ -336,14 +313,6 @@ def test_teachers_say_of_a_mirror_image_the_mirror_image(prepared, tmp_path):
     assert torch.equal(teaching.taught(covered, teachers, 1).disparity[photographs], kept[photographs]), "whatever passes by"
 
 
-@pytest.mark.parametrize("told", [["--label-share", "0.5"], ["--label-share", "2", "--teach", f"{export.SHIPPED}@224"]])
-def test_a_share_of_the_labels_is_one_beside_teachers(told, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["train", "--data", str(tmp_path), "--run", str(tmp_path), *told])
-    with pytest.raises(SystemExit):
-        train.parse()
-    assert f"--label-share {told[1]}: expected 0 to 1, and only beside --teach" in capsys.readouterr().err
-
-
 def test_sharp_crops_show_the_place_of_their_labels(tmp_path):
     """Only where the photograph is; mixed ones, whose larger image nobody made, are enlarged."""
     photos = data.read_photos(split="train")[:2]
@@ -365,31 +334,6 @@ def test_sharp_crops_show_the_place_of_their_labels(tmp_path):
     for rgb in sharp.rgb[:, 0].numpy():
         smaller = cv2.resize(rgb, (320, 240), interpolation=cv2.INTER_AREA)
         assert np.abs(smaller.astype(int) - maps["rgb"]).max() <= 6
-
-
-@pytest.mark.parametrize("text", ["tiny.safetensors", "none.safetensors@224", "@224", f"{export.SHIPPED}@large", f"{export.SHIPPED}@0"])
-def test_what_cannot_teach_is_refused(text):
-    with pytest.raises(argparse.ArgumentTypeError, match=r"is not FILE@SIZE with a file that is there"):
-        teaching.file_and_size(text)
-
-
-def test_a_file_without_weights_cannot_teach(tmp_path):
-    (tmp_path / "other.pt").write_text("hello")
-    with pytest.raises(argparse.ArgumentTypeError, match=r"other\.pt cannot be read as weights"):
-        teaching.file_and_size(f"{tmp_path / 'other.pt'}@224")
-
-
-def test_the_sky_alone_has_no_teachers(tmp_path, monkeypatch, capsys):
-    told = ["--begin", str(export.SHIPPED), "--only-sky", "--teach", f"{export.SHIPPED}@224"]
-    monkeypatch.setattr("sys.argv", ["train", "--data", str(tmp_path), "--run", str(tmp_path / "run"), *told])
-    with pytest.raises(SystemExit):
-        train.main()
-    assert "--only-sky learns the sky alone, of which --teach says nothing" in capsys.readouterr().err
-
-
-def test_sharp_crops_without_photographs_are_refused(prepared):
-    with pytest.raises(FileNotFoundError, match=r"photos has none of the 2 labelled photographs: run training\.data first"):
-        batches.load_crops(prepared, "train", 0, 1, sharp=True)
 
 
 def test_a_batch_of_videos_alone_is_smaller(tmp_path):
@@ -501,17 +445,6 @@ def test_features_of_another_kind_are_refused(prepared, harm):
         data.save_npz(prepared / "features" / name, **{key: value for key, value in (good | harm).items() if value is not None})
     with pytest.raises(ValueError, match=r"npz holds .*; expected .*64, 16, 22.*: delete it and make it again"):
         batches.load_crops(prepared, "train", 0, 1)
-
-
-@pytest.mark.parametrize("there", [False, True])
-def test_features_of_nothing_are_refused(tmp_path, monkeypatch, capsys, there):
-    if there:
-        (tmp_path / "labels").mkdir()
-    monkeypatch.setattr("sys.argv", ["features", "--data", str(tmp_path), "--weights", str(tmp_path)])
-    with pytest.raises(SystemExit):
-        features.main()
-    assert "has no labels or renders: run training.teacher" in capsys.readouterr().err
-    assert not (tmp_path / "features").exists()
 
 
 @pytest.fixture

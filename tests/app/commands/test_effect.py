@@ -72,12 +72,6 @@ def test_a_place_in_pixels_outside_the_image_is_said(scene, capsys):
     assert f"; it lies outside of {scene / 'a.png'} (60x40 pixels)" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("sides", ["0.8,0.1,0.2,0.9", "0.1,0.8,0.9,0.2"])
-def test_a_box_with_its_sides_swapped_says_their_order(sides, scene, capsys):
-    assert effect(scene, "cutout", "--box", sides) == NOTHING_DONE
-    assert "left smaller than right, top smaller than bottom, all of them 0 to 1 of the image\n" in capsys.readouterr().err
-
-
 def test_the_object_in_a_box(scene, capsys):
     assert effect(scene, "mask", "--select", "object", "--box", "0.2,0.1,0.8,0.9") == DONE
     mask = np.asarray(Image.open(scene / "out.png")) > 127
@@ -135,31 +129,6 @@ def test_fog_and_lens_keep_sixteen_bits(scene, capsys):
     assert np.array_equal(np.asarray(sharp)[..., 12:28, 22:38], np.asarray(soft)[..., 12:28, 22:38]) or np.array_equal(
         np.asarray(sharp)[12:28, 22:38], np.asarray(soft)[12:28, 22:38]
     )
-
-
-def test_nothing_is_replaced_and_errors_say_what_to_do(scene, capsys):
-    (scene / "out.png").write_bytes(b"mine")
-    assert effect(scene, "fog") == NOTHING_DONE and (scene / "out.png").read_bytes() == b"mine"
-    assert effect(scene, "fog", out="a.png") == NOTHING_DONE
-    assert effect(scene, "depth-of-field", "--focus", "300", out="b.png") == NOTHING_DONE
-    assert "focus is 300" in capsys.readouterr().err and not (scene / "b.png").exists()
-    assert effect(scene, "fog", "--colour", "greyish", out="b.png") == NOTHING_DONE
-    with pytest.raises(SystemExit):
-        effect(scene, "mask", "--near", "deep", out="b.png")
-    assert "'deep' is not a number\n" in capsys.readouterr().err
-    for limit in ("--near", "--far"):
-        assert effect(scene, "mask", limit, "350", *(["--far", "400"] * (limit == "--near")), out="b.png") == NOTHING_DONE
-        assert f"{limit} is 350.0; accepted: 0 to 100\n" in capsys.readouterr().err
-    assert effect(scene, "mask", "--unit", "metres", "--far", "350", out="far.png") == DONE
-    with pytest.raises(SystemExit):
-        effect(scene, "mask", "--far", "35%", out="b.png")
-    assert "'35%' is not a number; percent are written without %: 35\n" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        effect(scene, "fog", "--density", "3%", out="b.png")
-    assert "'3%' is not a number\n" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        effect(scene, "mask", "--point", "0.5", "0.4", out="b.png")
-    assert "'0.5' is not x,y: 2 numbers with commas between" in capsys.readouterr().err
 
 
 def test_images_of_one_name_are_told_apart_by_their_extension(tmp_path, capsys):

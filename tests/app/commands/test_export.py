@@ -20,7 +20,6 @@ from depth_normal.app.cli import main
 from depth_normal.model_loader import load_model
 
 onnx = pytest.importorskip("onnx")
-onnxruntime = pytest.importorskip("onnxruntime")
 ROOT = Path(__file__).resolve().parents[3]
 OLD_EXPORTER = runpy.run_path(str(ROOT / "tests" / "graph_families.py"))["OLD_EXPORTER"]
 NEW = pytest.mark.skipif(**OLD_EXPORTER)
@@ -193,19 +192,6 @@ export.export("tiny", Path({str(tmp_path / "tiny.onnx")!r}))"""
     with quick(exported_tiny):
         exporting.export("tiny", tmp_path / "tiny.onnx")
     assert [each.name for each in tmp_path.iterdir()] == ["tiny.onnx"]
-
-
-def test_a_file_that_is_there_stays(tmp_path, capsys):
-    (tmp_path / "a.onnx").write_bytes(b"mine")
-    assert main(["export", "tiny", "-o", str(tmp_path / "a.onnx")]) == 2
-    assert "--overwrite" in capsys.readouterr().err
-    assert (tmp_path / "a.onnx").read_bytes() == b"mine"
-
-
-@pytest.mark.parametrize("size", ["0", "12x", "x12", "1e3", "٣"])
-def test_a_size_that_is_none_is_refused(size):
-    with pytest.raises(SystemExit):
-        main(["export", "tiny", "-o", "a.onnx", "--size", size])
 
 
 def test_pixels_on_the_border_of_a_mask_do_not_count(tmp_path):

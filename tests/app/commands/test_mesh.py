@@ -109,15 +109,12 @@ def test_splats_are_a_ply_without_being_told(image, maps, tmp_path, monkeypatch,
         (("--splats", "--max-jump", "1"), "--max-jump has no effect on splats"),
         (("--splats", "--fill-behind", "9"), "--fill-behind has no effect on splats"),
         (("--out", "x.stl", "--fill-behind", "9"), "--fill-behind has no effect on a .stl"),
-        (("--out", "x.ply", "--fill-behind", "46"), "--fill-behind is 46"),
         (("--splats", "--width", "9"), "--width has no effect on a .ply"),
         (("--out", "x.obj"), "this command writes .glb, .ply, .stl"),
         (("--out", "x.glb", "--width", "9"), "--width has no effect on a .glb"),
         (("--out", "x.glb", "--up", "z"), "--up has no effect on a .glb"),
         (("--out", "x.stl", "--near-far-ratio", "9"), "--near-far-ratio has no effect on a .stl"),
         (("--out", "x.stl", "--width", "0"), "--width is 0"),
-        (("--out", "x.stl", "--max-points", "3"), "--max-points is 3"),
-        (("--out", "x.ply", "--max-jump", "-1"), "--max-jump is -1"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_read(words, message, tmp_path, monkeypatch, capsys):
@@ -125,9 +122,3 @@ def test_what_makes_no_sense_is_refused_before_anything_is_read(words, message, 
     assert run("absent.png", *words) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_file_that_is_there_stays(image, maps, tmp_path, capsys):
-    (tmp_path / "x.glb").write_text("mine")
-    assert run(image, "--out", tmp_path / "x.glb", "--geometry", maps) == 2
-    assert "--overwrite" in capsys.readouterr().err and (tmp_path / "x.glb").read_text() == "mine"

@@ -162,8 +162,6 @@ def test_several_images_go_to_a_folder(image, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--amount", "0.5"), "--amount is 0.5"),
-        (("--focus", "2"), "--focus is 2"),
         (("--seconds", "0"), "are 0 frames; accepted: 1 to 10000"),
         (("--longer-side", "3"), "--longer-side is 3; accepted: 0, and 16 and more"),
         (("-o", "a.png"), "this command writes .mp4, .mov, .mkv"),

@@ -67,10 +67,6 @@ def test_the_file_is_what_the_node_makes(files):
     [
         (("--light", "180"), "'180' is not azimuth,elevation: 2 numbers with commas between"),
         (("--point", "a,1,2"), "'a,1,2' is not x,y,depth"),
-        (("--colour", "reddish"), "--colour is 'reddish'; accepted: #"),
-        (("--ambient-below", "reddish"), "--ambient-below is 'reddish'; accepted: #"),
-        (("--specular", "2"), "specular is 2.0; accepted: 0 to 1"),
-        (("--intensity", "-1"), "--intensity is -1.0; accepted: 0 and above"),
         (("--light", "1,91"), "elevation is 91.0; accepted: -90 to 90"),
         (("--point", "0.5,0.5,-1"), "--point: depth is -1.0; accepted: 0.05 and above"),
     ],

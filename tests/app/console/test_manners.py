@@ -1,6 +1,5 @@
 """What the command does before it works, how it is stopped, and what its exit codes say."""
 
-import json
 import os
 import shlex
 import signal
@@ -92,20 +91,6 @@ def test_images_are_looked_at_before_anything_is_loaded(estimate, tmp_path, noth
         f"depth-normal: {os.devnull} is not a file",
     ]
     assert not (tmp_path / "out").exists()
-
-
-def test_another_image_of_the_same_name_is_not_replaced_in_silence(estimate, tmp_path, capsys):
-    first, second = save_image(tmp_path / "a" / "x.png"), save_image(tmp_path / "b" / "x.png", (0, 0, 250))
-    os.utime(second, (1, 1))
-    assert estimate(first) == 0
-    made = (tmp_path / "out" / "x.npz").read_bytes()
-    assert estimate(second) == 2
-    said = capsys.readouterr().err
-    assert f"made of {first}, not of {second}" in said and "--overwrite" in said
-    assert (tmp_path / "out" / "x.npz").read_bytes() == made
-    assert estimate(first, "--fov", "50") == 0, "the same image with other settings"
-    assert estimate(second, "--overwrite") == 0 and estimate(second) == 0
-    assert json.loads((tmp_path / "out" / ".depth-normal" / "x.json").read_text())["image"]["path"] == str(second)
 
 
 def test_an_image_that_was_moved_is_the_same(estimate, tmp_path):

@@ -106,6 +106,9 @@ def test_images_without_a_command_are_estimated(words, images, photos):
         ("mesh photo.jpg --relief 6px", "'6px' is not a length; accepted: a number with mm, cm, m or in, such as 6mm"),
         ("texture pbr photo.jpg --relief 6mm", "'6mm' is not a number of pixels; accepted: a number, such as 6 or 6px"),
         ("effect mask photo.jpg --far deep", "'deep' is not a number"),
+        ("effect mask photo.jpg --far 35%", "'35%' is not a number; percent are written without %: 35\n"),
+        ("effect fog photo.jpg --density 3%", "'3%' is not a number\n"),
+        ("effect mask photo.jpg --point 0.5 0.4", "'0.5' is not x,y: 2 numbers with commas between"),
         ("photo.jpg --sensor 24mm", "unrecognized arguments: --sensor 24mm; that is an option of effect depth-of-field\n"),
         ("photo.jpg --shape 9", "that is an option of texture detail, texture pbr\n"),
         ("-x.jpg --model tiny", "-x.jpg begins with a dash and so is taken for an option; a file of this name is typed ./-x.jpg"),
@@ -354,12 +357,6 @@ def test_the_places_of_results(photos):
     assert result_paths.place("out/").file("a.png").as_posix() == "out/a.png" and result_paths.place("b.png").file("a.png").name == "b.png"
 
 
-def test_help_is_a_command_too(capsys):
-    with pytest.raises(SystemExit) as end:
-        cli.main(["help", "relight"])
-    assert end.value.code == 0 and "depth-normal relight" in capsys.readouterr().out
-
-
 def test_a_video_that_is_not_there_is_said_before_a_missing_package(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "av", None)
     monkeypatch.chdir(tmp_path)
@@ -448,14 +445,3 @@ def test_an_image_given_as_geometry_is_sent_to_its_option(words, more, tmp_path,
     assert cli.main(words.split()) == 2
     said = capsys.readouterr().err
     assert f"use it as a depth image or a normal map instead, or save the geometry as EXR or NPZ{more}" in said
-
-
-@pytest.mark.parametrize(("name", "option"), [("effect depth-of-field", "--highlights"), ("mesh", "--near-far-ratio")])
-def test_the_short_help_shows_the_remedies_for_what_is_seen_most(name, option):
-    """Bright discs in the blur, and a mesh that a sky makes too deep."""
-    assert option in every_parser()[name].format_help()
-
-
-@pytest.mark.parametrize("name", [name for name, parser in every_parser().items() if "--recursive" in parser._option_string_actions])
-def test_the_short_help_of_every_command_over_folders_says_how_to_look_deeper(name):
-    assert "--recursive" in every_parser()[name].format_help()

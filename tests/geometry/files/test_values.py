@@ -132,12 +132,6 @@ def test_vectors_of_other_tools_are_normals(tmp_path, axis):
         load_estimate(tmp_path / "c.npy")
 
 
-def test_pickles_are_never_loaded(tmp_path):
-    np.save(tmp_path / "o.npy", np.array([[object()]]), allow_pickle=True)
-    with pytest.raises(FileFormatError, match="never loaded"):
-        load_estimate(tmp_path / "o.npy")
-
-
 def test_the_largest_number_of_16_bits_is_infinitely_far(tmp_path):
     for dtype in (np.float16, np.uint16):
         depth = np.full((6, 8), 5, dtype)

@@ -147,13 +147,6 @@ def test_large_panoramas_are_merged_smaller_and_enlarged():
     assert error.median() < 0.01
 
 
-@pytest.mark.parametrize("kind", ["uint16", "uint8"])
-def test_arrays_of_any_depth_are_taken(kind, truths):
-    largest = {"uint16": 65535, "uint8": 255}[kind]
-    array = (truths["room"].image[0].movedim(0, -1).numpy() * largest).astype(kind)
-    assert oracle(scenes.room(), side=64).estimate_panorama(array).width == WIDTH
-
-
 @pytest.mark.parametrize("size", [(480, 640), (512, 512), (500, 1100)])
 def test_other_sides_are_refused_and_taken_on_request(size):
     with pytest.raises(ValueError, match=f"{size[1]}x{size[0]} pixels; a panorama of the whole sphere .* turn on any_aspect"):

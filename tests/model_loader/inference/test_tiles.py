@@ -35,12 +35,6 @@ def test_an_image_no_larger_than_the_networks_input_is_seen_once(tiny):
     assert torch.equal(tiny.estimate(images, 64, tiles="auto").depth, tiny.estimate(images, 64).depth)
 
 
-def test_arrays_and_tensors_are_the_same_image(tiny):
-    array = (torch.rand(1, 90, 131, 3) * 255).byte().numpy()
-    tensor = torch.from_numpy(array).movedim(-1, 1).float() / 255
-    torch.testing.assert_close(tiny.estimate(array, 32, tiles=2).depth, tiny.estimate(tensor, 32, tiles=2).depth, atol=1e-3, rtol=1e-4)
-
-
 def test_progress_counts_the_tiles_of_all_images(tiny):
     seen = []
     tiny.estimate(torch.rand(2, 3, 90, 90), 32, lambda done, total: seen.append((done, total)), tiles=2)
@@ -92,8 +86,3 @@ def test_want_of_memory_makes_fewer_tiles_at_once(tiny, monkeypatch):
     assert max(most) > 1
     torch.testing.assert_close(found.depth, expected.depth, atol=1e-2, rtol=1e-4)
     tiny.unload()
-
-
-def test_what_is_no_number_of_tiles_is_refused(tiny):
-    with pytest.raises(ValueError, match="tiles is -2; accepted"):
-        tiny.estimate(torch.rand(1, 3, 90, 90), tiles=-2)
