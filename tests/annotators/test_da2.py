@@ -1,7 +1,13 @@
 """DA²: its directions, its values, its file, and the axes of what it gives."""
 
+import json
 import math
+import os
+import runpy
+import sys
 from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -16,12 +22,16 @@ from depth_normal.annotators.networks.grids import resized_positions
 from depth_normal.annotators.registry import find_spec
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.estimate import Quantity
+from depth_normal.geometry.files import read_image, write_image_png
 from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.sphere import panorama_directions
 from depth_normal.model_loader import load_model
 
 CONFIG = Da2Config(VitConfig(16, 4, 2, (0, 1, 2, 3), norm_eps=1e-5, block_eps=1e-5, grid=3, position_offset=0.0), width=16, heads=2)
 SPEC = replace(find_spec("da2"), default_size=112, config=CONFIG)
+
+
+AUTHORS = os.environ.get("DEPTH_NORMAL_DA2", "")
 
 
 def weights(config=CONFIG, seed=0):
@@ -108,3 +118,36 @@ def test_the_published_file_has_its_size():
     assert used + unused == 344_615_682
     assert 0 < find_spec("da2").files[0].size - 4 * 344_615_682 < 120 * 464
     assert isinstance(annotator(), Annotator)
+
+
+@pytest.mark.slow("builds the authors' network at its true size: 6 GB")
+def test_from_the_file_to_distances_as_the_authors(monkeypatch, tmp_path):
+    if not AUTHORS:
+        pytest.skip("DEPTH_NORMAL_DA2 does not name a folder of EnVision-Research/DA-2")
+    pytest.importorskip("einops")
+    runpy.run_path(str(Path(__file__).resolve().parents[1] / "mend_torchvision.py"))
+    for name in ("da2", "da2.model", "da2.utils"):  # without what they import to draw and to log
+        package = ModuleType(name)
+        package.__path__ = [str(Path(AUTHORS, "src", *name.split(".")))]
+        monkeypatch.setitem(sys.modules, name, package)
+    before = set(sys.modules)
+    from da2.model.spherevit import SphereViT
+    from da2.utils.io import read_cv2_image, tensorize, torch_transform
+
+    settings = json.loads(Path(AUTHORS, "configs", "infer.json").read_text())
+    spec = find_spec("da2")
+    state = weights(spec.config)
+    theirs = SphereViT(settings).eval().requires_grad_(False).to("cpu")
+    missing, unknown = theirs.load_state_dict({name: value for name, value in state.items() if value.shape != (1, 4)}, strict=False)
+    assert not unknown and all("mask_token" in name or "register_tokens" in name or "confidence" in name for name in missing)
+    write_image_png(tmp_path / "panorama.png", make_images(546, 1092))
+    expected = theirs(tensorize(torch_transform(read_cv2_image(str(tmp_path / "panorama.png"))), torch.float32, "cpu"))[0]
+    expected = expected / expected.flatten().quantile(0.98)
+    panorama = torch.from_numpy(read_image(tmp_path / "panorama.png")).movedim(-1, 0)[None]
+    found = Da2Annotator.build(spec, {"network": state}, torch.float32).estimate(panorama).depth
+    difference = (found[0, 0] / expected - 1).abs()
+    print(f"distances {expected.min():.3g} to {expected.max():.3g}, largest {difference.max():.2g}, median {difference.median():.2g}")
+    assert expected.std() > 0.01 and difference.max() < 1e-5
+    for name in set(sys.modules) - before:
+        if name.partition(".")[0] == "da2":
+            del sys.modules[name]

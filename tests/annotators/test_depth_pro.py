@@ -1,13 +1,17 @@
 """Depth Pro: the authors' network and transformers' with the same weights, its files, its camera, and its 37 passes."""
 
 import math
+import os
 import runpy
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from depth_normal.annotators.depth_pro import MAX_DEPTH, DepthProAnnotator
 from depth_normal.annotators.family import Request
@@ -20,9 +24,12 @@ from depth_normal.geometry.estimate import Quantity
 from depth_normal.model_loader import load_model
 
 TESTS = Path(__file__).resolve().parents[1]
+DEVICES = runpy.run_path(str(TESTS / "geometry" / "test_devices.py"))
+DEVICE = DEVICES["DEVICE"]
 CONFIG = DepthProConfig(VitConfig(16, 4, 2, (0, 2, 3), grid=8, patch=4), channels=(32, 20, 24, 28), features=32)
 SIZES = dict.fromkeys(("default_size", "multiple_of", "largest_size", "smallest_size"), CONFIG.side)
 SPEC = replace(find_spec("depth-pro"), config=CONFIG, **SIZES)
+AUTHORS = os.environ.get("DEPTH_NORMAL_DEPTH_PRO", "")
 FOV = 55.0
 
 
@@ -110,6 +117,21 @@ def test_half_precision_is_close(dtype):
     exact, half = (annotator(each).estimate(make_images()) for each in (torch.float32, dtype))
     assert half.depth.dtype == torch.float32
     assert (half.depth / exact.depth - 1).abs().mean() < (0.01 if dtype == torch.float16 else 0.06)
+
+
+@torch.no_grad()
+@pytest.mark.slow("takes most of a second")
+def test_on_a_graphics_card_the_focal_length_alone_is_waited_for():
+    """Followed without a device: a tensor on the CPU, or another value read back, would fail."""
+    with FakeTensorMode(), DEVICES["Questions"]() as questions:
+        network = DepthPro(CONFIG).eval()
+        state = {name: torch.empty(each.shape, device=DEVICE) for name, each in network.named_parameters()}
+        inverse_depth, fov = torch.func.functional_call(network, state, (torch.empty(2, 3, CONFIG.side, CONFIG.side, device=DEVICE),))
+        assert questions.asked == 0
+        request = Request(torch.empty(2, 3, 30, 50, device=DEVICE), CONFIG.side)
+        found = [DepthProAnnotator(SPEC, network).postprocess((inverse_depth, fov), replace(request, fov=each)) for each in (0.0, 60.0)]
+    tensors = [inverse_depth, fov, *(each.depth for each in found), *(each.intrinsics for each in found)]
+    assert {each.device for each in tensors} == {DEVICE} and questions.asked == len(found)
 
 
 # Files
@@ -256,7 +278,84 @@ def test_tensors_that_transformers_holds_in_memory_load(hub_network):
     assert torch.equal(found.depth, annotator().estimate(make_images()).depth)
 
 
-def test_the_network_at_its_true_size_has_the_authors_tensors():
-    with torch.device("meta"):
-        state = DepthPro(find_spec("depth-pro").config).state_dict()
+@pytest.fixture
+def authors(monkeypatch):
+    """The authors' modules, from the folder of their repository."""
+    if not AUTHORS:
+        pytest.skip("DEPTH_NORMAL_DEPTH_PRO does not name a folder of apple/ml-depth-pro")
+    pytest.importorskip("timm")
+    runpy.run_path(str(TESTS / "mend_torchvision.py"))
+    heif = ModuleType("pillow_heif")  # only reads files
+    heif.register_heif_opener = lambda: None
+    monkeypatch.setitem(sys.modules, "pillow_heif", heif)
+    monkeypatch.syspath_prepend(str(Path(AUTHORS) / "src"))
+    before = set(sys.modules)
+    from depth_pro import depth_pro
+
+    yield depth_pro
+    for name in set(sys.modules) - before:
+        if name.partition(".")[0] == "depth_pro":
+            del sys.modules[name]
+
+
+def their_network(authors, config, state):
+    """The authors' network; their patches have 384 pixels always."""
+    from timm.models.vision_transformer import VisionTransformer
+
+    def transformer():
+        vit = config.vit
+        sizes = {"embed_dim": vit.width, "depth": vit.depth, "num_heads": vit.heads}
+        network = VisionTransformer(config.window, vit.patch, init_values=1.0, num_classes=0, **sizes)
+        network.forward = network.forward_features
+        return network
+
+    encoder = authors.DepthProEncoder(
+        dims_encoder=config.channels,
+        patch_encoder=transformer(),
+        image_encoder=transformer(),
+        hook_block_ids=config.vit.taken[:2],
+        decoder_features=config.features,
+    )
+    decoder = authors.MultiresConvDecoder([config.features, *encoder.dims_encoder], config.features)
+    network = authors.DepthPro(encoder, decoder, (32, 1), True, transformer())
+    network.load_state_dict(state)
+    return network.eval().requires_grad_(False)
+
+
+LARGER = replace(CONFIG, vit=VitConfig(16, 4, 2, (0, 2, 3), grid=24, patch=16))
+
+
+@pytest.mark.slow("runs the authors' network at its true size of images")
+@pytest.mark.parametrize("known", [0.0, 70.0], ids=["found", "known"])
+@pytest.mark.parametrize(("height", "width"), [(200, 333), (300, 180), (1536, 1536), (1700, 900)])
+def test_from_the_image_to_metres_as_the_authors(authors, height, width, known):
+    state = weights(LARGER)
+    ours = DepthProAnnotator.build(replace(SPEC, config=LARGER), {"network": state}, torch.float32)
+    check_against_the_authors(their_network(authors, LARGER, state), ours, height, width, known)
+
+
+@pytest.mark.slow("builds the network at its true size: 8 GB")
+def test_the_network_at_its_true_size_is_the_authors(authors):
+    if os.environ.get("DEPTH_NORMAL_DEPTH_PRO_WHOLE") != "1":
+        pytest.skip("DEPTH_NORMAL_DEPTH_PRO_WHOLE is not 1")
+    spec = find_spec("depth-pro")
+    state = weights(spec.config)
     assert len(state) == 1119 and sum(value.numel() for value in state.values()) == 951_991_330
+    ours = DepthProAnnotator.build(spec, {"network": state}, torch.float32)
+    check_against_the_authors(their_network(authors, spec.config, state), ours, 480, 640, 0.0)
+
+
+def check_against_the_authors(theirs, ours, height, width, known):
+    from torchvision.transforms import Compose, Normalize, ToTensor
+
+    image = (make_images(height, width) * 255).round().to(torch.uint8)
+    pixels = Compose([ToTensor(), Normalize([0.5] * 3, [0.5] * 3)])(image[0].permute(1, 2, 0).numpy())
+    focal_length = torch.tensor(0.5 * max(height, width) / half_tangent(known)) if known else None
+    expected = theirs.infer(pixels, f_px=focal_length)
+    found = ours.estimate(image / 255, fov=known)
+    assert found.depth.shape[-2:] == (height, width)
+    worst = (found.depth[0, 0] / expected["depth"] - 1).abs().max()
+    print(f"{height}x{width}: depth {expected['depth'].min():.3g} to {expected['depth'].max():.3g}, worst {worst:.2g}")
+    assert found.depth.std() > 0.01
+    assert worst < 1e-5
+    assert found.intrinsics[0, 0, 0] == pytest.approx(float(expected["focallength_px"]), rel=1e-6)

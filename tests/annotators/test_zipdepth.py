@@ -1,5 +1,7 @@
 """ZipDepth: the authors' network with the same weights, recorded and anew, its fusing, its files, and its sizes."""
 
+import os
+import sys
 from dataclasses import replace
 
 import pytest
@@ -13,6 +15,7 @@ from depth_normal.annotators.zipdepth import ZipDepthAnnotator
 from depth_normal.geometry.estimate import Quantity
 
 IDS = ("zipdepth-base", "zipdepth-base-npu")
+AUTHORS = os.environ.get("DEPTH_NORMAL_ZIPDEPTH", "")
 SMALL = ZipDepthConfig((8, 8, 16, 16), (1, 1, 2, 1), decoder=8, half=8)
 TENSORS = {"zipdepth-base": (278, 6_802_927), "zipdepth-base-npu": (283, 6_801_324)}
 """Of the published files, as independent projects counted them."""
@@ -70,6 +73,27 @@ def test_parity_with_what_the_authors_network_gave(model_id):
     assert [*(depth[place].item() for place in PLACES), depth.mean().item(), depth.std().item()] == pytest.approx(
         RECORDED[model_id], rel=1e-5
     )
+
+
+@pytest.mark.slow("runs the authors' code")
+@pytest.mark.parametrize("model_id", IDS)
+def test_from_the_image_to_disparity_as_the_authors(model_id, monkeypatch, tmp_path):
+    if not AUTHORS:
+        pytest.skip("DEPTH_NORMAL_ZIPDEPTH does not name a clone of fabiotosi92/ZipDepth")
+    monkeypatch.syspath_prepend(AUTHORS)
+    from zipdepth.inference.predictor import DepthInference
+
+    torch.save({"model_state_dict": weights(model_id)}, tmp_path / "authors.pth")
+    options = {"device": "cpu", "warmup_iters": 0, "upsample_unfold": not model_id.endswith("npu")}
+    theirs, ours = DepthInference(str(tmp_path / "authors.pth"), **options), annotator(model_id, None)
+    for height, width in ((384, 512), (672, 384)):
+        levels = (255 * make_images(1, 3, height, width)).round()
+        expected = torch.from_numpy(theirs.infer_image(levels[0].flip(0).movedim(0, -1).byte().numpy()))
+        found = ours.estimate(levels / 255).depth[0, 0]
+        print(f"{model_id}: {expected.min():.3g} to {expected.max():.3g}, largest {(found - expected).abs().max() / expected.max():.2g}")
+        assert expected.std() > 0.1 and (found - expected).abs().max() < 1e-5 * expected.max()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "zipdepth"]:
+        del sys.modules[name]
 
 
 @torch.no_grad()
