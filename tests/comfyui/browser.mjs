@@ -100,7 +100,7 @@ async function settled() {
 const draw = nodes2 => page.evaluate(nodes2 => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', nodes2), nodes2).then(() => true, () => false)
 
 // Every template in both renderers and two windows; those of RUN before and after a run.
-const RUN = ['Relight', 'Depth and Normals']
+const RUN = ['Relight', 'Depth and Normals', 'Compare Models']
 async function layouts() {
   const found = []
   for (const nodes2 of [false, true]) {

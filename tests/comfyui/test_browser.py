@@ -76,9 +76,9 @@ def test_templates_open_at_a_size_at_which_the_classic_canvas_writes_words(seen)
 
 
 def test_a_run_makes_no_node_larger(seen):
-    """Two templates, on the canvas and in Nodes 2.0: the room for messages and images is there from the start."""
+    """Three templates, on the canvas and in Nodes 2.0: the room for messages and images is there from the start."""
     ran = [each for each in seen["layouts"] if "after" in each]
-    assert len(ran) == 4
+    assert len(ran) == 6
     for each in ran:
         assert each["after"] == [pytest.approx(box, abs=2) for box in each["boxes"]], (each["name"], each["nodes2"])
 
