@@ -71,8 +71,7 @@ def test_templates_open_at_a_size_at_which_the_classic_canvas_writes_words(seen)
     assert len(seen["layouts"]) == 4 * len(WORKFLOWS)
     assert [(each["name"], each["scale"]) for each in seen["layouts"] if each["scale"] <= 0.5715] == []
     assert [each["name"] for each in seen["layouts"] if covers(each["boxes"]) or covers(each.get("after", []))] == []
-    # Nodes 2.0 makes notes as high as their text
-    assert [each["name"] for each in seen["layouts"] if height(each["boxes"]) > (810 if each["nodes2"] else 800)] == []
+    assert [each["name"] for each in seen["layouts"] if height(each["boxes"]) > 800] == []
 
 
 def test_a_run_makes_no_node_larger(seen):
