@@ -66,7 +66,7 @@ class DsineNormalMap(NormalMapNode):
         check_choice("camera", camera, CAMERAS)
         options = DsineOptions(iterations, old_camera=camera == AS_OLD)
         load = partial(load_model, "dsine", precision, OTHER_NODE)
-        return normal_map(image, load, resolution, network_size, coding, default_size=resolution, fov=fov, options=options)
+        return normal_map(image, load, resolution, network_size, coding, at_resolution=True, fov=fov, options=options)
 
 
 NODES = (DsineNormalMap,)

@@ -22,7 +22,7 @@ from ..utils import resize_map, to_images
 from .batches import geometry_output, to_output
 from .checks import check_short_side
 from .loading import options_for
-from .widgets import PER_CLIP, PER_IMAGE, RUNNING
+from .widgets import DEFAULT_RESOLUTION, PER_CLIP, PER_IMAGE, RUNNING
 
 Percentiles = tuple[float, float]
 
@@ -41,7 +41,7 @@ class LegacyNode:
 
 
 def annotate(
-    image: Tensor, load: Callable[[], Model], resolution: int, render: Callable[[Estimate], Tensor], network_size: int | None = None
+    image: Tensor, load: Callable[[], Model], resolution: int, render: Callable[[Estimate], Tensor], *, at_resolution: bool = False
 ) -> Tensor:
     """Estimates a batch of images and renders the result.
 
@@ -50,7 +50,7 @@ def annotate(
         load: Loads the model; called after all other checks, so that nothing is downloaded for invalid input.
         resolution: Short side of the result in pixels.
         render: Makes an image (B, 1 or 3, h, w) in [0, 1] of an estimate at the network's size.
-        network_size: Side of the network's input in pixels; None = the size of the model's authors.
+        at_resolution: Whether the network runs at `resolution` too, not at the size of the model's authors.
 
     Returns:
         (B, h, w, 3) in [0, 1], on ComfyUI's intermediate device and in its dtype.
@@ -58,7 +58,7 @@ def annotate(
     Raises:
         ValueError: A resolution out of range, or images that `utils.to_rgb` refuses.
     """
-    return _through(image, load, resolution, lambda estimates, _: map(render, estimates), network_size, refine=False)
+    return _through(image, load, resolution, lambda estimates, _: map(render, estimates), None, at_resolution, refine=False)
 
 
 def annotate_depth(
@@ -68,6 +68,7 @@ def annotate_depth(
     normalisation: str = PER_IMAGE,
     network_size: int | None = None,
     *,
+    at_resolution: bool = False,
     show: Show | None = None,
     options: Any = None,
 ) -> Tensor:
@@ -78,7 +79,8 @@ def annotate_depth(
         load: As `annotate`.
         resolution: As `annotate`.
         normalisation: One of `CLIP_NORMALISATIONS`: whether each image has its own range, or the batch is a video.
-        network_size: As `annotate`.
+        network_size: Side of the network's input in pixels; None = `resolution` or the authors' size, by `at_resolution`.
+        at_resolution: As `annotate`.
         show: Renders an estimate, and for a video its range, as an image; None = `render_depth`.
         options: Options of the model family; None = its defaults.
 
@@ -89,7 +91,7 @@ def annotate_depth(
         ValueError: As `annotate`.
     """
     render = partial(_DEPTH_RENDERERS[normalisation], show or render_depth)
-    return _through(image, load, resolution, render, network_size, options, None if normalisation == PER_IMAGE else False)
+    return _through(image, load, resolution, render, network_size, at_resolution, options, None if normalisation == PER_IMAGE else False)
 
 
 def render_depth(
@@ -99,6 +101,11 @@ def render_depth(
     depth, quantity, _ = estimate.known_depth()
     percentiles = metric_percentiles if quantity is Quantity.METRIC_DEPTH else WHOLE_RANGE
     return depth_to_image(depth, quantity, normalisation=normalisation, percentiles=percentiles, mask=estimate.mask)
+
+
+def network_side(model: Model, resolution: int) -> int:
+    """The side of the network's input where it follows the result's; the default, which nobody chose, within the model's bounds."""
+    return model.spec.used_size(resolution) if resolution == DEFAULT_RESOLUTION else resolution
 
 
 Renderer = Callable[[Iterable[Estimate], Tensor], Iterable[Tensor]]
@@ -111,6 +118,7 @@ def _through(
     resolution: int,
     render: Renderer,
     network_size: int | None,
+    at_resolution: bool,
     options: Any = None,
     refine: bool | None = None,
 ) -> Tensor:
@@ -124,7 +132,8 @@ def _through(
     check_result_fits(images.shape[0], height, width)
     model = load()
     progress = progress_bar(images.shape[0])
-    estimates = model.estimates(images, network_size, progress, options=options_for(model, options), refine=refine)
+    size = network_size or (network_side(model, resolution) if at_resolution else None)
+    estimates = model.estimates(images, size, progress, options=options_for(model, options), refine=refine)
     return torch.cat([to_output(resize_map(rendered, height, width)) for rendered in render(estimates, images)])
 
 

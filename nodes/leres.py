@@ -113,8 +113,8 @@ class LeresDepthMap(LegacyNode):
             loaded = load_model(wanted, precision, choose_tiny("model"))
             return loaded.with_resizing(SHORT_SIDE) if old and not boosted else loaded
 
-        size = network_size or (resolution if old or boosted else None)
-        images = annotate_depth(image, load, resolution, normalisation, size, options=LeresOptions(old_node=old))
+        options, at = LeresOptions(old_node=old), old or boosted
+        images = annotate_depth(image, load, resolution, normalisation, network_size or None, at_resolution=at, options=options)
         return (without_ends(images, rm_nearest, rm_background),)
 
 

@@ -99,7 +99,7 @@ class MidasNormalMap(LegacyNode):
         check_range("bg_threshold", bg_threshold, 0, 1)
         check_choice("coding", coding, CODINGS)
         render = partial(_render_normals, a=a, bg_threshold=bg_threshold, coding=coding)
-        return (annotate(image, partial(_load, model, precision), resolution, render, resolution),)
+        return (annotate(image, partial(_load, model, precision), resolution, render, at_resolution=True),)
 
 
 class MidasDepthMap(LegacyNode):
@@ -136,7 +136,7 @@ class MidasDepthMap(LegacyNode):
     ) -> tuple[Tensor]:
         """Returns one depth map for each image."""
         check_choice("normalisation", normalisation, CLIP_NORMALISATIONS)
-        return (annotate_depth(image, partial(_load, model, precision), resolution, normalisation, resolution),)
+        return (annotate_depth(image, partial(_load, model, precision), resolution, normalisation, at_resolution=True),)
 
 
 def _load(model: str, precision: str) -> Model:

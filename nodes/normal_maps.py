@@ -19,7 +19,7 @@ from ..model_loader.inference.memory_budget import check_result_fits
 from ..utils import to_images
 from .batches import to_output
 from .checks import check_network_size, check_short_side
-from .legacy import LegacyNode
+from .legacy import LegacyNode, network_side
 from .loading import OTHER_NODE, load_model, options_for
 from .sockets import Inputs
 from .widgets import (
@@ -68,7 +68,7 @@ def normal_map(
     network_size: int,
     coding: str,
     *,
-    default_size: int | None = None,
+    at_resolution: bool = False,
     fov: float = 0.0,
     options: Any = None,
 ) -> tuple[Tensor]:
@@ -78,9 +78,9 @@ def normal_map(
         image: ComfyUI's IMAGE.
         load: Loads a model that predicts normals; called after all other checks.
         resolution: Short side of the result in pixels.
-        network_size: Side of the network's input in pixels; 0 = `default_size`.
+        network_size: Side of the network's input in pixels; 0 = `resolution` or the authors' size, by `at_resolution`.
         coding: One of `CODINGS`.
-        default_size: Side of the network's input if the user does not choose it; None = the authors' size.
+        at_resolution: As `legacy.annotate`.
         fov: Field of view of the longer side in degrees; 0 = unknown.
         options: Options of the model family; None = its defaults.
 
@@ -95,7 +95,8 @@ def normal_map(
     check_result_fits(images.shape[0], *size)
     model = load()
     progress = progress_bar(images.shape[0])
-    estimates = model.estimates(images, network_size or default_size, progress, fov=fov, options=options_for(model, options))
+    side = network_size or (network_side(model, resolution) if at_resolution else None)
+    estimates = model.estimates(images, side, progress, fov=fov, options=options_for(model, options))
     return (torch.cat([to_output(_encoded(estimate.resized(*size), coding)) for estimate in estimates]),)
 
 
@@ -127,7 +128,7 @@ class BaeNormalMap(NormalMapNode):
     ) -> tuple[Tensor]:
         """Returns one normal map for each image."""
         load = partial(load_model, "bae-normal", precision, OTHER_NODE)
-        return normal_map(image, load, resolution, network_size, coding, default_size=resolution)
+        return normal_map(image, load, resolution, network_size, coding, at_resolution=True)
 
 
 NODES = (BaeNormalMap,)

@@ -120,7 +120,7 @@ def _widgets(name: str, option: Option, default: Any, names: Mapping[str, str]) 
             example = f", e.g. {option.example}" if option.example else ""
             place = f"As x,y from 0 to 1, with spaces between{example}."
             rest = f" {option.on_node}" if option.on_node else ""
-            yield name, text_widget(f"{option.words('', names)} {place}{rest} Empty: none.")
+            yield name, text_widget(f"{option.words('', names)} {place}{rest} Empty: none.", advanced=True)
         case Box():
             first, *others = _SIDES.items()
             yield f"{name}_{first[0]}", _place(f"{text} {first[1]}")
@@ -128,7 +128,8 @@ def _widgets(name: str, option: Option, default: Any, names: Mapping[str, str]) 
 
 
 def _place(tooltip: str) -> Widget:
-    return number_widget(NO_POINT, NO_POINT, 1.0, 0.001, tooltip)
+    """A number of a point or box, which the pointer sets on the node's image."""
+    return number_widget(NO_POINT, NO_POINT, 1.0, 0.001, tooltip, advanced=True)
 
 
 def _parameters(inputs: Mapping[str, Mapping[str, Any]]) -> Iterator[inspect.Parameter]:

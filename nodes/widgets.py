@@ -11,7 +11,7 @@ from ..geometry.images.render import NEAR, NORMALISATIONS
 from ..model_loader import DTYPE_CHOICES
 from .sockets import GEOMETRY, Widget
 
-MIN_RESOLUTION, MAX_RESOLUTION = 64, 16384
+MIN_RESOLUTION, DEFAULT_RESOLUTION, MAX_RESOLUTION = 64, 512, 16384
 MAX_NETWORK_SIZE = 4096
 MAX_FOV, MAX_RATIO = 175.0, 10000.0
 AUTO = "auto"
@@ -88,7 +88,7 @@ def geometry_input(tooltip: str = "Depth as numbers, not as an image, e.g. from 
 
 def short_side_widget(tooltip: str = "Short side of the result in pixels; the aspect ratio is kept.") -> Widget:
     """Widget for the short side of the result."""
-    return count_widget(512, MIN_RESOLUTION, MAX_RESOLUTION, tooltip, step=64)
+    return count_widget(DEFAULT_RESOLUTION, MIN_RESOLUTION, MAX_RESOLUTION, tooltip, step=64)
 
 
 def network_side_widget(tooltip: str) -> Widget:

@@ -27,10 +27,9 @@ def shown_commands():
         text = path.read_text(encoding="utf-8")
         blocks = re.findall(r"```(?:sh|bash)?\n(.*?)```", text, re.S)
         lines = [line for block in blocks for line in re.findall(r"^depth-normal ([a-z].*)$", block, re.M)]
-        if path.name == "README.md" and path.parent == ROOT:
-            lines += re.findall(r"(?:<code>|^\| `)depth-normal ([a-z][^`<]*)[`<]", text, re.M)
+        lines += re.findall(r"(?:<code>|^\|(?: [^`|]+ \|)? `)depth-normal ([a-z][^`<]*)[`<]", text, re.M)
         for line in lines:
-            yield pytest.param(line.replace("[", "").replace("]", ""), id=f"{path.stem}: {line.partition('#')[0].strip()[:60]}")
+            yield pytest.param(line.replace("[", "").replace("]", ""), id=f"{path.stem}: {line.strip()[:60]}")
     for name, lines in EXAMPLES.items():
         for line in lines:
             yield pytest.param(line.removeprefix("depth-normal "), id=f"--help of {name}: {line[13:60]}")
@@ -47,10 +46,15 @@ def test_a_command_that_is_shown_is_understood(line, tmp_path, monkeypatch):
     assert callable(_parsed(words).run)
 
 
-def test_the_readmes_commands_can_be_pasted():
+def test_commands_can_be_pasted():
     """The shell of macOS takes a comment for words, and so for files, and the apostrophe in it for the beginning of a name."""
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
-    assert len(blocks) == 3 and not any("#" in block for block in blocks)
+    pages = [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *(page for name in ("docs", "web", "blender") for page in (ROOT / name).rglob("*.md")),
+    ]
+    blocks = [block for page in pages for block in re.findall(r"```(?:sh|bash)\n(.*?)```", page.read_text(encoding="utf-8"), re.S)]
+    assert len(blocks) > 30 and [block for block in blocks if re.search(r"^#|\s#", block)] == []
 
 
 @pytest.mark.parametrize(("page", "most"), [("README.md", 125), ("CHANGELOG.md", 80)])

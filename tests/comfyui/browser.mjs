@@ -1,7 +1,7 @@
 // Opens workflows in ComfyUI's own page, one after the other in one headless Chromium, and prints as JSON what became of them:
 //   PW=.../playwright-core/index.mjs node browser.mjs SERVER PACK NODE EXAMPLE.json TEMPLATES.json OLD.json WORKFLOW.json...
-// Each is opened as a file, and those that TEMPLATES names from the template browser, under the pack's name; then the OLD graph as a
-// file, and the help of a NODE of the EXAMPLE is shown; the node and its help once more in Chinese.
+// Each is opened as a file, and those that TEMPLATES names from the template browser, under the pack's name; then, where TEMPLATES asks
+// for it, all in every layout; then the OLD graph as a file, and the help of a NODE of the EXAMPLE is shown; the node and its help once more in Chinese.
 // Nothing waits for a fixed time: a busy machine takes longer.
 import fs from 'node:fs'
 import path from 'node:path'
@@ -100,7 +100,7 @@ async function settled() {
 const draw = nodes2 => page.evaluate(nodes2 => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', nodes2), nodes2).then(() => true, () => false)
 
 // Every template in both renderers and two windows; those of RUN before and after a run.
-const RUN = ['Relight', 'Depth and Normals']
+const RUN = ['Relight', 'Depth and Normals', 'Compare Models']
 async function layouts() {
   const found = []
   for (const nodes2 of [false, true]) {
@@ -130,14 +130,14 @@ async function layouts() {
 }
 
 const report = { templates: {}, files: {} }
-const asTemplates = JSON.parse(fs.readFileSync(templates, 'utf8'))
+const asked = JSON.parse(fs.readFileSync(templates, 'utf8'))
 await start()
 for (const file of files) {
   const workflow = JSON.parse(fs.readFileSync(file, 'utf8')), name = path.parse(file).name
-  if (asTemplates.includes(name)) report.templates[name] = await fromTemplates(name, workflow.nodes.length)
+  if (asked.templates.includes(name)) report.templates[name] = await fromTemplates(name, workflow.nodes.length)
   report.files[name] = await fromFile(workflow)
 }
-if (asTemplates.length) report.layouts = await layouts()
+if (asked.layouts) report.layouts = await layouts()
 report.old = await fromFile(JSON.parse(fs.readFileSync(old, 'utf8')))
 await start()
 await fromFile(JSON.parse(fs.readFileSync(example, 'utf8')))

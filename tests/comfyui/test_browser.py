@@ -36,10 +36,19 @@ def old_graph():
 
 @pytest.fixture(scope="module")
 def seen(request, server, tmp_path_factory, run_driver):
-    """What became of every workflow in the page: the driver's report. Only templates that a test asks for are opened as such."""
-    tests = [item for item in request.session.items if item.name.startswith("test_templates_open_from_the_template_browser")]
+    """What became of every workflow in the page: the driver's report. Templates and layouts are opened where a test asks for them."""
+    tests = [item for item in request.session.items if item.module is request.module]
+    opened = [
+        item.callspec.params["workflow"].stem
+        for item in tests
+        if item.originalname == test_templates_open_from_the_template_browser.__name__
+    ]
+    layouts = any(
+        item.function in (test_templates_open_at_a_size_at_which_the_classic_canvas_writes_words, test_a_run_makes_no_node_larger)
+        for item in tests
+    )
     templates = tmp_path_factory.mktemp("browser") / "templates.json"
-    templates.write_text(json.dumps([item.callspec.params["workflow"].stem for item in tests]))
+    templates.write_text(json.dumps({"templates": opened, "layouts": layouts}))
     old = templates.with_name("old.json")
     old.write_text(json.dumps(old_graph()))
     words = [server.address, "ComfyUI-Depth-Normal", HELPED, EXAMPLE, templates, old, *WORKFLOWS]
@@ -62,14 +71,19 @@ def test_templates_open_at_a_size_at_which_the_classic_canvas_writes_words(seen)
     assert len(seen["layouts"]) == 4 * len(WORKFLOWS)
     assert [(each["name"], each["scale"]) for each in seen["layouts"] if each["scale"] <= 0.5715] == []
     assert [each["name"] for each in seen["layouts"] if covers(each["boxes"]) or covers(each.get("after", []))] == []
+    assert [each["name"] for each in seen["layouts"] if height(each["boxes"]) > 800] == []
 
 
 def test_a_run_makes_no_node_larger(seen):
-    """Two templates, on the canvas and in Nodes 2.0: the room for messages and images is there from the start."""
+    """Three templates, on the canvas and in Nodes 2.0: the room for messages and images is there from the start."""
     ran = [each for each in seen["layouts"] if "after" in each]
-    assert len(ran) == 4
+    assert len(ran) == 6
     for each in ran:
         assert each["after"] == [pytest.approx(box, abs=2) for box in each["boxes"]], (each["name"], each["nodes2"])
+
+
+def height(boxes):
+    return max(top + tall for _, top, _, tall in boxes) - min(top for _, top, _, _ in boxes)
 
 
 def covers(boxes):

@@ -1,6 +1,6 @@
 """A stand-in for a loaded model, for the tests of the old nodes."""
 
-from types import SimpleNamespace
+from depth_normal.annotators.registry import MODELS
 
 
 class Pretend:
@@ -19,7 +19,7 @@ class Pretend:
 
     def __call__(self, model, precision, _advice):
         self.asked.append((model, precision))
-        self.spec = SimpleNamespace(id=model)
+        self.spec = MODELS[model]
         return self
 
     def with_resizing(self, resizing):

@@ -1,6 +1,7 @@
 """Graphs and scripts of every version that was kept open in this one; and of the nodes' widgets a script may leave out any."""
 
 import inspect
+import re
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
@@ -110,6 +111,21 @@ def test_a_socket_of_one_name_is_of_one_type():
             types.setdefault(name, {}).setdefault(kind, []).append(node_id)
     assert not {name: kinds for name, kinds in types.items() if len(kinds) > 1}
     assert set(types["depth"]) == {"IMAGE"} and set(types["geometry"]) == {"DEPTH_NORMAL_GEOMETRY"}
+
+
+def test_the_numbers_of_what_is_clicked_on_an_image_are_folded_away():
+    places = re.compile(r"(point|box)_\w+|(more|not)_points")
+    found = {
+        node.NODE_ID: [
+            bool(options.get("advanced")) for name, (_, options) in node.INPUT_TYPES().get("optional", {}).items() if places.fullmatch(name)
+        ]
+        for node in NODE_CLASS_MAPPINGS.values()
+    }
+    assert {name: len(folded) for name, folded in found.items() if folded and all(folded)} == {
+        "DepthNormal_DepthMask": 8,
+        "DepthNormal_ForegroundCutout": 8,
+        "DepthNormal_DepthOfField": 2,
+    }
 
 
 def test_what_one_begins_with_is_in_the_menu_before_the_nodes_of_one_model():

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import depth_normal
+from depth_normal.annotators.checks import _log_once
 from depth_normal.nodes import loading
 
 NODES = depth_normal.NODE_CLASS_MAPPINGS
@@ -95,6 +96,25 @@ def test_a_preview_stands_in_where_that_is_allowed_and_says_so(node_id, nowhere,
         image = run(node_id, **widgets)[0]
     assert "tiny stands in for " in caplog.text and loading.PREVIEW_SETTING in caplog.text
     assert torch.isfinite(image).all() and image.std() > 0.01
+
+
+AT_RESOLUTION = {
+    "MiDaS-DepthMapPreprocessor": {"model": "tiny"},
+    "MiDaS-NormalMapPreprocessor": {"model": "tiny"},
+    "LeReS-DepthMapPreprocessor": {"model": "tiny", "boost": "enable"},
+    **{node_id: {} for node_id in ONE_FAMILY},
+}
+
+
+@pytest.mark.quick_cases(2)
+@pytest.mark.parametrize(("node_id", "widgets"), AT_RESOLUTION.items(), ids=list(AT_RESOLUTION))
+def test_only_a_resolution_that_was_chosen_is_said_to_be_too_large_for_a_network(node_id, widgets, nowhere, monkeypatch, caplog):
+    monkeypatch.setenv(loading.PREVIEW_SETTING, "1")
+    _log_once.cache_clear()
+    images = [run(node_id, **widgets), run(node_id, **widgets, resolution=512)]
+    assert "runs at size" not in caplog.text and all(image[0].shape == (1, 512, 768, 3) for image in images)
+    run(node_id, **widgets, resolution=576)
+    assert caplog.text.count("tiny runs at size 256, its largest, in place of 576") == 1
 
 
 def test_a_setting_of_zero_allows_nothing(nowhere, monkeypatch):
