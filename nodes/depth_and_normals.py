@@ -18,6 +18,7 @@ from ..geometry.surfaces.derive import with_normals
 from ..model_loader import DTYPE_CHOICES
 from ..model_loader.comfy.interrupt import throw_if_interrupted
 from ..model_loader.inference.panorama import check_perspective_model
+from ..options.map_images import CLIP_NORMALISATIONS, CODINGS, OPENGL, PER_IMAGE, RUNNING
 from .geometry import TOOLTIPS, EstimateSettings, estimate_images
 from .live import in_comfyui, temporary_png
 from .loading import choose_tiny, load_model
@@ -27,12 +28,7 @@ from .render import rendered_depth, rendered_normals
 from .sockets import ESTIMATE, GEOMETRY, Inputs
 from .widgets import (
     AUTO,
-    CLIP_NORMALISATIONS,
-    CODINGS,
     OFF,
-    OPENGL,
-    PER_IMAGE,
-    RUNNING,
     as_advanced,
     choice_widget,
     coding_widget,

@@ -18,15 +18,15 @@ from ..geometry.checks import check_choice, check_range
 from ..geometry.edges.refine import Derive
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.images.depth_image import LINEAR_IN, METRES, VALUES, DepthCoding, depth_map_to_estimate
-from ..geometry.images.render import NEAR
 from ..geometry.projections import need_perspective
 from ..geometry.surfaces.derive import mask_of_depth, normals_of_depth, with_normals
 from ..geometry.surfaces.normals import EDGES, dmap2norm, midas_normals
-from ..geometry.temporal.stabilization import VideoOptions
 from ..model_loader import Model
 from ..model_loader.comfy.devices import default_device, image_placement
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.inference.options import check_tiles
+from ..options.map_images import NEAR
+from ..options.video import VideoOptions
 from ..utils import to_images, to_planar
 from .batches import geometry_output, images_with_progress, in_chunks, one_by_one, with_progress
 from .checks import check_camera, check_geometry, check_model, check_network_side

@@ -20,6 +20,7 @@ from ..geometry.textures.simple_materials import ROUGHNESS, SIMPLE, remove_light
 from ..model_loader.comfy.devices import default_device, image_placement
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.comfy.interrupt import throw_if_interrupted
+from ..options.map_images import CODINGS
 from ..options.textures import BOTH, PHOTO, SEAMLESS, PbrOptions, PhotoOptions
 from .batches import join_outputs, one_by_one, to_output
 from .checks import check_count, check_network_side
@@ -31,7 +32,7 @@ from .option_widgets import option_widgets
 from .sockets import TEXTURES, Inputs
 from .texture_inputs import planar, surface_normals
 from .textures import HEIGHT_OUTPUT, RANGE_OUTPUT
-from .widgets import CODINGS, coding_widget, count_widget, geometry_input, image_input, network_side_widget, number_widget, precision_widget
+from .widgets import coding_widget, count_widget, geometry_input, image_input, network_side_widget, number_widget, precision_widget
 
 MODELS = list(MATERIAL_MODELS)
 _CHOICES = (*MODELS, SIMPLE)

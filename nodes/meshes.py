@@ -13,10 +13,9 @@ from torch import Tensor
 
 from ..geometry.checks import check_choice, check_range
 from ..geometry.estimate import Estimate
-from ..geometry.files import FORMATS, PLY_AXES, SaveOptions, save_surface
+from ..geometry.files import FORMATS, SaveOptions, save_surface
 from ..geometry.files.mesh_files import write_glb, write_ply
 from ..geometry.meshes.mesh import (
-    MAX_POINTS,
     MOST_BEHIND,
     TO_LOOK_AT,
     Mesh,
@@ -29,6 +28,8 @@ from ..geometry.meshes.mesh_cuts import MAX_JUMP
 from ..geometry.meshes.splats import depth_to_splats
 from ..geometry.views.transparency import opaque_part
 from ..model_loader.comfy.meshes import comfy_file_3d, comfy_mesh, comfy_splats, load_3d_camera, splat_camera
+from ..options.files import PLY_UP
+from ..options.mesh import MAX_POINTS
 from ..options.relief import ReliefOptions
 from .batches import one_by_one, with_progress
 from .checks import check_camera, check_geometry
@@ -153,7 +154,7 @@ class SaveMesh(SavingNode):
                 "drop_sky": _sky_widget(_WITHOUT_SKY),
                 "fov": fov_widget(),
                 "near_far_ratio": near_far_ratio_widget(),
-                "ply_up": choice_widget(tuple(PLY_AXES), up, advanced=True),
+                "ply_up": choice_widget(PLY_UP, up, advanced=True),
                 "fill_behind": _behind_widget(" Splats stay as they are."),
             },
             "hidden": dict(HIDDEN),

@@ -13,6 +13,7 @@ from ..geometry.surfaces.derive import with_normals
 from ..model_loader import DTYPE_CHOICES
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.inference.panorama import check_panorama
+from ..options.map_images import CODINGS, OPENGL, PER_IMAGE
 from ..utils import to_images
 from .batches import geometry_output
 from .checks import check_network_side
@@ -23,9 +24,6 @@ from .render import rendered_normals
 from .sockets import ESTIMATE, GEOMETRY, Inputs
 from .widgets import (
     AUTO,
-    CODINGS,
-    OPENGL,
-    PER_IMAGE,
     as_advanced,
     choice_widget,
     coding_widget,

@@ -12,27 +12,20 @@ from torch import Tensor
 from ..geometry.checks import check_choice, check_range
 from ..geometry.estimate import Estimate
 from ..geometry.images.display_defaults import default_depth_image
-from ..geometry.images.render import NEAR, normals_to_image
+from ..geometry.images.render import normals_to_image
 from ..geometry.levels import measure_range_of_most
 from ..geometry.surfaces.derive import with_normals
 from ..geometry.temporal.ranges import RunningRange
-from ..geometry.temporal.stabilization import ALIGNMENTS, VideoOptions
 from ..media import Frame, Loaded, estimated
 from ..model_loader import Model
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.comfy.interrupt import throw_if_interrupted
 from ..model_loader.comfy.videos import opened_video
+from ..options.map_images import CODINGS, NEAR, PER_IMAGE
+from ..options.video import ALIGNMENTS, VideoOptions
 from .checks import check_model, check_network_side
 from .sockets import DEPTH_NORMAL_MODEL, ESTIMATE, VIDEO, Inputs, Widget
-from .widgets import (
-    CODINGS,
-    PER_IMAGE,
-    choice_widget,
-    coding_widget,
-    near_widget,
-    network_side_widget,
-    number_widget,
-)
+from .widgets import choice_widget, coding_widget, near_widget, network_side_widget, number_widget
 
 logger = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from ..geometry.estimate import Quantity
 from ..geometry.files import resolve_inside
 from ..geometry.files.exr import write_depth_channel
 from ..geometry.images.render import depth_to_image
-from ..geometry.temporal.stabilization import VideoOptions
 from ..model_loader.comfy.devices import default_device, is_fast
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.comfy.folders import user_folder
+from ..options.video import VideoOptions
 from ..utils import images_to_rgb, resize_image, to_images
 from .batches import to_output, with_progress
 from .loading import choose_tiny, load_model

@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 
 from ..annotators.choices import RUNTIME_CHOICES
-from ..geometry.conventions import NormalMapCoding
-from ..geometry.images.render import NEAR, NORMALISATIONS
 from ..model_loader import DTYPE_CHOICES
+from ..options.map_images import CLIP_NORMALISATIONS, CODINGS, NEAR, NORMALISATIONS, OPENGL, PER_IMAGE
 from .sockets import GEOMETRY, Widget
 
 MIN_RESOLUTION, MAX_RESOLUTION = 64, 16384
@@ -17,10 +16,6 @@ MAX_FOV, MAX_RATIO = 175.0, 10000.0
 AUTO = "auto"
 OFF = "off"
 TILES = (OFF, AUTO, "2", "3", "4", "6", "8", "12", "16")
-PER_IMAGE, PER_CLIP, RUNNING = CLIP_NORMALISATIONS = ("per_image", "per_clip", "running")
-CODINGS = tuple(coding.value for coding in NormalMapCoding)
-OPENGL, DIRECTX = NormalMapCoding.OPENGL.value, NormalMapCoding.DIRECTX.value
-NORMALBAE, NORMAL_1_0 = NormalMapCoding.CONTROLNET_NORMALBAE.value, NormalMapCoding.CONTROLNET_1_0_NORMAL.value
 
 COLOUR = "depth_normal_colour"
 """Option that marks a text widget as a colour."""

@@ -67,6 +67,8 @@ def chosen_options(arguments: argparse.Namespace, options: type[Chosen]) -> Chos
             values[first], *values[name] = values[first] or [None]
         if isinstance(option, Points):
             values[name] = tuple(values[name] or ())
+        if isinstance(option, Choice) and name in values:
+            values[name] = next(each for each in option.choices if _as_typed(each) == _as_typed(values[name]))
     typed = unchecked(options, values)
     for ignored, why in typed.unused():
         refuse_options(arguments, [names[name] for name in ignored], why.format_map(names))
@@ -87,13 +89,14 @@ def _add(
         text = option.off if default else option.words(option.on_command, names)
         group.add_argument(flag, dest=name, action="store_false" if default else "store_true", help=_sentence(text))
         return
+    default = _as_typed(default) if isinstance(option, Choice) and default else default
     usual = option.otherwise or (f"{default:g}" if isinstance(option, Number) else "" if default in (None, ()) else str(default))
     known = [_range_of(option), f"default: {usual}" if usual else ""]
     shown = f" ({'; '.join(filter(None, known))})" if any(known) else ""
     text = _sentence(_text(option, names))
     settings = {"dest": name, "default": default, "help": f"{'' if text.startswith('of ') else of}{text}{shown}", **settings}
     if isinstance(option, Choice):
-        group.add_argument(flag, type=_british, choices=option.choices, **settings)
+        group.add_argument(flag, type=_as_typed, choices=[*map(_as_typed, option.choices)], **settings)
         return
     both = (flag.replace("colour", "color"), flag) if isinstance(option, Colour) else (flag,)
     group.add_argument(*dict.fromkeys(both), type=_type_of(option), metavar=option.metavar, **settings)
@@ -106,8 +109,9 @@ def _range_of(option: Option) -> str:
     return ""
 
 
-def _british(text: str) -> str:
-    return text.replace("color", "colour").replace("gray", "grey")
+def _as_typed(choice: str) -> str:
+    """One of several words as it is typed; American spellings are understood."""
+    return choice.replace("_", "-").replace("color", "colour").replace("gray", "grey")
 
 
 def _text(option: Option, names: Mapping[str, str]) -> str:
@@ -117,7 +121,10 @@ def _text(option: Option, names: Mapping[str, str]) -> str:
         Box: "Each side 0 to 1 from left to right and from top to bottom.",
     }
     more = " ".join(filter(None, (option.on_command, where.get(type(option), ""))))
-    return option.words(more, names)
+    text = option.words(more, names)
+    for choice in option.choices if isinstance(option, Choice) else ():
+        text = text.replace(choice, _as_typed(choice))
+    return text
 
 
 def _sentence(text: str) -> str:

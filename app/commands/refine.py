@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ...options.files import READABLE
 from ..console.option_types import real, whole_pixels
 from ..outcomes import DONE
 from .arguments import add_map_kind, chosen_quantity
 from .result_paths import add_result, result_path, say_result, settle_result
-from .scene import READABLE
 
 WRITTEN = (".npz", ".exr")
 

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ...options.map_images import FIXED, NEAR, NORMALISATIONS, PER_CLIP, PER_IMAGE, RUNNING
 from ..checks import check_choice, check_map, check_mask
 from ..conventions import NormalMapCoding, encode_normal_map
 from ..kinds import Axes, Quantity
@@ -15,19 +16,13 @@ from ..levels import MeasureRange, are_apart, depth_to_nearness, measure_range
 from ..temporal.ranges import RunningRange
 from ..valid import all_valid_depth, valid_depth, valid_normals
 
-NEAR = ("white", "black")
-"""The end of the grey levels that is near."""
-
 # How the range between black and white is found in a batch, by what makes the function; None = the caller gives the range.
 _RANGES: dict[str, Callable[[], MeasureRange] | None] = {
-    "per_image": lambda: measure_range,
-    "per_clip": lambda: partial(measure_range, per_clip=True),
-    "fixed": None,
-    "running": lambda: RunningRange().update,
+    PER_IMAGE: lambda: measure_range,
+    PER_CLIP: lambda: partial(measure_range, per_clip=True),
+    FIXED: None,
+    RUNNING: lambda: RunningRange().update,
 }
-
-NORMALISATIONS = tuple(_RANGES)
-"""Sources of the range between black and white: each image, the whole batch, the caller, or the frames so far."""
 
 # Evenly spaced colours of each map, dark or red end first; between them the maps are linear to within 2 of 255 levels.
 _COLOUR_MAPS = {

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...options.checks import InvalidArgumentError
+from ...options.mesh import MAX_POINTS
 from ...utils import resize_map
 from ..assumptions import NEAR_FAR_RATIO, assumed_depth, assumed_intrinsics
 from ..camera import camera_to_world_points, depth_to_points, fov_from_intrinsics
@@ -36,9 +37,6 @@ from .mesh_cuts import MAX_JUMP, Joins, cut_grid
 from .simplify import EVEN, even_triangles
 
 logger = logging.getLogger(__name__)
-
-MAX_POINTS = 1_000_000
-"""Points that viewers still turn smoothly; what is offered where a mesh is made to be looked at."""
 
 MOST_BEHIND = 45.0
 """Degrees by which the view of a mesh may turn whose far surfaces are continued behind near things."""

@@ -24,8 +24,8 @@ from ...annotators.specs.base import ModelSpec
 from ...annotators.video.frame_annotator import VideoAnnotator
 from ...geometry.estimate import Estimate
 from ...geometry.files.image_files import read_image
-from ...geometry.temporal.stabilization import VideoOptions
 from ...geometry.textures.materials import Materials
+from ...options.video import VideoOptions
 from ...utils import check_images, without_autocast
 from ..comfy import feedback
 from .forward import image_estimates, material_maps, scene_estimates

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...geometry.edges.refine import Derive
+from ...options.estimate import MOST_TILES
 
 AUTO, OFF = "auto", "off"
-MOST_TILES = 64
-"""Tiles along the longer side; more would be smaller than any network's input in the largest image."""
 
 
 @dataclass(frozen=True, kw_only=True)
