@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..geometry.camera import intrinsics_from_focal_length
-from ..geometry.checks import check_range
 from ..geometry.conventions import unit_normals
 from ..geometry.estimate import Axes, Estimate
 from ..geometry.surfaces.point_map import SAMPLED, find_focal_and_shift, sampled
+from ..options.checks import check_range
 from ..utils import constant, sent_to, to_cpu
 from .base import Annotator
 from .building.checkpoints import build_published, checkpoint_mismatch

@@ -7,9 +7,9 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..geometry.checks import check_range
 from ..geometry.estimate import Estimate
 from ..model_loader import Model
+from ..options.checks import check_range
 from .widgets import COLOUR, MAX_FOV, MAX_NETWORK_SIZE, MAX_RATIO, MAX_RESOLUTION, MIN_RESOLUTION
 
 

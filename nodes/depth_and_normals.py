@@ -11,13 +11,13 @@ from torch import Tensor
 from ..annotators.choices import BEST_FIRST
 from ..annotators.registry import BUNDLED_MODEL, MODELS, RECOMMENDED_MODEL, find_spec
 from ..geometry.assumptions import NEAR_FAR_RATIO
-from ..geometry.checks import check_choice
 from ..geometry.estimate import Estimate, Quantity
 from ..geometry.images.display_defaults import METRIC_PERCENTILES
 from ..geometry.surfaces.derive import with_normals
 from ..model_loader import DTYPE_CHOICES
 from ..model_loader.comfy.interrupt import throw_if_interrupted
 from ..model_loader.inference.panorama import check_perspective_model
+from ..options.checks import check_choice
 from ..options.map_images import CLIP_NORMALISATIONS, CODINGS, OPENGL, PER_IMAGE, RUNNING
 from .geometry import TOOLTIPS, EstimateSettings, estimate_images
 from .live import in_comfyui, temporary_png

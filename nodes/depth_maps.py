@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..annotators.registry import BUNDLED_MODEL, MODELS
-from ..geometry.checks import check_choice, check_range
+from ..options.checks import check_choice, check_range
 from ..options.map_images import CLIP_NORMALISATIONS, PER_IMAGE
 from .checks import check_network_size
 from .legacy import WHOLE_RANGE, ZOE_PERCENTILES, LegacyNode, Percentiles, annotate_depth, render_depth

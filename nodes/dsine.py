@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from ..annotators.dsine import MAX_ITERATIONS, DsineOptions
-from ..geometry.checks import check_choice
+from ..options.checks import check_choice
 from ..options.map_images import NORMALBAE
 from .checks import check_camera
 from .loading import OTHER_NODE, load_model

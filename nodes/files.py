@@ -12,11 +12,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..geometry.checks import check_alike, check_choice
+from ..geometry.checks import check_alike
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.files import FORMATS, FileFormat, SaveOptions, load_estimate, save_estimate
 from ..geometry.files.packed_maps import preview_maps, preview_size
 from ..model_loader.comfy.folders import user_folder
+from ..options.checks import check_choice
 from ..options.files import READABLE, WRITTEN
 from .batches import geometry_output, one_by_one
 from .checks import check_count, check_geometry

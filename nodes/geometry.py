@@ -14,7 +14,6 @@ from torch import Tensor
 from ..annotators.moge import DEFAULT_REFINE_STEPS, MAX_REFINE_STEPS, REFINED, MogeOptions
 from ..geometry.assumptions import assumed_intrinsics
 from ..geometry.camera import intrinsics_from_fov
-from ..geometry.checks import check_choice, check_range
 from ..geometry.edges.refine import Derive
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.images.depth_image import LINEAR_IN, METRES, VALUES, DepthCoding, depth_map_to_estimate
@@ -25,6 +24,7 @@ from ..model_loader import Model
 from ..model_loader.comfy.devices import default_device, image_placement
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.inference.options import check_tiles
+from ..options.checks import check_choice, check_range
 from ..options.map_images import NEAR
 from ..options.video import VideoOptions
 from ..utils import to_images, to_planar

@@ -10,8 +10,8 @@ from torch import Tensor
 from ..annotators.leres import LeresOptions
 from ..annotators.preprocessing.resizing import SHORT_SIDE
 from ..annotators.registry import BUNDLED_MODEL
-from ..geometry.checks import check_choice, check_range
 from ..model_loader import Model
+from ..options.checks import check_choice, check_range
 from ..options.map_images import CLIP_NORMALISATIONS, PER_IMAGE
 from .checks import check_network_size
 from .legacy import LegacyNode, annotate_depth

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..annotators.marigold import MarigoldOptions
 from ..annotators.registry import MATERIAL_MODELS
-from ..geometry.checks import check_alike, check_choice, check_range
+from ..geometry.checks import check_alike
 from ..geometry.conventions import NormalMapCoding, encode_normal_map
 from ..geometry.estimate import Estimate
 from ..geometry.textures.height import height_to_image
@@ -20,6 +20,7 @@ from ..geometry.textures.simple_materials import ROUGHNESS, SIMPLE, remove_light
 from ..model_loader.comfy.devices import default_device, image_placement
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.comfy.interrupt import throw_if_interrupted
+from ..options.checks import check_choice, check_range
 from ..options.map_images import CODINGS
 from ..options.textures import BOTH, PHOTO, SEAMLESS, PbrOptions, PhotoOptions
 from .batches import join_outputs, one_by_one, to_output

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..geometry.checks import check_alike, check_choice
+from ..geometry.checks import check_alike
 from ..geometry.conventions import NormalMapCoding, encode_normal_map
 from ..geometry.estimate import Estimate
 from ..geometry.files import write_image_exr, write_image_png
@@ -20,6 +20,7 @@ from ..geometry.textures.seamless import MAX_MARGIN, margins, seamless_estimate,
 from ..model_loader import Model
 from ..model_loader.comfy.devices import default_device, image_placement
 from ..model_loader.comfy.feedback import progress_bar
+from ..options.checks import check_choice
 from ..options.map_images import CODINGS
 from ..options.textures import AUTO, BOTH, DETAILS, HIGH, LOW, NORMALS, PHOTO, DetailOptions, PhotoOptions
 from ..utils import resize_image, to_planar

@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from ..geometry.checks import check_choice, check_range
 from ..geometry.estimate import Estimate
 from ..geometry.files import FORMATS, SaveOptions, save_surface
 from ..geometry.files.mesh_files import write_glb, write_ply
@@ -28,6 +27,7 @@ from ..geometry.meshes.mesh_cuts import MAX_JUMP
 from ..geometry.meshes.splats import depth_to_splats
 from ..geometry.views.transparency import opaque_part
 from ..model_loader.comfy.meshes import comfy_file_3d, comfy_mesh, comfy_splats, load_3d_camera, splat_camera
+from ..options.checks import check_choice, check_range
 from ..options.files import PLY_UP
 from ..options.mesh import MAX_POINTS
 from ..options.relief import ReliefOptions

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from ..annotators.choices import BEST_FIRST
 from ..annotators.registry import BUNDLED_MODEL, MODELS
-from ..geometry.checks import check_choice
 from ..geometry.surfaces.derive import with_normals
 from ..model_loader import DTYPE_CHOICES
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.inference.panorama import check_panorama
+from ..options.checks import check_choice
 from ..options.map_images import CODINGS, OPENGL, PER_IMAGE
 from ..utils import to_images
 from .batches import geometry_output

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..geometry.checks import check_choice, check_range, check_whole
 from ..geometry.edges.refine import MAX_RADIUS, MAX_STRENGTH, Derive, refine_geometry
 from ..geometry.estimate import Estimate
 from ..geometry.surfaces.derive import with_normals
+from ..options.checks import check_choice, check_range, check_whole
 from ..utils import images_to_rgb, to_rgb
 from .batches import for_all, geometry_output, with_progress
 from .effect_inputs import effect_geometry, images_with

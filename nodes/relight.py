@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..geometry.checks import check_choice
 from ..geometry.effects.lights import LightPlan
 from ..geometry.effects.lit_scene import LitScene
 from ..geometry.effects.makers import under_lamps
@@ -17,6 +16,7 @@ from ..geometry.effects.relight import relief_gloss
 from ..geometry.effects.shadows import half_thickness
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.views.transparency import split_layers
+from ..options.checks import check_choice
 from ..options.lights import LightOptions, LookOptions
 from ..options.map_images import CODINGS
 from ..options.sky import AUTO

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..geometry.checks import check_choice, check_range
 from ..geometry.conventions import NormalMapCoding, blend_normals, encode_normal_map, scale_normal_strength, unit_normals
 from ..geometry.estimate import Estimate, Quantity
 from ..geometry.images.normal_map_image import normal_map_to_estimate
 from ..geometry.images.render import COLOUR_MAPS, depth_to_image, normals_to_image
+from ..options.checks import check_choice, check_range
 from ..options.map_images import CODINGS, DIRECTX, NEAR, OPENGL, PER_IMAGE
 from ..utils import to_planar
 from .batches import mask_output, to_output

@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..geometry.checks import check_choice
 from ..geometry.conventions import NormalMapCoding, encode_normal_map
 from ..geometry.estimate import Estimate, Quantity
 from ..geometry.textures.curvature import curvature_maps, mean_curvature
@@ -14,6 +13,7 @@ from ..geometry.textures.height import height_to_image, height_to_normals, image
 from ..geometry.textures.occlusion import estimate_to_occlusion, height_to_occlusion
 from ..geometry.textures.pbr import with_contrast
 from ..model_loader.comfy.devices import default_device, image_placement
+from ..options.checks import check_choice
 from ..options.map_images import CODINGS
 from ..options.textures import CurvatureOptions, HeightOptions, OcclusionOptions, SlopesOptions
 from .batches import geometry_output, join_outputs, one_by_one, to_output, with_progress

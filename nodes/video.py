@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..geometry.checks import check_choice, check_range
 from ..geometry.estimate import Estimate
 from ..geometry.images.display_defaults import default_depth_image
 from ..geometry.images.render import normals_to_image
@@ -21,6 +20,7 @@ from ..model_loader import Model
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.comfy.interrupt import throw_if_interrupted
 from ..model_loader.comfy.videos import opened_video
+from ..options.checks import check_choice, check_range
 from ..options.map_images import CODINGS, NEAR, PER_IMAGE
 from ..options.video import ALIGNMENTS, VideoOptions
 from .checks import check_model, check_network_side

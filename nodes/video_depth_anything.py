@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from ..annotators.registry import BUNDLED_MODEL
-from ..geometry.checks import check_choice, check_range
 from ..geometry.estimate import Quantity
 from ..geometry.files import resolve_inside
 from ..geometry.files.exr import write_depth_channel
@@ -19,6 +18,7 @@ from ..geometry.images.render import depth_to_image
 from ..model_loader.comfy.devices import default_device, is_fast
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.comfy.folders import user_folder
+from ..options.checks import check_choice, check_range
 from ..options.video import VideoOptions
 from ..utils import images_to_rgb, resize_image, to_images
 from .batches import to_output, with_progress

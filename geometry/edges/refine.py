@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...options.checks import check_range
 from ...utils import resize_map, vector_lengths
-from ..checks import check_alike, check_map, check_range
+from ..checks import check_alike, check_map
 from ..estimate import Estimate, Quantity
 from ..filters.extremes import largest_within
 from ..levels import FAR_AND_NEAR_END, measure_range

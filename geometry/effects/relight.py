@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...options.checks import check_range
 from ...options.lights import MAX_AMBIENT, LookOptions
 from ...utils import in_float32, resize_map, unit_vectors
 from ..camera import DEFAULT_FOV, intrinsics_from_fov
-from ..checks import check_depth, check_image, check_intrinsics, check_map, check_mask, check_range
+from ..checks import check_depth, check_image, check_intrinsics, check_map, check_mask
 from ..edges.depth_edges import edge_radius
 from ..filters.bands import by_bands
 from ..filters.box import box_means

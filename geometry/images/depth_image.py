@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..checks import check_choice, check_map
+from ...options.checks import check_choice
+from ..checks import check_map
 from ..estimate import Estimate, Quantity
 from ..valid import depth_mask
 from .normal_map_image import stored_values

@@ -8,8 +8,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ...options.checks import check_choice
 from ...options.map_images import FIXED, NEAR, NORMALISATIONS, PER_CLIP, PER_IMAGE, RUNNING
-from ..checks import check_choice, check_map, check_mask
+from ..checks import check_map, check_mask
 from ..conventions import NormalMapCoding, encode_normal_map
 from ..kinds import Axes, Quantity
 from ..levels import MeasureRange, are_apart, depth_to_nearness, measure_range

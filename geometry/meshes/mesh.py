@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...options.checks import InvalidArgumentError
+from ...options.checks import InvalidArgumentError, check_choice, check_range
 from ...options.mesh import MAX_POINTS
 from ...utils import resize_map
 from ..assumptions import NEAR_FAR_RATIO, assumed_depth, assumed_intrinsics
 from ..camera import camera_to_world_points, depth_to_points, fov_from_intrinsics
-from ..checks import check_choice, check_extrinsics, check_image_of, check_intrinsics, check_range
+from ..checks import check_extrinsics, check_image_of, check_intrinsics
 from ..conventions import camera_to_world_normals, convert_normals, unit_normals
 from ..edges.depth_edges import edge_growth
 from ..estimate import Axes, Estimate, Quantity

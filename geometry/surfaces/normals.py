@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...options.checks import check_choice
 from ...utils import without_autocast
 from ..assumptions import assumed_depth, assumed_intrinsics
-from ..checks import check_choice, check_intrinsics, check_map, check_mask
+from ..checks import check_intrinsics, check_map, check_mask
 from ..conventions import unit_normals
 from ..estimate import Axes, Estimate, Quantity
 from ..filters.bands import by_bands

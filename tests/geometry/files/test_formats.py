@@ -29,8 +29,8 @@ def suffix(request):
 
 
 def test_each_extension_has_what_reads_and_writes_it():
-    assert READABLE == tuple(suffix for suffix, each in FORMATS.items() if each.read)
-    assert WRITTEN == tuple(suffix for suffix, each in FORMATS.items() if each.write)
+    assert tuple(suffix for suffix, each in FORMATS.items() if each.read) == READABLE
+    assert tuple(suffix for suffix, each in FORMATS.items() if each.write) == WRITTEN
     assert set(SURFACES) == {suffix for suffix, each in FORMATS.items() if each.surface}
 
 
