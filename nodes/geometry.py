@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, TypedDict
 
 import torch
 from torch import Tensor
 
-from ..annotators.moge import DEFAULT_REFINE_STEPS, MAX_REFINE_STEPS, REFINED, MogeOptions
+from ..annotators.moge import REFINED, MogeOptions
 from ..geometry.assumptions import assumed_intrinsics
 from ..geometry.camera import intrinsics_from_fov
 from ..geometry.edges.refine import Derive
@@ -23,38 +23,29 @@ from ..geometry.surfaces.normals import EDGES, dmap2norm, midas_normals
 from ..model_loader import Model
 from ..model_loader.comfy.devices import default_device, image_placement
 from ..model_loader.comfy.feedback import progress_bar
-from ..model_loader.inference.options import check_tiles
 from ..options.checks import check_choice, check_range
+from ..options.estimate import AUTO, ONE_SCENE, EstimateOptions, RunOptions
 from ..options.map_images import NEAR
 from ..options.video import VideoOptions
 from ..utils import to_images, to_planar
 from .batches import geometry_output, images_with_progress, in_chunks, one_by_one, with_progress
-from .checks import check_camera, check_geometry, check_model, check_network_side
+from .checks import check_camera, check_geometry, check_model
 from .load_model import LoadDepthNormalModel
-from .refine import REFINE, SHARP, refined_by_images
+from .option_widgets import option_widgets, takes
+from .refine import refined_by_images
 from .sockets import CONVERT, DEPTH_NORMAL_MODEL, ESTIMATE, GEOMETRY, Inputs
 from .widgets import (
-    AUTO,
-    OFF,
-    as_advanced,
     background_widget,
     choice_widget,
-    count_widget,
     flatness_widget,
     fov_widget,
     geometry_input,
     image_input,
-    labelled,
     near_far_ratio_widget,
     near_widget,
-    network_side_widget,
     number_widget,
-    switch_widget,
-    tiles_widget,
 )
 
-MODEL_ONLY = "model only"
-SEPARATE, ONE_SCENE = VIEWS = ("separate", "one_scene")
 DISPARITY = LINEAR_IN[0]
 PLANE_FIT, MIDAS, DMAP2NORM = METHODS = ("plane fit", "midas", "dmap2norm")
 MAX_METRES = 1e6
@@ -67,43 +58,8 @@ _CODING = DepthCoding(
     if_levels="choose values = disparity or depth (metres below 1: depth, near black, near_metres 0, far_metres 1)",
 )
 
-TOOLTIPS = {
-    "resolution": (
-        "Size to which the image is scaled for the network, in pixels; the result has the image's own size. 0: the "
-        "model's own size. It is measured as the model's authors do (see the help page of Depth & Normals (advanced)). MoGe-2: 840 is "
-        "its authors' resolution level 9 (3600 tokens, the default), 485 level 0 (1200: faster, with less detail)."
-    ),
-    "normals": (
-        "Where the normals come from if the model does not predict them. auto: they are computed from its depth (not "
-        "from relative depth), before the depth is upscaled, so that the network's pixel grid does not show. model "
-        "only: nothing is added."
-    ),
-    "fov": (
-        "Field of view of the image's longer side in degrees, if the camera is known: a phone's main camera 65 to 70, "
-        "50 mm on full frame 40. Depth Anything 3 and Metric3D need it for correct metres; normals computed from "
-        "depth need it too. 0: unknown."
-    ),
-    "film": (
-        "Whether the images are the frames of one video. On: its depth is made temporally stable. Each frame is aligned "
-        "to the scale and shift of those before, and a cut starts anew. Off: each image by itself."
-    ),
-    "smooth": (
-        "How strongly a video is smoothed over time where the image does not change; it has no effect on separate images. It "
-        "is the weight of the mean over earlier frames. 0: frames are only scaled and shifted."
-    ),
-    "views": (
-        "Whether the images show one scene from several places. separate: each image by itself. one_scene: all show "
-        "the same static scene; the result has one common scale and the cameras' positions. Only "
-        "depth-anything-3-small, -base and -large can do that."
-    ),
-    "refine_steps": (
-        "How often MoGe-3 refines its depth. 3 is the authors' default, 1 does the most for the time, 0 gives what MoGe-2 "
-        "would. Other models ignore it."
-    ),
-}
-"""Tooltips of Depth & Normals (advanced)'s widgets; Depth & Normals shares some."""
 
-
+@takes(EstimateOptions)
 class EstimateGeometry:
     """Estimates raw depth and normals with a model."""
 
@@ -148,83 +104,16 @@ class EstimateGeometry:
                 "image": image_input(),
             },
             "optional": {
-                "resolution": network_side_widget(TOOLTIPS["resolution"]),
-                "normals": choice_widget((AUTO, MODEL_ONLY), TOOLTIPS["normals"]),
-                "fov": fov_widget(TOOLTIPS["fov"]),
-                "film": labelled("frames of one video", switch_widget(False, TOOLTIPS["film"])),
-                "smooth": number_widget(1.0, 0.0, 1.0, 0.05, TOOLTIPS["smooth"], advanced=True),
-                "views": choice_widget(VIEWS, TOOLTIPS["views"]),
-                "tiles": tiles_widget(),
-                "refine": labelled("refine edges", switch_widget(False, REFINE)),
-                "refine_steps": count_widget(DEFAULT_REFINE_STEPS, 0, MAX_REFINE_STEPS, TOOLTIPS["refine_steps"], advanced=True),
-                "sharp": as_advanced(labelled("sharp edges", switch_widget(False, SHARP))),
+                **option_widgets(EstimateOptions),
             },
         }
 
-    def execute(
-        self,
-        model: Model,
-        image: Tensor,
-        resolution: int = 0,
-        normals: str = AUTO,
-        fov: float = 0.0,
-        film: bool = False,
-        smooth: float = 1.0,
-        views: str = SEPARATE,
-        tiles: str | int = OFF,
-        refine: bool = False,
-        refine_steps: int = DEFAULT_REFINE_STEPS,
-        sharp: bool = False,
-    ) -> tuple[Estimate]:
+    def execute(self, options: EstimateOptions, model: Model, image: Tensor) -> tuple[Estimate]:
         """Returns the geometry."""
         check_model(model)
-        check_choice("normals", normals, (AUTO, MODEL_ONLY))
-        refinement = MogeOptions(refine_steps)
         if model.spec in REFINED:
-            model = model.with_options(refinement)
-        derive = with_normals if normals == AUTO else None
-        settings = EstimateSettings(resolution, fov, film, smooth, views, tiles, refine, derive, sharp)
-        return (estimate_images(lambda: model, image, settings),)
-
-
-@dataclass(frozen=True)
-class EstimateSettings:
-    """How images are run through a model: the widgets of Depth & Normals (advanced).
-
-    Attributes:
-        resolution: Side of the network's input in pixels; 0: the model's own.
-        fov: Field of view of the longer side in degrees; 0: unknown.
-        film: Whether the batch is one video.
-        smooth: Weight of earlier frames in a video, 0 to 1.
-        views: One of `VIEWS`.
-        tiles: One of `TILES`.
-        refine: Whether edges are aligned to the image's.
-        derive: Adds normals to an estimate; None: nothing is added.
-        sharp: Whether a model's own network for edges is used, except for a video.
-
-    Raises:
-        ValueError: A value out of range, or two that exclude each other.
-    """
-
-    resolution: int = 0
-    fov: float = 0.0
-    film: bool = False
-    smooth: float = VideoOptions.smooth
-    views: str = SEPARATE
-    tiles: str | int = OFF
-    refine: bool = False
-    derive: Derive | None = with_normals
-    sharp: bool = True
-
-    def __post_init__(self) -> None:
-        check_network_side(self.resolution)
-        check_camera(self.fov)
-        check_choice("views", self.views, VIEWS)
-        if check_tiles(self.tiles) and (self.film or self.views == ONE_SCENE):
-            other = "film is on" if self.film else f"views is {self.views}"
-            raise ValueError(f"tiles is {self.tiles} and {other}: tiles process each image by itself; choose one of the two")
-        if self.film and self.views == ONE_SCENE:
-            raise ValueError(f"film is on and views is {ONE_SCENE}: a batch is a video or views of one static scene; choose one")
+            model = model.with_options(MogeOptions(options.refine_steps))
+        return (estimate_images(lambda: model, image, options, with_normals if options.normals == AUTO else None),)
 
 
 class _Common(TypedDict):
@@ -234,13 +123,14 @@ class _Common(TypedDict):
     derive: Derive | None
 
 
-def estimate_images(load: Callable[[], Model], image: Tensor, settings: EstimateSettings) -> Estimate:
+def estimate_images(load: Callable[[], Model], image: Tensor, options: RunOptions, derive: Derive | None) -> Estimate:
     """Runs images through a model, with ComfyUI's progress bar.
 
     Args:
         load: Loads the model; called after the images were checked, so that nothing is downloaded for invalid input.
         image: ComfyUI's IMAGE, (B, H, W, C).
-        settings: How.
+        options: How.
+        derive: Adds normals to an estimate; None: nothing is added.
 
     Returns:
         The estimate at the images' own size, on ComfyUI's intermediate device.
@@ -250,17 +140,17 @@ def estimate_images(load: Callable[[], Model], image: Tensor, settings: Estimate
     """
     images = to_images(image)
     model, total = load(), images.shape[0]
-    size, common = settings.resolution or None, _Common(fov=settings.fov, derive=settings.derive)
-    if settings.views == ONE_SCENE:
+    size, common = options.resolution or None, _Common(fov=options.fov, derive=derive)
+    if options.views == ONE_SCENE:
         found = model.estimate_scene(images, size, progress_bar(total), **common)
-        return refined_by_images(found, images, settings.refine)
-    if settings.film:
-        frames = model.estimate_video(in_chunks(images), VideoOptions(smooth=settings.smooth), size=size, **common)
+        return refined_by_images(found, images, options.refine)
+    if options.film:
+        frames = model.estimate_video(in_chunks(images), VideoOptions(smooth=options.smooth), size=size, **common)
         found = Estimate.cat(images_with_progress(frames, total), total, images.device)
-        return refined_by_images(found, images, settings.refine)
-    refine = (settings.refine or None) if settings.sharp else False
-    found = model.estimate(images, size, progress_bar(total), tiles=settings.tiles, refine=refine, **common)
-    return refined_by_images(found, images, settings.refine and not settings.sharp)
+        return refined_by_images(found, images, options.refine)
+    refine = (options.refine or None) if options.sharp else False
+    found = model.estimate(images, size, progress_bar(total), tiles=options.tiles, refine=refine, **common)
+    return refined_by_images(found, images, options.refine and not options.sharp)
 
 
 class DepthImageToGeometry:

@@ -10,25 +10,14 @@ from ..geometry.edges.refine import MAX_RADIUS, MAX_STRENGTH, Derive, refine_geo
 from ..geometry.estimate import Estimate
 from ..geometry.surfaces.derive import with_normals
 from ..options.checks import check_choice, check_range, check_whole
+from ..options.estimate import AUTO
 from ..utils import images_to_rgb, to_rgb
 from .batches import for_all, geometry_output, with_progress
 from .effect_inputs import effect_geometry, images_with
 from .sockets import ESTIMATE, GEOMETRY, Inputs
-from .widgets import AUTO, choice_widget, count_widget, geometry_input, image_input, number_widget
+from .widgets import choice_widget, count_widget, geometry_input, image_input, number_widget
 
 AS_THEY_ARE = "as they are"
-
-REFINE = (
-    "Aligns the edges of depth and normals to the image's edges when they are upscaled: no ramps between near and far, "
-    "and thin things keep their own normals. Refine Geometry does the same for existing geometry."
-)
-"""Tooltip of the widget `refine`."""
-SHARP = (
-    "Whether tiny makes depth follow the image's edges by a network of its own. Off: its plain map, with soft edges, from which effects "
-    "select things and skies better. Other models have no such network, and the frames of one video are made without it: edges would "
-    "flicker."
-)
-"""Tooltip of the widget `sharp`."""
 
 
 class RefineGeometry:

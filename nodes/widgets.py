@@ -5,26 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..annotators.choices import RUNTIME_CHOICES
-from ..model_loader import DTYPE_CHOICES
-from ..options.map_images import CLIP_NORMALISATIONS, CODINGS, NEAR, NORMALISATIONS, OPENGL, PER_IMAGE
+from ..options.estimate import DTYPE_CHOICES, MAX_FOV, MAX_RATIO, MAX_SIDE, PRECISION, RUNTIME_CHOICES
+from ..options.map_images import CLIP_NORMALISATIONS, CODING, CODINGS, NEAR, NORMALISATIONS, OPENGL, PER_IMAGE
 from .sockets import GEOMETRY, Widget
 
-MIN_RESOLUTION, MAX_RESOLUTION = 64, 16384
+MIN_RESOLUTION = 64
 MAX_NETWORK_SIZE = 4096
-MAX_FOV, MAX_RATIO = 175.0, 10000.0
-AUTO = "auto"
-OFF = "off"
-TILES = (OFF, AUTO, "2", "3", "4", "6", "8", "12", "16")
 
 COLOUR = "depth_normal_colour"
 """Option that marks a text widget as a colour."""
-
-_CODING = "Which direction red, green and blue of the normal map stand for: choose what will read it."
-_CODING_READERS = (
-    "opengl: Blender, Unity, glTF. directx: Unreal. controlnet-normalbae: control_v11p_sd15_normalbae. "
-    "controlnet-1.0-normal: control_sd15_normal. opencv, scannet: computer vision."
-)
 
 
 def choice_widget(choices: Sequence[str], tooltip: str, default: str | None = None, *, advanced: bool = False) -> Widget:
@@ -83,12 +72,12 @@ def geometry_input(tooltip: str = "Depth as numbers, not as an image, e.g. from 
 
 def short_side_widget(tooltip: str = "Short side of the result in pixels; the aspect ratio is kept.") -> Widget:
     """Widget for the short side of the result."""
-    return count_widget(512, MIN_RESOLUTION, MAX_RESOLUTION, tooltip, step=64)
+    return count_widget(512, MIN_RESOLUTION, MAX_SIDE, tooltip, step=64)
 
 
 def network_side_widget(tooltip: str) -> Widget:
     """Widget for the size of the network's input, measured as its authors do; 0 = their default."""
-    return count_widget(0, 0, MAX_RESOLUTION, tooltip)
+    return count_widget(0, 0, MAX_SIDE, tooltip)
 
 
 def network_size_widget(tooltip: str, step: int | None = None) -> Widget:
@@ -96,20 +85,9 @@ def network_size_widget(tooltip: str, step: int | None = None) -> Widget:
     return count_widget(0, 0, MAX_NETWORK_SIZE, tooltip, step=step, advanced=True)
 
 
-def tiles_widget() -> Widget:
-    """Widget for the number of tiles of large images."""
-    tooltip = (
-        "Sharper edges and more detail in large images: the network runs on the whole image and again on "
-        "overlapping tiles, whose detail is added to the whole. off: on the whole image only. auto: tiles of about the "
-        "network's own size, at most 4 along the longer side. A number: that many along it; the time grows with its square."
-    )
-    return choice_widget(TILES, tooltip)
-
-
 def precision_widget() -> Widget:
     """Widget for the dtype that the network computes in."""
-    tooltip = "Number format that the network computes in. auto: the fastest one that leaves the image the same; float32 if in doubt."
-    return choice_widget(DTYPE_CHOICES, tooltip, AUTO, advanced=True)
+    return choice_widget(DTYPE_CHOICES, PRECISION, advanced=True)
 
 
 def runtime_widget() -> Widget:
@@ -163,14 +141,14 @@ def clip_normalisation_widget() -> Widget:
     return choice_widget(CLIP_NORMALISATIONS, tooltip, PER_IMAGE)
 
 
-def coding_widget(tooltip: str = f"{_CODING} {_CODING_READERS}", default: str = OPENGL, *, label: str = "normal coding") -> Widget:
+def coding_widget(tooltip: str = CODING, default: str = OPENGL, *, label: str = "normal coding") -> Widget:
     """Widget for the convention of a normal map."""
     return labelled(label, choice_widget(CODINGS, tooltip, default))
 
 
 def old_coding_widget(default: str) -> Widget:
     """Widget for the same in the old nodes; `default` is the old node's convention."""
-    return coding_widget(f"{_CODING} {_CODING_READERS} The old node's: {default}.", default)
+    return coding_widget(f"{CODING} The old node's: {default}.", default)
 
 
 def flatness_widget(tooltip: str, high: float, *, advanced: bool = False) -> Widget:

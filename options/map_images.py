@@ -14,3 +14,11 @@ PER_IMAGE, PER_CLIP, FIXED, RUNNING = NORMALISATIONS = ("per_image", "per_clip",
 
 CLIP_NORMALISATIONS = (PER_IMAGE, PER_CLIP, RUNNING)
 """Those of batches that may be videos."""
+
+_WHAT = "Which direction red, green and blue of the normal map stand for: choose what will read it."
+_READERS = (
+    "opengl: Blender, Unity, glTF. directx: Unreal. controlnet-normalbae: control_v11p_sd15_normalbae. "
+    "controlnet-1.0-normal: control_sd15_normal. opencv, scannet: computer vision."
+)
+CODING = f"{_WHAT} {_READERS}"
+"""What a user reads where a coding is chosen."""

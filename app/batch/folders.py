@@ -10,13 +10,13 @@ from pathlib import Path
 
 import torch
 
-from ...annotators.choices import RECOMMENDED_MODEL, TORCH
+from ...annotators.choices import RECOMMENDED_MODEL
 from ...annotators.registry import find_spec
 from ...geometry.estimate import Estimate
-from ...model_loader.inference.options import check_tiles
 from ...model_loader.inference.panorama import check_panorama_model, check_perspective_model
 from ...model_loader.load import chosen_model, parse_device
 from ...model_loader.runtimes.choose import check_runtime
+from ...options.estimate import TORCH, check_tiles
 from ...options.map_images import CODINGS
 from ...options.outputs import DEFAULT_WRITES, WRITE_CHOICES
 from ...options.stereo import StereoOptions

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...annotators.choices import AUTO_RUNTIME, BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES, RUNTIME_CHOICES
+from ...annotators.choices import BUNDLED_MODEL
 from ...geometry.kinds import Quantity
-from ...options.estimate import MOST_TILES
+from ...options.estimate import AUTO_RUNTIME, DEVICE_CHOICES, DTYPE_CHOICES, MOST_TILES, RUNTIME_CHOICES
 from ...options.map_images import CODINGS, NEAR
 from ...options.outputs import NUMBER_CHOICES, SHARD_BYTES, SHARD_CHOICES
 from ..console.option_types import byte_size, positive, several_of, whole_type

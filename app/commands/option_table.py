@@ -12,7 +12,7 @@ from .arguments import refuse_options
 
 Chosen = TypeVar("Chosen", bound=Options)
 
-_BY_HAND = dict.fromkeys(("by_click", "by_shift_click", "by_alt_click", "by_drag", "first_point", "from_node"), "")
+_BY_HAND = dict.fromkeys(("by_click", "by_shift_click", "by_alt_click", "by_drag", "first_point", "from_node", "help_page"), "")
 _NUMBERS = {"": real, "percent": percent, "mm": millimetres, "px": pixels}
 
 

@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...annotators.choices import AUTO_RUNTIME, FAST_RUNTIME, RECOMMENDED_VIDEO_MODEL, TORCH
+from ...annotators.choices import RECOMMENDED_VIDEO_MODEL
+from ...options.estimate import AUTO_RUNTIME, FAST_RUNTIME, TORCH
 from ...options.map_images import CLIP_NORMALISATIONS, RUNNING
 from ...options.parallax import LoopOptions
 from ...options.stereo import VIDEO_LAYOUTS, StereoOptions
