@@ -65,7 +65,7 @@ WHICH_MODEL = (
     "Models on this computer come first, and the best of those is the default. "
     "The others are downloaded once, when they first run."
 )
-"""Tooltip of the model's widget."""
+"""Tooltip of the widget model."""
 
 
 @takes(MapsOptions)

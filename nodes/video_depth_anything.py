@@ -25,8 +25,9 @@ from ..utils import images_to_rgb, resize_image, to_images
 from .batches import to_output, with_progress
 from .loading import choose_tiny, load_model
 from .model_list import model_widget
+from .option_widgets import option_widgets
 from .sockets import Inputs
-from .widgets import choice_widget, count_widget, image_input, switch_widget
+from .widgets import choice_widget, count_widget, image_input
 
 CATEGORY = "VideoDepthAnything"
 VDAMODEL, DEPTHS = "VDAMODEL", "DEPTHS"
@@ -111,10 +112,6 @@ class VideoDepthAnythingProcess:
         precision = (
             "Number format that the network computes in. fp16: half precision if the device is fast in it, else float32. fp32: float32."
         )
-        cuts = (
-            "Whether cuts of the video are detected. On: the estimate starts anew at a cut. Off: the whole batch is one shot, "
-            "as in the old node."
-        )
         return {
             "required": {
                 "vda_model": (VDAMODEL, {"tooltip": "From Load Video Depth Anything Model."}),
@@ -124,7 +121,7 @@ class VideoDepthAnythingProcess:
                 "input_size": count_widget(INPUT_SIZE, MIN_INPUT, MAX_SIDE, size),
                 "max_res": count_widget(MAX_RES, -1, MAX_SIDE, limit),
                 "precision": choice_widget(PRECISIONS, precision),
-                "cuts": switch_widget(True, cuts),
+                **option_widgets(VideoOptions, since="cuts"),
             },
         }
 

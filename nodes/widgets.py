@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..options.estimate import DTYPE_CHOICES, MAX_FOV, MAX_RATIO, MAX_SIDE, PRECISION, RUNTIME_CHOICES
-from ..options.map_images import CLIP_NORMALISATIONS, CODING, CODINGS, NEAR, NORMALISATIONS, OPENGL, PER_IMAGE
+from ..options.estimate import DTYPE_CHOICES, KNOWN_FOV, MAX_FOV, MAX_RATIO, MAX_SIDE, NEAR_FAR_RATIO, PRECISION, RUNTIME_CHOICES
+from ..options.map_images import CLIP_NORMALISATIONS, CODING, CODINGS, NEAR, NEAR_END, NORMALISATIONS, OPENGL, PER_IMAGE
 from .sockets import GEOMETRY, Widget
 
 MIN_RESOLUTION = 64
@@ -101,25 +101,19 @@ def runtime_widget() -> Widget:
     return choice_widget(RUNTIME_CHOICES, tooltip, advanced=True)
 
 
-def fov_widget(tooltip: str | None = None) -> Widget:
-    """Widget for the camera's field of view; `tooltip` None: for a geometry that may contain its camera."""
-    tooltip = tooltip or ("Field of view of the image's longer side in degrees. 0: the geometry's own camera, else 55.")
+def fov_widget(tooltip: str = KNOWN_FOV) -> Widget:
+    """Widget for the camera's field of view, of a geometry that may contain its camera or of what `tooltip` says."""
     return number_widget(0.0, 0.0, MAX_FOV, 0.1, tooltip)
 
 
 def near_far_ratio_widget() -> Widget:
     """Widget for the depth range of a scene without metric depth."""
-    tooltip = (
-        "How many times farther the far end of the scene is than the near end; above 1. Disparity and relative depth "
-        "need it to become distances; metric depth does not. 0 (automatic): 3, or 30 if the model marks the sky. "
-        "Relative depth needs a number; 30 suits landscapes with sky."
-    )
-    return number_widget(0.0, 0.0, MAX_RATIO, 0.1, tooltip)
+    return number_widget(0.0, 0.0, MAX_RATIO, 0.1, NEAR_FAR_RATIO)
 
 
 def near_widget() -> Widget:
     """Widget for which end of a depth map is near."""
-    return choice_widget(NEAR, "Which end of the grey levels is near.")
+    return choice_widget(NEAR, NEAR_END)
 
 
 def normalisation_widget(fixed: str) -> Widget:

@@ -36,6 +36,12 @@ FOV = (
     "Field of view of the image's longer side in degrees, if the camera is known: a phone's main camera 65 to 70, 50 mm on full frame 40. "
     "Depth Anything 3 and Metric3D need it for correct metres; normals computed from depth need it too. 0: unknown."
 )
+KNOWN_FOV = "Field of view of the image's longer side in degrees. 0: the geometry's own camera, else 55."
+NEAR_FAR_RATIO = (
+    "How many times farther the far end of the scene is than the near end; above 1. Disparity and relative depth need it to become "
+    "distances; metric depth does not. 0 (automatic): 3, or 30 if the model marks the sky. Relative depth needs a number; 30 suits "
+    "landscapes with sky."
+)
 PRECISION = "Number format that the network computes in. auto: the fastest one that leaves the image the same; float32 if in doubt."
 _FRAMES = "frames of one video"
 _TILES = (
@@ -97,6 +103,16 @@ def depth_look() -> Any:
 def normal_coding() -> Any:
     """A field for the convention of a normal map."""
     return choice(CODINGS, CODING, label="normal coding")
+
+
+def near_far_ratio() -> Any:
+    """A field for the depth range of a scene without metric depth. Commands ask for it in another way."""
+    return number(0.0, 0, MAX_RATIO, NEAR_FAR_RATIO, flag=None)
+
+
+def known_fov() -> Any:
+    """A field for the camera of a geometry that may hold its own. Commands ask for it in another way."""
+    return number(0.0, 0, MAX_FOV, KNOWN_FOV, flag=None)
 
 
 def _fov(advanced: bool = False) -> Any:

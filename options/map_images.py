@@ -9,6 +9,8 @@ OPENGL, DIRECTX, OPENCV, SCANNET, NORMALBAE, NORMAL_1_0 = CODINGS = (
 WHITE, BLACK = NEAR = ("white", "black")
 """The end of the grey levels that is near."""
 
+NEAR_END = "Which end of the grey levels is near."
+
 PER_IMAGE, PER_CLIP, FIXED, RUNNING = NORMALISATIONS = ("per_image", "per_clip", "fixed", "running")
 """Sources of the range between black and white: each image, the whole batch, the caller, or the frames so far."""
 

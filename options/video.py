@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .estimate import network_side, normal_coding
 from .fields import Options, choice, number, switch
+from .map_images import NEAR, NEAR_END, PER_IMAGE, RUNNING
 
 DEPTH, NORMALS, SIDE_BY_SIDE, STEREO, PARALLAX = OUTPUTS = ("depth", "normals", "side-by-side", "stereo", "parallax")
 """Outputs of a video: images of depth, normal maps, each frame beside its depth, images for both eyes, and a camera that moves."""
@@ -17,6 +19,13 @@ MOST_PREVIEWED = 100
 
 ALIGNMENTS = ("scale_shift", "none")
 """Alignments of frames with those before: by scale and shift (metres: by scale), or not at all."""
+
+
+def _network_side() -> int:
+    return network_side(
+        "Side of the network's input in pixels, measured as the model's authors do (see Depth & Normals (advanced)). 0: the model's own "
+        "size."
+    )
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,27 @@ class VideoOptions(Options):
         "node.",
         flag=None,
     )
+
+
+@dataclass(frozen=True)
+class DepthVideoOptions(Options):
+    """A video of depth."""
+
+    normalisation: str = choice(
+        (RUNNING, PER_IMAGE),
+        "Which depths become black and white. running: the range of the frames so far, which avoids flicker. per_image: the range of each "
+        "frame. For one range over a whole clip use Depth & Normals (advanced) and Render Depth.",
+    )
+    near: str = choice(NEAR, NEAR_END)
+    resolution: int = _network_side()
+
+
+@dataclass(frozen=True)
+class NormalsVideoOptions(Options):
+    """A video of normals."""
+
+    coding: str = normal_coding()
+    resolution: int = _network_side()
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def chosen_options(arguments: argparse.Namespace, options: type[Chosen]) -> Chos
         if isinstance(option, Points):
             values[name] = tuple(values[name] or ())
         if isinstance(option, Choice) and name in values:
-            values[name] = next(each for each in option.choices if _as_typed(each) == _as_typed(values[name]))
+            values[name] = next(each for each in option.choices if _as_typed(each) == _as_typed(str(values[name])))
     typed = unchecked(options, values)
     for ignored, why in typed.unused():
         refuse_options(arguments, [names[name] for name in ignored], why.format_map(names))
@@ -104,7 +104,9 @@ def _add(
 
 def _range_of(option: Option) -> str:
     """What is accepted, in words; "" where nothing or the choices say it."""
-    if isinstance(option, Whole) or (isinstance(option, Number) and not option.open):
+    if isinstance(option, Whole):
+        return f"{option.low} to {option.high}"
+    if isinstance(option, Number) and not option.open:
         return f"{option.low:g} to {option.high:g}"
     return ""
 

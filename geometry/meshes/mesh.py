@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...options.checks import InvalidArgumentError, check_choice, check_range
-from ...options.mesh import MAX_POINTS
+from ...options.mesh import MAX_JUMP, MAX_POINTS, MOST_BEHIND, ShownMeshOptions
 from ...utils import resize_map
 from ..assumptions import NEAR_FAR_RATIO, assumed_depth, assumed_intrinsics
 from ..camera import camera_to_world_points, depth_to_points, fov_from_intrinsics
@@ -33,13 +33,10 @@ from ..valid import FAR_AWAY
 from ..views.disocclusion import continue_surfaces
 from .closed_grid import closed_triangles, cut_closed_grid
 from .hidden import HiddenSurface, beside_near_things, continue_behind
-from .mesh_cuts import MAX_JUMP, Joins, cut_grid
+from .mesh_cuts import Joins, cut_grid
 from .simplify import EVEN, even_triangles
 
 logger = logging.getLogger(__name__)
-
-MOST_BEHIND = 45.0
-"""Degrees by which the view of a mesh may turn whose far surfaces are continued behind near things."""
 
 # Pixels of the longer side of a texture that shows what is hidden: it has no finer detail of its own.
 _HIDDEN_SIDE = 2048
@@ -119,7 +116,7 @@ class MeshOptions:
         check_range("fill_behind", self.fill_behind, 0, MOST_BEHIND)
 
 
-TO_LOOK_AT = MeshOptions(max_points=MAX_POINTS, simplify=EVEN, fill_behind=20.0)
+TO_LOOK_AT = MeshOptions(max_points=MAX_POINTS, simplify=EVEN, fill_behind=ShownMeshOptions.fill_behind)
 """Options of a mesh with a texture that is made to be looked at: a few megabytes, and no gaps while the view turns a little."""
 
 
