@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -16,40 +15,28 @@ from ..geometry.assumptions import assumed_intrinsics
 from ..geometry.camera import intrinsics_from_fov
 from ..geometry.edges.refine import Derive
 from ..geometry.estimate import Axes, Estimate, Quantity
-from ..geometry.images.depth_image import LINEAR_IN, METRES, VALUES, DepthCoding, depth_map_to_estimate
+from ..geometry.images.depth_image import DepthCoding, depth_map_to_estimate
 from ..geometry.projections import need_perspective
 from ..geometry.surfaces.derive import mask_of_depth, normals_of_depth, with_normals
-from ..geometry.surfaces.normals import EDGES, dmap2norm, midas_normals
+from ..geometry.surfaces.normals import dmap2norm, midas_normals
 from ..model_loader import Model
 from ..model_loader.comfy.devices import default_device, image_placement
 from ..model_loader.comfy.feedback import progress_bar
-from ..options.checks import check_choice, check_range
 from ..options.estimate import AUTO, ONE_SCENE, EstimateOptions, RunOptions
-from ..options.map_images import NEAR
+from ..options.map_images import METRES
+from ..options.render import MIDAS, PLANE_FIT, DepthMapOptions, DerivedNormalsOptions
 from ..options.video import VideoOptions
 from ..utils import to_images, to_planar
 from .batches import geometry_output, images_with_progress, in_chunks, one_by_one, with_progress
-from .checks import check_camera, check_geometry, check_model
+from .checks import check_geometry, check_model
 from .load_model import LoadDepthNormalModel
 from .option_widgets import option_widgets, takes
 from .refine import refined_by_images
 from .sockets import CONVERT, DEPTH_NORMAL_MODEL, ESTIMATE, GEOMETRY, Inputs
 from .widgets import (
-    background_widget,
-    choice_widget,
-    flatness_widget,
-    fov_widget,
     geometry_input,
     image_input,
-    near_far_ratio_widget,
-    near_widget,
-    number_widget,
 )
-
-DISPARITY = LINEAR_IN[0]
-PLANE_FIT, MIDAS, DMAP2NORM = METHODS = ("plane fit", "midas", "dmap2norm")
-MAX_METRES = 1e6
-MAX_A = 1000.0
 
 _CODING = DepthCoding(
     name="the image",
@@ -153,6 +140,7 @@ def estimate_images(load: Callable[[], Model], image: Tensor, options: RunOption
     return refined_by_images(found, images, options.refine and not options.sharp)
 
 
+@takes(DepthMapOptions)
 class DepthImageToGeometry:
     """Converts any pack's depth maps to raw depth."""
 
@@ -182,52 +170,24 @@ class DepthImageToGeometry:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        values = (
-            "What the grey levels measure, in equal steps. disparity: 1 / depth (MiDaS, Depth Anything, ControlNet). depth: "
-            "distance (most renderers, depth cameras). metres: the values themselves are metres, e.g. from an EXR."
-        )
-        near_metres = "Depth in metres at the near end of the grey levels; for disparity above 0."
-        far_metres = (
-            "Depth in metres at the far end of the grey levels. 0: the range is unknown. 16-bit millimetres: depth, "
-            "near black, 0 to 65.535."
-        )
         mask = "White where the depth is valid, at the depth map's size."
-        fov = "Field of view of the longer side in degrees, kept as the geometry's camera. 0: unknown."
         return {
             "required": {"image": image_input("Greyscale depth maps. Where an alpha channel is below 0.5, the depth is unknown.")},
-            "optional": {
-                "near": near_widget(),
-                "values": choice_widget(VALUES, values, DISPARITY),
-                "near_metres": number_widget(0.0, 0.0, MAX_METRES, 0.01, near_metres),
-                "far_metres": number_widget(0.0, 0.0, MAX_METRES, 0.01, far_metres),
-                "fov": fov_widget(fov),
-                "mask": ("MASK", {"tooltip": mask}),
-            },
+            "optional": {**option_widgets(DepthMapOptions), "mask": ("MASK", {"tooltip": mask})},
         }
 
-    def execute(
-        self,
-        image: Tensor,
-        near: str = NEAR[0],
-        values: str = DISPARITY,
-        near_metres: float = 0.0,
-        far_metres: float = 0.0,
-        fov: float = 0.0,
-        mask: Tensor | None = None,
-    ) -> tuple[Estimate]:
+    def execute(self, options: DepthMapOptions, image: Tensor, mask: Tensor | None = None) -> tuple[Estimate]:
         """Returns the geometry."""
-        check_range("near_metres", near_metres, 0, MAX_METRES)
-        check_range("far_metres", far_metres, 0, MAX_METRES)
-        check_camera(fov)
-        metric_range = (near_metres, far_metres) if far_metres > 0 or near_metres > 0 else None
-        coding = replace(_CODING, near=near, values=values, metric_range=metric_range)
+        near, far = options.near_metres, options.far_metres
+        coding = replace(_CODING, near=options.near, values=options.values, metric_range=(near, far) if far > 0 or near > 0 else None)
         planes = to_planar(image)
         known = None if mask is None else _known(mask, planes)
         estimate = depth_map_to_estimate(planes, coding, known)
-        intrinsics = intrinsics_from_fov(fov, estimate.height, estimate.width, batch=estimate.batch) if fov else None
+        intrinsics = intrinsics_from_fov(options.fov, estimate.height, estimate.width, batch=estimate.batch) if options.fov else None
         return (geometry_output(replace(estimate, intrinsics=intrinsics)),)
 
 
+@takes(DerivedNormalsOptions)
 class NormalsFromDepth:
     """Computes normals from raw depth."""
 
@@ -251,54 +211,18 @@ class NormalsFromDepth:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        method = (
-            "How normals are computed. plane fit: the true surface. midas: slopes of raw disparity, as for ControlNet "
-            "1.0. dmap2norm: slopes of depth, as in the Blender tutorial. The last two ignore the camera."
-        )
-        edges = (
-            "How sharp the depth's edges are, for plane fit. sharp: ground truth or measured depth. soft: depth whose "
-            "edges are ramps, as most networks predict. auto: detected in the depth."
-        )
-        a = "How flat the surface looks, for midas: larger values give flatter normals."
-        background = (
-            "Where the background begins, for midas: pixels farther than this (0 = farthest, 1 = nearest) get a "
-            "normal that faces the viewer."
-        )
-        return {
-            "required": {"geometry": geometry_input()},
-            "optional": {
-                "method": choice_widget(METHODS, method),
-                "edges": choice_widget((AUTO, "sharp", "soft"), edges),
-                "fov": fov_widget(),
-                "near_far_ratio": near_far_ratio_widget(),
-                "a": flatness_widget(a, MAX_A, advanced=True),
-                "bg_threshold": background_widget(background, advanced=True),
-            },
-        }
+        return {"required": {"geometry": geometry_input()}, "optional": option_widgets(DerivedNormalsOptions)}
 
-    def execute(
-        self,
-        geometry: Any,
-        method: str = PLANE_FIT,
-        edges: str = "auto",
-        fov: float = 0.0,
-        near_far_ratio: float = 0.0,
-        a: float = math.tau,
-        bg_threshold: float = 0.1,
-    ) -> tuple[Estimate]:
+    def execute(self, options: DerivedNormalsOptions, geometry: Any) -> tuple[Estimate]:
         """Returns the geometry with normals."""
         estimate = check_geometry(geometry)
-        check_choice("method", method, METHODS)
-        check_choice("edges", edges, EDGES)
-        check_camera(fov, near_far_ratio)
-        check_range("a", a, 0, MAX_A)
-        check_range("bg_threshold", bg_threshold, 0, 1)
+        method, fov = options.method, options.fov
         if method != PLANE_FIT:
             need_perspective(estimate, f"the method {method}")
         if method == PLANE_FIT:
-            derive, axes = partial(normals_of_depth, edges=edges, fov=fov, near_far_ratio=near_far_ratio), Axes.OPENGL
+            derive, axes = partial(normals_of_depth, edges=options.edges, fov=fov, near_far_ratio=options.near_far_ratio), Axes.OPENGL
         else:
-            derive, axes = partial(_slopes, method=method, a=a, bg_threshold=bg_threshold), Axes.SCANNET
+            derive, axes = partial(_slopes, method=method, a=options.a, bg_threshold=options.bg_threshold), Axes.SCANNET
         home = image_placement()[0]
         images = with_progress(one_by_one(estimate, default_device()), estimate.batch)
         normals = torch.cat([derive(image).to(home) for image in images])

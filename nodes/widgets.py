@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ..options.estimate import DTYPE_CHOICES, KNOWN_FOV, MAX_FOV, MAX_RATIO, MAX_SIDE, NEAR_FAR_RATIO, PRECISION, RUNTIME_CHOICES
 from ..options.map_images import CLIP_NORMALISATIONS, CODING, CODINGS, NEAR, NEAR_END, NORMALISATIONS, OPENGL, PER_IMAGE
+from ..options.render import RANGES
 from .sockets import GEOMETRY, Widget
 
 MIN_RESOLUTION = 64
@@ -118,11 +119,7 @@ def near_widget() -> Widget:
 
 def normalisation_widget(fixed: str) -> Widget:
     """Widget for the range of a depth map; `fixed` describes the range of the choice of that name."""
-    tooltip = (
-        "Which depths become black and white. per_image: each image's own farthest and nearest point. per_clip: those of "
-        f"the whole batch. fixed: {fixed}. running: for a video without flicker, a range that follows it frame by frame."
-    )
-    return choice_widget(NORMALISATIONS, tooltip, PER_IMAGE)
+    return choice_widget(NORMALISATIONS, RANGES.format(fixed=fixed))
 
 
 def clip_normalisation_widget() -> Widget:

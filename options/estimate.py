@@ -27,12 +27,12 @@ SEPARATE, ONE_SCENE = VIEWS = ("separate", "one_scene")
 MODEL_ONLY = "model only"
 CONTROLNET, DISPARITY, NEAR_WHITE, FAR_WHITE = LOOKS = ("controlnet", "disparity", "depth, near white", "depth, far white")
 
-RESOLUTION = (
+_RESOLUTION = (
     "Size to which the image is scaled for the network, in pixels; the result has the image's own size. 0: the model's own size. It is "
     "measured as the model's authors do{help_page}. MoGe-2: 840 is its authors' resolution level 9 (3600 tokens, the default), 485 level "
     "0 (1200: faster, with less detail)."
 )
-FOV = (
+_FOV = (
     "Field of view of the image's longer side in degrees, if the camera is known: a phone's main camera 65 to 70, 50 mm on full frame 40. "
     "Depth Anything 3 and Metric3D need it for correct metres; normals computed from depth need it too. 0: unknown."
 )
@@ -78,7 +78,7 @@ def check_tiles(tiles: int | str | None) -> int | str:
     return 0 if number_of == 1 else int(number_of)
 
 
-def network_side(help_text: str = RESOLUTION) -> Any:
+def network_side(help_text: str = _RESOLUTION) -> Any:
     """A field for the side of the network's input."""
     return whole(0, 0, MAX_SIDE, help_text)
 
@@ -116,7 +116,7 @@ def known_fov() -> Any:
 
 
 def _fov(advanced: bool = False) -> Any:
-    return number(0.0, 0, MAX_FOV, FOV, advanced=advanced)
+    return number(0.0, 0, MAX_FOV, _FOV, advanced=advanced)
 
 
 def _tiles(advanced: bool = False) -> Any:
@@ -127,8 +127,8 @@ def _refine(advanced: bool = False) -> Any:
     return switch(False, _REFINE, label="refine edges", advanced=advanced)
 
 
-def _sharp(default: bool, before: str = "") -> Any:
-    return switch(default, _SHARP, label="sharp edges", advanced=True, before=before)
+def _sharp(default: bool) -> Any:
+    return switch(default, _SHARP, label="sharp edges", advanced=True)
 
 
 class RunOptions(Options):

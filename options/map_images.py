@@ -9,10 +9,19 @@ OPENGL, DIRECTX, OPENCV, SCANNET, NORMALBAE, NORMAL_1_0 = CODINGS = (
 WHITE, BLACK = NEAR = ("white", "black")
 """The end of the grey levels that is near."""
 
+DISPARITY, DEPTH = LINEAR_IN = ("disparity", "depth")
+"""Meanings of equal steps of grey: equal steps of inverse depth (most networks' images) or of depth (most renderers')."""
+
+METRES = "metres"
+VALUES = (*LINEAR_IN, METRES)
+"""Meanings of the numbers of a depth map: grey levels of `LINEAR_IN`, or metres."""
+
 NEAR_END = "Which end of the grey levels is near."
 
 PER_IMAGE, PER_CLIP, FIXED, RUNNING = NORMALISATIONS = ("per_image", "per_clip", "fixed", "running")
 """Sources of the range between black and white: each image, the whole batch, the caller, or the frames so far."""
+
+TURBO, INFERNO, SPECTRAL = COLOUR_MAPS = ("turbo", "inferno", "spectral")
 
 CLIP_NORMALISATIONS = (PER_IMAGE, PER_CLIP, RUNNING)
 """Those of batches that may be videos."""

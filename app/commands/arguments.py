@@ -9,14 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import BUNDLED_MODEL
 from ...geometry.kinds import Quantity
-from ...options.estimate import AUTO_RUNTIME, DEVICE_CHOICES, DTYPE_CHOICES, MOST_TILES, RUNTIME_CHOICES
+from ...options.estimate import (
+    AUTO_RUNTIME,
+    DEVICE_CHOICES,
+    DTYPE_CHOICES,
+    MAX_REFINE_STEPS,
+    MOST_TILES,
+    REFINE_STEPS,
+    RUNTIME_CHOICES,
+)
 from ...options.map_images import CODINGS, NEAR
 from ...options.outputs import NUMBER_CHOICES, SHARD_BYTES, SHARD_CHOICES
 from ..console.option_types import byte_size, positive, several_of, whole_type
 
 if TYPE_CHECKING:
     from ...annotators.specs.base import ModelSpec
-    from ...geometry.kinds import Quantity
     from ..batch.options import Options
 
 UP = "what points up in a ply: y (the default), or z as in Blender"
@@ -34,7 +41,7 @@ _REFINE = (
     "move the edges of depth and normals to the edges of the image (docs/large.md); by default tiny makes depth of images so by a "
     "network of its own, but not for `effect` and `texture`; --no-refine gives its plain map"
 )
-_REFINE_STEPS = "how often MoGe-3 refines its depth, 0 to 8; 0: not at all, as MoGe-2 (default: 3)"
+_REFINE_STEPS = f"how often MoGe-3 refines its depth, 0 to {MAX_REFINE_STEPS}; 0: not at all, as MoGe-2 (default: {REFINE_STEPS})"
 
 _NUMBERED = ("cuda", "mps")
 DEVICE_WORDS = f"{', '.join(DEVICE_CHOICES)}, or cuda:N for the GPU of that number, from 0"
@@ -109,7 +116,12 @@ def add_size(parser: argparse._ActionsContainer) -> None:
 
 def add_refine_steps(parser: argparse._ActionsContainer) -> None:
     """Adds --refine-steps."""
-    parser.add_argument("--refine-steps", type=whole_type("a whole number from 0 to 8", 0, 8), metavar="N", help=_REFINE_STEPS)
+    parser.add_argument(
+        "--refine-steps",
+        type=whole_type(f"a whole number from 0 to {MAX_REFINE_STEPS}", 0, MAX_REFINE_STEPS),
+        metavar="N",
+        help=_REFINE_STEPS,
+    )
 
 
 def chosen_spec(arguments: argparse.Namespace) -> ModelSpec:

@@ -172,6 +172,7 @@ def run_video(arguments: argparse.Namespace, found: tuple[Sequence[Source], Sequ
     keep_freed_memory()
     place: Place = arguments.place
     _outputs(arguments)  # what no video can be made with is said before one is looked for
+    chosen_options(arguments, VideoOptions)
     if own := named_files(arguments):
         refuse_options(arguments, _OF_MODELS, f"is for a model, and depth comes from {own[0]}, as it stands; leave it out")
     if arguments.preview is not None:

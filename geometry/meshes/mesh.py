@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...options.checks import InvalidArgumentError, check_choice, check_range
 from ...options.mesh import MAX_JUMP, MAX_POINTS, MOST_BEHIND, ShownMeshOptions
+from ...options.render import EDGES
 from ...utils import resize_map
 from ..assumptions import NEAR_FAR_RATIO, assumed_depth, assumed_intrinsics
 from ..camera import camera_to_world_points, depth_to_points, fov_from_intrinsics
@@ -28,7 +29,6 @@ from ..levels import FAR_AND_NEAR_END, measure_range_of_samples
 from ..projections import need_perspective
 from ..regions.sky import sky_alpha
 from ..sphere import panorama_directions
-from ..surfaces.normals import EDGES
 from ..valid import FAR_AWAY
 from ..views.disocclusion import continue_surfaces
 from .closed_grid import closed_triangles, cut_closed_grid

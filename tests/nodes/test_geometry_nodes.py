@@ -22,8 +22,9 @@ from depth_normal.model_loader import Model, load_model
 from depth_normal.model_loader.inference.network import LoadedNetwork
 from depth_normal.model_loader.weights.integrity import bundled_path
 from depth_normal.nodes import files, geometry, interop, render
-from depth_normal.nodes.geometry import METHODS, MIDAS, DepthImageToGeometry, EstimateGeometry, LoadDepthNormalModel, NormalsFromDepth
+from depth_normal.nodes.geometry import DepthImageToGeometry, EstimateGeometry, LoadDepthNormalModel, NormalsFromDepth
 from depth_normal.options.estimate import check_tiles
+from depth_normal.options.render import METHODS, MIDAS
 
 NODES = (*geometry.NODES, *render.NODES, *interop.NODES, *files.NODES)
 HEIGHT, WIDTH = 48, 64

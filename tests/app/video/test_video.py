@@ -579,13 +579,16 @@ def test_a_missing_library_is_said_before_a_model_is_loaded(video, tmp_path, mon
     assert 'pip install "OpenEXR' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "words", [["--fps", "0"], ["--fps", "abc"], ["--what", "depth,colour"], ["--smooth", "2"], ["--quality", "99"], ["--start", "-1"]]
-)
+@pytest.mark.parametrize("words", [["--fps", "0"], ["--fps", "abc"], ["--what", "depth,colour"], ["--quality", "99"], ["--start", "-1"]])
 def test_mistyped_words(words, capsys):
     with pytest.raises(SystemExit):
         run("in.mp4", "out.mp4", *words)
     assert words[0] in capsys.readouterr().err
+
+
+def test_a_number_out_of_range_is_said_before_a_video_is_looked_for(capsys):
+    assert run("absent.mp4", "out.mp4", "--smooth", "2") == 2
+    assert "--smooth is 2" in capsys.readouterr().err
 
 
 @pytest.mark.slow("takes two seconds")
