@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ...options.fields import Box, Choice, Colour, Number, Option, Options, Point, Points, Switch, Whole, default_of, options_of, unchecked
-from ..console.option_types import box, millimetres, percent, pixels, point, real, whole, whole_pixels
+from ..console.option_types import box, millimetres, percent, pixels, point, real, whole_pixels, whole_type
 from .arguments import refuse_options
 
 Chosen = TypeVar("Chosen", bound=Options)
@@ -142,7 +142,7 @@ def _type_of(option: Option) -> Callable[[str], Any]:
         case Whole() if option.unit == "px":
             return whole_pixels
         case Whole():
-            return whole
+            return whole_type("a whole number", 0)
         case Point() | Points():
             return point
         case Box():
