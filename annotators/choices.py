@@ -27,8 +27,3 @@ RECOMMENDED_VIDEO_MODEL = "video-depth-anything-small"
 
 BUNDLED_MODEL = "tiny"
 """The model whose weights are a part of the pack."""
-
-DTYPE_CHOICES = ("auto", "float32", "float16", "bfloat16")
-DEVICE_CHOICES = ("auto", "cpu", "cuda", "mps")
-TORCH, COMPILE, ONNX, OPENVINO, AUTO_RUNTIME, FAST_RUNTIME = RUNTIME_CHOICES = ("torch", "compile", "onnx", "openvino", "auto", "fast")
-"""Runtimes of the network: torch wherever another fails. The last two stand for one that was measured (`runtimes/measured.py`)."""

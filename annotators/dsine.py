@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.camera import crop_intrinsics, intrinsics_from_fov, resize_intrinsics
-from ..geometry.checks import check_range
 from ..geometry.estimate import Axes, Estimate
+from ..options.checks import check_range
 from .base import Annotator
 from .family import Request
 from .graphs.graph import ScalarInputs, Signature

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..geometry.checks import check_range
+from ..options.checks import check_range
 from .diffusion import DiffusionAnnotator, DiffusionOptions, seeded_noise
 from .networks.published import StateDict
 from .preprocessing.kernels import by_area

@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from ..geometry.checks import check_range
 from ..geometry.textures.materials import Materials, gamma_to_linear
+from ..options.checks import check_range
 from .building.libraries import from_diffusers, how_to_install_diffusion
 from .checks import check_finite
 from .diffusion import DiffusionAnnotator, DiffusionOptions, seeded_noise

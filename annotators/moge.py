@@ -20,10 +20,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..geometry.camera import intrinsics_from_focal_length
-from ..geometry.checks import check_range
 from ..geometry.conventions import unit_normals
 from ..geometry.estimate import Axes, Estimate
 from ..geometry.surfaces.point_map import SAMPLED, find_focal_and_shift, sampled
+from ..options.checks import check_range
+from ..options.estimate import MAX_REFINE_STEPS, REFINE_STEPS
 from ..utils import constant, sent_to, to_cpu
 from .base import Annotator
 from .building.checkpoints import build_published, checkpoint_mismatch
@@ -61,7 +62,6 @@ _ASPECT = ScalarInputs(
 _REFINER = "refiner."
 REFINED = tuple(spec for spec in SPECS if isinstance(spec.config, MogeConfig) and spec.config.refiner is not None)
 """The models with steps of refinement."""
-DEFAULT_REFINE_STEPS, MAX_REFINE_STEPS = 3, 8
 """How often MoGe-3 refines its depth: as its authors do, and as ComfyUI's own nodes do at most."""
 
 
@@ -76,7 +76,7 @@ class MogeOptions:
         ValueError: A value outside its range.
     """
 
-    refine_steps: int = DEFAULT_REFINE_STEPS
+    refine_steps: int = REFINE_STEPS
 
     def __post_init__(self) -> None:
         if not isinstance(self.refine_steps, int):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..geometry.estimate import Estimate, Quantity
 from ..geometry.files.values import FileValues
 from ..geometry.images.depth_image import DepthCoding, depth_map_to_estimate
-from .output_choices import NEAR_CHOICES
+from ..options.map_images import NEAR
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,12 @@ class DepthKind:
     Attributes:
         quantity: What the numbers are where the file does not say; None = grey levels of disparity.
         channel: As `read_values`.
-        near: Which end of grey levels is near, of `NEAR_CHOICES`.
+        near: Which end of grey levels is near, of `NEAR`.
     """
 
     quantity: Quantity | None = None
     channel: str | None = None
-    near: str = NEAR_CHOICES[0]
+    near: str = NEAR[0]
 
     def as_record(self) -> list[str | None]:
         """As JSON can hold it."""
@@ -41,7 +41,7 @@ class DepthKind:
         """
         quantity = values.quantity or self.quantity
         if values.coded and quantity is Quantity.RELATIVE_DEPTH:
-            meaning = DepthCoding(NEAR_CHOICES[1], "depth", name=name)
+            meaning = DepthCoding(NEAR[1], "depth", name=name)
         else:
             meaning = DepthCoding(
                 self.near,

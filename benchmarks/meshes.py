@@ -34,8 +34,9 @@ from depth_normal.geometry.camera import pixel_rays
 from depth_normal.geometry.edges.depth_edges import edge_radius
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import SaveOptions, save_surface
-from depth_normal.geometry.meshes.mesh import MAX_POINTS, MeshOptions
+from depth_normal.geometry.meshes.mesh import MeshOptions
 from depth_normal.geometry.meshes.mesh_cuts import Joins, cut_grid
+from depth_normal.options.mesh import MAX_POINTS
 
 SCENES = (
     "Each .npz file in the folder is a scene: `rgb` (H, W, 3) uint8; `depth` (H, W) float32, metres along the axis; "

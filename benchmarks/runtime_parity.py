@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from depth_normal.annotators.choices import COMPILE, ONNX, OPENVINO, TORCH
+from depth_normal.options.estimate import COMPILE, ONNX, OPENVINO, TORCH
 
 TESTS = Path(__file__).parents[1] / "tests"
 

@@ -24,7 +24,6 @@ import torch
 from families import mend_torchvision, random_state, refuse_without_graph
 from safetensors.torch import save_file
 
-from depth_normal.annotators.choices import ONNX, OPENVINO, TORCH
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app.batch.allocator import keep_freed_memory
 from depth_normal.app.batch.options import Options
@@ -33,6 +32,7 @@ from depth_normal.app.bench.timing import processor, take_turns
 from depth_normal.model_loader import Model
 from depth_normal.model_loader.runtimes.build_job import GRAPH_FILE
 from depth_normal.model_loader.runtimes.engine_store import store_folder
+from depth_normal.options.estimate import ONNX, OPENVINO, TORCH
 
 SIDES = (640, 480)
 USUAL = ("depth-anything-v2-small", "midas-v2.1-small", "tiny")

@@ -41,8 +41,8 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import read_image
 from depth_normal.geometry.filters.extremes import largest_within
 from depth_normal.model_loader import Model, load_model
-from depth_normal.model_loader.inference.options import check_tiles
 from depth_normal.model_loader.inference.tiles import OVERLAP, tiles_along
+from depth_normal.options.estimate import check_tiles
 from depth_normal.utils import resize_map, to_planar
 
 WITH_DEPTH = [spec.id for spec in MODELS.values() if spec.quantity is not None]

@@ -36,9 +36,10 @@ from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.geometry.alignment.scale_shift import fit_scale_shift
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.images.render import depth_to_image
-from depth_normal.geometry.temporal.stabilization import VideoAligner, VideoOptions
+from depth_normal.geometry.temporal.stabilization import VideoAligner
 from depth_normal.model_loader import Model
 from depth_normal.model_loader.inference.network import LoadedNetwork
+from depth_normal.options.video import VideoOptions
 
 WITH_DEPTH = [spec.id for spec in MODELS.values() if spec.quantity is not None]
 Method = Callable[[Tensor, Estimate], Tensor]

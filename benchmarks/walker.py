@@ -28,7 +28,8 @@ from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.levels import depth_to_nearness
 from depth_normal.geometry.temporal.ranges import RunningRange
-from depth_normal.geometry.temporal.stabilization import VideoAligner, VideoOptions
+from depth_normal.geometry.temporal.stabilization import VideoAligner
+from depth_normal.options.video import VideoOptions
 
 WITH_DEPTH = [spec.id for spec in MODELS.values() if spec.quantity is not None]
 FILMS = {"stands": (0.0, 0.0), "0.15 px": (0.15, 0.0), "0.4 px": (0.4, 0.0), "1.5 px": (1.5, 0.0), "0.4 px, pan": (0.4, 1.0)}

@@ -20,7 +20,7 @@ PAGES = Path(__file__).resolve().parents[1] / "web" / "docs"
 
 def with_rows(page: str, node: Any) -> str:
     """The page of a node with the rows of its options as they are today; a new option's stands where its widget does."""
-    tooltips = {name: settings["tooltip"] for options in node.OPTIONS for name, (_, settings) in option_widgets(options).items()}
+    tooltips = {name: _narrow(settings["tooltip"]) for options in node.OPTIONS for name, (_, settings) in option_widgets(options).items()}
 
     def as_tooltip(row: re.Match[str]) -> str:
         return f"| {row[1]} | {tooltips[row[1]]} |" if row[1] in tooltips else row[0]
@@ -35,6 +35,13 @@ def with_rows(page: str, node: Any) -> str:
         if not found and name in tooltips:
             lines.insert(place, f"| {name} | {tooltips[name]} |")
     return "\n".join(lines)
+
+
+def _narrow(tooltip: str) -> str:
+    """A tooltip without the names of files, for which the panel of help pages is too narrow."""
+    for file, model in (("control_v11p_sd15_normalbae", "1.1 (normalbae)"), ("control_sd15_normal", "1.0 (normal)")):
+        tooltip = tooltip.replace(file, f"ControlNet {model}")
+    return tooltip
 
 
 def main() -> None:

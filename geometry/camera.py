@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..options.checks import check_choice
 from ..utils import constant, vector_lengths, without_autocast
-from .checks import check_choice, check_extrinsics, check_intrinsics, check_map
+from .checks import check_extrinsics, check_intrinsics, check_map
 
 DEFAULT_FOV = 55.0
 """Degrees on the longer side, assumed where the camera is unknown: about a 35 mm lens on full frame."""

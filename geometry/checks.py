@@ -1,14 +1,10 @@
-"""Argument checks for geometry functions: maps, masks, depth, cameras and choices. Each error names what is accepted."""
+"""Argument checks for geometry functions: maps, masks, depth and cameras. Each error names what is accepted."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from ..options.checks import check_choice as check_choice
-from ..options.checks import check_not_negative as check_not_negative
-from ..options.checks import check_range as check_range
-from ..options.checks import check_whole as check_whole
 from ..utils import check_levels, without_autocast
 
 _NO_ROTATION = 1e-2

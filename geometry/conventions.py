@@ -7,6 +7,7 @@ from enum import Enum
 import torch
 from torch import Tensor
 
+from ..options import map_images as codings
 from ..utils import constant, squared_lengths, vector_lengths, without_autocast
 from .checks import check_map
 from .kinds import Axes, Kind
@@ -27,17 +28,17 @@ _OPENGL_SIGNS = {
 class NormalMapCoding(Kind):
     """Storage of unit vectors in the channels of an image: (vector + 1) / 2, in the axes and the order named here."""
 
-    OPENGL = "opengl"
+    OPENGL = codings.OPENGL
     """R, G, B = x right, y up, z towards the viewer: Blender, glTF, Marigold."""
-    DIRECTX = "directx"
+    DIRECTX = codings.DIRECTX
     """As OPENGL with green inverted: Unreal."""
-    OPENCV = "opencv"
+    OPENCV = codings.OPENCV
     """R, G, B = x right, y down, z away from the viewer."""
-    SCANNET = "scannet"
+    SCANNET = codings.SCANNET
     """As OPENGL with red inverted: BAE, DSINE, Lotus, LBM."""
-    CONTROLNET_NORMALBAE = "controlnet-normalbae"
+    CONTROLNET_NORMALBAE = codings.NORMALBAE
     """Expected by control_v11p_sd15_normalbae: the same image as SCANNET."""
-    CONTROLNET_1_0_NORMAL = "controlnet-1.0-normal"
+    CONTROLNET_1_0_NORMAL = codings.NORMAL_1_0
     """Expected by control_sd15_normal (ControlNet 1.0), the MiDaS normal map: SCANNET stored reversed, R, G, B = z, y, x."""
 
     @property

@@ -3,7 +3,7 @@
 from .join import Segment, join_segments
 from .library import VideoError, VideoReadError, pyav
 from .prefetch import Loaded, WriterThread, compute_with, estimated, prefetch
-from .presets import PRESETS, Preset, at_rate, cropped, cropped_window, fitted, fitted_size, fitted_window, in_groups
+from .presets import at_rate, cropped, cropped_window, fitted, fitted_size, fitted_window, in_groups
 from .read import Frame, VideoHeader, read_frames, video_header
 from .sequences import (
     MAPS,
@@ -25,10 +25,8 @@ __all__ = [
     "CODECS",
     "CONTAINERS",
     "MAPS",
-    "PRESETS",
     "Frame",
     "Loaded",
-    "Preset",
     "Segment",
     "Sound",
     "VideoError",

@@ -1,10 +1,10 @@
-"""Frame rates, sizes and frame counts that video models expect of a control video, each with its source."""
+"""Brings videos to the frame rates, sizes and frame counts of `options.video`."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from types import EllipsisType
 from typing import TypeAlias
@@ -19,57 +19,6 @@ logger = logging.getLogger(__name__)
 
 Window: TypeAlias = tuple[EllipsisType, slice, slice]
 """The rows and columns of a map (..., H, W) that are cut out."""
-
-
-@dataclass(frozen=True)
-class Preset:
-    """The frame rate and sizes that one family of models expects.
-
-    Attributes:
-        name: Of the models.
-        rate: Frames a second that it was made for.
-        side: Width and height are multiples of this.
-        group: The number of frames is a multiple of this and one.
-        source: Who says so.
-    """
-
-    name: str
-    rate: int
-    side: int
-    group: int
-    source: str
-
-
-PRESETS = {
-    "wan": Preset(
-        "Wan 2.1, 2.2 14B, VACE, Fun Control", 16, 16, 4,
-        "Wan-Video/Wan2.1: wan/configs/shared_config.py (sample_fps), generate.py (4n+1); diffusers: WanPipeline (sides of 16); "
-        "alibaba-pai/Wan2.1-Fun-14B-Control: model card (81 frames at 16 a second)",
-    ),
-    "ltx": Preset(
-        "LTX-Video", 25, 32, 8,
-        "Lightricks/LTX-Video: README.md (sides of 32, 8n+1 frames); ComfyUI: LTXVConditioning (25 frames a second unless told otherwise; "
-        "the model is told the rate)",
-    ),
-    "hunyuan": Preset(
-        "HunyuanVideo", 24, 16, 4,
-        "Tencent/HunyuanVideo: sample_video.py (fps=24), hyvideo/inference.py (4n+1, sides of 16)",
-    ),
-    "cogvideox": Preset(
-        "CogVideoX 2B, 5B", 8, 16, 8,
-        "THUDM/CogVideo: README.md (8 frames a second, 8n+1); diffusers: CogVideoXPipeline (sides of 8; its transformer's patches make "
-        "that 16)",
-    ),
-    "cogvideox1.5": Preset(
-        "CogVideoX 1.5 5B", 16, 16, 16,
-        "THUDM/CogVideo: README.md (16 frames a second, 16n+1, sides of 16)",
-    ),
-    "mochi": Preset(
-        "Mochi 1", 30, 16, 6,
-        "genmoai/mochi: src/genmo/lib/utils.py (fps=30), src/genmo/mochi_preview/pipelines.py (6n+1); ComfyUI: EmptyMochiLatentVideo "
-        "(sides of 16)",
-    ),
-}  # fmt: skip
 
 
 def at_rate(frames: Iterator[Frame], rate: Fraction) -> Iterator[Frame]:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..options.video import DNXHR, FFV1, H264, H265, PRORES
 from .colour import BT_709, FULL, LIMITED, rgb_to_yuv420, rgb_to_yuv444
 from .library import VideoError, open_output, pyav, video_errors
 from .planes import planes_to_frame
@@ -57,7 +58,7 @@ _INSTRUCTIONS = ":asm=AVX2" if torch.cpu._is_avx512_supported() else ""
 
 CODECS = {
     # Smooth grey looks the same with a faster preset, at the same size; colours would lose a little.
-    "h264": Codec(
+    H264: Codec(
         "libx264",
         8,
         (".mp4", ".mov", ".mkv"),
@@ -65,10 +66,10 @@ CODECS = {
         {"preset": "medium", "x264-params": f"force-cfr=1{_INSTRUCTIONS}"},
         grey_options={"preset": "faster"},
     ),
-    "h265": Codec("libx265", 10, (".mp4", ".mov", ".mkv"), 14, {"preset": "medium", "x265-params": "log-level=error"}),
-    "prores": Codec("prores_ks", 10, (".mov",), None, {"vendor": "apl0"}, full_colour=True),
-    "dnxhr": Codec("dnxhd", 10, (".mov",), None, {"profile": "dnxhr_444"}, full_colour=True, least=(256, 120)),
-    "ffv1": Codec("ffv1", 16, (".mkv",), None, {"level": "3", "slicecrc": "1", "g": "1"}, lossless=True),
+    H265: Codec("libx265", 10, (".mp4", ".mov", ".mkv"), 14, {"preset": "medium", "x265-params": "log-level=error"}),
+    PRORES: Codec("prores_ks", 10, (".mov",), None, {"vendor": "apl0"}, full_colour=True),
+    DNXHR: Codec("dnxhd", 10, (".mov",), None, {"profile": "dnxhr_444"}, full_colour=True, least=(256, 120)),
+    FFV1: Codec("ffv1", 16, (".mkv",), None, {"level": "3", "slicecrc": "1", "g": "1"}, lossless=True),
 }
 
 CONTAINERS = tuple(dict.fromkeys(extension for codec in CODECS.values() for extension in codec.containers))

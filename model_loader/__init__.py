@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .inference.model import Model
-    from .load import DEVICE_CHOICES, DTYPE_CHOICES, free, load_model
+    from .load import free, load_model
 
-__all__ = ["DEVICE_CHOICES", "DTYPE_CHOICES", "Model", "free", "load_model"]
+__all__ = ["Model", "free", "load_model"]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,10 +7,11 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..geometry.checks import check_range
 from ..geometry.estimate import Estimate
 from ..model_loader import Model
-from .widgets import COLOUR, MAX_FOV, MAX_NETWORK_SIZE, MAX_RATIO, MAX_RESOLUTION, MIN_RESOLUTION
+from ..options.checks import check_range
+from ..options.estimate import MAX_FOV, MAX_RATIO, MAX_SIDE
+from .widgets import COLOUR, MAX_NETWORK_SIZE, MIN_RESOLUTION
 
 
 def check_short_side(resolution: int) -> None:
@@ -20,8 +21,8 @@ def check_short_side(resolution: int) -> None:
         ValueError: Not a whole number, or out of range.
     """
     if not isinstance(resolution, int):
-        raise ValueError(f"resolution is {resolution!r}; accepted: whole numbers from {MIN_RESOLUTION} to {MAX_RESOLUTION}")
-    check_range("resolution", resolution, MIN_RESOLUTION, MAX_RESOLUTION)
+        raise ValueError(f"resolution is {resolution!r}; accepted: whole numbers from {MIN_RESOLUTION} to {MAX_SIDE}")
+    check_range("resolution", resolution, MIN_RESOLUTION, MAX_SIDE)
 
 
 def check_network_side(resolution: int) -> None:
@@ -30,7 +31,7 @@ def check_network_side(resolution: int) -> None:
     Raises:
         ValueError: Out of range.
     """
-    check_range("resolution", resolution, 0, MAX_RESOLUTION)
+    check_range("resolution", resolution, 0, MAX_SIDE)
 
 
 def check_network_size(network_size: int) -> None:
@@ -102,13 +103,12 @@ def check_geometry(value: Any) -> Estimate:
 def with_texts(node: type) -> Callable[..., Any]:
     """A node's `execute`, which refuses what is no text in a STRING; choices and colours have checks of their own."""
     execute = node.execute  # pyright: ignore[reportAttributeAccessIssue]
-    names = tuple(inspect.signature(execute).parameters)
-    texts = {name for name, each in inspect.signature(execute).parameters.items() if each.annotation == "str"}
 
     @functools.wraps(execute)
     def checked(*args: Any, **kwargs: Any) -> Any:
-        for name, value in (*zip(names, args, strict=False), *kwargs.items()):
-            if name in texts and not isinstance(value, str) and _is_string(node, name):
+        parameters = inspect.signature(execute).parameters
+        for name, value in (*zip(parameters, args, strict=False), *kwargs.items()):
+            if name in parameters and parameters[name].annotation == "str" and not isinstance(value, str) and _is_string(node, name):
                 raise TypeError(f"{name} is of the type {type(value).__name__}; expected text; type it, or link a STRING")
         return execute(*args, **kwargs)
 

@@ -11,41 +11,23 @@ from torch import Tensor
 from ..annotators.choices import BEST_FIRST
 from ..annotators.registry import BUNDLED_MODEL, MODELS, RECOMMENDED_MODEL, find_spec
 from ..geometry.assumptions import NEAR_FAR_RATIO
-from ..geometry.checks import check_choice
 from ..geometry.estimate import Estimate, Quantity
 from ..geometry.images.display_defaults import METRIC_PERCENTILES
 from ..geometry.surfaces.derive import with_normals
-from ..model_loader import DTYPE_CHOICES
 from ..model_loader.comfy.interrupt import throw_if_interrupted
 from ..model_loader.inference.panorama import check_perspective_model
-from .geometry import TOOLTIPS, EstimateSettings, estimate_images
+from ..options.estimate import AUTO, CONTROLNET, DISPARITY, FAR_WHITE, NEAR_WHITE, MapsOptions
+from ..options.map_images import PER_IMAGE, RUNNING
+from .geometry import estimate_images
 from .live import in_comfyui, temporary_png
 from .loading import choose_tiny, load_model
 from .model_list import FIRST_CHOICE, best_on_disk, by_location, model_widget
-from .refine import REFINE, SHARP
+from .option_widgets import option_widgets, takes
 from .render import rendered_depth, rendered_normals
 from .sockets import ESTIMATE, GEOMETRY, Inputs
 from .widgets import (
-    AUTO,
-    CLIP_NORMALISATIONS,
-    CODINGS,
-    OFF,
-    OPENGL,
-    PER_IMAGE,
-    RUNNING,
-    as_advanced,
-    choice_widget,
-    coding_widget,
-    fov_widget,
     image_input,
-    labelled,
-    network_side_widget,
-    precision_widget,
-    switch_widget,
-    tiles_widget,
 )
-
-CONTROLNET, DISPARITY, NEAR_WHITE, FAR_WHITE = "controlnet", "disparity", "depth, near white", "depth, far white"
 
 MAX_SHOWN = 4
 """Largest number of images of a batch whose maps are shown on the node."""
@@ -74,36 +56,19 @@ _LOOKS = {
     FAR_WHITE: _Look("black", as_disparity=False),
 }
 
-LOOKS = tuple(_LOOKS)
-NORMALISATIONS = (AUTO, *CLIP_NORMALISATIONS)
-
 _WITH_DEPTH = (spec.id for spec in MODELS.values() if spec.quantity and not spec.for_panoramas)
 DEPTH_MODELS = tuple(dict.fromkeys((RECOMMENDED_MODEL, *BEST_FIRST, *_WITH_DEPTH)))
 """Models that this node can run, the recommended ones first. Models of normals alone have no depth to show."""
 
-LOOK_TOOLTIPS = {
-    "model": (
-        f"Which model to run. tiny comes with the pack: a preview without a download. {FIRST_CHOICE} "
-        "Models on this computer come first, and the best of those is the default. "
-        "The others are downloaded once, when they first run."
-    ),
-    "depth_look": (
-        "How depth becomes grey levels. controlnet: near = white, 1 / depth, as ControlNet's depth models and the MiDaS and "
-        "Depth Anything preprocessors expect. disparity: the same with the whole range, no speck clipped. depth, near white "
-        "and depth, far white: equal steps of grey are equal distances, for models that predict metres. The depth of "
-        "other models is shown as it is, near or far white."
-    ),
-    "film": (
-        "Whether the images are the frames of one video. On: depth, normals and grey levels are made temporally stable, and a "
-        "cut starts anew. Off: each image by itself."
-    ),
-    "normalisation": (
-        "What black and white stand for. auto: running for frames of one video, else per_image. per_image: the ends of each "
-        "image's range. per_clip: the ends of the whole batch. running: for a video, a range that follows it frame by frame."
-    ),
-}
+WHICH_MODEL = (
+    f"Which model to run. tiny comes with the pack: a preview without a download. {FIRST_CHOICE} "
+    "Models on this computer come first, and the best of those is the default. "
+    "The others are downloaded once, when they first run."
+)
+"""Tooltip of the widget model."""
 
 
+@takes(MapsOptions)
 class DepthAndNormals:
     """Makes a depth map and a normal map of images."""
 
@@ -142,25 +107,10 @@ class DepthAndNormals:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        models = model_widget(by_location(DEPTH_MODELS), LOOK_TOOLTIPS["model"], best_on_disk(BEST_FIRST, BUNDLED_MODEL))
-        advanced = {
-            "film": labelled("frames of one video", switch_widget(False, LOOK_TOOLTIPS["film"])),
-            "normalisation": choice_widget(NORMALISATIONS, LOOK_TOOLTIPS["normalisation"]),
-            "fov": fov_widget(TOOLTIPS["fov"]),
-            "tiles": tiles_widget(),
-            "refine": labelled("refine edges", switch_widget(False, REFINE)),
-            "precision": precision_widget(),
-            "sharp": labelled("sharp edges", switch_widget(True, SHARP)),
-        }
+        models = model_widget(by_location(DEPTH_MODELS), WHICH_MODEL, best_on_disk(BEST_FIRST, BUNDLED_MODEL))
         return {
             "required": {"image": image_input("One image, a batch, or the frames of a video.")},
-            "optional": {
-                "model": models,
-                "resolution": network_side_widget(TOOLTIPS["resolution"]),
-                "depth_look": labelled("depth look", choice_widget(LOOKS, LOOK_TOOLTIPS["depth_look"])),
-                "coding": coding_widget(),
-                **{name: as_advanced(widget) for name, widget in advanced.items()},
-            },
+            "optional": {"model": models, **option_widgets(MapsOptions)},
         }
 
     @classmethod
@@ -172,33 +122,14 @@ class DepthAndNormals:
             return str(error)
         return True
 
-    def execute(
-        self,
-        image: Tensor,
-        model: str = BUNDLED_MODEL,
-        resolution: int = 0,
-        depth_look: str = CONTROLNET,
-        coding: str = OPENGL,
-        film: bool = False,
-        normalisation: str = AUTO,
-        fov: float = 0.0,
-        tiles: str | int = OFF,
-        refine: bool = False,
-        precision: str = AUTO,
-        sharp: bool = True,
-    ) -> Any:
+    def execute(self, options: MapsOptions, image: Tensor, model: str = BUNDLED_MODEL) -> Any:
         """Returns the depth map, the normal map, the mask and the geometry, and shows both maps on the node."""
         check_depth_model(model)
-        check_choice("depth_look", depth_look, LOOKS)
-        check_choice("coding", coding, CODINGS)
-        check_choice("normalisation", normalisation, NORMALISATIONS)
-        check_choice("precision", precision, DTYPE_CHOICES)
-        settings = EstimateSettings(resolution, fov, film, tiles=tiles, refine=refine, derive=_with_normals, sharp=sharp)
-        estimate = estimate_images(partial(load_model, model, precision, choose_tiny("model")), image, settings)
-        if normalisation == AUTO:
-            normalisation = RUNNING if film else PER_IMAGE
-        depth, mask = render_look(estimate, depth_look, normalisation)
-        return with_shown_maps((depth, rendered_normals(estimate, coding), mask, estimate))
+        load = partial(load_model, model, options.precision, choose_tiny("model"))
+        estimate = estimate_images(load, image, options, _with_normals)
+        usual = RUNNING if options.film else PER_IMAGE
+        depth, mask = render_look(estimate, options.depth_look, usual if options.normalisation == AUTO else options.normalisation)
+        return with_shown_maps((depth, rendered_normals(estimate, options.coding), mask, estimate))
 
 
 def check_depth_model(model: str) -> None:

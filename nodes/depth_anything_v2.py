@@ -12,12 +12,12 @@ from torch import Tensor
 from ..annotators.preprocessing.kernels import linear
 from ..annotators.preprocessing.resizing import OwnSize
 from ..annotators.registry import BUNDLED_MODEL, MODELS
-from ..geometry.checks import check_choice
 from ..model_loader import Model
 from ..model_loader.comfy.devices import default_device, image_placement, is_fast
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.inference.memory_budget import check_result_fits
 from ..model_loader.weights.find import find_file
+from ..options.checks import check_choice
 from ..utils import to_images
 from .batches import join_outputs, to_output
 from .legacy import WHOLE_RANGE, render_depth

@@ -8,15 +8,14 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..annotators.registry import BUNDLED_MODEL, MODELS
-from ..geometry.checks import check_choice, check_range
+from ..options.checks import check_choice, check_range
+from ..options.map_images import CLIP_NORMALISATIONS, PER_IMAGE
 from .checks import check_network_size
 from .legacy import WHOLE_RANGE, ZOE_PERCENTILES, LegacyNode, Percentiles, annotate_depth, render_depth
 from .loading import choose_tiny, load_model
 from .model_list import TINY_CHOICE, model_widget
 from .sockets import Inputs
 from .widgets import (
-    CLIP_NORMALISATIONS,
-    PER_IMAGE,
     choice_widget,
     clip_normalisation_widget,
     image_input,

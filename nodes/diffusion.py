@@ -18,12 +18,13 @@ from ..annotators.lbm import LbmOptions
 from ..annotators.marigold import MarigoldOptions
 from ..annotators.registry import BUNDLED_MODEL, MODELS, models_of_family
 from ..geometry.alignment.metrics import disagreeing_axes
-from ..geometry.checks import check_choice, check_range
 from ..geometry.conventions import NormalMapCoding
 from ..geometry.estimate import Estimate
-from ..geometry.images.render import NORMALISATIONS, depth_to_image, normals_to_image
+from ..geometry.images.render import depth_to_image, normals_to_image
 from ..geometry.projections import need_perspective
 from ..model_loader.comfy.feedback import progress_bar
+from ..options.checks import check_choice, check_range
+from ..options.map_images import CODINGS, NORMALISATIONS, OPENGL, PER_IMAGE
 from ..utils import to_images, to_planar
 from .batches import geometry_output, to_output
 from .checks import check_count, check_geometry, check_network_side
@@ -31,9 +32,6 @@ from .loading import OTHER_NODE, load_model, options_for
 from .model_list import best_on_disk, by_location, model_widget
 from .sockets import BY_MODEL, GEOMETRY, Inputs, Widget
 from .widgets import (
-    CODINGS,
-    OPENGL,
-    PER_IMAGE,
     coding_widget,
     count_widget,
     geometry_input,

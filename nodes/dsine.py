@@ -8,12 +8,13 @@ from typing import ClassVar
 from torch import Tensor
 
 from ..annotators.dsine import MAX_ITERATIONS, DsineOptions
-from ..geometry.checks import check_choice
+from ..options.checks import check_choice
+from ..options.map_images import NORMALBAE
 from .checks import check_camera
 from .loading import OTHER_NODE, load_model
 from .normal_maps import NormalMapNode, normal_map, normal_map_inputs
 from .sockets import Inputs
-from .widgets import NORMALBAE, choice_widget, count_widget, network_size_widget, number_widget
+from .widgets import choice_widget, count_widget, network_size_widget, number_widget
 
 DEFAULT_FOV, OLD_MAX_FOV = 60.0, 365.0
 DEFAULT_ITERATIONS = 5

@@ -16,11 +16,12 @@ from ..geometry.images.normal_map_image import normal_map_to_estimate
 from ..geometry.views.transparency import Layers
 from ..model_loader.comfy.devices import default_device
 from ..model_loader.inference.memory_budget import check_effect_fits
+from ..options.map_images import CODINGS
 from ..utils import check_levels, resize_map, to_planar
 from .batches import one_by_one
 from .checks import check_count, check_geometry
 from .sockets import Widget
-from .widgets import CODINGS, image_input
+from .widgets import image_input
 
 logger = logging.getLogger(__name__)
 

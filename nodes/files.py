@@ -12,11 +12,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..geometry.checks import check_alike, check_choice
+from ..geometry.checks import check_alike
 from ..geometry.estimate import Axes, Estimate, Quantity
-from ..geometry.files import FORMATS, READABLE, WRITTEN, FileFormat, SaveOptions, load_estimate, save_estimate
+from ..geometry.files import FORMATS, FileFormat, SaveOptions, load_estimate, save_estimate
 from ..geometry.files.packed_maps import preview_maps, preview_size
 from ..model_loader.comfy.folders import user_folder
+from ..options.checks import check_choice
+from ..options.estimate import AUTO
+from ..options.files import READABLE, WRITTEN
 from .batches import geometry_output, one_by_one
 from .checks import check_count, check_geometry
 from .effect_inputs import with_alpha
@@ -25,7 +28,7 @@ from .live import KEY, MAX_IMAGES, Payload, image_payload
 from .preview import describe, map_tiles
 from .saving import HIDDEN, SavingNode, file_entries, fill_in, output_name, prefix_widget, problem_of, save_numbered
 from .sockets import FILES, GEOMETRY, Inputs
-from .widgets import AUTO, as_advanced, choice_widget, geometry_input, image_input, switch_widget
+from .widgets import as_advanced, choice_widget, geometry_input, image_input, switch_widget
 
 FORMAT_NAMES = tuple(suffix.lstrip(".") for suffix in WRITTEN)
 DEFAULT_PREFIX, DEFAULT_FORMAT = "geometry/geometry", "exr"

@@ -2,63 +2,41 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, TypedDict
 
 import torch
 from torch import Tensor
 
-from ..annotators.moge import DEFAULT_REFINE_STEPS, MAX_REFINE_STEPS, REFINED, MogeOptions
+from ..annotators.moge import REFINED, MogeOptions
 from ..geometry.assumptions import assumed_intrinsics
 from ..geometry.camera import intrinsics_from_fov
-from ..geometry.checks import check_choice, check_range
 from ..geometry.edges.refine import Derive
 from ..geometry.estimate import Axes, Estimate, Quantity
-from ..geometry.images.depth_image import LINEAR_IN, METRES, VALUES, DepthCoding, depth_map_to_estimate
-from ..geometry.images.render import NEAR
+from ..geometry.images.depth_image import DepthCoding, depth_map_to_estimate
 from ..geometry.projections import need_perspective
 from ..geometry.surfaces.derive import mask_of_depth, normals_of_depth, with_normals
-from ..geometry.surfaces.normals import EDGES, dmap2norm, midas_normals
-from ..geometry.temporal.stabilization import VideoOptions
+from ..geometry.surfaces.normals import dmap2norm, midas_normals
 from ..model_loader import Model
 from ..model_loader.comfy.devices import default_device, image_placement
 from ..model_loader.comfy.feedback import progress_bar
-from ..model_loader.inference.options import check_tiles
+from ..options.estimate import AUTO, ONE_SCENE, EstimateOptions, RunOptions
+from ..options.map_images import METRES
+from ..options.render import MIDAS, PLANE_FIT, DepthMapOptions, DerivedNormalsOptions
+from ..options.video import VideoOptions
 from ..utils import to_images, to_planar
 from .batches import geometry_output, images_with_progress, in_chunks, one_by_one, with_progress
-from .checks import check_camera, check_geometry, check_model, check_network_side
+from .checks import check_geometry, check_model
 from .load_model import LoadDepthNormalModel
-from .refine import REFINE, SHARP, refined_by_images
+from .option_widgets import option_widgets, takes
+from .refine import refined_by_images
 from .sockets import CONVERT, DEPTH_NORMAL_MODEL, ESTIMATE, GEOMETRY, Inputs
 from .widgets import (
-    AUTO,
-    OFF,
-    as_advanced,
-    background_widget,
-    choice_widget,
-    count_widget,
-    flatness_widget,
-    fov_widget,
     geometry_input,
     image_input,
-    labelled,
-    near_far_ratio_widget,
-    near_widget,
-    network_side_widget,
-    number_widget,
-    switch_widget,
-    tiles_widget,
 )
-
-MODEL_ONLY = "model only"
-SEPARATE, ONE_SCENE = VIEWS = ("separate", "one_scene")
-DISPARITY = LINEAR_IN[0]
-PLANE_FIT, MIDAS, DMAP2NORM = METHODS = ("plane fit", "midas", "dmap2norm")
-MAX_METRES = 1e6
-MAX_A = 1000.0
 
 _CODING = DepthCoding(
     name="the image",
@@ -67,43 +45,8 @@ _CODING = DepthCoding(
     if_levels="choose values = disparity or depth (metres below 1: depth, near black, near_metres 0, far_metres 1)",
 )
 
-TOOLTIPS = {
-    "resolution": (
-        "Size to which the image is scaled for the network, in pixels; the result has the image's own size. 0: the "
-        "model's own size. It is measured as the model's authors do (see the help page of Depth & Normals (advanced)). MoGe-2: 840 is "
-        "its authors' resolution level 9 (3600 tokens, the default), 485 level 0 (1200: faster, with less detail)."
-    ),
-    "normals": (
-        "Where the normals come from if the model does not predict them. auto: they are computed from its depth (not "
-        "from relative depth), before the depth is upscaled, so that the network's pixel grid does not show. model "
-        "only: nothing is added."
-    ),
-    "fov": (
-        "Field of view of the image's longer side in degrees, if the camera is known: a phone's main camera 65 to 70, "
-        "50 mm on full frame 40. Depth Anything 3 and Metric3D need it for correct metres; normals computed from "
-        "depth need it too. 0: unknown."
-    ),
-    "film": (
-        "Whether the images are the frames of one video. On: its depth is made temporally stable. Each frame is aligned "
-        "to the scale and shift of those before, and a cut starts anew. Off: each image by itself."
-    ),
-    "smooth": (
-        "How strongly a video is smoothed over time where the image does not change; it has no effect on separate images. It "
-        "is the weight of the mean over earlier frames. 0: frames are only scaled and shifted."
-    ),
-    "views": (
-        "Whether the images show one scene from several places. separate: each image by itself. one_scene: all show "
-        "the same static scene; the result has one common scale and the cameras' positions. Only "
-        "depth-anything-3-small, -base and -large can do that."
-    ),
-    "refine_steps": (
-        "How often MoGe-3 refines its depth. 3 is the authors' default, 1 does the most for the time, 0 gives what MoGe-2 "
-        "would. Other models ignore it."
-    ),
-}
-"""Tooltips of Depth & Normals (advanced)'s widgets; Depth & Normals shares some."""
 
-
+@takes(EstimateOptions)
 class EstimateGeometry:
     """Estimates raw depth and normals with a model."""
 
@@ -148,83 +91,16 @@ class EstimateGeometry:
                 "image": image_input(),
             },
             "optional": {
-                "resolution": network_side_widget(TOOLTIPS["resolution"]),
-                "normals": choice_widget((AUTO, MODEL_ONLY), TOOLTIPS["normals"]),
-                "fov": fov_widget(TOOLTIPS["fov"]),
-                "film": labelled("frames of one video", switch_widget(False, TOOLTIPS["film"])),
-                "smooth": number_widget(1.0, 0.0, 1.0, 0.05, TOOLTIPS["smooth"], advanced=True),
-                "views": choice_widget(VIEWS, TOOLTIPS["views"]),
-                "tiles": tiles_widget(),
-                "refine": labelled("refine edges", switch_widget(False, REFINE)),
-                "refine_steps": count_widget(DEFAULT_REFINE_STEPS, 0, MAX_REFINE_STEPS, TOOLTIPS["refine_steps"], advanced=True),
-                "sharp": as_advanced(labelled("sharp edges", switch_widget(False, SHARP))),
+                **option_widgets(EstimateOptions),
             },
         }
 
-    def execute(
-        self,
-        model: Model,
-        image: Tensor,
-        resolution: int = 0,
-        normals: str = AUTO,
-        fov: float = 0.0,
-        film: bool = False,
-        smooth: float = 1.0,
-        views: str = SEPARATE,
-        tiles: str | int = OFF,
-        refine: bool = False,
-        refine_steps: int = DEFAULT_REFINE_STEPS,
-        sharp: bool = False,
-    ) -> tuple[Estimate]:
+    def execute(self, options: EstimateOptions, model: Model, image: Tensor) -> tuple[Estimate]:
         """Returns the geometry."""
         check_model(model)
-        check_choice("normals", normals, (AUTO, MODEL_ONLY))
-        refinement = MogeOptions(refine_steps)
         if model.spec in REFINED:
-            model = model.with_options(refinement)
-        derive = with_normals if normals == AUTO else None
-        settings = EstimateSettings(resolution, fov, film, smooth, views, tiles, refine, derive, sharp)
-        return (estimate_images(lambda: model, image, settings),)
-
-
-@dataclass(frozen=True)
-class EstimateSettings:
-    """How images are run through a model: the widgets of Depth & Normals (advanced).
-
-    Attributes:
-        resolution: Side of the network's input in pixels; 0: the model's own.
-        fov: Field of view of the longer side in degrees; 0: unknown.
-        film: Whether the batch is one video.
-        smooth: Weight of earlier frames in a video, 0 to 1.
-        views: One of `VIEWS`.
-        tiles: One of `TILES`.
-        refine: Whether edges are aligned to the image's.
-        derive: Adds normals to an estimate; None: nothing is added.
-        sharp: Whether a model's own network for edges is used, except for a video.
-
-    Raises:
-        ValueError: A value out of range, or two that exclude each other.
-    """
-
-    resolution: int = 0
-    fov: float = 0.0
-    film: bool = False
-    smooth: float = VideoOptions.smooth
-    views: str = SEPARATE
-    tiles: str | int = OFF
-    refine: bool = False
-    derive: Derive | None = with_normals
-    sharp: bool = True
-
-    def __post_init__(self) -> None:
-        check_network_side(self.resolution)
-        check_camera(self.fov)
-        check_choice("views", self.views, VIEWS)
-        if check_tiles(self.tiles) and (self.film or self.views == ONE_SCENE):
-            other = "film is on" if self.film else f"views is {self.views}"
-            raise ValueError(f"tiles is {self.tiles} and {other}: tiles process each image by itself; choose one of the two")
-        if self.film and self.views == ONE_SCENE:
-            raise ValueError(f"film is on and views is {ONE_SCENE}: a batch is a video or views of one static scene; choose one")
+            model = model.with_options(MogeOptions(options.refine_steps))
+        return (estimate_images(lambda: model, image, options, with_normals if options.normals == AUTO else None),)
 
 
 class _Common(TypedDict):
@@ -234,13 +110,14 @@ class _Common(TypedDict):
     derive: Derive | None
 
 
-def estimate_images(load: Callable[[], Model], image: Tensor, settings: EstimateSettings) -> Estimate:
+def estimate_images(load: Callable[[], Model], image: Tensor, options: RunOptions, derive: Derive | None) -> Estimate:
     """Runs images through a model, with ComfyUI's progress bar.
 
     Args:
         load: Loads the model; called after the images were checked, so that nothing is downloaded for invalid input.
         image: ComfyUI's IMAGE, (B, H, W, C).
-        settings: How.
+        options: How.
+        derive: Adds normals to an estimate; None: nothing is added.
 
     Returns:
         The estimate at the images' own size, on ComfyUI's intermediate device.
@@ -250,19 +127,20 @@ def estimate_images(load: Callable[[], Model], image: Tensor, settings: Estimate
     """
     images = to_images(image)
     model, total = load(), images.shape[0]
-    size, common = settings.resolution or None, _Common(fov=settings.fov, derive=settings.derive)
-    if settings.views == ONE_SCENE:
+    size, common = options.resolution or None, _Common(fov=options.fov, derive=derive)
+    if options.views == ONE_SCENE:
         found = model.estimate_scene(images, size, progress_bar(total), **common)
-        return refined_by_images(found, images, settings.refine)
-    if settings.film:
-        frames = model.estimate_video(in_chunks(images), VideoOptions(smooth=settings.smooth), size=size, **common)
+        return refined_by_images(found, images, options.refine)
+    if options.film:
+        frames = model.estimate_video(in_chunks(images), VideoOptions(smooth=options.smooth), size=size, **common)
         found = Estimate.cat(images_with_progress(frames, total), total, images.device)
-        return refined_by_images(found, images, settings.refine)
-    refine = (settings.refine or None) if settings.sharp else False
-    found = model.estimate(images, size, progress_bar(total), tiles=settings.tiles, refine=refine, **common)
-    return refined_by_images(found, images, settings.refine and not settings.sharp)
+        return refined_by_images(found, images, options.refine)
+    refine = (options.refine or None) if options.sharp else False
+    found = model.estimate(images, size, progress_bar(total), tiles=options.tiles, refine=refine, **common)
+    return refined_by_images(found, images, options.refine and not options.sharp)
 
 
+@takes(DepthMapOptions)
 class DepthImageToGeometry:
     """Converts any pack's depth maps to raw depth."""
 
@@ -292,52 +170,24 @@ class DepthImageToGeometry:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        values = (
-            "What the grey levels measure, in equal steps. disparity: 1 / depth (MiDaS, Depth Anything, ControlNet). depth: "
-            "distance (most renderers, depth cameras). metres: the values themselves are metres, e.g. from an EXR."
-        )
-        near_metres = "Depth in metres at the near end of the grey levels; for disparity above 0."
-        far_metres = (
-            "Depth in metres at the far end of the grey levels. 0: the range is unknown. 16-bit millimetres: depth, "
-            "near black, 0 to 65.535."
-        )
         mask = "White where the depth is valid, at the depth map's size."
-        fov = "Field of view of the longer side in degrees, kept as the geometry's camera. 0: unknown."
         return {
             "required": {"image": image_input("Greyscale depth maps. Where an alpha channel is below 0.5, the depth is unknown.")},
-            "optional": {
-                "near": near_widget(),
-                "values": choice_widget(VALUES, values, DISPARITY),
-                "near_metres": number_widget(0.0, 0.0, MAX_METRES, 0.01, near_metres),
-                "far_metres": number_widget(0.0, 0.0, MAX_METRES, 0.01, far_metres),
-                "fov": fov_widget(fov),
-                "mask": ("MASK", {"tooltip": mask}),
-            },
+            "optional": {**option_widgets(DepthMapOptions), "mask": ("MASK", {"tooltip": mask})},
         }
 
-    def execute(
-        self,
-        image: Tensor,
-        near: str = NEAR[0],
-        values: str = DISPARITY,
-        near_metres: float = 0.0,
-        far_metres: float = 0.0,
-        fov: float = 0.0,
-        mask: Tensor | None = None,
-    ) -> tuple[Estimate]:
+    def execute(self, options: DepthMapOptions, image: Tensor, mask: Tensor | None = None) -> tuple[Estimate]:
         """Returns the geometry."""
-        check_range("near_metres", near_metres, 0, MAX_METRES)
-        check_range("far_metres", far_metres, 0, MAX_METRES)
-        check_camera(fov)
-        metric_range = (near_metres, far_metres) if far_metres > 0 or near_metres > 0 else None
-        coding = replace(_CODING, near=near, values=values, metric_range=metric_range)
+        near, far = options.near_metres, options.far_metres
+        coding = replace(_CODING, near=options.near, values=options.values, metric_range=(near, far) if far > 0 or near > 0 else None)
         planes = to_planar(image)
         known = None if mask is None else _known(mask, planes)
         estimate = depth_map_to_estimate(planes, coding, known)
-        intrinsics = intrinsics_from_fov(fov, estimate.height, estimate.width, batch=estimate.batch) if fov else None
+        intrinsics = intrinsics_from_fov(options.fov, estimate.height, estimate.width, batch=estimate.batch) if options.fov else None
         return (geometry_output(replace(estimate, intrinsics=intrinsics)),)
 
 
+@takes(DerivedNormalsOptions)
 class NormalsFromDepth:
     """Computes normals from raw depth."""
 
@@ -361,54 +211,18 @@ class NormalsFromDepth:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        method = (
-            "How normals are computed. plane fit: the true surface. midas: slopes of raw disparity, as for ControlNet "
-            "1.0. dmap2norm: slopes of depth, as in the Blender tutorial. The last two ignore the camera."
-        )
-        edges = (
-            "How sharp the depth's edges are, for plane fit. sharp: ground truth or measured depth. soft: depth whose "
-            "edges are ramps, as most networks predict. auto: detected in the depth."
-        )
-        a = "How flat the surface looks, for midas: larger values give flatter normals."
-        background = (
-            "Where the background begins, for midas: pixels farther than this (0 = farthest, 1 = nearest) get a "
-            "normal that faces the viewer."
-        )
-        return {
-            "required": {"geometry": geometry_input()},
-            "optional": {
-                "method": choice_widget(METHODS, method),
-                "edges": choice_widget((AUTO, "sharp", "soft"), edges),
-                "fov": fov_widget(),
-                "near_far_ratio": near_far_ratio_widget(),
-                "a": flatness_widget(a, MAX_A, advanced=True),
-                "bg_threshold": background_widget(background, advanced=True),
-            },
-        }
+        return {"required": {"geometry": geometry_input()}, "optional": option_widgets(DerivedNormalsOptions)}
 
-    def execute(
-        self,
-        geometry: Any,
-        method: str = PLANE_FIT,
-        edges: str = "auto",
-        fov: float = 0.0,
-        near_far_ratio: float = 0.0,
-        a: float = math.tau,
-        bg_threshold: float = 0.1,
-    ) -> tuple[Estimate]:
+    def execute(self, options: DerivedNormalsOptions, geometry: Any) -> tuple[Estimate]:
         """Returns the geometry with normals."""
         estimate = check_geometry(geometry)
-        check_choice("method", method, METHODS)
-        check_choice("edges", edges, EDGES)
-        check_camera(fov, near_far_ratio)
-        check_range("a", a, 0, MAX_A)
-        check_range("bg_threshold", bg_threshold, 0, 1)
+        method, fov = options.method, options.fov
         if method != PLANE_FIT:
             need_perspective(estimate, f"the method {method}")
         if method == PLANE_FIT:
-            derive, axes = partial(normals_of_depth, edges=edges, fov=fov, near_far_ratio=near_far_ratio), Axes.OPENGL
+            derive, axes = partial(normals_of_depth, edges=options.edges, fov=fov, near_far_ratio=options.near_far_ratio), Axes.OPENGL
         else:
-            derive, axes = partial(_slopes, method=method, a=a, bg_threshold=bg_threshold), Axes.SCANNET
+            derive, axes = partial(_slopes, method=method, a=options.a, bg_threshold=options.bg_threshold), Axes.SCANNET
         home = image_placement()[0]
         images = with_progress(one_by_one(estimate, default_device()), estimate.batch)
         normals = torch.cat([derive(image).to(home) for image in images])

@@ -7,14 +7,15 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..geometry.checks import check_choice
 from ..geometry.comfy_dicts import da3_to_estimate, estimate_to_da3, estimate_to_moge, moge_to_estimate
 from ..geometry.estimate import Estimate, Quantity
 from ..model_loader.comfy.server import blocked
+from ..options.checks import check_choice
+from ..options.estimate import AUTO
 from .batches import geometry_output, image_for
 from .checks import check_camera, check_geometry
 from .sockets import CONVERT, DA3_GEOMETRY, GEOMETRY, MOGE_GEOMETRY, Inputs
-from .widgets import AUTO, choice_widget, fov_widget, geometry_input, image_input, near_far_ratio_widget
+from .widgets import choice_widget, fov_widget, geometry_input, image_input, near_far_ratio_widget
 
 DEPTH_QUANTITIES = (AUTO, Quantity.METRIC_DEPTH.value, Quantity.RELATIVE_DEPTH.value)
 TO_CORE = {MOGE_GEOMETRY: estimate_to_moge, DA3_GEOMETRY: estimate_to_da3}

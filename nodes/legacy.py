@@ -18,11 +18,12 @@ from ..geometry.temporal.shot_cuts import CutDetector
 from ..model_loader import Model
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.inference.memory_budget import check_result_fits
+from ..options.map_images import PER_CLIP, PER_IMAGE, RUNNING
 from ..utils import resize_map, to_images
 from .batches import geometry_output, to_output
 from .checks import check_short_side
 from .loading import options_for
-from .widgets import DEFAULT_RESOLUTION, PER_CLIP, PER_IMAGE, RUNNING
+from .widgets import DEFAULT_RESOLUTION
 
 Percentiles = tuple[float, float]
 

@@ -10,16 +10,15 @@ from torch import Tensor
 from ..annotators.leres import LeresOptions
 from ..annotators.preprocessing.resizing import SHORT_SIDE
 from ..annotators.registry import BUNDLED_MODEL
-from ..geometry.checks import check_choice, check_range
 from ..model_loader import Model
+from ..options.checks import check_choice, check_range
+from ..options.map_images import CLIP_NORMALISATIONS, PER_IMAGE
 from .checks import check_network_size
 from .legacy import LegacyNode, annotate_depth
 from .loading import choose_tiny, load_model
 from .model_list import TINY_CHOICE
 from .sockets import Inputs
 from .widgets import (
-    CLIP_NORMALISATIONS,
-    PER_IMAGE,
     choice_widget,
     clip_normalisation_widget,
     image_input,

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..geometry.files import FORMATS, READABLE, resolve_inside
+from ..geometry.files import FORMATS, resolve_inside
 from ..model_loader.comfy.folders import USER_FOLDERS, user_folder
+from ..options.files import READABLE
 
 _ANNOTATED = re.compile(rf"(.*) \[({'|'.join(USER_FOLDERS)})\]", re.DOTALL)
 _DEPTH = 3

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-from ..annotators.choices import AUTO_RUNTIME, BEST_FIRST, FAST_RUNTIME, TORCH
+from ..annotators.choices import BEST_FIRST
 from ..annotators.registry import MODELS, RECOMMENDED_MODEL, find_any_spec
 from ..annotators.specs.base import CheckpointError
 from ..model_loader import Model
 from ..model_loader.load import chosen_model, chosen_runtime, is_replaced
 from ..model_loader.weights.find import find_file
+from ..options.estimate import AUTO, AUTO_RUNTIME, FAST_RUNTIME, TORCH
 from .loading import choose_tiny, load_model
 from .model_list import FIRST_CHOICE, best_on_disk, by_location, model_widget
 from .sockets import DEPTH_NORMAL_MODEL, ESTIMATE, Inputs
-from .widgets import AUTO, precision_widget, runtime_widget, text_widget
+from .widgets import precision_widget, runtime_widget, text_widget
 
 FROM_FILE = "(from file)"
 

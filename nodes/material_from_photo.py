@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..annotators.marigold import MarigoldOptions
 from ..annotators.registry import MATERIAL_MODELS
-from ..geometry.checks import check_alike, check_choice, check_range
+from ..geometry.checks import check_alike
 from ..geometry.conventions import NormalMapCoding, encode_normal_map
 from ..geometry.estimate import Estimate
 from ..geometry.textures.height import height_to_image
@@ -20,6 +20,8 @@ from ..geometry.textures.simple_materials import ROUGHNESS, SIMPLE, remove_light
 from ..model_loader.comfy.devices import default_device, image_placement
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.comfy.interrupt import throw_if_interrupted
+from ..options.checks import check_choice, check_range
+from ..options.map_images import CODINGS
 from ..options.textures import BOTH, PHOTO, SEAMLESS, PbrOptions, PhotoOptions
 from .batches import join_outputs, one_by_one, to_output
 from .checks import check_count, check_network_side
@@ -27,11 +29,11 @@ from .diffusion import LONG_SIDE, MAX_ENSEMBLE, WHICH_MODEL, marigold_options, m
 from .loading import load_model
 from .materials import RESULT_CODING, photo_relief, shown_in_doubt
 from .model_list import best_on_disk, by_location, model_widget
-from .option_widgets import option_widgets
+from .option_widgets import option_widgets, takes
 from .sockets import TEXTURES, Inputs
 from .texture_inputs import planar, surface_normals
 from .textures import HEIGHT_OUTPUT, RANGE_OUTPUT
-from .widgets import CODINGS, coding_widget, count_widget, geometry_input, image_input, network_side_widget, number_widget, precision_widget
+from .widgets import coding_widget, count_widget, geometry_input, image_input, network_side_widget, number_widget, precision_widget
 
 MODELS = list(MATERIAL_MODELS)
 _CHOICES = (*MODELS, SIMPLE)
@@ -43,6 +45,7 @@ _ADVICE = (
 )
 
 
+@takes(PhotoOptions)
 class MaterialFromPhoto:
     """Makes the maps of a material."""
 
@@ -109,20 +112,17 @@ class MaterialFromPhoto:
 
     def execute(
         self,
+        settings: PhotoOptions,
         image: Tensor,
         geometry: Any = None,
         model: str = MODELS[0],
         steps: int = 0,
         ensemble_size: int = 1,
         seed: int = 0,
-        radius: float = PhotoOptions.radius,
-        relief: float = PhotoOptions.relief,
-        borders: str = PhotoOptions.borders,
         coding: str = CODINGS[0],
         resolution: int = 0,
         precision: str = "auto",
         tiled: bool = False,
-        bright: str = PhotoOptions.bright,
         roughness: float = ROUGHNESS,
     ) -> Any:
         """Returns seven maps for each image, and the range of the heights; in ComfyUI also shows what is in doubt."""
@@ -130,11 +130,11 @@ class MaterialFromPhoto:
         check_choice("coding", coding, CODINGS)
         check_network_side(resolution)
         check_range("roughness", roughness, 0, 1)
-        options = PbrOptions(radius, relief, borders, bright, PHOTO if geometry is None else BOTH)
+        options = PbrOptions(settings.radius, settings.relief, settings.borders, settings.bright, PHOTO if geometry is None else BOTH)
         photos = planar(image).clamp(0, 1)
         known = None if geometry is None else _normals_of(geometry, photos)
         chosen = marigold_options(steps, ensemble_size, seed, tiled)
-        materials = None if model == SIMPLE else _materials(photos, model, precision, resolution, chosen, borders)
+        materials = None if model == SIMPLE else _materials(photos, model, precision, resolution, chosen, settings.borders)
         first = photo_relief(photos, 0, options)
 
         def parts() -> Iterator[tuple[Tensor, ...]]:
@@ -145,7 +145,7 @@ class MaterialFromPhoto:
                 maps = pbr_maps(material_normals(whole, photo, options), options)
                 height = maps.height * maps.height_range
                 normals = encode_normal_map(maps.normals, NormalMapCoding(coding))
-                albedo = () if materials else (remove_light(photo.image, maps.normals, maps.occlusion, borders=borders),)
+                albedo = () if materials else (remove_light(photo.image, maps.normals, maps.occlusion, borders=settings.borders),)
                 yield tuple(each.to(image_placement()[0]) for each in (normals, height - height.mean(), maps.occlusion, *albedo))
 
         normals, heights, occlusion, *albedo = join_outputs(parts(), len(photos))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..geometry.checks import check_alike, check_choice
+from ..geometry.checks import check_alike
 from ..geometry.conventions import NormalMapCoding, encode_normal_map
 from ..geometry.estimate import Estimate
 from ..geometry.files import write_image_exr, write_image_png
@@ -20,6 +20,8 @@ from ..geometry.textures.seamless import MAX_MARGIN, margins, seamless_estimate,
 from ..model_loader import Model
 from ..model_loader.comfy.devices import default_device, image_placement
 from ..model_loader.comfy.feedback import progress_bar
+from ..options.checks import check_choice
+from ..options.map_images import CODINGS
 from ..options.textures import AUTO, BOTH, DETAILS, HIGH, LOW, NORMALS, PHOTO, DetailOptions, PhotoOptions
 from ..utils import resize_image, to_planar
 from .batches import geometry_output, join_outputs, one_by_one, to_output, with_progress
@@ -29,16 +31,7 @@ from .option_widgets import option_widgets, takes
 from .saving import HIDDEN, SavingNode, file_entries, fill_in, prefix_widget, save_numbered
 from .sockets import DEPTH_NORMAL_MODEL, FILES, GEOMETRY, TEXTURES, Inputs
 from .texture_inputs import normal_map_input, planar, surface_normals
-from .widgets import (
-    CODINGS,
-    choice_widget,
-    coding_widget,
-    geometry_input,
-    image_input,
-    network_side_widget,
-    number_widget,
-    switch_widget,
-)
+from .widgets import choice_widget, coding_widget, geometry_input, image_input, network_side_widget, number_widget, switch_widget
 
 PNG, EXR = TEXTURE_FORMATS = ("png", "exr")
 DEFAULT_PREFIX = "textures/texture"

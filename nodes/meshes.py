@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import repeat
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,13 +11,10 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from ..geometry.checks import check_choice, check_range
 from ..geometry.estimate import Estimate
-from ..geometry.files import FORMATS, PLY_AXES, SaveOptions, save_surface
+from ..geometry.files import FORMATS, SaveOptions, save_surface
 from ..geometry.files.mesh_files import write_glb, write_ply
 from ..geometry.meshes.mesh import (
-    MAX_POINTS,
-    MOST_BEHIND,
     TO_LOOK_AT,
     Mesh,
     MeshOptions,
@@ -25,33 +22,23 @@ from ..geometry.meshes.mesh import (
     joined_meshes,
     with_common_texture,
 )
-from ..geometry.meshes.mesh_cuts import MAX_JUMP
 from ..geometry.meshes.splats import depth_to_splats
 from ..geometry.views.transparency import opaque_part
 from ..model_loader.comfy.meshes import comfy_file_3d, comfy_mesh, comfy_splats, load_3d_camera, splat_camera
+from ..options.mesh import SPLATS, SavedMeshOptions, ShownMeshOptions, SplatOptions
 from ..options.relief import ReliefOptions
 from .batches import one_by_one, with_progress
-from .checks import check_camera, check_geometry
+from .checks import check_geometry
 from .files import images_of
 from .option_widgets import option_widgets, takes
 from .saving import HIDDEN, SavingNode, file_entries, fill_in, output_name, prefix_widget, save_numbered
-from .sockets import CONVERT, FILE_3D_GLB, FILE_3D_PLY, FILES, LOAD3D_CAMERA, MESH, SPLAT, Inputs, Widget
+from .sockets import CONVERT, FILE_3D_GLB, FILE_3D_PLY, FILES, LOAD3D_CAMERA, MESH, SPLAT, Inputs
 from .widgets import (
-    choice_widget,
-    count_widget,
-    fov_widget,
     geometry_input,
     image_input,
-    near_far_ratio_widget,
-    number_widget,
-    switch_widget,
 )
 
-SPLATS = "splats"
-MESH_FORMATS = ("glb", "ply", SPLATS)
 MESH_PREFIX, RELIEF_PREFIX = "3d/mesh", "3d/relief"
-MAX_MESH_POINTS = 2**27
-MAX_JUMP_WIDGET = (0.0, 1.0)
 
 _FILE_TOOLTIPS = (
     "Path of the file in the output folder, for the model_file of Preview 3D.",
@@ -59,46 +46,15 @@ _FILE_TOOLTIPS = (
 )
 
 
-_WITHOUT_SKY = "Leaves out regions that look like sky"
-
-
-def _sky_widget(treatment: str) -> Widget:
-    return switch_widget(True, f"{treatment}. Needs the image.")
-
-
 _IMAGE = "Texture of the mesh: the image that the geometry was estimated from, at any size. Without it the mesh has no colours."
-_POINTS = (
-    "Largest number of points. Larger maps are subsampled: every second, third, ... pixel is used; the "
-    "texture keeps its detail. 0: all pixels."
-)
-_EVEN = " Unless this is 0, a glb has fewer points where surfaces are even."
-_SPLATS = "Largest number of splats. Of larger maps every second, third, ... pixel becomes one. 0: all pixels."
-_JUMP = (
-    "Largest jump of depth between neighbouring pixels that is not cut, as a share of the depth, beyond the "
-    "slope of the surface there. Smaller: more cuts."
-)
 
 
-_BEHIND = (
-    "Continues the surfaces behind near things, where the image does not show them, so that no gap appears while the view turns by up to "
-    "so many degrees. 0: off. Nothing is added to panoramas and to several views of one scene."
-)
+def _mesh_options(options: SplatOptions) -> MeshOptions:
+    """How the mesh of a node is made; of splats, which have fewer options, the others are the defaults."""
+    return MeshOptions(**{each.name: getattr(options, each.name) for each in fields(MeshOptions) if hasattr(options, each.name)})
 
 
-def _behind_widget(more: str = "") -> Widget:
-    return number_widget(TO_LOOK_AT.fill_behind, 0.0, MOST_BEHIND, 1.0, _BEHIND + more)
-
-
-def _mesh_options(
-    max_points: int, max_jump: float, drop_sky: bool, fov: float, near_far_ratio: float, fill_behind: float = 0.0
-) -> MeshOptions:
-    """Checks the widgets that the nodes of meshes and splats share."""
-    check_range("max_points", max_points, 0, MAX_MESH_POINTS)
-    check_range("max_jump", max_jump, *MAX_JUMP_WIDGET)
-    check_camera(fov, near_far_ratio)
-    return MeshOptions(max_jump, max_points, fov=fov, near_far_ratio=near_far_ratio, drop_sky=drop_sky, fill_behind=fill_behind)
-
-
+@takes(SavedMeshOptions)
 class SaveMesh(SavingNode):
     """Saves textured meshes to ComfyUI's output folder."""
 
@@ -137,52 +93,32 @@ class SaveMesh(SavingNode):
         geometry = (
             "Depth as numbers, e.g. from Depth & Normals. Each image of a batch gets its own file, the views of one scene a common one."
         )
-        formats = (
-            "File format. glb: the image as texture. ply: coloured points. splats: a PLY of Gaussian splats, for programs for 3D Gaussian "
-            "splatting."
-        )
-        up = "Axis that points up in a ply: y in most viewers, z in Blender. A glb needs no choice."
         return {
             "required": {"geometry": geometry_input(geometry)},
             "optional": {
                 "image": image_input(_IMAGE),
                 "filename_prefix": prefix_widget(MESH_PREFIX, ".glb"),
-                "format": choice_widget(MESH_FORMATS, formats),
-                "max_points": count_widget(MAX_POINTS, 0, MAX_MESH_POINTS, _POINTS + _EVEN),
-                "max_jump": number_widget(0.05, *MAX_JUMP_WIDGET, 0.01, _JUMP, advanced=True),
-                "drop_sky": _sky_widget(_WITHOUT_SKY),
-                "fov": fov_widget(),
-                "near_far_ratio": near_far_ratio_widget(),
-                "ply_up": choice_widget(tuple(PLY_AXES), up, advanced=True),
-                "fill_behind": _behind_widget(" Splats stay as they are."),
+                **option_widgets(SavedMeshOptions),
             },
             "hidden": dict(HIDDEN),
         }
 
     def execute(
         self,
+        options: SavedMeshOptions,
         geometry: Any,
         image: Tensor | None = None,
         filename_prefix: str = MESH_PREFIX,
-        format: str = MESH_FORMATS[0],
-        max_points: int = MAX_POINTS,
-        max_jump: float = 0.05,
-        drop_sky: bool = True,
-        fov: float = 0.0,
-        near_far_ratio: float = 0.0,
-        ply_up: str = "y",
-        fill_behind: float = TO_LOOK_AT.fill_behind,
         prompt: Mapping[str, Any] | None = None,
         extra_pnginfo: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Saves the files."""
         estimate = check_geometry(geometry)
-        check_choice("format", format, MESH_FORMATS)
-        mesh = _mesh_options(max_points, max_jump, drop_sky, fov, near_far_ratio, fill_behind)
-        mesh = replace(mesh, simplify=TO_LOOK_AT.simplify if max_points else 0.0)
+        mesh = replace(_mesh_options(options), simplify=TO_LOOK_AT.simplify if options.max_points else 0.0)
         name = fill_in(filename_prefix, estimate.width, estimate.height, prompt, extra_pnginfo)
-        splats = format == SPLATS
-        return _saved(estimate, image, name, ".ply" if splats else f".{format}", SaveOptions(splats=splats, ply_up=ply_up, mesh=mesh))
+        splats = options.format == SPLATS
+        saved = SaveOptions(splats=splats, ply_up=options.ply_up, mesh=mesh)
+        return _saved(estimate, image, name, ".ply" if splats else f".{options.format}", saved)
 
 
 @takes(ReliefOptions)
@@ -259,6 +195,7 @@ def _saved(estimate: Estimate, image: Tensor | None, name: str, suffix: str, opt
     return {"ui": {**file_entries(written), "text": lines}, "result": (names, lines)}
 
 
+@takes(ShownMeshOptions)
 class GeometryToMesh:
     """Converts geometry for core's 3D nodes."""
 
@@ -301,33 +238,18 @@ class GeometryToMesh:
             "required": {"geometry": geometry_input(geometry)},
             "optional": {
                 "image": image_input(_IMAGE),
-                "max_points": count_widget(MAX_POINTS, 0, MAX_MESH_POINTS, _POINTS),
-                "max_jump": number_widget(0.05, *MAX_JUMP_WIDGET, 0.01, _JUMP, advanced=True),
-                "drop_sky": _sky_widget(_WITHOUT_SKY),
-                "fov": fov_widget(),
-                "near_far_ratio": near_far_ratio_widget(),
-                "fill_behind": _behind_widget(),
+                **option_widgets(ShownMeshOptions),
             },
         }
 
-    def execute(
-        self,
-        geometry: Any,
-        image: Tensor | None = None,
-        max_points: int = MAX_POINTS,
-        max_jump: float = 0.05,
-        drop_sky: bool = True,
-        fov: float = 0.0,
-        near_far_ratio: float = 0.0,
-        fill_behind: float = TO_LOOK_AT.fill_behind,
-    ) -> tuple[list[Any], ...]:
+    def execute(self, options: ShownMeshOptions, geometry: Any, image: Tensor | None = None) -> tuple[list[Any], ...]:
         """Returns core's values, one of each kind for each mesh."""
         estimate = check_geometry(geometry)
-        options = _mesh_options(max_points, max_jump, drop_sky, fov, near_far_ratio, fill_behind)
+        mesh = _mesh_options(options)
         whole = FORMATS[".glb"].holds(estimate)
         parts = [estimate] if whole else with_progress(one_by_one(estimate), estimate.batch)
         images: Iterable[Tensor | None] = repeat(None) if image is None else images_of(estimate, image, whole)
-        made = [_for_core(*pair, options) for pair in zip(parts, images, strict=False)]
+        made = [_for_core(*pair, mesh) for pair in zip(parts, images, strict=False)]
         return tuple(map(list, zip(*made, strict=True)))
 
 
@@ -347,6 +269,7 @@ def _for_core(estimate: Estimate, image: Tensor | None, options: MeshOptions) ->
     )
 
 
+@takes(SplatOptions)
 class GeometryToSplats:
     """Converts geometry to Gaussian splats for core's nodes."""
 
@@ -387,32 +310,21 @@ class GeometryToSplats:
             "required": {"geometry": geometry_input(geometry)},
             "optional": {
                 "image": image_input("Colours of the splats: the image that the geometry was estimated from. Without it they are grey."),
-                "max_points": count_widget(MAX_POINTS, 0, MAX_MESH_POINTS, _SPLATS),
-                "drop_sky": _sky_widget(_WITHOUT_SKY),
-                "fov": fov_widget(),
-                "near_far_ratio": near_far_ratio_widget(),
+                **option_widgets(SplatOptions),
             },
         }
 
-    def execute(
-        self,
-        geometry: Any,
-        image: Tensor | None = None,
-        max_points: int = MAX_POINTS,
-        drop_sky: bool = True,
-        fov: float = 0.0,
-        near_far_ratio: float = 0.0,
-    ) -> tuple[list[Any], ...]:
+    def execute(self, options: SplatOptions, geometry: Any, image: Tensor | None = None) -> tuple[list[Any], ...]:
         """Returns core's values, one of each kind for each set of splats."""
         estimate = check_geometry(geometry)
-        options = _mesh_options(max_points, MAX_JUMP, drop_sky, fov, near_far_ratio)
+        mesh = _mesh_options(options)
         whole = FORMATS[".ply"].holds(estimate)
         parts = [estimate] if whole else with_progress(one_by_one(estimate), estimate.batch)
         images: Iterable[Tensor | None] = repeat(None) if image is None else images_of(estimate, image, whole)
         made = []
         for part, texture in zip(parts, images, strict=False):
-            splats = depth_to_splats(*opaque_part(part, texture), options)
-            made.append((comfy_splats(splats), splat_camera(part, splats, fov)))
+            splats = depth_to_splats(*opaque_part(part, texture), mesh)
+            made.append((comfy_splats(splats), splat_camera(part, splats, options.fov)))
         return tuple(map(list, zip(*made, strict=True)))
 
 

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from ..annotators.registry import BUNDLED_MODEL
-from ..geometry.checks import check_choice, check_range
 from ..geometry.estimate import Estimate, Quantity
 from ..geometry.levels import MeasureRange, depth_to_nearness, measure_range
 from ..model_loader import Model
+from ..options.checks import check_choice, check_range
+from ..options.map_images import CLIP_NORMALISATIONS, NORMALBAE, PER_IMAGE
 from .checks import check_network_size
 from .legacy import LegacyNode, annotate_depth, render_depth
 from .loading import choose_tiny, load_model
@@ -21,9 +22,6 @@ from .model_list import TINY_CHOICE
 from .normal_maps import NormalMapNode, normal_map, normal_map_inputs
 from .sockets import Inputs
 from .widgets import (
-    CLIP_NORMALISATIONS,
-    NORMALBAE,
-    PER_IMAGE,
     Widget,
     choice_widget,
     clip_normalisation_widget,

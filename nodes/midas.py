@@ -10,20 +10,17 @@ from torch import Tensor
 
 from ..annotators.preprocessing.resizing import SHORT_SIDE
 from ..annotators.registry import DEFAULT_MODEL, models_of_family
-from ..geometry.checks import check_choice, check_range
 from ..geometry.conventions import encode_normal_map
 from ..geometry.estimate import Axes, Estimate
 from ..geometry.surfaces.normals import midas_normals
 from ..model_loader import Model
+from ..options.checks import check_choice, check_range
+from ..options.map_images import CLIP_NORMALISATIONS, CODINGS, NORMAL_1_0, PER_IMAGE
 from .legacy import LegacyNode, annotate, annotate_depth
 from .loading import choose_tiny, load_model
 from .model_list import model_widget
 from .sockets import Inputs
 from .widgets import (
-    CLIP_NORMALISATIONS,
-    CODINGS,
-    NORMAL_1_0,
-    PER_IMAGE,
     background_widget,
     clip_normalisation_widget,
     flatness_widget,

@@ -10,28 +10,20 @@ import torch
 from torch import Tensor
 
 from ..annotators.preprocessing.resizing import scale_short_side
-from ..geometry.checks import check_choice
 from ..geometry.estimate import Estimate
 from ..geometry.images.render import normals_to_image
 from ..model_loader import Model
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.inference.memory_budget import check_result_fits
+from ..options.checks import check_choice
+from ..options.map_images import CODINGS, NORMALBAE
 from ..utils import to_images
 from .batches import to_output
 from .checks import check_network_size, check_short_side
 from .legacy import LegacyNode, network_side
 from .loading import OTHER_NODE, load_model, options_for
 from .sockets import Inputs
-from .widgets import (
-    CODINGS,
-    NORMALBAE,
-    Widget,
-    image_input,
-    network_size_widget,
-    old_coding_widget,
-    precision_widget,
-    short_side_widget,
-)
+from .widgets import Widget, image_input, network_size_widget, old_coding_widget, precision_widget, short_side_widget
 
 
 class NormalMapNode(LegacyNode):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from types import MethodType
 from typing import Any, TypeVar
 
 from ..options.checks import check_range
@@ -23,7 +24,7 @@ from ..options.fields import (
     options_of,
 )
 from .sockets import Widget
-from .widgets import choice_widget, colour_widget, count_widget, number_widget, switch_widget, text_widget
+from .widgets import choice_widget, colour_widget, count_widget, labelled, number_widget, switch_widget, text_widget
 
 NO_POINT = -1.0
 """The coordinate of no point, and the side of no box."""
@@ -35,6 +36,7 @@ _BY_HAND = {
     "by_drag": ", set by a drag on the node",
     "first_point": "the first point, ",
     "from_node": "; Normal to Height outputs this number",
+    "help_page": " (see the help page of Depth & Normals (advanced))",
 }
 _SIDES = {
     "left": "Its left side, from left (0) to right (1); below 0: no box.",
@@ -54,28 +56,41 @@ def takes(*options: type[Options], unless: Mapping[str, type[Options]] | None = 
     """
 
     def changed(node: Node) -> Node:
-        execute = node.execute  # pyright: ignore[reportAttributeAccessIssue]
-        inputs = node.INPUT_TYPES()  # pyright: ignore[reportAttributeAccessIssue]
-        signature = inspect.Signature([*_parameters(inputs)])
-        bind = signature.bind
-        widgets = {name for one in options for name in option_widgets(one)}
-        ignored = {socket: frozenset(option_widgets(one)) for socket, one in (unless or {}).items()}
-
-        @functools.wraps(execute)
-        def called(self: Any, *values: Any, **named: Any) -> Any:
-            given = bind(*values, **named).arguments
-            unread = frozenset().union(*(names for socket, names in ignored.items() if given.get(socket) is not None))
-            given = {name: value for name, value in given.items() if name not in unread}
-            sockets = {name: value for name, value in given.items() if name not in widgets}
-            return execute(self, *(_read(one, given) for one in options), **sockets)
-
-        itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        called.__signature__ = inspect.Signature([itself, *signature.parameters.values()])  # pyright: ignore[reportAttributeAccessIssue]
         node.OPTIONS = options  # pyright: ignore[reportAttributeAccessIssue]
-        node.execute = called  # pyright: ignore[reportAttributeAccessIssue]
+        node.execute = _Execute(node, options, unless or {})  # pyright: ignore[reportAttributeAccessIssue]
         return node
 
     return changed
+
+
+class _Execute:
+    """`execute` of a node, called with sockets and widgets.
+
+    The node's inputs are asked for at the first call, not when the pack is imported: lists of models look at the disk.
+    """
+
+    def __init__(self, node: Any, options: tuple[type[Options], ...], unless: Mapping[str, type[Options]]) -> None:
+        functools.update_wrapper(self, node.execute)
+        self._node, self._execute, self._options = node, node.execute, options
+        self._widgets = {name for one in options for name in option_widgets(one)}
+        self._ignored = {socket: frozenset(option_widgets(one)) for socket, one in unless.items()}
+
+    def __get__(self, instance: Any, _owner: Any = None) -> Any:
+        return self if instance is None else MethodType(self, instance)
+
+    @functools.cached_property
+    def __signature__(self) -> inspect.Signature:
+        own = inspect.signature(self._execute).parameters
+        itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        return inspect.Signature([itself, *_parameters(self._node.INPUT_TYPES(), own)])
+
+    def __call__(self, node: Any, *values: Any, **named: Any) -> Any:
+        given = self.__signature__.bind(node, *values, **named).arguments
+        del given["self"]
+        unread = frozenset().union(*(names for socket, names in self._ignored.items() if given.get(socket) is not None))
+        given = {name: value for name, value in given.items() if name not in unread}
+        sockets = {name: value for name, value in given.items() if name not in self._widgets}
+        return self._execute(node, *(_read(one, given) for one in self._options), **sockets)
 
 
 def option_widgets(options: type[Options], since: str = "", until: str = "") -> dict[str, Widget]:
@@ -95,7 +110,9 @@ def option_widgets(options: type[Options], since: str = "", until: str = "") -> 
     names = {**_BY_HAND, **{name: name for name in order}}
     made: dict[str, Widget] = {}
     for name in order[first:end]:
-        made |= _widgets(name, known[name], default_of(options, name), names)
+        label = known[name].label
+        widgets = _widgets(name, known[name], default_of(options, name), names)
+        made |= ((each, labelled(label, widget) if label else widget) for each, widget in widgets)
     return made
 
 
@@ -132,12 +149,15 @@ def _place(tooltip: str) -> Widget:
     return number_widget(NO_POINT, NO_POINT, 1.0, 0.001, tooltip, advanced=True)
 
 
-def _parameters(inputs: Mapping[str, Mapping[str, Any]]) -> Iterator[inspect.Parameter]:
+def _parameters(inputs: Mapping[str, Mapping[str, Any]], own: Mapping[str, inspect.Parameter]) -> Iterator[inspect.Parameter]:
+    """Those of all inputs; defaults are the widgets', but of widgets that `execute` has of its `own`, whose may hang on the disk."""
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     yield from (inspect.Parameter(name, kind) for name in inputs["required"])
-    for name, (widget, options) in inputs["optional"].items():
+    for name, (widget, settings) in inputs["optional"].items():
         annotation = "str" if widget == "STRING" else inspect.Parameter.empty  # `checks.with_texts` asks for it
-        yield inspect.Parameter(name, kind, default=options.get("default"), annotation=annotation)
+        has_default = name in own and own[name].default is not inspect.Parameter.empty
+        default = own[name].default if has_default else settings.get("default")
+        yield inspect.Parameter(name, kind, default=default, annotation=annotation)
     yield from (inspect.Parameter(name, kind, default=None) for name in inputs.get("hidden", ()))
 
 

@@ -6,31 +6,20 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..geometry.checks import check_choice, check_range, check_whole
-from ..geometry.edges.refine import MAX_RADIUS, MAX_STRENGTH, Derive, refine_geometry
+from ..geometry.edges.refine import Derive, refine_geometry
 from ..geometry.estimate import Estimate
 from ..geometry.surfaces.derive import with_normals
+from ..options.estimate import AUTO
+from ..options.refine import RefineOptions
 from ..utils import images_to_rgb, to_rgb
 from .batches import for_all, geometry_output, with_progress
 from .effect_inputs import effect_geometry, images_with
+from .option_widgets import option_widgets, takes
 from .sockets import ESTIMATE, GEOMETRY, Inputs
-from .widgets import AUTO, choice_widget, count_widget, geometry_input, image_input, number_widget
-
-AS_THEY_ARE = "as they are"
-
-REFINE = (
-    "Aligns the edges of depth and normals to the image's edges when they are upscaled: no ramps between near and far, "
-    "and thin things keep their own normals. Refine Geometry does the same for existing geometry."
-)
-"""Tooltip of the widget `refine`."""
-SHARP = (
-    "Whether tiny makes depth follow the image's edges by a network of its own. Off: its plain map, with soft edges, from which effects "
-    "select things and skies better. Other models have no such network, and the frames of one video are made without it: edges would "
-    "flicker."
-)
-"""Tooltip of the widget `sharp`."""
+from .widgets import geometry_input, image_input
 
 
+@takes(RefineOptions)
 class RefineGeometry:
     """Aligns the edges of geometry to the image's edges."""
 
@@ -57,31 +46,18 @@ class RefineGeometry:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        strength = (
-            "How much the image's colours decide where an edge lies, relative to the middle of the depth's own ramp. 0: "
-            "the image is ignored. Above 1: for clean images and very soft depth."
-        )
-        radius = "Half the width of the depth's soft edges in pixels of the image. 0: measured for each image."
-        normals = f"Whether missing normals are added. auto: they are computed from the depth. {AS_THEY_ARE}: nothing is added."
         return {
             "required": {
                 "image": image_input("The images that the geometry was estimated from, at the size that the result should have."),
                 "geometry": geometry_input("Depth as numbers, with or without normals, of any size; one for each image, or one for all."),
             },
-            "optional": {
-                "strength": number_widget(1.0, 0.0, MAX_STRENGTH, 0.05, strength),
-                "radius": count_widget(0, 0, MAX_RADIUS, radius),
-                "normals": choice_widget((AUTO, AS_THEY_ARE), normals),
-            },
+            "optional": option_widgets(RefineOptions),
         }
 
-    def execute(self, image: Tensor, geometry: Estimate, strength: float = 1.0, radius: int = 0, normals: str = AUTO) -> tuple[Estimate]:
+    def execute(self, options: RefineOptions, image: Tensor, geometry: Estimate) -> tuple[Estimate]:
         """Returns the refined geometry."""
-        check_range("strength", strength, 0, MAX_STRENGTH)
-        check_whole("radius", radius, 0, MAX_RADIUS)
-        check_choice("normals", normals, (AUTO, AS_THEY_ARE))
-        derive = with_normals if normals == AUTO else None
-        return (_refined(to_rgb(image), geometry, strength, int(radius), derive),)
+        derive = with_normals if options.normals == AUTO else None
+        return (_refined(to_rgb(image), geometry, options.strength, options.radius, derive),)
 
 
 def refined_by_images(estimate: Estimate, images: Tensor, refine: bool) -> Estimate:

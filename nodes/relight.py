@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..geometry.checks import check_choice
 from ..geometry.effects.lights import LightPlan
 from ..geometry.effects.lit_scene import LitScene
 from ..geometry.effects.makers import under_lamps
@@ -17,7 +16,9 @@ from ..geometry.effects.relight import relief_gloss
 from ..geometry.effects.shadows import half_thickness
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.views.transparency import split_layers
+from ..options.checks import check_choice
 from ..options.lights import LightOptions, LookOptions
+from ..options.map_images import CODINGS
 from ..options.sky import AUTO
 from ..utils import resize_map
 from .batches import for_all, join_outputs, unclamped_output, with_progress
@@ -26,7 +27,7 @@ from .lights import check_lights, lights_input
 from .live import Payload, image_payload, in_comfyui, shown_on_node
 from .option_widgets import option_widgets, takes
 from .sockets import EFFECTS, Inputs
-from .widgets import CODINGS, as_advanced, coding_widget, geometry_input, image_input
+from .widgets import as_advanced, coding_widget, geometry_input, image_input
 
 
 @takes(LightOptions, LookOptions)

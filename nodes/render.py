@@ -8,36 +8,29 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..geometry.checks import check_choice, check_range
 from ..geometry.conventions import NormalMapCoding, blend_normals, encode_normal_map, scale_normal_strength, unit_normals
 from ..geometry.estimate import Estimate, Quantity
 from ..geometry.images.normal_map_image import normal_map_to_estimate
-from ..geometry.images.render import COLOUR_MAPS, NEAR, depth_to_image, normals_to_image
+from ..geometry.images.render import depth_to_image, normals_to_image
+from ..options.checks import check_choice, check_range
+from ..options.map_images import CODINGS, DIRECTX, FIXED, OPENGL
+from ..options.render import BLACK, FACING, GREY, DepthImageOptions, NormalMapOptions
 from ..utils import to_planar
 from .batches import mask_output, to_output
 from .checks import check_geometry
+from .option_widgets import option_widgets, takes
 from .sockets import CONVERT, RENDER, Inputs, Widget
 from .widgets import (
-    CODINGS,
-    DIRECTX,
-    OPENGL,
-    PER_IMAGE,
-    choice_widget,
     coding_widget,
     geometry_input,
     image_input,
-    near_widget,
-    normalisation_widget,
     number_widget,
-    switch_widget,
 )
 
-GREY = "none"
-BLACK, FACING = BACKGROUNDS = ("black", "facing the viewer")
-MAX_VALUE = 1e9
 MAX_STRENGTH = 100.0
 
 
+@takes(DepthImageOptions)
 class RenderDepth:
     """Renders raw depth as an image."""
 
@@ -70,54 +63,22 @@ class RenderDepth:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        as_disparity = (
-            "Whether depth in metres is shown as disparity. On: as 1 / depth, which gives near things more grey levels, as "
-            "ControlNet's depth models expect. Off: equal steps of grey are equal distances."
-        )
-        colours = "Colour map instead of grey; the last colour of the map replaces white."
-        low = "Percentile of the shown values (depth or disparity) at which the range begins: above 0 clips outliers."
-        high = "Percentile of the shown values at which the range ends: below 100 clips outliers. ZoeDepth's display: depth, 2 and 85."
-        ends = "One end of the range from black to white for normalisation fixed, in the geometry's own unit (metres for metric depth)."
-        return {
-            "required": {"geometry": geometry_input()},
-            "optional": {
-                "near": near_widget(),
-                "normalisation": normalisation_widget("range_low to range_high"),
-                "metric_as_disparity": switch_widget(True, as_disparity),
-                "colour_map": choice_widget((GREY, *COLOUR_MAPS), colours),
-                "range_low": number_widget(0.1, -MAX_VALUE, MAX_VALUE, 0.01, ends),
-                "range_high": number_widget(10.0, -MAX_VALUE, MAX_VALUE, 0.01, ends),
-                "percentile_low": number_widget(0.0, 0.0, 100.0, 0.1, low, advanced=True),
-                "percentile_high": number_widget(100.0, 0.0, 100.0, 0.1, high, advanced=True),
-            },
-        }
+        return {"required": {"geometry": geometry_input()}, "optional": option_widgets(DepthImageOptions)}
 
-    def execute(
-        self,
-        geometry: Any,
-        near: str = NEAR[0],
-        normalisation: str = PER_IMAGE,
-        metric_as_disparity: bool = True,
-        colour_map: str = GREY,
-        range_low: float = 0.1,
-        range_high: float = 10.0,
-        percentile_low: float = 0.0,
-        percentile_high: float = 100.0,
-    ) -> tuple[Tensor, Tensor]:
+    def execute(self, options: DepthImageOptions, geometry: Any) -> tuple[Tensor, Tensor]:
         """Returns an image and a mask for each image of the geometry."""
-        estimate = check_geometry(geometry)
-        check_choice("colour_map", colour_map, (GREY, *COLOUR_MAPS))
         return rendered_depth(
-            estimate,
-            near,
-            normalisation,
-            metric_as_disparity,
-            percentiles=(percentile_low, percentile_high),
-            value_range=(range_low, range_high) if normalisation == "fixed" else None,
-            colour_map=None if colour_map == GREY else colour_map,
+            check_geometry(geometry),
+            options.near,
+            options.normalisation,
+            options.metric_as_disparity,
+            percentiles=(options.percentile_low, options.percentile_high),
+            value_range=(options.range_low, options.range_high) if options.normalisation == FIXED else None,
+            colour_map=None if options.colour_map == GREY else options.colour_map,
         )
 
 
+@takes(NormalMapOptions)
 class RenderNormals:
     """Renders raw normals as a normal map."""
 
@@ -134,20 +95,12 @@ class RenderNormals:
         """ComfyUI's description of the inputs."""
         return {
             "required": {"geometry": geometry_input("Normals as numbers, e.g. from Depth & Normals.")},
-            "optional": {
-                "coding": coding_widget(),
-                "background": choice_widget(
-                    BACKGROUNDS, "Colour of pixels without a normal: black, or the colour of a normal that faces the viewer."
-                ),
-            },
+            "optional": option_widgets(NormalMapOptions),
         }
 
-    def execute(self, geometry: Any, coding: str = OPENGL, background: str = BLACK) -> tuple[Tensor]:
+    def execute(self, options: NormalMapOptions, geometry: Any) -> tuple[Tensor]:
         """Returns one normal map for each image of the geometry."""
-        estimate = check_geometry(geometry)
-        check_choice("coding", coding, CODINGS)
-        check_choice("background", background, BACKGROUNDS)
-        return (rendered_normals(estimate, coding, background),)
+        return (rendered_normals(check_geometry(geometry), options.coding, options.background),)
 
 
 class ConvertNormalMap:

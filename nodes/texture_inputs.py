@@ -8,19 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..geometry.checks import check_choice, check_range
 from ..geometry.conventions import convert_normals
 from ..geometry.estimate import Axes, Estimate
 from ..geometry.images.normal_map_image import normal_map_to_estimate, stored_values
 from ..geometry.projections import need_perspective
 from ..geometry.surfaces.derive import with_normals
 from ..geometry.textures.height import check_size, height_to_normals, image_to_height
+from ..options.checks import check_choice, check_range
+from ..options.map_images import CODINGS
 from ..utils import resize_map, to_planar, to_rgb
 from .batches import one_by_one
 from .checks import check_geometry
 from .effect_inputs import masks_of
 from .sockets import Widget
-from .widgets import CODINGS, image_input
+from .widgets import image_input
 
 
 def normal_map_input(purpose: str) -> Widget:

@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..geometry.checks import check_choice
 from ..geometry.conventions import NormalMapCoding, encode_normal_map
 from ..geometry.estimate import Estimate, Quantity
 from ..geometry.textures.curvature import curvature_maps, mean_curvature
@@ -14,13 +13,15 @@ from ..geometry.textures.height import height_to_image, height_to_normals, image
 from ..geometry.textures.occlusion import estimate_to_occlusion, height_to_occlusion
 from ..geometry.textures.pbr import with_contrast
 from ..model_loader.comfy.devices import default_device, image_placement
+from ..options.checks import check_choice
+from ..options.map_images import CODINGS
 from ..options.textures import CurvatureOptions, HeightOptions, OcclusionOptions, SlopesOptions
 from .batches import geometry_output, join_outputs, one_by_one, to_output, with_progress
 from .checks import check_geometry
 from .option_widgets import option_widgets, takes
 from .sockets import GEOMETRY, TEXTURES, Inputs
 from .texture_inputs import height_input, heights, heights_as_normals, normal_map_input, opengl_normals, surface_normals
-from .widgets import CODINGS, coding_widget, geometry_input
+from .widgets import coding_widget, geometry_input
 
 HEIGHT_OUTPUT = "The height map, white = high, with float precision; Save Texture keeps 16 bits. A batch shares one range."
 RANGE_OUTPUT = "Pixels of height between black and white, for Height to Normal, Ambient Occlusion, or a displacement modifier."

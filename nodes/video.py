@@ -9,39 +9,31 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..geometry.checks import check_choice, check_range
 from ..geometry.estimate import Estimate
 from ..geometry.images.display_defaults import default_depth_image
-from ..geometry.images.render import NEAR, normals_to_image
+from ..geometry.images.render import normals_to_image
 from ..geometry.levels import measure_range_of_most
 from ..geometry.surfaces.derive import with_normals
 from ..geometry.temporal.ranges import RunningRange
-from ..geometry.temporal.stabilization import ALIGNMENTS, VideoOptions
 from ..media import Frame, Loaded, estimated
 from ..model_loader import Model
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.comfy.interrupt import throw_if_interrupted
 from ..model_loader.comfy.videos import opened_video
-from .checks import check_model, check_network_side
+from ..options.fields import Options
+from ..options.map_images import RUNNING
+from ..options.video import DepthVideoOptions, NormalsVideoOptions, VideoOptions
+from .checks import check_model
+from .option_widgets import option_widgets, takes
 from .sockets import DEPTH_NORMAL_MODEL, ESTIMATE, VIDEO, Inputs, Widget
-from .widgets import (
-    CODINGS,
-    PER_IMAGE,
-    choice_widget,
-    coding_widget,
-    near_widget,
-    network_side_widget,
-    number_widget,
-)
 
 logger = logging.getLogger(__name__)
 
-RUNNING = "running"
-RANGES = (RUNNING, PER_IMAGE)
 
 Render = Callable[[Estimate], Tensor]
 
 
+@takes(VideoOptions, DepthVideoOptions)
 class DepthOfVideo:
     """Makes depth videos."""
 
@@ -58,36 +50,19 @@ class DepthOfVideo:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        ranges = (
-            "Which depths become black and white. running: the range of the frames so far, which avoids flicker. per_image: the range "
-            "of each frame. For one range over a whole clip use Depth & Normals (advanced) and Render Depth."
-        )
-        return {
-            "required": _required(),
-            "optional": {"normalisation": choice_widget(RANGES, ranges), "near": near_widget(), **_optional()},
-        }
+        return {"required": _required(), "optional": _optional(DepthVideoOptions)}
 
-    def execute(
-        self,
-        model: Model,
-        video: Any,
-        normalisation: str = RUNNING,
-        near: str = NEAR[0],
-        align: str = ALIGNMENTS[0],
-        smooth: float = VideoOptions.smooth,
-        resolution: int = 0,
-    ) -> tuple[Any]:
+    def execute(self, options: VideoOptions, shown: DepthVideoOptions, model: Model, video: Any) -> tuple[Any]:
         """Returns the video."""
-        check_choice("normalisation", normalisation, RANGES)
-        check_choice("near", near, NEAR)
         check_model(model)
         if model.spec.quantity is None:
             raise ValueError(f"{model.spec.id} predicts normals and no depth; use Normals of Video, or a model that predicts depth")
-        shown = RunningRange().update if normalisation == RUNNING else measure_range_of_most
-        render = partial(default_depth_image, normalisation=shown, near=near)
-        return (_make_video(model, video, render, VideoOptions(align, smooth), resolution),)
+        measure = RunningRange().update if shown.normalisation == RUNNING else measure_range_of_most
+        render = partial(default_depth_image, normalisation=measure, near=shown.near)
+        return (_make_video(model, video, render, options, shown.resolution),)
 
 
+@takes(VideoOptions, NormalsVideoOptions)
 class NormalsOfVideo:
     """Makes normal-map videos."""
 
@@ -104,29 +79,17 @@ class NormalsOfVideo:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        return {
-            "required": _required(),
-            "optional": {"coding": coding_widget(), **_optional()},
-        }
+        return {"required": _required(), "optional": _optional(NormalsVideoOptions)}
 
-    def execute(
-        self,
-        model: Model,
-        video: Any,
-        coding: str = CODINGS[0],
-        align: str = ALIGNMENTS[0],
-        smooth: float = VideoOptions.smooth,
-        resolution: int = 0,
-    ) -> tuple[Any]:
+    def execute(self, options: VideoOptions, shown: NormalsVideoOptions, model: Model, video: Any) -> tuple[Any]:
         """Returns the video."""
-        check_choice("coding", coding, CODINGS)
 
         def render(found: Estimate) -> Tensor:
             if found.normals is None:
                 raise ValueError(f"{model.spec.id} predicts relative depth, from which no normals can be computed; choose another model")
-            return normals_to_image(found.normals, coding, found.axes, found.mask)
+            return normals_to_image(found.normals, shown.coding, found.axes, found.mask)
 
-        return (_make_video(model, video, render, VideoOptions(align, smooth), resolution, with_normals),)
+        return (_make_video(model, video, render, options, shown.resolution, with_normals),)
 
 
 def _required() -> dict[str, Widget]:
@@ -136,24 +99,9 @@ def _required() -> dict[str, Widget]:
     }
 
 
-def _optional() -> dict[str, Widget]:
-    align = (
-        "How each frame's depth is aligned to the frames before, for models of single images. scale_shift: by scale "
-        "and shift. none: not at all."
-    )
-    smooth = (
-        "How strongly frames are smoothed over time where nothing moves: the weight of the frames before. 0: not at "
-        "all, 1: they replace the frame's own values."
-    )
-    resolution = (
-        "Side of the network's input in pixels, measured as the model's authors do (see Depth & Normals (advanced)). "
-        "0: the model's own size."
-    )
-    return {
-        "align": choice_widget(ALIGNMENTS, align),
-        "smooth": number_widget(VideoOptions.smooth, 0.0, 1.0, 0.05, smooth),
-        "resolution": network_side_widget(resolution),
-    }
+def _optional(shown: type[Options]) -> dict[str, Widget]:
+    first, last = option_widgets(shown, until="resolution"), option_widgets(shown, since="resolution")
+    return {**first, **option_widgets(VideoOptions, until="cuts"), **last}
 
 
 def _make_video(
@@ -166,8 +114,6 @@ def _make_video(
 ) -> Any:
     """Makes a VIDEO of each frame's estimate, rendered by `render`."""
     check_model(model)
-    check_network_side(resolution)
-    check_range("smooth", options.smooth, 0, 1)
     source = opened_video(video)
     loaded = Loaded(source.frames())
     run = partial(model.estimate_video, options=options, size=resolution or None, derive=derive, normals=derive is not None)

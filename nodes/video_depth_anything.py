@@ -11,21 +11,23 @@ import torch
 from torch import Tensor
 
 from ..annotators.registry import BUNDLED_MODEL
-from ..geometry.checks import check_choice, check_range
 from ..geometry.estimate import Quantity
 from ..geometry.files import resolve_inside
 from ..geometry.files.exr import write_depth_channel
 from ..geometry.images.render import depth_to_image
-from ..geometry.temporal.stabilization import VideoOptions
 from ..model_loader.comfy.devices import default_device, is_fast
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.comfy.folders import user_folder
+from ..options.checks import check_choice, check_range
+from ..options.estimate import MAX_SIDE
+from ..options.video import VideoOptions
 from ..utils import images_to_rgb, resize_image, to_images
 from .batches import to_output, with_progress
 from .loading import choose_tiny, load_model
 from .model_list import model_widget
+from .option_widgets import option_widgets
 from .sockets import Inputs
-from .widgets import MAX_RESOLUTION, choice_widget, count_widget, image_input, switch_widget
+from .widgets import choice_widget, count_widget, image_input
 
 CATEGORY = "VideoDepthAnything"
 VDAMODEL, DEPTHS = "VDAMODEL", "DEPTHS"
@@ -110,20 +112,16 @@ class VideoDepthAnythingProcess:
         precision = (
             "Number format that the network computes in. fp16: half precision if the device is fast in it, else float32. fp32: float32."
         )
-        cuts = (
-            "Whether cuts of the video are detected. On: the estimate starts anew at a cut. Off: the whole batch is one shot, "
-            "as in the old node."
-        )
         return {
             "required": {
                 "vda_model": (VDAMODEL, {"tooltip": "From Load Video Depth Anything Model."}),
                 "images": image_input("The frames of a video, in order."),
             },
             "optional": {
-                "input_size": count_widget(INPUT_SIZE, MIN_INPUT, MAX_RESOLUTION, size),
-                "max_res": count_widget(MAX_RES, -1, MAX_RESOLUTION, limit),
+                "input_size": count_widget(INPUT_SIZE, MIN_INPUT, MAX_SIDE, size),
+                "max_res": count_widget(MAX_RES, -1, MAX_SIDE, limit),
                 "precision": choice_widget(PRECISIONS, precision),
-                "cuts": switch_widget(True, cuts),
+                **option_widgets(VideoOptions, since="cuts"),
             },
         }
 
@@ -142,8 +140,8 @@ class VideoDepthAnythingProcess:
                 f"the vda_model input is a {type(vda_model).__name__}; expected the output of this pack's Load Video Depth Anything Model: "
                 "two packs have nodes of this name, and both nodes must be from the same pack"
             )
-        check_range("input_size", input_size, MIN_INPUT, MAX_RESOLUTION)
-        check_range("max_res", max_res, -1, MAX_RESOLUTION)
+        check_range("input_size", input_size, MIN_INPUT, MAX_SIDE)
+        check_range("max_res", max_res, -1, MAX_SIDE)
         check_choice("precision", precision, PRECISIONS)
         frames = to_images(images)
         half = precision == PRECISIONS[0] and is_fast(torch.float16, default_device())

@@ -5,31 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..annotators.choices import RUNTIME_CHOICES
-from ..geometry.conventions import NormalMapCoding
-from ..geometry.images.render import NEAR, NORMALISATIONS
-from ..model_loader import DTYPE_CHOICES
+from ..options.estimate import DTYPE_CHOICES, KNOWN_FOV, MAX_FOV, MAX_RATIO, MAX_SIDE, NEAR_FAR_RATIO, PRECISION, RUNTIME_CHOICES
+from ..options.map_images import CLIP_NORMALISATIONS, CODING, CODINGS, NEAR, NEAR_END, NORMALISATIONS, OPENGL, PER_IMAGE
+from ..options.render import RANGES
 from .sockets import GEOMETRY, Widget
 
-MIN_RESOLUTION, DEFAULT_RESOLUTION, MAX_RESOLUTION = 64, 512, 16384
+MIN_RESOLUTION, DEFAULT_RESOLUTION = 64, 512
 MAX_NETWORK_SIZE = 4096
-MAX_FOV, MAX_RATIO = 175.0, 10000.0
-AUTO = "auto"
-OFF = "off"
-TILES = (OFF, AUTO, "2", "3", "4", "6", "8", "12", "16")
-PER_IMAGE, PER_CLIP, RUNNING = CLIP_NORMALISATIONS = ("per_image", "per_clip", "running")
-CODINGS = tuple(coding.value for coding in NormalMapCoding)
-OPENGL, DIRECTX = NormalMapCoding.OPENGL.value, NormalMapCoding.DIRECTX.value
-NORMALBAE, NORMAL_1_0 = NormalMapCoding.CONTROLNET_NORMALBAE.value, NormalMapCoding.CONTROLNET_1_0_NORMAL.value
 
 COLOUR = "depth_normal_colour"
 """Option that marks a text widget as a colour."""
-
-_CODING = "Which direction red, green and blue of the normal map stand for: choose what will read it."
-_CODING_READERS = (
-    "opengl: Blender, Unity, glTF. directx: Unreal. controlnet-normalbae: control_v11p_sd15_normalbae. "
-    "controlnet-1.0-normal: control_sd15_normal. opencv, scannet: computer vision."
-)
 
 
 def choice_widget(choices: Sequence[str], tooltip: str, default: str | None = None, *, advanced: bool = False) -> Widget:
@@ -88,12 +73,12 @@ def geometry_input(tooltip: str = "Depth as numbers, not as an image, e.g. from 
 
 def short_side_widget(tooltip: str = "Short side of the result in pixels; the aspect ratio is kept.") -> Widget:
     """Widget for the short side of the result."""
-    return count_widget(DEFAULT_RESOLUTION, MIN_RESOLUTION, MAX_RESOLUTION, tooltip, step=64)
+    return count_widget(DEFAULT_RESOLUTION, MIN_RESOLUTION, MAX_SIDE, tooltip, step=64)
 
 
 def network_side_widget(tooltip: str) -> Widget:
     """Widget for the size of the network's input, measured as its authors do; 0 = their default."""
-    return count_widget(0, 0, MAX_RESOLUTION, tooltip)
+    return count_widget(0, 0, MAX_SIDE, tooltip)
 
 
 def network_size_widget(tooltip: str, step: int | None = None) -> Widget:
@@ -101,20 +86,9 @@ def network_size_widget(tooltip: str, step: int | None = None) -> Widget:
     return count_widget(0, 0, MAX_NETWORK_SIZE, tooltip, step=step, advanced=True)
 
 
-def tiles_widget() -> Widget:
-    """Widget for the number of tiles of large images."""
-    tooltip = (
-        "Sharper edges and more detail in large images: the network runs on the whole image and again on "
-        "overlapping tiles, whose detail is added to the whole. off: on the whole image only. auto: tiles of about the "
-        "network's own size, at most 4 along the longer side. A number: that many along it; the time grows with its square."
-    )
-    return choice_widget(TILES, tooltip)
-
-
 def precision_widget() -> Widget:
     """Widget for the dtype that the network computes in."""
-    tooltip = "Number format that the network computes in. auto: the fastest one that leaves the image the same; float32 if in doubt."
-    return choice_widget(DTYPE_CHOICES, tooltip, AUTO, advanced=True)
+    return choice_widget(DTYPE_CHOICES, PRECISION, advanced=True)
 
 
 def runtime_widget() -> Widget:
@@ -128,34 +102,24 @@ def runtime_widget() -> Widget:
     return choice_widget(RUNTIME_CHOICES, tooltip, advanced=True)
 
 
-def fov_widget(tooltip: str | None = None) -> Widget:
-    """Widget for the camera's field of view; `tooltip` None: for a geometry that may contain its camera."""
-    tooltip = tooltip or ("Field of view of the image's longer side in degrees. 0: the geometry's own camera, else 55.")
+def fov_widget(tooltip: str = KNOWN_FOV) -> Widget:
+    """Widget for the camera's field of view, of a geometry that may contain its camera or of what `tooltip` says."""
     return number_widget(0.0, 0.0, MAX_FOV, 0.1, tooltip)
 
 
 def near_far_ratio_widget() -> Widget:
     """Widget for the depth range of a scene without metric depth."""
-    tooltip = (
-        "How many times farther the far end of the scene is than the near end; above 1. Disparity and relative depth "
-        "need it to become distances; metric depth does not. 0 (automatic): 3, or 30 if the model marks the sky. "
-        "Relative depth needs a number; 30 suits landscapes with sky."
-    )
-    return number_widget(0.0, 0.0, MAX_RATIO, 0.1, tooltip)
+    return number_widget(0.0, 0.0, MAX_RATIO, 0.1, NEAR_FAR_RATIO)
 
 
 def near_widget() -> Widget:
     """Widget for which end of a depth map is near."""
-    return choice_widget(NEAR, "Which end of the grey levels is near.")
+    return choice_widget(NEAR, NEAR_END)
 
 
 def normalisation_widget(fixed: str) -> Widget:
     """Widget for the range of a depth map; `fixed` describes the range of the choice of that name."""
-    tooltip = (
-        "Which depths become black and white. per_image: each image's own farthest and nearest point. per_clip: those of "
-        f"the whole batch. fixed: {fixed}. running: for a video without flicker, a range that follows it frame by frame."
-    )
-    return choice_widget(NORMALISATIONS, tooltip, PER_IMAGE)
+    return choice_widget(NORMALISATIONS, RANGES.format(fixed=fixed))
 
 
 def clip_normalisation_widget() -> Widget:
@@ -168,14 +132,14 @@ def clip_normalisation_widget() -> Widget:
     return choice_widget(CLIP_NORMALISATIONS, tooltip, PER_IMAGE)
 
 
-def coding_widget(tooltip: str = f"{_CODING} {_CODING_READERS}", default: str = OPENGL, *, label: str = "normal coding") -> Widget:
+def coding_widget(tooltip: str = CODING, default: str = OPENGL, *, label: str = "normal coding") -> Widget:
     """Widget for the convention of a normal map."""
     return labelled(label, choice_widget(CODINGS, tooltip, default))
 
 
 def old_coding_widget(default: str) -> Widget:
     """Widget for the same in the old nodes; `default` is the old node's convention."""
-    return coding_widget(f"{_CODING} {_CODING_READERS} The old node's: {default}.", default)
+    return coding_widget(f"{CODING} The old node's: {default}.", default)
 
 
 def flatness_widget(tooltip: str, high: float, *, advanced: bool = False) -> Widget:

@@ -11,7 +11,7 @@ Whoever adds an option adds a field, and uses it; widgets, options of commands, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
@@ -30,12 +30,13 @@ class Option:
     Attributes:
         help: What it does, in sentences. {name} stands for another option of the subject, and {by_click}, {by_shift_click}, {by_alt_click}
             and {by_drag} for how it is set on a node, {first_point} for a point that a node does not look at, {from_node} for a
-            node that gives its value.
+            node that gives its value, {help_page} for the page that says more.
         on_node: What its tooltip adds.
         on_command: What the help of a command adds.
         flag: Its name on the command line; "" = made from its own, None = the command asks for it in another way.
         otherwise: What a command takes where nothing is typed, in words, if that is not the default.
         metavar: What stands for its value in the help of a command.
+        label: Its English label on a node, where its name, which saved graphs hold, explains nothing; "" = its name.
         advanced: Whether nodes fold it away.
         rare: Whether a command shows it with --help-all alone.
         before: The widget that its own stands before, where saved graphs hold another order than the fields have.
@@ -47,6 +48,7 @@ class Option:
     flag: str | None = ""
     otherwise: str = ""
     metavar: str = "X"
+    label: str = ""
     advanced: bool = False
     rare: bool = False
     before: str = ""
@@ -104,13 +106,22 @@ class Whole(Option):
 
 @dataclass(frozen=True, kw_only=True)
 class Choice(Option):
-    """One of several words."""
+    """One of several words.
+
+    Attributes:
+        choices: The words.
+        check_with: Refuses what is not accepted, where that is more than the words; None = the words alone are.
+    """
 
     choices: tuple[str, ...]
+    check_with: Callable[[Any], object] | None = None
 
     def check(self, name: str, value: Any) -> None:
         """See `Option`."""
-        check_choice(name, value, self.choices)
+        if self.check_with is None:
+            check_choice(name, value, self.choices)
+        else:
+            self.check_with(value)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,8 @@ import torch
 from depth_normal.annotators.tiny import TinyAnnotator
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.images.render import depth_to_image
-from depth_normal.geometry.temporal.stabilization import VideoAligner, VideoOptions
+from depth_normal.geometry.temporal.stabilization import VideoAligner
+from depth_normal.options.video import VideoOptions
 
 from .data import read_photos
 from .measures import aligned_depth_scores, estimate_of, motorcycle_photograph

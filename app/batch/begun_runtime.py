@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from ...annotators.choices import AUTO_RUNTIME, DTYPE_CHOICES, FAST_RUNTIME, RUNTIME_CHOICES, TORCH
 from ...geometry.files.json_file import read_json
 from ...geometry.files.paths import write_bytes
 from ...model_loader.runtimes.choose import Chosen
+from ...options.estimate import AUTO_RUNTIME, DTYPE_CHOICES, FAST_RUNTIME, RUNTIME_CHOICES, TORCH
 from .options import Options, known_weights
 from .records import RECORDS
 

@@ -11,8 +11,9 @@ from ...geometry.camera import DEFAULT_FOV
 from ...geometry.estimate import Quantity
 from ...geometry.files import FORMATS
 from ...model_loader.inference.panorama import check_panorama_model, check_perspective_model
+from ...options.map_images import CODINGS
+from ...options.outputs import COMPOSITING, HOLES, PANORAMA_CHOICES, STEREO_CHOICES
 from ...options.stereo import AROUND_LAYOUTS
-from ..output_choices import CODING_CHOICES, COMPOSITING, HOLES, PANORAMA_CHOICES, STEREO_CHOICES
 from .options import Options
 
 logger = logging.getLogger(__name__)
@@ -26,8 +27,8 @@ def check_writes(writes: Sequence[str], options: Options) -> None:
             depth, or a surface, and the model gives no depth. What a surface must assume, and a size that is not used, is logged.
         ImportError: The library that writes a format is missing; the message says how to install it.
     """
-    if options.coding not in CODING_CHOICES:
-        raise ValueError(f"unknown coding {options.coding!r}; accepted: {', '.join(CODING_CHOICES)}")
+    if options.coding not in CODINGS:
+        raise ValueError(f"unknown coding {options.coding!r}; accepted: {', '.join(CODINGS)}")
     if options.own:  # what the files hold shows when they are read
         _check_libraries(writes)
         return

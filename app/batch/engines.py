@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
-from ..output_choices import SHARD_CHOICES
+from ...options.outputs import SHARD_CHOICES
 from .sources import Source, find_images
 
 if TYPE_CHECKING:

@@ -10,15 +10,16 @@ from pathlib import Path
 
 import torch
 
-from ...annotators.choices import RECOMMENDED_MODEL, TORCH
+from ...annotators.choices import RECOMMENDED_MODEL
 from ...annotators.registry import find_spec
 from ...geometry.estimate import Estimate
-from ...model_loader.inference.options import check_tiles
 from ...model_loader.inference.panorama import check_panorama_model, check_perspective_model
 from ...model_loader.load import chosen_model, parse_device
 from ...model_loader.runtimes.choose import check_runtime
+from ...options.estimate import TORCH, check_tiles
+from ...options.map_images import CODINGS
+from ...options.outputs import DEFAULT_WRITES, WRITE_CHOICES
 from ...options.stereo import StereoOptions
-from ..output_choices import CODING_CHOICES, DEFAULT_WRITES, WRITE_CHOICES
 from . import per_image
 from .check_outputs import check_writes
 from .failures import Failure, FailureLog
@@ -52,7 +53,7 @@ def estimate_folder(
     tiles: int | str | None = None,
     refine: bool | None = None,
     runtime: str = TORCH,
-    coding: str = CODING_CHOICES[0],
+    coding: str = CODINGS[0],
     refine_steps: int | None = None,
     panorama: bool = False,
     any_aspect: bool = False,

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ...annotators.choices import AUTO_RUNTIME, BUNDLED_MODEL, TORCH
+from ...annotators.choices import BUNDLED_MODEL
 from ...annotators.moge import REFINED, MogeOptions
 from ...annotators.registry import FAMILIES, MODELS
 from ...annotators.specs.base import ModelSpec
@@ -19,8 +19,9 @@ from ...model_loader import Model, load_model
 from ...model_loader.load import chosen_runtime, parse_device
 from ...model_loader.runtimes import measured
 from ...model_loader.runtimes.choose import Chosen
+from ...options.estimate import AUTO_RUNTIME, TORCH
+from ...options.outputs import COMPOSITING
 from ...options.stereo import StereoOptions
-from ..output_choices import COMPOSITING
 from .records import mark
 
 # Bytes of weights up to which a network is run by one thread about as fast as by many: tiny has 9 MB, the next larger network 80.

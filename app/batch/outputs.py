@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 from ...geometry.files import possible_paths
 from ...geometry.views.stereo import stereo_suffix
+from ...options.outputs import COMPOSITING, DEFAULT_WRITES, HOLES
 from ...options.stereo import LAYOUTS
-from ..output_choices import COMPOSITING, DEFAULT_WRITES, HOLES
 from .name_locks import folded
 from .overwriting import files_there, nearest_folder, reasons_not_to_replace, unwritable
 from .records import RECORDS, is_whole, mark, read_record

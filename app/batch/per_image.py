@@ -30,10 +30,10 @@ from ...geometry.surfaces.derive import with_normals, without_normals
 from ...geometry.views.stereo import StereoPair, compose, compose_holes
 from ...geometry.views.vr import pair_for
 from ...model_loader import Model
+from ...options.outputs import COMPOSITING, HOLES, STEREO_CHOICES
 from ...options.stereo import AROUND_LAYOUTS, FLAT_LAYOUTS
 from ...utils import on_white, to_planar
 from ..console.terminal import quoted
-from ..output_choices import COMPOSITING, HOLES, STEREO_CHOICES
 from .options import Options
 from .outputs import Outputs
 from .records import mark

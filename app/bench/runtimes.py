@@ -13,12 +13,12 @@ from pathlib import Path
 
 import torch
 
-from ...annotators.choices import COMPILE, ONNX, OPENVINO, TORCH
 from ...geometry.estimate import Estimate
 from ...model_loader import runtimes
 from ...model_loader.comfy import devices
 from ...model_loader.load import parse_device
 from ...model_loader.runtimes.measured import Measurement
+from ...options.estimate import COMPILE, ONNX, OPENVINO, TORCH
 from ..batch import per_image
 from ..batch.options import Options
 from ..differences import apart, faithfulness

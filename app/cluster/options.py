@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
+from ...options.outputs import ENGINE_CHOICES
 from ..console.option_types import number_type, positive
-from ..output_choices import ENGINE_CHOICES
 
 RAY_OPTIONS = ("--address", "--workers", "--gpus-per-worker", "--batch-size")
 """The options of `--engine ray` alone."""

@@ -22,6 +22,7 @@ from ...geometry.estimate import Estimate
 from ...geometry.files import FORMATS
 from ...media import compute_with
 from ...model_loader.comfy.placement import WeightsTooLargeError
+from ...options.outputs import STEREO_CHOICES
 from ...utils import on_white
 from ..batch import per_image
 from ..batch.failures import Failure, failure_of
@@ -34,7 +35,6 @@ from ..batch.shards.shard_store import open_store
 from ..batch.shards.writer import Closed, ShardRun, ShardWriter
 from ..batch.staging import check_run_marker
 from ..outcomes import EXPECTED_ERRORS
-from ..output_choices import STEREO_CHOICES
 
 if TYPE_CHECKING:
     import pyarrow as pa

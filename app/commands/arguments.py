@@ -7,26 +7,26 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...annotators.choices import AUTO_RUNTIME, BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES, RUNTIME_CHOICES
-from ..console.option_types import byte_size, positive, several_of, whole_type
-from ..output_choices import (
-    CODING_CHOICES,
-    NEAR_CHOICES,
-    NUMBER_CHOICES,
-    QUANTITY_CHOICES,
-    SHARD_BYTES,
-    SHARD_CHOICES,
+from ...annotators.choices import BUNDLED_MODEL
+from ...geometry.kinds import Quantity
+from ...options.estimate import (
+    AUTO_RUNTIME,
+    DEVICE_CHOICES,
+    DTYPE_CHOICES,
+    MAX_REFINE_STEPS,
+    MOST_TILES,
+    REFINE_STEPS,
+    RUNTIME_CHOICES,
 )
+from ...options.map_images import CODINGS, NEAR
+from ...options.outputs import NUMBER_CHOICES, SHARD_BYTES, SHARD_CHOICES
+from ..console.option_types import byte_size, positive, several_of, whole_type
 
 if TYPE_CHECKING:
     from ...annotators.specs.base import ModelSpec
-    from ...geometry.kinds import Quantity
     from ..batch.options import Options
 
 UP = "what points up in a ply: y (the default), or z as in Blender"
-
-MOST_TILES = 64
-"""As `inference.options` has it, which imports torch; a test compares them."""
 
 _WHICH_MODEL = "which model; `depth-normal models --all` lists them (default: {}; with --weights the one that they belong to)"
 _SIZE = (
@@ -41,7 +41,7 @@ _REFINE = (
     "move the edges of depth and normals to the edges of the image (docs/large.md); by default tiny makes depth of images so by a "
     "network of its own, but not for `effect` and `texture`; --no-refine gives its plain map"
 )
-_REFINE_STEPS = "how often MoGe-3 refines its depth, 0 to 8; 0: not at all, as MoGe-2 (default: 3)"
+_REFINE_STEPS = f"how often MoGe-3 refines its depth, 0 to {MAX_REFINE_STEPS}; 0: not at all, as MoGe-2 (default: {REFINE_STEPS})"
 
 _NUMBERED = ("cuda", "mps")
 DEVICE_WORDS = f"{', '.join(DEVICE_CHOICES)}, or cuda:N for the GPU of that number, from 0"
@@ -116,7 +116,12 @@ def add_size(parser: argparse._ActionsContainer) -> None:
 
 def add_refine_steps(parser: argparse._ActionsContainer) -> None:
     """Adds --refine-steps."""
-    parser.add_argument("--refine-steps", type=whole_type("a whole number from 0 to 8", 0, 8), metavar="N", help=_REFINE_STEPS)
+    parser.add_argument(
+        "--refine-steps",
+        type=whole_type(f"a whole number from 0 to {MAX_REFINE_STEPS}", 0, MAX_REFINE_STEPS),
+        metavar="N",
+        help=_REFINE_STEPS,
+    )
 
 
 def chosen_spec(arguments: argparse.Namespace) -> ModelSpec:
@@ -231,25 +236,23 @@ def add_runtimes(parser: argparse._ActionsContainer) -> None:
 
 def add_coding(parser: argparse._ActionsContainer, what: str) -> None:
     """Adds --coding; `what` says of which normal map."""
-    help_text = f"{what}: {', '.join(CODING_CHOICES)} (default: %(default)s)"
-    parser.add_argument("--coding", choices=CODING_CHOICES, default=CODING_CHOICES[0], metavar="CODING", help=help_text)
+    help_text = f"{what}: {', '.join(CODINGS)} (default: %(default)s)"
+    parser.add_argument("--coding", choices=CODINGS, default=CODINGS[0], metavar="CODING", help=help_text)
 
 
 def add_map_kind(parser: argparse._ActionsContainer, near: bool = True) -> None:
     """Adds what a file of depth may not say of itself: --quantity, --channel and, of images, --depth-near."""
     quantity = "what the numbers of depth are, where the file does not say: metres, large = far, or large = near"
-    parser.add_argument("--quantity", type=_quantity, choices=QUANTITY_CHOICES, help=quantity)
+    parser.add_argument("--quantity", type=_quantity, choices=[each.value.replace("_", "-") for each in Quantity], help=quantity)
     channel = "which depth or normals: channel or layer of an .exr (ViewLayer.Depth.Z, depth), or array of an .npz"
     parser.add_argument("--channel", metavar="NAME", help=channel)
     if near:
         end = "which end of a depth image is near (default: %(default)s)"
-        parser.add_argument("--depth-near", choices=NEAR_CHOICES, default=NEAR_CHOICES[0], help=end)
+        parser.add_argument("--depth-near", choices=NEAR, default=NEAR[0], help=end)
 
 
 def chosen_quantity(arguments: argparse.Namespace) -> Quantity | None:
     """The quantity of `add_map_kind`; None if none is named."""
-    from ...geometry.kinds import Quantity
-
     return None if arguments.quantity is None else Quantity(arguments.quantity.replace("-", "_"))
 
 

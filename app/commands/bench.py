@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...annotators.choices import AUTO_RUNTIME, FAST_RUNTIME, RECOMMENDED_MODEL, TORCH
+from ...annotators.choices import RECOMMENDED_MODEL
+from ...options.estimate import AUTO_RUNTIME, FAST_RUNTIME, TORCH
+from ...options.outputs import DEFAULT_WRITES
 from ..batch.allocator import keep_freed_memory
 from ..console.option_types import number_type
 from ..console.terminal import echo
 from ..outcomes import DONE
-from ..output_choices import DEFAULT_WRITES
 from .arguments import ALL, add_device, add_json, add_model_or_word, add_runtimes, check_weights, chosen_spec
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ import argparse
 import json
 from pathlib import Path
 
+from ...options.files import READABLE
 from ..batch.overwriting import check_places
 from ..console.terminal import echo, shown
 from ..outcomes import DONE
 from .arguments import add_json, add_map_kind, chosen_quantity, refuse_options
 from .result_paths import add_overwrite
-from .scene import READABLE
 
 WRITTEN = (".png", ".html")
 """Extensions of the heat maps."""

@@ -6,21 +6,17 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...options.files import PLY_UP, READABLE, WRITTEN
 from ..batch.overwriting import check_places, note_results
 from ..console.parser import Parser
 from ..console.terminal import echo, shown
 from ..console.viewer import show
 from ..outcomes import DONE
-from ..output_choices import UP_CHOICES
 from .arguments import UP, add_map_kind, chosen_quantity, refuse_options
 from .result_paths import add_overwrite, add_place, check_extension, place
-from .scene import READABLE
 
 if TYPE_CHECKING:
     from ...geometry.estimate import Estimate
-
-WRITTEN = (".npz", ".exr", ".png", ".pfm", ".ply", ".glb", ".stl", ".html")
-"""Those of `geometry.files.formats`, which imports torch; a test compares them."""
 
 ANOTHER = "choose another name"
 
@@ -40,7 +36,7 @@ def add_convert(parser: Parser) -> None:
     parser.add_argument("--half", action="store_true", help="an .exr with 16-bit floats: half the size")
     image = f"the image that A is of, which {', '.join(_SHOW_AN_IMAGE)} show"
     parser.add_argument("--image", type=Path, metavar="IMAGE", help=image)
-    parser.add_argument("--up", choices=UP_CHOICES, help=UP)
+    parser.add_argument("--up", choices=PLY_UP, help=UP)
     add_overwrite(parser, "file")
     parser.set_defaults(run=_convert)
 
@@ -67,7 +63,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     photo = None if arguments.image is None else read_photo(arguments.image)
     if estimate.depth is not None and estimate.normals is not None:
         check_places(possible_paths(out), read, arguments.overwrite, source, command, ANOTHER)
-    options = SaveOptions(half=arguments.half, image=photo, ply_up=arguments.up or UP_CHOICES[0], as_image=arguments.as_image)
+    options = SaveOptions(half=arguments.half, image=photo, ply_up=arguments.up or PLY_UP[0], as_image=arguments.as_image)
     with kept_if_used(out.parent):
         written = save_estimate(out, estimate, options)
     note_results(source, written, command)

@@ -14,6 +14,8 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from ...annotators.choices import BUNDLED_MODEL, RECOMMENDED_MODEL
+from ...options.files import PLY_UP
+from ...options.outputs import COMPOSITING, DEFAULT_WRITES, HOLES, NUMBERS, SHARD_CHOICES, STEREO_CHOICES, WRITE_CHOICES
 from ...options.stereo import FLAT_LAYOUTS, LAYOUTS, VIDEO_LAYOUTS, VR_LAYOUTS, StereoOptions
 from ..batch.allocator import keep_freed_memory
 from ..batch.sources import VIDEOS, Source
@@ -24,16 +26,6 @@ from ..console.terminal import echo, echo_error, program, quoted, shown, stdout_
 from ..console.viewer import show
 from ..near_names import no_such_file
 from ..outcomes import DONE, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, SOME_FAILED, TERMINATED
-from ..output_choices import (
-    COMPOSITING,
-    DEFAULT_WRITES,
-    HOLES,
-    NUMBERS,
-    SHARD_CHOICES,
-    STEREO_CHOICES,
-    UP_CHOICES,
-    WRITE_CHOICES,
-)
 from .arguments import (
     UP,
     add_coding,
@@ -141,7 +133,7 @@ def _add_writes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--write", type=choices, action="extend", metavar="KINDS", help=kinds)
     also = f"write these besides {' and '.join(DEFAULT_WRITES)}, such as npz,glb; may be given again"
     parser.add_argument("--also", type=choices, action="extend", default=[], metavar="KINDS", help=also)
-    parser.add_argument("--up", choices=UP_CHOICES, help=UP)
+    parser.add_argument("--up", choices=PLY_UP, help=UP)
 
 
 def _add_going_on(parser: argparse.ArgumentParser) -> None:
@@ -251,7 +243,7 @@ def _options(arguments: argparse.Namespace) -> Options:
     return replace(
         network_options(arguments),
         near_far_ratio=arguments.near_far_ratio,
-        ply_up=arguments.up or UP_CHOICES[0],
+        ply_up=arguments.up or PLY_UP[0],
         stereo=chosen_options(arguments, StereoOptions),
         coding=arguments.coding,
         normal_bits=arguments.normal_bits,

@@ -6,12 +6,13 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ...options.relief import MAX_POINTS, ReliefOptions
-from ..console.option_types import near_far_ratio, real, whole_type
+from ...options.files import PLY_UP, SURFACES
+from ...options.mesh import SavedMeshOptions
+from ...options.relief import ReliefOptions
+from ..console.option_types import near_far_ratio
 from ..console.parser import Parser
 from ..console.terminal import echo_error
 from ..outcomes import DONE
-from ..output_choices import UP_CHOICES
 from .arguments import UP, refuse_options
 from .option_table import add_options, chosen_options
 from .result_paths import add_result, result_path, say_result, settle_result
@@ -21,9 +22,7 @@ if TYPE_CHECKING:
     from ...geometry.estimate import Estimate
     from ...geometry.files import SaveOptions
 
-EXTENSIONS = (".glb", ".ply", ".stl")
 RELIEF, SPLATS = ".stl", ".ply"
-DEFAULT_POINTS = 1_000_000
 
 # An assumed depth that is so many times the usual one is worth a word, and so is a file of so many bytes.
 _DEEP, _LARGE_FILE = 2, 100_000_000
@@ -42,25 +41,18 @@ _OF_RELIEFS = ("--width", "--relief", "--base", "--detail", "--curve", "--raised
 def add_mesh(parser: Parser) -> None:
     """Adds the options of `mesh`."""
     add_scene(parser)
-    add_result(parser, ".glb", EXTENSIONS)
-    points = (
-        f"most points; of larger maps every second, third, ... pixel is taken, and a glb has fewer where surfaces are even; 0: all "
-        f"(default: {DEFAULT_POINTS}, of an stl {MAX_POINTS}, whose maps are averaged)"
-    )
-    parser.add_argument("--max-points", type=whole_type("a whole number; 0 means all points", 0), metavar="N", help=points)
+    add_result(parser, ".glb", SURFACES)
+    add_options(parser, SavedMeshOptions, skip=("max_jump", "fill_behind"))
     sky = "keep what looks like sky, or (--no-sky) leave it out, which in an stl makes it ground (default: --no-sky)"
     parser.add_argument("--sky", action=argparse.BooleanOptionalAction, help=sky)
     mesh = parser.add_argument_group("for .glb and .ply")
-    jump = "share by which depth may differ between neighbours beyond what the plane there explains (default: 0.05)"
-    mesh.add_argument("--max-jump", type=real, metavar="SHARE", help=jump)
+    add_options(mesh, SavedMeshOptions, skip=("max_points",))
     ratio = (
         "how many times farther the far end is than the near end, above 1, where depth is not metric; a smaller one is flatter "
         "(default: 3, or 30 with a sky)"
     )
     mesh.add_argument("--near-far-ratio", type=near_far_ratio, metavar="N", help=ratio)
-    behind = "continue surfaces behind near things: no gap shows while the view turns by up to so many degrees (default: 20; ply: 0)"
-    mesh.add_argument("--fill-behind", type=real, metavar="DEGREES", help=behind)
-    mesh.add_argument("--up", choices=UP_CHOICES, help=UP)
+    mesh.add_argument("--up", choices=PLY_UP, help=UP)
     splats = "3D Gaussian splats, a flat disc for each pixel, in place of a mesh: for programs for Gaussian splatting; a .ply"
     mesh.add_argument("--splats", action="store_true", help=splats)
     relief = parser.add_argument_group("for .stl")
@@ -151,9 +143,9 @@ def _options(arguments: argparse.Namespace) -> SaveOptions:
     if arguments.out.suffix.lower() == RELIEF:
         points = set_options("max_points")
         return SaveOptions(relief=replace(chosen_options(arguments, ReliefOptions), drop_sky=drop_sky, **points))
-    points = DEFAULT_POINTS if arguments.max_points is None else arguments.max_points
+    points = chosen_options(arguments, SavedMeshOptions).max_points
     looks = set_options("max_jump", "near_far_ratio", "fill_behind")
     usual = MeshOptions() if arguments.out.suffix.lower() == ".ply" else TO_LOOK_AT
     looks["simplify"] = usual.simplify if points else 0.0
     mesh = replace(usual, max_points=points, fov=arguments.fov, drop_sky=drop_sky, **looks)
-    return SaveOptions(splats=arguments.splats, ply_up=arguments.up or UP_CHOICES[0], mesh=mesh)
+    return SaveOptions(splats=arguments.splats, ply_up=arguments.up or PLY_UP[0], mesh=mesh)

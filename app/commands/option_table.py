@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ...options.fields import Box, Choice, Colour, Number, Option, Options, Point, Points, Switch, Whole, default_of, options_of, unchecked
-from ..console.option_types import box, millimetres, percent, pixels, point, real, whole, whole_pixels
+from ..console.option_types import box, millimetres, percent, pixels, point, real, whole_pixels, whole_type
 from .arguments import refuse_options
 
 Chosen = TypeVar("Chosen", bound=Options)
 
-_BY_HAND = dict.fromkeys(("by_click", "by_shift_click", "by_alt_click", "by_drag", "first_point", "from_node"), "")
+_BY_HAND = dict.fromkeys(("by_click", "by_shift_click", "by_alt_click", "by_drag", "first_point", "from_node", "help_page"), "")
 _NUMBERS = {"": real, "percent": percent, "mm": millimetres, "px": pixels}
 
 
@@ -67,6 +67,8 @@ def chosen_options(arguments: argparse.Namespace, options: type[Chosen]) -> Chos
             values[first], *values[name] = values[first] or [None]
         if isinstance(option, Points):
             values[name] = tuple(values[name] or ())
+        if isinstance(option, Choice) and name in values:
+            values[name] = next(each for each in option.choices if _as_typed(each) == _as_typed(str(values[name])))
     typed = unchecked(options, values)
     for ignored, why in typed.unused():
         refuse_options(arguments, [names[name] for name in ignored], why.format_map(names))
@@ -87,13 +89,14 @@ def _add(
         text = option.off if default else option.words(option.on_command, names)
         group.add_argument(flag, dest=name, action="store_false" if default else "store_true", help=_sentence(text))
         return
+    default = _as_typed(default) if isinstance(option, Choice) and default else default
     usual = option.otherwise or (f"{default:g}" if isinstance(option, Number) else "" if default in (None, ()) else str(default))
     known = [_range_of(option), f"default: {usual}" if usual else ""]
     shown = f" ({'; '.join(filter(None, known))})" if any(known) else ""
     text = _sentence(_text(option, names))
     settings = {"dest": name, "default": default, "help": f"{'' if text.startswith('of ') else of}{text}{shown}", **settings}
     if isinstance(option, Choice):
-        group.add_argument(flag, type=_british, choices=option.choices, **settings)
+        group.add_argument(flag, type=_as_typed, choices=[*map(_as_typed, option.choices)], **settings)
         return
     both = (flag.replace("colour", "color"), flag) if isinstance(option, Colour) else (flag,)
     group.add_argument(*dict.fromkeys(both), type=_type_of(option), metavar=option.metavar, **settings)
@@ -101,13 +104,16 @@ def _add(
 
 def _range_of(option: Option) -> str:
     """What is accepted, in words; "" where nothing or the choices say it."""
-    if isinstance(option, Whole) or (isinstance(option, Number) and not option.open):
+    if isinstance(option, Whole):
+        return f"{option.low} to {option.high}"
+    if isinstance(option, Number) and not option.open:
         return f"{option.low:g} to {option.high:g}"
     return ""
 
 
-def _british(text: str) -> str:
-    return text.replace("color", "colour").replace("gray", "grey")
+def _as_typed(choice: str) -> str:
+    """One of several words as it is typed; American spellings are understood."""
+    return choice.replace("_", "-").replace("color", "colour").replace("gray", "grey")
 
 
 def _text(option: Option, names: Mapping[str, str]) -> str:
@@ -117,7 +123,10 @@ def _text(option: Option, names: Mapping[str, str]) -> str:
         Box: "Each side 0 to 1 from left to right and from top to bottom.",
     }
     more = " ".join(filter(None, (option.on_command, where.get(type(option), ""))))
-    return option.words(more, names)
+    text = option.words(more, names)
+    for choice in option.choices if isinstance(option, Choice) else ():
+        text = text.replace(choice, _as_typed(choice))
+    return text
 
 
 def _sentence(text: str) -> str:
@@ -133,7 +142,7 @@ def _type_of(option: Option) -> Callable[[str], Any]:
         case Whole() if option.unit == "px":
             return whole_pixels
         case Whole():
-            return whole
+            return whole_type("a whole number", 0)
         case Point() | Points():
             return point
         case Box():

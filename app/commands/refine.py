@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..console.option_types import real, whole_pixels
+from ...options.files import READABLE
+from ...options.refine import RefineOptions
 from ..outcomes import DONE
 from .arguments import add_map_kind, chosen_quantity
+from .option_table import add_options, chosen_options
 from .result_paths import add_result, result_path, say_result, settle_result
-from .scene import READABLE
 
 WRITTEN = (".npz", ".exr")
 
@@ -24,14 +25,12 @@ def add_refine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--geometry", required=True, type=Path, metavar="FILE", help=geometry)
     add_map_kind(parser, near=False)
     add_result(parser, "_refined.npz", WRITTEN)
-    strength = "weight of the image's colours against the middle of the depth's own ramp, 0 to 2 (default: %(default)s)"
-    parser.add_argument("--strength", type=real, default=1.0, metavar="N", help=strength)
-    radius = "half the width of the depth's soft edges in pixels of the image, at most 64 (default: 0, measured)"
-    parser.add_argument("--radius", type=whole_pixels, default=0, metavar="PIXELS", help=radius)
+    add_options(parser, RefineOptions)
     parser.set_defaults(run=_refine)
 
 
 def _refine(arguments: argparse.Namespace) -> int:
+    options = chosen_options(arguments, RefineOptions)
     settle_result(arguments)
     from ...geometry.edges.refine import refine_geometry
     from ...geometry.files import load_estimate, save_estimate
@@ -40,7 +39,7 @@ def _refine(arguments: argparse.Namespace) -> int:
 
     image = read(arguments.image)
     estimate = load_estimate(arguments.geometry, chosen_quantity(arguments), channel=arguments.channel)
-    refined = refine_geometry(estimate, image, arguments.strength, arguments.radius, derive=with_normals)
+    refined = refine_geometry(estimate, image, options.strength, options.radius, derive=with_normals)
     with result_path(arguments) as path:
         save_estimate(path, refined)
     say_result(arguments)

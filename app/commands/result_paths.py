@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...options.outputs import WRITE_CHOICES
 from ..batch.overwriting import check_places, note_results
 from ..batch.sources import EXTENSIONS
 from ..console.terminal import echo, shown
 from ..console.viewer import show
-from ..output_choices import WRITE_CHOICES
 
 DEFAULT_FOLDER = Path("depth-normal")
 """The default folder for results: in the working directory, named as the command.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ...annotators.choices import RECOMMENDED_MODEL
+from ...options.files import READABLE
 from ...options.needs import NeedsMetres
 from ..console.option_types import degrees
 from ..outcomes import DONE, EXPECTED_ERRORS
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
-
-READABLE = (".npz", ".exr", ".png", ".pfm", ".npy", ".tif", ".tiff", ".heic", ".heif")
-"""Those of `geometry.files.formats`, which imports torch; a test compares them."""
 
 _JPEG_QUALITY = 95
 

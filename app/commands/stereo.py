@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 
+from ...options.map_images import CODINGS
+from ...options.outputs import HOLES
 from ...options.stereo import AROUND_LAYOUTS, LAYOUTS, StereoOptions
 from ..console.option_types import degrees, several_of
 from ..console.parser import Parser
-from ..output_choices import CODING_CHOICES, HOLES
 from .estimate import add_images, add_panorama, run_images
 from .option_table import add_options
 
@@ -36,7 +37,7 @@ def add_stereo(parser: Parser) -> None:
         run=_stereo,
         near_far_ratio=None,
         up=None,
-        coding=CODING_CHOICES[0],
+        coding=CODINGS[0],
         normal_bits=8,
         half=False,
         engine="local",

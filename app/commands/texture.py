@@ -298,8 +298,7 @@ def _material_names(arguments: argparse.Namespace) -> tuple[str, ...]:
         ImportError: The library that the model needs is missing; the message says how to install it.
     """
     from ...annotators.registry import FAMILIES, MATERIAL_MODELS, find_material_spec
-    from ...geometry.checks import check_range
-    from ...options.checks import InvalidArgumentError
+    from ...options.checks import InvalidArgumentError, check_range
 
     accepted = (SIMPLE, *MATERIAL_MODELS)
     if arguments.materials is None:

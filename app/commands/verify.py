@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...annotators.choices import BUNDLED_MODEL, DTYPE_CHOICES
+from ...annotators.choices import BUNDLED_MODEL
+from ...options.estimate import DTYPE_CHOICES
 from ..console.terminal import echo
 from ..outcomes import DONE, NOTHING_DONE, SOME_FAILED
 from .arguments import DEVICE_WORDS, add_json, add_models, device

@@ -14,19 +14,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...annotators.choices import AUTO_RUNTIME, FAST_RUNTIME, RECOMMENDED_VIDEO_MODEL, TORCH
+from ...annotators.choices import RECOMMENDED_VIDEO_MODEL
+from ...options.estimate import AUTO_RUNTIME, FAST_RUNTIME, TORCH
+from ...options.map_images import CLIP_NORMALISATIONS, RUNNING
 from ...options.parallax import LoopOptions
 from ...options.stereo import VIDEO_LAYOUTS, StereoOptions
+from ...options.video import CODECS, MOST_PREVIEWED, OUTPUTS, PRESETS, VideoOptions
 from ..batch.allocator import keep_freed_memory
 from ..batch.overwriting import check_folder, check_places, note_results
 from ..batch.sources import VIDEOS
-from ..console.option_types import degrees, number, positive, several_of, share, whole_type
+from ..console.option_types import degrees, number, positive, several_of, whole_type
 from ..console.parser import Parser
 from ..console.terminal import echo, echo_error, program, quoted, shown
 from ..console.viewer import show
 from ..near_names import no_such_file
 from ..outcomes import DONE, NOTHING_DONE, SOME_FAILED
-from ..output_choices import MOST_PREVIEWED
 from .arguments import (
     add_device,
     add_map_kind,
@@ -56,12 +58,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-OUTPUT_CHOICES = ("depth", "normals", "side-by-side", "stereo", "parallax")
-NORMALISE_CHOICES = ("per-image", "per-clip", "running")
-ALIGN_CHOICES = ("scale-shift", "none")
-DEFAULT_SMOOTH = 1.0
-CODEC_CHOICES = ("h264", "h265", "prores", "dnxhr", "ffv1")
-PRESET_CHOICES = ("wan", "ltx", "hunyuan", "cogvideox", "cogvideox1.5", "mochi")
 MAX_QUALITY = 51
 _OF_IMAGES = {"stereo": ("stereo ", "a stereo image"), "parallax": ("parallax ", "a camera move")}
 _LEAST_SIDE, _MOST_SIDE = 16, 16384
@@ -87,10 +83,8 @@ def add_video(parser: Parser) -> None:
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help=sources)
     out = "a video (.mp4, .mov, .mkv) or numbered files (depth_%05d.png: 16 bits; .exr: the raw numbers)"
     add_place(parser, out, "<video>_depth.mp4")
-    what = (
-        f"one or more of {', '.join(OUTPUT_CHOICES)}, with commas (default: depth); its name ends each of several files; may be given again"
-    )
-    parser.add_argument("--what", type=several_of(OUTPUT_CHOICES), action="extend", metavar="WHAT", help=what)
+    what = f"one or more of {', '.join(OUTPUTS)}, with commas (default: depth); its name ends each of several files; may be given again"
+    parser.add_argument("--what", type=several_of(OUTPUTS), action="extend", metavar="WHAT", help=what)
     _add_own_depth(parser.add_argument_group("depth of your own", "of one video, in place of a model's"))
     add_model(parser, RECOMMENDED_VIDEO_MODEL)
     add_size(parser)
@@ -139,7 +133,7 @@ def _add_frames(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--width", type=_side, metavar="PIXELS", help=size)
     parser.add_argument("--height", type=_side, metavar="PIXELS", help="the same for the height")
     preset = "frames per second, height, width and number of frames as this video model expects them of a control video"
-    parser.add_argument("--preset", choices=PRESET_CHOICES, help=preset)
+    parser.add_argument("--preset", choices=PRESETS, help=preset)
 
 
 def _add_looks(parser: argparse.ArgumentParser) -> None:
@@ -147,11 +141,8 @@ def _add_looks(parser: argparse.ArgumentParser) -> None:
         "where the range between black and white comes from: each frame, the whole video (which takes two passes), or the frames so far "
         "(default: running)"
     )
-    parser.add_argument("--normalise", choices=NORMALISE_CHOICES, default="running", help=normalise)
-    align = "how the frames of a model for single images are aligned with those before (default: scale-shift)"
-    parser.add_argument("--align", choices=ALIGN_CHOICES, default=ALIGN_CHOICES[0], help=align)
-    smooth = "0 to 1: weight of the frames before where nothing moves (default: %(default)s)"
-    parser.add_argument("--smooth", type=share, default=DEFAULT_SMOOTH, metavar="X", help=smooth)
+    parser.add_argument("--normalise", choices=[each.replace("_", "-") for each in CLIP_NORMALISATIONS], default=RUNNING, help=normalise)
+    add_options(parser, VideoOptions)
     layout = f"of stereo: where the images of the two eyes lie: {', '.join(VIDEO_LAYOUTS)} (default: %(default)s)"
     parser.add_argument("--layout", choices=VIDEO_LAYOUTS, default=VIDEO_LAYOUTS[0], metavar="LAYOUT", help=layout)
     add_options(parser, StereoOptions, skip=("original",), of="of stereo: ")
@@ -160,7 +151,7 @@ def _add_looks(parser: argparse.ArgumentParser) -> None:
         "h264: 8 bits, to look at (the default). h265: 10 bits. prores (4444), dnxhr (444): 10 bits in .mov, for editing programs. "
         "ffv1: 16 bits without loss, in .mkv"
     )
-    parser.add_argument("--codec", choices=CODEC_CHOICES, help=codec)
+    parser.add_argument("--codec", choices=CODECS, help=codec)
     quality = f"the encoder's CRF, 0 to {MAX_QUALITY}, less = better and larger (default: 14)"
     parser.add_argument("--quality", type=whole_type(f"a whole number from 0 to {MAX_QUALITY}", 0, MAX_QUALITY), metavar="N", help=quality)
 
@@ -181,6 +172,7 @@ def run_video(arguments: argparse.Namespace, found: tuple[Sequence[Source], Sequ
     keep_freed_memory()
     place: Place = arguments.place
     _outputs(arguments)  # what no video can be made with is said before one is looked for
+    chosen_options(arguments, VideoOptions)
     if own := named_files(arguments):
         refuse_options(arguments, _OF_MODELS, f"is for a model, and depth comes from {own[0]}, as it stands; leave it out")
     if arguments.preview is not None:
@@ -393,8 +385,6 @@ def _prepared_preview(arguments: argparse.Namespace, task: VideoTask, header: Vi
 
 
 def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTask:
-    from ...geometry.temporal.stabilization import VideoOptions
-    from ...media import PRESETS
     from ..video.own_depth import OwnDepth
     from ..video.task import VideoTask, chosen_codec, plan_targets, usual_name
 
@@ -425,7 +415,7 @@ def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTas
         width=arguments.width,
         height=arguments.height,
         normalise=arguments.normalise.replace("-", "_"),
-        options=VideoOptions(align=arguments.align.replace("-", "_"), smooth=arguments.smooth),
+        options=chosen_options(arguments, VideoOptions),
         layout=arguments.layout,
         stereo=chosen_options(arguments, StereoOptions),
         move=move,
@@ -443,7 +433,7 @@ def _naming_command(arguments: argparse.Namespace, output: str) -> str:
 
 
 def _outputs(arguments: argparse.Namespace) -> list[str]:
-    outputs: list[str] = list(dict.fromkeys(arguments.what or OUTPUT_CHOICES[:1]))
+    outputs: list[str] = list(dict.fromkeys(arguments.what or OUTPUTS[:1]))
     if "parallax" not in outputs:
         refuse_options(arguments, _OF_MOVES, "is for parallax, and --what names none; add parallax to --what, or leave it out")
     if "stereo" not in outputs:

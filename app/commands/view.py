@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...options.files import READABLE
 from ..batch.overwriting import check_places, note_results
 from ..batch.records import image_of_result
 from ..batch.sources import EXTENSIONS
@@ -14,7 +15,6 @@ from ..console.viewer import show
 from ..outcomes import DONE, EXPECTED_ERRORS, NOTHING_DONE, SOME_FAILED
 from .arguments import add_map_kind, chosen_quantity
 from .result_paths import DEFAULT_FOLDER, add_overwrite, folder
-from .scene import READABLE
 
 if TYPE_CHECKING:
     from ...geometry.estimate import Estimate

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...annotators.choices import AUTO_RUNTIME, BUNDLED_MODEL
+from ...annotators.choices import BUNDLED_MODEL
 from ...annotators.registry import find_spec
 from ...annotators.specs.base import ModelSpec
 from ...geometry.estimate import Quantity
+from ...options.estimate import AUTO_RUNTIME
 from ..batch.options import Options
 from ..batch.outputs import Outputs
 from ..batch.records import mark

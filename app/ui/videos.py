@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ...geometry.temporal.stabilization import VideoOptions
 from ...media import VideoHeader
 from ...model_loader import Model
 from ...model_loader.comfy.interrupt import Watch
+from ...options.video import VideoOptions
 from ..batch.options import known_weights
 from ..batch.overwriting import note_results
-from ..commands.video import ALIGN_CHOICES, DEFAULT_SMOOTH
 from ..video.run import computed_by, make_video
 from ..video.segments import SegmentStore
 from ..video.task import VideoTask, check_targets, chosen_codec, plan_targets, usual_name
@@ -44,7 +43,7 @@ def run_video(
     out = job.out / usual_name(job.upload(), outputs)
     job.out.mkdir(parents=True, exist_ok=True)
     targets = plan_targets(out, outputs)
-    steady = VideoOptions(align=ALIGN_CHOICES[0].replace("-", "_"), smooth=DEFAULT_SMOOTH)
+    steady = VideoOptions()
     task = VideoTask(job.source, targets, chosen_codec(out, None, outputs), options=steady, size=options.size)
     header: VideoHeader = task.header()
     job.size = header.width, header.height

@@ -17,9 +17,10 @@ from ...geometry.files.png import write_image_png
 from ...geometry.surfaces.derive import with_normals
 from ...media import Frame, VideoHeader, VideoReadError
 from ...model_loader import Model
+from ...options.video import DEPTH, NORMALS, OUTPUTS, SIDE_BY_SIDE
 from ...utils import resize_map
 from .rendering import Renderer
-from .task import DEPTH, NORMALS, OUTPUTS, SIDE_BY_SIDE, VideoTask
+from .task import VideoTask
 
 # Pixels of a frame's longer side on the sheet, of the gap between two frames, and of the sheet's width.
 _LONGEST, _GAP, _WIDTH = 384, 8, 1920

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ...media import Frame
 from ...model_loader import Model
-from .task import SIDE_BY_SIDE, VIEWS, VideoTask
+from ...options.video import SIDE_BY_SIDE
+from .task import VIEWS, VideoTask
 
 
 class ReducedFrames:

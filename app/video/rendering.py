@@ -21,8 +21,9 @@ from ...geometry.views.stereo import compose, disparity_range, stereo_pair
 from ...geometry.views.vr import HEADSET_EYE_SIZE, photo_fov, vr_pair
 from ...media import Frame
 from ...options.stereo import VR_LAYOUTS, StereoOptions
+from ...options.video import DEPTH, NORMALS, PARALLAX, SIDE_BY_SIDE, STEREO
 from .segments import KEPT_DEPTH, Shown
-from .task import DEPTH, NORMALS, PARALLAX, RUNNING, SIDE_BY_SIDE, STEREO, VIEWS, VideoTask
+from .task import RUNNING, VIEWS, VideoTask
 
 Ends: TypeAlias = tuple[float, float]
 

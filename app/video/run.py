@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ...annotators.choices import TORCH
 from ...geometry.estimate import Estimate
 from ...geometry.surfaces.derive import with_normals
 from ...media import (
@@ -36,12 +35,14 @@ from ...media import (
 )
 from ...model_loader import Model
 from ...model_loader.inference.video import VideoState
+from ...options.estimate import TORCH
+from ...options.video import NORMALS, SIDE_BY_SIDE
 from ..batch.options import is_light
 from .finished import Finished
 from .reduced_frames import ReducedFrames
 from .rendering import Renderer, clip_range, from_levels
 from .segments import ENGINE, KEPT_DEPTH, SegmentStore, SegmentWriter
-from .task import NORMALS, RANGED, SIDE_BY_SIDE, VideoTask
+from .task import RANGED, VideoTask
 
 logger = logging.getLogger(__name__)
 

@@ -26,18 +26,19 @@ from typing import Any
 
 from torch import Tensor
 
-from ...annotators.choices import DTYPE_CHOICES, RUNTIME_CHOICES
 from ...geometry.estimate import Axes, Estimate
 from ...geometry.files import write_depth_png, write_exr, write_normal_png
 from ...geometry.files.file_lock import FileLock
 from ...geometry.files.paths import atomic_path
 from ...media import CODECS, Frame, VideoError, VideoWriter, numbered
+from ...options.estimate import DTYPE_CHOICES, RUNTIME_CHOICES
+from ...options.video import DEPTH
 from ..batch.records import digest_of_marks
 from ..batch.staging import kept_if_used
 from .finished import differing_settings
 from .segment_record import SegmentRecord, checked_records
 from .state import read_state, state_to_bytes
-from .task import DEPTH, SEGMENTS_FILE, VideoTask, segments_folder
+from .task import SEGMENTS_FILE, VideoTask, segments_folder
 
 logger = logging.getLogger(__name__)
 

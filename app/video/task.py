@@ -17,13 +17,11 @@ from torch import Tensor
 from ...geometry.camera import intrinsics_from_fov
 from ...geometry.estimate import Estimate
 from ...geometry.files import FORMATS
-from ...geometry.temporal.stabilization import VideoOptions
 from ...geometry.views.stereo import stereo_suffix
 from ...media import (
     CODECS,
     CONTAINERS,
     Frame,
-    Preset,
     VideoError,
     VideoHeader,
     at_rate,
@@ -47,12 +45,10 @@ from ...media import (
 )
 from ...options.parallax import LoopOptions
 from ...options.stereo import StereoOptions
+from ...options.video import DEPTH, OUTPUTS, PARALLAX, SIDE_BY_SIDE, STEREO, Preset, VideoOptions
 from ..batch.overwriting import check_places, nearest_folder
 from ..batch.records import RECORDS, digest_of_marks
 from .own_depth import OwnDepth
-
-DEPTH, NORMALS, SIDE_BY_SIDE, STEREO, PARALLAX = OUTPUTS = ("depth", "normals", "side-by-side", "stereo", "parallax")
-"""Outputs of a video: images of depth, normal maps, each frame beside its depth, images for both eyes, and a camera that moves."""
 
 VIEWS = {STEREO, PARALLAX}
 """Outputs that show the frames from other places."""

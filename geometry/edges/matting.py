@@ -7,9 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...options.checks import check_range
 from ...options.masks import MAX_EDGE
 from ...utils import in_float32
-from ..checks import check_image, check_map, check_range
+from ..checks import check_image, check_map
 from ..filters.box import box_means
 from ..filters.coarse import enlarged, shrunk
 from ..filters.extremes import largest_within

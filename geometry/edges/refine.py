@@ -10,15 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...options.checks import check_range
+from ...options.refine import MAX_RADIUS, MAX_STRENGTH
 from ...utils import resize_map, vector_lengths
-from ..checks import check_alike, check_map, check_range
+from ..checks import check_alike, check_map
 from ..estimate import Estimate, Quantity
 from ..filters.extremes import largest_within
 from ..levels import FAR_AND_NEAR_END, measure_range
 from ..projections import need_perspective
 from .ramp_sharpening import ramp_width, sharpen_ramps
-
-MAX_STRENGTH, MAX_RADIUS = 2.0, 64
 
 Derive = Callable[[Estimate], Estimate]
 

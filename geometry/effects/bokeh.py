@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...options.checks import check_whole
 from ...options.lens import MAX_BLADES
 from ...utils import without_autocast
-from ..checks import check_whole
 
 MAX_ROTATION = 360000.0
 # (largest radius in pixels, how many times smaller the layer is made)

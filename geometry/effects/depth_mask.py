@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ...options.checks import check_choice
 from ...options.distances import UNITS, check_interval
 from ...options.masks import OBJECT, SURFACE, SelectionOptions
 from ...options.places import Box, Point
-from ..checks import check_choice
 from ..edges.depth_edges import EDGE
 from ..regions.boxes import object_in_box
 from ..regions.connected import region_around

@@ -17,9 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...options.checks import check_range, check_whole
 from ...options.lens import MAX_BLADES, MAX_STOPS
 from ...utils import in_float32, sent_to
-from ..checks import check_image, check_map, check_range, check_whole
+from ..checks import check_image, check_map
 from ..filters.box import box_means
 from ..filters.coarse import enlarged, shrunk
 from ..filters.extremes import largest_within, neighbours_largest, smallest_within

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ...options.checks import check_not_negative
 from ...options.fog import FogOptions
 from ...utils import constant, vector_lengths
 from ..assumptions import assumed_intrinsics
 from ..camera import pixel_rays, rays_of_pixels
-from ..checks import check_image, check_map, check_not_negative
+from ..checks import check_image, check_map
 from ..edges.depth_edges import edge_radius, sharpen_known_depth
 from ..estimate import Estimate
 from ..images.srgb import linear_to_srgb, srgb_to_linear

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...options.checks import check_choice, check_not_negative, check_range
 from ...options.lights import DIRECTIONAL, KINDS, POINT, LightOptions
 from ...utils import constant, kept_constants, squared_lengths
 from ..camera import pixel_to_ray
-from ..checks import check_choice, check_not_negative, check_range
 from ..images.srgb import colour_to_linear
 
 NEAREST_LAMP = 0.05

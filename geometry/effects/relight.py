@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...options.checks import check_range
 from ...options.lights import MAX_AMBIENT, LookOptions
 from ...utils import constant, in_float32, kept_constants, resize_map, sent_to, to_cpu, unit_vectors
 from ..camera import DEFAULT_FOV, intrinsics_from_fov
-from ..checks import check_depth, check_image, check_intrinsics, check_map, check_mask, check_range
+from ..checks import check_depth, check_image, check_intrinsics, check_map, check_mask
 from ..edges.depth_edges import edge_radius
 from ..filters.bands import by_bands
 from ..filters.box import box_means

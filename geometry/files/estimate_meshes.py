@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ...options.files import SURFACES
 from ...options.relief import ReliefOptions
 from ...utils import on_white
 from ..estimate import Estimate
@@ -17,9 +18,6 @@ from ..meshes.relief import depth_to_relief
 from ..meshes.splats import depth_to_splats
 from ..views.transparency import opaque_part
 from .mesh_files import GLB_LIMIT, write_glb, write_ply, write_splats, write_stl
-
-SURFACES = (".glb", ".ply", ".stl")
-"""Extensions of the files that `save_surface` writes."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ...options.files import READABLE, WRITTEN
 from ..conventions import convert_normals
 from ..estimate import Axes, Estimate, Quantity
 from ..images.display_defaults import default_depth_image
@@ -257,9 +258,3 @@ FORMATS: dict[str, FileFormat] = {
     **dict.fromkeys((".heic", ".heif"), FileFormat("photograph of a phone, the depth in it", None, read_map, is_likely=heif_holds_depth)),
 }
 """By extension, lower case; the order is the order in menus."""
-
-READABLE = tuple(suffix for suffix, entry in FORMATS.items() if entry.read)
-"""The extensions of those that are read."""
-
-WRITTEN = tuple(suffix for suffix, entry in FORMATS.items() if entry.write)
-"""The extensions of those that are written."""

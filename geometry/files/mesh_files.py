@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from ...options.files import Y_UP, Z_UP
 from ..meshes.mesh import Mesh
 from ..meshes.splats import SH_0, Splats
 from .paths import write_bytes
 
-PLY_AXES = {"y": ((1, 0), (1, 1), (1, 2)), "z": ((1, 0), (-1, 2), (1, 1))}
+PLY_AXES = {Y_UP: ((1, 0), (1, 1), (1, 2)), Z_UP: ((1, 0), (-1, 2), (1, 1))}
 """Sign and OPENGL axis of a PLY's x, y and z, by what points up: "y" in most viewers, "z" in Blender, where the camera looks along +Y."""
 
 MAX_TEXTURE_SIDE = 4096
@@ -33,7 +34,7 @@ _STL_HEADER = b"ComfyUI-Depth-Normal, millimetres".ljust(80)
 _STL_TRIANGLES = 2**18
 
 
-def write_ply(path: str | os.PathLike[str], mesh: Mesh, up: str = "y") -> None:
+def write_ply(path: str | os.PathLike[str], mesh: Mesh, up: str = Y_UP) -> None:
     """Writes a point cloud, or with triangles a mesh, as binary little-endian PLY, atomically.
 
     Colours are 8-bit sRGB, as PLY viewers expect.

@@ -9,19 +9,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..checks import check_choice, check_map
+from ...options.checks import check_choice
+from ...options.map_images import LINEAR_IN, METRES, NEAR, VALUES
+from ..checks import check_map
 from ..estimate import Estimate, Quantity
 from ..valid import depth_mask
 from .normal_map_image import stored_values
-from .render import NEAR
 
 logger = logging.getLogger(__name__)
-
-LINEAR_IN = ("disparity", "depth")
-"""Meanings of equal steps of grey: equal steps of inverse depth (most networks' images) or of depth (most renderers')."""
-METRES = "metres"
-VALUES = (*LINEAR_IN, METRES)
-"""Meanings of the numbers of a depth map: grey levels of `LINEAR_IN`, or metres."""
 
 # Tolerances for overshoots of resampling, and for colours that JPEG and 8-bit rounding add to grey.
 _OVERSHOOT = 0.01

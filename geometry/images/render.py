@@ -8,42 +8,35 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..checks import check_choice, check_map, check_mask
+from ...options.checks import check_choice
+from ...options.map_images import COLOUR_MAPS, FIXED, INFERNO, NEAR, NORMALISATIONS, PER_CLIP, PER_IMAGE, RUNNING, SPECTRAL, TURBO
+from ..checks import check_map, check_mask
 from ..conventions import NormalMapCoding, encode_normal_map
 from ..kinds import Axes, Quantity
 from ..levels import MeasureRange, are_apart, depth_to_nearness, measure_range
 from ..temporal.ranges import RunningRange
 from ..valid import all_valid_depth, valid_depth, valid_normals
 
-NEAR = ("white", "black")
-"""The end of the grey levels that is near."""
-
 # How the range between black and white is found in a batch, by what makes the function; None = the caller gives the range.
 _RANGES: dict[str, Callable[[], MeasureRange] | None] = {
-    "per_image": lambda: measure_range,
-    "per_clip": lambda: partial(measure_range, per_clip=True),
-    "fixed": None,
-    "running": lambda: RunningRange().update,
+    PER_IMAGE: lambda: measure_range,
+    PER_CLIP: lambda: partial(measure_range, per_clip=True),
+    FIXED: None,
+    RUNNING: lambda: RunningRange().update,
 }
-
-NORMALISATIONS = tuple(_RANGES)
-"""Sources of the range between black and white: each image, the whole batch, the caller, or the frames so far."""
 
 # Evenly spaced colours of each map, dark or red end first; between them the maps are linear to within 2 of 255 levels.
 _COLOUR_MAPS = {
-    "turbo": (
+    TURBO: (
         "30123b 392870 3f3e9c 4452c1 4666dd 477af1 458cfd 3c9ffd 2fb2f4 23c4e3 1ad4d0 18e1bc 22ebaa 37f493 52fa7a 6ffe61 8bff4b a3fd3c "
         "b7f735 caee34 dbe236 ead439 f5c53a fcb537 fea130 fd8b27 f9751d f25f14 e84b0c dc3c08 ce2d04 bd2102 a91601 930c01 7a0403"
     ),
-    "inferno": (
+    INFERNO: (
         "000004 030311 0a0722 130a33 1e0c45 2a0b56 380962 440a69 510e6c 5d126e 69166e 741b6e 801f6c 8c2369 982766 a42c61 b0315b bb3755 "
         "c63d4d d04545 d94d3d e15734 e9612b ef6d22 f47918 f8860e fa9407 fca208 fcb014 fbbf24 f8cd37 f5dc4e f2ea69 f3f688 fcffa4"
     ),
-    "spectral": "9e0142 d53e4f f46d43 fdae61 fee08b ffffbe e6f598 abdda4 66c2a5 3288bd 5e4fa2",
+    SPECTRAL: "9e0142 d53e4f f46d43 fdae61 fee08b ffffbe e6f598 abdda4 66c2a5 3288bd 5e4fa2",
 }
-
-COLOUR_MAPS = tuple(_COLOUR_MAPS)
-"""Names that `colourise` accepts."""
 
 
 def normalise_per_image(values: Tensor, mask: Tensor | None = None) -> Tensor:

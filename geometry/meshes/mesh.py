@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...options.checks import InvalidArgumentError
+from ...options.checks import InvalidArgumentError, check_choice, check_range
+from ...options.mesh import MAX_JUMP, MAX_POINTS, MOST_BEHIND, ShownMeshOptions
+from ...options.render import EDGES
 from ...utils import resize_map
 from ..assumptions import NEAR_FAR_RATIO, assumed_depth, assumed_intrinsics
 from ..camera import camera_to_world_points, depth_to_points, fov_from_intrinsics
-from ..checks import check_choice, check_extrinsics, check_image_of, check_intrinsics, check_range
+from ..checks import check_extrinsics, check_image_of, check_intrinsics
 from ..conventions import camera_to_world_normals, convert_normals, unit_normals
 from ..edges.depth_edges import edge_growth
 from ..estimate import Axes, Estimate, Quantity
@@ -27,21 +29,14 @@ from ..levels import FAR_AND_NEAR_END, measure_range_of_samples
 from ..projections import need_perspective
 from ..regions.sky import sky_alpha
 from ..sphere import panorama_directions
-from ..surfaces.normals import EDGES
 from ..valid import FAR_AWAY
 from ..views.disocclusion import continue_surfaces
 from .closed_grid import closed_triangles, cut_closed_grid
 from .hidden import HiddenSurface, beside_near_things, continue_behind
-from .mesh_cuts import MAX_JUMP, Joins, cut_grid
+from .mesh_cuts import Joins, cut_grid
 from .simplify import EVEN, even_triangles
 
 logger = logging.getLogger(__name__)
-
-MAX_POINTS = 1_000_000
-"""Points that viewers still turn smoothly; what is offered where a mesh is made to be looked at."""
-
-MOST_BEHIND = 45.0
-"""Degrees by which the view of a mesh may turn whose far surfaces are continued behind near things."""
 
 # Pixels of the longer side of a texture that shows what is hidden: it has no finer detail of its own.
 _HIDDEN_SIDE = 2048
@@ -121,7 +116,7 @@ class MeshOptions:
         check_range("fill_behind", self.fill_behind, 0, MOST_BEHIND)
 
 
-TO_LOOK_AT = MeshOptions(max_points=MAX_POINTS, simplify=EVEN, fill_behind=20.0)
+TO_LOOK_AT = MeshOptions(max_points=MAX_POINTS, simplify=EVEN, fill_behind=ShownMeshOptions.fill_behind)
 """Options of a mesh with a texture that is made to be looked at: a few megabytes, and no gaps while the view turns a little."""
 
 

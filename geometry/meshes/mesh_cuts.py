@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...options.mesh import MAX_JUMP
 from ...utils import opencv_for
 from ..edges.depth_edges import edge_radius, sharpen_depth_edges
 from ..filters.extremes import extremes_within, largest_within
@@ -21,9 +22,6 @@ from ..levels import sampled
 from ..regions.connected import large_regions, regions_with
 from ..surfaces.noise import measure_noise
 from .rims import smooth_rims
-
-MAX_JUMP = 0.05
-"""Share by which depth may differ from one pixel to the next, beyond what the plane of the surface there explains."""
 
 # What a surface may bend beside a jump that it shall explain, as a share of inverse depth.
 _STRAIGHT = 0.05

@@ -6,9 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...options.checks import check_choice
+from ...options.render import EDGES
 from ...utils import without_autocast
 from ..assumptions import assumed_depth, assumed_intrinsics
-from ..checks import check_choice, check_intrinsics, check_map, check_mask
+from ..checks import check_intrinsics, check_map, check_mask
 from ..conventions import unit_normals
 from ..estimate import Axes, Estimate, Quantity
 from ..filters.bands import by_bands
@@ -18,8 +20,6 @@ from ..valid import valid_depth
 from .noise import measure_noise
 from .plane_fit import fit_planes
 from .sparse_fit import fit_isolated
-
-EDGES = ("sharp", "soft", "auto")
 
 _SMOOTH = {3: (1.0, 2.0, 1.0), 5: (1.0, 4.0, 6.0, 4.0, 1.0)}
 _DIFFERENCE = {3: (-1.0, 0.0, 1.0), 5: (-1.0, -2.0, 0.0, 2.0, 1.0)}

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...options.video import VideoOptions
 from ...utils import resize_map, sent_to, to_cpu
 from ..alignment.scale_shift import fit_robustly
-from ..checks import check_choice, check_map, check_range
+from ..checks import check_map
 from ..conventions import unit_normals
 from ..estimate import Estimate
 from ..filters.box import box_means
@@ -21,9 +22,6 @@ from ..valid import are_all, valid_normals
 from .camera_motion import camera_motion, sampled, sampling_grid
 from .moving_pixels import MovingPixels
 from .shot_cuts import CutDetector
-
-ALIGNMENTS = ("scale_shift", "none")
-"""Alignments of frames with those before: by scale and shift (metres: by scale), or not at all."""
 
 # How many frames the mean reaches back at most.
 _MEMORY = 16
@@ -43,29 +41,6 @@ _ON_END, _OTHERWISE, _WINDOW = 3, 0.05, 2
 _LEASH = 1 / 64
 _SAMPLES = 2**13
 _TINY = 1e-12
-
-
-@dataclass(frozen=True)
-class VideoOptions:
-    """Options of temporal stabilization.
-
-    Attributes:
-        align: One of `ALIGNMENTS`.
-        smooth: 0 to 1: how much of the mean over the frames before stands for a frame's own value, where the image did not change and
-            nothing moves.
-        cuts: Whether cuts are looked for, at which everything starts anew. Without, a video is one shot.
-
-    Raises:
-        ValueError: Unknown names, or numbers out of range.
-    """
-
-    align: str = ALIGNMENTS[0]
-    smooth: float = 1.0
-    cuts: bool = True
-
-    def __post_init__(self) -> None:
-        check_choice("align", self.align, ALIGNMENTS)
-        check_range("smooth", self.smooth, 0, 1)
 
 
 class VideoAligner:

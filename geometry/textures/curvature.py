@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..checks import check_map, check_range
+from ...options.checks import check_range
+from ..checks import check_map
 from ..conventions import convert_normals
 from ..filters.transforms import blurred_where
 from ..kinds import Axes

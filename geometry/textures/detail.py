@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...options.checks import check_choice, check_range
 from ...options.textures import AUTO, BORDERS, BRIGHT, FREE, HIGH, MAX_RELIEF, MAX_SHAPE, SEAMLESS
 from ...utils import resize_map
-from ..checks import check_choice, check_map, check_range
+from ..checks import check_map
 from ..conventions import convert_normals, unit_normals
 from ..filters.transforms import blurred, trend_where
 from ..images.srgb import luminance

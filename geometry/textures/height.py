@@ -8,9 +8,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ...options.checks import check_choice, check_range
 from ...options.textures import AUTO, BORDERS, CENTRAL, DERIVATIVES, FREE, SEAMLESS, SPLINE
 from ...utils import exact_dtype
-from ..checks import check_choice, check_map, check_mask, check_range
+from ..checks import check_map, check_mask
 from ..conventions import convert_normals, unit_normals
 from ..kinds import Axes
 from ..valid import valid_normals

@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...options.checks import check_choice, check_range, check_whole
 from ...utils import kept_constants
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
 from ..camera import depth_to_points
-from ..checks import check_choice, check_depth, check_intrinsics, check_map, check_mask, check_range, check_whole
+from ..checks import check_depth, check_intrinsics, check_map, check_mask
 from ..conventions import convert_normals, unit_normals
 from ..estimate import Estimate
 from ..kinds import Axes, Quantity

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...options.checks import check_choice
 from ...options.textures import CENTRAL, DETAILS, NORMALS, PHOTO, SEAMLESS, DetailOptions, PbrOptions
-from ..checks import check_choice
 from ..estimate import Estimate
 from ..projections import need_perspective
 from .curvature import CurvatureMaps, curvature_maps, mean_curvature

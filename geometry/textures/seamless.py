@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...options.checks import check_range
 from ...utils import exact_dtype
-from ..checks import check_range
 from ..conventions import unit_normals
 from ..estimate import Estimate, Quantity
 

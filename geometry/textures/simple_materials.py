@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ...options.checks import check_choice, check_range
 from ...utils import without_autocast
-from ..checks import check_choice, check_map, check_range
+from ..checks import check_map
 from ..filters.transforms import trend_where
 from ..images.srgb import linear_to_srgb, luminance, srgb_to_linear
 from .height import BORDERS, FREE, SEAMLESS, check_size

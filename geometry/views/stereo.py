@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...options.checks import check_choice
 from ...options.stereo import ANAGLYPHS, LAYOUTS, StereoOptions
 from ...utils import on_white, resize_image, sent_to, without_autocast
 from ..assumptions import NEAR_FAR_RATIO
-from ..checks import check_choice, check_image
+from ..checks import check_image
 from ..edges.depth_edges import depth_at_image_edges
 from ..estimate import Estimate, Quantity
 from ..images.highlights import compress_highlights

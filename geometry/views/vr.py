@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...options.checks import InvalidArgumentError
+from ...options.checks import InvalidArgumentError, check_choice
 from ...options.stereo import AROUND_LAYOUTS, EYE_SIZES, LAYOUTS, VR_LAYOUTS, StereoOptions
 from ...utils import on_white, resize_image, sample_at
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics
 from ..camera import fov_from_intrinsics
-from ..checks import check_choice, check_image
+from ..checks import check_image
 from ..edges.depth_edges import depth_at_image_edges, edge_radius
 from ..estimate import Estimate, Quantity
 from ..filters.chosen_pixels import values_at

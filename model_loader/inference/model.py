@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from ...annotators.base import Annotator
 from ...annotators.checks import other_size
-from ...annotators.choices import TORCH
 from ...annotators.family import Progress
 from ...annotators.graphs.graph import Engine
 from ...annotators.preprocessing.resizing import Resizing
@@ -24,8 +23,9 @@ from ...annotators.specs.base import ModelSpec
 from ...annotators.video.frame_annotator import VideoAnnotator
 from ...geometry.estimate import Estimate
 from ...geometry.files.image_files import read_image
-from ...geometry.temporal.stabilization import VideoOptions
 from ...geometry.textures.materials import Materials
+from ...options.estimate import TORCH
+from ...options.video import VideoOptions
 from ...utils import check_images, without_autocast
 from ..comfy import feedback
 from .forward import image_estimates, material_maps, scene_estimates

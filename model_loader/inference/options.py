@@ -6,10 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...geometry.edges.refine import Derive
-
-AUTO, OFF = "auto", "off"
-MOST_TILES = 64
-"""Tiles along the longer side; more would be smaller than any network's input in the largest image."""
+from ...options.estimate import check_tiles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,19 +44,3 @@ class InferenceOptions:
         object.__setattr__(self, "tiles", check_tiles(self.tiles))
         if self.fov and not 0 < self.fov < 180:
             raise ValueError(f"the field of view is {self.fov} degrees; expected between 0 and 180")
-
-
-def check_tiles(tiles: int | str | None) -> int | str:
-    """A number of tiles along the longer side, 0 for none, or "auto"; None, "off" and 1 are 0.
-
-    Raises:
-        ValueError: Neither a number of tiles nor one of the words.
-    """
-    if tiles == AUTO:
-        return AUTO
-    number = {"": -1, OFF: 0}.get(tiles, tiles) if isinstance(tiles, str) else tiles or 0
-    if isinstance(number, str):
-        number = int(number) if number.isdecimal() else -1
-    if number != int(number) or not 0 <= number <= MOST_TILES:
-        raise ValueError(f"tiles is {tiles!r}; accepted: {AUTO!r}, {OFF!r}, or how many along the longer side, up to {MOST_TILES}")
-    return 0 if number == 1 else int(number)

@@ -16,12 +16,13 @@ from torch import Tensor
 from ...annotators.family import Progress, progress_of_part
 from ...geometry.alignment.mosaic import Grid, Mosaic, Tile, lay_tiles
 from ...geometry.estimate import Estimate
+from ...options.estimate import AUTO
 from ...utils import images_to_rgb, resize_map
 from ..comfy import devices
 from .forward import image_estimates
 from .memory_budget import BytesPerPixel
 from .network import Images, LoadedNetwork, batch_shape
-from .options import AUTO, InferenceOptions
+from .options import InferenceOptions
 from .tile_blending import Maps, aligned, estimate_of, maps_of
 
 AUTO_MOST = 4

@@ -15,9 +15,10 @@ from ...annotators.video.frame_annotator import VideoAnnotator, WindowState
 from ...geometry.checks import check_map
 from ...geometry.estimate import Estimate
 from ...geometry.temporal.shot_cuts import CutDetector
-from ...geometry.temporal.stabilization import VideoAligner, VideoOptions
+from ...geometry.temporal.stabilization import VideoAligner
 from ...geometry.valid import are_all
 from ...media import prefetch
+from ...options.video import VideoOptions
 from ...utils import check_images
 from .forward import image_estimates
 from .memory_budget import on_device_or_cpu

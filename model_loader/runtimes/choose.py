@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 
 from ...annotators.base import Annotator
-from ...annotators.choices import AUTO_RUNTIME, COMPILE, FAST_RUNTIME, ONNX, OPENVINO, RUNTIME_CHOICES, TORCH
 from ...annotators.registry import FAMILIES
 from ...annotators.specs.base import ModelSpec
+from ...options.estimate import AUTO_RUNTIME, COMPILE, FAST_RUNTIME, ONNX, OPENVINO, RUNTIME_CHOICES, TORCH
 from ..comfy import feedback, interrupt
 from ..weights.network_errors import in_one_line
 from . import measured

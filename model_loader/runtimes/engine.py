@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ...annotators.base import is_out_of_memory, says_out_of_memory
-from ...annotators.choices import TORCH
 from ...annotators.graphs.graph import Graph
+from ...options.estimate import TORCH
 from ..comfy import feedback, interrupt
 from ..weights.network_errors import in_one_line
 

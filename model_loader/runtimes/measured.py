@@ -18,10 +18,10 @@ from pathlib import Path
 
 import torch
 
-from ...annotators.choices import AUTO_RUNTIME, DTYPE_CHOICES, RUNTIME_CHOICES, TORCH
 from ...annotators.graphs.onnx_file import GRAPH_VERSION
 from ...annotators.specs.base import ModelSpec
 from ...geometry.files.json_file import read_json
+from ...options.estimate import AUTO_RUNTIME, DTYPE_CHOICES, RUNTIME_CHOICES, TORCH
 from ..weights.find import user_cache
 from ..weights.integrity import stamp
 from .engine_store import Key, store_folder

@@ -9,10 +9,11 @@ import pytest
 
 from depth_normal.annotators import registry
 from depth_normal.annotators.base import Annotator
-from depth_normal.annotators.choices import DTYPE_CHOICES, RECOMMENDED_MODEL, RECOMMENDED_VIDEO_MODEL
+from depth_normal.annotators.choices import RECOMMENDED_MODEL, RECOMMENDED_VIDEO_MODEL
 from depth_normal.annotators.registry import BUNDLED_MODEL, FAMILIES, MODELS, find_spec, models_of_family
 from depth_normal.annotators.specs.base import ModelSpec
 from depth_normal.geometry.estimate import Axes, Quantity
+from depth_normal.options.estimate import DTYPE_CHOICES
 
 # id, file, sha256 (first eight digits: those the authors put into the names), bytes, default size
 PUBLISHED = [

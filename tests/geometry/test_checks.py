@@ -4,15 +4,8 @@ import pytest
 import torch
 
 from depth_normal.geometry.camera import depth_to_points
-from depth_normal.geometry.checks import (
-    check_choice,
-    check_depth,
-    check_extrinsics,
-    check_intrinsics,
-    check_map,
-    check_mask,
-    check_range,
-)
+from depth_normal.geometry.checks import check_depth, check_extrinsics, check_intrinsics, check_map, check_mask
+from depth_normal.options.checks import check_choice, check_range
 
 K = torch.tensor([[[500.0, 0.0, 319.5], [0.0, 480.0, 239.5], [0.0, 0.0, 1.0]]])
 POSE = torch.eye(3, 4)[None]

@@ -262,12 +262,8 @@ CASES = {
     "checks.check_depth": (lambda: checks.check_depth(maps()), DEPTH),
     "checks.check_intrinsics": (lambda: checks.check_intrinsics(matrices(), BATCH, maps()), CAMERA),
     "checks.check_extrinsics": (lambda: checks.check_extrinsics(poses(), BATCH, maps()), POSE),
-    "checks.check_range": (lambda: checks.check_range("share", 0.5, 0, 1), None),
-    "checks.check_not_negative": (lambda: checks.check_not_negative("pixels", 0.5), None),
-    "checks.check_whole": (lambda: checks.check_whole("count", 2, 0, 9), None),
     "checks.check_image_of": (lambda: checks.check_image_of(random(1, 3, HEIGHT, WIDTH), 1, HEIGHT, WIDTH), None),
     "checks.check_alike": (lambda: checks.check_alike("depth", (HEIGHT, WIDTH), (2 * HEIGHT, 2 * WIDTH)), None),
-    "checks.check_choice": (lambda: checks.check_choice("near", "white", ("white", "black")), None),
     "alignment.metrics.compare_normals": (lambda: metrics.compare_normals(estimate(), estimate()), "compares on the CPU"),
     "alignment.metrics.compare_depth": (
         lambda: metrics.compare_depth(estimate(Quantity.DISPARITY), estimate()),

@@ -14,7 +14,6 @@ import torch
 
 from depth_normal.media import (
     CODECS,
-    PRESETS,
     Frame,
     Segment,
     Sound,
@@ -31,6 +30,7 @@ from depth_normal.media import (
     prefetch,
     read_frames,
 )
+from depth_normal.options.video import PRESETS
 
 VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "videos.py")))
 av, moving_ball, seconds_of, sound_of, write_video = VIDEOS.av, VIDEOS.moving_ball, VIDEOS.seconds_of, VIDEOS.sound_of, VIDEOS.write_video

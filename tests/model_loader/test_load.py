@@ -23,11 +23,12 @@ from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.model_loader import free, load_model
 from depth_normal.model_loader import load as load_module
 from depth_normal.model_loader.comfy import devices, interrupt
-from depth_normal.model_loader.load import DTYPE_CHOICES, parse_device
+from depth_normal.model_loader.load import parse_device
 from depth_normal.model_loader.weights import checkpoint
 from depth_normal.model_loader.weights.checkpoint import read_shapes
 from depth_normal.model_loader.weights.find import download_folder
 from depth_normal.model_loader.weights.integrity import bundled_path
+from depth_normal.options.estimate import DTYPE_CHOICES
 
 TIMEOUT = 60
 ZIPDEPTH = runpy.run_path(str(Path(__file__).parents[1] / "annotators" / "test_zipdepth.py"))

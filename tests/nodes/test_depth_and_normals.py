@@ -17,9 +17,10 @@ from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader import Model, load_model
 from depth_normal.model_loader.inference.network import LoadedNetwork
 from depth_normal.nodes import depth_and_normals, model_list
-from depth_normal.nodes.depth_and_normals import LOOKS, DepthAndNormals
+from depth_normal.nodes.depth_and_normals import DepthAndNormals
 from depth_normal.nodes.geometry import EstimateGeometry
 from depth_normal.nodes.render import RenderDepth, RenderNormals
+from depth_normal.options.estimate import LOOKS
 
 run = DepthAndNormals().execute
 

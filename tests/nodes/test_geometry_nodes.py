@@ -22,7 +22,8 @@ from depth_normal.model_loader import Model, load_model
 from depth_normal.model_loader.inference.network import LoadedNetwork
 from depth_normal.model_loader.weights.integrity import bundled_path
 from depth_normal.nodes import geometry
-from depth_normal.nodes.geometry import METHODS, MIDAS, DepthImageToGeometry, EstimateGeometry, LoadDepthNormalModel, NormalsFromDepth
+from depth_normal.nodes.geometry import DepthImageToGeometry, EstimateGeometry, LoadDepthNormalModel, NormalsFromDepth
+from depth_normal.options.render import METHODS, MIDAS
 
 HEIGHT, WIDTH = 48, 64
 HELP = Path(__file__).resolve().parents[2] / "web" / "docs"

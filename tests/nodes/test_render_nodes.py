@@ -7,7 +7,9 @@ import torch
 
 from depth_normal.geometry.conventions import blend_normals, decode_normal_map, encode_normal_map
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
-from depth_normal.nodes.render import BACKGROUNDS, CODINGS, ConvertNormalMap, RenderDepth, RenderNormals
+from depth_normal.nodes.render import ConvertNormalMap, RenderDepth, RenderNormals
+from depth_normal.options.map_images import CODINGS
+from depth_normal.options.render import BACKGROUNDS
 
 
 def metric(*depth, mask=None):

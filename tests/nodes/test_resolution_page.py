@@ -39,8 +39,8 @@ FRAMES = {"depth-pro", "midas", "zoedepth", "zoe-depth-anything", "metric3d", "l
 
 
 def clause(family):
-    (row,) = [line for line in PAGE.read_text().splitlines() if line.startswith("| resolution |")]
-    (found,) = [each for each in row.split(". ") if WORDS[family] in each]
+    (told,) = [each for each in PAGE.read_text().split("\n\n") if each.startswith("**resolution**")]
+    (found,) = [each for each in told.replace("\n", " ").split(". ") if WORDS[family] in each]
     return found
 
 
@@ -59,7 +59,7 @@ def test_the_page_says_which_side_a_family_counts(family):
 
 
 def test_the_page_says_it_of_both_kinds_of_midas_and_moge():
-    (small,) = [each for each in PAGE.read_text().split(". ") if "midas-v2.1-small" in each]
+    (small,) = [each for each in PAGE.read_text().replace("\n", " ").split(". ") if "midas-v2.1-small" in each]
     assert "longer side" in small
     ((level_9, level_0),) = re.findall(r"MoGe-2: (\d+) is its authors' resolution level 9, (\d+) level 0", PAGE.read_text())
     assert int(level_9) == MODELS["moge-2-vits-normal"].default_size == 840 and int(level_0) == 485

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import math
 import pkgutil
+from dataclasses import is_dataclass
 
 import pytest
 
@@ -17,7 +18,7 @@ from depth_normal.options.fields import Box, Choice, Colour, Number, Options, Po
 
 FILES = [importlib.import_module(f"{options.__name__}.{each.name}") for each in pkgutil.iter_modules(options.__path__)]
 CLASSES = {each: None for file in FILES for each in vars(file).values() if inspect.isclass(each) and issubclass(each, Options)}
-SUBJECTS = [each for each in CLASSES if each is not Options]
+SUBJECTS = [each for each in CLASSES if is_dataclass(each)]
 FIELDS = [(subject, name) for subject in SUBJECTS for name in options_of(subject)]
 IDS = [f"{subject.__name__}.{name}" for subject, name in FIELDS]
 
@@ -28,8 +29,10 @@ def wrong_values(option):
             return [option.low - 1, option.high + 1, math.nan, "1", True]
         case Number():
             return [option.low - 1, math.inf, math.nan, "1", True]
-        case Choice():
+        case Choice(check_with=None):
             return ["another", 1, None]
+        case Choice():
+            return ["another", -1]
         case Colour():
             return ["reddish", "#12", None]
         case Point():
@@ -99,7 +102,8 @@ def _typed(option, default):
         case Switch():
             return [], not default
         case Choice():
-            return [option.choices[-1]], option.choices[-1]
+            typed = option.choices[-1].replace("_", "-")
+            return [typed], typed
         case Colour():
             return ["#010203"], "#010203"
         case Point() | Points():

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from ...output_choices import NUMBER_CHOICES, SHARD_BYTES
+from ....options.outputs import NUMBER_CHOICES, SHARD_BYTES
 from .catalogue import Shard, record_name, shard_name
 from .rows import Row, map_bytes
 from .shard_formats import KINDS, ShardFile

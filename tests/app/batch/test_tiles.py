@@ -9,8 +9,6 @@ import pytest
 from depth_normal import estimate_folder, load_model
 from depth_normal.app import cli
 from depth_normal.app.batch.records import RECORDS
-from depth_normal.app.commands import arguments
-from depth_normal.model_loader.inference import options
 
 
 @pytest.fixture
@@ -63,7 +61,3 @@ def test_what_is_no_number_of_tiles_is_refused(image, said, capsys):
     with pytest.raises(SystemExit):
         run(image, "--tiles", said)
     assert "neither auto nor a whole number from 2 to 64" in capsys.readouterr().err or said == "-2"
-
-
-def test_the_command_knows_how_many_there_may_be():
-    assert arguments.MOST_TILES == options.MOST_TILES

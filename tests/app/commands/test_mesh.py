@@ -7,13 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from depth_normal.app import output_choices
 from depth_normal.app.cli import main
 from depth_normal.app.commands import mesh as mesh_command
-from depth_normal.geometry import files
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import write_npz
-from depth_normal.geometry.meshes import mesh
 
 
 @pytest.fixture
@@ -34,11 +31,6 @@ def maps(tmp_path):
 
 def run(*words):
     return main(["mesh", *(str(word) for word in words)])
-
-
-def test_what_the_geometry_knows_is_known_here():
-    assert tuple(sorted(files.SURFACES)) == mesh_command.EXTENSIONS and tuple(files.PLY_AXES) == output_choices.UP_CHOICES
-    assert mesh_command.DEFAULT_POINTS == mesh.MAX_POINTS
 
 
 def test_a_model_makes_a_mesh_and_the_command_says_of_what(image, tmp_path, capsys):

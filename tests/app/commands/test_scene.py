@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from depth_normal.app import output_choices
 from depth_normal.app.cli import main
 from depth_normal.app.commands import result_paths, scene
 from depth_normal.app.console.parser import Parser
-from depth_normal.geometry import conventions
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import exr, read_image, write_npz
 from depth_normal.options.effects import IMAGES
@@ -33,10 +31,6 @@ def parsed(*words):
     result_paths.add_result(parser, "_made.png", IMAGES)
     parser.set_defaults(parser=parser)
     return parser.parse_args([str(word) for word in words])
-
-
-def test_the_codings_are_those_of_the_geometry():
-    assert tuple(coding.value for coding in conventions.NormalMapCoding) == output_choices.CODING_CHOICES
 
 
 def test_a_model_says_what_is_known(image, tmp_path):

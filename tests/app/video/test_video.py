@@ -20,7 +20,6 @@ import torch
 from PIL import Image
 
 from depth_normal.app import cli
-from depth_normal.app.commands import video as video_command
 from depth_normal.app.video import finished as video_finished
 from depth_normal.app.video import rendering as video_rendering
 from depth_normal.app.video import task as video_task
@@ -30,15 +29,15 @@ from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import load_estimate
 from depth_normal.geometry.images.display_defaults import default_depth_image, default_depth_range
-from depth_normal.geometry.images.render import NORMALISATIONS, normals_to_image
+from depth_normal.geometry.images.render import normals_to_image
 from depth_normal.geometry.levels import measure_range
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.geometry.temporal.ranges import RunningRange
-from depth_normal.geometry.temporal.stabilization import ALIGNMENTS, VideoOptions
 from depth_normal.geometry.views import parallax, stereo, vr
-from depth_normal.media import CODECS, PRESETS, numbered, read_frames, video_header
+from depth_normal.media import numbered, read_frames, video_header
 from depth_normal.model_loader import load_model
 from depth_normal.options.parallax import LoopOptions
+from depth_normal.options.video import PRESETS, VideoOptions
 
 VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "videos.py")))
 av, moving_ball, seconds_of, sound_of, write_video = VIDEOS.av, VIDEOS.moving_ball, VIDEOS.seconds_of, VIDEOS.sound_of, VIDEOS.write_video
@@ -580,13 +579,16 @@ def test_a_missing_library_is_said_before_a_model_is_loaded(video, tmp_path, mon
     assert 'pip install "OpenEXR' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "words", [["--fps", "0"], ["--fps", "abc"], ["--what", "depth,colour"], ["--smooth", "2"], ["--quality", "99"], ["--start", "-1"]]
-)
+@pytest.mark.parametrize("words", [["--fps", "0"], ["--fps", "abc"], ["--what", "depth,colour"], ["--quality", "99"], ["--start", "-1"]])
 def test_mistyped_words(words, capsys):
     with pytest.raises(SystemExit):
         run("in.mp4", "out.mp4", *words)
     assert words[0] in capsys.readouterr().err
+
+
+def test_a_number_out_of_range_is_said_before_a_video_is_looked_for(capsys):
+    assert run("absent.mp4", "out.mp4", "--smooth", "2") == 2
+    assert "--smooth is 2" in capsys.readouterr().err
 
 
 @pytest.mark.slow("takes two seconds")
@@ -700,15 +702,6 @@ def test_a_video_for_headsets_has_the_name_and_size_that_they_take(video, tmp_pa
     assert "--eye-size is for headsets, and full-sbs is not" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         run(video, tmp_path / "b.mp4", "--what", "stereo", "--layout", "360-tb")
-
-
-def test_the_choices_are_those_of_the_code():
-    """The command names them without importing what they are about."""
-    assert video_command.OUTPUT_CHOICES == video_task.OUTPUTS and tuple(CODECS) == video_command.CODEC_CHOICES
-    assert tuple(PRESETS) == video_command.PRESET_CHOICES
-    assert [each.replace("-", "_") for each in video_command.ALIGN_CHOICES] == list(ALIGNMENTS)
-    assert VideoOptions().smooth == video_command.DEFAULT_SMOOTH
-    assert {each.replace("-", "_") for each in video_command.NORMALISE_CHOICES} == set(NORMALISATIONS) - {"fixed"}
 
 
 def test_frames_are_scaled_before_anything_is_made_of_them(video, tmp_path, capsys):

@@ -5,7 +5,8 @@ import torch
 
 from depth_normal.geometry.conventions import convert_normals
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
-from depth_normal.geometry.files import FORMATS, WRITTEN, FileFormatError, SaveOptions, load_estimate, save_estimate
+from depth_normal.geometry.files import FORMATS, FileFormatError, SaveOptions, load_estimate, save_estimate
+from depth_normal.options.files import READABLE, SURFACES, WRITTEN
 
 INTRINSICS = torch.tensor([[[50.0, 0, 3], [0, 50, 2], [0, 0, 1]]])
 
@@ -25,6 +26,12 @@ def suffix(request):
     if request.param == ".exr":
         pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR (extra 'exr')")
     return request.param
+
+
+def test_each_extension_has_what_reads_and_writes_it():
+    assert tuple(suffix for suffix, each in FORMATS.items() if each.read) == READABLE
+    assert tuple(suffix for suffix, each in FORMATS.items() if each.write) == WRITTEN
+    assert set(SURFACES) == {suffix for suffix, each in FORMATS.items() if each.surface}
 
 
 def test_every_format_writes_and_the_readable_ones_read_back(tmp_path, suffix):

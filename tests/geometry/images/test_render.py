@@ -8,14 +8,8 @@ import torch
 
 from depth_normal.geometry.conventions import encode_normal_map
 from depth_normal.geometry.estimate import Axes, Quantity
-from depth_normal.geometry.images.render import (
-    COLOUR_MAPS,
-    NORMALISATIONS,
-    colourise,
-    depth_to_image,
-    normalise_per_image,
-    normals_to_image,
-)
+from depth_normal.geometry.images.render import colourise, depth_to_image, normalise_per_image, normals_to_image
+from depth_normal.options.map_images import COLOUR_MAPS, NORMALISATIONS
 
 METRES = torch.tensor([1.0, 2.0, 4.0, 5.0]).view(1, 1, 2, 2)
 

@@ -12,7 +12,8 @@ from depth_normal.geometry.conventions import convert_normals, encode_normal_map
 from depth_normal.geometry.estimate import Axes
 from depth_normal.geometry.filters import bands
 from depth_normal.geometry.surfaces import plane_fit
-from depth_normal.geometry.surfaces.normals import EDGES, depth_to_normals, disparity_to_normals, dmap2norm, midas_normals
+from depth_normal.geometry.surfaces.normals import depth_to_normals, disparity_to_normals, dmap2norm, midas_normals
+from depth_normal.options.render import EDGES
 
 HEIGHT, WIDTH = 120, 160
 K = intrinsics_from_fov(55, HEIGHT, WIDTH)

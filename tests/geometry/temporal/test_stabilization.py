@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from depth_normal.geometry.alignment.scale_shift import fit_robustly
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.temporal import stabilization
-from depth_normal.geometry.temporal.stabilization import VideoAligner, VideoOptions
+from depth_normal.geometry.temporal.stabilization import VideoAligner
+from depth_normal.options.video import VideoOptions
 
 HEIGHT, WIDTH = 60, 80
 ALIGN_ONLY, SMOOTH_ONLY = VideoOptions(smooth=0), VideoOptions("none", smooth=1)

@@ -7,8 +7,8 @@ import torch
 
 from depth_normal.geometry.estimate import Estimate
 from depth_normal.geometry.surfaces.derive import with_normals
-from depth_normal.geometry.temporal.stabilization import VideoOptions
 from depth_normal.model_loader.comfy import devices
+from depth_normal.options.video import VideoOptions
 
 DARK = 0.2
 

@@ -10,8 +10,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
-from depth_normal.model_loader.inference.options import MOST_TILES, check_tiles
 from depth_normal.model_loader.inference.tiles import AUTO_MOST, estimate_in_tiles, mosaics, shown, tiles_along
+from depth_normal.options.estimate import MOST_TILES, check_tiles
 from depth_normal.utils import resize_map
 
 SIDE = 48

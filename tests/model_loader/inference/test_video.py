@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from depth_normal.geometry.estimate import Axes
-from depth_normal.geometry.temporal.stabilization import VideoOptions
 from depth_normal.model_loader import load_model
 from depth_normal.model_loader.inference.video import VideoState
+from depth_normal.options.video import VideoOptions
 
 
 def frames(count, height=90, width=120):

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import depth_normal
-from depth_normal.annotators.choices import RUNTIME_CHOICES
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.model_loader.comfy import devices, interrupt
 from depth_normal.model_loader.runtimes import build_job, choose, engine, onnx_runtime, torch_compile
 from depth_normal.model_loader.runtimes.engine import UnusableError
+from depth_normal.options.estimate import RUNTIME_CHOICES
 
 CPU = torch.device("cpu")
 

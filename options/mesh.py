@@ -1,0 +1,99 @@
+"""What a user can set of meshes and splats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .estimate import known_fov, near_far_ratio
+from .fields import Options, choice, number, switch, whole
+from .files import PLY_UP
+from .relief import MAX_POINTS as RELIEF_POINTS
+
+MAX_POINTS = 1_000_000
+"""Points that viewers still turn smoothly; what is offered where a mesh is made to be looked at."""
+
+MOST_POINTS = 2**27
+MAX_JUMP = 0.05
+"""Share by which depth may differ from one pixel to the next, beyond what the plane of the surface there explains."""
+
+MOST_BEHIND = 45.0
+"""Degrees by which the view of a mesh may turn whose far surfaces are continued behind near things."""
+
+GLB, PLY, SPLATS = FORMATS = ("glb", "ply", "splats")
+
+_POINTS = (
+    "Largest number of points. Larger maps are subsampled: every second, third, ... pixel is used; the texture keeps its detail. 0: all "
+    "pixels."
+)
+_BEHIND = (
+    "Continues the surfaces behind near things, where the image does not show them, so that no gap appears while the view turns by up to "
+    "so many degrees. 0: off. Nothing is added to panoramas and to several views of one scene."
+)
+
+
+def _behind(help_text: str = _BEHIND) -> float:
+    return number(20.0, 0, MOST_BEHIND, help_text, step=1, metavar="DEGREES", otherwise="20; ply: 0")
+
+
+@dataclass(frozen=True)
+class SplatOptions(Options):
+    """Gaussian splats of depth."""
+
+    max_points: int = whole(
+        MAX_POINTS,
+        0,
+        MOST_POINTS,
+        "Largest number of splats. Of larger maps every second, third, ... pixel becomes one. 0: all pixels.",
+        flag=None,
+    )
+    drop_sky: bool = switch(True, "Leaves out regions that look like sky. Needs the image.", flag=None)
+    fov: float = known_fov()
+    near_far_ratio: float = near_far_ratio()
+
+
+@dataclass(frozen=True)
+class ShownMeshOptions(SplatOptions):
+    """A mesh of depth that is made to be looked at."""
+
+    max_points: int = whole(MAX_POINTS, 0, MOST_POINTS, _POINTS, flag=None)
+    max_jump: float = number(
+        MAX_JUMP,
+        0,
+        1,
+        "Largest jump of depth between neighbouring pixels that is not cut, as a share of the depth, beyond the slope of the surface "
+        "there. Smaller: more cuts.",
+        step=0.01,
+        metavar="SHARE",
+        advanced=True,
+        before="drop_sky",
+    )
+    fill_behind: float = _behind()
+
+
+@dataclass(frozen=True)
+class SavedMeshOptions(ShownMeshOptions):
+    """A mesh of depth in a file."""
+
+    max_points: int = whole(
+        MAX_POINTS,
+        0,
+        MOST_POINTS,
+        f"{_POINTS} Unless this is 0, a glb has fewer points where surfaces are even.",
+        metavar="N",
+        otherwise=f"{MAX_POINTS}, of an stl {RELIEF_POINTS}, whose maps are averaged",
+    )
+    format: str = choice(
+        FORMATS,
+        "File format. glb: the image as texture. ply: coloured points. splats: a PLY of Gaussian splats, for programs for 3D Gaussian "
+        "splatting.",
+        flag=None,
+        before="max_points",
+    )
+    ply_up: str = choice(
+        PLY_UP,
+        "Axis that points up in a ply: y in most viewers, z in Blender. A glb needs no choice.",
+        flag=None,
+        advanced=True,
+        before="fill_behind",
+    )
+    fill_behind: float = _behind(f"{_BEHIND} Splats stay as they are.")
