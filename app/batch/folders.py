@@ -137,8 +137,8 @@ def _estimates(plan: Plan, options: Options, device: str | torch.device, out: Pa
 
         def failed(outputs: Outputs, failure: Failure) -> None:
             logger.warning(failure.reason)
-            if log is not None and out is not None:
-                log.add(outputs.source_below(out), failure)
+            if log is not None:
+                log.add(outputs.image, outputs.folder, failure)
 
         def finish(item: InFlight) -> Estimate:
             found = item.estimate

@@ -41,6 +41,7 @@ from .failures import Failure, failure_of
 from .options import Options
 from .outputs import Outputs
 from .records import mark
+from .run import Outcome
 from .staging import Stages, check_run_marker
 
 T = TypeVar("T")
@@ -57,21 +58,6 @@ _SIDE_BY_SIDE = 2**32
 _CLOSED_WITHIN = 0.2
 # Pixels of all images between reading and writing, for each image of a full batch; a pixel takes about 64 bytes.
 _PIXELS = 2**25
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The result of one image of a run.
-
-    Attributes:
-        outputs: The image and its files.
-        files: Those that were written.
-        failure: Why it was not done; None if it was.
-    """
-
-    outputs: Outputs
-    files: tuple[Path, ...] = ()
-    failure: Failure | None = None
 
 
 @dataclass

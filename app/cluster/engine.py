@@ -25,11 +25,12 @@ import torch
 from ...geometry.files.paths import remove_leftovers
 from ...model_loader.weights.download import find_weights_files
 from ..batch.failures import Failure
-from ..batch.local_engine import BATCH_ON_A_GPU, Outcome, images_side_by_side
+from ..batch.local_engine import BATCH_ON_A_GPU, images_side_by_side
 from ..batch.options import Options
 from ..batch.outputs import Outputs
 from ..batch.records import RECORDS, mark
 from ..batch.remote_files import Url
+from ..batch.run import Outcome
 from ..batch.shards.catalogue import shard_of_record
 from ..batch.shards.rows import Row
 from ..batch.shards.writer import ShardTarget

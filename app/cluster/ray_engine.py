@@ -12,9 +12,9 @@ from ..batch.sources import Source
 from .options import RayOptions
 
 if TYPE_CHECKING:
-    from ..batch.local_engine import Outcome
     from ..batch.options import Options
     from ..batch.outputs import Outputs
+    from ..batch.run import Outcome
     from ..batch.shards.writer import ShardTarget
 
 
