@@ -6,10 +6,16 @@ import torch
 
 from depth_normal.app.batch.shards.rows import bytes_of, estimate_of, row_of
 from depth_normal.app.batch.shards.shard_formats import KINDS
+from depth_normal.app.cluster import session
 from depth_normal.app.cluster.steps import _packed, _pixels_of, _rows_of, _table
 from depth_normal.geometry.estimate import Estimate, Quantity
 
 pyarrow = pytest.importorskip("pyarrow")
+
+
+def test_a_worker_elsewhere_gets_every_package():
+    """But those that the product does not use."""
+    assert {*session._SHIPPED} == {path.parent.name for path in session.PACKAGE.glob("*/__init__.py")} - {"blender", "training"}
 
 
 def addresses(row, names):
