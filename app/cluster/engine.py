@@ -24,16 +24,18 @@ import torch
 
 from ...geometry.files.paths import remove_leftovers
 from ...model_loader.weights.download import find_weights_files
+from ..batch.engines import Words
 from ..batch.failures import Failure
 from ..batch.local_engine import BATCH_ON_A_GPU, images_side_by_side
 from ..batch.options import Options
 from ..batch.outputs import Outputs
 from ..batch.records import RECORDS, mark
-from ..batch.remote_files import Url
+from ..batch.remote_files import Url, find_sources
 from ..batch.run import Outcome
 from ..batch.shards.catalogue import shard_of_record
 from ..batch.shards.rows import Row
 from ..batch.shards.writer import ShardTarget
+from ..batch.sources import Source
 from ..batch.staging import open_run_marker
 from .library import import_ray
 from .options import RayOptions
@@ -57,6 +59,30 @@ _TASKS_OF_A_WORKER = 4
 _BLOCK_BYTES = 128 * 2**20
 # For processes that Ray has asked to end.
 _SECONDS_TO_DIE = 10
+
+
+class RayEngine:
+    """A Ray cluster, or a Ray on this machine.
+
+    Args:
+        ray_options: How a run is spread over it.
+    """
+
+    def __init__(self, ray_options: RayOptions) -> None:
+        self._ray_options = ray_options
+
+    def find(self, words: Words, recursive: bool, out: Path) -> tuple[list[Source], list[str]]:
+        """See `Engine`."""
+        return find_sources(words, recursive, out)
+
+    def prepare(self, options: Options) -> None:
+        """See `Engine`. The model is loaded where the workers are."""
+
+    def run(
+        self, todo: Sequence[Outputs], options: Options, stop: Event, marker: Path | None, target: ShardTarget | None
+    ) -> Iterator[Outcome]:
+        """See `Engine`."""
+        return estimate_with_ray(todo, options, self._ray_options, stop, marker, target)
 
 
 def estimate_with_ray(

@@ -220,10 +220,13 @@ def _run_over(
 
 
 def _engine(arguments: argparse.Namespace) -> Engine:
-    from ..batch.engines import LocalEngine
-    from ..cluster.ray_engine import RayEngine
+    if arguments.engine != "ray":
+        from ..batch.engines import LocalEngine
 
-    return RayEngine(ray_options(arguments)) if arguments.engine == "ray" else LocalEngine(arguments.device)
+        return LocalEngine(arguments.device)
+    from ..cluster.engine import RayEngine
+
+    return RayEngine(ray_options(arguments))
 
 
 def _results(arguments: argparse.Namespace, writes: tuple[str, ...], options: Options) -> FileFolder | ShardFolder:
