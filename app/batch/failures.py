@@ -126,11 +126,8 @@ class FailureLog:
 
     def add(self, source: Path, folder: Path, failure: Failure) -> None:
         """Notes at once that an image failed whose results go to `folder`."""
-        if self._kept:
-            with self._tolerant():
-                self._add(source, folder, failure)
-
-    def _add(self, source: Path, folder: Path, failure: Failure) -> None:
+        if not self._kept:
+            return
         image = str(source.absolute())
         entry = {
             "image": image,
@@ -140,11 +137,12 @@ class FailureLog:
             **(mark(source) or {}),
             "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
-        check_run_marker(self._marker)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with locked_names(self._out, (FAILURES,)), self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
-        self._failed.add(image)
+        with self._tolerant():
+            check_run_marker(self._marker)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with locked_names(self._out, (FAILURES,)), self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+            self._failed.add(image)
 
     def remove(self, image: Path) -> None:
         """Notes that an image is done, for `settle`."""

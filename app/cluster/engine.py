@@ -61,15 +61,11 @@ _BLOCK_BYTES = 128 * 2**20
 _SECONDS_TO_DIE = 10
 
 
+@dataclass(frozen=True)
 class RayEngine:
-    """A Ray cluster, or a Ray on this machine.
+    """A Ray cluster, or a Ray on this machine; `spread` says how a run is spread over it."""
 
-    Args:
-        ray_options: How a run is spread over it.
-    """
-
-    def __init__(self, ray_options: RayOptions) -> None:
-        self._ray_options = ray_options
+    spread: RayOptions
 
     def find(self, words: Words, recursive: bool, out: Path) -> tuple[list[Source], list[str]]:
         """See `Engine`."""
@@ -82,7 +78,7 @@ class RayEngine:
         self, todo: Sequence[Outputs], options: Options, stop: Event, marker: Path | None, target: ShardTarget | None
     ) -> Iterator[Outcome]:
         """See `Engine`."""
-        return estimate_with_ray(todo, options, self._ray_options, stop, marker, target)
+        return estimate_with_ray(todo, options, self.spread, stop, marker, target)
 
 
 def estimate_with_ray(

@@ -7,7 +7,7 @@ import glob
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ..batch.sources import Source, find_images
 from ..console.terminal import echo_error
@@ -28,22 +28,15 @@ Found = tuple[list[Source], list[str]]
 """As `find_images` returns it."""
 
 
-class RunOverImage(Protocol):
-    """Runs a command on `arguments.image`, whose pixels may be read already; returns the exit code."""
-
-    def __call__(self, arguments: argparse.Namespace, image: Tensor | None = None) -> int: ...
-
-
-class RunOverImages(Protocol):
-    """Runs a command on `arguments.images`; `found` is what these name, where it was looked for before."""
-
-    def __call__(self, arguments: argparse.Namespace, found: Found | None = None) -> int: ...
-
-
-def over_images(run: RunOverImage, check: Callable[[argparse.Namespace], object]) -> RunOverImages:
+def over_images(run: Callable[..., int], check: Callable[[argparse.Namespace], object]) -> Callable[..., int]:
     """A command for one image, `arguments.image`, as one for several, `arguments.images`, of `add_scene(several=True)`.
 
-    `check` refuses what no image can be made with, before the first is read and a model is loaded.
+    Args:
+        run: The command; it gets the arguments, and the image's pixels where they are read already, and returns the exit code.
+        check: Refuses what no image can be made with, before the first is read and a model is loaded.
+
+    Returns:
+        The command for several; it gets the arguments, and what these name where it was looked for before (`Found`).
     """
 
     def run_all(arguments: argparse.Namespace, found: Found | None = None) -> int:
@@ -58,7 +51,7 @@ def over_images(run: RunOverImage, check: Callable[[argparse.Namespace], object]
     return run_all
 
 
-def _over_several(run: RunOverImage, arguments: argparse.Namespace, found: Found | None) -> int:
+def _over_several(run: Callable[..., int], arguments: argparse.Namespace, found: Found | None) -> int:
     from ..batch.outputs import Outputs, plan_each
     from ..batch.per_image import read_with_alpha
     from ..batch.run import Outcome, Run, in_turn
