@@ -206,17 +206,18 @@ def _run_over(
     files, options = named_files(arguments), _options(arguments)
     results = _results(arguments, writes, options)
     plan = results.plan(sources, arguments.resume or arguments.retry_failed)
+    work: Work = partial(results.run, engine)
     if files:
         from ..batch.overwriting import check_places
 
         for outputs in plan.todo:
             check_places(outputs.paths(), files, overwrite=True)  # what else is there, `plan` has looked at
-        return _run(plan, partial(_with_own_depth, arguments, options, plan), results.log, arguments, len(problems))
-    if plan.todo and arguments.engine == "local":
-        return _run_here(results, engine, plan, options, arguments, len(problems))
-    if plan.todo:
+        work = partial(_with_own_depth, arguments, options, plan)
+    elif plan.todo and arguments.engine == "local":
+        work = _work_here(results, engine, plan, options, arguments, len(problems))
+    elif plan.todo:
         engine.prepare(options)
-    return _run(plan, partial(results.run, engine), results.log, arguments, len(problems))
+    return _run(plan, work, results.log, arguments, len(problems))
 
 
 def _engine(arguments: argparse.Namespace) -> Engine:
@@ -374,15 +375,15 @@ def _failed_before(arguments: argparse.Namespace, engine: Engine) -> tuple[list[
     return [source for source in failed if source.path in wanted], problems
 
 
-def _run_here(
+def _work_here(
     results: FileFolder | ShardFolder, engine: Engine, plan: Plan, options: Options, arguments: argparse.Namespace, missed: int
-) -> int:
-    """`_run` by the local engine, with the runtime that the run began with."""
+) -> Work:
+    """`_run`'s work by the local engine, with the runtime that the run began with."""
     from ..batch.begun_runtime import BegunRuntime
     from ..batch.run import Outcome
 
     if failure := _unreadable(plan, missed):
-        return _run(plan, lambda *_: iter([Outcome(plan.todo[0], failure=failure)]), results.log, arguments, missed)
+        return lambda *_: iter([Outcome(plan.todo[0], failure=failure)])
 
     begun = BegunRuntime(results.log, options, arguments.device, arguments.retry_failed or bool(plan.done))
     if advice := options.advice(len(plan.todo), arguments.device):
@@ -396,7 +397,7 @@ def _run_here(
                     keep()
                 yield outcome
 
-    return _run(plan, run, results.log, arguments, missed)
+    return run
 
 
 def _unreadable(plan: Plan, missed: int) -> Failure | None:
