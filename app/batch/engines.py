@@ -17,9 +17,9 @@ from .sources import Source, find_images
 
 if TYPE_CHECKING:
     from ...model_loader import Model
-    from .local_engine import Outcome
     from .options import Options
     from .outputs import Outputs, Plan
+    from .run import Outcome
     from .shards.writer import ShardTarget
 
 Words = Sequence[str | os.PathLike[str]]

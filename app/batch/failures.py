@@ -15,7 +15,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -59,15 +59,18 @@ class Failure:
     stops_run: bool = False
 
 
-def failure_of(name: str, error: BaseException, written_to: Path | None = None) -> Failure:
+def failure_of(
+    name: str, error: BaseException, written_to: Path | None = None, words: Callable[[BaseException], str] = message_of
+) -> Failure:
     """An error as a failure.
 
     Args:
         name: The subject of the error; it is put before words that lack it.
         error: The exception.
         written_to: The folder that was written to at that moment; None = the image was read or estimated.
+        words: Says what an error means.
     """
-    text = message_of(error)
+    text = words(error)
     reason = text if name in text else f"{name}: {text}"
     if isinstance(error, WeightsTooLargeError):
         return Failure(reason, retryable=True, stops_run=True)
@@ -121,27 +124,25 @@ class FailureLog:
         self._done: set[str] = set()
         self._kept = True
 
-    def add(self, source: Source, failure: Failure) -> None:
-        """Notes a failure at once."""
-        if self._kept:
-            with self._tolerant():
-                self._add(source, failure)
-
-    def _add(self, source: Source, failure: Failure) -> None:
-        image = str(source.path.absolute())
+    def add(self, source: Path, folder: Path, failure: Failure) -> None:
+        """Notes at once that an image failed whose results go to `folder`."""
+        if not self._kept:
+            return
+        image = str(source.absolute())
         entry = {
             "image": image,
-            "relative": str(source.relative),
+            "relative": str(folder.relative_to(self._out) / source.name),
             "reason": failure.reason,
             "again": failure.retryable,
-            **(mark(source.path) or {}),
+            **(mark(source) or {}),
             "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
-        check_run_marker(self._marker)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with locked_names(self._out, (FAILURES,)), self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
-        self._failed.add(image)
+        with self._tolerant():
+            check_run_marker(self._marker)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with locked_names(self._out, (FAILURES,)), self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+            self._failed.add(image)
 
     def remove(self, image: Path) -> None:
         """Notes that an image is done, for `settle`."""

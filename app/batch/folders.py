@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import torch
@@ -129,8 +129,11 @@ def estimate_folder(
 
 def _estimates(plan: Plan, options: Options, device: str | torch.device, out: Path | None) -> Iterator[tuple[Path, Estimate]]:
     """Runs the pipeline. It is a generator of its own, so that `estimate_folder` refuses wrong arguments when it is called."""
-    marked = open_run_marker(out) if out is not None and plan.todo else nullcontext()
-    with marked as marker, _failure_log(out, marker) as log, Stages() as stages:
+    with ExitStack() as stack:
+        marker = stack.enter_context(open_run_marker(out)) if out is not None and plan.todo else None
+        log = FailureLog(out, marker) if out is not None else None
+        stack.callback(log.settle if log is not None else bool)
+        stages = stack.enter_context(Stages())
 
         def done(outputs: Outputs) -> None:
             if log is not None:
@@ -138,8 +141,8 @@ def _estimates(plan: Plan, options: Options, device: str | torch.device, out: Pa
 
         def failed(outputs: Outputs, failure: Failure) -> None:
             logger.warning(failure.reason)
-            if log is not None and out is not None:
-                log.add(outputs.source_below(out), failure)
+            if log is not None:
+                log.add(outputs.image, outputs.folder, failure)
 
         def finish(item: InFlight) -> Estimate:
             found = item.estimate
@@ -164,14 +167,3 @@ def _estimates(plan: Plan, options: Options, device: str | torch.device, out: Pa
                 failed(outputs, result)
                 if result.stops_run:
                     raise OSError(f"{result.reason}; go on later with resume=True")
-
-
-@contextmanager
-def _failure_log(out: Path | None, marker: Path | None) -> Iterator[FailureLog | None]:
-    """The log of failures in a folder of results, which is settled at the end; None without a folder."""
-    log = FailureLog(out, marker) if out is not None else None
-    try:
-        yield log
-    finally:
-        if log is not None:
-            log.settle()

@@ -20,6 +20,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from threading import Event, local
@@ -28,19 +29,17 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from ...annotators.base import is_out_of_memory
 from ...geometry.estimate import Estimate
 from ...media import compute_with
 from ...model_loader import Model
-from ...model_loader.comfy.placement import WeightsTooLargeError
 from ...model_loader.inference.memory_budget import images_that_fit, on_device_or_cpu
-from ...utils import on_white, sent_to
 from ..outcomes import EXPECTED_ERRORS
 from . import per_image
 from .failures import Failure, failure_of
 from .options import Options
 from .outputs import Outputs
 from .records import mark
+from .run import Outcome
 from .staging import Stages, check_run_marker
 
 T = TypeVar("T")
@@ -57,21 +56,6 @@ _SIDE_BY_SIDE = 2**32
 _CLOSED_WITHIN = 0.2
 # Pixels of all images between reading and writing, for each image of a full batch; a pixel takes about 64 bytes.
 _PIXELS = 2**25
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The result of one image of a run.
-
-    Attributes:
-        outputs: The image and its files.
-        files: Those that were written.
-        failure: Why it was not done; None if it was.
-    """
-
-    outputs: Outputs
-    files: tuple[Path, ...] = ()
-    failure: Failure | None = None
 
 
 @dataclass
@@ -278,26 +262,11 @@ class _Pipeline(Generic[T]):
                 self.pending_writes.append((item, self.write_pool.submit(self._finish, item)))
 
     def _run_network(self, batch: Sequence[InFlight]) -> list[Estimate | Exception]:
-        """The estimate of each image. Where a batch fails its halves are tried: either it was too large, or one image is bad."""
-        try:
-            images = torch.cat([on_white(item.image) for item in batch]) if len(batch) > 1 else batch[0].image
-            model = getattr(self.thread_local, "model", self.model)
-            writes = _writes_of(batch) if self.only_shown else ()
-
-            def estimated(device: torch.device) -> Estimate:
-                return per_image.estimate(model, sent_to(device, images), self.options, writes)
-
-            device = self.model.device
-            estimates = estimated(device) if len(batch) > 1 else on_device_or_cpu(estimated, device, "the image and its maps are kept")
-        except EXPECTED_ERRORS as error:
-            if len(batch) == 1 or isinstance(error, WeightsTooLargeError):
-                return [error] * len(batch)
-            half = len(batch) // 2
-            if is_out_of_memory(error):
-                self.batch_limits[batch[0].size] = half
-        else:
-            return [estimates.slice(index, index + 1) for index in range(len(batch))]
-        return self._run_network(batch[:half]) + self._run_network(batch[half:])
+        """The estimate of each image; what did not fit in one batch is remembered."""
+        size, images = batch[0].size, [item.image for item in batch]
+        model, writes = getattr(self.thread_local, "model", self.model), _writes_of(batch) if self.only_shown else ()
+        fits = partial(self.batch_limits.__setitem__, size)
+        return per_image.estimate_each(model, images, self.options, writes, too_large=fits)
 
     def _read(self, outputs: Outputs) -> InFlight | Failure:
         source_mark = mark(outputs.image)

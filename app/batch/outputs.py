@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ...geometry.files import possible_paths
 from ...geometry.views.stereo import stereo_suffix
 from ...options.outputs import COMPOSITING, DEFAULT_WRITES, HOLES
 from ...options.stereo import LAYOUTS
+from ..outcomes import EXPECTED_ERRORS, message_of
 from .name_locks import folded
 from .overwriting import files_there, nearest_folder, reasons_not_to_replace, unwritable
 from .records import RECORDS, is_whole, mark, read_record
@@ -77,9 +78,10 @@ class Outputs:
         """The file of the record as text: for a million images, a Path each takes minutes."""
         return os.path.join(self.folder, RECORDS, f"{self.stem}.json")  # noqa: PTH118
 
-    def source_below(self, out: Path) -> Source:
-        """The image as it was named for a run whose results go to `out`."""
-        return Source(self.image, self.folder.relative_to(out) / self.image.name)
+    @property
+    def source(self) -> Path:
+        """See `run.Item`."""
+        return self.image
 
     def names(self) -> tuple[str, ...]:
         """The names of all files that may be written, whatever the model gives."""
@@ -100,22 +102,22 @@ def _endings(writes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Generic[T]):
     """The work of a run.
 
     Attributes:
-        todo: The images to read, each with its files.
-        done: The images that need no further work.
-        refused: The images that cannot be done, and why.
+        todo: The items to read: images, each with its files, or videos.
+        done: The items that need no further work.
+        refused: The items that cannot be done, and why.
     """
 
-    todo: list[Outputs]
-    done: list[Outputs]
-    refused: list[tuple[Outputs, str]]
+    todo: list[T]
+    done: list[T]
+    refused: list[tuple[T | Outputs, str]]
 
     @property
     def total(self) -> int:
-        """The number of images."""
+        """The number of items."""
         return len(self.todo) + len(self.done) + len(self.refused)
 
 
@@ -126,7 +128,7 @@ def plan_outputs(
     overwrite: bool = False,
     done_by: Mapping[str, Any] | None = None,
     keep_extension: bool = False,
-) -> Plan:
+) -> Plan[Outputs]:
     """The files of all images, before anything is written. An image that is given twice is planned once.
 
     Args:
@@ -153,7 +155,7 @@ def plan_outputs(
     shared = shared_names(planned)
     existing = list(_in_threads(lambda outputs: _existing(outputs, done_by, folders[outputs.folder]), planned))
     images = _identities(planned) if any(each.taken for each in existing) else {}
-    plan = Plan([], [], [])
+    plan: Plan[Outputs] = Plan([], [], [])
     for outputs, each in zip(planned, existing, strict=True):
         problem = shared.get(outputs) if shared else None  # hashing a million paths takes long
         if problem := problem or _image_in_the_way(outputs, each, images) or each.problem:
@@ -162,6 +164,45 @@ def plan_outputs(
             (plan.done if each.whole else plan.todo).append(outputs)
     if plan.refused and not plan.todo and not plan.done:
         raise ValueError(_nothing_written([problem for _, problem in plan.refused]))
+    return plan
+
+
+def plan_each(
+    sources: Iterable[Source],
+    folder: Path,
+    prepare: Callable[[Source], tuple[T, Sequence[Path]]],
+    words: Callable[[BaseException], str] = message_of,
+    by_extension: bool = False,
+) -> Plan[T]:
+    """The work of a run whose items are planned one by one. Of two that would write the same file, the second is refused.
+
+    Args:
+        sources: The files that will be read.
+        folder: Where the results go.
+        prepare: Gives an item and the files of its results; nothing is written. What it raises is why the item is refused.
+        words: Says what an error means.
+        by_extension: Whether --keep-extension would tell files apart that differ in their extension alone.
+
+    Raises:
+        ImportError: A package is missing that every item needs.
+    """
+    plan: Plan[T] = Plan([], [], [])
+    owners: dict[str, Path] = {}
+    for source in sources:
+        try:
+            item, targets = prepare(source)
+            for target in targets:
+                if first := owners.get(folded(str(target))):
+                    advice = "add --keep-extension, or " * (by_extension and first.name != source.path.name)
+                    raise ValueError(same_files(first, source.path, target, advice))
+        except ImportError:
+            raise
+        except EXPECTED_ERRORS as error:
+            reason, name = words(error), str(source.path)
+            plan.refused.append((Outputs(source.path, folder), reason if name in reason else f"{name}: {reason}"))
+        else:
+            owners |= dict.fromkeys((folded(str(target)) for target in targets), source.path)
+            plan.todo.append(item)
     return plan
 
 

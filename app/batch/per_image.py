@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...annotators.base import is_out_of_memory
 from ...geometry.estimate import Axes, Estimate, Projection
 from ...geometry.files import (
     FileFormatError,
@@ -30,10 +32,13 @@ from ...geometry.surfaces.derive import with_normals, without_normals
 from ...geometry.views.stereo import StereoPair, compose, compose_holes
 from ...geometry.views.vr import pair_for
 from ...model_loader import Model
+from ...model_loader.comfy.placement import WeightsTooLargeError
+from ...model_loader.inference.memory_budget import on_device_or_cpu
 from ...options.outputs import COMPOSITING, HOLES, STEREO_CHOICES
 from ...options.stereo import AROUND_LAYOUTS, FLAT_LAYOUTS
-from ...utils import on_white, to_planar
+from ...utils import on_white, sent_to, to_planar
 from ..console.terminal import quoted
+from ..outcomes import EXPECTED_ERRORS
 from .options import Options
 from .outputs import Outputs
 from .records import mark
@@ -132,6 +137,45 @@ def estimate(model: Model, images: Tensor, options: Options, writes: Sequence[st
         in_tiles: dict[str, Any] = {"tiles": options.tiles} if options.tiles else {}
         found = model.estimate(images, options.size, fov=options.fov, derive=derive, refine=options.refine, **in_tiles)
     return found if shows_all else _only_shown(found, writes)
+
+
+def estimate_each(
+    model: Model,
+    images: Sequence[Tensor],
+    options: Options,
+    writes: Sequence[str] = (),
+    expected: tuple[type[Exception], ...] = EXPECTED_ERRORS,
+    too_large: Callable[[int], object] = bool,
+) -> list[Estimate | Exception]:
+    """The estimate of each of several images of one size, in one batch. Where it fails its halves are tried: one image may be bad.
+
+    Args:
+        model: As `estimate`.
+        images: Each (1, 3 or 4, H, W), on any device. A single one is computed on the CPU where the memory of a GPU is full.
+        options: As `estimate`.
+        writes: As `estimate`.
+        expected: The errors that an image fails with.
+        too_large: Called with half the number of images where so many do not fit the memory.
+
+    Returns:
+        The estimates, where the model is, or why there is none.
+    """
+
+    def estimated(device: torch.device) -> Estimate:
+        together = torch.cat([on_white(image) for image in images]) if len(images) > 1 else images[0]
+        return estimate(model, sent_to(device, together), options, writes)
+
+    count, half = len(images), len(images) // 2
+    try:
+        found = estimated(model.device) if half else on_device_or_cpu(estimated, model.device, "the image and its maps are kept")
+        return [found.slice(index, index + 1) for index in range(count)]
+    except expected as error:
+        if not half or isinstance(error, WeightsTooLargeError):
+            return [error] * count
+        if is_out_of_memory(error):
+            too_large(half)
+    halves = (estimate_each(model, part, options, writes, expected, too_large) for part in (images[:half], images[half:]))
+    return list(chain.from_iterable(halves))
 
 
 def own_estimate(known: Estimate, options: Options, writes: Sequence[str]) -> Estimate:

@@ -24,15 +24,18 @@ import torch
 
 from ...geometry.files.paths import remove_leftovers
 from ...model_loader.weights.download import find_weights_files
+from ..batch.engines import Words
 from ..batch.failures import Failure
-from ..batch.local_engine import BATCH_ON_A_GPU, Outcome, images_side_by_side
+from ..batch.local_engine import BATCH_ON_A_GPU, images_side_by_side
 from ..batch.options import Options
 from ..batch.outputs import Outputs
 from ..batch.records import RECORDS, mark
-from ..batch.remote_files import Url
+from ..batch.remote_files import Url, find_sources
+from ..batch.run import Outcome
 from ..batch.shards.catalogue import shard_of_record
 from ..batch.shards.rows import Row
 from ..batch.shards.writer import ShardTarget
+from ..batch.sources import Source
 from ..batch.staging import open_run_marker
 from .library import import_ray
 from .options import RayOptions
@@ -56,6 +59,26 @@ _TASKS_OF_A_WORKER = 4
 _BLOCK_BYTES = 128 * 2**20
 # For processes that Ray has asked to end.
 _SECONDS_TO_DIE = 10
+
+
+@dataclass(frozen=True)
+class RayEngine:
+    """A Ray cluster, or a Ray on this machine; `spread` says how a run is spread over it."""
+
+    spread: RayOptions
+
+    def find(self, words: Words, recursive: bool, out: Path) -> tuple[list[Source], list[str]]:
+        """See `Engine`."""
+        return find_sources(words, recursive, out)
+
+    def prepare(self, options: Options) -> None:
+        """See `Engine`. The model is loaded where the workers are."""
+
+    def run(
+        self, todo: Sequence[Outputs], options: Options, stop: Event, marker: Path | None, target: ShardTarget | None
+    ) -> Iterator[Outcome]:
+        """See `Engine`."""
+        return estimate_with_ray(todo, options, self.spread, stop, marker, target)
 
 
 def estimate_with_ray(

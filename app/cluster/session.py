@@ -18,7 +18,7 @@ from .library import QUIET, import_ray, signals_kept
 from .local_ray import local_ray
 
 PACKAGE = Path(__file__).parents[2]
-_SHIPPED = ("annotators", "app", "geometry", "media", "model_loader", "nodes")
+_SHIPPED = ("annotators", "app", "geometry", "media", "model_loader", "nodes", "options")
 _SECONDS_TO_ANSWER = 5
 
 

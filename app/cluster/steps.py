@@ -21,9 +21,7 @@ from torch import Tensor
 from ...geometry.estimate import Estimate
 from ...geometry.files import FORMATS
 from ...media import compute_with
-from ...model_loader.comfy.placement import WeightsTooLargeError
 from ...options.outputs import STEREO_CHOICES
-from ...utils import on_white
 from ..batch import per_image
 from ..batch.failures import Failure, failure_of
 from ..batch.options import Options
@@ -221,19 +219,10 @@ class Worker:
 
     def _estimate(self, rows: list[Row]) -> Iterator[Row]:
         """Estimates images of one size."""
-        try:
-            images = [on_white(_pixels_of(row)) for row in rows]
-            together = torch.cat(images) if len(images) > 1 else images[0]
-            found = per_image.estimate(self.model, together, self.job.options, self.job.writes)
-        except Exception as error:  # noqa: BLE001 - the report gets it
-            if len(rows) == 1 or isinstance(error, WeightsTooLargeError):
-                yield from (_failed(row, _failure_of(row["path"], error)) for row in rows)
-                return
-            for row in rows:
-                yield from self._estimate([row])
-            return
-        for number, row in enumerate(rows):
-            yield self._row(row, found.slice(number, number + 1))
+        images = [_pixels_of(row) for row in rows]
+        estimates = per_image.estimate_each(self.model, images, self.job.options, self.job.writes, (Exception,))  # the report gets it
+        for row, found in zip(rows, estimates, strict=True):
+            yield _failed(row, _failure_of(row["path"], found)) if isinstance(found, Exception) else self._row(row, found)
 
     def _row(self, row: Row, found: Estimate) -> Row:
         try:

@@ -17,6 +17,8 @@ from .result_paths import add_result, settle_result
 from .scene import add_scene, add_sky, check_model, check_sky, sky_of, write_made
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ...geometry.effects.makers import Made
     from .scene import Scene
 
@@ -61,9 +63,9 @@ def _planned(arguments: argparse.Namespace) -> Callable[[Scene], Made]:
     return make
 
 
-def _effect(arguments: argparse.Namespace) -> int:
+def _effect(arguments: argparse.Namespace, image: Tensor | None = None) -> int:
     settle_result(arguments)
-    return write_made(arguments, _planned(arguments), "the effect")
+    return write_made(arguments, _planned(arguments), "the effect", image)
 
 
 def _refuse_pixels(arguments: argparse.Namespace, options: type[Options]) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import BUNDLED_MODEL, RECOMMENDED_MODEL
 from ...options.files import PLY_UP
@@ -22,10 +20,10 @@ from ..batch.sources import VIDEOS, Source
 from ..cluster.options import RAY_OPTIONS, add_ray, ray_options
 from ..console.option_types import degrees, near_far_ratio, several_of
 from ..console.parser import Parser
-from ..console.terminal import echo, echo_error, program, quoted, shown, stdout_for_results, stoppable
+from ..console.terminal import echo, echo_error, program, quoted, shown
 from ..console.viewer import show
 from ..near_names import no_such_file
-from ..outcomes import DONE, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, SOME_FAILED, TERMINATED
+from ..outcomes import DONE, EXPECTED_ERRORS, NOTHING_DONE, SOME_FAILED
 from .arguments import (
     UP,
     add_coding,
@@ -47,18 +45,16 @@ if TYPE_CHECKING:
     from ...geometry.estimate import Estimate
     from ..batch.engines import Engine, FileFolder
     from ..batch.failures import Failure
-    from ..batch.local_engine import Outcome
     from ..batch.options import Options
-    from ..batch.outputs import Plan
+    from ..batch.outputs import Outputs, Plan
+    from ..batch.run import Outcome
     from ..batch.shards.folder import ShardFolder
 
     # By whether to stop, and the marker of the folder of results (`staging.open_run_marker`).
-    Run = Callable[[Event, Path | None], Iterator[Outcome]]
+    Work = Callable[[Event, Path | None], Iterator[Outcome]]
 
 DEMO_IMAGE = Path(__file__).parents[1] / "coffee.jpg"
 DEMO_WRITES = (*DEFAULT_WRITES, "npz")
-
-GO_ON = "run the same command with --resume to go on"
 
 COMMON = (
     *("--out", "--open", "--model", "--also", "--write", "--coding", "--bits", "--tiles", "--refine", "--size"),
@@ -202,24 +198,28 @@ def _run_over(
     files, options = named_files(arguments), _options(arguments)
     results = _results(arguments, writes, options)
     plan = results.plan(sources, arguments.resume or arguments.retry_failed)
+    work: Work = partial(results.run, engine)
     if files:
         from ..batch.overwriting import check_places
 
         for outputs in plan.todo:
             check_places(outputs.paths(), files, overwrite=True)  # what else is there, `plan` has looked at
-        return _run(plan, partial(_with_own_depth, arguments, options, plan), results.log, arguments, len(problems))
-    if plan.todo and arguments.engine == "local":
-        return _run_here(results, engine, plan, options, arguments, len(problems))
-    if plan.todo:
+        work = partial(_with_own_depth, arguments, options, plan)
+    elif plan.todo and arguments.engine == "local":
+        work = _work_here(results, engine, plan, options, arguments, len(problems))
+    elif plan.todo:
         engine.prepare(options)
-    return _run(plan, partial(results.run, engine), results.log, arguments, len(problems))
+    return _run(plan, work, results.log, arguments, len(problems))
 
 
 def _engine(arguments: argparse.Namespace) -> Engine:
-    from ..batch.engines import LocalEngine
-    from ..cluster.ray_engine import RayEngine
+    if arguments.engine != "ray":
+        from ..batch.engines import LocalEngine
 
-    return RayEngine(ray_options(arguments)) if arguments.engine == "ray" else LocalEngine(arguments.device)
+        return LocalEngine(arguments.device)
+    from ..cluster.engine import RayEngine
+
+    return RayEngine(ray_options(arguments))
 
 
 def _results(arguments: argparse.Namespace, writes: tuple[str, ...], options: Options) -> FileFolder | ShardFolder:
@@ -274,20 +274,16 @@ def _estimator(arguments: argparse.Namespace, options: Options, writes: tuple[st
 
 def _with_own_depth(arguments: argparse.Namespace, options: Options, plan: Plan, stop: Event, marker: Path | None) -> Iterator[Outcome]:
     """`_run`'s work, of the one image that files of depth are of."""
-    from ..batch.failures import failure_of
-    from ..batch.local_engine import Outcome
     from ..batch.per_image import read_with_alpha, write
     from ..batch.records import mark
-    from ..batch.staging import check_run_marker
+    from ..batch.run import Outcome, in_turn
 
-    for outputs in plan.todo:
-        try:
-            source_mark, image = mark(outputs.image), read_with_alpha(outputs.image)
-            found = _estimator(arguments, options, outputs.writes)(image)
-            check_run_marker(marker)
-            yield Outcome(outputs, tuple(write(outputs, found, options, image, source_mark)))
-        except EXPECTED_ERRORS as error:
-            yield Outcome(outputs, failure=failure_of(str(outputs.image), error, written_to=outputs.folder))
+    def make(outputs: Outputs, read: tuple[Any, Tensor]) -> Outcome:
+        source_mark, image = read
+        found = _estimator(arguments, options, outputs.writes)(image)
+        return Outcome(outputs, tuple(write(outputs, found, options, image, source_mark)))
+
+    return in_turn(plan.todo, lambda outputs: (mark(outputs.image), read_with_alpha(outputs.image)), make, stop, marker)
 
 
 def _writes(arguments: argparse.Namespace) -> tuple[str, ...]:
@@ -371,15 +367,15 @@ def _failed_before(arguments: argparse.Namespace, engine: Engine) -> tuple[list[
     return [source for source in failed if source.path in wanted], problems
 
 
-def _run_here(
+def _work_here(
     results: FileFolder | ShardFolder, engine: Engine, plan: Plan, options: Options, arguments: argparse.Namespace, missed: int
-) -> int:
-    """`_run` by the local engine, with the runtime that the run began with."""
+) -> Work:
+    """`_run`'s work by the local engine, with the runtime that the run began with."""
     from ..batch.begun_runtime import BegunRuntime
-    from ..batch.local_engine import Outcome
+    from ..batch.run import Outcome
 
     if failure := _unreadable(plan, missed):
-        return _run(plan, lambda *_: iter([Outcome(plan.todo[0], failure=failure)]), results.log, arguments, missed)
+        return lambda *_: iter([Outcome(plan.todo[0], failure=failure)])
 
     begun = BegunRuntime(results.log, options, arguments.device, arguments.retry_failed or bool(plan.done))
     if advice := options.advice(len(plan.todo), arguments.device):
@@ -393,7 +389,7 @@ def _run_here(
                     keep()
                 yield outcome
 
-    return _run(plan, run, results.log, arguments, missed)
+    return run
 
 
 def _unreadable(plan: Plan, missed: int) -> Failure | None:
@@ -410,30 +406,14 @@ def _unreadable(plan: Plan, missed: int) -> Failure | None:
     return None
 
 
-def _run(plan: Plan, run: Run, log: Path, arguments: argparse.Namespace, missed: int) -> int:
-    from tqdm.contrib.logging import logging_redirect_tqdm
+def _run(plan: Plan, work: Work, log: Path, arguments: argparse.Namespace, missed: int) -> int:
+    from ..batch.run import Run
 
-    from ..batch.report import Report
-    from ..batch.staging import open_run_marker
-
-    with (
-        open_run_marker(log) if plan.todo else nullcontext() as marker,
-        Report(plan, log, arguments.json_lines, missed, marker) as report,
-        logging_redirect_tqdm(),
-        stdout_for_results(),
-        stoppable() as stop,
-    ):
-        for outcome in run(stop.event, marker):
-            report.add(outcome)
-        code = report.finish(_numbers_in_words(arguments, plan.todo[0].writes) if plan.todo else "")
-    if arguments.open and report.made:
+    run = Run(plan, log, missed=missed, listed=True, json_lines=arguments.json_lines)
+    code = run.run(work, _numbers_in_words(arguments, plan.todo[0].writes) if plan.todo else "")
+    if arguments.open and run.made:
         _show(plan, log)
-    if report.stopped_by:
-        echo_error(f"stopped with {report.left} images not begun: {report.stopped_by.reason}; {GO_ON}")
-    if stop.signal is None:
-        return code
-    echo_error(f"stopped with {report.left} images not begun; {GO_ON}")
-    return TERMINATED if stop.signal == signal.SIGTERM else INTERRUPTED
+    return code
 
 
 def _numbers_in_words(arguments: argparse.Namespace, writes: Sequence[str]) -> str:

@@ -141,14 +141,14 @@ def _checked(arguments: argparse.Namespace) -> int:
     return round(frames)
 
 
-def _parallax(arguments: argparse.Namespace) -> int:
+def _parallax(arguments: argparse.Namespace, image: Tensor | None = None) -> int:
     from ...geometry.views.parallax import camera_path
 
     settle_result(arguments)
     frames = _checked(arguments)
     move = chosen_move(arguments, MoveOptions, None if named_files(arguments) else chosen_model(arguments))
     path = camera_path(move.move, frames, move.amount)
-    scene = read_scene(arguments)
+    scene = read_scene(arguments, image)
     rate = _fraction(_rate(arguments))
 
     def write(scene: Scene) -> None:

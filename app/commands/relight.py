@@ -15,6 +15,8 @@ from .result_paths import add_result, settle_result
 from .scene import add_scene, add_sky, check_model, check_sky, sky_of, write_made
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ...geometry.effects.lights import LightPlan
     from .scene import Scene
 
@@ -95,7 +97,7 @@ def _planned(arguments: argparse.Namespace) -> tuple[tuple[LightPlan, ...], Look
     return lamps, look
 
 
-def _relight(arguments: argparse.Namespace) -> int:
+def _relight(arguments: argparse.Namespace, image: Tensor | None = None) -> int:
     from ...geometry.effects.makers import Made, under_lamps
 
     settle_result(arguments)
@@ -104,4 +106,4 @@ def _relight(arguments: argparse.Namespace) -> int:
     def make(here: Scene) -> Made:
         return under_lamps(here.layers, here.known, lamps, look, sky_of(arguments, here.image))[0]
 
-    return write_made(arguments, make, "the light")
+    return write_made(arguments, make, "the light", image)

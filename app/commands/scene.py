@@ -148,9 +148,12 @@ def made_of(scene: Scene, make: Callable[[Scene], T], what: str) -> T:
     return on_device_or_cpu(lambda device: make(scene.to(device)), scene.image.device, f"{what} is computed")
 
 
-def write_made(arguments: argparse.Namespace, make: Callable[[Scene], Made], what: str) -> int:
-    """Makes an effect of the scene of a parser with `add_scene`, writes it, and returns the exit code; `what` as of `made_of`."""
-    scene = read_scene(arguments)
+def write_made(arguments: argparse.Namespace, make: Callable[[Scene], Made], what: str, image: Tensor | None = None) -> int:
+    """Makes an effect of the scene of a parser with `add_scene`, writes it, and returns the exit code.
+
+    `what` as of `made_of`, `image` as of `read_scene`.
+    """
+    scene = read_scene(arguments, image)
     made = made_of(scene, make, what)
     return write_result(arguments, made.result, scene.bits, made.words)
 

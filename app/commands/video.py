@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -41,7 +41,6 @@ from .arguments import (
     refuse_options,
 )
 from .camera_moves import chosen_move
-from .for_each_video import Prepared, over_videos
 from .option_table import add_options, chosen_options
 from .result_paths import Place, add_overwrite, add_place, naming_command
 from .scene import depth_kind, named_files
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
     from ...media import VideoHeader
     from ...model_loader import Model
     from ..batch.options import Options
+    from ..batch.run import Outcome
     from ..batch.sources import Source
     from ..video.finished import Finished
     from ..video.segments import SegmentStore
@@ -156,6 +156,29 @@ def _add_looks(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quality", type=whole_type(f"a whole number from 0 to {MAX_QUALITY}", 0, MAX_QUALITY), metavar="N", help=quality)
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What is to be done for one video; an item of a run.
+
+    Attributes:
+        source: The video.
+        targets: The files of its results.
+        make: Makes them by a model, or without one by the user's own depth, says so, and returns why the video ends early, or nothing;
+            None = nothing is left to do.
+        needs_model: Whether `make` needs the model.
+    """
+
+    source: Path
+    targets: Sequence[Path]
+    make: Callable[[Model | None], str] | None
+    needs_model: bool = True
+
+    @property
+    def folder(self) -> Path:
+        """Where the results go."""
+        return self.targets[0].parent
+
+
 def video_arguments(arguments: argparse.Namespace, **changed: object) -> argparse.Namespace:
     """The arguments of `video` for another command: those that its own parser shares, `changed`, and the defaults of `video`."""
     parser = Parser(prog=arguments.parser.prog)
@@ -203,19 +226,25 @@ def _one(arguments: argparse.Namespace, source: Path) -> int:
         raise FileNotFoundError(no_such_file(source))
     _refuse_image(arguments, source)
     task = _task(arguments, source, arguments.place)
-    if task.depth is not None:
-        prepared = _prepared(arguments, task, None, [source, *task.depth.files()])
-        return prepared.code if prepared.make is None else prepared.make(None)
-    options = _options(arguments)
-    prepared = _prepared(arguments, task, options, [source])
-    return prepared.code if prepared.make is None else prepared.make(options.load(arguments.device))
+    options = _options(arguments) if task.depth is None else None
+    prepared = _prepared(arguments, task, options, [source, *(task.depth.files() if task.depth else ())])
+    assert prepared.make is not None, "what is left to do of one video is said"
+    early = prepared.make(options.load(arguments.device) if options is not None and prepared.needs_model else None)
+    if not early:
+        return DONE
+    echo_error(early)
+    return SOME_FAILED
 
 
 def _several(arguments: argparse.Namespace, sources: Sequence[Source], missed: int) -> int:
+    from ...media import VideoReadError
     from ...model_loader import free
+    from ..batch.failures import Failure, failure_of
+    from ..batch.outputs import plan_each
+    from ..batch.run import Outcome, Run, in_turn
     from ..video.run import dtype_name
 
-    folder, options = arguments.place.path, _options(arguments)
+    folder, options, words = arguments.place.path, _options(arguments), arguments.parser.message_of
     each = argparse.Namespace(**{**vars(arguments), "open": False, "place": Place(folder, is_folder=True)})
     read = [source.path for source in sources]
     tasks = {source.path: _task(arguments, source.path, Place(folder / source.relative.parent, is_folder=True)) for source in sources}
@@ -232,12 +261,27 @@ def _several(arguments: argparse.Namespace, sources: Sequence[Source], missed: i
             began = dtype_name(model), model.runtime
         return model
 
-    def prepare(source: Source) -> Prepared:
+    def prepare(source: Source) -> tuple[Prepared, Sequence[Path]]:
         _refuse_image(arguments, source.path)
         place = f"{read.index(source.path) + 1} of {len(sources)}: {source.path.name}" if len(sources) + missed > 1 else ""
-        return _prepared(each, tasks[source.path], options, read, place)
+        prepared = _prepared(each, tasks[source.path], options, read, place)
+        return prepared, prepared.targets
 
-    code = over_videos(arguments, sources, missed, folder, prepare, load)
+    def make(video: Prepared, _: object) -> Outcome:
+        assert video.make is not None, "to do"
+        try:
+            early = video.make(load() if video.needs_model else None)
+        except VideoReadError as error:  # not of the disk that is written to
+            return Outcome(video, failure=failure_of(str(video.source), error, words=words))
+        return Outcome(video, tuple(video.targets), Failure(early) if early else None)
+
+    plan = plan_each(sources, folder, prepare, words)
+    plan.done.extend(video for video in plan.todo if video.make is None)
+    plan.todo[:] = [video for video in plan.todo if video.make is not None]
+    if any(video.needs_model for video in plan.todo):
+        load()  # what no video can do without is said once
+    run = Run(plan, folder, "video", missed, long=True)
+    code = run.run(lambda stop, marker: in_turn(plan.todo, lambda _: None, make, stop, marker, words))
     if arguments.open and code in (DONE, SOME_FAILED):
         show(folder)
     return code
@@ -283,8 +327,9 @@ def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options |
     record, stopped = FinishedRecord(task), arguments.resume and has_segments(task.targets)
     if arguments.resume and not arguments.overwrite and not stopped and (finished := record.found(asked)):
         if finished.problem is None and label:
-            return Prepared(targets, None)
-        return Prepared(targets, None, _say_made(task, finished, arguments.open, ", made before: nothing is left to do"))
+            return Prepared(task.source, targets, None)
+        said = partial(_say_made, task, finished, arguments.open, ", made before: nothing is left to do")
+        return Prepared(task.source, targets, lambda _: said(), needs_model=False)
     made_of = task.source.resolve()
     commands = {} if arguments.place.is_folder else {output: _naming_command(arguments, output) for output in task.targets}
 
@@ -297,7 +342,7 @@ def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options |
         (output,) = (output for output, path in task.targets.items() if path == target)
         note_results(made_of, [target], commands.get(output, ""))
 
-    def make(model: Model | None) -> int:
+    def make(model: Model | None) -> str:
         check()  # the videos before may have taken hours
         by_begun = options
         if model is not None and options is not None:
@@ -323,7 +368,7 @@ def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options |
         return _say_made(task, finished, arguments.open)
 
     check()
-    return Prepared(targets, make)
+    return Prepared(task.source, targets, make)
 
 
 def _checked_model(options: Options, task: VideoTask) -> dict[str, Any]:
@@ -370,7 +415,7 @@ def _prepared_preview(arguments: argparse.Namespace, task: VideoTask, header: Vi
     check = partial(check_places, [path], read, arguments.overwrite, made_of, command)
     check()
 
-    def make(model: Model | None) -> int:
+    def make(model: Model | None) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
         with terminal_bar(arguments.preview, "frame", **_described(label)) as bar, atomic_path(path) as made:
             count = make_preview(model, task, header, arguments.preview, made, bar.update)
@@ -379,9 +424,9 @@ def _prepared_preview(arguments: argparse.Namespace, task: VideoTask, header: Vi
         echo(shown(f"{task.source}: {path} ({count} frame{'s' * (count != 1)})"))
         if arguments.open:
             show(path)
-        return DONE
+        return ""
 
-    return Prepared([path], make)
+    return Prepared(task.source, [path], make)
 
 
 def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTask:
@@ -497,7 +542,8 @@ def _make(model: Model | None, task: VideoTask, header: VideoHeader, store: Segm
             raise
 
 
-def _say_made(task: VideoTask, finished: Finished, shows: bool, more: str = "") -> int:
+def _say_made(task: VideoTask, finished: Finished, shows: bool, more: str = "") -> str:
+    """Says what was made of a video; returns why it ends early, or nothing."""
     from ...media import numbered
 
     frames, first, last = finished.frames, finished.numbers[0], finished.numbers[-1]
@@ -511,10 +557,7 @@ def _say_made(task: VideoTask, finished: Finished, shows: bool, more: str = "") 
     if shows:
         first = next(iter(task.targets.values()))
         show(first.parent if task.sequence else first)
-    if not finished.early:
-        return DONE
-    echo_error(finished.early)
-    return SOME_FAILED
+    return finished.early
 
 
 def _warn_of_space(task: VideoTask, header: VideoHeader, expected: int | None, store: SegmentStore) -> None:

@@ -11,10 +11,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 from ..outcomes import INTERRUPTED, TERMINATED
 
@@ -29,20 +29,27 @@ class TerminatedError(KeyboardInterrupt):
 
 
 @contextmanager
+def handled(handler: Callable[[int, Any], object], *numbers: int) -> Iterator[None]:
+    """Handles signals while the block runs, if in the main thread. Those that are ignored, as by `nohup` and `&`, stay so."""
+    in_main = threading.current_thread() is threading.main_thread()
+    taken = [number for number in numbers if in_main and signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in taken}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+@contextmanager
 def terminable() -> Iterator[None]:
     """Turns SIGTERM into `TerminatedError` while the block runs."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def stop(*_: object) -> NoReturn:
         raise TerminatedError
 
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
+    with handled(stop, signal.SIGTERM):
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class SignalStop:
@@ -66,9 +73,6 @@ def stoppable() -> Iterator[SignalStop]:
         KeyboardInterrupt: At the second signal.
     """
     stop = SignalStop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
 
     def ask(number: int, _: object) -> None:
         if stop.signal is not None:
@@ -79,14 +83,8 @@ def stoppable() -> Iterator[SignalStop]:
         with suppress(OSError):
             os.write(2, b"\ndepth-normal: finishing the images in progress; once more stops at once\n")
 
-    # Whoever starts this with Ctrl-C ignored, as `nohup` and `&` do, wants it to be ignored.
-    numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, ask) for number in numbers}
-    try:
+    with handled(ask, signal.SIGINT, signal.SIGTERM):
         yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def exit_with(status: int) -> NoReturn:

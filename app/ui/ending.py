@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ..console.terminal import handled
+
 
 class End:
     """The wish to end."""
@@ -36,10 +38,6 @@ def ended_by_signals() -> Iterator[End]:
 
     What is ignored, as by nohup, stays so.
     """
-    end, numbers = End(), [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if sys.platform != "win32" else [])]
-    before = {number: signal.signal(number, end.wish) for number in numbers if signal.getsignal(number) is not signal.SIG_IGN}
-    try:
+    end = End()
+    with handled(end.wish, signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if sys.platform != "win32" else [])):
         yield end
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

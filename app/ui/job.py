@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,17 @@ from ...annotators.registry import find_spec
 from ...annotators.specs.base import ModelSpec
 from ...geometry.estimate import Quantity
 from ...options.estimate import AUTO_RUNTIME
+from ..batch.failures import failure_of
 from ..batch.options import Options
 from ..batch.outputs import Outputs
 from ..batch.records import mark
 from ..batch.sources import VIDEOS
 from ..console.terminal import program, quoted
+from ..outcomes import EXPECTED_ERRORS
 from .refusals import Refusal
-from .stopping import Cancellation
+from .stopping import Cancellation, StoppedError
+
+logger = logging.getLogger(__name__)
 
 WAITING, DOWNLOADING, LOADING, RUNNING = "waiting", "downloading", "loading", "running"
 DONE, FAILED, CANCELLED = "done", "failed", "cancelled"
@@ -119,6 +124,24 @@ class Job:
     def in_words(self, reason: str) -> str:
         """A reason without the upload's own path, which says nothing to the page's user, and its name, which stands above."""
         return reason.replace(str(self.source), self.name).removeprefix(f"{self.name}: ")
+
+    def attempt(self, run: Callable[[], object], stopped: Callable[[str], object], failed: Callable[[str], object]) -> None:
+        """Runs a part of the job in a queue's thread, which no error ends.
+
+        Args:
+            run: The work.
+            stopped: Called with CANCELLED where somebody stopped it.
+            failed: Called with the reason, in words, where it failed.
+        """
+        try:
+            run()
+        except StoppedError:
+            stopped(CANCELLED)
+        except (*EXPECTED_ERRORS, Refusal) as error:
+            failed(self.in_words(failure_of(str(self.source), error).reason))
+        except Exception as error:  # a fault of ours must not end the queue
+            logger.exception("%s", self.name)
+            failed(f"{type(error).__name__}: {error}")
 
     def as_json(self) -> dict[str, Any]:
         """As the page reads it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 import shutil
@@ -14,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,9 @@ from ...model_loader import Model
 from ...model_loader.comfy.interrupt import Watch
 from ...model_loader.weights.find import find_weights
 from ..batch.check_outputs import check_writes
-from ..batch.failures import failure_of
 from ..batch.name_locks import folded
 from ..batch.options import Options
 from ..batch.per_image import computing_threads, estimate, read_with_alpha, write
-from ..outcomes import EXPECTED_ERRORS
 from .downloads import Downloads
 from .job import ACTIVE, CANCELLED, DONE, DOWNLOADING, FAILED, LOADING, RUNNING, WAITING, WRITES, Job
 from .names import free_name
@@ -36,8 +34,6 @@ from .previews import Previews
 from .refusals import Refusal, full_disk_said
 from .stopping import Cancellation, StoppedError
 from .videos import run_video
-
-logger = logging.getLogger(__name__)
 
 MOST_JOBS = 5000
 _ENDINGS = ("_depth.png", "_normals.png", ".npz", ".exr", ".glb", ".html", "_depth.mp4", "_normals.mp4")
@@ -199,15 +195,7 @@ class JobQueue:
 
     def _work(self) -> None:
         while (job := self._next()) is not None:
-            try:
-                self._run(job)
-            except StoppedError:
-                self._set(job, CANCELLED)
-            except EXPECTED_ERRORS as error:
-                self._fail(job, failure_of(str(job.source), error, written_to=self.out if job.state == RUNNING else None).reason)
-            except Exception as error:  # a fault of ours must not end the queue
-                logger.exception("%s", job.name)
-                self._fail(job, f"{job.name}: {type(error).__name__}: {error}")
+            job.attempt(partial(self._run, job), partial(self._set, job), partial(self._fail, job))
 
     def _next(self) -> Job | None:
         """The next job, once there is one; None at the end."""
@@ -285,7 +273,7 @@ class JobQueue:
     def _fail(self, job: Job, reason: str) -> None:
         with self._condition:
             if job.state != CANCELLED:
-                job.error = job.in_words(reason)
+                job.error = reason
                 self._end(job, FAILED)
         self.changed()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import secrets
 import shutil
@@ -11,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,20 +28,16 @@ from ...options.fields import Options, default_of, highest_of
 from ...options.lights import POINT, LightOptions, LookOptions
 from ...options.parallax import MOVES, MoveOptions
 from ...options.stereo import FLAT_LAYOUTS, StereoOptions
-from ..batch.failures import failure_of
 from ..batch.outputs import Outputs
 from ..batch.per_image import read_with_alpha, write
 from ..batch.records import mark
 from ..commands.parallax import write_parallax
 from ..commands.scene import write_image
 from ..console.terminal import quoted
-from ..outcomes import EXPECTED_ERRORS
 from .job import CANCELLED, DONE, FAILED, RUNNING, WAITING, Job
 from .refusals import Refusal, full_disk_said
 from .results import numbers_of
-from .stopping import Cancellation, StoppedError
-
-logger = logging.getLogger(__name__)
+from .stopping import Cancellation
 
 # The choices of the page: pixels of the longer side of a move. One loop has so many seconds, and frames a second.
 _SIDES = {"960": 960, "1920": 1920}
@@ -385,20 +381,8 @@ class Previews:
 
     def _work(self) -> None:
         while (preview := self._next()) is not None:
-            name = preview.job.name
-            try:
-                path = self._make(preview)
-                with self._condition:
-                    preview.path = path
-                    self._end(preview, DONE)
-            except StoppedError:
-                self._drop(preview, CANCELLED)
-            except (*EXPECTED_ERRORS, Refusal) as error:
-                reason = failure_of(name, error).reason.replace(str(preview.job.source), name).removeprefix(f"{name}: ")
-                self._drop(preview, FAILED, reason)
-            except Exception as error:  # a fault of ours must not end the thread
-                logger.exception("%s", name)
-                self._drop(preview, FAILED, f"{type(error).__name__}: {error}")
+            dropped = partial(self._drop, preview)
+            preview.job.attempt(partial(self._make, preview), dropped, partial(dropped, FAILED))
 
     def _drop(self, preview: Preview, state: str, error: str = "") -> None:
         with self._condition:
@@ -414,7 +398,7 @@ class Previews:
                 self._condition.wait()
         return None
 
-    def _make(self, preview: Preview) -> Path:
+    def _make(self, preview: Preview) -> None:
         job = preview.job
 
         def progress(share: float) -> None:
@@ -426,7 +410,9 @@ class Previews:
         with Watch(preview.stop.check):
             path = preview.wish.make(job, load_estimate(numbers_of(job)), layers, preview.folder, progress)
         preview.stop.check()
-        return path
+        with self._condition:
+            preview.path = path
+            self._end(preview, DONE)
 
 
 def _copied_to_free(file: Path, folder: Path, stem: str) -> Path:

@@ -29,9 +29,9 @@ from ....geometry.files.paths import damage_named
 from ....model_loader.weights.download import find_weights_files
 from ....model_loader.weights.integrity import sha256_of
 from ..failures import folder_of_failures
-from ..local_engine import Outcome
 from ..options import Options
 from ..outputs import Plan
+from ..run import Outcome
 from ..sources import Source
 from .catalogue import Shard, read_catalogue, read_records, record_name, remove_shards, shard_files, shard_name, write_manifest
 from .plan import plan_shards, superseded

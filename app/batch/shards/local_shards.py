@@ -10,9 +10,10 @@ from threading import Event, Lock
 from ....model_loader import Model
 from ...outcomes import EXPECTED_ERRORS
 from ..failures import Failure, failure_of
-from ..local_engine import InFlight, Outcome, process
+from ..local_engine import InFlight, process
 from ..options import Options
 from ..outputs import Outputs
+from ..run import Outcome
 from ..staging import check_run_marker
 from .rows import row_of
 from .writer import Closed, ShardTarget, ShardWriter

@@ -27,7 +27,7 @@ from depth_normal.app.batch.failures import FailureLog, failure_of
 from depth_normal.app.batch.options import Options
 from depth_normal.app.batch.outputs import plan_outputs
 from depth_normal.app.batch.records import RECORDS
-from depth_normal.app.batch.sources import Source, find_images
+from depth_normal.app.batch.sources import find_images
 from depth_normal.app.batch.staging import check_run_marker, open_run_marker
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import FileFormatError, file_lock, paths, read_image
@@ -257,7 +257,7 @@ def test_failures_are_kept_and_tried_again_where_that_makes_sense(photos, tmp_pa
     log = FailureLog(out)
     for outcome in local_engine.estimate_files(gone.load(), plan.todo, gone):
         if outcome.failure:
-            log.add(Source(outcome.outputs.image, Path(outcome.outputs.image.name)), outcome.failure)
+            log.add(outcome.item.image, out, outcome.failure)
     entries = {Path(line["image"]).name: line for line in map(json.loads, log.path.read_text().splitlines())}
     assert {name: entry["again"] for name, entry in entries.items()} == {"001.png": True, "bad.png": False}
     assert entries["bad.png"]["relative"] == "bad.png" and entries["bad.png"]["bytes"] == 12
@@ -294,7 +294,7 @@ def test_what_trying_again_is_worth(error, again, tmp_path):
 def test_named_lists_of_failures_survive_half_a_line(photos, tmp_path):
     log = FailureLog(tmp_path)
     (source,) = find_images([photos / "000.png"])[0]
-    log.add(source, failure_of("000.png", OSError("gone")))
+    log.add(source.path, tmp_path, failure_of("000.png", OSError("gone")))
     with log.path.open("a") as file:
         file.write('[]\n{"image": "/a"}\n{"image": "/half')
     assert [each.path for each in FailureLog(tmp_path).worth_trying()] == [photos / "000.png"]
@@ -705,11 +705,12 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path, small_disk, capsys
 def test_a_full_disk_ends_effects_over_a_folder(tmp_path, small_disk, capsys):
     photos, out = save_photos(tmp_path / "photos", 30), small_disk / "out"
     (small_disk / "ballast").write_bytes(bytes(540_000))
-    assert cli.main(["effect", "fog", str(photos), "-o", f"{out}/", "--model", "tiny", "--size", "32"]) == 2
+    assert cli.main(["effect", "fog", str(photos), "-o", f"{out}/", "--model", "tiny", "--size", "32"]) == 1
     said = capsys.readouterr()
     made = list(out.glob("*.png"))
     assert 0 < len(made) < 28 and len(said.out.splitlines()) == len(made), "each file is whole"
-    assert said.err.count("No space left on device") == 1, "not once for each image"
+    assert said.err.count("No space left on device") == 2, "not once for each image"
+    assert f"stopped with {29 - len(made)} image" in said.err
 
 
 def test_a_folder_from_python_takes_a_runtime(photos):

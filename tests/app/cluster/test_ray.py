@@ -240,7 +240,7 @@ def test_a_lost_worker_loses_nothing(tmp_path, cluster):
     done, killed = [], []
     for outcome in estimate_with_ray(plan.todo, slow, RayOptions(workers=1, device="cpu")):
         assert outcome.failure is None
-        done.append(outcome.outputs.image)
+        done.append(outcome.item.image)
         if len(done) == 1:
             killed = [process for process in workers() if process not in before]
             for process in killed:
@@ -268,8 +268,8 @@ def test_what_was_lost_with_its_worker_is_tried_once_more_alone(folder, tmp_path
     monkeypatch.setattr(engine, "_rows", rows)
     outcomes = list(engine.estimate_with_ray(todo, OPTIONS, RayOptions(batch_size=4)))
     assert asked == [(list(range(12)), 4), ([3, 4, 5], 1)]
-    assert [each.outputs for each in outcomes if each.failure] == [todo[5]] and outcomes[-1].failure.retryable
-    assert sorted(each.outputs.image for each in outcomes) == [each.image for each in todo]
+    assert [each.item for each in outcomes if each.failure] == [todo[5]] and outcomes[-1].failure.retryable
+    assert sorted(each.item.image for each in outcomes) == [each.image for each in todo]
     stop = Event()
     stop.set()
     assert not list(engine.estimate_with_ray(todo, OPTIONS, RayOptions(), stop)) and len(asked) == 2, "stopped while Ray started"

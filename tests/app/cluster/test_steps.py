@@ -4,12 +4,21 @@ import numpy as np
 import pytest
 import torch
 
+from depth_normal.annotators.registry import MODELS
+from depth_normal.app.batch import per_image
+from depth_normal.app.batch.options import Options
 from depth_normal.app.batch.shards.rows import bytes_of, estimate_of, row_of
 from depth_normal.app.batch.shards.shard_formats import KINDS
-from depth_normal.app.cluster.steps import _packed, _pixels_of, _rows_of, _table
+from depth_normal.app.cluster import session
+from depth_normal.app.cluster.steps import Job, Worker, _packed, _pixels_of, _rows_of, _table
 from depth_normal.geometry.estimate import Estimate, Quantity
 
 pyarrow = pytest.importorskip("pyarrow")
+
+
+def test_a_worker_elsewhere_gets_every_package():
+    """But those that the product does not use."""
+    assert {*session._SHIPPED} == {path.parent.name for path in session.PACKAGE.glob("*/__init__.py")} - {"blender", "training"}
 
 
 def addresses(row, names):
@@ -68,3 +77,24 @@ def test_pixels_are_packed_as_bytes_where_8_bits_hold_them(bits):
     packed = _packed(pixels)
     assert len(packed) == pixels.numel() * (1 if bits == 8 else 4)
     assert torch.equal(_pixels_of({"pixels": packed, "height": 300, "width": 400}), pixels)
+
+
+def test_a_batch_that_fails_is_halved_as_on_this_machine(monkeypatch):
+    """One image is bad, and no more than two fit: the others are made."""
+    worker, estimate, sizes = Worker(Job(Options(MODELS["tiny"], size=32), ("depth",), device="cpu")), per_image.estimate, []
+
+    def watch(model, images, *words):
+        sizes.append(len(images))
+        if len(images) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        if images.amax((1, 2, 3)).min() == 0:
+            raise KeyError("black")
+        return estimate(model, images, *words)
+
+    monkeypatch.setattr(per_image, "estimate", watch)
+    pixels = {name: _packed(torch.full((1, 3, 32, 48), float(name != "b.png"))) for name in ("a.png", "b.png", "c.png", "d.png")}
+    common = {"folder": "out", "source_mark": "{}", "failure": None, "height": 32, "width": 48}
+    rows = [{**common, "index": number, "path": name, "pixels": pixels[name]} for number, name in enumerate(pixels)]
+    failures = [found["failure"] for (found,) in map(_rows_of, worker(_table(rows)))]
+    assert [failure is None for failure in failures] == [True, False, True, True] and sizes == [4, 2, 1, 1, 2]
+    assert "b.png: this is a fault of depth-normal, please report it: KeyError" in failures[1]

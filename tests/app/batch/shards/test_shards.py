@@ -19,10 +19,10 @@ import torch
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app import cli
 from depth_normal.app.batch import remote_files
-from depth_normal.app.batch.local_engine import Outcome
 from depth_normal.app.batch.options import Options
 from depth_normal.app.batch.records import RECORDS, mark
 from depth_normal.app.batch.remote_files import as_path
+from depth_normal.app.batch.run import Outcome
 from depth_normal.app.batch.shards import catalogue, folder
 from depth_normal.app.batch.shards.catalogue import MANIFEST, read_catalogue, shard_files
 from depth_normal.app.batch.shards.folder import ShardFolder, provenance
