@@ -35,12 +35,18 @@ class Stretches:
         self._image = place // (height * width) if images > 1 else None
         row = self._rows // cell
         row = row if self._image is None else torch.add(row, self._image, alpha=self._shape[1])
-        self.index = torch.add(self._columns // cell, row, alpha=self._shape[2])
-        """(N,) the cell that each pixel is in, counted through the grids."""
+        self._index = torch.add(self._columns // cell, row, alpha=self._shape[2])
 
     def sums(self, values: Tensor) -> Tensor:
         """Of (C, N) values, over the stretch around each cell: (B, C, rows, columns)."""
-        return self.over_stretches(_sums_at(self.index, values, math.prod(self._shape)))
+        return self.over_stretches(_sums_at(self._index, values, math.prod(self._shape)))
+
+    def bordered(self) -> tuple[Tensor, tuple[int, int, int]]:
+        """(N,) the cell of each pixel, counted through grids with a border of one cell, and their shape."""
+        images, height, width = self._shape
+        index = torch.add(self._index, self._index // width, alpha=2) + (width + 3)
+        index = index if self._image is None else torch.add(index, self._image, alpha=2 * (width + 2))
+        return index, (images, height + 2, width + 2)
 
     def over_stretches(self, values: Tensor) -> Tensor:
         """(C, cells) values summed over the stretch around each cell: (B, C, rows, columns)."""
@@ -61,14 +67,14 @@ class Stretches:
         count = math.ceil(2 * farthest / _STEP) + 2
         steps = (away + farthest) / _STEP
         lower = steps.floor()
-        index, share = self.index * count + lower.long(), steps - lower
+        index, share = self._index * count + lower.long(), steps - lower
         total = math.prod(self._shape) * count
         sums = _sums_at(index, values * (1 - share), total) + _sums_at(index + 1, values * share, total)
         return torch.arange(count, device=away.device) * _STEP - farthest, sums.view(len(values), -1, count)
 
     def nearest(self, grid: Tensor) -> Tensor:
         """(B, C, rows, columns) values at the pixels, (C, N), of the cell that each is in."""
-        return grid.transpose(0, 1).flatten(1).index_select(1, self.index)
+        return grid.transpose(0, 1).flatten(1).index_select(1, self._index)
 
     def between(self, grid: Tensor) -> Tensor:
         """(B, C, rows, columns) values at the pixels, (C, N), linear between cells."""
