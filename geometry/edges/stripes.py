@@ -178,10 +178,10 @@ def _ends_on_grid(
     weight = on_edge * ((_STEEPEST - steep) / _STEP).clamp(0, 1)
     left = ((depth - bottom) / (top - bottom).clamp(min=_TINY)).clamp(0, 1)
     values = torch.cat((torch.stack((torch.ones_like(left), left)), colour, colour.square().sum(0, keepdim=True))) * weight
-    sums = values.new_zeros(math.prod(shape), values[:, :, 0].numel()).index_add_(0, cell, values.flatten(0, 1).T.contiguous())
+    sums = values.new_zeros(math.prod(shape), _SUMS * len(depth)).index_add_(0, cell, values.flatten(0, 1).T.contiguous())
     occupied = places_where(sums[:, 0] > 0)
     around = occupied[:, None] + _cells_of_stretch(occupied, shape[2])
-    profiles = summed_rows(sums, around).view(len(occupied), _SUMS, -1).transpose(0, 1).contiguous()
+    profiles = summed_rows(sums, around).view(len(occupied), _SUMS, len(depth)).transpose(0, 1).contiguous()
     end, sure = torch.zeros_like(profiles[0, :, 0]), torch.zeros_like(profiles[0, :, 0])
     some = places_where(_may_have_stripe(profiles))
     parts = (_stripe_end(part, before, widest) for part in profiles.index_select(1, some).split(_TOGETHER, 1))
