@@ -67,13 +67,13 @@ def cut_out(image: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool 
         The mixture's share: Y. Chuang et al., "A Bayesian Approach to Digital Matting" (2001), with one colour a side. The colours:
         T. Germer et al., "Fast Multi-Level Foreground Estimation" (2020), the equation of one pixel.
     """
-    check_image(image)
+    is_hdr = check_image(image)
     check_map(mask, 1, "mask", like=image)
     check_range("edge", edge, 0, MAX_EDGE)
     radius = round(max(image.shape[-2:]) * edge / 100)
     if radius == 0:
         return Cutout(image, mask)
-    source, (image, expand) = image, compress_highlights(image)
+    source, (image, expand) = image, compress_highlights(image, has_none=not is_hdr)
     sides = torch.cat((mask >= 0.5, mask < 0.5))
     sure = largest_within((~sides).to(image), radius) < 0.5
     own, others = _continued(image, sure, sides, radius).chunk(2)

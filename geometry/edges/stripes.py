@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...utils import constant, kept_constants
 from ..filters.box import box_means, box_sums
-from ..filters.chosen_pixels import chosen_places, places_where, rows_and_columns, summed_rows, values_at
+from ..filters.chosen_pixels import places_where, rows_and_columns, summed_rows, values_at
 from .stretches import Stretches
 
 # Profiles of colours across an edge.
