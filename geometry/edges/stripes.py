@@ -183,7 +183,8 @@ def _ends_on_grid(
     around = occupied[:, None] + _cells_of_stretch(occupied, shape[2])
     profiles = summed_rows(sums, around).view(len(occupied), _SUMS, len(depth)).transpose(0, 1).contiguous()
     end, sure = torch.zeros_like(profiles[0, :, 0]), torch.zeros_like(profiles[0, :, 0])
-    some = places_where(_may_have_stripe(profiles))
+    # A GPU computes all: to ask which are worth it takes it longer.
+    some = places_where(_may_have_stripe(profiles)) if end.device.type == "cpu" else torch.arange(len(end), device=end.device)
     parts = (_stripe_end(part, before, widest) for part in profiles.index_select(1, some).split(_TOGETHER, 1))
     found = tuple(torch.cat(each) for each in zip(*parts, strict=True))
     end, sure = (each.index_copy(0, some, part) for each, part in zip((end, sure), found, strict=True))

@@ -272,8 +272,7 @@ def _shown_behind(radius: Tensor, beside: Tensor, largest: float) -> Tensor:
     for reach in _reaches(largest):
         half = math.ceil(reach / 2)
         spread, reached = largest_within(spread, half - reached, has_nan=False), half
-        shown = (torch.maximum(spread, size) + _NARROW > previous) & (spread > farthest)
-        farthest = torch.where(shown, spread, farthest)
+        farthest = torch.where(torch.maximum(spread, size) > previous - _NARROW, torch.maximum(spread, farthest), farthest)
         previous = reach
     return farthest
 
