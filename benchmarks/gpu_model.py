@@ -155,12 +155,12 @@ EFFECTS = {
     "relight, three lamps (node)": Budget(1590, 8, 7),
     "cast_shadow, hard": Budget(240, 3, 1),
     "cast_shadow, soft": Budget(280, 3, 1),
-    "parallax, a frame of 8": Budget(230, 3, 1),
-    "stereo, both eyes": Budget(2530, 21, 4),
-    "depth of field": Budget(465, 4, 10),
+    "parallax, a frame of 8": Budget(215, 3, 1),
+    "stereo, both eyes": Budget(2190, 19, 4),
+    "depth of field": Budget(395, 4, 10),
     "fog (node)": Budget(1040, 11, 8),
-    "cut-out, by distance (node)": Budget(395, 16, 13, 11150),
-    "cut-out, in a box (node)": Budget(370, 12, 10, 2760),
+    "cut-out, by distance (node)": Budget(290, 8, 8, 8850),
+    "cut-out, in a box (node)": Budget(291, 9, 9, 2150),
     "normal to height": Budget(340, 2, 0),  # 293 at 480x270
     "ambient occlusion of a height": Budget(245, 0, 0),
 }
