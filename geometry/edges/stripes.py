@@ -99,7 +99,7 @@ class Lines(NamedTuple):
         """Lines through pixels (N,), counted through images of that size, in directions (2, N) of any length."""
         row, column = rows_and_columns(place, height, width)
         start = place - torch.add(column, row, alpha=width)
-        return cls(start, torch.stack((row, column)).to(way), way / torch.hypot(*way).clamp(min=_TINY), height, width)
+        return cls(start, torch.stack((row, column)).to(way), way / torch.hypot(way[0], way[1]).clamp(min=_TINY), height, width)
 
     def at(self, steps: Tensor) -> Tensor:
         """The pixels (K, N) so many steps, (K, 1), (N,) or (K, N), towards the far side."""
@@ -109,7 +109,8 @@ class Lines(NamedTuple):
 
     def take(self, index: Tensor) -> Lines:
         """Some of the lines."""
-        return Lines(*(each.index_select(-1, index) for each in self[:3]), self.height, self.width)
+        start, middle, way = (each.index_select(-1, index) for each in self[:3])
+        return Lines(start, middle, way, self.height, self.width)
 
 
 def stripe_ends(inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, edge: Tensor, radius: int) -> StripeEnds:
@@ -130,8 +131,9 @@ def stripe_ends(inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, edge:
     place = places_where(edge)
     of_pixels = torch.cat((inverse, low, high, down, right), 1).transpose(0, 1).flatten(1).index_select(1, place)
     lines, cells = Lines.through(place, of_pixels[3:], height, width), Stretches(place, (len(inverse), height, width), _CELL)
-    away = _away(lines, inverse, *of_pixels[:3], radius + 2)
-    end, sure = _ends_on_grid(inverse, image, *of_pixels[1:3], lines, cells, away, radius)
+    own, bottom, top = of_pixels[:3].unbind()
+    away = _away(lines, inverse, own, bottom, top, radius + 2)
+    end, sure = _ends_on_grid(inverse, image, bottom, top, lines, cells, away, radius)
     # Sure cells decide for those beside them.
     weight = sure + 1e-4
     end, weight = cells.between(torch.cat((end * weight, weight), 1))

@@ -151,7 +151,8 @@ def _through_lens(image: Tensor, circle: Tensor, blades: int, rotation: float, h
         return image
     light = _lifted(image, radius, highlights)
     reach = math.ceil(max(-nearest, farthest)) + 2
-    surfaces = _with_margin(*map(torch.cat, zip((light, radius), _behind(light, radius, reach), strict=True)), reach)
+    light_behind, radius_behind = _behind(light, radius, reach)
+    surfaces = _with_margin(torch.cat((light, light_behind)), torch.cat((radius, radius_behind)), reach)
     margin, (height, width) = _margin(reach), image.shape[-2:]
     total, left = torch.zeros_like(light, memory_format=torch.channels_last), torch.ones_like(radius)
     sharp, deepest = torch.zeros_like(radius, dtype=torch.bool), _deepest(radius, max(-nearest, farthest))

@@ -151,7 +151,7 @@ def _object_at(scene: _SearchScene, image: Tensor, points: Sequence[Point], not_
     found = _region(sharp, small, behind, floors, raised, height_above, *pixels.inside[0])
     found = corrected(found, sharp, small, behind, pixels, raised)
     found = _tidied(found, behind, pixels)[None, None].to(image)
-    return mask_at_image_edges(resize_map(found, *image.shape[-2:]).clamp(0, 1), image, math.ceil(2 / share))
+    return mask_at_image_edges(resize_map(found, image.shape[-2], image.shape[-1]).clamp(0, 1), image, math.ceil(2 / share))
 
 
 def _planes_behind(nearness: Tensor, row: int, column: int) -> tuple[Tensor, Tensor, float, Tensor | None]:

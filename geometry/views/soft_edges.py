@@ -297,7 +297,7 @@ def _band(layer: Layer, growth: int) -> _Band:
     around = beside(*_square_around(place))
     before, after = values_at(nearness, around[1::2].flatten()).view(2, 2, -1)
     way = before - after.flip(0)  # rows and columns towards the far side
-    way = way / torch.hypot(*way).clamp(min=_TINY)
+    way = way / torch.hypot(way[0], way[1]).clamp(min=_TINY)
     colours = layer.colour.transpose(0, 1).flatten(1)
     # Pixels on the way to the far side and to the near one: two outside of the ramp, and one inside, (3, 2, N).
     sign, distances = _across(nearness, reach)

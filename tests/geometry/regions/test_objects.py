@@ -205,6 +205,7 @@ def test_the_foreground_is_what_stands_out():
     depth, image, thing = room([(0.6, -0.7, 4.5, 0.3), (-0.3, -0.5, 2.8, 0.45)])
     (x, y), mask = foreground_object(depth, image)
     assert thing[int(y * HEIGHT), int(x * WIDTH)] == 2
+    assert torch.equal(mask, object_around(depth, image, x, y))
 
 
 @pytest.mark.parametrize("bend", [0.0, 0.01])
