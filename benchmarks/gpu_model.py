@@ -155,12 +155,12 @@ EFFECTS = {
     "relight, three lamps (node)": Budget(965, 10, 11),
     "cast_shadow, hard": Budget(160, 3, 1),
     "cast_shadow, soft": Budget(185, 3, 1),
-    "parallax, a frame of 8": Budget(230, 3, 1),
-    "stereo, both eyes": Budget(2530, 21, 4),
-    "depth of field": Budget(465, 4, 10),
-    "fog (node)": Budget(865, 9, 6),
-    "cut-out, by distance (node)": Budget(395, 16, 13, 11150),
-    "cut-out, in a box (node)": Budget(370, 12, 10, 2760),
+    "parallax, a frame of 8": Budget(213, 3, 1),
+    "stereo, both eyes": Budget(2150, 19, 4),
+    "depth of field": Budget(390, 4, 10),
+    "fog (node)": Budget(692, 9, 6),
+    "cut-out, by distance (node)": Budget(215, 8, 8, 8400),
+    "cut-out, in a box (node)": Budget(216, 9, 9, 2170),
     "normal to height": Budget(340, 2, 0),  # 293 at 480x270
     "ambient occlusion of a height": Budget(245, 0, 0),
 }

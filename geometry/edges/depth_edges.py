@@ -157,9 +157,11 @@ def _with_stripes(sharp: Tensor, inverse: Tensor, image: Tensor, radius: int, ra
     if step > 1:
         found = enlarged(found, step, (height, width))
     place = chosen_places(found[:, 2:3] > _SURE)
-    inside, away, sure, right, down = found.transpose(0, 1).flatten(1).index_select(1, place)
-    lines = Lines.through(place, right, down, height, width)
-    own, (near, far) = values_at(sharp, place), (values_at(sharp, lines.at(sign * _PAST * radius - away * step)) for sign in (-1, 1))
+    of_pixels = found.transpose(0, 1).flatten(1).index_select(1, place)
+    inside, away, sure = of_pixels[:3]
+    past = constant(away, ((-_PAST * radius,), (_PAST * radius,)))
+    there = Lines.through(place, of_pixels[3:], height, width).at(torch.sub(past, away, alpha=step))
+    own, (near, far) = values_at(sharp, place), values_at(sharp, there.flatten()).view_as(there)
     # Where a stripe's trace is lost, its end runs into the edge that there was.
     margin = (1 - sure) * reach
     new = torch.where(inside > margin, torch.maximum(own, near), torch.where(inside < -margin, torch.minimum(own, far), own))

@@ -68,32 +68,44 @@ def cut_out(image: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool 
         The mixture's share: Y. Chuang et al., "A Bayesian Approach to Digital Matting" (2001), with one colour a side. The colours:
         T. Germer et al., "Fast Multi-Level Foreground Estimation" (2020), the equation of one pixel.
     """
-    check_image(image)
+    is_hdr = check_image(image)
     check_map(mask, 1, "mask", like=image)
     check_range("edge", edge, 0, MAX_EDGE)
     radius = round(max(image.shape[-2:]) * edge / 100)
     if radius == 0:
         return Cutout(image, mask)
-    source, (image, expand) = image, compress_highlights(image)
-    inside, outside = mask >= 0.5, mask < 0.5
-    thing, behind = (largest_within((~side).float(), radius) < 0.5 for side in (inside, outside))
-    own, others = _continued(image, thing, inside, radius), _continued(image, behind, outside, radius)
+    source, (image, expand) = image, compress_highlights(image, has_none=not is_hdr)
+    sides = torch.cat((mask >= 0.5, mask < 0.5))
+    sure = largest_within((~sides).to(image), radius) < 0.5
+    own, others = _continued(image, sure, sides, radius).chunk(2)
+    thing, behind = sure.chunk(2)
     alpha = _mixture(image, own, others, mask, radius)
     alpha = torch.where(thing | behind, mask, alpha)
     if not decontaminate:
         return Cutout(source, alpha)
-    rest = image - alpha * own - (1 - alpha) * others
-    pure = own + alpha * rest / (alpha.square() + (1 - alpha).square())
+    rest = image - torch.lerp(others, own, alpha)
+    pure = torch.addcdiv(own, alpha * rest, alpha.square() + (1 - alpha).square())
     return Cutout(torch.where(thing, source, expand(pure)), alpha)
 
 
 def _continued(image: Tensor, sure: Tensor, probable: Tensor, radius: int) -> Tensor:
-    """Colours of a side, going on beyond its border: means of what is surely of it nearby, else of what probably is, else of the image."""
+    """Colours of sides, going on beyond their borders: means of what is surely of one nearby, else of what probably is, else of the image.
+
+    Args:
+        image: (B, 3, H, W).
+        sure: (S B, 1, H, W) bool, of S sides.
+        probable: The same.
+        radius: As `cut_out` has it.
+
+    Returns:
+        (S B, 3, H, W).
+    """
     pitch = max(1, round(radius / _COARSE))
-    colour = shrunk(image, pitch)
-    for side, reach in ((probable, 2 * radius), (sure, 4 * radius), (sure, 2 * radius), (sure, radius)):
-        shares = side.to(image)
-        means = shrunk(torch.cat((image * shares, shares), 1), pitch)
+    shares = torch.cat((probable, sure)).to(image)
+    whole = image.repeat(len(shares) // len(image), 1, 1, 1)
+    probable, sure = shrunk(torch.cat((whole * shares, shares), 1), pitch).chunk(2)
+    colour = shrunk(image, pitch).repeat(len(sure) // len(image), 1, 1, 1)
+    for means, reach in ((probable, 2 * radius), (sure, 4 * radius), (sure, 2 * radius), (sure, radius)):
         for _ in range(2):  # twice: what comes into a window counts little at first, or squares would show
             means = box_means(means, max(1, round(reach / pitch / 2)))
         weight = means[:, 3:]
@@ -103,15 +115,13 @@ def _continued(image: Tensor, sure: Tensor, probable: Tensor, radius: int) -> Te
 
 def _mixture(image: Tensor, own: Tensor, others: Tensor, mask: Tensor, radius: int) -> Tensor:
     """The matte: each pixel's share of the object, by colour where foreground and background differ, else by the mask."""
-    apart = own - others
+    apart, rest = own - others, image - others
     distance = apart.square().sum(1, keepdim=True)
-    share = ((image - others) * apart).sum(1, keepdim=True) / distance.clamp(min=_TINY)
+    share = (rest * apart).sum(1, keepdim=True) / distance.clamp(min=_TINY)
     smooth = box_means(mask, max(1, radius // 3))
-    trust = distance / (distance + _APART)
     # Colours that are no mixture of both sides' are weak evidence.
-    nearest = share.clamp(-_BEYOND, 1 + _BEYOND)
-    off = (image - others - nearest * apart).square().sum(1, keepdim=True)
-    trust = trust * _APART / (_APART + off)
+    off = torch.addcmul(rest, share.clamp(-_BEYOND, 1 + _BEYOND), apart, value=-1).square().sum(1, keepdim=True)
+    trust = _APART * distance / ((distance + _APART) * (off + _APART))
     # Colours count less and less towards the ends of the band, or it would end in the squares of its windows.
     level = box_means((mask >= 0.5).to(mask), radius)
     trust = trust * (_FADE * level * (1 - level)).clamp(max=1)

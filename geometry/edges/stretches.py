@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import kept_constants
+from ...utils import constant, sample_at
 from ..filters.box import box_sums
 from ..filters.chosen_pixels import rows_and_columns
 
@@ -28,15 +30,23 @@ class Stretches:
 
     def __init__(self, place: Tensor, size: tuple[int, ...], cell: int) -> None:
         images, height, width = size
-        self._shape = (images, -(-height // cell), -(-width // cell))
-        rows, columns = rows_and_columns(place, height, width)
-        self._first = place // (height * width) * (self._shape[1] * self._shape[2])
-        self._index = self._first + rows // cell * self._shape[2] + columns // cell
-        self._row, self._column = ((each - (cell - 1) / 2) / cell for each in (rows, columns))
+        self._shape, self._cell = (images, -(-height // cell), -(-width // cell)), cell
+        self._rows, self._columns = rows_and_columns(place, height, width)
+        self._image = place // (height * width) if images > 1 else None
+        row = self._rows // cell
+        row = row if self._image is None else torch.add(row, self._image, alpha=self._shape[1])
+        self._index = torch.add(self._columns // cell, row, alpha=self._shape[2])
 
     def sums(self, values: Tensor) -> Tensor:
         """Of (C, N) values, over the stretch around each cell: (B, C, rows, columns)."""
         return self.over_stretches(_sums_at(self._index, values, math.prod(self._shape)))
+
+    def bordered(self) -> tuple[Tensor, tuple[int, int, int]]:
+        """(N,) the cell of each pixel, counted through grids with a border of one cell, and their shape."""
+        images, height, width = self._shape
+        index = torch.add(self._index, self._index // width, alpha=2) + (width + 3)
+        index = index if self._image is None else torch.add(index, self._image, alpha=2 * (width + 2))
+        return index, (images, height + 2, width + 2)
 
     def over_stretches(self, values: Tensor) -> Tensor:
         """(C, cells) values summed over the stretch around each cell: (B, C, rows, columns)."""
@@ -68,26 +78,22 @@ class Stretches:
 
     def between(self, grid: Tensor) -> Tensor:
         """(B, C, rows, columns) values at the pixels, (C, N), linear between cells."""
-        values = grid.transpose(0, 1).flatten(1)
-        _, height, width = self._shape
-        # Rows and columns of the four cells, (4, N), and their shares.
-        down, right = _corners(grid)
-        row, column = self._row.floor() + down, self._column.floor() + right
-        share = (1 - (self._row - row).abs()) * (1 - (self._column - column).abs())
-        index = self._first + row.long().clamp(0, height - 1) * width + column.long().clamp(0, width - 1)
-        if grid.device.type != "cpu":
-            return (values.index_select(1, index.flatten()).unflatten(1, index.shape) * share).sum(1)
-        total = values.new_zeros((len(values), len(self._index)))
-        for cells, shares in zip(index, share, strict=True):  # all at once would not fit the cache
-            total.addcmul_(values.index_select(1, cells), shares)
-        return total
+        if self._image is not None:  # below each other, with a border between them
+            grid = F.pad(grid, (0, 0, 1, 1), mode="replicate").transpose(0, 1).flatten(1, 2)[None]
+        return sample_at(grid, self._places)[0, :, 0]
 
-
-@kept_constants
-def _corners() -> tuple[Tensor, Tensor]:
-    """(4, 1) each, rows and columns from the first of four cells."""
-    down, right = torch.tensor(((0, 0, 1, 1), (0, 1, 0, 1)))[..., None]
-    return down, right
+    @cached_property
+    def _places(self) -> Tensor:
+        """(1, 1, N, 2), where `sample_at` finds the pixels."""
+        images, height, width = self._shape
+        scale, rows = 2 / self._cell, self._rows
+        if self._image is not None:
+            height += 2
+            rows = torch.add(rows, self._image, alpha=height * self._cell) + self._cell
+            height *= images
+        at = torch.stack((self._columns, rows), -1).float()
+        first, step = ((1 / (self._cell * width) - 1, 1 / (self._cell * height) - 1), (scale / width, scale / height))
+        return torch.addcmul(constant(at, first), at, constant(at, step))[None, None]
 
 
 def _sums_at(index: Tensor, values: Tensor, count: int) -> Tensor:

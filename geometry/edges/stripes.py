@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import kept_constants
+from ...utils import constant, kept_constants
 from ..filters.box import box_means, box_sums
-from ..filters.chosen_pixels import chosen_places, places_where, rows_and_columns, summed_rows, values_at
+from ..filters.chosen_pixels import places_where, rows_and_columns, summed_rows, values_at
 from .stretches import Stretches
 
 # Profiles of colours across an edge.
@@ -28,9 +28,13 @@ _BEYOND = 3  # pixels beyond the radius up to which colours are compared
 _SUMS = 6  # how many sums a profile has at each distance
 _FEW = 8  # pixels of an edge below which a stretch is too short
 
+# Between the first two distances from an edge a ramp falls, and between the other two a step.
+_FALL = (-2.0, 2.0, -0.5, 0.5)
+
 # What is a stripe.
 _WIDEST = 1.6  # radii
 _TOGETHER = 4096  # stretches that are looked into at once
+_FIT_CACHE = 96  # stretches whose stripes of all widths fit the cache of a CPU
 _SOFT_FROM = 3  # pixels: from this width on, those where a stripe meets its neighbours may be mixtures of both
 _CONTRAST = 0.16  # the least distance of its colour from those on both sides
 _LEFT = (0.1, 0.88)  # of a ramp that falls from 1 to 0, what may be left at the stripe's far end
@@ -62,54 +66,51 @@ class StripeEnds(NamedTuple):
         inside: Pixels from the silhouette towards the near side; negative beyond it.
         away: Pixels from the middle of the ramp towards the far side.
         sure: How sure there is a stripe, 0 to 1.
-        right: The direction of the far side, a unit vector: columns.
-        down: The same, rows.
+        down: The direction of the far side, a unit vector: rows.
+        right: The same, columns.
     """
 
     inside: Tensor
     away: Tensor
     sure: Tensor
-    right: Tensor
     down: Tensor
+    right: Tensor
 
 
 class Lines(NamedTuple):
-    """Straight lines across edges, through pixels of images; the tensors are (N,).
+    """Straight lines across edges, through pixels of images.
 
     Attributes:
-        start: The first pixel of the image, counted through all images.
-        row: The pixel's row.
-        column: Its column.
-        right: The direction of the far side, a unit vector: columns.
-        down: The same, rows.
+        start: (N,) the first pixel of the image of each, counted through all images.
+        middle: (2, N) float, the pixels' rows and columns.
+        way: (2, N) the direction of the far side, a unit vector: rows and columns.
         height: Of the images.
         width: Of the images.
     """
 
     start: Tensor
-    row: Tensor
-    column: Tensor
-    right: Tensor
-    down: Tensor
+    middle: Tensor
+    way: Tensor
     height: int
     width: int
 
     @classmethod
-    def through(cls, place: Tensor, right: Tensor, down: Tensor, height: int, width: int) -> Lines:
-        """Lines through pixels (N,), counted through images of that size, in directions of any length."""
+    def through(cls, place: Tensor, way: Tensor, height: int, width: int) -> Lines:
+        """Lines through pixels (N,), counted through images of that size, in directions (2, N) of any length."""
         row, column = rows_and_columns(place, height, width)
-        length = torch.hypot(right, down).clamp(min=_TINY)
-        return cls(place - row * width - column, row, column, right / length, down / length, height, width)
+        start = place - torch.add(column, row, alpha=width)
+        return cls(start, torch.stack((row, column)).to(way), way / torch.hypot(way[0], way[1]).clamp(min=_TINY), height, width)
 
-    def at(self, steps: Tensor | float) -> Tensor:
-        """The pixels (N,) so many steps towards the far side; (K, N) of so many steps."""
-        row, column = (self.row + self.down * steps).round().long(), (self.column + self.right * steps).round().long()
-        return self.start + row.clamp(0, self.height - 1) * self.width + column.clamp(0, self.width - 1)
+    def at(self, steps: Tensor) -> Tensor:
+        """The pixels (K, N) so many steps, (K, 1), (N,) or (K, N), towards the far side."""
+        row, column = torch.addcmul(self.middle[:, None], self.way[:, None], steps).round_().long()
+        row, column = row.clamp_(0, self.height - 1), column.clamp_(0, self.width - 1)
+        return column.add_(row, alpha=self.width).add_(self.start)
 
     def take(self, index: Tensor) -> Lines:
         """Some of the lines."""
-        start, row, column, right, down = (each.index_select(0, index) for each in self[:5])
-        return Lines(start, row, column, right, down, self.height, self.width)
+        start, middle, way = (each.index_select(-1, index) for each in self[:3])
+        return Lines(start, middle, way, self.height, self.width)
 
 
 def stripe_ends(inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, edge: Tensor, radius: int) -> StripeEnds:
@@ -124,101 +125,77 @@ def stripe_ends(inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, edge:
         radius: Half the width of ramps in pixels.
     """
     height, width = inverse.shape[-2:]
-    smooth = box_means(box_means(inverse, max(1, radius // 2)), max(1, radius // 2))
+    smooth = F.pad(box_means(box_means(inverse, max(1, radius // 2)), max(1, radius // 2)), (1, 1, 1, 1), mode="replicate")
+    inside = slice(1, -1)
+    down, right = smooth[..., :-2, inside] - smooth[..., 2:, inside], smooth[..., inside, :-2] - smooth[..., inside, 2:]
     place = places_where(edge)
-    row, column = rows_and_columns(place, height, width)
-    start = place - row * width - column
-
-    down, right = _beside(place)
-    beside = start + (row + down).clamp(0, height - 1) * width + (column + right).clamp(0, width - 1)
-    beside = values_at(smooth, beside.flatten()).view_as(beside)
-    slope_right, slope_down = beside[:2] - beside[2:]
-    lines = Lines.through(place, slope_right, slope_down, height, width)
-    away = _away(lines, inverse, (values_at(low, place) + values_at(high, place)) * 0.5, radius + 2)
-    on_edge = (away.abs() <= _BESIDE) & values_at(edge, place)
-    end, sure = _ends_on_grid(inverse, image, low, high, lines, away, on_edge, radius)
+    of_pixels = torch.cat((inverse, low, high, down, right), 1).transpose(0, 1).flatten(1).index_select(1, place)
+    lines, cells = Lines.through(place, of_pixels[3:], height, width), Stretches(place, (len(inverse), height, width), _CELL)
+    own, bottom, top = of_pixels[:3].unbind()
+    away = _away(lines, inverse, own, bottom, top, radius + 2)
+    end, sure = _ends_on_grid(inverse, image, bottom, top, lines, cells, away, radius)
     # Sure cells decide for those beside them.
     weight = sure + 1e-4
-    end, weight = Stretches(place, (len(inverse), height, width), _CELL).between(torch.cat((end * weight, weight), 1))
+    end, weight = cells.between(torch.cat((end * weight, weight), 1))
     sure = (weight - 1e-4).clamp(0, 1) * (away.abs() < radius + 2)
-    maps = (end / weight - away, away, sure, lines.right, lines.down)
-    return StripeEnds(*(torch.zeros_like(inverse).flatten().index_copy(0, place, each).view_as(inverse) for each in maps))
+    found = torch.cat((torch.stack((end / weight - away, away, sure)), lines.way))
+    maps = found.new_zeros(len(found), inverse.numel()).index_copy_(1, place, found)
+    return StripeEnds(*maps.view(-1, *inverse.shape))
 
 
-def _away(lines: Lines, inverse: Tensor, middle: Tensor, reach: int) -> Tensor:
+def _away(lines: Lines, inverse: Tensor, own: Tensor, bottom: Tensor, top: Tensor, reach: int) -> Tensor:
     """Pixels (N,) from the middle of the ramp, positive on the far side; more than `reach` where it is not found."""
-    before = values_at(inverse, lines.at(0.0)) - middle
-    sign = torch.where(before > 0, 1.0, -1.0)
-    steps = _steps(sign, 1, reach + 1)
-    after = (_values_on(inverse, lines, sign * steps) - middle) * sign
-    before = torch.cat((before.abs()[None], after[:-1].clamp(min=0)))
-    crossing = steps - 1 + before / (before - after).clamp(min=_TINY)
+    middle = (bottom + top) * 0.5
+    sign = torch.where(own > middle, 1.0, -1.0)
+    steps = _steps(sign, 0, reach + 1)
+    there = lines.at(sign * steps)
+    above = (values_at(inverse, there.flatten()).view_as(there) - middle) * sign
+    before, after = above[:-1].clamp(min=0), above[1:]
+    crossing = steps[:-1] + before / (before - after).clamp(min=_TINY)
     return -sign * torch.where(after <= 0, crossing, reach + 1.0).amin(0)
 
 
-def _values_on(values: Tensor, lines: Lines, steps: Tensor) -> Tensor:
-    """(K, N) values of a map at so many steps along each line."""
-    return values_at(values, lines.at(steps).flatten()).view_as(steps)
-
-
 def _ends_on_grid(
-    inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, lines: Lines, away: Tensor, on_edge: Tensor, radius: int
+    inverse: Tensor, image: Tensor, bottom: Tensor, top: Tensor, lines: Lines, cells: Stretches, away: Tensor, radius: int
 ) -> tuple[Tensor, Tensor]:
-    """For each cell of a grid where stripes end, in pixels from the middle of the ramp, and how sure: (B, 1, rows, columns)."""
-    height, width = inverse.shape[-2:]
-    grid = (len(inverse), -(-height // _CELL), -(-width // _CELL))
-    chosen = chosen_places(on_edge)
-    here, weight, lines = away.index_select(0, chosen), on_edge.index_select(0, chosen).to(away), lines.take(chosen)
-    own = lines.at(0.0)
-    bottom = values_at(low, own)
-    span = (values_at(high, own) - bottom).clamp(min=_TINY)
-    cell = (own // (height * width) * grid[1] + lines.row // _CELL) * grid[2] + lines.column // _CELL
-    fall = _values_on(inverse, lines, _fall_distances(here) - here)
+    """For each cell of a grid where stripes end, in pixels from the middle of the ramp, and how sure: (B, 1, rows, columns).
+
+    Args:
+        inverse, image, radius: As `stripe_ends`.
+        bottom, top: (N,) inverse depth of the far side of the edge beside each pixel, and of the near side.
+        lines: (N,) those across the edge.
+        cells: The grid, of these pixels.
+        away: (N,) as `_away`.
+    """
+    cell, shape = cells.bordered()
+    on_edge = away.abs() <= _BESIDE
+    if away.device.type == "cpu":  # elsewhere their number would wait for the device
+        chosen = places_where(on_edge)
+        lines, (cell, bottom, top, away, on_edge) = lines.take(chosen), (each[chosen] for each in (cell, bottom, top, away, on_edge))
+    before, beyond, widest = radius + _BEYOND + round(radius * _WIDEST), radius + _BEYOND, round(radius * _WIDEST)
+    there = lines.at(_distances(away, -before, beyond + 1) - away)
+    shown = torch.cat((inverse, image), 1).transpose(0, 1).flatten(1).index_select(1, there.flatten()).unflatten(1, there.shape)
+    (fall, depth), colour = shown[0].split((len(_FALL), len(there) - len(_FALL))), shown[1:, len(_FALL) :]
     steep = (fall[2] - fall[3]) / (fall[0] - fall[1]).clamp(min=_TINY)
-    weight = weight * ((_STEEPEST - steep) / _STEP).clamp(0, 1)
-    occupied = weight.new_zeros(math.prod(grid)).index_add_(0, cell, weight) > 0
-    cells = places_where(occupied)
-    slot = torch.full_like(occupied, len(cells), dtype=torch.long).index_copy_(0, cells, torch.arange(len(cells), device=cells.device))
-    own = slot.index_select(0, cell)
-    before, beyond = radius + _BEYOND + round(radius * _WIDEST), radius + _BEYOND
-    distances = _steps(here, -before, beyond + 1)
-    there = lines.at(distances - here)
-    colour = image.transpose(0, 1).flatten(1).index_select(1, there.flatten()).unflatten(1, there.shape)
-    left = ((values_at(inverse, there.flatten()).view_as(there) - bottom) / span).clamp(0, 1)
+    weight = on_edge * ((_STEEPEST - steep) / _STEP).clamp(0, 1)
+    left = ((depth - bottom) / (top - bottom).clamp(min=_TINY)).clamp(0, 1)
     values = torch.cat((torch.stack((torch.ones_like(left), left)), colour, colour.square().sum(0, keepdim=True))) * weight
-    # What is beyond the image, or in cells without an edge, is in the last row.
-    sums = values.new_zeros(len(cells) + 1, _SUMS * len(distances)).index_add_(0, own, values.flatten(0, 1).T.contiguous())
-    around = _cells_around(cells, grid)
-    around = F.pad(slot, (0, 1), value=len(cells)).index_select(0, around.flatten()).view_as(around)
-    profiles = summed_rows(sums, around).view(len(cells), _SUMS, len(distances)).transpose(0, 1).contiguous()
+    sums = values.new_zeros(math.prod(shape), _SUMS * len(depth)).index_add_(0, cell, values.flatten(0, 1).T.contiguous())
+    occupied = places_where(sums[:, 0] > 0)
+    around = occupied[:, None] + _cells_of_stretch(occupied, shape[2])
+    profiles = summed_rows(sums, around).view(len(occupied), _SUMS, len(depth)).transpose(0, 1).contiguous()
     end, sure = torch.zeros_like(profiles[0, :, 0]), torch.zeros_like(profiles[0, :, 0])
     # A GPU computes all: to ask which are worth it takes it longer.
     some = places_where(_may_have_stripe(profiles)) if end.device.type == "cpu" else torch.arange(len(end), device=end.device)
-    parts = (_stripe_end(part, before, round(radius * _WIDEST)) for part in profiles.index_select(1, some).split(_TOGETHER, 1))
+    parts = (_stripe_end(part, before, widest) for part in profiles.index_select(1, some).split(_TOGETHER, 1))
     found = tuple(torch.cat(each) for each in zip(*parts, strict=True))
     end, sure = (each.index_copy(0, some, part) for each, part in zip((end, sure), found, strict=True))
     votes = torch.stack((sure, sure * end, sure * end * end, torch.ones_like(sure)))
-    votes = votes * occupied.index_select(0, cells)
-    maps = votes.new_zeros(len(votes), len(occupied)).index_copy(1, cells, votes).view(-1, *grid).transpose(0, 1)
-    count, first, second, all_ = box_sums(maps.contiguous(), _AGREE).split(1, 1)
-    mean = first / count.clamp(min=_TINY)
-    varies = (second / count.clamp(min=_TINY) - mean.square()).clamp(min=0).sqrt()
+    maps = votes.new_zeros(len(votes), len(sums)).index_copy_(1, occupied, votes).view(-1, *shape).transpose(0, 1)
+    count, first, second, all_ = box_sums(maps, _AGREE)[..., 1:-1, 1:-1].split(1, 1)
+    mean, square = (torch.cat((first, second), 1) / count.clamp(min=_TINY)).split(1, 1)
+    varies = (square - mean.square()).clamp(min=0).sqrt()
     return mean, (count / all_.clamp(min=1) / _AGREED).clamp(max=1) * (2 - varies / _VARIES).clamp(0, 1)
-
-
-def _cells_around(cell: Tensor, grid: tuple[int, int, int]) -> Tensor:
-    """The cells (N, K) of the stretch around each of N cells, counted through grids; the number of all cells where there is none."""
-    down, right = _cells_of_stretch(cell)
-    row, column = (each[:, None] + step for each, step in zip(rows_and_columns(cell, *grid[1:]), (down, right), strict=True))
-    inside = (row >= 0) & (row < grid[1]) & (column >= 0) & (column < grid[2])
-    return torch.where(inside, cell[:, None] + (down * grid[2] + right), math.prod(grid))
-
-
-@kept_constants
-def _beside() -> tuple[Tensor, Tensor]:
-    """(4, 1) each, rows and columns from a pixel to those before it, along columns and along rows, and to those after it."""
-    down, right = torch.tensor(((0, -1, 0, 1), (-1, 0, 1, 0)))[..., None]
-    return down, right
 
 
 @kept_constants
@@ -228,16 +205,16 @@ def _steps(first: int, end: int) -> Tensor:
 
 
 @kept_constants
-def _fall_distances() -> Tensor:
-    """(4, 1): between the first two distances from an edge a ramp falls, and between the other two a step."""
-    return torch.tensor((-2.0, 2.0, -0.5, 0.5))[:, None]
+def _distances(first: int, end: int) -> Tensor:
+    """(4 + K, 1): those of `_FALL`, and the whole numbers from the first one up to the end, which is not included."""
+    return torch.cat((torch.tensor(_FALL), torch.arange(first, end)))[:, None]
 
 
 @kept_constants
-def _cells_of_stretch() -> tuple[Tensor, Tensor]:
-    """(K,) each, rows and columns from a cell to those of its stretch."""
-    down, right = torch.cartesian_prod(*[torch.arange(-_STRETCH, _STRETCH + 1)] * 2).T
-    return down, right
+def _cells_of_stretch(width: int) -> Tensor:
+    """(K,) from a cell to those of its stretch, in a grid of that width."""
+    along = torch.arange(-_STRETCH, _STRETCH + 1)
+    return (along[:, None] * width + along).flatten()
 
 
 def _may_have_stripe(profile: Tensor) -> Tensor:
@@ -245,8 +222,10 @@ def _may_have_stripe(profile: Tensor) -> Tensor:
     number, colour = profile[:1].expand(3, -1, -1), profile[2:5]
     sums = F.pad(torch.cat((number, colour, colour, profile[5:])).cumsum(-1), (1, 0))
     whole = sums[..., -1:]
-    total = _mean_and_error(whole)[1]
-    single = (_mean_and_error(sums[..., 2:-2])[1] + _mean_and_error(whole - sums[..., 2:-2])[1]).amin(-1, keepdim=True)
+    until = sums[..., 2:-2]
+    errors = _mean_and_error(torch.cat((whole, until, whole - until), -1))[1]
+    total, (first, second) = errors[:, :1], errors[:, 1:].chunk(2, 1)
+    single = (first + second).amin(-1, keepdim=True)
     along = (profile[5] - profile[2:5].square().sum(0) / profile[0].clamp(min=_TINY)).clamp(min=0).sum(-1, keepdim=True)
     return ((_gained(along, single, total, _GAIN, _TINY) > 0) & (profile[0].amax(-1, keepdim=True) > _FEW))[:, 0]
 
@@ -265,8 +244,9 @@ def _stripe_end(profile: Tensor, before: int, widest: int) -> tuple[Tensor, Tens
     # Not padded: before torch 2.8 nothing, which there may be, cannot be.
     sums = torch.cat((torch.zeros_like(moments[:, :1]), moments.cumsum(1)), 1)
     left = rows[1] / rows[0].clamp(min=_TINY)
-    # One width after the other on a CPU: all at once would not fit its cache.
-    widths = [range(wide, wide + 1) for wide in range(widest + 1)] if rows.device.type == "cpu" else [range(widest + 1)]
+    # Of many, one width after the other on a CPU: all at once would not fit its cache.
+    one_by_one = rows.device.type == "cpu" and rows.shape[-1] > _FIT_CACHE
+    widths = [range(wide, wide + 1) for wide in range(widest + 1)] if one_by_one else [range(widest + 1)]
     found = (torch.stack(each) for each in zip(*(_best_stripe(moments, sums, left, part) for part in widths), strict=True))
     single, bests, ends, contrasts = found
     best, number = bests.min(0, keepdim=True)
@@ -337,8 +317,8 @@ def _begin_of_far(profile: Tensor, left: Tensor, single: Tensor, total: Tensor, 
     apart, at = (mean - far).square().sum(0), torch.arange(profile.shape[-1], device=profile.device)
     last = torch.where(apart > least, at, 2).amax(-1, keepdim=True)
     after = (last + 1).clamp(max=len(at) - 1)
-    lasts = last - _steps(profile, 0, 3).view(1, 3).long()
-    peak, spread = apart.gather(-1, lasts).amax(-1, keepdim=True).sqrt(), varies.gather(-1, lasts).amin(-1, keepdim=True).sqrt()
+    before_last = last - torch.arange(3, device=last.device)
+    peak, spread = apart.gather(-1, before_last).amax(-1, keepdim=True).sqrt(), varies.gather(-1, before_last).amin(-1, keepdim=True).sqrt()
     in_ramp = (last > 2) & (left.gather(-1, last) < _LEFT[1]) & (left.gather(-1, after) > _LEFT[0])
     of_far = (profile[5] - (profile[2:5] * far).sum(0) * 2 + profile[0] * far.square().sum(0)).clamp(min=0)
     error = torch.where(at > last, of_far, varies * number).sum(-1, keepdim=True)
@@ -355,7 +335,7 @@ def _gained(error: Tensor, single: Tensor, total: Tensor, least: float, over: fl
 
 def _share_above(values: Tensor, least: float, over: float) -> Tensor:
     """0 up to `least`, 1 from `over` above it on."""
-    return ((values - least) / over).clamp(0, 1)
+    return torch.add(constant(values, -least / over), values, alpha=1 / over).clamp_(0, 1)
 
 
 def _mean_and_error(moments: Tensor) -> tuple[Tensor, Tensor]:

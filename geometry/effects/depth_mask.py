@@ -15,7 +15,7 @@ from ...options.places import Box, Point
 from ..edges.depth_edges import EDGE
 from ..regions.boxes import object_in_box
 from ..regions.connected import region_around
-from ..regions.objects import foreground_point, object_around
+from ..regions.objects import foreground_object, object_around
 from ..regions.points import pixel_at
 from .depths import Depths, check_metric
 
@@ -39,7 +39,8 @@ def selected_mask(selection: SelectionOptions, depths: Depths, image: Tensor | N
     if selection.box is not None:
         return box_mask(depths, selection.box, image, selection.all_points, selection.not_points)
     if selection.whole_foreground:
-        return object_mask(depths, [foreground_point(depths.depth, _colours(depths, image))], (), image)
+        point, mask = foreground_object(depths.depth, _colours(depths, image))
+        return _alike_where(depths, [point], mask)
     if selection.point is None:
         return range_mask(depths, selection.near, selection.far, unit=selection.unit, feather=selection.feather)
     if selection.select == OBJECT:
@@ -142,10 +143,7 @@ def object_mask(depths: Depths, points: Sequence[Point], not_points: Sequence[Po
         (1, 1, H, W) in [0, 1].
     """
     first, *more = points
-    # Of a sky, which has no depth, what is found is sky.
-    at_points = [depths.hole == depths.hole[(..., *pixel_at(each, *depths.hole.shape[-2:]))] for each in points]
-    mask = object_around(depths.depth, _colours(depths, image), *first, more, not_points)
-    return torch.where(torch.stack(at_points).any(0), mask, 0)
+    return _alike_where(depths, points, object_around(depths.depth, _colours(depths, image), *first, more, not_points))
 
 
 def box_mask(
@@ -176,6 +174,12 @@ def _distance(depths: Depths, unit: str) -> Tensor:
         check_metric(depths)
         return depths.depth
     return 100 * depths.share()
+
+
+def _alike_where(depths: Depths, points: Sequence[Point], mask: Tensor) -> Tensor:
+    """A mask without what has depth, or has none, unlike all points: of a sky, which has no depth, what is found is sky."""
+    at_points = [depths.hole == depths.hole[(..., *pixel_at(each, *depths.hole.shape[-2:]))] for each in points]
+    return torch.where(torch.stack(at_points).any(0), mask, 0)
 
 
 def _colours(depths: Depths, image: Tensor | None) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ...options.checks import check_range, check_whole
 from ...options.lens import MAX_BLADES, MAX_STOPS
-from ...utils import in_float32, sent_to
+from ...utils import in_float32, kept_constants, sent_to
 from ..checks import check_image, check_map
 from ..filters.box import box_means
 from ..filters.coarse import enlarged, shrunk
@@ -52,12 +52,12 @@ _NARROW = 2.0
 _TINY = 1e-6
 
 
-class _Surface(NamedTuple):
-    """The visible surface, or the background behind it, with a margin.
+class _Surfaces(NamedTuple):
+    """The visible surface and the background behind it, with a margin.
 
     Attributes:
-        light: (1, 4, h, w) linear light and 1.
-        square: (1, 1, h, w) squares of the radii with the radii's signs; NaN where there is no such surface.
+        light: (2, 4, h, w) linear light and 1.
+        square: (2, 1, h, w) squares of the radii with the radii's signs; NaN where there is no such surface.
     """
 
     light: Tensor
@@ -68,14 +68,14 @@ class _Layered(NamedTuple):
     """Surfaces by layers.
 
     Attributes:
-        lights: (1, 4, h, w) each, as those of the surfaces.
-        places: (1, 1, h, w) each: between which layers a pixel lies, counted from the nearest on: 1.25 is three quarters in the second and
+        light: (2, 4, h, w), that of the surfaces.
+        place: (2, 1, h, w): between which layers a pixel lies, counted from the nearest on: 1.25 is three quarters in the second and
             one in the third. The variance of the blurs of two layers, so mixed, is that of the blur between. -2 where there is none.
         boxes: For each layer, the bounding boxes of its part of each surface; None for an empty one.
     """
 
-    lights: list[Tensor]
-    places: list[Tensor]
+    light: Tensor
+    place: Tensor
     boxes: list[tuple[_Box | None, ...]]
 
 
@@ -152,7 +152,8 @@ def _through_lens(image: Tensor, circle: Tensor, blades: int, rotation: float, h
         return image
     light = _lifted(image, radius, highlights)
     reach = math.ceil(max(-nearest, farthest)) + 2
-    surfaces = [_with_margin(*each, reach) for each in ((light, radius), _behind(light, radius, reach))]
+    light_behind, radius_behind = _behind(light, radius, reach)
+    surfaces = _with_margin(torch.cat((light, light_behind)), torch.cat((radius, radius_behind)), reach)
     margin, (height, width) = _margin(reach), image.shape[-2:]
     total, left = torch.zeros_like(light, memory_format=torch.channels_last), torch.ones_like(radius)
     sharp, deepest = torch.zeros_like(radius, dtype=torch.bool), _deepest(radius, max(-nearest, farthest))
@@ -160,7 +161,7 @@ def _through_lens(image: Tensor, circle: Tensor, blades: int, rotation: float, h
     for index, boxes in enumerate(layered.boxes):
         if boxes == (None, None):
             continue
-        box = _grown(_around(boxes), levels[index], surfaces[0].square.shape[-2:])
+        box = _grown(_around(boxes), levels[index], surfaces.square.shape[-2:])
         layer = blur_layer(_layer(layered, index, box), levels[index], blades, rotation)
         place, layer = _in_image(layer, box, margin, height, width)
         share, rest = layer[:, 3:].contiguous(), left[place]
@@ -170,7 +171,7 @@ def _through_lens(image: Tensor, circle: Tensor, blades: int, rotation: float, h
             sharp[place] = (share >= 1) & (rest >= 1 - _TINY) & (radius[place] == 0)
         taken = torch.minimum(share, rest)
         total[place].addcmul_(layer[:, :3], taken / share.clamp_(min=_TINY))
-        left[place] -= taken
+        left[place].sub_(taken)
     brightest = image.amax().clamp(min=1)
     soft = linear_to_srgb(total / (1 - left).clamp(min=_TINY)).minimum(brightest)
     return torch.where(sharp, image, soft)
@@ -273,8 +274,7 @@ def _shown_behind(radius: Tensor, beside: Tensor, largest: float) -> Tensor:
     for reach in _reaches(largest):
         half = math.ceil(reach / 2)
         spread, reached = largest_within(spread, half - reached, has_nan=False), half
-        shown = (torch.maximum(spread, size) + _NARROW > previous) & (spread > farthest)
-        farthest = torch.where(shown, spread, farthest)
+        farthest = torch.where(torch.maximum(spread, size) > previous - _NARROW, torch.maximum(spread, farthest), farthest)
         previous = reach
     return farthest
 
@@ -283,20 +283,20 @@ def _margin(reach: int) -> int:
     return -(-reach // LARGEST_STEP) * LARGEST_STEP
 
 
-def _with_margin(light: Tensor, radius: Tensor, reach: int) -> _Surface:
-    """A surface mirrored beyond the border, so that its sides are multiples of the largest step."""
+def _with_margin(light: Tensor, radius: Tensor, reach: int) -> _Surfaces:
+    """Surfaces mirrored beyond the border, so that its sides are multiples of the largest step."""
     height, width = radius.shape[-2:]
     margin = _margin(reach)
     right, below = (margin + -side % LARGEST_STEP for side in (width, height))
     mode = "reflect" if right < width and below < height else "replicate"
     whole = torch.cat((light, torch.ones_like(radius), radius * radius.abs()), 1)
     padded = F.pad(whole, (margin, right, margin, below), mode=mode)
-    return _Surface(padded[:, :4].contiguous(memory_format=torch.channels_last), padded[:, 4:])
+    return _Surfaces(padded[:, :4].contiguous(memory_format=torch.channels_last), padded[:, 4:])
 
 
-def _layered(surfaces: list[_Surface], levels: list[float]) -> _Layered:
+def _layered(surfaces: _Surfaces, levels: list[float]) -> _Layered:
     """Where surfaces lie between the layers. Synchronises the device once."""
-    square = torch.cat([each.square for each in surfaces])[:, 0]
+    square = surfaces.square[:, 0].contiguous()
     (count, height, width), last = square.shape, len(levels) - 1
     ends = sent_to(square.device, torch.tensor([level * abs(level) for level in levels]))
     has_none = square.isnan()
@@ -305,17 +305,25 @@ def _layered(surfaces: list[_Surface], levels: list[float]) -> _Layered:
     high, low = ends[after], ends[after - 1]
     place = (after - (high - square).div_(high - low)).clamp_(0, last).masked_fill_(has_none, -2.0)
     # What lies between two levels is in both; in a last row is what is in none.
-    row_of = torch.arange(count, device=square.device).view(-1, 1, 1) * (last + 2) + upper.masked_fill_(has_none, last + 1)
-    found = []
-    rows, columns = (torch.arange(length, device=square.device) for length in (height, width))
-    for along, of_pixels in ((rows, rows[:, None]), (columns, columns)):
-        length = len(along)
-        present = torch.zeros(count * (last + 2) * length, dtype=torch.bool, device=square.device)
-        present = present.scatter_(0, (row_of * length + of_pixels).flatten(), True).view(count, last + 2, length)[:, :-1]
-        present = present | F.pad(present[:, 1:], (0, 0, 0, 1))
-        found += [torch.where(present, along, length).amin(2), torch.where(present, along + 1, 0).amax(2)]
+    along, row_of = _along(square, count, height, width, last + 2)
+    index = upper.masked_fill_(has_none, last + 1).mul_(height + width).add_(row_of)
+    present = torch.zeros(count * (last + 2) * (height + width), dtype=torch.bool, device=square.device)
+    for of_pixels in (along[:height, None], along[height:] + height):
+        present.scatter_(0, (index + of_pixels).flatten(), True)
+    present = present.view(count, last + 2, -1)[:, :-1]
+    present = present | F.pad(present[:, 1:], (0, 0, 0, 1))
+    first, end = torch.where(present, along, height + width), torch.where(present, along + 1, 0)
+    firsts, ends = (each.split((height, width), 2) for each in (first, end))
+    found = [each for low, high in zip(firsts, ends, strict=True) for each in (low.amin(2), high.amax(2))]
     boxes = ([_Box(*box) if box[1] > box[0] else None for box in of_surface] for of_surface in torch.stack(found, 2).tolist())
-    return _Layered([each.light for each in surfaces], list(place[:, None].split(1)), list(zip(*boxes, strict=True)))
+    return _Layered(surfaces.light, place[:, None], list(zip(*boxes, strict=True)))
+
+
+@kept_constants
+def _along(surfaces: int, height: int, width: int, layers: int) -> tuple[Tensor, Tensor]:
+    """(height + width,) the numbers of rows and of columns, and (surfaces, 1, 1) where a table by surface, layer, row and column begins."""
+    along = torch.cat((torch.arange(height), torch.arange(width)))
+    return along, torch.arange(surfaces).view(-1, 1, 1) * (layers * (height + width))
 
 
 def _around(boxes: tuple[_Box | None, ...]) -> _Box:
@@ -335,15 +343,12 @@ def _grown(box: _Box, radius: float, size: torch.Size) -> _Box:
 
 def _layer(layered: _Layered, index: int, box: _Box) -> Tensor:
     """(1, 4, h, w): the layer's light times its share of each pixel, and the share."""
-    layer = None
-    for whole_light, whole_place, there in zip(layered.lights, layered.places, layered.boxes[index], strict=True):
-        if there is None:
-            continue
-        light, place = (each[..., box.top : box.bottom, box.left : box.right] for each in (whole_light, whole_place))
-        share = torch.rsub((place - index).abs_(), 1).clamp_(min=0)
-        layer = light * share if layer is None else layer.addcmul_(light, share)
-    assert layer is not None
-    return layer
+    there = [number for number, each in enumerate(layered.boxes[index]) if each]
+    part = (slice(there[0], there[-1] + 1), ..., slice(box.top, box.bottom), slice(box.left, box.right))
+    share = torch.rsub((layered.place[part] - index).abs_(), 1).clamp_(min=0)
+    first, *others = layered.light[part].split(1)
+    layer = first * share[:1]
+    return layer.addcmul_(others[0], share[1:]) if others else layer
 
 
 def _in_image(layer: Tensor, box: _Box, margin: int, height: int, width: int) -> tuple[tuple[Any, ...], Tensor]:

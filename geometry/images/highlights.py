@@ -10,7 +10,7 @@ from torch import Tensor
 _KNEE = 0.9
 
 
-def compress_highlights(image: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+def compress_highlights(image: Tensor, has_none: bool = False) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """Brings images with values above 1, as HDR images have, into [0, 1]. Synchronises the device once.
 
     With the image's brightest value p, what is above 0.9 becomes 0.9 + 0.1 log(x / 0.9) / log(p / 0.9); all below stays as it is, so
@@ -18,11 +18,14 @@ def compress_highlights(image: Tensor) -> tuple[Tensor, Callable[[Tensor], Tenso
 
     Args:
         image: (B, 3, H, W), 0 or more.
+        has_none: Whether it is known that nothing is above 1, as `check_image` tells: then a device is not asked.
 
     Returns:
         The images in [0, 1], those above 1 in float32 or wider, others as they were; and the function that brings images (B, 3, h, w) made
         of them back to the full range. Of images in [0, 1] it only clamps what was made of them.
     """
+    if has_none:
+        return image, lambda made: made.clamp(0, 1)
     peak = image.amax((1, 2, 3), keepdim=True)
     bright = peak > 1
     if not bool(bright.any()):

@@ -22,13 +22,12 @@ from torch import Tensor
 
 from ...options.places import Box, Point, check_box, check_in_box, is_in_box
 from ...utils import finite_bounds, resize_map
-from ..checks import check_depth, check_map
 from ..filters.extremes import largest_within
 from ..filters.guided_filter import mask_at_image_edges
 from .connected import holes_of, label_regions, large_regions, opened, regions_with
 from .cut import cheapest_region
 from .mixtures import fit_mixture
-from .nearness import small_scene
+from .nearness import check_maps_of_one, small_scene
 from .paths import path_costs
 from .planes import PLANE_DISTANCE, above_planes
 from .points import Pixels, pixels_at
@@ -133,8 +132,7 @@ def object_in_box(depth: Tensor, image: Tensor, box: Box, points: Sequence[Point
         ValueError: Maps of wrong shapes, several images, depth that is not positive, an image with NaN or infinite pixels, no box (see
             `check_box`), or a point of the thing outside the box.
     """
-    check_depth(depth, batch=1)
-    check_map(image, 3, "image", like=depth)
+    check_maps_of_one(depth, image)
     finite_bounds(image)
     check_box(box)
     check_in_box(box, points)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...utils import resize_map
-from ..edges.depth_edges import depth_at_image_edges
+from ...utils import finite_bounds, resize_map, to_cpu
+from ..checks import check_depth, check_map
+from ..edges.depth_edges import edge_growth, edge_radius, sharpen_known_depth
 from ..levels import FAR_AND_NEAR_END, measure_range_of_samples
 
 _LEAST_RANGE = 1e-3
@@ -14,8 +15,20 @@ _LEAST_RANGE = 1e-3
 _FARTHEST = 1e-9
 
 
+def check_maps_of_one(depth: Tensor, image: Tensor) -> None:
+    """Refuses what is no depth (1, 1, H, W) with its image (1, 3, H, W), by the shapes.
+
+    Raises:
+        TypeError, ValueError: As `check_map`, or several images.
+    """
+    check_map(depth, 1, "depth")
+    if len(depth) != 1:
+        raise ValueError(f"depth is of {len(depth)} images; expected 1: pass them one by one")
+    check_map(image, 3, "image", like=depth)
+
+
 def small_scene(depth: Tensor, image: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
-    """Nearness and colours on so many rows and columns, on the CPU.
+    """Nearness and colours on so many rows and columns, on the CPU. A GPU is waited for once.
 
     Args:
         depth: (1, 1, H, W), positive and finite.
@@ -24,9 +37,17 @@ def small_scene(depth: Tensor, image: Tensor, rows: int, columns: int) -> tuple[
     Returns:
         (rows, columns), inverse depth as a share of its range, about 0 at its far end, with steps where the image has edges; and
         (1, 3, rows, columns). Constant depth is constant nearness.
+
+    Raises:
+        ValueError: Depth that is not positive and finite, or an image with NaN or infinite pixels.
     """
-    small = resize_map(image.float(), rows, columns).clamp(0, 1).cpu()
+    small, depth = to_cpu({"image": resize_map(image.float(), rows, columns), "depth": depth}).values()
+    check_depth(depth)
+    if not bool(small.isfinite().all()):
+        finite_bounds(image)
+    small = small.clamp(0, 1)
     # In float64, or rounding would be taken for a range.
-    soft = resize_map(1 / depth.cpu().double(), rows, columns).float().clamp(min=_FARTHEST)
+    soft = resize_map(1 / depth.double(), rows, columns).float().clamp(min=_FARTHEST)
     far, near = measure_range_of_samples(soft, torch.ones_like(soft, dtype=torch.bool), FAR_AND_NEAR_END)
-    return ((1 / depth_at_image_edges(1 / soft, small) - far) / (near - far).clamp(min=_LEAST_RANGE * near))[0, 0], small
+    sharp = sharpen_known_depth(1 / soft, edge_radius(rows, columns), edge_growth(rows, columns), small)
+    return ((1 / sharp - far) / (near - far).clamp(min=_LEAST_RANGE * near))[0, 0], small

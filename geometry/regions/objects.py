@@ -19,17 +19,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ...options.places import Point
-from ...utils import finite_bounds, resize_map
-from ..checks import check_depth, check_map
+from ...utils import resize_map
 from ..filters.guided_filter import mask_at_image_edges
 from ..filters.transforms import blurred, blurred_where
 from .connected import holes_of, large_regions, opened, regions_with
-from .nearness import small_scene
+from .nearness import check_maps_of_one, small_scene
 from .parts import (
     COLOUR_VALLEY_OFFSET,
     DROP_LIMIT,
@@ -103,42 +103,55 @@ def object_around(
     Raises:
         ValueError: Maps of wrong shapes, several images, depth that is not positive, or an image with pixels that are NaN or infinite.
     """
-    sharp, small, share = _search_scene(depth, image)
-    pixels = pixels_at(((x, y), *more_points), not_points, *sharp.shape)
-    behind, floors, raised, height_above = _planes_behind(sharp, *pixels.inside[0])
-    found = _region(sharp, small, behind, floors, raised, height_above, *pixels.inside[0])
-    found = corrected(found, sharp, small, behind, pixels, raised)
-    found = _tidied(found, behind, pixels)[None, None].to(image)
-    height, width = depth.shape[-2:]
-    return mask_at_image_edges(resize_map(found, height, width).clamp(0, 1), image, math.ceil(2 / share))
+    return _object_at(_search_scene(depth, image), image, ((x, y), *more_points), not_points)
 
 
-def foreground_point(depth: Tensor, image: Tensor) -> Point:
-    """A point of what stands out most before floors, tables and walls; of several such things, of one in the middle.
+def foreground_object(depth: Tensor, image: Tensor) -> tuple[Point, Tensor]:
+    """What stands out most before floors, tables and walls; of several such things, one in the middle.
 
     Args:
         depth, image: As `object_around`.
 
     Returns:
-        x and y, 0 to 1 from left to right and from top to bottom.
+        A point of it, x and y, 0 to 1 from left to right and from top to bottom; and the mask that `object_around` gives there.
+
+    Raises:
+        ValueError: As `object_around`.
     """
-    sharp, _, _ = _search_scene(depth, image)
-    _, raised = above_planes(sharp, torch.ones_like(sharp, dtype=torch.bool))
-    rows, columns = sharp.shape
+    scene = _search_scene(depth, image)
+    _, raised = above_planes(scene.nearness, torch.ones_like(scene.nearness, dtype=torch.bool))
+    rows, columns = raised.shape
     away = image_places(rows, columns)[..., :2].square().sum(-1).float() / 2
     standing_out = blurred((raised * (1 - (1 - _AT_CORNERS) * away))[None, None], _FOREGROUND_SCALE)
     row, column = divmod(int(standing_out.argmax()), columns)
-    return (column + 0.5) / columns, (row + 0.5) / rows
+    point = (column + 0.5) / columns, (row + 0.5) / rows
+    return point, _object_at(scene, image, (point,), ())
 
 
-def _search_scene(depth: Tensor, image: Tensor) -> tuple[Tensor, Tensor, float]:
-    """Nearness and colours at the size at which things are looked for, and that size as a share of the image's."""
-    check_depth(depth, batch=1)
-    check_map(image, 3, "image", like=depth)
-    finite_bounds(image)
+class _SearchScene(NamedTuple):
+    """Nearness (h, w) and colours (1, 3, h, w) at the size at which things are looked for, and that size as a share of the image's."""
+
+    nearness: Tensor
+    colours: Tensor
+    share: float
+
+
+def _search_scene(depth: Tensor, image: Tensor) -> _SearchScene:
+    check_maps_of_one(depth, image)
     height, width = depth.shape[-2:]
     share = _SEARCH_SIDE / max(height, width)  # small images are enlarged: the numbers above are in pixels
-    return *small_scene(depth, image, max(8, round(height * share)), max(8, round(width * share))), share
+    return _SearchScene(*small_scene(depth, image, max(8, round(height * share)), max(8, round(width * share))), share)
+
+
+def _object_at(scene: _SearchScene, image: Tensor, points: Sequence[Point], not_points: Sequence[Point]) -> Tensor:
+    """As `object_around`."""
+    sharp, small, share = scene
+    pixels = pixels_at(points, not_points, *sharp.shape)
+    behind, floors, raised, height_above = _planes_behind(sharp, *pixels.inside[0])
+    found = _region(sharp, small, behind, floors, raised, height_above, *pixels.inside[0])
+    found = corrected(found, sharp, small, behind, pixels, raised)
+    found = _tidied(found, behind, pixels)[None, None].to(image)
+    return mask_at_image_edges(resize_map(found, image.shape[-2], image.shape[-1]).clamp(0, 1), image, math.ceil(2 / share))
 
 
 def _planes_behind(nearness: Tensor, row: int, column: int) -> tuple[Tensor, Tensor, float, Tensor | None]:

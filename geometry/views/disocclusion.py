@@ -113,12 +113,14 @@ def _closest_background(sides: _Side, middle: Tensor, places: Tensor, far: int) 
     """
     distance, inverse = (each.unflatten(0, (-1, 2)).flip(1).flatten(0, 1) for each in (sides.distance, sides.inverse))  # opposite
     # Not the very first pixel, which may be mixed.
-    hider = torch.where((inverse < torch.inf) & (inverse > middle), places - sides.pitch * (distance + 1), -1)
+    hider = torch.where(
+        (inverse < torch.inf) & (inverse > middle), torch.addcmul(places - sides.pitch, sides.pitch, distance, value=-1), -1
+    )
     distance = torch.where(sides.inverse <= middle, sides.distance, far)
     number = torch.arange(len(distance), device=distance.device)[:, None]
-    closest = (distance * len(distance) + number).amin(0)  # of equal ones the first
+    closest = torch.add(number, distance, alpha=len(distance)).amin(0)  # of equal ones the first
     distance, number = closest // len(distance), closest % len(distance)
-    chosen = number * len(places) + torch.arange(len(places), device=number.device)
+    chosen = torch.add(torch.arange(len(places), device=number.device), number, alpha=len(places))
     inverse, source, hider = (each.flatten().index_select(0, chosen) for each in (sides.inverse, sides.source, hider))
     return _Side(distance, inverse, source, sides.pitch.flatten().index_select(0, number), hider)
 
@@ -308,7 +310,7 @@ def _sides(inverse: Tensor, places: Tensor, sideways: bool) -> _Side:
     along_rows = torch.arange(len(places), device=places.device)
     order, room = [along_rows.flip(0), along_rows], [width - 1 - column, column]
     if not sideways:
-        along_columns = (places + column * (height - 1) - row * (width - 1)).argsort()
+        along_columns = places.add(column, alpha=height - 1).sub_(row, alpha=width - 1).argsort()
         order += [along_columns.flip(0), along_columns]
         room += [height - 1 - row, row]
     ordered = torch.stack(order)
@@ -335,8 +337,8 @@ def _beside(values: Tensor, places: Tensor, room: Tensor, pitch: Tensor, length:
         length: Of the longest line.
     """
 
-    def value(steps: Tensor | int) -> Tensor:
-        there = (places + pitch * steps).clamp_(0, len(values) - 1)
+    def value(steps: Tensor | None) -> Tensor:
+        there = (places + pitch if steps is None else torch.addcmul(places, pitch, steps)).clamp_(0, len(values) - 1)
         return values.index_select(0, there.flatten()).view_as(places)
 
     def least_of_run(numbers: Tensor) -> Tensor:
@@ -344,7 +346,7 @@ def _beside(values: Tensor, places: Tensor, room: Tensor, pitch: Tensor, length:
         return least.index_select(0, run).view_as(places)
 
     # A run of places without a visible pixel between them begins beside one, or at the border.
-    run = ((room < 1) | (value(1) > 0)).flatten().cumsum(0) - 1
+    run = ((room < 1) | (value(None) > 0)).flatten().cumsum(0) - 1
     index = torch.arange(places.numel(), device=places.device).view_as(places)
     distance = index + 1 - least_of_run(index)
     # A surface reaches as far as nothing nearer, and no hole, comes between. Its mirror image is as long as the run at most.
@@ -353,9 +355,10 @@ def _beside(values: Tensor, places: Tensor, room: Tensor, pitch: Tensor, length:
     ends = (twice > room) | (next_one == 0) | (next_one > value(twice - 1) * EDGE)
     end = least_of_run(torch.where(ends, distance, length))
     reach = torch.where(end <= distance, end, length)
-    step = (distance - 1) % (2 * reach)
-    step = torch.minimum(step, 2 * reach - 1 - step)
+    turn = 2 * reach
+    step = (distance - 1).remainder_(turn)
+    step = torch.minimum(step, turn.sub_(1).sub_(step))
     # Beyond the line's end there are other lines, or another image.
     nothing = distance > room
-    source = torch.where(nothing, places, places + pitch * (distance + step))
+    source = torch.where(nothing, places, torch.addcmul(places, pitch, step.add_(distance)))
     return torch.where(nothing, 4 * length, distance), value(distance).masked_fill(nothing, torch.inf), source

@@ -149,8 +149,7 @@ def parallax_frames(image: Tensor, depth: Tensor, intrinsics: Tensor, path: Tens
     Raises:
         ValueError: Maps, intrinsics or path of the wrong shape or device, or depth or a path that is not finite, or that comes too near.
     """
-    check_image(image)
-    shown, expand = compress_highlights(image)
+    shown, expand = compress_highlights(image, has_none=not check_image(image))
     return (expand(frame).to(image) for frame in _frames(shown, depth, intrinsics, path, focus, _Course.of(path)))
 
 
@@ -219,9 +218,9 @@ def parallax_of_estimate(image: Tensor, estimate: Estimate, path: Tensor, focus:
     """
     need_perspective(estimate, "parallax")
     check_choice("border", border, BORDERS)
-    check_image(image)
+    is_hdr = check_image(image)
     height, width, dtype = *image.shape[-2:], image.dtype
-    image, expand = compress_highlights(image)
+    image, expand = compress_highlights(image, has_none=not is_hdr)
     estimate, course, zoom = estimate.in_float32(), _Course.of(path), 1.0
     if border == "crop":
         inverse = 1 / filled_depth(estimate)

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import kept_constants, without_autocast
+from ...utils import constant, kept_constants, without_autocast
 from ..edges.depth_edges import EDGE, edge_growth
 from ..edges.stretches import Stretches
-from ..filters.box import box_means, box_sums
+from ..filters.box import box_means
 from ..filters.chosen_pixels import places_where, rows_and_columns, summed_rows, values_at
 from ..filters.extremes import extremes_within, largest_within
 from ..images.srgb import linear_to_srgb, srgb_to_linear
@@ -289,22 +289,21 @@ def _band(layer: Layer, growth: int) -> _Band:
     # The quantile of a Gaussian, by a function that MPS has too.
     away = -_blur(growth) * math.sqrt(2) * torch.erfinv(2 * values_at(nearness, place).clamp(_NONE, 1 - _NONE) - 1)
     row, column = rows_and_columns(place, height, width)
-    start = place - row * width - column
+    start = place - torch.add(column, row, alpha=width)
 
-    def beside(down: Tensor | int, right: Tensor | int) -> Tensor:
-        return start + (row + down).clamp(0, height - 1) * width + (column + right).clamp(0, width - 1)
+    def beside(down: Tensor, right: Tensor) -> Tensor:
+        return (column + right).clamp_(0, width - 1).add_((row + down).clamp_(0, height - 1), alpha=width).add_(start)
 
     around = beside(*_square_around(place))
-    above, left_of, right_of, below = values_at(nearness, around[1::2].flatten()).view(4, -1)
-    right, down = left_of - right_of, above - below
-    length = torch.hypot(right, down).clamp(min=_TINY)
-    right, down = right / length, down / length
+    before, after = values_at(nearness, around[1::2].flatten()).view(2, 2, -1)
+    way = before - after.flip(0)  # rows and columns towards the far side
+    way = way / torch.hypot(way[0], way[1]).clamp(min=_TINY)
     colours = layer.colour.transpose(0, 1).flatten(1)
     # Pixels on the way to the far side and to the near one: two outside of the ramp, and one inside, (3, 2, N).
     sign, distances = _across(nearness, reach)
-    steps = distances - away
-    there = beside((down * steps).round().long(), (right * steps).round().long())
-    own, middle = values_at(inverse, place), (values_at(low, place) * values_at(high, place)).sqrt()
+    there = beside(*(way[:, None, None] * (distances - away)).round_().long())
+    own, bottom, top = torch.cat((inverse, low, high), 1).transpose(0, 1).flatten(1).index_select(1, place)
+    middle = (bottom * top).sqrt()
     outside, more, inside = values_at(inverse, there.flatten()).view(there.shape)
     shown = srgb_to_linear(colours.index_select(1, there[:2].flatten()).float()).unflatten(1, (2, -1))
     colour = ((shown[:, 0] + shown[:, 1]) / 2).unflatten(1, (2, -1))
@@ -316,7 +315,7 @@ def _band(layer: Layer, growth: int) -> _Band:
     fits = is_there(outside) & (more < outside * EDGE) & (outside < more * EDGE)
     usable = fits.all(0)
     far, near = torch.where(is_there(own), own, torch.where(is_there(inside), inside, outside))
-    usable = usable & (near > far * EDGE) & (near * _SAME > values_at(high, place)) & (far < values_at(low, place) * _SAME)
+    usable = usable & (near > far * EDGE) & (near * _SAME > top) & (far < bottom * _SAME)
     values = torch.cat((colour.transpose(0, 1).flatten(0, 1), torch.stack((far, near, torch.ones_like(far))))) * usable
     # Sums over those beside each pixel that are in the band themselves; the last row stands for all others.
     slot = _slots(place, edge)
@@ -369,11 +368,12 @@ def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, 
     cells = Stretches(band.place, size, _CELL * growth)
     counted = band.usable.to(band.away)
     between, from_far = band.near - band.far, band.colour - band.far
-    along, contrast, error = (from_far * between).sum(0) * counted, between.square().sum(0) * counted, from_far.square().sum(0) * counted
-    sides = torch.stack((contrast, counted, (band.away > 0) * counted, (band.away <= 0) * counted, band.known.to(counted)))
-    contrast_here, count, on_far, on_near, all_ = cells.sums(sides).unbind(1)
+    products = torch.stack((from_far * between, between.square(), from_far.square())).sum(1) * counted
+    sides = torch.stack((products[1], counted, (band.away > 0) * counted, band.known.to(counted)))
+    contrast_here, count, on_far, all_ = cells.sums(sides).unbind(1)
+    on_near = count - on_far
     # A mixture's error is that of the far surface alone, less twice alpha times `along`, plus alpha squared times the contrast.
-    distances, (along, square, error) = cells.profiles(torch.stack((along, contrast, error)), band.away, _FARTHEST * _blur(growth))
+    distances, (along, square, error) = cells.profiles(products, band.away, _FARTHEST * _blur(growth))
     middles, deviations, choices = _tried(distances, growth)
     alphas = _normal((middles - distances[:, None])[:, None], deviations).flatten(1)
     errors = error.sum(1, keepdim=True) - 2 * along @ alphas + square @ alphas.square()
@@ -398,9 +398,7 @@ def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, 
     sure = sure * ((count / all_.clamp(min=1) - _FOUND) / (1 - _FOUND) * 1.5).clamp(0, 1)
     # Sure cells decide for those beside them.
     weight = sure + 1e-6
-    sums = box_sums(torch.stack((offset * weight, width * weight, weight, torch.ones_like(weight)), 1), 1)
-    weight = sums[:, 2] / sums[:, 3]
-    found = cells.between(torch.stack((sums[:, 0] / sums[:, 3], sums[:, 1] / sums[:, 3], weight), 1))
+    found = cells.between(box_means(torch.stack((offset * weight, width * weight, weight), 1), 1))
     return found[0] / found[2], found[1] / found[2], (found[2] - 1e-6).clamp(max=1) * (band.known & (found[2] > _SURE))
 
 
@@ -414,19 +412,19 @@ def _unmixed(
     surface never shows is not put down to it: it is the near thing's, or a fringe that sharpening left around it.
     """
     # A stretch that is half sure has a mixture half as wide.
-    middle, width, wavers = share * offset, share * width, (-share * _LOOSE, 0, share * (_WAVERING * growth))
-    low, alpha, high = _normal(torch.stack([middle + beyond - band.away for beyond in wavers]), width)
+    wavers = constant(share, ((-_LOOSE,), (0.0,), (_WAVERING * growth,)))
+    low, alpha, high = _normal(torch.addcmul(-band.away, share, offset + wavers), share * width)
     rest = band.colour - torch.lerp(band.far, band.near, alpha)
-    weights = torch.stack((band.away > growth, (alpha < 0.1) & (fringe > 0), alpha > 0.9)) & band.known
-    sums = cells.sums(torch.cat((rest.square().sum(0) * weights, weights.to(rest))))
+    weights = (torch.stack((band.away > growth, (alpha < 0.1) & (fringe > 0), alpha > 0.9)) & band.known).to(rest)
+    sums = cells.sums(torch.cat((rest.square().sum(0) * weights, weights)))
     totals, counts = cells.nearest(sums).unflatten(0, (2, -1))
     far, beside, near = totals / counts.clamp(min=1) + 1e-5
     far = torch.where(counts[0] > _FEW, far, 1)
     between = band.near - band.far
     contrast, spread = between.square().sum(0).clamp(min=_TINY), ((high - low) / 2).square()
-    noise = 3 * (alpha.square() * near + (1 - alpha).square() * far)
-    believed = spread * contrast / (spread * contrast + noise)
-    alpha = (alpha + believed * (rest * between).sum(0) / contrast).minimum(high).maximum(low)
+    noise, signal = 3 * torch.addcmul(alpha.square() * near, (1 - alpha).square(), far), spread * contrast
+    believed = signal / (signal + noise)
+    alpha = torch.addcdiv(alpha, believed * (rest * between).sum(0), contrast).clamp(low, high)
     # What is darker than the far surface ever is does not let it shine through, nor what is brighter.
     varied = 2 * far.sqrt()
     least = torch.maximum(
@@ -435,15 +433,16 @@ def _unmixed(
     alpha = torch.where(alpha > _NONE, alpha.maximum(torch.where((band.far > varied) & (band.far < 1 - varied), least, 0).amax(0)), alpha)
     rest = band.colour - torch.lerp(band.far, band.near, alpha)
     of_near = (near / (near + far)).clamp(_LEAST, 1 - _LEAST)
-    parts = alpha.square() * of_near + (1 - alpha).square() * (1 - of_near)
-    rest = rest * ((1 - alpha) * (1 - of_near) / parts)
+    clear = 1 - alpha
+    of_far = clear * (1 - of_near)
+    rest = rest * (of_far / torch.addcmul(alpha.square() * of_near, clear, of_far))
     # The farther a colour is from those of the far surface, the less of it is left there.
     its_own = far * (far / beside * (_FOREIGN[1] * _FRINGE)).clamp(*_FOREIGN)
-    foreign = 1 - (its_own / rest.square().sum(0).clamp(min=_TINY)).clamp(max=1)
-    rest = rest * (1 - foreign * fringe)
-    colour = band.far + rest.maximum(-varied).minimum(varied)
+    own = (its_own / rest.square().sum(0).clamp(min=_TINY)).clamp(max=1)
+    rest = rest * torch.lerp(torch.ones_like(own), own, fringe)
+    colour = band.far + rest.clamp(-varied, varied)
     # Between what is there and the mean: nothing is exaggerated.
-    return alpha, colour.minimum(band.colour.maximum(band.far)).maximum(band.colour.minimum(band.far))
+    return alpha, colour.clamp(band.colour.minimum(band.far), band.colour.maximum(band.far))
 
 
 def _blur(growth: int) -> float:

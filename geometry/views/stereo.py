@@ -84,7 +84,7 @@ def stereo_pair(
         ValueError: Not such images, no depth, or another number of estimates.
     """
     need_perspective(estimate, "stereo")
-    check_image(images, name="images")
+    is_hdr = check_image(images, name="images")
     if estimate.batch not in (1, len(images)):
         raise ValueError(f"the estimate holds {estimate.batch} images, images {len(images)}; expected as many, or one for all")
     estimate = estimate.in_float32()
@@ -95,7 +95,7 @@ def stereo_pair(
     for index, image in enumerate(images.split(1)):  # one by one: all at once would take many times the memory of the video
         sized = whole.slice(index, index + 1).to(images.device).resized(height, width)
         one = slice(index, index + 1)
-        frames.append(_both_eyes(image, sized, nearness_share(sized, far[one], near[one], options.convergence), options))
+        frames.append(_both_eyes(image, sized, nearness_share(sized, far[one], near[one], options.convergence), options, is_hdr))
     return StereoPair(*(torch.cat(parts) for parts in zip(*frames, strict=True)))
 
 
@@ -196,9 +196,11 @@ def nearness_share(estimate: Estimate, far: Tensor, near: Tensor, flat: float) -
     return torch.where(known, share, flat)
 
 
-def _both_eyes(image: Tensor, estimate: Estimate, share: Tensor, options: StereoOptions) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _both_eyes(
+    image: Tensor, estimate: Estimate, share: Tensor, options: StereoOptions, is_hdr: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Left and right image, left and right holes, of one image. The estimate is in float32, `share` as `nearness_share` gives it."""
-    source, (image, expand) = image, compress_highlights(image.float())
+    source, (image, expand) = image, compress_highlights(image.float(), has_none=not is_hdr)
     pixels = options.divergence / 100 * image.shape[-1]
     left, right = {"middle": (0.5, -0.5), "left": (0.0, -1.0), "right": (1.0, 0.0)}[options.original]
     # The renderer separates surfaces by the ratio of their depths: the scene is placed where the ratio of its ends is the assumed one.

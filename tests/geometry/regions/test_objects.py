@@ -9,7 +9,7 @@ from depth_normal.geometry.effects.depths import known_depths
 from depth_normal.geometry.files import read_image
 from depth_normal.geometry.filters.extremes import largest_within
 from depth_normal.geometry.regions.boxes import object_in_box
-from depth_normal.geometry.regions.objects import _region, foreground_point, object_around
+from depth_normal.geometry.regions.objects import _region, foreground_object, object_around
 from depth_normal.media.demo import DEMO_IMAGES
 from depth_normal.utils import check_images, images_to_rgb
 
@@ -203,8 +203,9 @@ def test_what_stands_on_a_part_is_of_the_same_thing():
 
 def test_the_foreground_is_what_stands_out():
     depth, image, thing = room([(0.6, -0.7, 4.5, 0.3), (-0.3, -0.5, 2.8, 0.45)])
-    x, y = foreground_point(depth, image)
+    (x, y), mask = foreground_object(depth, image)
     assert thing[int(y * HEIGHT), int(x * WIDTH)] == 2
+    assert torch.equal(mask, object_around(depth, image, x, y))
 
 
 @pytest.mark.parametrize("bend", [0.0, 0.01])
