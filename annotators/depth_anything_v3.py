@@ -19,7 +19,7 @@ from ..geometry.estimate import Estimate
 from .depth_anything import DinoAnnotator
 from .family import Request
 from .graphs.graph import Signature
-from .networks.depth_anything_v3 import DepthAnything3, Prediction
+from .networks.depth_anything import DepthAnything3, Prediction
 from .preprocessing.kernels import by_area, cubic_or_area
 from .preprocessing.resizing import LongSide
 from .preprocessing.steps import Resize, Steps, scale_by_focal_length

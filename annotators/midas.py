@@ -21,8 +21,7 @@ from .graphs.graph import Signature
 from .networks.attention import faster_products
 from .networks.dpt import as_fusion
 from .networks.group_norm import exact_group_norms
-from .networks.midas_names import dpt_to_hub
-from .networks.midas_small import DisparityHead, MidasSmall
+from .networks.midas import DisparityHead, MidasSmall, dpt_to_hub
 from .networks.published import StateDict
 from .specs.base import ModelSpec
 from .specs.midas import MidasConfig

@@ -27,8 +27,7 @@ from .family import Request
 from .graphs.graph import NOT_NORMALISED, Signature
 from .networks.folding import fold_norms
 from .networks.published import StateDict
-from .networks.tiny import TinyNetwork, config_of, untrained_counters, with_scene
-from .networks.tiny_sharp import SharpHead, Surfaces
+from .networks.tiny import SharpHead, Surfaces, TinyNetwork, config_of, untrained_counters, with_scene
 from .preprocessing.kernels import by_area
 from .preprocessing.resizing import ShortSideCapped, Size
 from .preprocessing.steps import Resize, Steps

@@ -17,8 +17,7 @@ from torch import Tensor
 from ..geometry.estimate import Estimate, Quantity
 from .depth_anything import DinoAnnotator
 from .graphs.graph import Graph, GraphModule, Signature
-from .networks.motion import MAX_FRAMES, VALUES_AT_ONCE
-from .networks.video_depth_anything import VideoDepthAnything
+from .networks.depth_anything import MAX_FRAMES, VALUES_AT_ONCE, VideoDepthAnything
 from .preprocessing.kernels import cubic
 from .preprocessing.resizing import WideFrame
 from .preprocessing.steps import Resize, Steps

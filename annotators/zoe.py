@@ -22,8 +22,7 @@ from .graphs.graph import Signature
 from .networks.attention import faster_products
 from .networks.dpt import as_fusion
 from .networks.published import StateDict
-from .networks.zoe_depth_anything import BINS
-from .networks.zoe_names import official_to_hub
+from .networks.zoe import BINS, official_to_hub
 from .preprocessing.kernels import cubic
 from .preprocessing.steps import Mirror, PadReflect, Steps, crop, undo_resize
 from .specs.base import HALF, ModelSpec

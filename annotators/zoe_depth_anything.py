@@ -8,7 +8,7 @@ Source:
 from __future__ import annotations
 
 from .depth_anything import DinoAnnotator
-from .networks.zoe_depth_anything import ZoeDepthAnything
+from .networks.zoe import ZoeDepthAnything
 from .zoe import ZoeInference
 
 

@@ -247,7 +247,7 @@ def midas_small(tmp_path_factory) -> Path:
     """MiDaS v2.1 small with random weights, for tests of everything around it."""
     from safetensors.torch import save_file
 
-    from depth_normal.annotators.networks.midas_small import MidasSmall
+    from depth_normal.annotators.networks.midas import MidasSmall
 
     network = runpy.run_path(str(ROOT / "tests" / "random_weights.py"))["randomised"](MidasSmall())
     path = tmp_path_factory.mktemp("weights") / "midas_v21_small_256_random.safetensors"

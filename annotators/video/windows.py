@@ -17,8 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...geometry.alignment.scale_shift import fit_scale_shift
-from ..networks.motion import MAX_FRAMES
-from ..networks.video_depth_anything import VideoDepthAnything
+from ..networks.depth_anything import MAX_FRAMES, VideoDepthAnything
 from .frame_annotator import InChunks
 
 FADE = 8

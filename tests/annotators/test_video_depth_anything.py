@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from depth_normal.annotators.networks import motion
+from depth_normal.annotators.networks import depth_anything as motion
+from depth_normal.annotators.networks.depth_anything import VideoDepthAnything
 from depth_normal.annotators.networks.dpt import DptConfig
-from depth_normal.annotators.networks.video_depth_anything import VideoDepthAnything
 from depth_normal.annotators.networks.vit import VitConfig
 from depth_normal.annotators.registry import MODELS, models_of_family
 from depth_normal.annotators.specs.base import CheckpointError

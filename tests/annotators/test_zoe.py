@@ -15,8 +15,7 @@ from depth_normal.annotators.building.libraries import from_transformers
 from depth_normal.annotators.networks import attention
 from depth_normal.annotators.networks.dpt import DptConfig
 from depth_normal.annotators.networks.vit import VitConfig
-from depth_normal.annotators.networks.zoe_depth_anything import ZoeDepthAnything
-from depth_normal.annotators.networks.zoe_names import official_to_hub
+from depth_normal.annotators.networks.zoe import ZoeDepthAnything, official_to_hub
 from depth_normal.annotators.registry import find_spec
 from depth_normal.annotators.specs.base import IMAGENET_MEAN, IMAGENET_STD, CheckpointError, ModelSpec, WeightFile
 from depth_normal.annotators.specs.depth_anything import DepthAnythingConfig

@@ -16,7 +16,7 @@ from packaging.version import Version
 from safetensors.torch import save_file
 
 from depth_normal.annotators.building.libraries import from_diffusers, from_state_dict, from_transformers
-from depth_normal.annotators.networks.midas_small import MidasSmall
+from depth_normal.annotators.networks.midas import MidasSmall
 
 
 def test_the_transformers_library_builds_one_network_at_a_time():

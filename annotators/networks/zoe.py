@@ -1,7 +1,8 @@
-"""Depth Anything V1 with ZoeDepth's metric head. `annotators/zoe_depth_anything.py` names the source."""
+"""ZoeDepth: the authors' parameter names as the transformers library's, and its metric head on Depth Anything V1."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import torch
@@ -10,9 +11,40 @@ from torch import Tensor, nn
 
 from .depth_anything import DepthAnything, without_unused
 from .dpt import HEAD_CHANNELS, DptConfig, resized
-from .published import PublishedNetwork, StateDict
+from .midas import dpt_official_to_hub
+from .published import PublishedNetwork, Rule, StateDict, rename
 from .vit import VitConfig
-from .zoe_names import without_binomial_tables
+
+_METRIC_HEAD: tuple[Rule, ...] = (
+    (r"^mlp_classifier\.(\d)\.", lambda match: f"mlp_classifier.linear{int(match[1]) // 2 + 1}."),
+    (r"\._net\.(\d)\.", lambda match: f".conv{int(match[1]) // 2 + 1}."),
+    (r"^patch_transformer\.transformer_encoder\.layers\.", "patch_transformer.transformer_encoder."),
+)
+
+
+def official_to_hub(state: StateDict) -> dict[str, Tensor]:
+    """The authors' state dict under transformers' names, without what the network never uses."""
+    core = {key.removeprefix("core.core."): value for key, value in state.items() if key.startswith("core.core.")}
+    renamed = {
+        re.sub(r"^head\.head\.(\d)\.", lambda match: f"relative_head.conv{int(match[1]) // 2 + 1}.", key): value
+        for key, value in dpt_official_to_hub(core, "beit").items()
+    }
+    for key, value in without_binomial_tables(state).items():
+        if key.startswith("core.core."):
+            continue
+        key = rename(key, _METRIC_HEAD)
+        if ".self_attn.in_proj_" in key:
+            for name, part in zip(("query", "key", "value"), value.chunk(3), strict=True):
+                renamed[f"metric_head.{key.replace('in_proj_', f'{name}.')}"] = part
+        else:
+            renamed[f"metric_head.{key}"] = value
+    return renamed
+
+
+def without_binomial_tables(state: StateDict) -> dict[str, Tensor]:
+    """The state dict without the constants that ZoeDepth's authors keep beside the parameters of their distribution."""
+    return {key: value for key, value in state.items() if not key.endswith((".k_idx", ".K_minus_1"))}
+
 
 BINS = 64
 _EMBEDDING = 128
