@@ -22,7 +22,7 @@ from .checks import check_finite
 from .diffusion import DiffusionAnnotator, DiffusionOptions, seeded_noise
 from .family import Progress, Request
 from .specs.base import no_geometry
-from .specs.marigold import MarigoldConfig
+from .specs.diffusion import MarigoldConfig
 
 
 @dataclass(frozen=True)

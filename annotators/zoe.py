@@ -26,7 +26,7 @@ from .networks.zoe import BINS, official_to_hub
 from .preprocessing.kernels import cubic
 from .preprocessing.steps import Mirror, PadReflect, Steps, crop, undo_resize
 from .specs.base import HALF, ModelSpec
-from .specs.zoe import ZoeConfig
+from .specs.midas import ZoeConfig
 
 _BORDER = PadReflect(3.0)  # the networks are worse at an image's border than elsewhere
 _CLASSIFIER = {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from depth_normal.annotators.specs.tiny import LARGEST_SIZE
+from depth_normal.annotators.specs.single import TINY_LARGEST_SIZE
 from depth_normal.annotators.tiny import TinyAnnotator
 from depth_normal.geometry.conventions import unit_normals
 from depth_normal.utils import resize_image, resize_map
@@ -23,8 +23,8 @@ from .losses import SKY, normalised_target
 def file_and_size(value: str) -> tuple[Path, int]:
     """FILE@SIZE of the command line."""
     name, _, size = value.rpartition("@")
-    if not Path(name).is_file() or not size.isdecimal() or not 32 <= int(size) <= LARGEST_SIZE:
-        known = f"such as annotators/tiny.safetensors@224; sizes are 32 to {LARGEST_SIZE}"
+    if not Path(name).is_file() or not size.isdecimal() or not 32 <= int(size) <= TINY_LARGEST_SIZE:
+        known = f"such as annotators/tiny.safetensors@224; sizes are 32 to {TINY_LARGEST_SIZE}"
         raise argparse.ArgumentTypeError(f"{value!r} is not FILE@SIZE with a file that is there, {known}")
     try:
         read_state(Path(name))

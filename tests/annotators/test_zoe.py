@@ -19,7 +19,9 @@ from depth_normal.annotators.networks.zoe import ZoeDepthAnything, official_to_h
 from depth_normal.annotators.registry import find_spec
 from depth_normal.annotators.specs.base import IMAGENET_MEAN, IMAGENET_STD, CheckpointError, ModelSpec, WeightFile
 from depth_normal.annotators.specs.depth_anything import DepthAnythingConfig
-from depth_normal.annotators.specs.zoe import SPECS, ZOE_KITTI, ZOE_NYU, ZOE_NYU_KITTI, resizing
+from depth_normal.annotators.specs.midas import ZOE_KITTI, ZOE_NYU, ZOE_NYU_KITTI
+from depth_normal.annotators.specs.midas import ZOE_SPECS as SPECS
+from depth_normal.annotators.specs.midas import zoe_resizing as resizing
 from depth_normal.annotators.zoe_depth_anything import ZoeDepthAnythingAnnotator
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
