@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..geometry.checks import check_range
 from ..geometry.textures.materials import Materials, gamma_to_linear
-from .building.libraries import from_diffusers, how_to_install_diffusion
+from .building import from_diffusers, how_to_install_diffusion
 from .checks import check_finite
 from .diffusion import DiffusionAnnotator, DiffusionOptions, seeded_noise
 from .family import Progress, Request

@@ -15,12 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .base import Annotator
-from .building.checkpoints import fill
-from .building.libraries import from_state_dict, from_transformers
-from .graphs.graph import Signature
-from .networks.attention import faster_products
+from .building import fill, from_state_dict, from_transformers
+from .graphs import Signature
 from .networks.dpt import as_fusion
-from .networks.group_norm import exact_group_norms
+from .networks.layers import exact_group_norms, faster_products
 from .networks.midas import DisparityHead, MidasSmall, dpt_to_hub
 from .networks.published import StateDict
 from .specs.base import ModelSpec

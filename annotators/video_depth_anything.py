@@ -16,13 +16,12 @@ from torch import Tensor
 
 from ..geometry.estimate import Estimate, Quantity
 from .depth_anything import DinoAnnotator
-from .graphs.graph import Graph, GraphModule, Signature
+from .graphs import Graph, GraphModule, Signature
 from .networks.depth_anything import MAX_FRAMES, VALUES_AT_ONCE, VideoDepthAnything
 from .preprocessing.kernels import cubic
 from .preprocessing.resizing import WideFrame
 from .preprocessing.steps import Resize, Steps
-from .video.frame_annotator import InChunks, IsCut, VideoAnnotator, WindowState, shots
-from .video.windows import Shot
+from .video import InChunks, IsCut, Shot, VideoAnnotator, WindowState, shots
 
 # Frames longer than this are made smaller: one batch holds 32 of them.
 _LONG, _LONGEST_ASPECT = 1.78, 1.777

@@ -26,11 +26,9 @@ from .inference.recent import forget_estimates
 from .runtimes.choose import Chosen, dtype_for, measured_choice, network_dtype, usable_runtime, with_runtime
 from .runtimes.engine_store import digest_of
 from .weights.checkpoint import read_checkpoint
-from .weights.download import download_weights
-from .weights.download_errors import DownloadError
-from .weights.find import find_weights
+from .weights.download import DownloadError, download_weights
+from .weights.find import find_weights, forget
 from .weights.identify import matching_models, recognise
-from .weights.installed import forget
 from .weights.integrity import bundled_weights, stamp, verify
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from ..geometry.checks import check_alike, check_choice
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.files import FORMATS, READABLE, WRITTEN, FileFormat, SaveOptions, load_estimate, save_estimate
 from ..geometry.files.packed_maps import preview_maps, preview_size
-from ..model_loader.comfy.folders import user_folder
+from ..model_loader.comfy.host import user_folder
 from .batches import geometry_output, one_by_one
 from .checks import check_count, check_geometry
 from .effect_inputs import with_alpha

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ..annotators.registry import BUNDLED_MODEL, MATERIAL_MODELS, MODELS, RECOMMENDED_MODEL
 from ..annotators.specs.base import ModelSpec
-from ..model_loader.weights.installed import models_on_disk
+from ..model_loader.weights.find import models_on_disk
 from .sockets import Widget
 from .widgets import choice_widget
 

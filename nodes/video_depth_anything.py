@@ -19,7 +19,7 @@ from ..geometry.images.render import depth_to_image
 from ..geometry.temporal.stabilization import VideoOptions
 from ..model_loader.comfy.devices import default_device, is_fast
 from ..model_loader.comfy.feedback import progress_bar
-from ..model_loader.comfy.folders import user_folder
+from ..model_loader.comfy.host import user_folder
 from ..utils import images_to_rgb, resize_image, to_images
 from .batches import to_output, with_progress
 from .loading import choose_tiny, load_model

@@ -176,7 +176,7 @@ def test_leaves_no_trace(request, module_leaves_no_trace):
     with _left_as_found(request.node.nodeid):
         yield
         import depth_normal
-        from depth_normal.model_loader.weights import installed
+        from depth_normal.model_loader.weights import find as installed
 
         depth_normal.free()
         installed.forget()

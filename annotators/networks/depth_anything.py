@@ -16,9 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .dpt import COARSEST, DptConfig, DptHead
-from .grids import aspect_of, is_traced
-from .group_norm import GroupNorm
-from .linear import Linear
+from .layers import GroupNorm, Linear, aspect_of, is_traced
 from .published import PublishedNetwork, Rule, StateDict, rename
 from .vit import PATCH, VisionTransformer, VitConfig, hub_to_official
 
@@ -253,7 +251,7 @@ class VideoDepthAnything(DepthAnything):
     """Depth Anything with motion modules between the head's coarse levels; the fine ones process each frame by itself.
 
     A video goes through it in three steps. `encode` and `finish` take as many frames at once as the memory holds; `through_time` takes
-    all frames of a video, at most `motion.MAX_FRAMES`.
+    all frames of a video, at most `MAX_FRAMES`.
 
     Convention:
         Input and output as `DepthAnything`.

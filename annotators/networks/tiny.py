@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import TINY, TINY_2, TinyConfig
-from .grids import ends, height_in_longer_side
+from .layers import ends, height_in_longer_side
 
 COUNTER = "num_batches_tracked"
 POSITIONS = 5

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from ...annotators.choices import AUTO_RUNTIME, DTYPE_CHOICES, RUNTIME_CHOICES, TORCH
-from ...annotators.graphs.onnx_file import GRAPH_VERSION
+from ...annotators.graphs import GRAPH_VERSION
 from ...annotators.specs.base import ModelSpec
 from ...geometry.files.json_file import read_json
 from ..weights.find import user_cache

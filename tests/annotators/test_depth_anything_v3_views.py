@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from depth_normal.annotators import depth_anything_v3 as da3
+from depth_normal.annotators import depth_anything as da3
 from depth_normal.annotators.checks import MAX_NETWORK_PIXELS
 from depth_normal.annotators.networks.depth_anything import DepthAnything3, Prediction
 from depth_normal.annotators.registry import MODELS, find_spec, models_of_scenes

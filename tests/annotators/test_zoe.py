@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from depth_normal.annotators import zoe
-from depth_normal.annotators.building.libraries import from_transformers
-from depth_normal.annotators.networks import attention
+from depth_normal.annotators.building import from_transformers
+from depth_normal.annotators.networks import layers as attention
 from depth_normal.annotators.networks.dpt import DptConfig
 from depth_normal.annotators.networks.vit import VitConfig
 from depth_normal.annotators.networks.zoe import ZoeDepthAnything, official_to_hub
@@ -22,7 +22,7 @@ from depth_normal.annotators.specs.depth_anything import DepthAnythingConfig
 from depth_normal.annotators.specs.midas import ZOE_KITTI, ZOE_NYU, ZOE_NYU_KITTI
 from depth_normal.annotators.specs.midas import ZOE_SPECS as SPECS
 from depth_normal.annotators.specs.midas import zoe_resizing as resizing
-from depth_normal.annotators.zoe_depth_anything import ZoeDepthAnythingAnnotator
+from depth_normal.annotators.zoe import ZoeDepthAnythingAnnotator
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 

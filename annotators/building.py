@@ -1,4 +1,4 @@
-"""Classes of the libraries that only some families need, transformers and diffusers: imported on first use, filled strictly."""
+"""Networks built and filled from state dicts, strictly, and the libraries that only some families need."""
 
 from __future__ import annotations
 
@@ -9,14 +9,75 @@ import re
 import sys
 import threading
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..networks.published import StateDict
-from ..specs.base import CheckpointError
-from .checkpoints import count_keys
+from .networks.latent_diffusion import LatentDiffusion, describe_unet, vae_to_diffusers
+from .networks.layers import exact_group_norms
+from .networks.published import PublishedNetwork, StateDict
+from .specs.base import CheckpointError, ModelSpec, printable
+from .specs.diffusion import DiffusionConfig
+
+
+def count_keys(by_kind: Mapping[str, Iterable[str]]) -> list[str]:
+    """The number of a checkpoint's keys of each kind in words, with the first of them; a kind without keys is left out."""
+    ordered = {kind: sorted(keys) for kind, keys in by_kind.items()}
+    return [f"{len(keys)} {kind} keys (first: {printable(keys[0])})" for kind, keys in ordered.items() if keys]
+
+
+def checkpoint_mismatch(expected: StateDict, found: StateDict) -> str | None:
+    """The reason, in words, why `found` cannot be loaded as `expected`; None if it can."""
+    shared = expected.keys() & found.keys()
+    differing = sorted(key for key in shared if expected[key].shape != found[key].shape)
+    parts = count_keys({"unexpected": found.keys() - expected.keys(), "missing": expected.keys() - found.keys()})
+    if differing:
+        key = differing[0]
+        shapes = f"{tuple(found[key].shape)} instead of {tuple(expected[key].shape)}"
+        parts.append(f"{len(differing)} tensors of another shape (first: {key}, {shapes})")
+    if whole := sorted(key for key in shared if expected[key].is_floating_point() and not found[key].is_floating_point()):
+        parts.append(f"{len(whole)} tensors of {found[whole[0]].dtype} in place of floating point numbers (first: {whole[0]}): quantised?")
+    return ", ".join(parts) or None
+
+
+def fill(network: nn.Module, state: StateDict, complaint: str) -> None:
+    """Gives a network that was built on the meta device its tensors. They are taken as they are, not copied.
+
+    Args:
+        network: A module with no memory behind its parameters and buffers.
+        state: What is to become of them.
+        complaint: The message for a file of other tensors: "not a checkpoint of tiny". The first that differ are added.
+
+    Raises:
+        CheckpointError: The tensors are not exactly the network's.
+    """
+    if mismatch := checkpoint_mismatch(network.state_dict(), state):
+        raise CheckpointError(f"{complaint}: {mismatch}")
+    network.load_state_dict(dict(state), assign=True)
+
+
+def build_published(make: Callable[[], PublishedNetwork], state: StateDict, dtype: torch.dtype, complaint: str) -> nn.Module:
+    """A network filled with its authors' checkpoint, strictly, on the CPU.
+
+    Args:
+        make: Makes the network; called with torch's meta device.
+        state: The published state dict.
+        dtype: What the network computes in.
+        complaint: As `fill`.
+
+    Raises:
+        CheckpointError: As `fill`.
+    """
+    with torch.device("meta"):
+        network = make()
+    fill(network, network.official_names(state), complaint)
+    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs lack it
+    network.set_dtype(dtype)
+    return network
+
 
 # from_pretrained replaces functions of torch.nn.init while it works and puts back what it found: two at once would put back the wrong ones.
 _one_at_a_time = threading.Lock()
@@ -168,3 +229,87 @@ def _fill(network_class: Any, config: Any, state: StateDict) -> tuple[Any, dict[
             transformers_logging.set_verbosity(verbosity)
             if bars:
                 transformers_logging.enable_progress_bar()
+
+
+def build_network(spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> LatentDiffusion:
+    """The parts of a spec, built on the CPU from their state dicts, strictly.
+
+    Args:
+        spec: Its `config` is a `DiffusionConfig`.
+        states: By role: "network" (the UNet), "vae", and "text_encoder" where the UNet takes a prompt.
+        dtype: What it computes in; the VAE in float32 where its values leave float16.
+
+    Raises:
+        CheckpointError: A part is absent, in float8, or of another architecture; the message says which.
+    """
+    config: DiffusionConfig = spec.config
+    for role in ("network", "vae", *(("text_encoder",) if config.text_encoder else ())):
+        _check_there(spec, role, states.get(role))
+    unet_class, vae_class = from_diffusers("UNet2DConditionModel", "AutoencoderKL")
+    unet = _load_unet(spec, unet_class, states["network"], dtype)
+    vae = _load_vae(spec, vae_class, states["vae"], torch.float32 if dtype == torch.float16 and not config.float16_vae else dtype)
+    prompt = prompt_embedding(spec, states["text_encoder"]).to(dtype) if config.text_encoder else None
+    for part in (unet, vae):
+        exact_group_norms(part)
+    return LatentDiffusion(unet, vae, prompt)
+
+
+def check_network(spec: ModelSpec, states: Mapping[str, StateDict]) -> None:
+    """Refuses the UNet of a spec, and the VAE where the file has one, as `build_network` does; names and shapes are enough.
+
+    Raises:
+        CheckpointError: As `build_network`.
+    """
+    unet_class, vae_class = from_diffusers("UNet2DConditionModel", "AutoencoderKL")
+    for role in states:
+        _check_there(spec, role, states[role])
+    _load_unet(spec, unet_class, states["network"], torch.float32)
+    if "vae" in states:
+        _load_vae(spec, vae_class, states["vae"], torch.float32)
+
+
+def prompt_embedding(spec: ModelSpec, state: StateDict) -> Tensor:
+    """(tokens, width) float32: what the text encoder of a spec makes of its prompt.
+
+    Raises:
+        CheckpointError: The tensors are not those of the text encoder.
+    """
+    model_class, config_class = from_transformers("CLIPTextModel", "CLIPTextConfig")
+    # published files have the prefix, those that transformers 5 saves have not; position_ids is a buffer that older ones hold
+    used = {key.removeprefix("text_model."): value.float() for key, value in state.items() if not key.endswith("position_ids")}
+    prefixed = {f"text_model.{key}": value for key, value in used.items()}
+    try:
+        encoder = from_state_dict(model_class, config_class(**spec.config.text_encoder), prefixed, f"the text encoder of {spec.id}")
+    except CheckpointError as error:
+        raise CheckpointError(f"given a text encoder that does not fit: {error}") from error
+    with torch.no_grad():
+        return encoder.train(False)(torch.tensor([spec.config.prompt]))[0][0]
+
+
+def _load_unet(spec: ModelSpec, unet_class: Any, state: StateDict, dtype: torch.dtype) -> nn.Module:
+    with torch.device("meta"):
+        unet = unet_class(**spec.config.unet)
+    found, expected = describe_unet(state), describe_unet(unet.state_dict())
+    fill(unet, _in(dtype, state), f"not a UNet of {spec.id}: found {found}, expected {expected}")
+    return unet
+
+
+def _load_vae(spec: ModelSpec, vae_class: Any, state: StateDict, dtype: torch.dtype) -> nn.Module:
+    with torch.device("meta"):
+        vae = vae_class(**spec.config.vae)
+    state = vae_to_diffusers(state, levels=len(spec.config.vae["block_out_channels"]))
+    fill(vae, _in(dtype, state), f"given a VAE that is not the one of {spec.id}")
+    return vae
+
+
+def _in(dtype: torch.dtype, state: StateDict) -> StateDict:
+    return {key: value.to(dtype) for key, value in state.items()}
+
+
+def _check_there(spec: ModelSpec, role: str, state: StateDict | None) -> None:
+    part = role.replace("_", " ")
+    if state is None:
+        raise CheckpointError(f"used without a {part}, which {spec.id} needs: give the weights of the role {role!r}")
+    dtype = next((value.dtype for value in state.values() if value.is_floating_point() and value.element_size() == 1), None)
+    if dtype is not None:
+        raise CheckpointError(f"given a {part} stored in {dtype}; {spec.id} takes float16, bfloat16 or float32")

@@ -1,13 +1,17 @@
-"""Runs blocking work in a thread, so that the caller can be cancelled at any time."""
+"""Waiting that can be cancelled: for work in a thread, and for a lock that another process holds."""
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
+
+from ...geometry.files.file_lock import FileLock
 
 _TICK = 0.1
 _AHEAD = 32
@@ -72,3 +76,27 @@ class Background:
                 self._box.put((item, error), timeout=_TICK)
                 return True
         return False
+
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def locked(path: Path, work: str, tick: Callable[[], object]) -> Iterator[None]:
+    """Holds a lock that all processes of this machine share.
+
+    Args:
+        path: The lock's file, in a folder that is there.
+        work: What another process is doing while this one waits, for the log.
+        tick: Called five times a second while another process has it; may raise to stop waiting.
+    """
+    lock = FileLock(path)
+    if not lock.acquire():
+        logger.info("another process is %s; waiting for it", work)
+        tick()
+        while not lock.acquire(timeout=0.2):
+            tick()
+    try:
+        yield
+    finally:
+        lock.release()
