@@ -30,8 +30,7 @@ from .family import Request
 from .graphs import Signature
 from .networks.depth_anything import DepthAnything, DepthAnything3, Prediction
 from .networks.published import PublishedNetwork
-from .preprocessing.kernels import by_area, cubic_or_area
-from .preprocessing.resizing import LongSide
+from .preprocessing.resizing import LongSide, by_area, cubic_or_area
 from .preprocessing.steps import Resize, Steps, scale_by_focal_length
 from .specs.base import ModelSpec
 

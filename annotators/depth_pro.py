@@ -18,8 +18,7 @@ from .base import Annotator
 from .family import Progress, Request
 from .graphs import Signature
 from .networks.depth_pro import PASSES, DepthPro, Passed
-from .preprocessing.kernels import linear
-from .preprocessing.resizing import Fixed
+from .preprocessing.resizing import Fixed, linear
 from .preprocessing.steps import Resize, Steps
 from .specs.base import HALF, ModelSpec
 

@@ -32,8 +32,7 @@ from .family import Request
 from .networks.latent_diffusion import LatentDiffusion
 from .networks.layers import faster_products
 from .networks.published import StateDict
-from .preprocessing.kernels import by_area, linear_antialiased
-from .preprocessing.resizing import LongSideCut, PixelCount
+from .preprocessing.resizing import LongSideCut, PixelCount, by_area, linear_antialiased
 from .preprocessing.steps import Resize, Steps
 from .specs.base import ModelSpec
 

@@ -35,8 +35,7 @@ from .networks.layers import middles
 from .networks.moge import LEVELS, MoGe, MoGe1, MogeOutput, plane_of
 from .networks.published import StateDict
 from .networks.vit import PATCH
-from .preprocessing.kernels import cubic_antialiased, linear_antialiased
-from .preprocessing.resizing import PixelCount, PixelCountCut
+from .preprocessing.resizing import PixelCount, PixelCountCut, cubic_antialiased, linear_antialiased
 from .preprocessing.steps import Resize, Steps
 from .setting_names import wording
 from .specs.base import CheckpointError, ModelSpec

@@ -18,8 +18,7 @@ from ..geometry.estimate import Estimate, Quantity
 from .depth_anything import DinoAnnotator
 from .graphs import Graph, GraphModule, Signature
 from .networks.depth_anything import MAX_FRAMES, VALUES_AT_ONCE, VideoDepthAnything
-from .preprocessing.kernels import cubic
-from .preprocessing.resizing import WideFrame
+from .preprocessing.resizing import WideFrame, cubic
 from .preprocessing.steps import Resize, Steps
 from .video import InChunks, IsCut, Shot, VideoAnnotator, WindowState, shots
 

@@ -26,7 +26,7 @@ from .networks.dpt import as_fusion
 from .networks.layers import faster_products
 from .networks.published import StateDict
 from .networks.zoe import BINS, ZoeDepthAnything, official_to_hub
-from .preprocessing.kernels import cubic
+from .preprocessing.resizing import cubic
 from .preprocessing.steps import Mirror, PadReflect, Steps, crop, undo_resize
 from .specs.base import HALF, ModelSpec
 from .specs.midas import ZoeConfig

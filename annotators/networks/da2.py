@@ -149,7 +149,6 @@ class Da2(PublishedNetwork):
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
-        """See `PublishedNetwork.official_names`."""
         renamed = {rename(key, _NAMES): value for key, value in state.items()}
         return {key: value for key, value in renamed.items() if not key.startswith(_UNUSED)}
 

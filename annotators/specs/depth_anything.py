@@ -7,8 +7,7 @@ from typing import Any
 
 from ...geometry.kinds import Quantity
 from ..networks.configs import DptConfig, VitConfig
-from ..preprocessing.kernels import cubic, linear_to_corners
-from ..preprocessing.resizing import Fit, Resizing
+from ..preprocessing.resizing import Fit, Resizing, cubic, linear_to_corners
 from .base import ModelSpec, WeightFile
 
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...geometry.kinds import Quantity
-from ..preprocessing.kernels import cubic, linear_to_corners
-from ..preprocessing.resizing import RGB, Fit, Resizing
+from ..preprocessing.resizing import RGB, Fit, Resizing, cubic, linear_to_corners
 from .base import HALF, IMAGENET_MEAN, IMAGENET_STD, ModelSpec, WeightFile
 
 

@@ -16,8 +16,7 @@ from ..networks.configs import (
     VitConfig,
     ZipDepthConfig,
 )
-from ..preprocessing.kernels import linear
-from ..preprocessing.resizing import Fit, Resizing
+from ..preprocessing.resizing import Fit, Resizing, linear
 from .base import ModelSpec, WeightFile
 from .midas import ANNOTATORS_COMMIT
 

@@ -1,15 +1,135 @@
-"""The sky where a network is unsure of it: by the colours of sky and land around, and grown over clouds and behind trees."""
+"""What tiny adds to its network's maps: borders without lines, detail along an image's edges, and the sky where it is unsure."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from ...geometry.filters.box import box_means
-from ...geometry.regions.sky import BRIGHT, WARM, fineness
-from ...geometry.valid import are_all
-from ...utils import brightness, resize_image, resize_map
-from .guided_upsampling import guided_upsample
+from ..geometry.filters.box import box_means
+from ..geometry.regions.sky import BRIGHT, WARM, fineness
+from ..geometry.valid import are_all
+from ..utils import brightness, constant, resize_image, resize_map
+
+EDGE = 0.1
+"""Where smoothing moves depth farther than this, in units of its mean absolute deviation, there is an edge of the scene."""
+_ALONG = 4  # pixels to each side, along the border, over which changes are averaged
+
+
+def _straightening(rows: int, stiffness: float) -> list[list[float]]:
+    """(rows, rows + 2): the changes of the outermost rows that smooth them, for the values of these and of the next two rows.
+
+    The smoothed rows minimise the squared changes and `stiffness` times the squared second differences; the next two rows do not change.
+
+    Source:
+        Whittaker, "On a New Method of Graduation" (1923).
+    """
+    taps = rows + 2
+    identity = torch.eye(taps, dtype=torch.float64, device="cpu")
+    second = identity[:-2] - 2 * identity[1:-1] + identity[2:]
+    cost = identity + stiffness * second.mT @ second
+    fixed = torch.cat((identity[:rows, :rows], -cost[:rows, rows:]), 1)
+    return (torch.linalg.solve(cost[:rows, :rows], fixed) - identity[:rows]).tolist()
+
+
+def _of_both_ends(weights: list[list[float]]) -> tuple[tuple[float, ...], ...]:
+    """The weights for the first rows, and mirrored for the last ones, as one matrix (2 * rows, 2 * taps)."""
+    taps = len(weights[0])
+    return (*((*row, *(0.0,) * taps) for row in weights), *((*(0.0,) * taps, *reversed(row)) for row in reversed(weights)))
+
+
+_PASSES = tuple(_of_both_ends(_straightening(rows, stiffness)) for rows, stiffness in ((8, 100), (14, 2000)))
+
+
+def without_border_lines(maps: Tensor, edges: float | Sequence[float] = EDGE) -> Tensor:
+    """Smooths a network's maps across their borders, where the padding of convolutions leaves lines, each channel by itself.
+
+    Two passes: over the outermost 8 pixels, then, stiffer, over the outermost 14. The rest does not change. Where smoothing would move a
+    pixel far, there is an edge of the scene: it stays.
+
+    Args:
+        maps: (B, C, H, W) float32; H and W at least 28.
+        edges: How far that is, of all channels or of each; the default is one for depth in units of its mean absolute deviation.
+    """
+    each = (float(edges),) if isinstance(edges, (int, float)) else tuple(edges)
+    per_edge = constant(maps, tuple(1 / edge for edge in each)).view(-1, 1, 1, 1)
+    smoothed = maps.clone()
+    for weights in _PASSES:
+        for axis in (-2, -1):
+            smoothed = _with_smoothed_ends(smoothed, constant(maps, weights), per_edge, axis)
+    return smoothed
+
+
+def _with_smoothed_ends(maps: Tensor, weights: Tensor, per_edge: Tensor, axis: int) -> Tensor:
+    """Maps whose first and last rows, or columns, are smoothed by `_of_both_ends`' weights; in the memory of the given ones."""
+    rows, taps = (side // 2 for side in weights.shape)
+    length = maps.shape[axis]
+    ends = torch.cat((maps.narrow(axis, 0, taps), maps.narrow(axis, length - taps, taps)), axis)
+    change = (weights @ ends if axis == -2 else ends @ weights.mT).unflatten(axis, (2, rows))
+    far = change.abs().amax(axis, keepdim=True) * per_edge
+    change = change / torch.addcmul(constant(far, 1.0), far, far)
+    window = 2 * _ALONG + 1
+    kernel, padding = ((1, window), (0, _ALONG)) if axis == -2 else ((window, 1), (_ALONG, 0))
+    change = F.avg_pool2d(change.flatten(axis - 1, axis), kernel, 1, padding, count_include_pad=False)
+    first, last = change.chunk(2, axis)
+    maps.narrow(axis, 0, rows).add_(first)
+    maps.narrow(axis, length - rows, rows).add_(last)
+    return maps
+
+
+def guided_upsample(values: Tensor, guide: Tensor, radius: int, epsilon: float) -> Tensor:
+    """Enlarges maps so that their edges follow those of an image: around each point they are made linear in its brightness.
+
+    Args:
+        values: (B, C, h, w).
+        guide: (B, 1, H, W), the image's brightness in [0, 1], of any larger size.
+        radius: Of the neighbourhoods, in pixels of the values.
+        epsilon: Variance of brightness below which the image counts as flat, so that texture does not show in the maps.
+
+    Returns:
+        (B, C, H, W).
+
+    Source:
+        He, Sun, "Fast Guided Filter" (2015).
+    """
+    slope, offset = _linear_in(resize_map(guide, values.shape[-2], values.shape[-1]), values, radius, epsilon)
+    height, width = guide.shape[-2:]
+    return resize_map(offset, height, width).addcmul_(resize_map(slope, height, width), guide)
+
+
+def guided_detail(values: Tensor, guide: Tensor, radius: int, epsilon: float) -> Tensor:
+    """Enlarges maps that are sharp already: only detail finer than their resolution is added from the image.
+
+    Args:
+        values: (B, C, h, w), h and w even.
+        guide: As `guided_upsample`.
+        radius: Of the neighbourhoods, in pixels of half the values' size, where they are fitted.
+        epsilon: As `guided_upsample`.
+
+    Returns:
+        (B, C, H, W).
+    """
+    height, width = guide.shape[-2:]
+    rows, columns = values.shape[-2:]
+    small = resize_map(guide, rows, columns)
+    half = rows // 2, columns // 2
+    slope, _ = _linear_in(resize_map(small, *half), resize_map(values, *half), radius, epsilon)
+    finer = guide - resize_map(small, height, width)
+    return torch.addcmul(resize_map(values, height, width), resize_map(slope, height, width), finer)
+
+
+def _linear_in(guide: Tensor, values: Tensor, radius: int, epsilon: float) -> tuple[Tensor, Tensor]:
+    """Slope and offset, smoothed, of the values around each point as a linear function of a guide of the same size."""
+    channels = values.shape[1]
+    means = box_means(torch.cat((guide, guide * guide, values, guide * values), 1), radius)
+    mean_guide, mean_square, mean_values, mean_product = means.split((1, 1, channels, channels), 1)
+    variance = torch.addcmul(mean_square, mean_guide, mean_guide, value=-1)
+    slope = torch.addcmul(mean_product, mean_guide, mean_values, value=-1).div_(variance.add_(epsilon))
+    smooth = box_means(torch.cat((slope, torch.addcmul(mean_values, slope, mean_guide, value=-1)), 1), radius)
+    return smooth[:, :channels], smooth[:, channels:]
+
 
 # Colours are averaged in squares of so many pixels, and then over so many squares around, twice.
 _SQUARE, _AROUND = 4, 6
