@@ -11,7 +11,7 @@ from .sockets import Widget
 from .widgets import choice_widget
 
 LABELS = "depth_normal_labels"
-"""Widget option for web/model_list.js: the label of each choice in the page. Graphs keep the choices themselves."""
+"""Widget option for web/choices.js: the label of each choice in the page. Graphs keep the choices themselves."""
 
 TINY_CHOICE = f"{BUNDLED_MODEL}: the pack's own small network, a preview without a download"
 """Tooltip text for the bundled model in a list of choices."""
