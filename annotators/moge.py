@@ -28,6 +28,7 @@ from ..utils import constant, sent_to, to_cpu
 from .base import Annotator
 from .building import build_published, checkpoint_mismatch
 from .checks import check_ends, check_finite, ends_of
+from .choices import wording
 from .family import Progress, Request
 from .graphs import ScalarInputs, Signature
 from .networks.configs import Moge1Config, MogeConfig
@@ -37,7 +38,6 @@ from .networks.published import StateDict
 from .networks.vit import PATCH
 from .preprocessing.resizing import PixelCount, PixelCountCut, cubic_antialiased, linear_antialiased
 from .preprocessing.steps import Resize, Steps
-from .setting_names import wording
 from .specs.base import CheckpointError, ModelSpec
 from .specs.moge import SPECS
 

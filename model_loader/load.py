@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from ..annotators.base import Annotator
-from ..annotators.choices import BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES, RECOMMENDED_MODEL, TORCH
+from ..annotators.choices import BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES, RECOMMENDED_MODEL, TORCH, wording
 from ..annotators.registry import FAMILIES, find_any_spec, find_spec
-from ..annotators.setting_names import wording
 from ..annotators.specs.base import CheckpointError, ModelSpec, WeightFile, size_in_words
 from ..utils import without_autocast
 from .comfy import devices, feedback, interrupt
