@@ -2,7 +2,7 @@
 
 Source:
     Ranftl et al., "Towards Robust Monocular Depth Estimation" (2020) and "Vision Transformers for Dense Prediction" (2021); code
-    isl-org/MiDaS. The transformer networks are those of the transformers library, the convolutional one is `midas_small`.
+    isl-org/MiDaS. The transformer networks are those of the transformers library, the convolutional one is `networks.midas.MidasSmall`.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _build_small(spec: ModelSpec, state: StateDict) -> nn.Module:
 
 
 def _build_dpt(spec: ModelSpec, state: StateDict) -> nn.Module:
-    """The transformers library's DPT without its demand for square images; with the head of `midas_small`."""
+    """The transformers library's DPT without its demand for square images; with the head of `MidasSmall`."""
     (base,) = from_transformers("DPTForDepthEstimation")
 
     class Dpt(base):

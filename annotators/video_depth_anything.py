@@ -60,7 +60,7 @@ class VideoDepthAnythingAnnotator(DinoAnnotator, VideoAnnotator):
         return Signature.of(self.spec, most_batch=MAX_FRAMES, batch_is_clip=True)
 
     def graph(self) -> Graph:
-        """See `Annotator.graph`: of the frames of one clip, up to `motion.MAX_FRAMES`, one after the other."""
+        """See `Annotator.graph`: of the frames of one clip, up to `MAX_FRAMES`, one after the other."""
         return replace(super().graph(), module=_Clip(self.network, self.predict, self.dtype))
 
     def estimate_video(

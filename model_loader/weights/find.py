@@ -47,7 +47,7 @@ def find_weights(file: WeightFile, usable: Callable[[Path], bool] = is_usable) -
     """
     if file.bundled:
         return path if (path := bundled_path(file)).is_file() else None
-    for folder in _folders(file):
+    for folder in _searched(file.folders):
         if found := _find_in(folder, file, usable):
             return found
     return find_in_hub_cache(file, usable)
@@ -96,7 +96,7 @@ def name_rank(path: Path, file: WeightFile) -> int | None:
 
 def search_places(file: WeightFile) -> list[Path]:
     """The folders that `find_weights` looks through, for messages; those that do not exist included."""
-    return list(dict.fromkeys([*_folders(file), *([hub.cache_folder(file)] if file.repo_id else [])]))
+    return list(dict.fromkeys([*_searched(file.folders), *([hub.cache_folder(file)] if file.repo_id else [])]))
 
 
 def download_folder() -> Path:
@@ -138,10 +138,6 @@ def _all_folders() -> Iterator[Path]:
     """The folders in which the files of any model may lie."""
     names = dict.fromkeys(name for spec in all_specs() for file in spec.files for name in file.folders)
     yield from dict.fromkeys(_searched(names))
-
-
-def _folders(file: WeightFile) -> Iterator[Path]:
-    yield from _searched(file.folders)
 
 
 def _searched(names: Iterable[str]) -> Iterator[Path]:
