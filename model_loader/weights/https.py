@@ -122,7 +122,7 @@ def exchange(request: Request, start: int, known: tuple[str, str], timeouts: Tim
         An item as soon as the user's token is there; the pair that `read_offer` returns; then the body, piece by piece.
 
     Raises:
-        OSError: Those of `network_errors`.
+        OSError: Those of `network`.
     """
     authorization = _authorization(request)
     yield "authorized"
