@@ -21,7 +21,7 @@ _HOMES = {
     ".media.library": ("VideoError",),
     ".model_loader": ("Model", "free", "load_model"),
     ".model_loader.weights.checkpoint": ("CheckpointError",),
-    ".model_loader.weights.download_errors": (
+    ".model_loader.weights.download": (
         "AccessDeniedError",
         "CorruptDownloadError",
         "DiskFullError",

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from .base import Annotator
-from .graphs.graph import Signature
+from .graphs import Signature
 from .networks.bae import Bae
 from .specs.base import ModelSpec
 

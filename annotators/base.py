@@ -15,7 +15,7 @@ from ..geometry.estimate import Estimate, Quantity
 from ..utils import constant
 from .checks import check_finite, check_network_size, check_scene_size, least_depth, log_used_size
 from .family import Family, Progress, Request
-from .graphs.graph import NOT_NORMALISED, Engine, Graph, GraphModule
+from .graphs import NOT_NORMALISED, Engine, Graph, GraphModule
 from .preprocessing.resizing import Fit, Resizing, Size
 from .preprocessing.steps import Metadata, Steps, for_one_size, limit_depth, resize_to_image, size_after
 

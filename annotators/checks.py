@@ -10,8 +10,8 @@ from math import isfinite
 import torch
 from torch import Tensor, nn
 
+from .choices import wording
 from .preprocessing.resizing import Size
-from .setting_names import wording
 from .specs.base import ModelSpec
 
 logger = logging.getLogger(__name__)

@@ -16,8 +16,7 @@ from .base import Annotator
 from .family import Request
 from .networks.da2 import Da2
 from .networks.vit import PATCH
-from .preprocessing.kernels import linear_antialiased
-from .preprocessing.resizing import WholeSphere
+from .preprocessing.resizing import WholeSphere, linear_antialiased
 from .preprocessing.steps import Resize, Steps
 from .specs.base import ModelSpec
 
@@ -47,7 +46,6 @@ class Da2Annotator(Annotator):
         return (Resize(WholeSphere(size, PATCH), linear_antialiased),)
 
     def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
-        """See `Family.postprocess`."""
         return Estimate(outputs[0].contiguous(), self.spec.quantity, projection=Projection.EQUIRECTANGULAR)
 
     @classmethod

@@ -16,10 +16,9 @@ from ..geometry.camera import intrinsics_from_focal_length, intrinsics_from_fov
 from ..geometry.estimate import Estimate
 from .base import Annotator
 from .family import Progress, Request
-from .graphs.graph import Signature
+from .graphs import Signature
 from .networks.depth_pro import PASSES, DepthPro, Passed
-from .preprocessing.kernels import linear
-from .preprocessing.resizing import Fixed
+from .preprocessing.resizing import Fixed, linear
 from .preprocessing.steps import Resize, Steps
 from .specs.base import HALF, ModelSpec
 

@@ -1,15 +1,22 @@
-"""The common part of Marigold, Lotus and LBM: a UNet that works on the latents of a VAE, and encoding and decoding these.
+"""Families on Stable Diffusion's parts: what they share, Lotus in a single pass, and LBM along a bridge from the image's own latents.
 
 The networks are those of the diffusers library. Its pipelines are not used: they have no seed for each image, no progress, and no tiles
 when memory runs out.
+
+Source:
+    He et al., "Lotus: Diffusion-based Visual Foundation Model for High-quality Dense Prediction" (2024); code EnVision-Research/Lotus,
+    which has no pipeline in diffusers.
+    Chadebec et al., "LBM: Latent Bridge Matching for Fast Image-to-Image Translation" (2025); code gojasper/LBM.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import cos, sin
 from typing import Any, ClassVar
 
 import torch
@@ -18,15 +25,14 @@ from torch import Tensor
 
 from ..geometry.conventions import convert_normals
 from ..geometry.estimate import Axes, Estimate
+from ..options.checks import check_range
 from .base import Annotator, is_out_of_memory
-from .building.diffusion_parts import build_network, check_network
-from .building.libraries import from_diffusers
+from .building import build_network, check_network, from_diffusers
 from .family import Request
-from .networks.attention import faster_products
 from .networks.latent_diffusion import LatentDiffusion
+from .networks.layers import faster_products
 from .networks.published import StateDict
-from .preprocessing.kernels import linear_antialiased
-from .preprocessing.resizing import LongSideCut
+from .preprocessing.resizing import LongSideCut, PixelCount, by_area, linear_antialiased
 from .preprocessing.steps import Resize, Steps
 from .specs.base import ModelSpec
 
@@ -220,3 +226,90 @@ def seeded_noise(shape: Sequence[int], images: int, seed: int) -> tuple[Tensor, 
     """
     generators = [torch.Generator().manual_seed(seed) for _ in range(images)]
     return torch.stack([torch.randn(tuple(shape), generator=generator) for generator in generators]), generators
+
+
+TIMESTEP = 999
+
+
+class LotusAnnotator(DiffusionAnnotator):
+    """Lotus D (the sample depends on the image alone) and G (on the image and the seed's noise).
+
+    Convention:
+        Depth and disparity in [0, 1], unknown scale and shift: depth models 0 = near, disparity models 1 = near.
+    """
+
+    def sample(self, latents: Tensor, options: DiffusionOptions, step: Callable[[], None]) -> Iterator[Tensor]:
+        if self.spec.config.unet["in_channels"] == 2 * latents.shape[1]:
+            noise, _ = seeded_noise(latents.shape[1:], latents.shape[0], options.seed)
+            latents = torch.cat([latents, noise.to(latents.device)], 1)
+        # the task (1, 0): depth or normals; (0, 1) would reconstruct the image
+        task = torch.tensor([sin(1), sin(0), cos(1), cos(0)], device=latents.device, dtype=next(self.network.parameters()).dtype)
+        sample = self.run_unet(latents, TIMESTEP, task.expand(latents.shape[0], -1))
+        step()
+        yield sample
+
+    def read_depth(self, decoded: Tensor) -> Tensor:
+        return (decoded / 2 + 0.5).clamp(0, 1).mean(1, keepdim=True)
+
+
+@dataclass(frozen=True)
+class LbmOptions(DiffusionOptions):
+    """Options of one call.
+
+    Attributes:
+        steps: Passes through the UNet; the authors trained for 1 to 4. With 1 the seed changes nothing.
+    """
+
+    steps: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("steps", self.steps, 1, 1000)
+
+
+class LbmAnnotator(DiffusionAnnotator):
+    """LBM, depth or normals.
+
+    Convention:
+        Depth in [0, 1], 0 = near, unknown scale and shift. Its normals' native axes are doubtful: published normal maps disagree about X.
+        They are one field of the entry in the table (`axes`); `geometry.alignment.metrics.disagreeing_axes` finds when it is wrong.
+    """
+
+    options_type = LbmOptions
+
+    @classmethod
+    def split_states(cls, spec: ModelSpec, states: Mapping[str, StateDict]) -> Mapping[str, StateDict]:
+        """The authors' single file as UNet and VAE; a bare UNet is left as it is."""
+        state = states["network"]
+        parts = {"network": "denoiser.", "vae": "vae.vae_model."}
+        if not any(key.startswith("denoiser.") for key in state):
+            return states
+        used = tuple(parts.values())
+        # left by training: a counter and the network of its loss
+        rest = {key: value for key, value in state.items() if not key.startswith((*used, "lpips_loss.")) and key != "num_iterations"}
+        split = {
+            role: {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+            for role, prefix in parts.items()
+        }
+        return {**states, "network": {**split["network"], **rest}, **({"vae": split["vae"]} if split["vae"] else {})}
+
+    def preprocess(self, size: int) -> Steps:
+        """See `Family.preprocess`: own aspect, as many pixels as a square of `size`."""
+        return (Resize(PixelCount(size, self.spec.multiple_of), by_area),)
+
+    def passes(self, options: LbmOptions) -> int:
+        return options.steps
+
+    def sample(self, latents: Tensor, options: LbmOptions, step: Callable[[], None]) -> Iterator[Tensor]:
+        """See `DiffusionAnnotator.sample`: Euler steps from the image (sigma 1) to the sample (sigma 0)."""
+        noise, _ = seeded_noise((options.steps, *latents.shape[1:]), latents.shape[0], options.seed)
+        for index in range(options.steps):
+            sigma, next_sigma = 1 - index / options.steps, 1 - (index + 1) / options.steps
+            latents = latents + (next_sigma - sigma) * self.run_unet(latents, 1000 * sigma)
+            spread = self.spec.config.bridge_noise * math.sqrt(next_sigma * (1 - next_sigma))
+            latents = latents + spread * noise[:, index].to(latents.device)
+            step()
+        yield latents
+
+    def read_depth(self, decoded: Tensor) -> Tensor:
+        return (decoded.clamp(-1, 1).mean(1, keepdim=True) + 1) / 2

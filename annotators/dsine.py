@@ -18,7 +18,7 @@ from ..geometry.estimate import Axes, Estimate
 from ..options.checks import check_range
 from .base import Annotator
 from .family import Request
-from .graphs.graph import ScalarInputs, Signature
+from .graphs import ScalarInputs, Signature
 from .networks.dsine import DSINE, MULTIPLE, Pinhole
 from .preprocessing.resizing import Size
 from .preprocessing.steps import Pad, Resize, Steps, crop

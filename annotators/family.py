@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ..geometry.estimate import Axes, Estimate
-from .building.checkpoints import build_published
-from .graphs.graph import Signature
+from .building import build_published
+from .graphs import Signature
 from .networks.published import StateDict
 from .preprocessing.resizing import Size
 from .preprocessing.steps import Resize, Steps

@@ -16,10 +16,9 @@ from ..geometry.camera import DEFAULT_FOV, intrinsics_from_fov, resize_intrinsic
 from ..geometry.estimate import Axes, Estimate, Quantity
 from .base import Annotator
 from .family import Request
-from .graphs.graph import Signature, normals_output
+from .graphs import Signature, normals_output
 from .networks.metric3d import Metric3d
-from .preprocessing.kernels import linear
-from .preprocessing.resizing import Inside, round_to_multiple
+from .preprocessing.resizing import Inside, linear, round_to_multiple
 from .preprocessing.steps import Pad, Resize, crop, limit_depth, scale_by_focal_length
 from .specs.base import ModelSpec
 

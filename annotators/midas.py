@@ -2,7 +2,7 @@
 
 Source:
     Ranftl et al., "Towards Robust Monocular Depth Estimation" (2020) and "Vision Transformers for Dense Prediction" (2021); code
-    isl-org/MiDaS. The transformer networks are those of the transformers library, the convolutional one is `midas_small`.
+    isl-org/MiDaS. The transformer networks are those of the transformers library, the convolutional one is `networks.midas.MidasSmall`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .base import Annotator
-from .building.checkpoints import fill
-from .building.libraries import from_state_dict, from_transformers
-from .graphs.graph import Signature
-from .networks.attention import faster_products
+from .building import fill, from_state_dict, from_transformers
+from .graphs import Signature
 from .networks.dpt import as_fusion
-from .networks.group_norm import exact_group_norms
-from .networks.midas_names import dpt_to_hub
-from .networks.midas_small import DisparityHead, MidasSmall
+from .networks.layers import exact_group_norms, faster_products
+from .networks.midas import DisparityHead, MidasSmall, dpt_to_hub
 from .networks.published import StateDict
 from .specs.base import ModelSpec
 from .specs.midas import MidasConfig
@@ -83,7 +80,7 @@ def _build_small(spec: ModelSpec, state: StateDict) -> nn.Module:
 
 
 def _build_dpt(spec: ModelSpec, state: StateDict) -> nn.Module:
-    """The transformers library's DPT without its demand for square images; with the head of `midas_small`."""
+    """The transformers library's DPT without its demand for square images; with the head of `MidasSmall`."""
     (base,) = from_transformers("DPTForDepthEstimation")
 
     class Dpt(base):

@@ -27,20 +27,18 @@ from ..options.checks import check_range
 from ..options.estimate import MAX_REFINE_STEPS, REFINE_STEPS
 from ..utils import constant, sent_to, to_cpu
 from .base import Annotator
-from .building.checkpoints import build_published, checkpoint_mismatch
+from .building import build_published, checkpoint_mismatch
 from .checks import check_ends, check_finite, ends_of
+from .choices import wording
 from .family import Progress, Request
-from .graphs.graph import ScalarInputs, Signature
+from .graphs import ScalarInputs, Signature
 from .networks.configs import Moge1Config, MogeConfig
-from .networks.grids import middles
-from .networks.moge import LEVELS, MoGe, MogeOutput, plane_of
-from .networks.moge_1 import MoGe1
+from .networks.layers import middles
+from .networks.moge import LEVELS, MoGe, MoGe1, MogeOutput, plane_of
 from .networks.published import StateDict
 from .networks.vit import PATCH
-from .preprocessing.kernels import cubic_antialiased, linear_antialiased
-from .preprocessing.resizing import PixelCount, PixelCountCut
+from .preprocessing.resizing import PixelCount, PixelCountCut, cubic_antialiased, linear_antialiased
 from .preprocessing.steps import Resize, Steps
-from .setting_names import wording
 from .specs.base import CheckpointError, ModelSpec
 from .specs.moge import SPECS
 

@@ -16,26 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .choices import BUNDLED_MODEL as BUNDLED_MODEL
 from .choices import DEFAULT_MODEL as DEFAULT_MODEL
 from .choices import RECOMMENDED_MODEL as RECOMMENDED_MODEL
-from .specs import (
-    bae,
-    da2,
-    depth_anything,
-    depth_anything_v3,
-    depth_pro,
-    dsine,
-    lbm,
-    leres,
-    lotus,
-    marigold,
-    metric3d,
-    midas,
-    moge,
-    tiny,
-    video_depth_anything,
-    zipdepth,
-    zoe,
-    zoe_depth_anything,
-)
+from .specs import depth_anything, diffusion, midas, moge, single
 from .specs.base import ModelSpec, no_geometry
 
 if TYPE_CHECKING:
@@ -44,29 +25,29 @@ if TYPE_CHECKING:
 # the order is that of the nodes' lists
 _FAMILIES: tuple[tuple[str, str, tuple[ModelSpec, ...]], ...] = (
     ("midas", "midas.MidasAnnotator", midas.SPECS),
-    ("zoedepth", "zoe.ZoeAnnotator", zoe.SPECS),
+    ("zoedepth", "zoe.ZoeAnnotator", midas.ZOE_SPECS),
     ("depth-anything", "depth_anything.DepthAnythingAnnotator", depth_anything.SPECS),
-    ("zoe-depth-anything", "zoe_depth_anything.ZoeDepthAnythingAnnotator", zoe_depth_anything.SPECS),
-    ("depth-anything-3", "depth_anything_v3.DepthAnything3Annotator", depth_anything_v3.SPECS),
-    ("video-depth-anything", "video_depth_anything.VideoDepthAnythingAnnotator", video_depth_anything.SPECS),
+    ("zoe-depth-anything", "zoe.ZoeDepthAnythingAnnotator", depth_anything.ZOE_SPECS),
+    ("depth-anything-3", "depth_anything.DepthAnything3Annotator", depth_anything.V3_SPECS),
+    ("video-depth-anything", "video_depth_anything.VideoDepthAnythingAnnotator", depth_anything.VIDEO_SPECS),
     ("moge", "moge.MogeAnnotator", moge.SPECS),
-    ("depth-pro", "depth_pro.DepthProAnnotator", depth_pro.SPECS),
-    ("da2", "da2.Da2Annotator", da2.SPECS),
-    ("metric3d", "metric3d.Metric3dAnnotator", metric3d.SPECS),
-    ("leres", "leres.LeresAnnotator", leres.SPECS),
-    ("leres-boost", "leres_boost.LeresBoostAnnotator", leres.BOOST_SPECS),
-    ("marigold", "marigold.MarigoldAnnotator", marigold.SPECS),
-    ("lotus", "lotus.LotusAnnotator", lotus.SPECS),
-    ("lbm", "lbm.LbmAnnotator", lbm.SPECS),
-    ("bae", "bae.BaeAnnotator", bae.SPECS),
-    ("dsine", "dsine.DsineAnnotator", dsine.SPECS),
-    ("zipdepth", "zipdepth.ZipDepthAnnotator", zipdepth.SPECS),
-    ("tiny", "tiny.TinyAnnotator", tiny.SPECS),
+    ("depth-pro", "depth_pro.DepthProAnnotator", single.DEPTH_PRO_SPECS),
+    ("da2", "da2.Da2Annotator", single.DA2_SPECS),
+    ("metric3d", "metric3d.Metric3dAnnotator", single.METRIC3D_SPECS),
+    ("leres", "leres.LeresAnnotator", single.LERES_SPECS),
+    ("leres-boost", "leres.LeresBoostAnnotator", single.LERES_BOOST_SPECS),
+    ("marigold", "marigold.MarigoldAnnotator", diffusion.MARIGOLD_SPECS),
+    ("lotus", "diffusion.LotusAnnotator", diffusion.LOTUS_SPECS),
+    ("lbm", "diffusion.LbmAnnotator", diffusion.LBM_SPECS),
+    ("bae", "bae.BaeAnnotator", single.BAE_SPECS),
+    ("dsine", "dsine.DsineAnnotator", single.DSINE_SPECS),
+    ("zipdepth", "zipdepth.ZipDepthAnnotator", single.ZIPDEPTH_SPECS),
+    ("tiny", "tiny.TinyAnnotator", single.TINY_SPECS),
 )
 
 # models that give neither depth nor normals: they stand in no list of those that do
 _MATERIAL_FAMILIES: tuple[tuple[str, str, tuple[ModelSpec, ...]], ...] = (
-    ("marigold-materials", "marigold.MarigoldMaterialsAnnotator", marigold.MATERIAL_SPECS),
+    ("marigold-materials", "marigold.MarigoldMaterialsAnnotator", diffusion.MARIGOLD_MATERIAL_SPECS),
 )
 
 _MOST_NEAR = 3

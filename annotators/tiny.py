@@ -17,20 +17,15 @@ from ..geometry.regions.sky import BLUE, BLUER, BRIGHT, GREEN, WARM, coloured_as
 from ..geometry.valid import are_all
 from ..utils import brightness, resize_image, resize_map, sent_to, to_cpu, unit_vectors
 from .base import Annotator
-from .building.checkpoints import fill
+from .building import fill
 from .checks import check_ends, ends_of
-from .detail.border_lines import EDGE, without_border_lines
-from .detail.guided_upsampling import guided_detail, guided_upsample
-from .detail.sky_colours import COLOURS, sky_by_colours, with_clouds
-from .detail.sky_growth import GROWTH, grown_sky
+from .detail import COLOURS, EDGE, GROWTH, grown_sky, guided_detail, guided_upsample, sky_by_colours, with_clouds, without_border_lines
 from .family import Request
-from .graphs.graph import NOT_NORMALISED, Signature
+from .graphs import NOT_NORMALISED, Signature
 from .networks.folding import fold_norms
 from .networks.published import StateDict
-from .networks.tiny import TinyNetwork, config_of, untrained_counters, with_scene
-from .networks.tiny_sharp import SharpHead, Surfaces
-from .preprocessing.kernels import by_area
-from .preprocessing.resizing import ShortSideCapped, Size
+from .networks.tiny import SharpHead, Surfaces, TinyNetwork, config_of, untrained_counters, with_scene
+from .preprocessing.resizing import ShortSideCapped, Size, by_area
 from .preprocessing.steps import Resize, Steps
 from .specs.base import ModelSpec
 

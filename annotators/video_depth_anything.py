@@ -16,14 +16,11 @@ from torch import Tensor
 
 from ..geometry.estimate import Estimate, Quantity
 from .depth_anything import DinoAnnotator
-from .graphs.graph import Graph, GraphModule, Signature
-from .networks.motion import MAX_FRAMES, VALUES_AT_ONCE
-from .networks.video_depth_anything import VideoDepthAnything
-from .preprocessing.kernels import cubic
-from .preprocessing.resizing import WideFrame
+from .graphs import Graph, GraphModule, Signature
+from .networks.depth_anything import MAX_FRAMES, VALUES_AT_ONCE, VideoDepthAnything
+from .preprocessing.resizing import WideFrame, cubic
 from .preprocessing.steps import Resize, Steps
-from .video.frame_annotator import InChunks, IsCut, VideoAnnotator, WindowState, shots
-from .video.windows import Shot
+from .video import InChunks, IsCut, Shot, VideoAnnotator, WindowState, shots
 
 # Frames longer than this are made smaller: one batch holds 32 of them.
 _LONG, _LONGEST_ASPECT = 1.78, 1.777
@@ -63,7 +60,7 @@ class VideoDepthAnythingAnnotator(DinoAnnotator, VideoAnnotator):
         return Signature.of(self.spec, most_batch=MAX_FRAMES, batch_is_clip=True)
 
     def graph(self) -> Graph:
-        """See `Annotator.graph`: of the frames of one clip, up to `motion.MAX_FRAMES`, one after the other."""
+        """See `Annotator.graph`: of the frames of one clip, up to `MAX_FRAMES`, one after the other."""
         return replace(super().graph(), module=_Clip(self.network, self.predict, self.dtype))
 
     def estimate_video(

@@ -1,8 +1,10 @@
-"""ZoeDepth: metres from one image, indoors (NYU), outdoors (KITTI), or whichever of the two the network takes it for.
+"""ZoeDepth: metres, indoors (NYU) and outdoors (KITTI), on MiDaS's transformer and on Depth Anything V1's.
 
 Source:
     Bhat et al., "ZoeDepth: Zero-shot Transfer by Combining Relative and Metric Depth" (2023); code isl-org/ZoeDepth. The network is
     that of the transformers library.
+    Yang et al., "Depth Anything" (2024), code LiheYoung/Depth-Anything, metric_depth; the head: Bhat et al., "ZoeDepth" (2023), code
+    isl-org/ZoeDepth.
 """
 
 from __future__ import annotations
@@ -16,18 +18,18 @@ from torch import Tensor, nn
 
 from ..geometry.estimate import Estimate, Quantity
 from .base import Annotator
-from .building.libraries import from_state_dict, from_transformers
+from .building import from_state_dict, from_transformers
+from .depth_anything import DinoAnnotator
 from .family import Request
-from .graphs.graph import Signature
-from .networks.attention import faster_products
+from .graphs import Signature
 from .networks.dpt import as_fusion
+from .networks.layers import faster_products
 from .networks.published import StateDict
-from .networks.zoe_depth_anything import BINS
-from .networks.zoe_names import official_to_hub
-from .preprocessing.kernels import cubic
+from .networks.zoe import BINS, ZoeDepthAnything, official_to_hub
+from .preprocessing.resizing import cubic
 from .preprocessing.steps import Mirror, PadReflect, Steps, crop, undo_resize
 from .specs.base import HALF, ModelSpec
-from .specs.zoe import ZoeConfig
+from .specs.midas import ZoeConfig
 
 _BORDER = PadReflect(3.0)  # the networks are worse at an image's border than elsewhere
 _CLASSIFIER = {
@@ -137,3 +139,9 @@ def transformers_config(config: ZoeConfig) -> Any:
         bin_configurations=bins,
         **classifier,
     )
+
+
+class ZoeDepthAnythingAnnotator(ZoeInference, DinoAnnotator):
+    """Depth Anything V1's metric networks."""
+
+    network_class = ZoeDepthAnything

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from .._version import __version__
-from ..annotators.setting_names import COMMAND_LINE, worded
+from ..annotators.choices import COMMAND_LINE, worded
 from .commands.bench import add_bench
 from .commands.clean import add_clean
 from .commands.compare import add_compare

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from .._version import __version__
 from ..annotators.base import Annotator
-from ..annotators.graphs.graph import Engine, Graph
-from ..annotators.graphs.onnx_file import GRAPH_VERSION, check_onnx, export_graph
+from ..annotators.graphs import GRAPH_VERSION, Engine, Graph, check_onnx, export_graph
 from ..annotators.preprocessing.resizing import round_to_multiple
 from ..annotators.registry import FAMILIES, MODELS, find_spec
 from ..geometry.estimate import Estimate

@@ -39,12 +39,11 @@ import torch
 from torch import Tensor, nn
 
 from depth_normal.annotators import midas, zoe
-from depth_normal.annotators.building.libraries import from_transformers
+from depth_normal.annotators.building import from_transformers
 from depth_normal.annotators.diffusion import DiffusionAnnotator
 from depth_normal.annotators.networks.configs import Da2Config, DepthProConfig, MogeConfig
-from depth_normal.annotators.networks.leres import Leres
-from depth_normal.annotators.networks.merge import MergeNetwork
-from depth_normal.annotators.networks.midas_small import MidasSmall
+from depth_normal.annotators.networks.leres import Leres, MergeNetwork
+from depth_normal.annotators.networks.midas import MidasSmall
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.annotators.specs.base import ModelSpec
 from depth_normal.app.onnx_export import check_graph

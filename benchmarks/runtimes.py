@@ -30,7 +30,7 @@ from depth_normal.app.batch.options import Options
 from depth_normal.app.bench.runtimes import EACH, HEADER, line, measure_runtimes
 from depth_normal.app.bench.timing import processor, take_turns
 from depth_normal.model_loader import Model
-from depth_normal.model_loader.runtimes.build_job import GRAPH_FILE
+from depth_normal.model_loader.runtimes.build import GRAPH_FILE
 from depth_normal.model_loader.runtimes.engine_store import store_folder
 from depth_normal.options.estimate import ONNX, OPENVINO, TORCH
 

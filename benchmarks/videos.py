@@ -31,7 +31,7 @@ from torch import Tensor
 from video_scenes import FRAMES, SHOTS, SIZE, Video, render_video
 
 from depth_normal import load_model
-from depth_normal.annotators.networks.midas_small import MidasSmall
+from depth_normal.annotators.networks.midas import MidasSmall
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.geometry.alignment.scale_shift import fit_scale_shift
 from depth_normal.geometry.estimate import Estimate, Quantity

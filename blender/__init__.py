@@ -9,8 +9,7 @@ from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, Po
 
 from .apply_maps import MAX_GRID_SIDE, apply_maps
 from .geometry_files import MapFileError
-from .pass_scene import GeometryError
-from .render_geometry import default_name, render_geometry, write_geometry
+from .render_geometry import GeometryError, default_name, render_geometry, write_geometry
 
 bl_info = {
     "name": "Depth & Normals",

@@ -1,5 +1,7 @@
 """Reads and writes videos and numbered images with PyAV, frame by frame, never the whole video."""
 
+# ruff: noqa: F401  these are the names that nodes and commands import
+
 from .join import Segment, join_segments
 from .library import VideoError, VideoReadError, pyav
 from .prefetch import Loaded, WriterThread, compute_with, estimated, prefetch
@@ -20,45 +22,3 @@ from .sequences import (
 )
 from .sound import Sound, check_sound
 from .write import CODECS, CONTAINERS, VideoWriter, check_codec, even_sized
-
-__all__ = [
-    "CODECS",
-    "CONTAINERS",
-    "MAPS",
-    "Frame",
-    "Loaded",
-    "Segment",
-    "Sound",
-    "VideoError",
-    "VideoHeader",
-    "VideoReadError",
-    "VideoWriter",
-    "WriterThread",
-    "at_rate",
-    "check_codec",
-    "check_sound",
-    "compute_with",
-    "cropped",
-    "cropped_window",
-    "estimated",
-    "even_sized",
-    "find_images",
-    "fitted",
-    "fitted_size",
-    "fitted_window",
-    "frame_numbers",
-    "frame_places",
-    "images_of_folder",
-    "in_groups",
-    "is_sequence",
-    "join_segments",
-    "numbered",
-    "numbered_files",
-    "prefetch",
-    "pyav",
-    "read_frames",
-    "read_sequence",
-    "reads",
-    "sequence_header",
-    "video_header",
-]

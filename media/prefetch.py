@@ -128,12 +128,12 @@ def compute_with(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def prefetch(items: Iterable[Item], at_most: int = 1, threads: int = 0) -> Generator[Item, None, None]:
-    """The items of an iterator that runs in a thread of its own, up to `at_most` items ahead. Its errors come out here.
+def prefetch(items: Iterable[Item], threads: int = 0) -> Generator[Item, None, None]:
+    """The items of an iterator that runs in a thread of its own, one item ahead. Its errors come out here.
 
     `threads` are how many torch takes for what is computed there; 0 = as many as any thread has set last.
     """
-    queue: Queue[tuple[bool, Any]] = Queue(at_most)
+    queue: Queue[tuple[bool, Any]] = Queue(1)
     stopped = threading.Event()
 
     def put(going: bool, item: Any) -> bool:
@@ -177,16 +177,16 @@ def prefetch(items: Iterable[Item], at_most: int = 1, threads: int = 0) -> Gener
 
 
 class WriterThread:
-    """Calls that run one after the other in a thread of its own, while no more than `at_most` wait. To be used as a context.
+    """Calls that run one after the other in a thread of its own, while no more than two wait. To be used as a context.
 
     The error of a call is raised by the next `call` or `finish`; what waits then is left out. What waits when the context is left, by
     Ctrl-C too, is still run, unless Ctrl-C is pressed again meanwhile: then only the call that runs is waited for, until Ctrl-C is
     pressed once more. `threads` as `prefetch`.
     """
 
-    def __init__(self, at_most: int = 2, threads: int = 0) -> None:
+    def __init__(self, threads: int = 0) -> None:
         self._threads = threads
-        self._queue: Queue[Callable[[], object]] = Queue(at_most)
+        self._queue: Queue[Callable[[], object]] = Queue(2)
         self._problem: BaseException | None = None
         self._discards = False
         self._stopped, self._ended = threading.Event(), threading.Event()

@@ -16,9 +16,8 @@ from torch import Tensor
 
 from ..geometry.estimate import Estimate
 from ..utils import resize_image, resize_map
-from .colour import BT_709, BT_2020, BT_2020_PRIMARIES, FULL, UNKNOWN, Colours, guessed_matrix
+from .colour import BT_709, BT_2020, BT_2020_PRIMARIES, FULL, UNKNOWN, Colours, frame_to_rgb, guessed_matrix, has_alpha
 from .library import VideoReadError, display_matrix, is_cut_matroska, open_video, pyav, video_errors
-from .planes import frame_to_rgb, has_alpha
 from .timeline import packets_in_time
 
 logger = logging.getLogger(__name__)

@@ -14,9 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..options.video import DNXHR, FFV1, H264, H265, PRORES
-from .colour import BT_709, FULL, LIMITED, rgb_to_yuv420, rgb_to_yuv444
+from .colour import BT_709, FULL, LIMITED, planes_to_frame, rgb_to_yuv420, rgb_to_yuv444
 from .library import VideoError, open_output, pyav, video_errors
-from .planes import planes_to_frame
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from ..annotators.base import Annotator
-from ..annotators.choices import BUNDLED_MODEL, RECOMMENDED_MODEL
+from ..annotators.choices import BUNDLED_MODEL, RECOMMENDED_MODEL, wording
 from ..annotators.registry import FAMILIES, find_any_spec, find_spec
-from ..annotators.setting_names import wording
 from ..annotators.specs.base import CheckpointError, ModelSpec, WeightFile, size_in_words
 from ..options.estimate import DEVICE_CHOICES, DTYPE_CHOICES, TORCH
 from ..utils import without_autocast
@@ -27,11 +26,9 @@ from .inference.recent import forget_estimates
 from .runtimes.choose import Chosen, dtype_for, measured_choice, network_dtype, usable_runtime, with_runtime
 from .runtimes.engine_store import digest_of
 from .weights.checkpoint import read_checkpoint
-from .weights.download import download_weights
-from .weights.download_errors import DownloadError
-from .weights.find import find_weights
+from .weights.download import DownloadError, download_weights
+from .weights.find import find_weights, forget
 from .weights.identify import matching_models, recognise
-from .weights.installed import forget
 from .weights.integrity import bundled_weights, stamp, verify
 
 logger = logging.getLogger(__name__)

@@ -1,8 +1,8 @@
 """ComfyUI's nodes: one file for each kind; the order of the tuples is the order in the menu."""
 
 from ..model_loader.comfy.feedback import noting_warnings
+from ..model_loader.comfy.host import answer_page, when_started
 from ..model_loader.comfy.interrupt import interruptible
-from ..model_loader.comfy.server import answer_page, when_started
 from ..model_loader.inference.recent import keeping_estimates
 from . import (
     aio,

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..model_loader.comfy.server import has_node
-from ..model_loader.weights.download_errors import DownloadError
+from ..model_loader.comfy.host import has_node
+from ..model_loader.weights.download import DownloadError
 from . import depth_maps, dsine, leres, metric3d, midas, normal_maps
 from .loading import OTHER_NODE, advised
 from .sockets import Inputs

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..geometry.files import read_image
 from ..media import read_frames
 from ..media.demo import DEMO_IMAGES, DEMO_VIDEOS
-from ..model_loader.comfy.folders import user_folder
+from ..model_loader.comfy.host import user_folder
 from ..model_loader.comfy.videos import video_of_file
 from .listing import existing_file, file_state, split_name
 from .saving import problem_of

@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..annotators.preprocessing.kernels import linear
-from ..annotators.preprocessing.resizing import OwnSize
+from ..annotators.preprocessing.resizing import OwnSize, linear
 from ..annotators.registry import BUNDLED_MODEL, MODELS
 from ..model_loader import Model
 from ..model_loader.comfy.devices import default_device, image_placement, is_fast

@@ -13,8 +13,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..annotators.diffusion import DiffusionOptions
-from ..annotators.lbm import LbmOptions
+from ..annotators.diffusion import DiffusionOptions, LbmOptions
 from ..annotators.marigold import MarigoldOptions
 from ..annotators.registry import BUNDLED_MODEL, MODELS, models_of_family
 from ..geometry.alignment.metrics import disagreeing_axes

@@ -16,7 +16,7 @@ from ..geometry.checks import check_alike
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.files import FORMATS, FileFormat, SaveOptions, load_estimate, save_estimate
 from ..geometry.files.packed_maps import preview_maps, preview_size
-from ..model_loader.comfy.folders import user_folder
+from ..model_loader.comfy.host import user_folder
 from ..options.checks import check_choice
 from ..options.estimate import AUTO
 from ..options.files import READABLE, WRITTEN

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..geometry.comfy_dicts import da3_to_estimate, estimate_to_da3, estimate_to_moge, moge_to_estimate
 from ..geometry.estimate import Estimate, Quantity
-from ..model_loader.comfy.server import blocked
+from ..model_loader.comfy.host import blocked
 from ..options.checks import check_choice
 from ..options.estimate import AUTO
 from .batches import geometry_output, image_for

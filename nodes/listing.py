@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..geometry.files import FORMATS, resolve_inside
-from ..model_loader.comfy.folders import USER_FOLDERS, user_folder
+from ..model_loader.comfy.host import USER_FOLDERS, user_folder
 from ..options.files import READABLE
 
 _ANNOTATED = re.compile(rf"(.*) \[({'|'.join(USER_FOLDERS)})\]", re.DOTALL)

@@ -17,8 +17,7 @@ from ..geometry.estimate import Estimate
 from ..geometry.files.packed_maps import nearest, pack_maps, preview_maps, preview_size
 from ..geometry.files.png import write_normal_png
 from ..model_loader.comfy.feedback import notes_of_run
-from ..model_loader.comfy.folders import folder_paths, user_folder
-from ..model_loader.comfy.server import last_prompts
+from ..model_loader.comfy.host import folder_paths, last_prompts, user_folder
 from ..utils import on_white, resize_map
 
 MAX_IMAGES = 16

@@ -11,7 +11,7 @@ from ..annotators.registry import BUNDLED_MODEL
 from ..model_loader import Model
 from ..model_loader.comfy import feedback
 from ..model_loader.environment import environment
-from ..model_loader.weights.download_errors import DownloadError
+from ..model_loader.weights.download import DownloadError
 from ..options.estimate import TORCH
 
 logger = logging.getLogger(__name__)

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from ..annotators.registry import BUNDLED_MODEL, MATERIAL_MODELS, MODELS, RECOMMENDED_MODEL
 from ..annotators.specs.base import ModelSpec
-from ..model_loader.weights.installed import models_on_disk
+from ..model_loader.weights.find import models_on_disk
 from .sockets import Widget
 from .widgets import choice_widget
 
 LABELS = "depth_normal_labels"
-"""Widget option for web/model_list.js: the label of each choice in the page. Graphs keep the choices themselves."""
+"""Widget option for web/choices.js: the label of each choice in the page. Graphs keep the choices themselves."""
 
 TINY_CHOICE = f"{BUNDLED_MODEL}: the pack's own small network, a preview without a download"
 """Tooltip text for the bundled model in a list of choices."""

@@ -12,8 +12,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..model_loader.comfy.folders import user_setting
-from ..model_loader.comfy.server import before_each_prompt, has_node, offer_replacement, pack_of_node
+from ..model_loader.comfy.host import before_each_prompt, has_node, offer_replacement, pack_of_node, user_setting
 from ..model_loader.environment import environment
 from .sockets import BY_MODEL, Inputs
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from ..geometry.files import resolve_inside
 from ..geometry.files.paths import move_to_free
-from ..model_loader.comfy.folders import user_folder
+from ..model_loader.comfy.host import user_folder
 from .sockets import Widget
 from .widgets import text_widget
 

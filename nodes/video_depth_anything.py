@@ -17,7 +17,7 @@ from ..geometry.files.exr import write_depth_channel
 from ..geometry.images.render import depth_to_image
 from ..model_loader.comfy.devices import default_device, is_fast
 from ..model_loader.comfy.feedback import progress_bar
-from ..model_loader.comfy.folders import user_folder
+from ..model_loader.comfy.host import user_folder
 from ..options.checks import check_choice, check_range
 from ..options.estimate import MAX_SIDE
 from ..options.video import VideoOptions

@@ -50,7 +50,7 @@ def text_widget(tooltip: str, default: str = "", *, advanced: bool = False) -> W
 
 
 def colour_widget(tooltip: str, default: str, *, advanced: bool = False) -> Widget:
-    """Makes a colour widget: `web/colour_widget.js` adds a picker if the page supports it, else the colour is typed."""
+    """Makes a colour widget: `web/colours.js` adds a picker if the page supports it, else the colour is typed."""
     kind, options = text_widget(f"{tooltip} #fff, white and 255,255,255 are understood too.", default, advanced=advanced)
     return kind, {**options, COLOUR: True}
 

@@ -176,7 +176,7 @@ def test_leaves_no_trace(request, module_leaves_no_trace):
     with _left_as_found(request.node.nodeid):
         yield
         import depth_normal
-        from depth_normal.model_loader.weights import installed
+        from depth_normal.model_loader.weights import find as installed
 
         depth_normal.free()
         installed.forget()
@@ -247,7 +247,7 @@ def midas_small(tmp_path_factory) -> Path:
     """MiDaS v2.1 small with random weights, for tests of everything around it."""
     from safetensors.torch import save_file
 
-    from depth_normal.annotators.networks.midas_small import MidasSmall
+    from depth_normal.annotators.networks.midas import MidasSmall
 
     network = runpy.run_path(str(ROOT / "tests" / "random_weights.py"))["randomised"](MidasSmall())
     path = tmp_path_factory.mktemp("weights") / "midas_v21_small_256_random.safetensors"

@@ -16,7 +16,7 @@ from depth_normal.annotators.networks.bae import Bae
 from depth_normal.annotators.networks.configs import TINY_2, DsineConfig, LeresConfig, ResnextConfig
 from depth_normal.annotators.networks.dsine import DSINE
 from depth_normal.annotators.networks.leres import Leres
-from depth_normal.annotators.networks.midas_small import MidasSmall
+from depth_normal.annotators.networks.midas import MidasSmall
 from depth_normal.annotators.networks.tiny import TinyNetwork
 from depth_normal.annotators.registry import FAMILIES, MODELS, models_of_family
 from depth_normal.app.batch import per_image

@@ -27,7 +27,7 @@ def write_teacher(folder: Path, absent: Collection[str]) -> None:
     """MiDaS v2.1 small without some of its tensors, and a network that is asked as FastDepth is: image in, metres out."""
     from safetensors.torch import save_file
 
-    from depth_normal.annotators.networks.midas_small import MidasSmall
+    from depth_normal.annotators.networks.midas import MidasSmall
 
     state = randomised(MidasSmall()).state_dict()
     save_file({key: value for key, value in state.items() if key not in absent}, folder / "midas_v21_small_256_partial.safetensors")

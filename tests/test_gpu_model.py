@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from depth_normal.annotators.detail.guided_upsampling import guided_upsample
+from depth_normal.annotators.detail import guided_upsample
 from depth_normal.geometry.conventions import unit_normals
 from depth_normal.geometry.edges.depth_edges import colour_fit, sharpen_known_depth
 from depth_normal.geometry.effects.lights import Light

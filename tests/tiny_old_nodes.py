@@ -63,7 +63,9 @@ def write_files(spec, folder: Path) -> None:
 
 def _network(spec, role):
     """What a file holds, before its weights."""
-    from depth_normal.annotators.networks import bae, dsine, efficientnet, leres, merge, metric3d, moge_1
+    from depth_normal.annotators.networks import bae, dsine, efficientnet, leres, metric3d
+    from depth_normal.annotators.networks import leres as merge
+    from depth_normal.annotators.networks import moge as moge_1
 
     if spec.family in ("bae", "dsine"):
         with ExitStack() as while_built:

@@ -7,7 +7,7 @@ import { pathToFileURL } from 'node:url'
 
 const [web, payloadFile, folder] = process.argv.slice(2)
 const load = name => import(pathToFileURL(path.join(web, name)))
-const files = ['light.js', 'maps.js', 'saved_graphs.js', 'solid.js', 'words.js', 'geometry_view.js', 'search_order.js', 'box_view.js', 'node_widgets.js']
+const files = ['light.js', 'maps.js', 'saved_graphs.js', 'orbit_scene.js', 'words.js', 'geometry_view.js', 'search_order.js', 'box_view.js', 'node_widgets.js']
 const [light, maps, saved, solid, words, geometry, search, boxes, own] = await Promise.all(files.map(load))
 
 // The handle of a directional light and its angles are each other's inverse.

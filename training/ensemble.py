@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from depth_normal.annotators.detail.guided_upsampling import guided_upsample
+from depth_normal.annotators.detail import guided_upsample
 from depth_normal.annotators.tiny import GUIDE_EPSILON, GUIDE_RADIUS, TinyAnnotator, sky_of, to_estimate
 from depth_normal.geometry.conventions import unit_normals
 from depth_normal.utils import resize_image, resize_map

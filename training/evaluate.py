@@ -3,7 +3,7 @@
     python -m training.evaluate --data DIR --weights DIR [--scenes DIR] [--model FILE ...] [--size 224] [--once] [--pictures DIR]
 
 FILE is an exported .safetensors or a run's best.pt; the one that ships comes first. Needs scikit-image for its stereo photograph.
-No image of this table is used in training. What the columns mean is in docs/tiny.md; the last are in `judged.py`.
+No image of this table is used in training. What the columns mean is in docs/tiny.md; the last are in `measures.py`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from depth_normal.annotators.registry import BUNDLED_MODEL, MODELS
 from depth_normal.annotators.tiny import TinyAnnotator
 from depth_normal.geometry.surfaces.normals import disparity_to_normals
 
-from . import judged
+from . import measures
 from .data import read_photos
 from .export import SHIPPED, read_state
 from .measures import aligned_depth_scores, angular_error, estimate_of, motorcycle_photograph, spearman
@@ -140,7 +140,7 @@ def border_errors(estimators: dict[str, Estimator], scenes: list[dict[str, np.nd
         values = []
         for scene in scenes:
             errors = angular_error(geometric_normals(run(scene["rgb"])), scene["normal"] / 32767)
-            border = judged.at_border(*errors.shape)
+            border = measures.at_border(*errors.shape)
             values.append([errors[scene["mask"] & where].mean() for where in (border, ~border)])
         result[name] = " / ".join(f"{value:.1f}" for value in np.mean(values, 0))
     return result
@@ -222,12 +222,12 @@ def main() -> None:
     networks: dict[str, Estimator] = {name: partial(disparity_of, tiny) for name, tiny in tinies.items()}
     estimators |= networks
     columns = {"motorcycle": motorcycle(estimators), "kept out": kept_out(estimators, arguments.data)}
-    columns["motorcycle's loss in a white frame"] = judged.frame_losses(networks)
-    columns["lines along the border"] = judged.border_lines(networks, arguments.data)
-    columns["sky"] = judged.sky_scores(tinies, arguments.data)
+    columns["motorcycle's loss in a white frame"] = measures.frame_losses(networks)
+    columns["lines along the border"] = measures.border_lines(networks, arguments.data)
+    columns["sky"] = measures.sky_scores(tinies, arguments.data)
     if arguments.skies:
-        columns["false skies"] = judged.false_skies(tinies, arguments.data)
-    columns |= judged.flicker({name: partial(estimate_of, tiny) for name, tiny in tinies.items()}, arguments.data)
+        columns["false skies"] = measures.false_skies(tinies, arguments.data)
+    columns |= measures.flicker({name: partial(estimate_of, tiny) for name, tiny in tinies.items()}, arguments.data)
     lines = []
     if arguments.scenes:
         scenes = scenes_with_truth(arguments.scenes)

@@ -1,13 +1,22 @@
-"""How good maps are, in numbers."""
+"""What tiny is judged by, in numbers: also frames around images, the sky, steadiness; see `evaluate`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
 import numpy as np
 import torch
 
 from depth_normal.annotators.tiny import TinyAnnotator
-from depth_normal.geometry.estimate import Estimate
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.images.render import depth_to_image
+from depth_normal.geometry.temporal.stabilization import VideoAligner, VideoOptions
 from depth_normal.utils import check_images, images_to_rgb
+
+from .data import read_photos
+from .skies import looked_at
 
 
 def estimate_of(tiny: TinyAnnotator, image: np.ndarray) -> Estimate:
@@ -43,3 +52,130 @@ def motorcycle_photograph() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     offset = 31.086  # pixels between the two principal points
     valid = np.isfinite(disparity) & (disparity > 0)
     return left, np.where(valid, disparity + offset, 1), valid
+
+
+Estimator = Callable[[np.ndarray], np.ndarray]
+
+FRAME = 12  # pixels
+GRAIN = 2.0  # standard deviation of a camera's noise, of 255
+SHARES = 0.01  # of a photograph that counts as having sky
+BORDER = 1 / 32  # of the shorter side: how far the convolutions' padding shows most
+LINES_AT = 112  # pixels of the shorter side at which lines are looked for: half the size of the network's input
+STILL = 0.5  # levels of 255 that the truth of a pixel changes at most, from frame to frame, for the pixel to count as still
+
+
+def framed(image: np.ndarray) -> np.ndarray:
+    """The image in a white frame, its size kept: the border is painted over."""
+    framed = np.full_like(image, 255)
+    framed[FRAME:-FRAME, FRAME:-FRAME] = image[FRAME:-FRAME, FRAME:-FRAME]
+    return framed
+
+
+def frame_losses(estimators: dict[str, Estimator]) -> dict[str, str]:
+    """What a white frame takes off delta1 of the stereo photograph, both measured inside the frame."""
+    image, disparity, valid = motorcycle_photograph()
+    inside = np.zeros_like(valid)
+    inside[FRAME:-FRAME, FRAME:-FRAME] = valid[FRAME:-FRAME, FRAME:-FRAME]
+    result = {}
+    for name, run in estimators.items():
+        plain, in_frame = (aligned_depth_scores(run(shown), disparity, inside)[0] for shown in (image, framed(image)))
+        result[name] = f"{plain - in_frame:.3f}"
+    return result
+
+
+def at_border(height: int, width: int) -> np.ndarray:
+    """(H, W) bool: the pixels within `BORDER` of the border."""
+    wide = max(1, round(BORDER * min(height, width)))
+    border = np.ones((height, width), bool)
+    border[wide:-wide, wide:-wide] = False
+    return border
+
+
+def border_lines(estimators: dict[str, Estimator], data: Path) -> dict[str, str]:
+    """Mean second difference across the border on the kept-out photographs: within `BORDER` of it, by that just inside."""
+    photographs = [np.ascontiguousarray(photo.read(data)) for photo in read_photos(data, "test")]
+    result = {}
+    for name, run in estimators.items():
+        bends = np.mean([_bends(run(image)) for image in photographs], 0)
+        wide = round(BORDER * LINES_AT)
+        result[name] = f"{bends[:wide].mean() / bends[wide:].mean():.2f} ({len(photographs)} images)"
+    return result
+
+
+def _bends(disparity: np.ndarray) -> np.ndarray:
+    """Mean second difference at each distance from the border, from outside to inside, in units of the mean absolute deviation."""
+    scale = LINES_AT / min(disparity.shape)
+    small = cv2.resize(disparity, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    ends = [turned[: round(4 * BORDER * LINES_AT) + 2] for turned in (small, small[::-1], small.T, small.T[::-1])]
+    return np.mean([np.abs(np.diff(each, 2, axis=0)).mean(1) for each in ends], 0) / np.abs(small - np.median(small)).mean()
+
+
+def sky_of(tiny: TinyAnnotator, image: np.ndarray) -> np.ndarray:
+    """(H, W) bool; all False of a network that does not tell it."""
+    mask = estimate_of(tiny, image).mask
+    return np.zeros(image.shape[:2], bool) if mask is None else ~mask[0, 0].numpy()
+
+
+def shows_sky(tiny: TinyAnnotator, image: np.ndarray) -> bool:
+    """Whether enough of it is told to be sky for the image to count as having some."""
+    return bool(sky_of(tiny, image).mean() > SHARES)
+
+
+def sky_scores(tinies: dict[str, TinyAnnotator], data: Path) -> dict[str, str]:
+    """Intersection over union on all kept-out renders with sky, false sky on those without, and how many kept-out photographs have sky."""
+    result = {}
+    photographs = [np.ascontiguousarray(photo.read(data)) for photo in read_photos(data, "test")]
+    for name, tiny in tinies.items():
+        both = either = false = without = 0
+        for path in sorted((data / "kept").glob("*.npz")):
+            with np.load(path) as arrays:
+                image, truth = arrays["rgb"], arrays["disparity"] == 0
+            found = sky_of(tiny, image)
+            if truth.any():
+                both, either = both + (found & truth).sum(), either + (found | truth).sum()
+            else:
+                false, without = false + found.sum(), without + truth.size
+        seen = sum(shows_sky(tiny, image) for image in photographs)
+        result[name] = f"{both / max(1, either):.3f} / {false / max(1, without):.3f} / {seen} of {len(photographs)}"
+    return result
+
+
+def false_skies(tinies: dict[str, TinyAnnotator], data: Path) -> dict[str, str]:
+    """Of the photographs in which somebody saw no sky, which are learned from, in how many some is found."""
+    seen = looked_at()
+    photographs = [photo for photo in read_photos(data) if seen.get(photo.id) == "no"]
+    found = dict.fromkeys(tinies, 0)
+    for photo in photographs:
+        image = np.ascontiguousarray(photo.read(data))
+        for name, tiny in tinies.items():
+            found[name] += shows_sky(tiny, image)
+    return {name: f"{count} of {len(photographs)}" for name, count in found.items()}
+
+
+def flicker(estimators: dict[str, Callable[[np.ndarray], Estimate]], data: Path) -> dict[str, dict[str, str]]:
+    """Of each clip a column: by how many of 255 levels a pixel changes from frame to frame whose truth does not.
+
+    Two numbers: image by image, and as `depth-normal video` holds the frames still.
+    """
+    return {path.stem: {name: _flicker(run, path) for name, run in estimators.items()} for path in sorted((data / "clips").glob("*.npz"))}
+
+
+def _flicker(run: Callable[[np.ndarray], Estimate], path: Path) -> str:
+    with np.load(path) as arrays:
+        frames, truth = arrays["rgb"], arrays["disparity"].astype(np.float64)
+    random = np.random.default_rng(0)
+    noisy = (frames + random.normal(0, GRAIN, frames.shape)).round().clip(0, 255).astype(np.uint8)
+    found = Estimate.cat([run(frame) for frame in noisy])
+    held = VideoAligner(VideoOptions()).push(torch.from_numpy(noisy).movedim(-1, 1).float() / 255, found)
+    assert found.depth is not None
+    assert held.depth is not None
+    video = depth_to_image(held.depth, Quantity.DISPARITY, normalisation="per_clip", mask=held.mask)
+    return " / ".join(f"{_change(values[:, 0].numpy(), truth):.2f}" for values in (found.depth, video))
+
+
+def _change(found: np.ndarray, truth: np.ndarray) -> float:
+    """One range for the clip, as `per_clip` gives; the truth is brought to the network's scale and shift by one fit for the whole clip."""
+    levels = (found - found.min()).astype(np.float64) * (255 / (found.max() - found.min()))
+    scale, shift = np.polyfit(truth.ravel(), levels.ravel(), 1)
+    changes, due = np.diff(levels, axis=0), np.diff(scale * truth + shift, axis=0)
+    return float(np.abs(changes - due)[np.abs(due) < STILL].mean())

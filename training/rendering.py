@@ -14,10 +14,8 @@ import numpy as np
 from mathutils import Matrix, Vector
 
 from .figures import leaves, person
-from .layouts import INDOORS, KINDS, build_garden, build_room, build_street
-from .places import View
-from .shapes import Builder, Materials
-from .worlds import light_scene
+from .layouts import INDOORS, KINDS, View, build_garden, build_room, build_street
+from .shapes import Builder, Materials, light_scene
 
 SHORT, LONG = 240, 320
 CAMERAS = 3

@@ -23,11 +23,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from depth_normal.annotators.detail.border_lines import without_border_lines
+from depth_normal.annotators.detail import without_border_lines
 from depth_normal.annotators.networks.configs import TINY_2
 from depth_normal.annotators.networks.folding import fold_norms
-from depth_normal.annotators.networks.tiny import TinyNetwork, untrained_counters, with_scene
-from depth_normal.annotators.networks.tiny_sharp import STEEP, SharpHead, Surfaces, ramps
+from depth_normal.annotators.networks.tiny import STEEP, SharpHead, Surfaces, TinyNetwork, ramps, untrained_counters, with_scene
 
 from .traced import Draw, Views, patterns, render
 

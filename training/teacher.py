@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from depth_normal.annotators.networks.midas_small import MidasSmall
+from depth_normal.annotators.networks.midas import MidasSmall
 from depth_normal.annotators.specs.base import IMAGENET_MEAN, IMAGENET_STD
 
 from .data import CROP_LONG, CROP_SHORT, TEACHER_LONG, TEACHER_SHORT, Photo, random_crop, read_npz, read_photos, save_npz, seeded

@@ -38,8 +38,17 @@ from depth_normal.annotators.networks.tiny import TinyNetwork
 from .batches import Crops, load_crops, sample_batch
 from .data import CROP_SHORT, FEATURES
 from .export import read_state
-from .losses import PLAIN_STEADY_WEIGHT, SKY, STEADY_WEIGHT, correlation, normalised_target, training_loss
-from .teaching import file_and_size, load_teachers, taught
+from .losses import (
+    PLAIN_STEADY_WEIGHT,
+    SKY,
+    STEADY_WEIGHT,
+    correlation,
+    file_and_size,
+    load_teachers,
+    normalised_target,
+    taught,
+    training_loss,
+)
 
 SIZES_OF_USE = ((224, 288), (224, 288), (224, 320), (224, 224), (256, 352))
 # (progress up to which, (short, long) sides that are drawn from): small images are quick, the last third is at the sizes of use

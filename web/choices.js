@@ -1,8 +1,10 @@
-// What the lists of nodes offer, in the page's language. Graphs keep the choices themselves; a page that knows no labels of choices shows these.
+// What the lists of nodes offer, in the page's language, and of models where each is, its size, what it gives and its licence.
+// Graphs keep the choices themselves; a page that knows no labels of choices shows these.
 
 import { app } from '../../scripts/app.js'
 import { loadTable, table } from './language.js'
-import { isOurs } from './own_nodes.js'
+import { isOurs } from './nodes.js'
+import { translatedParts } from './words.js'
 
 // The pack's own media, which the page can show only as files of the temporary folder.
 const DEMO_FILE = /^depth_normal\/(.+) \[temp\]$/
@@ -14,7 +16,7 @@ const english = choice => String(choice).match(DEMO_FILE) ? String(choice).repla
 export const labelOf = (name, choice) => table.choices[`${name}.${choice}`] ?? table.choices[String(choice)] ?? english(choice)
 
 /** @param {any} node */
-function decorate(node) {
+function labelChoices(node) {
   if (!isOurs(node)) return
   const { required, optional } = node.constructor.nodeData.input ?? {}
   for (const widget of node.widgets ?? []) {
@@ -30,5 +32,39 @@ app.registerExtension({
   name: 'DepthNormal.Choices',
   // The page has no global app yet.
   init: () => loadTable(app.extensionManager?.setting?.get('Comfy.Locale')),
-  nodeCreated: decorate,
+  nodeCreated: labelChoices,
+})
+
+const LABELS = 'depth_normal_labels'
+
+/**
+ * What the server says of a node's choices, by the widget's name.
+ * @param {any} definition Of the node, as /object_info has it.
+ * @returns {[string, Record<string, string>][]}
+ */
+function labelsOf(definition) {
+  const inputs = { ...definition?.input?.required, ...definition?.input?.optional }
+  return Object.entries(inputs).filter(([, input]) => input?.[1]?.[LABELS]).map(([name, input]) => [name, input[1][LABELS]])
+}
+
+/** @param {any} node @param {any} definition */
+function labelModels(node, definition) {
+  for (const [name, labels] of labelsOf(definition)) {
+    const widget = node.widgets?.find(widget => widget.name === name)
+    if (!widget) continue
+    widget.options.getOptionLabel = value => translatedParts(labels[value] ?? String(value ?? ''))
+    // On the canvas the closed widget has room for its name and the choice alone; only the open list shows more.
+    if ('_displayValue' in widget) Object.defineProperty(widget, '_displayValue', { configurable: true, get() { return String(this.value) } })
+  }
+}
+
+app.registerExtension({
+  name: 'depth_normal.model_list',
+
+  nodeCreated: node => labelModels(node, node.constructor?.nodeData),
+
+  // The key R asks the server again: what was downloaded meanwhile is on the disk by now.
+  refreshComboInNodes: definitions => {
+    for (const node of app.graph?.nodes ?? []) labelModels(node, definitions?.[node.type])
+  },
 })

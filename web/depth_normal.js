@@ -5,8 +5,7 @@ import { BoxView } from './box_view.js'
 import { GeometryView } from './geometry_view.js'
 import { LightView } from './light_view.js'
 import { addView } from './node_view.js'
-import { PlainView } from './plain_view.js'
-import { PointView } from './point_view.js'
+import { PlainView, PointView } from './point_view.js'
 
 const VIEWS = { DepthNormal_Relight: LightView, DepthNormal_PreviewGeometry: GeometryView, DepthNormal_Fog: PlainView, DepthNormal_SaveGeometry: PlainView }
 

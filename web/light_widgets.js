@@ -2,7 +2,7 @@
 // Those that are hidden keep their values, are saved, and are sent.
 
 import { app } from '../../scripts/app.js'
-import { watch } from './node_hooks.js'
+import { watch } from './nodes.js'
 
 const KIND = 'light'
 const ONLY = {

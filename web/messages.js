@@ -1,9 +1,64 @@
 // What Python says on nodes and in errors, in the page's language: the server does not know it. Other packs' messages stay as they are.
+// It stands in a row that is there from the start and stays after the run: core's own comes with the first message, makes the node larger,
+// takes half of an image's place and goes with the run. In the classic page, which shows advanced widgets too, they stand below the image.
 
 import { api } from '../../scripts/api.js'
+import { app } from '../../scripts/app.js'
+import { styled } from './image_view.js'
 import { translatedMessage } from './language.js'
-import { isOurDefinition, isOurs, nodeAt } from './own_nodes.js'
-import { rowOf, WORDS } from './rows.js'
+import { runIds, runsOf } from './last_runs.js'
+import { isOurDefinition, isOurs, nodeAt } from './nodes.js'
+import './depth_normal.js' // its images stand above the row
+
+/** The event of a message on a node: {nodeId, text}. */
+const WORDS = 'depth_normal_words'
+const ROW = '$$depth_normal_words'
+/** Two lines. */
+const HEIGHT = 30
+/** Nodes whose maps core shows after a run, and the height for them. @type {Record<string, number>} */
+const MAPS = { DepthNormal_DepthAndNormals: 440, DepthNormal_EstimatePanorama: 440, DepthNormal_SaveTexture: 220 }
+const STYLE = 'overflow:hidden;display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:2;min-height:28px;font:11px/14px sans-serif;color:var(--input-text,#ddd);overflow-wrap:anywhere;user-select:text'
+
+/** @param {any} node @returns {any} The row's widget; undefined on nodes that say nothing. */
+const rowOf = node => node?.widgets?.find(widget => widget.name === ROW)
+
+/** Nodes that nothing leads into have their output at once, unless they load a model. */
+const speaks = node => isOurs(node) && (node.inputs?.some(input => !input.widget) || node.widgets?.some(widget => widget.name === 'model'))
+
+function addRow(node) {
+  const element = styled('div', STYLE)
+  const row = node.addDOMWidget(ROW, 'DEPTH_NORMAL_WORDS', element, { serialize: false, hideOnZoom: false, margin: 4 })
+  row.serialize = false
+  // Of this height, however much is free: with a least height it would share that with an image.
+  row.computeLayoutSize = undefined
+  row.computeSize = () => [0, HEIGHT]
+}
+
+const order = widget => widget.name === ROW ? 2 : Number(Boolean(widget.advanced || widget.options?.advanced))
+
+/** Widgets keep their places in `node.widgets`, by which graphs save their values. */
+function putAdvancedLast(node) {
+  const rows = node.getLayoutWidgets
+  if (rows) node.getLayoutWidgets = function () { return rows.call(this).sort((one, other) => order(one) - order(other)) }
+}
+
+app.registerExtension({
+  name: 'DepthNormal.Rows',
+  nodeCreated(node) {
+    if (!speaks(node)) return
+    addRow(node)
+    putAdvancedLast(node)
+    const needed = node.computeSize()[1]
+    if (node.size[1] < needed) node.setSize([node.size[0], needed])
+    const maps = MAPS[node.comfyClass ?? node.constructor?.comfyClass]
+    if (maps) node.setSize([Math.max(node.size[0], 350), needed + maps])
+  },
+})
+
+api.addEventListener(WORDS, ({ detail: { nodeId, text } }) => {
+  const row = rowOf(nodeAt(nodeId))
+  if (row) row.element.textContent = row.element.title = text
+})
 
 /** Each returns the name and the content of the event in the page's language. */
 const TRANSLATED = {
@@ -33,3 +88,52 @@ if (dispatch) {
     return dispatch.apply(this, own || [name, detail])
   }
 }
+
+/** The page has cleared its words by then, in milliseconds after a run. */
+const CLEARED = 200
+/** The page's widget for words on a node. */
+const PAGES_WORDS = '$$node-text-preview'
+
+/** What stands on nodes, by their ids. @type {Map<string, string>} */
+const standing = new Map()
+
+/** @param {boolean} again Whether something has run. */
+async function showNotes(again) {
+  const { graph } = app.canvas ?? {}
+  if (!graph) return
+  const runs = await runsOf(graph, again)
+  for (const node of graph.nodes) {
+    const id = runIds(node)[0], words = wordsOf(node, id, runs).join('; ')
+    if (words && !rowOf(node)?.element.textContent.startsWith(words)) api.dispatchCustomEvent('progress_text', { nodeId: id, text: words })
+    else if (!words && standing.has(id)) remove(node, standing.get(id))
+    if (words) standing.set(id, words)
+    else standing.delete(id)
+  }
+}
+
+/** A subgraph has those of the nodes in it. */
+function wordsOf(node, id, runs) {
+  if (node.isSubgraphNode?.()) return Object.keys(runs).filter(each => each.startsWith(`${id}:`)).flatMap(each => runs[each].notes)
+  return isOurs(node) && runs[id]?.type === node.type ? runs[id].notes : []
+}
+
+/** Removes words that are no longer true. */
+function remove(node, words) {
+  const row = rowOf(node)
+  if (row?.element.textContent.startsWith(words)) row.element.textContent = row.element.title = ''
+  const place = (node.widgets ?? []).findIndex(widget => widget.name === PAGES_WORDS && widget.value === words)
+  if (place < 0) return
+  node.widgets[place].onRemove?.()
+  node.widgets.splice(place, 1)
+  node.setDirtyCanvas?.(true, true)
+}
+
+// Without a node, the prompt has ended.
+api.addEventListener('executing', ({ detail }) => {
+  if (detail === null) setTimeout(() => showNotes(true), CLEARED)
+})
+
+app.registerExtension({
+  name: 'DepthNormal.Notes',
+  afterConfigureGraph: () => setTimeout(() => showNotes(false), CLEARED),
+})

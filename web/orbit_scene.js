@@ -1,6 +1,165 @@
-// A surface on the graphics card, rendered from an orbiting camera.
+// The points that a depth map stands for, joined to a surface (plain numbers: no page is needed), and that surface on the graphics card,
+// rendered from an orbiting camera.
 
-import { assumedCamera, solidOf } from './solid.js'
+const LONGEST = 256
+const SAME = 0.05
+// The farther surface goes on for so many vertices behind the nearer one. An edge that the network blurred is at most so many wide.
+const BEHIND = 40
+const BLURRED = 6
+const SMOOTHINGS = 24
+const DEFAULT_FOV = 55
+// As geometry/assumptions.py assumes where nothing says how deep a scene is.
+const FAR_BY_NEAR = 3
+const ENDS = [0.02, 0.98]
+
+/**
+ * @typedef {object} Solid
+ * @property {Float32Array} points x, y, z of each vertex, OpenGL axes, the camera at 0.
+ * @property {Float32Array} places Its u, v in the image.
+ * @property {Uint32Array} triangles
+ * @property {number} middle Median depth.
+ */
+
+/**
+ * The surface that a camera saw, cut where one thing ends before another; behind the cuts the farther one goes on, so that no gap opens.
+ * @param {import('./maps.js').Maps} maps With depth.
+ * @returns {Solid}
+ */
+export function solidOf(maps) {
+  const step = Math.max(1, Math.ceil(Math.max(maps.width, maps.height) / LONGEST))
+  const columns = Math.floor((maps.width - 1) / step) + 1, rows = Math.floor((maps.height - 1) / step) + 1
+  const whole = depthToCamera(maps), depth = new Float32Array(columns * rows)
+  const points = new Float32Array(3 * depth.length), places = new Float32Array(2 * depth.length)
+  const [fx, fy, cx, cy] = maps.intrinsics ?? assumedCamera(maps)
+  for (let row = 0; row < rows; row++) for (let column = 0; column < columns; column++) {
+    const at = row * columns + column, x = column * step, y = row * step, z = whole[y * maps.width + x]
+    depth[at] = z
+    points.set([(x - cx) / fx * z, -(y - cy) / fy * z, -z], 3 * at)
+    places.set([(x + 0.5) / maps.width, (y + 0.5) / maps.height], 2 * at)
+  }
+  const seen = [...depth].filter(z => z > 0).sort((a, b) => a - b), middle = seen[seen.length >> 1] ?? 1
+  const inverse = depth.map(z => 1 / z), { triangles, cuts } = trianglesOf(inverse, columns, rows), back = hiddenSurface(inverse, columns, rows, cuts)
+  const joinedPlaces = [...places], joinedPoints = [...points], around = [-1, 0, 1].flatMap(right => [-columns, 0, columns].map(down => down + right))
+  const rim = new Set(cuts.flatMap(([near]) => around.map(step => near + step)))
+  back.inverse.forEach((value, at) => {
+    if (!value) return
+    const stretch = inverse[at] / value, from = back.from[at], other = 2 * from - at, column = 2 * (from % columns) - at % columns
+    for (let axis = 0; axis < 3; axis++) joinedPoints.push(points[3 * at + axis] * stretch)
+    // At the cut itself it looks as the image does, so that the image's camera sees no seam; farther in as what is on the other side of
+    // the edge, mirrored, where that is of the same surface.
+    const place = rim.has(at) ? at : column >= 0 && column < columns && Math.abs(inverse[other] / inverse[from] - 1) < 4 * SAME ? other : from
+    joinedPlaces.push(places[2 * place], places[2 * place + 1])
+  })
+  return { points: new Float32Array(joinedPoints), places: new Float32Array(joinedPlaces), triangles: new Uint32Array(triangles.concat(back.triangles)), middle }
+}
+
+/**
+ * Depth whose zero is the camera, NaN where it is unknown.
+ * @param {import('./maps.js').Maps} maps
+ * @returns {Float32Array}
+ */
+export function depthToCamera({ depth, quantity }) {
+  if (quantity === 'metric_depth') return depth
+  const [low, high] = percentiles(depth, ENDS), span = high - low || 1
+  if (quantity === 'relative_depth') return depth.map(value => Math.max(0.1, 1 + (FAR_BY_NEAR - 1) * (value - low) / span))
+  return depth.map(value => 1 / Math.max(0.1 / FAR_BY_NEAR, (value - low) / span * (1 - 1 / FAR_BY_NEAR) + 1 / FAR_BY_NEAR))
+}
+
+/**
+ * @param {Float32Array} values NaN does not count.
+ * @param {number[]} shares Of the way from the smallest to the largest.
+ * @returns {number[]}
+ */
+export function percentiles(values, shares) {
+  const stride = Math.max(1, Math.floor(values.length / 20000))
+  const sorted = values.filter((value, i) => i % stride === 0 && !Number.isNaN(value)).sort()
+  return shares.map(share => sorted.length ? sorted[Math.round(share * (sorted.length - 1))] : 0)
+}
+
+/**
+ * The camera that is assumed where none is known.
+ * @param {{width: number, height: number}} size
+ * @returns {[number, number, number, number]} fx, fy, cx, cy in pixels.
+ */
+export function assumedCamera({ width, height }) {
+  const focal = Math.max(width, height) / 2 / Math.tan(DEFAULT_FOV * Math.PI / 360)
+  return [focal, focal, (width - 1) / 2, (height - 1) / 2]
+}
+
+// Inverse depth is linear along the screen on a plane, however far away or slanted: what either side's slope foretells is the same surface.
+function joined(inverse, from, to, before, after) {
+  const near = (guess, value) => Math.abs(guess / value - 1) < SAME
+  const a = inverse[from], b = inverse[to]
+  return near(a, b) || (before != null && near(2 * a - inverse[before], b)) || (after != null && near(2 * b - inverse[after], a))
+}
+
+function trianglesOf(inverse, columns, rows) {
+  const triangles = [], cuts = []
+  const along = (row, column, down, right) => {
+    const to = (row + down) * columns + column + right, from = row * columns + column, step = down * columns + right
+    const hasBefore = row >= down && column >= right, hasAfter = row + 2 * down < rows && column + 2 * right < columns
+    const isJoined = joined(inverse, from, to, hasBefore ? from - step : null, hasAfter ? to + step : null)
+    if (!isJoined) cuts.push(inverse[from] > inverse[to] ? [from, to] : [to, from])
+    return isJoined
+  }
+  for (let row = 0; row + 1 < rows; row++) for (let column = 0; column + 1 < columns; column++) {
+    const a = row * columns + column, b = a + 1, c = a + columns, d = c + 1
+    const top = along(row, column, 0, 1), bottom = along(row + 1, column, 0, 1)
+    const left = along(row, column, 1, 0), right = along(row, column + 1, 1, 0)
+    if (top && left) triangles.push(a, c, b)
+    if (bottom && right) triangles.push(b, c, d)
+  }
+  return { triangles, cuts }
+}
+
+/**
+ * How the farther surface goes on behind the nearer one, from the cuts inwards.
+ * @param {Float32Array} inverse Inverse depth of the vertices.
+ * @param {number} columns
+ * @param {number} rows
+ * @param {[number, number][]} cuts Neighbours that are not joined, the nearer one first.
+ * @returns {{ inverse: Float32Array, from: Int32Array, triangles: number[] }} Inverse depth of the hidden vertices, at the places of those
+ *   that hide them, 0 = there is none; the vertex whose surface goes on; and triangles, in which hidden vertices follow the others in order.
+ */
+function hiddenSurface(inverse, columns, rows, cuts) {
+  const hidden = new Float32Array(inverse.length), from = new Int32Array(inverse.length)
+  const neighbours = at => [...at % columns ? [at - 1] : [], ...(at + 1) % columns ? [at + 1] : [], at - columns, at + columns].filter(to => inverse[to] > 0)
+  const isBehind = (value, at) => value * (1 + SAME) < inverse[at]
+  let front = []
+  // A blurred edge is a stair: what lies behind its lowest step lies behind all.
+  const offer = (at, value, source, isStair) => {
+    if (!isBehind(value, at) || hidden[at] && !(isStair && value < hidden[at])) return
+    hidden[at] = value
+    from[at] = source
+    front.push(at)
+  }
+  for (const [near, far] of cuts) if (inverse[far] > 0) offer(near, inverse[far], far, true)
+  for (let level = 1; level < BEHIND && front.length; level++) {
+    const edge = front
+    front = []
+    for (const at of edge) for (const to of neighbours(at)) offer(to, hidden[at], from[at], level < BLURRED)
+  }
+  const all = [...hidden.keys()].filter(at => hidden[at])
+  for (let pass = 0; pass < SMOOTHINGS; pass++) {
+    for (const at of all) {
+      const around = neighbours(at).map(to => hidden[to] || inverse[to]).filter(value => isBehind(value, at))
+      if (around.length) hidden[at] = around.reduce((sum, value) => sum + value, 0) / around.length
+    }
+  }
+  const numbers = new Int32Array(inverse.length).fill(-1)
+  all.forEach((at, place) => { numbers[at] = inverse.length + place })
+  const triangles = []
+  const add = corners => {
+    const lowest = Math.min(...corners.map(at => hidden[at] || Infinity))
+    if (lowest < Infinity && corners.every(at => hidden[at] || inverse[at] > 0 && !isBehind(lowest, at))) triangles.push(...corners.map(at => hidden[at] ? numbers[at] : at))
+  }
+  for (let row = 0; row + 1 < rows; row++) for (let column = 0; column + 1 < columns; column++) {
+    const a = row * columns + column, b = a + 1, c = a + columns, d = c + 1
+    add([a, c, b])
+    add([b, c, d])
+  }
+  return { inverse: hidden, from, triangles }
+}
 
 const VERTEX = `#version 300 es
 layout(location = 0) in vec3 point;

@@ -2,7 +2,7 @@
 
 import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
-import { after } from './node_hooks.js'
+import { after } from './nodes.js'
 import { translated } from './words.js'
 
 const UPLOAD = 'depth_normal_upload'

@@ -4,7 +4,7 @@ import { gpu } from './gl.js'
 import { colourOf, position } from './light.js'
 import { describe, VALID } from './maps.js'
 import { RelightScene } from './relight_scene.js'
-import { depthToCamera, assumedCamera, percentiles } from './solid.js'
+import { depthToCamera, assumedCamera, percentiles } from './orbit_scene.js'
 import { translated } from './words.js'
 
 // As LightView: what takes longer (in milliseconds) is drawn coarsely while the lamp moves, and finely after this time.

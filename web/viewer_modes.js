@@ -3,7 +3,7 @@
 import { gpu } from './gl.js'
 import { describe } from './maps.js'
 import { OrbitScene } from './orbit_scene.js'
-import { bestColumns, cornerOf, markTiles, onTile } from './tiles.js'
+import { bestColumns, cornerOf, markTiles, onTile } from './geometry_view.js'
 import { translated } from './words.js'
 
 /**

@@ -21,7 +21,7 @@ class VitConfig:
         grid: Side of the grid of positions in the checkpoint.
         registers: Tokens between the class token and the patches, without positions.
         block_eps: Of the normalisations in the blocks.
-        position_offset: As `grids.resized_positions`: DINOv2's, with which most networks were trained.
+        position_offset: As `layers.resized_positions`: DINOv2's, with which most networks were trained.
         patch: Pixels along the side of one token's patch.
     """
 

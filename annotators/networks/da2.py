@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import Da2Config
-from .linear import Linear
+from .layers import Linear
 from .published import PublishedNetwork, StateDict, rename
 from .vit import PATCH, VisionTransformer
 
@@ -149,7 +149,6 @@ class Da2(PublishedNetwork):
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
-        """See `PublishedNetwork.official_names`."""
         renamed = {rename(key, _NAMES): value for key, value in state.items()}
         return {key: value for key, value in renamed.items() if not key.startswith(_UNUSED)}
 

@@ -1,15 +1,24 @@
-"""Depth Anything, versions 1 and 2: transformer and head in one module. `annotators/depth_anything.py` names the source."""
+"""Depth Anything, versions 1 to 3 and for videos: transformer and head in one module. `annotators/depth_anything.py` names the sources.
+
+Source:
+    The motion modules of AnimateDiff (Guo et al., 2023), as Chen et al., "Video Depth Anything" (2025), use them; code
+    DepthAnything/Video-Depth-Anything.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from .dpt import DptConfig, DptHead
+from .dpt import COARSEST, DptConfig, DptHead
+from .layers import GroupNorm, Linear, aspect_of, is_traced
 from .published import PublishedNetwork, Rule, StateDict, rename
-from .vit import VisionTransformer, VitConfig, hub_to_official
+from .vit import PATCH, VisionTransformer, VitConfig, hub_to_official
 
 
 class DinoNetwork(PublishedNetwork):
@@ -65,3 +74,258 @@ _UNUSED = re.compile(r"(^|\.)pretrained\.mask_token$|\.scratch\.refinenet4\.resC
 def without_unused(state: StateDict) -> dict[str, Tensor]:
     """The state dict without the parameters that official files hold and no network of the family uses."""
     return {key: value for key, value in state.items() if not _UNUSED.search(key)}
+
+
+class Prediction(NamedTuple):
+    """The network's outputs for B images, float32.
+
+    Attributes:
+        depth: (B, 1, H, W), large = far, positive.
+        sky: (B, 1, H, W), from 0 (none) upwards; None from the networks that see scenes (`small`, `base`, `large`).
+        confidence: (B, 1, H, W), at least 1; None from the others (`mono`, `metric`), as all that follows.
+        fov: (B, 2) radians, vertical and horizontal.
+        pose: (B, 7), from each camera to the world of its scene, OPENCV axes: where it stands, in the unit of depth, and its rotation
+            as a quaternion x, y, z, w of any length.
+    """
+
+    depth: Tensor
+    sky: Tensor | None
+    confidence: Tensor | None
+    fov: Tensor | None
+    pose: Tensor | None = None
+
+
+class _CameraDecoder(nn.Module):
+    """Field of view and pose from the camera's token."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
+        self.fc_t = nn.Linear(width, 3)
+        self.fc_qvec = nn.Linear(width, 4)
+        self.fc_fov = nn.Sequential(nn.Linear(width, 2), nn.ReLU())
+
+    def forward(self, token: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.backbone(token)
+        return self.fc_fov(features), torch.cat((self.fc_t(features), self.fc_qvec(features)), -1)
+
+
+class DepthAnything3(DinoNetwork):
+    """Depth Anything 3 without rays and without known cameras as inputs.
+
+    Convention:
+        Input as `DepthAnything`.
+    """
+
+    def __init__(self, vit: VitConfig, dpt: DptConfig) -> None:
+        super().__init__(vit, dpt)
+        self.cam_dec = _CameraDecoder(vit.channels) if vit.alternating_from is not None else None
+
+    def set_dtype(self, dtype: torch.dtype) -> None:
+        """Brings the network to a dtype, but for the camera's decoder and what `DptHead.set_dtype` leaves in float32."""
+        super().set_dtype(dtype)
+        if self.cam_dec is not None:
+            self.cam_dec.float()
+
+    def forward(self, x: Tensor, one_scene: bool = False) -> Prediction:
+        """The prediction for normalised images; see the class.
+
+        Args:
+            one_scene: Whether they are views of one scene, which the networks that can see them together.
+        """
+        maps, camera = self.pretrained(x, one_scene)
+        height, width = x.shape[-2:]
+        head = self.depth_head
+        features = head.full_size(head.pyramid(maps, height, width)[-1], height, width)
+        logits = head.scratch.output_conv2(features)
+        sky = confidence = None
+        if head.config.sky:
+            sky = F.relu(head.scratch.sky_output_conv2(features))
+        if logits.shape[1] == 2:
+            confidence = logits[:, 1:].exp() + 1
+        fov, pose = (None, None) if self.cam_dec is None else self.cam_dec(camera.float())
+        return Prediction(logits[:, :1].exp(), sky, confidence, fov, pose)
+
+    @staticmethod
+    def official_names(state: StateDict) -> dict[str, Tensor]:
+        """See `PublishedNetwork.official_names`. Takes the authors' names and those of the files repackaged for ComfyUI."""
+        official = hub_to_official({key.removeprefix("model."): value for key, value in state.items()})
+        return {name: value for key, value in official.items() if not _V3_UNUSED.search(name := rename(key, _V3_PARTS))}
+
+
+_V3_PARTS = ((r"^backbone\.", ""), (r"^head\.", "depth_head."))
+# Cameras given from outside, and rays
+_V3_UNUSED = re.compile(r"^cam_enc\.|_aux\.")
+
+
+MAX_FRAMES = 32
+"""The most frames in one window: as many as the published networks were trained on."""
+_GROUPS, _HEADS = 32, 8
+_POSITION_BASE = 10_000.0
+VALUES_AT_ONCE = 2**21
+"""Values of a map that are attended to at once. Each pixel is processed by itself, and the perceptron is eight times as wide as its input:
+all pixels at once would take more memory than everything else in a network."""
+
+
+class _FrameAttention(nn.Module):
+    """Attention of each frame to all frames, with their places in time, and a shortcut."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.to_q = Linear(channels, channels, bias=False)
+        self.to_k = Linear(channels, channels, bias=False)
+        self.to_v = Linear(channels, channels, bias=False)
+        self.to_out = Linear(channels, channels)
+
+    def forward(self, x: Tensor, positions: Tensor) -> Tensor:
+        placed = self.norm(x) + positions
+        query, key, value = (project(placed).unflatten(-1, (_HEADS, -1)).transpose(1, 2) for project in (self.to_q, self.to_k, self.to_v))
+        return x + self.to_out(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
+
+
+class _GatedPerceptron(nn.Module):
+    """A perceptron one half of which opens the other, and a shortcut."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.expand = Linear(channels, 8 * channels)
+        self.contract = Linear(4 * channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.expand(self.norm(x)).chunk(2, -1)
+        return x + self.contract(value * F.gelu(gate))
+
+
+class MotionModule(nn.Module):
+    """Attention of each pixel of a map to the same pixel of the other frames."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = GroupNorm(_GROUPS, channels, eps=1e-6)
+        self.proj_in = Linear(channels, channels)
+        self.attention = nn.ModuleList(_FrameAttention(channels) for _ in range(2))
+        self.perceptron = _GatedPerceptron(channels)
+        self.proj_out = Linear(channels, channels)
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        """The maps of videos of equal length, each map with what its video shows before and after added.
+
+        Args:
+            x: (videos * frames, channels, h, w), a video's frames one after the other.
+            frames: Of each video, at most `MAX_FRAMES`.
+
+        Returns:
+            The same shape.
+        """
+        channels, height, width = x.shape[1:]
+        videos = x.shape[0] // frames
+        pixels = self.norm(x).unflatten(0, (videos, frames)).permute(0, 3, 4, 1, 2).flatten(0, 2)
+        positions = _positions(frames, channels, x.device).to(x.dtype)
+        parts = [pixels] if is_traced() else pixels.split(max(1, VALUES_AT_ONCE // (frames * channels)))
+        change = torch.cat([self._change(part, positions) for part in parts])
+        return x + change.unflatten(0, (videos, height, width)).permute(0, 3, 4, 1, 2).flatten(0, 1)
+
+    def _change(self, pixels: Tensor, positions: Tensor) -> Tensor:
+        """The change that is added to pixels (N, frames, channels)."""
+        tokens = self.proj_in(pixels)
+        for attention in self.attention:
+            tokens = attention(tokens, positions)
+        return self.proj_out(self.perceptron(tokens))
+
+
+def _positions(frames: int, channels: int, device: torch.device) -> Tensor:
+    """Sines (even channels) and cosines (odd) of the frames' places in time, (frames, channels) float32."""
+    frequencies = _POSITION_BASE ** -(torch.arange(0, channels, 2, device=device) / channels)
+    phases = torch.arange(frames, device=device)[:, None] * frequencies
+    return torch.stack((phases.sin(), phases.cos()), -1).flatten(1)
+
+
+Features = tuple[Tensor, Tensor, Tensor, Tensor]
+"""The features of frames before the network compares them, from the finest level to the coarsest: the transformer's first two maps as
+they are, which is four times less than reassembled, and the other two reassembled. Each is (frames, channels, h, w)."""
+
+
+class VideoDepthAnything(DepthAnything):
+    """Depth Anything with motion modules between the head's coarse levels; the fine ones process each frame by itself.
+
+    A video goes through it in three steps. `encode` and `finish` take as many frames at once as the memory holds; `through_time` takes
+    all frames of a video, at most `MAX_FRAMES`.
+
+    Convention:
+        Input and output as `DepthAnything`.
+    """
+
+    def __init__(self, vit: VitConfig, dpt: DptConfig) -> None:
+        super().__init__(vit, dpt)
+        self.motion_modules = nn.ModuleList(
+            MotionModule(channels) for channels in (*dpt.channels[COARSEST - 1 :], dpt.features, dpt.features)
+        )
+
+    def set_dtype(self, dtype: torch.dtype) -> None:
+        super().set_dtype(dtype)
+        self.motion_modules.to(dtype)
+
+    def forward(self, x: Tensor, frames: int = 1) -> Tensor:
+        """The head's output for normalised images, or for videos of equal length; see the class.
+
+        Args:
+            x: (videos * frames, 3, H, W), a video's frames one after the other.
+            frames: Of each video; 1 = images that are independent.
+        """
+        features = self.encode(x)
+        return self.finish(self.through_time(features, frames), features)
+
+    def encode(self, x: Tensor) -> Features:
+        """The features of normalised frames (B, 3, H, W), each processed by itself."""
+        maps, _ = self.pretrained(x)
+        aspect = aspect_of(x.shape[-2], x.shape[-1], x.device)
+        third, fourth = (self.depth_head.reassembled(level, maps[level], aspect) for level in (2, 3))
+        return maps[0], maps[1], third, fourth
+
+    def through_time(self, features: Sequence[Tensor], frames: int) -> Tensor:
+        """The fusion path of videos down to its second level.
+
+        Args:
+            features: Of videos * frames images.
+            frames: Of each video.
+
+        Returns:
+            (videos * frames, dpt.features, 2 * rows, 2 * columns).
+        """
+        head, grid = self.depth_head, features[0].shape[-2:]
+        third, fourth = (
+            head.narrowed(level, motion(features[level], frames)) for level, motion in zip((2, 3), self.motion_modules, strict=False)
+        )
+        path = self.motion_modules[2](head.fused(3, fourth, None, grid), frames)
+        return self.motion_modules[3](head.fused(2, path, third, grid), frames)
+
+    def finish(self, path: Tensor, features: Sequence[Tensor]) -> Tensor:
+        """The head's output for frames, of what `through_time` made of them and of the first two of their features."""
+        head, grid = self.depth_head, features[0].shape[-2:]
+        height, width = (side * PATCH for side in grid)
+        for level in (1, 0):
+            finer = head.narrowed(level, head.reassembled(level, features[level], width / height))
+            path = head.fused(level, path, finer, grid)
+        return head.scratch.output_conv2(head.full_size(path, height, width))
+
+    @staticmethod
+    def official_names(state: StateDict) -> dict[str, Tensor]:
+        """See `PublishedNetwork.official_names`. The table of positions in time, which the files hold, follows from a formula."""
+        named = {rename(key, _VIDEO_PARTS): value for key, value in state.items() if not _POSITION_TABLE.search(key)}
+        return without_unused(named)
+
+
+_POSITION_TABLE = re.compile(r"\.pos_encoder\.pe$")
+_VIDEO_PARTS: tuple[Rule, ...] = (
+    (r"^head\.motion_modules\.(\d)\.temporal_transformer\.", r"motion_modules.\1."),
+    (r"^(motion_modules\.\d)\.transformer_blocks\.0\.", r"\1."),
+    (r"^(motion_modules\.\d)\.norms\.(\d)\.", r"\1.attention.\2.norm."),
+    (r"^(motion_modules\.\d)\.attention_blocks\.(\d)\.", r"\1.attention.\2."),
+    (r"^(motion_modules\.\d\.attention\.\d\.to_out)\.0\.", r"\1."),
+    (r"^(motion_modules\.\d)\.ff_norm\.", r"\1.perceptron.norm."),
+    (r"^(motion_modules\.\d)\.ff\.net\.0\.proj\.", r"\1.perceptron.expand."),
+    (r"^(motion_modules\.\d)\.ff\.net\.2\.", r"\1.perceptron.contract."),
+    (r"^head\.", "depth_head."),
+)

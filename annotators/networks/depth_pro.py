@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import DepthProConfig, VitConfig
-from .linear import Linear
+from .layers import Linear
 from .published import PublishedNetwork, StateDict, rename
 from .vit import VisionTransformer
 

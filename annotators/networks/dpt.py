@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import DptConfig
-from .grids import aspect_of, middles
+from .layers import aspect_of, middles
 
 HEAD_CHANNELS = 32
 """Channels before the last convolution."""

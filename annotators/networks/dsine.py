@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .configs import DsineConfig
 from .efficientnet import B5_CHANNELS, EfficientNetB5
-from .group_norm import GroupNorm
+from .layers import GroupNorm
 from .published import PublishedNetwork, StateDict
 
 MULTIPLE = 32

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .grids import is_traced
+from .layers import is_traced
 from .published import StateDict
 
 

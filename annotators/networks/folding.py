@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .grids import is_traced
+from .layers import is_traced
 
 # Row -1, 0, 1 and 2 of a map enlarged to twice its size by bilinear interpolation, by the rows -1, 0 and 1 of the map.
 _BILINEAR = ((0.75, 0.25, 0.0), (0.25, 0.75, 0.0), (0.0, 0.75, 0.25), (0.0, 0.25, 0.75))

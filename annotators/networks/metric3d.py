@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .configs import Metric3dConfig
 from .dpt import resized
-from .linear import Linear
+from .layers import Linear
 from .published import PublishedNetwork, StateDict, rename
 from .vit import PATCH, VisionTransformer
 

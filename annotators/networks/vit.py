@@ -13,10 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import attended
 from .configs import VitConfig
-from .grids import resized_positions
-from .linear import Linear
+from .layers import Linear, attended, resized_positions
 from .published import StateDict, rename
 
 PATCH = 14

@@ -16,8 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .kernels import KERNELS, Kernel
-from .resizing import RGB, Fixed, Inside, Size, SizeRule
+from .resizing import KERNELS, RGB, Fixed, Inside, Kernel, Size, SizeRule
 
 
 class Step(ABC):

@@ -1,4 +1,4 @@
-"""Depth Anything, versions 1 and 2, and Distill Any Depth on version 2's networks: architectures and published files."""
+"""Depth Anything, versions 1 to 3, for videos and with ZoeDepth's head, and Distill Any Depth: architectures and published files."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 
 from ...geometry.kinds import Quantity
 from ..networks.configs import DptConfig, VitConfig
-from ..preprocessing.kernels import cubic
-from ..preprocessing.resizing import Fit, Resizing
+from ..preprocessing.resizing import Fit, Resizing, cubic, linear_to_corners
 from .base import ModelSpec, WeightFile
 
 
@@ -208,4 +207,197 @@ SPECS = (
     ),
     _distilled("base", V2_BASE, approximate_size=390_000_000),
     _distilled("large", V2_LARGE, approximate_size=1_341_000_000),
+)
+
+
+_LAST_ODD = (5, 7, 9, 11)
+V3_SMALL = DepthAnythingConfig(
+    VitConfig(384, 12, 6, _LAST_ODD, alternating_from=4, norm_eps=1e-5),
+    DptConfig((48, 96, 192, 384), 64, outputs=2, positions=True),
+)
+V3_BASE = DepthAnythingConfig(
+    VitConfig(768, 12, 12, _LAST_ODD, alternating_from=4, norm_eps=1e-5),
+    DptConfig((96, 192, 384, 768), 128, outputs=2, positions=True),
+)
+V3_SETS_LARGE = DepthAnythingConfig(
+    VitConfig(1024, 24, 16, (11, 15, 19, 23), alternating_from=8, norm_eps=1e-5),
+    DptConfig((256, 512, 1024, 1024), 256, outputs=2, positions=True),
+)
+V3_LARGE = DepthAnythingConfig(
+    VitConfig(1024, 24, 16, (4, 11, 17, 23), norm_eps=1e-5),
+    DptConfig((256, 512, 1024, 1024), 256, sky=True),
+)
+
+# Of the repository, which holds all four; they came one after the other
+_FIRST, _MONO = "1aaeea516f22fb2f4c7fae761c8ed470c6cf9f93", "913d1a7ab58ddbfbf94a33bf536c4fc2ff25465d"
+
+
+def _v3(
+    name: str, config: DepthAnythingConfig, length: int, revision: str, sha256: str | None, quantity: Quantity = Quantity.METRIC_DEPTH
+) -> ModelSpec:
+    file = WeightFile(
+        repo_id="Comfy-Org/Depth-Anything-3",
+        filename=f"geometry_estimation/depth_anything_3_{name.replace('-', '_')}.safetensors",
+        revision=revision,
+        sha256=sha256,
+        size=length,
+        folders=("geometry_estimation",),
+    )
+    return _v3_of(name, file, config, "Apache-2.0", quantity)
+
+
+def _v3_of(name: str, file: WeightFile, config: DepthAnythingConfig, licence: str, quantity: Quantity) -> ModelSpec:
+    return ModelSpec(
+        id=f"depth-anything-3-{name}",
+        family="depth-anything-3",
+        files=(file,),
+        licence=licence,
+        licence_url="https://github.com/ByteDance-Seed/Depth-Anything-3",
+        quantity=quantity,
+        up_to_scale=config.vit.alternating_from is not None,  # trained on depth divided by its scene's size, without a shift
+        multiple_of=14,
+        default_size=504,
+        config=config,
+        knows_camera=quantity is Quantity.METRIC_DEPTH,  # estimated, or of the metric network an assumed one
+    )
+
+
+V3_SPECS = (
+    _v3("small", V3_SMALL, 137_254_980, _FIRST, "9c0a53d157c5b315d4c82908a43d93eeaa3a9ac3de9d15c2b4242ef46b5508ad"),
+    _v3("base", V3_BASE, 541_524_124, _FIRST, "418c0d2ea857e2d1215fa51baa46833f499a62eb2400ec63d337aa20d326414f"),
+    _v3(
+        "mono-large",
+        V3_LARGE,
+        1_336_748_056,
+        _MONO,
+        "9b44eda5bedba5b4e125686fdb79d1db309c1b9785277576eb930f885b008f96",
+        Quantity.RELATIVE_DEPTH,
+    ),
+    # The hub's page says Apache-2.0, the project's README that it is non-commercial: the stricter holds.
+    _v3_of(
+        "large",
+        WeightFile(
+            "model.safetensors",
+            repo_id="depth-anything/DA3-LARGE-1.1",
+            revision="0e109ae307c5982f319a67cf6f9f99ccdc0ec97c",
+            sha256="739905c423cf0d6ccaf9e61a8401d82ba1ac32d7f4d3ee6dca8f92b377633f64",
+            size=1_643_843_860,
+            folders=("geometry_estimation",),
+        ),
+        V3_SETS_LARGE,
+        "CC-BY-NC-4.0",
+        Quantity.METRIC_DEPTH,
+    ),
+    _v3("metric-large", V3_LARGE, 1_336_748_056, "main", None),
+)
+
+
+_APACHE, _NON_COMMERCIAL = "Apache-2.0", "CC-BY-NC-4.0"
+
+
+def _video(name: str, config: DepthAnythingConfig, licence: str, metric: bool = False, **published: Any) -> ModelSpec:
+    repository, prefix = ("Metric-", "metric_") if metric else ("", "")
+    stem = f"{prefix}video_depth_anything_vit{name[0]}"
+    file = WeightFile(
+        repo_id=f"depth-anything/{repository}Video-Depth-Anything-{name.capitalize()}",
+        filename=f"{stem}.pth",
+        aliases=(f"{stem}.safetensors",),
+        folders=("videodepthanything", *FOLDERS),
+        **published,
+    )
+    return ModelSpec(
+        id=f"video-depth-anything-{'metric-' if metric else ''}{name}",
+        family="video-depth-anything",
+        files=(file,),
+        licence=licence,
+        licence_url="https://github.com/DepthAnything/Video-Depth-Anything#license" if metric and licence == _NON_COMMERCIAL else None,
+        quantity=Quantity.METRIC_DEPTH if metric else Quantity.DISPARITY,
+        multiple_of=14,
+        default_size=518,
+        config=config,
+    )
+
+
+# The project's README says that base and large are non-commercial. The hub's pages of the metric ones were not read: the same is assumed.
+VIDEO_SPECS = (
+    _video(
+        "small",
+        V2_SMALL,
+        _APACHE,
+        revision="256875362cff76724b920335dfb4b29dd611f66e",
+        sha256="13379300b739e659f076a59d52e9801bd8d38c541a7e71f73bbca4dcfb013609",
+        size=116_440_756,
+    ),
+    _video(
+        "base",
+        V2_BASE,
+        _NON_COMMERCIAL,
+        revision="7231d0c6e260f54f103eba5005d01f6efa4f43db",
+        sha256="775e578e8f9431ec0496514aa466bd0a1f67c28d0f518267809f35a43c04329b",
+        size=458_247_082,
+    ),
+    _video(
+        "large",
+        V2_LARGE,
+        _NON_COMMERCIAL,
+        revision="7aafbcb5c6af0bac741aad2b6471894fb4761afa",
+        sha256="43df27c6b396042ba34ff7b798ab279f64d204d2e86d7a373968f8fa36d0e6fa",
+        size=1_538_392_012,
+    ),
+    _video(
+        "small",
+        V2_SMALL,
+        _APACHE,
+        metric=True,
+        revision="273d090f2ce17df50c2872d82c8322c45da5b4dd",
+        sha256="3c28432b4e1f0d7bb31cad5151b6313b49457db5aa58d82e85bfb0f8b1311b33",
+        size=116_444_063,
+    ),
+    _video(
+        "base",
+        V2_BASE,
+        _NON_COMMERCIAL,
+        metric=True,
+        revision="f6a245abad4b5a5b0d26722c8e1767ef310c547d",
+        sha256="f6f58576b9680a112f2428d4f39aff92656d3ae85745b0164675ace8d5b1fade",
+        size=458_249_567,
+    ),
+    _video(
+        "large",
+        V2_LARGE,
+        _NON_COMMERCIAL,
+        metric=True,
+        revision="607fcdbd454b95c3bd39abbd3054142869a527d3",
+        sha256="24eba25342e7ee0f054be25da6a852ebd7cfa40cd6bf41a353ecb6abfe24e620",
+        size=1_538_348_216,
+    ),
+)
+
+
+def _zoe(scene: str, **published: Any) -> ModelSpec:
+    return ModelSpec(
+        id=f"zoe-depth-anything-{scene}",
+        family="zoe-depth-anything",
+        files=(
+            WeightFile(
+                repo_id="LiheYoung/Depth-Anything",
+                repo_type="space",
+                filename=f"checkpoints_metric_depth/depth_anything_metric_depth_{scene}.pt",
+                folders=FOLDERS,
+                **published,
+            ),
+        ),
+        licence="Apache-2.0",
+        licence_url=V1_LICENCE,
+        quantity=Quantity.METRIC_DEPTH,
+        multiple_of=14,
+        resizing=Resizing(Fit.MINIMAL, 518 / 392, linear_to_corners),
+        default_size=392,
+        config=V1_LARGE,
+    )
+
+
+ZOE_SPECS = (
+    _zoe("indoor", sha256="e25a96605a2ea2dbbe57308d024e89a803fa87fe981bd51d4cee245f1de57977", size=1_343_378_277),
+    _zoe("outdoor", approximate_size=1_343_000_000),
 )

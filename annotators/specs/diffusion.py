@@ -1,10 +1,13 @@
-"""Stable Diffusion's parts, of which the diffusion families are built, and the description of an architecture."""
+"""Marigold, Lotus and LBM: architectures, of Stable Diffusion's parts, and published files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from ...geometry.kinds import Axes, Quantity
+from .base import ModelSpec, WeightFile
 
 SD2_UNET = {
     "in_channels": 4,
@@ -56,3 +59,231 @@ class DiffusionConfig:
     text_encoder: Mapping[str, Any] | None = None
     prompt: tuple[int, ...] = EMPTY_PROMPT
     float16_vae: bool = True
+
+
+_LEADING = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "prediction_type": "v_prediction",
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
+_TRAILING = {**_LEADING, "timestep_spacing": "trailing", "rescale_betas_zero_snr": True}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarigoldConfig(DiffusionConfig):
+    """An architecture of Marigold.
+
+    Attributes:
+        scheduler: Name of diffusers' scheduler.
+        schedule: Its keyword arguments.
+        steps: How many the authors recommend.
+    """
+
+    scheduler: str
+    schedule: Mapping[str, Any]
+    steps: int
+
+
+_MARIGOLD_PARTS: dict[str, Any] = {"unet": {**SD2_UNET, "in_channels": 8}, "vae": SD_VAE, "text_encoder": SD2_TEXT_ENCODER}
+MARIGOLD_V1_1 = MarigoldConfig(**_MARIGOLD_PARTS, scheduler="DDIMScheduler", schedule=_TRAILING, steps=4)
+MARIGOLD_IID = MarigoldConfig(
+    # two images at once, albedo and material, each in latents of 4 channels
+    **{**_MARIGOLD_PARTS, "unet": {**SD2_UNET, "in_channels": 12, "out_channels": 8}},
+    scheduler="DDIMScheduler",
+    schedule=_TRAILING,
+    steps=4,
+)
+MARIGOLD_LCM = MarigoldConfig(**_MARIGOLD_PARTS, scheduler="LCMScheduler", schedule=_LEADING, steps=1)
+
+_DEPTH_COMMIT, _NORMALS_COMMIT = "9571e7123e258cf052b4e54241f17971c290e9a8", "09cfdd258cb281fa006cf1afcd2284376d16687d"
+_RAIL = "https://github.com/prs-eth/Marigold/blob/main/LICENSE-MODEL.txt"
+# the models' pages and the README of their code disagree
+_LCM_LICENCE = "Apache-2.0 or OpenRAIL++-M"
+
+
+def _marigold(model_id: str, repo_id: str, licence: str, config: MarigoldConfig, revision: str = "main") -> ModelSpec:
+    depth = "depth" in model_id
+    names = {"network": "unet/diffusion_pytorch_model", "vae": "vae/diffusion_pytorch_model", "text_encoder": "text_encoder/model"}
+    return ModelSpec(
+        id=model_id,
+        family="marigold",
+        files=tuple(
+            WeightFile(
+                f"{name}.fp16.safetensors",
+                repo_id,
+                revision=revision,
+                role=role,
+                folders=("diffusers",),
+                approximate_size=SD2_SIZES[role],
+            )
+            for role, name in names.items()
+        ),
+        licence=licence,
+        licence_url=_RAIL,
+        quantity=Quantity.RELATIVE_DEPTH if depth else None,
+        axes=None if depth else Axes.OPENGL,
+        auto_dtypes=("float16",),
+        multiple_of=8,
+        default_size=768,
+        config=config,
+    )
+
+
+MARIGOLD_SPECS = (
+    _marigold("marigold-depth", "prs-eth/marigold-depth-v1-1", "OpenRAIL++-M", MARIGOLD_V1_1, _DEPTH_COMMIT),
+    _marigold("marigold-normals", "prs-eth/marigold-normals-v1-1", "OpenRAIL++-M", MARIGOLD_V1_1, _NORMALS_COMMIT),
+    _marigold("marigold-depth-lcm", "prs-eth/marigold-depth-lcm-v1-0", _LCM_LICENCE, MARIGOLD_LCM),
+    _marigold("marigold-normals-lcm", "prs-eth/marigold-normals-lcm-v0-1", _LCM_LICENCE, MARIGOLD_LCM),
+)
+
+_IID = "marigold-iid-appearance"
+_IID_PUBLISHED = {
+    "network": ("6c7ab00d751edc8ac26a56d6d5bdcef600f2577b7ec708bea9cbac3fb12eda39", None),
+    "vae": ("3e4c08995484ee61270175e9e7a072b66a6e4eeb5f0c266667fe1f45b90daf9a", 167_335_342),
+    "text_encoder": ("bc1827c465450322616f06dea41596eac7d493f4e95904dcb51f0fc745c4e13f", 680_820_392),
+}
+_IID_COMMON = _marigold(_IID, f"prs-eth/{_IID}-v1-1", "OpenRAIL++-M", MARIGOLD_IID, "e7280a0a0fc5a0df0b36050882b3d8b77da22fd9")
+MARIGOLD_MATERIAL_SPECS = (
+    replace(
+        _IID_COMMON,
+        family="marigold-materials",
+        axes=None,
+        materials=("albedo", "roughness", "metallic"),
+        files=tuple(replace(file, **dict(zip(("sha256", "size"), _IID_PUBLISHED[file.role], strict=True))) for file in _IID_COMMON.files),
+    ),
+)
+
+
+_LOTUS_UNET = {**SD2_UNET, "class_embed_type": "projection", "projection_class_embeddings_input_dim": 4}
+LOTUS_D = DiffusionConfig(_LOTUS_UNET, SD_VAE, SD2_TEXT_ENCODER)
+LOTUS_G = DiffusionConfig({**_LOTUS_UNET, "in_channels": 8}, SD_VAE, SD2_TEXT_ENCODER)
+
+# All of Lotus uses the VAE and the text encoder of Stable Diffusion 2. They come from its smallest repository: float16, 0.85 GB together.
+_LOTUS_PARTS = (
+    WeightFile(
+        "vae/diffusion_pytorch_model.safetensors",
+        "jingheya/lotus-depth-d-v1-1",
+        aliases=("vae-ft-mse-840000-ema-pruned.safetensors", "vae-ft-mse-840000-ema-pruned.ckpt"),
+        role="vae",
+        folders=("diffusers", "vae"),
+        approximate_size=SD2_SIZES["vae"],
+    ),
+    WeightFile(
+        "text_encoder/model.safetensors",
+        "jingheya/lotus-depth-d-v1-1",
+        role="text_encoder",
+        folders=("diffusers",),
+        approximate_size=SD2_SIZES["text_encoder"],
+    ),
+)
+
+
+def _lotus(model_id: str, repo: str, *aliases: str, **published: Any) -> ModelSpec:
+    unet = WeightFile(
+        "unet/diffusion_pytorch_model.safetensors",
+        f"jingheya/{repo}",
+        aliases=aliases,
+        folders=("diffusers", "diffusion_models", "unet"),
+        **(published or {"approximate_size": 2 * SD2_SIZES["network"]}),
+    )
+    return ModelSpec(
+        id=model_id,
+        family="lotus",
+        files=(unet, *_LOTUS_PARTS),
+        licence="Apache-2.0",
+        quantity=None if "normal" in repo else Quantity.DISPARITY if "disparity" in repo else Quantity.RELATIVE_DEPTH,
+        axes=Axes.SCANNET if "normal" in repo else None,
+        auto_dtypes=("float16",),
+        multiple_of=8,
+        default_size=768,
+        config=LOTUS_G if "-g-" in repo else LOTUS_D,
+    )
+
+
+LOTUS_SPECS = (
+    _lotus(
+        "lotus-depth-d",
+        "lotus-depth-d-v1-1",
+        "lotus-depth-d-v1-1.safetensors",
+        "lotus-depth-d-v-1-1-fp16.safetensors",
+        approximate_size=SD2_SIZES["network"],
+    ),
+    _lotus("lotus-depth-g", "lotus-depth-g-v1-0", "lotus-depth-g-v1-0-fp16.safetensors", "lotus-depth-g-v1-0.safetensors"),
+    _lotus("lotus-disparity-d", "lotus-depth-d-v2-0-disparity"),
+    _lotus("lotus-disparity-g", "lotus-depth-g-v2-1-disparity"),
+    _lotus(
+        "lotus-normals-d",
+        "lotus-normal-d-v1-1",
+        revision="1d4d52149432060efabb0827e0a9fe4a0b63e817",
+        sha256="91bf02e9b19d5702e5825ce7ac461ff8b4af5830240b159cfbdae985159b053a",
+        size=3_470_311_272,
+    ),
+    _lotus("lotus-normals-g", "lotus-normal-g-v1-1"),
+    _lotus("lotus-normals-d-v1.0", "lotus-normal-d-v1-0", "lotus-normal-d-v1-0-fp16.safetensors", "lotus-normal-d-v1-0.safetensors"),
+    _lotus("lotus-normals-g-v1.0", "lotus-normal-g-v1-0", "lotus-normal-g-v1-0-fp16.safetensors", "lotus-normal-g-v1-0.safetensors"),
+)
+
+
+@dataclass(frozen=True)
+class LbmConfig(DiffusionConfig):
+    """An architecture of LBM.
+
+    Attributes:
+        bridge_noise: Between steps, noise of this times sqrt(sigma (1 - sigma)) as standard deviation is added.
+    """
+
+    bridge_noise: float = 0.005
+
+
+LBM = LbmConfig(
+    unet={
+        "in_channels": 4,
+        "out_channels": 4,
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "block_out_channels": (320, 640, 1280),
+        # each level's own width: attention to the image itself in place of a text
+        "cross_attention_dim": (320, 640, 1280),
+        "transformer_layers_per_block": (1, 2, 10),
+        "attention_head_dim": (5, 10, 20),
+        "use_linear_projection": True,
+    },
+    vae={**SD_VAE, "scaling_factor": 0.13025},
+    # SDXL's VAE gives NaN in float16
+    float16_vae=False,
+)
+
+
+def _lbm(kind: str, quantity: Quantity | None, axes: Axes | None) -> ModelSpec:
+    return ModelSpec(
+        id=f"lbm-{kind}",
+        family="lbm",
+        files=(
+            WeightFile(
+                "model.safetensors",
+                f"jasperai/LBM_{kind}",
+                aliases=(f"LBM_{kind}.safetensors",),
+                folders=("diffusion_models", "diffusers"),
+                approximate_size=5_020_000_000,
+            ),
+        ),
+        licence="CC-BY-NC-4.0",
+        licence_url="https://github.com/gojasper/LBM/blob/main/LICENCE.txt",
+        quantity=quantity,
+        axes=axes,
+        auto_dtypes=("bfloat16",),
+        multiple_of=8,
+        default_size=1024,
+        config=LBM,
+    )
+
+
+LBM_SPECS = (
+    _lbm("depth", Quantity.RELATIVE_DEPTH, None),
+    # doubtful: X is to the left in images of the released model, to the right in the paper's figure
+    _lbm("normals", None, Axes.SCANNET),
+)

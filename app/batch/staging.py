@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import get_ident
 from typing import Any
 
-from ...annotators.setting_names import wording
+from ...annotators.choices import wording
 from ...geometry.files.paths import move_over, temporary_folder, too_long_on_windows
 from .name_locks import locked_names
 from .outputs import Outputs, refusals

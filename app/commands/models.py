@@ -164,7 +164,7 @@ def table(specs: Iterable[ModelSpec], rows: dict[str, dict[str, Any]], paths: bo
 
 def _details(spec: ModelSpec, row: dict[str, Any]) -> list[str]:
     """All that is known of one model without loading it; `row` is its description."""
-    from ...model_loader.weights.download_errors import source_url
+    from ...model_loader.weights.download import source_url
     from ...model_loader.weights.find import download_path, find_weights
     from ...model_loader.weights.integrity import seems_usable
 
@@ -208,8 +208,7 @@ def _lines(model: str, size: str, here: str, commercial: str, licence: str) -> l
 
 def _download(arguments: argparse.Namespace) -> int:
     from ...annotators.registry import find_any_spec
-    from ...model_loader.weights.download import find_or_download
-    from ...model_loader.weights.download_errors import NoNetworkError
+    from ...model_loader.weights.download import NoNetworkError, find_or_download
 
     if not arguments.models:
         raise ValueError(f"no model is named; name one or several, such as {RECOMMENDED_MODEL} (`depth-normal models --all` lists them)")

@@ -50,8 +50,8 @@ def _ui(arguments: argparse.Namespace) -> int:
         raise ImportError(_NEEDS) from error
     import asyncio
 
+    from ...annotators.choices import PAGE, worded
     from ...annotators.registry import find_spec
-    from ...annotators.setting_names import PAGE, worded
     from ...model_loader.load import parse_device
     from .ending import ended_by_signals
     from .gate import Gate

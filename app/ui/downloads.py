@@ -11,8 +11,7 @@ from typing import Any
 from ...annotators.registry import find_spec
 from ...annotators.specs.base import ModelSpec
 from ...model_loader.weights.download import download_weights
-from ...model_loader.weights.find import find_weights
-from ...model_loader.weights.installed import forget
+from ...model_loader.weights.find import find_weights, forget
 from ..outcomes import EXPECTED_ERRORS
 from .stopping import Cancellation, StoppedError
 

@@ -1,13 +1,15 @@
-"""Devices, dtypes and memory: ComfyUI's memory manager, or what replaces it outside ComfyUI."""
+"""Devices, dtypes and memory: ComfyUI's memory manager or what replaces it, and the main memory that this process may still have."""
 
 from __future__ import annotations
 
+import ctypes
+import math
 import sys
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
-
-from ..main_memory import free_main_memory
 
 # Working memory for one forward on a CPU: larger batches are not faster there, and cannot be cancelled as soon.
 CPU_WORKING_BYTES = 2**30
@@ -81,3 +83,94 @@ def empty_cache() -> None:
         manager.soft_empty_cache()
     elif torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def free_main_memory(root: Path = Path("/")) -> float:
+    """Bytes of main memory that may still be had, swap and what the system can drop of its file cache included; infinite where unknown.
+
+    On Linux it is the least of what the machine has left and of what each control group of the process (a container's, a service's, a
+    user's) has left of its limit.
+
+    Args:
+        root: Where `proc` and `sys` are.
+    """
+    if sys.platform == "win32":
+        return _windows_memory()
+    try:
+        fields = dict(line.split(":") for line in (root / "proc/meminfo").read_text().splitlines())
+        available, swap = (int(fields[name].split()[0]) * 1024 for name in ("MemAvailable", "SwapFree"))
+    except (OSError, KeyError, ValueError):
+        return math.inf  # macOS makes more swap as long as there is a disk
+    left = (_left_of_v2(folder, swap) if version == 2 else _left_of_v1(folder, swap) for version, folder in _control_groups(root))
+    return max(0.0, min(available + swap, *left, math.inf))
+
+
+def _control_groups(root: Path) -> Iterator[tuple[int, Path]]:
+    """Version and folder of each control group that counts the memory of this process, with all groups around it.
+
+    Source: man 7 cgroups, man 5 proc (/proc/pid/cgroup and mountinfo).
+    """
+    try:
+        # hierarchy's number, controllers, path; version 2 has number 0 and no controllers
+        lines = [line.split(":", 2) for line in (root / "proc/self/cgroup").read_text().splitlines()]
+        mounts = [line.split() for line in (root / "proc/self/mountinfo").read_text().splitlines()]
+    except OSError:
+        return
+    paths = {2 if number == "0" else 1: path for number, controllers, path in lines if number == "0" or "memory" in controllers.split(",")}
+    for mount in mounts:
+        kind, options = mount[mount.index("-") + 1], mount[-1].split(",")
+        version = 2 if kind == "cgroup2" else 1 if kind == "cgroup" and "memory" in options else 0
+        if version not in paths:
+            continue
+        # in a container the hierarchy may be mounted from the container's own group on, or the path begin above what is mounted
+        path, mounted = PurePosixPath(paths[version]), PurePosixPath(mount[3])
+        inside = path.relative_to(mounted) if path.is_relative_to(mounted) else PurePosixPath()
+        top = root / mount[4].replace("\\040", " ").lstrip("/")
+        for folder in (inside, *inside.parents):
+            yield version, top / folder
+
+
+def _left_of_v2(group: Path, swap: int) -> float:
+    """Bytes; `swap` is what the machine has left."""
+    limit, swap_limit = _number(group / "memory.max"), _number(group / "memory.swap.max")
+    reclaimable = _reclaimable(group, ("inactive_file", "active_file", "slab_reclaimable"))
+    swap_left = swap_limit - _number(group / "memory.swap.current", 0)
+    return limit - _number(group / "memory.current", 0) + reclaimable + max(0, min(swap, swap_left))
+
+
+def _left_of_v1(group: Path, swap: int) -> float:
+    limit, both_limit = _number(group / "memory.limit_in_bytes"), _number(group / "memory.memsw.limit_in_bytes")
+    reclaimable = _reclaimable(group, ("total_inactive_file", "total_active_file"))
+    memory_left = limit - _number(group / "memory.usage_in_bytes", 0) + swap
+    return min(memory_left, both_limit - _number(group / "memory.memsw.usage_in_bytes", 0)) + reclaimable
+
+
+def _reclaimable(group: Path, names: tuple[str, ...]) -> int:
+    """The file cache that the kernel keeps for a group: it counts as used, and is dropped when it is needed."""
+    try:
+        lines = (group / "memory.stat").read_text().splitlines()
+        return sum(int(value) for name, value in map(str.split, lines) if name in names)
+    except (OSError, ValueError):
+        return 0
+
+
+def _number(path: Path, otherwise: float = math.inf) -> float:
+    """The number in a file; `otherwise` where it is absent or says "max"."""
+    try:
+        return float(path.read_text())
+    except (OSError, ValueError):
+        return otherwise
+
+
+def _windows_memory() -> float:
+    class Status(ctypes.Structure):
+        _fields_ = [
+            ("length", ctypes.c_ulong),
+            ("load", ctypes.c_ulong),
+            *((name, ctypes.c_ulonglong) for name in ("total", "free", "total_page", "free_page", "total_virtual", "free_virtual", "more")),
+        ]
+
+    status = Status(length=ctypes.sizeof(Status))
+    if not ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):  # pyright: ignore[reportAttributeAccessIssue]
+        return math.inf
+    return float(status.free_page)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import devices
-from .server import prompt_server
+from .host import prompt_server
 
 # Seconds: between two messages on a node, and the shortest run that shows any.
 _WORDS_EVERY = 0.25

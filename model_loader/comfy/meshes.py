@@ -20,8 +20,7 @@ from ...geometry.files.mesh_files import linear_colours
 from ...geometry.kinds import Projection
 from ...geometry.meshes.mesh import Mesh
 from ...geometry.meshes.splats import SH_0, Splats
-from .folders import user_folder
-from .server import blocked
+from .host import blocked, user_folder
 
 _FITTED_SIZE = 5.0
 _FOV_INSIDE = 75.0

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ...annotators.base import is_out_of_memory
-from ...annotators.setting_names import wording
+from ...annotators.choices import wording
 from ...annotators.specs.base import size_in_words
 from . import devices
 from .interrupt import undisturbed

@@ -30,7 +30,7 @@ from ...media import (
     video_header,
 )
 from ...utils import to_image, to_rgb
-from .folders import user_folder
+from .host import user_folder
 
 _SUFFIX = ".mp4"
 

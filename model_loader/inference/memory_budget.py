@@ -15,11 +15,11 @@ from typing import TypeVar
 import torch
 
 from ...annotators.base import Annotator, is_out_of_memory
-from ...annotators.setting_names import wording
+from ...annotators.choices import wording
 from ...annotators.specs.base import ModelSpec
 from ..comfy import devices, interrupt
+from ..comfy.devices import free_main_memory
 from ..comfy.placement import WeightsTooLargeError
-from ..main_memory import free_main_memory
 
 logger = logging.getLogger(__name__)
 

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from ...annotators.base import Annotator
 from ...annotators.checks import other_size
 from ...annotators.family import Progress
-from ...annotators.graphs.graph import Engine
+from ...annotators.graphs import Engine
 from ...annotators.preprocessing.resizing import Resizing
 from ...annotators.specs.base import ModelSpec
-from ...annotators.video.frame_annotator import VideoAnnotator
+from ...annotators.video import VideoAnnotator
 from ...geometry.estimate import Estimate
 from ...geometry.files.image_files import read_image
 from ...geometry.textures.materials import Materials
@@ -28,13 +28,12 @@ from ...options.estimate import TORCH
 from ...options.video import VideoOptions
 from ...utils import check_images, without_autocast
 from ..comfy import feedback
-from .forward import image_estimates, material_maps, scene_estimates
 from .memory_budget import working_bytes
 from .network import LoadedNetwork, Variation, WithSetting, batch_shape
 from .options import InferenceOptions
 from .panorama import check_perspective_model, panorama_estimates
 from .recent import Make, recalled
-from .stages import finished_parts
+from .stages import finished_parts, image_estimates, material_maps, scene_estimates
 from .tiles import tile_estimates
 from .video import VideoState, estimate_frames
 

@@ -21,9 +21,9 @@ from ...geometry.panorama.merge import MERGED_WIDTH, View, merge_normals, merge_
 from ...geometry.sphere import VIEW_FOV, cut_view, view_intrinsics, view_rotations
 from ...utils import images_to_rgb, resize_map
 from ..comfy import interrupt
-from .forward import image_estimates
 from .network import Images, LoadedNetwork, batch_shape
 from .options import InferenceOptions
+from .stages import image_estimates
 
 logger = logging.getLogger(__name__)
 

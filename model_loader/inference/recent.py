@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from ...geometry.estimate import Estimate
+from ..comfy.devices import free_main_memory
 from ..comfy.feedback import note, notes_of_run
-from ..main_memory import free_main_memory
 from .network import Images
 
 RUNS_OF_A_NODE = 4

@@ -17,10 +17,9 @@ from ...annotators.registry import FAMILIES
 from ...annotators.specs.base import ModelSpec
 from ...options.estimate import AUTO_RUNTIME, COMPILE, FAST_RUNTIME, ONNX, OPENVINO, RUNTIME_CHOICES, TORCH
 from ..comfy import feedback, interrupt
-from ..weights.network_errors import in_one_line
+from ..weights.network import in_one_line
 from . import measured
-from .build_job import Job
-from .build_thread import in_background
+from .build import Job, in_background
 from .engine import GraphEngine, Runner, Size, UnusableError, tell
 from .engine_store import StoreError
 

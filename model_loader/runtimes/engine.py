@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ...annotators.base import is_out_of_memory, says_out_of_memory
-from ...annotators.graphs.graph import Graph
+from ...annotators.graphs import Graph
 from ...options.estimate import TORCH
 from ..comfy import feedback, interrupt
-from ..weights.network_errors import in_one_line
+from ..weights.network import in_one_line
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Runner(Protocol):
 
 
 class GraphEngine:
-    """Runs an annotator's graph: see `annotators.graphs.graph.Engine`.
+    """Runs an annotator's graph: see `annotators.graphs.Engine`.
 
     Args:
         model_id: For messages.
@@ -113,7 +113,7 @@ class GraphEngine:
             self._runners = {input_size: runner for input_size, runner in self._runners.items() if runner is None}
 
     def __call__(self, pixels: Tensor, scalar_inputs: Tensor | None = None) -> tuple[Tensor, ...]:
-        """See `annotators.graphs.graph.Engine`."""
+        """See `annotators.graphs.Engine`."""
         runner = self.runner(pixels)
         if runner is None:
             return self._by_torch(pixels, scalar_inputs)

@@ -22,8 +22,8 @@ from ...geometry.files.paths import write_bytes
 from ..weights.disk_space import KEPT_FREE, free_space, is_disk_full
 from ..weights.find import download_folder
 from ..weights.integrity import sha256_of, stamp
-from ..weights.network_errors import in_one_line
-from ..weights.process_lock import locked
+from ..weights.network import in_one_line
+from ..weights.waiting import locked
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from ...annotators.graphs.onnx_file import GRAPH_VERSION
+from ...annotators.graphs import GRAPH_VERSION
 from ...annotators.specs.base import ModelSpec
 from ...geometry.files.json_file import read_json
 from ...options.estimate import AUTO_RUNTIME, DTYPE_CHOICES, RUNTIME_CHOICES, TORCH

@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..weights.network_errors import in_one_line
-from .build_job import Job
-from .build_thread import LeftError
+from ..weights.network import in_one_line
+from .build import Job, LeftError
 from .engine import Runner, Size, UnusableError, tell
 from .engine_store import StoreError, drop, kept
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...annotators.graphs.graph import Graph
-from .build_job import Job
+from ...annotators.graphs import Graph
+from .build import Job
 from .engine import Runner, Size
 from .engine_store import store_folder
 

@@ -1,4 +1,4 @@
-"""Searches for weights files in ComfyUI's model folders, other packs' folders and this machine's caches."""
+"""Searches for weights files in ComfyUI's model folders, other packs' folders and this machine's caches; lists the models found."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pathlib import Path
 
 from ...annotators.registry import all_specs
 from ...annotators.specs.base import WeightFile
-from ..comfy.folders import model_folders
+from ..comfy.host import model_folders
 from ..environment import environment
 from . import hub
-from .integrity import bundled_path, is_usable
+from .integrity import bundled_path, is_usable, seems_usable
 
 PACK_FOLDER = "depth_normal"
 _AUX_PACK = "comfyui_controlnet_aux"
@@ -47,7 +47,7 @@ def find_weights(file: WeightFile, usable: Callable[[Path], bool] = is_usable) -
     """
     if file.bundled:
         return path if (path := bundled_path(file)).is_file() else None
-    for folder in _folders(file):
+    for folder in _searched(file.folders):
         if found := _find_in(folder, file, usable):
             return found
     return find_in_hub_cache(file, usable)
@@ -96,7 +96,7 @@ def name_rank(path: Path, file: WeightFile) -> int | None:
 
 def search_places(file: WeightFile) -> list[Path]:
     """The folders that `find_weights` looks through, for messages; those that do not exist included."""
-    return list(dict.fromkeys([*_folders(file), *([hub.cache_folder(file)] if file.repo_id else [])]))
+    return list(dict.fromkeys([*_searched(file.folders), *([hub.cache_folder(file)] if file.repo_id else [])]))
 
 
 def download_folder() -> Path:
@@ -138,10 +138,6 @@ def _all_folders() -> Iterator[Path]:
     """The folders in which the files of any model may lie."""
     names = dict.fromkeys(name for spec in all_specs() for file in spec.files for name in file.folders)
     yield from dict.fromkeys(_searched(names))
-
-
-def _folders(file: WeightFile) -> Iterator[Path]:
-    yield from _searched(file.folders)
 
 
 def _searched(names: Iterable[str]) -> Iterator[Path]:
@@ -283,3 +279,36 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link to itself
         return False
+
+
+# An answer holds for so many seconds, and for so many times as long as it took: folders of the network take long.
+_HOLDS = 5.0
+_HOLDS_TIMES = 30.0
+
+
+@dataclass
+class _Answer:
+    models: frozenset[str] = frozenset()
+    until: float = 0.0
+
+
+_answer = _Answer()
+
+
+def models_on_disk() -> frozenset[str]:
+    """Ids of the models all of whose files are on this computer, those of the pack itself included.
+
+    The folders are looked through at most every five seconds, without a network; what is in the files is not read.
+    """
+    now = time.monotonic()
+    if now >= _answer.until:
+        there = find_all([file for spec in all_specs() for file in spec.files], seems_usable)
+        found = [spec.id for spec in all_specs() if there.issuperset(spec.files)]
+        took = time.monotonic() - now
+        _answer.models, _answer.until = frozenset(found), now + took + max(_HOLDS, _HOLDS_TIMES * took)
+    return _answer.models
+
+
+def forget() -> None:
+    """Forgets the list of models, after a file has come."""
+    _answer.until = 0.0

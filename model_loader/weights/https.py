@@ -24,8 +24,7 @@ from urllib3.util import Url, parse_url
 from urllib3.util.ssl_ import create_urllib3_context
 
 from ..environment import environment
-from .http_response import read_offer
-from .network_errors import (
+from .network import (
     AddressError,
     NetworkError,
     RefusalError,
@@ -33,6 +32,7 @@ from .network_errors import (
     TokenError,
     causes,
     plain_reason,
+    read_offer,
     without_credentials,
 )
 
@@ -122,7 +122,7 @@ def exchange(request: Request, start: int, known: tuple[str, str], timeouts: Tim
         An item as soon as the user's token is there; the pair that `read_offer` returns; then the body, piece by piece.
 
     Raises:
-        OSError: Those of `network_errors`.
+        OSError: Those of `network`.
     """
     authorization = _authorization(request)
     yield "authorized"

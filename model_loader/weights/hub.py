@@ -11,8 +11,7 @@ from urllib.parse import urlsplit
 
 from ...annotators.specs.base import WeightFile
 from ..environment import environment, variables_beginning
-from .http_response import Offer
-from .network_errors import SettingError, TokenError, UnexpectedContentError, without_credentials
+from .network import Offer, SettingError, TokenError, UnexpectedContentError, without_credentials
 
 if TYPE_CHECKING:
     from .https import Request

@@ -10,8 +10,8 @@ from pathlib import Path
 from torch import Tensor
 
 from ...annotators.base import Annotator
+from ...annotators.choices import wording
 from ...annotators.registry import FAMILIES, MATERIAL_MODELS, MODELS
-from ...annotators.setting_names import wording
 from ...annotators.specs.base import CheckpointError, ModelSpec, printable
 from ..comfy import interrupt
 from .checkpoint import read_shapes

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...annotators.specs.base import CheckpointError, WeightFile
 from . import hub
-from .background import Background
+from .waiting import Background
 
 logger = logging.getLogger(__name__)
 

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
-from .background import Background
 from .disk_space import KEPT_FREE, free_space
-from .http_response import Offer, WrongRangeError, requested_wait
 from .https import Request, Timeouts, checked, exchange
-from .network_errors import NetworkError, UnexpectedContentError
+from .network import NetworkError, Offer, UnexpectedContentError, WrongRangeError, requested_wait
+from .waiting import Background
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +45,7 @@ def fetch(request: Request, part: Path, report: Report, accept: Callable[[Offer]
         AddressError: An address that is not https, or that is malformed.
         TokenError: The user's token cannot be read, or is malformed.
         SettingError: A time-out or a proxy in the environment cannot be used.
-        ServerBusyError: The server asks to wait for longer than `http_response.LONGEST_WAIT`.
+        ServerBusyError: The server asks to wait for longer than `network.LONGEST_WAIT`.
         NetworkError: The network or the server failed; `RefusalError` where it answered with a status of failure.
         TimeoutError: No answer in all the time that the time-outs allow.
         OSError: The disk's: also where a file of unknown size would leave less than `KEPT_FREE`.

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from depth_normal.annotators.base import Annotator, is_out_of_memory
-from depth_normal.annotators.building.checkpoints import checkpoint_mismatch, fill
+from depth_normal.annotators.building import checkpoint_mismatch, fill
 from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 

@@ -18,7 +18,7 @@ from depth_normal.annotators.base import Annotator
 from depth_normal.annotators.da2 import Da2Annotator
 from depth_normal.annotators.networks.configs import Da2Config, VitConfig
 from depth_normal.annotators.networks.da2 import Da2, direction_embedding
-from depth_normal.annotators.networks.grids import resized_positions
+from depth_normal.annotators.networks.layers import resized_positions
 from depth_normal.annotators.registry import find_spec
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.estimate import Quantity

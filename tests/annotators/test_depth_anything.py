@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from depth_normal.annotators import depth_anything as da
-from depth_normal.annotators.building.libraries import from_transformers
+from depth_normal.annotators.building import from_transformers
 from depth_normal.annotators.networks.dpt import DptConfig
 from depth_normal.annotators.networks.vit import VitConfig
 from depth_normal.annotators.registry import FAMILIES, MODELS

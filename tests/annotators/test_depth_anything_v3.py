@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from depth_normal.annotators import depth_anything_v3 as da3
-from depth_normal.annotators.networks.depth_anything_v3 import DepthAnything3, Prediction
+from depth_normal.annotators import depth_anything as da3
+from depth_normal.annotators.networks.depth_anything import DepthAnything3, Prediction
 from depth_normal.annotators.networks.dpt import DptConfig
 from depth_normal.annotators.networks.vit import VitConfig
 from depth_normal.annotators.registry import find_spec

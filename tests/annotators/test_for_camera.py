@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from depth_normal.annotators.depth_anything_v3 import CANONICAL_FOCAL_LENGTH
+from depth_normal.annotators.depth_anything import CANONICAL_FOCAL_LENGTH
 from depth_normal.annotators.registry import FAMILIES, find_spec
 from depth_normal.geometry.camera import DEFAULT_FOV, fov_from_intrinsics, intrinsics_from_fov
 from depth_normal.geometry.estimate import Estimate, Quantity

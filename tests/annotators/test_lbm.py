@@ -11,12 +11,10 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from depth_normal.annotators.diffusion import DiffusionOptions
-from depth_normal.annotators.lbm import LbmAnnotator, LbmOptions
+from depth_normal.annotators.diffusion import DiffusionOptions, LbmAnnotator, LbmOptions
 from depth_normal.annotators.registry import find_spec
 from depth_normal.annotators.specs.base import CheckpointError
-from depth_normal.annotators.specs.diffusion import SD_VAE
-from depth_normal.annotators.specs.lbm import LBM
+from depth_normal.annotators.specs.diffusion import LBM, SD_VAE
 from depth_normal.geometry.estimate import Axes, Quantity
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 from depth_normal.model_loader.weights.find import find_weights

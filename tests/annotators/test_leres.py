@@ -10,8 +10,7 @@ import torch
 
 from depth_normal.annotators.leres import LeresAnnotator, LeresOptions
 from depth_normal.annotators.networks.configs import LeresConfig, MergeConfig
-from depth_normal.annotators.networks.leres import Leres
-from depth_normal.annotators.networks.merge import MergeNetwork
+from depth_normal.annotators.networks.leres import Leres, MergeNetwork
 from depth_normal.annotators.preprocessing.resizing import SHORT_SIDE
 from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.specs.base import CheckpointError

@@ -11,13 +11,11 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from depth_normal.annotators.diffusion import DiffusionOptions
-from depth_normal.annotators.lotus import LotusAnnotator
-from depth_normal.annotators.networks import attention
+from depth_normal.annotators.diffusion import DiffusionOptions, LotusAnnotator
+from depth_normal.annotators.networks import layers as attention
 from depth_normal.annotators.registry import find_spec, models_of_family
 from depth_normal.annotators.specs.base import CheckpointError
-from depth_normal.annotators.specs.diffusion import SD2_UNET, SD_VAE
-from depth_normal.annotators.specs.lotus import LOTUS_D, LOTUS_G
+from depth_normal.annotators.specs.diffusion import LOTUS_D, LOTUS_G, SD2_UNET, SD_VAE
 from depth_normal.geometry.estimate import Axes, Quantity
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 from depth_normal.model_loader.weights.find import find_weights

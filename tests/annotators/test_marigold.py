@@ -13,11 +13,10 @@ from safetensors.torch import save_file
 
 from depth_normal.annotators.diffusion import DiffusionOptions
 from depth_normal.annotators.marigold import MarigoldAnnotator, MarigoldOptions
-from depth_normal.annotators.networks.group_norm import exact_group_norms
+from depth_normal.annotators.networks.layers import exact_group_norms
 from depth_normal.annotators.registry import find_spec
 from depth_normal.annotators.specs.base import CheckpointError, ModelSpec
-from depth_normal.annotators.specs.diffusion import SD2_TEXT_ENCODER, SD2_UNET, SD_VAE
-from depth_normal.annotators.specs.marigold import MARIGOLD_LCM, MARIGOLD_V1_1, MarigoldConfig
+from depth_normal.annotators.specs.diffusion import MARIGOLD_LCM, MARIGOLD_V1_1, SD2_TEXT_ENCODER, SD2_UNET, SD_VAE, MarigoldConfig
 from depth_normal.geometry.estimate import Axes, Quantity
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 from depth_normal.model_loader.weights.find import find_weights

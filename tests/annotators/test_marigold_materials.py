@@ -9,11 +9,10 @@ import pytest
 import torch
 
 from depth_normal.annotators.marigold import MarigoldMaterialsAnnotator, MarigoldOptions
-from depth_normal.annotators.networks.group_norm import exact_group_norms
+from depth_normal.annotators.networks.layers import exact_group_norms
 from depth_normal.annotators.registry import find_material_spec, find_spec
 from depth_normal.annotators.specs.base import CheckpointError
-from depth_normal.annotators.specs.diffusion import SD2_UNET
-from depth_normal.annotators.specs.marigold import MARIGOLD_IID
+from depth_normal.annotators.specs.diffusion import MARIGOLD_IID, SD2_UNET
 from depth_normal.geometry.textures.materials import Materials
 from depth_normal.model_loader.inference.model import Model
 from depth_normal.model_loader.inference.network import LoadedNetwork

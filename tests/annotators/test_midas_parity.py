@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from depth_normal.annotators.building.libraries import from_transformers, on_meta_device
+from depth_normal.annotators.building import from_transformers, on_meta_device
 from depth_normal.annotators.midas import MidasAnnotator, transformers_config
-from depth_normal.annotators.networks.midas_names import dpt_official_to_hub
+from depth_normal.annotators.networks.midas import dpt_official_to_hub
 from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.annotators.specs.midas import DPT_BEIT_LARGE

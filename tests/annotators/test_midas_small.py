@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from depth_normal.annotators.midas import MidasAnnotator
-from depth_normal.annotators.networks.midas_small import MidasSmall
+from depth_normal.annotators.networks.midas import MidasSmall
 from depth_normal.annotators.preprocessing.resizing import SHORT_SIDE
 from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.specs.base import CheckpointError

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 
 from depth_normal.annotators import moge
 from depth_normal.annotators.networks.configs import Moge1Config, MogeConfig, VitConfig
-from depth_normal.annotators.networks.moge import MoGe
-from depth_normal.annotators.networks.moge_1 import MoGe1
+from depth_normal.annotators.networks.moge import MoGe, MoGe1
 from depth_normal.annotators.registry import MODELS, find_spec
 from depth_normal.annotators.specs import moge as published
 from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile

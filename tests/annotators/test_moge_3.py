@@ -14,8 +14,7 @@ from depth_normal.annotators import moge
 from depth_normal.annotators.moge import MogeAnnotator, MogeOptions
 from depth_normal.annotators.networks.configs import MogeConfig, RefinerConfig, VitConfig
 from depth_normal.annotators.networks.moge import MoGe, view_plane
-from depth_normal.annotators.networks.moge_refiner import Refiner
-from depth_normal.annotators.networks.sparse import SubmanifoldConv
+from depth_normal.annotators.networks.moge_refiner import Refiner, SubmanifoldConv
 from depth_normal.annotators.registry import FAMILIES, MODELS, find_spec
 from depth_normal.annotators.specs import moge as published
 from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from depth_normal.annotators.networks import motion
+from depth_normal.annotators import video as windows
+from depth_normal.annotators.networks import depth_anything as motion
+from depth_normal.annotators.networks.depth_anything import VideoDepthAnything
 from depth_normal.annotators.networks.dpt import DptConfig
-from depth_normal.annotators.networks.video_depth_anything import VideoDepthAnything
 from depth_normal.annotators.networks.vit import VitConfig
 from depth_normal.annotators.registry import MODELS, models_of_family
 from depth_normal.annotators.specs.base import CheckpointError
-from depth_normal.annotators.video import windows
-from depth_normal.annotators.video.frame_annotator import shots
+from depth_normal.annotators.video import shots
 from depth_normal.annotators.video_depth_anything import VideoDepthAnythingAnnotator
 from depth_normal.geometry.estimate import Quantity
 

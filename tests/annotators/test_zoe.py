@@ -11,17 +11,18 @@ import torch.nn.functional as F
 from torch import nn
 
 from depth_normal.annotators import zoe
-from depth_normal.annotators.building.libraries import from_transformers
-from depth_normal.annotators.networks import attention
+from depth_normal.annotators.building import from_transformers
+from depth_normal.annotators.networks import layers as attention
 from depth_normal.annotators.networks.dpt import DptConfig
 from depth_normal.annotators.networks.vit import VitConfig
-from depth_normal.annotators.networks.zoe_depth_anything import ZoeDepthAnything
-from depth_normal.annotators.networks.zoe_names import official_to_hub
+from depth_normal.annotators.networks.zoe import ZoeDepthAnything, official_to_hub
 from depth_normal.annotators.registry import find_spec
 from depth_normal.annotators.specs.base import IMAGENET_MEAN, IMAGENET_STD, CheckpointError, ModelSpec, WeightFile
 from depth_normal.annotators.specs.depth_anything import DepthAnythingConfig
-from depth_normal.annotators.specs.zoe import SPECS, ZOE_KITTI, ZOE_NYU, ZOE_NYU_KITTI, resizing
-from depth_normal.annotators.zoe_depth_anything import ZoeDepthAnythingAnnotator
+from depth_normal.annotators.specs.midas import ZOE_KITTI, ZOE_NYU, ZOE_NYU_KITTI
+from depth_normal.annotators.specs.midas import ZOE_SPECS as SPECS
+from depth_normal.annotators.specs.midas import zoe_resizing as resizing
+from depth_normal.annotators.zoe import ZoeDepthAnythingAnnotator
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 

@@ -15,10 +15,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from depth_normal.annotators.detail.sky_colours import sky_by_colours, with_clouds
-from depth_normal.annotators.detail.sky_growth import grown_sky
+from depth_normal.annotators.detail import grown_sky, sky_by_colours, with_clouds
 from depth_normal.annotators.moge import _is_first
-from depth_normal.annotators.preprocessing.kernels import KERNELS
+from depth_normal.annotators.preprocessing.resizing import KERNELS
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.annotators.tiny import sky_of
 from depth_normal.app import onnx_export as exporting

@@ -16,7 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from depth_normal.annotators.building.libraries import how_to_install_diffusion
+from depth_normal.annotators.building import how_to_install_diffusion
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENTS = sorted(Path(__file__).with_name("environments").glob("*.json"))

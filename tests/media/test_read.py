@@ -26,9 +26,8 @@ from depth_normal.media import (
     sequence_header,
     video_header,
 )
-from depth_normal.media.colour import PQ, Colours, hdr_to_sdr, pq_to_light
-from depth_normal.media.matroska import is_cut_off
-from depth_normal.media.planes import frame_to_rgb
+from depth_normal.media.colour import PQ, Colours, frame_to_rgb, hdr_to_sdr, pq_to_light
+from depth_normal.media.library import is_cut_off
 from depth_normal.utils import resize_map
 
 VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "videos.py")))

@@ -21,7 +21,7 @@ from torch import nn
 
 from depth_normal.annotators import registry
 from depth_normal.annotators.base import Annotator
-from depth_normal.annotators.building.checkpoints import checkpoint_mismatch
+from depth_normal.annotators.building import checkpoint_mismatch
 from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.model_loader import load_model

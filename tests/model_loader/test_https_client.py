@@ -14,8 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from depth_normal.annotators.specs.base import WeightFile
-from depth_normal.model_loader.weights.download import download_weights
-from depth_normal.model_loader.weights.download_errors import CorruptDownloadError, DownloadError, NoNetworkError
+from depth_normal.model_loader.weights.download import CorruptDownloadError, DownloadError, NoNetworkError, download_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "whole_files.py")))
@@ -33,10 +32,10 @@ def test_one_module_asks_servers():
                 names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
                 if any(name in NETWORK_LIBRARIES or name.partition(".")[0] in NETWORK_LIBRARIES for name in names):
                     found.add(path.relative_to(ROOT).as_posix())
-    # http_response.py names a type, for the type checker; the others answer browsers, and ask nobody
-    served = {"model_loader/comfy/server.py", "app/ui/gate.py", "app/ui/server.py", "app/ui/command.py"}
+    # network.py names a type, for the type checker; the others answer browsers, and ask nobody
+    served = {"model_loader/comfy/host.py", "app/ui/gate.py", "app/ui/server.py", "app/ui/command.py"}
     assert all("ClientSession" not in (ROOT / name).read_text(encoding="utf-8") for name in served)
-    assert found - served == {"model_loader/weights/https.py", "model_loader/weights/http_response.py"}
+    assert found - served == {"model_loader/weights/https.py", "model_loader/weights/network.py"}
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from depth_normal.annotators import registry
-from depth_normal.annotators.networks.midas_small import MidasSmall
+from depth_normal.annotators.networks.midas import MidasSmall
 from depth_normal.annotators.registry import find_spec
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.model_loader import free, load_model

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from depth_normal.model_loader.comfy import devices
-from depth_normal.model_loader.main_memory import free_main_memory
+from depth_normal.model_loader.comfy.devices import free_main_memory
 
 GIB = 2**30
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows is asked in another way")

@@ -10,8 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from depth_normal.annotators.diffusion import DiffusionOptions
-from depth_normal.annotators.lbm import LbmOptions
+from depth_normal.annotators.diffusion import DiffusionOptions, LbmOptions
 from depth_normal.annotators.marigold import MarigoldOptions
 from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from depth_normal import NODE_CLASS_MAPPINGS, Estimate, Quantity, load_model
-from depth_normal.model_loader.weights.download_errors import NoNetworkError
+from depth_normal.model_loader.weights.download import NoNetworkError
 from depth_normal.nodes.checks import check_count
 from depth_normal.nodes.loading import OTHER_NODE, advised, choose_tiny
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import depth_normal
-from depth_normal.annotators.setting_names import NODES, worded
+from depth_normal.annotators.choices import NODES, worded
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.nodes import midas as nodes
 from depth_normal.nodes.legacy import annotate, render_depth

@@ -16,7 +16,8 @@ import torch
 from depth_normal import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.model_loader.comfy import folders, server
+from depth_normal.model_loader.comfy import host as folders
+from depth_normal.model_loader.comfy import host as server
 from depth_normal.nodes import NODES, depth_anything_v2, depth_maps, old_ids
 from depth_normal.nodes.depth_maps import V1_FILES, V2_FILES
 from depth_normal.nodes.old_ids import OWN_IDS, SMALL_DEFAULTS, WITHOUT_TWIN

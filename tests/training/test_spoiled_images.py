@@ -15,7 +15,9 @@ pytest.importorskip(
 
 from depth_normal.annotators.tiny import with_far_sky
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.training import batches, data, evaluate, export, judged, losses, skies, spoil, teaching
+from depth_normal.training import batches, data, evaluate, export, losses, skies, spoil
+from depth_normal.training import losses as teaching
+from depth_normal.training import measures as judged
 
 CHANNELS = {"images": 3, "clean": 3, "disparity": 1, "normals": 3, "sky": 1, "features16": 64, "features32": 64}
 

@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 
 from depth_normal.annotators.networks.configs import TINY_2
 from depth_normal.annotators.networks.tiny import TinyNetwork
-from depth_normal.training import batches, data, drawn, ensemble, evaluate, export, losses, parts, teacher, teaching, train
+from depth_normal.training import batches, data, drawn, ensemble, evaluate, export, losses, parts, teacher, train
+from depth_normal.training import losses as teaching
 
 CLEAR_LICENCES = {"MIT", "Apache-2.0", "0BSD", "BSD", "BSD-2-Clause", "BSD-3-Clause", "ISC", "CC0-1.0", "CC-BY-4.0"}
 

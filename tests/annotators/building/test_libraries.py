@@ -15,8 +15,8 @@ import pytest
 from packaging.version import Version
 from safetensors.torch import save_file
 
-from depth_normal.annotators.building.libraries import from_diffusers, from_state_dict, from_transformers
-from depth_normal.annotators.networks.midas_small import MidasSmall
+from depth_normal.annotators.building import from_diffusers, from_state_dict, from_transformers
+from depth_normal.annotators.networks.midas import MidasSmall
 
 
 def test_the_transformers_library_builds_one_network_at_a_time():
@@ -73,7 +73,7 @@ def test_a_library_that_is_too_old_for_a_class(load, library):
 BESIDE_A_BROKEN_TORCHVISION = """
 import json, sys, torch
 import depth_normal
-from depth_normal.annotators.building.libraries import from_transformers
+from depth_normal.annotators.building import from_transformers
 try:
     from_transformers("DPTForDepthEstimation")
     said = "nothing"

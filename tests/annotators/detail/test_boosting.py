@@ -10,12 +10,19 @@ import torch
 import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from depth_normal.annotators.detail import boosting
-from depth_normal.annotators.detail.boosting import Booster, Patch, choose_patches, find_side, fit_in_float32, gradients
-from depth_normal.annotators.leres import LeresOptions
-from depth_normal.annotators.leres_boost import LeresBoostAnnotator
-from depth_normal.annotators.networks.merge import MergeNetwork
-from depth_normal.annotators.preprocessing.kernels import cubic, linear
+from depth_normal.annotators import leres as boosting
+from depth_normal.annotators.leres import (
+    Booster,
+    LeresBoostAnnotator,
+    LeresOptions,
+    Patch,
+    choose_patches,
+    find_side,
+    fit_in_float32,
+    gradients,
+)
+from depth_normal.annotators.networks.leres import MergeNetwork
+from depth_normal.annotators.preprocessing.resizing import cubic, linear
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.alignment.scale_shift import fit_scale_shift
 from depth_normal.geometry.estimate import Quantity

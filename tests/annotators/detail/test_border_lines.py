@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from depth_normal.annotators.detail.border_lines import without_border_lines
+from depth_normal.annotators.detail import without_border_lines
 
 CHANGED = 14  # pixels along each border
 

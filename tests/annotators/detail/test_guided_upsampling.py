@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from depth_normal.annotators.detail.guided_upsampling import guided_detail, guided_upsample
+from depth_normal.annotators.detail import guided_detail, guided_upsample
 from depth_normal.utils import resize_image, resize_map
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from depth_normal.annotators.detail.sky_colours import sky_by_colours, with_clouds
+from depth_normal.annotators.detail import sky_by_colours, with_clouds
 
 HEIGHT, WIDTH = 256, 320
 ROWS = torch.arange(HEIGHT).view(1, 1, -1, 1).expand(1, 1, HEIGHT, WIDTH)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from depth_normal.annotators.detail.sky_growth import grown_sky
+from depth_normal.annotators.detail import grown_sky
 from depth_normal.utils import resize_image
 
 HEIGHT, WIDTH = 256, 320

@@ -9,9 +9,9 @@ from unittest import mock
 import pytest
 import torch
 
-from depth_normal.annotators.graphs import onnx_file as exporting
-from depth_normal.annotators.graphs.onnx_file import export_graph, traced_graph
-from depth_normal.annotators.networks.grids import resized_positions, shrunk
+from depth_normal.annotators import graphs as exporting
+from depth_normal.annotators.graphs import export_graph, traced_graph
+from depth_normal.annotators.networks.layers import resized_positions, shrunk
 from depth_normal.annotators.registry import FAMILIES, MODELS, models_of_family
 
 SHRUNK = runpy.run_path(str(Path(__file__).resolve().parents[2] / "graph_families.py"))

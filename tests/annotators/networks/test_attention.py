@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from depth_normal.annotators.networks import attention, linear
-from depth_normal.annotators.networks.attention import attended, faster_products
+from depth_normal.annotators.networks import layers as attention
+from depth_normal.annotators.networks.layers import attended, by_convolution, faster_products
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_float32_has_few_scores_at_once(monkeypatch, heads, tokens):
 
     def multiply(x, weight, groups):
         sizes.append(len(x) * len(weight))
-        return linear.by_convolution(x, weight, groups=groups)
+        return by_convolution(x, weight, groups=groups)
 
     monkeypatch.setattr(attention, "by_convolution", multiply)
     attended(*of_one_projection(batch=1, heads=heads, tokens=tokens, dtype=torch.float32))
@@ -186,9 +186,8 @@ def test_an_exporter_sees_torchs_own(monkeypatch, dtype):
 
 @pytest.mark.parametrize("is_amd", [True, False])
 def test_another_librarys_linear_layers_are_replaced(monkeypatch, is_amd):
-    for module in (attention, linear):
-        monkeypatch.setattr(module, "convolutions_are_faster", lambda: is_amd)
-    monkeypatch.setattr(linear, "by_convolution", lambda x, weight, bias: x.new_zeros(len(x), len(weight)))
+    monkeypatch.setattr(attention, "convolutions_are_faster", lambda: is_amd)
+    monkeypatch.setattr(attention, "by_convolution", lambda x, weight, bias: x.new_zeros(len(x), len(weight)))
     layer, x = torch.nn.Linear(384, 512).requires_grad_(False), torch.rand(257, 384)
     with faster_products(x):
         found = layer(x), F.linear(input=x, weight=layer.weight)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from depth_normal.annotators.networks.group_norm import GroupNorm, exact_group_norms
+from depth_normal.annotators.networks.layers import GroupNorm, exact_group_norms
 
 MAPS = 3 + torch.randn(2, 32, 96, 96, generator=torch.Generator().manual_seed(0))
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from depth_normal.annotators.networks import linear
-from depth_normal.annotators.networks.linear import Linear
-from depth_normal.annotators.networks.motion import MotionModule
+from depth_normal.annotators.networks import layers as linear
+from depth_normal.annotators.networks.depth_anything import MotionModule
+from depth_normal.annotators.networks.layers import Linear
 from depth_normal.annotators.networks.vit import VisionTransformer, VitConfig
 
 needs_mkl = pytest.mark.skipif(

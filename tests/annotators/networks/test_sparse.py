@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from depth_normal.annotators.networks import sparse
-from depth_normal.annotators.networks.sparse import SubmanifoldConv, coarser_level, pixel_level
+from depth_normal.annotators.networks import moge_refiner as sparse
+from depth_normal.annotators.networks.moge_refiner import SubmanifoldConv, coarser_level, pixel_level
 
 ROWS, COLUMNS, BINS = 6, 9, 12
 

@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from depth_normal.annotators.base import Annotator
-from depth_normal.annotators.preprocessing.kernels import cubic, linear_to_corners
-from depth_normal.annotators.preprocessing.resizing import SHORT_SIDE, CutToMultiple, Fit, OwnSize, Resizing
+from depth_normal.annotators.preprocessing.resizing import SHORT_SIDE, CutToMultiple, Fit, OwnSize, Resizing, cubic, linear_to_corners
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.annotators.specs.base import ModelSpec, WeightFile
 from depth_normal.geometry.estimate import Estimate, Quantity

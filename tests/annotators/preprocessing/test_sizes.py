@@ -4,12 +4,10 @@ import pytest
 import torch
 
 from depth_normal.annotators import midas, zoe
-from depth_normal.annotators.building.libraries import from_diffusers, from_transformers, on_meta_device
-from depth_normal.annotators.networks.leres import Leres
-from depth_normal.annotators.networks.merge import MergeNetwork
-from depth_normal.annotators.networks.midas_small import MidasSmall
-from depth_normal.annotators.networks.tiny import TINY_2, TinyNetwork
-from depth_normal.annotators.networks.tiny_sharp import SharpHead
+from depth_normal.annotators.building import from_diffusers, from_transformers, on_meta_device
+from depth_normal.annotators.networks.leres import Leres, MergeNetwork
+from depth_normal.annotators.networks.midas import MidasSmall
+from depth_normal.annotators.networks.tiny import TINY_2, SharpHead, TinyNetwork
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.annotators.specs.base import WeightFile
 

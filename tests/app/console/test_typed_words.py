@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 from PIL import Image
 
-from depth_normal.annotators.setting_names import PYTHON, wording
+from depth_normal.annotators.choices import PYTHON, wording
 from depth_normal.app import cli, outcomes
 from depth_normal.app.commands import result_paths
 from depth_normal.app.commands.arguments import NETWORK_OPTIONS

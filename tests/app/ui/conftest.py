@@ -65,7 +65,7 @@ class Client:
 @contextmanager
 def running(out, uploads, limits=None, model="tiny"):
     """Serves in a thread of its own while the block runs."""
-    from depth_normal.annotators.setting_names import PAGE, worded
+    from depth_normal.annotators.choices import PAGE, worded
     from depth_normal.app.ui.gate import Gate
     from depth_normal.app.ui.jobs import JobQueue
     from depth_normal.app.ui.server import Ui, listening

@@ -17,8 +17,8 @@ import torch
 from torch.utils._pytree import tree_map
 
 from depth_normal.annotators import registry
+from depth_normal.annotators.networks.depth_anything import VideoDepthAnything
 from depth_normal.annotators.networks.tiny import TinyNetwork
-from depth_normal.annotators.networks.video_depth_anything import VideoDepthAnything
 from depth_normal.app import cli
 from depth_normal.app.video import rendering as video_rendering
 from depth_normal.app.video.run import _without_normals

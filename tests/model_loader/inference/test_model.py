@@ -18,7 +18,7 @@ from torch import nn
 
 import depth_normal
 from depth_normal.annotators import registry
-from depth_normal.annotators.networks.midas_small import MidasSmall
+from depth_normal.annotators.networks.midas import MidasSmall
 from depth_normal.annotators.preprocessing.resizing import Fit, Resizing
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.model_loader import free, load_model

@@ -10,15 +10,14 @@ import pytest
 import torch
 
 from depth_normal.annotators import registry
-from depth_normal.annotators.video.frame_annotator import WindowState
+from depth_normal.annotators.video import WindowState
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader import free, load_model
 from depth_normal.model_loader.comfy import devices, interrupt
 from depth_normal.model_loader.comfy.placement import WeightsTooLargeError
 from depth_normal.model_loader.inference.memory_budget import halved, in_batches
 from depth_normal.model_loader.inference.options import InferenceOptions
-from depth_normal.model_loader.inference.video import VideoState
-from depth_normal.model_loader.inference.video_windows import ReplayableFrames, window_estimates
+from depth_normal.model_loader.inference.video import ReplayableFrames, VideoState, window_estimates
 from depth_normal.options.video import VideoOptions
 
 TINY = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parents[2] / "tiny_depth.py")))

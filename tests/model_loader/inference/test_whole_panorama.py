@@ -12,8 +12,7 @@ from torch import nn
 
 import depth_normal
 from depth_normal.annotators.base import Annotator
-from depth_normal.annotators.preprocessing.kernels import linear_antialiased
-from depth_normal.annotators.preprocessing.resizing import WholeSphere
+from depth_normal.annotators.preprocessing.resizing import WholeSphere, linear_antialiased
 from depth_normal.annotators.preprocessing.steps import Resize
 from depth_normal.annotators.registry import MODELS, find_spec
 from depth_normal.app.batch.check_outputs import check_writes

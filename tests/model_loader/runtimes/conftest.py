@@ -10,11 +10,12 @@ from torch import nn
 
 from depth_normal.annotators import registry
 from depth_normal.annotators.base import Annotator
-from depth_normal.annotators.graphs.graph import Signature
+from depth_normal.annotators.graphs import Signature
 from depth_normal.annotators.specs.base import ModelSpec, WeightFile
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.model_loader import load_model
-from depth_normal.model_loader.runtimes import build_job, choose
+from depth_normal.model_loader.runtimes import build as build_job
+from depth_normal.model_loader.runtimes import choose
 
 SPEC = ModelSpec(
     id="convolved",

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from depth_normal.model_loader.runtimes import build_job, engine_store, onnx_runtime, openvino
+from depth_normal.model_loader.runtimes import build as build_job
+from depth_normal.model_loader.runtimes import engine_store, onnx_runtime, openvino
 from depth_normal.model_loader.runtimes.engine_store import RECORD
 
 RUNTIMES = pytest.mark.parametrize(("runtime", "package"), [("onnx", "onnxruntime"), ("openvino", "openvino")])

@@ -10,7 +10,8 @@ import torch
 import depth_normal
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.model_loader.comfy import devices, interrupt
-from depth_normal.model_loader.runtimes import build_job, choose, engine, onnx_runtime, torch_compile
+from depth_normal.model_loader.runtimes import build as build_job
+from depth_normal.model_loader.runtimes import choose, engine, onnx_runtime, torch_compile
 from depth_normal.model_loader.runtimes.engine import UnusableError
 from depth_normal.options.estimate import RUNTIME_CHOICES
 
@@ -187,7 +188,7 @@ def test_cancel_while_building_is_no_failure(convolved, monkeypatch):
         raise CancelledError
 
     monkeypatch.setattr(interrupt, "throw_if_interrupted", cancelled)
-    monkeypatch.setattr("depth_normal.model_loader.runtimes.build_job.export_graph", slow_export)
+    monkeypatch.setattr("depth_normal.model_loader.runtimes.build.export_graph", slow_export)
     with pytest.raises(CancelledError):
         choose.with_runtime(loaded(convolved), "onnx", "digest", torch.float32, CPU)
 

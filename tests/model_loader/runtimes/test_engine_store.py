@@ -13,7 +13,7 @@ import pytest
 from depth_normal.geometry.files.json_file import MAX_BYTES
 from depth_normal.model_loader.comfy import feedback, interrupt
 from depth_normal.model_loader.runtimes import engine_store
-from depth_normal.model_loader.runtimes.build_thread import LeftError, _Progress, in_background
+from depth_normal.model_loader.runtimes.build import LeftError, _Progress, in_background
 from depth_normal.model_loader.runtimes.engine_store import RECORD, StoreError, entry_folder, is_whole, kept, store_folder
 
 KEY = {"model": "some/model", "weights": "abc", "engine": "graph", "version": "1"}
@@ -258,7 +258,7 @@ def test_a_program_that_is_stopped_while_it_builds_ends_with_its_own_code(tmp_pa
     script = """
 import sys, torch
 from depth_normal.model_loader.comfy import feedback, interrupt
-from depth_normal.model_loader.runtimes.build_thread import in_background
+from depth_normal.model_loader.runtimes.build import in_background
 torch.set_num_threads(1)
 begun = []
 def work(step):

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from depth_normal.model_loader.runtimes import build_job, onnx_runtime
+from depth_normal.model_loader.runtimes import build as build_job
+from depth_normal.model_loader.runtimes import onnx_runtime
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 

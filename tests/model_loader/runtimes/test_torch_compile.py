@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from depth_normal.annotators.graphs.graph import NOT_NORMALISED, Graph
+from depth_normal.annotators.graphs import NOT_NORMALISED, Graph
 from depth_normal.annotators.networks.configs import TINY_2
 from depth_normal.annotators.networks.tiny import TinyNetwork
 from depth_normal.annotators.registry import MODELS
-from depth_normal.model_loader.runtimes.build_job import Job
+from depth_normal.model_loader.runtimes.build import Job
 from depth_normal.model_loader.runtimes.torch_compile import start
 
 # torch.compile imports it, which fails once anything has imported Python's own distutils: so it is imported before any test is run.

@@ -18,13 +18,13 @@ import torch
 from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.specs.base import CheckpointError, WeightFile
 from depth_normal.model_loader.weights import find, integrity
-from depth_normal.model_loader.weights.download import download_weights
-from depth_normal.model_loader.weights.download_errors import (
+from depth_normal.model_loader.weights.download import (
     AccessDeniedError,
     CorruptDownloadError,
     DiskFullError,
     DownloadError,
     NoNetworkError,
+    download_weights,
 )
 from depth_normal.model_loader.weights.find import download_path, find_weights
 from depth_normal.model_loader.weights.integrity import bundled_weights

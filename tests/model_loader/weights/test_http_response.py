@@ -20,14 +20,14 @@ from huggingface_hub import constants
 
 from depth_normal.annotators.specs.base import WeightFile
 from depth_normal.model_loader.weights import transfer
-from depth_normal.model_loader.weights.download import download_weights
-from depth_normal.model_loader.weights.download_errors import (
+from depth_normal.model_loader.weights.download import (
     AccessDeniedError,
     CorruptDownloadError,
     DownloadError,
     NoNetworkError,
+    download_weights,
 )
-from depth_normal.model_loader.weights.network_errors import without_credentials
+from depth_normal.model_loader.weights.network import without_credentials
 
 FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "whole_files.py")))
 BODY, OTHER, SHA256, HUB, HUB_PATH, Stop = FILES.BODY, FILES.OTHER, FILES.SHA256, FILES.HUB, FILES.HUB_PATH, FILES.Stop

@@ -24,8 +24,7 @@ from huggingface_hub import constants
 
 from depth_normal.annotators.specs.base import WeightFile
 from depth_normal.model_loader.weights import transfer
-from depth_normal.model_loader.weights.download import download_weights
-from depth_normal.model_loader.weights.download_errors import CorruptDownloadError, DiskFullError, DownloadError, NoNetworkError
+from depth_normal.model_loader.weights.download import CorruptDownloadError, DiskFullError, DownloadError, NoNetworkError, download_weights
 from depth_normal.model_loader.weights.find import find_weights
 from depth_normal.model_loader.weights.https import Timeouts
 

@@ -14,10 +14,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from depth_normal.annotators import building as libraries
 from depth_normal.annotators import registry
 from depth_normal.annotators.base import Annotator
-from depth_normal.annotators.building import libraries
-from depth_normal.annotators.networks.midas_small import MidasSmall
+from depth_normal.annotators.networks.midas import MidasSmall
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.model_loader import load, load_model
 from depth_normal.model_loader.weights import identify

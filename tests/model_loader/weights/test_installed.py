@@ -5,7 +5,7 @@ import time
 import pytest
 
 from depth_normal.annotators.registry import MODELS
-from depth_normal.model_loader.weights import installed
+from depth_normal.model_loader.weights import find as installed
 
 
 @pytest.fixture

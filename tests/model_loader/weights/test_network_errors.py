@@ -6,7 +6,7 @@ import pytest
 import requests
 from urllib3.exceptions import MaxRetryError, NewConnectionError, ProxyError, SSLError
 
-from depth_normal.model_loader.weights.network_errors import NetworkError, plain_reason
+from depth_normal.model_loader.weights.network import NetworkError, plain_reason
 
 
 def refused_certificate():

@@ -1,1 +1,0 @@
-"""Networks built and filled from state dicts, strictly."""

@@ -1,0 +1,349 @@
+"""What tiny adds to its network's maps: borders without lines, detail along an image's edges, and the sky where it is unsure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..geometry.filters.box import box_means
+from ..geometry.regions.sky import BRIGHT, WARM, fineness
+from ..geometry.valid import are_all
+from ..utils import brightness, constant, resize_image, resize_map
+
+EDGE = 0.1
+"""Where smoothing moves depth farther than this, in units of its mean absolute deviation, there is an edge of the scene."""
+_ALONG = 4  # pixels to each side, along the border, over which changes are averaged
+
+
+def _straightening(rows: int, stiffness: float) -> list[list[float]]:
+    """(rows, rows + 2): the changes of the outermost rows that smooth them, for the values of these and of the next two rows.
+
+    The smoothed rows minimise the squared changes and `stiffness` times the squared second differences; the next two rows do not change.
+
+    Source:
+        Whittaker, "On a New Method of Graduation" (1923).
+    """
+    taps = rows + 2
+    identity = torch.eye(taps, dtype=torch.float64, device="cpu")
+    second = identity[:-2] - 2 * identity[1:-1] + identity[2:]
+    cost = identity + stiffness * second.mT @ second
+    fixed = torch.cat((identity[:rows, :rows], -cost[:rows, rows:]), 1)
+    return (torch.linalg.solve(cost[:rows, :rows], fixed) - identity[:rows]).tolist()
+
+
+def _of_both_ends(weights: list[list[float]]) -> tuple[tuple[float, ...], ...]:
+    """The weights for the first rows, and mirrored for the last ones, as one matrix (2 * rows, 2 * taps)."""
+    taps = len(weights[0])
+    return (*((*row, *(0.0,) * taps) for row in weights), *((*(0.0,) * taps, *reversed(row)) for row in reversed(weights)))
+
+
+_PASSES = tuple(_of_both_ends(_straightening(rows, stiffness)) for rows, stiffness in ((8, 100), (14, 2000)))
+
+
+def without_border_lines(maps: Tensor, edges: float | Sequence[float] = EDGE) -> Tensor:
+    """Smooths a network's maps across their borders, where the padding of convolutions leaves lines, each channel by itself.
+
+    Two passes: over the outermost 8 pixels, then, stiffer, over the outermost 14. The rest does not change. Where smoothing would move a
+    pixel far, there is an edge of the scene: it stays.
+
+    Args:
+        maps: (B, C, H, W) float32; H and W at least 28.
+        edges: How far that is, of all channels or of each; the default is one for depth in units of its mean absolute deviation.
+    """
+    each = (float(edges),) if isinstance(edges, (int, float)) else tuple(edges)
+    per_edge = constant(maps, tuple(1 / edge for edge in each)).view(-1, 1, 1, 1)
+    smoothed = maps.clone()
+    for weights in _PASSES:
+        for axis in (-2, -1):
+            smoothed = _with_smoothed_ends(smoothed, constant(maps, weights), per_edge, axis)
+    return smoothed
+
+
+def _with_smoothed_ends(maps: Tensor, weights: Tensor, per_edge: Tensor, axis: int) -> Tensor:
+    """Maps whose first and last rows, or columns, are smoothed by `_of_both_ends`' weights; in the memory of the given ones."""
+    rows, taps = (side // 2 for side in weights.shape)
+    length = maps.shape[axis]
+    ends = torch.cat((maps.narrow(axis, 0, taps), maps.narrow(axis, length - taps, taps)), axis)
+    change = (weights @ ends if axis == -2 else ends @ weights.mT).unflatten(axis, (2, rows))
+    far = change.abs().amax(axis, keepdim=True) * per_edge
+    change = change / torch.addcmul(constant(far, 1.0), far, far)
+    window = 2 * _ALONG + 1
+    kernel, padding = ((1, window), (0, _ALONG)) if axis == -2 else ((window, 1), (_ALONG, 0))
+    change = F.avg_pool2d(change.flatten(axis - 1, axis), kernel, 1, padding, count_include_pad=False)
+    first, last = change.chunk(2, axis)
+    maps.narrow(axis, 0, rows).add_(first)
+    maps.narrow(axis, length - rows, rows).add_(last)
+    return maps
+
+
+def guided_upsample(values: Tensor, guide: Tensor, radius: int, epsilon: float) -> Tensor:
+    """Enlarges maps so that their edges follow those of an image: around each point they are made linear in its brightness.
+
+    Args:
+        values: (B, C, h, w).
+        guide: (B, 1, H, W), the image's brightness in [0, 1], of any larger size.
+        radius: Of the neighbourhoods, in pixels of the values.
+        epsilon: Variance of brightness below which the image counts as flat, so that texture does not show in the maps.
+
+    Returns:
+        (B, C, H, W).
+
+    Source:
+        He, Sun, "Fast Guided Filter" (2015).
+    """
+    slope, offset = _linear_in(resize_map(guide, values.shape[-2], values.shape[-1]), values, radius, epsilon)
+    height, width = guide.shape[-2:]
+    return resize_map(offset, height, width).addcmul_(resize_map(slope, height, width), guide)
+
+
+def guided_detail(values: Tensor, guide: Tensor, radius: int, epsilon: float) -> Tensor:
+    """Enlarges maps that are sharp already: only detail finer than their resolution is added from the image.
+
+    Args:
+        values: (B, C, h, w), h and w even.
+        guide: As `guided_upsample`.
+        radius: Of the neighbourhoods, in pixels of half the values' size, where they are fitted.
+        epsilon: As `guided_upsample`.
+
+    Returns:
+        (B, C, H, W).
+    """
+    height, width = guide.shape[-2:]
+    rows, columns = values.shape[-2:]
+    small = resize_map(guide, rows, columns)
+    half = rows // 2, columns // 2
+    slope, _ = _linear_in(resize_map(small, *half), resize_map(values, *half), radius, epsilon)
+    finer = guide - resize_map(small, height, width)
+    return torch.addcmul(resize_map(values, height, width), resize_map(slope, height, width), finer)
+
+
+def _linear_in(guide: Tensor, values: Tensor, radius: int, epsilon: float) -> tuple[Tensor, Tensor]:
+    """Slope and offset, smoothed, of the values around each point as a linear function of a guide of the same size."""
+    channels = values.shape[1]
+    means = box_means(torch.cat((guide, guide * guide, values, guide * values), 1), radius)
+    mean_guide, mean_square, mean_values, mean_product = means.split((1, 1, channels, channels), 1)
+    variance = torch.addcmul(mean_square, mean_guide, mean_guide, value=-1)
+    slope = torch.addcmul(mean_product, mean_guide, mean_values, value=-1).div_(variance.add_(epsilon))
+    smooth = box_means(torch.cat((slope, torch.addcmul(mean_values, slope, mean_guide, value=-1)), 1), radius)
+    return smooth[:, :channels], smooth[:, channels:]
+
+
+# Colours are averaged in squares of so many pixels, and then over so many squares around, twice.
+_SQUARE, _AROUND = 4, 6
+# From this share on a pixel says how the sky looks, and below the second how the land looks: the more, the surer the network is.
+_SKY_FROM, _LAND_BELOW = 0.2, 0.3
+# Colours count where some of the pixels around are land, and some are sky from this share on: half where so many are.
+_SURE_FROM, _FEW = 0.4, 0.02
+# The least standard deviation of a side's colours; and how heavy the tails of their distribution are (degrees of freedom of Student's).
+_DEVIATION, _TAILS = 0.03, 3.0
+# How much colours count: they are three, but vary together. And the most for and against sky, added to the logarithm of its odds.
+_COUNTS, _MOST_FOR, _MOST_AGAINST = 0.7, 1.0, 3.0
+_CERTAIN, _LEAST = 1e-3, 1e-6
+# Below this share the network is sure of land. From there land goes on over gaps of so many squares, in so many steps.
+_SURE_OF_LAND, _GAP, _STEPS = 0.1, 2, 24
+# Clouds fill at least one square.
+_WHOLE = 0.99
+COLOURS: dict[str, float] = {
+    "square": _SQUARE,
+    "around": _AROUND,
+    "sky_from": _SKY_FROM,
+    "land_below": _LAND_BELOW,
+    "sure_from": _SURE_FROM,
+    "few": _FEW,
+    "deviation": _DEVIATION,
+    "tails": _TAILS,
+    "counts": _COUNTS,
+    "most_for": _MOST_FOR,
+    "most_against": _MOST_AGAINST,
+    "certain": _CERTAIN,
+    "sure_of_land": _SURE_OF_LAND,
+    "gap": _GAP,
+    "whole": _WHOLE,
+    "steps": _STEPS,
+}
+"""These numbers, for exported files."""
+
+
+def sky_by_colours(share: Tensor, images: Tensor) -> Tensor:
+    """A share of sky that is more where a pixel looks like the sky around it, and less where it looks like the land around it.
+
+    Of what the network is sure it stays as it is, and so does what is far from either.
+
+    Args:
+        share: (B, 1, h, w), the probability of sky.
+        images: (B, 3, H, W) RGB in [0, 1], of any size.
+
+    Returns:
+        (B, 1, h, w) in [0, 1].
+
+    Source:
+        Bayes' rule, the share as the prior. The colours of each side have Student's distribution, whose tails let neither a cloud nor a
+        lamp be impossible.
+    """
+    height, width = share.shape[-2:]
+    # half precision has too few digits for variances
+    given, dtype = share, torch.promote_types(share.dtype, torch.float32)
+    share, images = share.to(dtype), resize_image(images, height, width).to(share.device, dtype)
+    squares = max(1, height // _SQUARE), max(1, width // _SQUARE)
+    small, pooled = resize_map(images, *squares), resize_map(share, *squares)
+    sky, sure = (((pooled - least) / (1 - least)).clamp(min=0) for least in (_SKY_FROM, _SURE_FROM))
+    land = (1 - pooled / _LAND_BELOW).clamp(min=0)
+    (of_sky, _), (of_land, some_land) = (_colours(small, side) for side in (sky, land))
+    trust = _many(_means(sure)) * _many(some_land)
+    of_sky, of_land, trust = resize_map(torch.cat((of_sky, of_land, trust), 1), height, width).split((6, 6, 1), 1)
+    evidence = _COUNTS * (_likelihood(images, of_sky) - _likelihood(images, of_land))
+    odds = torch.logit(share.clamp(_CERTAIN, 1 - _CERTAIN)) + evidence.clamp(-_MOST_AGAINST, _MOST_FOR) * trust
+    return torch.where(trust > 0, odds.sigmoid(), share).to(given)
+
+
+def with_clouds(sky: Tensor, share: Tensor) -> Tensor:
+    """A sky with the islands in it that are nowhere surely land: dark clouds. Birds and balloons stay out, and what is thin, as twigs.
+
+    Args:
+        sky: (B, 1, h, w) bool.
+        share: (B, 1, h, w), the probability of sky, before colours decide.
+
+    Returns:
+        (B, 1, h, w) bool: True wherever `sky` is.
+    """
+    height, width = sky.shape[-2:]
+    squares = max(1, height // _SQUARE), max(1, width // _SQUARE)
+    maps = torch.cat((~sky, ~sky & (share < _SURE_OF_LAND)), 1).to(share)
+    part, sure = resize_map(maps, *squares).split(1, 1)
+    islands = (part > 0) & ~_spread(sure > 0, part > 0)
+    clouds = _spread(islands & (part > _WHOLE), islands)
+    return sky | (resize_map(clouds.to(share), height, width, "nearest-exact") > 0)
+
+
+def _spread(start: Tensor, within: Tensor) -> Tensor:
+    """What of some squares is connected with the first ones, over small gaps: (B, 1, h, w) bool."""
+    for _ in range(_STEPS):
+        wider = within & (box_means(start.float(), _GAP) > _LEAST)
+        if are_all(wider == start):
+            break
+        start = wider
+    return start
+
+
+def _colours(images: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of the colours of a side around each pixel, (B, 6, h, w), and how many of the pixels around are of it."""
+    sums = _means(torch.cat((images * side, images.square() * side, side), 1))
+    count = sums[:, 6:]
+    mean, square = (sums[:, :6] / count.clamp(min=_LEAST)).split(3, 1)
+    return torch.cat((mean, (square - mean.square()).clamp(min=0) + _DEVIATION**2), 1), count
+
+
+def _means(values: Tensor) -> Tensor:
+    return box_means(box_means(values, _AROUND), _AROUND)
+
+
+def _many(count: Tensor) -> Tensor:
+    return count / (count + _FEW)
+
+
+def _likelihood(images: Tensor, colours: Tensor) -> Tensor:
+    """The logarithm of how likely the colour of each pixel is among colours of some mean and variance, but for a constant: (B, 1, h, w)."""
+    mean, variance = colours.split(3, 1)
+    apart = ((images - mean).square() / variance).sum(1, keepdim=True)
+    return -0.5 * variance.log().sum(1, keepdim=True) - (_TAILS + 3) / 2 * torch.log1p(apart / _TAILS)
+
+
+# The sky grows by squares of so many pixels, by up to so many of them in a step.
+_SQUARE, _REACH, _STEPS = 8, 2, 24
+# The sky in so many squares around says how it looks. What differs by less, in colour or in standard deviations of the sky's, is alike.
+_AROUND, _ALIKE, _DEVIATIONS = 6, 0.06, 1.6
+# So many times as finely drawn as the sky may a square be, and so finely drawn in any case: clouds are soft, trees in fog are not.
+_AS_FINE, _EVEN = 1.2, 0.008
+# Regions that are brighter than this do not grow, as the backdrops of studios are.
+_WHITE = 0.93
+# Wide is what fills so much of a square of this radius, and what is up to so many squares beside that.
+_FILLED, _WIDE, _BESIDE = 0.6, 3, 4
+# Of the guided filter that gives what is new the edges of the image.
+_RADIUS, _EPSILON = 2, 1e-4
+_LEAST = 1e-6
+GROWTH: dict[str, float] = {
+    "square": _SQUARE,
+    "reach": _REACH,
+    "steps": _STEPS,
+    "around": _AROUND,
+    "alike": _ALIKE,
+    "deviations": _DEVIATIONS,
+    "as_fine": _AS_FINE,
+    "even": _EVEN,
+    "white": _WHITE,
+    "bright": BRIGHT,
+    "warm": WARM,
+    "filled": _FILLED,
+    "wide": _WIDE,
+    "beside": _BESIDE,
+    "radius": _RADIUS,
+    "epsilon": _EPSILON,
+}
+"""These numbers, for exported files."""
+
+
+def grown_sky(sky: Tensor, suspected: Tensor, images: Tensor) -> Tensor:
+    """Adds to a sky what is suspected beside it and looks like it.
+
+    What looks like the sky around, in colour and fineness, joins it step by step. A sky that is white as a whole, or bright and warm, may
+    be a backdrop or a wall: it stays as it is. A GPU is waited for twice, to learn whether there is a sky and whether it may grow.
+
+    Args:
+        sky: (B, 1, h, w) bool.
+        suspected: (B, 1, h, w) bool, where else there may be sky.
+        images: (B, 3, H, W) RGB in [0, 1], of any size.
+
+    Returns:
+        (B, 1, h, w) bool: True wherever `sky` is, and nowhere in an image without sky.
+    """
+    if not bool(sky.any()):
+        return sky
+    height, width = sky.shape[-2:]
+    squares = max(1, height // _SQUARE), max(1, width // _SQUARE)
+    allowed, start = (resize_map(each.to(images), *squares) > 0.5 for each in (suspected, sky))
+    if not bool(_wide_parts(allowed & ~start).any()):
+        return sky
+    images = resize_image(images, height, width)
+    light = brightness(images)
+    looks = resize_map(torch.cat((images, fineness(light, torch.ones_like(light, dtype=torch.bool))), 1), *squares)
+    allowed &= ~_may_be_backdrop(images, sky)
+    grown = start
+    for _ in range(_STEPS):
+        weight = grown.to(looks)
+        wider = grown | (allowed & (box_means(weight, _REACH) > _LEAST) & _looks_like(looks, weight))
+        if are_all(wider == grown):
+            break
+        grown = wider
+    new = _wide_parts(grown & ~start).to(looks)
+    at_edges = guided_upsample(new.maximum(start.to(looks)), light, _RADIUS, _EPSILON) > 0.5
+    return sky | (at_edges & suspected & (resize_map(box_means(new, 1), height, width) > _LEAST))
+
+
+def _wide_parts(new: Tensor) -> Tensor:
+    """The parts of what is new that are wide, without the rims beside things, which a matte finds better: (B, 1, h, w) bool."""
+    filled = (box_means(new.float(), _WIDE) > _FILLED).float()
+    return new & (box_means(filled, _BESIDE) > _LEAST)
+
+
+def _looks_like(looks: Tensor, sky: Tensor) -> Tensor:
+    """Which squares look as the sky around them does: (B, 1, h, w) bool.
+
+    Args:
+        looks: (B, 4, h, w), the mean colour and fineness of each square.
+        sky: (B, 1, h, w), 1 where there is sky, 0 elsewhere.
+    """
+    colour, fineness = looks.split((3, 1), 1)
+    sums = box_means(torch.cat((colour * sky, colour.square() * sky, fineness * sky, sky), 1), _AROUND)
+    mean, square, fine = (sums[:, :-1] / sums[:, -1:].clamp(min=_LEAST)).split((3, 3, 1), 1)
+    variance, apart = (each.sum(1, keepdim=True) for each in (square - mean.square(), (colour - mean).square()))
+    return (apart < (_DEVIATIONS**2 * variance).clamp(min=_ALIKE**2)) & (fineness < (_AS_FINE * fine).clamp(min=_EVEN))
+
+
+def _may_be_backdrop(images: Tensor, sky: Tensor) -> Tensor:
+    """(B, 1, 1, 1) bool: whether a sky is as white as the backdrop of a studio, or as bright and warm as a lit wall."""
+    red, green, blue = ((images * sky).sum((2, 3), keepdim=True) / sky.sum((2, 3), keepdim=True).clamp(min=1)).split(1, 1)
+    light = (red + green + blue) / 3
+    return (light > _WHITE) | ((light > BRIGHT) & (blue - red < -WARM))

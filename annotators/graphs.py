@@ -1,0 +1,262 @@
+"""Networks as one function: what exporters take, what engines run in torch's place (`Annotator.graph`), and ONNX files of it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..geometry.kinds import Axes, Quantity
+from .preprocessing.resizing import RGB
+from .specs.base import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
+
+Engine = Callable[..., tuple[Tensor, ...]]
+"""Runs a graph: takes pixels (B, 3, h, w) float32, contiguous, and the scalar inputs (n,) float32 of a graph that has such, on any device;
+returns the graph's outputs in order, float32, on the pixels' device."""
+
+Predict = Callable[[Tensor, Sequence[Any]], tuple[Tensor, ...]]
+"""`Family.predict`."""
+
+NOT_NORMALISED: tuple[RGB, RGB] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+"""Mean and deviation of a network that takes RGB in [0, 1] as it is."""
+
+_MEANINGS = {
+    Quantity.DISPARITY: "inverse depth, large = near, unknown scale and shift",
+    Quantity.RELATIVE_DEPTH: "depth, large = far, unknown scale and shift",
+    Quantity.METRIC_DEPTH: "metres along the optical axis",
+}
+_AXES = {
+    Axes.OPENGL: "+X right, +Y up, +Z to the viewer",
+    Axes.DIRECTX: "+X right, +Y down, +Z to the viewer",
+    Axes.OPENCV: "+X right, +Y down, +Z away from the viewer",
+    Axes.SCANNET: "+X left, +Y up, +Z to the viewer",
+}
+
+
+@dataclass(frozen=True)
+class ScalarInputs:
+    """Inputs of a network beside the images: a few scalars, the same for all of a batch.
+
+    Attributes:
+        name: Of the graph's second input, (n,) float32.
+        meaning: In words.
+        example: Values for tracing.
+        step: How an exported file's metadata states where they come from.
+    """
+
+    name: str
+    meaning: str
+    example: tuple[float, ...]
+    step: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Inputs and outputs of a family's network.
+
+    Attributes:
+        outputs: Names of the outputs, in order, and what they mean.
+        mean: What is subtracted from RGB in [0, 1].
+        std: What that is then divided by.
+        scalar_inputs: The network's inputs beside the images.
+        dynamic_batch: Whether one trace holds for any B.
+        dynamic_size: Whether one trace holds for any h and w; else it holds for those of its example.
+        most_batch: The largest B; None = any.
+        batch_is_clip: Whether the images of a batch are the frames of one clip.
+        least_side: The least h and w.
+        afterwards: Steps from the outputs to maps, as an exported file states them; limits of depth and resizing follow by themselves.
+        at_image_size: Whether maps have the image's size after these steps, so that no resizing follows.
+    """
+
+    outputs: Mapping[str, str]
+    mean: RGB = IMAGENET_MEAN
+    std: RGB = IMAGENET_STD
+    scalar_inputs: ScalarInputs | None = None
+    dynamic_batch: bool = True
+    dynamic_size: bool = True
+    most_batch: int | None = None
+    batch_is_clip: bool = False
+    least_side: int = 1
+    afterwards: Sequence[dict[str, Any]] = field(default=())
+    at_image_size: bool = False
+
+    @classmethod
+    def of(cls, spec: ModelSpec, **changes: Any) -> Signature:
+        """That of a network whose outputs are what its entry in the table names: depth, normals or both."""
+        depth = {} if spec.quantity is None else depth_output(spec)
+        normals = {} if spec.axes is None else normals_output(spec.axes)
+        return cls({**depth, **normals}, **changes)
+
+    @property
+    def one_image(self) -> bool:
+        """True if unrelated images go through the graph one by one."""
+        return self.batch_is_clip or self.most_batch == 1
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs, in order."""
+        return ("pixels",) if self.scalar_inputs is None else ("pixels", self.scalar_inputs.name)
+
+    def example(self, batch: int, height: int, width: int) -> tuple[Tensor, ...]:
+        """Inputs of a size, for tracing."""
+        pixels = torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(0))
+        return (pixels,) if self.scalar_inputs is None else (pixels, torch.tensor(self.scalar_inputs.example))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph(Signature):
+    """A network as one function, with its signature.
+
+    Attributes:
+        module: Takes pixels (B, 3, h, w) float32, resized and normalised, and `scalar_inputs` where the graph has such; returns a tuple of
+            float32 tensors. It casts to the network's dtype and back by itself. Its parameters are the annotator's own.
+        multiple_of: h and w are multiples of this.
+    """
+
+    module: nn.Module
+    multiple_of: int
+
+
+class GraphModule(nn.Module):
+    """A family's network with what makes one function of it."""
+
+    def __init__(self, network: nn.Module, predict: Predict, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network = network  # so that exporters find the weights
+        self._predict = predict
+        self._dtype = dtype
+
+    def forward(self, pixels: Tensor, scalar_inputs: Tensor | None = None) -> tuple[Tensor, ...]:
+        scalars: Any = () if scalar_inputs is None else scalar_inputs.unbind()
+        return tuple(output.float() for output in self._predict(pixels.to(self._dtype), scalars))
+
+
+def depth_output(spec: ModelSpec) -> dict[str, str]:
+    """The entry of `Graph.outputs` for a model's depth."""
+    assert spec.quantity is not None
+    scale = ", up to one factor for the whole image" if spec.up_to_scale else ""
+    return {spec.quantity.value: _MEANINGS[spec.quantity] + scale}
+
+
+def normals_output(axes: Axes) -> dict[str, str]:
+    """The entry of `Graph.outputs` for normals."""
+    return {"normals": f"unit vectors, {_AXES[axes]}"}
+
+
+GRAPH_VERSION = "2"
+"""Becomes another whenever what a graph computes changes, or the way in which it is written."""
+OPSET = 18
+MOST_INSIDE = 1_800_000_000
+"""Bytes of weights that a file can hold itself; protobuf ends at 2 GB."""
+_EXAMPLE = (140, 168)  # about the sides of the example, which are small and not equal
+_MOST_BATCH, _MOST_SIDE = 4096, 16384
+
+
+def export_graph(
+    graph: Graph,
+    path: Path,
+    input_size: tuple[int, int] | None = None,
+    batch: int | None = None,
+    notes: Mapping[str, str] | None = None,
+    step: Callable[[str], None] = lambda name: None,
+) -> None:
+    """Writes a graph as an ONNX file.
+
+    Batch, height and width are free where the graph allows. Weights lie in the file, beyond `MOST_INSIDE` beside it (`<name>.data`).
+
+    A fixed size is `dataclasses.replace(graph, dynamic_size=False)`.
+
+    Args:
+        graph: The graph; its module on the CPU.
+        path: The file; what is there is replaced.
+        input_size: Height and width, multiples of `graph.multiple_of`, of a graph that holds for one size; of another they are those of the
+            example.
+        batch: The same, of the number of images.
+        notes: The file's own metadata.
+        step: Called with the name of each step when it begins.
+
+    Raises:
+        ImportError: The packages onnx and onnxscript are not installed; the message says how to install them.
+        ValueError: `input_size` is not a multiple, or too many images.
+    """
+    check_onnx()
+    multiple = graph.multiple_of
+    height, width = input_size or (-(-side // multiple) * multiple for side in _EXAMPLE)
+    if height % multiple or width % multiple or min(height, width) < graph.least_side:
+        raise ValueError(f"the graph's sides are {width}x{height}; accepted: multiples of {multiple}, at least {graph.least_side}")
+    batch = batch or (2 if graph.dynamic_batch else 1)
+    if graph.most_batch and batch > graph.most_batch:
+        raise ValueError(f"{batch} images at once; the graph takes at most {graph.most_batch}")
+    example = graph.example(batch, height, width)
+    with torch.no_grad(), _quiet():
+        step("tracing the network")
+        traced = traced_graph(graph, example)
+        step("translating it to ONNX")
+        program: Any = torch.onnx.export(
+            traced,
+            dynamo=True,
+            opset_version=OPSET,
+            dynamic_shapes=_free(graph),
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+            verbose=False,
+        )
+    step("writing the file")
+    program.model.metadata_props.update(notes or {})
+    program.save(str(path), external_data=_weights(graph) > MOST_INSIDE)
+
+
+def traced_graph(graph: Graph, example: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
+    """The graph as torch traces it, by itself: torch.onnx.export of the module would silently make static what it cannot keep dynamic."""
+    return torch.export.export(graph.module, example, dynamic_shapes=_free(graph), strict=False)
+
+
+def check_onnx() -> None:
+    """Refuses to go on without the packages that write ONNX.
+
+    Raises:
+        ImportError: As `export_graph`.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"writing ONNX needs packages ({error}): pip install onnx onnxscript onnxruntime") from error
+
+
+def _free(graph: Graph) -> tuple[dict[int, Any] | None, ...]:
+    """The dynamic axes of each input."""
+    dim = torch.export.Dim
+    axes: dict[int, Any] = {0: dim("batch", min=1, max=graph.most_batch or _MOST_BATCH)} if graph.dynamic_batch else {}
+    if graph.dynamic_size:
+        multiple = graph.multiple_of
+        ends = {"min": max(1, -(-graph.least_side // multiple)), "max": _MOST_SIDE // multiple}
+        axes |= {axis: multiple * dim(name, **ends) for axis, name in ((2, "rows"), (3, "columns"))}
+    return (axes, None)[: len(graph.inputs)]
+
+
+def _weights(graph: Graph) -> int:
+    return sum(each.numel() * each.element_size() for each in (*graph.module.parameters(), *graph.module.buffers()))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences the exporter's libraries."""
+    loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx", "torch.export", "torch.fx")]
+    levels = [each.level for each in loggers]
+    for each in loggers:
+        each.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)

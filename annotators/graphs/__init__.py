@@ -1,1 +1,0 @@
-"""Networks as graphs for exporters and other engines, and as ONNX files."""

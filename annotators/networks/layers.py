@@ -1,0 +1,336 @@
+"""Layers that compute what torch's do, faster or more exactly on CPUs, and whose graphs hold for all sizes."""
+
+from __future__ import annotations
+
+import functools
+import platform
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+_CUBIC = -0.75  # torch's constant of bicubic interpolation
+
+
+def is_traced() -> bool:
+    """True while an exporter or a compiler traces, whose graph must hold for other sizes."""
+    return torch.compiler.is_compiling()
+
+
+def count(length: int, device: torch.device) -> Tensor:
+    """(1,) float32: a length, as a tensor that a graph computes with."""
+    return torch.arange(length, device=device, dtype=torch.float32)[-1:] + 1
+
+
+def aspect_of(height: int, width: int, device: torch.device) -> float | Tensor:
+    """Width by height; as a tensor where that is traced."""
+    return count(width, device) / count(height, device) if is_traced() else width / height
+
+
+def height_in_longer_side(height: int, width: int, device: torch.device) -> float | Tensor:
+    """Height by the longer side; as a tensor where that is traced."""
+    if not is_traced():
+        return height / max(height, width)
+    rows, columns = count(height, device), count(width, device)
+    return rows / torch.maximum(rows, columns)
+
+
+def middles(length: int, span: float | Tensor, device: torch.device) -> Tensor:
+    """(length,) float32: the middles of as many cells between -span and span."""
+    if not isinstance(span, Tensor):
+        edge = span * (length - 1) / length
+        return torch.linspace(-edge, edge, length, device=device)
+    return span * ((2 * torch.arange(length, device=device) + 1 - length) / count(length, device))
+
+
+def ends(length: int, device: torch.device) -> Tensor:
+    """(length,) float32: so many numbers at equal distances from -1 to 1; of one, -1."""
+    if not is_traced():
+        return torch.linspace(-1, 1, length, device=device)
+    return torch.arange(length, device=device) * (2 / (count(length, device) - 1).clamp(min=1)) - 1
+
+
+def resized_positions(patches: Tensor, rows: int, columns: int, offset: float) -> Tensor:
+    """A grid of positions brought to another size as DINOv2 does it: cubic, by (size + offset) / grid, unless the size is the grid's own.
+
+    Args:
+        patches: (1, C, grid, grid) float32.
+        rows, columns: Of the result.
+        offset: See above: 0.1 in DINOv2's own code, which moves every value.
+    """
+    grid = patches.shape[-1]
+    if is_traced():
+        return _resized_by_products(patches, rows, columns, offset)
+    if (rows, columns) == (grid, grid):
+        return patches
+    if not offset:  # a factor would round the size
+        return F.interpolate(patches, (rows, columns), mode="bicubic")
+    return F.interpolate(patches, scale_factor=((rows + offset) / grid, (columns + offset) / grid), mode="bicubic")
+
+
+def _resized_by_products(patches: Tensor, rows: int, columns: int, offset: float) -> Tensor:
+    """The same by two matrix products, without a choice by size."""
+    grid = patches.shape[-1]
+    heights, widths = (torch.arange(side, device=patches.device, dtype=torch.float32) for side in (rows, columns))
+    as_they_are = (heights[-1:] == grid - 1) & (widths[-1:] == grid - 1)
+    offset_here = torch.where(as_they_are, 0.0, offset)
+    down, across = (_cubic_weights(each, grid, grid / (each[-1:] + 1 + offset_here)) for each in (heights, widths))
+    return down @ patches @ across.mT
+
+
+def _cubic_weights(places: Tensor, grid: int, step: Tensor) -> Tensor:
+    """(places, grid): what each cell of the grid counts for the cells at `places` of another, whose cells are `step` of its own."""
+    source = (places + 0.5) * step - 0.5
+    first = source.floor()
+    part = source - first
+    cells = torch.arange(grid, device=places.device, dtype=torch.float32)
+    weights = torch.zeros_like(source)[:, None] * cells
+    for tap in (-1, 0, 1, 2):
+        distance = (part - tap).abs()
+        near = ((_CUBIC + 2) * distance - (_CUBIC + 3)) * distance * distance + 1
+        far = ((_CUBIC * distance - 5 * _CUBIC) * distance + 8 * _CUBIC) * distance - 4 * _CUBIC
+        cell = (first + tap).clamp(0, grid - 1)
+        weights = weights + (cell[:, None] == cells) * torch.where(distance <= 1, near, far)[:, None]
+    return weights
+
+
+def shrunk(images: Tensor, height: int, width: int) -> Tensor:
+    """Images (B, C, H, W) float32 at a size that is not above theirs: linear with antialiasing."""
+    if not is_traced():
+        return F.interpolate(images, (height, width), mode="bilinear", antialias=True)
+    down, across = (_linear_weights(new, old, images.device) for new, old in ((height, images.shape[-2]), (width, images.shape[-1])))
+    return down @ images @ across.mT
+
+
+def _linear_weights(new: int, old: int, device: torch.device) -> Tensor:
+    """(new, old): what each of `old` cells counts for each of the fewer `new` ones."""
+    step = count(old, device) / count(new, device)
+    centres = (torch.arange(new, device=device, dtype=torch.float32) + 0.5) * step
+    cells = torch.arange(old, device=device, dtype=torch.float32) + 0.5
+    weights = (1 - ((cells - centres[:, None]) / step).abs()).clamp(min=0)
+    return weights / weights.sum(1, keepdim=True)
+
+
+_ROWS, _PRODUCTS = 128, 2**24
+"""With fewer tokens, or fewer products in all, oneDNN's reordering of the weights takes longer than it saves."""
+
+
+class Linear(nn.Linear):
+    """As `nn.Linear`; on AMD's CPUs large layers in float32 are computed as a convolution, whose results differ in the last bits."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """`input` (..., in_features) to (..., out_features)."""
+        return linear(input, self.weight, self.bias)
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """As `F.linear`."""
+    return by_convolution(input, weight, bias) if _is_faster_by_convolution(input, weight) else F.linear(input, weight, bias)
+
+
+def _is_faster_by_convolution(x: Tensor, weight: Tensor) -> bool:
+    # is_traced: graphs have linear layers; the weight's type: other classes of tensors, such as quantised ones, multiply by themselves
+    if x.device.type != "cpu" or x.dtype != torch.float32 or is_traced() or type(weight) is not nn.Parameter:
+        return False
+    if x.numel() < _ROWS * x.shape[-1] or x.numel() * weight.shape[0] < _PRODUCTS:
+        return False
+    return convolutions_are_faster()
+
+
+def convolutions_are_faster() -> bool:
+    """Whether float32 is multiplied faster by `by_convolution` than by torch's own matrix products, on this machine's CPU."""
+    return _is_amd() and torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
+
+
+@functools.cache
+def _is_amd() -> bool:
+    """Whether the processor is AMD's; Linux has its maker in a file, Windows in its name."""
+    try:
+        return "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return "AuthenticAMD" in platform.processor()
+
+
+def by_convolution(x: Tensor, weight: Tensor, bias: Tensor | None = None, groups: int = 1) -> Tensor:
+    """As `F.linear`, a 1x1 convolution of one row of pixels, which are the tokens, without a copy of them.
+
+    The stride skips rows, and there is one only: it changes nothing, but without it torch on one thread calls MKL here, too.
+
+    Args:
+        x: (..., in_features).
+        weight: (out_features, in_features / groups).
+        bias: (out_features,).
+        groups: Of features: each part of the results follows from one part of x.
+    """
+    pixels = x.flatten(0, -2).contiguous()[None].mT[:, :, None]  # (1, in_features, 1, tokens)
+    found = F.conv2d(pixels, weight[..., None, None], bias, stride=(2, 1), groups=groups)
+    return found[0, :, 0].T.reshape(*x.shape[:-1], -1)
+
+
+class GroupNorm(nn.GroupNorm):
+    """As torch's, with means and deviations that are exact to rounding.
+
+    torch's CPU kernel for channels-last memory adds up values and squares in one go, and is far less exact than that for contiguous
+    memory; to copy maps into the other order and back takes longer than the network's convolutions gain by it.
+    """
+
+    def __init__(self, groups: int, channels: int, eps: float = 1e-5, affine: bool = True, device: str | None = None) -> None:
+        super().__init__(groups, channels, eps, affine, device)
+        self.activation = nn.Identity()
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Maps (B, C, ...) normalised by groups of channels."""
+        return self.activation(self._normalised(input) if _loses_digits(input) else super().forward(input))
+
+    def _normalised(self, maps: Tensor) -> Tensor:
+        batch, channels = maps.shape[:2]
+        groups = (batch, self.num_groups, channels // self.num_groups)
+        means = _means(maps)
+        centred = maps - means[..., None, None]
+        means = means.view(groups)
+        means = means - means.mean(2, keepdim=True)
+        squares = centred.square()
+        variance = (_means(squares).view(groups) + means.square()).mean(2, keepdim=True)
+        scale = (variance + self.eps).rsqrt()
+        if self.affine:
+            scale = scale * self.weight.view(1, *groups[1:])
+        scale, shift = scale.expand(groups).reshape(batch, channels), (means * scale).reshape(batch, channels)
+        if self.affine:
+            shift = shift + self.bias
+        # New memory costs a CPU as much time as all these sums.
+        memory = None if torch.is_grad_enabled() else squares
+        return torch.addcmul(shift[..., None, None], centred, scale[..., None, None], out=memory)
+
+
+def exact_group_norms(network: nn.Module) -> None:
+    """Replaces the group normalisations of a library's network, with their activations, by `GroupNorm`; their parameters stay."""
+    for parent in list(network.modules()):
+        for name, layer in parent.named_children():
+            if isinstance(layer, nn.GroupNorm) and not isinstance(layer, GroupNorm):
+                setattr(parent, name, _exact(layer))
+
+
+def _exact(layer: nn.GroupNorm) -> GroupNorm:
+    found = GroupNorm(layer.num_groups, layer.num_channels, layer.eps, layer.affine, device="meta")
+    found.weight, found.bias, found.activation = layer.weight, layer.bias, getattr(layer, "activation", found.activation)
+    return found.train(layer.training)
+
+
+def _loses_digits(maps: Tensor) -> bool:
+    """Whether torch would take its less exact way; what compilers and exporters make of the layer has its own."""
+    if is_traced() or maps.device.type != "cpu" or maps.dtype != torch.float32:
+        return False
+    return maps.ndim == 4 and not maps.is_contiguous() and maps.is_contiguous(memory_format=torch.channels_last)
+
+
+def _means(maps: Tensor) -> Tensor:
+    """(B, C): means of maps (B, C, H, W) in channels-last memory, over columns and then over rows: short sums are exact."""
+    batch, channels, height, width = maps.shape
+    return maps.permute(0, 2, 3, 1).reshape(batch, height, width * channels).mean(1).view(batch, width, channels).mean(1)
+
+
+_QUERIES = 192
+"""Queries of a part in bfloat16, whose scores stay in the processor's caches."""
+_TOKENS = 256
+"""With fewer keys in float32, torch's own attention is as fast."""
+_SCORES = 2**22
+"""The most scores at once in float32: new memory for more would come from the system each time."""
+
+
+def attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """As `F.scaled_dot_product_attention`, of (B, heads, tokens, width of a head) each.
+
+    What needs gradients, is traced, is empty, or differs in the number of images or heads is left to it.
+    """
+    if _may_be_faster(query, key, value) and query.numel() and query.shape[:2] == key.shape[:2] == value.shape[:2]:
+        if query.dtype == torch.bfloat16:
+            return _by_products(query, key, value)
+        if key.shape[-2] >= _TOKENS:
+            return _by_convolutions(query, key, value)
+    return F.scaled_dot_product_attention(query, key, value)
+
+
+def faster_products(x: Tensor) -> AbstractContextManager[object]:
+    """A context in which another library's network calls `attended` as `F.scaled_dot_product_attention`, and `linear` as `F.linear`.
+
+    It holds for this thread alone.
+
+    Args:
+        x: The network's input.
+    """
+    return _Replaced() if _may_be_faster(x) else nullcontext()
+
+
+class _Replaced(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is F.scaled_dot_product_attention and len(args) == 3 and _is_plain(args[0], kwargs):
+            return attended(*args)
+        if func is F.linear:
+            return linear(*args, **kwargs)
+        return func(*args, **kwargs)
+
+
+def _is_plain(query: Tensor, options: dict[str, Any]) -> bool:
+    """Whether options of `F.scaled_dot_product_attention` ask for what `attended` computes: none is set, but perhaps the usual scale."""
+    others = [value for name, value in options.items() if name != "scale"]
+    if any(isinstance(value, Tensor) or value for value in others):
+        return False
+    return query.ndim == 4 and options.get("scale") in (None, query.shape[-1] ** -0.5)
+
+
+def _may_be_faster(x: Tensor, *others: Tensor) -> bool:
+    """Whether products of this type may be faster than torch's own attention. Gradients do not pass through memory that is used again."""
+    if x.device.type != "cpu" or is_traced():
+        return False
+    if torch.is_grad_enabled() and any(each.requires_grad for each in (x, *others)):
+        return False
+    return (x.dtype == torch.bfloat16 and _only_products_multiply_bfloat16()) or (x.dtype == torch.float32 and convolutions_are_faster())
+
+
+def _only_products_multiply_bfloat16() -> bool:
+    return torch.cpu._is_avx512_bf16_supported() and not torch.cpu._is_amx_tile_supported()
+
+
+def _by_products(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention in parts that share their memory: new memory for the scores of each costs time, and a copy of key and value does, too."""
+    queries, values = (each.flatten(0, 1).contiguous() for each in (query, value))
+    keys = (key * query.shape[-1] ** -0.5).flatten(0, 1).contiguous().mT
+    found = queries.new_empty(*queries.shape[:2], values.shape[-1])
+    memory = queries.new_empty(2, len(queries) * min(_QUERIES, queries.shape[1]) * values.shape[1])
+    for part, out in zip(queries.split(_QUERIES, 1), found.split(_QUERIES, 1), strict=True):
+        shape = (*part.shape[:2], values.shape[1])
+        scores, weights = memory[:, : shape[0] * shape[1] * shape[2]].unflatten(1, shape)
+        torch.bmm(part, keys, out=scores)
+        torch.softmax(scores, -1, out=weights)
+        torch.bmm(weights, values, out=out)
+    return found.unflatten(0, query.shape[:2])
+
+
+def _by_convolutions(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention of several heads at once, or of one after the other where their scores are many.
+
+    The groups of the convolutions are the heads. In few steps: on a busy machine threads wait for each other after each.
+    """
+    scaled, scores = key * query.shape[-1] ** -0.5, query.shape[-2] * key.shape[-2]
+    heads, parts = max(1, _SCORES // scores), -(-scores // _SCORES)
+    # In memory as networks read on: all heads of a token side by side.
+    found = query.new_empty(query.shape[0], query.shape[2], query.shape[1], value.shape[-1]).transpose(1, 2)
+    for image in zip(query, scaled, value, found, strict=True):
+        for queries, keys, values, target in zip(*(each.split(heads) for each in image), strict=True):
+            keys, values = keys.flatten(0, 1).contiguous(), values.mT.flatten(0, 1).contiguous()
+            for part, rows in zip(queries.tensor_split(parts, 1), target.tensor_split(parts, 1), strict=True):
+                rows.copy_(_of_heads(part, keys, values))
+    return found
+
+
+def _of_heads(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Attention of queries (heads, tokens, width) to (heads * keys, width) and (heads * width, keys), without a scale."""
+    heads = len(query)
+    scores = by_convolution(query.transpose(0, 1).flatten(1), keys, groups=heads)
+    weights = scores.unflatten(1, (heads, -1)).softmax(-1).flatten(1)
+    return by_convolution(weights, values, groups=heads).unflatten(1, (heads, -1)).transpose(0, 1)

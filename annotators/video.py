@@ -1,0 +1,290 @@
+"""Families whose networks process several frames of a video in one window, and videos of any length in such windows.
+
+Each window begins with frames of earlier ones: the shot's first, one of the window before, and its last eight. The first two give the scale
+and shift that align it with the earlier windows; over the eight, one window fades into the next.
+
+Source:
+    Chen et al., "Video Depth Anything: Consistent Depth Estimation for Super-Long Videos" (2025), section 3.3; code
+    DepthAnything/Video-Depth-Anything (`infer_video_depth`). Theirs holds the whole video, and encodes frames of earlier windows again.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..geometry.alignment.scale_shift import fit_scale_shift
+from ..geometry.estimate import Estimate
+from .base import Annotator
+from .networks.depth_anything import MAX_FRAMES, VideoDepthAnything
+
+IsCut = Callable[[Tensor], Tensor]
+"""Finds the frames of (b, 3, H, W) that begin a new shot, as (b,) bool. It is called with all frames in order."""
+
+InChunks = Callable[[Callable[[int, int], None], int], None]
+"""Calls a step with (start, stop) for all of so many frames, in batches that fit in memory."""
+
+
+@dataclass
+class WindowState:
+    """State between the frames of a video, so that an interrupted video resumes with the same results, bit for bit.
+
+    Attributes:
+        before: What `now` returned at the interruption; empty = the video begins.
+        now: Returns the tensors to keep, by name, on the CPU. `VideoAnnotator.estimate_video` sets it with every estimate that it yields;
+            it is valid until the next one.
+        at_once: The most frames in one call of the network so far; 0 = none.
+    """
+
+    before: Mapping[str, Tensor] = field(default_factory=dict)
+    now: Callable[[], dict[str, Tensor]] = dict
+    at_once: int = 0
+
+
+class VideoAnnotator(Annotator, ABC):
+    """A family whose network processes several frames of a video in one window."""
+
+    @abstractmethod
+    def estimate_video(
+        self,
+        frames: Iterable[Tensor],
+        size: int | None,
+        *,
+        fov: float,
+        is_cut: IsCut | None,
+        in_chunks: InChunks,
+        state: WindowState | None = None,
+    ) -> Iterator[Estimate]:
+        """Estimates a video.
+
+        Args:
+            frames: Chunks (B, 3, H, W) float32 RGB in [0, 1], on the network's device, all of one size; each is read when it is
+                needed.
+            size, fov: As `estimate`.
+            is_cut: Where shots begin; no state passes from one to the next. None = the video is one shot.
+            in_chunks: Divides frames among calls of the network.
+            state: Where to resume; `frames` are then those whose estimates were not yielded yet. None = the video begins.
+
+        Yields:
+            Estimates of one or more frames at the network's size, in order, as soon as no later frame changes them.
+
+        Raises:
+            ValueError: The state is not one of this model.
+            ValueError, ArithmeticError: As `estimate`.
+        """
+
+    @abstractmethod
+    def video_bytes(self, height: int, width: int) -> int:
+        """Memory that a video needs beside the chunks, in the network's dtype.
+
+        Args:
+            height, width: Of the network's input.
+        """
+
+
+def shots(frames: Iterable[Tensor], is_cut: IsCut | None) -> Iterator[tuple[Tensor, bool]]:
+    """Splits a video at its cuts.
+
+    Args:
+        frames: Chunks (B, 3, H, W) of the video.
+        is_cut: Where shots begin; None = the video is one shot.
+
+    Yields:
+        A piece (b, 3, H, W), and whether a new shot begins with it.
+    """
+    for chunk in frames:
+        cuts: list[bool] = [False] * len(chunk) if is_cut is None else is_cut(chunk).tolist()
+        starts = [index for index, cut in enumerate(cuts) if cut or not index]
+        for start, stop in zip(starts, [*starts[1:], len(chunk)], strict=True):
+            yield chunk[start:stop], cuts[start]
+
+
+FADE = 8
+"""Frames over which a window becomes the next."""
+_REFERENCES = 2
+_OVERLAP = _REFERENCES + FADE
+_SECOND_REFERENCE = 12
+"""Place, in the window before, of the frame that is a window's second; the first is the shot's first."""
+_CERTAIN = MAX_FRAMES - FADE
+"""Frames of a window that the next one does not change."""
+ENCODED_AT_ONCE = 8
+"""Frames that are encoded in one call where the memory holds them. On a GPU the last bits of a frame's features depend on how many others
+are in the call: with groups that begin where the window does, they do not depend on the chunks in which the frames come."""
+
+
+class Shot:
+    """The windows of one shot: frames go in, depth comes out as soon as no later frame changes it.
+
+    It holds the features of one window, whatever the length of the shot. Between two estimates it can be kept with `state_dict`.
+
+    Args:
+        prepare: Makes the network's input of one frame.
+        in_chunks: Divides frames among calls of the network.
+        aligned: Whether each window is aligned with those before in scale and shift.
+    """
+
+    def __init__(self, network: VideoDepthAnything, prepare: Callable[[Tensor], Tensor], in_chunks: InChunks, *, aligned: bool) -> None:
+        self._network = network
+        self._prepare = prepare
+        self._in_chunks = in_chunks
+        self._joined = JoinedWindows(aligned)
+        self._waiting: list[Tensor] = []
+        """Frames that are prepared, and not yet encoded."""
+        self._features: list[Tensor] | None = None
+        self._known = 0
+        """Frames of the window whose features are there."""
+
+    def push(self, frames: Tensor) -> Iterator[Tensor]:
+        """Takes the next frames.
+
+        Args:
+            frames: (B, 3, H, W), as `prepare` takes them.
+
+        Yields:
+            Depth (b, 1, h, w) float32 at the network's size, not negative, of frames in order.
+        """
+        for frame in frames.split(1):
+            self._waiting.append(self._prepare(frame))
+            if len(self._waiting) == min(ENCODED_AT_ONCE, MAX_FRAMES - self._known):
+                self._encode_waiting()
+            if self._known == MAX_FRAMES:
+                depth = self._window()
+                self._next_window()
+                yield depth
+
+    def finish(self) -> Tensor:
+        """The depth of the frames that are left, as `push` yields it: the windows are filled with the last frame again."""
+        if self._waiting:
+            self._encode_waiting()
+        known = self._known
+        depth = [self._window()]
+        if known > _CERTAIN:
+            self._next_window()
+            depth.append(self._window())
+        return torch.cat(depth)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The state for the next window, copied to the CPU: right after `push` has yielded an estimate."""
+        assert self._features is not None
+        features = {f"features.{level}": each[: self._known] for level, each in enumerate(self._features)}
+        return {name: each.to("cpu", copy=True) for name, each in {**features, **self._joined.state_dict()}.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor], device: torch.device) -> int:
+        """Restores the `state_dict` of another instance.
+
+        Returns:
+            How many of the frames whose depth was not returned yet are already encoded: they must not be pushed again.
+
+        Raises:
+            ValueError: That is no such state.
+        """
+        frames = {**{f"features.{level}": _OVERLAP for level in range(4)}, "reference": _REFERENCES, "fading": FADE}
+        found = {name: tuple(each.shape) for name, each in state.items() if isinstance(each, Tensor)}
+        if found.keys() != frames.keys() or any(len(shape) != 4 or shape[0] != frames[name] for name, shape in found.items()):
+            raise ValueError(f"what was kept of the frames before is damaged: expected maps of {frames} frames, found {found}")
+        features = [state[f"features.{level}"].to(device) for level in range(4)]
+        self._features = [_window_like(each) for each in features]
+        for kept, each in zip(self._features, features, strict=True):
+            kept[:_OVERLAP] = each
+        self._known = _OVERLAP
+        self._joined.load_state_dict(state, device)
+        return FADE
+
+    def _encode_waiting(self) -> None:
+        frames, self._waiting = torch.cat(self._waiting), []
+        self._in_chunks(lambda start, stop: self._encode(frames[start:stop], self._known + start), len(frames))
+        self._known += len(frames)
+
+    def _encode(self, frames: Tensor, place: int) -> None:
+        found = self._network.encode(frames)
+        if self._features is None:
+            self._features = [_window_like(each) for each in found]
+        for kept, each in zip(self._features, found, strict=True):
+            kept[place : place + len(each)] = each
+
+    def _next_window(self) -> None:
+        """Moves the features of the frames that the next window shares to its beginning."""
+        assert self._features is not None
+        for each in self._features:
+            each[1] = each[_SECOND_REFERENCE]
+            each[_REFERENCES:_OVERLAP] = each[_CERTAIN:]
+        self._known = _OVERLAP
+
+    def _window(self) -> Tensor:
+        """The depth that a window adds to what is finished."""
+        features, known = self._features, self._known
+        assert features is not None and known
+        for each in features:
+            each[known:] = each[known - 1]
+        path: list[Tensor] = []
+        self._in_chunks(lambda *_: path.append(self._network.through_time(features, MAX_FRAMES)), 1)
+        parts: dict[int, Tensor] = {}
+
+        def finish(start: int, stop: int) -> None:
+            fine = [each[start:stop] for each in features[:2]]
+            parts[start] = F.relu(self._network.finish(path[0][start:stop], fine)).contiguous()
+
+        self._in_chunks(finish, known)
+        return self._joined.push(torch.cat(list(parts.values())))
+
+
+def _window_like(features: Tensor) -> Tensor:
+    """Uninitialised memory for the features of a whole window."""
+    shape = (MAX_FRAMES, *features.shape[1:])
+    return torch.empty(shape, dtype=features.dtype, device=features.device, memory_format=torch.channels_last)
+
+
+class JoinedWindows:
+    """Makes the depth of a shot's windows one.
+
+    Args:
+        aligned: Whether each window is aligned with those before in scale and shift, by the frames that both share.
+    """
+
+    def __init__(self, aligned: bool) -> None:
+        self._aligned = aligned
+        self._reference: Tensor | None = None
+        self._fading: Tensor | None = None
+
+    def push(self, depth: Tensor) -> Tensor:
+        """Takes the next window.
+
+        Args:
+            depth: (B, 1, h, w) of its frames, without those that only fill it. All windows but the last have `MAX_FRAMES`; a last one is
+                needed where the window before has more than `MAX_FRAMES - FADE`.
+
+        Returns:
+            The depth that no later window changes: after what was returned before, in order.
+        """
+        if self._reference is None or self._fading is None:
+            first, begin = depth[:1], depth[:_OVERLAP]
+        else:
+            first = self._reference[:1]
+            if self._aligned:
+                depth = _brought(depth, self._reference)
+            # from wholly the one to wholly the other
+            weights = torch.linspace(0, 1, FADE, device=depth.device)[: len(self._fading), None, None, None]
+            begin = torch.lerp(self._fading, depth[_REFERENCES : _REFERENCES + len(self._fading)], weights)
+        self._reference = torch.cat((first, depth[_SECOND_REFERENCE : _SECOND_REFERENCE + 1]))
+        self._fading = depth[_CERTAIN:]
+        return torch.cat((begin, depth[_OVERLAP:_CERTAIN]))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The state for joining the next window."""
+        assert self._reference is not None and self._fading is not None
+        return {"reference": self._reference, "fading": self._fading}
+
+    def load_state_dict(self, state: Mapping[str, Tensor], device: torch.device) -> None:
+        """Restores the `state_dict` of another instance."""
+        self._reference, self._fading = state["reference"].to(device), state["fading"].to(device)
+
+
+def _brought(depth: Tensor, reference: Tensor) -> Tensor:
+    """A window's depth (B, 1, h, w) at the scale and shift at which its first frames are nearest to the reference; not below 0."""
+    scale, shift = fit_scale_shift(depth[:_REFERENCES].flatten()[None], reference.flatten()[None])
+    return (depth * scale.to(depth.dtype) + shift.to(depth.dtype)).clamp(min=0)

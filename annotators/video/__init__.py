@@ -1,1 +1,0 @@
-"""Networks that process several frames of a video in one window."""

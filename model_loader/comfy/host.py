@@ -1,0 +1,139 @@
+"""ComfyUI's server and folders: its nodes, its start, the prompts posted to it, the user's files and settings."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+
+def prompt_server() -> Any | None:
+    """ComfyUI's server; None outside ComfyUI."""
+    return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+
+
+def has_node(node_id: str) -> bool:
+    """True if ComfyUI has a node of this id by now: one of its own, or of a pack that it loaded before."""
+    return node_id in getattr(sys.modules.get("nodes"), "NODE_CLASS_MAPPINGS", ())
+
+
+def pack_of_node(node_id: str) -> str | None:
+    """The folder or file of the pack whose node of this id ComfyUI has; None where it has none."""
+    node = getattr(sys.modules.get("nodes"), "NODE_CLASS_MAPPINGS", {}).get(node_id)
+    return None if node is None else getattr(node, "RELATIVE_PYTHON_MODULE", "ComfyUI").removeprefix("custom_nodes.")
+
+
+def blocked(message: str) -> Any:
+    """What an output holds that cannot be made: only nodes that take it fail, with the message. None outside ComfyUI."""
+    utilities = sys.modules.get("comfy_execution.graph_utils")
+    return None if utilities is None else utilities.ExecutionBlocker(message)
+
+
+def when_started(call: Callable[[], Awaitable[None]]) -> None:
+    """Calls once ComfyUI has loaded every pack and begins to serve. Never outside ComfyUI."""
+    app = getattr(prompt_server(), "app", None)
+    if app is None or app.on_startup.frozen:
+        return
+
+    async def started(_app: object) -> None:
+        try:
+            await call()
+        except Exception:
+            logger.exception("what was to be done when ComfyUI starts failed; all nodes work")  # an error here would stop the server
+
+    app.on_startup.append(started)
+
+
+def answer_page(path: str, answer: Callable[[Mapping[str, str]], Any]) -> None:
+    """Registers a path of ComfyUI's server that answers the page in JSON; `answer` gets the query. Never outside ComfyUI."""
+    routes = getattr(prompt_server(), "routes", None)
+    if routes is None:
+        return
+
+    async def respond(request: Any) -> Any:
+        from aiohttp import web  # pyright: ignore[reportMissingImports]
+
+        return web.json_response(answer(request.query))
+
+    routes.get(path)(respond)
+
+
+def last_prompts(most: int) -> list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
+    """The prompts that ran last, the newest first: their nodes by id, the page's graph, and the outputs for the page by the nodes' ids."""
+    queue: Any = getattr(prompt_server(), "prompt_queue", None)
+    if queue is None:
+        return []
+    with queue.mutex:
+        ran = list(queue.history.values())[: -most - 1 : -1]
+    graphs = ((each["prompt"][3].get("extra_pnginfo") or {}).get("workflow") or {} for each in ran)
+    return [(each["prompt"][2], graph, each.get("outputs", {})) for each, graph in zip(ran, graphs, strict=True)]
+
+
+def before_each_prompt(change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Registers a function that changes each prompt that is posted to ComfyUI before it runs."""
+    server: Any = prompt_server()
+    if hasattr(server, "add_on_prompt_handler"):
+        server.add_on_prompt_handler(change)
+
+
+async def offer_replacement(old_id: str, new_id: str) -> None:
+    """Offers ComfyUI's page a node of another id, with inputs of the same names, in place of a missing one."""
+    try:
+        from comfy_api.latest import ComfyAPI, io  # pyright: ignore[reportMissingImports]
+
+        await ComfyAPI().node_replacement.register(io.NodeReplace(new_node_id=new_id, old_node_id=old_id))
+    except (ImportError, AttributeError):  # versions before node replacement
+        return
+
+
+USER_FOLDERS = ("input", "output", "temp")
+
+
+def folder_paths() -> ModuleType | None:
+    """ComfyUI's module of that name where ComfyUI runs; never imported from here, for any other program may have one."""
+    module = sys.modules.get("folder_paths")
+    return module if hasattr(module, "get_folder_paths") else None
+
+
+def model_folders(name: str) -> Iterator[Path]:
+    """The folders that ComfyUI has for a kind of models; packs also fill folders of `models` that nobody registers."""
+    module = folder_paths()
+    if module is None:
+        return
+    try:
+        folders = [Path(folder) for folder in module.get_folder_paths(name)]
+    except KeyError:
+        folders = []
+    yield from dict.fromkeys((*folders, Path(module.models_dir) / name))
+
+
+def user_folder(kind: str) -> Path:
+    """ComfyUI's folder of this kind, one of `USER_FOLDERS`, as it is configured now.
+
+    Raises:
+        ValueError: Another kind.
+        RuntimeError: ComfyUI is not running here.
+    """
+    if kind not in USER_FOLDERS:
+        raise ValueError(f"unknown folder {kind!r}; accepted: {', '.join(USER_FOLDERS)}")
+    if (module := folder_paths()) is None:
+        raise RuntimeError("this node reads and writes ComfyUI's own folders, and ComfyUI is not running; use depth_normal.geometry.files")
+    return Path(getattr(module, f"get_{kind}_directory")())
+
+
+def user_setting(name: str) -> Any:
+    """A value of ComfyUI's settings; None where nothing was chosen, outside ComfyUI, and in versions without a user folder."""
+    from ...geometry.files.json_file import read_json  # with torch, which lists of weights do without
+
+    module: Any = folder_paths()
+    try:
+        path = Path(module.get_user_directory(), "default", "comfy.settings.json")
+        settings = read_json(path)
+    except (AttributeError, OSError, ValueError):
+        return None
+    return settings.get(name) if isinstance(settings, dict) else None

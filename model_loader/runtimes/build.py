@@ -1,0 +1,236 @@
+"""Builds engines: what one is made of, the trial that it has to pass, and the thread beside which the caller can cancel."""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from ...annotators.graphs import GRAPH_VERSION, Graph, export_graph
+from ...annotators.specs.base import ModelSpec
+from ..comfy import feedback, interrupt
+from ..comfy.interrupt import end
+from ..weights.waiting import Background
+from .engine import Runner, Size, UnusableError
+from .engine_store import Key, Step, kept, remove_unfinished
+
+GRAPH_FILE = "graph.onnx"
+_TRIAL_PIXELS = 224
+_MOST_DIFFERENCE = {torch.float32: 1.0, torch.float16: 8.0, torch.bfloat16: 16.0}
+"""In 255ths of the range of a graph's output: more is no rounding but an engine that computes something else."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """An engine that is to be built.
+
+    Attributes:
+        spec: The model.
+        weights: Digests of its files.
+        graph: Its network.
+        dtype: What the engine shall compute in.
+        device: Where torch would run it.
+        any_device: Whether another device will do, because nobody named this one.
+        step: See `engine_store.Step`.
+    """
+
+    spec: ModelSpec
+    weights: str
+    graph: Graph
+    dtype: torch.dtype
+    device: torch.device
+    any_device: bool
+    step: Step
+
+    def key(self, engine: str, input_size: Size | None, **more: str) -> Key:
+        """The key of an engine; `more` is what this one depends on beside model, weights, dtype and size."""
+        config = hashlib.sha256(repr((self.spec.config, self.spec.multiple_of)).encode()).hexdigest()
+        return {
+            "model": self.spec.id,
+            "weights": self.weights,
+            "architecture": config,
+            "graph": GRAPH_VERSION,
+            "torch": torch.__version__,
+            "engine": engine,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "size": "any" if input_size is None else f"{input_size[1]}x{input_size[0]}",
+            **more,
+        }
+
+    def onnx(self, input_size: Size | None) -> tuple[Path, Key]:
+        """The exported graph, and what it depends on."""
+        import onnx
+        import onnxscript
+
+        network = next(self.graph.module.parameters()).dtype
+        key = replace(self, dtype=network).key("graph", input_size, onnx=onnx.__version__, onnxscript=onnxscript.__version__)
+
+        def build(folder: Path) -> None:
+            self.step("exporting its graph, once for this version (about half a minute)")
+            export_graph(self.graph, folder / GRAPH_FILE, input_size)
+
+        return kept(key, build, self.step, self.bytes_of_weights) / GRAPH_FILE, key
+
+    @property
+    def bytes_of_weights(self) -> int:
+        """The bytes of the network's parameters."""
+        return sum(each.numel() * each.element_size() for each in self.graph.module.parameters())
+
+    @property
+    def default_input_size(self) -> Size:
+        """The network's input size for a typical photograph: never square."""
+        multiple, side = self.graph.multiple_of, self.spec.default_size
+        rows = max(1, round(side / multiple))
+        return rows * multiple, max(rows + 1, round(4 / 3 * side / multiple)) * multiple
+
+    def trial(self, runner: Runner, input_size: Size | None) -> float:
+        """Runs an engine once, beside torch.
+
+        Returns:
+            The greatest difference, in 255ths of the output's range.
+
+        Raises:
+            UnusableError: It computes something else.
+        """
+        multiple = self.graph.multiple_of
+        side = max(1, _TRIAL_PIXELS // multiple) * multiple
+        # not square, nor does torch.compile then take height and width for one number
+        inputs = self.graph.example(1, *(input_size or (side, side + multiple)))
+        pixels, *scalar_inputs = (each.to(self.device) for each in inputs)
+        found = runner.run(pixels, scalar_inputs[0] if scalar_inputs else None)
+        home = next(self.graph.module.parameters()).device  # the CPU at first; where the model runs when an engine starts again
+        expected = [each.cpu() for each in self.graph.module(*(each.to(home) for each in inputs))]
+        worst = max(_difference(*pair) for pair in zip(found, expected, strict=True))
+        if not worst <= _MOST_DIFFERENCE[self.dtype]:
+            raise UnusableError(f"{runner.words} computes something else than torch ({worst:.1f} of 255 apart)")
+        return worst
+
+
+def _difference(found: Tensor, expected: Tensor) -> float:
+    """The difference of two maps, in 255ths of the second's range; infinite where the shapes differ or one is not finite."""
+    if found.shape != expected.shape or not torch.isfinite(found).all():
+        return float("inf")
+    low, high = expected.aminmax()
+    if high - low <= 1e-6 * max(abs(low), abs(high)):  # one number, such as a scale, or a map that is constant
+        low = torch.zeros_like(low)
+    return 255 * ((found.cpu() - expected).abs().max() / (high - low).abs().clamp_min(1e-6)).item()
+
+
+logger = logging.getLogger(__name__)
+
+_Result = TypeVar("_Result")
+
+_one = threading.Lock()
+"""Exporters change what belongs to the whole process: one builds at a time."""
+
+_working: set[threading.Thread] = set()
+_LAST_SECONDS = 10.0
+"""The time that the end of the program waits for abandoned work."""
+
+
+class LeftError(RuntimeError):
+    """Nobody waits for the work any more."""
+
+
+class _Ended(BaseException):
+    """Raised in the thread that works where it is; exporters take every Exception for a reason to try something else."""
+
+
+class _Progress:
+    """The current step, between the thread that works and the one that waits."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._words = ""
+        self._begin = time.monotonic()
+        self._left = threading.Event()
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """A context around the work, in the thread that does it."""
+        self._thread = threading.current_thread()
+        _working.add(self._thread)
+        try:
+            yield
+        finally:
+            self._over.set()
+            _working.discard(self._thread)
+
+    def step(self, words: str) -> None:
+        """Notes what is done now, from the thread that works.
+
+        Raises:
+            LeftError: Nobody waits any more.
+        """
+        if self._left.is_set():
+            raise LeftError(self._what)
+        if words != self._words:
+            logger.info("%s: %s", self._what, words)
+            self._words = words
+
+    def tick(self) -> None:
+        """Shows it; raises where ComfyUI's user pressed cancel."""
+        interrupt.throw_if_interrupted()
+        if self._words:
+            feedback.show_message(f"{self._what}: {self._words}, {time.monotonic() - self._begin:.0f} s", often=True)
+
+    def leave(self) -> None:
+        """Ends the work, if it is not done."""
+        self._left.set()
+        if self._thread is not None and not self._over.is_set():
+            ending = partial(end, self._thread, _Ended, lambda: not self._over.is_set())
+            threading.Thread(target=ending, daemon=True, name="depth-normal end").start()
+
+
+@atexit.register
+def _wait_for_the_end() -> None:
+    """A thread that is in torch when Python is gone would have the whole process abort. What it leaves half-built is removed."""
+    until = time.monotonic() + _LAST_SECONDS
+    for thread in list(_working):
+        thread.join(max(0.0, until - time.monotonic()))
+    remove_unfinished()
+
+
+def in_background(what: str, work: Callable[[Callable[[str], None]], _Result]) -> _Result:
+    """Runs `work` in a thread beside this one, which shows its progress, and returns its result.
+
+    ComfyUI's user and Ctrl-C end the waiting at once, and the work as soon as it is in Python; in a library's own code at its next step.
+
+    Args:
+        what: Said before every step.
+        work: Takes a function to call with the current step; it raises `LeftError` where nobody waits any more.
+
+    Raises:
+        Exception: That of the work.
+    """
+    progress = _Progress(what)
+
+    def run() -> Iterator[Any]:
+        while not _one.acquire(timeout=0.2):
+            progress.step("waiting for another engine to be built")
+        try:
+            with progress.working(), torch.no_grad():
+                found = work(progress.step)
+        finally:
+            _one.release()
+        yield found
+
+    with Background(run()) as running:
+        try:
+            return running.get(progress.tick, math.inf, "")
+        finally:
+            progress.leave()

@@ -1,0 +1,221 @@
+"""What servers answer: the headers of their responses, and exceptions of requests, with messages that name the cause."""
+
+from __future__ import annotations
+
+import errno
+import re
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+_LONGEST_LINE = 200
+_UNREACHABLE = (errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH)
+
+
+class NetworkError(OSError):
+    """A request failed on its way or at the server.
+
+    Attributes:
+        connected: Whether a connection to the server was established.
+        temporary: Whether another attempt can succeed.
+    """
+
+    def __init__(self, message: str, *, connected: bool = True, temporary: bool = True) -> None:
+        super().__init__(message)
+        self.connected = connected
+        self.temporary = temporary
+
+
+class RefusalError(NetworkError):
+    """The server answered with a status of failure.
+
+    Attributes:
+        status: The HTTP status.
+        retry_after: The header Retry-After, where there is one.
+        authorized: Whether the request carried a token or a password.
+    """
+
+    def __init__(self, status: int, reason: str, retry_after: str | None = None, *, authorized: bool = False) -> None:
+        super().__init__(f"HTTP Error {status}: {reason}", temporary=status >= 500 or status in (408, 416, 429))
+        self.status = status
+        self.retry_after = retry_after
+        self.authorized = authorized
+
+
+class AddressError(OSError):
+    """An address, or one that a server redirects to, is not requested; the message says why."""
+
+
+class ServerBusyError(OSError):
+    """The server asks to wait longer than a download does."""
+
+
+class SettingError(OSError):
+    """A variable of the environment has a value that cannot be used; the message says which, and what is accepted."""
+
+
+class TokenError(OSError):
+    """The user's token cannot be read or sent; the message says why."""
+
+
+class UnexpectedContentError(OSError):
+    """The server offers something else than the file that was asked for."""
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception, what caused it, what caused that, ..."""
+    while error is not None:
+        yield error
+        context = None if error.__suppress_context__ else error.__context__
+        # urllib3 hands on some errors as an argument alone
+        error = error.__cause__ or context or next((each for each in error.args if isinstance(each, BaseException)), None)
+
+
+def plain_reason(error: BaseException) -> str:
+    """The first cause of a failed request as a person would say it; the library's own words where nothing better is known."""
+    cause = error
+    for cause in causes(error):
+        if isinstance(cause, NetworkError):
+            return str(cause)
+    if isinstance(cause, socket.gaierror):
+        return "the server's name could not be looked up (is there a network?)"
+    if isinstance(cause, ConnectionRefusedError):
+        return "the server refused the connection (is a proxy or firewall in between?)"
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"the server's certificate is not trusted: {cause.verify_message} (is the clock right? is a proxy in between?)"
+    if isinstance(cause, OSError) and cause.errno in _UNREACHABLE:
+        return "the server cannot be reached (is there a network?)"
+    return without_credentials(str(cause).strip()) or type(cause).__name__
+
+
+def without_credentials(text: str) -> str:
+    """A text with neither the name and password of any address in it nor the signature of its query."""
+    without_name = re.sub(r"(\w+://)\S*@", r"\1", text)
+    return re.sub(r"(\w+://[^\s?]+)\?[^\s'\"]*", r"\1", without_name)
+
+
+def in_one_line(error: BaseException) -> str:
+    """An exception's own words without line breaks, as much of them as a line of a log can hold."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if len(words) <= _LONGEST_LINE else words[: _LONGEST_LINE - 3] + "..."
+
+
+if TYPE_CHECKING:
+    from requests import Response
+
+LONGEST_WAIT = 60.0
+"""Seconds that a busy server may ask to wait."""
+_MESSAGES = {"text/html": "a web page (HTML)", "application/json": "a message (JSON)"}
+
+
+class WrongRangeError(NetworkError):
+    """The server continues with something else than the rest of the partial file."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """The headers of a file that a server offers.
+
+    Attributes:
+        url: The address that was asked, without credentials.
+        size: Bytes of the whole file; None where the server does not say.
+        etag: The server's name for this very content, without its quotes; None where it has none or only a weak one.
+        sha256: Hex digest, where a hub names the content by it.
+        commit: The commit of the hub's repository that the file is from.
+    """
+
+    url: str
+    size: int | None = None
+    etag: str | None = None
+    sha256: str | None = None
+    commit: str | None = None
+
+
+def read_offer(response: Response, url: str, start: int, known: tuple[str, str]) -> tuple[Offer, int]:
+    """Reads the headers of a response, and of the redirects that led to it.
+
+    Args:
+        response: Of the last server that was asked.
+        url: The address that was asked first, without credentials.
+        start: The byte that was asked for.
+        known: The ETag and the hub's sha256 of the bytes before it, each empty where there is none.
+
+    Returns:
+        The offer, and the byte of the file that the body begins with.
+
+    Raises:
+        UnexpectedContentError: A web page, JSON, compressed content, or another size than the hub said.
+        WrongRangeError: Something else than the rest of the partial file.
+    """
+    headers = response.headers
+    continued = response.status_code == HTTPStatus.PARTIAL_CONTENT
+    content_range = headers.get("Content-Range", "no Content-Range")
+    first = re.match("bytes ([0-9]+)-", content_range)
+    if continued and not (first and parsed_number(first[1]) == start):
+        raise WrongRangeError(f"asked for the bytes from {start}, got {content_range[:80]!r}")
+    if (kind := headers.get("Content-Type", "").partition(";")[0].strip().lower()) in _MESSAGES:
+        raise UnexpectedContentError(f"it answers with {_MESSAGES[kind]} instead of the file")
+    if (encoding := headers.get("Content-Encoding", "identity").strip().lower()) not in ("identity", ""):
+        raise UnexpectedContentError(f"it answers with compressed content ({encoding[:80]!r}), which was not asked for")
+    start = start if continued else 0
+    length, whole = parsed_number(headers.get("Content-Length")), parsed_number(_of_first(response, "X-Linked-Size"))
+    size = None if length is None else start + length
+    stated = size if whole is None else whole
+    if size is not None and stated != size:
+        raise UnexpectedContentError(f"it sends {size} bytes of a file that has {stated}")
+    etag, commit = headers.get("ETag", ""), _of_first(response, "X-Repo-Commit")
+    # a hub names what it keeps in large-file storage by its sha256; on other servers an ETag may be anything
+    digest = _of_first(response, "X-Linked-Etag") or (commit and etag.removeprefix("W/").strip('"'))
+    offer = Offer(
+        url=url,
+        size=stated,
+        etag=None if etag.startswith("W/") else etag.strip('"') or None,
+        sha256=digest if re.fullmatch(r"[0-9a-f]{64}", digest) else None,
+        commit=commit or None,
+    )
+    if start and not _is_same_content(offer, *known):
+        raise WrongRangeError("the file changed on the server")
+    return offer, start
+
+
+def parsed_number(value: str | None) -> int | None:
+    """The number that a header states; None where there is none, or one of more digits than any file's size has."""
+    return int(value) if value and re.fullmatch(r"\s*[0-9]{1,18}\s*", value) else None
+
+
+def requested_wait(error: BaseException) -> float | None:
+    """Seconds that a refusal asks for by its Retry-After, a number or a date; None where it asks for none.
+
+    Raises:
+        ServerBusyError: More than `LONGEST_WAIT`.
+    """
+    value = error.retry_after if isinstance(error, RefusalError) else None
+    seconds = parsed_number(value)
+    if value and seconds is None:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except (ValueError, TypeError, OverflowError, OSError):  # no date, or one that this system's clock does not have
+            return None
+    if seconds is None:
+        return None
+    if seconds > LONGEST_WAIT:
+        status = getattr(error, "status", "")
+        raise ServerBusyError(f"the server is busy (HTTP {status}) and asks to wait {seconds:.0f} s: try again then") from error
+    return max(float(seconds), 0.0)
+
+
+def _of_first(response: Response, name: str) -> str:
+    """A header of the first response that has it: the hub's own, before it redirects to where the bytes are."""
+    found = (each.headers[name] for each in (*response.history, response) if each.headers.get(name))
+    return next(found, "").removeprefix("W/").strip('"')
+
+
+def _is_same_content(offer: Offer, etag: str, sha256: str) -> bool:
+    if offer.sha256 and sha256:
+        return offer.sha256 == sha256
+    return bool(etag) and offer.etag == etag
