@@ -252,9 +252,9 @@ def _likelihood(images: Tensor, colours: Tensor) -> Tensor:
 
 
 # The sky grows by squares of so many pixels, by up to so many of them in a step.
-_SQUARE, _REACH, _STEPS = 8, 2, 24
+_LARGE_SQUARE, _REACH = 8, 2
 # The sky in so many squares around says how it looks. What differs by less, in colour or in standard deviations of the sky's, is alike.
-_AROUND, _ALIKE, _DEVIATIONS = 6, 0.06, 1.6
+_ALIKE, _DEVIATIONS = 0.06, 1.6
 # So many times as finely drawn as the sky may a square be, and so finely drawn in any case: clouds are soft, trees in fog are not.
 _AS_FINE, _EVEN = 1.2, 0.008
 # Regions that are brighter than this do not grow, as the backdrops of studios are.
@@ -263,9 +263,8 @@ _WHITE = 0.93
 _FILLED, _WIDE, _BESIDE = 0.6, 3, 4
 # Of the guided filter that gives what is new the edges of the image.
 _RADIUS, _EPSILON = 2, 1e-4
-_LEAST = 1e-6
 GROWTH: dict[str, float] = {
-    "square": _SQUARE,
+    "square": _LARGE_SQUARE,
     "reach": _REACH,
     "steps": _STEPS,
     "around": _AROUND,
@@ -302,7 +301,7 @@ def grown_sky(sky: Tensor, suspected: Tensor, images: Tensor) -> Tensor:
     if not bool(sky.any()):
         return sky
     height, width = sky.shape[-2:]
-    squares = max(1, height // _SQUARE), max(1, width // _SQUARE)
+    squares = max(1, height // _LARGE_SQUARE), max(1, width // _LARGE_SQUARE)
     allowed, start = (resize_map(each.to(images), *squares) > 0.5 for each in (suspected, sky))
     if not bool(_wide_parts(allowed & ~start).any()):
         return sky

@@ -234,6 +234,8 @@ def main() -> None:
     arguments = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)  # it takes minutes, and says how far it is also where it is not a terminal
     try:
+        if arguments.comfyui and not (arguments.comfyui / "main.py").is_file():
+            raise ValueError(f"--comfyui is {arguments.comfyui}, without a main.py; name the folder of ComfyUI's source")
         _make(arguments)
     except (ValueError, subprocess.CalledProcessError) as problem:
         printed = (problem.stdout or "")[-4000:] if isinstance(problem, subprocess.CalledProcessError) else ""

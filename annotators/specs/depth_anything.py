@@ -292,9 +292,6 @@ V3_SPECS = (
 )
 
 
-_APACHE, _NON_COMMERCIAL = "Apache-2.0", "CC-BY-NC-4.0"
-
-
 def _video(name: str, config: DepthAnythingConfig, licence: str, metric: bool = False, **published: Any) -> ModelSpec:
     repository, prefix = ("Metric-", "metric_") if metric else ("", "")
     stem = f"{prefix}video_depth_anything_vit{name[0]}"

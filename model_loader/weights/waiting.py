@@ -11,8 +11,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ...geometry.files.file_lock import FileLock
-
 _TICK = 0.1
 _AHEAD = 32
 
@@ -90,6 +88,8 @@ def locked(path: Path, work: str, tick: Callable[[], object]) -> Iterator[None]:
         work: What another process is doing while this one waits, for the log.
         tick: Called five times a second while another process has it; may raise to stop waiting.
     """
+    from ...geometry.files.file_lock import FileLock  # brings torch, which the list of models goes without
+
     lock = FileLock(path)
     if not lock.acquire():
         logger.info("another process is %s; waiting for it", work)

@@ -401,7 +401,7 @@ def test_values_may_be_negative(photos):
     ("words", "said"),
     [
         ("mesh photo.jpg -o a.stl --width -1mm", "--width is -1.0; accepted: 1 to 10000"),
-        ("mesh photo.jpg --max-jump -1", "--max-jump is -1.0; expected 0 or more"),
+        ("mesh photo.jpg --max-jump -1", "--max-jump is -1.0; accepted: 0 to 1"),
         ("effect cutout photo.jpg --edge 400", "--edge is 400.0"),
         ("effect fog photo.jpg --height-falloff -1", "--height-falloff is -1.0; accepted: 0 and above"),
         ("effect depth-of-field photo.jpg --f-number -1", "--f-number is -1.0"),
