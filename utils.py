@@ -236,9 +236,10 @@ def sample_at(values: Tensor, places: Tensor, mode: str = "bilinear") -> Tensor:
 
 
 def to_cpu(maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Maps on the CPU, in one copy: each copy waits for the device. The results share their memory."""
+    """Maps on the CPU, in one copy, without gradients: each copy waits for the device. The results share their memory."""
+    maps = {name: each.detach() for name, each in maps.items()}
     if all(each.device.type == "cpu" for each in maps.values()):
-        return dict(maps)
+        return maps
     if sum(each.nbytes for each in maps.values()) > _MOST_COPIED_AT_ONCE:
         return {name: each.cpu() for name, each in maps.items()}
     by_alignment = sorted(maps.items(), key=lambda item: -item[1].element_size())

@@ -159,8 +159,8 @@ EFFECTS = {
     "stereo, both eyes": Budget(2150, 19, 4),
     "depth of field": Budget(390, 4, 10),
     "fog (node)": Budget(692, 9, 6),
-    "cut-out, by distance (node)": Budget(215, 8, 8, 8400),
-    "cut-out, in a box (node)": Budget(216, 9, 9, 2170),
+    "cut-out, by distance (node)": Budget(226, 8, 8, 8400),
+    "cut-out, in a box (node)": Budget(227, 9, 9, 2170),
     "normal to height": Budget(340, 2, 0),  # 293 at 480x270
     "ambient occlusion of a height": Budget(245, 0, 0),
 }

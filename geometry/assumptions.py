@@ -154,13 +154,16 @@ def _scale_of(disparity: Tensor, valid: Tensor, mask: Tensor | None, near_far_ra
     known = finite = disparity if are_all(valid) else torch.where(valid, disparity, torch.inf)
     if mask is not None and not near_far_ratio:
         finite = torch.where(are_finite(disparity), disparity, torch.inf)
-    maps = {"samples": samples_of(disparity, valid), "least": torch.stack((known.amin(), finite.amin()))}
+    least = [known.amin(), finite.amin(), *(() if mask is None or near_far_ratio else (mask.all().to(known),))]
+    maps = {"samples": samples_of(disparity, valid), "least": torch.stack(least)}
     fetched = to_cpu(maps if near_far_ratio else {**maps, "top": disparity[0, 0, 0]})
     ordered = in_order(fetched["samples"])
     if not len(ordered):  # a coarse grid may miss the few values there are
         ordered = np.sort(disparity[valid].float().cpu().numpy())
     far, near = at_percentiles(ordered, FAR_AND_NEAR_END)
-    farthest, least = fetched["least"].tolist()
+    farthest, least, *is_whole = fetched["least"].tolist()
+    if any(is_whole):  # as above, of a GPU, which is asked together with the rest
+        near_far_ratio = NEAR_FAR_RATIO
     ratio = near_far_ratio or (_SKY_RATIO if _sees_sky(fetched["top"].tolist(), least, near) else NEAR_FAR_RATIO)
     if not are_ends_apart(far, near):
         return _Scale(far, None, ratio, farthest)

@@ -53,7 +53,7 @@ class Codec:
 
 # x264's code for AVX-512 reads memory that nothing was written to, so that the same images became other bytes now and then (core 165).
 # It asks the processor, whatever ATEN_CPU_CAPABILITY tells torch.
-_INSTRUCTIONS = ":asm=AVX2" if torch.cpu._is_avx512_supported() else ""
+_INSTRUCTIONS = ":asm=AVX2" if getattr(torch.cpu, "_is_avx512_supported", lambda: False)() else ""
 
 CODECS = {
     # Smooth grey looks the same with a faster preset, at the same size; colours would lose a little.

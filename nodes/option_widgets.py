@@ -85,7 +85,8 @@ class _Execute:
         return inspect.Signature([itself, *_parameters(self._node.INPUT_TYPES(), own)])
 
     def __call__(self, node: Any, *values: Any, **named: Any) -> Any:
-        given = self.__signature__.bind(node, *values, **named).arguments
+        bind = self.__signature__.bind  # called by its name alone: docs/releasing.md, the rules for text
+        given = bind(node, *values, **named).arguments
         del given["self"]
         unread = frozenset().union(*(names for socket, names in self._ignored.items() if given.get(socket) is not None))
         given = {name: value for name, value in given.items() if name not in unread}

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from ..options.estimate import DTYPE_CHOICES, KNOWN_FOV, MAX_FOV, MAX_RATIO, MAX_SIDE, NEAR_FAR_RATIO, PRECISION, RUNTIME_CHOICES
-from ..options.map_images import CLIP_NORMALISATIONS, CODING, CODINGS, NEAR, NEAR_END, NORMALISATIONS, OPENGL, PER_IMAGE
+from ..options.map_images import CLIP_NORMALISATIONS, CODING, CODINGS, NORMALISATIONS, OPENGL, PER_IMAGE
 from ..options.render import RANGES
 from .sockets import GEOMETRY, Widget
 
@@ -110,11 +110,6 @@ def fov_widget(tooltip: str = KNOWN_FOV) -> Widget:
 def near_far_ratio_widget() -> Widget:
     """Widget for the depth range of a scene without metric depth."""
     return number_widget(0.0, 0.0, MAX_RATIO, 0.1, NEAR_FAR_RATIO)
-
-
-def near_widget() -> Widget:
-    """Widget for which end of a depth map is near."""
-    return choice_widget(NEAR, NEAR_END)
 
 
 def normalisation_widget(fixed: str) -> Widget:

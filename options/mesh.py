@@ -64,6 +64,7 @@ class ShownMeshOptions(SplatOptions):
         "there. Smaller: more cuts.",
         step=0.01,
         metavar="SHARE",
+        otherwise=f"{MAX_JUMP:g}",
         advanced=True,
         before="drop_sky",
     )

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from depth_normal.annotators.detail import guided_upsample
+from depth_normal.geometry.assumptions import filled_depth
 from depth_normal.geometry.conventions import unit_normals
 from depth_normal.geometry.edges.depth_edges import colour_fit, sharpen_known_depth
 from depth_normal.geometry.effects.lights import Light
@@ -128,6 +129,12 @@ def test_an_estimate_comes_from_a_gpu_as_it_is_in_one_copy(gpu):
 CAMERA = torch.tensor(((50.0, 0.0, 30.0), (0.0, 50.0, 20.0), (0.0, 0.0, 1.0)))[None]
 LAMPS = (Light((0.5, 0.2, 0.3), size=0.2), Light((0.1, 0.2, 0.3), is_point=True, size=0.1), Light((-1.0, 0.0, 0.2)))
 VECTORS = torch.cat((torch.randn(1, 3, 4, 6), torch.tensor((0.0, 1e-30, 1e30, torch.inf, torch.nan, 1)).expand(1, 3, 2, 6)), 2)
+
+
+def no_sky(disparity):
+    return Estimate(disparity, Quantity.DISPARITY, mask=disparity > -1)
+
+
 BOTH_WAYS = {
     "resize_map, smaller": lambda maps: resize_map(maps, 17, 23),
     "resize_map, larger": lambda maps: resize_map(maps, 47, 91),
@@ -140,6 +147,7 @@ BOTH_WAYS = {
     "sharpen_known_depth": lambda maps: sharpen_known_depth(1 + box_means(maps[:, :1].round(), 2), 3),
     "means_along": lambda maps: means_along(maps, Surfaces.of(maps[:, :1] / 9 + 1), 2, (1, 4, 6, 4, 1), 2),
     "cast_shadows": lambda maps: cast_shadows(maps[:, :1] / 9 + 1, CAMERA.to(maps), LAMPS, doubt=CAMERA[:, :1, :1, None].sign().to(maps)),
+    "filled_depth, no sky": lambda maps: filled_depth(no_sky(torch.cat((maps[:, :1, :4] / 99, maps[:, :1] + 0.5), 2))),
     "measure_range_of_samples": lambda maps: torch.cat(measure_range_of_samples(maps[:, :1], None, (5.0, 95.0))),
 }
 

@@ -9,7 +9,7 @@ import { mendGraph } from './saved_graphs.js'
 import { translated } from './words.js'
 
 /** The new node, which has the old one's place, title, mode, links and, by name, its widgets' values. The old one is gone. */
-export function exchange(old, type) {
+function exchange(old, type) {
   const { graph, title } = old, fresh = window.LiteGraph.createNode(type)
   const link = id => graph.links.get(id) ?? []
   const sources = (old.inputs ?? []).map(({ name, link: id }) => ({ name, node: graph.getNodeById(link(id).origin_id), slot: link(id).origin_slot }))

@@ -128,17 +128,17 @@ class FailureLog:
         """Notes at once that an image failed whose results go to `folder`."""
         if not self._kept:
             return
-        image = str(source.absolute())
-        entry = {
-            "image": image,
-            "relative": str(folder.relative_to(self._out) / source.name),
-            "reason": failure.reason,
-            "again": failure.retryable,
-            **(mark(source) or {}),
-            "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        }
         with self._tolerant():
             check_run_marker(self._marker)
+            image = str(source.absolute())
+            entry = {
+                "image": image,
+                "relative": str(folder.relative_to(self._out) / source.name),
+                "reason": failure.reason,
+                "again": failure.retryable,
+                **(mark(source) or {}),
+                "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            }
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with locked_names(self._out, (FAILURES,)), self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")

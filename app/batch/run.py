@@ -90,6 +90,8 @@ def in_turn(
             written_to = None
             try:
                 found, written_to = future.result(), item.folder
+                if stop.is_set():
+                    return
                 check_run_marker(marker)
                 outcome = make(item, found)
             except EXPECTED_ERRORS as error:
@@ -164,7 +166,7 @@ class Run(Generic[T]):
             for outcome in engine(stop.event, marker):
                 self._add(outcome)
             code = self._finish(note)
-        if self._stopped_by:
+        if self._stopped_by and self.left:
             self._say_stopped(self.left, f": {self._stopped_by.reason}")
         if stop.signal is None:
             return code
@@ -188,7 +190,7 @@ class Run(Generic[T]):
                 yield
             except KeyboardInterrupt:
                 if self.long:
-                    self._say_stopped(self.left - 1)  # one is being made
+                    self._say_stopped(max(0, self.left - 1))  # one is being made
                 raise
 
     def _add(self, outcome: Outcome[T]) -> None:

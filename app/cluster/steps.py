@@ -226,9 +226,9 @@ class Worker:
 
     def _row(self, row: Row, found: Estimate) -> Row:
         try:
-            maps = row_of(row["path"], found, self.job.numbers)
-        except ValueError as error:
-            return _failed(row, failure_of(row["path"], error))
+            maps = row_of(row["path"], found.to("cpu"), self.job.numbers)
+        except Exception as error:  # noqa: BLE001 - the report gets it
+            return _failed(row, _failure_of(row["path"], error))
         kept = {name: row[name] for name in ("index", "folder", "source_mark")}
         return {**maps, **kept, "pixels": row["pixels"] if self.job.keeps_images else None}
 

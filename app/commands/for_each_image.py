@@ -53,6 +53,7 @@ def over_images(run: Callable[..., int], check: Callable[[argparse.Namespace], o
 
 def _over_several(run: Callable[..., int], arguments: argparse.Namespace, found: Found | None) -> int:
     from ..batch.outputs import Outputs, plan_each
+    from ..batch.overwriting import check_folder
     from ..batch.per_image import read_with_alpha
     from ..batch.run import Outcome, Run, in_turn
 
@@ -76,10 +77,11 @@ def _over_several(run: Callable[..., int], arguments: argparse.Namespace, found:
         return in_turn(plan.todo, lambda outputs: read_with_alpha(outputs.image), make, stop, marker, words)
 
     words, each = arguments.parser.message_of, _for(arguments, inputs=[source.path for source in sources], open=False)
+    check_folder(folder)
     plan = plan_each(sources, folder, prepare, words, by_extension=not arguments.keep_extension)
+    several = Run(plan, folder, missed=len(problems), go_on="the same command makes all of them anew")
     if plan.todo:
         network_options(arguments).load(arguments.device)  # what no image can do without is said once
-    several = Run(plan, folder, missed=len(problems), go_on="the same command makes all of them anew")
     code = several.run(work)
     if several.made and arguments.open:
         show(folder)

@@ -68,7 +68,7 @@ def chosen_options(arguments: argparse.Namespace, options: type[Chosen]) -> Chos
         if isinstance(option, Points):
             values[name] = tuple(values[name] or ())
         if isinstance(option, Choice) and name in values:
-            values[name] = next(each for each in option.choices if _as_typed(each) == _as_typed(str(values[name])))
+            values[name] = next((each for each in option.choices if _as_typed(each) == _as_typed(str(values[name]))), values[name])
     typed = unchecked(options, values)
     for ignored, why in typed.unused():
         refuse_options(arguments, [names[name] for name in ignored], why.format_map(names))
@@ -142,7 +142,7 @@ def _type_of(option: Option) -> Callable[[str], Any]:
         case Whole() if option.unit == "px":
             return whole_pixels
         case Whole():
-            return whole_type("a whole number", 0)
+            return whole_type(f"a whole number from {option.low} to {option.high}", 0)
         case Point() | Points():
             return point
         case Box():

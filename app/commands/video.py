@@ -6,7 +6,7 @@ import argparse
 import logging
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -46,6 +46,8 @@ from .result_paths import Place, add_overwrite, add_place, naming_command
 from .scene import depth_kind, named_files
 
 if TYPE_CHECKING:
+    from threading import Event
+
     from ...annotators.specs.base import ModelSpec
     from ...media import VideoHeader
     from ...model_loader import Model
@@ -278,10 +280,13 @@ def _several(arguments: argparse.Namespace, sources: Sequence[Source], missed: i
     plan = plan_each(sources, folder, prepare, words)
     plan.done.extend(video for video in plan.todo if video.make is None)
     plan.todo[:] = [video for video in plan.todo if video.make is not None]
-    if any(video.needs_model for video in plan.todo):
-        load()  # what no video can do without is said once
-    run = Run(plan, folder, "video", missed, long=True)
-    code = run.run(lambda stop, marker: in_turn(plan.todo, lambda _: None, make, stop, marker, words))
+
+    def work(stop: Event, marker: Path | None) -> Iterator[Outcome]:
+        if any(video.needs_model for video in plan.todo):
+            load()  # what no video can do without is said once, after the videos that are refused
+        return in_turn(plan.todo, lambda _: None, make, stop, marker, words)
+
+    code = Run(plan, folder, "video", missed, long=True).run(work)
     if arguments.open and code in (DONE, SOME_FAILED):
         show(folder)
     return code

@@ -136,7 +136,6 @@ def percent(text: str) -> float:
 
 
 real = number_type("a number", math.isfinite)
-share = number_type("a number from 0 to 1", lambda value: 0 <= value <= 1)
 degrees = number_type("an angle from 0.1 to 179.9 degrees", lambda value: 0.1 <= value <= 179.9)
 near_far_ratio = number_type("a number above 1", lambda value: value > 1)
 positive = whole_type(f"a whole number from 1 to {MOST}", 1, MOST)

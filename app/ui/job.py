@@ -141,7 +141,7 @@ class Job:
             failed(self.in_words(failure_of(str(self.source), error).reason))
         except Exception as error:  # a fault of ours must not end the queue
             logger.exception("%s", self.name)
-            failed(f"{type(error).__name__}: {error}")
+            failed(self.in_words(f"{type(error).__name__}: {error}"))
 
     def as_json(self) -> dict[str, Any]:
         """As the page reads it."""

@@ -101,10 +101,10 @@ def _continued(image: Tensor, sure: Tensor, probable: Tensor, radius: int) -> Te
         (S B, 3, H, W).
     """
     pitch = max(1, round(radius / _COARSE))
-    shares = torch.cat((probable, sure)).to(image)
-    whole = image.repeat(len(shares) // len(image), 1, 1, 1)
-    probable, sure = shrunk(torch.cat((whole * shares, shares), 1), pitch).chunk(2)
-    colour = shrunk(image, pitch).repeat(len(sure) // len(image), 1, 1, 1)
+    shares = torch.cat((probable, sure)).to(image).split(len(image))
+    # One by one, as they are as large as the image.
+    probable, sure = torch.cat([shrunk(torch.cat((image * share, share), 1), pitch) for share in shares]).chunk(2)
+    colour = shrunk(image, pitch).repeat(len(shares) // 2, 1, 1, 1)
     for means, reach in ((probable, 2 * radius), (sure, 4 * radius), (sure, 2 * radius), (sure, radius)):
         for _ in range(2):  # twice: what comes into a window counts little at first, or squares would show
             means = box_means(means, max(1, round(reach / pitch / 2)))

@@ -374,16 +374,16 @@ def _across(way: Tensor, small: Tensor) -> Tensor:
     one = constant(small, 1.0)
     right = torch.cat((torch.addcmul(one, along * x, slope), sign * both, -along), 1)
     up = torch.cat((both, torch.addcmul(sign, y, down), -y), 1)
-    across, upwards = (each[: small.shape[-2], : small.shape[-1]].to(small) for each in _disks(small, *_tiles_of(small)))
+    across, upwards = _disk(small).repeat(1, *_tiles_of(small))[:, : small.shape[-2], : small.shape[-1]].to(small)
     return torch.addcmul(across * right, upwards, up)
 
 
 @kept_constants
-def _disks(rows: int, columns: int) -> tuple[Tensor, Tensor]:
-    """So many rows and columns of tiles: the place on a disk that each ray of a tile has."""
-    place = _tile(rows, columns)
+def _disk() -> Tensor:
+    """(2, tile, tile): the place on a disk that each ray of a tile has."""
+    place = _tile(1, 1)
     radius, angle = ((place + 0.5) / _TILE**2).sqrt(), place * (math.pi * (3 - math.sqrt(5)))
-    return radius * angle.cos(), radius * angle.sin()
+    return torch.stack((radius * angle.cos(), radius * angle.sin()))
 
 
 def _tiled(like: Tensor) -> Tensor:

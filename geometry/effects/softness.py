@@ -132,6 +132,6 @@ def _ripple(normals: Tensor) -> float:
             found.append(vector_lengths((before + after).sub_(own, alpha=2)).flatten())
     if not found:
         return 0.0
-    changes = torch.cat(found).cpu().numpy()
+    changes = torch.cat(found).detach().cpu().numpy()
     place = int(_QUIET * (len(changes) - 1))
     return float(np.partition(changes, place)[place])

@@ -682,6 +682,11 @@ def test_a_tensor_left_on_the_cpu_is_found(ask):
         ask(lambda: maps() + torch.ones(BATCH, 1, HEIGHT, WIDTH))
 
 
+def test_depth_that_has_a_gradient_is_measured_too():
+    depth = (1 + torch.rand(1, 1, HEIGHT, WIDTH)).requires_grad_()
+    assert assumptions.filled_depth(Estimate(depth, Quantity.DISPARITY)).requires_grad
+
+
 @pytest.mark.slow("takes most of a second")
 def test_frames_of_an_image_ask_the_device_together(ask, monkeypatch):
     """Eight at a time; the first one is the image itself."""

@@ -28,7 +28,7 @@ async function visit(page, place = address) {
 const texts = (page, places) => page.locator(places).allTextContents()
 const states = page => page.$$eval('#jobs li', rows => rows.map(row => row.dataset.state))
 const until = (page, state, count) => page.waitForFunction(
-  ([state, count]) => document.querySelectorAll(`#jobs li[data-state=${state}]`).length >= count, [state, count], { timeout: 120000 },
+  ([state, count]) => document.querySelectorAll(`#jobs li[data-state=${state}]`).length >= count, [state, count], { timeout: 240000 }, // two hundred images, on a busy machine
 )
 const line = page => page.evaluate(() => document.querySelector('#stage span').textContent)
 const choose = (page, ...names) => page.setInputFiles('#pick-files', names)
