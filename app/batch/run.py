@@ -166,7 +166,7 @@ class Run(Generic[T]):
             for outcome in engine(stop.event, marker):
                 self._add(outcome)
             code = self._finish(note)
-        if self._stopped_by and self.left:
+        if self._stopped_by:
             self._say_stopped(self.left, f": {self._stopped_by.reason}")
         if stop.signal is None:
             return code
