@@ -149,8 +149,6 @@ def _scales_of(estimate: Estimate, valid: Tensor, near_far_ratio: float | None) 
 
 
 def _scale_of(disparity: Tensor, valid: Tensor, mask: Tensor | None, near_far_ratio: float | None) -> _Scale:
-    if mask is not None and are_all(mask):  # the network says that there is no sky
-        near_far_ratio = near_far_ratio or NEAR_FAR_RATIO
     known = finite = disparity if are_all(valid) else torch.where(valid, disparity, torch.inf)
     if mask is not None and not near_far_ratio:
         finite = torch.where(are_finite(disparity), disparity, torch.inf)
@@ -162,7 +160,7 @@ def _scale_of(disparity: Tensor, valid: Tensor, mask: Tensor | None, near_far_ra
         ordered = np.sort(disparity[valid].float().cpu().numpy())
     far, near = at_percentiles(ordered, FAR_AND_NEAR_END)
     farthest, least, *is_whole = fetched["least"].tolist()
-    if any(is_whole):  # as above, of a GPU, which is asked together with the rest
+    if any(is_whole):  # the network says that there is no sky
         near_far_ratio = NEAR_FAR_RATIO
     ratio = near_far_ratio or (_SKY_RATIO if _sees_sky(fetched["top"].tolist(), least, near) else NEAR_FAR_RATIO)
     if not are_ends_apart(far, near):

@@ -381,14 +381,14 @@ def _across(way: Tensor, small: Tensor) -> Tensor:
 @kept_constants
 def _disk() -> Tensor:
     """(2, tile, tile): the place on a disk that each ray of a tile has."""
-    place = _tile(1, 1)
+    place = torch.tensor(_ORDER, dtype=torch.float32).view(_TILE, _TILE)
     radius, angle = ((place + 0.5) / _TILE**2).sqrt(), place * (math.pi * (3 - math.sqrt(5)))
     return torch.stack((radius * angle.cos(), radius * angle.sin()))
 
 
 def _tiled(like: Tensor) -> Tensor:
     """(h, w): the number of each pixel's place in its tile, in `_ORDER`, made on the device."""
-    return _tiles(like, *_tiles_of(like))[: like.shape[-2], : like.shape[-1]].to(like)
+    return _tile(like).repeat(_tiles_of(like))[: like.shape[-2], : like.shape[-1]].to(like)
 
 
 def _tiles_of(maps: Tensor) -> tuple[int, int]:
@@ -397,13 +397,9 @@ def _tiles_of(maps: Tensor) -> tuple[int, int]:
 
 
 @kept_constants
-def _tiles(rows: int, columns: int) -> Tensor:
-    """So many rows and columns of tiles, at the size of rays, which is small."""
-    return _tile(rows, columns)
-
-
-def _tile(rows: int, columns: int) -> Tensor:
-    return torch.tensor(_ORDER, dtype=torch.float32).view(_TILE, _TILE).repeat(rows, columns)
+def _tile() -> Tensor:
+    """(tile, tile): the numbers of the places."""
+    return torch.tensor(_ORDER, dtype=torch.float32).view(_TILE, _TILE)
 
 
 @kept_constants
