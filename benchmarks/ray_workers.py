@@ -55,6 +55,8 @@ PATIENCE = 300
 class SleepingModel:
     """A model that sleeps in place of computing, off Python's lock, and whose maps are the same for all images of a size."""
 
+    device = torch.device("cpu")
+
     def __init__(self, seconds: float, log: str) -> None:
         self.seconds, self.log = seconds, log
         self._found = lru_cache(_any_estimate)
