@@ -6,7 +6,8 @@ Balls, boxes, rings and creatures of three balls stand on a floor before a wall,
 seen in perspective. With `--kind colourful` each has bands of three colours, one of them the floor's or the wall's. With `--kind portrait`
 one or two people of eight parts, each in a colour of its own, are before a wall with a flag, from the waist up. With `--kind standing` one
 to three people stand on a pavement, whose feet have its depth. With `--kind cup` a cup, white inside, stands on a saucer of its outer
-colour. With `--kind touching` a person and a flag, or two boxes with one front, have different colours but one depth.
+colour. With `--kind stand` a cake stands on a plate with a foot, or a camera on three legs, and both cast a shadow; thing and support are
+one. With `--kind touching` a person and a flag, or two boxes with one front, have different colours but one depth.
 
 Their depth is the true one, or soft and warped as a network's: of a quarter of the size, and without units. `overlap` is the mean
 intersection over union with the thing's true mask, of five points inside each thing, by `surface` and by `object`, and of a box around it,
@@ -38,6 +39,7 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.options.masks import MaskOptions
 
 _FOCAL = 1.1  # of the longer side
+_LIGHT = np.array((0.5, 0.7, -0.5)) / np.linalg.norm((0.5, 0.7, -0.5))
 _BOXES = {"box 5 %": 0.05, "box 15 %": 0.15}  # how much wider on each side
 _CLICKED_BOX = "box 15 %"
 _CLICKS = {"2 points": 1, "3 points": 2, "box, 1 point": 1, "box, 2 points": 2}  # how many points are added to a first one, or to the box
@@ -213,6 +215,7 @@ class Canvas:
         self.rays, self.camera, self._pitch = _rays(width, height, pitch), np.array((0.0, 1.5, 0.0)), pitch
         self._distance, self._thing = np.full((height, width), np.inf), np.zeros((height, width), int)
         self._normal, self._colour = np.zeros((height, width, 3)), np.zeros((height, width, 3))
+        self._lit = np.ones((height, width))
 
     def paint_plane(self, axis: int, place: float, texture: int, bands: Bands) -> None:
         """The background: the floor (axis 1) or the wall (axis 2)."""
@@ -231,11 +234,17 @@ class Canvas:
         pattern = np.sin(places @ waves.T).mean(-1, keepdims=True)
         self._colour[nearer] = bands.at(places) * (1 + 0.25 * pattern)
 
+    def cast(self, surfaces: Sequence[Callable[[np.ndarray, np.ndarray], Surface]]) -> None:
+        """Draws the shadows of surfaces, each a function of rays and of where they begin; with soft borders."""
+        places = self.camera + self.rays * self._distance[..., None] + 0.01 * self._normal
+        rays = np.broadcast_to(_LIGHT, places.shape)
+        hidden = np.any([np.isfinite(distance) & (distance > 0) for distance, _ in (each(rays, places) for each in surfaces)], 0)
+        self._lit = 1 - cv2.GaussianBlur(hidden.astype(float), (0, 0), hidden.shape[1] / 240)
+
     def scene(self, random: np.random.Generator) -> Scene:
         """The image with light and grain."""
         forward = np.array((0.0, -np.sin(self._pitch), np.cos(self._pitch)))
-        light = np.array((0.5, 0.7, -0.5)) / np.linalg.norm((0.5, 0.7, -0.5))
-        shade = 0.35 + 0.65 * np.clip(self._normal @ light, 0, 1)
+        shade = 0.35 + 0.65 * np.clip(self._normal @ _LIGHT, 0, 1) * self._lit
         image = np.clip(self._colour * shade[..., None] + random.normal(0, 0.01, self._colour.shape), 0, 1)
         return Scene(image, self._distance * (self.rays @ forward), self._thing)
 
@@ -370,6 +379,36 @@ def cup(random: np.random.Generator, side: int) -> Scene:
     return canvas.scene(random)
 
 
+def stand(random: np.random.Generator, side: int) -> Scene:
+    """A cake on a plate with a foot, or a camera on three legs, before a wall; with shadows. Thing and support are one."""
+    canvas = Canvas(side, side * 3 // 4, random.uniform(0.15, 0.5))
+    floor, wall, support, *paints = random.uniform(0.15, 0.95, (6, 3))
+    canvas.paint_plane(
+        1, 0.0, int(random.integers(4)), Bands(floor * np.array((1, random.uniform(0.75, 1)))[:, None], random.normal(0, 4, 3))
+    )
+    canvas.paint_plane(2, random.uniform(4, 7), 1, Bands(wall[None]))
+    place = np.array((random.uniform(-0.3, 0.3), 0.0, random.uniform(2.2, 3)))
+    if random.random() < 0.5:
+        high, wide = random.uniform(0.2, 0.45), random.uniform(0.3, 0.45)
+        lines = (((0, 0.01), (0.55 * wide, 0.01)), ((0, 0.01), (0, high)), ((0, high), (wide, high + 0.02)))
+        parts = [(partial(_turned, place, line, 0.02), support) for line in lines]
+        cake = place + np.array((0, high + 0.14, 0))
+        parts += [(partial(_turned, cake, ((0, cake[1]), (0.6 * wide, cake[1])), 0.1), paints[0])]
+        parts += [(partial(_ellipsoid, cake + np.array((0.2 * wide, 0.13, 0)), np.full(3, 0.07)), paints[1])]
+    else:
+        high, wide = random.uniform(0.7, 1.0), random.uniform(0.3, 0.45)
+        top = place + np.array((0, high, 0))
+        parts = [(partial(_box, top + np.array((0, 0.1, 0)), np.array((0.17, 0.12, 0.1)), random.uniform(0, 1.5)), paints[0])]
+        parts += [(partial(_ellipsoid, top + np.array((0.0, 0.1, -0.15)), np.array((0.08, 0.08, 0.1))), paints[1])]
+        for turn in random.uniform(0, 2) + np.arange(3) * 2 * np.pi / 3:
+            foot = place + wide * np.array((np.cos(turn), 0, np.sin(turn)))
+            parts += [(partial(_rod, foot, top, 0.03), support)]
+    for part, (surface, paint) in enumerate(parts):
+        canvas.paint(surface(canvas.rays, canvas.camera), 2 + part, Bands(paint[None]), 1)
+    canvas.cast([surface for surface, _ in parts])
+    return canvas.scene(random)
+
+
 def touching(random: np.random.Generator, side: int) -> Scene:
     """A person in a coat and a flag beside them, or two boxes whose fronts are one plane: of one depth, and of different colours."""
     canvas = Canvas(side, side * 3 // 4, random.uniform(-0.05, 0.15))
@@ -431,7 +470,7 @@ def _thing(
 
 def _ellipsoid(centre: np.ndarray, radii: np.ndarray, rays: np.ndarray, camera: np.ndarray) -> Surface:
     origin, along = (camera - centre) / radii, rays / radii
-    a, b, c = (along**2).sum(-1), along @ origin, origin @ origin - 1
+    a, b, c = (along**2).sum(-1), (along * origin).sum(-1), (origin**2).sum(-1) - 1
     root = b * b - a * c
     distance = np.where(root > 0, (-b - np.sqrt(np.maximum(root, 0))) / a, np.inf)
     facing = (origin + along * np.where(root > 0, distance, 0)[..., None]) / radii
@@ -441,7 +480,7 @@ def _ellipsoid(centre: np.ndarray, radii: np.ndarray, rays: np.ndarray, camera: 
 def _box(centre: np.ndarray, half: np.ndarray, turn: float, rays: np.ndarray, camera: np.ndarray) -> Surface:
     cos, sin = np.cos(turn), np.sin(turn)
     rotation = np.array(((cos, 0, -sin), (0, 1, 0), (sin, 0, cos)))
-    origin, along = rotation @ (camera - centre), rays @ rotation.T
+    origin, along = (camera - centre) @ rotation.T, rays @ rotation.T
     with np.errstate(divide="ignore", invalid="ignore"):
         one, two = (-half - origin) / along, (half - origin) / along
     near, far = np.minimum(one, two), np.maximum(one, two)
@@ -475,10 +514,21 @@ def _turned(axis: np.ndarray, line: Sequence[tuple[float, float]], thick: float,
     return _walked(away, rays, camera)
 
 
+def _rod(first: np.ndarray, last: np.ndarray, thick: float, rays: np.ndarray, camera: np.ndarray) -> Surface:
+    """A rod from one place to another."""
+    along = last - first
+
+    def away(places: np.ndarray) -> np.ndarray:
+        share = np.clip((places - first) @ along / (along @ along), 0, 1)
+        return np.linalg.norm(places - first - share[..., None] * along, axis=-1) - thick
+
+    return _walked(away, rays, camera)
+
+
 def _walked(away: Callable[[np.ndarray], np.ndarray], rays: np.ndarray, camera: np.ndarray) -> Surface:
     """A surface of which the distance from any place is known, found by walking along the rays."""
     length = np.linalg.norm(rays, axis=-1)
-    distance = np.full(rays.shape[:2], 0.5)
+    distance = np.full(rays.shape[:2], 0.5 if camera.ndim == 1 else 0.0)
     for _ in range(60):
         distance = distance + 0.9 * away(camera + rays * distance[..., None]) / length
     places = camera + rays * distance[..., None]
@@ -495,6 +545,7 @@ KINDS = {
     "portrait": portrait,
     "standing": standing,
     "cup": cup,
+    "stand": stand,
     "touching": touching,
 }
 

@@ -112,7 +112,7 @@ RUNS = {
     "objects.py": (["--side", "64", "--scenes", "1"], "network   box 15 %"),
     **{
         f"objects.py {kind}": (["--kind", kind, "--side", "64", "--scenes", "1"], "network   box 15 %")
-        for kind in ("standing", "cup", "touching")
+        for kind in ("standing", "cup", "stand", "touching")
     },
     "panorama.py": (["--width", "128", "--side", "48"], r"\| street \| tiny"),
     "sky.py": (["--side", "128"], "all rooms"),

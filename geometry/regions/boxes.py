@@ -64,6 +64,10 @@ _NEARNESS_WEIGHT = 1.0
 _FOREGROUND_TAIL = 0.05  # share of the pixels outside that may be as rare as the guess
 _FIRST_GUESS_AREA = (0.05, 0.6)  # of the box's
 
+# Shadows that fall on the planes outside: what their colours are multiplied by, and what such a pixel costs beyond one in the light.
+_SHADOWS = (0.85, 0.7, 0.55, 0.4)
+_SHADOW_COST = 1.0
+
 # The cut.
 _ROUNDS = 5
 _CUT_STEPS = 120
@@ -191,9 +195,10 @@ def _region(scene: _Scene, pixels: Pixels) -> Tensor:
     colours = scene.colours.flatten(1).T.contiguous()
     depths = torch.stack((scene.nearness, scene.height), -1).flatten(0, 1)
     outside = scene.outside.flatten()
-    behind = [_likelihood(values, outside, kind) for values, kind in ((colours, _COLOURS), (depths, _DEPTHS))]
+    on_planes = (scene.height.abs() < PLANE_DISTANCE).flatten()
     near = _near(scene)
-    found = _first_guess(scene, near, behind)
+    found = _first_guess(scene, near, _behind(colours, depths, outside, on_planes, 0))
+    behind = _behind(colours, depths, outside, on_planes, _SHADOW_COST)
     edges = [_edges(scene, dim, _STRONGEST_COLOUR_EDGE) for dim in (-1, -2)]
     across, down = (_BORDER_COST * (_BORDER_COST_AT_EDGES + (1 - _BORDER_COST_AT_EDGES) * torch.exp(-each)) for each in edges)
     by_points = _point_costs(pixels, *(_edges(scene, dim, _STRONGEST_BESIDE_POINT) for dim in (-1, -2)))
@@ -207,7 +212,7 @@ def _region(scene: _Scene, pixels: Pixels) -> Tensor:
         before, found = found, shares > 0.5
         if not bool(found.any()) or (found != before).float().mean() < _CONVERGED:
             break
-        behind = [_likelihood(values, ~found.flatten(), kind) for values, kind in ((colours, _COLOURS), (depths, _DEPTHS))]
+        behind = _behind(colours, depths, ~found.flatten(), on_planes, _SHADOW_COST)
     return _completed(found, scene, by_points < _POINT_WEIGHT / 2)
 
 
@@ -263,6 +268,19 @@ def _near(scene: _Scene) -> Tensor:
 def _likelihood(values: Tensor, sample: Tensor, kind: _Evidence) -> Tensor:
     """(N,): how likely values (N, D) are among those of a sample, (N,) bool; a logarithm."""
     return fit_mixture(values[sample], kind.components, kind.noise).log_likelihood(values)
+
+
+def _behind(colours: Tensor, depths: Tensor, sample: Tensor, on_planes: Tensor, shadow_cost: float) -> list[Tensor]:
+    """(N,), (N,): how likely colours (N, 3) and depths (N, 2) are among those of the background, as logarithms.
+
+    Colours on planes may be of the background in a shadow.
+    """
+    mixture = fit_mixture(colours[sample], _COLOURS.components, _COLOURS.noise)
+    plain = mixture.log_likelihood(colours)
+    on_plane = colours[on_planes]
+    shaded = torch.stack([mixture.log_likelihood(on_plane / share) for share in _SHADOWS]).amax(0) - shadow_cost
+    plain[on_planes] = torch.maximum(plain[on_planes], shaded)
+    return [plain, _likelihood(depths, sample, _DEPTHS)]
 
 
 def _first_guess(scene: _Scene, near: Tensor, behind: list[Tensor]) -> Tensor:

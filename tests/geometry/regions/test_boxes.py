@@ -34,6 +34,19 @@ def test_a_ball_comes_without_the_floor_and_the_wall(margin, bend):
     assert overlap(object_in_box(7.5 * depth, image, box), thing == 1) > 0.9, "of any scale"
 
 
+def test_its_shadow_stays_behind():
+    """A shadow falls from a ball to the right, as far as the box reaches."""
+    depth, image, thing = room([(0.1, -0.65, 3.6, 0.35)])
+    left, top, right, bottom = around(thing, 1, 0.15)
+    rows, columns = torch.meshgrid(torch.arange(HEIGHT) / HEIGHT, torch.arange(WIDTH) / WIDTH, indexing="ij")
+    low = bottom - 0.15 * (bottom - top)
+    shadow = ((columns - right) / (0.45 * (right - left))).square() + ((rows - low) / (0.1 * (bottom - top))).square() < 1
+    image = torch.where(shadow & (thing == 0), 0.55 * image, image)
+    mask = object_in_box(depth, image, (left, top, right + 0.4 * (right - left), bottom))[0, 0] > 0.5
+    assert float((mask & shadow & (thing == 0)).sum() / (shadow & (thing == 0)).sum()) < 0.1
+    assert overlap(mask[None, None].float(), thing == 1) > 0.9
+
+
 def test_depth_alone_tells_it_apart():
     depth, image, thing = room([(0.2, -0.6, 3.0, 0.4)])
     assert overlap(object_in_box(depth, torch.full_like(image, 0.5), around(thing, 1, 0.15)), thing == 1) > 0.8
