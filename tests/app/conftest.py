@@ -10,6 +10,11 @@ from depth_normal.app.cli import main
 TESTS = Path(__file__).resolve().parents[1]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def quickly_loaded(tiny_at_hand):
+    """The command loads the pack's own model in most tests."""
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path_factory, monkeypatch):
     """The folder in which the command line remembers named results and measurements: one for each test."""
