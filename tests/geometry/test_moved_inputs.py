@@ -190,7 +190,7 @@ CASES = [(function, scene) for function in FUNCTIONS for scene in SCENES]
 QUICK_SCENES = {"object": ["balls"], "box": ["stripes_on_a_wall"]}  # of functions that begin with these words
 MOST_OF_A_SECOND = pytest.mark.slow("takes most of a second")
 QUICK_CASES = [
-    (function, scene) if scene in QUICK_SCENES.get(function.split(",")[0], SCENES) else pytest.param(function, scene, marks=MOST_OF_A_SECOND)
+    pytest.param(function, scene, marks=() if scene in QUICK_SCENES.get(function.split(",")[0], SCENES) else MOST_OF_A_SECOND)
     for function, scene in CASES
 ]
 
