@@ -195,7 +195,7 @@ def tiny_at_hand():
     published = {file.role: bundled_path(file) for file in tiny.files}
 
     def copied(spec, paths, dtype):
-        if spec is not tiny or paths != published:
+        if spec.files != tiny.files or paths != published:
             return build(spec, paths, dtype)
         if dtype not in _TINY:
             _TINY[dtype] = build(spec, paths, dtype)

@@ -1,10 +1,12 @@
 """Fixtures of several tests of the command line."""
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from depth_normal.annotators.registry import MODELS
 from depth_normal.app.cli import main
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -13,6 +15,13 @@ TESTS = Path(__file__).resolve().parents[1]
 @pytest.fixture(autouse=True, scope="module")
 def quickly_loaded(tiny_at_hand):
     """The command loads the pack's own model in most tests."""
+
+
+@pytest.fixture(autouse=True)
+def small_by_default(request, monkeypatch):
+    """The pack's own model sees images small where no size is asked for; `verify` and `bench` are about it as it is."""
+    if request.path.parent.name not in ("verify", "bench"):
+        monkeypatch.setitem(MODELS, "tiny", replace(MODELS["tiny"], default_size=64))
 
 
 @pytest.fixture(autouse=True)

@@ -150,7 +150,7 @@ def test_film_is_estimate_geometrys_film_with_a_running_range(photos):
 
 
 def test_a_batch_is_its_images_one_by_one(photos):
-    both, first = run(photos), run(photos[:1])
+    both, first = run(photos, resolution=64), run(photos[:1], resolution=64)
     for whole, alone in zip(both[:3], first[:3], strict=True):
         assert torch.allclose(whole[:1], alone, atol=1e-4)
 
@@ -247,7 +247,7 @@ def test_it_is_first_in_the_menu_and_shows_few_widgets():
 @pytest.mark.parametrize("batch", [1, 6])
 def test_both_maps_are_shown_on_the_node(comfyui, photos, batch):
     images = photos[:1].repeat(batch, 1, 1, 1)
-    answer = run(images)
+    answer = run(images, resolution=64)
     depth, normals, _, _ = answer["result"]
     shown = answer["ui"]["images"]
     assert len(shown) == 2 * min(batch, depth_and_normals.MAX_SHOWN)

@@ -21,8 +21,10 @@ LOOKS = {
     "MiDaS-NormalMapPreprocessor": [{"model": "tiny", **SMALL, "coding": "opengl"}, {"model": "tiny", **SMALL, "a": 1.0}],
     # Over a clip tiny makes its plain map, as sharp edges flicker: both looks are of one.
     "MiDaS-DepthMapPreprocessor": [{"model": "tiny", **SMALL, "normalisation": each} for each in ("per_clip", "running")],
-    "Zoe-DepthMapPreprocessor": [{"model": "tiny", "normalisation": "per_clip", "resolution": each} for each in (64, 128)],
-    "LeReS-DepthMapPreprocessor": [{"model": "tiny", **SMALL}, {"model": "tiny", **SMALL, "rm_nearest": 20.0}],
+    "Zoe-DepthMapPreprocessor": [
+        {"model": "tiny", "normalisation": "per_clip", "network_size": 64, "resolution": each} for each in (64, 128)
+    ],
+    "LeReS-DepthMapPreprocessor": [{"model": "tiny", **SMALL, "network_size": 64, **more} for more in ({}, {"rm_nearest": 20.0})],
     "DepthNormal_DepthOfVideo": [SMALL, {**SMALL, "near": "black"}, {**SMALL, "normalisation": "per_image"}],
     "DepthNormal_NormalsOfVideo": [SMALL, {**SMALL, "coding": "directx"}],
 }

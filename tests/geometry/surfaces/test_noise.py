@@ -55,6 +55,7 @@ def angles(normals, truth):
     return torch.rad2deg(torch.atan2(torch.linalg.vector_norm(torch.linalg.cross(a, b, dim=1), dim=1), (a * b).sum(1)))
 
 
+@pytest.mark.quick_cases(8)
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("deviation", [1e-3, 1e-2])
 @pytest.mark.parametrize("length", [1.0, 2.5, 4.0, 5.0])
@@ -123,6 +124,7 @@ def test_noise_is_found_beside_a_surface_that_bends(name):
     assert found.noise == pytest.approx(0.01, rel=0.25)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("image", ["coffee", "astronaut", "chelsea", "rocket"])
 def test_a_networks_depth_has_no_noise_that_a_window_should_average(image):
     data = pytest.importorskip("skimage.data")
@@ -191,6 +193,7 @@ def room_with_balls(height, width, wall, balls):
     return depth, intrinsics
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("size", "wall", "balls"),
     [
