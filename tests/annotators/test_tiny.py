@@ -258,11 +258,7 @@ def test_images_give_the_same_bits_however_they_lie_in_memory(shipped):
 
 
 @pytest.mark.parametrize(
-    ("image", "words"),
-    [
-        (torch.full((1, 3, 64, 64), float("nan")), "12288 NaN or infinite values"),
-        (torch.rand(0, 3, 64, 64), "empty"),
-    ],
+    ("image", "words"), [(torch.full((1, 3, 64, 64), float("nan")), "12288 NaN or infinite values"), (torch.rand(0, 3, 64, 64), "empty")]
 )
 def test_the_shipped_network_refuses_what_is_no_image(shipped, image, words):
     with pytest.raises(ValueError, match=words):

@@ -35,7 +35,7 @@ RENAMED = {
         "diffusers/lotus-depth-d-v1-1/vae/diffusion_pytorch_model.safetensors": "vae/vae-ft-mse-840000-ema-pruned.safetensors",
     },
     "lotus-normals-d": {
-        "diffusers/lotus-depth-d-v1-1/vae/diffusion_pytorch_model.safetensors": "vae/vae-ft-mse-840000-ema-pruned.safetensors",
+        "diffusers/lotus-depth-d-v1-1/vae/diffusion_pytorch_model.safetensors": "vae/vae-ft-mse-840000-ema-pruned.safetensors"
     },
     "lbm-depth": {"diffusers/LBM_depth/model.safetensors": "diffusion_models/LBM/LBM_depth.safetensors"},
     "lbm-normals": {"diffusers/LBM_normals/model.safetensors": "diffusion_models/LBM/LBM_normals.safetensors"},

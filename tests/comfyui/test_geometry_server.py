@@ -118,10 +118,7 @@ def test_core_renders_our_depth_as_depth_anything_3(server, scene):
     graph = scene | {
         "da3": node("GeometryToDA3", geometry=["1", 0], image=["3", 0]),
         "a": core(
-            "DA3Render",
-            da3_geometry=["da3", 0],
-            output="depth",
-            **{"output.normalization": "min_max", "output.apply_sky_clip": False},
+            "DA3Render", da3_geometry=["da3", 0], output="depth", **{"output.normalization": "min_max", "output.apply_sky_clip": False}
         ),
         "b": node("RenderDepth", geometry=["1", 0], near="white", normalisation="per_image", metric_as_disparity=False),
         "c": core("DA3Render", da3_geometry=["da3", 0], output="sky_mask", **{"output.colored": False}),

@@ -95,10 +95,7 @@ def saved(server, model: dict, count: int, **widgets):
         "2": {"class_type": "RepeatImageBatch", "inputs": {"image": ["1", 0], "amount": count}},
         "3": {"class_type": "DepthNormal_LoadModel", "inputs": model},
         "4": {"class_type": "DepthNormal_EstimateGeometry", "inputs": {"model": ["3", 0], "image": ["2", 0], **widgets}},
-        "5": {
-            "class_type": "DepthNormal_SaveGeometry",
-            "inputs": {"geometry": ["4", 0], "filename_prefix": "old/moge", "format": "npz"},
-        },
+        "5": {"class_type": "DepthNormal_SaveGeometry", "inputs": {"geometry": ["4", 0], "filename_prefix": "old/moge", "format": "npz"}},
     }
     entries = finished(server, graph)["5"]["files"]
     assert len(entries) in (1, count)

@@ -120,11 +120,7 @@ def test_cancel_stops_long_before_the_end(server, image_name):
 def test_without_file_and_network_the_error_helps_and_the_next_run_works(server, image_name):
     message = error_of(server.run(graph(image_name, DEPTH, resolution=64)))
     assert message.startswith("Choose 'tiny' in the widget model: ")
-    for words in (
-        "dpt_hybrid-midas-501f0c75.pt",
-        "lllyasviel/Annotators",
-        str(server.base / "models" / "depth_normal"),
-    ):
+    for words in ("dpt_hybrid-midas-501f0c75.pt", "lllyasviel/Annotators", str(server.base / "models" / "depth_normal")):
         assert words in message, message
     files = [path for path in (server.base / "models" / "depth_normal").rglob("*") if path.is_file() and path.suffix != ".lock"]
     assert {path.name for path in files if "runtimes" not in path.parts} == {"midas_v21_small_256.pt"}  # what engines keep is theirs

@@ -69,12 +69,7 @@ def public_graph() -> dict:
         node(5062, "VideoDepthAnythingOutput", {"depths": 3}, [{"name": "images", "type": "IMAGE"}], ["gray"]),
         node(9, "PreviewImage", {"images": 4}, [], []),
     ]
-    links = [
-        [1, 5060, 0, 5061, 0, "VDAMODEL"],
-        [2, 1, 0, 5061, 1, "IMAGE"],
-        [3, 5061, 0, 5062, 0, "DEPTHS"],
-        [4, 5062, 0, 9, 0, "IMAGE"],
-    ]
+    links = [[1, 5060, 0, 5061, 0, "VDAMODEL"], [2, 1, 0, 5061, 1, "IMAGE"], [3, 5061, 0, 5062, 0, "DEPTHS"], [4, 5062, 0, 9, 0, "IMAGE"]]
     return {"nodes": nodes, "links": links, "version": 0.4}
 
 
