@@ -1,5 +1,6 @@
 """Fixtures of several tests of the command line."""
 
+import functools
 import runpy
 from dataclasses import replace
 from pathlib import Path
@@ -7,14 +8,40 @@ from pathlib import Path
 import pytest
 
 from depth_normal.annotators.registry import MODELS
-from depth_normal.app.cli import main
+from depth_normal.app import cli
 
 TESTS = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True, scope="module")
-def quickly_loaded(tiny_at_hand):
-    """The command loads the pack's own model in most tests."""
+def quickly_begun(request, tiny_at_hand):
+    """Runs of the command share its parsers, which 700 options take 10 ms to build, and a built model; `console` is about the former."""
+    if request.path.parent.name == "console":
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "_parsers", _shared_parsers)
+        yield
+
+
+_parsers = functools.cache(cli._parsers)
+
+
+def _shared_parsers():
+    """As a process of its own finds them: lists that a run made longer are as they were."""
+    for action, default in _lists():
+        action.default = list(default)
+    return _parsers()
+
+
+@functools.cache
+def _lists():
+    parser, commands = _parsers()
+    waiting, found = [parser, *commands.values()], []
+    for each in waiting:
+        waiting += each.commands.values()
+        found += [(action, tuple(action.default)) for action in each._actions if isinstance(action.default, list)]
+    return found
 
 
 @pytest.fixture(autouse=True)
@@ -41,5 +68,5 @@ def exported_tiny(tmp_path_factory):
     if old["condition"]:
         pytest.skip(old["reason"])
     path = tmp_path_factory.mktemp("export") / "tiny.onnx"
-    assert main(["export", "tiny", "-o", str(path), "--json"]) == 0
+    assert cli.main(["export", "tiny", "-o", str(path), "--json"]) == 0
     return path

@@ -94,17 +94,7 @@ def serving(
     for path, name in weights:
         shutil.copy(path, base / "models" / "depth_normal" / name)
     port = free_port()
-    words = [
-        *flags,
-        "--listen",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--disable-auto-launch",
-        "--disable-api-nodes",
-        "--base-directory",
-        str(base),
-    ]
+    words = [*flags, *f"--listen 127.0.0.1 --port {port} --disable-auto-launch --disable-api-nodes".split(), "--base-directory", str(base)]
     if frontend := os.environ.get(FRONTEND_VARIABLE):
         words += ["--front-end-root", frontend]
     environment = {

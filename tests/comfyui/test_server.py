@@ -85,18 +85,8 @@ def test_a_graph_saved_before_resolution_existed_opens(server, image_name, tmp_p
             node["widgets_values"] = node["widgets_values"][:2]
             node["inputs"] = node["inputs"][:1]
     (tmp_path / "old.json").write_text(json.dumps(saved))
-    words = [
-        "--image",
-        server.base / "input" / image_name,
-        "--out",
-        tmp_path,
-        "--server",
-        server.address,
-        "--set",
-        f'2.model="{SMALL}"',
-        "--set",
-        f'3.model="{SMALL}"',
-    ]
+    words = ["--image", server.base / "input" / image_name, "--out", tmp_path, "--server", server.address]
+    words += [word for node in "23" for word in ("--set", f'{node}.model="{SMALL}"')]
     run = subprocess.run([sys.executable, RUNNER, tmp_path / "old.json", *map(str, words)], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     assert all(cv2.imread(str(path)).shape == (512, 683, 3) for path in tmp_path.glob("*.png"))

@@ -411,11 +411,12 @@ def test_a_video_becomes_videos(serve, tmp_path):
     assert not list((tmp_path / "out").rglob("*.film"))
 
 
-def test_the_settings_become_options():
+def test_the_settings_become_options(monkeypatch):
     assert options_of({}).size is None and options_of({}).spec.id == "tiny"
     spec = MODELS["depth-anything-v2-small"]
     sizes = {name: options_of({"model": spec.id, "resolution": name}).size for name in ("fast", "fine")}
     assert sizes["fast"] < spec.default_size < sizes["fine"] and all(size % spec.multiple_of == 0 for size in sizes.values())
+    monkeypatch.setitem(MODELS, "tiny", replace(MODELS["tiny"], default_size=256))
     assert options_of({"resolution": "fine"}).size == MODELS["tiny"].largest_size
     for spec in MODELS.values():
         assert options_of({"model": spec.id, "resolution": "fast", "refine": "1"}).refine
