@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections import Counter
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 # Threads that wait for others would spin meanwhile, and on a machine that has other things to do take several times as long.
@@ -204,6 +205,14 @@ def tiny_at_hand():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(load, "_build", copied)
         yield
+
+
+@pytest.fixture
+def small_tiny(monkeypatch):
+    """The pack's own model sees images small where no size is asked for."""
+    from depth_normal.annotators.registry import MODELS
+
+    monkeypatch.setitem(MODELS, "tiny", replace(MODELS["tiny"], default_size=64))
 
 
 @pytest.fixture(scope="session")

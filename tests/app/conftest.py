@@ -2,12 +2,11 @@
 
 import functools
 import runpy
-from dataclasses import replace
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from depth_normal.annotators.registry import MODELS
 from depth_normal.app import cli
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -45,16 +44,22 @@ def _lists():
 
 
 @pytest.fixture(autouse=True)
-def small_by_default(request, monkeypatch):
-    """The pack's own model sees images small where no size is asked for; `verify` and `bench` are about it as it is."""
+def small_by_default(request):
+    """But for `verify` and `bench`, which are about the model as it is."""
     if request.path.parent.name not in ("verify", "bench"):
-        monkeypatch.setitem(MODELS, "tiny", replace(MODELS["tiny"], default_size=64))
+        request.getfixturevalue("small_tiny")
+
+
+@pytest.fixture(scope="session")
+def homes(tmp_path_factory):
+    """A folder of their own: pytest looks through all that lie beside `tmp_path` whenever a test asks for it."""
+    return tmp_path_factory.mktemp("homes")
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path_factory, monkeypatch):
+def home(homes, monkeypatch):
     """The folder in which the command line remembers named results and measurements: one for each test."""
-    path = tmp_path_factory.mktemp("home")
+    path = Path(tempfile.mkdtemp(dir=homes))
     monkeypatch.setenv("DEPTH_NORMAL_HOME", str(path))
     return path
 

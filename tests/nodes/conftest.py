@@ -11,6 +11,11 @@ def quickly_loaded(tiny_at_hand):
     """Nodes load the pack's own model in most tests."""
 
 
+@pytest.fixture(autouse=True)
+def small_by_default(small_tiny):
+    """Nodes are not about what it sees."""
+
+
 @pytest.fixture
 def comfyui(tmp_path, monkeypatch):
     """ComfyUI's folders below a temporary one."""

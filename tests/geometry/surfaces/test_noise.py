@@ -56,9 +56,9 @@ def angles(normals, truth):
 
 
 @pytest.mark.quick_cases(8)
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("deviation", [1e-3, 1e-2])
 @pytest.mark.parametrize("length", [1.0, 2.5, 4.0, 5.0])
+@pytest.mark.parametrize("deviation", [1e-3, 1e-2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_noise_and_how_far_it_is_shared_are_found(length, deviation, seed):
     inverse = tilted_wall()[0] + deviation * correlated(length, seed)
     found = measure_noise(inverse.float(), EVERYWHERE)
