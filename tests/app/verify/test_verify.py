@@ -348,7 +348,6 @@ def test_words_that_cannot_be_are_refused(words, said, capsys):
     assert said in capsys.readouterr().err
 
 
-@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("json", [[], ["--json"]])
 def test_the_home_folder_is_not_told(small, capsys, monkeypatch, json):
     """Neither where the file is nor where it was looked for."""
@@ -370,7 +369,6 @@ def test_a_file_says_by_its_tensors_which_model_is_checked(tmp_path, capsys):
     assert found["model"] == "tiny" and found["files"][0]["origin"] == "given"
 
 
-@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("stored", [True, False])
 def test_an_answer_of_which_nothing_counts_is_wrong(stored, monkeypatch):
     run = TinyAnnotator.infer

@@ -118,7 +118,6 @@ def test_the_highlight_sits_where_half_vector_and_normal_meet():
     assert abs(row - 50) <= 1 and column == pytest.approx(50 + 50 * math.sin(math.radians(30)), abs=1.5)
 
 
-@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("point", [False, True])
 def test_a_large_lamps_highlight_is_the_mean_of_its_parts(point):
     """A disk of lamps on a half-mirroring ball, against one lamp of its size: as wide and as bright, where a lamp without size is not."""
