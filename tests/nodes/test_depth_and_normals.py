@@ -193,11 +193,7 @@ def test_an_empty_model_is_refused_before_the_run():
 @pytest.mark.parametrize(
     ("widgets", "said"),
     [
-        ({"depth_look": "zoe"}, "depth_look"),
-        ({"coding": "x"}, "coding"),
-        ({"normalisation": "fixed"}, "normalisation"),
         ({"precision": "float8"}, "precision"),
-        ({"resolution": -1}, "resolution"),
         ({"fov": 200.0}, "fov"),
         ({"film": True, "tiles": "2"}, "tiles is 2 and film is on"),
     ],

@@ -181,8 +181,6 @@ def test_no_depth_is_refused(node):
 def test_bad_numbers_are_refused():
     with pytest.raises(ValueError, match="f-number needs depth in metres"):
         LENS().execute(make_image(), depth=depth_image(), f_number=2.0)
-    with pytest.raises(ValueError, match="point_x is 2"):
-        MASK().execute(metres(), point_x=2)
     with pytest.raises(ValueError, match="NaN"):
         LENS().execute(make_image() * torch.nan, depth=depth_image())
     with pytest.raises(ValueError, match="mask holds 3 images, image 2"):

@@ -153,24 +153,6 @@ def test_the_old_nodes_boosted_image(oracle, tiny):
     assert constant.shape == (2, 64, 96, 3) and torch.isfinite(constant).all()
 
 
-@pytest.mark.parametrize(
-    "widgets",
-    [
-        {"rm_nearest": 101.0},
-        {"rm_background": -1.0},
-        {"boost": "yes"},
-        {"input": "new"},
-        {"network_size": 5000},
-        {"normalisation": "none"},
-        {"resolution": 0},
-    ],
-)
-def test_what_no_widget_can_say_is_refused(pretend, widgets):
-    pretend(random_depth())
-    with pytest.raises(ValueError, match=next(iter(widgets))):
-        NODE().execute(torch.rand(1, 64, 96, 3), **widgets)
-
-
 @pytest.mark.parametrize(("image", "resolution"), [(torch.full((1, 8, 8, 3), torch.nan), 64), (torch.zeros(1, 8, 8, 3), 63)])
 def test_nothing_is_loaded_for_what_is_refused(image, resolution, monkeypatch):
     """Of all old nodes."""
