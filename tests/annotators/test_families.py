@@ -60,9 +60,10 @@ def test_a_batch_is_its_images_one_by_one(model):
 
 
 @torch.no_grad()
-def test_images_of_any_size_give_finite_maps(model):
-    for height, width, batch in ((37, 61, 2), (64, 20, 1), (1, 1, 1)):
-        found = model.estimate(make_images(height, width, batch), size_of(model)).resized(height, width)
+def test_images_of_any_size_and_of_one_colour_give_finite_maps(model):
+    for images in (make_images(37, 61, 2), make_images(64, 20), torch.zeros(1, 3, 1, 1), torch.full((1, 3, 40, 50), 0.5)):
+        batch, _, height, width = images.shape
+        found = model.estimate(images, size_of(model)).resized(height, width)
         assert (found.batch, found.height, found.width) == (batch, height, width)
         assert all(torch.isfinite(value).all() for value in found.maps.values())
         if found.normals is not None:

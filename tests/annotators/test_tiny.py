@@ -27,21 +27,6 @@ def annotator(dtype=torch.float32):
     return TinyAnnotator.build(SPEC, {"network": random_state()}, dtype)
 
 
-@pytest.mark.parametrize(
-    ("height", "width", "expected"),
-    [
-        (480, 640, (192, 256)),
-        (640, 480, (256, 192)),
-        (500, 500, (192, 192)),
-        (1, 1, (192, 192)),
-        (720, 1280, (192, 352)),
-        (100, 800, (96, 768)),
-    ],
-)
-def test_the_short_side_is_the_default_size_and_the_aspect_stays(height, width, expected):
-    assert annotator().network_size(height, width, 192) == expected
-
-
 def test_it_is_not_run_larger_than_it_was_trained():
     assert annotator().network_size(480, 640, 512) == annotator().network_size(480, 640, 256) == (256, 352)
 
