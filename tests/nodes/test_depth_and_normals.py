@@ -204,12 +204,6 @@ def test_wrong_widgets_are_told_before_a_model_is_loaded(monkeypatch, photos, wi
         run(photos, **widgets)
 
 
-def test_a_wrong_image_is_told_before_a_model_is_loaded(monkeypatch):
-    monkeypatch.setattr(depth_and_normals, "load_model", lambda *_: pytest.fail("loaded"))
-    with pytest.raises(ValueError, match="image"):
-        run(torch.rand(1, 40, 56, 7))
-
-
 @pytest.mark.parametrize(
     ("on_disk", "default", "first"),
     [

@@ -1,6 +1,5 @@
 """What the nodes with ids of ControlNet's preprocessors have in common: ranges, sizes, and what is refused before a model is loaded."""
 
-import math
 import runpy
 from dataclasses import replace
 from pathlib import Path
@@ -82,29 +81,11 @@ def test_an_hdr_image_is_that_of_its_clamped_values(node, pretend):
     assert torch.equal(found, pretend.images) and found.min() >= 0 and found.max() <= 1
 
 
-@pytest.mark.parametrize(
-    ("image", "message"),
-    [
-        (torch.full((1, 64, 64, 3), math.nan), "12288 NaN or infinite values"),
-        (torch.full((1, 64, 64, 3), math.inf), "NaN or infinite"),
-        (torch.rand(0, 64, 64, 3), "batch is empty"),
-        (torch.rand(1, 64, 64, 2), r"\(1, 64, 64, 2\).*1, 3 or 4 channels"),
-        (torch.rand(64, 64), "shape"),
-    ],
-    ids=["nan", "inf", "empty", "two channels", "flat"],
-)
-@EACH
-def test_what_is_no_image_is_named_before_anything_is_loaded(node, image, message, pretend):
-    with pytest.raises(ValueError, match=message):
-        node().execute(image)
-    assert not pretend.asked
-
-
 BAD = [
     *(("resolution", value, "accepted: (whole numbers from )?64 to 16384") for value in (512.0, "512", None)),
     *(("fov", value, "accepted: 0 to 175") for value in (180.0, 365.0)),
 ]
-"""Other values than those beyond the widgets' ends, which `test_widget_ranges.py` asks of every node."""
+"""Other values than those beyond the widgets' ends, which `test_refusals.py` asks of every node."""
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
-"""What no widget can say, and a script can, is refused by the widget's name: of every node, and before a model is loaded."""
+"""What no widget can say and what is no image, but a script can give, is refused in words: of every node, before a model is loaded."""
 
 import math
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -56,16 +57,53 @@ def beyond(name, kind, options):
     return [low, *([] if name in OPEN else [high]), *([math.nan] if kind == "FLOAT" else [])]
 
 
-@pytest.mark.parametrize("node_id", [each for each, node in NODE_CLASS_MAPPINGS.items() if linked(node.INPUT_TYPES()) is not None])
-def test_what_no_widget_can_say_is_refused_by_its_name(node_id, monkeypatch):
+NODES = [each for each, node in NODE_CLASS_MAPPINGS.items() if linked(node.INPUT_TYPES()) is not None]
+
+
+def run(node_id, **inputs):
+    node = NODE_CLASS_MAPPINGS[node_id]
+    return getattr(node(), node.FUNCTION)(**{**linked(node.INPUT_TYPES()), **inputs})
+
+
+@pytest.fixture(autouse=True)
+def no_models(monkeypatch):
     for module in [module for name, module in sys.modules.items() if name.startswith("depth_normal.nodes.")]:
         monkeypatch.setattr(module, "load_model", lambda *_: pytest.fail("a model was loaded"), raising=False)
-    node = NODE_CLASS_MAPPINGS[node_id]
-    inputs = node.INPUT_TYPES()
-    links = linked(inputs) | ({"file": "a.npz"} if node_id == "DepthNormal_LoadGeometry" else {})
+
+
+@pytest.mark.parametrize("node_id", NODES)
+def test_what_no_widget_can_say_is_refused_by_its_name(node_id):
+    inputs = NODE_CLASS_MAPPINGS[node_id].INPUT_TYPES()
+    file = {"file": "a.npz"} if node_id == "DepthNormal_LoadGeometry" else {}
     for name, (kind, *options) in [each for group in ("required", "optional") for each in inputs.get(group, {}).items()]:
         if name == "precision" or (node_id, name) in ELSEWHERE:
             continue
         for value in beyond(name, kind, options[0] if options else {}):
             with pytest.raises((ValueError, TypeError), match=name):
-                getattr(node(), node.FUNCTION)(**{**links, name: value})
+                run(node_id, **{**file, name: value})
+
+
+NO_IMAGES = [
+    ("a path", TypeError, "the image is of type str; expected a tensor"),
+    (np.ones((1, HEIGHT, WIDTH, 3), np.float32), TypeError, "the image is of type ndarray"),
+    (torch.full((1, HEIGHT, WIDTH, 3), math.nan), ValueError, "1536 NaN or infinite values of 1536"),
+    (torch.full((1, HEIGHT, WIDTH, 3), math.inf), ValueError, "1536 NaN or infinite values of 1536"),
+    (torch.rand(0, HEIGHT, WIDTH, 3), ValueError, "batch is empty"),
+    (torch.rand(1, HEIGHT, WIDTH, 2), ValueError, r"\(1, 16, 32, 2\).*1, 3 or 4 channels"),
+    (torch.rand(HEIGHT, WIDTH), ValueError, r"shape \(16, 32\)"),
+]
+
+
+# NaN is a hole of these, or a value as any other.
+WITH_HOLES = ("DepthNormal_DepthImageToGeometry", "DepthNormal_ConvertNormalMap", "DepthNormal_SaveTexture")
+
+
+@pytest.mark.parametrize("node_id", [each for each in NODES if each != "AIO_Preprocessor"])
+def test_what_is_no_image_is_refused(node_id):
+    """But for the node of all preprocessors, which leaves that to the one that runs."""
+    for name in {"image", "images"} & linked(NODE_CLASS_MAPPINGS[node_id].INPUT_TYPES()).keys():
+        for image, kind, message in NO_IMAGES:
+            if node_id in WITH_HOLES and "NaN" in message:
+                continue
+            with pytest.raises(kind, match=message):
+                run(node_id, **{name: image})
