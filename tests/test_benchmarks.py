@@ -121,10 +121,7 @@ RUNS = {
     "textures.py": (["--rounds", "1", "--rays", "4", "--side", "48", *SMALL], "occlusion of depth"),
     "videos.py": (["--frames", "3", *SMALL], "align . smooth 1, running"),
     "video_rate.py": (["--frames", "3", "--rounds", "1", *SMALL], r"ratio [0-9]"),
-    "video_rate.py narrow": (
-        ["--frames", "2", "--rounds", "1", "--narrow", "--model", "depth-anything-v2-small", *SMALL],
-        r"ratio [0-9]",
-    ),
+    "video_rate.py narrow": (["--frames", "2", "--rounds", "1", "--narrow", "--model", "depth-anything-v2-small", *SMALL], r"ratio [0-9]"),
     "walker.py": (["--frames", "3", *SMALL], "0.4 px, pan +[0-9]"),
     "video_memory.py": (["--frames", "20"], "times as much after all"),
     "export_parity.py": (["--models", "tiny"], "tiny +float32 +own"),

@@ -10,16 +10,7 @@ av = pytest.importorskip("av", reason="videos need PyAV (pip install av)")
 
 
 def write_video(
-    path: Path,
-    planes,
-    pixel_format="yuv420p",
-    codec="ffv1",
-    rate=25,
-    times=None,
-    time_base=None,
-    tags=None,
-    sound=None,
-    options=None,
+    path: Path, planes, pixel_format="yuv420p", codec="ffv1", rate=25, times=None, time_base=None, tags=None, sound=None, options=None
 ) -> Path:
     """A video of given numbers.
 

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from depth_normal.annotators.bae import BaeAnnotator
-from depth_normal.annotators.networks.bae import Bae
 from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Axes
 from depth_normal.geometry.images.render import normals_to_image
@@ -101,30 +100,3 @@ def test_which_way_the_colours_point():
     assert green[4, 48] > 0.9 and green[91, 48] < 0.1, "what faces up is green"
     assert blue[48, 48] > 0.99 and (blue >= 0.499).all(), "and what faces the viewer blue"
     assert estimate.confidence.unique().tolist() == [30.0]
-
-
-@pytest.mark.parametrize(
-    ("image", "size", "expected"),
-    [
-        ((480, 640), None, (480, 640)),
-        ((1080, 1920), 512, (512, 896)),
-        ((1920, 1080), 512, (896, 512)),
-        ((512, 512), 512, (512, 512)),
-        ((20, 300), 64, (64, 960)),
-        ((100, 100), 1, (32, 32)),
-    ],
-    ids=str,
-)
-def test_the_short_side_is_the_resolution_and_both_are_multiples_of_32(image, size, expected):
-    assert BaeAnnotator(SPEC, Known()).checked_network_size(*image, size) == expected
-
-
-def test_the_entry():
-    with torch.device("meta"):
-        state = Bae().state_dict()
-    # not loaded: the five tensors of a norm that nothing uses
-    assert len(state) + 5 == 936
-    assert sum(each.numel() for name, each in state.items() if "running_" not in name and each.ndim) + 2 * 2048 == 72_422_336
-    assert abs(SPEC.file.size - 4 * 72_422_336) < 4 * 936 * 400
-    assert SPEC.commercial_use == "unclear" and SPEC.gives == "normals"
-    assert (SPEC.file.repo_id, SPEC.file.name, SPEC.file.sha256[:8]) == ("lllyasviel/Annotators", "scannet.pt", "03dbf160")

@@ -134,23 +134,17 @@ def test_a_file_in_half_precision_computes_in_float32(official, tmp_path):
     torch.testing.assert_close(annotator.infer_resized(images).depth, expected, rtol=0, atol=5e-3 * float(expected.max()))
 
 
-SPOILED = {
-    "missing": ("pretrained.blocks.2.mlp.fc2.weight", None),
-    "unexpected": ("pretrained.blocks.4.norm1.weight", torch.zeros(32)),
-    "unknown": ("pretrained.register_tokens", torch.zeros(1, 4, 32)),
-    "another shape": ("depth_head.projects.3.weight", torch.zeros(40, 64, 1, 1)),
-    "half a triple": ("backbone.encoder.layer.0.attention.attention.query.weight", torch.zeros(32, 32)),
-}
-
-
-@pytest.mark.parametrize("kind", SPOILED)
-def test_a_checkpoint_that_differs_is_refused_by_name(official, kind):
-    key, value = SPOILED[kind]
-    state = {**{name: each for name, each in official.items() if name != key}, **({} if value is None else {key: value})}
-    named = "pretrained.blocks.0.attn.query.weight" if kind == "half a triple" else key
-    with pytest.raises(CheckpointError, match="not a checkpoint of tiny") as refused:
-        build(state)
-    assert named in str(refused.value)
+@pytest.mark.parametrize(
+    ("key", "named"),
+    [
+        ("pretrained.register_tokens", "register_tokens"),
+        ("backbone.encoder.layer.0.attention.attention.query.weight", "0.attn.query.weight"),
+    ],
+    ids=["registers", "half a triple"],
+)
+def test_what_no_layout_holds_is_refused_by_name(official, key, named):
+    with pytest.raises(CheckpointError, match=f"not a checkpoint of tiny: 1 .*{named}"):
+        build({**official, key: torch.zeros(32, 32)})
 
 
 def test_the_large_distilled_networks_names_are_read(official):
@@ -161,22 +155,6 @@ def test_the_large_distilled_networks_names_are_read(official):
         renamed[chunked.replace("pretrained.", "backbone.", 1)] = value
     found, expected = build(renamed).network.state_dict(), build(official).network.state_dict()
     assert found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in expected)
-
-
-@pytest.mark.parametrize(
-    "height, width, size, expected",
-    [
-        (480, 640, 518, (518, 686)),
-        (1080, 1920, 518, (518, 924)),
-        (1920, 1080, 518, (924, 518)),
-        (518, 518, 518, (518, 518)),
-        (100, 100, 512, (518, 518)),
-        (100, 100, 520, (532, 532)),  # 518 is nearer, and below what was asked for
-        (1, 1, 14, (14, 14)),
-    ],
-)
-def test_the_network_sees_at_least_the_size_asked_for(official, height, width, size, expected):
-    assert build(official).network_size(height, width, size) == expected
 
 
 class Constant(nn.Module):
@@ -255,29 +233,7 @@ def test_no_model_contradicts_its_own_file():
             assert da.DinoAnnotator.name_contradicts(spec, name) is None
 
 
-def test_ids_licences_and_units_agree():
-    assert len(BY_ID) == len(SPECS)
-    for spec in SPECS:
-        assert spec.licence == "Apache-2.0" or spec.commercial_use != "yes"
-        assert spec.in_metres == ("metric" in spec.id or "zoe" in spec.id)
-    # the authors publish their small networks alone for any use
-    assert {BY_ID[f"depth-anything-v2-{size}"].commercial_use for size in ("base", "large", "giant")} == {"no"}
-
-
 # bytes of the published files: four a parameter, some hundred for a tensor's name; they hold two things that the networks do not
-@pytest.mark.parametrize(
-    "model_id", ["depth-anything-large", "depth-anything-v2-small", "depth-anything-v2-base", "depth-anything-v2-large"]
-)
-def test_networks_have_the_published_files_number_of_parameters(model_id):
-    spec = BY_ID[model_id]
-    with torch.device("meta"):
-        network = da.DepthAnything(spec.config.vit, spec.config.dpt)
-    features = spec.config.dpt.features
-    unused = spec.config.vit.width + 2 * (9 * features**2 + features)
-    counted = 4 * (sum(value.numel() for value in network.parameters()) + unused)
-    assert 0 < spec.file.size - counted < 400 * len(network.state_dict())
-
-
 def test_the_giant_network():
     spec = BY_ID["depth-anything-v2-giant"]
     with torch.device("meta"):

@@ -137,6 +137,7 @@ def test_on_a_graphics_card_the_focal_length_alone_is_waited_for():
 # Files
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_files_load_by_either_names(monkeypatch, tmp_path, dtype):
     monkeypatch.setitem(MODELS, "depth-pro", SPEC)

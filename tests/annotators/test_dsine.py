@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from depth_normal.annotators.dsine import FALLBACK_FOV, DsineAnnotator, DsineOptions
 from depth_normal.annotators.networks.configs import DsineConfig
 from depth_normal.annotators.networks.dsine import DSINE, Pinhole, cell_rays, make_visible, turn
-from depth_normal.annotators.registry import MODELS, find_spec
+from depth_normal.annotators.registry import find_spec
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.camera import fov_from_intrinsics, intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.conventions import convert_normals
@@ -323,13 +323,10 @@ def test_each_iteration_is_a_pass(annotator, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda state: state.pop("gru.convz.bias"), "1 missing keys (first: gru.convz.bias)"),
-        (lambda state: state.update({"kappa_head.0.weight": torch.zeros(1)}), "1 unexpected keys (first: kappa_head.0.weight)"),
-        (lambda state: state.update({"decoder.conv2.weight": torch.zeros(32, 2048, 1, 1)}), "1 tensors of another shape"),
         (lambda state: state.update({STANDARDISED[0]: torch.zeros(3)}), "1 tensors of another shape"),
         (lambda state: [state.pop(key) for key in [*state] if not key.startswith("encoder.")], "66 missing keys"),
     ],
-    ids=["missing", "unexpected", "another shape", "a vector", "the encoder alone"],
+    ids=["a vector", "the encoder alone"],
 )
 def test_another_file_is_refused(state, change, told):
     other = dict(state)
@@ -337,15 +334,3 @@ def test_another_file_is_refused(state, change, told):
     with pytest.raises(CheckpointError, match="not a checkpoint of dsine") as refused:
         DsineAnnotator.build(SPEC, {"network": other}, torch.float32)
     assert told in str(refused.value)
-
-
-def test_the_entry():
-    """Tensors and parameters as counted in the authors' class."""
-    entry = MODELS["dsine"]
-    with torch.device("meta"):
-        network = DSINE(entry.config)
-    unused = 2 * 2048
-    assert len(network.state_dict()) + len(UNUSED) == 918
-    assert sum(value.numel() for value in network.parameters()) + unused == 72_564_759
-    assert (entry.file.repo_id, entry.file.filename) == ("hr16/Diffusion-Edge", "dsine.pt")
-    assert entry.commercial_use == "no" and entry.licence_url and entry.quantity is None

@@ -188,12 +188,3 @@ def test_the_vae_of_sdxl_never_runs_in_float16(parts, images):
         assert {value.dtype for value in annotator.network.unet.parameters()} == {dtype}
         assert {value.dtype for value in annotator.network.vae.parameters()} == {expected}
         assert (annotator.estimate(images, SIDE).depth - exact).abs().mean() < tolerance
-
-
-def test_the_full_size_network_has_the_published_numbers():
-    with torch.device("meta"):
-        state = diffusers.UNet2DConditionModel(**LBM.unet).state_dict()
-    assert len(state) == 1676
-    assert sum(value.numel() for value in state.values()) == 2_426_231_044
-    assert state["down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.weight"].shape == (640, 640)
-    assert "mid_block.attentions.0.transformer_blocks.9.attn2.to_k.weight" in state

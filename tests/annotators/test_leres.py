@@ -120,16 +120,6 @@ def test_large_is_far_and_images_of_any_aspect_keep_their_places(oracle, height,
     assert (depth.diff(dim=-1) >= -1e-5).all() and depth[..., -1].mean() > depth[..., 0].mean(), "dark, on the right, is far: large"
 
 
-def test_a_constant_image_a_batch_and_one_pixel(annotator):
-    for images in (torch.full((2, 3, 40, 50), 0.5), torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 70, 64)):
-        found = annotator.estimate(images)
-        assert found.depth.shape == (len(images), 1, *images.shape[-2:]) and torch.isfinite(found.depth).all()
-    images = make_images(64, 64, batch=3)
-    together = annotator.estimate(images).depth
-    for index in range(3):
-        torch.testing.assert_close(together[index : index + 1], annotator.estimate(images[index : index + 1]).depth)
-
-
 def test_the_layouts_of_file_give_the_same_network(oracle, authors, annotator, tmp_path):
     whole = oracle["published"](authors, ("shift_model", "focal_model"))
     bare = {key.removeprefix("module."): value for key, value in whole["depth_model"].items()}

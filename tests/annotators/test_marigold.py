@@ -303,9 +303,6 @@ def test_float8_files_are_refused(parts, role):
 
 
 def test_full_size_parts_have_the_published_numbers():
-    unet = full_size_unet(**MARIGOLD_V1_1.unet)
-    assert unet["conv_in.weight"].shape == (320, 8, 3, 3)
-    assert sum(value.numel() for value in unet.values()) == 865_922_244  # 2 bytes each make the published 1.73 GB
     with torch.device("meta"):
         vae = diffusers.AutoencoderKL(**SD_VAE)
         text = CLIPTextModel(CLIPTextConfig(**SD2_TEXT_ENCODER))

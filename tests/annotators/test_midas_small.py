@@ -58,6 +58,7 @@ def test_parity_with_the_authors_network(monkeypatch, capsys):
     assert error < 1e-3 * expected.std()
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_lower_precision_gives_float32_near_the_same(random_state, dtype):
     images = make_images(1, 3, 32, 64)

@@ -1,6 +1,5 @@
 """MoGe-3: its refiner against a dense one, its steps, its files, and what it leaves as MoGe-2 has it."""
 
-import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from depth_normal.annotators.networks.configs import MogeConfig, RefinerConfig, 
 from depth_normal.annotators.networks.moge import MoGe, view_plane
 from depth_normal.annotators.networks.moge_refiner import Refiner, SubmanifoldConv
 from depth_normal.annotators.registry import FAMILIES, MODELS, find_spec
-from depth_normal.annotators.specs import moge as published
 from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from depth_normal.geometry.estimate import Axes, Quantity
 from depth_normal.model_loader import Model
@@ -284,19 +282,7 @@ def test_a_published_file_is_recognised(model):
 
 
 def test_the_entries():
-    """Tensors and parameters by the length of the published file (322 bytes a tensor), and for the giant as its authors say: 1.25 B."""
-    counts = {}
     for name in ("moge-3-vitl", "moge-3-vitg"):
         entry = find_spec(name)
-        with torch.device("meta"):
-            state = MoGe(entry.config).state_dict()
-        # not loaded: mean, deviation and the transformer's mask token
-        counts[name] = len(state) + 3, sum(value.numel() for value in state.values()) + entry.config.vit.width
         assert entry.licence == "MIT" and entry.knows_camera and entry.axes is Axes.OPENCV and entry.default_size == 840
         assert "voxels" in FAMILIES["moge"].why_no_graph(entry)
-    assert counts["moge-3-vitl"] == (607, 370_284_393)
-    assert abs(find_spec("moge-3-vitl").file.size - 4 * 370_284_393) < 350 * 607
-    assert math.isclose(counts["moge-3-vitg"][1], 1.25e9, rel_tol=1e-3)
-    with torch.device("meta"):
-        refiner = Refiner(published.V3_LARGE.refiner, 1026).state_dict()
-    assert (len(refiner), sum(value.numel() for value in refiner.values())) == (86, 39_382_849)

@@ -27,21 +27,6 @@ def annotator(dtype=torch.float32):
     return TinyAnnotator.build(SPEC, {"network": random_state()}, dtype)
 
 
-@pytest.mark.parametrize(
-    ("height", "width", "expected"),
-    [
-        (480, 640, (192, 256)),
-        (640, 480, (256, 192)),
-        (500, 500, (192, 192)),
-        (1, 1, (192, 192)),
-        (720, 1280, (192, 352)),
-        (100, 800, (96, 768)),
-    ],
-)
-def test_the_short_side_is_the_default_size_and_the_aspect_stays(height, width, expected):
-    assert annotator().network_size(height, width, 192) == expected
-
-
 def test_it_is_not_run_larger_than_it_was_trained():
     assert annotator().network_size(480, 640, 512) == annotator().network_size(480, 640, 256) == (256, 352)
 
@@ -235,17 +220,17 @@ def shipped():
     "image",
     [
         torch.rand(1, 3, 1, 1),
-        torch.rand(1, 3, 7, 5000),
+        torch.rand(1, 3, 7, 2000),
         torch.rand(2, 3, 33, 65),
         torch.full((1, 3, 64, 64), 0.5),
-        torch.zeros(1, 3, 480, 640),
+        torch.zeros(1, 3, 120, 160),
         torch.rand(1, 3, 64, 96).half(),
         torch.rand(1, 4, 64, 96),
     ],
     ids=lambda image: f"{'x'.join(map(str, image.shape))}-{image.dtype}",
 )
 def test_the_shipped_network_takes_any_image(shipped, image):
-    estimate = shipped.estimate(image)
+    estimate = shipped.estimate(image, 64)
     assert estimate.depth.shape == (len(image), 1, *image.shape[2:])
     assert torch.isfinite(estimate.depth).all()
 
@@ -258,11 +243,7 @@ def test_images_give_the_same_bits_however_they_lie_in_memory(shipped):
 
 
 @pytest.mark.parametrize(
-    ("image", "words"),
-    [
-        (torch.full((1, 3, 64, 64), float("nan")), "12288 NaN or infinite values"),
-        (torch.rand(0, 3, 64, 64), "empty"),
-    ],
+    ("image", "words"), [(torch.full((1, 3, 64, 64), float("nan")), "12288 NaN or infinite values"), (torch.rand(0, 3, 64, 64), "empty")]
 )
 def test_the_shipped_network_refuses_what_is_no_image(shipped, image, words):
     with pytest.raises(ValueError, match=words):

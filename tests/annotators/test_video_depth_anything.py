@@ -11,14 +11,12 @@ import torch
 
 from depth_normal.annotators import video as windows
 from depth_normal.annotators.networks import depth_anything as motion
-from depth_normal.annotators.networks.depth_anything import VideoDepthAnything
 from depth_normal.annotators.networks.dpt import DptConfig
 from depth_normal.annotators.networks.vit import VitConfig
-from depth_normal.annotators.registry import MODELS, models_of_family
+from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.annotators.video import shots
 from depth_normal.annotators.video_depth_anything import VideoDepthAnythingAnnotator
-from depth_normal.geometry.estimate import Quantity
 
 ORACLE = runpy.run_path(str(Path(__file__).resolve().parents[1] / "video_depth_oracle.py"))
 VIT, DPT = VitConfig(32, 4, 2, (0, 1, 2, 3), grid=5), DptConfig((16, 24, 64, 128), 64)
@@ -231,22 +229,6 @@ def test_images_of_a_batch_have_nothing_to_do_with_each_other(annotator):
     assert (batch - depth_of_video(annotator, frames)).abs().max() > 1e-3 * batch.max()
 
 
-@pytest.mark.parametrize(
-    ("height", "width", "expected"),
-    [
-        (480, 640, (518, 686)),
-        (1080, 1920, (518, 924)),
-        (1920, 1080, (924, 518)),
-        (800, 1920, (378, 910)),
-        (1080, 2560, (392, 924)),
-        (518, 518, (518, 518)),
-    ],
-)
-def test_sizes_are_the_authors(height, width, expected):
-    annotator = VideoDepthAnythingAnnotator(RELATIVE, torch.nn.Linear(1, 1))
-    assert annotator.network_size(height, width, 518) == expected
-
-
 def test_the_camera_is_noted(annotator):
     estimate = next(annotator.estimate_video([clip(3, 112, 168)], **{**ONE_SHOT, "fov": 60.0}))
     assert estimate.intrinsics.shape == (3, 3, 3)
@@ -273,33 +255,6 @@ def test_depth_anything_v2_is_told_apart_by_its_tensors(oracle):
     still = {key: value for key, value in oracle.state_dict().items() if "motion_modules" not in key}
     with pytest.raises(CheckpointError, match=r"missing keys \(first: motion_modules"):
         VideoDepthAnythingAnnotator.build(shrunk(RELATIVE), {"network": still}, torch.float32)
-
-
-# id suffix: parameters of the published files, and of these the motion modules'
-PUBLISHED = {"small": (29_035_137, 4_250_048), "base": (114_441_409, 16_970_624), "large": (384_390_337, 49_074_688)}
-
-
-@pytest.mark.parametrize("size", PUBLISHED)
-def test_networks_have_the_published_numbers(size):
-    spec = MODELS[f"video-depth-anything-{size}"]
-    with torch.device("meta"):
-        network = VideoDepthAnything(spec.config.vit, spec.config.dpt)
-    features = spec.config.dpt.features
-    unused = spec.config.vit.width + 2 * (9 * features**2 + features)
-    numbers = sum(value.numel() for value in network.parameters())
-    assert (numbers + unused, sum(value.numel() for value in network.motion_modules.parameters())) == PUBLISHED[size]
-    positions = 2 * 32 * sum((*spec.config.dpt.channels[2:], features, features))
-    length = spec.file.size or spec.file.approximate_size
-    assert length == pytest.approx(4 * (numbers + unused + positions), rel=2e-3)
-    assert MODELS[f"video-depth-anything-metric-{size}"].config == spec.config
-
-
-def test_ids_files_and_units_agree():
-    for spec in (MODELS[model_id] for model_id in models_of_family("video-depth-anything")):
-        size = spec.id.rsplit("-", 1)[-1]
-        assert (spec.quantity is Quantity.METRIC_DEPTH) == ("metric" in spec.id)
-        assert (spec.commercial_use == "yes") == (size == "small"), "the authors publish their small networks alone for any use"
-        assert spec.file.repo_id.rsplit("/")[-1].lower().replace("-", "_").endswith(f"video_depth_anything_{size}")
 
 
 @pytest.mark.slow("takes a second each")

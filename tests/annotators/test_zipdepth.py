@@ -9,7 +9,7 @@ import torch
 
 from depth_normal.annotators.networks.configs import ZipDepthConfig
 from depth_normal.annotators.networks.zipdepth import ZipDepth
-from depth_normal.annotators.registry import MODELS, models_of_family
+from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.annotators.zipdepth import ZipDepthAnnotator
 from depth_normal.geometry.estimate import Quantity
@@ -17,8 +17,6 @@ from depth_normal.geometry.estimate import Quantity
 IDS = ("zipdepth-base", "zipdepth-base-npu")
 AUTHORS = os.environ.get("DEPTH_NORMAL_ZIPDEPTH", "")
 SMALL = ZipDepthConfig((8, 8, 16, 16), (1, 1, 2, 1), decoder=8, half=8)
-TENSORS = {"zipdepth-base": (278, 6_802_927), "zipdepth-base-npu": (283, 6_801_324)}
-"""Of the published files, as independent projects counted them."""
 
 
 def spec_of(model_id, config=None):
@@ -64,8 +62,6 @@ RECORDED = {
 
 @pytest.mark.parametrize("model_id", IDS)
 def test_parity_with_what_the_authors_network_gave(model_id):
-    state = weights(model_id)
-    assert (len(state), sum(each.numel() for each in state.values())) == TENSORS[model_id]
     estimate = annotator(model_id, None).infer_resized(make_images(1, 3, 64, 96))
     assert estimate.quantity is Quantity.DISPARITY
     depth = estimate.depth[0, 0]
@@ -108,31 +104,14 @@ def test_fused_blocks_compute_what_their_branches_do(model_id):
     torch.testing.assert_close(fused.infer_resized(images).depth, expected, rtol=0, atol=1e-4 * expected.std().item())
 
 
-def test_a_batch_is_its_images_and_disparity_is_never_negative():
+def test_disparity_is_never_negative():
     state, images = weights(config=SMALL), make_images(2, 3, 64, 96)
-    both, alone = annotator().infer_resized(images).depth, annotator().infer_resized(images[1:]).depth
-    torch.testing.assert_close(both[1:], alone, rtol=1e-5, atol=1e-5)
     state["decoder.head_half.bias"] -= 1000
     depth = ZipDepthAnnotator.build(spec_of("zipdepth-base", SMALL), {"network": state}, torch.float32).infer_resized(images).depth
     assert torch.equal(depth, torch.zeros(2, 1, 64, 96))
 
 
 # of the authors' `_compute_target_size`
-SIZES = {
-    (480, 640): (384, 512),
-    (1080, 1920): (384, 672),
-    (1920, 1080): (672, 384),
-    (500, 333): (576, 384),
-    (1000, 300): (1280, 384),
-    (375, 1242): (384, 1280),
-}
-
-
-@pytest.mark.parametrize(("image", "network"), SIZES.items(), ids=str)
-def test_sizes_are_the_authors(image, network):
-    assert annotator().checked_network_size(*image, None) == network
-
-
 # Files
 
 
@@ -148,10 +127,3 @@ def test_the_file_of_the_other_upsampling_is_refused():
     words = r"not a checkpoint of zipdepth-base-npu: 8 unexpected keys \(first: decoder.convex_up.mask_pred.0.weight\)"
     with pytest.raises(CheckpointError, match=words):
         ZipDepthAnnotator.build(spec_of("zipdepth-base-npu", SMALL), {"network": weights(config=SMALL)}, torch.float32)
-
-
-def test_the_entries():
-    assert models_of_family("zipdepth") == list(IDS)
-    for spec in map(MODELS.get, IDS):
-        assert (spec.licence, spec.commercial_use, spec.gives, spec.licence_page) == ("MIT", "yes", "disparity", spec.licence_url)
-        assert 0 < spec.file.size - 4 * TENSORS[spec.id][1] < 400 * TENSORS[spec.id][0]

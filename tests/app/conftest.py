@@ -1,19 +1,65 @@
 """Fixtures of several tests of the command line."""
 
+import functools
 import runpy
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from depth_normal.app.cli import main
+from depth_normal.app import cli
 
 TESTS = Path(__file__).resolve().parents[1]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def quickly_begun(request, tiny_at_hand):
+    """Runs of the command share its parsers, which 700 options take 10 ms to build, and a built model; `console` is about the former."""
+    if request.path.parent.name == "console":
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "_parsers", _shared_parsers)
+        yield
+
+
+_parsers = functools.cache(cli._parsers)
+
+
+def _shared_parsers():
+    """As a process of its own finds them: lists that a run made longer are as they were."""
+    for action, default in _lists():
+        action.default = list(default)
+    return _parsers()
+
+
+@functools.cache
+def _lists():
+    parser, commands = _parsers()
+    waiting, found = [parser, *commands.values()], []
+    for each in waiting:
+        waiting += each.commands.values()
+        found += [(action, tuple(action.default)) for action in each._actions if isinstance(action.default, list)]
+    return found
+
+
 @pytest.fixture(autouse=True)
-def home(tmp_path_factory, monkeypatch):
+def small_by_default(request):
+    """But for `verify` and `bench`, which are about the model as it is."""
+    if request.path.parent.name not in ("verify", "bench"):
+        request.getfixturevalue("small_tiny")
+
+
+@pytest.fixture(scope="session")
+def homes(tmp_path_factory):
+    """A folder of their own: pytest looks through all that lie beside `tmp_path` whenever a test asks for it."""
+    return tmp_path_factory.mktemp("homes")
+
+
+@pytest.fixture(autouse=True)
+def home(homes, monkeypatch):
     """The folder in which the command line remembers named results and measurements: one for each test."""
-    path = tmp_path_factory.mktemp("home")
+    path = Path(tempfile.mkdtemp(dir=homes))
     monkeypatch.setenv("DEPTH_NORMAL_HOME", str(path))
     return path
 
@@ -27,5 +73,5 @@ def exported_tiny(tmp_path_factory):
     if old["condition"]:
         pytest.skip(old["reason"])
     path = tmp_path_factory.mktemp("export") / "tiny.onnx"
-    assert main(["export", "tiny", "-o", str(path), "--json"]) == 0
+    assert cli.main(["export", "tiny", "-o", str(path), "--json"]) == 0
     return path

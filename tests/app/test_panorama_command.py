@@ -46,10 +46,7 @@ def test_records_from_before_there_were_panoramas_stay_good():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (
-            ("--panorama", "--also", "html"),
-            "html cannot be made of a panorama; of panoramas are written depth",
-        ),
+        (("--panorama", "--also", "html"), "html cannot be made of a panorama; of panoramas are written depth"),
         (("--panorama", "--also", "anaglyph"), "anaglyph cannot be made of a panorama"),
         (("--panorama", "--fov", "60"), "--fov is for photos, and --panorama is set"),
         (("--panorama", "--tiles", "2"), "--tiles is for photos"),

@@ -30,14 +30,7 @@ def test_estimate_imports_torch_and_little_else(tmp_path):
     modules = json.loads(run.stderr[run.stderr.rindex("[") :])
     packages = {name.partition(".")[0] for name in modules} - sys.stdlib_module_names
     assert "depth_normal" in packages
-    unexpected = {each for each in packages if not each.startswith("_")} - {
-        "depth_normal",
-        "PIL",
-        "cv2",
-        "isal",
-        "safetensors",
-        "tqdm",
-    }
+    unexpected = {each for each in packages if not each.startswith("_")} - {"depth_normal", "PIL", "cv2", "isal", "safetensors", "tqdm"}
     assert unexpected <= {"torch", "numpy", "sympy", "mpmath"}
     if tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 13):  # older ones import sympy for every network without memory
         assert unexpected <= {"torch", "numpy"}

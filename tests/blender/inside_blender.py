@@ -272,11 +272,7 @@ def addon(folder):
         ("unsaved", lambda: None, "render"),
         ("nothing to apply", lambda: None, "apply"),
         ("missing file", lambda: set_paths("/no/such.npz", ""), "apply"),
-        (
-            "second missing",
-            lambda: set_paths(depth_path, "/no/such.exr"),
-            "apply",
-        ),
+        ("second missing", lambda: set_paths(depth_path, "/no/such.exr"), "apply"),
     ):
         prepare()
         try:

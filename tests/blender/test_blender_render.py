@@ -66,15 +66,7 @@ def load(rendered, name):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "cube",
-        "cube_shifted",
-        "cube_vertical_fit",
-        "cube_portrait",
-        "cube_in_centimetres",
-        "cube_moved_camera",
-        "cube_mirrored_camera",
-    ],
+    ["cube", "cube_shifted", "cube_vertical_fit", "cube_portrait", "cube_in_centimetres", "cube_moved_camera", "cube_mirrored_camera"],
 )
 def test_a_cube_has_its_true_depth_normals_and_intrinsics(rendered, name):
     found, camera = load(rendered, name)

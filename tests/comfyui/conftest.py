@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+RUNNER = Path(__file__).with_name("run_workflow.py")
 HOME_VARIABLE = "DEPTH_NORMAL_COMFYUI"
 FRONTEND_VARIABLE = "DEPTH_NORMAL_FRONTEND"
 """Names the folder `static` of another comfyui-frontend-package than the installed one, for the tests in the page."""
@@ -52,6 +54,26 @@ class Server:
 
     def run(self, prompt: dict) -> dict:
         return self.wait(self.submit(prompt))
+
+    def finished(self, prompt: dict) -> dict:
+        """The outputs of a prompt that has to run to its end."""
+        history = self.run(prompt)
+        assert history["status"]["status_str"] == "success", history["status"]["messages"]
+        return history["outputs"]
+
+    def error_of(self, prompt: dict) -> str:
+        """What a prompt that has to fail says."""
+        messages = self.run(prompt)["status"]["messages"]
+        return next(body["exception_message"] for kind, body in messages if kind == "execution_error")
+
+    def run_workflow(self, path: Path, out: Path, *settings: str, image: Path | None = None, dump: Path | None = None) -> str:
+        """Runs a saved workflow as its page would, but for the settings; its images go to `out`. Gives what the runner prints."""
+        words = ["--out", out, "--server", self.address]
+        for option, values in (("--image", [image]), ("--dump", [dump]), ("--set", settings)):
+            words += [word for value in values if value for word in (option, value)]
+        done = subprocess.run([sys.executable, RUNNER, path, *map(str, words)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0 and "PROBLEM" not in done.stdout, done.stdout + done.stderr + self.log[-2000:]
+        return done.stdout
 
     def bytes_read(self) -> int:
         """What the server has read so far from files and pipes, page cache included."""
@@ -94,17 +116,7 @@ def serving(
     for path, name in weights:
         shutil.copy(path, base / "models" / "depth_normal" / name)
     port = free_port()
-    words = [
-        *flags,
-        "--listen",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--disable-auto-launch",
-        "--disable-api-nodes",
-        "--base-directory",
-        str(base),
-    ]
+    words = [*flags, *f"--listen 127.0.0.1 --port {port} --disable-auto-launch --disable-api-nodes".split(), "--base-directory", str(base)]
     if frontend := os.environ.get(FRONTEND_VARIABLE):
         words += ["--front-end-root", frontend]
     environment = {

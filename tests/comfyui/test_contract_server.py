@@ -55,9 +55,7 @@ def test_a_prompt_runs_over_our_sockets_and_cores(bare_server):
         "7": ours("PreviewGeometry", geometry=["2", 3]),
         **{f"p{node}": {"class_type": "PreviewImage", "inputs": {"images": [node, 0]}} for node in "234"},
     }
-    history = bare_server.run(graph)
-    assert history["status"]["status_str"] == "success", history["status"]["messages"]
-    outputs = history["outputs"]
+    outputs = bare_server.finished(graph)
     assert [len(outputs[f"p{node}"]["images"]) for node in "234"] == [2, 2, 2] and len(outputs["6"]["3d"]) == 2 and outputs["7"]
 
 

@@ -6,7 +6,6 @@ The networks are those of tests/tiny_depth.py, which is a pack in the server's c
 import json
 import runpy
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -46,7 +45,6 @@ OLD = {ZOE: ([512], "zoedepth-nyu"), V1: (["depth_anything_vitl14.pth", 512], "d
     V2: (["depth_anything_v2_vitl.pth", 512], "depth-anything-v2-large"),
 }
 HEIGHT, WIDTH = 72, 96
-RUNNER = Path(__file__).with_name("run_workflow.py")
 pytestmark = pytest.mark.comfyui
 
 
@@ -54,7 +52,7 @@ pytestmark = pytest.mark.comfyui
 def tiny_server(server):
     for model_id, place in PLACES.items():
         TINY.write_file(TINY.shrunk(MODELS[model_id]), server.base / place)
-    finished(server, {"1": {"class_type": "Test_UseTinyDepthModels", "inputs": {}}})
+    server.finished({"1": {"class_type": "Test_UseTinyDepthModels", "inputs": {}}})
     return server
 
 
@@ -87,20 +85,11 @@ def run_workflow(tiny_server, image_path, tmp_path):
     def run(workflow: Path, *settings: str) -> dict[str, np.ndarray]:
         folder = tmp_path / f"run{len(list(tmp_path.glob('run*')))}"
         folder.mkdir()
-        words = ["--image", image_path, "--out", folder, "--server", tiny_server.address]
-        words += [word for setting in settings for word in ("--set", setting)]
-        done = subprocess.run([sys.executable, RUNNER, workflow, *map(str, words)], capture_output=True, text=True)
-        assert done.returncode == 0 and "PROBLEM" not in done.stdout, done.stdout + done.stderr
-        run.notes = [line for line in done.stdout.splitlines() if "note node" in line]
+        said = tiny_server.run_workflow(workflow, folder, *settings, image=image_path)
+        run.notes = [line for line in said.splitlines() if "note node" in line]
         return {path.name.split("_")[0]: cv2.imread(str(path))[..., ::-1].astype(int) for path in folder.glob("*.png")}
 
     return run
-
-
-def finished(server, graph: dict) -> dict:
-    history = server.run(graph)
-    assert history["status"]["status_str"] == "success", history["status"]["messages"]
-    return history["outputs"]
 
 
 def graph(image_path: Path, node: str, count: int = 1, **widgets) -> dict:

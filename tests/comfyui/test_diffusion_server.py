@@ -8,7 +8,6 @@ import json
 import runpy
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,13 +34,12 @@ RENAMED = {
         "diffusers/lotus-depth-d-v1-1/vae/diffusion_pytorch_model.safetensors": "vae/vae-ft-mse-840000-ema-pruned.safetensors",
     },
     "lotus-normals-d": {
-        "diffusers/lotus-depth-d-v1-1/vae/diffusion_pytorch_model.safetensors": "vae/vae-ft-mse-840000-ema-pruned.safetensors",
+        "diffusers/lotus-depth-d-v1-1/vae/diffusion_pytorch_model.safetensors": "vae/vae-ft-mse-840000-ema-pruned.safetensors"
     },
     "lbm-depth": {"diffusers/LBM_depth/model.safetensors": "diffusion_models/LBM/LBM_depth.safetensors"},
     "lbm-normals": {"diffusers/LBM_normals/model.safetensors": "diffusion_models/LBM/LBM_normals.safetensors"},
 }
 MATERIALS = "marigold-iid-appearance"
-RUNNER = Path(__file__).with_name("run_workflow.py")
 pytestmark = pytest.mark.comfyui
 
 
@@ -57,7 +55,7 @@ def tiny_server(server, comfyui_python):
             (models / target).parent.mkdir(parents=True, exist_ok=True)
             shutil.move(models / source, models / target)
     TINY.write_files(TINY.shrunk(MATERIAL_MODELS[MATERIALS]), models / "diffusers")
-    finished(server, {"1": {"class_type": "Test_UseTinyModels", "inputs": {}}})
+    server.finished({"1": {"class_type": "Test_UseTinyModels", "inputs": {}}})
     return server
 
 
@@ -78,12 +76,6 @@ def here(tiny_server, monkeypatch):
     monkeypatch.setitem(MATERIAL_MODELS, MATERIALS, TINY.shrunk(MATERIAL_MODELS[MATERIALS]))
 
 
-def finished(server, graph: dict) -> dict:
-    history = server.run(graph)
-    assert history["status"]["status_str"] == "success", history["status"]["messages"]
-    return history
-
-
 def graph(image_path: Path, node: str, count: int = 1, **widgets) -> dict:
     required = NODES[f"DepthNormal_{node}"].INPUT_TYPES()["required"]
     defaults = {name: widget[1]["default"] for name, widget in required.items() if name != "image"}
@@ -98,10 +90,8 @@ def graph(image_path: Path, node: str, count: int = 1, **widgets) -> dict:
 @pytest.mark.parametrize("family", ["Marigold", "Lotus", "LBM"])
 def test_the_workflow_runs_and_gives_what_the_nodes_give_here(tiny_server, here, image_path, family, tmp_path):
     workflow = ROOT / "workflows" / f"{family} Depth and Normals.json"
-    words = ["--image", image_path, "--out", tmp_path, "--server", tiny_server.address, "--dump", tmp_path / "api.json"]
-    words += ["--set", '2.precision="float32"', "--set", '3.precision="float32"']
-    run = subprocess.run([sys.executable, RUNNER, workflow, *map(str, words)], capture_output=True, text=True)
-    assert run.returncode == 0 and "PROBLEM" not in run.stdout and "note node" not in run.stdout, run.stdout + run.stderr
+    settings = ('2.precision="float32"', '3.precision="float32"')
+    assert "note node" not in tiny_server.run_workflow(workflow, tmp_path, *settings, image=image_path, dump=tmp_path / "api.json")
     sent = json.loads((tmp_path / "api.json").read_text())
     image = torch.from_numpy(cv2.imread(str(image_path))[None, ..., ::-1].copy()).float() / 255
     depth = None
@@ -121,9 +111,7 @@ def test_the_workflow_runs_and_gives_what_the_nodes_give_here(tiny_server, here,
 
 def test_the_workflow_of_materials_gives_what_the_model_gives_here(tiny_server, here, image_path, tmp_path):
     workflow = ROOT / "workflows" / "Material from Photo.json"
-    words = ["--image", image_path, "--out", tmp_path, "--server", tiny_server.address, "--set", '4.precision="float32"']
-    run = subprocess.run([sys.executable, RUNNER, workflow, *map(str, words)], capture_output=True, text=True)
-    assert run.returncode == 0 and "PROBLEM" not in run.stdout and "note node" not in run.stdout, run.stdout + run.stderr
+    assert "note node" not in tiny_server.run_workflow(workflow, tmp_path, '4.precision="float32"', image=image_path)
     image = torch.from_numpy(cv2.imread(str(image_path))[None, ..., ::-1].copy()).float().movedim(-1, 1) / 255
     beyond = margins(*image.shape[-2:], 0.25)
     expected = load_model(MATERIALS, "float32").estimate_materials(wrap(image, beyond)).folded(beyond)
@@ -140,7 +128,7 @@ def test_the_models_come_from_comfyuis_own_folders(tiny_server, image_path):
         "LBMNormals": ["diffusion_models/LBM/LBM_normals.safetensors"],
         "MarigoldDepth": ["diffusers/marigold-depth-v1-1/vae/diffusion_pytorch_model.fp16.safetensors"],
     }.items():
-        finished(tiny_server, graph(image_path, name, resolution=48))
+        tiny_server.finished(graph(image_path, name, resolution=48))
         for place in places:
             loaded = [line for line in tiny_server.log.splitlines() if "loading" in line]
             assert any(str(tiny_server.base / "models" / place) in line for line in loaded), loaded
@@ -153,7 +141,7 @@ def progress(log: str) -> list[str]:
 
 def test_the_bar_moves_with_each_step(tiny_server, image_path):
     before = len(tiny_server.log)
-    finished(tiny_server, graph(image_path, "MarigoldNormals", steps=3, ensemble_size=2, seed=11, resolution=64))
+    tiny_server.finished(graph(image_path, "MarigoldNormals", steps=3, ensemble_size=2, seed=11, resolution=64))
     assert progress(tiny_server.log[before:])[:6] == [f"{step} of 6" for step in range(1, 7)]
 
 
@@ -170,4 +158,4 @@ def test_cancel_stops_between_steps_and_the_next_run_works(tiny_server, image_pa
     assert time.monotonic() - asked < 10
     seen = progress(tiny_server.log[before:])
     assert 0 < len(seen) < 50, seen
-    finished(tiny_server, graph(image_path, "LBMDepth", steps=1, seed=13, resolution=64))
+    tiny_server.finished(graph(image_path, "LBMDepth", steps=1, seed=13, resolution=64))

@@ -58,20 +58,9 @@ def core(name: str, **inputs) -> dict:
 def shown(server, graph: dict, *ends: str) -> list[np.ndarray]:
     """Runs the graph with previews on the ends; the images as RGB."""
     previews = {f"p{end}": core("PreviewImage", images=[end, 0]) for end in ends}
-    outputs = done(server, graph | previews)
+    outputs = server.finished(graph | previews)
     paths = [server.base / "temp" / outputs[f"p{end}"]["images"][0]["filename"] for end in ends]
     return [cv2.imread(str(path))[..., ::-1].astype(int) for path in paths]
-
-
-def done(server, graph: dict) -> dict:
-    history = server.run(graph)
-    assert history["status"]["status_str"] == "success", history["status"]["messages"]
-    return history["outputs"]
-
-
-def error_of(server, graph: dict) -> str:
-    messages = server.run(graph)["status"]["messages"]
-    return next(body["exception_message"] for kind, body in messages if kind == "execution_error")
 
 
 def path_of(server, entry: dict):
@@ -118,10 +107,7 @@ def test_core_renders_our_depth_as_depth_anything_3(server, scene):
     graph = scene | {
         "da3": node("GeometryToDA3", geometry=["1", 0], image=["3", 0]),
         "a": core(
-            "DA3Render",
-            da3_geometry=["da3", 0],
-            output="depth",
-            **{"output.normalization": "min_max", "output.apply_sky_clip": False},
+            "DA3Render", da3_geometry=["da3", 0], output="depth", **{"output.normalization": "min_max", "output.apply_sky_clip": False}
         ),
         "b": node("RenderDepth", geometry=["1", 0], near="white", normalisation="per_image", metric_as_disparity=False),
         "c": core("DA3Render", da3_geometry=["da3", 0], output="sky_mask", **{"output.colored": False}),
@@ -144,7 +130,7 @@ def test_core_makes_meshes_of_our_geometry(server, scene, there, socket, mesher)
         "mesh": core(mesher, **{socket: ["to", 0]}, **widgets),
         "save": core("SaveGLB", mesh=["mesh", 0], filename_prefix=f"core/{there}"),
     }
-    (entry,) = done(server, graph)["save"]["3d"]
+    (entry,) = server.finished(graph)["save"]["3d"]
     points = glb_points(path_of(server, entry))
     assert len(points) > 0.8 * HEIGHT * WIDTH
     assert abs(points @ NORMAL.numpy() + 3 * NORMAL[2].item()).max() < 1e-3
@@ -157,7 +143,7 @@ def test_our_meshes_go_to_cores_3d_preview(server, scene):
         "shown": core("Preview3D", model_file=["mesh", 0]),
         "plate": core("Preview3D", model_file=["relief", 0]),
     }
-    outputs = done(server, graph)
+    outputs = server.finished(graph)
     (entry,) = outputs["mesh"]["3d"]
     points = glb_points(path_of(server, entry))
     assert len(points) == HEIGHT * WIDTH - 64
@@ -181,7 +167,7 @@ def test_cores_3d_nodes_take_our_mesh_files_and_camera(server, scene):
         graph["cloud"] = core("SaveGLB", mesh=["to", 2], filename_prefix="core/cloud")
     if "FILE_3D_GLB" in file_types:
         graph["file"] = core("SaveGLB", mesh=["to", 1], filename_prefix="core/file")
-    outputs = done(server, graph)
+    outputs = server.finished(graph)
     for name in ("mesh", "bare", *({"file"} & graph.keys())):
         (entry,) = outputs[name]["3d"]
         points = glb_points(path_of(server, entry))
@@ -210,7 +196,7 @@ def test_core_renders_our_splats_as_the_image(server, scene):
     }
     widgets = {"splat_scale": 1.0, "headlight_shading": 0.0, "opacity_threshold": 0.0, "render_style": "color", "background": "#000000"}
     graph["render"]["inputs"] |= widgets
-    outputs = done(server, graph)
+    outputs = server.finished(graph)
     (entry,) = outputs["save"]["images"]
     rendered = cv2.imread(str(path_of(server, entry))).astype(float)
     texture = cv2.imread(str(server.base / "input" / "texture.png")).astype(float)
@@ -234,7 +220,7 @@ def test_cores_glb_of_our_mesh_wears_the_image(server, scene):
         "to": node("GeometryToMesh", geometry=["1", 0], image=["3", 0]),
         "mesh": core("SaveGLB", mesh=["to", 0], filename_prefix="core/worn"),
     }
-    (entry,) = done(server, graph)["mesh"]["3d"]
+    (entry,) = server.finished(graph)["mesh"]["3d"]
     data = path_of(server, entry).read_bytes()
     (length,) = struct.unpack("<I", data[12:16])
     document = json.loads(data[20 : 20 + length])
@@ -260,7 +246,7 @@ def test_cores_geometry_comes_back(server, scene, output):
         "from": node("ConvertGeometry", source=["to", output]),
         "save": node("SaveGeometry", geometry=["from", 0], filename_prefix=f"back/{output}", format="npz"),
     }
-    (entry,) = done(server, graph)["save"]["files"]
+    (entry,) = server.finished(graph)["save"]["files"]
     estimate, given = read_npz(path_of(server, entry)), plane()
     assert torch.equal(estimate.mask, given.mask) and torch.equal(estimate.depth[given.mask], given.depth[given.mask])
     assert torch.allclose(estimate.intrinsics, given.intrinsics, atol=1e-4) and estimate.quantity is Quantity.METRIC_DEPTH
@@ -272,7 +258,7 @@ def exr(server, scene, comfyui_python):
     if subprocess.run([comfyui_python, "-c", "import OpenEXR"], capture_output=True, check=False).returncode:
         pytest.skip("EXR files need the package OpenEXR in ComfyUI's own Python, which has none")
     graph = scene | {"save": node("SaveGeometry", geometry=["2", 0], filename_prefix="exr/plane", format="exr")}
-    (entry,) = done(server, graph)["save"]["files"]
+    (entry,) = server.finished(graph)["save"]["files"]
     return path_of(server, entry)
 
 
@@ -281,7 +267,7 @@ def test_our_exr_loads_back_the_same(server, exr):
         "1": node("LoadGeometry", file=f"exr/{exr.name} [output]"),
         "2": node("SaveGeometry", geometry=["1", 0], filename_prefix="exr/again", format="npz"),
     }
-    (entry,) = done(server, graph)["2"]["files"]
+    (entry,) = server.finished(graph)["2"]["files"]
     estimate, given = read_npz(path_of(server, entry)), plane()
     assert torch.equal(estimate.depth, given.depth) and torch.equal(estimate.mask, given.mask)
     assert torch.equal(estimate.intrinsics, given.intrinsics)
@@ -298,7 +284,7 @@ def test_our_exr_has_the_same_numbers_in_other_readers(server, exr):
         "2": node("DepthImageToGeometry", image=["1", 0], near="white", values="metres"),
         "3": node("SaveGeometry", geometry=["2", 0], filename_prefix="exr/core", format="npz"),
     }
-    (entry,) = done(server, graph)["3"]["files"]
+    (entry,) = server.finished(graph)["3"]["files"]
     assert torch.equal(read_npz(path_of(server, entry)).depth, plane().depth), "ComfyUI's own loader"
 
 
@@ -329,7 +315,7 @@ def test_a_file_in_a_model_folder_is_recognised(server, scene):
     assert shown(server, graph, "4")[0].shape == (64, 96, 3)
     assert f"{path} is recognised as tiny" in server.log
     graph["2"]["inputs"]["weights"] = "absent.safetensors"
-    assert "no weights file is called 'absent.safetensors'" in error_of(server, graph | {"p": core("PreviewImage", images=["4", 0])})
+    assert "no weights file is called 'absent.safetensors'" in server.error_of(graph | {"p": core("PreviewImage", images=["4", 0])})
 
 
 @pytest.mark.parametrize("name", ["../plane.npz", "/etc/hostname.npz", "absent.npz", "texture.jpg", "../x.npz [output]"])
@@ -353,7 +339,7 @@ def test_what_does_not_fit_is_said_in_the_graph(server, scene):
         "2": node("DepthImageToGeometry", image=["1", 0], near="white", values="depth"),
         "3": node("SaveGeometry", geometry=["2", 0], filename_prefix="x", format="npz"),
     }
-    assert "coloured" in error_of(server, scene | graph)
+    assert "coloured" in server.error_of(scene | graph)
     assert not (server.base / "output" / "x_00001.npz").exists()
 
 

@@ -11,11 +11,7 @@ pytestmark = [pytest.mark.comfyui, pytest.mark.browser]
 NOTHING = {"choices": {}, "messages": {}, "notes": {}}
 
 
-@pytest.fixture(
-    scope="module",
-    params=[("zh", False), ("ja", True), ("fr", False)],
-    ids=["zh-canvas", "ja-nodes2", "fr-canvas"],
-)
+@pytest.fixture(scope="module", params=[("zh", False), ("ja", True), ("fr", False)], ids=["zh-canvas", "ja-nodes2", "fr-canvas"])
 def seen(request, server, run_driver):
     """The driver's report, and the texts of its language. Shots are kept in $WORDS_SHOTS, where that is set."""
     locale, nodes2 = request.param

@@ -1,14 +1,12 @@
 """Two packs with the same node ids in one ComfyUI server: the workflows run, and the log says who serves which id."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-RUNNER, OTHER = Path(__file__).with_name("run_workflow.py"), Path(__file__).with_name("other_pack.py")
+OTHER = Path(__file__).with_name("other_pack.py")
 WORKFLOW = ROOT / "workflows" / "MiDaS Depth and Normal Map.json"
 OLD, OWN = "MiDaS-NormalMapPreprocessor", "DepthNormal_MiDaSNormalMap"
 NODES = ("2", "3")
@@ -33,10 +31,7 @@ def other_pack(folder: Path, *, first: bool) -> Path:
 
 def run_workflow(running, path: Path, out: Path, *models: str) -> list:
     """The images that come of it; `models` are the ids of the nodes that shall take tiny."""
-    words = ["--image", ROOT / "app" / "coffee.jpg", "--out", out, "--server", running.address]
-    words += [word for node in models for word in ("--set", f'{node}.model="tiny"')]
-    run = subprocess.run([sys.executable, RUNNER, path, *map(str, words)], capture_output=True, text=True, check=False)
-    assert run.returncode == 0 and "PROBLEM" not in run.stdout, run.stdout + run.stderr
+    running.run_workflow(path, out, *(f'{node}.model="tiny"' for node in models), image=ROOT / "app" / "coffee.jpg")
     return [cv2.imread(str(each)) for each in out.glob("*.png")]
 
 
@@ -67,7 +62,7 @@ def test_a_depth_map_is_made_whatever_the_numbers_that_have_no_effect(server):
         },
         "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}},
     }
-    assert server.run(script)["status"]["status_str"] == "success"
+    server.finished(script)
 
 
 def test_in_place_of_a_missing_node_with_a_prefixed_id_this_packs_is_offered_and_runs(server, tmp_path):
@@ -79,8 +74,7 @@ def test_in_place_of_a_missing_node_with_a_prefixed_id_this_packs_is_offered_and
         "2": {"class_type": prefixed, "inputs": {"image": ["1", 0], "resolution": 64, "model": "tiny"}},
         "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}},
     }
-    history = server.run(script)
-    assert history["status"]["status_str"] == "success" and history["outputs"]["3"]["images"]
+    assert server.finished(script)["3"]["images"]
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["loaded before", "loaded after"])

@@ -42,16 +42,10 @@ def old_server(server):
         spec = TINY_DEPTH.shrunk(MODELS[model_id])
         TINY_DEPTH.write_file(spec, server.base / AUX / spec.file.repo_id / spec.file.filename)
     for node in ("Test_UseTinyOldNodes", "Test_UseTinyDepthModels"):
-        finished(server, {"1": {"class_type": node, "inputs": {}}})
+        server.finished({"1": {"class_type": node, "inputs": {}}})
     coarse = np.random.default_rng(1).integers(0, 255, (8, 12, 3), np.uint8)
     cv2.imwrite(str(server.base / "input" / "old.png"), cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC))
     return server
-
-
-def finished(server, graph: dict) -> dict:
-    history = server.run(graph)
-    assert history["status"]["status_str"] == "success", history["status"]["messages"]
-    return history["outputs"]
 
 
 def make_images(server, node: str, count: int = 1, **widgets) -> list[np.ndarray]:
@@ -62,7 +56,7 @@ def make_images(server, node: str, count: int = 1, **widgets) -> list[np.ndarray
         "3": {"class_type": node, "inputs": {**widgets, "image": ["2", 0]}},
         "4": {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}},
     }
-    entries = finished(server, graph)["4"]["images"]
+    entries = server.finished(graph)["4"]["images"]
     return [cv2.imread(str(server.base / "temp" / each["filename"]))[..., ::-1].astype(int) for each in entries]
 
 
@@ -95,11 +89,8 @@ def saved(server, model: dict, count: int, **widgets):
         "2": {"class_type": "RepeatImageBatch", "inputs": {"image": ["1", 0], "amount": count}},
         "3": {"class_type": "DepthNormal_LoadModel", "inputs": model},
         "4": {"class_type": "DepthNormal_EstimateGeometry", "inputs": {"model": ["3", 0], "image": ["2", 0], **widgets}},
-        "5": {
-            "class_type": "DepthNormal_SaveGeometry",
-            "inputs": {"geometry": ["4", 0], "filename_prefix": "old/moge", "format": "npz"},
-        },
+        "5": {"class_type": "DepthNormal_SaveGeometry", "inputs": {"geometry": ["4", 0], "filename_prefix": "old/moge", "format": "npz"}},
     }
-    entries = finished(server, graph)["5"]["files"]
+    entries = server.finished(graph)["5"]["files"]
     assert len(entries) in (1, count)
     return read_npz(server.base / "output" / entries[0]["subfolder"] / entries[0]["filename"])

@@ -1,8 +1,6 @@
 """The pack in a real ComfyUI server: loads, runs old graphs and the bundled workflow, loads once, stops when told."""
 
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -10,7 +8,6 @@ import cv2
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-RUNNER = Path(__file__).with_name("run_workflow.py")
 pytestmark = pytest.mark.comfyui
 
 SMALL = "midas-v2.1-small"
@@ -34,15 +31,6 @@ def graph(image_name: str, node: str, count: int = 1, **widgets) -> dict:
     }
 
 
-def previews(server, history: dict) -> list[Path]:
-    assert history["status"]["status_str"] == "success", history["status"]["messages"]
-    return [server.base / "temp" / image["filename"] for image in history["outputs"]["4"]["images"]]
-
-
-def error_of(history: dict) -> str:
-    return next(body["exception_message"] for kind, body in history["status"]["messages"] if kind == "execution_error")
-
-
 def test_the_pack_is_imported(server):
     assert "IMPORT FAILED" not in server.log
     assert "ComfyUI-Depth-Normal" in server.log
@@ -60,9 +48,7 @@ def test_describing_the_nodes_creates_nothing(server):
 def test_the_bundled_workflow_runs(server, image_name, tmp_path):
     workflow = ROOT / "workflows" / "MiDaS Depth and Normal Map.json"
     image = server.base / "input" / image_name
-    words = ["--image", image, "--out", tmp_path, "--server", server.address, "--set", f'2.model="{SMALL}"', "--set", f'3.model="{SMALL}"']
-    run = subprocess.run([sys.executable, RUNNER, workflow, *map(str, words)], capture_output=True, text=True)
-    assert run.returncode == 0 and "PROBLEM" not in run.stdout, run.stdout + run.stderr
+    server.run_workflow(workflow, tmp_path, f'2.model="{SMALL}"', f'3.model="{SMALL}"', image=image)
     normal, depth = (cv2.imread(str(path)) for path in sorted(tmp_path.glob("*.png")))
     assert normal.shape == depth.shape == (512, 683, 3)
     assert depth[..., 0].min() == 0 and depth[..., 0].max() >= 253 and (depth[..., 0] == depth[..., 1]).all()
@@ -70,9 +56,9 @@ def test_the_bundled_workflow_runs(server, image_name, tmp_path):
 
 
 def test_the_second_run_reads_no_weights(server, image_name):
-    previews(server, server.run(graph(image_name, DEPTH, model=SMALL, resolution=128)))
+    server.finished(graph(image_name, DEPTH, model=SMALL, resolution=128))
     loads, read = server.log.count(f"loading {SMALL}"), server.bytes_read()
-    previews(server, server.run(graph(image_name, NORMAL, model=SMALL, resolution=192, a=5.0)))
+    server.finished(graph(image_name, NORMAL, model=SMALL, resolution=192, a=5.0))
     assert server.log.count(f"loading {SMALL}") == loads == 1
     assert server.bytes_read() - read < 20e6, "the weights alone are 86 MB"
 
@@ -85,25 +71,13 @@ def test_a_graph_saved_before_resolution_existed_opens(server, image_name, tmp_p
             node["widgets_values"] = node["widgets_values"][:2]
             node["inputs"] = node["inputs"][:1]
     (tmp_path / "old.json").write_text(json.dumps(saved))
-    words = [
-        "--image",
-        server.base / "input" / image_name,
-        "--out",
-        tmp_path,
-        "--server",
-        server.address,
-        "--set",
-        f'2.model="{SMALL}"',
-        "--set",
-        f'3.model="{SMALL}"',
-    ]
-    run = subprocess.run([sys.executable, RUNNER, tmp_path / "old.json", *map(str, words)], capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout + run.stderr
+    settings = (f'{node}.model="{SMALL}"' for node in "23")
+    server.run_workflow(tmp_path / "old.json", tmp_path, *settings, image=server.base / "input" / image_name)
     assert all(cv2.imread(str(path)).shape == (512, 683, 3) for path in tmp_path.glob("*.png"))
 
 
 def test_cancel_stops_long_before_the_end(server, image_name):
-    previews(server, server.run(graph(image_name, DEPTH, model=SMALL, resolution=64)))
+    server.finished(graph(image_name, DEPTH, model=SMALL, resolution=64))
     prompt = server.submit(graph(image_name, DEPTH, count=80, model=SMALL, resolution=384))
     while not server.request("/queue")["queue_running"]:
         time.sleep(0.05)
@@ -114,21 +88,17 @@ def test_cancel_stops_long_before_the_end(server, image_name):
     took = time.monotonic() - asked
     assert any(kind == "execution_interrupted" for kind, _ in history["status"]["messages"]), "it ended before it was cancelled"
     assert took < 3
-    previews(server, server.run(graph(image_name, DEPTH, model=SMALL, resolution=64, a=1.0)))
+    server.finished(graph(image_name, DEPTH, model=SMALL, resolution=64, a=1.0))
 
 
 def test_without_file_and_network_the_error_helps_and_the_next_run_works(server, image_name):
-    message = error_of(server.run(graph(image_name, DEPTH, resolution=64)))
+    message = server.error_of(graph(image_name, DEPTH, resolution=64))
     assert message.startswith("Choose 'tiny' in the widget model: ")
-    for words in (
-        "dpt_hybrid-midas-501f0c75.pt",
-        "lllyasviel/Annotators",
-        str(server.base / "models" / "depth_normal"),
-    ):
+    for words in ("dpt_hybrid-midas-501f0c75.pt", "lllyasviel/Annotators", str(server.base / "models" / "depth_normal")):
         assert words in message, message
     files = [path for path in (server.base / "models" / "depth_normal").rglob("*") if path.is_file() and path.suffix != ".lock"]
     assert {path.name for path in files if "runtimes" not in path.parts} == {"midas_v21_small_256.pt"}  # what engines keep is theirs
-    previews(server, server.run(graph(image_name, DEPTH, model=SMALL, resolution=64, a=2.0)))
+    server.finished(graph(image_name, DEPTH, model=SMALL, resolution=64, a=2.0))
 
 
 @pytest.mark.parametrize(
@@ -146,8 +116,5 @@ def test_the_workflows_that_use_the_maps_run(server, image_name, tmp_path, workf
     nodes = json.loads(graph_file.read_text())["nodes"]
     small = [f'{node["id"]}.model="{SMALL}"' for node in nodes if node["type"] in (OWN_NORMAL, OWN_DEPTH)]
     short = [f"{node['id']}.frames=4" for node in nodes if node["type"] == "DepthNormal_DepthParallax"]
-    words = ["--image", server.base / "input" / image_name, "--out", tmp_path, "--server", server.address]
-    words += [word for setting in (*settings, *small, *short) for word in ("--set", setting)]
-    run = subprocess.run([sys.executable, RUNNER, graph_file, *map(str, words)], capture_output=True, text=True, check=False)
-    assert run.returncode == 0 and "PROBLEM" not in run.stdout, run.stdout + run.stderr
-    assert len(list(tmp_path.iterdir())) >= count, run.stdout
+    said = server.run_workflow(graph_file, tmp_path, *settings, *small, *short, image=server.base / "input" / image_name)
+    assert len(list(tmp_path.iterdir())) >= count, said

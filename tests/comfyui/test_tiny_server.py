@@ -1,14 +1,11 @@
 """The pack's own network in a real ComfyUI server on which no model file lies."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-RUNNER = Path(__file__).with_name("run_workflow.py")
 pytestmark = pytest.mark.comfyui
 
 
@@ -16,11 +13,7 @@ def maps_of(workflow, settings, server, photo, folder):
     """The images that a template makes of a photo."""
     image = server.base / "input" / "astronaut.png"
     cv2.imwrite(str(image), photo[64:448, :, ::-1])
-    words = ["--image", image, "--out", folder, "--server", server.address]
-    words += [word for setting in settings for word in ("--set", setting)]
-    graph = ROOT / "workflows" / f"{workflow}.json"
-    run = subprocess.run([sys.executable, RUNNER, graph, *map(str, words)], capture_output=True, text=True, check=False)
-    assert run.returncode == 0 and "PROBLEM" not in run.stdout, run.stdout + run.stderr
+    server.run_workflow(ROOT / "workflows" / f"{workflow}.json", folder, *settings, image=image)
     return [cv2.imread(str(path)) for path in folder.glob("*.png")]
 
 
@@ -56,9 +49,8 @@ def depth_and_normals(server, photo, **widgets):
 
 
 def test_depth_and_normals_alone_runs_and_shows_both_maps(bare_server, photo):
-    entry = bare_server.run(depth_and_normals(bare_server, photo))
-    assert entry["status"]["status_str"] == "success", entry["status"]["messages"]
-    depth, normals = (cv2.imread(str(bare_server.base / "temp" / shown["filename"])) for shown in entry["outputs"]["2"]["images"])
+    shown = bare_server.finished(depth_and_normals(bare_server, photo))["2"]["images"]
+    depth, normals = (cv2.imread(str(bare_server.base / "temp" / each["filename"])) for each in shown)
     assert depth.shape == normals.shape == (384, 512, 3)
     assert (depth[..., 0] == depth[..., 2]).all() and depth.min() == 0 and depth.max() == 255
     assert normals[..., 0].mean() > 180 and normals.std() > 5, "blue faces the viewer"
@@ -73,18 +65,12 @@ def test_a_workflow_makes_its_files_without_any_model_file(bare_server, photo, t
     image = bare_server.base / "input" / "astronaut.png"
     cv2.imwrite(str(image), photo[64:448, :, ::-1])
     before = set(bare_server.base.glob(made))
-    words = [ROOT / "workflows" / f"{workflow}.json", "--image", image, "--out", tmp_path, "--server", bare_server.address]
-    run = subprocess.run([sys.executable, RUNNER, *map(str, words)], capture_output=True, text=True, check=False)
-    assert run.returncode == 0 and "PROBLEM" not in run.stdout, run.stdout + run.stderr
+    bare_server.run_workflow(ROOT / "workflows" / f"{workflow}.json", tmp_path, image=image)
     assert set(bare_server.base.glob(made)) - before
 
 
 def test_a_photograph_becomes_a_material_without_any_model_file(bare_server, tmp_path):
-    words = ["--image", ROOT / "media" / "demo_files" / "wall.jpg", "--out", tmp_path, "--server", bare_server.address]
-    run = subprocess.run(
-        [sys.executable, RUNNER, ROOT / "workflows" / "PBR Textures.json", *map(str, words)], capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0 and "PROBLEM" not in run.stdout, run.stdout + run.stderr
+    bare_server.run_workflow(ROOT / "workflows" / "PBR Textures.json", tmp_path, image=ROOT / "media" / "demo_files" / "wall.jpg")
     maps = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in tmp_path.rglob("*.png")]
     assert len(maps) == 4 and all(each.shape[:2] == (512, 512) and each.std() > 1 for each in maps)
     assert [each.ndim for each in maps if each.dtype == "uint16"] == [2], "the height, grey in 16 bits"

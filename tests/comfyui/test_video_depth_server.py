@@ -2,8 +2,6 @@
 
 import json
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,15 +14,13 @@ from depth_normal.annotators.registry import MODELS
 ROOT = Path(__file__).resolve().parents[2]
 TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_depth.py")))
 SMALL = "video_depth_anything_vits.pth"
-RUNNER = Path(__file__).with_name("run_workflow.py")
 pytestmark = pytest.mark.comfyui
 
 
 @pytest.fixture(scope="module")
 def video_server(server):
     TINY.write_file(TINY.shrunk(MODELS["video-depth-anything-small"]), server.base / "models" / "videodepthanything" / SMALL)
-    history = server.run({"1": {"class_type": "Test_UseTinyDepthModels", "inputs": {}}})
-    assert history["status"]["status_str"] == "success", history["status"]["messages"]
+    server.finished({"1": {"class_type": "Test_UseTinyDepthModels", "inputs": {}}})
     coarse = np.random.default_rng(1).integers(0, 255, (9, 12, 3), np.uint8)
     cv2.imwrite(str(server.base / "input" / "film.png"), cv2.resize(coarse, (96, 72), interpolation=cv2.INTER_CUBIC))
     return server
@@ -33,7 +29,7 @@ def video_server(server):
 def test_a_scripts_prompt_runs_and_writes_its_files(video_server):
     """As public scripts post it: raw depth as EXR, and images."""
     pytest.importorskip("OpenEXR", "3.4", reason="EXR files need OpenEXR 3.4")
-    history = video_server.run(
+    outputs = video_server.finished(
         {
             "load": {"class_type": "LoadImage", "inputs": {"image": "film.png"}},
             "film": {"class_type": "RepeatImageBatch", "inputs": {"image": ["load", 0], "amount": 40}},
@@ -47,8 +43,7 @@ def test_a_scripts_prompt_runs_and_writes_its_files(video_server):
             "raw": {"class_type": "VideoDepthAnythingSaveEXR", "inputs": {"depths": ["vda", 0], "folder_name": "shot01/depth_raw"}},
         }
     )
-    assert history["status"]["status_str"] == "success", history["status"]["messages"]
-    assert len(history["outputs"]["preview"]["images"]) == 40
+    assert len(outputs["preview"]["images"]) == 40
     files = sorted((video_server.base / "output" / "shot01" / "depth_raw").iterdir())
     assert [path.name for path in files] == [f"frame_{index:05}.exr" for index in range(40)]
     assert f"loading video-depth-anything-small from {video_server.base / 'models' / 'videodepthanything' / SMALL}" in video_server.log
@@ -69,12 +64,7 @@ def public_graph() -> dict:
         node(5062, "VideoDepthAnythingOutput", {"depths": 3}, [{"name": "images", "type": "IMAGE"}], ["gray"]),
         node(9, "PreviewImage", {"images": 4}, [], []),
     ]
-    links = [
-        [1, 5060, 0, 5061, 0, "VDAMODEL"],
-        [2, 1, 0, 5061, 1, "IMAGE"],
-        [3, 5061, 0, 5062, 0, "DEPTHS"],
-        [4, 5062, 0, 9, 0, "IMAGE"],
-    ]
+    links = [[1, 5060, 0, 5061, 0, "VDAMODEL"], [2, 1, 0, 5061, 1, "IMAGE"], [3, 5061, 0, 5062, 0, "DEPTHS"], [4, 5062, 0, 9, 0, "IMAGE"]]
     return {"nodes": nodes, "links": links, "version": 0.4}
 
 
@@ -82,8 +72,6 @@ def test_a_public_control_graph_opens_and_runs(video_server, tmp_path):
     path, folder = tmp_path / "union_control.json", tmp_path / "out"
     path.write_text(json.dumps(public_graph()))
     folder.mkdir()
-    words = [path, "--image", video_server.base / "input" / "film.png", "--out", folder, "--server", video_server.address]
-    done = subprocess.run([sys.executable, RUNNER, *map(str, words)], capture_output=True, text=True)
-    assert done.returncode == 0 and "PROBLEM" not in done.stdout, done.stdout + done.stderr
+    video_server.run_workflow(path, folder, image=video_server.base / "input" / "film.png")
     (image,) = (cv2.imread(str(each)) for each in folder.glob("*.png"))
     assert image.shape == (72, 96, 3) and image.min() == 0 and image.max() == 255

@@ -1,8 +1,6 @@
 """Core's VIDEO in a real ComfyUI server: the video workflows as published, from Load Video to Save Video, without any model file."""
 
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +16,6 @@ ROOT = Path(__file__).resolve().parents[2]
 VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "videos.py")))
 moving_ball, seconds_of, sound_of, write_video = VIDEOS.moving_ball, VIDEOS.seconds_of, VIDEOS.sound_of, VIDEOS.write_video
 
-RUNNER = Path(__file__).with_name("run_workflow.py")
 pytestmark = pytest.mark.comfyui
 
 
@@ -28,9 +25,7 @@ def test_a_video_workflow_runs_as_published(bare_server, tmp_path, workflow):
         bare_server.base / "input" / "example.mp4", moving_ball(30), codec="libx264", options={"crf": "1"}, sound=(1.2, "aac")
     )
     graph = ROOT / "workflows" / f"{workflow}.json"
-    words = ["--out", tmp_path, "--server", bare_server.address, "--set", '4.codec="auto"', "--set", '1.file="example.mp4"']
-    run = subprocess.run([sys.executable, RUNNER, graph, *map(str, words)], capture_output=True, text=True, check=False)
-    assert run.returncode == 0 and "PROBLEM" not in run.stdout, run.stdout + run.stderr + bare_server.log[-2000:]
+    bare_server.run_workflow(graph, tmp_path, '4.codec="auto"', '1.file="example.mp4"')
     (made,) = (bare_server.base / "output" / "video").glob(f"{workflow.replace(' ', '_')}_*.mp4")
     images, found = (torch.stack([frame.image() for frame in read_frames(path)]) for path in (video, made))
     parts = list(load_model("tiny").estimate_video(iter(images.split(8)), derive=with_normals))

@@ -265,10 +265,7 @@ CASES = {
     "checks.check_image_of": (lambda: checks.check_image_of(random(1, 3, HEIGHT, WIDTH), 1, HEIGHT, WIDTH), None),
     "checks.check_alike": (lambda: checks.check_alike("depth", (HEIGHT, WIDTH), (2 * HEIGHT, 2 * WIDTH)), None),
     "alignment.metrics.compare_normals": (lambda: metrics.compare_normals(estimate(), estimate()), "compares on the CPU"),
-    "alignment.metrics.compare_depth": (
-        lambda: metrics.compare_depth(estimate(Quantity.DISPARITY), estimate()),
-        "compares on the CPU",
-    ),
+    "alignment.metrics.compare_depth": (lambda: metrics.compare_depth(estimate(Quantity.DISPARITY), estimate()), "compares on the CPU"),
     "alignment.metrics.angle_map": (lambda: metrics.angle_map(estimate(), estimate()).shape, "compares on the CPU"),
     "alignment.metrics.depth_error_map": (lambda: metrics.depth_error_map(estimate(), estimate()).shape, "compares on the CPU"),
     "alignment.metrics.disagreeing_axes": (lambda: metrics.disagreeing_axes(estimate(), estimate()), NUMBERS),
@@ -293,19 +290,13 @@ CASES = {
     ),
     "temporal.shot_cuts.shared_contrast": (lambda: shot_cuts.shared_contrast(maps(3), maps(3)), None),
     "temporal.shot_cuts.CutDetector.push": (lambda: shot_cuts.CutDetector().push(maps(3)), None),
-    "images.depth_image.joined_maps": (
-        lambda: depth_image.joined_maps(depth_only(Quantity.DISPARITY), estimate(), HEIGHT, WIDTH),
-        None,
-    ),
+    "images.depth_image.joined_maps": (lambda: depth_image.joined_maps(depth_only(Quantity.DISPARITY), estimate(), HEIGHT, WIDTH), None),
     "images.normal_map_image.stored_values": (
         lambda: normal_map_image.stored_values(maps(4), mask(), "a map"),
         "refuses a map without any value",
     ),
     "images.depth_image.depth_map_to_estimate": (lambda: depth_image.depth_map_to_estimate(maps()), "refuses what is no depth map"),
-    "images.normal_map_image.normal_map_to_estimate": (
-        lambda: normal_map_image.normal_map_to_estimate(maps(3), "opengl"),
-        NO_NORMAL_MAP,
-    ),
+    "images.normal_map_image.normal_map_to_estimate": (lambda: normal_map_image.normal_map_to_estimate(maps(3), "opengl"), NO_NORMAL_MAP),
     "images.normal_map_image.normal_map_problem": (lambda: normal_map_image.normal_map_problem(maps(3), estimate().normals), NO_NORMAL_MAP),
     "images.depth_image.image_to_depth": (lambda: depth_image.image_to_depth(maps(), metric_range=(1.0, 5.0)), None),
     "surfaces.derive.mask_of_depth": (
@@ -355,10 +346,7 @@ CASES = {
     "levels.are_ends_apart": (lambda: levels.are_ends_apart(0.0, 1.0), None),
     "levels.are_apart": (lambda: levels.are_apart(maps(), maps()), None),
     "levels.depth_to_nearness": (lambda: levels.depth_to_nearness(maps(), Quantity.METRIC_DEPTH, True), None),
-    "levels.measure_range": (
-        lambda: (levels.measure_range(maps(), mask()), levels.measure_range(maps(), mask(), (2, 85), True)),
-        None,
-    ),
+    "levels.measure_range": (lambda: (levels.measure_range(maps(), mask()), levels.measure_range(maps(), mask(), (2, 85), True)), None),
     "levels.measure_range_of_samples": (lambda: levels.measure_range_of_samples(maps(), mask(), (2, 98)), None),
     "levels.measure_range_of_most": (lambda: levels.measure_range_of_most(maps(), mask(), (2, 98)), None),
     "levels.samples_of": (lambda: levels.samples_of(maps(), mask()), None),
@@ -445,10 +433,7 @@ CASES = {
     "images.highlights.compress_highlights": (lambda: highlights.compress_highlights(maps(3))[0], "few images are brighter than white"),
     "images.srgb.luminance": (lambda: srgb.luminance(maps(3)), None),
     "images.srgb.colour_to_linear": (lambda: srgb.colour_to_linear("#fff"), None),
-    "edges.refine.refine_geometry": (
-        lambda: refine.refine_geometry(estimate(), random(BATCH, 3, 2 * HEIGHT, 2 * WIDTH)),
-        ONE_BY_ONE,
-    ),
+    "edges.refine.refine_geometry": (lambda: refine.refine_geometry(estimate(), random(BATCH, 3, 2 * HEIGHT, 2 * WIDTH)), ONE_BY_ONE),
     "edges.ramp_sharpening.ramp_width": (lambda: ramp_sharpening.ramp_width(maps()[:1]), "gives a number"),
     "edges.ramp_sharpening.sharpen_ramps": (
         lambda: ramp_sharpening.sharpen_ramps(maps()[:1], maps(3)[:1], 2, normals=maps(3)[:1]),
@@ -541,17 +526,11 @@ CASES = {
         lambda: (lambda rest, rims: (*rest[:2], *rims[:-1]))(*soft_edges.split_soft_edges(surface())),
         FEW,
     ),
-    "views.soft_edges.lay_over": (
-        lambda: soft_edges.lay_over(soft_edges.split_soft_edges(surface())[1], view(), maps(3), maps()),
-        FEW,
-    ),
+    "views.soft_edges.lay_over": (lambda: soft_edges.lay_over(soft_edges.split_soft_edges(surface())[1], view(), maps(3), maps()), FEW),
     "views.transparency.split_layers": (lambda: transparency.split_layers(maps(4)), None),
     "views.transparency.opaque_part": (lambda: transparency.opaque_part(estimate(), maps(4)), None),
     "views.disocclusion.fill_uncovered": (lambda: disocclusion.fill_uncovered(maps(3), maps()), FEW),
-    "views.disocclusion.fill_uncovered, with traces": (
-        lambda: disocclusion.fill_uncovered(maps(3), maps(), traces=True),
-        FEW,
-    ),
+    "views.disocclusion.fill_uncovered, with traces": (lambda: disocclusion.fill_uncovered(maps(3), maps(), traces=True), FEW),
     "surfaces.sparse_fit.fit_isolated": (
         lambda: sparse_fit.fit_isolated(plane_fit.Planes(maps()[:1], maps()[:1], maps()[:1]), maps()[:1], maps()[:1], matrices()[0]),
         "asks whether any pixel is left without neighbours",

@@ -198,9 +198,7 @@ def test_resizing_is_the_mean_of_what_counts_and_nothing_else_counts(size, missi
     depth[~mask] = 100
     depth[random.random((height, width)) < missing] = np.nan
     estimate = Estimate(
-        torch.tensor(depth, dtype=torch.float32)[None, None],
-        Quantity.METRIC_DEPTH,
-        mask=torch.tensor(mask)[None, None] if masked else None,
+        torch.tensor(depth, dtype=torch.float32)[None, None], Quantity.METRIC_DEPTH, mask=torch.tensor(mask)[None, None] if masked else None
     )
     resized = estimate.resized(*size)
     valid = mask & np.isfinite(depth)

@@ -187,15 +187,12 @@ FUNCTIONS = {
 
 
 CASES = [(function, scene) for function in FUNCTIONS for scene in SCENES]
-SLOW = {
-    ("object, not", "stripes_on_a_wall"),
-    ("object", "meadow"),
-    ("object, more", "meadow"),
-    ("object, more", "somebody"),
-    ("box, not point", "balls"),
-}
+QUICK_SCENES = {"object": ["balls"], "box": ["stripes_on_a_wall"]}  # of functions that begin with these words
 MOST_OF_A_SECOND = pytest.mark.slow("takes most of a second")
-QUICK_CASES = [pytest.param(*case, marks=MOST_OF_A_SECOND) if case in SLOW else case for case in CASES]
+QUICK_CASES = [
+    pytest.param(function, scene, marks=() if scene in QUICK_SCENES.get(function.split(",")[0], SCENES) else MOST_OF_A_SECOND)
+    for function, scene in CASES
+]
 
 
 def pixels(scene):

@@ -6,6 +6,16 @@ import types
 import pytest
 
 
+@pytest.fixture(autouse=True, scope="module")
+def quickly_loaded(tiny_at_hand):
+    """Nodes load the pack's own model in most tests."""
+
+
+@pytest.fixture(autouse=True)
+def small_by_default(small_tiny):
+    """Nodes are not about what it sees."""
+
+
 @pytest.fixture
 def comfyui(tmp_path, monkeypatch):
     """ComfyUI's folders below a temporary one."""

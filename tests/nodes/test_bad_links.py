@@ -16,7 +16,7 @@ from depth_normal.nodes.parallax import DepthParallax
 from depth_normal.nodes.refine import RefineGeometry
 from depth_normal.nodes.relight import Relight
 from depth_normal.nodes.stereo import Stereo
-from depth_normal.nodes.textures import AmbientOcclusion, Curvature, HeightToNormal, NormalToHeight
+from depth_normal.nodes.textures import AmbientOcclusion, Curvature, NormalToHeight
 
 HEIGHT, WIDTH = 12, 16
 IMAGE = torch.rand(1, HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(0))
@@ -30,15 +30,6 @@ def geometry(quantity=Quantity.METRIC_DEPTH, dtype=torch.float32, normals=True, 
 
 def result(made):
     return made["result"] if isinstance(made, dict) else made
-
-
-@pytest.mark.parametrize("image", ["a path", None, [1], np.ones((1, 4, 4, 3), np.float32)], ids=lambda each: type(each).__name__)
-@pytest.mark.parametrize("node", [Relight, DepthParallax, Fog, DepthOfField, ForegroundCutout, HeightToNormal, RefineGeometry])
-def test_what_is_no_image_is_named(node, image):
-    known = {} if node is HeightToNormal else {"geometry": geometry()}
-    settings = {"move": "orbit", "frames": 1} if node is DepthParallax else {}
-    with pytest.raises(TypeError, match=f"the image is of type {type(image).__name__}; expected a tensor"):
-        node().execute(image, **known, **settings)
 
 
 MASKED = {

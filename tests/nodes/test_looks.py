@@ -21,8 +21,10 @@ LOOKS = {
     "MiDaS-NormalMapPreprocessor": [{"model": "tiny", **SMALL, "coding": "opengl"}, {"model": "tiny", **SMALL, "a": 1.0}],
     # Over a clip tiny makes its plain map, as sharp edges flicker: both looks are of one.
     "MiDaS-DepthMapPreprocessor": [{"model": "tiny", **SMALL, "normalisation": each} for each in ("per_clip", "running")],
-    "Zoe-DepthMapPreprocessor": [{"model": "tiny", "normalisation": "per_clip", "resolution": each} for each in (64, 128)],
-    "LeReS-DepthMapPreprocessor": [{"model": "tiny", **SMALL}, {"model": "tiny", **SMALL, "rm_nearest": 20.0}],
+    "Zoe-DepthMapPreprocessor": [
+        {"model": "tiny", "normalisation": "per_clip", "network_size": 64, "resolution": each} for each in (64, 128)
+    ],
+    "LeReS-DepthMapPreprocessor": [{"model": "tiny", **SMALL, "network_size": 64, **more} for more in ({}, {"rm_nearest": 20.0})],
     "DepthNormal_DepthOfVideo": [SMALL, {**SMALL, "near": "black"}, {**SMALL, "normalisation": "per_image"}],
     "DepthNormal_NormalsOfVideo": [SMALL, {**SMALL, "coding": "directx"}],
 }
@@ -79,8 +81,8 @@ def test_the_network_runs_once_for_all_looks(forwards, photos, node_id):
 )
 def test_what_reaches_the_network_runs_it(forwards, photos, more):
     node = NODE_CLASS_MAPPINGS[DEPTH_AND_NORMALS]()
-    node.execute(photos)
-    node.execute(**{"image": photos, **more})
+    node.execute(photos, **SMALL)
+    node.execute(**{"image": photos, **SMALL, **more})
     assert len(forwards) == 2 * len(photos)
 
 
@@ -88,20 +90,20 @@ def test_a_run_that_does_not_end_is_not_kept(forwards, photos, monkeypatch):
     node = NODE_CLASS_MAPPINGS["MiDaS-DepthMapPreprocessor"]()
     monkeypatch.setattr("depth_normal.nodes.legacy.to_output", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        node.execute(photos, model="tiny")
+        node.execute(photos, model="tiny", **SMALL)
     monkeypatch.undo()
     assert not any(recent._runs.values())
 
 
 def test_estimates_go_with_the_node_and_with_the_model(forwards, photos):
     node = NODE_CLASS_MAPPINGS[DEPTH_AND_NORMALS]()
-    node.execute(photos)
+    node.execute(photos, **SMALL)
     other = NODE_CLASS_MAPPINGS[DEPTH_AND_NORMALS]()
-    other.execute(photos)
+    other.execute(photos, **SMALL)
     assert len(forwards) == len(photos), "another node of the graph uses them, too"
     del node, other
     assert not recent._runs, "ComfyUI has dropped its objects: by /free, or as they left the graph"
-    load_model("tiny").estimate(photos.movedim(-1, 1))
+    load_model("tiny").estimate(photos.movedim(-1, 1), 64)
     assert not recent._runs, "outside of nodes nothing is kept"
 
 

@@ -49,10 +49,7 @@ def sphere(size=201):
 def test_sphere_has_the_five_colours():
     disparity = sphere()
     image = annotate(
-        torch.rand(1, 201, 201, 3),
-        pretend(disparity),
-        201,
-        lambda e: nodes._render_normals(e, math.tau, 0.1, nodes.NORMAL_1_0),
+        torch.rand(1, 201, 201, 3), pretend(disparity), 201, lambda e: nodes._render_normals(e, math.tau, 0.1, nodes.NORMAL_1_0)
     )
     codes = (image[0] * 255).to(torch.uint8)
     middle = 100
@@ -86,10 +83,7 @@ def test_normal_map_is_the_old_one(a, bg_threshold):
     generator = torch.Generator().manual_seed(0)
     disparity = torch.nn.functional.interpolate(torch.rand(3, 1, 9, 12, generator=generator) * 900, size=(96, 128), mode="bicubic")
     ours = annotate(
-        torch.rand(3, 96, 128, 3),
-        pretend(disparity),
-        96,
-        lambda e: nodes._render_normals(e, a, bg_threshold, nodes.NORMAL_1_0),
+        torch.rand(3, 96, 128, 3), pretend(disparity), 96, lambda e: nodes._render_normals(e, a, bg_threshold, nodes.NORMAL_1_0)
     )
     for mine, map_ in zip(ours, disparity, strict=True):
         old = old_normal_map(map_[0].numpy().copy(), a, bg_threshold)

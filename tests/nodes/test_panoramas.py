@@ -16,10 +16,7 @@ IMAGE = torch.rand(1, HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(
 REFUSED = "needs images of a perspective camera, and this geometry is a panorama's"
 
 # What they need beside the geometry, or to be refused by.
-SETTINGS = {
-    "DepthNormal_DepthParallax": {"frames": 2, "move": "orbit"},
-    "DepthNormal_LBMNormals": {"model": "lbm-normals"},
-}
+SETTINGS = {"DepthNormal_DepthParallax": {"frames": 2, "move": "orbit"}, "DepthNormal_LBMNormals": {"model": "lbm-normals"}}
 HANDLED = {
     "DepthNormal_RenderDepth",
     "DepthNormal_RenderNormals",

@@ -152,7 +152,6 @@ def test_one_map_serves_a_batch_and_other_counts_are_named():
         (RELIGHT, {}, "nothing to light by: link a normal map"),
         (PARALLAX, {}, "there is no depth: link a depth image .* or the output geometry of Depth & Normals"),
         (PARALLAX, {"geometry": Estimate(normals=ball())}, "normals but no depth"),
-        (RELIGHT, {"normal_map": normal_map(), "normal_coding": "purple"}, "normal_coding is 'purple'"),
         (RELIGHT, {"normal_map": torch.full((1, 4, 4, 3), float("nan"))}, "NaN"),
     ],
 )

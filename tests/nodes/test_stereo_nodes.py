@@ -120,7 +120,6 @@ def test_one_range_for_a_clip_holds_the_wall_still():
     ("bad", "message"),
     [
         ({}, "there is no depth: link a depth image"),
-        ({"depth": square(), "normalisation": "fixed"}, "accepted: per_image, per_clip"),
         ({"geometry": Estimate(normals=torch.ones(1, 3, 4, 4))}, "normals but no depth"),
     ],
 )

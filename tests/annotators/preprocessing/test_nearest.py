@@ -78,7 +78,7 @@ def annotator(model, nearest=0.0):
     return FAMILIES[spec.family](spec, nn.Conv2d(1, 1, 1)).with_engine(outputs_of(spec, nearest))
 
 
-@pytest.mark.quick_cases(20)
+@pytest.mark.quick_cases(8)
 @pytest.mark.parametrize("fov", [0.0, 50.0])
 @pytest.mark.parametrize("nearest", [0.0, -2.0], ids=["zero", "behind"])
 @pytest.mark.parametrize("model", METRIC)

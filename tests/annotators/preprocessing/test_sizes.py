@@ -1,7 +1,10 @@
 """The sizes in the table of models, against the number of parameters that the networks have."""
 
+import re
+
 import pytest
 import torch
+from torch import nn
 
 from depth_normal.annotators import midas, zoe
 from depth_normal.annotators.building import from_diffusers, from_transformers, on_meta_device
@@ -74,6 +77,35 @@ def test_a_size_is_what_the_parameters_take(spec, file):
     computed = WHOLE_NETWORKS.get(spec.id, built) * bytes_each(spec, file) + tables(spec) + BESIDES.get(file.name, 0)
     # the rest is the names, and in Swin V2's file tables of positions
     assert stated == pytest.approx(computed, rel=0.04 if spec.id == "midas-swin2-tiny" else 0.01)
+
+
+# Height x width of an image @ the size asked for = height x width that the network sees, as by its authors' code.
+NETWORK_SIZES = """
+bae-normal: 480x640@480=480x640 1080x1920@512=512x896 1920x1080@512=896x512 512x512@512=512x512 20x300@64=64x960 100x100@1=32x32
+da2: 2000x4000@1092=546x1092 2000x4000@560=280x560 2000x4000@600=294x588
+depth-anything-3-metric-large: 720x1280@504=280x504 480x640@504=378x504 640x480@504=504x378 300x300@504=504x504 10x2000@504=14x504
+depth-anything-3-metric-large: 1x1@504=504x504 287x504@504=294x504
+depth-anything-small: 480x640@518=518x686 1080x1920@518=518x924 1920x1080@518=924x518 518x518@518=518x518 100x100@512=518x518
+depth-anything-small: 100x100@520=532x532 1x1@14=14x14
+metric3d-vit-small: 480x640@616=616x1064 640x480@616=616x1064 1080x1920@616=616x1064 10x9000@616=616x1064 480x640@308=308x532 1x1@1=28x28
+tiny: 480x640@192=192x256 640x480@192=256x192 500x500@192=192x192 1x1@192=192x192 720x1280@192=192x352 100x800@192=96x768
+video-depth-anything-small: 480x640@518=518x686 1080x1920@518=518x924 1920x1080@518=924x518 800x1920@518=378x910 1080x2560@518=392x924
+video-depth-anything-small: 518x518@518=518x518
+zipdepth-base: 480x640@384=384x512 1080x1920@384=384x672 1920x1080@384=672x384 500x333@384=576x384 1000x300@384=1280x384
+zipdepth-base: 375x1242@384=384x1280
+zoedepth-kitti: 480x640@384=576x768 1080x1920@384=448x768
+zoedepth-nyu-kitti: 480x640@384=384x512
+zoedepth-nyu: 480x640@384=384x512 1080x1920@384=384x672 640x480@384=672x512
+"""
+
+
+@pytest.mark.parametrize("line", NETWORK_SIZES.split("\n")[1:-1], ids=lambda line: line.partition(":")[0])
+def test_a_network_sees_the_size_that_its_authors_give_it(line):
+    spec = MODELS[line.partition(":")[0]]
+    annotator = FAMILIES[spec.family](spec, nn.Identity())
+    for case in line.split()[1:]:
+        height, width, size, *expected = map(int, re.findall(r"\d+", case))
+        assert annotator.checked_network_size(height, width, size) == tuple(expected), case
 
 
 def test_sizes_in_words():

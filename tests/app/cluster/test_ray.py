@@ -183,10 +183,7 @@ def test_files_are_those_of_the_local_engine_and_are_made_once(folder, tmp_path,
     (tmp_path / "ray" / "p03.npz").unlink()
     assert command(*with_ray, "--resume", "--json-lines") == 1
     said = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
-    assert {each["image"]: each["status"] for each in said} == {
-        str(folder / "p03.png"): "done",
-        str(folder / "broken.png"): "failed",
-    }
+    assert {each["image"]: each["status"] for each in said} == {str(folder / "p03.png"): "done", str(folder / "broken.png"): "failed"}
     assert contents(tmp_path / "ray") == made
 
 

@@ -99,13 +99,6 @@ def test_the_only_result_goes_to_the_file_that_is_named(run, image, tmp_path, ca
     assert (tmp_path / "mine.png").read_bytes() == b"mine" and not list(new.glob("c*"))
 
 
-def test_two_images_of_one_name_are_refused(run, image, tmp_path, capsys):
-    other = tmp_path / "more"
-    other.mkdir()
-    (other / "photo.png").write_bytes(image.read_bytes())
-    assert run(image, other / "photo.png") == 1 and "would write the same file" in capsys.readouterr().err
-
-
 def test_estimate_writes_it_beside_its_maps(run, image, tmp_path):
     words = (image, "--write", "depth,half-tb", "--also", "half-tb-holes", "--divergence", "6")
     assert run(*words, command="estimate") == 0

@@ -162,22 +162,8 @@ def test_a_model_sees_a_photo_go_on_beyond_its_borders(photo, tmp_path, monkeypa
 
 @pytest.mark.parametrize("borders", ["free", "seamless"])
 def test_a_material_without_a_model(photo, tmp_path, borders):
-    words = (
-        "--source",
-        "photo",
-        "--bright",
-        "high",
-        "--directions",
-        "4",
-        "--borders",
-        borders,
-        "--materials",
-        "simple",
-        "--roughness",
-        "0.4",
-        "--orm",
-    )
-    assert texture("pbr", photo, *words, "-o", tmp_path / "maps") == 0
+    words = f"--source photo --bright high --directions 4 --borders {borders} --materials simple --roughness 0.4 --orm"
+    assert texture("pbr", photo, *words.split(), "-o", tmp_path / "maps") == 0
     files = {path.stem.removeprefix("wall_"): path for path in (tmp_path / "maps").glob("*.png")}
     assert set(files) == {*texture_command.PBR_NAMES, *texture_command.MATERIAL_NAMES, texture_command.ORM_NAME}
     image = torch.from_numpy(cv2.imread(str(photo))[None, ..., ::-1].copy()).movedim(-1, 1) / 255

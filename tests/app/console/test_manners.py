@@ -378,8 +378,7 @@ finally:
 
 
 @pytest.mark.parametrize(
-    ("own", "found"),
-    [({}, "1000 None"), ({"GOMP_SPINCOUNT": "5"}, "5 None"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None ACTIVE")],
+    ("own", "found"), [({}, "1000 None"), ({"GOMP_SPINCOUNT": "5"}, "5 None"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None ACTIVE")]
 )
 @pytest.mark.slow("starts another process")
 def test_threads_that_wait_leave_their_core_to_others_unless_somebody_wants_it_otherwise(own, found):

@@ -1,6 +1,7 @@
 """The command line as people type it: what the words mean, and what is said of those that mean nothing. No model runs here."""
 
 import argparse
+import functools
 import re
 import subprocess
 import sys
@@ -39,6 +40,7 @@ def refused(words, capsys):
     return said
 
 
+@functools.cache
 def every_parser():
     """All commands, those of `effect` and `texture` by their two words."""
     waiting = list(cli._parsers()[1].values())

@@ -88,7 +88,7 @@ def break_what_is_read(break_output, monkeypatch):
     monkeypatch.setattr(tiny, "to_estimate", lambda *given: break_output(read(*given)))
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("fault", OUTPUTS)
 def test_what_is_wrong_with_a_network_is_found_without_its_figures(fault, monkeypatch):
     break_output, names = OUTPUTS[fault]
@@ -217,6 +217,7 @@ def test_what_is_not_known_of_a_file_is_neither_right_nor_wrong(small, monkeypat
     assert found.files[0].sha256 == sha256_of(small), "for the table of models"
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_known_conversion_is_recognised_and_another_is_not_judged(small, monkeypatch):
     published = WeightFile("small.pt", url="http://127.0.0.1:9/small.pt", sha256="0" * 64, size=5, aliases=(small.name,))
     save_file(load_file(TINY), small, metadata={"by": "another"})
@@ -288,6 +289,7 @@ def test_what_cannot_be_downloaded_is_not_checked(small, capsys, monkeypatch):
     assert cli.main(["verify", "small", "tiny", "--device", "cpu"]) == 1
 
 
+@pytest.mark.slow("takes most of a second")
 def test_all_says_first_how_much_is_to_be_downloaded(monkeypatch, caplog, small, capsys):
     monkeypatch.setattr("depth_normal.annotators.registry.MATERIAL_MODELS", {})
     monkeypatch.setattr("depth_normal.annotators.registry.MODELS", {model: MODELS[model] for model in ("tiny", "small")})
@@ -311,6 +313,7 @@ def test_figures_are_stored_of_sound_models_that_have_none(small, tmp_path, caps
     assert "none stored" not in capsys.readouterr().out
 
 
+@pytest.mark.slow("takes most of a second")
 def test_where_figures_cannot_be_stored_the_rest_is_done(small, tmp_path, capsys, caplog):
     shutil.copy(TINY, small)
     (tmp_path / "file").write_text("")

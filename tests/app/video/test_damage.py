@@ -266,6 +266,7 @@ def test_a_state_that_is_not_ours_is_said(stopped, content, capsys, monkeypatch)
     assert not Path("executed").exists() and len(list(stopped.pieces.iterdir())) >= 3
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_run_goes_on_after_its_engine_was_updated(video, tmp_path, monkeypatch, caplog):
     out, words = tmp_path / "out.mkv", ("--codec", "ffv1")
     with monkeypatch.context() as patch:

@@ -101,6 +101,7 @@ def test_a_frame_without_depth_ends_the_video_and_is_said(clip, tmp_path, capsys
         assert run(clip, "--depth", depth, "-o", tmp_path / "p.mp4", "--what", "stereo", "--frames", 9) == 0
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_run_that_was_stopped_goes_on_with_the_same_depth(clip, tmp_path, monkeypatch, capsys):
     first, other = numbered(tmp_path / "d", "png"), numbered(tmp_path / "e", "png", levels=LEVELS[::-1])
     words = ("-o", tmp_path / "o.mkv", "--codec", "ffv1", "--what", "stereo", "--segment", 4)

@@ -39,10 +39,7 @@ def test_metric_depth_is_compared_as_it_is():
     assert compare_depth(depth(TRUTH * 1.3), depth(TRUTH))["delta1 %"] == 0
 
 
-@pytest.mark.parametrize(
-    ("values", "quantity"),
-    [(5 / TRUTH + 3, Quantity.DISPARITY), (TRUTH * 7 - 2, Quantity.RELATIVE_DEPTH)],
-)
+@pytest.mark.parametrize(("values", "quantity"), [(5 / TRUTH + 3, Quantity.DISPARITY), (TRUTH * 7 - 2, Quantity.RELATIVE_DEPTH)])
 def test_unknown_scale_and_shift_do_not_count(values, quantity):
     errors = compare_depth(depth(values, quantity), depth(TRUTH))
     assert errors["AbsRel"] < 1e-5 and errors["delta1 %"] == 100 and errors["correlation"] == pytest.approx(1)

@@ -106,12 +106,6 @@ def test_exif_orientation_is_honoured(tmp_path, suffix, orientation):
     np.testing.assert_allclose(read * 255, expected, atol=4)
 
 
-def test_lossy_and_lossless_webp_are_read(tmp_path):
-    for name, options in (("a.webp", {"lossless": True}), ("b.webp", {"quality": 100})):
-        Image.fromarray(RAMP).save(tmp_path / name, **options)
-        assert read_image(tmp_path / name).shape == (5, 7, 3)
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [

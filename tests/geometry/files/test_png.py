@@ -37,14 +37,6 @@ def test_depth_images_have_16_bits_rounded_and_clamped(tmp_path):
     assert pixels.tolist() == [[0, 65535, 32768, 1, 1, 2, 0, 65535, 0]]
 
 
-@pytest.mark.parametrize(("bits", "half"), [(8, 128), (16, 32768)])
-def test_normal_images_are_rgb_and_rounded(tmp_path, bits, half):
-    top = 2**bits - 1
-    image = torch.tensor([0.5, 0.0, 1.0]).reshape(3, 1, 1)
-    write_normal_png(tmp_path / "n.png", image, bits)
-    assert cv2.imread(str(tmp_path / "n.png"), cv2.IMREAD_UNCHANGED)[0, 0, ::-1].tolist() == [half, 0, top]
-
-
 @pytest.mark.parametrize("bits", [8, 16])
 def test_levels_are_rounded_exactly_in_every_band(tmp_path, bits, monkeypatch):
     monkeypatch.setattr(png, "_BAND_PIXELS", 50)

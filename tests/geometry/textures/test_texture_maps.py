@@ -13,14 +13,7 @@ from depth_normal.geometry.kinds import Axes
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.geometry.textures import occlusion
 from depth_normal.geometry.textures.curvature import curvature_maps, mean_curvature
-from depth_normal.geometry.textures.detail import (
-    BRIGHT_JOINTS,
-    PhotoRelief,
-    bright_lines,
-    detail_normals,
-    grey_joints,
-    subtract_normals,
-)
+from depth_normal.geometry.textures.detail import BRIGHT_JOINTS, PhotoRelief, bright_lines, detail_normals, grey_joints, subtract_normals
 from depth_normal.geometry.textures.height import height_to_normals, normals_to_height
 from depth_normal.geometry.textures.occlusion import depth_to_occlusion, estimate_to_occlusion, height_to_occlusion
 from depth_normal.geometry.textures.pbr import PbrOptions, material_normals, pbr_maps, relief_of_photo, with_contrast

@@ -74,6 +74,7 @@ def seen_by_both(things, rays, eyes, source_at):
     return normalize(points, dim=1), ~truth.valid | ((known - near).abs() < 0.02 * near)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("layout", ["vr180", "360-tb"])
 def test_panoramas_agree_with_rays_from_the_eyes(scene, layout):
     things, traced = scene
@@ -94,6 +95,7 @@ def test_panoramas_agree_with_rays_from_the_eyes(scene, layout):
         assert 0 < holes.float().mean() < 0.01
 
 
+@pytest.mark.quick_cases(1)
 def test_colours_are_those_that_the_eyes_see(scene):
     things, traced = scene
     pair = vr_pair(traced.image, panorama_of(traced), "360-tb")
@@ -212,6 +214,7 @@ def test_layouts_have_their_sizes(scene):
     assert pair.left.shape == (1, 3, 100, 100)
 
 
+@pytest.mark.quick_cases(1)
 def test_a_batch_is_its_images_one_by_one(scene):
     _, traced = scene
     images = torch.cat((traced.image, traced.image.flip(1)))

@@ -125,10 +125,7 @@ PICKLES = {
     "longer than the record": (weights(tensor(stored=storage(length=2**40))), f"a tensor has {2**40} numbers"),
     "no such record": (weights(tensor(stored=storage("1"))), "holds 0 bytes of them"),
     "two in one": (plain(tensor(stored=storage(kind="DoubleStorage", length=2), shape=(2,))), None),
-    "negated view": (
-        weights(tensor()[:-2] + b"}" + text("neg") + b"\x88stR"),
-        "holds a as a conjugated or negated view",
-    ),
+    "negated view": (weights(tensor()[:-2] + b"}" + text("neg") + b"\x88stR"), "holds a as a conjugated or negated view"),
     "the same numbers in many tensors": (
         b"}" + b"".join(text(str(i)) + tensor((10_000,), (0,)) + b"s" for i in range(400)),
         "bytes with those before it, more than the",

@@ -73,6 +73,68 @@ def expected(monkeypatch):
     return expected
 
 
+NETWORKS = {
+    "midas-dpt-hybrid": (414, 122_377_985),
+    "midas-dpt-large": (462, 343_030_465),
+    "midas-v2.1-small": (482, 21_394_729),
+    "midas-swin2-tiny": (291, 40_930_795),
+    "midas-beit-large-512": (507, 343_987_393),
+    "zoedepth-nyu": (553, 343_789_698),
+    "zoedepth-kitti": (553, 343_793_439),
+    "zoedepth-nyu-kitti": (647, 345_073_307),
+    "depth-anything-small": (234, 24_710_849),
+    "depth-anything-base": (234, 97_174_849),
+    "depth-anything-large": (402, 334_134_465),
+    "depth-anything-v2-small": (234, 24_710_849),
+    "depth-anything-v2-base": (234, 97_174_849),
+    "depth-anything-v2-large": (402, 334_134_465),
+    "depth-anything-v2-giant": (626, 1_255_475_713),
+    "depth-anything-v2-metric-indoor-small": (234, 24_710_849),
+    "depth-anything-v2-metric-indoor-base": (234, 97_174_849),
+    "depth-anything-v2-metric-indoor-large": (402, 334_134_465),
+    "depth-anything-v2-metric-outdoor-small": (234, 24_710_849),
+    "depth-anything-v2-metric-outdoor-base": (234, 97_174_849),
+    "depth-anything-v2-metric-outdoor-large": (402, 334_134_465),
+    "zoe-depth-anything-indoor": (448, 334_612_610),
+    "depth-anything-3-small": (279, 26_179_819),
+    "depth-anything-3-base": (279, 103_022_955),
+    "depth-anything-3-mono-large": (406, 334_171_394),
+    "depth-anything-3-large": (479, 345_439_467),
+    "video-depth-anything-small": (338, 28_960_897),
+    "video-depth-anything-base": (338, 114_145_473),
+    "video-depth-anything-large": (506, 383_209_153),
+    "moge-2-vits-normal": (334, 35_103_272),
+    "moge-2-vitb-normal": (334, 104_742_824),
+    "moge-2-vitl-normal": (518, 330_900_520),
+    "moge-2-vitl": (480, 326_208_197),
+    "moge-3-vitl": (604, 370_283_369),
+    "moge-3-vitg": (828, 1_250_052_457),
+    "moge-vitl": (418, 314_172_996),
+    "depth-pro": (1119, 951_991_330),
+    "da2": (456, 344_521_345),
+    "metric3d-vit-small": (349, 37_494_667),
+    "metric3d-vit-large": (517, 411_940_891),
+    "metric3d-vit-giant2": (741, 1_377_673_563),
+    "leres": (712, 115_568_177),
+    "marigold-depth": (686, 865_922_244),
+    "marigold-depth-lcm": (686, 865_922_244),
+    "lotus-depth-d": (690, 867_556_804),
+    "lotus-depth-g": (690, 867_568_324),
+    "lbm-depth": (1676, 2_426_231_044),
+    "bae-normal": (931, 72_594_683),
+    "dsine": (913, 72_729_418),
+    "zipdepth-base": (276, 6_802_921),
+    "zipdepth-base-npu": (281, 6_801_318),
+}
+"""Tensors and numbers of each network, as in the authors' classes and files, but for what nothing uses."""
+
+
+@pytest.mark.parametrize("model_id", one_of_each_network())
+def test_every_network_has_the_published_size(model_id, expected):
+    state = expected(MODELS[model_id])
+    assert (len(state), sum(value.numel() for value in state.values())) == NETWORKS[model_id]
+
+
 @pytest.mark.quick_cases(10)
 @pytest.mark.parametrize("model_id", one_of_each_network())
 def test_every_network_is_known_by_its_names_and_shapes(model_id, expected):
