@@ -376,6 +376,12 @@ def kept_constants(function: Callable[..., Made]) -> Callable[..., Made]:
     return functools.wraps(function)(made)
 
 
+@kept_constants
+def whole_numbers(first: int, end: int) -> Tensor:
+    """(K,): the whole numbers from the first one up to the end, which is not included; called with a tensor whose device they get."""
+    return torch.arange(first, end)
+
+
 @kept_on_device
 def constant(device: torch.device, dtype: torch.dtype, values: Any) -> Tensor:
     """A tensor of numbers, nested tuples of them; called with a tensor whose dtype and device it gets."""
