@@ -308,6 +308,8 @@ def brightness(images: Tensor) -> Tensor:
     """
     if images.shape[1] == 1:
         return images
+    if images.device.type != "cpu":
+        return images.mean(1, keepdim=True)
     red, green, blue = images.split(1, 1)
     return (red + green).add_(blue).div_(3)
 
