@@ -400,8 +400,9 @@ def count_network(model_id: str, gpu: Gpu, height: int, width: int) -> None:
     """Counts one image through a model, after one that does not count."""
     with pack_on(gpu):
         model = families.load(model_id, "float32" if model_id == "tiny" else "float16")
-        images = torch.rand(1, 3, height, width)  # as a node or a reader hands them over: on the CPU
-        estimate = model.estimate_panorama if model.spec.for_panoramas else model.estimate
+        sphere = model.spec.for_panoramas
+        images = torch.rand(1, 3, height, 2 * height if sphere else width)  # as a node or a reader hands them over: on the CPU
+        estimate = model.estimate_panorama if sphere else model.estimate
         for _ in range(2):
             gpu.reset()
             estimate(images)
