@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...utils import constant, kept_constants, whole_numbers, without_autocast
 from ..edges.depth_edges import EDGE, edge_growth
-from ..edges.stretches import Stretches
+from ..edges.stretches import Stretches, distances_to, share_above
 from ..filters.box import box_means
 from ..filters.chosen_pixels import located, places_where, summed_rows, values_at
 from ..filters.extremes import extremes_around, largest_within
@@ -145,18 +145,18 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     own = values_at(layer.inverse, band.place)
     on_near = own.to(band.far_inverse).square() > band.near_inverse * band.far_inverse
     # Beyond the mixture, what the map takes for the near thing is the mixture's faint end: a trace of the thing before the far surface.
-    between = band.near - far
-    trace = ((band.colour - far) * between).sum(0) / between.square().sum(0).clamp(min=_TINY)
+    between, from_far = band.near - far, band.colour - far
+    trace = (from_far * between).sum(0) / between.square().sum(0).clamp(min=_TINY)
     alpha = torch.where(on_near & (alpha < _FAINT), alpha.maximum(trace.clamp(0, _FAINT)), alpha)
     # Where a rim would have to be darker than black or brighter than white, it is more opaque.
-    least = torch.maximum(1 - (band.colour + _LEVELS) / (far + _LEVELS), (band.colour - far) / (1 - far + _LEVELS)).amax(0)
+    least = torch.maximum(from_far / (-_LEVELS - far), from_far / (1 + _LEVELS - far)).amax(0)
     alpha = torch.where((alpha > _NONE) | (fringe > 0), alpha.maximum(least.clamp(max=1)), alpha)
-    near = torch.minimum((band.colour - (1 - alpha) * far).clamp(min=0), alpha)
+    near = torch.minimum(torch.addcmul(from_far, alpha, far).clamp_(min=0), alpha)
     # Pixels that show one surface alone, the one that the map has there, stay as they are. None is left with the other's depth.
-    is_rim = (share > 0) & torch.where(on_near, alpha < 1 - _NONE, alpha > _NONE)
+    is_rim = torch.where(on_near, alpha < 1 - _NONE, alpha > _NONE)
     pixels = layer.colour.transpose(0, 1).flatten(1).clone()
     pixels.index_copy_(1, band.place, torch.where(is_rim, linear_to_srgb(far).to(pixels), pixels.index_select(1, band.place)))
-    behind = torch.where(alpha > _HIDDEN, 0, band.far_inverse).to(own)
+    behind = (band.far_inverse * (alpha <= _HIDDEN)).to(own)
     inverse = layer.inverse.flatten().index_copy(0, band.place, torch.where(is_rim, behind, own))
     rest = with_margin(pixels.unflatten(1, size).transpose(0, 1), inverse.view_as(layer.inverse), margin)
     band = band._replace(near_inverse=band.near_inverse * is_rim)
@@ -344,13 +344,26 @@ def _across(reach: int) -> tuple[Tensor, Tensor]:
     return sign, torch.tensor((reach, reach + 1, 1.5)).view(3, 1, 1) * sign
 
 
+def _farthest(growth: int) -> float:
+    """The largest distance from the edge at which colours are summed up, in pixels."""
+    return _FARTHEST * _blur(growth)
+
+
 @kept_constants
-def _tried(growth: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The mixtures that are tried: (O,) middles, (W, 1) deviations, and (2, (W - 1) O, 1, 1) both of each of them but the sharp ones."""
+def _tried(growth: int) -> tuple[Tensor, Tensor]:
+    """The mixtures that are tried, of W widths, the first of them sharp, and O middles.
+
+    Returns:
+        (W O, 3 D), what the profiles of `products` in `_mixtures` are multiplied with to get each mixture's error: that of the far surface
+        alone, less twice the opacity times the first, plus its square times the second. And (2, (W - 1) O, 1, 1), the middles and the
+        deviations of all but the sharp ones.
+    """
     widest = min(_WIDEST * growth, _WIDEST_PIXELS)
     widths = torch.tensor([_SHARP, *(_NARROWEST * (widest / _NARROWEST) ** (step / (_WIDTHS - 1)) for step in range(_WIDTHS))])
     middles = torch.tensor(_OFFSETS) * growth
-    return middles, widths[:, None], torch.cartesian_prod(widths[1:], middles).T.flip(0)[..., None, None]
+    alphas = _normal((middles[:, None] - distances_to(_farthest(growth)))[None], widths[:, None, None]).flatten(0, 1)
+    of_profiles = torch.cat((-2 * alphas, alphas.square(), torch.ones_like(alphas)), 1)
+    return of_profiles, torch.cartesian_prod(widths[1:], middles).T.flip(0)[..., None, None]
 
 
 @without_autocast
@@ -365,17 +378,14 @@ def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, 
     products = torch.stack((from_far * between, between.square(), from_far.square())).sum(1) * counted
     sides = torch.stack((products[1], counted, (band.away > 0) * counted, band.known.to(counted)))
     contrast_here, count, on_far, all_ = cells.sums(sides).unbind(1)
-    on_near = count - on_far
-    # A mixture's error is that of the far surface alone, less twice alpha times `along`, plus alpha squared times the contrast.
-    distances, (along, square, error) = cells.profiles(products, band.away, _FARTHEST * _blur(growth))
-    middles, deviations, choices = _tried(distances, growth)
-    alphas = _normal((middles - distances[:, None])[:, None], deviations).flatten(1)
-    errors = error.sum(1, keepdim=True) - 2 * along @ alphas + square @ alphas.square()
-    errors = cells.over_stretches(errors.T.contiguous()).unflatten(1, (len(deviations), -1)).transpose(0, 1)
+    profiles = cells.profiles(products, band.away, _farthest(growth))
+    of_profiles, choices = _tried(profiles, growth)
+    errors = of_profiles @ profiles.mT.flatten(0, 1)
+    errors = cells.over_stretches(errors).unflatten(1, (1 + _WIDTHS, -1)).transpose(0, 1)
     # (widths, B, offsets, rows, columns), as shares of the contrast.
-    unexplained = (errors / contrast_here.clamp(min=_TINY)[:, None]).clamp(min=1e-4)
+    unexplained = (errors / contrast_here.clamp(min=_TINY)[:, None]).clamp_(min=1e-4)
     logs = unexplained.log()
-    enough = (on_far > _FEW) & (on_near > _FEW)
+    enough = torch.minimum(on_far, count - on_far) > _FEW
     best = logs.amin(2)
     votes = count * enough * (contrast_here > _CONTRAST**2 * count)
     common = ((best - best[:1]).clamp(-_VOTE, _VOTE) * votes).sum((2, 3)) / votes.sum((1, 2)).clamp(min=1)
@@ -384,16 +394,17 @@ def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, 
     logs, unexplained = (each[1:].transpose(0, 1).flatten(1, 2) for each in (logs, unexplained))
     mixed = logs.amin(1)
     # Those that explain about as much count about as much: noise does not make one of them win.
-    share = ((mixed[:, None] - logs) / _ALIKE).softmax(1)
+    share = (logs * (-1 / _ALIKE)).softmax(1)
     left = (share * unexplained).sum(1)
     offset, width = (share[:, None] * choices).sum(2).unbind(1)
-    sure = (((1 - (mixed - sharp).exp()) - _GAIN) / _GAIN).clamp(0, 1) * ((_UNEXPLAINED - left) / _UNEXPLAINED * 2).clamp(0, 1)
-    sure = sure * (((contrast_here.clamp(min=0) / count.clamp(min=1)).sqrt() - _CONTRAST) / _CONTRAST).clamp(0, 1) * enough
-    sure = sure * ((count / all_.clamp(min=1) - _FOUND) / (1 - _FOUND) * 1.5).clamp(0, 1)
+    sure = share_above((mixed - sharp).exp(), 1 - _GAIN, -_GAIN) * share_above(left, _UNEXPLAINED, -_UNEXPLAINED / 2)
+    sure = sure * share_above((contrast_here.clamp(min=0) / count.clamp(min=1)).sqrt(), _CONTRAST, _CONTRAST) * enough
+    sure = sure * share_above(count / all_.clamp(min=1), _FOUND, (1 - _FOUND) / 1.5)
     # Sure cells decide for those beside them.
     weight = sure + 1e-6
     found = cells.between(box_means(torch.stack((offset * weight, width * weight, weight), 1), 1))
-    return found[0] / found[2], found[1] / found[2], (found[2] - 1e-6).clamp(max=1) * (band.known & (found[2] > _SURE))
+    offset, width = found[:2] / found[2]
+    return offset, width, (found[2] - 1e-6).clamp(max=1) * (band.known & (found[2] > _SURE))
 
 
 def _unmixed(
@@ -410,7 +421,7 @@ def _unmixed(
     low, alpha, high = _normal(torch.addcmul(-band.away, share, offset + wavers), share * width)
     between, from_far = band.near - band.far, band.colour - band.far
     rest = torch.addcmul(from_far, between, alpha, value=-1)
-    weights = (torch.stack((band.away > growth, (alpha < 0.1) & (fringe > 0), alpha > 0.9)) & band.known).to(rest)
+    weights = (torch.stack((band.away > growth, (alpha < 0.1) & (fringe > 0), alpha > 0.9))) & band.known
     sums = cells.sums(torch.cat((rest.square().sum(0) * weights, weights)))
     totals, counts = cells.nearest(sums).unflatten(0, (2, -1))
     far, beside, near = totals / counts.clamp(min=1) + 1e-5
@@ -422,10 +433,9 @@ def _unmixed(
     alpha = torch.addcdiv(alpha, spread * (rest * between).sum(0), unsure).clamp(low, high)
     # What is darker than the far surface ever is does not let it shine through, nor what is brighter.
     varied = 2 * far.sqrt()
-    least = torch.maximum(
-        1 - band.colour / (band.far - varied).clamp(min=_TINY), 1 - (1 - band.colour) / (1 - band.far - varied).clamp(min=_TINY)
-    )
-    least = ((band.far > varied) & (band.far < 1 - varied) & (alpha > _NONE)) * least
+    lowest, room = band.far - varied, 1 - (band.far + varied)
+    least = 1 - torch.minimum(band.colour / lowest.clamp(min=_TINY), (1 - band.colour) / room.clamp(min=_TINY))
+    least = least * ((torch.minimum(lowest, room) > 0) & (alpha > _NONE))
     alpha = alpha.maximum(least.amax(0))
     rest = torch.addcmul(from_far, between, alpha, value=-1)
     of_near = (near / (near + far)).clamp(_LEAST, 1 - _LEAST)
@@ -435,7 +445,7 @@ def _unmixed(
     # The farther a colour is from those of the far surface, the less of it is left there.
     its_own = far * (far / beside * (_FOREIGN[1] * _FRINGE)).clamp(*_FOREIGN)
     own = (its_own / rest.square().sum(0).clamp(min=_TINY)).clamp(max=1)
-    rest = rest * torch.lerp(torch.ones_like(own), own, fringe)
+    rest = rest * torch.lerp(constant(own, 1.0), own, fringe)
     colour = band.far + rest.clamp(-varied, varied)
     # Between what is there and the mean: nothing is exaggerated.
     return alpha, colour.clamp(band.colour.minimum(band.far), band.colour.maximum(band.far))
