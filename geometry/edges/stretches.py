@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import constant, sample_at
+from ...utils import constant, kept_constants, sample_at
 from ..filters.box import box_sums
 from ..filters.chosen_pixels import rows_and_columns
 
@@ -64,7 +64,7 @@ class Stretches:
         Returns:
             The sums (C, cells, D), at the distances of `distances_to`.
         """
-        count = len(distances_to(farthest))
+        count = len(distances_to(away, farthest))
         steps = (away + farthest) / _STEP
         lower = steps.floor()
         index, share = torch.add(lower.long(), self._index, alpha=count), steps - lower
@@ -96,8 +96,9 @@ class Stretches:
         return torch.addcmul(constant(at, first), at, constant(at, step))[None, None]
 
 
+@kept_constants
 def distances_to(farthest: float) -> Tensor:
-    """(D,) the distances from an edge by which values are summed up, to the largest one on both sides."""
+    """(D,) the distances from an edge by which values are summed up, to the largest one on both sides; called with a tensor of a device."""
     return torch.arange(math.ceil(2 * farthest / _STEP) + 2) * _STEP - farthest
 
 

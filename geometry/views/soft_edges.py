@@ -361,7 +361,7 @@ def _tried(growth: int) -> tuple[Tensor, Tensor]:
     widest = min(_WIDEST * growth, _WIDEST_PIXELS)
     widths = torch.tensor([_SHARP, *(_NARROWEST * (widest / _NARROWEST) ** (step / (_WIDTHS - 1)) for step in range(_WIDTHS))])
     middles = torch.tensor(_OFFSETS) * growth
-    alphas = _normal((middles[:, None] - distances_to(_farthest(growth)))[None], widths[:, None, None]).flatten(0, 1)
+    alphas = _normal((middles[:, None] - distances_to(middles, _farthest(growth)))[None], widths[:, None, None]).flatten(0, 1)
     of_profiles = torch.cat((-2 * alphas, alphas.square(), torch.ones_like(alphas)), 1)
     return of_profiles, torch.cartesian_prod(widths[1:], middles).T.flip(0)[..., None, None]
 
