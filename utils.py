@@ -308,6 +308,8 @@ def brightness(images: Tensor) -> Tensor:
     """
     if images.shape[1] == 1:
         return images
+    if images.device.type != "cpu":
+        return images.mean(1, keepdim=True)
     red, green, blue = images.split(1, 1)
     return (red + green).add_(blue).div_(3)
 
@@ -374,6 +376,12 @@ def kept_constants(function: Callable[..., Made]) -> Callable[..., Made]:
         return tuple(sent_to(device, each) for each in constants) if isinstance(constants, tuple) else sent_to(device, constants)
 
     return functools.wraps(function)(made)
+
+
+@kept_constants
+def whole_numbers(first: int, end: int) -> Tensor:
+    """(K,): the whole numbers from the first one up to the end, which is not included; called with a tensor whose device they get."""
+    return torch.arange(first, end)
 
 
 @kept_on_device

@@ -94,9 +94,10 @@ def guided_upsample(values: Tensor, guide: Tensor, radius: int, epsilon: float) 
     Source:
         He, Sun, "Fast Guided Filter" (2015).
     """
-    slope, offset = _linear_in(resize_map(guide, values.shape[-2], values.shape[-1]), values, radius, epsilon)
+    linear = _linear_in(resize_map(guide, values.shape[-2], values.shape[-1]), values, radius, epsilon)
     height, width = guide.shape[-2:]
-    return resize_map(offset, height, width).addcmul_(resize_map(slope, height, width), guide)
+    slope, offset = resize_map(linear, height, width).chunk(2, 1)
+    return torch.addcmul(offset, slope, guide)
 
 
 def guided_detail(values: Tensor, guide: Tensor, radius: int, epsilon: float) -> Tensor:
@@ -115,20 +116,19 @@ def guided_detail(values: Tensor, guide: Tensor, radius: int, epsilon: float) ->
     rows, columns = values.shape[-2:]
     small = resize_map(guide, rows, columns)
     half = rows // 2, columns // 2
-    slope, _ = _linear_in(resize_map(small, *half), resize_map(values, *half), radius, epsilon)
+    slope = _linear_in(resize_map(small, *half), resize_map(values, *half), radius, epsilon)[:, : values.shape[1]]
     finer = guide - resize_map(small, height, width)
     return torch.addcmul(resize_map(values, height, width), resize_map(slope, height, width), finer)
 
 
-def _linear_in(guide: Tensor, values: Tensor, radius: int, epsilon: float) -> tuple[Tensor, Tensor]:
-    """Slope and offset, smoothed, of the values around each point as a linear function of a guide of the same size."""
+def _linear_in(guide: Tensor, values: Tensor, radius: int, epsilon: float) -> Tensor:
+    """Slopes, then offsets, smoothed, of the values around each point as a linear function of a guide of the same size."""
     channels = values.shape[1]
     means = box_means(torch.cat((guide, guide * guide, values, guide * values), 1), radius)
     mean_guide, mean_square, mean_values, mean_product = means.split((1, 1, channels, channels), 1)
     variance = torch.addcmul(mean_square, mean_guide, mean_guide, value=-1)
     slope = torch.addcmul(mean_product, mean_guide, mean_values, value=-1).div_(variance.add_(epsilon))
-    smooth = box_means(torch.cat((slope, torch.addcmul(mean_values, slope, mean_guide, value=-1)), 1), radius)
-    return smooth[:, :channels], smooth[:, channels:]
+    return box_means(torch.cat((slope, torch.addcmul(mean_values, slope, mean_guide, value=-1)), 1), radius)
 
 
 # Colours are averaged in squares of so many pixels, and then over so many squares around, twice.

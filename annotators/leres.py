@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ..geometry.alignment.scale_shift import fit_scale_shift
 from ..geometry.estimate import Estimate, Quantity
-from ..utils import resize_image
+from ..utils import constant, resize_image
 from .base import Annotator
 from .building import build_published, fill
 from .family import Progress, Request, progress_of_part
@@ -241,7 +241,7 @@ def _dilated(grid: Tensor, side: int) -> Tensor:
 def _unit(values: Tensor) -> Tensor:
     """Values brought to [0, 1]; constant ones to 0."""
     low, high = values.aminmax()
-    return (values - low) / torch.where(high > low, high - low, 1)
+    return (values - low) / torch.where(high > low, high - low, constant(low, 1.0))
 
 
 def _window(length: int, device: torch.device) -> Tensor:

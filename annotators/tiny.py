@@ -15,7 +15,7 @@ from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.filters.box import box_means
 from ..geometry.regions.sky import BLUE, BLUER, BRIGHT, GREEN, WARM, coloured_as_sky, looks_blue, looks_green
 from ..geometry.valid import are_all
-from ..utils import brightness, resize_image, resize_map, sent_to, to_cpu, unit_vectors
+from ..utils import brightness, constant, resize_image, resize_map, sent_to, to_cpu, unit_vectors
 from .base import Annotator
 from .building import fill
 from .checks import check_ends, ends_of
@@ -279,8 +279,11 @@ def _with_sky(disparity: Tensor, normals: Tensor | None, sky: Tensor | None) -> 
 
 def _sky_counts(share: Tensor, least: Tensor) -> Tensor:
     """(4, B, 1, 1, 1): how many pixels `_sure_and_doubtful` looks at have each of its shares."""
-    limits = ((least, _SURE_FROM), (least, _SKY_FROM), (share, _SKY_FROM), (share, _SUSPECTED_FROM))
-    return torch.stack([_count(each >= limit) for each, limit in limits])
+    if share.device.type == "cpu":
+        limits = ((least, _SURE_FROM), (least, _SKY_FROM), (share, _SKY_FROM), (share, _SUSPECTED_FROM))
+        return torch.stack([_count(each >= limit) for each, limit in limits])
+    limits = constant(share, ((_SURE_FROM, _SKY_FROM), (_SKY_FROM, _SUSPECTED_FROM)))[(...,) + (None,) * 4]
+    return (torch.stack((least, share))[:, None] >= limits).sum((3, 4, 5), keepdim=True, dtype=torch.int32).flatten(0, 1)
 
 
 def _sure_and_doubtful(counts: Tensor) -> tuple[Tensor, Tensor]:

@@ -109,7 +109,7 @@ def rows(image: Tensor, known: Estimate, device: torch.device) -> dict[str, Run]
     # A little turned and enlarged.
     grid = F.affine_grid(torch.eye(2, 3, device=device)[None] + 0.01, list(planar.shape), align_corners=False)
     made: dict[str, Run] = {UNIT: lambda: F.grid_sample(planar, grid, align_corners=False)}
-    for add in (_relight_rows, _parallax_rows, _lens_rows, _texture_rows):
+    for add in (_relight_rows, _parallax_rows, _edge_rows, _lens_rows, _texture_rows):
         try:
             made.update(add(image, known))
         except ImportError as absent:
@@ -151,6 +151,13 @@ def _parallax_rows(image: Tensor, known: Estimate) -> dict[str, Run]:
         PARALLAX: lambda: list(parallax_frames(planar, depth, intrinsics, path)),
         "stereo, both eyes": lambda: stereo_pair(planar, known),
     }
+
+
+def _edge_rows(image: Tensor, known: Estimate) -> dict[str, Run]:
+    from depth_normal.geometry.edges.refine import refine_geometry
+
+    planar, small = image.movedim(-1, 1), known.resized(image.shape[1] // 4, image.shape[2] // 4)
+    return {"refine, four times as large": lambda: refine_geometry(small, planar)}
 
 
 def _lens_rows(image: Tensor, known: Estimate) -> dict[str, Run]:

@@ -146,11 +146,10 @@ def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL, in_place: bool
     check_map(vectors, 3, "vectors")
     facing = constant(vectors, (0.0, 0.0, _OPENGL_SIGNS[Axes(axes)][2])).view(1, 3, 1, 1)
     is_compiling = torch.compiler.is_compiling()  # an exporter's graph cannot branch
-    if vectors.device.type != "cpu" and not is_compiling:  # few operations, without a question
-        largest = torch.linalg.vector_norm(vectors, torch.inf, 1, keepdim=True)
-        usable = (largest > 0) & (largest < torch.inf)
-        safe = torch.where(usable, vectors / torch.where(usable, largest, 1), facing)
-        return safe / torch.linalg.vector_norm(safe, 2, 1, keepdim=True)
+    if vectors.device.type != "cpu" and not is_compiling and not vectors.requires_grad:  # few operations, without a question
+        scaled = vectors / torch.linalg.vector_norm(vectors, torch.inf, 1, keepdim=True)
+        lengths = torch.linalg.vector_norm(scaled, 2, 1, keepdim=True)  # NaN where the largest is 0 or not finite
+        return torch.where(lengths > 0, scaled / lengths, facing)
     squares = squared_lengths(vectors)
     # On a CPU a check is cheaper than passes over the map.
     if not is_compiling and _all_safe(squares):

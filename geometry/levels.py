@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..utils import kept_constants
+from ..utils import constant, kept_constants
 from .kinds import Quantity
 from .valid import are_all
 
@@ -50,7 +50,8 @@ def are_apart(low: Tensor, high: Tensor) -> Tensor:
 
     A constant map that a processor rounds unequally has no range, and is not stretched to one.
     """
-    return (high / 2 - low / 2 > ROUNDING / 2 * torch.maximum(low.abs(), high.abs())) & torch.isfinite(low) & torch.isfinite(high)
+    largest = torch.maximum(low.abs(), high.abs())  # NaN where there is one
+    return (high / 2 - low / 2 > ROUNDING / 2 * largest) & (largest < math.inf)
 
 
 def are_ends_apart(low: float, high: float) -> bool:
@@ -181,12 +182,13 @@ def sampled(values: Tensor, valid: Tensor) -> Tensor:
 
 def _sorted_percentiles(values: Tensor, valid: Tensor, percentiles: tuple[float, ...]) -> Tensor:
     """(B, 2) percentiles of the valid values (B, N) of each image; infinite where there are none."""
-    ordered = torch.where(valid, values, torch.inf).sort(1).values
+    none = constant(values, math.inf)
+    ordered = torch.where(valid, values, none).sort(1).values
     last = (valid.sum(1, keepdim=True) - 1).clamp_(min=0)
     position = last * _shares_of(values, percentiles)
     below = position.long()
     low, high = ordered.gather(1, torch.cat((below, torch.minimum(below + 1, last)), 1)).chunk(2, 1)
-    return torch.where(low < torch.inf, torch.lerp(low, high, position - below), torch.inf)
+    return torch.where(low < none, torch.lerp(low, high, position - below), none)
 
 
 def _range_of_all(values: Tensor, percentiles: tuple[float, float]) -> tuple[Tensor, Tensor]:

@@ -65,9 +65,8 @@ def named(budgets):
 
 @pytest.mark.parametrize("name", named(gpu_model.NETWORKS))
 def test_a_model_asks_no_more_of_a_gpu_than_its_budget(name, gpu):
-    width = 960 if families.MODELS[name].for_panoramas else 640
     with families.narrow([name]):
-        gpu_model.count_network(name, gpu, 480, width)
+        gpu_model.count_network(name, gpu, 480, 640)
     assert not gpu.exceeds(gpu_model.NETWORKS[name])
 
 

@@ -252,10 +252,8 @@ class Surfaces(NamedTuple):
 
     def seen(self, height: int, width: int, channels: slice = slice(None), steeper: float = 1.0) -> Tensor:
         """The maps (B, C, height, width) of what is seen."""
-        size = (height, width)
-        second = _sized(self.second[:, channels], size)
-        share = _sized(self.logit, size).mul(steeper).sigmoid()
-        return torch.addcmul(second, _sized(self.first[:, channels], size) - second, share)
+        first, second, logit = (_sized(each, (height, width)) for each in (self.first[:, channels], self.second[:, channels], self.logit))
+        return torch.lerp(second, first, (logit if steeper == 1 else logit * steeper).sigmoid())
 
 
 class SharpHead(nn.Module):

@@ -131,6 +131,10 @@ def _first_pass(
     return loaded.problem, loaded.lost(store.done)
 
 
+# What is computed beside a GPU is small: more threads would mostly wait for each other, and take their cores meanwhile.
+_BESIDE_A_GPU = 2
+
+
 class Threads(NamedTuple):
     """How many of torch's threads each part of the pipeline has.
 
@@ -149,8 +153,10 @@ def threads_of_pipeline(model: Model | None, available: int) -> Threads:
     They follow from the model and the machine alone, so that a run that was stopped goes on with the same numbers.
     """
     beside = max(1, available // 4)
-    if model is None or model.device.type != "cpu":
+    if model is None:
         return Threads(1, beside)
+    if model.device.type != "cpu":
+        return Threads(1, min(_BESIDE_A_GPU, beside))
     return Threads(max(1, available - 1) if is_light(model.spec) else available, beside)
 
 

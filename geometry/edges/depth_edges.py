@@ -52,18 +52,15 @@ def depth_at_image_edges(depth: Tensor, image: Tensor) -> Tensor:
     """Depth with steps where the image has its edges: what a moved camera needs.
 
     Args:
-        depth: (B, 1, H, W), positive and finite, from a network or any other source.
+        depth: (B, 1, H, W), known to be positive and finite, as that of `filled_depth` is: a GPU is not asked again.
         image: (B, 3, H, W) in [0, 1].
 
     Returns:
         (B, 1, H, W) of values of `depth`. Near things reach a little beyond their edges: the colours there are mixed ones and belong to
         them.
-
-    Raises:
-        ValueError: As `sharpen_depth_edges`.
     """
     size = image.shape[-2:]
-    return sharpen_depth_edges(depth, edge_radius(*size), edge_growth(*size), image)
+    return sharpen_known_depth(depth, edge_radius(*size), edge_growth(*size), image)
 
 
 def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, image: Tensor | None = None, *, smooth: bool = True) -> Tensor:

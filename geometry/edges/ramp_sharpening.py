@@ -22,9 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import sent_to
+from ...utils import constant, sent_to
 from ..filters.box import box_means
-from ..filters.chosen_pixels import places_where
+from ..filters.chosen_pixels import places_where, values_at
 from ..filters.extremes import largest_within
 from .depth_edges import find_ramps
 
@@ -48,7 +48,7 @@ _IMPLAUSIBLE, _NO_DIRECTION = 1e-3, 1e-3
 # The evidence of colours is averaged over so many pixels around: the radius divided by this.
 _AVERAGED = 3
 # So many pixels of ramps at a time, on a CPU and on a GPU, where all their places are read together.
-_AT_ONCE, _AT_ONCE_ON_GPU = 2**15, 2**16
+_AT_ONCE, _AT_ONCE_ON_GPU = 2**15, 2**17
 # Widths of ramps are measured in windows of these radii, at so many pixels, where a span is no longer growing.
 _WINDOWS, _SAMPLES, _GROWING, _STRONG = (1, 2, 4, 8, 16, 32), 2**17, 1.15, 0.1
 
@@ -63,8 +63,12 @@ def ramp_width(nearness: Tensor) -> float:
         The median over edges of what rises beside them by the steepest step.
     """
     stride = max(1, nearness.numel() // _SAMPLES)
-    lines = (nearness[..., ::stride, :], nearness.mT[..., ::stride, :])
-    widths = torch.cat([_widths(each).flatten() for each in lines if each.shape[-1] > 1] or [nearness.new_full((1,), torch.nan)])
+    lines = [each for each in (nearness[..., ::stride, :], nearness.mT[..., ::stride, :]) if each.shape[-1] > 1]
+    if nearness.device.type != "cpu" and lines:
+        # In one go, the shorter ones with their last value as often as it takes: that is no edge.
+        length = max(each.shape[-1] for each in lines)
+        lines = [torch.cat([F.pad(each[0], (0, length - each.shape[-1]), mode="replicate") for each in lines], 1)[None]]
+    widths = torch.cat([_widths(each).flatten() for each in lines] or [nearness.new_full((1,), torch.nan)])
     width = float(widths.nanmedian())
     return width if width > 0 else 0.0
 
@@ -74,14 +78,13 @@ def _widths(lines: Tensor) -> Tensor:
     steps, both = lines.diff(dim=-1).abs(), torch.cat((lines, -lines), 1)
     around = torch.cat([F.max_pool2d(both, (1, 2 * radius + 1), 1, (0, radius)) for radius in _WINDOWS])
     steepest = torch.cat([F.max_pool2d(steps, (1, 4 * radius + 1), 1, (0, 2 * radius)) for radius in _WINDOWS[:-1]])
-    top, bottom = torch.maximum(around[..., 1:], around[..., :-1]).split(1, 1)
-    bottom = -bottom
-    widths = (top - bottom) / steps.clamp(min=_TINY)
+    top, less = torch.maximum(around[..., 1:], around[..., :-1]).split(1, 1)  # the greatest, and minus the least
+    widths = (top + less) / steps.clamp(min=_TINY)
     width, wider = widths[:-1], widths[1:]
-    is_edge = (top > bottom * (1 + _STRONG))[:-1] & (steps >= steepest) & (wider < width * _GROWING)
+    is_edge = (top > less * -(1 + _STRONG))[:-1] & (steps >= steepest) & (wider < width * _GROWING)
     # Of the smallest window that holds the whole ramp.
     first = is_edge.to(torch.uint8).argmax(0, keepdim=True)
-    return torch.where(is_edge.any(0, keepdim=True), width.gather(0, first), torch.nan)
+    return torch.where(is_edge.gather(0, first), width.gather(0, first), constant(width, math.nan))
 
 
 def sharpen_ramps(nearness: Tensor, image: Tensor, radius: int, strength: float = 1.0, normals: Tensor | None = None) -> tuple[Tensor, ...]:
@@ -107,17 +110,16 @@ def sharpen_ramps(nearness: Tensor, image: Tensor, radius: int, strength: float 
     pixels = places_where(ramp)
     offsets = _Offsets.of(places, width + 2 * reach, nearness)
     at_once, extremes = _AT_ONCE if nearness.device.type == "cpu" else _AT_ONCE_ON_GPU, torch.cat(bounds)[:, 0].flatten(1)
-    found = [
-        _gather_evidence(table, _padded_index(part, width, reach), offsets, extremes.index_select(1, part))
-        for part in pixels.split(at_once)
-    ]
-    return _move_to_sides(nearness, normals, pixels, _Evidence(*(torch.cat(parts) for parts in zip(*found, strict=True))), radius, strength)
+    around = extremes.index_select(1, pixels)
+    parts = zip(pixels.split(at_once), around.split(at_once, 1), strict=True)
+    sums = torch.cat([_gather_sums(table, _padded_index(part, width, reach), offsets, bounds) for part, bounds in parts], -1)
+    return _move_to_sides(nearness, normals, pixels, _weighed(sums, around, values_at(nearness, pixels)), radius, strength)
 
 
 def _padded_index(pixels: Tensor, width: int, reach: int) -> Tensor:
     """Indices of pixels in maps with `reach` more pixels on every side."""
     rows = pixels.div(width, rounding_mode="floor")
-    return (rows + reach) * (width + 2 * reach) + (pixels - rows * width) + reach
+    return torch.add(pixels, rows, alpha=2 * reach) + reach * (width + 2 * reach + 1)
 
 
 class _Evidence(NamedTuple):
@@ -175,69 +177,64 @@ class _Offsets(NamedTuple):
         return map(_Offsets, *(each.split(1 if each.device.type == "cpu" else len(each)) for each in self))
 
 
-def _gather_evidence(table: Tensor, index: Tensor, offsets: _Offsets, bounds: Tensor) -> _Evidence:
-    """Gathers the evidence of the places around some pixels.
+def _gather_sums(table: Tensor, index: Tensor, offsets: _Offsets, bounds: Tensor) -> Tensor:
+    """Sums up what the places around some pixels say of the near side and of the far one.
 
     Args:
         table: (pixels of the padded maps, 8 or 11): nearness, slopes, straightness, whether it is inside, colour, normal.
         index: (N,) rows of the table.
         offsets: Of the places.
         bounds: (4, N): the extremes in windows of one and of two radii.
+
+    Returns:
+        (2, 4 or 7, N), of both sides: how many places, how similar their colours are, and weighted by trust 1, planes and normals.
     """
     low, high, wide_low, wide_high = bounds
-    here = table[index].T.contiguous()
-    middle, span = (low + high) * 0.5, (high - low).clamp(min=_TINY)
-    top, bottom = torch.add(middle, span, alpha=_CLEAR), torch.add(middle, span, alpha=-_CLEAR)
-    plain_top, plain_bottom = torch.add(middle, span, alpha=_PLAIN), torch.add(middle, span, alpha=-_PLAIN)
-    near, far = (_Side(middle, table.shape[1] - 8) for _ in range(2))
+    colour = table.index_select(0, index)[:, 5:8].T.contiguous()[:, None]
+    middle, span, signs = (low + high) * 0.5, high - low, constant(table, ((1.0,), (-1.0,)))[..., None]
+    clear, plain = _CLEAR * span, _PLAIN * span
+    likely, unlikely = constant(table, 1.0), constant(table, _IMPLAUSIBLE)
+    sums = table.new_zeros(2, table.shape[1] - 4, len(index))
     for offset, down, right, weight in offsets.split():
         there = table.index_select(0, (index + offset).flatten()).T.contiguous().view(table.shape[1], len(offset), len(index))
         value, slope_x, slope_y, straight, inside = there[:5]
-        red, green, blue = there[5:8] - here[5:8, None]
+        red, green, blue = there[5:8] - colour
         alike = (red * red).addcmul_(green, green).addcmul_(blue, blue).mul_(-0.5 / _COLOUR**2).exp_()
-        plane = torch.addcmul(value, slope_x, right, value=-1).addcmul_(slope_y, down, value=-1)
-        plane = torch.maximum(torch.minimum(plane, wide_high), wide_low)
-        trust, weights = (alike + 0.01).mul_(straight), inside * weight
-        near.add(weights * (value > top), alike, trust * (plane > plain_top).to(trust).clamp_(min=_IMPLAUSIBLE), plane, there[8:])
-        far.add(weights * (value < bottom), alike, trust * (plane < plain_bottom).to(trust).clamp_(min=_IMPLAUSIBLE), plane, there[8:])
-    both_known = (near.count > _NO_WEIGHT) & (far.count > _NO_WEIGHT)
-    colour = torch.log((near.likeness() + _DOUBT) / (far.likeness() + _DOUBT)).mul_(both_known)
-    # Beside the infinitely far, nothing else is the far side: no plane reaches it.
-    near_value, far_value = near.value(high), far.value(low).mul_(low > 0)
-    is_edge = (near_value - far_value > _APART * span) & (near_value > far_value * _STEP)
-    place = ((here[0] - (near_value + far_value) * 0.5) / (near_value - far_value).clamp(min=_TINY)).clamp(-0.5, 0.5)
-    return _Evidence(colour, place, is_edge, span, near_value, far_value, near.directions(), far.directions())
-
-
-class _Side:
-    """The summed evidence of one side, of N pixels."""
-
-    def __init__(self, like: Tensor, channels: int) -> None:
-        self.count, self.colour, self.weight, self.sum = (torch.zeros_like(like) for _ in range(4))
-        self.normals = like.new_zeros(channels, like.shape[0])
-
-    def add(self, weights: Tensor, alike: Tensor, trust: Tensor, plane: Tensor, normals: Tensor) -> None:
-        """Adds K places (K, N) of every pixel: their validity, colours' similarity, and the weights of their planes and normals."""
-        trust = trust.mul_(weights)
-        for total, each in ((self.count, weights), (self.weight, trust)):
-            total += each.sum(0) if len(each) > 1 else each[0]
-        for total, weight, each in ((self.colour, weights, alike), (self.sum, trust, plane), (self.normals, trust, normals)):
-            if len(weight) > 1:
-                total += (weight * each).sum(-2)
+        plane = torch.addcmul(value, slope_x, right, value=-1).addcmul_(slope_y, down, value=-1).clamp_(wide_low, wide_high)
+        # (2, K, N) whether the place belongs to the side, and whether its plane does.
+        weights = (inside * weight) * ((value - middle) * signs > clear)
+        trust = (alike + 0.01).mul_(straight) * weights * torch.where((plane - middle) * signs > plain, likely, unlikely)
+        for total, factor, values in ((sums[:, 1], weights, alike), (sums[:, 3], trust, plane), (sums[:, 4:], trust[:, None], there[8:])):
+            if len(offset) > 1:
+                total += (factor * values).sum(-2)
             else:
-                total.addcmul_(weight[0], each[..., 0, :])
+                total.addcmul_(factor[..., 0, :], values[..., 0, :])
+        for total, each in ((sums[:, 0], weights), (sums[:, 2], trust)):
+            total += each.sum(1) if len(offset) > 1 else each[:, 0]
+    return sums
 
-    def likeness(self) -> Tensor:
-        """The similarity of the side's colours to the pixel's, 0 to 1."""
-        return self.colour / self.count.clamp(min=_NO_WEIGHT)
 
-    def value(self, otherwise: Tensor) -> Tensor:
-        """The side's nearness at the pixel."""
-        return torch.where(self.weight > _UNKNOWN, self.sum / self.weight.clamp(min=_UNKNOWN), otherwise)
+def _weighed(sums: Tensor, bounds: Tensor, own: Tensor) -> _Evidence:
+    """The evidence of sums of `_gather_sums` of N pixels.
 
-    def directions(self) -> Tensor:
-        """(N, 3) or (N, 0): the side's normals, not unit."""
-        return (self.normals / self.weight.clamp(min=_UNKNOWN)).T
+    Args:
+        sums: (2, 4 or 7, N).
+        bounds: (4, N), as there.
+        own: (N,) the pixels' nearness.
+    """
+    low, high = bounds[:2]
+    (count, alike, weight, plane), normals = sums[:, :4].unbind(1), sums[:, 4:]
+    similar = alike / count.clamp(min=_NO_WEIGHT) + _DOUBT
+    colour = (similar[0] / similar[1]).log_().mul_((count > _NO_WEIGHT).all(0))
+    trust, span = weight.clamp(min=_UNKNOWN), (high - low).clamp(min=_TINY)
+    near, far = torch.where(weight > _UNKNOWN, plane / trust, torch.stack((high, low)))
+    # Beside the infinitely far, nothing else is the far side: no plane reaches it.
+    far = far * (low > 0)
+    apart = near - far
+    is_edge = (apart > _APART * span) & (near > far * _STEP)
+    place = ((own - (near + far) * 0.5) / apart.clamp(min=_TINY)).clamp_(-0.5, 0.5)
+    near_normals, far_normals = (normals / trust[:, None]).mT
+    return _Evidence(colour, place, is_edge, span, near, far, near_normals, far_normals)
 
 
 def _move_to_sides(
@@ -250,9 +247,9 @@ def _move_to_sides(
     around = max(1, radius // _AVERAGED)
     total, count = F.avg_pool2d(spread, 2 * around + 1, 1, around).flatten(2)[0, :, pixels]
     colour = total / count
-    caution = torch.where(evidence.far > 0, (evidence.near / evidence.far.clamp(min=_TINY)).clamp(1, _MOST).log(), 0)
-    is_near = colour * strength + evidence.place * _PRIOR + caution * _CAUTION > 0
-    here = nearness.flatten()[pixels]
+    caution = (evidence.near / evidence.far.clamp(min=_TINY)).clamp_(1, _MOST).log_().mul_(evidence.far > 0)
+    is_near = (colour * strength).add_(evidence.place, alpha=_PRIOR).add_(caution, alpha=_CAUTION) > 0
+    here = values_at(nearness, pixels)
     value = torch.where(is_near, evidence.near, evidence.far)
     moves = evidence.is_edge & ((value - here).abs() > _REST * evidence.span)
     refined = nearness.flatten().index_copy(0, pixels, torch.where(moves, value, here)).view_as(nearness)

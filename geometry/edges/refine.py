@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...options.checks import check_range
 from ...options.refine import MAX_RADIUS, MAX_STRENGTH
-from ...utils import resize_map, vector_lengths
+from ...utils import constant, resize_map, vector_lengths
 from ..checks import check_alike, check_map
 from ..estimate import Estimate, Quantity
 from ..filters.extremes import largest_within
@@ -67,7 +67,6 @@ def refine_geometry(
         See `ramp_sharpening`.
     """
     need_perspective(estimate, "the refinement of edges")
-    estimate.known_depth()
     check_map(image, 3, "image")
     check_range("strength", strength, 0, MAX_STRENGTH)
     check_range("radius", radius, 0, MAX_RADIUS)
@@ -94,10 +93,10 @@ def _refined(one: Estimate, image: Tensor, strength: float, radius: int, derive:
     if reach == 0:
         return base
     refined, moved, *normals = sharpen_ramps(grown, image, reach, strength, base.normals)
-    assert base.depth is not None and base.depth_valid is not None
-    is_far = refined <= 0
-    depth = torch.where(moved & ~is_far, depth_of(refined).to(base.depth), base.depth)
-    return replace(base, depth=depth, normals=_unit(normals[0], base) if normals else None, mask=_mask(base, moved, is_far))
+    assert base.depth is not None
+    is_near = refined > 0
+    depth = torch.where(moved & is_near, depth_of(refined).to(base.depth), base.depth)
+    return replace(base, depth=depth, normals=_unit(normals[0], base) if normals else None, mask=_mask(base, moved, is_near))
 
 
 def _enlarged(nearness: Tensor, height: int, width: int) -> Tensor:
@@ -111,7 +110,7 @@ def _enlarged(nearness: Tensor, height: int, width: int) -> Tensor:
     share = resize_map(known.to(nearness), height, width, "bicubic")
     mean = resize_map(nearness, height, width, "bicubic") / share.clamp(min=_SHORT)
     floor = F.interpolate(_floor(nearness, known), (height, width), mode="nearest-exact")
-    return torch.where(share > 0, torch.maximum(mean, floor) * share, 0)
+    return torch.maximum(mean, floor) * share.clamp(min=0)
 
 
 def _floor(nearness: Tensor, known: Tensor) -> Tensor:
@@ -120,9 +119,10 @@ def _floor(nearness: Tensor, known: Tensor) -> Tensor:
     A little undershoot makes ramps steep, as they were before depth was shrunk. Beside what is many times as near, it is more than all
     that the far side has: there the least value around is kept.
     """
-    low = -largest_within(torch.where(known, -nearness, -torch.inf), _SUPPORT)
+    low = -largest_within(torch.where(known, -nearness, constant(nearness, -math.inf)), _SUPPORT)
     high = largest_within(nearness, _SUPPORT)
-    return torch.where(torch.isfinite(low), torch.where(high > _MANY_TIMES * low, low, low * _UNDERSHOOT), 0)
+    floor = torch.where(high > _MANY_TIMES * low, low, low * _UNDERSHOOT)
+    return torch.where(low < torch.inf, floor, constant(floor, 0.0))
 
 
 def _radius(width: float) -> int:
@@ -130,10 +130,9 @@ def _radius(width: float) -> int:
     return min(MAX_RADIUS, math.ceil(_RADIUS * width)) if width > _SHARP else 0
 
 
-def _mask(base: Estimate, moved: Tensor, is_far: Tensor) -> Tensor | None:
+def _mask(base: Estimate, moved: Tensor, is_near: Tensor) -> Tensor | None:
     """The mask with its edges moved with the depth's; None where all pixels are valid."""
-    assert base.depth_valid is not None
-    mask = torch.where(moved, ~is_far, base.depth_valid)
+    mask = torch.where(moved, is_near, base.known_depth()[2])
     return None if base.mask is None and bool(mask.all()) else mask
 
 
@@ -186,16 +185,14 @@ def _nearness(one: Estimate) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     The zero of disparity and of relative depth is unknown; their far end is taken to be three times as far as their near end.
     """
     depth, quantity, valid = one.known_depth()
-    depth = torch.where(valid, depth, 1)
+    depth = torch.where(valid, depth, constant(depth, 1.0))
     if quantity is Quantity.METRIC_DEPTH:
         inverse = torch.where(valid, 1 / depth, 0)
         unit = inverse.amax().clamp(min=torch.finfo(inverse.dtype).tiny)
         return inverse / unit, lambda nearness: 1 / (nearness * unit).clamp(min=torch.finfo(inverse.dtype).tiny)
-    low, high = (torch.where(torch.isfinite(end), end, 0) for end in measure_range(depth, valid, FAR_AND_NEAR_END))
-    span = torch.where(high > low, high - low, 1)
-    share = (depth - low) / span
+    low, high = torch.stack(measure_range(depth, valid, FAR_AND_NEAR_END)).nan_to_num_(0, 0, 0)  # infinite where no pixel is valid
+    half, none = torch.where(high > low, (high - low) / 2, constant(depth, 0.5)), constant(depth, 0.0)
+    nearness = ((depth - low) / half).add_(1).clamp_(min=_LEAST)
     if quantity is Quantity.DISPARITY:
-        nearness = (share * 2 + 1).clamp(min=_LEAST)
-        return torch.where(valid, nearness, 0), lambda found: (found - 1) / 2 * span + low
-    nearness = 1 / (share * 2 + 1).clamp(min=_LEAST)
-    return torch.where(valid, nearness, 0), lambda found: (1 / found.clamp(min=_LEAST) - 1) / 2 * span + low
+        return torch.where(valid, nearness, none), lambda found: torch.addcmul(low, found - 1, half)
+    return torch.where(valid, 1 / nearness, none), lambda found: torch.addcmul(low, 1 / found.clamp(min=_LEAST) - 1, half)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import constant, sample_at
+from ...utils import constant, kept_constants, sample_at
 from ..filters.box import box_sums
 from ..filters.chosen_pixels import rows_and_columns
 
@@ -53,7 +53,7 @@ class Stretches:
         grid = values.view(-1, *self._shape).transpose(0, 1)
         return box_sums(box_sums(grid, _STRETCH), _STRETCH)
 
-    def profiles(self, values: Tensor, away: Tensor, farthest: float) -> tuple[Tensor, Tensor]:
+    def profiles(self, values: Tensor, away: Tensor, farthest: float) -> Tensor:
         """Sums in each cell by the distance from the edge.
 
         Args:
@@ -62,15 +62,15 @@ class Stretches:
             farthest: The largest of them on both sides.
 
         Returns:
-            The distances (D,), and the sums (C, cells, D).
+            The sums (C, cells, D), at the distances of `distances_to`.
         """
-        count = math.ceil(2 * farthest / _STEP) + 2
+        count = len(distances_to(away, farthest))
         steps = (away + farthest) / _STEP
         lower = steps.floor()
-        index, share = self._index * count + lower.long(), steps - lower
-        total = math.prod(self._shape) * count
-        sums = _sums_at(index, values * (1 - share), total) + _sums_at(index + 1, values * share, total)
-        return torch.arange(count, device=away.device) * _STEP - farthest, sums.view(len(values), -1, count)
+        index, share = torch.add(lower.long(), self._index, alpha=count), steps - lower
+        total, upper = math.prod(self._shape) * count, values * share
+        sums = _sums_at(index, values - upper, total) + _sums_at(index + 1, upper, total)
+        return sums.view(len(values), -1, count)
 
     def nearest(self, grid: Tensor) -> Tensor:
         """(B, C, rows, columns) values at the pixels, (C, N), of the cell that each is in."""
@@ -94,6 +94,17 @@ class Stretches:
         at = torch.stack((self._columns, rows), -1).float()
         first, step = ((1 / (self._cell * width) - 1, 1 / (self._cell * height) - 1), (scale / width, scale / height))
         return torch.addcmul(constant(at, first), at, constant(at, step))[None, None]
+
+
+@kept_constants
+def distances_to(farthest: float) -> Tensor:
+    """(D,) the distances from an edge by which values are summed up, to the largest one on both sides; called with a tensor of a device."""
+    return torch.arange(math.ceil(2 * farthest / _STEP) + 2) * _STEP - farthest
+
+
+def share_above(values: Tensor, least: float, over: float) -> Tensor:
+    """0 up to `least`, 1 from `over` above it on; of a negative `over`, 0 from `least` on, and 1 up to so much below it."""
+    return torch.add(constant(values, -least / over), values, alpha=1 / over).clamp_(0, 1)
 
 
 def _sums_at(index: Tensor, values: Tensor, count: int) -> Tensor:

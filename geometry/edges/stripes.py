@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import constant, kept_constants
+from ...utils import constant, kept_constants, whole_numbers
 from ..filters.box import box_means, box_sums
 from ..filters.chosen_pixels import places_where, rows_and_columns, summed_rows, values_at
-from .stretches import Stretches
+from .stretches import Stretches, share_above
 
 # Profiles of colours across an edge.
 _CELL = 4  # height and width of cells, pixels
@@ -146,13 +146,13 @@ def stripe_ends(inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, edge:
 def _away(lines: Lines, inverse: Tensor, own: Tensor, bottom: Tensor, top: Tensor, reach: int) -> Tensor:
     """Pixels (N,) from the middle of the ramp, positive on the far side; more than `reach` where it is not found."""
     middle = (bottom + top) * 0.5
-    sign = torch.where(own > middle, 1.0, -1.0)
+    sign = torch.where(own > middle, *constant(middle, (1.0, -1.0)))
     steps = _steps(sign, 0, reach + 1)
     there = lines.at(sign * steps)
     above = (values_at(inverse, there.flatten()).view_as(there) - middle) * sign
     before, after = above[:-1].clamp(min=0), above[1:]
     crossing = steps[:-1] + before / (before - after).clamp(min=_TINY)
-    return -sign * torch.where(after <= 0, crossing, reach + 1.0).amin(0)
+    return -sign * torch.where(after <= 0, crossing, constant(crossing, reach + 1.0)).amin(0)
 
 
 def _ends_on_grid(
@@ -184,18 +184,20 @@ def _ends_on_grid(
     occupied = places_where(sums[:, 0] > 0)
     around = occupied[:, None] + _cells_of_stretch(occupied, shape[2])
     profiles = summed_rows(sums, around).view(len(occupied), _SUMS, len(depth)).transpose(0, 1).contiguous()
-    end, sure = torch.zeros_like(profiles[0, :, 0]), torch.zeros_like(profiles[0, :, 0])
     # A GPU computes all: to ask which are worth it takes it longer.
-    some = places_where(_may_have_stripe(profiles)) if end.device.type == "cpu" else torch.arange(len(end), device=end.device)
-    parts = (_stripe_end(part, before, widest) for part in profiles.index_select(1, some).split(_TOGETHER, 1))
-    found = tuple(torch.cat(each) for each in zip(*parts, strict=True))
-    end, sure = (each.index_copy(0, some, part) for each, part in zip((end, sure), found, strict=True))
-    votes = torch.stack((sure, sure * end, sure * end * end, torch.ones_like(sure)))
+    some = places_where(_may_have_stripe(profiles)) if profiles.device.type == "cpu" else None
+    looked_into = profiles if some is None else profiles.index_select(1, some)
+    parts = (_stripe_end(part, before, widest) for part in looked_into.split(_TOGETHER, 1))
+    end, sure = (torch.cat(each) for each in zip(*parts, strict=True))
+    if some is not None:
+        end, sure = (each.new_zeros(len(occupied)).index_copy_(0, some, each) for each in (end, sure))
+    weighted = sure * end
+    votes = torch.stack((sure, weighted, weighted * end, torch.ones_like(sure)))
     maps = votes.new_zeros(len(votes), len(sums)).index_copy_(1, occupied, votes).view(-1, *shape).transpose(0, 1)
     count, first, second, all_ = box_sums(maps, _AGREE)[..., 1:-1, 1:-1].split(1, 1)
     mean, square = (torch.cat((first, second), 1) / count.clamp(min=_TINY)).split(1, 1)
-    varies = (square - mean.square()).clamp(min=0).sqrt()
-    return mean, (count / all_.clamp(min=1) / _AGREED).clamp(max=1) * (2 - varies / _VARIES).clamp(0, 1)
+    varies = torch.addcmul(square, mean, mean, value=-1).clamp_(min=0).sqrt_()
+    return mean, (count / all_.clamp(min=1) / _AGREED).clamp_(max=1) * (2 - varies / _VARIES).clamp_(0, 1)
 
 
 @kept_constants
@@ -239,8 +241,8 @@ def _stripe_end(profile: Tensor, before: int, widest: int) -> tuple[Tensor, Tens
         widest: How many pixels wide a stripe may be.
     """
     rows = profile.mT.contiguous()  # (6, D, N), as distances are chosen
-    at = torch.arange(rows.shape[1], device=rows.device).to(rows)[:, None]
-    moments = torch.cat((rows[:1], rows[:1] * at, rows[:1] * at * at, rows[2:5], rows[2:5] * at, rows[5:]))
+    at = _steps(rows, 0, rows.shape[1])
+    moments = torch.cat((rows[:1], rows[:1] * at, rows[:1] * (at * at), rows[2:5], rows[2:5] * at, rows[5:]))
     # Not padded: before torch 2.8 nothing, which there may be, cannot be.
     sums = torch.cat((torch.zeros_like(moments[:, :1]), moments.cumsum(1)), 1)
     left = rows[1] / rows[0].clamp(min=_TINY)
@@ -253,8 +255,8 @@ def _stripe_end(profile: Tensor, before: int, widest: int) -> tuple[Tensor, Tens
     best, end, contrast = (each.T for each in (best, ends.gather(0, number) - before, contrasts.gather(0, number)))
     single, left, total = single.amin(0)[:, None], left.T, _mean_and_error(sums[:, -1:])[1].T
     enough = profile[0].amax(-1, keepdim=True) > _FEW
-    sure = _gained(best, single, total, _GAIN, 0.5 * _GAIN) * _share_above(contrast, _CONTRAST, 0.5 * _CONTRAST) * enough
-    sure = torch.where(torch.isfinite(best), sure, 0)
+    sure = _gained(best, single, total, _GAIN, 0.5 * _GAIN) * share_above(contrast, _CONTRAST, 0.5 * _CONTRAST) * enough
+    sure = torch.where(best < torch.inf, sure, constant(sure, 0.0))
     begin, also = _begin_of_far(profile, left, single, total, before)
     also = also * enough
     return torch.where(sure >= also, end, begin)[:, 0], torch.maximum(sure, also)[:, 0]
@@ -269,41 +271,74 @@ def _best_stripe(moments: Tensor, sums: Tensor, left: Tensor, widths: range) -> 
         left: (D, N) depth as a share.
         widths: Those of the stripe, ascending; 0 is none.
     """
-    count = len(left)
-    # Stripes of every width, (W, 1), that begin at every distance, with at least two pixels on both sides.
-    width = torch.arange(widths.start, widths.stop, device=left.device)[:, None]
-    begin = torch.arange(2, count - 2 - widths.start, device=left.device).expand(len(width), -1)
-    end = begin + width
-    outside, end = (end >= count - 2).unsqueeze(2), end.clamp(max=count - 2)
+    stripes = _Stripes(*_stripes(left, len(left), widths.start, widths.stop))
 
-    def chosen(values: Tensor, *tables: Tensor) -> Tensor:
-        """(C, D, N) values at K tables of distances: (C, K, W, begins, N)."""
-        index = torch.stack(tables)
+    def chosen(values: Tensor, index: Tensor) -> Tensor:
+        """(C, D, N) values at tables of distances (K, W, begins): (C, K, W, begins, N)."""
         return values.index_select(1, index.flatten()).unflatten(1, index.shape)
 
     whole = sums[:, -1][:, None, None, None]
     # Without a stripe: an edge, or what goes evenly from near to far.
-    until = chosen(sums, begin, end)
+    until = chosen(sums, stripes.ends)
     (near, far), error = (each.unbind(-4) for each in _mean_and_error(torch.cat((until[:, :1], whole - until[:, 1:]), 1)))
     error = error[0] + error[1]
-    at = torch.arange(2, 2 + begin.shape[1], device=left.device).to(left)[:, None]
-    mixture = _error_of_mixture(until[:, 1] - until[:, 0], near, far, at, width.clamp(min=1).to(left).unsqueeze(2))
-    single = (error + mixture).masked_fill(outside, torch.inf).amin((0, 1))
+    mixture = _error_of_mixture(until[:, 1] - until[:, 0], near, far, stripes.to_middle, stripes.width)
+    single = (error + mixture).masked_fill(stripes.outside, torch.inf).amin((0, 1))
     # With one, whose ends may be mixtures if it is wide.
-    soft = (width >= _SOFT_FROM).long()
-    before_it, first, last, after_it = chosen(sums, begin - soft, begin + soft, end - soft, end + soft).unbind(1)
+    before_it, first, last, after_it = chosen(sums, stripes.around).unbind(1)
     mean, errors = _mean_and_error(torch.stack((before_it, last - first, whole[:, 0] - after_it), 1))
     near, stripe, far = mean.unbind(1)
     error = errors.sum(0)
     if widths.stop > _SOFT_FROM:
         one, other = torch.stack((near, near, stripe, stripe), 1), torch.stack((stripe, stripe, far, far), 1)
-        ends = _error_between(chosen(moments, begin - 1, begin, end - 1, end), one, other).sum(0)
-        error = error + ends * soft.to(left).unsqueeze(2)
-    apart = torch.minimum((stripe - near).square().sum(0), (stripe - far).square().sum(0)).sqrt()
-    at_end, before_end = chosen(left[None], end, end - 1)[0]
-    nowhere = outside | (width < 1).unsqueeze(2) | (at_end <= _LEFT[0]) | (before_end >= _LEFT[1])
+        error = torch.addcmul(error, _error_between(chosen(moments, stripes.beside), one, other).sum(0), stripes.is_soft)
+    apart = (stripe[:, None] - torch.stack((near, far), 1)).square().sum(0).amin(0).sqrt()
+    before_end, at_end = chosen(left[None], stripes.beside[2:])[0]
+    nowhere = stripes.is_none | (at_end <= _LEFT[0]) | (before_end >= _LEFT[1])
     least, number = error.masked_fill(nowhere, torch.inf).flatten(0, 1).min(0)
-    return single, least, end.flatten().index_select(0, number) - 0.5, apart.flatten(0, 1).gather(0, number[None])[0]
+    return single, least, stripes.ends[1].flatten().index_select(0, number) - 0.5, apart.flatten(0, 1).gather(0, number[None])[0]
+
+
+class _Stripes(NamedTuple):
+    """Stripes of W widths that begin at every one of B distances, with at least two pixels on both sides.
+
+    Attributes:
+        ends: (2, W, B) where they begin and end, at most two pixels before the last distance.
+        around: (4, W, B) the same, and before and after the pixels there that may be mixtures.
+        beside: (4, W, B) the pixels before and after where they begin, and those where they end.
+        outside, is_none: (W, B, 1) bool, which ones would end later; those, and the ones without a width.
+        to_middle: (B, 1) from the middle of the first pixel to the distance 0.
+        width: (W, 1, 1), at least 1.
+        is_soft: (W, 1, 1), 1 where mixtures are allowed for, else 0.
+    """
+
+    ends: Tensor
+    around: Tensor
+    beside: Tensor
+    outside: Tensor
+    is_none: Tensor
+    to_middle: Tensor
+    width: Tensor
+    is_soft: Tensor
+
+
+@kept_constants
+def _stripes(count: int, first: int, stop: int) -> tuple[Tensor, ...]:
+    """`_Stripes` of widths from the first one up to but not including `stop`, at so many distances."""
+    width = torch.arange(first, stop)[:, None]
+    begin = torch.arange(2, count - 2 - first).expand(len(width), -1)
+    end = begin + width
+    outside, end, soft = (end >= count - 2).unsqueeze(2), end.clamp(max=count - 2), (width >= _SOFT_FROM).long()
+    return (
+        torch.stack((begin, end)),
+        torch.stack((begin - soft, begin + soft, end - soft, end + soft)),
+        torch.stack((begin - 1, begin, end - 1, end)),
+        outside,
+        outside | (width < 1).unsqueeze(2),
+        0.5 - begin[0].float()[:, None],
+        width.clamp(min=1).float().unsqueeze(2),
+        soft.float().unsqueeze(2),
+    )
 
 
 def _begin_of_far(profile: Tensor, left: Tensor, single: Tensor, total: Tensor, before: int) -> tuple[Tensor, Tensor]:
@@ -312,49 +347,51 @@ def _begin_of_far(profile: Tensor, left: Tensor, single: Tensor, total: Tensor, 
     mean = profile[2:5] / number
     varies = (profile[5] / number - mean.square().sum(0)).clamp(min=0)
     outermost = profile[..., -_FAR:].sum(-1, keepdim=True)
-    far, error = _mean_and_error(torch.cat((outermost[:1].expand(3, -1, -1), outermost[2:5].repeat(2, 1, 1), outermost[5:])))
-    least = (error / outermost[0].clamp(min=_TINY) * _DEVIATIONS**2).clamp(min=_CONTRAST**2)
-    apart, at = (mean - far).square().sum(0), torch.arange(profile.shape[-1], device=profile.device)
-    last = torch.where(apart > least, at, 2).amax(-1, keepdim=True)
-    after = (last + 1).clamp(max=len(at) - 1)
-    before_last = last - torch.arange(3, device=last.device)
+    far, error = _mean_and_rest(outermost[0], outermost[2:5], outermost[5])
+    least = (error / outermost[0].clamp(min=_TINY) * _DEVIATIONS**2).clamp_(min=_CONTRAST**2)
+    apart, at = (mean - far).square().sum(0), whole_numbers(profile, 0, profile.shape[-1])
+    last = torch.where(apart > least, at, constant(at, 2)).amax(-1, keepdim=True)
+    after = (last + 1).clamp_(max=len(at) - 1)
+    before_last = last - whole_numbers(profile, 0, 3)
     peak, spread = apart.gather(-1, before_last).amax(-1, keepdim=True).sqrt(), varies.gather(-1, before_last).amin(-1, keepdim=True).sqrt()
     in_ramp = (last > 2) & (left.gather(-1, last) < _LEFT[1]) & (left.gather(-1, after) > _LEFT[0])
-    of_far = (profile[5] - (profile[2:5] * far).sum(0) * 2 + profile[0] * far.square().sum(0)).clamp(min=0)
+    of_far = (far * (profile[0] * far).sub_(profile[2:5], alpha=2)).sum(0).add_(profile[5]).clamp_(min=0)
     error = torch.where(at > last, of_far, varies * number).sum(-1, keepdim=True)
-    sure = _gained(error, single, total, _ANY_GAIN, 0.1) * _share_above(peak, _ANY_CONTRAST, 0.5 * _ANY_CONTRAST) * in_ramp
+    sure = _gained(error, single, total, _ANY_GAIN, 0.1) * share_above(peak, _ANY_CONTRAST, 0.5 * _ANY_CONTRAST) * in_ramp
     return last + (0.5 - before), sure * (2 - 2 * spread / peak.clamp(min=_TINY)).clamp(0, 1)
 
 
 def _gained(error: Tensor, single: Tensor, total: Tensor, least: float, over: float) -> Tensor:
     """How surely an error is less than that of a single edge, by what share of it, and than the total."""
     noise = _NOISE * total + _TINY
-    gain, explained = 1 - (error + noise) / (single + noise), 1 - error / total.clamp(min=_TINY)
-    return _share_above(gain, least, over) * _share_above(explained, _EXPLAINED, _OVER)
-
-
-def _share_above(values: Tensor, least: float, over: float) -> Tensor:
-    """0 up to `least`, 1 from `over` above it on."""
-    return torch.add(constant(values, -least / over), values, alpha=1 / over).clamp_(0, 1)
+    left, unexplained = (error + noise) / (single + noise), error / total.clamp(min=_TINY)
+    return share_above(left, 1 - least, -over) * share_above(unexplained, 1 - _EXPLAINED, -_OVER)
 
 
 def _mean_and_error(moments: Tensor) -> tuple[Tensor, Tensor]:
     """The mean colour (3, ...) and the sum of squared differences from it, of moments (10, ...) as `_stripe_end` sums them."""
-    mean = moments[3:6] / moments[0].clamp(min=_TINY)
-    return mean, (moments[9] - (moments[3:6] * mean).sum(0)).clamp(min=0)
+    return _mean_and_rest(moments[0], moments[3:6], moments[9])
 
 
-def _error_of_mixture(moments: Tensor, near: Tensor, far: Tensor, first: Tensor, wide: Tensor) -> Tensor:
-    """The error of colours that go evenly from near to far over `wide` pixels from `first` on."""
+def _mean_and_rest(number: Tensor, colour: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
+    """The same of sums of 1, of colours (3, ...) and of squared colours."""
+    mean = colour / number.clamp(min=_TINY)
+    return mean, (squares - (colour * mean).sum(0)).clamp_(min=0)
+
+
+def _error_of_mixture(moments: Tensor, near: Tensor, far: Tensor, to_middle: Tensor, wide: Tensor) -> Tensor:
+    """The error of colours that go evenly from near to far over `wide` pixels, from where the first one's middle is at -`to_middle`."""
+    number, first, second = moments[:3]
     rise = (far - near) / wide
-    begin = near + rise * (0.5 - first)
-    error = moments[9] - 2 * (begin * moments[3:6] + rise * moments[6:9]).sum(0)
-    error = error + (begin * begin).sum(0) * moments[0] + 2 * (begin * rise).sum(0) * moments[1] + (rise * rise).sum(0) * moments[2]
-    return error.clamp(min=0)
+    begin = torch.addcmul(near, rise, to_middle)
+    by_begin = (begin * number).addcmul_(rise, first, value=2).sub_(moments[3:6], alpha=2)
+    by_rise = (rise * second).sub_(moments[6:9], alpha=2)
+    return (begin * by_begin).addcmul_(rise, by_rise).sum(0).add_(moments[9]).clamp_(min=0)
 
 
 def _error_between(moments: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """The error of single pixels whose colour may be any mixture of two."""
     (mean, error), line = _mean_and_error(moments), second - first
-    share = (((mean - first) * line).sum(0) / line.square().sum(0).clamp(min=_TINY)).clamp(0, 1)
-    return error + moments[0] * (mean - first - share * line).square().sum(0)
+    apart = mean - first
+    share = ((apart * line).sum(0) / line.square().sum(0).clamp_(min=_TINY)).clamp_(0, 1)
+    return torch.addcmul(error, moments[0], torch.addcmul(apart, share, line, value=-1).square_().sum(0))

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import sample_at
+from ...utils import constant, sample_at
 from .coarse import enlarged
 
 
@@ -33,7 +33,18 @@ def values_at(values: Tensor, places: Tensor) -> Tensor:
 
 def rows_and_columns(places: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Where places (N,), counted through images of that size, are in theirs: row and column, (N,) each."""
-    return places // width % height, places % width
+    rows = places // width
+    return rows % height, torch.sub(places, rows, alpha=width)
+
+
+def located(places: Tensor, images: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Image, row and column of places (N,), counted through so many images of that size: (N,) each; a single 0 if there is one image."""
+    rows = places // width
+    columns = torch.sub(places, rows, alpha=width)
+    if images == 1:
+        return constant(places, 0), rows, columns
+    image = rows // height
+    return image, torch.sub(rows, image, alpha=height), columns
 
 
 def summed_rows(table: Tensor, rows: Tensor) -> Tensor:

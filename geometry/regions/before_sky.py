@@ -38,7 +38,8 @@ def depth_before_sky(depth: Tensor, image: Tensor, estimate: Estimate) -> Tensor
     """Depth in which thin things before the sky are as near as what they are connected with.
 
     Thin is what is narrower than the border between near and far things in networks' maps. It is told from the sky by the colours of the
-    sky around. Where the network predicts no sky, depth stays as it is. The device is synchronised once; more often where there is sky.
+    sky around. Where the network predicts no sky, depth stays as it is. The device is synchronised once; more often where the mask leaves
+    something out.
 
     Args:
         depth: (B, 1, H, W), positive and finite.
@@ -53,7 +54,7 @@ def depth_before_sky(depth: Tensor, image: Tensor, estimate: Estimate) -> Tensor
     """
     check_map(image, 3, "image")
     check_map(depth, 1, "depth", like=image)
-    if estimate.mask is None:
+    if estimate.mask is None or bool(estimate.mask.all()):  # a wait is cheaper than to look for a sky
         return depth
     sky = predicted_sky(estimate)
     # One wait for the device, whatever the number of images.

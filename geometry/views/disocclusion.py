@@ -12,11 +12,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...utils import kept_constants
+from ...utils import constant, kept_constants, whole_numbers
 from ..edges.depth_edges import EDGE, edge_growth, edge_radius
-from ..edges.stretches import Stretches
+from ..edges.stretches import Stretches, share_above
 from ..filters.box import box_sums
 from ..filters.chosen_pixels import places_where, rows_and_columns
+from .forward_warp import are_alike
 
 # A surface that is continued far is mirrored in turns of this share of the image's longer side, shorter ones where there the image shows
 # another surface: one whose inverse depth differs by more than this factor.
@@ -93,7 +94,7 @@ def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False, trac
     hole = inverse <= 0
     places = places_where(hole)
     sides = _sides(inverse, places, sideways)
-    farthest, nearest = sides.inverse.amin(0), torch.where(sides.inverse < torch.inf, sides.inverse, 0).amax(0)
+    farthest, nearest = sides.inverse.amin(0), torch.where(sides.inverse < torch.inf, sides.inverse, constant(inverse, 0.0)).amax(0)
     # What is nearer than halfway hides the background. All others are background, of which the closest continues: on a slope, as that of a
     # floor or a sky, others are a little farther away in depth but far away in the image.
     # A sky far behind all of them does not make a field beside the hole a thing in front.
@@ -113,11 +114,10 @@ def _closest_background(sides: _Side, middle: Tensor, places: Tensor, far: int) 
     """
     distance, inverse = (each.unflatten(0, (-1, 2)).flip(1).flatten(0, 1) for each in (sides.distance, sides.inverse))  # opposite
     # Not the very first pixel, which may be mixed.
-    hider = torch.where(
-        (inverse < torch.inf) & (inverse > middle), torch.addcmul(places - sides.pitch, sides.pitch, distance, value=-1), -1
-    )
-    distance = torch.where(sides.inverse <= middle, sides.distance, far)
-    number = torch.arange(len(distance), device=distance.device)[:, None]
+    is_nearer, none = (inverse < torch.inf) & (inverse > middle), constant(places, -1)
+    hider = torch.where(is_nearer, torch.addcmul(places - sides.pitch, sides.pitch, distance, value=-1), none)
+    distance = torch.where(sides.inverse <= middle, sides.distance, constant(places, far))
+    number = whole_numbers(distance, 0, len(distance))[:, None]
     closest = torch.add(number, distance, alpha=len(distance)).amin(0)  # of equal ones the first
     distance, number = closest // len(distance), closest % len(distance)
     chosen = torch.add(torch.arange(len(places), device=number.device), number, alpha=len(places))
@@ -201,13 +201,13 @@ def _lines(inverse: Tensor, places: Tensor, side: _Side) -> _Lines:
     size, depths = (len(inverse), *inverse.shape[-2:]), inverse.flatten()
     chosen = places_where((side.hider >= 0) & (side.distance == 1))
     start, pitch = places.index_select(0, chosen), side.pitch.index_select(0, chosen)
-    line = start + pitch * torch.arange(1, 3 * (4 + edge_growth(*size[1:])) + 1, device=start.device)[:, None]
+    line = torch.addcmul(start, pitch, whole_numbers(start, 1, 3 * (4 + edge_growth(*size[1:])) + 1)[:, None])
     # Beyond the end of a row or column there are other rows, or another image.
-    period = torch.where(pitch.abs() == 1, size[2], size[1] * size[2])
+    period = torch.where(pitch.abs() == 1, *constant(pitch, (size[2], size[1] * size[2])))
     inside = line.div(period, rounding_mode="floor") == start // period
     line = line.clamp(0, len(depths) - 1)
     there = depths.index_select(0, line.flatten()).view_as(line)
-    alike = inside & (there > 0) & (there < there[0] * _SAME) & (there * _SAME > there[0])
+    alike = inside & are_alike(there, there[0], _SAME)
     hider = side.hider.index_select(0, chosen).clamp(max=len(depths) - 1)
     return _Lines(start, pitch, line, alike, hider)
 
@@ -228,10 +228,10 @@ def _traces(colour: Tensor, lines: _Lines) -> Tensor:
     shift, varied = means[:-most].unflatten(0, (-1, most + 1)), means[-most:]
     shift, hider = shift[:, :-1], shift[:, -1:]
     length = shift.square().sum(0)
-    sure = ((length / (varied + _NOISE) - _TRACE) / _TRACE).clamp(0, 1) * lines.alike[: 2 * most].all(0)
+    sure = share_above(length / (varied + _NOISE), _TRACE, _TRACE) * lines.alike[: 2 * most].all(0)
     # Mixtures and fringes differ towards the colour of what hid the background, and away from it.
     along = (shift * hider).sum(0).square() / (length * hider.square().sum(0)).clamp(min=_TINY)
-    sure = sure * ((along - _ALONG) / _ALONG).clamp(0, 1)
+    sure = sure * share_above(along, _ALONG, _ALONG)
     # What is wider than traces are belongs to something that the depth map does not have.
     return sure[:-1].cummin(0).values * (1 - sure[-1])
 
@@ -250,14 +250,14 @@ def _filled_with_traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _
     skipped = (sure > 0.5).sum(0)
     source, is_hole = _beyond_traces(inverse, places, side, lines, skipped), inverse.flatten().index_select(0, places) <= 0
     # From each pixel to fill to the one that continues there; -1 for others. Two holes may fill the same pixel.
-    sources = places.new_full((inverse.numel(),), -1).index_copy_(0, places, torch.where(is_hole, source, -1))
+    sources = places.new_full((inverse.numel(),), -1).index_copy_(0, places, torch.where(is_hole, source, constant(source, -1)))
     weight = sure.new_zeros(inverse.numel()).index_copy_(0, places, is_hole.to(sure))
     grain = torch.full_like(weight, _GRAIN_KEPT[0]).index_copy_(0, places, _grain_kept(side.distance, *inverse.shape[-2:]))
-    steps = torch.arange(len(sure), device=places.device)[:, None]
-    mirrored = lines.places.gather(0, (2 * skipped - 1 - steps).clamp(min=0))
-    first = lines.places[: len(steps)].flatten()
-    sources.scatter_reduce_(0, first, torch.where(steps < skipped, mirrored, -1).flatten(), "amax")
-    weight.scatter_reduce_(0, first, (sure * (steps < skipped)).flatten(), "amax")
+    steps = whole_numbers(places, 0, len(sure))[:, None]
+    mirrored = lines.places.gather(0, (2 * skipped).sub(steps + 1).clamp_(min=0))
+    first, are_skipped = lines.places[: len(steps)].flatten(), steps < skipped
+    sources.scatter_reduce_(0, first, torch.where(are_skipped, mirrored, constant(mirrored, -1)).flatten(), "amax")
+    weight.scatter_reduce_(0, first, (sure * are_skipped).flatten(), "amax")
     filling = sources >= 0
     places = places_where(filling)
     sources, grain, weight = (each.index_select(0, places) for each in (sources, grain, weight))
@@ -268,11 +268,11 @@ def _beyond_traces(inverse: Tensor, places: Tensor, side: _Side, lines: _Lines, 
     """The pixels (N,) that continue at these places, so many (M,) farther along each line: what lies beyond the traces is continued."""
     depths, count = inverse.flatten(), inverse.numel()
     pitches, skips = (places.new_zeros(count).index_copy_(0, lines.start, each) for each in (lines.pitch, skipped))
-    border = (places + side.pitch * (side.distance - 1)).clamp(0, count - 1)
+    border = torch.addcmul(places, side.pitch, side.distance - 1).clamp_(0, count - 1)
     skip = skips.index_select(0, border) * ((side.hider >= 0) & (pitches.index_select(0, border) == side.pitch))
-    beyond = (side.source + side.pitch * skip).clamp(0, count - 1)
+    beyond = torch.addcmul(side.source, side.pitch, skip).clamp_(0, count - 1)
     there = depths.index_select(0, beyond)
-    return torch.where((there < side.inverse * _SAME) & (there * _SAME > side.inverse), beyond, side.source)
+    return torch.where(are_alike(there, side.inverse, _SAME), beyond, side.source)
 
 
 def _grain_kept(distance: Tensor, height: int, width: int) -> Tensor:
@@ -353,12 +353,13 @@ def _beside(values: Tensor, places: Tensor, room: Tensor, pitch: Tensor, length:
     twice = 2 * distance
     next_one = value(twice)
     ends = (twice > room) | (next_one == 0) | (next_one > value(twice - 1) * EDGE)
-    end = least_of_run(torch.where(ends, distance, length))
-    reach = torch.where(end <= distance, end, length)
+    longest = constant(distance, length)
+    end = least_of_run(torch.where(ends, distance, longest))
+    reach = torch.where(end <= distance, end, longest)
     turn = 2 * reach
     step = (distance - 1).remainder_(turn)
     step = torch.minimum(step, turn.sub_(1).sub_(step))
     # Beyond the line's end there are other lines, or another image.
     nothing = distance > room
     source = torch.where(nothing, places, torch.addcmul(places, pitch, step.add_(distance)))
-    return torch.where(nothing, 4 * length, distance), value(distance).masked_fill(nothing, torch.inf), source
+    return torch.where(nothing, constant(distance, 4 * length), distance), value(distance).masked_fill(nothing, torch.inf), source

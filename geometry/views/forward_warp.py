@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils import whole_numbers
 from ..edges.depth_edges import EDGE
-from ..filters.chosen_pixels import places_where, rows_and_columns, values_at
+from ..filters.chosen_pixels import located, places_where, values_at
 from ..filters.extremes import neighbours_largest
 
 SMALL_STEP = 1.15
@@ -72,7 +73,7 @@ class Camera(Protocol):
     def sources(self, inverse: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
         """Columns and rows of the image that pixels of the new image show; arguments as `targets`.
 
-        If nothing moves up or down, the rows of a map are a single column.
+        If nothing moves up or down, the rows are those of the new image, whole numbers.
         """
         ...
 
@@ -117,20 +118,28 @@ class View(NamedTuple):
 
     def targets(self, inverse: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
         """As `Camera.targets`."""
-        x, y = columns - self.across * inverse, rows if self.sideways else rows - self.down * inverse
-        if self._goes_ahead:
-            closer = 1 / (1 - self.forward * inverse)
-            x, y = (x - self.centre_x) * closer + self.centre_x, (y - self.centre_y) * closer + self.centre_y
-        return x + (self.shift_x + 0.5), y + (self.shift_y + 0.5)
+        shift_x, shift_y = self.shift_x + 0.5, self.shift_y + 0.5
+        if not self._goes_ahead:
+            x = torch.addcmul(columns + shift_x, self.across, inverse, value=-1)
+            return x, rows + 0.5 if self.sideways else torch.addcmul(rows + shift_y, self.down, inverse, value=-1)
+        closer = 1 / (1 - self.forward * inverse)
+        x = torch.addcmul(columns - self.centre_x, self.across, inverse, value=-1)
+        y = torch.addcmul(rows - self.centre_y, self.down, inverse, value=-1)
+        return torch.addcmul(self.centre_x + shift_x, x, closer), torch.addcmul(self.centre_y + shift_y, y, closer)
 
     def sources(self, inverse: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
         """As `Camera.sources`."""
-        rows, columns = rows - self.shift_y, columns - self.shift_x
+        columns = columns - self.shift_x
         # Written as the pixel plus its move, so that without a move it is exact.
-        column, row = columns + self.across * inverse, rows if self.sideways else rows + self.down * inverse
+        column = torch.addcmul(columns, self.across, inverse)
+        if self.sideways:
+            return column, rows
+        rows = rows - self.shift_y
+        row = torch.addcmul(rows, self.down, inverse)
         if self._goes_ahead:
             ahead = self.forward * inverse
-            column, row = column - (columns - self.centre_x) * ahead, row - (rows - self.centre_y) * ahead
+            column = torch.addcmul(column, columns - self.centre_x, ahead, value=-1)
+            row = torch.addcmul(row, rows - self.centre_y, ahead, value=-1)
         return column, row
 
     def of_pixels(self, image: Tensor) -> View:
@@ -156,6 +165,11 @@ class RenderedLayer(NamedTuple):
     inverse: Tensor
     column: Tensor
     row: Tensor
+
+
+def are_alike(one: Tensor, other: Tensor, factor: float) -> Tensor:
+    """Where values that are not negative differ by less than a factor."""
+    return torch.maximum(one, other) < torch.minimum(one, other) * factor
 
 
 def with_margin(image: Tensor, inverse: Tensor, margin: tuple[int, int]) -> Layer:
@@ -190,18 +204,26 @@ def _splat(layer: Layer, view: Camera, height: int, width: int) -> Tensor:
     """(B, 1, height, width) inverse depth of the nearest of the pixels that land in each place, 0 where none does."""
     images = max(len(layer.inverse), view.views)
     target = layer.inverse.new_zeros(images * height * width)
-    first = torch.arange(images, device=target.device).view(-1, 1, 1, 1) * (height * width)
     rows, columns = pixel_grid(layer.inverse, layer.margin)
     for strip in _strips(layer.inverse):
         inverse = layer.inverse[..., strip, :]
         # Not `round`, which takes halves to even numbers: pixels that all move by a half would land on every second place.
-        x, y = (place.floor_() for place in view.targets(inverse, rows[strip], columns))
-        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-        # Picking out those inside would make a device wait. The others give a 0, which changes nothing, to pixels of their own: one for
-        # all would make a GPU take them one after the other.
-        index = x.clamp_(0, width - 1).long() + (y.clamp_(0, height - 1).long() * width + first)
+        index, inside = landing(*view.targets(inverse, rows[strip], columns), height, width)
+        if images > 1:
+            index = index + whole_numbers(index, 0, images).view(-1, 1, 1, 1) * (height * width)
         target.scatter_reduce_(0, index.flatten(), (inverse * inside).flatten(), "amax")
     return target.view(-1, 1, height, width)
+
+
+def landing(x: Tensor, y: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """The pixels of an image that columns and rows by `Camera.targets` lie in, as numbers, and whether they are inside.
+
+    Picking out those inside would make a device wait. The others give a 0, which changes nothing, to pixels of their own: one for all
+    would make a GPU take them one after the other.
+    """
+    x, y = x.floor_(), y.floor_()
+    column, row = x.clamp(0, width - 1), y.clamp(0, height - 1)
+    return torch.add(column.long(), row.long(), alpha=width), (column == x) & (row == y)
 
 
 def close_cracks(source: Tensor, margin: tuple[int, int], view: Camera, inverse: Tensor) -> Tensor:
@@ -224,16 +246,17 @@ def close_cracks(source: Tensor, margin: tuple[int, int], view: Camera, inverse:
     for _ in range(view.stretch):
         beside = neighbours_largest(inverse, upright=not view.sideways)
         place = places_where(beside > inverse * EDGE)
-        image, (rows, columns) = place // (height * width), rows_and_columns(place, height, width)
+        image, rows, columns = located(place, len(inverse), height, width)
         nearest, own = values_at(beside, place), values_at(inverse, place)
         camera = view.of_pixels(image)
         column, row = camera.sources(nearest, rows, columns)
         there = inverse_at(source, margin, image, column, row)
-        joins = (nearest > own * EDGE) & (there < nearest * SMALL_STEP) & (there * SMALL_STEP > nearest)
         # From the place to where the other end lands. One end is beside the place.
-        right, down = (end - 0.5 - start for end, start in zip(camera.targets(there, row, column), (columns, rows), strict=True))
-        distance = torch.hypot(right, down)
-        joins &= distance < 2 * view.stretch + 0.5  # a wider crack would be closed in part only
+        x, y = camera.targets(there, row, column)
+        right = x.sub_(columns + 0.5)
+        distance = right.abs_() if view.sideways else torch.hypot(right, y.sub_(rows + 0.5))
+        # A wider crack would be closed in part only.
+        joins = are_alike(there, nearest, SMALL_STEP) & (distance < 2 * view.stretch + 0.5)
         between = torch.lerp(nearest, there, 1 / (1 + distance))
         inverse = inverse.flatten().index_copy(0, place, torch.where(joins, between, own)).view_as(inverse)
     return inverse
@@ -247,16 +270,17 @@ def inverse_at(source: Tensor, margin: tuple[int, int], image: Tensor, column: T
         margin: The layer's.
         image: (N,) the number of the view of each place.
         column: (N,) or (K, N), counted from the image's first; beyond the layer, its border's pixel is taken.
-        row: The same.
+        row: The same; whole numbers are those of rows of the image.
 
     Returns:
         As `column`.
     """
     u = (column + (margin[0] + 0.5)).clamp_(0, source.shape[-1] - 1).long()
-    v = (row + (margin[1] + 0.5)).clamp_(0, source.shape[-2] - 1).long()
+    v = (row + (margin[1] + 0.5)).long() if row.is_floating_point() else row + margin[1] if margin[1] else row
+    v = v.clamp(0, source.shape[-2] - 1)
     if len(source) > 1:  # else all views are of one image
-        v = image * source.shape[-2] + v
-    place = v * source.shape[-1] + u
+        v = torch.add(v, image, alpha=source.shape[-2])
+    place = torch.add(u, v, alpha=source.shape[-1])
     return values_at(source, place.flatten()).view_as(place)
 
 
@@ -269,11 +293,16 @@ def _sample(layer: Layer, u: Tensor, v: Tensor, nearest: Tensor, between_rows: b
     columns, rows = (each.int() if each.device.type == "cpu" else each.long() for each in (left, top))  # as `_picked` is fastest
     total, weights = None, None
     low, high = nearest / EDGE, nearest * EDGE
-    for row, weight_y in ((rows, 1 - lower_weight), (rows + 1, lower_weight))[: 1 + between_rows]:
-        for column, weight_x in ((columns, 1 - right_weight), (columns + 1, right_weight)):
-            place = _place(layer.inverse, row, column)
+    first = torch.add(columns, rows, alpha=width)
+    first = first.expand(max(len(first), len(layer.inverse)), *first.shape[1:])
+    # Beyond the last column or row, which counts nothing there, some pixel is read.
+    for down, weight_y in ((0, 1 - lower_weight), (width, lower_weight))[: 1 + between_rows]:
+        for right, weight_x in ((0, 1 - right_weight), (1, right_weight)):
+            place = (first + (down + right)).clamp_(max=height * width - 1) if down + right else first
             inverse = _picked(layer.inverse, place)
-            weight = (((inverse > low) & (inverse < high)).to(nearest).add_(_OTHER)).mul_(weight_x * weight_y)
+            weight = ((inverse > low) & (inverse < high)).to(nearest).add_(_OTHER).mul_(weight_x)
+            if between_rows:
+                weight.mul_(weight_y)
             part = _picked(layer.colour, place).mul_(weight)
             total = part if total is None else total.add_(part)
             weights = weight if weights is None else weights.add_(weight)
@@ -281,15 +310,8 @@ def _sample(layer: Layer, u: Tensor, v: Tensor, nearest: Tensor, between_rows: b
     return total.div_(weights)
 
 
-def _place(values: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """(B, 1, h', w') where in a map of an image's (h, w) rows and columns are, which are brought inside."""
-    height, width = values.shape[-2:]
-    place = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
-    return place.expand(max(len(values), len(place)), *place.shape[1:])
-
-
 def _picked(values: Tensor, place: Tensor) -> Tensor:
-    """(B, C, h', w') values at places of `_place`; of one image for all of them, or of as many."""
+    """(B, C, h', w') values at places (B, 1, h', w') of maps; of one image for all of them, or of as many."""
     shape = (len(place), values.shape[1], *place.shape[-2:])
     values, place = values.flatten(2).expand(len(place), -1, -1), place.flatten(2)
     if values.device.type != "cpu":
@@ -303,5 +325,5 @@ def _picked(values: Tensor, place: Tensor) -> Tensor:
 
 def pixel_grid(like: Tensor, margin: tuple[int, int] = (0, 0)) -> tuple[Tensor, Tensor]:
     """Row and column numbers of a map with a margin, counted from the image's first pixel."""
-    rows = torch.arange(like.shape[-2], device=like.device).view(-1, 1) - margin[1]
-    return rows, torch.arange(like.shape[-1], device=like.device) - margin[0]
+    (height, width), (columns, rows) = like.shape[-2:], margin
+    return whole_numbers(like, -rows, height - rows).view(-1, 1), whole_numbers(like, -columns, width - columns)

@@ -6,15 +6,16 @@ lies far behind the thing, such as the sky, may show in the gap. In truth the fa
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ...utils import kept_constants
+from ...utils import constant, kept_constants, whole_numbers
 from ..edges.depth_edges import EDGE
 from ..filters.chosen_pixels import places_where, rows_and_columns, values_at
-from .forward_warp import Camera, Layer, RenderedLayer, inverse_at
+from .forward_warp import Camera, Layer, RenderedLayer, are_alike, inverse_at
 
 # The width of the widest gaps: a share of the image's longer side, and pixels at least.
 _WIDEST, _LEAST = 1 / 20, 8
@@ -42,7 +43,8 @@ def close_gaps(layer: Layer, view: Camera, rendered: RenderedLayer, sideways: bo
     """
     directions = _DIRECTIONS[:2] if sideways else _DIRECTIONS
     begins, count = places_where(_before_far(rendered.inverse, directions)), rendered.inverse.numel()
-    rendered, gaps = _closed(layer, view, rendered, begins % count, begins // count)
+    numbers = begins // count
+    rendered, gaps = _closed(layer, view, rendered, torch.sub(begins, numbers, alpha=count), numbers)
     if gaps is not None and not sideways:
         # Where two gaps cross, only surfaces that go on through one of them are beside.
         begins = places_where(gaps)
@@ -124,10 +126,10 @@ def _closed(layer: Layer, view: Camera, rendered: RenderedLayer, begins: Tensor,
     inverse = rendered.inverse
     ends = _Ends.at(begins, direction, (inverse.shape[-2], inverse.shape[-1]))
     # Most surfaces end there: the first step tells.
-    first = _beyond(layer, view, inverse, ends, torch.ones_like(begins[:1])[:, None])
+    first = _beyond(layer, view, inverse, ends, whole_numbers(inverse, 1, 2)[:, None])
     ends = ends.take(places_where(first.far & first.hidden))
     widest = max(_LEAST, round(max(inverse.shape[-2:]) * _WIDEST))
-    count = torch.arange(1, widest + 1, device=inverse.device)[:, None]
+    count = whole_numbers(inverse, 1, widest + 1)[:, None]
     most = max(1, _AT_ONCE // widest)
     parts = [_gaps(layer, view, inverse, _Ends(*part), count) for part in zip(*(each.split(most) for each in ends), strict=True)]
     gaps = _Gaps(*map(torch.cat, zip(*parts, strict=True))) if len(parts) > 1 else parts[0]
@@ -135,7 +137,7 @@ def _closed(layer: Layer, view: Camera, rendered: RenderedLayer, begins: Tensor,
         return rendered, None
     # Of two surfaces that could go on, the nearer one.
     nearest = torch.zeros_like(inverse).flatten().scatter_reduce_(0, gaps.places, gaps.beside, "amax")
-    sources = torch.where(gaps.beside == nearest.index_select(0, gaps.places), gaps.sources, -1)
+    sources = torch.where(gaps.beside == nearest.index_select(0, gaps.places), gaps.sources, constant(gaps.sources, -1))
     source = torch.full_like(nearest, -1, dtype=torch.long).scatter_reduce_(0, gaps.places, sources, "amax")
     pixels = rendered.colour.transpose(0, 1).flatten(1)
     pixels = pixels.index_copy_(1, gaps.places, pixels.index_select(1, source.index_select(0, gaps.places)))
@@ -154,12 +156,12 @@ def _gaps(layer: Layer, view: Camera, inverse: Tensor, ends: _Ends, count: Tenso
     ended = (width < len(count)) & (width < ends.room)
     hidden = beyond.hidden.cummin(0).values.sum(0) >= width
     chosen = places_where(in_gap & ended & hidden & beyond.shown)  # holes are filled elsewhere
-    which, number = chosen % max(1, len(ends.place)), torch.div(chosen, max(1, len(ends.place)), rounding_mode="floor")
+    number = torch.div(chosen, max(1, len(ends.place)), rounding_mode="floor")
+    which = torch.sub(chosen, number, alpha=len(ends.place))
     places, ends = beyond.places.flatten().index_select(0, chosen), ends.take(which)
     beside = values_at(inverse, ends.place)
-    mirrored = (ends.place - ends.pitch * number).clamp(0, inverse.numel() - 1)
-    there = values_at(inverse, mirrored)
-    fits = (number <= ends.behind) & (there < beside * EDGE) & (there * EDGE > beside)
+    mirrored = torch.addcmul(ends.place, ends.pitch, number, value=-1).clamp_(0, inverse.numel() - 1)
+    fits = (number <= ends.behind) & are_alike(values_at(inverse, mirrored), beside, EDGE)
     return _Gaps(places, torch.where(fits, mirrored, ends.place), beside)
 
 
@@ -182,9 +184,10 @@ class _Beyond(NamedTuple):
 def _beyond(layer: Layer, view: Camera, inverse: Tensor, ends: _Ends, count: Tensor) -> _Beyond:
     """What is `count` (K, 1) steps from the last pixels (N,) of surfaces."""
     beside, image = values_at(inverse, ends.place), ends.place // (inverse.shape[-2] * inverse.shape[-1])
-    places = (ends.place + ends.pitch * count).clamp_(0, inverse.numel() - 1)
+    places = torch.addcmul(ends.place, ends.pitch, count).clamp_(0, inverse.numel() - 1)
     there = values_at(inverse, places.flatten()).view_as(places)
-    column, row = view.of_pixels(image).sources(beside, ends.row + ends.down * count, ends.column + ends.right * count)
+    rows, columns = torch.addcmul(ends.row, ends.down, count), torch.addcmul(ends.column, ends.right, count)
+    column, row = view.of_pixels(image).sources(beside, rows, columns)
     over = inverse_at(layer.inverse, layer.margin, image, column, row)
     return _Beyond(places, there > 0, (count <= ends.room) & (there * EDGE < beside), (over > beside / EDGE) | (over <= 0))
 
@@ -193,7 +196,7 @@ def _before_far(inverse: Tensor, directions: tuple[tuple[int, int], ...]) -> Ten
     """Where a surface is nearer by an edge than the one beside it in each direction: (directions, B, 1, H, W) bool."""
     height, width = inverse.shape[-2:]
     found = torch.zeros(len(directions), *inverse.shape, dtype=torch.bool, device=inverse.device)
-    least = torch.where(inverse > 0, inverse * EDGE, torch.inf)
+    least = torch.where(inverse > 0, inverse * EDGE, constant(inverse, math.inf))
     for (down, right), into in zip(directions, found, strict=True):
         rows, columns = height - abs(down), width - abs(right)
         here = (..., slice(max(-down, 0), max(-down, 0) + rows), slice(max(-right, 0), max(-right, 0) + columns))

@@ -14,14 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import constant, kept_constants, without_autocast
+from ...utils import constant, kept_constants, whole_numbers, without_autocast
 from ..edges.depth_edges import EDGE, edge_growth
-from ..edges.stretches import Stretches
+from ..edges.stretches import Stretches, distances_to, share_above
 from ..filters.box import box_means
-from ..filters.chosen_pixels import places_where, rows_and_columns, summed_rows, values_at
-from ..filters.extremes import extremes_within, largest_within
+from ..filters.chosen_pixels import located, places_where, summed_rows, values_at
+from ..filters.extremes import extremes_around, largest_within
 from ..images.srgb import linear_to_srgb, srgb_to_linear
-from .forward_warp import SMALL_STEP, Camera, Layer, close_cracks, with_margin
+from .forward_warp import SMALL_STEP, Camera, Layer, are_alike, close_cracks, landing, with_margin
 
 # Mixtures that are tried: where their middle lies from the edge of the depth, towards the far side, in units of `edge_growth`, and their
 # standard deviations.
@@ -145,18 +145,18 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     own = values_at(layer.inverse, band.place)
     on_near = own.to(band.far_inverse).square() > band.near_inverse * band.far_inverse
     # Beyond the mixture, what the map takes for the near thing is the mixture's faint end: a trace of the thing before the far surface.
-    between = band.near - far
-    trace = ((band.colour - far) * between).sum(0) / between.square().sum(0).clamp(min=_TINY)
+    between, from_far = band.near - far, band.colour - far
+    trace = (from_far * between).sum(0) / between.square().sum(0).clamp(min=_TINY)
     alpha = torch.where(on_near & (alpha < _FAINT), alpha.maximum(trace.clamp(0, _FAINT)), alpha)
     # Where a rim would have to be darker than black or brighter than white, it is more opaque.
-    least = torch.maximum(1 - (band.colour + _LEVELS) / (far + _LEVELS), (band.colour - far) / (1 - far + _LEVELS)).amax(0)
+    least = torch.maximum(from_far / (-_LEVELS - far), from_far / (1 + _LEVELS - far)).amax(0)
     alpha = torch.where((alpha > _NONE) | (fringe > 0), alpha.maximum(least.clamp(max=1)), alpha)
-    near = torch.minimum((band.colour - (1 - alpha) * far).clamp(min=0), alpha)
+    near = torch.minimum(torch.addcmul(from_far, alpha, far).clamp_(min=0), alpha)
     # Pixels that show one surface alone, the one that the map has there, stay as they are. None is left with the other's depth.
-    is_rim = (share > 0) & torch.where(on_near, alpha < 1 - _NONE, alpha > _NONE)
+    is_rim = torch.where(on_near, alpha < 1 - _NONE, alpha > _NONE)
     pixels = layer.colour.transpose(0, 1).flatten(1).clone()
     pixels.index_copy_(1, band.place, torch.where(is_rim, linear_to_srgb(far).to(pixels), pixels.index_select(1, band.place)))
-    behind = torch.where(alpha > _HIDDEN, 0, band.far_inverse).to(own)
+    behind = (band.far_inverse * (alpha <= _HIDDEN)).to(own)
     inverse = layer.inverse.flatten().index_copy(0, band.place, torch.where(is_rim, behind, own))
     rest = with_margin(pixels.unflatten(1, size).transpose(0, 1), inverse.view_as(layer.inverse), margin)
     band = band._replace(near_inverse=band.near_inverse * is_rim)
@@ -175,13 +175,13 @@ def lay_over(rims: Rims, view: Camera, colour: Tensor, inverse: Tensor) -> Tenso
     Returns:
         (B, 3, H, W).
     """
-    height, width = inverse.shape[-2:]
     front = _front(rims, view, inverse)
-    places = places_where((front > 0) & (front * EDGE > inverse))
-    nearest, image = values_at(front, places), places // (height * width)
-    columns, rows = view.of_pixels(image).sources(nearest, *rows_and_columns(places, height, width))
+    places = places_where((front * EDGE > inverse) & (front > 0))
+    image, rows, columns = located(places, len(inverse), *inverse.shape[-2:])
+    nearest = values_at(front, places)
+    columns, rows = view.of_pixels(image).sources(nearest, rows, columns)
     over, weight = _sample(rims, image, columns + rims.margin[0], rows + rims.margin[1], nearest, between_rows=not view.sideways)
-    shown = (weight > _NONE) & (nearest > 0) & (nearest * EDGE > values_at(inverse, places))
+    shown = weight > _NONE
     pixels = colour.transpose(0, 1).clone(memory_format=torch.contiguous_format).flatten(1)
     behind = pixels.index_select(1, places)
     mixed = linear_to_srgb((srgb_to_linear(behind) * (1 - over[3]) + over[:3]).clamp(0, 1))
@@ -201,15 +201,14 @@ def _joined(rest: Layer, band: _Band, alpha: Tensor, colour: Tensor) -> Rims:
     inside = torch.zeros_like(_without_margin(rest).inverse)
     of_rims = inside.flatten().index_copy(0, band.place, band.near_inverse.to(inside)).view_as(inside)
     of_rims = with_margin(rest.colour, of_rims, rest.margin).inverse
-    beside = largest_within(of_rims, _JOINED)
-    joined = (of_rims <= 0) & (rest.inverse * SMALL_STEP > beside) & (rest.inverse < beside * SMALL_STEP)
+    joined = (of_rims <= 0) & are_alike(rest.inverse, largest_within(of_rims, _JOINED), SMALL_STEP)
     surface = torch.where(joined, rest.inverse, of_rims)
     place = places_where(surface > 0)
-    height, width = surface.shape[-2:]
-    image, (row, column) = place // (height * width), rows_and_columns(place, height, width)
+    image, row, column = located(place, *surface[:, 0].shape)
     row, column = row - rest.margin[1], column - rest.margin[0]
     height, width = inside.shape[-2:]
-    shown = (image * height + _mirrored(row, height)) * width + _mirrored(column, width)
+    shown = torch.add(_mirrored(column, width), _mirrored(row, height), alpha=width)
+    shown = shown if len(inside) == 1 else torch.add(shown, image, alpha=height * width)
     in_band, opaque = _slots(band.place, inside > 0).index_select(0, shown), values_at(joined, place)
     alpha, colour = (F.pad(each, (0, 1)).index_select(-1, in_band) for each in (alpha, colour))
     whole = srgb_to_linear(rest.colour.transpose(0, 1).flatten(1).index_select(1, place).float())
@@ -242,13 +241,12 @@ def _front(rims: Rims, view: Camera, like: Tensor) -> Tensor:
     """Inverse depth of rims as moved cameras see them, 0 where there are none: a map of the shape (B, 1, H, W) of `like`."""
     views, _, height, width = like.shape
     if len(rims.surface) == 1:  # the rims are a row that all views see
-        image = torch.arange(views, device=like.device).view(-1, 1, 1, 1)
+        image = whole_numbers(like, 0, views).view(-1, 1, 1, 1)
         seen = view.targets(rims.inverse.view(1, 1, 1, -1), rims.row, rims.column)
     else:
         image, seen = rims.image, view.of_pixels(rims.image).targets(rims.inverse, rims.row, rims.column)
-    x, y = (each.floor() for each in seen)
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    index = (image * height + y.clamp(0, height - 1).long()) * width + x.clamp(0, width - 1).long()
+    index, inside = landing(*seen, height, width)
+    index = index if views == 1 else torch.add(index, image, alpha=height * width)
     front = torch.zeros_like(like).flatten().scatter_reduce_(0, index.flatten(), (rims.inverse * inside).flatten(), "amax")
     return close_cracks(rims.surface, rims.margin, view, front.view_as(like))
 
@@ -262,14 +260,14 @@ def _sample(rims: Rims, image: Tensor, u: Tensor, v: Tensor, nearest: Tensor, be
     known = F.pad(torch.cat((rims.colour, torch.stack((rims.alpha, rims.inverse)))), (0, 1))
     # The pixels around each place, (4, N), or the 2 of its row.
     down, right = _corners(u, 2 if between_rows else 1)
-    row, column = v.floor() + down, u.floor() + right
-    weights = (1 - (v - row).abs()) * (1 - (u - column).abs())
-    place = row.long().clamp(0, height - 1) * width + column.long().clamp(0, width - 1)
+    row, column = v.floor() + down if between_rows else v, u.floor() + right
+    weights = 1 - (u - column).abs()
+    weights = weights * (1 - (v - row).abs()) if between_rows else weights
+    place = torch.add(column.long().clamp_(0, width - 1), row.long().clamp(0, height - 1), alpha=width)
     if len(rims.surface) > 1:
-        place = place + image * (height * width)
+        place = torch.add(place, image, alpha=height * width)
     found = known.index_select(1, rims.entry.index_select(0, place.flatten())).unflatten(1, place.shape)
-    alike = (found[4] <= 0) | ((found[4] < nearest * SMALL_STEP) & (found[4] * SMALL_STEP > nearest))
-    weights = weights * alike
+    weights = weights * ((found[4] <= 0) | are_alike(found[4], nearest, SMALL_STEP))
     weight = weights.sum(0)
     return (found[:4] * weights).sum(1) / weight.clamp(min=_NONE), weight
 
@@ -278,21 +276,19 @@ def _band(layer: Layer, growth: int) -> _Band:
     """The pixels within twice `growth` of depth edges. Pixels without a surface on either side are taken to be as those beside them."""
     inverse, reach = layer.inverse.float(), 2 * growth
     height, width = inverse.shape[-2:]
-    low, high = extremes_within(inverse, reach)
-    wide_low, wide_high = extremes_within(inverse, 2 * reach)
-    least, most = extremes_within(inverse, 1)
+    (least, most), (low, high), (wide_low, wide_high) = extremes_around(inverse, 1, reach - 1, reach)
     # Blurred twice, as if by a Gaussian: where its middle lies is known to a part of a pixel.
     nearness = box_means(box_means((inverse * inverse > wide_low * wide_high).to(inverse), growth), growth)
     edge = largest_within((most > least * EDGE).to(inverse), reach) > 0
     edge &= (high > low * EDGE) & (nearness > _NONE) & (nearness < 1 - _NONE)
     place = places_where(edge)
     # The quantile of a Gaussian, by a function that MPS has too.
-    away = -_blur(growth) * math.sqrt(2) * torch.erfinv(2 * values_at(nearness, place).clamp(_NONE, 1 - _NONE) - 1)
-    row, column = rows_and_columns(place, height, width)
-    start = place - torch.add(column, row, alpha=width)
+    away = -_blur(growth) * math.sqrt(2) * torch.erfinv(2 * values_at(nearness, place) - 1)
+    image, row, column = located(place, len(inverse), height, width)
 
     def beside(down: Tensor, right: Tensor) -> Tensor:
-        return (column + right).clamp_(0, width - 1).add_((row + down).clamp_(0, height - 1), alpha=width).add_(start)
+        there = (column + right).clamp_(0, width - 1).add_((row + down).clamp_(0, height - 1), alpha=width)
+        return there if len(inverse) == 1 else there.add_(image, alpha=height * width)
 
     around = beside(*_square_around(place))
     before, after = values_at(nearness, around[1::2].flatten()).view(2, 2, -1)
@@ -304,29 +300,27 @@ def _band(layer: Layer, growth: int) -> _Band:
     there = beside(*(way[:, None, None] * (distances - away)).round_().long())
     own, bottom, top = torch.cat((inverse, low, high), 1).transpose(0, 1).flatten(1).index_select(1, place)
     middle = (bottom * top).sqrt()
-    outside, more, inside = values_at(inverse, there.flatten()).view(there.shape)
-    shown = srgb_to_linear(colours.index_select(1, there[:2].flatten()).float()).unflatten(1, (2, -1))
-    colour = ((shown[:, 0] + shown[:, 1]) / 2).unflatten(1, (2, -1))
-
-    def is_there(values: Tensor) -> Tensor:
-        """(2, N), whether inverse depths are of the far side, and of the near one."""
-        return (values - middle) * sign < 0
-
-    fits = is_there(outside) & (more < outside * EDGE) & (outside < more * EDGE)
-    usable = fits.all(0)
-    far, near = torch.where(is_there(own), own, torch.where(is_there(inside), inside, outside))
+    found = values_at(inverse, there.flatten()).view(there.shape)
+    outside, more, inside = found
+    # The colours of both pixels outside on each side, and the own one.
+    seen = torch.cat((there[:2].flatten(), place))
+    shown = srgb_to_linear(colours.index_select(1, seen).float()).unflatten(1, (5, -1))
+    colour = ((shown[:, :2] + shown[:, 2:4]) / 2).transpose(0, 1)
+    # (2, N), whether inverse depths are of the far side, and of the near one.
+    fits, _, is_inside = ((found - middle) * sign < 0).unbind()
+    is_own = torch.stack((own < middle, own > middle))
+    usable = (fits & are_alike(more, outside, EDGE)).all(0)
+    far, near = torch.where(is_own, own, torch.where(is_inside, inside, outside))
     usable = usable & (near > far * EDGE) & (near * _SAME > top) & (far < bottom * _SAME)
-    values = torch.cat((colour.transpose(0, 1).flatten(0, 1), torch.stack((far, near, torch.ones_like(far))))) * usable
+    values = torch.cat((colour.flatten(0, 1), torch.stack((far, near, torch.ones_like(far))))) * usable
     # Sums over those beside each pixel that are in the band themselves; the last row stands for all others.
     slot = _slots(place, edge)
     around = slot.index_select(0, around.flatten()).view_as(around).T.contiguous()
     sums = summed_rows(F.pad(values, (0, 1)).T.contiguous(), around).T
     count = sums[8]
     means = sums[:8] / count.clamp(min=1)
-    far = torch.where(usable | (own < middle), far, means[6])
-    near = torch.where(usable | (own > middle), near, means[7])
-    known = count > 1
-    return _Band(place, away, usable, known, srgb_to_linear(colours.index_select(1, place).float()), means[3:6], means[:3], near, far)
+    far, near = torch.where(usable | is_own, torch.stack((far, near)), means[6:])
+    return _Band(place, away, usable, count > 1, shown[:, 4], means[3:6], means[:3], near, far)
 
 
 @kept_constants
@@ -350,13 +344,26 @@ def _across(reach: int) -> tuple[Tensor, Tensor]:
     return sign, torch.tensor((reach, reach + 1, 1.5)).view(3, 1, 1) * sign
 
 
+def _farthest(growth: int) -> float:
+    """The largest distance from the edge at which colours are summed up, in pixels."""
+    return _FARTHEST * _blur(growth)
+
+
 @kept_constants
-def _tried(growth: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The mixtures that are tried: (O,) middles, (W, 1) deviations, and (2, (W - 1) O, 1, 1) both of each of them but the sharp ones."""
+def _tried(growth: int) -> tuple[Tensor, Tensor]:
+    """The mixtures that are tried, of W widths, the first of them sharp, and O middles.
+
+    Returns:
+        (W O, 3 D), what the profiles of `products` in `_mixtures` are multiplied with to get each mixture's error: that of the far surface
+        alone, less twice the opacity times the first, plus its square times the second. And (2, (W - 1) O, 1, 1), the middles and the
+        deviations of all but the sharp ones.
+    """
     widest = min(_WIDEST * growth, _WIDEST_PIXELS)
     widths = torch.tensor([_SHARP, *(_NARROWEST * (widest / _NARROWEST) ** (step / (_WIDTHS - 1)) for step in range(_WIDTHS))])
     middles = torch.tensor(_OFFSETS) * growth
-    return middles, widths[:, None], torch.cartesian_prod(widths[1:], middles).T.flip(0)[..., None, None]
+    alphas = _normal((middles[:, None] - distances_to(middles, _farthest(growth)))[None], widths[:, None, None]).flatten(0, 1)
+    of_profiles = torch.cat((-2 * alphas, alphas.square(), torch.ones_like(alphas)), 1)
+    return of_profiles, torch.cartesian_prod(widths[1:], middles).T.flip(0)[..., None, None]
 
 
 @without_autocast
@@ -371,17 +378,14 @@ def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, 
     products = torch.stack((from_far * between, between.square(), from_far.square())).sum(1) * counted
     sides = torch.stack((products[1], counted, (band.away > 0) * counted, band.known.to(counted)))
     contrast_here, count, on_far, all_ = cells.sums(sides).unbind(1)
-    on_near = count - on_far
-    # A mixture's error is that of the far surface alone, less twice alpha times `along`, plus alpha squared times the contrast.
-    distances, (along, square, error) = cells.profiles(products, band.away, _FARTHEST * _blur(growth))
-    middles, deviations, choices = _tried(distances, growth)
-    alphas = _normal((middles - distances[:, None])[:, None], deviations).flatten(1)
-    errors = error.sum(1, keepdim=True) - 2 * along @ alphas + square @ alphas.square()
-    errors = cells.over_stretches(errors.T.contiguous()).unflatten(1, (len(deviations), -1)).transpose(0, 1)
+    profiles = cells.profiles(products, band.away, _farthest(growth))
+    of_profiles, choices = _tried(profiles, growth)
+    errors = of_profiles @ profiles.mT.flatten(0, 1)
+    errors = cells.over_stretches(errors).unflatten(1, (1 + _WIDTHS, -1)).transpose(0, 1)
     # (widths, B, offsets, rows, columns), as shares of the contrast.
-    unexplained = (errors / contrast_here.clamp(min=_TINY)[:, None]).clamp(min=1e-4)
+    unexplained = (errors / contrast_here.clamp(min=_TINY)[:, None]).clamp_(min=1e-4)
     logs = unexplained.log()
-    enough = (on_far > _FEW) & (on_near > _FEW)
+    enough = torch.minimum(on_far, count - on_far) > _FEW
     best = logs.amin(2)
     votes = count * enough * (contrast_here > _CONTRAST**2 * count)
     common = ((best - best[:1]).clamp(-_VOTE, _VOTE) * votes).sum((2, 3)) / votes.sum((1, 2)).clamp(min=1)
@@ -390,16 +394,17 @@ def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, 
     logs, unexplained = (each[1:].transpose(0, 1).flatten(1, 2) for each in (logs, unexplained))
     mixed = logs.amin(1)
     # Those that explain about as much count about as much: noise does not make one of them win.
-    share = ((mixed[:, None] - logs) / _ALIKE).softmax(1)
+    share = (logs * (-1 / _ALIKE)).softmax(1)
     left = (share * unexplained).sum(1)
     offset, width = (share[:, None] * choices).sum(2).unbind(1)
-    sure = (((1 - (mixed - sharp).exp()) - _GAIN) / _GAIN).clamp(0, 1) * ((_UNEXPLAINED - left) / _UNEXPLAINED * 2).clamp(0, 1)
-    sure = sure * (((contrast_here.clamp(min=0) / count.clamp(min=1)).sqrt() - _CONTRAST) / _CONTRAST).clamp(0, 1) * enough
-    sure = sure * ((count / all_.clamp(min=1) - _FOUND) / (1 - _FOUND) * 1.5).clamp(0, 1)
+    sure = share_above((mixed - sharp).exp(), 1 - _GAIN, -_GAIN) * share_above(left, _UNEXPLAINED, -_UNEXPLAINED / 2)
+    sure = sure * share_above((contrast_here.clamp(min=0) / count.clamp(min=1)).sqrt(), _CONTRAST, _CONTRAST) * enough
+    sure = sure * share_above(count / all_.clamp(min=1), _FOUND, (1 - _FOUND) / 1.5)
     # Sure cells decide for those beside them.
     weight = sure + 1e-6
     found = cells.between(box_means(torch.stack((offset * weight, width * weight, weight), 1), 1))
-    return found[0] / found[2], found[1] / found[2], (found[2] - 1e-6).clamp(max=1) * (band.known & (found[2] > _SURE))
+    offset, width = found[:2] / found[2]
+    return offset, width, (found[2] - 1e-6).clamp(max=1) * (band.known & (found[2] > _SURE))
 
 
 def _unmixed(
@@ -414,24 +419,25 @@ def _unmixed(
     # A stretch that is half sure has a mixture half as wide.
     wavers = constant(share, ((-_LOOSE,), (0.0,), (_WAVERING * growth,)))
     low, alpha, high = _normal(torch.addcmul(-band.away, share, offset + wavers), share * width)
-    rest = band.colour - torch.lerp(band.far, band.near, alpha)
-    weights = (torch.stack((band.away > growth, (alpha < 0.1) & (fringe > 0), alpha > 0.9)) & band.known).to(rest)
+    between, from_far = band.near - band.far, band.colour - band.far
+    rest = torch.addcmul(from_far, between, alpha, value=-1)
+    weights = (torch.stack((band.away > growth, (alpha < 0.1) & (fringe > 0), alpha > 0.9))) & band.known
     sums = cells.sums(torch.cat((rest.square().sum(0) * weights, weights)))
     totals, counts = cells.nearest(sums).unflatten(0, (2, -1))
     far, beside, near = totals / counts.clamp(min=1) + 1e-5
-    far = torch.where(counts[0] > _FEW, far, 1)
-    between = band.near - band.far
-    contrast, spread = between.square().sum(0).clamp(min=_TINY), ((high - low) / 2).square()
-    noise, signal = 3 * torch.addcmul(alpha.square() * near, (1 - alpha).square(), far), spread * contrast
-    believed = signal / (signal + noise)
-    alpha = torch.addcdiv(alpha, believed * (rest * between).sum(0), contrast).clamp(low, high)
+    far = torch.where(counts[0] > _FEW, far, constant(far, 1.0))
+    contrast, spread = between.square().sum(0).clamp(min=_TINY), (high - low).square()
+    # As much of what is unexplained as the share of what wavering explains, of that and of what both surfaces vary by.
+    noise = torch.addcmul(alpha.square() * near, (1 - alpha).square(), far)
+    unsure = torch.addcmul(12 * noise, spread, contrast)
+    alpha = torch.addcdiv(alpha, spread * (rest * between).sum(0), unsure).clamp(low, high)
     # What is darker than the far surface ever is does not let it shine through, nor what is brighter.
     varied = 2 * far.sqrt()
-    least = torch.maximum(
-        1 - band.colour / (band.far - varied).clamp(min=_TINY), 1 - (1 - band.colour) / (1 - band.far - varied).clamp(min=_TINY)
-    )
-    alpha = torch.where(alpha > _NONE, alpha.maximum(torch.where((band.far > varied) & (band.far < 1 - varied), least, 0).amax(0)), alpha)
-    rest = band.colour - torch.lerp(band.far, band.near, alpha)
+    lowest, room = band.far - varied, 1 - (band.far + varied)
+    least = 1 - torch.minimum(band.colour / lowest.clamp(min=_TINY), (1 - band.colour) / room.clamp(min=_TINY))
+    least = least * ((torch.minimum(lowest, room) > 0) & (alpha > _NONE))
+    alpha = alpha.maximum(least.amax(0))
+    rest = torch.addcmul(from_far, between, alpha, value=-1)
     of_near = (near / (near + far)).clamp(_LEAST, 1 - _LEAST)
     clear = 1 - alpha
     of_far = clear * (1 - of_near)
@@ -439,7 +445,7 @@ def _unmixed(
     # The farther a colour is from those of the far surface, the less of it is left there.
     its_own = far * (far / beside * (_FOREIGN[1] * _FRINGE)).clamp(*_FOREIGN)
     own = (its_own / rest.square().sum(0).clamp(min=_TINY)).clamp(max=1)
-    rest = rest * torch.lerp(torch.ones_like(own), own, fringe)
+    rest = rest * torch.lerp(constant(own, 1.0), own, fringe)
     colour = band.far + rest.clamp(-varied, varied)
     # Between what is there and the mean: nothing is exaggerated.
     return alpha, colour.clamp(band.colour.minimum(band.far), band.colour.maximum(band.far))

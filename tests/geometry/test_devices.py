@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves
 from depth_normal import geometry
 from depth_normal.geometry import assumptions, camera, checks, comfy_dicts, conventions, levels, projections, sphere, valid
 from depth_normal.geometry.alignment import metrics, mosaic, scale_shift
-from depth_normal.geometry.edges import depth_edges, ramp_sharpening, refine, stripes
+from depth_normal.geometry.edges import depth_edges, ramp_sharpening, refine, stretches, stripes
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.filters import bands, box, chosen_pixels, coarse, extremes, guided_filter, pooling
 from depth_normal.geometry.images import depth_image, display_defaults, highlights, normal_map_image, render, srgb
@@ -327,6 +327,7 @@ CASES = {
     "filters.chosen_pixels.places_where": (lambda: chosen_pixels.places_where(mask()), "how many are chosen"),
     "filters.chosen_pixels.chosen_places": (lambda: chosen_pixels.chosen_places(mask()), None),
     "filters.chosen_pixels.values_at": (lambda: chosen_pixels.values_at(maps(), maps().flatten().long()), None),
+    "filters.chosen_pixels.located": (lambda: chosen_pixels.located(maps().flatten().long(), *maps()[:, 0].shape), None),
     "filters.chosen_pixels.rows_and_columns": (lambda: chosen_pixels.rows_and_columns(maps().flatten().long(), *maps().shape[-2:]), None),
     "edges.depth_edges.edge_growth": (lambda: depth_edges.edge_growth(20, 30), None),
     "edges.depth_edges.edge_radius": (lambda: depth_edges.edge_radius(20, 30), None),
@@ -491,6 +492,10 @@ CASES = {
         lambda: sky.sky_alpha(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())),
         "most images have no sky, and its border takes long",
     ),
+    "edges.stretches.distances_to": (lambda: stretches.distances_to(maps(), 3.0), None),
+    "edges.stretches.share_above": (lambda: stretches.share_above(maps(), 0.2, 0.5), None),
+    "views.forward_warp.are_alike": (lambda: forward_warp.are_alike(maps(), maps(), 1.2), None),
+    "views.forward_warp.landing": (lambda: forward_warp.landing(40 * maps(), 30 * maps(), 22, 28), None),
     "views.forward_warp.render_layer": (lambda: tuple(forward_warp.render_layer(surface(), view(), 22, 28)), FEW),
     "views.forward_warp.inverse_at": (
         lambda: forward_warp.inverse_at(maps(), (2, 1), torch.zeros(5, device=DEVICE).long(), random(5), random(5)),

@@ -19,11 +19,13 @@ import pytest
 import torch
 from PIL import Image
 
+from depth_normal.annotators.registry import MODELS
 from depth_normal.app import cli
 from depth_normal.app.video import finished as video_finished
 from depth_normal.app.video import rendering as video_rendering
 from depth_normal.app.video import task as video_task
 from depth_normal.app.video.finished import Finished
+from depth_normal.app.video.run import threads_of_pipeline
 from depth_normal.app.video.task import usual_name
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Estimate, Quantity
@@ -803,3 +805,9 @@ def test_an_image_is_no_video_of_one_frame(words, command, made, tmp_path, capsy
     frames = [Image.new("RGB", (64, 48), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
     assert cli.main(["video", str(tmp_path / "moving.gif"), "--model", "tiny", "--size", "32", "-o", str(tmp_path / "moving.mp4")]) == 0
+
+
+@pytest.mark.parametrize(("device", "cores", "beside"), [("cuda", 64, 2), ("cuda", 4, 1), ("cuda", 1, 1), ("cpu", 64, 16)])
+def test_beside_a_gpu_each_part_takes_two_threads_at_most(device, cores, beside):
+    model = SimpleNamespace(device=torch.device(device), spec=MODELS["tiny"])
+    assert threads_of_pipeline(model, cores).beside == beside
