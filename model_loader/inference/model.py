@@ -131,7 +131,7 @@ class Model:
 
         def make(chunks: Iterable[Any]) -> Iterator[Estimate]:
             (batch,) = chunks
-            return image_estimates(self._network, batch, asked, progress)
+            yield from image_estimates(self._network, batch, asked, progress)
 
         return self._recalled("parts", asked, [_checked(images)], make)
 

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from ...annotators.base import Annotator
 from ...annotators.family import Progress
 from ...annotators.marigold import MarigoldMaterialsAnnotator
 from ...annotators.registry import models_of_scenes
@@ -38,20 +37,17 @@ def image_estimates(
     Returns:
         Estimates of one or more images at the network's size, on its device, in order, each computed when it is asked for.
     """
-
-    def forward(annotator: Annotator, rgb: Tensor, passes: Progress | None) -> Estimate:
-        return annotator.estimate(
-            rgb,
-            options.size,
-            fov=options.fov,
-            options=options.family_options,
-            progress=passes,
-            normals=options.normals,
-            sharp=options.refine is not False,
-            fetched=fetched,
-        )
-
-    return network.batches(forward, images, options.size, progress)
+    return network.batches(
+        "estimate",
+        images,
+        options.size,
+        progress,
+        fov=options.fov,
+        options=options.family_options,
+        normals=options.normals,
+        sharp=options.refine is not False,
+        fetched=fetched,
+    )
 
 
 def scene_estimates(network: LoadedNetwork, images: Images, options: InferenceOptions, progress: Progress | None) -> Iterator[Estimate]:
@@ -68,11 +64,7 @@ def scene_estimates(network: LoadedNetwork, images: Images, options: InferenceOp
             + ", ".join(models_of_scenes())
         )
     annotator.check_scene(*batch_shape(images), options.size)
-
-    def forward(annotator: Annotator, rgb: Tensor, _: Progress | None) -> Estimate:
-        return annotator.estimate_scene(rgb, options.size, fov=options.fov)
-
-    return network.batches(forward, images, options.size, progress, divisible=False)
+    return network.batches("estimate_scene", images, options.size, progress, divisible=False, fov=options.fov)
 
 
 def material_maps(network: LoadedNetwork, images: Images, options: InferenceOptions, progress: Progress | None) -> Iterator[Materials]:
@@ -83,12 +75,7 @@ def material_maps(network: LoadedNetwork, images: Images, options: InferenceOpti
     """
     if not isinstance(annotator := network.annotator, MarigoldMaterialsAnnotator):
         raise ValueError(f"{annotator.spec.id} gives {annotator.spec.gives}, and no materials; choose a model of materials")
-
-    def forward(annotator: Annotator, rgb: Tensor, passes: Progress | None) -> Materials:
-        assert isinstance(annotator, MarigoldMaterialsAnnotator)
-        return annotator.estimate_materials(rgb, options.size, options=options.family_options, progress=passes)
-
-    return network.batches(forward, images, options.size, progress)
+    return network.batches("estimate_materials", images, options.size, progress, options=options.family_options)
 
 
 def finish(estimate: Estimate, options: InferenceOptions, height: int, width: int, resampling: str, rgb: Tensor | None = None) -> Estimate:

@@ -103,7 +103,8 @@ def _windows(
         return state.at_once
 
     def in_chunks(step: Callable[[int, int], None], total: int) -> None:
-        in_batches(step, total, state.at_once, smaller)
+        for _ in in_batches(step, total, state.at_once, smaller):
+            pass
 
     yield from annotator.estimate_video(pieces(), options.size, fov=options.fov, is_cut=is_cut, in_chunks=in_chunks, state=state)
 
