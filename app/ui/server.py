@@ -19,8 +19,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from ...annotators.choices import RECOMMENDED_MODEL
 from ...annotators.registry import MODELS
 from ...geometry.files import MAX_PIXELS, FileFormatError
+from ...geometry.files.html_page import WEB
 from ...geometry.files.image_files import IMAGE_KINDS, image_size
-from ...geometry.files.page_scripts import WEB
 from ...model_loader.weights.disk_space import free_space
 from ..batch.options import Options
 from ..batch.sources import PAGE_EXTENSIONS, VIDEOS

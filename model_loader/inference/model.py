@@ -30,10 +30,9 @@ from ...utils import check_images, without_autocast
 from ..comfy import feedback
 from .memory_budget import working_bytes
 from .network import LoadedNetwork, Variation, WithSetting, batch_shape
-from .options import InferenceOptions
 from .panorama import check_perspective_model, panorama_estimates
 from .recent import Make, recalled
-from .stages import finished_parts, image_estimates, material_maps, scene_estimates
+from .stages import InferenceOptions, finished_parts, image_estimates, material_maps, scene_estimates
 from .tiles import tile_estimates
 from .video import VideoState, estimate_frames
 

@@ -24,8 +24,7 @@ from ...options.video import VideoOptions
 from ...utils import check_images
 from .memory_budget import IMAGES_TO_MAKE_ROOM_FOR, in_batches, on_device_or_cpu, steady_batch_size
 from .network import InDtype, LoadedNetwork, rgb_on_device
-from .options import InferenceOptions
-from .stages import finish, image_estimates
+from .stages import InferenceOptions, finish, image_estimates
 
 logger = logging.getLogger(__name__)
 

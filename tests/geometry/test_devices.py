@@ -24,7 +24,7 @@ from depth_normal.geometry import assumptions, camera, checks, comfy_dicts, conv
 from depth_normal.geometry.alignment import metrics, mosaic, scale_shift
 from depth_normal.geometry.edges import depth_edges, ramp_sharpening, refine, stripes
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.filters import bands, box, chosen_pixels, coarse, extremes, guided_filter, pooling
+from depth_normal.geometry.filters import bands, box, chosen_pixels, coarse, extremes, guided_filter
 from depth_normal.geometry.images import depth_image, display_defaults, highlights, normal_map_image, render, srgb
 from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.regions import before_sky, sky, sky_matte
@@ -230,7 +230,6 @@ ON_THE_CPU = (
     "images.heat_map",
     "panorama.merge",
     "panorama.affine",
-    "meshes.closed_grid",
 )
 
 # function: how it is called, and why it waits for the device where it does
@@ -415,8 +414,8 @@ CASES = {
     ),
     "filters.guided_filter.mask_at_image_edges": (lambda: guided_filter.mask_at_image_edges(maps(), maps(3), 5), None),
     "filters.box.box_means": (lambda: box.box_means(maps(), 2), None),
-    "filters.pooling.is_pooled": (lambda: pooling.is_pooled(maps(), 2), None),
-    "filters.pooling.pooled": (lambda: pooling.pooled(torch.nn.functional.max_pool2d, maps(), 3), None),
+    "filters.box.is_pooled": (lambda: box.is_pooled(maps(), 2), None),
+    "filters.box.pooled": (lambda: box.pooled(torch.nn.functional.max_pool2d, maps(), 3), None),
     "filters.box.box_counts": (lambda: box.box_counts(maps(), 2), None),
     "filters.box.box_sums": (lambda: box.box_sums(maps(), 2), None),
     "filters.guided_filter.products": (lambda: guided_filter.products(maps(3)), None),

@@ -16,7 +16,7 @@ from depth_normal.model_loader import free, load_model
 from depth_normal.model_loader.comfy import devices, interrupt
 from depth_normal.model_loader.comfy.placement import WeightsTooLargeError
 from depth_normal.model_loader.inference.memory_budget import halved, in_batches
-from depth_normal.model_loader.inference.options import InferenceOptions
+from depth_normal.model_loader.inference.stages import InferenceOptions
 from depth_normal.model_loader.inference.video import ReplayableFrames, VideoState, window_estimates
 from depth_normal.options.video import VideoOptions
 
