@@ -227,7 +227,6 @@ ON_THE_CPU = (
     "regions.nearness",
     "regions.mixtures",
     "regions.planes",
-    "images.heat_map",
     "panorama.merge",
     "panorama.affine",
 )
@@ -476,6 +475,9 @@ CASES = {
     "images.render.normals_to_image": (lambda: render.normals_to_image(maps(3), mask=mask()), None),
     "estimate.Estimate.known_depth": (lambda: estimate().known_depth(), None),
     "images.render.colourise": (lambda: render.colourise(maps(), "spectral"), None),
+    "images.render.heat_map": (lambda: render.heat_map(maps(), 1.0), None),
+    "images.render.heat_map_end": (lambda: render.heat_map_end(maps()), NUMBERS),
+    "images.render.heat_colours": (lambda: render.heat_colours(signed=True), None),
     "surfaces.upsampling.enlarged_along": (lambda: upsampling.enlarged_along(maps()[:, :, ::2], maps()[:, :, ::2], maps(), 2, 2), None),
     "surfaces.upsampling.middles": (lambda: upsampling.middles(HEIGHT, 2, DEVICE), None),
     "surfaces.upsampling.means_along": (lambda: upsampling.means_along(maps(), upsampling.Surfaces.of(maps()), 3, (1, 2, 1), 2), None),
