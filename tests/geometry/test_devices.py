@@ -417,6 +417,8 @@ CASES = {
     "filters.box.pooled": (lambda: box.pooled(torch.nn.functional.max_pool2d, maps(), 3), None),
     "filters.box.box_counts": (lambda: box.box_counts(maps(), 2), None),
     "filters.box.box_sums": (lambda: box.box_sums(maps(), 2), None),
+    "filters.guided_filter.fit_of_means": (lambda: guided_filter.fit_of_means(maps(13), 2), None),
+    "filters.guided_filter.fitted": (lambda: guided_filter.fitted(maps(4), maps(3), 1), None),
     "filters.guided_filter.products": (lambda: guided_filter.products(maps(3)), None),
     "filters.guided_filter.solved": (lambda: guided_filter.solved(maps(6), maps(3)), None),
     "views.parallax.parallax_of_clip": (
