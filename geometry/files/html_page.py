@@ -93,13 +93,12 @@ def write_html(path: str | os.PathLike[str], estimate: Estimate, image: Tensor |
     write_bytes(path, page("viewer", title or path.stem, payload).encode())
 
 
-def page_payload(estimate: Estimate, image: Tensor | None = None, longest: int = LONG_SIDE) -> dict[str, Any]:
+def page_payload(estimate: Estimate, image: Tensor | None = None) -> dict[str, Any]:
     """One image's maps as `showResult` of `web/viewer.js` takes them; JSON can hold it.
 
     Args:
         estimate: One image, with depth, normals or both.
         image: (1, 3, h, w) sRGB in [0, 1], what the estimate is of; None = the maps alone.
-        longest: Longest side in pixels; larger maps are scaled down.
 
     Raises:
         ValueError: More than one image, or an image that is not of the estimate.
@@ -108,7 +107,7 @@ def page_payload(estimate: Estimate, image: Tensor | None = None, longest: int =
     need_perspective(estimate, "a page with a 3D view")
     if image is not None:
         check_image_of(image, 1, estimate.height, estimate.width)
-    size = preview_size(estimate.height, estimate.width, longest)
+    size = preview_size(estimate.height, estimate.width, LONG_SIDE)
     small = preview_maps(estimate.to("cpu").in_float32(), *size)
     shown = None if image is None else resize_map(image.detach().cpu().float().clamp(0, 1), *size)
     maps, meaning = pack_maps(small, sky=_sky(small, shown), thickness=_thickness(small))

@@ -47,23 +47,20 @@ _WITHIN = 0.95
 _ROUNDING = 1e-5
 
 
-def normalise_per_image(values: Tensor, mask: Tensor | None = None) -> Tensor:
+def normalise_per_image(values: Tensor) -> Tensor:
     """Values stretched so that each image spans 0 to 1.
 
     Args:
-        values: (B, 1, H, W), any range.
-        mask: (B, 1, H, W) bool, True where values are valid; None = everywhere. NaN and infinity never are.
+        values: (B, 1, H, W), any range; NaN and infinity do not count.
 
     Returns:
         (B, 1, H, W) in [0, 1]; 0 for an image that is constant or has no valid value, and where a value is not a number.
-        What the mask leaves out is clamped.
 
     Raises:
-        ValueError: Maps of the wrong shape, dtype or device.
+        ValueError: Not (B, 1, H, W).
     """
     check_map(values, 1, "values")
-    check_mask(mask, values)
-    low, high = measure_range(values, valid_depth(values, Quantity.RELATIVE_DEPTH, mask))
+    low, high = measure_range(values, valid_depth(values, Quantity.RELATIVE_DEPTH))
     return _normalise(values, low, high)
 
 

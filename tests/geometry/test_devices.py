@@ -457,7 +457,7 @@ CASES = {
     "surfaces.panorama_normals.panorama_normals": (lambda: panorama_normals.panorama_normals(maps()[:1], mask()[:1]), ONE_BY_ONE),
     "sphere.panorama_directions": (lambda: sphere.panorama_directions(HEIGHT, WIDTH, DEVICE), None),
     "sphere.panorama_points": (lambda: sphere.panorama_points(maps()), None),
-    "sphere.view_rotations": (lambda: sphere.view_rotations(DEVICE), None),
+    "sphere.view_rotations": (lambda: sphere.view_rotations(), None),
     "sphere.cube_rotations": (lambda: sphere.cube_rotations(DEVICE), None),
     "sphere.rotations_towards": (lambda: sphere.rotations_towards(random(4, 3)), None),
     "sphere.view_intrinsics": (lambda: sphere.view_intrinsics(9).shape, None),
@@ -465,7 +465,7 @@ CASES = {
     "sphere.with_surroundings": (lambda: sphere.with_surroundings(maps(3), 2), None),
     "sphere.in_view": (lambda: sphere.in_view(maps(3)[:1], matrices()[0]), None),
     "projections.need_perspective": (lambda: projections.need_perspective(estimate(), "stereo"), None),
-    "images.render.normalise_per_image": (lambda: render.normalise_per_image(maps(), mask()), None),
+    "images.render.normalise_per_image": (lambda: render.normalise_per_image(maps()), None),
     "images.render.depth_to_image": (
         lambda: render.depth_to_image(
             maps(), "metric_depth", percentiles=(2, 85), as_disparity=True, near="black", colour_map="turbo", mask=mask()
