@@ -142,11 +142,15 @@ def finished_parts(parts: Iterable[Estimate], images: Images, options: Inference
     """Finishes the estimates of a batch part by part, in order."""
     _, height, width = batch_shape(images)
     done = 0
-    for part in parts:
+
+    def finished(part: Estimate) -> Estimate:
+        nonlocal done
         rgb = images_to_rgb(images[done : done + part.batch]) if options.refine else None
         done += part.batch
 
-        def finish_on(device: torch.device, part: Estimate = part, rgb: Tensor | None = rgb) -> Estimate:
+        def on(device: torch.device) -> Estimate:
             return finish(part.to(device), options, height, width, resampling, None if rgb is None else rgb.to(device))
 
-        yield on_device_or_cpu(finish_on, part.device, "the maps are enlarged")
+        return on_device_or_cpu(on, part.device, "the maps are enlarged")
+
+    return map(finished, parts)
