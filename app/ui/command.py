@@ -73,7 +73,7 @@ def _ui(arguments: argparse.Namespace) -> int:
 
         try:
             with worded(PAGE):
-                asyncio.run(serve(ui, arguments.port, ready, end))
+                asyncio.run(serve(ui, arguments.port, ready, end.wait))
         except KeyboardInterrupt:
             pass
         except OSError as error:
