@@ -20,7 +20,7 @@ from ...annotators.family import Progress
 from ...annotators.graphs import Engine
 from ...annotators.preprocessing.resizing import Resizing
 from ...annotators.specs.base import ModelSpec
-from ...annotators.video import VideoAnnotator
+from ...annotators.video_depth_anything import VideoDepthAnythingAnnotator
 from ...geometry.estimate import Estimate
 from ...geometry.files.image_files import read_image
 from ...geometry.textures.materials import Materials
@@ -378,7 +378,7 @@ class Model:
     @property
     def is_video_model(self) -> bool:
         """True if the network processes several frames of a video in one window; other models take frame by frame."""
-        return isinstance(self.annotator, VideoAnnotator)
+        return isinstance(self.annotator, VideoDepthAnythingAnnotator)
 
     def network_size(self, height: int, width: int, size: int | None = None) -> tuple[int, int]:
         """Height and width of the network's input for images of height x width; `size` as in `estimate`."""
