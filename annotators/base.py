@@ -82,13 +82,14 @@ class Annotator(Family):
             estimate = estimate.to("cpu")
         return self._finished(estimate, height, width, fov)
 
-    def estimate_scene(self, images: Tensor, size: int | None = None, *, fov: float = 0.0) -> Estimate:
+    def estimate_scene(self, images: Tensor, size: int | None = None, *, fov: float = 0.0, progress: Progress | None = None) -> Estimate:
         """Estimates images in one batch, as views of one static scene.
 
         Args:
             images: As `estimate`; the views, in any order.
             size: As `estimate`.
             fov: As `estimate`, of the one camera that took all of them.
+            progress: As `estimate`.
 
         Returns:
             An estimate as `estimate` gives it, whose depth has one scale for all views and is 0 at each camera, with the cameras'
@@ -102,7 +103,7 @@ class Annotator(Family):
             raise ValueError(f"{self.spec.id} processes each image by itself, not several as views of one scene")
         height, width = images.shape[-2:]
         self.check_scene(len(images), height, width, size)
-        return self._finished(self.infer_scene(Request(images, size or self.spec.default_size, fov)), height, width, fov)
+        return self._finished(self.infer_scene(Request(images, size or self.spec.default_size, fov, progress=progress)), height, width, fov)
 
     def infer(self, request: Request) -> Estimate:
         """The raw estimate, at the network's size; at the images' own where the network's input has another aspect."""

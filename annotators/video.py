@@ -1,4 +1,4 @@
-"""Families whose networks process several frames of a video in one window, and videos of any length in such windows.
+"""Videos of any length by networks that process several frames in one window.
 
 Each window begins with frames of earlier ones: the shot's first, one of the window before, and its last eight. The first two give the scale
 and shift that align it with the earlier windows; over the eight, one window fades into the next.
@@ -10,7 +10,6 @@ Source:
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -19,8 +18,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.alignment.scale_shift import fit_scale_shift
-from ..geometry.estimate import Estimate
-from .base import Annotator
 from .networks.depth_anything import MAX_FRAMES, VideoDepthAnything
 
 IsCut = Callable[[Tensor], Tensor]
@@ -36,55 +33,14 @@ class WindowState:
 
     Attributes:
         before: What `now` returned at the interruption; empty = the video begins.
-        now: Returns the tensors to keep, by name, on the CPU. `VideoAnnotator.estimate_video` sets it with every estimate that it yields;
-            it is valid until the next one.
+        now: Returns the tensors to keep, by name, on the CPU. `estimate_video` sets it with every estimate that it yields; it is valid
+            until the next one.
         at_once: The most frames in one call of the network so far; 0 = none.
     """
 
     before: Mapping[str, Tensor] = field(default_factory=dict)
     now: Callable[[], dict[str, Tensor]] = dict
     at_once: int = 0
-
-
-class VideoAnnotator(Annotator, ABC):
-    """A family whose network processes several frames of a video in one window."""
-
-    @abstractmethod
-    def estimate_video(
-        self,
-        frames: Iterable[Tensor],
-        size: int | None,
-        *,
-        fov: float,
-        is_cut: IsCut | None,
-        in_chunks: InChunks,
-        state: WindowState | None = None,
-    ) -> Iterator[Estimate]:
-        """Estimates a video.
-
-        Args:
-            frames: Chunks (B, 3, H, W) float32 RGB in [0, 1], on the network's device, all of one size; each is read when it is
-                needed.
-            size, fov: As `estimate`.
-            is_cut: Where shots begin; no state passes from one to the next. None = the video is one shot.
-            in_chunks: Divides frames among calls of the network.
-            state: Where to resume; `frames` are then those whose estimates were not yielded yet. None = the video begins.
-
-        Yields:
-            Estimates of one or more frames at the network's size, in order, as soon as no later frame changes them.
-
-        Raises:
-            ValueError: The state is not one of this model.
-            ValueError, ArithmeticError: As `estimate`.
-        """
-
-    @abstractmethod
-    def video_bytes(self, height: int, width: int) -> int:
-        """Memory that a video needs beside the chunks, in the network's dtype.
-
-        Args:
-            height, width: Of the network's input.
-        """
 
 
 def shots(frames: Iterable[Tensor], is_cut: IsCut | None) -> Iterator[tuple[Tensor, bool]]:

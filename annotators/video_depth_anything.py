@@ -20,7 +20,7 @@ from .graphs import Graph, GraphModule, Signature
 from .networks.depth_anything import MAX_FRAMES, VALUES_AT_ONCE, VideoDepthAnything
 from .preprocessing.resizing import WideFrame, cubic
 from .preprocessing.steps import Resize, Steps
-from .video import InChunks, IsCut, Shot, VideoAnnotator, WindowState, shots
+from .video import InChunks, IsCut, Shot, WindowState, shots
 
 # Frames longer than this are made smaller: one batch holds 32 of them.
 _LONG, _LONGEST_ASPECT = 1.78, 1.777
@@ -36,7 +36,7 @@ class _Clip(GraphModule):
         return (F.relu(self.network(pixels.to(self._dtype), pixels.shape[0])),)
 
 
-class VideoDepthAnythingAnnotator(DinoAnnotator, VideoAnnotator):
+class VideoDepthAnythingAnnotator(DinoAnnotator):
     """Video Depth Anything, relative and metric.
 
     Convention:
@@ -73,7 +73,23 @@ class VideoDepthAnythingAnnotator(DinoAnnotator, VideoAnnotator):
         in_chunks: InChunks,
         state: WindowState | None = None,
     ) -> Iterator[Estimate]:
-        """See `VideoAnnotator.estimate_video`. A frame's estimate comes after at most 31 frames more, or after the cut."""
+        """Estimates a video. A frame's estimate comes after at most 31 frames more, or after the cut.
+
+        Args:
+            frames: Chunks (B, 3, H, W) float32 RGB in [0, 1], on the network's device, all of one size; each is read when it is
+                needed.
+            size, fov: As `estimate`.
+            is_cut: Where shots begin; no state passes from one to the next. None = the video is one shot.
+            in_chunks: Divides frames among calls of the network.
+            state: Where to resume; `frames` are then those whose estimates were not yielded yet. None = the video begins.
+
+        Yields:
+            Estimates of one or more frames at the network's size, in order, as soon as no later frame changes them.
+
+        Raises:
+            ValueError: The state is not one of this model.
+            ValueError, ArithmeticError: As `estimate`.
+        """
         height = width = 0
 
         def pieces() -> Iterator[tuple[Tensor, bool]]:
@@ -117,7 +133,11 @@ class VideoDepthAnythingAnnotator(DinoAnnotator, VideoAnnotator):
             yield shot.finish()
 
     def video_bytes(self, height: int, width: int) -> int:
-        """See `VideoAnnotator.video_bytes`. The features of the window, and the motion modules, of all its frames."""
+        """Memory that a video needs beside the chunks, in the network's dtype: the window's features, and the motion modules.
+
+        Args:
+            height, width: Of the network's input.
+        """
         vit, dpt = self.spec.config.vit, self.spec.config.dpt
         features = 2 * vit.channels + dpt.channels[2] + dpt.channels[3] / 4
         window = MAX_FRAMES * height * width / _PATCH_PIXELS * (features + 4 * _PATHS * dpt.features)

@@ -18,7 +18,7 @@ from ..geometry.files.html_page import filled_template
 from ..geometry.files.packed_maps import nearest, preview_size
 from ..geometry.files.paths import write_bytes
 from ..geometry.files.png import small_png
-from ..geometry.images.heat_map import heat_colours, heat_map, heat_map_end
+from ..geometry.images.render import heat_colours, heat_map, heat_map_end
 
 if TYPE_CHECKING:
     from PIL.Image import Image

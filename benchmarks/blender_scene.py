@@ -1,11 +1,14 @@
-"""What the scripts that render scenes for benchmarks share: their command line, and an empty scene with a camera."""
+"""What the scripts that render scenes for benchmarks share: their command line, an empty scene with a camera, materials, images."""
 
 from __future__ import annotations
 
 import argparse
 import math
+import tempfile
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 
 def options(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Any]:
@@ -18,6 +21,13 @@ def options(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Any]:
         parser.error("this Python has no bpy; install it (pip install bpy) in one of its own, or run the script in Blender")
     arguments.out.mkdir(parents=True, exist_ok=True)
     return arguments, bpy
+
+
+def add_size(parser: argparse.ArgumentParser, width: int, height: int, samples: int, help_text: str = "rays a pixel") -> None:
+    """Adds what `empty_scene` reads."""
+    parser.add_argument("--width", type=int, default=width)
+    parser.add_argument("--height", type=int, default=height)
+    parser.add_argument("--samples", type=int, default=samples, help=help_text)
 
 
 def empty_scene(bpy: Any, arguments: argparse.Namespace, lens: float = 32, tilt: float = 90, view_transform: str = "Standard") -> Any:
@@ -42,3 +52,34 @@ def empty_scene(bpy: Any, arguments: argparse.Namespace, lens: float = 32, tilt:
     scene.collection.objects.link(camera)
     scene.camera = camera
     return scene
+
+
+def new_material(bpy: Any, name: str) -> tuple[Any, Any, Any]:
+    """A material with nodes, its nodes, and its links."""
+    material = bpy.data.materials.new(name)
+    if bpy.app.version < (5, 0, 0):
+        material.use_nodes = True
+    return material, material.node_tree.nodes, material.node_tree.links
+
+
+def rendered(bpy: Any, scene: Any, suffix: str = ".png") -> np.ndarray:
+    """What the camera sees, (H, W, 3) float32, as a file of the scene's format keeps it; `suffix` is of that file."""
+    with tempfile.TemporaryDirectory() as folder:
+        return rendered_to(bpy, scene, Path(folder) / f"view{suffix}")
+
+
+def rendered_to(bpy: Any, scene: Any, path: Path) -> np.ndarray:
+    """As `rendered`, in a file that stays."""
+    scene.render.filepath = str(path)
+    bpy.ops.render.render(write_still=True)
+    image = bpy.data.images.load(scene.render.filepath)
+    levels = np.empty(len(image.pixels), np.float32)
+    image.pixels.foreach_get(levels)
+    width, height = image.size
+    bpy.data.images.remove(image)
+    return levels.reshape(height, width, 4)[::-1, :, :3].copy()
+
+
+def as_bytes(levels: np.ndarray) -> np.ndarray:
+    """Levels in [0, 1] as uint8."""
+    return (levels * 255).round().astype(np.uint8)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from blender_scene import empty_scene, options
+from blender_scene import add_size, as_bytes, empty_scene, new_material, options, rendered, rendered_to
 
 LENS, SENSOR = 50.0, 36.0
 # Focus in metres, f-number, blades, rotation in degrees.
@@ -32,9 +32,7 @@ def main() -> None:
     """Renders every scene with every focus."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", nargs="+", default=list(SCENES), choices=SCENES)
-    parser.add_argument("--width", type=int, default=640)
-    parser.add_argument("--height", type=int, default=360)
-    parser.add_argument("--samples", type=int, default=300, help="rays a pixel")
+    add_size(parser, 640, 360, 300)
     arguments, bpy = options(parser)
     for name in arguments.scenes:
         scene = _new_scene(bpy, arguments)
@@ -97,21 +95,21 @@ def _views(bpy: Any, scene: Any) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         lens, samples = scene.camera.data.dof, scene.cycles.samples
         scene.cycles.samples = 64
-        views: dict[str, Any] = {"pinhole": _render(bpy, scene, Path(folder) / "pinhole.png")}
+        views: dict[str, Any] = {"pinhole": as_bytes(rendered_to(bpy, scene, Path(folder) / "pinhole.png"))}
         geometry = render_geometry(scene)
         views |= {"depth": geometry.depth, "intrinsics": geometry.intrinsics}
         for i, (focus, f_number, blades, rotation) in enumerate(SETTINGS):
             lens.use_dof, scene.cycles.samples = True, samples
             lens.focus_distance, lens.aperture_fstop = focus, f_number
             lens.aperture_blades, lens.aperture_rotation = blades, math.radians(rotation)
-            views[f"lens_{i}"] = _render(bpy, scene, Path(folder) / "lens.png")
+            views[f"lens_{i}"] = as_bytes(rendered(bpy, scene))
             lens.use_dof, scene.cycles.samples = False, 1
-            views[f"node_{i}"] = _with_defocus_node(bpy, scene, focus, f_number, blades, rotation, Path(folder) / "node.png")
+            views[f"node_{i}"] = _with_defocus_node(bpy, scene, focus, f_number, blades, rotation, Path(folder) / "pinhole.png")
             views[f"settings_{i}"] = np.array((focus, f_number, LENS, SENSOR, blades, rotation))
     return views
 
 
-def _with_defocus_node(bpy: Any, scene: Any, focus: float, f_number: float, blades: int, rotation: float, path: Path) -> np.ndarray:
+def _with_defocus_node(bpy: Any, scene: Any, focus: float, f_number: float, blades: int, rotation: float, pinhole: Path) -> np.ndarray:
     """The compositor's Defocus node on the pinhole's image, which is clipped at white, and its depth: what we are given."""
     layer = scene.view_layers[0]
     layer.use_pass_z = True
@@ -123,11 +121,11 @@ def _with_defocus_node(bpy: Any, scene: Any, focus: float, f_number: float, blad
         node.use_preview, node.threshold = False, 1.0
     node.bokeh, node.angle = {5: "PENTAGON", 6: "HEXAGON"}.get(blades, "CIRCLE"), math.radians(rotation)
     image = tree.nodes.new("CompositorNodeImage")
-    image.image = bpy.data.images.load(str(path.parent / "pinhole.png"))
+    image.image = bpy.data.images.load(str(pinhole))
     tree.links.new(image.outputs["Image"], node.inputs["Image"])
     tree.links.new(source.outputs["Depth"], node.inputs["Z"])
     tree.links.new(node.outputs["Image"], target)
-    result = _render(bpy, scene, path)
+    result = as_bytes(rendered(bpy, scene))
     if bpy.app.version < (5, 0, 0):
         scene.use_nodes = False
     else:
@@ -144,17 +142,6 @@ def _compositing(bpy: Any, scene: Any) -> tuple[Any, Any]:
     tree = scene.compositing_node_group = bpy.data.node_groups.new("Compositing", "CompositorNodeTree")
     tree.interface.new_socket("Image", in_out="OUTPUT", socket_type="NodeSocketColor")
     return tree, tree.nodes.new("NodeGroupOutput").inputs["Image"]
-
-
-def _render(bpy: Any, scene: Any, path: Path) -> np.ndarray:
-    scene.render.filepath = str(path)
-    bpy.ops.render.render(write_still=True)
-    image = bpy.data.images.load(scene.render.filepath)
-    levels = np.empty(len(image.pixels), np.float32)
-    image.pixels.foreach_get(levels)
-    width, height = image.size
-    bpy.data.images.remove(image)
-    return (levels.reshape(height, width, 4)[::-1, :, :3] * 255).round().astype(np.uint8)
 
 
 def _floor(bpy: Any, choose: random.Random) -> None:
@@ -176,10 +163,7 @@ def _lamps(bpy: Any, choose: random.Random, count: int, distance: float) -> None
 
 def _shine(bpy: Any, choose: random.Random, scale: float, strength: float = 1.0) -> None:
     """Gives the active thing light of its own: two colours in a pattern, or one if it is a lamp."""
-    material = bpy.data.materials.new("Light")
-    if bpy.app.version < (5, 0, 0):
-        material.use_nodes = True
-    nodes, links = material.node_tree.nodes, material.node_tree.links
+    material, nodes, links = new_material(bpy, "Light")
     nodes.clear()
     emission, output = nodes.new("ShaderNodeEmission"), nodes.new("ShaderNodeOutputMaterial")
     emission.inputs["Strength"].default_value = strength

@@ -36,6 +36,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+from loader import resident
 from torch import Tensor, nn
 
 from depth_normal.annotators import midas, zoe
@@ -360,12 +361,6 @@ def peak_on_cpu(model: Model, arguments: argparse.Namespace) -> float:
     before = resident("VmRSS")
     run_bare(model, calls) if calls else run(model, images, arguments.size)
     return resident("VmHWM") - before
-
-
-def resident(field: str) -> float:
-    """A line of the kernel's account of this process, in MB; the usual ru_maxrss would begin with the parent's."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
-    return int(line.split()[1]) / 1024
 
 
 def compare_dtypes(model_id: str, arguments: argparse.Namespace) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from families import resident
+from loader import resident
 from torch import Tensor
 
 from depth_normal.geometry.estimate import Estimate, Quantity

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from blender_scene import options
-from relight_scenes import _new_scene, _rendered, _things
+from blender_scene import add_size, new_material, options, rendered
+from relight_scenes import _new_scene, _things
 
 NAMES = ("bumps", "bricks", "pebbles")
 # Corners of the displaced mesh a pixel, so that it is the smooth surface and not its coarse net.
@@ -30,9 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=128, help="of the tiles (default: %(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2], help="of the views")
-    parser.add_argument("--width", type=int, default=640)
-    parser.add_argument("--height", type=int, default=360)
-    parser.add_argument("--samples", type=int, default=256, help="rays a pixel")
+    add_size(parser, 640, 360, 256)
     parser.add_argument("--radius", type=float, default=24.0, help="pixels, of the views")
     arguments, bpy = options(parser)
     for name in NAMES:
@@ -90,10 +88,10 @@ def _seen_from_above(bpy: Any, arguments: argparse.Namespace, height: np.ndarray
     scene.collection.objects.link(bpy.data.objects.new("Tile", mesh))
     mesh.shade_smooth()
     mesh.materials.append(_shining(bpy, lambda nodes: nodes.new("ShaderNodeNewGeometry").outputs["Normal"]))
-    normals = _rendered(bpy, scene)
+    normals = rendered(bpy, scene, ".exr")
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
     mesh.materials[0] = _shining(bpy, lambda nodes: _occlusion(nodes).outputs["AO"])
-    return {"normals": normals, "open": _rendered(bpy, scene)[..., 0]}
+    return {"normals": normals, "open": rendered(bpy, scene, ".exr")[..., 0]}
 
 
 def _view(bpy: Any, arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
@@ -114,7 +112,7 @@ def _view(bpy: Any, arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
         return occlusion.outputs["AO"]
 
     scene.view_layers[0].material_override = _shining(bpy, nearest)
-    near = _rendered(bpy, scene)[..., 0]
+    near = rendered(bpy, scene, ".exr")[..., 0]
     return {"depth": geometry.depth, "normals": geometry.normals, "intrinsics": geometry.intrinsics, "near": near}
 
 
@@ -127,10 +125,7 @@ def _occlusion(nodes: Any) -> Any:
 
 def _shining(bpy: Any, value: Any) -> Any:
     """A material that shows a number of its surface as light."""
-    material = bpy.data.materials.new("Shown")
-    if bpy.app.version < (5, 0, 0):
-        material.use_nodes = True
-    nodes, links = material.node_tree.nodes, material.node_tree.links
+    material, nodes, links = new_material(bpy, "Shown")
     nodes.remove(nodes["Principled BSDF"])
     shine = nodes.new("ShaderNodeEmission")
     links.new(value(nodes), shine.inputs["Color"])

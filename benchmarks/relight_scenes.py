@@ -17,14 +17,13 @@ import json
 import math
 import random
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "blender"))
-from blender_scene import empty_scene, options
+from blender_scene import add_size, empty_scene, new_material, options, rendered
 
 # Positions in OPENGL camera axes and metres: as `Light` takes them.
 LAMPS: dict[str, dict[str, Any]] = {
@@ -48,9 +47,7 @@ def main() -> None:
     """Renders every seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--width", type=int, default=640)
-    parser.add_argument("--height", type=int, default=360)
-    parser.add_argument("--samples", type=int, default=32, help="rays a pixel")
+    add_size(parser, 640, 360, 32)
     parser.add_argument("--relief", action="store_true", help="dented, glossy things")
     arguments, bpy = options(parser)
     for seed in arguments.seeds:
@@ -94,10 +91,7 @@ def _things(bpy: Any, choose: random.Random) -> None:
 
 def _paint(bpy: Any, choose: random.Random) -> None:
     """Gives the active thing a chalky colour with a texture."""
-    material = bpy.data.materials.new("Paint")
-    if bpy.app.version < (5, 0, 0):
-        material.use_nodes = True
-    nodes, links = material.node_tree.nodes, material.node_tree.links
+    material, nodes, links = new_material(bpy, "Paint")
     nodes.remove(nodes["Principled BSDF"])
     surface, noise, ramp = (nodes.new(kind) for kind in ("ShaderNodeBsdfDiffuse", "ShaderNodeTexNoise", "ShaderNodeValToRGB"))
     noise.inputs["Scale"].default_value = choose.uniform(3, 12)
@@ -118,7 +112,7 @@ def _views(bpy: Any, scene: Any) -> dict[str, Any]:
         lamp = _lamp(bpy, scene, values)
         for suffix, casts in (("", True), ("_bare", False)):
             lamp.data.use_shadow = casts
-            views[name + suffix] = _rendered(bpy, scene)
+            views[name + suffix] = rendered(bpy, scene, ".exr")
         bpy.data.objects.remove(lamp)
     views["even"] = _even(bpy, scene)
     return views
@@ -136,14 +130,14 @@ def _relief_views(bpy: Any, scene: Any, seed: int) -> dict[str, Any]:
     for name, values in GLOSSY.items():
         lamp = _lamp(bpy, scene, values)
         lamp.data.use_shadow = False
-        views[name] = _rendered(bpy, scene)
+        views[name] = rendered(bpy, scene, ".exr")
         bpy.data.objects.remove(lamp)
     world = bpy.data.worlds.new("Sky")
     if bpy.app.version < (5, 0, 0):
         world.use_nodes = True
     world.node_tree.nodes["Background"].inputs["Color"].default_value = (1, 1, 1, 1)
     scene.world, scene.cycles.max_bounces, scene.cycles.use_denoising = world, 2, True
-    views["photo"] = _rendered(bpy, scene)
+    views["photo"] = rendered(bpy, scene, ".exr")
     return views
 
 
@@ -197,20 +191,7 @@ def _even(bpy: Any, scene: Any) -> np.ndarray:
         shine = nodes.new("ShaderNodeEmission")
         links.new(next(node for node in nodes if node.type == "VALTORGB").outputs[0], shine.inputs["Color"])
         links.new(shine.outputs[0], nodes["Material Output"].inputs["Surface"])
-    return _rendered(bpy, scene)
-
-
-def _rendered(bpy: Any, scene: Any) -> np.ndarray:
-    """(H, W, 3) linear light."""
-    with tempfile.TemporaryDirectory() as folder:
-        scene.render.filepath = str(Path(folder) / "view.exr")
-        bpy.ops.render.render(write_still=True)
-        image = bpy.data.images.load(scene.render.filepath)
-        levels = np.empty(len(image.pixels), np.float32)
-        image.pixels.foreach_get(levels)
-        width, height = image.size
-        bpy.data.images.remove(image)
-    return levels.reshape(height, width, 4)[::-1, :, :3].copy()
+    return rendered(bpy, scene, ".exr")
 
 
 if __name__ == "__main__":

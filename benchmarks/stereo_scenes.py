@@ -12,13 +12,12 @@ import argparse
 import math
 import random
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from blender_scene import empty_scene, options
+from blender_scene import add_size, as_bytes, empty_scene, new_material, options, rendered
 
 BASELINE = 0.16
 
@@ -28,9 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", nargs="+", default=list(SCENES), choices=SCENES)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--width", type=int, default=640)
-    parser.add_argument("--height", type=int, default=360)
-    parser.add_argument("--samples", type=int, default=48, help="rays a pixel; the images are denoised")
+    add_size(parser, 640, 360, 48, "rays a pixel; the images are denoised")
     arguments, bpy = options(parser)
     for name in arguments.scenes:
         for seed in arguments.seeds:
@@ -99,14 +96,7 @@ def _two_views(bpy: Any, scene: Any) -> dict[str, Any]:
     views: dict[str, Any] = {"baseline": BASELINE}
     for name, x in (("left", 0.0), ("right", BASELINE)):
         scene.camera.location.x = x
-        with tempfile.TemporaryDirectory() as folder:
-            scene.render.filepath = str(Path(folder) / "view.png")
-            bpy.ops.render.render(write_still=True)
-            image = bpy.data.images.load(scene.render.filepath)
-            levels = np.empty(len(image.pixels), np.float32)
-            image.pixels.foreach_get(levels)
-            width, height = image.size
-        views[name] = (levels.reshape(height, width, 4)[::-1, :, :3] * 255).round().astype(np.uint8)
+        views[name] = as_bytes(rendered(bpy, scene))
         geometry = render_geometry(scene)
         views[f"depth_{name}"], views["intrinsics"] = geometry.depth, geometry.intrinsics
     return views
@@ -143,10 +133,7 @@ def _head(bpy: Any, place: Any, size: float, turn: Any) -> None:
 
 def _paint(bpy: Any, choose: random.Random, pattern: str | None = None, scale: float = 1.0) -> Any:
     """Gives the active thing a texture of two colours that is disturbed by noise."""
-    material = bpy.data.materials.new("Paint")
-    if bpy.app.version < (5, 0, 0):
-        material.use_nodes = True
-    nodes, links = material.node_tree.nodes, material.node_tree.links
+    material, nodes, links = new_material(bpy, "Paint")
     surface = nodes["Principled BSDF"]
     texture = nodes.new(pattern or choose.choice(("ShaderNodeTexNoise", "ShaderNodeTexVoronoi", "ShaderNodeTexChecker")))
     ramp, noise, mix = nodes.new("ShaderNodeValToRGB"), nodes.new("ShaderNodeTexNoise"), nodes.new("ShaderNodeMixRGB")

@@ -11,12 +11,11 @@ from __future__ import annotations
 import argparse
 import random
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from blender_scene import options
+from blender_scene import add_size, as_bytes, options, rendered
 from stereo_scenes import SCENES, _new_scene
 
 
@@ -25,9 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", nargs="+", default=list(SCENES), choices=SCENES)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--width", type=int, default=2560)
-    parser.add_argument("--height", type=int, default=1920)
-    parser.add_argument("--samples", type=int, default=6, help="rays a pixel; not denoised, which takes longer than rendering")
+    add_size(parser, 2560, 1920, 6, "rays a pixel; not denoised, which takes longer than rendering")
     arguments, bpy = options(parser)
     for name in arguments.scenes:
         scene = _new_scene(bpy, arguments)
@@ -40,14 +37,7 @@ def _view(bpy: Any, scene: Any) -> dict[str, Any]:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "blender"))
     from render_geometry import render_geometry
 
-    with tempfile.TemporaryDirectory() as folder:
-        scene.render.filepath = str(Path(folder) / "view.png")
-        bpy.ops.render.render(write_still=True)
-        image = bpy.data.images.load(scene.render.filepath)
-        levels = np.empty(len(image.pixels), np.float32)
-        image.pixels.foreach_get(levels)
-        width, height = image.size
-    rgb = (levels.reshape(height, width, 4)[::-1, :, :3] * 255).round().astype(np.uint8)
+    rgb = as_bytes(rendered(bpy, scene))
     geometry = render_geometry(scene)
     return {"rgb": rgb, "depth": geometry.depth, "normals": geometry.normals, "intrinsics": geometry.intrinsics}
 

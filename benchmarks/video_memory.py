@@ -6,13 +6,13 @@ python benchmarks/video_memory.py [--frames 2000] [--width 160] [--height 96] [-
 from __future__ import annotations
 
 import argparse
-import re
 import tempfile
 import time
 from fractions import Fraction
 from pathlib import Path
 
 import torch
+from loader import resident
 
 from depth_normal.app.cli import main as depth_normal
 from depth_normal.app.video import run as video_run
@@ -65,18 +65,13 @@ def watched(frames: int) -> list[tuple[int, float]]:
             nonlocal done
             before, done = done, done + count
             if done * 10 // frames > before * 10 // frames:
-                curve.append((done, resident()))
+                curve.append((done, resident("VmRSS")))
             tick(count)
 
         return counted(parts, counting)
 
     video_run._counted = watching
     return curve
-
-
-def resident() -> float:
-    """MiB that the process holds now (Linux)."""
-    return int(re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
 
 if __name__ == "__main__":

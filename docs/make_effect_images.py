@@ -1,4 +1,4 @@
-"""Makes the images of the help pages of masks and lenses, and the workflow's thumbnail, from the demo's photograph by tiny.
+"""Makes the images of the help pages of masks, lenses and previews, and two workflows' thumbnails, from the demo's photograph by tiny.
 
 That of the sky is of a photograph of scikit-image, which is CC0.
 
@@ -7,12 +7,14 @@ python docs/make_effect_images.py
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from make_images import save
 from skimage import data
 
 import depth_normal
@@ -21,9 +23,12 @@ from depth_normal.geometry.files import read_image
 from depth_normal.nodes.fog import Fog
 from depth_normal.nodes.lens import DepthOfField
 from depth_normal.nodes.masks import DepthMask, ForegroundCutout, SkyMask
+from depth_normal.nodes.preview import PreviewGeometry
+from depth_normal.nodes.relight import Relight
 from depth_normal.utils import check_images, images_to_rgb, to_image
 
 ROOT = Path(__file__).resolve().parent.parent
+LIVE = ROOT / "workflows" / "Relight Live.json"
 BOX_WIDGETS = ("box_left", "box_top", "box_right", "box_bottom")
 CUP = {"point_x": 0.45, "point_y": 0.45}
 TABLE = "0.19,0.93 0.3,0.965"
@@ -51,6 +56,9 @@ def main() -> None:
         save(ROOT / "web" / "docs" / f"DepthNormal_{node}" / "example.jpg", [at_size(each) for each in shown])
     save(ROOT / "web" / "docs" / "DepthNormal_SkyMask" / "example.jpg", [at_size(each, 240) for each in other_sky()])
     save(ROOT / "workflows" / "Depth of Field.jpg", [at_size(each)[:, 90:370] for each in (image, near)])
+    save(ROOT / "web" / "docs" / "DepthNormal_PreviewGeometry" / "example.jpg", [at_size(PreviewGeometry().execute(geometry)[0], 240)])
+    (lit,) = Relight().execute(image, geometry=geometry, **live_light())
+    save(LIVE.with_suffix(".jpg"), [at_size(each)[:, 90:370] for each in (image, lit)])
 
 
 def other_sky() -> list[torch.Tensor]:
@@ -75,10 +83,11 @@ def at_size(image: torch.Tensor, height: int = 320) -> np.ndarray:
     return cv2.resize(pixels, (round(pixels.shape[1] * height / pixels.shape[0]), height), interpolation=cv2.INTER_AREA)
 
 
-def save(path: Path, images: list[np.ndarray]) -> None:
-    """Writes images side by side."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.hstack(images)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
+def live_light() -> dict[str, object]:
+    """The light that the workflow Relight Live is saved with."""
+    (node,) = (node for node in json.loads(LIVE.read_text())["nodes"] if node["type"] == Relight.NODE_ID)
+    names = [each["name"] for each in node["inputs"] if "widget" in each]
+    return dict(zip(names, node["widgets_values"], strict=False))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import argparse
 import math
 import random
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "blender")]
 
-from blender_scene import empty_scene, options  # noqa: E402
+from blender_scene import as_bytes, empty_scene, new_material, options, rendered  # noqa: E402
 
 SEEDS = range(1, 9)
 # Floor and wall, then things: one palette a scene, in turn.
@@ -48,7 +47,9 @@ def main() -> None:
         _light(bpy, scene)
         _things(bpy, random.Random(seed), PALETTES[seed % len(PALETTES)])
         geometry = render_geometry(scene)
-        np.savez_compressed(arguments.out / f"{seed}.npz", picture=_image(bpy, scene), depth=geometry.depth, normals=geometry.normals)
+        np.savez_compressed(
+            arguments.out / f"{seed}.npz", picture=as_bytes(rendered(bpy, scene)), depth=geometry.depth, normals=geometry.normals
+        )
 
 
 def _light(bpy: Any, scene: Any) -> None:
@@ -95,25 +96,10 @@ def _things(bpy: Any, choose: random.Random, palette: tuple[tuple[float, float, 
 
 def _paint(bpy: Any, colour: tuple[float, float, float]) -> None:
     """Gives the active thing a colour."""
-    material = bpy.data.materials.new("Paint")
-    if bpy.app.version < (5, 0, 0):
-        material.use_nodes = True
-    surface = material.node_tree.nodes["Principled BSDF"]
+    material, nodes, _ = new_material(bpy, "Paint")
+    surface = nodes["Principled BSDF"]
     surface.inputs["Base Color"].default_value, surface.inputs["Roughness"].default_value = (*colour, 1), 0.45
     bpy.context.object.data.materials.append(material)
-
-
-def _image(bpy: Any, scene: Any) -> np.ndarray:
-    """(H, W, 3) uint8, as the camera shows it."""
-    with tempfile.TemporaryDirectory() as folder:
-        scene.render.image_settings.file_format = "PNG"
-        scene.render.filepath = str(Path(folder) / "view.png")
-        bpy.ops.render.render(write_still=True)
-        image = bpy.data.images.load(scene.render.filepath)
-        width, height = image.size
-        pixels = np.array(image.pixels[:], np.float32).reshape(height, width, -1)[::-1, :, :3]
-        bpy.data.images.remove(image)
-    return (pixels * 255).round().astype(np.uint8)
 
 
 if __name__ == "__main__":

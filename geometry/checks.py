@@ -37,7 +37,7 @@ def check_map(values: Tensor, channels: int, name: str, like: Tensor | None = No
         raise ValueError(f"{name} has shape {tuple(values.shape)}; expected {expected}, as the map it goes with: resize one of them first")
 
 
-def check_image(image: Tensor, like: Tensor | None = None, name: str = "image") -> bool:
+def check_image(image: Tensor, name: str = "image") -> bool:
     """Refuses what is no batch of images (B, 3, H, W) from 0 (black) to 1 (white), and more in HDR images. Synchronises the device once.
 
     Returns:
@@ -47,7 +47,7 @@ def check_image(image: Tensor, like: Tensor | None = None, name: str = "image") 
         TypeError: As `check_map`.
         ValueError: As `check_map`, or levels that `utils.check_levels` refuses in HDR images.
     """
-    check_map(image, 3, name, like)
+    check_map(image, 3, name)
     return check_levels(image, hdr=True)[1] > 1
 
 
@@ -64,21 +64,18 @@ def check_mask(mask: Tensor | None, like: Tensor) -> None:
         raise ValueError(f"mask has {found}; expected shape {tuple(like.shape)}, torch.bool, on {like.device}, like the map")
 
 
-def check_depth(depth: Tensor, like: Tensor | None = None, batch: int | None = None) -> None:
+def check_depth(depth: Tensor, like: Tensor | None = None) -> None:
     """Refuses depth with holes. Synchronises the device once.
 
     Args:
         depth: Should be (B, 1, H, W), positive and finite.
         like: A map whose batch, height and width it must have; None = any.
-        batch: How many images it must be of; None = any number.
 
     Raises:
         TypeError: No tensor.
         ValueError: Not (B, 1, H, W), values that are not positive and finite, or another batch or size than `like`.
     """
     check_map(depth, 1, "depth", like)
-    if batch not in (None, depth.shape[0]):
-        raise ValueError(f"depth is of {depth.shape[0]} images; expected {batch}: pass them one by one")
     least, greatest = depth.aminmax()  # NaN where there is one
     if not bool((least > 0) & (greatest < float("inf"))):
         raise ValueError("depth holds values that are not positive and finite; fill the holes first, as `filled_depth` does")

@@ -25,19 +25,18 @@ _MARGIN = 2
 _STEEP = 0.999
 
 
-def panorama_directions(height: int, width: int, device: torch.device | str = "cpu", rows: slice = slice(None)) -> Tensor:
+def panorama_directions(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
     """The unit direction of each pixel of a panorama.
 
     Args:
         height, width: Of the whole panorama, in pixels.
         device: Where the result is to be.
-        rows: Which rows; all by default.
 
     Returns:
-        (1, 3, rows, width) float32, OPENCV axes.
+        (1, 3, height, width) float32, OPENCV axes.
     """
     longitude = ((torch.arange(width, dtype=torch.float64) + 0.5) / width - 0.5) * (2 * math.pi)
-    latitude = (0.5 - (torch.arange(height, dtype=torch.float64)[rows] + 0.5) / height) * math.pi
+    latitude = (0.5 - (torch.arange(height, dtype=torch.float64) + 0.5) / height) * math.pi
     level = latitude.cos()[:, None]
     y = (-latitude.sin())[:, None].expand(-1, width)
     return torch.stack((level * longitude.sin(), y, level * longitude.cos())).float()[None].to(device)
@@ -59,7 +58,7 @@ def panorama_points(distance: Tensor) -> Tensor:
     return distance * panorama_directions(distance.shape[-2], distance.shape[-1], distance.device).to(distance.dtype)
 
 
-def view_rotations(device: torch.device | str = "cpu") -> Tensor:
+def view_rotations() -> Tensor:
     """The twelve views that cover the sphere: they look at the corners of an icosahedron, none of them at a pole.
 
     Returns:
@@ -71,7 +70,7 @@ def view_rotations(device: torch.device | str = "cpu") -> Tensor:
     corners = [
         axes for one in (-1.0, 1.0) for long in (-_GOLDEN, _GOLDEN) for axes in ((0.0, one, long), (one, long, 0.0), (long, 0.0, one))
     ]
-    return rotations_towards(torch.tensor(corners, device=device))
+    return rotations_towards(torch.tensor(corners))
 
 
 def cube_rotations(device: torch.device | str = "cpu") -> Tensor:

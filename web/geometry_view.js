@@ -3,7 +3,7 @@
 import { gpu } from './gl.js'
 import { button } from './image_view.js'
 import { describe, VALID } from './maps.js'
-import { depthToCamera, OrbitScene, percentiles } from './orbit_scene.js'
+import { depthToCamera, OrbitControl, OrbitScene, percentiles } from './orbit_scene.js'
 import { translated } from './words.js'
 
 /**
@@ -57,7 +57,7 @@ export function markTiles(context, point, count, columns, tile, size) {
 const SOLID_SIZE = [800, 600]
 
 /** The view on the node *Preview Geometry*. */
-export class GeometryView {
+export class GeometryView extends OrbitControl {
   static width = 340
 
   static get empty() {
@@ -66,10 +66,8 @@ export class GeometryView {
 
   /** @param {import('./image_view.js').ImageView} view */
   constructor(view) {
-    this.view = view
+    super(view)
     this.index = 0
-    this.scene = null
-    this.pending = 0
     this.solid = button('3D', translated('Depth as a surface that can be turned'), () => this.toggle())
     this.back = button('‹', translated('Previous image'), () => this.choose(this.index - 1))
     this.number = document.createElement('span')
@@ -162,50 +160,9 @@ export class GeometryView {
     return onTile(point, this.tiles.length, this.columns)
   }
 
-  grab(point) {
-    this.last = point
-    return Boolean(this.scene)
-  }
-
-  drag(point, event) {
-    const dx = point.x - this.last.x, dy = point.y - this.last.y
-    this.last = point
-    if (event.shiftKey) this.scene.move(dx, dy)
-    else this.scene.turn(dx, dy)
-    this.schedule()
-  }
-
-  wheel(steps) {
-    this.scene?.approach(steps)
-    this.schedule()
-    return Boolean(this.scene)
-  }
-
-  arrow(dx, dy) {
-    this.scene?.turn(dx / 30, dy / 30)
-    this.schedule()
-  }
-
-  reset() {
-    this.scene?.reset()
-    this.schedule()
-  }
-
   /** The node may have another shape now. */
   update() {
     if (this.tiles && !this.scene && this.bestColumns() !== this.columns) this.drawTiles()
-  }
-
-  schedule() {
-    if (this.scene && !this.pending) this.pending = requestAnimationFrame(() => { this.pending = 0; this.scene?.draw(this.view.canvas) })
-  }
-
-  /** Leaves the 3D view. */
-  close() {
-    cancelAnimationFrame(this.pending)
-    this.pending = 0
-    this.scene?.dispose()
-    this.scene = null
   }
 
   dispose() {

@@ -296,3 +296,54 @@ export class OrbitScene {
     this.maps = this.solid = this.colours = null
   }
 }
+
+/** What turns a surface in a view by the pointer and the keys. */
+export class OrbitControl {
+  /** @param {import('./image_view.js').ImageView} view */
+  constructor(view) {
+    this.view = view
+    this.scene = null
+    this.pending = 0
+  }
+
+  grab(point) {
+    this.last = point
+    return Boolean(this.scene)
+  }
+
+  drag(point, event) {
+    const dx = point.x - this.last.x, dy = point.y - this.last.y
+    this.last = point
+    if (event.shiftKey) this.scene.move(dx, dy)
+    else this.scene.turn(dx, dy)
+    this.schedule()
+  }
+
+  wheel(steps) {
+    this.scene?.approach(steps)
+    this.schedule()
+    return Boolean(this.scene)
+  }
+
+  arrow(dx, dy) {
+    this.scene?.turn(dx / 30, dy / 30)
+    this.schedule()
+  }
+
+  reset() {
+    this.scene?.reset()
+    this.schedule()
+  }
+
+  schedule() {
+    if (this.scene && !this.pending) this.pending = requestAnimationFrame(() => { this.pending = 0; this.scene?.draw(this.view.canvas) })
+  }
+
+  /** Leaves the 3D view. */
+  close() {
+    cancelAnimationFrame(this.pending)
+    this.pending = 0
+    this.scene?.dispose()
+    this.scene = null
+  }
+}

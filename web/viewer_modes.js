@@ -2,7 +2,7 @@
 
 import { gpu } from './gl.js'
 import { describe } from './maps.js'
-import { OrbitScene } from './orbit_scene.js'
+import { OrbitControl, OrbitScene } from './orbit_scene.js'
 import { bestColumns, cornerOf, markTiles, onTile } from './geometry_view.js'
 import { translated } from './words.js'
 
@@ -115,16 +115,17 @@ export class SliderMode {
 }
 
 /** The surface that the camera saw, which can be turned. */
-export class SolidMode {
+export class SolidMode extends OrbitControl {
   static get label() {
     return translated('3D')
   }
 
   /** @param {import('./image_view.js').ImageView} view @param {import('./maps.js').Maps} maps With depth. @param {Layer[]} layers */
   constructor(view, maps, layers) {
-    Object.assign(this, { view, maps, layers, pending: 0 })
+    super(view)
+    Object.assign(this, { maps, layers })
     this.surface = choice(layers, 0, translated('shown on the surface'), () => this.paint())
-    this.back = () => { this.scene?.reset(); this.schedule() }
+    this.back = () => this.reset()
     this.controls = [this.surface]
   }
 
@@ -152,42 +153,11 @@ export class SolidMode {
     this.schedule()
   }
 
-  schedule() {
-    if (this.scene && !this.pending) this.pending = requestAnimationFrame(() => { this.pending = 0; this.scene?.draw(this.view.canvas) })
-  }
-
-  grab(point) {
-    this.last = point
-    return Boolean(this.scene)
-  }
-
-  drag(point, event) {
-    const dx = point.x - this.last.x, dy = point.y - this.last.y
-    this.last = point
-    if (event.shiftKey) this.scene.move(dx, dy)
-    else this.scene.turn(dx, dy)
-    this.schedule()
-  }
-
-  wheel(steps) {
-    this.scene?.approach(steps)
-    this.schedule()
-    return Boolean(this.scene)
-  }
-
-  arrow(dx, dy) {
-    this.scene?.turn(dx / 30, dy / 30)
-    this.schedule()
-  }
-
   hover() {}
 
   close() {
-    cancelAnimationFrame(this.pending)
-    this.pending = 0
     this.view.stage.removeEventListener('dblclick', this.back)
-    this.scene?.dispose()
-    this.scene = null
+    super.close()
   }
 }
 

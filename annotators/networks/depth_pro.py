@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .configs import DepthProConfig, VitConfig
 from .layers import Linear
 from .published import PublishedNetwork, StateDict, rename
-from .vit import VisionTransformer
+from .vit import VisionTransformer, with_joined_attention
 
 PASSES = 37
 """Passes of a transformer for one image: 35 of the patch encoder, one of the image encoder, one for the field of view."""
@@ -201,12 +201,7 @@ class DepthPro(PublishedNetwork):
         """See `PublishedNetwork.official_names`. Takes the authors' names, and those of transformers' files."""
         if not any(key.startswith(_HUB_PREFIXES) for key in state):
             return dict(state)
-        renamed = {rename(key, _HUB_NAMES): value for key, value in state.items() if not key.endswith(".mask_token")}
-        for key in [key for key in renamed if ".attn.query." in key]:
-            parts = [key.replace(".query.", f".{name}.") for name in ("query", "key", "value")]
-            if all(part in renamed for part in parts):
-                renamed[key.replace(".query.", ".qkv.")] = torch.cat([renamed.pop(part) for part in parts])
-        return renamed
+        return with_joined_attention({rename(key, _HUB_NAMES): value for key, value in state.items() if not key.endswith(".mask_token")})
 
 
 _HUB_PREFIXES = ("depth_pro.", "fusion_stage.", "fov_model.")

@@ -239,8 +239,13 @@ def hub_to_official(state: StateDict) -> dict[str, Tensor]:
     renamed: dict[str, Tensor] = {}
     for key, value in state.items():
         renamed[rename(key, _HUB_NAMES) if key.startswith("backbone.") else key] = value
-    for key in [key for key in renamed if ".attn.query." in key]:
+    return with_joined_attention(renamed)
+
+
+def with_joined_attention(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same dictionary, its queries, keys and values of attention as the authors' one matrix."""
+    for key in [key for key in state if ".attn.query." in key]:
         parts = [key.replace(".query.", f".{name}.") for name in ("query", "key", "value")]
-        if all(part in renamed for part in parts):
-            renamed[key.replace(".query.", ".qkv.")] = torch.cat([renamed.pop(part) for part in parts])
-    return renamed
+        if all(part in state for part in parts):
+            state[key.replace(".query.", ".qkv.")] = torch.cat([state.pop(part) for part in parts])
+    return state

@@ -53,10 +53,10 @@ def _ui(arguments: argparse.Namespace) -> int:
     from ...annotators.choices import PAGE, worded
     from ...annotators.registry import find_spec
     from ...model_loader.load import parse_device
-    from .ending import ended_by_signals
     from .gate import Gate
     from .jobs import JobQueue
     from .server import Ui, serve
+    from .stopping import ended_by_signals
 
     model, out = find_spec(arguments.model).id, arguments.out.absolute()
     check_folder(out)
@@ -73,7 +73,7 @@ def _ui(arguments: argparse.Namespace) -> int:
 
         try:
             with worded(PAGE):
-                asyncio.run(serve(ui, arguments.port, ready, end))
+                asyncio.run(serve(ui, arguments.port, ready, end.wait))
         except KeyboardInterrupt:
             pass
         except OSError as error:

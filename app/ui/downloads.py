@@ -13,9 +13,8 @@ from ...annotators.specs.base import ModelSpec
 from ...model_loader.weights.download import download_weights
 from ...model_loader.weights.find import find_weights, forget
 from ..outcomes import EXPECTED_ERRORS
+from .job import CANCELLED, DONE, FAILED, RUNNING
 from .stopping import Cancellation, StoppedError
-
-RUNNING, DONE, FAILED, CANCELLED = "running", "done", "failed", "cancelled"
 
 _LOOK_SECONDS = 0.1
 

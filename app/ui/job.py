@@ -58,7 +58,6 @@ class Job:
         error: Why it failed, and what to do; of a video that is done, why it ends early.
         seconds: How long it ran.
         quantity: Kind of depth that was found; None = no depth.
-        has_normals: Whether there are normals.
         files: What was written, by kind; `note` adds to it.
         marks: What those files were when they were written: another program may write under the same names.
         stop: The wish to end it.
@@ -77,7 +76,6 @@ class Job:
     error: str = ""
     seconds: float = 0.0
     quantity: str | None = None
-    has_normals: bool = False
     files: dict[str, Path] = field(default_factory=dict)
     marks: dict[str, Any] = field(default_factory=dict)
     stop: Cancellation = field(default_factory=Cancellation)

@@ -242,7 +242,6 @@ class JobQueue:
                 found = estimate(model, image, options)
             job.stop.check()
             job.quantity = None if found.quantity is None or found.depth is None else found.quantity.value
-            job.has_normals = found.normals is not None
             try:
                 write(job.outputs, found, options, image)
             except FileExistsError:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from aiohttp import web
@@ -19,8 +19,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from ...annotators.choices import RECOMMENDED_MODEL
 from ...annotators.registry import MODELS
 from ...geometry.files import MAX_PIXELS, FileFormatError
+from ...geometry.files.html_page import WEB
 from ...geometry.files.image_files import IMAGE_KINDS, image_size
-from ...geometry.files.page_scripts import WEB
 from ...model_loader.weights.disk_space import free_space
 from ..batch.options import Options
 from ..batch.sources import PAGE_EXTENSIONS, VIDEOS
@@ -371,16 +371,8 @@ async def listening(ui: Ui, port: int = 0) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-class Awaited(Protocol):
-    """Something that happens later, such as an `asyncio.Event`."""
-
-    async def wait(self) -> object:
-        """Waits until it happens."""
-        ...
-
-
-async def serve(ui: Ui, port: int, ready: Callable[[str], None], until: Awaited) -> None:
-    """Serves until something happens; `ready` is called with the page's address."""
+async def serve(ui: Ui, port: int, ready: Callable[[str], None], until: Callable[[], Awaitable[object]]) -> None:
+    """Serves until what `until` waits for happens; `ready` is called with the page's address."""
     async with listening(ui, port) as address:
         ready(address)
-        await until.wait()
+        await until()

@@ -18,7 +18,7 @@ from ..filters.box import box_means
 from ..filters.chosen_pixels import ChosenPixels, chosen_places, values_at
 from ..filters.coarse import enlarged, shrunk
 from ..filters.extremes import extremes_around, extremes_within, largest_within, median_within
-from ..filters.guided_filter import products, solved
+from ..filters.guided_filter import fit_of_means, fitted, products
 from .stripes import Lines, stripe_ends
 
 EDGE = 1.05
@@ -208,9 +208,7 @@ def _nearness_by_colour(image: Tensor, inverse: Tensor, low: Tensor, high: Tenso
     small, near, at_edges = (
         shrunk(each, step) for each in (image, (2 * inverse > low + high).to(inverse), (high > low * EDGE).to(inverse))
     )
-    fit = colour_fit(small, near, at_edges, max(1, round(radius / step)))
-    fit = enlarged(fit, step, image.shape[-2:])
-    return (fit[:, :3] * image).sum(1, keepdim=True) + fit[:, 3:]
+    return fitted(colour_fit(small, near, at_edges, max(1, round(radius / step))), image, step)
 
 
 def colour_fit(image: Tensor, near: Tensor, at_edges: Tensor, radius: int) -> Tensor:
@@ -224,13 +222,7 @@ def colour_fit(image: Tensor, near: Tensor, at_edges: Tensor, radius: int) -> Te
 
     Returns:
         (B, 4, H, W): the factors of the three channels, and what is added.
-
-    Source:
-        K. He, J. Sun and X. Tang, "Guided image filtering" (2013); K. He and J. Sun, "Fast guided filter" (2015).
     """
     one = constant(near, 1.0).expand_as(near)
     means = box_means(torch.cat((one, near, image, near * image, products(image)), 1) * at_edges, radius)
-    means = means[:, 1:] / means[:, :1].clamp(min=_TINY)
-    mean_near, mean_colour = means[:, :1], means[:, 1:4]
-    slope = solved(means[:, 7:] - products(mean_colour), torch.addcmul(means[:, 4:7], mean_colour, mean_near, value=-1))
-    return box_means(torch.cat((slope, mean_near - (slope * mean_colour).sum(1, keepdim=True)), 1), 1)
+    return fit_of_means(means[:, 1:] / means[:, :1].clamp(min=_TINY), 1)

@@ -1,4 +1,4 @@
-"""Writes a result as one HTML file, which shows it in any browser without a server or a network."""
+"""Writes a result as one HTML file, which shows it in any browser without a server or a network; joins the scripts of `web/` for it."""
 
 from __future__ import annotations
 
@@ -23,9 +23,48 @@ from ..estimate import Estimate
 from ..projections import need_perspective
 from ..regions.sky import sky_alpha
 from .packed_maps import THICKEST, pack_maps, preview_maps, preview_size
-from .page_scripts import WEB, joined_scripts
 from .paths import one_image, write_bytes
 from .png import small_png
+
+WEB = Path(__file__).resolve().parents[2] / "web"
+"""The folder of the scripts, which are those of ComfyUI's page too."""
+
+_IMPORT = re.compile(r"^import \{([^}]+)\} from '\./([\w]+)\.js'\n", re.MULTILINE)
+_EXPORT = re.compile(r"^export ((?:async )?(?:function|class|const) (\w+))", re.MULTILINE)
+
+
+def joined_scripts(name: str) -> str:
+    """A module of `web/` with all that it imports, as the text of one script.
+
+    Each module becomes a constant, `$` and its name, that holds its exports, and keeps its private names to itself.
+
+    Args:
+        name: Of the module, without `.js`.
+
+    Raises:
+        OSError: A script is missing: the package is not whole.
+        ValueError: A script imports or exports in a way that is not known here.
+    """
+    joined: dict[str, str] = {}
+    _add(name, joined)
+    return "\n".join(joined.values())
+
+
+def _add(name: str, joined: dict[str, str]) -> None:
+    """Adds a module behind those that it imports."""
+    if name in joined:
+        return
+    text = (WEB / f"{name}.js").read_text(encoding="utf-8")
+    for _, other in _IMPORT.findall(text):
+        _add(other, joined)
+    exports = [exported for _, exported in _EXPORT.findall(text)]
+    body = _EXPORT.sub(r"\1", _IMPORT.sub(r"const {\1} = $\2\n", text))
+    if left := re.search(r"^(?:import|export) .*", body, re.MULTILINE):
+        raise ValueError(f"{WEB / name}.js: {left[0]!r} cannot be joined; import names from './module.js', export declarations")
+    if "</" in body:
+        raise ValueError(f"{WEB / name}.js: '</' would end the page's script")
+    joined[name] = f"const ${name} = (() => {{\n{body}\nreturn {{ {', '.join(exports)} }}\n}})()"
+
 
 LONG_SIDE = 1600
 """Longest side of what a page shows, in pixels: a page has a few MB, of noise 25."""
@@ -54,13 +93,12 @@ def write_html(path: str | os.PathLike[str], estimate: Estimate, image: Tensor |
     write_bytes(path, page("viewer", title or path.stem, payload).encode())
 
 
-def page_payload(estimate: Estimate, image: Tensor | None = None, longest: int = LONG_SIDE) -> dict[str, Any]:
+def page_payload(estimate: Estimate, image: Tensor | None = None) -> dict[str, Any]:
     """One image's maps as `showResult` of `web/viewer.js` takes them; JSON can hold it.
 
     Args:
         estimate: One image, with depth, normals or both.
         image: (1, 3, h, w) sRGB in [0, 1], what the estimate is of; None = the maps alone.
-        longest: Longest side in pixels; larger maps are scaled down.
 
     Raises:
         ValueError: More than one image, or an image that is not of the estimate.
@@ -69,7 +107,7 @@ def page_payload(estimate: Estimate, image: Tensor | None = None, longest: int =
     need_perspective(estimate, "a page with a 3D view")
     if image is not None:
         check_image_of(image, 1, estimate.height, estimate.width)
-    size = preview_size(estimate.height, estimate.width, longest)
+    size = preview_size(estimate.height, estimate.width, LONG_SIDE)
     small = preview_maps(estimate.to("cpu").in_float32(), *size)
     shown = None if image is None else resize_map(image.detach().cpu().float().clamp(0, 1), *size)
     maps, meaning = pack_maps(small, sky=_sky(small, shown), thickness=_thickness(small))

@@ -1,7 +1,8 @@
-"""Sums and means over a square around every pixel."""
+"""Sums, means and other pools of a square around every pixel."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -9,7 +10,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...utils import opencv_for
-from .pooling import is_pooled, pooled
+
+# The radius up to which all values of a square are read at once, and the widest line that is.
+_SQUARE, _WIDEST = 2, 64
+
+
+def is_pooled(values: Tensor, radius: int) -> bool:
+    """Whether `pooled` is the faster way: off the CPU, unless windows are so wide that reading them takes longer than launches do."""
+    return values.device.type != "cpu" and radius <= _WIDEST
+
+
+def pooled(pool: Callable[..., Tensor], values: Tensor, radius: int) -> Tensor:
+    """Pools the square around every pixel of maps (B, C, H, W), a large one along rows and then along columns."""
+    size = 2 * radius + 1
+    if radius <= _SQUARE:
+        return pool(values, size, stride=1, padding=radius)
+    along = pool(values, (1, size), stride=1, padding=(0, radius))
+    return pool(along, (size, 1), stride=1, padding=(radius, 0))
+
 
 # The norm of a map from which on a running sum, of doubles, may forget small numbers.
 _LARGE = 1e8

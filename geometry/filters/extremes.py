@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...utils import opencv_for
-from .pooling import is_pooled, pooled
+from .box import is_pooled, pooled
 
 # The radius up to which OpenCV, whose time grows with it, is faster than doubling.
 _WIDEST_BY_OPENCV = 64

@@ -39,16 +39,34 @@ def mask_at_image_edges(mask: Tensor, image: Tensor, radius: int) -> Tensor:
     step = max(1, radius // 4)
     small, share = (shrunk(each, step) for each in (image, mask))
     means = box_means(torch.cat((share, small, share * small, products(small)), 1), max(1, round(radius / step)))
-    mean, colour = means[:, :1], means[:, 1:4]
-    slope = solved(means[:, 7:] - products(colour), means[:, 4:7] - colour * mean)
-    fit = torch.cat((slope, mean - (slope * colour).sum(1, keepdim=True)), 1)
-    fit = enlarged(box_means(fit, max(1, round(radius / step / 2))), step, image.shape[-2:])
-    alpha = ((fit[:, :3] * image).sum(1, keepdim=True) + fit[:, 3:]).clamp(0, 1)
+    mean = means[:, :1]
+    alpha = fitted(fit_of_means(means, max(1, round(radius / step / 2))), image, step).clamp(0, 1)
     # Mixtures at the border are stretched to the ends: inside and outside are what they were.
     alpha = ((alpha - 0.5) * _CONTRAST + 0.5).clamp(0, 1)
     # Where both sides are within the window.
     band = enlarged(((mean > _ALIKE) & (mean < 1 - _ALIKE)).to(image), step, image.shape[-2:], mode="nearest") > 0
     return torch.where(band, alpha, mask)
+
+
+def fit_of_means(means: Tensor, radius: int) -> Tensor:
+    """The linear functions of the colour that fit a map best, by the means in a window around each pixel.
+
+    Args:
+        means: (B, 13, H, W) of the map, the three channels, the map times these, and `products`.
+        radius: Of the window over which the functions are averaged.
+
+    Returns:
+        (B, 4, H, W): the factors of the three channels, and what is added.
+    """
+    mean, colour = means[:, :1], means[:, 1:4]
+    slope = solved(means[:, 7:] - products(colour), torch.addcmul(means[:, 4:7], colour, mean, value=-1))
+    return box_means(torch.cat((slope, mean - (slope * colour).sum(1, keepdim=True)), 1), radius)
+
+
+def fitted(fit: Tensor, image: Tensor, pitch: int) -> Tensor:
+    """The map (B, 1, H, W) that functions of squares of `pitch` pixels, as of `fit_of_means`, make of an image (B, 3, H, W)."""
+    fit = enlarged(fit, pitch, image.shape[-2:])
+    return (fit[:, :3] * image).sum(1, keepdim=True) + fit[:, 3:]
 
 
 def products(colour: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
-"""Renders depth and normals as images."""
+"""Renders depth and normals as images, and errors as colours."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -37,25 +38,29 @@ _COLOUR_MAPS = {
     ),
     SPECTRAL: "9e0142 d53e4f f46d43 fdae61 fee08b ffffbe e6f598 abdda4 66c2a5 3288bd 5e4fa2",
 }
+# Of errors: below and above 0, where nothing is known, and the ends of ranges, one of which has so many of the values.
+_TWO_SIDED = "2166ac 4393c3 92c5de d1e5f0 f7f7f7 fddbc7 f4a582 d6604d b2182b"
+_UNKNOWN = 0.5
+_ENDS = (1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 180.0)
+_WITHIN = 0.95
+# An error of 10 percent is not 15, for the last bits of float32.
+_ROUNDING = 1e-5
 
 
-def normalise_per_image(values: Tensor, mask: Tensor | None = None) -> Tensor:
+def normalise_per_image(values: Tensor) -> Tensor:
     """Values stretched so that each image spans 0 to 1.
 
     Args:
-        values: (B, 1, H, W), any range.
-        mask: (B, 1, H, W) bool, True where values are valid; None = everywhere. NaN and infinity never are.
+        values: (B, 1, H, W), any range; NaN and infinity do not count.
 
     Returns:
         (B, 1, H, W) in [0, 1]; 0 for an image that is constant or has no valid value, and where a value is not a number.
-        What the mask leaves out is clamped.
 
     Raises:
-        ValueError: Maps of the wrong shape, dtype or device.
+        ValueError: Not (B, 1, H, W).
     """
     check_map(values, 1, "values")
-    check_mask(mask, values)
-    low, high = measure_range(values, valid_depth(values, Quantity.RELATIVE_DEPTH, mask))
+    low, high = measure_range(values, valid_depth(values, Quantity.RELATIVE_DEPTH))
     return _normalise(values, low, high)
 
 
@@ -164,8 +169,13 @@ def colourise(image: Tensor, colour_map: str) -> Tensor:
     """
     check_map(image, 1, "image")
     check_choice("colour_map", colour_map, COLOUR_MAPS)
-    table = image.new_tensor([list(bytes.fromhex(colour)) for colour in _COLOUR_MAPS[colour_map].split()]) / 255
-    position = image[:, 0].nan_to_num(0.0).clamp(0, 1) * (len(table) - 1)
+    return _coloured(image, _COLOUR_MAPS[colour_map].split())
+
+
+def _coloured(share: Tensor, colours: Sequence[str]) -> Tensor:
+    """(B, 3, H, W) between evenly spaced colours RRGGBB, of (B, 1, H, W), which is clamped to [0, 1]; NaN counts as 0."""
+    table = share.new_tensor([list(bytes.fromhex(colour)) for colour in colours]) / 255
+    position = share[:, 0].nan_to_num(0.0).clamp(0, 1) * (len(table) - 1)
     below = position.detach().floor().long().clamp(max=len(table) - 2)
     return torch.lerp(table[below], table[below + 1], (position - below)[..., None]).movedim(-1, 1)
 
@@ -222,3 +232,41 @@ def share_of_range(values: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, T
     # Halves keep the difference of huge values finite.
     span = torch.where(usable, high / 2 - low / 2, 1)
     return (values / 2).sub_(torch.where(usable, low, 0) / 2).div_(span), usable
+
+
+def heat_map(values: Tensor, end: float, signed: bool = False) -> Tensor:
+    """Colours of errors: from black to yellow, or, where they have a sign, from blue (negative) over white to red.
+
+    Args:
+        values: (B, 1, H, W), NaN where nothing is known, which becomes grey.
+        end: The value of the last colour; what is beyond it has that colour.
+        signed: Whether the first colour stands for `-end`, and not for 0.
+
+    Returns:
+        (B, 3, H, W) RGB in [0, 1], float32.
+
+    Source:
+        inferno: as `colourise`; RdBu: C. Brewer, colorbrewer2.org, evenly spaced samples.
+    """
+    check_map(values, 1, "values")
+    share = values.float() / end
+    colours = _coloured((share + 1) / 2 if signed else share, heat_colours(signed))
+    return torch.where(values.isnan(), _UNKNOWN, colours)
+
+
+def heat_colours(signed: bool) -> list[str]:
+    """The colours of `heat_map` as RRGGBB, evenly spaced from the first to the last."""
+    return (_TWO_SIDED if signed else _COLOUR_MAPS[INFERNO]).split()
+
+
+def heat_map_end(values: Tensor) -> float:
+    """A round number that 95 percent of the values do not exceed, as the `end` of a heat map.
+
+    Args:
+        values: Any shape, of either sign, NaN where nothing is known; 1 to 180 come back for whatever it holds.
+    """
+    known = values[~values.isnan()].abs().flatten().sort().values
+    if not len(known):
+        return _ENDS[0]
+    most = known[math.ceil(_WITHIN * len(known)) - 1].item() * (1 - _ROUNDING)
+    return next((end for end in _ENDS if end >= most), _ENDS[-1])

@@ -45,13 +45,12 @@ def _chosen(is_dark: Tensor, line: Tensor, curve: Tensor) -> Tensor:
     return curve.lerp_(line, is_dark.to(line))
 
 
-def colour_to_linear(colour: str, name: str = "colour") -> tuple[float, float, float]:
+def colour_to_linear(colour: str) -> tuple[float, float, float]:
     """A colour as a person writes it, as linear light.
 
     Args:
         colour: "#rrggbb", "#rgb", a name that CSS has ("white"), one of `options.colours.LAMP_COLOURS` ("warm"), or red, green
             and blue from 0 to 255 ("255,180,107"); sRGB.
-        name: What the error calls it.
 
     Returns:
         Linear R, G, B in [0, 1].
@@ -59,5 +58,5 @@ def colour_to_linear(colour: str, name: str = "colour") -> tuple[float, float, f
     Raises:
         ValueError: Anything else.
     """
-    red, green, blue = srgb_to_linear(torch.tensor(colour_levels(colour, name), dtype=torch.float64) / 255).tolist()
+    red, green, blue = srgb_to_linear(torch.tensor(colour_levels(colour, "colour"), dtype=torch.float64) / 255).tolist()
     return red, green, blue

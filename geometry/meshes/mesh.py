@@ -31,9 +31,8 @@ from ..regions.sky import sky_alpha
 from ..sphere import panorama_directions
 from ..valid import FAR_AWAY
 from ..views.disocclusion import continue_surfaces
-from .closed_grid import closed_triangles, cut_closed_grid
 from .hidden import HiddenSurface, beside_near_things, continue_behind
-from .mesh_cuts import Joins, cut_grid
+from .mesh_cuts import Joins, closed_triangles, cut_closed_grid, cut_grid
 from .simplify import EVEN, even_triangles
 
 logger = logging.getLogger(__name__)

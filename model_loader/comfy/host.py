@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -124,6 +125,17 @@ def user_folder(kind: str) -> Path:
     if (module := folder_paths()) is None:
         raise RuntimeError("this node reads and writes ComfyUI's own folders, and ComfyUI is not running; use depth_normal.geometry.files")
     return Path(getattr(module, f"get_{kind}_directory")())
+
+
+def temporary_file(suffix: str) -> Path:
+    """A path of its own in ComfyUI's folder for what is temporary, which is made.
+
+    Raises:
+        RuntimeError: As `user_folder`.
+    """
+    folder = user_folder("temp")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"depth_normal_{uuid.uuid4().hex}{suffix}"
 
 
 def user_setting(name: str) -> Any:

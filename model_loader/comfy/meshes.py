@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import sys
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from ...geometry.files.mesh_files import linear_colours
 from ...geometry.kinds import Projection
 from ...geometry.meshes.mesh import Mesh
 from ...geometry.meshes.splats import SH_0, Splats
-from .host import blocked, user_folder
+from .host import blocked, temporary_file
 
 _FITTED_SIZE = 5.0
 _FOV_INSIDE = 75.0
@@ -89,9 +88,7 @@ def comfy_file_3d(suffix: str, write: Callable[[Path], None]) -> Any:
     found = _type("File3D")
     if found is None:
         return blocked(f"this ComfyUI has no 3D files; {_UPDATE}")
-    folder = user_folder("temp")
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"depth_normal_{uuid.uuid4().hex}{suffix}"
+    path = temporary_file(suffix)
     write(path)
     return found(str(path))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -30,7 +29,7 @@ from ...media import (
     video_header,
 )
 from ...utils import to_image, to_rgb
-from .host import user_folder
+from .host import temporary_file
 
 _SUFFIX = ".mp4"
 
@@ -75,9 +74,7 @@ class VideoFile:
         Raises:
             VideoReadError: There are no frames.
         """
-        folder = user_folder("temp")
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"depth_normal_{uuid.uuid4().hex}{_SUFFIX}"
+        path = temporary_file(_SUFFIX)
         segment = path.with_stem(f"{path.stem}_pictures")
         end: Fraction | None = None
         if self.header.sound:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from typing import TypeVar
 
@@ -75,8 +75,20 @@ def steady_batch_size(fits: int, most: int) -> int:
     return most if fits >= most else 1 << (fits.bit_length() - 1)
 
 
-def in_batches(step: Callable[[int, int], None], total: int, size: int, smaller: Callable[[Exception, int], int]) -> None:
-    """Calls a step for all of so many items in order; where a batch does not fit in memory, again with a smaller one.
+def is_batch_too_large(error: Exception) -> bool:
+    """True if a batch ran out of memory; not where the weights do not fit, as after a fall-back to float32: no smaller batch helps."""
+    return is_out_of_memory(error) and not isinstance(error, WeightsTooLargeError)
+
+
+def in_batches(
+    step: Callable[[int, int], T],
+    total: int,
+    size: int,
+    mend: Callable[[Exception, int], int],
+    can_mend: Callable[[Exception], bool] = is_batch_too_large,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[T]:
+    """The results of a step for all of so many items in order; where a batch fails, it is tried again after `mend`.
 
     ComfyUI's user can stop it between batches.
 
@@ -84,22 +96,28 @@ def in_batches(step: Callable[[int, int], None], total: int, size: int, smaller:
         step: Computes the items from start up to but not including stop.
         total: The number of items.
         size: The number of items in the first batch, at least 1.
-        smaller: The size of all batches that follow one of a size that did not fit; raises MemoryError where none is smaller.
+        mend: Called with an error and the size of the batch; returns the size of all batches that follow, or raises.
+        can_mend: Whether an error is one to call `mend` with; others are raised.
+        progress: Called with (items done, `total`) when the result of a batch was taken.
     """
     done = 0
     while done < total:
         interrupt.throw_if_interrupted()
         stop = min(total, done + size)
         try:
-            step(done, stop)
-        except (RuntimeError, MemoryError) as error:
-            if not is_batch_too_large(error):
+            part = step(done, stop)
+        except (ArithmeticError, RuntimeError, MemoryError) as error:
+            if not can_mend(error):
                 raise
             problem = without_traceback(error)
         else:
+            yield part
+            del part
+            if progress is not None:
+                progress(stop, total)
             done = stop
             continue
-        size = smaller(problem, stop - done)
+        size = mend(problem, stop - done)
 
 
 def halved(problem: Exception, batch: int, spec: ModelSpec, height: int, width: int, device: torch.device, divisible: bool = True) -> int:
@@ -114,11 +132,6 @@ def halved(problem: Exception, batch: int, spec: ModelSpec, height: int, width: 
     where = f"{spec.id} at {width}x{height} on {device}"
     logger.warning("out of memory: continuing with batches of %d: %s", batch // 2, where)
     return batch // 2
-
-
-def is_batch_too_large(error: Exception) -> bool:
-    """True if a batch ran out of memory; not where the weights do not fit, as after a fall-back to float32: no smaller batch helps."""
-    return is_out_of_memory(error) and not isinstance(error, WeightsTooLargeError)
 
 
 def on_device_or_cpu(compute: Callable[[torch.device], T], device: torch.device, what: str) -> T:

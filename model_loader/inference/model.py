@@ -20,7 +20,7 @@ from ...annotators.family import Progress
 from ...annotators.graphs import Engine
 from ...annotators.preprocessing.resizing import Resizing
 from ...annotators.specs.base import ModelSpec
-from ...annotators.video import VideoAnnotator
+from ...annotators.video_depth_anything import VideoDepthAnythingAnnotator
 from ...geometry.estimate import Estimate
 from ...geometry.files.image_files import read_image
 from ...geometry.textures.materials import Materials
@@ -30,10 +30,9 @@ from ...utils import check_images, without_autocast
 from ..comfy import feedback
 from .memory_budget import working_bytes
 from .network import LoadedNetwork, Variation, WithSetting, batch_shape
-from .options import InferenceOptions
 from .panorama import check_perspective_model, panorama_estimates
 from .recent import Make, recalled
-from .stages import finished_parts, image_estimates, material_maps, scene_estimates
+from .stages import InferenceOptions, finished_parts, image_estimates, material_maps, scene_estimates
 from .tiles import tile_estimates
 from .video import VideoState, estimate_frames
 
@@ -131,7 +130,7 @@ class Model:
 
         def make(chunks: Iterable[Any]) -> Iterator[Estimate]:
             (batch,) = chunks
-            return image_estimates(self._network, batch, asked, progress)
+            yield from image_estimates(self._network, batch, asked, progress)
 
         return self._recalled("parts", asked, [_checked(images)], make)
 
@@ -379,7 +378,7 @@ class Model:
     @property
     def is_video_model(self) -> bool:
         """True if the network processes several frames of a video in one window; other models take frame by frame."""
-        return isinstance(self.annotator, VideoAnnotator)
+        return isinstance(self.annotator, VideoDepthAnythingAnnotator)
 
     def network_size(self, height: int, width: int, size: int | None = None) -> tuple[int, int]:
         """Height and width of the network's input for images of height x width; `size` as in `estimate`."""

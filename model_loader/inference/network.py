@@ -16,16 +16,15 @@ from torch import Tensor
 
 from ...annotators.base import Annotator
 from ...annotators.family import Progress, progress_of_part
-from ...geometry.estimate import Estimate
-from ...geometry.textures.materials import Materials
 from ...utils import images_to_rgb
-from ..comfy import devices, feedback, interrupt
+from ..comfy import devices, feedback
 from ..comfy.placement import Placement
 from .memory_budget import (
     IMAGES_TO_MAKE_ROOM_FOR,
     check_network_fits,
     halved,
     images_that_fit,
+    in_batches,
     is_batch_too_large,
     without_traceback,
     working_bytes,
@@ -37,12 +36,6 @@ T = TypeVar("T")
 Variation = Callable[[Annotator], Annotator]
 Images = Tensor | np.ndarray
 """A batch as `check_images` returns it: a tensor (B, C, H, W) or an array (B, H, W, C)."""
-
-Maps = TypeVar("Maps", Estimate, Materials)
-"""What a network predicts of a batch."""
-
-Forward = Callable[[Annotator, Tensor, Progress | None], Maps]
-"""The maps of images (B, 3, H, W) on the network's device, at the network's size."""
 
 Sizes = tuple[int, int, int, int]
 """Height and width of the images, and of the network's input."""
@@ -169,29 +162,30 @@ class LoadedNetwork:
         Raises:
             ArithmeticError: float32 overflows too, or cannot be had.
         """
-        while True:
-            network = self.current
-            try:
-                return call(network)
-            except ArithmeticError as error:
-                if not self._can_fall_back(network):
-                    raise
-                problem = without_traceback(error)
-            self._fall_back(network, problem)
+        network = self.current
+        try:
+            return call(network)
+        except ArithmeticError as error:
+            if not self._can_fall_back(network, error):
+                raise
+            problem = without_traceback(error)
+        self._fall_back(network, problem)
+        return self.run(call)
 
     def batches(
-        self, forward: Forward[Maps], images: Images, size: int | None, progress: Progress | None = None, divisible: bool = True
-    ) -> Iterator[Maps]:
-        """Runs the network on a batch: in float32 from where half precision overflows, in parts from where the memory is short.
+        self, method: str, images: Images, size: int | None, progress: Progress | None = None, divisible: bool = True, **arguments: Any
+    ) -> Iterator[Any]:
+        """A method of the annotator on a batch: in float32 from where half precision overflows, in parts from where memory is short.
 
         ComfyUI's user can stop it between parts.
 
         Args:
-            forward: The maps of a part.
+            method: "estimate", "estimate_scene" or "estimate_materials".
             images: The batch; each part is converted to float32 RGB on the device by itself.
             size: As `InferenceOptions.size`.
             progress: Called with (work done, work in all), in images or in a family's passes over them.
             divisible: Whether the batch may be divided.
+            arguments: Further ones of the method.
 
         Raises:
             MemoryError: A part that cannot be divided does not fit.
@@ -201,32 +195,29 @@ class LoadedNetwork:
         room_for = min(total, IMAGES_TO_MAKE_ROOM_FOR) if divisible else total
         prepared = self.prepare(self.current, height, width, size, room_for)
         sizes = (height, width, prepared.height, prepared.width)
-        at_once = min(total, prepared.fits, prepared.network.batch_limits.get(sizes, total)) if divisible else total
-        done = 0
-        while done < total:
-            interrupt.throw_if_interrupted()
-            stop, current = min(total, done + at_once), self.current
-            part_progress = progress_of_part(progress, done, stop, total)
-            try:
-                if prepared.network is not current:  # after a fall-back
-                    prepared = self.prepare(current, height, width, size, room_for)
-                with torch.no_grad():
-                    part = forward(current.annotator, rgb_on_device(images[done:stop], prepared.device), part_progress)
-            except (ArithmeticError, RuntimeError, MemoryError) as error:
-                if not (self._can_fall_back(current) if isinstance(error, ArithmeticError) else is_batch_too_large(error)):
-                    raise
-                problem = without_traceback(error)
-            else:
-                yield part
-                del part
-                done = stop
-                if progress is not None:
-                    progress(done, total)
-                continue
+
+        def part(start: int, stop: int) -> Any:
+            nonlocal prepared
+            if prepared.network is not (current := self.current):  # after a fall-back
+                prepared = self.prepare(current, height, width, size, room_for)
+            passes = progress_of_part(progress, start, stop, total)
+            with torch.no_grad():
+                rgb = rgb_on_device(images[start:stop], prepared.device)
+                return getattr(current.annotator, method)(rgb, size, progress=passes, **arguments)
+
+        def can_mend(error: Exception) -> bool:
+            return self._can_fall_back(prepared.network, error) or is_batch_too_large(error)
+
+        def mend(problem: Exception, count: int) -> int:
             if isinstance(problem, ArithmeticError):
-                self._fall_back(current, problem)
-            else:
-                at_once = prepared.network.batch_limits[sizes] = prepared.halved(problem, stop - done, divisible)
+                self._fall_back(prepared.network, problem)
+                return count
+            limits = prepared.network.batch_limits
+            limits[sizes] = prepared.halved(problem, count, divisible)
+            return limits[sizes]
+
+        at_once = min(total, prepared.fits, prepared.network.batch_limits.get(sizes, total)) if divisible else total
+        return in_batches(part, total, at_once, mend, can_mend, progress)
 
     def prepare(
         self,
@@ -266,9 +257,9 @@ class LoadedNetwork:
         current.batch_limits.clear()
         current.placement.unload()
 
-    def _can_fall_back(self, failed: InDtype) -> bool:
-        """True if there is a dtype of a wider range than that of a network that failed."""
-        return self._rebuild is not None and failed.dtype != torch.float32
+    def _can_fall_back(self, failed: InDtype, error: Exception) -> bool:
+        """True if a network overflowed, and there is a dtype of a wider range."""
+        return isinstance(error, ArithmeticError) and self._rebuild is not None and failed.dtype != torch.float32
 
     def _fall_back(self, failed: InDtype, reason: Exception) -> None:
         """Replaces a network that overflowed by one in float32 for all who share it, unless another thread has; `reason` is logged."""

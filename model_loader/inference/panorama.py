@@ -22,8 +22,7 @@ from ...geometry.sphere import VIEW_FOV, cut_view, view_intrinsics, view_rotatio
 from ...utils import images_to_rgb, resize_map
 from ..comfy import interrupt
 from .network import Images, LoadedNetwork, batch_shape
-from .options import InferenceOptions
-from .stages import image_estimates
+from .stages import InferenceOptions, image_estimates
 
 logger = logging.getLogger(__name__)
 

@@ -6,21 +6,59 @@ Resizing and the camera are the family's: `Annotator.estimate` resizes, runs the
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...annotators.base import Annotator
 from ...annotators.family import Progress
 from ...annotators.marigold import MarigoldMaterialsAnnotator
 from ...annotators.registry import models_of_scenes
-from ...geometry.edges.refine import refine_geometry
+from ...geometry.edges.refine import Derive, refine_geometry
 from ...geometry.estimate import Estimate
 from ...geometry.textures.materials import Materials
+from ...options.estimate import check_tiles
 from ...utils import images_to_rgb
 from .memory_budget import on_device_or_cpu
 from .network import Images, LoadedNetwork, batch_shape
-from .options import InferenceOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceOptions:
+    """The options of an inference; sources and stages read them.
+
+    Attributes:
+        size: Side in pixels of the frame that the network's input is fitted to (the spec's `resizing`); None = the model's default.
+        fov: Degrees that the longer side of the images spans, between 0 and 180 exclusive; 0 = unknown.
+        family_options: The family's own (`annotators.marigold.MarigoldOptions`, ...); None = its defaults.
+        tiles: Overlapping tiles along the longer side, or "auto"; 0 = none. Also accepted: None, 1 and "off", which mean 0.
+        derive: Adds to an estimate what follows from it, such as normals, before the depth is enlarged; None = nothing.
+        refine: Whether depth edges and normals are aligned with the images' edges. None = as the model does by default, which is by its own
+            network for it where it has one (tiny); False = not even so.
+        normals: Whether a model that gives depth and normals shall give the normals of a video too.
+        at_network_size: Whether estimates of a video stay at the network's size.
+        network_threads: Above 0, the network estimates the next frames of a video in a thread of its own while those before are aligned and
+            used, with so many of torch's threads.
+
+    Raises:
+        ValueError: A field of view or a number of tiles that is out of range.
+    """
+
+    size: int | None = None
+    fov: float = 0.0
+    family_options: Any = None
+    tiles: int | str | None = 0
+    derive: Derive | None = None
+    refine: bool | None = None
+    normals: bool = True
+    at_network_size: bool = False
+    network_threads: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tiles", check_tiles(self.tiles))
+        if self.fov and not 0 < self.fov < 180:
+            raise ValueError(f"the field of view is {self.fov} degrees; expected between 0 and 180")
 
 
 def image_estimates(
@@ -38,20 +76,17 @@ def image_estimates(
     Returns:
         Estimates of one or more images at the network's size, on its device, in order, each computed when it is asked for.
     """
-
-    def forward(annotator: Annotator, rgb: Tensor, passes: Progress | None) -> Estimate:
-        return annotator.estimate(
-            rgb,
-            options.size,
-            fov=options.fov,
-            options=options.family_options,
-            progress=passes,
-            normals=options.normals,
-            sharp=options.refine is not False,
-            fetched=fetched,
-        )
-
-    return network.batches(forward, images, options.size, progress)
+    return network.batches(
+        "estimate",
+        images,
+        options.size,
+        progress,
+        fov=options.fov,
+        options=options.family_options,
+        normals=options.normals,
+        sharp=options.refine is not False,
+        fetched=fetched,
+    )
 
 
 def scene_estimates(network: LoadedNetwork, images: Images, options: InferenceOptions, progress: Progress | None) -> Iterator[Estimate]:
@@ -68,11 +103,7 @@ def scene_estimates(network: LoadedNetwork, images: Images, options: InferenceOp
             + ", ".join(models_of_scenes())
         )
     annotator.check_scene(*batch_shape(images), options.size)
-
-    def forward(annotator: Annotator, rgb: Tensor, _: Progress | None) -> Estimate:
-        return annotator.estimate_scene(rgb, options.size, fov=options.fov)
-
-    return network.batches(forward, images, options.size, progress, divisible=False)
+    return network.batches("estimate_scene", images, options.size, progress, divisible=False, fov=options.fov)
 
 
 def material_maps(network: LoadedNetwork, images: Images, options: InferenceOptions, progress: Progress | None) -> Iterator[Materials]:
@@ -83,12 +114,7 @@ def material_maps(network: LoadedNetwork, images: Images, options: InferenceOpti
     """
     if not isinstance(annotator := network.annotator, MarigoldMaterialsAnnotator):
         raise ValueError(f"{annotator.spec.id} gives {annotator.spec.gives}, and no materials; choose a model of materials")
-
-    def forward(annotator: Annotator, rgb: Tensor, passes: Progress | None) -> Materials:
-        assert isinstance(annotator, MarigoldMaterialsAnnotator)
-        return annotator.estimate_materials(rgb, options.size, options=options.family_options, progress=passes)
-
-    return network.batches(forward, images, options.size, progress)
+    return network.batches("estimate_materials", images, options.size, progress, options=options.family_options)
 
 
 def finish(estimate: Estimate, options: InferenceOptions, height: int, width: int, resampling: str, rgb: Tensor | None = None) -> Estimate:
@@ -116,11 +142,15 @@ def finished_parts(parts: Iterable[Estimate], images: Images, options: Inference
     """Finishes the estimates of a batch part by part, in order."""
     _, height, width = batch_shape(images)
     done = 0
-    for part in parts:
+
+    def finished(part: Estimate) -> Estimate:
+        nonlocal done
         rgb = images_to_rgb(images[done : done + part.batch]) if options.refine else None
         done += part.batch
 
-        def finish_on(device: torch.device, part: Estimate = part, rgb: Tensor | None = rgb) -> Estimate:
+        def on(device: torch.device) -> Estimate:
             return finish(part.to(device), options, height, width, resampling, None if rgb is None else rgb.to(device))
 
-        yield on_device_or_cpu(finish_on, part.device, "the maps are enlarged")
+        return on_device_or_cpu(on, part.device, "the maps are enlarged")
+
+    return map(finished, parts)

@@ -27,8 +27,7 @@ from ...utils import images_to_rgb, resize_map
 from ..comfy import devices
 from .memory_budget import BytesPerPixel
 from .network import Images, LoadedNetwork, batch_shape
-from .options import InferenceOptions
-from .stages import image_estimates
+from .stages import InferenceOptions, image_estimates
 
 _LEAST_WEIGHT, _KNOWN = 1e-6, 0.01
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ...annotators.family import Progress
-from ...annotators.video import ENCODED_AT_ONCE, IsCut, VideoAnnotator, WindowState
+from ...annotators.video import ENCODED_AT_ONCE, IsCut, WindowState
+from ...annotators.video_depth_anything import VideoDepthAnythingAnnotator
 from ...geometry.checks import check_map
 from ...geometry.estimate import Estimate
 from ...geometry.temporal.shot_cuts import CutDetector
@@ -24,8 +25,7 @@ from ...options.video import VideoOptions
 from ...utils import check_images
 from .memory_budget import IMAGES_TO_MAKE_ROOM_FOR, in_batches, on_device_or_cpu, steady_batch_size
 from .network import InDtype, LoadedNetwork, rgb_on_device
-from .options import InferenceOptions
-from .stages import finish, image_estimates
+from .stages import InferenceOptions, finish, image_estimates
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def window_estimates(
         frames: The video in chunks (B, 3, H, W) with values in [0, 1], all of one size; each is asked for when it is needed.
         options: The options; `size` and `fov` are used.
         is_cut: Where shots begin; nothing is carried from one to the next. None = the video is one shot.
-        state: The state that the video continues from, as `VideoAnnotator.estimate_video`.
+        state: The state that the video continues from, as `VideoDepthAnythingAnnotator.estimate_video`.
 
     Yields:
         Estimates of one or more frames at the network's size, on its device, in order, as soon as no later frame changes them.
@@ -82,7 +82,7 @@ def _windows(
 ) -> Iterator[Estimate]:
     """The estimates by the network in its current dtype."""
     annotator = current.annotator
-    assert isinstance(annotator, VideoAnnotator)
+    assert isinstance(annotator, VideoDepthAnythingAnnotator)
     first = next(frames, None)
     if first is None:
         return
@@ -103,7 +103,8 @@ def _windows(
         return state.at_once
 
     def in_chunks(step: Callable[[int, int], None], total: int) -> None:
-        in_batches(step, total, state.at_once, smaller)
+        for _ in in_batches(step, total, state.at_once, smaller):
+            pass
 
     yield from annotator.estimate_video(pieces(), options.size, fov=options.fov, is_cut=is_cut, in_chunks=in_chunks, state=state)
 
@@ -188,7 +189,7 @@ def estimate_frames(
     `at_network_size` and `network_threads` are used.
     """
     frames, done = _Frames(chunks), 0
-    if isinstance(network.annotator, VideoAnnotator):
+    if isinstance(network.annotator, VideoDepthAnythingAnnotator):
         parts = window_estimates(network, frames, options, CutDetector().push if video.cuts else None, state.windows)
     else:
         parts = _aligned_frames(network, frames, options, state)

@@ -55,8 +55,12 @@ def store_folder() -> Path:
 
 def entry_folder(key: Key) -> Path:
     """The folder of the entry of a key, be it there or not."""
-    digest = hashlib.sha256(json.dumps(dict(sorted(key.items()))).encode()).hexdigest()[:16]
-    return store_folder() / _plain(key["model"]) / f"{_plain(key['engine'])}-{digest}"
+    return store_folder() / _plain(key["model"]) / f"{_plain(key['engine'])}-{key_digest(key)}"
+
+
+def key_digest(key: Key) -> str:
+    """What names of files have of a key."""
+    return hashlib.sha256(json.dumps(dict(sorted(key.items()))).encode()).hexdigest()[:16]
 
 
 def kept(key: Key, build: Callable[[Path], None], step: Step, needed: int = 0) -> Path:

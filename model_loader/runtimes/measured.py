@@ -1,4 +1,4 @@
-"""What `depth-normal bench --keep` or a long run measured of this machine's runtimes, and which of them `auto` and `fast` stand for.
+"""What `depth-normal bench --keep` measured of this machine's runtimes, and which of them `auto` and `fast` stand for.
 
 The measurements of a model lie beside the engines, in `measured/<model>-<key>.json`. The key is whatever they depend on: the weights, the
 device, torch's threads, the versions of the libraries, of the graphs and of the pack's speed (`SPEED_VERSION`). After a change of one of
@@ -7,7 +7,6 @@ these the model counts as never measured.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import platform
@@ -24,7 +23,7 @@ from ...geometry.files.json_file import read_json
 from ...options.estimate import AUTO_RUNTIME, DTYPE_CHOICES, RUNTIME_CHOICES, TORCH
 from ..weights.find import user_cache
 from ..weights.integrity import stamp
-from .engine_store import Key, store_folder
+from .engine_store import Key, key_digest, store_folder
 
 logger = logging.getLogger(__name__)
 
@@ -163,8 +162,7 @@ def _is_figure(value: object) -> bool:
 
 
 def _path(key: Key, store: Path) -> Path:
-    digest = hashlib.sha256(json.dumps(dict(sorted(key.items()))).encode()).hexdigest()[:16]
-    return store / "measured" / f"{key['model']}-{digest}.json"
+    return store / "measured" / f"{key['model']}-{key_digest(key)}.json"
 
 
 def _key(spec: ModelSpec, weights: Path | None, device: torch.device) -> Key:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -81,11 +81,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         CheckpointError: The file is missing, cannot be read, is damaged, holds code, is not a checkpoint, or holds tensors that are no
             weights (bool, complex, sparse, quantised, longer than the file); the message names the file, what was found and what to do.
     """
-    head, size = _begin(path)
-    if _is_safetensors(head):
-        _check_safetensors(path, size, head)
-        return _checked(path, _read_safetensors(path))
-    return _checked(path, _torch_tensors(path, size, "cpu"))
+    return _read(path, _read_safetensors, "cpu")
 
 
 def read_shapes(path: Path) -> dict[str, Tensor]:
@@ -94,11 +90,15 @@ def read_shapes(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: As `read_checkpoint`.
     """
+    return _read(path, _safetensors_shapes, "meta")
+
+
+def _read(path: Path, read_safetensors: Callable[[Path], Mapping[str, Tensor]], device: str) -> dict[str, Tensor]:
     head, size = _begin(path)
-    if _is_safetensors(head):
-        _check_safetensors(path, size, head)
-        return _checked(path, _safetensors_shapes(path))
-    return _checked(path, _torch_tensors(path, size, "meta"))
+    if not _is_safetensors(head):
+        return _checked(path, _torch_tensors(path, size, device))
+    _check_safetensors(path, size, head)
+    return _checked(path, read_safetensors(path))
 
 
 def _safetensors_shapes(path: Path) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ from depth_normal.geometry import assumptions, camera, checks, comfy_dicts, conv
 from depth_normal.geometry.alignment import metrics, mosaic, scale_shift
 from depth_normal.geometry.edges import depth_edges, ramp_sharpening, refine, stretches, stripes
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.filters import bands, box, chosen_pixels, coarse, extremes, guided_filter, pooling
+from depth_normal.geometry.filters import bands, box, chosen_pixels, coarse, extremes, guided_filter
 from depth_normal.geometry.images import depth_image, display_defaults, highlights, normal_map_image, render, srgb
 from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.regions import before_sky, sky, sky_matte
@@ -227,10 +227,8 @@ ON_THE_CPU = (
     "regions.nearness",
     "regions.mixtures",
     "regions.planes",
-    "images.heat_map",
     "panorama.merge",
     "panorama.affine",
-    "meshes.closed_grid",
 )
 
 # function: how it is called, and why it waits for the device where it does
@@ -404,10 +402,12 @@ CASES = {
     ),
     "filters.guided_filter.mask_at_image_edges": (lambda: guided_filter.mask_at_image_edges(maps(), maps(3), 5), None),
     "filters.box.box_means": (lambda: box.box_means(maps(), 2), None),
-    "filters.pooling.is_pooled": (lambda: pooling.is_pooled(maps(), 2), None),
-    "filters.pooling.pooled": (lambda: pooling.pooled(torch.nn.functional.max_pool2d, maps(), 3), None),
+    "filters.box.is_pooled": (lambda: box.is_pooled(maps(), 2), None),
+    "filters.box.pooled": (lambda: box.pooled(torch.nn.functional.max_pool2d, maps(), 3), None),
     "filters.box.box_counts": (lambda: box.box_counts(maps(), 2), None),
     "filters.box.box_sums": (lambda: box.box_sums(maps(), 2), None),
+    "filters.guided_filter.fit_of_means": (lambda: guided_filter.fit_of_means(maps(13), 2), None),
+    "filters.guided_filter.fitted": (lambda: guided_filter.fitted(maps(4), maps(3), 1), None),
     "filters.guided_filter.products": (lambda: guided_filter.products(maps(3)), None),
     "filters.guided_filter.solved": (lambda: guided_filter.solved(maps(6), maps(3)), None),
     "views.parallax.parallax_of_clip": (
@@ -443,7 +443,7 @@ CASES = {
     "surfaces.panorama_normals.panorama_normals": (lambda: panorama_normals.panorama_normals(maps()[:1], mask()[:1]), ONE_BY_ONE),
     "sphere.panorama_directions": (lambda: sphere.panorama_directions(HEIGHT, WIDTH, DEVICE), None),
     "sphere.panorama_points": (lambda: sphere.panorama_points(maps()), None),
-    "sphere.view_rotations": (lambda: sphere.view_rotations(DEVICE), None),
+    "sphere.view_rotations": (lambda: sphere.view_rotations(), None),
     "sphere.cube_rotations": (lambda: sphere.cube_rotations(DEVICE), None),
     "sphere.rotations_towards": (lambda: sphere.rotations_towards(random(4, 3)), None),
     "sphere.view_intrinsics": (lambda: sphere.view_intrinsics(9).shape, None),
@@ -451,7 +451,7 @@ CASES = {
     "sphere.with_surroundings": (lambda: sphere.with_surroundings(maps(3), 2), None),
     "sphere.in_view": (lambda: sphere.in_view(maps(3)[:1], matrices()[0]), None),
     "projections.need_perspective": (lambda: projections.need_perspective(estimate(), "stereo"), None),
-    "images.render.normalise_per_image": (lambda: render.normalise_per_image(maps(), mask()), None),
+    "images.render.normalise_per_image": (lambda: render.normalise_per_image(maps()), None),
     "images.render.depth_to_image": (
         lambda: render.depth_to_image(
             maps(), "metric_depth", percentiles=(2, 85), as_disparity=True, near="black", colour_map="turbo", mask=mask()
@@ -463,6 +463,9 @@ CASES = {
     "images.render.normals_to_image": (lambda: render.normals_to_image(maps(3), mask=mask()), None),
     "estimate.Estimate.known_depth": (lambda: estimate().known_depth(), None),
     "images.render.colourise": (lambda: render.colourise(maps(), "spectral"), None),
+    "images.render.heat_map": (lambda: render.heat_map(maps(), 1.0), None),
+    "images.render.heat_map_end": (lambda: render.heat_map_end(maps()), NUMBERS),
+    "images.render.heat_colours": (lambda: render.heat_colours(signed=True), None),
     "surfaces.upsampling.enlarged_along": (lambda: upsampling.enlarged_along(maps()[:, :, ::2], maps()[:, :, ::2], maps(), 2, 2), None),
     "surfaces.upsampling.middles": (lambda: upsampling.middles(HEIGHT, 2, DEVICE), None),
     "surfaces.upsampling.means_along": (lambda: upsampling.means_along(maps(), upsampling.Surfaces.of(maps()), 3, (1, 2, 1), 2), None),

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.files import SaveOptions, page_scripts, save_estimate, write_html
+from depth_normal.geometry.files import SaveOptions, html_page, save_estimate, write_html
 
 
 def estimate(height=30, width=40, quantity=Quantity.METRIC_DEPTH):
@@ -96,7 +96,7 @@ def test_what_is_no_single_image_of_its_own_is_refused(tmp_path):
 def test_joined_scripts_do_what_they_do_apart(tmp_path):
     script = tmp_path / "joined.mjs"
     script.write_text(
-        page_scripts.joined_scripts("viewer_lamp")
+        html_page.joined_scripts("viewer_lamp")
         + """
         const depth = Float32Array.of(2, NaN, 4, 8), normals = new Uint8Array(16).fill(7), bits = Uint8Array.of(1, 0, 1, 2)
         const lit = $viewer_lamp.litMaps({ width: 4, height: 1, quantity: 'metric_depth', depth, normals, bits }, 'canvas')
@@ -110,10 +110,10 @@ def test_joined_scripts_do_what_they_do_apart(tmp_path):
 
 
 def test_what_cannot_be_joined_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(page_scripts, "WEB", tmp_path)
+    monkeypatch.setattr(html_page, "WEB", tmp_path)
     (tmp_path / "a.js").write_text("import { app } from '../../scripts/app.js'\n")
     with pytest.raises(ValueError, match=r"a.js: .* cannot be joined"):
-        page_scripts.joined_scripts("a")
+        html_page.joined_scripts("a")
     (tmp_path / "a.js").write_text("const end = '</script>'\n")
     with pytest.raises(ValueError, match="would end the page's script"):
-        page_scripts.joined_scripts("a")
+        html_page.joined_scripts("a")

@@ -9,8 +9,7 @@ import torch
 from PIL import Image
 
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
-from depth_normal.geometry.files import SaveOptions, estimate_meshes, save_estimate, write_glb, write_ply, write_stl
-from depth_normal.geometry.files import mesh_files as mesh_files
+from depth_normal.geometry.files import SaveOptions, mesh_files, save_estimate, write_glb, write_ply, write_stl
 from depth_normal.geometry.files.mesh_files import MAX_TEXTURE_SIDE
 from depth_normal.geometry.meshes.mesh import Mesh, MeshOptions, depth_to_mesh, depth_to_meshes
 
@@ -310,12 +309,12 @@ def test_a_scene_goes_to_one_file_and_other_batches_do_not(tmp_path, suffix):
 
 
 def test_a_glb_that_would_be_too_large_is_refused_before_it_is_made(tmp_path, monkeypatch):
-    monkeypatch.setattr(estimate_meshes, "GLB_LIMIT", 4000)
-    monkeypatch.setattr(estimate_meshes, "depth_to_meshes", lambda *_: pytest.fail("a mesh was made"))
+    monkeypatch.setattr(mesh_files, "GLB_LIMIT", 4000)
+    monkeypatch.setattr(mesh_files, "depth_to_meshes", lambda *_: pytest.fail("a mesh was made"))
     with pytest.raises(ValueError, match=r"400 points make a GLB of about .* ask for at most 100 points, or write PLY"):
         save_estimate(tmp_path / "m.glb", plane(height=20, width=20))
     monkeypatch.undo()
-    monkeypatch.setattr(estimate_meshes, "GLB_LIMIT", 4000)
+    monkeypatch.setattr(mesh_files, "GLB_LIMIT", 4000)
     save_estimate(tmp_path / "m.glb", plane(height=20, width=20), SaveOptions(mesh=MeshOptions(max_points=100)))
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from depth_normal.geometry.filters import box, extremes
-from depth_normal.geometry.filters.pooling import pooled
+from depth_normal.geometry.filters.box import pooled
 
 MEANS, SUMS = partial(F.avg_pool2d, count_include_pad=False), partial(F.avg_pool2d, divisor_override=1)
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from depth_normal.geometry.images.heat_map import heat_colours, heat_map, heat_map_end
+from depth_normal.geometry.images.render import heat_colours, heat_map, heat_map_end
 
 
 def rgb(code):

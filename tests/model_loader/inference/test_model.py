@@ -324,7 +324,7 @@ def of_scenes(family, monkeypatch):
         def sees_scenes(cls, spec):
             return True
 
-        def estimate_scene(self, images, size=None, *, fov=0.0):
+        def estimate_scene(self, images, size=None, *, fov=0.0, progress=None):
             self.check_scene(len(images), *images.shape[-2:], size)
             found = self.estimate(images, size, fov=fov)
             return replace(found, extrinsics=torch.eye(3, 4).repeat(found.batch, 1, 1))

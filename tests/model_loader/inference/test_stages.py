@@ -10,8 +10,7 @@ import torch
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader import inference
-from depth_normal.model_loader.inference.options import InferenceOptions
-from depth_normal.model_loader.inference.stages import finish, finished_parts
+from depth_normal.model_loader.inference.stages import InferenceOptions, finish, finished_parts
 
 FOLDER = Path(inference.__file__).parent
 

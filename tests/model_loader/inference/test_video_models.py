@@ -16,7 +16,7 @@ from depth_normal.model_loader import free, load_model
 from depth_normal.model_loader.comfy import devices, interrupt
 from depth_normal.model_loader.comfy.placement import WeightsTooLargeError
 from depth_normal.model_loader.inference.memory_budget import halved, in_batches
-from depth_normal.model_loader.inference.options import InferenceOptions
+from depth_normal.model_loader.inference.stages import InferenceOptions
 from depth_normal.model_loader.inference.video import ReplayableFrames, VideoState, window_estimates
 from depth_normal.options.video import VideoOptions
 
@@ -219,10 +219,10 @@ def test_chunks_cover_all_once_and_in_order():
         sizes.append(size // 2)
         return size // 2
 
-    in_batches(step, 10, 8, smaller)
+    list(in_batches(step, 10, 8, smaller))
     assert done == [(0, 2), (2, 4), (4, 6), (6, 8), (8, 10)] and sizes == [4, 2]
     with pytest.raises(ZeroDivisionError):
-        in_batches(lambda *_: 1 / 0, 10, 8, smaller)
+        list(in_batches(lambda *_: 1 / 0, 10, 8, smaller))
 
 
 def test_a_last_batch_that_does_not_fit_is_halved_at_once():
@@ -234,7 +234,7 @@ def test_a_last_batch_that_does_not_fit_is_halved_at_once():
         if start >= 8 and stop - start > 1:
             raise MemoryError
 
-    in_batches(step, 10, 8, lambda error, size: halved(error, size, registry.MODELS[MODEL], 32, 32, torch.device("cpu")))
+    list(in_batches(step, 10, 8, lambda error, size: halved(error, size, registry.MODELS[MODEL], 32, 32, torch.device("cpu"))))
     assert tried == [(0, 8), (8, 10), (8, 9), (9, 10)]
 
 
@@ -245,7 +245,7 @@ def test_weights_that_do_not_fit_are_not_tried_with_smaller_batches():
         raise WeightsTooLargeError("tiny does not fit")
 
     with pytest.raises(WeightsTooLargeError, match="tiny does not fit"):
-        in_batches(full, 8, 8, pytest.fail)
+        list(in_batches(full, 8, 8, pytest.fail))
 
 
 def test_what_cannot_be_divided_is_not():
