@@ -171,6 +171,7 @@ def plan_each(
     sources: Iterable[Source],
     folder: Path,
     prepare: Callable[[Source], tuple[T, Sequence[Path]]],
+    is_done: Callable[[T], bool],
     words: Callable[[BaseException], str] = message_of,
     by_extension: bool = False,
 ) -> Plan[T]:
@@ -180,6 +181,7 @@ def plan_each(
         sources: The files that will be read.
         folder: Where the results go.
         prepare: Gives an item and the files of its results; nothing is written. What it raises is why the item is refused.
+        is_done: Whether an item needs no further work.
         words: Says what an error means.
         by_extension: Whether --keep-extension would tell files apart that differ in their extension alone.
 
@@ -202,7 +204,7 @@ def plan_each(
             plan.refused.append((Outputs(source.path, folder), reason if name in reason else f"{name}: {reason}"))
         else:
             owners |= dict.fromkeys((folded(str(target)) for target in targets), source.path)
-            plan.todo.append(item)
+            (plan.done if is_done(item) else plan.todo).append(item)
     return plan
 
 

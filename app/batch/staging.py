@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import get_ident
 from typing import Any
 
 from ...annotators.choices import wording
-from ...geometry.files.paths import move_over, temporary_folder, too_long_on_windows
+from ...geometry.files.paths import move_over, reworded, temporary_folder, too_long_on_windows
 from .name_locks import locked_names
 from .outputs import Outputs, refusals
 from .records import RECORDS, mark, new_record
@@ -64,13 +65,13 @@ class Stages:
 def staged(
     outputs: Outputs, settings: Mapping[str, Any], source_mark: Mapping[str, int] | None = None, stages: Stages | None = None
 ) -> Iterator[Outputs]:
-    """A place to write one image's results. They appear together with their record when the block ends well; otherwise none appears.
+    """A place to write what `estimate` makes of one image, as `published`.
 
     Args:
         outputs: The final places; the folder is made where it is absent.
         settings: The settings for the record, as JSON can hold them.
         source_mark: The mark of the image from before it was read; None = as it is now.
-        stages: Of a run that writes many; None = the place is made for this image alone.
+        stages: As `published`.
 
     Yields:
         The same names in an empty folder on the same disk.
@@ -79,30 +80,51 @@ def staged(
         FileExistsError: A file came there meanwhile that this pack did not make.
         OSError: The system refuses to write; the message says why and what to do.
     """
-    with _refusal_in_words(outputs.folder), nullcontext(stages) if stages else Stages() as kept:
-        stage = kept.empty(outputs.folder / RECORDS)
+
+    def check(targets: Sequence[Path]) -> None:
+        if problems := refusals(outputs, targets):
+            raise FileExistsError("; ".join(problems))
+
+    record = partial(new_record, outputs.record, outputs.image, source_mark or mark(outputs.image), settings)
+    with published(outputs.record, check, record, stages) as stage:
+        yield replace(outputs, folder=stage)
+
+
+@contextmanager
+def published(
+    record: Path, check: Callable[[Sequence[Path]], object], content: Callable[[Mapping[str, Any]], bytes], stages: Stages | None = None
+) -> Iterator[Path]:
+    """A place to write files in. They appear together with their record when the block ends well; otherwise none appears.
+
+    Args:
+        record: The record, in the folder of records of the results' folder; both are made where they are absent.
+        check: Called with the places of the files before any is there; what it raises stops that.
+        content: The record, of the marks of the files by their names.
+        stages: Of a run that writes many; None = the place is made for these files alone.
+
+    Yields:
+        An empty folder on the same disk.
+
+    Raises:
+        OSError: The system refuses to write; the message says why and what to do.
+    """
+    folder = record.parent.parent
+    with _refusal_in_words(folder), nullcontext(stages) if stages else Stages() as kept:
+        stage = kept.empty(record.parent)
         try:
-            yield replace(outputs, folder=stage)
+            yield stage
             written = sorted(stage.iterdir())
-            with locked_names(outputs.folder, (outputs.record.name, *(path.name for path in written))):
-                _publish(outputs, settings, source_mark or mark(outputs.image), stage, written)
+            with locked_names(folder, (record.name, *(path.name for path in written))):
+                targets = [folder / path.name for path in written]
+                check(targets)
+                # Written aside as well: a process that is killed leaves nothing outside its folder.
+                (stage / record.name).write_bytes(content({path.name: mark(path) for path in written}))
+                # The record goes first: after a crash in between it knows what has arrived and what has not.
+                for path, target in zip((stage / record.name, *written), (record, *targets), strict=True):
+                    move_over(path, target)
         except BaseException:
             kept.discard()
             raise
-
-
-def _publish(
-    outputs: Outputs, settings: Mapping[str, Any], source_mark: Mapping[str, int] | None, stage: Path, written: Sequence[Path]
-) -> None:
-    targets = [outputs.folder / path.name for path in written]
-    if problems := refusals(outputs, targets):
-        raise FileExistsError("; ".join(problems))
-    record = new_record(outputs.record, outputs.image, source_mark, settings, {path.name: mark(path) for path in written})
-    # Written aside as well: a process that is killed leaves nothing outside its folder.
-    (stage / outputs.record.name).write_bytes(record)
-    # The record goes first: after a crash in between it knows what has arrived and what has not.
-    for path, target in zip((stage / outputs.record.name, *written), (outputs.record, *targets), strict=True):
-        move_over(path, target)
 
 
 @contextmanager
@@ -152,9 +174,8 @@ def _refusal_in_words(folder: Path) -> Iterator[None]:
         if error.errno is None:  # it is in words
             raise
         if words := too_long_on_windows(error):
-            raise type(error)(f"cannot write to {folder}: {words}") from error
-        reason = error.strerror or error
-        raise type(error)(f"cannot write to {folder}: {reason}; {wording().make_writable}") from error
+            raise reworded(error, f"cannot write to {folder}: {words}") from error
+        raise reworded(error, f"cannot write to {folder}: {error.strerror or error}; {wording().make_writable}") from error
 
 
 @contextmanager

@@ -63,9 +63,9 @@ def _planned(arguments: argparse.Namespace) -> Callable[[Scene], Made]:
     return make
 
 
-def _effect(arguments: argparse.Namespace, image: Tensor | None = None) -> int:
+def _effect(arguments: argparse.Namespace, image: Tensor | None = None) -> None:
     settle_result(arguments)
-    return write_made(arguments, _planned(arguments), "the effect", image)
+    write_made(arguments, _planned(arguments), "the effect", image)
 
 
 def _refuse_pixels(arguments: argparse.Namespace, options: type[Options]) -> None:

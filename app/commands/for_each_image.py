@@ -7,12 +7,13 @@ import glob
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..batch.sources import Source, find_images
+from ..batch.sources import Source, file_identity, find_images
 from ..console.terminal import echo_error
 from ..console.viewer import show
-from .arguments import network_options, refuse_options
+from ..outcomes import DONE
+from .arguments import network_options, refuse_options, settings_of
 from .result_paths import Place, default_name
 from .scene import named_files
 
@@ -28,11 +29,11 @@ Found = tuple[list[Source], list[str]]
 """As `find_images` returns it."""
 
 
-def over_images(run: Callable[..., int], check: Callable[[argparse.Namespace], object]) -> Callable[..., int]:
+def over_images(run: Callable[..., object], check: Callable[[argparse.Namespace], object]) -> Callable[..., int]:
     """A command for one image, `arguments.image`, as one for several, `arguments.images`, of `add_scene(several=True)`.
 
     Args:
-        run: The command; it gets the arguments, and the image's pixels where they are read already, and returns the exit code.
+        run: The command; it gets the arguments, and the image's pixels where they are read already, and raises where it fails.
         check: Refuses what no image can be made with, before the first is read and a model is loaded.
 
     Returns:
@@ -42,22 +43,27 @@ def over_images(run: Callable[..., int], check: Callable[[argparse.Namespace], o
     def run_all(arguments: argparse.Namespace, found: Found | None = None) -> int:
         check(arguments)
         named: Sequence[str] = arguments.images
-        if len(named) == 1 and is_file_name(named[0]):
-            if not arguments.place.is_folder:
-                refuse_options(arguments, ("--keep-extension",), "names results in a folder, and -o names a file; leave it out")
-            return run(_for(arguments, image=Path(named[0])))
-        return _over_several(run, arguments, found)
+        if len(named) != 1 or not is_file_name(named[0]):
+            _refuse_files_of_one(arguments)
+            return _over_several(run, arguments, found)
+        if not arguments.place.is_folder:
+            refuse_options(arguments, ("--resume", "--keep-extension"), "is for results in a folder, and -o names a file; leave it out")
+        if arguments.resume:
+            return _over_several(run, arguments, found)
+        run(_for(arguments, image=Path(named[0])))
+        return DONE
 
     return run_all
 
 
-def _over_several(run: Callable[..., int], arguments: argparse.Namespace, found: Found | None) -> int:
+def _over_several(run: Callable[..., object], arguments: argparse.Namespace, found: Found | None) -> int:
     from ..batch.outputs import Outputs, plan_each
     from ..batch.overwriting import check_folder
     from ..batch.per_image import read_with_alpha
+    from ..batch.records import is_made, mark
     from ..batch.run import Outcome, Run, in_turn
 
-    folder = _folder(arguments)
+    folder: Path = arguments.place.path
     sources, problems = found or find_images(arguments.images, recursive=arguments.recursive, out=folder)
     for problem in problems:
         echo_error(problem)
@@ -69,22 +75,30 @@ def _over_several(run: Callable[..., int], arguments: argparse.Namespace, found:
         outputs = Outputs(source.path, folder / source.relative.parent)
         return outputs, [result(outputs)]
 
-    def make(outputs: Outputs, image: Tensor) -> Outcome:
-        run(_for(each, image=outputs.image, place=Place(outputs.folder, is_folder=True)), image)
+    def is_done(outputs: Outputs) -> bool:
+        return arguments.resume and is_made(result(outputs), outputs.image, each.settings)
+
+    def read(outputs: Outputs) -> tuple[Any, Tensor]:
+        return mark(outputs.image), read_with_alpha(outputs.image)
+
+    def make(outputs: Outputs, read: tuple[Any, Tensor]) -> Outcome:
+        source_mark, image = read
+        run(_for(each, image=outputs.image, place=Place(outputs.folder, is_folder=True), source_mark=source_mark), image)
         return Outcome(outputs, (result(outputs),))
 
     def work(stop: Event, marker: Path | None) -> Iterator[Outcome]:
-        return in_turn(plan.todo, lambda outputs: read_with_alpha(outputs.image), make, stop, marker, words)
+        return in_turn(plan.todo, read, make, stop, marker, words)
 
-    words, each = arguments.parser.message_of, _for(arguments, inputs=[source.path for source in sources], open=False)
+    words, inputs = arguments.parser.message_of, frozenset(filter(None, (file_identity(source.path) for source in sources)))
+    each = _for(arguments, inputs=inputs, open=False, settings=settings_of(arguments))
     check_folder(folder)
-    plan = plan_each(sources, folder, prepare, words, by_extension=not arguments.keep_extension)
-    several = Run(plan, folder, missed=len(problems), go_on="the same command makes all of them anew")
-    if plan.todo:
+    plan = plan_each(sources, folder, prepare, is_done, words, by_extension=not arguments.keep_extension)
+    several = Run(plan, folder, missed=len(problems))
+    if plan.todo and not named_files(arguments):
         network_options(arguments).load(arguments.device)  # what no image can do without is said once
     code = several.run(work)
     if several.made and arguments.open:
-        show(folder)
+        show(folder if plan.total > 1 else result((*plan.todo, *plan.done)[0]))
     return code
 
 
@@ -93,8 +107,8 @@ def is_file_name(name: str) -> bool:
     return not (name == "-" or name.startswith("@") or Path(name).is_dir()) and (Path(name).exists() or glob.escape(name) == name)
 
 
-def _folder(arguments: argparse.Namespace) -> Path:
-    """The folder of the results of several images."""
+def _refuse_files_of_one(arguments: argparse.Namespace) -> None:
+    """Refuses what is of one image, where several are named."""
     place: Place = arguments.place
     if files := named_files(arguments):
         raise ValueError(f"{files[0]} is of one image, and several are named; name the one, or leave the rest to a model")
@@ -103,7 +117,6 @@ def _folder(arguments: argparse.Namespace) -> Path:
     if place.path.suffix.lower() in arguments.extensions and not place.is_folder:
         such = f"{place.path.with_suffix('')}{os.sep}"
         raise ValueError(f"{place.path} is the name of one file, and several images are named; give -o a folder, such as {such}")
-    return place.path
 
 
 def _for(arguments: argparse.Namespace, **changed: object) -> argparse.Namespace:

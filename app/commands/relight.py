@@ -32,7 +32,7 @@ DIRECTIONS = {
 }
 """Names of angles of `--light`."""
 
-COMMON = frozenset(("--out", "--open", "--overwrite", "--light", "--point", "--model", "--recursive"))
+COMMON = frozenset(("--out", "--open", "--overwrite", "--light", "--point", "--model", "--recursive", "--resume"))
 """The options that `--help` shows besides those of the lamps and the look."""
 
 
@@ -97,7 +97,7 @@ def _planned(arguments: argparse.Namespace) -> tuple[tuple[LightPlan, ...], Look
     return lamps, look
 
 
-def _relight(arguments: argparse.Namespace, image: Tensor | None = None) -> int:
+def _relight(arguments: argparse.Namespace, image: Tensor | None = None) -> None:
     from ...geometry.effects.makers import Made, under_lamps
 
     settle_result(arguments)
@@ -106,4 +106,4 @@ def _relight(arguments: argparse.Namespace, image: Tensor | None = None) -> int:
     def make(here: Scene) -> Made:
         return under_lamps(here.layers, here.known, lamps, look, sky_of(arguments, here.image))[0]
 
-    return write_made(arguments, make, "the light", image)
+    write_made(arguments, make, "the light", image)

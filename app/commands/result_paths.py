@@ -7,13 +7,16 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ...options.outputs import WRITE_CHOICES
 from ..batch.overwriting import check_places, note_results
+from ..batch.records import RECORDS, mark, with_made
 from ..batch.sources import EXTENSIONS
 from ..console.terminal import echo, shown
 from ..console.viewer import show
+from .arguments import settings_of
 
 DEFAULT_FOLDER = Path("depth-normal")
 """The default folder for results: in the working directory, named as the command.
@@ -186,13 +189,13 @@ def naming_command(arguments: argparse.Namespace, **changed: str) -> str:
 def check_results(arguments: argparse.Namespace, paths: Sequence[Path], command: str = "") -> None:
     """As `check_places`, of a command that makes files of `arguments.image`."""
     named = [getattr(arguments, name, None) for name in ("image", *SOURCES, "sky_mask")]
-    read = [each for each in (*named, *getattr(arguments, "inputs", ())) if each is not None]
-    check_places(paths, read, arguments.overwrite, arguments.image, command)
+    read, inputs = [each for each in named if each is not None], getattr(arguments, "inputs", frozenset())
+    check_places(paths, read, arguments.overwrite, arguments.image, command, inputs=inputs)
 
 
 @contextmanager
 def result_path(arguments: argparse.Namespace) -> Iterator[Path]:
-    """A path to write the result to, moved to its place when the block ends well.
+    """A path to write the result to, moved to its place when the block ends well; where -o is a folder, as `results_folder`.
 
     The folder is made where it is absent; if the block ends otherwise, it goes again.
 
@@ -203,15 +206,36 @@ def result_path(arguments: argparse.Namespace) -> Iterator[Path]:
     from ...geometry.files import atomic_path
     from ..batch.staging import kept_if_used
 
+    out = arguments.out
+    if arguments.place.is_folder:
+        with results_folder(arguments, out) as folder:
+            yield folder / out.name
+        return
     try:
-        with kept_if_used(arguments.out.parent), atomic_path(arguments.out) as path:
+        with kept_if_used(out.parent), atomic_path(out) as path:
             yield path
-            check_results(arguments, [arguments.out], naming_command(arguments))  # somebody may have written there meanwhile
-        note_results(arguments.image, [arguments.out], naming_command(arguments))
+            check_results(arguments, [out], naming_command(arguments))  # somebody may have written there meanwhile
+        note_results(arguments.image, [out], naming_command(arguments))
     except OSError as error:
         if error.filename is not None or not error.strerror:
             raise
-        raise OSError(error.errno, error.strerror, str(arguments.out)) from error
+        raise OSError(error.errno, error.strerror, str(out)) from error
+
+
+@contextmanager
+def results_folder(arguments: argparse.Namespace, first: Path) -> Iterator[Path]:
+    """A folder to write results in that have their default names, as `staging.published`; `first` is the place of the first of them.
+
+    They are recorded with what decides on them (`settings_of`), by which --resume knows them (`is_done`).
+    """
+    from ..batch.staging import published
+
+    image, settings = arguments.image, settings_of(arguments)
+    source_mark = getattr(arguments, "source_mark", None) or mark(image)
+    record = first.parent / RECORDS / f"{image.stem}.json"
+    content = partial(with_made, record, first.name, image, source_mark, settings)
+    with published(record, partial(check_results, arguments), content) as folder:
+        yield folder
 
 
 def say_result(arguments: argparse.Namespace, words: str = "", paths: Iterable[Path] = ()) -> None:

@@ -277,9 +277,7 @@ def _several(arguments: argparse.Namespace, sources: Sequence[Source], missed: i
             return Outcome(video, failure=failure_of(str(video.source), error, words=words))
         return Outcome(video, tuple(video.targets), Failure(early) if early else None)
 
-    plan = plan_each(sources, folder, prepare, words)
-    plan.done.extend(video for video in plan.todo if video.make is None)
-    plan.todo[:] = [video for video in plan.todo if video.make is not None]
+    plan = plan_each(sources, folder, prepare, lambda video: video.make is None, words)
 
     def work(stop: Event, marker: Path | None) -> Iterator[Outcome]:
         if any(video.needs_model for video in plan.todo):

@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 from PIL import Image
 
 from depth_normal.app import cli
+from depth_normal.app.batch.run import GO_ON
 from depth_normal.app.commands import scene
+from depth_normal.geometry.files import paths, read_image
 from depth_normal.media import VideoWriter
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "somewhere")
@@ -64,7 +67,7 @@ def test_a_full_disk_ends_a_run_and_what_was_made_counts(words, photos, at_the_s
     assert run(words, photos) == 1 and results() == ["a"]
     said = capsys.readouterr().err
     assert "1 done, 1 failed of 3 images in" in said
-    assert "stopped with 1 image not begun: photos/b.png: somewhere: No space left on device; the same command" in said
+    assert "stopped with 1 image not begun: photos/b.png: cannot write to out: No space left on device; " in said and GO_ON in said
 
 
 @pytest.mark.parametrize("words", EFFECTS)
@@ -86,7 +89,7 @@ def test_a_drive_that_goes_away_ends_a_run(words, photos, at_the_second, capsys)
 def test_ctrl_c_finishes_the_image_in_progress(words, photos, at_the_second, capsys):
     at_the_second(lambda: os.kill(os.getpid(), signal.SIGINT))
     assert run(words, photos) == 130 and results() == ["a", "b"]
-    assert "stopped with 1 image not begun; the same command makes all of them anew" in capsys.readouterr().err
+    assert f"stopped with 1 image not begun; {GO_ON}" in capsys.readouterr().err
 
 
 def test_an_image_that_cannot_be_read_leaves_the_others(photos, capsys):
@@ -94,3 +97,92 @@ def test_an_image_that_cannot_be_read_leaves_the_others(photos, capsys):
     assert run(EFFECTS[0], photos) == 1 and results() == ["a", "c"]
     said = capsys.readouterr().err
     assert said.count("photos/b.png") == 1 and "2 done, 1 failed of 3 images in" in said and "stopped" not in said
+
+
+def times() -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in Path("out").glob("*.*") if path.is_file()}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of Windows end the process")
+@pytest.mark.parametrize("words", EFFECTS)
+def test_a_stopped_run_is_gone_on_with(words, photos, at_the_second, capsys):
+    at_the_second(lambda: os.kill(os.getpid(), signal.SIGINT))
+    assert run(words, photos) == 130
+    made = times()
+    capsys.readouterr()
+    assert run((*words, "--resume"), photos) == 0 and results() == ["a", "b", "c"]
+    assert made.items() <= times().items() and "1 done, 2 skipped" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "made_anew"),
+    [
+        ((), 0),
+        (("--density", "0.2"), 3),
+        (("--no-sky",), 3),
+        (("--size", "64"), 3),
+        (("--tiles", "2"), 3),
+        (("--dtype", "float32"), 3),
+        (("--device", "cpu"), 0),
+        (("--recursive",), 0),
+    ],
+)
+def test_results_of_other_settings_are_made_anew(change, made_anew, photos, capsys):
+    fog = ["effect", "fog", str(photos), "-o", "out", "--model", "tiny", "--size", "32", "--density", "0.1", "--resume"]
+    assert cli.main(fog) == 0
+    capsys.readouterr()
+    assert cli.main([*fog, *change]) == 0
+    assert (f"{made_anew} done, " if made_anew else "0 done, 3 skipped (done before)") in capsys.readouterr().err
+
+
+def test_commands_leave_each_others_results_done(photos, capsys):
+    """Also those of another image of the name."""
+    Image.new("RGB", (48, 32), (9, 90, 40)).save("photos/a.jpg")
+    several = [["estimate"], ["effect", "fog"], ["effect", "sky"], ["relight"], ["effect", "fog"]]
+    for words in (*several, *several):
+        assert run([*words, "--resume", "--keep-extension"], photos) == 0
+        said = capsys.readouterr().err
+    assert "0 done, 4 skipped" in said
+    Path("out/a.jpg_fog.png").write_bytes(b"mine")
+    Image.new("RGB", (48, 32), (10, 90, 40)).save("photos/b.png")
+    assert run(["effect", "fog", "--resume", "--keep-extension"], photos) == 1
+    said = capsys.readouterr().err
+    assert "a.jpg_fog.png is there already, not known" in said and "1 done, 2 skipped (done before), 1 failed of 4" in said
+    assert run(["effect", "fog", "--resume", "--keep-extension"], photos / "b.png") == 0
+    assert "its results are there already" in capsys.readouterr().err
+
+
+KILLED = """
+import os, pathlib, sys
+from depth_normal.app import cli
+at, replace, moves = int(sys.argv[1]), pathlib.Path.replace, []
+def killed(source, target):
+    moves.append(target)
+    if len(moves) == at:
+        os.kill(os.getpid(), 9)
+    return replace(source, target)
+pathlib.Path.replace = killed
+cli.main(sys.argv[2:])
+"""
+
+
+@pytest.mark.slow("starts another process")
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such signal")
+@pytest.mark.parametrize(("at", "anew"), [(2, False), (3, False), (3, True), (4, True)])
+def test_a_killed_run_leaves_nothing_half_written(at, anew, photos, capsys):
+    """Of each image three files are moved: the result among what is not finished, the record, and the result to its place."""
+    words = ["effect", "fog", str(photos), "-o", "out", "--model", "tiny", "--size", "32"]
+    if anew:
+        assert cli.main(words) == 0
+        words += ["--density", "0.5"]
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(at), *words], check=False, timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    before = times()
+    assert all(read_image(Path("out") / name).shape == (32, 48, 3) for name in before)
+    capsys.readouterr()
+    paths._remove_leftovers_once.cache_clear()  # as a process of its own
+    assert cli.main([*words, "--resume"]) == 0
+    done = (at - 1) // 3
+    assert f"{3 - done} done, " in capsys.readouterr().err and [*sorted(times())] == ["a_fog.png", "b_fog.png", "c_fog.png"]
+    assert sorted(path.name for path in Path("out/.depth-normal").iterdir()) == ["a.json", "b.json", "c.json", "lock"]
+    assert len(before.items() - times().items()) == len(before) - done
