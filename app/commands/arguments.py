@@ -298,6 +298,16 @@ def add_resume(parser: argparse._ActionsContainer, more: str = "") -> None:
     parser.add_argument("--resume", action="store_true", help=resume)
 
 
+def add_several(parser: argparse.ArgumentParser, one: str, resumed: str = "") -> None:
+    """Adds the images of a command that `over_images` runs; `one` says what one of them is, `resumed` is `more` of `add_resume`."""
+    sources = f"{one}; or several, folders, patterns, @list.txt or -, whose results go to a folder"
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help=sources)
+    recursive = "look into folders in folders too, and keep their tree below the folder of the results"
+    parser.add_argument("--recursive", action="store_true", help=recursive)
+    add_resume(parser, resumed)
+    add_keep_extension(parser)
+
+
 def add_keep_extension(parser: argparse._ActionsContainer) -> None:
     """Adds --keep-extension."""
     names = "name results by the whole name of the image (photo.jpg_depth.png): for folders with a photo.jpg and a photo.png"

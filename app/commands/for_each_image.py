@@ -6,16 +6,16 @@ import argparse
 import glob
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..batch.sources import Source, file_identity, find_images
+from ..batch.sources import IMAGE_FILES, Kind, Source, file_identity, find_images
 from ..console.terminal import echo_error
 from ..console.viewer import show
 from ..outcomes import DONE
 from .arguments import network_options, refuse_options, settings_of
-from .result_paths import Place, default_name
-from .scene import named_files
+from .result_paths import SOURCES, Place, default_name
 
 if TYPE_CHECKING:
     from threading import Event
@@ -29,34 +29,51 @@ Found = tuple[list[Source], list[str]]
 """As `find_images` returns it."""
 
 
-def over_images(run: Callable[..., object], check: Callable[[argparse.Namespace], object]) -> Callable[..., int]:
-    """A command for one image, `arguments.image`, as one for several, `arguments.images`, of `add_scene(several=True)`.
+@dataclass(frozen=True)
+class Work:
+    """A command for one image, `arguments.image`.
 
-    Args:
+    Attributes:
         run: The command; it gets the arguments, and the image's pixels where they are read already, and raises where it fails.
         check: Refuses what no image can be made with, before the first is read and a model is loaded.
+        reads_ahead: Whether `run` takes pixels; else it reads a file by itself.
+        kind: What is looked for in folders.
+        names: The default names of an image's results, the one that is always there first.
+        needs_model: Whether the model is needed that the arguments name.
+    """
+
+    run: Callable[..., object]
+    check: Callable[[argparse.Namespace], object]
+    reads_ahead: bool = True
+    kind: Kind = IMAGE_FILES
+    names: Callable[[argparse.Namespace, Path], Sequence[str]] = lambda arguments, image: (default_name(arguments, image),)
+    needs_model: Callable[[argparse.Namespace], bool] = lambda _: True
+
+
+def over_images(work: Work) -> Callable[..., int]:
+    """A command for one image as one for several, `arguments.images`, of `add_several`.
 
     Returns:
         The command for several; it gets the arguments, and what these name where it was looked for before (`Found`).
     """
 
     def run_all(arguments: argparse.Namespace, found: Found | None = None) -> int:
-        check(arguments)
+        work.check(arguments)
         named: Sequence[str] = arguments.images
         if len(named) != 1 or not is_file_name(named[0]):
             _refuse_files_of_one(arguments)
-            return _over_several(run, arguments, found)
+            return _over_several(work, arguments, found)
         if not arguments.place.is_folder:
             refuse_options(arguments, ("--resume", "--keep-extension"), "is for results in a folder, and -o names a file; leave it out")
         if arguments.resume:
-            return _over_several(run, arguments, found)
-        run(_for(arguments, image=Path(named[0])))
+            return _over_several(work, arguments, found)
+        work.run(_for(arguments, image=Path(named[0])))
         return DONE
 
     return run_all
 
 
-def _over_several(run: Callable[..., object], arguments: argparse.Namespace, found: Found | None) -> int:
+def _over_several(work: Work, arguments: argparse.Namespace, found: Found | None) -> int:
     from ..batch.outputs import Outputs, plan_each
     from ..batch.overwriting import check_folder
     from ..batch.per_image import read_with_alpha
@@ -64,29 +81,29 @@ def _over_several(run: Callable[..., object], arguments: argparse.Namespace, fou
     from ..batch.run import Outcome, Run, in_turn
 
     folder: Path = arguments.place.path
-    sources, problems = found or find_images(arguments.images, recursive=arguments.recursive, out=folder)
+    sources, problems = found or find_images(arguments.images, arguments.recursive, folder, work.kind)
     for problem in problems:
         echo_error(problem)
 
-    def result(outputs: Outputs) -> Path:
-        return outputs.folder / default_name(arguments, outputs.image)
+    def results(outputs: Outputs) -> list[Path]:
+        return [outputs.folder / name for name in work.names(arguments, outputs.image)]
 
     def prepare(source: Source) -> tuple[Outputs, Sequence[Path]]:
         outputs = Outputs(source.path, folder / source.relative.parent)
-        return outputs, [result(outputs)]
+        return outputs, results(outputs)
 
     def is_done(outputs: Outputs) -> bool:
-        return arguments.resume and is_made(result(outputs), outputs.image, each.settings)
+        return arguments.resume and is_made(results(outputs)[0], outputs.image, each.settings)
 
-    def read(outputs: Outputs) -> tuple[Any, Tensor]:
-        return mark(outputs.image), read_with_alpha(outputs.image)
+    def read(outputs: Outputs) -> tuple[Any, list[Tensor]]:
+        return mark(outputs.image), [read_with_alpha(outputs.image)] if work.reads_ahead else []
 
-    def make(outputs: Outputs, read: tuple[Any, Tensor]) -> Outcome:
+    def make(outputs: Outputs, read: tuple[Any, list[Tensor]]) -> Outcome:
         source_mark, image = read
-        run(_for(each, image=outputs.image, place=Place(outputs.folder, is_folder=True), source_mark=source_mark), image)
-        return Outcome(outputs, (result(outputs),))
+        work.run(_for(each, image=outputs.image, place=Place(outputs.folder, is_folder=True), source_mark=source_mark), *image)
+        return Outcome(outputs, (results(outputs)[0],))
 
-    def work(stop: Event, marker: Path | None) -> Iterator[Outcome]:
+    def engine(stop: Event, marker: Path | None) -> Iterator[Outcome]:
         return in_turn(plan.todo, read, make, stop, marker, words)
 
     words, inputs = arguments.parser.message_of, frozenset(filter(None, (file_identity(source.path) for source in sources)))
@@ -94,11 +111,11 @@ def _over_several(run: Callable[..., object], arguments: argparse.Namespace, fou
     check_folder(folder)
     plan = plan_each(sources, folder, prepare, is_done, words, by_extension=not arguments.keep_extension)
     several = Run(plan, folder, missed=len(problems))
-    if plan.todo and not named_files(arguments):
+    if plan.todo and work.needs_model(arguments) and not _named(arguments):
         network_options(arguments).load(arguments.device)  # what no image can do without is said once
-    code = several.run(work)
+    code = several.run(engine)
     if several.made and arguments.open:
-        show(folder if plan.total > 1 else result((*plan.todo, *plan.done)[0]))
+        show(folder if plan.total > 1 else results((*plan.todo, *plan.done)[0])[0])
     return code
 
 
@@ -110,13 +127,18 @@ def is_file_name(name: str) -> bool:
 def _refuse_files_of_one(arguments: argparse.Namespace) -> None:
     """Refuses what is of one image, where several are named."""
     place: Place = arguments.place
-    if files := named_files(arguments):
+    if files := _named(arguments):
         raise ValueError(f"{files[0]} is of one image, and several are named; name the one, or leave the rest to a model")
     if mask := getattr(arguments, "sky_mask", None):
         raise ValueError(f"{mask} is of one image, and several are named; name the one, or leave out --sky-mask")
-    if place.path.suffix.lower() in arguments.extensions and not place.is_folder:
+    if not place.is_folder and place.path.suffix.lower() in arguments.extensions:
         such = f"{place.path.with_suffix('')}{os.sep}"
         raise ValueError(f"{place.path} is the name of one file, and several images are named; give -o a folder, such as {such}")
+
+
+def _named(arguments: argparse.Namespace) -> list[Path]:
+    """The files that depth and normals come from; `Work.check` has refused those that contradict each other."""
+    return [path for name in SOURCES if (path := getattr(arguments, name, None)) is not None]
 
 
 def _for(arguments: argparse.Namespace, **changed: object) -> argparse.Namespace:

@@ -17,7 +17,7 @@ from ..console.option_types import real, whole
 from ..console.parser import Parser
 from .arguments import chosen_model, refuse_options
 from .camera_moves import chosen_move
-from .for_each_image import Found, is_file_name, over_images
+from .for_each_image import Found, Work, is_file_name, over_images
 from .option_table import add_options, chosen_options
 from .result_paths import add_result, result_path, say_result, settle_result
 from .scene import add_scene, check_model, made_of, named_files, read_scene
@@ -156,7 +156,7 @@ def _parallax(arguments: argparse.Namespace, image: Tensor | None = None) -> Non
     say_result(arguments, f"{len(path)} frames")
 
 
-_run_images = over_images(_parallax, _checked)
+_run_images = over_images(Work(_parallax, _checked))
 
 
 def _rate(arguments: argparse.Namespace) -> float:

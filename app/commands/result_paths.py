@@ -169,8 +169,13 @@ def settle_result(arguments: argparse.Namespace, purpose: str = "") -> None:
 
 
 def default_name(arguments: argparse.Namespace, image: Path) -> str:
-    """The default name of the one result of an image, of a parser with `add_result`; with --keep-extension the image's whole name."""
-    return f"{image.name if getattr(arguments, 'keep_extension', False) else image.stem}{arguments.ending}"
+    """The default name of the one result of an image, of a parser with `add_result`."""
+    return f"{stem_of(arguments, image)}{arguments.ending}"
+
+
+def stem_of(arguments: argparse.Namespace, image: Path) -> str:
+    """What the default names of an image's results begin with; with --keep-extension the image's whole name."""
+    return image.name if getattr(arguments, "keep_extension", False) else image.stem
 
 
 def naming_command(arguments: argparse.Namespace, **changed: str) -> str:
@@ -195,47 +200,46 @@ def check_results(arguments: argparse.Namespace, paths: Sequence[Path], command:
 
 @contextmanager
 def result_path(arguments: argparse.Namespace) -> Iterator[Path]:
-    """A path to write the result to, moved to its place when the block ends well; where -o is a folder, as `results_folder`.
+    """A path to write the result to, `arguments.out`, in a `results_folder`."""
+    with results_folder(arguments, arguments.out) as folder:
+        yield folder / arguments.out.name
 
-    The folder is made where it is absent; if the block ends otherwise, it goes again.
+
+@contextmanager
+def results_folder(arguments: argparse.Namespace, first: Path) -> Iterator[Path]:
+    """An empty folder to write results in, of which `first` is the place of the first. They are moved there when the block ends well.
+
+    The folder of their places is made where it is absent; if the block ends otherwise, it goes again. Results with default names are
+    recorded with what decides on them (`settings_of`), by which --resume knows them (`records.is_made`).
 
     Raises:
         FileExistsError: A file came there meanwhile that must not be replaced.
         OSError: The system refuses to write.
     """
-    from ...geometry.files import atomic_path
-    from ..batch.staging import kept_if_used
+    from ...geometry.files.paths import move_over, temporary_folder
+    from ..batch.staging import kept_if_used, published
 
-    out = arguments.out
+    image = arguments.image
     if arguments.place.is_folder:
-        with results_folder(arguments, out) as folder:
-            yield folder / out.name
+        source_mark = getattr(arguments, "source_mark", None) or mark(image)
+        record = first.parent / RECORDS / f"{image.stem}.json"
+        content = partial(with_made, record, first.name, image, source_mark, settings_of(arguments))
+        with published(record, partial(check_results, arguments), content) as folder:
+            yield folder
         return
-    try:
-        with kept_if_used(out.parent), atomic_path(out) as path:
-            yield path
-            check_results(arguments, [out], naming_command(arguments))  # somebody may have written there meanwhile
-        note_results(arguments.image, [out], naming_command(arguments))
-    except OSError as error:
-        if error.filename is not None or not error.strerror:
-            raise
-        raise OSError(error.errno, error.strerror, str(out)) from error
-
-
-@contextmanager
-def results_folder(arguments: argparse.Namespace, first: Path) -> Iterator[Path]:
-    """A folder to write results in that have their default names, as `staging.published`; `first` is the place of the first of them.
-
-    They are recorded with what decides on them (`settings_of`), by which --resume knows them (`is_done`).
-    """
-    from ..batch.staging import published
-
-    image, settings = arguments.image, settings_of(arguments)
-    source_mark = getattr(arguments, "source_mark", None) or mark(image)
-    record = first.parent / RECORDS / f"{image.stem}.json"
-    content = partial(with_made, record, first.name, image, source_mark, settings)
-    with published(record, partial(check_results, arguments), content) as folder:
-        yield folder
+    with kept_if_used(first.parent), temporary_folder(first.parent) as folder:
+        try:
+            yield folder
+            written = sorted(folder.iterdir(), key=lambda path: (path.name != first.name, path.name))
+            targets = [first.parent / path.name for path in written]
+            check_results(arguments, targets, naming_command(arguments))  # somebody may have written there meanwhile
+            for path, target in zip(written, targets, strict=True):
+                move_over(path, target)
+        except OSError as error:
+            if not error.strerror or (error.filename is not None and folder not in Path(error.filename).parents):
+                raise
+            raise OSError(error.errno, error.strerror, str(first)) from error
+    note_results(image, targets, naming_command(arguments))
 
 
 def say_result(arguments: argparse.Namespace, words: str = "", paths: Iterable[Path] = ()) -> None:

@@ -16,10 +16,9 @@ from ..outcomes import EXPECTED_ERRORS
 from .arguments import (
     NETWORK_OPTIONS,
     add_coding,
-    add_keep_extension,
     add_map_kind,
     add_network,
-    add_resume,
+    add_several,
     check_weights,
     chosen_quantity,
     chosen_spec,
@@ -73,12 +72,7 @@ def add_scene(parser: argparse.ArgumentParser, several: bool = False, one: str =
     `one` says what one of several is, `resumed` what --resume does beside skipping images.
     """
     if several:
-        sources = f"{one}; or several, folders, patterns, @list.txt or -, whose results go to a folder"
-        parser.add_argument("images", nargs="+", metavar="IMAGE", help=sources)
-        recursive = "look into folders in folders too, and keep their tree below the folder of the results"
-        parser.add_argument("--recursive", action="store_true", help=recursive)
-        add_resume(parser, resumed)
-        add_keep_extension(parser)
+        add_several(parser, one, resumed)
     else:
         parser.add_argument("image", type=Path, metavar="IMAGE", help="the image")
     group = parser.add_argument_group("depth and normals", "They come from a model, or from files.")

@@ -12,12 +12,18 @@ from PIL import Image
 
 from depth_normal.app import cli
 from depth_normal.app.batch.run import GO_ON
-from depth_normal.app.commands import scene
+from depth_normal.app.batch.staging import Stages
 from depth_normal.geometry.files import paths, read_image
-from depth_normal.media import VideoWriter
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "somewhere")
-EFFECTS = [("effect", "fog"), ("relight",), ("parallax", "--longer-side", "32", "--seconds", "0.1")]
+TINY = ("--model", "tiny", "--size", "32")
+EFFECTS = [
+    ("effect", "fog", *TINY),
+    ("relight", *TINY),
+    ("parallax", "--longer-side", "32", "--seconds", "0.1", *TINY),
+    ("texture", "pbr", *TINY),
+    ("texture", "normals"),
+]
 
 
 @pytest.fixture
@@ -31,31 +37,30 @@ def photos(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def at_the_second(monkeypatch):
-    """Has something happen while the second result is written."""
+    """Has something happen when the second image is about to be written."""
 
     def arrange(happens) -> None:
-        for place, name in ((scene, "write_image"), (VideoWriter, "__enter__")):
-            monkeypatch.setattr(place, name, _with(getattr(place, name), happens, []))
+        monkeypatch.setattr(Stages, "empty", _with(Stages.empty, happens, []))
 
     return arrange
 
 
-def _with(write, happens, calls):
+def _with(begin, happens, calls):
     def instead(*words, **more):
         calls.append(words)
         if len(calls) == 2:
             happens()
-        return write(*words, **more)
+        return begin(*words, **more)
 
     return instead
 
 
 def run(words, photos) -> int:
-    return cli.main([*words, str(photos), "-o", "out", "--model", "tiny", "--size", "32"])
+    return cli.main([*words, str(photos), "-o", "out"])
 
 
 def results() -> list[str]:
-    return sorted(path.name[0] for path in Path("out").glob("*.*") if path.is_file())
+    return sorted({path.name[0] for path in Path("out").glob("*.*") if path.is_file()})
 
 
 @pytest.mark.parametrize("words", EFFECTS)
@@ -128,7 +133,7 @@ def test_a_stopped_run_is_gone_on_with(words, photos, at_the_second, capsys):
     ],
 )
 def test_results_of_other_settings_are_made_anew(change, made_anew, photos, capsys):
-    fog = ["effect", "fog", str(photos), "-o", "out", "--model", "tiny", "--size", "32", "--density", "0.1", "--resume"]
+    fog = [*EFFECTS[0], str(photos), "-o", "out", "--density", "0.1", "--resume"]
     assert cli.main(fog) == 0
     capsys.readouterr()
     assert cli.main([*fog, *change]) == 0
@@ -138,17 +143,16 @@ def test_results_of_other_settings_are_made_anew(change, made_anew, photos, caps
 def test_commands_leave_each_others_results_done(photos, capsys):
     """Also those of another image of the name."""
     Image.new("RGB", (48, 32), (9, 90, 40)).save("photos/a.jpg")
-    several = [["estimate"], ["effect", "fog"], ["effect", "sky"], ["relight"], ["effect", "fog"]]
-    for words in (*several, *several):
+    for words in 2 * (("estimate", *TINY), EFFECTS[0], ("effect", "sky", *TINY), EFFECTS[1], EFFECTS[0]):
         assert run([*words, "--resume", "--keep-extension"], photos) == 0
         said = capsys.readouterr().err
     assert "0 done, 4 skipped" in said
     Path("out/a.jpg_fog.png").write_bytes(b"mine")
     Image.new("RGB", (48, 32), (10, 90, 40)).save("photos/b.png")
-    assert run(["effect", "fog", "--resume", "--keep-extension"], photos) == 1
+    assert run([*EFFECTS[0], "--resume", "--keep-extension"], photos) == 1
     said = capsys.readouterr().err
     assert "a.jpg_fog.png is there already, not known" in said and "1 done, 2 skipped (done before), 1 failed of 4" in said
-    assert run(["effect", "fog", "--resume", "--keep-extension"], photos / "b.png") == 0
+    assert run([*EFFECTS[0], "--resume", "--keep-extension"], photos / "b.png") == 0
     assert "its results are there already" in capsys.readouterr().err
 
 
@@ -171,7 +175,7 @@ cli.main(sys.argv[2:])
 @pytest.mark.parametrize(("at", "anew"), [(2, False), (3, False), (3, True), (4, True)])
 def test_a_killed_run_leaves_nothing_half_written(at, anew, photos, capsys):
     """Of each image three files are moved: the result among what is not finished, the record, and the result to its place."""
-    words = ["effect", "fog", str(photos), "-o", "out", "--model", "tiny", "--size", "32"]
+    words = [*EFFECTS[0], str(photos), "-o", "out"]
     if anew:
         assert cli.main(words) == 0
         words += ["--density", "0.5"]
