@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from threading import get_ident
+from threading import Event, Thread, get_ident
 from typing import Any
 
 from ...annotators.choices import wording
@@ -21,6 +21,10 @@ from ...geometry.files.paths import move_over, reworded, temporary_folder, too_l
 from .name_locks import locked_names
 from .outputs import Outputs, refusals
 from .records import RECORDS, mark, new_record
+
+# A marker counts as a leftover after a day. A drive that hangs must not keep a run from ending.
+_BEAT_SECONDS = 3600.0
+_JOIN_SECONDS = 1.0
 
 
 class Stages:
@@ -132,7 +136,8 @@ def open_run_marker(folder: Path) -> Iterator[Path]:
     """Creates a marker folder for the duration of a run, and yields its path.
 
     If it disappears, the drive of the results was unmounted or replaced, and nothing more may be written (`check_run_marker`). The folder
-    of the results is made if absent, and removed again where nothing was written to it.
+    of the results is made if absent, and removed again where nothing was written to it. Other runs see by the marker's time that this one
+    goes on, however long an item takes: on a disk without locks, what is older than a day counts as a leftover.
 
     Raises:
         OSError: The system refuses to write; the message says why and what to do.
@@ -141,13 +146,24 @@ def open_run_marker(folder: Path) -> Iterator[Path]:
     with kept_if_used(records), ExitStack() as stack:
         with _refusal_in_words(folder):
             marker = stack.enter_context(temporary_folder(records))
-        yield marker
+        ended = Event()
+        beats = Thread(target=_keep_young, args=(marker, ended), daemon=True, name="marker")
+        beats.start()
+        try:
+            yield marker
+        finally:
+            ended.set()
+            beats.join(_JOIN_SECONDS)
+
+
+def _keep_young(marker: Path, ended: Event) -> None:
+    while not ended.wait(_BEAT_SECONDS):
+        with suppress(OSError):  # it is gone, which `check_run_marker` says, or the disk lets no times be set
+            os.utime(marker)
 
 
 def check_run_marker(marker: Path | None) -> None:
     """Refuses to write where the folder of the results is no longer the one that the run began with; None = it does not matter.
-
-    Other runs see by the marker's time that this one goes on: on a disk without locks, what is older than a day counts as a leftover.
 
     Raises:
         OSError: The marker is gone. A drive that is unmounted leaves an empty folder, which would take the results.
@@ -155,14 +171,14 @@ def check_run_marker(marker: Path | None) -> None:
     if marker is None:
         return
     try:
-        os.utime(marker)
+        marker.stat()
     except (FileNotFoundError, NotADirectoryError):
         raise OSError(
             f"{marker.parent.parent} is not the folder that the run began with: its drive is gone, or somebody emptied or moved it; "
             "bring it back, or choose another --out"
         ) from OSError(errno.ENODEV, os.strerror(errno.ENODEV))
     except OSError:
-        pass  # not every disk lets times be set; what else is wrong, writing says
+        pass  # what else is wrong, writing says
 
 
 @contextmanager

@@ -5,12 +5,16 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from depth_normal.app import cli
+from depth_normal.app.batch import run as batch_run
+from depth_normal.app.batch.options import Options
 from depth_normal.app.batch.run import GO_ON
 from depth_normal.app.batch.staging import Stages
 from depth_normal.geometry.files import paths, read_image
@@ -190,3 +194,19 @@ def test_a_killed_run_leaves_nothing_half_written(at, anew, photos, capsys):
     assert f"{3 - done} done, " in capsys.readouterr().err and [*sorted(times())] == ["a_fog.png", "b_fog.png", "c_fog.png"]
     assert sorted(path.name for path in Path("out/.depth-normal").iterdir()) == ["a.json", "b.json", "c.json", "lock"]
     assert len(before.items() - times().items()) == len(before) - done
+
+
+def test_the_summary_says_the_seconds_of_work_alone(photos, monkeypatch, capsys):
+    """Without those in which the model is loaded, wherever that is."""
+    clock, load = iter(()), Options.load
+
+    def in_a_minute(*words):
+        nonlocal clock
+        clock = clock if next(clock, 0) else count(60, 0.001)
+        return load(*words)
+
+    monkeypatch.setattr(batch_run, "time", SimpleNamespace(monotonic=lambda: next(clock, 0.0)))
+    monkeypatch.setattr(Options, "load", in_a_minute)
+    for words in (EFFECTS[0], ("estimate", *TINY)):
+        clock = iter(())
+        assert run(words, photos) == 0 and "3 done, 0 failed of 3 images in 0.0 s" in capsys.readouterr().err
