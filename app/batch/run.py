@@ -190,7 +190,7 @@ class Run(Generic[T]):
             try:
                 yield
             except KeyboardInterrupt:
-                if self.long:
+                if self.long and self._total > 1:
                     self._say_stopped(max(0, self.left - 1))  # one is being made
                 raise
 
