@@ -167,7 +167,7 @@ class Run(Generic[T]):
             for outcome in outcomes:
                 self._add(outcome)
             code = self._finish(note)
-        if self._stopped_by:
+        if self._stopped_by and self._total > 1:
             self._say_stopped(self.left, f": {self._stopped_by.reason}")
         if stop.signal is None:
             return code

@@ -167,7 +167,7 @@ def network_options(arguments: argparse.Namespace) -> Options:
 
 _NOT_OF_RESULTS = frozenset(
     (
-        *("parser", "run", "image", "images", "inputs", "source_mark", "place", "out", "ending", "extensions", "keep_extension"),
+        *("parser", "run", "image", "images", "inputs", "source_mark", "marker", "place", "out", "ending", "extensions", "keep_extension"),
         *("open", "overwrite", "recursive", "resume", "device", "kinds", "effect", "options", "print_completion", "settings"),
         *("default_model", "model", "weights", "size", "dtype", "tiles", "refine", "refine_steps", "runtime", "fov"),
     )

@@ -7,6 +7,7 @@ import glob
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,13 +99,14 @@ def _over_several(work: Work, arguments: argparse.Namespace, found: Found | None
     def read(outputs: Outputs) -> tuple[Any, list[Tensor]]:
         return mark(outputs.image), [read_with_alpha(outputs.image)] if work.reads_ahead else []
 
-    def make(outputs: Outputs, read: tuple[Any, list[Tensor]]) -> Outcome:
+    def make(marker: Path | None, outputs: Outputs, read: tuple[Any, list[Tensor]]) -> Outcome:
         source_mark, image = read
-        work.run(_for(each, image=outputs.image, place=Place(outputs.folder, is_folder=True), source_mark=source_mark), *image)
+        place = Place(outputs.folder, is_folder=True)
+        work.run(_for(each, image=outputs.image, place=place, source_mark=source_mark, marker=marker), *image)
         return Outcome(outputs, (results(outputs)[0],))
 
     def engine(stop: Event, marker: Path | None) -> Iterator[Outcome]:
-        return in_turn(plan.todo, read, make, stop, marker, words)
+        return in_turn(plan.todo, read, partial(make, marker), stop, marker, words)
 
     words, inputs = arguments.parser.message_of, frozenset(filter(None, (file_identity(source.path) for source in sources)))
     each = _for(arguments, inputs=inputs, open=False, settings=settings_of(arguments))

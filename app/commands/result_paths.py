@@ -217,10 +217,11 @@ def results_folder(arguments: argparse.Namespace, first: Path) -> Iterator[Path]
         OSError: The system refuses to write.
     """
     from ...geometry.files.paths import move_over, temporary_folder
-    from ..batch.staging import kept_if_used, published
+    from ..batch.staging import check_run_marker, kept_if_used, published
 
     image = arguments.image
     if arguments.place.is_folder:
+        check_run_marker(getattr(arguments, "marker", None))  # computing may have taken long
         source_mark = getattr(arguments, "source_mark", None) or mark(image)
         record = first.parent / RECORDS / f"{image.stem}.json"
         content = partial(with_made, record, first.name, image, source_mark, settings_of(arguments))
