@@ -159,6 +159,14 @@ def test_commands_leave_each_others_results_done(photos, capsys):
     assert "its results are there already" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", EFFECTS)
+def test_names_that_no_disk_takes_are_refused_before_anything_is_made(words, photos, capsys):
+    longest = photos / f"{'x' * 251}.png"
+    (photos / "b.png").rename(longest)
+    assert run(words, photos) == 1 and results() == ["a", "c"]
+    assert f"is too long for the disk of out; give {longest} a shorter one" in capsys.readouterr().err
+
+
 KILLED = """
 import os, pathlib, sys
 from depth_normal.app import cli
