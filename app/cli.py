@@ -109,7 +109,7 @@ EXAMPLES = {
         "depth-normal effect depth-of-field photo.jpg --point 0.5,0.4  # sharp where the point is",
         "depth-normal effect cutout photo.jpg --far 35                 # the nearest 35 percent",
         "depth-normal effect fog photo.jpg -o fog.jpg --density 0.05   # 5 percent per metre",
-        "depth-normal effect fog photos -o foggy/ --colour white       # a folder of images",
+        "depth-normal effect fog photos -o foggy/ --resume             # a folder; goes on after a stop",
     ),
     "relight": (
         "depth-normal relight photo.jpg --light 185,18  # low from the left",

@@ -171,6 +171,7 @@ def plan_each(
     sources: Iterable[Source],
     folder: Path,
     prepare: Callable[[Source], tuple[T, Sequence[Path]]],
+    is_done: Callable[[T], bool],
     words: Callable[[BaseException], str] = message_of,
     by_extension: bool = False,
 ) -> Plan[T]:
@@ -180,6 +181,7 @@ def plan_each(
         sources: The files that will be read.
         folder: Where the results go.
         prepare: Gives an item and the files of its results; nothing is written. What it raises is why the item is refused.
+        is_done: Whether an item needs no further work.
         words: Says what an error means.
         by_extension: Whether --keep-extension would tell files apart that differ in their extension alone.
 
@@ -195,6 +197,8 @@ def plan_each(
                 if first := owners.get(folded(str(target))):
                     advice = "add --keep-extension, or " * (by_extension and first.name != source.path.name)
                     raise ValueError(same_files(first, source.path, target, advice))
+            if problem := _too_long(source.path, targets[0].parent, [target.name for target in targets]):
+                raise ValueError(problem)
         except ImportError:
             raise
         except EXPECTED_ERRORS as error:
@@ -202,7 +206,7 @@ def plan_each(
             plan.refused.append((Outputs(source.path, folder), reason if name in reason else f"{name}: {reason}"))
         else:
             owners |= dict.fromkeys((folded(str(target)) for target in targets), source.path)
-            plan.todo.append(item)
+            (plan.done if is_done(item) else plan.todo).append(item)
     return plan
 
 
@@ -346,13 +350,18 @@ def _name_problem(outputs: Outputs) -> str | None:
     """The reason why an image's results or record cannot have their names; None where they can."""
     if os.path.isdir(outputs.record_name):  # noqa: PTH112  Path.is_dir raises on names that are too long
         return f"{outputs.record} is a folder, and the record of what was made of {outputs.image} goes there; move it"
-    longest = max((*outputs.names(), f"{outputs.stem}.json"), key=len)
+    return _too_long(outputs.image, outputs.folder, (*outputs.names(), f"{outputs.stem}.json"))
+
+
+def _too_long(image: Path, folder: Path, names: Sequence[str]) -> str | None:
+    """The reason why the longest of some names cannot be that of a file; None where it can."""
+    longest = max(names, key=len)
     if len(longest) <= _SHORT_NAME and longest.isascii():
         return None
     try:
         # Only the disk knows how long its names may be.
-        os.lstat(nearest_folder(outputs.folder) / longest)
+        os.lstat(nearest_folder(folder) / longest)
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            return f"the name {longest} is too long for the disk of {outputs.folder}; give {outputs.image} a shorter one"
+            return f"the name {longest} is too long for the disk of {folder}; give {image} a shorter one"
     return None

@@ -7,14 +7,14 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..console.terminal import quoted
 from .named_results import is_named_result, note_named
-from .records import RECORDS, is_known, known_marks, mark, mark_of, noted_marks, other_image, read_record, with_files
+from .records import RECORDS, images_of, mark, mark_of, other_image, read_record, with_made
 from .sources import Identity, file_identity
 
 _ANOTHER_NAME = "choose another name with -o"
@@ -30,6 +30,7 @@ def check_places(
     made_of: Path | None = None,
     command: str = "",
     advice: str = _ANOTHER_NAME,
+    inputs: Set[Identity] = frozenset(),
 ) -> None:
     """Refuses results that cannot be written to their places, or would replace what they must not, as `reasons_not_to_replace` says.
 
@@ -40,6 +41,7 @@ def check_places(
         made_of: What the results are of, as `note_results` is told; None = nothing is known as a file of this program.
         command: As `note_results`.
         advice: How another place is chosen, in words.
+        inputs: The identities of more that is read.
 
     Raises:
         ValueError: A result is one of the files that are read.
@@ -53,7 +55,7 @@ def check_places(
         raise ValueError(f"{devices[0]} is the name of a device on Windows, not of a file; choose another name")
     check_folder(folder)
     marks, identities = files_there(folder, [path.name for path in paths])
-    inputs = {identity for each in read if (identity := file_identity(each))}
+    inputs |= {identity for each in read if identities and (identity := file_identity(each))}
     if taken := [name for name, identity in identities.items() if identity in inputs]:
         raise ValueError(f"{folder / taken[0]} is an image or a file that is read; choose another name or folder for the results")
     record, owner = None, ""
@@ -90,19 +92,16 @@ def reasons_not_to_replace(
         advice: How another place is chosen, in words.
         owner: Whose the files are that have no record, in words.
     """
-    known, noted, other = {}, {}, None
-    if record and made_of is not None:
-        known, noted, other = known_marks(record), noted_marks(record, made_of), other_image(record, made_of)
     problems: list[str] = []
     reasons: dict[str, list[Path]] = {}
     for name, now in marks.items():
-        path, own = folder / name, now is not None and now in known.get(name, [])
-        if not own and path.is_dir():
+        path, images = folder / name, images_of(record, name, now) if record and made_of is not None and now is not None else []
+        other = other_image(images, made_of) if made_of is not None else None
+        if not images and path.is_dir():
             problems.append(f"{path} is a folder; move it, or {advice}")
-        elif not overwrite and (now is None or now != noted.get(name)):
-            whose = f", made of {other}, not of {made_of}" if own and other else owner if record is None else f", {_NOT_OURS}"
-            if other or not own:
-                reasons.setdefault(whose, []).append(path)
+        elif not overwrite and (other or not images):
+            whose = f", made of {other}, not of {made_of}" if other else owner if record is None else f", {_NOT_OURS}"
+            reasons.setdefault(whose, []).append(path)
     for whose, (first, *rest) in reasons.items():
         more, them = "".join(f", {path.name}" for path in rest), "them" if rest else "it"
         there = f"{first}{more} {'are' if rest else 'is'} there already{whose}"
@@ -147,7 +146,7 @@ def note_results(image: Path, paths: Sequence[Path], command: str = "") -> None:
     with suppress(OSError):  # the files are there all the same; they will only not be replaced without --overwrite
         record.parent.mkdir(exist_ok=True)
         with locked_names(folder, (record.name,)):
-            write_bytes(record, with_files(record, image, paths))
+            write_bytes(record, with_made(record, paths[0].name, image, mark(image), {}, {path.name: mark(path) for path in paths}))
 
 
 def remove_outdated(image: Path, path: Path) -> None:
@@ -156,7 +155,7 @@ def remove_outdated(image: Path, path: Path) -> None:
     A file that this program did not make under its default name, or that was changed since, stays.
     """
     record, now = read_record(path.parent / RECORDS / f"{image.stem}.json") or {}, mark(path)
-    if now is not None and is_known(record, path.name, now):
+    if now is not None and images_of(record, path.name, now):
         path.unlink(missing_ok=True)
         logger.info("%s was of an earlier run and is removed", path)
 

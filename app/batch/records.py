@@ -6,12 +6,15 @@ Each image has its own, so that two processes that work on different images neve
      "image": {"path": "/photos/room.jpg", "bytes": 81920, "modified_ns": 1763654400000000000},
      "settings": {"model": "tiny", ...},                             what was asked for, as the caller says it
      "files": {"room_depth.png": {"bytes": 4096, "modified_ns": ...}, ...},   what was written then
-     "earlier": {...},                                               the files of earlier runs and of other commands
-     "others": {"/more/room.png": {...}}}                            what other commands made of other images of this stem
+     "earlier": {...},                                               the files of earlier runs
+     "made": {"room_fog.png": [{"image": {...}, "settings": {...}, "files": {...}}]}}
 
-A file counts as made by this pack as long as it has the length and the time of change that the record says, under `files` or `earlier`. A
-file that was edited, copied without its time, or put there by somebody else does not count. `earlier` has replaced files too: a process
-that is killed between the record and the last file leaves some of each.
+`image`, `settings` and `files` are of `estimate`. `made` has the same three of every other command's results, each under the name of its
+first file, the newest first: other commands may have made theirs of another image of this stem.
+
+A file counts as made by this pack as long as it has the length and the time of change that the record says anywhere. A file that was
+edited, copied without its time, or put there by somebody else does not count. Replaced files are remembered until others take their
+place: a process that is killed between the record and the last file leaves some of each.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -67,7 +70,7 @@ def new_record(
         files: The marks of what will lie beside the folder of records, by name.
     """
     before = read_record(path) or {}
-    other, folder = other_image(before, image), path.parent.parent
+    other, folder = _is_other(before.get("image"), image), path.parent.parent
     record = {
         "version": RECORD_VERSION,
         "image": {"path": str(image.absolute()), **(source_mark or {})},
@@ -75,43 +78,59 @@ def new_record(
         "files": dict(files),
         "earlier": {
             name: now
-            for name, marks in known_marks(before).items()
+            for name, marks in _marks_of_estimate(before).items()
             if (name in files or not other) and (now := mark(folder / name)) and now in marks
         },
     }
-    if others := _others(before):
-        record["others"] = others
-    return json.dumps(record, indent=1).encode()
+    made = {name: there for name, runs in _made(before).items() if (there := _still_there(runs, folder))}
+    kept = {key: value for key, value in {"made": made, "others": _others(before)}.items() if value}
+    return json.dumps(record | kept, indent=1).encode()
 
 
-def with_files(path: Path, image: Path, files: Iterable[Path]) -> bytes:
-    """An image's record, which need not be there, with more files that were made of it, under `earlier`; its last run stays."""
-    before, noted = read_record(path) or {}, {each.name: mark(each) for each in files}
-    if before and other_image(before, image):
-        return json.dumps(
-            {**before, "others": {**_others(before), str(image.absolute()): noted_marks(before, image) | noted}}, indent=1
-        ).encode()
-    if not before:
-        made_of = {"path": str(image.absolute()), **(mark(image) or {})}
-        before = {"version": RECORD_VERSION, "image": made_of, "settings": {}, "files": {}, "earlier": {}}
-    earlier = before.get("earlier")
-    marks = {**(earlier if isinstance(earlier, dict) else {}), **noted}
-    return json.dumps({**before, "earlier": marks}, indent=1).encode()
+def with_made(
+    path: Path, first: str, image: Path, source_mark: Mapping[str, int] | None, settings: Mapping[str, Any], files: Mapping[str, Any]
+) -> bytes:
+    """An image's record, which need not be there, with the results of another command than `estimate`; what else it says stays.
+
+    `first` is the name of the first file; the other arguments are those of `new_record`.
+    """
+    before = read_record(path) or {"version": RECORD_VERSION}
+    made, folder = _made(before), path.parent.parent
+    run = {"image": {"path": str(image.absolute()), **(source_mark or {})}, "settings": dict(settings), "files": dict(files)}
+    return json.dumps({**before, "made": {**made, first: [run, *_still_there(made.get(first, []), folder)]}}, indent=1).encode()
 
 
-def noted_marks(record: Mapping[str, Any], image: Path) -> dict[str, Any]:
-    """The marks of files that `with_files` noted of an image in the record of another one."""
-    noted = _others(record).get(str(image.absolute()))
-    return noted if isinstance(noted, dict) else {}
+def is_made(first: Path, image: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether nothing is left to do of the results of another command than `estimate`, as `is_whole`; `first` is the first file."""
+    runs = _made(read_record(first.parent / RECORDS / f"{image.stem}.json") or {}).get(first.name, [])
+    now = mark(image) if runs else None
+    return any(is_whole(run, now, settings, run["files"], {name: mark(first.parent / name) for name in run["files"]}) for run in runs)
+
+
+def _made(record: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """What is under `made`, as far as it can be."""
+    made = record.get("made")
+    parts = ("image", "settings", "files")
+    return {
+        name: [run for run in runs if isinstance(run, dict) and all(isinstance(run.get(part), dict) for part in parts)]
+        for name, runs in (made.items() if isinstance(made, dict) else ())
+        if isinstance(runs, list)
+    }
+
+
+def _still_there(runs: Iterable[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
+    """Those of which a file is in the folder as it was made."""
+    return [run for run in runs if any(then is not None and then == mark(folder / name) for name, then in run["files"].items())]
 
 
 def _others(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the pack's versions before `made` noted of other images of a stem: marks by image and name."""
     others = record.get("others")
     return others if isinstance(others, dict) else {}
 
 
-def known_marks(record: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """The marks by which a record knows each file."""
+def _marks_of_estimate(record: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The marks under `files` and `earlier`."""
     known: dict[str, list[Any]] = {}
     for part in (record.get("earlier"), record.get("files")):
         for name, then in part.items() if isinstance(part, dict) else ():
@@ -119,15 +138,21 @@ def known_marks(record: Mapping[str, Any]) -> dict[str, list[Any]]:
     return known
 
 
-def is_known(record: Mapping[str, Any], name: str, now: Mapping[str, int]) -> bool:
-    """Whether a record knows a file by its mark, whichever image of the stem it was made of."""
-    noted = [each.get(name) for each in _others(record).values() if isinstance(each, dict)]
-    return now in (*known_marks(record).get(name, ()), *noted)
-
-
-def other_image(record: Mapping[str, Any], image: Path) -> str | None:
-    """The path of the image that a record is about, where it is not this one. An image that was moved is the same."""
+def images_of(record: Mapping[str, Any], name: str, now: Mapping[str, int]) -> Sequence[Mapping[str, Any]]:
+    """The images, as the record knows them, of which a file of this name and mark was made; none of a file that it does not know."""
     made_of = record.get("image")
+    images = [made_of if isinstance(made_of, dict) else {}] if now in _marks_of_estimate(record).get(name, ()) else []
+    images += [{"path": path} for path, marks in _others(record).items() if isinstance(marks, dict) and marks.get(name) == now]
+    return images + [run["image"] for runs in _made(record).values() for run in runs if run["files"].get(name) == now]
+
+
+def other_image(images: Iterable[Mapping[str, Any]], image: Path) -> str | None:
+    """The path of one of the images that a record names, unless this one is among them. An image that was moved is the same."""
+    others = [_is_other(each, image) for each in images]
+    return next(iter(others), None) if all(others) else None
+
+
+def _is_other(made_of: Any, image: Path) -> str | None:
     if not isinstance(made_of, dict) or not isinstance(path := made_of.get("path"), str) or path == str(image.absolute()):
         return None
     return None if _is_same(made_of, mark(image)) else path
@@ -135,12 +160,11 @@ def other_image(record: Mapping[str, Any], image: Path) -> str | None:
 
 def image_of_result(path: Path) -> Path | None:
     """The image that a result was made of; None where no record says so, or one of the two was changed since."""
-    record = read_record(path.parent / RECORDS / f"{path.stem}.json") or {}
-    made_of = record.get("image")
-    if not isinstance(made_of, dict) or not isinstance(image := made_of.get("path"), str):
-        return None
-    is_result = mark(path) in known_marks(record).get(path.name, [])
-    return Path(image) if is_result and _is_same(made_of, mark(Path(image))) else None
+    record, now = read_record(path.parent / RECORDS / f"{path.stem}.json") or {}, mark(path)
+    for made_of in images_of(record, path.name, now) if now else ():
+        if isinstance(image := made_of.get("path"), str) and _is_same(made_of, mark(Path(image))):
+            return Path(image)
+    return None
 
 
 def is_whole(

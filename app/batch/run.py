@@ -142,7 +142,6 @@ class Run(Generic[T]):
         self._some_made = bool(self.plan.done)
         self._stopped_by: Failure | None = None
         self._total = self.plan.total + self.missed
-        self._started = time.monotonic()
 
     def run(self, engine: Callable[[Event, Path | None], Iterator[Outcome[T]]], note: str = "") -> int:
         """Runs an engine and returns the exit code.
@@ -163,10 +162,12 @@ class Run(Generic[T]):
             stdout_for_results(),
             nullcontext(SignalStop()) if self.long else stoppable() as stop,
         ):
-            for outcome in engine(stop.event, marker):
+            outcomes = engine(stop.event, marker)  # loads what is not loaded yet
+            self._started = time.monotonic()
+            for outcome in outcomes:
                 self._add(outcome)
             code = self._finish(note)
-        if self._stopped_by:
+        if self._stopped_by and self._total > 1:
             self._say_stopped(self.left, f": {self._stopped_by.reason}")
         if stop.signal is None:
             return code
@@ -189,7 +190,7 @@ class Run(Generic[T]):
             try:
                 yield
             except KeyboardInterrupt:
-                if self.long:
+                if self.long and self._total > 1:
                     self._say_stopped(max(0, self.left - 1))  # one is being made
                 raise
 

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from threading import get_ident
+from threading import Event, Thread, get_ident
 from typing import Any
 
 from ...annotators.choices import wording
-from ...geometry.files.paths import move_over, temporary_folder, too_long_on_windows
+from ...geometry.files.paths import move_over, reworded, temporary_folder, too_long_on_windows
 from .name_locks import locked_names
 from .outputs import Outputs, refusals
 from .records import RECORDS, mark, new_record
+
+# A marker counts as a leftover after a day. A drive that hangs must not keep a run from ending.
+_BEAT_SECONDS = 3600.0
+_JOIN_SECONDS = 1.0
 
 
 class Stages:
@@ -64,13 +69,13 @@ class Stages:
 def staged(
     outputs: Outputs, settings: Mapping[str, Any], source_mark: Mapping[str, int] | None = None, stages: Stages | None = None
 ) -> Iterator[Outputs]:
-    """A place to write one image's results. They appear together with their record when the block ends well; otherwise none appears.
+    """A place to write what `estimate` makes of one image, as `published`.
 
     Args:
         outputs: The final places; the folder is made where it is absent.
         settings: The settings for the record, as JSON can hold them.
         source_mark: The mark of the image from before it was read; None = as it is now.
-        stages: Of a run that writes many; None = the place is made for this image alone.
+        stages: As `published`.
 
     Yields:
         The same names in an empty folder on the same disk.
@@ -79,30 +84,51 @@ def staged(
         FileExistsError: A file came there meanwhile that this pack did not make.
         OSError: The system refuses to write; the message says why and what to do.
     """
-    with _refusal_in_words(outputs.folder), nullcontext(stages) if stages else Stages() as kept:
-        stage = kept.empty(outputs.folder / RECORDS)
+
+    def check(targets: Sequence[Path]) -> None:
+        if problems := refusals(outputs, targets):
+            raise FileExistsError("; ".join(problems))
+
+    record = partial(new_record, outputs.record, outputs.image, source_mark or mark(outputs.image), settings)
+    with published(outputs.record, check, record, stages) as stage:
+        yield replace(outputs, folder=stage)
+
+
+@contextmanager
+def published(
+    record: Path, check: Callable[[Sequence[Path]], object], content: Callable[[Mapping[str, Any]], bytes], stages: Stages | None = None
+) -> Iterator[Path]:
+    """A place to write files in. They appear together with their record when the block ends well; otherwise none appears.
+
+    Args:
+        record: The record, in the folder of records of the results' folder; both are made where they are absent.
+        check: Called with the places of the files before any is there; what it raises stops that.
+        content: The record, of the marks of the files by their names.
+        stages: Of a run that writes many; None = the place is made for these files alone.
+
+    Yields:
+        An empty folder on the same disk.
+
+    Raises:
+        OSError: The system refuses to write; the message says why and what to do.
+    """
+    folder = record.parent.parent
+    with _refusal_in_words(folder), nullcontext(stages) if stages else Stages() as kept:
+        stage = kept.empty(record.parent)
         try:
-            yield replace(outputs, folder=stage)
+            yield stage
             written = sorted(stage.iterdir())
-            with locked_names(outputs.folder, (outputs.record.name, *(path.name for path in written))):
-                _publish(outputs, settings, source_mark or mark(outputs.image), stage, written)
+            with locked_names(folder, (record.name, *(path.name for path in written))):
+                targets = [folder / path.name for path in written]
+                check(targets)
+                # Written aside as well: a process that is killed leaves nothing outside its folder.
+                (stage / record.name).write_bytes(content({path.name: mark(path) for path in written}))
+                # The record goes first: after a crash in between it knows what has arrived and what has not.
+                for path, target in zip((stage / record.name, *written), (record, *targets), strict=True):
+                    move_over(path, target)
         except BaseException:
             kept.discard()
             raise
-
-
-def _publish(
-    outputs: Outputs, settings: Mapping[str, Any], source_mark: Mapping[str, int] | None, stage: Path, written: Sequence[Path]
-) -> None:
-    targets = [outputs.folder / path.name for path in written]
-    if problems := refusals(outputs, targets):
-        raise FileExistsError("; ".join(problems))
-    record = new_record(outputs.record, outputs.image, source_mark, settings, {path.name: mark(path) for path in written})
-    # Written aside as well: a process that is killed leaves nothing outside its folder.
-    (stage / outputs.record.name).write_bytes(record)
-    # The record goes first: after a crash in between it knows what has arrived and what has not.
-    for path, target in zip((stage / outputs.record.name, *written), (outputs.record, *targets), strict=True):
-        move_over(path, target)
 
 
 @contextmanager
@@ -110,7 +136,8 @@ def open_run_marker(folder: Path) -> Iterator[Path]:
     """Creates a marker folder for the duration of a run, and yields its path.
 
     If it disappears, the drive of the results was unmounted or replaced, and nothing more may be written (`check_run_marker`). The folder
-    of the results is made if absent, and removed again where nothing was written to it.
+    of the results is made if absent, and removed again where nothing was written to it. Other runs see by the marker's time that this one
+    goes on, however long an item takes: on a disk without locks, what is older than a day counts as a leftover.
 
     Raises:
         OSError: The system refuses to write; the message says why and what to do.
@@ -119,13 +146,24 @@ def open_run_marker(folder: Path) -> Iterator[Path]:
     with kept_if_used(records), ExitStack() as stack:
         with _refusal_in_words(folder):
             marker = stack.enter_context(temporary_folder(records))
-        yield marker
+        ended = Event()
+        beats = Thread(target=_keep_young, args=(marker, ended), daemon=True, name="marker")
+        beats.start()
+        try:
+            yield marker
+        finally:
+            ended.set()
+            beats.join(_JOIN_SECONDS)
+
+
+def _keep_young(marker: Path, ended: Event) -> None:
+    while not ended.wait(_BEAT_SECONDS):
+        with suppress(OSError):  # it is gone, which `check_run_marker` says, or the disk lets no times be set
+            os.utime(marker)
 
 
 def check_run_marker(marker: Path | None) -> None:
     """Refuses to write where the folder of the results is no longer the one that the run began with; None = it does not matter.
-
-    Other runs see by the marker's time that this one goes on: on a disk without locks, what is older than a day counts as a leftover.
 
     Raises:
         OSError: The marker is gone. A drive that is unmounted leaves an empty folder, which would take the results.
@@ -133,14 +171,14 @@ def check_run_marker(marker: Path | None) -> None:
     if marker is None:
         return
     try:
-        os.utime(marker)
+        marker.stat()
     except (FileNotFoundError, NotADirectoryError):
         raise OSError(
             f"{marker.parent.parent} is not the folder that the run began with: its drive is gone, or somebody emptied or moved it; "
             "bring it back, or choose another --out"
         ) from OSError(errno.ENODEV, os.strerror(errno.ENODEV))
     except OSError:
-        pass  # not every disk lets times be set; what else is wrong, writing says
+        pass  # what else is wrong, writing says
 
 
 @contextmanager
@@ -152,9 +190,8 @@ def _refusal_in_words(folder: Path) -> Iterator[None]:
         if error.errno is None:  # it is in words
             raise
         if words := too_long_on_windows(error):
-            raise type(error)(f"cannot write to {folder}: {words}") from error
-        reason = error.strerror or error
-        raise type(error)(f"cannot write to {folder}: {reason}; {wording().make_writable}") from error
+            raise reworded(error, f"cannot write to {folder}: {words}") from error
+        raise reworded(error, f"cannot write to {folder}: {error.strerror or error}; {wording().make_writable}") from error
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from ...options.estimate import (
 )
 from ...options.map_images import CODINGS, NEAR
 from ...options.outputs import NUMBER_CHOICES, SHARD_BYTES, SHARD_CHOICES
+from ..batch.records import mark
 from ..console.option_types import byte_size, positive, several_of, whole_type
 
 if TYPE_CHECKING:
@@ -163,6 +165,36 @@ def network_options(arguments: argparse.Namespace) -> Options:
     )
 
 
+_NOT_OF_RESULTS = frozenset(
+    (
+        *("parser", "run", "image", "images", "inputs", "source_mark", "marker", "place", "out", "ending", "extensions", "keep_extension"),
+        *("open", "overwrite", "recursive", "resume", "device", "kinds", "effect", "options", "print_completion", "settings"),
+        *("default_model", "model", "weights", "size", "dtype", "tiles", "refine", "refine_steps", "runtime", "fov"),
+    )
+)
+"""What does not decide on the results of a command, or, of the model, stands in `Options.settings`."""
+
+
+def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """All that decides on the results of a command besides the image, as records hold it and --resume compares it.
+
+    Of one of several images it is known (`for_each_image`).
+    """
+    if (known := getattr(arguments, "settings", None)) is not None:
+        return known
+    values = {name: value for name, value in vars(arguments).items() if name not in _NOT_OF_RESULTS}
+    network = network_options(arguments).settings(()) if hasattr(arguments, "model") else {}
+    made = {**values, **network, "writes": [arguments.parser.prog]}
+    return json.loads(json.dumps(made, default=_file_in_record))
+
+
+def _file_in_record(value: object) -> dict[str, Any]:
+    """A file that is read beside the image, as records hold it."""
+    if not isinstance(value, Path):
+        raise TypeError(f"{value!r} cannot stand in a record")
+    return {"name": value.name, **(mark(value) or {})}
+
+
 def check_weights(arguments: argparse.Namespace) -> None:
     """Refuses a file of weights that is not there, before anything is loaded.
 
@@ -258,6 +290,22 @@ def chosen_quantity(arguments: argparse.Namespace) -> Quantity | None:
 
 def _quantity(text: str) -> str:
     return text.replace("_", "-")  # as messages and files have it
+
+
+def add_resume(parser: argparse._ActionsContainer, more: str = "") -> None:
+    """Adds --resume of a command over images; `more` says what it does beside."""
+    resume = f"skip images whose results are there, complete, of the same image, model and options{more}"
+    parser.add_argument("--resume", action="store_true", help=resume)
+
+
+def add_several(parser: argparse.ArgumentParser, one: str, resumed: str = "") -> None:
+    """Adds the images of a command that `over_images` runs; `one` says what one of them is, `resumed` is `more` of `add_resume`."""
+    sources = f"{one}; or several, folders, patterns, @list.txt or -, whose results go to a folder"
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help=sources)
+    recursive = "look into folders in folders too, and keep their tree below the folder of the results"
+    parser.add_argument("--recursive", action="store_true", help=recursive)
+    add_resume(parser, resumed)
+    add_keep_extension(parser)
 
 
 def add_keep_extension(parser: argparse._ActionsContainer) -> None:

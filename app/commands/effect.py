@@ -11,7 +11,7 @@ from ...options.effects import EFFECTS, EffectSpec
 from ...options.fields import Box, Options, Point, Points, options_of
 from ..console.parser import Parser
 from ..outcomes import EXPECTED_ERRORS
-from .for_each_image import is_file_name, over_images
+from .for_each_image import Work, is_file_name, over_images
 from .option_table import add_options, chosen_options, common_options, option_names
 from .result_paths import add_result, settle_result
 from .scene import add_scene, add_sky, check_model, check_sky, sky_of, write_made
@@ -41,7 +41,7 @@ def add_effect(parser: Parser) -> None:
             add_sky(group, "is infinitely far")
         added.common = COMMON | common_options(spec.options) | (COMMON_OF_SKY if spec.asks_for_sky else frozenset())
         # Selections and skies were measured with tiny's plain map.
-        added.set_defaults(parser=added, run=over_images(_effect, _planned), effect=spec, refine=False)
+        added.set_defaults(parser=added, run=over_images(Work(_effect, _planned)), effect=spec, refine=False)
 
 
 def _planned(arguments: argparse.Namespace) -> Callable[[Scene], Made]:
@@ -63,9 +63,9 @@ def _planned(arguments: argparse.Namespace) -> Callable[[Scene], Made]:
     return make
 
 
-def _effect(arguments: argparse.Namespace, image: Tensor | None = None) -> int:
+def _effect(arguments: argparse.Namespace, image: Tensor | None = None) -> None:
     settle_result(arguments)
-    return write_made(arguments, _planned(arguments), "the effect", image)
+    write_made(arguments, _planned(arguments), "the effect", image)
 
 
 def _refuse_pixels(arguments: argparse.Namespace, options: type[Options]) -> None:

@@ -29,6 +29,7 @@ from .arguments import (
     add_coding,
     add_keep_extension,
     add_network,
+    add_resume,
     add_shards,
     chosen_spec,
     network_options,
@@ -133,8 +134,7 @@ def _add_writes(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_going_on(parser: argparse.ArgumentParser) -> None:
-    resume = "skip images whose results are there, complete, of the same image, model and options"
-    parser.add_argument("--resume", action="store_true", help=resume)
+    add_resume(parser)
     retry = "only images that failed before and may succeed now; of those named, or of all without IMAGE (docs/folders.md)"
     parser.add_argument("--retry-failed", action="store_true", help=retry)
 

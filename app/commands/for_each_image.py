@@ -6,15 +6,17 @@ import argparse
 import glob
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..batch.sources import Source, find_images
+from ..batch.sources import IMAGE_FILES, Kind, Source, file_identity, find_images
 from ..console.terminal import echo_error
 from ..console.viewer import show
-from .arguments import network_options, refuse_options
-from .result_paths import Place, default_name
-from .scene import named_files
+from ..outcomes import DONE
+from .arguments import network_options, refuse_options, settings_of
+from .result_paths import SOURCES, Place, default_name
 
 if TYPE_CHECKING:
     from threading import Event
@@ -28,63 +30,94 @@ Found = tuple[list[Source], list[str]]
 """As `find_images` returns it."""
 
 
-def over_images(run: Callable[..., int], check: Callable[[argparse.Namespace], object]) -> Callable[..., int]:
-    """A command for one image, `arguments.image`, as one for several, `arguments.images`, of `add_scene(several=True)`.
+@dataclass(frozen=True)
+class Work:
+    """A command for one image, `arguments.image`.
 
-    Args:
-        run: The command; it gets the arguments, and the image's pixels where they are read already, and returns the exit code.
+    Attributes:
+        run: The command; it gets the arguments, and the image's pixels where they are read already, and raises where it fails.
         check: Refuses what no image can be made with, before the first is read and a model is loaded.
+        reads_ahead: Whether `run` takes pixels; else it reads a file by itself.
+        kind: What is looked for in folders.
+        names: The default names of an image's results, the one that is always there first.
+        needs_model: Whether the model is needed that the arguments name.
+    """
+
+    run: Callable[..., object]
+    check: Callable[[argparse.Namespace], object]
+    reads_ahead: bool = True
+    kind: Kind = IMAGE_FILES
+    names: Callable[[argparse.Namespace, Path], Sequence[str]] = lambda arguments, image: (default_name(arguments, image),)
+    needs_model: Callable[[argparse.Namespace], bool] = lambda _: True
+
+
+def over_images(work: Work) -> Callable[..., int]:
+    """A command for one image as one for several, `arguments.images`, of `add_several`.
 
     Returns:
         The command for several; it gets the arguments, and what these name where it was looked for before (`Found`).
     """
 
     def run_all(arguments: argparse.Namespace, found: Found | None = None) -> int:
-        check(arguments)
+        work.check(arguments)
         named: Sequence[str] = arguments.images
-        if len(named) == 1 and is_file_name(named[0]):
-            if not arguments.place.is_folder:
-                refuse_options(arguments, ("--keep-extension",), "names results in a folder, and -o names a file; leave it out")
-            return run(_for(arguments, image=Path(named[0])))
-        return _over_several(run, arguments, found)
+        if len(named) != 1 or not is_file_name(named[0]):
+            _refuse_files_of_one(arguments)
+            return _over_several(work, arguments, found)
+        if not arguments.place.is_folder:
+            refuse_options(arguments, ("--resume", "--keep-extension"), "is for results in a folder, and -o names a file; leave it out")
+        if arguments.resume:
+            return _over_several(work, arguments, found)
+        work.run(_for(arguments, image=Path(named[0])))
+        return DONE
 
     return run_all
 
 
-def _over_several(run: Callable[..., int], arguments: argparse.Namespace, found: Found | None) -> int:
+def _over_several(work: Work, arguments: argparse.Namespace, found: Found | None) -> int:
     from ..batch.outputs import Outputs, plan_each
     from ..batch.overwriting import check_folder
     from ..batch.per_image import read_with_alpha
+    from ..batch.records import is_made, mark
     from ..batch.run import Outcome, Run, in_turn
 
-    folder = _folder(arguments)
-    sources, problems = found or find_images(arguments.images, recursive=arguments.recursive, out=folder)
+    folder: Path = arguments.place.path
+    sources, problems = found or find_images(arguments.images, arguments.recursive, folder, work.kind)
     for problem in problems:
         echo_error(problem)
 
-    def result(outputs: Outputs) -> Path:
-        return outputs.folder / default_name(arguments, outputs.image)
+    def results(outputs: Outputs) -> list[Path]:
+        return [outputs.folder / name for name in work.names(arguments, outputs.image)]
 
     def prepare(source: Source) -> tuple[Outputs, Sequence[Path]]:
         outputs = Outputs(source.path, folder / source.relative.parent)
-        return outputs, [result(outputs)]
+        return outputs, results(outputs)
 
-    def make(outputs: Outputs, image: Tensor) -> Outcome:
-        run(_for(each, image=outputs.image, place=Place(outputs.folder, is_folder=True)), image)
-        return Outcome(outputs, (result(outputs),))
+    def is_done(outputs: Outputs) -> bool:
+        return arguments.resume and is_made(results(outputs)[0], outputs.image, each.settings)
 
-    def work(stop: Event, marker: Path | None) -> Iterator[Outcome]:
-        return in_turn(plan.todo, lambda outputs: read_with_alpha(outputs.image), make, stop, marker, words)
+    def read(outputs: Outputs) -> tuple[Any, list[Tensor]]:
+        return mark(outputs.image), [read_with_alpha(outputs.image)] if work.reads_ahead else []
 
-    words, each = arguments.parser.message_of, _for(arguments, inputs=[source.path for source in sources], open=False)
+    def make(marker: Path | None, outputs: Outputs, read: tuple[Any, list[Tensor]]) -> Outcome:
+        source_mark, image = read
+        place = Place(outputs.folder, is_folder=True)
+        work.run(_for(each, image=outputs.image, place=place, source_mark=source_mark, marker=marker), *image)
+        return Outcome(outputs, (results(outputs)[0],))
+
+    def engine(stop: Event, marker: Path | None) -> Iterator[Outcome]:
+        return in_turn(plan.todo, read, partial(make, marker), stop, marker, words)
+
+    words, inputs = arguments.parser.message_of, frozenset(filter(None, (file_identity(source.path) for source in sources)))
+    each = _for(arguments, inputs=inputs, open=False, settings=settings_of(arguments))
     check_folder(folder)
-    plan = plan_each(sources, folder, prepare, words, by_extension=not arguments.keep_extension)
-    several = Run(plan, folder, missed=len(problems), go_on="the same command makes all of them anew")
-    if plan.todo:
+    plan = plan_each(sources, folder, prepare, is_done, words, by_extension=not arguments.keep_extension)
+    several = Run(plan, folder, missed=len(problems))
+    if plan.todo and work.needs_model(arguments) and not _named(arguments):
         network_options(arguments).load(arguments.device)  # what no image can do without is said once
-    code = several.run(work)
+    code = several.run(engine)
     if several.made and arguments.open:
-        show(folder)
+        show(folder if plan.total > 1 else results((*plan.todo, *plan.done)[0])[0])
     return code
 
 
@@ -93,17 +126,21 @@ def is_file_name(name: str) -> bool:
     return not (name == "-" or name.startswith("@") or Path(name).is_dir()) and (Path(name).exists() or glob.escape(name) == name)
 
 
-def _folder(arguments: argparse.Namespace) -> Path:
-    """The folder of the results of several images."""
+def _refuse_files_of_one(arguments: argparse.Namespace) -> None:
+    """Refuses what is of one image, where several are named."""
     place: Place = arguments.place
-    if files := named_files(arguments):
+    if files := _named(arguments):
         raise ValueError(f"{files[0]} is of one image, and several are named; name the one, or leave the rest to a model")
     if mask := getattr(arguments, "sky_mask", None):
         raise ValueError(f"{mask} is of one image, and several are named; name the one, or leave out --sky-mask")
-    if place.path.suffix.lower() in arguments.extensions and not place.is_folder:
+    if not place.is_folder and place.path.suffix.lower() in arguments.extensions:
         such = f"{place.path.with_suffix('')}{os.sep}"
         raise ValueError(f"{place.path} is the name of one file, and several images are named; give -o a folder, such as {such}")
-    return place.path
+
+
+def _named(arguments: argparse.Namespace) -> list[Path]:
+    """The files that depth and normals come from; `Work.check` has refused those that contradict each other."""
+    return [path for name in SOURCES if (path := getattr(arguments, name, None)) is not None]
 
 
 def _for(arguments: argparse.Namespace, **changed: object) -> argparse.Namespace:

@@ -15,10 +15,9 @@ from ...options.parallax import BORDERS, LoopOptions, MoveOptions
 from ..batch.sources import IMAGE_AND_VIDEO_FILES, VIDEOS, Source, find_images
 from ..console.option_types import real, whole
 from ..console.parser import Parser
-from ..outcomes import DONE
 from .arguments import chosen_model, refuse_options
 from .camera_moves import chosen_move
-from .for_each_image import Found, is_file_name, over_images
+from .for_each_image import Found, Work, is_file_name, over_images
 from .option_table import add_options, chosen_options
 from .result_paths import add_result, result_path, say_result, settle_result
 from .scene import add_scene, check_model, made_of, named_files, read_scene
@@ -57,7 +56,7 @@ COMMON = (
 
 def add_parallax(parser: Parser) -> None:
     """Adds the options of `parallax`."""
-    add_scene(parser, several=True, one="an image or a video")
+    add_scene(parser, True, "an image or a video", "; of videos also go on after what a stopped run has finished")
     add_result(parser, "_parallax.mp4", CONTAINERS)
     group = parser.add_argument_group("the move")
     add_options(group, MoveOptions)
@@ -66,8 +65,6 @@ def add_parallax(parser: Parser) -> None:
     group.add_argument("--rate", type=real, metavar="FPS", help=f"frames a second (default: {RATE}; of a video its own)")
     side = "of an image: pixels of the result's longer side, if the image is larger; 0: as large as the image (default: %(default)s)"
     group.add_argument("--longer-side", type=whole, default=1920, metavar="PX", help=side)
-    resume = "of videos: go on after what a stopped run has finished, and leave videos that are finished as they are"
-    parser.add_argument("--resume", action="store_true", help=resume)
     parser.common = frozenset(COMMON)
     parser.set_defaults(run=_run)
 
@@ -127,7 +124,6 @@ def _checked(arguments: argparse.Namespace) -> int:
     """The number of frames of a loop, once it is clear that the options, and the model where there is one, can make them."""
     from ...media.write import check_codec
 
-    refuse_options(arguments, ("--resume",), "goes on with a video, and images are named; leave it out")
     chosen_options(arguments, MoveOptions)
     _check_rate(arguments)
     if arguments.longer_side and arguments.longer_side < MIN_SIDE:
@@ -141,7 +137,7 @@ def _checked(arguments: argparse.Namespace) -> int:
     return round(frames)
 
 
-def _parallax(arguments: argparse.Namespace, image: Tensor | None = None) -> int:
+def _parallax(arguments: argparse.Namespace, image: Tensor | None = None) -> None:
     from ...geometry.views.parallax import camera_path
 
     settle_result(arguments)
@@ -158,10 +154,9 @@ def _parallax(arguments: argparse.Namespace, image: Tensor | None = None) -> int
 
     made_of(scene, write, "the move")
     say_result(arguments, f"{len(path)} frames")
-    return DONE
 
 
-_run_images = over_images(_parallax, _checked)
+_run_images = over_images(Work(_parallax, _checked))
 
 
 def _rate(arguments: argparse.Namespace) -> float:

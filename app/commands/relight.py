@@ -9,7 +9,7 @@ from ...options.effects import IMAGES
 from ...options.lights import DIRECTIONAL, POINT, LightOptions, LookOptions
 from ..console.option_types import numbers
 from ..console.parser import Parser
-from .for_each_image import over_images
+from .for_each_image import Work, over_images
 from .option_table import add_options, chosen_options, common_options
 from .result_paths import add_result, settle_result
 from .scene import add_scene, add_sky, check_model, check_sky, sky_of, write_made
@@ -32,7 +32,7 @@ DIRECTIONS = {
 }
 """Names of angles of `--light`."""
 
-COMMON = frozenset(("--out", "--open", "--overwrite", "--light", "--point", "--model", "--recursive"))
+COMMON = frozenset(("--out", "--open", "--overwrite", "--light", "--point", "--model", "--recursive", "--resume"))
 """The options that `--help` shows besides those of the lamps and the look."""
 
 
@@ -83,7 +83,7 @@ def add_relight(parser: Parser) -> None:
         "elevation": "--light: the elevation",
         **{f"light_{name}": f"--point: {name}" for name in ("x", "y", "depth")},
     }
-    parser.set_defaults(run=over_images(_relight, _planned), lamps=(), of_lamps={})
+    parser.set_defaults(run=over_images(Work(_relight, _planned)), lamps=(), of_lamps={})
 
 
 def _planned(arguments: argparse.Namespace) -> tuple[tuple[LightPlan, ...], LookOptions]:
@@ -97,7 +97,7 @@ def _planned(arguments: argparse.Namespace) -> tuple[tuple[LightPlan, ...], Look
     return lamps, look
 
 
-def _relight(arguments: argparse.Namespace, image: Tensor | None = None) -> int:
+def _relight(arguments: argparse.Namespace, image: Tensor | None = None) -> None:
     from ...geometry.effects.makers import Made, under_lamps
 
     settle_result(arguments)
@@ -106,4 +106,4 @@ def _relight(arguments: argparse.Namespace, image: Tensor | None = None) -> int:
     def make(here: Scene) -> Made:
         return under_lamps(here.layers, here.known, lamps, look, sky_of(arguments, here.image))[0]
 
-    return write_made(arguments, make, "the light", image)
+    write_made(arguments, make, "the light", image)

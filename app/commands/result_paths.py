@@ -7,13 +7,16 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ...options.outputs import WRITE_CHOICES
 from ..batch.overwriting import check_places, note_results
+from ..batch.records import RECORDS, mark, with_made
 from ..batch.sources import EXTENSIONS
 from ..console.terminal import echo, shown
 from ..console.viewer import show
+from .arguments import settings_of
 
 DEFAULT_FOLDER = Path("depth-normal")
 """The default folder for results: in the working directory, named as the command.
@@ -166,8 +169,13 @@ def settle_result(arguments: argparse.Namespace, purpose: str = "") -> None:
 
 
 def default_name(arguments: argparse.Namespace, image: Path) -> str:
-    """The default name of the one result of an image, of a parser with `add_result`; with --keep-extension the image's whole name."""
-    return f"{image.name if getattr(arguments, 'keep_extension', False) else image.stem}{arguments.ending}"
+    """The default name of the one result of an image, of a parser with `add_result`."""
+    return f"{stem_of(arguments, image)}{arguments.ending}"
+
+
+def stem_of(arguments: argparse.Namespace, image: Path) -> str:
+    """What the default names of an image's results begin with; with --keep-extension the image's whole name."""
+    return image.name if getattr(arguments, "keep_extension", False) else image.stem
 
 
 def naming_command(arguments: argparse.Namespace, **changed: str) -> str:
@@ -186,32 +194,53 @@ def naming_command(arguments: argparse.Namespace, **changed: str) -> str:
 def check_results(arguments: argparse.Namespace, paths: Sequence[Path], command: str = "") -> None:
     """As `check_places`, of a command that makes files of `arguments.image`."""
     named = [getattr(arguments, name, None) for name in ("image", *SOURCES, "sky_mask")]
-    read = [each for each in (*named, *getattr(arguments, "inputs", ())) if each is not None]
-    check_places(paths, read, arguments.overwrite, arguments.image, command)
+    read, inputs = [each for each in named if each is not None], getattr(arguments, "inputs", frozenset())
+    check_places(paths, read, arguments.overwrite, arguments.image, command, inputs=inputs)
 
 
 @contextmanager
 def result_path(arguments: argparse.Namespace) -> Iterator[Path]:
-    """A path to write the result to, moved to its place when the block ends well.
+    """A path to write the result to, `arguments.out`, in a `results_folder`."""
+    with results_folder(arguments, arguments.out) as folder:
+        yield folder / arguments.out.name
 
-    The folder is made where it is absent; if the block ends otherwise, it goes again.
+
+@contextmanager
+def results_folder(arguments: argparse.Namespace, first: Path) -> Iterator[Path]:
+    """An empty folder to write results in, of which `first` is the place of the first. They are moved there when the block ends well.
+
+    The folder of their places is made where it is absent; if the block ends otherwise, it goes again. Results with default names are
+    recorded with what decides on them (`settings_of`), by which --resume knows them (`records.is_made`).
 
     Raises:
         FileExistsError: A file came there meanwhile that must not be replaced.
         OSError: The system refuses to write.
     """
-    from ...geometry.files import atomic_path
-    from ..batch.staging import kept_if_used
+    from ...geometry.files.paths import move_over, temporary_folder
+    from ..batch.staging import check_run_marker, kept_if_used, published
 
-    try:
-        with kept_if_used(arguments.out.parent), atomic_path(arguments.out) as path:
-            yield path
-            check_results(arguments, [arguments.out], naming_command(arguments))  # somebody may have written there meanwhile
-        note_results(arguments.image, [arguments.out], naming_command(arguments))
-    except OSError as error:
-        if error.filename is not None or not error.strerror:
-            raise
-        raise OSError(error.errno, error.strerror, str(arguments.out)) from error
+    image = arguments.image
+    if arguments.place.is_folder:
+        check_run_marker(getattr(arguments, "marker", None))  # computing may have taken long
+        source_mark = getattr(arguments, "source_mark", None) or mark(image)
+        record = first.parent / RECORDS / f"{image.stem}.json"
+        content = partial(with_made, record, first.name, image, source_mark, settings_of(arguments))
+        with published(record, partial(check_results, arguments), content) as folder:
+            yield folder
+        return
+    with kept_if_used(first.parent), temporary_folder(first.parent) as folder:
+        try:
+            yield folder
+            written = sorted(folder.iterdir(), key=lambda path: (path.name != first.name, path.name))
+            targets = [first.parent / path.name for path in written]
+            check_results(arguments, targets, naming_command(arguments))  # somebody may have written there meanwhile
+            for path, target in zip(written, targets, strict=True):
+                move_over(path, target)
+        except OSError as error:
+            if not error.strerror or (error.filename is not None and folder not in Path(error.filename).parents):
+                raise
+            raise OSError(error.errno, error.strerror, str(first)) from error
+    note_results(image, targets, naming_command(arguments))
 
 
 def say_result(arguments: argparse.Namespace, words: str = "", paths: Iterable[Path] = ()) -> None:

@@ -12,13 +12,13 @@ from ...annotators.choices import RECOMMENDED_MODEL
 from ...options.files import READABLE
 from ...options.needs import NeedsMetres
 from ..console.option_types import degrees
-from ..outcomes import DONE, EXPECTED_ERRORS
+from ..outcomes import EXPECTED_ERRORS
 from .arguments import (
     NETWORK_OPTIONS,
     add_coding,
-    add_keep_extension,
     add_map_kind,
     add_network,
+    add_several,
     check_weights,
     chosen_quantity,
     chosen_spec,
@@ -66,17 +66,13 @@ class Scene:
         return replace(self, layers=self.layers.to(device), known=self.known.to(device))
 
 
-def add_scene(parser: argparse.ArgumentParser, several: bool = False, one: str = "an image") -> None:
+def add_scene(parser: argparse.ArgumentParser, several: bool = False, one: str = "an image", resumed: str = "") -> None:
     """Adds the image, or several for `over_images`, and where its depth and normals come from; `read_scene` takes them.
 
-    `one` says what one of several is.
+    `one` says what one of several is, `resumed` what --resume does beside skipping images.
     """
     if several:
-        sources = f"{one}; or several, folders, patterns, @list.txt or -, whose results go to a folder"
-        parser.add_argument("images", nargs="+", metavar="IMAGE", help=sources)
-        recursive = "look into folders in folders too, and keep their tree below the folder of the results"
-        parser.add_argument("--recursive", action="store_true", help=recursive)
-        add_keep_extension(parser)
+        add_several(parser, one, resumed)
     else:
         parser.add_argument("image", type=Path, metavar="IMAGE", help="the image")
     group = parser.add_argument_group("depth and normals", "They come from a model, or from files.")
@@ -148,14 +144,14 @@ def made_of(scene: Scene, make: Callable[[Scene], T], what: str) -> T:
     return on_device_or_cpu(lambda device: make(scene.to(device)), scene.image.device, f"{what} is computed")
 
 
-def write_made(arguments: argparse.Namespace, make: Callable[[Scene], Made], what: str, image: Tensor | None = None) -> int:
-    """Makes an effect of the scene of a parser with `add_scene`, writes it, and returns the exit code.
+def write_made(arguments: argparse.Namespace, make: Callable[[Scene], Made], what: str, image: Tensor | None = None) -> None:
+    """Makes an effect of the scene of a parser with `add_scene`, writes it, and says so.
 
     `what` as of `made_of`, `image` as of `read_scene`.
     """
     scene = read_scene(arguments, image)
     made = made_of(scene, make, what)
-    return write_result(arguments, made.result, scene.bits, made.words)
+    write_result(arguments, made.result, scene.bits, made.words)
 
 
 def add_sky(group: argparse._ArgumentGroup, use: str) -> None:
@@ -325,8 +321,8 @@ def _normal_map(arguments: argparse.Namespace, path: Path) -> Estimate:
     return normal_map_to_estimate(values.planes, values.axes or arguments.coding, str(path), values.known)
 
 
-def write_result(arguments: argparse.Namespace, image: Tensor, bits: int, words: str = "") -> int:
-    """Writes the result of a parser with `add_result`, an image as of `write_image`, says so, and returns the exit code.
+def write_result(arguments: argparse.Namespace, image: Tensor, bits: int, words: str = "") -> None:
+    """Writes the result of a parser with `add_result`, an image as of `write_image`, and says so.
 
     In a JPEG what is transparent lies on white.
     """
@@ -335,7 +331,6 @@ def write_result(arguments: argparse.Namespace, image: Tensor, bits: int, words:
     with result_path(arguments) as path:
         write_image(path, image if path.suffix.lower() == ".png" else on_white(image), bits)
     say_result(arguments, words)
-    return DONE
 
 
 def write_image(path: Path, image: Tensor, bits: int = 8) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +24,35 @@ from ...options.textures import (
     PbrOptions,
     SlopesOptions,
 )
-from ..batch.overwriting import note_results, remove_outdated
+from ..batch.overwriting import remove_outdated
+from ..batch.sources import EXTENSIONS, Kind
 from ..console.option_types import number, positive, real
 from ..console.parser import Parser, did_you_mean
-from ..outcomes import DONE
-from .arguments import NETWORK_OPTIONS, add_coding, add_map_kind, add_network, chosen_quantity, network_options, refuse_options
+from .arguments import (
+    NETWORK_OPTIONS,
+    add_coding,
+    add_map_kind,
+    add_network,
+    add_several,
+    chosen_quantity,
+    network_options,
+    refuse_options,
+)
+from .for_each_image import Work, over_images
 from .option_table import add_options, chosen_options
-from .result_paths import add_folder, add_overwrite, add_result, check_results, naming_command, result_path, say_result, settle_result
+from .result_paths import (
+    Place,
+    add_folder,
+    add_overwrite,
+    add_result,
+    check_results,
+    naming_command,
+    result_path,
+    results_folder,
+    say_result,
+    settle_result,
+    stem_of,
+)
 from .scene import check_model, read_scene
 
 if TYPE_CHECKING:
@@ -46,6 +70,7 @@ MATERIAL_NAMES, ORM_NAME = ("albedo", "roughness", "metallic"), "orm"
 """The further maps of `pbr --materials`, and of `--orm`."""
 
 SIMPLE, DEFAULT_ROUGHNESS = "simple", 0.6
+COMMON_SEAMLESS = ("--out", "--open", "--overwrite", "--recursive", "--resume", "--model", "--size", "--tiles", "--margin")
 COMMON_DETAIL = (
     *(
         "--out",
@@ -62,11 +87,12 @@ COMMON_DETAIL = (
         "--tiles",
     ),
 )
-"""The options that `--help` of `detail` shows; and that of `pbr`:"""
+"""The options that `--help` of `seamless` and of `detail` shows; and that of `pbr`:"""
 COMMON_PBR = (*COMMON_DETAIL, "--radius", "--materials")
 HEIGHT_RANGE = "depth_normal.height_range"
 """The key in a height's PNG for its pixels between black and white."""
 _NUMBERS = (".npz", ".exr", ".pfm")
+_MAP_FILES = Kind("images or files of numbers", EXTENSIONS | {*_NUMBERS})
 _COLOURED = 0.05
 """Mean difference of the channels from which an image is no grey one."""
 
@@ -83,29 +109,41 @@ def add_texture(parser: Parser) -> None:
     commands = parser.add_subparsers(required=True, metavar="MAP")
     parser.usual_command = "pbr"
 
-    def command(name: str, task: str, run: Any, source: str) -> Parser:
+    def command(name: str, task: str, work: Work, source: str) -> Parser:
         added: Parser = commands.add_parser(name, help=task, description=f"{task[0].upper()}{task[1:]}.")
-        added.add_argument("image", type=Path, metavar="IN", help=source)
-        added.set_defaults(run=run, parser=added, refine=False)
+        add_several(added, source)
+        added.set_defaults(run=over_images(work), parser=added, refine=False)
         return added
+
+    def of_maps(run: Callable[..., object], check: Callable[..., object]) -> Work:
+        return Work(run, check, reads_ahead=False, kind=_MAP_FILES, needs_model=lambda _: False)
+
+    def of_photos(run: Callable[..., object], check: Callable[..., object], **more: Any) -> Work:
+        return Work(run, check, reads_ahead=False, needs_model=_needs_model, **more)
 
     normals = "a normal map, or raw normals (.npz, .exr)"
     heights = "a height map, white = high, or raw heights in pixels (.npz, .exr, .pfm)"
     photo = "the photo"
-    _add_height(command("height", "integrate normals to a height (16-bit PNG, or pixels as EXR)", _height, normals))
-    _add_normals(command("normals", "make a normal map of a height: the inverse of `height`", _normals, heights))
-    _add_curvature(command("curvature", "show where a surface is convex (white) and concave (black)", _curvature, normals))
-    _add_occlusion(
-        command("occlusion", "compute the ambient occlusion of a height, or of depth", _occlusion, f"{heights}, or --from-depth")
+    _add_height(
+        command("height", "integrate normals to a height (16-bit PNG, or pixels as EXR)", of_maps(_height, _height_options), normals)
     )
-    seamless = command("seamless", "estimate depth and normals that tile, of a photo that tiles", _seamless, photo)
+    _add_normals(command("normals", "make a normal map of a height: the inverse of `height`", of_maps(_normals, _slopes_options), heights))
+    bent = "show where a surface is convex (white) and concave (black)"
+    _add_curvature(command("curvature", bent, of_maps(_curvature, _curvature_options), normals))
+    dark = "compute the ambient occlusion of a height, or of depth"
+    _add_occlusion(command("occlusion", dark, of_maps(_occlusion, _occlusion_options), f"{heights}, or --from-depth"))
+    seamless = command("seamless", "estimate depth and normals that tile, of a photo that tiles", of_photos(_seamless, check_model), photo)
     _add_network(seamless)
     add_result(seamless, "_seamless.npz", ESTIMATES)
-    detail = command("detail", "make normals of fine relief, without the shape that it lies on", _detail, photo)
+    seamless.common = frozenset(COMMON_SEAMLESS)
+    detail = command(
+        "detail", "make normals of fine relief, without the shape that it lies on", of_photos(_detail, _checked_options), photo
+    )
     _add_material(detail, DetailOptions)
     add_result(detail, "_detail.png", MAPS)
     detail.common = frozenset(COMMON_DETAIL)
-    _add_pbr(command("pbr", "make height, normal, ambient occlusion and curvature maps of one photo", _pbr, photo))
+    maps = "make height, normal, ambient occlusion and curvature maps of one photo"
+    _add_pbr(command("pbr", maps, of_photos(_pbr, _checked_pbr, names=_pbr_names), photo))
 
 
 def _add_height(parser: Parser) -> None:
@@ -130,7 +168,7 @@ def _add_curvature(parser: argparse.ArgumentParser) -> None:
 
 def _add_occlusion(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--from-depth", action="store_true", help="IN holds depth of an image (.npz, .exr, or with --quantity), not heights"
+        "--from-depth", action="store_true", help="the file holds depth of an image (.npz, .exr, or with --quantity), not heights"
     )
     add_map_kind(parser, near=False)
     add_options(parser, OcclusionOptions, skip=("strength",))
@@ -172,11 +210,15 @@ def _add_material(parser: Parser, options: type[DetailOptions]) -> None:
     add_coding(parser, "how the normal map stores its vectors")
 
 
-def _height(arguments: argparse.Namespace) -> int:
+_height_options = partial(chosen_options, options=HeightOptions)
+_slopes_options = partial(chosen_options, options=SlopesOptions)
+
+
+def _height(arguments: argparse.Namespace) -> None:
     from ...geometry.textures.height import height_to_image, normals_to_height
 
     settle_result(arguments)
-    options = chosen_options(arguments, HeightOptions)
+    options = _height_options(arguments)
     known = _read_normals(arguments)
     assert known.normals is not None
     height = normals_to_height(known.normals, known.axes, weight=known.normals_valid, **vars(options))
@@ -184,86 +226,107 @@ def _height(arguments: argparse.Namespace) -> int:
     with result_path(arguments) as path:
         _write_height(path, height, image, span.item())
     say_result(arguments, _height_words(span.item()))
-    return DONE
 
 
-def _normals(arguments: argparse.Namespace) -> int:
+def _normals(arguments: argparse.Namespace) -> None:
     from ...geometry.textures.height import height_to_normals
 
     settle_result(arguments)
-    options = chosen_options(arguments, SlopesOptions)
+    options = _slopes_options(arguments)
     normals = height_to_normals(_read_height(arguments), borders=options.borders, derivative=options.derivative)
-    return _write_normals(arguments, normals)
+    _write_normals(arguments, normals)
 
 
-def _curvature(arguments: argparse.Namespace) -> int:
+def _curvature_options(arguments: argparse.Namespace) -> CurvatureOptions:
+    arguments.ending = f"_{arguments.show}.png"
+    return chosen_options(arguments, CurvatureOptions)
+
+
+def _curvature(arguments: argparse.Namespace) -> None:
     from ...geometry.textures.curvature import curvature_maps, mean_curvature
 
-    arguments.ending = f"_{arguments.show}.png"
+    options = _curvature_options(arguments)
     settle_result(arguments)
-    options = chosen_options(arguments, CurvatureOptions)
     known = _read_normals(arguments)
     assert known.normals is not None
     valid, scale = known.normals_valid, options.scale
     bend = mean_curvature(known.normals, known.axes, scale=scale, weight=valid, borders=options.borders)
     maps = curvature_maps(bend, scale=scale, strength=options.strength, weight=valid)
-    return _write_map(arguments, getattr(maps, arguments.show))
+    _write_map(arguments, getattr(maps, arguments.show))
 
 
-def _occlusion(arguments: argparse.Namespace) -> int:
+def _occlusion_options(arguments: argparse.Namespace) -> OcclusionOptions:
+    if not arguments.from_depth:
+        refuse_options(arguments, ("--quantity", "--channel"), "is of a file of depth: add --from-depth, or leave it out")
+    return chosen_options(arguments, OcclusionOptions)
+
+
+def _occlusion(arguments: argparse.Namespace) -> None:
     from ...geometry.textures.occlusion import height_to_occlusion
 
     settle_result(arguments)
-    chosen = chosen_options(arguments, OcclusionOptions)
+    chosen = _occlusion_options(arguments)
     options = {"radius": chosen.radius, "directions": chosen.directions}
     if not arguments.from_depth:
-        refuse_options(arguments, ("--quantity", "--channel"), "is of a file of depth: add --from-depth, or leave it out")
-        return _write_map(arguments, height_to_occlusion(_read_height(arguments), borders=arguments.borders, **options))
+        _write_map(arguments, height_to_occlusion(_read_height(arguments), borders=arguments.borders, **options))
+        return
     from ...geometry.files import load_estimate
     from ...geometry.textures.occlusion import estimate_to_occlusion
 
     known = load_estimate(arguments.image, chosen_quantity(arguments), channel=arguments.channel)
-    return _write_map(arguments, estimate_to_occlusion(known, **options))
+    _write_map(arguments, estimate_to_occlusion(known, **options))
 
 
-def _seamless(arguments: argparse.Namespace) -> int:
+def _needs_model(arguments: argparse.Namespace) -> bool:
+    return getattr(arguments, "source", None) != PHOTO
+
+
+def _seamless(arguments: argparse.Namespace) -> None:
     from ...geometry.files import possible_paths, save_estimate
     from ..batch.per_image import read
 
     settle_result(arguments)
     check_results(arguments, possible_paths(arguments.out), naming_command(arguments))
     known = _estimated_seamless(arguments, read(arguments.image))
-    check_results(arguments, possible_paths(arguments.out), naming_command(arguments))  # somebody may have written there meanwhile
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    paths = save_estimate(arguments.out, known)
-    note_results(arguments.image, paths, naming_command(arguments))
-    say_result(arguments, paths=paths)
-    return DONE
+    with result_path(arguments) as path:
+        names = [each.name for each in save_estimate(path, known)]
+    say_result(arguments, paths=[arguments.out.with_name(name) for name in names])
 
 
-def _detail(arguments: argparse.Namespace) -> int:
+def _detail(arguments: argparse.Namespace) -> None:
     settle_result(arguments)
     from ...geometry.textures.pbr import material_normals
 
     options = _checked_options(arguments)
     image, photo = _photo(arguments, options)
     _say_bright(photo, options)
-    return _write_normals(arguments, material_normals(_known(arguments, image), photo, options))
+    _write_normals(arguments, material_normals(_known(arguments, image), photo, options))
 
 
-def _pbr(arguments: argparse.Namespace) -> int:
+def _checked_pbr(arguments: argparse.Namespace) -> tuple[Any, tuple[str, ...]]:
+    """How normals and the photograph become relief, and the names of the maps that are made without doubt."""
+    if not hasattr(arguments, "place"):
+        arguments.place = Place(arguments.out, is_folder=True)
+    return _checked_options(arguments), (*PBR_NAMES, *_material_names(arguments))
+
+
+def _pbr_names(arguments: argparse.Namespace, image: Path) -> list[str]:
+    """The names of all files that may be made of a photograph."""
+    return [f"{stem_of(arguments, image)}_{name}.png" for name in (*_checked_pbr(arguments)[1], CHOICE_NAME)]
+
+
+def _pbr(arguments: argparse.Namespace) -> None:
     import torch
 
     from ...geometry.conventions import encode_normal_map
-    from ...geometry.files import atomic_path
     from ...geometry.textures.pbr import height_map, is_in_doubt, material_normals, pbr_maps
     from .scene import write_image
 
-    options, further_names = _checked_options(arguments), _material_names(arguments)
+    options, usual = _checked_pbr(arguments)
     image, photo = _photo(arguments, options)
     in_doubt = is_in_doubt(photo, options)
-    names = (*PBR_NAMES, *further_names, *((CHOICE_NAME,) if in_doubt else ()))
-    paths = {name: arguments.out / f"{arguments.image.stem}_{name}.png" for name in names}
+    stem = arguments.place.path / stem_of(arguments, arguments.image)
+    paths = {name: stem.with_name(f"{stem.name}_{name}.png") for name in (*usual, *((CHOICE_NAME,) if in_doubt else ()))}
     check_results(arguments, list(paths.values()))
     _say_bright(photo, options, paths.get(CHOICE_NAME))
     known = _known(arguments, image)
@@ -273,21 +336,16 @@ def _pbr(arguments: argparse.Namespace) -> int:
     if in_doubt:
         other = height_map(material_normals(known, photo, replace(options, bright=LOW)), options)
         images[CHOICE_NAME] = torch.cat([each.expand(-1, 3, -1, -1).cpu() for each in (image, maps.height, other)], 3)
-    check_results(arguments, list(paths.values()))  # somebody may have written there meanwhile
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    with atomic_path(paths["height"]) as path:
-        _write_height(path, None, maps.height, maps.height_range.item())
-    for name, written in {**images, **further}.items():
-        with atomic_path(paths[name]) as path:
-            write_image(path, written, 16)
+    with results_folder(arguments, paths["height"]) as folder:
+        _write_height(folder / paths["height"].name, None, maps.height, maps.height_range.item())
+        for name, written in {**images, **further}.items():
+            write_image(folder / paths[name].name, written, 16)
     if not in_doubt:
-        remove_outdated(arguments.image, arguments.out / f"{arguments.image.stem}_{CHOICE_NAME}.png")
-    note_results(arguments.image, list(paths.values()))
+        remove_outdated(arguments.image, stem.with_name(f"{stem.name}_{CHOICE_NAME}.png"))
     words = f"{', '.join(paths)}; {_height_words(maps.height_range.item())}"
     if not further:
         words += f"; no albedo, roughness and metallic, which relief does not tell: add --materials {SIMPLE}, or a model's"
     say_result(arguments, words, paths.values())
-    return DONE
 
 
 def _material_names(arguments: argparse.Namespace) -> tuple[str, ...]:
@@ -494,15 +552,15 @@ def _write_height(path: Path, height: Tensor | None, image: Tensor, span: float)
         write_depth_png(path, image, {HEIGHT_RANGE: repr(span)})
 
 
-def _write_normals(arguments: argparse.Namespace, normals: Tensor) -> int:
+def _write_normals(arguments: argparse.Namespace, normals: Tensor) -> None:
     """Writes a normal map of 16 bits, or vectors in an EXR, in the axes of the coding."""
     from ...geometry.conventions import encode_normal_map
 
     image = encode_normal_map(normals, arguments.coding)
-    return _write_map(arguments, image if arguments.out.suffix.lower() == ".png" else 2 * image - 1)
+    _write_map(arguments, image if arguments.out.suffix.lower() == ".png" else 2 * image - 1)
 
 
-def _write_map(arguments: argparse.Namespace, image: Tensor) -> int:
+def _write_map(arguments: argparse.Namespace, image: Tensor) -> None:
     from ...geometry.files import write_image_exr, write_image_png
 
     with result_path(arguments) as path:
@@ -511,4 +569,3 @@ def _write_map(arguments: argparse.Namespace, image: Tensor) -> int:
         else:
             write_image_png(path, image, 16)
     say_result(arguments)
-    return DONE

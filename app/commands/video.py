@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from ...media import VideoHeader
     from ...model_loader import Model
     from ..batch.options import Options
+    from ..batch.outputs import Plan
     from ..batch.run import Outcome
     from ..batch.sources import Source
     from ..video.finished import Finished
@@ -223,6 +224,7 @@ def run_video(arguments: argparse.Namespace, found: tuple[Sequence[Source], Sequ
 
 def _one(arguments: argparse.Namespace, source: Path) -> int:
     from ...media import is_sequence
+    from ..batch.outputs import Plan
 
     if not is_sequence(source) and not source.exists():  # said before a package is missed
         raise FileNotFoundError(no_such_file(source))
@@ -230,26 +232,39 @@ def _one(arguments: argparse.Namespace, source: Path) -> int:
     task = _task(arguments, source, arguments.place)
     options = _options(arguments) if task.depth is None else None
     prepared = _prepared(arguments, task, options, [source, *(task.depth.files() if task.depth else ())])
-    assert prepared.make is not None, "what is left to do of one video is said"
-    early = prepared.make(options.load(arguments.device) if options is not None and prepared.needs_model else None)
-    if not early:
-        return DONE
-    echo_error(early)
-    return SOME_FAILED
+    return _run(arguments, Plan([prepared], [], []), options, prepared.folder)
 
 
 def _several(arguments: argparse.Namespace, sources: Sequence[Source], missed: int) -> int:
-    from ...media import VideoReadError
-    from ...model_loader import free
-    from ..batch.failures import Failure, failure_of
     from ..batch.outputs import plan_each
-    from ..batch.run import Outcome, Run, in_turn
-    from ..video.run import dtype_name
 
-    folder, options, words = arguments.place.path, _options(arguments), arguments.parser.message_of
+    folder, options = arguments.place.path, _options(arguments)
     each = argparse.Namespace(**{**vars(arguments), "open": False, "place": Place(folder, is_folder=True)})
     read = [source.path for source in sources]
     tasks = {source.path: _task(arguments, source.path, Place(folder / source.relative.parent, is_folder=True)) for source in sources}
+
+    def prepare(source: Source) -> tuple[Prepared, Sequence[Path]]:
+        _refuse_image(arguments, source.path)
+        place = f"{read.index(source.path) + 1} of {len(sources)}: {source.path.name}" if len(sources) + missed > 1 else ""
+        prepared = _prepared(each, tasks[source.path], options, read, place)
+        return prepared, prepared.targets
+
+    plan = plan_each(sources, folder, prepare, lambda video: video.make is None, arguments.parser.message_of)
+    code = _run(arguments, plan, options, folder, missed)
+    if arguments.open and code in (DONE, SOME_FAILED):
+        show(folder)
+    return code
+
+
+def _run(arguments: argparse.Namespace, plan: Plan[Prepared], options: Options | None, folder: Path, missed: int = 0) -> int:
+    """Makes videos one after another, and returns the exit code; `options` are of the model, None where no video needs one."""
+    from ...media import VideoReadError
+    from ...model_loader import free
+    from ..batch.failures import Failure, failure_of
+    from ..batch.run import Outcome, Run, in_turn
+    from ..video.run import dtype_name
+
+    words = arguments.parser.message_of
     model, began = None, ("", "")
 
     def load() -> Model:
@@ -259,15 +274,10 @@ def _several(arguments: argparse.Namespace, sources: Sequence[Source], missed: i
             free(model.spec.id)
             model = None
         if model is None:
+            assert options is not None, "a video needs a model"
             model = options.load(arguments.device)
             began = dtype_name(model), model.runtime
         return model
-
-    def prepare(source: Source) -> tuple[Prepared, Sequence[Path]]:
-        _refuse_image(arguments, source.path)
-        place = f"{read.index(source.path) + 1} of {len(sources)}: {source.path.name}" if len(sources) + missed > 1 else ""
-        prepared = _prepared(each, tasks[source.path], options, read, place)
-        return prepared, prepared.targets
 
     def make(video: Prepared, _: object) -> Outcome:
         assert video.make is not None, "to do"
@@ -277,19 +287,12 @@ def _several(arguments: argparse.Namespace, sources: Sequence[Source], missed: i
             return Outcome(video, failure=failure_of(str(video.source), error, words=words))
         return Outcome(video, tuple(video.targets), Failure(early) if early else None)
 
-    plan = plan_each(sources, folder, prepare, words)
-    plan.done.extend(video for video in plan.todo if video.make is None)
-    plan.todo[:] = [video for video in plan.todo if video.make is not None]
-
     def work(stop: Event, marker: Path | None) -> Iterator[Outcome]:
         if any(video.needs_model for video in plan.todo):
             load()  # what no video can do without is said once, after the videos that are refused
         return in_turn(plan.todo, lambda _: None, make, stop, marker, words)
 
-    code = Run(plan, folder, "video", missed, long=True).run(work)
-    if arguments.open and code in (DONE, SOME_FAILED):
-        show(folder)
-    return code
+    return Run(plan, folder, "video", missed, long=True).run(work)
 
 
 def _options(arguments: argparse.Namespace) -> Options:
@@ -373,7 +376,7 @@ def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options |
         return _say_made(task, finished, arguments.open)
 
     check()
-    return Prepared(task.source, targets, make)
+    return Prepared(task.source, targets, make, needs_model=task.depth is None)
 
 
 def _checked_model(options: Options, task: VideoTask) -> dict[str, Any]:
@@ -431,7 +434,7 @@ def _prepared_preview(arguments: argparse.Namespace, task: VideoTask, header: Vi
             show(path)
         return ""
 
-    return Prepared(task.source, [path], make)
+    return Prepared(task.source, [path], make, needs_model=task.depth is None)
 
 
 def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTask:

@@ -1,4 +1,9 @@
-"""The queue of the page: what was dropped, in order, and the one thread that works on it."""
+"""The queue of the page: what was dropped, in order, and the one thread that works on it.
+
+It is no `batch.run.Run`, which has a plan that is known when it begins, and one wish to stop: here files come, go, are cancelled and tried
+again one by one while others run, and what becomes of each is read by the page at any moment. The steps of an image (`batch.per_image`), a
+video (`video.run.make_video`) and the words of failures (`batch.failures`) are those of the commands.
+"""
 
 from __future__ import annotations
 

@@ -6,6 +6,9 @@
         00000_depth.mp4           so many frames, coded by themselves
         00001_state.safetensors   what the frames after so many segments need to know of those before (of the newest two segments)
 
+Segments are no items of a `batch.run.Run`, which are independent of each other: each begins with the state that the one before ended with,
+so that they are made in order, a failure ends the video, and a stop needs no more than not to count what is not finished.
+
 A segment counts when `pieces.json` names it; that is written last, whole, when all that it names is on the disk. The folder goes when the
 video is there.
 """

@@ -106,11 +106,17 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 def _named(error: OSError, path: Path, temporary: Path) -> OSError:
     """The error with the name of the file that was asked for, where it has that of the temporary one, or, of a full disk, none."""
     if words := too_long_on_windows(error):
-        return type(error)(f"cannot write {path}: {words}")
+        return reworded(error, f"cannot write {path}: {words}")
     nameless_and_full = error.filename is None and error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
     if nameless_and_full or str(error.filename).endswith(temporary.name):
         return OSError(error.errno, error.strerror, str(path))
     return error
+
+
+def reworded(error: OSError, words: str) -> OSError:
+    """An error of the same built-in kind that says these words; libraries' own kinds take other arguments."""
+    kind = next(each for each in type(error).__mro__ if issubclass(each, OSError) and each.__module__ == "builtins")
+    return kind(words)
 
 
 def too_long_on_windows(error: OSError) -> str:

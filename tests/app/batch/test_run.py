@@ -3,18 +3,31 @@
 import errno
 import os
 import signal
+import subprocess
 import sys
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from depth_normal.app import cli
-from depth_normal.app.commands import scene
-from depth_normal.media import VideoWriter
+from depth_normal.app.batch import run as batch_run
+from depth_normal.app.batch import staging
+from depth_normal.app.batch.options import Options
+from depth_normal.app.batch.run import GO_ON
+from depth_normal.geometry.files import paths, read_image
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "somewhere")
-EFFECTS = [("effect", "fog"), ("relight",), ("parallax", "--longer-side", "32", "--seconds", "0.1")]
+TINY = ("--model", "tiny", "--size", "32")
+EFFECTS = [
+    ("effect", "fog", *TINY),
+    ("relight", *TINY),
+    ("parallax", "--longer-side", "32", "--seconds", "0.1", *TINY),
+    ("texture", "pbr", *TINY),
+    ("texture", "normals"),
+]
 
 
 @pytest.fixture
@@ -28,31 +41,30 @@ def photos(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def at_the_second(monkeypatch):
-    """Has something happen while the second result is written."""
+    """Has something happen when the second image is about to be written."""
 
-    def arrange(happens) -> None:
-        for place, name in ((scene, "write_image"), (VideoWriter, "__enter__")):
-            monkeypatch.setattr(place, name, _with(getattr(place, name), happens, []))
+    def arrange(happens, place=staging.Stages, name="empty") -> None:
+        monkeypatch.setattr(place, name, _with(getattr(place, name), happens, []))
 
     return arrange
 
 
-def _with(write, happens, calls):
+def _with(begin, happens, calls):
     def instead(*words, **more):
         calls.append(words)
         if len(calls) == 2:
             happens()
-        return write(*words, **more)
+        return begin(*words, **more)
 
     return instead
 
 
 def run(words, photos) -> int:
-    return cli.main([*words, str(photos), "-o", "out", "--model", "tiny", "--size", "32"])
+    return cli.main([*words, str(photos), "-o", "out"])
 
 
 def results() -> list[str]:
-    return sorted(path.name[0] for path in Path("out").glob("*.*") if path.is_file())
+    return sorted({path.name[0] for path in Path("out").glob("*.*") if path.is_file()})
 
 
 @pytest.mark.parametrize("words", EFFECTS)
@@ -64,7 +76,7 @@ def test_a_full_disk_ends_a_run_and_what_was_made_counts(words, photos, at_the_s
     assert run(words, photos) == 1 and results() == ["a"]
     said = capsys.readouterr().err
     assert "1 done, 1 failed of 3 images in" in said
-    assert "stopped with 1 image not begun: photos/b.png: somewhere: No space left on device; the same command" in said
+    assert "stopped with 1 image not begun: photos/b.png: cannot write to out: No space left on device; " in said and GO_ON in said
 
 
 @pytest.mark.parametrize("words", EFFECTS)
@@ -75,10 +87,9 @@ def test_a_drive_that_goes_away_ends_a_run(words, photos, at_the_second, capsys)
         Path("out").rename("drive")
         Path("out").mkdir()
 
-    at_the_second(unmount)
+    at_the_second(unmount, staging, "check_run_marker")
     assert run(words, photos) == 1
-    said = capsys.readouterr().err
-    assert "stopped with " in said and results() in ([], ["b"]), "the third is not written there"
+    assert "stopped with 1 image not begun" in capsys.readouterr().err and results() == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of Windows end the process")
@@ -86,7 +97,7 @@ def test_a_drive_that_goes_away_ends_a_run(words, photos, at_the_second, capsys)
 def test_ctrl_c_finishes_the_image_in_progress(words, photos, at_the_second, capsys):
     at_the_second(lambda: os.kill(os.getpid(), signal.SIGINT))
     assert run(words, photos) == 130 and results() == ["a", "b"]
-    assert "stopped with 1 image not begun; the same command makes all of them anew" in capsys.readouterr().err
+    assert f"stopped with 1 image not begun; {GO_ON}" in capsys.readouterr().err
 
 
 def test_an_image_that_cannot_be_read_leaves_the_others(photos, capsys):
@@ -94,3 +105,115 @@ def test_an_image_that_cannot_be_read_leaves_the_others(photos, capsys):
     assert run(EFFECTS[0], photos) == 1 and results() == ["a", "c"]
     said = capsys.readouterr().err
     assert said.count("photos/b.png") == 1 and "2 done, 1 failed of 3 images in" in said and "stopped" not in said
+
+
+def times() -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in Path("out").glob("*.*") if path.is_file()}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of Windows end the process")
+@pytest.mark.parametrize("words", EFFECTS)
+def test_a_stopped_run_is_gone_on_with(words, photos, at_the_second, capsys):
+    at_the_second(lambda: os.kill(os.getpid(), signal.SIGINT))
+    assert run(words, photos) == 130
+    made = times()
+    capsys.readouterr()
+    assert run((*words, "--resume"), photos) == 0 and results() == ["a", "b", "c"]
+    assert made.items() <= times().items() and "1 done, 2 skipped" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "made_anew"),
+    [
+        ((), 0),
+        (("--density", "0.2"), 3),
+        (("--no-sky",), 3),
+        (("--size", "64"), 3),
+        (("--tiles", "2"), 3),
+        (("--dtype", "float32"), 3),
+        (("--device", "cpu"), 0),
+        (("--recursive",), 0),
+    ],
+)
+def test_results_of_other_settings_are_made_anew(change, made_anew, photos, capsys):
+    fog = [*EFFECTS[0], str(photos), "-o", "out", "--density", "0.1", "--resume"]
+    assert cli.main(fog) == 0
+    capsys.readouterr()
+    assert cli.main([*fog, *change]) == 0
+    assert (f"{made_anew} done, " if made_anew else "0 done, 3 skipped (done before)") in capsys.readouterr().err
+
+
+def test_commands_leave_each_others_results_done(photos, capsys):
+    """Also those of another image of the name."""
+    Image.new("RGB", (48, 32), (9, 90, 40)).save("photos/a.jpg")
+    for words in 2 * (("estimate", *TINY), EFFECTS[0], ("effect", "sky", *TINY), EFFECTS[1], EFFECTS[0]):
+        assert run([*words, "--resume", "--keep-extension"], photos) == 0
+    *_, last = capsys.readouterr().err.splitlines()
+    assert "0 done, 4 skipped" in last
+    Path("out/a.jpg_fog.png").write_bytes(b"mine")
+    Image.new("RGB", (48, 32), (10, 90, 40)).save("photos/b.png")
+    assert run([*EFFECTS[0], "--resume", "--keep-extension"], photos) == 1
+    said = capsys.readouterr().err
+    assert "a.jpg_fog.png is there already, not known" in said and "1 done, 2 skipped (done before), 1 failed of 4" in said
+    assert run([*EFFECTS[0], "--resume", "--keep-extension"], photos / "b.png") == 0
+    assert "its results are there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", EFFECTS)
+def test_names_that_no_disk_takes_are_refused_before_anything_is_made(words, photos, capsys):
+    longest = photos / f"{'x' * 251}.png"
+    (photos / "b.png").rename(longest)
+    assert run(words, photos) == 1 and results() == ["a", "c"]
+    assert f"is too long for the disk of out; give {longest} a shorter one" in capsys.readouterr().err
+
+
+KILLED = """
+import os, pathlib, sys
+from depth_normal.app import cli
+at, replace, moves = int(sys.argv[1]), pathlib.Path.replace, []
+def killed(source, target):
+    moves.append(target)
+    if len(moves) == at:
+        os.kill(os.getpid(), 9)
+    return replace(source, target)
+pathlib.Path.replace = killed
+cli.main(sys.argv[2:])
+"""
+
+
+@pytest.mark.slow("starts another process")
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such signal")
+@pytest.mark.parametrize(("at", "anew"), [(2, False), (3, False), (3, True), (4, True)])
+def test_a_killed_run_leaves_nothing_half_written(at, anew, photos, capsys):
+    """Of each image three files are moved: the result among what is not finished, the record, and the result to its place."""
+    words = [*EFFECTS[0], str(photos), "-o", "out"]
+    if anew:
+        assert cli.main(words) == 0
+        words += ["--density", "0.5"]
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(at), *words], check=False, timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    before = times()
+    assert all(read_image(Path("out") / name).shape == (32, 48, 3) for name in before)
+    capsys.readouterr()
+    paths._remove_leftovers_once.cache_clear()  # as a process of its own
+    assert cli.main([*words, "--resume"]) == 0
+    done = (at - 1) // 3
+    assert f"{3 - done} done, " in capsys.readouterr().err and [*sorted(times())] == ["a_fog.png", "b_fog.png", "c_fog.png"]
+    assert sorted(path.name for path in Path("out/.depth-normal").iterdir()) == ["a.json", "b.json", "c.json", "lock"]
+    assert len(before.items() - times().items()) == len(before) - done
+
+
+def test_the_summary_says_the_seconds_of_work_alone(photos, monkeypatch, capsys):
+    """Without those in which the model is loaded, wherever that is."""
+    clock, load = iter(()), Options.load
+
+    def in_a_minute(*words):
+        nonlocal clock
+        clock = clock if next(clock, 0) else count(60, 0.001)
+        return load(*words)
+
+    monkeypatch.setattr(batch_run, "time", SimpleNamespace(monotonic=lambda: next(clock, 0.0)))
+    monkeypatch.setattr(Options, "load", in_a_minute)
+    for words in (EFFECTS[0], ("estimate", *TINY)):
+        clock = iter(())
+        assert run(words, photos) == 0 and "3 done, 0 failed of 3 images in 0.0 s" in capsys.readouterr().err

@@ -144,7 +144,7 @@ def test_images_of_one_name_are_told_apart_by_their_extension(tmp_path, capsys):
     words[2] = str(tmp_path / "a.jpg")
     assert main([*words, "--keep-extension", "--overwrite"]) == DONE
     assert main([*words[:-1], str(tmp_path / "one.png"), "--keep-extension"]) == NOTHING_DONE
-    assert "--keep-extension names results in a folder" in capsys.readouterr().err
+    assert "--keep-extension is for results in a folder" in capsys.readouterr().err
 
 
 @pytest.mark.slow("takes most of a second")

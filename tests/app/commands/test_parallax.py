@@ -166,7 +166,7 @@ def test_several_images_go_to_a_folder(image, tmp_path):
         (("--longer-side", "3"), "--longer-side is 3; accepted: 0, and 16 and more"),
         (("-o", "a.png"), "this command writes .mp4, .mov, .mkv"),
         (("--model", "bae-normal"), "depth is needed"),
-        (("--resume",), "--resume goes on with a video, and images are named"),
+        (("-o", "a.mp4", "--resume"), "--resume is for results in a folder, and -o names a file"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_read(image, words, message, capsys, tmp_path, monkeypatch):

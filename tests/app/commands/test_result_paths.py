@@ -268,7 +268,7 @@ def test_commands_replace_each_others_files_and_resume_goes_on(here, capsys):
     assert run(mesh) == 0 and run(estimate, "--resume") == 0
     assert "photo.glb" in capsys.readouterr().out, "it was replaced, and is made anew"
     record = json.loads((OUT / RECORDS / "photo.json").read_text())
-    assert record["settings"]["model"] == "tiny" and "photo_relit.png" in record["earlier"]
+    assert record["settings"]["model"] == "tiny" and "photo_relit.png" in record["made"]
 
 
 def test_images_of_a_folder_keep_their_tree(here):
@@ -439,7 +439,7 @@ def test_an_exported_file_is_replaced_where_it_is_the_programs_own(here, monkeyp
 
 def test_a_folder_that_was_made_for_a_result_goes_where_there_is_none(tmp_path):
     out = tmp_path / "new" / "folder" / "x.png"
-    arguments = SimpleNamespace(out=out, image=tmp_path / "a.png")
+    arguments = SimpleNamespace(out=out, image=tmp_path / "a.png", place=result_paths.Place(out))
     with pytest.raises(KeyboardInterrupt), result_paths.result_path(arguments):
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []

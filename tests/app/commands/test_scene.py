@@ -217,7 +217,7 @@ def test_half_a_result_is_not_left(tmp_path):
 
 
 def test_a_full_disk_names_the_result(tmp_path):
-    arguments = argparse.Namespace(out=tmp_path / "a.png", overwrite=False)
+    arguments = argparse.Namespace(out=tmp_path / "a.png", overwrite=False, image="a", place=result_paths.Place(tmp_path / "a.png"))
     with pytest.raises(OSError, match="No space left") as error, result_paths.result_path(arguments):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert error.value.filename == str(arguments.out) and not list(tmp_path.iterdir())
