@@ -102,7 +102,7 @@ def depth_look() -> Any:
 
 def normal_coding() -> Any:
     """A field for the convention of a normal map."""
-    return choice(CODINGS, CODING, label="normal coding")
+    return choice(CODINGS, CODING, label="normal coding", metavar="CODING")
 
 
 def near_far_ratio() -> Any:

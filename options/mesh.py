@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from .estimate import known_fov, near_far_ratio
 from .fields import Options, choice, number, switch, whole
 from .files import PLY_UP
+from .outputs import assumed_ratio, ply_up
 from .relief import MAX_POINTS as RELIEF_POINTS
 
 MAX_POINTS = 1_000_000
@@ -98,3 +99,14 @@ class SavedMeshOptions(ShownMeshOptions):
         before="fill_behind",
     )
     fill_behind: float = _behind(f"{_BEHIND} Splats stay as they are.")
+
+
+@dataclass(frozen=True)
+class SurfaceOptions(Options):
+    """What commands ask of the surface in a .glb or .ply besides."""
+
+    near_far_ratio: float | None = assumed_ratio("Where depth is not metric; a smaller one is flatter.")
+    up: str | None = ply_up()
+    splats: bool = switch(
+        False, "Write 3D Gaussian splats, a flat disc for each pixel, in place of a mesh: for programs for Gaussian splatting; a .ply."
+    )

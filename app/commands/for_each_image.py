@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from ..batch.sources import Source, find_images
 from ..console.terminal import echo_error
 from ..console.viewer import show
-from .arguments import network_options, refuse_options
+from .arguments import network_options
+from .option_table import refuse_options
 from .result_paths import Place, default_name
 from .scene import named_files
 

@@ -16,10 +16,10 @@ from ..batch.sources import IMAGE_AND_VIDEO_FILES, VIDEOS, Source, find_images
 from ..console.option_types import real, whole
 from ..console.parser import Parser
 from ..outcomes import DONE
-from .arguments import chosen_model, refuse_options
+from .arguments import chosen_model
 from .camera_moves import chosen_move
 from .for_each_image import Found, is_file_name, over_images
-from .option_table import add_options, chosen_options
+from .option_table import add_options, chosen_options, refuse_options
 from .result_paths import add_result, result_path, say_result, settle_result
 from .scene import add_scene, check_model, made_of, named_files, read_scene
 from .video import run_video, video_arguments

@@ -10,21 +10,20 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ...annotators.choices import RECOMMENDED_MODEL
 from ...options.files import READABLE
+from ...options.folders import SourcesOptions
 from ...options.needs import NeedsMetres
-from ..console.option_types import degrees
 from ..outcomes import DONE, EXPECTED_ERRORS
 from .arguments import (
     NETWORK_OPTIONS,
     add_coding,
-    add_keep_extension,
     add_map_kind,
     add_network,
     check_weights,
     chosen_quantity,
     chosen_spec,
     network_options,
-    refuse_options,
 )
+from .option_table import add_options, refuse_options
 from .result_paths import SOURCES, result_path, say_result
 
 if TYPE_CHECKING:
@@ -74,9 +73,7 @@ def add_scene(parser: argparse.ArgumentParser, several: bool = False, one: str =
     if several:
         sources = f"{one}; or several, folders, patterns, @list.txt or -, whose results go to a folder"
         parser.add_argument("images", nargs="+", metavar="IMAGE", help=sources)
-        recursive = "look into folders in folders too, and keep their tree below the folder of the results"
-        parser.add_argument("--recursive", action="store_true", help=recursive)
-        add_keep_extension(parser)
+        add_options(parser, SourcesOptions)
     else:
         parser.add_argument("image", type=Path, metavar="IMAGE", help="the image")
     group = parser.add_argument_group("depth and normals", "They come from a model, or from files.")
@@ -85,8 +82,6 @@ def add_scene(parser: argparse.ArgumentParser, several: bool = False, one: str =
     group.add_argument("--normal-map", type=Path, metavar="FILE", help=normals)
     add_coding(group, "how --normal-map stores its vectors")
     add_network(group, RECOMMENDED_MODEL)
-    fov = "field of view of the image's longer side, where the camera is known"
-    group.add_argument("--fov", type=degrees, default=0.0, metavar="DEGREES", help=fov)
 
 
 def add_own_depth(group: argparse._ArgumentGroup) -> None:
@@ -243,8 +238,8 @@ def named_files(arguments: argparse.Namespace) -> list[Path]:
     """
     named = [(name, path) for name in SOURCES if (path := getattr(arguments, name, None)) is not None]
     if named:
-        options = [option for option in NETWORK_OPTIONS if option in arguments.parser.options]
-        refuse_options(arguments, options, f"is for a model, and depth and normals come from {named[0][1]}; leave one of them out")
+        why = f"is for a model, and depth and normals come from {named[0][1]}; leave one of them out"
+        refuse_options(arguments, NETWORK_OPTIONS, why)
     if "--normal-map" in arguments.parser.options and arguments.normal_map is None:
         refuse_options(arguments, ("--coding",), "says how a --normal-map stores its vectors, and none is named; leave it out")
     if "--quantity" in arguments.parser.options:

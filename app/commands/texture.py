@@ -26,8 +26,8 @@ from ..batch.overwriting import note_results, remove_outdated
 from ..console.option_types import number, positive, real
 from ..console.parser import Parser, did_you_mean
 from ..outcomes import DONE
-from .arguments import NETWORK_OPTIONS, add_coding, add_map_kind, add_network, chosen_quantity, network_options, refuse_options
-from .option_table import add_options, chosen_options
+from .arguments import NETWORK_OPTIONS, add_coding, add_map_kind, add_network, chosen_quantity, network_options
+from .option_table import add_options, chosen_options, refuse_options
 from .result_paths import add_folder, add_overwrite, add_result, check_results, naming_command, result_path, say_result, settle_result
 from .scene import check_model, read_scene
 
@@ -158,10 +158,10 @@ def _add_pbr(parser: Parser) -> None:
 
 
 def _add_network(parser: argparse.ArgumentParser) -> None:
-    add_network(parser, RECOMMENDED_MODEL)
+    add_network(parser, RECOMMENDED_MODEL, skip=("fov",))
     share = "how much of the tiled photo the model sees beyond each border, as a share of its sides (default: %(default)s)"
     parser.add_argument("--margin", type=real, default=0.25, metavar="SHARE", help=share)
-    parser.set_defaults(geometry=None, depth=None, normal_map=None, quantity=None, channel=None, fov=0.0)
+    parser.set_defaults(geometry=None, depth=None, normal_map=None, quantity=None, channel=None, fov=None)
 
 
 def _add_material(parser: Parser, options: type[DetailOptions]) -> None:
