@@ -32,6 +32,7 @@ class Option:
             and {by_drag} for how it is set on a node, {first_point} for a point that a node does not look at, {from_node} for a
             node that gives its value, {help_page} for the page that says more.
         on_node: What its tooltip adds.
+        on_page: What its row in help pages adds to the tooltip.
         on_command: What the help of a command adds.
         flag: Its name on the command line; "" = made from its own, None = the command asks for it in another way.
         alias: Another name there.
@@ -45,6 +46,7 @@ class Option:
 
     help: str
     on_node: str = ""
+    on_page: str = ""
     on_command: str = ""
     flag: str | None = ""
     alias: str = ""
@@ -75,6 +77,7 @@ class Number(Option):
         low, high: The least and the largest; of one that is `open`, where its widget ends.
         step: Of the widget.
         open: Whether every number from `low` on is accepted: sizes of scenes and lenses have no largest one.
+        most: The largest that is accepted, where that is not where the widget ends; None = as `open` says.
         unit: The unit in which it is typed on the command line: "percent", "mm" or "px"; "" = none.
     """
 
@@ -82,11 +85,14 @@ class Number(Option):
     high: float
     step: float
     open: bool = False
+    most: float | None = None
     unit: str = ""
 
     def check(self, name: str, value: Any) -> None:
         """See `Option`."""
-        if self.open:
+        if self.most is not None:
+            check_range(name, value, self.low, self.most)
+        elif self.open:
             check_at_least(name, value, self.low)
         else:
             check_range(name, value, self.low, self.high)

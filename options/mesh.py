@@ -14,6 +14,9 @@ MAX_POINTS = 1_000_000
 """Points that viewers still turn smoothly; what is offered where a mesh is made to be looked at."""
 
 MOST_POINTS = 2**27
+MAX_TEXTURE_SIDE = 4096
+"""Pixels of a texture's longer side: what all browsers and phones show."""
+
 MAX_JUMP = 0.05
 """Share by which depth may differ from one pixel to the next, beyond what the plane of the surface there explains."""
 
@@ -81,6 +84,7 @@ class SavedMeshOptions(ShownMeshOptions):
         0,
         MOST_POINTS,
         f"{_POINTS} Unless this is 0, a glb has fewer points where surfaces are even.",
+        on_page=f"The texture is at most {MAX_TEXTURE_SIDE} pixels wide and high.",
         metavar="N",
         otherwise=f"{MAX_POINTS}, of an stl {RELIEF_POINTS}, whose maps are averaged",
     )

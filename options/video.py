@@ -49,6 +49,7 @@ class VideoOptions(Options):
         ALIGNMENTS,
         "How each frame's depth is aligned to the frames before, for models of single images. scale_shift: by scale and shift. none: not "
         "at all.",
+        on_page="Metres are aligned by scale alone; only places where the image did not change are compared.",
     )
     smooth: float = number(
         1.0,
@@ -62,6 +63,7 @@ class VideoOptions(Options):
         True,
         "Whether cuts of the video are detected. On: the estimate starts anew at a cut. Off: the whole batch is one shot, as in the old "
         "node.",
+        on_page="Where cuts are detected, one shot does not distort the next.",
         flag=None,
     )
 
@@ -74,6 +76,7 @@ class DepthVideoOptions(Options):
         (RUNNING, PER_IMAGE),
         "Which depths become black and white. running: the range of the frames so far, which avoids flicker. per_image: the range of each "
         "frame. For one range over a whole clip use Depth & Normals (advanced) and Render Depth.",
+        on_page="running starts anew at a cut; per_image flickers.",
     )
     near: str = choice(NEAR, NEAR_END)
     resolution: int = _network_side()

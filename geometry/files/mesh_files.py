@@ -12,15 +12,13 @@ from typing import Any
 import numpy as np
 
 from ...options.files import Y_UP, Z_UP
+from ...options.mesh import MAX_TEXTURE_SIDE
 from ..meshes.mesh import Mesh
 from ..meshes.splats import SH_0, Splats
 from .paths import write_bytes
 
 PLY_AXES = {Y_UP: ((1, 0), (1, 1), (1, 2)), Z_UP: ((1, 0), (-1, 2), (1, 1))}
 """Sign and OPENGL axis of a PLY's x, y and z, by what points up: "y" in most viewers, "z" in Blender, where the camera looks along +Y."""
-
-MAX_TEXTURE_SIDE = 4096
-"""Pixels of a texture's longer side: what all browsers and phones show."""
 
 GLB_LIMIT = 2**32 - 1
 """Bytes of the largest GLB."""

@@ -101,7 +101,7 @@ def test_what_is_no_image_is_named_before_anything_is_loaded(node, image, messag
 
 
 BAD = [
-    *(("resolution", value, "accepted: (whole numbers from )?64 to 16384") for value in (0, 63, 16385, 512.0, "512", None)),
+    *(("resolution", value, "accepted: (whole numbers from )?64 to 16384") for value in (0, 63, 16385, 512.5, "512", None)),
     *(("network_size", value, "accepted: 0 to 4096") for value in (-1, 4097, math.nan)),
     ("coding", "vulkan", "accepted: opengl, directx"),
     ("normalisation", "fixed", "accepted: "),
