@@ -56,7 +56,7 @@ def _row(node: Any, tooltip: str) -> str:
 def main() -> None:
     """Writes all pages."""
     for name, node in NODE_CLASS_MAPPINGS.items():
-        if hasattr(node, "OPTIONS"):
+        if hasattr(node, "OPTIONS") and not getattr(node, "DEPRECATED", False):
             path = PAGES / f"{name}.md"
             path.write_text(with_rows(path.read_text(encoding="utf-8"), node), encoding="utf-8")
 

@@ -18,6 +18,7 @@ from ..options.fields import (
     Options,
     Point,
     Points,
+    Seed,
     Switch,
     Whole,
     default_of,
@@ -129,6 +130,9 @@ def _widgets(name: str, option: Option, default: Any, names: Mapping[str, str]) 
     match option:
         case Number():
             yield name, number_widget(default, option.low, option.high, option.step, text, advanced=advanced)
+        case Seed():
+            limits = {"min": option.low, "max": option.high}
+            yield name, ("INT", {"default": default, **limits, "control_after_generate": False, "tooltip": text})
         case Whole():
             yield name, count_widget(default, option.low, option.high, text, step=option.step, advanced=advanced)
         case Choice():

@@ -113,6 +113,11 @@ class Whole(Option):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Seed(Whole):
+    """A seed. Nodes alone have some; it does not change by itself, which would run a model again for the same image."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Choice(Option):
     """One of several words. With a `metavar`, the help of a command shows that, and `help` names the words.
 
@@ -278,6 +283,11 @@ def number(default: float, low: float, high: float, help_text: str, *, step: flo
 def whole(default: int | None, low: int, high: int, help_text: str, **more: Any) -> Any:
     """A field for a whole number from `low` to `high`; `more` are attributes of `Whole`."""
     return _field(default, Whole(help=help_text, low=low, high=high, **more))
+
+
+def seed(help_text: str, **more: Any) -> Any:
+    """A field for a seed; `more` are attributes of `Seed`."""
+    return _field(0, Seed(help=help_text, low=0, high=2**64 - 1, flag=None, **more))
 
 
 def choice(choices: tuple[str, ...], help_text: str, default: str | None = "", **more: Any) -> Any:

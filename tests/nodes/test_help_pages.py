@@ -71,7 +71,7 @@ def test_the_first_nodes_page_says_what_its_tooltips_say():
         assert [sentence for sentence in re.split(r"(?<=\.) ", tooltip) if sentence not in said] == [], name
 
 
-@pytest.mark.parametrize("node", [name for name, node in NODE_CLASS_MAPPINGS.items() if hasattr(node, "OPTIONS")])
+@pytest.mark.parametrize("node", [name for name in NODES if hasattr(NODE_CLASS_MAPPINGS[name], "OPTIONS")])
 def test_rows_of_options_are_the_tooltips(node):
     """`python docs/make_help_rows.py` writes them."""
     page = (PAGES / f"{node}.md").read_text(encoding="utf-8")
