@@ -23,10 +23,13 @@ COMPOSITING = "comp"
 DEFAULT_WRITES = ("depth", "normals")
 """The default outputs: two images to look at."""
 
-_NPZ, _EXR, *_FORMATS = (extension.removeprefix(".") for extension in WRITTEN if extension != ".png")
+NPZ, _EXR, *_FORMATS = (extension.removeprefix(".") for extension in WRITTEN if extension != ".png")
 
-WRITE_CHOICES = (*DEFAULT_WRITES, _NPZ, _EXR, COMPOSITING, *_FORMATS, *STEREO_CHOICES)
+WRITE_CHOICES = (*DEFAULT_WRITES, NPZ, _EXR, COMPOSITING, *_FORMATS, *STEREO_CHOICES)
 """Outputs of an image: two images to look at, files of geometry by their extensions, and stereo."""
+
+WITH_NUMBERS = (*DEFAULT_WRITES, NPZ)
+"""The default ones and the numbers, of which others are made later."""
 
 NUMBERS = ("npz", "exr", "pfm")
 """Those of them that hold the model's numbers."""

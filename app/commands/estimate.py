@@ -16,7 +16,7 @@ from ...options.fields import options_of
 from ...options.files import PLY_UP
 from ...options.folders import FolderOptions, RayOptions
 from ...options.network import NetworkOptions
-from ...options.outputs import DEFAULT_WRITES, LOCAL, NUMBERS, SHARD_CHOICES, ImagesOptions
+from ...options.outputs import LOCAL, NUMBERS, SHARD_CHOICES, WITH_NUMBERS, ImagesOptions
 from ...options.stereo import LAYOUTS, VIDEO_LAYOUTS, StereoOptions, unused_beside
 from ..batch.allocator import keep_freed_memory
 from ..batch.sources import VIDEOS, Source
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     Work = Callable[[Event, Path | None], Iterator[Outcome]]
 
 DEMO_IMAGE = Path(__file__).parents[1] / "coffee.jpg"
-DEMO_WRITES = (*DEFAULT_WRITES, "npz")
 
 COMMON = (
     *("--out", "--open", "--model", "--also", "--write", "--coding", "--bits", "--tiles", "--refine", "--size"),
@@ -402,7 +401,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     from ..batch.outputs import plan_outputs
     from ..batch.per_image import run
 
-    (outputs,) = plan_outputs([Source(DEMO_IMAGE, Path(DEMO_IMAGE.name))], arguments.out, DEMO_WRITES, arguments.overwrite).todo
+    (outputs,) = plan_outputs([Source(DEMO_IMAGE, Path(DEMO_IMAGE.name))], arguments.out, WITH_NUMBERS, arguments.overwrite).todo
     options, recommended = Options(), find_spec(RECOMMENDED_MODEL)
     files = run(options.load(), outputs, options)
     for path in files:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from ...annotators.choices import RECOMMENDED_VIDEO_MODEL
 from ...options.checks import check_range
 from ...options.fields import options_of
-from ...options.parallax import BORDERS, LoopOptions, MoveOptions
+from ...options.parallax import BORDERS, RATE, SECONDS, LoopedOptions, LoopOptions, MoveOptions
+from ...options.video import ClipOptions
 from ..batch.sources import IMAGE_AND_VIDEO_FILES, VIDEOS, Source, find_images
-from ..console.option_types import real, whole
 from ..console.parser import Parser
 from ..outcomes import DONE
 from .arguments import chosen_model
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 CONTAINERS = (".mp4", ".mov", ".mkv")
 MAX_FRAMES, MAX_RATE, MIN_SIDE = 10_000, 240, 16
-SECONDS, RATE = 2.0, 24.0
-"""Of an image's move, by default."""
 
 _OF_IMAGES = ("--geometry", "--normal-map", "--coding", "--tiles", "--refine", "--longer-side", "--keep-extension")
 
@@ -61,13 +59,8 @@ def add_parallax(parser: Parser) -> None:
     add_result(parser, "_parallax.mp4", CONTAINERS)
     group = parser.add_argument_group("the move")
     add_options(group, MoveOptions)
-    seconds = f"of one loop (default: {SECONDS}; of a video {LoopOptions.loop:g}, and it repeats while the video plays)"
-    group.add_argument("--seconds", type=real, metavar="X", help=seconds)
-    group.add_argument("--rate", type=real, metavar="FPS", help=f"frames a second (default: {RATE}; of a video its own)")
-    side = "of an image: pixels of the result's longer side, if the image is larger; 0: as large as the image (default: %(default)s)"
-    group.add_argument("--longer-side", type=whole, default=1920, metavar="PX", help=side)
-    resume = "of videos: go on after what a stopped run has finished, and leave videos that are finished as they are"
-    parser.add_argument("--resume", action="store_true", help=resume)
+    add_options(group, LoopedOptions)
+    add_options(parser, ClipOptions, only=("resume",), of="of videos: ")
     parser.common = frozenset(COMMON)
     parser.set_defaults(run=_run)
 

@@ -194,6 +194,8 @@ def seconds(text: str) -> Fraction:
 KINDS: dict[str, Callable[[str], Any]] = {
     "text": str,
     "file": Path,
+    "real": real,
+    "whole": whole,
     "positive": positive,
     "degrees": degrees,
     "near_far_ratio": near_far_ratio,
