@@ -16,6 +16,7 @@ from torch import Tensor
 from ..geometry.camera import crop_intrinsics, intrinsics_from_fov, resize_intrinsics
 from ..geometry.estimate import Axes, Estimate
 from ..options.checks import check_range
+from ..options.legacy import DEFAULT_ITERATIONS, MAX_ITERATIONS
 from .base import Annotator
 from .family import Request
 from .graphs import ScalarInputs, Signature
@@ -26,7 +27,6 @@ from .specs.base import ModelSpec
 
 FALLBACK_FOV = 60.0
 """Degrees on the longer side that the authors assume where the camera is not known."""
-MAX_ITERATIONS = 20
 _BORDER = Pad((0.0, 0.0, 0.0), multiple_of=MULTIPLE)
 _OLD_MULTIPLE = 64
 _CAMERA = "camera"
@@ -45,7 +45,7 @@ class DsineOptions:
         ValueError: A value outside its range.
     """
 
-    iterations: int = 5
+    iterations: int = DEFAULT_ITERATIONS
     old_camera: bool = False
 
     def __post_init__(self) -> None:

@@ -43,9 +43,9 @@ from depth_normal.app.batch.per_image import run as work_on
 from depth_normal.app.batch.sources import Source
 from depth_normal.app.cluster.engine import estimate_with_ray
 from depth_normal.app.cluster.local_ray import local_ray
-from depth_normal.app.cluster.options import RayOptions
 from depth_normal.app.console.option_types import positive
 from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.options.folders import RayOptions
 
 OBJECT_STORE = 600 * 2**20
 # Seconds that one process waits for another.

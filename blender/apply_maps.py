@@ -12,57 +12,41 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import bpy
 import numpy as np
 from mathutils import Matrix
 
-if __package__:
-    from .geometry_files import (
-        AXES_ATTRIBUTE,
-        INTRINSICS_ATTRIBUTE,
-        PROJECTION_ATTRIBUTE,
-        QUANTITY_ATTRIBUTE,
-        MapFileError,
-        read_exr,
-        read_npz,
-        read_png_notes,
-    )
-    from .render_geometry import (
-        LARGEST_OF_16_BITS,
-        NOTHING_HIT,
-        GeometryError,
-        metres_per_unit,
-        open_blend,
-        script_arguments,
-        unscaled_matrix,
-        writable_folder,
-    )
-else:
+if not __package__:
     # Run as a script the file has no package, and Blender does not look for modules beside it.
     sys.path.insert(0, str(Path(__file__).resolve().parent))
-    from geometry_files import (
-        AXES_ATTRIBUTE,
-        INTRINSICS_ATTRIBUTE,
-        PROJECTION_ATTRIBUTE,
-        QUANTITY_ATTRIBUTE,
-        MapFileError,
-        read_exr,
-        read_npz,
-        read_png_notes,
-    )
-    from render_geometry import (
-        LARGEST_OF_16_BITS,
-        NOTHING_HIT,
-        GeometryError,
-        metres_per_unit,
-        open_blend,
-        script_arguments,
-        unscaled_matrix,
-        writable_folder,
-    )
+    __package__ = "depth_normal_beside"
+    sys.modules[__package__] = ModuleType(__package__)
+    sys.modules.update({f"{__package__}.{name}": import_module(name) for name in ("geometry_files", "render_geometry")})
 
+from .geometry_files import (
+    AXES_ATTRIBUTE,
+    INTRINSICS_ATTRIBUTE,
+    PROJECTION_ATTRIBUTE,
+    QUANTITY_ATTRIBUTE,
+    MapFileError,
+    read_exr,
+    read_npz,
+    read_png_notes,
+)
+from .render_geometry import (
+    LARGEST_OF_16_BITS,
+    NOTHING_HIT,
+    GeometryError,
+    metres_per_unit,
+    open_blend,
+    script_arguments,
+    unscaled_matrix,
+    writable_folder,
+)
 
 QUANTITIES = ("metric_depth", "relative_depth", "disparity")
 

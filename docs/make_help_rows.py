@@ -14,16 +14,24 @@ from typing import Any
 
 from depth_normal import NODE_CLASS_MAPPINGS
 from depth_normal.nodes.option_widgets import option_widgets
+from depth_normal.options.fields import options_of
 
 PAGES = Path(__file__).resolve().parents[1] / "web" / "docs"
 
 
 def with_rows(page: str, node: Any) -> str:
     """The page of a node with the rows of its options as they are today; a new option's stands where its widget does."""
-    tooltips = {name: _narrow(settings["tooltip"]) for options in node.OPTIONS for name, (_, settings) in option_widgets(options).items()}
+    tooltips = {
+        name: _row(node, settings["tooltip"]) for options in node.OPTIONS for name, (_, settings) in option_widgets(options).items()
+    }
+    for options in node.OPTIONS:
+        for name, option in options_of(options).items():
+            if option.on_page:
+                tooltips[name] += f" {option.on_page}"
 
     def as_tooltip(row: re.Match[str]) -> str:
-        return f"| {row[1]} | {tooltips[row[1]]} |" if row[1] in tooltips else row[0]
+        is_title = page.startswith("| --- |", row.end() + 1)
+        return f"| {row[1]} | {tooltips[row[1]]} |" if row[1] in tooltips and not is_title else row[0]
 
     # Rows of two cells: those of three are of other tables.
     lines = re.sub(r"^\| (\w+) \| (?!.* \| ).* \|$", as_tooltip, page, flags=re.MULTILINE).split("\n")
@@ -37,8 +45,9 @@ def with_rows(page: str, node: Any) -> str:
     return "\n".join(lines)
 
 
-def _narrow(tooltip: str) -> str:
-    """A tooltip without the names of files, for which the panel of help pages is too narrow."""
+def _row(node: Any, tooltip: str) -> str:
+    """A tooltip as its row on the node's own page: without the names of files, for which the panel of help pages is too narrow."""
+    tooltip = tooltip.replace(f"(see the help page of {node.DISPLAY_NAME})", "(see below)")
     for file, model in (("control_v11p_sd15_normalbae", "1.1 (normalbae)"), ("control_sd15_normal", "1.0 (normal)")):
         tooltip = tooltip.replace(file, f"ControlNet {model}")
     return tooltip
@@ -47,7 +56,7 @@ def _narrow(tooltip: str) -> str:
 def main() -> None:
     """Writes all pages."""
     for name, node in NODE_CLASS_MAPPINGS.items():
-        if hasattr(node, "OPTIONS"):
+        if hasattr(node, "OPTIONS") and not getattr(node, "DEPRECATED", False):
             path = PAGES / f"{name}.md"
             path.write_text(with_rows(path.read_text(encoding="utf-8"), node), encoding="utf-8")
 

@@ -66,10 +66,12 @@ NODES = (
 )
 
 for _node in NODES:
-    _node.execute = showing_notes(keeping_estimates(noting_warnings(interruptible(with_texts(_node)))))
     _node.SEARCH_ALIASES = with_other_languages(_node.SEARCH_ALIASES)
 
 NODE_CLASS_MAPPINGS = old_ids.with_twins(NODES, old=old_ids.are_served())
+for _node in dict.fromkeys((*NODES, *NODE_CLASS_MAPPINGS.values())):
+    if _node in NODES or "execute" in vars(_node):  # other twins inherit theirs
+        _node.execute = showing_notes(keeping_estimates(noting_warnings(interruptible(with_texts(_node)))))
 NODE_DISPLAY_NAME_MAPPINGS = {node_id: node.DISPLAY_NAME for node_id, node in NODE_CLASS_MAPPINGS.items()}
 
 when_started(old_ids.announce)

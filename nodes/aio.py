@@ -8,10 +8,12 @@ from torch import Tensor
 
 from ..model_loader.comfy.host import has_node
 from ..model_loader.weights.download import DownloadError
+from ..options.legacy import ChosenNodeOptions
 from . import depth_maps, dsine, leres, metric3d, midas, normal_maps
 from .loading import OTHER_NODE, advised
+from .option_widgets import option_widgets, takes
 from .sockets import Inputs
-from .widgets import choice_widget, image_input, short_side_widget
+from .widgets import choice_widget, image_input
 
 SERVED = (*midas.NODES, *depth_maps.NODES, *normal_maps.NODES, *metric3d.NODES, *leres.NODES, *dsine.NODES)
 """This pack's nodes that the old node can run."""
@@ -59,6 +61,7 @@ OTHERS = (
 )
 
 
+@takes(ChosenNodeOptions)
 class AioPreprocessor:
     """Runs an old node, chosen by its name, with its widgets at their defaults."""
 
@@ -86,7 +89,7 @@ class AioPreprocessor:
             "required": {"image": image_input()},
             "optional": {
                 "preprocessor": choice_widget(choices, tooltip, NONE),
-                "resolution": short_side_widget(),
+                **option_widgets(ChosenNodeOptions),
             },
         }
 
@@ -95,14 +98,14 @@ class AioPreprocessor:
         """Reports a choice that cannot run before anything runs; None: the choice comes from another node."""
         return True if preprocessor in (None, NONE) or preprocessor in _served() else _not_served(preprocessor)
 
-    def execute(self, image: Tensor, preprocessor: str = NONE, resolution: int = 512) -> tuple[Tensor]:
+    def execute(self, options: ChosenNodeOptions, image: Tensor, preprocessor: str = NONE) -> tuple[Tensor]:
         """Returns the output of the chosen node."""
         if preprocessor == NONE:
             return (image,)
         if (node := _served().get(preprocessor)) is None:
             raise ValueError(_not_served(preprocessor))
         try:
-            return getattr(node(), node.FUNCTION)(**{**_defaults(node), "image": image, "resolution": resolution})
+            return getattr(node(), node.FUNCTION)(**{**_defaults(node), "image": image, "resolution": options.resolution})
         except DownloadError as error:
             raise advised(error, OTHER_NODE) from error.__cause__
 

@@ -9,48 +9,7 @@ from typing import Any
 
 from ..geometry.estimate import Estimate
 from ..model_loader import Model
-from ..options.checks import check_range
-from ..options.estimate import MAX_FOV, MAX_RATIO, MAX_SIDE
-from .widgets import COLOUR, MAX_NETWORK_SIZE, MIN_RESOLUTION
-
-
-def check_short_side(resolution: int) -> None:
-    """Checks the value of `short_side_widget`.
-
-    Raises:
-        ValueError: Not a whole number, or out of range.
-    """
-    if not isinstance(resolution, int):
-        raise ValueError(f"resolution is {resolution!r}; accepted: whole numbers from {MIN_RESOLUTION} to {MAX_SIDE}")
-    check_range("resolution", resolution, MIN_RESOLUTION, MAX_SIDE)
-
-
-def check_network_side(resolution: int) -> None:
-    """Checks the value of `network_side_widget`.
-
-    Raises:
-        ValueError: Out of range.
-    """
-    check_range("resolution", resolution, 0, MAX_SIDE)
-
-
-def check_network_size(network_size: int) -> None:
-    """Checks the value of `network_size_widget`.
-
-    Raises:
-        ValueError: Out of range.
-    """
-    check_range("network_size", network_size, 0, MAX_NETWORK_SIZE)
-
-
-def check_camera(fov: float, near_far_ratio: float = 0.0) -> None:
-    """Checks the values of `fov_widget` and `near_far_ratio_widget`.
-
-    Raises:
-        ValueError: Out of range.
-    """
-    check_range("fov", fov, 0, MAX_FOV)
-    check_range("near_far_ratio", near_far_ratio, 0, MAX_RATIO)
+from .widgets import COLOUR
 
 
 def check_count(name: str, found: int, other: str, total: int, *, one_for_all: bool = True) -> None:

@@ -22,6 +22,7 @@ from .batches import join_outputs, to_output
 from .legacy import WHOLE_RANGE, render_depth
 from .loading import choose_tiny, load_model
 from .model_list import TINY_CHOICE, model_widget
+from .option_widgets import takes
 from .sockets import Inputs
 from .widgets import image_input
 
@@ -58,6 +59,7 @@ class ChosenFile:
     name: str
 
 
+@takes()
 class LoadDepthAnythingV2Model:
     """Chooses a Depth Anything V2 model."""
 
@@ -83,7 +85,7 @@ class LoadDepthAnythingV2Model:
         )
         return {"required": {}, "optional": {"model": model_widget(FILES, tooltip, DEFAULT_FILE)}}
 
-    def execute(self, model: str = DEFAULT_FILE) -> tuple[ChosenFile]:
+    def execute(self, model: str) -> tuple[ChosenFile]:
         """Returns the chosen model."""
         check_choice("model", model, list(FILES))
         return (ChosenFile(model),)

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
 from ..annotators.registry import BUNDLED_MODEL, MODELS
-from ..options.checks import check_choice, check_range
-from ..options.map_images import CLIP_NORMALISATIONS, PER_IMAGE
-from .checks import check_network_size
-from .legacy import WHOLE_RANGE, ZOE_PERCENTILES, LegacyNode, Percentiles, annotate_depth, render_depth
+from ..options.checks import check_choice
+from ..options.legacy import DepthMapOptions, MetricMapOptions, ZoeDepthAnythingOptions, ZoeOptions
+from .legacy import WHOLE_RANGE, ZOE_PERCENTILES, LegacyNode, Percentiles, annotate_depth, old_inputs, render_depth
 from .loading import choose_tiny, load_model
 from .model_list import TINY_CHOICE, model_widget
+from .option_widgets import takes
 from .sockets import Inputs
-from .widgets import (
-    choice_widget,
-    clip_normalisation_widget,
-    image_input,
-    network_size_widget,
-    number_widget,
-    precision_widget,
-    short_side_widget,
-)
+from .widgets import choice_widget
 
 V1_FILES = {
     "depth_anything_vitl14.pth": "depth-anything-large",
@@ -40,53 +32,26 @@ V2_FILES = {
 }
 V2_DEFAULT = "depth_anything_v2_vitl.pth"
 ZOE_MODELS = ("zoedepth-nyu", "zoedepth-kitti", "zoedepth-nyu-kitti", BUNDLED_MODEL)
-ENVIRONMENTS = ("indoor", "outdoor")
 METRIC_SIZES = ("large", "base", "small", BUNDLED_MODEL)
 ZOE_OR_TINY = ("zoe-depth-anything", BUNDLED_MODEL)
-METRIC_MAX_DEPTH = 20.0
 _TINY = f"{TINY_CHOICE} ({MODELS[BUNDLED_MODEL].licence})."
 _TINY_FOR_METRES = f"{_TINY} It gives disparity instead of metres, with more grey levels for near things and fewer for far ones."
 
 
-def _inputs(before: dict[str, Any], after: dict[str, Any], last: dict[str, Any] | None = None) -> Inputs:
-    """Returns the old widgets in their order, because graphs store them by position, and the new ones after `resolution`."""
-    size = "Size of the network's input in pixels. 0: the size its authors use, whatever the resolution."
-    return {
-        "required": {"image": image_input()},
-        "optional": {
-            **before,
-            "resolution": short_side_widget(),
-            **after,
-            "network_size": network_size_widget(size, step=2),
-            "precision": precision_widget(),
-            "normalisation": clip_normalisation_widget(),
-            **(last or {}),
-        },
-    }
-
-
 def _depth_map(
-    image: Tensor,
-    model: str,
-    precision: str,
-    resolution: int,
-    network_size: int,
-    normalisation: str,
-    widget: str,
-    metric_percentiles: Percentiles = ZOE_PERCENTILES,
+    options: DepthMapOptions, image: Tensor, model: str, widget: str, metric_percentiles: Percentiles = ZOE_PERCENTILES
 ) -> tuple[Tensor]:
     """Returns the depth maps of a model that was chosen in `widget`."""
-    check_network_size(network_size)
-    check_choice("normalisation", normalisation, CLIP_NORMALISATIONS)
     show = partial(render_depth, metric_percentiles=metric_percentiles)
-    load = partial(load_model, model, precision, choose_tiny(widget))
-    return (annotate_depth(image, load, resolution, normalisation, network_size or None, show=show),)
+    load = partial(load_model, model, options.precision, choose_tiny(widget))
+    return (annotate_depth(image, load, options.resolution, options.normalisation, options.network_size or None, show=show),)
 
 
 class _DepthMap(LegacyNode):
     OUTPUT_TOOLTIPS: ClassVar = ("The depth map, near = white: short side = resolution, aspect ratio kept.",)
 
 
+@takes(ZoeOptions)
 class ZoeDepthMap(_DepthMap):
     """Depth maps from ZoeDepth's metres."""
 
@@ -102,22 +67,15 @@ class ZoeDepthMap(_DepthMap):
             "Which model to run. nyu: rooms, up to 10 m (the old node's). kitti: streets, up to 80 m. nyu-kitti: chooses by the image. "
             "About 1.4 GB each, MIT. " + _TINY_FOR_METRES
         )
-        return _inputs({}, {"model": model_widget(ZOE_MODELS, model)})
+        return old_inputs(ZoeOptions, {"model": model_widget(ZOE_MODELS, model)}, "network_size")
 
-    def execute(
-        self,
-        image: Tensor,
-        resolution: int = 512,
-        model: str = ZOE_MODELS[0],
-        network_size: int = 0,
-        precision: str = "auto",
-        normalisation: str = PER_IMAGE,
-    ) -> tuple[Tensor]:
+    def execute(self, options: ZoeOptions, image: Tensor, model: str = ZOE_MODELS[0]) -> tuple[Tensor]:
         """Returns one depth map for each image."""
         check_choice("model", model, ZOE_MODELS)
-        return _depth_map(image, model, precision, resolution, network_size, normalisation, "model")
+        return _depth_map(options, image, model, "model")
 
 
+@takes(DepthMapOptions)
 class DepthAnythingMap(_DepthMap):
     """Depth maps from Depth Anything V1's disparity."""
 
@@ -130,22 +88,15 @@ class DepthAnythingMap(_DepthMap):
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         tooltip = f"Which model to run: large (1.34 GB), base (390 MB), small (99 MB); Apache-2.0. {_TINY}"
-        return _inputs({"ckpt_name": model_widget(V1_FILES, tooltip)}, {})
+        return old_inputs(DepthMapOptions, {"ckpt_name": model_widget(V1_FILES, tooltip)}, "resolution")
 
-    def execute(
-        self,
-        image: Tensor,
-        ckpt_name: str = "depth_anything_vitl14.pth",
-        resolution: int = 512,
-        network_size: int = 0,
-        precision: str = "auto",
-        normalisation: str = PER_IMAGE,
-    ) -> tuple[Tensor]:
+    def execute(self, options: DepthMapOptions, image: Tensor, ckpt_name: str) -> tuple[Tensor]:
         """Returns one depth map for each image."""
         check_choice("ckpt_name", ckpt_name, list(V1_FILES))
-        return _depth_map(image, V1_FILES[ckpt_name], precision, resolution, network_size, normalisation, "ckpt_name")
+        return _depth_map(options, image, V1_FILES[ckpt_name], "ckpt_name")
 
 
+@takes(DepthMapOptions)
 class DepthAnythingV2Map(_DepthMap):
     """Depth maps from Depth Anything V2's disparity."""
 
@@ -164,22 +115,15 @@ class DepthAnythingV2Map(_DepthMap):
             "Which model to run. vits: 99 MB, Apache-2.0. vitb (390 MB), vitl (1.34 GB), vitg (not published by its authors: add the file "
             f"yourself): CC BY-NC 4.0, not for commercial use. {_TINY}"
         )
-        return _inputs({"ckpt_name": model_widget(V2_FILES, tooltip, V2_DEFAULT)}, {})
+        return old_inputs(DepthMapOptions, {"ckpt_name": model_widget(V2_FILES, tooltip, V2_DEFAULT)}, "resolution")
 
-    def execute(
-        self,
-        image: Tensor,
-        ckpt_name: str = V2_DEFAULT,
-        resolution: int = 512,
-        network_size: int = 0,
-        precision: str = "auto",
-        normalisation: str = PER_IMAGE,
-    ) -> tuple[Tensor]:
+    def execute(self, options: DepthMapOptions, image: Tensor, ckpt_name: str) -> tuple[Tensor]:
         """Returns one depth map for each image."""
         check_choice("ckpt_name", ckpt_name, list(V2_FILES))
-        return _depth_map(image, V2_FILES[ckpt_name], precision, resolution, network_size, normalisation, "ckpt_name")
+        return _depth_map(options, image, V2_FILES[ckpt_name], "ckpt_name")
 
 
+@takes(MetricMapOptions)
 class DepthAnythingV2MetricMap(_DepthMap):
     """Depth maps from Depth Anything V2's metres."""
 
@@ -194,38 +138,18 @@ class DepthAnythingV2MetricMap(_DepthMap):
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        environment = "Scenes that the model was trained on. indoor: rooms, up to 20 m. outdoor: streets, up to 80 m."
-        max_depth = (
-            "Has no effect: each depth map spans its nearest to its farthest point, as in the old node. It is kept so "
-            "that old graphs open unchanged."
-        )
         model = "Which model to run. large (1.34 GB; the old node's) and base (390 MB): not for commercial use. small (99 MB): Apache-2.0. "
         model += _TINY_FOR_METRES
-        before = {
-            "environment": choice_widget(ENVIRONMENTS, environment),
-            "max_depth": number_widget(METRIC_MAX_DEPTH, 0.0, 100.0, 0.01, max_depth),
-        }
-        return _inputs(before, {"model": choice_widget(METRIC_SIZES, model)})
+        return old_inputs(MetricMapOptions, {"model": choice_widget(METRIC_SIZES, model)}, "network_size")
 
-    def execute(
-        self,
-        image: Tensor,
-        environment: str = ENVIRONMENTS[0],
-        max_depth: float = METRIC_MAX_DEPTH,
-        resolution: int = 512,
-        model: str = METRIC_SIZES[0],
-        network_size: int = 0,
-        precision: str = "auto",
-        normalisation: str = PER_IMAGE,
-    ) -> tuple[Tensor]:
+    def execute(self, options: MetricMapOptions, image: Tensor, model: str) -> tuple[Tensor]:
         """Returns one depth map for each image."""
-        check_choice("environment", environment, ENVIRONMENTS)
         check_choice("model", model, METRIC_SIZES)
-        check_range("max_depth", max_depth, 0.0, 100.0)
-        network = BUNDLED_MODEL if model == BUNDLED_MODEL else f"depth-anything-v2-metric-{environment}-{model}"
-        return _depth_map(image, network, precision, resolution, network_size, normalisation, "model", WHOLE_RANGE)
+        network = BUNDLED_MODEL if model == BUNDLED_MODEL else f"depth-anything-v2-metric-{options.environment}-{model}"
+        return _depth_map(options, image, network, "model", WHOLE_RANGE)
 
 
+@takes(ZoeDepthAnythingOptions)
 class ZoeDepthAnythingMap(_DepthMap):
     """Depth maps from the metres of Depth Anything V1 with ZoeDepth's head."""
 
@@ -237,28 +161,14 @@ class ZoeDepthAnythingMap(_DepthMap):
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        tooltip = (
-            "Scenes that the model was trained on. indoor: rooms, up to 10 m. outdoor: streets, up to 80 m. About 1.3 GB each, Apache-2.0."
-        )
         model = f"Which model to run. zoe-depth-anything: the one of the environment. {_TINY_FOR_METRES}"
-        last = {"model": choice_widget(ZOE_OR_TINY, model)}
-        return _inputs({"environment": choice_widget(ENVIRONMENTS, tooltip)}, {}, last)
+        return old_inputs(ZoeDepthAnythingOptions, {"model": choice_widget(ZOE_OR_TINY, model)})
 
-    def execute(
-        self,
-        image: Tensor,
-        environment: str = ENVIRONMENTS[0],
-        resolution: int = 512,
-        network_size: int = 0,
-        precision: str = "auto",
-        normalisation: str = PER_IMAGE,
-        model: str = ZOE_OR_TINY[0],
-    ) -> tuple[Tensor]:
+    def execute(self, options: ZoeDepthAnythingOptions, image: Tensor, model: str = ZOE_OR_TINY[0]) -> tuple[Tensor]:
         """Returns one depth map for each image."""
-        check_choice("environment", environment, ENVIRONMENTS)
         check_choice("model", model, ZOE_OR_TINY)
-        network = BUNDLED_MODEL if model == BUNDLED_MODEL else f"zoe-depth-anything-{environment}"
-        return _depth_map(image, network, precision, resolution, network_size, normalisation, "model")
+        network = BUNDLED_MODEL if model == BUNDLED_MODEL else f"zoe-depth-anything-{options.environment}"
+        return _depth_map(options, image, network, "model")
 
 
 NODES = (ZoeDepthMap, DepthAnythingMap, ZoeDepthAnythingMap, DepthAnythingV2Map, DepthAnythingV2MetricMap)

@@ -7,20 +7,16 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..annotators.dsine import MAX_ITERATIONS, DsineOptions
-from ..options.checks import check_choice
-from ..options.map_images import NORMALBAE
-from .checks import check_camera
+from ..annotators.dsine import DsineOptions
+from ..options.legacy import AS_OLD, DsineNodeOptions
+from .legacy import old_inputs
 from .loading import OTHER_NODE, load_model
-from .normal_maps import NormalMapNode, normal_map, normal_map_inputs
+from .normal_maps import NormalMapNode, normal_map
+from .option_widgets import takes
 from .sockets import Inputs
-from .widgets import choice_widget, count_widget, network_size_widget, number_widget
-
-DEFAULT_FOV, OLD_MAX_FOV = 60.0, 365.0
-DEFAULT_ITERATIONS = 5
-CORRECT, AS_OLD = CAMERAS = ("correct", "as the old node")
 
 
+@takes(DsineNodeOptions)
 class DsineNormalMap(NormalMapNode):
     """Normal maps from DSINE."""
 
@@ -35,39 +31,13 @@ class DsineNormalMap(NormalMapNode):
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        fov = "Field of view of the image's longer side in degrees, at most 175. 0: unknown, 60 is assumed."
-        iterations = "Number of refinement passes, in which neighbouring pixels correct each other's normals. DSINE was trained with 5."
-        camera = (
-            "Which camera is assumed for the image. correct: the one of fov. as the old node: with the old node's errors "
-            "(focal length, image centre), for the same images as before."
-        )
-        size = (
-            "Short side of the network's input in pixels. 0: the same as resolution, as in the old node. The network "
-            "was trained at about 480."
-        )
-        before = {
-            "fov": number_widget(DEFAULT_FOV, 0.0, OLD_MAX_FOV, 0.01, fov),
-            "iterations": count_widget(DEFAULT_ITERATIONS, 1, MAX_ITERATIONS, iterations),
-        }
-        return normal_map_inputs(network_size_widget(size), before, {"camera": choice_widget(CAMERAS, camera, advanced=True)})
+        return old_inputs(DsineNodeOptions)
 
-    def execute(
-        self,
-        image: Tensor,
-        fov: float = DEFAULT_FOV,
-        iterations: int = DEFAULT_ITERATIONS,
-        resolution: int = 512,
-        camera: str = CORRECT,
-        network_size: int = 0,
-        precision: str = "auto",
-        coding: str = NORMALBAE,
-    ) -> tuple[Tensor]:
+    def execute(self, options: DsineNodeOptions, image: Tensor) -> tuple[Tensor]:
         """Returns one normal map for each image."""
-        check_camera(fov)
-        check_choice("camera", camera, CAMERAS)
-        options = DsineOptions(iterations, old_camera=camera == AS_OLD)
-        load = partial(load_model, "dsine", precision, OTHER_NODE)
-        return normal_map(image, load, resolution, network_size, coding, at_resolution=True, fov=fov, options=options)
+        own = DsineOptions(options.iterations, old_camera=options.camera == AS_OLD)
+        load = partial(load_model, "dsine", options.precision, OTHER_NODE)
+        return normal_map(options, image, load, at_resolution=True, fov=options.fov, of_family=own)
 
 
 NODES = (DsineNormalMap,)

@@ -12,10 +12,12 @@ from ..geometry.estimate import Estimate, Quantity
 from ..model_loader.comfy.host import blocked
 from ..options.checks import check_choice
 from ..options.estimate import AUTO
+from ..options.render import CameraOptions
 from .batches import geometry_output, image_for
-from .checks import check_camera, check_geometry
+from .checks import check_geometry
+from .option_widgets import option_widgets, takes
 from .sockets import CONVERT, DA3_GEOMETRY, GEOMETRY, MOGE_GEOMETRY, Inputs
-from .widgets import choice_widget, fov_widget, geometry_input, image_input, near_far_ratio_widget
+from .widgets import choice_widget, geometry_input, image_input
 
 DEPTH_QUANTITIES = (AUTO, Quantity.METRIC_DEPTH.value, Quantity.RELATIVE_DEPTH.value)
 TO_CORE = {MOGE_GEOMETRY: estimate_to_moge, DA3_GEOMETRY: estimate_to_da3}
@@ -23,6 +25,7 @@ _ONLY_MOGE = {"points", "normal", "mask"}
 """What only MoGe's dictionaries have."""
 
 
+@takes(CameraOptions)
 class ConvertGeometry:
     """Converts between this pack's geometry, core's MoGe geometry and core's Depth Anything 3 geometry."""
 
@@ -61,21 +64,17 @@ class ConvertGeometry:
             "required": {"source": (",".join(cls.RETURN_TYPES), {"tooltip": source})},
             "optional": {
                 "image": image_input(image),
-                "fov": fov_widget(),
-                "near_far_ratio": near_far_ratio_widget(),
+                **option_widgets(CameraOptions),
                 "quantity": choice_widget(DEPTH_QUANTITIES, quantity, advanced=True),
             },
         }
 
-    def execute(
-        self, source: Any, image: Tensor | None = None, fov: float = 0.0, near_far_ratio: float = 0.0, quantity: str = AUTO
-    ) -> tuple[Any, ...]:
+    def execute(self, camera: CameraOptions, source: Any, image: Tensor | None = None, quantity: str = AUTO) -> tuple[Any, ...]:
         """Returns all three; where only one of core's cannot be made, only a node that takes it fails."""
-        check_camera(fov, near_far_ratio)
         estimate = _read(source, quantity)
         if image is None and isinstance(source, Mapping):
             image = source.get("image")
-        cores = [_attempt(kind, estimate, image, fov, near_far_ratio) for kind in TO_CORE]
+        cores = [_attempt(kind, estimate, image, camera) for kind in TO_CORE]
         if isinstance(source, Estimate) and all(isinstance(each, ValueError) for each in cores):
             raise cores[0]
         return (geometry_output(estimate), *(blocked(str(each)) if isinstance(each, ValueError) else each for each in cores))
@@ -89,11 +88,10 @@ def _read(source: Any, quantity: str = AUTO) -> Estimate:
     return moge_to_estimate(source) if _ONLY_MOGE & source.keys() else da3_to_estimate(source, None if quantity == AUTO else quantity)
 
 
-def _to_core(kind: str, estimate: Estimate, image: Tensor | None, fov: float, near_far_ratio: float) -> dict[str, Any]:
-    check_camera(fov, near_far_ratio)
+def _to_core(kind: str, estimate: Estimate, image: Tensor | None, camera: CameraOptions) -> dict[str, Any]:
     if image is None:
         raise ValueError(f"{kind} holds the image that the geometry was estimated from; link image")
-    return TO_CORE[kind](estimate, image_for(estimate, image), fov, near_far_ratio)
+    return TO_CORE[kind](estimate, image_for(estimate, image), camera.fov, camera.near_far_ratio)
 
 
 def _attempt(*given: Any) -> Any:
@@ -124,14 +122,15 @@ class _ToCore(_OneWay):
         optional = ConvertGeometry.INPUT_TYPES()["optional"]
         return {
             "required": {"geometry": geometry_input("The geometry to convert."), "image": optional["image"]},
-            "optional": {name: optional[name] for name in ("fov", "near_far_ratio")},
+            "optional": option_widgets(CameraOptions),
         }
 
-    def execute(self, geometry: Any, image: Tensor, fov: float = 0.0, near_far_ratio: float = 0.0) -> tuple[dict[str, Any]]:
+    def execute(self, camera: CameraOptions, geometry: Any, image: Tensor) -> tuple[dict[str, Any]]:
         """Returns core's dictionary."""
-        return (_to_core(self.RETURN_TYPES[0], check_geometry(geometry), image, fov, near_far_ratio),)
+        return (_to_core(self.RETURN_TYPES[0], check_geometry(geometry), image, camera),)
 
 
+@takes(CameraOptions)
 class GeometryToMoge(_ToCore):
     """Converts geometry for core's MoGe nodes."""
 
@@ -139,6 +138,7 @@ class GeometryToMoge(_ToCore):
     RETURN_TYPES, RETURN_NAMES, OUTPUT_TOOLTIPS = ((each[1],) for each in _OUTPUTS)
 
 
+@takes(CameraOptions)
 class GeometryToDa3(_ToCore):
     """Converts geometry for core's Depth Anything 3 nodes."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
@@ -18,12 +18,15 @@ from ..geometry.temporal.shot_cuts import CutDetector
 from ..model_loader import Model
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.inference.memory_budget import check_result_fits
+from ..options.fields import Options
+from ..options.legacy import DEFAULT_RESOLUTION
 from ..options.map_images import PER_CLIP, PER_IMAGE, RUNNING
 from ..utils import resize_map, to_images
 from .batches import geometry_output, to_output
-from .checks import check_short_side
 from .loading import options_for
-from .widgets import DEFAULT_RESOLUTION
+from .option_widgets import option_widgets
+from .sockets import Inputs, Widget
+from .widgets import image_input
 
 Percentiles = tuple[float, float]
 
@@ -39,6 +42,18 @@ class LegacyNode:
 
     CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
+
+
+def old_inputs(options: type[Options], models: Mapping[str, Widget] | None = None, before: str = "") -> Inputs:
+    """Returns an image and the old widgets in their order, because graphs store them by position; the new ones follow.
+
+    Args:
+        options: Of the node.
+        models: Widgets that choose a model.
+        before: The option that `models` stand before; "" = they are last.
+    """
+    first = option_widgets(options, until=before)
+    return {"required": {"image": image_input()}, "optional": {**first, **(models or {}), **option_widgets(options)}}
 
 
 def annotate(
@@ -127,7 +142,6 @@ def _through(
 
     `refine` is False for slopes, which are those of the network's pixels, and for clips, where edges would flicker.
     """
-    check_short_side(resolution)
     images = to_images(image)
     height, width = scale_short_side(images.shape[-2], images.shape[-1], resolution)
     check_result_fits(images.shape[0], height, width)

@@ -11,15 +11,17 @@ from ..annotators.specs.base import CheckpointError
 from ..model_loader import Model
 from ..model_loader.load import chosen_model, chosen_runtime, is_replaced
 from ..model_loader.weights.find import find_file
-from ..options.estimate import AUTO, AUTO_RUNTIME, FAST_RUNTIME, TORCH
+from ..options.estimate import AUTO, AUTO_RUNTIME, FAST_RUNTIME, TORCH, LoadOptions
 from .loading import choose_tiny, load_model
 from .model_list import FIRST_CHOICE, best_on_disk, by_location, model_widget
+from .option_widgets import option_widgets, takes
 from .sockets import DEPTH_NORMAL_MODEL, ESTIMATE, Inputs
-from .widgets import precision_widget, runtime_widget, text_widget
+from .widgets import text_widget
 
 FROM_FILE = "(from file)"
 
 
+@takes(LoadOptions)
 class LoadDepthNormalModel:
     """Loads a model by its id or from a file."""
 
@@ -57,9 +59,9 @@ class LoadDepthNormalModel:
             "required": {},
             "optional": {
                 "model": model_widget([*by_location(list(MODELS)), FROM_FILE], tooltip, best_on_disk(BEST_FIRST)),
-                "precision": precision_widget(),
+                **option_widgets(LoadOptions, until="runtime"),
                 "weights": text_widget(weights),
-                "runtime": runtime_widget(),
+                **option_widgets(LoadOptions),
             },
         }
 
@@ -86,11 +88,11 @@ class LoadDepthNormalModel:
             return math.nan
         return "loaded" if chosen.runtime == TORCH and chosen.dtype == precision else f"loaded for {chosen.runtime} {chosen.dtype}"
 
-    def execute(self, model: str = RECOMMENDED_MODEL, precision: str = AUTO, weights: str = "", runtime: str = TORCH) -> tuple[Model]:
+    def execute(self, options: LoadOptions, model: str = RECOMMENDED_MODEL, weights: str = "") -> tuple[Model]:
         """Returns the model, which is cached."""
         file = find_file(weights) if weights.strip() else None
         if model != FROM_FILE:
-            return (load_model(model, precision, choose_tiny("model"), file, runtime),)
+            return (load_model(model, options.precision, choose_tiny("model"), file, options.runtime),)
         if file is None:
             raise ValueError(f"the widget weights is empty; model {FROM_FILE} needs the name of a weights file there")
-        return (load_model(None, precision, choose_tiny("model"), file, runtime),)
+        return (load_model(None, options.precision, choose_tiny("model"), file, options.runtime),)

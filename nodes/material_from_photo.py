@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..annotators.marigold import MarigoldOptions
 from ..annotators.registry import MATERIAL_MODELS
 from ..geometry.checks import check_alike
 from ..geometry.conventions import NormalMapCoding, encode_normal_map
@@ -16,24 +15,25 @@ from ..geometry.textures.height import height_to_image
 from ..geometry.textures.materials import Materials, pack_orm
 from ..geometry.textures.pbr import material_normals, pbr_maps
 from ..geometry.textures.seamless import margins, wrap
-from ..geometry.textures.simple_materials import ROUGHNESS, SIMPLE, remove_light, uniform_materials
+from ..geometry.textures.simple_materials import remove_light, uniform_materials
 from ..model_loader.comfy.devices import default_device, image_placement
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.comfy.interrupt import throw_if_interrupted
-from ..options.checks import check_choice, check_range
+from ..options.checks import check_choice
+from ..options.diffusion import MaterialOptions
 from ..options.map_images import CODINGS
-from ..options.textures import BOTH, PHOTO, SEAMLESS, PbrOptions, PhotoOptions
+from ..options.textures import BOTH, PHOTO, SEAMLESS, SIMPLE, PbrOptions, PhotoOptions
 from .batches import join_outputs, one_by_one, to_output
-from .checks import check_count, check_network_side
-from .diffusion import LONG_SIDE, MAX_ENSEMBLE, WHICH_MODEL, marigold_options, marigold_widgets, tiled_widget
+from .checks import check_count
+from .diffusion import WHICH_MODEL, of_marigold
 from .loading import load_model
-from .materials import RESULT_CODING, photo_relief, shown_in_doubt
+from .materials import photo_relief, shown_in_doubt
 from .model_list import best_on_disk, by_location, model_widget
 from .option_widgets import option_widgets, takes
 from .sockets import TEXTURES, Inputs
 from .texture_inputs import planar, surface_normals
 from .textures import HEIGHT_OUTPUT, RANGE_OUTPUT
-from .widgets import coding_widget, count_widget, geometry_input, image_input, network_side_widget, number_widget, precision_widget
+from .widgets import geometry_input, image_input
 
 MODELS = list(MATERIAL_MODELS)
 _CHOICES = (*MODELS, SIMPLE)
@@ -45,7 +45,7 @@ _ADVICE = (
 )
 
 
-@takes(PhotoOptions)
+@takes(PhotoOptions, MaterialOptions)
 class MaterialFromPhoto:
     """Makes the maps of a material."""
 
@@ -88,8 +88,6 @@ class MaterialFromPhoto:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         which = f"{WHICH_MODEL} {SIMPLE}: no model, the light that the photograph and its relief show is taken out of the colour."
-        roughness = f"The roughness of the whole material where the model is {SIMPLE}: 0 = a mirror, 1 = matt."
-        ensemble = "Number of predictions to merge. 3 or more give smoother maps; the time grows in proportion."
         return {
             "required": {"image": image_input("The photograph of the material, or a batch.")},
             "optional": {
@@ -98,43 +96,23 @@ class MaterialFromPhoto:
                     "normals are computed."
                 ),
                 "model": model_widget([*by_location(MODELS), SIMPLE], which, best_on_disk(MODELS, MODELS[0])),
-                **marigold_widgets(),
-                "ensemble_size": count_widget(1, 1, MAX_ENSEMBLE, ensemble),
+                **option_widgets(MaterialOptions, until="coding"),
                 **option_widgets(PhotoOptions, until="bright"),
-                "coding": coding_widget(RESULT_CODING),
-                "resolution": network_side_widget(LONG_SIDE),
-                "precision": precision_widget(),
-                "tiled": tiled_widget(),
+                **option_widgets(MaterialOptions, since="coding", until="roughness"),
                 **option_widgets(PhotoOptions, since="bright"),
-                "roughness": number_widget(ROUGHNESS, 0.0, 1.0, 0.01, roughness, advanced=True),
+                **option_widgets(MaterialOptions, since="roughness"),
             },
         }
 
     def execute(
-        self,
-        settings: PhotoOptions,
-        image: Tensor,
-        geometry: Any = None,
-        model: str = MODELS[0],
-        steps: int = 0,
-        ensemble_size: int = 1,
-        seed: int = 0,
-        coding: str = CODINGS[0],
-        resolution: int = 0,
-        precision: str = "auto",
-        tiled: bool = False,
-        roughness: float = ROUGHNESS,
+        self, settings: PhotoOptions, material: MaterialOptions, image: Tensor, geometry: Any = None, model: str = MODELS[0]
     ) -> Any:
         """Returns seven maps for each image, and the range of the heights; in ComfyUI also shows what is in doubt."""
         check_choice("model", model, _CHOICES)
-        check_choice("coding", coding, CODINGS)
-        check_network_side(resolution)
-        check_range("roughness", roughness, 0, 1)
         options = PbrOptions(settings.radius, settings.relief, settings.borders, settings.bright, PHOTO if geometry is None else BOTH)
         photos = planar(image).clamp(0, 1)
         known = None if geometry is None else _normals_of(geometry, photos)
-        chosen = marigold_options(steps, ensemble_size, seed, tiled)
-        materials = None if model == SIMPLE else _materials(photos, model, precision, resolution, chosen, settings.borders)
+        materials = None if model == SIMPLE else _materials(photos, model, material, settings.borders)
         first = photo_relief(photos, 0, options)
 
         def parts() -> Iterator[tuple[Tensor, ...]]:
@@ -144,23 +122,23 @@ class MaterialFromPhoto:
                 whole = None if surface is None else surface.resized(photos.shape[-2], photos.shape[-1])
                 maps = pbr_maps(material_normals(whole, photo, options), options)
                 height = maps.height * maps.height_range
-                normals = encode_normal_map(maps.normals, NormalMapCoding(coding))
+                normals = encode_normal_map(maps.normals, NormalMapCoding(material.coding))
                 albedo = () if materials else (remove_light(photo.image, maps.normals, maps.occlusion, borders=settings.borders),)
                 yield tuple(each.to(image_placement()[0]) for each in (normals, height - height.mean(), maps.occlusion, *albedo))
 
         normals, heights, occlusion, *albedo = join_outputs(parts(), len(photos))
         levels, span = height_to_image(heights)
-        found = materials.to(occlusion.device) if materials else uniform_materials(albedo[0], roughness)
+        found = materials.to(occlusion.device) if materials else uniform_materials(albedo[0], material.roughness)
         orm = pack_orm(occlusion, found.roughness, found.metallic)
         images = (found.albedo, normals, found.roughness, found.metallic, levels, occlusion, orm)
         return shown_in_doubt((*map(to_output, images), span.item()), first, known, options)
 
 
-def _materials(photos: Tensor, model: str, precision: str, resolution: int, options: MarigoldOptions, borders: str) -> Materials:
+def _materials(photos: Tensor, model: str, options: MaterialOptions, borders: str) -> Materials:
     """Runs the model; on a photograph that tiles with its borders wrapped around."""
-    loaded = load_model(model, precision, _ADVICE, stand_in=False)
+    loaded, own = load_model(model, options.precision, _ADVICE, stand_in=False), of_marigold(options)
     beyond = margins(photos.shape[-2], photos.shape[-1], _MARGIN if borders == SEAMLESS else 0)
-    found = loaded.estimate_materials(wrap(photos, beyond), resolution or None, progress_bar(len(photos)), options=options)
+    found = loaded.estimate_materials(wrap(photos, beyond), options.resolution or None, progress_bar(len(photos)), options=own)
     return found.folded(beyond)
 
 

@@ -16,31 +16,38 @@ from ..geometry.files import write_image_exr, write_image_png
 from ..geometry.surfaces.derive import with_normals
 from ..geometry.textures.detail import PhotoRelief
 from ..geometry.textures.pbr import check_source, height_map, is_in_doubt, material_normals, relief_of_photo
-from ..geometry.textures.seamless import MAX_MARGIN, margins, seamless_estimate, tileable, wrap
+from ..geometry.textures.seamless import margins, seamless_estimate, tileable, wrap
 from ..model_loader import Model
 from ..model_loader.comfy.devices import default_device, image_placement
 from ..model_loader.comfy.feedback import progress_bar
-from ..options.checks import check_choice
-from ..options.map_images import CODINGS
-from ..options.textures import AUTO, BOTH, DETAILS, HIGH, LOW, NORMALS, PHOTO, DetailOptions, PhotoOptions
+from ..options.textures import (
+    AUTO,
+    BOTH,
+    HIGH,
+    LOW,
+    NORMALS,
+    PHOTO,
+    PNG,
+    DetailNodeOptions,
+    DetailOptions,
+    PhotoOptions,
+    SavedTextureOptions,
+    SeamlessOptions,
+)
 from ..utils import resize_image, to_planar
 from .batches import geometry_output, join_outputs, one_by_one, to_output, with_progress
-from .checks import check_count, check_model, check_network_side
+from .checks import check_count, check_model
 from .live import in_comfyui, temporary_png
 from .option_widgets import option_widgets, takes
 from .saving import HIDDEN, SavingNode, file_entries, fill_in, prefix_widget, save_numbered
 from .sockets import DEPTH_NORMAL_MODEL, FILES, GEOMETRY, TEXTURES, Inputs
 from .texture_inputs import normal_map_input, planar, surface_normals
-from .widgets import choice_widget, coding_widget, geometry_input, image_input, network_side_widget, number_widget, switch_widget
+from .widgets import geometry_input, image_input
 
-PNG, EXR = TEXTURE_FORMATS = ("png", "exr")
 DEFAULT_PREFIX = "textures/texture"
 
 
-RESULT_CODING = "Which direction red, green and blue of the result stand for: opengl for Blender and glTF, directx for Unreal."
-"""Tooltip of the coding of a material's normal map."""
-
-
+@takes(SeamlessOptions)
 class SeamlessGeometry:
     """Estimates depth and normals that tile."""
 
@@ -62,49 +69,27 @@ class SeamlessGeometry:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        margin = "How much of the texture is repeated at each border, as a share of its width and height."
-        even = (
-            "Removes differences of light and colour between opposite borders of the image. Things that are cut at a "
-            "border stay cut: the photograph itself should tile."
-        )
-        resolution = (
-            "Side of the network's input in pixels, for the image with its margins, measured as in Depth & Normals (advanced). "
-            "0: the model's own size."
-        )
-        normals = (
-            "Where the normals come from if the model does not predict them. auto: they are computed from its depth. "
-            "model only: nothing is added."
-        )
         return {
             "required": {
                 "model": (DEPTH_NORMAL_MODEL, {"tooltip": "Any model from Load Depth Model."}),
                 "image": image_input("A texture that tiles, or a batch."),
             },
-            "optional": {
-                "margin": number_widget(0.25, 0.0, MAX_MARGIN, 0.01, margin),
-                "even_borders": switch_widget(False, even),
-                "resolution": network_side_widget(resolution),
-                "normals": choice_widget((AUTO, "model only"), normals),
-            },
+            "optional": option_widgets(SeamlessOptions),
         }
 
-    def execute(
-        self, model: Model, image: Tensor, margin: float = 0.25, even_borders: bool = False, resolution: int = 0, normals: str = AUTO
-    ) -> tuple[Estimate, Tensor]:
+    def execute(self, options: SeamlessOptions, model: Model, image: Tensor) -> tuple[Estimate, Tensor]:
         """Returns the geometry and the images."""
         check_model(model)
-        check_network_side(resolution)
-        check_choice("normals", normals, (AUTO, "model only"))
         images = planar(image)
-        images = tileable(images).clamp(0, 1) if even_borders else images
-        beyond = margins(images.shape[-2], images.shape[-1], margin)
-        derive = with_normals if normals == AUTO else None
-        found = model.estimate(wrap(images, beyond), resolution or None, progress_bar(len(images)), derive=derive)
+        images = tileable(images).clamp(0, 1) if options.even_borders else images
+        beyond = margins(images.shape[-2], images.shape[-1], options.margin)
+        derive = with_normals if options.normals == AUTO else None
+        found = model.estimate(wrap(images, beyond), options.resolution or None, progress_bar(len(images)), derive=derive)
         seamless = (geometry_output(seamless_estimate(each, beyond)) for each in one_by_one(found))
         return Estimate.cat(seamless, found.batch), to_output(images)
 
 
-@takes(PhotoOptions)
+@takes(PhotoOptions, DetailNodeOptions)
 class DetailNormals:
     """Makes normals of fine relief without the large shape."""
 
@@ -134,11 +119,6 @@ class DetailNormals:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        source = (
-            "What the detail is computed from. auto: everything that is linked. normals: the geometry or normal map. "
-            "photo: light and dark of the photograph; a guess that takes paint for relief. both: the "
-            "photo's relief added to the normals'."
-        )
         return {
             "required": {},
             "optional": {
@@ -147,12 +127,9 @@ class DetailNormals:
                     "Normals of the photograph as numbers, e.g. from Depth & Normals; if it has only depth, normals are computed."
                 ),
                 "normal_map": normal_map_input("A normal map of the photograph to use instead."),
-                "source": choice_widget((AUTO, *DETAILS), source),
+                **option_widgets(DetailNodeOptions, until="coding"),
                 **option_widgets(PhotoOptions, until="bright"),
-                "coding": coding_widget(RESULT_CODING),
-                "normal_coding": coding_widget(
-                    "Which direction red, green and blue of the input normal map stand for.", label="input's coding"
-                ),
+                **option_widgets(DetailNodeOptions, since="coding"),
                 **option_widgets(PhotoOptions, since="bright"),
             },
         }
@@ -160,24 +137,21 @@ class DetailNormals:
     def execute(
         self,
         relief: PhotoOptions,
+        chosen: DetailNodeOptions,
         image: Tensor | None = None,
         geometry: Any = None,
         normal_map: Tensor | None = None,
-        source: str = AUTO,
-        coding: str = CODINGS[0],
-        normal_coding: str = CODINGS[0],
     ) -> Any:
         """Returns one normal map for each image; in ComfyUI also shows what is in doubt."""
-        check_choice("source", source, (AUTO, *DETAILS))
-        check_choice("coding", coding, CODINGS)
         has_normals = geometry is not None or normal_map is not None
         if not has_normals and image is None:
             raise ValueError("no input has relief: link geometry or a normal map, the photograph, or both")
+        source = chosen.source
         if source == AUTO:
             source = NORMALS if image is None else BOTH if has_normals else PHOTO
         check_source(source, has_normals, image is not None)
         options = DetailOptions(**vars(relief), source=source)
-        whole = surface_normals(normal_map, normal_coding, geometry) if has_normals and source != PHOTO else None
+        whole = surface_normals(normal_map, chosen.normal_coding, geometry) if has_normals and source != PHOTO else None
         images = _photos(image, whole) if image is not None and source != NORMALS else None
         total = whole.batch if whole is not None else 0 if images is None else len(images)
         known = [None] * total if whole is None else one_by_one(whole, default_device())
@@ -189,10 +163,11 @@ class DetailNormals:
                 yield (material_normals(estimate, photo, options).to(image_placement()[0]),)
 
         (normals,) = join_outputs(parts(), total)
-        result = to_output(encode_normal_map(normals, NormalMapCoding(coding))), geometry_output(Estimate(normals=normals))
+        result = to_output(encode_normal_map(normals, NormalMapCoding(chosen.coding))), geometry_output(Estimate(normals=normals))
         return shown_in_doubt(result, first, whole, options)
 
 
+@takes(SavedTextureOptions)
 class SaveTexture(SavingNode):
     """Saves images with 16 bits or floats."""
 
@@ -215,41 +190,36 @@ class SaveTexture(SavingNode):
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        kinds = "File format. png: 16 bits a channel, 0 to 1. exr: unchanged floats, also below 0 and above 1."
-        grey = "Saves one channel if red, green and blue are the same, as in height maps; game engines expect that."
         return {
             "required": {"image": image_input("Height maps, normal maps or any images.")},
             "optional": {
                 "filename_prefix": prefix_widget(DEFAULT_PREFIX, ".png"),
-                "format": choice_widget(TEXTURE_FORMATS, kinds),
-                "grey": switch_widget(True, grey),
+                **option_widgets(SavedTextureOptions),
             },
             "hidden": dict(HIDDEN),
         }
 
     def execute(
         self,
+        options: SavedTextureOptions,
         image: Tensor,
         filename_prefix: str = DEFAULT_PREFIX,
-        format: str = PNG,
-        grey: bool = True,
         prompt: Mapping[str, Any] | None = None,
         extra_pnginfo: Mapping[str, Any] | None = None,
     ) -> dict[str, dict[str, list[dict[str, str]]]]:
         """Saves the files and lists them in ComfyUI's page."""
-        check_choice("format", format, TEXTURE_FORMATS)
         images = to_planar(image)
 
         def save(path: Path, image: Tensor) -> tuple[Path, ...]:
-            planes = image[:1] if grey and bool((image[1:3] == image[:1]).all()) else image
-            if format == PNG:
+            planes = image[:1] if options.grey and bool((image[1:3] == image[:1]).all()) else image
+            if options.format == PNG:
                 write_image_png(path, planes.float(), 16)
             else:
                 write_image_exr(path, planes)
             return (path,)
 
         name = fill_in(filename_prefix, images.shape[-1], images.shape[-2], prompt, extra_pnginfo)
-        return {"ui": file_entries(save_numbered(name, f".{format}", with_progress(images, len(images)), save))}
+        return {"ui": file_entries(save_numbered(name, f".{options.format}", with_progress(images, len(images)), save))}
 
 
 def photo_relief(photos: Tensor, index: int, options: DetailOptions) -> PhotoRelief:

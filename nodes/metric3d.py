@@ -13,55 +13,32 @@ from ..annotators.registry import BUNDLED_MODEL
 from ..geometry.estimate import Estimate, Quantity
 from ..geometry.levels import MeasureRange, depth_to_nearness, measure_range
 from ..model_loader import Model
-from ..options.checks import check_choice, check_range
-from ..options.map_images import CLIP_NORMALISATIONS, NORMALBAE, PER_IMAGE
-from .checks import check_network_size
-from .legacy import LegacyNode, annotate_depth, render_depth
+from ..options.checks import check_choice
+from ..options.legacy import Metric3dDepthOptions, Metric3dNormalsOptions
+from .legacy import LegacyNode, annotate_depth, old_inputs, render_depth
 from .loading import choose_tiny, load_model
 from .model_list import TINY_CHOICE
-from .normal_maps import NormalMapNode, normal_map, normal_map_inputs
-from .sockets import Inputs
-from .widgets import (
-    Widget,
-    choice_widget,
-    clip_normalisation_widget,
-    count_widget,
-    image_input,
-    network_size_widget,
-    precision_widget,
-    short_side_widget,
-)
+from .normal_maps import NormalMapNode, normal_map
+from .option_widgets import takes
+from .sockets import Inputs, Widget
+from .widgets import choice_widget
 
 BACKBONES = ("vit-small", "vit-large", "vit-giant2", BUNDLED_MODEL)
-DEFAULT_FOCAL, MAX_FOCAL = 1000, 16384
 
 # the old node's grey levels, from matplotlib: evenly spaced from 0 to _FARTHEST times the farthest depth, in _STEPS steps
 _GREYS = (255, 240, 217, 189, 150, 115, 82, 37, 0)
 _FARTHEST, _STEPS = 1.1, 256
 
 
-def _before() -> dict[str, Widget]:
-    """Returns the old widgets before `resolution`."""
-    backbone = (
+def _backbone_widget() -> Widget:
+    tooltip = (
         "Which model to run: small (150 MB), large (1.65 GB), giant2 (5.51 GB). It is unclear whether the weights may be used "
         f"commercially. {TINY_CHOICE}; it gives disparity instead of metres."
     )
-    unused = "Has no effect on the image, as in the old node. It is kept so that old graphs open unchanged."
-    return {
-        "backbone": choice_widget(BACKBONES, backbone),
-        "fx": count_widget(DEFAULT_FOCAL, 1, MAX_FOCAL, unused, step=1),
-        "fy": count_widget(DEFAULT_FOCAL, 1, MAX_FOCAL, unused, step=1),
-    }
+    return choice_widget(BACKBONES, tooltip)
 
 
-def _network_size() -> Widget:
-    size = (
-        "Height in pixels of the network's input, a letterbox of 616 x 1064 pixels that images are fitted into. 0: "
-        "its authors' size, whatever the resolution."
-    )
-    return network_size_widget(size, step=28)
-
-
+@takes(Metric3dDepthOptions)
 class Metric3dDepthMap(LegacyNode):
     """Depth maps from Metric3D's metres."""
 
@@ -79,35 +56,15 @@ class Metric3dDepthMap(LegacyNode):
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        return {
-            "required": {"image": image_input()},
-            "optional": {
-                **_before(),
-                "resolution": short_side_widget(),
-                "network_size": _network_size(),
-                "precision": precision_widget(),
-                "normalisation": clip_normalisation_widget(),
-            },
-        }
+        return old_inputs(Metric3dDepthOptions, {"backbone": _backbone_widget()}, "fx")
 
-    def execute(
-        self,
-        image: Tensor,
-        backbone: str = BACKBONES[0],
-        fx: int = DEFAULT_FOCAL,
-        fy: int = DEFAULT_FOCAL,
-        resolution: int = 512,
-        network_size: int = 0,
-        precision: str = "auto",
-        normalisation: str = PER_IMAGE,
-    ) -> tuple[Tensor]:
+    def execute(self, options: Metric3dDepthOptions, image: Tensor, backbone: str = BACKBONES[0]) -> tuple[Tensor]:
         """Returns one depth map for each image."""
-        check_choice("normalisation", normalisation, CLIP_NORMALISATIONS)
-        check_network_size(network_size)
-        load = _loader(backbone, fx, fy, precision)
-        return (annotate_depth(image, load, resolution, normalisation, network_size or None, show=_greys),)
+        load, size = _loader(backbone, options.precision), options.network_size or None
+        return (annotate_depth(image, load, options.resolution, options.normalisation, size, show=_greys),)
 
 
+@takes(Metric3dNormalsOptions)
 class Metric3dNormalMap(NormalMapNode):
     """Normal maps from Metric3D."""
 
@@ -122,28 +79,16 @@ class Metric3dNormalMap(NormalMapNode):
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        return normal_map_inputs(_network_size(), _before())
+        return old_inputs(Metric3dNormalsOptions, {"backbone": _backbone_widget()}, "fx")
 
-    def execute(
-        self,
-        image: Tensor,
-        backbone: str = BACKBONES[0],
-        fx: int = DEFAULT_FOCAL,
-        fy: int = DEFAULT_FOCAL,
-        resolution: int = 512,
-        network_size: int = 0,
-        precision: str = "auto",
-        coding: str = NORMALBAE,
-    ) -> tuple[Tensor]:
+    def execute(self, options: Metric3dNormalsOptions, image: Tensor, backbone: str = BACKBONES[0]) -> tuple[Tensor]:
         """Returns one normal map for each image."""
-        return normal_map(image, _loader(backbone, fx, fy, precision), resolution, network_size, coding)
+        return normal_map(options, image, _loader(backbone, options.precision))
 
 
-def _loader(backbone: str, fx: int, fy: int, precision: str) -> Callable[[], Model]:
-    """Checks the widgets that choose the model and returns a function that loads it."""
+def _loader(backbone: str, precision: str) -> Callable[[], Model]:
+    """Checks the widget that chooses the model and returns a function that loads it."""
     check_choice("backbone", backbone, BACKBONES)
-    check_range("fx", fx, 1, MAX_FOCAL)
-    check_range("fy", fy, 1, MAX_FOCAL)
     model = BUNDLED_MODEL if backbone == BUNDLED_MODEL else f"metric3d-{backbone}"
     return partial(load_model, model, precision, choose_tiny("backbone"))
 

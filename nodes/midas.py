@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import ClassVar
 
@@ -14,48 +13,23 @@ from ..geometry.conventions import encode_normal_map
 from ..geometry.estimate import Axes, Estimate
 from ..geometry.surfaces.normals import midas_normals
 from ..model_loader import Model
-from ..options.checks import check_choice, check_range
-from ..options.map_images import CLIP_NORMALISATIONS, CODINGS, NORMAL_1_0, PER_IMAGE
-from .legacy import LegacyNode, annotate, annotate_depth
+from ..options.legacy import MidasDepthOptions, MidasNormalsOptions, MidasUnusedOptions
+from .legacy import LegacyNode, annotate, annotate_depth, old_inputs
 from .loading import choose_tiny, load_model
 from .model_list import model_widget
-from .sockets import Inputs
-from .widgets import (
-    background_widget,
-    clip_normalisation_widget,
-    flatness_widget,
-    image_input,
-    old_coding_widget,
-    precision_widget,
-    short_side_widget,
-)
-
-DEFAULT_A, MAX_A = math.tau, math.pi * 5
-DEFAULT_THRESHOLD = 0.1
+from .option_widgets import option_widgets, takes
+from .sockets import Inputs, Widget
 
 
-def _inputs(a_tooltip: str, threshold_tooltip: str, *, unused: bool = False) -> Inputs:
-    """Returns the old widgets in the order in which graphs store them, then the new ones; `unused`: `a` and the threshold do nothing."""
-    model_tooltip = (
+def _model_widget() -> Widget:
+    tooltip = (
         "Which MiDaS model to run. dpt-hybrid: the old nodes' model; its weights (493 MB) are downloaded once if no "
         "installed pack has them. tiny: the pack's own small network, a preview without a download."
     )
-    size = (
-        "Short side of the result in pixels; the aspect ratio is kept. The network runs at this size too: larger "
-        "shows more detail and takes longer."
-    )
-    return {
-        "required": {"image": image_input()},
-        "optional": {
-            "a": flatness_widget(a_tooltip, MAX_A, advanced=unused),
-            "bg_threshold": background_widget(threshold_tooltip, advanced=unused),
-            "resolution": short_side_widget(size),
-            "model": model_widget(models_of_family("midas", "tiny"), model_tooltip, DEFAULT_MODEL),
-            "precision": precision_widget(),
-        },
-    }
+    return model_widget(models_of_family("midas", "tiny"), tooltip, DEFAULT_MODEL)
 
 
+@takes(MidasNormalsOptions)
 class MidasNormalMap(LegacyNode):
     """Normal maps from the slopes of MiDaS disparity."""
 
@@ -71,34 +45,15 @@ class MidasNormalMap(LegacyNode):
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        inputs = _inputs(
-            (
-                "How flat the surface looks: larger values give flatter normals. It is the length of the axis towards "
-                "the viewer, relative to the slopes of the depth."
-            ),
-            "Where the background begins: pixels farther than this (0 = farthest, 1 = nearest) get a normal that faces the viewer.",
-        )
-        inputs["optional"]["coding"] = old_coding_widget(NORMAL_1_0)
-        return inputs
+        return old_inputs(MidasNormalsOptions, {"model": _model_widget()}, "precision")
 
-    def execute(
-        self,
-        image: Tensor,
-        a: float = DEFAULT_A,
-        bg_threshold: float = DEFAULT_THRESHOLD,
-        resolution: int = 512,
-        model: str = DEFAULT_MODEL,
-        precision: str = "auto",
-        coding: str = NORMAL_1_0,
-    ) -> tuple[Tensor]:
+    def execute(self, options: MidasNormalsOptions, image: Tensor, model: str) -> tuple[Tensor]:
         """Returns one normal map for each image."""
-        check_range("a", a, 0, MAX_A)
-        check_range("bg_threshold", bg_threshold, 0, 1)
-        check_choice("coding", coding, CODINGS)
-        render = partial(_render_normals, a=a, bg_threshold=bg_threshold, coding=coding)
-        return (annotate(image, partial(_load, model, precision), resolution, render, at_resolution=True),)
+        render = partial(_render_normals, a=options.a, bg_threshold=options.bg_threshold, coding=options.coding)
+        return (annotate(image, partial(_load, model, options.precision), options.resolution, render, at_resolution=True),)
 
 
+@takes(MidasDepthOptions)
 class MidasDepthMap(LegacyNode):
     """Depth maps from MiDaS disparity."""
 
@@ -111,29 +66,18 @@ class MidasDepthMap(LegacyNode):
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        unused = "Has no effect on the depth map. It is kept so that old graphs open unchanged."
-        inputs = _inputs(unused, unused, unused=True)
-        inputs["optional"]["normalisation"] = clip_normalisation_widget()
-        return inputs
+        inputs = old_inputs(MidasDepthOptions, {"model": _model_widget()}, "precision")
+        return {**inputs, "optional": {**option_widgets(MidasUnusedOptions), **inputs["optional"]}}
 
     @classmethod
-    def VALIDATE_INPUTS(cls, a: float | None = DEFAULT_A, bg_threshold: float | None = DEFAULT_THRESHOLD) -> bool:  # noqa: N802
+    def VALIDATE_INPUTS(cls, a: float | None = None, bg_threshold: float | None = None) -> bool:  # noqa: N802
         """Accepts any numbers where they have no effect: ComfyUI checks no range of the inputs that this names."""
         return True
 
-    def execute(
-        self,
-        image: Tensor,
-        a: float = DEFAULT_A,
-        bg_threshold: float = DEFAULT_THRESHOLD,
-        resolution: int = 512,
-        model: str = DEFAULT_MODEL,
-        precision: str = "auto",
-        normalisation: str = PER_IMAGE,
-    ) -> tuple[Tensor]:
+    def execute(self, options: MidasDepthOptions, image: Tensor, model: str, a: object, bg_threshold: object) -> tuple[Tensor]:
         """Returns one depth map for each image."""
-        check_choice("normalisation", normalisation, CLIP_NORMALISATIONS)
-        return (annotate_depth(image, partial(_load, model, precision), resolution, normalisation, at_resolution=True),)
+        load = partial(_load, model, options.precision)
+        return (annotate_depth(image, load, options.resolution, options.normalisation, at_resolution=True),)
 
 
 def _load(model: str, precision: str) -> Model:

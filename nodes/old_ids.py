@@ -6,14 +6,13 @@ If two packs have the same id, ComfyUI silently keeps the one that it loads last
 
 from __future__ import annotations
 
-import functools
-import inspect
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from ..model_loader.comfy.host import before_each_prompt, has_node, offer_replacement, pack_of_node, user_setting
 from ..model_loader.environment import environment
+from .option_widgets import takes
 from .sockets import BY_MODEL, Inputs
 
 logger = logging.getLogger(__name__)
@@ -101,8 +100,9 @@ def twin(node: Any) -> Any:
     changed = {"NODE_ID": own_id, "CATEGORY": BY_MODEL, "SEARCH_ALIASES": aliases, "__doc__": node.__doc__}
     if own_id in SMALL_DEFAULTS:
         widget, small, _ = SMALL_DEFAULTS[own_id]
-        changed |= {"INPUT_TYPES": _inputs_with_default(node, widget, small), "execute": _execute_with_default(node, widget, small)}
-    return type(f"Own{node.__name__}", (node,), {**changed, "__module__": node.__module__})
+        changed["INPUT_TYPES"] = _inputs_with_default(node, widget, small)
+    own = type(f"Own{node.__name__}", (node,), {**changed, "__module__": node.__module__})
+    return takes(*node.OPTIONS)(own) if own_id in SMALL_DEFAULTS else own
 
 
 def _inputs_with_default(node: Any, widget: str, default: str) -> classmethod:
@@ -115,21 +115,6 @@ def _inputs_with_default(node: Any, widget: str, default: str) -> classmethod:
 
     input_types.__doc__ = "ComfyUI's description of the inputs."
     return classmethod(input_types)
-
-
-def _execute_with_default(node: Any, widget: str, default: str) -> Callable[..., Any]:
-    """Returns a node's `execute` with another default of a widget, for prompts that leave it out."""
-    signature = inspect.signature(node.execute)
-    place = [*signature.parameters].index(widget)
-    changed = {**signature.parameters, widget: signature.parameters[widget].replace(default=default)}
-    signature = signature.replace(parameters=list(changed.values()))
-
-    @functools.wraps(node.execute)
-    def execute(*arguments: Any, **widgets: Any) -> Any:
-        return node.execute(*arguments, **({widget: default} if len(arguments) <= place else {}) | widgets)
-
-    vars(execute)["__signature__"] = signature
-    return execute
 
 
 def with_twins(nodes: Iterable[Any], *, old: bool) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from ..options.fields import (
     Options,
     Point,
     Points,
+    Seed,
     Switch,
     Whole,
     default_of,
@@ -57,7 +58,9 @@ def takes(*options: type[Options], unless: Mapping[str, type[Options]] | None = 
 
     def changed(node: Node) -> Node:
         node.OPTIONS = options  # pyright: ignore[reportAttributeAccessIssue]
-        node.execute = _Execute(node, options, unless or {})  # pyright: ignore[reportAttributeAccessIssue]
+        execute = node.execute  # pyright: ignore[reportAttributeAccessIssue]
+        inherited = execute.function if isinstance(execute, _Execute) else execute
+        node.execute = _Execute(node, inherited, options, unless or {})  # pyright: ignore[reportAttributeAccessIssue]
         return node
 
     return changed
@@ -69,9 +72,11 @@ class _Execute:
     The node's inputs are asked for at the first call, not when the pack is imported: lists of models look at the disk.
     """
 
-    def __init__(self, node: Any, options: tuple[type[Options], ...], unless: Mapping[str, type[Options]]) -> None:
-        functools.update_wrapper(self, node.execute)
-        self._node, self._execute, self._options = node, node.execute, options
+    def __init__(
+        self, node: Any, execute: Callable[..., Any], options: tuple[type[Options], ...], unless: Mapping[str, type[Options]]
+    ) -> None:
+        functools.update_wrapper(self, execute)
+        self._node, self.function, self._options, self._unless = node, execute, options, unless
         self._widgets = {name for one in options for name in option_widgets(one)}
         self._ignored = {socket: frozenset(option_widgets(one)) for socket, one in unless.items()}
 
@@ -80,18 +85,20 @@ class _Execute:
 
     @functools.cached_property
     def __signature__(self) -> inspect.Signature:
-        own = inspect.signature(self._execute).parameters
+        own = inspect.signature(self.function).parameters
         itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
         return inspect.Signature([itself, *_parameters(self._node.INPUT_TYPES(), own)])
 
     def __call__(self, node: Any, *values: Any, **named: Any) -> Any:
         bind = self.__signature__.bind  # called by its name alone: docs/releasing.md, the rules for text
-        given = bind(node, *values, **named).arguments
+        bound = bind(node, *values, **named)
+        bound.apply_defaults()
+        given = bound.arguments
         del given["self"]
         unread = frozenset().union(*(names for socket, names in self._ignored.items() if given.get(socket) is not None))
         given = {name: value for name, value in given.items() if name not in unread}
         sockets = {name: value for name, value in given.items() if name not in self._widgets}
-        return self._execute(node, *(_read(one, given) for one in self._options), **sockets)
+        return self.function(node, *(_read(one, given) for one in self._options), **sockets)
 
 
 def option_widgets(options: type[Options], since: str = "", until: str = "") -> dict[str, Widget]:
@@ -123,6 +130,9 @@ def _widgets(name: str, option: Option, default: Any, names: Mapping[str, str]) 
     match option:
         case Number():
             yield name, number_widget(default, option.low, option.high, option.step, text, advanced=advanced)
+        case Seed():
+            limits = {"min": option.low, "max": option.high}
+            yield name, ("INT", {"default": default, **limits, "control_after_generate": False, "tooltip": text})
         case Whole():
             yield name, count_widget(default, option.low, option.high, text, step=option.step, advanced=advanced)
         case Choice():

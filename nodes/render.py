@@ -12,22 +12,17 @@ from ..geometry.conventions import NormalMapCoding, blend_normals, encode_normal
 from ..geometry.estimate import Estimate, Quantity
 from ..geometry.images.normal_map_image import normal_map_to_estimate
 from ..geometry.images.render import depth_to_image, normals_to_image
-from ..options.checks import check_choice, check_range
-from ..options.map_images import CODINGS, DIRECTX, FIXED, OPENGL
-from ..options.render import BLACK, FACING, GREY, DepthImageOptions, NormalMapOptions
+from ..options.map_images import FIXED
+from ..options.render import BLACK, FACING, GREY, ConversionOptions, DepthImageOptions, NormalMapOptions
 from ..utils import to_planar
 from .batches import mask_output, to_output
 from .checks import check_geometry
 from .option_widgets import option_widgets, takes
-from .sockets import CONVERT, RENDER, Inputs, Widget
+from .sockets import CONVERT, RENDER, Inputs
 from .widgets import (
-    coding_widget,
     geometry_input,
     image_input,
-    number_widget,
 )
-
-MAX_STRENGTH = 100.0
 
 
 @takes(DepthImageOptions)
@@ -103,6 +98,7 @@ class RenderNormals:
         return (rendered_normals(check_geometry(geometry), options.coding, options.background),)
 
 
+@takes(ConversionOptions)
 class ConvertNormalMap:
     """Converts normal maps between conventions."""
 
@@ -129,46 +125,29 @@ class ConvertNormalMap:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        source = "Which direction red, green and blue of the input maps stand for: choose what made them."
-        target = "Which direction red, green and blue of the result stand for: choose what will read it."
-        factor = "1 keeps them, 0 flattens, negative numbers turn bumps into dents."
         detail = "A second normal map of the same size and convention, whose relief is added to the first (reoriented normal mapping)."
         return {
             "required": {"image": image_input("Normal maps to convert.")},
             "optional": {
-                "source": coding_widget(source, label="source coding"),
-                "target": coding_widget(target, DIRECTX, label="target coding"),
-                "strength": _strength_widget(f"Factor of the slopes: {factor}"),
+                **option_widgets(ConversionOptions, until="detail_strength"),
                 "detail": image_input(detail),
-                "detail_strength": _strength_widget(f"Factor of the second map's slopes: {factor}"),
+                **option_widgets(ConversionOptions, since="detail_strength"),
             },
         }
 
-    def execute(
-        self,
-        image: Tensor,
-        source: str = OPENGL,
-        target: str = DIRECTX,
-        strength: float = 1.0,
-        detail: Tensor | None = None,
-        detail_strength: float = 1.0,
-    ) -> tuple[Tensor]:
+    def execute(self, options: ConversionOptions, image: Tensor, detail: Tensor | None = None) -> tuple[Tensor]:
         """Returns one converted normal map for each input."""
-        check_choice("source", source, CODINGS)
-        check_choice("target", target, CODINGS)
-        check_range("strength", strength, -MAX_STRENGTH, MAX_STRENGTH)
-        check_range("detail_strength", detail_strength, -MAX_STRENGTH, MAX_STRENGTH)
-        base = _with_strength(image, source, strength)
+        base = _with_strength(image, options.source, options.strength)
         assert base.normals is not None
         normals = base.normals
         if detail is not None:
-            map_of_detail = _with_strength(detail, source, detail_strength, "the detail map")
+            map_of_detail = _with_strength(detail, options.source, options.detail_strength, "the detail map")
             relief, valid = map_of_detail.normals, map_of_detail.mask
             assert relief is not None
             if valid is not None:  # flat where there is no detail
                 relief = torch.where(valid, relief, unit_normals(torch.zeros_like(relief[:1, :, :1, :1])))
             normals = blend_normals(normals, relief.expand(len(normals), -1, -1, -1) if len(relief) == 1 else relief)
-        image = encode_normal_map(normals, NormalMapCoding(target))
+        image = encode_normal_map(normals, NormalMapCoding(options.target))
         return (to_output(image if base.mask is None else image.mul_(base.mask)),)
 
 
@@ -223,10 +202,6 @@ def rendered_normals(estimate: Estimate, coding: str, background: str = BLACK) -
         facing = unit_normals(torch.zeros_like(normals[:1, :, :1, :1]), estimate.axes)
         normals, valid = torch.where(valid, normals, facing), None
     return to_output(normals_to_image(normals, NormalMapCoding(coding), estimate.axes, valid))
-
-
-def _strength_widget(tooltip: str) -> Widget:
-    return number_widget(1.0, -MAX_STRENGTH, MAX_STRENGTH, 0.05, tooltip)
 
 
 def _with_strength(image: Tensor, source: str, strength: float, name: str = "the normal map") -> Estimate:

@@ -18,16 +18,16 @@ from ..geometry.images.render import depth_to_image
 from ..model_loader.comfy.devices import default_device, is_fast
 from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.comfy.host import user_folder
-from ..options.checks import check_choice, check_range
-from ..options.estimate import MAX_SIDE
+from ..options.checks import check_choice
+from ..options.legacy import FP16, GREY, ProcessOptions, ShownVideoOptions
 from ..options.video import VideoOptions
 from ..utils import images_to_rgb, resize_image, to_images
 from .batches import to_output, with_progress
 from .loading import choose_tiny, load_model
 from .model_list import model_widget
-from .option_widgets import option_widgets
+from .option_widgets import option_widgets, takes
 from .sockets import Inputs
-from .widgets import choice_widget, count_widget, image_input
+from .widgets import image_input
 
 CATEGORY = "VideoDepthAnything"
 VDAMODEL, DEPTHS = "VDAMODEL", "DEPTHS"
@@ -42,9 +42,6 @@ FILES = {
     "metric_video_depth_anything_vitl.pth": "video-depth-anything-metric-large",
     BUNDLED_MODEL: BUNDLED_MODEL,
 }
-PRECISIONS = ("fp16", "fp32")
-COLOUR_MAPS = ("inferno", "gray")
-MIN_INPUT, INPUT_SIZE, MAX_RES = 14, 518, 1280
 DEFAULT_FOLDER = "exr-1"
 _READ_AT_ONCE = 8
 _ALIASES = ["video depth", "video depth anything", "vda", "temporal depth", "consistent depth", "depth map"]
@@ -92,6 +89,7 @@ class LoadVideoDepthAnythingModel:
         return (VideoModel(FILES[model]),)
 
 
+@takes(ProcessOptions, VideoOptions)
 class VideoDepthAnythingProcess:
     """Estimates the depth of a video."""
 
@@ -107,48 +105,30 @@ class VideoDepthAnythingProcess:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        size = "Largest short side of the network's input in pixels; frames wider than 16:9 get a smaller one. 518: its authors' size."
-        limit = "Longest side of the frames in pixels: larger frames are downscaled first, and the depth has that size. 0: no limit."
-        precision = (
-            "Number format that the network computes in. fp16: half precision if the device is fast in it, else float32. fp32: float32."
-        )
         return {
             "required": {
                 "vda_model": (VDAMODEL, {"tooltip": "From Load Video Depth Anything Model."}),
                 "images": image_input("The frames of a video, in order."),
             },
             "optional": {
-                "input_size": count_widget(INPUT_SIZE, MIN_INPUT, MAX_SIDE, size),
-                "max_res": count_widget(MAX_RES, -1, MAX_SIDE, limit),
-                "precision": choice_widget(PRECISIONS, precision),
+                **option_widgets(ProcessOptions),
                 **option_widgets(VideoOptions, since="cuts"),
             },
         }
 
-    def execute(
-        self,
-        vda_model: Any,
-        images: Tensor,
-        input_size: int = INPUT_SIZE,
-        max_res: int = MAX_RES,
-        precision: str = PRECISIONS[0],
-        cuts: bool = True,
-    ) -> tuple[np.ndarray]:
+    def execute(self, options: ProcessOptions, video: VideoOptions, vda_model: Any, images: Tensor) -> tuple[np.ndarray]:
         """Returns the depth of each frame."""
         if not isinstance(vda_model, VideoModel):
             raise TypeError(
                 f"the vda_model input is a {type(vda_model).__name__}; expected the output of this pack's Load Video Depth Anything Model: "
                 "two packs have nodes of this name, and both nodes must be from the same pack"
             )
-        check_range("input_size", input_size, MIN_INPUT, MAX_SIDE)
-        check_range("max_res", max_res, -1, MAX_SIDE)
-        check_choice("precision", precision, PRECISIONS)
         frames = to_images(images)
-        half = precision == PRECISIONS[0] and is_fast(torch.float16, default_device())
+        half = options.precision == FP16 and is_fast(torch.float16, default_device())
         model = load_model(vda_model.model_id, "float16" if half else "float32", choose_tiny("model of Load Video Depth Anything Model"))
-        total, (height, width) = len(frames), _limited(frames.shape[-2], frames.shape[-1], max_res)
+        total, (height, width) = len(frames), _limited(frames.shape[-2], frames.shape[-1], options.max_res)
         depths, done, move = np.empty((total, height, width), np.float32), 0, progress_bar(total)
-        for part in model.estimate_video(_frames(frames, height, width), VideoOptions(cuts=cuts), size=input_size):
+        for part in model.estimate_video(_frames(frames, height, width), video, size=options.input_size):
             assert part.depth is not None
             depths[done : done + part.batch] = part.depth[:, 0].cpu().numpy()
             done += part.batch
@@ -157,6 +137,7 @@ class VideoDepthAnythingProcess:
         return (depths,)
 
 
+@takes(ShownVideoOptions)
 class VideoDepthAnythingOutput:
     """Renders the depth of a video as images."""
 
@@ -177,19 +158,14 @@ class VideoDepthAnythingOutput:
         """ComfyUI's description of the inputs."""
         return {
             "required": {"depths": _depths_input()},
-            "optional": {
-                "colormap": choice_widget(
-                    COLOUR_MAPS, "Colours of the image. gray: for control models. inferno: from black over red to yellow.", "gray"
-                )
-            },
+            "optional": option_widgets(ShownVideoOptions),
         }
 
-    def execute(self, depths: Any, colormap: str = "gray") -> tuple[Tensor]:
+    def execute(self, options: ShownVideoOptions, depths: Any) -> tuple[Tensor]:
         """Returns one image for each frame."""
-        check_choice("colormap", colormap, COLOUR_MAPS)
         values = torch.from_numpy(_checked(depths))[:, None]
         # larger values are whiter, because the socket does not carry the kind of depth
-        colours = None if colormap == "gray" else colormap
+        colours = None if options.colormap == GREY else options.colormap
         return (to_output(depth_to_image(values, Quantity.DISPARITY, normalisation="per_clip", colour_map=colours)),)
 
 

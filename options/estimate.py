@@ -78,9 +78,9 @@ def check_tiles(tiles: int | str | None) -> int | str:
     return 0 if number_of == 1 else int(number_of)
 
 
-def network_side(help_text: str = _RESOLUTION) -> Any:
+def network_side(help_text: str = _RESOLUTION, **more: Any) -> Any:
     """A field for the side of the network's input."""
-    return whole(0, 0, MAX_SIDE, help_text)
+    return whole(0, 0, MAX_SIDE, help_text, **more)
 
 
 def precision() -> Any:
@@ -102,7 +102,7 @@ def depth_look() -> Any:
 
 def normal_coding() -> Any:
     """A field for the convention of a normal map."""
-    return choice(CODINGS, CODING, label="normal coding")
+    return choice(CODINGS, CODING, label="normal coding", metavar="CODING")
 
 
 def near_far_ratio() -> Any:
@@ -241,3 +241,19 @@ class PanoramaOptions(Options):
         advanced=True,
     )
     precision: str = precision()
+
+
+@dataclass(frozen=True)
+class LoadOptions(Options):
+    """How a model is loaded."""
+
+    precision: str = precision()
+    runtime: str = choice(
+        RUNTIME_CHOICES,
+        "Software that runs the network: PyTorch or an engine. auto: the fastest with the same maps that `depth-normal bench --keep` "
+        "measured on this machine, else torch; fast: also with slightly other maps. compile: torch.compile, which takes a minute at "
+        "first. onnx (ONNX Runtime) and openvino, if installed: an engine is built once and kept. If one fails, torch runs the network "
+        "and the node says why.",
+        on_page="Video Depth Anything always uses torch for videos. docs/runtimes.md has times.",
+        advanced=True,
+    )

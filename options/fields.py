@@ -32,8 +32,10 @@ class Option:
             and {by_drag} for how it is set on a node, {first_point} for a point that a node does not look at, {from_node} for a
             node that gives its value, {help_page} for the page that says more.
         on_node: What its tooltip adds.
+        on_page: What its row in help pages adds to the tooltip.
         on_command: What the help of a command adds.
         flag: Its name on the command line; "" = made from its own, None = the command asks for it in another way.
+        alias: Another name there.
         otherwise: What a command takes where nothing is typed, in words, if that is not the default.
         metavar: What stands for its value in the help of a command.
         label: Its English label on a node, where its name, which saved graphs hold, explains nothing; "" = its name.
@@ -44,8 +46,10 @@ class Option:
 
     help: str
     on_node: str = ""
+    on_page: str = ""
     on_command: str = ""
     flag: str | None = ""
+    alias: str = ""
     otherwise: str = ""
     metavar: str = "X"
     label: str = ""
@@ -73,6 +77,7 @@ class Number(Option):
         low, high: The least and the largest; of one that is `open`, where its widget ends.
         step: Of the widget.
         open: Whether every number from `low` on is accepted: sizes of scenes and lenses have no largest one.
+        most: The largest that is accepted, where that is not where the widget ends; None = as `open` says.
         unit: The unit in which it is typed on the command line: "percent", "mm" or "px"; "" = none.
     """
 
@@ -80,11 +85,14 @@ class Number(Option):
     high: float
     step: float
     open: bool = False
+    most: float | None = None
     unit: str = ""
 
     def check(self, name: str, value: Any) -> None:
         """See `Option`."""
-        if self.open:
+        if self.most is not None:
+            check_range(name, value, self.low, self.most)
+        elif self.open:
             check_at_least(name, value, self.low)
         else:
             check_range(name, value, self.low, self.high)
@@ -105,14 +113,20 @@ class Whole(Option):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Seed(Whole):
+    """A seed. Nodes alone have some; it does not change by itself, which would run a model again for the same image."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Choice(Option):
-    """One of several words.
+    """One of several words. With a `metavar`, the help of a command shows that, and `help` names the words.
 
     Attributes:
         choices: The words.
         check_with: Refuses what is not accepted, where that is more than the words; None = the words alone are.
     """
 
+    metavar: str = ""
     choices: tuple[str, ...]
     check_with: Callable[[Any], object] | None = None
 
@@ -126,9 +140,32 @@ class Choice(Option):
 
 @dataclass(frozen=True, kw_only=True)
 class Switch(Option):
-    """On or off. An option of the command line changes it; where that switches it off, `off` says what happens then."""
+    """On or off. An option of the command line changes it; where that switches it off, `off` says what happens then.
+
+    By default None, it has two: --name and --no-name.
+    """
 
     off: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Several(Option):
+    """Several of a number of words, with commas between; it may be named again. `shown` are those that an error names; none = all."""
+
+    choices: tuple[str, ...]
+    shown: tuple[str, ...] = ()
+
+    def check(self, name: str, value: Any) -> None:
+        """See `Option`."""
+        for each in value:
+            check_choice(name, each, self.choices)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Typed(Option):
+    """What commands alone ask for. `kind` names the type that reads and checks the word, of `app.console.option_types.KINDS`."""
+
+    kind: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +227,9 @@ class Options:
 
     def __post_init__(self) -> None:
         for name, option in options_of(type(self)).items():
-            option.check(name, getattr(self, name))
+            value, default = getattr(self, name), default_of(type(self), name)
+            if value != default or type(value) is not type(default):  # a default may stand for what is not set
+                option.check(name, value)
         self.check()
 
     def check(self) -> None:
@@ -241,17 +280,32 @@ def number(default: float, low: float, high: float, help_text: str, *, step: flo
     return _field(default, Number(help=help_text, low=float(low), high=float(high), step=float(step), **more))
 
 
-def whole(default: int, low: int, high: int, help_text: str, **more: Any) -> Any:
+def whole(default: int | None, low: int, high: int, help_text: str, **more: Any) -> Any:
     """A field for a whole number from `low` to `high`; `more` are attributes of `Whole`."""
     return _field(default, Whole(help=help_text, low=low, high=high, **more))
 
 
-def choice(choices: tuple[str, ...], help_text: str, default: str = "", **more: Any) -> Any:
-    """A field for one of several words, by default the first; `more` are attributes of `Choice`."""
-    return _field(default or choices[0], Choice(help=help_text, choices=choices, **more))
+def seed(help_text: str, **more: Any) -> Any:
+    """A field for a seed; `more` are attributes of `Seed`."""
+    return _field(0, Seed(help=help_text, low=0, high=2**64 - 1, flag=None, **more))
 
 
-def switch(default: bool, help_text: str, **more: Any) -> Any:
+def choice(choices: tuple[str, ...], help_text: str, default: str | None = "", **more: Any) -> Any:
+    """A field for one of several words, by default the first; None = none. `more` are attributes of `Choice`."""
+    return _field(choices[0] if default == "" else default, Choice(help=help_text, choices=choices, **more))
+
+
+def several(choices: tuple[str, ...], help_text: str, **more: Any) -> Any:
+    """A field for several words, by default none; `more` are attributes of `Several`."""
+    return _field((), Several(help=help_text, choices=choices, **more))
+
+
+def typed(default: Any, kind: str, help_text: str, **more: Any) -> Any:
+    """A field for what a command alone asks for; `more` are attributes of `Typed`."""
+    return _field(default, Typed(help=help_text, kind=kind, **more))
+
+
+def switch(default: bool | None, help_text: str, **more: Any) -> Any:
     """A field for something that is on or off; `more` are attributes of `Switch`."""
     return _field(default, Switch(help=help_text, **more))
 

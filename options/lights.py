@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .checks import check_range
 from .fields import Options, choice, colour_text, number, switch
 from .sky import SKIES
 
@@ -79,7 +78,13 @@ class LookOptions(Options):
     """The light of a scene besides its lamps, and its surfaces."""
 
     ambient: float = number(
-        0.5, 0, 2, "Share of the image's own light that is kept. 1 with intensity 0 gives the unchanged image.", step=0.05, open=True
+        0.5,
+        0,
+        2,
+        "Share of the image's own light that is kept. 1 with intensity 0 gives the unchanged image.",
+        step=0.05,
+        open=True,
+        most=MAX_AMBIENT,
     )
     specular: float = number(
         0.0,
@@ -117,7 +122,3 @@ class LookOptions(Options):
         advanced=True,
         rare=True,
     )
-
-    def check(self) -> None:
-        """See `Options`."""
-        check_range("ambient", self.ambient, 0, MAX_AMBIENT)

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from .estimate import known_fov, near_far_ratio
 from .fields import Options, choice, number, switch, whole
 from .files import PLY_UP
+from .outputs import assumed_ratio, ply_up
 from .relief import MAX_POINTS as RELIEF_POINTS
 
 MAX_POINTS = 1_000_000
 """Points that viewers still turn smoothly; what is offered where a mesh is made to be looked at."""
 
 MOST_POINTS = 2**27
+MAX_TEXTURE_SIDE = 4096
+"""Pixels of a texture's longer side: what all browsers and phones show."""
+
 MAX_JUMP = 0.05
 """Share by which depth may differ from one pixel to the next, beyond what the plane of the surface there explains."""
 
@@ -80,6 +84,7 @@ class SavedMeshOptions(ShownMeshOptions):
         0,
         MOST_POINTS,
         f"{_POINTS} Unless this is 0, a glb has fewer points where surfaces are even.",
+        on_page=f"The texture is at most {MAX_TEXTURE_SIDE} pixels wide and high.",
         metavar="N",
         otherwise=f"{MAX_POINTS}, of an stl {RELIEF_POINTS}, whose maps are averaged",
     )
@@ -98,3 +103,14 @@ class SavedMeshOptions(ShownMeshOptions):
         before="fill_behind",
     )
     fill_behind: float = _behind(f"{_BEHIND} Splats stay as they are.")
+
+
+@dataclass(frozen=True)
+class SurfaceOptions(Options):
+    """What commands ask of the surface in a .glb or .ply besides."""
+
+    near_far_ratio: float | None = assumed_ratio("Where depth is not metric; a smaller one is flatter.")
+    up: str | None = ply_up()
+    splats: bool = switch(
+        False, "Write 3D Gaussian splats, a flat disc for each pixel, in place of a mesh: for programs for Gaussian splatting; a .ply."
+    )

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from .files import WRITTEN
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from .estimate import normal_coding
+from .fields import Options, choice, several, switch, typed
+from .files import PLY_UP, WRITTEN
+from .network import NetworkOptions
 from .stereo import LAYOUTS, VR_LAYOUTS
 
 HOLES = "-holes"
@@ -17,10 +23,13 @@ COMPOSITING = "comp"
 DEFAULT_WRITES = ("depth", "normals")
 """The default outputs: two images to look at."""
 
-_NPZ, _EXR, *_FORMATS = (extension.removeprefix(".") for extension in WRITTEN if extension != ".png")
+NPZ, _EXR, *_FORMATS = (extension.removeprefix(".") for extension in WRITTEN if extension != ".png")
 
-WRITE_CHOICES = (*DEFAULT_WRITES, _NPZ, _EXR, COMPOSITING, *_FORMATS, *STEREO_CHOICES)
+WRITE_CHOICES = (*DEFAULT_WRITES, NPZ, _EXR, COMPOSITING, *_FORMATS, *STEREO_CHOICES)
 """Outputs of an image: two images to look at, files of geometry by their extensions, and stereo."""
+
+WITH_NUMBERS = (*DEFAULT_WRITES, NPZ)
+"""The default ones and the numbers, of which others are made later."""
 
 NUMBERS = ("npz", "exr", "pfm")
 """Those of them that hold the model's numbers."""
@@ -40,5 +49,106 @@ NUMBER_CHOICES = ("float32", "float16")
 SHARD_BYTES = 256 * 10**6
 """The default size of shards."""
 
-ENGINE_CHOICES = ("local", "ray")
+LOCAL, RAY = ENGINE_CHOICES = ("local", "ray")
 """The engines of `estimate`; the first is the default."""
+
+_ALL_WRITES = (*WRITE_CHOICES, *SHARD_CHOICES)
+_OF_DEPTH_ALONE = frozenset(("depth", "stl", *STEREO_CHOICES))
+"""Outputs of depth as the model gives it, whatever the ratio of its ends is."""
+
+
+def ply_up() -> str | None:
+    """A field for what points up in a PLY; None: y, and nobody said so."""
+    return choice(PLY_UP, "What points up in a ply: y (the default), or z as in Blender.", None)
+
+
+def assumed_ratio(on_command: str) -> float | None:
+    """A field for the depth range of a scene without metric depth, as commands ask for it."""
+    return typed(
+        None,
+        "near_far_ratio",
+        "How many times farther the far end of the scene is than the near end, above 1.",
+        on_command=on_command,
+        metavar="N",
+        otherwise="3, or 30 where the model itself marks the sky",
+    )
+
+
+@dataclass(frozen=True)
+class ConvertOptions(Options):
+    """How `convert` writes a file."""
+
+    as_image: bool = switch(
+        False, "A .png to look at and for ControlNet, as `estimate` writes it, in place of one from which the numbers come back."
+    )
+    half: bool = switch(False, "An .exr with 16-bit floats: half the size.")
+    up: str | None = ply_up()
+
+
+@dataclass(frozen=True)
+class ImagesOptions(NetworkOptions):
+    """How a model runs on images that may be panoramas, and what is written of them."""
+
+    panorama: bool = switch(
+        False, "Images are 360° panorama photos (equirectangular, twice as wide as high); depth is the distance in each direction."
+    )
+    any_aspect: bool = switch(False, "With {panorama}: accept images of any aspect ratio as the whole sphere.")
+    write: tuple[str, ...] = several(
+        _ALL_WRITES,
+        f"What to write, with commas: {', '.join(kind for kind in WRITE_CHOICES if kind not in STEREO_CHOICES)} (npz has the raw numbers, "
+        f"{COMPOSITING} is EXR for compositing programs), one of {', '.join(SHARD_CHOICES)} by itself, and for both eyes "
+        f"{', '.join(LAYOUTS)} (with {HOLES} behind: the mask of the pixels that were filled in); may be given again.",
+        shown=WRITE_CHOICES,
+        metavar="KINDS",
+        otherwise=",".join(DEFAULT_WRITES),
+    )
+    also: tuple[str, ...] = several(
+        _ALL_WRITES,
+        f"Write these besides {' and '.join(DEFAULT_WRITES)}, such as npz,glb; may be given again.",
+        shown=WRITE_CHOICES,
+        metavar="KINDS",
+    )
+    up: str | None = ply_up()
+    coding: str = normal_coding()
+    normal_bits: str = choice(
+        ("8", "16"), "Bits of each channel of the normal map; the depth image always has 16.", flag="--bits", alias="--normal-bits"
+    )
+    half: bool = switch(
+        False,
+        f"Write exr and {COMPOSITING} with 16-bit floats: half the size (depth and positions of {COMPOSITING} keep 32).",
+    )
+    near_far_ratio: float | None = assumed_ratio("For normals of depth that is not metric; 30 suits landscapes.")
+    numbers: str = choice(NUMBER_CHOICES, "Of depth and normals in shards. float32: bit for bit.")
+    shard_size: int = typed(
+        SHARD_BYTES, "bytes", "A shard is closed as soon as its maps have this size.", metavar="SIZE", otherwise=f"{SHARD_BYTES // 10**6}MB"
+    )
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """The outputs, each once."""
+        return tuple(dict.fromkeys((*(self.write or DEFAULT_WRITES), *self.also)))
+
+    def unused(self) -> Iterator[tuple[Sequence[str], str]]:
+        """See `Options`."""
+        writes = frozenset(self.writes)
+        if self.panorama:
+            yield ("fov", "tiles", "refine", "near_far_ratio"), "is for photos, and {panorama} is set; leave one of them out"
+        else:
+            yield ("any_aspect",), "is for panoramas; add {panorama}, or leave it out"
+        if "ply" not in writes:
+            yield ("up",), "is for a PLY, and none is asked for: add {also} ply, or leave it out"
+        if "normals" not in writes:
+            yield ("coding", "normal_bits"), "is for <image>_normals.png, and none is asked for: add normals to {write}"
+        if not {"exr", COMPOSITING} & writes:
+            yield ("half",), f"is for EXR, and none is asked for: add {{also}} exr or {COMPOSITING}, or leave it out"
+        if writes <= _OF_DEPTH_ALONE:
+            why = f"is for normals and meshes, and {','.join(self.writes)} is neither: write normals too, or leave it out"
+            yield ("near_far_ratio",), why
+        if not writes & {*SHARD_CHOICES}:
+            shards = f"is for shards, and none are asked for: add {{write}} {' or '.join(SHARD_CHOICES)}"
+            yield ("numbers", "shard_size"), shards
+
+    @property
+    def is_depth_alone(self) -> bool:
+        """Whether the field of view changes nothing in what is written of depth without metres."""
+        return set(self.writes) <= _OF_DEPTH_ALONE - {"vr180", f"vr180{HOLES}"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .fields import Options, choice, number, whole
+from .fields import Options, choice, number, typed, whole
 
 MOVES = ("orbit", "swing", "dolly")
 BORDERS = ("crop", "mirror")
@@ -12,6 +12,8 @@ AMOUNT, AMOUNT_OF_TINY = 0.05, 0.03
 """How far the camera goes; and where the depth is tiny's, at whose silhouettes a longer move tears rims."""
 
 MAX_FRAMES = 480
+SECONDS, RATE = 2.0, 24.0
+"""Of the loop of an image, and frames a second, where a command is not told."""
 
 
 @dataclass(frozen=True)
@@ -52,3 +54,22 @@ class LoopOptions(MoveOptions):
     """A move that repeats while a video plays."""
 
     loop: float = number(4.0, 0.1, 3600, "Seconds of one loop; it repeats while the video plays.", metavar="SECONDS")
+
+
+@dataclass(frozen=True)
+class LoopedOptions(Options):
+    """How long the loop of an image plays, and how large it is; a video has its own rate and size."""
+
+    seconds: float | None = typed(
+        None,
+        "real",
+        "Seconds of one loop.",
+        otherwise=f"{SECONDS:g}; of a video {LoopOptions.loop:g}, and it repeats while the video plays",
+    )
+    rate: float | None = typed(None, "real", "Frames a second.", metavar="FPS", otherwise=f"{RATE:g}; of a video its own")
+    longer_side: int = typed(
+        1920,
+        "whole",
+        "Of an image: pixels of the result's longer side, if the image is larger; 0: as large as the image.",
+        metavar="PX",
+    )

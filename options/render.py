@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from .estimate import AUTO, MAX_FOV, known_fov, near_far_ratio, normal_coding
 from .fields import Options, choice, number, switch
-from .map_images import COLOUR_MAPS, NEAR, NEAR_END, NORMALISATIONS, VALUES
+from .map_images import CODINGS, COLOUR_MAPS, DIRECTX, NEAR, NEAR_END, NORMALISATIONS, VALUES
 
 GREY = "none"
 BLACK, FACING = BACKGROUNDS = ("black", "facing the viewer")
 PLANE_FIT, MIDAS, DMAP2NORM = METHODS = ("plane fit", "midas", "dmap2norm")
 SHARP, SOFT, _ = EDGES = ("sharp", "soft", AUTO)
-MAX_VALUE, MAX_METRES, MAX_FLATNESS = 1e9, 1e6, 1000.0
+MAX_VALUE, MAX_METRES, MAX_FLATNESS, MAX_STRENGTH = 1e9, 1e6, 1000.0, 100.0
 
 RANGES = (
     "Which depths become black and white. per_image: each image's own farthest and nearest point. per_clip: those of the whole batch. "
@@ -126,3 +127,35 @@ class DerivedNormalsOptions(Options):
         label="background threshold",
         advanced=True,
     )
+
+
+def _strength(help_text: str) -> Any:
+    text = f"{help_text}: 1 keeps them, 0 flattens, negative numbers turn bumps into dents."
+    return number(1.0, -MAX_STRENGTH, MAX_STRENGTH, text, step=0.05)
+
+
+@dataclass(frozen=True)
+class ConversionOptions(Options):
+    """Normal maps in another convention."""
+
+    source: str = choice(
+        CODINGS,
+        "Which direction red, green and blue of the input maps stand for: choose what made them.",
+        label="source coding",
+    )
+    target: str = choice(
+        CODINGS,
+        "Which direction red, green and blue of the result stand for: choose what will read it.",
+        DIRECTX,
+        label="target coding",
+    )
+    strength: float = _strength("Factor of the slopes")
+    detail_strength: float = _strength("Factor of the second map's slopes")
+
+
+@dataclass(frozen=True)
+class CameraOptions(Options):
+    """What geometry may not say of itself, where it becomes points."""
+
+    fov: float = known_fov()
+    near_far_ratio: float = near_far_ratio()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from .checks import check_range
-from .fields import Options, choice, number, whole
+from .fields import Options, choice, number, several, switch, whole
 
-FLAT_LAYOUTS = ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "anaglyph")
+*_, ANAGLYPH = FLAT_LAYOUTS = ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "anaglyph")
 """For screens. sbs: side by side, left eye left. tb: left eye on top. half: both together as large as the image. cross-eyed: left eye
 right. anaglyph: for red-cyan glasses."""
 
@@ -33,6 +34,9 @@ EYE_SIZES = (64, 8192)
 """Rows that an eye's half sphere may be asked to have."""
 
 PER_IMAGE, PER_CLIP = RANGES = ("per_image", "per_clip")
+
+_OF_SCREENS = ("divergence", "convergence", "original", "anaglyph")
+_OF_HEADSETS = ("eye_distance", "eye_size")
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,34 @@ class StereoOptions(Options):
         """The options as records of results hold them; records from before an option existed stay good."""
         new = {"eye_distance": EYE_DISTANCE, "eye_size": 0, "anaglyph": ANAGLYPHS[0]}
         return {name: value for name, value in vars(self).items() if name not in new or value != new[name]}
+
+
+@dataclass(frozen=True)
+class StereoImagesOptions(Options):
+    """What the command asks besides, of images."""
+
+    layout: tuple[str, ...] = several(
+        LAYOUTS,
+        f"One or more of {', '.join(LAYOUTS)}, with commas. sbs: side by side, tb: top and bottom, anaglyph: for red-cyan glasses, vr180: "
+        "half spheres for headsets; may be given again.",
+        metavar="LAYOUTS",
+        otherwise=f"{LAYOUTS[0]}, of panoramas {AROUND_LAYOUTS[0]}",
+    )
+    holes: bool = switch(False, "Also write <image>..._holes.png: the mask of the pixels that were filled in.")
+
+
+def unused_beside(outputs: Collection[str], why_none: str) -> Iterator[tuple[Sequence[str], str]]:
+    """As `Options.unused`, of `StereoOptions` beside the outputs that are asked for; `why_none`: why none of these is for both eyes."""
+    layouts = {each for each in LAYOUTS if any(output.startswith(each) for output in outputs)}
+    if not layouts:
+        yield (*_OF_SCREENS, *_OF_HEADSETS), f"is for images for both eyes, and {why_none}"
+    elif not layouts & {*FLAT_LAYOUTS}:
+        why = f"is for screens, and {', '.join(sorted(layouts))} is for headsets, where {{eye_distance}} says how deep the scene is"
+        yield _OF_SCREENS, why
+    elif not layouts & {*VR_LAYOUTS}:
+        yield _OF_HEADSETS, f"is for headsets, and {', '.join(sorted(layouts))} is not: add the layout vr180, or leave it out"
+    if ANAGLYPH not in layouts:
+        yield ("anaglyph",), "is for the layout anaglyph, and it is not asked for: add it, or leave the option out"
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .checks import check_range
-from .fields import Options, choice, number, switch, whole
+from .estimate import AUTO, MODEL_ONLY, network_side
+from .fields import Options, choice, number, switch, typed, whole
+from .map_images import CODINGS
 
 FREE, SEAMLESS = BORDERS = ("free", "seamless")
 CENTRAL, SPLINE = DERIVATIVES = ("central", "spline")
-AUTO = "auto"
 NORMALS, PHOTO, BOTH = DETAILS = ("normals", "photo", "both")
 """Sources of fine relief: the model's normals, light and dark of the photograph, or both, one laid on the other."""
 _, HIGH, LOW = BRIGHT = (AUTO, "high", "low")
 
-MAX_HEIGHT, MAX_FLATTEN, MAX_SHAPE, MAX_RELIEF, MAX_REACH = 100_000.0, 16_384.0, 2048.0, 100.0, 1024.0
+MAX_HEIGHT, MAX_FLATTEN, MAX_SHAPE, MAX_RELIEF, MAX_REACH, MAX_MARGIN = 100_000.0, 16_384.0, 2048.0, 100.0, 1024.0, 0.5
+"""Heights and sizes in pixels; the last is the largest share of a side that is put on at either end of what tiles."""
+
 DEFAULT_RANGE = 32.0
 """Pixels of height between black and white, where nobody says them."""
+
+PNG, EXR = TEXTURE_FORMATS = ("png", "exr")
+SIMPLE, ROUGHNESS = "simple", 0.6
+"""Materials without a model, and their roughness: that of most plaster, stone and wood."""
 
 _BORDERS = (
     "How the height behaves at the borders. free: the map ends there. seamless: it tiles, and each border continues at the opposite one."
@@ -39,6 +48,17 @@ def _height_range() -> float:
         metavar="PIXELS",
         otherwise=f"what the file says, else {DEFAULT_RANGE:g}",
     )
+
+
+def result_coding() -> Any:
+    """A field for the convention of a normal map that is made."""
+    text = "Which direction red, green and blue of the result stand for: opengl for Blender and glTF, directx for Unreal."
+    return choice(CODINGS, text, label="normal coding")
+
+
+def roughness(help_text: str) -> Any:
+    """A field for the roughness of a whole material."""
+    return number(ROUGHNESS, 0, 1, help_text, step=0.01, metavar="VALUE", advanced=True)
 
 
 def _directions(rare: bool = False) -> int:
@@ -190,6 +210,105 @@ class DetailOptions(PhotoOptions):
         """See `Options`."""
         if self.radius and self.source != PHOTO:
             check_range("radius", self.radius, 1, MAX_SHAPE)
+
+
+@dataclass(frozen=True)
+class DetailNodeOptions(Options):
+    """What the node asks besides: what is linked to it says more than a command knows."""
+
+    source: str = choice(
+        (AUTO, *DETAILS),
+        "What the detail is computed from. auto: everything that is linked. normals: the geometry or normal map. photo: light and dark of "
+        "the photograph; a guess that takes paint for relief. both: the photo's relief added to the normals'.",
+        flag=None,
+    )
+    coding: str = result_coding()
+    normal_coding: str = choice(
+        CODINGS, "Which direction red, green and blue of the input normal map stand for.", label="input's coding", flag=None
+    )
+
+
+@dataclass(frozen=True)
+class SeamlessOptions(Options):
+    """Depth and normals that tile."""
+
+    margin: float = number(
+        0.25, 0, MAX_MARGIN, "How much of the texture is repeated at each border, as a share of its width and height.", step=0.01
+    )
+    even_borders: bool = switch(
+        False,
+        "Removes differences of light and colour between opposite borders of the image. Things that are cut at a border stay cut: the "
+        "photograph itself should tile.",
+    )
+    resolution: int = network_side(
+        "Side of the network's input in pixels, for the image with its margins, measured as in Depth & Normals (advanced). 0: the model's "
+        "own size.",
+        on_page="With a margin of 0.25 the texture is 1.5 times smaller in it.",
+    )
+    normals: str = choice(
+        (AUTO, MODEL_ONLY),
+        "Where the normals come from if the model does not predict them. auto: they are computed from its depth. model only: nothing is "
+        "added.",
+    )
+
+
+@dataclass(frozen=True)
+class ShownCurvatureOptions(Options):
+    """The map of a surface's bends that a command writes."""
+
+    show: str = choice(("curvature", "edges", "cavities"), "One map of the three.")
+
+
+@dataclass(frozen=True)
+class DepthOcclusionOptions(Options):
+    """What a command reads."""
+
+    from_depth: bool = switch(False, "IN holds depth of an image (.npz, .exr, or with --quantity), not heights.")
+
+
+@dataclass(frozen=True)
+class MaterialsOptions(Options):
+    """The further maps of a material that a command makes."""
+
+    materials: str | None = typed(
+        None,
+        "text",
+        "Albedo without light, roughness and metallic too: simple, without a model (light and relief divided out, one roughness), or by a "
+        "model (marigold-iid-appearance; needs diffusers); {orm} packs them.",
+        metavar="simple|MODEL",
+        otherwise="none",
+    )
+    roughness: float = roughness("With {materials} simple: the roughness of the whole material, 0 = a mirror, 1 = matt.")
+    materials_size: int | None = typed(
+        None, "positive", "Longer side of that model's input in pixels.", metavar="N", otherwise="768, as in its training"
+    )
+    orm: bool = switch(
+        False,
+        "With {materials}: occlusion, roughness and metallic in the red, green and blue of one file too, as game engines read them.",
+    )
+
+    def unused(self) -> Iterator[tuple[Sequence[str], str]]:
+        """See `Options`."""
+        if self.materials is None:
+            yield ("orm", "materials_size", "roughness"), "is of the maps of {materials}; add it, or leave this out"
+        elif self.materials == SIMPLE:
+            yield ("materials_size",), f"says what a model sees, and {{materials}} {SIMPLE} runs none; leave it out"
+        else:
+            yield ("roughness",), f"is of {{materials}} {SIMPLE}, and a model estimates it; leave it out"
+
+
+@dataclass(frozen=True)
+class SavedTextureOptions(Options):
+    """Files of textures."""
+
+    format: str = choice(
+        TEXTURE_FORMATS,
+        "File format. png: 16 bits a channel, 0 to 1. exr: unchanged floats, also below 0 and above 1.",
+        on_page="exr has 32 bits and needs OpenEXR.",
+    )
+    grey: bool = switch(
+        True, "Saves one channel if red, green and blue are the same, as in height maps; game engines expect that.", flag=None
+    )
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
+from .checks import InvalidArgumentError
 from .estimate import network_side, normal_coding
-from .fields import Options, choice, number, switch
-from .map_images import NEAR, NEAR_END, PER_IMAGE, RUNNING
+from .fields import Options, choice, number, several, switch, typed, whole
+from .map_images import CLIP_NORMALISATIONS, NEAR, NEAR_END, PER_IMAGE, RUNNING
+from .stereo import VIDEO_LAYOUTS
 
 DEPTH, NORMALS, SIDE_BY_SIDE, STEREO, PARALLAX = OUTPUTS = ("depth", "normals", "side-by-side", "stereo", "parallax")
 """Outputs of a video: images of depth, normal maps, each frame beside its depth, images for both eyes, and a camera that moves."""
@@ -14,8 +18,17 @@ DEPTH, NORMALS, SIDE_BY_SIDE, STEREO, PARALLAX = OUTPUTS = ("depth", "normals", 
 H264, H265, PRORES, DNXHR, FFV1 = CODECS = ("h264", "h265", "prores", "dnxhr", "ffv1")
 """`media.write` has the encoder of each."""
 
+LEAST_SIDE, MOST_SIDE = 16, 16384
+"""Of frames that are scaled, in pixels."""
+
+MOST_QUALITY = 51
+"""The largest CRF of encoders."""
+
 MOST_PREVIEWED = 100
 """Frames of a video on one sheet, at most."""
+
+SEGMENT_FRAMES = 120
+"""Frames that a stop can cost, by default."""
 
 ALIGNMENTS = ("scale_shift", "none")
 """Alignments of frames with those before: by scale and shift (metres: by scale), or not at all."""
@@ -36,6 +49,7 @@ class VideoOptions(Options):
         ALIGNMENTS,
         "How each frame's depth is aligned to the frames before, for models of single images. scale_shift: by scale and shift. none: not "
         "at all.",
+        on_page="Metres are aligned by scale alone; only places where the image did not change are compared.",
     )
     smooth: float = number(
         1.0,
@@ -49,6 +63,7 @@ class VideoOptions(Options):
         True,
         "Whether cuts of the video are detected. On: the estimate starts anew at a cut. Off: the whole batch is one shot, as in the old "
         "node.",
+        on_page="Where cuts are detected, one shot does not distort the next.",
         flag=None,
     )
 
@@ -61,6 +76,7 @@ class DepthVideoOptions(Options):
         (RUNNING, PER_IMAGE),
         "Which depths become black and white. running: the range of the frames so far, which avoids flicker. per_image: the range of each "
         "frame. For one range over a whole clip use Depth & Normals (advanced) and Render Depth.",
+        on_page="running starts anew at a cut; per_image flickers.",
     )
     near: str = choice(NEAR, NEAR_END)
     resolution: int = _network_side()
@@ -123,3 +139,101 @@ PRESETS = {
         "(sides of 16)",
     ),
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ClipOptions(Options):
+    """Which frames of a video are made, what is made of them, and how it is stored."""
+
+    what: tuple[str, ...] = several(
+        OUTPUTS,
+        f"One or more of {', '.join(OUTPUTS)}, with commas; its name ends each of several files; may be given again.",
+        metavar="WHAT",
+        otherwise=DEPTH,
+    )
+    start: Fraction = typed(Fraction(0), "seconds", "Where to begin.", metavar="SECONDS")
+    end: Fraction | None = typed(
+        None, "seconds", "Where to stop, counted from the video's beginning.", metavar="SECONDS", otherwise="its end"
+    )
+    frames: int | None = typed(None, "positive", "Most frames to make.", metavar="N", otherwise="all")
+    fps: Fraction | None = typed(
+        None,
+        "rate",
+        "Frames per second of the result, as 24 or 24000/1001; of numbered images how fast they play.",
+        metavar="RATE",
+        otherwise="the video's own, or 25",
+    )
+    width: int | None = typed(
+        None,
+        "frame_side",
+        "Scale the frames to this many pixels before anything is made of them; with the other side given, the middle is cut out.",
+        metavar="PIXELS",
+    )
+    height: int | None = typed(None, "frame_side", "The same for the height.", metavar="PIXELS")
+    preset: str | None = choice(
+        tuple(PRESETS),
+        "Frames per second, height, width and number of frames as this video model expects them of a control video.",
+        None,
+    )
+    normalise: str = choice(
+        CLIP_NORMALISATIONS,
+        "Where the range between black and white comes from: each frame, the whole video (which takes two passes), or the frames so far.",
+        RUNNING,
+    )
+    layout: str = choice(
+        VIDEO_LAYOUTS,
+        f"Of stereo: where the images of the two eyes lie: {', '.join(VIDEO_LAYOUTS)}.",
+        metavar="LAYOUT",
+    )
+    codec: str | None = choice(
+        CODECS,
+        "How the video is stored. h264: 8 bits, to look at (the default). h265: 10 bits. prores (4444), dnxhr (444): 10 bits in .mov, for "
+        "editing programs. ffv1: 16 bits without loss, in .mkv.",
+        None,
+    )
+    quality: int | None = whole(None, 0, MOST_QUALITY, "The encoder's CRF, less = better and larger.", metavar="N", otherwise="14")
+    preview: int | None = whole(
+        None,
+        1,
+        MOST_PREVIEWED,
+        "Only so many frames at equal distances, each above what is made of it, on one sheet <video>_preview.png: to judge settings before "
+        "a long run.",
+        metavar="N",
+    )
+    resume: bool = switch(
+        False, "Go on after what a stopped run has finished, and leave videos that are finished as they are; give the same options."
+    )
+    segment: int = typed(
+        SEGMENT_FRAMES,
+        "positive",
+        "Frames in a segment, in whole steps of the model: the most that a stop loses.",
+        metavar="N",
+    )
+    strict: bool = switch(
+        False,
+        "End a video at the first frame that cannot be decoded; without it, the last good frame is held in place of each such frame.",
+    )
+
+    @property
+    def outputs(self) -> list[str]:
+        """What is made, each once."""
+        return list(dict.fromkeys(self.what or (DEPTH,)))
+
+    def check(self) -> None:
+        """See `Options`."""
+        if self.end is not None and self.end <= self.start:
+            raise ValueError(f"--end is {float(self.end):g} and --start {float(self.start):g}: the end must be behind the start")
+        if self.preset is None:
+            return
+        preset = PRESETS[self.preset]
+        for name, length in (("width", self.width), ("height", self.height)):
+            if length is not None and length % preset.side:
+                nearest = max(1, round(length / preset.side)) * preset.side
+                raise InvalidArgumentError(name, f"is {length}; {preset.name} takes multiples of {preset.side}, such as {nearest}")
+
+    def unused(self) -> Iterator[tuple[Sequence[str], str]]:
+        """See `Options`."""
+        if STEREO not in self.outputs:
+            yield ("layout",), "is for stereo, and {what} names none; add stereo to {what}, or leave it out"
+        if self.preview is not None:
+            yield ("resume",), "has no effect on a {preview}; leave it out"

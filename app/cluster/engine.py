@@ -24,6 +24,7 @@ import torch
 
 from ...geometry.files.paths import remove_leftovers
 from ...model_loader.weights.download import find_weights_files
+from ...options.folders import RayOptions
 from ..batch.engines import Words
 from ..batch.failures import Failure
 from ..batch.local_engine import BATCH_ON_A_GPU, images_side_by_side
@@ -38,7 +39,6 @@ from ..batch.shards.writer import ShardTarget
 from ..batch.sources import Source
 from ..batch.staging import open_run_marker
 from .library import import_ray
-from .options import RayOptions
 from .session import session
 from .steps import Job, Worker, read_rows, write_rows, write_rows_as_shards
 

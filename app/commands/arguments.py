@@ -4,50 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import BUNDLED_MODEL
 from ...geometry.kinds import Quantity
-from ...options.estimate import (
-    AUTO_RUNTIME,
-    DEVICE_CHOICES,
-    DTYPE_CHOICES,
-    MAX_REFINE_STEPS,
-    MOST_TILES,
-    REFINE_STEPS,
-    RUNTIME_CHOICES,
-)
+from ...options.estimate import RUNTIME_CHOICES
+from ...options.folders import SourcesOptions
 from ...options.map_images import CODINGS, NEAR
-from ...options.outputs import NUMBER_CHOICES, SHARD_BYTES, SHARD_CHOICES
+from ...options.network import RUNTIME, NetworkOptions
 from ..batch.records import mark
-from ..console.option_types import byte_size, positive, several_of, whole_type
+from ..console.option_types import several_of
+from .option_table import add_options, as_help, chosen_options
 
 if TYPE_CHECKING:
     from ...annotators.specs.base import ModelSpec
     from ..batch.options import Options
 
-UP = "what points up in a ply: y (the default), or z as in Blender"
-
 _WHICH_MODEL = "which model; `depth-normal models --all` lists them (default: {}; with --weights the one that they belong to)"
-_SIZE = (
-    "side of the network's input in pixels, as its authors count it (default: theirs); less is faster. MoGe-2: 840 is its resolution "
-    "level 9, 485 level 0"
-)
-_TILES = (
-    "more detail in a large image: run on the whole image and on overlapping tiles of it; N along the longer side, or auto (tiles of "
-    "about the network's own size, at most 4)"
-)
-_REFINE = (
-    "move the edges of depth and normals to the edges of the image (docs/large.md); by default tiny makes depth of images so by a "
-    "network of its own, but not for `effect` and `texture`; --no-refine gives its plain map"
-)
-_REFINE_STEPS = f"how often MoGe-3 refines its depth, 0 to {MAX_REFINE_STEPS}; 0: not at all, as MoGe-2 (default: {REFINE_STEPS})"
-
-_NUMBERED = ("cuda", "mps")
-DEVICE_WORDS = f"{', '.join(DEVICE_CHOICES)}, or cuda:N for the GPU of that number, from 0"
-"""The values of --device, in words."""
 
 
 def add_model(parser: argparse._ActionsContainer, default: str) -> None:
@@ -97,33 +72,13 @@ def _add_weights(parser: argparse._ActionsContainer, default: str) -> None:
 
 
 NETWORK_OPTIONS = ("--model", "--weights", "--size", "--tiles", "--refine", "--refine-steps", "--dtype", "--runtime")
-"""The options of `add_network` besides --device, which also says where an effect is computed."""
+"""The options that decide how a model runs, besides --device, which also says where an effect is computed."""
 
 
-def add_network(parser: argparse._ActionsContainer, default: str) -> None:
-    """Adds every option that decides how a model runs on an image; `default` is the model if nobody chooses."""
+def add_network(parser: argparse._ActionsContainer, default: str, skip: Sequence[str] = ()) -> None:
+    """Adds every option that decides how a model runs on an image; `default` is the model if nobody chooses, `skip` as of `add_options`."""
     add_model(parser, default)
-    add_size(parser)
-    parser.add_argument("--tiles", type=tiles, metavar="N", help=_TILES)
-    parser.add_argument("--refine", action=argparse.BooleanOptionalAction, help=_REFINE)
-    add_refine_steps(parser)
-    add_device(parser)
-    add_runtime(parser)
-
-
-def add_size(parser: argparse._ActionsContainer) -> None:
-    """Adds --size."""
-    parser.add_argument("--size", type=positive, metavar="N", help=_SIZE)
-
-
-def add_refine_steps(parser: argparse._ActionsContainer) -> None:
-    """Adds --refine-steps."""
-    parser.add_argument(
-        "--refine-steps",
-        type=whole_type(f"a whole number from 0 to {MAX_REFINE_STEPS}", 0, MAX_REFINE_STEPS),
-        metavar="N",
-        help=_REFINE_STEPS,
-    )
+    add_options(parser, NetworkOptions, skip=skip)
 
 
 def chosen_spec(arguments: argparse.Namespace) -> ModelSpec:
@@ -149,20 +104,12 @@ def chosen_model(arguments: argparse.Namespace) -> str:
 
 
 def network_options(arguments: argparse.Namespace) -> Options:
-    """The options of the model, of a parser with `add_network` and `fov`."""
+    """The options of the model, of a parser with `add_network`."""
     from ..batch.options import Options
 
-    return Options(
-        chosen_spec(arguments),
-        weights=arguments.weights,
-        dtype=arguments.dtype,
-        size=arguments.size,
-        fov=arguments.fov,
-        tiles=arguments.tiles,
-        refine=arguments.refine,
-        refine_steps=arguments.refine_steps,
-        runtime=arguments.runtime,
-    )
+    network = vars(chosen_options(arguments, NetworkOptions)).copy()
+    del network["device"]
+    return Options(chosen_spec(arguments), arguments.weights, **network)
 
 
 _NOT_OF_RESULTS = frozenset(
@@ -217,53 +164,15 @@ def named_model(arguments: argparse.Namespace) -> str:
     return arguments.model
 
 
-def refuse_options(arguments: argparse.Namespace, options: Iterable[str], why: str) -> None:
-    """Refuses options that would change nothing; `why` goes on from an option's name.
-
-    Raises:
-        ValueError: One has another value than its default.
-    """
-    for option in options:
-        if arguments.parser.is_changed(arguments, option):
-            raise ValueError(f"{option} {why}")
-
-
-def add_device(parser: argparse._ActionsContainer) -> None:
-    """Adds --device and --dtype."""
-    where = f"where the network runs: {DEVICE_WORDS} (default: auto, the GPU where there is one)"
-    parser.add_argument("--device", default="auto", type=device, metavar="NAME", help=where)
-    dtype = "what the network computes in (default: auto, the fastest with the same maps)"
-    parser.add_argument("--dtype", default="auto", choices=DTYPE_CHOICES, help=dtype)
-
-
-def device(text: str) -> str:
-    """A name that `load_model` takes for a device, be it there or not."""
-    kind, divider, index = text.partition(":")
-    if kind not in DEVICE_CHOICES or (divider and not (kind in _NUMBERED and index.isdecimal() and index.isascii())):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a device; accepted: {DEVICE_WORDS}")
-    return text
-
-
 ALL = "all"
 """Of the runtimes: all that are here."""
-
-_RUNTIME = "what runs the network (docs/runtimes.md); a runtime that fails is replaced by torch"
-
-_MEASURED = (
-    "auto, the default: the fastest with the same maps that `bench --keep` measured here, else torch; fast: also with slightly other maps"
-)
-
-
-def add_runtime(parser: argparse._ActionsContainer) -> None:
-    """Adds --runtime."""
-    parser.add_argument("--runtime", default=AUTO_RUNTIME, choices=RUNTIME_CHOICES, help=f"{_RUNTIME}; {_MEASURED}")
 
 
 def add_runtimes(parser: argparse._ActionsContainer) -> None:
     """Adds --runtime for one or several."""
-    runtime = f"{_RUNTIME}; several: each beside torch, printed once measured; {ALL}: all that are here (of {', '.join(RUNTIME_CHOICES)})"
+    runtime = f"{RUNTIME}; several: each beside torch, printed once measured; {ALL}: all that are here (of {', '.join(RUNTIME_CHOICES)})"
     names = several_of((*RUNTIME_CHOICES, ALL))
-    parser.add_argument("--runtime", nargs="+", action="extend", type=names, metavar="NAME", help=runtime)
+    parser.add_argument("--runtime", nargs="+", action="extend", type=names, metavar="NAME", help=as_help(runtime))
 
 
 def add_coding(parser: argparse._ActionsContainer, what: str) -> None:
@@ -292,45 +201,13 @@ def _quantity(text: str) -> str:
     return text.replace("_", "-")  # as messages and files have it
 
 
-def add_resume(parser: argparse._ActionsContainer, more: str = "") -> None:
-    """Adds --resume of a command over images; `more` says what it does beside."""
-    resume = f"skip images whose results are there, complete, of the same image, model and options{more}"
-    parser.add_argument("--resume", action="store_true", help=resume)
-
-
-def add_several(parser: argparse.ArgumentParser, one: str, resumed: str = "") -> None:
-    """Adds the images of a command that `over_images` runs; `one` says what one of them is, `resumed` is `more` of `add_resume`."""
+def add_several(parser: argparse.ArgumentParser, one: str, options: type[SourcesOptions] = SourcesOptions) -> None:
+    """Adds the images of a command that `over_images` runs, and its options; `one` says what one of them is."""
     sources = f"{one}; or several, folders, patterns, @list.txt or -, whose results go to a folder"
     parser.add_argument("images", nargs="+", metavar="IMAGE", help=sources)
-    recursive = "look into folders in folders too, and keep their tree below the folder of the results"
-    parser.add_argument("--recursive", action="store_true", help=recursive)
-    add_resume(parser, resumed)
-    add_keep_extension(parser)
-
-
-def add_keep_extension(parser: argparse._ActionsContainer) -> None:
-    """Adds --keep-extension."""
-    names = "name results by the whole name of the image (photo.jpg_depth.png): for folders with a photo.jpg and a photo.png"
-    parser.add_argument("--keep-extension", action="store_true", help=names)
+    add_options(parser, options)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Adds --json."""
     parser.add_argument("--json", action="store_true", help="as JSON")
-
-
-def add_shards(parser: argparse.ArgumentParser) -> None:
-    """Adds --numbers and --shard-size."""
-    title = f"for --write {' or '.join(SHARD_CHOICES)}"
-    group = parser.add_argument_group(title, "the raw maps of many images in each file (docs/scale.md)")
-    numbers = "of depth and normals in shards (default: %(default)s, bit for bit)"
-    group.add_argument("--numbers", choices=NUMBER_CHOICES, default=NUMBER_CHOICES[0], help=numbers)
-    size = f"a shard is closed as soon as its maps have this size (default: {SHARD_BYTES // 10**6}MB)"
-    group.add_argument("--shard-size", type=byte_size, default=SHARD_BYTES, metavar="SIZE", help=size)
-
-
-def tiles(text: str) -> int | str:
-    """A number of tiles along the longer side, from 2 on, or auto."""
-    if text != "auto" and (not text.isdecimal() or not 2 <= int(text) <= MOST_TILES):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a whole number from 2 to {MOST_TILES}")
-    return text if text == "auto" else int(text)

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from ...annotators.choices import RECOMMENDED_MODEL
 from ...options.estimate import AUTO_RUNTIME, FAST_RUNTIME, TORCH
+from ...options.network import DeviceOptions
 from ...options.outputs import DEFAULT_WRITES
 from ..batch.allocator import keep_freed_memory
 from ..console.option_types import number_type
 from ..console.terminal import echo
 from ..outcomes import DONE
-from .arguments import ALL, add_device, add_json, add_model_or_word, add_runtimes, check_weights, chosen_spec
+from .arguments import ALL, add_json, add_model_or_word, add_runtimes, check_weights, chosen_spec
+from .option_table import add_options
 
 if TYPE_CHECKING:
     from ...model_loader.runtimes.measured import Measurement
@@ -31,7 +33,7 @@ DISTURBED = 1.1  # of the network's rate: files cannot be made faster than that
 def add_bench(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `bench`."""
     add_model_or_word(parser, RECOMMENDED_MODEL)
-    add_device(parser)
+    add_options(parser, DeviceOptions)
     add_runtimes(parser)
     seconds = "about how long each of the five figures is measured (default: %(default)g)"
     parser.add_argument("--seconds", type=_seconds, default=DEFAULT_SECONDS, metavar="N", help=seconds)

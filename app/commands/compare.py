@@ -10,7 +10,8 @@ from ...options.files import READABLE
 from ..batch.overwriting import check_places
 from ..console.terminal import echo, shown
 from ..outcomes import DONE
-from .arguments import add_json, add_map_kind, chosen_quantity, refuse_options
+from .arguments import add_json, add_map_kind, chosen_quantity
+from .option_table import refuse_options
 from .result_paths import add_overwrite
 
 WRITTEN = (".png", ".html")

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...options.files import PLY_UP, READABLE, WRITTEN
+from ...options.outputs import ConvertOptions
 from ..batch.overwriting import check_places, note_results
 from ..console.parser import Parser
 from ..console.terminal import echo, shown
 from ..console.viewer import show
 from ..outcomes import DONE
-from .arguments import UP, add_map_kind, chosen_quantity, refuse_options
+from .arguments import add_map_kind, chosen_quantity
+from .option_table import add_options, refuse_options
 from .result_paths import add_overwrite, add_place, check_extension, place
 
 if TYPE_CHECKING:
@@ -31,12 +33,9 @@ def add_convert(parser: Parser) -> None:
     parser.add_argument("target", type=place, nargs="?", metavar="B", help=f"{result}; or a folder")
     add_place(parser, "B", "<A>.png, of a .png <A>.npz")
     add_map_kind(parser, near=False)
-    to_look_at = "a .png to look at and for ControlNet, as `estimate` writes it, in place of one from which the numbers come back"
-    parser.add_argument("--as-image", action="store_true", help=to_look_at)
-    parser.add_argument("--half", action="store_true", help="an .exr with 16-bit floats: half the size")
     image = f"the image that A is of, which {', '.join(_SHOW_AN_IMAGE)} show"
     parser.add_argument("--image", type=Path, metavar="IMAGE", help=image)
-    parser.add_argument("--up", choices=PLY_UP, help=UP)
+    add_options(parser, ConvertOptions)
     add_overwrite(parser, "file")
     parser.set_defaults(run=_convert)
 

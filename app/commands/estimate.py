@@ -12,31 +12,22 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import BUNDLED_MODEL, RECOMMENDED_MODEL
+from ...options.fields import options_of
 from ...options.files import PLY_UP
-from ...options.outputs import COMPOSITING, DEFAULT_WRITES, HOLES, NUMBERS, SHARD_CHOICES, STEREO_CHOICES, WRITE_CHOICES
-from ...options.stereo import FLAT_LAYOUTS, LAYOUTS, VIDEO_LAYOUTS, VR_LAYOUTS, StereoOptions
+from ...options.folders import FolderOptions, RayOptions
+from ...options.network import NetworkOptions
+from ...options.outputs import LOCAL, NUMBERS, SHARD_CHOICES, WITH_NUMBERS, ImagesOptions
+from ...options.stereo import LAYOUTS, VIDEO_LAYOUTS, StereoOptions, unused_beside
 from ..batch.allocator import keep_freed_memory
 from ..batch.sources import VIDEOS, Source
-from ..cluster.options import RAY_OPTIONS, add_ray, ray_options
-from ..console.option_types import degrees, near_far_ratio, several_of
 from ..console.parser import Parser
 from ..console.terminal import echo, echo_error, program, quoted, shown
 from ..console.viewer import show
 from ..near_names import no_such_file
 from ..outcomes import DONE, EXPECTED_ERRORS, NOTHING_DONE, SOME_FAILED
-from .arguments import (
-    UP,
-    add_coding,
-    add_keep_extension,
-    add_network,
-    add_resume,
-    add_shards,
-    chosen_spec,
-    network_options,
-    refuse_options,
-)
+from .arguments import add_network, chosen_spec, network_options
 from .for_each_image import is_file_name
-from .option_table import add_options, chosen_options
+from .option_table import add_options, chosen_options, option_names, refuse_options, refuse_unused
 from .result_paths import Place, add_folder, add_overwrite, check_extension, folder_file_or_url, name_a_folder
 from .scene import add_own_depth, known_from_files, named_files
 
@@ -55,7 +46,6 @@ if TYPE_CHECKING:
     Work = Callable[[Event, Path | None], Iterator[Outcome]]
 
 DEMO_IMAGE = Path(__file__).parents[1] / "coffee.jpg"
-DEMO_WRITES = (*DEFAULT_WRITES, "npz")
 
 COMMON = (
     *("--out", "--open", "--model", "--also", "--write", "--coding", "--bits", "--tiles", "--refine", "--size"),
@@ -63,45 +53,22 @@ COMMON = (
 )
 """The options that `--help` of `estimate` shows."""
 
-_OF_FOLDERS = ("--resume", "--retry-failed", "--recursive", "--keep-extension", "--json-lines", "--engine")
-_OF_SCREENS = ("--divergence", "--convergence", "--original", "--anaglyph")
-_OF_HEADSETS = ("--eye-distance", "--eye-size")
-_OF_SHARDS = ("--numbers", "--shard-size")
-_OF_PHOTOS = ("--fov", "--tiles", "--refine", "--near-far-ratio")
-_OF_DEPTH_ALONE = {"depth", "stl", *STEREO_CHOICES}
-"""Outputs of depth as the model gives it, whatever the ratio of its ends is."""
+_OF_FOLDERS = [option_names(FolderOptions)[name] for name in ("resume", "retry_failed", "recursive", "keep_extension", "json_lines")]
+_OF_SHARDS = ("numbers", "shard_size")
 
 
 def add_estimate(parser: Parser) -> None:
     """Adds the options of `estimate`."""
     add_images(parser)
-    _add_writes(parser)
-    add_coding(parser, "how the normal map (<image>_normals.png) stores its vectors; Unreal wants directx")
-    bits = "bits of each channel of the normal map; the depth image always has 16 (default: %(default)s)"
-    parser.add_argument("--bits", "--normal-bits", dest="normal_bits", type=int, choices=(8, 16), default=8, help=bits)
-    half = f"write exr and {COMPOSITING} with 16-bit floats: half the size (depth and positions of {COMPOSITING} keep 32)"
-    parser.add_argument("--half", action="store_true", help=half)
-    fov = "field of view of the images' longer side, where the camera is known (makes Depth Anything 3's and Metric3D's metres right)"
-    parser.add_argument("--fov", type=degrees, default=0.0, metavar="DEGREES", help=fov)
-    add_panorama(parser)
-    ratio = (
-        "how many times farther the far end of the scene is than the near end, above 1, for normals of depth that is not metric "
-        "(default: 3, or 30 where the model itself marks the sky; 30 suits landscapes)"
-    )
-    parser.add_argument("--near-far-ratio", type=near_far_ratio, metavar="N", help=ratio)
+    add_options(parser, ImagesOptions, skip={*options_of(NetworkOptions), *_OF_SHARDS})
     add_options(parser.add_argument_group(f"for --write {LAYOUTS[0]} and the other layouts for both eyes"), StereoOptions)
-    add_shards(parser)
-    add_ray(parser)
+    title = f"for --write {' or '.join(SHARD_CHOICES)}"
+    shards = parser.add_argument_group(title, "the raw maps of many images in each file (docs/scale.md)")
+    add_options(shards, ImagesOptions, only=_OF_SHARDS)
+    add_options(parser, RayOptions, only=("engine",))
+    add_options(parser.add_argument_group("with --engine ray", "IMAGE may be s3://... too"), RayOptions, skip=("engine",))
     parser.common = frozenset(COMMON)
-    parser.set_defaults(run=lambda arguments: run_images(arguments, _writes(arguments)))
-
-
-def add_panorama(parser: argparse.ArgumentParser) -> None:
-    """Adds what every command that takes panoramas asks."""
-    panorama = "images are 360° panorama photos (equirectangular, twice as wide as high); depth is the distance in each direction"
-    parser.add_argument("--panorama", action="store_true", help=panorama)
-    any_aspect = "with --panorama: accept images of any aspect ratio as the whole sphere"
-    parser.add_argument("--any-aspect", action="store_true", help=any_aspect)
+    parser.set_defaults(run=run_images)
 
 
 def add_images(parser: argparse.ArgumentParser) -> None:
@@ -112,31 +79,8 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     add_network(parser, RECOMMENDED_MODEL)
     add_own_depth(parser.add_argument_group("depth of your own", "of one image, in place of a model's"))
     parser.set_defaults(normal_map=None)
-    parser.add_argument("--recursive", action="store_true", help="look into folders in folders too, and keep their tree below --out")
-    _add_going_on(parser)
+    add_options(parser, FolderOptions)
     add_overwrite(parser)
-    add_keep_extension(parser)
-    parser.add_argument("--json-lines", action="store_true", help="print one JSON object for each image")
-
-
-def _add_writes(parser: argparse.ArgumentParser) -> None:
-    kinds = (
-        f"what to write, with commas: {', '.join(kind for kind in WRITE_CHOICES if kind not in STEREO_CHOICES)} (default: "
-        f"{','.join(DEFAULT_WRITES)}; npz has the raw numbers, {COMPOSITING} is EXR for compositing programs), "
-        f"one of {', '.join(SHARD_CHOICES)} by itself, and for both eyes "
-        f"{', '.join(LAYOUTS)} (with {HOLES} behind: the mask of the pixels that were filled in); may be given again"
-    )
-    choices = several_of((*WRITE_CHOICES, *SHARD_CHOICES), WRITE_CHOICES)
-    parser.add_argument("--write", type=choices, action="extend", metavar="KINDS", help=kinds)
-    also = f"write these besides {' and '.join(DEFAULT_WRITES)}, such as npz,glb; may be given again"
-    parser.add_argument("--also", type=choices, action="extend", default=[], metavar="KINDS", help=also)
-    parser.add_argument("--up", choices=PLY_UP, help=UP)
-
-
-def _add_going_on(parser: argparse.ArgumentParser) -> None:
-    add_resume(parser)
-    retry = "only images that failed before and may succeed now; of those named, or of all without IMAGE (docs/folders.md)"
-    parser.add_argument("--retry-failed", action="store_true", help=retry)
 
 
 def add_demo(parser: argparse.ArgumentParser) -> None:
@@ -146,17 +90,17 @@ def add_demo(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_demo)
 
 
-def run_images(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
-    """Estimates the images that are named, writes `writes` (as `outputs.Outputs.writes`), and returns the exit code.
+def run_images(arguments: argparse.Namespace) -> int:
+    """Estimates the images that are named, and returns the exit code.
 
-    The arguments are of a command that has all options of `estimate` but those that say what is written. Where the library of one of
-    several outputs is missing, that is said, and the others are made.
+    The arguments are of a command that has options of `estimate`, or values in their place. Where the library of one of several outputs
+    is missing, that is said, and the others are made.
     """
-    _refuse_useless(arguments, writes)
+    writes = checked_options(arguments).writes
     files = named_files(arguments)
     if files and (len(arguments.images) != 1 or not is_file_name(arguments.images[0])):
         raise ValueError(f"{files[0]} is of one image, and {'several are' if arguments.images else 'none is'} named; name the one image")
-    if files and "--engine" in arguments.parser.options:
+    if files:
         refuse_options(arguments, ("--engine",), f"spreads a model's work, and depth comes from {files[0]}; leave it out")
         if shards := set(writes) & set(SHARD_CHOICES):
             raise ValueError(f"--write {min(shards)} is for many images, and {files[0]} is of one; write npz or exr")
@@ -205,7 +149,7 @@ def _run_over(
         for outputs in plan.todo:
             check_places(outputs.paths(), files, overwrite=True)  # what else is there, `plan` has looked at
         work = partial(_with_own_depth, arguments, options, plan)
-    elif plan.todo and arguments.engine == "local":
+    elif plan.todo and chosen_options(arguments, RayOptions).engine == LOCAL:
         work = _work_here(results, engine, plan, options, arguments, len(problems))
     elif plan.todo:
         engine.prepare(options)
@@ -213,13 +157,14 @@ def _run_over(
 
 
 def _engine(arguments: argparse.Namespace) -> Engine:
-    if arguments.engine != "ray":
+    options = replace(chosen_options(arguments, RayOptions), device=arguments.device)
+    if options.engine == LOCAL:
         from ..batch.engines import LocalEngine
 
         return LocalEngine(arguments.device)
     from ..cluster.engine import RayEngine
 
-    return RayEngine(ray_options(arguments))
+    return RayEngine(options)
 
 
 def _results(arguments: argparse.Namespace, writes: tuple[str, ...], options: Options) -> FileFolder | ShardFolder:
@@ -235,23 +180,25 @@ def _results(arguments: argparse.Namespace, writes: tuple[str, ...], options: Op
     from ..batch.shards.folder import ShardFolder
     from ..batch.shards.writer import ShardOptions
 
-    shards = ShardOptions(kind, arguments.numbers, arguments.shard_size)
+    chosen = chosen_options(arguments, ImagesOptions)
+    shards = ShardOptions(kind, chosen.numbers, chosen.shard_size)
     return ShardFolder(arguments.out, options, shards, arguments.overwrite)
 
 
 def _options(arguments: argparse.Namespace) -> Options:
+    chosen, files = chosen_options(arguments, ImagesOptions), tuple(named_files(arguments))
     return replace(
         network_options(arguments),
-        near_far_ratio=arguments.near_far_ratio,
-        ply_up=arguments.up or PLY_UP[0],
+        near_far_ratio=chosen.near_far_ratio,
+        ply_up=chosen.up or PLY_UP[0],
         stereo=chosen_options(arguments, StereoOptions),
-        coding=arguments.coding,
-        normal_bits=arguments.normal_bits,
-        half=arguments.half,
-        panorama=arguments.panorama,
-        any_aspect=arguments.any_aspect,
-        own=tuple(named_files(arguments)),
-        own_kind=(arguments.quantity, arguments.channel, arguments.depth_near) if named_files(arguments) else (),
+        coding=chosen.coding,
+        normal_bits=int(chosen.normal_bits),
+        half=chosen.half,
+        panorama=chosen.panorama,
+        any_aspect=chosen.any_aspect,
+        own=files,
+        own_kind=(arguments.quantity, arguments.channel, arguments.depth_near) if files else (),
     )
 
 
@@ -286,55 +233,22 @@ def _with_own_depth(arguments: argparse.Namespace, options: Options, plan: Plan,
     return in_turn(plan.todo, lambda outputs: (mark(outputs.image), read_with_alpha(outputs.image)), make, stop, marker)
 
 
-def _writes(arguments: argparse.Namespace) -> tuple[str, ...]:
-    """The outputs, each once."""
-    return tuple(dict.fromkeys((*(arguments.write or DEFAULT_WRITES), *arguments.also)))
+def checked_options(arguments: argparse.Namespace) -> ImagesOptions:
+    """What is written of images, once it is clear that no option is in vain.
 
-
-def _refuse_useless(arguments: argparse.Namespace, writes: tuple[str, ...]) -> None:
-    """Refuses options that say nothing of what is written, or of who does the work."""
-    if arguments.panorama:
-        options = [option for option in _OF_PHOTOS if option in arguments.parser.options]
-        refuse_options(arguments, options, "is for photos, and --panorama is set; leave one of them out")
-    elif "--any-aspect" in arguments.parser.options:
-        refuse_options(arguments, ("--any-aspect",), "is for panoramas; add --panorama, or leave it out")
-    if "--up" in arguments.parser.options and "ply" not in writes:
-        refuse_options(arguments, ("--up",), "is for a PLY, and none is asked for: add --also ply, or leave it out")
-    if "--coding" in arguments.parser.options and "normals" not in writes:
-        why = "is for <image>_normals.png, and none is asked for: add normals to --write"
-        refuse_options(arguments, ("--coding", "--bits"), why)
-    if "--half" in arguments.parser.options and not {"exr", COMPOSITING} & set(writes):
-        refuse_options(arguments, ("--half",), f"is for EXR, and none is asked for: add --also exr or {COMPOSITING}, or leave it out")
-    if "--near-far-ratio" in arguments.parser.options and set(writes) <= _OF_DEPTH_ALONE:
-        why = f"is for normals and meshes, and {','.join(writes)} is neither: write normals too, or leave it out"
-        refuse_options(arguments, ("--near-far-ratio",), why)
-    if set(writes) <= _OF_DEPTH_ALONE and not {"vr180", f"vr180{HOLES}"} & set(writes):
+    Raises:
+        ValueError: One says nothing of what is written, or of who does the work.
+    """
+    chosen = chosen_options(arguments, ImagesOptions)
+    if chosen.is_depth_alone and chosen.fov:
         _refuse_useless_fov(arguments)
-    _refuse_useless_stereo(arguments, {each.removesuffix(HOLES) for each in writes} & set(LAYOUTS))
-    if "--numbers" in arguments.parser.options and not set(writes) & set(SHARD_CHOICES):
-        refuse_options(arguments, _OF_SHARDS, f"is for shards, and none are asked for: add --write {' or '.join(SHARD_CHOICES)}")
-    if "--engine" in arguments.parser.options and arguments.engine != "ray":
-        refuse_options(arguments, RAY_OPTIONS, "is for a Ray cluster: add --engine ray, or leave it out")
-
-
-def _refuse_useless_stereo(arguments: argparse.Namespace, layouts: set[str]) -> None:
-    if not layouts:
-        why = f"is for images for both eyes, and none are asked for: add --also {LAYOUTS[0]}"
-        refuse_options(arguments, (*_OF_SCREENS, *_OF_HEADSETS), why)
-    elif not layouts & set(FLAT_LAYOUTS):
-        why = f"is for screens, and {', '.join(sorted(layouts))} is for headsets, where --eye-distance says how deep the scene is"
-        refuse_options(arguments, _OF_SCREENS, why)
-    elif not layouts & set(VR_LAYOUTS):
-        why = f"is for headsets, and {', '.join(sorted(layouts))} is not: add the layout vr180, or leave it out"
-        refuse_options(arguments, _OF_HEADSETS, why)
-    if "anaglyph" not in layouts:
-        refuse_options(arguments, ("--anaglyph",), "is for the layout anaglyph, and it is not asked for: add it, or leave the option out")
+    refuse_unused(arguments, StereoOptions, unused_beside(chosen.writes, f"none are asked for: add --also {LAYOUTS[0]}"))
+    chosen_options(arguments, RayOptions)
+    return chosen
 
 
 def _refuse_useless_fov(arguments: argparse.Namespace) -> None:
     """Refuses a field of view that changes nothing of depth alone: where depth has no metres, and its shape follows from no camera."""
-    if not arguments.fov:
-        return
     from ...geometry.estimate import Quantity
 
     spec = chosen_spec(arguments)
@@ -429,8 +343,8 @@ def _run_to_file(arguments: argparse.Namespace, place: Place, writes: tuple[str,
     """Estimates the single image that is named, writes its single result to the file that -o names, and returns the exit code."""
     file, kind = place.path, "--write" if "--write" in arguments.parser.options else "--layout"
     command = f"{arguments.parser.prog} {kind} {','.join(writes)}"
-    options = [each for each in _OF_FOLDERS if each in arguments.parser.options]
-    refuse_options(arguments, options, f"is for a folder of results, and -o names the file {file}; leave it out, or {name_a_folder(place)}")
+    why = f"is for a folder of results, and -o names the file {file}; leave it out, or {name_a_folder(place)}"
+    refuse_options(arguments, (*_OF_FOLDERS, "--engine"), why)
     if len(arguments.images) != 1 or not is_file_name(arguments.images[0]):
         count = "several images are" if arguments.images else "no image is"
         raise ValueError(f"{file} is the name of one file, and {count} named; name one image, or {name_a_folder(place)}")
@@ -487,7 +401,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     from ..batch.outputs import plan_outputs
     from ..batch.per_image import run
 
-    (outputs,) = plan_outputs([Source(DEMO_IMAGE, Path(DEMO_IMAGE.name))], arguments.out, DEMO_WRITES, arguments.overwrite).todo
+    (outputs,) = plan_outputs([Source(DEMO_IMAGE, Path(DEMO_IMAGE.name))], arguments.out, WITH_NUMBERS, arguments.overwrite).todo
     options, recommended = Options(), find_spec(RECOMMENDED_MODEL)
     files = run(options.load(), outputs, options)
     for path in files:

@@ -15,7 +15,8 @@ from ..batch.sources import IMAGE_FILES, Kind, Source, file_identity, find_image
 from ..console.terminal import echo_error
 from ..console.viewer import show
 from ..outcomes import DONE
-from .arguments import network_options, refuse_options, settings_of
+from .arguments import network_options, settings_of
+from .option_table import refuse_options
 from .result_paths import SOURCES, Place, default_name
 
 if TYPE_CHECKING:

@@ -7,14 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ...options.files import PLY_UP, SURFACES
-from ...options.mesh import SavedMeshOptions
+from ...options.mesh import SavedMeshOptions, SurfaceOptions
 from ...options.relief import ReliefOptions
-from ..console.option_types import near_far_ratio
 from ..console.parser import Parser
 from ..console.terminal import echo_error
 from ..outcomes import DONE
-from .arguments import UP, refuse_options
-from .option_table import add_options, chosen_options
+from .option_table import add_options, chosen_options, refuse_options
 from .result_paths import add_result, result_path, say_result, settle_result
 from .scene import Scene, add_scene, check_model, read_scene
 
@@ -47,14 +45,7 @@ def add_mesh(parser: Parser) -> None:
     parser.add_argument("--sky", action=argparse.BooleanOptionalAction, help=sky)
     mesh = parser.add_argument_group("for .glb and .ply")
     add_options(mesh, SavedMeshOptions, skip=("max_points",))
-    ratio = (
-        "how many times farther the far end is than the near end, above 1, where depth is not metric; a smaller one is flatter "
-        "(default: 3, or 30 with a sky)"
-    )
-    mesh.add_argument("--near-far-ratio", type=near_far_ratio, metavar="N", help=ratio)
-    mesh.add_argument("--up", choices=PLY_UP, help=UP)
-    splats = "3D Gaussian splats, a flat disc for each pixel, in place of a mesh: for programs for Gaussian splatting; a .ply"
-    mesh.add_argument("--splats", action="store_true", help=splats)
+    add_options(mesh, SurfaceOptions)
     relief = parser.add_argument_group("for .stl")
     add_options(relief, ReliefOptions)
     parser.common = frozenset(COMMON)
@@ -147,5 +138,5 @@ def _options(arguments: argparse.Namespace) -> SaveOptions:
     looks = set_options("max_jump", "near_far_ratio", "fill_behind")
     usual = MeshOptions() if arguments.out.suffix.lower() == ".ply" else TO_LOOK_AT
     looks["simplify"] = usual.simplify if points else 0.0
-    mesh = replace(usual, max_points=points, fov=arguments.fov, drop_sky=drop_sky, **looks)
+    mesh = replace(usual, max_points=points, fov=arguments.fov or 0.0, drop_sky=drop_sky, **looks)
     return SaveOptions(splats=arguments.splats, ply_up=arguments.up or PLY_UP[0], mesh=mesh)

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from ...options.fields import Box, Choice, Colour, Number, Option, Options, Point, Points, Switch, Whole, default_of, options_of, unchecked
-from ..console.option_types import box, millimetres, percent, pixels, point, real, whole_pixels, whole_type
-from .arguments import refuse_options
+from ...options.fields import (
+    Box,
+    Choice,
+    Colour,
+    Number,
+    Option,
+    Options,
+    Point,
+    Points,
+    Several,
+    Switch,
+    Typed,
+    Whole,
+    default_of,
+    options_of,
+    unchecked,
+)
+from ..console.option_types import KINDS, box, millimetres, percent, pixels, point, real, several_of, whole_pixels, whole_type
 
 Chosen = TypeVar("Chosen", bound=Options)
 
@@ -17,7 +32,12 @@ _NUMBERS = {"": real, "percent": percent, "mm": millimetres, "px": pixels}
 
 
 def add_options(
-    group: argparse._ActionsContainer, options: type[Options], action: Any = None, skip: Sequence[str] = (), of: str = ""
+    group: argparse._ActionsContainer,
+    options: type[Options],
+    action: Any = None,
+    skip: Iterable[str] = (),
+    only: Iterable[str] = (),
+    of: str = "",
 ) -> None:
     """Adds what can be set of a subject to a group of a parser; `chosen_options` reads it.
 
@@ -25,18 +45,19 @@ def add_options(
         group: Of the parser.
         options: Of the subject.
         action: In place of argparse's own, of options that say something of what was named before them.
-        skip: The names of those that this command has not.
+        skip: The names of those that this command has not, or that stand elsewhere.
+        only: The names of those that are added; none = all.
         of: What each is for, where the command is for more: "of parallax: ".
     """
     names, known = option_names(options), options_of(options)
     with_more = {_beside(option) for option in known.values()}
     for name, option in known.items():
-        if option.flag is None or _beside(option) or name in skip:
+        if option.flag is None or _beside(option) or name in skip or (only and name not in only):
             continue
         settings: dict[str, Any] = {"action": action, "default": argparse.SUPPRESS} if action else {}
         if isinstance(option, Points) or name in with_more:
             settings = {"action": "append", "default": None}
-        _add(group, name, option, None if option.otherwise else default_of(options, name), names, settings, of)
+        _add(group, name, option, default_of(options, name), names, settings, of)
 
 
 def common_options(options: type[Options]) -> frozenset[str]:
@@ -58,22 +79,43 @@ def chosen_options(arguments: argparse.Namespace, options: type[Chosen]) -> Chos
     Raises:
         ValueError: A value that is not accepted, or an option that changes nothing beside the others.
     """
-    known, names = options_of(options), option_names(options)
+    known = options_of(options)
     asked = (name for name, option in known.items() if option.flag is not None and not _beside(option))
     found = {name: getattr(arguments, name) for name in asked if hasattr(arguments, name)}
     values = {name: value for name, value in found.items() if value is not None or not known[name].otherwise}
     for name, option in known.items():
         if first := _beside(option):
             values[first], *values[name] = values[first] or [None]
-        if isinstance(option, Points):
+        if isinstance(option, (Points, Several)) and name in values:
             values[name] = tuple(values[name] or ())
-        if isinstance(option, Choice) and name in values:
+        if isinstance(option, Choice) and values.get(name) is not None:
             values[name] = next((each for each in option.choices if _as_typed(each) == _as_typed(str(values[name]))), values[name])
     typed = unchecked(options, values)
-    for ignored, why in typed.unused():
-        refuse_options(arguments, [names[name] for name in ignored], why.format_map(names))
+    refuse_unused(arguments, options, typed.unused())
     typed.check_typed()
     return options(**values)
+
+
+def refuse_unused(arguments: argparse.Namespace, options: type[Options], unused: Iterable[tuple[Iterable[str], str]]) -> None:
+    """Refuses what changes nothing; `unused` as of `Options.unused`.
+
+    Raises:
+        ValueError: One of these has another value than its default.
+    """
+    names = option_names(options)
+    for ignored, why in unused:
+        refuse_options(arguments, [names[name] for name in ignored], why.format_map(names))
+
+
+def refuse_options(arguments: argparse.Namespace, options: Iterable[str], why: str) -> None:
+    """Refuses options that would change nothing; `why` goes on from an option's name. A command may not have all of these.
+
+    Raises:
+        ValueError: One has another value than its default.
+    """
+    for option in options:
+        if arguments.parser.is_changed(arguments, option):
+            raise ValueError(f"{option} {why}")
 
 
 def _beside(option: Option) -> str:
@@ -86,20 +128,25 @@ def _add(
 ) -> None:
     flag = names[name]
     if isinstance(option, Switch):
-        text = option.off if default else option.words(option.on_command, names)
-        group.add_argument(flag, dest=name, action="store_false" if default else "store_true", help=_sentence(text))
+        text = as_help(option.off if default else option.words(option.on_command, names))
+        changes = argparse.BooleanOptionalAction if default is None else "store_false" if default else "store_true"
+        group.add_argument(flag, dest=name, action=changes, help=f"{of}{text}")
         return
     default = _as_typed(default) if isinstance(option, Choice) and default else default
     usual = option.otherwise or (f"{default:g}" if isinstance(option, Number) else "" if default in (None, ()) else str(default))
     known = [_range_of(option), f"default: {usual}" if usual else ""]
     shown = f" ({'; '.join(filter(None, known))})" if any(known) else ""
-    text = _sentence(_text(option, names))
-    settings = {"dest": name, "default": default, "help": f"{'' if text.startswith('of ') else of}{text}{shown}", **settings}
+    text = as_help(_text(option, names))
+    unset = None if option.otherwise or isinstance(option, Several) else default
+    settings = {"dest": name, "default": unset, "help": f"{'' if text.startswith('of ') else of}{text}{shown}", **settings}
     if isinstance(option, Choice):
-        group.add_argument(flag, type=_as_typed, choices=[*map(_as_typed, option.choices)], **settings)
-        return
-    both = (flag.replace("colour", "color"), flag) if isinstance(option, Colour) else (flag,)
-    group.add_argument(*dict.fromkeys(both), type=_type_of(option), metavar=option.metavar, **settings)
+        settings |= {"type": _as_typed, "choices": [*map(_as_typed, option.choices)], "metavar": option.metavar or None}
+    else:
+        settings |= {"type": _type_of(option, default), "metavar": option.metavar}
+    if isinstance(option, Several):
+        settings["action"] = "extend"
+    both = (flag.replace("colour", "color"), flag) if isinstance(option, Colour) else (flag, option.alias)
+    group.add_argument(*filter(None, dict.fromkeys(both)), **settings)
 
 
 def _range_of(option: Option) -> str:
@@ -129,20 +176,25 @@ def _text(option: Option, names: Mapping[str, str]) -> str:
     return text
 
 
-def _sentence(text: str) -> str:
+def as_help(text: str) -> str:
     """Sentences as help has them: without a capital and a full stop; argparse takes % for its own."""
     first = text[:1].lower() if text[1:2].islower() or text[1:2] == " " else text[:1]
     return f"{first}{text[1:].removesuffix('.')}".replace("%", "%%")
 
 
-def _type_of(option: Option) -> Callable[[str], Any]:
+def _type_of(option: Option, default: Any) -> Callable[[str], Any]:
     match option:
+        case Typed():
+            return KINDS[option.kind]
+        case Several():
+            return several_of(option.choices, option.shown)
         case Number():
             return _NUMBERS[option.unit]
         case Whole() if option.unit == "px":
             return whole_pixels
         case Whole():
-            return whole_type(f"a whole number from {option.low} to {option.high}", 0)
+            limits = (option.low, option.high) if default is None else (0,)
+            return whole_type(f"a whole number from {option.low} to {option.high}", *limits)
         case Point() | Points():
             return point
         case Box():

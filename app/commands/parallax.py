@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from ...annotators.choices import RECOMMENDED_VIDEO_MODEL
 from ...options.checks import check_range
 from ...options.fields import options_of
-from ...options.parallax import BORDERS, LoopOptions, MoveOptions
+from ...options.folders import MediaOptions
+from ...options.parallax import BORDERS, RATE, SECONDS, LoopedOptions, LoopOptions, MoveOptions
 from ..batch.sources import IMAGE_AND_VIDEO_FILES, VIDEOS, Source, find_images
-from ..console.option_types import real, whole
 from ..console.parser import Parser
-from .arguments import chosen_model, refuse_options
+from .arguments import chosen_model
 from .camera_moves import chosen_move
 from .for_each_image import Found, Work, is_file_name, over_images
-from .option_table import add_options, chosen_options
+from .option_table import add_options, chosen_options, refuse_options
 from .result_paths import add_result, result_path, say_result, settle_result
 from .scene import add_scene, check_model, made_of, named_files, read_scene
 from .video import run_video, video_arguments
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 CONTAINERS = (".mp4", ".mov", ".mkv")
 MAX_FRAMES, MAX_RATE, MIN_SIDE = 10_000, 240, 16
-SECONDS, RATE = 2.0, 24.0
-"""Of an image's move, by default."""
 
 _OF_IMAGES = ("--geometry", "--normal-map", "--coding", "--tiles", "--refine", "--longer-side", "--keep-extension")
 
@@ -56,15 +54,11 @@ COMMON = (
 
 def add_parallax(parser: Parser) -> None:
     """Adds the options of `parallax`."""
-    add_scene(parser, True, "an image or a video", "; of videos also go on after what a stopped run has finished")
+    add_scene(parser, True, "an image or a video", MediaOptions)
     add_result(parser, "_parallax.mp4", CONTAINERS)
     group = parser.add_argument_group("the move")
     add_options(group, MoveOptions)
-    seconds = f"of one loop (default: {SECONDS}; of a video {LoopOptions.loop:g}, and it repeats while the video plays)"
-    group.add_argument("--seconds", type=real, metavar="X", help=seconds)
-    group.add_argument("--rate", type=real, metavar="FPS", help=f"frames a second (default: {RATE}; of a video its own)")
-    side = "of an image: pixels of the result's longer side, if the image is larger; 0: as large as the image (default: %(default)s)"
-    group.add_argument("--longer-side", type=whole, default=1920, metavar="PX", help=side)
+    add_options(group, LoopedOptions)
     parser.common = frozenset(COMMON)
     parser.set_defaults(run=_run)
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ...annotators.choices import RECOMMENDED_MODEL
 from ...options.files import READABLE
+from ...options.folders import SourcesOptions
 from ...options.needs import NeedsMetres
-from ..console.option_types import degrees
 from ..outcomes import EXPECTED_ERRORS
 from .arguments import (
     NETWORK_OPTIONS,
@@ -23,8 +23,8 @@ from .arguments import (
     chosen_quantity,
     chosen_spec,
     network_options,
-    refuse_options,
 )
+from .option_table import refuse_options
 from .result_paths import SOURCES, result_path, say_result
 
 if TYPE_CHECKING:
@@ -66,13 +66,15 @@ class Scene:
         return replace(self, layers=self.layers.to(device), known=self.known.to(device))
 
 
-def add_scene(parser: argparse.ArgumentParser, several: bool = False, one: str = "an image", resumed: str = "") -> None:
+def add_scene(
+    parser: argparse.ArgumentParser, several: bool = False, one: str = "an image", sources: type[SourcesOptions] = SourcesOptions
+) -> None:
     """Adds the image, or several for `over_images`, and where its depth and normals come from; `read_scene` takes them.
 
-    `one` says what one of several is, `resumed` what --resume does beside skipping images.
+    `one` says what one of several is, `sources` are the options of several.
     """
     if several:
-        add_several(parser, one, resumed)
+        add_several(parser, one, sources)
     else:
         parser.add_argument("image", type=Path, metavar="IMAGE", help="the image")
     group = parser.add_argument_group("depth and normals", "They come from a model, or from files.")
@@ -81,8 +83,6 @@ def add_scene(parser: argparse.ArgumentParser, several: bool = False, one: str =
     group.add_argument("--normal-map", type=Path, metavar="FILE", help=normals)
     add_coding(group, "how --normal-map stores its vectors")
     add_network(group, RECOMMENDED_MODEL)
-    fov = "field of view of the image's longer side, where the camera is known"
-    group.add_argument("--fov", type=degrees, default=0.0, metavar="DEGREES", help=fov)
 
 
 def add_own_depth(group: argparse._ArgumentGroup) -> None:
@@ -239,8 +239,8 @@ def named_files(arguments: argparse.Namespace) -> list[Path]:
     """
     named = [(name, path) for name in SOURCES if (path := getattr(arguments, name, None)) is not None]
     if named:
-        options = [option for option in NETWORK_OPTIONS if option in arguments.parser.options]
-        refuse_options(arguments, options, f"is for a model, and depth and normals come from {named[0][1]}; leave one of them out")
+        why = f"is for a model, and depth and normals come from {named[0][1]}; leave one of them out"
+        refuse_options(arguments, NETWORK_OPTIONS, why)
     if "--normal-map" in arguments.parser.options and arguments.normal_map is None:
         refuse_options(arguments, ("--coding",), "says how a --normal-map stores its vectors, and none is named; leave it out")
     if "--quantity" in arguments.parser.options:

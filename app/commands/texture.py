@@ -17,29 +17,25 @@ from ...options.textures import (
     NORMALS,
     PHOTO,
     SEAMLESS,
+    SIMPLE,
     CurvatureOptions,
+    DepthOcclusionOptions,
     DetailOptions,
     HeightOptions,
+    MaterialsOptions,
     OcclusionOptions,
     PbrOptions,
+    SeamlessOptions,
+    ShownCurvatureOptions,
     SlopesOptions,
 )
 from ..batch.overwriting import remove_outdated
 from ..batch.sources import EXTENSIONS, Kind
-from ..console.option_types import number, positive, real
+from ..console.option_types import number
 from ..console.parser import Parser, did_you_mean
-from .arguments import (
-    NETWORK_OPTIONS,
-    add_coding,
-    add_map_kind,
-    add_network,
-    add_several,
-    chosen_quantity,
-    network_options,
-    refuse_options,
-)
+from .arguments import NETWORK_OPTIONS, add_coding, add_map_kind, add_network, add_several, chosen_quantity, network_options
 from .for_each_image import Work, over_images
-from .option_table import add_options, chosen_options
+from .option_table import add_options, chosen_options, refuse_options
 from .result_paths import (
     Place,
     add_folder,
@@ -69,7 +65,6 @@ PBR_NAMES = ("height", "normal", "ao", "curvature")
 MATERIAL_NAMES, ORM_NAME = ("albedo", "roughness", "metallic"), "orm"
 """The further maps of `pbr --materials`, and of `--orm`."""
 
-SIMPLE, DEFAULT_ROUGHNESS = "simple", 0.6
 COMMON_SEAMLESS = ("--out", "--open", "--overwrite", "--recursive", "--resume", "--model", "--size", "--tiles", "--margin")
 COMMON_DETAIL = (
     *(
@@ -161,15 +156,13 @@ def _add_normals(parser: argparse.ArgumentParser) -> None:
 def _add_curvature(parser: argparse.ArgumentParser) -> None:
     add_coding(parser, "how the normal map stores its vectors")
     add_options(parser, CurvatureOptions, skip=("height_range",))
-    parser.add_argument("--show", choices=("curvature", "edges", "cavities"), default="curvature", help="one map of the three")
+    add_options(parser, ShownCurvatureOptions)
     parser.set_defaults(kinds=("show",))
     add_result(parser, "_curvature.png", MAPS)
 
 
 def _add_occlusion(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--from-depth", action="store_true", help="the file holds depth of an image (.npz, .exr, or with --quantity), not heights"
-    )
+    add_options(parser, DepthOcclusionOptions)
     add_map_kind(parser, near=False)
     add_options(parser, OcclusionOptions, skip=("strength",))
     add_result(parser, "_ao.png", MAPS)
@@ -177,17 +170,7 @@ def _add_occlusion(parser: argparse.ArgumentParser) -> None:
 
 def _add_pbr(parser: Parser) -> None:
     _add_material(parser, PbrOptions)
-    names = (
-        "albedo without light, roughness and metallic too: simple, without a model (light and relief divided out, one roughness), "
-        "or by a model (marigold-iid-appearance; needs diffusers); default: none; --orm packs them"
-    )
-    parser.add_argument("--materials", metavar="simple|MODEL", help=names)
-    rough = "with --materials simple: the roughness of the whole material, 0 = a mirror, 1 = matt (default: %(default)s)"
-    parser.add_argument("--roughness", type=real, default=DEFAULT_ROUGHNESS, metavar="VALUE", help=rough)
-    size = "longer side of that model's input in pixels (default: 768, as in its training)"
-    parser.add_argument("--materials-size", type=positive, metavar="N", help=size)
-    packed = "with --materials: occlusion, roughness and metallic in the red, green and blue of one file too, as game engines read them"
-    parser.add_argument("--orm", action="store_true", help=packed)
+    add_options(parser, MaterialsOptions)
     add_folder(
         parser, ", which gets <photo>_height.png, _normal, _ao and _curvature, those of --materials, and _choice in doubt of --bright"
     )
@@ -196,10 +179,9 @@ def _add_pbr(parser: Parser) -> None:
 
 
 def _add_network(parser: argparse.ArgumentParser) -> None:
-    add_network(parser, RECOMMENDED_MODEL)
-    share = "how much of the tiled photo the model sees beyond each border, as a share of its sides (default: %(default)s)"
-    parser.add_argument("--margin", type=real, default=0.25, metavar="SHARE", help=share)
-    parser.set_defaults(geometry=None, depth=None, normal_map=None, quantity=None, channel=None, fov=0.0)
+    add_network(parser, RECOMMENDED_MODEL, skip=("fov",))
+    add_options(parser, SeamlessOptions, only=("margin",))
+    parser.set_defaults(geometry=None, depth=None, normal_map=None, quantity=None, channel=None, fov=None)
 
 
 def _add_material(parser: Parser, options: type[DetailOptions]) -> None:
@@ -356,21 +338,16 @@ def _material_names(arguments: argparse.Namespace) -> tuple[str, ...]:
         ImportError: The library that the model needs is missing; the message says how to install it.
     """
     from ...annotators.registry import FAMILIES, MATERIAL_MODELS, find_material_spec
-    from ...options.checks import InvalidArgumentError, check_range
+    from ...options.checks import InvalidArgumentError
 
-    accepted = (SIMPLE, *MATERIAL_MODELS)
-    if arguments.materials is None:
-        refuse_options(arguments, ("--orm", "--materials-size", "--roughness"), "is of the maps of --materials; add it, or leave this out")
+    chosen, accepted = chosen_options(arguments, MaterialsOptions).materials, (SIMPLE, *MATERIAL_MODELS)
+    if chosen is None:
         return ()
-    if arguments.materials == SIMPLE:
-        refuse_options(arguments, ("--materials-size",), f"says what a model sees, and --materials {SIMPLE} runs none; leave it out")
-        check_range("roughness", arguments.roughness, 0, 1)
-    elif arguments.materials not in accepted:
-        meant = did_you_mean(arguments.materials.replace("_", "-"), accepted)
-        raise InvalidArgumentError("materials", f"is {arguments.materials!r}; accepted: {', '.join(accepted)}{meant}")
-    else:
-        refuse_options(arguments, ("--roughness",), f"is of --materials {SIMPLE}, and a model estimates it; leave it out")
-        spec = find_material_spec(arguments.materials)
+    if chosen not in accepted:
+        meant = did_you_mean(chosen.replace("_", "-"), accepted)
+        raise InvalidArgumentError("materials", f"is {chosen!r}; accepted: {', '.join(accepted)}{meant}")
+    if chosen != SIMPLE:
+        spec = find_material_spec(chosen)
         FAMILIES[spec.family].check_requirements(spec)  # before the model of depth is downloaded
     return (*MATERIAL_NAMES, ORM_NAME) if arguments.orm else MATERIAL_NAMES
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import BUNDLED_MODEL
-from ...options.estimate import DTYPE_CHOICES
+from ...options.network import DeviceOptions
 from ..console.terminal import echo
 from ..outcomes import DONE, NOTHING_DONE, SOME_FAILED
-from .arguments import DEVICE_WORDS, add_json, add_models, device
+from .arguments import add_json, add_models
+from .option_table import add_options
 
 if TYPE_CHECKING:
     from ...annotators.specs.base import ModelSpec
@@ -34,8 +35,7 @@ def add_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="every model; says first how much it will download")
     weights = "a file to check in place of the network's published one; without MODEL its tensors say which model it is"
     parser.add_argument("--weights", type=Path, metavar="FILE", help=weights)
-    parser.add_argument("--device", default="auto", type=device, metavar="NAME", help=DEVICE_WORDS)
-    parser.add_argument("--dtype", default="auto", choices=DTYPE_CHOICES, help="what the networks compute in")
+    add_options(parser, DeviceOptions)
     record = "store the figures of models that have none yet and are sound"
     parser.add_argument("--record", action="store_true", help=record)
     figures = "figures to compare with besides the package's own; --record writes here (default: the package's own app/figures.json)"

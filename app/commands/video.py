@@ -4,44 +4,32 @@ from __future__ import annotations
 
 import argparse
 import logging
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import RECOMMENDED_VIDEO_MODEL
 from ...options.estimate import AUTO_RUNTIME, FAST_RUNTIME, TORCH
-from ...options.map_images import CLIP_NORMALISATIONS, RUNNING
+from ...options.fields import options_of
+from ...options.folders import SourcesOptions
 from ...options.parallax import LoopOptions
-from ...options.stereo import VIDEO_LAYOUTS, StereoOptions
-from ...options.video import CODECS, MOST_PREVIEWED, OUTPUTS, PRESETS, VideoOptions
+from ...options.stereo import StereoOptions, unused_beside
+from ...options.video import H264, H265, PARALLAX, PRESETS, STEREO, ClipOptions, VideoOptions
 from ..batch.allocator import keep_freed_memory
 from ..batch.overwriting import check_folder, check_places, note_results
 from ..batch.sources import VIDEOS
-from ..console.option_types import degrees, number, positive, several_of, whole_type
 from ..console.parser import Parser
 from ..console.terminal import echo, echo_error, program, quoted, shown
 from ..console.viewer import show
 from ..near_names import no_such_file
 from ..outcomes import DONE, NOTHING_DONE, SOME_FAILED
-from .arguments import (
-    add_device,
-    add_map_kind,
-    add_model,
-    add_refine_steps,
-    add_runtime,
-    add_size,
-    chosen_model,
-    chosen_spec,
-    refuse_options,
-)
+from .arguments import add_map_kind, add_network, chosen_model, network_options
 from .camera_moves import chosen_move
-from .option_table import add_options, chosen_options
+from .option_table import add_options, chosen_options, refuse_options, refuse_unused
 from .result_paths import Place, add_overwrite, add_place, naming_command
 from .scene import depth_kind, named_files
 
@@ -61,14 +49,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MAX_QUALITY = 51
 _OF_IMAGES = {"stereo": ("stereo ", "a stereo image"), "parallax": ("parallax ", "a camera move")}
-_LEAST_SIDE, _MOST_SIDE = 16, 16384
 _FILES = (".mp4", ".mov", ".mkv", ".png", ".exr")
-_OF_SCREENS = ("--divergence", "--convergence", "--anaglyph")
-_OF_HEADSETS = ("--eye-distance", "--eye-size")
 _OF_MODELS = ("--device", "--align", "--smooth")
-_OF_MOVES = ("--move", "--amount", "--focus", "--border", "--loop")
 
 COMMON = (
     *("--out", "--open", "--what", "--model", "--size", "--codec", "--quality", "--layout"),
@@ -86,31 +69,14 @@ def add_video(parser: Parser) -> None:
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help=sources)
     out = "a video (.mp4, .mov, .mkv) or numbered files (depth_%05d.png: 16 bits; .exr: the raw numbers)"
     add_place(parser, out, "<video>_depth.mp4")
-    what = f"one or more of {', '.join(OUTPUTS)}, with commas (default: depth); its name ends each of several files; may be given again"
-    parser.add_argument("--what", type=several_of(OUTPUTS), action="extend", metavar="WHAT", help=what)
     _add_own_depth(parser.add_argument_group("depth of your own", "of one video, in place of a model's"))
-    add_model(parser, RECOMMENDED_VIDEO_MODEL)
-    add_size(parser)
-    add_refine_steps(parser)
-    _add_frames(parser)
-    _add_looks(parser)
-    parser.add_argument("--fov", type=degrees, default=0.0, metavar="DEGREES", help="field of view of the longer side, where it is known")
-    add_device(parser)
-    add_runtime(parser)
-    preview = (
-        f"only so many frames at equal distances (at most {MOST_PREVIEWED}), each above what is made of it, on one sheet "
-        "<video>_preview.png: to judge settings before a long run"
-    )
-    some = whole_type(f"a whole number from 1 to {MOST_PREVIEWED}", 1, MOST_PREVIEWED)
-    parser.add_argument("--preview", type=some, metavar="N", help=preview)
-    recursive = "look for videos in folders in folders too, and keep their tree below --out"
-    parser.add_argument("--recursive", action="store_true", help=recursive)
-    resume = "go on after what a stopped run has finished, and leave videos that are finished as they are; give the same options"
-    parser.add_argument("--resume", action="store_true", help=resume)
-    segment = "frames in a segment, in whole steps of the model: the most that a stop loses (default: %(default)s)"
-    parser.add_argument("--segment", type=positive, default=120, metavar="N", help=segment)
-    strict = "end a video at the first frame that cannot be decoded; without it, the last good frame is held in place of each such frame"
-    parser.add_argument("--strict", action="store_true", help=strict)
+    add_network(parser, RECOMMENDED_VIDEO_MODEL, skip=("tiles", "refine"))
+    add_options(parser, ClipOptions, skip=("layout",))
+    add_options(parser, SourcesOptions, only=("recursive",))
+    add_options(parser, VideoOptions)
+    add_options(parser, ClipOptions, only=("layout",))
+    add_options(parser, StereoOptions, skip=("original",), of="of stereo: ")
+    add_options(parser, LoopOptions, of="of parallax: ")
     add_overwrite(parser, "video")
     parser.common = frozenset(COMMON)
     parser.set_defaults(run=run_video, kinds=("what", "layout"))
@@ -123,40 +89,6 @@ def _add_own_depth(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--depth", type=Path, metavar="DEPTH", help=depth)
     add_map_kind(group)
-
-
-def _add_frames(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--start", type=_seconds, default=Fraction(0), metavar="SECONDS", help="where to begin (default: 0)")
-    end = "where to stop, counted from the video's beginning (default: its end)"
-    parser.add_argument("--end", type=_seconds, metavar="SECONDS", help=end)
-    parser.add_argument("--frames", type=positive, metavar="N", help="most frames to make (default: all)")
-    fps = "frames per second of the result, as 24 or 24000/1001; of numbered images how fast they play (default: the video's own, or 25)"
-    parser.add_argument("--fps", type=_rate, metavar="RATE", help=fps)
-    size = "scale the frames to this many pixels before anything is made of them; with the other side given, the middle is cut out"
-    parser.add_argument("--width", type=_side, metavar="PIXELS", help=size)
-    parser.add_argument("--height", type=_side, metavar="PIXELS", help="the same for the height")
-    preset = "frames per second, height, width and number of frames as this video model expects them of a control video"
-    parser.add_argument("--preset", choices=PRESETS, help=preset)
-
-
-def _add_looks(parser: argparse.ArgumentParser) -> None:
-    normalise = (
-        "where the range between black and white comes from: each frame, the whole video (which takes two passes), or the frames so far "
-        "(default: running)"
-    )
-    parser.add_argument("--normalise", choices=[each.replace("_", "-") for each in CLIP_NORMALISATIONS], default=RUNNING, help=normalise)
-    add_options(parser, VideoOptions)
-    layout = f"of stereo: where the images of the two eyes lie: {', '.join(VIDEO_LAYOUTS)} (default: %(default)s)"
-    parser.add_argument("--layout", choices=VIDEO_LAYOUTS, default=VIDEO_LAYOUTS[0], metavar="LAYOUT", help=layout)
-    add_options(parser, StereoOptions, skip=("original",), of="of stereo: ")
-    add_options(parser, LoopOptions, of="of parallax: ")
-    codec = (
-        "h264: 8 bits, to look at (the default). h265: 10 bits. prores (4444), dnxhr (444): 10 bits in .mov, for editing programs. "
-        "ffv1: 16 bits without loss, in .mkv"
-    )
-    parser.add_argument("--codec", choices=CODECS, help=codec)
-    quality = f"the encoder's CRF, 0 to {MAX_QUALITY}, less = better and larger (default: 14)"
-    parser.add_argument("--quality", type=whole_type(f"a whole number from 0 to {MAX_QUALITY}", 0, MAX_QUALITY), metavar="N", help=quality)
 
 
 @dataclass(frozen=True)
@@ -197,12 +129,9 @@ def run_video(arguments: argparse.Namespace, found: tuple[Sequence[Source], Sequ
 
     keep_freed_memory()
     place: Place = arguments.place
-    _outputs(arguments)  # what no video can be made with is said before one is looked for
-    chosen_options(arguments, VideoOptions)
+    _check_options(arguments)  # what no video can be made with is said before one is looked for
     if own := named_files(arguments):
         refuse_options(arguments, _OF_MODELS, f"is for a model, and depth comes from {own[0]}, as it stands; leave it out")
-    if arguments.preview is not None:
-        refuse_options(arguments, ("--resume",), "has no effect on a --preview; leave it out")
     to_a_file = not place.is_folder and (place.path.suffix.lower() in _FILES or "%" in place.path.name)
     if found is None and names_one(arguments.videos, arguments.recursive, to_a_file):
         return _one(arguments, Path(arguments.videos[0]))
@@ -296,17 +225,7 @@ def _run(arguments: argparse.Namespace, plan: Plan[Prepared], options: Options |
 
 
 def _options(arguments: argparse.Namespace) -> Options:
-    from ..batch.options import Options
-
-    options = Options(
-        chosen_spec(arguments),
-        arguments.weights,
-        arguments.dtype,
-        arguments.size,
-        arguments.fov,
-        runtime=arguments.runtime,
-        refine_steps=arguments.refine_steps,
-    )
+    options = network_options(arguments)
     options.checked_steps()
     return options
 
@@ -441,42 +360,35 @@ def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTas
     from ..video.own_depth import OwnDepth
     from ..video.task import VideoTask, chosen_codec, plan_targets, usual_name
 
-    outputs = _outputs(arguments)
-    out = place.file(usual_name(source, outputs, arguments.layout, arguments.codec))
-    codec = chosen_codec(out, arguments.codec, outputs)
-    if arguments.quality is not None and codec not in ("h264", "h265"):
+    chosen = chosen_options(arguments, ClipOptions)
+    outputs, layout = chosen.outputs, chosen.layout
+    out = place.file(usual_name(source, outputs, layout, chosen.codec))
+    codec = chosen_codec(out, chosen.codec, outputs)
+    if chosen.quality is not None and codec not in (H264, H265):
         raise ValueError(f"--quality is for h264 and h265; {codec} has none: leave it out")
-    if arguments.end is not None and arguments.end <= arguments.start:
-        raise ValueError(f"--end is {float(arguments.end):g} and --start {float(arguments.start):g}: the end must be behind the start")
-    preset = PRESETS[arguments.preset] if arguments.preset else None
-    move = chosen_move(arguments, LoopOptions, chosen_model(arguments))
-    for option, length in (("--width", arguments.width), ("--height", arguments.height)):
-        if preset is not None and length is not None and length % preset.side:
-            raise ValueError(
-                f"{option} is {length}; {preset.name} takes multiples of {preset.side}, such as {_nearest(length, preset.side)}"
-            )
+    network = network_options(arguments)
     return VideoTask(
         source=source,
-        targets=plan_targets(out, outputs, arguments.layout),
+        targets=plan_targets(out, outputs, layout),
         codec=codec,
-        quality=arguments.quality,
-        rate=arguments.fps,
-        start=arguments.start,
-        end=arguments.end,
-        frames=arguments.frames,
-        preset=preset,
-        width=arguments.width,
-        height=arguments.height,
-        normalise=arguments.normalise.replace("-", "_"),
+        quality=chosen.quality,
+        rate=chosen.fps,
+        start=chosen.start,
+        end=chosen.end,
+        frames=chosen.frames,
+        preset=PRESETS[chosen.preset] if chosen.preset else None,
+        width=chosen.width,
+        height=chosen.height,
+        normalise=chosen.normalise,
         options=chosen_options(arguments, VideoOptions),
-        layout=arguments.layout,
+        layout=layout,
         stereo=chosen_options(arguments, StereoOptions),
-        move=move,
-        size=arguments.size,
-        fov=arguments.fov,
-        segment=arguments.segment,
-        strict=arguments.strict,
-        depth=None if arguments.depth is None else OwnDepth(arguments.depth, depth_kind(arguments), arguments.strict),
+        move=chosen_move(arguments, LoopOptions, chosen_model(arguments)),
+        size=network.size,
+        fov=network.fov,
+        segment=chosen.segment,
+        strict=chosen.strict,
+        depth=None if arguments.depth is None else OwnDepth(arguments.depth, depth_kind(arguments), chosen.strict),
     )
 
 
@@ -485,20 +397,19 @@ def _naming_command(arguments: argparse.Namespace, output: str) -> str:
     return naming_command(arguments, what=output, layout=arguments.layout if output == "stereo" else "")
 
 
-def _outputs(arguments: argparse.Namespace) -> list[str]:
-    outputs: list[str] = list(dict.fromkeys(arguments.what or OUTPUTS[:1]))
-    if "parallax" not in outputs:
-        refuse_options(arguments, _OF_MOVES, "is for parallax, and --what names none; add parallax to --what, or leave it out")
-    if "stereo" not in outputs:
-        why = "is for stereo, and --what names none; add stereo to --what, or leave it out"
-        refuse_options(arguments, ("--layout", *_OF_SCREENS, *_OF_HEADSETS), why)
-    elif arguments.layout == "vr180":
-        refuse_options(arguments, _OF_SCREENS, "is for screens, and vr180 is for headsets, where --eye-distance says how deep the scene is")
-    else:
-        refuse_options(arguments, _OF_HEADSETS, f"is for headsets, and {arguments.layout} is not: add --layout vr180, or leave it out")
-        if arguments.layout != "anaglyph":
-            refuse_options(arguments, ("--anaglyph",), f"is for --layout anaglyph, and {arguments.layout} is another; leave it out")
-    return outputs
+def _check_options(arguments: argparse.Namespace) -> None:
+    """Refuses options that change nothing of what is made, and values that are not accepted.
+
+    Raises:
+        ValueError: There are some.
+    """
+    outputs = chosen_options(arguments, ClipOptions).outputs
+    if PARALLAX not in outputs:
+        why = "is for parallax, and --what names none; add parallax to --what, or leave it out"
+        refuse_unused(arguments, LoopOptions, ((options_of(LoopOptions), why),))
+    layouts = (arguments.layout,) if STEREO in outputs else ()
+    refuse_unused(arguments, StereoOptions, unused_beside(layouts, "none are asked for: add stereo to --what, or leave it out"))
+    chosen_options(arguments, VideoOptions)
 
 
 def _check_model(spec: ModelSpec, task: VideoTask) -> None:
@@ -578,30 +489,3 @@ def _warn_of_space(task: VideoTask, header: VideoHeader, expected: int | None, s
         logger.info("between the two passes up to %s of depth are kept in %s", size_in_words(needed), store.folder)
         if needed > (free := free_space(store.folder)):
             logger.warning("%s are free there: --normalise running needs none", size_in_words(free))
-
-
-def _side(text: str) -> int:
-    length = int(text) if text.isdecimal() else 0
-    if not _LEAST_SIDE <= length <= _MOST_SIDE or length % 2:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an even number of pixels from {_LEAST_SIDE} to {_MOST_SIDE}")
-    return length
-
-
-def _nearest(length: int, side: int) -> int:
-    return max(1, round(length / side)) * side
-
-
-def _rate(text: str) -> Fraction:
-    try:
-        rate = Fraction(text).limit_denominator(1001)
-    except (ValueError, ZeroDivisionError):
-        rate = Fraction(0)
-    if not 0 < rate <= 1000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of frames a second, as 24 or 24000/1001")
-    return rate
-
-
-def _seconds(text: str) -> Fraction:
-    if not 0 <= number(text) < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
-    return Fraction(text)

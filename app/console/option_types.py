@@ -6,11 +6,19 @@ import argparse
 import math
 import re
 from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from ...options.estimate import DEVICE_CHOICES, MOST_TILES
+from ...options.network import DEVICE_WORDS
+from ...options.video import LEAST_SIDE, MOST_SIDE
 
 MOST = 100_000_000
 """Of images, frames, pixels along a side."""
 
 _MOST_DIGITS = 12
+_NUMBERED = ("cuda", "mps")
 _MILLIMETRES = {"": 1.0, "mm": 1.0, "cm": 10.0, "m": 1000.0, "in": 25.4}
 _UNITS = {f"{prefix}{unit}".lower(): base**power for unit, base in (("B", 1000), ("iB", 1024)) for power, prefix in enumerate("KMGT", 1)}
 
@@ -140,3 +148,65 @@ degrees = number_type("an angle from 0.1 to 179.9 degrees", lambda value: 0.1 <=
 near_far_ratio = number_type("a number above 1", lambda value: value > 1)
 positive = whole_type(f"a whole number from 1 to {MOST}", 1, MOST)
 whole = whole_type(f"a whole number from 0 to {MOST}", 0, MOST)
+
+
+def tiles(text: str) -> int | str:
+    """A number of tiles along the longer side, from 2 on, or auto."""
+    if text != "auto" and (not text.isdecimal() or not 2 <= int(text) <= MOST_TILES):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a whole number from 2 to {MOST_TILES}")
+    return text if text == "auto" else int(text)
+
+
+def device(text: str) -> str:
+    """A name that `load_model` takes for a device, be it there or not."""
+    kind, divider, index = text.partition(":")
+    if kind not in DEVICE_CHOICES or (divider and not (kind in _NUMBERED and index.isdecimal() and index.isascii())):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a device; accepted: {DEVICE_WORDS}")
+    return text
+
+
+def frame_side(text: str) -> int:
+    """A width or a height of the frames of a video."""
+    length = int(text) if text.isdecimal() else 0
+    if not LEAST_SIDE <= length <= MOST_SIDE or length % 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an even number of pixels from {LEAST_SIDE} to {MOST_SIDE}")
+    return length
+
+
+def rate(text: str) -> Fraction:
+    """Frames a second."""
+    try:
+        found = Fraction(text).limit_denominator(1001)
+    except (ValueError, ZeroDivisionError):
+        found = Fraction(0)
+    if not 0 < found <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of frames a second, as 24 or 24000/1001")
+    return found
+
+
+def seconds(text: str) -> Fraction:
+    """A place in a video."""
+    if not 0 <= number(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return Fraction(text)
+
+
+KINDS: dict[str, Callable[[str], Any]] = {
+    "text": str,
+    "file": Path,
+    "real": real,
+    "whole": whole,
+    "positive": positive,
+    "degrees": degrees,
+    "near_far_ratio": near_far_ratio,
+    "bytes": byte_size,
+    "tiles": tiles,
+    "device": device,
+    "frame_side": frame_side,
+    "rate": rate,
+    "seconds": seconds,
+    "gpus": number_type(
+        "a number of GPUs: a part of one, such as 0.5, or a whole number", lambda gpus: 0 <= gpus <= 1 or gpus % 1 == 0 < gpus
+    ),
+}
+"""The types of `options.fields.Typed`."""

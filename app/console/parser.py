@@ -90,9 +90,10 @@ class Parser(argparse.ArgumentParser):
         return {name: each for action in below for name, each in action.choices.items()}
 
     def is_changed(self, arguments: argparse.Namespace, option: str) -> bool:
-        """True if an option has another value than its default."""
-        dest = self._option_string_actions[option].dest
-        return getattr(arguments, dest) != self.get_default(dest)
+        """True if there is an option of this name, and it has another value than its default."""
+        if (action := self._option_string_actions.get(option)) is None:
+            return False
+        return getattr(arguments, action.dest) != self.get_default(action.dest)
 
     def message_of(self, error: BaseException) -> str:
         """The message of an error of this command.

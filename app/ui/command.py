@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...annotators.choices import BUNDLED_MODEL
+from ...options.network import DeviceOptions
 from ..batch.overwriting import check_folder
-from ..commands.arguments import add_device
+from ..commands.option_table import add_options
 from ..commands.result_paths import DEFAULT_FOLDER, folder
 from ..console.option_types import whole_type
 from ..console.parser import Parser
@@ -39,7 +40,7 @@ def add_ui(parser: Parser) -> None:
     parser.add_argument("-o", "--out", type=folder, default=DEFAULT_FOLDER, metavar="FOLDER", help=where)
     model = "the model that the page begins with (default: %(default)s, which is in the package)"
     parser.add_argument("--model", default=BUNDLED_MODEL, metavar="MODEL", help=model)
-    add_device(parser)
+    add_options(parser, DeviceOptions)
     parser.set_defaults(run=_ui)
 
 

@@ -14,6 +14,8 @@ from ...annotators.registry import find_spec
 from ...annotators.specs.base import ModelSpec
 from ...geometry.estimate import Quantity
 from ...options.estimate import AUTO_RUNTIME
+from ...options.map_images import CODINGS, OPENGL
+from ...options.outputs import DEFAULT_WRITES, WITH_NUMBERS
 from ..batch.failures import failure_of
 from ..batch.options import Options
 from ..batch.outputs import Outputs
@@ -30,7 +32,7 @@ WAITING, DOWNLOADING, LOADING, RUNNING = "waiting", "downloading", "loading", "r
 DONE, FAILED, CANCELLED = "done", "failed", "cancelled"
 ACTIVE = (DOWNLOADING, LOADING, RUNNING)
 
-WRITES = ("depth", "normals", "npz")
+WRITES = WITH_NUMBERS
 """What is written of every image: two images to look at, and the numbers, of which the rest is made when it is asked for."""
 
 EXPORTS = ("exr", "glb", "html")
@@ -38,8 +40,6 @@ EXPORTS = ("exr", "glb", "html")
 
 RESOLUTIONS = {"fast": 0.6, "standard": 1.0, "fine": 1.5}
 """The choices of the page: the side of the network's input, as a share of the model's own."""
-
-CODINGS = ("opengl", "directx")
 
 
 @dataclass
@@ -167,9 +167,9 @@ class Job:
             outputs = ",".join(video_outputs(self.options.spec))
             return " ".join((program(), "video", *self._network(), "--what", outputs, "-o", quoted(f"{self.out}/")))
         words = self._network()
-        if self.options.coding != CODINGS[0]:
+        if self.options.coding != OPENGL:
             words += ["--coding", self.options.coding]
-        also = [kind for kind in (*WRITES[2:], *EXPORTS) if kind in self.files or kind in WRITES]
+        also = [kind for kind in (*WRITES[len(DEFAULT_WRITES) :], *EXPORTS) if kind in self.files or kind in WRITES]
         return " ".join((program(), *words, "--also", ",".join(also), "-o", quoted(self.out)))
 
     def command_of(self, command: str, words: Sequence[str]) -> str:
@@ -205,7 +205,7 @@ def options_of(values: dict[str, str]) -> Options:
         spec = find_spec(values.get("model") or BUNDLED_MODEL)
     except ValueError as error:
         raise Refusal(400, "{0}", error) from error
-    resolution, coding = values.get("resolution", "standard"), values.get("coding", CODINGS[0])
+    resolution, coding = values.get("resolution", "standard"), values.get("coding", OPENGL)
     for name, value, known in (("resolution", resolution, RESOLUTIONS), ("coding", coding, CODINGS)):
         if value not in known:
             raise Refusal(400, "{0} is no {1}; reload the page", value, name)

@@ -26,7 +26,7 @@ from ...media.library import pyav
 from ...model_loader.comfy.interrupt import Watch
 from ...options.fields import Options, default_of, highest_of
 from ...options.lights import POINT, LightOptions, LookOptions
-from ...options.parallax import MOVES, MoveOptions
+from ...options.parallax import MOVES, RATE, SECONDS, MoveOptions
 from ...options.stereo import FLAT_LAYOUTS, StereoOptions
 from ..batch.outputs import Outputs
 from ..batch.per_image import read_with_alpha, write
@@ -39,9 +39,8 @@ from .refusals import Refusal, full_disk_said
 from .results import numbers_of
 from .stopping import Cancellation
 
-# The choices of the page: pixels of the longer side of a move. One loop has so many seconds, and frames a second.
+# The choices of the page: pixels of the longer side of a move.
 _SIDES = {"960": 960, "1920": 1920}
-_SECONDS, _RATE = 2, 24
 _MOST = 1e14
 _KEPT_OF_A_JOB = 12
 _CLOSING_SECONDS = 5.0
@@ -114,8 +113,8 @@ class ParallaxWish:
         """See `Wish`."""
         pyav()  # said in words where it is missing
         file = folder / f"{job.source.stem}_parallax.mp4"
-        path = camera_path(self.move, _SECONDS * _RATE, self.amount)
-        for number in write_parallax(file, layers.shown, known, path, Fraction(_RATE), self.focus, self.longer_side):
+        path = camera_path(self.move, round(SECONDS * RATE), self.amount)
+        for number in write_parallax(file, layers.shown, known, path, Fraction(RATE), self.focus, self.longer_side):
             progress(number / len(path))
         return file
 
@@ -148,6 +147,12 @@ class RelightWish:
         made, _ = under_lamps(layers, layers.seen(known), (LightPlan.of(self.lamp),), self.look, True)
         write_image(file, made.result, image_bits(job.source))
         return file
+
+
+def usual_values() -> dict[str, float]:
+    """What the page's sliders begin with, by the names of `wish_of`."""
+    sliders = {"divergence": StereoOptions, "convergence": StereoOptions, "amount": MoveOptions, "focus": MoveOptions}
+    return {name: default_of(options, name) for name, options in sliders.items()}
 
 
 def wish_of(kind: str, values: Mapping[str, str]) -> Wish:

@@ -32,7 +32,7 @@ from .gate import Gate, middleware
 from .job import Job, options_of
 from .jobs import JobQueue
 from .names import clean_name, typed_name
-from .previews import Preview, wish_of
+from .previews import Preview, usual_values, wish_of
 from .refusals import Refusal, no_room
 from .stopping import Cancellation
 
@@ -145,11 +145,12 @@ class Ui:
         return web.json_response(self.jobs.as_json())
 
     async def models(self, request: web.Request) -> web.Response:
-        """The models, as `depth-normal models` groups them, and the limits of uploads."""
+        """The models, as `depth-normal models` groups them, the limits of uploads, and what the page's sliders begin with."""
         rows = await asyncio.to_thread(_model_rows)
         limits = {"image": self.limits.image_bytes, "video": self.limits.video_bytes}
         kinds = {"image": sorted(PAGE_EXTENSIONS), "video": sorted(VIDEOS)}
-        return web.json_response({"models": rows, "chosen": self.model, "limits": limits, "extensions": kinds, "reads": _READS})
+        begins = {"chosen": self.model, "usual": usual_values()}
+        return web.json_response({"models": rows, **begins, "limits": limits, "extensions": kinds, "reads": _READS})
 
     async def download(self, request: web.Request) -> web.Response:
         """Begins or cancels the download of a model's weights."""

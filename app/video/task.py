@@ -45,7 +45,7 @@ from ...media import (
 )
 from ...options.parallax import LoopOptions
 from ...options.stereo import StereoOptions
-from ...options.video import DEPTH, OUTPUTS, PARALLAX, SIDE_BY_SIDE, STEREO, Preset, VideoOptions
+from ...options.video import DEPTH, OUTPUTS, PARALLAX, SEGMENT_FRAMES, SIDE_BY_SIDE, STEREO, Preset, VideoOptions
 from ..batch.overwriting import check_places, nearest_folder
 from ..batch.records import RECORDS, digest_of_marks
 from .own_depth import OwnDepth
@@ -58,7 +58,6 @@ RANGED = {DEPTH, SIDE_BY_SIDE, *VIEWS}
 
 PER_CLIP, RUNNING = "per_clip", "running"
 SEQUENCES = {".png": "png", ".exr": "exr"}
-SEGMENT_FRAMES = 120
 SEGMENTS_FILE = "pieces.json"
 
 # A number with as many digits as any pattern asks for.

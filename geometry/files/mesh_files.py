@@ -15,6 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from ...options.files import SURFACES, Y_UP, Z_UP
+from ...options.mesh import MAX_TEXTURE_SIDE
 from ...options.relief import ReliefOptions
 from ...utils import on_white
 from ..estimate import Estimate
@@ -26,9 +27,6 @@ from .paths import write_bytes
 
 PLY_AXES = {Y_UP: ((1, 0), (1, 1), (1, 2)), Z_UP: ((1, 0), (-1, 2), (1, 1))}
 """Sign and OPENGL axis of a PLY's x, y and z, by what points up: "y" in most viewers, "z" in Blender, where the camera looks along +Y."""
-
-MAX_TEXTURE_SIDE = 4096
-"""Pixels of a texture's longer side: what all browsers and phones show."""
 
 GLB_LIMIT = 2**32 - 1
 """Bytes of the largest GLB."""

@@ -9,12 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...options.checks import check_range
+from ...options.textures import MAX_MARGIN
 from ...utils import exact_dtype
 from ..conventions import unit_normals
 from ..estimate import Estimate, Quantity
-
-MAX_MARGIN = 0.5
-"""Largest share of a side that is put on at either end."""
 
 
 def margins(height: int, width: int, share: float) -> tuple[int, int]:

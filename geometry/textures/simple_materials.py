@@ -6,17 +6,13 @@ import torch
 from torch import Tensor
 
 from ...options.checks import check_choice, check_range
+from ...options.textures import ROUGHNESS
 from ...utils import without_autocast
 from ..checks import check_map
 from ..filters.transforms import trend_where
 from ..images.srgb import linear_to_srgb, luminance, srgb_to_linear
 from .height import BORDERS, FREE, SEAMLESS, check_size
 from .materials import Materials
-
-SIMPLE = "simple"
-"""What stands for these materials where a model of materials could be named."""
-ROUGHNESS = 0.6
-"""The default roughness."""
 
 # The light's spread in shares of the shorter side; luminance and occlusion below these are noise.
 _LIGHT, _DARK, _HIDDEN = 0.5, 0.005, 0.05

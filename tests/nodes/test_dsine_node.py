@@ -12,6 +12,7 @@ from depth_normal.annotators.dsine import DsineOptions
 from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Axes, Estimate
 from depth_normal.nodes import dsine as nodes
+from depth_normal.options.legacy import CAMERAS
 
 Pretend = runpy.run_path(str(Path(__file__).with_name("pretend.py")))["Pretend"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,7 +95,7 @@ def test_a_field_of_view_that_is_not_known_is_60_degrees(tiny):
 
 def test_the_old_camera_differs_where_the_image_is_resized(tiny):
     image = make_image(200, 256)
-    right, old = (NODE().execute(image, 60.0, 1, 64, camera)[0] for camera in nodes.CAMERAS)
+    right, old = (NODE().execute(image, 60.0, 1, 64, camera)[0] for camera in CAMERAS)
     assert right.shape == old.shape and (right - old).abs().max() > 1e-2
 
 

@@ -14,6 +14,7 @@ from depth_normal.annotators.choices import NODES, worded
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.nodes import midas as nodes
 from depth_normal.nodes.legacy import annotate, render_depth
+from depth_normal.options.map_images import CODINGS, NORMAL_1_0
 from depth_normal.utils import resize_image
 
 Pretend = runpy.run_path(str(Path(__file__).with_name("pretend.py")))["Pretend"]
@@ -48,9 +49,7 @@ def sphere(size=201):
 
 def test_sphere_has_the_five_colours():
     disparity = sphere()
-    image = annotate(
-        torch.rand(1, 201, 201, 3), pretend(disparity), 201, lambda e: nodes._render_normals(e, math.tau, 0.1, nodes.NORMAL_1_0)
-    )
+    image = annotate(torch.rand(1, 201, 201, 3), pretend(disparity), 201, lambda e: nodes._render_normals(e, math.tau, 0.1, NORMAL_1_0))
     codes = (image[0] * 255).to(torch.uint8)
     middle = 100
 
@@ -82,9 +81,7 @@ def old_normal_map(disparity, a, bg_threshold):
 def test_normal_map_is_the_old_one(a, bg_threshold):
     generator = torch.Generator().manual_seed(0)
     disparity = torch.nn.functional.interpolate(torch.rand(3, 1, 9, 12, generator=generator) * 900, size=(96, 128), mode="bicubic")
-    ours = annotate(
-        torch.rand(3, 96, 128, 3), pretend(disparity), 96, lambda e: nodes._render_normals(e, a, bg_threshold, nodes.NORMAL_1_0)
-    )
+    ours = annotate(torch.rand(3, 96, 128, 3), pretend(disparity), 96, lambda e: nodes._render_normals(e, a, bg_threshold, NORMAL_1_0))
     for mine, map_ in zip(ours, disparity, strict=True):
         old = old_normal_map(map_[0].numpy().copy(), a, bg_threshold)
         assert np.abs(np.floor(mine.numpy() * 255 + 1e-3) - old).max() <= 1
@@ -92,7 +89,7 @@ def test_normal_map_is_the_old_one(a, bg_threshold):
 
 def test_codings_are_the_same_vectors():
     disparity = sphere()
-    maps = {c: nodes._render_normals(Estimate(depth=disparity, quantity=Quantity.DISPARITY), 6.28, 0.1, c) for c in nodes.CODINGS}
+    maps = {c: nodes._render_normals(Estimate(depth=disparity, quantity=Quantity.DISPARITY), 6.28, 0.1, c) for c in CODINGS}
     old = maps["controlnet-1.0-normal"]
     assert torch.allclose(maps["opengl"], torch.stack((1 - old[:, 2], old[:, 1], old[:, 0]), 1), atol=1e-6), (
         "contract: OpenGL = (1-B, G, R)"
@@ -123,7 +120,7 @@ def test_the_networks_short_side_is_the_resolution_whatever_its_authors_do(small
 def test_a_constant_disparity_gives_a_constant_image():
     flat = Estimate(depth=torch.full((1, 1, 64, 64), 7.0), quantity=Quantity.DISPARITY)
     assert render_depth(flat).unique().numel() == 1
-    assert nodes._render_normals(flat, 0.0, 0.0, nodes.NORMAL_1_0).mul(255).int().flatten(2)[0, :, 0].tolist() == [255, 127, 127]
+    assert nodes._render_normals(flat, 0.0, 0.0, NORMAL_1_0).mul(255).int().flatten(2)[0, :, 0].tolist() == [255, 127, 127]
 
 
 def test_a_zero_is_finite(small):

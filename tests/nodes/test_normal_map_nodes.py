@@ -17,6 +17,7 @@ from depth_normal.model_loader import free
 from depth_normal.nodes import dsine, metric3d
 from depth_normal.nodes import normal_maps as nodes
 from depth_normal.nodes.geometry import EstimateGeometry, LoadDepthNormalModel
+from depth_normal.options.map_images import CODINGS
 
 Pretend = runpy.run_path(str(Path(__file__).with_name("pretend.py")))["Pretend"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,7 +78,7 @@ def test_the_old_colours_left_is_red_up_is_green_near_is_blue(node, pretend):
 
 
 @ALL
-@pytest.mark.parametrize("coding", nodes.CODINGS)
+@pytest.mark.parametrize("coding", CODINGS)
 def test_every_coding_holds_the_same_vectors(node, coding, pretend):
     (image,) = node().execute(torch.rand(1, 64, 96, 3), resolution=64, coding=coding)
     assert (decode_normal_map(image.movedim(-1, 1), coding) - ball()).abs().max() < 1e-5

@@ -10,17 +10,45 @@ import pytest
 
 from depth_normal import NODE_CLASS_MAPPINGS, options
 from depth_normal.app.commands.option_table import add_options, chosen_options, option_names
+from depth_normal.app.console.option_types import KINDS
 from depth_normal.app.console.parser import Parser
 from depth_normal.nodes.option_widgets import option_widgets
 from depth_normal.options.checks import InvalidArgumentError
 from depth_normal.options.effects import EFFECTS
-from depth_normal.options.fields import Box, Choice, Colour, Number, Options, Point, Points, Switch, Whole, default_of, options_of
+from depth_normal.options.fields import (
+    Box,
+    Choice,
+    Colour,
+    Number,
+    Options,
+    Point,
+    Points,
+    Several,
+    Switch,
+    Typed,
+    Whole,
+    default_of,
+    options_of,
+)
 
 FILES = [importlib.import_module(f"{options.__name__}.{each.name}") for each in pkgutil.iter_modules(options.__path__)]
 CLASSES = {each: None for file in FILES for each in vars(file).values() if inspect.isclass(each) and issubclass(each, Options)}
 SUBJECTS = [each for each in CLASSES if is_dataclass(each)]
 FIELDS = [(subject, name) for subject in SUBJECTS for name in options_of(subject)]
 IDS = [f"{subject.__name__}.{name}" for subject, name in FIELDS]
+
+
+TEXTS = {
+    "tiles": "auto",
+    "device": "cuda:1",
+    "bytes": "3MB",
+    "text": "a:1",
+    "file": "a.png",
+    "degrees": "60.5",
+    "seconds": "1.5",
+    "rate": "24",
+}
+"""A text that each type of `Typed` reads; "64" is one of the others."""
 
 
 def wrong_values(option):
@@ -30,9 +58,11 @@ def wrong_values(option):
         case Number():
             return [option.low - 1, math.inf, math.nan, "1", True]
         case Choice(check_with=None):
-            return ["another", 1, None]
+            return ["another", 1]
         case Choice():
             return ["another", -1]
+        case Several():
+            return [("another",)]
         case Colour():
             return ["reddish", "#12", None]
         case Point():
@@ -94,7 +124,7 @@ def test_a_typed_value_arrives(subject, name):
     add_options(parser, subject)
     arguments = parser.parse_args([option_names(subject)[name], *typed])
     found = getattr(arguments, name)
-    assert found == ([value] if isinstance(found, list) else value)
+    assert found == ([value] if isinstance(option, (Point, Points)) and isinstance(found, list) else value)
 
 
 def _typed(option, default):
@@ -110,6 +140,11 @@ def _typed(option, default):
             return ["0.25,0.5"], (0.25, 0.5)
         case Box():
             return ["0.1,0.2,0.3,0.4"], (0.1, 0.2, 0.3, 0.4)
+        case Several():
+            return [",".join(option.choices[:2])], [*option.choices[:2]]
+        case Typed():
+            typed = TEXTS.get(option.kind, "64")
+            return [typed], KINDS[option.kind](typed)
         case Whole():
             return [str(option.high)], option.high
     value = option.low + option.step

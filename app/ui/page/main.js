@@ -5,6 +5,7 @@ import { chooseLanguage } from '../web/viewer.js'
 import { WORDS, translated } from '../web/words.js'
 import { Uploads, droppedFiles, kindsOf, sortedOut } from './files.js'
 import { Queue, isOpen } from './queue.js'
+import { setUsual } from './previews.js'
 import { Result } from './result.js'
 import { ask } from './server.js'
 import { Settings } from './settings.js'
@@ -177,6 +178,7 @@ if (locale !== 'en') setTable({ messages: { ...table.messages, ...Object.fromEnt
 try {
   const said = await settings.load()
   uploads.limits = said
+  setUsual(said.usual)
   byId('pick-files').accept = [...said.extensions.image, ...said.extensions.video].join(',')
 } catch (error) {
   if (error.status !== 403) refused(error.message) // `look` says that

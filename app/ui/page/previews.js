@@ -28,6 +28,14 @@ const last = { stereo: {}, parallax: {} }
  * @typedef {{ command: (words: string | null) => void, keep: (path: string, pressed: HTMLElement) => Promise<void>, refused: (words: string) => void }} Page
  */
 
+/** What the sliders begin with, as the commands' options have it. @type {Record<string, number>} */
+let usual = {}
+
+/** @param {Record<string, number>} values Of /api/models. */
+export function setUsual(values) {
+  usual = values
+}
+
 /**
  * The modes of one result, for `showResult`.
  * @param {any} job
@@ -189,8 +197,8 @@ class StereoMode extends MadeMode {
   constructor(view, maps, job, page) {
     super(view, job, page, 'stereo', {
       layout: choice(translated('layout of the two eyes'), LAYOUTS),
-      divergence: range(translated('depth effect'), 0, 10, 0.5, 2),
-      convergence: range(translated('on the screen'), 0, 1, 0.05, 0.5),
+      divergence: range(translated('depth effect'), 0, 10, 0.5, usual.divergence),
+      convergence: range(translated('on the screen'), 0, 1, 0.05, usual.convergence),
     })
     this.fields.divergence.title = translated('shift between near and far, in percent of the width')
     this.fields.convergence.title = translated('what lies on the screen: left the far end, right the near end')
@@ -251,8 +259,8 @@ class ParallaxMode extends MadeMode {
   constructor(view, maps, job, page) {
     super(view, job, page, 'parallax', {
       move: choice(translated('the move of the camera'), MOVES),
-      amount: range(translated('move'), 0, 0.2, 0.01, 0.05),
-      focus: range(translated('stays in place'), 0, 1, 0.05, 0.5),
+      amount: range(translated('move'), 0, 0.2, 0.01, usual.amount),
+      focus: range(translated('stays in place'), 0, 1, 0.05, usual.focus),
       side: choice(translated('pixels of the longer side, at most'), { 960: '960 px', 1920: '1920 px' }),
     })
     this.fields.amount.title = translated('how far the camera goes; 1 is the distance to the near end')

@@ -40,8 +40,8 @@ from depth_normal.app.cluster import engine, session, steps
 from depth_normal.app.cluster.engine import estimate_with_ray
 from depth_normal.app.cluster.library import import_ray
 from depth_normal.app.cluster.local_ray import local_ray
-from depth_normal.app.cluster.options import RayOptions
 from depth_normal.app.console import terminal
+from depth_normal.options.folders import RayOptions
 
 pytest.importorskip("ray.data", reason="Ray is not installed: pip install 'depth-normal[ray]'")
 from pyarrow import parquet

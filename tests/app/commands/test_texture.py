@@ -40,10 +40,6 @@ def texture(*words):
     return main(["texture", *map(str, words)])
 
 
-def test_the_choices_are_those_of_the_geometry():
-    assert (texture_command.SIMPLE, texture_command.DEFAULT_ROUGHNESS) == (simple_materials.SIMPLE, simple_materials.ROUGHNESS)
-
-
 @pytest.mark.parametrize("suffix", [".png", ".exr"])
 def test_there_and_back_through_files(normals, tmp_path, suffix):
     if suffix == ".exr":

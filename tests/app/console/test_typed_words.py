@@ -14,7 +14,7 @@ from depth_normal.annotators.choices import PYTHON, wording
 from depth_normal.app import cli, outcomes
 from depth_normal.app.commands import result_paths
 from depth_normal.app.commands.arguments import NETWORK_OPTIONS
-from depth_normal.app.commands.estimate import _refuse_useless, _writes
+from depth_normal.app.commands.estimate import checked_options
 from depth_normal.app.console import option_types
 from depth_normal.app.console.parser import Parser
 
@@ -382,12 +382,12 @@ def test_a_model_without_its_option_is_no_image(words, tmp_path, monkeypatch, ca
     ["photo.jpg --write depth --fov 60", "photo.jpg --write depth,npz --fov 60 --near-far-ratio 9 --model tiny", "photo.jpg --fov 60"],
 )
 def test_an_option_that_changes_something_is_taken(words, photos):
-    parsed = cli._parsed(words.split())
-    _refuse_useless(parsed, _writes(parsed))
+    checked_options(cli._parsed(words.split()))
 
 
 def test_an_option_that_is_given_again_adds_to_what_was_given(photos):
-    assert _writes(cli._parsed(["photo.jpg", "--write", "depth", "--write", "npz,depth", "--also", "glb"])) == ("depth", "npz", "glb")
+    words = ["photo.jpg", "--write", "depth", "--write", "npz,depth", "--also", "glb"]
+    assert checked_options(cli._parsed(words)).writes == ("depth", "npz", "glb")
     assert cli._parsed(["video", "photos", "--what", "depth", "--what", "normals,stereo"]).what == ["depth", "normals", "stereo"]
     assert cli._parsed(["bench", "tiny", "--runtime", "onnx", "--runtime", "compile"]).runtime == [("onnx",), ("compile",)]
 
