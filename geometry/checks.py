@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -79,8 +80,8 @@ def check_depth(depth: Tensor, like: Tensor | None = None, batch: int | None = N
     check_map(depth, 1, "depth", like)
     if batch not in (None, depth.shape[0]):
         raise ValueError(f"depth is of {depth.shape[0]} images; expected {batch}: pass them one by one")
-    least, greatest = depth.aminmax()  # NaN where there is one
-    if not bool((least > 0) & (greatest < float("inf"))):
+    least, greatest = torch.stack(depth.aminmax()).tolist()  # NaN where there is one
+    if not 0 < least <= greatest < float("inf"):
         raise ValueError("depth holds values that are not positive and finite; fill the holes first, as `filled_depth` does")
 
 
@@ -102,8 +103,8 @@ def check_intrinsics(intrinsics: Tensor, batch: int | None = None, like: Tensor 
         raise ValueError(f"intrinsics have shape {tuple(intrinsics.shape)}; expected {expected}, one matrix for each image")
     if like is not None and intrinsics.device != like.device:
         raise ValueError(f"intrinsics are on {intrinsics.device}, the map on {like.device}; move one to the other's device")
-    focal_lengths = torch.stack((intrinsics[:, 0, 0], intrinsics[:, 1, 1]))
-    if not bool((focal_lengths > 0).all() & torch.isfinite(intrinsics).all()):
+    numbers = intrinsics.detach().float().cpu().numpy()
+    if not ((numbers[:, (0, 1), (0, 1)] > 0).all() and np.isfinite(numbers).all()):
         raise ValueError(
             f"intrinsics are not a camera's: {intrinsics.tolist()}; expected [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] in pixels, fx and fy > 0"
         )

@@ -11,6 +11,7 @@ from ..options import map_images as codings
 from ..utils import constant, squared_lengths, vector_lengths, without_autocast
 from .checks import check_map
 from .kinds import Axes, Kind
+from .valid import are_positive
 
 # Vectors that are stored as they are have length 1 up to rounding, in most pixels that have a direction.
 _EXACT, _MOST = 0.02, 0.8
@@ -148,8 +149,8 @@ def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL, in_place: bool
     is_compiling = torch.compiler.is_compiling()  # an exporter's graph cannot branch
     if vectors.device.type != "cpu" and not is_compiling:  # few operations, without a question
         largest = torch.linalg.vector_norm(vectors, torch.inf, 1, keepdim=True)
-        usable = (largest > 0) & (largest < torch.inf)
-        safe = torch.where(usable, vectors / torch.where(usable, largest, 1), facing)
+        usable = are_positive(largest)
+        safe = torch.where(usable, vectors / torch.where(usable, largest, constant(largest, 1.0)), facing)
         return safe / torch.linalg.vector_norm(safe, 2, 1, keepdim=True)
     squares = squared_lengths(vectors)
     # On a CPU a check is cheaper than passes over the map.

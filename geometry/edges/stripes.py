@@ -146,7 +146,7 @@ def stripe_ends(inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, edge:
 def _away(lines: Lines, inverse: Tensor, own: Tensor, bottom: Tensor, top: Tensor, reach: int) -> Tensor:
     """Pixels (N,) from the middle of the ramp, positive on the far side; more than `reach` where it is not found."""
     middle = (bottom + top) * 0.5
-    sign = torch.where(own > middle, 1.0, -1.0)
+    sign = torch.where(own > middle, constant(own, 1.0), constant(own, -1.0))
     steps = _steps(sign, 0, reach + 1)
     there = lines.at(sign * steps)
     above = (values_at(inverse, there.flatten()).view_as(there) - middle) * sign

@@ -47,7 +47,7 @@ def blur_by_depth(image: Tensor, depth: Tensor) -> Tensor:
     """
     pitch = max(1, round(max(image.shape[-2:]) / _LONGER))
     small = luminance(shrunk(image, pitch).float())
-    inverse = 1 / resize_map(depth.float(), small.shape[2], small.shape[3])
+    inverse = resize_map(depth.float(), small.shape[2], small.shape[3]).reciprocal()
     low, high = extremes_within(inverse, _BESIDE)
     own, after = _slopes(small), _slopes(box_means(box_means(small, _RADIUS), _RADIUS))
     # Every second place, in one copy: what is told of layers is a few numbers.

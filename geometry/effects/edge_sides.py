@@ -59,10 +59,10 @@ class EdgeSides:
     def depth(self, stepped: Tensor) -> Tensor:
         """Stepped depth (1, 1, H, W) whose steps follow the image's edges, softly as its colours do: for light that falls off with it."""
         low, high, middle = self.pixels.sample_vectors(self.ends, pitch_of(*stepped.shape[-2:])).split(1)
-        here = 1 / self.pixels.take_vectors(stepped)
+        here = self.pixels.take_vectors(stepped).reciprocal()
         is_near = here * here > middle
         inverse = torch.lerp(torch.where(is_near, low, here), torch.where(is_near, here, high), self.near)
-        return self.pixels.put_vectors(stepped, 1 / inverse)
+        return self.pixels.put_vectors(stepped, inverse.reciprocal_())
 
     def shadow(self, hidden: Tensor, depth: Tensor) -> Tensor:
         """Shadows that end at silhouettes as softly as the image's colours change there, and not as the depth does.
@@ -74,14 +74,14 @@ class EdgeSides:
         dtype, hidden, depth, lamps = hidden.dtype, hidden.float(), depth.float(), hidden.shape[1]
         pitch, reach = pitch_and_reach(*depth.shape[-2:])
         middle = self.ends[:, 2:]
-        small, inverse = middles_of(hidden, pitch), 1 / middles_of(depth, pitch)
+        small, inverse = middles_of(hidden, pitch), middles_of(depth, pitch).reciprocal()
         near = (inverse * inverse > middle).to(inverse)
         means = box_means(box_means(torch.cat((small, small * near, near), 1), reach), reach)
         on_all, on_near, share = means.split((lamps, lamps, 1), 1)
         on_far = (on_all - on_near) / (1 - share).clamp(min=_TINY)
         sides = torch.cat((on_far, on_near / share.clamp(min=_TINY)), 1).clamp(0, 1)
         on_far, on_near, middle = self.pixels.sample_vectors(torch.cat((sides, middle), 1), pitch).split((lamps, lamps, 1))
-        here, inverse = self.pixels.take_vectors(hidden), 1 / self.pixels.take_vectors(depth)
+        here, inverse = self.pixels.take_vectors(hidden), self.pixels.take_vectors(depth).reciprocal()
         is_near = inverse * inverse > middle
         own = torch.lerp(torch.where(is_near, on_far, here), torch.where(is_near, here, on_near), self.near)
         return self.pixels.put_vectors(hidden, own).to(dtype)
@@ -106,11 +106,11 @@ def edge_sides(image: Tensor, normals: Tensor, soft: Tensor, stepped: Tensor, ou
     """
     pitch, reach = pitch_and_reach(*image.shape[-2:])
     colours, own, soft, stepped = (middles_of(each, pitch) for each in (image, normals, soft, stepped))
-    soft, inverse = 1 / soft, 1 / stepped
+    soft, inverse = soft.reciprocal(), stepped.reciprocal()
     (low, high), (least, most) = extremes_around(inverse, reach, 2 * reach)
     middle = least * most
     near, beside, at_edges = (inverse * inverse > middle).to(inverse), most > least * EDGE, high > low * EDGE
-    sure = torch.where(at_edges, _UNSURE, 1.0).to(inverse) * beside
+    sure = torch.where(at_edges, constant(inverse, _UNSURE), constant(inverse, 1.0)) * beside
     slope, start = colour_fit(colours, near, sure, _COLOURS * reach).split((3, 1), 1)
     known = _explained(near, (slope * colours).sum(1, keepdim=True).add_(start), sure, _COLOURS * reach)
     start = torch.where(at_edges, torch.addcmul(start, 1 - known, box_means(near, reach) - 0.5), near)

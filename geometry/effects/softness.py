@@ -69,7 +69,7 @@ class DepthSteps:
     def of(cls, depth: Tensor) -> DepthSteps:
         """Those of depth (1, 1, H, W), positive and finite."""
         pitch, reach = pitch_and_reach(*depth.shape[-2:])
-        inverse = 1 / depth
+        inverse = depth.reciprocal()
         low, high = extremes_within(inverse, 1)
         small = middles_of(inverse, pitch)
         between = F.max_pool2d(high - low, pitch, ceil_mode=True)[..., : small.shape[-2], : small.shape[-1]]
@@ -83,10 +83,10 @@ class DepthSteps:
         """Of normals (1, 3, H, W) whose edges may have been refined: none but those, and ripples all over. Waits at most twice."""
         apart = self.beside == 0
         turns = _fast_turns(normals)
-        there = [each & apart[..., : each.shape[-2], : each.shape[-1]] for each in turns]
-        counts = torch.cat([each.sum((2, 3)) for each in (*turns, *there)])
-        fetched = to_cpu({"counts": counts, "apart": apart.sum(), "edges": self.edges})
-        (bends, edges), (bends_apart, edges_apart) = (each.sum(0).tolist() for each in fetched["counts"].chunk(2))
+        there = [apart[..., : each.shape[-2], : each.shape[-1]] for each in turns]
+        turns, there = (torch.cat([each.flatten(2) for each in maps], 2) for maps in (turns, there))
+        fetched = to_cpu({"counts": torch.cat((turns, turns & there)).sum(2), "apart": apart.sum(), "edges": self.edges})
+        (bends, edges), (bends_apart, edges_apart) = fetched["counts"].tolist()
         silhouettes, stepped = fetched["edges"].tolist()
         share = _within(stepped / max(silhouettes, 1), _FEW, _MOST)
         unrefined = _smoothness(bends, edges)
