@@ -97,9 +97,13 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
         softness = steps.softness(normals)
         if softness.whole * softness.share > 0:
             # Of a refined network only the edges are sharp. Light needs the mixture beside them as it was, or it shows where that ends.
-            soft = steps.softened(soft.reciprocal(), softness.whole).reciprocal_()
+            inverse = soft.reciprocal()
             if softness.added > 0:
-                normals = unit_vectors(steps.softened(normals, softness.added))
+                inverse, normals = steps.softened(torch.cat((inverse, normals), 1), softness.whole, *[softness.added] * 3).split((1, 3), 1)
+                normals = unit_vectors(normals)
+            else:
+                inverse = steps.softened(inverse, softness.whole)
+            soft = inverse.reciprocal()
         outside = _outside_ramps(soft, depth, radius)
         glossy = _steady(normals, softness.whole) * outside
         edges, normals = edge_sides(image, normals, soft, depth, outside, softness.whole)

@@ -155,7 +155,8 @@ def _less_error(inverse: Tensor, doubt: Tensor) -> Tensor:
     """Inverse depth of what casts shadows, moved away by what may be the network's error."""
     span = inverse.amax((2, 3), keepdim=True) - inverse.amin((2, 3), keepdim=True)
     far, near = measure_range_of_samples(inverse, None, _MOST)
-    return inverse - (inverse * span).sqrt_().mul_(_ERROR).add_((near - far).mul_(_LEAST_ERROR)).mul_(doubt)
+    error = torch.add((near - far).mul_(_LEAST_ERROR), (inverse * span).sqrt_(), alpha=_ERROR)
+    return torch.addcmul(inverse, error, doubt, value=-1)
 
 
 class _Hidden(NamedTuple):
@@ -420,8 +421,8 @@ def half_thickness(inverse: Tensor, focal: Tensor, most: float = 0.3) -> Tensor:
         most: Thickness beyond which nothing goes, as a share of depth.
     """
     pitch = max(1, round(max(inverse.shape[-2:]) / _RAYS_ALONG))
-    farthest = -neighbours_largest(-inverse)
-    rim = torch.where(inverse > farthest * EDGE, inverse, constant(inverse, 0.0))
+    above_farthest = neighbours_largest(-inverse).mul_(-EDGE)
+    rim = torch.where(inverse > above_farthest, inverse, constant(inverse, 0.0))
     rim, near = (F.max_pool2d(each, pitch, ceil_mode=True) for each in (rim, inverse))
     rims = []
     for before, radius in zip((0, *_RADII), _RADII, strict=False):

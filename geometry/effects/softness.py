@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import constant, to_cpu, vector_lengths
+from ...utils import constant, sent_to, to_cpu, vector_lengths
 from ..edges.depth_edges import find_ramps
 from ..filters.box import box_means
 from ..filters.coarse import enlarged, middles_of, shrunk
@@ -98,13 +98,13 @@ class DepthSteps:
         added = share * (refined - unrefined)
         return Softness(unrefined + added, added, share)
 
-    def softened(self, values: Tensor, share: float) -> Tensor:
-        """Values (1, C, H, W) that lead from one thing to the other beside steps, by that share, as a network's do."""
+    def softened(self, values: Tensor, *shares: float) -> Tensor:
+        """Values (1, C, H, W) that lead from one thing to the other beside steps, each by its share, as a network's do."""
         pitch, reach = pitch_and_reach(*values.shape[-2:])
         small = shrunk(values, pitch)[..., : self.beside.shape[-2], : self.beside.shape[-1]]
         means = box_means(box_means(small, reach), max(1, reach // 2))
         means, beside = enlarged(torch.cat((means, self.beside), 1), pitch, values.shape[-2:]).split((values.shape[1], 1), 1)
-        return torch.lerp(values, means, beside * share)
+        return torch.lerp(values, means, beside * sent_to(beside.device, torch.tensor(shares).view(1, -1, 1, 1)))
 
 
 def _within(value: float, low: float, high: float) -> float:
