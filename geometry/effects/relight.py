@@ -36,7 +36,7 @@ _RELIEF, _DARK, _STEEPEST = 1 / 700, 0.15, 0.3
 # brightness. It is at least half a step of 8 bits, and what differs more than the last figure is texture.
 _QUIET, _RANGES, _LEAST_NOISE, _MOST_NOISE = 0.1, 8, 0.5 / 255, 6 / 255
 # Channels that differ by less are grey.
-_GREY = 1e-7
+_GREY = 1e-9
 # Most of a surface's roughness is finer than what is seen of its relief, by this factor.
 _UNSEEN = 4.0
 # The light of a surface that keeps half of its highlights, and differences of brightness that are no border of a surface.

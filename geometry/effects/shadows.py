@@ -253,11 +253,13 @@ def _look_at_some(rays: _Rays, points: _Points, casters: Tensor, halves: Tensor,
     hidden, farness = torch.zeros_like(inside), torch.zeros_like(inside) if measured else None
     inverse_step, softness, least = ways[:, 2:].abs(), inside * (4 * _PENUMBRA / _RIM), constant(inside, _PENUMBRA / _RIM)
     for share, step in points:
-        place = torch.addcmul(starts, share, ways)
-        column, row = place[:, :, :2].int().split(1, 2)
-        index = torch.add(column, row, alpha=width)
+        # Of whole rays each map is large: none is held longer than it is needed.
+        index = torch.addcmul(starts[:, :2], share, ways[:, :2]).int()
+        index = torch.add(index[:, :, :1], index[:, :, 1:], alpha=width)
         hit, half, fade = (each.view_as(index) for each in table.index_select(1, index.flatten()).unbind())
-        found = _cover(half, hit, place[:, :, 2:], step * inverse_step, torch.addcmul(least, share, softness))
+        del index
+        ray = torch.addcmul(starts[:, 2:], share, ways[:, 2:])
+        found = _cover(half, hit, ray, step * inverse_step, torch.addcmul(least, share, softness))
         most, first_most = found.mul_(fade).max(0)
         if farness is not None:
             there = share.expand(-1, -1, *most.shape[1:]).gather(0, first_most[None])[0]
@@ -305,7 +307,7 @@ def _shares_of_steps(steps: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 
 
 def _cover(half: Tensor, hit: Tensor, ray: Tensor, half_step: Tensor, softness: Tensor) -> Tensor:
-    """How much of the lamp surfaces hide from rays, times _RIM, which spares a product; 0 or less where nothing.
+    """How much of the lamp surfaces hide from rays, times _RIM, which spares a product; 0 or less where nothing. Changes its arguments.
 
     Args:
         half: Half the thickness of each surface, as a share of its depth.
@@ -315,10 +317,10 @@ def _cover(half: Tensor, hit: Tensor, ray: Tensor, half_step: Tensor, softness: 
         softness: The width of the penumbra there, as a share of depth, over _RIM.
     """
     # The ray is tested half a step back and half a step on, so that it does not skip thin objects.
-    half = torch.addcdiv(half, half_step, ray)
+    half = half.addcdiv_(half_step, ray)
     # 1 where the ray passes behind the surface by at most the object's thickness; 0 on either side.
-    behind = (hit / ray).sub_(1 + _BIAS)
-    softness = torch.minimum(softness, half)
+    behind = hit.div_(ray).sub_(1 + _BIAS)
+    softness = torch.minimum(softness, half, out=softness)
     return half.sub_(behind.sub_(half).abs_()).div_(softness).clamp_(max=_RIM)
 
 
