@@ -253,7 +253,7 @@ def _stripe_end(profile: Tensor, before: int, widest: int) -> tuple[Tensor, Tens
     best, end, contrast = (each.T for each in (best, ends.gather(0, number) - before, contrasts.gather(0, number)))
     single, left, total = single.amin(0)[:, None], left.T, _mean_and_error(sums[:, -1:])[1].T
     enough = profile[0].amax(-1, keepdim=True) > _FEW
-    sure = _gained(best, single, total, _GAIN, 0.5 * _GAIN) * _share_above(contrast, _CONTRAST, 0.5 * _CONTRAST) * enough
+    sure = _gained(best, single, total, _GAIN, 0.5 * _GAIN) * share_above(contrast, _CONTRAST, 0.5 * _CONTRAST) * enough
     sure = torch.where(torch.isfinite(best), sure, 0)
     begin, also = _begin_of_far(profile, left, single, total, before)
     also = also * enough
@@ -322,7 +322,7 @@ def _begin_of_far(profile: Tensor, left: Tensor, single: Tensor, total: Tensor, 
     in_ramp = (last > 2) & (left.gather(-1, last) < _LEFT[1]) & (left.gather(-1, after) > _LEFT[0])
     of_far = (profile[5] - (profile[2:5] * far).sum(0) * 2 + profile[0] * far.square().sum(0)).clamp(min=0)
     error = torch.where(at > last, of_far, varies * number).sum(-1, keepdim=True)
-    sure = _gained(error, single, total, _ANY_GAIN, 0.1) * _share_above(peak, _ANY_CONTRAST, 0.5 * _ANY_CONTRAST) * in_ramp
+    sure = _gained(error, single, total, _ANY_GAIN, 0.1) * share_above(peak, _ANY_CONTRAST, 0.5 * _ANY_CONTRAST) * in_ramp
     return last + (0.5 - before), sure * (2 - 2 * spread / peak.clamp(min=_TINY)).clamp(0, 1)
 
 
@@ -330,10 +330,10 @@ def _gained(error: Tensor, single: Tensor, total: Tensor, least: float, over: fl
     """How surely an error is less than that of a single edge, by what share of it, and than the total."""
     noise = _NOISE * total + _TINY
     gain, explained = 1 - (error + noise) / (single + noise), 1 - error / total.clamp(min=_TINY)
-    return _share_above(gain, least, over) * _share_above(explained, _EXPLAINED, _OVER)
+    return share_above(gain, least, over) * share_above(explained, _EXPLAINED, _OVER)
 
 
-def _share_above(values: Tensor, least: float, over: float) -> Tensor:
+def share_above(values: Tensor, least: float, over: float) -> Tensor:
     """0 up to `least`, 1 from `over` above it on."""
     return torch.add(constant(values, -least / over), values, alpha=1 / over).clamp_(0, 1)
 
