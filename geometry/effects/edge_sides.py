@@ -28,7 +28,7 @@ _RAMP = 0.25
 # The most of the far thing that is taken out of the near thing's normals: what is left, and its error, doubles in length.
 _MOST_MIXED = 0.5
 # What is on one side of a silhouette by less than this share of depth is mixed from both: light shows what rounding turns over.
-_OVER = 0.02
+_OVER = 0.003
 # A smaller share of a ramp is rounding.
 _ROUNDING = 0.01
 _TINY = 1e-6
