@@ -155,7 +155,7 @@ EFFECTS = {
     "relight, three lamps (node)": Budget(828, 10, 13),
     "cast_shadow, hard": Budget(144, 3, 3),
     "cast_shadow, soft": Budget(168, 3, 3),
-    "parallax, a frame of 8": Budget(209, 3, 1),
+    "parallax, a frame of 8": Budget(209, 3, 2),
     "stereo, both eyes": Budget(2120, 19, 5),
     "depth of field": Budget(382, 4, 10),
     "fog (node)": Budget(672, 9, 6),
