@@ -147,9 +147,11 @@ def finite_bounds(images: Tensor | np.ndarray) -> tuple[float, float]:
         ValueError: Pixels are NaN or infinite.
     """
     if isinstance(images, Tensor):
-        order = sorted(range(4), key=images.stride, reverse=True)  # of its memory: in any other, torch is slow and copies it first
-        bounds = torch.stack([torch.stack(part.aminmax()) for part in images.permute(order)])
-        low, high = torch.stack((bounds[:, 0].amin(), bounds[:, 1].amax())).tolist()
+        parts = images[None]
+        if images.device.type == "cpu":  # in the order of its memory: in any other, torch is slow and copies it first
+            parts = images.permute(sorted(range(4), key=images.stride, reverse=True))
+        bounds = np.array(torch.stack([end for part in parts for end in part.aminmax()]).tolist()).reshape(-1, 2)
+        low, high = float(bounds[:, 0].min()), float(bounds[:, 1].max())
     elif np.issubdtype(images.dtype, np.unsignedinteger):
         return 0.0, 1.0
     else:

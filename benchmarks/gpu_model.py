@@ -148,21 +148,21 @@ VIDEOS = {
 }
 """Of a frame of 640x480 of a video, aligned with those before, which is done on the CPU."""
 EFFECTS = {
-    "relight, sun (node)": Budget(800, 8, 9),
-    "relight, low sun (node)": Budget(800, 8, 9),
-    "relight, candle (node)": Budget(960, 11, 13),
-    "relight, no shadow (node)": Budget(445, 6, 6),
-    "relight, three lamps (node)": Budget(965, 10, 11),
-    "cast_shadow, hard": Budget(160, 3, 1),
-    "cast_shadow, soft": Budget(185, 3, 1),
-    "parallax, a frame of 8": Budget(184, 3, 1),
-    "stereo, both eyes": Budget(1785, 18, 3),
+    "relight, sun (node)": Budget(668, 8, 10),
+    "relight, low sun (node)": Budget(668, 8, 10),
+    "relight, candle (node)": Budget(820, 11, 15),
+    "relight, no shadow (node)": Budget(392, 6, 7),
+    "relight, three lamps (node)": Budget(828, 10, 13),
+    "cast_shadow, hard": Budget(144, 3, 3),
+    "cast_shadow, soft": Budget(168, 3, 3),
+    "parallax, a frame of 8": Budget(184, 3, 2),
+    "stereo, both eyes": Budget(1785, 18, 5),
     "refine, four times as large": Budget(313, 3, 5),
-    "depth of field": Budget(390, 4, 10),
-    "fog (node)": Budget(692, 9, 6),
-    "cut-out, by distance (node)": Budget(226, 8, 8, 8400),
-    "cut-out, in a box (node)": Budget(227, 9, 9, 2170),
-    "normal to height": Budget(340, 2, 0),  # 293 at 480x270
+    "depth of field": Budget(382, 4, 10),
+    "fog (node)": Budget(672, 9, 6),
+    "cut-out, by distance (node)": Budget(206, 8, 8, 8400),
+    "cut-out, in a box (node)": Budget(203, 9, 9, 2250),
+    "normal to height": Budget(332, 2, 0),  # 286 at 480x270
     "ambient occlusion of a height": Budget(245, 0, 0),
 }
 """Of rows of `effects.py` at 480x270, a parallax by frame: 2 % more than today's, which hang on what a processor's rounding finds."""

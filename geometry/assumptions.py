@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..options.checks import InvalidArgumentError
-from ..utils import to_cpu
+from ..utils import constant, to_cpu
 from .camera import DEFAULT_FOV, intrinsics_from_fov, resize_intrinsics
 from .estimate import Estimate, Quantity
 from .levels import FAR_AND_NEAR_END, are_apart, are_ends_apart, at_percentiles, in_order, samples_of, value_at_ranks
@@ -55,7 +55,7 @@ def assumed_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Te
     images = list(zip(depth.split(1), valid.split(1), strict=True))
     if quantity is Quantity.DISPARITY:
         scales = _scales_of(estimate, valid, near_far_ratio)
-        assumed = torch.cat([1 / scale.inverse_depth(*image) for image, scale in zip(images, scales, strict=True)])
+        assumed = torch.cat([scale.inverse_depth(*image).reciprocal_() for image, scale in zip(images, scales, strict=True)])
     elif near_far_ratio:
         assumed = torch.cat([_stretched(*image, near_far_ratio) for image in images])
     else:
@@ -81,8 +81,9 @@ def filled_depth(estimate: Estimate) -> Tensor:
     """
     if estimate.quantity is Quantity.DISPARITY:
         disparity, _, valid = estimate.known_depth()
-        images = zip(disparity.split(1), valid.split(1), _scales_of(estimate, valid, None), strict=True)
-        return _joined([_filled(1 / scale.inverse_depth(values, known, scale.farthest), scale.nearest) for values, known, scale in images])
+        images = zip(_scales_of(estimate, valid, None), disparity.split(1), valid.split(1), strict=True)
+        inverses = [(scale, scale.inverse_depth(values, known, scale.farthest)) for scale, values, known in images]
+        return _joined([_filled(inverse.reciprocal_(), scale.nearest) for scale, inverse in inverses])
     depth = assumed_depth(estimate, NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None)
     return _joined([_filled_and_scaled(image) for image in depth.split(1)])
 
@@ -149,18 +150,19 @@ def _scales_of(estimate: Estimate, valid: Tensor, near_far_ratio: float | None) 
 
 
 def _scale_of(disparity: Tensor, valid: Tensor, mask: Tensor | None, near_far_ratio: float | None) -> _Scale:
-    known = finite = disparity if are_all(valid) else torch.where(valid, disparity, torch.inf)
+    known = finite = disparity if are_all(valid) else torch.where(valid, disparity, constant(disparity, torch.inf))
     if mask is not None and not near_far_ratio:
-        finite = torch.where(are_finite(disparity), disparity, torch.inf)
-    least = [known.amin(), finite.amin(), *(() if mask is None or near_far_ratio else (mask.all().to(known),))]
-    maps = {"samples": samples_of(disparity, valid), "least": torch.stack(least)}
-    fetched = to_cpu(maps if near_far_ratio else {**maps, "top": disparity[0, 0, 0]})
+        finite = torch.where(are_finite(disparity), disparity, constant(disparity, torch.inf))
+    maps = {"samples": samples_of(disparity, valid), "farthest": known.amin(), "least": finite.amin()}
+    if not near_far_ratio:
+        maps |= {"top": disparity[0, 0, 0], **({} if mask is None else {"is_whole": mask.all()})}
+    fetched = to_cpu(maps)
     ordered = in_order(fetched["samples"])
     if not len(ordered):  # a coarse grid may miss the few values there are
         ordered = np.sort(disparity[valid].float().cpu().numpy())
     far, near = at_percentiles(ordered, FAR_AND_NEAR_END)
-    farthest, least, *is_whole = fetched["least"].tolist()
-    if any(is_whole):  # the network says that there is no sky
+    farthest, least = fetched["farthest"].item(), fetched["least"].item()
+    if fetched.get("is_whole"):  # the network says that there is no sky
         near_far_ratio = NEAR_FAR_RATIO
     ratio = near_far_ratio or (_SKY_RATIO if _sees_sky(fetched["top"].tolist(), least, near) else NEAR_FAR_RATIO)
     if not are_ends_apart(far, near):

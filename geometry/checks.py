@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -76,8 +77,8 @@ def check_depth(depth: Tensor, like: Tensor | None = None) -> None:
         ValueError: Not (B, 1, H, W), values that are not positive and finite, or another batch or size than `like`.
     """
     check_map(depth, 1, "depth", like)
-    least, greatest = depth.aminmax()  # NaN where there is one
-    if not bool((least > 0) & (greatest < float("inf"))):
+    least, greatest = torch.stack(depth.aminmax()).tolist()  # NaN where there is one
+    if not 0 < least <= greatest < float("inf"):
         raise ValueError("depth holds values that are not positive and finite; fill the holes first, as `filled_depth` does")
 
 
@@ -99,8 +100,8 @@ def check_intrinsics(intrinsics: Tensor, batch: int | None = None, like: Tensor 
         raise ValueError(f"intrinsics have shape {tuple(intrinsics.shape)}; expected {expected}, one matrix for each image")
     if like is not None and intrinsics.device != like.device:
         raise ValueError(f"intrinsics are on {intrinsics.device}, the map on {like.device}; move one to the other's device")
-    focal_lengths = torch.stack((intrinsics[:, 0, 0], intrinsics[:, 1, 1]))
-    if not bool((focal_lengths > 0).all() & torch.isfinite(intrinsics).all()):
+    numbers = intrinsics.detach().float().cpu().numpy()
+    if not ((numbers[:, (0, 1), (0, 1)] > 0).all() and np.isfinite(numbers).all()):
         raise ValueError(
             f"intrinsics are not a camera's: {intrinsics.tolist()}; expected [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] in pixels, fx and fy > 0"
         )

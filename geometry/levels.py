@@ -112,7 +112,7 @@ def measure_range_of_samples(values: Tensor, valid: Tensor | None, percentiles: 
 def samples_of(values: Tensor, valid: Tensor) -> Tensor:
     """Some ten thousand of a map's values, (B, 1, h, w), NaN where they are not valid: to be fetched together with other questions."""
     stride = sample_stride(values.shape[-2] * values.shape[-1])
-    return torch.where(valid[..., ::stride, ::stride], values[..., ::stride, ::stride], torch.nan)
+    return torch.where(valid[..., ::stride, ::stride], values[..., ::stride, ::stride], constant(values, torch.nan))
 
 
 def in_order(samples: Tensor) -> np.ndarray:

@@ -28,9 +28,7 @@ def valid_depth(depth: Tensor, quantity: Quantity, mask: Tensor | None = None) -
     Returns:
         (B, 1, H, W) bool: finite, positive where it is metric, unmasked.
     """
-    finite = are_finite(depth)
-    if quantity is Quantity.METRIC_DEPTH:
-        finite = finite & (depth > 0)
+    finite = are_positive(depth) if quantity is Quantity.METRIC_DEPTH else are_finite(depth)
     return finite if mask is None else finite & mask
 
 
@@ -73,6 +71,14 @@ def are_finite(values: Tensor) -> Tensor:
     return values.abs() < _INFINITY  # twice as fast
 
 
+def are_positive(values: Tensor) -> Tensor:
+    """Where values are positive and finite."""
+    if values.device.type == "cpu":
+        return are_finite(values) & (values > 0)
+    kind = torch.finfo(values.dtype)
+    return values == values.clamp(kind.tiny, kind.max)  # two operations in place of four
+
+
 def all_valid_depth(depth: Tensor, quantity: Quantity) -> bool:
     """True if `valid_depth` is true of every pixel without a mask; on a CPU in a fourth of its time."""
     least, most = depth.aminmax()
@@ -94,9 +100,12 @@ def valid_normals(normals: Tensor, mask: Tensor | None = None) -> Tensor:
     Returns:
         (B, 1, H, W) bool: all three numbers finite, not all zero, unmasked.
     """
-    x, y, z = normals.split(1, 1)
-    length = x.abs().add_(y.abs()).add_(z.abs())
-    pointing = (length > 0) & (length < _INFINITY)
+    if normals.device.type == "cpu":
+        x, y, z = normals.split(1, 1)
+        length = x.abs().add_(y.abs()).add_(z.abs())
+    else:
+        length = torch.linalg.vector_norm(normals, torch.inf, 1, keepdim=True)
+    pointing = are_positive(length)
     return pointing if mask is None else pointing & mask
 
 

@@ -17,7 +17,7 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.filters.box import box_means
 from depth_normal.geometry.images.srgb import linear_to_srgb, srgb_to_linear
 from depth_normal.geometry.levels import measure_range_of_samples
-from depth_normal.geometry.surfaces.upsampling import Surfaces, means_along
+from depth_normal.geometry.surfaces.upsampling import Line, smoothings
 from depth_normal.geometry.temporal.camera_motion import camera_motion
 from depth_normal.utils import resize_map, unit_vectors
 
@@ -127,6 +127,7 @@ def test_an_estimate_comes_from_a_gpu_as_it_is_in_one_copy(gpu):
 
 CAMERA = torch.tensor(((50.0, 0.0, 30.0), (0.0, 50.0, 20.0), (0.0, 0.0, 1.0)))[None]
 LAMPS = (Light((0.5, 0.2, 0.3), size=0.2), Light((0.1, 0.2, 0.3), is_point=True, size=0.1), Light((-1.0, 0.0, 0.2)))
+LINES = (Line((1, 4, 6, 4, 1), 2), Line((1, 2, 1)))
 VECTORS = torch.cat((torch.randn(1, 3, 4, 6), torch.tensor((0.0, 1e-30, 1e30, torch.inf, torch.nan, 1)).expand(1, 3, 2, 6)), 2)
 
 
@@ -144,7 +145,7 @@ BOTH_WAYS = {
     "srgb": lambda maps: torch.cat((srgb_to_linear(maps - 0.1), linear_to_srgb(maps - 0.1))).clamp(min=0),
     "colour_fit": lambda maps: colour_fit(maps, maps[:, :1], maps[:, 1:2] + 0.1, 3),
     "sharpen_known_depth": lambda maps: sharpen_known_depth(1 + box_means(maps[:, :1].round(), 2), 3),
-    "means_along": lambda maps: means_along(maps, Surfaces.of(maps[:, :1] / 9 + 1), 2, (1, 4, 6, 4, 1), 2),
+    "smoothings": lambda maps: torch.cat([each(maps) for each in smoothings(maps[:, :1] / 9 + 1, LINES)]),
     "cast_shadows": lambda maps: cast_shadows(maps[:, :1] / 9 + 1, CAMERA.to(maps), LAMPS, doubt=CAMERA[:, :1, :1, None].sign().to(maps)),
     "filled_depth, no sky": lambda maps: filled_depth(no_sky(torch.cat((maps[:, :1, :4] / 99, maps[:, :1] + 0.5), 2))),
     "measure_range_of_samples": lambda maps: torch.cat(measure_range_of_samples(maps[:, :1], None, (5.0, 95.0))),

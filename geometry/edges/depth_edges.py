@@ -92,7 +92,7 @@ def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, image: Tens
 
 def sharpen_known_depth(depth: Tensor, radius: int, growth: int = 0, image: Tensor | None = None, *, smooth: bool = True) -> Tensor:
     """`sharpen_depth_edges` of depth that is known to be positive and finite, as that of `filled_depth` is: a GPU is not asked again."""
-    soft = inverse = 1 / depth
+    soft = inverse = depth.reciprocal()
     ramps = find_ramps(inverse, radius)
     pixels = ChosenPixels(ramps.edge)  # a small part of most images
     here, low, high = map(pixels.take, (inverse, ramps.low, ramps.high))
@@ -106,9 +106,9 @@ def sharpen_known_depth(depth: Tensor, radius: int, growth: int = 0, image: Tens
         if smooth:
             inverse = _without_ragged_pixels(inverse, soft, radius, ramps.edge)
     if growth == 0:
-        return 1 / inverse
+        return inverse.reciprocal()
     grown = largest_within(inverse, growth, has_nan=False)
-    return 1 / torch.where(grown > inverse * EDGE, grown, inverse)
+    return torch.where(grown > inverse * EDGE, grown, inverse).reciprocal_()
 
 
 class Ramps(NamedTuple):

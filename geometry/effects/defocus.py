@@ -47,9 +47,9 @@ def blur_by_depth(image: Tensor, depth: Tensor) -> Tensor:
     """
     pitch = max(1, round(max(image.shape[-2:]) / _LONGER))
     small = luminance(shrunk(image, pitch).float())
-    inverse = 1 / resize_map(depth.float(), small.shape[2], small.shape[3])
+    inverse = resize_map(depth.float(), small.shape[2], small.shape[3]).reciprocal()
     low, high = extremes_within(inverse, _BESIDE)
-    own, after = _slopes(small), _slopes(box_means(box_means(small, _RADIUS), _RADIUS))
+    own, after = _slopes(torch.cat((small, box_means(box_means(small, _RADIUS), _RADIUS)), 1)).split(1, 1)
     # Every second place, in one copy: what is told of layers is a few numbers.
     places = torch.cat((inverse, high / low, own, after, box_means(own, _RADIUS)), 1)[..., ::2, ::2]
     fetched = to_cpu({"places": places, "ends": torch.stack(inverse.aminmax())})

@@ -40,7 +40,7 @@ class Depths(NamedTuple):
         span = near - far
         if span <= 1e-6 * near:
             return torch.zeros_like(self.depth)
-        return ((near - 1 / self.depth) / span).clamp(0, 1)
+        return ((near - self.depth.reciprocal()) / span).clamp(0, 1)
 
     def at_share(self, share: float) -> float:
         """The depth at a share of the way from the near end to the far end."""

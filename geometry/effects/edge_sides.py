@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...utils import constant, unit_vectors
 from ..edges.depth_edges import EDGE, colour_fit
+from ..edges.stretches import share_above
 from ..filters.box import box_means
 from ..filters.chosen_pixels import ChosenPixels
 from ..filters.coarse import enlarged, middles_of
@@ -26,6 +27,8 @@ _OUTSIDE, _HARDLY_MIXED = 4, 0.01
 _RAMP = 0.25
 # The most of the far thing that is taken out of the near thing's normals: what is left, and its error, doubles in length.
 _MOST_MIXED = 0.5
+# What is on one side of a silhouette by less than this share of depth is mixed from both: light shows what rounding turns over.
+_OVER = 0.003
 # A smaller share of a ramp is rounding.
 _ROUNDING = 0.01
 _TINY = 1e-6
@@ -59,10 +62,10 @@ class EdgeSides:
     def depth(self, stepped: Tensor) -> Tensor:
         """Stepped depth (1, 1, H, W) whose steps follow the image's edges, softly as its colours do: for light that falls off with it."""
         low, high, middle = self.pixels.sample_vectors(self.ends, pitch_of(*stepped.shape[-2:])).split(1)
-        here = 1 / self.pixels.take_vectors(stepped)
-        is_near = here * here > middle
-        inverse = torch.lerp(torch.where(is_near, low, here), torch.where(is_near, here, high), self.near)
-        return self.pixels.put_vectors(stepped, 1 / inverse)
+        here = self.pixels.take_vectors(stepped).reciprocal()
+        is_near = _nearness(here, middle)
+        inverse = here.lerp(low, is_near).lerp_(high.lerp(here, is_near), self.near)
+        return self.pixels.put_vectors(stepped, inverse.reciprocal_())
 
     def shadow(self, hidden: Tensor, depth: Tensor) -> Tensor:
         """Shadows that end at silhouettes as softly as the image's colours change there, and not as the depth does.
@@ -74,16 +77,16 @@ class EdgeSides:
         dtype, hidden, depth, lamps = hidden.dtype, hidden.float(), depth.float(), hidden.shape[1]
         pitch, reach = pitch_and_reach(*depth.shape[-2:])
         middle = self.ends[:, 2:]
-        small, inverse = middles_of(hidden, pitch), 1 / middles_of(depth, pitch)
-        near = (inverse * inverse > middle).to(inverse)
+        small, inverse = middles_of(hidden, pitch), middles_of(depth, pitch).reciprocal()
+        near = _nearness(inverse, middle)
         means = box_means(box_means(torch.cat((small, small * near, near), 1), reach), reach)
         on_all, on_near, share = means.split((lamps, lamps, 1), 1)
         on_far = (on_all - on_near) / (1 - share).clamp(min=_TINY)
         sides = torch.cat((on_far, on_near / share.clamp(min=_TINY)), 1).clamp(0, 1)
         on_far, on_near, middle = self.pixels.sample_vectors(torch.cat((sides, middle), 1), pitch).split((lamps, lamps, 1))
-        here, inverse = self.pixels.take_vectors(hidden), 1 / self.pixels.take_vectors(depth)
-        is_near = inverse * inverse > middle
-        own = torch.lerp(torch.where(is_near, on_far, here), torch.where(is_near, here, on_near), self.near)
+        here, inverse = self.pixels.take_vectors(hidden), self.pixels.take_vectors(depth).reciprocal()
+        is_near = _nearness(inverse, middle)
+        own = here.lerp(on_far, is_near).lerp_(on_near.lerp(here, is_near), self.near)
         return self.pixels.put_vectors(hidden, own).to(dtype)
 
 
@@ -106,31 +109,38 @@ def edge_sides(image: Tensor, normals: Tensor, soft: Tensor, stepped: Tensor, ou
     """
     pitch, reach = pitch_and_reach(*image.shape[-2:])
     colours, own, soft, stepped = (middles_of(each, pitch) for each in (image, normals, soft, stepped))
-    soft, inverse = 1 / soft, 1 / stepped
+    soft, inverse = soft.reciprocal(), stepped.reciprocal()
     (low, high), (least, most) = extremes_around(inverse, reach, 2 * reach)
     middle = least * most
-    near, beside, at_edges = (inverse * inverse > middle).to(inverse), most > least * EDGE, high > low * EDGE
-    sure = torch.where(at_edges, _UNSURE, 1.0).to(inverse) * beside
+    near, beside, at_edges = _nearness(inverse, middle), *(share_above(each, EDGE, _OVER) for each in (most / least, high / low))
+    sure = torch.addcmul(beside, beside, at_edges, value=_UNSURE - 1)
     slope, start = colour_fit(colours, near, sure, _COLOURS * reach).split((3, 1), 1)
     known = _explained(near, (slope * colours).sum(1, keepdim=True).add_(start), sure, _COLOURS * reach)
-    start = torch.where(at_edges, torch.addcmul(start, 1 - known, box_means(near, reach) - 0.5), near)
-    contrast = (known**-_STRETCHED).clamp(max=_MOST_STRETCHED)
-    off, step = (soft - inverse).abs(), (high - low).clamp(min=_TINY)
-    moved = (box_means(off, reach) / (_RAMP * step)).clamp(max=1)
+    off, step = (soft - inverse).abs_(), (high - low).clamp_(min=_TINY)
+    around, moved = box_means(torch.cat((near, off), 1), reach).split(1, 1)
+    start = torch.lerp(near, torch.addcmul(start, 1 - known, around - 0.5), at_edges)
+    contrast = (known**-_STRETCHED).clamp_(max=_MOST_STRETCHED)
+    moved = (moved / (_RAMP * step)).clamp_(max=1)
     mixed = box_means(((high - soft) / step).clamp(0, _MOST_MIXED) * moved, max(1, reach // 2))
-    hardly = (1 - off / (_RAMP * (most - least)).clamp(min=_TINY)).clamp(min=0)
-    far = own.nan_to_num() * (1 - near) * (outside**_OUTSIDE + _HARDLY_MIXED * hardly + _TINY)
-    far = unit_vectors(box_means(box_means(far, reach), reach))
-    beside = enlarged((beside & (outside < 1 - _ROUNDING)).to(near), pitch, image.shape[-2:], mode="nearest")
-    pixels = ChosenPixels(beside > 0)
-    small = torch.cat((slope * at_edges, start, contrast, mixed, far, 1 - outside), 1)
+    one, half = constant(inverse, 1.0), constant(inverse, 0.5)
+    hardly = torch.addcdiv(one, off, (most - least).clamp_(min=_TINY / _RAMP), value=-1 / _RAMP).clamp_(min=0)
+    weight = torch.add(outside**_OUTSIDE, hardly, alpha=_HARDLY_MIXED).add_(_TINY).mul_(1 - near)
+    far = unit_vectors(box_means(box_means(own.nan_to_num() * weight, reach), reach))
+    ramp = beside * (1 - outside)
+    pixels = ChosenPixels(enlarged((ramp > _ROUNDING).to(near), pitch, image.shape[-2:], mode="nearest") > 0)
+    small = torch.cat((slope * at_edges, start - half, contrast, mixed, far, ramp), 1)
     slope, start, contrast, mixed, far, ramp = pixels.sample_vectors(small, pitch).split((3, 1, 1, 1, 3, 1))
-    near = (((slope * pixels.take_vectors(image)).sum(0, keepdim=True) + start - 0.5) * contrast + 0.5).clamp(0, 1)
+    near = torch.addcmul(half, (slope * pixels.take_vectors(image)).sum(0, keepdim=True).add_(start), contrast).clamp_(0, 1)
     own = pixels.take_vectors(normals)
     far = torch.lerp(own, far, ramp)
-    turned = torch.lerp(far, unit_vectors((own - mixed * near * far)[None])[0], near)
+    turned = torch.lerp(far, unit_vectors(torch.addcmul(own, mixed * near, far, value=-1)[None])[0], near)
     normals = pixels.put_vectors(normals, torch.lerp(own, turned, softness))
     return EdgeSides(pixels, near, torch.cat((low, high, middle), 1)), normals
+
+
+def _nearness(inverse: Tensor, middle: Tensor) -> Tensor:
+    """1 where inverse depth is that of the near thing beside a silhouette, 0 where it is the far one's; `middle` is a square between."""
+    return share_above(inverse * inverse / middle, 1, _OVER)
 
 
 def _explained(values: Tensor, fit: Tensor, weights: Tensor, radius: int) -> Tensor:

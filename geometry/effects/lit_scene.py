@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...options.lights import POINT
-from ...utils import resize_map, unit_vectors
+from ...utils import constant, resize_map, unit_vectors
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
 from ..conventions import convert_normals, unit_normals
 from ..edges.depth_edges import edge_radius, sharpen_known_depth
@@ -97,9 +97,13 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
         softness = steps.softness(normals)
         if softness.whole * softness.share > 0:
             # Of a refined network only the edges are sharp. Light needs the mixture beside them as it was, or it shows where that ends.
-            soft = 1 / steps.softened(1 / soft, softness.whole)
+            inverse = soft.reciprocal()
             if softness.added > 0:
-                normals = unit_vectors(steps.softened(normals, softness.added))
+                inverse, normals = steps.softened(torch.cat((inverse, normals), 1), softness.whole, *[softness.added] * 3).split((1, 3), 1)
+                normals = unit_vectors(normals)
+            else:
+                inverse = steps.softened(inverse, softness.whole)
+            soft = inverse.reciprocal()
         outside = _outside_ramps(soft, depth, radius)
         glossy = _steady(normals, softness.whole) * outside
         edges, normals = edge_sides(image, normals, soft, depth, outside, softness.whole)
@@ -160,4 +164,6 @@ def _steady(normals: Tensor, softness: float) -> Tensor:
     radius, pitch = edge_radius(*normals.shape[-2:]), pitch_of(*normals.shape[-2:])
     means = box_means(middles_of(normals, pitch).nan_to_num(), max(1, 2 * radius // pitch))
     length = means.square().sum(1, keepdim=True).sqrt().clamp(1e-3, 1)
-    return 1 / (1 + _TURNED * softness * (1 / length - 1))
+    # 1 / (1 + turned * (1 / length - 1))
+    turned = _TURNED * softness
+    return length / torch.add(constant(length, turned), length, alpha=1 - turned)

@@ -10,7 +10,7 @@ Source:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -25,7 +25,7 @@ from ..filters.chosen_pixels import ChosenPixels
 from ..filters.coarse import middles_of
 from ..filters.extremes import largest_within, neighbours_largest
 from ..levels import measure_range_of_samples
-from ..surfaces.upsampling import ANOTHER, Surfaces, enlarged_along, means_along, middles
+from ..surfaces.upsampling import ANOTHER, Line, enlarged_along, middles, smoothings
 from .lights import Light
 
 _MIN_STEPS, _MAX_STEPS, _PIXELS_A_STEP = 64, 256, 4
@@ -54,7 +54,7 @@ _ERROR, _LEAST_ERROR, _MOST, _SPREAD = 0.03, 0.02, (5.0, 95.0), 0.08
 # The standard deviations of the smoothings, in rays, by which shadows get as soft as they should be, and the weights of five rays in a line
 # that have the variance of their distance, squared. Those of a tile's rays let no pattern of tiles pass.
 _SMOOTHINGS = (1, 2, 4, 8)
-_SPREAD_MEANS, _TILE_MEANS = (1, 4, 6, 4, 1), (1, 2, 3, 4, 3, 2, 1)
+_SPREAD_MEANS, _TILE_MEANS = [Line((1, 4, 6, 4, 1), pitch) for pitch in _SMOOTHINGS], Line((1, 2, 3, 4, 3, 2, 1))
 
 
 def cast_shadow(
@@ -104,7 +104,7 @@ def cast_shadows(
         return cast_shadows(depth.float(), intrinsics.float(), lights, thickness=thickness, doubt=doubt, blur=blur).to(depth)
     height, width = depth.shape[-2:]
     pitch = max(1, round(max(height, width) / _RAYS_ALONG))
-    inverse = 1 / depth
+    inverse = depth.reciprocal()
     by_column = middles_of(inverse, (1, pitch))
     small = middles_of(by_column, (pitch, 1)).contiguous()
     doubt = None if doubt is None else doubt.to(depth)
@@ -127,9 +127,10 @@ def cast_shadows(
             met.append(_march(shortened, tuple(steps), casting, half, doubt is not None))
         marches.append(met)
     hidden = _joined([_joined([each.hidden for each in met], 1) for met in marches], 0)
-    surfaces = Surfaces.of(small)
+    blurred = blur is not None or doubt is not None
+    evened, *softened = smoothings(small, (_TILE_MEANS, *(_SPREAD_MEANS if blurred else ())))
     if any(tiled):  # means over a tile, twice, let no pattern of tiles pass
-        smooth = _smoothed(hidden, surfaces, _TILE_MEANS)
+        smooth = evened(hidden)
         pairs = zip(tiled, hidden.split(1, 1), smooth.split(1, 1), strict=True)
         hidden = smooth if all(tiled) else torch.cat([even if is_tiled else own for is_tiled, own, even in pairs], 1)
     variance = None if blur is None else (resize_map(blur.to(depth), small.shape[2], small.shape[3]) / pitch).square()
@@ -138,7 +139,7 @@ def cast_shadows(
         of_way = (doubt * (_SPREAD / pitch) * _mean_way(hidden, way)).square()
         variance = of_way if variance is None else variance + of_way
     if variance is not None:
-        hidden = _softened(hidden, surfaces, variance)
+        hidden = _softened(hidden, softened, variance)
     if pitch == 1:
         return hidden
     by_column = by_column.contiguous()
@@ -154,7 +155,8 @@ def _less_error(inverse: Tensor, doubt: Tensor) -> Tensor:
     """Inverse depth of what casts shadows, moved away by what may be the network's error."""
     span = inverse.amax((2, 3), keepdim=True) - inverse.amin((2, 3), keepdim=True)
     far, near = measure_range_of_samples(inverse, None, _MOST)
-    return inverse - (inverse * span).sqrt_().mul_(_ERROR).add_((near - far).mul_(_LEAST_ERROR)).mul_(doubt)
+    error = torch.add((near - far).mul_(_LEAST_ERROR), (inverse * span).sqrt_(), alpha=_ERROR)
+    return torch.addcmul(inverse, error, doubt, value=-1)
 
 
 class _Hidden(NamedTuple):
@@ -251,11 +253,13 @@ def _look_at_some(rays: _Rays, points: _Points, casters: Tensor, halves: Tensor,
     hidden, farness = torch.zeros_like(inside), torch.zeros_like(inside) if measured else None
     inverse_step, softness, least = ways[:, 2:].abs(), inside * (4 * _PENUMBRA / _RIM), constant(inside, _PENUMBRA / _RIM)
     for share, step in points:
-        place = torch.addcmul(starts, share, ways)
-        column, row = place[:, :, :2].int().split(1, 2)
-        index = torch.add(column, row, alpha=width)
+        # Of whole rays each map is large: none is held longer than it is needed.
+        index = torch.addcmul(starts[:, :2], share, ways[:, :2]).int()
+        index = torch.add(index[:, :, :1], index[:, :, 1:], alpha=width)
         hit, half, fade = (each.view_as(index) for each in table.index_select(1, index.flatten()).unbind())
-        found = _cover(half, hit, place[:, :, 2:], step * inverse_step, torch.addcmul(least, share, softness))
+        del index
+        ray = torch.addcmul(starts[:, 2:], share, ways[:, 2:])
+        found = _cover(half, hit, ray, step * inverse_step, torch.addcmul(least, share, softness))
         most, first_most = found.mul_(fade).max(0)
         if farness is not None:
             there = share.expand(-1, -1, *most.shape[1:]).gather(0, first_most[None])[0]
@@ -303,7 +307,7 @@ def _shares_of_steps(steps: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 
 
 def _cover(half: Tensor, hit: Tensor, ray: Tensor, half_step: Tensor, softness: Tensor) -> Tensor:
-    """How much of the lamp surfaces hide from rays, times _RIM, which spares a product; 0 or less where nothing.
+    """How much of the lamp surfaces hide from rays, times _RIM, which spares a product; 0 or less where nothing. Changes its arguments.
 
     Args:
         half: Half the thickness of each surface, as a share of its depth.
@@ -313,10 +317,10 @@ def _cover(half: Tensor, hit: Tensor, ray: Tensor, half_step: Tensor, softness: 
         softness: The width of the penumbra there, as a share of depth, over _RIM.
     """
     # The ray is tested half a step back and half a step on, so that it does not skip thin objects.
-    half = torch.addcdiv(half, half_step, ray)
+    half = half.addcdiv_(half_step, ray)
     # 1 where the ray passes behind the surface by at most the object's thickness; 0 on either side.
-    behind = (hit / ray).sub_(1 + _BIAS)
-    softness = torch.minimum(softness, half)
+    behind = hit.div_(ray).sub_(1 + _BIAS)
+    softness = torch.minimum(softness, half, out=softness)
     return half.sub_(behind.sub_(half).abs_()).div_(softness).clamp_(max=_RIM)
 
 
@@ -324,7 +328,7 @@ def _ray_ends(small: Tensor, rows: Tensor, columns: Tensor, intrinsics: Tensor, 
     """Columns, rows and inverse depth where the rays to each lamp end, (L, 3, h, w); all three are linear along them on the screen."""
     fx, skew, cx, fy, cy = (intrinsics[:, i, j].view(-1, 1, 1, 1) for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2)))
     y = (rows - cy) / fy
-    points = torch.cat(torch.broadcast_tensors(torch.addcmul(columns - cx, skew, y, value=-1) / fx, y, 1 / small), 1)
+    points = torch.cat(torch.broadcast_tensors(torch.addcmul(columns - cx, skew, y, value=-1) / fx, y, small.reciprocal()), 1)
     depth = points[:, 2:]
     points[:, :2].mul_(depth)
     of_points, sizes = (tuple(float(each) for each in some) for some in ([x.is_point for x in lights], [x.size / 2 for x in lights]))
@@ -345,7 +349,7 @@ def _ray_ends(small: Tensor, rows: Tensor, columns: Tensor, intrinsics: Tensor, 
     # A ray that comes towards the viewer ends before it passes him.
     reach = torch.minimum(reach, depth / away.clamp(max=-1e-6).mul(-1 / 0.95))
     x, y, z = torch.addcmul(points, reach, way).split(1, 1)
-    inverse = 1 / z
+    inverse = z.reciprocal()
     return torch.cat((torch.addcmul(cx, (fx * x).addcmul_(skew, y), inverse), torch.addcmul(cy, fy * y, inverse), inverse), 1)
 
 
@@ -367,7 +371,7 @@ def _across(way: Tensor, small: Tensor) -> Tensor:
         T. Duff et al., "Building an orthonormal basis, revisited" (2017); H. Vogel, "A better way to construct the sunflower head" (1979).
     """
     x, y, z = unit_vectors(way).split(1, 1)
-    sign = torch.where(z < 0, -1.0, 1.0)
+    sign = torch.where(z < 0, constant(z, -1.0), constant(z, 1.0))
     slope = torch.reciprocal(sign + z).neg_()
     down, along = y * slope, sign * x
     both = x * down
@@ -419,8 +423,8 @@ def half_thickness(inverse: Tensor, focal: Tensor, most: float = 0.3) -> Tensor:
         most: Thickness beyond which nothing goes, as a share of depth.
     """
     pitch = max(1, round(max(inverse.shape[-2:]) / _RAYS_ALONG))
-    farthest = -neighbours_largest(-inverse)
-    rim = torch.where(inverse > farthest * EDGE, inverse, 0)
+    above_farthest = neighbours_largest(-inverse).mul_(-EDGE)
+    rim = torch.where(inverse > above_farthest, inverse, constant(inverse, 0.0))
     rim, near = (F.max_pool2d(each, pitch, ceil_mode=True) for each in (rim, inverse))
     rims = []
     for before, radius in zip((0, *_RADII), _RADII, strict=False):
@@ -428,7 +432,7 @@ def half_thickness(inverse: Tensor, focal: Tensor, most: float = 0.3) -> Tensor:
         rims.append(rim)
     # The first radius within which there is a rim of the pixel's own thing.
     ratio = near / torch.cat(rims, 1)
-    radii = torch.where(ratio.sub_(1).abs_() < ANOTHER, _radii(near), _WIDEST)
+    radii = torch.where(ratio.sub_(1).abs_() < ANOTHER, _radii(near), constant(near, _WIDEST))
     inside, focal = radii.amin(1, keepdim=True), focal.view(-1, 1, 1, 1)
     thinnest = _THINNEST / 2
     share = torch.addcdiv(constant(near, thinnest), inside, focal, value=_ROUND * pitch / 2).clamp_(max=max((most - _BIAS) / 2, thinnest))
@@ -454,30 +458,25 @@ def _fade_along(length: int) -> Tensor:
     return along.div_(_BORDER).clamp_(max=1)
 
 
-def _smoothed(values: Tensor, surfaces: Surfaces, weights: tuple[int, ...], pitch: int = 1) -> Tensor:
-    """`means_along` both axes."""
-    return means_along(means_along(values, surfaces, 3, weights, pitch), surfaces, 2, weights, pitch)
-
-
 def _mean_way(hidden: Tensor, way: Tensor) -> Tensor:
     """How far away what casts the shadows around each pixel stands, in pixels of the screen; 0 where there are none."""
     shadows, ways = box_means(torch.cat((hidden, hidden * way), 1), max(1, 4 * _SMOOTHINGS[-1])).chunk(2, 1)
     return ways / shadows.clamp(min=1e-3)
 
 
-def _softened(hidden: Tensor, surfaces: Surfaces, variance: Tensor) -> Tensor:
-    """Shadows smoothed along surfaces, at each pixel by its own variance, in rays, as far as smoothings reach.
+def _softened(hidden: Tensor, smoothed: Sequence[Callable[[Tensor], Tensor]], variance: Tensor) -> Tensor:
+    """Shadows smoothed along surfaces, at each pixel by its own variance, in rays, as far as the smoothings of `_SPREAD_MEANS` reach.
 
     Source:
         H. Dammertz et al., "Edge-avoiding à-trous wavelet transform for fast global illumination filtering" (2010); the share of each
         smoothing is our addition.
     """
     squares, before = _variances_of_smoothings(variance)
-    for step, share in zip(_SMOOTHINGS, ((variance - before) / squares).clamp_(0, 1), strict=True):
+    for smoothing, share in zip(smoothed, ((variance - before) / squares).clamp_(0, 1), strict=True):
         # On a CPU, where asking costs nothing, sharp shadows end here.
         if share.device.type == "cpu" and not bool(share.any()):
             break
-        hidden = torch.lerp(hidden, _smoothed(hidden, surfaces, _SPREAD_MEANS, step), share)
+        hidden = torch.lerp(hidden, smoothing(hidden), share)
     return hidden
 
 

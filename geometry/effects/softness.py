@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import constant, to_cpu, vector_lengths
+from ...utils import constant, sent_to, to_cpu, vector_lengths
 from ..edges.depth_edges import find_ramps
 from ..filters.box import box_means
 from ..filters.coarse import enlarged, middles_of, shrunk
@@ -69,7 +69,7 @@ class DepthSteps:
     def of(cls, depth: Tensor) -> DepthSteps:
         """Those of depth (1, 1, H, W), positive and finite."""
         pitch, reach = pitch_and_reach(*depth.shape[-2:])
-        inverse = 1 / depth
+        inverse = depth.reciprocal()
         low, high = extremes_within(inverse, 1)
         small = middles_of(inverse, pitch)
         between = F.max_pool2d(high - low, pitch, ceil_mode=True)[..., : small.shape[-2], : small.shape[-1]]
@@ -83,10 +83,10 @@ class DepthSteps:
         """Of normals (1, 3, H, W) whose edges may have been refined: none but those, and ripples all over. Waits at most twice."""
         apart = self.beside == 0
         turns = _fast_turns(normals)
-        there = [each & apart[..., : each.shape[-2], : each.shape[-1]] for each in turns]
-        counts = torch.cat([each.sum((2, 3)) for each in (*turns, *there)])
-        fetched = to_cpu({"counts": counts, "apart": apart.sum(), "edges": self.edges})
-        (bends, edges), (bends_apart, edges_apart) = (each.sum(0).tolist() for each in fetched["counts"].chunk(2))
+        there = [apart[..., : each.shape[-2], : each.shape[-1]] for each in turns]
+        turns, there = (torch.cat([each.flatten(2) for each in maps], 2) for maps in (turns, there))
+        fetched = to_cpu({"counts": torch.cat((turns, turns & there)).sum(2), "apart": apart.sum(), "edges": self.edges})
+        (bends, edges), (bends_apart, edges_apart) = fetched["counts"].tolist()
         silhouettes, stepped = fetched["edges"].tolist()
         share = _within(stepped / max(silhouettes, 1), _FEW, _MOST)
         unrefined = _smoothness(bends, edges)
@@ -98,13 +98,13 @@ class DepthSteps:
         added = share * (refined - unrefined)
         return Softness(unrefined + added, added, share)
 
-    def softened(self, values: Tensor, share: float) -> Tensor:
-        """Values (1, C, H, W) that lead from one thing to the other beside steps, by that share, as a network's do."""
+    def softened(self, values: Tensor, *shares: float) -> Tensor:
+        """Values (1, C, H, W) that lead from one thing to the other beside steps, each by its share, as a network's do."""
         pitch, reach = pitch_and_reach(*values.shape[-2:])
         small = shrunk(values, pitch)[..., : self.beside.shape[-2], : self.beside.shape[-1]]
         means = box_means(box_means(small, reach), max(1, reach // 2))
         means, beside = enlarged(torch.cat((means, self.beside), 1), pitch, values.shape[-2:]).split((values.shape[1], 1), 1)
-        return torch.lerp(values, means, beside * share)
+        return torch.lerp(values, means, beside * sent_to(beside.device, torch.tensor(shares).view(1, -1, 1, 1)))
 
 
 def _within(value: float, low: float, high: float) -> float:

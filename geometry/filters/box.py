@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ...utils import opencv_for
 
-# The radius up to which all values of a square are read at once, and the widest line that is.
-_SQUARE, _WIDEST = 2, 64
+# How many values are read at most where all of a square are, in the time of about one launch more, and the widest line that is.
+_READ_AT_ONCE, _WIDEST = 1 << 24, 64
 
 
 def is_pooled(values: Tensor, radius: int) -> bool:
@@ -23,7 +23,7 @@ def is_pooled(values: Tensor, radius: int) -> bool:
 def pooled(pool: Callable[..., Tensor], values: Tensor, radius: int) -> Tensor:
     """Pools the square around every pixel of maps (B, C, H, W), a large one along rows and then along columns."""
     size = 2 * radius + 1
-    if radius <= _SQUARE:
+    if radius <= 2 or values.numel() * size**2 <= _READ_AT_ONCE:
         return pool(values, size, stride=1, padding=radius)
     along = pool(values, (1, size), stride=1, padding=(0, radius))
     return pool(along, (size, 1), stride=1, padding=(radius, 0))

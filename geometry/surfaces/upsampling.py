@@ -6,7 +6,9 @@ Source:
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -83,60 +85,80 @@ def same_surface(found: Tensor, expected: Tensor) -> Tensor:
     return torch.rsub((found / expected).sub_(1).square_(), 1, alpha=1 / ANOTHER**2).clamp_(min=_STRAY)
 
 
-class Surfaces(NamedTuple):
-    """Inverse depth (B, 1, H, W), what it is multiplied by to be 1 where another surface begins, and its `surface_slope` by axis."""
-
-    inverse: Tensor
-    per_other: Tensor
-    slopes: dict[int, Tensor]
-
-    @classmethod
-    def of(cls, inverse: Tensor) -> Surfaces:
-        """Those of inverse depth."""
-        return cls(inverse, (inverse * ANOTHER).reciprocal_(), {axis: surface_slope(inverse, axis) for axis in (2, 3)})
+Smoothing: TypeAlias = Callable[[Tensor], Tensor]
 
 
-def means_along(values: Tensor, surfaces: Surfaces, axis: int, weights: tuple[int, ...], pitch: int = 1) -> Tensor:
-    """Means along an axis, over pixels of the same surface, weighted as by `same_surface`.
+class Line(NamedTuple):
+    """The weights of an odd number of pixels in a line, the middle one itself, and how many pixels apart they lie."""
+
+    weights: tuple[int, ...]
+    pitch: int = 1
+
+
+def smoothings(inverse: Tensor, lines: Sequence[Line]) -> list[Smoothing]:
+    """Means along both axes over pixels of the same surface, weighted as by `same_surface`.
 
     Args:
-        values: (B, C, H, W).
-        surfaces: Of the same size.
-        axis: 2 or 3.
-        weights: Of an odd number of pixels in a line, the middle one itself.
-        pitch: How many pixels apart they lie.
+        inverse: (B, 1, H, W) inverse depth.
+        lines: Of each smoothing.
 
     Returns:
-        (B, C, H, W); beyond the border values go on as they are there.
+        For each line a function of maps (B, C, H, W); beyond the border values go on as they are there.
     """
-    inverse, per_other, slope = surfaces.inverse, surfaces.per_other, surfaces.slopes[axis]
-    reach = len(weights) // 2 * pitch
-    padding = (reach, reach, 0, 0) if axis == 3 else (0, 0, reach, reach)
-    on_cpu = values.device.type == "cpu"
-    maps = (inverse, values) if on_cpu else (inverse, values, constant(values, 1.0).expand_as(inverse))
-    aside = F.pad(torch.cat(maps, 1), padding, mode="replicate").unfold(axis, 2 * reach + 1, 1)[..., ::pitch].movedim(-1, 0)
-    same_place, one, (ways, shares) = constant(slope, -1 / ANOTHER), constant(slope, 1.0), _asides(inverse, weights, pitch)
+    per_other = (inverse * ANOTHER).reciprocal_()  # what inverse depth is multiplied by to be 1 where another surface begins
+    means_along = _means_one_by_one if inverse.device.type == "cpu" else _means_at_once
+    along, down = (means_along(inverse, per_other, surface_slope(inverse, axis), axis, tuple(lines)) for axis in (3, 2))
+    return [lambda maps, first=first, then=then: then(first(maps)) for first, then in zip(along, down, strict=True)]
 
-    def same_surface_at(depths: Tensor, ways: Tensor) -> Tensor:
-        off = torch.addcmul(same_place, torch.addcmul(depths, ways.to(slope), slope), per_other)
-        return torch.addcmul(one, off, off, value=-1).clamp_(min=_STRAY)
 
-    if not on_cpu:  # all pixels of a line at once
-        same = same_surface_at(aside[:, :, :1], ways).mul_(shares.to(slope))
-        sums = (same * aside[:, :, 1:]).sum(0)
-        return sums[:, :-1] / sums[:, -1:]
-    total, share = torch.zeros_like(values), torch.zeros_like(inverse)
-    for some, way, weight in zip(aside, ways, shares, strict=True):
-        same = same_surface_at(some[:, :1], way).mul_(weight.to(slope))
-        total.addcmul_(same, some[:, 1:])
-        share.add_(same)
-    return total.div_(share)
+def _means_one_by_one(inverse: Tensor, per_other: Tensor, slope: Tensor, axis: int, lines: Sequence[Line]) -> list[Smoothing]:
+    """Of each line the means along an axis, one pixel of it after the other, which stay in a CPU's cache."""
+
+    def means(values: Tensor, line: Line) -> Tensor:
+        reach = len(line.weights) // 2 * line.pitch
+        padding = (reach, reach, 0, 0) if axis == 3 else (0, 0, reach, reach)
+        aside = F.pad(torch.cat((inverse, values), 1), padding, mode="replicate")
+        aside = aside.unfold(axis, 2 * reach + 1, 1)[..., :: line.pitch].unbind(-1)
+        total, share = torch.zeros_like(values), torch.zeros_like(inverse)
+        for some, way, weight in zip(aside, range(reach, -reach - 1, -line.pitch), line.weights, strict=True):
+            same = _sameness(torch.add(some[:, :1], slope, alpha=way), per_other).mul_(weight)
+            total.addcmul_(same, some[:, 1:])
+            share.add_(same)
+        return total.div_(share)
+
+    return [partial(means, line=line) for line in lines]
+
+
+def _means_at_once(inverse: Tensor, per_other: Tensor, slope: Tensor, axis: int, lines: tuple[Line, ...]) -> list[Smoothing]:
+    """The same in few operations, and the weights of all lines and pixels together: for maps that are not large."""
+    places, ways, weights = _places_in_lines(inverse, lines, inverse.shape[axis], axis)
+
+    def taken(values: Tensor, places: Tensor) -> Tensor:
+        return values.index_select(axis, places.flatten()).unflatten(axis, places.shape)
+
+    slope, per_other = (each.unsqueeze(axis).unsqueeze(axis) for each in (slope, per_other))
+    same = _sameness(torch.addcmul(taken(inverse, places), ways.to(slope), slope), per_other).mul_(weights.to(slope))
+    shares = (same / same.sum(axis + 1, keepdim=True)).unbind(axis)
+    return [lambda maps, at=at, share=share: (taken(maps, at) * share).sum(axis) for at, share in zip(places, shares, strict=True)]
+
+
+def _sameness(continued: Tensor, per_other: Tensor) -> Tensor:
+    """`same_surface` of inverse depth that is found aside and continued back to a pixel, and `per_other` of what is found at that."""
+    off = torch.addcmul(constant(per_other, -1 / ANOTHER), continued, per_other)
+    return torch.addcmul(constant(per_other, 1.0), off, off, value=-1).clamp_(min=_STRAY)
 
 
 @kept_constants
-def _asides(weights: tuple[int, ...], pitch: int) -> tuple[Tensor, Tensor]:
-    """How far pixels in a line lie from the middle one, counted backwards, and their weights: (K, 1, 1, 1, 1) each."""
-    middle = len(weights) // 2
-    ways = [(middle - number) * pitch for number in range(len(weights))]
-    away, weight = (torch.tensor(each, dtype=torch.float32).view(-1, 1, 1, 1, 1) for each in (ways, weights))
-    return away, weight
+def _places_in_lines(lines: tuple[Line, ...], length: int, axis: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the pixels in each line around every place of an axis: their places, how far before it they lie, and their weights.
+
+    Returns:
+        (N, K, length), and (N, K, 1) of axis 3 or (N, K, 1, 1) of axis 2, twice.
+    """
+    middle = max(len(line.weights) for line in lines) // 2
+    steps = torch.arange(-middle, middle + 1) * torch.tensor([line.pitch for line in lines])[:, None]
+    weights = [(0,) * (middle - len(line.weights) // 2) for line in lines]
+    weights = [(*none, *line.weights, *none) for none, line in zip(weights, lines, strict=True)]
+    places = (steps[..., None] + torch.arange(length)).clamp(0, length - 1)
+    ways, shares = (each.float().view(*steps.shape, *[1] * (4 - axis)) for each in (-steps, torch.tensor(weights)))
+    return places, ways, shares
