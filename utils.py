@@ -358,9 +358,9 @@ def kept_for_sizes(function: Callable[[int, int, torch.device], Made]) -> Callab
 def kept_on_device(function: Callable[..., Made]) -> Callable[..., Made]:
     """Makes of a function of a device, a dtype and hashable values one of a tensor, whose device and dtype it takes, and the values.
 
-    Its last 64 results are kept: they must be small, and nobody may change them. To send a constant costs a GPU as much as a kernel.
+    Its last 256 results are kept: they must be small, and nobody may change them. To send a constant costs a GPU as much as a kernel.
     """
-    kept = functools.lru_cache(64)(torch.inference_mode(False)(function))
+    kept = functools.lru_cache(256)(torch.inference_mode(False)(function))
 
     @functools.wraps(function)
     def call(like: Tensor, *values: Any) -> Made:

@@ -82,8 +82,9 @@ def filled_depth(estimate: Estimate) -> Tensor:
     if estimate.quantity is Quantity.DISPARITY:
         disparity, _, valid = estimate.known_depth()
         images = zip(_scales_of(estimate, valid, None), disparity.split(1), valid.split(1), strict=True)
-        inverses = [(scale, scale.inverse_depth(values, known, scale.farthest)) for scale, values, known in images]
-        return _joined([_filled(inverse.reciprocal_(), scale.nearest) for scale, inverse in inverses])
+        return _joined(
+            [_filled(scale.inverse_depth(values, known, scale.farthest).reciprocal_(), scale.nearest) for scale, values, known in images]
+        )
     depth = assumed_depth(estimate, NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None)
     return _joined([_filled_and_scaled(image) for image in depth.split(1)])
 

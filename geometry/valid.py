@@ -76,7 +76,7 @@ def are_positive(values: Tensor) -> Tensor:
     if values.device.type == "cpu":
         return are_finite(values) & (values > 0)
     kind = torch.finfo(values.dtype)
-    return values == values.clamp(kind.tiny, kind.max)  # two operations in place of four
+    return values == values.clamp(kind.tiny * kind.eps, kind.max)  # two operations in place of four
 
 
 def all_valid_depth(depth: Tensor, quantity: Quantity) -> bool:

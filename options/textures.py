@@ -233,7 +233,12 @@ class SeamlessOptions(Options):
     """Depth and normals that tile."""
 
     margin: float = number(
-        0.25, 0, MAX_MARGIN, "How much of the texture is repeated at each border, as a share of its width and height.", step=0.01
+        0.25,
+        0,
+        MAX_MARGIN,
+        "How much of the texture is repeated at each border, as a share of its width and height.",
+        step=0.01,
+        on_command="The model sees that beyond the borders; the result is as large as the photo.",
     )
     even_borders: bool = switch(
         False,
@@ -263,7 +268,7 @@ class ShownCurvatureOptions(Options):
 class DepthOcclusionOptions(Options):
     """What a command reads."""
 
-    from_depth: bool = switch(False, "IN holds depth of an image (.npz, .exr, or with --quantity), not heights.")
+    from_depth: bool = switch(False, "The file holds depth of an image (.npz, .exr, or with --quantity), not heights.")
 
 
 @dataclass(frozen=True)

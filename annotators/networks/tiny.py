@@ -267,7 +267,8 @@ class SharpHead(nn.Module):
         F. Tosi et al., "SMD-Nets: stereo mixture density networks" (2021): of two modes one is chosen, never their mean.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, more: int = 0) -> None:
+        """`more` outputs come before those that are used; training has them."""
         super().__init__()
         first, second, third, fourth = WIDTHS
         self.stem = _conv(12 + MAPS + RAMP, first)
@@ -277,7 +278,7 @@ class SharpHead(nn.Module):
         self.encode = nn.ModuleList(_SharpResidual(width) for width in (second, third, fourth))
         self.up = nn.ModuleList((nn.Conv2d(second, first, 1), nn.Conv2d(third, second, 1), nn.Conv2d(fourth, third, 1)))
         self.decode = nn.ModuleList((_conv(first, first), _SharpResidual(second), _SharpResidual(third)))
-        self.last = nn.Conv2d(first, 4, 3, padding=1)
+        self.last = nn.Conv2d(first, more + 4, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # pyright: ignore[reportArgumentType]
 

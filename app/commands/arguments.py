@@ -131,7 +131,7 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
         return known
     values = {name: value for name, value in vars(arguments).items() if name not in _NOT_OF_RESULTS}
     network = network_options(arguments).settings(()) if hasattr(arguments, "model") else {}
-    made = {**values, **network, "writes": [arguments.parser.prog]}
+    made = {**network, **values, "writes": [arguments.parser.prog]}
     return json.loads(json.dumps(made, default=_file_in_record))
 
 

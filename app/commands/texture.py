@@ -67,23 +67,21 @@ MATERIAL_NAMES, ORM_NAME = ("albedo", "roughness", "metallic"), "orm"
 
 COMMON_SEAMLESS = ("--out", "--open", "--overwrite", "--recursive", "--resume", "--model", "--size", "--tiles", "--margin")
 COMMON_DETAIL = (
-    *(
-        "--out",
-        "--open",
-        "--overwrite",
-        "--borders",
-        "--source",
-        "--shape",
-        "--relief",
-        "--bright",
-        "--coding",
-        "--model",
-        "--size",
-        "--tiles",
-    ),
+    "--out",
+    "--open",
+    "--overwrite",
+    "--borders",
+    "--source",
+    "--shape",
+    "--relief",
+    "--bright",
+    "--coding",
+    "--model",
+    "--size",
+    "--tiles",
 )
-"""The options that `--help` of `seamless` and of `detail` shows; and that of `pbr`:"""
 COMMON_PBR = (*COMMON_DETAIL, "--radius", "--materials")
+"""The options that `--help` of `seamless`, of `detail` and of `pbr` shows."""
 HEIGHT_RANGE = "depth_normal.height_range"
 """The key in a height's PNG for its pixels between black and white."""
 _NUMBERS = (".npz", ".exr", ".pfm")

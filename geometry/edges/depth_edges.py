@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...utils import constant
-from ..checks import check_depth
+from ..checks import check_depth, check_map
 from ..filters.box import box_means
 from ..filters.chosen_pixels import ChosenPixels, chosen_places, values_at
 from ..filters.coarse import enlarged, shrunk
@@ -59,6 +59,7 @@ def depth_at_image_edges(depth: Tensor, image: Tensor) -> Tensor:
         (B, 1, H, W) of values of `depth`. Near things reach a little beyond their edges: the colours there are mixed ones and belong to
         them.
     """
+    check_map(depth, 1, "depth", like=image)
     size = image.shape[-2:]
     return sharpen_known_depth(depth, edge_radius(*size), edge_growth(*size), image)
 

@@ -49,6 +49,7 @@ _IMPLAUSIBLE, _NO_DIRECTION = 1e-3, 1e-3
 _AVERAGED = 3
 # So many pixels of ramps at a time, on a CPU and on a GPU, where all their places are read together.
 _AT_ONCE, _AT_ONCE_ON_GPU = 2**15, 2**17
+_STRETCHED = 4  # how many times longer than rows columns are at most, or the other way round, to be looked at in one go
 # Widths of ramps are measured in windows of these radii, at so many pixels, where a span is no longer growing.
 _WINDOWS, _SAMPLES, _GROWING, _STRONG = (1, 2, 4, 8, 16, 32), 2**17, 1.15, 0.1
 
@@ -64,9 +65,9 @@ def ramp_width(nearness: Tensor) -> float:
     """
     stride = max(1, nearness.numel() // _SAMPLES)
     lines = [each for each in (nearness[..., ::stride, :], nearness.mT[..., ::stride, :]) if each.shape[-1] > 1]
-    if nearness.device.type != "cpu" and lines:
+    length = max((each.shape[-1] for each in lines), default=0)
+    if nearness.device.type != "cpu" and lines and length <= _STRETCHED * min(each.shape[-1] for each in lines):
         # In one go, the shorter ones with their last value as often as it takes: that is no edge.
-        length = max(each.shape[-1] for each in lines)
         lines = [torch.cat([F.pad(each[0], (0, length - each.shape[-1]), mode="replicate") for each in lines], 1)[None]]
     widths = torch.cat([_widths(each).flatten() for each in lines] or [nearness.new_full((1,), torch.nan)])
     width = float(widths.nanmedian())
@@ -112,7 +113,7 @@ def sharpen_ramps(nearness: Tensor, image: Tensor, radius: int, strength: float 
     at_once, extremes = _AT_ONCE if nearness.device.type == "cpu" else _AT_ONCE_ON_GPU, torch.cat(bounds)[:, 0].flatten(1)
     around = extremes.index_select(1, pixels)
     parts = zip(pixels.split(at_once), around.split(at_once, 1), strict=True)
-    sums = torch.cat([_gather_sums(table, _padded_index(part, width, reach), offsets, bounds) for part, bounds in parts], -1)
+    sums = torch.cat([_gather_sums(table, _padded_index(part, width, reach), offsets, bounds) for part, bounds in parts], -1).to(nearness)
     return _move_to_sides(nearness, normals, pixels, _weighed(sums, around, values_at(nearness, pixels)), radius, strength)
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...options.lights import POINT
-from ...utils import constant, resize_map, unit_vectors
+from ...utils import resize_map, unit_vectors
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
 from ..conventions import convert_normals, unit_normals
 from ..edges.depth_edges import edge_radius, sharpen_known_depth
@@ -166,4 +166,4 @@ def _steady(normals: Tensor, softness: float) -> Tensor:
     length = means.square().sum(1, keepdim=True).sqrt().clamp(1e-3, 1)
     # 1 / (1 + turned * (1 / length - 1))
     turned = _TURNED * softness
-    return length / torch.add(constant(length, turned), length, alpha=1 - turned)
+    return length / (length * (1 - turned) + turned)

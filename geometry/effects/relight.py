@@ -306,8 +306,8 @@ def roll_off(lit: Tensor, base: Tensor) -> Tensor:
     as it was, by which it turns pink, as in Blender's AgX. `benchmarks/roll_off.py` measures it between both.
 
     Args:
-        lit: (B, 3, H, W) linear light, 0 or more.
-        base: (B, 3, H, W) linear light of the image as it was: what was white may stay white.
+        lit: (B, 3, H, W) float32 linear light, 0 or more.
+        base: The same of the image as it was: what was white may stay white.
 
     Returns:
         (B, 3, H, W) in [0, 1], or to k where that is more.

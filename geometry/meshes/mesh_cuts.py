@@ -424,7 +424,7 @@ _BESIDE = 1 / 16
 def cut_closed_grid(
     distance: Tensor, valid: Tensor, image: Tensor | None = None, edges: str = "auto", max_jump: float = 0.05
 ) -> tuple[Tensor, Joins]:
-    """As `mesh_cuts.cut_grid`, of a panorama, with the first column again behind the last one.
+    """As `cut_grid`, of a panorama, with the first column again behind the last one.
 
     Args:
         distance: (1, 1, H, W), positive where valid.

@@ -158,7 +158,7 @@ class RenderedLayer(NamedTuple):
         colour: (B, 3, height, width).
         inverse: (B, 1, height, width) inverse depth; 0 where no surface is visible.
         column: (B, 1, height, width), where in the source image the colour was read: the column.
-        row: The same, the row; (B, 1, height, 1) where nothing moved up or down.
+        row: The same, the row; (height, 1) where nothing moved up or down.
     """
 
     colour: Tensor

@@ -217,7 +217,7 @@ class LoadedNetwork:
             return limits[sizes]
 
         at_once = min(total, prepared.fits, prepared.network.batch_limits.get(sizes, total)) if divisible else total
-        return in_batches(part, total, at_once, mend, can_mend, progress)
+        yield from in_batches(part, total, at_once, mend, can_mend, progress)
 
     def prepare(
         self,

@@ -315,7 +315,7 @@ CASES = {
     "estimate.Estimate.to": (lambda: estimate().to("cpu").to(DEVICE), "goes to the CPU"),
     "edges.depth_edges.sharpen_known_depth": (lambda: depth_edges.sharpen_known_depth(maps(), 2, 1), None),
     "edges.depth_edges.sharpen_depth_edges": (lambda: depth_edges.sharpen_depth_edges(maps(), 2, 1), DEPTH),
-    "edges.depth_edges.depth_at_image_edges": (lambda: depth_edges.depth_at_image_edges(maps(), maps(3)), DEPTH),
+    "edges.depth_edges.depth_at_image_edges": (lambda: depth_edges.depth_at_image_edges(maps(), maps(3)), FEW),
     "edges.depth_edges.find_ramps": (lambda: depth_edges.find_ramps(maps(), 2), None),
     "edges.depth_edges.colour_fit": (lambda: depth_edges.colour_fit(maps(3), maps(), maps(), 2), None),
     "filters.chosen_pixels.summed_rows": (
@@ -511,7 +511,7 @@ CASES = {
     "views.forward_warp.with_margin": (lambda: tuple(forward_warp.with_margin(maps(3), maps(), (2, 1))[:2]), None),
     "views.stereo.stereo_pair": (
         lambda: vars(stereo.stereo_pair(maps(3), depth_only(Quantity.DISPARITY))),
-        f"{DEPTH}, for each image, and where its holes are",
+        f"{FEW}, for each image, and where its holes are",
     ),
     "views.stereo.disparity_range": (lambda: stereo.disparity_range(estimate(), per_clip=True), None),
     "views.stereo.compose": (lambda: [stereo.compose(eyes(), layout) for layout in stereo.LAYOUTS], None),
@@ -521,7 +521,7 @@ CASES = {
         lambda: stereo.nearness_share(depth_only(Quantity.DISPARITY), maps()[:1, :, :1, :1], maps()[:1, :, :1, :1], 0.0),
         None,
     ),
-    "views.vr.vr_pair": (lambda: vars(vr.vr_pair(maps(3), panorama(), "360-tb")), f"{DEPTH}, for each image"),
+    "views.vr.vr_pair": (lambda: vars(vr.vr_pair(maps(3), panorama(), "360-tb")), f"{FEW}, for each image"),
     "views.vr.pair_for": (lambda: vars(vr.pair_for(maps(3), estimate(), "vr180", HALF_SPHERE)), PHOTO),
     "views.vr.photo_fov": (lambda: vr.photo_fov(estimate()), PHOTO),
     "views.vr.half_sphere_size": (lambda: vr.half_sphere_size(estimate(), 28), PHOTO),

@@ -16,9 +16,10 @@ pytest.importorskip(
 from safetensors.torch import save_file
 
 from depth_normal.annotators.networks.configs import TINY_2
-from depth_normal.annotators.networks.tiny import TinyNetwork
+from depth_normal.annotators.networks.tiny import SharpHead, TinyNetwork
 from depth_normal.training import batches, data, drawn, ensemble, evaluate, export, losses, parts, teacher, train
 from depth_normal.training import losses as teaching
+from depth_normal.training.sharp import TrainedHead, kept
 
 CLEAR_LICENCES = {"MIT", "Apache-2.0", "0BSD", "BSD", "BSD-2-Clause", "BSD-3-Clause", "ISC", "CC0-1.0", "CC-BY-4.0"}
 
@@ -312,6 +313,11 @@ def test_teachers_say_of_a_mirror_image_the_mirror_image(prepared, tmp_path):
     assert torch.equal(kept[rest], batch.disparity[rest])
     covered = replace(batch, inside=torch.zeros_like(batch.inside))
     assert torch.equal(teaching.taught(covered, teachers, 1).disparity[photographs], kept[photographs]), "whatever passes by"
+
+
+def test_the_head_that_is_trained_holds_the_one_that_is_kept():
+    head = SharpHead()
+    head.load_state_dict({**head.state_dict(), **kept(TrainedHead().state_dict())})
 
 
 def test_sharp_crops_show_the_place_of_their_labels(tmp_path):

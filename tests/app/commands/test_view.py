@@ -39,6 +39,9 @@ def test_a_result_is_shown_with_its_image(tmp_path, photo, capsys):
     assert payload_of(out / "photo.html")["image"]
     assert f"{out / 'photo.npz'}: {out / 'photo.html'} (0" in capsys.readouterr().out
     assert view(out / "photo.npz", "--out", out) == 0, "its own page is replaced"
+    assert main(["convert", str(out / "photo.npz"), "--out", str(out)]) == 0
+    converted = next(out.glob("photo*.png"))
+    assert view(converted, "--out", tmp_path / "converted", "--quantity", "relative-depth") == 0, "its record names an NPZ, not an image"
     Image.new("RGB", (40, 40)).save(photo)
     assert view(out / "photo.npz", "--out", tmp_path / "other") == 0
     assert payload_of(tmp_path / "other" / "photo.html")["image"] is None, "the image is another one now"

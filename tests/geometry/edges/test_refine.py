@@ -200,6 +200,13 @@ def test_of_a_disc_before_a_wall_and_the_sky_the_sky_alone_is_masked(ratio, fact
     assert torch.isfinite(refined.depth[refined.mask]).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_refined_beside_an_image_in_full(dtype):
+    inverse, where = step()
+    refined = refine_geometry(Estimate((1 / enlarged(inverse)).to(dtype), METRIC), image_of(where))
+    assert torch.isfinite(refined.depth).all() and wrong(refined, inverse, 0.05) < 0.02
+
+
 @pytest.mark.parametrize("quantity", list(Quantity))
 def test_what_has_depth_everywhere_keeps_it(quantity):
     random = torch.Generator().manual_seed(0)
