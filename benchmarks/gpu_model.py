@@ -122,14 +122,14 @@ NETWORKS = {
     "depth-anything-small": Budget(20, 2, 3),
     "depth-anything-v2-small": Budget(20, 2, 3),
     "depth-anything-v2-metric-indoor-small": Budget(22, 2, 3),
-    "depth-anything-3-small": Budget(51, 3, 3),
+    "depth-anything-3-small": Budget(51, 3, 4),
     "depth-anything-3-metric-large": Budget(79, 4, 5),
     "video-depth-anything-metric-small": Budget(21, 2, 3),
     "moge-2-vits-normal": Budget(35, 2, 5),
     "moge-3-vitl": Budget(35, 351, 17),  # its sparse network asks how many places there are
     "moge-vitl": Budget(26, 2, 5),
     "metric3d-vit-small": Budget(36, 2, 6),
-    "depth-pro": Budget(44, 3, 3),
+    "depth-pro": Budget(44, 3, 4),
     "da2": Budget(11, 3, 4, 300),
     "midas-v2.1-small": Budget(14, 2, 3),
     "zoedepth-nyu": Budget(18, 2, 3),
@@ -148,21 +148,21 @@ VIDEOS = {
 }
 """Of a frame of 640x480 of a video, aligned with those before, which is done on the CPU."""
 EFFECTS = {
-    "relight, sun (node)": Budget(668, 8, 10),
-    "relight, low sun (node)": Budget(668, 8, 10),
+    "relight, sun (node)": Budget(667, 8, 10),
+    "relight, low sun (node)": Budget(667, 8, 10),
     "relight, candle (node)": Budget(820, 11, 15),
-    "relight, no shadow (node)": Budget(392, 6, 7),
-    "relight, three lamps (node)": Budget(828, 10, 13),
+    "relight, no shadow (node)": Budget(391, 6, 7),
+    "relight, three lamps (node)": Budget(827, 10, 13),
     "cast_shadow, hard": Budget(144, 3, 3),
     "cast_shadow, soft": Budget(168, 3, 3),
-    "parallax, a frame of 8": Budget(184, 3, 2),
-    "stereo, both eyes": Budget(1785, 18, 5),
-    "refine, four times as large": Budget(313, 3, 5),
-    "depth of field": Budget(382, 4, 10),
-    "fog (node)": Budget(672, 9, 6),
+    "parallax, a frame of 8": Budget(182, 3, 2),
+    "stereo, both eyes": Budget(1771, 18, 3),
+    "refine, four times as large": Budget(308, 3, 5),
+    "depth of field": Budget(375, 4, 10),
+    "fog (node)": Budget(601, 9, 6),
     "cut-out, by distance (node)": Budget(206, 8, 8, 8400),
     "cut-out, in a box (node)": Budget(203, 9, 9, 2250),
-    "normal to height": Budget(332, 2, 0),  # 286 at 480x270
+    "normal to height": Budget(330, 2, 0),  # 284 at 480x270
     "ambient occlusion of a height": Budget(245, 0, 0),
 }
 """Of rows of `effects.py` at 480x270, a parallax by frame: 2 % more than today's, which hang on what a processor's rounding finds."""

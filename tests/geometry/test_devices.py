@@ -593,7 +593,7 @@ def test_it_runs_on_a_device_and_says_why_it_waits(name, ask):
     call, reason = CASES[name]
     result, asked = ask(call)
     assert (asked > 0) == (reason is not None), f"{asked} questions to the device; the stated reason is {reason!r}"
-    of_numbers = ("camera.intrinsics_from_sensor", "views.parallax.camera_path", "views.parallax.looped_positions")
+    of_numbers = ("camera.intrinsics_from_sensor", "sphere.view_rotations", "views.parallax.camera_path", "views.parallax.looped_positions")
     if not name.startswith(("comfy_dicts.estimate_to", "surfaces.point_map.find", *of_numbers)):
         assert devices_of(result) <= {DEVICE}, "the result stays on the device of what came in"
 
@@ -656,12 +656,12 @@ def test_resizing_around_holes_asks_only_whether_there_are_any(resampling, ask):
     assert devices_of(result) == {DEVICE} and asked == 1
 
 
-def test_a_batch_is_asked_about_its_sky_once(ask):
+def test_a_batch_is_asked_together_about_holes_and_its_sky(ask):
     def before():
         return before_sky.depth_before_sky(1 + maps(), maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask()))
 
     result, asked = ask(before, truth=False)
-    assert devices_of(result) == {DEVICE} and asked == 1
+    assert devices_of(result) == {DEVICE} and asked == 2
 
 
 def test_a_tensor_left_on_the_cpu_is_found(ask):
