@@ -143,7 +143,9 @@ def open_run_marker(folder: Path) -> Iterator[Path]:
         OSError: The system refuses to write; the message says why and what to do.
     """
     records = folder.absolute() / RECORDS
-    with kept_if_used(records), ExitStack() as stack:
+    with ExitStack() as stack:
+        stack.callback(_remove_empty, records)  # an earlier run may have left it, and this one removed the last record
+        stack.enter_context(kept_if_used(records))
         with _refusal_in_words(folder):
             marker = stack.enter_context(temporary_folder(records))
         ended = Event()
@@ -154,6 +156,11 @@ def open_run_marker(folder: Path) -> Iterator[Path]:
         finally:
             ended.set()
             beats.join(_JOIN_SECONDS)
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):  # it holds something, or is gone
+        folder.rmdir()
 
 
 def _keep_young(marker: Path, ended: Event) -> None:

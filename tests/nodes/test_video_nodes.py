@@ -14,7 +14,7 @@ from depth_normal.geometry.images.render import depth_to_image, normals_to_image
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.media import VideoError, read_frames
 from depth_normal.model_loader import load_model
-from depth_normal.model_loader.comfy import videos
+from depth_normal.model_loader.comfy import host, videos
 from depth_normal.nodes.video import DepthOfVideo, NormalsOfVideo
 
 VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "videos.py")))
@@ -52,7 +52,7 @@ class VideoFromComponents:
 def comfyui(tmp_path, monkeypatch):
     """Core's way to make a VIDEO of a file, and its temporary folder."""
     folder = tmp_path / "temp"
-    monkeypatch.setattr(videos, "user_folder", lambda kind: tmp_path / kind)
+    monkeypatch.setattr(host, "user_folder", lambda kind: tmp_path / kind)
     monkeypatch.setitem(sys.modules, "comfy_api.latest", SimpleNamespace(InputImpl=SimpleNamespace(VideoFromFile=VideoFromFile)))
     return folder
 
