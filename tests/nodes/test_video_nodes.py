@@ -14,7 +14,7 @@ from depth_normal.geometry.images.render import depth_to_image, normals_to_image
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.media import VideoError, read_frames
 from depth_normal.model_loader import load_model
-from depth_normal.model_loader.comfy import host, videos
+from depth_normal.model_loader.comfy import host
 from depth_normal.nodes.video import DepthOfVideo, NormalsOfVideo
 
 VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "videos.py")))
