@@ -10,6 +10,7 @@ import inspect
 import pkgutil
 import re
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -45,6 +46,20 @@ class Questions(TorchDispatchMode):
     def __init__(self, truth=True):
         super().__init__()
         self.truth, self.asked = truth, 0
+        self._patches = [
+            patch.object(FakeTensor, name, reads)
+            for name, reads in (("tolist", lambda values: self.numbers(values)), ("numpy", lambda values: self.array(values)))
+        ]
+
+    def __enter__(self):
+        for each in self._patches:
+            each.start()
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        for each in self._patches:
+            each.stop()
+        return super().__exit__(*error)
 
     def number(self, values):
         self.asked += values.device == DEVICE
@@ -109,13 +124,11 @@ def missing_on_mps():
 
 
 @pytest.fixture
-def ask(monkeypatch):
+def ask():
     """Runs a function on fake tensors; gives its result and how often it asked."""
 
     def run(call, truth=True):
         with FakeTensorMode(), Questions(truth) as questions:
-            monkeypatch.setattr(FakeTensor, "tolist", lambda values: questions.numbers(values))
-            monkeypatch.setattr(FakeTensor, "numpy", lambda values: questions.array(values))
             return call(), questions.asked
 
     return run

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from depth_normal.geometry.effects.defocus import blur_by_depth
 from depth_normal.geometry.effects.lights import Light, LightPlan, light_position, placed_on, received_share, towards
@@ -70,21 +70,17 @@ CASES = {
 
 @pytest.mark.slow("follows an effect without its device")
 @pytest.mark.parametrize("name", CASES)
-def test_it_stays_on_the_device_and_waits_no_more_than_it_must(name, monkeypatch):
+def test_it_stays_on_the_device_and_waits_no_more_than_it_must(name):
     call, waits = CASES[name]
     with FakeTensorMode(), Questions() as questions:
-        monkeypatch.setattr(FakeTensor, "numpy", lambda values: questions.array(values))
-        monkeypatch.setattr(FakeTensor, "tolist", lambda values: questions.numbers(values))
         found = call()
     found = found if isinstance(found, tuple) else (found,)
     assert {each.device for each in found} == {DEVICE} and questions.asked == waits
 
 
 @pytest.mark.slow("takes most of a second")
-def test_the_scene_of_an_image_stays_on_the_device(monkeypatch):
-    with FakeTensorMode(), Questions() as questions:
-        monkeypatch.setattr(FakeTensor, "tolist", lambda values: questions.numbers(values))
-        monkeypatch.setattr(FakeTensor, "numpy", lambda values: questions.array(values))
+def test_the_scene_of_an_image_stays_on_the_device():
+    with FakeTensorMode(), Questions():
         scene = lit_scene(maps(3)[:1], known(), (LightPlan(), LightPlan("point")), sky=True)
         assert light_position(3.0, 4.0, 1.0, camera(1))[2] == -1.0
         lit = relight(**vars(scene))
