@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...annotators.choices import BUNDLED_MODEL
 from ...geometry.kinds import Quantity
 from ...options.estimate import RUNTIME_CHOICES
+from ...options.fields import options_of
 from ...options.folders import SourcesOptions
 from ...options.map_images import CODINGS, NEAR
 from ...options.network import RUNTIME, NetworkOptions
@@ -115,8 +116,8 @@ def network_options(arguments: argparse.Namespace) -> Options:
 _NOT_OF_RESULTS = frozenset(
     (
         *("parser", "run", "image", "images", "inputs", "source_mark", "marker", "place", "out", "ending", "extensions", "keep_extension"),
-        *("open", "overwrite", "recursive", "resume", "device", "kinds", "effect", "options", "print_completion", "settings"),
-        *("default_model", "model", "weights", "size", "dtype", "tiles", "refine", "refine_steps", "runtime", "fov"),
+        *("open", "overwrite", "recursive", "resume", "kinds", "effect", "options", "print_completion", "settings"),
+        *("default_model", "model", "weights", *options_of(NetworkOptions)),
     )
 )
 """What does not decide on the results of a command, or, of the model, stands in `Options.settings`."""

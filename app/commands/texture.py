@@ -283,16 +283,24 @@ def _detail(arguments: argparse.Namespace) -> None:
     _write_normals(arguments, material_normals(_known(arguments, image), photo, options))
 
 
-def _checked_pbr(arguments: argparse.Namespace) -> tuple[Any, tuple[str, ...]]:
-    """How normals and the photograph become relief, and the names of the maps that are made without doubt."""
+def _checked_pbr(arguments: argparse.Namespace) -> Any:
+    """How normals and the photograph become relief."""
     if not hasattr(arguments, "place"):
         arguments.place = Place(arguments.out, is_folder=True)
-    return _checked_options(arguments), (*PBR_NAMES, *_material_names(arguments))
+    options = _checked_options(arguments)
+    _check_materials(arguments)
+    return options
+
+
+def _usual_maps(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """The names of the maps that are made of every photograph."""
+    materials = () if arguments.materials is None else (*MATERIAL_NAMES, ORM_NAME) if arguments.orm else MATERIAL_NAMES
+    return (*PBR_NAMES, *materials)
 
 
 def _pbr_names(arguments: argparse.Namespace, image: Path) -> list[str]:
     """The names of all files that may be made of a photograph."""
-    return [f"{stem_of(arguments, image)}_{name}.png" for name in (*_checked_pbr(arguments)[1], CHOICE_NAME)]
+    return [f"{stem_of(arguments, image)}_{name}.png" for name in (*_usual_maps(arguments), CHOICE_NAME)]
 
 
 def _pbr(arguments: argparse.Namespace) -> None:
@@ -302,11 +310,11 @@ def _pbr(arguments: argparse.Namespace) -> None:
     from ...geometry.textures.pbr import height_map, is_in_doubt, material_normals, pbr_maps
     from .scene import write_image
 
-    options, usual = _checked_pbr(arguments)
+    options = _checked_pbr(arguments)
     image, photo = _photo(arguments, options)
     in_doubt = is_in_doubt(photo, options)
     stem = arguments.place.path / stem_of(arguments, arguments.image)
-    paths = {name: stem.with_name(f"{stem.name}_{name}.png") for name in (*usual, *((CHOICE_NAME,) if in_doubt else ()))}
+    paths = {name: stem.with_name(f"{stem.name}_{name}.png") for name in (*_usual_maps(arguments), *((CHOICE_NAME,) if in_doubt else ()))}
     check_results(arguments, list(paths.values()))
     _say_bright(photo, options, paths.get(CHOICE_NAME))
     known = _known(arguments, image)
@@ -328,8 +336,8 @@ def _pbr(arguments: argparse.Namespace) -> None:
     say_result(arguments, words, paths.values())
 
 
-def _material_names(arguments: argparse.Namespace) -> tuple[str, ...]:
-    """The names of the maps that --materials and --orm add.
+def _check_materials(arguments: argparse.Namespace) -> None:
+    """Refuses what --materials and --orm cannot make.
 
     Raises:
         ValueError: An unknown model, or options that need --materials without it.
@@ -340,14 +348,13 @@ def _material_names(arguments: argparse.Namespace) -> tuple[str, ...]:
 
     chosen, accepted = chosen_options(arguments, MaterialsOptions).materials, (SIMPLE, *MATERIAL_MODELS)
     if chosen is None:
-        return ()
+        return
     if chosen not in accepted:
         meant = did_you_mean(chosen.replace("_", "-"), accepted)
         raise InvalidArgumentError("materials", f"is {chosen!r}; accepted: {', '.join(accepted)}{meant}")
     if chosen != SIMPLE:
         spec = find_material_spec(chosen)
         FAMILIES[spec.family].check_requirements(spec)  # before the model of depth is downloaded
-    return (*MATERIAL_NAMES, ORM_NAME) if arguments.orm else MATERIAL_NAMES
 
 
 def _materials(arguments: argparse.Namespace, image: Tensor, maps: PbrMaps) -> dict[str, Tensor]:

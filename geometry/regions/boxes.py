@@ -197,8 +197,8 @@ def _region(scene: _Scene, pixels: Pixels) -> Tensor:
     outside = scene.outside.flatten()
     on_planes = (scene.height.abs() < PLANE_DISTANCE).flatten()
     near = _near(scene)
-    found = _first_guess(scene, near, _behind(colours, depths, outside, on_planes, 0))
-    behind = _behind(colours, depths, outside, on_planes, _SHADOW_COST)
+    lit, shaded, by_depth = _behind(colours, depths, outside, on_planes)
+    found = _first_guess(scene, near, [lit.maximum(shaded), by_depth])
     edges = [_edges(scene, dim, _STRONGEST_COLOUR_EDGE) for dim in (-1, -2)]
     across, down = (_BORDER_COST * (_BORDER_COST_AT_EDGES + (1 - _BORDER_COST_AT_EDGES) * torch.exp(-each)) for each in edges)
     by_points = _point_costs(pixels, *(_edges(scene, dim, _STRONGEST_BESIDE_POINT) for dim in (-1, -2)))
@@ -206,13 +206,14 @@ def _region(scene: _Scene, pixels: Pixels) -> Tensor:
     for _ in range(_ROUNDS):
         taken = found.flatten()
         cost = by_points + _FAR_COST * (1 - near / _FAR_UP_TO).clamp(min=0)
+        behind = lit.maximum(shaded - _SHADOW_COST), by_depth
         for values, kind, others in zip((colours, depths), (_COLOURS, _DEPTHS), behind, strict=True):
             cost = cost + (others - _likelihood(values, taken, kind)).clamp(-kind.limit, kind.limit).view_as(cost)
         shares = cheapest_region(cost.masked_fill(scene.outside, torch.inf), across, down, shares, _CUT_STEPS)
         before, found = found, shares > 0.5
         if not bool(found.any()) or (found != before).float().mean() < _CONVERGED:
             break
-        behind = _behind(colours, depths, ~found.flatten(), on_planes, _SHADOW_COST)
+        lit, shaded, by_depth = _behind(colours, depths, ~found.flatten(), on_planes)
     return _completed(found, scene, by_points < _POINT_WEIGHT / 2)
 
 
@@ -270,17 +271,17 @@ def _likelihood(values: Tensor, sample: Tensor, kind: _Evidence) -> Tensor:
     return fit_mixture(values[sample], kind.components, kind.noise).log_likelihood(values)
 
 
-def _behind(colours: Tensor, depths: Tensor, sample: Tensor, on_planes: Tensor, shadow_cost: float) -> list[Tensor]:
-    """(N,), (N,): how likely colours (N, 3) and depths (N, 2) are among those of the background, as logarithms.
+def _behind(colours: Tensor, depths: Tensor, sample: Tensor, on_planes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """How likely values are among those of the background, a sample (N,) bool; logarithms.
 
-    Colours on planes may be of the background in a shadow.
+    Returns:
+        (N,) each: colours (N, 3) as they are, as shadows on the planes, -inf elsewhere, and depths (N, 2).
     """
     mixture = fit_mixture(colours[sample], _COLOURS.components, _COLOURS.noise)
-    plain = mixture.log_likelihood(colours)
-    on_plane = colours[on_planes]
-    shaded = torch.stack([mixture.log_likelihood(on_plane / share) for share in _SHADOWS]).amax(0) - shadow_cost
-    plain[on_planes] = torch.maximum(plain[on_planes], shaded)
-    return [plain, _likelihood(depths, sample, _DEPTHS)]
+    lit, on_plane = mixture.log_likelihood(colours), colours[on_planes]
+    shaded = torch.full_like(lit, -torch.inf)
+    shaded[on_planes] = torch.stack([mixture.log_likelihood(on_plane / share) for share in _SHADOWS]).amax(0)
+    return lit, shaded, _likelihood(depths, sample, _DEPTHS)
 
 
 def _first_guess(scene: _Scene, near: Tensor, behind: list[Tensor]) -> Tensor:
