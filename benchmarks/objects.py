@@ -10,11 +10,10 @@ colour. With `--kind stand` a cake stands on a plate with a foot, or a camera on
 one. With `--kind touching` a person and a flag, or two boxes with one front, have different colours but one depth.
 
 Their depth is the true one, or soft and warped as a network's: of a quarter of the size, and without units. `overlap` is the mean
-intersection over union with the thing's true mask, of five points inside each thing, by `surface` and by `object`, and of a box around it,
-wider than the thing by 5 and by 15 % on each side. `2 points` and `3 points` are `object` with one and two points more, each in the middle
-of the largest part that is missing or too much, where a user would click; `box, 1 point` and `box, 2 points` are the box that is wider by
-15 % with so many points of that kind. `lost` is the share of points or boxes whose overlap is below
-a half.
+intersection over union with the thing's true mask, of `--points` points inside each thing, by `surface` and by `object`, and of a box
+around it, wider than the thing by 5 and by 15 % on each side. `2 points` and `3 points` are `object` with one and two points more, each in
+the middle of the largest part that is missing or too much, where a user would click; `box, 1 point` and `box, 2 points` are the box that
+is wider by 15 % with so many points of that kind. `lost` is the share of points or boxes whose overlap is below a half.
 
 The numbers in `geometry/regions/` were chosen on the scenes 0 to 11, and those for points also on 100 to 111; `--first 12 --scenes 24` is
 of others.
@@ -90,6 +89,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=12, help="how many (default: %(default)s)")
     choices = ("surface", "object", "2 points", "3 points", *_BOXES, "box, 1 point", "box, 2 points")
     parser.add_argument("--select", nargs="+", choices=choices, default=choices, help="what is tried (default: all)")
+    parser.add_argument("--points", type=int, default=5, help="points inside each thing (default: %(default)s)")
     parser.add_argument("--pictures", type=Path, metavar="OUT", help="folder for the images with their masks")
     arguments = parser.parse_args()
     figures: dict[tuple[str, str], list[float]] = {}
@@ -99,19 +99,21 @@ def main() -> None:
         for depth in ("true", "network"):
             estimate = as_estimate(scene, depth, number)
             for select in arguments.select:
-                masks = list(measure(scene, estimate, select, number, figures.setdefault((depth, select), [])))
+                masks = list(measure(scene, estimate, select, number, arguments.points, figures.setdefault((depth, select), [])))
                 if arguments.pictures:
                     save(
                         arguments.pictures / f"{number}_{depth}_{select.replace(' %', '').replace(',', '').replace(' ', '_')}.png",
                         scene,
                         masks,
                     )
+    if not all(figures.values()):
+        parser.error(f"no thing is large enough to be measured: --side {arguments.side} must be larger, or --scenes more")
     print(f"{'depth':10}{'select':15}{'overlap':>8}{'lost':>8}")
     for (depth, select), overlaps in figures.items():
         print(f"{depth:10}{select:15}{np.mean(overlaps):8.3f}{np.mean(np.less(overlaps, 0.5)):8.1%}")
 
 
-def measure(scene: Scene, estimate: Estimate, select: str, seed: int, overlaps: list[float]) -> Iterator[Shown]:
+def measure(scene: Scene, estimate: Estimate, select: str, seed: int, points: int, overlaps: list[float]) -> Iterator[Shown]:
     """Adds the overlaps of a scene to a list; yields the last point or box that was tried of each thing, and its mask."""
     random = np.random.default_rng(seed)
     image = torch.from_numpy(scene.image).movedim(-1, 0)[None].float()
@@ -126,7 +128,7 @@ def measure(scene: Scene, estimate: Estimate, select: str, seed: int, overlaps: 
         if select.startswith("box"):
             places = [box_around(truth, _BOXES[select if select in _BOXES else _CLICKED_BOX])]
         else:
-            places = [((columns[at] + 0.5) / width, (rows[at] + 0.5) / height) for at in random.integers(len(rows), size=5)]
+            places = [((columns[at] + 0.5) / width, (rows[at] + 0.5) / height) for at in random.integers(len(rows), size=points)]
         for place in places:
             choice = choice_of(select, place)
             mask = selected_mask(choice, depths, image)[0, 0].numpy() > 0.5

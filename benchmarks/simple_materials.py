@@ -61,12 +61,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=256, help="of the square images in pixels (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=2, help="surfaces of each kind (default: %(default)s)")
+    parser.add_argument("--lights", nargs="+", choices=LIGHTS, default=list(LIGHTS), help="in which light (default: all)")
     parser.add_argument("--pictures", type=Path, metavar="OUT", help="folder for photograph, albedo with each relief, true albedo")
     arguments = parser.parse_args()
     tiny = load_model("tiny", device="cpu")
     print("Albedo, % off          " + "".join(f"{name:>13}" for name in ("photograph", "own relief", "with tiny", "true relief")))
     everything = []
-    for light in LIGHTS:
+    for light in arguments.lights:
         rows = []
         for name, scene in surfaces(light, arguments.side, arguments.seeds):
             found = [remove_light(scene.image, *each) for each in reliefs(scene, tiny.estimate(scene.image, derive=with_normals))]
@@ -79,7 +80,7 @@ def main() -> None:
     print("\nRoughness, off by      " + "".join(f"{name:>13}" for name in (f"constant {ROUGHNESS}", "highlights")))
     for spots in (False, True):
         everything = []
-        for light in LIGHTS:
+        for light in arguments.lights:
             rows = [rough_off(scene) for _, scene in surfaces(light, arguments.side, arguments.seeds, spots)]
             everything += rows
             print_row(f"{light}, spots" if spots else light, rows, 3)
