@@ -1,7 +1,7 @@
 // Opens workflows in ComfyUI's own page, one after the other in one headless Chromium, and prints as JSON what became of them:
 //   PW=.../playwright-core/index.mjs node browser.mjs SERVER PACK NODE EXAMPLE.json TEMPLATES.json OLD.json WORKFLOW.json...
-// Each is opened as a file, and those that TEMPLATES names from the template browser, under the pack's name; then, where TEMPLATES asks
-// for it, all in every layout; then the OLD graph as a file, and the help of a NODE of the EXAMPLE is shown; the node and its help once more in Chinese.
+// Each is opened as a file, and those that TEMPLATES names from the template browser, under the pack's name; then those that it names so
+// in every layout; then the OLD graph as a file, and the help of a NODE of the EXAMPLE is shown; the node and its help once more in Chinese.
 // Nothing waits for a fixed time: a busy machine takes longer.
 import fs from 'node:fs'
 import path from 'node:path'
@@ -99,9 +99,8 @@ async function settled() {
 // Draws nodes by the page's newer renderer or by its canvas; false where the page is too old to have both.
 const draw = nodes2 => page.evaluate(nodes2 => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', nodes2), nodes2).then(() => true, () => false)
 
-// Every template in both renderers and two windows; those of RUN before and after a run.
-const RUN = ['Relight', 'Depth and Normals', 'Compare Models']
-async function layouts() {
+// Templates in both renderers and two windows; those to be run also after it.
+async function layouts({ layouts, runs }) {
   const found = []
   for (const nodes2 of [false, true]) {
     if (!await draw(nodes2) && nodes2) continue
@@ -109,10 +108,11 @@ async function layouts() {
       await page.setViewportSize({ width, height })
       for (const file of files) {
         const workflow = JSON.parse(fs.readFileSync(file, 'utf8')), name = path.parse(file).name
+        if (!layouts.includes(name)) continue
         await page.evaluate(([workflow, name]) => { window.app.graph.clear(); return window.app.loadGraphData(workflow, true, true, name, { openSource: 'template' }) }, [workflow, name])
         await graph(workflow.nodes.length)
         const entry = { name, nodes2, width, ...await settled() }
-        if (width === 1366 && RUN.includes(name)) {
+        if (width === 1366 && runs.includes(name)) {
           await page.evaluate(() => {
             window.ran = new Promise(done => window.app.api.addEventListener('execution_success', done, { once: true }))
             return window.app.queuePrompt(0)
@@ -137,7 +137,7 @@ for (const file of files) {
   if (asked.templates.includes(name)) report.templates[name] = await fromTemplates(name, workflow.nodes.length)
   report.files[name] = await fromFile(workflow)
 }
-if (asked.layouts) report.layouts = await layouts()
+report.layouts = await layouts(asked)
 report.old = await fromFile(JSON.parse(fs.readFileSync(old, 'utf8')))
 await start()
 await fromFile(JSON.parse(fs.readFileSync(example, 'utf8')))

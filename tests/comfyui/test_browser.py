@@ -11,6 +11,7 @@ WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 HELPED, IMAGE = "DepthNormal_MiDaSNormalMap", "MiDaS-NormalMapPreprocessor/example.jpg"
 EXAMPLE = ROOT / "workflows" / "MiDaS Depth and Normal Map.json"
 PAGE = ROOT / "web" / "docs" / f"{HELPED}.md"
+RUN = ("Relight", "Depth and Normals", "Compare Models")
 OLD = {
     "BAE-NormalMapPreprocessor": {"resolution": 768},
     "DSINE-NormalMapPreprocessor": {"fov": 75, "iterations": 7, "resolution": 768},
@@ -38,17 +39,17 @@ def old_graph():
 def seen(request, server, tmp_path_factory, run_driver):
     """What became of every workflow in the page: the driver's report. Templates and layouts are opened where a test asks for them."""
     tests = [item for item in request.session.items if item.module is request.module]
+    asked = {item.originalname for item in tests}
     opened = [
         item.callspec.params["workflow"].stem
         for item in tests
         if item.originalname == test_templates_open_from_the_template_browser.__name__
     ]
-    layouts = any(
-        item.function in (test_templates_open_at_a_size_at_which_the_classic_canvas_writes_words, test_a_run_makes_no_node_larger)
-        for item in tests
-    )
+    runs = RUN if test_a_run_makes_no_node_larger.__name__ in asked else ()
+    all_sizes = test_templates_open_at_a_size_at_which_the_classic_canvas_writes_words.__name__ in asked
+    layouts = [path.stem for path in WORKFLOWS] if all_sizes else runs
     templates = tmp_path_factory.mktemp("browser") / "templates.json"
-    templates.write_text(json.dumps({"templates": opened, "layouts": layouts}))
+    templates.write_text(json.dumps({"templates": opened, "layouts": layouts, "runs": runs}))
     old = templates.with_name("old.json")
     old.write_text(json.dumps(old_graph()))
     words = [server.address, "ComfyUI-Depth-Normal", HELPED, EXAMPLE, templates, old, *WORKFLOWS]
@@ -77,7 +78,7 @@ def test_templates_open_at_a_size_at_which_the_classic_canvas_writes_words(seen)
 def test_a_run_makes_no_node_larger(seen):
     """Three templates, on the canvas and in Nodes 2.0: the room for messages and images is there from the start."""
     ran = [each for each in seen["layouts"] if "after" in each]
-    assert len(ran) == 6
+    assert len(ran) == 2 * len(RUN)
     for each in ran:
         assert each["after"] == [pytest.approx(box, abs=2) for box in each["boxes"]], (each["name"], each["nodes2"])
 
