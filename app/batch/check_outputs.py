@@ -96,11 +96,11 @@ def _check_format(name: str, spec: ModelSpec, options: Options) -> None:
     if name == "stl" or options.panorama:  # what is assumed of photos
         return
     if spec.quantity is not Quantity.METRIC_DEPTH:
-        ratio = f"{near_far_ratio:g}, as --near-far-ratio says" if near_far_ratio else "3 or so; --near-far-ratio N says it"
-        logger.info("%s gives no metres: a mesh (%s) has assumed depth, near end to far end as 1 to %s", spec.id, name, ratio)
+        ratio = f"{near_far_ratio:g}, as --near-far-ratio says" if near_far_ratio else "3 or so; --near-far-ratio N sets it"
+        logger.info("%s gives no metres: the depth range of a mesh (%s) is guessed as 1:%s", spec.id, name, ratio)
     if not fov and not spec.knows_camera:
         logger.info(
-            "%s does not know the camera: a mesh (%s) assumes a field of view of %g degrees; --fov DEGREES says it",
+            "%s does not know the camera: a mesh (%s) assumes a field of view of %g degrees; --fov DEGREES sets it",
             spec.id,
             name,
             DEFAULT_FOV,

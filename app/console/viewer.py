@@ -18,7 +18,7 @@ _SECONDS_TO_FAIL = 3.0
 def show(path: Path) -> None:
     """Opens a file or a folder as a double click would. What prevents it is said in one line; the result is there all the same."""
     if problem := "it is in a store" if "://" in str(path) else _problem(str(path.absolute())):
-        echo_error(f"--open: {path} is not shown: {problem}")
+        echo_error(f"{path} is not shown: {problem}")
 
 
 def show_page(page: Path) -> bool:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ...options.places import Box, Point, check_box, check_in_box, is_in_box
 from ...utils import finite_bounds, resize_map
-from ..filters.extremes import largest_within
+from ..filters.extremes import extremes_within, largest_within
 from ..filters.guided_filter import mask_at_image_edges
 from .connected import holes_of, label_regions, large_regions, opened, regions_with
 from .cut import cheapest_region
@@ -195,7 +195,9 @@ def _region(scene: _Scene, pixels: Pixels) -> Tensor:
     colours = scene.colours.flatten(1).T.contiguous()
     depths = torch.stack((scene.nearness, scene.height), -1).flatten(0, 1)
     outside = scene.outside.flatten()
-    on_planes = (scene.height.abs() < PLANE_DISTANCE).flatten()
+    # The foot of a thing is as dark as a shadow, and near a plane as well; but it rises from it.
+    least, most = extremes_within(scene.height[None, None], 1)
+    on_planes = ((scene.height.abs() < PLANE_DISTANCE) & (most - least < PLANE_DISTANCE)[0, 0]).flatten()
     near = _near(scene)
     lit, shaded, by_depth = _behind(colours, depths, outside, on_planes)
     found = _first_guess(scene, near, [lit.maximum(shaded), by_depth])

@@ -326,7 +326,7 @@ def test_what_cannot_be_shown_is_said_and_the_result_is_there(here, opened, monk
     (here / "bin" / "xdg-open").write_text("#!/bin/sh\nexit 3\n")
     monkeypatch.setattr(viewer, "_SECONDS_TO_FAIL", 60)
     assert run(words) == 0
-    assert f"--open: {OUT / 'photo_relit.png'} is not shown: xdg-open ended with status 3" in capsys.readouterr().err
+    assert f"{OUT / 'photo_relit.png'} is not shown: xdg-open ended with status 3" in capsys.readouterr().err
     monkeypatch.setenv("PATH", str(here))
     assert run(words) == 0
     assert "the program xdg-open is not installed" in capsys.readouterr().err

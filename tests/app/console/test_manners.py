@@ -146,7 +146,7 @@ def test_a_mesh_of_normals_alone_is_refused_at_once():
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        ("tiny", ["tiny gives no metres", "1 to 3 or so", "tiny does not know the camera", "55 degrees"]),
+        ("tiny", ["tiny gives no metres", "guessed as 1:3 or so", "tiny does not know the camera", "55 degrees"]),
         ("zoedepth-nyu", ["zoedepth-nyu does not know the camera"]),
         ("depth-anything-3-metric-large", []),
     ],

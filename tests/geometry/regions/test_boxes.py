@@ -48,6 +48,16 @@ def test_its_shadow_stays_behind():
     assert overlap(mask[None, None].float(), thing == 1) > 0.9
 
 
+def test_its_foot_is_no_shadow():
+    """A flat thing in a darker shade of the floor, which rises from it in three pixels."""
+    nearness, thing = torch.linspace(0.5, 1.5, 60)[:, None].repeat(1, 80), torch.zeros(60, 80, dtype=torch.bool)
+    thing[20:40, 30:50] = True
+    nearness[thing] += 0.02
+    nearness[23:37, 33:47] += 0.08
+    image = torch.where(thing, 0.5, 0.7).expand(1, 3, -1, -1)
+    assert overlap(object_in_box(1 / nearness[None, None], image, (0.3, 0.25, 0.7, 0.75)), thing) > 0.95
+
+
 def test_depth_alone_tells_it_apart():
     depth, image, thing = room([(0.2, -0.6, 3.0, 0.4)])
     assert overlap(object_in_box(depth, torch.full_like(image, 0.5), around(thing, 1, 0.15)), thing == 1) > 0.8
