@@ -167,7 +167,7 @@ GRAPHS = (
         (
             Node(1, "DepthNormal_DemoImage"),
             Node(2, "DepthNormal_LoadModel", {"model": "tiny"}, title="First model"),
-            Node(5, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}),
+            Node(5, "DepthNormal_EstimateGeometry", {"sharp": True}, links={"model": (2, "model"), "image": (1, "image")}),
             Node(8, "DepthNormal_PreviewGeometry", links={"geometry": (5, "geometry")}, title="First model: preview"),
             Node(3, "DepthNormal_LoadModel", {"model": "moge-2-vits-normal"}, title="Second model", muted=True),
             Node(6, "DepthNormal_EstimateGeometry", links={"model": (3, "model"), "image": (1, "image")}, muted=True),
@@ -896,7 +896,7 @@ GRAPHS = (
         (
             Node(1, "DepthNormal_DemoImage"),
             Node(2, "DepthNormal_LoadModel", {"model": "tiny"}),
-            Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}),
+            Node(3, "DepthNormal_EstimateGeometry", {"sharp": True}, links={"model": (2, "model"), "image": (1, "image")}),
             Node(4, "DepthNormal_RenderDepth", links={"geometry": (3, "geometry")}),
             Node(5, "DepthNormal_RenderNormals", links={"geometry": (3, "geometry")}),
             Node(6, "PreviewImage", links={"images": (4, "image")}, title="Depth", height=350),
