@@ -70,6 +70,7 @@ COMMON_DETAIL = (
     "--out",
     "--open",
     "--overwrite",
+    "--resume",
     "--borders",
     "--source",
     "--shape",
