@@ -195,7 +195,7 @@ class Family:
 
     def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
         """The raw estimate, float32, that outputs of the network stand for; by default, the outputs under the names of the `signature`."""
-        maps = {name: output.contiguous() for name, output in zip(self.signature().outputs, outputs, strict=True)}
+        maps = {name: output.float().contiguous() for name, output in zip(self.signature().outputs, outputs, strict=True)}
         quantity = self.spec.quantity
         depth = None if quantity is None else maps[quantity.value]
         return Estimate(depth, quantity, normals=maps.get("normals"), axes=self.spec.axes or Axes.OPENGL, confidence=maps.get("confidence"))

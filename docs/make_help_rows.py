@@ -16,11 +16,15 @@ from depth_normal import NODE_CLASS_MAPPINGS
 from depth_normal.nodes.option_widgets import option_widgets
 from depth_normal.options.fields import options_of
 
+_INPUTS, _ONE_NAME = "| input | meaning |", re.compile(r"\| (\w+) \|")
 PAGES = Path(__file__).resolve().parents[1] / "web" / "docs"
 
 
 def with_rows(page: str, node: Any) -> str:
-    """The page of a node with the rows of its options as they are today; a new option's stands where its widget does."""
+    """The page of a node with the rows of its options as they are today.
+
+    A new option's row stands where its widget does; that of an input that is no more goes.
+    """
     tooltips = {
         name: _row(node, settings["tooltip"]) for options in node.OPTIONS for name, (_, settings) in option_widgets(options).items()
     }
@@ -37,7 +41,12 @@ def with_rows(page: str, node: Any) -> str:
     lines = re.sub(r"^\| (\w+) \| (?!.* \| ).* \|$", as_tooltip, page, flags=re.MULTILINE).split("\n")
     place = 0
     inputs = node.INPUT_TYPES()
-    for name in (*inputs["required"], *inputs["optional"]):
+    names = (*inputs["required"], *inputs["optional"])
+    if _INPUTS in lines:
+        begin = lines.index(_INPUTS) + 2
+        end = next(at for at in range(begin, len(lines)) if not lines[at].startswith("|"))
+        lines[begin:end] = [line for line in lines[begin:end] if not (row := _ONE_NAME.match(line)) or row[1] in names]
+    for name in names:
         found = [at for at, line in enumerate(lines) if re.match(rf"\|[^|]*\b{name}\b[^|]*\|", line)]
         place = found[0] if found else place + 1
         if not found and name in tooltips:

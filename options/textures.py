@@ -211,6 +211,12 @@ class DetailOptions(PhotoOptions):
         if self.radius and self.source != PHOTO:
             check_range("radius", self.radius, 1, MAX_SHAPE)
 
+    def unused(self) -> Iterator[tuple[Sequence[str], str]]:
+        """See `Options`."""
+        if self.source == NORMALS:
+            for name, says in (("relief", "how high the photo's contrast is"), ("bright", "what is high in the photo")):
+                yield (name,), f"says {says}, and {{source}} {NORMALS} takes none of it; leave it out"
+
 
 @dataclass(frozen=True)
 class DetailNodeOptions(Options):

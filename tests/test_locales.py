@@ -17,7 +17,9 @@ LANGUAGES = sorted(LOCALES.QUOTES)
 def test_everything_is_translated(language):
     found = LOCALES.read(language)
     missing = [f"{place}: {words}" for section in SAID for words, place in SAID[section].items() if not found[section].get(words)]
-    assert missing == [], f"write them into locales/{language}.json, where `python docs/make_locales.py` puts their place"
+    assert not missing, (
+        "\n".join(missing) + f"\nwrite them into locales/{language}.json, where `python docs/make_locales.py` puts their place"
+    )
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

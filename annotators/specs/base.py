@@ -163,6 +163,11 @@ class ModelSpec:
         """The `size` that the network runs at if this one is requested."""
         return size if self.largest_size is None else min(max(size, self.smallest_size), self.largest_size)
 
+    def size_in_record(self, size: int | None) -> int | None:
+        """The size that the network runs at if this one is requested, None where that is its default: both give the same maps."""
+        used = self.used_size(size or self.default_size)
+        return None if used == self.used_size(self.default_size) else used
+
     @property
     def licence_page(self) -> str:
         """The page that states the licence of the weights: `licence_url`, or the page that the file comes from."""

@@ -19,7 +19,7 @@ from ...model_loader import Model, load_model
 from ...model_loader.load import chosen_runtime, parse_device
 from ...model_loader.runtimes import measured
 from ...model_loader.runtimes.choose import Chosen
-from ...options.estimate import AUTO_RUNTIME, TORCH
+from ...options.estimate import AUTO_RUNTIME, REFINE_STEPS, TORCH
 from ...options.outputs import COMPOSITING
 from ...options.stereo import StereoOptions
 from .records import mark
@@ -84,15 +84,15 @@ class Options:
         for name in ("tiles", "panorama", "any_aspect", "own", "own_kind"):  # records from before there were these stay good
             if not asked[name]:
                 del asked[name]
-        for name in ("refine", "refine_steps"):
-            if asked[name] is None:
-                del asked[name]
+        if asked["refine"] is None:
+            del asked["refine"]
+        if asked["refine_steps"] in (None, REFINE_STEPS):
+            del asked["refine_steps"]
         asked["stereo"] = self.stereo.as_record()
         if self.own:
             asked["own"] = [{"name": path.name, **(mark(path) or {})} for path in self.own]
             asked["own_kind"] = list(self.own_kind)
-        if self.size:
-            asked["size"] = self.spec.used_size(self.size)
+        asked["size"] = self.spec.size_in_record(self.size)
         if asked["runtime"] in (TORCH, AUTO_RUNTIME):  # the same maps, as far as 8 bits can say
             del asked["runtime"]
         if asked["coding"] == NormalMapCoding.OPENGL or "normals" not in writes:

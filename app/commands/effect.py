@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ...geometry.effects.makers import Made
     from .scene import Scene
 
-COMMON = frozenset(("--out", "--open", "--overwrite", "--model", "--recursive"))
+COMMON = frozenset(("--out", "--open", "--overwrite", "--model", "--recursive", "--resume"))
 """The options that `--help` shows besides the effect's own."""
 COMMON_OF_SKY = frozenset(("--sky", "--sky-mask"))
 

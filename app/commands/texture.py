@@ -70,6 +70,7 @@ COMMON_DETAIL = (
     "--out",
     "--open",
     "--overwrite",
+    "--resume",
     "--borders",
     "--source",
     "--shape",
@@ -394,9 +395,6 @@ def _checked_options(arguments: argparse.Namespace) -> Any:
         refuse_options(arguments, needless, f"says where normals come from, and --source {PHOTO} takes none; leave it out")
         return options
     check_model(arguments, normals=True)
-    if arguments.source == NORMALS:
-        for option, says in (("--relief", "how high the photo's contrast is"), ("--bright", "what is high in the photo")):
-            refuse_options(arguments, (option,), f"says {says}, and --source {NORMALS} takes none of it; leave it out")
     if arguments.geometry is not None or arguments.borders != SEAMLESS:
         why = f"says how far a model sees beyond the borders of a photo that tiles; add --borders {SEAMLESS}, or leave it out"
         refuse_options(arguments, ("--margin",), why)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import RECOMMENDED_VIDEO_MODEL
-from ...options.estimate import AUTO_RUNTIME, FAST_RUNTIME, TORCH
+from ...options.estimate import AUTO_RUNTIME, FAST_RUNTIME, REFINE_STEPS, TORCH
 from ...options.fields import options_of
 from ...options.folders import SourcesOptions
 from ...options.parallax import LoopOptions
@@ -307,8 +307,8 @@ def _checked_model(options: Options, task: VideoTask) -> dict[str, Any]:
     weights = known_weights(spec, options.weights)
     runtime = TORCH if options.runtime == AUTO_RUNTIME else options.runtime  # the same maps, as far as 8 bits can say
     by = {"model": spec.id, "weights": weights, "dtype": options.dtype, "runtime": runtime}
-    by |= {} if options.refine_steps is None else {"refine_steps": options.refine_steps}
-    return by | {"size": task.size and spec.used_size(task.size)}
+    by |= {} if options.refine_steps in (None, REFINE_STEPS) else {"refine_steps": options.refine_steps}
+    return by | {"size": spec.size_in_record(task.size)}
 
 
 def _refuse_image(arguments: argparse.Namespace, source: Path) -> None:

@@ -90,9 +90,12 @@ class Parser(argparse.ArgumentParser):
         return {name: each for action in below for name, each in action.choices.items()}
 
     def is_changed(self, arguments: argparse.Namespace, option: str) -> bool:
-        """True if there is an option of this name, and it has another value than its default."""
-        if (action := self._option_string_actions.get(option)) is None:
-            return False
+        """True if an option has another value than its default.
+
+        Raises:
+            KeyError: There is no option of this name.
+        """
+        action = self._option_string_actions[option]
         return getattr(arguments, action.dest) != self.get_default(action.dest)
 
     def message_of(self, error: BaseException) -> str:

@@ -226,7 +226,7 @@ class VideoTask:
             "source_files": digest_of_marks(find_images(self.source) if is_sequence(self.source) else [self.source.resolve()]),
             "what": sorted(self.targets),
             "codec": self.codec,
-            "quality": self.quality,
+            "quality": None if self.sequence or self.quality == CODECS[self.codec].quality else self.quality,
             "rate": self.rate and str(self.rate),
             "start": str(self.start),
             **({} if self.end is None else {"end": str(self.end)}),

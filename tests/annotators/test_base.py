@@ -6,6 +6,7 @@ from torch import nn
 
 from depth_normal.annotators.base import Annotator, is_out_of_memory
 from depth_normal.annotators.building import checkpoint_mismatch, fill
+from depth_normal.annotators.family import Request
 from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 
@@ -22,6 +23,12 @@ class Brightness(Annotator):
         return Estimate(depth=pixels[:, :1] * self.factor, quantity=Quantity.DISPARITY)
 
     factor = 1.0
+
+
+def test_what_a_network_gives_in_half_precision_is_an_estimate_in_float32():
+    half = annotator(torch.float16)
+    found = half.postprocess((torch.ones(1, 1, 4, 4, dtype=torch.float16),), Request(torch.rand(1, 3, 4, 4), 4)).depth
+    assert found.dtype == torch.float32
 
 
 def annotator(dtype=torch.float32, **changes):

@@ -67,3 +67,18 @@ def test_the_program_seldom_looks_for_garbage_while_it_imports(monkeypatch):
     monkeypatch.setattr(cli, "exit_with", lambda code: None)
     cli.run()
     assert thresholds and thresholds[0] > 10 * 700, "what Python has by itself"
+
+
+def test_ctrl_c_while_the_commands_are_imported_ends_in_a_line():
+    program = """
+import sys
+class Interrupts:
+    def find_spec(self, name, *_):
+        if name.endswith(".app.cli"):
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupts())
+from depth_normal.__main__ import run
+run()
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (run.returncode, run.stdout, run.stderr) == (130, "", "depth-normal: stopped\n")

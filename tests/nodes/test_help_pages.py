@@ -75,4 +75,7 @@ def test_the_first_nodes_page_says_what_its_tooltips_say():
 def test_rows_of_options_are_the_tooltips(node):
     """`python docs/make_help_rows.py` writes them."""
     page = (PAGES / f"{node}.md").read_text(encoding="utf-8")
-    assert runpy.run_path(str(PAGES.parents[1] / "docs" / "make_help_rows.py"))["with_rows"](page, NODE_CLASS_MAPPINGS[node]) == page
+    with_rows = runpy.run_path(str(PAGES.parents[1] / "docs" / "make_help_rows.py"))["with_rows"]
+    assert with_rows(page, NODE_CLASS_MAPPINGS[node]) == page, "python docs/make_help_rows.py"
+    old = page.replace("| input | meaning |\n| --- | --- |\n", "| input | meaning |\n| --- | --- |\n| renamed_since | What it did. |\n")
+    assert with_rows(old, NODE_CLASS_MAPPINGS[node]) == page, "the row of an input that is no more goes"

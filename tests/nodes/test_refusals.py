@@ -10,12 +10,10 @@ import torch
 from depth_normal import NODE_CLASS_MAPPINGS
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.nodes.sockets import GEOMETRY
+from depth_normal.options.fields import Number, options_of
 
 HEIGHT, WIDTH = 16, 32
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
-# Their largest value is where the slider ends, and more is no fault.
-OPEN = {"ambient", "density", "f_number", "far", "feather", "flatten", "focal_length", "height_falloff", "height_range", "intensity"}
-OPEN |= {"light_depth", "light_size", "near", "sensor", "start", "strength", "tolerance"}
 # Asked of the loader, or of ComfyUI; and widgets of old graphs that have no effect.
 ELSEWHERE = {("DepthNormal_LoadModel", "runtime"), ("AIO_Preprocessor", "resolution")}
 ELSEWHERE |= {(node, "model") for node in ("DepthNormal_LoadModel", "DepthNormal_MiDaSNormalMap", "MiDaS-NormalMapPreprocessor")}
@@ -47,14 +45,19 @@ def linked(inputs):
     return found
 
 
-def beyond(name, kind, options):
-    """Values that the widget cannot have."""
+def beyond(node_id, name, kind, options):
+    """Values that the widget cannot have; of a number that may be larger than its widget's largest, no larger one."""
     if isinstance(kind, list):
         return ["no such choice"]
     if kind not in ("INT", "FLOAT") or "max" not in options:
         return []
     low, high = options["min"] - max(1, abs(options["min"])), options["max"] + max(1, abs(options["max"]))
-    return [low, *([] if name in OPEN else [high]), *([math.nan] if kind == "FLOAT" else [])]
+    return [low, *([] if is_open(node_id, name) else [high]), *([math.nan] if kind == "FLOAT" else [])]
+
+
+def is_open(node_id, name):
+    known = [options_of(each) for each in getattr(NODE_CLASS_MAPPINGS[node_id], "OPTIONS", ())]
+    return any(isinstance(each.get(name), Number) and (each[name].open or each[name].most is not None) for each in known)
 
 
 NODES = [each for each, node in NODE_CLASS_MAPPINGS.items() if linked(node.INPUT_TYPES()) is not None]
@@ -78,7 +81,7 @@ def test_what_no_widget_can_say_is_refused_by_its_name(node_id):
     for name, (kind, *options) in [each for group in ("required", "optional") for each in inputs.get(group, {}).items()]:
         if name == "precision" or (node_id, name) in ELSEWHERE:
             continue
-        for value in beyond(name, kind, options[0] if options else {}):
+        for value in beyond(node_id, name, kind, options[0] if options else {}):
             with pytest.raises((ValueError, TypeError), match=name):
                 run(node_id, **{**file, name: value})
 

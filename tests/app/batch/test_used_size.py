@@ -1,5 +1,7 @@
 """A size larger than any that a network runs at: the run says what is used, once, and records that."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -7,9 +9,12 @@ import torch
 
 from depth_normal import load_model
 from depth_normal.annotators.checks import _log_once, log_used_size
+from depth_normal.annotators.moge import REFINED
 from depth_normal.annotators.registry import FAMILIES, MODELS
+from depth_normal.app.batch.options import Options
 from depth_normal.app.batch.records import read_record
 from depth_normal.app.cli import main
+from depth_normal.options.estimate import REFINE_STEPS
 
 SAID = "tiny runs at size 256, its largest, in place of 4000"
 
@@ -64,3 +69,12 @@ def test_no_network_stays_below_the_size_that_is_recorded(spec):
         return
     below, at, above = (np.prod(annotator.network_size(480, 640, size)) for size in (bound - 64, bound, 8000))
     assert below < at and (at == above) == (spec.largest_size is not None)
+
+
+@pytest.mark.parametrize("model", ["tiny", "moge-2-vits-normal", "depth-anything-v2-small", "moge-3-vitl"])
+def test_what_is_typed_at_its_default_is_recorded_as_if_it_was_not(model):
+    spec = MODELS[model]
+    unset = Options(spec)
+    typed = replace(unset, size=spec.default_size, refine_steps=REFINE_STEPS if spec in REFINED else None)
+    assert typed.settings(()) == unset.settings(())
+    assert replace(unset, size=spec.used_size(spec.default_size // 2)).settings(()) != unset.settings(())

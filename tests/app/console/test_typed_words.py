@@ -204,9 +204,24 @@ def test_the_help_shows_what_people_use_and_the_full_one_the_rest(name, capsys):
         hidden = [action for action in own if parser.common and parser.common.isdisjoint(action.option_strings) and action.dest != "help"]
         hidden = [] if everything else hidden
         expected = {each for action in own if action not in hidden for each in action.option_strings if each.startswith("--")}
-        assert listed | {"--help-all"} == expected | {"--help-all"} and len(own) - len(hidden) <= (100 if everything else 15)
+        assert listed | {"--help-all"} == expected | {"--help-all"} and len(own) - len(hidden) <= (100 if everything else 1 + 15), (
+            "one of them is -h"
+        )
         more = [int(number) for number in re.findall(r"^(\d+) more options: ", said, re.M)]
         assert more == ([len(hidden) - 1] if hidden else [])
+
+
+def test_the_help_shows_how_to_go_on():
+    for name, parser in every_parser().items():
+        assert not parser.common or "--resume" not in parser.options or "--resume" in parser.common, name
+
+
+def test_an_option_that_a_command_has_not_is_no_unchanged_one():
+    parser = every_parser()["estimate"]
+    arguments = cli._parsed(["estimate", "a.png", "--fov", "50"])
+    assert parser.is_changed(arguments, "--fov") and not parser.is_changed(arguments, "--size")
+    with pytest.raises(KeyError, match="--fvo"):
+        parser.is_changed(arguments, "--fvo")
 
 
 def test_estimate_shows_thirteen_options():
