@@ -220,7 +220,7 @@ def _traces(colour: Tensor, lines: _Lines) -> Tensor:
     colours = colour.transpose(0, 1).flatten(1).index_select(1, shown.flatten()).unflatten(1, shown.shape).float()
     away = colours - colours[:, most : 2 * most].mean(1, keepdim=True)
     # How much the background varies over the same distances: on the other side of the middle.
-    first, varied = away[:, [*range(most), -1]], away[:, 2 * most : -1].flip(1).square().sum(0)
+    first, varied = torch.cat((away[:, :most], away[:, -1:]), 1), away[:, 2 * most : -1].flip(1).square().sum(0)
     stretches = Stretches(lines.start, size, _CELL * edge_growth(*size[1:]))
     values = torch.cat((first.flatten(0, 1), varied, torch.ones_like(varied[:1]))) * lines.alike.all(0)
     *sums, count = stretches.between(stretches.sums(values))
