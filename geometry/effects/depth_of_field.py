@@ -298,12 +298,12 @@ def _layered(surfaces: _Surfaces, levels: list[float]) -> _Layered:
     """Where surfaces lie between the layers. Synchronises the device once."""
     square = surfaces.square[:, 0].contiguous()
     (count, height, width), last = square.shape, len(levels) - 1
-    ends = sent_to(square.device, torch.tensor([level * abs(level) for level in levels]))
+    ends = torch.tensor([level * abs(level) for level in levels])
+    ends, spans = sent_to(square.device, torch.stack((ends, ends.diff(prepend=ends[:1]))))
     has_none = square.isnan()
     upper = torch.bucketize(square, ends).clamp_(max=last)
     after = upper.clamp(min=1)
-    high, low = ends[after], ends[after - 1]
-    place = (after - (high - square).div_(high - low)).clamp_(0, last).masked_fill_(has_none, -2.0)
+    place = (after - (ends[after] - square).div_(spans[after])).clamp_(0, last).masked_fill_(has_none, -2.0)
     # What lies between two levels is in both; in a last row is what is in none.
     along, row_of = _along(square, count, height, width, last + 2)
     index = upper.masked_fill_(has_none, last + 1).mul_(height + width).add_(row_of)

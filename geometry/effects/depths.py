@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -83,14 +84,13 @@ def known_depths(estimate: Estimate) -> Depths:
     if estimate.batch != 1:
         raise ValueError(f"the depth is of {estimate.batch} images; expected 1: pass them one by one")
     is_metric = quantity is Quantity.METRIC_DEPTH
-    none, infinite = (constant(depth, each) for each in (0.0, math.inf))
-    filled = torch.where(valid, depth, torch.where(valid, depth, none).amax()) if is_metric else filled_depth(estimate)
-    ends = torch.stack((torch.where(valid, filled, infinite).amin(), torch.where(valid, filled, none).amax()))
-    fetched = to_cpu({"samples": samples_of(filled, valid), "ends": ends})
-    (near, far), (least, most) = at_percentiles(in_order(fetched["samples"]), FAR_AND_NEAR_END), fetched["ends"].tolist()
-    if not most > 0:
+    filled = torch.where(valid, depth, torch.where(valid, depth, constant(depth, 0.0)).amax()) if is_metric else filled_depth(estimate)
+    ordered = in_order(to_cpu({"samples": samples_of(filled, valid)})["samples"])
+    if not len(ordered):  # a coarse grid may miss the few values there are
+        ordered = np.sort(filled[valid].float().cpu().numpy())
+    if not len(ordered):
         raise ValueError("no pixel of the image has a depth: the mask leaves out everything, or all values are NaN; check the depth")
-    nearest, farthest = (near, far) if math.isfinite(near) and math.isfinite(far) else (least, most)
+    nearest, farthest = at_percentiles(ordered, FAR_AND_NEAR_END)
     return Depths(filled, ~valid, is_metric, nearest, farthest)
 
 
