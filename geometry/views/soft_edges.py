@@ -209,7 +209,7 @@ def _joined(rest: Layer, band: _Band, alpha: Tensor, colour: Tensor) -> Rims:
     height, width = inside.shape[-2:]
     shown = torch.add(_mirrored(column, width), _mirrored(row, height), alpha=width)
     shown = shown if len(inside) == 1 else torch.add(shown, image, alpha=height * width)
-    in_band, opaque = _slots(band.place, inside > 0).index_select(0, shown), values_at(joined, place)
+    in_band, opaque = _slots(band.place, inside).index_select(0, shown), values_at(joined, place)
     alpha, colour = (F.pad(each, (0, 1)).index_select(-1, in_band) for each in (alpha, colour))
     whole = srgb_to_linear(rest.colour.transpose(0, 1).flatten(1).index_select(1, place).float())
     return Rims(
@@ -220,7 +220,7 @@ def _joined(rest: Layer, band: _Band, alpha: Tensor, colour: Tensor) -> Rims:
         torch.where(opaque, constant(alpha, 1.0), alpha),
         torch.where(opaque, whole, colour),
         surface,
-        _slots(place, surface > 0),
+        _slots(place, surface),
         rest.margin,
     )
 
@@ -456,10 +456,10 @@ def _blur(growth: int) -> float:
     return math.sqrt(((2 * growth + 1) ** 2 - 1) / 6)
 
 
-def _slots(places: Tensor, chosen: Tensor) -> Tensor:
+def _slots(places: Tensor, like: Tensor) -> Tensor:
     """For each pixel of a map where it is among the places (N,) that were chosen from it; N for others."""
     numbers = torch.arange(len(places), dtype=torch.int32, device=places.device)
-    return torch.full_like(chosen, len(places), dtype=torch.int32).flatten().index_copy_(0, places, numbers)
+    return torch.full_like(like, len(places), dtype=torch.int32).flatten().index_copy_(0, places, numbers)
 
 
 def _normal(values: Tensor, deviation: Tensor | float) -> Tensor:
