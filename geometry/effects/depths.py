@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -86,11 +85,12 @@ def known_depths(estimate: Estimate) -> Depths:
     is_metric = quantity is Quantity.METRIC_DEPTH
     filled = torch.where(valid, depth, torch.where(valid, depth, constant(depth, 0.0)).amax()) if is_metric else filled_depth(estimate)
     ordered = in_order(to_cpu({"samples": samples_of(filled, valid)})["samples"])
-    if not len(ordered):  # a coarse grid may miss the few values there are
-        ordered = np.sort(filled[valid].float().cpu().numpy())
-    if not len(ordered):
+    if len(ordered):
+        nearest, farthest = at_percentiles(ordered, FAR_AND_NEAR_END)
+    elif bool(valid.any()):  # a coarse grid may miss the few values there are
+        nearest, farthest = (float(end) for end in filled[valid].aminmax())
+    else:
         raise ValueError("no pixel of the image has a depth: the mask leaves out everything, or all values are NaN; check the depth")
-    nearest, farthest = at_percentiles(ordered, FAR_AND_NEAR_END)
     return Depths(filled, ~valid, is_metric, nearest, farthest)
 
 
