@@ -43,22 +43,25 @@ def _of_both_ends(weights: list[list[float]]) -> tuple[tuple[float, ...], ...]:
 _PASSES = tuple(_of_both_ends(_straightening(rows, stiffness)) for rows, stiffness in ((8, 100), (14, 2000)))
 
 
-def without_border_lines(maps: Tensor, edges: float | Sequence[float] = EDGE) -> Tensor:
+def without_border_lines(*maps: Tensor, edges: float | Sequence[float] = EDGE) -> Tensor:
     """Smooths a network's maps across their borders, where the padding of convolutions leaves lines, each channel by itself.
 
     Two passes: over the outermost 8 pixels, then, stiffer, over the outermost 14. The rest does not change. Where smoothing would move a
     pixel far, there is an edge of the scene: it stays.
 
     Args:
-        maps: (B, C, H, W) float32; H and W at least 28.
+        maps: (B, C, H, W) float32 each; H and W at least 28.
         edges: How far that is, of all channels or of each; the default is one for depth in units of its mean absolute deviation.
+
+    Returns:
+        (B, C, H, W), all their channels.
     """
     each = (float(edges),) if isinstance(edges, (int, float)) else tuple(edges)
-    per_edge = constant(maps, tuple(1 / edge for edge in each)).view(-1, 1, 1, 1)
-    smoothed = maps.clone()
+    smoothed = torch.cat(maps, 1)
+    per_edge = constant(smoothed, tuple(1 / edge for edge in each)).view(-1, 1, 1, 1)
     for weights in _PASSES:
         for axis in (-2, -1):
-            smoothed = _with_smoothed_ends(smoothed, constant(maps, weights), per_edge, axis)
+            smoothed = _with_smoothed_ends(smoothed, constant(smoothed, weights), per_edge, axis)
     return smoothed
 
 
@@ -96,8 +99,9 @@ def guided_upsample(values: Tensor, guide: Tensor, radius: int, epsilon: float) 
     """
     linear = _linear_in(resize_map(guide, values.shape[-2], values.shape[-1]), values, radius, epsilon)
     height, width = guide.shape[-2:]
-    slope, offset = resize_map(linear, height, width).chunk(2, 1)
-    return torch.addcmul(offset, slope, guide)
+    # One after the other, so that the sum needs no third map of this size.
+    slope, offset = (resize_map(part, height, width) for part in linear.chunk(2, 1))
+    return offset.addcmul_(slope, guide)
 
 
 def guided_detail(values: Tensor, guide: Tensor, radius: int, epsilon: float) -> Tensor:

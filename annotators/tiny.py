@@ -100,7 +100,7 @@ class TinyAnnotator(Annotator):
         disparity, normals = output[:, :1], unit_vectors(output[:, 1:_WITHOUT_SKY])
         if output.shape[1] == _WITHOUT_SKY:
             return TO_MIDAS_SCALE * disparity, normals
-        smooth = without_border_lines(torch.cat((disparity, normals), 1), (EDGE, _TURNED, _TURNED, _TURNED))
+        smooth = without_border_lines(disparity, normals, edges=(EDGE, _TURNED, _TURNED, _TURNED))
         return TO_MIDAS_SCALE * smooth[:, :1], unit_vectors(smooth[:, 1:]), output[:, _WITHOUT_SKY:].sigmoid()
 
     def infer(self, request: Request) -> Estimate:

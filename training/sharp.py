@@ -58,7 +58,7 @@ def coarse(network: TinyNetwork, images: Tensor) -> tuple[Tensor, Tensor, Tensor
     """The maps of tiny (B, 5, h, w) as its annotator has them, and its features, of images of its own size."""
     output, finest, path = network.with_features(images)
     output = output.contiguous()
-    normals = F.normalize(without_border_lines(F.normalize(output[:, 1:4], dim=1), 0.2), dim=1)
+    normals = F.normalize(without_border_lines(F.normalize(output[:, 1:4], dim=1), edges=0.2), dim=1)
     return torch.cat((without_border_lines(output[:, :1]), normals, output[:, 4:]), 1), finest, path
 
 

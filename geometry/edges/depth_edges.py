@@ -97,11 +97,11 @@ def sharpen_known_depth(depth: Tensor, radius: int, growth: int = 0, image: Tens
     ramps = find_ramps(inverse, radius)
     pixels = ChosenPixels(ramps.edge)  # a small part of most images
     here, low, high = map(pixels.take, (inverse, ramps.low, ramps.high))
-    nearness = (here - low) / (high - low).clamp(min=_TINY) - 0.5
+    nearness, middle = (here - low) / (high - low).clamp(min=_TINY), 0.5
     if image is not None:
-        nearness = nearness + pixels.take(_nearness_by_colour(image, inverse, ramps.wide_low, ramps.wide_high, radius)) - 0.5
+        nearness, middle = nearness + pixels.take(_nearness_by_colour(image, inverse, ramps.wide_low, ramps.wide_high, radius)), 1.0
     step = max(1, round(radius / _ROUNDS))
-    inverse = _worn(inverse, pixels, nearness > 0, step, math.ceil(radius / step))
+    inverse = _worn(inverse, pixels, nearness > middle, step, math.ceil(radius / step))
     if image is not None:
         inverse = _with_stripes(inverse, soft, image, radius, ramps)
         if smooth:
@@ -151,14 +151,14 @@ def _with_stripes(sharp: Tensor, inverse: Tensor, image: Tensor, radius: int, ra
         small, coarse = (shrunk(each, step) for each in (small, coarse))
         reach = round(radius / step)
         ramps = find_ramps(coarse, reach)
-    found = torch.cat(stripe_ends(coarse, small, ramps.wide_low.float(), ramps.wide_high.float(), ramps.edge, reach), 1)
+    found = stripe_ends(coarse, small, ramps.wide_low.float(), ramps.wide_high.float(), ramps.edge, reach)
     if step > 1:
         found = enlarged(found, step, (height, width))
     place = chosen_places(found[:, 2:3] > _SURE)
     of_pixels = found.transpose(0, 1).flatten(1).index_select(1, place)
     inside, away, sure = of_pixels[:3]
     past = constant(away, ((-_PAST * radius,), (_PAST * radius,)))
-    there = Lines.through(place, of_pixels[3:], height, width).at(torch.sub(past, away, alpha=step))
+    there = Lines.through(place, of_pixels[3:], (len(sharp), height, width)).at(torch.sub(past, away, alpha=step))
     own, (near, far) = values_at(sharp, place), values_at(sharp, there.flatten()).view_as(there)
     # Where a stripe's trace is lost, its end runs into the edge that there was.
     margin = (1 - sure) * reach
@@ -176,12 +176,12 @@ def _worn(inverse: Tensor, pixels: ChosenPixels, is_near: Tensor, step: int, rou
         return inverse
     # In few operations: the values and their negatives, whose greatest are the negative least ones.
     is_near, both = is_near.view_as(inverse), torch.cat((-inverse, inverse), 1)
-    of_ends, one = constant(inverse, (_STEEP, 1.0)).view(1, 2, 1, 1), constant(inverse, 1.0)
-    of_own = torch.cat((one.expand_as(inverse), pixels.put(torch.full_like(inverse, torch.inf), (one * _STEEP).expand_as(inverse))), 1)
-    signs = constant(inverse, (-1.0, 1.0)).view(1, 2, 1, 1) * torch.where(is_near, one, -one)
+    factors, signs = (constant(inverse, each).view(1, 2, 1, 1) for each in ((1 / _STEEP, _STEEP), (-1.0, 1.0)))
+    factors = torch.where(pixels.chosen, factors, constant(inverse, math.inf))
+    signs = torch.where(is_near, signs, -signs)
     for _ in range(rounds):
         ends = largest_within(both, step, has_nan=False)
-        below, above = (ends * of_ends > both * of_own).split(1, 1)
+        below, above = (ends > both * factors).split(1, 1)
         both = torch.where(below & above, torch.where(is_near, ends[:, 1:], ends[:, :1]) * signs, both)
     return both[:, 1:]
 
@@ -206,9 +206,8 @@ def _without_ragged_pixels(sharp: Tensor, inverse: Tensor, radius: int, edge: Te
 def _nearness_by_colour(image: Tensor, inverse: Tensor, low: Tensor, high: Tensor, radius: int) -> Tensor:
     """The similarity of each pixel's colour to near surfaces around it (1) or to far ones (0): (B, 1, H, W)."""
     step = max(1, radius // 4)
-    small, near, at_edges = (
-        shrunk(each, step) for each in (image, (2 * inverse > low + high).to(inverse), (high > low * EDGE).to(inverse))
-    )
+    beside = torch.cat((2 * inverse > low + high, high > low * EDGE), 1).to(inverse)
+    small, near, at_edges = shrunk(image, step), *shrunk(beside, step).split(1, 1)
     return fitted(colour_fit(small, near, at_edges, max(1, round(radius / step))), image, step)
 
 

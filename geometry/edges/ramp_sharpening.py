@@ -104,7 +104,7 @@ def sharpen_ramps(nearness: Tensor, image: Tensor, radius: int, strength: float 
     ramp, *bounds = find_ramps(nearness, radius)
     width, places = nearness.shape[-1], _places(radius)
     reach = max(max(abs(dy), abs(dx)) for dy, dx, _ in places)
-    maps = [nearness, *_slopes(nearness), _straightness(nearness), torch.ones_like(nearness), image]
+    maps = [nearness, *_slopes_and_straightness(nearness), torch.ones_like(nearness), image]
     maps += [] if normals is None else [normals]
     # A row holds everything about a pixel, so that one read gathers it.
     table = F.pad(torch.cat(maps, 1), (reach, reach, reach, reach))[0].flatten(1).T.contiguous()
@@ -264,17 +264,16 @@ def _move_to_sides(
     return refined, moved, flat.index_copy(1, pixels, turned.T).view_as(normals)
 
 
-def _slopes(values: Tensor) -> list[Tensor]:
-    """Slopes along columns and rows, of 3x3 pixels; at the border one-sided, so that planes are planes there too."""
+def _slopes_and_straightness(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Slopes along columns and rows, of 3x3 pixels; and 1 where the surroundings are a plane, next to nothing on ramps.
+
+    At the border slopes are one-sided, so that planes are planes there too.
+    """
     rises = _rises(values)
-    return [box_means((before + after) * 0.5, 1) for before, after in rises]
-
-
-def _straightness(values: Tensor) -> Tensor:
-    """1 where the surroundings are a plane, next to nothing on ramps."""
-    bend = torch.stack([(after - before).abs() for before, after in _rises(values)]).amax(0)
+    slopes = box_means(torch.cat([before + after for before, after in rises], 1).mul_(0.5), 1)
+    bend = torch.maximum(*((after - before).abs_() for before, after in rises))
     share = largest_within(bend, 1) / largest_within(values, 1).clamp(min=_TINY)
-    return (share / _BEND).square_().add_(1).reciprocal_().add_(_LEAST)
+    return slopes, (share / _BEND).square_().add_(1).reciprocal_().add_(_LEAST)
 
 
 def _rises(values: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -175,7 +175,7 @@ def _halved(one: Estimate, nearness: Tensor, depth_of: Callable[[Tensor], Tensor
         missing = nearness - resize_map(halved, one.height, one.width, "bicubic")
         halved = torch.maximum(halved + resize_map(missing, *size), floor)
     depth, _, valid = small.known_depth()
-    halved = torch.where(valid, halved, 0)
+    halved = torch.where(valid, halved, constant(halved, 0.0))
     return replace(small, depth=torch.where(valid & (halved > 0), depth_of(halved).to(depth), depth)), halved
 
 
@@ -187,12 +187,13 @@ def _nearness(one: Estimate) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     depth, quantity, valid = one.known_depth()
     depth = torch.where(valid, depth, constant(depth, 1.0))
     if quantity is Quantity.METRIC_DEPTH:
-        inverse = torch.where(valid, 1 / depth, 0)
+        inverse = torch.where(valid, depth.reciprocal(), constant(depth, 0.0))
         unit = inverse.amax().clamp(min=torch.finfo(inverse.dtype).tiny)
-        return inverse / unit, lambda nearness: 1 / (nearness * unit).clamp(min=torch.finfo(inverse.dtype).tiny)
+        return inverse / unit, lambda nearness: (nearness * unit).clamp_(min=torch.finfo(inverse.dtype).tiny).reciprocal_()
     low, high = torch.stack(measure_range(depth, valid, FAR_AND_NEAR_END)).nan_to_num_(0, 0, 0)  # infinite where no pixel is valid
     half, none = torch.where(high > low, (high - low) / 2, constant(depth, 0.5)), constant(depth, 0.0)
     nearness = ((depth - low) / half).add_(1).clamp_(min=_LEAST)
     if quantity is Quantity.DISPARITY:
         return torch.where(valid, nearness, none), lambda found: torch.addcmul(low, found - 1, half)
-    return torch.where(valid, 1 / nearness, none), lambda found: torch.addcmul(low, 1 / found.clamp(min=_LEAST) - 1, half)
+    nearness = torch.where(valid, nearness.reciprocal_(), none)
+    return nearness, lambda found: torch.addcmul(low, found.clamp(min=_LEAST).reciprocal_().sub_(1), half)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...utils import constant, kept_constants, sample_at
 from ..filters.box import box_sums
-from ..filters.chosen_pixels import rows_and_columns
+from ..filters.chosen_pixels import located
 
 # How many cells on each side a stretch takes in.
 _STRETCH = 3
@@ -31,8 +31,8 @@ class Stretches:
     def __init__(self, place: Tensor, size: tuple[int, ...], cell: int) -> None:
         images, height, width = size
         self._shape, self._cell = (images, -(-height // cell), -(-width // cell)), cell
-        self._rows, self._columns = rows_and_columns(place, height, width)
-        self._image = place // (height * width) if images > 1 else None
+        image, self._rows, self._columns = located(place, images, height, width)
+        self._image = image if images > 1 else None
         row = self._rows // cell
         row = row if self._image is None else torch.add(row, self._image, alpha=self._shape[1])
         self._index = torch.add(self._columns // cell, row, alpha=self._shape[2])

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...utils import constant, kept_constants, whole_numbers
 from ..filters.box import box_means, box_sums
-from ..filters.chosen_pixels import places_where, rows_and_columns, summed_rows, values_at
+from ..filters.chosen_pixels import located, places_where, summed_rows, values_at
 from .stretches import Stretches, share_above
 
 # Profiles of colours across an edge.
@@ -59,62 +59,45 @@ _VARIES = 1.5  # pixels by which its end may vary among them
 _TINY = 1e-9  # what stands for 0 in a divisor
 
 
-class StripeEnds(NamedTuple):
-    """Where silhouettes are if the stripes along them belong to the near thing; all (B, 1, H, W), 0 where there is no stripe.
-
-    Attributes:
-        inside: Pixels from the silhouette towards the near side; negative beyond it.
-        away: Pixels from the middle of the ramp towards the far side.
-        sure: How sure there is a stripe, 0 to 1.
-        down: The direction of the far side, a unit vector: rows.
-        right: The same, columns.
-    """
-
-    inside: Tensor
-    away: Tensor
-    sure: Tensor
-    down: Tensor
-    right: Tensor
-
-
 class Lines(NamedTuple):
     """Straight lines across edges, through pixels of images.
 
     Attributes:
-        start: (N,) the first pixel of the image of each, counted through all images.
+        image: (N,) the number of the image of each; None = there is only one.
         middle: (2, N) float, the pixels' rows and columns.
         way: (2, N) the direction of the far side, a unit vector: rows and columns.
         height: Of the images.
         width: Of the images.
     """
 
-    start: Tensor
+    image: Tensor | None
     middle: Tensor
     way: Tensor
     height: int
     width: int
 
     @classmethod
-    def through(cls, place: Tensor, way: Tensor, height: int, width: int) -> Lines:
-        """Lines through pixels (N,), counted through images of that size, in directions (2, N) of any length."""
-        row, column = rows_and_columns(place, height, width)
-        start = place - torch.add(column, row, alpha=width)
-        return cls(start, torch.stack((row, column)).to(way), way / torch.hypot(way[0], way[1]).clamp(min=_TINY), height, width)
+    def through(cls, place: Tensor, way: Tensor, size: tuple[int, ...]) -> Lines:
+        """Lines through pixels (N,), counted through so many images of a height and width, in directions (2, N) of any length."""
+        image, row, column = located(place, *size)
+        middle, way = torch.stack((row, column)).to(way), way / torch.hypot(way[0], way[1]).clamp(min=_TINY)
+        return cls(image if size[0] > 1 else None, middle, way, *size[1:])
 
     def at(self, steps: Tensor) -> Tensor:
         """The pixels (K, N) so many steps, (K, 1), (N,) or (K, N), towards the far side."""
         row, column = torch.addcmul(self.middle[:, None], self.way[:, None], steps).round_().long()
         row, column = row.clamp_(0, self.height - 1), column.clamp_(0, self.width - 1)
-        return column.add_(row, alpha=self.width).add_(self.start)
+        place = column.add_(row, alpha=self.width)
+        return place if self.image is None else place.add_(self.image, alpha=self.height * self.width)
 
     def take(self, index: Tensor) -> Lines:
         """Some of the lines."""
-        start, middle, way = (each.index_select(-1, index) for each in self[:3])
-        return Lines(start, middle, way, self.height, self.width)
+        image, middle, way = (None if each is None else each.index_select(-1, index) for each in self[:3])
+        return self._replace(image=image, middle=middle, way=way)
 
 
-def stripe_ends(inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, edge: Tensor, radius: int) -> StripeEnds:
-    """Finds the stripes along silhouettes.
+def stripe_ends(inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, edge: Tensor, radius: int) -> Tensor:
+    """Finds where silhouettes are if the stripes along them belong to the near thing.
 
     Args:
         inverse: (B, 1, H, W) float32, inverse depth with ramps at edges.
@@ -123,14 +106,19 @@ def stripe_ends(inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, edge:
         high: The same of the near side.
         edge: (B, 1, H, W) bool, where there is a ramp.
         radius: Half the width of ramps in pixels.
+
+    Returns:
+        (B, 5, H, W), 0 where there is no stripe: pixels from the silhouette towards the near side, negative beyond it; pixels from the
+        middle of the ramp towards the far side; how sure there is a stripe, 0 to 1; and the direction of the far side, a unit vector: rows
+        and columns.
     """
-    height, width = inverse.shape[-2:]
+    size = (len(inverse), *inverse.shape[-2:])
     smooth = F.pad(box_means(box_means(inverse, max(1, radius // 2)), max(1, radius // 2)), (1, 1, 1, 1), mode="replicate")
     inside = slice(1, -1)
     down, right = smooth[..., :-2, inside] - smooth[..., 2:, inside], smooth[..., inside, :-2] - smooth[..., inside, 2:]
     place = places_where(edge)
     of_pixels = torch.cat((inverse, low, high, down, right), 1).transpose(0, 1).flatten(1).index_select(1, place)
-    lines, cells = Lines.through(place, of_pixels[3:], height, width), Stretches(place, (len(inverse), height, width), _CELL)
+    lines, cells = Lines.through(place, of_pixels[3:], size), Stretches(place, size, _CELL)
     own, bottom, top = of_pixels[:3].unbind()
     away = _away(lines, inverse, own, bottom, top, radius + 2)
     end, sure = _ends_on_grid(inverse, image, bottom, top, lines, cells, away, radius)
@@ -138,9 +126,9 @@ def stripe_ends(inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, edge:
     weight = sure + 1e-4
     end, weight = cells.between(torch.cat((end * weight, weight), 1))
     sure = (weight - 1e-4).clamp(0, 1) * (away.abs() < radius + 2)
-    found = torch.cat((torch.stack((end / weight - away, away, sure)), lines.way))
+    found = torch.cat(((end / weight - away)[None], away[None], sure[None], lines.way))
     maps = found.new_zeros(len(found), inverse.numel()).index_copy_(1, place, found)
-    return StripeEnds(*maps.view(-1, *inverse.shape))
+    return maps.unflatten(1, size).transpose(0, 1)
 
 
 def _away(lines: Lines, inverse: Tensor, own: Tensor, bottom: Tensor, top: Tensor, reach: int) -> Tensor:
@@ -179,7 +167,7 @@ def _ends_on_grid(
     steep = (fall[2] - fall[3]) / (fall[0] - fall[1]).clamp(min=_TINY)
     weight = on_edge * ((_STEEPEST - steep) / _STEP).clamp(0, 1)
     left = ((depth - bottom) / (top - bottom).clamp(min=_TINY)).clamp(0, 1)
-    values = torch.cat((torch.stack((torch.ones_like(left), left)), colour, colour.square().sum(0, keepdim=True))) * weight
+    values = torch.cat((torch.ones_like(left[None]), left[None], colour, colour.square().sum(0, keepdim=True))) * weight
     sums = values.new_zeros(math.prod(shape), _SUMS * len(depth)).index_add_(0, cell, values.flatten(0, 1).T.contiguous())
     occupied = places_where(sums[:, 0] > 0)
     around = occupied[:, None] + _cells_of_stretch(occupied, shape[2])

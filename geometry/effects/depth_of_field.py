@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ...options.checks import check_range, check_whole
 from ...options.lens import MAX_BLADES, MAX_STOPS
-from ...utils import in_float32, kept_constants, sent_to
+from ...utils import constant, in_float32, kept_constants, sent_to
 from ..checks import check_image, check_map
 from ..filters.box import box_means
 from ..filters.coarse import enlarged, shrunk
@@ -261,7 +261,7 @@ def _behind(light: Tensor, radius: Tensor, reach: int) -> tuple[Tensor, Tensor]:
     size = radius.shape[-2:]
     # A near pixel whose half-size one is far has that behind it, too.
     found = F.interpolate(filled[:, 3:], size, mode="nearest-exact")
-    return F.interpolate(filled[:, :3], size, mode="bilinear"), torch.where(found - radius > _EDGE, found, torch.nan)
+    return F.interpolate(filled[:, :3], size, mode="bilinear"), torch.where(found - radius > _EDGE, found, constant(found, torch.nan))
 
 
 def _shown_behind(radius: Tensor, beside: Tensor, largest: float) -> Tensor:
@@ -274,7 +274,7 @@ def _shown_behind(radius: Tensor, beside: Tensor, largest: float) -> Tensor:
     for reach in _reaches(largest):
         half = math.ceil(reach / 2)
         spread, reached = largest_within(spread, half - reached, has_nan=False), half
-        farthest = torch.where(torch.maximum(spread, size) > previous - _NARROW, torch.maximum(spread, farthest), farthest)
+        farthest = torch.where(torch.maximum(spread, size) > previous - _NARROW, spread, farthest)
         previous = reach
     return farthest
 
@@ -298,12 +298,12 @@ def _layered(surfaces: _Surfaces, levels: list[float]) -> _Layered:
     """Where surfaces lie between the layers. Synchronises the device once."""
     square = surfaces.square[:, 0].contiguous()
     (count, height, width), last = square.shape, len(levels) - 1
-    ends = sent_to(square.device, torch.tensor([level * abs(level) for level in levels]))
+    ends = torch.tensor([level * abs(level) for level in levels])
+    ends, spans = sent_to(square.device, torch.stack((ends, ends.diff(prepend=ends[:1]))))
     has_none = square.isnan()
     upper = torch.bucketize(square, ends).clamp_(max=last)
     after = upper.clamp(min=1)
-    high, low = ends[after], ends[after - 1]
-    place = (after - (high - square).div_(high - low)).clamp_(0, last).masked_fill_(has_none, -2.0)
+    place = (after - (ends[after] - square).div_(spans[after])).clamp_(0, last).masked_fill_(has_none, -2.0)
     # What lies between two levels is in both; in a last row is what is in none.
     along, row_of = _along(square, count, height, width, last + 2)
     index = upper.masked_fill_(has_none, last + 1).mul_(height + width).add_(row_of)
@@ -312,7 +312,8 @@ def _layered(surfaces: _Surfaces, levels: list[float]) -> _Layered:
         present.scatter_(0, (index + of_pixels).flatten(), True)
     present = present.view(count, last + 2, -1)[:, :-1]
     present = present | F.pad(present[:, 1:], (0, 0, 0, 1))
-    first, end = torch.where(present, along, height + width), torch.where(present, along + 1, 0)
+    first = torch.where(present, along, constant(along, height + width))
+    end = torch.where(present, along + 1, constant(along, 0))
     firsts, ends = (each.split((height, width), 2) for each in (first, end))
     found = [each for low, high in zip(firsts, ends, strict=True) for each in (low.amin(2), high.amax(2))]
     boxes = ([_Box(*box) if box[1] > box[0] else None for box in of_surface] for of_surface in torch.stack(found, 2).tolist())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...options.distances import check_limit
-from ...utils import to_cpu
+from ...utils import constant, to_cpu
 from ..assumptions import filled_depth
 from ..estimate import Estimate, Quantity
 from ..levels import FAR_AND_NEAR_END, at_percentiles, in_order, samples_of
@@ -83,13 +83,14 @@ def known_depths(estimate: Estimate) -> Depths:
     if estimate.batch != 1:
         raise ValueError(f"the depth is of {estimate.batch} images; expected 1: pass them one by one")
     is_metric = quantity is Quantity.METRIC_DEPTH
-    filled = torch.where(valid, depth, torch.where(valid, depth, 0).amax()) if is_metric else filled_depth(estimate)
-    ends = torch.stack((torch.where(valid, filled, torch.inf).amin(), torch.where(valid, filled, 0).amax()))
-    fetched = to_cpu({"samples": samples_of(filled, valid), "ends": ends})
-    (near, far), (least, most) = at_percentiles(in_order(fetched["samples"]), FAR_AND_NEAR_END), fetched["ends"].tolist()
-    if not most > 0:
+    filled = torch.where(valid, depth, torch.where(valid, depth, constant(depth, 0.0)).amax()) if is_metric else filled_depth(estimate)
+    ordered = in_order(to_cpu({"samples": samples_of(filled, valid)})["samples"])
+    if len(ordered):
+        nearest, farthest = at_percentiles(ordered, FAR_AND_NEAR_END)
+    elif bool(valid.any()):  # a coarse grid may miss the few values there are
+        nearest, farthest = (float(end) for end in filled[valid].aminmax())
+    else:
         raise ValueError("no pixel of the image has a depth: the mask leaves out everything, or all values are NaN; check the depth")
-    nearest, farthest = (near, far) if math.isfinite(near) and math.isfinite(far) else (least, most)
     return Depths(filled, ~valid, is_metric, nearest, farthest)
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...options.lights import POINT
-from ...utils import resize_map, unit_vectors
+from ...utils import resize_map, unit_vectors, vector_lengths
 from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
 from ..conventions import convert_normals, unit_normals
 from ..edges.depth_edges import edge_radius, sharpen_known_depth
@@ -163,7 +163,7 @@ def _steady(normals: Tensor, softness: float) -> Tensor:
     """1 where normals are the same all around, less where they turn within the width of soft edges: (B, 1, h, w), as `_outside_ramps`."""
     radius, pitch = edge_radius(*normals.shape[-2:]), pitch_of(*normals.shape[-2:])
     means = box_means(middles_of(normals, pitch).nan_to_num(), max(1, 2 * radius // pitch))
-    length = means.square().sum(1, keepdim=True).sqrt().clamp(1e-3, 1)
+    length = vector_lengths(means).clamp_(1e-3, 1)
     # 1 / (1 + turned * (1 / length - 1))
     turned = _TURNED * softness
     return length / (length * (1 - turned) + turned)

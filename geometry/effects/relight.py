@@ -358,7 +358,8 @@ def _light_left(
     if edges is not None and doubt is not None:
         hidden = torch.lerp(hidden, edges.shadow(hidden, depth), doubt.to(hidden))
     each_hidden = iter((hidden if sky is None else hidden * (1 - sky.to(hidden))).split(1, 1))
-    return [1 - strength * next(each_hidden) if strength else None for strength in strengths]
+    one = constant(hidden, 1.0)
+    return [torch.sub(one, next(each_hidden), alpha=strength) if strength else None for strength in strengths]
 
 
 def _dot(first: Tensor, second: Tensor) -> Tensor:

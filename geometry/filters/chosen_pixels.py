@@ -62,13 +62,13 @@ class ChosenPixels:
     """
 
     def __init__(self, chosen: Tensor) -> None:
-        self._chosen = chosen
+        self.chosen = chosen
         self._indices = chosen_places(chosen) if chosen.device.type == "cpu" else None
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the maps."""
-        return self._chosen.shape[-2], self._chosen.shape[-1]
+        return self.chosen.shape[-2], self.chosen.shape[-1]
 
     def take(self, values: Tensor) -> Tensor:
         """The values there, (N,), of a map of that many pixels."""
@@ -77,7 +77,7 @@ class ChosenPixels:
     def put(self, values: Tensor, new: Tensor) -> Tensor:
         """A map with new values (N,) there, and all others as they are."""
         if self._indices is None:
-            return torch.where(self._chosen, new.view_as(values), values)
+            return torch.where(self.chosen, new.view_as(values), values)
         return values.flatten().index_copy(0, self._indices, new).view_as(values)
 
     def take_vectors(self, maps: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class ChosenPixels:
 
     def sample_vectors(self, small: Tensor, pitch: int) -> Tensor:
         """The same of smaller maps of that image with a value for squares of `pitch` pixels, between their middles."""
-        height, width = self._chosen.shape[-2:]
+        height, width = self.chosen.shape[-2:]
         if self._indices is None:
             return enlarged(small, pitch, (height, width)).flatten(2)[0]
         rows, columns = rows_and_columns(self._indices, height, width)
@@ -99,5 +99,5 @@ class ChosenPixels:
     def put_vectors(self, maps: Tensor, new: Tensor) -> Tensor:
         """Maps (1, C, H, W) with new values (C, N) there, and all others as they are."""
         if self._indices is None:
-            return torch.where(self._chosen, new.view_as(maps), maps)
+            return torch.where(self.chosen, new.view_as(maps), maps)
         return maps.flatten(2)[0].index_copy(1, self._indices, new).view_as(maps)

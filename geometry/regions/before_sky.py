@@ -69,7 +69,7 @@ def depth_before_sky(depth: Tensor, image: Tensor, estimate: Estimate) -> Tensor
 def _before_sky(depth: Tensor, image: Tensor, sky: Tensor) -> Tensor:
     """As `depth_before_sky`, of one image with sky and something else."""
     height, width = depth.shape[-2:]
-    inverse, (radius, step, unit) = 1 / depth, _lengths(height, width)
+    inverse, (radius, step, unit) = depth.reciprocal(), _lengths(height, width)
     small, share, near = (shrunk(each, step) for each in (image, sky.to(image), inverse))
     looks = enlarged(_looks_of_sky(small, share, unit), step, (height, width))
     colour, variance, known = looks[:, :3], looks[:, 3:4], looks[:, 4:]
@@ -92,7 +92,7 @@ def _before_sky(depth: Tensor, image: Tensor, sky: Tensor) -> Tensor:
     sums = shrunk(torch.cat((whole * owners, owners), 1), step)
     belongs = enlarged(_spread(sums, unit), step, (height, width))
     nearer = thin | (solid & (largest_within(is_thin, radius) > 0))
-    return torch.where(nearer, 1 / inverse.maximum(belongs), depth)
+    return torch.where(nearer, inverse.maximum(belongs).reciprocal_(), depth)
 
 
 def land_before_sky(depth: Tensor, sky: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ def land_before_sky(depth: Tensor, sky: Tensor) -> Tensor:
         land it is `depth`. The device is not synchronised.
     """
     height, width = depth.shape[-2:]
-    inverse, is_sky, (radius, step, unit) = 1 / depth, sky.to(depth), _lengths(height, width)
+    inverse, is_sky, (radius, step, unit) = depth.reciprocal(), sky.to(depth), _lengths(height, width)
     beside = largest_within(is_sky, radius)
     land = 1 - beside
     sums = shrunk(torch.cat((inverse * land, land), 1), step)
@@ -115,7 +115,7 @@ def land_before_sky(depth: Tensor, sky: Tensor) -> Tensor:
     of_sky = (inverse * is_sky).sum() / is_sky.sum().clamp(min=1)
     # Nearer to the sky's depth than to that of the land.
     reached = (beside > 0) & (inverse.square() < of_sky * around)
-    return torch.where((sky | reached) & (around > 0), 1 / around.clamp(min=1e-12), depth)
+    return torch.where((sky | reached) & (around > 0), around.clamp(min=1e-12).reciprocal_(), depth)
 
 
 def _lengths(height: int, width: int) -> tuple[int, int, int]:

@@ -163,7 +163,7 @@ def continue_surfaces(colour: Tensor, inverse: Tensor, last: Tensor, inset: int 
     source, _ = steps_out(inset)
     # Beyond the last pixel there may be what hides the surface on another side.
     source = torch.where(alike(depths.index_select(0, source)), source, end)
-    found = torch.zeros_like(hole.flatten()[places])
+    found = torch.zeros_like(places, dtype=torch.bool)
     while turn:
         step = (distance - 1) % (2 * turn)
         place, inside = steps_out(torch.where(step < turn, step, 2 * turn - 1 - step) + inset)
@@ -181,12 +181,11 @@ def _filled(
     `grain` (N,) is the share of what averaging takes away that is kept, `weight` (N,) how much the result counts beside what was there.
     """
     pixels = colour.transpose(0, 1).clone(memory_format=torch.contiguous_format).flatten(1)
-    own = pixels.index_select(1, places)
     continued = pixels.index_select(1, source).float()  # half precision cannot hold the sums of a square
     means = _means(continued, hole, places, _mean_radius(*hole.shape[-2:]))
     filled = means if grain is None else torch.lerp(means, continued, grain)
-    filled = filled if weight is None else torch.lerp(own.float(), filled, weight)
-    pixels.index_copy_(1, places, torch.where(hole.flatten()[places], filled.to(own), own))
+    filled = filled if weight is None else torch.lerp(pixels.index_select(1, places).float(), filled, weight)
+    pixels.index_copy_(1, places, filled.to(pixels))
     return pixels.unflatten(1, hole[:, 0].shape).transpose(0, 1).contiguous()
 
 
@@ -220,7 +219,7 @@ def _traces(colour: Tensor, lines: _Lines) -> Tensor:
     colours = colour.transpose(0, 1).flatten(1).index_select(1, shown.flatten()).unflatten(1, shown.shape).float()
     away = colours - colours[:, most : 2 * most].mean(1, keepdim=True)
     # How much the background varies over the same distances: on the other side of the middle.
-    first, varied = away[:, [*range(most), -1]], away[:, 2 * most : -1].flip(1).square().sum(0)
+    first, varied = torch.cat((away[:, :most], away[:, -1:]), 1), away[:, 2 * most : -1].flip(1).square().sum(0)
     stretches = Stretches(lines.start, size, _CELL * edge_growth(*size[1:]))
     values = torch.cat((first.flatten(0, 1), varied, torch.ones_like(varied[:1]))) * lines.alike.all(0)
     *sums, count = stretches.between(stretches.sums(values))
@@ -248,10 +247,10 @@ def _filled_with_traces(colour: Tensor, inverse: Tensor, places: Tensor, side: _
         sure: As `_traces`.
     """
     skipped = (sure > 0.5).sum(0)
-    source, is_hole = _beyond_traces(inverse, places, side, lines, skipped), inverse.flatten().index_select(0, places) <= 0
+    source = _beyond_traces(inverse, places, side, lines, skipped)
     # From each pixel to fill to the one that continues there; -1 for others. Two holes may fill the same pixel.
-    sources = places.new_full((inverse.numel(),), -1).index_copy_(0, places, torch.where(is_hole, source, constant(source, -1)))
-    weight = sure.new_zeros(inverse.numel()).index_copy_(0, places, is_hole.to(sure))
+    sources = places.new_full((inverse.numel(),), -1).index_copy_(0, places, source)
+    weight = sure.new_zeros(inverse.numel()).index_fill_(0, places, 1)
     grain = torch.full_like(weight, _GRAIN_KEPT[0]).index_copy_(0, places, _grain_kept(side.distance, *inverse.shape[-2:]))
     steps = whole_numbers(places, 0, len(sure))[:, None]
     mirrored = lines.places.gather(0, (2 * skipped).sub(steps + 1).clamp_(min=0))
@@ -288,8 +287,7 @@ def _mean_radius(height: int, width: int) -> int:
 
 def _means(continued: Tensor, hole: Tensor, places: Tensor, radius: int) -> Tensor:
     """Means (C, N) over the holes in a square around each place: rows that were continued one by one do not fit to a pixel."""
-    holes = hole.flatten().index_select(0, places)
-    values = torch.cat((continued, torch.ones_like(continued[:1]))) * holes
+    values = torch.cat((continued, torch.ones_like(continued[:1])))
     # One by one on a CPU: it large maps cost more than their arithmetic.
     parts = values.split(1) if values.device.type == "cpu" else (values,)
     sums = torch.cat([_sums_around(part, hole, places, radius) for part in parts])

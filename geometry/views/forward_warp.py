@@ -118,10 +118,10 @@ class View(NamedTuple):
 
     def targets(self, inverse: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
         """As `Camera.targets`."""
-        shift_x, shift_y = self.shift_x + 0.5, self.shift_y + 0.5
+        shift_x, shift_y = self.shift_x + 0.5, 0.5 if self.sideways else self.shift_y + 0.5
         if not self._goes_ahead:
             x = torch.addcmul(columns + shift_x, self.across, inverse, value=-1)
-            return x, rows + 0.5 if self.sideways else torch.addcmul(rows + shift_y, self.down, inverse, value=-1)
+            return x, rows + shift_y if self.sideways else torch.addcmul(rows + shift_y, self.down, inverse, value=-1)
         closer = 1 / (1 - self.forward * inverse)
         x = torch.addcmul(columns - self.centre_x, self.across, inverse, value=-1)
         y = torch.addcmul(rows - self.centre_y, self.down, inverse, value=-1)
@@ -257,7 +257,7 @@ def close_cracks(source: Tensor, margin: tuple[int, int], view: Camera, inverse:
         distance = right.abs_() if view.sideways else torch.hypot(right, y.sub_(rows + 0.5))
         # A wider crack would be closed in part only.
         joins = are_alike(there, nearest, SMALL_STEP) & (distance < 2 * view.stretch + 0.5)
-        between = torch.lerp(nearest, there, 1 / (1 + distance))
+        between = torch.lerp(nearest, there, (1 + distance).reciprocal_())
         inverse = inverse.flatten().index_copy(0, place, torch.where(joins, between, own)).view_as(inverse)
     return inverse
 

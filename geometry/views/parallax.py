@@ -165,7 +165,7 @@ def _frames(
     """As `parallax_frames` in [0, 1], of a part of a course, without so many columns and rows at each side of the image."""
     check_depth(depth, like=image)
     check_intrinsics(intrinsics, image.shape[0], image)
-    inverse = 1 / depth.float()
+    inverse = depth.float().reciprocal()
     share = course.ahead * float(inverse.amax()) if course.ahead > 0 else 0.0
     if share > 0.9:
         raise ValueError(f"the camera goes {course.ahead:g} forward, into what stands at {float(depth.amin()):g}; make the move smaller")
@@ -223,15 +223,15 @@ def parallax_of_estimate(image: Tensor, estimate: Estimate, path: Tensor, focus:
     image, expand = compress_highlights(image, has_none=not is_hdr)
     estimate, course, zoom = estimate.in_float32(), _Course.of(path), 1.0
     if border == "crop":
-        inverse = 1 / filled_depth(estimate)
+        inverse = filled_depth(estimate).reciprocal()
         low, high = torch.stack((inverse.amin(), inverse.amax())).tolist()
         intrinsics = assumed_intrinsics(estimate, size=(height, width))[0]
         zoom = course.zoom(intrinsics, height, width, low + (high - low) * focus, low, high)
     image, sides = _enlarged(image, zoom)
     sized = estimate.resized(image.shape[-2], image.shape[-1])
-    inverse = 1 / filled_depth(sized)
-    depth = _with_steps(1 / (inverse + _beyond(inverse.amin(), course)), image, sized)
-    inverse = 1 / depth
+    inverse = filled_depth(sized).reciprocal()
+    depth = _with_steps((inverse + _beyond(inverse.amin(), course)).reciprocal_(), image, sized)
+    inverse = depth.reciprocal()
     still = 1 / torch.lerp(inverse.amin(), inverse.amax(), focus)
     return (expand(frame).to(dtype) for frame in _frames(image, depth, assumed_intrinsics(sized), path, still, course, sides))
 
@@ -285,7 +285,7 @@ def parallax_of_clip(
         share = nearness_share(sized, far[one], near[one], focus)
         inverse = torch.lerp(farthest.expand_as(share), torch.ones_like(share), share).clamp(min=_FARTHEST)
         beyond = _beyond(farthest, course)
-        depth = _with_steps(1 / (inverse + beyond), image, sized)
+        depth = _with_steps((inverse + beyond).reciprocal_(), image, sized)
         still = 1 / (torch.lerp(farthest, torch.ones_like(farthest), focus) + beyond).flatten()
         for frame in _frames(image, depth, resize_intrinsics(camera, (height, width), size), path[one], still, course, sides):
             yield expand(frame).to(images)

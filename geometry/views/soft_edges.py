@@ -184,7 +184,7 @@ def lay_over(rims: Rims, view: Camera, colour: Tensor, inverse: Tensor) -> Tenso
     shown = weight > _NONE
     pixels = colour.transpose(0, 1).clone(memory_format=torch.contiguous_format).flatten(1)
     behind = pixels.index_select(1, places)
-    mixed = linear_to_srgb((srgb_to_linear(behind) * (1 - over[3]) + over[:3]).clamp(0, 1))
+    mixed = linear_to_srgb(torch.addcmul(over[:3], srgb_to_linear(behind), 1 - over[3]).clamp_(0, 1))
     pixels.index_copy_(1, places, torch.where(shown, mixed.to(behind), behind))
     return pixels.unflatten(1, inverse[:, 0].shape).transpose(0, 1)
 
@@ -209,7 +209,7 @@ def _joined(rest: Layer, band: _Band, alpha: Tensor, colour: Tensor) -> Rims:
     height, width = inside.shape[-2:]
     shown = torch.add(_mirrored(column, width), _mirrored(row, height), alpha=width)
     shown = shown if len(inside) == 1 else torch.add(shown, image, alpha=height * width)
-    in_band, opaque = _slots(band.place, inside > 0).index_select(0, shown), values_at(joined, place)
+    in_band, opaque = _slots(band.place, inside).index_select(0, shown), values_at(joined, place)
     alpha, colour = (F.pad(each, (0, 1)).index_select(-1, in_band) for each in (alpha, colour))
     whole = srgb_to_linear(rest.colour.transpose(0, 1).flatten(1).index_select(1, place).float())
     return Rims(
@@ -217,10 +217,10 @@ def _joined(rest: Layer, band: _Band, alpha: Tensor, colour: Tensor) -> Rims:
         row,
         column,
         values_at(surface, place),
-        torch.where(opaque, 1, alpha),
+        torch.where(opaque, constant(alpha, 1.0), alpha),
         torch.where(opaque, whole, colour),
         surface,
-        _slots(place, surface > 0),
+        _slots(place, surface),
         rest.margin,
     )
 
@@ -257,7 +257,7 @@ def _sample(rims: Rims, image: Tensor, u: Tensor, v: Tensor, nearest: Tensor, be
     Beyond a rim there is nothing of its thing. Another thing than that at inverse depth `nearest` says nothing of it.
     """
     height, width = rims.surface.shape[-2:]
-    known = F.pad(torch.cat((rims.colour, torch.stack((rims.alpha, rims.inverse)))), (0, 1))
+    known = F.pad(torch.cat((rims.colour, rims.alpha[None], rims.inverse[None])), (0, 1))
     # The pixels around each place, (4, N), or the 2 of its row.
     down, right = _corners(u, 2 if between_rows else 1)
     row, column = v.floor() + down if between_rows else v, u.floor() + right
@@ -312,7 +312,7 @@ def _band(layer: Layer, growth: int) -> _Band:
     usable = (fits & are_alike(more, outside, EDGE)).all(0)
     far, near = torch.where(is_own, own, torch.where(is_inside, inside, outside))
     usable = usable & (near > far * EDGE) & (near * _SAME > top) & (far < bottom * _SAME)
-    values = torch.cat((colour.flatten(0, 1), torch.stack((far, near, torch.ones_like(far))))) * usable
+    values = torch.cat((colour.flatten(0, 1), far[None], near[None], torch.ones_like(far[None]))) * usable
     # Sums over those beside each pixel that are in the band themselves; the last row stands for all others.
     slot = _slots(place, edge)
     around = slot.index_select(0, around.flatten()).view_as(around).T.contiguous()
@@ -456,10 +456,10 @@ def _blur(growth: int) -> float:
     return math.sqrt(((2 * growth + 1) ** 2 - 1) / 6)
 
 
-def _slots(places: Tensor, chosen: Tensor) -> Tensor:
+def _slots(places: Tensor, like: Tensor) -> Tensor:
     """For each pixel of a map where it is among the places (N,) that were chosen from it; N for others."""
     numbers = torch.arange(len(places), dtype=torch.int32, device=places.device)
-    return torch.full_like(chosen, len(places), dtype=torch.int32).flatten().index_copy_(0, places, numbers)
+    return torch.full_like(like, len(places), dtype=torch.int32).flatten().index_copy_(0, places, numbers)
 
 
 def _normal(values: Tensor, deviation: Tensor | float) -> Tensor:

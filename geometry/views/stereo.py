@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...options.checks import check_choice
 from ...options.stereo import ANAGLYPHS, LAYOUTS, StereoOptions
-from ...utils import on_white, resize_image, sent_to, without_autocast
+from ...utils import constant, on_white, resize_image, sent_to, without_autocast
 from ..assumptions import NEAR_FAR_RATIO
 from ..checks import check_image
 from ..edges.depth_edges import depth_at_image_edges
@@ -189,11 +189,12 @@ def nearness_share(estimate: Estimate, far: Tensor, near: Tensor, flat: float) -
     """
     values, valid = _nearness(estimate)
     known = are_apart(far, near)
-    share = (values - far) / torch.where(known, near - far, 1)
+    none, one = (constant(values, each) for each in (0.0, 1.0))
+    share = (values - far) / torch.where(known, near - far, one)
     if estimate.quantity is Quantity.RELATIVE_DEPTH:
         share = (NEAR_FAR_RATIO / (1 + (1 - share.clamp(max=1 + _BEYOND / 2)) * (NEAR_FAR_RATIO - 1)) - 1) / (NEAR_FAR_RATIO - 1)
-    share = torch.where(valid, share.clamp(-_BEYOND, 1 + _BEYOND), 0)
-    return torch.where(known, share, flat)
+    share = torch.where(valid, share.clamp(-_BEYOND, 1 + _BEYOND), none)
+    return torch.where(known, share, constant(share, flat))
 
 
 def _both_eyes(
@@ -204,8 +205,8 @@ def _both_eyes(
     pixels = options.divergence / 100 * image.shape[-1]
     left, right = {"middle": (0.5, -0.5), "left": (0.0, -1.0), "right": (1.0, 0.0)}[options.original]
     # The renderer separates surfaces by the ratio of their depths: the scene is placed where the ratio of its ends is the assumed one.
-    depth = 1 / torch.lerp(torch.full_like(share, 1 / NEAR_FAR_RATIO), torch.ones_like(share), share)
-    inverse = 1 / depth_at_image_edges(depth_before_sky(depth, image, estimate), image)
+    depth = torch.add(constant(share, 1 / NEAR_FAR_RATIO), share, alpha=1 - 1 / NEAR_FAR_RATIO).reciprocal_()
+    inverse = depth_at_image_edges(depth_before_sky(depth, image, estimate), image).reciprocal_()
     margin = min(math.ceil(max(abs(left), abs(right)) * pixels * (1 + _BEYOND)), image.shape[-1] - 1)
     layer, rims = split_soft_edges(with_margin(image, inverse, (margin, 0)))
     moves = [pixels * eye for eye in (left, right)]

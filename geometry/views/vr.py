@@ -272,8 +272,8 @@ def _at_edges_around(image: Tensor, inverse: Tensor) -> Tensor:
     for start in range(0, height, size):
         stop = min(start + size, height)
         colour, near = (_rows_around(each, start - margin, stop + margin, margin) for each in (image, inverse))
-        sharp = depth_at_image_edges(1 / near, colour)
-        found[..., start:stop, :] = 1 / sharp[..., margin : margin + stop - start, margin : margin + width]
+        sharp = depth_at_image_edges(near.reciprocal(), colour)
+        found[..., start:stop, :] = sharp[..., margin : margin + stop - start, margin : margin + width].reciprocal()
     return found
 
 
@@ -303,7 +303,7 @@ def _of_photo(image: Tensor, estimate: Estimate, options: StereoOptions, far: Te
     camera = assumed_intrinsics(estimate, fov, (height, width))[0].cpu().double()
     estimate = estimate.resized(height, width)
     depth = depth_before_sky(1 / _inverse_depth(estimate, far, near), image, estimate)
-    inverse = 1 / depth_at_image_edges(depth, image)
+    inverse = depth_at_image_edges(depth, image).reciprocal_()
     part, frame = _on_the_sphere(image, inverse, camera, size)
     first, last = part.row, part.row + frame.shape[-2]
     eyes = []

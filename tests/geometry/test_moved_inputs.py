@@ -108,7 +108,7 @@ def cheapest(scene):
 
 def stripes_of(scene):
     ramps = depth_edges.find_ramps(scene.inverse, scene.radius)
-    return stripes.stripe_ends(scene.inverse, scene.image, ramps.wide_low, ramps.wide_high, ramps.edge, scene.radius)[2]
+    return stripes.stripe_ends(scene.inverse, scene.image, ramps.wide_low, ramps.wide_high, ramps.edge, scene.radius)[:, 2:3]
 
 
 def plane_of(scene):
