@@ -77,7 +77,8 @@ def _convert(arguments: argparse.Namespace) -> int:
 def _words(estimate: Estimate) -> str:
     """What was read."""
     maps = [str(estimate.quantity.value).replace("_", " ")] if estimate.quantity else []
-    return f"{' and '.join([*maps, *(['normals'] if estimate.normals is not None else [])])}, {estimate.width}x{estimate.height}"
+    empty = "" if bool(estimate.valid.any()) else ", no pixel has a value"
+    return f"{' and '.join([*maps, *(['normals'] if estimate.normals is not None else [])])}, {estimate.width}x{estimate.height}{empty}"
 
 
 def _lost(estimate: Estimate, suffix: str) -> str:

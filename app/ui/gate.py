@@ -20,11 +20,15 @@ from aiohttp.http_exceptions import HttpProcessingError
 from .refusals import Refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp.typedefs import Handler, Middleware
 
 HEADER = "X-Depth-Normal-Token"
 SIGNED_SECONDS = 3600
 """How long a signed address can be opened."""
+STRANGERS = 128
+"""How many connections that have not shown the token stay open: another user's must not use up those that the page needs."""
 
 _ASK = "this address needs the token that the command printed; open the whole address that the terminal shows"
 _FOREIGN = "pages of another server may not use this one"
@@ -55,11 +59,26 @@ class Gate:
         self.port = 0
         self.entered = threading.Event()
         self._key = secrets.token_bytes(32)
+        self._strangers: dict[web.RequestHandler, None] = {}
 
     @property
     def address(self) -> str:
         """The page's address, with the token."""
         return f"http://127.0.0.1:{self.port}/#token={self.token}"
+
+    def bounded(self, connect: Callable[[], web.RequestHandler]) -> Callable[[], web.RequestHandler]:
+        """Makes connections, and closes the oldest stranger where there are more than `STRANGERS`."""
+
+        def made() -> web.RequestHandler:
+            connection = connect()
+            self._strangers[connection] = None
+            if len(self._strangers) > STRANGERS:
+                oldest = next(iter(self._strangers))
+                del self._strangers[oldest]
+                oldest.force_close()
+            return connection
+
+        return made
 
     def check(self, request: web.Request) -> None:
         """Refuses a request that is not of the page.
@@ -78,11 +97,15 @@ class Gate:
         entering = request.path == "/" and reads
         if not entering and request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
             raise Refusal(403, _FOREIGN)
-        if reads and (entering or request.path.startswith(_OPEN) or self._is_signed(request.raw_path)):
+        if reads and (entering or request.path.startswith(_OPEN)):
+            return
+        if reads and self._is_signed(request.raw_path):
+            self._strangers.pop(request.protocol, None)
             return
         if not _same(request.headers.get(HEADER, ""), self.token):
             raise Refusal(403, _ASK)
         self.entered.set()
+        self._strangers.pop(request.protocol, None)
         if (encoding := request.headers.get("Content-Encoding", "identity")) != "identity":
             raise Refusal(400, "a body in the encoding {0} is not read; send the file as it is", encoding)
 

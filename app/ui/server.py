@@ -364,10 +364,13 @@ async def listening(ui: Ui, port: int = 0) -> AsyncIterator[str]:
     )
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", port)
-        await site.start()
-        ui.gate.port = runner.addresses[0][1]
-        yield ui.gate.address
+        assert runner.server is not None
+        listener = await asyncio.get_running_loop().create_server(ui.gate.bounded(runner.server), "127.0.0.1", port)
+        try:
+            ui.gate.port = listener.sockets[0].getsockname()[1]
+            yield ui.gate.address
+        finally:
+            listener.close()
     finally:
         await runner.cleanup()
 

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import constant, sent_to
+from ...utils import constant, kept_constants, sent_to
 from ..filters.box import box_means
 from ..filters.chosen_pixels import places_where, values_at
 from ..filters.extremes import largest_within
@@ -52,6 +52,8 @@ _AT_ONCE, _AT_ONCE_ON_GPU = 2**15, 2**17
 _STRETCHED = 4  # how many times longer than rows columns are at most, or the other way round, to be looked at in one go
 # Widths of ramps are measured in windows of these radii, at so many pixels, where a span is no longer growing.
 _WINDOWS, _SAMPLES, _GROWING, _STRONG = (1, 2, 4, 8, 16, 32), 2**17, 1.15, 0.1
+# Of steps of a ramp that are hardly different, as where a map was enlarged, this decides which is the steepest: rounding must not.
+_GRAIN = 0.02
 
 
 def ramp_width(nearness: Tensor) -> float:
@@ -78,14 +80,21 @@ def _widths(lines: Tensor) -> Tensor:
     """The width of the ramp around every step of rows; NaN where there is no edge, or no end is found."""
     steps, both = lines.diff(dim=-1).abs(), torch.cat((lines, -lines), 1)
     around = torch.cat([F.max_pool2d(both, (1, 2 * radius + 1), 1, (0, radius)) for radius in _WINDOWS])
-    steepest = torch.cat([F.max_pool2d(steps, (1, 4 * radius + 1), 1, (0, 2 * radius)) for radius in _WINDOWS[:-1]])
+    grained = steps * _grain(steps, steps.shape[-1])
+    steepest = torch.cat([F.max_pool2d(grained, (1, 4 * radius + 1), 1, (0, 2 * radius)) for radius in _WINDOWS[:-1]])
     top, less = torch.maximum(around[..., 1:], around[..., :-1]).split(1, 1)  # the greatest, and minus the least
     widths = (top + less) / steps.clamp(min=_TINY)
     width, wider = widths[:-1], widths[1:]
-    is_edge = (top > less * -(1 + _STRONG))[:-1] & (steps >= steepest) & (wider < width * _GROWING)
+    is_edge = (top > less * -(1 + _STRONG))[:-1] & (grained >= steepest) & (wider < width * _GROWING)
     # Of the smallest window that holds the whole ramp.
     first = is_edge.to(torch.uint8).argmax(0, keepdim=True)
     return torch.where(is_edge.gather(0, first), width.gather(0, first), constant(width, math.nan))
+
+
+@kept_constants
+def _grain(length: int) -> Tensor:
+    """(length,) factors from 1 to 1 + `_GRAIN`, the same each time."""
+    return 1 + _GRAIN * torch.rand(length, generator=torch.Generator().manual_seed(0))
 
 
 def sharpen_ramps(nearness: Tensor, image: Tensor, radius: int, strength: float = 1.0, normals: Tensor | None = None) -> tuple[Tensor, ...]:

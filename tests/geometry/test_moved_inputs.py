@@ -1,16 +1,48 @@
 """Inputs that are moved by a millionth give the same result: no decision may hang on how a processor rounds."""
 
+import importlib
+import inspect
+import math
+import pkgutil
+from dataclasses import astuple
 from typing import NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
 
+from depth_normal import geometry
+from depth_normal.geometry import edges, regions, surfaces
 from depth_normal.geometry.camera import intrinsics_from_fov
-from depth_normal.geometry.edges import depth_edges, matting, ramp_sharpening, refine, stripes
+from depth_normal.geometry.edges import depth_edges, matting, ramp_sharpening, refine, stretches, stripes
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.regions import before_sky, boxes, cut, mixtures, objects, parts, paths, planes, sky, sky_matte
-from depth_normal.geometry.surfaces import derive, noise, normals, panorama_normals, plane_fit, point_map, scattered_fit, sparse_fit
+from depth_normal.geometry.regions import (
+    before_sky,
+    boxes,
+    connected,
+    cut,
+    merging,
+    mixtures,
+    nearness,
+    objects,
+    parts,
+    paths,
+    planes,
+    points,
+    sky,
+    sky_matte,
+)
+from depth_normal.geometry.surfaces import (
+    derive,
+    noise,
+    normals,
+    panorama_normals,
+    plane_fit,
+    point_map,
+    scattered_fit,
+    sparse_fit,
+    upsampling,
+)
 from tests.geometry.regions.test_boxes import painted
 from tests.geometry.regions.test_objects import PAINTS, WALL, person, room
 from tests.geometry.regions.test_sky import landscape
@@ -112,9 +144,37 @@ def stripes_of(scene):
 
 
 def plane_of(scene):
-    nearness = (scene.inverse / scene.inverse.amax())[0, 0].double()
-    places = planes.image_places(*nearness.shape)
-    return places @ planes.largest_plane(places, nearness, torch.ones_like(nearness, dtype=torch.bool), torch.Generator().manual_seed(0))
+    near = shown(scene)[0].double()
+    places = planes.image_places(*near.shape)
+    return places @ planes.largest_plane(places, near, everywhere(scene), torch.Generator().manual_seed(0))
+
+
+def shown(scene):
+    """Nearness and colours, as `small_scene` gives them."""
+    return (scene.inverse / scene.inverse.amax())[0, 0], scene.image
+
+
+def everywhere(scene):
+    return torch.ones_like(scene.depth[0, 0], dtype=torch.bool)
+
+
+def behind(scene):
+    """But for a square around the point, so that no pixel changes sides."""
+    far, (x, y) = everywhere(scene), scene.point
+    row, column = (round(share * size) for share, size in zip((y, x), far.shape, strict=True))
+    far[max(0, row - 12) : row + 12, max(0, column - 12) : column + 12] = False
+    return far
+
+
+def borders_of(*labels):
+    """Where neighbours have different labels: the numbers themselves say nothing."""
+    return torch.cat([(each.diff(dim=dim) != 0).flatten() for each in labels for dim in (0, 1)])
+
+
+def merged(scene):
+    rows, columns = (torch.arange(size) // 8 for size in scene.depth.shape[-2:])
+    labels = rows[:, None] * (columns[-1] + 1) + columns
+    return borders_of(merging.merged_regions(labels, scene.image[0], scene.inverse[0], lambda borders: borders.apart.sum(1), 0.2))
 
 
 def with_sky(scene):
@@ -123,74 +183,124 @@ def with_sky(scene):
 
 
 FUNCTIONS = {
-    "box": lambda scene: boxes.object_in_box(scene.depth, scene.image, scene.box),
-    "box, point": lambda scene: boxes.object_in_box(scene.depth, scene.image, scene.box, [scene.point]),
-    "box, not point": lambda scene: boxes.object_in_box(scene.depth, scene.image, scene.box, [], scene.others[:1]),
-    "box, points": lambda scene: boxes.object_in_box(scene.depth, scene.image, scene.box, [scene.point], scene.others),
-    "object": lambda scene: objects.object_around(scene.depth, scene.image, *scene.point),
-    "object, more": lambda scene: objects.object_around(scene.depth, scene.image, *scene.point, scene.others[:1]),
-    "object, not": lambda scene: objects.object_around(scene.depth, scene.image, *scene.point, [], scene.others[1:]),
-    "clearness": lambda scene: torch.tensor(parts.clearness(scene.inverse[0, 0], scene.image[0, 2] > 0.5, 1.0, scene.image)),
-    "drop limit": lambda scene: torch.tensor(parts.drop_limit(scene.inverse[0, 0], [(10, 10)])),
-    "largest plane": plane_of,
-    "mixture": lambda scene: mixtures.fit_mixture(scene.image[0].flatten(1).T, 5, 0.03).log_likelihood(scene.image[0].flatten(1).T),
-    "cheapest region": cheapest,
-    "path costs": lambda scene: paths.path_costs(
+    "regions.boxes.object_in_box": lambda scene: boxes.object_in_box(scene.depth, scene.image, scene.box),
+    "regions.boxes.object_in_box, point": lambda scene: boxes.object_in_box(scene.depth, scene.image, scene.box, [scene.point]),
+    "regions.boxes.object_in_box, not point": lambda scene: boxes.object_in_box(scene.depth, scene.image, scene.box, [], scene.others[:1]),
+    "regions.boxes.object_in_box, points": lambda scene: boxes.object_in_box(
+        scene.depth, scene.image, scene.box, [scene.point], scene.others
+    ),
+    "regions.objects.object_around": lambda scene: objects.object_around(scene.depth, scene.image, *scene.point),
+    "regions.objects.object_around, more": lambda scene: objects.object_around(scene.depth, scene.image, *scene.point, scene.others[:1]),
+    "regions.objects.object_around, not": lambda scene: objects.object_around(scene.depth, scene.image, *scene.point, [], scene.others[1:]),
+    "regions.parts.clearness": lambda scene: torch.tensor(parts.clearness(scene.inverse[0, 0], scene.image[0, 2] > 0.5, 1.0, scene.image)),
+    "regions.parts.drop_limit": lambda scene: torch.tensor(parts.drop_limit(scene.inverse[0, 0], [(10, 10)])),
+    "regions.planes.largest_plane": plane_of,
+    "regions.mixtures.fit_mixture": lambda scene: mixtures.fit_mixture(scene.image[0].flatten(1).T, 5, 0.03).log_likelihood(
+        scene.image[0].flatten(1).T
+    ),
+    "regions.cut.cheapest_region": cheapest,
+    "regions.paths.path_costs": lambda scene: paths.path_costs(
         torch.arange(scene.depth[0, 0].numel()).view_as(scene.depth[0, 0]) == 70, *(scene.image[0, 0].diff(dim=dim).abs() for dim in (1, 0))
     ),
-    "sky": lambda scene: sky.find_sky(scene.image, scene.estimate),
-    "sky alpha": lambda scene: sky.sky_alpha(scene.image, scene.estimate),
-    "sky share": lambda scene: sky.sky_share(scene.image, scene.estimate),
-    "predicted sky": lambda scene: sky.predicted_sky(with_sky(scene)),
-    "looks blue": lambda scene: sky.looks_blue(scene.image, sky.find_sky(scene.image, scene.estimate)),
-    "looks green": lambda scene: sky.looks_green(scene.image, sky.find_sky(scene.image, scene.estimate)),
-    "coloured as sky": lambda scene: sky.coloured_as_sky(scene.image),
-    "fineness": lambda scene: sky.fineness(scene.image.mean(1, keepdim=True), scene.image[:, :1] > 0.5),
-    "sky matte": lambda scene: sky_matte.sky_matte(
+    "regions.sky.find_sky": lambda scene: sky.find_sky(scene.image, scene.estimate),
+    "regions.sky.sky_alpha": lambda scene: sky.sky_alpha(scene.image, scene.estimate),
+    "regions.sky.sky_share": lambda scene: sky.sky_share(scene.image, scene.estimate),
+    "regions.sky.predicted_sky": lambda scene: sky.predicted_sky(with_sky(scene)),
+    "regions.sky.looks_blue": lambda scene: sky.looks_blue(scene.image, sky.find_sky(scene.image, scene.estimate)),
+    "regions.sky.looks_green": lambda scene: sky.looks_green(scene.image, sky.find_sky(scene.image, scene.estimate)),
+    "regions.sky.coloured_as_sky": lambda scene: sky.coloured_as_sky(scene.image),
+    "regions.sky.fineness": lambda scene: sky.fineness(scene.image.mean(1, keepdim=True), scene.image[:, :1] > 0.5),
+    "regions.sky_matte.sky_matte": lambda scene: sky_matte.sky_matte(
         scene.image, COARSE(sky.find_sky(scene.image, scene.estimate).float()), torch.ones_like(scene.depth)
     ),
-    "before sky": lambda scene: before_sky.depth_before_sky(scene.depth, scene.image, with_sky(scene)),
-    "land before sky": lambda scene: before_sky.land_before_sky(scene.depth, sky.find_sky(scene.image, scene.estimate)),
-    "depth at image edges": lambda scene: depth_edges.depth_at_image_edges(scene.depth, scene.image),
-    "depth at image edges, soft": lambda scene: depth_edges.depth_at_image_edges(1 / COARSE(scene.inverse), scene.image),
-    "sharp edges": lambda scene: depth_edges.sharpen_depth_edges(1 / COARSE(scene.inverse), scene.radius),
-    "ramps": lambda scene: depth_edges.find_ramps(scene.inverse, scene.radius),
-    "ramps, soft": lambda scene: depth_edges.find_ramps(COARSE(scene.inverse), scene.radius),
-    "colour fit": lambda scene: depth_edges.colour_fit(scene.image, (scene.depth > 3).float(), scene.valid, 3),
-    "cut-out": lambda scene: matting.cut_out(scene.image, (scene.image[:, 2:] > 0.5).float(), 3.0),
-    "ramp width": lambda scene: torch.tensor(ramp_sharpening.ramp_width(COARSE(scene.inverse))),
-    "sharp ramps": lambda scene: ramp_sharpening.sharpen_ramps(COARSE(scene.inverse), scene.image, scene.radius)[0],
-    "refined": lambda scene: (
+    "regions.before_sky.depth_before_sky": lambda scene: before_sky.depth_before_sky(scene.depth, scene.image, with_sky(scene)),
+    "regions.before_sky.land_before_sky": lambda scene: before_sky.land_before_sky(scene.depth, sky.find_sky(scene.image, scene.estimate)),
+    "edges.depth_edges.depth_at_image_edges": lambda scene: depth_edges.depth_at_image_edges(scene.depth, scene.image),
+    "edges.depth_edges.depth_at_image_edges, soft": lambda scene: depth_edges.depth_at_image_edges(1 / COARSE(scene.inverse), scene.image),
+    "edges.depth_edges.sharpen_depth_edges": lambda scene: depth_edges.sharpen_depth_edges(1 / COARSE(scene.inverse), scene.radius),
+    "edges.depth_edges.find_ramps": lambda scene: depth_edges.find_ramps(scene.inverse, scene.radius),
+    "edges.depth_edges.find_ramps, soft": lambda scene: depth_edges.find_ramps(COARSE(scene.inverse), scene.radius),
+    "edges.depth_edges.colour_fit": lambda scene: depth_edges.colour_fit(scene.image, (scene.depth > 3).float(), scene.valid, 3),
+    "edges.matting.cut_out": lambda scene: matting.cut_out(scene.image, stretches.share_above(scene.inverse, 0.3, 0.1), 3.0),
+    "edges.ramp_sharpening.ramp_width": lambda scene: torch.tensor(ramp_sharpening.ramp_width(COARSE(scene.inverse))),
+    "edges.ramp_sharpening.sharpen_ramps": lambda scene: ramp_sharpening.sharpen_ramps(COARSE(scene.inverse), scene.image, scene.radius)[0],
+    "edges.refine.refine_geometry": lambda scene: (
         refine.refine_geometry(
             Estimate(COARSE(scene.inverse)[..., ::2, ::2], Quantity.DISPARITY), scene.image, derive=derive.with_normals
         ).depth
     ),
-    "stripes": stripes_of,
-    "normals": lambda scene: derive.normals_of_depth(scene.estimate),
-    "sharp normals": lambda scene: normals.depth_to_normals(scene.depth, scene.intrinsics),
-    "soft normals": lambda scene: normals.depth_to_normals(1 / COARSE(scene.inverse), scene.intrinsics, edges="soft"),
-    "normals of soft edges": lambda scene: normals.depth_to_normals(1 / COARSE(scene.inverse), scene.intrinsics, edges="auto"),
-    "normals of disparity": lambda scene: normals.disparity_to_normals(COARSE(scene.inverse)),
-    "normals of MiDaS": lambda scene: normals.midas_normals(scene.inverse),
-    "dmap2norm": lambda scene: normals.dmap2norm(scene.depth),
-    "panorama": lambda scene: panorama_normals.panorama_normals(scene.depth),
-    "planes": lambda scene: planes_of(scene, False),
-    "soft planes": lambda scene: planes_of(scene, True),
-    "scattered": lambda scene: planes_of(of_every_second_pixel(scene), False, scattered_fit.fit_scattered),
-    "isolated": lambda scene: planes_of(scene, False, sparse_fit.fit_isolated),
-    "focal length": lambda scene: torch.stack(
+    "edges.stripes.stripe_ends": stripes_of,
+    "surfaces.derive.normals_of_depth": lambda scene: derive.normals_of_depth(scene.estimate),
+    "surfaces.normals.depth_to_normals": lambda scene: normals.depth_to_normals(scene.depth, scene.intrinsics),
+    "surfaces.normals.depth_to_normals, soft": lambda scene: normals.depth_to_normals(
+        1 / COARSE(scene.inverse), scene.intrinsics, edges="soft"
+    ),
+    "surfaces.normals.depth_to_normals, auto": lambda scene: normals.depth_to_normals(
+        1 / COARSE(scene.inverse), scene.intrinsics, edges="auto"
+    ),
+    "surfaces.normals.disparity_to_normals": lambda scene: normals.disparity_to_normals(COARSE(scene.inverse)),
+    "surfaces.normals.midas_normals": lambda scene: normals.midas_normals(scene.inverse),
+    "surfaces.normals.dmap2norm": lambda scene: normals.dmap2norm(scene.depth),
+    "surfaces.panorama_normals.panorama_normals": lambda scene: panorama_normals.panorama_normals(scene.depth),
+    "surfaces.plane_fit.fit_planes": lambda scene: planes_of(scene, False),
+    "surfaces.plane_fit.fit_planes, soft": lambda scene: planes_of(scene, True),
+    "surfaces.scattered_fit.fit_scattered": lambda scene: planes_of(of_every_second_pixel(scene), False, scattered_fit.fit_scattered),
+    "surfaces.sparse_fit.fit_isolated": lambda scene: planes_of(scene, False, sparse_fit.fit_isolated),
+    "surfaces.point_map.sampled": lambda scene: point_map.sampled(scene.image),
+    "surfaces.point_map.find_focal_and_shift": lambda scene: torch.stack(
         point_map.find_focal_and_shift(
             torch.cat((pixels(scene) * scene.depth / FOCAL, scene.depth), 1) + torch.tensor([0, 0, 0.3]).view(1, 3, 1, 1), pixels(scene)
         )
     ),
+    "edges.depth_edges.sharpen_known_depth": lambda scene: depth_edges.sharpen_known_depth(
+        1 / COARSE(scene.inverse), scene.radius, 1, scene.image
+    ),
+    "edges.stretches.share_above": lambda scene: stretches.share_above(scene.inverse, 0.2, 0.1),
+    "regions.connected.region_around": lambda scene: connected.region_around(
+        scene.inverse[0, 0].log(), everywhere(scene), 20, 20, math.log(depth_edges.EDGE)
+    ),
+    "regions.merging.merged_regions": merged,
+    "regions.nearness.small_scene": lambda scene: nearness.small_scene(scene.depth, scene.image, 48, 64),
+    "regions.objects.foreground_object": lambda scene: objects.foreground_object(scene.depth, scene.image)[1],
+    "regions.parts.parts_of": lambda scene: borders_of(*parts.parts_of(*shown(scene), behind(scene), (1.0, 2.0))),
+    "regions.parts.corrected": lambda scene: parts.corrected(
+        ~behind(scene), *shown(scene), behind(scene), points.pixels_at([scene.point], scene.others, *scene.depth.shape[-2:]), 0.3
+    ),
+    "regions.planes.above_planes": lambda scene: planes.above_planes(shown(scene)[0], everywhere(scene)),
+    "surfaces.derive.with_normals": lambda scene: derive.with_normals(scene.estimate).normals,
+    "surfaces.noise.measure_noise": lambda scene: torch.tensor(
+        astuple(noise.measure_noise(scene.inverse, scene.valid)), dtype=torch.float64
+    ),
+    "surfaces.upsampling.enlarged_along": lambda scene: upsampling.enlarged_along(
+        scene.image[:, :1, ::2], scene.inverse[..., ::2, :], scene.inverse, 2, 2
+    ),
+    "surfaces.upsampling.surface_slope": lambda scene: upsampling.surface_slope(scene.inverse, 3),
+    "surfaces.upsampling.same_surface": lambda scene: upsampling.same_surface(scene.inverse, scene.inverse.roll(3, 3)),
+    "surfaces.upsampling.smoothings": lambda scene: upsampling.smoothings(scene.inverse, (upsampling.Line((1, 2, 1), 2),))[0](
+        scene.image[:, :1]
+    ),
+}
+
+ELSE = {
+    "takes no numbers of an image": (
+        *(f"edges.{each}" for each in ("depth_edges.edge_growth", "depth_edges.edge_radius", "stretches.distances_to")),
+        *(f"regions.connected.{each}" for each in ("connected_to", "holes_of", "label_regions", "large_regions", "opened", "regions_with")),
+        *(f"regions.{each}" for each in ("planes.image_places", "points.pixel_at", "points.pixels_at")),
+        "surfaces.upsampling.middles",
+    ),
+    "says yes or no, or words": (
+        *(f"regions.{each}" for each in ("nearness.check_maps_of_one", "parts.is_plain", "sky.describe_sky", "sky.masks_nothing")),
+        *(f"surfaces.derive.{each}" for each in ("mask_of_depth", "without_normals")),
+    ),
+    "ground without slopes has no basins of its own, and `parts_of` merges what is alike": ("regions.merging.watershed",),
 }
 
 
 CASES = [(function, scene) for function in FUNCTIONS for scene in SCENES]
-QUICK_SCENES = {"object": ["balls"], "box": ["stripes_on_a_wall"]}  # of functions that begin with these words
+QUICK_SCENES = {"objects": ["balls"], "boxes": ["stripes_on_a_wall"]}  # of functions of these modules
 MOST_OF_A_SECOND = pytest.mark.slow("takes most of a second")
 QUICK_CASES = [
-    pytest.param(function, scene, marks=() if scene in QUICK_SCENES.get(function.split(",")[0], SCENES) else MOST_OF_A_SECOND)
+    pytest.param(function, scene, marks=() if scene in QUICK_SCENES.get(function.split(".")[1], SCENES) else MOST_OF_A_SECOND)
     for function, scene in CASES
 ]
 
@@ -221,6 +331,20 @@ def differing(found, expected):
         same = torch.isclose(one, other, rtol=SAME, atol=SAME * largest, equal_nan=True)
         shares.append(1 - float(same.double().mean()))
     return max(shares)
+
+
+def public_functions():
+    for package in (edges, regions, surfaces):
+        for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            module = importlib.import_module(found.name)
+            for name, function in inspect.getmembers(module, inspect.isfunction):
+                if inspect.unwrap(function).__module__ == module.__name__ and not name.startswith("_"):
+                    yield f"{found.name.removeprefix(geometry.__name__ + '.')}.{name}"
+
+
+def test_every_public_function_is_tried_or_says_why_not():
+    tried = {each.partition(",")[0] for each in FUNCTIONS}
+    assert tried | {each for names in ELSE.values() for each in names} == set(public_functions())
 
 
 @pytest.mark.parametrize(("function", "scene"), QUICK_CASES)

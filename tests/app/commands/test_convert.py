@@ -1,3 +1,5 @@
+import math
+
 import cv2
 import numpy as np
 import pytest
@@ -79,6 +81,13 @@ def test_files_of_other_tools_need_a_word(tmp_path, capsys):
     assert main(words) == 2 and "--quantity" in capsys.readouterr().err and not (tmp_path / "new").exists()
     assert main([*words, "--quantity", "metric_depth"]) == 0
     np.testing.assert_array_equal(files.load_estimate(tmp_path / "new" / "d.npz").depth[0, 0], depth)
+
+
+def test_a_file_without_any_value_is_said_to_be_one(tmp_path, capsys):
+    for name, value in (("nan", math.nan), ("zero", 0.0), ("good", 1.0)):
+        np.savez(tmp_path / f"{name}.npz", depth=np.full((6, 8), value, np.float32))
+        assert main(["convert", str(tmp_path / f"{name}.npz"), str(tmp_path / f"{name}.pfm"), "--quantity", "metric-depth"]) == 0
+        assert ("no pixel has a value" in capsys.readouterr().out) == (name != "good")
 
 
 def test_only_what_it_made_is_replaced(tmp_path, estimate, capsys):

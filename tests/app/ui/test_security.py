@@ -5,12 +5,14 @@ import socket
 import struct
 import sys
 import zlib
+from http.client import HTTPConnection
 
 import pytest
 from PIL import Image
 
 pytest.importorskip("aiohttp", reason="the extra `ui`")
 
+from depth_normal.app.ui import gate
 from depth_normal.app.ui.gate import HEADER
 from depth_normal.app.ui.names import clean_name, free_name
 from depth_normal.app.ui.server import Limits
@@ -99,6 +101,23 @@ def test_nobody_without_a_token_makes_the_terminal_show_a_traceback(client, targ
                 answer = connection.recv(100)
                 assert not answer or answer.startswith((b"HTTP/1.1 4", b"HTTP/1.0 4", b"HTTP/1.1 200"))
     assert [record.getMessage() for record in caplog.records] == []
+
+
+def test_connections_without_a_token_are_bounded(client, monkeypatch):
+    """Whoever has an account could open so many that the page gets none."""
+    monkeypatch.setattr(gate, "STRANGERS", 3)
+    page = HTTPConnection("127.0.0.1", client.port, timeout=20)
+    strangers = []
+    for _ in range(20):
+        page.request("GET", "/api/state", headers={HEADER: client.token})
+        assert page.getresponse().read(), "whoever showed the token keeps the connection"
+        strangers.append(socket.create_connection(("127.0.0.1", client.port), timeout=1))
+        strangers[-1].sendall(b"GET / HTTP/1.1\r\n")
+    assert [each.recv(1) for each in strangers[:16]] == [b""] * 16
+    with pytest.raises(TimeoutError):
+        strangers[-1].recv(1)
+    for each in (*strangers, page):
+        each.close()
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "127.0.0.1.evil.example:{port}", ""])
