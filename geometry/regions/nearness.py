@@ -50,6 +50,6 @@ def small_scene(depth: Tensor, image: Tensor, rows: int, columns: int) -> tuple[
     soft = resize_map(1 / depth.double(), rows, columns).float().clamp(min=_FARTHEST)
     far, near = measure_range_of_samples(soft, torch.ones_like(soft, dtype=torch.bool), FAR_AND_NEAR_END)
     sharp = sharpen_known_depth(1 / soft, edge_radius(rows, columns), edge_growth(rows, columns), small)
-    span = near - far
+    span, least = near - far, (near - far).clamp(min=_LEAST_RANGE * near)
     # Where it is less than the least, values are mostly rounding: they shrink with it.
-    return ((1 / sharp - far) * span / span.clamp(min=_LEAST_RANGE * near).square())[0, 0], small
+    return ((1 / sharp - far) / least * (span / least))[0, 0], small

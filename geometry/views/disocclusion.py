@@ -285,12 +285,12 @@ def _mean_radius(height: int, width: int) -> int:
     return max(1, edge_radius(height, width) // 2)
 
 
-def _means(continued: Tensor, hole: Tensor, places: Tensor, radius: int) -> Tensor:
+def _means(continued: Tensor, like: Tensor, places: Tensor, radius: int) -> Tensor:
     """Means (C, N) over the holes in a square around each place: rows that were continued one by one do not fit to a pixel."""
     values = torch.cat((continued, torch.ones_like(continued[:1])))
     # One by one on a CPU: it large maps cost more than their arithmetic.
     parts = values.split(1) if values.device.type == "cpu" else (values,)
-    sums = torch.cat([_sums_around(part, hole, places, radius) for part in parts])
+    sums = torch.cat([_sums_around(part, like, places, radius) for part in parts])
     return sums[:-1] / sums[-1].round().clamp(min=1)
 
 

@@ -194,7 +194,7 @@ def nearness_share(estimate: Estimate, far: Tensor, near: Tensor, flat: float) -
     if estimate.quantity is Quantity.RELATIVE_DEPTH:
         share = (NEAR_FAR_RATIO / (1 + (1 - share.clamp(max=1 + _BEYOND / 2)) * (NEAR_FAR_RATIO - 1)) - 1) / (NEAR_FAR_RATIO - 1)
     share = torch.where(valid, share.clamp(-_BEYOND, 1 + _BEYOND), none)
-    return torch.where(known, share, constant(share, flat))
+    return torch.where(known, share, flat)
 
 
 def _both_eyes(

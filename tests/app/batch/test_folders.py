@@ -168,9 +168,9 @@ def test_an_image_that_changes_while_it_is_estimated_is_made_again(photos, tmp_p
             os.utime(path, (1, 1))
         return image
 
-    monkeypatch.setattr(per_image, "read_with_alpha", read_and_change)
-    assert estimate(photos, tmp_path / "out") == 0
-    monkeypatch.undo()
+    with monkeypatch.context() as while_it_runs:
+        while_it_runs.setattr(per_image, "read_with_alpha", read_and_change)
+        assert estimate(photos, tmp_path / "out") == 0
     before = times(tmp_path / "out")
     assert estimate(photos, tmp_path / "out", "--resume") == 0
     after = times(tmp_path / "out")
