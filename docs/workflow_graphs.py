@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from depth_normal.options.parallax import AMOUNT_OF_TINY
+
 
 @dataclass(frozen=True)
 class Node:
@@ -330,7 +332,7 @@ GRAPHS = (
             Node(1, "DepthNormal_DemoImage"),
             Node(2, "DepthNormal_MiDaSDepthMap", {"model": "tiny"}, links={"image": (1, "image")}),
             Node(3, "PreviewImage", links={"images": (2, "IMAGE")}, title="Depth"),
-            Node(4, "DepthNormal_DepthParallax", {"frames": 48}, {"image": (1, "image"), "depth": (2, "IMAGE")}),
+            Node(4, "DepthNormal_DepthParallax", {"frames": 48, "amount": AMOUNT_OF_TINY}, {"image": (1, "image"), "depth": (2, "IMAGE")}),
             Node(5, "SaveAnimatedWEBP", ("parallax", 24.0, False, 85, "default"), {"images": (4, "frames")}),
         ),
         columns=(("note", 1), (2,), (4, 3), (5,)),
@@ -1039,7 +1041,7 @@ BLUEPRINTS = (
         ("parallax", "2.5d", "ken burns", "camera"),
         (
             Node(1, "DepthNormal_DepthAndNormals"),
-            Node(2, "DepthNormal_DepthParallax", links={"geometry": (1, "geometry")}),
+            Node(2, "DepthNormal_DepthParallax", {"amount": AMOUNT_OF_TINY}, {"geometry": (1, "geometry")}),
         ),
         columns=((1,), (2,)),
         inputs=(("image", "IMAGE", ((1, "image"), (2, "image"))),),

@@ -10,7 +10,8 @@ Each image has its own, so that two processes that work on different images neve
      "made": {"room_fog.png": [{"image": {...}, "settings": {...}, "files": {...}}]}}
 
 `image`, `settings` and `files` are of `estimate`. `made` has the same three of every other command's results, each under the name of its
-first file, the newest first: other commands may have made theirs of another image of this stem.
+first file, the newest first: other commands may have made theirs of another image of this stem. What `estimate` made of another image of
+this stem, and is still there, moves to `made` as well.
 
 A file counts as made by this pack as long as it has the length and the time of change that the record says anywhere. A file that was
 edited, copied without its time, or put there by somebody else does not count. Replaced files are remembered until others take their
@@ -73,18 +74,18 @@ def new_record(
     """
     before = read_record(path) or {}
     other, folder = _is_other(before.get("image"), image), path.parent.parent
+    stays = {name: now for name, marks in _marks_of_estimate(before).items() if (now := mark(folder / name)) and now in marks}
     record = {
         "version": RECORD_VERSION,
         "image": {"path": str(image.absolute()), **(source_mark or {})},
         "settings": dict(settings),
         "files": dict(files),
-        "earlier": {
-            name: now
-            for name, marks in _marks_of_estimate(before).items()
-            if (name in files or not other) and (now := mark(folder / name)) and now in marks
-        },
+        "earlier": {name: now for name, now in stays.items() if name in files or not other},
     }
     made = {name: there for name, runs in _made(before).items() if (there := _still_there(runs, folder))}
+    if other and (theirs := {name: now for name, now in stays.items() if name not in files}):
+        first = next(iter(theirs))
+        made[first] = [{"image": before["image"], "settings": {}, "files": theirs}, *made.get(first, [])]
     kept = {key: value for key, value in {"made": made, "others": _others(before)}.items() if value}
     return json.dumps(record | kept, indent=1).encode()
 

@@ -81,7 +81,7 @@ def _refuse_pixels(arguments: argparse.Namespace, options: type[Options]) -> Non
 
 
 def _refuse_pixels_of(arguments: argparse.Namespace, option: str, places: Sequence[tuple[float, ...]]) -> None:
-    """Refuses those of an option, and says what they are as shares of the image, where one is named that can be read.
+    """Refuses those of an option, and says what they are as fractions of the image, where one is named that can be read.
 
     Raises:
         ValueError: All numbers of a place are whole, and one is above 1.

@@ -437,10 +437,10 @@ def _say_bright(photo: PhotoRelief | None, options: PbrOptions, choice: Path | N
     if bool(photo.joints.any()):
         logger.info("grey joints between coloured fields are treated as recessed; change this with --bright high or low")
     if bool(photo.is_low):
-        logger.info("bright lines run between darker fields: bright parts are taken as deep; --bright high is the opposite")
+        logger.info("bright lines between darker fields are treated as recessed; --bright high is the opposite")
     elif bool(photo.is_in_doubt):
         shown = f"; {choice} shows from left to right: the photo, the height as written, and that of --bright low" if choice else ""
-        logger.info("brightness hardly shows what is deep: dark parts are taken as deep; --bright low is the opposite%s", shown)
+        logger.info("brightness hardly shows what is recessed: dark parts are treated as recessed; --bright low is the opposite%s", shown)
 
 
 def _estimated_mirrored(arguments: argparse.Namespace, image: Tensor) -> Estimate:

@@ -167,7 +167,8 @@ class _Document:
             attributes["COLOR_0"] = self._array(_linear_levels(mesh.colours), _USHORT, "VEC4", normalized=True)
         primitive: dict[str, Any] = {"attributes": attributes, "material": self._material(mesh, textured), "mode": 0}
         if len(mesh.triangles):
-            primitive |= {"mode": 4, "indices": self._array(mesh.triangles.reshape(-1), _UINT, "SCALAR")}
+            numbers = _USHORT if len(mesh.points) < 2**16 else _UINT  # 65535 itself means no point
+            primitive |= {"mode": 4, "indices": self._array(mesh.triangles.reshape(-1), numbers, "SCALAR")}
         self.primitives.append(primitive)
 
     def _array(self, values: np.ndarray, component: int, kind: str, **extra: Any) -> int:

@@ -12,6 +12,7 @@ import pytest
 
 from depth_normal import NODE_CLASS_MAPPINGS
 from depth_normal.annotators.registry import all_specs
+from depth_normal.options.parallax import AMOUNT_OF_TINY
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
@@ -180,6 +181,15 @@ def test_every_workflow_is_what_its_description_says(descriptions):
     made = {graph.name: descriptions.as_json(graph) for graph in descriptions.GRAPHS}
     assert sorted(made) == sorted(path.stem for path in WORKFLOWS)
     assert [path.stem for path in WORKFLOWS if made[path.stem] != path.read_text(encoding="utf-8")] == []
+
+
+@pytest.mark.parametrize("path", ["workflows/Depth Parallax.json", "subgraphs/3D Photo.json"])
+def test_parallax_of_tiny_begins_small(path):
+    """Wider moves tear the rims of its depth."""
+    saved = json.loads((ROOT / path).read_text(encoding="utf-8"))
+    nodes = [*saved["nodes"], *(node for each in saved.get("definitions", {}).get("subgraphs", ()) for node in each["nodes"])]
+    (parallax,) = (node for node in nodes if node["type"] == "DepthNormal_DepthParallax")
+    assert parallax["widgets_values"][2] == AMOUNT_OF_TINY
 
 
 def test_every_blueprint_is_what_its_description_says(descriptions):

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -174,6 +175,28 @@ def test_files_of_an_earlier_run_stay_the_packs(tmp_path):
     put(of(tmp_path / "a.png", tmp_path))
     assert "a.exr" in read_record(tmp_path / RECORDS / "a.json")["earlier"]
     assert plan([tmp_path / "a.png"], tmp_path, ("exr",))
+
+
+def test_files_of_another_image_of_the_stem_stay_its_own(tmp_path):
+    """Even where something else was made of this one in between, as `stereo` does after the demo."""
+    other, mine, out = tmp_path / "a.jpg", tmp_path / "a.png", tmp_path / "out"
+    out.mkdir()
+    other.write_bytes(b"other")
+    mine.write_bytes(b"mine")
+    put(of(other, out))
+    settings = {**SETTINGS, "writes": ["stereo"]}
+    for _ in range(2):
+        with pytest.raises(ValueError, match=f"made of {re.escape(f'{other}, not of {mine}')}"):
+            plan([mine], out)
+        with staged(of(mine, out), settings) as stage:
+            (stage.folder / "a_LRF_Full_SBS.png").write_text("made")
+    assert plan([other], out), "and it may replace them"
+    moved = other.rename(tmp_path / "elsewhere.jpg").rename(tmp_path / "a.jpeg")
+    assert plan([moved], out), "an image that was moved is the same"
+    put(*plan([mine], out, overwrite=True), text="anew")
+    assert plan([mine], out)
+    with pytest.raises(ValueError, match=f"made of {re.escape(f'{mine}, not of {moved}')}"):
+        plan([moved], out)
 
 
 def test_when_writing_fails_nothing_of_it_appears(tmp_path):

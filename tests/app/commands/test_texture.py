@@ -90,6 +90,7 @@ def test_in_doubt_both_heights_are_shown(photo, tmp_path, caplog):
     with caplog.at_level("INFO"):
         assert texture("pbr", photo, *words, "-o", tmp_path / "maps") == 0
     choice = tmp_path / "maps" / "wall_choice.png"
+    assert "dark parts are treated as recessed; --bright low is the opposite" in caplog.text
     assert f"; {choice} shows from left to right: the photo, the height as written, and that of --bright low" in caplog.text
     shown = read_image(choice)
     assert shown.shape == (48, 192, 3)

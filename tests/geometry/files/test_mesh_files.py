@@ -107,6 +107,15 @@ def test_glb_holds_points_triangles_normals_and_linear_colours(tmp_path):
     np.testing.assert_allclose([extent["min"], extent["max"]], [mesh.points.min(0), mesh.points.max(0)])
 
 
+@pytest.mark.parametrize(("count", "component"), [(2**16 - 1, 5123), (2**16, 5125)])
+def test_points_of_small_meshes_have_short_numbers(tmp_path, count, component):
+    points, triangles = np.random.default_rng(0).random((count, 3), np.float32), np.array([[0, 1, count - 1]], np.uint32)
+    write_glb(tmp_path / "m.glb", Mesh(points, triangles))
+    document, array = read_glb(tmp_path / "m.glb")
+    place = document["meshes"][0]["primitives"][0]["indices"]
+    assert document["accessors"][place]["componentType"] == component and array(place).ravel().tolist() == [0, 1, count - 1]
+
+
 def test_glb_without_triangles_is_a_point_cloud(tmp_path):
     write_glb(tmp_path / "m.glb", depth_to_mesh(plane(height=1)))
     primitive = read_glb(tmp_path / "m.glb")[0]["meshes"][0]["primitives"][0]
