@@ -114,14 +114,14 @@ def test_files_of_others_are_kept_and_ours_are_made_anew(estimate, image, tmp_pa
     (tmp_path / "out").mkdir()
     mine = tmp_path / "out" / "astronaut.npz"
     mine.write_text("mine")
-    assert estimate(image, "--size", "64") == 2
+    assert estimate(image, "--size", "96") == 2
     assert "astronaut.npz is there already" in capsys.readouterr().err
     assert mine.read_text() == "mine" and results(tmp_path / "out") == ["astronaut.npz"]
-    assert estimate(image, "--size", "64", "--overwrite") == 0
-    assert estimate(image, "--size", "64") == 0
+    assert estimate(image, "--size", "96", "--overwrite") == 0
+    assert estimate(image, "--size", "96") == 0
     (record,) = (tmp_path / "out" / RECORDS).glob("*.json")
     settings = json.loads(record.read_text())["settings"]
-    assert settings["model"] == "tiny" and settings["size"] == 64 and settings["writes"] == ["depth", "normals", "npz"]
+    assert settings["model"] == "tiny" and settings["size"] == 96 and settings["writes"] == ["depth", "normals", "npz"]
 
 
 @pytest.mark.slow("starts other processes")
