@@ -1,5 +1,6 @@
 """The program `depth-normal`, also as `python -m depth_normal`, for when the command is not on the path."""
 
+import os
 import sys
 from importlib.util import find_spec
 
@@ -9,9 +10,9 @@ def run() -> None:
     try:
         from .app import cli
     except KeyboardInterrupt:
-        exec("")  # see `cli.main`
         sys.stderr.write("depth-normal: stopped\n")
-        sys.exit(130)
+        sys.stderr.flush()
+        os._exit(130)  # else Python may end by the signal: see `cli.main`
     cli.run()
 
 

@@ -46,7 +46,7 @@ def clause(family):
 
 @pytest.mark.parametrize("family", dict.fromkeys(spec.family for spec in MODELS.values()))
 def test_the_page_says_which_side_a_family_counts(family):
-    said = [words for words in ("shorter side", "longer side", "as many pixels") if words in clause(family)]
+    said = [words for words in ("shorter side", "longer side", "pixel count") if words in clause(family)]
     if family in FRAMES or family == "leres-boost":  # the latter's networks see squares, cut from an image with this shorter side
         assert said == ([] if family in FRAMES else ["shorter side"])
         return
@@ -54,7 +54,7 @@ def test_the_page_says_which_side_a_family_counts(family):
     annotator, near = FAMILIES[family](spec, nn.Identity()), partial(pytest.approx, rel=0.03)
     for sides in ((960, 1280), (1280, 960), (900, 1600)):
         seen = annotator.network_size(*sides, spec.default_size)
-        meaning = {"shorter side": min(seen), "longer side": max(seen), "as many pixels": math.prod(seen) ** 0.5}
+        meaning = {"shorter side": min(seen), "longer side": max(seen), "pixel count": math.prod(seen) ** 0.5}
         assert [words for words, side in meaning.items() if side == near(spec.default_size)] == said
 
 
