@@ -101,9 +101,7 @@ def run_images(arguments: argparse.Namespace) -> int:
     if files and (len(arguments.images) != 1 or not is_file_name(arguments.images[0])):
         raise ValueError(f"{files[0]} is of one image, and {'several are' if arguments.images else 'none is'} named; name the one image")
     if files:
-        refuse_options(
-            arguments, {"--engine"} & arguments.parser.options, f"spreads a model's work, and depth comes from {files[0]}; leave it out"
-        )
+        refuse_options(arguments, ("--engine",), f"spreads a model's work, and depth comes from {files[0]}; leave it out")
         if shards := set(writes) & set(SHARD_CHOICES):
             raise ValueError(f"--write {min(shards)} is for many images, and {files[0]} is of one; write npz or exr")
     if isinstance(arguments.out, Place):
@@ -346,7 +344,7 @@ def _run_to_file(arguments: argparse.Namespace, place: Place, writes: tuple[str,
     file, kind = place.path, "--write" if "--write" in arguments.parser.options else "--layout"
     command = f"{arguments.parser.prog} {kind} {','.join(writes)}"
     why = f"is for a folder of results, and -o names the file {file}; leave it out, or {name_a_folder(place)}"
-    refuse_options(arguments, (*_OF_FOLDERS, *({"--engine"} & arguments.parser.options)), why)
+    refuse_options(arguments, (*_OF_FOLDERS, "--engine"), why)
     if len(arguments.images) != 1 or not is_file_name(arguments.images[0]):
         count = "several images are" if arguments.images else "no image is"
         raise ValueError(f"{file} is the name of one file, and {count} named; name one image, or {name_a_folder(place)}")

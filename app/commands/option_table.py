@@ -97,26 +97,25 @@ def chosen_options(arguments: argparse.Namespace, options: type[Chosen]) -> Chos
 
 
 def refuse_unused(arguments: argparse.Namespace, options: type[Options], unused: Iterable[tuple[Iterable[str], str]]) -> None:
-    """Refuses what changes nothing; `unused` as of `Options.unused`. A command may have left some of these out.
+    """Refuses what changes nothing; `unused` as of `Options.unused`.
 
     Raises:
         ValueError: One of these has another value than its default.
     """
     names = option_names(options)
     for ignored, why in unused:
-        had = (option for name in ignored if (option := names[name]) in arguments.parser.options)
-        refuse_options(arguments, had, why.format_map(names))
+        refuse_options(arguments, [names[name] for name in ignored], why.format_map(names))
 
 
 def refuse_options(arguments: argparse.Namespace, options: Iterable[str], why: str) -> None:
-    """Refuses options of the command that would change nothing; `why` goes on from an option's name.
+    """Refuses options that would change nothing; `why` goes on from an option's name. A command may not have all of these.
 
     Raises:
-        KeyError: The command has no option of such a name.
         ValueError: One has another value than its default.
     """
+    known = arguments.parser.options
     for option in options:
-        if arguments.parser.is_changed(arguments, option):
+        if option in known and arguments.parser.is_changed(arguments, option):
             raise ValueError(f"{option} {why}")
 
 

@@ -240,7 +240,7 @@ def named_files(arguments: argparse.Namespace) -> list[Path]:
     named = [(name, path) for name in SOURCES if (path := getattr(arguments, name, None)) is not None]
     if named:
         why = f"is for a model, and depth and normals come from {named[0][1]}; leave one of them out"
-        refuse_options(arguments, (each for each in NETWORK_OPTIONS if each in arguments.parser.options), why)
+        refuse_options(arguments, NETWORK_OPTIONS, why)
     if "--normal-map" in arguments.parser.options and arguments.normal_map is None:
         refuse_options(arguments, ("--coding",), "says how a --normal-map stores its vectors, and none is named; leave it out")
     if "--quantity" in arguments.parser.options:
