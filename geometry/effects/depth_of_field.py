@@ -155,7 +155,7 @@ def _through_lens(image: Tensor, circle: Tensor, blades: int, rotation: float, h
     light_behind, radius_behind = _behind(light, radius, reach)
     surfaces = _with_margin(torch.cat((light, light_behind)), torch.cat((radius, radius_behind)), reach)
     margin, (height, width) = _margin(reach), image.shape[-2:]
-    total, left = torch.zeros_like(light, memory_format=torch.channels_last), torch.ones_like(radius)
+    total, left = torch.zeros_like(light), torch.ones_like(radius)
     sharp, deepest = torch.zeros_like(radius, dtype=torch.bool), _deepest(radius, max(-nearest, farthest))
     layered = _layered(surfaces, levels)
     for index, boxes in enumerate(layered.boxes):
@@ -291,7 +291,7 @@ def _with_margin(light: Tensor, radius: Tensor, reach: int) -> _Surfaces:
     mode = "reflect" if right < width and below < height else "replicate"
     whole = torch.cat((light, torch.ones_like(radius), radius * radius.abs()), 1)
     padded = F.pad(whole, (margin, right, margin, below), mode=mode)
-    return _Surfaces(padded[:, :4].contiguous(memory_format=torch.channels_last), padded[:, 4:])
+    return _Surfaces(padded[:, :4], padded[:, 4:])
 
 
 def _layered(surfaces: _Surfaces, levels: list[float]) -> _Layered:

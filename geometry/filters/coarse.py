@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils import resize_map
+
 
 def shrunk(maps: Tensor, pitch: int) -> Tensor:
     """Means over squares of `pitch` pixels.
@@ -18,6 +20,9 @@ def shrunk(maps: Tensor, pitch: int) -> Tensor:
     Returns:
         (B, C, h, w), h and w being H / pitch and W / pitch, rounded up.
     """
+    rows, columns = maps.shape[-2] // pitch, maps.shape[-1] // pitch
+    if maps.shape[-2:] == (rows * pitch, columns * pitch):
+        return resize_map(maps, rows, columns)
     return F.avg_pool2d(maps, pitch, ceil_mode=True, count_include_pad=False)
 
 
@@ -42,7 +47,9 @@ def enlarged(small: Tensor, pitch: int, size: Sequence[int], mode: str = "biline
     Returns:
         (B, C, height, width).
     """
-    height, width = size
-    found = F.interpolate(small, scale_factor=pitch, mode=mode)[..., :height, :width]
+    (height, width), (rows, columns) = size, small.shape[-2:]
+    bilinear = mode == "bilinear"
+    found = resize_map(small, rows * pitch, columns * pitch) if bilinear else F.interpolate(small, scale_factor=pitch, mode=mode)
+    found = found[..., :height, :width]
     right, below = width - found.shape[-1], height - found.shape[-2]
     return F.pad(found, (0, right, 0, below), mode="replicate") if right or below else found
