@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...options.checks import check_range
 from ...options.lights import MAX_AMBIENT, LookOptions
-from ...utils import constant, in_float32, kept_constants, resize_map, sent_to, to_cpu, unit_vectors
+from ...utils import constant, in_float32, kept_constants, largest_channel, resize_map, sent_to, to_cpu, unit_vectors
 from ..camera import DEFAULT_FOV, intrinsics_from_fov
 from ..checks import check_depth, check_image, check_intrinsics, check_map, check_mask
 from ..edges.depth_edges import edge_radius
@@ -289,7 +289,7 @@ def _shaded(
     lit = roll_off(lit, base) if surface.rolled_off else lit
     if not surface.is_hdr:
         return linear_to_srgb(lit.clamp(0, 1))
-    return linear_to_srgb(torch.clamp(lit, constant(lit, 0.0), base.amax(1, keepdim=True).clamp_(min=1)))
+    return linear_to_srgb(torch.clamp(lit, constant(lit, 0.0), largest_channel(base).clamp_(min=1)))
 
 
 def roll_off(lit: Tensor, base: Tensor) -> Tensor:
@@ -315,7 +315,7 @@ def roll_off(lit: Tensor, base: Tensor) -> Tensor:
     Source:
         E. Reinhard et al., "Photographic tone reproduction for digital images" (2002), from the knee on.
     """
-    knee = base.amax(1, keepdim=True).clamp(min=KNEE)
+    knee = largest_channel(base).clamp(min=KNEE)
     headroom = (1 - knee).clamp(min=0)
     rolled = _shoulder(lit, knee, headroom)
     # f grows: the largest channel stays the largest, and the smallest the smallest.
@@ -328,7 +328,7 @@ def roll_off(lit: Tensor, base: Tensor) -> Tensor:
 def _ends_of_channels(light: Tensor) -> tuple[Tensor, Tensor]:
     """The largest and the smallest channel; on a CPU one after the other, in a fraction of the time."""
     if light.device.type == "cpu":
-        return light.amax(1, keepdim=True), light.amin(1, keepdim=True)
+        return largest_channel(light), largest_channel(-light).neg_()
     least, most = light.aminmax(dim=1, keepdim=True)
     return most, least
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import constant, kept_constants, resize_map, unit_vectors, vector_lengths
+from ...utils import constant, is_above, kept_constants, resize_map, unit_vectors, vector_lengths
 from ..checks import check_depth, check_intrinsics
 from ..edges.depth_edges import EDGE
 from ..filters.box import box_means
@@ -283,7 +283,7 @@ def _look_at_one(rays: _Rays, points: _Points, casters: Tensor, halves: Tensor, 
         index = torch.add(from_row, row_way, alpha=share).int().mul_(width).add_(column)
         ray = torch.add(small, inverse_way, alpha=share)
         hit = table.index_select(0, index.flatten()).view_as(ray)
-        behind = ChosenPixels(hit > ray * (1 + _BIAS))
+        behind = ChosenPixels(is_above(hit, ray * (1 + _BIAS)))
         index, hit, ray, half_step, soft = map(behind.take, (index, hit, ray, inverse_step, softness))
         found = _cover(halves.index_select(0, index), hit, ray, half_step.mul_(step), soft.mul_(share).add_(_PENUMBRA / _RIM))
         found.mul_(fade.index_select(0, index))

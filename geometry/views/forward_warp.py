@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import whole_numbers
+from ...utils import as_numbers, is_above, whole_numbers
 from ..edges.depth_edges import EDGE
 from ..filters.chosen_pixels import located, places_where, values_at
 from ..filters.extremes import neighbours_largest
@@ -169,7 +169,7 @@ class RenderedLayer(NamedTuple):
 
 def are_alike(one: Tensor, other: Tensor, factor: float) -> Tensor:
     """Where values that are not negative differ by less than a factor."""
-    return torch.maximum(one, other) < torch.minimum(one, other) * factor
+    return is_above(torch.minimum(one, other) * factor, torch.maximum(one, other))
 
 
 def with_margin(image: Tensor, inverse: Tensor, margin: tuple[int, int]) -> Layer:
@@ -185,7 +185,7 @@ def render_layer(layer: Layer, view: Camera, height: int, width: int) -> Rendere
     colour = layer.colour.new_empty((len(inverse), layer.colour.shape[1], height, width))
     places = []
     for strip in _strips(inverse):
-        known = torch.where(inverse[..., strip, :] > 0, inverse[..., strip, :], farthest)
+        known = torch.maximum(inverse[..., strip, :], farthest)  # where no surface is visible there is 0
         column, row = view.sources(known, rows[strip], columns)
         colour[..., strip, :] = _sample(layer, column + layer.margin[0], row + layer.margin[1], known, between_rows=not view.sideways)
         places.append((column, row))
@@ -245,7 +245,7 @@ def close_cracks(source: Tensor, margin: tuple[int, int], view: Camera, inverse:
     height, width = inverse.shape[-2:]
     for _ in range(view.stretch):
         beside = neighbours_largest(inverse, upright=not view.sideways)
-        place = places_where(beside > inverse * EDGE)
+        place = places_where(is_above(beside, inverse * EDGE))
         image, rows, columns = located(place, len(inverse), height, width)
         nearest, own = values_at(beside, place), values_at(inverse, place)
         camera = view.of_pixels(image)
@@ -300,7 +300,7 @@ def _sample(layer: Layer, u: Tensor, v: Tensor, nearest: Tensor, between_rows: b
         for right, weight_x in ((0, 1 - right_weight), (1, right_weight)):
             place = (first + (down + right)).clamp_(max=height * width - 1) if down + right else first
             inverse = _picked(layer.inverse, place)
-            weight = ((inverse > low) & (inverse < high)).to(nearest).add_(_OTHER).mul_(weight_x)
+            weight = as_numbers(is_above(inverse, low) & is_above(high, inverse), nearest).add_(_OTHER).mul_(weight_x)
             if between_rows:
                 weight.mul_(weight_y)
             part = _picked(layer.colour, place).mul_(weight)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...utils import constant, kept_constants, whole_numbers
+from ...utils import constant, is_above, kept_constants, whole_numbers
 from ..edges.depth_edges import EDGE
 from ..filters.chosen_pixels import places_where, rows_and_columns, values_at
 from .forward_warp import Camera, Layer, RenderedLayer, are_alike, inverse_at
@@ -201,5 +201,5 @@ def _before_far(inverse: Tensor, directions: tuple[tuple[int, int], ...]) -> Ten
         rows, columns = height - abs(down), width - abs(right)
         here = (..., slice(max(-down, 0), max(-down, 0) + rows), slice(max(-right, 0), max(-right, 0) + columns))
         there = least[..., max(down, 0) : max(down, 0) + rows, max(right, 0) : max(right, 0) + columns]
-        torch.gt(inverse[here], there, out=into[here])
+        is_above(inverse[here], there, out=into[here])
     return found
