@@ -15,7 +15,7 @@ Source:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -25,7 +25,7 @@ from torch import Tensor
 from ...utils import constant, kept_constants, sent_to
 from ..filters.box import box_means
 from ..filters.chosen_pixels import places_where, values_at
-from ..filters.extremes import largest_within
+from ..filters.extremes import largest_along_rows, largest_within
 from .depth_edges import find_ramps
 
 # Rings of sampled places, in radii, how many on each, and the reach of their weights.
@@ -79,9 +79,9 @@ def ramp_width(nearness: Tensor) -> float:
 def _widths(lines: Tensor) -> Tensor:
     """The width of the ramp around every step of rows; NaN where there is no edge, or no end is found."""
     steps, both = lines.diff(dim=-1).abs(), torch.cat((lines, -lines), 1)
-    around = torch.cat([F.max_pool2d(both, (1, 2 * radius + 1), 1, (0, radius)) for radius in _WINDOWS])
+    around = _largest_in_windows(both, _WINDOWS)
     grained = steps * _grain(steps, steps.shape[-1])
-    steepest = torch.cat([F.max_pool2d(grained, (1, 4 * radius + 1), 1, (0, 2 * radius)) for radius in _WINDOWS[:-1]])
+    steepest = _largest_in_windows(grained, [2 * radius for radius in _WINDOWS[:-1]])
     top, less = torch.maximum(around[..., 1:], around[..., :-1]).split(1, 1)  # the greatest, and minus the least
     widths = (top + less) / steps.clamp(min=_TINY)
     width, wider = widths[:-1], widths[1:]
@@ -89,6 +89,15 @@ def _widths(lines: Tensor) -> Tensor:
     # Of the smallest window that holds the whole ramp.
     first = is_edge.to(torch.uint8).argmax(0, keepdim=True)
     return torch.where(is_edge.gather(0, first), width.gather(0, first), constant(width, math.nan))
+
+
+def _largest_in_windows(lines: Tensor, radii: Sequence[int]) -> Tensor:
+    """The largest in a window around every value of rows, one radius after the other, ascending: (N, C, H, W)."""
+    found, reached = [lines], 0
+    for radius in radii:
+        found.append(largest_along_rows(found[-1], radius - reached))
+        reached = radius
+    return torch.cat(found[1:])
 
 
 @kept_constants
