@@ -79,6 +79,7 @@ def all_at_once(step, total):
     step(0, total)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("frames", [1, 5, 32])
 def test_the_network_is_the_papers(annotator, oracle, frames):
     pixels = torch.cat((annotator.normalised(clip(frames)), annotator.normalised(clip(frames, seed=2))))
