@@ -282,7 +282,7 @@ def _sky_counts(share: Tensor, least: Tensor) -> Tensor:
     if share.device.type == "cpu":
         limits = ((least, _SURE_FROM), (least, _SKY_FROM), (share, _SKY_FROM), (share, _SUSPECTED_FROM))
         return torch.stack([_count(each >= limit) for each, limit in limits])
-    limits = constant(share, ((_SURE_FROM, _SKY_FROM), (_SKY_FROM, _SUSPECTED_FROM)))[(...,) + (None,) * 4]
+    limits = constant(share, ((_SURE_FROM, _SKY_FROM), (_SKY_FROM, _SUSPECTED_FROM)))[..., None, None, None, None]
     return (torch.stack((least, share))[:, None] >= limits).sum((3, 4, 5), keepdim=True, dtype=torch.int32).flatten(0, 1)
 
 

@@ -305,7 +305,7 @@ def _halved(x: Tensor) -> Tensor:
 
 
 def _with_concentration(normals: Tensor, concentration: Tensor) -> tuple[Tensor, Tensor]:
-    return F.normalize(normals, dim=1, eps=1e-10), F.elu(concentration) + (1 + _LEAST_CONCENTRATION)
+    return F.normalize(normals, dim=1), F.elu(concentration) + (1 + _LEAST_CONCENTRATION)
 
 
 def _enlarged(state: Tensor, mask: Tensor) -> Tensor:

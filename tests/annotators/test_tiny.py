@@ -220,7 +220,7 @@ def shipped():
     "image",
     [
         torch.rand(1, 3, 1, 1),
-        torch.rand(1, 3, 7, 2000),
+        torch.rand(1, 3, 7, 400),
         torch.rand(2, 3, 33, 65),
         torch.full((1, 3, 64, 64), 0.5),
         torch.zeros(1, 3, 120, 160),

@@ -297,10 +297,11 @@ ELSE = {
 
 
 CASES = [(function, scene) for function in FUNCTIONS for scene in SCENES]
-QUICK_SCENES = {"objects": ["balls"], "boxes": ["stripes_on_a_wall"]}  # of functions of these modules
-MOST_OF_A_SECOND = pytest.mark.slow("takes most of a second")
+QUICK_SCENES = {"objects": ["balls"], "boxes": ["stripes_on_a_wall"]}  # of functions of these modules; of others:
+TWO_SCENES = ["stripes_on_a_wall", "balls"]
+MORE_SCENES = pytest.mark.slow("more scenes")
 QUICK_CASES = [
-    pytest.param(function, scene, marks=() if scene in QUICK_SCENES.get(function.split(".")[1], SCENES) else MOST_OF_A_SECOND)
+    pytest.param(function, scene, marks=() if scene in QUICK_SCENES.get(function.split(".")[1], TWO_SCENES) else MORE_SCENES)
     for function, scene in CASES
 ]
 

@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
@@ -85,6 +87,18 @@ def test_relight_gives_the_page_the_first_images_surfaces(temp):
     assert answer["result"][0].shape == image.shape and payload["lamps"] == [] and payload["full"] == [32, 24]
     assert len(list(Path(temp).iterdir())) == 2
     assert isinstance(Relight().execute(image, normal_map=torch.rand(2, 8, 8, 3))["ui"][live.KEY][0]["depth"], dict), "a wall"
+
+
+def test_the_page_gets_no_highlights_at_soft_edges(temp):
+    """A ramp of depth of six pixels, whose normals lead from one thing to the other: they are half as long."""
+    inverse = 0.3 + 0.5 * ((torch.arange(320.0) - 157) / 6).clamp(0, 1)
+    normals = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).expand(1, 3, 120, 320)
+    scene = Estimate((1 / inverse).expand(1, 1, 120, 320).contiguous(), Quantity.METRIC_DEPTH, normals, Axes.OPENGL)
+    (payload,) = Relight().execute(torch.full((1, 120, 320, 3), 0.4), geometry=scene)["ui"][live.KEY]
+    with Image.open(temp / payload["maps"]["filename"]) as maps:
+        coded = torch.from_numpy(np.asarray(maps)[60, :, :3] / 127.5 - 1)
+    length = coded.norm(dim=-1)
+    assert length[:140].min() > 0.98 and length[180:].min() > 0.98 and length[158:163].max() < 0.65
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 700), (700, 3)])

@@ -65,6 +65,7 @@ def test_panoramas_for_both_eyes(layout):
     assert stereo.shape == (2, *size, 3) and holes.shape == (2, *size) and 0 < holes.mean() < 0.2
 
 
+@pytest.mark.quick_cases(6)
 @pytest.mark.parametrize("eye_size", [0, 80])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_result_beyond_the_memory_is_refused_before_it_is_made(layout, eye_size, monkeypatch):

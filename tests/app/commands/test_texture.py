@@ -185,6 +185,7 @@ def tiny_materials(tmp_path_factory, monkeypatch):
     return model
 
 
+@pytest.mark.slow("builds a diffusion model")
 @pytest.mark.parametrize("borders", ["free", "seamless"])
 def test_a_photograph_becomes_a_whole_material(tiny_materials, photo, tmp_path, borders):
     words = (photo, "--directions", "4", "--source", "photo", "--bright", "high", "--borders", borders)

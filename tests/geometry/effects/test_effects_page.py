@@ -14,6 +14,7 @@ from depth_normal.app.cli import _parsed
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "effects.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow("takes most of a second")
 def test_what_the_page_shows_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     on_its_side = Image.Exif()

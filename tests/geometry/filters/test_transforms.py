@@ -28,6 +28,7 @@ def surface(height, width, batch=1):
     return values, weight
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("sigma", [3.0, 15.9, 20.0])
 def test_a_trend_does_not_depend_on_the_bands(sigma, monkeypatch):
     values, weight = surface(700, 60, 2)

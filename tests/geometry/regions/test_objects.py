@@ -88,6 +88,7 @@ def test_balls_that_touch_are_told_apart():
         assert overlap(object_around(depth, image, *place(thing, number)), thing == number) > 0.85
 
 
+@pytest.mark.slow("takes most of a second")
 def test_parts_of_one_colour_hold_together():
     """A body, and a head and a tail that touch it."""
     depth, image, thing = room([(0.0, -0.55, 2.6, 0.45), (0.35, -0.15, 2.4, 0.25), (-0.6, -0.8, 2.6, 0.2)])
@@ -118,6 +119,7 @@ def test_a_point_that_is_not_of_it_removes_what_is_there():
     assert overlap(object_around(7.5 * depth, image, *one, not_points=[other]), rest) > 0.9, "of any scale"
 
 
+@pytest.mark.slow("takes more than a second")
 def test_a_point_beside_the_border_moves_the_border_alone():
     """A missing sliver belongs to the floor's or wall's patches, and all of these would come with it."""
     depth, image, thing = room([(0.2, -0.6, 3.0, 0.4)])
@@ -166,6 +168,7 @@ def test_a_hole_stays_open_where_a_point_says_so():
     assert overlap(object_around(depth, colours, *point, not_points=[(0.5, 0.5)]), (away < 0.6) & (away > 0.2)) > 0.85
 
 
+@pytest.mark.slow("takes most of a second")
 def test_points_of_one_patch_part_it_between_them():
     """In an image without any edge, all that tells the thing from the rest is which point is nearer."""
     depth, image = torch.full((1, 1, HEIGHT, WIDTH), 2.0), torch.full((1, 3, HEIGHT, WIDTH), 0.5)

@@ -278,7 +278,7 @@ def load_benchmark(name):
     return module
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("condition", "bar"),
     [("clean", 0.6), ("noise 0.5 %", 2.4), ("noise 0.1 %", 1.2), ("8-bit", 3.0), ("sensor", 3.2), ("registered", 6.5), ("lidar", 6.0)],

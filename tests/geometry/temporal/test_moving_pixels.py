@@ -63,6 +63,14 @@ def test_flow_is_exact_to_a_twentieth_of_a_pixel():
     assert (warped(before, optical_flow(before, after)) - after)[..., 10:-10, 10:-10].abs().mean() < 0.005
 
 
+def test_flow_is_exact_along_a_texture_that_leans():
+    """Where slopes across and down go together, a movement down alone shows in both."""
+    down, across = torch.meshgrid(torch.arange(120.0), torch.arange(160.0), indexing="ij")
+    before, after = ((torch.sin(0.5 * (across + y)) + torch.sin(0.2 * (across - y)))[None, None] / 4 + 0.5 for y in (down, down - 0.6))
+    flow = optical_flow(before, after)[..., 10:-10, 10:-10]
+    assert (flow - torch.tensor([0, -0.6]).view(1, 2, 1, 1)).abs().mean() < 0.03
+
+
 @pytest.mark.parametrize("speed", [0.12, 0.3])
 @pytest.mark.parametrize("pan", [0.0, 0.5])
 @pytest.mark.slow("takes most of a second")

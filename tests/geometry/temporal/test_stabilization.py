@@ -276,6 +276,7 @@ def test_its_memory_does_not_grow():
     assert sizes[-1] == sizes[1] < 10 * 4 * 3 * HEIGHT * WIDTH
 
 
+@pytest.mark.slow("takes most of a second")
 def test_large_maps_are_compared_by_smaller_images_as_well(monkeypatch):
     images, depths = (F.interpolate(each, scale_factor=3, mode="bilinear") for each in scene(12))
     depths = depths + 0.05 * torch.randn(depths.shape, generator=torch.Generator().manual_seed(0))

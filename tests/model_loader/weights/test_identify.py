@@ -1,5 +1,6 @@
 """Which model a weights file is of: its tensors say it, its length, its name; and what is no model of ours is told what it is."""
 
+import functools
 import json
 import logging
 import resource
@@ -49,28 +50,26 @@ def one_of_each_network() -> list[str]:
     return [spec.id for spec in seen]
 
 
-@pytest.fixture
-def expected(monkeypatch):
+@functools.cache
+def expected(model_id):
     """Names and shapes that a model's network wants, of any family: caught where tensors are compared with it."""
 
-    def expected(spec):
-        def catch(network, *_):
-            raise CaughtError(network.state_dict())
+    def catch(network, *_):
+        raise CaughtError(network.state_dict())
 
-        def catch_library(network_class, config, *_):
-            raise CaughtError(libraries.on_meta_device(network_class, config).state_dict())
+    def catch_library(network_class, config, *_):
+        raise CaughtError(libraries.on_meta_device(network_class, config).state_dict())
 
-        with monkeypatch.context() as patch:
-            family = registry.FAMILIES[spec.family]
-            for name, module in list(sys.modules.items()):
-                if name.startswith("depth_normal.annotators.") and hasattr(module, "fill"):
-                    patch.setattr(module, "fill", catch)
-            patch.setattr(libraries, "_stand_ins", catch_library)
-            with pytest.raises(CaughtError) as caught:
-                family.check_network(spec, {"anything": torch.empty(1, device="meta")})
-        return caught.value.state
-
-    return expected
+    spec = MODELS[model_id]
+    with pytest.MonkeyPatch.context() as patch:
+        family = registry.FAMILIES[spec.family]
+        for name, module in list(sys.modules.items()):
+            if name.startswith("depth_normal.annotators.") and hasattr(module, "fill"):
+                patch.setattr(module, "fill", catch)
+        patch.setattr(libraries, "_stand_ins", catch_library)
+        with pytest.raises(CaughtError) as caught:
+            family.check_network(spec, {"anything": torch.empty(1, device="meta")})
+    return caught.value.state
 
 
 NETWORKS = {
@@ -129,17 +128,23 @@ NETWORKS = {
 """Tensors and numbers of each network, as in the authors' classes and files, but for what nothing uses."""
 
 
-@pytest.mark.parametrize("model_id", one_of_each_network())
-def test_every_network_has_the_published_size(model_id, expected):
-    state = expected(MODELS[model_id])
+LARGE = ("-base", "-large", "-giant", "vitb", "vitl", "vitg", "-kitti", "lotus-depth-g", "lbm", "depth-pro", "-lcm")
+SIZES = [
+    pytest.param(each, marks=pytest.mark.slow("a larger one of the same class") if any(part in each for part in LARGE) else ())
+    for each in one_of_each_network()
+]
+
+
+@pytest.mark.parametrize("model_id", SIZES)
+def test_every_network_has_the_published_size(model_id):
+    state = expected(model_id)
     assert (len(state), sum(value.numel() for value in state.values())) == NETWORKS[model_id]
 
 
-@pytest.mark.quick_cases(10)
-@pytest.mark.parametrize("model_id", one_of_each_network())
-def test_every_network_is_known_by_its_names_and_shapes(model_id, expected):
+@pytest.mark.parametrize("model_id", SIZES)
+def test_every_network_is_known_by_its_names_and_shapes(model_id):
     spec = MODELS[model_id]
-    family, state = registry.FAMILIES[spec.family], expected(spec)
+    family, state = registry.FAMILIES[spec.family], expected(model_id)
     assert family.could_be(spec, state.keys())
     family.check_network(spec, {name: value.half() if value.is_floating_point() else value for name, value in state.items()})
 
@@ -152,8 +157,8 @@ def test_every_network_is_known_by_its_names_and_shapes(model_id, expected):
     ],
 )
 @pytest.mark.slow("takes most of a second")
-def test_those_that_share_names_and_shapes_are_found_together(model_id, others, expected):
-    found, missing_libraries = identify.matching_models(expected(MODELS[model_id]))
+def test_those_that_share_names_and_shapes_are_found_together(model_id, others):
+    found, missing_libraries = identify.matching_models(expected(model_id))
     assert {model_id, *others} <= {spec.id for spec in found} and not missing_libraries
     assert {spec.family for spec in found} == {MODELS[model_id].family}
 
@@ -238,8 +243,8 @@ def test_files_repackaged_for_comfyui_are_recognised(family, layout, monkeypatch
 
 
 @pytest.mark.slow("takes most of a second")
-def test_what_the_authors_of_moge_wrap_is_unwrapped(tmp_path, expected):
-    state = {key: torch.zeros(value.shape, dtype=value.dtype) for key, value in expected(MODELS["moge-2-vits-normal"]).items()}
+def test_what_the_authors_of_moge_wrap_is_unwrapped(tmp_path):
+    state = {key: torch.zeros(value.shape, dtype=value.dtype) for key, value in expected("moge-2-vits-normal").items()}
     path = tmp_path / "model.pt"
     torch.save({"model_config": {"encoder": "dinov2_vits14"}, "model": state}, path)
     assert identify.recognise(path).id == "moge-2-vits-normal"
@@ -405,9 +410,9 @@ def peak():
 
 
 @pytest.mark.slow("takes most of a second")
-def test_a_file_of_five_gigabytes_is_not_read(tmp_path, expected):
+def test_a_file_of_five_gigabytes_is_not_read(tmp_path):
     pytest.importorskip("diffusers")
-    begin, length = header_of(expected(MODELS["lbm-depth"]))
+    begin, length = header_of(expected("lbm-depth"))
     path = tmp_path / "LBM_depth.safetensors"
     with path.open("wb") as stream:
         stream.write(begin)
