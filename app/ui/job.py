@@ -16,7 +16,7 @@ from ...geometry.estimate import Quantity
 from ...options.estimate import AUTO_RUNTIME
 from ...options.map_images import CODINGS, OPENGL
 from ...options.outputs import DEFAULT_WRITES, WITH_NUMBERS
-from ..batch.failures import failure_of
+from ..batch.failures import Failure, failure_of
 from ..batch.options import Options
 from ..batch.outputs import Outputs
 from ..batch.records import mark
@@ -123,16 +123,17 @@ class Job:
         """A reason without the upload's own path, which says nothing to the page's user, and its name, which stands above."""
         return reason.replace(str(self.source), self.name).removeprefix(f"{self.name}: ")
 
-    def attempt(self, run: Callable[[], object], stopped: Callable[[str], object], failed: Callable[[str], object]) -> None:
+    def attempt(self, run: Callable[[], Failure | None], stopped: Callable[[str], object], failed: Callable[[str], object]) -> None:
         """Runs a part of the job in a queue's thread, which no error ends.
 
         Args:
-            run: The work.
+            run: The work; it returns why it failed, where that is known, or raises.
             stopped: Called with CANCELLED where somebody stopped it.
             failed: Called with the reason, in words, where it failed.
         """
         try:
-            run()
+            if failure := run():
+                failed(self.in_words(failure.reason))
         except StoppedError:
             stopped(CANCELLED)
         except (*EXPECTED_ERRORS, Refusal) as error:
