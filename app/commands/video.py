@@ -18,7 +18,7 @@ from ...options.fields import options_of
 from ...options.folders import SourcesOptions
 from ...options.parallax import LoopOptions
 from ...options.stereo import StereoOptions, unused_beside
-from ...options.video import PARALLAX, STEREO, ClipOptions, VideoOptions
+from ...options.video import CONTAINERS, PARALLAX, STEREO, ClipOptions, VideoOptions
 from ..batch.allocator import keep_freed_memory
 from ..batch.overwriting import check_folder, check_places, note_results
 from ..batch.sources import VIDEOS
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _OF_IMAGES = {"stereo": ("stereo ", "a stereo image"), "parallax": ("parallax ", "a camera move")}
-_FILES = (".mp4", ".mov", ".mkv", ".png", ".exr")
+_FILES = (*CONTAINERS, ".png", ".exr")
 _OF_MODELS = ("--device", "--align", "--smooth")
 
 COMMON = (

@@ -23,7 +23,7 @@ from ..batch.records import mark
 from ..batch.sources import VIDEOS
 from ..console.terminal import program, quoted
 from ..outcomes import EXPECTED_ERRORS
-from .refusals import Refusal
+from .refusals import Refusal, one_of
 from .stopping import Cancellation, StoppedError
 
 logger = logging.getLogger(__name__)
@@ -206,11 +206,8 @@ def options_of(values: dict[str, str]) -> Options:
         spec = find_spec(values.get("model") or BUNDLED_MODEL)
     except ValueError as error:
         raise Refusal(400, "{0}", error) from error
-    resolution, coding = values.get("resolution", "standard"), values.get("coding", OPENGL)
-    for name, value, known in (("resolution", resolution, RESOLUTIONS), ("coding", coding, CODINGS)):
-        if value not in known:
-            raise Refusal(400, "{0} is no {1}; reload the page", value, name)
-    factor = RESOLUTIONS[resolution]
+    factor = RESOLUTIONS[one_of(values, "resolution", RESOLUTIONS, "standard")]
+    coding = one_of(values, "coding", CODINGS, OPENGL)
     size = (
         None
         if factor == 1

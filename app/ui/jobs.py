@@ -35,13 +35,12 @@ from .downloads import Downloads
 from .job import ACTIVE, CANCELLED, DONE, DOWNLOADING, FAILED, LOADING, RUNNING, WAITING, WRITES, Job
 from .names import free_name
 from .previews import Previews
-from .refusals import Refusal, full_disk_said
-from .stopping import Cancellation, StoppedError
+from .refusals import Refusal, full_disk_said, gone
+from .stopping import CLOSING_SECONDS, Cancellation, StoppedError
 from .videos import prepared_video
 
 MOST_JOBS = 5000
 _ENDINGS = ("_depth.png", "_normals.png", ".npz", ".exr", ".glb", ".html", "_depth.mp4", "_normals.mp4")
-_CLOSING_SECONDS = 5.0
 
 
 class JobQueue:
@@ -93,7 +92,7 @@ class JobQueue:
         with self._condition:
             if job := self._jobs.get(job_id):
                 return job
-        raise Refusal(404, "this image is no longer in the list; reload the page")
+        raise gone()
 
     @contextmanager
     def upload_folder(self, name: str) -> Iterator[Path]:
@@ -194,7 +193,7 @@ class JobQueue:
         with self._condition:
             self._closed = True
             self._condition.notify_all()
-        self._thread.join(_CLOSING_SECONDS)
+        self._thread.join(CLOSING_SECONDS)
         shutil.rmtree(self._uploads, ignore_errors=True)
 
     def _work(self) -> None:

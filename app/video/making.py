@@ -9,7 +9,6 @@ from typing import Any
 from ...geometry.estimate import Quantity
 from ...model_loader import Model
 from ...model_loader.inference.panorama import check_perspective_model
-from ...options.estimate import AUTO_RUNTIME, REFINE_STEPS, TORCH
 from ..batch.options import Options, known_weights
 from .run import computed_by
 from .segments import SegmentStore
@@ -31,10 +30,8 @@ def model_settings(options: Options, task: VideoTask) -> dict[str, Any]:
         )
     if not spec.axes and spec.quantity is Quantity.RELATIVE_DEPTH and "normals" in asked:
         raise ValueError(f"{spec.id} gives {spec.gives}, whose slopes are not known: choose another --model for normals, or another --what")
-    runtime = TORCH if options.runtime == AUTO_RUNTIME else options.runtime  # the same maps, as far as 8 bits can say
-    by = {"model": spec.id, "weights": known_weights(spec, options.weights), "dtype": options.dtype, "runtime": runtime}
-    by |= {} if options.refine_steps in (None, REFINE_STEPS) else {"refine_steps": options.refine_steps}
-    return {**task.settings(), **by, "size": spec.size_in_record(task.size)}
+    by = {"model": spec.id, "weights": known_weights(spec, options.weights), "dtype": options.dtype, "runtime": options.recorded_runtime}
+    return {**task.settings(), **by, **options.recorded_steps, "size": spec.size_in_record(task.size)}
 
 
 @contextmanager
