@@ -159,7 +159,7 @@ class _Pipeline(Generic[T]):
         finish: Callable[[InFlight], T],
         stop: Event,
         only_shown: bool,
-        watch: Callable[[], AbstractContextManager[object]],
+        watch: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self.model, self.options, self.finish, self.stop, self.only_shown, self.watch = model, options, finish, stop, only_shown, watch
         self.full_batch = _FULL_BATCH.get(model.device.type, 1)
