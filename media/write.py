@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..options.video import DNXHR, FFV1, H264, H265, PRORES
+from ..options.video import CONTAINERS, DNXHR, FFV1, H264, H265, PRORES, QUALITY
 from .colour import BT_709, FULL, LIMITED, planes_to_frame, rgb_to_yuv420, rgb_to_yuv444
 from .library import VideoError, open_output, pyav, video_errors
 
@@ -60,18 +60,16 @@ CODECS = {
     H264: Codec(
         "libx264",
         8,
-        (".mp4", ".mov", ".mkv"),
-        14,
+        CONTAINERS,
+        QUALITY,
         {"preset": "medium", "x264-params": f"force-cfr=1{_INSTRUCTIONS}"},
         grey_options={"preset": "faster"},
     ),
-    H265: Codec("libx265", 10, (".mp4", ".mov", ".mkv"), 14, {"preset": "medium", "x265-params": "log-level=error"}),
+    H265: Codec("libx265", 10, CONTAINERS, QUALITY, {"preset": "medium", "x265-params": "log-level=error"}),
     PRORES: Codec("prores_ks", 10, (".mov",), None, {"vendor": "apl0"}, full_colour=True),
     DNXHR: Codec("dnxhd", 10, (".mov",), None, {"profile": "dnxhr_444"}, full_colour=True, least=(256, 120)),
     FFV1: Codec("ffv1", 16, (".mkv",), None, {"level": "3", "slicecrc": "1", "g": "1"}, lossless=True),
 }
-
-CONTAINERS = tuple(dict.fromkeys(extension for codec in CODECS.values() for extension in codec.containers))
 
 
 def check_codec(path: os.PathLike[str], codec: str, size: tuple[int, int] | None = None) -> None:

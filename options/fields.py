@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any, TypeVar
 
 from .checks import check_at_least, check_choice, check_range, check_whole
@@ -258,14 +259,20 @@ def unchecked(options: type[Made], values: Mapping[str, Any]) -> Made:
     return made
 
 
-def options_of(options: type[Options]) -> dict[str, Option]:
+@cache
+def options_of(options: type[Options]) -> Mapping[str, Option]:
     """What is known of each option, by its name, in order."""
     return {each.name: each.metadata[_KEY] for each in fields(options)}  # pyright: ignore[reportArgumentType] - a dataclass
 
 
 def default_of(options: type[Options], name: str) -> Any:
     """The default of an option."""
-    return next(each.default for each in fields(options) if each.name == name)  # pyright: ignore[reportArgumentType] - a dataclass
+    return _defaults_of(options)[name]
+
+
+@cache
+def _defaults_of(options: type[Options]) -> Mapping[str, Any]:
+    return {each.name: each.default for each in fields(options)}  # pyright: ignore[reportArgumentType] - a dataclass
 
 
 def highest_of(options: type[Options], name: str) -> float:

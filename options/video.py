@@ -18,11 +18,14 @@ DEPTH, NORMALS, SIDE_BY_SIDE, STEREO, PARALLAX = OUTPUTS = ("depth", "normals", 
 H264, H265, PRORES, DNXHR, FFV1 = CODECS = ("h264", "h265", "prores", "dnxhr", "ffv1")
 """`media.write` has the encoder of each."""
 
+CONTAINERS = (".mp4", ".mov", ".mkv")
+"""Files of videos; H264 and H265 go into each."""
+
 LEAST_SIDE, MOST_SIDE = 16, 16384
 """Of frames that are scaled, in pixels."""
 
-MOST_QUALITY = 51
-"""The largest CRF of encoders."""
+QUALITY, MOST_QUALITY = 14, 51
+"""The CRF of encoders that have one, and its largest."""
 
 MOST_PREVIEWED = 100
 """Frames of a video on one sheet, at most."""
@@ -191,7 +194,7 @@ class ClipOptions(Options):
         "editing programs. ffv1: 16 bits without loss, in .mkv.",
         None,
     )
-    quality: int | None = whole(None, 0, MOST_QUALITY, "The encoder's CRF, less = better and larger.", metavar="N", otherwise="14")
+    quality: int | None = whole(None, 0, MOST_QUALITY, "The encoder's CRF, less = better and larger.", metavar="N", otherwise=f"{QUALITY}")
     preview: int | None = whole(
         None,
         1,

@@ -18,7 +18,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -111,6 +111,7 @@ def process(
     stop: Event | None = None,
     *,
     only_shown: bool = False,
+    watch: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> Generator[tuple[Outputs, T | Failure], None, None]:
     """The pipeline: reads ahead, runs the network, and hands each estimate to `finish`, which runs in other threads.
 
@@ -121,12 +122,13 @@ def process(
         finish: What is done with each estimate.
         stop: Set = no further image is begun.
         only_shown: Whether `finish` needs only the maps that the files of `Outputs.writes` show.
+        watch: Entered in the thread that runs the network, while it does: what it raises is raised here.
 
     Yields:
         The value that `finish` returned, or a failure, about in order. After one that is `stops_run`, or once `stop` is set, no further
         image is begun; those in hand are finished. Where the caller takes no more, only what is being written is.
     """
-    pipeline = _Pipeline(model, options, finish, stop or Event(), only_shown)
+    pipeline = _Pipeline(model, options, finish, stop or Event(), only_shown, watch)
     try:
         yield from pipeline.run(iter(todo))
     finally:
@@ -150,8 +152,16 @@ class _Pipeline(Generic[T]):
         batch_limits: How many images of a size fit in one batch, where memory was found to be short.
     """
 
-    def __init__(self, model: Model, options: Options, finish: Callable[[InFlight], T], stop: Event, only_shown: bool) -> None:
-        self.model, self.options, self.finish, self.stop, self.only_shown = model, options, finish, stop, only_shown
+    def __init__(
+        self,
+        model: Model,
+        options: Options,
+        finish: Callable[[InFlight], T],
+        stop: Event,
+        only_shown: bool,
+        watch: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        self.model, self.options, self.finish, self.stop, self.only_shown, self.watch = model, options, finish, stop, only_shown, watch
         self.full_batch = _FULL_BATCH.get(model.device.type, 1)
         self.pixel_budget = _PIXELS * self.full_batch
         self.cores = count_cores()
@@ -266,7 +276,8 @@ class _Pipeline(Generic[T]):
         size, images = batch[0].size, [item.image for item in batch]
         model, writes = getattr(self.thread_local, "model", self.model), _writes_of(batch) if self.only_shown else ()
         fits = partial(self.batch_limits.__setitem__, size)
-        return per_image.estimate_each(model, images, self.options, writes, too_large=fits)
+        with self.watch():
+            return per_image.estimate_each(model, images, self.options, writes, too_large=fits)
 
     def _read(self, outputs: Outputs) -> InFlight | Failure:
         source_mark = mark(outputs.image)

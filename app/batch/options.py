@@ -86,14 +86,14 @@ class Options:
                 del asked[name]
         if asked["refine"] is None:
             del asked["refine"]
-        if asked["refine_steps"] in (None, REFINE_STEPS):
-            del asked["refine_steps"]
+        del asked["refine_steps"]
+        asked |= self.recorded_steps
         asked["stereo"] = self.stereo.as_record()
         if self.own:
             asked["own"] = [{"name": path.name, **(mark(path) or {})} for path in self.own]
             asked["own_kind"] = list(self.own_kind)
         asked["size"] = self.spec.size_in_record(self.size)
-        if asked["runtime"] in (TORCH, AUTO_RUNTIME):  # the same maps, as far as 8 bits can say
+        if self.recorded_runtime == TORCH:
             del asked["runtime"]
         if asked["coding"] == NormalMapCoding.OPENGL or "normals" not in writes:
             del asked["coding"]
@@ -102,6 +102,16 @@ class Options:
         if not asked["half"] or not {"exr", COMPOSITING} & set(writes):
             del asked["half"]
         return {**asked, "weights": known_weights(self.spec, self.weights), "writes": list(writes)}
+
+    @property
+    def recorded_steps(self) -> dict[str, int]:
+        """`refine_steps` as records hold it: not at all where it is its default."""
+        return {} if self.refine_steps in (None, REFINE_STEPS) else {"refine_steps": self.refine_steps}
+
+    @property
+    def recorded_runtime(self) -> str:
+        """`runtime` as records know it: AUTO_RUNTIME gives the maps of TORCH, as far as 8 bits can say."""
+        return TORCH if self.runtime == AUTO_RUNTIME else self.runtime
 
     def threads_per_image(self, device_type: str, available: int) -> int:
         """The number of torch's threads that compute one image, from its pixels to its files.

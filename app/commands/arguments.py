@@ -13,8 +13,9 @@ from ...geometry.kinds import Quantity
 from ...options.estimate import RUNTIME_CHOICES
 from ...options.fields import options_of
 from ...options.folders import SourcesOptions
-from ...options.map_images import CODINGS, NEAR
+from ...options.map_images import NEAR
 from ...options.network import RUNTIME, NetworkOptions
+from ...options.outputs import ImagesOptions
 from ..batch.records import mark
 from ..console.option_types import several_of
 from .option_table import add_options, as_help, chosen_options
@@ -176,10 +177,9 @@ def add_runtimes(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--runtime", nargs="+", action="extend", type=names, metavar="NAME", help=as_help(runtime))
 
 
-def add_coding(parser: argparse._ActionsContainer, what: str) -> None:
-    """Adds --coding; `what` says of which normal map."""
-    help_text = f"{what}: {', '.join(CODINGS)} (default: %(default)s)"
-    parser.add_argument("--coding", choices=CODINGS, default=CODINGS[0], metavar="CODING", help=help_text)
+def add_coding(parser: argparse._ActionsContainer, of: str = "") -> None:
+    """Adds --coding; `of` says of which normal map."""
+    add_options(parser, ImagesOptions, only=("coding",), of=of)
 
 
 def add_map_kind(parser: argparse._ActionsContainer, near: bool = True) -> None:

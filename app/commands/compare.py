@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from ...options.files import READABLE
+from ...options.files import READABLE_WORDS
 from ..batch.overwriting import check_places
 from ..console.terminal import echo, shown
 from ..outcomes import DONE
@@ -20,10 +20,7 @@ WRITTEN = (".png", ".html")
 
 def add_compare(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `compare`."""
-    found = (
-        f"the file to evaluate: {', '.join(READABLE)}; a .png of `convert` or the node Save Geometry (<image>_depth.png has no range), "
-        "or with --quantity"
-    )
+    found = f"the file to evaluate: {READABLE_WORDS} (<image>_depth.png has no range), or with --quantity"
     parser.add_argument("found", type=Path, metavar="A", help=found)
     parser.add_argument("truth", type=Path, metavar="B", help="the file to compare it with, of the same kinds")
     add_map_kind(parser, near=False)

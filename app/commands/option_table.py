@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any, TypeVar
 
 from ...options.fields import (
@@ -66,7 +67,8 @@ def common_options(options: type[Options]) -> frozenset[str]:
     return frozenset(names[name] for name, option in options_of(options).items() if option.flag is not None and not option.rare)
 
 
-def option_names(options: type[Options]) -> dict[str, str]:
+@cache
+def option_names(options: type[Options]) -> Mapping[str, str]:
     """How each option is called on the command line, by its own name, for the texts of options."""
     known = options_of(options)
     flags = {name: option.flag or f"--{name.replace('_', '-')}" for name, option in known.items()}

@@ -13,6 +13,7 @@ from ...options.checks import check_range
 from ...options.fields import options_of
 from ...options.folders import MediaOptions
 from ...options.parallax import BORDERS, RATE, SECONDS, LoopedOptions, LoopOptions, MoveOptions
+from ...options.video import CONTAINERS
 from ..batch.sources import IMAGE_AND_VIDEO_FILES, VIDEOS, Source, find_images
 from ..console.parser import Parser
 from .arguments import chosen_model
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from ...geometry.estimate import Estimate
     from .scene import Scene
 
-CONTAINERS = (".mp4", ".mov", ".mkv")
 MAX_FRAMES, MAX_RATE, MIN_SIDE = 10_000, 240, 16
 
 _OF_IMAGES = ("--geometry", "--normal-map", "--coding", "--tiles", "--refine", "--longer-side", "--keep-extension")

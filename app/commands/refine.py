@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ...options.files import READABLE
+from ...options.files import READABLE_WORDS
 from ...options.refine import RefineOptions
 from ..outcomes import DONE
 from .arguments import add_map_kind, chosen_quantity
@@ -18,10 +18,7 @@ WRITTEN = (".npz", ".exr")
 def add_refine(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `refine`."""
     parser.add_argument("image", type=Path, metavar="IMAGE", help="the image that the geometry is of; the result has its size")
-    geometry = (
-        f"depth, with or without normals, of the image, of any size: {', '.join(READABLE)}; a .png of `convert` or the node Save Geometry, "
-        "or with --quantity"
-    )
+    geometry = f"depth, with or without normals, of the image, of any size: {READABLE_WORDS}, or with --quantity"
     parser.add_argument("--geometry", required=True, type=Path, metavar="FILE", help=geometry)
     add_map_kind(parser, near=False)
     add_result(parser, "_refined.npz", WRITTEN)

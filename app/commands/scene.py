@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ...annotators.choices import RECOMMENDED_MODEL
-from ...options.files import READABLE
+from ...options.files import READABLE_WORDS
 from ...options.folders import SourcesOptions
 from ...options.needs import NeedsMetres
 from ..outcomes import EXPECTED_ERRORS
@@ -81,16 +81,13 @@ def add_scene(
     add_own_depth(group)
     normals = "a normal map of any program, beside or without --depth"
     group.add_argument("--normal-map", type=Path, metavar="FILE", help=normals)
-    add_coding(group, "how --normal-map stores its vectors")
+    add_coding(group, of="of --normal-map: ")
     add_network(group, RECOMMENDED_MODEL)
 
 
 def add_own_depth(group: argparse._ArgumentGroup) -> None:
     """Adds the files that depth comes from in place of a model; `named_files` and `known_from_files` take them."""
-    geometry = (
-        f"depth and/or normals of the image: {', '.join(READABLE)}; a .png of `convert` or the node Save Geometry, or with --quantity; of "
-        ".heic a phone's depth"
-    )
+    geometry = f"depth and/or normals of the image: {READABLE_WORDS}, or with --quantity; of .heic a phone's depth"
     group.add_argument("--geometry", type=Path, metavar="FILE", help=geometry)
     depth = "a depth image of any program, near = white, read as disparity"
     group.add_argument("--depth", type=Path, metavar="FILE", help=depth)

@@ -141,19 +141,19 @@ def add_texture(parser: Parser) -> None:
 
 
 def _add_height(parser: Parser) -> None:
-    add_coding(parser, "how the normal map stores its vectors")
+    add_coding(parser)
     add_options(parser, HeightOptions)
     add_result(parser, "_height.png", MAPS)
 
 
 def _add_normals(parser: argparse.ArgumentParser) -> None:
-    add_coding(parser, "how the normal map stores its vectors")
+    add_coding(parser)
     add_options(parser, SlopesOptions)
     add_result(parser, "_normals.png", MAPS)
 
 
 def _add_curvature(parser: argparse.ArgumentParser) -> None:
-    add_coding(parser, "how the normal map stores its vectors")
+    add_coding(parser)
     add_options(parser, CurvatureOptions, skip=("height_range",))
     add_options(parser, ShownCurvatureOptions)
     parser.set_defaults(kinds=("show",))
@@ -188,7 +188,7 @@ def _add_material(parser: Parser, options: type[DetailOptions]) -> None:
     parser.add_argument("--geometry", type=Path, metavar="FILE", help="normals of the photo (.npz, .exr) in place of a model's")
     add_options(parser, options)
     parser.set_defaults(options=options)
-    add_coding(parser, "how the normal map stores its vectors")
+    add_coding(parser)
 
 
 _height_options = partial(chosen_options, options=HeightOptions)
@@ -293,15 +293,14 @@ def _checked_pbr(arguments: argparse.Namespace) -> Any:
     return options
 
 
-def _usual_maps(arguments: argparse.Namespace) -> tuple[str, ...]:
-    """The names of the maps that are made of every photograph."""
+def _pbr_files(arguments: argparse.Namespace, image: Path) -> dict[str, str]:
+    """The names of the files of a photograph, by their maps; the last, CHOICE_NAME, is made in doubt alone."""
     materials = () if arguments.materials is None else (*MATERIAL_NAMES, ORM_NAME) if arguments.orm else MATERIAL_NAMES
-    return (*PBR_NAMES, *materials)
+    return {name: f"{stem_of(arguments, image)}_{name}.png" for name in (*PBR_NAMES, *materials, CHOICE_NAME)}
 
 
 def _pbr_names(arguments: argparse.Namespace, image: Path) -> list[str]:
-    """The names of all files that may be made of a photograph."""
-    return [f"{stem_of(arguments, image)}_{name}.png" for name in (*_usual_maps(arguments), CHOICE_NAME)]
+    return [*_pbr_files(arguments, image).values()]
 
 
 def _pbr(arguments: argparse.Namespace) -> None:
@@ -314,8 +313,8 @@ def _pbr(arguments: argparse.Namespace) -> None:
     options = _checked_pbr(arguments)
     image, photo = _photo(arguments, options)
     in_doubt = is_in_doubt(photo, options)
-    stem = arguments.place.path / stem_of(arguments, arguments.image)
-    paths = {name: stem.with_name(f"{stem.name}_{name}.png") for name in (*_usual_maps(arguments), *((CHOICE_NAME,) if in_doubt else ()))}
+    paths = {name: arguments.place.path / file for name, file in _pbr_files(arguments, arguments.image).items()}
+    outdated = None if in_doubt else paths.pop(CHOICE_NAME)
     check_results(arguments, list(paths.values()))
     _say_bright(photo, options, paths.get(CHOICE_NAME))
     known = _known(arguments, image)
@@ -329,8 +328,8 @@ def _pbr(arguments: argparse.Namespace) -> None:
         _write_height(folder / paths["height"].name, None, maps.height, maps.height_range.item())
         for name, written in {**images, **further}.items():
             write_image(folder / paths[name].name, written, 16)
-    if not in_doubt:
-        remove_outdated(arguments.image, stem.with_name(f"{stem.name}_{CHOICE_NAME}.png"))
+    if outdated is not None:
+        remove_outdated(arguments.image, outdated)
     words = f"{', '.join(paths)}; {_height_words(maps.height_range.item())}"
     if not further:
         words += f"; no albedo, roughness and metallic, which relief does not tell: add --materials {SIMPLE}, or a model's"

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import RECOMMENDED_VIDEO_MODEL
-from ...options.estimate import AUTO_RUNTIME, FAST_RUNTIME, REFINE_STEPS, TORCH
+from ...options.estimate import AUTO_RUNTIME, FAST_RUNTIME
 from ...options.fields import options_of
 from ...options.folders import SourcesOptions
 from ...options.parallax import LoopOptions
 from ...options.stereo import StereoOptions, unused_beside
-from ...options.video import H264, H265, PARALLAX, PRESETS, STEREO, ClipOptions, VideoOptions
+from ...options.video import CONTAINERS, PARALLAX, STEREO, ClipOptions, VideoOptions
 from ..batch.allocator import keep_freed_memory
 from ..batch.overwriting import check_folder, check_places, note_results
 from ..batch.sources import VIDEOS
@@ -36,7 +36,6 @@ from .scene import depth_kind, named_files
 if TYPE_CHECKING:
     from threading import Event
 
-    from ...annotators.specs.base import ModelSpec
     from ...media import VideoHeader
     from ...model_loader import Model
     from ..batch.options import Options
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _OF_IMAGES = {"stereo": ("stereo ", "a stereo image"), "parallax": ("parallax ", "a camera move")}
-_FILES = (".mp4", ".mov", ".mkv", ".png", ".exr")
+_FILES = (*CONTAINERS, ".png", ".exr")
 _OF_MODELS = ("--device", "--align", "--smooth")
 
 COMMON = (
@@ -237,20 +236,17 @@ def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options |
     which of several it is, beside the progress.
     """
     from ..video.finished import FinishedRecord
-    from ..video.run import computed_by
-    from ..video.segments import SegmentStore, begun_by
+    from ..video.making import model_settings, unfinished
+    from ..video.run import computed_by, dtype_name
+    from ..video.segments import begun_by
     from ..video.task import check_targets, has_segments
 
     targets = list(task.targets.values())
     check_folder(targets[0].parent)
-    by = {} if options is None else _checked_model(options, task)
-    header = task.header()
-    task.check_size(header)
-    if task.depth is not None:
-        task.depth.check(header, task.needed(header))
+    asked = task.settings() if options is None else model_settings(options, task)
+    header = task.checked_header()
     if arguments.preview is not None:
         return _prepared_preview(arguments, task, header, read, label)
-    asked = task.settings() | by
     record, stopped = FinishedRecord(task), arguments.resume and has_segments(task.targets)
     if arguments.resume and not arguments.overwrite and not stopped and (finished := record.found(asked)):
         if finished.problem is None and label:
@@ -280,35 +276,20 @@ def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options |
                 # Other runtimes were measured since: the frames that follow are made as those before.
                 by_begun = replace(options, runtime=begun[0])
                 model = by_begun.load(arguments.device, begun[1])
-        used = computed_by(model)
-        with SegmentStore(task, asked | used, arguments.resume) as store:
+        with unfinished(task, asked, model, resume=arguments.resume) as store:
             record.remove()
             if store.done:
                 echo(shown(f"{task.source}: {store.done} frames are finished, going on behind them"))
-                if by_begun is not None and store.records[-1].dtype != used["dtype"]:
+                if by_begun is not None and store.records[-1].dtype != dtype_name(model):
                     # Half precision had turned out too small for the frames before: the run that was stopped had gone on like this.
                     model = by_begun.load(arguments.device, store.records[-1].dtype)
             finished = _make(model, task, header, store, label, check=check, joined=joined)
             if arguments.resume or not commands:
                 record.note(asked, finished)
-            store.remove()
         return _say_made(task, finished, arguments.open)
 
     check()
     return Prepared(task.source, targets, make, needs_model=task.depth is None)
-
-
-def _checked_model(options: Options, task: VideoTask) -> dict[str, Any]:
-    """The settings of a run by a model, which gives what is asked for."""
-    from ..batch.options import known_weights
-
-    spec = options.spec
-    _check_model(spec, task)
-    weights = known_weights(spec, options.weights)
-    runtime = TORCH if options.runtime == AUTO_RUNTIME else options.runtime  # the same maps, as far as 8 bits can say
-    by = {"model": spec.id, "weights": weights, "dtype": options.dtype, "runtime": runtime}
-    by |= {} if options.refine_steps in (None, REFINE_STEPS) else {"refine_steps": options.refine_steps}
-    return by | {"size": spec.size_in_record(task.size)}
 
 
 def _refuse_image(arguments: argparse.Namespace, source: Path) -> None:
@@ -358,37 +339,20 @@ def _prepared_preview(arguments: argparse.Namespace, task: VideoTask, header: Vi
 
 def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTask:
     from ..video.own_depth import OwnDepth
-    from ..video.task import VideoTask, chosen_codec, plan_targets, usual_name
+    from ..video.task import video_task
 
-    chosen = chosen_options(arguments, ClipOptions)
-    outputs, layout = chosen.outputs, chosen.layout
-    out = place.file(usual_name(source, outputs, layout, chosen.codec))
-    codec = chosen_codec(out, chosen.codec, outputs)
-    if chosen.quality is not None and codec not in (H264, H265):
-        raise ValueError(f"--quality is for h264 and h265; {codec} has none: leave it out")
     network = network_options(arguments)
-    return VideoTask(
-        source=source,
-        targets=plan_targets(out, outputs, layout),
-        codec=codec,
-        quality=chosen.quality,
-        rate=chosen.fps,
-        start=chosen.start,
-        end=chosen.end,
-        frames=chosen.frames,
-        preset=PRESETS[chosen.preset] if chosen.preset else None,
-        width=chosen.width,
-        height=chosen.height,
-        normalise=chosen.normalise,
-        options=chosen_options(arguments, VideoOptions),
-        layout=layout,
+    clip = chosen_options(arguments, ClipOptions)
+    return video_task(
+        source,
+        place.file,
+        clip,
+        chosen_options(arguments, VideoOptions),
         stereo=chosen_options(arguments, StereoOptions),
         move=chosen_move(arguments, LoopOptions, chosen_model(arguments)),
         size=network.size,
         fov=network.fov,
-        segment=chosen.segment,
-        strict=chosen.strict,
-        depth=None if arguments.depth is None else OwnDepth(arguments.depth, depth_kind(arguments), chosen.strict),
+        depth=None if arguments.depth is None else OwnDepth(arguments.depth, depth_kind(arguments), clip.strict),
     )
 
 
@@ -410,21 +374,6 @@ def _check_options(arguments: argparse.Namespace) -> None:
     layouts = (arguments.layout,) if STEREO in outputs else ()
     refuse_unused(arguments, StereoOptions, unused_beside(layouts, "none are asked for: add stereo to --what, or leave it out"))
     chosen_options(arguments, VideoOptions)
-
-
-def _check_model(spec: ModelSpec, task: VideoTask) -> None:
-    """Refuses what a model does not give before a frame is read."""
-    from ...geometry.estimate import Quantity
-    from ...model_loader.inference.panorama import check_perspective_model
-
-    check_perspective_model(spec)
-    asked = task.targets.keys()
-    if spec.quantity is None and (lacking := {"depth", "stereo", "parallax"} & asked):
-        raise ValueError(
-            f"{spec.id} gives {spec.gives}, and --what {','.join(sorted(lacking))} needs depth: choose another --model or --what"
-        )
-    if not spec.axes and spec.quantity is Quantity.RELATIVE_DEPTH and "normals" in asked:
-        raise ValueError(f"{spec.id} gives {spec.gives}, whose slopes are not known: choose another --model for normals, or another --what")
 
 
 def _described(label: str) -> dict[str, Any]:
@@ -456,8 +405,6 @@ def _make(model: Model | None, task: VideoTask, header: VideoHeader, store: Segm
         except BaseException:
             if store.done:
                 echo_error(f"{task.source}: {store.done} frames are finished; the same command with --resume goes on behind them")
-            else:
-                store.remove()
             raise
 
 

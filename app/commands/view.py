@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...options.files import READABLE
+from ...options.files import READABLE, READABLE_WORDS
 from ..batch.overwriting import check_places, note_results
 from ..batch.records import image_of_result
 from ..batch.sources import EXTENSIONS
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def add_view(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `view`."""
-    files = f"files of depth and normals: {', '.join(READABLE)}; a .png of `convert` or the node Save Geometry, or with --quantity"
+    files = f"files of depth and normals: {READABLE_WORDS}, or with --quantity"
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=files)
     image = "the image that the file is of (default: the one that `estimate` made it of)"
     parser.add_argument("--image", type=Path, metavar="IMAGE", help=image)

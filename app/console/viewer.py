@@ -28,8 +28,13 @@ def show_page(page: Path) -> bool:
     file, not among them.
     """
     if problem := _problem(str(page)):
-        echo_error(f"the browser is not opened: {problem}; open the address above in one")
+        say_no_browser(problem)
     return not problem
+
+
+def say_no_browser(problem: str) -> None:
+    """Says why the browser does not show the page whose address was printed."""
+    echo_error(f"the browser is not opened: {problem}; open the address above in one")
 
 
 def _problem(name: str) -> str:

@@ -20,7 +20,7 @@ from ..commands.result_paths import DEFAULT_FOLDER, folder
 from ..console.option_types import whole_type
 from ..console.parser import Parser
 from ..console.terminal import echo, echo_error, program
-from ..console.viewer import show_page
+from ..console.viewer import say_no_browser, show_page
 from ..outcomes import DONE
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _open(gate: Gate, file: Path) -> None:
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as writable:
             writable.write(page)
     except OSError as error:
-        echo_error(f"the browser is not opened: {error.strerror or error}; open the address above in one")
+        say_no_browser(error.strerror or str(error))
         return
     if show_page(file) and not gate.entered.wait(_PATIENCE_SECONDS):
         # Browsers in a box of their own (snap) start, and may not read the file.

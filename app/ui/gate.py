@@ -99,12 +99,10 @@ class Gate:
             raise Refusal(403, _FOREIGN)
         if reads and (entering or request.path.startswith(_OPEN)):
             return
-        if reads and self._is_signed(request.raw_path):
-            self._strangers.pop(request.protocol, None)
-            return
-        if not _same(request.headers.get(HEADER, ""), self.token):
-            raise Refusal(403, _ASK)
-        self.entered.set()
+        if not (reads and self._is_signed(request.raw_path)):
+            if not _same(request.headers.get(HEADER, ""), self.token):
+                raise Refusal(403, _ASK)
+            self.entered.set()
         self._strangers.pop(request.protocol, None)
         if (encoding := request.headers.get("Content-Encoding", "identity")) != "identity":
             raise Refusal(400, "a body in the encoding {0} is not read; send the file as it is", encoding)

@@ -16,14 +16,14 @@ from ...geometry.estimate import Quantity
 from ...options.estimate import AUTO_RUNTIME
 from ...options.map_images import CODINGS, OPENGL
 from ...options.outputs import DEFAULT_WRITES, WITH_NUMBERS
-from ..batch.failures import failure_of
+from ..batch.failures import Failure, failure_of
 from ..batch.options import Options
 from ..batch.outputs import Outputs
 from ..batch.records import mark
 from ..batch.sources import VIDEOS
 from ..console.terminal import program, quoted
 from ..outcomes import EXPECTED_ERRORS
-from .refusals import Refusal
+from .refusals import Refusal, one_of
 from .stopping import Cancellation, StoppedError
 
 logger = logging.getLogger(__name__)
@@ -123,16 +123,17 @@ class Job:
         """A reason without the upload's own path, which says nothing to the page's user, and its name, which stands above."""
         return reason.replace(str(self.source), self.name).removeprefix(f"{self.name}: ")
 
-    def attempt(self, run: Callable[[], object], stopped: Callable[[str], object], failed: Callable[[str], object]) -> None:
+    def attempt(self, run: Callable[[], Failure | None], stopped: Callable[[str], object], failed: Callable[[str], object]) -> None:
         """Runs a part of the job in a queue's thread, which no error ends.
 
         Args:
-            run: The work.
+            run: The work; it returns why it failed, where that is known, or raises.
             stopped: Called with CANCELLED where somebody stopped it.
             failed: Called with the reason, in words, where it failed.
         """
         try:
-            run()
+            if failure := run():
+                failed(self.in_words(failure.reason))
         except StoppedError:
             stopped(CANCELLED)
         except (*EXPECTED_ERRORS, Refusal) as error:
@@ -205,11 +206,8 @@ def options_of(values: dict[str, str]) -> Options:
         spec = find_spec(values.get("model") or BUNDLED_MODEL)
     except ValueError as error:
         raise Refusal(400, "{0}", error) from error
-    resolution, coding = values.get("resolution", "standard"), values.get("coding", OPENGL)
-    for name, value, known in (("resolution", resolution, RESOLUTIONS), ("coding", coding, CODINGS)):
-        if value not in known:
-            raise Refusal(400, "{0} is no {1}; reload the page", value, name)
-    factor = RESOLUTIONS[resolution]
+    factor = RESOLUTIONS[one_of(values, "resolution", RESOLUTIONS, "standard")]
+    coding = one_of(values, "coding", CODINGS, OPENGL)
     size = (
         None
         if factor == 1

@@ -1,8 +1,8 @@
 """The queue of the page: what was dropped, in order, and the one thread that works on it.
 
 It is no `batch.run.Run`, which has a plan that is known when it begins, and one wish to stop: here files come, go, are cancelled and tried
-again one by one while others run, and what becomes of each is read by the page at any moment. The steps of an image (`batch.per_image`), a
-video (`video.run.make_video`) and the words of failures (`batch.failures`) are those of the commands.
+again one by one while others run, and what becomes of each is read by the page at any moment. Each job is a run of one item by the engine
+of the commands: `batch.local_engine.process` for an image, `video.making` for a video, and `batch.failures` for the words of what fails.
 """
 
 from __future__ import annotations
@@ -22,27 +22,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ...media.library import pyav
 from ...model_loader import Model
 from ...model_loader.comfy.interrupt import Watch
 from ...model_loader.weights.find import find_weights
 from ..batch.check_outputs import check_writes
+from ..batch.failures import Failure
+from ..batch.local_engine import InFlight, process
 from ..batch.name_locks import folded
 from ..batch.options import Options
-from ..batch.per_image import computing_threads, estimate, read_with_alpha, write
+from ..batch.per_image import write
 from .downloads import Downloads
 from .job import ACTIVE, CANCELLED, DONE, DOWNLOADING, FAILED, LOADING, RUNNING, WAITING, WRITES, Job
 from .names import free_name
 from .previews import Previews
-from .refusals import Refusal, full_disk_said
-from .stopping import Cancellation, StoppedError
-from .videos import run_video
+from .refusals import Refusal, full_disk_said, gone
+from .stopping import CLOSING_SECONDS, Cancellation, StoppedError
+from .videos import prepared_video
 
 MOST_JOBS = 5000
 _ENDINGS = ("_depth.png", "_normals.png", ".npz", ".exr", ".glb", ".html", "_depth.mp4", "_normals.mp4")
-_CLOSING_SECONDS = 5.0
 
 
 class JobQueue:
@@ -94,7 +92,7 @@ class JobQueue:
         with self._condition:
             if job := self._jobs.get(job_id):
                 return job
-        raise Refusal(404, "this image is no longer in the list; reload the page")
+        raise gone()
 
     @contextmanager
     def upload_folder(self, name: str) -> Iterator[Path]:
@@ -195,7 +193,7 @@ class JobQueue:
         with self._condition:
             self._closed = True
             self._condition.notify_all()
-        self._thread.join(_CLOSING_SECONDS)
+        self._thread.join(CLOSING_SECONDS)
         shutil.rmtree(self._uploads, ignore_errors=True)
 
     def _work(self) -> None:
@@ -212,24 +210,24 @@ class JobQueue:
                 self._condition.wait()
         return None
 
-    def _run(self, job: Job) -> None:
+    def _run(self, job: Job) -> Failure | None:
+        """Makes the results of a job; returns why an image failed."""
         options = job.options
         self._settle_name(job)  # another server may have written under it meanwhile
         if job.is_video:
-            pyav()  # said before a model is loaded
+            make = prepared_video(job, partial(self._share, job), partial(self._free_name, job))
         else:
             check_writes(WRITES, options)
+            make = partial(self._make_image, job)
         self._fetch(job)
         self._set(job, LOADING)
         model = options.load(self._device)
         job.stop.check()
         self._set(job, RUNNING)
-        if job.is_video:
-            files, job.error = run_video(job, model, lambda share: self._share(job, share), lambda: self._free_name(job))
-            job.note(files)
-        else:
-            self._run_image(job, model)
-        self._set(job, DONE)
+        failure = make(model)
+        if failure is None:
+            self._set(job, DONE)
+        return failure
 
     def _fetch(self, job: Job) -> None:
         """Waits for the weights of the job's model, and downloads what is not here."""
@@ -238,22 +236,25 @@ class JobQueue:
         self._set(job, DOWNLOADING)
         self.downloads.wait(self.downloads.start(job.options.spec.id), job.stop.check)
 
-    def _run_image(self, job: Job, model: Model) -> None:
-        options = job.options
-        with computing_threads(options.threads_per_image(model.device.type, torch.get_num_threads())):
-            image = read_with_alpha(job.upload())
-            job.size = image.shape[-1], image.shape[-2]
-            with Watch(job.stop.check):
-                found = estimate(model, image, options)
+    def _make_image(self, job: Job, model: Model) -> Failure | None:
+        def finish(item: InFlight) -> None:
+            found = item.estimate
+            assert found is not None
             job.stop.check()
+            job.size = item.image.shape[-1], item.image.shape[-2]
             job.quantity = None if found.quantity is None or found.depth is None else found.quantity.value
             try:
-                write(job.outputs, found, options, image)
+                write(job.outputs, found, job.options, item.image, item.source_mark)
             except FileExistsError:
                 if not self._settle_name(job):
                     raise
-                write(job.outputs, found, options, image)
-        job.note({kind: path for kind in WRITES if (path := job.outputs.path(kind)).exists()})
+                write(job.outputs, found, job.options, item.image, item.source_mark)
+
+        job.upload()
+        ((_, failure),) = process(model, [job.outputs], job.options, finish, watch=partial(Watch, job.stop.check))
+        if failure is None:
+            job.note({kind: path for kind in WRITES if (path := job.outputs.path(kind)).exists()})
+        return failure
 
     def _share(self, job: Job, share: float | None) -> None:
         job.stop.check()

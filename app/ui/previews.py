@@ -35,15 +35,14 @@ from ..commands.parallax import write_parallax
 from ..commands.scene import write_image
 from ..console.terminal import quoted
 from .job import CANCELLED, DONE, FAILED, RUNNING, WAITING, Job
-from .refusals import Refusal, full_disk_said
+from .refusals import Refusal, full_disk_said, gone, one_of, unknown
 from .results import numbers_of
-from .stopping import Cancellation
+from .stopping import CLOSING_SECONDS, Cancellation
 
 # The choices of the page: pixels of the longer side of a move.
 _SIDES = {"960": 960, "1920": 1920}
 _MOST = 1e14
 _KEPT_OF_A_JOB = 12
-_CLOSING_SECONDS = 5.0
 
 
 class Wish(Protocol):
@@ -201,10 +200,7 @@ def _asked(values: Mapping[str, str], options: type[Options], name: str) -> floa
 
 
 def _one_of(values: Mapping[str, str], name: str, known: tuple[str, ...]) -> str:
-    value = values.get(name, known[0])
-    if value not in known:
-        raise Refusal(400, "{0} is no {1}; reload the page", value, name)
-    return value
+    return one_of(values, name, known, known[0])
 
 
 def _number(values: Mapping[str, str], name: str, most: float, usual: float) -> float:
@@ -214,7 +210,7 @@ def _number(values: Mapping[str, str], name: str, most: float, usual: float) -> 
     except ValueError:
         number = math.nan
     if not 0 <= number <= most:
-        raise Refusal(400, "{0} is no {1}; reload the page", text, name)
+        raise unknown(text, name)
     return number
 
 
@@ -309,7 +305,7 @@ class Previews:
         with self._condition:
             if preview := self._made.get(preview_id):
                 return preview
-        raise Refusal(404, "this image is no longer in the list; reload the page")
+        raise gone()
 
     def cancel(self, preview_id: str) -> Preview:
         """Cancels one that is not done."""
@@ -370,7 +366,7 @@ class Previews:
                 self._end(each, CANCELLED)
             self._condition.notify_all()
         if self._thread is not None:
-            self._thread.join(_CLOSING_SECONDS)
+            self._thread.join(CLOSING_SECONDS)
 
     def _forget(self, previews: list[Preview]) -> None:
         for each in previews:

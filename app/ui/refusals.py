@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,27 @@ class Refusal(Exception):  # noqa: N818 - an answer, as an HTTP status is
     def as_json(self) -> dict[str, Any]:
         """As the page reads it."""
         return {"error": self.words, "values": [str(value) for value in self.values]}
+
+
+def gone() -> Refusal:
+    """The answer where a job or a preview is not known any more."""
+    return Refusal(404, "this image is no longer in the list; reload the page")
+
+
+def unknown(value: str, name: str) -> Refusal:
+    """The answer where the page does not send a value that a setting takes."""
+    return Refusal(400, "{0} is no {1}; reload the page", value, name)
+
+
+def one_of(values: Mapping[str, str], name: str, known: Iterable[str], usual: str) -> str:
+    """A setting that the page sends, or the usual one.
+
+    Raises:
+        Refusal: It is none of those that are known.
+    """
+    if (value := values.get(name, usual)) not in known:
+        raise unknown(value, name)
+    return value
 
 
 @contextmanager

@@ -15,6 +15,9 @@ from contextlib import contextmanager
 
 from ..console.terminal import handled
 
+CLOSING_SECONDS = 5.0
+"""How long the server waits at its end for the threads that work."""
+
 
 class StoppedError(BaseException):
     """The page's user cancelled the work."""

@@ -5,47 +5,41 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ...media import VideoHeader
+from ...media.library import pyav
 from ...model_loader import Model
 from ...model_loader.comfy.interrupt import Watch
-from ...options.video import VideoOptions
-from ..batch.options import known_weights
+from ...options.video import ClipOptions
 from ..batch.overwriting import note_results
-from ..video.run import computed_by, make_video
-from ..video.segments import SegmentStore
-from ..video.task import VideoTask, check_targets, chosen_codec, plan_targets, usual_name
+from ..video.making import model_settings, unfinished
+from ..video.run import make_video
+from ..video.task import check_targets, plan_targets, usual_name, video_task
 from .job import Job, video_outputs
 
 # The last frames are still to be written, and the segments to be joined.
 _NEARLY = 0.99
 
 
-def run_video(
-    job: Job, model: Model, progress: Callable[[float | None], None], free_name: Callable[[], str]
-) -> tuple[dict[str, Path], str]:
-    """Makes the videos of a job.
+def prepared_video(job: Job, progress: Callable[[float | None], None], free_name: Callable[[], str]) -> Callable[[Model], None]:
+    """Looks at the video of a job, before a model is loaded.
 
     Args:
-        job: Its source and options.
-        model: The model, loaded.
+        job: Its source and options. Its files are noted when they are made, and as its error why they end before the video's end.
         progress: Called with the share that is done, or None where the length is not known; may raise to stop.
         free_name: Gives a name for the results where the job's own was taken meanwhile.
 
     Returns:
-        The files, by what they show; and why they end before the video's end, or nothing.
+        What makes the videos by the model.
 
     Raises:
         ImportError: The library that reads videos is missing.
-        VideoError: The video cannot be read, or the result not be written.
+        ValueError, VideoError: The video cannot be read, or the model gives nothing of videos.
     """
-    spec, options = job.options.spec, job.options
-    outputs = video_outputs(spec)
-    out = job.out / usual_name(job.upload(), outputs)
+    pyav()
+    outputs = video_outputs(job.options.spec)
     job.out.mkdir(parents=True, exist_ok=True)
-    targets = plan_targets(out, outputs)
-    steady = VideoOptions()
-    task = VideoTask(job.source, targets, chosen_codec(out, None, outputs), options=steady, size=options.size)
-    header: VideoHeader = task.header()
+    task = video_task(job.upload(), lambda name: job.out / name, ClipOptions(what=tuple(outputs)), size=job.options.size)
+    asked = model_settings(job.options, task)
+    header = task.checked_header()
     job.size = header.width, header.height
     expected, done = task.expected(header), 0
 
@@ -56,19 +50,15 @@ def run_video(
 
     def check() -> None:
         try:
-            check_targets(job.source, targets, made_of=job.source)
+            check_targets(task.source, task.targets, made_of=task.source)
         except FileExistsError:
             # These are the task's own, where its segments are joined next.
-            targets.update(plan_targets(job.out / usual_name(Path(free_name()), outputs), outputs))
+            task.targets.update(plan_targets(job.out / usual_name(Path(free_name()), outputs), outputs))
 
-    def joined(target: Path) -> None:
-        note_results(job.source, [target])
+    def make(model: Model) -> None:
+        with unfinished(task, asked, model, kept=False) as store, Watch(job.stop.check):
+            finished = make_video(model, task, header, store, tick, check=check, joined=lambda target: note_results(task.source, [target]))
+        job.note(task.targets)
+        job.error = job.in_words(finished.early)
 
-    asked = {"model": spec.id, "weights": known_weights(spec, None), **computed_by(model)}
-    with SegmentStore(task, task.settings() | asked, False) as store:
-        try:
-            with Watch(job.stop.check):
-                finished = make_video(model, task, header, store, tick, check=check, joined=joined)
-        finally:
-            store.remove()
-    return dict(task.targets), job.in_words(finished.early)
+    return make

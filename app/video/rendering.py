@@ -20,10 +20,11 @@ from ...geometry.views.parallax import parallax_of_clip
 from ...geometry.views.stereo import compose, disparity_range, stereo_pair
 from ...geometry.views.vr import HEADSET_EYE_SIZE, photo_fov, vr_pair
 from ...media import Frame
+from ...options.map_images import RUNNING
 from ...options.stereo import VR_LAYOUTS, StereoOptions
 from ...options.video import DEPTH, NORMALS, PARALLAX, SIDE_BY_SIDE, STEREO
 from .segments import KEPT_DEPTH, Shown
-from .task import RUNNING, VIEWS, VideoTask
+from .task import VIEWS, VideoTask
 
 Ends: TypeAlias = tuple[float, float]
 

@@ -43,9 +43,11 @@ from ...media import (
     sequence_header,
     video_header,
 )
+from ...options.fields import default_of
+from ...options.map_images import PER_CLIP
 from ...options.parallax import LoopOptions
 from ...options.stereo import StereoOptions
-from ...options.video import DEPTH, OUTPUTS, PARALLAX, SEGMENT_FRAMES, SIDE_BY_SIDE, STEREO, Preset, VideoOptions
+from ...options.video import DEPTH, H264, H265, OUTPUTS, PARALLAX, PRESETS, SIDE_BY_SIDE, STEREO, ClipOptions, Preset, VideoOptions
 from ..batch.overwriting import check_places, nearest_folder
 from ..batch.records import RECORDS, digest_of_marks
 from .own_depth import OwnDepth
@@ -56,7 +58,6 @@ VIEWS = {STEREO, PARALLAX}
 RANGED = {DEPTH, SIDE_BY_SIDE, *VIEWS}
 """Outputs that need a range of depth from near to far."""
 
-PER_CLIP, RUNNING = "per_clip", "running"
 SEQUENCES = {".png": "png", ".exr": "exr"}
 SEGMENTS_FILE = "pieces.json"
 
@@ -93,7 +94,7 @@ class VideoTask:
     """
 
     source: Path
-    targets: Mapping[str, Path]
+    targets: dict[str, Path]
     codec: str
     quality: int | None = None
     rate: Fraction | None = None
@@ -103,14 +104,14 @@ class VideoTask:
     preset: Preset | None = None
     width: int | None = None
     height: int | None = None
-    normalise: str = "per_image"
+    normalise: str = default_of(ClipOptions, "normalise")
     options: VideoOptions = field(default_factory=VideoOptions)
-    layout: str = "full-sbs"
+    layout: str = default_of(ClipOptions, "layout")
     stereo: StereoOptions = field(default_factory=StereoOptions)
     move: LoopOptions = field(default_factory=LoopOptions)
     size: int | None = None
     fov: float = 0.0
-    segment: int = SEGMENT_FRAMES
+    segment: int = default_of(ClipOptions, "segment")
     strict: bool = False
     depth: OwnDepth | None = None
 
@@ -135,7 +136,19 @@ class VideoTask:
         """The source's header."""
         return sequence_header(self.source, self.rate) if is_sequence(self.source) else video_header(self.source)
 
-    def check_size(self, header: VideoHeader) -> None:
+    def checked_header(self) -> VideoHeader:
+        """The source's header, once it is clear that its frames can be stored, and that the user's own depth is of them.
+
+        Raises:
+            ValueError, VideoError: They cannot, or it is not.
+        """
+        header = self.header()
+        self._check_size(header)
+        if self.depth is not None:
+            self.depth.check(header, self.needed(header))
+        return header
+
+    def _check_size(self, header: VideoHeader) -> None:
         """Refuses frames that are too small for the codec.
 
         Raises:
@@ -244,6 +257,42 @@ class VideoTask:
             **({"strict": True} if self.strict else {}),
             **({} if self.depth is None else self.depth.settings()),
         }
+
+
+def video_task(
+    source: Path,
+    place: Callable[[str], Path],
+    clip: ClipOptions,
+    options: VideoOptions = VideoOptions(),  # noqa: B008  frozen
+    **others: Any,
+) -> VideoTask:
+    """The task of a video that options stand for.
+
+    Args:
+        source: As `VideoTask.source`.
+        place: Gives the file of the results for a default name.
+        clip: Which frames are made, what is made of them, and how it is stored.
+        options: As `VideoTask.options`.
+        others: Other fields of `VideoTask`.
+
+    Raises:
+        ValueError, VideoError: The options contradict the file.
+    """
+    out = place(usual_name(source, clip.outputs, clip.layout, clip.codec))
+    codec = chosen_codec(out, clip.codec, clip.outputs)
+    if clip.quality is not None and codec not in (H264, H265):
+        raise ValueError(f"--quality is for h264 and h265; {codec} has none: leave it out")
+    return VideoTask(
+        source=source,
+        targets=plan_targets(out, clip.outputs, clip.layout),
+        codec=codec,
+        quality=clip.quality,
+        rate=clip.fps,
+        preset=PRESETS[clip.preset] if clip.preset else None,
+        options=options,
+        **{name: getattr(clip, name) for name in ("start", "end", "frames", "width", "height", "normalise", "layout", "segment", "strict")},
+        **others,
+    )
 
 
 def usual_name(source: Path, outputs: Sequence[str], layout: str = "full-sbs", codec: str | None = None) -> str:

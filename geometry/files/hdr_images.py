@@ -78,7 +78,7 @@ def read_radiance(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
         )
     # OpenCV refuses headers that say more, such as the exposure, which is chosen anew here.
     plain = b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe" + data[size.start() :]
-    with damage_named(path, "the image is damaged or cut off"):
+    with damage_named(path):
         light = cv2.imdecode(np.frombuffer(plain, np.uint8), cv2.IMREAD_UNCHANGED)
     if light is None or light.shape != (height, width, 3) or light.dtype != np.float32:
         raise FileFormatError(f"{path}: the image is damaged or cut off, or of a kind of Radiance HDR that OpenCV cannot decode")

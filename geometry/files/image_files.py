@@ -135,7 +135,7 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
         FileFormatError, ImportError: As `read_image`.
     """
     with (
-        damage_named(path, "the image is damaged or cut off; copy or download it again"),
+        damage_named(path),
         strict,
         open_image(path, io.BytesIO(data)) as image,
     ):
@@ -219,7 +219,7 @@ def open_image(path: str | os.PathLike[str], file: IO[bytes]) -> ImageFile:
     beginning = file.read(_FTYP_BYTES)
     file.seek(0)
     if is_heif(beginning):
-        with damage_named(path, "the image is damaged or cut off; copy or download it again"):
+        with damage_named(path):
             return _pillow_heif(path).HeifImageFile(file)
     if avif := bool(_brands(beginning) & _AVIF_BRANDS):
         _check_avif(path)
@@ -275,7 +275,7 @@ def heif_depth(path: str | os.PathLike[str], data: bytes) -> tuple[np.ndarray, Q
         ImportError: pillow-heif is not installed.
     """
     library = _pillow_heif(path)
-    with damage_named(path, "the image is damaged or cut off; copy or download it again"):
+    with damage_named(path):
         file = library.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
         depths = file[file.primary_index].info["depth_images"]
         if not depths:
@@ -319,7 +319,7 @@ def decode_numbers(path: str | os.PathLike[str], data: bytes) -> np.ndarray | No
         return None
     if _NEXT_IMAGE in _tiff_tags(io.BytesIO(data), ()):
         _say_first(path)
-    with damage_named(path, "the image is damaged or cut off; copy or download it again"), strict:
+    with damage_named(path), strict:
         from PIL import Image, UnidentifiedImageError
 
         try:

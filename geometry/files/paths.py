@@ -53,7 +53,9 @@ class FileFormatError(ValueError):
 
 
 @contextmanager
-def damage_named(path: str | os.PathLike[str], problem: str) -> Iterator[None]:
+def damage_named(
+    path: str | os.PathLike[str], problem: str = "the image is damaged or cut off; copy or download it again"
+) -> Iterator[None]:
     """Around a decoder that is not ours: whatever it raises on a damaged or hostile file becomes a FileFormatError.
 
     Args:

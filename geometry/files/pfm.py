@@ -53,10 +53,10 @@ def read_pfm(path: str | os.PathLike[str]) -> Tensor:
     check_size(path, width, height, len(data))
     try:
         scale = float(header[4])
-    except ValueError as error:
-        raise FileFormatError(f"{path}: the scale is {header[4]!r}; expected a number, negative for little-endian") from error
+    except ValueError:
+        scale = np.nan
     if not np.isfinite(scale) or scale == 0:
-        raise FileFormatError(f"{path}: the scale is {scale}; expected a number, negative for little-endian")
+        raise FileFormatError(f"{path}: the scale is {header[4]!r}; expected a number, negative for little-endian")
     found, expected = len(data) - header.end(), 4 * channels * width * height
     if found < expected:
         raise FileFormatError(f"{path}: cut off: {found} bytes of numbers, {expected} expected for {width}x{height}x{channels}")

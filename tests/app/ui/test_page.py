@@ -13,6 +13,7 @@ from depth_normal.app import cli
 
 pytest.importorskip("aiohttp", reason="the extra `ui`")
 
+from depth_normal.app.batch import per_image
 from depth_normal.app.ui import jobs
 
 DRIVER = Path(__file__).with_name("page.mjs")
@@ -80,7 +81,7 @@ def test_the_first_map_is_measured(run_driver, tmp_path):
 @pytest.fixture
 def held(monkeypatch):
     """The worker stays at the first image until a second is there, however fast or busy the machine is."""
-    second, add, estimate = threading.Event(), jobs.JobQueue.add, jobs.estimate
+    second, add, estimate = threading.Event(), jobs.JobQueue.add, per_image.estimate
 
     def adding(queue, *words, **options):
         job = add(queue, *words, **options)
@@ -93,7 +94,7 @@ def held(monkeypatch):
         return estimate(*words)
 
     monkeypatch.setattr(jobs.JobQueue, "add", adding)
-    monkeypatch.setattr(jobs, "estimate", waiting)
+    monkeypatch.setattr(per_image, "estimate", waiting)
 
 
 def test_a_run_is_cancelled(held, use, large, photo, tmp_path):

@@ -21,6 +21,7 @@ from PIL import Image
 pytest.importorskip("aiohttp", reason="the extra `ui`")
 
 from depth_normal.annotators.registry import MODELS
+from depth_normal.app.batch import per_image
 from depth_normal.app.cli import main
 from depth_normal.app.ui.downloads import Downloads
 from depth_normal.app.ui.gate import HEADER as TOKEN_HEADER
@@ -88,15 +89,13 @@ def test_another_server_with_the_same_folder_replaces_nothing(serve, photo, tmp_
 
 
 def test_a_name_that_is_taken_while_the_network_runs_is_given_up(client, photo, tmp_path, monkeypatch):
-    from depth_normal.app.ui import jobs
-
     def estimate(*words):
         (tmp_path / "out").mkdir(exist_ok=True)
         (tmp_path / "out" / "photo_depth.png").write_text("somebody's")
         return real(*words)
 
-    real = jobs.estimate
-    monkeypatch.setattr(jobs, "estimate", estimate)
+    real = per_image.estimate
+    monkeypatch.setattr(per_image, "estimate", estimate)
     job = client.until(client.upload(photo)[1]["id"], *ENDED)
     assert job["state"] == "done" and job["files"]["depth"] == "photo-2_depth.png"
     assert (tmp_path / "out" / "photo_depth.png").read_text() == "somebody's"
@@ -390,6 +389,28 @@ def test_a_video_replaces_nothing_that_came_while_it_was_made(client, tmp_path, 
     done = client.until(client.upload(clip)[1]["id"], *ENDED)
     assert done["files"] == {"depth": "clip-3_depth.mp4", "normals": "clip-3_normals.mp4"}, done
     assert {path.read_bytes() for path in (tmp_path / "out").glob("clip*") if path.stat().st_size < 5} == {b"mine"}
+
+
+def test_a_video_that_the_model_takes_none_of_is_refused_before_it_is_loaded(client, tmp_path):
+    pytest.importorskip("av", reason="reads videos")
+    clip = ROOT / "media" / "demo_files" / "breakfast.mp4"
+    model = next(spec.id for spec in MODELS.values() if spec.for_panoramas)
+    failed = client.until(client.upload(clip.read_bytes(), "clip.mp4", model=model)[1]["id"], *ENDED, "downloading")
+    assert failed["state"] == "failed" and failed["error"].startswith(f"{model} takes panoramas")
+
+
+@pytest.mark.slow("runs a video twice")
+def test_a_dropped_video_becomes_the_files_that_the_command_makes(client, tmp_path, monkeypatch):
+    pytest.importorskip("av", reason="reads videos")
+    helpers = runpy.run_path(str(ROOT / "tests" / "videos.py"))
+    clip = helpers["write_video"](tmp_path / "clip.mp4", helpers["moving_ball"](4), rate=5)
+    done = client.until(client.upload(clip)[1]["id"], *ENDED)
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(done["command"])[1:]
+    words[words.index("-o") + 1] = "by-command/"
+    assert main([*words, "--device", "cpu"]) == 0
+    for name in done["files"].values():
+        assert (tmp_path / "by-command" / name).read_bytes() == (tmp_path / "out" / name).read_bytes(), name
 
 
 @pytest.mark.slow("runs a video twice")
