@@ -23,7 +23,7 @@ from .html_page import write_html
 from .image_files import is_heif, tiff_holds_numbers
 from .mesh_files import SaveOptions, save_surface
 from .npz import MAP_NAMES, read_npz, write_npz
-from .paths import FileFormatError, atomic_path, one_image
+from .paths import FileFormatError, atomic_path, one_image, opened
 from .pfm import write_pfm
 from .png import (
     NOTES,
@@ -48,7 +48,7 @@ _HEIF_BYTES = 2**16
 def npz_holds_maps(path: Path) -> bool:
     """True if an archive names one of the maps that are read."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with opened(path) as file, zipfile.ZipFile(file) as archive:
             return any(name.removesuffix(".npy") in MAP_NAMES for name in archive.namelist())
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
         return False
@@ -67,7 +67,7 @@ def pfm_holds_maps(path: Path) -> bool:
 def png_holds_maps(path: Path) -> bool:
     """True if a PNG's text chunks say what its numbers are."""
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             if file.read(len(SIGNATURE)) != SIGNATURE:
                 return False
             for _ in range(_MOST_CHUNKS):
@@ -78,7 +78,7 @@ def png_holds_maps(path: Path) -> bool:
                 if start.split(b"\0", 1)[0].decode("latin-1") in NOTES:
                     return True
                 file.seek(length - len(start) + 4, 1)
-    except (OSError, struct.error):
+    except (OSError, FileFormatError, struct.error):
         return False
     return False
 
@@ -91,9 +91,9 @@ def npy_holds_numbers(path: Path) -> bool:
 def tiff_holds_maps(path: Path) -> bool:
     """True if a TIFF holds floats: others are photographs."""
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             return tiff_holds_numbers(file)
-    except OSError:
+    except (OSError, FileFormatError):
         return False
 
 
@@ -105,9 +105,9 @@ def heif_holds_depth(path: Path) -> bool:
 
 def _beginning(path: Path, count: int) -> bytes:
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             return file.read(count)
-    except OSError:
+    except (OSError, FileFormatError):
         return b""
 
 

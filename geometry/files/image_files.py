@@ -20,7 +20,7 @@ from ...utils import opencv
 from ..kinds import Quantity
 from .hdr_images import hdr_exposure, is_hdr, read_hdr_image
 from .icc import cmyk_to_srgb, to_srgb
-from .paths import MAX_PIXELS, FileFormatError, check_size, damage_named, read_bytes
+from .paths import MAX_PIXELS, FileFormatError, check_size, damage_named, opened, read_bytes
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -390,7 +390,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         OSError: The file cannot be read.
         FileFormatError: Not an image, or larger than MAX_PIXELS by its header.
     """
-    with strict, open(path, "rb") as file:  # noqa: PTH123 - takes strings
+    with strict, opened(path) as file:
         width, height = open_image(path, file).size
     check_size(path, width, height, os.path.getsize(path))  # noqa: PTH202
     return width, height
@@ -402,7 +402,7 @@ def image_bits(path: str | os.PathLike[str]) -> int:
     Raises:
         OSError, FileFormatError: The file cannot be read.
     """
-    with strict, open(path, "rb") as file:  # noqa: PTH123 - takes strings
+    with strict, opened(path) as file:
         beginning = file.read(_PNG_BITS_AT + 1)
         if is_hdr(beginning):
             return 16
@@ -418,7 +418,7 @@ def image_bits(path: str | os.PathLike[str]) -> int:
 def is_still_image(path: str | os.PathLike[str]) -> bool:
     """True if a file is an image by its header, whatever its name, and no animation; False if it cannot be read."""
     try:
-        with strict, open(path, "rb") as file:  # noqa: PTH123 - takes strings
+        with strict, opened(path) as file:
             if is_hdr(file.read(_HDR_BYTES)):
                 return True
             file.seek(0)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from shutil import rmtree
+from typing import BinaryIO
 
 from ..errors import MissingFileError
 from ..estimate import Estimate
@@ -342,13 +343,18 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         PermissionError: A file that this user may not read.
         FileFormatError: A folder or a device, empty, longer than MAX_FILE_BYTES, or written to by somebody else meanwhile.
     """
-    with checked_file(path).open("rb") as file:
+    with opened(path) as file:
         before = os.fstat(file.fileno())
         data = file.read()
         after = os.fstat(file.fileno())
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or len(data) != after.st_size:
         raise FileFormatError(f"{path}: the file changed while it was read; try again when nobody writes to it")
     return data
+
+
+def opened(path: str | os.PathLike[str]) -> BinaryIO:
+    """A regular file for reading, as `checked_file`: a pipe would be waited for, and a device may have no end."""
+    return checked_file(path).open("rb")
 
 
 def checked_file(path: str | os.PathLike[str]) -> Path:

@@ -38,11 +38,13 @@ class Borders(NamedTuple):
     smaller: Tensor
 
 
-def watershed(height: Tensor) -> Tensor:
+def watershed(height: Tensor, shallow: float = 0.0) -> Tensor:
     """The basins of a map: pixels from which one comes to the same minimum along the steepest way.
 
     Args:
         height: (H, W), on the CPU.
+        shallow: A basin is one with its neighbour where no more than this must be climbed to leave it. The minima of a plain area are
+            those of rounding errors.
 
     Returns:
         (H, W) int64, numbers of the basins from 0 on.
@@ -59,7 +61,27 @@ def watershed(height: Tensor) -> Tensor:
     way = way.flatten()
     while not torch.equal(way, further := way[way]):
         way = further
-    return way.unique(return_inverse=True)[1].view(rows, columns)
+    basins = way.unique(return_inverse=True)[1].view(rows, columns)
+    return _joined_basins(basins, height, shallow) if shallow else basins
+
+
+def _joined_basins(basins: Tensor, height: Tensor, shallow: float) -> Tensor:
+    """Basins (H, W), those as one between which no more than `shallow` must be climbed out of one of both."""
+    count = int(basins.max()) + 1
+    lowest = height.new_full((count,), torch.inf).scatter_reduce_(0, basins.flatten(), height.flatten(), "amin")
+    pairs = []
+    for dim in (0, 1):
+        last = basins.shape[dim] - 1
+        one, other = basins.narrow(dim, 0, last), basins.narrow(dim, 1, last)
+        climb = torch.maximum(height.narrow(dim, 0, last), height.narrow(dim, 1, last)) - torch.maximum(lowest[one], lowest[other])
+        pairs.append(torch.stack((one, other))[:, climb <= shallow])
+    ends = torch.cat(pairs, 1)
+    joined = torch.arange(count)
+    while not bool((joined[ends[0]] == joined[ends[1]]).all()):
+        least = joined[ends].amin(0)
+        joined = joined.scatter_reduce(0, ends.flatten(), least.repeat(2), "amin")
+        joined = joined[joined]
+    return joined.unique(return_inverse=True)[1][basins]
 
 
 def merged_regions(

@@ -162,7 +162,7 @@ def _planes_behind(nearness: Tensor, row: int, column: int) -> tuple[Tensor, Ten
         0 before what carries things; and by how much each is before that, (H, W), None where nothing does.
     """
     places = image_places(*nearness.shape)
-    random = torch.Generator().manual_seed(0)
+    random = torch.Generator().manual_seed(2)
     left, behind = torch.ones_like(nearness, dtype=torch.bool), torch.zeros_like(nearness, dtype=torch.bool)
     floors, above = behind.clone(), None
     here = (slice(max(0, row - 1), row + 2), slice(max(0, column - 1), column + 2))

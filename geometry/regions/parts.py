@@ -44,6 +44,7 @@ COLOUR_VALLEY_OFFSET = 1e-3
 # Patches that are merged.
 _PATCH_SCALE = 1.0  # pixels: the deviation of the blur before edges are found
 _CREASE_WEIGHT = 20.0  # of a valley in depth, beside a slope of the colours
+_SHALLOW = 3e-5  # of both: what a patch has around it at least. A level of 8 bits is 4e-3.
 
 # Borders between regions.
 _DEEPEST_VALLEY = 0.003  # what is deeper is a step
@@ -94,7 +95,7 @@ def parts_of(
     grey = image[0].mean(0) + _DARK_OFFSET
     values = torch.cat((_HUE_WEIGHT * image[0] / (3 * grey), (_SHADE_WEIGHT * grey.log())[None], behind[None].float()))
     cost = partial(_cost, _ALIKE_COST_WITHOUT_COLOURS if is_plain(image) else _ALIKE_COST, shallowest)
-    parts = watershed(blurred(edges[None, None], 0.7 * _PATCH_SCALE)[0, 0])
+    parts = watershed(blurred(edges[None, None], 0.7 * _PATCH_SCALE)[0, 0], _SHALLOW)
     if marks is not None:
         parts = _split(parts, marks)
     for level in levels:

@@ -36,10 +36,11 @@ def largest_plane(places: Tensor, nearness: Tensor, left: Tensor, random: torch.
     Returns:
         (3,) float64.
     """
-    candidates = left.flatten().nonzero()[:, 0]
     places, nearness, left = places.flatten(0, 1), nearness.flatten(), left.flatten()
-    # One pixel more or less to look at moves the samples by a pixel, no more.
-    sample = candidates[(torch.rand(_SAMPLES, generator=random, dtype=torch.float64) * len(candidates)).long()]
+    # Each sample is the next pixel that is left, in a shuffled order: one pixel more or less changes those alone that it stands for.
+    order = torch.randperm(len(left), generator=random)
+    candidates = left[order].nonzero()[:, 0]
+    sample = order[candidates[torch.searchsorted(candidates, torch.randint(len(left), (_SAMPLES,), generator=random)) % len(candidates)]]
     threes = sample[torch.randint(_SAMPLES, (_TRIALS, 3), generator=random)]
     corners = places[threes]
     apart = torch.linalg.det(corners).abs() > 0.02

@@ -90,6 +90,10 @@ _BLOCK_SAMPLES = 256
 _QUIET_SHARE = 0.25
 # By how much the same noise may seem louder in one place than in another, as a logarithm.
 _LOUDNESS_SCATTER = 0.1
+# What lies closer to a limit than this share of the distance to the next is between the two: a limit itself is a matter of rounding.
+_UNDECIDED = 0.4
+# By how much s(2)^2 / s(1)^2 of medians scatters: a surface that grows 16 times is not known to be free of noise.
+_GROWTH_SCATTER = 0.3
 # Shared noise is believed between these lengths, and up to this factor between what it foretells and what is measured. Noise that is
 # shared over less than two pixels hardly differs from white noise on relief; rounded noise shows a third less at lag 1 than others.
 _SHORTEST, _LONGEST = 1.8, 5.5
@@ -110,7 +114,7 @@ class DepthNoise:
     Attributes:
         noise: Standard deviation of a value where inverse depth is 1.
         noise_power: How the noise grows with inverse depth: 0 for stereo and structured light, 1 for a share of the value, 2 for
-            noise that is the same in depth.
+            noise that is the same in depth; between them where nothing tells two of them apart.
         noise_length: Side of the square of pixels over which the noise is shared; 1 for white noise.
         pixel_noise: Standard deviation that neighbouring pixels seem to have, as a share of the value: the noise, where it is white.
         step: Distance of neighbouring levels where the values are few (an 8-bit source) or gather at levels (a depth camera), else 0.
@@ -120,7 +124,7 @@ class DepthNoise:
     """
 
     noise: float = 0.0
-    noise_power: int = 1
+    noise_power: float = 1.0
     noise_length: float = 1.0
     pixel_noise: float = 0.0
     step: float = 0.0
@@ -177,7 +181,7 @@ def measure_noise(inverse: Tensor, valid: Tensor) -> DepthNoise:
     return DepthNoise(noise, noise_power, noise_length, pixel_noise, step, step_power, soft, ramps)
 
 
-def _noise_of_halves(inverse: Tensor, valid: Tensor, step: float, step_power: int) -> tuple[float, int, float]:
+def _noise_of_halves(inverse: Tensor, valid: Tensor, step: float, step_power: int) -> tuple[float, float, float]:
     """The noise's deviation where inverse depth is 1, the power of inverse depth it grows with, and its length."""
     halves = [quiet for quiet in _quiet_places(inverse, valid, step, step_power) if max(quiet.deviations.values()) > _ROUNDING]
     shared = [(quiet, noise) for quiet in halves if (noise := _shared_noise(quiet.deviations))]
@@ -192,13 +196,20 @@ def _noise_of_halves(inverse: Tensor, valid: Tensor, step: float, step_power: in
     if len(found) < 2:
         # Noise hidden by a curved surface in one half is no evidence of how it depends on depth.
         _, deviation, length = found[0] if found else (1.0, 0.0, 1.0)
-        return deviation, 1, length
+        return deviation, 1.0, length
     (near, near_deviation, near_length), (far, far_deviation, far_length) = found
-    power = 1
-    if near > far * _DEPTH_SPAN:
-        power = min(2, max(0, 1 + round(math.log(near_deviation / far_deviation) / math.log(near / far))))
+    power = 1.0
+    span = float(_soft_step((near / far - _DEPTH_SPAN) / (_DEPTH_SPAN - 1)))
+    if span > 0:
+        # Not rounded: halves between two powers would be one or the other by a rounding error.
+        power += span * min(1.0, max(-1.0, math.log(near_deviation / far_deviation) / math.log(near / far)))
     noise = math.sqrt(near_deviation * far_deviation) * math.sqrt(near * far) ** (1 - power)
     return noise, power, math.sqrt(near_length * far_length)
+
+
+def _soft_step(above: float | np.ndarray) -> float | np.ndarray:
+    """0 below 0 and 1 above, with a ramp around it; for what is as far above a limit, as a share of the distance to the next."""
+    return np.clip(above / _UNDECIDED + 0.5, 0, 1)
 
 
 def _quiet_places(inverse: Tensor, valid: Tensor, step: float, step_power: int) -> list[_Quiet]:
@@ -217,12 +228,12 @@ def _quiet_places(inverse: Tensor, valid: Tensor, step: float, step_power: int) 
             continue
         places, owners = places[:, whole], owners[whole]
         loudness = np.log(places.clip(1e-12)).mean(0)
-        # The quietest by chance alone would underestimate the noise: those hardly louder are used too. The choice is a hard one, and does
-        # no harm: what a millionth of the input changes in the noise of 38 maps (four scenes by Blender, clean, noisy and blurred, and
-        # photographs by tiny) turns no normal by 1 degree, and those of a map by 0.02 on average, or by 0.09 where the power changes.
-        quiet = loudness <= np.quantile(loudness, _QUIET_SHARE) + _LOUDNESS_SCATTER
-        deviations = places[:, quiet].mean(1) / _BEND_PER_DEVIATION
-        halves.append(_Quiet(float(values[owners[quiet]].mean()), dict(zip(lags, deviations.tolist(), strict=False))))
+        # The quietest by chance alone would underestimate the noise: those hardly louder are used too.
+        limit = np.quantile(loudness, _QUIET_SHARE) + _LOUDNESS_SCATTER
+        quiet = _soft_step((limit - loudness) / _LOUDNESS_SCATTER)
+        quiet = quiet / quiet.sum()
+        deviations = places @ quiet / _BEND_PER_DEVIATION
+        halves.append(_Quiet(float(values[owners] @ quiet), dict(zip(lags, deviations.tolist(), strict=False))))
     return halves
 
 
@@ -287,7 +298,7 @@ def _unshared_noise(measured: dict[int, float]) -> float:
     if first == 0:
         return 0.0
     growth = (measured.get(2, first) / first) ** 2
-    return first * math.sqrt(min(1.0, abs(16 - growth) / 15))
+    return first * math.sqrt(min(1.0, math.hypot(16 - growth, _GROWTH_SCATTER) / 15))
 
 
 def _shared(distance: float, length: float) -> float:

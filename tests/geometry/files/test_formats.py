@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 
 import pytest
@@ -6,6 +7,7 @@ import torch
 from depth_normal.geometry.conventions import convert_normals
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import FORMATS, FileFormatError, SaveOptions, load_estimate, save_estimate
+from depth_normal.geometry.files.image_files import image_bits, image_size, is_still_image
 from depth_normal.options.files import READABLE, SURFACES, WRITTEN
 
 INTRINSICS = torch.tensor([[[50.0, 0, 3], [0, 50, 2], [0, 0, 1]]])
@@ -126,6 +128,19 @@ def test_a_missing_file_stays_a_missing_file(tmp_path, suffix):
     if FORMATS[suffix].read is not None:
         with pytest.raises(FileNotFoundError):
             load_estimate(tmp_path / f"none{suffix}")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path, suffix):
+    if FORMATS[suffix].read is None:
+        return
+    pipe = tmp_path / f"pipe{suffix}"
+    os.mkfifo(pipe)
+    for read in (load_estimate, image_size, image_bits):
+        with pytest.raises(FileFormatError, match="not a file"):
+            read(pipe)
+    assert not FORMATS[suffix].is_likely(pipe)
+    assert not is_still_image(pipe)
 
 
 def test_contents_of_another_format_are_refused(tmp_path, suffix):
