@@ -41,9 +41,10 @@ _Stamps = tuple[tuple[str, int, int], ...]
 
 _cache: dict[_Key, Model] = {}
 _stamps: dict[_Key, _Stamps] = {}
+_notes: dict[_Key, list[str]] = {}
 _loading: dict[_Key, threading.Lock] = {}
 _lock = threading.Lock()
-"""Guards the three tables. Whoever holds it loads, unloads and waits for nothing meanwhile."""
+"""Guards the four tables. Whoever holds it loads, unloads and waits for nothing meanwhile."""
 
 
 @without_autocast
@@ -90,10 +91,11 @@ def load_model(
     with _one_at_a_time(key):
         if model := _loaded(key):
             return model
+        before = feedback.notes_of_run()
         any_device = device == "auto"
         model, stamps = _load(spec, torch_dtype, torch_device, Path(weights) if weights else None, runtime, any_device)
         with _lock:
-            _cache[key], _stamps[key] = model, stamps
+            _cache[key], _stamps[key], _notes[key] = model, stamps, feedback.notes_of_run(before)
             # In other dtypes or runtimes the former file is of no more use; `is_replaced` would speak of it for ever.
             outdated = [each for each in _stamps if (each[0], each[3]) == (key[0], key[3]) and _replaced(_stamps[each])]
             forgotten = [_cache.pop(each, None) for each in outdated if _stamps.pop(each)]
@@ -150,9 +152,12 @@ def _loaded(key: _Key) -> Model | None:
         model = _cache.pop(key, None)
         if model is None:
             return None
-        if not _replaced(_stamps[key]):
+        if is_current := not _replaced(_stamps[key]):
             _cache[key] = model
-            return model
+    if is_current:
+        for words in _notes[key]:  # what was said of its files stays true
+            feedback.note(words)
+        return model
     logger.info("forgetting %s: another file has taken the place of its weights", key[0])
     model.unload()
     return None

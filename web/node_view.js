@@ -38,6 +38,18 @@ function isSame(home, other, names = ['root', 'graph', 'id', 'type']) {
   return home !== null && names.every(name => home[name] === other[name])
 }
 
+/** @param {any} node @returns {Element | null} Its widgets in Nodes 2.0. */
+function widgetsOf({ graph, id }) {
+  return graph === app.canvas.graph ? document.querySelector(`[data-testid="node-body-${id}"] [data-testid=node-widgets]`) : null
+}
+
+/** Keeps a widget on a subgraph: pages up to 1.47 make its widgets of its inputs alone, and Nodes 2.0 shows no others (see `widgetsOf`). */
+function keepWidget(node, widget) {
+  if (node.widgets.includes(widget)) return
+  const { get } = Object.getOwnPropertyDescriptor(node, 'widgets')
+  Object.defineProperty(node, 'widgets', { get: () => [...get.call(node), widget], set: () => {}, configurable: true, enumerable: true })
+}
+
 /** @param {any} node @returns {string} Where the page keeps the output of a node's last run. */
 function placeOf({ graph, id }) {
   return graph && graph !== app.graph && graph.id && !graph.isRootGraph ? `${graph.id}:${id}` : String(id)
@@ -123,6 +135,7 @@ class NodeView {
       if (stray.isConnected && !root.isConnected && isSame(home, this.home)) stray.replaceWith(root)
       if (!stray.isConnected && performance.now() - since > FORGET) strays.delete(stray)
     }
+    if (!root.isConnected && this.source !== this.node && window.LiteGraph?.vueNodesMode) widgetsOf(this.node)?.after(root)
   }
 
   /** Its node is gone: another node object may take the view over, and otherwise it is disposed of. */
@@ -203,6 +216,7 @@ export function addView(node, View, source) {
     getMinHeight: () => LEAST_HEIGHT,
   })
   widget.serialize = false
+  keepWidget(node, widget)
   // The page's panel of parameters would set its own width, which the view on the canvas then has, too.
   Object.defineProperty(widget, 'width', { get: () => undefined, set: () => {} })
   // Its own image takes the place of core's, in Nodes 2.0 and on the canvas.

@@ -228,7 +228,7 @@ def _by_tables(path: str | os.PathLike[str], pixels: np.ndarray, profile: bytes)
 
     colours = pixels[..., :3]
     if colours.dtype == np.uint16:
-        logger.info("%s: its colour profile has tables, which are applied to 8 bits; its 16 are rounded", path)
+        logger.info("%s: its colour profile has tables, which are applied to 8 bits; its 16 are rounded", path, extra={"note": ""})
         colours = (colours / 257).round().astype(np.uint8)
     found = _by_cms(path, Image.fromarray(np.ascontiguousarray(colours)), profile)
     if found is None:

@@ -6,7 +6,7 @@ import functools
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,10 +92,10 @@ def note(words: str) -> None:
         show_message("")
 
 
-def notes_of_run() -> list[str]:
-    """The notes of the running node so far."""
+def notes_of_run(before: Collection[str] = ()) -> list[str]:
+    """The notes of the running node so far, without those that stood there before."""
     server = _listening_server()
-    return [] if server is None else list(_words_of_run(server).notes)
+    return [] if server is None else [words for words in _words_of_run(server).notes if words not in before]
 
 
 class _Notes(logging.Handler):

@@ -140,7 +140,7 @@ def _recorded(
         yield part
         del part
     if parts is not None:
-        _keep(node, _Run(key, digests, parts, [words for words in notes_of_run() if words not in before]))
+        _keep(node, _Run(key, digests, parts, notes_of_run(before)))
 
 
 def _taken(read: list[Images]) -> Iterator[Images]:

@@ -13,7 +13,7 @@ from ...annotators.base import Annotator
 from ...annotators.choices import wording
 from ...annotators.registry import FAMILIES, MATERIAL_MODELS, MODELS
 from ...annotators.specs.base import CheckpointError, ModelSpec, printable
-from ..comfy import interrupt
+from ..comfy import feedback, interrupt
 from .checkpoint import read_shapes
 from .find import name_rank
 from .integrity import sha256_of, stamp
@@ -40,7 +40,8 @@ _OTHERS = {
 }
 """Other files of model folders, by a tensor's name that only they have."""
 
-_recognised: dict[tuple[str, int, int], str] = {}
+_recognised: dict[tuple[str, int, int], tuple[str, list[str]]] = {}
+"""The id of each file's model, and what was noted of the file."""
 
 
 def recognise(path: Path) -> ModelSpec:
@@ -48,7 +49,8 @@ def recognise(path: Path) -> ModelSpec:
 
     Only names and shapes are read, and networks are built without memory behind them. Of models that share all names and shapes (relative
     and metric, versions, kinds of scene) it is the one whose published file this is, by length and where needed sha256; else the one that
-    the file's name, or its folder's, speaks of. What stays in doubt is logged, once. A file that was recognised is not looked at again.
+    the file's name, or its folder's, speaks of. What stays in doubt is logged, once, and noted on each node. A file that was recognised is
+    not looked at again.
 
     Args:
         path: A file of any format that `read_checkpoint` takes; of a model of several files, the network's.
@@ -57,12 +59,15 @@ def recognise(path: Path) -> ModelSpec:
         CheckpointError: It cannot be read, or is of no model of the table; the message says what is in it.
     """
     state_of_file = stamp(path) if path.is_file() else None
-    known = _recognised.get(state_of_file) if state_of_file else None
+    known, notes = _recognised.get(state_of_file, (None, [])) if state_of_file else (None, [])
     if known is None or known not in MODELS | MATERIAL_MODELS:
+        before = feedback.notes_of_run()
         found = _recognise(path)
         if state_of_file:
-            _recognised[state_of_file] = found.id
+            _recognised[state_of_file] = found.id, feedback.notes_of_run(before)
         return found
+    for words in notes:
+        feedback.note(words)
     return (MODELS | MATERIAL_MODELS)[known]
 
 

@@ -93,6 +93,17 @@ const run = async () => {
 await start()
 await page.evaluate(graph => window.app.loadGraphData(graph), workflow)
 await page.waitForFunction(count => window.app.graph.nodes.length === count, workflow.nodes.length)
+await page.evaluate(() => {
+  const find = type => window.shown().nodes.find(node => node.type === `DepthNormal_${type}`), cut = window.LiteGraph.createNode('DepthNormal_ForegroundCutout')
+  cut.pos = [1078, 900]
+  window.shown().add(cut)
+  find('DemoImage').connect(0, cut, cut.inputs.findIndex(input => input.name === 'image'))
+  find('EstimateGeometry').connect(0, cut, cut.inputs.findIndex(input => input.name === 'geometry'))
+  const show = window.LiteGraph.createNode('PreviewImage')
+  show.pos = [1464, 900]
+  window.shown().add(show)
+  cut.connect(0, show, 0)
+})
 await rest(1000)
 await run()
 await step('run', 0.3, 0.3)
@@ -110,19 +121,53 @@ await page.evaluate(() => { window.app.canvas.ds.offset[0] += 9000; window.app.c
 await rest(800)
 await step('back in view', 0.35, 0.35)
 
-// Copied, the copy shows what was run, and is dragged on its own.
-await page.evaluate(() => {
-  const node = window.relight()
-  window.original = node
-  window.app.canvas.selectNode(node)
-  window.app.canvas.copyToClipboard?.()
-})
-const count = await page.evaluate(() => window.shown().nodes.length)
-await page.evaluate(() => window.app.canvas.pasteFromClipboard({ connectInputs: true }))
-await page.waitForFunction(count => window.shown().nodes.length > count, count)
-await rest(1500)
-report.pasted = await page.evaluate(() => window.relight() !== window.original && window.relight().widgets.find(widget => widget.element?.depthNormal).element.depthNormal.view.width)
-await page.evaluate(() => window.shown().remove(window.relight()))
+async function copyByKeys() {
+  await page.keyboard.press('Control+c')
+  await page.keyboard.press('Control+v')
+}
+
+async function dragWithAlt() {
+  const title = await page.evaluate(() => {
+    const { canvas: { canvas, ds } } = window.app, { pos } = window.original(), { left, top } = canvas.getBoundingClientRect()
+    return [left + (pos[0] + 80 + ds.offset[0]) * ds.scale, top + (pos[1] - 15 + ds.offset[1]) * ds.scale]
+  })
+  await page.mouse.move(...title)
+  await page.keyboard.down('Alt')
+  await page.mouse.down()
+  for (const share of [0.1, 0.5, 1]) await page.mouse.move(title[0] + 60 * share, title[1] - 90 * share)
+  await page.mouse.up()
+  await page.keyboard.up('Alt')
+}
+
+// Copied by keys and by dragging with Alt, each live image is made anew on the copy.
+async function copied(type, byKeys) {
+  const count = await page.evaluate(type => {
+    window.alike = () => window.shown().nodes.filter(node => node.type === `DepthNormal_${type}`)
+    window.original = () => window.alike()[0]
+    window.app.canvas.deselectAll()
+    window.app.canvas.selectNode(window.original())
+    return window.alike().length
+  }, type)
+  await placeNode(page, 'original', 0.5, 640)
+  await rest()
+  for (let time = 0; time < 2 && await page.evaluate(count => window.alike().length === count, count); time++) {
+    await (byKeys ? copyByKeys() : dragWithAlt()) // the page misses the first Alt
+    await rest(1500)
+  }
+  if (shots) await page.screenshot({ path: path.join(shots, `${nodes2 === 'true' ? 'nodes2' : 'canvas'}-${type}-${byKeys}.png`) })
+  return page.evaluate(() => {
+    const copy = window.alike().at(-1)
+    if (copy === window.original()) return false
+    const { root, canvas } = copy.widgets.find(widget => widget.element?.depthNormal).element.depthNormal.view
+    const seen = root.isConnected && root.offsetParent !== null && window.pixels(canvas).some(value => value)
+    window.shown().remove(copy)
+    return seen
+  })
+}
+report.copies = {}
+for (const type of ['PreviewGeometry', 'ForegroundCutout', 'Relight']) {
+  for (const byKeys of [true, false]) report.copies[`${type} ${byKeys ? 'by keys' : 'by Alt'}`] = await copied(type, byKeys).catch(error => error.message)
+}
 await rest()
 await step('paste', 0.65, 0.3)
 
@@ -216,7 +261,11 @@ await page.evaluate(() => {
 })
 const angles = await page.evaluate(() => window.angles())
 report.blueprint = await drag(0.7, 0.35, 'blueprint').catch(error => ({ error: error.message }))
-report.hosted = nodes2 === 'false' || await page.evaluate(() => window.relight().widgets.some(widget => widget.element?.depthNormal))
+report.below = await page.evaluate(() => {
+  const host = window.relight(), own = host.widgets.find(widget => widget.element?.depthNormal), others = host.widgets.filter(widget => widget !== own)
+  const rows = [...document.querySelectorAll(`[data-node-id="${host.id}"] :is(input, [role=combobox])`)].map(row => row.getBoundingClientRect().bottom)
+  return rows.length ? window.rootOf().getBoundingClientRect().top >= Math.max(...rows) : own.y > Math.max(...others.map(widget => widget.y))
+})
 report.turned = await page.evaluate(before => window.angles().every((angle, place) => angle !== before[place]), angles)
 
 await browser.close()

@@ -1,8 +1,11 @@
 """The door to ComfyUI, with a stand-in behind it, and the way without ComfyUI."""
 
+import ast
 import gc
 import importlib
 import logging
+import re
+import shutil
 import sys
 import threading
 import time
@@ -17,10 +20,15 @@ from torch import nn
 
 from depth_normal import NODE_CLASS_MAPPINGS, geometry, load_model
 from depth_normal.annotators.checks import other_size
+from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.model_loader import free
 from depth_normal.model_loader.comfy import devices, feedback, interrupt
 from depth_normal.model_loader.comfy.placement import Placement, WeightsTooLargeError, make_room
+from depth_normal.model_loader.weights import identify
+from depth_normal.model_loader.weights.integrity import bundled_path
 
+ROOT = Path(__file__).resolve().parents[3]
+NODE_PACKAGES = ("nodes", "model_loader", "annotators", "media", "geometry", "options")
 META, CPU = torch.device("meta"), torch.device("cpu")
 
 
@@ -575,6 +583,60 @@ def test_what_the_log_warns_of_stands_on_the_node_that_runs(page):
         assert result["ui"] == {"depth_normal_notes": [other_size(model.spec, 768)]}, "for the page, after the run"
         done = ": done in 0.0 s" if node == "8" else ""  # the second time the network does not run again
         assert page.sent[-1][:2] == (other_size(model.spec, 768) + done, node)
+
+
+def test_what_was_said_of_a_models_file_stands_on_every_node_that_uses_it(page, monkeypatch, tmp_path):
+    path = shutil.copy(bundled_path(MODELS["tiny"].file), tmp_path / "mine.safetensors")
+    monkeypatch.setattr(FAMILIES["tiny"], "name_contradicts", lambda spec, path: "its name says otherwise")
+    monkeypatch.setattr(identify, "_recognise", lambda path: (identify.logger.warning("it could be two"), MODELS["tiny"])[1])
+    said = []
+    for page.last_node_id in "89":
+        feedback.noting_warnings(load_model)(None, "float32", "cpu", path)
+        said.append(feedback.notes_of_run())
+    free("tiny")
+    assert said == [["it could be two", "its name says otherwise"]] * 2
+
+
+ON_NO_NODE = {
+    "another process is %s; waiting for it": "loading, which the node's message tells",
+    "connecting to %s": "loading",
+    "downloading %s (%s) from %s; licence: %s": "loading",
+    "forgetting %s: another file has taken the place of its weights": "loading",
+    "forgetting %s: main memory is short": "the machine",
+    "loading %s%s": "loading",
+    "%s is recognised as %s": "loading",
+    "the download broke off: %s; trying again in %.0f s": "the network",
+    "%s is run by %s": "the node's message",
+    "self._what: words": "an engine being built, which the node's message tells",
+    "left out at the video's end, for a multiple of %d frames and one more: %d": "videos of the command line",
+    "name: words": "sound in videos of the command line",
+    "old node ids: %s": "ComfyUI's start",
+    "OpenCV cannot be imported (%s): some steps on the CPU are slower without it": "the installation",
+}
+"""What the log says and no node, and what it is about: neither an input nor a setting of the node."""
+
+
+def logged():
+    """The text of each record of the log in what nodes run, and whether `noting_warnings` notes it."""
+    for path in (ROOT / "utils.py", *(file for name in NODE_PACKAGES for file in (ROOT / name).rglob("*.py"))):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and (method := re.fullmatch(r"logger\.(info|warning|error|exception)", ast.unparse(call.func))):
+                text, *values = (str(each.value) if isinstance(each, ast.Constant) else ast.unparse(each) for each in call.args)
+                extra = "".join(ast.unparse(each.value) for each in call.keywords if each.arg == "extra")
+                yield ": ".join(values) if text == "%s: %s" else text, "None" not in extra if extra else method[1] != "info"
+
+
+def test_what_the_log_says_of_an_input_or_a_setting_stands_on_the_node():
+    found = list(logged())
+    assert len(found) > 50 and {text for text, noted in found if not noted} == {*ON_NO_NODE}
+
+
+def test_every_node_notes_what_the_log_warns_of():
+    for node_id, node in NODE_CLASS_MAPPINGS.items():
+        chain = [node.execute]
+        while inner := getattr(chain[-1], "__wrapped__", None):
+            chain.append(inner)
+        assert [getattr(each, "__code__", None) for each in chain].count(feedback.noting_warnings(print).__code__) == 1, node_id
 
 
 def test_outside_comfyui_nobody_is_told(alone):
