@@ -207,7 +207,7 @@ def _noise_of_halves(inverse: Tensor, valid: Tensor, step: float, step_power: in
     return noise, power, math.sqrt(near_length * far_length)
 
 
-def _soft_step(above: float | np.ndarray) -> float | np.ndarray:
+def _soft_step(above: float | np.ndarray) -> np.ndarray:
     """0 below 0 and 1 above, with a ramp around it; for what is as far above a limit, as a share of the distance to the next."""
     return np.clip(above / _UNDECIDED + 0.5, 0, 1)
 

@@ -196,7 +196,6 @@ FUNCTIONS = {
         scene.depth, scene.image, *scene.point, [], scene.others[:1]
     ),
     "regions.objects.object_around, plain": lambda scene: objects.object_around(scene.depth, scene.image, 0.1, 0.9, [], [(0.3, 0.9)]),
-    "regions.objects.object_around, plain above": lambda scene: objects.object_around(scene.depth, scene.image, 0.1, 0.1, [], [(0.6, 0.1)]),
     "regions.parts.clearness": lambda scene: torch.tensor(parts.clearness(scene.inverse[0, 0], scene.image[0, 2] > 0.5, 1.0, scene.image)),
     "regions.parts.drop_limit": lambda scene: torch.tensor(parts.drop_limit(scene.inverse[0, 0], [(10, 10)])),
     "regions.planes.largest_plane": plane_of,
