@@ -9,7 +9,7 @@ from .fields import Options, choice, number, typed, whole
 MOVES = ("orbit", "swing", "dolly")
 BORDERS = ("crop", "mirror")
 AMOUNT, AMOUNT_OF_TINY = 0.05, 0.03
-"""How far the camera goes; and where the depth is tiny's, at whose silhouettes a longer move tears rims."""
+"""How far a command's camera goes; and where the depth is tiny's, at whose silhouettes a longer move tears rims, or may be."""
 
 MAX_FRAMES = 480
 SECONDS, RATE = 2.0, 24.0
@@ -26,7 +26,7 @@ class MoveOptions(Options):
         "loop.",
     )
     amount: float = number(
-        AMOUNT,
+        AMOUNT_OF_TINY,
         0,
         0.4,
         "How far the camera moves; 1 is the distance to the near end of the scene. Begin at 0.03 with depth of tiny. Above 0.1 the "

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from ...annotators.choices import BUNDLED_MODEL
-from ...options.parallax import AMOUNT_OF_TINY, MoveOptions
+from ...options.parallax import AMOUNT, MoveOptions
 from .option_table import chosen_options
 
 Move = TypeVar("Move", bound=MoveOptions)
@@ -20,4 +20,4 @@ def chosen_move(arguments: argparse.Namespace, options: type[Move], model: str |
         ValueError: As `chosen_options`.
     """
     move = chosen_options(arguments, options)
-    return replace(move, amount=AMOUNT_OF_TINY) if arguments.amount is None and model == BUNDLED_MODEL else move
+    return replace(move, amount=AMOUNT) if arguments.amount is None and model != BUNDLED_MODEL else move

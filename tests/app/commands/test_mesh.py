@@ -1,11 +1,13 @@
 """`depth-normal mesh`: one image in, one surface out."""
 
 import re
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from depth_normal.app.cli import main
 from depth_normal.app.commands import mesh as mesh_command
@@ -114,3 +116,12 @@ def test_what_makes_no_sense_is_refused_before_anything_is_read(words, message, 
     assert run("absent.png", *words) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow("makes a mesh of 960x640 pixels")
+def test_the_mesh_of_a_photograph_is_no_large_file(tmp_path):
+    photo = Path(__file__).resolve().parents[3] / "app" / "coffee.jpg"
+    with Image.open(photo) as image:
+        image.resize((960, 640)).save(tmp_path / "photo.png")
+    assert run(tmp_path / "photo.png", "--out", tmp_path / "x.glb", "--model", "tiny") == 0
+    assert 1e6 < (tmp_path / "x.glb").stat().st_size <= 8e6
