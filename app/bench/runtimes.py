@@ -65,8 +65,8 @@ class Row:
 
 def measure_runtimes(
     options: Options,
-    device: str = "auto",
-    seconds: float = 4.0,
+    device: str,
+    seconds: float,
     image_size: tuple[int, int] = timing.FULL_HD,
     asked: Collection[str] = EACH,
 ) -> Iterator[Row]:

@@ -84,7 +84,7 @@ class Bench:
     memory: dict[str, int]
 
 
-def measure(options: Options, device: str = "auto", seconds: float = 4.0, image_size: tuple[int, int] = FULL_HD) -> Bench:
+def measure(options: Options, device: str, seconds: float, image_size: tuple[int, int] = FULL_HD) -> Bench:
     """Measures a model, each method for about so many seconds, on an image of a width and height.
 
     Returns:

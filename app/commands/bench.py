@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..batch.options import Options
     from ..bench.timing import Bench
 
-DEFAULT_SECONDS = 4.0
+SECONDS = 4.0
 _seconds = number_type("a number of seconds above 0, at most 3600", lambda value: 0 < value <= 3600)
 DISTURBED = 1.1  # of the network's rate: files cannot be made faster than that
 
@@ -36,7 +36,7 @@ def add_bench(parser: argparse.ArgumentParser) -> None:
     add_options(parser, DeviceOptions)
     add_runtimes(parser)
     seconds = "about how long each of the five figures is measured (default: %(default)g)"
-    parser.add_argument("--seconds", type=_seconds, default=DEFAULT_SECONDS, metavar="N", help=seconds)
+    parser.add_argument("--seconds", type=_seconds, default=SECONDS, metavar="N", help=seconds)
     parser.add_argument("--keep", action="store_true", help="keep the measurements, for --runtime auto and fast; measures all runtimes")
     add_json(parser)
     parser.set_defaults(run=_bench)
