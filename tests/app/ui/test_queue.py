@@ -255,7 +255,7 @@ def test_the_list_has_an_end(client, photo, monkeypatch):
 
 def test_the_models_are_listed_tiny_first(client):
     said = client.json("GET", "/api/models")[1]
-    assert said["usual"] == {"divergence": 2.0, "convergence": 0.5, "amount": 0.05, "focus": 0.5}
+    assert said["usual"] == {"divergence": 2.0, "convergence": 0.5, "amount": 0.03, "focus": 0.5}
     assert said["chosen"] == "tiny" and [model["id"] for model in said["models"]][:2] == ["tiny", "moge-2-vits-normal"]
     assert {model["id"] for model in said["models"]} == MODELS.keys() - {"da2", "marigold-iid-appearance", "depth-anything-v2-giant"}
     assert all(model["terms"] and model["size_in_words"] and model["page"].startswith("https://") for model in said["models"][1:])
