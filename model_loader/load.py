@@ -98,7 +98,9 @@ def load_model(
             _cache[key], _stamps[key], _notes[key] = model, stamps, feedback.notes_of_run(before)
             # In other dtypes or runtimes the former file is of no more use; `is_replaced` would speak of it for ever.
             outdated = [each for each in _stamps if (each[0], each[3]) == (key[0], key[3]) and _replaced(_stamps[each])]
-            forgotten = [_cache.pop(each, None) for each in outdated if _stamps.pop(each)]
+            for each in outdated:
+                del _stamps[each], _notes[each]
+            forgotten = [_cache.pop(each, None) for each in outdated]
         for each in filter(None, forgotten):
             each.unload()
         feedback.show_message(chosen.words or f"{spec.id} is loaded")  # the node keeps its last message
