@@ -344,6 +344,7 @@ CASES = {
     "edges.depth_edges.edge_radius": (lambda: depth_edges.edge_radius(20, 30), None),
     "filters.extremes.neighbours_largest": (lambda: extremes.neighbours_largest(maps()), None),
     "filters.extremes.largest_within": (lambda: extremes.largest_within(maps(), 2), None),
+    "filters.extremes.largest_along_rows": (lambda: extremes.largest_along_rows(maps(), 2), None),
     "filters.extremes.median_within": (lambda: extremes.median_within(maps(), 2), None),
     "filters.coarse.shrunk": (lambda: coarse.shrunk(maps(), 5), None),
     "filters.coarse.middles_of": (lambda: coarse.middles_of(maps(), 5), None),
