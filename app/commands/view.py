@@ -63,14 +63,14 @@ def _page(file: Path, arguments: argparse.Namespace) -> Path:
     image = arguments.image or image_of_result(file)
     page, made_of = arguments.out / f"{file.stem}.html", image or file
     check_places([page], [file, *([image] if image else [])], arguments.overwrite, made_of)
-    from ...geometry.files import html_page, load_estimate
-    from ...geometry.files.paths import write_bytes
+    from ...geometry.files import load_estimate, write_html
     from ..batch.per_image import read
+    from ..batch.staging import kept_if_used
 
     known = _with_normals(load_estimate(file, chosen_quantity(arguments), channel=arguments.channel))
-    payload = html_page.page_payload(known, None if image is None else read(image))
-    arguments.out.mkdir(parents=True, exist_ok=True)  # not for what makes no page
-    write_bytes(page, html_page.page("viewer", file.stem, payload).encode())
+    photo = None if image is None else read(image)
+    with kept_if_used(arguments.out):
+        write_html(page, known, photo)
     note_results(made_of, [page])
     echo(shown(f"{file}: {page} ({page.stat().st_size / 1e6:.1f} MB)"))
     return page
