@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ...options.checks import check_whole
 from ...options.lens import MAX_BLADES
-from ...utils import opencv_for, resize_map, without_autocast
+from ...utils import opencv_for, without_autocast
+from ..filters.coarse import enlarged, shrunk
 
 MAX_ROTATION = 360000.0
 # (largest radius in pixels, how many times smaller the layer is made)
@@ -73,12 +74,11 @@ def blur_layer(layer: Tensor, radius: float, blades: int = 0, rotation: float = 
     step = size_step(radius)
     if step == 1:
         return _filtered(layer, aperture_kernel(radius, blades, rotation))
-    height, width = layer.shape[-2:]
-    small = resize_map(layer, height // step, width // step)
+    small = shrunk(layer, step)
     # Averaging and enlarging blur by a variance of step^2 / 4; a disc's is radius^2 / 4.
     narrower = math.copysign(math.sqrt(max(radius * radius - step * step, 0)) / step, radius)
     blurred = _filtered(small, aperture_kernel(narrower, blades, rotation))
-    return resize_map(blurred, height, width)
+    return enlarged(blurred, step, layer.shape[-2:])
 
 
 @without_autocast

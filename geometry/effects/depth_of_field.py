@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ...options.checks import check_range, check_whole
 from ...options.lens import MAX_BLADES, MAX_STOPS
-from ...utils import constant, in_float32, kept_constants, sent_to
+from ...utils import constant, in_float32, kept_constants, largest_channel, sent_to
 from ..checks import check_image, check_map
 from ..filters.box import box_means
 from ..filters.coarse import enlarged, shrunk
@@ -191,7 +191,7 @@ def _lifted(image: Tensor, radius: Tensor, stops: float) -> Tensor:
         return light
     least = sent_to(image.device, torch.tensor(_BURNT_OUT)).to(image).view(1, 3, 1, 1)
     channels = ((image - least) / (1 - least)).clamp(0, 1)
-    burnt = channels.amax(1, keepdim=True).square()
+    burnt = largest_channel(channels).square()
     burnt = (burnt - _wide_part(burnt)) * _standing_out(light, channels, burnt)
     return light * (1 + (2**stops - 1) * burnt * ((radius.abs() - _DIM) / (_BRIGHT - _DIM)).clamp(0, 1))
 
