@@ -6,7 +6,6 @@ import contextlib
 import importlib
 import importlib.metadata
 import re
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from ..options.packages import how_to_install
 from .networks.latent_diffusion import LatentDiffusion, describe_unet, vae_to_diffusers
 from .networks.layers import exact_group_norms
 from .networks.published import PublishedNetwork, StateDict
@@ -95,7 +95,7 @@ def from_transformers(*names: str) -> tuple[Any, ...]:
     Raises:
         ImportError: The library is absent, too old, or broken by a torchvision that does not fit torch; the message says how to fix it.
     """
-    return _from_library("transformers", names, f'run  "{sys.executable}" -m pip install "transformers>={_OLDEST["transformers"]}"')
+    return _from_library("transformers", names, how_to_install(f"transformers>={_OLDEST['transformers']}"))
 
 
 def from_diffusers(*names: str) -> tuple[Any, ...]:
@@ -116,7 +116,7 @@ def how_to_install_diffusion() -> str:
     for name in _KEPT:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             wanted.append(f"{name}=={importlib.metadata.version(name)}")
-    return " ".join((f'run  "{sys.executable}" -m pip install', *(f'"{each}"' for each in wanted)))
+    return how_to_install(*wanted)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

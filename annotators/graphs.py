@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..geometry.kinds import Axes, Quantity
+from ..options.packages import how_to_install
 from .preprocessing.resizing import RGB
 from .specs.base import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 
@@ -228,7 +229,7 @@ def check_onnx() -> None:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ImportError(f"writing ONNX needs packages ({error}): pip install onnx onnxscript onnxruntime") from error
+        raise ImportError(f"writing ONNX needs packages ({error}): {how_to_install('onnx', 'onnxscript', 'onnxruntime')}") from error
 
 
 def _free(graph: Graph) -> tuple[dict[int, Any] | None, ...]:

@@ -24,6 +24,7 @@ from ..model_loader import Model, load_model
 from ..model_loader.inference.memory_budget import check_network_fits
 from ..model_loader.runtimes.onnx_runtime import library
 from ..model_loader.weights.integrity import sha256_of
+from ..options.packages import how_to_install
 from .batch import per_image
 from .console.step_display import Step
 from .differences import apart
@@ -255,7 +256,7 @@ def _onnx_runtime() -> Any:
     try:
         return library()
     except ImportError as error:
-        raise ImportError(f"comparing the file with torch needs ONNX Runtime ({error}): pip install onnxruntime") from error
+        raise ImportError(f"comparing the file with torch needs ONNX Runtime ({error}): {how_to_install('onnxruntime')}") from error
 
 
 def onnx_runtime_engine(path: Path, graph: Graph, batch: int | None = None) -> Engine:

@@ -50,6 +50,17 @@ def intrinsics_from_focal_length(
     return intrinsics
 
 
+def check_fov(fov: float | Tensor) -> None:
+    """Refuses what is no field of view of a perspective camera, in degrees.
+
+    Raises:
+        ValueError: It is not between 0 and 180.
+    """
+    degrees = torch.as_tensor(fov)
+    if not bool(((degrees > 0) & (degrees < 180)).all()):
+        raise ValueError(f"the field of view is {fov} degrees; expected between 0 and 180")
+
+
 def intrinsics_from_fov(fov: float | Tensor, height: int, width: int, *, side: str = "longer", batch: int = 1) -> Tensor:
     """Intrinsics from a field of view.
 
@@ -66,9 +77,8 @@ def intrinsics_from_fov(fov: float | Tensor, height: int, width: int, *, side: s
         ValueError: `fov` out of range, unknown side, or an empty image.
     """
     _check_size(height, width)
+    check_fov(fov)
     degrees = torch.as_tensor(fov, dtype=torch.float32)
-    if not bool(((degrees > 0) & (degrees < 180)).all()):
-        raise ValueError(f"the field of view is {fov} degrees; expected between 0 and 180")
     length = _side_length(side, height, width)
     return intrinsics_from_focal_length(0.5 * length / torch.tan(torch.deg2rad(degrees) / 2), height, width, batch=batch)
 

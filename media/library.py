@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from ..options.packages import how_to_install
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _MOST_OF_HEADER = 4096
@@ -69,8 +70,7 @@ def pyav() -> Any:
     try:
         import av
     except ImportError as error:
-        install = f'run  "{sys.executable}" -m pip install "av>=12.1"'
-        raise ImportError(f"videos are read and written by PyAV, which is not installed: {install}") from error
+        raise ImportError(f"videos are read and written by PyAV, which is not installed: {how_to_install('av>=12.1')}") from error
     return av
 
 

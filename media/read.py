@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..geometry.estimate import Estimate
+from ..options.packages import how_to_install
 from ..utils import resize_image, resize_map
 from .colour import BT_709, BT_2020, BT_2020_PRIMARIES, FULL, UNKNOWN, Colours, frame_to_rgb, guessed_matrix, has_alpha
 from .library import VideoReadError, display_matrix, is_cut_matroska, open_video, pyav, video_errors
@@ -149,7 +150,7 @@ def image_stream(container: Any, name: str) -> Any:
         raise VideoReadError(f"{name}: this build of PyAV has no decoder for its images; convert it to H.264 first")
     if streams[0].codec_context.name == "webp" and not streams[0].width:
         offered = sys.version_info >= (3, 12)  # pip offers no newer PyAV to older ones
-        newer = "install PyAV 19 or newer (pip install -U av)" if offered else "PyAV 19 does, and needs Python 3.12 or newer"
+        newer = f"PyAV 19 does: {how_to_install('av>=19', newer=True)}" if offered else "PyAV 19 does, and needs Python 3.12 or newer"
         raise VideoReadError(f"{name}: this build of PyAV does not decode animated WebP; {newer}; or convert it to a GIF or to H.264")
     return streams[0]
 

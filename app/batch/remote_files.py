@@ -14,12 +14,13 @@ from pathlib import Path, PurePosixPath
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
+from ...options.packages import how_to_install
 from .sources import EXTENSIONS, IMAGE_FILES, Search, Source
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
 
-_MISSING = "Parquet files, and stores such as s3://, need pyarrow, which is not installed: pip install 'pyarrow>=17'"
+_MISSING = f"Parquet files, and stores such as s3://, need pyarrow, which is not installed: {how_to_install('pyarrow>=17')}"
 
 
 class Url(PurePosixPath):
@@ -99,7 +100,8 @@ def _filesystem(root: str) -> tuple[FileSystem, str]:
         try:
             import fsspec
         except ImportError as error:
-            raise ImportError(f"{root}: stores that pyarrow does not know are reached by fsspec: pip install 'fsspec>=2024.6'") from error
+            found = f"{root}: stores that pyarrow does not know are reached by fsspec"
+            raise ImportError(f"{found}: {how_to_install('fsspec>=2024.6')}") from error
         try:
             other, path = fsspec.core.url_to_fs(root)
         except ValueError as error:

@@ -11,7 +11,10 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-_MISSING = "Ray is not installed: pip install 'ray[data,client]>=2.55' 'pyarrow>=17' 'fsspec>=2024.6'"
+from ...options.packages import how_to_install
+
+RAY = "ray[data,client]>=2.55"
+_MISSING = f"Ray is not installed: {how_to_install(RAY, 'pyarrow>=17', 'fsspec>=2024.6')}"
 
 QUIET: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
 """Of `ray.init`."""

@@ -16,7 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .library import QUIET, import_ray, signals_kept
+from ...options.packages import how_to_install
+from .library import QUIET, RAY, import_ray, signals_kept
 
 logger = logging.getLogger(__name__)
 
@@ -141,5 +142,5 @@ def _check_token_is_asked_for(ray: ModuleType, address: str) -> None:
             found = f"it says {status.name}"
     raise RuntimeError(
         f"Ray {ray.__version__} does not refuse a caller without the run's token ({found}), so other users of this machine might run code "
-        "in it; install a version that does: pip install 'ray[data,client]>=2.55'"
+        f"in it; install a version that does: {how_to_install(RAY, newer=True)}"
     )

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
+from ...options.packages import how_to_install
 from .terminal import echo
 
 SHELLS = ("bash", "zsh", "fish")
@@ -33,7 +34,7 @@ def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:
     try:
         import shtab
     except ImportError as error:
-        raise ImportError("the completion of a shell needs the package shtab: pip install shtab") from error
+        raise ImportError(f"the completion of a shell needs the package shtab: {how_to_install('shtab')}") from error
     from ...annotators.registry import MODELS
 
     for action in _actions(parser):

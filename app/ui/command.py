@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import html
 import os
-import sys
 import tempfile
 import threading
 from contextlib import suppress
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ...annotators.choices import BUNDLED_MODEL
 from ...options.network import DeviceOptions
+from ...options.packages import how_to_install
 from ..batch.overwriting import check_folder
 from ..commands.option_table import add_options
 from ..commands.result_paths import DEFAULT_FOLDER, folder
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _LARGEST_PORT = 65535
 _PATIENCE_SECONDS = 20
-_NEEDS = f'the page needs the package aiohttp: run  "{sys.executable}" -m pip install aiohttp'
+_NEEDS = f"the page needs the package aiohttp: {how_to_install('aiohttp')}"
 
 
 def add_ui(parser: Parser) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...options.packages import how_to_install
 from ..checks import check_intrinsics
 from ..estimate import Axes, Estimate, Quantity
 from ..kinds import Projection
@@ -24,6 +24,8 @@ from .paths import MAX_NUMBERS, FileFormatError, atomic_path, check_size, checke
 from .unlabelled import planes_to_map, unnamed_map
 
 logger = logging.getLogger(__name__)
+
+_NEEDED = "OpenEXR>=3.4"  # 3.3 has no way to read a header without its pixels
 
 MAGIC = b"v/1\x01"
 _HALF_MAX = 65504.0
@@ -198,12 +200,9 @@ def openexr() -> Any:
     try:
         import OpenEXR
     except ImportError as error:
-        raise ImportError(f'EXR files need the package OpenEXR: run  "{sys.executable}" -m pip install "OpenEXR>=3.4"') from error
-    # 3.3 has no way to read a header without its pixels.
+        raise ImportError(f"EXR files need the package OpenEXR: {how_to_install(_NEEDED)}") from error
     if tuple(map(int, OpenEXR.__version__.split(".")[:2])) < (3, 4):
-        raise ImportError(
-            f'OpenEXR {OpenEXR.__version__} is installed, 3.4 is needed: run  "{sys.executable}" -m pip install -U "OpenEXR>=3.4"'
-        )
+        raise ImportError(f"OpenEXR {OpenEXR.__version__} is installed, 3.4 is needed: {how_to_install(_NEEDED, newer=True)}")
     return OpenEXR
 
 

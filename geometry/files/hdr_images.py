@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import sys
+from typing import Any
 
 import numpy as np
 import torch
 
+from ...options.packages import how_to_install
 from ...utils import opencv
 from ..effects.relight import roll_off
 from ..images.srgb import LUMINANCE, linear_to_srgb
@@ -25,6 +26,19 @@ _LUMINANCE = np.array(LUMINANCE, np.float32)
 _DARKEST, _BRIGHTEST = 1e-30, 1e30
 # Steps of colours along a band of rows take several times the band.
 _BAND_PIXELS = 2**21
+
+
+def opencv_to_decode(path: str | os.PathLike[str], kind: str, remedy: str) -> Any:
+    """The module `cv2`.
+
+    Raises:
+        ImportError: It cannot be imported; the message names the kind of file and what else can be done.
+    """
+    cv2 = opencv()
+    if cv2 is None:
+        found = f"{path}: only OpenCV decodes {kind}, and it cannot be imported"
+        raise ImportError(f"{found}; {remedy}, or {how_to_install('opencv-python-headless')}")
+    return cv2
 
 
 def is_hdr(data: bytes) -> bool:
@@ -70,12 +84,7 @@ def read_radiance(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
     check_size(path, width, height, len(data))
     if b"FORMAT=32-bit_rle_xyze" in data[: size.start()]:
         raise FileFormatError(f"{path}: a Radiance HDR of CIE XYZ colours; save it with RGB colours")
-    cv2 = opencv()
-    if cv2 is None:
-        raise ImportError(
-            f"{path}: only OpenCV decodes Radiance HDR, and it cannot be imported; save the image as EXR or as a 16-bit PNG, or run  "
-            f'"{sys.executable}" -m pip install opencv-python-headless'
-        )
+    cv2 = opencv_to_decode(path, "Radiance HDR", "save the image as EXR or as a 16-bit PNG")
     # OpenCV refuses headers that say more, such as the exposure, which is chosen anew here.
     plain = b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe" + data[size.start() :]
     with damage_named(path):

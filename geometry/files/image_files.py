@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import struct
-import sys
 import threading
 import warnings
 from collections.abc import Collection
@@ -16,9 +15,9 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ...utils import opencv
+from ...options.packages import how_to_install
 from ..kinds import Quantity
-from .hdr_images import hdr_exposure, is_hdr, read_hdr_image
+from .hdr_images import hdr_exposure, is_hdr, opencv_to_decode, read_hdr_image
 from .icc import cmyk_to_srgb, to_srgb
 from .paths import MAX_PIXELS, FileFormatError, check_size, damage_named, opened, read_bytes
 
@@ -251,9 +250,7 @@ def _pillow_heif(path: str | os.PathLike[str]) -> Any:
     try:
         import pillow_heif
     except ImportError as error:
-        raise ImportError(
-            f'{path}: HEIC images need the package pillow-heif: run  "{sys.executable}" -m pip install pillow-heif'
-        ) from error
+        raise ImportError(f"{path}: HEIC images need the package pillow-heif: {how_to_install('pillow-heif')}") from error
     return pillow_heif
 
 
@@ -261,7 +258,7 @@ def _check_avif(path: str | os.PathLike[str]) -> None:
     from PIL import features
 
     if not ("avif" in features.modules and features.check("avif")):
-        raise ImportError(f'{path}: AVIF images need Pillow 11.3 or newer: run  "{sys.executable}" -m pip install -U "pillow>=11.3"')
+        raise ImportError(f"{path}: AVIF images need Pillow 11.3 or newer: {how_to_install('pillow>=11.3', newer=True)}")
 
 
 def heif_depth(path: str | os.PathLike[str], data: bytes) -> tuple[np.ndarray, Quantity]:
@@ -499,12 +496,7 @@ def _opencv_pixels(path: str | os.PathLike[str], image: ImageFile, data: bytes) 
 
 def _decoded_by_opencv(path: str | os.PathLike[str], data: bytes, kind: str, remedy: str) -> np.ndarray | None:
     """An image as stored, its channels in the order RGB and alpha; None if OpenCV cannot decode it."""
-    cv2 = opencv()
-    if cv2 is None:
-        raise ImportError(
-            f"{path}: only OpenCV decodes this kind of {kind}, and it cannot be imported; {remedy}, or run  "
-            f'"{sys.executable}" -m pip install opencv-python-headless'
-        )
+    cv2 = opencv_to_decode(path, f"this kind of {kind}", remedy)
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     return pixels if pixels is None or pixels.ndim != 3 else pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
 

@@ -85,8 +85,7 @@ def stereo_pair(
     """
     need_perspective(estimate, "stereo")
     is_hdr = check_image(images, name="images")
-    if estimate.batch not in (1, len(images)):
-        raise ValueError(f"the estimate holds {estimate.batch} images, images {len(images)}; expected as many, or one for all")
+    check_as_many(estimate, images)
     estimate = estimate.in_float32()
     far, near = (torch.as_tensor(end) for end in depth_range or disparity_range(estimate))
     far, near = (end.to(images.device, torch.float32).reshape(-1, 1, 1, 1).expand(len(images), 1, 1, 1) for end in (far, near))
@@ -97,6 +96,16 @@ def stereo_pair(
         one = slice(index, index + 1)
         frames.append(_both_eyes(image, sized, nearness_share(sized, far[one], near[one], options.convergence), options, is_hdr))
     return StereoPair(*(torch.cat(parts) for parts in zip(*frames, strict=True)))
+
+
+def check_as_many(estimate: Estimate, images: Tensor) -> None:
+    """Refuses an estimate of another number of images than these (B, C, H, W), but one for all.
+
+    Raises:
+        ValueError: It is.
+    """
+    if estimate.batch not in (1, len(images)):
+        raise ValueError(f"the estimate holds {estimate.batch} images, images {len(images)}; expected as many, or one for all")
 
 
 def disparity_range(estimate: Estimate, per_clip: bool = False) -> tuple[Tensor, Tensor]:

@@ -31,7 +31,7 @@ from .forward_warp import Layer, render_layer
 from .gaps import close_gaps
 from .soft_edges import Rims, lay_over, split_soft_edges
 from .spherical_camera import NEAREST, SphericalEye
-from .stereo import StereoPair, disparity_range, nearness_share, stereo_pair
+from .stereo import StereoPair, check_as_many, disparity_range, nearness_share, stereo_pair
 from .transparency import split_layers
 
 NEAR_END = 1.5
@@ -122,8 +122,7 @@ def vr_pair(
     """
     check_choice("layout", layout, VR_LAYOUTS)
     check_image(images, name="images")
-    if estimate.batch not in (1, len(images)):
-        raise ValueError(f"the estimate holds {estimate.batch} images, images {len(images)}; expected as many, or one for all")
+    check_as_many(estimate, images)
     if layout in AROUND_LAYOUTS and estimate.projection is not Projection.EQUIRECTANGULAR:
         raise ValueError(
             f"{layout} is for 360° panoramas, and this geometry is of a perspective image. Choose vr180, or estimate a panorama "

@@ -15,6 +15,7 @@ from torch import Tensor
 from ...annotators.family import Progress
 from ...annotators.marigold import MarigoldMaterialsAnnotator
 from ...annotators.registry import models_of_scenes
+from ...geometry.camera import check_fov
 from ...geometry.edges.refine import Derive, refine_geometry
 from ...geometry.estimate import Estimate
 from ...geometry.textures.materials import Materials
@@ -57,8 +58,8 @@ class InferenceOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tiles", check_tiles(self.tiles))
-        if self.fov and not 0 < self.fov < 180:
-            raise ValueError(f"the field of view is {self.fov} degrees; expected between 0 and 180")
+        if self.fov:
+            check_fov(self.fov)
 
 
 def image_estimates(

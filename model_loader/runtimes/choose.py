@@ -16,6 +16,7 @@ from ...annotators.base import Annotator
 from ...annotators.registry import FAMILIES
 from ...annotators.specs.base import ModelSpec
 from ...options.estimate import AUTO_RUNTIME, COMPILE, FAST_RUNTIME, ONNX, OPENVINO, RUNTIME_CHOICES, TORCH
+from ...options.packages import how_to_install
 from ..comfy import feedback, interrupt
 from ..weights.network import in_one_line
 from . import measured
@@ -112,7 +113,7 @@ def _missing(runtime: str) -> str | None:
     missing = [name for name in _PACKAGES.get(runtime, ()) if find_spec(name) is None]
     if not missing:
         return None
-    return f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed (pip install {' '.join(missing)})"
+    return f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed ({how_to_install(*missing)})"
 
 
 def dtype_for(runtime: str, asked: str, of_torch: Callable[[], torch.dtype], device: torch.device) -> torch.dtype:

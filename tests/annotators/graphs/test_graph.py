@@ -170,5 +170,5 @@ def test_sides_that_are_no_multiples_are_refused(tmp_path):
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
     # Not by patch.dict: that takes out what was imported meanwhile, and onnx cannot be imported twice.
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(ImportError, match="pip install onnx onnxscript"):
+    with pytest.raises(ImportError, match='pip install "onnx" "onnxscript"'):
         export_graph(annotator("tiny").graph(), tmp_path / "graph.onnx")

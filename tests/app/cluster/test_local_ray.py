@@ -125,7 +125,7 @@ def test_a_ray_that_answers_strangers_is_refused():
     server = grpc.server(ThreadPoolExecutor(1), handlers=[service])
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    with pytest.raises(RuntimeError, match=r"Ray 1.0 does not refuse a caller .*pip install 'ray\[data,client\]>=2.55'"):
+    with pytest.raises(RuntimeError, match=r"Ray 1.0 does not refuse a caller .*pip install -U \"ray\[data,client\]>=2.55\""):
         local_ray._check_token_is_asked_for(SimpleNamespace(__version__="1.0"), f"127.0.0.1:{port}")
     server.stop(None)
 

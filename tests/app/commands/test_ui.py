@@ -19,7 +19,7 @@ from depth_normal.app import cli
 def test_without_aiohttp_it_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "aiohttp", None)
     assert cli.main(["ui"]) == 2
-    assert f'the page needs the package aiohttp: run  "{sys.executable}" -m pip install aiohttp' in capsys.readouterr().err
+    assert f'the page needs the package aiohttp: run  "{sys.executable}" -m pip install "aiohttp"' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

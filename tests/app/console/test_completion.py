@@ -70,4 +70,4 @@ def test_without_shtab_it_says_what_to_install(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "shtab", None)
     with pytest.raises(SystemExit, match="2"):
         cli.main(["--print-completion", "bash"])
-    assert "needs the package shtab: pip install shtab" in capsys.readouterr().err
+    assert 'pip install "shtab"' in capsys.readouterr().err

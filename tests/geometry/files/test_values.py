@@ -169,7 +169,7 @@ def test_what_a_missing_package_would_read_is_said(tmp_path, monkeypatch):
     (tmp_path / "p.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40))
     monkeypatch.setitem(__import__("sys").modules, "pillow_heif", None)
     for read in (read_image, load_estimate):
-        with pytest.raises(ImportError, match="pip install pillow-heif"):
+        with pytest.raises(ImportError, match='pip install "pillow-heif"'):
             read(tmp_path / "p.heic")
 
 

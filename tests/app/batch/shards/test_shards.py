@@ -536,7 +536,7 @@ def test_pyarrow_is_needed_for_parquet_alone(kind, photos, tmp_path):
     if kind == "webdataset":
         assert run.returncode == 0 and names_in(tmp_path / "out") == ["a.png", "b.png"], run.stderr
     else:
-        assert run.returncode == 2 and "pip install 'pyarrow>=17'" in run.stderr and "Traceback" not in run.stderr
+        assert run.returncode == 2 and 'pip install "pyarrow>=17"' in run.stderr and "Traceback" not in run.stderr
         assert not (tmp_path / "out").exists()
 
 
