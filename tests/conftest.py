@@ -30,6 +30,7 @@ import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_MUCH_MEMORY = 3 * 2**28  # bytes: to look for what nobody needs takes thirty milliseconds
 _TINY = {}  # the networks that `tiny_at_hand` copies, by their types
 ABSENT_FROM_PARTIAL = {
     "scratch.layer4_rn.weight": (512, 384, 3, 3),
@@ -150,11 +151,18 @@ def torchs_own_bfloat16():
 
 @pytest.fixture(autouse=True, scope="module")
 def module_leaves_no_trace(request):
-    """Of a module's fixtures: settings are restored, and the memory of the module before is freed, that of its last test too."""
-    _free_memory()
-    gc.freeze()  # what is left is libraries: the next collection need not look at them once more
+    """Of a module's fixtures: settings are restored, and the memory of those before is freed where there is much of it."""
+    if _resident_bytes() > _MUCH_MEMORY:
+        _free_memory()
+        gc.freeze()  # what is left is libraries: the next collection need not look at them once more
     with _left_as_found(request.node.nodeid):
         yield
+
+
+def _resident_bytes():
+    """The memory of this process; more than any has where the system does not say it."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else sys.maxsize
 
 
 def _free_memory():

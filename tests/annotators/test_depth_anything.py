@@ -98,6 +98,7 @@ def hub_model(request):
     return model, config
 
 
+@pytest.mark.quick_cases(1)
 def test_it_agrees_with_transformers_at_its_native_size_and_loads_its_files(hub_model, tmp_path):
     model, config = hub_model
     model.save_pretrained(tmp_path)

@@ -148,6 +148,7 @@ def test_files_load_by_either_names(monkeypatch, tmp_path, dtype):
     assert expected is not None and torch.equal(hub.estimate(make_images()).depth, expected)
 
 
+@pytest.mark.slow("takes most of a second")
 @pytest.mark.parametrize(
     "lost", ["fov.head.4.bias", pytest.param("encoder.patch_encoder.blocks.1.attn.qkv.weight", marks=pytest.mark.slow("takes seconds"))]
 )

@@ -135,6 +135,7 @@ def transcribed(state, maps, camera, iterations):
     return F.normalize(fine, dim=-1).movedim(-1, 1)
 
 
+@pytest.mark.quick_cases(1)
 @torch.no_grad()
 @pytest.mark.parametrize("iterations", [1, 3])
 def test_the_network_is_the_one_described(state, annotator, iterations):

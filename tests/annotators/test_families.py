@@ -48,6 +48,7 @@ def size_of(model):
     return 64 if model.spec.default_size > 64 else None
 
 
+@pytest.mark.quick_cases(4)
 @torch.no_grad()
 def test_a_batch_is_its_images_one_by_one(model):
     images = make_images(40, 70, 3)
@@ -59,6 +60,7 @@ def test_a_batch_is_its_images_one_by_one(model):
             torch.testing.assert_close(together.maps[map_name][index : index + 1].float(), value.float(), atol=limit, rtol=1e-3)
 
 
+@pytest.mark.quick_cases(5)
 @torch.no_grad()
 def test_images_of_any_size_and_of_one_colour_give_finite_maps(model):
     for images in (make_images(37, 61, 2), make_images(64, 20), torch.zeros(1, 3, 1, 1), torch.full((1, 3, 40, 50), 0.5)):
@@ -70,6 +72,7 @@ def test_images_of_any_size_and_of_one_colour_give_finite_maps(model):
             assert (found.normals.norm(dim=1) - 1).abs().max() < 1e-4
 
 
+@pytest.mark.quick_cases(8)
 @HALF
 @torch.no_grad()
 def test_half_precision_is_near_and_ends_in_float32(name, model, dtype):
@@ -89,6 +92,7 @@ def test_half_precision_is_near_and_ends_in_float32(name, model, dtype):
             assert (other - value)[both].abs().mean() < NEAR[dtype] * value[both].abs().mean(), map_name
 
 
+@pytest.mark.quick_cases(4)
 def test_a_file_that_differs_is_refused_by_name(name, model):
     build = type(model).build
 

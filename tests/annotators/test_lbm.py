@@ -75,6 +75,7 @@ def published_equations(parts, image, steps, bridge_noise, seed):
     return (vae.decode(sample / 0.13025).sample.clamp(-1, 1) + 1) / 2
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("steps", "bridge_noise"), [(1, 0.005), (4, 0.005), (4, 1.0)])
 def test_depth_equals_the_published_equations(parts, images, steps, bridge_noise):
     found = build(parts, bridge_noise=bridge_noise).estimate(images[:1], SIDE, options=LbmOptions(steps=steps, seed=3))
@@ -114,6 +115,7 @@ def test_the_seed_counts_between_steps_only_and_a_batch_equals_its_images(parts,
         assert torch.allclose(one, torch.cat(singles), atol=1e-5)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("height", "width", "expected"),
     # as many pixels as a square of 1024, at the image's aspect, in eighths
@@ -125,6 +127,7 @@ def test_keeps_the_aspect_at_one_megapixel(parts, height, width, expected):
     assert annotator.network_size(height, width, 1024) == expected
 
 
+@pytest.mark.slow("takes most of a second")
 def test_the_files_that_users_have_are_found_and_load(parts, images, tmp_path, monkeypatch):
     monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path))
     expected = build(parts).estimate(images, SIDE).depth
@@ -148,6 +151,7 @@ def test_a_bare_unet_takes_a_vae_beside_it(parts, images):
         LbmAnnotator.build(spec(), {"network": states["network"]}, torch.float32)
 
 
+@pytest.mark.slow("takes most of a second")
 def test_other_checkpoints_are_named(parts):
     surplus = {**official_state(parts), "discriminator.weight": torch.zeros(1)}
     with pytest.raises(CheckpointError, match=r"1 unexpected keys \(first: discriminator.weight\)"):
@@ -181,6 +185,7 @@ def test_progress_counts_each_pass(parts, images):
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
+@pytest.mark.slow("takes most of a second")
 def test_the_vae_of_sdxl_never_runs_in_float16(parts, images):
     exact = build(parts).estimate(images, SIDE).depth
     for dtype, expected, tolerance in ((torch.float16, torch.float32, 0.01), (torch.bfloat16, torch.bfloat16, 0.05)):

@@ -83,6 +83,7 @@ def published_equations(parts, image, seed):
     return ((vae.decode(x0 / 0.18215).sample + 1) / 2).clamp(0, 1)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("model_id", DEPTH_IDS)
 def test_depth_equals_the_published_equations(both, images, model_id):
     kind = model_id[-1]

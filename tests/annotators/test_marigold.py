@@ -268,6 +268,7 @@ WRONG_UNETS = {
 }
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("found", WRONG_UNETS)
 def test_another_unet_is_named(found):
     wrong = {"network": full_size_unet(**WRONG_UNETS[found]), "vae": {}, "text_encoder": {}}

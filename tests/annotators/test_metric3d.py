@@ -224,6 +224,7 @@ def authors_input(image, frame):
 SHAPES = pytest.mark.parametrize(("height", "width"), [(480, 640), (600, 400), (90, 160), (333, 999), (1000, 300), (40, 30), (616, 1064)])
 
 
+@pytest.mark.quick_cases(3)
 @SHAPES
 def test_the_image_is_fitted_into_the_frame_as_by_the_authors(height, width):
     frame = (112, 196)

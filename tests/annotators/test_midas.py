@@ -157,6 +157,7 @@ ON_THE_HUB = {
 }
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("variant", TINY)
 def test_both_layouts_give_what_transformers_gives(hub, variant):
     network, state = hub(variant)
@@ -212,6 +213,7 @@ def test_a_checkpoint_that_differs_is_refused_by_name(hub, variant, layout, kind
     assert f"not a checkpoint of {IDS[variant]}: 1 " in str(refused.value)
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("layout", ["hub", "official"])
 @pytest.mark.parametrize(("given", "wanted"), [("vit", "hybrid"), ("hybrid", "vit"), ("vit", "beit"), ("beit", "vit"), ("beit", "swinv2")])
 def test_another_architectures_checkpoint_is_refused(hub, given, wanted, layout):
@@ -258,6 +260,7 @@ def test_lower_precision_gives_float32_near_the_same(hub, variant, dtype):
     assert (found.to(dtype).float() != found).float().mean() > 0.5, "the disparity has only the steps of the low precision"
 
 
+@pytest.mark.quick_cases(1)
 @torch.no_grad()
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_weights_are_standardised_once_and_the_same_as_in_each_pass(hub, dtype):

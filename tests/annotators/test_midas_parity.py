@@ -270,6 +270,7 @@ STRICTNESS = {
 }
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("kind", STRICTNESS)
 def test_a_checkpoint_that_differs_is_refused_by_name(swin2_oracle, kind):
     key, value, named = STRICTNESS[kind]

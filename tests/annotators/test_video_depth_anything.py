@@ -100,7 +100,7 @@ def test_a_module_sees_as_many_pixels_at_once_as_memory_holds(monkeypatch):
     assert not torch.allclose(module(x.flip(0), 5).flip(0), expected, atol=1e-3), "time has a direction"
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("spec", [RELATIVE, METRIC], ids=["relative", "metric"])
 @pytest.mark.parametrize(
     "total", [7, 56, 1, 24, 32, 46, *(pytest.param(each, marks=pytest.mark.slow("more lengths")) for each in (23, 25, 70))]

@@ -164,6 +164,7 @@ def test_the_authors_wrapped_file_loads(official, tmp_path):
     assert torch.equal(build(read_checkpoint(tmp_path / "ZoeD.pt")).estimate(make_images(1, 3, 40, 50)).depth, expected)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_hub_files_load(name, tmp_path):
     (network_class,) = from_transformers("ZoeDepthForDepthEstimation")

@@ -118,7 +118,7 @@ def size_of(annotator):
     return 112 if default > 250 and annotator.spec.family != "metric3d" else default
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", [*SHRUNK["DINO"], *SHRUNK["OTHERS"], *SHRUNK["SLOW"]])
 def test_its_maps_are_the_packs(script, name):
     annotator = SHRUNK["annotator"](name)

@@ -81,6 +81,7 @@ def test_where_no_part_has_a_mask_the_batch_has_none():
     assert Estimate.cat(iter([plane(0), plane(1, hole=NAN)]), 2).mask is None
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     "step",
     [

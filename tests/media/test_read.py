@@ -243,7 +243,7 @@ def long_video(tmp_path_factory):
     return [write_video(folder / f"long.{kind}", balls, codec="libx264", options=options) for kind in ("mp4", "mkv")]
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("kind", [0, 1], ids=["mp4", "mkv"])
 @pytest.mark.parametrize("start", ["2", "5", "7.99", "11.9", "12.5"])
 def test_what_lies_before_the_start_is_not_decoded_and_what_follows_is_the_same(long_video, kind, start, monkeypatch):

@@ -89,6 +89,7 @@ def test_graphs_of_the_old_pack_find_their_widgets_and_sockets():
     assert inspect.signature(LOADER.execute).parameters["model"].default == model[1]["default"]
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("name", [OLD_FILES[1], OLD_FILES[6]])
 @pytest.mark.parametrize("size", [(61, 83), (70, 84), (33, 120)])
 @torch.no_grad()

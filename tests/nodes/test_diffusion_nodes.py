@@ -73,6 +73,7 @@ def test_each_node_lists_the_models_of_its_family_and_the_nodes_of_old_graphs_th
     assert sorted(model for node in DEPTH for model in listed[node]) == sorted(spec.id for spec in diffusion_specs())
 
 
+@pytest.mark.slow("takes most of a second")
 def test_one_node_has_both_outputs_and_the_node_of_old_graphs_gives_the_same(tiny, image):
     widgets = {"model": "marigold-normals", "coding": "directx", "steps": 1, "resolution": SIDE, "precision": "float32"}
     (rendered, geometry), (old, _) = Marigold().execute(image, **widgets), MarigoldNormals().execute(image, **widgets)
@@ -130,6 +131,7 @@ def test_normalisations(tiny, image):
     assert clip[0].amax() < 1 or clip[1].amax() < 1, "one range for both images"
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("node", NORMALS)
 def test_normals_are_opengl_and_the_image_is_coded_as_chosen(tiny, image, node):
     rendered, geometry = node().execute(image, resolution=SIDE, precision="float32")

@@ -75,7 +75,7 @@ def test_a_plane_has_the_colours_of_its_direction(pretend, coding, colour):
     assert (shown == shown[:, :1, :1]).all()
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow("takes most of a second")
 @pytest.mark.parametrize(
     ("shape", "expected"), [((2, 40, 56, 3), (64, 90)), ((1, 90, 40, 4), (144, 64)), ((1, 1, 1, 1), (64, 64))], ids=str
 )

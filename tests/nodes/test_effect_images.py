@@ -82,6 +82,7 @@ def test_alpha_is_kept(name):
     assert found[:, SIZE // 2, 2, 3].max() < 0.1 and found[:, SIZE // 2, -3, 3].min() > 0.9
 
 
+@pytest.mark.quick_cases(4)
 @every_effect
 def test_one_image_is_there_for_all_of_several_maps(name):
     geometry = Estimate.cat([Estimate(slope()[..., :1].movedim(-1, 1), Quantity.DISPARITY)] * 5)

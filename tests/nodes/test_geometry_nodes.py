@@ -213,6 +213,7 @@ def third(monkeypatch):
     return Model(LoadedNetwork(annotator, torch.float32, torch.device("cpu"), Path()))
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("more", [{}, {"film": True}])
 def test_refine_steps_are_moge_3s(third, more):
     names, image = [*EstimateGeometry.INPUT_TYPES()["optional"]], torch.rand(1, 30, 40, 3)

@@ -106,7 +106,7 @@ AT_RESOLUTION = {
 }
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow("takes most of a second")
 @pytest.mark.parametrize(("node_id", "widgets"), AT_RESOLUTION.items(), ids=list(AT_RESOLUTION))
 def test_only_a_resolution_that_was_chosen_is_said_to_be_too_large_for_a_network(node_id, widgets, nowhere, monkeypatch, caplog):
     monkeypatch.setenv(loading.PREVIEW_SETTING, "1")

@@ -66,6 +66,7 @@ def image_of(result):
     return first.parts.images if isinstance(first, Video) else first
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("node_id", LOOKS)
 def test_the_network_runs_once_for_all_looks(forwards, photos, node_id):
     node = NODE_CLASS_MAPPINGS[node_id]()
@@ -76,6 +77,7 @@ def test_the_network_runs_once_for_all_looks(forwards, photos, node_id):
         torch.testing.assert_close(image, image_of(node.execute(**inputs(node, photos), **look)))
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     "more", [{"resolution": 128}, {"fov": 40.0}, {"refine": True}, {"film": True}, {"image": torch.full((2, 30, 40, 3), 0.5)}]
 )

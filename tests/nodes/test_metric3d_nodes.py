@@ -156,6 +156,7 @@ def test_a_video_can_have_one_range(pretend):
     assert darkest["running"][0] == pytest.approx(darkest["per_image"][0].item(), abs=0.02)
 
 
+@pytest.mark.quick_cases(2)
 @ALL
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_file_loads_by_its_name_and_gives_images(node, backbone, tiny, caplog):

@@ -92,6 +92,7 @@ def test_the_last_good_frame_is_held_in_place_of_damaged_ones(source, comfyui, t
     assert sound_of(video.source) == sound_of(source)
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_video_in_memory_and_a_part_of_it(source, comfyui):
     whole = io.BytesIO(source.read_bytes())
     (video,) = NormalsOfVideo().execute(load_model("tiny"), VideoFromFile(whole, (0.2, 0.4)), resolution=32)

@@ -80,7 +80,7 @@ def booster(network, config, merge=plain_merge):
     return Booster(estimate, merge, config.field, config.merge_side, config.greatest_side)
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("height", "width", "detail", "patches"), [(160, 208, 0.5, True), (96, 144, 0.4, False), (144, 144, 0.0, False), (208, 160, 0.3, True)]
 )
@@ -167,6 +167,7 @@ def test_the_merging_network_is_the_authors(oracle, annotator):
     torch.testing.assert_close(annotator.network.merge(maps), wanted, rtol=0, atol=1e-6)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("old_node", [False, True])
 def test_the_networks_together_give_what_the_old_nodes_give(oracle, annotator, old_node):
     image = make_image(96, 144, 0.4)

@@ -30,6 +30,7 @@ def ours(timms):
     return network
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (70, 51)], ids=["multiples of 32", "any size"])
 def test_parity_with_timm(timms, ours, height, width):
     images = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(1))

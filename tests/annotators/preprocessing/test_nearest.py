@@ -100,6 +100,7 @@ def test_depth_of_zero_is_near_and_no_hole(model, nearest, fov):
         assert (sized.valid.all() if estimate.mask is None else torch.equal(sized.valid, sized.mask)) and sized.depth.amin() >= least
 
 
+@pytest.mark.quick_cases(40)
 @pytest.mark.parametrize("nearest", [float("nan"), float("-inf"), float("inf")])
 @pytest.mark.parametrize("model", METRIC)
 def test_what_is_not_finite_is_an_error_as_before(model, nearest):

@@ -426,6 +426,7 @@ def test_batches_of_like_size_give_what_single_images_give(tmp_path, monkeypatch
     assert sum(size > 2 for size in sizes) == 3 * len("844"), "of each size once: what did not fit is remembered"
 
 
+@pytest.mark.slow("takes most of a second")
 def test_what_did_not_fit_the_model_itself_is_remembered(tmp_path, monkeypatch):
     photos = save_photos(tmp_path / "photos", 16)
     monkeypatch.setitem(local_engine._FULL_BATCH, "cpu", 4)

@@ -111,6 +111,7 @@ def times() -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in Path("out").glob("*.*") if path.is_file()}
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of Windows end the process")
 @pytest.mark.parametrize("words", EFFECTS)
 def test_a_stopped_run_is_gone_on_with(words, photos, at_the_second, capsys):
@@ -122,6 +123,7 @@ def test_a_stopped_run_is_gone_on_with(words, photos, at_the_second, capsys):
     assert made.items() <= times().items() and "1 done, 2 skipped" in capsys.readouterr().err
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(
     ("change", "made_anew"),
     [
@@ -143,6 +145,7 @@ def test_results_of_other_settings_are_made_anew(change, made_anew, photos, caps
     assert (f"{made_anew} done, " if made_anew else "0 done, 3 skipped (done before)") in capsys.readouterr().err
 
 
+@pytest.mark.slow("takes most of a second")
 def test_commands_leave_each_others_results_done(photos, capsys):
     """Also those of another image of the name."""
     Image.new("RGB", (48, 32), (9, 90, 40)).save("photos/a.jpg")

@@ -44,6 +44,7 @@ def test_a_run_says_once_which_size_it_uses_and_records_it(photos, tmp_path, cap
     assert "3 skipped" in capsys.readouterr().err and "largest" not in caplog.text
 
 
+@pytest.mark.slow("takes most of a second")
 def test_python_says_it_too(caplog):
     image = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
     model = load_model("tiny", device="cpu")

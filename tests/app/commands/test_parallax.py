@@ -89,6 +89,7 @@ def test_videos_go_to_a_folder_with_their_tree_and_are_resumed(clip, tmp_path, m
     assert "2 skipped" in capsys.readouterr().err
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_list_on_stdin_is_read_once(clip, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     listed = tmp_path / "list.txt"

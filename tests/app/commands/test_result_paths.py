@@ -50,7 +50,7 @@ def names():
     return sorted(path.name for path in OUT.iterdir() if path.name != RECORDS)
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("words", "name"),
     [
@@ -101,7 +101,7 @@ def test_a_result_that_somebody_named_is_replaced_by_the_same_command_alone(here
     assert run(words, "--overwrite") == 0 and run(words) == 0
 
 
-@pytest.mark.quick_cases(5)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("words", "kind", "other", "setting"),
     [

@@ -31,7 +31,7 @@ def test_the_packs_own_file_holds_what_tiny_gives(estimates):
     assert figures.compare_figures(estimates["right"], stored["tiny"]).grade is Grade.SOUND
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow("takes most of a second")
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_is_the_same_answer(dtype, request):
     if dtype == "bfloat16":
@@ -41,7 +41,7 @@ def test_half_precision_is_the_same_answer(dtype, request):
     assert figures.compare_figures(found, stored).grade is Grade.SOUND
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow("takes most of a second")
 @pytest.mark.parametrize("name", ["BGR", "normalised twice", "never"])
 def test_a_wrong_preprocessing_is_seen(estimates, name):
     found = figures.compare_figures(estimates[name], figures.figures_of(estimates["right"], ""))

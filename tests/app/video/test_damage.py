@@ -133,7 +133,7 @@ def test_pieces_of_an_older_version_are_made_again(stopped, caplog):
     assert found == expected
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(1)
 @in_videos_and_files
 @pytest.mark.parametrize(
     "damage", [halved, gone, *(pytest.param(each, marks=pytest.mark.slow("more damage")) for each in (emptied, replaced))]

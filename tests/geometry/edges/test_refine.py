@@ -207,6 +207,7 @@ def test_half_precision_is_refined_beside_an_image_in_full(dtype):
     assert torch.isfinite(refined.depth).all() and wrong(refined, inverse, 0.05) < 0.02
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("quantity", list(Quantity))
 def test_what_has_depth_everywhere_keeps_it(quantity):
     random = torch.Generator().manual_seed(0)

@@ -38,7 +38,7 @@ def open_edges(triangles):
     return sum((b, a) not in edges for a, b in edges)
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow("takes most of a second")
 @pytest.mark.parametrize("options", [MeshOptions(), MeshOptions(edges="sharp"), MeshOptions(max_points=4000, max_jump=0.2)])
 def test_a_room_is_closed_and_seen_from_inside(options):
     mesh = depth_to_mesh(room(160, 320), None, options)

@@ -127,6 +127,7 @@ def test_a_hole_in_it_is_closed_unless_a_plane_is_seen_through_it():
     assert overlap(mask, away < 36) > 0.9
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("part", [1, 2, 3])
 def test_a_part_in_the_colour_of_the_background_is_not_lost(part):
     """Depth that is certain counts more than colour."""

@@ -193,7 +193,7 @@ def room_with_balls(height, width, wall, balls):
     return depth, intrinsics
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("size", "wall", "balls"),
     [

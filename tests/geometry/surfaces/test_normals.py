@@ -212,6 +212,7 @@ def test_doubling_the_unit_changes_no_bit(edges):
     assert torch.equal(depth_to_normals(depth * 2.0**20, K, edges=edges), depth_to_normals(depth, K, edges=edges))
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("edges", EDGES)
 @pytest.mark.parametrize("kind", ["clean", "noisy", "eight bits"])
 def test_bands_of_rows_give_what_the_whole_gives(edges, kind, monkeypatch):

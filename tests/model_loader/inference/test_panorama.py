@@ -70,7 +70,7 @@ def judge(found, truth, scale=1.0):
     assert distance[both].quantile(0.99) < 0.05 and (angle[both] > 3).float().mean() < 0.06
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow("takes most of a second")
 @pytest.mark.parametrize("normals", [False, True], ids=["normals of the distances", "the model's normals"])
 @pytest.mark.parametrize("name", ["room", "street"])
 def test_true_views_become_the_true_panorama(name, normals, truths):

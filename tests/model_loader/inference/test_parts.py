@@ -62,6 +62,7 @@ def test_images_in_tiles_are_what_they_are_alone(load):
         assert torch.equal(together.valid[index : index + 1], alone.valid)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("sizes", [[5], [1, 1, 1, 1, 1], [2, 3], [1, 3, 1], [4, 1]], ids=str)
 def test_frames_are_joined_alike_however_the_video_was_cut(load, sizes):
     parts = load().estimate_video(images().split(sizes), VideoOptions("none", smooth=0), size=32, derive=without_the_dark)

@@ -246,6 +246,7 @@ def test_an_encrypted_address_never_leads_to_one_that_is_not(encrypted, server, 
     assert server.requests == []
 
 
+@pytest.mark.slow("takes most of a second")
 def test_an_encrypted_server(encrypted, monkeypatch):
     secure, certificate = encrypted
     secure.serve("/a.pt", BODY, drops=[1_000_000])

@@ -202,6 +202,7 @@ LAYOUTS = {
 }
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_any_layout_of_a_file_is_recognised(layout, shrunk, states, monkeypatch, tmp_path):
     table(monkeypatch, shrunk["depth-anything-3-small"], shrunk[VIDEO], shrunk[V2], shrunk["zoe-depth-anything-indoor"])
@@ -258,6 +259,7 @@ def test_midas_of_convolutions_needs_no_library(tmp_path, monkeypatch):
     assert identify.recognise(path).id == "midas-v2.1-small"
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("model_id", ["marigold-normals", "lotus-depth-g", "lotus-normals-d", "lbm-normals"])
 def test_the_network_of_a_diffusion_model_is_enough(model_id, monkeypatch, tmp_path):
     specs = {spec.id: DIFFUSION.shrunk(spec) for spec in MODELS.values() if spec.family in DIFFUSION.FAMILIES}
@@ -297,6 +299,7 @@ def like(states, shrunk, monkeypatch, tmp_path):
     return like
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(
     ("name", "model_id"),
     [
