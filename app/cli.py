@@ -112,8 +112,8 @@ EXAMPLES = {
         "depth-normal effect fog photos -o foggy/ --resume             # a folder; goes on after a stop",
     ),
     "relight": (
-        "depth-normal relight photo.jpg --light 185,18  # low from the left",
-        'depth-normal relight photo.jpg --point 0.3,0.4,0.7 --colour "#ffb46b" --intensity 0.4',
+        "depth-normal relight photo.jpg --light left --intensity 1.5",
+        "depth-normal relight photo.jpg --point 0.3,0.4,0.7 --colour candle --intensity 0.4",
     ),
     "texture": (
         "depth-normal texture pbr wall.jpg --borders seamless  # wall_height.png, _normal, _ao, ...",

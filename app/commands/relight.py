@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from .scene import Scene
 
 DIRECTIONS = {
-    "right": "0,30",
+    "right": "0,40",
     "upper-right": "45,40",
     "above": "90,40",
     "upper-left": "135,40",
-    "left": "180,30",
-    "below": "270,30",
+    "left": "180,40",
+    "below": "270,40",
     "front": "90,75",
     "behind": "90,-15",
 }

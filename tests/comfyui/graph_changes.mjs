@@ -19,7 +19,7 @@ const args = ['--no-sandbox', '--disable-gpu', '--enable-unsafe-swiftshader']
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args })
 const page = await browser.newPage({ viewport: { width: 1500, height: 950 } })
 page.setDefaultTimeout(30000)
-const report = { errors: [], steps: {} }
+const report = { errors: [], steps: {} }, live = ['PreviewGeometry', 'ForegroundCutout', 'Relight']
 page.on('pageerror', error => report.errors.push(error.message))
 
 // One lamp and its image are enough, large enough to be hit.
@@ -35,6 +35,10 @@ async function start() {
     // What stands on the page in the node's place, which may be something else than what the node holds.
     window.rootOf = () => [...document.querySelectorAll('div')].filter(each => each.depthNormal && each.isConnected && each.offsetParent)
       .find(each => (each.closest('[data-node-id]')?.dataset.nodeId ?? String(window.relight().id)) === String(window.relight().id) && 'frames' in each.depthNormal)
+    window.isShown = node => {
+      const { root, canvas } = node.widgets.find(widget => widget.element?.depthNormal).element.depthNormal.view
+      return root.isConnected && root.offsetParent !== null && window.pixels(canvas).some(value => value)
+    }
     window.value = name => window.relight().widgets.find(widget => widget.name === name)?.value
     window.pixels = canvas => canvas.width ? canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data : []
     window.rest = (time = 400) => new Promise(resolve => setTimeout(resolve, time))
@@ -158,14 +162,13 @@ async function copied(type, byKeys) {
   return page.evaluate(() => {
     const copy = window.alike().at(-1)
     if (copy === window.original()) return false
-    const { root, canvas } = copy.widgets.find(widget => widget.element?.depthNormal).element.depthNormal.view
-    const seen = root.isConnected && root.offsetParent !== null && window.pixels(canvas).some(value => value)
+    const seen = window.isShown(copy)
     window.shown().remove(copy)
     return seen
   })
 }
 report.copies = {}
-for (const type of ['PreviewGeometry', 'ForegroundCutout', 'Relight']) {
+for (const type of live) {
   for (const byKeys of [true, false]) report.copies[`${type} ${byKeys ? 'by keys' : 'by Alt'}`] = await copied(type, byKeys).catch(error => error.message)
 }
 await rest()
@@ -228,7 +231,20 @@ await start()
 await page.waitForFunction(() => window.relight(), null, { timeout: 8000 }).catch(error => report.errors.push(error.message))
 await centre().catch(() => {})
 await step('reload', 0.3, 0.3)
-report.again = await page.evaluate(() => window.rootOf()?.depthNormal.frames > 0)
+report.again = {}
+for (const type of live) {
+  await page.evaluate(type => { window.reloaded = () => window.shown().nodes.find(node => node.type === `DepthNormal_${type}`) }, type)
+  await placeNode(page, 'reloaded', 0.5, 640)
+  await rest()
+  report.again[type] = await page.evaluate(() => window.isShown(window.reloaded()))
+}
+// The surface in 3D, of what the server kept.
+report.again.surface = await page.evaluate(async () => {
+  const view = window.shown().nodes.find(node => node.type === 'DepthNormal_PreviewGeometry').widgets.find(widget => widget.element?.depthNormal).element.depthNormal
+  view.toggle()
+  await window.rest(1000)
+  return view.scene?.solid?.triangles.length > 0
+})
 await run()
 await step('run after reload', 0.6, 0.3)
 

@@ -59,7 +59,9 @@ def test_each_drag_is_one_step_of_undo(seen):
 
 def test_what_was_run_is_shown_again(seen):
     assert len(seen["copies"]) == 6 and {name: shown for name, shown in seen["copies"].items() if shown is not True} == {}
-    assert seen["again"], "after the page was loaded again"
+    assert len(seen["again"]) == 4 and all(shown is True for shown in seen["again"].values()), (
+        f"after the page was loaded again: {seen['again']}"
+    )
 
 
 def test_the_panel_of_parameters_leaves_the_width(seen):

@@ -1,16 +1,19 @@
 """`depth-normal relight`: what the options say of lamps, and the file that comes of it."""
 
+import math
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
 from depth_normal.app.cli import _parsed, main
-from depth_normal.app.commands.relight import _planned
+from depth_normal.app.commands.relight import DIRECTIONS, _planned
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import write_npz
 from depth_normal.geometry.images.srgb import colour_to_linear
 from depth_normal.nodes.relight import Relight
+from depth_normal.options.lights import LookOptions
 
 
 @pytest.fixture
@@ -39,6 +42,9 @@ def test_lamps_are_named_as_photographers_name_them():
     assert (left.azimuth, back.elevation < 0) == (180, True) and left.colour == colour_to_linear("#ffb46b")
     with pytest.raises(SystemExit):
         plans("--light", "south")
+    for lamp in plans(*(word for name in DIRECTIONS if name != "behind" for word in ("--light", name))):
+        facing = LookOptions().ambient + lamp.intensity * math.sin(math.radians(lamp.elevation))
+        assert facing > 1.1, "what faces the viewer makes up for what lies in shadow"
 
 
 def test_what_follows_a_lamp_is_said_of_it_and_what_precedes_all_is_said_of_all():
