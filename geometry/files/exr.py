@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +38,7 @@ _DEPTH = re.compile(r"z|depth|(?:.*\.)?depth\.[zvyr]", re.IGNORECASE)
 _MASKS, _CONFIDENCES = ("mask", "mask.A"), ("confidence", "confidence.A")
 _BLENDER = "BlenderMultiChannel"
 _MOST_LISTED = 24
+_MOST_HEADER = 2**20
 
 Mask = np.ndarray | None
 
@@ -212,7 +215,28 @@ def write_channels(path: str | os.PathLike[str], attributes: dict[str, Any], cha
     library = openexr()
     header = {"compression": library.ZIP_COMPRESSION, "type": library.scanlineimage, **attributes}
     with atomic_path(path) as temporary, library.File(header, channels) as file:
-        file.write(str(temporary))
+        try:
+            file.write(str(temporary))
+        except RuntimeError as error:
+            raise OSError(str(error).replace(str(temporary), str(path))) from error
+        _check_whole(temporary, path)
+
+
+def _check_whole(written: Path, path: str | os.PathLike[str]) -> None:
+    """Refuses a file that the library could not finish: what fails while it closes a file, it does not say.
+
+    It writes the table of chunks last, over zeros; the first entry is where the table ends.
+    """
+    with suppress(ValueError, IndexError), written.open("rb") as file:
+        data = file.read(_MOST_HEADER)
+        at = len(MAGIC) + 4
+        while data[at]:  # an attribute: name, kind, size, value
+            at = data.index(b"\0", data.index(b"\0", at) + 1) + 1
+            at += 4 + int.from_bytes(data[at : at + 4], "little")
+        table_end = int.from_bytes(data[at + 1 : at + 9], "little")
+        if table_end and file.seek(table_end - 8) and any(file.read(8)):
+            return
+    raise OSError(f"{path} cannot be written: the disk is full or gone") from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _channels(estimate: Estimate) -> dict[str, np.ndarray]:

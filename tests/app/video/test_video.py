@@ -407,6 +407,16 @@ def test_a_full_disk_costs_the_unfinished_piece(video, tmp_path, monkeypatch, ca
     assert (tmp_path / ".depth-normal").exists() == (fails_at > 8)
 
 
+def test_a_full_disk_that_takes_not_even_a_record_leaves_nothing(video, tmp_path, monkeypatch):
+    from depth_normal.app.video import segments as video_segments
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(video_segments, "_write_durably", full)
+    assert run(video, tmp_path / "d.mp4") == 2 and not (tmp_path / ".depth-normal").exists()
+
+
 def test_two_runs_do_not_make_one_video(video, tmp_path, monkeypatch, capsys):
     from depth_normal.app.video import run as video_run
 
