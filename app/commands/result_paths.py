@@ -216,8 +216,8 @@ def results_folder(arguments: argparse.Namespace, first: Path) -> Iterator[Path]
         FileExistsError: A file came there meanwhile that must not be replaced.
         OSError: The system refuses to write.
     """
-    from ...geometry.files.paths import move_over, temporary_folder
-    from ..batch.staging import check_run_marker, kept_if_used, published
+    from ...geometry.files.paths import move_over
+    from ..batch.staging import check_run_marker, folder_beside, published
 
     image = arguments.image
     if arguments.place.is_folder:
@@ -228,18 +228,13 @@ def results_folder(arguments: argparse.Namespace, first: Path) -> Iterator[Path]
         with published(record, partial(check_results, arguments), content) as folder:
             yield folder
         return
-    with kept_if_used(first.parent), temporary_folder(first.parent) as folder:
-        try:
-            yield folder
-            written = sorted(folder.iterdir(), key=lambda path: (path.name != first.name, path.name))
-            targets = [first.parent / path.name for path in written]
-            check_results(arguments, targets, naming_command(arguments))  # somebody may have written there meanwhile
-            for path, target in zip(written, targets, strict=True):
-                move_over(path, target)
-        except OSError as error:
-            if not error.strerror or (error.filename is not None and folder not in Path(error.filename).parents):
-                raise
-            raise OSError(error.errno, error.strerror, str(first)) from error
+    with folder_beside(first) as folder:
+        yield folder
+        written = sorted(folder.iterdir(), key=lambda path: (path.name != first.name, path.name))
+        targets = [first.parent / path.name for path in written]
+        check_results(arguments, targets, naming_command(arguments))  # somebody may have written there meanwhile
+        for path, target in zip(written, targets, strict=True):
+            move_over(path, target)
     note_results(image, targets, naming_command(arguments))
 
 
