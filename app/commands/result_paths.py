@@ -13,7 +13,7 @@ from pathlib import Path
 from ...options.outputs import WRITE_CHOICES
 from ..batch.overwriting import check_places, note_results
 from ..batch.records import RECORDS, mark, with_made
-from ..batch.sources import EXTENSIONS
+from ..batch.sources import EXTENSIONS, VIDEOS
 from ..console.terminal import echo, shown
 from ..console.viewer import show
 from .arguments import settings_of
@@ -27,7 +27,7 @@ Not `depth_normal`: Python would take a folder of that name beside a script for 
 SOURCES = ("geometry", "depth", "normal_map")
 """The inputs of a command besides the image, by the names of its options."""
 
-_FILES = EXTENSIONS | {f".{kind}" for kind in WRITE_CHOICES}
+_FILES = EXTENSIONS | VIDEOS | {f".{kind}" for kind in WRITE_CHOICES}
 _SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
 
 
@@ -78,7 +78,12 @@ def folder_or_file(text: str) -> Path | Place:
     """A folder; or a `Place` where the name is that of a file."""
     _refuse_useless(text)
     path = Path(text)
-    return Place(path) if path.suffix.lower() in _FILES and not text.endswith(_SEPARATORS) and not path.is_dir() else path
+    return Place(path) if is_of_a_file(path) and not text.endswith(_SEPARATORS) and not path.is_dir() else path
+
+
+def is_of_a_file(path: Path) -> bool:
+    """True if a name ends as those of images, videos and files of geometry do."""
+    return path.suffix.lower() in _FILES
 
 
 def name_a_folder(file: Place) -> str:
