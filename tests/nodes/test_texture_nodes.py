@@ -166,6 +166,10 @@ def test_textures_are_saved_in_16_bits(output):
     assert read.dtype == "uint16" and read.ndim == 2 and len(set(read[0].tolist())) == 300
     materials.SaveTexture().execute(texture, "walls/height", grey=False)
     assert cv2.imread(str(output / "walls" / "height_00003.png"), cv2.IMREAD_UNCHANGED).shape == (4, 300, 3)
+    for levels in (texture * 255, texture * 2 - 1):
+        with pytest.raises(ValueError, match="few of them brighter"):
+            materials.SaveTexture().execute(levels)
+    materials.SaveTexture().execute(texture.where(texture < 0.5, torch.nan))
     assert materials.SaveTexture.VALIDATE_INPUTS("../outside") is not True and materials.SaveTexture.VALIDATE_INPUTS(None) is True
 
 
