@@ -101,6 +101,14 @@ def test_curvature_of_each_kind_of_input():
         textures.Curvature().execute(normal_map(), height)
 
 
+def test_a_coloured_image_is_no_height_map(caplog):
+    for image, is_said in ((normal_map(), True), ((bumps() / 40).movedim(1, -1), False)):
+        for node in (textures.HeightToNormal, textures.AmbientOcclusion):
+            caplog.clear()
+            node().execute(height=image)
+            assert ("height is coloured, and a height map is grey; Normal to Height" in caplog.text) == is_said
+
+
 def test_occlusion_of_heights_and_of_geometry():
     height = (bumps(batch=2) / 40).movedim(1, -1)
     (found,) = textures.AmbientOcclusion().execute(height, radius=16, height_range=80.0, borders="seamless")
