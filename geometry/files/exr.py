@@ -23,7 +23,7 @@ from ..estimate import Axes, Estimate, Quantity
 from ..kinds import Projection
 from ..valid import depth_mask
 from .paths import MAX_NUMBERS, FileFormatError, atomic_path, check_size, checked_file, damage_named, one_image
-from .unlabelled import planes_to_map, unnamed_map
+from .unlabelled import WITH_CHANNEL, planes_to_map, unnamed_map
 
 logger = logging.getLogger(__name__)
 
@@ -413,7 +413,7 @@ def _usual_names(path: Path, channels: Mapping[str, np.ndarray], wanted: str) ->
                 return names
     if len(rest := [name for name in channels if name not in ("A", *_MASKS, *_CONFIDENCES)]) == 1:
         return rest
-    raise FileFormatError(f"{path}: no channels R, G, B, or Y; the file has {_listed(channels)}: name one of them (--channel)")
+    raise FileFormatError(f"{path}: no channels R, G, B, or Y; the file has {_listed(channels)}: name one of them {WITH_CHANNEL}")
 
 
 def _names_of(path: Path, channels: Mapping[str, np.ndarray], channel: str) -> list[str]:
