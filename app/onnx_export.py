@@ -19,13 +19,14 @@ from ..annotators.graphs import GRAPH_VERSION, Engine, Graph, check_onnx, export
 from ..annotators.preprocessing.resizing import round_to_multiple
 from ..annotators.registry import FAMILIES, MODELS, find_spec
 from ..geometry.estimate import Estimate
-from ..geometry.files.paths import move_over, temporary_folder
+from ..geometry.files.paths import move_over
 from ..model_loader import Model, load_model
 from ..model_loader.inference.memory_budget import check_network_fits
 from ..model_loader.runtimes.onnx_runtime import library
 from ..model_loader.weights.integrity import sha256_of
 from ..options.packages import how_to_install
 from .batch import per_image
+from .batch.staging import folder_beside
 from .console.step_display import Step
 from .differences import apart
 
@@ -149,7 +150,7 @@ def export_model(
     _check_room(exact, size)
     images = _images(graph, size, batch or 1)
     half = _half_precision(model, annotator, exact, images, step)
-    with temporary_folder(path.parent) as folder:
+    with folder_beside(path) as folder:
         made = folder / path.name
         start = time.monotonic()
         _write(graph, made, input_size, batch, _notes(model, annotator, graph, size), step)

@@ -33,6 +33,8 @@ _BEGINNING = Fraction(0)
 
 # Frames a second up to which a millisecond is a small part of a frame.
 _MOST_ROUNDED = 121
+# How far, as a share, a rate is from a usual one that is meant.
+_HARDLY = 1e-6
 # Containers with an index of key frames; and from which second on it is faster to look there than to decode what lies before.
 _WITH_INDEX = ("mov,", "matroska")
 _SEEK_FROM_SECONDS = 2
@@ -112,7 +114,7 @@ def video_header(source: Any, name: str | None = None) -> VideoHeader:
     with open_video(source, name) as container:
         stream = image_stream(container, name)
         seconds = None if container.duration is None else Fraction(container.duration, 1_000_000)
-        rate = Fraction(stream.average_rate or stream.guessed_rate or DEFAULT_RATE)
+        rate = Fraction(_rate(stream) or stream.guessed_rate or DEFAULT_RATE)
         return VideoHeader(
             name,
             stream.width,
@@ -125,16 +127,26 @@ def video_header(source: Any, name: str | None = None) -> VideoHeader:
         )
 
 
+def _rate(stream: Any) -> Fraction | None:
+    """The average rate, by the header; the usual one where nanoseconds for a frame, as in Matroska, hardly miss it (19001/317)."""
+    if not stream.average_rate:
+        return None
+    rate = Fraction(stream.average_rate)
+    usual = (Fraction(round(rate)), Fraction(1000 * round(rate * 1001 / 1000), 1001))
+    return next((each for each in usual if abs(each - rate) < _HARDLY * rate), rate)
+
+
 def _is_rounded(stream: Any) -> bool:
     """True if a container's clock counts milliseconds, as Matroska's does, in which frames of a usual rate cannot be said exactly."""
-    rate = stream.average_rate
-    return stream.time_base == Fraction(1, 1000) and bool(rate) and Fraction(rate).denominator in (1, 1001) and rate < _MOST_ROUNDED
+    rate = _rate(stream)
+    return stream.time_base == Fraction(1, 1000) and rate is not None and rate.denominator in (1, 1001) and rate < _MOST_ROUNDED
 
 
 def _exact_unit(stream: Any) -> Fraction:
     """The unit in which times are exact: the container's, or that of its rate too where the container rounds."""
     base = Fraction(stream.time_base)
-    return Fraction(1, math.lcm(base.denominator, Fraction(stream.average_rate).numerator)) if _is_rounded(stream) else base
+    rate = _rate(stream)
+    return Fraction(1, math.lcm(base.denominator, rate.numerator)) if rate is not None and _is_rounded(stream) else base
 
 
 def image_stream(container: Any, name: str) -> Any:
@@ -233,7 +245,7 @@ class _Reader:
         self._source, self._name, self._stream, self._beginning = source, name, stream, beginning
         self._strict, self._in_threads = strict, in_threads
         states_times = stream.container.format.name != "avi"
-        self._packets = _Packets(1 / Fraction(stream.average_rate or DEFAULT_RATE) / Fraction(stream.time_base), states_times)
+        self._packets = _Packets(1 / Fraction(_rate(stream) or DEFAULT_RATE) / Fraction(stream.time_base), states_times)
         self._damage: Exception | None = None
         self._left_out = 0
         self._aspect = Fraction(stream.sample_aspect_ratio or 1)
@@ -242,7 +254,8 @@ class _Reader:
         self._matrix: tuple[int, ...] | None = None
         # Where the last packet of images or sound ends.
         self._end = Fraction(0)
-        self._step = 1 / Fraction(stream.average_rate) if _is_rounded(stream) else None
+        rate = _rate(stream)
+        self._step = 1 / rate if rate is not None and _is_rounded(stream) else None
 
     def _time(self, pts: Any, base: Fraction) -> Fraction:
         """When a frame is shown."""
@@ -264,7 +277,7 @@ class _Reader:
             _SeekError: It was not; nothing has been yielded.
             _DamageError: A packet is damaged, and a decoder without threads has to read the video.
         """
-        base, step = Fraction(self._stream.time_base), 1 / Fraction(self._stream.average_rate or DEFAULT_RATE)
+        base, step = Fraction(self._stream.time_base), 1 / Fraction(_rate(self._stream) or DEFAULT_RATE)
         last: Fraction | None = None
         before: Any = None
         count = 0

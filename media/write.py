@@ -32,6 +32,7 @@ class Codec:
         full_colour: Whether every pixel has its own colour; else four share one.
         lossless: Whether every number comes back as it is.
         least: The smallest width and height.
+        most: The longest side.
     """
 
     encoder: str
@@ -43,6 +44,7 @@ class Codec:
     full_colour: bool = False
     lossless: bool = False
     least: tuple[int, int] = (1, 1)
+    most: int = 2**16 - 2
 
     def pixel_format(self, channels: int) -> str:
         """FFmpeg's name for images of one or three channels."""
@@ -64,6 +66,7 @@ CODECS = {
         QUALITY,
         {"preset": "medium", "x264-params": f"force-cfr=1{_INSTRUCTIONS}"},
         grey_options={"preset": "faster"},
+        most=2**14,
     ),
     H265: Codec("libx265", 10, CONTAINERS, QUALITY, {"preset": "medium", "x265-params": "log-level=error"}),
     PRORES: Codec("prores_ks", 10, (".mov",), None, {"vendor": "apl0"}, full_colour=True),
@@ -73,7 +76,7 @@ CODECS = {
 
 
 def check_codec(path: os.PathLike[str], codec: str, size: tuple[int, int] | None = None) -> None:
-    """Refuses a codec that the file cannot hold, that does not take images so small, or that this build of PyAV lacks.
+    """Refuses a codec that the file cannot hold, that does not take images so small or large, or that this build of PyAV lacks.
 
     Args:
         path: The video.
@@ -91,6 +94,11 @@ def check_codec(path: os.PathLike[str], codec: str, size: tuple[int, int] | None
     if size is not None and (size[0] < chosen.least[0] or size[1] < chosen.least[1]):
         found, least = ("x".join(map(str, pair)) for pair in (size, chosen.least))
         raise VideoError(f"{path}: {codec} takes at least {least} pixels, and the result has {found}; choose another codec, or scale it up")
+    if size is not None and max(size) > chosen.most:
+        found = "x".join(map(str, size))
+        raise VideoError(
+            f"{path}: {codec} takes sides up to {chosen.most} pixels, and the result has {found}; choose another codec, or scale it down"
+        )
     if chosen.encoder not in pyav().codecs_available:
         there = [name for name, each in CODECS.items() if each.encoder in pyav().codecs_available]
         raise VideoError(

@@ -34,7 +34,7 @@ from ..options.textures import (
     SavedTextureOptions,
     SeamlessOptions,
 )
-from ..utils import resize_image, to_planar
+from ..utils import check_levels, resize_image, to_planar
 from .batches import geometry_output, join_outputs, one_by_one, to_output, with_progress
 from .checks import check_count, check_model
 from .live import in_comfyui, temporary_png
@@ -209,6 +209,8 @@ class SaveTexture(SavingNode):
     ) -> dict[str, dict[str, list[dict[str, str]]]]:
         """Saves the files and lists them in ComfyUI's page."""
         images = to_planar(image)
+        if options.format == PNG:  # which has no other levels
+            check_levels(images.nan_to_num(0, 1, 0), hdr=True)
 
         def save(path: Path, image: Tensor) -> tuple[Path, ...]:
             planes = image[:1] if options.grey and bool((image[1:3] == image[:1]).all()) else image

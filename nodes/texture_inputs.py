@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..geometry.conventions import convert_normals
@@ -13,7 +12,7 @@ from ..geometry.estimate import Axes, Estimate
 from ..geometry.images.normal_map_image import normal_map_to_estimate, stored_values
 from ..geometry.projections import need_perspective
 from ..geometry.surfaces.derive import with_normals
-from ..geometry.textures.height import check_size, height_to_normals, image_to_height
+from ..geometry.textures.height import check_size, grey_heights, height_to_normals, image_to_height
 from ..options.checks import check_choice, check_range
 from ..options.map_images import CODINGS
 from ..utils import resize_map, to_planar, to_rgb
@@ -36,8 +35,7 @@ def height_input(purpose: str) -> Widget:
 
 def heights(image: Tensor) -> Tensor:
     """Converts an IMAGE of height maps to (B, 1, H, W), NaN where it is transparent."""
-    colours, known = stored_values(_stored(image), None, "height")
-    return torch.where(known, colours.mean(1, keepdim=True), torch.nan)
+    return grey_heights(*stored_values(_stored(image), None, "height"), "height")
 
 
 def planar(image: Tensor) -> Tensor:

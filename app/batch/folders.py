@@ -164,6 +164,6 @@ def _estimates(plan: Plan, options: Options, device: str | torch.device, out: Pa
                     done(outputs)
                     yield outputs.image, result
                     continue
-                failed(outputs, result)
                 if result.stops_run:
                     raise OSError(f"{result.reason}; go on later with resume=True")
+                failed(outputs, result)

@@ -178,7 +178,8 @@ class Run(Generic[T]):
     def _reporting(self, marker: Path | None) -> Iterator[None]:
         """Says what the plan refuses, and owns the progress bar.
 
-        A single image that fails starts no `failures.jsonl`, where another try would not help: its reason is printed.
+        A single image that fails starts no `failures.jsonl`, where another try would not help: its reason is printed. What stops the run
+        is no fault of the image, and --resume makes it.
         """
         self._log = FailureLog(self.out, marker) if self.listed else None
         hidden = self.long or self._total == 1 or not self.plan.todo
@@ -221,7 +222,7 @@ class Run(Generic[T]):
         echo_error(failure.reason)
         if self.json_lines:
             self._say_json(item.source, status="failed", reason=failure.reason, again=failure.retryable)
-        if self._log and (self._total > 1 or failure.retryable or self._log.path.exists()):
+        if self._log and not failure.stops_run and (self._total > 1 or failure.retryable or self._log.path.exists()):
             self._log.add(item.source, item.folder, failure)
 
     def _say_json(self, source: Path, **fields: object) -> None:

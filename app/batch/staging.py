@@ -202,6 +202,24 @@ def _refusal_in_words(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
+def folder_beside(result: Path) -> Iterator[Path]:
+    """An empty folder on the disk of a result, to write it in; the result's folder is made if absent, and goes again if it stays empty.
+
+    Raises:
+        OSError: The system refuses to write; it names the result.
+    """
+    with kept_if_used(result.parent), temporary_folder(result.parent) as folder:
+        try:
+            yield folder
+        except OSError as error:
+            if not error.strerror:
+                raise reworded(error, str(error).replace(str(folder), str(result.parent))) from error
+            if error.filename is not None and folder not in Path(error.filename).parents:
+                raise
+            raise OSError(error.errno, error.strerror, str(result)) from error
+
+
+@contextmanager
 def kept_if_used(folder: Path) -> Iterator[None]:
     """Makes a folder and those above it. What is made here, and holds nothing when the block ends, is removed again."""
     made = [each for each in (folder, *folder.parents) if not each.exists()]

@@ -350,13 +350,13 @@ def _run_to_file(arguments: argparse.Namespace, place: Place, writes: tuple[str,
         raise ValueError(f"{file} is the name of one file, and {count} named; name one image, or {name_a_folder(place)}")
     import torch
 
-    from ...geometry.files.paths import move_over, temporary_folder
+    from ...geometry.files.paths import move_over
     from ...model_loader.load import parse_device
     from ..batch.check_outputs import check_writes
     from ..batch.outputs import Outputs
     from ..batch.overwriting import check_places, note_results
     from ..batch.per_image import computing_threads, read_with_alpha, write
-    from ..batch.staging import kept_if_used
+    from ..batch.staging import folder_beside
 
     image = Path(arguments.images[0])
     if not image.exists():
@@ -374,7 +374,7 @@ def _run_to_file(arguments: argparse.Namespace, place: Place, writes: tuple[str,
     pixels = read_with_alpha(image)  # before a model is loaded
     estimator = _estimator(arguments, options, writes)
     device = parse_device(arguments.device)
-    with kept_if_used(file.parent), temporary_folder(file.parent) as folder:
+    with folder_beside(file) as folder:
         with computing_threads(options.threads_per_image(device.type, torch.get_num_threads())):
             (written,) = write(Outputs(image, folder, writes), estimator(pixels), options, pixels)
         check_places([file], inputs, arguments.overwrite, image, command)  # somebody may have written there meanwhile

@@ -17,7 +17,7 @@ from ..console.viewer import show
 from ..outcomes import DONE
 from .arguments import network_options, settings_of
 from .option_table import refuse_options
-from .result_paths import SOURCES, Place, default_name
+from .result_paths import SOURCES, Place, default_name, is_of_a_file
 
 if TYPE_CHECKING:
     from threading import Event
@@ -134,7 +134,7 @@ def _refuse_files_of_one(arguments: argparse.Namespace) -> None:
         raise ValueError(f"{files[0]} is of one image, and several are named; name the one, or leave the rest to a model")
     if mask := getattr(arguments, "sky_mask", None):
         raise ValueError(f"{mask} is of one image, and several are named; name the one, or leave out --sky-mask")
-    if not place.is_folder and place.path.suffix.lower() in arguments.extensions:
+    if not place.is_folder and is_of_a_file(place.path):
         such = f"{place.path.with_suffix('')}{os.sep}"
         raise ValueError(f"{place.path} is the name of one file, and several images are named; give -o a folder, such as {such}")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from ...options.outputs import WRITE_CHOICES
 from ..batch.overwriting import check_places, note_results
 from ..batch.records import RECORDS, mark, with_made
-from ..batch.sources import EXTENSIONS
+from ..batch.sources import EXTENSIONS, VIDEOS
 from ..console.terminal import echo, shown
 from ..console.viewer import show
 from .arguments import settings_of
@@ -27,7 +27,7 @@ Not `depth_normal`: Python would take a folder of that name beside a script for 
 SOURCES = ("geometry", "depth", "normal_map")
 """The inputs of a command besides the image, by the names of its options."""
 
-_FILES = EXTENSIONS | {f".{kind}" for kind in WRITE_CHOICES}
+_FILES = EXTENSIONS | VIDEOS | {f".{kind}" for kind in WRITE_CHOICES}
 _SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
 
 
@@ -78,7 +78,12 @@ def folder_or_file(text: str) -> Path | Place:
     """A folder; or a `Place` where the name is that of a file."""
     _refuse_useless(text)
     path = Path(text)
-    return Place(path) if path.suffix.lower() in _FILES and not text.endswith(_SEPARATORS) and not path.is_dir() else path
+    return Place(path) if is_of_a_file(path) and not text.endswith(_SEPARATORS) and not path.is_dir() else path
+
+
+def is_of_a_file(path: Path) -> bool:
+    """True if a name ends as those of images, videos and files of geometry do."""
+    return path.suffix.lower() in _FILES
 
 
 def name_a_folder(file: Place) -> str:
@@ -216,8 +221,8 @@ def results_folder(arguments: argparse.Namespace, first: Path) -> Iterator[Path]
         FileExistsError: A file came there meanwhile that must not be replaced.
         OSError: The system refuses to write.
     """
-    from ...geometry.files.paths import move_over, temporary_folder
-    from ..batch.staging import check_run_marker, kept_if_used, published
+    from ...geometry.files.paths import move_over
+    from ..batch.staging import check_run_marker, folder_beside, published
 
     image = arguments.image
     if arguments.place.is_folder:
@@ -228,18 +233,13 @@ def results_folder(arguments: argparse.Namespace, first: Path) -> Iterator[Path]
         with published(record, partial(check_results, arguments), content) as folder:
             yield folder
         return
-    with kept_if_used(first.parent), temporary_folder(first.parent) as folder:
-        try:
-            yield folder
-            written = sorted(folder.iterdir(), key=lambda path: (path.name != first.name, path.name))
-            targets = [first.parent / path.name for path in written]
-            check_results(arguments, targets, naming_command(arguments))  # somebody may have written there meanwhile
-            for path, target in zip(written, targets, strict=True):
-                move_over(path, target)
-        except OSError as error:
-            if not error.strerror or (error.filename is not None and folder not in Path(error.filename).parents):
-                raise
-            raise OSError(error.errno, error.strerror, str(first)) from error
+    with folder_beside(first) as folder:
+        yield folder
+        written = sorted(folder.iterdir(), key=lambda path: (path.name != first.name, path.name))
+        targets = [first.parent / path.name for path in written]
+        check_results(arguments, targets, naming_command(arguments))  # somebody may have written there meanwhile
+        for path, target in zip(written, targets, strict=True):
+            move_over(path, target)
     note_results(image, targets, naming_command(arguments))
 
 

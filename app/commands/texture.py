@@ -87,8 +87,6 @@ HEIGHT_RANGE = "depth_normal.height_range"
 """The key in a height's PNG for its pixels between black and white."""
 _NUMBERS = (".npz", ".exr", ".pfm")
 _MAP_FILES = Kind("images or files of numbers", EXTENSIONS | {*_NUMBERS})
-_COLOURED = 0.05
-"""Mean difference of the channels from which an image is no grey one."""
 
 CHOICE_NAME = "choice"
 """The further file of `pbr` where it is in doubt what bright parts of the photo are."""
@@ -495,7 +493,7 @@ def _read_height(arguments: argparse.Namespace) -> Tensor:
     from ...geometry.files.values import read_values
     from ...geometry.images.normal_map_image import stored_values
     from ...geometry.projections import need_perspective
-    from ...geometry.textures.height import image_to_height
+    from ...geometry.textures.height import grey_heights, image_to_height
 
     path: Path = arguments.image
     if path.suffix.lower() in _NUMBERS:
@@ -512,9 +510,7 @@ def _read_height(arguments: argparse.Namespace) -> Tensor:
         help_text = number(decode_image(path, read_bytes(path)).text.get(HEIGHT_RANGE, str(DEFAULT_RANGE)))
     values = read_values(path)
     image, known = stored_values(values.planes, values.known, str(path))
-    if float((image.amax(1) - image.amin(1))[known[:, 0]].mean()) > _COLOURED:
-        logger.warning("%s is coloured, and a height map is grey; `depth-normal texture height` makes one of a normal map", path)
-    return image_to_height(image, DEFAULT_RANGE if help_text is None else help_text).where(known, torch.nan)
+    return image_to_height(grey_heights(image, known, str(path)), DEFAULT_RANGE if help_text is None else help_text)
 
 
 def _height_words(span: float) -> str:

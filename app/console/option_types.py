@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from ...options.estimate import DEVICE_CHOICES, MOST_TILES
+from ...options.estimate import DEVICE_CHOICES, MAX_RATIO, MOST_TILES
 from ...options.network import DEVICE_WORDS
 from ...options.video import LEAST_SIDE, MOST_SIDE
 
@@ -145,7 +145,7 @@ def percent(text: str) -> float:
 
 real = number_type("a number", math.isfinite)
 degrees = number_type("an angle from 0.1 to 179.9 degrees", lambda value: 0.1 <= value <= 179.9)
-near_far_ratio = number_type("a number above 1", lambda value: value > 1)
+near_far_ratio = number_type(f"a number above 1, up to {MAX_RATIO:g}", lambda value: 1 < value <= MAX_RATIO)
 positive = whole_type(f"a whole number from 1 to {MOST}", 1, MOST)
 whole = whole_type(f"a whole number from 0 to {MOST}", 0, MOST)
 

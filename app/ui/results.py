@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...geometry.files import load_estimate
 from ...geometry.files.html_page import page_payload
 from ...geometry.files.image_files import open_image, strict
+from ...geometry.files.paths import damage_named
 from ...media import VideoError, read_frames
 from ..batch.per_image import read, read_with_alpha, write
 from ..outcomes import EXPECTED_ERRORS
@@ -54,7 +55,12 @@ def thumbnail_of(job: Job) -> bytes:
     from PIL import ImageOps
 
     try:
-        with strict, job.source.open("rb") as file, _first_frame(job.source) if job.is_video else open_image(job.source, file) as image:
+        with (
+            damage_named(job.source),
+            strict,
+            job.source.open("rb") as file,
+            _first_frame(job.source) if job.is_video else open_image(job.source, file) as image,
+        ):
             image.draft("RGB", (2 * _THUMBNAIL, 2 * _THUMBNAIL))
             small = ImageOps.exif_transpose(image) or image
             small.thumbnail((2 * _THUMBNAIL, 2 * _THUMBNAIL))

@@ -83,9 +83,8 @@ class SegmentStore:
 
     def __enter__(self) -> SegmentStore:
         self._place = ExitStack()
-        self._place.enter_context(kept_if_used(self.folder.parent))
+        self._place.enter_context(kept_if_used(self.folder))
         try:
-            self.folder.mkdir(exist_ok=True)
             if not self._lock.acquire():
                 raise VideoError(f"{self.folder}: another run makes this video at this moment; wait for it, or choose another name")
             self._open()

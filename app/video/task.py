@@ -64,6 +64,9 @@ SEGMENTS_FILE = "pieces.json"
 # A number with as many digits as any pattern asks for.
 _FAR = 10**30
 
+# How often as wide and as high as a frame the images of an output, or of a layout, are. VR180's do not follow from it.
+_TIMES = {SIDE_BY_SIDE: (2, 1), "full-sbs": (2, 1), "cross-eyed": (2, 1), "full-tb": (1, 2)}
+
 
 @dataclass(frozen=True)
 class VideoTask:
@@ -149,7 +152,7 @@ class VideoTask:
         return header
 
     def _check_size(self, header: VideoHeader) -> None:
-        """Refuses frames that are too small for the codec.
+        """Refuses frames that are too small or too large for the codec.
 
         Raises:
             VideoError: They are.
@@ -158,8 +161,9 @@ class VideoTask:
         if self.width is not None or self.height is not None:
             size = fitted_size(size, self.width, self.height)
         if not self.sequence:
-            for target in self.targets.values():
-                check_codec(target, self.codec, size)
+            for output, target in self.targets.items():
+                beside, below = _TIMES.get(self.layout if output == STEREO else output, (1, 1))
+                check_codec(target, self.codec, (size[0] * beside, size[1] * below))
 
     def read(self) -> Iterator[Frame]:
         """The frames that are asked for; each is converted only when its image is asked for."""

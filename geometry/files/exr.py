@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +23,7 @@ from ..estimate import Axes, Estimate, Quantity
 from ..kinds import Projection
 from ..valid import depth_mask
 from .paths import MAX_NUMBERS, FileFormatError, atomic_path, check_size, checked_file, damage_named, one_image
-from .unlabelled import planes_to_map, unnamed_map
+from .unlabelled import WITH_CHANNEL, planes_to_map, unnamed_map
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ _DEPTH = re.compile(r"z|depth|(?:.*\.)?depth\.[zvyr]", re.IGNORECASE)
 _MASKS, _CONFIDENCES = ("mask", "mask.A"), ("confidence", "confidence.A")
 _BLENDER = "BlenderMultiChannel"
 _MOST_LISTED = 24
+_MOST_HEADER = 2**20
 
 Mask = np.ndarray | None
 
@@ -211,7 +214,28 @@ def write_channels(path: str | os.PathLike[str], attributes: dict[str, Any], cha
     library = openexr()
     header = {"compression": library.ZIP_COMPRESSION, "type": library.scanlineimage, **attributes}
     with atomic_path(path) as temporary, library.File(header, channels) as file:
-        file.write(str(temporary))
+        try:
+            file.write(str(temporary))
+        except RuntimeError as error:
+            raise OSError(str(error).replace(str(temporary), str(path))) from error
+        _check_whole(temporary, path)
+
+
+def _check_whole(written: Path, path: str | os.PathLike[str]) -> None:
+    """Refuses a file that the library could not finish: what fails while it closes a file, it does not say.
+
+    It writes the table of chunks last, over zeros; the first entry is where the table ends.
+    """
+    with suppress(ValueError, IndexError), written.open("rb") as file:
+        data = file.read(_MOST_HEADER)
+        at = len(MAGIC) + 4
+        while data[at]:  # an attribute: name, kind, size, value
+            at = data.index(b"\0", data.index(b"\0", at) + 1) + 1
+            at += 4 + int.from_bytes(data[at : at + 4], "little")
+        table_end = int.from_bytes(data[at + 1 : at + 9], "little")
+        if table_end and file.seek(table_end - 8) and any(file.read(8)):
+            return
+    raise OSError(f"{path} cannot be written: the disk is full or gone") from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _channels(estimate: Estimate) -> dict[str, np.ndarray]:
@@ -388,7 +412,7 @@ def _usual_names(path: Path, channels: Mapping[str, np.ndarray], wanted: str) ->
                 return names
     if len(rest := [name for name in channels if name not in ("A", *_MASKS, *_CONFIDENCES)]) == 1:
         return rest
-    raise FileFormatError(f"{path}: no channels R, G, B, or Y; the file has {_listed(channels)}: name one of them (--channel)")
+    raise FileFormatError(f"{path}: no channels R, G, B, or Y; the file has {_listed(channels)}: name one of them {WITH_CHANNEL}")
 
 
 def _names_of(path: Path, channels: Mapping[str, np.ndarray], channel: str) -> list[str]:

@@ -20,7 +20,7 @@ from ..estimate import Axes, Estimate, Quantity
 from ..kinds import Projection
 from ..valid import depth_mask
 from .paths import MAX_NUMBERS, MAX_PIXELS, FileFormatError, atomic_path, checked_file, damage_named
-from .unlabelled import NAME_QUANTITY
+from .unlabelled import NAME_QUANTITY, WITH_CHANNEL
 
 _MAPS = ("depth", "normals", "mask", "intrinsics", "extrinsics", "confidence", "dmap", "nmap")
 _MATRICES = {"intrinsics": check_intrinsics, "extrinsics": check_extrinsics}
@@ -201,7 +201,7 @@ def _only_map(path: os.PathLike[str], members: set[str], member: Callable[[str],
         return next(iter(found))
     expected = "neither depth nor normals: expected the keys 'depth' and/or 'normals' (or 'dmap', 'nmap')"
     raise FileFormatError(
-        f"{path}: {expected}; name one of its arrays (--channel): {', '.join(found.values())}" if found else f"{path}: {expected}"
+        f"{path}: {expected}; name one of its arrays {WITH_CHANNEL}: {', '.join(found.values())}" if found else f"{path}: {expected}"
     )
 
 

@@ -17,6 +17,9 @@ NAME_QUANTITY = (
 )
 """What to do where a file does not say what its depth is."""
 
+WITH_CHANNEL = "with --channel, an option of `depth-normal convert` too"
+"""How one of several maps in a file is named; nodes have no input for it."""
+
 
 def planes_to_map(planes: Sequence[np.ndarray]) -> Tensor:
     """C planes (H, W) as (1, C, H, W)."""
@@ -50,7 +53,7 @@ def unnamed_map(path: str | os.PathLike[str], channels: Mapping[str, np.ndarray]
             return None, planes
     raise FileFormatError(
         f"{path}: no depth or normals among the channels {sorted(channels)}; expected Z or a Depth layer, N.X/N.Y/N.Z or a Normal layer, "
-        "one channel, or R, G, B that are equal (depth) or unit vectors (normals); or name one (--channel)"
+        f"one channel, or R, G, B that are equal (depth) or unit vectors (normals); or name one {WITH_CHANNEL}"
     )
 
 

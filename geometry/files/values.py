@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -95,6 +96,8 @@ def read_clip(path: str | os.PathLike[str], channel: str | None = None) -> list[
         FileNotFoundError, FileFormatError: As `read_values`, or there is no depth in it.
     """
     path = Path(path)
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+        return None
     with path.open("rb") as file:
         if not file.read(max(map(len, _ARRAYS))).startswith(_ARRAYS):
             return None

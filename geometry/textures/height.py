@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from functools import partial
 
@@ -16,6 +17,8 @@ from ..conventions import convert_normals, unit_normals
 from ..kinds import Axes
 from ..valid import valid_normals
 from .slopes import adjoint, border_share, integrated, mirrored_slopes, slopes_of, solved
+
+logger = logging.getLogger(__name__)
 
 MAX_SLOPE = 10.0
 """Steepest slope that a normal stands for, 84 degrees: what leans farther, or faces away, is taken to lean so far in its direction."""
@@ -36,6 +39,8 @@ _BETTER = 0.98
 _ROUNDING = 1e-5
 # Pixels of a side on which that is judged.
 _SAMPLE = 1024
+# Mean difference of the channels from which an image is no grey one.
+_COLOURED = 0.05
 # Mean slope that 8 bits and rounding leave in a tile: half a level of 255, doubled for a margin.
 _LEVEL = 0.01
 
@@ -153,6 +158,25 @@ def image_to_height(image: Tensor, height_range: float) -> Tensor:
     """
     check_range("height_range", height_range, 0, 1e6)
     return image.mean(1, keepdim=True) * height_range
+
+
+def grey_heights(image: Tensor, known: Tensor, name: str) -> Tensor:
+    """The levels of a height map. The log says where it is coloured, and so is none.
+
+    Args:
+        image: (B, C, H, W), white = high.
+        known: (B, 1, H, W) bool, where it has values.
+        name: Of the map, for the log.
+
+    Returns:
+        (B, 1, H, W), of colours their mean; NaN where the map has no values.
+    """
+    spread = (image.amax(1) - image.amin(1)).where(known[:, 0], 0)
+    if (spread.sum() / known.sum()).item() > _COLOURED:
+        logger.warning(
+            "%s is coloured, and a height map is grey; Normal to Height, or `depth-normal texture height`, makes one of a normal map", name
+        )
+    return image.mean(1, keepdim=True).where(known, torch.nan)
 
 
 def check_size(height: int, width: int) -> None:

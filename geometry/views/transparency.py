@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...utils import on_white, resize_map, split_alpha
+from ...utils import check_levels, on_white, resize_map, split_alpha
 from ..estimate import Estimate
 from ..filters.coarse import enlarged, shrunk
 from ..images.srgb import linear_to_srgb, srgb_to_linear
@@ -77,7 +77,12 @@ class Layers(NamedTuple):
 
 
 def split_layers(images: Tensor) -> Layers:
-    """The layers of images (B, 3 or 4, H, W) in [0, 1], whose fourth channel is alpha that the others are not multiplied by."""
+    """The layers of images (B, 3 or 4, H, W) in [0, 1], whose fourth channel is alpha that the others are not multiplied by.
+
+    Raises:
+        ValueError: Other values, but for some that are brighter than white, as in HDR images.
+    """
+    check_levels(images, hdr=True)
     colours, alpha = split_alpha(images)
     if alpha is None:
         return Layers(images, images, None)

@@ -548,8 +548,8 @@ CASES = {
         FEW,
     ),
     "views.soft_edges.lay_over": (lambda: soft_edges.lay_over(soft_edges.split_soft_edges(surface())[1], view(), maps(3), maps()), FEW),
-    "views.transparency.split_layers": (lambda: transparency.split_layers(maps(4)), None),
-    "views.transparency.opaque_part": (lambda: transparency.opaque_part(estimate(), maps(4)), None),
+    "views.transparency.split_layers": (lambda: transparency.split_layers(maps(4)), "refuses levels of 0..255"),
+    "views.transparency.opaque_part": (lambda: transparency.opaque_part(estimate(), maps(4)), "refuses levels of 0..255"),
     "views.disocclusion.fill_uncovered": (lambda: disocclusion.fill_uncovered(maps(3), maps()), FEW),
     "views.disocclusion.fill_uncovered, with traces": (lambda: disocclusion.fill_uncovered(maps(3), maps(), traces=True), FEW),
     "surfaces.sparse_fit.fit_isolated": (

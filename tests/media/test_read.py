@@ -459,7 +459,7 @@ def _until_error(frames):
         return
 
 
-@pytest.mark.parametrize("rate", [Fraction(24000, 1001), Fraction(30)])
+@pytest.mark.parametrize("rate", [Fraction(24000, 1001), Fraction(30), Fraction(60000, 1001), Fraction(120000, 1001)])
 def test_a_clock_of_milliseconds_hides_no_rate(tmp_path, rate):
     path = write_video(tmp_path / "a.mkv", moving_ball(30), rate=rate)
     header = video_header(path)

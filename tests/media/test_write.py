@@ -207,6 +207,10 @@ def test_a_video_that_cannot_be_joined_leaves_nothing(tmp_path):
 def test_what_cannot_be_written_is_said_before(tmp_path, monkeypatch):
     with pytest.raises(VideoError, match=r"ffv1 can be written as \.mkv"):
         check_codec(tmp_path / "a.mp4", "ffv1")
+    for size in ((16386, 100), (100, 16386)):
+        with pytest.raises(VideoError, match="h264 takes sides up to 16384 pixels, and the result has"):
+            check_codec(tmp_path / "a.mp4", "h264", size)
+    check_codec(tmp_path / "a.mp4", "h264", (16384, 16384))
     monkeypatch.setattr(av, "codecs_available", {"ffv1"})
     with pytest.raises(VideoError, match="no encoder libx264 for h264; it has those for: ffv1"):
         check_codec(tmp_path / "a.mp4", "h264")

@@ -21,6 +21,7 @@ def comfyui(tmp_path, monkeypatch):
     """ComfyUI's folders below a temporary one."""
     module = types.ModuleType("folder_paths")
     module.get_folder_paths = lambda name: []
+    module.models_dir = str(tmp_path / "models")
     for kind in ("input", "output", "temp"):
         (tmp_path / kind).mkdir()
         setattr(module, f"get_{kind}_directory", lambda kind=kind: str(tmp_path / kind))

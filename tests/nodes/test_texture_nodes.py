@@ -101,6 +101,14 @@ def test_curvature_of_each_kind_of_input():
         textures.Curvature().execute(normal_map(), height)
 
 
+def test_a_coloured_image_is_no_height_map(caplog):
+    for image, is_said in ((normal_map(), True), ((bumps() / 40).movedim(1, -1), False)):
+        for node in (textures.HeightToNormal, textures.AmbientOcclusion):
+            caplog.clear()
+            node().execute(height=image)
+            assert ("height is coloured, and a height map is grey; Normal to Height" in caplog.text) == is_said
+
+
 def test_occlusion_of_heights_and_of_geometry():
     height = (bumps(batch=2) / 40).movedim(1, -1)
     (found,) = textures.AmbientOcclusion().execute(height, radius=16, height_range=80.0, borders="seamless")
@@ -166,6 +174,10 @@ def test_textures_are_saved_in_16_bits(output):
     assert read.dtype == "uint16" and read.ndim == 2 and len(set(read[0].tolist())) == 300
     materials.SaveTexture().execute(texture, "walls/height", grey=False)
     assert cv2.imread(str(output / "walls" / "height_00003.png"), cv2.IMREAD_UNCHANGED).shape == (4, 300, 3)
+    for levels in (texture * 255, texture * 2 - 1):
+        with pytest.raises(ValueError, match="few of them brighter"):
+            materials.SaveTexture().execute(levels)
+    materials.SaveTexture().execute(texture.where(texture < 0.5, torch.nan))
     assert materials.SaveTexture.VALIDATE_INPUTS("../outside") is not True and materials.SaveTexture.VALIDATE_INPUTS(None) is True
 
 

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
+import depth_normal
 from depth_normal.app import cli
 from depth_normal.app.batch import run as batch_run
 from depth_normal.app.batch import staging
@@ -77,6 +78,20 @@ def test_a_full_disk_ends_a_run_and_what_was_made_counts(words, photos, at_the_s
     said = capsys.readouterr().err
     assert "1 done, 1 failed of 3 images in" in said
     assert "stopped with 1 image not begun: photos/b.png: cannot write to out: No space left on device; " in said and GO_ON in said
+
+
+def test_an_image_is_no_failure_where_the_disk_is_full(photos, monkeypatch, capsys):
+    """Nothing stays, not even a list of failures: --resume makes it."""
+
+    def full(*_):
+        raise FULL
+
+    monkeypatch.setattr(staging.Stages, "empty", full)
+    assert run(("estimate", *TINY), photos) == 2 and not Path("out").exists()
+    assert "No space left on device" in capsys.readouterr().err
+    with pytest.raises(OSError, match=r"No space left on device.*resume=True"):
+        list(depth_normal.estimate_folder(photos, out="out", model="tiny", size=32))
+    assert not Path("out").exists()
 
 
 @pytest.mark.parametrize("words", EFFECTS)

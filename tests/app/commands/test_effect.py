@@ -179,6 +179,7 @@ def test_several_images_go_to_a_folder(tmp_path, capsys):
     (tmp_path / "in" / "sub" / "c.png").rename(tmp_path / "c.png")
     for options, message in (
         (("--out", str(tmp_path / "one.png")), "several images are named; give -o a folder"),
+        (("--out", str(tmp_path / "one.mp4")), "several images are named; give -o a folder"),
         (("--out", str(tmp_path / "d"), "--depth", str(tmp_path / "c.png")), "c.png is of one image, and several are named"),
     ):
         assert main(["effect", "fog", str(tmp_path / "in"), *options]) == NOTHING_DONE

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from depth_normal.app.batch.staging import folder_beside
 from depth_normal.app.cli import main
 from depth_normal.app.commands import result_paths, scene
 from depth_normal.app.console.parser import Parser
@@ -221,6 +222,9 @@ def test_a_full_disk_names_the_result(tmp_path):
     with pytest.raises(OSError, match="No space left") as error, result_paths.result_path(arguments):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert error.value.filename == str(arguments.out) and not list(tmp_path.iterdir())
+    with pytest.raises(OSError, match="No space left") as error, folder_beside(arguments.out) as folder:
+        raise OSError(f"cannot write to {folder}: No space left on device")
+    assert str(error.value) == f"cannot write to {tmp_path}: No space left on device" and not list(tmp_path.iterdir())
 
 
 def test_a_file_in_place_of_the_results_folder_is_named_before_anything_is_read(tmp_path):

@@ -88,6 +88,7 @@ def test_the_only_result_goes_to_the_file_that_is_named(run, image, tmp_path, ca
         (("stereo", image, "-o", tmp_path / "mine.png"), "mine.png is there already"),
         (("stereo", image, "-o", image, "--overwrite"), "is an image or a file that is read"),
         (("stereo", image, "-o", new / "c.jpg"), "c.jpg: the name ends in .jpg; this command writes .png"),
+        (("stereo", image, "-o", new / "c.mp4"), "c.mp4: the name ends in .mp4; this command writes .png"),
         (("stereo", image, "--holes", "-o", new / "c.png"), f"full-sbs,full-sbs-holes makes several; {folder}"),
         (("stereo", image, image, "-o", new / "c.png"), f"several images are named; name one image, or {folder}"),
         (("stereo", tmp_path, "-o", new / "c.png"), f"several images are named; name one image, or {folder}"),

@@ -24,6 +24,12 @@ def test_whole_numbers_are_bounded(name, text):
         getattr(option_types, name)(text)
 
 
+@pytest.mark.parametrize("text", ["1", "0.5", "10001", "1e300"])
+def test_a_ratio_of_depths_is_that_of_a_scene(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="is not a number above 1, up to 10000"):
+        option_types.near_far_ratio(text)
+
+
 @pytest.mark.parametrize("text", ["1e-9", "0", "179.99", "180"])
 def test_angles_of_view_are_those_of_cameras(text):
     with pytest.raises(argparse.ArgumentTypeError, match=r"is not an angle from 0\.1 to 179\.9 degrees"):

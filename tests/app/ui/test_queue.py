@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 pytest.importorskip("aiohttp", reason="the extra `ui`")
 
@@ -349,6 +349,16 @@ def test_no_network_is_said_on_the_job(client, slow_download, photo, monkeypatch
     job = client.until(client.upload(photo, model=SLOW)[1]["id"], *ENDED)
     assert job["state"] == "failed" and "cannot be fetched: HF_HUB_OFFLINE forbids it; unset that variable" in job["error"]
     assert client.state()["downloads"][SLOW]["state"] == "failed"
+
+
+def test_an_image_that_is_cut_off_has_no_small_image(client, photo, tmp_path):
+    """Pillow raises what it likes, for AVIF a SyntaxError."""
+    if not features.check("avif"):
+        pytest.skip("this Pillow reads no AVIF")
+    Image.open(photo).save(tmp_path / "whole.avif")
+    job = client.upload((tmp_path / "whole.avif").read_bytes()[:-20], "cut.avif")[1]["id"]
+    assert client.until(job, *ENDED)["state"] == "failed"
+    assert client.ask("GET", f"/api/jobs/{job}/thumbnail")[0] == 404
 
 
 @pytest.mark.parametrize("body", [b"hello", b"#EXTM3U\n/etc/passwd\n"])

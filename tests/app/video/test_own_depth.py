@@ -1,5 +1,6 @@
 """`depth-normal video --depth`: what the user's own depth of each frame makes, whatever files it is in."""
 
+import os
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
@@ -137,6 +138,7 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_depth(clip, tmp_path, monk
         ("wide", (), "another shape"),
         ("slow.mkv", (), "at 12 and 25 frames a second; each frame needs its own depth"),
         ("none.mkv", (), "none.mkv"),
+        ("pipe.png", (), "pipe.png"),
         (None, ("--quantity", "disparity"), "is of a file of depth: add --depth FILE, or leave it out"),
     ],
 )
@@ -145,6 +147,7 @@ def test_depth_that_is_not_of_the_video_is_refused(clip, tmp_path, capsys, monke
     numbered(tmp_path / "d", "png")
     numbered(tmp_path / "wide", "png", levels=LEVELS[:, :20])
     Path("in.mp4").symlink_to(clip)
+    getattr(os, "mkfifo", lambda name: None)("pipe.png")  # which would be waited for
     VIDEOS.write_video(Path("slow.mkv"), [[each * np.uint16(257)] for each in LEVELS[:6]], "gray16le", rate=12)
     assert run(clip, *(("--depth", depth) if depth else ()), "-o", "o.mp4", *words) == 2 and not Path("o.mp4").exists()
     assert reason in capsys.readouterr().err

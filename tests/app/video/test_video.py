@@ -407,6 +407,16 @@ def test_a_full_disk_costs_the_unfinished_piece(video, tmp_path, monkeypatch, ca
     assert (tmp_path / ".depth-normal").exists() == (fails_at > 8)
 
 
+def test_a_full_disk_that_takes_not_even_a_record_leaves_nothing(video, tmp_path, monkeypatch):
+    from depth_normal.app.video import segments as video_segments
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(video_segments, "_write_durably", full)
+    assert run(video, tmp_path / "d.mp4") == 2 and not (tmp_path / ".depth-normal").exists()
+
+
 def test_two_runs_do_not_make_one_video(video, tmp_path, monkeypatch, capsys):
     from depth_normal.app.video import run as video_run
 
@@ -725,6 +735,13 @@ def test_frames_are_scaled_before_anything_is_made_of_them(video, tmp_path, caps
 def test_a_codec_that_is_too_large_for_the_frames_is_refused_before_a_model_is_loaded(video, tmp_path, capsys, caplog):
     assert run(video, tmp_path / "a.mov", "--codec", "dnxhr") == 2
     assert "dnxhr takes at least 256x120 pixels, and the result has 64x48; choose another codec, or scale it up" in capsys.readouterr().err
+    for what, width, size in (
+        ("side-by-side", 8320, "16640x6240"),
+        ("stereo", 8320, "16640x6240"),
+        ("stereo,--layout,full-tb", 12800, "12800x19200"),
+    ):
+        assert run(video, tmp_path / "a.mp4", "--width", width, "--what", *what.split(",")) == 2
+        assert f"h264 takes sides up to 16384 pixels, and the result has {size}" in capsys.readouterr().err
     assert run(video, tmp_path / "a.mov", "--codec", "prores", "--quality", 3) == 2
     assert "--quality is for h264 and h265; prores has none" in capsys.readouterr().err
     assert "loading" not in caplog.text and not list(tmp_path.iterdir())

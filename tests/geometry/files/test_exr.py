@@ -316,3 +316,18 @@ def test_normals_alone_are_masked_outside_their_data_window(tmp_path):
     write_channels(tmp_path / "n.exr", {"dataWindow": box(4, 3, 11, 8), "displayWindow": box(0, 0, 15, 11)}, **planes)
     mask = read_exr(tmp_path / "n.exr").mask
     assert mask is not None and int(mask.sum()) == 48 and bool(mask[0, 0, 3:9, 4:12].all())
+
+
+@pytest.mark.parametrize("limit", [0, 100, 4096])
+def test_a_file_that_does_not_fit_on_the_disk_is_an_error(tmp_path, limit):
+    """The library says nothing where all of it, or its end, is written when the file is closed."""
+    resource = pytest.importorskip("resource", reason="this system has no limit on the size of a file")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    noise = torch.rand(1, 1, 60, 30, generator=torch.Generator().manual_seed(0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"a\.exr") as caught:
+            write_exr(tmp_path / "a.exr", Estimate(depth=noise, quantity=Quantity.METRIC_DEPTH))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert ".depth-normal" not in str(caught.value) and not list(tmp_path.iterdir())

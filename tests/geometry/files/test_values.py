@@ -97,7 +97,9 @@ def test_channels_are_named(tmp_path):
     with pytest.raises(FileFormatError, match=r"no channel or layer 'Z'; the file has V, View\.Combined\.G"):
         load_estimate(tmp_path / "m.exr", channel="Z")
     np.savez(tmp_path / "m.npz", near=DEPTH, far=DEPTH * 2)
-    with pytest.raises(FileFormatError, match=r"name one of its arrays \(--channel\): 'far' \(6, 8\), 'near'"):
+    with pytest.raises(
+        FileFormatError, match=r"name one of its arrays with --channel, an option of `depth-normal convert` too: 'far' \(6, 8\), 'near'"
+    ):
         load_estimate(tmp_path / "m.npz")
     np.testing.assert_array_equal(load_estimate(tmp_path / "m.npz", Quantity.DISPARITY, channel="far").depth[0, 0], DEPTH * 2)
     with pytest.raises(FileFormatError, match="no array 'depth'; the file has far, near"):

@@ -45,6 +45,7 @@ CASES = {
     "height.check_size": (lambda: height.check_size(24, 32), None),
     "height.height_to_normals": (lambda: [height.height_to_normals(maps(), derivative=way) for way in DERIVATIVES], None),
     "height.height_to_image": (lambda: height.height_to_image(maps(), mask()), None),
+    "height.grey_heights": (lambda: height.grey_heights(maps(3), maps(1) > 0.5, "height"), "says whether it is coloured"),
     "height.image_to_height": (lambda: height.image_to_height(maps(3), 8.0), None),
     "occlusion.height_to_occlusion": (lambda: occlusion.height_to_occlusion(maps(), radius=4, directions=4, weight=mask()), None),
     "occlusion.depth_to_occlusion": (

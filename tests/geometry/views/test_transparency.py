@@ -37,6 +37,9 @@ def test_layers(sprite):
     assert (layers.continued - RED).abs().max() < 0.01, "what is hidden takes the colour of what is beside it"
     known = layers.seen(sprite[1]).depth_valid
     assert torch.equal(known, sprite[0][:, 3:] > 0)
+    for levels in (sprite[0] * 255, sprite[0] - 1, sprite[0] * torch.nan):
+        with pytest.raises(ValueError, match=r"in \[0, 1\]|expected \[0, 1\]"):
+            split_layers(levels)
     opaque = split_layers(sprite[0][:, :3])
     assert opaque.seen(sprite[1]) is sprite[1] and opaque.with_alpha(RED) is RED and opaque.continued is opaque.shown
 
