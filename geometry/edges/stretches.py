@@ -107,6 +107,12 @@ def share_above(values: Tensor, least: float, over: float) -> Tensor:
     return torch.add(constant(values, -least / over), values, alpha=1 / over).clamp_(0, 1)
 
 
+def shares_above(values: Tensor, *bounds: tuple[float, float]) -> Tensor:
+    """`share_above` of values (K, ...), with a `least` and an `over` for each of the K."""
+    lines = constant(values, tuple((-least / over, 1 / over) for least, over in bounds)).view(len(values), 2, *[1] * (values.ndim - 1))
+    return torch.addcmul(lines[:, 0], values, lines[:, 1]).clamp_(0, 1)
+
+
 def _sums_at(index: Tensor, values: Tensor, count: int) -> Tensor:
     """(C, count) sums of the values (C, N) that have the same index (N,)."""
     if values.device.type != "cpu":
