@@ -18,7 +18,7 @@ from torch import Tensor
 from ...utils import constant, kept_constants, whole_numbers, without_autocast
 from ..filters.box import box_means, box_sums
 from ..filters.chosen_pixels import located, places_where, summed_rows, values_at
-from .stretches import Stretches, shares_above
+from .stretches import Stretches, share_above, shares_above
 
 # Profiles of colours across an edge.
 _CELL = 4  # height and width of cells, pixels
@@ -85,16 +85,16 @@ class Lines(NamedTuple):
     width: int
 
     @classmethod
-    def through(cls, place: Tensor, way: Tensor, size: tuple[int, ...]) -> Lines:
-        """Lines through pixels (N,), counted through so many images of a height and width, in directions (2, N) of any length."""
-        image, row, column = located(place, *size)
+    def through(cls, pixels: tuple[Tensor, Tensor, Tensor], way: Tensor, size: tuple[int, ...]) -> Lines:
+        """Lines through pixels by `located` of so many images of a height and width, in directions (2, N) of any length."""
+        image, row, column = pixels
         middle, way = torch.stack((row, column)).to(way), way / torch.hypot(way[0], way[1]).clamp(min=_TINY)
         return cls(image if size[0] > 1 else None, middle, way, *size[1:])
 
     def at(self, steps: Tensor) -> Tensor:
         """The pixels (K, N) so many steps, (K, 1), (N,) or (K, N), towards the far side."""
-        row, column = torch.addcmul(self.middle[:, None], self.way[:, None], steps).round_().long()
-        row, column = row.clamp_(0, self.height - 1), column.clamp_(0, self.width - 1)
+        there = torch.addcmul(self.middle[:, None], self.way[:, None], steps).round_().long()
+        row, column = there.clamp_(*constant(there, ((0, 0), (self.height - 1, self.width - 1)))[..., None, None])
         place = column.add_(row, alpha=self.width)
         return place if self.image is None else place.add_(self.image, alpha=self.height * self.width)
 
@@ -126,11 +126,13 @@ def stripe_ends(inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, edge:
     inside = slice(1, -1)
     down, right = smooth[..., :-2, inside] - smooth[..., 2:, inside], smooth[..., inside, :-2] - smooth[..., inside, 2:]
     place = places_where(edge)
-    of_pixels = torch.cat((inverse, low, high, down, right), 1).transpose(0, 1).flatten(1).index_select(1, place)
-    lines, cells = Lines.through(place, of_pixels[3:], size), Stretches(place, size, _CELL)
-    own, bottom, top = of_pixels[:3].unbind()
+    maps = torch.cat((low, high, down, right, inverse, image), 1).transpose(0, 1).flatten(1)
+    of_pixels = maps[:5].index_select(1, place)
+    bottom, top, own = of_pixels[0], of_pixels[1], of_pixels[4]
+    pixels = located(place, *size)
+    lines, cells = Lines.through(pixels, of_pixels[2:4], size), Stretches(pixels, size, _CELL)
     away = _away(lines, inverse, own, bottom, top, radius + 2)
-    end, sure = _ends_on_grid(inverse, image, bottom, top, lines, cells, away, radius)
+    end, sure = _ends_on_grid(maps[4:], bottom, top, lines, cells, away, radius)
     # Sure cells decide for those beside them.
     weight = sure + 1e-4
     end, weight = cells.between(torch.cat((end * weight, weight), 1))
@@ -142,27 +144,28 @@ def stripe_ends(inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, edge:
 
 def _away(lines: Lines, inverse: Tensor, own: Tensor, bottom: Tensor, top: Tensor, reach: int) -> Tensor:
     """Pixels (N,) from the middle of the ramp, positive on the far side; more than `reach` where it is not found."""
-    middle = (bottom + top) * 0.5
-    sign = torch.where(own > middle, *constant(middle, (1.0, -1.0)))
+    middle = torch.lerp(bottom, top, 0.5)
+    sign = torch.where(own > middle, *constant(middle, (-1.0, 1.0)))
     steps = _steps(sign, 0, reach + 1)
-    there = lines.at(sign * steps)
-    above = (values_at(inverse, there.flatten()).view_as(there) - middle) * sign
+    there = lines.at(sign * -steps)
+    above = (middle - values_at(inverse, there.flatten()).view_as(there)) * sign
     before, after = above[:-1].clamp(min=0), above[1:]
     crossing = steps[:-1] + before / (before - after).clamp(min=_TINY)
-    return -sign * torch.where(after <= 0, crossing, constant(crossing, reach + 1.0)).amin(0)
+    return sign * torch.where(after <= 0, crossing, constant(crossing, reach + 1.0)).amin(0)
 
 
 def _ends_on_grid(
-    inverse: Tensor, image: Tensor, bottom: Tensor, top: Tensor, lines: Lines, cells: Stretches, away: Tensor, radius: int
+    maps: Tensor, bottom: Tensor, top: Tensor, lines: Lines, cells: Stretches, away: Tensor, radius: int
 ) -> tuple[Tensor, Tensor]:
     """For each cell of a grid where stripes end, in pixels from the middle of the ramp, and how sure: (B, 1, rows, columns).
 
     Args:
-        inverse, image, radius: As `stripe_ends`.
+        maps: (4, B H W) inverse depth and colour.
         bottom, top: (N,) inverse depth of the far side of the edge beside each pixel, and of the near side.
         lines: (N,) those across the edge.
         cells: The grid, of these pixels.
         away: (N,) as `_away`.
+        radius: As `stripe_ends`.
     """
     cell, shape = cells.bordered()
     on_edge = away.abs() <= _BESIDE
@@ -171,12 +174,12 @@ def _ends_on_grid(
         lines, (cell, bottom, top, away, on_edge) = lines.take(chosen), (each[chosen] for each in (cell, bottom, top, away, on_edge))
     before, beyond, widest = radius + _BEYOND + round(radius * _WIDEST), radius + _BEYOND, round(radius * _WIDEST)
     there = lines.at(_distances(away, -before, beyond + 1) - away)
-    shown = torch.cat((inverse, image), 1).transpose(0, 1).flatten(1).index_select(1, there.flatten()).unflatten(1, there.shape)
+    shown = maps.index_select(1, there.flatten()).unflatten(1, there.shape)
     (fall, depth), colour = shown[0].split((len(_FALL), len(there) - len(_FALL))), shown[1:, len(_FALL) :]
-    steep = (fall[2] - fall[3]) / (fall[0] - fall[1]).clamp(min=_TINY)
-    weight = on_edge * ((_STEEPEST - steep) / _STEP).clamp(0, 1)
+    ramp, step = fall[::2] - fall[1::2]
+    weight = on_edge * share_above(step / ramp.clamp(min=_TINY), _STEEPEST, -_STEP)
     left = ((depth - bottom) / (top - bottom).clamp(min=_TINY)).clamp(0, 1)
-    values = torch.cat((torch.ones_like(left[None]), left[None], colour, colour.square().sum(0, keepdim=True))) * weight
+    values = torch.cat((constant(left, 1.0).expand_as(left)[None], left[None], colour, colour.square().sum(0, keepdim=True))) * weight
     sums = values.new_zeros(math.prod(shape), _SUMS * len(depth)).index_add_(0, cell, values.flatten(0, 1).T.contiguous())
     occupied = places_where(sums[:, 0] > 0)
     around = occupied[:, None] + _cells_of_stretch(occupied, shape[2])
@@ -184,17 +187,17 @@ def _ends_on_grid(
     # A GPU computes all: to ask which are worth it takes it longer.
     some = places_where(_may_have_stripe(profiles)) if profiles.device.type == "cpu" else None
     looked_into = profiles if some is None else profiles.index_select(1, some)
-    parts = (_stripe_end(part, before, widest) for part in looked_into.split(_TOGETHER, 1))
-    end, sure = (torch.cat(each) for each in zip(*parts, strict=True))
+    parts = [_stripe_end(part, before, widest) for part in looked_into.split(_TOGETHER, 1)]
+    end, sure = map(torch.cat, zip(*parts, strict=True)) if len(parts) > 1 else parts[0]
     if some is not None:
         end, sure = (each.new_zeros(len(occupied)).index_copy_(0, some, each) for each in (end, sure))
     weighted = sure * end
-    votes = torch.stack((sure, weighted, weighted * end, torch.ones_like(sure)))
+    votes = torch.stack((sure, weighted, weighted * end, constant(sure, _AGREED).expand_as(sure)))
     maps = votes.new_zeros(len(votes), len(sums)).index_copy_(1, occupied, votes).view(-1, *shape).transpose(0, 1)
     count, first, second, all_ = box_sums(maps, _AGREE)[..., 1:-1, 1:-1].split(1, 1)
     mean, square = (torch.cat((first, second), 1) / count.clamp(min=_TINY)).split(1, 1)
     varies = torch.addcmul(square, mean, mean, value=-1).clamp_(min=0).sqrt_()
-    return mean, (count / all_.clamp(min=1) / _AGREED).clamp_(max=1) * (2 - varies / _VARIES).clamp_(0, 1)
+    return mean, (count / all_.clamp(min=_AGREED)).clamp_(max=1) * share_above(varies, 2 * _VARIES, -_VARIES)
 
 
 @kept_constants

@@ -96,6 +96,9 @@ class _Band(NamedTuple):
 
     Attributes:
         place: Counted through the images.
+        image: The image of each.
+        row: In it.
+        column: In it.
         away: Pixels from the edge of the depth, positive on the far side.
         usable: Whether near and far surface are found on both sides.
         known: Whether there are such pixels at most one pixel away.
@@ -107,6 +110,9 @@ class _Band(NamedTuple):
     """
 
     place: Tensor
+    image: Tensor
+    row: Tensor
+    column: Tensor
     away: Tensor
     usable: Tensor
     known: Tensor
@@ -118,7 +124,7 @@ class _Band(NamedTuple):
 
     def take(self, kept: Tensor) -> _Band:
         """Some of the pixels."""
-        return _Band(*(each.index_select(-1, kept) for each in self))
+        return _Band(*(each.index_select(-1, kept) if each.ndim else each for each in self))
 
 
 def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
@@ -141,7 +147,7 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     band, offset, width, share = band.take(soft), *(each.index_select(0, soft) for each in (offset, width, share))
     # Within a rough thing, a step to what is hardly farther is no silhouette.
     fringe = (growth - band.away).clamp(0, 1) * share * (band.near_inverse > band.far_inverse * SMALL_STEP)
-    alpha, far = _unmixed(band, Stretches(band.place, size, _CELL * growth), growth, offset, width, share, fringe)
+    alpha, far = _unmixed(band, Stretches(band[1:4], size, _CELL * growth), growth, offset, width, share, fringe)
     own = values_at(layer.inverse, band.place)
     on_near = own.to(band.far_inverse).square() > band.near_inverse * band.far_inverse
     # Beyond the mixture, what the map takes for the near thing is the mixture's faint end: a trace of the thing before the far surface.
@@ -320,7 +326,7 @@ def _band(layer: Layer, growth: int) -> _Band:
     count = sums[8]
     means = sums[:8] / count.clamp(min=1)
     far, near = torch.where(usable | is_own, torch.stack((far, near)), means[6:])
-    return _Band(place, away, usable, count > 1, shown[:, 4], means[3:6], means[:3], near, far)
+    return _Band(place, image, row, column, away, usable, count > 1, shown[:, 4], means[3:6], means[:3], near, far)
 
 
 @kept_constants
@@ -372,7 +378,7 @@ def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, 
 
     Of several mixtures the one that explains the colours of a stretch best. Widths that explain the whole image better are preferred.
     """
-    cells = Stretches(band.place, size, _CELL * growth)
+    cells = Stretches(band[1:4], size, _CELL * growth)
     counted = band.usable.to(band.away)
     between, from_far = band.near - band.far, band.colour - band.far
     products = torch.stack((from_far * between, between.square(), from_far.square())).sum(1) * counted
