@@ -159,12 +159,14 @@ class RenderedLayer(NamedTuple):
         inverse: (B, 1, height, width) inverse depth; 0 where no surface is visible.
         column: (B, 1, height, width), where in the source image the colour was read: the column.
         row: The same, the row; (height, 1) where nothing moved up or down.
+        rims: (B, 1, height, width) inverse depth of rims; None where there were none to land.
     """
 
     colour: Tensor
     inverse: Tensor
     column: Tensor
     row: Tensor
+    rims: Tensor | None
 
 
 def are_alike(one: Tensor, other: Tensor, factor: float) -> Tensor:
@@ -178,9 +180,17 @@ def with_margin(image: Tensor, inverse: Tensor, margin: tuple[int, int]) -> Laye
     return Layer(F.pad(image, padding, mode="reflect"), F.pad(inverse, padding, mode="reflect"), margin)
 
 
-def render_layer(layer: Layer, view: Camera, height: int, width: int) -> RenderedLayer:
-    """The layer rendered for the moved cameras: so many views of the image, or one of each image."""
-    inverse = close_cracks(layer.inverse, layer.margin, view, _splat(layer, view, height, width))
+def render_layer(layer: Layer, view: Camera, height: int, width: int, rims: tuple[Tensor, Tensor] | None = None) -> RenderedLayer:
+    """The layer rendered for the moved cameras: so many views of the image, or one of each image.
+
+    `rims` are `soft_edges.land_rims`, whose cracks are closed together with the layer's.
+    """
+    inverse, source, of_rims = _splat(layer, view, height, width), layer.inverse, None
+    if rims is not None:
+        source, inverse = torch.cat((source, rims[0])), torch.cat((inverse, rims[1]))
+    inverse = close_cracks(source, layer.margin, view, inverse)
+    if rims is not None:
+        inverse, of_rims = inverse.chunk(2)
     farthest, (rows, columns) = layer.inverse.amin((1, 2, 3), keepdim=True), pixel_grid(inverse)
     colour = layer.colour.new_empty((len(inverse), layer.colour.shape[1], height, width))
     places = []
@@ -190,7 +200,7 @@ def render_layer(layer: Layer, view: Camera, height: int, width: int) -> Rendere
         colour[..., strip, :] = _sample(layer, column + layer.margin[0], row + layer.margin[1], known, between_rows=not view.sideways)
         places.append((column, row))
     column, row = (torch.cat(parts, -2) for parts in zip(*places, strict=True))
-    return RenderedLayer(colour, inverse, column, row)
+    return RenderedLayer(colour, inverse, column, row, of_rims)
 
 
 def _strips(maps: Tensor) -> list[slice]:
@@ -234,10 +244,10 @@ def close_cracks(source: Tensor, margin: tuple[int, int], view: Camera, inverse:
     a straight line: given the depth of either alone, it would show what is beside the step.
 
     Args:
-        source: (B, 1, h, w) inverse depth of a layer; 0 where there is no surface.
+        source: (B, 1, h, w) inverse depth of a layer; 0 where there is no surface. There may be several layers of the same images.
         margin: The layer's.
         view: The camera.
-        inverse: (B, 1, H, W) inverse depth of the layer's pixels where they land; 0 where none does.
+        inverse: (B, 1, H, W) inverse depth of the layer's pixels where they land; 0 where none does. All views of each of several layers.
 
     Returns:
         `inverse` (B, 1, H, W) with what is joined.
@@ -248,9 +258,10 @@ def close_cracks(source: Tensor, margin: tuple[int, int], view: Camera, inverse:
         place = places_where(is_above(beside, inverse * EDGE))
         image, rows, columns = located(place, len(inverse), height, width)
         nearest, own = values_at(beside, place), values_at(inverse, place)
-        camera = view.of_pixels(image)
+        camera = view.of_pixels(image if len(inverse) == view.views else image % view.views)
         column, row = camera.sources(nearest, rows, columns)
-        there = inverse_at(source, margin, image, column, row)
+        number = image if len(inverse) == len(source) else image // (len(inverse) // len(source))
+        there = inverse_at(source, margin, number, column, row)
         # From the place to where the other end lands. One end is beside the place.
         x, y = camera.targets(there, row, column)
         right = x.sub_(columns + 0.5)
@@ -268,7 +279,7 @@ def inverse_at(source: Tensor, margin: tuple[int, int], image: Tensor, column: T
     Args:
         source: (B, 1, h, w) inverse depth of the layer.
         margin: The layer's.
-        image: (N,) the number of the view of each place.
+        image: (N,) the number of the layer's map of each place, where there are several.
         column: (N,) or (K, N), counted from the image's first; beyond the layer, its border's pixel is taken.
         row: The same; whole numbers are those of rows of the image.
 

@@ -169,7 +169,21 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     return rest, _joined(rest, band, alpha * is_rim, near * is_rim)
 
 
-def lay_over(rims: Rims, view: Camera, colour: Tensor, inverse: Tensor) -> Tensor:
+def land_rims(rims: Rims, view: Camera, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Inverse depth of rims in the layer, as `Rims.surface`, and where moved cameras see them, (B, 1, height, width)."""
+    views = max(len(rims.surface), view.views)
+    if len(rims.surface) == 1:  # the rims are a row that all views see
+        image = whole_numbers(rims.surface, 0, views).view(-1, 1, 1, 1)
+        seen = view.targets(rims.inverse.view(1, 1, 1, -1), rims.row, rims.column)
+    else:
+        image, seen = rims.image, view.of_pixels(rims.image).targets(rims.inverse, rims.row, rims.column)
+    index, inside = landing(*seen, height, width)
+    index = index if views == 1 else torch.add(index, image, alpha=height * width)
+    front = rims.surface.new_zeros(views * height * width)
+    return rims.surface, front.scatter_reduce_(0, index.flatten(), (rims.inverse * inside).flatten(), "amax").view(-1, 1, height, width)
+
+
+def lay_over(rims: Rims, view: Camera, colour: Tensor, inverse: Tensor, front: Tensor | None = None) -> Tensor:
     """Rims, as a moved camera sees them, over what it sees behind them.
 
     Args:
@@ -177,11 +191,14 @@ def lay_over(rims: Rims, view: Camera, colour: Tensor, inverse: Tensor) -> Tenso
         view: The camera.
         colour: (B, 3, H, W) in [0, 1], without holes.
         inverse: (B, 1, H, W) inverse depth; 0 where it is not known. Rims behind it are hidden.
+        front: `RenderedLayer.rims`; None where they were not rendered with the layer.
 
     Returns:
         (B, 3, H, W).
     """
-    front = _front(rims, view, inverse)
+    if front is None:
+        surface, landed = land_rims(rims, view, *inverse.shape[-2:])
+        front = close_cracks(surface, rims.margin, view, landed)
     places = places_where((front * EDGE > inverse) & (front > 0))
     image, rows, columns = located(places, len(inverse), *inverse.shape[-2:])
     nearest = values_at(front, places)
@@ -241,20 +258,6 @@ def _without_margin(layer: Layer) -> Layer:
 def _mirrored(number: Tensor, count: int) -> Tensor:
     """The row of so many, or the column, that is shown by one of the margin."""
     return count - 1 - (count - 1 - number.abs()).abs()
-
-
-def _front(rims: Rims, view: Camera, like: Tensor) -> Tensor:
-    """Inverse depth of rims as moved cameras see them, 0 where there are none: a map of the shape (B, 1, H, W) of `like`."""
-    views, _, height, width = like.shape
-    if len(rims.surface) == 1:  # the rims are a row that all views see
-        image = whole_numbers(like, 0, views).view(-1, 1, 1, 1)
-        seen = view.targets(rims.inverse.view(1, 1, 1, -1), rims.row, rims.column)
-    else:
-        image, seen = rims.image, view.of_pixels(rims.image).targets(rims.inverse, rims.row, rims.column)
-    index, inside = landing(*seen, height, width)
-    index = index if views == 1 else torch.add(index, image, alpha=height * width)
-    front = torch.zeros_like(like).flatten().scatter_reduce_(0, index.flatten(), (rims.inverse * inside).flatten(), "amax")
-    return close_cracks(rims.surface, rims.margin, view, front.view_as(like))
 
 
 def _sample(rims: Rims, image: Tensor, u: Tensor, v: Tensor, nearest: Tensor, between_rows: bool) -> tuple[Tensor, Tensor]:
