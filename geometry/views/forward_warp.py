@@ -61,7 +61,9 @@ class Camera(Protocol):
         ...
 
     def targets(self, inverse: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """Columns and rows of the new image, plus a half, where pixels of the image land; may be written to.
+        """Columns and rows of the new image, plus a half, where pixels of the image land; columns may be written to.
+
+        If nothing moves up or down, the rows are those of the image, whole numbers.
 
         Args:
             inverse: Their inverse depth: a map (B, 1, h, w), or (N,) of pixels.
@@ -121,7 +123,7 @@ class View(NamedTuple):
         shift_x, shift_y = self.shift_x + 0.5, 0.5 if self.sideways else self.shift_y + 0.5
         if not self._goes_ahead:
             x = torch.addcmul(columns + shift_x, self.across, inverse, value=-1)
-            return x, rows + shift_y if self.sideways else torch.addcmul(rows + shift_y, self.down, inverse, value=-1)
+            return x, rows if self.sideways else torch.addcmul(rows + shift_y, self.down, inverse, value=-1)
         closer = 1 / (1 - self.forward * inverse)
         x = torch.addcmul(columns - self.centre_x, self.across, inverse, value=-1)
         y = torch.addcmul(rows - self.centre_y, self.down, inverse, value=-1)
@@ -231,7 +233,7 @@ def landing(x: Tensor, y: Tensor, height: int, width: int) -> tuple[Tensor, Tens
     Picking out those inside would make a device wait. The others give a 0, which changes nothing, to pixels of their own: one for all
     would make a GPU take them one after the other.
     """
-    x, y = x.floor_(), y.floor_()
+    x, y = x.floor_(), y.floor() if y.is_floating_point() else y
     column, row = x.clamp(0, width - 1), y.clamp(0, height - 1)
     return torch.add(column.long(), row.long(), alpha=width), (column == x) & (row == y)
 
@@ -265,7 +267,7 @@ def close_cracks(source: Tensor, margin: tuple[int, int], view: Camera, inverse:
         # From the place to where the other end lands. One end is beside the place.
         x, y = camera.targets(there, row, column)
         right = x.sub_(columns + 0.5)
-        distance = right.abs_() if view.sideways else torch.hypot(right, y.sub_(rows + 0.5))
+        distance = right.abs_() if view.sideways else torch.hypot(right, y - (rows + 0.5))
         # A wider crack would be closed in part only.
         joins = are_alike(there, nearest, SMALL_STEP) & (distance < 2 * view.stretch + 0.5)
         between = torch.lerp(nearest, there, (1 + distance).reciprocal_())
