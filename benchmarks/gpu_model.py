@@ -148,20 +148,20 @@ VIDEOS = {
 }
 """Of a frame of 640x480 of a video, aligned with those before, which is done on the CPU."""
 EFFECTS = {
-    "relight, sun (node)": Budget(653, 8, 10),
-    "relight, low sun (node)": Budget(653, 8, 10),
-    "relight, candle (node)": Budget(806, 11, 15),
-    "relight, no shadow (node)": Budget(379, 6, 7),
-    "relight, three lamps (node)": Budget(811, 10, 13),
+    "relight, sun (node)": Budget(648, 8, 10),
+    "relight, low sun (node)": Budget(648, 8, 10),
+    "relight, candle (node)": Budget(798, 11, 15),
+    "relight, no shadow (node)": Budget(376, 6, 7),
+    "relight, three lamps (node)": Budget(805, 10, 13),
     "cast_shadow, hard": Budget(144, 3, 3),
     "cast_shadow, soft": Budget(168, 3, 3),
-    "parallax, a frame of 8": Budget(179, 3, 2),
-    "stereo, both eyes": Budget(1712, 18, 3),
+    "parallax, a frame of 8": Budget(163, 3, 2),
+    "stereo, both eyes": Budget(1485, 16, 3),
     "refine, four times as large": Budget(301, 3, 5),
-    "depth of field": Budget(359, 4, 10),
-    "fog (node)": Budget(569, 9, 6),
-    "cut-out, by distance (node)": Budget(198, 8, 8, 8400),
-    "cut-out, in a box (node)": Budget(195, 9, 9, 2250),
+    "depth of field": Budget(356, 4, 10),
+    "fog (node)": Budget(454, 9, 6),
+    "cut-out, by distance (node)": Budget(189, 8, 8, 8400),
+    "cut-out, in a box (node)": Budget(186, 9, 9, 2250),
     "normal to height": Budget(330, 2, 0),  # 284 at 480x270
     "ambient occlusion of a height": Budget(245, 0, 0),
 }

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...utils import constant
 from ..checks import check_depth, check_map
 from ..filters.box import box_means
-from ..filters.chosen_pixels import ChosenPixels, chosen_places, values_at
+from ..filters.chosen_pixels import ChosenPixels, chosen_places, located, values_at
 from ..filters.coarse import enlarged, shrunk
 from ..filters.extremes import extremes_around, extremes_within, largest_within, median_within
 from ..filters.guided_filter import fit_of_means, fitted, products
@@ -158,7 +158,8 @@ def _with_stripes(sharp: Tensor, inverse: Tensor, image: Tensor, radius: int, ra
     of_pixels = found.transpose(0, 1).flatten(1).index_select(1, place)
     inside, away, sure = of_pixels[:3]
     past = constant(away, ((-_PAST * radius,), (_PAST * radius,)))
-    there = Lines.through(place, of_pixels[3:], (len(sharp), height, width)).at(torch.sub(past, away, alpha=step))
+    size = (len(sharp), height, width)
+    there = Lines.through(located(place, *size), of_pixels[3:], size).at(torch.sub(past, away, alpha=step))
     own, (near, far) = values_at(sharp, place), values_at(sharp, there.flatten()).view_as(there)
     # Where a stripe's trace is lost, its end runs into the edge that there was.
     margin = (1 - sure) * reach

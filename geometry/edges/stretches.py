@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ...utils import constant, kept_constants, sample_at
 from ..filters.box import box_sums
-from ..filters.chosen_pixels import located
 
 # How many cells on each side a stretch takes in.
 _STRETCH = 3
@@ -23,19 +22,26 @@ class Stretches:
     """A coarse grid over images, which holds sums over stretches of edges.
 
     Args:
-        place: (N,) pixels beside edges, counted through the images.
+        pixels: (N,) each, image, row and column of pixels beside edges, by `located`.
         size: Of the images: number, height, width.
         cell: Height and width of a cell, in pixels.
     """
 
-    def __init__(self, place: Tensor, size: tuple[int, ...], cell: int) -> None:
+    def __init__(self, pixels: tuple[Tensor, Tensor, Tensor], size: tuple[int, ...], cell: int) -> None:
         images, height, width = size
         self._shape, self._cell = (images, -(-height // cell), -(-width // cell)), cell
-        image, self._rows, self._columns = located(place, images, height, width)
+        image, self._rows, self._columns = pixels
         self._image = image if images > 1 else None
-        row = self._rows // cell
-        row = row if self._image is None else torch.add(row, self._image, alpha=self._shape[1])
-        self._index = torch.add(self._columns // cell, row, alpha=self._shape[2])
+
+    @cached_property
+    def _index(self) -> Tensor:
+        """(N,) the cell of each pixel, counted through the grids."""
+        return self._cells(self._shape)
+
+    def _cells(self, shape: tuple[int, ...]) -> Tensor:
+        """(N,) the cell of each pixel, counted through grids of that shape."""
+        index = torch.add(self._columns // self._cell, self._rows // self._cell, alpha=shape[2])
+        return index if self._image is None else torch.add(index, self._image, alpha=shape[1] * shape[2])
 
     def sums(self, values: Tensor) -> Tensor:
         """Of (C, N) values, over the stretch around each cell: (B, C, rows, columns)."""
@@ -44,9 +50,8 @@ class Stretches:
     def bordered(self) -> tuple[Tensor, tuple[int, int, int]]:
         """(N,) the cell of each pixel, counted through grids with a border of one cell, and their shape."""
         images, height, width = self._shape
-        index = torch.add(self._index, self._index // width, alpha=2) + (width + 3)
-        index = index if self._image is None else torch.add(index, self._image, alpha=2 * (width + 2))
-        return index, (images, height + 2, width + 2)
+        shape = images, height + 2, width + 2
+        return self._cells(shape) + (width + 3), shape
 
     def over_stretches(self, values: Tensor) -> Tensor:
         """(C, cells) values summed over the stretch around each cell: (B, C, rows, columns)."""
@@ -105,6 +110,12 @@ def distances_to(farthest: float) -> Tensor:
 def share_above(values: Tensor, least: float, over: float) -> Tensor:
     """0 up to `least`, 1 from `over` above it on; of a negative `over`, 0 from `least` on, and 1 up to so much below it."""
     return torch.add(constant(values, -least / over), values, alpha=1 / over).clamp_(0, 1)
+
+
+def shares_above(values: Tensor, *bounds: tuple[float, float]) -> Tensor:
+    """`share_above` of values (K, ...), with a `least` and an `over` for each of the K."""
+    lines = constant(values, tuple((-least / over, 1 / over) for least, over in bounds)).view(len(values), 2, *[1] * (values.ndim - 1))
+    return torch.addcmul(lines[:, 0], values, lines[:, 1]).clamp_(0, 1)
 
 
 def _sums_at(index: Tensor, values: Tensor, count: int) -> Tensor:

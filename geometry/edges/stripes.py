@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import constant, kept_constants, whole_numbers
+from ...utils import constant, kept_constants, whole_numbers, without_autocast
 from ..filters.box import box_means, box_sums
 from ..filters.chosen_pixels import located, places_where, summed_rows, values_at
-from .stretches import Stretches, share_above
+from .stretches import Stretches, share_above, shares_above
 
 # Profiles of colours across an edge.
 _CELL = 4  # height and width of cells, pixels
@@ -48,6 +48,14 @@ _STEP = 0.3  # ... one that falls by so much less is a ramp; in between it fades
 # Several stripes: what is not of the far side's own colour.
 _ANY_GAIN = 0.6  # as `_GAIN`
 _ANY_CONTRAST = 0.3  # as `_CONTRAST`
+# From where on, and over what, one stripe and several are sure: the share of a single edge's error, of the total, and the contrast.
+_IS_STRIPE = (
+    (1 - _GAIN, -0.5 * _GAIN),
+    (1 - _ANY_GAIN, -0.1),
+    *((1 - _EXPLAINED, -_OVER),) * 2,
+    (_CONTRAST, 0.5 * _CONTRAST),
+    (_ANY_CONTRAST, 0.5 * _ANY_CONTRAST),
+)
 _FAR = 4  # pixels that are surely far
 _DEVIATIONS = 6  # in how many deviations of theirs another colour begins
 
@@ -77,16 +85,16 @@ class Lines(NamedTuple):
     width: int
 
     @classmethod
-    def through(cls, place: Tensor, way: Tensor, size: tuple[int, ...]) -> Lines:
-        """Lines through pixels (N,), counted through so many images of a height and width, in directions (2, N) of any length."""
-        image, row, column = located(place, *size)
+    def through(cls, pixels: tuple[Tensor, Tensor, Tensor], way: Tensor, size: tuple[int, ...]) -> Lines:
+        """Lines through pixels by `located` of so many images of a height and width, in directions (2, N) of any length."""
+        image, row, column = pixels
         middle, way = torch.stack((row, column)).to(way), way / torch.hypot(way[0], way[1]).clamp(min=_TINY)
         return cls(image if size[0] > 1 else None, middle, way, *size[1:])
 
     def at(self, steps: Tensor) -> Tensor:
         """The pixels (K, N) so many steps, (K, 1), (N,) or (K, N), towards the far side."""
-        row, column = torch.addcmul(self.middle[:, None], self.way[:, None], steps).round_().long()
-        row, column = row.clamp_(0, self.height - 1), column.clamp_(0, self.width - 1)
+        there = torch.addcmul(self.middle[:, None], self.way[:, None], steps).round_().long()
+        row, column = there.clamp_(*constant(there, ((0, 0), (self.height - 1, self.width - 1)))[..., None, None])
         place = column.add_(row, alpha=self.width)
         return place if self.image is None else place.add_(self.image, alpha=self.height * self.width)
 
@@ -96,6 +104,7 @@ class Lines(NamedTuple):
         return self._replace(image=image, middle=middle, way=way)
 
 
+@without_autocast
 def stripe_ends(inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, edge: Tensor, radius: int) -> Tensor:
     """Finds where silhouettes are if the stripes along them belong to the near thing.
 
@@ -117,11 +126,13 @@ def stripe_ends(inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, edge:
     inside = slice(1, -1)
     down, right = smooth[..., :-2, inside] - smooth[..., 2:, inside], smooth[..., inside, :-2] - smooth[..., inside, 2:]
     place = places_where(edge)
-    of_pixels = torch.cat((inverse, low, high, down, right), 1).transpose(0, 1).flatten(1).index_select(1, place)
-    lines, cells = Lines.through(place, of_pixels[3:], size), Stretches(place, size, _CELL)
-    own, bottom, top = of_pixels[:3].unbind()
+    maps = torch.cat((low, high, down, right, inverse, image), 1).transpose(0, 1).flatten(1)
+    of_pixels = maps[:5].index_select(1, place)
+    bottom, top, own = of_pixels[0], of_pixels[1], of_pixels[4]
+    pixels = located(place, *size)
+    lines, cells = Lines.through(pixels, of_pixels[2:4], size), Stretches(pixels, size, _CELL)
     away = _away(lines, inverse, own, bottom, top, radius + 2)
-    end, sure = _ends_on_grid(inverse, image, bottom, top, lines, cells, away, radius)
+    end, sure = _ends_on_grid(maps[4:], bottom, top, lines, cells, away, radius)
     # Sure cells decide for those beside them.
     weight = sure + 1e-4
     end, weight = cells.between(torch.cat((end * weight, weight), 1))
@@ -133,27 +144,28 @@ def stripe_ends(inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, edge:
 
 def _away(lines: Lines, inverse: Tensor, own: Tensor, bottom: Tensor, top: Tensor, reach: int) -> Tensor:
     """Pixels (N,) from the middle of the ramp, positive on the far side; more than `reach` where it is not found."""
-    middle = (bottom + top) * 0.5
-    sign = torch.where(own > middle, *constant(middle, (1.0, -1.0)))
+    middle = torch.lerp(bottom, top, 0.5)
+    sign = torch.where(own > middle, *constant(middle, (-1.0, 1.0)))
     steps = _steps(sign, 0, reach + 1)
-    there = lines.at(sign * steps)
-    above = (values_at(inverse, there.flatten()).view_as(there) - middle) * sign
+    there = lines.at(sign * -steps)
+    above = (middle - values_at(inverse, there.flatten()).view_as(there)) * sign
     before, after = above[:-1].clamp(min=0), above[1:]
     crossing = steps[:-1] + before / (before - after).clamp(min=_TINY)
-    return -sign * torch.where(after <= 0, crossing, constant(crossing, reach + 1.0)).amin(0)
+    return sign * torch.where(after <= 0, crossing, constant(crossing, reach + 1.0)).amin(0)
 
 
 def _ends_on_grid(
-    inverse: Tensor, image: Tensor, bottom: Tensor, top: Tensor, lines: Lines, cells: Stretches, away: Tensor, radius: int
+    maps: Tensor, bottom: Tensor, top: Tensor, lines: Lines, cells: Stretches, away: Tensor, radius: int
 ) -> tuple[Tensor, Tensor]:
     """For each cell of a grid where stripes end, in pixels from the middle of the ramp, and how sure: (B, 1, rows, columns).
 
     Args:
-        inverse, image, radius: As `stripe_ends`.
+        maps: (4, B H W) inverse depth and colour.
         bottom, top: (N,) inverse depth of the far side of the edge beside each pixel, and of the near side.
         lines: (N,) those across the edge.
         cells: The grid, of these pixels.
         away: (N,) as `_away`.
+        radius: As `stripe_ends`.
     """
     cell, shape = cells.bordered()
     on_edge = away.abs() <= _BESIDE
@@ -162,12 +174,12 @@ def _ends_on_grid(
         lines, (cell, bottom, top, away, on_edge) = lines.take(chosen), (each[chosen] for each in (cell, bottom, top, away, on_edge))
     before, beyond, widest = radius + _BEYOND + round(radius * _WIDEST), radius + _BEYOND, round(radius * _WIDEST)
     there = lines.at(_distances(away, -before, beyond + 1) - away)
-    shown = torch.cat((inverse, image), 1).transpose(0, 1).flatten(1).index_select(1, there.flatten()).unflatten(1, there.shape)
+    shown = maps.index_select(1, there.flatten()).unflatten(1, there.shape)
     (fall, depth), colour = shown[0].split((len(_FALL), len(there) - len(_FALL))), shown[1:, len(_FALL) :]
-    steep = (fall[2] - fall[3]) / (fall[0] - fall[1]).clamp(min=_TINY)
-    weight = on_edge * ((_STEEPEST - steep) / _STEP).clamp(0, 1)
+    ramp, step = fall[::2] - fall[1::2]
+    weight = on_edge * share_above(step / ramp.clamp(min=_TINY), _STEEPEST, -_STEP)
     left = ((depth - bottom) / (top - bottom).clamp(min=_TINY)).clamp(0, 1)
-    values = torch.cat((torch.ones_like(left[None]), left[None], colour, colour.square().sum(0, keepdim=True))) * weight
+    values = torch.cat((constant(left, 1.0).expand_as(left)[None], left[None], colour, colour.square().sum(0, keepdim=True))) * weight
     sums = values.new_zeros(math.prod(shape), _SUMS * len(depth)).index_add_(0, cell, values.flatten(0, 1).T.contiguous())
     occupied = places_where(sums[:, 0] > 0)
     around = occupied[:, None] + _cells_of_stretch(occupied, shape[2])
@@ -175,17 +187,17 @@ def _ends_on_grid(
     # A GPU computes all: to ask which are worth it takes it longer.
     some = places_where(_may_have_stripe(profiles)) if profiles.device.type == "cpu" else None
     looked_into = profiles if some is None else profiles.index_select(1, some)
-    parts = (_stripe_end(part, before, widest) for part in looked_into.split(_TOGETHER, 1))
-    end, sure = (torch.cat(each) for each in zip(*parts, strict=True))
+    parts = [_stripe_end(part, before, widest) for part in looked_into.split(_TOGETHER, 1)]
+    end, sure = map(torch.cat, zip(*parts, strict=True)) if len(parts) > 1 else parts[0]
     if some is not None:
         end, sure = (each.new_zeros(len(occupied)).index_copy_(0, some, each) for each in (end, sure))
     weighted = sure * end
-    votes = torch.stack((sure, weighted, weighted * end, torch.ones_like(sure)))
+    votes = torch.stack((sure, weighted, weighted * end, constant(sure, _AGREED).expand_as(sure)))
     maps = votes.new_zeros(len(votes), len(sums)).index_copy_(1, occupied, votes).view(-1, *shape).transpose(0, 1)
     count, first, second, all_ = box_sums(maps, _AGREE)[..., 1:-1, 1:-1].split(1, 1)
     mean, square = (torch.cat((first, second), 1) / count.clamp(min=_TINY)).split(1, 1)
     varies = torch.addcmul(square, mean, mean, value=-1).clamp_(min=0).sqrt_()
-    return mean, (count / all_.clamp(min=1) / _AGREED).clamp_(max=1) * (2 - varies / _VARIES).clamp_(0, 1)
+    return mean, (count / all_.clamp(min=_AGREED)).clamp_(max=1) * share_above(varies, 2 * _VARIES, -_VARIES)
 
 
 @kept_constants
@@ -209,15 +221,14 @@ def _cells_of_stretch(width: int) -> Tensor:
 
 def _may_have_stripe(profile: Tensor) -> Tensor:
     """(N,) bool, whether more than one edge may explain enough: only what varies along a stretch is left by any number of them."""
-    number, colour = profile[:1].expand(3, -1, -1), profile[2:5]
-    sums = F.pad(torch.cat((number, colour, colour, profile[5:])).cumsum(-1), (1, 0))
+    sums = F.pad(profile.cumsum(-1), (1, 0))
     whole = sums[..., -1:]
     until = sums[..., 2:-2]
     errors = _mean_and_error(torch.cat((whole, until, whole - until), -1))[1]
-    total, (first, second) = errors[:, :1], errors[:, 1:].chunk(2, 1)
-    single = (first + second).amin(-1, keepdim=True)
-    along = (profile[5] - profile[2:5].square().sum(0) / profile[0].clamp(min=_TINY)).clamp(min=0).sum(-1, keepdim=True)
-    return ((_gained(along, single, total, _GAIN, _TINY) > 0) & (profile[0].amax(-1, keepdim=True) > _FEW))[:, 0]
+    total, (first, second) = errors[:, 0], errors[:, 1:].chunk(2, 1)
+    single, along, noise = (first + second).amin(-1), _mean_and_error(profile)[1].sum(-1), _NOISE * total + _TINY
+    gains = (along + noise < (1 - _GAIN) * (single + noise)) & (along < (1 - _EXPLAINED) * total)
+    return gains & (profile[0].amax(-1) > _FEW)
 
 
 def _stripe_end(profile: Tensor, before: int, widest: int) -> tuple[Tensor, Tensor]:
@@ -229,157 +240,104 @@ def _stripe_end(profile: Tensor, before: int, widest: int) -> tuple[Tensor, Tens
         widest: How many pixels wide a stripe may be.
     """
     rows = profile.mT.contiguous()  # (6, D, N), as distances are chosen
-    at = _steps(rows, 0, rows.shape[1])
-    moments = torch.cat((rows[:1], rows[:1] * at, rows[:1] * (at * at), rows[2:5], rows[2:5] * at, rows[5:]))
-    # Not padded: before torch 2.8 nothing, which there may be, cannot be.
-    sums = torch.cat((torch.zeros_like(moments[:, :1]), moments.cumsum(1)), 1)
     left = rows[1] / rows[0].clamp(min=_TINY)
+    may_end = (left[:-1] < _LEFT[1]) & (left[1:] > _LEFT[0])
     # Of many, one width after the other on a CPU: all at once would not fit its cache.
     one_by_one = rows.device.type == "cpu" and rows.shape[-1] > _FIT_CACHE
-    widths = [range(wide, wide + 1) for wide in range(widest + 1)] if one_by_one else [range(widest + 1)]
-    found = (torch.stack(each) for each in zip(*(_best_stripe(moments, sums, left, part) for part in widths), strict=True))
-    single, bests, ends, contrasts = found
-    best, number = bests.min(0, keepdim=True)
-    best, end, contrast = (each.T for each in (best, ends.gather(0, number) - before, contrasts.gather(0, number)))
-    single, left, total = single.amin(0)[:, None], left.T, _mean_and_error(sums[:, -1:])[1].T
-    enough = profile[0].amax(-1, keepdim=True) > _FEW
-    sure = _gained(best, single, total, _GAIN, 0.5 * _GAIN) * share_above(contrast, _CONTRAST, 0.5 * _CONTRAST) * enough
-    sure = torch.where(best < torch.inf, sure, constant(sure, 0.0))
-    begin, also = _begin_of_far(profile, left, single, total, before)
-    also = also * enough
-    return torch.where(sure >= also, end, begin)[:, 0], torch.maximum(sure, also)[:, 0]
+    single, best, end, contrast = _best_stripe(rows, may_end, 0, 1 if one_by_one else widest + 1)
+    for wide in range(1, widest + 1) if one_by_one else ():
+        other, *found = _best_stripe(rows, may_end, wide, wide + 1)
+        is_better, single = found[0] < best, torch.minimum(single, other)
+        best, end, contrast = (torch.where(is_better, *each) for each in zip(found, (best, end, contrast), strict=True))
+    far_end, error, peak, clear, total = _begin_of_far(rows, may_end)
+    # By how much an error is less than that of a single edge and than the total, with one stripe and with several.
+    errors, noise = torch.stack((best, error)), _NOISE * total + _TINY
+    gains = torch.stack(((errors + noise) / (single + noise), errors / total.clamp(min=_TINY), torch.stack((contrast, peak))))
+    sure, also = shares_above(gains.flatten(0, 1), *_IS_STRIPE).unflatten(0, (3, 2)).prod(0)
+    also = also * clear
+    return torch.where(sure >= also, end, far_end) - (before - 0.5), torch.maximum(sure, also) * (rows[0].amax(0) > _FEW)
 
 
-def _best_stripe(moments: Tensor, sums: Tensor, left: Tensor, widths: range) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The least error without a stripe and with one of so many pixels, that stripe's end as a distance, and its contrast: (N,) each.
+def _best_stripe(rows: Tensor, may_end: Tensor, first: int, stop: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The least error without a stripe and with one of so many pixels, that one's last distance, and its contrast: (N,) each.
 
     Args:
-        moments: (10, D, N) at D distances: sums of 1, distance, its square, colour, colour times distance, squared colour.
-        sums: (10, D + 1, N) of the moments of all smaller distances.
-        left: (D, N) depth as a share.
-        widths: Those of the stripe, ascending; 0 is none.
+        rows: (6, D, N), a profile at D distances.
+        may_end: (D - 1, N) bool, whether a stripe may end at each distance but the last.
+        first: The stripe's least width; 0 is none.
+        stop: Its greatest width, plus one.
     """
-    stripes = _Stripes(*_stripes(left, len(left), widths.start, widths.stop))
-
-    def chosen(values: Tensor, index: Tensor) -> Tensor:
-        """(C, D, N) values at tables of distances (K, W, begins): (C, K, W, begins, N)."""
-        return values.index_select(1, index.flatten()).unflatten(1, index.shape)
-
-    whole = sums[:, -1][:, None, None, None]
+    members, last, outside, is_stripe = _stripes(rows, rows.shape[1], first, stop)
+    sums = torch.bmm(members.expand(len(rows), -1, -1), rows).unflatten(1, (-1, *outside.shape[:2]))
+    mean, errors = _mean_and_error(sums[:, :-3])
     # Without a stripe: an edge, or what goes evenly from near to far.
-    until = chosen(sums, stripes.ends)
-    (near, far), error = (each.unbind(-4) for each in _mean_and_error(torch.cat((until[:, :1], whole - until[:, 1:]), 1)))
-    error = error[0] + error[1]
-    mixture = _error_of_mixture(until[:, 1] - until[:, 0], near, far, stripes.to_middle, stripes.width)
-    single = (error + mixture).masked_fill(stripes.outside, torch.inf).amin((0, 1))
+    near, line = mean[:, 0], mean[:, 1] - mean[:, 0]
+    whole, share, square = sums[:, -3:].unbind(1)
+    by_near = (near * whole[0]).addcmul_(line, share[0], value=2).sub_(whole[2:5], alpha=2)
+    by_line = (line * square[0]).sub_(share[2:5], alpha=2)
+    mixture = (near * by_near).addcmul_(line, by_line).sum(0).add_(whole[5]).clamp_(min=0)
+    single = (errors[:2].sum(0) + mixture).masked_fill(outside, torch.inf).amin((0, 1))
     # With one, whose ends may be mixtures if it is wide.
-    before_it, first, last, after_it = chosen(sums, stripes.around).unbind(1)
-    mean, errors = _mean_and_error(torch.stack((before_it, last - first, whole[:, 0] - after_it), 1))
-    near, stripe, far = mean.unbind(1)
-    error = errors.sum(0)
-    if widths.stop > _SOFT_FROM:
-        one, other = torch.stack((near, near, stripe, stripe), 1), torch.stack((stripe, stripe, far, far), 1)
-        error = torch.addcmul(error, _error_between(chosen(moments, stripes.beside), one, other).sum(0), stripes.is_soft)
-    apart = (stripe[:, None] - torch.stack((near, far), 1)).square().sum(0).amin(0).sqrt()
-    before_end, at_end = chosen(left[None], stripes.beside[2:])[0]
-    nowhere = stripes.is_none | (at_end <= _LEFT[0]) | (before_end >= _LEFT[1])
-    least, number = error.masked_fill(nowhere, torch.inf).flatten(0, 1).min(0)
-    return single, least, stripes.ends[1].flatten().index_select(0, number) - 0.5, apart.flatten(0, 1).gather(0, number[None])[0]
-
-
-class _Stripes(NamedTuple):
-    """Stripes of W widths that begin at every one of B distances, with at least two pixels on both sides.
-
-    Attributes:
-        ends: (2, W, B) where they begin and end, at most two pixels before the last distance.
-        around: (4, W, B) the same, and before and after the pixels there that may be mixtures.
-        beside: (4, W, B) the pixels before and after where they begin, and those where they end.
-        outside, is_none: (W, B, 1) bool, which ones would end later; those, and the ones without a width.
-        to_middle: (B, 1) from the middle of the first pixel to the distance 0.
-        width: (W, 1, 1), at least 1.
-        is_soft: (W, 1, 1), 1 where mixtures are allowed for, else 0.
-    """
-
-    ends: Tensor
-    around: Tensor
-    beside: Tensor
-    outside: Tensor
-    is_none: Tensor
-    to_middle: Tensor
-    width: Tensor
-    is_soft: Tensor
+    lines, error = mean[:, 3:5] - mean[:, 2:4], errors[2:].sum(0)
+    lengths = lines.square().sum(0)
+    if stop > _SOFT_FROM:
+        apart = mean[:, 5:].unflatten(1, (2, 2)) - mean[:, 2:4, None]
+        share = ((apart * lines[:, :, None]).sum(0) / lengths[:, None].clamp(min=_TINY)).clamp_(0, 1)
+        apart = torch.addcmul(apart, share, lines[:, :, None], value=-1).square_().sum(0)
+        error = error + (sums[0, 5:-3].unflatten(0, (2, 2)) * apart).sum((0, 1))
+    is_stripe = may_end.index_select(0, last.flatten()).unflatten(0, last.shape) & is_stripe
+    least, number = torch.where(is_stripe, error, constant(error, math.inf)).flatten(0, 1).min(0)
+    return single, least, last.flatten().index_select(0, number), lengths.amin(0).sqrt_().flatten(0, 1).gather(0, number[None])[0]
 
 
 @kept_constants
-def _stripes(count: int, first: int, stop: int) -> tuple[Tensor, ...]:
-    """`_Stripes` of widths from the first one up to but not including `stop`, at so many distances."""
-    width = torch.arange(first, stop)[:, None]
-    begin = torch.arange(2, count - 2 - first).expand(len(width), -1)
-    end = begin + width
-    outside, end, soft = (end >= count - 2).unsqueeze(2), end.clamp(max=count - 2), (width >= _SOFT_FROM).long()
-    return (
-        torch.stack((begin, end)),
-        torch.stack((begin - soft, begin + soft, end - soft, end + soft)),
-        torch.stack((begin - 1, begin, end - 1, end)),
-        outside,
-        outside | (width < 1).unsqueeze(2),
-        0.5 - begin[0].float()[:, None],
-        width.clamp(min=1).float().unsqueeze(2),
-        soft.float().unsqueeze(2),
-    )
+def _stripes(count: int, first: int, stop: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Stripes of W widths that begin at every one of B of so many distances, with at least two pixels on both sides.
+
+    Args:
+        count: D, how many distances there are.
+        first, stop: As `_best_stripe`.
+
+    Returns:
+        (K W B, D), the weight of each distance in sums: before a stripe's begin; beyond its end; before it, within it and beyond it without
+        those beside its ends, if it is wide enough for mixtures; these four one by one, unless all are narrow; within it all, then by how
+        far they are on the way to its end, and by the square of that. (W, B) their last distances, at most the third but last.
+        (W, B, 1) bool, which would end later; and which are stripes.
+    """
+    width, begin, at = torch.arange(first, stop)[:, None, None], torch.arange(2, count - 2 - first)[:, None], torch.arange(count)
+    outside, end, soft = begin + width >= count - 2, (begin + width).clamp(max=count - 2), (width >= _SOFT_FROM).long()
+    sums = [at < begin + 0 * width, at >= end, at < begin - soft, (at >= begin + soft) & (at < end - soft), at >= end + soft]
+    if stop > _SOFT_FROM:
+        sums += [(at == each) & (soft > 0) for each in (begin - 1, begin, end - 1, end)]
+    within, share = (at >= begin) & (at < end), (at + 0.5 - begin) / width.clamp(min=1)
+    sums += [within, within * share, within * share.square()]
+    return torch.stack([each.float() for each in sums]).flatten(0, 2), end[..., 0] - 1, outside, ~outside & (width > 0)
 
 
-def _begin_of_far(profile: Tensor, left: Tensor, single: Tensor, total: Tensor, before: int) -> tuple[Tensor, Tensor]:
-    """Where the far side's own colour begins after several stripes, and how sure that is a silhouette: (N, 1). As `_stripe_end`."""
-    number = profile[0].clamp(min=_TINY)
-    mean = profile[2:5] / number
-    varies = (profile[5] / number - mean.square().sum(0)).clamp(min=0)
-    outermost = profile[..., -_FAR:].sum(-1, keepdim=True)
-    far, error = _mean_and_rest(outermost[0], outermost[2:5], outermost[5])
-    least = (error / outermost[0].clamp(min=_TINY) * _DEVIATIONS**2).clamp_(min=_CONTRAST**2)
-    apart, at = (mean - far).square().sum(0), whole_numbers(profile, 0, profile.shape[-1])
-    last = torch.where(apart > least, at, constant(at, 2)).amax(-1, keepdim=True)
-    after = (last + 1).clamp_(max=len(at) - 1)
-    before_last = last - whole_numbers(profile, 0, 3)
-    peak, spread = apart.gather(-1, before_last).amax(-1, keepdim=True).sqrt(), varies.gather(-1, before_last).amin(-1, keepdim=True).sqrt()
-    in_ramp = (last > 2) & (left.gather(-1, last) < _LEFT[1]) & (left.gather(-1, after) > _LEFT[0])
-    of_far = (far * (profile[0] * far).sub_(profile[2:5], alpha=2)).sum(0).add_(profile[5]).clamp_(min=0)
-    error = torch.where(at > last, of_far, varies * number).sum(-1, keepdim=True)
-    sure = _gained(error, single, total, _ANY_GAIN, 0.1) * share_above(peak, _ANY_CONTRAST, 0.5 * _ANY_CONTRAST) * in_ramp
-    return last + (0.5 - before), sure * (2 - 2 * spread / peak.clamp(min=_TINY)).clamp(0, 1)
+def _begin_of_far(rows: Tensor, may_end: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Where several stripes end, and the far side's own colour begins; arguments as `_best_stripe`.
+
+    Returns:
+        (N,) each: their last distance, the error that they leave, their contrast, how sure they are no grain that varies along the stretch,
+        and the error of a single colour.
+    """
+    count = rows.shape[1]
+    sums = torch.cat((rows, rows[:, -_FAR:].sum(1, keepdim=True), rows.sum(1, keepdim=True)), 1)
+    mean, errors = _mean_and_error(sums)
+    varies = errors / sums[0].clamp(min=_TINY)
+    least = (varies[count] * _DEVIATIONS**2).clamp_(min=_CONTRAST**2)
+    apart, at = (mean[:, :count] - mean[:, count, None]).square().sum(0), whole_numbers(rows, 0, count)[:, None]
+    last = torch.where(apart > least, at, constant(at, 2)).amax(0, keepdim=True)
+    before_last = last - whole_numbers(rows, 0, 3)[:, None]
+    peak, spread = apart.gather(0, before_last).amax(0), varies.gather(0, before_last).amin(0)
+    clear = (2 - 2 * (spread / peak.clamp(min=_TINY)).sqrt()).clamp_(0, 1)
+    in_ramp = (last > 2) & may_end.gather(0, last.clamp(max=count - 2))
+    error = torch.where(at > last, torch.addcmul(errors[:count], rows[0], apart), errors[:count]).sum(0)
+    return last[0], error, peak.sqrt(), clear * in_ramp[0], errors[-1]
 
 
-def _gained(error: Tensor, single: Tensor, total: Tensor, least: float, over: float) -> Tensor:
-    """How surely an error is less than that of a single edge, by what share of it, and than the total."""
-    noise = _NOISE * total + _TINY
-    left, unexplained = (error + noise) / (single + noise), error / total.clamp(min=_TINY)
-    return share_above(left, 1 - least, -over) * share_above(unexplained, 1 - _EXPLAINED, -_OVER)
-
-
-def _mean_and_error(moments: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean colour (3, ...) and the sum of squared differences from it, of moments (10, ...) as `_stripe_end` sums them."""
-    return _mean_and_rest(moments[0], moments[3:6], moments[9])
-
-
-def _mean_and_rest(number: Tensor, colour: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
-    """The same of sums of 1, of colours (3, ...) and of squared colours."""
-    mean = colour / number.clamp(min=_TINY)
-    return mean, (squares - (colour * mean).sum(0)).clamp_(min=0)
-
-
-def _error_of_mixture(moments: Tensor, near: Tensor, far: Tensor, to_middle: Tensor, wide: Tensor) -> Tensor:
-    """The error of colours that go evenly from near to far over `wide` pixels, from where the first one's middle is at -`to_middle`."""
-    number, first, second = moments[:3]
-    rise = (far - near) / wide
-    begin = torch.addcmul(near, rise, to_middle)
-    by_begin = (begin * number).addcmul_(rise, first, value=2).sub_(moments[3:6], alpha=2)
-    by_rise = (rise * second).sub_(moments[6:9], alpha=2)
-    return (begin * by_begin).addcmul_(rise, by_rise).sum(0).add_(moments[9]).clamp_(min=0)
-
-
-def _error_between(moments: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """The error of single pixels whose colour may be any mixture of two."""
-    (mean, error), line = _mean_and_error(moments), second - first
-    apart = mean - first
-    share = ((apart * line).sum(0) / line.square().sum(0).clamp_(min=_TINY)).clamp_(0, 1)
-    return torch.addcmul(error, moments[0], torch.addcmul(apart, share, line, value=-1).square_().sum(0))
+def _mean_and_error(sums: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean colour (3, ...) and the sum of squared differences from it, of sums (6, ...) as a profile has them."""
+    colour = sums[2:5]
+    mean = colour / sums[0].clamp(min=_TINY)
+    return mean, (sums[5] - (colour * mean).sum(0)).clamp_(min=0)

@@ -16,7 +16,7 @@ from ...utils import constant, kept_constants, whole_numbers
 from ..edges.depth_edges import EDGE, edge_growth, edge_radius
 from ..edges.stretches import Stretches, share_above
 from ..filters.box import box_sums
-from ..filters.chosen_pixels import places_where, rows_and_columns
+from ..filters.chosen_pixels import located, places_where, rows_and_columns
 from .forward_warp import are_alike
 
 # A surface that is continued far is mirrored in turns of this share of the image's longer side, shorter ones where there the image shows
@@ -220,7 +220,7 @@ def _traces(colour: Tensor, lines: _Lines) -> Tensor:
     away = colours - colours[:, most : 2 * most].mean(1, keepdim=True)
     # How much the background varies over the same distances: on the other side of the middle.
     first, varied = torch.cat((away[:, :most], away[:, -1:]), 1), away[:, 2 * most : -1].flip(1).square().sum(0)
-    stretches = Stretches(lines.start, size, _CELL * edge_growth(*size[1:]))
+    stretches = Stretches(located(lines.start, *size), size, _CELL * edge_growth(*size[1:]))
     values = torch.cat((first.flatten(0, 1), varied, torch.ones_like(varied[:1]))) * lines.alike.all(0)
     *sums, count = stretches.between(stretches.sums(values))
     means = torch.stack(sums) / count.clamp(min=_TINY)

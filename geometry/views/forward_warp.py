@@ -61,7 +61,9 @@ class Camera(Protocol):
         ...
 
     def targets(self, inverse: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """Columns and rows of the new image, plus a half, where pixels of the image land; may be written to.
+        """Columns and rows of the new image, plus a half, where pixels of the image land; columns may be written to.
+
+        If nothing moves up or down, the rows are those of the image, whole numbers.
 
         Args:
             inverse: Their inverse depth: a map (B, 1, h, w), or (N,) of pixels.
@@ -121,7 +123,7 @@ class View(NamedTuple):
         shift_x, shift_y = self.shift_x + 0.5, 0.5 if self.sideways else self.shift_y + 0.5
         if not self._goes_ahead:
             x = torch.addcmul(columns + shift_x, self.across, inverse, value=-1)
-            return x, rows + shift_y if self.sideways else torch.addcmul(rows + shift_y, self.down, inverse, value=-1)
+            return x, rows if self.sideways else torch.addcmul(rows + shift_y, self.down, inverse, value=-1)
         closer = 1 / (1 - self.forward * inverse)
         x = torch.addcmul(columns - self.centre_x, self.across, inverse, value=-1)
         y = torch.addcmul(rows - self.centre_y, self.down, inverse, value=-1)
@@ -159,12 +161,14 @@ class RenderedLayer(NamedTuple):
         inverse: (B, 1, height, width) inverse depth; 0 where no surface is visible.
         column: (B, 1, height, width), where in the source image the colour was read: the column.
         row: The same, the row; (height, 1) where nothing moved up or down.
+        rims: (B, 1, height, width) inverse depth of rims; None where there were none to land.
     """
 
     colour: Tensor
     inverse: Tensor
     column: Tensor
     row: Tensor
+    rims: Tensor | None
 
 
 def are_alike(one: Tensor, other: Tensor, factor: float) -> Tensor:
@@ -178,9 +182,17 @@ def with_margin(image: Tensor, inverse: Tensor, margin: tuple[int, int]) -> Laye
     return Layer(F.pad(image, padding, mode="reflect"), F.pad(inverse, padding, mode="reflect"), margin)
 
 
-def render_layer(layer: Layer, view: Camera, height: int, width: int) -> RenderedLayer:
-    """The layer rendered for the moved cameras: so many views of the image, or one of each image."""
-    inverse = close_cracks(layer.inverse, layer.margin, view, _splat(layer, view, height, width))
+def render_layer(layer: Layer, view: Camera, height: int, width: int, rims: tuple[Tensor, Tensor] | None = None) -> RenderedLayer:
+    """The layer rendered for the moved cameras: so many views of the image, or one of each image.
+
+    `rims` are `soft_edges.land_rims`, whose cracks are closed together with the layer's.
+    """
+    inverse, source, of_rims = _splat(layer, view, height, width), layer.inverse, None
+    if rims is not None:
+        source, inverse = torch.cat((source, rims[0])), torch.cat((inverse, rims[1]))
+    inverse = close_cracks(source, layer.margin, view, inverse)
+    if rims is not None:
+        inverse, of_rims = inverse.chunk(2)
     farthest, (rows, columns) = layer.inverse.amin((1, 2, 3), keepdim=True), pixel_grid(inverse)
     colour = layer.colour.new_empty((len(inverse), layer.colour.shape[1], height, width))
     places = []
@@ -190,7 +202,7 @@ def render_layer(layer: Layer, view: Camera, height: int, width: int) -> Rendere
         colour[..., strip, :] = _sample(layer, column + layer.margin[0], row + layer.margin[1], known, between_rows=not view.sideways)
         places.append((column, row))
     column, row = (torch.cat(parts, -2) for parts in zip(*places, strict=True))
-    return RenderedLayer(colour, inverse, column, row)
+    return RenderedLayer(colour, inverse, column, row, of_rims)
 
 
 def _strips(maps: Tensor) -> list[slice]:
@@ -221,7 +233,7 @@ def landing(x: Tensor, y: Tensor, height: int, width: int) -> tuple[Tensor, Tens
     Picking out those inside would make a device wait. The others give a 0, which changes nothing, to pixels of their own: one for all
     would make a GPU take them one after the other.
     """
-    x, y = x.floor_(), y.floor_()
+    x, y = x.floor_(), y.floor() if y.is_floating_point() else y
     column, row = x.clamp(0, width - 1), y.clamp(0, height - 1)
     return torch.add(column.long(), row.long(), alpha=width), (column == x) & (row == y)
 
@@ -234,10 +246,10 @@ def close_cracks(source: Tensor, margin: tuple[int, int], view: Camera, inverse:
     a straight line: given the depth of either alone, it would show what is beside the step.
 
     Args:
-        source: (B, 1, h, w) inverse depth of a layer; 0 where there is no surface.
+        source: (B, 1, h, w) inverse depth of a layer; 0 where there is no surface. There may be several layers of the same images.
         margin: The layer's.
         view: The camera.
-        inverse: (B, 1, H, W) inverse depth of the layer's pixels where they land; 0 where none does.
+        inverse: (B, 1, H, W) inverse depth of the layer's pixels where they land; 0 where none does. All views of each of several layers.
 
     Returns:
         `inverse` (B, 1, H, W) with what is joined.
@@ -248,13 +260,14 @@ def close_cracks(source: Tensor, margin: tuple[int, int], view: Camera, inverse:
         place = places_where(is_above(beside, inverse * EDGE))
         image, rows, columns = located(place, len(inverse), height, width)
         nearest, own = values_at(beside, place), values_at(inverse, place)
-        camera = view.of_pixels(image)
+        camera = view.of_pixels(image if len(inverse) == view.views else image % view.views)
         column, row = camera.sources(nearest, rows, columns)
-        there = inverse_at(source, margin, image, column, row)
+        number = image if len(inverse) == len(source) else image // (len(inverse) // len(source))
+        there = inverse_at(source, margin, number, column, row)
         # From the place to where the other end lands. One end is beside the place.
         x, y = camera.targets(there, row, column)
         right = x.sub_(columns + 0.5)
-        distance = right.abs_() if view.sideways else torch.hypot(right, y.sub_(rows + 0.5))
+        distance = right.abs_() if view.sideways else torch.hypot(right, y - (rows + 0.5))
         # A wider crack would be closed in part only.
         joins = are_alike(there, nearest, SMALL_STEP) & (distance < 2 * view.stretch + 0.5)
         between = torch.lerp(nearest, there, (1 + distance).reciprocal_())
@@ -268,7 +281,7 @@ def inverse_at(source: Tensor, margin: tuple[int, int], image: Tensor, column: T
     Args:
         source: (B, 1, h, w) inverse depth of the layer.
         margin: The layer's.
-        image: (N,) the number of the view of each place.
+        image: (N,) the number of the layer's map of each place, where there are several.
         column: (N,) or (K, N), counted from the image's first; beyond the layer, its border's pixel is taken.
         row: The same; whole numbers are those of rows of the image.
 

@@ -77,12 +77,10 @@ class _Ends(NamedTuple):
     @classmethod
     def at(cls, place: Tensor, direction: Tensor, size: tuple[int, int]) -> _Ends:
         """Those at places (N,) of images of that size, in directions that are numbers of `_DIRECTIONS`."""
-        height, width = size
         row, column = rows_and_columns(place, *size)
-        down, right, pitch = _steps(place, width).index_select(1, direction)
-        rooms = torch.stack((width - 1 - column, column, height - 1 - row, row))
-        room, behind = rooms.gather(0, torch.stack((direction, direction ^ 1)))
-        return cls(place, row, column, down, right, pitch, room, behind)
+        down, right, pitch, first, last = _steps(place, *size).index_select(1, direction)
+        along = torch.addcmul(down * row, right, column)
+        return cls(place, row, column, down, right, pitch, last - along, along - first)
 
     def take(self, index: Tensor) -> _Ends:
         """Some of them."""
@@ -90,10 +88,11 @@ class _Ends(NamedTuple):
 
 
 @kept_constants
-def _steps(width: int) -> Tensor:
-    """(3, directions): rows, columns and places of a step, in an image of that width."""
-    down, right = torch.tensor(_DIRECTIONS).T
-    return torch.stack((down, right, down * width + right))
+def _steps(height: int, width: int) -> Tensor:
+    """(5, directions): rows, columns and places of a step, in an image of that size, and the numbers of its first and last pixels."""
+    down, right = steps = torch.tensor(_DIRECTIONS).T
+    ends = (steps * torch.tensor(((height - 1,), (width - 1,)))).sum(0)
+    return torch.stack((down, right, down * width + right, ends.clamp(max=0), ends.clamp(min=0)))
 
 
 class _Gaps(NamedTuple):
@@ -126,8 +125,7 @@ def _closed(layer: Layer, view: Camera, rendered: RenderedLayer, begins: Tensor,
     inverse = rendered.inverse
     ends = _Ends.at(begins, direction, (inverse.shape[-2], inverse.shape[-1]))
     # Most surfaces end there: the first step tells.
-    first = _beyond(layer, view, inverse, ends, whole_numbers(inverse, 1, 2)[:, None])
-    ends = ends.take(places_where(first.far & first.hidden))
+    ends = ends.take(places_where(_hidden(layer, view, inverse, ends, whole_numbers(inverse, 1, 2)[:, None])))
     widest = max(_LEAST, round(max(inverse.shape[-2:]) * _WIDEST))
     count = whole_numbers(inverse, 1, widest + 1)[:, None]
     most = max(1, _AT_ONCE // widest)
@@ -149,47 +147,29 @@ def _closed(layer: Layer, view: Camera, rendered: RenderedLayer, begins: Tensor,
 
 def _gaps(layer: Layer, view: Camera, inverse: Tensor, ends: _Ends, count: Tensor) -> _Gaps:
     """The gaps beside the last pixels (N,) of surfaces, up to `count` (K, 1) steps wide."""
-    beyond = _beyond(layer, view, inverse, ends, count)
+    places = torch.addcmul(ends.place, ends.pitch, count).clamp_(0, inverse.numel() - 1)
+    there, beside = values_at(inverse, places.flatten()).view_as(places), values_at(inverse, ends.place)
     # Where far things and holes end, there is the other surface. Up to there the one beside must be hidden.
-    in_gap = beyond.far.cummin(0).values
+    in_gap = ((count <= ends.room) & (there * EDGE < beside)).cummin(0).values
     width = in_gap.sum(0)
     ended = (width < len(count)) & (width < ends.room)
-    hidden = beyond.hidden.cummin(0).values.sum(0) >= width
-    chosen = places_where(in_gap & ended & hidden & beyond.shown)  # holes are filled elsewhere
+    hidden = _hidden(layer, view, inverse, ends, count).cummin(0).values.sum(0) >= width
+    chosen = places_where(in_gap & ended & hidden & (there > 0))  # holes are filled elsewhere
     number = torch.div(chosen, max(1, len(ends.place)), rounding_mode="floor")
     which = torch.sub(chosen, number, alpha=len(ends.place))
-    places, ends = beyond.places.flatten().index_select(0, chosen), ends.take(which)
-    beside = values_at(inverse, ends.place)
+    places, beside, ends = places.flatten().index_select(0, chosen), beside.index_select(0, which), ends.take(which)
     mirrored = torch.addcmul(ends.place, ends.pitch, number, value=-1).clamp_(0, inverse.numel() - 1)
     fits = (number <= ends.behind) & are_alike(values_at(inverse, mirrored), beside, EDGE)
     return _Gaps(places, torch.where(fits, mirrored, ends.place), beside)
 
 
-class _Beyond(NamedTuple):
-    """What is K steps from the last pixels of N surfaces; all (K, N), all but the first bool.
-
-    Attributes:
-        places: Counted through the images.
-        shown: Whether a surface is visible there.
-        far: Whether it is farther by an edge, or none is visible, inside the image.
-        hidden: Whether the layer would hide the surface that ended, were it there.
-    """
-
-    places: Tensor
-    shown: Tensor
-    far: Tensor
-    hidden: Tensor
-
-
-def _beyond(layer: Layer, view: Camera, inverse: Tensor, ends: _Ends, count: Tensor) -> _Beyond:
-    """What is `count` (K, 1) steps from the last pixels (N,) of surfaces."""
+def _hidden(layer: Layer, view: Camera, inverse: Tensor, ends: _Ends, count: Tensor) -> Tensor:
+    """Whether the layer would hide surfaces (N,) that go on `count` (K, 1) steps from their last pixels: (K, N) bool."""
     beside, image = values_at(inverse, ends.place), ends.place // (inverse.shape[-2] * inverse.shape[-1])
-    places = torch.addcmul(ends.place, ends.pitch, count).clamp_(0, inverse.numel() - 1)
-    there = values_at(inverse, places.flatten()).view_as(places)
     rows, columns = torch.addcmul(ends.row, ends.down, count), torch.addcmul(ends.column, ends.right, count)
     column, row = view.of_pixels(image).sources(beside, rows, columns)
     over = inverse_at(layer.inverse, layer.margin, image, column, row)
-    return _Beyond(places, there > 0, (count <= ends.room) & (there * EDGE < beside), (over > beside / EDGE) | (over <= 0))
+    return (over > beside / EDGE) | (over <= 0)
 
 
 def _before_far(inverse: Tensor, directions: tuple[tuple[int, int], ...]) -> Tensor:

@@ -32,7 +32,7 @@ from ..regions.before_sky import depth_before_sky
 from .disocclusion import fill_uncovered
 from .forward_warp import Layer, View, render_layer, with_margin
 from .gaps import close_gaps
-from .soft_edges import Rims, lay_over, split_soft_edges
+from .soft_edges import Rims, land_rims, lay_over, split_soft_edges
 from .stereo import disparity_range, nearness_share
 
 LARGEST_ZOOM = 1.25
@@ -194,9 +194,10 @@ def _frames(
 
 def _rendered(layer: Layer, rims: Rims, view: View, height: int, width: int) -> Tensor:
     """(B, 3, height, width): a layer with its rims as moved cameras see them, without holes."""
-    rendered = close_gaps(layer, view, render_layer(layer, view, height, width), view.sideways)
+    seen = render_layer(layer, view, height, width, land_rims(rims, view, height, width))
+    rendered = close_gaps(layer, view, seen, view.sideways)
     filled = fill_uncovered(rendered.colour, rendered.inverse, view.sideways, traces=True)
-    return lay_over(rims, view, filled, rendered.inverse)
+    return lay_over(rims, view, filled, rendered.inverse, seen.rims)
 
 
 def parallax_of_estimate(image: Tensor, estimate: Estimate, path: Tensor, focus: float = 0.5, border: str = BORDERS[0]) -> Iterator[Tensor]:

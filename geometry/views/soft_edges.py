@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...utils import constant, kept_constants, whole_numbers, without_autocast
 from ..edges.depth_edges import EDGE, edge_growth
-from ..edges.stretches import Stretches, distances_to, share_above
+from ..edges.stretches import Stretches, distances_to, shares_above
 from ..filters.box import box_means
 from ..filters.chosen_pixels import located, places_where, summed_rows, values_at
 from ..filters.extremes import extremes_around, largest_within
@@ -45,6 +45,13 @@ _GAIN = 0.2  # the share of the error by which a mixture explains a stretch bett
 _UNEXPLAINED = 0.5  # the share of the contrast that it may leave
 _VOTE = 0.7  # what a stretch may add to the image's logarithm of errors
 _SURE = 1e-5  # how sure a stretch is at least that has a mixture: less may be rounding
+# From where on, and over what, it is sure: the error beside a sharp edge's, the contrast unexplained, the contrast, the pixels found.
+_IS_SURE = (
+    (1 - _GAIN, -_GAIN),
+    (_UNEXPLAINED, -_UNEXPLAINED / 2),
+    (_CONTRAST, _CONTRAST),
+    (_FOUND, (1 - _FOUND) / 1.5),
+)
 _ALIKE = 0.1  # mixtures whose logarithms of errors differ by this count in the ratio of e to 1
 
 # How opaque a rim is.
@@ -96,6 +103,9 @@ class _Band(NamedTuple):
 
     Attributes:
         place: Counted through the images.
+        image: The image of each.
+        row: In it.
+        column: In it.
         away: Pixels from the edge of the depth, positive on the far side.
         usable: Whether near and far surface are found on both sides.
         known: Whether there are such pixels at most one pixel away.
@@ -107,6 +117,9 @@ class _Band(NamedTuple):
     """
 
     place: Tensor
+    image: Tensor
+    row: Tensor
+    column: Tensor
     away: Tensor
     usable: Tensor
     known: Tensor
@@ -118,7 +131,7 @@ class _Band(NamedTuple):
 
     def take(self, kept: Tensor) -> _Band:
         """Some of the pixels."""
-        return _Band(*(each.index_select(-1, kept) for each in self))
+        return _Band(*(each.index_select(-1, kept) if each.ndim else each for each in self))
 
 
 def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
@@ -141,7 +154,7 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     band, offset, width, share = band.take(soft), *(each.index_select(0, soft) for each in (offset, width, share))
     # Within a rough thing, a step to what is hardly farther is no silhouette.
     fringe = (growth - band.away).clamp(0, 1) * share * (band.near_inverse > band.far_inverse * SMALL_STEP)
-    alpha, far = _unmixed(band, Stretches(band.place, size, _CELL * growth), growth, offset, width, share, fringe)
+    alpha, far = _unmixed(band, Stretches(band[1:4], size, _CELL * growth), growth, offset, width, share, fringe)
     own = values_at(layer.inverse, band.place)
     on_near = own.to(band.far_inverse).square() > band.near_inverse * band.far_inverse
     # Beyond the mixture, what the map takes for the near thing is the mixture's faint end: a trace of the thing before the far surface.
@@ -163,7 +176,21 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     return rest, _joined(rest, band, alpha * is_rim, near * is_rim)
 
 
-def lay_over(rims: Rims, view: Camera, colour: Tensor, inverse: Tensor) -> Tensor:
+def land_rims(rims: Rims, view: Camera, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Inverse depth of rims in the layer, as `Rims.surface`, and where moved cameras see them, (B, 1, height, width)."""
+    views = max(len(rims.surface), view.views)
+    if len(rims.surface) == 1:  # the rims are a row that all views see
+        image = whole_numbers(rims.surface, 0, views).view(-1, 1, 1, 1)
+        seen = view.targets(rims.inverse.view(1, 1, 1, -1), rims.row, rims.column)
+    else:
+        image, seen = rims.image, view.of_pixels(rims.image).targets(rims.inverse, rims.row, rims.column)
+    index, inside = landing(*seen, height, width)
+    index = index if views == 1 else torch.add(index, image, alpha=height * width)
+    front = rims.surface.new_zeros(views * height * width)
+    return rims.surface, front.scatter_reduce_(0, index.flatten(), (rims.inverse * inside).flatten(), "amax").view(-1, 1, height, width)
+
+
+def lay_over(rims: Rims, view: Camera, colour: Tensor, inverse: Tensor, front: Tensor | None = None) -> Tensor:
     """Rims, as a moved camera sees them, over what it sees behind them.
 
     Args:
@@ -171,11 +198,14 @@ def lay_over(rims: Rims, view: Camera, colour: Tensor, inverse: Tensor) -> Tenso
         view: The camera.
         colour: (B, 3, H, W) in [0, 1], without holes.
         inverse: (B, 1, H, W) inverse depth; 0 where it is not known. Rims behind it are hidden.
+        front: `RenderedLayer.rims`; None where they were not rendered with the layer.
 
     Returns:
         (B, 3, H, W).
     """
-    front = _front(rims, view, inverse)
+    if front is None:
+        surface, landed = land_rims(rims, view, *inverse.shape[-2:])
+        front = close_cracks(surface, rims.margin, view, landed)
     places = places_where((front * EDGE > inverse) & (front > 0))
     image, rows, columns = located(places, len(inverse), *inverse.shape[-2:])
     nearest = values_at(front, places)
@@ -237,20 +267,6 @@ def _mirrored(number: Tensor, count: int) -> Tensor:
     return count - 1 - (count - 1 - number.abs()).abs()
 
 
-def _front(rims: Rims, view: Camera, like: Tensor) -> Tensor:
-    """Inverse depth of rims as moved cameras see them, 0 where there are none: a map of the shape (B, 1, H, W) of `like`."""
-    views, _, height, width = like.shape
-    if len(rims.surface) == 1:  # the rims are a row that all views see
-        image = whole_numbers(like, 0, views).view(-1, 1, 1, 1)
-        seen = view.targets(rims.inverse.view(1, 1, 1, -1), rims.row, rims.column)
-    else:
-        image, seen = rims.image, view.of_pixels(rims.image).targets(rims.inverse, rims.row, rims.column)
-    index, inside = landing(*seen, height, width)
-    index = index if views == 1 else torch.add(index, image, alpha=height * width)
-    front = torch.zeros_like(like).flatten().scatter_reduce_(0, index.flatten(), (rims.inverse * inside).flatten(), "amax")
-    return close_cracks(rims.surface, rims.margin, view, front.view_as(like))
-
-
 def _sample(rims: Rims, image: Tensor, u: Tensor, v: Tensor, nearest: Tensor, between_rows: bool) -> tuple[Tensor, Tensor]:
     """Bilinear colours and opacities (4, N) at columns u and rows v of the layer, and the weight (N,) of what there is known of them.
 
@@ -279,11 +295,11 @@ def _band(layer: Layer, growth: int) -> _Band:
     (least, most), (low, high), (wide_low, wide_high) = extremes_around(inverse, 1, reach - 1, reach)
     # Blurred twice, as if by a Gaussian: where its middle lies is known to a part of a pixel.
     nearness = box_means(box_means((inverse * inverse > wide_low * wide_high).to(inverse), growth), growth)
-    edge = largest_within((most > least * EDGE).to(inverse), reach) > 0
-    edge &= (high > low * EDGE) & (nearness > _NONE) & (nearness < 1 - _NONE)
+    beside_edge = largest_within((most > least * EDGE).to(inverse), reach)
+    edge = (beside_edge > 0) & (high > low * EDGE) & ((nearness - 0.5).abs() < 0.5 - _NONE)
     place = places_where(edge)
     # The quantile of a Gaussian, by a function that MPS has too.
-    away = -_blur(growth) * math.sqrt(2) * torch.erfinv(2 * values_at(nearness, place) - 1)
+    away = torch.erfinv(torch.sub(constant(nearness, 1.0), values_at(nearness, place), alpha=2)) * (_blur(growth) * math.sqrt(2))
     image, row, column = located(place, len(inverse), height, width)
 
     def beside(down: Tensor, right: Tensor) -> Tensor:
@@ -310,17 +326,17 @@ def _band(layer: Layer, growth: int) -> _Band:
     fits, _, is_inside = ((found - middle) * sign < 0).unbind()
     is_own = torch.stack((own < middle, own > middle))
     usable = (fits & are_alike(more, outside, EDGE)).all(0)
-    far, near = torch.where(is_own, own, torch.where(is_inside, inside, outside))
+    far, near = surfaces = torch.where(is_own, own, torch.where(is_inside, inside, outside))
     usable = usable & (near > far * EDGE) & (near * _SAME > top) & (far < bottom * _SAME)
-    values = torch.cat((colour.flatten(0, 1), far[None], near[None], torch.ones_like(far[None]))) * usable
+    values = torch.cat((colour.flatten(0, 1), surfaces, constant(far, 1.0).expand_as(surfaces[:1]))) * usable
     # Sums over those beside each pixel that are in the band themselves; the last row stands for all others.
     slot = _slots(place, edge)
     around = slot.index_select(0, around.flatten()).view_as(around).T.contiguous()
     sums = summed_rows(F.pad(values, (0, 1)).T.contiguous(), around).T
     count = sums[8]
     means = sums[:8] / count.clamp(min=1)
-    far, near = torch.where(usable | is_own, torch.stack((far, near)), means[6:])
-    return _Band(place, away, usable, count > 1, shown[:, 4], means[3:6], means[:3], near, far)
+    far, near = torch.where(usable | is_own, surfaces, means[6:])
+    return _Band(place, image, row, column, away, usable, count > 1, shown[:, 4], means[3:6], means[:3], near, far)
 
 
 @kept_constants
@@ -372,7 +388,7 @@ def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, 
 
     Of several mixtures the one that explains the colours of a stretch best. Widths that explain the whole image better are preferred.
     """
-    cells = Stretches(band.place, size, _CELL * growth)
+    cells = Stretches(band[1:4], size, _CELL * growth)
     counted = band.usable.to(band.away)
     between, from_far = band.near - band.far, band.colour - band.far
     products = torch.stack((from_far * between, between.square(), from_far.square())).sum(1) * counted
@@ -396,13 +412,12 @@ def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, 
     # Those that explain about as much count about as much: noise does not make one of them win.
     share = (logs * (-1 / _ALIKE)).softmax(1)
     left = (share * unexplained).sum(1)
-    offset, width = (share[:, None] * choices).sum(2).unbind(1)
-    sure = share_above((mixed - sharp).exp(), 1 - _GAIN, -_GAIN) * share_above(left, _UNEXPLAINED, -_UNEXPLAINED / 2)
-    sure = sure * share_above((contrast_here.clamp(min=0) / count.clamp(min=1)).sqrt(), _CONTRAST, _CONTRAST) * enough
-    sure = sure * share_above(count / all_.clamp(min=1), _FOUND, (1 - _FOUND) / 1.5)
+    mixture = (share[:, None] * choices).sum(2)
+    contrast = (contrast_here.clamp(min=0) / count.clamp(min=1)).sqrt()
+    sure = shares_above(torch.stack(((mixed - sharp).exp(), left, contrast, count / all_.clamp(min=1))), *_IS_SURE).prod(0) * enough
     # Sure cells decide for those beside them.
-    weight = sure + 1e-6
-    found = cells.between(box_means(torch.stack((offset * weight, width * weight, weight), 1), 1))
+    weight = (sure + 1e-6)[:, None]
+    found = cells.between(box_means(torch.cat((mixture * weight, weight), 1), 1))
     offset, width = found[:2] / found[2]
     return offset, width, (found[2] - 1e-6).clamp(max=1) * (band.known & (found[2] > _SURE))
 
@@ -464,4 +479,7 @@ def _slots(places: Tensor, like: Tensor) -> Tensor:
 
 def _normal(values: Tensor, deviation: Tensor | float) -> Tensor:
     """The normal distribution's share below `values`."""
-    return torch.special.ndtr(values / (deviation.clamp(min=1e-3) if isinstance(deviation, Tensor) else deviation))
+    if isinstance(deviation, Tensor):
+        deviation = deviation.clamp(min=1e-3)
+    share = torch.erf(values / (deviation * math.sqrt(2)))
+    return torch.add(constant(share, 0.5), share, alpha=0.5)

@@ -27,7 +27,7 @@ from ..regions.before_sky import depth_before_sky
 from .disocclusion import fill_uncovered
 from .forward_warp import Layer, View, render_layer, with_margin
 from .gaps import close_gaps
-from .soft_edges import Rims, lay_over, split_soft_edges
+from .soft_edges import Rims, land_rims, lay_over, split_soft_edges
 
 _USUAL = StereoOptions()
 _SUFFIXES = {
@@ -239,11 +239,11 @@ def _rendered(layer: Layer, rims: Rims, moves: list[float], convergence: float) 
     across = sent_to(layer.inverse.device, torch.tensor([-move / share for move in moves], dtype=torch.float32).view(-1, 1, 1, 1))
     screen, none = 1 / NEAR_FAR_RATIO + convergence * share, across.new_zeros(1, 1, 1, 1)
     view = View(across, none, across * screen, none, 0.0, none, none, sideways=True, stretch=2)
-    seen = render_layer(layer, view, height, width)
+    seen = render_layer(layer, view, height, width, land_rims(rims, view, height, width))
     rendered = close_gaps(layer, view, seen, sideways=True)
     holes = (rendered.inverse <= 0) | (rendered.inverse != seen.inverse) | (rendered.column < -0.5) | (rendered.column > width - 0.5)
     filled = fill_uncovered(rendered.colour, rendered.inverse, sideways=True, traces=True)
-    return lay_over(rims, view, filled, rendered.inverse), holes
+    return lay_over(rims, view, filled, rendered.inverse, seen.rims), holes
 
 
 def _arranged(left: Tensor, right: Tensor, layout: str) -> Tensor:
