@@ -8,7 +8,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,13 @@ LONG_SIDE = 1600
 _JPEG_QUALITY = 90
 
 
-def write_html(path: str | os.PathLike[str], estimate: Estimate, image: Tensor | None = None, title: str | None = None) -> None:
+def write_html(
+    path: str | os.PathLike[str],
+    estimate: Estimate,
+    image: Tensor | None = None,
+    title: str | None = None,
+    derive: Callable[[Estimate], Estimate] | None = None,
+) -> None:
     """Writes one image with its depth, normals and mask as a page of its own, atomically.
 
     The page shows the maps side by side and with a slider between two, the numbers under the pointer, the surface in 3D, and, where there
@@ -84,21 +90,23 @@ def write_html(path: str | os.PathLike[str], estimate: Estimate, image: Tensor |
         estimate: One image, with depth, normals or both.
         image: (1, 3, h, w) sRGB in [0, 1], what the estimate is of; None = the page shows the maps alone.
         title: Of the page; None = the file's stem.
+        derive: Adds what follows from the maps, once they have the page's size.
 
     Raises:
         ValueError: More than one image, or an image that is not of the estimate.
     """
     path = Path(path)
-    payload = page_payload(estimate, image)
+    payload = page_payload(estimate, image, derive)
     write_bytes(path, page("viewer", title or path.stem, payload).encode())
 
 
-def page_payload(estimate: Estimate, image: Tensor | None = None) -> dict[str, Any]:
+def page_payload(estimate: Estimate, image: Tensor | None = None, derive: Callable[[Estimate], Estimate] | None = None) -> dict[str, Any]:
     """One image's maps as `showResult` of `web/viewer.js` takes them; JSON can hold it.
 
     Args:
         estimate: One image, with depth, normals or both.
         image: (1, 3, h, w) sRGB in [0, 1], what the estimate is of; None = the maps alone.
+        derive: As `write_html`.
 
     Raises:
         ValueError: More than one image, or an image that is not of the estimate.
@@ -109,6 +117,7 @@ def page_payload(estimate: Estimate, image: Tensor | None = None) -> dict[str, A
         check_image_of(image, 1, estimate.height, estimate.width)
     size = preview_size(estimate.height, estimate.width, LONG_SIDE)
     small = preview_maps(estimate.to("cpu").in_float32(), *size)
+    small = derive(small) if derive else small
     shown = None if image is None else resize_map(image.detach().cpu().float().clamp(0, 1), *size)
     maps, meaning = pack_maps(small, sky=_sky(small, shown), thickness=_thickness(small))
     return {
