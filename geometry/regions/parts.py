@@ -96,13 +96,13 @@ def parts_of(
     values = torch.cat((_HUE_WEIGHT * image[0] / (3 * grey), (_SHADE_WEIGHT * grey.log())[None], behind[None].float()))
     cost = partial(_cost, _ALIKE_COST_WITHOUT_COLOURS if is_plain(image) else _ALIKE_COST, shallowest)
     parts = watershed(blurred(edges[None, None], 0.7 * _PATCH_SCALE)[0, 0], _SHALLOW)
-    if marks is not None:
-        nearer = _nearer_outside(marks)
-        parts = _split(parts, nearer, marks)
+    marks = torch.zeros_like(parts) if marks is None else marks
+    nearer = _nearer_outside(marks)
+    parts = _split(parts, nearer, marks)
     for level in levels:
         parts = parts.unique(return_inverse=True)[1]
         merged = merged_regions(parts, values, strength, cost, level * _BORDER_COST)
-        parts = merged if marks is None else _split(merged, _mostly(nearer, parts, marks), marks)
+        parts = _split(merged, _mostly(nearer, parts, marks), marks)
         yield parts
 
 
