@@ -78,7 +78,8 @@ def _joined_basins(basins: Tensor, height: Tensor, shallow: float) -> Tensor:
         one, other = basins.narrow(dim, 0, last), basins.narrow(dim, 1, last)
         climb = torch.maximum(height.narrow(dim, 0, last), height.narrow(dim, 1, last)) - torch.maximum(lowest[one], lowest[other])
         pairs.append(torch.stack((one, other))[:, climb <= shallow])
-    return _linked(*torch.cat(pairs, 1), count).unique(return_inverse=True)[1][basins]
+    ends = torch.cat(pairs, 1)
+    return _linked(ends[0], ends[1], count).unique(return_inverse=True)[1][basins]
 
 
 def merged_regions(
