@@ -6,7 +6,8 @@ does, and a region of one colour that bends holds together where two of differen
 Source:
     The patches: F. Meyer, "Topographic distance and watershed lines" (1994). The merging: pairs that are each other's best, as in
     F. Murtagh, "A Survey of Recent Advances in Hierarchical Clustering Algorithms" (1983), with means along borders as in P. Arbelaez
-    et al., "Contour Detection and Hierarchical Image Segmentation" (2011).
+    et al., "Contour Detection and Hierarchical Image Segmentation" (2011). What is all but the best merges with it, which is ours: pairs
+    among equals would be those of rounding.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+_AS_CHEAP = 1.05  # times the cheapest border of each of both regions: a border of that cost merges at once with it
 
 
 class Borders(NamedTuple):
@@ -76,12 +79,7 @@ def _joined_basins(basins: Tensor, height: Tensor, shallow: float) -> Tensor:
         climb = torch.maximum(height.narrow(dim, 0, last), height.narrow(dim, 1, last)) - torch.maximum(lowest[one], lowest[other])
         pairs.append(torch.stack((one, other))[:, climb <= shallow])
     ends = torch.cat(pairs, 1)
-    joined = torch.arange(count)
-    while not bool((joined[ends[0]] == joined[ends[1]]).all()):
-        least = joined[ends].amin(0)
-        joined = joined.scatter_reduce(0, ends.flatten(), least.repeat(2), "amin")
-        joined = joined[joined]
-    return joined.unique(return_inverse=True)[1][basins]
+    return _linked(ends[0], ends[1], count).unique(return_inverse=True)[1][basins]
 
 
 def merged_regions(
@@ -90,7 +88,6 @@ def merged_regions(
     strength: Tensor,
     cost: Callable[[Borders], Tensor],
     most: float,
-    marks: Tensor | None = None,
 ) -> Tensor:
     """Merges regions, those of the weakest border first, until no border costs less than the most.
 
@@ -100,7 +97,6 @@ def merged_regions(
         strength: (S, H, W), of a border that passes a pixel, by S measures.
         cost: Of merging across each border, (E,).
         most: What costs more is not merged.
-        marks: (N,) int64, 1 or -1 of regions that never merge with those of the other sign, and 0 of the others; None = all 0.
 
     Returns:
         (H, W) int64, labels of the merged regions.
@@ -110,21 +106,16 @@ def merged_regions(
     sums = torch.zeros(count, len(values), dtype=torch.float64).index_add_(0, labels.flatten(), values.flatten(1).T.double())
     first, second, length, total = _pixel_borders(labels, strength)
     region = torch.arange(count)
-    marks = torch.zeros_like(region) if marks is None else marks.clone()
     while len(first):
         means = sums / size.clamp(min=1)[:, None]
         apart = (means[first] - means[second]).abs()
         costs = cost(Borders(first, second, length, total / length[:, None], apart, torch.minimum(size[first], size[second])))
-        costs = costs.masked_fill(marks[first] * marks[second] < 0, torch.inf)
-        best_of_both = _best_of_both(first, second, costs, count) & (costs <= most)
-        if not bool(best_of_both.any()):
+        best = torch.full((count,), torch.inf, dtype=costs.dtype).scatter_reduce_(0, torch.cat((first, second)), costs.repeat(2), "amin")
+        cheapest = (costs <= _AS_CHEAP * torch.minimum(best[first], best[second])) & (costs <= most)
+        if not bool(cheapest.any()):
             break
-        kept, gone = first[best_of_both], second[best_of_both]
-        into = torch.arange(count)
-        into[gone] = kept
-        sums[kept] += sums[gone]
-        size[kept] += size[gone]
-        marks[kept] = torch.where(marks[kept] == 0, marks[gone], marks[kept])
+        into = _linked(first[cheapest], second[cheapest], count)
+        sums, size = torch.zeros_like(sums).index_add_(0, into, sums), torch.zeros_like(size).index_add_(0, into, size)
         region = into[region]
         first, second, length, total = _joined(into[first], into[second], length, total, count)
     return region[labels]
@@ -153,13 +144,11 @@ def _joined(first: Tensor, second: Tensor, length: Tensor, total: Tensor, count:
     return pairs // count, pairs % count, length, total
 
 
-def _best_of_both(first: Tensor, second: Tensor, costs: Tensor, count: int) -> Tensor:
-    """(E,) bool: the borders that cost least of all of both their regions; no region has two.
-
-    Of equal ones chance decides, the same each time: in order, each region of a chain would wait for the one before it.
-    """
-    mixed = torch.randperm(len(costs), generator=torch.Generator().manual_seed(0))
-    place = torch.empty_like(first)
-    place[mixed[costs[mixed].argsort(stable=True)]] = torch.arange(len(costs))
-    best = torch.full((count,), len(costs)).scatter_reduce_(0, torch.cat((first, second)), place.repeat(2), "amin")
-    return (place == best[first]) & (place == best[second])
+def _linked(first: Tensor, second: Tensor, count: int) -> Tensor:
+    """(count,) int64: the least number that each is linked with, directly or through others."""
+    joined = torch.arange(count)
+    while not bool((joined[first] == joined[second]).all()):
+        least = torch.minimum(joined[first], joined[second])
+        joined = joined.scatter_reduce(0, torch.cat((first, second)), least.repeat(2), "amin")
+        joined = joined[joined]
+    return joined

@@ -59,7 +59,7 @@ _OPENING = 2  # pixels: narrower pieces of a plane are not taken for it
 _LEAST_FLAT_REGION = 0.01  # share of the pixels
 _IN_FRONT = 0.006  # by how much the point is before a plane behind it
 _SUPPORT_RISE = 0.2  # a plane that rises by so much towards the bottom of the image ...
-_SUPPORT_AT_BOTTOM = 0.15  # ... and takes up so much of its lowest row carries things
+_SUPPORT_AT_BOTTOM = 0.2  # ... and takes up so much of its lowest row carries things
 
 # Of what stands out far, inverse depth is measured by how far it does, and of several regions the clearest is taken.
 _MERGE_LEVELS = (1.0, 1.25, 1.6, 2.0, 2.5)  # multiples of the cost
@@ -162,7 +162,7 @@ def _planes_behind(nearness: Tensor, row: int, column: int) -> tuple[Tensor, Ten
         0 before what carries things; and by how much each is before that, (H, W), None where nothing does.
     """
     places = image_places(*nearness.shape)
-    random = torch.Generator().manual_seed(2)
+    random = torch.Generator().manual_seed(0)
     left, behind = torch.ones_like(nearness, dtype=torch.bool), torch.zeros_like(nearness, dtype=torch.bool)
     floors, above = behind.clone(), None
     here = (slice(max(0, row - 1), row + 2), slice(max(0, column - 1), column + 2))

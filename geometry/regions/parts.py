@@ -96,11 +96,13 @@ def parts_of(
     values = torch.cat((_HUE_WEIGHT * image[0] / (3 * grey), (_SHADE_WEIGHT * grey.log())[None], behind[None].float()))
     cost = partial(_cost, _ALIKE_COST_WITHOUT_COLOURS if is_plain(image) else _ALIKE_COST, shallowest)
     parts = watershed(blurred(edges[None, None], 0.7 * _PATCH_SCALE)[0, 0], _SHALLOW)
-    if marks is not None:
-        parts = _split(parts, marks)
+    marks = torch.zeros_like(parts) if marks is None else marks
+    nearer = _nearer_outside(marks)
+    parts = _split(parts, nearer, marks)
     for level in levels:
         parts = parts.unique(return_inverse=True)[1]
-        parts = merged_regions(parts, values, strength, cost, level * _BORDER_COST, None if marks is None else _marks_of(parts, marks))
+        merged = merged_regions(parts, values, strength, cost, level * _BORDER_COST)
+        parts = _split(merged, _mostly(nearer, parts, marks), marks)
         yield parts
 
 
@@ -196,19 +198,24 @@ def _distance(others: Tensor, pixel: Pixel) -> float:
 
 
 @without_autocast
-def _split(parts: Tensor, marks: Tensor) -> Tensor:
-    """Parts (H, W) none of which holds two marks: 1 and -1 in (H, W). Such a part is split by which of its pixels is nearer."""
-    places = torch.stack(torch.meshgrid(*map(torch.arange, parts.shape), indexing="ij"), -1).flatten(0, 1).float()
+def _nearer_outside(marks: Tensor) -> Tensor:
+    """(H, W) bool: what is nearer to a mark -1 than to a mark 1, of (H, W)."""
+    places = torch.stack(torch.meshgrid(*map(torch.arange, marks.shape), indexing="ij"), -1).flatten(0, 1).float()
     inside, outside = (places[marks.flatten() == mark] for mark in (1, -1))
     if not len(inside) or not len(outside):
-        return parts
-    nearer = (torch.cdist(places, outside).amin(1) < torch.cdist(places, inside).amin(1)).view_as(parts)
+        return torch.zeros_like(marks, dtype=torch.bool)
+    return (torch.cdist(places, outside).amin(1) < torch.cdist(places, inside).amin(1)).view_as(marks)
+
+
+def _mostly(nearer: Tensor, parts: Tensor, marks: Tensor) -> Tensor:
+    """What is `nearer`, by whole parts: a part with a mark is on its side, and one without where most of its pixels are."""
+    sides = (2 * nearer.long() - 1).masked_fill(marks != 0, 0) - parts.numel() * marks
+    return (torch.zeros(int(parts.max()) + 1, dtype=torch.int64).index_add_(0, parts.flatten(), sides.flatten()) > 0)[parts]
+
+
+def _split(parts: Tensor, nearer: Tensor, marks: Tensor) -> Tensor:
+    """Parts (H, W), those that hold both marks in two: what is nearer to an outside one, and what is not."""
     return 2 * parts + (nearer & torch.isin(parts, parts[marks < 0]) & torch.isin(parts, parts[marks > 0]))
-
-
-def _marks_of(parts: Tensor, marks: Tensor) -> Tensor:
-    """(N,) int64: the mark of each of N parts, 0 of those without one."""
-    return torch.zeros(int(parts.max()) + 1, dtype=torch.int64).index_add_(0, parts.flatten(), marks.flatten()).sign()
 
 
 def _cost(alike: float, shallowest: float, borders: Borders) -> Tensor:

@@ -15,7 +15,8 @@ _MOST_PLANES = 4
 _LEAST_SHARE = 0.08  # of the pixels around, on each
 _MOST_BEHIND = 0.3  # share of the pixels: a plane with more behind it is no background
 _FARTHEST = 0.05  # quantile of inverse depth, where there is no plane
-_TRIALS, _SAMPLES, _FITS = 300, 4000, 4
+_TRIALS, _SAMPLES = 1000, 4000
+_FITS = 20  # a few end near the three pixels that chance chose
 
 
 def image_places(height: int, width: int) -> Tensor:

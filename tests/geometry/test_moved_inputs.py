@@ -177,6 +177,14 @@ def merged(scene):
     return borders_of(merging.merged_regions(labels, scene.image[0], scene.inverse[0], lambda borders: borders.apart.sum(1), 0.2))
 
 
+def parted(scene):
+    """The parts of two points of one wall, floor or sky, one of them not of the thing."""
+    nearness, image = shown(scene)
+    marks = points.pixels_at([(0.1, 0.1)], [(0.6, 0.1)], *nearness.shape).mark(nearness.shape)
+    levels = parts.parts_of(nearness, image, ~everywhere(scene), (0.5, 1.0, 2.0), parts.COLOUR_VALLEY_OFFSET, marks)
+    return [level == level[marks == mark] for level in levels for mark in (1, -1)]
+
+
 def with_sky(scene):
     far = sky.find_sky(scene.image, scene.estimate)
     return Estimate(scene.depth, Quantity.METRIC_DEPTH, mask=~far)
@@ -196,6 +204,8 @@ FUNCTIONS = {
         scene.depth, scene.image, *scene.point, [], scene.others[:1]
     ),
     "regions.objects.object_around, plain": lambda scene: objects.object_around(scene.depth, scene.image, 0.1, 0.9, [], [(0.3, 0.9)]),
+    "regions.objects.object_around, plain above": lambda scene: objects.object_around(scene.depth, scene.image, 0.1, 0.1, [], [(0.6, 0.1)]),
+    "regions.parts.parts_of, marks": parted,
     "regions.parts.clearness": lambda scene: torch.tensor(parts.clearness(scene.inverse[0, 0], scene.image[0, 2] > 0.5, 1.0, scene.image)),
     "regions.parts.drop_limit": lambda scene: torch.tensor(parts.drop_limit(scene.inverse[0, 0], [(10, 10)])),
     "regions.planes.largest_plane": plane_of,
