@@ -9,7 +9,9 @@ from PIL import Image
 
 from depth_normal.app.cli import main
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.files import save_estimate
+from depth_normal.geometry.files import html_page, save_estimate
+from depth_normal.geometry.surfaces import derive
+from depth_normal.geometry.surfaces.derive import with_normals
 
 
 @pytest.fixture
@@ -47,8 +49,11 @@ def test_a_result_is_shown_with_its_image(tmp_path, photo, capsys):
     assert payload_of(tmp_path / "other" / "photo.html")["image"] is None, "the image is another one now"
 
 
-def test_depth_alone_gets_normals_for_the_light(tmp_path, maps):
-    assert view(maps, "--out", tmp_path) == 0
+def test_depth_alone_gets_normals_for_the_light_at_the_pages_size(tmp_path, maps, monkeypatch):
+    widths = []
+    monkeypatch.setattr(html_page, "LONG_SIDE", 24)
+    monkeypatch.setattr(derive, "with_normals", lambda known, **_: widths.append(known.width) or with_normals(known))
+    assert view(maps, "--out", tmp_path) == 0 and widths == [24]
     payload = payload_of(tmp_path / "room.html")
     assert payload["normals"] and payload["image"] is None and payload["depth"]["quantity"] == "metric_depth"
 
