@@ -24,7 +24,7 @@ Part = tuple[Layers, "Estimate | None", Made]
 
 def effect_layers(image: Tensor, geometry: Any, depth: Tensor | None, mask: Tensor | None = None) -> Layers:
     """The layers of the images of an effect; a single image is repeated for what else there are several of."""
-    return split_layers(for_all(with_alpha(image), geometry, (depth,), mask))
+    return split_layers(for_all(with_alpha(image), geometry, (depth,), mask), checked=True)
 
 
 def effect_of(

@@ -64,7 +64,7 @@ class DepthMask:
     def execute(self, options: MaskOptions, geometry: Any = None, depth: Tensor | None = None, image: Tensor | None = None) -> Any:
         """Returns one mask for each image."""
         check_depth_linked(geometry, depth)
-        layers = split_layers(_blank(geometry, depth)) if image is None else effect_layers(image, geometry, depth)
+        layers = split_layers(_blank(geometry, depth), checked=True) if image is None else effect_layers(image, geometry, depth)
         return shown_effect(self.RETURN_TYPES, effect_of("mask", options, layers, geometry, depth), len(layers.shown), darkened)
 
 

@@ -75,7 +75,7 @@ class DepthParallax:
         """Returns all frames of all images."""
         images = for_all(with_alpha(image), geometry, (depth,))
         check_depth_linked(geometry, depth)
-        layers = split_layers(images)
+        layers = split_layers(images, checked=True)
         whole = effect_geometry(layers.shown, geometry, depth)
         path = camera_path(options.move, options.frames, options.amount)
         total = len(images) * len(path)

@@ -101,7 +101,7 @@ class Relight:
         """Returns each image relit; the page also gets the first one's surfaces."""
         check_choice("normal_coding", normal_coding, CODINGS)
         plans = (LightPlan.of(lamp), *check_lights(lights))
-        layers = split_layers(for_all(with_alpha(image), geometry, (normal_map, depth), sky_mask))
+        layers = split_layers(for_all(with_alpha(image), geometry, (normal_map, depth), sky_mask), checked=True)
         images = layers.shown
         pairs = with_progress(layers_with(layers, effect_geometry(images, geometry, depth, normal_map, normal_coding)), len(images))
         skies = chosen_skies(sky_mask, images, find=look.sky == AUTO)

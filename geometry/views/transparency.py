@@ -76,13 +76,16 @@ class Layers(NamedTuple):
             yield self.with_alpha(made, srgb_to_linear(moved[:, :1]).clamp(0, 1))
 
 
-def split_layers(images: Tensor) -> Layers:
+def split_layers(images: Tensor, *, checked: bool = False) -> Layers:
     """The layers of images (B, 3 or 4, H, W) in [0, 1], whose fourth channel is alpha that the others are not multiplied by.
+
+    If they are `checked`, a GPU is not asked for their levels again.
 
     Raises:
         ValueError: Other values, but for some that are brighter than white, as in HDR images.
     """
-    check_levels(images, hdr=True)
+    if not checked:
+        check_levels(images, hdr=True)
     colours, alpha = split_alpha(images)
     if alpha is None:
         return Layers(images, images, None)
