@@ -16,7 +16,7 @@ _LEAST_SHARE = 0.08  # of the pixels around, on each
 _MOST_BEHIND = 0.3  # share of the pixels: a plane with more behind it is no background
 _FARTHEST = 0.05  # quantile of inverse depth, where there is no plane
 _TRIALS, _SAMPLES = 1000, 4000
-_FITS = 20  # a few end near the three pixels that chance chose
+_FITS, _STILL = 20, 1e-5  # a few fits end near the three pixels that chance chose; what moves by less is at its end
 
 
 def image_places(height: int, width: int) -> Tensor:
@@ -53,7 +53,9 @@ def largest_plane(places: Tensor, nearness: Tensor, left: Tensor, random: torch.
     for _ in range(_FITS):
         weights = left / (1 + ((nearness - places @ plane) / PLANE_DISTANCE).square()).square()
         weighted = places * weights[:, None]
-        plane = torch.linalg.solve(weighted.T @ places + 1e-9 * torch.eye(3, dtype=places.dtype), weighted.T @ nearness)
+        before, plane = plane, torch.linalg.solve(weighted.T @ places + 1e-9 * torch.eye(3, dtype=places.dtype), weighted.T @ nearness)
+        if bool((plane - before).abs().amax() < _STILL):
+            break
     return plane
 
 
