@@ -160,8 +160,8 @@ EFFECTS = {
     "refine, four times as large": Budget(301, 3, 5),
     "depth of field": Budget(356, 4, 10),
     "fog (node)": Budget(454, 9, 6),
-    "cut-out, by distance (node)": Budget(189, 8, 8, 8400),
-    "cut-out, in a box (node)": Budget(186, 9, 9, 2250),
+    "cut-out, by distance (node)": Budget(189, 8, 8, 9300),
+    "cut-out, in a box (node)": Budget(186, 9, 9, 2150),
     "normal to height": Budget(330, 2, 0),  # 284 at 480x270
     "ambient occlusion of a height": Budget(245, 0, 0),
 }

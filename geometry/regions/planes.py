@@ -16,7 +16,7 @@ _LEAST_SHARE = 0.08  # of the pixels around, on each
 _MOST_BEHIND = 0.3  # share of the pixels: a plane with more behind it is no background
 _FARTHEST = 0.05  # quantile of inverse depth, where there is no plane
 _TRIALS, _SAMPLES = 1000, 4000
-_FITS, _STILL = 20, 1e-5  # a few fits end near the three pixels that chance chose; what moves by less is at its end
+_FITS, _STILL = 20, 1e-4  # a few fits end near the three pixels that chance chose; what moves by less is at its end
 
 
 def image_places(height: int, width: int) -> Tensor:
