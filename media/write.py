@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -57,6 +58,9 @@ class Codec:
 # It asks the processor, whatever ATEN_CPU_CAPABILITY tells torch.
 _INSTRUCTIONS = ":asm=AVX2" if getattr(torch.cpu, "_is_avx512_supported", lambda: False)() else ""
 
+# Of FFmpeg, for any codec: sides with 128 added, so that 8 bytes a pixel are counted in 31 bits.
+_MOST_PIXELS = 2**28
+
 CODECS = {
     # Smooth grey looks the same with a faster preset, at the same size; colours would lose a little.
     H264: Codec(
@@ -98,6 +102,10 @@ def check_codec(path: os.PathLike[str], codec: str, size: tuple[int, int] | None
         found = "x".join(map(str, size))
         raise VideoError(
             f"{path}: {codec} takes sides up to {chosen.most} pixels, and the result has {found}; choose another codec, or scale it down"
+        )
+    if size is not None and math.prod(side + 128 for side in size) >= _MOST_PIXELS:
+        raise VideoError(
+            f"{path}: FFmpeg takes images of up to 264 megapixels, and the result has {'x'.join(map(str, size))}; scale it down"
         )
     if chosen.encoder not in pyav().codecs_available:
         there = [name for name, each in CODECS.items() if each.encoder in pyav().codecs_available]

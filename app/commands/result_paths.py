@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ...options.outputs import WRITE_CHOICES
+from ...options.outputs import COMPOSITING, DEFAULT_WRITES, STEREO_CHOICES, WRITE_CHOICES
 from ..batch.overwriting import check_places, note_results
 from ..batch.records import RECORDS, mark, with_made
 from ..batch.sources import EXTENSIONS, VIDEOS
@@ -27,7 +27,7 @@ Not `depth_normal`: Python would take a folder of that name beside a script for 
 SOURCES = ("geometry", "depth", "normal_map")
 """The inputs of a command besides the image, by the names of its options."""
 
-_FILES = EXTENSIONS | VIDEOS | {f".{kind}" for kind in WRITE_CHOICES}
+_FILES = EXTENSIONS | VIDEOS | {f".{kind}" for kind in {*WRITE_CHOICES} - {*DEFAULT_WRITES, COMPOSITING, *STEREO_CHOICES}}
 _SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
 
 

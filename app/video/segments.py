@@ -83,10 +83,13 @@ class SegmentStore:
 
     def __enter__(self) -> SegmentStore:
         self._place = ExitStack()
-        self._place.enter_context(kept_if_used(self.folder))
         try:
+            self._place.enter_context(kept_if_used(self.folder.parent))
             if not self._lock.acquire():
                 raise VideoError(f"{self.folder}: another run makes this video at this moment; wait for it, or choose another name")
+            self._place.callback(self._lock.release, remove=True)
+            # Under the lock: a run that is refused would remove the folder that another is about to fill.
+            self._place.enter_context(kept_if_used(self.folder))
             self._open()
         except BaseException:
             self._release()
@@ -97,7 +100,6 @@ class SegmentStore:
         self._release()
 
     def _release(self) -> None:
-        self._lock.release(remove=True)
         self._place.close()
         with suppress(OSError):  # other records are in it
             self.folder.parent.rmdir()

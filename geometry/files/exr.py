@@ -217,7 +217,8 @@ def write_channels(path: str | os.PathLike[str], attributes: dict[str, Any], cha
         try:
             file.write(str(temporary))
         except RuntimeError as error:
-            raise OSError(str(error).replace(str(temporary), str(path))) from error
+            # The name alone: the folder may be one that is moved to the result, which nobody asked for.
+            raise OSError(str(error).replace(str(temporary), Path(path).name)) from error
         _check_whole(temporary, path)
 
 
@@ -235,7 +236,7 @@ def _check_whole(written: Path, path: str | os.PathLike[str]) -> None:
         table_end = int.from_bytes(data[at + 1 : at + 9], "little")
         if table_end and file.seek(table_end - 8) and any(file.read(8)):
             return
-    raise OSError(f"{path} cannot be written: the disk is full or gone") from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def _channels(estimate: Estimate) -> dict[str, np.ndarray]:

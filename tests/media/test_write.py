@@ -210,7 +210,9 @@ def test_what_cannot_be_written_is_said_before(tmp_path, monkeypatch):
     for size in ((16386, 100), (100, 16386)):
         with pytest.raises(VideoError, match="h264 takes sides up to 16384 pixels, and the result has"):
             check_codec(tmp_path / "a.mp4", "h264", size)
-    check_codec(tmp_path / "a.mp4", "h264", (16384, 16384))
+    check_codec(tmp_path / "a.mp4", "h264", (16384, 16128))
+    with pytest.raises(VideoError, match="up to 264 megapixels, and the result has 16384x16130"):
+        check_codec(tmp_path / "a.mp4", "h264", (16384, 16130))
     monkeypatch.setattr(av, "codecs_available", {"ffv1"})
     with pytest.raises(VideoError, match="no encoder libx264 for h264; it has those for: ffv1"):
         check_codec(tmp_path / "a.mp4", "h264")
