@@ -228,7 +228,7 @@ def sample_at(values: Tensor, places: Tensor, mode: str = "bilinear") -> Tensor:
         places: (B, h, w, 2), as `F.grid_sample` takes them with `align_corners=False`.
         mode: "bilinear", "nearest" or "bicubic".
     """
-    if values.device.type in ("mps", "privateuseone"):  # the latter is DirectML
+    if values.device.type not in ("cpu", "cuda"):
         if mode == "bicubic":
             return sample_at(values.cpu(), places.cpu(), mode).to(values.device)
         ends = [1 - 1 / side for side in (values.shape[-1], values.shape[-2])]
