@@ -136,17 +136,17 @@ def _rate(stream: Any) -> Fraction | None:
     return next((each for each in usual if abs(each - rate) < _HARDLY * rate), rate)
 
 
-def _is_rounded(stream: Any) -> bool:
-    """True if a container's clock counts milliseconds, as Matroska's does, in which frames of a usual rate cannot be said exactly."""
+def _rounded_rate(stream: Any) -> Fraction | None:
+    """The usual rate of frames whose times the container rounds, as its clock counts milliseconds (Matroska's does); else None."""
     rate = _rate(stream)
-    return stream.time_base == Fraction(1, 1000) and rate is not None and rate.denominator in (1, 1001) and rate < _MOST_ROUNDED
+    is_rounded = stream.time_base == Fraction(1, 1000) and rate is not None and rate.denominator in (1, 1001) and rate < _MOST_ROUNDED
+    return rate if is_rounded else None
 
 
 def _exact_unit(stream: Any) -> Fraction:
     """The unit in which times are exact: the container's, or that of its rate too where the container rounds."""
-    base = Fraction(stream.time_base)
-    rate = _rate(stream)
-    return Fraction(1, math.lcm(base.denominator, rate.numerator)) if rate is not None and _is_rounded(stream) else base
+    base, rate = Fraction(stream.time_base), _rounded_rate(stream)
+    return base if rate is None else Fraction(1, math.lcm(base.denominator, rate.numerator))
 
 
 def image_stream(container: Any, name: str) -> Any:
@@ -254,8 +254,8 @@ class _Reader:
         self._matrix: tuple[int, ...] | None = None
         # Where the last packet of images or sound ends.
         self._end = Fraction(0)
-        rate = _rate(stream)
-        self._step = 1 / rate if rate is not None and _is_rounded(stream) else None
+        rate = _rounded_rate(stream)
+        self._step = None if rate is None else 1 / rate
 
     def _time(self, pts: Any, base: Fraction) -> Fraction:
         """When a frame is shown."""

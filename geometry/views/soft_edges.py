@@ -129,6 +129,11 @@ class _Band(NamedTuple):
     near_inverse: Tensor
     far_inverse: Tensor
 
+    @property
+    def pixels(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Image, row and column of each, as `located` gives them."""
+        return self.image, self.row, self.column
+
     def take(self, kept: Tensor) -> _Band:
         """Some of the pixels."""
         return _Band(*(each.index_select(-1, kept) if each.ndim else each for each in self))
@@ -154,7 +159,7 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     band, offset, width, share = band.take(soft), *(each.index_select(0, soft) for each in (offset, width, share))
     # Within a rough thing, a step to what is hardly farther is no silhouette.
     fringe = (growth - band.away).clamp(0, 1) * share * (band.near_inverse > band.far_inverse * SMALL_STEP)
-    alpha, far = _unmixed(band, Stretches(band[1:4], size, _CELL * growth), growth, offset, width, share, fringe)
+    alpha, far = _unmixed(band, Stretches(band.pixels, size, _CELL * growth), growth, offset, width, share, fringe)
     own = values_at(layer.inverse, band.place)
     on_near = own.to(band.far_inverse).square() > band.near_inverse * band.far_inverse
     # Beyond the mixture, what the map takes for the near thing is the mixture's faint end: a trace of the thing before the far surface.
@@ -388,7 +393,7 @@ def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, 
 
     Of several mixtures the one that explains the colours of a stretch best. Widths that explain the whole image better are preferred.
     """
-    cells = Stretches(band[1:4], size, _CELL * growth)
+    cells = Stretches(band.pixels, size, _CELL * growth)
     counted = band.usable.to(band.away)
     between, from_far = band.near - band.far, band.colour - band.far
     products = torch.stack((from_far * between, between.square(), from_far.square())).sum(1) * counted
