@@ -11,70 +11,55 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable
+from functools import partial
+from importlib import import_module
 from typing import NoReturn
 
 from .._version import __version__
 from ..annotators.choices import COMMAND_LINE, worded
-from .commands.bench import add_bench
-from .commands.clean import add_clean
-from .commands.compare import add_compare
-from .commands.convert import add_convert
-from .commands.effect import add_effect
-from .commands.estimate import add_demo, add_estimate
-from .commands.export import add_export
-from .commands.mesh import add_mesh
-from .commands.models import add_download, add_models_list
-from .commands.parallax import add_parallax
-from .commands.refine import add_refine
-from .commands.relight import add_relight
-from .commands.result_paths import DEFAULT_FOLDER
 from .commands.shorthand import UnknownCommandError, dashed_file, misplaced_command, model_among, with_command
-from .commands.stereo import add_stereo
-from .commands.texture import add_texture
-from .commands.verify import add_verify
-from .commands.video import add_video
-from .commands.view import add_view
 from .console.completion import SHELLS, PrintCompletion
 from .console.parser import Parser, did_you_mean
 from .console.terminal import NAME, ShownFormatter, TerminatedError, echo_error, exit_with, open_closed_streams, shown, terminable
-from .outcomes import DOCS, EXIT_CODES, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, TERMINATED
-from .ui.command import add_ui
+from .outcomes import DEFAULT_FOLDER, DOCS, EXIT_CODES, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, TERMINATED
 
 # How often a thread looks before it sleeps: some microseconds, longer than it is from one operation to the next.
 _SPINS = "1000"
 
-GROUPS: dict[str, tuple[tuple[str, str, Callable[[Parser], None]], ...]] = {
+GROUPS = {
     "start here": (
-        ("demo", "write depth and normals of a photo that comes with the package, without a download", add_demo),
-        ("ui", "open a page in the browser to drop images and videos on", add_ui),
-        ("estimate", "write depth and normal maps of images (the command that is meant if none is named)", add_estimate),
-        ("video", "write depth, normals, stereo, a camera move, or depth beside the image, of videos", add_video),
+        ("demo", "write depth and normals of a photo that comes with the package, without a download"),
+        ("ui", "open a page in the browser to drop images and videos on"),
+        ("estimate", "write depth and normal maps of images (the command that is meant if none is named)"),
+        ("video", "write depth, normals, stereo, a camera move, or depth beside the image, of videos"),
     ),
     "more from an image": (
-        ("stereo", "make images for both eyes: side by side, top and bottom, anaglyph, VR180", add_stereo),
-        ("parallax", "make a video of a small camera move through an image, or through a video", add_parallax),
-        ("effect", "make masks, cut-outs, fog and depth of field of an image", add_effect),
-        ("relight", "put an image under other lamps, with shadows", add_relight),
-        ("texture", "make maps of a material: height, normals, curvature, occlusion, or all of one photo", add_texture),
-        ("mesh", "make a textured mesh (.glb, .ply) or a relief to print (.stl) of an image", add_mesh),
+        ("stereo", "make images for both eyes: side by side, top and bottom, anaglyph, VR180"),
+        ("parallax", "make a video of a small camera move through an image, or through a video"),
+        ("effect", "make masks, cut-outs, fog and depth of field of an image"),
+        ("relight", "put an image under other lamps, with shadows"),
+        ("texture", "make maps of a material: height, normals, curvature, occlusion, or all of one photo"),
+        ("mesh", "make a textured mesh (.glb, .ply) or a relief to print (.stl) of an image"),
     ),
     "models": (
-        ("models", "say which model to take, or list all: what they give, size, licence, and place", add_models_list),
-        ("download", "download the weights of models, to run later without a network", add_download),
-        ("export", "write a model's network as an ONNX file, for programs without this package", add_export),
+        ("models", "say which model to take, or list all: what they give, size, licence, and place"),
+        ("download", "download the weights of models, to run later without a network"),
+        ("export", "write a model's network as an ONNX file, for programs without this package"),
     ),
     "files and this machine": (
-        ("convert", "write depth and normals of a file in another format: NPZ, EXR, PNG, PFM, a mesh, a page", add_convert),
-        ("refine", "move the edges of depth and normals in a file to the edges of the image", add_refine),
-        ("view", "show depth and normals in a file in any browser: one page that can be sent", add_view),
-        ("compare", "measure how far two files of depth and/or normals of one view are apart", add_compare),
-        ("bench", "measure how fast a model is on this machine, as a table to paste into an issue", add_bench),
-        ("verify", "check models and their files on a photo, as a table to paste into an issue", add_verify),
-        ("clean", "remove what this program keeps for itself; never results or weights", add_clean),
+        ("convert", "write depth and normals of a file in another format: NPZ, EXR, PNG, PFM, a mesh, a page"),
+        ("refine", "move the edges of depth and normals in a file to the edges of the image"),
+        ("view", "show depth and normals in a file in any browser: one page that can be sent"),
+        ("compare", "measure how far two files of depth and/or normals of one view are apart"),
+        ("bench", "measure how fast a model is on this machine, as a table to paste into an issue"),
+        ("verify", "check models and their files on a photo, as a table to paste into an issue"),
+        ("clean", "remove what this program keeps for itself; never results or weights"),
     ),
 }
-"""The commands, as the help groups them: the name that people type, the task in words, and the function that adds the options."""
+"""The commands, as the help groups them: the name that people type, and the task in words."""
+
+# Of the commands that do not lie in commands/NAME.py.
+_MODULES = {"ui": "ui.command", "demo": "commands.estimate", "download": "commands.models"}
 
 EXAMPLES = {
     "ui": (
@@ -237,13 +222,13 @@ def _run(arguments: list[str] | None) -> int:
 def _parsed(words: list[str] | None) -> argparse.Namespace:
     """The words as options. What no option is called is answered by the command, whose usage names those that there are."""
     words = sys.argv[1:] if words is None else words
-    parser, commands = _parsers()
+    parser = _parser()
+    commands = parser.commands
     try:
-        below = {each: f"{name} {each}" for name, command in commands.items() for each in command.commands}
-        typed = with_command(words or ["--help"], commands, below)
+        typed = with_command(words or ["--help"], commands)
     except UnknownCommandError as error:
         parser.error(str(error))
-    if dashed := dashed_file(typed, parser.options):
+    if dashed := dashed_file(typed, parser):
         parser.error(f"{dashed} begins with a dash and so is taken for an option; a file of this name is typed ./{dashed}")
     parsed, unknown = parser.parse_known_args(typed)
     if len(typed) > len(words) and (command := misplaced_command(parsed.images, commands)):
@@ -268,32 +253,37 @@ def _meant(option: str, parser: Parser, commands: dict[str, Parser]) -> str:
     return did_you_mean(name, parser.options)
 
 
-def _parsers() -> tuple[Parser, dict[str, Parser]]:
-    """The program's parser, and those of its commands by their names."""
+def _parser() -> Parser:
+    """The program's parser, with its commands."""
     listed = []
     for title, group in GROUPS.items():
-        listed += ["", f"{title}:", *(f"  {name:<10}{task}" for name, task, _ in group)]
+        listed += ["", f"{title}:", *(f"  {name:<10}{task}" for name, task in group)]
     parser = Parser(
         prog=NAME,
         usage=f"{NAME} IMAGE... [options]\n       {NAME} COMMAND ... [options]",
         description="Depth and normal maps from any image, folder or video.\n\n" + _FIRST + "\n" + "\n".join(listed),
         epilog=f"Results go to {DEFAULT_FOLDER}/ in the working directory; -o names another place.\n"
         f"{NAME} COMMAND --help says more. Pages below docs/ lie in {DOCS}\n\n{EXIT_CODES}",
+        add=_add_program,
     )
+    for name, lines in EXAMPLES.items():
+        parser.commands[name].epilog = "\n".join(("for example:", *(f"  {line}" for line in lines)))
+    return parser
+
+
+def _add_program(parser: Parser) -> None:
+    """Adds the options of the program, and its commands."""
     parser.add_argument("--version", action="version", version=f"{NAME} {__version__}", help="show the version and exit")
     completion = "print a script that completes commands, options and models in this shell; needs shtab"
     parser.add_argument("--print-completion", action=PrintCompletion, choices=SHELLS, help=completion)
-    subparsers = parser.add_subparsers(prog=NAME, required=True, metavar="COMMAND", help=argparse.SUPPRESS)
-    commands = {}
-    for name, task, add in (command for group in GROUPS.values() for command in group):
-        examples = "\n".join(("for example:", *(f"  {line}" for line in EXAMPLES.get(name, ()))))
-        added: Parser = subparsers.add_parser(
-            name, help=task, description=f"{task[0].upper()}{task[1:]}.", epilog=examples if name in EXAMPLES else None
-        )
-        added.set_defaults(parser=added)
-        add(added)
-        commands[name] = added
-    return parser, commands
+    every = ((name, task, partial(_add_command, name)) for group in GROUPS.values() for name, task in group)
+    parser.add_commands("COMMAND", every, prog=NAME, help=argparse.SUPPRESS)
+
+
+def _add_command(name: str, parser: Parser) -> None:
+    """Adds the options of a command, by `add_NAME` of its module."""
+    module = import_module(f".{_MODULES.get(name, f'commands.{name}')}", __package__)
+    getattr(module, f"add_{name}")(parser)
 
 
 if __name__ == "__main__":

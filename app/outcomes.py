@@ -1,4 +1,4 @@
-"""Exit codes, user errors, and the address of the documentation that messages link to."""
+"""Exit codes, user errors, where results go, and the address of the documentation that messages link to."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ DONE, SOME_FAILED, NOTHING_DONE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 EXIT_CODES = """exit codes: 0 all done; 1 some failed, the others are done; 2 nothing could be done;
 130 stopped by Ctrl-C, 143 by SIGTERM: what was finished before stays"""
+
+DEFAULT_FOLDER = Path("depth-normal")
+"""The default folder for results: in the working directory, named as the command.
+
+Not `depth_normal`: Python would take a folder of that name beside a script for the package, where that is an editable installation.
+"""
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 """The folder of the documentation, in a clone and in an installed package."""

@@ -238,7 +238,7 @@ def test_every_help_and_each_kind_of_run_is_printed_to_a_console_without_utf_8(p
     (tmp_path / "run.py").write_text(
         "import contextlib\n"
         "from depth_normal.app import cli\n"
-        "_, commands = cli._parsers()\n"
+        "commands = cli._parser().commands\n"
         "names = [[name] for name in commands] + [[name, each] for name, command in commands.items() for each in command.commands]\n"
         "helps = [[*name, word] for name in names for word in ('--help', '--help-all')]\n"
         f"for words in [*helps, ['--version'], ['estmate'], *{runs!r}]:\n"

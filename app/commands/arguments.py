@@ -50,7 +50,7 @@ def _add_one(parser: argparse.ArgumentParser, help_text: str) -> None:
     parser.add_argument("--model", action=_OneModel, metavar="MODEL", help="the same as an option")
 
 
-def add_models(parser: argparse.ArgumentParser, help_text: str) -> None:
+def add_model_names(parser: argparse.ArgumentParser, help_text: str) -> None:
     """Adds models as words and as --model, for a command that takes several: `arguments.models`, empty if none is named."""
     parser.add_argument("models", nargs="*", action="extend", default=argparse.SUPPRESS, metavar="MODEL", help=help_text)
     parser.add_argument("--model", dest="models", nargs="+", action="extend", default=[], metavar="MODEL", help="the same as an option")

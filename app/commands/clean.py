@@ -10,8 +10,8 @@ from pathlib import Path
 
 from ..batch.records import RECORDS
 from ..console.terminal import echo, echo_error
-from ..outcomes import DONE, SOME_FAILED
-from .result_paths import DEFAULT_FOLDER, folder
+from ..outcomes import DEFAULT_FOLDER, DONE, SOME_FAILED
+from .result_paths import folder
 
 KEPT = {
     "runs": "which files -o named, and what failed in runs whose results went to a store",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,20 +29,22 @@ COMMON_OF_SKY = frozenset(("--sky", "--sky-mask"))
 
 
 def add_effect(parser: Parser) -> None:
-    """Adds the effects, each with its options."""
-    effects = parser.add_subparsers(required=True, metavar="EFFECT")
+    """Adds the effects."""
     parser.usual_command = "cutout"
-    for spec in EFFECTS:
-        added: Parser = effects.add_parser(spec.name, help=spec.task, description=f"{spec.task[0].upper()}{spec.task[1:]}.")
-        add_scene(added, several=True)
-        add_result(added, spec.ending, spec.extensions)
-        group = added.add_argument_group("the effect")
-        add_options(group, spec.options)
-        if spec.asks_for_sky:
-            add_sky(group, "is infinitely far")
-        added.common = COMMON | common_options(spec.options) | (COMMON_OF_SKY if spec.asks_for_sky else frozenset())
-        # Selections and skies were measured with tiny's plain map.
-        added.set_defaults(parser=added, run=over_images(Work(_effect, _planned)), effect=spec, refine=False)
+    parser.add_commands("EFFECT", ((spec.name, spec.task, partial(_add_one, spec=spec)) for spec in EFFECTS))
+
+
+def _add_one(parser: Parser, spec: EffectSpec) -> None:
+    """Adds the options of an effect."""
+    add_scene(parser, several=True)
+    add_result(parser, spec.ending, spec.extensions)
+    group = parser.add_argument_group("the effect")
+    add_options(group, spec.options)
+    if spec.asks_for_sky:
+        add_sky(group, "is infinitely far")
+    parser.common = COMMON | common_options(spec.options) | (COMMON_OF_SKY if spec.asks_for_sky else frozenset())
+    # Selections and skies were measured with tiny's plain map.
+    parser.set_defaults(run=over_images(Work(_effect, _planned)), effect=spec, refine=False)
 
 
 def _planned(arguments: argparse.Namespace) -> Callable[[Scene], Made]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...annotators.choices import BUNDLED_MODEL, RECOMMENDED_MODEL, RECOMMENDED_VIDEO_MODEL
 from ..console.terminal import echo, echo_error, program
 from ..outcomes import DONE, EXPECTED_ERRORS, NOTHING_DONE, SOME_FAILED
-from .arguments import add_json, add_models
+from .arguments import add_json, add_model_names
 
 if TYPE_CHECKING:
     from ...annotators.specs.base import ModelSpec
@@ -42,9 +42,9 @@ _TEACHER = "learned from Depth Anything V2 large, whose own weights are not for 
 _REMARKS = {"zipdepth-base": _TEACHER, "zipdepth-base-npu": _TEACHER}
 
 
-def add_models_list(parser: argparse.ArgumentParser) -> None:
+def add_models(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `models`."""
-    add_models(parser, "these models in detail: what they give, their licences, addresses and files")
+    add_model_names(parser, "these models in detail: what they give, their licences, addresses and files")
     licence = "only models whose licence allows commercial use, forbids it, or leaves it unclear"
     parser.add_argument("--licence", choices=LICENCE_CHOICES, help=licence)
     parser.add_argument("--on-disk", action="store_true", help="only models whose weights are on this computer, and where")
@@ -56,7 +56,7 @@ def add_models_list(parser: argparse.ArgumentParser) -> None:
 
 def add_download(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `download`."""
-    add_models(parser, "as `depth-normal models --all` lists them")
+    add_model_names(parser, "as `depth-normal models --all` lists them")
     parser.set_defaults(run=_download)
 
 

@@ -16,13 +16,8 @@ from ..batch.records import RECORDS, mark, with_made
 from ..batch.sources import EXTENSIONS, VIDEOS
 from ..console.terminal import echo, shown
 from ..console.viewer import show
+from ..outcomes import DEFAULT_FOLDER
 from .arguments import settings_of
-
-DEFAULT_FOLDER = Path("depth-normal")
-"""The default folder for results: in the working directory, named as the command.
-
-Not `depth_normal`: Python would take a folder of that name beside a script for the package, where that is an editable installation.
-"""
 
 SOURCES = ("geometry", "depth", "normal_map")
 """The inputs of a command besides the image, by the names of its options."""

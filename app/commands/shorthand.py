@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from ..console.parser import nearest
+from ..console.parser import Parser, nearest
 from ..near_names import near_file, no_such_file
 
 _PROGRAM_OPTIONS = ("-h", "--help", "--help-all", "--version", "--print-completion")
@@ -20,13 +20,12 @@ class UnknownCommandError(ValueError):
     """A word that is neither a command nor an image; the message says what was probably meant."""
 
 
-def with_command(words: Sequence[str], commands: Iterable[str], below: Mapping[str, str] | None = None) -> list[str]:
+def with_command(words: Sequence[str], commands: Mapping[str, Parser]) -> list[str]:
     """The words of the command line, of which there is at least one, with the command that is meant.
 
     Args:
         words: As typed.
-        commands: The names of the commands.
-        below: Commands of two words by their second ("fog": "effect fog"), to suggest them.
+        commands: The commands by their names.
 
     Returns:
         The same words, with `estimate` before them where they begin with an image or an option, or where an image that is not there
@@ -42,7 +41,7 @@ def with_command(words: Sequence[str], commands: Iterable[str], below: Mapping[s
         return list(words)
     if first.startswith("-") or names_images(first) or (_seems_a_path(first) and any(map(_is_another_image, words[1:]))):
         return [_IMPLIED, *words]
-    raise UnknownCommandError(_neither(first, commands, below or {}))
+    raise UnknownCommandError(_neither(first, commands))
 
 
 def names_images(word: str) -> bool:
@@ -60,10 +59,10 @@ def _is_another_image(word: str) -> bool:
     return not word.startswith("-") and (names_images(word) or Path(word).suffix.lower() in EXTENSIONS)
 
 
-def dashed_file(words: Sequence[str], options: Iterable[str]) -> str:
+def dashed_file(words: Sequence[str], parser: Parser) -> str:
     """The first word that is taken for an option and is the name of a file; empty if there is none."""
     before = itertools.takewhile(lambda word: word != "--", words)
-    return next((word for word in before if len(word) > 1 and word[0] == "-" and word not in options and os.path.lexists(word)), "")
+    return next((word for word in before if len(word) > 1 and word[0] == "-" and os.path.lexists(word) and word not in parser.options), "")
 
 
 def misplaced_command(images: Sequence[str], commands: Iterable[str]) -> str:
@@ -83,7 +82,7 @@ def model_among(images: Sequence[str]) -> str:
     return next((word for word in absent if word in MODELS), "")
 
 
-def _neither(word: str, commands: Iterable[str], below: Mapping[str, str]) -> str:
+def _neither(word: str, commands: Mapping[str, Parser]) -> str:
     path = Path(word)
     if not word:
         return "the first word is empty; name a command or an image (. is the working directory)"
@@ -95,6 +94,7 @@ def _neither(word: str, commands: Iterable[str], below: Mapping[str, str]) -> st
         return f"{word!r} is a model; name an image before it: depth-normal photo.jpg --model {word}"
     if word in _MAPS:
         return f"{word!r} is no command; without one, depth and normals are written: depth-normal photo.jpg"
+    below = {each: f"{name} {each}" for name, command in commands.items() for each in command.commands}
     known = {**below, **{name: name for name in commands}}
     if close := nearest(word.replace("_", "-"), known):
         meant = f"did you mean {known[close]}?"

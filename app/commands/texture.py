@@ -98,44 +98,41 @@ logger = logging.getLogger(__name__)
 
 def add_texture(parser: Parser) -> None:
     """Adds the commands of `texture`."""
-    commands = parser.add_subparsers(required=True, metavar="MAP")
-    parser.usual_command = "pbr"
 
-    def command(name: str, task: str, work: Work, source: str) -> Parser:
-        added: Parser = commands.add_parser(name, help=task, description=f"{task[0].upper()}{task[1:]}.")
-        add_several(added, source)
-        added.set_defaults(run=over_images(work), parser=added, refine=False)
-        return added
+    def of_maps(source: str, run: Callable[..., object], check: Callable[..., object], add: Callable[[Parser], None]) -> Any:
+        return partial(_add_map, source, Work(run, check, reads_ahead=False, kind=_MAP_FILES, needs_model=lambda _: False), add)
 
-    def of_maps(run: Callable[..., object], check: Callable[..., object]) -> Work:
-        return Work(run, check, reads_ahead=False, kind=_MAP_FILES, needs_model=lambda _: False)
-
-    def of_photos(run: Callable[..., object], check: Callable[..., object], **more: Any) -> Work:
-        return Work(run, check, reads_ahead=False, needs_model=_needs_model, **more)
+    def of_photos(run: Callable[..., object], check: Callable[..., object], add: Callable[[Parser], None], **more: Any) -> Any:
+        return partial(_add_map, "the photo", Work(run, check, reads_ahead=False, needs_model=_needs_model, **more), add)
 
     normals = "a normal map, or raw normals (.npz, .exr)"
     heights = "a height map, white = high, or raw heights in pixels (.npz, .exr, .pfm)"
-    photo = "the photo"
-    _add_height(
-        command("height", "integrate normals to a height (16-bit PNG, or pixels as EXR)", of_maps(_height, _height_options), normals)
-    )
-    _add_normals(command("normals", "make a normal map of a height: the inverse of `height`", of_maps(_normals, _slopes_options), heights))
+    with_depth = f"{heights}, or --from-depth"
+    to_height = "integrate normals to a height (16-bit PNG, or pixels as EXR)"
+    to_normals = "make a normal map of a height: the inverse of `height`"
     bent = "show where a surface is convex (white) and concave (black)"
-    _add_curvature(command("curvature", bent, of_maps(_curvature, _curvature_options), normals))
     dark = "compute the ambient occlusion of a height, or of depth"
-    _add_occlusion(command("occlusion", dark, of_maps(_occlusion, _occlusion_options), f"{heights}, or --from-depth"))
-    seamless = command("seamless", "estimate depth and normals that tile, of a photo that tiles", of_photos(_seamless, check_model), photo)
-    _add_network(seamless)
-    add_result(seamless, "_seamless.npz", ESTIMATES)
-    seamless.common = frozenset(COMMON_SEAMLESS)
-    detail = command(
-        "detail", "make normals of fine relief, without the shape that it lies on", of_photos(_detail, _checked_options), photo
-    )
-    _add_material(detail, DetailOptions)
-    add_result(detail, "_detail.png", MAPS)
-    detail.common = frozenset(COMMON_DETAIL)
+    tiled = "estimate depth and normals that tile, of a photo that tiles"
+    fine = "make normals of fine relief, without the shape that it lies on"
     maps = "make height, normal, ambient occlusion and curvature maps of one photo"
-    _add_pbr(command("pbr", maps, of_photos(_pbr, _checked_pbr, names=_pbr_names), photo))
+    commands = (
+        ("height", to_height, of_maps(normals, _height, _height_options, _add_height)),
+        ("normals", to_normals, of_maps(heights, _normals, _slopes_options, _add_normals)),
+        ("curvature", bent, of_maps(normals, _curvature, _curvature_options, _add_curvature)),
+        ("occlusion", dark, of_maps(with_depth, _occlusion, _occlusion_options, _add_occlusion)),
+        ("seamless", tiled, of_photos(_seamless, check_model, _add_seamless)),
+        ("detail", fine, of_photos(_detail, _checked_options, _add_detail)),
+        ("pbr", maps, of_photos(_pbr, _checked_pbr, _add_pbr, names=_pbr_names)),
+    )
+    parser.usual_command = "pbr"
+    parser.add_commands("MAP", commands)
+
+
+def _add_map(source: str, work: Work, add: Callable[[Parser], None], parser: Parser) -> None:
+    """Adds the options of one map, which is made of `source`."""
+    add_several(parser, source)
+    parser.set_defaults(run=over_images(work), refine=False)
+    add(parser)
 
 
 def _add_height(parser: Parser) -> None:
@@ -163,6 +160,18 @@ def _add_occlusion(parser: argparse.ArgumentParser) -> None:
     add_map_kind(parser, near=False)
     add_options(parser, OcclusionOptions, skip=("strength",))
     add_result(parser, "_ao.png", MAPS)
+
+
+def _add_seamless(parser: Parser) -> None:
+    _add_network(parser)
+    add_result(parser, "_seamless.npz", ESTIMATES)
+    parser.common = frozenset(COMMON_SEAMLESS)
+
+
+def _add_detail(parser: Parser) -> None:
+    _add_material(parser, DetailOptions)
+    add_result(parser, "_detail.png", MAPS)
+    parser.common = frozenset(COMMON_DETAIL)
 
 
 def _add_pbr(parser: Parser) -> None:

@@ -15,7 +15,7 @@ from ...annotators.choices import BUNDLED_MODEL
 from ...options.network import DeviceOptions
 from ..console.terminal import echo
 from ..outcomes import DONE, NOTHING_DONE, SOME_FAILED
-from .arguments import add_json, add_models
+from .arguments import add_json, add_model_names
 from .option_table import add_options
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _COLUMNS = ("model", "file", "size", "sha256", "keys", "runs", *_CHECKS, "verdic
 def add_verify(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `verify`."""
     models = "as `depth-normal models --all` lists them; missing files are downloaded (default: those whose files are on this computer)"
-    add_models(parser, models)
+    add_model_names(parser, models)
     parser.add_argument("--all", action="store_true", help="every model; says first how much it will download")
     weights = "a file to check in place of the network's published one; without MODEL its tensors say which model it is"
     parser.add_argument("--weights", type=Path, metavar="FILE", help=weights)

@@ -12,9 +12,9 @@ from ..batch.records import image_of_result
 from ..batch.sources import EXTENSIONS
 from ..console.terminal import echo, echo_error, program, quoted, shown
 from ..console.viewer import show
-from ..outcomes import DONE, EXPECTED_ERRORS, NOTHING_DONE, SOME_FAILED
+from ..outcomes import DEFAULT_FOLDER, DONE, EXPECTED_ERRORS, NOTHING_DONE, SOME_FAILED
 from .arguments import add_map_kind, chosen_quantity
-from .result_paths import DEFAULT_FOLDER, add_overwrite, folder
+from .result_paths import add_overwrite, folder
 
 if TYPE_CHECKING:
     from ...geometry.estimate import Estimate

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...options.packages import how_to_install
+from .parser import Parser
 from .terminal import echo
 
 SHELLS = ("bash", "zsh", "fish")
@@ -25,7 +26,7 @@ class PrintCompletion(argparse.Action):
         parser.exit()
 
 
-def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:
+def completion_script(parser: Parser, shell: str) -> str:
     """The script for one shell, of `SHELLS`.
 
     Raises:
@@ -54,10 +55,9 @@ def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:
     return script.replace("complete -o filenames -F", "complete -o filenames -o default -F")
 
 
-def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+def _actions(parser: Parser) -> Iterator[argparse.Action]:
     """Those of the parser, and of its commands."""
-    for action in parser._actions:
-        yield action
-        if isinstance(action, argparse._SubParsersAction):
-            for command in action.choices.values():
-                yield from _actions(command)
+    parser.fill()
+    yield from parser._actions
+    for command in parser.commands.values():
+        yield from _actions(command)

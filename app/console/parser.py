@@ -10,7 +10,7 @@ import shlex
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,23 +33,48 @@ _FEWEST_COLUMNS = 40
 class Parser(argparse.ArgumentParser):
     """A parser whose `--help` shows the options that people use, and whose `--help-all` shows every one.
 
+    The options of a command are made when it is chosen, or shown.
+
     Attributes:
         common: The options that `--help` shows, each by one of its names; empty = all. Positional arguments are always shown.
         argument_names: The options of arguments of the library that have another name, with a word before them where that helps.
         usual_command: Of the commands below this one, the one that messages show as an example; empty = none.
     """
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        options.setdefault("formatter_class", _Formatter)
-        super().__init__(*arguments, **options)
+    def __init__(self, *arguments: Any, add: Callable[[Parser], None] | None = None, **options: Any) -> None:
+        super().__init__(*arguments, formatter_class=_Formatter, add_help=False, **options)
+        self._add = add
+        self._is_filled = False
         self._negative_number_matcher = _NEGATIVE
         self.common: frozenset[str] = frozenset()
         self.argument_names: Mapping[str, str] = {}
         self.usual_command = ""
+        self.set_defaults(parser=self)
+
+    def fill(self) -> None:
+        """Adds the options, if that is still to be done."""
+        if self._is_filled:
+            return
+        self._is_filled = True
+        self.add_argument("-h", "--help", action="help", help="show this help message and exit")
         self.add_argument("--help-all", action=_HelpAll, help="show every option and exit")
+        if self._add is not None:
+            self._add(self)
+
+    def add_commands(self, metavar: str, commands: Iterable[tuple[str, str, Callable[[Parser], None]]], **options: Any) -> None:
+        """Adds commands below this one: each one's name, its task in words, and the function that adds its options."""
+        below = self.add_subparsers(required=True, metavar=metavar, **options)
+        for name, task, add in commands:
+            below.add_parser(name, help=task, description=f"{task[0].upper()}{task[1:]}.", add=add)
+
+    def parse_known_args(self, *arguments: Any, **options: Any) -> Any:
+        """See `argparse.ArgumentParser`."""
+        self.fill()
+        return super().parse_known_args(*arguments, **options)
 
     def format_help(self, everything: bool = False) -> str:
         """The help as text; with `everything`, options that are not `common` too."""
+        self.fill()
         formatter = self._get_formatter()
         actions = [action for action in self._actions if everything or (self._is_common(action) and action.dest != "help_all")]
         formatter.add_text(self.format_usage().rstrip())
@@ -81,11 +106,13 @@ class Parser(argparse.ArgumentParser):
     @property
     def options(self) -> frozenset[str]:
         """The names of all options, those of commands below this one included."""
-        return frozenset(self._option_string_actions).union(*(each.options for each in self.commands.values()))
+        below = [each.options for each in self.commands.values()]
+        return frozenset(self._option_string_actions).union(*below)
 
     @property
     def commands(self) -> dict[str, Parser]:
         """The commands below this one, by their names."""
+        self.fill()
         below = (action for action in self._actions if isinstance(action, argparse._SubParsersAction))
         return {name: each for action in below for name, each in action.choices.items()}
 
@@ -118,9 +145,10 @@ class Parser(argparse.ArgumentParser):
 
     def owners(self, option: str) -> Iterator[str]:
         """The commands with an option: this one, or those below it, each as it is typed behind the program's name."""
+        commands = self.commands
         if option in self._option_string_actions:
             yield self.prog.partition(" ")[2]
-        for each in self.commands.values():
+        for each in commands.values():
             yield from each.owners(option)
 
     def error(self, message: str) -> NoReturn:

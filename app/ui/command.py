@@ -16,12 +16,12 @@ from ...options.network import DeviceOptions
 from ...options.packages import how_to_install
 from ..batch.overwriting import check_folder
 from ..commands.option_table import add_options
-from ..commands.result_paths import DEFAULT_FOLDER, folder
+from ..commands.result_paths import folder
 from ..console.option_types import whole_type
 from ..console.parser import Parser
 from ..console.terminal import echo, echo_error, program
 from ..console.viewer import say_no_browser, show_page
-from ..outcomes import DONE
+from ..outcomes import DEFAULT_FOLDER, DONE
 
 if TYPE_CHECKING:
     from .gate import Gate

@@ -1,6 +1,5 @@
 """Fixtures of several tests of the command line."""
 
-import functools
 import runpy
 import tempfile
 from pathlib import Path
@@ -13,34 +12,8 @@ TESTS = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True, scope="module")
-def quickly_begun(request, tiny_at_hand):
-    """Runs of the command share its parsers, which 700 options take 30 ms to build, and a built model; completion changes the former."""
-    if request.path.name == "test_completion.py":
-        yield
-        return
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli, "_parsers", _shared_parsers)
-        yield
-
-
-_parsers = functools.cache(cli._parsers)
-
-
-def _shared_parsers():
-    """As a process of its own finds them: lists that a run made longer are as they were."""
-    for action, default in _lists():
-        action.default = list(default)
-    return _parsers()
-
-
-@functools.cache
-def _lists():
-    parser, commands = _parsers()
-    waiting, found = [parser, *commands.values()], []
-    for each in waiting:
-        waiting += each.commands.values()
-        found += [(action, tuple(action.default)) for action in each._actions if isinstance(action.default, list)]
-    return found
+def quickly_begun(tiny_at_hand):
+    """Runs of the command share a built model."""
 
 
 @pytest.fixture(autouse=True)

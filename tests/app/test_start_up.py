@@ -52,12 +52,22 @@ json.dump(sorted(set(sys.modules) - known), sys.stderr)
 
 
 def test_help_imports_nothing_large():
-    """What it takes beyond Python's own start is these modules: the standard library's, and the commands' options."""
+    """What it takes beyond Python's own start is these modules: the standard library's, and no command's."""
     run = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=True)
     modules = json.loads(run.stderr)
     assert {name.partition(".")[0] for name in modules} - sys.stdlib_module_names == {"depth_normal"}
-    assert len([name for name in modules if name.startswith("depth_normal.")]) < 80
+    assert len([name for name in modules if name.startswith("depth_normal.")]) < 30
+    assert "depth_normal.app.commands.estimate" not in modules
     assert not {"asyncio", "email.message", "http.client", "multiprocessing", "ssl", "unittest"} & set(modules)
+
+
+@pytest.mark.parametrize(("command", "more"), [(["clean"], []), (["effect", "fog"], ["photo.jpg"])])
+def test_a_command_makes_only_its_own_options(command, more):
+    parser = cli._parser()
+    parser.parse_args([*command, *more])
+    for word in command:
+        assert [name for name, each in parser.commands.items() if each._actions] == [word]
+        parser = parser.commands[word]
 
 
 def test_the_program_seldom_looks_for_garbage_while_it_imports(monkeypatch):

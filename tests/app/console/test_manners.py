@@ -328,7 +328,7 @@ def test_a_mistyped_option_is_told_with_those_of_its_command(words, said, capsys
 
 def test_the_codes_are_told(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    assert cli.EXIT_CODES in cli._parsers()[0].format_help()
+    assert cli.EXIT_CODES in cli._parser().format_help()
     for code in (outcomes.DONE, outcomes.SOME_FAILED, outcomes.NOTHING_DONE, outcomes.INTERRUPTED, outcomes.TERMINATED):
         assert str(code) in cli.EXIT_CODES
 

@@ -43,11 +43,9 @@ def refused(words, capsys):
 @functools.cache
 def every_parser():
     """All commands, those of `effect` and `texture` by their two words."""
-    waiting = list(cli._parsers()[1].values())
+    waiting = list(cli._parser().commands.values())
     for parser in waiting:
-        for action in parser._actions:
-            if isinstance(action, argparse._SubParsersAction):
-                waiting += action.choices.values()
+        waiting += parser.commands.values()
     return {parser.prog.removeprefix("depth-normal "): parser for parser in waiting}
 
 
@@ -154,7 +152,7 @@ def test_without_words_there_is_help(capsys):
     said = capsys.readouterr().out
     places = [said.index(f"\n{title}:\n") for title in cli.GROUPS]
     assert places == sorted(places) and "depth-normal photo.jpg --model tiny" in said[: places[0]]
-    for command in cli._parsers()[1]:
+    for command in cli._parser().commands:
         assert f"\n  {command} " in said
     assert max(map(len, said.splitlines())) <= 100
 
@@ -439,7 +437,7 @@ def test_a_number_out_of_range_is_named_by_its_option(words, said, photos, capsy
 @pytest.mark.parametrize("columns", [60, 80, 200])
 def test_help_is_not_wider_than_the_terminal(columns, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(columns))
-    for name, parser in {"": cli._parsers()[0], **every_parser()}.items():
+    for name, parser in {"": cli._parser(), **every_parser()}.items():
         long = [line for line in parser.format_help(everything=True).splitlines() if len(line) > min(columns, 100)]
         assert not [line for line in long if len(line.split()) > 1 and str(outcomes.DOCS) not in line], name
 
