@@ -36,7 +36,7 @@ from typing import Any
 from unittest import mock
 
 import torch
-from loader import resident
+from memory import resident
 from torch import Tensor, nn
 
 from depth_normal.annotators import midas, zoe

@@ -4,7 +4,6 @@ import importlib.util
 import json
 import os
 import re
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -99,7 +98,6 @@ RUNS = {
     "mesh_views.py": (["--width", "96"], "wide ramps, noise, 30"),
     "mesh_views.py rims": (["--width", "64", "--rims"], "mean +foliage +25"),
     "mesh_views.py behind": (["--width", "64", "--behind"], "mean +soft +25"),
-    "sizes.py": (["SCENES/scenes", "--seconds", "0.01"], "grow by 5 % at most: [0-9]+"),
     "tiles.py": (["SCENES/scenes", "--tiles", "2", "--plane", "320", "240"], "2 tiles, ours"),
     "stereo.py": (["SCENES/stereo", "--seeds", "1", "--width", "64", "--blur", "1"], "posts_1 dolly[^$]*pair[^$]*soft depth[^$]*mean"),
     "stereo.py sharpen": (["--seeds", "1", "--width", "64", "--sharpen", "1", "--shift", "3"], "ghosts[^$]*heads_1 dolly[^$]*mean"),
@@ -129,21 +127,16 @@ RUNS = {
     "gpu_model.py networks": (["networks", "tiny", "bae-normal", "--narrow", "--size", "96", "64"], r"bae-normal +[0-9.]+[^$]*waits: "),
     "gpu_model.py effects": (["effects", "depth", "--size", "96", "64"], r"depth of field +[0-9.]+[^$]*waits: "),
     "runtimes.py": (["--models", "zipdepth-base", "--seconds", "0.01", "--runtime", "onnx"], r"\| ONNX Runtime .*\|"),
-    "loader.py memory": (["memory", "--frames", "2", *SMALL], "peak beyond the images"),
-    "writers.py": (["--counts", "1", "2", "--pictures", "12", "--rounds", "1"], "2 processes"),
-    "loader.py find": (["find", "--files", "40", "--folders", "4"], "again: "),
 }
 """The arguments of each, and a pattern that its last lines match."""
 RENDERING = [path.name for path in sorted(BENCHMARKS.glob("*.py")) if "from blender_scene import" in path.read_text()]
 OTHERWISE = {
     "memory.py": "below; each measurement is a process",
-    "midas.py": "below; needs controlnet-aux",
     "overhead.py": "below",
     "folder.py": "below",
     "effects.py": "below",
     "speed.py": "below",
     "relight.py": "below",
-    "ray_workers.py": "below; needs Ray",
     "node_table.py": "tests/nodes/test_node_table.py",
     "soak.py": "tests/comfyui/test_benchmarks_server.py: needs a ComfyUI",
     "first_minute.mjs": "tests/comfyui/test_benchmarks_server.py: needs a ComfyUI and Chromium",
@@ -288,42 +281,6 @@ def test_memory_of_large_images_is_measured():
     run = subprocess.run([sys.executable, BENCHMARKS / "memory.py", "4000x3000 to 700x525"], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert re.search(r"^4000x3000 to 700x525 +\d+ +\d+ +[\d.]+ +[\d.]+$", run.stdout, re.MULTILINE)
-
-
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the benchmark is of Ray (pip install 'comfyui-depth-normal[ray]')")
-@pytest.mark.slow("starts a Ray cluster")
-def test_ray_workers_are_measured_beside_plain_processes():
-    run = subprocess.run([sys.executable, BENCHMARKS / "ray_workers.py", "--pictures", "8", "--size", "64"], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert re.search(r"^reached +\d+% of the lower ceiling", run.stdout, re.MULTILINE), run.stdout
-
-
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the benchmark is of Ray (pip install 'comfyui-depth-normal[ray]')")
-@pytest.mark.slow("starts a Ray cluster")
-def test_ray_workers_are_measured_with_a_network_that_sleeps():
-    words = ["--pictures", "16", "--sleep", "50", "--image", "64x48"]
-    run = subprocess.run([sys.executable, BENCHMARKS / "ray_workers.py", *words], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert len(re.findall(r" images/s .* beyond the network$", run.stdout, re.MULTILINE)) == 2, run.stdout
-    assert re.search(r"^ratio ", run.stdout, re.MULTILINE), run.stdout
-
-
-def test_networks_at_work_are_counted_while_all_workers_are(tmp_path):
-    naps = {"1": [(0, 2), (3, 5), (6, 8)], "2": [(4, 6), (7, 9)]}  # 1 ends first; from 4 to 8 these sleep for 1 + 2 and 2 + 1 seconds
-    (tmp_path / "log").write_text("".join(f"{worker} {begin} {end}\n" for worker, each in naps.items() for begin, end in each))
-    networks_at_work = runpy.run_path(str(BENCHMARKS / "ray_workers.py"))["networks_at_work"]
-    assert networks_at_work(tmp_path / "log") == ((3 + 3) / 4, 2)
-
-
-@pytest.mark.skipif(
-    importlib.util.find_spec("controlnet_aux") is None, reason="the old way is controlnet-aux's (pip install controlnet-aux)"
-)
-@pytest.mark.slow("starts another process")
-def test_midas_is_measured_beside_controlnet_aux():
-    words = ["--size", "64", "--rounds", "1", "--batches", "1", "--precisions", "float32"]
-    run = subprocess.run([sys.executable, BENCHMARKS / "midas.py", *words], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert re.search(r"^float32, batch of 1: old [\d.]+ s, ours [\d.]+ s, ratio", run.stdout, re.MULTILINE)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("bpy") is not None, reason="here is bpy, and they run")
