@@ -23,6 +23,43 @@ def randomised(network: nn.Module) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
+def state_of(network: nn.Module, seed: int = 0) -> dict[str, torch.Tensor]:
+    """A network's tensors, drawn so that its layers neither die nor blow up."""
+    generator = torch.Generator().manual_seed(seed)
+    state = {}
+    for name, value in network.state_dict().items():
+        noise = torch.randn(value.shape, generator=generator)
+        scale_like = name.endswith("gamma") or (value.ndim == 1 and name.endswith("weight"))
+        state[name] = noise / value[0].numel() ** 0.5 if value.ndim > 1 else (1 if scale_like else 0) + 0.1 * noise
+    return state
+
+
+def hub_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """DINOv2 below `backbone.` as the transformers library names it, queries, keys and values apart."""
+    renamed = {}
+    for key, value in state.items():
+        for old, new in (
+            ("backbone.patch_embed.proj", "backbone.embeddings.patch_embeddings.projection"),
+            ("backbone.pos_embed", "backbone.embeddings.position_embeddings"),
+            ("backbone.cls_token", "backbone.embeddings.cls_token"),
+            ("backbone.camera_token", "backbone.embeddings.camera_token"),
+            ("backbone.norm.", "backbone.layernorm."),
+            ("backbone.blocks.", "backbone.encoder.layer."),
+            (".attn.proj.", ".attention.output.dense."),
+            (".attn.q_norm.", ".attention.q_norm."),
+            (".attn.k_norm.", ".attention.k_norm."),
+            (".ls1.gamma", ".layer_scale1.lambda1"),
+            (".ls2.gamma", ".layer_scale2.lambda1"),
+        ):
+            key = key.replace(old, new)
+        if ".attn.qkv." in key:
+            for name, part in zip(("query", "key", "value"), value.chunk(3), strict=True):
+                renamed[key.replace(".attn.qkv.", f".attention.attention.{name}.")] = part
+        else:
+            renamed[key] = value
+    return renamed
+
+
 def write_teacher(folder: Path, absent: Collection[str]) -> None:
     """MiDaS v2.1 small without some of its tensors, and a network that is asked as FastDepth is: image in, metres out."""
     from safetensors.torch import save_file

@@ -175,3 +175,42 @@ def sound_times(path) -> list[tuple[float, float]]:
             else:
                 stretches.append((begin, end))
     return stretches
+
+
+def frames_of(path) -> bytes | list[bytes]:
+    """The coded frames of a video, bit by bit: its file has a number that is drawn. Of an image, its file."""
+    if Path(path).suffix == ".png":
+        return Path(path).read_bytes()
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(container.streams.video[0]) if packet.size]
+
+
+def stop_after(monkeypatch, frames: int) -> None:
+    """Ctrl-C once so many frames are estimated."""
+    from depth_normal.app.video import rendering
+
+    shown, seen = rendering.Renderer.shown, []
+
+    def stops(self, part, *rest):
+        seen.extend(part)
+        if len(seen) > frames:
+            raise KeyboardInterrupt
+        return shown(self, part, *rest)
+
+    monkeypatch.setattr(rendering.Renderer, "shown", stops)
+
+
+# A run that is killed, as by a power failure, when so many frames of all videos have been estimated: nothing of it can clean up.
+KILLED = """
+import os, signal, sys
+from depth_normal.app import cli
+from depth_normal.app.video import rendering
+shown, seen = rendering.Renderer.shown, []
+def killed(self, frames, *rest):
+    seen.extend(frames)
+    if len(seen) > int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return shown(self, frames, *rest)
+rendering.Renderer.shown = killed
+sys.exit(cli.main(sys.argv[2:]))
+"""

@@ -1,7 +1,10 @@
 """Depth Anything 3: its head against a transcription, its two layouts of file, its resizing, sky, camera and metres."""
 
 import math
+import runpy
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -20,6 +23,9 @@ from depth_normal.annotators.specs.depth_anything import DepthAnythingConfig
 from depth_normal.geometry.camera import DEFAULT_FOV, intrinsics_from_fov
 from depth_normal.geometry.estimate import Quantity
 
+TESTS = Path(__file__).parents[1]
+RANDOM = SimpleNamespace(**runpy.run_path(str(TESTS / "random_weights.py")))
+TINY = SimpleNamespace(**runpy.run_path(str(TESTS / "tiny_depth.py")))
 SMALL = DepthAnythingConfig(
     VitConfig(16, 6, 2, (2, 3, 4, 5), alternating_from=2, norm_eps=1e-5, grid=3), DptConfig((8, 12, 16, 20), 8, outputs=2, positions=True)
 )
@@ -33,16 +39,7 @@ def spec(config, quantity=Quantity.RELATIVE_DEPTH):
 
 
 def tiny_network(config):
-    network = DepthAnything3(config.vit, config.dpt).eval().requires_grad_(False)
-    generator = torch.Generator().manual_seed(0)
-    for name, value in network.named_parameters():
-        noise = torch.randn(value.shape, generator=generator)
-        if value.ndim == 1:
-            scale_like = name.endswith("gamma") or ("norm" in name and name.endswith("weight"))
-            value.copy_((1 if scale_like else 0) + 0.2 * noise)
-        else:
-            value.copy_(noise / value[0].numel() ** 0.5)
-    return network
+    return TINY.randomise(DepthAnything3(config.vit, config.dpt), 0)
 
 
 def official_state(network):
@@ -59,30 +56,10 @@ def official_state(network):
 
 
 def comfyui_state(network):
-    """As repackaged for ComfyUI: the transformer under the names of the transformers library, queries, keys and values apart."""
-    renamed = {}
-    for key, value in official_state(network).items():
-        key = key.removeprefix("model.")
-        for old, new in (
-            ("backbone.pretrained.patch_embed.proj", "backbone.embeddings.patch_embeddings.projection"),
-            ("backbone.pretrained.pos_embed", "backbone.embeddings.position_embeddings"),
-            ("backbone.pretrained.cls_token", "backbone.embeddings.cls_token"),
-            ("backbone.pretrained.camera_token", "backbone.embeddings.camera_token"),
-            ("backbone.pretrained.norm.", "backbone.layernorm."),
-            ("backbone.pretrained.blocks.", "backbone.encoder.layer."),
-            (".attn.proj.", ".attention.output.dense."),
-            (".attn.q_norm.", ".attention.q_norm."),
-            (".attn.k_norm.", ".attention.k_norm."),
-            (".ls1.gamma", ".layer_scale1.lambda1"),
-            (".ls2.gamma", ".layer_scale2.lambda1"),
-        ):
-            key = key.replace(old, new)
-        if ".attn.qkv." in key:
-            for name, part in zip(("query", "key", "value"), value.chunk(3), strict=True):
-                renamed[key.replace(".attn.qkv.", f".attention.attention.{name}.")] = part
-        else:
-            renamed[key] = value
-    return renamed
+    """As repackaged for ComfyUI."""
+    return RANDOM.hub_names(
+        {key.removeprefix("model.").replace(".pretrained.", "."): value for key, value in official_state(network).items()}
+    )
 
 
 def build(config, state, dtype=torch.float32, quantity=Quantity.RELATIVE_DEPTH):

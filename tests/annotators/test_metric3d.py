@@ -2,7 +2,10 @@
 
 import functools
 import math
+import runpy
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -20,6 +23,7 @@ from depth_normal.geometry.camera import DEFAULT_FOV, depth_to_points, fov_from_
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.surfaces.derive import with_normals
 
+RANDOM = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "random_weights.py")))
 SMALL = Metric3dConfig(VitConfig(16, 2, 2, (1,), grid=3, registers=4), (6, 8, 16, 16), (6, 8, 16, 16), 8, 2)
 GIANT = replace(SMALL, vit=VitConfig(24, 4, 3, (0, 1, 2, 3), swiglu=True, grid=3, registers=4), levels=(6, 8, 24, 24), path=(6, 8, 24, 24))
 BOTH = pytest.mark.parametrize("config", [SMALL, GIANT], ids=["one block", "four blocks"])
@@ -31,19 +35,11 @@ def spec(config=SMALL, size=56):
     return ModelSpec("metric3d-tiny", "metric3d", (file,), "BSD", metres, Axes.OPENCV, multiple_of=28, default_size=size, config=config)
 
 
-@functools.cache
-def _tiny_state(config, seed):
-    generator = torch.Generator().manual_seed(seed)
-    state = {}
-    for name, value in Metric3d(config).state_dict().items():
-        noise = torch.randn(value.shape, generator=generator)
-        scale_like = name.endswith(("gamma", "downsample.1.weight")) or ("norm" in name and name.endswith("weight"))
-        state[name] = noise / value[0].numel() ** 0.5 if value.ndim > 1 else (1 if scale_like else 0) + 0.1 * noise
-    return state
+_state_of = functools.cache(lambda config: RANDOM.state_of(Metric3d(config)))
 
 
-def tiny_state(config=SMALL, seed=0):
-    return dict(_tiny_state(config, seed))
+def tiny_state(config=SMALL):
+    return dict(_state_of(config))
 
 
 def annotator(config=SMALL, dtype=torch.float32):

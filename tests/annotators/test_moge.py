@@ -1,7 +1,10 @@
 """MoGe-2: the network against a transcription, its layouts of file, its sizes, and metres, normals and camera from its points."""
 
 import math
+import runpy
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +19,7 @@ from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, Weigh
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.estimate import Axes, Quantity
 
+RANDOM = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "random_weights.py")))
 CONFIG = MogeConfig(VitConfig(16, 4, 2, (1, 3), grid=3), (16, 12, 8, 8, 8))
 
 
@@ -25,14 +29,8 @@ def spec(config=CONFIG):
     return ModelSpec("moge-tiny", "moge", (file,), "MIT", Quantity.METRIC_DEPTH, axes, multiple_of=14, default_size=70, config=config)
 
 
-def tiny_state(config=CONFIG, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    state = {}
-    for name, value in MoGe(config).state_dict().items():
-        noise = torch.randn(value.shape, generator=generator)
-        scale_like = name.endswith("gamma") or ("norm" in name and name.endswith("weight"))
-        state[name] = noise / value[0].numel() ** 0.5 if value.ndim > 1 else (1 if scale_like else 0) + 0.1 * noise
-    return state
+def tiny_state(config=CONFIG):
+    return RANDOM.state_of(MoGe(config))
 
 
 def annotator(config=CONFIG, dtype=torch.float32):
@@ -135,29 +133,6 @@ def test_folded_layers_lose_no_more_in_bfloat16_than_layers_one_by_one(monkeypat
     assert all(ours <= 1.1 * theirs for ours, theirs in zip(*errors, strict=True)), errors
 
 
-def comfyui_state(state):
-    """The transformer as the transformers library names it, queries, keys and values apart."""
-    renamed = {}
-    for key, value in state.items():
-        for old, new in (
-            ("encoder.backbone.patch_embed.proj", "encoder.backbone.embeddings.patch_embeddings.projection"),
-            ("encoder.backbone.pos_embed", "encoder.backbone.embeddings.position_embeddings"),
-            ("encoder.backbone.cls_token", "encoder.backbone.embeddings.cls_token"),
-            ("encoder.backbone.norm.", "encoder.backbone.layernorm."),
-            ("encoder.backbone.blocks.", "encoder.backbone.encoder.layer."),
-            (".attn.proj.", ".attention.output.dense."),
-            (".ls1.gamma", ".layer_scale1.lambda1"),
-            (".ls2.gamma", ".layer_scale2.lambda1"),
-        ):
-            key = key.replace(old, new)
-        if ".attn.qkv." in key:
-            for part, each in zip(("query", "key", "value"), value.chunk(3), strict=True):
-                renamed[key.replace(".attn.qkv.", f".attention.attention.{part}.")] = each
-        else:
-            renamed[key] = value
-    return renamed
-
-
 def test_the_layouts_of_file_give_the_same_network():
     state = tiny_state()
     extra = {
@@ -165,7 +140,7 @@ def test_the_layouts_of_file_give_the_same_network():
         "encoder.image_mean": torch.zeros(1, 3, 1, 1),
         "encoder.image_std": torch.ones(1, 3, 1, 1),
     }
-    for layout in ({**state, **extra}, comfyui_state(state)):
+    for layout in ({**state, **extra}, RANDOM.hub_names(state)):
         found = moge.MogeAnnotator.build(spec(), {"network": layout}, torch.float32).network.state_dict()
         assert found.keys() == state.keys() and all(torch.equal(found[key], state[key]) for key in state)
 

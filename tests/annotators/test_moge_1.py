@@ -1,7 +1,10 @@
 """MoGe's first version: the network against a transcription, its layouts of file, its sizes, siblings, and depth up to scale."""
 
 import re
+import runpy
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +21,7 @@ from depth_normal.geometry.estimate import Quantity
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 
+RANDOM = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "random_weights.py")))
 CONFIG = Moge1Config(VitConfig(16, 4, 2, (0, 1, 2, 3), grid=3), 12, (8, 8, 8))
 SPEC = ModelSpec(
     "moge-1-tiny",
@@ -33,19 +37,8 @@ SPEC = ModelSpec(
 CONFIG_2 = MogeConfig(VitConfig(16, 4, 2, (1, 3), grid=3), (16, 12, 8, 8, 8))
 
 
-def random_state(network, seed=0):
-    """A network's tensors, drawn so that its layers neither die nor blow up."""
-    generator = torch.Generator().manual_seed(seed)
-    state = {}
-    for name, value in network.state_dict().items():
-        noise = torch.randn(value.shape, generator=generator)
-        scale_like = name.endswith("gamma") or (value.ndim == 1 and name.endswith("weight"))
-        state[name] = noise / value[0].numel() ** 0.5 if value.ndim > 1 else (1 if scale_like else 0) + 0.1 * noise
-    return state
-
-
 def annotator(dtype=torch.float32):
-    return moge.MogeAnnotator.build(SPEC, {"network": random_state(MoGe1(CONFIG))}, dtype)
+    return moge.MogeAnnotator.build(SPEC, {"network": RANDOM.state_of(MoGe1(CONFIG))}, dtype)
 
 
 def make_images(height, width, batch=1):
@@ -89,7 +82,7 @@ def transcribed(state, backbone, pixels):
 @torch.no_grad()
 @pytest.mark.parametrize(("height", "width"), [(28, 42), (47, 33)])
 def test_the_head_is_the_one_described(height, width):
-    state, network = random_state(MoGe1(CONFIG)), annotator().network
+    state, network = RANDOM.state_of(MoGe1(CONFIG)), annotator().network
     pixels = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(1))
     output = network(pixels, aspect=9.0)  # version 1 goes by the pixels
     points, mask = transcribed(state, network.backbone, pixels)
@@ -129,34 +122,10 @@ def test_the_input_has_the_authors_pixels(height, width):
     assert annotator().network_size(1, 900, 56) == (14, 1680)
 
 
-def hub_names(state):
-    """The transformer as the transformers library names it."""
-    renamed = {}
-    for key, value in state.items():
-        for old, new in (
-            ("backbone.patch_embed.proj", "backbone.embeddings.patch_embeddings.projection"),
-            ("backbone.pos_embed", "backbone.embeddings.position_embeddings"),
-            ("backbone.cls_token", "backbone.embeddings.cls_token"),
-            ("backbone.norm.", "backbone.layernorm."),
-            ("backbone.blocks.", "backbone.encoder.layer."),
-            (".attn.proj.", ".attention.output.dense."),
-            (".ls1.gamma", ".layer_scale1.lambda1"),
-            (".ls2.gamma", ".layer_scale2.lambda1"),
-        ):
-            key = key.replace(old, new)
-        parts = (
-            [key]
-            if ".attn.qkv." not in key
-            else [key.replace(".attn.qkv.", f".attention.attention.{p}.") for p in ("query", "key", "value")]
-        )
-        renamed |= dict(zip(parts, value.chunk(len(parts)), strict=True))
-    return renamed
-
-
 def test_the_layouts_of_file_give_the_same_network():
-    state = random_state(MoGe1(CONFIG))
+    state = RANDOM.state_of(MoGe1(CONFIG))
     extra = {"backbone.mask_token": torch.zeros(1, 16), "image_mean": torch.zeros(1, 3, 1, 1), "image_std": torch.ones(1, 3, 1, 1)}
-    for layout in ({**state, **extra}, hub_names(state)):
+    for layout in ({**state, **extra}, RANDOM.hub_names(state)):
         found = moge.MogeAnnotator.build(SPEC, {"network": layout}, torch.float32).network.state_dict()
         assert found.keys() == state.keys() and all(torch.equal(found[key], state[key]) for key in state)
 
@@ -164,13 +133,13 @@ def test_the_layouts_of_file_give_the_same_network():
 @pytest.mark.slow("takes most of a second")
 def test_what_a_file_says_of_its_architecture_is_not_believed(tmp_path):
     """The tensors decide: a `model_config` beside them that lies changes nothing, and makes no other file pass."""
-    state = random_state(MoGe1(CONFIG))
+    state = RANDOM.state_of(MoGe1(CONFIG))
     lie = {"encoder": "dinov2_vitg14", "intermediate_layers": 1, "remap_output": "sinh", "mask_threshold": 0.0, "dim_upsample": [1, 2, 3]}
     torch.save({"model_config": lie, "model": state}, tmp_path / "liar.pt")
     found = moge.MogeAnnotator.build(SPEC, {"network": read_checkpoint(tmp_path / "liar.pt")}, torch.float32)
     assert torch.equal(found.estimate(make_images(30, 40)).depth, annotator().estimate(make_images(30, 40)).depth)
     true_of_another = {"encoder": "dinov2_vits14", "intermediate_layers": 4}
-    other = random_state(MoGe1(replace(CONFIG, projected=20)))
+    other = RANDOM.state_of(MoGe1(replace(CONFIG, projected=20)))
     torch.save({"model_config": true_of_another, "model": other}, tmp_path / "other.pt")
     with pytest.raises(CheckpointError, match="tensors of another shape"):
         moge.MogeAnnotator.build(SPEC, {"network": read_checkpoint(tmp_path / "other.pt")}, torch.float32)
@@ -186,7 +155,7 @@ def family(monkeypatch):
 
 def test_a_sibling_is_named(family):
     first, second = family
-    states = {first.id: random_state(MoGe1(CONFIG)), second.id: random_state(MoGe(CONFIG_2))}
+    states = {first.id: RANDOM.state_of(MoGe1(CONFIG)), second.id: RANDOM.state_of(MoGe(CONFIG_2))}
     for spec, other in ((first, second), (second, first)):
         said = f'not a checkpoint of {spec.id} but of {other.id}: choose load_model("{other.id}") to use it'
         with pytest.raises(CheckpointError, match=re.escape(said)):

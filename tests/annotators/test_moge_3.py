@@ -1,8 +1,10 @@
 """MoGe-3: its refiner against a dense one, its steps, its files, and what it leaves as MoGe-2 has it."""
 
 import re
+import runpy
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,6 +23,7 @@ from depth_normal.model_loader import Model
 from depth_normal.model_loader.inference.network import LoadedNetwork
 from depth_normal.model_loader.weights import identify
 
+RANDOM = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "random_weights.py")))
 CONFIG = MogeConfig(
     VitConfig(16, 4, 2, (1, 3), grid=3), (16, 12, 8, 8, 8), (0, 2, 1, 1, 0), refiner=RefinerConfig((4, 6, 8, 10, 12), bins=24)
 )
@@ -34,19 +37,9 @@ def spec(config=CONFIG):
     )
 
 
-def randomised(network, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    state = {}
-    for name, value in network.state_dict().items():
-        noise = torch.randn(value.shape, generator=generator)
-        scale_like = name.endswith("gamma") or ("norm" in name and name.endswith("weight"))
-        state[name] = noise / value[0].numel() ** 0.5 if value.ndim > 1 else (1 if scale_like else 0) + 0.1 * noise
-    return state
-
-
 def as_published(network, seed=0):
     """Random weights in the shapes of the files: the refiner's convolutions have five axes there."""
-    state = randomised(network, seed)
+    state = RANDOM.state_of(network, seed)
     return {name: value.unflatten(1, (3, 3, 3)) if ".conv" in name and value.ndim == 3 else value for name, value in state.items()}
 
 
@@ -110,7 +103,7 @@ def dense_step(state, points, features, bins):
 @pytest.mark.parametrize("spread", [0.0, 0.2, 2.0])
 def test_a_step_is_that_of_a_dense_network(spread):
     refiner = Refiner(CONFIG.refiner, 18).double()
-    state = {name: value.double() for name, value in randomised(refiner).items()}
+    state = {name: value.double() for name, value in RANDOM.state_of(refiner).items()}
     refiner.load_state_dict(state)
     generator = torch.Generator().manual_seed(1)
     points, features = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((3, 32, 48), (18, 2, 3)))
@@ -266,7 +259,7 @@ def test_another_refiner_is_refused(siblings):
 @pytest.mark.slow("takes most of a second")
 def test_a_file_of_a_refiner_alone_is_recognised_in_words(tmp_path):
     path = tmp_path / "refiner.safetensors"
-    save_file({f"refiner.{name}": value for name, value in randomised(Refiner(CONFIG.refiner, 18)).items()}, path)
+    save_file({f"refiner.{name}": value for name, value in RANDOM.state_of(Refiner(CONFIG.refiner, 18)).items()}, path)
     with pytest.raises(CheckpointError, match="is MoGe-3's refiner without its base network"):
         identify.recognise(path)
 

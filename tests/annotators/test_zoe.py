@@ -3,7 +3,10 @@
 import contextlib
 import importlib
 import io
+import runpy
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -28,6 +31,7 @@ from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
+randomise = partial(runpy.run_path(str(Path(__file__).parents[1] / "tiny_depth.py"))["randomise"], seed=0)
 FEATURES = 32
 BACKBONE = {
     "image_size": 96,
@@ -55,19 +59,6 @@ def build(state, name="nyu", dtype=torch.float32):
 
 def make_images(*shape):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
-
-
-@torch.no_grad()
-def randomise(network, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    for name, value in network.named_parameters():
-        noise = torch.randn(value.shape, generator=generator)
-        if value.ndim == 1:
-            scale_like = "gamma" in name or "lambda" in name or ("norm" in name and name.endswith("weight"))
-            value.copy_((1 if scale_like else 0) + 0.2 * noise)
-        else:
-            value.copy_(noise / (1 if "table" in name else value[0].numel() ** 0.5))
-    return network.eval().requires_grad_(False)
 
 
 def authors_core():

@@ -19,13 +19,13 @@ import torch
 
 from depth_normal.app import cli
 from depth_normal.app.batch.records import digest_of_marks
-from depth_normal.app.video import rendering as video_rendering
 from depth_normal.app.video import run as video_run
 from depth_normal.app.video.state import read_state, state_to_bytes
 from depth_normal.media import VideoError, VideoWriter
 from depth_normal.model_loader import Model
 
 VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "videos.py")))
+frames_of, stop_after = VIDEOS.frames_of, VIDEOS.stop_after
 
 
 @pytest.fixture(scope="module")
@@ -35,26 +35,6 @@ def video(tmp_path_factory) -> Path:
 
 def run(video, out, *more) -> int:
     return cli.main(["video", str(video), "-o", str(out), "--model", "tiny", "--size", "32", "--segment", "8", *map(str, more)])
-
-
-def coded(path: Path) -> bytes | list[bytes]:
-    """An image's file, or the coded frames of a video: the file of one has a number that is drawn."""
-    if path.suffix == ".png":
-        return path.read_bytes()
-    with VIDEOS.av.open(str(path)) as container:
-        return [bytes(packet) for packet in container.demux(container.streams.video[0]) if packet.size]
-
-
-def stop_after(monkeypatch, frames: int) -> None:
-    shown, seen = video_rendering.Renderer.shown, []
-
-    def stops(self, part, *rest):
-        seen.extend(part)
-        if len(seen) > frames:
-            raise KeyboardInterrupt
-        return shown(self, part, *rest)
-
-    monkeypatch.setattr(video_rendering.Renderer, "shown", stops)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +60,7 @@ def stopped(request, stopped_folders, video, tmp_path):
 
     def made() -> tuple[list[bytes], list[bytes]]:
         found, expected = (sorted(folder.glob(pattern)) for folder in (tmp_path, tmp_path / "whole"))
-        return [coded(path) for path in found], [coded(path) for path in expected]
+        return [frames_of(path) for path in found], [frames_of(path) for path in expected]
 
     (pieces,) = (tmp_path / ".depth-normal").glob("*.film")
     files = sorted(pieces.glob("*_depth.mkv")) or [tmp_path / f"d_{number:03d}.png" for number in (1, 9, 17)]
@@ -322,7 +302,7 @@ def test_what_cannot_be_read_a_second_time_ends_no_video_early(video, tmp_path, 
     assert ("f_028.png" if damage is halved else "28 frames were read first, and 27 now") in said
     assert "28 frames are finished; the same command with --resume" in said
     shutil.copy2(kept, last)
-    assert run(frames, out, *words, "--resume") == 0 and coded(out) == coded(tmp_path / "whole.mkv")
+    assert run(frames, out, *words, "--resume") == 0 and frames_of(out) == frames_of(tmp_path / "whole.mkv")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals to a process itself")

@@ -20,7 +20,6 @@ from depth_normal.annotators import registry
 from depth_normal.annotators.networks.depth_anything import VideoDepthAnything
 from depth_normal.annotators.networks.tiny import TinyNetwork
 from depth_normal.app import cli
-from depth_normal.app.video import rendering as video_rendering
 from depth_normal.app.video.run import _without_normals
 from depth_normal.app.video.state import read_state, state_to_bytes
 from depth_normal.media import Frame, estimated
@@ -29,28 +28,22 @@ from depth_normal.model_loader.inference.video import VideoState
 
 TESTS = Path(__file__).parents[2]
 VIDEOS = SimpleNamespace(**runpy.run_path(str(TESTS / "videos.py")))
+frames_of, stop_after = VIDEOS.frames_of, VIDEOS.stop_after
 FAMILIES = SimpleNamespace(**runpy.run_path(str(TESTS / "graph_families.py")))
 TINY = SimpleNamespace(**runpy.run_path(str(TESTS / "tiny_depth.py")))
 MODEL = "video-depth-anything-small"
 
-# A run that is killed, as by a power failure, when so many frames have been estimated: nothing of it can clean up.
-KILLED = """
-import os, runpy, signal, sys
+KILLED = (
+    """
+import runpy, sys
 from dataclasses import replace
 from depth_normal.annotators import registry
-from depth_normal.app import cli
-from depth_normal.app.video import rendering as images
-tiny = runpy.run_path(sys.argv[1])
-registry.MODELS[sys.argv[2]] = replace(tiny["shrunk"](registry.MODELS[sys.argv[2]]), default_size=56)
-shown, seen = images.Renderer.shown, []
-def killed(self, frames, *rest):
-    seen.extend(frames)
-    if len(seen) > int(sys.argv[3]):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return shown(self, frames, *rest)
-images.Renderer.shown = killed
-sys.exit(cli.main(sys.argv[4:]))
+tiny = runpy.run_path(sys.argv.pop(1))
+registry.MODELS[sys.argv[1]] = replace(tiny["shrunk"](registry.MODELS[sys.argv[1]]), default_size=56)
+del sys.argv[1]
 """
+    + VIDEOS.KILLED
+)
 
 
 @pytest.fixture(scope="module")
@@ -78,28 +71,9 @@ def words(video, out, weights, *more) -> list[str]:
     return ["video", str(video), "-o", str(out), "--model", MODEL, "--weights", str(weights), "--segment", "8", *map(str, more)]
 
 
-def frames_of(path) -> list[bytes]:
-    """The coded frames, bit by bit."""
-    with VIDEOS.av.open(str(path)) as container:
-        return [bytes(packet) for packet in container.demux(container.streams.video[0]) if packet.size]
-
-
 def pieces_of(folder: Path) -> list[int]:
     (record,) = folder.glob(".depth-normal/*.film/pieces.json")
     return [each["frames"] for each in json.loads(record.read_bytes())["pieces"]]
-
-
-def stop_after(monkeypatch, frames: int) -> None:
-    """Ctrl-C once so many frames are estimated."""
-    shown, seen = video_rendering.Renderer.shown, []
-
-    def stops(self, part, *rest):
-        seen.extend(part)
-        if len(seen) > frames:
-            raise KeyboardInterrupt
-        return shown(self, part, *rest)
-
-    monkeypatch.setattr(video_rendering.Renderer, "shown", stops)
 
 
 @pytest.fixture(scope="module")

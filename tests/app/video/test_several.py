@@ -17,27 +17,12 @@ from torch.utils._pytree import tree_map
 from depth_normal.annotators.networks.tiny import TinyNetwork
 from depth_normal.app import cli
 from depth_normal.app.batch.options import Options
-from depth_normal.app.video import rendering as video_rendering
 from depth_normal.app.video import segments as video_segments
 from depth_normal.model_loader import free
 
 VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "videos.py")))
+frames_of, stop_after = VIDEOS.frames_of, VIDEOS.stop_after
 OPTIONS = ("--model", "tiny", "--size", "32", "--segment", "8", "--codec", "ffv1")
-
-# A run that is killed, as by a power failure, when so many frames of all videos have been estimated.
-KILLED = """
-import os, signal, sys
-from depth_normal.app import cli
-from depth_normal.app.video import rendering
-shown, seen = rendering.Renderer.shown, []
-def killed(self, frames, *rest):
-    seen.extend(frames)
-    if len(seen) > int(sys.argv[1]):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return shown(self, frames, *rest)
-rendering.Renderer.shown = killed
-sys.exit(cli.main(sys.argv[2:]))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -74,27 +59,8 @@ def run(*words, out="maps") -> int:
     return cli.main(["video", *map(str, words), "-o", str(out), *OPTIONS])
 
 
-def frames_of(path) -> list[bytes]:
-    """The coded frames, bit by bit: the file of a video has a number that is drawn."""
-    with VIDEOS.av.open(str(path)) as container:
-        return [bytes(packet) for packet in container.demux(container.streams.video[0]) if packet.size]
-
-
 def results(folder) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file() and ".depth-normal" not in path.parts)
-
-
-def stop_after(monkeypatch, frames: int) -> None:
-    """Ctrl-C once so many frames of all videos are estimated."""
-    shown, seen = video_rendering.Renderer.shown, []
-
-    def stops(self, part, *rest):
-        seen.extend(part)
-        if len(seen) > frames:
-            raise KeyboardInterrupt
-        return shown(self, part, *rest)
-
-    monkeypatch.setattr(video_rendering.Renderer, "shown", stops)
 
 
 def equal_to(whole, out="maps") -> bool:
@@ -126,7 +92,7 @@ def test_a_run_that_was_killed_goes_on_in_the_middle_of_a_video(clips, whole, ca
     """In the second video, whose first piece is finished; the first is left as it is."""
     words = ["video", "clips", "--recursive", "-o", "maps", *OPTIONS, "--resume"]
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    killed = subprocess.run([sys.executable, "-c", KILLED, "29", *words], env=environment, timeout=600)
+    killed = subprocess.run([sys.executable, "-c", VIDEOS.KILLED, "29", *words], env=environment, timeout=600)
     assert killed.returncode == -signal.SIGKILL and results("maps") == ["a_depth.mkv"]
     first = Path("maps/a_depth.mkv").stat().st_mtime_ns
     assert run("clips", "--recursive", "--resume") == 0

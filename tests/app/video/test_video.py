@@ -42,6 +42,7 @@ from depth_normal.options.parallax import LoopOptions
 from depth_normal.options.video import PRESETS, VideoOptions
 
 VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "videos.py")))
+frames_of, stop_after = VIDEOS.frames_of, VIDEOS.stop_after
 av, moving_ball, seconds_of, sound_of, write_video = VIDEOS.av, VIDEOS.moving_ball, VIDEOS.seconds_of, VIDEOS.sound_of, VIDEOS.write_video
 
 H264 = {"codec": "libx264", "options": {"crf": "1"}}
@@ -184,32 +185,13 @@ def read_png(path) -> np.ndarray:
     return cv2.imread(str(path), cv2.IMREAD_UNCHANGED).astype(np.float32)
 
 
-def frames_of(path) -> list[bytes]:
-    """The coded frames, bit by bit."""
-    with av.open(str(path)) as container:
-        return [bytes(packet) for packet in container.demux(container.streams.video[0]) if packet.size]
-
-
-def stop_soon(monkeypatch) -> None:
-    """Ctrl-C once 21 frames are estimated."""
-    shown, seen = video_rendering.Renderer.shown, []
-
-    def stops(self, frames, *rest):
-        seen.extend(frames)
-        if len(seen) > 21:
-            raise KeyboardInterrupt
-        return shown(self, frames, *rest)
-
-    monkeypatch.setattr(video_rendering.Renderer, "shown", stops)
-
-
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("normalise", ["running", "per-clip"])
 def test_a_run_that_was_stopped_goes_on_bit_by_bit(video, tmp_path, monkeypatch, capsys, normalise):
     """Stopped after 21 frames, gone on with: all frames are those of a run that was not."""
     options = ("--normalise", normalise, "--segment", 8, "--what", "depth,normals", "--codec", "ffv1")
     assert run(video, tmp_path / "whole.mkv", *options) == 0
-    stop_soon(monkeypatch)
+    stop_after(monkeypatch, 21)
     assert run(video, tmp_path / "out.mkv", *options) == 130
     assert "16 frames are finished" in capsys.readouterr().err
     assert not (tmp_path / "out_depth.mkv").exists()
@@ -287,7 +269,7 @@ def test_a_finished_video_made_anew_and_stopped_goes_on(video, tmp_path, monkeyp
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as stopped:
-        stop_soon(stopped)
+        stop_after(stopped, 21)
         assert run(video, out, *words, "--overwrite") == 130
     with monkeypatch.context() as without_space:
         without_space.setattr(video_finished, "write_bytes", full)
@@ -339,7 +321,7 @@ def test_ctrl_c_leaves_what_can_be_gone_on_with(tmp_path):
 def test_numbered_files_go_on_too(video, tmp_path, monkeypatch, caplog, capsys):
     """What lies at their place is the stopped run's own, and is another video's where no run was stopped."""
     run(video, tmp_path / "whole_%03d.png")
-    stop_soon(monkeypatch)
+    stop_after(monkeypatch, 21)
     assert run(video, tmp_path / "d_%03d.png", "--segment", 8) == 130
     assert len(list(tmp_path.glob("d_*.png"))) == 16, "those of the finished pieces"
     monkeypatch.undo()
@@ -375,7 +357,7 @@ def test_numbers_of_images_stay(tmp_path, monkeypatch, capsys):
         Image.new("L", (32, 24), number - 1000).save(shot / f"s.{number}.png")
     for place, source in (("a", shot), ("b", shot / "s.%04d.png")):
         with monkeypatch.context() as patch:
-            stop_soon(patch)
+            stop_after(patch, 21)
             assert run(source, tmp_path / place / "d.%04d.png", "--segment", 8) == 130
         assert run(source, tmp_path / place / "d.%04d.png", "--segment", 8, "--resume") == 0
         assert sorted(int(path.stem[2:]) for path in (tmp_path / place).glob("*.png")) == numbers
@@ -693,7 +675,7 @@ def test_half_spheres_keep_the_field_of_view_of_the_first_frame(video, tmp_path,
     monkeypatch.setattr(video_rendering.Renderer, "shown", with_cameras)
     assert run(video, tmp_path / "whole.mkv", *VR180) == 0
     with monkeypatch.context() as stopped:
-        stop_soon(stopped)
+        stop_after(stopped, 21)
         assert run(video, tmp_path / "out.mkv", *VR180) == 130
     capsys.readouterr()
     assert run(video, tmp_path / "out.mkv", *VR180, "--resume") == 0 and "16 frames are finished, going on" in capsys.readouterr().out
