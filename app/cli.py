@@ -266,8 +266,9 @@ def _parser() -> Parser:
         f"{NAME} COMMAND --help says more. Pages below docs/ lie in {DOCS}\n\n{EXIT_CODES}",
         add=_add_program,
     )
+    commands = parser.commands
     for name, lines in EXAMPLES.items():
-        parser.commands[name].epilog = "\n".join(("for example:", *(f"  {line}" for line in lines)))
+        commands[name].epilog = "\n".join(("for example:", *(f"  {line}" for line in lines)))
     return parser
 
 

@@ -220,9 +220,15 @@ def tiny_at_hand():
     assert not changed, f"what copies share was written to: {changed}"
 
 
-def _same_weights(network):
-    """Another network whose weights lie in the same memory: a tenth of the time of copying them."""
-    return copy.deepcopy(network, {id(each): torch.nn.Parameter(each.detach(), each.requires_grad) for each in network.parameters()})
+def _same_weights(module):
+    """Another network whose weights lie in the same memory: a sixth of the time of `copy.deepcopy`."""
+    copied = copy.copy(module)
+    vars(copied).update({name: value.copy() for name, value in vars(module).items() if isinstance(value, dict)})
+    for name, weight in module._parameters.items():
+        copied._parameters[name] = None if weight is None else torch.nn.Parameter(weight.detach(), weight.requires_grad)
+    for name, each in module._modules.items():
+        copied._modules[name] = None if each is None else _same_weights(each)
+    return copied
 
 
 @pytest.fixture

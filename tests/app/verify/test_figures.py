@@ -16,19 +16,25 @@ from depth_normal.model_loader import load_model
 
 
 @pytest.fixture(scope="module")
-def estimates() -> dict[str, Estimate]:
-    """What *tiny* gives of the photograph, and of the photograph as a wrong preprocessing would hand it over."""
+def right() -> Estimate:
+    """What *tiny* gives of the photograph."""
+    return load_model("tiny", device="cpu").estimate(photograph())
+
+
+@pytest.fixture(scope="module")
+def wrong() -> dict[str, Estimate]:
+    """The same of the photograph as a wrong preprocessing would hand it over."""
     model, image = load_model("tiny", device="cpu"), photograph()
     mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    images = {"right": image, "BGR": image.flip(1), "normalised twice": (image - mean) / std, "never": image * std + mean}
+    images = {"BGR": image.flip(1), "normalised twice": (image - mean) / std, "never": image * std + mean}
     return {name: model.estimate(each.clamp(0, 1)) for name, each in images.items()}
 
 
 @pytest.mark.slow("takes most of a second")
-def test_the_packs_own_file_holds_what_tiny_gives(estimates):
+def test_the_packs_own_file_holds_what_tiny_gives(right):
     stored = figures.read_figures(figures.STORED)
     assert stored.keys() <= MODELS.keys()
-    assert figures.compare_figures(estimates["right"], stored["tiny"]).grade is Grade.SOUND
+    assert figures.compare_figures(right, stored["tiny"]).grade is Grade.SOUND
 
 
 @pytest.mark.slow("takes most of a second")
@@ -43,13 +49,12 @@ def test_half_precision_is_the_same_answer(dtype, request):
 
 @pytest.mark.slow("takes most of a second")
 @pytest.mark.parametrize("name", ["BGR", "normalised twice", "never"])
-def test_a_wrong_preprocessing_is_seen(estimates, name):
-    found = figures.compare_figures(estimates[name], figures.figures_of(estimates["right"], ""))
+def test_a_wrong_preprocessing_is_seen(right, wrong, name):
+    found = figures.compare_figures(wrong[name], figures.figures_of(right, ""))
     assert found.grade is not Grade.SOUND and "correlation 0.9" in found.words
 
 
-def test_another_kind_of_answer_is_wrong(estimates):
-    right = estimates["right"]
+def test_another_kind_of_answer_is_wrong(right):
     entry = figures.figures_of(right, "")
     for other in (Estimate(normals=right.normals), Estimate(depth=right.depth, quantity=Quantity.DISPARITY)):
         assert figures.compare_figures(other, entry).grade is Grade.WRONG
@@ -91,8 +96,8 @@ def test_a_file_that_holds_no_figures_is_named(tmp_path, text):
         figures.read_figures(tmp_path / "bad.json")
 
 
-def test_damaged_figures_are_told(estimates):
-    entry = figures.figures_of(estimates["right"], "")
+def test_damaged_figures_are_told(right):
+    entry = figures.figures_of(right, "")
     for damage in ({"depth": "AAAA"}, {"normals": "not base64!"}, {"quantiles": "x"}, {"grid": [1]}):
         with pytest.raises(ValueError, match="record them anew"):
-            figures.compare_figures(estimates["right"], {**entry, **damage})
+            figures.compare_figures(right, {**entry, **damage})

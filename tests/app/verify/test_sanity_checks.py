@@ -16,8 +16,12 @@ METRES = 0.04
 
 
 @pytest.fixture(scope="module")
-def right() -> Estimate:
-    scene = coffee_scene.scene()
+def scene() -> Estimate:
+    return coffee_scene.scene()
+
+
+@pytest.fixture(scope="module")
+def right(scene) -> Estimate:
     return replace(scene, depth=scene.depth * METRES)
 
 
@@ -48,15 +52,14 @@ def test_the_rebuilt_scene_is_where_the_photographs_outlines_are():
 
 
 @pytest.mark.parametrize(("place", "normal"), [((550, 350), (0.07, 0.55, 0.83)), ((285, 160), (0.07, 0.55, 0.83))])
-def test_table_and_coffee_face_up(place, normal):
+def test_table_and_coffee_face_up(place, normal, scene):
     column, row = place
-    found = coffee_scene.scene().normals[0, :, row, column]
+    found = scene.normals[0, :, row, column]
     assert torch.allclose(found, torch.tensor(normal), atol=0.01)
 
 
-def test_a_coarse_scene_is_the_fine_one_in_the_middle_of_its_cells():
-    fine, coarse = coffee_scene.scene().depth, coffee_scene.scene(8).depth
-    assert torch.equal(coarse, fine[..., 4::8, 4::8])
+def test_a_coarse_scene_is_the_fine_one_in_the_middle_of_its_cells(scene):
+    assert torch.equal(coffee_scene.scene(8).depth, scene.depth[..., 4::8, 4::8])
 
 
 @pytest.mark.parametrize("quantity", Quantity)
