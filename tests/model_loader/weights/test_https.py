@@ -232,13 +232,14 @@ def test_how_long_a_server_is_waited_for(monkeypatch):
     assert Timeouts.from_environment() == Timeouts(connect=2, read=1.5)
 
 
-@pytest.mark.parametrize("value", ["soon", "0", "-1", "nan", "inf", "1e9", "9" * 5000])
 @pytest.mark.parametrize("name", ["DEPTH_NORMAL_CONNECT_TIMEOUT", "DEPTH_NORMAL_READ_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"])
-def test_a_timeout_that_is_no_number_of_seconds(kind, monkeypatch, name, value):
+def test_a_timeout_that_is_no_number_of_seconds(kind, monkeypatch, name):
     file, _ = kind
-    monkeypatch.setenv(name, value)
-    with pytest.raises(DownloadError, match=f"cannot be fetched: {name} is '{value[:80]}'; accepted are seconds, more than 0 and up to"):
-        download_weights(file, "MIT")
+    for value in ("soon", "0", "-1", "nan", "inf", "1e9", "9" * 5000):
+        monkeypatch.setenv(name, value)
+        said = f"cannot be fetched: {name} is '{value[:80]}'; accepted are seconds, more than 0 and up to"
+        with pytest.raises(DownloadError, match=said):
+            download_weights(file, "MIT")
 
 
 def test_a_server_whose_first_byte_takes_longer_than_a_connection_may(kind, timeouts):
