@@ -1,5 +1,6 @@
 """`depth-normal video --resume` on pieces that a power failure, a disk or a person has changed: made again, or said in words."""
 
+import functools
 import io
 import json
 import os
@@ -38,24 +39,27 @@ def run(video, out, *more) -> int:
 
 
 @pytest.fixture(scope="module")
-def stopped_folders(video, tmp_path_factory) -> dict[str, Path]:
-    """By the output's name a folder with what a run left that was stopped behind 24 frames, three pieces; in `whole` what it should be."""
-    folders = {}
-    for name, more in (("out.mkv", ("--codec", "ffv1")), ("d_%03d.png", ())):
-        folders[name] = tmp_path_factory.mktemp("stopped")
-        assert run(video, folders[name] / "whole" / name, *more) == 0
+def stopped_folder(video, tmp_path_factory):
+    """Gives a folder with what a run left that was stopped behind 24 frames, three pieces; in `whole` what it should be."""
+
+    @functools.cache
+    def folder(name, codec) -> Path:
+        made = tmp_path_factory.mktemp("stopped")
+        assert run(video, made / "whole" / name, *codec) == 0
         with pytest.MonkeyPatch.context() as patch:
             stop_after(patch, 24)
-            assert run(video, folders[name] / name, *more) == 130
-    return folders
+            assert run(video, made / name, *codec) == 130
+        return made
+
+    return folder
 
 
 @pytest.fixture
-def stopped(request, stopped_folders, video, tmp_path):
+def stopped(request, stopped_folder, video, tmp_path):
     """A copy of such a folder; `pieces`, where its pieces are; `resume`, which goes on; and `made`, what the video is and should be."""
     name = getattr(request, "param", "out.mkv")
-    shutil.copytree(stopped_folders[name], tmp_path, dirs_exist_ok=True, copy_function=shutil.copy2)
     codec = ("--codec", "ffv1") if name == "out.mkv" else ()
+    shutil.copytree(stopped_folder(name, codec), tmp_path, dirs_exist_ok=True, copy_function=shutil.copy2)
     pattern = name.replace("%03d", "*")
 
     def made() -> tuple[list[bytes], list[bytes]]:
