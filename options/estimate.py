@@ -144,7 +144,6 @@ class RunOptions(Options):
     views: str = SEPARATE
 
     def check(self) -> None:
-        """See `Options`."""
         if check_tiles(self.tiles) and (self.film or self.views == ONE_SCENE):
             other = "film is on" if self.film else f"views is {self.views}"
             raise ValueError(f"tiles is {self.tiles} and {other}: tiles process each image by itself; choose one of the two")

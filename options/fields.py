@@ -90,7 +90,6 @@ class Number(Option):
     unit: str = ""
 
     def check(self, name: str, value: Any) -> None:
-        """See `Option`."""
         if self.most is not None:
             check_range(name, value, self.low, self.most)
         elif self.open:
@@ -109,7 +108,6 @@ class Whole(Option):
     unit: str = ""
 
     def check(self, name: str, value: Any) -> None:
-        """See `Option`."""
         check_whole(name, value, self.low, self.high)
 
 
@@ -132,7 +130,6 @@ class Choice(Option):
     check_with: Callable[[Any], object] | None = None
 
     def check(self, name: str, value: Any) -> None:
-        """See `Option`."""
         if self.check_with is None:
             check_choice(name, value, self.choices)
         else:
@@ -157,7 +154,6 @@ class Several(Option):
     shown: tuple[str, ...] = ()
 
     def check(self, name: str, value: Any) -> None:
-        """See `Option`."""
         for each in value:
             check_choice(name, each, self.choices)
 
@@ -174,7 +170,6 @@ class Colour(Option):
     """A colour as `colour_levels` reads it."""
 
     def check(self, name: str, value: Any) -> None:
-        """See `Option`."""
         colour_levels(value, name)
 
 
@@ -185,7 +180,6 @@ class Point(Option):
     unless: str = ""
 
     def check(self, name: str, value: Any) -> None:
-        """See `Option`."""
         if value is not None:
             check_point(value)
 
@@ -203,7 +197,6 @@ class Points(Option):
     example: str = ""
 
     def check(self, name: str, value: Any) -> None:
-        """See `Option`."""
         for point in value:
             check_point(point)
 
@@ -213,7 +206,6 @@ class Box(Option):
     """A box in the image, or None."""
 
     def check(self, name: str, value: Any) -> None:
-        """See `Option`."""
         if value is not None:
             check_box(value)
 

@@ -68,6 +68,5 @@ class RayOptions(Options):
     device: str = typed(AUTO, "device", "Where the network runs, as of `NetworkOptions`.", flag=None)
 
     def unused(self) -> Iterator[tuple[Sequence[str], str]]:
-        """See `Options`."""
         if self.engine != RAY:
             yield ("address", "workers", "gpus_per_worker", "batch_size"), "is for a Ray cluster: add {engine} ray, or leave it out"

@@ -82,12 +82,10 @@ class LensOptions(Options):
     )
 
     def check(self) -> None:
-        """See `Options`."""
         if self.point is None:
             check_limit(self.focus, self.unit, "focus")
 
     def unused(self) -> Iterator[tuple[Sequence[str], str]]:
-        """See `Options`."""
         if self.point is not None:
             yield ("focus",), "has no effect beside {point}, which takes its place; leave one of them out"
         if self.f_number:
@@ -98,7 +96,6 @@ class LensOptions(Options):
             yield ("rotation",), "turns the blades of the shutter; give their number with {blades}, or leave it out"
 
     def needs_metres(self) -> NeedsMetres | None:
-        """See `Options`."""
         if self.f_number:
             return _F_NUMBER
         return DISTANCES_IN_METRES if self.unit == METRES and self.point is None else None

@@ -95,7 +95,6 @@ class SelectionOptions(Options):
         return False
 
     def check(self) -> None:
-        """See `Options`."""
         if self.box is not None:
             check_in_box(self.box, self.all_points)
         elif self.point is None:
@@ -109,13 +108,11 @@ class SelectionOptions(Options):
             raise ValueError(f"the point ({x:g}, {y:g}) is both in the object and not in it; give it once")
 
     def check_typed(self) -> None:
-        """See `Options`."""
         if self.unit == PERCENT and self.point is None and self.box is None:
             check_range("near", self.near, 0, 100)
             check_range("far", self.far, 0, 100)
 
     def unused(self) -> Iterator[tuple[Sequence[str], str]]:
-        """See `Options`."""
         if self.box is not None:
             yield ("near", "far", "tolerance", "feather", "unit"), "has no effect on the object in a {box}; leave it out"
             return
@@ -131,7 +128,6 @@ class SelectionOptions(Options):
             yield ("not_points",), "removes parts of an object; add {select} object, or leave it out"
 
     def needs_metres(self) -> NeedsMetres | None:
-        """See `Options`."""
         return DISTANCES_IN_METRES if self.unit == METRES else None
 
 
@@ -173,7 +169,6 @@ class CutoutOptions(SelectionOptions):
         return self.near == self.far == 0 and self.point is None and self.box is None
 
     def check(self) -> None:
-        """See `Options`."""
         if self.near > self.far == 0 and self.unit == PERCENT and self.point is None and self.box is None:
             raise InvalidArgumentError(
                 "far", f"is 0, and the cut-out begins at {self.near:g} percent; accepted: more than that; 100 is no limit"
@@ -181,11 +176,9 @@ class CutoutOptions(SelectionOptions):
         super().check()
 
     def unused(self) -> Iterator[tuple[Sequence[str], str]]:
-        """See `Options`."""
         if self.whole_foreground:
             yield ("feather", "unit"), "is of distances, and the whole thing that stands out is cut out; add {far}, or leave it out"
         yield from super().unused()
 
     def needs_metres(self) -> NeedsMetres | None:
-        """See `Options`."""
         return None if self.whole_foreground else super().needs_metres()

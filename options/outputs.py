@@ -129,7 +129,6 @@ class ImagesOptions(NetworkOptions):
         return tuple(dict.fromkeys((*(self.write or DEFAULT_WRITES), *self.also)))
 
     def unused(self) -> Iterator[tuple[Sequence[str], str]]:
-        """See `Options`."""
         writes = frozenset(self.writes)
         if self.panorama:
             yield ("fov", "tiles", "refine", "near_far_ratio"), "is for photos, and {panorama} is set; leave one of them out"

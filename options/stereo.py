@@ -98,7 +98,6 @@ class StereoOptions(Options):
     )
 
     def check(self) -> None:
-        """See `Options`."""
         if self.eye_size:
             check_range("eye_size", self.eye_size, *EYE_SIZES)
         if self.eye_size % 2:

@@ -207,12 +207,10 @@ class DetailOptions(PhotoOptions):
         return self.source != NORMALS and self.bright == AUTO and self.relief > 0
 
     def check(self) -> None:
-        """See `Options`."""
         if self.radius and self.source != PHOTO:
             check_range("radius", self.radius, 1, MAX_SHAPE)
 
     def unused(self) -> Iterator[tuple[Sequence[str], str]]:
-        """See `Options`."""
         if self.source == NORMALS:
             for name, says in (("relief", "how high the photo's contrast is"), ("bright", "what is high in the photo")):
                 yield (name,), f"says {says}, and {{source}} {NORMALS} takes none of it; leave it out"
@@ -299,7 +297,6 @@ class MaterialsOptions(Options):
     )
 
     def unused(self) -> Iterator[tuple[Sequence[str], str]]:
-        """See `Options`."""
         if self.materials is None:
             yield ("orm", "materials_size", "roughness"), "is of the maps of {materials}; add it, or leave this out"
         elif self.materials == SIMPLE:
@@ -340,7 +337,6 @@ class PbrOptions(DetailOptions):
     scale: float = number(2.0, 0, 512, "Width in pixels over which curvature is judged.", step=0.5, flag=None)
 
     def check(self) -> None:
-        """See `Options`."""
         super().check()
         if self.occlusion_radius:
             check_range("occlusion_radius", self.occlusion_radius, 1, MAX_REACH)

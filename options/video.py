@@ -223,7 +223,6 @@ class ClipOptions(Options):
         return list(dict.fromkeys(self.what or (DEPTH,)))
 
     def check(self) -> None:
-        """See `Options`."""
         if self.end is not None and self.end <= self.start:
             raise ValueError(f"--end is {float(self.end):g} and --start {float(self.start):g}: the end must be behind the start")
         if self.preset is None:
@@ -235,7 +234,6 @@ class ClipOptions(Options):
                 raise InvalidArgumentError(name, f"is {length}; {preset.name} takes multiples of {preset.side}, such as {nearest}")
 
     def unused(self) -> Iterator[tuple[Sequence[str], str]]:
-        """See `Options`."""
         if STEREO not in self.outputs:
             yield ("layout",), "is for stereo, and {what} names none; add stereo to {what}, or leave it out"
         if self.preview is not None:

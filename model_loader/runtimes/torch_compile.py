@@ -72,7 +72,6 @@ class _OfCells(nn.Module):
         self.cell = graph.multiple_of
 
     def forward(self, cells: Tensor, scalar_inputs: Tensor | None = None) -> tuple[Tensor, ...]:
-        """See `Graph.module`."""
         batch, channels, rows, _, columns, _ = cells.shape
         pixels = cells.reshape(batch, channels, rows * self.cell, columns * self.cell)
         return self.module(pixels) if scalar_inputs is None else self.module(pixels, scalar_inputs)
