@@ -151,8 +151,7 @@ class DiffusionAnnotator(Annotator):
         """Samples and decodes; progress after each pass through the UNet.
 
         Args:
-            pixels: As `infer_resized`.
-            request: As `infer_resized`.
+            pixels, request: As `infer_resized`.
 
         Yields:
             (B, 3 T, h, w) float32, about [-1, 1], once for each member of the ensemble; T images where the latents hold as many.

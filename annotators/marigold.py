@@ -112,8 +112,7 @@ class MarigoldMaterialsAnnotator(MarigoldAnnotator):
         """Estimates the materials of a batch of images.
 
         Args:
-            images: As `Annotator.estimate`.
-            size: As `Annotator.estimate`.
+            images, size: As `Annotator.estimate`.
             options: None = the defaults.
             progress: As `Annotator.estimate`.
 

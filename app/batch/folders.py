@@ -68,18 +68,15 @@ def estimate_folder(
         out: The folder for the results; None = nothing is written.
         model: An id of the table of models; None = the model that `weights` are of, as their tensors say, else the nodes' default.
         weights: A file to use in place of the published one.
-        dtype: As `load_model`.
-        device: As `load_model`.
-        size: As `Model.estimate`.
-        fov: As `Model.estimate`.
+        dtype, device: As `load_model`.
+        size, fov: As `Model.estimate`.
         near_far_ratio: As `assumed_depth`, for the normals of a model that gives none.
         recursive: Whether to look into folders in folders; the tree is kept below `out`.
         writes: What is written: "depth", "normals", "npz", "exr", "pfm", "ply", "glb", "stl", "full-sbs" and the other layouts of stereo.
         overwrite: Whether files that this pack did not make may be replaced.
         resume: Whether to leave out images whose results are there, made of the same image with the same model and options.
         stereo: Of images for both eyes: how deep; None = as `StereoOptions` has it.
-        tiles: As `Model.estimate`.
-        refine: As `Model.estimate`.
+        tiles, refine: As `Model.estimate`.
         runtime: As `load_model`.
         coding: How `<stem>_normals.png` stores its vectors, of `geometry.conventions.NormalMapCoding`.
         refine_steps: As `annotators.moge.MogeOptions`; None = the default, and for any other model than MoGe-3.

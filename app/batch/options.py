@@ -44,8 +44,7 @@ class Options:
         near_far_ratio: As `assumed_depth`, for the normals of a model that gives none.
         ply_up: The axis that points up in a PLY.
         stereo: How deep the images for both eyes are.
-        tiles: As `Model.estimate`.
-        refine: As `Model.estimate`.
+        tiles, refine: As `Model.estimate`.
         runtime: As `load_model`.
         coding: How `<stem>_normals.png` stores its vectors, of `NormalMapCoding`.
         normal_bits: Of each of its channels, 8 or 16.

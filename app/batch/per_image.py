@@ -152,8 +152,7 @@ def estimate_each(
     Args:
         model: As `estimate`.
         images: Each (1, 3 or 4, H, W), on any device. A single one is computed on the CPU where the memory of a GPU is full.
-        options: As `estimate`.
-        writes: As `estimate`.
+        options, writes: As `estimate`.
         expected: The errors that an image fails with.
         too_large: Called with half the number of images where so many do not fit the memory.
 

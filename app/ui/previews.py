@@ -64,8 +64,7 @@ class StereoWish:
 
     Attributes:
         layout: Of FLAT_LAYOUTS.
-        divergence: As `StereoOptions`.
-        convergence: As `StereoOptions`.
+        divergence, convergence: As `StereoOptions`.
     """
 
     layout: str

@@ -106,8 +106,7 @@ def check(
     Args:
         spec: Its entry.
         stored: Figures by model, as `read_figures` gives them.
-        device: As `load_model`.
-        dtype: As `load_model`.
+        device, dtype: As `load_model`.
         weights: A file to check in place of the network's published one, of the same architecture.
     """
     found = Verification(spec.id)

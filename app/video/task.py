@@ -89,8 +89,7 @@ class VideoTask:
         layout: Where the two eyes' images of `STEREO` lie.
         stereo: How deep `STEREO` is.
         move: The camera of `PARALLAX`.
-        size: As `Model.estimate`.
-        fov: As `Model.estimate`.
+        size, fov: As `Model.estimate`.
         segment: How many frames a stop can cost.
         strict: Whether the first frame that cannot be decoded ends the video.
         depth: The depth that the user has of the source; None = a model's.

@@ -111,11 +111,7 @@ class Model:
         """The estimates at the network's size, on its device, as many images in one batch as the memory holds; arguments as `estimate`.
 
         Args:
-            images: As `estimate`.
-            size: As `estimate`.
-            progress: As `estimate`.
-            fov: As `estimate`.
-            options: As `estimate`.
+            images, size, progress, fov, options: As `estimate`.
             refine: Whether a model's own network for edges runs, as by default it does; such estimates may have the images' size.
                 `refine_geometry` is not called.
 
@@ -195,8 +191,7 @@ class Model:
 
         Raises:
             ValueError: Images that are not twice as wide as high, a model without depth, or as `estimate`.
-            MemoryError: As `estimate`.
-            ArithmeticError: As `estimate`.
+            MemoryError, ArithmeticError: As `estimate`.
         """
         # what is sharp in one view is blurred where views overlap
         asked = InferenceOptions(size=size, family_options=options, derive=derive, refine=False)
@@ -210,18 +205,14 @@ class Model:
         """Albedo, roughness and metallic of images, at the images' own size, by a model of materials (`spec.materials`).
 
         Args:
-            images: As `estimate`.
-            size: As `estimate`.
-            progress: As `estimate`.
-            options: As `estimate`.
+            images, size, progress, options: As `estimate`.
 
         Returns:
             Materials of B images, H x W, float32, on the CPU or where the images were.
 
         Raises:
             ValueError: A model that gives no materials; or as `estimate`.
-            MemoryError: As `estimate`.
-            ArithmeticError: As `estimate`.
+            MemoryError, ArithmeticError: As `estimate`.
         """
         asked, batch = InferenceOptions(size=size, family_options=options), _checked(images)
         total, height, width = batch_shape(batch)
@@ -250,8 +241,7 @@ class Model:
                 estimates of the one before have been taken, by video models up to 31 frames sooner; a video without frames has no
                 estimates.
             options: How frames are aligned and smoothed. Video models are stable by themselves, and use only `cuts`.
-            size: As `estimate`.
-            fov: As `estimate`.
+            size, fov: As `estimate`.
             derive: As `estimate`; it gets the depth that is aligned and smoothed.
             normals: False = without the normals of a model that gives depth too, which saves their part of the time.
             at_network_size: True = the estimates at the network's size, for a caller who measures before enlarging by
