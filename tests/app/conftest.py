@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from depth_normal.app import cli
 
@@ -48,3 +49,12 @@ def exported_tiny(tmp_path_factory):
     path = tmp_path_factory.mktemp("export") / "tiny.onnx"
     assert cli.main(["export", "tiny", "-o", str(path), "--json"]) == 0
     return path
+
+
+@pytest.fixture
+def two_threads():
+    """Torch's."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)

@@ -131,16 +131,16 @@ def test_a_proxy_that_refuses(secure_file, proxy, monkeypatch):
     assert "secret" not in str(caught.value)
 
 
-def test_a_proxy_that_is_not_there(secure_file, proxy, monkeypatch):
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    with pytest.raises(NoNetworkError, match=r"the proxy of HTTPS_PROXY .*refused the connection"):
-        download_weights(secure_file, "MIT")
-
-
-@pytest.mark.parametrize("value", ["http://", "http://[", "socks5://127.0.0.1:9"])
-def test_a_proxy_that_cannot_be_used(secure_file, proxy, monkeypatch, value):
+@pytest.mark.parametrize(
+    ("value", "error", "why"),
+    [
+        ("http://127.0.0.1:9", NoNetworkError, ".*refused the connection"),
+        *((value, DownloadError, "") for value in ("http://", "http://[", "socks5://127.0.0.1:9")),
+    ],
+)
+def test_a_proxy_that_cannot_be_used(secure_file, proxy, monkeypatch, value, error, why):
     monkeypatch.setenv("HTTPS_PROXY", value)
-    with pytest.raises(DownloadError, match="the proxy of HTTPS_PROXY"):
+    with pytest.raises(error, match=f"the proxy of HTTPS_PROXY{why}"):
         download_weights(secure_file, "MIT")
 
 

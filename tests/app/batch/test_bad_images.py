@@ -106,12 +106,6 @@ def test_broken_images_are_named_and_the_rest_is_done(photos, capsys):
     assert made("good")[0] is not None and not list(Path("maps").glob("cut*"))
 
 
-def test_a_video_is_sent_to_the_command_for_videos(photos, capsys):
-    (photos / "clip.MP4").write_bytes(b"\0\0\0\x20ftypisom")
-    assert cli.main(["estimate", "photos/clip.MP4", "--out", "maps", "--model", "tiny"]) == 2
-    assert "clip.MP4 is a video; `depth-normal video photos/clip.MP4` makes maps of it" in capsys.readouterr().err
-
-
 def test_what_vanishes_or_changes_after_it_was_found_loses_nothing_else(photos, monkeypatch, capsys):
     plain = scene()
     for name in ("a.png", "gone.png", "z.png"):

@@ -494,14 +494,6 @@ def test_what_is_rendered_where_a_gpu_is_full_is_rendered_on_the_cpu(photos, tmp
     assert devices == ["cuda", "cpu"]
 
 
-@pytest.fixture
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("shareable", [True, False])
 def test_on_a_cpu_networks_run_side_by_side(photos, two_threads, monkeypatch, shareable):
     """Each in its own thread, whose results are those of one thread; what keeps notes of an image, as libraries' networks do, twice."""

@@ -10,7 +10,6 @@ import sys
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app import cli
@@ -21,14 +20,6 @@ from depth_normal.app.batch.sources import find_images
 
 ROUNDS = 4
 WRITES = "npz,depth,normals"
-
-
-@pytest.fixture
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -343,10 +343,11 @@ def test_a_video_is_sent_to_the_command_that_makes_the_same_of_videos(words, sai
     assert said in capsys.readouterr().err
 
 
-def test_a_video_is_sent_to_its_command_before_a_model_is_loaded(photos, capsys):
-    (photos / "my clip.mp4").touch()
-    assert cli.main(["my clip.mp4"]) == 2
-    assert "my clip.mp4 is a video; `depth-normal video 'my clip.mp4'` makes maps of it" in capsys.readouterr().err
+@pytest.mark.parametrize("words", [["my clip.MP4"], ["estimate", "my clip.MP4", "--out", "maps"]])
+def test_a_video_is_sent_to_its_command_before_a_model_is_loaded(words, photos, capsys):
+    (photos / "my clip.MP4").touch()
+    assert cli.main(words) == 2
+    assert "my clip.MP4 is a video; `depth-normal video 'my clip.MP4'` makes maps of it" in capsys.readouterr().err
 
 
 def test_an_empty_name_is_not_the_working_directory(photos, capsys):

@@ -113,3 +113,11 @@ def photo(tmp_path):
     image = Image.radial_gradient("L").resize((64, 48)).convert("RGB")
     image.save(tmp_path / "photo.png")
     return tmp_path / "photo.png"
+
+
+@pytest.fixture
+def large(tmp_path):
+    """An image that takes seconds."""
+    with Image.open(Path(__file__).resolve().parents[3] / "app" / "coffee.jpg") as image:
+        image.resize((2400, 1600)).save(tmp_path / "large.bmp")
+    return tmp_path / "large.bmp"

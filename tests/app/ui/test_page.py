@@ -36,14 +36,6 @@ def use(serve, run_driver, tmp_path):
     return run
 
 
-@pytest.fixture
-def large(tmp_path):
-    """An image that takes seconds."""
-    with Image.open(COFFEE) as image:
-        image.resize((2400, 1600)).save(tmp_path / "large.bmp")
-    return tmp_path / "large.bmp"
-
-
 def test_an_image_is_dropped_seen_and_saved(use, tmp_path):
     notes = tmp_path / "notes.txt"
     notes.write_text("no image")

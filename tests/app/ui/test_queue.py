@@ -35,14 +35,6 @@ DONE, ENDED = ("done",), ("done", "failed", "cancelled")
 
 
 @pytest.fixture
-def large(tmp_path):
-    """An image that takes seconds."""
-    with Image.open(ROOT / "app" / "coffee.jpg") as image:
-        image.resize((2400, 1600)).save(tmp_path / "large.bmp")
-    return tmp_path / "large.bmp"
-
-
-@pytest.fixture
 def roomy(serve):
     with serve() as client:
         yield client

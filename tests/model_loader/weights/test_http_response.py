@@ -32,14 +32,27 @@ from depth_normal.model_loader.weights.network import without_credentials
 FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "whole_files.py")))
 BODY, OTHER, SHA256, HUB, HUB_PATH, Stop = FILES.BODY, FILES.OTHER, FILES.SHA256, FILES.HUB, FILES.HUB_PATH, FILES.Stop
 SMALL_PATH = "/v2_1/small.pt"
+NINES = "9" * 5000
 
 
 # --- a server that is busy ---
 
 
-def test_a_server_that_is_busy_is_asked_again(kind):
+@pytest.mark.parametrize(
+    ("statuses", "headers"),
+    [
+        ([503], {}),
+        ([429, 503, 429], {"Retry-After": "0"}),
+        *(
+            ([429], {"Retry-After": no_number})
+            for no_number in (NINES, "\xb2", "-1", "1e9", "Fri, 99 Foo 99999 00:00:00 GMT", "Mon, 01 Jan 0001 00:00:00 -2359")
+        ),
+    ],
+)
+def test_a_server_that_is_busy_is_asked_again(kind, statuses, headers):
+    """More often where it says how long it is."""
     file, served = kind
-    served.statuses = [503]
+    served.statuses, served.headers = statuses, headers
     assert download_weights(file, "MIT").read_bytes() == BODY
 
 
@@ -62,12 +75,6 @@ def test_the_wait_that_a_busy_server_asks_for(kind, form):
     assert time.time() - began >= (1 if form == "seconds" else int(began) + 2 - began)
 
 
-def test_a_busy_server_that_says_how_long_is_asked_more_often(kind):
-    file, served = kind
-    served.statuses, served.headers = [429, 503, 429], {"Retry-After": "0"}
-    assert download_weights(file, "MIT").read_bytes() == BODY
-
-
 def test_a_wait_that_nobody_has_time_for(kind):
     file, served = kind
     served.statuses, served.headers = [429], {"Retry-After": "3600"}
@@ -78,8 +85,6 @@ def test_a_wait_that_nobody_has_time_for(kind):
 
 
 # --- numbers that are none ---
-
-NINES = "9" * 5000
 
 
 @pytest.mark.parametrize(
@@ -110,13 +115,6 @@ def test_a_rest_that_begins_nowhere_is_not_taken(kind, first):
     with pytest.raises(DownloadError, match="asked for the bytes from 0, got 'bytes ") as caught:
         download_weights(file, "MIT")
     assert NINES not in str(caught.value)
-
-
-@pytest.mark.parametrize("value", [NINES, "\xb2", "-1", "1e9", "Fri, 99 Foo 99999 00:00:00 GMT", "Mon, 01 Jan 0001 00:00:00 -2359"])
-def test_a_wait_that_is_no_number(kind, value):
-    file, served = kind
-    served.statuses, served.headers = [429], {"Retry-After": value}
-    assert download_weights(file, "MIT").read_bytes() == BODY
 
 
 # --- redirects, and what must not be told ---

@@ -271,10 +271,11 @@ def test_a_server_that_answers_and_sends_nothing(kind, server, timeouts):
     assert len(server.gets()) == 2
 
 
-def test_cancelling_while_nobody_answers(kind):
+@pytest.mark.parametrize("how", [{"silent": True}, {"seconds": 20.0}], ids=["nobody answers", "a body trickles"])
+def test_cancelling_while(kind, how):
     file, served = kind
-    served.silent = True
-    with stopped_after(0.3, within=5.0) as progress:
+    vars(served).update(how)
+    with stopped_after(0.4, within=5.0) as progress:
         download_weights(file, "MIT", progress=progress)
 
 
@@ -344,13 +345,6 @@ def test_cancelling_while_a_file_is(stage, server, caches):
 
     with pytest.raises(Stop):
         download_weights(WeightFile("big.pt", url=f"{server.url}/big.pt"), "MIT", progress=progress)
-
-
-def test_cancelling_while_a_body_trickles(kind):
-    file, served = kind
-    served.seconds = 20.0
-    with stopped_after(0.5, within=5.0) as progress:
-        download_weights(file, "MIT", progress=progress)
 
 
 def test_a_body_that_stops_coming_is_taken_up_again(kind, server, timeouts):
