@@ -35,11 +35,11 @@ def spec(config=SMALL, size=56):
     return ModelSpec("metric3d-tiny", "metric3d", (file,), "BSD", metres, Axes.OPENCV, multiple_of=28, default_size=size, config=config)
 
 
-_state_of = functools.cache(lambda config: RANDOM.state_of(Metric3d(config)))
+_state_of = functools.cache(lambda config, seed: RANDOM.state_of(Metric3d(config), seed))
 
 
-def tiny_state(config=SMALL):
-    return dict(_state_of(config))
+def tiny_state(config=SMALL, seed=0):
+    return dict(_state_of(config, seed))
 
 
 def annotator(config=SMALL, dtype=torch.float32):

@@ -234,7 +234,7 @@ def test_files_repackaged_for_comfyui_are_recognised(family, layout, monkeypatch
     path = tmp_path / "mine.safetensors"
     if family == "moge":
         spec, state = MOGE.spec(), MOGE.tiny_state()
-        save_file(MOGE.comfyui_state(state) if layout == "ComfyUI" else state, path)
+        save_file(MOGE.RANDOM.hub_names(state) if layout == "ComfyUI" else state, path)
     else:
         spec, network = DA3.spec(DA3.SMALL), DA3.tiny_network(DA3.SMALL)
         state = DA3.comfyui_state(network) if layout == "ComfyUI" else DA3.official_state(network)
