@@ -66,19 +66,6 @@ def test_links_and_sockets_say_the_same(path):
 
 
 @each_workflow
-def test_notes_are_read_on_their_colour(path):
-    """Nodes 2.0 writes inline code in blue on the note's brown: words that matter are bold."""
-    assert "`" not in note(path)
-
-
-@each_workflow
-def test_a_note_is_short_and_says_what_to_do(path):
-    text = note(path)
-    assert text.startswith("## ") and len(text.split()) <= 190
-    assert re.search(r"^1\. \*\*Demo (Image|Video)\*\*: keep it, or choose ", text, re.M) and "Press **Run**" in text
-
-
-@each_workflow
 def test_a_note_says_size_and_licence_of_every_model(path):
     text = note(path)
     values = (value for node in json.loads(path.read_text())["nodes"] for value in [node["type"], *(node.get("widgets_values") or [])])
@@ -90,29 +77,6 @@ def test_a_note_says_size_and_licence_of_every_model(path):
         licence = spec.licence.replace("CC-BY", "CC BY").replace("-NC-4", " NC 4")
         assert any(word in text.replace("-NC", " NC") for word in (licence, "code MIT, trained on ScanNet")), spec.licence
     assert ("**No download" in text) == (models <= {"tiny"} or path.stem == "Compare Models")
-
-
-@each_workflow
-def test_the_model_a_note_names_first_is_chosen(path):
-    """A default depends on what is on the disk where the template was written."""
-    first = re.search(r"^\*\*Models?\*\*: (.*?), downloaded", note(path), re.M)
-    named = re.findall(r"\*\*([a-z0-9.-]+)\*\*", first[1]) if first else []
-    values = [value for node in json.loads(path.read_text())["nodes"] for value in [node["type"], *(node.get("widgets_values") or [])]]
-    assert set(named) <= {NAMES.get(value, value) for value in values if isinstance(value, str)}
-
-
-@each_workflow
-def test_a_note_names_widgets_as_the_page_shows_them(path):
-    types = {node["type"] for node in json.loads(path.read_text())["nodes"]} & set(NODE_CLASS_MAPPINGS)
-    labels = {name: options.get("display_name", name) for each in types for name, (_, options) in widgets(each).items()}
-    named = re.findall(r"(?<!\*)\*{1,2}(\w+)\*{1,2}(?!\*)", note(path))
-    assert [name for name in named if labels.get(name, name) != name] == []
-
-
-@each_workflow
-def test_titles_are_words(path):
-    """The template browser shows the file's name."""
-    assert re.fullmatch(r"[A-Z][\w, -]+", path.stem) and "_" not in path.stem
 
 
 def test_the_page_orders_every_workflow():
