@@ -122,6 +122,7 @@ def test_metres_of_disparity_are_refused():
             selected_mask(choice, depths)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("place", [{"point": (0.5, 0.5)}, {"point": (0.5, 0.5), "select": "object"}, {"box": (0.2, 0.2, 0.8, 0.8)}])
 def test_limits_do_not_matter_where_a_point_or_a_box_selects(place):
     depths = two_things()

@@ -58,7 +58,7 @@ def plate_before_wall():
     return image, depth
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @of_two_types
 def test_types_may_differ(image_type, depth_type):
     """Soft depth, whose edges the image's colours place, and a mast before the sky, which they alone show."""
