@@ -100,11 +100,11 @@ def traced(things: list[Thing], seed: int) -> dict[str, np.ndarray]:
     v, u = np.mgrid[:HEIGHT, :WIDTH].astype(float)
     cx, cy = (WIDTH - 1) / 2, (HEIGHT - 1) / 2
     rays = np.stack(((u - cx) / _FOCAL, (v - cy) / _FOCAL, np.ones_like(u)), -1)
-    hits = [thing(rays) for thing in things]
-    depths = np.stack([depth for depth, _ in hits])
-    nearest = depths.argmin(0)
-    depth = depths.min(0)
-    normals = np.take_along_axis(np.stack([normal for _, normal in hits]), nearest[None, ..., None], 0)[0]
+    depth, nearest, normals = np.full(u.shape, np.inf), np.zeros(u.shape, int), np.zeros_like(rays)
+    for number, thing in enumerate(things):
+        distance, towards = thing(rays)
+        hit = distance < depth
+        depth[hit], nearest[hit], normals[hit] = distance[hit], number, towards[hit]
     normals = normals * -np.sign((normals * rays).sum(-1, keepdims=True))
     mask = np.isfinite(depth)
     return {

@@ -133,11 +133,3 @@ def test_words_of_other_languages_find_nodes_and_scripts_speak_them(seen):
     assert "上传文件" in chinese["said"]
     assert chinese["found"]["霧"] == ["DepthNormal_Fog"] and "DepthNormal_DepthOfField" in chinese["found"]["虚化"]
     assert "DepthNormal_EstimateGeometry" in chinese["found"]["デプス"]
-
-
-def test_every_node_has_a_help_page_and_every_page_a_node():
-    import depth_normal
-
-    pages = {path.stem for path in (ROOT / "web" / "docs").glob("*.md")}
-    nodes = depth_normal.NODE_CLASS_MAPPINGS.items()
-    assert pages == {name for name, node in nodes if not getattr(node, "DEPRECATED", False)}, "those of old graphs have none"

@@ -23,6 +23,10 @@ await page.waitForFunction(() => 'DepthNormal_LoadModel' in (window.LiteGraph?.r
 const prepare = () => {
   window.words = []
   window.ended = []
+  window.noted = () => {
+    const node = window.app.graph.nodes.find(node => node.type === 'DepthNormal_DepthAndNormals')
+    return node?.widgets.find(widget => widget.name === '$$depth_normal_words')?.element.textContent ?? ''
+  }
   const { api, graph, canvas } = window.app
   api.addEventListener('depth_normal_words', ({ detail }) => window.words.push({ ...detail, at: performance.now() }))
   for (const kind of ['execution_success', 'execution_error', 'execution_interrupted']) {
@@ -62,10 +66,10 @@ report.kept = await page.evaluate(() => window.app.graph.serialize().nodes.find(
 await shoot('done')
 
 // What the log says of a setting stays on the node: after the run, after the page was loaded again, and until it is set right.
-const noted = () => page.evaluate(() => {
-  const node = window.app.graph.nodes.find(node => node.type === 'DepthNormal_DepthAndNormals')
-  return node?.widgets.find(widget => widget.name === '$$depth_normal_words')?.element.textContent ?? ''
-})
+const noted = async isThere => {
+  await page.waitForFunction(isThere => window.noted().includes('768') === isThere, isThere, { timeout: 9000 }).catch(() => {})
+  return page.evaluate(() => window.noted())
+}
 const open = async () => {
   await page.goto(server, { waitUntil: 'domcontentloaded' })
   await page.waitForFunction(() => 'DepthNormal_LoadModel' in (window.LiteGraph?.registered_node_types ?? {}) && window.app?.graph?.nodes.length)
@@ -73,18 +77,15 @@ const open = async () => {
 }
 await page.evaluate(picture => window.chain('DepthNormal_DepthAndNormals', picture, { model: 'tiny', resolution: 768 }), picture)
 await run()
-await page.waitForTimeout(2500)
-report.noted = { run: await noted(), shown: await page.evaluate(() => document.body.innerText.includes('in place of 768')) }
+report.noted = { run: await noted(true), shown: await page.waitForFunction(() => document.body.innerText.includes('in place of 768'), null, { timeout: 9000 }).then(() => true, () => false) }
 await shoot('noted')
 page.once('dialog', dialog => dialog.accept())
 await open()
-await page.waitForTimeout(2500)
-report.noted.reloaded = await noted()
+report.noted.reloaded = await noted(true)
 await shoot('noted again')
 await page.evaluate(() => { window.app.graph.nodes.find(node => node.type === 'DepthNormal_DepthAndNormals').widgets.find(widget => widget.name === 'resolution').value = 0 })
 await run()
-await page.waitForTimeout(2500)
-report.noted.right = await noted()
+report.noted.right = await noted(false)
 
 // A model that is nowhere: the error.
 await page.evaluate(picture => window.chain('DepthAnythingV2Preprocessor', picture), picture)
@@ -131,8 +132,7 @@ await page.evaluate(() => {
 })
 await run()
 report.node = await page.evaluate(picture => window.chain('Zoe-DepthMapPreprocessor', picture, { model: 'zoedepth-nyu' }), picture)
-await run(() => window.words.some(({ text }) => /downloading [1-9]\d %/.test(text)))
-await page.waitForTimeout(1500)
+await run(() => window.words.filter(({ text }) => /downloading [1-9]\d %/.test(text)).length > 3)
 await shoot('download')
 await page.evaluate(() => window.app.api.interrupt())
 await page.waitForFunction(() => window.ended.length > 0)

@@ -25,14 +25,16 @@ from depth_normal.geometry import assumptions, camera, checks, comfy_dicts, conv
 from depth_normal.geometry.alignment import metrics, mosaic, scale_shift
 from depth_normal.geometry.edges import depth_edges, ramp_sharpening, refine, stretches, stripes
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.filters import bands, box, chosen_pixels, coarse, extremes, guided_filter
+from depth_normal.geometry.filters import bands, box, chosen_pixels, coarse, extremes, guided_filter, transforms
 from depth_normal.geometry.images import depth_image, display_defaults, highlights, normal_map_image, render, srgb
 from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.regions import before_sky, sky, sky_matte
 from depth_normal.geometry.surfaces import derive, noise, normals, panorama_normals, plane_fit, point_map, sparse_fit, upsampling
 from depth_normal.geometry.temporal import camera_motion, moving_pixels, optical_flow, ranges, shot_cuts, stabilization
+from depth_normal.geometry.textures import curvature, detail, height, materials, occlusion, pbr, seamless, simple_materials, slopes
 from depth_normal.geometry.views import disocclusion, forward_warp, gaps, parallax, soft_edges, stereo, transparency, vr
 from depth_normal.options.parallax import LoopOptions
+from depth_normal.options.textures import DERIVATIVES
 
 # Without CUDA or its driver not every torch can slice even fake tensors on it; "lazy" is the other device it knows without a driver.
 DEVICE = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
@@ -217,9 +219,10 @@ NUMBERS = "gives numbers, not maps"
 NO_NORMAL_MAP = "warns of an image that is no normal map"
 
 # Meshes are arrays, and regions are searched pixel by pixel: what comes in is moved to the CPU first.
-TESTED_ELSEWHERE = ("effects.", "files.", "textures.", "filters.transforms", "edges.matting")
+TESTED_ELSEWHERE = ("effects.", "files.", "edges.matting")
 PHOTO = "the size of the photo on the sphere follows from its camera"
 HALF_SPHERE = stereo.StereoOptions(eye_size=64)
+SET = pbr.PbrOptions(borders="seamless", directions=4)
 ON_THE_CPU = (
     "meshes.relief",
     "meshes.hidden",
@@ -569,6 +572,65 @@ CASES = {
         "asks whether there are holes",
     ),
     "images.render.share_of_range": (lambda: render.share_of_range(maps(), maps().amin(), maps().amax()), None),
+    "textures.curvature.mean_curvature": (lambda: curvature.mean_curvature(maps(3), scale=3, weight=mask()), None),
+    "textures.curvature.curvature_maps": (lambda: tuple(curvature.curvature_maps(maps(), weight=mask())), None),
+    "textures.detail.subtract_normals": (lambda: detail.subtract_normals(maps(3), maps(3)), None),
+    "textures.detail.detail_normals": (lambda: detail.detail_normals(maps(3), weight=mask(), borders="seamless"), None),
+    "textures.detail.bright_lines": (lambda: detail.bright_lines(maps(3)), None),
+    "textures.detail.grey_joints": (lambda: detail.grey_joints(maps(3)), None),
+    "textures.detail.PhotoRelief": (lambda: (detail.PhotoRelief(maps(3)).normals(), detail.PhotoRelief(maps(3)).is_in_doubt), None),
+    "textures.materials.gamma_to_linear": (lambda: materials.gamma_to_linear(maps(3)), None),
+    "textures.materials.pack_orm": (lambda: materials.pack_orm(maps(), maps(), maps()), None),
+    "textures.simple_materials.remove_light": (lambda: simple_materials.remove_light(maps(3), maps(3), maps()), None),
+    "textures.simple_materials.uniform_materials": (lambda: simple_materials.uniform_materials(maps(3)).albedo, None),
+    "textures.height.normals_to_slopes": (lambda: height.normals_to_slopes(maps(3)), None),
+    "textures.height.slopes_to_normals": (lambda: height.slopes_to_normals(maps(2)), None),
+    "textures.height.normals_to_height": (
+        lambda: (height.normals_to_height(maps(3), weight=mask(), level=True), height.normals_to_height(maps(3), derivative="spline")),
+        HOLES,
+    ),
+    "textures.height.known_normals": (lambda: height.known_normals(maps(3), mask(), "free"), None),
+    "textures.height.check_size": (lambda: height.check_size(24, 32), None),
+    "textures.height.height_to_normals": (lambda: [height.height_to_normals(maps(), derivative=way) for way in DERIVATIVES], None),
+    "textures.height.height_to_image": (lambda: height.height_to_image(maps(), mask()), None),
+    "textures.height.grey_heights": (lambda: height.grey_heights(maps(3), maps(1) > 0.5, "height"), "says whether it is coloured"),
+    "textures.height.image_to_height": (lambda: height.image_to_height(maps(3), 8.0), None),
+    "textures.occlusion.height_to_occlusion": (lambda: occlusion.height_to_occlusion(maps(), radius=4, directions=4, weight=mask()), None),
+    "textures.occlusion.depth_to_occlusion": (
+        lambda: occlusion.depth_to_occlusion(maps(), matrices(), maps(3), radius=4, directions=4, weight=mask()),
+        f"{CAMERA}, {DEPTH}",
+    ),
+    "textures.pbr.material_normals": (lambda: pbr.material_normals(estimate(), pbr.relief_of_photo(maps(3), SET), SET), None),
+    "textures.pbr.pbr_maps": (lambda: [each for each in pbr.pbr_maps(maps(3), SET) if isinstance(each, torch.Tensor)], HOLES),
+    "textures.pbr.height_map": (lambda: pbr.height_map(maps(3), SET), HOLES),
+    "textures.pbr.is_in_doubt": (lambda: pbr.is_in_doubt(pbr.relief_of_photo(maps(3), SET), SET), "gives True or False"),
+    "textures.pbr.relief_of_photo": (lambda: pbr.relief_of_photo(maps(3), SET).height(), None),
+    "textures.pbr.shape_width": (lambda: pbr.shape_width(SET, 20, 30), None),
+    "textures.pbr.check_source": (lambda: pbr.check_source("both", True, True), None),
+    "textures.pbr.with_contrast": (lambda: pbr.with_contrast(maps(), 2.0), None),
+    "textures.seamless.margins": (lambda: seamless.margins(20, 30, 0.2), None),
+    "textures.seamless.wrap": (lambda: seamless.wrap(maps(3), (2, 3)), None),
+    "textures.seamless.mirror": (lambda: seamless.mirror(maps(3), (2, 3)), None),
+    "textures.seamless.unmirrored_normals": (lambda: seamless.unmirrored_normals(estimate(), (2, 3)), None),
+    "textures.seamless.cropped": (lambda: seamless.cropped(maps(3), (2, 3)), None),
+    "textures.seamless.folded": (lambda: seamless.folded(maps(3), (2, 3)), None),
+    "textures.seamless.seamless_estimate": (lambda: seamless.seamless_estimate(estimate(), (2, 3)), None),
+    "textures.seamless.tileable": (lambda: seamless.tileable(maps(3)), None),
+    "textures.slopes.slopes_of": (lambda: [slopes.slopes_of(maps(), True, way) for way in DERIVATIVES], None),
+    "textures.slopes.mirrored_slopes": (lambda: slopes.mirrored_slopes(maps(), False, "spline"), None),
+    "textures.slopes.adjoint": (lambda: [slopes.adjoint(maps(2), seam, "spline") for seam in (False, True)], None),
+    "textures.slopes.border_share": (lambda: slopes.border_share(maps(2), False, "spline"), None),
+    "textures.slopes.integrated": (lambda: slopes.integrated(maps(2), True, "central"), None),
+    "textures.slopes.solved": (lambda: slopes.solved(maps(), False, "spline", screening=0.1), None),
+    "filters.transforms.blurred": (lambda: [transforms.blurred(maps(3), 2.0, seam) for seam in (False, True)], None),
+    "filters.transforms.blurred_where": (lambda: transforms.blurred_where(maps(3), maps(), 2.0), None),
+    "filters.transforms.trend_where": (lambda: [transforms.trend_where(maps(3), maps(), sigma) for sigma in (2.0, 24.0)], None),
+    "filters.transforms.dct": (lambda: transforms.dct(maps(), -2), None),
+    "filters.transforms.idct": (lambda: transforms.idct(maps(), -1), None),
+    "filters.transforms.dst": (lambda: transforms.dst(maps(), -1), None),
+    "filters.transforms.idst": (lambda: transforms.idst(maps(), -2), None),
+    "filters.transforms.frequencies": (lambda: transforms.frequencies(8, True, maps()), None),
+    "textures.occlusion.estimate_to_occlusion": (lambda: occlusion.estimate_to_occlusion(estimate(), radius=4, directions=4), ONE_BY_ONE),
     "valid.all_point": (lambda: valid.all_point(maps(3)), "its answer is yes or no, for a CPU alone"),
     "valid.all_valid_depth": (lambda: valid.all_valid_depth(maps(), Quantity.METRIC_DEPTH), "its answer is yes or no, for a CPU alone"),
     "valid.are_finite": (lambda: valid.are_finite(maps()), None),

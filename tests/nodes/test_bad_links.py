@@ -77,6 +77,7 @@ def test_load_images_empty_mask_is_no_mask_to_cut_out_by():
         ForegroundCutout().execute(IMAGE, mask=torch.zeros(1, 64, 64))
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
 def test_geometry_of_other_numbers_is_taken(dtype):
     known = geometry(dtype=dtype)

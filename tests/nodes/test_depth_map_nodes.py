@@ -138,7 +138,7 @@ def test_what_is_masked_is_black_and_sets_no_range(node, pretend):
     assert np.abs(image[0, 20:, :, 0].numpy() - expected).max() < 1e-5
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @EACH_CHOICE
 def test_every_file_loads_by_its_name_and_gives_images(choice, model_id, tiny, weights, caplog):
     node, widget, value = choice

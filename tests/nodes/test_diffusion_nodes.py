@@ -104,7 +104,7 @@ def test_the_licence_of_lbm_is_shown_in_the_node_on_its_page_and_before_the_down
     assert any("licence: CC-BY-NC-4.0, not for commercial use (https://github.com/gojasper/LBM" in message for message in seen), seen
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("model", [spec.id for spec in diffusion_specs() if spec.quantity])
 def test_depth_near_is_white_and_the_geometry_is_raw(tiny, image, model):
     node = next(node for node in DEPTH if MODELS[model].family == node.FAMILY)

@@ -87,6 +87,7 @@ def test_the_old_packs_file_gives_images_of_the_size_asked_for(tiny, shape, expe
     torch.testing.assert_close((2 * shown - 1).norm(dim=-1), torch.ones(shape[0], *expected))
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_field_of_view_that_is_not_known_is_60_degrees(tiny):
     image = make_image(64, 80)
     unknown, sixty, other = (NODE().execute(image, fov, 1, 64)[0] for fov in (0.0, 60.0, 100.0))

@@ -61,6 +61,7 @@ def test_what_is_no_image_is_refused(name, spoiled, message):
         made(name, spoiled(photo()))
 
 
+@pytest.mark.quick_cases(11)
 @every_effect
 @pytest.mark.parametrize("channels", [3, 4])
 def test_what_is_brighter_than_white_stays_so(name, channels):

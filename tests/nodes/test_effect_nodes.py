@@ -153,7 +153,7 @@ def test_what_is_transparent_in_the_image_stays_so():
     assert torch.equal(cutout[0, ..., :3], make_image()[0]), "the colours are not mixed with white"
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("node", OF_IMAGES)
 def test_batches_and_maps_of_other_sizes(node):
     results = node().execute(make_image(2), depth=depth_image(30))

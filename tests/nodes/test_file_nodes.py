@@ -50,13 +50,6 @@ def same(first, second):
     assert (first.quantity, first.axes) == (second.quantity, second.axes)
 
 
-def test_the_formats_are_told_one_a_line():
-    lines = SaveGeometry.INPUT_TYPES()["optional"]["format"][1]["tooltip"].splitlines()
-    for name, line in zip(files.FORMAT_NAMES, lines, strict=True):
-        assert re.fullmatch(rf"{name}: [^:;,]+, [^:;]+", line)
-    assert all(name in SaveGeometry.DESCRIPTION for name in files.FORMAT_NAMES)
-
-
 @pytest.mark.parametrize("format", ["exr", "npz"])
 def test_saved_and_loaded_bit_for_bit(comfyui, format):
     if format == "exr":

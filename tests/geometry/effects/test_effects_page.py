@@ -29,8 +29,3 @@ def test_what_the_page_shows_runs(tmp_path, monkeypatch):
 @pytest.mark.parametrize("command", re.findall(r"^(?:\| `)?depth-normal ([^`\n]*)", PAGE, re.M))
 def test_the_commands_of_the_page_are_understood(command):
     assert callable(_parsed(shlex.split(command)).run)
-
-
-def test_the_commands_write_to_other_files_each():
-    names = re.findall(r"--out (\S+)", PAGE)
-    assert len(names) > 8 and len(set(names)) == len(names)

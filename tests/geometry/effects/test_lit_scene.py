@@ -11,10 +11,9 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.regions.sky import predicted_sky
 from depth_normal.options.lights import LookOptions
 from depth_normal.utils import resize_map
+from tests.geometry.type_pairs import of_two_types
 
 HEIGHT, WIDTH, HORIZON = 48, 64, 20
-TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-PAIRS = [(one, TYPES[(at + shift) % 4]) for shift in (1, 2, 3, 0) for at, one in enumerate(TYPES)]
 FAR = {Quantity.DISPARITY: -5.0, Quantity.METRIC_DEPTH: 1e6, Quantity.RELATIVE_DEPTH: 30.0}
 
 
@@ -28,8 +27,7 @@ def told(quantity=Quantity.DISPARITY, value=None):
     return torch.full((1, 3, HEIGHT, WIDTH), 0.4), Estimate(depth, quantity, mask=clear), ~clear
 
 
-@pytest.mark.quick_cases(4)
-@pytest.mark.parametrize(("image_type", "depth_type"), PAIRS, ids=str)
+@of_two_types
 def test_types_may_differ(image_type, depth_type):
     """A near plate before a wall, under a lamp beside it."""
     depth = torch.full((1, 1, HEIGHT, WIDTH), 4.0)

@@ -127,8 +127,8 @@ def test_a_large_lamps_highlight_is_the_mean_of_its_parts(point):
     centre = torch.nn.functional.normalize(place, dim=0)
     right = torch.nn.functional.normalize(torch.linalg.cross(centre, torch.tensor((0.0, 1.0, 0.0))), dim=0)
     up = torch.linalg.cross(right, centre)
-    steps = torch.arange(200)
-    radii, angles = ((steps + 0.5) / 200).sqrt() * size / 2, steps * math.pi * (3 - math.sqrt(5))
+    steps = torch.arange(80)
+    radii, angles = ((steps + 0.5) / 80).sqrt() * size / 2, steps * math.pi * (3 - math.sqrt(5))
     start = place if point else centre
     places = start + radii[:, None] * (angles.cos()[:, None] * right + angles.sin()[:, None] * up)
     options = {"ambient": 0.0, "specular": 0.5, "shininess": 120, "rolled_off": False}
@@ -238,9 +238,8 @@ def test_noise_in_dark_cloth_is_not_lit():
     assert shine(cloth_and_collar(0.01))[..., 8:-8, 8:112].std() < 0.2 * 2 * 0.06 * 0.01 / 0.05
 
 
-@pytest.mark.parametrize("shininess", [1, 20, 300])
-@pytest.mark.parametrize("specular", [0.0, 0.3, 1.0])
-def test_a_white_surface_gives_back_all_light_and_none_more(shininess, specular):
+@pytest.mark.parametrize(("specular", "shininess"), [(0.0, 20), (0.3, 1), (0.3, 300), (1.0, 20), (1.0, 300)])
+def test_a_white_surface_gives_back_all_light_and_none_more(specular, shininess):
     """By reciprocity the reflected share is the integral over all lamps of what is seen, over pi."""
     flat = torch.tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1).expand(1, 3, 1, 1)
     steps = (torch.arange(60) + 0.5) / 60

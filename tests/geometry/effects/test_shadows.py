@@ -223,7 +223,7 @@ def test_a_shadow_is_as_blurred_as_what_it_falls_on(pitch, blur):
     assert shadow[..., : 235 * pitch].max() < 0.05, "none of it on the plate"
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("of_network", [False, True])
 @pytest.mark.parametrize("lamp", [Light((-0.9, 0.1, 0.05)), Light((-0.6, 0.3, -1.2), is_point=True, size=0.2)], ids=["sun", "point"])
 def test_an_image_has_the_same_shadows_whatever_is_in_its_batch(lamp, of_network):

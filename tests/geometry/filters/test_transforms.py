@@ -31,7 +31,7 @@ def surface(height, width, batch=1):
 @pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("sigma", [3.0, 15.9, 20.0])
 def test_a_trend_does_not_depend_on_the_bands(sigma, monkeypatch):
-    values, weight = surface(700, 60, 2)
+    values, weight = surface(500, 40, 2)
     whole = transforms.trend_where(values, weight, sigma)
     monkeypatch.setattr(transforms, "_BAND", 1000)
     assert (transforms.trend_where(values, weight, sigma) - whole).abs().max() < 1e-6
@@ -40,7 +40,7 @@ def test_a_trend_does_not_depend_on_the_bands(sigma, monkeypatch):
 @pytest.mark.parametrize("seamless", [False, True])
 def test_a_trend_takes_no_more_memory_than_its_map(seamless, monkeypatch):
     monkeypatch.setattr(transforms, "_BAND", 1000)
-    values, weight = surface(1200, 64)
+    values, weight = surface(600, 32)
     with Largest() as largest:
         transforms.trend_where(values, weight, 3.0, seamless)
     assert largest.bytes <= values.numel() * values.element_size()

@@ -118,7 +118,7 @@ def test_relief_under_white_noise_is_not_smoothed_away(name, wall):
     assert mean_error(noisy(depth), normals, intrinsics) < 1.05 * RELIEFS[name][2]
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("name", RELIEFS)
 def test_relief_is_not_noise_that_pixels_share(name, wall):
     depth, _, _ = wall(name)

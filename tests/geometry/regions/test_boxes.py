@@ -24,7 +24,7 @@ def around(thing, number, margin):
     return sides[0][0], sides[1][0], sides[0][1], sides[1][1]
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("bend", [0.0, 0.01])
 @pytest.mark.parametrize("margin", [0.05, 0.15])
 def test_a_ball_comes_without_the_floor_and_the_wall(margin, bend):

@@ -82,6 +82,7 @@ def test_a_point_of_the_wall_takes_the_wall():
     assert overlap(object_around(depth, image, 0.1, 0.1), thing == -1) > 0.8
 
 
+@pytest.mark.slow("takes most of a second")
 def test_balls_that_touch_are_told_apart():
     depth, image, thing = room([(-0.45, -0.5, 2.8, 0.5), (0.45, -0.5, 2.8, 0.5)])
     for number in (1, 2):
@@ -129,7 +130,7 @@ def test_a_point_beside_the_border_moves_the_border_alone():
     assert overlap(object_around(depth, image, x, y, not_points=[inside]), thing == 1) > 0.9
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow("takes most of a second")
 @pytest.mark.parametrize(("point", "not_point"), [(82, 81), (83, 81), (84, 82)])
 def test_a_point_beside_the_border_leaves_those_of_the_other_kind(point, not_point):
     """A box of columns 80 to 239 of 320, before a wall."""
@@ -233,7 +234,7 @@ def test_a_bowl_comes_without_the_table_and_its_neighbours():
     assert not mask[:, round(0.75 * width) :].any() and not mask[: round(0.4 * height)].any()
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow("takes most of a second")
 @pytest.mark.parametrize(
     ("name", "point", "inside", "outside"),
     [
@@ -304,7 +305,7 @@ def test_an_image_that_is_not_finite_is_refused():
             object_in_box(depth, image, (0.4, 0.4, 0.8, 0.9))
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow("takes most of a second")
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_has_the_same_region(dtype):
     """Averages of colours that are rounded again would move borders between patches."""

@@ -45,8 +45,8 @@ def assert_unit(normals):
 
 
 @pytest.mark.parametrize("edges", EDGES)
-@pytest.mark.parametrize("tilt", [0, 30, 60, 80])
-@pytest.mark.parametrize("azimuth", [0, 37, 90, 200, 290])
+@pytest.mark.parametrize("tilt", [0, 30, 80])
+@pytest.mark.parametrize("azimuth", [0, 37, 200])
 def test_a_tilted_plane_keeps_its_normal_up_to_the_border(tilt, azimuth, edges):
     depth, visible, normal = plane(tilt, azimuth)
     assert float(angles(depth_to_normals(depth, K, edges=edges), normal)[visible].max()) < 0.01
@@ -197,7 +197,7 @@ def test_auto_leaves_sharp_edges_alone():
     assert torch.equal(depth_to_normals(depth, K, edges="auto"), depth_to_normals(depth, K, edges="sharp"))
 
 
-@pytest.mark.parametrize("scale", [1e-30, 1e-3, 7.0, 1000.0, 1e30])
+@pytest.mark.parametrize("scale", [1e-30, 7.0, 1e30])
 @pytest.mark.parametrize("edges", EDGES)
 def test_the_unit_of_depth_does_not_matter(scale, edges):
     depth = plane(50, 30)[0] * (1 + 0.001 * torch.randn(1, 1, HEIGHT, WIDTH, generator=generator()))

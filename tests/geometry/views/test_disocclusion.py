@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from depth_normal.geometry.views.disocclusion import continue_surfaces, fill_uncovered
+from tests.geometry.type_pairs import of_two_types
 
 HEIGHT, WIDTH = 24, 40
 NEAR, FAR = 1.0, 0.25
-TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 RED, GREEN = torch.tensor((1.0, 0.0, 0.0)).view(3, 1, 1), torch.tensor((0.0, 1.0, 0.0)).view(3, 1, 1)
 
 
@@ -194,8 +194,7 @@ def test_a_lens_blurs_traces_too():
     assert torch.equal(both, blurred)
 
 
-@pytest.mark.parametrize("image_type", TYPES, ids=str)
-@pytest.mark.parametrize("depth_type", TYPES, ids=str)
+@of_two_types
 @pytest.mark.parametrize("options", [{}, {"traces": True}, {"blurred": True}], ids=str)
 def test_types_may_differ(image_type, depth_type, options):
     """Half precision holds inverse depths that it cannot multiply."""

@@ -25,11 +25,10 @@ from depth_normal.geometry.views.parallax import (
 )
 from depth_normal.geometry.views.soft_edges import split_soft_edges
 from depth_normal.options.parallax import LoopOptions
+from tests.geometry.type_pairs import of_two_types
 
 HEIGHT, WIDTH, FOCAL = 60, 100, 100.0
 INTRINSICS = intrinsics_from_focal_length(FOCAL, HEIGHT, WIDTH)
-TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-PAIRS = [(one, TYPES[(at + shift) % 4]) for shift in (1, 2, 3, 0) for at, one in enumerate(TYPES)]
 RED, GREEN = torch.tensor((1.0, 0.0, 0.0)).view(3, 1, 1), torch.tensor((0.0, 1.0, 0.0)).view(3, 1, 1)
 
 
@@ -59,8 +58,8 @@ def plate_before_wall():
     return image, depth
 
 
-@pytest.mark.quick_cases(2)
-@pytest.mark.parametrize(("image_type", "depth_type"), PAIRS, ids=str)
+@pytest.mark.quick_cases(1)
+@of_two_types
 def test_types_may_differ(image_type, depth_type):
     """Soft depth, whose edges the image's colours place, and a mast before the sky, which they alone show."""
     image, depth = plate_before_wall()

@@ -9,12 +9,11 @@ import torch
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.views.stereo import StereoPair, compose, compose_holes, disparity_range, stereo_pair, stereo_suffix
 from depth_normal.options.stereo import ANAGLYPHS, LAYOUTS, ORIGINALS, StereoOptions
+from tests.geometry.type_pairs import of_two_types
 
 HEIGHT, WIDTH = 40, 200
 RANGE = (0.0, 1.0)
 INSIDE = slice(25, -25)
-TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-PAIRS = [(one, TYPES[(at + shift) % 4]) for shift in (1, 2, 3, 0) for at, one in enumerate(TYPES)]
 
 
 def noise(batch=1, width=WIDTH):
@@ -40,8 +39,7 @@ def test_a_plane_moves_by_its_disparity(original, left, right):
         assert (eye - noise().roll(pixels, 3))[..., INSIDE].abs().max() < 1e-4
 
 
-@pytest.mark.quick_cases(4)
-@pytest.mark.parametrize(("image_type", "depth_type"), PAIRS, ids=str)
+@of_two_types
 def test_types_may_differ(image_type, depth_type):
     images, known = (noise().double() / 3).to(image_type), Estimate(7 - 4 * step().depth, Quantity.METRIC_DEPTH)
     pair = stereo_pair(images, replace(known, depth=known.depth.to(depth_type)), StereoOptions(4.3, original="left"))

@@ -116,6 +116,7 @@ def test_the_border_is_like_any_other_column(scene, layout):
     assert torch.equal(pair.holes_left.roll(WIDTH // 3, -1), other.holes_left)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("layout", ["vr180", "360-tb"])
 def test_poles_are_seen_alike(scene, layout):
     """Beyond 80 degrees the eye distance is 0."""
@@ -150,6 +151,7 @@ def test_a_plane_lies_at_its_angle_for_each_eye(size):
         assert float(down.float().mean()) * 180 == pytest.approx(vertical, abs=2 * 180 / side)
 
 
+@pytest.mark.quick_cases(1)
 def test_photos_agree_with_rays_from_the_eyes(scene):
     things, _ = scene
     height, width = 180, 240
@@ -204,6 +206,7 @@ def test_depth_without_metres_begins_at_the_assumed_distance():
         assert (pair.left - expected.left).abs().max() < 1e-3 and (pair.left - pair.right).abs().max() > 0.1
 
 
+@pytest.mark.quick_cases(1)
 def test_layouts_have_their_sizes(scene):
     _, traced = scene
     sizes = {"vr180": (WIDTH // 2, WIDTH), "360-tb": (WIDTH, WIDTH), "360-sbs": (WIDTH // 2, 2 * WIDTH)}

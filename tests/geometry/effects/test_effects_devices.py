@@ -1,4 +1,4 @@
-"""Light and shadows on a device that this machine need not have: no op mixes devices, and who waits for values says so."""
+"""The effects on a device that this machine need not have: no op mixes devices, and who waits for values says how often."""
 
 import runpy
 from pathlib import Path
@@ -7,12 +7,15 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from depth_normal.geometry.edges import matting
+from depth_normal.geometry.effects import depth_mask, depth_of_field, depths, focus, fog
 from depth_normal.geometry.effects.defocus import blur_by_depth
 from depth_normal.geometry.effects.lights import Light, LightPlan, light_position, placed_on, received_share, towards
 from depth_normal.geometry.effects.lit_scene import lit_scene
 from depth_normal.geometry.effects.relight import relief_gloss, relight, roll_off, shine
 from depth_normal.geometry.effects.shadows import cast_shadow
 from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.options.lens import LensOptions
 from depth_normal.utils import unit_vectors, vector_lengths
 
 OTHERS = runpy.run_path(str(Path(__file__).resolve().parents[1] / "test_devices.py"))
@@ -24,18 +27,33 @@ def maps(channels=1, size=(24, 32)):
     return torch.rand(2, channels, *size, device=DEVICE)
 
 
+def one(channels=1):
+    return maps(channels)[:1]
+
+
 def camera(batch=2):
     return torch.eye(3, device=DEVICE).repeat(batch, 1, 1)
 
 
 def known():
-    return Estimate(maps()[:1], Quantity.METRIC_DEPTH, normals=maps(3)[:1], intrinsics=camera(1))
+    return Estimate(one(), Quantity.METRIC_DEPTH, normals=one(3), intrinsics=camera(1))
+
+
+def masked():
+    return Estimate(one(), Quantity.METRIC_DEPTH, mask=one() > 0.5, intrinsics=camera(1))
 
 
 LOOKS = {"specular": 0.2, "shadow": 0.5, "ambient_above": (0.1, 0.2, 0.3)}
 
 # name: how it is called, and how many times it waits for the device
 CASES = {
+    "depths": (lambda: depths.known_depths(masked()).share(), 1),
+    "mask": (lambda: depth_mask.range_mask(depths.known_depths(masked()), 0.1, 0.5, unit="metres", feather=0.1), 1),
+    # The image's levels, and with them whether something is brighter than white.
+    "cut-out": (lambda: matting.cut_out(one(3), one(), 5.0).colour, 1),
+    "fog": (lambda: fog.add_fog(one(3), fog.fog_transmittance(one(), camera(1), 0.1, falloff=0.1), (1, 1, 1)), 2),
+    "focus": (lambda: focus.focused(masked(), one(3), LensOptions(point=(0.5, 0.5))).circle, 6),  # most for what is near the edges
+    "depth of field": (lambda: depth_of_field.depth_of_field(one(3), one(), blades=5, highlights=1.0), 4),
     "towards": (lambda: towards(LAMP, maps(3)), 0),
     "received_share": (lambda: received_share(SUN, maps(), maps()[0, 0, 0, 0]), 0),
     "unit_vectors": (lambda: unit_vectors(maps(3)), 0),
@@ -44,7 +62,7 @@ CASES = {
     "roll_off": (lambda: roll_off(maps(3), maps(3)), 0),
     "relief_gloss": (lambda: relief_gloss(maps(3), torch.ones(2, 1, 1, 1, device=DEVICE)), 1),  # its noise
     "shine": (lambda: shine(maps(3)), 0),
-    "blur_by_depth": (lambda: blur_by_depth(maps(3)[:1], maps()[:1] + 1), 1),  # what tells of its layers
+    "blur_by_depth": (lambda: blur_by_depth(one(3), one() + 1), 1),  # what tells of its layers
     # Depth, the camera, and how many steps the rays of all images need.
     "cast_shadow": (lambda: cast_shadow(maps(), camera(), SUN), 3),
     "cast_shadow of a network's depth": (lambda: cast_shadow(maps(), camera(), SUN, doubt=torch.ones(2, 1, 1, 1), blur=maps()), 3),
@@ -81,7 +99,7 @@ def test_it_stays_on_the_device_and_waits_no_more_than_it_must(name):
 @pytest.mark.slow("takes most of a second")
 def test_the_scene_of_an_image_stays_on_the_device():
     with FakeTensorMode(), Questions():
-        scene = lit_scene(maps(3)[:1], known(), (LightPlan(), LightPlan("point")), sky=True)
+        scene = lit_scene(one(3), known(), (LightPlan(), LightPlan("point")), sky=True)
         assert light_position(3.0, 4.0, 1.0, camera(1))[2] == -1.0
         lit = relight(**vars(scene))
     assert scene.edges is not None
