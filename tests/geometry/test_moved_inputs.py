@@ -374,7 +374,7 @@ def _compare(function, scene, seeds):
     assert max(shares.values()) <= ELSEWHERE, shares
 
 
-@pytest.mark.slow("tries five seeds")
+@pytest.mark.slow("tries fifty seeds; of modules that take a second for each of them, ten")
 @pytest.mark.parametrize(("function", "scene"), CASES)
-def test_none_of_five_millionths_turns_anything_over(function, scene):
-    _compare(function, scene, range(1, 6))
+def test_none_of_many_millionths_turns_anything_over(function, scene):
+    _compare(function, scene, range(10 if function.split(".")[1] in ONE_SCENE else 50))
