@@ -328,6 +328,7 @@ CASES = {
     "estimate.Estimate.where_known": (lambda: estimate().where_known(mask()), None),
     "estimate.Estimate.to": (lambda: estimate().to("cpu").to(DEVICE), "goes to the CPU"),
     "edges.depth_edges.sharpen_known_depth": (lambda: depth_edges.sharpen_known_depth(maps(), 2, 1), None),
+    "edges.depth_edges.sharpened_inverse": (lambda: depth_edges.sharpened_inverse(maps(), 2, 1), None),
     "edges.depth_edges.sharpen_depth_edges": (lambda: depth_edges.sharpen_depth_edges(maps(), 2, 1), DEPTH),
     "edges.depth_edges.depth_at_image_edges": (lambda: depth_edges.depth_at_image_edges(maps(), maps(3)), FEW),
     "edges.depth_edges.find_ramps": (lambda: depth_edges.find_ramps(maps(), 2), None),
@@ -423,8 +424,7 @@ CASES = {
     "filters.box.box_sums": (lambda: box.box_sums(maps(), 2), None),
     "filters.guided_filter.fit_of_means": (lambda: guided_filter.fit_of_means(maps(13), 2), None),
     "filters.guided_filter.fitted": (lambda: guided_filter.fitted(maps(4), maps(3), 1), None),
-    "filters.guided_filter.products": (lambda: guided_filter.products(maps(3)), None),
-    "filters.guided_filter.solved": (lambda: guided_filter.solved(maps(6), maps(3)), None),
+    "filters.guided_filter.moments": (lambda: guided_filter.moments(maps(), maps(3)), None),
     "views.parallax.parallax_of_clip": (
         lambda: list(parallax.parallax_of_clip(maps(3), estimate(), LoopOptions("orbit"), [0, 0.5])),
         HOLES + "; and of each frame how far the move reaches and where its holes are",
