@@ -55,7 +55,7 @@ def assumed_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Te
     images = list(zip(depth.split(1), valid.split(1), strict=True))
     if quantity is Quantity.DISPARITY:
         scales = _scales_of(estimate, valid, near_far_ratio)
-        assumed = torch.cat([scale.inverse_depth(*image).reciprocal_() for image, scale in zip(images, scales, strict=True)])
+        assumed = torch.cat([scale.inverse_depth(image).reciprocal_() for (image, _), scale in zip(images, scales, strict=True)])
     elif near_far_ratio:
         assumed = torch.cat([_stretched(*image, near_far_ratio) for image in images])
     else:
@@ -80,13 +80,18 @@ def filled_depth(estimate: Estimate) -> Tensor:
         ValueError: No depth.
     """
     if estimate.quantity is Quantity.DISPARITY:
-        disparity, _, valid = estimate.known_depth()
-        images = zip(_scales_of(estimate, valid, None), disparity.split(1), valid.split(1), strict=True)
-        return _joined(
-            [_filled(scale.inverse_depth(values, known, scale.farthest).reciprocal_(), scale.nearest) for scale, values, known in images]
-        )
+        return filled_inverse(estimate).reciprocal_()
     depth = assumed_depth(estimate, NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None)
     return _joined([_filled_and_scaled(image) for image in depth.split(1)])
+
+
+def filled_inverse(estimate: Estimate) -> Tensor:
+    """The inverse of `filled_depth`."""
+    if estimate.quantity is not Quantity.DISPARITY:
+        return filled_depth(estimate).reciprocal_()
+    disparity, _, valid = estimate.known_depth()
+    images = zip(_scales_of(estimate, valid, None), disparity.split(1), valid.split(1), strict=True)
+    return _joined([scale.filled_inverse(*image) for scale, *image in images])
 
 
 def assumed_intrinsics(estimate: Estimate, fov: float | None = None, size: tuple[int, int] | None = None) -> Tensor:
@@ -127,14 +132,20 @@ class _Scale(NamedTuple):
     farthest: float
     nearest: float = 1.0
 
-    def inverse_depth(self, disparity: Tensor, valid: Tensor, elsewhere: float | None = None) -> Tensor:
-        """Of disparity (1, 1, H, W), positive; where it is not valid 1, or that of the disparity `elsewhere`."""
+    def inverse_depth(self, disparity: Tensor) -> Tensor:
+        """Of disparity (1, 1, H, W), positive."""
         if self.near is None:
             return torch.ones_like(disparity)
-        inverse = (disparity - self.far).mul_(self.slope).add_(1 / self.ratio)
+        return (disparity - self.far).mul_(self.slope).add_(1 / self.ratio).clamp_(min=_NEAREST / self.ratio)
+
+    def filled_inverse(self, disparity: Tensor, valid: Tensor) -> Tensor:
+        """The same without holes: where it is not valid, that of the farthest. Its near end is at 1."""
+        if self.near is None:
+            return torch.ones_like(disparity)
         if not are_all(valid):
-            inverse = inverse.where(valid, 1 if elsewhere is None else (elsewhere - self.far) * self.slope + 1 / self.ratio)
-        return inverse.clamp_(min=_NEAREST / self.ratio)
+            disparity = torch.where(valid, disparity, self.farthest)
+        inverse = (disparity - self.far).mul_(self.slope * self.nearest).add_(self.nearest / self.ratio)
+        return inverse.clamp_(max(_NEAREST * self.nearest / self.ratio, 1 / _FARTHEST_FILLED), 1 / _NEAREST_FILLED)
 
     @property
     def slope(self) -> float:
@@ -156,7 +167,7 @@ def _scale_of(disparity: Tensor, valid: Tensor, mask: Tensor | None, near_far_ra
     """That of one image, and whether all of it is valid."""
     known = finite = disparity if are_all(valid) else torch.where(valid, disparity, constant(disparity, torch.inf))
     if mask is not None and not near_far_ratio:
-        finite = torch.where(are_finite(disparity), disparity, constant(disparity, torch.inf))
+        finite = disparity.nan_to_num(torch.inf, torch.inf, torch.inf)
     maps = {"samples": samples_of(disparity, valid), "farthest": known.amin(), "least": finite.amin(), "is_valid": valid.all()}
     if not near_far_ratio:
         maps |= {"top": disparity[0, 0, 0], **({} if mask is None else {"is_whole": mask.all()})}
@@ -210,12 +221,8 @@ def _filled_and_scaled(depth: Tensor) -> Tensor:
     if most == -math.inf:
         return torch.ones_like(depth)
     # A coarse grid may miss the few values there are.
-    return _filled(depth if whole else torch.where(valid, depth, most), near if near < math.inf else least)
-
-
-def _filled(depth: Tensor, near: float) -> Tensor:
-    """Depth without holes, its near end at 1."""
-    return (depth / near).clamp_(_NEAREST_FILLED, _FARTHEST_FILLED)
+    depth = depth if whole else torch.where(valid, depth, most)
+    return (depth / (near if near < math.inf else least)).clamp_(_NEAREST_FILLED, _FARTHEST_FILLED)
 
 
 def _joined(images: Sequence[Tensor]) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...options.lights import POINT
 from ...utils import resize_map, unit_vectors, vector_lengths
-from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
+from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_inverse
 from ..conventions import convert_normals, unit_normals
 from ..edges.depth_edges import edge_radius, sharpened_inverse
 from ..estimate import Axes, Estimate, Quantity
@@ -92,7 +92,7 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
         softness = normal_softness(normals)
         glossy = _steady(normals, softness.whole)
     else:
-        soft, radius = filled_depth(sized).reciprocal_(), edge_radius(height, width)
+        soft, radius = filled_inverse(sized), edge_radius(height, width)
         sharp, steps = sharpened_inverse(soft, radius), DepthSteps.of(soft)
         softness = steps.softness(normals)
         if softness.whole * softness.share > 0:
@@ -144,7 +144,7 @@ def _facing_where(share: Tensor, normals: Tensor) -> Tensor:
 
 
 def _outside_ramps(soft: Tensor, sharp: Tensor, radius: int) -> Tensor:
-    """1 where sharpening left the inverse depth as it was, down to 0 around ramps that became steps: (B, 1, h, w), a pixel a third of a radius.
+    """1 where sharpening left the inverse depth as it was, down to 0 around ramps that became steps: (B, 1, h, w).
 
     Depth that has steps already, rendered or measured, has no ramps.
     """
@@ -165,4 +165,4 @@ def _steady(normals: Tensor, softness: float) -> Tensor:
     length = vector_lengths(means).clamp_(1e-3, 1)
     # 1 / (1 + turned * (1 / length - 1))
     turned = _TURNED * softness
-    return length / (length * (1 - turned) + turned)
+    return length / torch.rsub(length, turned, alpha=turned - 1)

@@ -316,7 +316,7 @@ def roll_off(lit: Tensor, base: Tensor) -> Tensor:
         E. Reinhard et al., "Photographic tone reproduction for digital images" (2002), from the knee on.
     """
     knee = largest_channel(base).clamp(min=KNEE)
-    headroom = (1 - knee).clamp(min=0)
+    headroom = (1 - knee).clamp_(min=1e-9)
     rolled = _shoulder(lit, knee, headroom)
     # f grows: the largest channel stays the largest, and the smallest the smallest.
     (largest, smallest), (high, low) = (_ends_of_channels(each) for each in (lit, rolled))
@@ -335,8 +335,7 @@ def _ends_of_channels(light: Tensor) -> tuple[Tensor, Tensor]:
 
 def _shoulder(light: Tensor, knee: Tensor, headroom: Tensor) -> Tensor:
     beyond = (light - knee).clamp_(min=0)
-    span = (headroom + beyond).clamp_(min=1e-9)
-    return torch.minimum(light, knee).addcdiv_(beyond.mul_(headroom), span)
+    return torch.minimum(light, knee).addcdiv_(beyond * headroom, headroom + beyond)
 
 
 def _light_left(

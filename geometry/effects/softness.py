@@ -73,7 +73,7 @@ class DepthSteps:
         small = middles_of(inverse, pitch)
         between = F.max_pool2d(high - low, pitch, ceil_mode=True)[..., : small.shape[-2], : small.shape[-1]]
         ramps = find_ramps(small, reach)
-        steps = (between > _STEP * (ramps.high - ramps.low)) & (ramps.high > ramps.low * _LEAST)
+        steps = (between > _STEP * ramps.span) & (ramps.high > ramps.low * _LEAST)
         beside = largest_within(steps.to(inverse), 2 * reach, has_nan=False)
         edges = torch.cat((ramps.edge.to(beside), beside * ramps.edge)).sum((1, 2, 3))
         return cls(box_means(beside, reach), edges)
@@ -128,12 +128,12 @@ def _fast_turns(normals: Tensor) -> list[Tensor]:
 def _changes(normals: Tensor) -> Tensor:
     """(N,): how much the turning of normals changes within the width of soft edges."""
     pitch, reach = pitch_and_reach(*normals.shape[-2:])
-    small, found = middles_of(normals, pitch), [normals.new_zeros(0)]
+    small, found = middles_of(normals, pitch), []
     for axis in (2, 3):
         if (along := small.shape[axis] - 2 * reach) > 0:
             before, own, after = (small.narrow(axis, start * reach, along) for start in range(3))
             found.append(vector_lengths((before + after).sub_(own, alpha=2)).flatten())
-    return torch.cat(found)
+    return torch.cat(found) if found else normals.new_zeros(0)
 
 
 def _ripple(changes: Tensor) -> float:

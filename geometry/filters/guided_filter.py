@@ -49,8 +49,10 @@ def mask_at_image_edges(mask: Tensor, image: Tensor, radius: int) -> Tensor:
 
 
 def moments(values: Tensor, image: Tensor) -> Tensor:
-    """What a linear function of the colour is fitted by, (B, 14, H, W): 1, a map, the three channels, the map times these, and the six
-    products of two channels: rr, rg, rb, gg, gb, bb.
+    """What a linear function of the colour is fitted to a map by.
+
+    Returns:
+        (B, 14, H, W): 1, the map, the three channels, the map times these, and the products rr, rg, rb, gg, gb, bb.
     """
     numbers = torch.cat((constant(values, 1.0).expand_as(values), values, image), 1)
     first, second = numbers.index_select(1, _pairs(numbers, 1)).chunk(2, 1)
