@@ -164,7 +164,8 @@ def _through_lens(image: Tensor, circle: Tensor, blades: int, rotation: float, h
         box = _grown(_around(boxes), levels[index], surfaces.square.shape[-2:])
         layer = blur_layer(_layer(layered, index, box), levels[index], blades, rotation)
         place, layer = _in_image(layer, box, margin, height, width)
-        share, rest = layer[:, 3:].contiguous(), left[place]
+        share, rest = layer[:, 3:], left[place]
+        share = share.contiguous() if share.device.type == "cpu" else share
         if index > 0:  # of a surface between two layers the farther one is its own as well
             rest = rest * (deepest[place] >= min(levels[index], levels[index - 1] + _EDGE))
         if levels[index] == 0:
