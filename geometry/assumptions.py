@@ -94,6 +94,15 @@ def filled_inverse(estimate: Estimate) -> Tensor:
     return _joined([scale.filled_inverse(*image) for scale, *image in images])
 
 
+def filled_with_ends(estimate: Estimate) -> tuple[Tensor, float, float]:
+    """`filled_depth` of disparity of one image, and its near and its far end, which are infinite where nothing is valid."""
+    disparity, _, valid = estimate.known_depth()
+    (scale,) = _scales_of(estimate, valid, None)
+    farthest = min(scale.deepest / scale.nearest, _FARTHEST_FILLED)
+    nearest, farthest = (1.0, farthest) if math.isfinite(scale.far) else (math.inf, math.inf)
+    return scale.filled_inverse(disparity, valid).reciprocal_(), nearest, farthest
+
+
 def assumed_intrinsics(estimate: Estimate, fov: float | None = None, size: tuple[int, int] | None = None) -> Tensor:
     """The camera: of `fov`, else the estimate's own, else of `DEFAULT_FOV`.
 
@@ -124,6 +133,7 @@ class _Scale(NamedTuple):
         ratio: Far depth divided by near depth.
         farthest: The least valid disparity.
         nearest: The depth of the near end, close to 1.
+        deepest: That of the far end.
     """
 
     far: float
@@ -131,6 +141,7 @@ class _Scale(NamedTuple):
     ratio: float
     farthest: float
     nearest: float = 1.0
+    deepest: float = 1.0
 
     def inverse_depth(self, disparity: Tensor) -> Tensor:
         """Of disparity (1, 1, H, W), positive."""
@@ -185,8 +196,8 @@ def _scale_of(disparity: Tensor, valid: Tensor, mask: Tensor | None, near_far_ra
         return _Scale(far, None, ratio, farthest), is_valid
     scale = _Scale(far, near, ratio, farthest)
     inverse = np.maximum((ordered - far) * scale.slope + 1 / ratio, _NEAREST / ratio)
-    nearest, _ = at_percentiles(1 / inverse[::-1], FAR_AND_NEAR_END)
-    return scale._replace(nearest=nearest), is_valid
+    nearest, deepest = at_percentiles(1 / inverse[::-1], FAR_AND_NEAR_END)
+    return scale._replace(nearest=nearest, deepest=deepest), is_valid
 
 
 def _stretched(depth: Tensor, valid: Tensor, ratio: float) -> Tensor:
