@@ -236,7 +236,7 @@ def _deepest(radius: Tensor, largest: float) -> Tensor:
     size, previous = radius.abs(), -1.0
     for reach in _reaches(largest):
         spread, reached = largest_within(spread, reach - reached, has_nan=False), reach
-        deepest = torch.where(size > previous, spread, deepest)
+        deepest = spread if previous < 0 else torch.where(size > previous, spread, deepest)
         previous = reach
     return deepest + _EDGE
 
@@ -255,9 +255,9 @@ def _behind(light: Tensor, radius: Tensor, reach: int) -> tuple[Tensor, Tensor]:
     beside = small + neighbours_largest(-small) > _EDGE
     farthest = _shown_behind(small, beside, reach)
     hidden = farthest - small > _EDGE
-    low, high = small.amin(), small.amax()
+    low, high = small.aminmax()
     # As if the far end were ten times as far as the near end: what is farther goes before what is nearer, and edges are edges.
-    inverse = 1 + 9 * (high - small) / (high - low).clamp(min=_TINY)
+    inverse = torch.addcdiv(constant(small, 1.0), high - small, (high - low).clamp(min=_TINY), value=9)
     filled = fill_uncovered(torch.cat((small_light, small), 1), inverse.masked_fill(hidden | beside, 0), blurred=True)
     size = radius.shape[-2:]
     # A near pixel whose half-size one is far has that behind it, too.
@@ -270,12 +270,12 @@ def _shown_behind(radius: Tensor, beside: Tensor, largest: float) -> Tensor:
 
     What is farther from an edge than both blurs reach shows none of it: -infinity.
     """
-    farthest = torch.full_like(radius, -torch.inf)
-    spread, size, reached, previous = torch.where(beside, radius, farthest), radius.abs(), 0, -1.0
+    farthest = spread = torch.where(beside, radius, constant(radius, -torch.inf))
+    size, reached, previous = radius.abs(), 0, -1.0
     for reach in _reaches(largest):
         half = math.ceil(reach / 2)
         spread, reached = largest_within(spread, half - reached, has_nan=False), half
-        farthest = torch.where(torch.maximum(spread, size) > previous - _NARROW, spread, farthest)
+        farthest = spread if previous < 0 else torch.where(torch.maximum(spread, size) > previous - _NARROW, spread, farthest)
         previous = reach
     return farthest
 
@@ -290,7 +290,7 @@ def _with_margin(light: Tensor, radius: Tensor, reach: int) -> _Surfaces:
     margin = _margin(reach)
     right, below = (margin + -side % LARGEST_STEP for side in (width, height))
     mode = "reflect" if right < width and below < height else "replicate"
-    whole = torch.cat((light, torch.ones_like(radius), radius * radius.abs()), 1)
+    whole = torch.cat((light, constant(radius, 1.0).expand_as(radius), radius * radius.abs()), 1)
     padded = F.pad(whole, (margin, right, margin, below), mode=mode)
     return _Surfaces(padded[:, :4], padded[:, 4:])
 

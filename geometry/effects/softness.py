@@ -71,7 +71,9 @@ class DepthSteps:
         pitch, reach = pitch_and_reach(*inverse.shape[-2:])
         low, high = extremes_within(inverse, 1)
         small = middles_of(inverse, pitch)
-        between = F.max_pool2d(high - low, pitch, ceil_mode=True)[..., : small.shape[-2], : small.shape[-1]]
+        between = high - low
+        if pitch > 1:
+            between = F.max_pool2d(between, pitch, ceil_mode=True)[..., : small.shape[-2], : small.shape[-1]]
         ramps = find_ramps(small, reach)
         steps = (between > _STEP * ramps.span) & (ramps.high > ramps.low * _LEAST)
         beside = largest_within(steps.to(inverse), 2 * reach, has_nan=False)
