@@ -120,8 +120,7 @@ def _closest_background(sides: _Side, middle: Tensor, places: Tensor, far: int) 
     number = whole_numbers(distance, 0, len(distance))[:, None]
     closest = torch.add(number, distance, alpha=len(distance)).amin(0)  # of equal ones the first
     distance, number = closest // len(distance), closest % len(distance)
-    chosen = torch.add(torch.arange(len(places), device=number.device), number, alpha=len(places))
-    inverse, source, hider = (each.flatten().index_select(0, chosen) for each in (sides.inverse, sides.source, hider))
+    inverse, source, hider = (each.gather(0, number[None])[0] for each in (sides.inverse, sides.source, hider))
     return _Side(distance, inverse, source, sides.pitch.flatten().index_select(0, number), hider)
 
 
@@ -287,7 +286,7 @@ def _mean_radius(height: int, width: int) -> int:
 
 def _means(continued: Tensor, like: Tensor, places: Tensor, radius: int) -> Tensor:
     """Means (C, N) over the holes in a square around each place: rows that were continued one by one do not fit to a pixel."""
-    values = torch.cat((continued, torch.ones_like(continued[:1])))
+    values = torch.cat((continued, constant(continued, 1.0).expand_as(continued[:1])))
     # One by one on a CPU: it large maps cost more than their arithmetic.
     parts = values.split(1) if values.device.type == "cpu" else (values,)
     sums = torch.cat([_sums_around(part, like, places, radius) for part in parts])
