@@ -261,10 +261,9 @@ def _look_at_some(rays: _Rays, points: _Points, casters: Tensor, halves: Tensor,
         ray = torch.addcmul(starts[:, 2:], share, ways[:, 2:])
         found = _cover(half, hit, ray, step * inverse_step, torch.addcmul(least, share, softness))
         most, first_most = found.mul_(fade).max(0)
-        # Where nothing is hidden it has no meaning.
         there = share.expand(-1, -1, *most.shape[1:]).gather(0, first_most[None])[0] if measured else None
         if hidden is None:
-            hidden, farness = most.clamp_(min=0), there
+            hidden, farness = most.clamp_(min=0), None if there is None else there * (most > 0)
             continue
         farness = None if there is None or farness is None else torch.where(most > hidden, there, farness)
         hidden = torch.maximum(hidden, most, out=hidden)
