@@ -51,7 +51,7 @@ def largest_plane(places: Tensor, nearness: Tensor, left: Tensor, random: torch.
     agree = 1 - ((planes @ places[sample].T - nearness[sample]) / PLANE_DISTANCE).abs().clamp(max=1).square()
     plane, steadied = planes[agree.sum(1).argmax()], 1e-9 * torch.eye(3, dtype=places.dtype)
     for _ in range(_FITS):
-        weights = left / (1 + ((nearness - places @ plane) / PLANE_DISTANCE).square()).square()
+        weights = left / (1 + (torch.addmv(nearness, places, plane, alpha=-1) / PLANE_DISTANCE).square()).square()
         weighted = places * weights[:, None]
         before, plane = plane, torch.linalg.solve(weighted.T @ places + steadied, weighted.T @ nearness)
         if bool((plane - before).abs().amax() < _STILL):
