@@ -169,17 +169,14 @@ def _scales_of(estimate: Estimate, valid: Tensor, near_far_ratio: float | None) 
     disparity = estimate.depth
     assert disparity is not None
     masks = [None] * estimate.batch if estimate.mask is None else estimate.mask.split(1)
-    found = [_scale_of(*image, near_far_ratio) for image in zip(disparity.split(1), valid.split(1), masks, strict=True)]
-    vars(estimate)["has_all_depth"] = all(is_whole for _, is_whole in found)  # nobody has to ask again
-    return [scale for scale, _ in found]
+    return [_scale_of(*image, near_far_ratio) for image in zip(disparity.split(1), valid.split(1), masks, strict=True)]
 
 
-def _scale_of(disparity: Tensor, valid: Tensor, mask: Tensor | None, near_far_ratio: float | None) -> tuple[_Scale, bool]:
-    """That of one image, and whether all of it is valid."""
+def _scale_of(disparity: Tensor, valid: Tensor, mask: Tensor | None, near_far_ratio: float | None) -> _Scale:
     known = finite = disparity if are_all(valid) else torch.where(valid, disparity, constant(disparity, torch.inf))
     if mask is not None and not near_far_ratio:
         finite = disparity.nan_to_num(torch.inf, torch.inf, torch.inf)
-    maps = {"samples": samples_of(disparity, valid), "farthest": known.amin(), "least": finite.amin(), "is_valid": valid.all()}
+    maps = {"samples": samples_of(disparity, valid), "farthest": known.amin(), "least": finite.amin()}
     if not near_far_ratio:
         maps |= {"top": disparity[0, 0, 0], **({} if mask is None else {"is_whole": mask.all()})}
     fetched = to_cpu(maps)
@@ -191,13 +188,12 @@ def _scale_of(disparity: Tensor, valid: Tensor, mask: Tensor | None, near_far_ra
     if fetched.get("is_whole"):  # the network says that there is no sky
         near_far_ratio = NEAR_FAR_RATIO
     ratio = near_far_ratio or (_SKY_RATIO if _sees_sky(fetched["top"].tolist(), least, near) else NEAR_FAR_RATIO)
-    is_valid = bool(fetched["is_valid"])
     if not are_ends_apart(far, near):
-        return _Scale(far, None, ratio, farthest), is_valid
+        return _Scale(far, None, ratio, farthest)
     scale = _Scale(far, near, ratio, farthest)
     inverse = np.maximum((ordered - far) * scale.slope + 1 / ratio, _NEAREST / ratio)
     nearest, deepest = at_percentiles(1 / inverse[::-1], FAR_AND_NEAR_END)
-    return scale._replace(nearest=nearest, deepest=deepest), is_valid
+    return scale._replace(nearest=nearest, deepest=deepest)
 
 
 def _stretched(depth: Tensor, valid: Tensor, ratio: float) -> Tensor:

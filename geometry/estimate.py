@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
 from types import EllipsisType
 from typing import NamedTuple
 
@@ -113,7 +112,7 @@ class Estimate:
         """The device of the maps."""
         return self._reference.device
 
-    @cached_property
+    @property
     def valid(self) -> Tensor:
         """The pixels where all maps are valid: (B, 1, H, W) bool.
 
@@ -124,17 +123,12 @@ class Estimate:
         known = [valid for valid in (self.depth_valid, self.normals_valid) if valid is not None]
         return known[0] if len(known) == 1 else known[0] & known[1]
 
-    @cached_property
+    @property
     def depth_valid(self) -> Tensor | None:
         """The pixels with a valid depth: (B, 1, H, W) bool; None without depth."""
         return None if self.depth is None or self.quantity is None else valid_depth(self.depth, self.quantity, self.mask)
 
-    @cached_property
-    def has_all_depth(self) -> bool:
-        """Whether there is a valid depth everywhere. Synchronises the device once."""
-        return bool(self.known_depth()[2].all())
-
-    @cached_property
+    @property
     def normals_valid(self) -> Tensor | None:
         """The pixels with valid normals: (B, 1, H, W) bool; None without normals."""
         return None if self.normals is None else valid_normals(self.normals, self.mask)
@@ -169,9 +163,9 @@ class Estimate:
         Raises:
             ValueError: There are only normals.
         """
-        if self.depth is None or self.quantity is None or self.depth_valid is None:
+        if self.depth is None or self.quantity is None:
             raise ValueError("there are normals but no depth, and depth is needed here; use a model that gives depth")
-        return self.depth, self.quantity, self.depth_valid
+        return self.depth, self.quantity, valid_depth(self.depth, self.quantity, self.mask)
 
     def to(self, device: torch.device | str) -> Estimate:
         """The same estimate on another device."""

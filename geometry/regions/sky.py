@@ -96,7 +96,7 @@ def describe_sky(share: Tensor) -> str:
 
 def masks_nothing(estimate: Estimate) -> bool:
     """Whether there is a mask that leaves out nothing, and no hole: so networks say that there is no sky. Synchronises the device."""
-    return estimate.mask is not None and estimate.has_all_depth
+    return estimate.mask is not None and bool(estimate.known_depth()[2].all())
 
 
 def _tells_sky(estimate: Estimate, predicted: Tensor) -> Tensor:
