@@ -406,6 +406,12 @@ def whole_numbers(first: int, end: int) -> Tensor:
     return torch.arange(first, end)
 
 
+@kept_constants
+def counted(length: int) -> Tensor:
+    """(length,): 0, 1, 2, ... in float32; called with a tensor whose device they get."""
+    return torch.arange(length, dtype=torch.float32)
+
+
 @kept_on_device
 def constant(device: torch.device, dtype: torch.dtype, values: Any) -> Tensor:
     """A tensor of numbers, nested tuples of them; called with a tensor whose dtype and device it gets."""

@@ -40,8 +40,8 @@ FRAMES = 8
 PARALLAX = f"parallax, a frame of {FRAMES}"
 # The functions of a step of the node Relight, by the module that calls them; the time of a function that another one calls is the inner's.
 STEPS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "assumptions": ("lit_scene", ("filled_depth", "assumed_intrinsics")),
-    "edges": ("lit_scene", ("sharpen_known_depth", "_outside_ramps")),
+    "assumptions": ("lit_scene", ("filled_inverse", "assumed_intrinsics")),
+    "edges": ("lit_scene", ("sharpened_inverse", "_outside_ramps")),
     "sky": ("lit_scene", ("sky_alpha", "predicted_sky")),
     "normals": ("lit_scene", ("with_normals", "unit_normals", "convert_normals", "_facing_where")),
     "shadows": ("relight", ("_light_left",)),

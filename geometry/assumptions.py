@@ -55,7 +55,7 @@ def assumed_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Te
     images = list(zip(depth.split(1), valid.split(1), strict=True))
     if quantity is Quantity.DISPARITY:
         scales = _scales_of(estimate, valid, near_far_ratio)
-        assumed = torch.cat([scale.inverse_depth(*image).reciprocal_() for image, scale in zip(images, scales, strict=True)])
+        assumed = torch.cat([scale.inverse_depth(image).reciprocal_() for (image, _), scale in zip(images, scales, strict=True)])
     elif near_far_ratio:
         assumed = torch.cat([_stretched(*image, near_far_ratio) for image in images])
     else:
@@ -80,13 +80,27 @@ def filled_depth(estimate: Estimate) -> Tensor:
         ValueError: No depth.
     """
     if estimate.quantity is Quantity.DISPARITY:
-        disparity, _, valid = estimate.known_depth()
-        images = zip(_scales_of(estimate, valid, None), disparity.split(1), valid.split(1), strict=True)
-        return _joined(
-            [_filled(scale.inverse_depth(values, known, scale.farthest).reciprocal_(), scale.nearest) for scale, values, known in images]
-        )
+        return filled_inverse(estimate).reciprocal_()
     depth = assumed_depth(estimate, NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None)
     return _joined([_filled_and_scaled(image) for image in depth.split(1)])
+
+
+def filled_inverse(estimate: Estimate) -> Tensor:
+    """The inverse of `filled_depth`."""
+    if estimate.quantity is not Quantity.DISPARITY:
+        return filled_depth(estimate).reciprocal_()
+    disparity, _, valid = estimate.known_depth()
+    images = zip(_scales_of(estimate, valid, None), disparity.split(1), valid.split(1), strict=True)
+    return _joined([scale.filled_inverse(*image) for scale, *image in images])
+
+
+def filled_with_ends(estimate: Estimate) -> tuple[Tensor, float, float]:
+    """`filled_depth` of disparity of one image, and its near and its far end, which are infinite where nothing is valid."""
+    disparity, _, valid = estimate.known_depth()
+    (scale,) = _scales_of(estimate, valid, None)
+    farthest = min(scale.deepest / scale.nearest, _FARTHEST_FILLED)
+    nearest, farthest = (1.0, farthest) if math.isfinite(scale.far) else (math.inf, math.inf)
+    return scale.filled_inverse(disparity, valid).reciprocal_(), nearest, farthest
 
 
 def assumed_intrinsics(estimate: Estimate, fov: float | None = None, size: tuple[int, int] | None = None) -> Tensor:
@@ -119,6 +133,7 @@ class _Scale(NamedTuple):
         ratio: Far depth divided by near depth.
         farthest: The least valid disparity.
         nearest: The depth of the near end, close to 1.
+        deepest: That of the far end.
     """
 
     far: float
@@ -126,15 +141,22 @@ class _Scale(NamedTuple):
     ratio: float
     farthest: float
     nearest: float = 1.0
+    deepest: float = 1.0
 
-    def inverse_depth(self, disparity: Tensor, valid: Tensor, elsewhere: float | None = None) -> Tensor:
-        """Of disparity (1, 1, H, W), positive; where it is not valid 1, or that of the disparity `elsewhere`."""
+    def inverse_depth(self, disparity: Tensor) -> Tensor:
+        """Of disparity (1, 1, H, W), positive."""
         if self.near is None:
             return torch.ones_like(disparity)
-        inverse = (disparity - self.far).mul_(self.slope).add_(1 / self.ratio)
+        return (disparity - self.far).mul_(self.slope).add_(1 / self.ratio).clamp_(min=_NEAREST / self.ratio)
+
+    def filled_inverse(self, disparity: Tensor, valid: Tensor) -> Tensor:
+        """The same without holes: where it is not valid, that of the farthest. Its near end is at 1."""
+        if self.near is None:
+            return torch.ones_like(disparity)
         if not are_all(valid):
-            inverse = inverse.where(valid, 1 if elsewhere is None else (elsewhere - self.far) * self.slope + 1 / self.ratio)
-        return inverse.clamp_(min=_NEAREST / self.ratio)
+            disparity = torch.where(valid, disparity, self.farthest)
+        inverse = (disparity - self.far).mul_(self.slope * self.nearest).add_(self.nearest / self.ratio)
+        return inverse.clamp_(max(_NEAREST * self.nearest / self.ratio, 1 / _FARTHEST_FILLED), 1 / _NEAREST_FILLED)
 
     @property
     def slope(self) -> float:
@@ -153,7 +175,7 @@ def _scales_of(estimate: Estimate, valid: Tensor, near_far_ratio: float | None) 
 def _scale_of(disparity: Tensor, valid: Tensor, mask: Tensor | None, near_far_ratio: float | None) -> _Scale:
     known = finite = disparity if are_all(valid) else torch.where(valid, disparity, constant(disparity, torch.inf))
     if mask is not None and not near_far_ratio:
-        finite = torch.where(are_finite(disparity), disparity, constant(disparity, torch.inf))
+        finite = disparity.nan_to_num(torch.inf, torch.inf, torch.inf)
     maps = {"samples": samples_of(disparity, valid), "farthest": known.amin(), "least": finite.amin()}
     if not near_far_ratio:
         maps |= {"top": disparity[0, 0, 0], **({} if mask is None else {"is_whole": mask.all()})}
@@ -170,8 +192,8 @@ def _scale_of(disparity: Tensor, valid: Tensor, mask: Tensor | None, near_far_ra
         return _Scale(far, None, ratio, farthest)
     scale = _Scale(far, near, ratio, farthest)
     inverse = np.maximum((ordered - far) * scale.slope + 1 / ratio, _NEAREST / ratio)
-    nearest, _ = at_percentiles(1 / inverse[::-1], FAR_AND_NEAR_END)
-    return scale._replace(nearest=nearest)
+    nearest, deepest = at_percentiles(1 / inverse[::-1], FAR_AND_NEAR_END)
+    return scale._replace(nearest=nearest, deepest=deepest)
 
 
 def _stretched(depth: Tensor, valid: Tensor, ratio: float) -> Tensor:
@@ -206,12 +228,8 @@ def _filled_and_scaled(depth: Tensor) -> Tensor:
     if most == -math.inf:
         return torch.ones_like(depth)
     # A coarse grid may miss the few values there are.
-    return _filled(depth if whole else torch.where(valid, depth, most), near if near < math.inf else least)
-
-
-def _filled(depth: Tensor, near: float) -> Tensor:
-    """Depth without holes, its near end at 1."""
-    return (depth / near).clamp_(_NEAREST_FILLED, _FARTHEST_FILLED)
+    depth = depth if whole else torch.where(valid, depth, most)
+    return (depth / (near if near < math.inf else least)).clamp_(_NEAREST_FILLED, _FARTHEST_FILLED)
 
 
 def _joined(images: Sequence[Tensor]) -> Tensor:

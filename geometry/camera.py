@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..options.checks import check_choice
-from ..utils import constant, vector_lengths, without_autocast
+from ..utils import constant, counted, vector_lengths, without_autocast
 from .checks import check_extrinsics, check_intrinsics, check_map
 
 DEFAULT_FOV = 55.0
@@ -202,11 +202,10 @@ def rays_of_pixels(intrinsics: Tensor, height: int, width: int) -> Tensor:
     """`pixel_rays` of intrinsics that were checked before: a GPU is not asked again."""
     batch = intrinsics.shape[0]
     fx, fy, skew, cx, cy = (intrinsics[:, i, j].view(-1, 1, 1) for i, j in ((0, 0), (1, 1), (0, 1), (0, 2), (1, 2)))
-    v = torch.arange(height, device=intrinsics.device, dtype=intrinsics.dtype).view(1, -1, 1)
-    u = torch.arange(width, device=intrinsics.device, dtype=intrinsics.dtype).view(1, 1, -1)
-    y = ((v - cy) / fy).expand(batch, height, width)
-    x = (u - cx - skew * y) / fx
-    return torch.stack((x, y, torch.ones_like(x)), 1)
+    v, u = (counted(intrinsics, length).to(intrinsics) for length in (height, width))
+    y = ((v[:, None] - cy) / fy).expand(batch, height, width)
+    x = torch.addcmul(u - cx, skew, y, value=-1) / fx
+    return torch.stack((x, y, constant(x, 1.0).expand_as(x)), 1)
 
 
 def pixel_to_ray(pixels: Tensor, intrinsics: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from ..filters.box import box_means
 from ..filters.chosen_pixels import ChosenPixels, chosen_places, located, values_at
 from ..filters.coarse import enlarged, shrunk
 from ..filters.extremes import extremes_around, extremes_within, largest_within, median_within
-from ..filters.guided_filter import fit_of_means, fitted, products
+from ..filters.guided_filter import fit_of_means, fitted, moments
 from .stripes import Lines, stripe_ends
 
 EDGE = 1.05
@@ -93,11 +93,16 @@ def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, image: Tens
 
 def sharpen_known_depth(depth: Tensor, radius: int, growth: int = 0, image: Tensor | None = None, *, smooth: bool = True) -> Tensor:
     """`sharpen_depth_edges` of depth that is known to be positive and finite, as that of `filled_depth` is: a GPU is not asked again."""
-    soft = inverse = depth.reciprocal()
+    return sharpened_inverse(depth.reciprocal(), radius, growth, image, smooth=smooth).reciprocal()
+
+
+def sharpened_inverse(soft: Tensor, radius: int, growth: int = 0, image: Tensor | None = None, *, smooth: bool = True) -> Tensor:
+    """The same from inverse depth to inverse depth."""
+    inverse = soft
     ramps = find_ramps(inverse, radius)
     pixels = ChosenPixels(ramps.edge)  # a small part of most images
-    here, low, high = map(pixels.take, (inverse, ramps.low, ramps.high))
-    nearness, middle = (here - low) / (high - low).clamp(min=_TINY), 0.5
+    here, low, span = map(pixels.take, (inverse, ramps.low, ramps.span))
+    nearness, middle = (here - low) / span.clamp(min=_TINY), 0.5
     if image is not None:
         nearness, middle = nearness + pixels.take(_nearness_by_colour(image, inverse, ramps.wide_low, ramps.wide_high, radius)), 1.0
     step = max(1, round(radius / _ROUNDS))
@@ -107,19 +112,20 @@ def sharpen_known_depth(depth: Tensor, radius: int, growth: int = 0, image: Tens
         if smooth:
             inverse = _without_ragged_pixels(inverse, soft, radius, ramps.edge)
     if growth == 0:
-        return inverse.reciprocal()
+        return inverse
     grown = largest_within(inverse, growth, has_nan=False)
-    return torch.where(grown > inverse * EDGE, grown, inverse).reciprocal_()
+    return torch.where(grown > inverse * EDGE, grown, inverse)
 
 
 class Ramps(NamedTuple):
-    """Where there are ramps, (B, 1, H, W) bool, and the extremes of values in windows of one radius and of two."""
+    """Where there are ramps, (B, 1, H, W) bool, the extremes of values in windows of one radius and of two, and the span of the first."""
 
     edge: Tensor
     low: Tensor
     high: Tensor
     wide_low: Tensor
     wide_high: Tensor
+    span: Tensor
 
 
 def find_ramps(values: Tensor, radius: int) -> Ramps:
@@ -131,7 +137,8 @@ def find_ramps(values: Tensor, radius: int) -> Ramps:
     """
     (low, high), (wide_low, wide_high) = extremes_around(values, radius, radius)
     # A window twice as wide sees twice the span of a slope, but hardly more of a ramp that the window holds already.
-    return Ramps((high > low * EDGE) & (wide_high - wide_low < _WIDER * (high - low)), low, high, wide_low, wide_high)
+    span = high - low
+    return Ramps((high > low * EDGE) & (wide_high - wide_low < _WIDER * span), low, high, wide_low, wide_high, span)
 
 
 def _with_stripes(sharp: Tensor, inverse: Tensor, image: Tensor, radius: int, ramps: Ramps) -> Tensor:
@@ -224,6 +231,5 @@ def colour_fit(image: Tensor, near: Tensor, at_edges: Tensor, radius: int) -> Te
     Returns:
         (B, 4, H, W): the factors of the three channels, and what is added.
     """
-    one = constant(near, 1.0).expand_as(near)
-    means = box_means(torch.cat((one, near, image, near * image, products(image)), 1) * at_edges, radius)
+    means = box_means(moments(near, image) * at_edges, radius)
     return fit_of_means(means[:, 1:] / means[:, :1].clamp(min=_TINY), 1)

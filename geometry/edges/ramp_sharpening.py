@@ -119,10 +119,10 @@ def sharpen_ramps(nearness: Tensor, image: Tensor, radius: int, strength: float 
     Returns:
         Nearness (1, 1, H, W); where it changed, (1, 1, H, W) bool; and normals if there were some, not unit. Elsewhere, all is as it was.
     """
-    ramp, *bounds = find_ramps(nearness, radius)
+    ramp, *bounds, _ = find_ramps(nearness, radius)
     width, places = nearness.shape[-1], _places(radius)
     reach = max(max(abs(dy), abs(dx)) for dy, dx, _ in places)
-    maps = [nearness, *_slopes_and_straightness(nearness), torch.ones_like(nearness), image]
+    maps = [nearness, *_slopes_and_straightness(nearness), constant(nearness, 1.0).expand_as(nearness), image]
     maps += [] if normals is None else [normals]
     # A row holds everything about a pixel, so that one read gathers it.
     table = F.pad(torch.cat(maps, 1), (reach, reach, reach, reach))[0].flatten(1).T.contiguous()
@@ -223,13 +223,13 @@ def _gather_sums(table: Tensor, index: Tensor, offsets: _Offsets, bounds: Tensor
         # (2, K, N) whether the place belongs to the side, and whether its plane does.
         weights = (inside * weight) * ((value - middle) * signs > clear)
         trust = (alike + 0.01).mul_(straight) * weights * torch.where((plane - middle) * signs > plain, likely, unlikely)
+        if len(offset) > 1:
+            parts = (weights[:, None], (weights * alike)[:, None], trust[:, None], (trust * plane)[:, None], trust[:, None] * there[8:])
+            return torch.cat([each.sum(2) for each in parts], 1)
         for total, factor, values in ((sums[:, 1], weights, alike), (sums[:, 3], trust, plane), (sums[:, 4:], trust[:, None], there[8:])):
-            if len(offset) > 1:
-                total += (factor * values).sum(-2)
-            else:
-                total.addcmul_(factor[..., 0, :], values[..., 0, :])
+            total.addcmul_(factor[..., 0, :], values[..., 0, :])
         for total, each in ((sums[:, 0], weights), (sums[:, 2], trust)):
-            total += each.sum(1) if len(offset) > 1 else each[:, 0]
+            total += each[:, 0]
     return sums
 
 
@@ -261,7 +261,7 @@ def _move_to_sides(
 ) -> tuple[Tensor, ...]:
     """Moves each ramp's pixel to the side with the stronger evidence."""
     # A single pixel must not outvote all around it.
-    votes = torch.stack((evidence.colour, torch.ones_like(evidence.colour)))
+    votes = torch.stack((evidence.colour, constant(evidence.colour, 1.0).expand_as(evidence.colour)))
     spread = nearness.new_zeros(2, nearness.numel()).index_copy(1, pixels, votes).view(1, 2, *nearness.shape[-2:])
     around = max(1, radius // _AVERAGED)
     total, count = F.avg_pool2d(spread, 2 * around + 1, 1, around).flatten(2)[0, :, pixels]

@@ -322,7 +322,7 @@ def _begin_of_far(rows: Tensor, may_end: Tensor) -> tuple[Tensor, Tensor, Tensor
         and the error of a single colour.
     """
     count = rows.shape[1]
-    sums = torch.cat((rows, rows[:, -_FAR:].sum(1, keepdim=True), rows.sum(1, keepdim=True)), 1)
+    sums = torch.bmm(_one_by_one_and_together(rows, count).expand(len(rows), -1, -1), rows)
     mean, errors = _mean_and_error(sums)
     varies = errors / sums[0].clamp(min=_TINY)
     least = (varies[count] * _DEVIATIONS**2).clamp_(min=_CONTRAST**2)
@@ -334,6 +334,12 @@ def _begin_of_far(rows: Tensor, may_end: Tensor) -> tuple[Tensor, Tensor, Tensor
     in_ramp = (last > 2) & may_end.gather(0, last.clamp(max=count - 2))
     error = torch.where(at > last, torch.addcmul(errors[:count], rows[0], apart), errors[:count]).sum(0)
     return last[0], error, peak.sqrt(), clear * in_ramp[0], errors[-1]
+
+
+@kept_constants
+def _one_by_one_and_together(count: int) -> Tensor:
+    """(D + 2, D) the weights of each of D distances alone, of the farthest together, and of all."""
+    return torch.cat((torch.eye(count), (torch.arange(count) >= count - _FAR).float()[None], torch.ones(1, count)))
 
 
 def _mean_and_error(sums: Tensor) -> tuple[Tensor, Tensor]:

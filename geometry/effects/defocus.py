@@ -59,7 +59,7 @@ def blur_by_depth(image: Tensor, depth: Tensor) -> Tensor:
     # Of a place between the middles of two layers: the first one's blur, less its number times the rise to the second, and that rise.
     rises = np.diff(blurs, append=blurs[-1])
     start, rise = sent_to(small.device, torch.tensor((np.stack((blurs - rises * np.arange(_LAYERS), rises)) * pitch).tolist()))
-    place = (inverse - least).mul_(per_layer).sub_(0.5).clamp_(0, _LAYERS - 1)
+    place = torch.rsub(inverse, -least * per_layer - 0.5, alpha=-per_layer).clamp_(0, _LAYERS - 1)
     layer = place.int().flatten()
     return torch.addcmul(start.index_select(0, layer).view_as(place), place, rise.index_select(0, layer).view_as(place))
 

@@ -155,7 +155,7 @@ def _through_lens(image: Tensor, circle: Tensor, blades: int, rotation: float, h
     light_behind, radius_behind = _behind(light, radius, reach)
     surfaces = _with_margin(torch.cat((light, light_behind)), torch.cat((radius, radius_behind)), reach)
     margin, (height, width) = _margin(reach), image.shape[-2:]
-    total, left = torch.zeros_like(light), torch.ones_like(radius)
+    total = light.new_zeros(1, 4, height, width)  # light, and the share of it that is there
     sharp, deepest = torch.zeros_like(radius, dtype=torch.bool), _deepest(radius, max(-nearest, farthest))
     layered = _layered(surfaces, levels)
     for index, boxes in enumerate(layered.boxes):
@@ -164,16 +164,17 @@ def _through_lens(image: Tensor, circle: Tensor, blades: int, rotation: float, h
         box = _grown(_around(boxes), levels[index], surfaces.square.shape[-2:])
         layer = blur_layer(_layer(layered, index, box), levels[index], blades, rotation)
         place, layer = _in_image(layer, box, margin, height, width)
-        share, rest = layer[:, 3:].contiguous(), left[place]
+        share, there = layer[:, 3:], total[place]
         if index > 0:  # of a surface between two layers the farther one is its own as well
-            rest = rest * (deepest[place] >= min(levels[index], levels[index - 1] + _EDGE))
+            shown = deepest[place] >= min(levels[index], levels[index - 1] + _EDGE)
+            rest = torch.add(shown, there[:, 3:], alpha=-1)  # 0 and less where it is hidden
+        else:
+            rest = 1 - there[:, 3:]
         if levels[index] == 0:
             sharp[place] = (share >= 1) & (rest >= 1 - _TINY) & (radius[place] == 0)
-        taken = torch.minimum(share, rest)
-        total[place].addcmul_(layer[:, :3], taken / share.clamp_(min=_TINY))
-        left[place].sub_(taken)
+        there.addcmul_(layer, (rest / share.clamp(min=_TINY)).clamp_(0, 1))
     brightest = image.amax().clamp(min=1)
-    soft = linear_to_srgb(total / (1 - left).clamp(min=_TINY)).minimum(brightest)
+    soft = linear_to_srgb(total[:, :3] / total[:, 3:].clamp(min=_TINY)).minimum(brightest)
     return torch.where(sharp, image, soft)
 
 
@@ -235,7 +236,7 @@ def _deepest(radius: Tensor, largest: float) -> Tensor:
     size, previous = radius.abs(), -1.0
     for reach in _reaches(largest):
         spread, reached = largest_within(spread, reach - reached, has_nan=False), reach
-        deepest = torch.where(size > previous, spread, deepest)
+        deepest = spread if previous < 0 else torch.where(size > previous, spread, deepest)
         previous = reach
     return deepest + _EDGE
 
@@ -254,9 +255,9 @@ def _behind(light: Tensor, radius: Tensor, reach: int) -> tuple[Tensor, Tensor]:
     beside = small + neighbours_largest(-small) > _EDGE
     farthest = _shown_behind(small, beside, reach)
     hidden = farthest - small > _EDGE
-    low, high = small.amin(), small.amax()
+    low, high = small.aminmax()
     # As if the far end were ten times as far as the near end: what is farther goes before what is nearer, and edges are edges.
-    inverse = 1 + 9 * (high - small) / (high - low).clamp(min=_TINY)
+    inverse = torch.addcdiv(constant(small, 1.0), high - small, (high - low).clamp(min=_TINY), value=9)
     filled = fill_uncovered(torch.cat((small_light, small), 1), inverse.masked_fill(hidden | beside, 0), blurred=True)
     size = radius.shape[-2:]
     # A near pixel whose half-size one is far has that behind it, too.
@@ -269,12 +270,12 @@ def _shown_behind(radius: Tensor, beside: Tensor, largest: float) -> Tensor:
 
     What is farther from an edge than both blurs reach shows none of it: -infinity.
     """
-    farthest = torch.full_like(radius, -torch.inf)
-    spread, size, reached, previous = torch.where(beside, radius, farthest), radius.abs(), 0, -1.0
+    farthest = spread = torch.where(beside, radius, constant(radius, -torch.inf))
+    size, reached, previous = radius.abs(), 0, -1.0
     for reach in _reaches(largest):
         half = math.ceil(reach / 2)
         spread, reached = largest_within(spread, half - reached, has_nan=False), half
-        farthest = torch.where(torch.maximum(spread, size) > previous - _NARROW, spread, farthest)
+        farthest = spread if previous < 0 else torch.where(torch.maximum(spread, size) > previous - _NARROW, spread, farthest)
         previous = reach
     return farthest
 
@@ -289,7 +290,7 @@ def _with_margin(light: Tensor, radius: Tensor, reach: int) -> _Surfaces:
     margin = _margin(reach)
     right, below = (margin + -side % LARGEST_STEP for side in (width, height))
     mode = "reflect" if right < width and below < height else "replicate"
-    whole = torch.cat((light, torch.ones_like(radius), radius * radius.abs()), 1)
+    whole = torch.cat((light, constant(radius, 1.0).expand_as(radius), radius * radius.abs()), 1)
     padded = F.pad(whole, (margin, right, margin, below), mode=mode)
     return _Surfaces(padded[:, :4], padded[:, 4:])
 
@@ -299,11 +300,12 @@ def _layered(surfaces: _Surfaces, levels: list[float]) -> _Layered:
     square = surfaces.square[:, 0].contiguous()
     (count, height, width), last = square.shape, len(levels) - 1
     ends = torch.tensor([level * abs(level) for level in levels])
-    ends, spans = sent_to(square.device, torch.stack((ends, ends.diff(prepend=ends[:1]))))
+    ends_and_spans = sent_to(square.device, torch.stack((ends, ends.diff(prepend=ends[:1]))))
     has_none = square.isnan()
-    upper = torch.bucketize(square, ends).clamp_(max=last)
+    upper = torch.bucketize(square, ends_and_spans[0]).clamp_(max=last)
     after = upper.clamp(min=1)
-    place = (after - (ends[after] - square).div_(spans[after])).clamp_(0, last).masked_fill_(has_none, -2.0)
+    ends, spans = ends_and_spans[:, after]
+    place = (after - ends.sub_(square).div_(spans)).clamp_(0, last).masked_fill_(has_none, -2.0)
     # What lies between two levels is in both; in a last row is what is in none.
     along, row_of = _along(square, count, height, width, last + 2)
     index = upper.masked_fill_(has_none, last + 1).mul_(height + width).add_(row_of)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...options.distances import check_limit
 from ...utils import constant, to_cpu
-from ..assumptions import filled_depth
+from ..assumptions import filled_depth, filled_with_ends
 from ..estimate import Estimate, Quantity
 from ..levels import FAR_AND_NEAR_END, at_percentiles, in_order, samples_of
 from ..regions.points import pixel_at
@@ -83,13 +83,14 @@ def known_depths(estimate: Estimate) -> Depths:
     if estimate.batch != 1:
         raise ValueError(f"the depth is of {estimate.batch} images; expected 1: pass them one by one")
     is_metric = quantity is Quantity.METRIC_DEPTH
-    filled = torch.where(valid, depth, torch.where(valid, depth, constant(depth, 0.0)).amax()) if is_metric else filled_depth(estimate)
-    ordered = in_order(to_cpu({"samples": samples_of(filled, valid)})["samples"])
-    if len(ordered):
-        nearest, farthest = at_percentiles(ordered, FAR_AND_NEAR_END)
-    elif bool(valid.any()):  # a coarse grid may miss the few values there are
-        nearest, farthest = (float(end) for end in filled[valid].aminmax())
+    if quantity is Quantity.DISPARITY:
+        filled, nearest, farthest = filled_with_ends(estimate)
     else:
+        filled = torch.where(valid, depth, torch.where(valid, depth, constant(depth, 0.0)).amax()) if is_metric else filled_depth(estimate)
+        nearest, farthest = at_percentiles(in_order(to_cpu({"samples": samples_of(filled, valid)})["samples"]), FAR_AND_NEAR_END)
+        if math.isinf(nearest) and bool(valid.any()):  # a coarse grid may miss the few values there are
+            nearest, farthest = (float(end) for end in filled[valid].aminmax())
+    if math.isinf(nearest):
         raise ValueError("no pixel of the image has a depth: the mask leaves out everything, or all values are NaN; check the depth")
     return Depths(filled, ~valid, is_metric, nearest, farthest)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...utils import constant, unit_vectors
 from ..edges.depth_edges import EDGE, colour_fit
-from ..edges.stretches import share_above
+from ..edges.stretches import share_above, shares_above
 from ..filters.box import box_means
 from ..filters.chosen_pixels import ChosenPixels
 from ..filters.coarse import enlarged, middles_of
@@ -79,11 +79,10 @@ class EdgeSides:
         middle = self.ends[:, 2:]
         small, inverse = middles_of(hidden, pitch), middles_of(depth, pitch).reciprocal()
         near = _nearness(inverse, middle)
-        means = box_means(box_means(torch.cat((small, small * near, near), 1), reach), reach)
-        on_all, on_near, share = means.split((lamps, lamps, 1), 1)
-        on_far = (on_all - on_near) / (1 - share).clamp(min=_TINY)
-        sides = torch.cat((on_far, on_near / share.clamp(min=_TINY)), 1).clamp(0, 1)
-        on_far, on_near, middle = self.pixels.sample_vectors(torch.cat((sides, middle), 1), pitch).split((lamps, lamps, 1))
+        both = torch.cat((1 - near, near))
+        means = box_means(box_means(torch.cat((small * both, both), 1), reach), reach)
+        sides = (means[:, :-1] / means[:, -1:].clamp(min=_TINY)).clamp_(0, 1).split(1)
+        on_far, on_near, middle = self.pixels.sample_vectors(torch.cat((*sides, middle), 1), pitch).split((lamps, lamps, 1))
         here, inverse = self.pixels.take_vectors(hidden), self.pixels.take_vectors(depth).reciprocal()
         is_near = _nearness(inverse, middle)
         own = here.lerp(on_far, is_near).lerp_(on_near.lerp(here, is_near), self.near)
@@ -99,8 +98,8 @@ def edge_sides(image: Tensor, normals: Tensor, soft: Tensor, stepped: Tensor, ou
     Args:
         image: (1, 3, H, W) in [0, 1].
         normals: (1, 3, H, W).
-        soft: (1, 1, H, W), a network's depth, positive and finite.
-        stepped: The same, of `sharpen_depth_edges`.
+        soft: (1, 1, H, W), inverse depth of a network, positive and finite.
+        stepped: The same with its edges sharpened.
         outside: (1, 1, h, w) in [0, 1], a value for `pitch_of` pixels: 1 outside of ramps. Depth with true steps has no ramps.
         softness: In [0, 1], how much of this is done with the normals.
 
@@ -108,32 +107,33 @@ def edge_sides(image: Tensor, normals: Tensor, soft: Tensor, stepped: Tensor, ou
         Both things, and normals (1, 3, H, W).
     """
     pitch, reach = pitch_and_reach(*image.shape[-2:])
-    colours, own, soft, stepped = (middles_of(each, pitch) for each in (image, normals, soft, stepped))
-    soft, inverse = soft.reciprocal(), stepped.reciprocal()
+    colours, own, soft, inverse = (middles_of(each, pitch) for each in (image, normals, soft, stepped))
     (low, high), (least, most) = extremes_around(inverse, reach, 2 * reach)
     middle = least * most
-    near, beside, at_edges = _nearness(inverse, middle), *(share_above(each, EDGE, _OVER) for each in (most / least, high / low))
+    ratios = torch.cat((inverse * inverse, most, high)) / torch.cat((middle, least, low))
+    near, beside, at_edges = shares_above(ratios, (1, _OVER), (EDGE, _OVER), (EDGE, _OVER)).split(1)
     sure = torch.addcmul(beside, beside, at_edges, value=_UNSURE - 1)
     slope, start = colour_fit(colours, near, sure, _COLOURS * reach).split((3, 1), 1)
-    known = _explained(near, (slope * colours).sum(1, keepdim=True).add_(start), sure, _COLOURS * reach)
+    unknown = _unexplained(near, (slope * colours).sum(1, keepdim=True).add_(start), sure, _COLOURS * reach)
     off, step = (soft - inverse).abs_(), (high - low).clamp_(min=_TINY)
     around, moved = box_means(torch.cat((near, off), 1), reach).split(1, 1)
-    start = torch.lerp(near, torch.addcmul(start, 1 - known, around - 0.5), at_edges)
-    contrast = (known**-_STRETCHED).clamp_(max=_MOST_STRETCHED)
-    moved = (moved / (_RAMP * step)).clamp_(max=1)
+    start = torch.lerp(near, torch.addcmul(start, unknown, around - 0.5), at_edges)
+    contrast = ((1 - unknown) ** -_STRETCHED).clamp_(max=_MOST_STRETCHED)
+    moved = (moved / step).clamp_(max=_RAMP)
     mixed = box_means(((high - soft) / step).clamp(0, _MOST_MIXED) * moved, max(1, reach // 2))
     one, half = constant(inverse, 1.0), constant(inverse, 0.5)
     hardly = torch.addcdiv(one, off, (most - least).clamp_(min=_TINY / _RAMP), value=-1 / _RAMP).clamp_(min=0)
-    weight = torch.add(outside**_OUTSIDE, hardly, alpha=_HARDLY_MIXED).add_(_TINY).mul_(1 - near)
+    weight = torch.add(outside**_OUTSIDE, hardly, alpha=_HARDLY_MIXED).add_(_TINY)
+    weight = torch.addcmul(weight, weight, near, value=-1)
     far = unit_vectors(box_means(box_means(own.nan_to_num() * weight, reach), reach))
-    ramp = beside * (1 - outside)
-    pixels = ChosenPixels(enlarged((ramp > _ROUNDING).to(near), pitch, image.shape[-2:], mode="nearest") > 0)
+    ramp = torch.addcmul(beside, beside, outside, value=-1)
+    pixels = ChosenPixels(enlarged(ramp, pitch, image.shape[-2:], mode="nearest") > _ROUNDING)
     small = torch.cat((slope * at_edges, start - half, contrast, mixed, far, ramp), 1)
     slope, start, contrast, mixed, far, ramp = pixels.sample_vectors(small, pitch).split((3, 1, 1, 1, 3, 1))
     near = torch.addcmul(half, (slope * pixels.take_vectors(image)).sum(0, keepdim=True).add_(start), contrast).clamp_(0, 1)
     own = pixels.take_vectors(normals)
     far = torch.lerp(own, far, ramp)
-    turned = torch.lerp(far, unit_vectors(torch.addcmul(own, mixed * near, far, value=-1)[None])[0], near)
+    turned = torch.lerp(far, unit_vectors(torch.addcmul(own, mixed * near, far, value=-1 / _RAMP)[None])[0], near)
     normals = pixels.put_vectors(normals, torch.lerp(own, turned, softness))
     return EdgeSides(pixels, near, torch.cat((low, high, middle), 1)), normals
 
@@ -143,12 +143,10 @@ def _nearness(inverse: Tensor, middle: Tensor) -> Tensor:
     return share_above(inverse * inverse / middle, 1, _OVER)
 
 
-def _explained(values: Tensor, fit: Tensor, weights: Tensor, radius: int) -> Tensor:
-    """The share of the variance of values of 0 and 1 that a fit explains in a window around each pixel; maps (1, 1, h, w)."""
+def _unexplained(values: Tensor, fit: Tensor, weights: Tensor, radius: int) -> Tensor:
+    """The share of the variance of values of 0 and 1 that a fit does not explain in a window around each pixel; maps (1, 1, h, w)."""
     off = fit - values
     one = constant(values, 1.0).expand_as(values)
-    total, mean, left = box_means(torch.cat((one, values, off * off), 1) * weights, radius).split(1, 1)
-    total = total.clamp(min=_TINY)
-    mean = mean / total
-    spread = torch.addcmul(mean, mean, mean, value=-1).clamp_(min=_TINY)
-    return (1 - left / total / spread).clamp_(0, 1)
+    means = box_means(torch.cat((one, values, off * off), 1) * weights, radius)
+    mean, left = (means[:, 1:] / means[:, :1].clamp(min=_TINY)).split(1, 1)
+    return (left / torch.addcmul(mean, mean, mean, value=-1).clamp_(min=_TINY)).clamp_(0, 1)

@@ -64,7 +64,7 @@ def fog_of(
         found = f"; {words}" if words else ""
         through = torch.lerp(through, _transmitted(torch.full_like(depth, torch.inf), rays, *thickness), share)
     unit = " m" if depths.is_metric else " (no metres: the near end is 1)"
-    share = float(1 - through.mean() if alpha is None else ((1 - through) * alpha).sum() / alpha.sum())
+    share = 1 - float(through.mean() if alpha is None else (through * alpha).sum() / alpha.sum())
     line = f"fog over {depths.nearest:.3g} to {depths.farthest:.3g}{unit}, {100 * share:.0f} % of the light is the fog's{found}"
     return through, line
 

@@ -148,6 +148,7 @@ def light_position(column: float, row: float, depth: float, intrinsics: Tensor) 
     Raises:
         ValueError: Intrinsics that do not fit.
     """
+    intrinsics = intrinsics.cpu()  # a few numbers, for one question
     x, y, _ = (pixel_to_ray(intrinsics.new_tensor([[[column, row]]]), intrinsics)[0, 0] * depth).tolist()
     return x, -y, -depth
 

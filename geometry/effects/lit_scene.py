@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ...options.lights import POINT
 from ...utils import resize_map, unit_vectors, vector_lengths
-from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
+from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_inverse
 from ..conventions import convert_normals, unit_normals
-from ..edges.depth_edges import edge_radius, sharpen_known_depth
+from ..edges.depth_edges import edge_radius, sharpened_inverse
 from ..estimate import Axes, Estimate, Quantity
 from ..filters.bands import by_bands
 from ..filters.box import box_means
@@ -92,21 +92,20 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
         softness = normal_softness(normals)
         glossy = _steady(normals, softness.whole)
     else:
-        soft, radius = filled_depth(sized), edge_radius(height, width)
-        depth, steps = sharpen_known_depth(soft, radius), DepthSteps.of(soft)
+        soft, radius = filled_inverse(sized), edge_radius(height, width)
+        sharp, steps = sharpened_inverse(soft, radius), DepthSteps.of(soft)
         softness = steps.softness(normals)
         if softness.whole * softness.share > 0:
             # Of a refined network only the edges are sharp. Light needs the mixture beside them as it was, or it shows where that ends.
-            inverse = soft.reciprocal()
             if softness.added > 0:
-                inverse, normals = steps.softened(torch.cat((inverse, normals), 1), softness.whole, *[softness.added] * 3).split((1, 3), 1)
+                soft, normals = steps.softened(torch.cat((soft, normals), 1), softness.whole, *[softness.added] * 3).split((1, 3), 1)
                 normals = unit_vectors(normals)
             else:
-                inverse = steps.softened(inverse, softness.whole)
-            soft = inverse.reciprocal()
-        outside = _outside_ramps(soft, depth, radius)
+                soft = steps.softened(soft, softness.whole)
+        outside = _outside_ramps(soft, sharp, radius)
         glossy = _steady(normals, softness.whole) * outside
-        edges, normals = edge_sides(image, normals, soft, depth, outside, softness.whole)
+        edges, normals = edge_sides(image, normals, soft, sharp, outside, softness.whole)
+        depth = sharp.reciprocal()
         if any(plan.kind == POINT for plan in plans):
             # Its light falls off with the distance: each pixel beside a silhouette needs its own thing's.
             depth = torch.lerp(depth, edges.depth(depth), softness.whole)
@@ -145,13 +144,13 @@ def _facing_where(share: Tensor, normals: Tensor) -> Tensor:
 
 
 def _outside_ramps(soft: Tensor, sharp: Tensor, radius: int) -> Tensor:
-    """1 where sharpening left the depth as it was, down to 0 around ramps that became steps: (B, 1, h, w), a pixel a third of a radius.
+    """1 where sharpening left the inverse depth as it was, down to 0 around ramps that became steps: (B, 1, h, w).
 
     Depth that has steps already, rendered or measured, has no ramps.
     """
     pitch = pitch_of(*soft.shape[-2:])
     soft, sharp = (middles_of(each, pitch) for each in (soft, sharp))
-    ramps = ((sharp / soft - 1).abs() > _MOVED).to(soft)
+    ramps = ((soft / sharp - 1).abs() > _MOVED).to(soft)
     reach, blur = (max(1, round(share * radius / pitch)) for share in (1, 0.5))
     ramps = F.max_pool2d(ramps, 2 * reach + 1, 1, reach)
     for _ in range(2):
@@ -166,4 +165,4 @@ def _steady(normals: Tensor, softness: float) -> Tensor:
     length = vector_lengths(means).clamp_(1e-3, 1)
     # 1 / (1 + turned * (1 / length - 1))
     turned = _TURNED * softness
-    return length / (length * (1 - turned) + turned)
+    return length / torch.rsub(length, turned, alpha=turned - 1)

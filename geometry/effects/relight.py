@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...options.checks import check_range
 from ...options.lights import MAX_AMBIENT, LookOptions
-from ...utils import constant, in_float32, kept_constants, largest_channel, resize_map, sent_to, to_cpu, unit_vectors
+from ...utils import constant, counted, in_float32, largest_channel, resize_map, sent_to, to_cpu, unit_vectors
 from ..camera import DEFAULT_FOV, intrinsics_from_fov
 from ..checks import check_depth, check_image, check_intrinsics, check_map, check_mask
 from ..edges.depth_edges import edge_radius
@@ -229,7 +229,7 @@ class _Rays:
     def of(cls, intrinsics: Tensor, like: Tensor) -> _Rays:
         """Those of a camera, for a map's pixels."""
         focal = [intrinsics[:, i, j].view(-1, 1, 1, 1) for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2))]
-        rows, columns = (_counted(like, length).to(like) for length in like.shape[-2:])
+        rows, columns = (counted(like, length).to(like) for length in like.shape[-2:])
         return cls(focal, columns, rows.view(1, 1, -1, 1))
 
     def points(self, depth: Tensor, rows: Tensor) -> Tensor:
@@ -238,12 +238,6 @@ class _Rays:
         up = (cy - rows) / fy
         right = torch.addcmul(self.columns - cx, skew, up) / fx
         return torch.cat(torch.broadcast_tensors(right, up, constant(depth, -1.0)), 1) * depth
-
-
-@kept_constants
-def _counted(length: int) -> Tensor:
-    """(length,): 0, 1, 2, ..."""
-    return torch.arange(length, dtype=torch.float32)
 
 
 def _shaded(
@@ -316,7 +310,7 @@ def roll_off(lit: Tensor, base: Tensor) -> Tensor:
         E. Reinhard et al., "Photographic tone reproduction for digital images" (2002), from the knee on.
     """
     knee = largest_channel(base).clamp(min=KNEE)
-    headroom = (1 - knee).clamp(min=0)
+    headroom = (1 - knee).clamp_(min=1e-9)
     rolled = _shoulder(lit, knee, headroom)
     # f grows: the largest channel stays the largest, and the smallest the smallest.
     (largest, smallest), (high, low) = (_ends_of_channels(each) for each in (lit, rolled))
@@ -335,8 +329,7 @@ def _ends_of_channels(light: Tensor) -> tuple[Tensor, Tensor]:
 
 def _shoulder(light: Tensor, knee: Tensor, headroom: Tensor) -> Tensor:
     beyond = (light - knee).clamp_(min=0)
-    span = (headroom + beyond).clamp_(min=1e-9)
-    return torch.minimum(light, knee).addcdiv_(beyond.mul_(headroom), span)
+    return torch.minimum(light, knee).addcdiv_(beyond * headroom, headroom + beyond)
 
 
 def _light_left(

@@ -22,7 +22,7 @@ from ..checks import check_depth, check_intrinsics
 from ..edges.depth_edges import EDGE
 from ..filters.box import box_means
 from ..filters.chosen_pixels import ChosenPixels
-from ..filters.coarse import middles_of
+from ..filters.coarse import enlarged, middles_of
 from ..filters.extremes import largest_within, neighbours_largest
 from ..levels import measure_range_of_samples
 from ..surfaces.upsampling import ANOTHER, Line, enlarged_along, middles, smoothings
@@ -250,7 +250,7 @@ def _look_at_some(rays: _Rays, points: _Points, casters: Tensor, halves: Tensor,
     """As `_march`, several points at once: (L, 1, h, w) each, how much is hidden, and how far along the ray is what hides most."""
     starts, ways, inside = rays
     width, table = casters.shape[-1], torch.cat((casters, halves, _fade(casters)), 1).view(3, -1)
-    hidden, farness = torch.zeros_like(inside), torch.zeros_like(inside) if measured else None
+    hidden = farness = None
     inverse_step, softness, least = ways[:, 2:].abs(), inside * (4 * _PENUMBRA / _RIM), constant(inside, _PENUMBRA / _RIM)
     for share, step in points:
         # Of whole rays each map is large: none is held longer than it is needed.
@@ -261,10 +261,13 @@ def _look_at_some(rays: _Rays, points: _Points, casters: Tensor, halves: Tensor,
         ray = torch.addcmul(starts[:, 2:], share, ways[:, 2:])
         found = _cover(half, hit, ray, step * inverse_step, torch.addcmul(least, share, softness))
         most, first_most = found.mul_(fade).max(0)
-        if farness is not None:
-            there = share.expand(-1, -1, *most.shape[1:]).gather(0, first_most[None])[0]
-            farness = torch.where(most > hidden, there, farness)
+        there = share.expand(-1, -1, *most.shape[1:]).gather(0, first_most[None])[0] if measured else None
+        if hidden is None:
+            hidden, farness = most.clamp_(min=0), None if there is None else there * (most > 0)
+            continue
+        farness = None if there is None or farness is None else torch.where(most > hidden, there, farness)
         hidden = torch.maximum(hidden, most, out=hidden)
+    assert hidden is not None
     return hidden, farness
 
 
@@ -425,7 +428,7 @@ def half_thickness(inverse: Tensor, focal: Tensor, most: float = 0.3) -> Tensor:
     pitch = max(1, round(max(inverse.shape[-2:]) / _RAYS_ALONG))
     above_farthest = neighbours_largest(-inverse).mul_(-EDGE)
     rim = torch.where(inverse > above_farthest, inverse, constant(inverse, 0.0))
-    rim, near = (F.max_pool2d(each, pitch, ceil_mode=True) for each in (rim, inverse))
+    rim, near = (F.max_pool2d(each, pitch, ceil_mode=True) if pitch > 1 else each for each in (rim, inverse))
     rims = []
     for before, radius in zip((0, *_RADII), _RADII, strict=False):
         rim = largest_within(rim, radius - before)
@@ -436,7 +439,7 @@ def half_thickness(inverse: Tensor, focal: Tensor, most: float = 0.3) -> Tensor:
     inside, focal = radii.amin(1, keepdim=True), focal.view(-1, 1, 1, 1)
     thinnest = _THINNEST / 2
     share = torch.addcdiv(constant(near, thinnest), inside, focal, value=_ROUND * pitch / 2).clamp_(max=max((most - _BIAS) / 2, thinnest))
-    return F.interpolate(share, scale_factor=pitch, mode="nearest")[..., : inverse.shape[-2], : inverse.shape[-1]]
+    return enlarged(share, pitch, inverse.shape[-2:], "nearest")
 
 
 @kept_constants

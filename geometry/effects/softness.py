@@ -66,26 +66,30 @@ class DepthSteps:
     edges: Tensor
 
     @classmethod
-    def of(cls, depth: Tensor) -> DepthSteps:
-        """Those of depth (1, 1, H, W), positive and finite."""
-        pitch, reach = pitch_and_reach(*depth.shape[-2:])
-        inverse = depth.reciprocal()
+    def of(cls, inverse: Tensor) -> DepthSteps:
+        """Those of inverse depth (1, 1, H, W), positive and finite."""
+        pitch, reach = pitch_and_reach(*inverse.shape[-2:])
         low, high = extremes_within(inverse, 1)
         small = middles_of(inverse, pitch)
-        between = F.max_pool2d(high - low, pitch, ceil_mode=True)[..., : small.shape[-2], : small.shape[-1]]
+        between = high - low
+        if pitch > 1:
+            between = F.max_pool2d(between, pitch, ceil_mode=True)[..., : small.shape[-2], : small.shape[-1]]
         ramps = find_ramps(small, reach)
-        steps = (between > _STEP * (ramps.high - ramps.low)) & (ramps.high > ramps.low * _LEAST)
-        beside = largest_within(steps.to(depth), 2 * reach, has_nan=False)
+        steps = (between > _STEP * ramps.span) & (ramps.high > ramps.low * _LEAST)
+        beside = largest_within(steps.to(inverse), 2 * reach, has_nan=False)
         edges = torch.cat((ramps.edge.to(beside), beside * ramps.edge)).sum((1, 2, 3))
         return cls(box_means(beside, reach), edges)
 
     def softness(self, normals: Tensor) -> Softness:
-        """Of normals (1, 3, H, W) whose edges may have been refined: none but those, and ripples all over. Waits at most twice."""
+        """Of normals (1, 3, H, W) whose edges may have been refined: none but those, and ripples all over. Waits once."""
         apart = self.beside == 0
         turns = _fast_turns(normals)
         there = [apart[..., : each.shape[-2], : each.shape[-1]] for each in turns]
         turns, there = (torch.cat([each.flatten(2) for each in maps], 2) for maps in (turns, there))
-        fetched = to_cpu({"counts": torch.cat((turns, turns & there)).sum(2), "apart": apart.sum(), "edges": self.edges})
+        maps = {"counts": torch.cat((turns, turns & there)).sum(2), "apart": apart.sum(), "edges": self.edges}
+        if apart.device.type != "cpu":  # where asking again costs more than they do
+            maps["changes"] = _changes(normals)
+        fetched = to_cpu(maps)
         (bends, edges), (bends_apart, edges_apart) = fetched["counts"].tolist()
         silhouettes, stepped = fetched["edges"].tolist()
         share = _within(stepped / max(silhouettes, 1), _FEW, _MOST)
@@ -94,7 +98,8 @@ class DepthSteps:
             return Softness(unrefined)
         sharp = edges_apart / max(bends_apart, _RARE * fetched["apart"].item(), 1)
         refined = _within(sharp, _MEASURED, _REFINED)
-        refined = refined * _within(_ripple(normals), _FLAT, _RIPPLED) if refined else 0.0
+        if refined:
+            refined *= _within(_ripple(fetched["changes"] if "changes" in fetched else _changes(normals)), _FLAT, _RIPPLED)
         added = share * (refined - unrefined)
         return Softness(unrefined + added, added, share)
 
@@ -122,16 +127,18 @@ def _fast_turns(normals: Tensor) -> list[Tensor]:
     return found
 
 
-def _ripple(normals: Tensor) -> float:
-    """How much the turning of normals changes within the width of soft edges, where it changes least. Waits for the device."""
+def _changes(normals: Tensor) -> Tensor:
+    """(N,): how much the turning of normals changes within the width of soft edges."""
     pitch, reach = pitch_and_reach(*normals.shape[-2:])
     small, found = middles_of(normals, pitch), []
     for axis in (2, 3):
         if (along := small.shape[axis] - 2 * reach) > 0:
             before, own, after = (small.narrow(axis, start * reach, along) for start in range(3))
             found.append(vector_lengths((before + after).sub_(own, alpha=2)).flatten())
-    if not found:
-        return 0.0
-    changes = torch.cat(found).detach().cpu().numpy()
+    return torch.cat(found) if found else normals.new_zeros(0)
+
+
+def _ripple(changes: Tensor) -> float:
+    """Where they change least."""
     place = int(_QUIET * (len(changes) - 1))
-    return float(np.partition(changes, place)[place])
+    return float(np.partition(changes.detach().numpy(), place)[place]) if len(changes) else 0.0

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ...utils import resize_map
-from ..assumptions import assumed_intrinsics, filled_depth
+from ..assumptions import assumed_intrinsics, filled_inverse
 from ..checks import check_image_of
 from ..effects.shadows import half_thickness
 from ..estimate import Estimate
@@ -156,7 +156,7 @@ def _thickness(estimate: Estimate) -> Tensor | None:
     if estimate.depth is None:
         return None
     focal = assumed_intrinsics(estimate).diagonal(dim1=1, dim2=2)[:, :2].mean(1)
-    return half_thickness(1 / filled_depth(estimate), focal).clamp(max=THICKEST)
+    return half_thickness(filled_inverse(estimate), focal).clamp(max=THICKEST)
 
 
 def _jpeg(image: Tensor) -> bytes:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import opencv_for
+from ...utils import kept_constants, opencv_for
 
 # How many values are read at most where all of a square are, in the time of about one launch more, and the widest line that is.
 _READ_AT_ONCE, _WIDEST = 1 << 24, 64
@@ -40,20 +40,22 @@ def box_means(values: Tensor, radius: int) -> Tensor:
     if is_pooled(values, radius):
         return pooled(partial(F.avg_pool2d, count_include_pad=False), values, radius)
     for axis in (-1, -2):  # half precision cannot hold the sums of a square
-        values = _sums_along(values, radius, axis) / _counts_along(values, radius, axis)
+        counts = _counts_along(values, radius, values.shape[axis]).to(values)
+        values = _sums_along(values, radius, axis) / (counts if axis == -1 else counts[:, None])
     return values
 
 
 def box_counts(values: Tensor, radius: int) -> Tensor:
     """(H, W): how many pixels of maps there are in a square around every one."""
-    return _counts_along(values, radius, -1) * _counts_along(values, radius, -2)
+    down, along = (_counts_along(values, radius, length) for length in values.shape[-2:])
+    return (down[:, None] * along).to(values)
 
 
-def _counts_along(values: Tensor, radius: int, axis: int) -> Tensor:
-    length = values.shape[axis]
-    at = torch.arange(length, device=values.device)  # integers: half precision cannot count a long side
-    counts = ((at + radius).clamp(max=length - 1) - (at - radius).clamp(min=0) + 1).to(values)
-    return counts if axis == -1 else counts[:, None]
+@kept_constants
+def _counts_along(radius: int, length: int) -> Tensor:
+    """(length,): how many of so many places in a line are within the radius of each."""
+    at = torch.arange(length)
+    return ((at + radius).clamp(max=length - 1) - (at - radius).clamp(min=0) + 1).float()
 
 
 def box_sums(values: Tensor, radius: int) -> Tensor:

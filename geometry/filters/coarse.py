@@ -47,6 +47,8 @@ def enlarged(small: Tensor, pitch: int, size: Sequence[int], mode: str = "biline
     Returns:
         (B, C, height, width).
     """
+    if pitch == 1:
+        return small
     (height, width), (rows, columns) = size, small.shape[-2:]
     bilinear = mode == "bilinear"
     found = resize_map(small, rows * pitch, columns * pitch) if bilinear else F.interpolate(small, scale_factor=pitch, mode=mode)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...utils import in_float32, kept_constants
+from ...utils import constant, in_float32, kept_constants
 from ..checks import check_map
 from .box import box_means
 from .coarse import enlarged, shrunk
@@ -38,7 +38,7 @@ def mask_at_image_edges(mask: Tensor, image: Tensor, radius: int) -> Tensor:
     check_map(mask, 1, "mask", like=image)
     step = max(1, radius // 4)
     small, share = (shrunk(each, step) for each in (image, mask))
-    means = box_means(torch.cat((share, small, share * small, products(small)), 1), max(1, round(radius / step)))
+    means = box_means(moments(share, small)[:, 1:], max(1, round(radius / step)))
     mean = means[:, :1]
     alpha = fitted(fit_of_means(means, max(1, round(radius / step / 2))), image, step).clamp(0, 1)
     # Mixtures at the border are stretched to the ends: inside and outside are what they were.
@@ -48,19 +48,31 @@ def mask_at_image_edges(mask: Tensor, image: Tensor, radius: int) -> Tensor:
     return torch.where(band, alpha, mask)
 
 
+def moments(values: Tensor, image: Tensor) -> Tensor:
+    """What a linear function of the colour is fitted to a map by.
+
+    Returns:
+        (B, 14, H, W): 1, the map, the three channels, the map times these, and the products rr, rg, rb, gg, gb, bb.
+    """
+    numbers = torch.cat((constant(values, 1.0).expand_as(values), values, image), 1)
+    first, second = numbers.index_select(1, _pairs(numbers, 1)).chunk(2, 1)
+    return first * second
+
+
 def fit_of_means(means: Tensor, radius: int) -> Tensor:
     """The linear functions of the colour that fit a map best, by the means in a window around each pixel.
 
     Args:
-        means: (B, 13, H, W) of the map, the three channels, the map times these, and `products`.
+        means: (B, 13, H, W) of `moments`, but for the first one, which is 1.
         radius: Of the window over which the functions are averaged.
 
     Returns:
         (B, 4, H, W): the factors of the three channels, and what is added.
     """
-    mean, colour = means[:, :1], means[:, 1:4]
-    slope = solved(means[:, 7:] - products(colour), torch.addcmul(means[:, 4:7], colour, mean, value=-1))
-    return box_means(torch.cat((slope, mean - (slope * colour).sum(1, keepdim=True)), 1), radius)
+    first, second = means[:, :4].index_select(1, _pairs(means, 0)).chunk(2, 1)
+    slope = _solved(torch.addcmul(means[:, 4:], first, second, value=-1))
+    start = torch.sub(means[:, :1], (slope * means[:, 1:4]).sum(1, keepdim=True))
+    return box_means(torch.cat((slope, start), 1), radius)
 
 
 def fitted(fit: Tensor, image: Tensor, pitch: int) -> Tensor:
@@ -69,46 +81,42 @@ def fitted(fit: Tensor, image: Tensor, pitch: int) -> Tensor:
     return (fit[:, :3] * image).sum(1, keepdim=True) + fit[:, 3:]
 
 
-def products(colour: Tensor) -> Tensor:
-    """The six products of three channels: rr, rg, rb, gg, gb, bb."""
-    if colour.device.type != "cpu":
-        first, second = _pairs(colour)
-        return colour.index_select(1, first) * colour.index_select(1, second)
-    red, green, blue = colour.split(1, 1)
-    return torch.cat((red * colour, green * colour[:, 1:], blue * blue), 1)
-
-
 @kept_constants
-def _pairs() -> tuple[Tensor, Tensor]:
-    """The channels of `products`."""
-    return torch.tensor((0, 0, 0, 1, 1, 2)), torch.tensor((0, 1, 2, 1, 2, 2))
+def _pairs(ones: int) -> Tensor:
+    """The channels that `moments` multiplies, all first ones and then all second ones, where so many ones are before the map."""
+    pairs = [(0, each) for each in range(5)][: 5 * ones] + [(ones, ones + each) for each in (1, 2, 3)]
+    pairs += [(ones + 1 + first, ones + 1 + second) for first in range(3) for second in range(first, 3)]
+    return torch.tensor(pairs).T.flatten()
 
 
-def solved(covariance: Tensor, right: Tensor) -> Tensor:
-    """The solution of a symmetric system of three equations in each pixel, steadied where the colours hardly differ."""
-    diagonal, factors, columns = _adjugate(covariance)
-    steady = covariance + diagonal.to(covariance)
-    one, other, third, fourth = steady.index_select(1, factors).chunk(4, 1)
+def _solved(covariances: Tensor) -> Tensor:
+    """The solution of a symmetric system of three equations in each pixel, steadied where the colours hardly differ.
+
+    Args:
+        covariances: (B, 9, H, W): the right side, and the matrix: rr, rg, rb, gg, gb, bb.
+    """
+    diagonal, factors, columns = _adjugate(covariances)
+    steady = covariances + diagonal.to(covariances)
+    numbers = steady.index_select(1, factors)
+    one, other, third, fourth = numbers[:, :24].chunk(4, 1)
     adjugate = (one * other).addcmul_(third, fourth, value=-1)
-    whole = adjugate.index_select(1, columns)
-    first, second, last = whole.chunk(3, 1)
-    if covariance.device.type != "cpu":
-        determinant = (steady[:, :3] * first).sum(1, keepdim=True)
-        return (whole.unflatten(1, (3, 3)) * right.unsqueeze(2)).sum(1).div_(determinant)
-    x, y, z = right.split(1, 1)
-    rr, rg, rb = steady[:, :3].split(1, 1)
-    determinant = (rr * first[:, :1]).addcmul_(rg, first[:, 1:2]).addcmul_(rb, first[:, 2:])
-    return (first * x).addcmul_(second, y).addcmul_(last, z).div_(determinant)
+    terms = adjugate.index_select(1, columns).mul_(numbers[:, 24:])
+    # Sums of three, written out for a CPU: the solution times the determinant, and this.
+    sums = terms[:, :4].add(terms[:, 4:8]).add_(terms[:, 8:])
+    return sums[:, :3].div_(sums[:, 3:])
 
 
 @kept_constants
 def _adjugate() -> tuple[Tensor, Tensor, Tensor]:
-    """How the adjugates of symmetric matrices are made of their six numbers, rr, rg, rb, gg, gb, bb.
+    """How symmetric systems are solved by the adjugates of their matrices, whose six numbers are rr, rg, rb, gg, gb, bb.
 
-    What is added to them first, (1, 6, 1, 1); four times six of them: products of the first and the second six, minus products of the third
-    and the fourth, are the adjugate's six numbers; and which of these make its three columns.
+    What is added to the nine numbers first, (1, 9, 1, 1). Four times six of the nine: products of the first and the second six, minus
+    products of the third and the fourth, are the adjugate's six numbers; and three times four that are multiplied with numbers of the
+    adjugate: of the right side, and of the matrix's first row. Which numbers of the adjugate these are.
     """
     rr, rg, rb, gg, gb, bb = range(6)
     factors = (gg, gb, rg, rr, rb, rr), (bb, rb, gb, bb, rg, gg), (gb, rg, gg, rb, rr, rg), (gb, bb, rb, rb, gb, rg)
-    diagonal = torch.tensor([_ALIKE * (each in (rr, gg, bb)) for each in range(6)]).view(1, 6, 1, 1)
-    return diagonal, torch.tensor(factors).flatten(), torch.tensor((rr, rg, rb, rg, gg, gb, rb, gb, bb))
+    diagonal = torch.tensor([_ALIKE * (each - 3 in (rr, gg, bb)) for each in range(9)]).view(1, 9, 1, 1)
+    multiplied = [number for right, own in enumerate((rr, rg, rb)) for number in (right, right, right, 3 + own)]
+    columns = torch.tensor((rr, rg, rb, rr, rg, gg, gb, rg, rb, gb, bb, rb))
+    return diagonal, torch.cat((torch.tensor(factors).flatten() + 3, torch.tensor(multiplied))), columns

@@ -49,11 +49,11 @@ def largest_plane(places: Tensor, nearness: Tensor, left: Tensor, random: torch.
         apart, corners = torch.ones_like(apart), corners + 0.1 * torch.eye(3, dtype=corners.dtype)
     planes = torch.linalg.solve(corners[apart], nearness[threes[apart]][..., None])[..., 0]
     agree = 1 - ((planes @ places[sample].T - nearness[sample]) / PLANE_DISTANCE).abs().clamp(max=1).square()
-    plane = planes[agree.sum(1).argmax()]
+    plane, steadied = planes[agree.sum(1).argmax()], 1e-9 * torch.eye(3, dtype=places.dtype)
     for _ in range(_FITS):
-        weights = left / (1 + ((nearness - places @ plane) / PLANE_DISTANCE).square()).square()
+        weights = left / (1 + (torch.addmv(nearness, places, plane, alpha=-1) / PLANE_DISTANCE).square()).square()
         weighted = places * weights[:, None]
-        before, plane = plane, torch.linalg.solve(weighted.T @ places + 1e-9 * torch.eye(3, dtype=places.dtype), weighted.T @ nearness)
+        before, plane = plane, torch.linalg.solve(weighted.T @ places + steadied, weighted.T @ nearness)
         if bool((plane - before).abs().amax() < _STILL):
             break
     return plane

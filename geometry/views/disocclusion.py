@@ -120,8 +120,7 @@ def _closest_background(sides: _Side, middle: Tensor, places: Tensor, far: int) 
     number = whole_numbers(distance, 0, len(distance))[:, None]
     closest = torch.add(number, distance, alpha=len(distance)).amin(0)  # of equal ones the first
     distance, number = closest // len(distance), closest % len(distance)
-    chosen = torch.add(torch.arange(len(places), device=number.device), number, alpha=len(places))
-    inverse, source, hider = (each.flatten().index_select(0, chosen) for each in (sides.inverse, sides.source, hider))
+    inverse, source, hider = (each.gather(0, number[None])[0] for each in (sides.inverse, sides.source, hider))
     return _Side(distance, inverse, source, sides.pitch.flatten().index_select(0, number), hider)
 
 
@@ -287,7 +286,7 @@ def _mean_radius(height: int, width: int) -> int:
 
 def _means(continued: Tensor, like: Tensor, places: Tensor, radius: int) -> Tensor:
     """Means (C, N) over the holes in a square around each place: rows that were continued one by one do not fit to a pixel."""
-    values = torch.cat((continued, torch.ones_like(continued[:1])))
+    values = torch.cat((continued, constant(continued, 1.0).expand_as(continued[:1])))
     # One by one on a CPU: it large maps cost more than their arithmetic.
     parts = values.split(1) if values.device.type == "cpu" else (values,)
     sums = torch.cat([_sums_around(part, like, places, radius) for part in parts])
@@ -335,29 +334,31 @@ def _beside(values: Tensor, places: Tensor, room: Tensor, pitch: Tensor, length:
         length: Of the longest line.
     """
 
-    def value(steps: Tensor | None) -> Tensor:
-        there = (places + pitch if steps is None else torch.addcmul(places, pitch, steps)).clamp_(0, len(values) - 1)
-        return values.index_select(0, there.flatten()).view_as(places)
+    def values_there(there: Tensor) -> Tensor:
+        return values.index_select(0, there.clamp_(0, len(values) - 1).flatten()).view_as(there)
 
     def least_of_run(numbers: Tensor) -> Tensor:
         least = torch.full_like(run, numbers.numel() + length).scatter_reduce_(0, run, numbers.flatten(), "amin")
         return least.index_select(0, run).view_as(places)
 
     # A run of places without a visible pixel between them begins beside one, or at the border.
-    run = ((room < 1) | (value(None) > 0)).flatten().cumsum(0) - 1
+    run = ((room < 1) | (values_there(places + pitch) > 0)).flatten().cumsum(0) - 1
     index = torch.arange(places.numel(), device=places.device).view_as(places)
-    distance = index + 1 - least_of_run(index)
+    before = index - least_of_run(index)
+    # The number of steps to the first pixel, to the last one as far beyond it, and to the next one.
+    factors, ones = (constant(before, each).view(3, 1, 1) for each in ((1, 2, 2), (1, 1, 2)))
+    steps = torch.addcmul(ones, before, factors)
+    distance, _, twice = steps
+    inverse, last_one, next_one = values_there(torch.addcmul(places, pitch, steps))
     # A surface reaches as far as nothing nearer, and no hole, comes between. Its mirror image is as long as the run at most.
-    twice = 2 * distance
-    next_one = value(twice)
-    ends = (twice > room) | (next_one == 0) | (next_one > value(twice - 1) * EDGE)
+    ends = (twice > room) | (next_one == 0) | (next_one > last_one * EDGE)
     longest = constant(distance, length)
     end = least_of_run(torch.where(ends, distance, longest))
     reach = torch.where(end <= distance, end, longest)
     turn = 2 * reach
-    step = (distance - 1).remainder_(turn)
+    step = before.remainder_(turn)
     step = torch.minimum(step, turn.sub_(1).sub_(step))
     # Beyond the line's end there are other lines, or another image.
     nothing = distance > room
     source = torch.where(nothing, places, torch.addcmul(places, pitch, step.add_(distance)))
-    return torch.where(nothing, constant(distance, 4 * length), distance), value(distance).masked_fill(nothing, torch.inf), source
+    return torch.where(nothing, constant(distance, 4 * length), distance), inverse.masked_fill(nothing, torch.inf), source

@@ -21,7 +21,7 @@ from torch import Tensor
 from ...options.checks import check_choice
 from ...options.parallax import BORDERS, MOVES, LoopOptions
 from ...utils import resize_image, sent_to
-from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_depth
+from ..assumptions import NEAR_FAR_RATIO, assumed_intrinsics, filled_inverse
 from ..camera import resize_intrinsics
 from ..checks import check_depth, check_image, check_intrinsics
 from ..edges.depth_edges import depth_at_image_edges
@@ -224,13 +224,13 @@ def parallax_of_estimate(image: Tensor, estimate: Estimate, path: Tensor, focus:
     image, expand = compress_highlights(image, has_none=not is_hdr)
     estimate, course, zoom = estimate.in_float32(), _Course.of(path), 1.0
     if border == "crop":
-        inverse = filled_depth(estimate).reciprocal()
+        inverse = filled_inverse(estimate)
         low, high = torch.stack((inverse.amin(), inverse.amax())).tolist()
         intrinsics = assumed_intrinsics(estimate, size=(height, width))[0]
         zoom = course.zoom(intrinsics, height, width, low + (high - low) * focus, low, high)
     image, sides = _enlarged(image, zoom)
     sized = estimate.resized(image.shape[-2], image.shape[-1])
-    inverse = filled_depth(sized).reciprocal()
+    inverse = filled_inverse(sized)
     depth = _with_steps((inverse + _beyond(inverse.amin(), course)).reciprocal_(), image, sized)
     inverse = depth.reciprocal()
     still = 1 / torch.lerp(inverse.amin(), inverse.amax(), focus)

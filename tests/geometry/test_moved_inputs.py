@@ -269,6 +269,7 @@ FUNCTIONS = {
     "edges.depth_edges.sharpen_known_depth": lambda scene: depth_edges.sharpen_known_depth(
         1 / COARSE(scene.inverse), scene.radius, 1, scene.image
     ),
+    "edges.depth_edges.sharpened_inverse": lambda scene: depth_edges.sharpened_inverse(COARSE(scene.inverse), scene.radius),
     "edges.stretches.shares_above": lambda scene: stretches.shares_above(scene.inverse, (0.2, 0.1)),
     "edges.stretches.share_above": lambda scene: stretches.share_above(scene.inverse, 0.2, 0.1),
     "regions.connected.region_around": lambda scene: connected.region_around(

@@ -11,7 +11,7 @@ def test_values_are_softened_beside_steps_alone(size):
     height, width = size
     middle = width // 2
     far = (torch.arange(width) >= middle).expand(1, 1, height, width)
-    steps = DepthSteps.of(torch.where(far, 4.0, 1.0))
+    steps = DepthSteps.of(torch.where(far, 0.25, 1.0))
     found = steps.softened(far.float(), 1.0)
     assert found.shape == (1, 1, height, width)
     beyond = max(1, width // 10)
