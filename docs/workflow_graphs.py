@@ -119,9 +119,9 @@ APP_WIDGETS: Mapping[str, tuple[str, ...]] = {
     "KSampler": ("seed",),
 }
 MAPS: dict[str, Any] = {
-    "columns": (("note",), (1, 2), (3,), (4, 5), (6, 7)),
-    "widths": (310, 310, 290, 290, 330),
-    "gap": 50,
+    "columns": ((1, 2), (3, "note"), (4, 5), (6, 7)),
+    "widths": (310, 310, 290, 390),
+    "gap": 40,
 }
 PAIR = (("note", 1), (2, 3), (4, 5))
 
@@ -398,10 +398,10 @@ GRAPHS = (
             ),
             Node(10, "PreviewImage", links={"images": (7, "IMAGE")}, title="Relit", height=350),
         ),
-        columns=((1, 2), (3,), (4,), (7,), ("note", 10)),
+        columns=((1, 2), (3, "note"), (4,), (7,), (10,)),
         gap=36,
         widths=(310, 310, 310, 350, 310),
-        note_height=345,
+        note_height=316,
     ),
     Graph(
         "LBM Depth and Normals",
@@ -553,9 +553,9 @@ GRAPHS = (
             Node(5, "DepthNormal_SaveMesh", {"fill_behind": 35.0}, {"geometry": (3, "geometry"), "image": (1, "image")}),
         ),
         columns=(("note",), (1, 2), (3,), (4, 5)),
-        gap=80,
-        widths=(350, 350, 350, 350),
-        note_height=380,
+        gap=40,
+        widths=(320, 320, 310, 350),
+        note_height=420,
     ),
     Graph(
         "MiDaS Depth and Normal Map",
@@ -769,10 +769,10 @@ GRAPHS = (
             ),
             Node(6, "PreviewImage", links={"images": (5, "IMAGE")}, title="Full size, after Run", height=350),
         ),
-        columns=((1, 2), (3,), (4,), (5,), ("note", 6)),
+        columns=((1, 2), (3, "note"), (4,), (5,), (6,)),
         gap=36,
         widths=(310, 310, 310, 350, 310),
-        note_height=350,
+        note_height=316,
     ),
     Graph(
         "Relight",
