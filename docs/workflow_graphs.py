@@ -388,7 +388,7 @@ GRAPHS = (
         (
             Node(1, "DepthNormal_DemoImage"),
             Node(2, "DepthNormal_LoadModel", {"model": "tiny"}),
-            Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}),
+            Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}, height=314),
             Node(4, "DepthNormal_PreviewGeometry", links={"geometry": (3, "geometry")}, height=440),
             Node(
                 7,
@@ -401,7 +401,7 @@ GRAPHS = (
         columns=((1, 2), (3, "note"), (4,), (7,), (10,)),
         gap=36,
         widths=(310, 310, 310, 350, 310),
-        note_height=316,
+        note_height=336,
     ),
     Graph(
         "LBM Depth and Normals",
@@ -752,14 +752,12 @@ GRAPHS = (
             *light* **directional** is a sun: its handle is on a globe around the image; in the middle it shines from the viewer, on
             the circle it grazes.
 
-            **Preview Geometry** shows the geometry that the light is computed from, also in *3D*.
-
             **Better light**: **moge-2-vits-normal** (141 MB, MIT) in **Load Depth Model**."""
         ),
         (
             Node(1, "DepthNormal_DemoImage"),
             Node(2, "DepthNormal_LoadModel", {"model": "tiny"}),
-            Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}),
+            Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}, height=314),
             Node(4, "DepthNormal_PreviewGeometry", links={"geometry": (3, "geometry")}, height=440),
             Node(
                 5,
@@ -772,7 +770,7 @@ GRAPHS = (
         columns=((1, 2), (3, "note"), (4,), (5,), (6,)),
         gap=36,
         widths=(310, 310, 310, 350, 310),
-        note_height=316,
+        note_height=330,
     ),
     Graph(
         "Relight",
