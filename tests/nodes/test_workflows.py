@@ -158,9 +158,16 @@ def test_app_mode_has_the_image_first_and_shows_results(path):
 @each_workflow
 def test_the_page_opens_it_at_a_size_that_can_be_read(path):
     """The page fits it into three quarters of a window of 1366 x 650, with 10 pixels around it; below 0.571 it writes no words."""
-    boxes = placed(json.loads(path.read_text())).values()
-    width, height = (max(box[end] for box in boxes) - min(box[start] for box in boxes) + 20 for start, end in ((0, 2), (1, 3)))
-    assert 0.75 * min(1366 / width, 650 / height) > 0.572
+    graph = json.loads(path.read_text())
+    boxes = placed(graph)
+    (left, right), (top, bottom) = ((min(box[i] for box in boxes.values()), max(box[i + 2] for box in boxes.values())) for i in (0, 1))
+    scale = 0.75 * min(1366 / (right - left + 20), 650 / (bottom - top + 20))
+    assert scale > 0.572
+    if path.stem != "ZoeDepth in Metres":  # too many tall nodes
+        corner = (left + right) / 2 + 427 / scale, (top + bottom) / 2 + 68 / scale
+        for x, y, end, low in (boxes[number] for number in graph["extra"]["linearData"]["outputs"]):
+            hidden = max(0, end - max(x, corner[0])) * max(0, low - max(y, corner[1]))
+            assert hidden < 0.2 * (end - x) * (low - y), "the page's map lies over a result"
 
 
 @pytest.fixture(scope="module")
