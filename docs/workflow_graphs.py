@@ -119,9 +119,9 @@ APP_WIDGETS: Mapping[str, tuple[str, ...]] = {
     "KSampler": ("seed",),
 }
 MAPS: dict[str, Any] = {
-    "columns": (("note",), (1, 2), (3,), (4, 5), (6, 7)),
-    "widths": (310, 310, 290, 290, 330),
-    "gap": 50,
+    "columns": ((1, 2), (3, "note"), (4, 5), (6, 7)),
+    "widths": (310, 310, 290, 390),
+    "gap": 40,
 }
 PAIR = (("note", 1), (2, 3), (4, 5))
 
@@ -388,7 +388,7 @@ GRAPHS = (
         (
             Node(1, "DepthNormal_DemoImage"),
             Node(2, "DepthNormal_LoadModel", {"model": "tiny"}),
-            Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}),
+            Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}, height=314),
             Node(4, "DepthNormal_PreviewGeometry", links={"geometry": (3, "geometry")}, height=440),
             Node(
                 7,
@@ -398,10 +398,10 @@ GRAPHS = (
             ),
             Node(10, "PreviewImage", links={"images": (7, "IMAGE")}, title="Relit", height=350),
         ),
-        columns=((1, 2), (3,), (4,), (7,), ("note", 10)),
+        columns=((1, 2), (3, "note"), (4,), (7,), (10,)),
         gap=36,
         widths=(310, 310, 310, 350, 310),
-        note_height=345,
+        note_height=336,
     ),
     Graph(
         "LBM Depth and Normals",
@@ -553,9 +553,9 @@ GRAPHS = (
             Node(5, "DepthNormal_SaveMesh", {"fill_behind": 35.0}, {"geometry": (3, "geometry"), "image": (1, "image")}),
         ),
         columns=(("note",), (1, 2), (3,), (4, 5)),
-        gap=80,
-        widths=(350, 350, 350, 350),
-        note_height=380,
+        gap=40,
+        widths=(320, 320, 310, 350),
+        note_height=420,
     ),
     Graph(
         "MiDaS Depth and Normal Map",
@@ -752,14 +752,12 @@ GRAPHS = (
             *light* **directional** is a sun: its handle is on a globe around the image; in the middle it shines from the viewer, on
             the circle it grazes.
 
-            **Preview Geometry** shows the geometry that the light is computed from, also in *3D*.
-
             **Better light**: **moge-2-vits-normal** (141 MB, MIT) in **Load Depth Model**."""
         ),
         (
             Node(1, "DepthNormal_DemoImage"),
             Node(2, "DepthNormal_LoadModel", {"model": "tiny"}),
-            Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}),
+            Node(3, "DepthNormal_EstimateGeometry", links={"model": (2, "model"), "image": (1, "image")}, height=314),
             Node(4, "DepthNormal_PreviewGeometry", links={"geometry": (3, "geometry")}, height=440),
             Node(
                 5,
@@ -769,10 +767,10 @@ GRAPHS = (
             ),
             Node(6, "PreviewImage", links={"images": (5, "IMAGE")}, title="Full size, after Run", height=350),
         ),
-        columns=((1, 2), (3,), (4,), (5,), ("note", 6)),
+        columns=((1, 2), (3, "note"), (4,), (5,), (6,)),
         gap=36,
         widths=(310, 310, 310, 350, 310),
-        note_height=350,
+        note_height=330,
     ),
     Graph(
         "Relight",

@@ -55,10 +55,12 @@ app.registerExtension({
   },
 })
 
-api.addEventListener(WORDS, ({ detail: { nodeId, text } }) => {
+function say(nodeId, text) {
   const row = rowOf(nodeAt(nodeId))
   if (row) row.element.textContent = row.element.title = text
-})
+}
+
+api.addEventListener(WORDS, ({ detail: { nodeId, text } }) => say(nodeId, text))
 
 /** Each returns the name and the content of the event in the page's language. */
 const TRANSLATED = {
@@ -128,9 +130,10 @@ function remove(node, words) {
   node.setDirtyCanvas?.(true, true)
 }
 
-// Without a node, the prompt has ended.
+// Without a node, the prompt has ended. One that runs again may say nothing this time.
 api.addEventListener('executing', ({ detail }) => {
   if (detail === null) setTimeout(() => showNotes(true), CLEARED)
+  else say(detail, '')
 })
 
 app.registerExtension({

@@ -23,8 +23,8 @@ _COLOURS, _UNSURE = 3, 0.2
 _STRETCHED, _MOST_STRETCHED = 3, 3.0
 # Normals of the far thing count by this power of how far outside of ramps they are, and a little where the depth is hardly mixed.
 _OUTSIDE, _HARDLY_MIXED = 4, 0.01
-# A depth that is off its step by a quarter of the step, or in the mean around it, is on a ramp.
-_RAMP = 0.25
+# A depth that is off its step by a tenth of the step, or in the mean around it, is on a ramp.
+_RAMP = 0.1
 # The most of the far thing that is taken out of the near thing's normals: what is left, and its error, doubles in length.
 _MOST_MIXED = 0.5
 # What is on one side of a silhouette by less than this share of depth is mixed from both: light shows what rounding turns over.
@@ -115,7 +115,8 @@ def edge_sides(image: Tensor, normals: Tensor, soft: Tensor, stepped: Tensor, ou
     sure = torch.addcmul(beside, beside, at_edges, value=_UNSURE - 1)
     slope, start = colour_fit(colours, near, sure, _COLOURS * reach).split((3, 1), 1)
     unknown = _unexplained(near, (slope * colours).sum(1, keepdim=True).add_(start), sure, _COLOURS * reach)
-    off, step = (soft - inverse).abs_(), (high - low).clamp_(min=_TINY)
+    # The far thing's depth, of a wide window: inside the near one the step of a narrow one is but the near one's own bend.
+    off, step = (soft - inverse).abs_(), (high - least).clamp_(min=_TINY)
     around, moved = box_means(torch.cat((near, off), 1), reach).split(1, 1)
     start = torch.lerp(near, torch.addcmul(start, unknown, around - 0.5), at_edges)
     contrast = ((1 - unknown) ** -_STRETCHED).clamp_(max=_MOST_STRETCHED)

@@ -28,6 +28,7 @@ def test_a_run_is_told_from_loading_to_the_end(seen):
     said = texts(seen["tiny"])
     assert said[-1].startswith("done in ") and "running tiny" in said and not seen["errors"]
     assert [each["kind"] for each in seen["tiny"]["ended"]] == ["execution_success"]
+    assert seen["again"]["row"] == "".join(texts(seen["again"])[-1:]), "of the next run"
 
 
 def test_a_download_says_how_much_of_how_much_and_its_licence(seen):

@@ -65,6 +65,13 @@ report.tiny = await said()
 report.kept = await page.evaluate(() => window.app.graph.serialize().nodes.find(node => node.type.startsWith('MiDaS')).widgets_values)
 await shoot('done')
 
+// Another look of the same estimate: what stands there afterwards is of this run.
+await page.evaluate(() => { window.app.graph.nodes.find(node => node.type.startsWith('MiDaS')).widgets.find(widget => widget.name === 'normalisation').value = 'per_clip' })
+await run()
+report.again = await page.evaluate(() => ({
+  words: window.words, row: window.app.graph.nodes.find(node => node.type.startsWith('MiDaS')).widgets.find(widget => widget.name === '$$depth_normal_words').element.textContent,
+}))
+
 // What the log says of a setting stays on the node: after the run, after the page was loaded again, and until it is set right.
 const noted = async isThere => {
   await page.waitForFunction(isThere => window.noted().includes('768') === isThere, isThere, { timeout: 9000 }).catch(() => {})

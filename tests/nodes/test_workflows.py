@@ -92,6 +92,21 @@ def test_app_mode_has_the_image_first_and_shows_results(path):
     assert shown["outputs"] and all(nodes[number]["mode"] == 0 for number in shown["outputs"])
 
 
+@each_workflow
+def test_the_pages_map_hides_no_result(path):
+    """In a window of 1366 x 650, of which the page fits a graph into three quarters, with 10 pixels around it."""
+    if path.stem == "ZoeDepth in Metres":
+        pytest.skip("its tall nodes leave no other place")
+    graph = json.loads(path.read_text())
+    boxes = {node["id"]: (x, y - 30, x + w, y + h) for node in graph["nodes"] for (x, y), (w, h) in [(node["pos"], node["size"])]}
+    (left, right), (top, bottom) = ((min(box[i] for box in boxes.values()), max(box[i + 2] for box in boxes.values())) for i in (0, 1))
+    scale = 0.75 * min(1366 / (right - left + 20), 650 / (bottom - top + 20))
+    corner = (left + right) / 2 + 427 / scale, (top + bottom) / 2 + 68 / scale
+    for x, y, end, low in (boxes[number] for number in graph["extra"]["linearData"]["outputs"]):
+        hidden = max(0, end - max(x, corner[0])) * max(0, low - max(y, corner[1]))
+        assert hidden < 0.2 * (end - x) * (low - y)
+
+
 @pytest.fixture(scope="module")
 def descriptions():
     """docs/make_workflows.py, which the pack does not contain."""
