@@ -123,7 +123,7 @@ NETWORKS = {
     "depth-anything-v2-small": Budget(20, 2, 3),
     "depth-anything-v2-metric-indoor-small": Budget(22, 2, 3),
     "depth-anything-3-small": Budget(42, 3, 4),
-    "depth-anything-3-metric-large": Budget(70, 4, 5),
+    "depth-anything-3-metric-large": Budget(73, 4, 5),
     "video-depth-anything-metric-small": Budget(21, 2, 3),
     "moge-2-vits-normal": Budget(35, 2, 5),
     "moge-3-vitl": Budget(35, 351, 17),  # its sparse network asks how many places there are
@@ -148,20 +148,20 @@ VIDEOS = {
 }
 """Of a frame of 640x480 of a video, aligned with those before, which is done on the CPU."""
 EFFECTS = {
-    "relight, sun (node)": Budget(595, 6, 9),
-    "relight, low sun (node)": Budget(595, 6, 9),
-    "relight, candle (node)": Budget(745, 8, 13),
-    "relight, no shadow (node)": Budget(335, 4, 6),
-    "relight, three lamps (node)": Budget(745, 7, 10),
+    "relight, sun (node)": Budget(603, 7, 9),
+    "relight, low sun (node)": Budget(603, 7, 9),
+    "relight, candle (node)": Budget(745, 9, 13),
+    "relight, no shadow (node)": Budget(341, 5, 6),
+    "relight, three lamps (node)": Budget(751, 8, 10),
     "cast_shadow, hard": Budget(140, 3, 3),
     "cast_shadow, soft": Budget(164, 3, 3),
     "parallax, a frame of 8": Budget(162, 3, 2),
     "stereo, both eyes": Budget(1469, 16, 3),
-    "refine, four times as large": Budget(293, 3, 5),
+    "refine, four times as large": Budget(296, 3, 5),
     "depth of field": Budget(320, 4, 10),
-    "fog (node)": Budget(430, 7, 5),
-    "cut-out, by distance (node)": Budget(174, 7, 7, 9300),
-    "cut-out, in a box (node)": Budget(171, 8, 8, 2000),
+    "fog (node)": Budget(436, 8, 5),
+    "cut-out, by distance (node)": Budget(176, 7, 7, 9300),
+    "cut-out, in a box (node)": Budget(173, 8, 8, 2000),
     "normal to height": Budget(330, 2, 0),  # 284 at 480x270
     "ambient occlusion of a height": Budget(245, 0, 0),
 }
