@@ -133,7 +133,7 @@ class _Scale(NamedTuple):
         ratio: Far depth divided by near depth.
         farthest: The least valid disparity.
         nearest: The depth of the near end, close to 1.
-        deepest: That of the far end.
+        deepest: The depth of the far end.
     """
 
     far: float

@@ -15,6 +15,7 @@ from ..filters.chosen_pixels import ChosenPixels
 from ..filters.coarse import enlarged, middles_of
 from ..filters.extremes import extremes_around
 from .highlight_maps import pitch_and_reach, pitch_of
+from .softness import Softness
 
 # Colours are compared within this many radii of edges. Beside a step they count little: there the depth's edge may miss the image's.
 _COLOURS, _UNSURE = 3, 0.2
@@ -89,7 +90,9 @@ class EdgeSides:
         return self.pixels.put_vectors(hidden, own).to(dtype)
 
 
-def edge_sides(image: Tensor, normals: Tensor, soft: Tensor, stepped: Tensor, outside: Tensor, softness: float) -> tuple[EdgeSides, Tensor]:
+def edge_sides(
+    image: Tensor, normals: Tensor, soft: Tensor, stepped: Tensor, outside: Tensor, softness: Softness
+) -> tuple[EdgeSides, Tensor]:
     """Finds both things beside silhouettes, on smaller maps, and the normals of the one that each pixel shows.
 
     A network's normals lead from one thing to the other. The far thing's are taken from farther away from the edge. The near thing turns
@@ -101,7 +104,7 @@ def edge_sides(image: Tensor, normals: Tensor, soft: Tensor, stepped: Tensor, ou
         soft: (1, 1, H, W), inverse depth of a network, positive and finite.
         stepped: The same with its edges sharpened.
         outside: (1, 1, h, w) in [0, 1], a value for `pitch_of` pixels: 1 outside of ramps. Depth with true steps has no ramps.
-        softness: In [0, 1], how much of this is done with the normals.
+        softness: How much of this is done with the normals.
 
     Returns:
         Both things, and normals (1, 3, H, W).
@@ -115,8 +118,9 @@ def edge_sides(image: Tensor, normals: Tensor, soft: Tensor, stepped: Tensor, ou
     sure = torch.addcmul(beside, beside, at_edges, value=_UNSURE - 1)
     slope, start = colour_fit(colours, near, sure, _COLOURS * reach).split((3, 1), 1)
     unknown = _unexplained(near, (slope * colours).sum(1, keepdim=True).add_(start), sure, _COLOURS * reach)
-    # The far thing's depth, of a wide window: inside the near one the step of a narrow one is but the near one's own bend.
-    off, step = (soft - inverse).abs_(), (high - least).clamp_(min=_TINY)
+    # The far thing's depth, of a wide window: inside the near one the step of a narrow one is but the near one's own bend. Where edges of
+    # normals were refined and softened again, they are mixed farther inside than the depth.
+    off, step = (soft - inverse).abs_(), (high - torch.lerp(least, low, softness.added)).clamp_(min=_TINY)
     around, moved = box_means(torch.cat((near, off), 1), reach).split(1, 1)
     start = torch.lerp(near, torch.addcmul(start, unknown, around - 0.5), at_edges)
     contrast = ((1 - unknown) ** -_STRETCHED).clamp_(max=_MOST_STRETCHED)
@@ -135,7 +139,7 @@ def edge_sides(image: Tensor, normals: Tensor, soft: Tensor, stepped: Tensor, ou
     own = pixels.take_vectors(normals)
     far = torch.lerp(own, far, ramp)
     turned = torch.lerp(far, unit_vectors(torch.addcmul(own, mixed * near, far, value=-1 / _RAMP)[None])[0], near)
-    normals = pixels.put_vectors(normals, torch.lerp(own, turned, softness))
+    normals = pixels.put_vectors(normals, torch.lerp(own, turned, softness.whole))
     return EdgeSides(pixels, near, torch.cat((low, high, middle), 1)), normals
 
 

@@ -104,7 +104,7 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
                 soft = steps.softened(soft, softness.whole)
         outside = _outside_ramps(soft, sharp, radius)
         glossy = _steady(normals, softness.whole) * outside
-        edges, normals = edge_sides(image, normals, soft, sharp, outside, softness.whole)
+        edges, normals = edge_sides(image, normals, soft, sharp, outside, softness)
         depth = sharp.reciprocal()
         if any(plan.kind == POINT for plan in plans):
             # Its light falls off with the distance: each pixel beside a silhouette needs its own thing's.

@@ -107,7 +107,7 @@ def median_within(values: Tensor, radius: int) -> Tensor:
     rows = max(1, _STRIP // max(1, width * len(planes)))
     for first in range(0, height, rows):
         squares = padded[..., first : first + rows + 2 * radius, :].unfold(2, size, 1).unfold(3, size, 1)
-        found.append(squares.flatten(4).sort(-1).values[..., size * size // 2])
+        found.append(squares.flatten(4).sort(-1).values[..., size * size // 2].clone())  # not the whole block
     return (torch.cat(found, 2) if len(found) > 1 else found[0]).view(values.shape)
 
 

@@ -55,7 +55,7 @@ def moments(values: Tensor, image: Tensor) -> Tensor:
         (B, 14, H, W): 1, the map, the three channels, the map times these, and the products rr, rg, rb, gg, gb, bb.
     """
     numbers = torch.cat((constant(values, 1.0).expand_as(values), values, image), 1)
-    first, second = numbers.index_select(1, _pairs(numbers, 1)).chunk(2, 1)
+    first, second = numbers.index_select(1, _pairs(numbers, True)).chunk(2, 1)
     return first * second
 
 
@@ -69,7 +69,7 @@ def fit_of_means(means: Tensor, radius: int) -> Tensor:
     Returns:
         (B, 4, H, W): the factors of the three channels, and what is added.
     """
-    first, second = means[:, :4].index_select(1, _pairs(means, 0)).chunk(2, 1)
+    first, second = means[:, :4].index_select(1, _pairs(means, False)).chunk(2, 1)
     slope = _solved(torch.addcmul(means[:, 4:], first, second, value=-1))
     start = torch.sub(means[:, :1], (slope * means[:, 1:4]).sum(1, keepdim=True))
     return box_means(torch.cat((slope, start), 1), radius)
@@ -82,10 +82,11 @@ def fitted(fit: Tensor, image: Tensor, pitch: int) -> Tensor:
 
 
 @kept_constants
-def _pairs(ones: int) -> Tensor:
-    """The channels that `moments` multiplies, all first ones and then all second ones, where so many ones are before the map."""
-    pairs = [(0, each) for each in range(5)][: 5 * ones] + [(ones, ones + each) for each in (1, 2, 3)]
-    pairs += [(ones + 1 + first, ones + 1 + second) for first in range(3) for second in range(first, 3)]
+def _pairs(with_one: bool) -> Tensor:
+    """The channels that `moments` multiplies, all first ones and then all second ones; of maps with a 1 before them, or without."""
+    own = int(with_one)
+    pairs = [(0, each) for each in range(5 * own)] + [(own, own + each) for each in (1, 2, 3)]
+    pairs += [(own + 1 + first, own + 1 + second) for first in range(3) for second in range(first, 3)]
     return torch.tensor(pairs).T.flatten()
 
 

@@ -4,4 +4,5 @@ import pytest
 import torch
 
 TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-of_two_types = pytest.mark.parametrize(("image_type", "depth_type"), [*zip(TYPES, (*TYPES[1:], TYPES[0]), strict=True)], ids=str)
+PAIRS = [*zip(TYPES, (*TYPES[1:], TYPES[0]), strict=True), (torch.float32, torch.float16), (torch.float16, torch.float32)]
+of_two_types = pytest.mark.parametrize(("image_type", "depth_type"), PAIRS, ids=str)

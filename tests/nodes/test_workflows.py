@@ -75,6 +75,23 @@ def test_a_note_says_size_and_licence_of_every_model(path):
     assert ("**No download" in text) == (models <= {"tiny"} or path.stem == "Compare Models")
 
 
+@each_workflow
+def test_the_model_a_note_names_first_is_chosen(path):
+    """A default depends on what is on the disk where the template was written."""
+    first = re.search(r"^\*\*Models?\*\*: (.*?), downloaded", note(path), re.M)
+    named = re.findall(r"\*\*([a-z0-9.-]+)\*\*", first[1]) if first else []
+    values = [value for node in json.loads(path.read_text())["nodes"] for value in [node["type"], *(node.get("widgets_values") or [])]]
+    assert set(named) <= {NAMES.get(value, value) for value in values if isinstance(value, str)}
+
+
+@each_workflow
+def test_a_note_names_widgets_as_the_page_shows_them(path):
+    types = {node["type"] for node in json.loads(path.read_text())["nodes"]} & set(NODE_CLASS_MAPPINGS)
+    labels = {name: options.get("display_name", name) for each in types for name, (_, options) in widgets(each).items()}
+    named = re.findall(r"(?<!\*)\*{1,2}(\w+)\*{1,2}(?!\*)", note(path))
+    assert [name for name in named if labels.get(name, name) != name] == []
+
+
 def test_the_page_orders_every_workflow():
     listed = re.findall(r"'([^']+)'", (ROOT / "web" / "templates.js").read_text().partition("ORDER = [")[2].partition("]")[0])
     assert sorted(listed) == sorted(path.stem for path in WORKFLOWS) and listed[0] == "Depth and Normals"

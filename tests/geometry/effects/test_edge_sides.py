@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.effects.edge_sides import edge_sides
+from depth_normal.geometry.effects.softness import Softness
 
 
 @pytest.mark.parametrize("seed", [28, 30, 33])
@@ -15,5 +16,7 @@ def test_a_millionth_of_noisy_depth_turns_no_normal_over(seed):
     towards = torch.tensor((0.0, 0.0, 2.0)).view(1, 3, 1, 1)
     normals = torch.nn.functional.normalize(torch.randn(1, 3, 96, 128, generator=random) + towards, dim=1)
     moved = depth * (1 + 1e-6 * (2 * torch.rand(depth.shape, generator=random) - 1))
-    (_, found), (_, expected) = (edge_sides(image, normals, each, each, torch.zeros_like(depth), 1.0) for each in (1 / moved, 1 / depth))
+    (_, found), (_, expected) = (
+        edge_sides(image, normals, each, each, torch.zeros_like(depth), Softness(1.0)) for each in (1 / moved, 1 / depth)
+    )
     assert (found - expected).abs().max() < 1e-2
