@@ -219,6 +219,12 @@ def test_the_best_that_is_there_is_the_default(monkeypatch, on_disk, default, fi
     assert options["default"] == default and choices[:3] == first
 
 
+def test_the_help_page_has_the_rank_of_the_default():
+    page = (Path(__file__).resolve().parents[2] / "web" / "docs" / "DepthNormal_DepthAndNormals.md").read_text(encoding="utf-8")
+    places = [page.index(f"`{model}`", page.index("The default model")) for model in BEST_FIRST]
+    assert places == sorted(places)
+
+
 def test_it_is_first_in_the_menu_and_shows_few_widgets():
     assert next(iter(depth_normal.NODE_CLASS_MAPPINGS)) == "DepthNormal_DepthAndNormals"
     inputs = DepthAndNormals.INPUT_TYPES()

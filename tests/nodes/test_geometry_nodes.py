@@ -1,6 +1,7 @@
 """Numbers between the nodes: estimates of models, depth images, normals of planes whose tilt is known."""
 
 import math
+import re
 import runpy
 import shutil
 import sys
@@ -12,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from depth_normal.annotators.registry import FAMILIES, MODELS, find_spec
+from depth_normal.annotators.registry import FAMILIES, MODELS, find_spec, models_of_scenes
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.conventions import unit_normals
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
@@ -25,6 +26,7 @@ from depth_normal.nodes.geometry import DepthImageToGeometry, EstimateGeometry, 
 from depth_normal.options.render import METHODS, MIDAS
 
 HEIGHT, WIDTH = 48, 64
+HELP = Path(__file__).resolve().parents[2] / "web" / "docs"
 
 
 class Pretend(Model):
@@ -192,6 +194,14 @@ def test_a_batch_can_be_views_of_one_scene():
         EstimateGeometry().execute(model, image, film=True, views="one_scene")
     with pytest.raises(ValueError, match="views is 'two'; accepted: separate, one_scene"):
         EstimateGeometry().execute(model, image, views="two")
+
+
+def test_the_widget_for_views_keeps_its_place_and_names_the_models_that_can():
+    name, (_, settings) = list(EstimateGeometry.INPUT_TYPES()["optional"].items())[5]
+    assert name == "views"
+    for words in (settings["tooltip"], (HELP / f"{EstimateGeometry.NODE_ID}.md").read_text().replace("`", "")):
+        named = re.search(r"Only (depth-anything-3)(-small), (-base) and (-large) can do that", words)
+        assert named and [named[1] + size for size in named.groups()[1:]] == models_of_scenes()
 
 
 @pytest.fixture
