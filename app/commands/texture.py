@@ -99,10 +99,14 @@ logger = logging.getLogger(__name__)
 def add_texture(parser: Parser) -> None:
     """Adds the commands of `texture`."""
 
-    def of_maps(source: str, run: Callable[..., object], check: Callable[..., object], add: Callable[[Parser], None]) -> Any:
+    def of_maps(
+        source: str, run: Callable[..., object], check: Callable[..., object], add: Callable[[Parser], None]
+    ) -> Callable[[Parser], None]:
         return partial(_add_map, source, Work(run, check, reads_ahead=False, kind=_MAP_FILES, needs_model=lambda _: False), add)
 
-    def of_photos(run: Callable[..., object], check: Callable[..., object], add: Callable[[Parser], None], **more: Any) -> Any:
+    def of_photos(
+        run: Callable[..., object], check: Callable[..., object], add: Callable[[Parser], None], **more: Any
+    ) -> Callable[[Parser], None]:
         return partial(_add_map, "the photo", Work(run, check, reads_ahead=False, needs_model=_needs_model, **more), add)
 
     normals = "a normal map, or raw normals (.npz, .exr)"

@@ -97,12 +97,12 @@ def sharpen_known_depth(depth: Tensor, radius: int, growth: int = 0, image: Tens
 
 
 def sharpened_inverse(soft: Tensor, radius: int, growth: int = 0, image: Tensor | None = None, *, smooth: bool = True) -> Tensor:
-    """The same from inverse depth to inverse depth."""
+    """`sharpen_known_depth` of inverse depth, to inverse depth: both (B, 1, H, W)."""
     inverse = soft
     ramps = find_ramps(inverse, radius)
     pixels = ChosenPixels(ramps.edge)  # a small part of most images
-    here, low, span = map(pixels.take, (inverse, ramps.low, ramps.span))
-    nearness, middle = (here - low) / span.clamp(min=_TINY), 0.5
+    here, low, high = map(pixels.take, (inverse, ramps.low, ramps.high))
+    nearness, middle = (here - low) / (high - low).clamp(min=_TINY), 0.5
     if image is not None:
         nearness, middle = nearness + pixels.take(_nearness_by_colour(image, inverse, ramps.wide_low, ramps.wide_high, radius)), 1.0
     step = max(1, round(radius / _ROUNDS))
@@ -118,14 +118,13 @@ def sharpened_inverse(soft: Tensor, radius: int, growth: int = 0, image: Tensor 
 
 
 class Ramps(NamedTuple):
-    """Where there are ramps, (B, 1, H, W) bool, the extremes of values in windows of one radius and of two, and the span of the first."""
+    """Where there are ramps, (B, 1, H, W) bool, and the extremes of values in windows of one radius and of two."""
 
     edge: Tensor
     low: Tensor
     high: Tensor
     wide_low: Tensor
     wide_high: Tensor
-    span: Tensor
 
 
 def find_ramps(values: Tensor, radius: int) -> Ramps:
@@ -137,8 +136,7 @@ def find_ramps(values: Tensor, radius: int) -> Ramps:
     """
     (low, high), (wide_low, wide_high) = extremes_around(values, radius, radius)
     # A window twice as wide sees twice the span of a slope, but hardly more of a ramp that the window holds already.
-    span = high - low
-    return Ramps((high > low * EDGE) & (wide_high - wide_low < _WIDER * span), low, high, wide_low, wide_high, span)
+    return Ramps((high > low * EDGE) & (wide_high - wide_low < _WIDER * (high - low)), low, high, wide_low, wide_high)
 
 
 def _with_stripes(sharp: Tensor, inverse: Tensor, image: Tensor, radius: int, ramps: Ramps) -> Tensor:

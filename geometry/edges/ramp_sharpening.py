@@ -119,7 +119,7 @@ def sharpen_ramps(nearness: Tensor, image: Tensor, radius: int, strength: float 
     Returns:
         Nearness (1, 1, H, W); where it changed, (1, 1, H, W) bool; and normals if there were some, not unit. Elsewhere, all is as it was.
     """
-    ramp, *bounds, _ = find_ramps(nearness, radius)
+    ramp, *bounds = find_ramps(nearness, radius)
     width, places = nearness.shape[-1], _places(radius)
     reach = max(max(abs(dy), abs(dx)) for dy, dx, _ in places)
     maps = [nearness, *_slopes_and_straightness(nearness), constant(nearness, 1.0).expand_as(nearness), image]

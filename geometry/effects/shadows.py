@@ -250,7 +250,7 @@ def _look_at_some(rays: _Rays, points: _Points, casters: Tensor, halves: Tensor,
     """As `_march`, several points at once: (L, 1, h, w) each, how much is hidden, and how far along the ray is what hides most."""
     starts, ways, inside = rays
     width, table = casters.shape[-1], torch.cat((casters, halves, _fade(casters)), 1).view(3, -1)
-    hidden = farness = None
+    hidden, farness = torch.zeros_like(inside), torch.zeros_like(inside) if measured else None
     inverse_step, softness, least = ways[:, 2:].abs(), inside * (4 * _PENUMBRA / _RIM), constant(inside, _PENUMBRA / _RIM)
     for share, step in points:
         # Of whole rays each map is large: none is held longer than it is needed.
@@ -261,13 +261,10 @@ def _look_at_some(rays: _Rays, points: _Points, casters: Tensor, halves: Tensor,
         ray = torch.addcmul(starts[:, 2:], share, ways[:, 2:])
         found = _cover(half, hit, ray, step * inverse_step, torch.addcmul(least, share, softness))
         most, first_most = found.mul_(fade).max(0)
-        there = share.expand(-1, -1, *most.shape[1:]).gather(0, first_most[None])[0] if measured else None
-        if hidden is None:
-            hidden, farness = most.clamp_(min=0), None if there is None else there * (most > 0)
-            continue
-        farness = None if there is None or farness is None else torch.where(most > hidden, there, farness)
+        if farness is not None:
+            there = share.expand(-1, -1, *most.shape[1:]).gather(0, first_most[None])[0]
+            farness = torch.where(most > hidden, there, farness)
         hidden = torch.maximum(hidden, most, out=hidden)
-    assert hidden is not None
     return hidden, farness
 
 

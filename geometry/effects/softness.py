@@ -75,7 +75,7 @@ class DepthSteps:
         if pitch > 1:
             between = F.max_pool2d(between, pitch, ceil_mode=True)[..., : small.shape[-2], : small.shape[-1]]
         ramps = find_ramps(small, reach)
-        steps = (between > _STEP * ramps.span) & (ramps.high > ramps.low * _LEAST)
+        steps = (between > _STEP * (ramps.high - ramps.low)) & (ramps.high > ramps.low * _LEAST)
         beside = largest_within(steps.to(inverse), 2 * reach, has_nan=False)
         edges = torch.cat((ramps.edge.to(beside), beside * ramps.edge)).sum((1, 2, 3))
         return cls(box_means(beside, reach), edges)

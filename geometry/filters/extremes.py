@@ -102,13 +102,13 @@ def median_within(values: Tensor, radius: int) -> Tensor:
         found = [cv2.medianBlur(plane, size) for plane in planes[:, 0].contiguous().numpy()]
         return torch.from_numpy(np.stack(found)).view(values.shape)
     height, width = values.shape[-2:]
-    padded, found = F.pad(planes, (radius,) * 4, mode="replicate"), []
+    padded, found = F.pad(planes, (radius,) * 4, mode="replicate"), torch.empty_like(planes)
     # In strips: all squares at once take the memory of 25 maps. Sorted, as torch's median of CUDA differs from run to run.
     rows = max(1, _STRIP // max(1, width * len(planes)))
     for first in range(0, height, rows):
         squares = padded[..., first : first + rows + 2 * radius, :].unfold(2, size, 1).unfold(3, size, 1)
-        found.append(squares.flatten(4).sort(-1).values[..., size * size // 2].clone())  # not the whole block
-    return (torch.cat(found, 2) if len(found) > 1 else found[0]).view(values.shape)
+        found[..., first : first + rows, :] = squares.flatten(4).sort(-1).values[..., size * size // 2]
+    return found.view(values.shape)
 
 
 def neighbours_largest(values: Tensor, upright: bool = True) -> Tensor:

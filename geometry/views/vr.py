@@ -265,6 +265,7 @@ def _reach(width: int) -> int:
 def _at_edges_around(image: Tensor, inverse: Tensor) -> Tensor:
     """Inverse distance (1, 1, H, W) with steps where the panorama has its edges, in bands of rows."""
     height, width = image.shape[-2:]
+    # A step hangs on colours and stripes more than four radii away.
     margin = min(6 * edge_radius(height, width) + 2, height // 2, width // 2)
     size = max(4 * margin, _BAND // width)
     found = torch.empty_like(inverse)
