@@ -143,12 +143,14 @@ def _relief_views(bpy: Any, scene: Any, seed: int) -> dict[str, Any]:
 
 def _dent(bpy: Any, choose: random.Random) -> None:
     """Dents every thing: knobs, stones or ripples, each a real shape, so that an even sky leaves crevices dark."""
+    coarser = max(0, round(math.log2(640 / bpy.context.scene.render.resolution_x)))  # no shape is smaller than a pixel
     for thing in [each for each in bpy.context.scene.objects if each.type == "MESH"]:
         texture = bpy.data.textures.new("Dents", choose.choice(("VORONOI", "CLOUDS", "STUCCI")))
         texture.noise_scale = choose.uniform(0.04, 0.1)
         finer = thing.modifiers.new("Finer", "SUBSURF")
         finer.subdivision_type = "SIMPLE"
-        finer.levels = finer.render_levels = 9 if len(thing.data.polygons) == 1 else 8 if len(thing.data.polygons) < 10 else 4
+        levels = 9 if len(thing.data.polygons) == 1 else 8 if len(thing.data.polygons) < 10 else 4
+        finer.levels = finer.render_levels = levels - coarser
         dents = thing.modifiers.new("Dents", "DISPLACE")
         dents.texture, dents.texture_coords, dents.strength, dents.mid_level = texture, "GLOBAL", _DENTS, 0.5
 

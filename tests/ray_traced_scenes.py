@@ -43,7 +43,7 @@ def ball(centre: tuple[float, float, float], radius: float) -> Thing:
 
     def hit(rays: np.ndarray, eyes: np.ndarray | float = 0.0) -> Hit:
         to = at - eyes
-        a, b, c = (rays * rays).sum(-1), (rays * to).sum(-1), (to * to).sum(-1) - radius**2
+        a, b, c = _dot(rays, rays), _dot(rays, to), _dot(to, to) - radius**2
         inside = b * b - a * c
         depth = (b - np.sqrt(np.maximum(inside, 0))) / a
         depth = np.where((inside > 0) & (depth > 0), depth, np.inf)
@@ -64,11 +64,20 @@ def box(centre: tuple[float, float, float], sides: tuple[float, float, float], t
         with np.errstate(divide="ignore", invalid="ignore"):
             first, second = (-half - eye) / own, (half - eye) / own
         near, far = np.minimum(first, second), np.maximum(first, second)
-        depth = near.max(-1)
+        depth = _over_axes(np.maximum, near)
         normals = -np.sign(own) * (near == depth[..., None])
-        return np.where((depth < far.min(-1)) & (depth > 0), depth, np.inf), normals @ turn.T
+        return np.where((depth < _over_axes(np.minimum, far)) & (depth > 0), depth, np.inf), normals @ turn.T
 
     return hit
+
+
+# numpy's own sums and maxima over an axis of three take five times as long.
+def _dot(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.einsum("...i,...i", one, other)
+
+
+def _over_axes(choose: Callable[..., np.ndarray], values: np.ndarray) -> np.ndarray:
+    return choose(choose(values[..., 0], values[..., 1]), values[..., 2])
 
 
 def scenes() -> dict[str, list[Thing]]:

@@ -4,7 +4,6 @@ import importlib
 import inspect
 from pathlib import Path
 
-import pytest
 from torch import nn
 
 import depth_normal
@@ -30,12 +29,16 @@ def is_method(member: object, cls: type) -> bool:
     return function.__qualname__ == f"{cls.__qualname__}.{function.__name__}"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=str)
-def test_public_methods_are_described(path):
-    module = importlib.import_module(".".join(("depth_normal", *path.with_suffix("").parts)).removesuffix(".__init__"))
-    own = [cls for name, cls in vars(module).items() if inspect.isclass(cls) and cls.__module__ == module.__name__ and name[0] != "_"]
-    missing = [f"{cls.__name__}.{name}" for cls in own for name in undocumented(cls)]
+def test_public_methods_are_described():
+    names = [".".join(("depth_normal", *path.with_suffix("").parts)).removesuffix(".__init__") for path in MODULES]
+    modules = [importlib.import_module(name) for name in names]
+    own = [cls for module in modules for cls in public_classes(module)]
+    missing = [f"{cls.__module__}.{cls.__name__}.{name}" for cls in own for name in undocumented(cls)]
     assert not missing
+
+
+def public_classes(module):
+    return [each for name, each in vars(module).items() if inspect.isclass(each) and each.__module__ == module.__name__ and name[0] != "_"]
 
 
 def test_an_undescribed_method_is_found():

@@ -48,7 +48,9 @@ def largest_plane(places: Tensor, nearness: Tensor, left: Tensor, random: torch.
     if not bool(apart.any()):
         apart, corners = torch.ones_like(apart), corners + 0.1 * torch.eye(3, dtype=corners.dtype)
     planes = torch.linalg.solve(corners[apart], nearness[threes[apart]][..., None])[..., 0]
-    agree = 1 - ((planes @ places[sample].T - nearness[sample]) / PLANE_DISTANCE).abs().clamp(max=1).square()
+    # In place: this matrix takes 32 MB, and a new one at each step would take most of the time.
+    off = (planes @ places[sample].T).sub_(nearness[sample]).div_(PLANE_DISTANCE).clamp_(-1, 1)
+    agree = off.square_().neg_().add_(1)
     plane, steadied = planes[agree.sum(1).argmax()], 1e-9 * torch.eye(3, dtype=places.dtype)
     for _ in range(_FITS):
         weights = left / (1 + (torch.addmv(nearness, places, plane, alpha=-1) / PLANE_DISTANCE).square()).square()

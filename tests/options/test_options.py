@@ -90,17 +90,14 @@ def test_what_is_not_accepted_is_refused_by_name(subject, name):
             assert "accepted: " in str(refused.value)
 
 
-@pytest.mark.parametrize(("subject", "name"), FIELDS, ids=IDS)
-def test_texts_are_sentences_that_name_what_there_is(subject, name):
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_texts_are_sentences_that_name_what_there_is(subject):
     """On a node and in a command alike; a name in braces that there is not would raise."""
-    option, names = options_of(subject)[name], option_names(subject)
-    for text in (option.words(option.on_command, names), *(tooltip for _, tooltip in _tooltips(subject))):
-        assert text[0].isupper() and text.endswith(".") and "  " not in text and "{" not in text
-    assert isinstance(option, Switch) or not getattr(option, "off", "")
-
-
-def _tooltips(subject):
-    return [(name, settings["tooltip"]) for name, (_, settings) in option_widgets(subject).items()]
+    names, widgets = option_names(subject), option_widgets(subject).values()
+    for name, option in options_of(subject).items():
+        for text in (option.words(option.on_command, names), *(settings["tooltip"] for _, settings in widgets)):
+            assert text[0].isupper() and text.endswith(".") and "  " not in text and "{" not in text, name
+        assert isinstance(option, Switch) or not getattr(option, "off", ""), name
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
@@ -153,7 +150,7 @@ def _typed(option, default):
 
 def test_widgets_of_nodes_stand_once():
     """A node that shows an option's text has it of the table: the same name has not another text in it."""
-    texts = {name: tooltip for subject in SUBJECTS for name, tooltip in _tooltips(subject)}
+    texts = {name: settings["tooltip"] for subject in SUBJECTS for name, (_, settings) in option_widgets(subject).items()}
     for node_id in ("DepthNormal_Fog", "DepthNormal_DepthOfField", "DepthNormal_Relight", "DepthNormal_Light", "DepthNormal_DepthMask"):
         inputs = NODE_CLASS_MAPPINGS[node_id].INPUT_TYPES()["optional"]
         widgets = [name for name, (kind, _) in inputs.items() if kind in ("FLOAT", "INT", "BOOLEAN", "STRING")]

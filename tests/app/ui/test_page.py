@@ -4,11 +4,13 @@ import json
 import shlex
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from depth_normal.annotators.registry import MODELS
 from depth_normal.app import cli
 
 pytest.importorskip("aiohttp", reason="the extra `ui`")
@@ -96,7 +98,8 @@ def test_a_run_is_cancelled(held, use, large, photo, tmp_path):
     assert {path.name for path in (tmp_path / "out").glob("*.png")} == {"photo_depth.png", "photo_normals.png"}
 
 
-def test_a_folder_of_two_hundred_images(use, tmp_path):
+def test_a_folder_of_two_hundred_images(use, tmp_path, monkeypatch):
+    monkeypatch.setitem(MODELS, "tiny", replace(MODELS["tiny"], default_size=64))  # it is the page that is looked at
     folder = tmp_path / "photos"
     (folder / "inside").mkdir(parents=True)
     for number in range(200):
