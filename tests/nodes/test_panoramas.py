@@ -10,6 +10,7 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.kinds import Projection
 from depth_normal.nodes import NODE_CLASS_MAPPINGS
 from depth_normal.nodes.sockets import GEOMETRY
+from depth_normal.options.effects import EFFECTS
 
 HEIGHT, WIDTH = 32, 64
 IMAGE = torch.rand(1, HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(0))
@@ -22,9 +23,7 @@ HANDLED = {
     "DepthNormal_RenderNormals",
     "DepthNormal_NormalsFromDepth",
     "DepthNormal_PreviewGeometry",
-    "DepthNormal_DepthMask",
-    "DepthNormal_ForegroundCutout",
-    "DepthNormal_SkyMask",
+    *(spec.node_id for spec in EFFECTS if spec.panoramas),
     "DepthNormal_SaveGeometry",
     "DepthNormal_SaveMesh",
 }
@@ -64,7 +63,7 @@ def test_every_node_of_the_list_takes_geometry():
 def test_an_error_calls_nodes_by_the_names_that_they_have():
     names = [name.split(" (")[0].removeprefix("and ") for name in re.split(r", (?![^(]*\))", projections.HANDLED)]
     known = {node.DISPLAY_NAME for node in NODE_CLASS_MAPPINGS.values()}
-    assert len(names) == 10 and set(names) <= known
+    assert len(names) == 7 + sum(spec.panoramas for spec in EFFECTS) and set(names) <= known
 
 
 # Geometry to Mesh takes them, too, and needs ComfyUI: test_mesh_nodes.py.

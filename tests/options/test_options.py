@@ -164,4 +164,4 @@ def test_widgets_of_nodes_stand_once():
 def test_effects_are_made_by_their_name(spec):
     from depth_normal.geometry.effects.makers import MAKERS
 
-    assert spec.name in MAKERS and len(MAKERS) == len(EFFECTS) and spec.ending.endswith(spec.extensions)
+    assert spec.name in MAKERS and len(MAKERS) == len(EFFECTS) and spec.ending.endswith(spec.result.extensions)
