@@ -69,7 +69,7 @@ def _row(node: Any, tooltip: str) -> str:
 
 def new_page(node: Any) -> str:
     """The page of a node that has none, but for its rows."""
-    image = f"![a photograph; {node.DISPLAY_NAME.lower()}]({node.NODE_ID}/example.jpg)\n\n" * hasattr(node, "SPEC")
+    image = f"![{node.DISPLAY_NAME}]({node.NODE_ID}/example.jpg)\n\n" * hasattr(node, "SPEC")
     return f"# {node.DISPLAY_NAME}\n\n{node.DESCRIPTION}\n\n{image}{_INPUTS}\n| --- | --- |\n"
 
 
@@ -87,7 +87,7 @@ def with_effect(page: str, spec: EffectSpec) -> str:
     """docs/effects.md with a section for an effect, behind those that are there."""
     if f"depth-normal effect {spec.name} " in page:
         return page
-    image = f"![A photograph; {spec.title.lower()}](../web/docs/{spec.node_id}/example.jpg)"
+    image = f"![{spec.title}](../web/docs/{spec.node_id}/example.jpg)"
     command = f"depth-normal effect {spec.name} a.jpg --out {spec.name}{spec.result.extensions[0]} --model tiny"
     before, heading, after = page.partition("## In the browser\n")
     return f"{before}## {spec.title}\n\n{image}\n\n```sh\n{command}\n```\n\n{spec.description}\n\n{heading}{after}"
