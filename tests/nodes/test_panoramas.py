@@ -1,13 +1,16 @@
 """Panoramas at every node that takes geometry: it handles them, or refuses them with words."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 
 from depth_normal.geometry import projections
+from depth_normal.geometry.effects.makers import make
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.kinds import Projection
+from depth_normal.geometry.views.transparency import split_layers
 from depth_normal.nodes import NODE_CLASS_MAPPINGS
 from depth_normal.nodes.sockets import GEOMETRY
 from depth_normal.options.effects import EFFECTS
@@ -78,6 +81,13 @@ def test_a_node_handles_a_panorama_or_refuses_it(name, comfyui):
         assert re.search(REFUSED, str(refused))
     else:
         pytest.fail("it takes a panorama: add it to both lists HANDLED, or refuse panoramas by `need_perspective`")
+
+
+def test_an_effect_refuses_panoramas_unless_its_record_says_that_it_takes_them():
+    spec, layers = replace(EFFECTS[0], panoramas=False), split_layers(IMAGE.movedim(-1, 1))
+    make(EFFECTS[0], layers, panorama(), spec.options(), False)
+    with pytest.raises(ValueError, match=f"depth mask {REFUSED}"):
+        make(spec, layers, panorama(), spec.options(), False)
 
 
 @pytest.mark.parametrize("suffix", ["npz", "exr"])
