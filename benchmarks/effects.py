@@ -163,8 +163,7 @@ def _edge_rows(image: Tensor, known: Estimate) -> dict[str, Run]:
 def _lens_rows(image: Tensor, known: Estimate) -> dict[str, Run]:
     lens = importlib.import_module("depth_normal.geometry.effects.depth_of_field")
     from depth_normal.geometry.assumptions import filled_depth
-    from depth_normal.nodes.fog import Fog
-    from depth_normal.nodes.masks import ForegroundCutout
+    from depth_normal.nodes.effects import NODE_OF
 
     planar = image.movedim(-1, 1)
     # Sharp in the middle of the disparities; the largest circle is a fiftieth of the longer side.
@@ -172,9 +171,9 @@ def _lens_rows(image: Tensor, known: Estimate) -> dict[str, Run]:
     circle = (inverse - (inverse.amin() + inverse.amax()) / 2) * (max(planar.shape[-2:]) / 25)
     return {
         "depth of field": lambda: lens.depth_of_field(planar, circle),
-        "fog (node)": lambda: Fog().execute(image, geometry=known),
-        "cut-out, by distance (node)": lambda: ForegroundCutout().execute(image, geometry=known),
-        "cut-out, in a box (node)": lambda: ForegroundCutout().execute(image, geometry=known, **CUP),
+        "fog (node)": lambda: NODE_OF["fog"]().execute(image, geometry=known),
+        "cut-out, by distance (node)": lambda: NODE_OF["cutout"]().execute(image, geometry=known),
+        "cut-out, in a box (node)": lambda: NODE_OF["cutout"]().execute(image, geometry=known, **CUP),
     }
 
 

@@ -1,13 +1,14 @@
-"""Makes the images of the help pages of masks, lenses and previews, and two workflows' thumbnails, from the demo's photograph by tiny.
+"""Makes the images of the help pages of effects and previews, and two workflows' thumbnails, from the demo's photograph by tiny.
 
 That of the sky is of a photograph of scikit-image, which is CC0.
 
-python docs/make_effect_images.py
+python docs/make_effect_images.py [EFFECT ...]
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,52 +21,60 @@ from skimage import data
 import depth_normal
 from depth_normal.app.commands.estimate import DEMO_IMAGE
 from depth_normal.geometry.files import read_image
-from depth_normal.nodes.fog import Fog
-from depth_normal.nodes.lens import DepthOfField
-from depth_normal.nodes.masks import DepthMask, ForegroundCutout, SkyMask
+from depth_normal.nodes.effects import NODE_OF
 from depth_normal.nodes.preview import PreviewGeometry
 from depth_normal.nodes.relight import Relight
+from depth_normal.options.effects import CUTOUT, EFFECTS, MASK, EffectSpec
 from depth_normal.utils import check_images, images_to_rgb, to_image
 
 ROOT = Path(__file__).resolve().parent.parent
 LIVE = ROOT / "workflows" / "Relight Live.json"
-BOX_WIDGETS = ("box_left", "box_top", "box_right", "box_bottom")
 CUP = {"point_x": 0.45, "point_y": 0.45}
 TABLE = "0.19,0.93 0.3,0.965"
 """Two points on the table beside the saucer."""
-CUP_BOX = (0.11, 0.02, 0.82, 0.98)
-"""Left, top, right and bottom of the cup in its photograph."""
+CUP_BOX = {"box_left": 0.11, "box_top": 0.02, "box_right": 0.82, "box_bottom": 0.98}
+"""The cup in its photograph."""
+SHOWN: dict[str, list[dict[str, Any]]] = {
+    "mask": [{"select": "object", **CUP_BOX, "not_points": TABLE}],
+    "cutout": [CUP_BOX],
+    "fog": [{"density": 0.5, "start": 1.2}],
+    "depth-of-field": [{**CUP, "blur": 4.0}, {"focus": 80.0, "blur": 4.0, "blades": 6}],
+}
+"""What is set in the images of an effect; of one that is not here, nothing."""
 
 
-def main() -> None:
-    """Writes all images."""
+def main(only: list[str]) -> None:
+    """Writes all images, or those of the effects that are named."""
     photo = images_to_rgb(check_images(read_image(DEMO_IMAGE)))
     geometry, image = depth_normal.load_model("tiny").estimate(photo), to_image(photo)
-    near = DepthOfField().execute(image, geometry, **CUP, blur=4.0)[0]
-    far = DepthOfField().execute(image, geometry, focus=80.0, blur=4.0, blades=6)[0]
-    box = dict(zip(BOX_WIDGETS, CUP_BOX, strict=True))
-    mask = DepthMask().execute(geometry, image=image, select="object", **box, not_points=TABLE)[0][..., None]
-    cutout = ForegroundCutout().execute(image, geometry, **box)[0]
-    fog = Fog().execute(image, geometry, density=0.5, start=1.2)[0]
-    for node, shown in (
-        ("DepthMask", [image, mask]),
-        ("ForegroundCutout", [image, on_checks(cutout)]),
-        ("Fog", [image, fog]),
-        ("DepthOfField", [image, near, far]),
-    ):
-        save(ROOT / "web" / "docs" / f"DepthNormal_{node}" / "example.jpg", [at_size(each) for each in shown])
-    save(ROOT / "web" / "docs" / "DepthNormal_SkyMask" / "example.jpg", [at_size(each, 240) for each in other_sky()])
-    save(ROOT / "workflows" / "Depth of Field.jpg", [at_size(each)[:, 90:370] for each in (image, near)])
+    shown: dict[str, list[torch.Tensor]] = {}
+    for spec in EFFECTS:
+        if only and spec.name not in only:
+            continue
+        shown[spec.name] = [image, *(made(spec, image, geometry, each) for each in SHOWN.get(spec.name, [{}]))]
+        row = [at_size(each, 240) for each in other_sky()] if spec.name == "sky" else [at_size(each) for each in shown[spec.name]]
+        save(ROOT / "web" / "docs" / spec.node_id / "example.jpg", row)
+    if only:
+        return
+    save(ROOT / "workflows" / "Depth of Field.jpg", [at_size(each)[:, 90:370] for each in shown["depth-of-field"][:2]])
     save(ROOT / "web" / "docs" / "DepthNormal_PreviewGeometry" / "example.jpg", [at_size(PreviewGeometry().execute(geometry)[0], 240)])
     (lit,) = Relight().execute(image, geometry=geometry, **live_light())
     save(LIVE.with_suffix(".jpg"), [at_size(each)[:, 90:370] for each in (image, lit)])
+
+
+def made(spec: EffectSpec, image: torch.Tensor, geometry: depth_normal.Estimate, options: dict[str, Any]) -> torch.Tensor:
+    """What an effect makes of an image."""
+    result = NODE_OF[spec.name]().execute(image=image, geometry=geometry, **options)[0]
+    if spec.result is MASK:
+        return result[..., None]
+    return on_checks(result) if spec.result is CUTOUT else result
 
 
 def other_sky() -> list[torch.Tensor]:
     """A photograph, the mask of its sky, and dusk in its place."""
     photo = images_to_rgb(check_images(np.atleast_3d(data.camera()))).expand(-1, 3, -1, -1)
     image = to_image(photo)
-    mask = SkyMask().execute(image, depth_normal.load_model("tiny").estimate(photo))[0][..., None]
+    mask = NODE_OF["sky"]().execute(image, depth_normal.load_model("tiny").estimate(photo))[0][..., None]
     dusk = torch.linspace(0, 1, image.shape[1]).view(1, -1, 1, 1) * torch.tensor((0.35, 0.1, -0.25)) + torch.tensor((0.72, 0.6, 0.62))
     return [each[:, :240, 40:360] for each in (image, mask, torch.lerp(image, dusk.expand_as(image), mask))]
 
@@ -91,4 +100,4 @@ def live_light() -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -1,9 +1,10 @@
-"""Writes the rows of options in the help pages, web/docs/NODE.md, as the tooltips have them.
+"""Writes the rows of options in the help pages, web/docs/NODE.md, as the tooltips have them, and what the docs lack of new nodes.
 
 python docs/make_help_rows.py
 
 A page has a row for each input. Those of what `options/` holds are its tooltips; rows for several inputs together, and those of sockets,
-are written by hand.
+are written by hand, but begin as the tooltip, too. A node without a page gets one, a row in docs/nodes.md and, if it is an effect's, a
+section in docs/effects.md.
 """
 
 from __future__ import annotations
@@ -13,17 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from depth_normal import NODE_CLASS_MAPPINGS
+from depth_normal.nodes.old_ids import OWN_IDS
 from depth_normal.nodes.option_widgets import option_widgets
+from depth_normal.options.effects import EFFECTS, EffectSpec
 from depth_normal.options.fields import options_of
 
 _INPUTS, _ONE_NAME = "| input | meaning |", re.compile(r"\| (\w+) \|")
-PAGES = Path(__file__).resolve().parents[1] / "web" / "docs"
+DOCS = Path(__file__).resolve().parent
+PAGES = DOCS.parent / "web" / "docs"
 
 
 def with_rows(page: str, node: Any) -> str:
     """The page of a node with the rows of its options as they are today.
 
-    A new option's row stands where its widget does; that of an input that is no more goes.
+    A new input's row stands where its widget does; that of an input that is no more goes.
     """
     tooltips = {
         name: _row(node, settings["tooltip"]) for options in node.OPTIONS for name, (_, settings) in option_widgets(options).items()
@@ -40,17 +44,18 @@ def with_rows(page: str, node: Any) -> str:
     # Rows of two cells: those of three are of other tables.
     lines = re.sub(r"^\| (\w+) \| (?!.* \| ).* \|$", as_tooltip, page, flags=re.MULTILINE).split("\n")
     place = 0
-    inputs = node.INPUT_TYPES()
-    names = (*inputs["required"], *inputs["optional"])
+    groups = node.INPUT_TYPES()
+    inputs = {**groups["required"], **groups["optional"]}
     if _INPUTS in lines:
-        begin = lines.index(_INPUTS) + 2
+        place = lines.index(_INPUTS) + 1
+        begin = place + 1
         end = next(at for at in range(begin, len(lines)) if not lines[at].startswith("|"))
-        lines[begin:end] = [line for line in lines[begin:end] if not (row := _ONE_NAME.match(line)) or row[1] in names]
-    for name in names:
+        lines[begin:end] = [line for line in lines[begin:end] if not (row := _ONE_NAME.match(line)) or row[1] in inputs]
+    for name, (_, settings) in inputs.items():
         found = [at for at, line in enumerate(lines) if re.match(rf"\|[^|]*\b{name}\b[^|]*\|", line)]
         place = found[0] if found else place + 1
-        if not found and name in tooltips:
-            lines.insert(place, f"| {name} | {tooltips[name]} |")
+        if not found:
+            lines.insert(place, f"| {name} | {tooltips.get(name, settings['tooltip'])} |")
     return "\n".join(lines)
 
 
@@ -62,12 +67,48 @@ def _row(node: Any, tooltip: str) -> str:
     return tooltip
 
 
+def new_page(node: Any) -> str:
+    """The page of a node that has none, but for its rows."""
+    image = f"![{node.DISPLAY_NAME}]({node.NODE_ID}/example.jpg)\n\n" * hasattr(node, "SPEC")
+    return f"# {node.DISPLAY_NAME}\n\n{node.DESCRIPTION}\n\n{image}{_INPUTS}\n| --- | --- |\n"
+
+
+def with_node(page: str, node: Any) -> str:
+    """docs/nodes.md with a row for a node, at the end of its group."""
+    if re.search(rf"^\|(.*, )? ?{re.escape(node.DISPLAY_NAME)}(, .*)? \|", page, re.MULTILINE):
+        return page
+    words = node.DESCRIPTION.partition(". ")[0].rstrip(".")
+    group = re.search(rf"^### {node.CATEGORY.rpartition('/')[2]}\n((?!#).*\n)*(\|.*\n)+", page, re.MULTILINE)
+    assert group, node.CATEGORY
+    return f"{page[: group.end()]}| {node.DISPLAY_NAME} | {words[0].lower()}{words[1:]} |\n{page[group.end() :]}"
+
+
+def with_effect(page: str, spec: EffectSpec) -> str:
+    """docs/effects.md with a section for an effect, behind those that are there."""
+    if f"depth-normal effect {spec.name} " in page:
+        return page
+    image = f"![{spec.title}](../web/docs/{spec.node_id}/example.jpg)"
+    command = f"depth-normal effect {spec.name} a.jpg --out {spec.name}{spec.result.extensions[0]} --model tiny"
+    before, heading, after = page.partition("## In the browser\n")
+    return f"{before}## {spec.title}\n\n{image}\n\n```sh\n{command}\n```\n\n{spec.description}\n\n{heading}{after}"
+
+
 def main() -> None:
     """Writes all pages."""
+    nodes, effects = ((DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("nodes", "effects"))
     for name, node in NODE_CLASS_MAPPINGS.items():
-        if hasattr(node, "OPTIONS") and not getattr(node, "DEPRECATED", False):
+        if getattr(node, "DEPRECATED", False):
+            continue
+        if name not in OWN_IDS:
+            nodes = with_node(nodes, node)
+        if hasattr(node, "OPTIONS"):
             path = PAGES / f"{name}.md"
-            path.write_text(with_rows(path.read_text(encoding="utf-8"), node), encoding="utf-8")
+            page = path.read_text(encoding="utf-8") if path.is_file() else new_page(node)
+            path.write_text(with_rows(page, node), encoding="utf-8")
+    for spec in EFFECTS:
+        effects = with_effect(effects, spec)
+    (DOCS / "nodes.md").write_text(nodes, encoding="utf-8")
+    (DOCS / "effects.md").write_text(effects, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from typing import Any
 
 from depth_normal import NODE_CLASS_MAPPINGS
 from depth_normal.nodes.old_ids import OWN_IDS
+from depth_normal.options.files import PLY_UP, WRITTEN
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = ROOT / "workflows"
@@ -38,7 +39,8 @@ NAMES = {
     *("opengl", "directx", "opencv", "scannet", "controlnet-normalbae", "controlnet-1.0-normal"),
     *("float32", "float16", "bfloat16", "fp32", "fp16", "torch", "onnx", "openvino"),
     *("midas", "dmap2norm", "turbo", "inferno", "spectral"),
-    *("npz", "exr", "png", "pfm", "ply", "glb", "stl", "html", "y", "z"),
+    *(each[1:] for each in WRITTEN),
+    *PLY_UP,
 }
 """Choices that are names, too."""
 TWINS = {own: old for old, own in OWN_IDS.items()}

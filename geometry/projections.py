@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from ..options.effects import EFFECTS
 from .estimate import Estimate
 from .kinds import Projection
 
-HANDLED = (
-    "Render Depth, Render Normals, Preview Geometry, Depth Mask, Foreground Cut-out, Sky Mask, Save Geometry (npz, exr), "
-    "Save Mesh, Geometry to Mesh, and Stereo 3D (vr180, 360-tb, 360-sbs)"
+HANDLED = ", ".join(
+    (
+        "Render Depth, Render Normals, Preview Geometry",
+        *(spec.title for spec in EFFECTS if spec.panoramas),
+        "Save Geometry (npz, exr), Save Mesh, Geometry to Mesh, and Stereo 3D (vr180, 360-tb, 360-sbs)",
+    )
 )
 """What takes a panorama, for people who look for it."""
 

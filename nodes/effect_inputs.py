@@ -41,9 +41,11 @@ def depth_input(purpose: str = "Depth map, if geometry is not linked.") -> Widge
     return image_input(f"{purpose} Any pack's depth map, near = white, any size; read as disparity, which most networks predict.")
 
 
-def check_depth_linked(geometry: Any, depth: Tensor | None) -> None:
-    """Checks that a geometry or a depth map is linked."""
+def check_depth_linked(geometry: Any, depth: Tensor | None, or_mask: bool = False) -> None:
+    """Checks that a geometry or a depth map is linked; `or_mask` = a mask could have been."""
     if geometry is None and depth is None:
+        if or_mask:
+            raise ValueError("there is neither depth nor a mask: link raw depth to geometry, a depth image to depth, or a mask to mask")
         raise ValueError(
             "there is no depth: link a depth image (near = white) to depth, or the output geometry of Depth & Normals to geometry"
         )
@@ -121,18 +123,18 @@ def refuse_no_mask(masks: Tensor, name: str, size: tuple[int, int]) -> None:
 
 
 def sky_mask_input(use: str) -> Widget:
-    """Input for a mask of the sky; `chosen_skies` reads it. `use` says what becomes of the sky."""
+    """Input for a mask of the sky; `chosen_masks` reads it. `use` says what becomes of the sky."""
     return "MASK", {"tooltip": f"Mask of the sky, e.g. from Sky Mask, white = sky: {use} If linked, sky is ignored."}
 
 
-def chosen_skies(mask: Tensor | None, images: Tensor, find: bool) -> Iterator[Tensor | bool]:
-    """Returns each image's sky, (1, 1, H, W) in [0, 1], from a MASK of any size; without one, whether to search for the sky."""
+def chosen_masks(mask: Tensor | None, images: Tensor, name: str, find: bool = True) -> Iterator[Tensor | bool]:
+    """Returns each image's mask, (1, 1, H, W) in [0, 1], from the MASK `name` of any size; without one, whether to search for it."""
     total, _, height, width = images.shape
     if mask is None:
         return iter((find,) * total)
-    masks = masks_of(mask, "sky_mask", total)
-    refuse_no_mask(masks, "sky_mask", (height, width))
-    return (resize_map(masks[index % len(masks)][None], height, width) for index in range(total))
+    masks = masks_of(mask, name, total)
+    refuse_no_mask(masks, name, (height, width))
+    return (resize_map(masks[index % len(masks)][None], height, width).to(images.device) for index in range(total))
 
 
 def _for_batch(estimate: Estimate, batch: int, name: str) -> Estimate:

@@ -22,7 +22,7 @@ from ..options.map_images import CODINGS
 from ..options.sky import AUTO
 from ..utils import resize_map
 from .batches import for_all, join_outputs, unclamped_output, with_progress
-from .effect_inputs import chosen_skies, depth_input, effect_geometry, layers_with, sky_mask_input, with_alpha
+from .effect_inputs import chosen_masks, depth_input, effect_geometry, layers_with, sky_mask_input, with_alpha
 from .lights import check_lights, lights_input
 from .live import Payload, image_payload, in_comfyui, shown_on_node
 from .option_widgets import option_widgets, takes
@@ -104,7 +104,7 @@ class Relight:
         layers = split_layers(for_all(with_alpha(image), geometry, (normal_map, depth), sky_mask), checked=True)
         images = layers.shown
         pairs = with_progress(layers_with(layers, effect_geometry(images, geometry, depth, normal_map, normal_coding)), len(images))
-        skies = chosen_skies(sky_mask, images, find=look.sky == AUTO)
+        skies = chosen_masks(sky_mask, images, "sky_mask", find=look.sky == AUTO)
         previews: list[Payload] = []
 
         def lit() -> Iterator[tuple[Tensor]]:

@@ -1,4 +1,4 @@
-"""Search aliases in other languages: ComfyUI's search does not translate aliases."""
+"""Search aliases in other languages: ComfyUI's search does not translate aliases. Effects have theirs in `options.effects`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ _ALSO = {
     "normal": "法线 法線 ノーマル",
     "z depth": "Z深度 Zデプス",
     "lidar": "激光雷达 深度相机 深度カメラ 測定深度",
-    "mask by depth": "按深度遮罩 深度でマスク",
     "depth map": "深度图 深度圖 深度贴图 深度估计 デプス デプスマップ 深度マップ 深度推定 奥行き",
     "depth image": "深度图 深度圖 デプス デプスマップ 深度マップ",
     "depth estimation": "深度估计 单目深度 デプス 深度推定",
@@ -37,11 +36,6 @@ _ALSO = {
     "light": "补光 打光 照明",
     "shadow": "阴影 影",
     "parallax": "视差 视差动画 2.5D 运镜 視差 カメラワーク",
-    "sky": "天空 换天 空 空の差し替え",
-    "mask from depth": "深度遮罩 距离选区 蒙版 デプスマスク",
-    "remove background": "去背景 去背 抠像 抠图 背景除去 背景透過 切り抜き",
-    "fog": "雾 雾气 薄雾 霧 もや かすみ",
-    "depth of field": "景深 虚化 背景虚化 散景 焦外 ボケ ぼかし 背景ぼかし",
     "stereo": "立体 裸眼3D 红蓝 左右眼 VR 立体視 ステレオ 飛び出す",
     "height map": "高度图 置换贴图 凹凸贴图 ハイトマップ 高さマップ ディスプレイスメント バンプ",
     "curvature map": "曲率贴图 边缘磨损 カーバチャ 曲率 エッジウェア",

@@ -1,11 +1,13 @@
-"""The effects of `depth-normal effect`: what they are called, what can be set, and how their results are named.
+"""The effects: what they are called, what can be set, what they make, and what their nodes say.
 
-`geometry.effects.makers` has the function of each.
+Commands (`app/commands/effect.py`) and nodes (`nodes/effects.py`) are made of these. `geometry.effects.makers` has the function of each.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .fields import Options
 from .fog import FogOptions
@@ -13,12 +15,26 @@ from .lens import LensOptions
 from .masks import CutoutOptions, MaskOptions
 from .sky import SkyOptions
 
-MASKS = (".png",)
-IMAGES = (".png", ".jpg", ".jpeg")
-"""Endings of files of masks, and of images without alpha."""
+
+class Result(NamedTuple):
+    """What an effect makes of an image.
+
+    Attributes:
+        kind: Of the node's output.
+        extensions: Of the files that can hold it.
+    """
+
+    kind: str
+    extensions: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+MASK = Result("MASK", (".png",))
+IMAGE = Result("IMAGE", (".png", ".jpg", ".jpeg"))
+CUTOUT = Result("IMAGE", (".png",))
+"""An image with a transparent background."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EffectSpec:
     """An effect.
 
@@ -26,23 +42,127 @@ class EffectSpec:
         name: As it is typed.
         task: What it does, in words that follow "to".
         options: What can be set.
+        result: What it makes of an image.
         ending: Of the name of its result, behind that of the image.
-        extensions: Of the files that can hold the result.
-        asks_for_sky: Whether it treats the sky apart, so that a mask of it can be given.
+        node_id: Of its node, which saved graphs hold.
+        title: What the node is called.
+        description: What the node does, in sentences.
+        search: Words that find the node, in English, Chinese and Japanese, with commas between.
+        outputs: Of the node: their tooltips, by name. A second one is the mask that it makes besides.
+        image, geometry, depth: Tooltips of the node's inputs.
+        needs_image: Whether the node needs an image; else it shows what is made of the depth alone.
+        panoramas: Whether it takes panoramas; else they are refused.
+        mask: Tooltip of a mask that takes the place of a selection; "" = there is none.
+        sky: What becomes of the sky, in words that follow "it", where a mask of it can be linked and `sky` is an option; "" = nothing.
     """
 
     name: str
     task: str
     options: type[Options]
+    result: Result
     ending: str
-    extensions: tuple[str, ...] = MASKS
-    asks_for_sky: bool = False
+    node_id: str
+    title: str
+    description: str
+    search: str
+    outputs: Mapping[str, str]
+    image: str = "The image, or a batch."
+    geometry: str = "Depth as numbers, e.g. from Depth & Normals. If linked, depth is ignored."
+    depth: str = "Depth map, if geometry is not linked."
+    needs_image: bool = True
+    panoramas: bool = False
+    mask: str = ""
+    sky: str = ""
 
 
 EFFECTS = (
-    EffectSpec("mask", "make a mask of what lies between two distances, around a point or in a box", MaskOptions, "_mask.png"),
-    EffectSpec("sky", "make a mask of the sky, with a soft border that follows the image", SkyOptions, "_sky.png"),
-    EffectSpec("cutout", "cut out the foreground, with a transparent background", CutoutOptions, "_cutout.png"),
-    EffectSpec("fog", "add fog that grows with distance", FogOptions, "_fog.png", IMAGES, asks_for_sky=True),
-    EffectSpec("depth-of-field", "blur what is out of focus, as a lens with a wide aperture does", LensOptions, "_dof.png", IMAGES),
+    EffectSpec(
+        name="mask",
+        task="make a mask of what lies between two distances, around a point or in a box",
+        options=MaskOptions,
+        result=MASK,
+        ending="_mask.png",
+        node_id="DepthNormal_DepthMask",
+        title="Depth Mask",
+        description="Makes a mask of everything between two distances, in metres or percent of the way from near to far, or of the "
+        "surface or the whole object at a point of the image, or the object in a box. Takes any pack's depth map, or this pack's "
+        "geometry.",
+        search="mask by depth, mask from depth, depth range, depth threshold, select by distance, segment, foreground mask, matte, "
+        "按深度遮罩, 深度でマスク, 深度遮罩, 距离选区, 蒙版, デプスマスク",
+        outputs={"MASK": "The mask: 1 = selected. It has the image's size, or without an image the depth's."},
+        image="Image that the node shows the mask on; the mask gets its size.",
+        needs_image=False,
+        panoramas=True,
+    ),
+    EffectSpec(
+        name="cutout",
+        task="cut out the foreground, with a transparent background",
+        options=CutoutOptions,
+        result=CUTOUT,
+        ending="_cutout.png",
+        node_id="DepthNormal_ForegroundCutout",
+        title="Foreground Cut-out",
+        description="Cuts the foreground out of an image by depth, around a point, in a box, or by a mask: transparent background, a "
+        "soft border that follows the image, and no fringe in the colours of the old background.",
+        search="remove background, rembg, cutout, matting, alpha, transparent, rgba, foreground, 去背景, 去背, 抠像, 抠图, 背景除去, "
+        "背景透過, 切り抜き",
+        outputs={
+            "cutout": "The foreground on a transparent background (four channels), for Save Image or for compositing.",
+            "mask": "Opacity of each pixel of the foreground.",
+        },
+        image="The image to cut, or a batch. Its transparent pixels stay transparent.",
+        geometry="Depth as numbers, if no mask is linked, e.g. from Depth & Normals. If linked, depth is ignored.",
+        depth="Depth map, if neither geometry nor a mask is linked.",
+        panoramas=True,
+        mask="Mask of the foreground, of any size, e.g. from Depth Mask. If linked, unit, near, far, feather, the points, tolerance, "
+        "select and the box are ignored.",
+    ),
+    EffectSpec(
+        name="sky",
+        task="make a mask of the sky, with a soft border that follows the image",
+        options=SkyOptions,
+        result=MASK,
+        ending="_sky.png",
+        node_id="DepthNormal_SkyMask",
+        title="Sky Mask",
+        description="Makes a mask of the sky, with a soft border that follows roofs, leaves and hair of the image: to replace the sky, "
+        "or, mended by hand, for Fog and Relight. Takes any pack's depth map, or this pack's geometry; models that see skies find more "
+        "of them.",
+        search="sky, sky replacement, replace sky, sky segmentation, horizon, clouds, 天空, 换天, 空, 空の差し替え",
+        outputs={"MASK": "The mask: 1 = sky. Black where no sky was found. It has the image's size."},
+        panoramas=True,
+    ),
+    EffectSpec(
+        name="fog",
+        task="add fog that grows with distance",
+        options=FogOptions,
+        result=IMAGE,
+        ending="_fog.png",
+        node_id="DepthNormal_Fog",
+        title="Fog",
+        description="Fills a scene with fog, haze or smoke: light is lost with distance as in real air, in linear light. Takes any "
+        "pack's depth map, or this pack's geometry; distances are metres if the depth is metric.",
+        search="fog, mist, haze, smoke, atmosphere, aerial perspective, weather, depth fog, 雾, 雾气, 薄雾, 霧, もや, かすみ",
+        outputs={"image": "The image in fog.", "fog": "Share of fog in each pixel."},
+        image="The image, or a batch. Values above 1 (HDR) stay above 1 where they shine through.",
+        geometry="Depth as numbers and the camera, e.g. from Depth & Normals. If linked, depth is ignored.",
+        sky="is infinitely far, so it is all fog",
+    ),
+    EffectSpec(
+        name="depth-of-field",
+        task="blur what is out of focus, as a lens with a wide aperture does",
+        options=LensOptions,
+        result=IMAGE,
+        ending="_dof.png",
+        node_id="DepthNormal_DepthOfField",
+        title="Depth of Field",
+        description="Gives an image the depth of field of a large lens: sharp at a point or a distance, soft in front of and behind it, "
+        "lights as discs or polygons. Near things blur over those behind them, and sharp things keep a clean outline. Takes any pack's "
+        "depth map, or geometry.",
+        search="depth of field, dof, bokeh, lens blur, blur background, portrait mode, defocus, aperture, tilt shift, 景深, 虚化, "
+        "背景虚化, 散景, 焦外, ボケ, ぼかし, 背景ぼかし",
+        outputs={"IMAGE": "The image through the lens. Parts in focus do not change."},
+        image="The image, or a batch. Values above 1 (HDR) are treated as brighter than white and are kept.",
+        geometry="Depth as numbers, and its camera if f_number is used, e.g. from Depth & Normals. If linked, depth is ignored.",
+    ),
 )

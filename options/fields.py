@@ -235,6 +235,11 @@ class Options:
         """The option that needs depth in metres; None = no one."""
         return None
 
+    @property
+    def node_hint(self) -> str:
+        """What a node says besides what it made, where these are set; "" = nothing."""
+        return ""
+
     def unused(self) -> Iterator[tuple[Sequence[str], str]]:
         """Names of options that change nothing beside the others, and why, in words that follow the name. {name} is an option's."""
         yield from ()

@@ -168,6 +168,10 @@ class CutoutOptions(SelectionOptions):
         """See `SelectionOptions`: the distances that nobody has changed."""
         return self.near == self.far == 0 and self.point is None and self.box is None
 
+    @property
+    def node_hint(self) -> str:
+        return "; click on a thing or drag a box to choose another" * self.whole_foreground
+
     def check(self) -> None:
         if self.near > self.far == 0 and self.unit == PERCENT and self.point is None and self.box is None:
             raise InvalidArgumentError(

@@ -37,12 +37,12 @@ def add_effect(parser: Parser) -> None:
 def _add_one(parser: Parser, spec: EffectSpec) -> None:
     """Adds the options of an effect."""
     add_scene(parser, several=True)
-    add_result(parser, spec.ending, spec.extensions)
+    add_result(parser, spec.ending, spec.result.extensions)
     group = parser.add_argument_group("the effect")
     add_options(group, spec.options)
-    if spec.asks_for_sky:
-        add_sky(group, "is infinitely far")
-    parser.common = COMMON | common_options(spec.options) | (COMMON_OF_SKY if spec.asks_for_sky else frozenset())
+    if spec.sky:
+        add_sky(group, spec.sky)
+    parser.common = COMMON | common_options(spec.options) | (COMMON_OF_SKY if spec.sky else frozenset())
     # Selections and skies were measured with tiny's plain map.
     parser.set_defaults(run=over_images(Work(_effect, _planned)), effect=spec, refine=False)
 
@@ -54,16 +54,16 @@ def _planned(arguments: argparse.Namespace) -> Callable[[Scene], Made]:
     options = chosen_options(arguments, spec.options)
     needed = options.needs_metres()
     check_model(arguments, depth=True, metres=needed and needed.named(option_names(spec.options)))
-    if spec.asks_for_sky:
+    if spec.sky:
         check_sky(arguments)
 
-    def make(scene: Scene) -> Made:
-        from ...geometry.effects.makers import MAKERS
+    def made(scene: Scene) -> Made:
+        from ...geometry.effects.makers import make
 
-        sky = sky_of(arguments, scene.image) if spec.asks_for_sky else True
-        return MAKERS[spec.name](scene.layers, scene.known, options, sky)
+        sky = sky_of(arguments, scene.image) if spec.sky else False
+        return make(spec, scene.layers, scene.known, options, sky)
 
-    return make
+    return made
 
 
 def _effect(arguments: argparse.Namespace, image: Tensor | None = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from ...options.effects import IMAGES
+from ...options.effects import IMAGE
 from ...options.lights import DIRECTIONAL, POINT, LightOptions, LookOptions
 from ..console.option_types import numbers
 from ..console.parser import Parser
@@ -66,7 +66,7 @@ class _OfLamp(argparse.Action):
 def add_relight(parser: Parser) -> None:
     """Adds the options of `relight`."""
     add_scene(parser, several=True)
-    add_result(parser, "_relit.png", IMAGES)
+    add_result(parser, "_relit.png", IMAGE.extensions)
     lamps = parser.add_argument_group("lamps", "Each with the options that follow it; without any, one from the left above.")
     named = ", ".join(DIRECTIONS)
     light = f"a lamp as far as the sun: {named}, or two angles: 0 right, 90 above, 180 left; then 0 grazing to 90 from the viewer"

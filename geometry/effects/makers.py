@@ -1,6 +1,6 @@
 """What each effect makes of an image: one function from layers, estimate and options to a result, which nodes and commands run.
 
-`options.effects` says what the effects are called, what can be set, and how their results are named.
+`options.effects` says what the effects are called, what can be set, and what their nodes and results are.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ...options.effects import EffectSpec
 from ...options.fog import FogOptions
 from ...options.lens import LensOptions
 from ...options.lights import LookOptions
@@ -20,6 +21,7 @@ from ...options.masks import CutoutOptions, MaskOptions, SelectionOptions
 from ..edges.matting import cut_out
 from ..estimate import Estimate
 from ..images.srgb import colour_to_linear
+from ..projections import need_perspective
 from ..regions.sky import NO_SKY, describe_sky, sky_alpha
 from ..views.transparency import Layers
 from .depth_mask import describe_selection, selected_mask
@@ -46,10 +48,10 @@ class Made(NamedTuple):
     mask: Tensor | None = None
 
 
-Maker = Callable[[Layers, Estimate, Any, "Tensor | bool"], Made]
-"""Takes the layers of one image, their estimate at the same size, the options, and the sky.
+Maker = Callable[[Layers, Any, Any, "Tensor | bool"], Made]
+"""Takes the layers of one image, their estimate at the same size, the options, and a mask.
 
-The sky is (1, 1, H, W) in [0, 1], or whether to search for it; not every effect looks at it.
+The mask is (1, 1, H, W) in [0, 1], of the sky, or of what is cut out, which needs no estimate; or whether to search for it.
 """
 
 
@@ -78,13 +80,13 @@ def of_selection(layers: Layers, estimate: Estimate, options: MaskOptions, _: Te
     return Made(1 - mask, f"all but {words}") if options.invert else Made(mask, words)
 
 
-def cut_out_of(layers: Layers, estimate: Estimate, options: CutoutOptions, _: Tensor | bool) -> Made:
-    """What is selected, on a transparent background, and its opacity."""
-    return cut_by_mask(layers, *_selected(layers, estimate, options), options)
-
-
-def cut_by_mask(layers: Layers, mask: Tensor, words: str, options: CutoutOptions) -> Made:
-    """The same by a mask (1, 1, H, W) in [0, 1] that is there already. What is transparent in the image stays so."""
+def cut_out_of(layers: Layers, estimate: Estimate | None, options: CutoutOptions, mask: Tensor | bool) -> Made:
+    """What is selected, on a transparent background, and its opacity. What is transparent in the image stays so."""
+    if isinstance(mask, Tensor):
+        words = "mask from the input"
+    else:
+        assert estimate is not None
+        mask, words = _selected(layers, estimate, options)
     colours, alpha = cut_out(layers.colours.to(mask), mask, options.edge, options.decontaminate)
     alpha = alpha if layers.alpha is None else alpha * layers.alpha.to(alpha)
     return Made(torch.cat((colours, alpha), 1), words, alpha)
@@ -105,6 +107,17 @@ def under_lamps(
     lit = relight_scene(replace(scene, image=layers.colours), look)
     words = "" if scene.sky is None or scene.depth is None else describe_sky(scene.sky)
     return Made(layers.with_alpha(lit), words), scene
+
+
+def make(spec: EffectSpec, layers: Layers, estimate: Estimate | None, options: Any, mask: Tensor | bool) -> Made:
+    """Makes an effect of one image; see `Maker`.
+
+    Raises:
+        ValueError: The image's geometry is a panorama's, and the effect takes none.
+    """
+    if estimate is not None and not spec.panoramas:
+        need_perspective(estimate, spec.title.lower())
+    return MAKERS[spec.name](layers, estimate, options, mask)
 
 
 MAKERS: dict[str, Maker] = {

@@ -145,15 +145,16 @@ report.context = await page.evaluate(async () => {
 report.cut = await page.evaluate(() => { const { line } = window.viewOf('PreviewGeometry').view; return line.scrollHeight > line.clientHeight + 1 })
 
 // A node with a picture and nothing to set in it.
-report.fog = await page.evaluate(async () => {
-  const node = window.LiteGraph.createNode('DepthNormal_Fog'), { payload } = window.viewOf('Relight').maps
+const shownBy = type => page.evaluate(async type => {
+  const node = window.LiteGraph.createNode(`DepthNormal_${type}`), { payload } = window.viewOf('Relight').maps
   window.app.graph.add(node)
   node.onExecuted({ depth_normal: [{ ...payload, text: 'half is lost after 7 m' }] })
-  for (let i = 0; i < 100 && !window.viewOf('Fog').maps; i++) await window.rest()
-  const { view } = window.viewOf('Fog'), told = view.line.textContent
+  for (let i = 0; i < 100 && !window.viewOf(type).maps; i++) await window.rest()
+  const { view } = window.viewOf(type), told = view.line.textContent
   window.app.graph.remove(node)
   return [view.width, told === 'half is lost after 7 m']
-})
+}, type)
+report.plain = [await shownBy('Fog'), await shownBy('SkyMask')]
 
 // Preview Geometry: its line, numbers under the pointer, the surface in 3D.
 report.geometry = await page.evaluate(async () => {

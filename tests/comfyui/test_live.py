@@ -106,8 +106,8 @@ def test_a_line_is_read_whole(seen):
     assert not seen["cut"], "of Preview Geometry, in the size of the workflow"
 
 
-def test_fog_shows_its_image(seen):
-    assert seen["fog"] == [512, True]
+def test_an_effect_without_a_point_shows_its_image(seen):
+    assert seen["plain"] == [[512, True]] * 2
 
 
 def test_many_nodes_share_one_context(seen):

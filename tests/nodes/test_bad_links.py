@@ -7,9 +7,7 @@ import torch
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files.paths import resolve_inside
 from depth_normal.model_loader.inference import memory_budget
-from depth_normal.nodes.fog import Fog
-from depth_normal.nodes.lens import DepthOfField
-from depth_normal.nodes.masks import DepthMask, ForegroundCutout, SkyMask
+from depth_normal.nodes.effects import NODE_OF, NODES
 from depth_normal.nodes.materials import DetailNormals
 from depth_normal.nodes.meshes import SaveMesh
 from depth_normal.nodes.parallax import DepthParallax
@@ -18,6 +16,7 @@ from depth_normal.nodes.relight import Relight
 from depth_normal.nodes.stereo import Stereo
 from depth_normal.nodes.textures import AmbientOcclusion, Curvature, NormalToHeight
 
+MASK, CUTOUT, FOG, LENS = (NODE_OF[name] for name in ("mask", "cutout", "fog", "depth-of-field"))
 HEIGHT, WIDTH = 12, 16
 IMAGE = torch.rand(1, HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(0))
 
@@ -33,7 +32,7 @@ def result(made):
 
 
 MASKED = {
-    "mask": lambda mask, image=IMAGE: ForegroundCutout().execute(image, mask=mask),
+    "mask": lambda mask, image=IMAGE: CUTOUT().execute(image, mask=mask),
     "the normals' mask": lambda mask, image=IMAGE: NormalToHeight().execute(image, mask=mask),
     "sky_mask": lambda mask, image=IMAGE: Relight().execute(image, geometry=geometry(), sky_mask=mask),
 }
@@ -74,7 +73,7 @@ def test_masks_may_have_any_form_that_means_one(use):
 
 def test_load_images_empty_mask_is_no_mask_to_cut_out_by():
     with pytest.raises(ValueError, match="black and 64x64, as Load Image gives it"):
-        ForegroundCutout().execute(IMAGE, mask=torch.zeros(1, 64, 64))
+        CUTOUT().execute(IMAGE, mask=torch.zeros(1, 64, 64))
 
 
 @pytest.mark.quick_cases(1)
@@ -83,10 +82,10 @@ def test_geometry_of_other_numbers_is_taken(dtype):
     known = geometry(dtype=dtype)
     for made in (
         Relight().execute(IMAGE, geometry=known),
-        Fog().execute(IMAGE, geometry=known),
-        DepthMask().execute(known, image=IMAGE),
-        ForegroundCutout().execute(IMAGE, known),
-        DepthOfField().execute(IMAGE, known),
+        FOG().execute(IMAGE, geometry=known),
+        MASK().execute(known, image=IMAGE),
+        CUTOUT().execute(IMAGE, known),
+        LENS().execute(IMAGE, known),
         Curvature().execute(geometry=known),
         AmbientOcclusion().execute(geometry=known, radius=4.0),
         DetailNormals().execute(geometry=known),
@@ -102,7 +101,7 @@ def test_relative_depth_without_normals_is_lit_as_the_other_effects_take_it():
     assert torch.isfinite(lit).all() and not torch.allclose(lit, IMAGE)
 
 
-@pytest.mark.parametrize("node", [Relight, Fog, DepthOfField, ForegroundCutout, RefineGeometry, SaveMesh])
+@pytest.mark.parametrize("node", [Relight, FOG, LENS, CUTOUT, RefineGeometry, SaveMesh])
 def test_geometry_of_another_image_is_refused_by_its_shape(node):
     tall = geometry(sides=(40, 10))
     with pytest.raises(ValueError, match="geometry has 10x40 pixels, the image 16x12: another shape"):
@@ -111,12 +110,12 @@ def test_geometry_of_another_image_is_refused_by_its_shape(node):
 
 def test_rounded_sides_are_no_other_shape():
     for sides in ((HEIGHT * 3, WIDTH * 3), (HEIGHT // 2, WIDTH // 2 + 1)):
-        result(Fog().execute(IMAGE, geometry(sides=sides)))
+        result(FOG().execute(IMAGE, geometry(sides=sides)))
 
 
 def test_a_closed_lens_leaves_the_image():
     depth = torch.rand(1, HEIGHT, WIDTH, 1)
-    assert torch.equal(result(DepthOfField().execute(IMAGE, depth=depth, blur=0.0))[0], IMAGE)
+    assert torch.equal(result(LENS().execute(IMAGE, depth=depth, blur=0.0))[0], IMAGE)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +135,7 @@ def test_a_name_that_is_no_text_is_named(tmp_path):
         resolve_inside(tmp_path, 5)
 
 
-@pytest.mark.parametrize("node", [Relight, Fog, DepthOfField, RefineGeometry])
+@pytest.mark.parametrize("node", [Relight, FOG, LENS, RefineGeometry])
 def test_an_image_beyond_the_memory_is_refused(node, monkeypatch):
     monkeypatch.setattr(memory_budget, "free_main_memory", lambda: 1000.0)
     with pytest.raises(MemoryError, match=r"an image of 16x12 takes at least .* make it smaller"):
@@ -144,7 +143,7 @@ def test_an_image_beyond_the_memory_is_refused(node, monkeypatch):
 
 
 GREY = torch.linspace(0, 1, WIDTH).view(1, 1, WIDTH, 1).expand(1, HEIGHT, WIDTH, 3)
-OF_DEPTH = (DepthMask, SkyMask, ForegroundCutout, Fog, DepthOfField, Relight, Stereo, DepthParallax)
+OF_DEPTH = (*NODES, Relight, Stereo, DepthParallax)
 
 
 @pytest.mark.parametrize("node", OF_DEPTH)
@@ -161,23 +160,23 @@ OF_DEPTH = (DepthMask, SkyMask, ForegroundCutout, Fog, DepthOfField, Relight, St
 )
 def test_what_is_no_depth_map_is_named_by_every_effect(node, depth, message):
     """A colour map, metres of an EXR in Load Image: no mask that is white everywhere, and no stereo pair of two equal eyes."""
-    image = {} if node is DepthMask else {"image": IMAGE}
+    image = {} if node is MASK else {"image": IMAGE}
     frames = {"frames": 1} if node is DepthParallax else {}
     with pytest.raises(ValueError, match=message):
         node().execute(**image, depth=depth, **frames)
 
 
 def test_a_map_of_another_shape_is_worth_a_word(caplog):
-    Fog().execute(IMAGE, depth=GREY[:, :, : WIDTH // 2])
+    FOG().execute(IMAGE, depth=GREY[:, :, : WIDTH // 2])
     assert f"depth has {WIDTH // 2}x{HEIGHT} pixels, the image {WIDTH}x{HEIGHT}: another shape" in caplog.text
 
 
-@pytest.mark.parametrize("node", [ForegroundCutout, Fog, DepthOfField, Relight, Stereo])
+@pytest.mark.parametrize("node", [CUTOUT, FOG, LENS, Relight, Stereo])
 def test_what_is_transparent_stays_so_in_every_effect(node):
     """A sprite whose hidden colour is green: none of it is seen, and neither is the white that networks see it on."""
     alpha = (GREY[..., :1] > 0.5).float()
     image = torch.cat((torch.where(alpha > 0, torch.tensor((0.6, 0.1, 0.1)), torch.tensor((0.0, 1.0, 0.0))), alpha), -1)
-    calm = {"sky": "none"} if node in (Fog, Relight) else {}
+    calm = {"sky": "none"} if node in (FOG, Relight) else {}
     made = result(node().execute(image, depth=GREY, **calm))[0]
     assert made.shape[-1] == 4 and made[..., :2, 3].max() < 0.05
     seen = made[..., :3][made[..., 3] > 0.3]
@@ -186,7 +185,7 @@ def test_what_is_transparent_stays_so_in_every_effect(node):
         assert (made[..., 3] > 0.5).sum() <= alpha.sum() + HEIGHT
 
 
-@pytest.mark.parametrize(("node", "name"), [(DepthMask, "more_points"), (ForegroundCutout, "not_points"), (SaveMesh, "filename_prefix")])
+@pytest.mark.parametrize(("node", "name"), [(MASK, "more_points"), (CUTOUT, "not_points"), (SaveMesh, "filename_prefix")])
 @pytest.mark.parametrize("value", [["0.5,0.5"], 5, None])
 def test_what_is_no_text_is_refused(node, name, value):
     inputs = {"geometry": geometry()} if node is SaveMesh else {"image": IMAGE, "geometry": geometry()}

@@ -4,17 +4,17 @@ import pytest
 import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.nodes import fog, interop, lens, masks, parallax, refine, relight, stereo
+from depth_normal.nodes import interop, parallax, refine, relight, stereo
+from depth_normal.nodes.effects import NODE_OF
 
-MASK, CUTOUT, SKY = masks.NODES
 SIZE = 24
 # What each node is called with; and whether its first output is an image, in which the light of the input survives.
 EFFECTS = {
-    "mask": (MASK, {"far": 60.0}, False),
-    "sky": (SKY, {}, False),
-    "cut-out": (CUTOUT, {"far": 60.0}, True),
-    "fog": (fog.Fog, {"density": 0.01, "sky": "none"}, True),
-    "depth of field": (lens.DepthOfField, {"focus": 100.0}, True),
+    **{name: (node, {}, False) for name, node in NODE_OF.items()},
+    "mask": (NODE_OF["mask"], {"far": 60.0}, False),
+    "cutout": (NODE_OF["cutout"], {"far": 60.0}, True),
+    "fog": (NODE_OF["fog"], {"density": 0.01, "sky": "none"}, True),
+    "depth-of-field": (NODE_OF["depth-of-field"], {"focus": 100.0}, True),
     "relight": (relight.Relight, {"ambient": 1.0, "intensity": 0.0}, True),
     "relight, clipped": (relight.Relight, {"ambient": 1.0, "intensity": 1.0, "roll_off": False}, True),
     "parallax": (parallax.DepthParallax, {"frames": 2}, True),
@@ -74,7 +74,7 @@ def test_what_is_brighter_than_white_stays_so(name, channels):
         assert (found - plain)[dim].abs().mean() < 0.02, "what is not bright is as it is without a lamp"
 
 
-@pytest.mark.parametrize("name", ["fog", "depth of field", "relight", "parallax", "stereo"])
+@pytest.mark.parametrize("name", ["fog", "depth-of-field", "relight", "parallax", "stereo"])
 def test_alpha_is_kept(name):
     image = photo(channels=4)
     image[..., 3], image[:, :, : SIZE // 3, 3] = 1.0, 0.0
@@ -100,7 +100,7 @@ def test_one_image_is_there_for_all_of_several_geometries(node):
     assert (len(found["image"]) if isinstance(found, dict) else found.batch) == 5
 
 
-@pytest.mark.parametrize(("name", "mask"), [("cut-out", "mask"), ("fog", "sky_mask"), ("relight", "sky_mask")])
+@pytest.mark.parametrize(("name", "mask"), [("cutout", "mask"), ("fog", "sky_mask"), ("relight", "sky_mask")])
 def test_one_image_is_there_for_all_of_several_masks(name, mask):
     assert len(made(name, photo(channels=4), **{mask: torch.ones(3, SIZE, SIZE)})) == 3
 

@@ -4,11 +4,10 @@ import pytest
 import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.nodes import effect_runs, fog, lens, masks
+from depth_normal.nodes import effects
 
-MASK, CUTOUT, SKY = masks.NODES
-(FOG,), (LENS,) = fog.NODES, lens.NODES
-OF_IMAGES = (CUTOUT, SKY, FOG, LENS)
+MASK, CUTOUT, SKY, FOG, LENS = (effects.NODE_OF[name] for name in ("mask", "cutout", "sky", "fog", "depth-of-field"))
+OF_IMAGES = [node for node in effects.NODES if node is not MASK]
 
 
 def make_image(batch=1, size=48):
@@ -197,7 +196,7 @@ def test_the_node_says_what_it_did_in_metres(monkeypatch):
         said.update(ui)
         return result
 
-    monkeypatch.setattr(effect_runs, "shown_on_node", shown_on_node)
+    monkeypatch.setattr(effects, "shown_on_node", shown_on_node)
     MASK().execute(metres(), unit="metres", near=0.8, far=2.4, feather=0.0)
     assert said["text"] == ["mask 0.8 to 2.4 m, 11 % of the image"]
     LENS().execute(make_image(2), metres(), focus=2, unit="metres", f_number=2)

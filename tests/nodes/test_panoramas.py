@@ -1,15 +1,19 @@
 """Panoramas at every node that takes geometry: it handles them, or refuses them with words."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 
 from depth_normal.geometry import projections
+from depth_normal.geometry.effects.makers import make
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.kinds import Projection
+from depth_normal.geometry.views.transparency import split_layers
 from depth_normal.nodes import NODE_CLASS_MAPPINGS
 from depth_normal.nodes.sockets import GEOMETRY
+from depth_normal.options.effects import EFFECTS
 
 HEIGHT, WIDTH = 32, 64
 IMAGE = torch.rand(1, HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(0))
@@ -22,9 +26,7 @@ HANDLED = {
     "DepthNormal_RenderNormals",
     "DepthNormal_NormalsFromDepth",
     "DepthNormal_PreviewGeometry",
-    "DepthNormal_DepthMask",
-    "DepthNormal_ForegroundCutout",
-    "DepthNormal_SkyMask",
+    *(spec.node_id for spec in EFFECTS if spec.panoramas),
     "DepthNormal_SaveGeometry",
     "DepthNormal_SaveMesh",
 }
@@ -64,7 +66,7 @@ def test_every_node_of_the_list_takes_geometry():
 def test_an_error_calls_nodes_by_the_names_that_they_have():
     names = [name.split(" (")[0].removeprefix("and ") for name in re.split(r", (?![^(]*\))", projections.HANDLED)]
     known = {node.DISPLAY_NAME for node in NODE_CLASS_MAPPINGS.values()}
-    assert len(names) == 10 and set(names) <= known
+    assert len(names) == 7 + sum(spec.panoramas for spec in EFFECTS) and set(names) <= known
 
 
 # Geometry to Mesh takes them, too, and needs ComfyUI: test_mesh_nodes.py.
@@ -79,6 +81,13 @@ def test_a_node_handles_a_panorama_or_refuses_it(name, comfyui):
         assert re.search(REFUSED, str(refused))
     else:
         pytest.fail("it takes a panorama: add it to both lists HANDLED, or refuse panoramas by `need_perspective`")
+
+
+def test_an_effect_refuses_panoramas_unless_its_record_says_that_it_takes_them():
+    spec, layers = replace(EFFECTS[0], panoramas=False), split_layers(IMAGE.movedim(-1, 1))
+    make(EFFECTS[0], layers, panorama(), spec.options(), False)
+    with pytest.raises(ValueError, match=f"depth mask {REFUSED}"):
+        make(spec, layers, panorama(), spec.options(), False)
 
 
 @pytest.mark.parametrize("suffix", ["npz", "exr"])

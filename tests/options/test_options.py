@@ -151,7 +151,8 @@ def _typed(option, default):
 def test_widgets_of_nodes_stand_once():
     """A node that shows an option's text has it of the table: the same name has not another text in it."""
     texts = {name: settings["tooltip"] for subject in SUBJECTS for name, (_, settings) in option_widgets(subject).items()}
-    for node_id in ("DepthNormal_Fog", "DepthNormal_DepthOfField", "DepthNormal_Relight", "DepthNormal_Light", "DepthNormal_DepthMask"):
+    effects = (spec.node_id for spec in EFFECTS if options_of(spec.options))
+    for node_id in (*effects, "DepthNormal_Relight", "DepthNormal_Light"):
         inputs = NODE_CLASS_MAPPINGS[node_id].INPUT_TYPES()["optional"]
         widgets = [name for name, (kind, _) in inputs.items() if kind in ("FLOAT", "INT", "BOOLEAN", "STRING")]
         assert widgets and not set(widgets) - set(texts)
@@ -161,4 +162,4 @@ def test_widgets_of_nodes_stand_once():
 def test_effects_are_made_by_their_name(spec):
     from depth_normal.geometry.effects.makers import MAKERS
 
-    assert spec.name in MAKERS and len(MAKERS) == len(EFFECTS) and spec.ending.endswith(spec.extensions)
+    assert spec.name in MAKERS and len(MAKERS) == len(EFFECTS) and spec.ending.endswith(spec.result.extensions)

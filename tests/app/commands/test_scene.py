@@ -16,7 +16,7 @@ from depth_normal.app.commands import result_paths, scene
 from depth_normal.app.console.parser import Parser
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import exr, read_image, write_npz
-from depth_normal.options.effects import IMAGES
+from depth_normal.options.effects import IMAGE
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def image(tmp_path):
 def parsed(*words):
     parser = Parser()
     scene.add_scene(parser)
-    result_paths.add_result(parser, "_made.png", IMAGES)
+    result_paths.add_result(parser, "_made.png", IMAGE.extensions)
     parser.set_defaults(parser=parser)
     return parser.parse_args([str(word) for word in words])
 

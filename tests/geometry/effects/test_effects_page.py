@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from depth_normal.app.cli import _parsed
+from depth_normal.options.effects import EFFECTS
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "effects.md").read_text(encoding="utf-8")
 
@@ -24,6 +25,11 @@ def test_what_the_page_shows_runs(tmp_path, monkeypatch):
     found = runpy.run_path("page.py")
     assert found["soft"].shape == found["lit"].shape == found["foggy"].shape == (1, 3, 48, 64) and found["cutout"].shape == (1, 4, 48, 64)
     assert found["words"].startswith("focus 30 %, sharp from ")
+
+
+@pytest.mark.parametrize("spec", EFFECTS, ids=lambda spec: spec.name)
+def test_the_page_shows_every_effect(spec):
+    assert f"depth-normal effect {spec.name} " in PAGE, "python docs/make_help_rows.py"
 
 
 @pytest.mark.parametrize("command", re.findall(r"^(?:\| `)?depth-normal ([^`\n]*)", PAGE, re.M))

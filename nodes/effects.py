@@ -1,0 +1,144 @@
+"""The nodes of effects, made of `options.effects`: one piece of code for all, with their previews."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..geometry.effects.makers import Made, make
+from ..geometry.estimate import Estimate
+from ..geometry.views.transparency import Layers, split_layers
+from ..options.effects import CUTOUT, EFFECTS, MASK, EffectSpec
+from ..options.masks import SelectionOptions
+from ..options.sky import AUTO
+from ..utils import to_planar
+from .batches import for_all, join_outputs, mask_output, unclamped_output, with_progress
+from .checks import check_geometry
+from .effect_inputs import (
+    check_depth_linked,
+    chosen_masks,
+    depth_input,
+    effect_geometry,
+    sized_layers,
+    sky_mask_input,
+    with_alpha,
+)
+from .live import MAX_IMAGES, Payload, image_payload, in_comfyui, shown_on_node
+from .option_widgets import option_widgets, takes
+from .sockets import EFFECTS as EFFECTS_MENU
+from .sockets import Inputs
+from .widgets import geometry_input, image_input
+
+_DARKENED = 0.25
+_OUTPUTS = {"IMAGE": unclamped_output, "MASK": mask_output}
+
+Part = tuple[Layers, "Estimate | None", Made]
+"""What an effect made of one image, and of what."""
+
+
+class Effect:
+    """The node of an effect."""
+
+    SPEC: ClassVar[EffectSpec]
+    RETURN_TYPES: ClassVar[tuple[str, ...]]
+    CATEGORY, FUNCTION, OUTPUT_NODE = EFFECTS_MENU, "execute", True
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        spec, image = cls.SPEC, {"image": image_input(cls.SPEC.image)}
+        return {
+            "required": image if spec.needs_image else {},
+            "optional": {
+                "geometry": geometry_input(spec.geometry),
+                "depth": depth_input(spec.depth),
+                **({} if spec.needs_image else image),
+                **({"mask": ("MASK", {"tooltip": spec.mask})} if spec.mask else {}),
+                **option_widgets(spec.options),
+                **({"sky_mask": sky_mask_input(f"it {spec.sky}.")} if spec.sky else {}),
+            },
+        }
+
+    def execute(
+        self,
+        options: Any,
+        image: Tensor | None = None,
+        geometry: Any = None,
+        depth: Tensor | None = None,
+        mask: Tensor | None = None,
+        sky_mask: Tensor | None = None,
+    ) -> Any:
+        """Returns what the effect makes of each image."""
+        spec = self.SPEC
+        if mask is None:
+            check_depth_linked(geometry, depth, or_mask=bool(spec.mask))
+        linked = sky_mask if mask is None else mask
+        images = _blank(geometry, depth) if image is None else for_all(with_alpha(image), geometry, (depth,), linked)
+        layers = split_layers(images, checked=True)
+        if mask is None:
+            pairs = sized_layers(layers, effect_geometry(layers.shown, geometry, depth))
+            masks = chosen_masks(sky_mask, layers.shown, "sky_mask", find=bool(spec.sky) and options.sky == AUTO)
+        else:
+            pairs = ((layer, None) for layer in layers.split())
+            masks = chosen_masks(mask, layers.shown, "mask")
+        made = ((layer, estimate, make(spec, layer, estimate, options, each)) for (layer, estimate), each in zip(pairs, masks, strict=True))
+        return self._shown(made, len(layers.shown), "" if mask is not None else options.node_hint)
+
+    def _shown(self, parts: Iterable[Part], total: int, hint: str) -> Any:
+        """The outputs, with previews of the first images; `hint` is what the line on the node says besides `Made.words`."""
+        payloads: list[Payload] = []
+        lines: list[str] = []
+
+        def outputs() -> Iterator[tuple[Tensor, ...]]:
+            for layers, estimate, made in with_progress(parts, total):
+                if len(lines) < MAX_IMAGES:
+                    lines.append(made.words + hint)
+                    payloads.append(image_payload(self._preview(layers, made), estimate, text=lines[-1]) if in_comfyui() else {})
+                values = (made.result, made.mask)[: len(self.RETURN_TYPES)]
+                yield tuple(_OUTPUTS[kind](value) for kind, value in zip(self.RETURN_TYPES, values, strict=True) if value is not None)
+
+        return shown_on_node(join_outputs(outputs(), total), payloads, text=lines)
+
+    def _preview(self, layers: Layers, made: Made) -> Tensor:
+        """The result; of a mask the image, with the rest darkened; of a cut-out the foreground on grey."""
+        if self.SPEC.result is MASK:
+            return layers.shown * (_DARKENED + (1 - _DARKENED) * made.result)
+        if self.SPEC.result is CUTOUT:
+            colours, alpha = made.result[:, :3], made.result[:, 3:]
+            return torch.lerp(torch.full_like(colours, 0.5), colours, alpha)
+        return made.result
+
+
+def _blank(geometry: Any, depth: Tensor | None) -> Tensor:
+    """Returns white images of the size of the geometry or depth map, to show masks on; they take no memory."""
+    if geometry is None:
+        assert depth is not None
+        planar = to_planar(depth)
+        return torch.ones(1, 1, 1, 1).expand(len(planar), 3, *planar.shape[-2:])
+    estimate = check_geometry(geometry)
+    return torch.ones(1, 1, 1, 1).expand(estimate.batch, 3, estimate.height, estimate.width)
+
+
+def _node(spec: EffectSpec) -> Any:
+    """The node of an effect."""
+    told = {
+        "SPEC": spec,
+        "NODE_ID": spec.node_id,
+        "DISPLAY_NAME": spec.title,
+        "DESCRIPTION": spec.description,
+        "RETURN_TYPES": (spec.result.kind, "MASK")[: len(spec.outputs)],
+        "RETURN_NAMES": tuple(spec.outputs),
+        "OUTPUT_TOOLTIPS": tuple(spec.outputs.values()),
+        "SEARCH_ALIASES": spec.search.split(", "),
+    }
+    node = type(spec.node_id.removeprefix("DepthNormal_"), (Effect,), told)
+    return takes(spec.options, unless={"mask": SelectionOptions} if spec.mask else None)(node)
+
+
+NODE_OF = {spec.name: _node(spec) for spec in EFFECTS}
+"""By the name of the effect."""
+
+NODES = tuple(NODE_OF.values())
