@@ -16,7 +16,7 @@ from ...utils import constant, kept_constants, whole_numbers
 from ..edges.depth_edges import EDGE, edge_growth, edge_radius
 from ..edges.stretches import Stretches, share_above
 from ..filters.box import box_sums
-from ..filters.chosen_pixels import located, places_where, rows_and_columns
+from ..filters.chosen_pixels import located, pixels_where, places_where, rows_and_columns
 from .forward_warp import are_alike
 
 # A surface that is continued far is mirrored in turns of this share of the image's longer side, shorter ones where there the image shows
@@ -92,8 +92,8 @@ def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False, trac
     """
     inverse = inverse.float()
     hole = inverse <= 0
-    places = places_where(hole)
-    sides = _sides(inverse, places, sideways)
+    places, (_, row, column) = pixels_where(hole)
+    sides = _sides(inverse, places, row, column, sideways)
     farthest, nearest = sides.inverse.amin(0), torch.where(sides.inverse < torch.inf, sides.inverse, constant(inverse, 0.0)).amax(0)
     # What is nearer than halfway hides the background. All others are background, of which the closest continues: on a slope, as that of a
     # floor or a sky, others are a little farther away in depth but far away in the image.
@@ -299,10 +299,9 @@ def _sums_around(values: Tensor, like: Tensor, places: Tensor, radius: int) -> T
     return box_sums(planes.view(len(values), len(like), *like.shape[-2:]), radius).flatten(1).index_select(1, places)
 
 
-def _sides(inverse: Tensor, places: Tensor, sideways: bool) -> _Side:
+def _sides(inverse: Tensor, places: Tensor, row: Tensor, column: Tensor, sideways: bool) -> _Side:
     """The nearest visible pixels beside each place towards the end and the start of its row, and of its column unless `sideways`."""
     height, width = inverse.shape[-2:]
-    row, column = rows_and_columns(places, height, width)
     # Line by line, and in each line as one comes from that side; and how many pixels there are on that side.
     along_rows = torch.arange(len(places), device=places.device)
     order, room = [along_rows.flip(0), along_rows], [width - 1 - column, column]

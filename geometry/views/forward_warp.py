@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...utils import as_numbers, is_above, whole_numbers
 from ..edges.depth_edges import EDGE
-from ..filters.chosen_pixels import located, places_where, values_at
+from ..filters.chosen_pixels import pixels_where, values_at
 from ..filters.extremes import neighbours_largest
 
 SMALL_STEP = 1.15
@@ -254,11 +254,9 @@ def close_cracks(source: Tensor, margin: tuple[int, int], view: Camera, inverse:
     Returns:
         `inverse` (B, 1, H, W) with what is joined.
     """
-    height, width = inverse.shape[-2:]
     for _ in range(view.stretch):
         beside = neighbours_largest(inverse, upright=not view.sideways)
-        place = places_where(is_above(beside, inverse * EDGE))
-        image, rows, columns = located(place, len(inverse), height, width)
+        place, (image, rows, columns) = pixels_where(is_above(beside, inverse * EDGE))
         nearest, own = values_at(beside, place), values_at(inverse, place)
         camera = view.of_pixels(image if len(inverse) == view.views else image % view.views)
         column, row = camera.sources(nearest, rows, columns)
