@@ -21,6 +21,7 @@ from ...options.checks import check_range, check_whole
 from ...options.lens import MAX_BLADES, MAX_STOPS
 from ...utils import constant, in_float32, kept_constants, largest_channel, sent_to
 from ..checks import check_image, check_map
+from ..edges.stretches import share_above
 from ..filters.box import box_means
 from ..filters.coarse import enlarged, shrunk
 from ..filters.extremes import largest_within, neighbours_largest, smallest_within
@@ -182,7 +183,7 @@ def _settled(circle: Tensor) -> Tensor:
     """Signed radii: finite, within the limit, and 0 where a blur would be invisible."""
     limit = MAX_CIRCLE / 2
     radius = (circle / 2).nan_to_num(limit, limit, -limit).clamp(-limit, limit)
-    return radius * ((radius.abs() - _SHARP) / _SHARP).clamp(0, 1)
+    return radius * share_above(radius.abs(), _SHARP, _SHARP)
 
 
 def _lifted(image: Tensor, radius: Tensor, stops: float) -> Tensor:

@@ -337,8 +337,10 @@ def _ray_ends(small: Tensor, rows: Tensor, columns: Tensor, intrinsics: Tensor, 
         way = torch.addcmul(way, points, constant(small, of_points).view(-1, 1, 1, 1), value=-1)
     if any(sizes):
         way = torch.addcmul(way, _across(way, small), constant(small, sizes).view(-1, 1, 1, 1))
-    length = vector_lengths(way)
-    way = way / length.clamp(min=1e-12)
+    length = constant(small, 1.0)
+    if any(of_points) or any(sizes):  # else they are unit vectors
+        length = vector_lengths(way)
+        way = way / length.clamp(min=1e-12)
     reach, away = length, way[:, 2:]
     if not all(of_points):
         # Beyond the farthest surface nothing hides the lamp: neither other land nor the sky.

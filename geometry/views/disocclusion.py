@@ -220,9 +220,9 @@ def _traces(colour: Tensor, lines: _Lines) -> Tensor:
     # How much the background varies over the same distances: on the other side of the middle.
     first, varied = torch.cat((away[:, :most], away[:, -1:]), 1), away[:, 2 * most : -1].flip(1).square().sum(0)
     stretches = Stretches(located(lines.start, *size), size, _CELL * edge_growth(*size[1:]))
-    values = torch.cat((first.flatten(0, 1), varied, torch.ones_like(varied[:1]))) * lines.alike.all(0)
-    *sums, count = stretches.between(stretches.sums(values))
-    means = torch.stack(sums) / count.clamp(min=_TINY)
+    values = torch.cat((first.flatten(0, 1), varied, constant(varied, 1.0).expand_as(varied[:1]))) * lines.alike.all(0)
+    sums = stretches.between(stretches.sums(values))
+    means = sums[:-1] / sums[-1].clamp(min=_TINY)
     shift, varied = means[:-most].unflatten(0, (-1, most + 1)), means[-most:]
     shift, hider = shift[:, :-1], shift[:, -1:]
     length = shift.square().sum(0)
