@@ -113,11 +113,11 @@ def depth_of_field(image: Tensor, circle: Tensor, *, blades: int = 0, rotation: 
         M. Kraus and M. Strengert, "Depth-of-Field Rendering by Pyramidal Image Processing" (2007), for layers with what is hidden filled
         in; layers share a pixel here as parts of one surface, not as independent ones, so that slopes have no seams.
     """
-    check_image(image)
+    is_hdr = check_image(image)
     check_map(circle, 1, "circle", like=image)
     check_lens(blades, rotation, highlights)
     pairs = zip(image.split(1), circle.split(1), strict=True)
-    return torch.cat([_through_lens(each, sizes, blades, rotation, highlights) for each, sizes in pairs])
+    return torch.cat([_through_lens(each, sizes, is_hdr, blades, rotation, highlights) for each, sizes in pairs])
 
 
 def check_lens(blades: int, rotation: float, highlights: float) -> None:
@@ -145,7 +145,7 @@ def _levels_to(limit: float) -> list[float]:
     return [*radii, limit] if limit > 0 else []
 
 
-def _through_lens(image: Tensor, circle: Tensor, blades: int, rotation: float, highlights: float) -> Tensor:
+def _through_lens(image: Tensor, circle: Tensor, is_hdr: bool, blades: int, rotation: float, highlights: float) -> Tensor:
     radius = _settled(circle)
     nearest, farthest = torch.stack(radius.aminmax()).tolist()
     levels = blur_levels(nearest, farthest)
@@ -174,7 +174,7 @@ def _through_lens(image: Tensor, circle: Tensor, blades: int, rotation: float, h
         if levels[index] == 0:
             sharp[place] = (share >= 1) & (rest >= 1 - _TINY) & (radius[place] == 0)
         there.addcmul_(layer, (rest / share.clamp(min=_TINY)).clamp_(0, 1))
-    brightest = image.amax().clamp(min=1)
+    brightest = image.amax().clamp(min=1) if is_hdr else constant(image, 1.0)
     soft = linear_to_srgb(total[:, :3] / total[:, 3:].clamp(min=_TINY)).minimum(brightest)
     return torch.where(sharp, image, soft)
 
