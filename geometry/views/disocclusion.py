@@ -112,10 +112,10 @@ def _closest_background(sides: _Side, middle: Tensor, places: Tensor, far: int) 
 
     `far` is more than any distance.
     """
-    distance, inverse = (each.unflatten(0, (-1, 2)).flip(1).flatten(0, 1) for each in (sides.distance, sides.inverse))  # opposite
     # Not the very first pixel, which may be mixed.
-    is_nearer, none = (inverse < torch.inf) & (inverse > middle), constant(places, -1)
-    hider = torch.where(is_nearer, torch.addcmul(places - sides.pitch, sides.pitch, distance, value=-1), none)
+    is_nearer, none = (sides.inverse < torch.inf) & (sides.inverse > middle), constant(places, -1)
+    hider = torch.where(is_nearer, torch.addcmul(places + sides.pitch, sides.pitch, sides.distance), none)
+    hider = hider.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)  # of the opposite side
     distance = torch.where(sides.inverse <= middle, sides.distance, constant(places, far))
     number = whole_numbers(distance, 0, len(distance))[:, None]
     closest = torch.add(number, distance, alpha=len(distance)).amin(0)  # of equal ones the first
@@ -276,7 +276,8 @@ def _beyond_traces(inverse: Tensor, places: Tensor, side: _Side, lines: _Lines, 
 def _grain_kept(distance: Tensor, height: int, width: int) -> Tensor:
     """The share of its grain that a background keeps so many pixels behind its last visible one, in an image of that size."""
     first, later, radii = _GRAIN_KEPT
-    return later + (first - later) * (-(distance - 1) / (radii * _mean_radius(height, width))).exp()
+    fading = ((1 - distance) / (radii * _mean_radius(height, width))).exp()
+    return torch.add(constant(fading, later), fading, alpha=first - later)
 
 
 def _mean_radius(height: int, width: int) -> int:
@@ -287,9 +288,10 @@ def _mean_radius(height: int, width: int) -> int:
 def _means(continued: Tensor, like: Tensor, places: Tensor, radius: int) -> Tensor:
     """Means (C, N) over the holes in a square around each place: rows that were continued one by one do not fit to a pixel."""
     values = torch.cat((continued, constant(continued, 1.0).expand_as(continued[:1])))
-    # One by one on a CPU: it large maps cost more than their arithmetic.
-    parts = values.split(1) if values.device.type == "cpu" else (values,)
-    sums = torch.cat([_sums_around(part, like, places, radius) for part in parts])
+    if values.device.type == "cpu":  # one by one: it large maps cost more than their arithmetic
+        sums = torch.cat([_sums_around(part, like, places, radius) for part in values.split(1)])
+    else:
+        sums = _sums_around(values, like, places, radius)
     return sums[:-1] / sums[-1].round().clamp(min=1)
 
 

@@ -222,7 +222,7 @@ def _splat(layer: Layer, view: Camera, height: int, width: int) -> Tensor:
         # Not `round`, which takes halves to even numbers: pixels that all move by a half would land on every second place.
         index, inside = landing(*view.targets(inverse, rows[strip], columns), height, width)
         if images > 1:
-            index = index + whole_numbers(index, 0, images).view(-1, 1, 1, 1) * (height * width)
+            index = torch.add(index, whole_numbers(index, 0, images).view(-1, 1, 1, 1), alpha=height * width)
         target.scatter_reduce_(0, index.flatten(), (inverse * inside).flatten(), "amax")
     return target.view(-1, 1, height, width)
 
