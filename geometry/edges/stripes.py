@@ -191,10 +191,10 @@ def _ends_on_grid(
     if some is not None:
         end, sure = (each.new_zeros(len(occupied)).index_copy_(0, some, each) for each in (end, sure))
     weighted = sure * end
-    votes = torch.stack((sure, weighted, weighted * end, constant(sure, _AGREED).expand_as(sure)))
+    votes = torch.stack((weighted, weighted * end, sure, constant(sure, _AGREED).expand_as(sure)))
     maps = votes.new_zeros(len(votes), len(sums)).index_copy_(1, occupied, votes).view(-1, *shape).transpose(0, 1)
-    count, first, second, all_ = box_sums(maps, _AGREE)[..., 1:-1, 1:-1].split(1, 1)
-    mean, square = (torch.cat((first, second), 1) / count.clamp(min=_TINY)).split(1, 1)
+    moments, count, all_ = box_sums(maps, _AGREE)[..., 1:-1, 1:-1].split((2, 1, 1), 1)
+    mean, square = (moments / count.clamp(min=_TINY)).split(1, 1)
     varies = torch.addcmul(square, mean, mean, value=-1).clamp_(min=0).sqrt_()
     return mean, (count / all_.clamp(min=_AGREED)).clamp_(max=1) * share_above(varies, 2 * _VARIES, -_VARIES)
 

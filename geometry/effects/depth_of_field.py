@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ...options.checks import check_range, check_whole
 from ...options.lens import MAX_BLADES, MAX_STOPS
-from ...utils import constant, in_float32, kept_constants, largest_channel, sent_to
+from ...utils import constant, in_float32, kept_constants, largest_channel, sent_to, whole_numbers
 from ..checks import check_image, check_map
 from ..edges.stretches import share_above
 from ..filters.box import box_means
@@ -311,7 +311,8 @@ def _layered(surfaces: _Surfaces, levels: list[float]) -> _Layered:
     along, row_of = _along(square, count, height, width, last + 2)
     index = upper.masked_fill_(has_none, last + 1).mul_(height + width).add_(row_of)
     present = torch.zeros(count * (last + 2) * (height + width), dtype=torch.bool, device=square.device)
-    for of_pixels in (along[:height, None], along[height:] + height):
+    rows, columns = whole_numbers(square, 0, height + width).split((height, width))
+    for of_pixels in (rows[:, None], columns):
         present.scatter_(0, (index + of_pixels).flatten(), True)
     present = present.view(count, last + 2, -1)[:, :-1]
     present = present | F.pad(present[:, 1:], (0, 0, 0, 1))
