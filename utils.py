@@ -22,6 +22,8 @@ Arguments = ParamSpec("Arguments")
 Made = TypeVar("Made")
 
 _MOST_COPIED_AT_ONCE = 2**28
+_SAMPLES_BORDERS = frozenset(("cpu", "cuda"))
+"""Devices whose `grid_sample` goes on beyond the border."""
 _AUTOCAST_DEVICES = tuple(filter(torch.amp.is_autocast_available, ("cpu", "cuda", "mps", "xpu", "mtia", "hpu", "xla", "privateuseone")))
 
 
@@ -228,7 +230,7 @@ def sample_at(values: Tensor, places: Tensor, mode: str = "bilinear") -> Tensor:
         places: (B, h, w, 2), as `F.grid_sample` takes them with `align_corners=False`.
         mode: "bilinear", "nearest" or "bicubic".
     """
-    if values.device.type not in ("cpu", "cuda"):
+    if values.device.type not in _SAMPLES_BORDERS:
         if mode == "bicubic":
             return sample_at(values.cpu(), places.cpu(), mode).to(values.device)
         ends = [1 - 1 / side for side in (values.shape[-1], values.shape[-2])]

@@ -15,6 +15,7 @@ from depth_normal.geometry.effects.lights import Light
 from depth_normal.geometry.effects.shadows import cast_shadows
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.filters.box import box_means
+from depth_normal.geometry.filters.chosen_pixels import pixels_where
 from depth_normal.geometry.images.srgb import linear_to_srgb, srgb_to_linear
 from depth_normal.geometry.levels import measure_range_of_samples
 from depth_normal.geometry.surfaces.upsampling import Line, smoothings
@@ -140,11 +141,17 @@ def no_sky(disparity):
     return Estimate(disparity, Quantity.DISPARITY, mask=disparity > -1)
 
 
+def where_bright(maps):
+    places, pixels = pixels_where(maps.transpose(0, 1) > 0.9)
+    return torch.stack((places, *pixels)).float()
+
+
 BOTH_WAYS = {
     "resize_map, smaller": lambda maps: resize_map(maps, 17, 23),
     "resize_map, larger": lambda maps: resize_map(maps, 47, 91),
     "unit_normals": lambda maps: unit_normals(VECTORS.to(maps)),
     "unit_vectors": lambda maps: unit_vectors(maps),
+    "pixels_where": where_bright,
     "guided_upsample": lambda maps: guided_upsample(maps[..., ::2, ::2], maps[:, :1], 2, 0.01),
     "camera_motion": lambda maps: camera_motion(maps, maps.roll(1, 3)),
     "srgb": lambda maps: torch.cat((srgb_to_linear(maps - 0.1), linear_to_srgb(maps - 0.1))).clamp(min=0),

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...utils import constant
 from ..checks import check_depth, check_map
 from ..filters.box import box_means
-from ..filters.chosen_pixels import ChosenPixels, chosen_places, located, values_at
+from ..filters.chosen_pixels import ChosenPixels, pixels_where, values_at
 from ..filters.coarse import enlarged, shrunk
 from ..filters.extremes import extremes_around, extremes_within, largest_within, median_within
 from ..filters.guided_filter import fit_of_means, fitted, moments
@@ -159,17 +159,16 @@ def _with_stripes(sharp: Tensor, inverse: Tensor, image: Tensor, radius: int, ra
     found = stripe_ends(coarse, small, ramps.wide_low.float(), ramps.wide_high.float(), ramps.edge, reach)
     if step > 1:
         found = enlarged(found, step, (height, width))
-    place = chosen_places(found[:, 2:3] > _SURE)
+    place, pixels = pixels_where(found[:, 2:3] > _SURE)
     of_pixels = found.transpose(0, 1).flatten(1).index_select(1, place)
     inside, away, sure = of_pixels[:3]
     past = constant(away, ((-_PAST * radius,), (_PAST * radius,)))
-    size = (len(sharp), height, width)
-    there = Lines.through(located(place, *size), of_pixels[3:], size).at(torch.sub(past, away, alpha=step))
+    there = Lines.through(pixels, of_pixels[3:], (len(sharp), height, width)).at(torch.sub(past, away, alpha=step))
     own, (near, far) = values_at(sharp, place), values_at(sharp, there.flatten()).view_as(there)
     # Where a stripe's trace is lost, its end runs into the edge that there was.
     margin = (1 - sure) * reach
     new = torch.where(inside > margin, torch.maximum(own, near), torch.where(inside < -margin, torch.minimum(own, far), own))
-    return sharp.flatten().index_copy(0, place, torch.where((sure > _SURE) & (near > far * EDGE), new, own)).view_as(sharp)
+    return sharp.flatten().index_copy(0, place, torch.where(near > far * EDGE, new, own)).view_as(sharp)
 
 
 def _worn(inverse: Tensor, pixels: ChosenPixels, is_near: Tensor, step: int, rounds: int) -> Tensor:

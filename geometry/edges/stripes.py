@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...utils import constant, kept_constants, whole_numbers, without_autocast
 from ..filters.box import box_means, box_sums
-from ..filters.chosen_pixels import located, places_where, summed_rows, values_at
+from ..filters.chosen_pixels import pixels_where, places_where, summed_rows, values_at
 from .stretches import Stretches, share_above, shares_above
 
 # Profiles of colours across an edge.
@@ -125,11 +125,10 @@ def stripe_ends(inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, edge:
     smooth = F.pad(box_means(box_means(inverse, max(1, radius // 2)), max(1, radius // 2)), (1, 1, 1, 1), mode="replicate")
     inside = slice(1, -1)
     down, right = smooth[..., :-2, inside] - smooth[..., 2:, inside], smooth[..., inside, :-2] - smooth[..., inside, 2:]
-    place = places_where(edge)
+    place, pixels = pixels_where(edge)
     maps = torch.cat((low, high, down, right, inverse, image), 1).transpose(0, 1).flatten(1)
     of_pixels = maps[:5].index_select(1, place)
     bottom, top, own = of_pixels[0], of_pixels[1], of_pixels[4]
-    pixels = located(place, *size)
     lines, cells = Lines.through(pixels, of_pixels[2:4], size), Stretches(pixels, size, _CELL)
     away = _away(lines, inverse, own, bottom, top, radius + 2)
     end, sure = _ends_on_grid(maps[4:], bottom, top, lines, cells, away, radius)
@@ -192,10 +191,10 @@ def _ends_on_grid(
     if some is not None:
         end, sure = (each.new_zeros(len(occupied)).index_copy_(0, some, each) for each in (end, sure))
     weighted = sure * end
-    votes = torch.stack((sure, weighted, weighted * end, constant(sure, _AGREED).expand_as(sure)))
+    votes = torch.stack((weighted, weighted * end, sure, constant(sure, _AGREED).expand_as(sure)))
     maps = votes.new_zeros(len(votes), len(sums)).index_copy_(1, occupied, votes).view(-1, *shape).transpose(0, 1)
-    count, first, second, all_ = box_sums(maps, _AGREE)[..., 1:-1, 1:-1].split(1, 1)
-    mean, square = (torch.cat((first, second), 1) / count.clamp(min=_TINY)).split(1, 1)
+    moments, count, all_ = box_sums(maps, _AGREE)[..., 1:-1, 1:-1].split((2, 1, 1), 1)
+    mean, square = (moments / count.clamp(min=_TINY)).split(1, 1)
     varies = torch.addcmul(square, mean, mean, value=-1).clamp_(min=0).sqrt_()
     return mean, (count / all_.clamp(min=_AGREED)).clamp_(max=1) * share_above(varies, 2 * _VARIES, -_VARIES)
 

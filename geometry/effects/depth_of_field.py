@@ -19,8 +19,9 @@ from torch import Tensor
 
 from ...options.checks import check_range, check_whole
 from ...options.lens import MAX_BLADES, MAX_STOPS
-from ...utils import constant, in_float32, kept_constants, largest_channel, sent_to
+from ...utils import constant, in_float32, kept_constants, largest_channel, sent_to, whole_numbers
 from ..checks import check_image, check_map
+from ..edges.stretches import share_above
 from ..filters.box import box_means
 from ..filters.coarse import enlarged, shrunk
 from ..filters.extremes import largest_within, neighbours_largest, smallest_within
@@ -112,11 +113,11 @@ def depth_of_field(image: Tensor, circle: Tensor, *, blades: int = 0, rotation: 
         M. Kraus and M. Strengert, "Depth-of-Field Rendering by Pyramidal Image Processing" (2007), for layers with what is hidden filled
         in; layers share a pixel here as parts of one surface, not as independent ones, so that slopes have no seams.
     """
-    check_image(image)
+    is_hdr = check_image(image)
     check_map(circle, 1, "circle", like=image)
     check_lens(blades, rotation, highlights)
     pairs = zip(image.split(1), circle.split(1), strict=True)
-    return torch.cat([_through_lens(each, sizes, blades, rotation, highlights) for each, sizes in pairs])
+    return torch.cat([_through_lens(each, sizes, is_hdr, blades, rotation, highlights) for each, sizes in pairs])
 
 
 def check_lens(blades: int, rotation: float, highlights: float) -> None:
@@ -144,7 +145,7 @@ def _levels_to(limit: float) -> list[float]:
     return [*radii, limit] if limit > 0 else []
 
 
-def _through_lens(image: Tensor, circle: Tensor, blades: int, rotation: float, highlights: float) -> Tensor:
+def _through_lens(image: Tensor, circle: Tensor, is_hdr: bool, blades: int, rotation: float, highlights: float) -> Tensor:
     radius = _settled(circle)
     nearest, farthest = torch.stack(radius.aminmax()).tolist()
     levels = blur_levels(nearest, farthest)
@@ -173,7 +174,7 @@ def _through_lens(image: Tensor, circle: Tensor, blades: int, rotation: float, h
         if levels[index] == 0:
             sharp[place] = (share >= 1) & (rest >= 1 - _TINY) & (radius[place] == 0)
         there.addcmul_(layer, (rest / share.clamp(min=_TINY)).clamp_(0, 1))
-    brightest = image.amax().clamp(min=1)
+    brightest = image.amax().clamp(min=1) if is_hdr else constant(image, 1.0)
     soft = linear_to_srgb(total[:, :3] / total[:, 3:].clamp(min=_TINY)).minimum(brightest)
     return torch.where(sharp, image, soft)
 
@@ -182,7 +183,7 @@ def _settled(circle: Tensor) -> Tensor:
     """Signed radii: finite, within the limit, and 0 where a blur would be invisible."""
     limit = MAX_CIRCLE / 2
     radius = (circle / 2).nan_to_num(limit, limit, -limit).clamp(-limit, limit)
-    return radius * ((radius.abs() - _SHARP) / _SHARP).clamp(0, 1)
+    return radius * share_above(radius.abs(), _SHARP, _SHARP)
 
 
 def _lifted(image: Tensor, radius: Tensor, stops: float) -> Tensor:
@@ -310,7 +311,8 @@ def _layered(surfaces: _Surfaces, levels: list[float]) -> _Layered:
     along, row_of = _along(square, count, height, width, last + 2)
     index = upper.masked_fill_(has_none, last + 1).mul_(height + width).add_(row_of)
     present = torch.zeros(count * (last + 2) * (height + width), dtype=torch.bool, device=square.device)
-    for of_pixels in (along[:height, None], along[height:] + height):
+    rows, columns = whole_numbers(square, 0, height + width).split((height, width))
+    for of_pixels in (rows[:, None], columns):
         present.scatter_(0, (index + of_pixels).flatten(), True)
     present = present.view(count, last + 2, -1)[:, :-1]
     present = present | F.pad(present[:, 1:], (0, 0, 0, 1))

@@ -110,7 +110,7 @@ def cast_shadows(
     doubt = None if doubt is None else doubt.to(depth)
     casters = inverse if doubt is None else _less_error(inverse, doubt)
     cameras = intrinsics.to(depth)
-    halves = half_thickness(inverse, (cameras[:, 0, 0] + cameras[:, 1, 1]) / 2, thickness)
+    halves = half_thickness(inverse, cameras.diagonal(dim1=1, dim2=2)[:, :2].mean(1), thickness)
     images = list(zip(*(each.split(1) for each in (small, cameras, casters, halves)), strict=True))
     # Lamp by lamp on a CPU, in whose cache the rays of several would not stay.
     groups = [(light,) for light in lights] if depth.device.type == "cpu" else [tuple(lights)]
@@ -326,7 +326,8 @@ def _cover(half: Tensor, hit: Tensor, ray: Tensor, half_step: Tensor, softness: 
 
 def _ray_ends(small: Tensor, rows: Tensor, columns: Tensor, intrinsics: Tensor, lights: Sequence[Light]) -> Tensor:
     """Columns, rows and inverse depth where the rays to each lamp end, (L, 3, h, w); all three are linear along them on the screen."""
-    fx, skew, cx, fy, cy = (intrinsics[:, i, j].view(-1, 1, 1, 1) for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2)))
+    focal, centre = intrinsics.diagonal(dim1=1, dim2=2)[:, :2, None, None], intrinsics[:, :2, 2:, None]
+    (fx, fy), (cx, cy), skew = focal.split(1, 1), centre.split(1, 1), intrinsics[:, :1, 1:2, None]
     y = (rows - cy) / fy
     points = torch.cat(torch.broadcast_tensors(torch.addcmul(columns - cx, skew, y, value=-1) / fx, y, small.reciprocal()), 1)
     depth = points[:, 2:]
@@ -337,8 +338,10 @@ def _ray_ends(small: Tensor, rows: Tensor, columns: Tensor, intrinsics: Tensor, 
         way = torch.addcmul(way, points, constant(small, of_points).view(-1, 1, 1, 1), value=-1)
     if any(sizes):
         way = torch.addcmul(way, _across(way, small), constant(small, sizes).view(-1, 1, 1, 1))
-    length = vector_lengths(way)
-    way = way / length.clamp(min=1e-12)
+    length = constant(small, 1.0)
+    if any(of_points) or any(sizes):  # else they are unit vectors
+        length = vector_lengths(way)
+        way = way / length.clamp(min=1e-12)
     reach, away = length, way[:, 2:]
     if not all(of_points):
         # Beyond the farthest surface nothing hides the lamp: neither other land nor the sky.
@@ -348,9 +351,10 @@ def _ray_ends(small: Tensor, rows: Tensor, columns: Tensor, intrinsics: Tensor, 
             reach = torch.where(constant(small, of_points).view(-1, 1, 1, 1) > 0, length, reach)
     # A ray that comes towards the viewer ends before it passes him.
     reach = torch.minimum(reach, depth / away.clamp(max=-1e-6).mul(-1 / 0.95))
-    x, y, z = torch.addcmul(points, reach, way).split(1, 1)
-    inverse = z.reciprocal()
-    return torch.cat((torch.addcmul(cx, (fx * x).addcmul_(skew, y), inverse), torch.addcmul(cy, fy * y, inverse), inverse), 1)
+    ends, z = torch.addcmul(points, reach, way).split((2, 1), 1)
+    inverse, shown = z.reciprocal(), ends * focal
+    shown[:, :1].addcmul_(skew, ends[:, 1:])
+    return torch.cat((torch.addcmul(centre, shown, inverse), inverse), 1)
 
 
 def _aim(light: Light) -> tuple[float, float, float]:

@@ -54,6 +54,19 @@ def summed_rows(table: Tensor, rows: Tensor) -> Tensor:
     return table.index_select(0, rows.flatten()).view(*rows.shape, table.shape[1]).sum(1)
 
 
+def pixels_where(chosen: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+    """`places_where` of maps (B, 1, H, W), and what `located` says of them, which a GPU finds on its way."""
+    images, height, width = chosen[:, 0].shape
+    if chosen.device.type == "cpu":
+        places = places_where(chosen)
+        return places, located(places, images, height, width)
+    image, _, row, column = chosen.nonzero().unbind(1)
+    places = torch.add(column, row, alpha=width)
+    if images == 1:
+        return places, (constant(places, 0), row, column)
+    return places.add_(image, alpha=height * width), (image, row, column)
+
+
 class ChosenPixels:
     """Some pixels of maps: on a CPU a list of them. Elsewhere all, as the length of a list would wait for the device.
 

@@ -16,7 +16,7 @@ from ...utils import constant, kept_constants, whole_numbers
 from ..edges.depth_edges import EDGE, edge_growth, edge_radius
 from ..edges.stretches import Stretches, share_above
 from ..filters.box import box_sums
-from ..filters.chosen_pixels import located, places_where, rows_and_columns
+from ..filters.chosen_pixels import located, pixels_where, places_where, rows_and_columns
 from .forward_warp import are_alike
 
 # A surface that is continued far is mirrored in turns of this share of the image's longer side, shorter ones where there the image shows
@@ -92,8 +92,8 @@ def fill_uncovered(colour: Tensor, inverse: Tensor, sideways: bool = False, trac
     """
     inverse = inverse.float()
     hole = inverse <= 0
-    places = places_where(hole)
-    sides = _sides(inverse, places, sideways)
+    places, (_, row, column) = pixels_where(hole)
+    sides = _sides(inverse, places, row, column, sideways)
     farthest, nearest = sides.inverse.amin(0), torch.where(sides.inverse < torch.inf, sides.inverse, constant(inverse, 0.0)).amax(0)
     # What is nearer than halfway hides the background. All others are background, of which the closest continues: on a slope, as that of a
     # floor or a sky, others are a little farther away in depth but far away in the image.
@@ -112,10 +112,10 @@ def _closest_background(sides: _Side, middle: Tensor, places: Tensor, far: int) 
 
     `far` is more than any distance.
     """
-    distance, inverse = (each.unflatten(0, (-1, 2)).flip(1).flatten(0, 1) for each in (sides.distance, sides.inverse))  # opposite
     # Not the very first pixel, which may be mixed.
-    is_nearer, none = (inverse < torch.inf) & (inverse > middle), constant(places, -1)
-    hider = torch.where(is_nearer, torch.addcmul(places - sides.pitch, sides.pitch, distance, value=-1), none)
+    is_nearer, none = (sides.inverse < torch.inf) & (sides.inverse > middle), constant(places, -1)
+    hider = torch.where(is_nearer, torch.addcmul(places + sides.pitch, sides.pitch, sides.distance), none)
+    hider = hider.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)  # of the opposite side
     distance = torch.where(sides.inverse <= middle, sides.distance, constant(places, far))
     number = whole_numbers(distance, 0, len(distance))[:, None]
     closest = torch.add(number, distance, alpha=len(distance)).amin(0)  # of equal ones the first
@@ -220,9 +220,9 @@ def _traces(colour: Tensor, lines: _Lines) -> Tensor:
     # How much the background varies over the same distances: on the other side of the middle.
     first, varied = torch.cat((away[:, :most], away[:, -1:]), 1), away[:, 2 * most : -1].flip(1).square().sum(0)
     stretches = Stretches(located(lines.start, *size), size, _CELL * edge_growth(*size[1:]))
-    values = torch.cat((first.flatten(0, 1), varied, torch.ones_like(varied[:1]))) * lines.alike.all(0)
-    *sums, count = stretches.between(stretches.sums(values))
-    means = torch.stack(sums) / count.clamp(min=_TINY)
+    values = torch.cat((first.flatten(0, 1), varied, constant(varied, 1.0).expand_as(varied[:1]))) * lines.alike.all(0)
+    sums = stretches.between(stretches.sums(values))
+    means = sums[:-1] / sums[-1].clamp(min=_TINY)
     shift, varied = means[:-most].unflatten(0, (-1, most + 1)), means[-most:]
     shift, hider = shift[:, :-1], shift[:, -1:]
     length = shift.square().sum(0)
@@ -276,7 +276,8 @@ def _beyond_traces(inverse: Tensor, places: Tensor, side: _Side, lines: _Lines, 
 def _grain_kept(distance: Tensor, height: int, width: int) -> Tensor:
     """The share of its grain that a background keeps so many pixels behind its last visible one, in an image of that size."""
     first, later, radii = _GRAIN_KEPT
-    return later + (first - later) * (-(distance - 1) / (radii * _mean_radius(height, width))).exp()
+    fading = ((1 - distance) / (radii * _mean_radius(height, width))).exp()
+    return torch.add(constant(fading, later), fading, alpha=first - later)
 
 
 def _mean_radius(height: int, width: int) -> int:
@@ -287,9 +288,10 @@ def _mean_radius(height: int, width: int) -> int:
 def _means(continued: Tensor, like: Tensor, places: Tensor, radius: int) -> Tensor:
     """Means (C, N) over the holes in a square around each place: rows that were continued one by one do not fit to a pixel."""
     values = torch.cat((continued, constant(continued, 1.0).expand_as(continued[:1])))
-    # One by one on a CPU: it large maps cost more than their arithmetic.
-    parts = values.split(1) if values.device.type == "cpu" else (values,)
-    sums = torch.cat([_sums_around(part, like, places, radius) for part in parts])
+    if values.device.type == "cpu":  # one by one: it large maps cost more than their arithmetic
+        sums = torch.cat([_sums_around(part, like, places, radius) for part in values.split(1)])
+    else:
+        sums = _sums_around(values, like, places, radius)
     return sums[:-1] / sums[-1].round().clamp(min=1)
 
 
@@ -299,10 +301,9 @@ def _sums_around(values: Tensor, like: Tensor, places: Tensor, radius: int) -> T
     return box_sums(planes.view(len(values), len(like), *like.shape[-2:]), radius).flatten(1).index_select(1, places)
 
 
-def _sides(inverse: Tensor, places: Tensor, sideways: bool) -> _Side:
+def _sides(inverse: Tensor, places: Tensor, row: Tensor, column: Tensor, sideways: bool) -> _Side:
     """The nearest visible pixels beside each place towards the end and the start of its row, and of its column unless `sideways`."""
     height, width = inverse.shape[-2:]
-    row, column = rows_and_columns(places, height, width)
     # Line by line, and in each line as one comes from that side; and how many pixels there are on that side.
     along_rows = torch.arange(len(places), device=places.device)
     order, room = [along_rows.flip(0), along_rows], [width - 1 - column, column]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...utils import as_numbers, is_above, whole_numbers
 from ..edges.depth_edges import EDGE
-from ..filters.chosen_pixels import located, places_where, values_at
+from ..filters.chosen_pixels import pixels_where, values_at
 from ..filters.extremes import neighbours_largest
 
 SMALL_STEP = 1.15
@@ -222,7 +222,7 @@ def _splat(layer: Layer, view: Camera, height: int, width: int) -> Tensor:
         # Not `round`, which takes halves to even numbers: pixels that all move by a half would land on every second place.
         index, inside = landing(*view.targets(inverse, rows[strip], columns), height, width)
         if images > 1:
-            index = index + whole_numbers(index, 0, images).view(-1, 1, 1, 1) * (height * width)
+            index = torch.add(index, whole_numbers(index, 0, images).view(-1, 1, 1, 1), alpha=height * width)
         target.scatter_reduce_(0, index.flatten(), (inverse * inside).flatten(), "amax")
     return target.view(-1, 1, height, width)
 
@@ -254,11 +254,9 @@ def close_cracks(source: Tensor, margin: tuple[int, int], view: Camera, inverse:
     Returns:
         `inverse` (B, 1, H, W) with what is joined.
     """
-    height, width = inverse.shape[-2:]
     for _ in range(view.stretch):
         beside = neighbours_largest(inverse, upright=not view.sideways)
-        place = places_where(is_above(beside, inverse * EDGE))
-        image, rows, columns = located(place, len(inverse), height, width)
+        place, (image, rows, columns) = pixels_where(is_above(beside, inverse * EDGE))
         nearest, own = values_at(beside, place), values_at(inverse, place)
         camera = view.of_pixels(image if len(inverse) == view.views else image % view.views)
         column, row = camera.sources(nearest, rows, columns)

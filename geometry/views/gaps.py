@@ -126,6 +126,8 @@ def _closed(layer: Layer, view: Camera, rendered: RenderedLayer, begins: Tensor,
     ends = _Ends.at(begins, direction, (inverse.shape[-2], inverse.shape[-1]))
     # Most surfaces end there: the first step tells.
     ends = ends.take(places_where(_hidden(layer, view, inverse, ends, whole_numbers(inverse, 1, 2)[:, None])))
+    if len(ends.place) == 0:
+        return rendered, None
     widest = max(_LEAST, round(max(inverse.shape[-2:]) * _WIDEST))
     count = whole_numbers(inverse, 1, widest + 1)[:, None]
     most = max(1, _AT_ONCE // widest)
@@ -155,7 +157,9 @@ def _gaps(layer: Layer, view: Camera, inverse: Tensor, ends: _Ends, count: Tenso
     ended = (width < len(count)) & (width < ends.room)
     hidden = _hidden(layer, view, inverse, ends, count).cummin(0).values.sum(0) >= width
     chosen = places_where(in_gap & ended & hidden & (there > 0))  # holes are filled elsewhere
-    number = torch.div(chosen, max(1, len(ends.place)), rounding_mode="floor")
+    if len(chosen) == 0:  # as in most images
+        return _Gaps(chosen, chosen, beside[:0])
+    number = torch.div(chosen, len(ends.place), rounding_mode="floor")
     which = torch.sub(chosen, number, alpha=len(ends.place))
     places, beside, ends = places.flatten().index_select(0, chosen), beside.index_select(0, which), ends.take(which)
     mirrored = torch.addcmul(ends.place, ends.pitch, number, value=-1).clamp_(0, inverse.numel() - 1)

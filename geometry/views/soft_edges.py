@@ -18,7 +18,7 @@ from ...utils import constant, kept_constants, whole_numbers, without_autocast
 from ..edges.depth_edges import EDGE, edge_growth
 from ..edges.stretches import Stretches, distances_to, shares_above
 from ..filters.box import box_means
-from ..filters.chosen_pixels import located, places_where, summed_rows, values_at
+from ..filters.chosen_pixels import pixels_where, places_where, summed_rows, values_at
 from ..filters.extremes import extremes_around, largest_within
 from ..images.srgb import linear_to_srgb, srgb_to_linear
 from .forward_warp import SMALL_STEP, Camera, Layer, are_alike, close_cracks, landing, with_margin
@@ -211,8 +211,7 @@ def lay_over(rims: Rims, view: Camera, colour: Tensor, inverse: Tensor, front: T
     if front is None:
         surface, landed = land_rims(rims, view, *inverse.shape[-2:])
         front = close_cracks(surface, rims.margin, view, landed)
-    places = places_where((front * EDGE > inverse) & (front > 0))
-    image, rows, columns = located(places, len(inverse), *inverse.shape[-2:])
+    places, (image, rows, columns) = pixels_where((front * EDGE > inverse) & (front > 0))
     nearest = values_at(front, places)
     columns, rows = view.of_pixels(image).sources(nearest, rows, columns)
     over, weight = _sample(rims, image, columns + rims.margin[0], rows + rims.margin[1], nearest, between_rows=not view.sideways)
@@ -238,8 +237,7 @@ def _joined(rest: Layer, band: _Band, alpha: Tensor, colour: Tensor) -> Rims:
     of_rims = with_margin(rest.colour, of_rims, rest.margin).inverse
     joined = (of_rims <= 0) & are_alike(rest.inverse, largest_within(of_rims, _JOINED), SMALL_STEP)
     surface = torch.where(joined, rest.inverse, of_rims)
-    place = places_where(surface > 0)
-    image, row, column = located(place, *surface[:, 0].shape)
+    place, (image, row, column) = pixels_where(surface > 0)
     row, column = row - rest.margin[1], column - rest.margin[0]
     height, width = inside.shape[-2:]
     shown = torch.add(_mirrored(column, width), _mirrored(row, height), alpha=width)
@@ -302,10 +300,9 @@ def _band(layer: Layer, growth: int) -> _Band:
     nearness = box_means(box_means((inverse * inverse > wide_low * wide_high).to(inverse), growth), growth)
     beside_edge = largest_within((most > least * EDGE).to(inverse), reach)
     edge = (beside_edge > 0) & (high > low * EDGE) & ((nearness - 0.5).abs() < 0.5 - _NONE)
-    place = places_where(edge)
+    place, (image, row, column) = pixels_where(edge)
     # The quantile of a Gaussian, by a function that MPS has too.
     away = torch.erfinv(torch.sub(constant(nearness, 1.0), values_at(nearness, place), alpha=2)) * (_blur(growth) * math.sqrt(2))
-    image, row, column = located(place, len(inverse), height, width)
 
     def beside(down: Tensor, right: Tensor) -> Tensor:
         there = (column + right).clamp_(0, width - 1).add_((row + down).clamp_(0, height - 1), alpha=width)

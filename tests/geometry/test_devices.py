@@ -341,6 +341,7 @@ CASES = {
         None,
     ),
     "filters.chosen_pixels.places_where": (lambda: chosen_pixels.places_where(mask()), "how many are chosen"),
+    "filters.chosen_pixels.pixels_where": (lambda: chosen_pixels.pixels_where(mask()), "how many are chosen"),
     "filters.chosen_pixels.chosen_places": (lambda: chosen_pixels.chosen_places(mask()), None),
     "filters.chosen_pixels.values_at": (lambda: chosen_pixels.values_at(maps(), maps().flatten().long()), None),
     "filters.chosen_pixels.located": (lambda: chosen_pixels.located(maps().flatten().long(), *maps()[:, 0].shape), None),
