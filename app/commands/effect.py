@@ -66,9 +66,9 @@ def _planned(arguments: argparse.Namespace) -> Callable[[Scene], Made]:
     return make
 
 
-def _effect(arguments: argparse.Namespace, image: Tensor | None = None) -> None:
+def _effect(arguments: argparse.Namespace, make: Callable[[Scene], Made], image: Tensor | None = None) -> None:
     settle_result(arguments)
-    write_made(arguments, _planned(arguments), "the effect", image)
+    write_made(arguments, make, "the effect", image)
 
 
 def _refuse_pixels(arguments: argparse.Namespace, options: type[Options]) -> None:

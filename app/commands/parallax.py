@@ -114,8 +114,8 @@ def _check_rate(arguments: argparse.Namespace) -> None:
     check_range("rate", _rate(arguments), 1, MAX_RATE)
 
 
-def _checked(arguments: argparse.Namespace) -> int:
-    """The number of frames of a loop, once it is clear that the options, and the model where there is one, can make them."""
+def _checked(arguments: argparse.Namespace) -> tuple[MoveOptions, int]:
+    """The move of images and its number of frames, once it is clear that the options, and the model where there is one, can make them."""
     from ...media.write import check_codec
 
     chosen_options(arguments, MoveOptions)
@@ -128,15 +128,14 @@ def _checked(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--seconds {seconds:g} at --rate {rate:g} are {frames:.0f} frames; accepted: 1 to {MAX_FRAMES}")
     check_model(arguments, depth=True)
     check_codec(Path("parallax.mp4"), "h264")
-    return round(frames)
+    return chosen_move(arguments, MoveOptions, None if named_files(arguments) else chosen_model(arguments)), round(frames)
 
 
-def _parallax(arguments: argparse.Namespace, image: Tensor | None = None) -> None:
+def _parallax(arguments: argparse.Namespace, planned: tuple[MoveOptions, int], image: Tensor | None = None) -> None:
     from ...geometry.views.parallax import camera_path
 
     settle_result(arguments)
-    frames = _checked(arguments)
-    move = chosen_move(arguments, MoveOptions, None if named_files(arguments) else chosen_model(arguments))
+    move, frames = planned
     path = camera_path(move.move, frames, move.amount)
     scene = read_scene(arguments, image)
     rate = _fraction(_rate(arguments))

@@ -86,8 +86,12 @@ def add_relight(parser: Parser) -> None:
     parser.set_defaults(run=over_images(Work(_relight, _planned)), lamps=(), of_lamps={})
 
 
-def _planned(arguments: argparse.Namespace) -> tuple[tuple[LightPlan, ...], LookOptions]:
-    """The lamps that were named, none = the usual one, and the look, once it is clear that they can be made."""
+Light = tuple[tuple["LightPlan", ...], LookOptions]
+"""The lamps that were named, none = the usual one, and the look."""
+
+
+def _planned(arguments: argparse.Namespace) -> Light:
+    """The light, once it is clear that it can be made."""
     from ...geometry.effects.lights import LightPlan
 
     lamps = tuple(LightPlan.of(LightOptions(**lamp)) for lamp in arguments.lamps or (arguments.of_lamps,))
@@ -97,13 +101,12 @@ def _planned(arguments: argparse.Namespace) -> tuple[tuple[LightPlan, ...], Look
     return lamps, look
 
 
-def _relight(arguments: argparse.Namespace, image: Tensor | None = None) -> None:
+def _relight(arguments: argparse.Namespace, light: Light, image: Tensor | None = None) -> None:
     from ...geometry.effects.makers import Made, under_lamps
 
     settle_result(arguments)
-    lamps, look = _planned(arguments)
 
     def make(here: Scene) -> Made:
-        return under_lamps(here.layers, here.known, lamps, look, sky_of(arguments, here.image))[0]
+        return under_lamps(here.layers, here.known, *light, sky_of(arguments, here.image))[0]
 
     write_made(arguments, make, "the light", image)

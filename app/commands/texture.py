@@ -120,8 +120,8 @@ def add_texture(parser: Parser) -> None:
     fine = "make normals of fine relief, without the shape that it lies on"
     maps = "make height, normal, ambient occlusion and curvature maps of one photo"
     commands = (
-        ("height", to_height, of_maps(normals, _height, _height_options, _add_height)),
-        ("normals", to_normals, of_maps(heights, _normals, _slopes_options, _add_normals)),
+        ("height", to_height, of_maps(normals, _height, partial(chosen_options, options=HeightOptions), _add_height)),
+        ("normals", to_normals, of_maps(heights, _normals, partial(chosen_options, options=SlopesOptions), _add_normals)),
         ("curvature", bent, of_maps(normals, _curvature, _curvature_options, _add_curvature)),
         ("occlusion", dark, of_maps(with_depth, _occlusion, _occlusion_options, _add_occlusion)),
         ("seamless", tiled, of_photos(_seamless, check_model, _add_seamless)),
@@ -202,15 +202,10 @@ def _add_material(parser: Parser, options: type[DetailOptions]) -> None:
     add_coding(parser)
 
 
-_height_options = partial(chosen_options, options=HeightOptions)
-_slopes_options = partial(chosen_options, options=SlopesOptions)
-
-
-def _height(arguments: argparse.Namespace) -> None:
+def _height(arguments: argparse.Namespace, options: HeightOptions) -> None:
     from ...geometry.textures.height import height_to_image, normals_to_height
 
     settle_result(arguments)
-    options = _height_options(arguments)
     known = _read_normals(arguments)
     assert known.normals is not None
     height = normals_to_height(known.normals, known.axes, weight=known.normals_valid, **vars(options))
@@ -220,11 +215,10 @@ def _height(arguments: argparse.Namespace) -> None:
     say_result(arguments, _height_words(span.item()))
 
 
-def _normals(arguments: argparse.Namespace) -> None:
+def _normals(arguments: argparse.Namespace, options: SlopesOptions) -> None:
     from ...geometry.textures.height import height_to_normals
 
     settle_result(arguments)
-    options = _slopes_options(arguments)
     normals = height_to_normals(_read_height(arguments), borders=options.borders, derivative=options.derivative)
     _write_normals(arguments, normals)
 
@@ -234,10 +228,9 @@ def _curvature_options(arguments: argparse.Namespace) -> CurvatureOptions:
     return chosen_options(arguments, CurvatureOptions)
 
 
-def _curvature(arguments: argparse.Namespace) -> None:
+def _curvature(arguments: argparse.Namespace, options: CurvatureOptions) -> None:
     from ...geometry.textures.curvature import curvature_maps, mean_curvature
 
-    options = _curvature_options(arguments)
     settle_result(arguments)
     known = _read_normals(arguments)
     assert known.normals is not None
@@ -253,11 +246,10 @@ def _occlusion_options(arguments: argparse.Namespace) -> OcclusionOptions:
     return chosen_options(arguments, OcclusionOptions)
 
 
-def _occlusion(arguments: argparse.Namespace) -> None:
+def _occlusion(arguments: argparse.Namespace, chosen: OcclusionOptions) -> None:
     from ...geometry.textures.occlusion import height_to_occlusion
 
     settle_result(arguments)
-    chosen = _occlusion_options(arguments)
     options = {"radius": chosen.radius, "directions": chosen.directions}
     if not arguments.from_depth:
         _write_map(arguments, height_to_occlusion(_read_height(arguments), borders=arguments.borders, **options))
@@ -273,7 +265,7 @@ def _needs_model(arguments: argparse.Namespace) -> bool:
     return getattr(arguments, "source", None) != PHOTO
 
 
-def _seamless(arguments: argparse.Namespace) -> None:
+def _seamless(arguments: argparse.Namespace, _: object) -> None:
     from ...geometry.files import possible_paths, save_estimate
     from ..batch.per_image import read
 
@@ -285,11 +277,10 @@ def _seamless(arguments: argparse.Namespace) -> None:
     say_result(arguments, paths=[arguments.out.with_name(name) for name in names])
 
 
-def _detail(arguments: argparse.Namespace) -> None:
+def _detail(arguments: argparse.Namespace, options: DetailOptions) -> None:
     settle_result(arguments)
     from ...geometry.textures.pbr import material_normals
 
-    options = _checked_options(arguments)
     image, photo = _photo(arguments, options)
     _say_bright(photo, options)
     _write_normals(arguments, material_normals(_known(arguments, image), photo, options))
@@ -314,14 +305,13 @@ def _pbr_names(arguments: argparse.Namespace, image: Path) -> list[str]:
     return [*_pbr_files(arguments, image).values()]
 
 
-def _pbr(arguments: argparse.Namespace) -> None:
+def _pbr(arguments: argparse.Namespace, options: PbrOptions) -> None:
     import torch
 
     from ...geometry.conventions import encode_normal_map
     from ...geometry.textures.pbr import height_map, is_in_doubt, material_normals, pbr_maps
     from .scene import write_image
 
-    options = _checked_pbr(arguments)
     image, photo = _photo(arguments, options)
     in_doubt = is_in_doubt(photo, options)
     paths = {name: arguments.place.path / file for name, file in _pbr_files(arguments, arguments.image).items()}
@@ -411,7 +401,7 @@ def _checked_options(arguments: argparse.Namespace) -> Any:
     return options
 
 
-def _photo(arguments: argparse.Namespace, options: PbrOptions) -> tuple[Tensor, PhotoRelief | None]:
+def _photo(arguments: argparse.Namespace, options: DetailOptions) -> tuple[Tensor, PhotoRelief | None]:
     """The photograph, and its relief on the device of the normals that it is added to; None where the source is the normals alone."""
     from ...geometry.textures.pbr import relief_of_photo
     from ...model_loader.inference.memory_budget import check_effect_fits
@@ -440,7 +430,7 @@ def _known(arguments: argparse.Namespace, image: Tensor) -> Estimate | None:
     return with_normals(known).to(parse_device(arguments.device))
 
 
-def _say_bright(photo: PhotoRelief | None, options: PbrOptions, choice: Path | None = None) -> None:
+def _say_bright(photo: PhotoRelief | None, options: DetailOptions, choice: Path | None = None) -> None:
     """Says what bright parts of the photograph are taken for, where the pattern decides it. `choice`: the file of both heights, if any."""
     if photo is None or not options.asks_pattern:
         return
@@ -469,7 +459,6 @@ def _estimated_seamless(arguments: argparse.Namespace, image: Tensor) -> Estimat
     from ...geometry.textures.seamless import margins, seamless_estimate, wrap
     from ..batch.per_image import estimate
 
-    check_model(arguments)
     options = network_options(arguments)
     beyond = margins(image.shape[-2], image.shape[-1], arguments.margin)
     return seamless_estimate(estimate(options.load(arguments.device), wrap(image, beyond), options), beyond)
