@@ -388,7 +388,7 @@ def _make(model: Model | None, task: VideoTask, header: VideoHeader, store: Segm
     from ...model_loader.terminal_bar import terminal_bar
     from ..video.run import make_video
 
-    if task.preset is not None and task.width is None and task.height is None:
+    if task.preset is not None and task.clip.width is None and task.clip.height is None:
         side = task.preset.side
         width, height = (length // side * side for length in (header.width, header.height))
         part = "the whole" if (width, height) == (header.width, header.height) else f"the middle {width}x{height}"

@@ -59,12 +59,12 @@ class Renderer:
     ) -> None:
         self._resampling = resampling
         self._outputs, self._range, self._ends = outputs, black_and_white, ends
-        self._writes_exr, self._layout, self._stereo, self._move = task.codec == "exr", task.layout, task.stereo, task.move
+        self._writes_exr, self._layout, self._stereo, self._move = task.codec == "exr", task.clip.layout, task.stereo, task.move
         self._keeps_ends = bool(VIEWS & set(task.targets))
-        self.for_headsets = STEREO in task.targets and task.layout in VR_LAYOUTS
+        self.for_headsets = STEREO in task.targets and task.clip.layout in VR_LAYOUTS
         self.needs_fov = self.for_headsets or PARALLAX in task.targets
         self.fov = task.fov
-        self.running = {DEPTH: RunningRange(measure_range_of_most), STEREO: RunningRange()} if task.normalise == RUNNING else {}
+        self.running = {DEPTH: RunningRange(measure_range_of_most), STEREO: RunningRange()} if task.clip.normalise == RUNNING else {}
 
     def shown(self, frames: list[Frame], images: Tensor, found: Estimate, size: tuple[int, int] | None = None) -> Shown:
         """The images of the next frames.

@@ -127,7 +127,7 @@ def _first_pass(
     finally:
         torch.set_num_threads(available)
     if not store.done:
-        raise VideoReadError(f"{task.source}: there is not one frame {'at that place' if task.start else 'in it'}")
+        raise VideoReadError(f"{task.source}: there is not one frame {'at that place' if task.clip.start else 'in it'}")
     return loaded.problem, loaded.lost(store.done)
 
 
@@ -224,7 +224,7 @@ def _write_segments(
                     unfinished.append(writer)
                 behind.call(partial(_write, writer, renderer, frames, images, found, reduced.size))
                 count += len(frames)
-                if count >= task.segment:
+                if count >= task.clip.segment:
                     behind.call(partial(_finish, unfinished, store, renderer, video_state(), dtype_now()))
                     first, number, count, writer = first + count, number + 1, 0, None
             if writer is not None:
@@ -304,7 +304,7 @@ def _kept_depth(store: SegmentStore) -> Iterator[Estimate]:
 
 def _beginning(task: VideoTask, store: SegmentStore) -> Fraction:
     """Seconds of the source at which the result begins: its own beginning, unless something of it was left out."""
-    return Fraction(store.records[0].time) if task.start else Fraction(0)
+    return Fraction(store.records[0].time) if task.clip.start else Fraction(0)
 
 
 def _segments_of(task: VideoTask, store: SegmentStore, output: str) -> list[Segment]:
@@ -320,7 +320,7 @@ def _has_sound(task: VideoTask, header: VideoHeader) -> bool:
 def _sound(task: VideoTask, header: VideoHeader, store: SegmentStore, problem: VideoReadError | None) -> Sound | None:
     if not _has_sound(task, header):
         return None
-    ends_early = task.frames is not None or task.end is not None or task.preset is not None or problem is not None
+    ends_early = task.clip.frames is not None or task.clip.end is not None or task.preset is not None or problem is not None
     return Sound(task.source, _beginning(task, store), Fraction(store.records[-1].end) if ends_early else None)
 
 

@@ -320,7 +320,7 @@ class SegmentWriter:
             codec = "ffv1" if output == KEPT_DEPTH else self._task.codec
             suffix = CODECS["ffv1"].containers[0] if output == KEPT_DEPTH else self._task.targets[output].suffix
             name = f"{self._label}_{output}{suffix}"
-            writer = VideoWriter(self._folder / name, codec, self._rate, self._time_base, self._task.quality)
+            writer = VideoWriter(self._folder / name, codec, self._rate, self._time_base, self._task.clip.quality)
             self._writers[output] = self._opened.enter_context(writer)
             self.record.files[output] = name
         self._writers[output].write(image, frame.time - Fraction(self.record.time), frame.duration)

@@ -39,7 +39,7 @@ from depth_normal.geometry.views import parallax, stereo, vr
 from depth_normal.media import numbered, read_frames, video_header
 from depth_normal.model_loader import load_model
 from depth_normal.options.parallax import LoopOptions
-from depth_normal.options.video import PRESETS, VideoOptions
+from depth_normal.options.video import PRESETS, ClipOptions, VideoOptions
 
 VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "videos.py")))
 frames_of, stop_after = VIDEOS.frames_of, VIDEOS.stop_after
@@ -145,7 +145,7 @@ def test_metres_are_shown_as_disparity(normalise):
     disparity[:, :, 0, :3] = 100
     found = Estimate(1 / disparity, Quantity.METRIC_DEPTH, mask=disparity > 0.002)
     task, frames, source_frames = (
-        video_task.VideoTask(Path("in"), {"depth": Path("out")}, "ffv1", normalise=normalise),
+        video_task.VideoTask(Path("in"), {"depth": Path("out")}, "ffv1", ClipOptions(normalise=normalise)),
         [],
         torch.zeros(2, 3, 200, 300),
     )
@@ -458,7 +458,7 @@ def test_presets_play_as_the_models_expect(name, tmp_path, caplog):
     found = list(read_frames(out))
     whole = int(Fraction(40, 30) * preset.rate - Fraction(1, 10**6)) + 1
     assert len(found) == (whole - 1) // preset.group * preset.group + 1
-    task = video_task.VideoTask(source, {}, "ffv1", preset=preset)
+    task = video_task.VideoTask(source, {}, "ffv1", ClipOptions(preset=name))
     assert task.expected(video_header(source)) == len(found), "what the progress bar counts to"
     assert (
         f"{preset.name}: the middle {82 // preset.side * preset.side}x{54 // preset.side * preset.side} of 82x54 pixels" in caplog.messages
