@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from ..batch.outputs import Outputs
     from ..batch.run import Outcome
 
+COMMON = frozenset(("--out", "--open", "--overwrite", "--model", "--recursive", "--resume"))
+"""The options that `--help` of these commands shows besides their own."""
+
 Found = tuple[list[Source], list[str]]
 """As `find_images` returns it."""
 

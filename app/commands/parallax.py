@@ -18,8 +18,8 @@ from ..batch.sources import IMAGE_AND_VIDEO_FILES, VIDEOS, Source, find_images
 from ..console.parser import Parser
 from .arguments import chosen_model
 from .camera_moves import chosen_move
-from .for_each_image import Found, Work, is_file_name, over_images
-from .option_table import add_options, chosen_options, refuse_options
+from .for_each_image import COMMON, Found, Work, is_file_name, over_images
+from .option_table import add_options, chosen_options, common_options, refuse_options
 from .result_paths import add_result, result_path, say_result, settle_result
 from .scene import add_scene, check_model, made_of, named_files, read_scene
 from .video import run_video, video_arguments
@@ -34,23 +34,6 @@ MAX_FRAMES, MAX_RATE, MIN_SIDE = 10_000, 240, 16
 
 _OF_IMAGES = ("--geometry", "--normal-map", "--coding", "--tiles", "--refine", "--longer-side", "--keep-extension")
 
-COMMON = (
-    "--out",
-    "--open",
-    "--overwrite",
-    "--move",
-    "--amount",
-    "--focus",
-    "--border",
-    "--seconds",
-    "--rate",
-    "--longer-side",
-    "--model",
-    "--recursive",
-    "--resume",
-)
-"""The options that `--help` shows."""
-
 
 def add_parallax(parser: Parser) -> None:
     """Adds the options of `parallax`."""
@@ -59,7 +42,7 @@ def add_parallax(parser: Parser) -> None:
     group = parser.add_argument_group("the move")
     add_options(group, MoveOptions)
     add_options(group, LoopedOptions)
-    parser.common = frozenset(COMMON)
+    parser.common = COMMON | common_options(MoveOptions) | common_options(LoopedOptions)
     parser.set_defaults(run=_run)
 
 

@@ -9,7 +9,7 @@ from ...options.effects import IMAGES
 from ...options.lights import DIRECTIONAL, POINT, LightOptions, LookOptions
 from ..console.option_types import numbers
 from ..console.parser import Parser
-from .for_each_image import Work, over_images
+from .for_each_image import COMMON, Work, over_images
 from .option_table import add_options, chosen_options, common_options
 from .result_paths import add_result, settle_result
 from .scene import add_scene, add_sky, check_model, check_sky, sky_of, write_made
@@ -31,9 +31,6 @@ DIRECTIONS = {
     "behind": "90,-15",
 }
 """Names of angles of `--light`."""
-
-COMMON = frozenset(("--out", "--open", "--overwrite", "--light", "--point", "--model", "--recursive", "--resume"))
-"""The options that `--help` shows besides those of the lamps and the look."""
 
 
 class _AddLamp(argparse.Action):
@@ -77,7 +74,7 @@ def add_relight(parser: Parser) -> None:
     looks = parser.add_argument_group("the rest of the light, and the surfaces")
     add_options(looks, LookOptions)
     add_sky(looks, "takes no shadows")
-    parser.common = COMMON | common_options(LightOptions) | common_options(LookOptions)
+    parser.common = COMMON | {"--light", "--point"} | common_options(LightOptions) | common_options(LookOptions)
     parser.argument_names = {
         "azimuth": "--light: the azimuth",
         "elevation": "--light: the elevation",

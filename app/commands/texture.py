@@ -34,8 +34,8 @@ from ..batch.sources import EXTENSIONS, Kind
 from ..console.option_types import number
 from ..console.parser import Parser, did_you_mean
 from .arguments import NETWORK_OPTIONS, add_coding, add_map_kind, add_network, add_several, chosen_quantity, network_options
-from .for_each_image import Work, over_images
-from .option_table import add_options, chosen_options, refuse_options
+from .for_each_image import COMMON, Work, over_images
+from .option_table import add_options, chosen_options, common_options, refuse_options
 from .result_paths import (
     Place,
     add_folder,
@@ -65,24 +65,6 @@ PBR_NAMES = ("height", "normal", "ao", "curvature")
 MATERIAL_NAMES, ORM_NAME = ("albedo", "roughness", "metallic"), "orm"
 """The further maps of `pbr --materials`, and of `--orm`."""
 
-COMMON_SEAMLESS = ("--out", "--open", "--overwrite", "--recursive", "--resume", "--model", "--size", "--tiles", "--margin")
-COMMON_DETAIL = (
-    "--out",
-    "--open",
-    "--overwrite",
-    "--resume",
-    "--borders",
-    "--source",
-    "--shape",
-    "--relief",
-    "--bright",
-    "--coding",
-    "--model",
-    "--size",
-    "--tiles",
-)
-COMMON_PBR = (*COMMON_DETAIL, "--radius", "--materials")
-"""The options that `--help` of `seamless`, of `detail` and of `pbr` shows."""
 HEIGHT_RANGE = "depth_normal.height_range"
 """The key in a height's PNG for its pixels between black and white."""
 _NUMBERS = (".npz", ".exr", ".pfm")
@@ -169,13 +151,12 @@ def _add_occlusion(parser: argparse.ArgumentParser) -> None:
 def _add_seamless(parser: Parser) -> None:
     _add_network(parser)
     add_result(parser, "_seamless.npz", ESTIMATES)
-    parser.common = frozenset(COMMON_SEAMLESS)
+    parser.common = COMMON | {"--size", "--tiles", "--margin"}
 
 
 def _add_detail(parser: Parser) -> None:
     _add_material(parser, DetailOptions)
     add_result(parser, "_detail.png", MAPS)
-    parser.common = frozenset(COMMON_DETAIL)
 
 
 def _add_pbr(parser: Parser) -> None:
@@ -185,7 +166,7 @@ def _add_pbr(parser: Parser) -> None:
         parser, ", which gets <photo>_height.png, _normal, _ao and _curvature, those of --materials, and _choice in doubt of --bright"
     )
     add_overwrite(parser, default_names=False)
-    parser.common = frozenset(COMMON_PBR)
+    parser.common |= {"--materials"}
 
 
 def _add_network(parser: argparse.ArgumentParser) -> None:
@@ -199,6 +180,7 @@ def _add_material(parser: Parser, options: type[DetailOptions]) -> None:
     parser.add_argument("--geometry", type=Path, metavar="FILE", help="normals of the photo (.npz, .exr) in place of a model's")
     add_options(parser, options)
     parser.set_defaults(options=options)
+    parser.common = COMMON - {"--recursive"} | {"--size", "--tiles", "--coding"} | common_options(options)
     add_coding(parser)
 
 
