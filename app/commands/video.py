@@ -236,9 +236,8 @@ def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options |
     which of several it is, beside the progress.
     """
     from ..video.finished import FinishedRecord
-    from ..video.making import model_settings, unfinished
-    from ..video.run import computed_by, dtype_name
-    from ..video.segments import begun_by
+    from ..video.run import computed_by, dtype_name, model_settings
+    from ..video.segments import SegmentStore, begun_by
     from ..video.task import check_targets, has_segments
 
     targets = list(task.targets.values())
@@ -276,7 +275,7 @@ def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options |
                 # Other runtimes were measured since: the frames that follow are made as those before.
                 by_begun = replace(options, runtime=begun[0])
                 model = by_begun.load(arguments.device, begun[1])
-        with unfinished(task, asked, model, resume=arguments.resume) as store:
+        with SegmentStore(task, {**asked, **computed_by(model)}, resume=arguments.resume) as store:
             record.remove()
             if store.done:
                 echo(shown(f"{task.source}: {store.done} frames are finished, going on behind them"))

@@ -2,7 +2,7 @@
 
 It is no `batch.run.Run`, which has a plan that is known when it begins, and one wish to stop: here files come, go, are cancelled and tried
 again one by one while others run, and what becomes of each is read by the page at any moment. Each job is a run of one item by the engine
-of the commands: `batch.local_engine.process` for an image, `video.making` for a video, and `batch.failures` for the words of what fails.
+of the commands: `batch.local_engine.process` for an image, `video.run` for a video, and `batch.failures` for the words of what fails.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ...geometry.estimate import Estimate
+from ...geometry.estimate import Estimate, Quantity
 from ...geometry.surfaces.derive import with_normals
 from ...media import (
     Frame,
@@ -34,10 +34,11 @@ from ...media import (
     read_frames,
 )
 from ...model_loader import Model
+from ...model_loader.inference.panorama import check_perspective_model
 from ...model_loader.inference.video import VideoState
 from ...options.estimate import TORCH
 from ...options.video import NORMALS, SIDE_BY_SIDE
-from ..batch.options import is_light
+from ..batch.options import Options, is_light, known_weights
 from .finished import Finished
 from .reduced_frames import ReducedFrames
 from .rendering import Renderer, clip_range, from_levels
@@ -334,6 +335,25 @@ def computed_by(model: Model | None) -> dict[str, str]:
     if model is None:
         return {}
     return {"dtype": dtype_name(model), "runtime": getattr(model.engine, "runtime", TORCH), ENGINE: model.runtime}
+
+
+def model_settings(options: Options, task: VideoTask) -> dict[str, Any]:
+    """All that decides on the frames of a video by a model, as records hold it; known before a model is loaded.
+
+    Raises:
+        ValueError: The model does not give what is asked for.
+    """
+    spec = options.spec
+    check_perspective_model(spec)
+    asked = task.targets.keys()
+    if spec.quantity is None and (lacking := {"depth", "stereo", "parallax"} & asked):
+        raise ValueError(
+            f"{spec.id} gives {spec.gives}, and --what {','.join(sorted(lacking))} needs depth: choose another --model or --what"
+        )
+    if not spec.axes and spec.quantity is Quantity.RELATIVE_DEPTH and "normals" in asked:
+        raise ValueError(f"{spec.id} gives {spec.gives}, whose slopes are not known: choose another --model for normals, or another --what")
+    by = {"model": spec.id, "weights": known_weights(spec, options.weights), "dtype": options.dtype, "runtime": options.recorded_runtime}
+    return {**task.settings(), **by, **options.recorded_steps, "size": spec.size_in_record(task.size)}
 
 
 def bytes_between_passes(header: VideoHeader, frames: int | None) -> int | None:

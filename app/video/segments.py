@@ -58,7 +58,9 @@ _ADVICE = "run without --resume to begin anew"
 
 
 class SegmentStore:
-    """The segments of one video, which no other run touches meanwhile. To be used as a context, which makes the folders that are absent.
+    """The segments of one video while it is made in the block of this context, which no other run touches meanwhile.
+
+    Folders that are absent are made. That of the segments goes when the block ends well, and where no segment is finished.
 
     What is not a finished segment of the same settings is removed when it is opened. A newest segment that is damaged, as after a power
     failure, is made again.
@@ -67,19 +69,20 @@ class SegmentStore:
         task: What is asked.
         settings: All that decides on the frames.
         resume: Whether to go on with what is there.
+        kept: Whether finished segments stay where the block fails.
 
     Raises:
         VideoError: There are segments that were made with other settings, or are damaged, and `resume` is asked for; or another run makes
             the same video.
     """
 
-    def __init__(self, task: VideoTask, settings: Mapping[str, Any], resume: bool) -> None:
+    def __init__(self, task: VideoTask, settings: Mapping[str, Any], *, resume: bool = False, kept: bool = True) -> None:
         self.folder = segments_folder(task.targets)
         self._task = task
         self._settings = json.loads(json.dumps(settings))
         self.records: list[SegmentRecord] = []
         self._lock = FileLock(self.folder.with_name(f"{self.folder.name}.lock"))
-        self._resume = resume
+        self._resume, self._kept = resume, kept
 
     def __enter__(self) -> SegmentStore:
         self._place = ExitStack()
@@ -96,7 +99,9 @@ class SegmentStore:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if error is None or not (self._kept and self.done):
+            rmtree(self.folder, ignore_errors=True)
         self._release()
 
     def _release(self) -> None:
@@ -209,10 +214,6 @@ class SegmentStore:
 
     def _state_path(self, segments: int) -> Path:
         return self.folder / f"{segments:05d}_state.safetensors"
-
-    def remove(self) -> None:
-        """Removes the folder."""
-        rmtree(self.folder, ignore_errors=True)
 
 
 def _numbers(record: SegmentRecord, first: int) -> Sequence[int]:
