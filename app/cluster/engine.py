@@ -37,7 +37,6 @@ from ..batch.shards.catalogue import shard_of_record
 from ..batch.shards.rows import Row
 from ..batch.shards.writer import ShardTarget
 from ..batch.sources import Source
-from ..batch.staging import open_run_marker
 from .library import import_ray
 from .session import session
 from .steps import Job, Worker, read_rows, write_rows, write_rows_as_shards
@@ -77,60 +76,36 @@ class RayEngine:
     def run(
         self, todo: Sequence[Outputs], options: Options, stop: Event, marker: Path | None, target: ShardTarget | None
     ) -> Iterator[Outcome]:
-        """See `Engine`."""
-        return estimate_with_ray(todo, options, self.spread, stop, marker, target)
+        """See `Engine`. What is not whole when `stop` is set does not appear.
 
-
-def estimate_with_ray(
-    todo: Sequence[Outputs],
-    options: Options,
-    ray_options: RayOptions,
-    stop: Event | None = None,
-    marker: Path | None = None,
-    target: ShardTarget | None = None,
-) -> Iterator[Outcome]:
-    """Reads images, estimates and writes, on a cluster; as `engines.Engine.run`.
-
-    Args:
-        todo: The images and their files, all to be written alike.
-        options: What is asked.
-        ray_options: How the run is spread.
-        stop: When it is set the run ends; what is not whole by then does not appear.
-        marker: None = that of the first image's folder, on a cluster.
-        target: Where shards go.
-
-    Raises:
-        ImportError: Ray is not installed.
-        ConnectionError: No cluster answers.
-        DownloadError: The model's file is nowhere and cannot be downloaded.
-        RuntimeError: A worker cannot load the model; the message says on which machine and why.
-    """
-    if not todo:
-        return
-    find_weights_files(options.spec, options.weights)  # before the cluster is asked for anything
-    first, folders = todo[0], {each.folder for each in todo}
-    job = Job(
-        options,
-        first.writes,
-        options.settings(first.writes),
-        overwrite=first.overwrite,
-        keep_extension=first.keep_extension,
-        marker=marker,
-        threads=torch.get_num_threads(),  # as the local engine would have here
-    )
-    place = first.folder
-    if target is not None:
-        place = target.store.local
-        job = replace(job, shards=target.run, place=str(place.absolute()) if place else target.store.place)
-        folders = {place} if place else set()
-    with ExitStack() as stack:
-        stack.enter_context(_nothing_half({folder / RECORDS for folder in folders}))  # after Ray has ended
-        ray, cluster = stack.enter_context(session(ray_options.address))
-        job = replace(job, cluster=cluster)
-        _check_gpus(ray, ray_options, cluster)
-        if job.cluster and place is not None and marker is None:
-            job = replace(job, marker=stack.enter_context(open_run_marker(place)))
-        yield from _all_outcomes(ray, todo, job, ray_options, target, stop or Event())
+        Raises:
+            ImportError: Ray is not installed.
+            ConnectionError: No cluster answers.
+            DownloadError: The model's file is nowhere and cannot be downloaded.
+            RuntimeError: A worker cannot load the model; the message says on which machine and why.
+        """
+        find_weights_files(options.spec, options.weights)  # before the cluster is asked for anything
+        first, folders = todo[0], {each.folder for each in todo}
+        job = Job(
+            options,
+            first.writes,
+            options.settings(first.writes),
+            overwrite=first.overwrite,
+            keep_extension=first.keep_extension,
+            marker=marker,
+            threads=torch.get_num_threads(),  # as the local engine would have here
+        )
+        place = first.folder
+        if target is not None:
+            place = target.store.local
+            job = replace(job, shards=target.run, place=str(place.absolute()) if place else target.store.place)
+            folders = {place} if place else set()
+        with ExitStack() as stack:
+            stack.enter_context(_nothing_half({folder / RECORDS for folder in folders}))  # after Ray has ended
+            ray, cluster = stack.enter_context(session(self.spread.address))
+            job = replace(job, cluster=cluster)
+            _check_gpus(ray, self.spread, cluster)
+            yield from _all_outcomes(ray, todo, job, self.spread, target, stop)
 
 
 @contextmanager
