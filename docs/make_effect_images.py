@@ -18,7 +18,7 @@ from make_images import save
 from skimage import data
 
 import depth_normal
-from depth_normal.app.commands.estimate import DEMO_IMAGE
+from depth_normal.app.outcomes import DEMO_IMAGE
 from depth_normal.geometry.files import read_image
 from depth_normal.nodes.fog import Fog
 from depth_normal.nodes.lens import DepthOfField

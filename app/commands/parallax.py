@@ -16,8 +16,7 @@ from ...options.parallax import BORDERS, RATE, SECONDS, LoopedOptions, LoopOptio
 from ...options.video import CONTAINERS
 from ..batch.sources import IMAGE_AND_VIDEO_FILES, VIDEOS, Source, find_images
 from ..console.parser import Parser
-from .arguments import chosen_model
-from .camera_moves import chosen_move
+from .arguments import chosen_model, chosen_move
 from .for_each_image import COMMON, Found, Work, is_file_name, over_images
 from .option_table import add_options, chosen_options, common_options, refuse_options
 from .result_paths import add_result, result_path, say_result, settle_result

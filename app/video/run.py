@@ -120,7 +120,7 @@ def _first_pass(
         with closing(found) as parts:
             behind = WriterThread(threads=threads.beside)
             made = _counted(parts, tick)
-            _write_segments(store, task, header, renderer, reduced, made, behind, now.state_dict, partial(dtype_name, model))
+            _write_segments(store, task, header, renderer, reduced, made, behind, now.state_dict, model)
     except VideoReadError as error:
         if store.done and loaded.problem is None:
             return error, loaded.lost(store.done)  # the frame after the finished segments is the first that cannot be read
@@ -210,7 +210,7 @@ def _write_segments(
     parts: Iterator[tuple[list[Frame], Tensor, Estimate]],
     writing: WriterThread,
     video_state: Callable[[], Any],
-    dtype_now: Callable[[], str],
+    model: Model | None,
 ) -> None:
     """Renders frames and writes them as segments, each a little behind the frames that are estimated meanwhile."""
     first, number = store.done, len(store.records)
@@ -226,10 +226,10 @@ def _write_segments(
                 behind.call(partial(_write, writer, renderer, frames, images, found, reduced.size))
                 count += len(frames)
                 if count >= task.clip.segment:
-                    behind.call(partial(_finish, unfinished, store, renderer, video_state(), dtype_now()))
+                    behind.call(partial(_finish, unfinished, store, renderer, video_state(), "" if model is None else model.dtype_name))
                     first, number, count, writer = first + count, number + 1, 0, None
             if writer is not None:
-                behind.call(partial(_finish, unfinished, store, renderer, video_state(), dtype_now()))
+                behind.call(partial(_finish, unfinished, store, renderer, video_state(), "" if model is None else model.dtype_name))
             behind.finish()
     except BaseException:
         if not writing.is_running:  # else the next run removes what is left: FFmpeg would crash where a video is closed under its encoder
@@ -325,16 +325,11 @@ def _sound(task: VideoTask, header: VideoHeader, store: SegmentStore, problem: V
     return Sound(task.source, _beginning(task, store), Fraction(store.records[-1].end) if ends_early else None)
 
 
-def dtype_name(model: Model | None) -> str:
-    """The dtype that a model computes in by now, as `--dtype` calls it; nothing without one."""
-    return "" if model is None else str(model.dtype).removeprefix("torch.")
-
-
 def computed_by(model: Model | None) -> dict[str, str]:
     """What computes the frames, as settings of `SegmentStore`; nothing without a model."""
     if model is None:
         return {}
-    return {"dtype": dtype_name(model), "runtime": getattr(model.engine, "runtime", TORCH), ENGINE: model.runtime}
+    return {"dtype": model.dtype_name, "runtime": getattr(model.engine, "runtime", TORCH), ENGINE: model.runtime}
 
 
 def model_settings(options: Options, task: VideoTask) -> dict[str, Any]:
