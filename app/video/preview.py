@@ -57,8 +57,8 @@ def make_preview(model: Model | None, task: VideoTask, header: VideoHeader, coun
         else:
             image = task.image(frame)[None]
             found = model.estimate(image, size=task.size, fov=task.fov, refine=False)  # as `estimate_video`
-        made = renderer.shown([frame], image, with_normals(found) if normals else found).images
-        cells.append([_small(each) for each in (image, *(made[output][0][None] for output in OUTPUTS if output in made))])
+        made = renderer.shown(frame, image, with_normals(found) if normals else found).images
+        cells.append([_small(each) for each in (image, *(made[output] for output in OUTPUTS if output in made))])
         tick()
     if not cells:
         raise VideoReadError(f"{task.source}: there is not one frame {'at that place' if task.clip.start else 'in it'}")

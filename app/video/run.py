@@ -239,11 +239,11 @@ def _write_segments(
 
 
 def _write(
-    writer: SegmentWriter, renderer: Renderer, frames: list[Frame], images: Tensor, found: Estimate, size: tuple[int, int] | None
+    writer: SegmentWriter, renderer: Renderer, frames: list[Frame], images: Tensor, found: Estimate, size: tuple[int, int] | None = None
 ) -> None:
     # One by one: a frame at its own size stays in the processor's cache from step to step.
     for frame, image, one in zip(frames, images.split(1), found.split(), strict=True):
-        writer.write(renderer.shown([frame], image, one, size))
+        writer.write(renderer.shown(frame, image, one, size))
 
 
 def _finish(unfinished: list[SegmentWriter], store: SegmentStore, renderer: Renderer, video: Any, dtype: str) -> None:
@@ -276,7 +276,7 @@ def _second_pass(task: VideoTask, header: VideoHeader, store: SegmentStore, tick
     try:
         with writing as behind:
             for (frame, image), found in zip(loaded, _kept_depth(store), strict=False):
-                behind.call(partial(writer.write, renderer.shown([frame], image[None], found)))
+                behind.call(partial(_write, writer, renderer, [frame], image[None], found))
                 tick(1)
                 shown += 1
             if loaded.problem is not None:

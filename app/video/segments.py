@@ -252,19 +252,19 @@ def _write_durably(path: Path, content: bytes) -> None:
 
 @dataclass(frozen=True)
 class Shown:
-    """Some frames as they are written.
+    """A frame as it is written.
 
     Attributes:
-        frames: Their times.
-        images: (B, 1 or 3, H, W) in [0, 1], or such frames, by what they show; for EXR nothing.
-        estimate: The numbers; at the frames' size for EXR, else perhaps at the network's.
+        frame: Its time.
+        images: (1, 1 or 3, H, W) in [0, 1], by what they show; for EXR nothing.
+        estimate: The numbers; at the frame's size for EXR, else perhaps at the network's.
         ranges: Of `KEPT_DEPTH`.
         black_and_white: Of `KEPT_DEPTH`.
         ends: Of `KEPT_DEPTH` for stereo.
     """
 
-    frames: list[Frame]
-    images: Mapping[str, Sequence[Tensor] | Tensor]
+    frame: Frame
+    images: Mapping[str, Tensor]
     estimate: Estimate
     ranges: list[tuple[float, float]] = field(default_factory=list)
     black_and_white: list[tuple[float, float]] = field(default_factory=list)
@@ -292,24 +292,24 @@ class SegmentWriter:
         self.record = SegmentRecord()
 
     def write(self, shown: Shown) -> None:
-        """The next frames."""
+        """The next frame."""
+        frame = shown.frame
         if shown.ranges and shown.estimate.quantity is not None:
             self.record.quantity = shown.estimate.quantity.value
         self.record.ranges += shown.ranges
         self.record.black_and_white += shown.black_and_white
         self.record.ends += shown.ends
-        for index, frame in enumerate(shown.frames):
-            if not self.record.frames:
-                self.record.time = str(frame.time)
-            self.record.end = str(frame.time + (frame.duration or 1 / self._rate))
-            number = self._first + self.record.frames + 1 if frame.number is None else frame.number
-            if frame.number is not None:
-                self.record.numbers.append(number)
-            for output, images in shown.images.items():
-                self._write(output, images[index], frame, number)
-            if self._task.codec == "exr":
-                self._write_exr(shown.estimate.slice(index, index + 1), number)
-            self.record.frames += 1
+        if not self.record.frames:
+            self.record.time = str(frame.time)
+        self.record.end = str(frame.time + (frame.duration or 1 / self._rate))
+        number = self._first + self.record.frames + 1 if frame.number is None else frame.number
+        if frame.number is not None:
+            self.record.numbers.append(number)
+        for output, image in shown.images.items():
+            self._write(output, image[0], frame, number)
+        if self._task.codec == "exr":
+            self._write_exr(shown.estimate, number)
+        self.record.frames += 1
 
     def _write(self, output: str, image: Tensor, frame: Frame, number: int) -> None:
         if self._task.sequence and output != KEPT_DEPTH:
