@@ -119,8 +119,7 @@ def _first_pass(
         torch.set_num_threads(threads.beside)
         with closing(found) as parts:
             behind = WriterThread(threads=threads.beside)
-            made = _counted(parts, tick)
-            _write_segments(store, task, header, renderer, reduced, made, behind, now.state_dict, model)
+            _write_segments(store, task, header, renderer, reduced, parts, behind, tick, now.state_dict, model)
     except VideoReadError as error:
         if store.done and loaded.problem is None:
             return error, loaded.lost(store.done)  # the frame after the finished segments is the first that cannot be read
@@ -169,7 +168,7 @@ def _continued(task: VideoTask, renderer: Renderer, state: Any, normals: bool) -
             now.load_state_dict(state["film"] if normals else _without_normals(state["film"]))
             for name, each in renderer.running.items():
                 each.load_state_dict(state["ranges"][name])
-            renderer.fov = _kept_fov(state, renderer.fov)
+            renderer.fov = state.get("fov", renderer.fov)
         except (KeyError, TypeError, AttributeError) as error:
             raise VideoError(f"what was kept of the frames before is damaged ({error}); run without --resume to begin anew") from error
     return now
@@ -190,17 +189,6 @@ def _without_normals(video: Any) -> Any:
     return video if aligner is None or aligner.get("depth") is None else {**video, "aligner": {**aligner, "normals": None}}
 
 
-def _kept_fov(state: Any, fov: float) -> float:
-    """The field of view that the first pass has found, where frames are shown in half spheres or by a moved camera."""
-    return state.get("fov", fov)
-
-
-def _counted(parts: Iterator[tuple[Any, Tensor, Estimate]], tick: Tick) -> Iterator[tuple[Any, Tensor, Estimate]]:
-    for part in parts:
-        yield part
-        tick(len(part[0]))
-
-
 def _write_segments(
     store: SegmentStore,
     task: VideoTask,
@@ -209,6 +197,7 @@ def _write_segments(
     reduced: ReducedFrames,
     parts: Iterator[tuple[list[Frame], Tensor, Estimate]],
     writing: WriterThread,
+    tick: Tick,
     video_state: Callable[[], Any],
     model: Model | None,
 ) -> None:
@@ -228,6 +217,7 @@ def _write_segments(
                 if count >= task.clip.segment:
                     behind.call(partial(_finish, unfinished, store, renderer, video_state(), "" if model is None else model.dtype_name))
                     first, number, count, writer = first + count, number + 1, 0, None
+                tick(len(frames))
             if writer is not None:
                 behind.call(partial(_finish, unfinished, store, renderer, video_state(), "" if model is None else model.dtype_name))
             behind.finish()
@@ -269,7 +259,7 @@ def _second_pass(task: VideoTask, header: VideoHeader, store: SegmentStore, tick
     black_and_white, ends = ([each for record in store.records for each in getattr(record, name)] for name in ("black_and_white", "ends"))
     renderer = Renderer(task, RANGED & set(task.targets), clip_range(black_and_white), clip_range(ends))
     if renderer.needs_fov:
-        renderer.fov = _kept_fov(store.state(), renderer.fov)
+        renderer.fov = store.state().get("fov", renderer.fov)
     loaded = Loaded(islice(task.read(), store.done), task.image)
     writer, shown = SegmentWriter(store, task, *_times(task, header), 0, "film"), 0
     writing = WriterThread()
