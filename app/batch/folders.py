@@ -141,9 +141,7 @@ def _estimates(plan: Plan, options: Options, device: str | torch.device, out: Pa
             if log is not None:
                 log.add(outputs.image, outputs.folder, failure)
 
-        def finish(item: InFlight) -> Estimate:
-            found = item.estimate
-            assert found is not None
+        def finish(item: InFlight, found: Estimate) -> Estimate:
             if out is not None:
                 check_run_marker(marker)
                 per_image.write(item.outputs, found, options, item.image, item.source_mark, stages=stages)

@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ...geometry.estimate import Estimate
 from ...model_loader import Model
 from ...model_loader.comfy.interrupt import Watch
 from ...model_loader.weights.find import find_weights
@@ -237,9 +238,7 @@ class JobQueue:
         self.downloads.wait(self.downloads.start(job.options.spec.id), job.stop.check)
 
     def _make_image(self, job: Job, model: Model) -> Failure | None:
-        def finish(item: InFlight) -> None:
-            found = item.estimate
-            assert found is not None
+        def finish(item: InFlight, found: Estimate) -> None:
             job.stop.check()
             job.size = item.image.shape[-1], item.image.shape[-2]
             job.quantity = None if found.quantity is None or found.depth is None else found.quantity.value
