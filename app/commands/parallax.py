@@ -12,7 +12,7 @@ from ...annotators.choices import RECOMMENDED_VIDEO_MODEL
 from ...options.checks import check_range
 from ...options.fields import options_of
 from ...options.folders import MediaOptions
-from ...options.parallax import BORDERS, RATE, SECONDS, LoopedOptions, LoopOptions, MoveOptions
+from ...options.parallax import RATE, SECONDS, LoopedOptions, LoopOptions, MoveOptions
 from ...options.video import CONTAINERS
 from ..batch.sources import IMAGE_AND_VIDEO_FILES, VIDEOS, Source, find_images
 from ..console.parser import Parser
@@ -114,21 +114,18 @@ def _checked(arguments: argparse.Namespace) -> tuple[MoveOptions, int]:
 
 
 def _parallax(arguments: argparse.Namespace, planned: tuple[MoveOptions, int], image: Tensor | None = None) -> None:
-    from ...geometry.views.parallax import camera_path
-
     settle_result(arguments)
     move, frames = planned
-    path = camera_path(move.move, frames, move.amount)
     scene = read_scene(arguments, image)
     rate = _fraction(_rate(arguments))
 
     def write(scene: Scene) -> None:
         with result_path(arguments) as file:
-            for _ in write_parallax(file, scene.image, scene.known, path, rate, move.focus, arguments.longer_side, move.border):
+            for _ in write_parallax(file, scene.image, scene.known, move, frames, rate, arguments.longer_side):
                 pass
 
     made_of(scene, write, "the move")
-    say_result(arguments, f"{len(path)} frames")
+    say_result(arguments, f"{frames} frames")
 
 
 _run_images = over_images(Work(_parallax, _checked))
@@ -143,14 +140,7 @@ def _fraction(rate: float) -> Fraction:
 
 
 def write_parallax(
-    file: Path,
-    image: Tensor,
-    known: Estimate,
-    path: Tensor,
-    rate: Fraction,
-    focus: float,
-    longer_side: int,
-    border: str = BORDERS[0],
+    file: Path, image: Tensor, known: Estimate, move: MoveOptions, frames: int, rate: Fraction, longer_side: int
 ) -> Iterator[int]:
     """Writes a camera move as a video, frame by frame, while it is iterated.
 
@@ -158,19 +148,19 @@ def write_parallax(
         file: The video.
         image: (1, 3, H, W) in [0, 1].
         known: With depth.
-        path: (F, 3), as `geometry.views.parallax.camera_path` gives it.
+        move: Of the camera.
+        frames: How many one loop has.
         rate: Frames a second.
-        focus: As `geometry.views.parallax.parallax_of_estimate`.
         longer_side: Of the video in pixels, if the image is larger; 0 = as large as the image.
-        border: As `geometry.views.parallax.parallax_of_estimate`.
 
     Yields:
         How many frames are written, from 1 on.
     """
-    from ...geometry.views.parallax import parallax_of_estimate
+    from ...geometry.views.parallax import camera_path, parallax_of_estimate
     from ...media.write import VideoWriter
 
-    views = parallax_of_estimate(_shrunk(image, longer_side), known, path, focus, border)
+    path = camera_path(move.move, frames, move.amount)
+    views = parallax_of_estimate(_shrunk(image, longer_side), known, path, move.focus, move.border)
     with VideoWriter(file, "h264", rate, 1 / rate) as video:
         for number, view in enumerate(views):
             video.write(view[0], number / rate, 1 / rate)
