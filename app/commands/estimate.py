@@ -293,15 +293,7 @@ def _work_here(
     if advice := options.advice(len(plan.todo), arguments.device):
         echo_error(advice)
     engine.prepare(begun.options)
-
-    def run(stop: Event, marker: Path | None) -> Iterator[Outcome]:
-        with begun.noted() as keep:
-            for outcome in results.run(engine, stop, marker):
-                if outcome.failure is None:
-                    keep()
-                yield outcome
-
-    return run
+    return lambda stop, marker: begun.noted(results.run(engine, stop, marker))
 
 
 def _unreadable(plan: Plan, missed: int) -> Failure | None:
