@@ -53,7 +53,7 @@ class Work:
     reads_ahead: bool = True
     kind: Kind = IMAGE_FILES
     names: Callable[[argparse.Namespace, Path], Sequence[str]] = lambda arguments, image: (default_name(arguments, image),)
-    needs_model: Callable[[argparse.Namespace], bool] = lambda _: True
+    needs_model: Callable[[argparse.Namespace], bool] = lambda arguments: hasattr(arguments, "model")
 
 
 def over_images(work: Work) -> Callable[..., int]:

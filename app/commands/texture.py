@@ -80,20 +80,11 @@ logger = logging.getLogger(__name__)
 
 def add_texture(parser: Parser) -> None:
     """Adds the commands of `texture`."""
-
-    def of_maps(
-        source: str, run: Callable[..., object], check: Callable[..., object], add: Callable[[Parser], None]
-    ) -> Callable[[Parser], None]:
-        return partial(_add_map, source, Work(run, check, reads_ahead=False, kind=_MAP_FILES, needs_model=lambda _: False), add)
-
-    def of_photos(
-        run: Callable[..., object], check: Callable[..., object], add: Callable[[Parser], None], **more: Any
-    ) -> Callable[[Parser], None]:
-        return partial(_add_map, "the photo", Work(run, check, reads_ahead=False, needs_model=_needs_model, **more), add)
-
+    of_maps, of_photos = partial(Work, reads_ahead=False, kind=_MAP_FILES), partial(Work, reads_ahead=False, needs_model=_needs_model)
     normals = "a normal map, or raw normals (.npz, .exr)"
     heights = "a height map, white = high, or raw heights in pixels (.npz, .exr, .pfm)"
     with_depth = f"{heights}, or --from-depth"
+    photo = "the photo"
     to_height = "integrate normals to a height (16-bit PNG, or pixels as EXR)"
     to_normals = "make a normal map of a height: the inverse of `height`"
     bent = "show where a surface is convex (white) and concave (black)"
@@ -102,16 +93,16 @@ def add_texture(parser: Parser) -> None:
     fine = "make normals of fine relief, without the shape that it lies on"
     maps = "make height, normal, ambient occlusion and curvature maps of one photo"
     commands = (
-        ("height", to_height, of_maps(normals, _height, partial(chosen_options, options=HeightOptions), _add_height)),
-        ("normals", to_normals, of_maps(heights, _normals, partial(chosen_options, options=SlopesOptions), _add_normals)),
-        ("curvature", bent, of_maps(normals, _curvature, _curvature_options, _add_curvature)),
-        ("occlusion", dark, of_maps(with_depth, _occlusion, _occlusion_options, _add_occlusion)),
-        ("seamless", tiled, of_photos(_seamless, check_model, _add_seamless)),
-        ("detail", fine, of_photos(_detail, _checked_options, _add_detail)),
-        ("pbr", maps, of_photos(_pbr, _checked_pbr, _add_pbr, names=_pbr_names)),
+        ("height", to_height, normals, of_maps(_height, partial(chosen_options, options=HeightOptions)), _add_height),
+        ("normals", to_normals, heights, of_maps(_normals, partial(chosen_options, options=SlopesOptions)), _add_normals),
+        ("curvature", bent, normals, of_maps(_curvature, _curvature_options), _add_curvature),
+        ("occlusion", dark, with_depth, of_maps(_occlusion, _occlusion_options), _add_occlusion),
+        ("seamless", tiled, photo, of_photos(_seamless, check_model), _add_seamless),
+        ("detail", fine, photo, of_photos(_detail, _checked_options), _add_detail),
+        ("pbr", maps, photo, of_photos(_pbr, _checked_pbr, names=_pbr_names), _add_pbr),
     )
     parser.usual_command = "pbr"
-    parser.add_commands("MAP", commands)
+    parser.add_commands("MAP", ((name, task, partial(_add_map, source, work, add)) for name, task, source, work, add in commands))
 
 
 def _add_map(source: str, work: Work, add: Callable[[Parser], None], parser: Parser) -> None:
