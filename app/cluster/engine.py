@@ -25,7 +25,7 @@ import torch
 from ...geometry.files.paths import remove_leftovers
 from ...model_loader.weights.download import find_weights_files
 from ...options.folders import RayOptions
-from ..batch.engines import Words
+from ..batch.engines import Engine, Words
 from ..batch.failures import Failure
 from ..batch.local_engine import BATCH_ON_A_GPU, images_side_by_side
 from ..batch.options import Options
@@ -61,13 +61,12 @@ _SECONDS_TO_DIE = 10
 
 
 @dataclass(frozen=True)
-class RayEngine:
+class RayEngine(Engine):
     """A Ray cluster, or a Ray on this machine; `spread` says how a run is spread over it."""
 
     spread: RayOptions
 
     def find(self, words: Words, recursive: bool, out: Path) -> tuple[list[Source], list[str]]:
-        """See `Engine`."""
         return find_sources(words, recursive, out)
 
     def prepare(self, options: Options) -> None:

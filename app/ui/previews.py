@@ -58,7 +58,7 @@ class Wish(Protocol):
 
 
 @dataclass(frozen=True)
-class StereoWish:
+class StereoWish(Wish):
     """Both eyes' images, as `depth-normal stereo`.
 
     Attributes:
@@ -71,19 +71,17 @@ class StereoWish:
 
     @property
     def command(self) -> list[str]:
-        """See `Wish`."""
         divergence, convergence = self.stereo.divergence, self.stereo.convergence
         return ["--layout", self.layout, "--divergence", f"{divergence:g}", "--convergence", f"{convergence:g}"]
 
     def make(self, job: Job, known: Estimate, layers: Layers, folder: Path, progress: Callable[[float], None]) -> Path:
-        """See `Wish`."""
         outputs = Outputs(job.source, folder, (self.layout,), overwrite=True)
         write(outputs, known, replace(job.options, stereo=self.stereo), layers.shown)
         return outputs.path(self.layout)
 
 
 @dataclass(frozen=True)
-class ParallaxWish:
+class ParallaxWish(Wish):
     """A small camera move, as `depth-normal parallax`.
 
     Attributes:
@@ -96,14 +94,12 @@ class ParallaxWish:
 
     @property
     def command(self) -> list[str]:
-        """See `Wish`."""
         return [
             *("--move", self.move.move, "--amount", f"{self.move.amount:g}", "--focus", f"{self.move.focus:g}"),
             *("--longer-side", str(self.longer_side)),
         ]
 
     def make(self, job: Job, known: Estimate, layers: Layers, folder: Path, progress: Callable[[float], None]) -> Path:
-        """See `Wish`."""
         pyav()  # said in words where it is missing
         file = folder / f"{job.source.stem}_parallax.mp4"
         frames = round(SECONDS * RATE)
@@ -113,7 +109,7 @@ class ParallaxWish:
 
 
 @dataclass(frozen=True)
-class RelightWish:
+class RelightWish(Wish):
     """The image under a lamp in the scene, as `depth-normal relight`.
 
     Attributes:
@@ -126,7 +122,6 @@ class RelightWish:
 
     @property
     def command(self) -> list[str]:
-        """See `Wish`."""
         lamp = self.lamp
         return [
             *("--point", f"{lamp.light_x:g},{lamp.light_y:g},{lamp.light_depth:g}", "--colour", quoted(lamp.colour)),
@@ -135,7 +130,6 @@ class RelightWish:
         ]
 
     def make(self, job: Job, known: Estimate, layers: Layers, folder: Path, progress: Callable[[float], None]) -> Path:
-        """See `Wish`."""
         file = folder / f"{job.source.stem}_relit.png"
         made, _ = under_lamps(layers, layers.seen(known), (LightPlan.of(self.lamp),), self.look, True)
         write_image(file, made.result, image_bits(job.source))
