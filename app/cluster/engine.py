@@ -142,20 +142,20 @@ def _set_up_pipeline(ray: ModuleType, shard_bytes: int | None) -> None:
     context.target_max_block_size = shard_bytes or _BLOCK_BYTES
 
 
-def _rows(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: RayOptions) -> Generator[Row, None, None]:
-    """The last step's rows, as they come."""
+def _rows(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: RayOptions) -> Generator[list[Row], None, None]:
+    """The last step's rows, block by block as they come."""
     if not ray.util.client.ray.is_connected():
         driver = _Driver(blocks, job, options)
         try:
             while (rows := driver.rows()) is not None:
-                yield from rows
+                yield rows
         finally:
             driver.stop()
         return
     # Behind ray:// this process is none of Ray's, and Ray Data would not run in it.
     driver = ray.remote(num_cpus=0)(_Driver).remote(blocks, job, options)
     while (rows := ray.get(driver.rows.remote())) is not None:
-        yield from rows
+        yield rows
 
 
 class _Driver:
@@ -293,21 +293,24 @@ def _images_together(ray: ModuleType, count: int, job: Job, options: RayOptions)
 
 
 def _outcomes(
-    rows: Iterator[Row], todo: Sequence[Outputs], indices: Sequence[int], target: ShardTarget | None, stop: Event
+    blocks: Iterator[list[Row]], todo: Sequence[Outputs], indices: Sequence[int], target: ShardTarget | None, stop: Event
 ) -> Generator[Outcome, None, list[int]]:
     """The last step's rows as outcomes; returns which images have none, unless the run is to end."""
     missing = set(indices)
-    for row in rows:
-        failure = Failure(**json.loads(row["failure"])) if row["failure"] else None
-        if row["index"] < 0:
-            raise RuntimeError(failure.reason if failure else "a worker ended without a word")
-        missing.discard(row["index"])
-        outputs = todo[row["index"]]
-        files = (target.store.path(name) if target else outputs.folder / name for name in row["files"] or ())
-        if target and row["shard"] and (shard := shard_of_record(row["files"][0], row["shard"])):
-            target.stored(shard)
-        yield Outcome(outputs, tuple(files), failure)
-        if stop.is_set() or (failure and failure.stops_run):
+    for block in blocks:  # all of one are counted, also where the run was stopped meanwhile: they are written
+        for row in block:
+            failure = Failure(**json.loads(row["failure"])) if row["failure"] else None
+            if row["index"] < 0:
+                raise RuntimeError(failure.reason if failure else "a worker ended without a word")
+            missing.discard(row["index"])
+            outputs = todo[row["index"]]
+            files = (target.store.path(name) if target else outputs.folder / name for name in row["files"] or ())
+            if target and row["shard"] and (shard := shard_of_record(row["files"][0], row["shard"])):
+                target.stored(shard)
+            yield Outcome(outputs, tuple(files), failure)
+            if failure and failure.stops_run:
+                return []
+        if stop.is_set():
             return []
     return sorted(missing)
 

@@ -263,7 +263,8 @@ def test_what_was_lost_with_its_worker_is_tried_once_more_alone(folder, tmp_path
         indices = [row["index"] for block in blocks for row in block.to_pylist()]
         asked.append((indices, options.batch_size))
         lost = (3, 4, 5) if len(asked) == 1 else (5,)
-        yield from ({"index": index, "files": [], "failure": None} for index in indices if index not in lost)
+        yield [{"index": index, "files": [], "failure": None} for index in indices[:6] if index not in lost]
+        yield [{"index": index, "files": [], "failure": None} for index in indices[6:] if index not in lost]
 
     monkeypatch.setattr(engine, "session", lambda address: nullcontext((SimpleNamespace(cluster_resources=dict), False)))
     monkeypatch.setattr(engine, "_rows", rows)
@@ -271,9 +272,13 @@ def test_what_was_lost_with_its_worker_is_tried_once_more_alone(folder, tmp_path
     assert asked == [(list(range(12)), 4), ([3, 4, 5], 1)]
     assert [each.item for each in outcomes if each.failure] == [todo[5]] and outcomes[-1].failure.retryable
     assert sorted(each.item.image for each in outcomes) == [each.image for each in todo]
-    stop = Event()
-    stop.set()
-    assert not list(made_with_ray(todo, OPTIONS, RayOptions(), stop)) and len(asked) == 2, "stopped while Ray started"
+    stop, asked[:] = Event(), []
+    for done in (counted := made_with_ray(todo, OPTIONS, RayOptions(), stop)):
+        stop.set()
+        assert done.item == todo[0]
+        break
+    assert [each.item for each in counted] == todo[1:3], "what is written is counted"
+    assert not list(made_with_ray(todo, OPTIONS, RayOptions(), stop)) and len(asked) == 1, "stopped while Ray started"
 
 
 @pytest.mark.parametrize("kind", KINDS)
