@@ -29,8 +29,8 @@ from .batch import per_image
 from .batch.staging import folder_beside
 from .console.step_display import Step
 from .differences import apart
+from .outcomes import DEMO_IMAGE
 
-IMAGE = Path(__file__).parent / "coffee.jpg"
 MOST = 1.0
 """The largest difference of a file's image from torch's that is accepted, in 255ths."""
 _ODD = (slice(None), slice(None), slice(0, 397), slice(120, 331))
@@ -167,7 +167,7 @@ def _half_precision(model: Model, annotator: Annotator, exact: Annotator, images
     if annotator.dtype == torch.float32:
         return ()
     quick = [(name, image, min(size, _QUICK_SIZE)) for name, image, size in images]
-    return _near(model, _compared(f"torch in {_dtype(model)}", annotator, exact, quick, step))
+    return _near(model, _compared(f"torch in {model.dtype_name}", annotator, exact, quick, step))
 
 
 def _near(model: Model, checks: Iterator[Check]) -> tuple[Check, ...]:
@@ -194,7 +194,7 @@ def _check_room(exact: Annotator, size: int) -> None:
         ValueError: The network's input would be more than any machine holds.
         MemoryError: It does not fit in this one.
     """
-    height, width = per_image.read(IMAGE).shape[-2:]
+    height, width = per_image.read(DEMO_IMAGE).shape[-2:]
     exact.checked_network_size(height, width, size)
     check_network_fits(exact, torch.device("cpu"), height, width, size)
 
@@ -239,7 +239,7 @@ def _notes(model: Model, annotator: Annotator, graph: Graph, size: int) -> dict[
         "postprocess": json.dumps(annotator.postprocess_metadata()),
         "outputs": json.dumps(dict(graph.outputs)),
         **({f"input {scalars.name}": scalars.meaning} if scalars else {}),
-        "dtype": _dtype(model),
+        "dtype": model.dtype_name,
         "licence": spec.terms,
         "licence_url": spec.licence_page,
         "weights": model.weights_path.name,
@@ -247,10 +247,6 @@ def _notes(model: Model, annotator: Annotator, graph: Graph, size: int) -> dict[
         "made_by": f"depth-normal {__version__}, torch {torch.__version__}",
         "graph_version": GRAPH_VERSION,
     }
-
-
-def _dtype(model: Model) -> str:
-    return str(model.dtype).removeprefix("torch.")
 
 
 def _onnx_runtime() -> Any:
@@ -287,7 +283,7 @@ def onnx_runtime_engine(path: Path, graph: Graph, batch: int | None = None) -> E
 
 def _images(graph: Graph, size: int, batch: int) -> Images:
     """The images that are compared: the photograph, and an odd part of it where the graph's size is free."""
-    photograph = per_image.read(IMAGE).expand(batch, -1, -1, -1)
+    photograph = per_image.read(DEMO_IMAGE).expand(batch, -1, -1, -1)
     images = [("the photograph", photograph, size)]
     if graph.dynamic_size:
         images.append(("an odd part of it", photograph[_ODD], min(size, _QUICK_SIZE)))

@@ -1,4 +1,4 @@
-"""Exit codes, user errors, where results go, and the address of the documentation that messages link to."""
+"""Exit codes, user errors, where results go, the package's photograph, and the documentation that messages link to."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ DEFAULT_FOLDER = Path("depth-normal")
 
 Not `depth_normal`: Python would take a folder of that name beside a script for the package, where that is an editable installation.
 """
+
+DEMO_IMAGE = Path(__file__).parent / "coffee.jpg"
+"""The photograph that comes with the package: 600x400 pixels."""
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 """The folder of the documentation, in a clone and in an installed package."""

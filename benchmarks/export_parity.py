@@ -23,6 +23,7 @@ from depth_normal.annotators.base import Annotator
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.app import onnx_export
 from depth_normal.app.batch import per_image
+from depth_normal.app.outcomes import DEMO_IMAGE
 from depth_normal.model_loader import Model, load_model
 from depth_normal.model_loader.inference.network import LoadedNetwork
 from depth_normal.model_loader.load import DTYPES
@@ -123,7 +124,7 @@ def settle(annotator: Annotator) -> None:
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
-    photograph = per_image.read(onnx_export.IMAGE)
+    photograph = per_image.read(DEMO_IMAGE)
     annotator.estimate(torch.cat((photograph, photograph.flip(-1))), min(256, annotator.spec.default_size))
     for norm in norms:
         norm.eval()

@@ -58,9 +58,11 @@ def write_video(path: Path, frames: int, height: int, width: int) -> None:
 def watched(frames: int) -> list[tuple[int, float]]:
     """The curve, filled as the video is made: after so many frames, so many MiB."""
     curve: list[tuple[int, float]] = []
-    done, counted = 0, video_run._counted
+    done, first_pass = 0, video_run._first_pass
 
-    def watching(parts, tick):
+    def watching(*words):
+        *others, tick = words
+
         def counting(count: int) -> None:
             nonlocal done
             before, done = done, done + count
@@ -68,9 +70,9 @@ def watched(frames: int) -> list[tuple[int, float]]:
                 curve.append((done, resident("VmRSS")))
             tick(count)
 
-        return counted(parts, counting)
+        return first_pass(*others, counting)
 
-    video_run._counted = watching
+    video_run._first_pass = watching
     return curve
 
 

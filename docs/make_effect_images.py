@@ -19,7 +19,7 @@ from make_images import save
 from skimage import data
 
 import depth_normal
-from depth_normal.app.commands.estimate import DEMO_IMAGE
+from depth_normal.app.outcomes import DEMO_IMAGE
 from depth_normal.geometry.files import read_image
 from depth_normal.nodes.effects import NODE_OF
 from depth_normal.nodes.preview import PreviewGeometry

@@ -14,7 +14,7 @@ import torch
 from skimage import data
 
 import depth_normal
-from depth_normal.app.commands.estimate import DEMO_IMAGE
+from depth_normal.app.outcomes import DEMO_IMAGE
 from depth_normal.geometry.conventions import encode_normal_map
 from depth_normal.geometry.estimate import Axes
 from depth_normal.geometry.files import read_image

@@ -15,7 +15,7 @@ from make_scene_thumbnails import turned
 
 import depth_normal
 from depth_normal.app.cli import main as depth_normal_command
-from depth_normal.app.commands.estimate import DEMO_IMAGE
+from depth_normal.app.outcomes import DEMO_IMAGE
 from depth_normal.geometry.files import read_image
 from depth_normal.utils import check_images, images_to_rgb
 

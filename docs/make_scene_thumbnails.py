@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 import depth_normal
-from depth_normal.app.commands.estimate import DEMO_IMAGE
+from depth_normal.app.outcomes import DEMO_IMAGE
 from depth_normal.geometry.conventions import encode_normal_map
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import read_image

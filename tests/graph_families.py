@@ -21,7 +21,7 @@ from depth_normal.annotators.networks.tiny import TinyNetwork
 from depth_normal.annotators.registry import FAMILIES, MODELS, models_of_family
 from depth_normal.app.batch import per_image
 from depth_normal.app.differences import apart
-from depth_normal.app.onnx_export import IMAGE
+from depth_normal.app.outcomes import DEMO_IMAGE
 from depth_normal.model_loader import load, load_model
 from depth_normal.utils import resize_image
 
@@ -127,7 +127,7 @@ def loaded(name, folder):
 
 def photographs():
     """Of the bundled photograph: two at once, an odd part that is upright, and with a known camera; each with its field of view."""
-    whole = per_image.read(IMAGE)
+    whole = per_image.read(DEMO_IMAGE)
     small = resize_image(whole, 120, 180)
     return (torch.cat((small, 0.7 * small)), 0.0), (resize_image(whole[..., :300], 135, 90), 0.0), (small, 50.0)
 

@@ -191,11 +191,11 @@ def stop_after(monkeypatch, frames: int) -> None:
 
     shown, seen = rendering.Renderer.shown, []
 
-    def stops(self, part, *rest):
-        seen.extend(part)
+    def stops(self, frame, *rest):
+        seen.append(frame)
         if len(seen) > frames:
             raise KeyboardInterrupt
-        return shown(self, part, *rest)
+        return shown(self, frame, *rest)
 
     monkeypatch.setattr(rendering.Renderer, "shown", stops)
 
@@ -206,11 +206,11 @@ import os, signal, sys
 from depth_normal.app import cli
 from depth_normal.app.video import rendering
 shown, seen = rendering.Renderer.shown, []
-def killed(self, frames, *rest):
-    seen.extend(frames)
+def killed(self, frame, *rest):
+    seen.append(frame)
     if len(seen) > int(sys.argv[1]):
         os.kill(os.getpid(), signal.SIGKILL)
-    return shown(self, frames, *rest)
+    return shown(self, frame, *rest)
 rendering.Renderer.shown = killed
 sys.exit(cli.main(sys.argv[2:]))
 """

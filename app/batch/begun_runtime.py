@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from ...model_loader.runtimes.choose import Chosen
 from ...options.estimate import AUTO_RUNTIME, DTYPE_CHOICES, FAST_RUNTIME, RUNTIME_CHOICES, TORCH
 from .options import Options, known_weights
 from .records import RECORDS
+from .run import Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -52,32 +52,26 @@ class BegunRuntime:
         """The options by which the model is to be loaded. Those of the run stay, which the records of its images hold."""
         return self._options if self._chosen is None else replace(self._options, runtime=self._chosen.runtime, dtype=self._chosen.dtype)
 
-    @contextmanager
-    def noted(self) -> Iterator[Callable[[], None]]:
-        """Notes the runtime in the records' folder, which is there, before an image is done.
+    def noted(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+        """The outcomes of the run. The runtime is noted in the records' folder, which is there, before the first image is done.
 
-        Yields:
-            `keep_record()`: call it after the first finished image; otherwise the record is deleted at the end.
+        The note goes again where none is.
 
         Raises:
             OSError: The note cannot be written.
         """
-        is_kept = self._is_begun
-
-        def keep_record() -> None:
-            nonlocal is_kept
-            is_kept = True
-
         if self._chosen is None:
-            yield keep_record
+            yield from outcomes
             return
-        is_usual = (self._chosen.runtime, self._chosen.dtype) == (TORCH, self._options.dtype)
+        is_kept, is_usual = self._is_begun, (self._chosen.runtime, self._chosen.dtype) == (TORCH, self._options.dtype)
         if not is_usual:
             write_bytes(self._path, json.dumps({**self._of, "runtime": self._chosen.runtime, "dtype": self._chosen.dtype}).encode())
         elif self._noted() is not None:
             self._path.unlink(missing_ok=True)
         try:
-            yield keep_record
+            for outcome in outcomes:
+                is_kept |= outcome.failure is None
+                yield outcome
         finally:
             if not (is_kept or is_usual):
                 self._path.unlink(missing_ok=True)

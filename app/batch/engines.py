@@ -54,7 +54,7 @@ class Engine(Protocol):
         ...
 
 
-class LocalEngine:
+class LocalEngine(Engine):
     """This machine, in one process.
 
     Args:
@@ -66,19 +66,16 @@ class LocalEngine:
         self._model: Model | None = None
 
     def find(self, words: Words, recursive: bool, out: Path) -> tuple[list[Source], list[str]]:
-        """See `Engine`."""
         if urls := [str(word) for word in words if "://" in str(word)]:
             raise ValueError(f"{urls[0]}: images in stores are read with --engine ray; without it name files and folders")
         return find_images(words, recursive=recursive, out=out)
 
     def prepare(self, options: Options) -> None:
-        """See `Engine`."""
         self._model = options.load(self._device)
 
     def run(
         self, todo: Sequence[Outputs], options: Options, stop: Event, marker: Path | None, target: ShardTarget | None
     ) -> Iterator[Outcome]:
-        """See `Engine`."""
         assert self._model is not None, "prepared"
         if target is None:
             from .local_engine import estimate_files

@@ -125,7 +125,10 @@ def estimate_folder(
 
 
 def _estimates(plan: Plan, options: Options, device: str | torch.device, out: Path | None) -> Iterator[tuple[Path, Estimate]]:
-    """Runs the pipeline. It is a generator of its own, so that `estimate_folder` refuses wrong arguments when it is called."""
+    """Runs the pipeline. It is a generator of its own, so that `estimate_folder` refuses wrong arguments when it is called.
+
+    It is no `batch.run.Run`, which prints, counts and stops by signals: here the caller does, and gets the estimates themselves.
+    """
     with ExitStack() as stack:
         marker = stack.enter_context(open_run_marker(out)) if out is not None and plan.todo else None
         log = FailureLog(out, marker) if out is not None else None
@@ -141,9 +144,7 @@ def _estimates(plan: Plan, options: Options, device: str | torch.device, out: Pa
             if log is not None:
                 log.add(outputs.image, outputs.folder, failure)
 
-        def finish(item: InFlight) -> Estimate:
-            found = item.estimate
-            assert found is not None
+        def finish(item: InFlight, found: Estimate) -> Estimate:
             if out is not None:
                 check_run_marker(marker)
                 per_image.write(item.outputs, found, options, item.image, item.source_mark, stages=stages)

@@ -66,13 +66,11 @@ class InFlight:
         outputs: The image and its files.
         source_mark: Its mark from before it was read.
         image: (1, 3, H, W) in [0, 1].
-        estimate: Its estimate, once there is one.
     """
 
     outputs: Outputs
     source_mark: Mapping[str, int] | None
     image: Tensor
-    estimate: Estimate | None = None
 
     @property
     def size(self) -> Size:
@@ -91,12 +89,11 @@ def estimate_files(
     """Reads images, estimates and writes files, about in order; as `engines.Engine.run`, with a model that is loaded."""
     settings: dict[tuple[str, ...], dict[str, Any]] = {}
 
-    def write(item: InFlight) -> tuple[Path, ...]:
+    def write(item: InFlight, found: Estimate) -> tuple[Path, ...]:
         outputs = item.outputs
-        assert item.estimate is not None
         check_run_marker(marker)
         how = settings.get(outputs.writes) or settings.setdefault(outputs.writes, options.settings(outputs.writes))
-        return tuple(per_image.write(outputs, item.estimate, options, item.image, item.source_mark, how, stages))
+        return tuple(per_image.write(outputs, found, options, item.image, item.source_mark, how, stages))
 
     with Stages() as stages, closing(process(model, todo, options, write, stop, only_shown=True)) as results:
         for outputs, result in results:
@@ -107,7 +104,7 @@ def process(
     model: Model,
     todo: Iterable[Outputs],
     options: Options,
-    finish: Callable[[InFlight], T],
+    finish: Callable[[InFlight, Estimate], T],
     stop: Event | None = None,
     *,
     only_shown: bool = False,
@@ -119,7 +116,7 @@ def process(
         model: As `Options.load` gives it.
         todo: The images.
         options: The options of the run.
-        finish: What is done with each estimate.
+        finish: What is done with each image and its estimate.
         stop: Set = no further image is begun.
         only_shown: Whether `finish` needs only the maps that the files of `Outputs.writes` show.
         watch: Entered in the thread that runs the network, while it does: what it raises is raised here.
@@ -156,7 +153,7 @@ class _Pipeline(Generic[T]):
         self,
         model: Model,
         options: Options,
-        finish: Callable[[InFlight], T],
+        finish: Callable[[InFlight, Estimate], T],
         stop: Event,
         only_shown: bool,
         watch: Callable[[], AbstractContextManager[object]] = nullcontext,
@@ -268,8 +265,7 @@ class _Pipeline(Generic[T]):
                 if failure.stops_run:  # of the others of the batch too
                     return
             else:
-                item.estimate = estimate
-                self.pending_writes.append((item, self.write_pool.submit(self._finish, item)))
+                self.pending_writes.append((item, self.write_pool.submit(self._finish, item, estimate)))
 
     def _run_network(self, batch: Sequence[InFlight]) -> list[Estimate | Exception]:
         """The estimate of each image; what did not fit in one batch is remembered."""
@@ -292,22 +288,12 @@ class _Pipeline(Generic[T]):
             if self.closed.is_set():
                 raise CancelledError
         (estimate,) = estimated.result()
-        if isinstance(estimate, Exception):
-            return self._failure(item, estimate)
-        item.estimate = estimate
-        return self._finish(item)
+        return self._failure(item, estimate) if isinstance(estimate, Exception) else self._finish(item, estimate)
 
-    def _finish(self, item: InFlight) -> T | Failure:
-        assert item.estimate is not None
-
-        def finished(device: torch.device) -> T:
-            assert item.estimate is not None
-            item.estimate = item.estimate.to(device)
-            return self.finish(item)
-
+    def _finish(self, item: InFlight, found: Estimate) -> T | Failure:
         try:
             # Batches are as large as the memory of a GPU allows, which leaves little for what is rendered there meanwhile.
-            return on_device_or_cpu(finished, item.estimate.device, "files are rendered")
+            return on_device_or_cpu(lambda device: self.finish(item, found.to(device)), found.device, "files are rendered")
         except EXPECTED_ERRORS as error:
             return failure_of(str(item.outputs.image), error, written_to=item.outputs.folder)
 

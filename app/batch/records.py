@@ -161,17 +161,13 @@ def _is_other(made_of: Any, image: Path) -> str | None:
     return None if _is_same(made_of, mark(image)) else path
 
 
-def _is_photograph(path: Path) -> bool:
-    return path.suffix.lower() in EXTENSIONS
-
-
 def image_of_result(path: Path) -> Path | None:
     """The image that a result was made of; None where no record says so, or one of the two was changed since."""
     record, now = read_record(path.parent / RECORDS / f"{path.stem}.json") or {}, mark(path)
     for made_of in images_of(record, path.name, now) if now else ():
-        # What was converted was made of maps.
-        if isinstance(image := made_of.get("path"), str) and _is_photograph(Path(image)) and _is_same(made_of, mark(Path(image))):
-            return Path(image)
+        image = Path(made_of["path"]) if isinstance(made_of.get("path"), str) else Path()
+        if image.suffix.lower() in EXTENSIONS and _is_same(made_of, mark(image)):  # what was converted was made of maps
+            return image
     return None
 
 

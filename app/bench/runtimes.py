@@ -127,7 +127,7 @@ class _Measured:
         if self.is_left_to_torch:
             return
         self.found: Estimate = per_image.estimate(model, per_image.read(image), options) if found is None else found
-        self.dtype = str(model.dtype).removeprefix("torch.")
+        self.dtype = model.dtype_name
         self.method = partial(timing.replay, timing.network_calls(model, image, options, 1))
         self._words = model.runtime if model.runtime != TORCH else f"torch {torch.__version__}, {model.device}"
 

@@ -32,8 +32,8 @@ from ..batch.local_engine import estimate_files
 from ..batch.options import Options
 from ..batch.outputs import Outputs, plan_outputs
 from ..batch.sources import Source
+from ..outcomes import DEMO_IMAGE
 
-IMAGE = Path(__file__).parents[1] / "coffee.jpg"
 FULL_HD = (1920, 1080)
 AT_ONCE = 4
 """Images of a batch."""
@@ -119,7 +119,7 @@ def write_image(path: Path, image_size: tuple[int, int]) -> None:
     """Writes the bundled photograph at a size (width, height)."""
     from PIL import Image
 
-    with Image.open(IMAGE) as image:
+    with Image.open(DEMO_IMAGE) as image:
         image.convert("RGB").resize(image_size, Image.Resampling.BICUBIC).save(path, quality=92)
 
 
@@ -238,7 +238,7 @@ def _machine(model: Model, image_size: tuple[int, int], calls: list[Method]) -> 
     cv2 = opencv()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {
-        "model": f"{model.spec.id}, {str(model.dtype).removeprefix('torch.')}",
+        "model": f"{model.spec.id}, {model.dtype_name}",
         "device": name,
         "runtime": model.runtime,
         "processor": f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads of torch"

@@ -25,7 +25,7 @@ import torch
 from ...geometry.files.paths import remove_leftovers
 from ...model_loader.weights.download import find_weights_files
 from ...options.folders import RayOptions
-from ..batch.engines import Words
+from ..batch.engines import Engine, Words
 from ..batch.failures import Failure
 from ..batch.local_engine import BATCH_ON_A_GPU, images_side_by_side
 from ..batch.options import Options
@@ -37,7 +37,6 @@ from ..batch.shards.catalogue import shard_of_record
 from ..batch.shards.rows import Row
 from ..batch.shards.writer import ShardTarget
 from ..batch.sources import Source
-from ..batch.staging import open_run_marker
 from .library import import_ray
 from .session import session
 from .steps import Job, Worker, read_rows, write_rows, write_rows_as_shards
@@ -62,13 +61,12 @@ _SECONDS_TO_DIE = 10
 
 
 @dataclass(frozen=True)
-class RayEngine:
+class RayEngine(Engine):
     """A Ray cluster, or a Ray on this machine; `spread` says how a run is spread over it."""
 
     spread: RayOptions
 
     def find(self, words: Words, recursive: bool, out: Path) -> tuple[list[Source], list[str]]:
-        """See `Engine`."""
         return find_sources(words, recursive, out)
 
     def prepare(self, options: Options) -> None:
@@ -77,60 +75,36 @@ class RayEngine:
     def run(
         self, todo: Sequence[Outputs], options: Options, stop: Event, marker: Path | None, target: ShardTarget | None
     ) -> Iterator[Outcome]:
-        """See `Engine`."""
-        return estimate_with_ray(todo, options, self.spread, stop, marker, target)
+        """See `Engine`. What is not whole when `stop` is set does not appear.
 
-
-def estimate_with_ray(
-    todo: Sequence[Outputs],
-    options: Options,
-    ray_options: RayOptions,
-    stop: Event | None = None,
-    marker: Path | None = None,
-    target: ShardTarget | None = None,
-) -> Iterator[Outcome]:
-    """Reads images, estimates and writes, on a cluster; as `engines.Engine.run`.
-
-    Args:
-        todo: The images and their files, all to be written alike.
-        options: What is asked.
-        ray_options: How the run is spread.
-        stop: When it is set the run ends; what is not whole by then does not appear.
-        marker: None = that of the first image's folder, on a cluster.
-        target: Where shards go.
-
-    Raises:
-        ImportError: Ray is not installed.
-        ConnectionError: No cluster answers.
-        DownloadError: The model's file is nowhere and cannot be downloaded.
-        RuntimeError: A worker cannot load the model; the message says on which machine and why.
-    """
-    if not todo:
-        return
-    find_weights_files(options.spec, options.weights)  # before the cluster is asked for anything
-    first, folders = todo[0], {each.folder for each in todo}
-    job = Job(
-        options,
-        first.writes,
-        options.settings(first.writes),
-        overwrite=first.overwrite,
-        keep_extension=first.keep_extension,
-        marker=marker,
-        threads=torch.get_num_threads(),  # as the local engine would have here
-    )
-    place = first.folder
-    if target is not None:
-        place = target.store.local
-        job = replace(job, shards=target.run, place=str(place.absolute()) if place else target.store.place)
-        folders = {place} if place else set()
-    with ExitStack() as stack:
-        stack.enter_context(_nothing_half({folder / RECORDS for folder in folders}))  # after Ray has ended
-        ray, cluster = stack.enter_context(session(ray_options.address))
-        job = replace(job, cluster=cluster)
-        _check_gpus(ray, ray_options, cluster)
-        if job.cluster and place is not None and marker is None:
-            job = replace(job, marker=stack.enter_context(open_run_marker(place)))
-        yield from _all_outcomes(ray, todo, job, ray_options, target, stop or Event())
+        Raises:
+            ImportError: Ray is not installed.
+            ConnectionError: No cluster answers.
+            DownloadError: The model's file is nowhere and cannot be downloaded.
+            RuntimeError: A worker cannot load the model; the message says on which machine and why.
+        """
+        find_weights_files(options.spec, options.weights)  # before the cluster is asked for anything
+        first, folders = todo[0], {each.folder for each in todo}
+        job = Job(
+            options,
+            first.writes,
+            options.settings(first.writes),
+            overwrite=first.overwrite,
+            keep_extension=first.keep_extension,
+            marker=marker,
+            threads=torch.get_num_threads(),  # as the local engine would have here
+        )
+        place = first.folder
+        if target is not None:
+            place = target.store.local
+            job = replace(job, shards=target.run, place=str(place.absolute()) if place else target.store.place)
+            folders = {place} if place else set()
+        with ExitStack() as stack:
+            stack.enter_context(_nothing_half({folder / RECORDS for folder in folders}))  # after Ray has ended
+            ray, cluster = stack.enter_context(session(self.spread.address))
+            job = replace(job, cluster=cluster)
+            _check_gpus(ray, self.spread, cluster)
+            yield from _all_outcomes(ray, todo, job, self.spread, target, stop)
 
 
 @contextmanager
@@ -168,20 +142,20 @@ def _set_up_pipeline(ray: ModuleType, shard_bytes: int | None) -> None:
     context.target_max_block_size = shard_bytes or _BLOCK_BYTES
 
 
-def _rows(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: RayOptions) -> Generator[Row, None, None]:
-    """The last step's rows, as they come."""
+def _rows(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: RayOptions) -> Generator[list[Row], None, None]:
+    """The last step's rows, block by block as they come."""
     if not ray.util.client.ray.is_connected():
         driver = _Driver(blocks, job, options)
         try:
             while (rows := driver.rows()) is not None:
-                yield from rows
+                yield rows
         finally:
             driver.stop()
         return
     # Behind ray:// this process is none of Ray's, and Ray Data would not run in it.
     driver = ray.remote(num_cpus=0)(_Driver).remote(blocks, job, options)
     while (rows := ray.get(driver.rows.remote())) is not None:
-        yield from rows
+        yield rows
 
 
 class _Driver:
@@ -319,21 +293,24 @@ def _images_together(ray: ModuleType, count: int, job: Job, options: RayOptions)
 
 
 def _outcomes(
-    rows: Iterator[Row], todo: Sequence[Outputs], indices: Sequence[int], target: ShardTarget | None, stop: Event
+    blocks: Iterator[list[Row]], todo: Sequence[Outputs], indices: Sequence[int], target: ShardTarget | None, stop: Event
 ) -> Generator[Outcome, None, list[int]]:
     """The last step's rows as outcomes; returns which images have none, unless the run is to end."""
     missing = set(indices)
-    for row in rows:
-        failure = Failure(**json.loads(row["failure"])) if row["failure"] else None
-        if row["index"] < 0:
-            raise RuntimeError(failure.reason if failure else "a worker ended without a word")
-        missing.discard(row["index"])
-        outputs = todo[row["index"]]
-        files = (target.store.path(name) if target else outputs.folder / name for name in row["files"] or ())
-        if target and row["shard"] and (shard := shard_of_record(row["files"][0], row["shard"])):
-            target.stored(shard)
-        yield Outcome(outputs, tuple(files), failure)
-        if stop.is_set() or (failure and failure.stops_run):
+    for block in blocks:  # all of one are counted, also where the run was stopped meanwhile: they are written
+        for row in block:
+            failure = Failure(**json.loads(row["failure"])) if row["failure"] else None
+            if row["index"] < 0:
+                raise RuntimeError(failure.reason if failure else "a worker ended without a word")
+            missing.discard(row["index"])
+            outputs = todo[row["index"]]
+            files = (target.store.path(name) if target else outputs.folder / name for name in row["files"] or ())
+            if target and row["shard"] and (shard := shard_of_record(row["files"][0], row["shard"])):
+                target.stored(shard)
+            yield Outcome(outputs, tuple(files), failure)
+            if failure and failure.stops_run:
+                return []
+        if stop.is_set():
             return []
     return sorted(missing)
 

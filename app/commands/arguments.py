@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...annotators.choices import BUNDLED_MODEL
 from ...geometry.kinds import Quantity
@@ -16,6 +17,7 @@ from ...options.folders import SourcesOptions
 from ...options.map_images import NEAR
 from ...options.network import RUNTIME, NetworkOptions
 from ...options.outputs import ImagesOptions
+from ...options.parallax import AMOUNT, MoveOptions
 from ..batch.records import mark
 from ..console.option_types import several_of
 from .option_table import add_options, as_help, chosen_options
@@ -23,6 +25,8 @@ from .option_table import add_options, as_help, chosen_options
 if TYPE_CHECKING:
     from ...annotators.specs.base import ModelSpec
     from ..batch.options import Options
+
+Move = TypeVar("Move", bound=MoveOptions)
 
 _WHICH_MODEL = "which model; `depth-normal models --all` lists them (default: {}; with --weights the one that they belong to)"
 
@@ -112,6 +116,16 @@ def network_options(arguments: argparse.Namespace) -> Options:
     network = vars(chosen_options(arguments, NetworkOptions)).copy()
     del network["device"]
     return Options(chosen_spec(arguments), arguments.weights, **network)
+
+
+def chosen_move(arguments: argparse.Namespace, options: type[Move], model: str | None) -> Move:
+    """The move that was typed; how far it goes depends on the model, None = the user's own depth, unless that was typed, too.
+
+    Raises:
+        ValueError: As `chosen_options`.
+    """
+    move = chosen_options(arguments, options)
+    return replace(move, amount=AMOUNT) if arguments.amount is None and model != BUNDLED_MODEL else move
 
 
 _NOT_OF_RESULTS = frozenset(

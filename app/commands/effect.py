@@ -12,7 +12,7 @@ from ...options.effects import EFFECTS, EffectSpec
 from ...options.fields import Box, Options, Point, Points, options_of
 from ..console.parser import Parser
 from ..outcomes import EXPECTED_ERRORS
-from .for_each_image import Work, is_file_name, over_images
+from .for_each_image import COMMON, Work, is_file_name, over_images
 from .option_table import add_options, chosen_options, common_options, option_names
 from .result_paths import add_result, settle_result
 from .scene import add_scene, add_sky, check_model, check_sky, sky_of, write_made
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from ...geometry.effects.makers import Made
     from .scene import Scene
 
-COMMON = frozenset(("--out", "--open", "--overwrite", "--model", "--recursive", "--resume"))
-"""The options that `--help` shows besides the effect's own."""
 COMMON_OF_SKY = frozenset(("--sky", "--sky-mask"))
 
 
@@ -66,9 +64,9 @@ def _planned(arguments: argparse.Namespace) -> Callable[[Scene], Made]:
     return made
 
 
-def _effect(arguments: argparse.Namespace, image: Tensor | None = None) -> None:
+def _effect(arguments: argparse.Namespace, make: Callable[[Scene], Made], image: Tensor | None = None) -> None:
     settle_result(arguments)
-    write_made(arguments, _planned(arguments), "the effect", image)
+    write_made(arguments, make, "the effect", image)
 
 
 def _refuse_pixels(arguments: argparse.Namespace, options: type[Options]) -> None:

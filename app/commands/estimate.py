@@ -24,7 +24,7 @@ from ..console.parser import Parser
 from ..console.terminal import echo, echo_error, program, quoted, shown
 from ..console.viewer import show
 from ..near_names import no_such_file
-from ..outcomes import DONE, EXPECTED_ERRORS, NOTHING_DONE, SOME_FAILED
+from ..outcomes import DEMO_IMAGE, DONE, EXPECTED_ERRORS, NOTHING_DONE, SOME_FAILED
 from .arguments import add_network, chosen_spec, network_options
 from .for_each_image import is_file_name
 from .option_table import add_options, chosen_options, option_names, refuse_options, refuse_unused
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 
     # By whether to stop, and the marker of the folder of results (`staging.open_run_marker`).
     Work = Callable[[Event, Path | None], Iterator[Outcome]]
-
-DEMO_IMAGE = Path(__file__).parents[1] / "coffee.jpg"
 
 COMMON = (
     *("--out", "--open", "--model", "--also", "--write", "--coding", "--bits", "--tiles", "--refine", "--size"),
@@ -295,15 +293,7 @@ def _work_here(
     if advice := options.advice(len(plan.todo), arguments.device):
         echo_error(advice)
     engine.prepare(begun.options)
-
-    def run(stop: Event, marker: Path | None) -> Iterator[Outcome]:
-        with begun.noted() as keep:
-            for outcome in results.run(engine, stop, marker):
-                if outcome.failure is None:
-                    keep()
-                yield outcome
-
-    return run
+    return lambda stop, marker: begun.noted(results.run(engine, stop, marker))
 
 
 def _unreadable(plan: Plan, missed: int) -> Failure | None:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from ..batch.outputs import Outputs
     from ..batch.run import Outcome
 
+COMMON = frozenset(("--out", "--open", "--overwrite", "--model", "--recursive", "--resume"))
+"""The options that `--help` of these commands shows besides their own."""
+
 Found = tuple[list[Source], list[str]]
 """As `find_images` returns it."""
 
@@ -36,8 +39,9 @@ class Work:
     """A command for one image, `arguments.image`.
 
     Attributes:
-        run: The command; it gets the arguments, and the image's pixels where they are read already, and raises where it fails.
-        check: Refuses what no image can be made with, before the first is read and a model is loaded.
+        run: The command; it gets the arguments, what `check` returned, and the image's pixels where they are read already, and raises
+            where it fails.
+        check: The options of every image, once it is clear that these can be made, before the first is read and a model is loaded.
         reads_ahead: Whether `run` takes pixels; else it reads a file by itself.
         kind: What is looked for in folders.
         names: The default names of an image's results, the one that is always there first.
@@ -49,7 +53,7 @@ class Work:
     reads_ahead: bool = True
     kind: Kind = IMAGE_FILES
     names: Callable[[argparse.Namespace, Path], Sequence[str]] = lambda arguments, image: (default_name(arguments, image),)
-    needs_model: Callable[[argparse.Namespace], bool] = lambda _: True
+    needs_model: Callable[[argparse.Namespace], bool] = lambda arguments: hasattr(arguments, "model")
 
 
 def over_images(work: Work) -> Callable[..., int]:
@@ -60,22 +64,22 @@ def over_images(work: Work) -> Callable[..., int]:
     """
 
     def run_all(arguments: argparse.Namespace, found: Found | None = None) -> int:
-        work.check(arguments)
+        options = work.check(arguments)
         named: Sequence[str] = arguments.images
         if len(named) != 1 or not is_file_name(named[0]):
             _refuse_files_of_one(arguments)
-            return _over_several(work, arguments, found)
+            return _over_several(work, arguments, options, found)
         if not arguments.place.is_folder:
             refuse_options(arguments, ("--resume", "--keep-extension"), "is for results in a folder, and -o names a file; leave it out")
         if arguments.resume:
-            return _over_several(work, arguments, found)
-        work.run(_for(arguments, image=Path(named[0])))
+            return _over_several(work, arguments, options, found)
+        work.run(_for(arguments, image=Path(named[0])), options)
         return DONE
 
     return run_all
 
 
-def _over_several(work: Work, arguments: argparse.Namespace, found: Found | None) -> int:
+def _over_several(work: Work, arguments: argparse.Namespace, options: object, found: Found | None) -> int:
     from ..batch.outputs import Outputs, plan_each
     from ..batch.overwriting import check_folder
     from ..batch.per_image import read_with_alpha
@@ -103,7 +107,7 @@ def _over_several(work: Work, arguments: argparse.Namespace, found: Found | None
     def make(marker: Path | None, outputs: Outputs, read: tuple[Any, list[Tensor]]) -> Outcome:
         source_mark, image = read
         place = Place(outputs.folder, is_folder=True)
-        work.run(_for(each, image=outputs.image, place=place, source_mark=source_mark, marker=marker), *image)
+        work.run(_for(each, image=outputs.image, place=place, source_mark=source_mark, marker=marker), options, *image)
         return Outcome(outputs, (results(outputs)[0],))
 
     def engine(stop: Event, marker: Path | None) -> Iterator[Outcome]:

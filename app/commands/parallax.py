@@ -12,14 +12,13 @@ from ...annotators.choices import RECOMMENDED_VIDEO_MODEL
 from ...options.checks import check_range
 from ...options.fields import options_of
 from ...options.folders import MediaOptions
-from ...options.parallax import BORDERS, RATE, SECONDS, LoopedOptions, LoopOptions, MoveOptions
+from ...options.parallax import RATE, SECONDS, LoopedOptions, LoopOptions, MoveOptions
 from ...options.video import CONTAINERS
 from ..batch.sources import IMAGE_AND_VIDEO_FILES, VIDEOS, Source, find_images
 from ..console.parser import Parser
-from .arguments import chosen_model
-from .camera_moves import chosen_move
-from .for_each_image import Found, Work, is_file_name, over_images
-from .option_table import add_options, chosen_options, refuse_options
+from .arguments import chosen_model, chosen_move
+from .for_each_image import COMMON, Found, Work, is_file_name, over_images
+from .option_table import add_options, chosen_options, common_options, refuse_options
 from .result_paths import add_result, result_path, say_result, settle_result
 from .scene import add_scene, check_model, made_of, named_files, read_scene
 from .video import run_video, video_arguments
@@ -34,23 +33,6 @@ MAX_FRAMES, MAX_RATE, MIN_SIDE = 10_000, 240, 16
 
 _OF_IMAGES = ("--geometry", "--normal-map", "--coding", "--tiles", "--refine", "--longer-side", "--keep-extension")
 
-COMMON = (
-    "--out",
-    "--open",
-    "--overwrite",
-    "--move",
-    "--amount",
-    "--focus",
-    "--border",
-    "--seconds",
-    "--rate",
-    "--longer-side",
-    "--model",
-    "--recursive",
-    "--resume",
-)
-"""The options that `--help` shows."""
-
 
 def add_parallax(parser: Parser) -> None:
     """Adds the options of `parallax`."""
@@ -59,7 +41,7 @@ def add_parallax(parser: Parser) -> None:
     group = parser.add_argument_group("the move")
     add_options(group, MoveOptions)
     add_options(group, LoopedOptions)
-    parser.common = frozenset(COMMON)
+    parser.common = COMMON | common_options(MoveOptions) | common_options(LoopedOptions)
     parser.set_defaults(run=_run)
 
 
@@ -114,8 +96,8 @@ def _check_rate(arguments: argparse.Namespace) -> None:
     check_range("rate", _rate(arguments), 1, MAX_RATE)
 
 
-def _checked(arguments: argparse.Namespace) -> int:
-    """The number of frames of a loop, once it is clear that the options, and the model where there is one, can make them."""
+def _checked(arguments: argparse.Namespace) -> tuple[MoveOptions, int]:
+    """The move of images and its number of frames, once it is clear that the options, and the model where there is one, can make them."""
     from ...media.write import check_codec
 
     chosen_options(arguments, MoveOptions)
@@ -128,26 +110,22 @@ def _checked(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--seconds {seconds:g} at --rate {rate:g} are {frames:.0f} frames; accepted: 1 to {MAX_FRAMES}")
     check_model(arguments, depth=True)
     check_codec(Path("parallax.mp4"), "h264")
-    return round(frames)
+    return chosen_move(arguments, MoveOptions, None if named_files(arguments) else chosen_model(arguments)), round(frames)
 
 
-def _parallax(arguments: argparse.Namespace, image: Tensor | None = None) -> None:
-    from ...geometry.views.parallax import camera_path
-
+def _parallax(arguments: argparse.Namespace, planned: tuple[MoveOptions, int], image: Tensor | None = None) -> None:
     settle_result(arguments)
-    frames = _checked(arguments)
-    move = chosen_move(arguments, MoveOptions, None if named_files(arguments) else chosen_model(arguments))
-    path = camera_path(move.move, frames, move.amount)
+    move, frames = planned
     scene = read_scene(arguments, image)
     rate = _fraction(_rate(arguments))
 
     def write(scene: Scene) -> None:
         with result_path(arguments) as file:
-            for _ in write_parallax(file, scene.image, scene.known, path, rate, move.focus, arguments.longer_side, move.border):
+            for _ in write_parallax(file, scene.image, scene.known, move, frames, rate, arguments.longer_side):
                 pass
 
     made_of(scene, write, "the move")
-    say_result(arguments, f"{len(path)} frames")
+    say_result(arguments, f"{frames} frames")
 
 
 _run_images = over_images(Work(_parallax, _checked))
@@ -162,14 +140,7 @@ def _fraction(rate: float) -> Fraction:
 
 
 def write_parallax(
-    file: Path,
-    image: Tensor,
-    known: Estimate,
-    path: Tensor,
-    rate: Fraction,
-    focus: float,
-    longer_side: int,
-    border: str = BORDERS[0],
+    file: Path, image: Tensor, known: Estimate, move: MoveOptions, frames: int, rate: Fraction, longer_side: int
 ) -> Iterator[int]:
     """Writes a camera move as a video, frame by frame, while it is iterated.
 
@@ -177,19 +148,19 @@ def write_parallax(
         file: The video.
         image: (1, 3, H, W) in [0, 1].
         known: With depth.
-        path: (F, 3), as `geometry.views.parallax.camera_path` gives it.
+        move: Of the camera.
+        frames: How many one loop has.
         rate: Frames a second.
-        focus: As `geometry.views.parallax.parallax_of_estimate`.
         longer_side: Of the video in pixels, if the image is larger; 0 = as large as the image.
-        border: As `geometry.views.parallax.parallax_of_estimate`.
 
     Yields:
         How many frames are written, from 1 on.
     """
-    from ...geometry.views.parallax import parallax_of_estimate
+    from ...geometry.views.parallax import camera_path, parallax_of_estimate
     from ...media.write import VideoWriter
 
-    views = parallax_of_estimate(_shrunk(image, longer_side), known, path, focus, border)
+    path = camera_path(move.move, frames, move.amount)
+    views = parallax_of_estimate(_shrunk(image, longer_side), known, path, move.focus, move.border)
     with VideoWriter(file, "h264", rate, 1 / rate) as video:
         for number, view in enumerate(views):
             video.write(view[0], number / rate, 1 / rate)

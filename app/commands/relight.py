@@ -9,7 +9,7 @@ from ...options.effects import IMAGE
 from ...options.lights import DIRECTIONAL, POINT, LightOptions, LookOptions
 from ..console.option_types import numbers
 from ..console.parser import Parser
-from .for_each_image import Work, over_images
+from .for_each_image import COMMON, Work, over_images
 from .option_table import add_options, chosen_options, common_options
 from .result_paths import add_result, settle_result
 from .scene import add_scene, add_sky, check_model, check_sky, sky_of, write_made
@@ -31,9 +31,6 @@ DIRECTIONS = {
     "behind": "90,-15",
 }
 """Names of angles of `--light`."""
-
-COMMON = frozenset(("--out", "--open", "--overwrite", "--light", "--point", "--model", "--recursive", "--resume"))
-"""The options that `--help` shows besides those of the lamps and the look."""
 
 
 class _AddLamp(argparse.Action):
@@ -77,7 +74,7 @@ def add_relight(parser: Parser) -> None:
     looks = parser.add_argument_group("the rest of the light, and the surfaces")
     add_options(looks, LookOptions)
     add_sky(looks, "takes no shadows")
-    parser.common = COMMON | common_options(LightOptions) | common_options(LookOptions)
+    parser.common = COMMON | {"--light", "--point"} | common_options(LightOptions) | common_options(LookOptions)
     parser.argument_names = {
         "azimuth": "--light: the azimuth",
         "elevation": "--light: the elevation",
@@ -86,8 +83,12 @@ def add_relight(parser: Parser) -> None:
     parser.set_defaults(run=over_images(Work(_relight, _planned)), lamps=(), of_lamps={})
 
 
-def _planned(arguments: argparse.Namespace) -> tuple[tuple[LightPlan, ...], LookOptions]:
-    """The lamps that were named, none = the usual one, and the look, once it is clear that they can be made."""
+Light = tuple[tuple["LightPlan", ...], LookOptions]
+"""The lamps that were named, none = the usual one, and the look."""
+
+
+def _planned(arguments: argparse.Namespace) -> Light:
+    """The light, once it is clear that it can be made."""
     from ...geometry.effects.lights import LightPlan
 
     lamps = tuple(LightPlan.of(LightOptions(**lamp)) for lamp in arguments.lamps or (arguments.of_lamps,))
@@ -97,13 +98,12 @@ def _planned(arguments: argparse.Namespace) -> tuple[tuple[LightPlan, ...], Look
     return lamps, look
 
 
-def _relight(arguments: argparse.Namespace, image: Tensor | None = None) -> None:
+def _relight(arguments: argparse.Namespace, light: Light, image: Tensor | None = None) -> None:
     from ...geometry.effects.makers import Made, under_lamps
 
     settle_result(arguments)
-    lamps, look = _planned(arguments)
 
     def make(here: Scene) -> Made:
-        return under_lamps(here.layers, here.known, lamps, look, sky_of(arguments, here.image))[0]
+        return under_lamps(here.layers, here.known, *light, sky_of(arguments, here.image))[0]
 
     write_made(arguments, make, "the light", image)

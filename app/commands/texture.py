@@ -34,8 +34,8 @@ from ..batch.sources import EXTENSIONS, Kind
 from ..console.option_types import number
 from ..console.parser import Parser, did_you_mean
 from .arguments import NETWORK_OPTIONS, add_coding, add_map_kind, add_network, add_several, chosen_quantity, network_options
-from .for_each_image import Work, over_images
-from .option_table import add_options, chosen_options, refuse_options
+from .for_each_image import COMMON, Work, over_images
+from .option_table import add_options, chosen_options, common_options, refuse_options
 from .result_paths import (
     Place,
     add_folder,
@@ -65,24 +65,6 @@ PBR_NAMES = ("height", "normal", "ao", "curvature")
 MATERIAL_NAMES, ORM_NAME = ("albedo", "roughness", "metallic"), "orm"
 """The further maps of `pbr --materials`, and of `--orm`."""
 
-COMMON_SEAMLESS = ("--out", "--open", "--overwrite", "--recursive", "--resume", "--model", "--size", "--tiles", "--margin")
-COMMON_DETAIL = (
-    "--out",
-    "--open",
-    "--overwrite",
-    "--resume",
-    "--borders",
-    "--source",
-    "--shape",
-    "--relief",
-    "--bright",
-    "--coding",
-    "--model",
-    "--size",
-    "--tiles",
-)
-COMMON_PBR = (*COMMON_DETAIL, "--radius", "--materials")
-"""The options that `--help` of `seamless`, of `detail` and of `pbr` shows."""
 HEIGHT_RANGE = "depth_normal.height_range"
 """The key in a height's PNG for its pixels between black and white."""
 _NUMBERS = (".npz", ".exr", ".pfm")
@@ -98,20 +80,11 @@ logger = logging.getLogger(__name__)
 
 def add_texture(parser: Parser) -> None:
     """Adds the commands of `texture`."""
-
-    def of_maps(
-        source: str, run: Callable[..., object], check: Callable[..., object], add: Callable[[Parser], None]
-    ) -> Callable[[Parser], None]:
-        return partial(_add_map, source, Work(run, check, reads_ahead=False, kind=_MAP_FILES, needs_model=lambda _: False), add)
-
-    def of_photos(
-        run: Callable[..., object], check: Callable[..., object], add: Callable[[Parser], None], **more: Any
-    ) -> Callable[[Parser], None]:
-        return partial(_add_map, "the photo", Work(run, check, reads_ahead=False, needs_model=_needs_model, **more), add)
-
+    of_maps, of_photos = partial(Work, reads_ahead=False, kind=_MAP_FILES), partial(Work, reads_ahead=False, needs_model=_needs_model)
     normals = "a normal map, or raw normals (.npz, .exr)"
     heights = "a height map, white = high, or raw heights in pixels (.npz, .exr, .pfm)"
     with_depth = f"{heights}, or --from-depth"
+    photo = "the photo"
     to_height = "integrate normals to a height (16-bit PNG, or pixels as EXR)"
     to_normals = "make a normal map of a height: the inverse of `height`"
     bent = "show where a surface is convex (white) and concave (black)"
@@ -120,16 +93,16 @@ def add_texture(parser: Parser) -> None:
     fine = "make normals of fine relief, without the shape that it lies on"
     maps = "make height, normal, ambient occlusion and curvature maps of one photo"
     commands = (
-        ("height", to_height, of_maps(normals, _height, _height_options, _add_height)),
-        ("normals", to_normals, of_maps(heights, _normals, _slopes_options, _add_normals)),
-        ("curvature", bent, of_maps(normals, _curvature, _curvature_options, _add_curvature)),
-        ("occlusion", dark, of_maps(with_depth, _occlusion, _occlusion_options, _add_occlusion)),
-        ("seamless", tiled, of_photos(_seamless, check_model, _add_seamless)),
-        ("detail", fine, of_photos(_detail, _checked_options, _add_detail)),
-        ("pbr", maps, of_photos(_pbr, _checked_pbr, _add_pbr, names=_pbr_names)),
+        ("height", to_height, normals, of_maps(_height, partial(chosen_options, options=HeightOptions)), _add_height),
+        ("normals", to_normals, heights, of_maps(_normals, partial(chosen_options, options=SlopesOptions)), _add_normals),
+        ("curvature", bent, normals, of_maps(_curvature, _curvature_options), _add_curvature),
+        ("occlusion", dark, with_depth, of_maps(_occlusion, _occlusion_options), _add_occlusion),
+        ("seamless", tiled, photo, of_photos(_seamless, check_model), _add_seamless),
+        ("detail", fine, photo, of_photos(_detail, _checked_options), _add_detail),
+        ("pbr", maps, photo, of_photos(_pbr, _checked_pbr, names=_pbr_names), _add_pbr),
     )
     parser.usual_command = "pbr"
-    parser.add_commands("MAP", commands)
+    parser.add_commands("MAP", ((name, task, partial(_add_map, source, work, add)) for name, task, source, work, add in commands))
 
 
 def _add_map(source: str, work: Work, add: Callable[[Parser], None], parser: Parser) -> None:
@@ -169,13 +142,12 @@ def _add_occlusion(parser: argparse.ArgumentParser) -> None:
 def _add_seamless(parser: Parser) -> None:
     _add_network(parser)
     add_result(parser, "_seamless.npz", ESTIMATES)
-    parser.common = frozenset(COMMON_SEAMLESS)
+    parser.common = COMMON | {"--size", "--tiles", "--margin"}
 
 
 def _add_detail(parser: Parser) -> None:
     _add_material(parser, DetailOptions)
     add_result(parser, "_detail.png", MAPS)
-    parser.common = frozenset(COMMON_DETAIL)
 
 
 def _add_pbr(parser: Parser) -> None:
@@ -185,7 +157,7 @@ def _add_pbr(parser: Parser) -> None:
         parser, ", which gets <photo>_height.png, _normal, _ao and _curvature, those of --materials, and _choice in doubt of --bright"
     )
     add_overwrite(parser, default_names=False)
-    parser.common = frozenset(COMMON_PBR)
+    parser.common |= {"--materials"}
 
 
 def _add_network(parser: argparse.ArgumentParser) -> None:
@@ -199,18 +171,14 @@ def _add_material(parser: Parser, options: type[DetailOptions]) -> None:
     parser.add_argument("--geometry", type=Path, metavar="FILE", help="normals of the photo (.npz, .exr) in place of a model's")
     add_options(parser, options)
     parser.set_defaults(options=options)
+    parser.common = COMMON - {"--recursive"} | {"--size", "--tiles", "--coding"} | common_options(options)
     add_coding(parser)
 
 
-_height_options = partial(chosen_options, options=HeightOptions)
-_slopes_options = partial(chosen_options, options=SlopesOptions)
-
-
-def _height(arguments: argparse.Namespace) -> None:
+def _height(arguments: argparse.Namespace, options: HeightOptions) -> None:
     from ...geometry.textures.height import height_to_image, normals_to_height
 
     settle_result(arguments)
-    options = _height_options(arguments)
     known = _read_normals(arguments)
     assert known.normals is not None
     height = normals_to_height(known.normals, known.axes, weight=known.normals_valid, **vars(options))
@@ -220,11 +188,10 @@ def _height(arguments: argparse.Namespace) -> None:
     say_result(arguments, _height_words(span.item()))
 
 
-def _normals(arguments: argparse.Namespace) -> None:
+def _normals(arguments: argparse.Namespace, options: SlopesOptions) -> None:
     from ...geometry.textures.height import height_to_normals
 
     settle_result(arguments)
-    options = _slopes_options(arguments)
     normals = height_to_normals(_read_height(arguments), borders=options.borders, derivative=options.derivative)
     _write_normals(arguments, normals)
 
@@ -234,10 +201,9 @@ def _curvature_options(arguments: argparse.Namespace) -> CurvatureOptions:
     return chosen_options(arguments, CurvatureOptions)
 
 
-def _curvature(arguments: argparse.Namespace) -> None:
+def _curvature(arguments: argparse.Namespace, options: CurvatureOptions) -> None:
     from ...geometry.textures.curvature import curvature_maps, mean_curvature
 
-    options = _curvature_options(arguments)
     settle_result(arguments)
     known = _read_normals(arguments)
     assert known.normals is not None
@@ -253,11 +219,10 @@ def _occlusion_options(arguments: argparse.Namespace) -> OcclusionOptions:
     return chosen_options(arguments, OcclusionOptions)
 
 
-def _occlusion(arguments: argparse.Namespace) -> None:
+def _occlusion(arguments: argparse.Namespace, chosen: OcclusionOptions) -> None:
     from ...geometry.textures.occlusion import height_to_occlusion
 
     settle_result(arguments)
-    chosen = _occlusion_options(arguments)
     options = {"radius": chosen.radius, "directions": chosen.directions}
     if not arguments.from_depth:
         _write_map(arguments, height_to_occlusion(_read_height(arguments), borders=arguments.borders, **options))
@@ -273,7 +238,7 @@ def _needs_model(arguments: argparse.Namespace) -> bool:
     return getattr(arguments, "source", None) != PHOTO
 
 
-def _seamless(arguments: argparse.Namespace) -> None:
+def _seamless(arguments: argparse.Namespace, _: object) -> None:
     from ...geometry.files import possible_paths, save_estimate
     from ..batch.per_image import read
 
@@ -285,11 +250,10 @@ def _seamless(arguments: argparse.Namespace) -> None:
     say_result(arguments, paths=[arguments.out.with_name(name) for name in names])
 
 
-def _detail(arguments: argparse.Namespace) -> None:
+def _detail(arguments: argparse.Namespace, options: DetailOptions) -> None:
     settle_result(arguments)
     from ...geometry.textures.pbr import material_normals
 
-    options = _checked_options(arguments)
     image, photo = _photo(arguments, options)
     _say_bright(photo, options)
     _write_normals(arguments, material_normals(_known(arguments, image), photo, options))
@@ -314,14 +278,13 @@ def _pbr_names(arguments: argparse.Namespace, image: Path) -> list[str]:
     return [*_pbr_files(arguments, image).values()]
 
 
-def _pbr(arguments: argparse.Namespace) -> None:
+def _pbr(arguments: argparse.Namespace, options: PbrOptions) -> None:
     import torch
 
     from ...geometry.conventions import encode_normal_map
     from ...geometry.textures.pbr import height_map, is_in_doubt, material_normals, pbr_maps
     from .scene import write_image
 
-    options = _checked_pbr(arguments)
     image, photo = _photo(arguments, options)
     in_doubt = is_in_doubt(photo, options)
     paths = {name: arguments.place.path / file for name, file in _pbr_files(arguments, arguments.image).items()}
@@ -411,7 +374,7 @@ def _checked_options(arguments: argparse.Namespace) -> Any:
     return options
 
 
-def _photo(arguments: argparse.Namespace, options: PbrOptions) -> tuple[Tensor, PhotoRelief | None]:
+def _photo(arguments: argparse.Namespace, options: DetailOptions) -> tuple[Tensor, PhotoRelief | None]:
     """The photograph, and its relief on the device of the normals that it is added to; None where the source is the normals alone."""
     from ...geometry.textures.pbr import relief_of_photo
     from ...model_loader.inference.memory_budget import check_effect_fits
@@ -440,7 +403,7 @@ def _known(arguments: argparse.Namespace, image: Tensor) -> Estimate | None:
     return with_normals(known).to(parse_device(arguments.device))
 
 
-def _say_bright(photo: PhotoRelief | None, options: PbrOptions, choice: Path | None = None) -> None:
+def _say_bright(photo: PhotoRelief | None, options: DetailOptions, choice: Path | None = None) -> None:
     """Says what bright parts of the photograph are taken for, where the pattern decides it. `choice`: the file of both heights, if any."""
     if photo is None or not options.asks_pattern:
         return
@@ -469,7 +432,6 @@ def _estimated_seamless(arguments: argparse.Namespace, image: Tensor) -> Estimat
     from ...geometry.textures.seamless import margins, seamless_estimate, wrap
     from ..batch.per_image import estimate
 
-    check_model(arguments)
     options = network_options(arguments)
     beyond = margins(image.shape[-2], image.shape[-1], arguments.margin)
     return seamless_estimate(estimate(options.load(arguments.device), wrap(image, beyond), options), beyond)

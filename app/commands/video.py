@@ -27,8 +27,7 @@ from ..console.terminal import echo, echo_error, program, quoted, shown
 from ..console.viewer import show
 from ..near_names import no_such_file
 from ..outcomes import DONE, NOTHING_DONE, SOME_FAILED
-from .arguments import add_map_kind, add_network, chosen_model, network_options
-from .camera_moves import chosen_move
+from .arguments import add_map_kind, add_network, chosen_model, chosen_move, network_options
 from .option_table import add_options, chosen_options, refuse_options, refuse_unused
 from .result_paths import Place, add_overwrite, add_place, naming_command
 from .scene import depth_kind, named_files
@@ -190,7 +189,6 @@ def _run(arguments: argparse.Namespace, plan: Plan[Prepared], options: Options |
     from ...model_loader import free
     from ..batch.failures import Failure, failure_of
     from ..batch.run import Outcome, Run, in_turn
-    from ..video.run import dtype_name
 
     words = arguments.parser.message_of
     model, began = None, ("", "")
@@ -198,13 +196,13 @@ def _run(arguments: argparse.Namespace, plan: Plan[Prepared], options: Options |
     def load() -> Model:
         """The model as a run over one video alone would begin with it: not in float32 because a video before needed that."""
         nonlocal model, began
-        if model is not None and (dtype_name(model), model.runtime) != began:
+        if model is not None and (model.dtype_name, model.runtime) != began:
             free(model.spec.id)
             model = None
         if model is None:
             assert options is not None, "a video needs a model"
             model = options.load(arguments.device)
-            began = dtype_name(model), model.runtime
+            began = model.dtype_name, model.runtime
         return model
 
     def make(video: Prepared, _: object) -> Outcome:
@@ -236,9 +234,8 @@ def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options |
     which of several it is, beside the progress.
     """
     from ..video.finished import FinishedRecord
-    from ..video.making import model_settings, unfinished
-    from ..video.run import computed_by, dtype_name
-    from ..video.segments import begun_by
+    from ..video.run import computed_by, model_settings
+    from ..video.segments import SegmentStore, begun_by
     from ..video.task import check_targets, has_segments
 
     targets = list(task.targets.values())
@@ -276,11 +273,11 @@ def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options |
                 # Other runtimes were measured since: the frames that follow are made as those before.
                 by_begun = replace(options, runtime=begun[0])
                 model = by_begun.load(arguments.device, begun[1])
-        with unfinished(task, asked, model, resume=arguments.resume) as store:
+        with SegmentStore(task, {**asked, **computed_by(model)}, resume=arguments.resume) as store:
             record.remove()
             if store.done:
                 echo(shown(f"{task.source}: {store.done} frames are finished, going on behind them"))
-                if by_begun is not None and store.records[-1].dtype != dtype_name(model):
+                if by_begun is not None and model is not None and store.records[-1].dtype != model.dtype_name:
                     # Half precision had turned out too small for the frames before: the run that was stopped had gone on like this.
                     model = by_begun.load(arguments.device, store.records[-1].dtype)
             finished = _make(model, task, header, store, label, check=check, joined=joined)
@@ -388,7 +385,7 @@ def _make(model: Model | None, task: VideoTask, header: VideoHeader, store: Segm
     from ...model_loader.terminal_bar import terminal_bar
     from ..video.run import make_video
 
-    if task.preset is not None and task.width is None and task.height is None:
+    if task.preset is not None and task.clip.width is None and task.clip.height is None:
         side = task.preset.side
         width, height = (length // side * side for length in (header.width, header.height))
         part = "the whole" if (width, height) == (header.width, header.height) else f"the middle {width}x{height}"

@@ -2,7 +2,7 @@
 
 It is no `batch.run.Run`, which has a plan that is known when it begins, and one wish to stop: here files come, go, are cancelled and tried
 again one by one while others run, and what becomes of each is read by the page at any moment. Each job is a run of one item by the engine
-of the commands: `batch.local_engine.process` for an image, `video.making` for a video, and `batch.failures` for the words of what fails.
+of the commands: `batch.local_engine.process` for an image, `video.run` for a video, and `batch.failures` for the words of what fails.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ...geometry.estimate import Estimate
 from ...model_loader import Model
 from ...model_loader.comfy.interrupt import Watch
 from ...model_loader.weights.find import find_weights
@@ -52,36 +53,33 @@ class JobQueue:
         device: As `load_model` takes it.
 
     Attributes:
+        uploads: The folder of all uploads.
+        version: A number that is another one after each change.
         downloads: The downloads of weights.
         previews: The stereo images and camera moves of results.
     """
 
     def __init__(self, out: Path, uploads: Path, device: str = "auto") -> None:
         self.downloads, self.previews = Downloads(self.changed), Previews()
-        self.out, self._uploads, self._device = out, uploads, device
+        self.out, self.uploads, self._device = out, uploads, device
         self._jobs: dict[str, Job] = {}
         self._condition = threading.Condition()
-        self._version = 1
+        self.version = 1
         self._closed = False
         self._thread = threading.Thread(target=self._work, daemon=True, name="depth-normal ui")
         self._thread.start()
 
-    @property
-    def version(self) -> int:
-        """A number that is another one after each change."""
-        return self._version
-
     def changed(self) -> None:
         """Notes a change."""
         with self._condition:
-            self._version += 1
+            self.version += 1
             self._condition.notify_all()
 
     def as_json(self) -> dict[str, Any]:
         """All that the page shows of the work, as JSON can hold it."""
         with self._condition:
             jobs = [job.as_json() for job in self._jobs.values()]
-            return {"version": self._version, "jobs": jobs, "downloads": self.downloads.as_json(), "out": str(self.out)}
+            return {"version": self.version, "jobs": jobs, "downloads": self.downloads.as_json(), "out": str(self.out)}
 
     def get(self, job_id: str) -> Job:
         """A job.
@@ -104,11 +102,11 @@ class JobQueue:
         with self._condition:
             if len(self._jobs) >= MOST_JOBS:
                 raise Refusal(429, "the list holds {0} files, the most that it takes; remove those that are done", MOST_JOBS)
-            uploads = self._uploads
+            uploads = self.uploads
             with full_disk_said(name, uploads.parent):
                 if not _is_own_folder(uploads):
                     # Somebody cleaned the system's temporary folder. The old name may be anybody's by now.
-                    uploads = self._uploads = Path(tempfile.mkdtemp(prefix=f"{uploads.name}-", dir=uploads.parent))
+                    uploads = self.uploads = Path(tempfile.mkdtemp(prefix=f"{uploads.name}-", dir=uploads.parent))
                 folder = uploads / secrets.token_hex(8)
                 folder.mkdir()
         try:
@@ -117,11 +115,6 @@ class JobQueue:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-
-    @property
-    def uploads(self) -> Path:
-        """The folder of all uploads."""
-        return self._uploads
 
     def add(self, path: Path, name: str, options: Options, size: tuple[int, int] | None, typed: str = "") -> Job:
         """Queues an uploaded file.
@@ -194,7 +187,7 @@ class JobQueue:
             self._closed = True
             self._condition.notify_all()
         self._thread.join(CLOSING_SECONDS)
-        shutil.rmtree(self._uploads, ignore_errors=True)
+        shutil.rmtree(self.uploads, ignore_errors=True)
 
     def _work(self) -> None:
         while (job := self._next()) is not None:
@@ -237,9 +230,7 @@ class JobQueue:
         self.downloads.wait(self.downloads.start(job.options.spec.id), job.stop.check)
 
     def _make_image(self, job: Job, model: Model) -> Failure | None:
-        def finish(item: InFlight) -> None:
-            found = item.estimate
-            assert found is not None
+        def finish(item: InFlight, found: Estimate) -> None:
             job.stop.check()
             job.size = item.image.shape[-1], item.image.shape[-2]
             job.quantity = None if found.quantity is None or found.depth is None else found.quantity.value

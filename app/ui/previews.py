@@ -20,7 +20,6 @@ from ...geometry.estimate import Estimate
 from ...geometry.files import load_estimate
 from ...geometry.files.image_files import image_bits
 from ...geometry.files.paths import move_to_free, temporary_folder
-from ...geometry.views.parallax import camera_path
 from ...geometry.views.transparency import Layers, split_layers
 from ...media.library import pyav
 from ...model_loader.comfy.interrupt import Watch
@@ -59,66 +58,58 @@ class Wish(Protocol):
 
 
 @dataclass(frozen=True)
-class StereoWish:
+class StereoWish(Wish):
     """Both eyes' images, as `depth-normal stereo`.
 
     Attributes:
         layout: Of FLAT_LAYOUTS.
-        divergence, convergence: As `StereoOptions`.
+        stereo: How deep they are.
     """
 
     layout: str
-    divergence: float
-    convergence: float
+    stereo: StereoOptions
 
     @property
     def command(self) -> list[str]:
-        """See `Wish`."""
-        return ["--layout", self.layout, "--divergence", f"{self.divergence:g}", "--convergence", f"{self.convergence:g}"]
+        divergence, convergence = self.stereo.divergence, self.stereo.convergence
+        return ["--layout", self.layout, "--divergence", f"{divergence:g}", "--convergence", f"{convergence:g}"]
 
     def make(self, job: Job, known: Estimate, layers: Layers, folder: Path, progress: Callable[[float], None]) -> Path:
-        """See `Wish`."""
         outputs = Outputs(job.source, folder, (self.layout,), overwrite=True)
-        write(outputs, known, replace(job.options, stereo=StereoOptions(self.divergence, self.convergence)), layers.shown)
+        write(outputs, known, replace(job.options, stereo=self.stereo), layers.shown)
         return outputs.path(self.layout)
 
 
 @dataclass(frozen=True)
-class ParallaxWish:
+class ParallaxWish(Wish):
     """A small camera move, as `depth-normal parallax`.
 
     Attributes:
-        move: Of MOVES.
-        amount: As `--amount`.
-        focus: As `--focus`.
+        move: Of the camera.
         longer_side: As `--longer-side`.
     """
 
-    move: str
-    amount: float
-    focus: float
+    move: MoveOptions
     longer_side: int
 
     @property
     def command(self) -> list[str]:
-        """See `Wish`."""
         return [
-            *("--move", self.move, "--amount", f"{self.amount:g}", "--focus", f"{self.focus:g}"),
+            *("--move", self.move.move, "--amount", f"{self.move.amount:g}", "--focus", f"{self.move.focus:g}"),
             *("--longer-side", str(self.longer_side)),
         ]
 
     def make(self, job: Job, known: Estimate, layers: Layers, folder: Path, progress: Callable[[float], None]) -> Path:
-        """See `Wish`."""
         pyav()  # said in words where it is missing
         file = folder / f"{job.source.stem}_parallax.mp4"
-        path = camera_path(self.move, round(SECONDS * RATE), self.amount)
-        for number in write_parallax(file, layers.shown, known, path, Fraction(RATE), self.focus, self.longer_side):
-            progress(number / len(path))
+        frames = round(SECONDS * RATE)
+        for number in write_parallax(file, layers.shown, known, self.move, frames, Fraction(RATE), self.longer_side):
+            progress(number / frames)
         return file
 
 
 @dataclass(frozen=True)
-class RelightWish:
+class RelightWish(Wish):
     """The image under a lamp in the scene, as `depth-normal relight`.
 
     Attributes:
@@ -131,7 +122,6 @@ class RelightWish:
 
     @property
     def command(self) -> list[str]:
-        """See `Wish`."""
         lamp = self.lamp
         return [
             *("--point", f"{lamp.light_x:g},{lamp.light_y:g},{lamp.light_depth:g}", "--colour", quoted(lamp.colour)),
@@ -140,7 +130,6 @@ class RelightWish:
         ]
 
     def make(self, job: Job, known: Estimate, layers: Layers, folder: Path, progress: Callable[[float], None]) -> Path:
-        """See `Wish`."""
         file = folder / f"{job.source.stem}_relit.png"
         made, _ = under_lamps(layers, layers.seen(known), (LightPlan.of(self.lamp),), self.look, True)
         write_image(file, made.result, image_bits(job.source))
@@ -165,15 +154,13 @@ def wish_of(kind: str, values: Mapping[str, str]) -> Wish:
         Refusal: One of them is unknown or out of range.
     """
     if kind == "stereo":
-        return StereoWish(
-            _one_of(values, "layout", FLAT_LAYOUTS),
-            *(_chosen(values, StereoOptions, name) for name in ("divergence", "convergence")),
-        )
+        divergence, convergence = (_chosen(values, StereoOptions, name) for name in ("divergence", "convergence"))
+        return StereoWish(_one_of(values, "layout", FLAT_LAYOUTS), StereoOptions(divergence, convergence))
     if kind == "relight":
         return _relight_wish(values)
     side = _SIDES[_one_of(values, "side", tuple(_SIDES))]
     amount, focus = (_chosen(values, MoveOptions, name) for name in ("amount", "focus"))
-    return ParallaxWish(_one_of(values, "move", MOVES), amount, focus, side)
+    return ParallaxWish(MoveOptions(_one_of(values, "move", MOVES), amount, focus), side)
 
 
 def _relight_wish(values: Mapping[str, str]) -> RelightWish:

@@ -24,9 +24,9 @@ from ...geometry.files.image_files import IMAGE_KINDS, image_size
 from ...model_loader.weights.disk_space import free_space
 from ..batch.options import Options
 from ..batch.sources import PAGE_EXTENSIONS, VIDEOS
-from ..commands.estimate import DEMO_IMAGE
 from ..commands.models import GROUPS, describe, group_of
 from ..console.viewer import show
+from ..outcomes import DEMO_IMAGE
 from . import results
 from .gate import Gate, middleware
 from .job import Job, options_of

@@ -10,8 +10,8 @@ from ...model_loader import Model
 from ...model_loader.comfy.interrupt import Watch
 from ...options.video import ClipOptions
 from ..batch.overwriting import note_results
-from ..video.making import model_settings, unfinished
-from ..video.run import make_video
+from ..video.run import computed_by, make_video, model_settings
+from ..video.segments import SegmentStore
 from ..video.task import check_targets, plan_targets, usual_name, video_task
 from .job import Job, video_outputs
 
@@ -56,7 +56,7 @@ def prepared_video(job: Job, progress: Callable[[float | None], None], free_name
             task.targets.update(plan_targets(job.out / usual_name(Path(free_name()), outputs), outputs))
 
     def make(model: Model) -> None:
-        with unfinished(task, asked, model, kept=False) as store, Watch(job.stop.check):
+        with SegmentStore(task, {**asked, **computed_by(model)}, kept=False) as store, Watch(job.stop.check):
             finished = make_video(model, task, header, store, tick, check=check, joined=lambda target: note_results(task.source, [target]))
         job.note(task.targets)
         job.error = job.in_words(finished.early)

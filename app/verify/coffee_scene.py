@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -17,8 +16,8 @@ from torch import Tensor
 
 from ...geometry.conventions import unit_normals
 from ...geometry.estimate import Estimate, Quantity
+from ..outcomes import DEMO_IMAGE
 
-IMAGE = Path(__file__).parents[1] / "coffee.jpg"
 WIDTH, HEIGHT = 600, 400
 
 Point = tuple[int, int]
@@ -105,7 +104,7 @@ def photograph() -> Tensor:
     """The photograph: (1, 3, 400, 600) RGB in [0, 1]."""
     from ..batch.per_image import read
 
-    return read(IMAGE)
+    return read(DEMO_IMAGE)
 
 
 def scene(step: int = 1) -> Estimate:

@@ -181,10 +181,9 @@ def _run(found: Verification, spec: ModelSpec, stored: Mapping[str, Mapping[str,
     except ArithmeticError as error:
         return replace(found, keys_ok=True, findings=(Finding("runs", Grade.WRONG, _first_line(error)),))
     seconds, entry = time.perf_counter() - start, stored.get(spec.id)
-    precision = str(model.dtype).removeprefix("torch.")
     on = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else model.device.type
-    origin = f"depth-normal {__version__}, torch {torch.__version__}, Python {platform.python_version()}, {on}, {precision}"
-    ran = replace(found, keys_ok=True, runs={"device": on, "dtype": precision, "seconds": round(seconds, 2)})
+    origin = f"depth-normal {__version__}, torch {torch.__version__}, Python {platform.python_version()}, {on}, {model.dtype_name}"
+    ran = replace(found, keys_ok=True, runs={"device": on, "dtype": model.dtype_name, "seconds": round(seconds, 2)})
     if isinstance(estimate, Materials):
         return replace(ran, findings=(evaluate_albedo(estimate.albedo, image),))
     findings = tuple(_evaluated(spec, estimate, entry))

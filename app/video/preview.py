@@ -17,6 +17,7 @@ from ...geometry.files.png import write_image_png
 from ...geometry.surfaces.derive import with_normals
 from ...media import Frame, VideoHeader, VideoReadError
 from ...model_loader import Model
+from ...options.map_images import PER_IMAGE
 from ...options.video import DEPTH, NORMALS, OUTPUTS, SIDE_BY_SIDE
 from ...utils import resize_map
 from .rendering import Renderer
@@ -46,7 +47,7 @@ def make_preview(model: Model | None, task: VideoTask, header: VideoHeader, coun
     """
     no_depth = model is not None and model.spec.quantity is None
     outputs = set(task.targets) - {SIDE_BY_SIDE} or {NORMALS if no_depth else DEPTH}
-    renderer = Renderer(replace(task, normalise="per_image"), outputs)
+    renderer = Renderer(replace(task, clip=replace(task.clip, normalise=PER_IMAGE)), outputs)
     normals = NORMALS in outputs or no_depth
     cells = []
     for frame in _spread(task, header, count):
@@ -56,11 +57,11 @@ def make_preview(model: Model | None, task: VideoTask, header: VideoHeader, coun
         else:
             image = task.image(frame)[None]
             found = model.estimate(image, size=task.size, fov=task.fov, refine=False)  # as `estimate_video`
-        made = renderer.shown([frame], image, with_normals(found) if normals else found).images
-        cells.append([_small(each) for each in (image, *(made[output][0][None] for output in OUTPUTS if output in made))])
+        made = renderer.shown(frame, image, with_normals(found) if normals else found).images
+        cells.append([_small(each) for each in (image, *(made[output] for output in OUTPUTS if output in made))])
         tick()
     if not cells:
-        raise VideoReadError(f"{task.source}: there is not one frame {'at that place' if task.start else 'in it'}")
+        raise VideoReadError(f"{task.source}: there is not one frame {'at that place' if task.clip.start else 'in it'}")
     write_image_png(path, _sheet(cells))
     return len(cells)
 
@@ -72,8 +73,8 @@ def _spread(task: VideoTask, header: VideoHeader, count: int) -> Iterator[Frame]
     rate = task.new_rate or header.rate
     for part in range(min(count, total)):
         # The time of a frame: between the last one's and the end there is no other.
-        begin = task.start + ((2 * part + 1) * total // (2 * count) / Fraction(rate) if expected is not None else part)
-        yield from _first(replace(task, start=begin, frames=1, preset=None))
+        begin = task.clip.start + ((2 * part + 1) * total // (2 * count) / Fraction(rate) if expected is not None else part)
+        yield from _first(replace(task, clip=replace(task.clip, start=begin, frames=1, preset=None)))
 
 
 def _first(task: VideoTask) -> Iterator[Frame]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any, TypeAlias
@@ -21,7 +20,7 @@ from ...geometry.views.stereo import compose, disparity_range, stereo_pair
 from ...geometry.views.vr import HEADSET_EYE_SIZE, photo_fov, vr_pair
 from ...media import Frame
 from ...options.map_images import RUNNING
-from ...options.stereo import VR_LAYOUTS, StereoOptions
+from ...options.stereo import VR_LAYOUTS
 from ...options.video import DEPTH, NORMALS, PARALLAX, SIDE_BY_SIDE, STEREO
 from .segments import KEPT_DEPTH, Shown
 from .task import VIEWS, VideoTask
@@ -34,7 +33,7 @@ _STEPS = _TOP - 1
 
 
 class Renderer:
-    """Makes the images of a video, part after part.
+    """Makes the images of a video, frame after frame.
 
     Args:
         task: What is asked.
@@ -59,37 +58,37 @@ class Renderer:
     ) -> None:
         self._resampling = resampling
         self._outputs, self._range, self._ends = outputs, black_and_white, ends
-        self._writes_exr, self._layout, self._stereo, self._move = task.codec == "exr", task.layout, task.stereo, task.move
+        self._writes_exr, self._layout, self._stereo, self._move = task.codec == "exr", task.clip.layout, task.stereo, task.move
         self._keeps_ends = bool(VIEWS & set(task.targets))
-        self.for_headsets = STEREO in task.targets and task.layout in VR_LAYOUTS
+        self.for_headsets = STEREO in task.targets and task.clip.layout in VR_LAYOUTS
         self.needs_fov = self.for_headsets or PARALLAX in task.targets
         self.fov = task.fov
-        self.running = {DEPTH: RunningRange(measure_range_of_most), STEREO: RunningRange()} if task.normalise == RUNNING else {}
+        self.running = {DEPTH: RunningRange(measure_range_of_most), STEREO: RunningRange()} if task.clip.normalise == RUNNING else {}
 
-    def shown(self, frames: list[Frame], images: Tensor, found: Estimate, size: tuple[int, int] | None = None) -> Shown:
-        """The images of the next frames.
+    def shown(self, frame: Frame, image: Tensor, found: Estimate, size: tuple[int, int] | None = None) -> Shown:
+        """The images of the next frame.
 
         Args:
-            frames: The frames.
-            images: (B, 3, H, W) in [0, 1]; smaller ones than the frames where no output shows them.
-            found: Of them, at their size or at the network's. Ranges are measured on it as it is: that is faster than on what was enlarged.
-            size: Height and width of the frames; None = the images'.
+            frame: The frame.
+            image: (1, 3, H, W) in [0, 1]; smaller than the frame where no output shows it.
+            found: Of it, at its size or at the network's. Ranges are measured on it as it is: that is faster than on what was enlarged.
+            size: Height and width of the frame; None = the image's.
 
         Raises:
             ValueError: An output that the model does not give.
         """
-        height, width = size or (images.shape[-2], images.shape[-1])
+        height, width = size or (image.shape[-2], image.shape[-1])
         enlarged = cache(lambda: found.resized(height, width, self._resampling))  # a depth image needs no numbers of that size
         if self.needs_fov and not self.fov:
             self.fov = photo_fov(enlarged())
-        made: dict[str, Sequence[Tensor] | Tensor] = {}
+        made: dict[str, Tensor] = {}
         if not self._writes_exr:
             if {DEPTH, SIDE_BY_SIDE} & self._outputs:
-                made |= self._depth_images(images, found, (height, width))
+                made |= self._depth_images(image, found, (height, width))
             if NORMALS in self._outputs:
                 made[NORMALS] = _normals_image(enlarged())
             if VIEWS & self._outputs:
-                made |= self._views(frames, images, enlarged(), found)
+                made |= self._views(frame, image, enlarged(), found)
         elif NORMALS in self._outputs:
             _check_normals(found)
         ranges, black_and_white, ends = [], [], []
@@ -98,17 +97,17 @@ class Renderer:
             black_and_white = _pairs(default_depth_range(found))
             if self._keeps_ends:
                 ends = _pairs(disparity_range(found))
-        return Shown(frames, made, enlarged() if self._writes_exr else found, ranges, black_and_white, ends)
+        return Shown(frame, made, enlarged() if self._writes_exr else found, ranges, black_and_white, ends)
 
-    def _depth_images(self, images: Tensor, found: Estimate, size: tuple[int, int]) -> dict[str, Tensor]:
+    def _depth_images(self, image: Tensor, found: Estimate, size: tuple[int, int]) -> dict[str, Tensor]:
         if found.depth is None and DEPTH not in self._outputs:
             beside = _normals_image(found.resized(*size, self._resampling))
-            return {SIDE_BY_SIDE: torch.cat((images, beside), 3)}
+            return {SIDE_BY_SIDE: torch.cat((image, beside), 3)}
         ends = default_depth_range(found, self._measure)
-        image = resized_depth_image(found, *size, ends, self._resampling)
-        made = {DEPTH: image} if DEPTH in self._outputs else {}
+        depth = resized_depth_image(found, *size, ends, self._resampling)
+        made = {DEPTH: depth} if DEPTH in self._outputs else {}
         if SIDE_BY_SIDE in self._outputs:
-            made[SIDE_BY_SIDE] = torch.cat((images, image.expand_as(images)), 3)
+            made[SIDE_BY_SIDE] = torch.cat((image, depth.expand_as(image)), 3)
         return made
 
     def _measure(self, nearness: Tensor, valid: Tensor, percentiles: tuple[float, float]) -> tuple[Tensor, Tensor]:
@@ -119,43 +118,24 @@ class Renderer:
         low, high = nearness.new_tensor(self._range).view(2, 1, 1, 1, 1)
         return low, high
 
-    def _views(self, frames: list[Frame], images: Tensor, found: Estimate, measured: Estimate) -> dict[str, Sequence[Tensor] | Tensor]:
+    def _views(self, frame: Frame, image: Tensor, found: Estimate, measured: Estimate) -> dict[str, Tensor]:
         ends: Any = self._ends
         if self.running:
             depth, quantity, valid = measured.known_depth()
             nearness = depth_to_nearness(depth.where(valid, 1), quantity, as_disparity=quantity is Quantity.METRIC_DEPTH)
             ends = self.running[STEREO].update(nearness, valid, FAR_AND_NEAR_END)
-        made: dict[str, Sequence[Tensor] | Tensor] = {}
+        made = {}
         if STEREO in self._outputs:
-            made[STEREO] = self._stereo_images(images, found, ends)
+            made[STEREO] = self._stereo_image(image, found, ends)
         if PARALLAX in self._outputs:
-            views = parallax_of_clip(images, found, self._move, [frame.time for frame in frames], ends, self.fov)
-            made[PARALLAX] = torch.cat(list(views))
+            (made[PARALLAX],) = parallax_of_clip(image, found, self._move, [frame.time], ends, self.fov)
         return made
 
-    def _stereo_images(self, images: Tensor, found: Estimate, ends: Any) -> Sequence[Tensor] | Tensor:
+    def _stereo_image(self, image: Tensor, found: Estimate, ends: Any) -> Tensor:
         if self.for_headsets:
-            return _HalfSpheres(images, found, self._layout, self._stereo, ends, self.fov)
-        return compose(stereo_pair(images, found, self._stereo, ends), self._layout, self._stereo.anaglyph)
-
-
-class _HalfSpheres(Sequence[Tensor]):
-    """The frames (3, H, W) for a headset, each made when it is asked for: all together would take much memory."""
-
-    def __init__(self, images: Tensor, found: Estimate, layout: str, options: StereoOptions, ends: Any, fov: float) -> None:
-        self._images, self._found, self._layout, self._ends, self._fov = images, found, layout, ends, fov
-        self._options = replace(options, eye_size=options.eye_size or HEADSET_EYE_SIZE)
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __getitem__(self, index: Any) -> Any:
-        one = slice(index, index + 1)
-        ends: Any = self._ends
-        if ends is not None:
-            ends = tuple(end[one] if isinstance(end, Tensor) and len(end) > 1 else end for end in ends)
-        pair = vr_pair(self._images[one], self._found.slice(index, index + 1), self._layout, self._options, ends, self._fov)
-        return compose(pair, self._layout)[0]
+            options = replace(self._stereo, eye_size=self._stereo.eye_size or HEADSET_EYE_SIZE)
+            return compose(vr_pair(image, found, self._layout, options, ends, self.fov), self._layout)
+        return compose(stereo_pair(image, found, self._stereo, ends), self._layout, self._stereo.anaglyph)
 
 
 def _normals_image(found: Estimate) -> Tensor:

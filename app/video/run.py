@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ...geometry.estimate import Estimate
+from ...geometry.estimate import Estimate, Quantity
 from ...geometry.surfaces.derive import with_normals
 from ...media import (
     Frame,
@@ -34,10 +34,11 @@ from ...media import (
     read_frames,
 )
 from ...model_loader import Model
+from ...model_loader.inference.panorama import check_perspective_model
 from ...model_loader.inference.video import VideoState
 from ...options.estimate import TORCH
 from ...options.video import NORMALS, SIDE_BY_SIDE
-from ..batch.options import is_light
+from ..batch.options import Options, is_light, known_weights
 from .finished import Finished
 from .reduced_frames import ReducedFrames
 from .rendering import Renderer, clip_range, from_levels
@@ -118,8 +119,7 @@ def _first_pass(
         torch.set_num_threads(threads.beside)
         with closing(found) as parts:
             behind = WriterThread(threads=threads.beside)
-            made = _counted(parts, tick)
-            _write_segments(store, task, header, renderer, reduced, made, behind, now.state_dict, partial(dtype_name, model))
+            _write_segments(store, task, header, renderer, reduced, parts, behind, tick, now.state_dict, model)
     except VideoReadError as error:
         if store.done and loaded.problem is None:
             return error, loaded.lost(store.done)  # the frame after the finished segments is the first that cannot be read
@@ -127,7 +127,7 @@ def _first_pass(
     finally:
         torch.set_num_threads(available)
     if not store.done:
-        raise VideoReadError(f"{task.source}: there is not one frame {'at that place' if task.start else 'in it'}")
+        raise VideoReadError(f"{task.source}: there is not one frame {'at that place' if task.clip.start else 'in it'}")
     return loaded.problem, loaded.lost(store.done)
 
 
@@ -168,7 +168,7 @@ def _continued(task: VideoTask, renderer: Renderer, state: Any, normals: bool) -
             now.load_state_dict(state["film"] if normals else _without_normals(state["film"]))
             for name, each in renderer.running.items():
                 each.load_state_dict(state["ranges"][name])
-            renderer.fov = _kept_fov(state, renderer.fov)
+            renderer.fov = state.get("fov", renderer.fov)
         except (KeyError, TypeError, AttributeError) as error:
             raise VideoError(f"what was kept of the frames before is damaged ({error}); run without --resume to begin anew") from error
     return now
@@ -189,17 +189,6 @@ def _without_normals(video: Any) -> Any:
     return video if aligner is None or aligner.get("depth") is None else {**video, "aligner": {**aligner, "normals": None}}
 
 
-def _kept_fov(state: Any, fov: float) -> float:
-    """The field of view that the first pass has found, where frames are shown in half spheres or by a moved camera."""
-    return state.get("fov", fov)
-
-
-def _counted(parts: Iterator[tuple[Any, Tensor, Estimate]], tick: Tick) -> Iterator[tuple[Any, Tensor, Estimate]]:
-    for part in parts:
-        yield part
-        tick(len(part[0]))
-
-
 def _write_segments(
     store: SegmentStore,
     task: VideoTask,
@@ -208,8 +197,9 @@ def _write_segments(
     reduced: ReducedFrames,
     parts: Iterator[tuple[list[Frame], Tensor, Estimate]],
     writing: WriterThread,
+    tick: Tick,
     video_state: Callable[[], Any],
-    dtype_now: Callable[[], str],
+    model: Model | None,
 ) -> None:
     """Renders frames and writes them as segments, each a little behind the frames that are estimated meanwhile."""
     first, number = store.done, len(store.records)
@@ -224,11 +214,12 @@ def _write_segments(
                     unfinished.append(writer)
                 behind.call(partial(_write, writer, renderer, frames, images, found, reduced.size))
                 count += len(frames)
-                if count >= task.segment:
-                    behind.call(partial(_finish, unfinished, store, renderer, video_state(), dtype_now()))
+                if count >= task.clip.segment:
+                    behind.call(partial(_finish, unfinished, store, renderer, video_state(), "" if model is None else model.dtype_name))
                     first, number, count, writer = first + count, number + 1, 0, None
+                tick(len(frames))
             if writer is not None:
-                behind.call(partial(_finish, unfinished, store, renderer, video_state(), dtype_now()))
+                behind.call(partial(_finish, unfinished, store, renderer, video_state(), "" if model is None else model.dtype_name))
             behind.finish()
     except BaseException:
         if not writing.is_running:  # else the next run removes what is left: FFmpeg would crash where a video is closed under its encoder
@@ -238,11 +229,11 @@ def _write_segments(
 
 
 def _write(
-    writer: SegmentWriter, renderer: Renderer, frames: list[Frame], images: Tensor, found: Estimate, size: tuple[int, int] | None
+    writer: SegmentWriter, renderer: Renderer, frames: list[Frame], images: Tensor, found: Estimate, size: tuple[int, int] | None = None
 ) -> None:
     # One by one: a frame at its own size stays in the processor's cache from step to step.
     for frame, image, one in zip(frames, images.split(1), found.split(), strict=True):
-        writer.write(renderer.shown([frame], image, one, size))
+        writer.write(renderer.shown(frame, image, one, size))
 
 
 def _finish(unfinished: list[SegmentWriter], store: SegmentStore, renderer: Renderer, video: Any, dtype: str) -> None:
@@ -268,14 +259,14 @@ def _second_pass(task: VideoTask, header: VideoHeader, store: SegmentStore, tick
     black_and_white, ends = ([each for record in store.records for each in getattr(record, name)] for name in ("black_and_white", "ends"))
     renderer = Renderer(task, RANGED & set(task.targets), clip_range(black_and_white), clip_range(ends))
     if renderer.needs_fov:
-        renderer.fov = _kept_fov(store.state(), renderer.fov)
+        renderer.fov = store.state().get("fov", renderer.fov)
     loaded = Loaded(islice(task.read(), store.done), task.image)
     writer, shown = SegmentWriter(store, task, *_times(task, header), 0, "film"), 0
     writing = WriterThread()
     try:
         with writing as behind:
             for (frame, image), found in zip(loaded, _kept_depth(store), strict=False):
-                behind.call(partial(writer.write, renderer.shown([frame], image[None], found)))
+                behind.call(partial(_write, writer, renderer, [frame], image[None], found))
                 tick(1)
                 shown += 1
             if loaded.problem is not None:
@@ -304,7 +295,7 @@ def _kept_depth(store: SegmentStore) -> Iterator[Estimate]:
 
 def _beginning(task: VideoTask, store: SegmentStore) -> Fraction:
     """Seconds of the source at which the result begins: its own beginning, unless something of it was left out."""
-    return Fraction(store.records[0].time) if task.start else Fraction(0)
+    return Fraction(store.records[0].time) if task.clip.start else Fraction(0)
 
 
 def _segments_of(task: VideoTask, store: SegmentStore, output: str) -> list[Segment]:
@@ -320,20 +311,34 @@ def _has_sound(task: VideoTask, header: VideoHeader) -> bool:
 def _sound(task: VideoTask, header: VideoHeader, store: SegmentStore, problem: VideoReadError | None) -> Sound | None:
     if not _has_sound(task, header):
         return None
-    ends_early = task.frames is not None or task.end is not None or task.preset is not None or problem is not None
+    ends_early = task.clip.frames is not None or task.clip.end is not None or task.preset is not None or problem is not None
     return Sound(task.source, _beginning(task, store), Fraction(store.records[-1].end) if ends_early else None)
-
-
-def dtype_name(model: Model | None) -> str:
-    """The dtype that a model computes in by now, as `--dtype` calls it; nothing without one."""
-    return "" if model is None else str(model.dtype).removeprefix("torch.")
 
 
 def computed_by(model: Model | None) -> dict[str, str]:
     """What computes the frames, as settings of `SegmentStore`; nothing without a model."""
     if model is None:
         return {}
-    return {"dtype": dtype_name(model), "runtime": getattr(model.engine, "runtime", TORCH), ENGINE: model.runtime}
+    return {"dtype": model.dtype_name, "runtime": getattr(model.engine, "runtime", TORCH), ENGINE: model.runtime}
+
+
+def model_settings(options: Options, task: VideoTask) -> dict[str, Any]:
+    """All that decides on the frames of a video by a model, as records hold it; known before a model is loaded.
+
+    Raises:
+        ValueError: The model does not give what is asked for.
+    """
+    spec = options.spec
+    check_perspective_model(spec)
+    asked = task.targets.keys()
+    if spec.quantity is None and (lacking := {"depth", "stereo", "parallax"} & asked):
+        raise ValueError(
+            f"{spec.id} gives {spec.gives}, and --what {','.join(sorted(lacking))} needs depth: choose another --model or --what"
+        )
+    if not spec.axes and spec.quantity is Quantity.RELATIVE_DEPTH and "normals" in asked:
+        raise ValueError(f"{spec.id} gives {spec.gives}, whose slopes are not known: choose another --model for normals, or another --what")
+    by = {"model": spec.id, "weights": known_weights(spec, options.weights), "dtype": options.dtype, "runtime": options.recorded_runtime}
+    return {**task.settings(), **by, **options.recorded_steps, "size": spec.size_in_record(task.size)}
 
 
 def bytes_between_passes(header: VideoHeader, frames: int | None) -> int | None:

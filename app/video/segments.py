@@ -58,7 +58,9 @@ _ADVICE = "run without --resume to begin anew"
 
 
 class SegmentStore:
-    """The segments of one video, which no other run touches meanwhile. To be used as a context, which makes the folders that are absent.
+    """The segments of one video while it is made in the block of this context, which no other run touches meanwhile.
+
+    Folders that are absent are made. That of the segments goes when the block ends well, and where no segment is finished.
 
     What is not a finished segment of the same settings is removed when it is opened. A newest segment that is damaged, as after a power
     failure, is made again.
@@ -67,19 +69,20 @@ class SegmentStore:
         task: What is asked.
         settings: All that decides on the frames.
         resume: Whether to go on with what is there.
+        kept: Whether finished segments stay where the block fails.
 
     Raises:
         VideoError: There are segments that were made with other settings, or are damaged, and `resume` is asked for; or another run makes
             the same video.
     """
 
-    def __init__(self, task: VideoTask, settings: Mapping[str, Any], resume: bool) -> None:
+    def __init__(self, task: VideoTask, settings: Mapping[str, Any], *, resume: bool = False, kept: bool = True) -> None:
         self.folder = segments_folder(task.targets)
         self._task = task
         self._settings = json.loads(json.dumps(settings))
         self.records: list[SegmentRecord] = []
         self._lock = FileLock(self.folder.with_name(f"{self.folder.name}.lock"))
-        self._resume = resume
+        self._resume, self._kept = resume, kept
 
     def __enter__(self) -> SegmentStore:
         self._place = ExitStack()
@@ -96,7 +99,9 @@ class SegmentStore:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if error is None or not (self._kept and self.done):
+            rmtree(self.folder, ignore_errors=True)
         self._release()
 
     def _release(self) -> None:
@@ -210,10 +215,6 @@ class SegmentStore:
     def _state_path(self, segments: int) -> Path:
         return self.folder / f"{segments:05d}_state.safetensors"
 
-    def remove(self) -> None:
-        """Removes the folder."""
-        rmtree(self.folder, ignore_errors=True)
-
 
 def _numbers(record: SegmentRecord, first: int) -> Sequence[int]:
     """The numbers of a segment's frames, before which there were so many."""
@@ -251,19 +252,19 @@ def _write_durably(path: Path, content: bytes) -> None:
 
 @dataclass(frozen=True)
 class Shown:
-    """Some frames as they are written.
+    """A frame as it is written.
 
     Attributes:
-        frames: Their times.
-        images: (B, 1 or 3, H, W) in [0, 1], or such frames, by what they show; for EXR nothing.
-        estimate: The numbers; at the frames' size for EXR, else perhaps at the network's.
+        frame: Its time.
+        images: (1, 1 or 3, H, W) in [0, 1], by what they show; for EXR nothing.
+        estimate: The numbers; at the frame's size for EXR, else perhaps at the network's.
         ranges: Of `KEPT_DEPTH`.
         black_and_white: Of `KEPT_DEPTH`.
         ends: Of `KEPT_DEPTH` for stereo.
     """
 
-    frames: list[Frame]
-    images: Mapping[str, Sequence[Tensor] | Tensor]
+    frame: Frame
+    images: Mapping[str, Tensor]
     estimate: Estimate
     ranges: list[tuple[float, float]] = field(default_factory=list)
     black_and_white: list[tuple[float, float]] = field(default_factory=list)
@@ -291,24 +292,24 @@ class SegmentWriter:
         self.record = SegmentRecord()
 
     def write(self, shown: Shown) -> None:
-        """The next frames."""
+        """The next frame."""
+        frame = shown.frame
         if shown.ranges and shown.estimate.quantity is not None:
             self.record.quantity = shown.estimate.quantity.value
         self.record.ranges += shown.ranges
         self.record.black_and_white += shown.black_and_white
         self.record.ends += shown.ends
-        for index, frame in enumerate(shown.frames):
-            if not self.record.frames:
-                self.record.time = str(frame.time)
-            self.record.end = str(frame.time + (frame.duration or 1 / self._rate))
-            number = self._first + self.record.frames + 1 if frame.number is None else frame.number
-            if frame.number is not None:
-                self.record.numbers.append(number)
-            for output, images in shown.images.items():
-                self._write(output, images[index], frame, number)
-            if self._task.codec == "exr":
-                self._write_exr(shown.estimate.slice(index, index + 1), number)
-            self.record.frames += 1
+        if not self.record.frames:
+            self.record.time = str(frame.time)
+        self.record.end = str(frame.time + (frame.duration or 1 / self._rate))
+        number = self._first + self.record.frames + 1 if frame.number is None else frame.number
+        if frame.number is not None:
+            self.record.numbers.append(number)
+        for output, image in shown.images.items():
+            self._write(output, image[0], frame, number)
+        if self._task.codec == "exr":
+            self._write_exr(shown.estimate, number)
+        self.record.frames += 1
 
     def _write(self, output: str, image: Tensor, frame: Frame, number: int) -> None:
         if self._task.sequence and output != KEPT_DEPTH:
@@ -320,7 +321,7 @@ class SegmentWriter:
             codec = "ffv1" if output == KEPT_DEPTH else self._task.codec
             suffix = CODECS["ffv1"].containers[0] if output == KEPT_DEPTH else self._task.targets[output].suffix
             name = f"{self._label}_{output}{suffix}"
-            writer = VideoWriter(self._folder / name, codec, self._rate, self._time_base, self._task.quality)
+            writer = VideoWriter(self._folder / name, codec, self._rate, self._time_base, self._task.clip.quality)
             self._writers[output] = self._opened.enter_context(writer)
             self.record.files[output] = name
         self._writers[output].write(image, frame.time - Fraction(self.record.time), frame.duration)

@@ -43,7 +43,6 @@ from ...media import (
     sequence_header,
     video_header,
 )
-from ...options.fields import default_of
 from ...options.map_images import PER_CLIP
 from ...options.parallax import LoopOptions
 from ...options.stereo import StereoOptions
@@ -76,46 +75,29 @@ class VideoTask:
         source: A video, numbered images, or a folder of images.
         targets: The video, or the pattern of numbered files, by what is in it (`OUTPUTS`).
         codec: One of `CODECS`, or "png" or "exr" for numbered files.
-        quality: As `Codec.quality`.
-        rate: Frames a second of the result, of numbered images also of what is read; None = the source's own.
-        start: Seconds that are left out at the beginning.
-        end: Seconds from the source's beginning from which frames are left out; None = none are.
-        frames: How many are made at most.
-        preset: The properties that the model expects which will read the result.
-        width: Of the frames that are read, before anything is made of them, in pixels; None = by `height`, or the source's.
-        height: The same.
-        normalise: Where the range between black and white comes from: "per_image", "per_clip" or "running".
+        clip: Which frames are made, what is made of them, and how it is stored; `targets` and `codec` follow from it.
         options: How frames are made temporally stable.
-        layout: Where the two eyes' images of `STEREO` lie.
         stereo: How deep `STEREO` is.
         move: The camera of `PARALLAX`.
         size, fov: As `Model.estimate`.
-        segment: How many frames a stop can cost.
-        strict: Whether the first frame that cannot be decoded ends the video.
         depth: The depth that the user has of the source; None = a model's.
     """
 
     source: Path
     targets: dict[str, Path]
     codec: str
-    quality: int | None = None
-    rate: Fraction | None = None
-    start: Fraction = Fraction(0)
-    end: Fraction | None = None
-    frames: int | None = None
-    preset: Preset | None = None
-    width: int | None = None
-    height: int | None = None
-    normalise: str = default_of(ClipOptions, "normalise")
+    clip: ClipOptions = field(default_factory=ClipOptions)
     options: VideoOptions = field(default_factory=VideoOptions)
-    layout: str = default_of(ClipOptions, "layout")
     stereo: StereoOptions = field(default_factory=StereoOptions)
     move: LoopOptions = field(default_factory=LoopOptions)
     size: int | None = None
     fov: float = 0.0
-    segment: int = default_of(ClipOptions, "segment")
-    strict: bool = False
     depth: OwnDepth | None = None
+
+    @property
+    def preset(self) -> Preset | None:
+        """The properties that the model expects which will read the result; None = any will do."""
+        return PRESETS[self.clip.preset] if self.clip.preset else None
 
     @property
     def sequence(self) -> bool:
@@ -125,18 +107,18 @@ class VideoTask:
     @property
     def in_two_passes(self) -> bool:
         """True if the range needs a first pass over the whole video. Numbers (EXR) need no range."""
-        return self.normalise == PER_CLIP and self.codec != "exr" and bool(RANGED & set(self.targets))
+        return self.clip.normalise == PER_CLIP and self.codec != "exr" and bool(RANGED & set(self.targets))
 
     @property
     def new_rate(self) -> Fraction | None:
         """Frames a second to which the video is brought; None = its frames stay what they are."""
-        if self.preset is not None and self.rate is None:
+        if self.preset is not None and self.clip.fps is None:
             return Fraction(self.preset.rate)
-        return None if is_sequence(self.source) and self.preset is None else self.rate
+        return None if is_sequence(self.source) and self.preset is None else self.clip.fps
 
     def header(self) -> VideoHeader:
         """The source's header."""
-        return sequence_header(self.source, self.rate) if is_sequence(self.source) else video_header(self.source)
+        return sequence_header(self.source, self.clip.fps) if is_sequence(self.source) else video_header(self.source)
 
     def checked_header(self) -> VideoHeader:
         """The source's header, once it is clear that its frames can be stored, and that the user's own depth is of them.
@@ -157,35 +139,36 @@ class VideoTask:
             VideoError: They are.
         """
         size = header.width, header.height
-        if self.width is not None or self.height is not None:
-            size = fitted_size(size, self.width, self.height)
+        if self.clip.width is not None or self.clip.height is not None:
+            size = fitted_size(size, self.clip.width, self.clip.height)
         if not self.sequence:
             for output, target in self.targets.items():
-                beside, below = _TIMES.get(self.layout if output == STEREO else output, (1, 1))
+                beside, below = _TIMES.get(self.clip.layout if output == STEREO else output, (1, 1))
                 check_codec(target, self.codec, (size[0] * beside, size[1] * below))
 
     def read(self) -> Iterator[Frame]:
         """The frames that are asked for; each is converted only when its image is asked for."""
-        start = self.start if self.depth is None else Fraction(0)  # the n-th frame has the n-th depth: they are counted from the first
+        # With depth of their own frames are counted from the first: the n-th has the n-th depth.
+        start = self.clip.start if self.depth is None else Fraction(0)
         if is_sequence(self.source):
-            frames = read_sequence(self.source, self.rate, start)
+            frames = read_sequence(self.source, self.clip.fps, start)
         else:
-            frames = read_frames(self.source, start=start, strict=self.strict)
+            frames = read_frames(self.source, start=start, strict=self.clip.strict)
         if self.depth is not None:
-            frames = (frame for frame in self.depth.beside(frames) if frame.time >= self.start)
-        if (end := self.end) is not None:
+            frames = (frame for frame in self.depth.beside(frames) if frame.time >= self.clip.start)
+        if (end := self.clip.end) is not None:
             frames = takewhile(lambda frame: frame.time < end, frames)
         if self.new_rate is not None:
             frames = at_rate(frames, self.new_rate)
-        if self.frames is not None:
-            frames = islice(frames, self.frames)
+        if self.clip.frames is not None:
+            frames = islice(frames, self.clip.frames)
         return frames if self.preset is None else in_groups(frames, self.preset.group)
 
     @property
     def change(self) -> Callable[[Tensor], Tensor] | None:
         """The function that is applied to every image first; None = none."""
-        if self.width is not None or self.height is not None:
-            return partial(fitted, width=self.width, height=self.height, side=2 if self.preset is None else self.preset.side)
+        if self.clip.width is not None or self.clip.height is not None:
+            return partial(fitted, width=self.clip.width, height=self.clip.height, side=2 if self.preset is None else self.preset.side)
         return None if self.preset is None else partial(cropped, side=self.preset.side)
 
     def image(self, frame: Frame) -> Tensor:
@@ -202,8 +185,9 @@ class VideoTask:
         image = frame.image()
         height, width = image.shape[-2:]
         found = frame.known(height, width)
-        if self.width is not None or self.height is not None:
-            larger, window = fitted_window((width, height), self.width, self.height, 2 if self.preset is None else self.preset.side)
+        if self.clip.width is not None or self.clip.height is not None:
+            side = 2 if self.preset is None else self.preset.side
+            larger, window = fitted_window((width, height), self.clip.width, self.clip.height, side)
             found = found.resized(*larger).cut(window)
         elif self.preset is not None:
             found = found.resized(height, width).cut(cropped_window(height, width, self.preset.side))
@@ -214,25 +198,25 @@ class VideoTask:
     def expected(self, header: VideoHeader) -> int | None:
         """The number of frames by the header; None = it does not say."""
         seconds = header.seconds if header.frames is None else header.frames / header.rate
-        if self.end is not None:
-            seconds = self.end if seconds is None else min(seconds, self.end)
+        if self.clip.end is not None:
+            seconds = self.clip.end if seconds is None else min(seconds, self.clip.end)
         if seconds is None:
-            return self.frames
-        total = max(0, round((seconds - self.start) * (self.new_rate or header.rate)))
-        total = total if self.frames is None else min(total, self.frames)
+            return self.clip.frames
+        total = max(0, round((seconds - self.clip.start) * (self.new_rate or header.rate)))
+        total = total if self.clip.frames is None else min(total, self.clip.frames)
         return total if self.preset is None or not total else (total - 1) // self.preset.group * self.preset.group + 1
 
     def needed(self, header: VideoHeader) -> int | None:
         """The number of frames of the source, from its first, that `read` takes where some are left out at the end; None = all."""
-        if (self.end is None and self.frames is None) or header.frames is None:
+        if (self.clip.end is None and self.clip.frames is None) or header.frames is None:
             return None
-        made = replace(self, preset=None).expected(header) or 0
-        return min(header.frames, round(self.start * header.rate) + math.ceil(made * header.rate / (self.new_rate or header.rate)))
+        made = replace(self, clip=replace(self.clip, preset=None)).expected(header) or 0
+        return min(header.frames, round(self.clip.start * header.rate) + math.ceil(made * header.rate / (self.new_rate or header.rate)))
 
     def settings(self) -> dict[str, Any]:
         """The settings that decide on the frames of the result, as JSON can hold them."""
-        sizes = {name: length for name, length in (("width", self.width), ("height", self.height)) if length is not None}
-        stereo = {"layout": self.layout, **self.stereo.as_record()}
+        sizes = {name: length for name, length in (("width", self.clip.width), ("height", self.clip.height)) if length is not None}
+        stereo = {"layout": self.clip.layout, **self.stereo.as_record()}
         del stereo["original"]
         numbers = frame_numbers(self.source) if is_sequence(self.source) and self.new_rate is None else None
         first = 1 if self.sequence or numbers is None else numbers[0]
@@ -242,22 +226,22 @@ class VideoTask:
             "source_files": digest_of_marks(find_images(self.source) if is_sequence(self.source) else [self.source.resolve()]),
             "what": sorted(self.targets),
             "codec": self.codec,
-            "quality": None if self.sequence or self.quality == CODECS[self.codec].quality else self.quality,
-            "rate": self.rate and str(self.rate),
-            "start": str(self.start),
-            **({} if self.end is None else {"end": str(self.end)}),
+            "quality": None if self.sequence or self.clip.quality == CODECS[self.codec].quality else self.clip.quality,
+            "rate": self.clip.fps and str(self.clip.fps),
+            "start": str(self.clip.start),
+            **({} if self.clip.end is None else {"end": str(self.clip.end)}),
             **({} if as_counted else {"numbers": "kept"}),
-            "frames": self.frames,
+            "frames": self.clip.frames,
             "preset": self.preset and self.preset.name,
             **sizes,
-            "normalise": self.normalise,
+            "normalise": self.clip.normalise,
             **asdict(self.options),
             **(stereo if STEREO in self.targets else {}),
             **(asdict(self.move) if PARALLAX in self.targets else {}),
             "size": self.size,
             "fov": self.fov,
-            "segment": self.segment,
-            **({"strict": True} if self.strict else {}),
+            "segment": self.clip.segment,
+            **({"strict": True} if self.clip.strict else {}),
             **({} if self.depth is None else self.depth.settings()),
         }
 
@@ -274,8 +258,7 @@ def video_task(
     Args:
         source: As `VideoTask.source`.
         place: Gives the file of the results for a default name.
-        clip: Which frames are made, what is made of them, and how it is stored.
-        options: As `VideoTask.options`.
+        clip, options: As of `VideoTask`.
         others: Other fields of `VideoTask`.
 
     Raises:
@@ -289,11 +272,8 @@ def video_task(
         source=source,
         targets=plan_targets(out, clip.outputs, clip.layout),
         codec=codec,
-        quality=clip.quality,
-        rate=clip.fps,
-        preset=PRESETS[clip.preset] if clip.preset else None,
+        clip=clip,
         options=options,
-        **{name: getattr(clip, name) for name in ("start", "end", "frames", "width", "height", "normalise", "layout", "segment", "strict")},
         **others,
     )
 

@@ -336,6 +336,11 @@ class Model:
         return self._network.dtype
 
     @property
+    def dtype_name(self) -> str:
+        """The same as `load_model` and `--dtype` call it."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
     def device(self) -> torch.device:
         """The device that it runs on as long as it fits there."""
         return self._network.device

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from threading import Event, Lock
 
+from ....geometry.estimate import Estimate
 from ....model_loader import Model
 from ...outcomes import EXPECTED_ERRORS
 from ..failures import Failure, failure_of
@@ -39,9 +40,8 @@ def estimate_shards(
                 stop.set()
             return [Outcome(outputs, failure=failure) for outputs, failure in zip(closed.items, failures, strict=True)]
 
-        def finish(item: InFlight) -> list[Outcome]:
-            assert item.estimate is not None
-            row = row_of(str(item.outputs.image.absolute()), item.estimate, target.run.options.numbers)
+        def finish(item: InFlight, found: Estimate) -> list[Outcome]:
+            row = row_of(str(item.outputs.image.absolute()), found, target.run.options.numbers)
             with one_at_a_time:
                 return outcomes(writer.add(item.outputs, row, item.source_mark))
 

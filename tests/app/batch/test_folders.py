@@ -478,8 +478,8 @@ def test_what_is_rendered_where_a_gpu_is_full_is_rendered_on_the_cpu(photos, tmp
     found = OnGpu(torch.ones(1, 1, 32, 48), Quantity.DISPARITY)
     devices = []
 
-    def finish(item):
-        devices.append(item.estimate.device.type)
+    def finish(item, found):
+        devices.append(found.device.type)
         if devices[-1] == "cuda":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.")
         return tmp_path
@@ -488,7 +488,7 @@ def test_what_is_rendered_where_a_gpu_is_full_is_rendered_on_the_cpu(photos, tmp
     (outputs, *_) = plan_outputs(find_images([photos])[0], tmp_path / "out").todo
     pipeline = local_engine._Pipeline(options.load("cpu"), options, finish, threading.Event(), only_shown=False)
     try:
-        assert pipeline._finish(local_engine.InFlight(outputs, None, torch.ones(1, 3, 32, 48), found)) == tmp_path
+        assert pipeline._finish(local_engine.InFlight(outputs, None, torch.ones(1, 3, 32, 48)), found) == tmp_path
     finally:
         pipeline.close()
     assert devices == ["cuda", "cpu"]
@@ -519,7 +519,7 @@ def test_on_a_cpu_networks_run_side_by_side(photos, two_threads, monkeypatch, sh
 
     hooks = [model.annotator.network.register_forward_pre_hook(enter), model.annotator.network.register_forward_hook(leave)]
     try:
-        found = {outputs.image: each for outputs, each in local_engine.process(model, todo, options, lambda item: item.estimate)}
+        found = {outputs.image: each for outputs, each in local_engine.process(model, todo, options, lambda item, found: found)}
     finally:
         [hook.remove() for hook in hooks]
     assert most == 2 and found.keys() == alone.keys()
@@ -552,7 +552,7 @@ def test_memory_between_reading_and_writing_is_bounded(photos, monkeypatch):
         most = max(most, len(held))
         return image
 
-    def finish(item):
+    def finish(item, _):
         time.sleep(0.01)
         held.discard(id(item.image))
 

@@ -37,7 +37,7 @@ from depth_normal.app.batch.shards.shard_store import open_store
 from depth_normal.app.batch.shards.writer import ShardOptions, ShardRun, ShardWriter
 from depth_normal.app.batch.sources import Source, find_images
 from depth_normal.app.cluster import engine, session, steps
-from depth_normal.app.cluster.engine import estimate_with_ray
+from depth_normal.app.cluster.engine import RayEngine
 from depth_normal.app.cluster.library import import_ray
 from depth_normal.app.cluster.local_ray import local_ray
 from depth_normal.app.console import terminal
@@ -77,6 +77,10 @@ def environment():
     with mock.patch.dict(os.environ, RAY_worker_niceness="0"):  # its workers wait for whatever else runs on a machine
         import_ray()
         yield
+
+
+def made_with_ray(todo, options, spread, stop=None):
+    return RayEngine(spread).run(todo, options, stop or Event(), None, None)
 
 
 def write_image(path, number):
@@ -206,7 +210,7 @@ def test_only_maps_that_are_written_travel_between_the_steps(writes, travels, fo
 
     monkeypatch.setattr(engine, "write_rows", noted)
     sources = [Source(path, Path(path.name)) for path in sorted(folder.glob("p*.png"))[:3]]
-    with_ray = estimate_with_ray(plan_outputs(sources, tmp_path / "ray", writes).todo, OPTIONS, RayOptions(workers=1, device="cpu"))
+    with_ray = made_with_ray(plan_outputs(sources, tmp_path / "ray", writes).todo, OPTIONS, RayOptions(workers=1, device="cpu"))
     assert not [outcome.failure for outcome in with_ray if outcome.failure]
     found = [set(path.read_text().split()) for path in tmp_path.glob("travelled *")]
     assert found and all(each == travels for each in found)
@@ -235,7 +239,7 @@ def test_a_lost_worker_loses_nothing(tmp_path, cluster):
     before = set(workers())
     plan = plan_outputs([Source(path, Path(path.name)) for path in images], tmp_path / "out", ("npz",))
     done, killed = [], []
-    for outcome in estimate_with_ray(plan.todo, slow, RayOptions(workers=1, device="cpu")):
+    for outcome in made_with_ray(plan.todo, slow, RayOptions(workers=1, device="cpu")):
         assert outcome.failure is None
         done.append(outcome.item.image)
         if len(done) == 1:
@@ -259,17 +263,22 @@ def test_what_was_lost_with_its_worker_is_tried_once_more_alone(folder, tmp_path
         indices = [row["index"] for block in blocks for row in block.to_pylist()]
         asked.append((indices, options.batch_size))
         lost = (3, 4, 5) if len(asked) == 1 else (5,)
-        yield from ({"index": index, "files": [], "failure": None} for index in indices if index not in lost)
+        yield [{"index": index, "files": [], "failure": None} for index in indices[:6] if index not in lost]
+        yield [{"index": index, "files": [], "failure": None} for index in indices[6:] if index not in lost]
 
     monkeypatch.setattr(engine, "session", lambda address: nullcontext((SimpleNamespace(cluster_resources=dict), False)))
     monkeypatch.setattr(engine, "_rows", rows)
-    outcomes = list(engine.estimate_with_ray(todo, OPTIONS, RayOptions(batch_size=4)))
+    outcomes = list(made_with_ray(todo, OPTIONS, RayOptions(batch_size=4)))
     assert asked == [(list(range(12)), 4), ([3, 4, 5], 1)]
     assert [each.item for each in outcomes if each.failure] == [todo[5]] and outcomes[-1].failure.retryable
     assert sorted(each.item.image for each in outcomes) == [each.image for each in todo]
-    stop = Event()
-    stop.set()
-    assert not list(engine.estimate_with_ray(todo, OPTIONS, RayOptions(), stop)) and len(asked) == 2, "stopped while Ray started"
+    stop, asked[:] = Event(), []
+    for done in (counted := made_with_ray(todo, OPTIONS, RayOptions(), stop)):
+        stop.set()
+        assert done.item == todo[0]
+        break
+    assert [each.item for each in counted] == todo[1:3], "what is written is counted"
+    assert not list(made_with_ray(todo, OPTIONS, RayOptions(), stop)) and len(asked) == 1, "stopped while Ray started"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -336,7 +345,7 @@ def test_a_worker_without_the_file_says_on_which_machine(folder, tmp_path, clust
     todo = [Outputs(folder / "p00.png", tmp_path)]
     options = replace(OPTIONS, weights=tmp_path / "weights.safetensors")
     with pytest.raises(RuntimeError, match=rf"(?s)machine {socket.gethostname()} cannot load the model: .*weights\.safetensors"):
-        list(estimate_with_ray(todo, options, RayOptions(workers=1)))
+        list(made_with_ray(todo, options, RayOptions(workers=1)))
 
 
 def test_a_fault_of_the_program_reaches_the_report_with_its_place(folder, tmp_path, monkeypatch):
@@ -500,7 +509,7 @@ def test_ray_gives_the_bytes_of_the_local_engine_on_a_busy_machine(cluster, fold
         once = [Source(path, Path(path.name)) for path in images]
         expected = made_by(lambda todo: estimate_files(options.load("cpu"), todo, options), once, tmp_path / "local")
         sources = find_images([tmp_path / "photos"], recursive=True)[0]
-        found = made_by(lambda todo: estimate_with_ray(todo, options, RayOptions(device="cpu")), sources, tmp_path / "ray")
+        found = made_by(lambda todo: made_with_ray(todo, options, RayOptions(device="cpu")), sources, tmp_path / "ray")
     finally:
         torch.set_num_threads(before)
         program.kill()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from depth_normal.app import cli
-from depth_normal.app.commands.camera_moves import chosen_move
+from depth_normal.app.commands.arguments import chosen_move
 from depth_normal.media import read_frames, video_header
 from depth_normal.options.parallax import AMOUNT, AMOUNT_OF_TINY, MoveOptions
 

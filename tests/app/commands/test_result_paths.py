@@ -20,10 +20,10 @@ from depth_normal.app.batch import named_results, per_image
 from depth_normal.app.batch.records import RECORDS
 from depth_normal.app.cli import main
 from depth_normal.app.commands import result_paths
-from depth_normal.app.commands.estimate import DEMO_IMAGE
 from depth_normal.app.console import viewer
 from depth_normal.app.console.terminal import quoted
 from depth_normal.app.onnx_export import Exported
+from depth_normal.app.outcomes import DEMO_IMAGE
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import save_estimate
 

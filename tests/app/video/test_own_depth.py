@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from depth_normal.app import cli
-from depth_normal.app.video import rendering as video_rendering
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.geometry.files import load_estimate
 from depth_normal.media import MAPS, find_images
@@ -107,16 +106,8 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_depth(clip, tmp_path, monk
     first, other = numbered(tmp_path / "d", "png"), numbered(tmp_path / "e", "png", levels=LEVELS[::-1])
     words = ("-o", tmp_path / "o.mkv", "--codec", "ffv1", "--what", "stereo", "--segment", 4)
     assert run(clip, "--depth", first, "-o", tmp_path / "whole.mkv", *words[2:]) == 0
-    shown, seen = video_rendering.Renderer.shown, []
-
-    def stops(self, part, *rest):
-        seen.extend(part)
-        if len(seen) > 6:
-            raise KeyboardInterrupt
-        return shown(self, part, *rest)
-
     with monkeypatch.context() as patch:
-        patch.setattr(video_rendering.Renderer, "shown", stops)
+        VIDEOS.stop_after(patch, 6)
         assert run(clip, "--depth", first, *words) == 130
     assert run(clip, "--depth", other, *words, "--resume") == 2
     assert "begun with other settings (depth, depth_files)" in capsys.readouterr().err

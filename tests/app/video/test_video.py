@@ -39,7 +39,7 @@ from depth_normal.geometry.views import parallax, stereo, vr
 from depth_normal.media import numbered, read_frames, video_header
 from depth_normal.model_loader import load_model
 from depth_normal.options.parallax import LoopOptions
-from depth_normal.options.video import PRESETS, VideoOptions
+from depth_normal.options.video import PRESETS, ClipOptions, VideoOptions
 
 VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "videos.py")))
 frames_of, stop_after = VIDEOS.frames_of, VIDEOS.stop_after
@@ -125,9 +125,9 @@ def test_frames_that_no_output_shows_are_reduced_while_they_are_read(tmp_path, m
     source = write_video(tmp_path / "in.mkv", planes)
     sizes, shown = [], video_rendering.Renderer.shown
 
-    def watched(self, frames, images, *rest):
-        sizes.append(tuple(images.shape[-2:]))
-        return shown(self, frames, images, *rest)
+    def watched(self, frame, image, *rest):
+        sizes.append(tuple(image.shape[-2:]))
+        return shown(self, frame, image, *rest)
 
     monkeypatch.setattr(video_rendering.Renderer, "shown", watched)
     assert run(source, tmp_path / "out.mkv", "--codec", "ffv1", "--normalise", "per-image") == 0
@@ -144,20 +144,20 @@ def test_metres_are_shown_as_disparity(normalise):
     disparity = torch.linspace(1e-3, 1, 200).view(1, 1, -1, 1).repeat(2, 1, 1, 300) / torch.tensor([1.0, 2.0]).view(-1, 1, 1, 1)
     disparity[:, :, 0, :3] = 100
     found = Estimate(1 / disparity, Quantity.METRIC_DEPTH, mask=disparity > 0.002)
-    task, frames, source_frames = (
-        video_task.VideoTask(Path("in"), {"depth": Path("out")}, "ffv1", normalise=normalise),
-        [],
-        torch.zeros(2, 3, 200, 300),
-    )
-    renderer = video_rendering.Renderer(task, {"depth"} if normalise != "per_clip" else {video_rendering.KEPT_DEPTH})
-    shown = renderer.shown(frames, source_frames, found)
-    images = shown.images.get("depth")
-    if images is None:
-        kept = zip(shown.images[video_rendering.KEPT_DEPTH], shown.ranges, strict=True)
-        frames_kept = Estimate.cat([video_rendering.from_levels(level.expand(3, -1, -1), ends, "metric_depth") for level, ends in kept])
-        torch.testing.assert_close(1 / frames_kept.depth[found.mask], disparity[found.mask], atol=100 / 65534, rtol=0)
-        ends = video_rendering.clip_range(shown.black_and_white)
-        images = video_rendering.Renderer(task, {"depth"}, ends).shown(frames, source_frames, frames_kept).images["depth"]
+    task = video_task.VideoTask(Path("in"), {"depth": Path("out")}, "ffv1", ClipOptions(normalise=normalise))
+    kept_depth = video_rendering.KEPT_DEPTH
+    source = torch.zeros(1, 3, 200, 300)
+
+    def shown_of(renderer, estimates):
+        return [renderer.shown(None, source, each) for each in estimates]
+
+    first = shown_of(video_rendering.Renderer(task, {"depth"} if normalise != "per_clip" else {kept_depth}), found.split())
+    if normalise == "per_clip":
+        kept = [video_rendering.from_levels(each.images[kept_depth][0].expand(3, -1, -1), *each.ranges, "metric_depth") for each in first]
+        torch.testing.assert_close(1 / Estimate.cat(kept).depth[found.mask], disparity[found.mask], atol=100 / 65534, rtol=0)
+        ends = video_rendering.clip_range([ends for each in first for ends in each.black_and_white])
+        first = shown_of(video_rendering.Renderer(task, {"depth"}, ends), kept)
+    images = torch.cat([each.images["depth"] for each in first])
     middle = images[:, 0, 100, 9].tolist()
     assert middle == pytest.approx([0.5, 0.5 if normalise == "per_image" else 0.25], abs=0.02), "a running range follows slowly"
     assert (images[..., 0, :3] == 1).all() and (images[:, :, :1, 3:] == 0).all()
@@ -458,7 +458,7 @@ def test_presets_play_as_the_models_expect(name, tmp_path, caplog):
     found = list(read_frames(out))
     whole = int(Fraction(40, 30) * preset.rate - Fraction(1, 10**6)) + 1
     assert len(found) == (whole - 1) // preset.group * preset.group + 1
-    task = video_task.VideoTask(source, {}, "ffv1", preset=preset)
+    task = video_task.VideoTask(source, {}, "ffv1", ClipOptions(preset=name))
     assert task.expected(video_header(source)) == len(found), "what the progress bar counts to"
     assert (
         f"{preset.name}: the middle {82 // preset.side * preset.side}x{54 // preset.side * preset.side} of 82x54 pixels" in caplog.messages
@@ -667,9 +667,9 @@ def test_half_spheres_of_a_video(video, tmp_path, normalise):
 def test_half_spheres_keep_the_field_of_view_of_the_first_frame(video, tmp_path, monkeypatch, capsys):
     """A model says another one for each frame. A run that was stopped goes on with that of the first."""
 
-    def with_cameras(self, frames, images, found, size=None):
-        own = torch.cat([intrinsics_from_fov(60.0 + float(frame.time * 25), found.height, found.width) for frame in frames])
-        return shown(self, frames, images, replace(found, intrinsics=own))
+    def with_cameras(self, frame, image, found, size=None):
+        own = intrinsics_from_fov(60.0 + float(frame.time * 25), found.height, found.width)
+        return shown(self, frame, image, replace(found, intrinsics=own))
 
     shown = video_rendering.Renderer.shown
     monkeypatch.setattr(video_rendering.Renderer, "shown", with_cameras)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from depth_normal.annotators.registry import find_spec
-from depth_normal.app.commands.estimate import DEMO_IMAGE
+from depth_normal.app.outcomes import DEMO_IMAGE
 from depth_normal.geometry.estimate import Axes, Quantity
 from depth_normal.geometry.files import read_image
 from depth_normal.geometry.kinds import Projection
