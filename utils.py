@@ -488,8 +488,10 @@ def in_float32(function: Callable[Arguments, Made]) -> Callable[Arguments, Made]
         if image is None or not _is_floating(image) or all(each.dtype == dtype for each in tensors):
             return function(*args, **kwargs)
         new = {name: each.to(dtype) if _is_floating(each) else each for name, each in given.items()}
-        found = wide(**new)
-        narrow: Any = type(found)(*(each.to(image.dtype) for each in found)) if isinstance(found, tuple) else found.to(image.dtype)
+        computed = wide(**new)
+        narrow: Any = (
+            type(computed)(*(each.to(image.dtype) for each in computed)) if isinstance(computed, tuple) else computed.to(image.dtype)
+        )
         return narrow
 
     return call

@@ -134,13 +134,13 @@ class Annotator(Family):
         raise NotImplementedError(f"{type(self).__name__} names scenes that it does not estimate")
 
     def _checked_options(self, options: Any) -> Any:
-        known = self.options_type
+        options_type = self.options_type
         if options is None:
-            return known() if known is not None and self.default_options is None else self.default_options
-        if known is None:
+            return options_type() if options_type is not None and self.default_options is None else self.default_options
+        if options_type is None:
             raise TypeError(f"{self.spec.id} takes no options; found {type(options).__name__}")
-        if type(options) is not known:
-            raise TypeError(f"{self.spec.id} takes {known.__name__}; found {type(options).__name__}")
+        if type(options) is not options_type:
+            raise TypeError(f"{self.spec.id} takes {options_type.__name__}; found {type(options).__name__}")
         return options
 
     def _finished(self, estimate: Estimate, height: int, width: int, fov: float) -> Estimate:
@@ -184,9 +184,9 @@ class Annotator(Family):
         """`network_size`; a ValueError where it is more than any machine holds, or where the image is a mere line."""
         size = size or self.spec.default_size
         log_used_size(self.spec, size)
-        found = self.network_size(height, width, size)
-        check_network_size(self.spec, (height, width), size, found)
-        return found
+        input_size = self.network_size(height, width, size)
+        check_network_size(self.spec, (height, width), size, input_size)
+        return input_size
 
     def check_scene(self, views: int, height: int, width: int, size: int | None) -> None:
         """Refuses views of one scene that no machine holds in one batch.

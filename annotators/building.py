@@ -205,8 +205,8 @@ def _stand_ins(network_class: Any, config: Any, state: StateDict, model_id: str)
         CheckpointError: Too few have the shapes of the network's parameters: from_pretrained would make those, in full, by chance.
     """
     network = on_meta_device(network_class, config)
-    wanted, found = (Counter(tuple(each.shape) for each in tensors) for tensors in (network.parameters(), state.values()))
-    if absent := wanted - found:
+    of_network, of_file = (Counter(tuple(each.shape) for each in tensors) for tensors in (network.parameters(), state.values()))
+    if absent := of_network - of_file:
         raise CheckpointError(f"not a checkpoint of {model_id}: {absent.total()} tensors missing (the first of shape {min(absent)})")
     return {
         name: torch.zeros((), dtype=torch.float32 if value.is_floating_point() else value.dtype, device="cpu").expand(value.shape)
@@ -289,8 +289,8 @@ def prompt_embedding(spec: ModelSpec, state: StateDict) -> Tensor:
 def _load_unet(spec: ModelSpec, unet_class: Any, state: StateDict, dtype: torch.dtype) -> nn.Module:
     with torch.device("meta"):
         unet = unet_class(**spec.config.unet)
-    found, expected = describe_unet(state), describe_unet(unet.state_dict())
-    fill(unet, _in(dtype, state), f"not a UNet of {spec.id}: found {found}, expected {expected}")
+    of_file, of_network = describe_unet(state), describe_unet(unet.state_dict())
+    fill(unet, _in(dtype, state), f"not a UNet of {spec.id}: found {of_file}, expected {of_network}")
     return unet
 
 

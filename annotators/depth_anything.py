@@ -63,8 +63,8 @@ class DinoAnnotator(Annotator):
         """
         expected = _claims(spec.file.name) or _claims((spec.file.repo_id or "").rsplit("/", 1)[-1])
         parts = [part for part in reversed(PurePath(path.replace("\\", "/")).parts) if _squeezed(part) != "depthanything"]
-        found = next((claims for part in parts if (claims := _claims(part))), {})
-        wrong = [f"{found[kind]} instead of {expected[kind]}" for kind in found if found[kind] != expected.get(kind)]
+        claimed = next((claims for part in parts if (claims := _claims(part))), {})
+        wrong = [f"{claimed[kind]} instead of {expected[kind]}" for kind in claimed if claimed[kind] != expected.get(kind)]
         if not wrong:
             return None
         return (
@@ -166,8 +166,8 @@ class DepthAnything3Annotator(DinoAnnotator):
         return tuple(getattr(prediction, name) for name in self._output_names())
 
     def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
-        found = dict(zip(self._output_names(), outputs, strict=True))
-        return self._to_estimate(Prediction(found["depth"], found.get("sky"), found.get("confidence"), found.get("fov")))
+        maps = dict(zip(self._output_names(), outputs, strict=True))
+        return self._to_estimate(Prediction(maps["depth"], maps.get("sky"), maps.get("confidence"), maps.get("fov")))
 
     def infer_scene(self, request: Request) -> Estimate:
         """See `Annotator.infer_scene`. The world is about the reference view's camera; the network chooses that view."""
@@ -210,12 +210,12 @@ class DepthAnything3Annotator(DinoAnnotator):
 
     def for_camera(self, estimate: Estimate, intrinsics: Tensor) -> Estimate:
         """See `Family.for_camera`. The metric network's metres are proportional to the camera's focal length."""
-        found = super().for_camera(estimate, intrinsics)
+        rescaled = super().for_camera(estimate, intrinsics)
         if not self.spec.in_metres:
-            return found
+            return rescaled
         assert estimate.depth is not None and estimate.intrinsics is not None
         ratio = _mean_focal_length(intrinsics) / _mean_focal_length(estimate.intrinsics)
-        return replace(found, depth=estimate.depth * ratio[:, None, None, None])
+        return replace(rescaled, depth=estimate.depth * ratio[:, None, None, None])
 
 
 def _extrinsics(pose: Tensor) -> Tensor:

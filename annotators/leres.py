@@ -145,9 +145,9 @@ def find_side(image: Tensor, field: int, greatest: int) -> tuple[int, float]:
     edges = (slopes >= low + _EDGE * (high - low)).to(slopes.dtype)
     end = min(greatest, UPSCALING * max(height, width)) // CELL
     tried = range(cells, max(end, cells + 1), max(1, cells // 2))
-    found = torch.stack([_context(edges, each, cells) for each in tried]).tolist()
+    contexts = torch.stack([_context(edges, each, cells) for each in tried]).tolist()
     chosen, detail = cells, 0.0
-    for side, (covered, near) in zip(tried, found, strict=True):
+    for side, (covered, near) in zip(tried, contexts, strict=True):
         detail = near / side**2
         if (side**2 - covered) / side**2 > _UNCOVERED:
             break

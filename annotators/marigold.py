@@ -127,9 +127,9 @@ class MarigoldMaterialsAnnotator(MarigoldAnnotator):
         self.checked_network_size(height, width, size)
         request = Request(images, size or self.spec.default_size, 0.0, checked, progress)
         members = [(decoded.clamp(-1, 1) + 1) / 2 for decoded in self.decoded_members(self.resize_images(images, request.size), request)]
-        found = members[0] if len(members) == 1 else torch.stack(members).median(0).values
-        check_finite(self.spec, self.network, {"materials": found})
-        return Materials(found[:, :3], gamma_to_linear(found[:, 3:4]), gamma_to_linear(found[:, 4:5]))
+        median = members[0] if len(members) == 1 else torch.stack(members).median(0).values
+        check_finite(self.spec, self.network, {"materials": median})
+        return Materials(median[:, :3], gamma_to_linear(median[:, 3:4]), gamma_to_linear(median[:, 4:5]))
 
 
 def _check_scipy() -> None:

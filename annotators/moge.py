@@ -191,13 +191,13 @@ class MogeAnnotator(Annotator):
         """The network's output as an estimate of images of a size."""
         maps = F.interpolate(torch.cat((output.points, output.mask), 1), size=(height, width), mode="bilinear")
         half_diagonal = math.hypot(height, width) / 2
-        known = torch.full((len(maps),), _focal_length(fov, height, width) / half_diagonal) if fov else None
+        known_focal = torch.full((len(maps),), _focal_length(fov, height, width) / half_diagonal) if fov else None
         few = self._fetched(output, sampled(maps))
         few_z = few[:, 2:3].exp()
         spans = ((width, width / math.hypot(height, width)), (height, height / math.hypot(height, width)))
         across, down = (F.interpolate(middles(*span, few.device)[None, None], SAMPLED)[0, 0] for span in spans)
         points = torch.cat((few[:, :2] * few_z, few_z), 1)
-        focal_length, shift = find_focal_and_shift(points, plane_of(across, down), few[:, 3:] > 0, known)
+        focal_length, shift = find_focal_and_shift(points, plane_of(across, down), few[:, 3:] > 0, known_focal)
         focal_length = (focal_length * half_diagonal).nan_to_num(_focal_length(FALLBACK_FOV, height, width))
         intrinsics = sent_to(maps.device, intrinsics_from_focal_length(focal_length, height, width))
         shift = sent_to(maps.device, shift)

@@ -63,11 +63,11 @@ class _Families(UserDict[str, Any]):
     """The annotators' classes by their family, each imported on first use."""
 
     def __getitem__(self, family: str) -> type[Annotator]:
-        known = super().__getitem__(family)
-        if isinstance(known, str):
-            module, _, name = known.partition(".")
-            known = self.data[family] = getattr(import_module(f".{module}", __package__), name)
-        return known
+        entry = super().__getitem__(family)
+        if isinstance(entry, str):
+            module, _, name = entry.partition(".")
+            entry = self.data[family] = getattr(import_module(f".{module}", __package__), name)
+        return entry
 
 
 FAMILIES = _Families({name: annotator for name, annotator, _ in (*_FAMILIES, *_MATERIAL_FAMILIES)})
@@ -136,8 +136,8 @@ def near_models(word: str) -> list[str]:
         lambda name: _VERSION.sub("", plain[name]).startswith(_VERSION.sub("", typed)),
     )
     for is_meant in kinds:
-        if found := [name for name in plain if is_meant(name)]:
-            return found[:_MOST_NEAR]
+        if near := [name for name in plain if is_meant(name)]:
+            return near[:_MOST_NEAR]
     letters = "".join(itertools.takewhile(str.isalpha, typed))
     family = [name for name in plain if len(letters) > _SHORT and plain[name].startswith(letters)]
     scores = {name: difflib.SequenceMatcher(None, typed, plain[name]).ratio() for name in family or plain}

@@ -75,9 +75,9 @@ class TinyAnnotator(Annotator):
 
     def reduced_size(self, height: int, width: int, size: int) -> Size | None:
         """See `Family.reduced_size`: that of the brightness in `postprocess`, whose pairs of pixels are the network's inputs."""
-        found = self.network_size(height, width, size)
-        rows, columns = (ENLARGED * side for side in found)
-        same = self.input_size is None and self.network_size(rows, columns, size) == found
+        input_size = self.network_size(height, width, size)
+        rows, columns = (ENLARGED * side for side in input_size)
+        same = self.input_size is None and self.network_size(rows, columns, size) == input_size
         return (rows, columns) if same and rows < height and columns < width else None
 
     def preprocess(self, size: int) -> Steps:
@@ -133,11 +133,11 @@ class TinyAnnotator(Annotator):
             height, width = rows, columns
         first, second, logit = surfaces
         checked = {"depth": first, "depth of what is behind": second, "edges": logit, "normals": normals}
-        found = self._sky(sky, brightness(shown), shown, checked)
-        if found is not None and found.shape[-2:] != (height, width):
-            found = resize_map(found.float(), height, width) > 0.5
+        sky_mask = self._sky(sky, brightness(shown), shown, checked)
+        if sky_mask is not None and sky_mask.shape[-2:] != (height, width):
+            sky_mask = resize_map(sky_mask.float(), height, width) > 0.5
         enlarged = unit_normals(resize_map(normals, height, width), in_place=True) if request.normals else None
-        return _with_sky(Surfaces(*surfaces).seen(height, width), enlarged, found)
+        return _with_sky(Surfaces(*surfaces).seen(height, width), enlarged, sky_mask)
 
     def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
         """See `Family.postprocess`. The estimate has twice the size of the network's input; its edges are the image's."""
@@ -168,10 +168,10 @@ class TinyAnnotator(Annotator):
         if some_sure:  # whether there is a sky is not decided by colours: backdrops of studios have those of the sky
             images = resize_image(images, *guide.shape[-2:])  # for all three below
             share = torch.where(is_sure, sky_by_colours(least, images), share)
-        found = sky_of(share, images, (is_sure, doubtful))
+        sky_mask = sky_of(share, images, (is_sure, doubtful))
         if some_sure:
-            found = torch.where(found.amax((1, 2, 3), keepdim=True) & is_sure, with_clouds(found, least), found)
-        return grown_sky(found, share >= _SUSPECTED_FROM, images)
+            sky_mask = torch.where(sky_mask.amax((1, 2, 3), keepdim=True) & is_sure, with_clouds(sky_mask, least), sky_mask)
+        return grown_sky(sky_mask, share >= _SUSPECTED_FROM, images)
 
     def _check_estimate(self, estimate: Estimate) -> None:
         """See `Annotator._check_estimate`; with a sky, `_sky` has checked what the maps are made of."""

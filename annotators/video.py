@@ -140,9 +140,9 @@ class Shot:
             ValueError: That is no such state.
         """
         frames = {**{f"features.{level}": _OVERLAP for level in range(4)}, "reference": _REFERENCES, "fading": FADE}
-        found = {name: tuple(each.shape) for name, each in state.items() if isinstance(each, Tensor)}
-        if found.keys() != frames.keys() or any(len(shape) != 4 or shape[0] != frames[name] for name, shape in found.items()):
-            raise ValueError(f"what was kept of the frames before is damaged: expected maps of {frames} frames, found {found}")
+        shapes = {name: tuple(each.shape) for name, each in state.items() if isinstance(each, Tensor)}
+        if shapes.keys() != frames.keys() or any(len(shape) != 4 or shape[0] != frames[name] for name, shape in shapes.items()):
+            raise ValueError(f"what was kept of the frames before is damaged: expected maps of {frames} frames, found {shapes}")
         features = [state[f"features.{level}"].to(device) for level in range(4)]
         self._features = [_window_like(each) for each in features]
         for kept, each in zip(self._features, features, strict=True):
@@ -157,10 +157,10 @@ class Shot:
         self._known += len(frames)
 
     def _encode(self, frames: Tensor, place: int) -> None:
-        found = self._network.encode(frames)
+        features = self._network.encode(frames)
         if self._features is None:
-            self._features = [_window_like(each) for each in found]
-        for kept, each in zip(self._features, found, strict=True):
+            self._features = [_window_like(each) for each in features]
+        for kept, each in zip(self._features, features, strict=True):
             kept[place : place + len(each)] = each
 
     def _next_window(self) -> None:

@@ -119,18 +119,18 @@ def read_both(
     Raises:
         ValueError, OSError: A file cannot be read, or the two hold nothing of the same kind.
     """
-    found = load_estimate(found_path, quantity, channel=channels[0])
+    evaluated = load_estimate(found_path, quantity, channel=channels[0])
     truth = load_estimate(truth_path, quantity, channel=channels[1])
-    if quantity is None and found.quantity is not None and truth.quantity is not None:
+    if quantity is None and evaluated.quantity is not None and truth.quantity is not None:
         silent = [path for path in (found_path, truth_path) if path.suffix.lower() == ".pfm"]
-        if len(silent) == 2 or (silent and found.quantity != truth.quantity):
-            kinds = f"{found.quantity.value} is compared with {truth.quantity.value}"
+        if len(silent) == 2 or (silent and evaluated.quantity != truth.quantity):
+            kinds = f"{evaluated.quantity.value} is compared with {truth.quantity.value}"
             logger.warning("%s: not said what the depth is, taken for metres; %s", " and ".join(map(str, silent)), kinds)
     if normals_from_depth:
-        found = with_normals(replace(found, normals=None), edges="sharp")
-    if (found.depth is None or truth.depth is None) and (found.normals is None or truth.normals is None):
+        evaluated = with_normals(replace(evaluated, normals=None), edges="sharp")
+    if (evaluated.depth is None or truth.depth is None) and (evaluated.normals is None or truth.normals is None):
         raise ValueError(f"{found_path} and {truth_path} hold nothing of the same kind: one has depth, the other normals")
-    return found, truth
+    return evaluated, truth
 
 
 def errors_of(found: Estimate, truth: Estimate) -> dict[str, dict[str, float]]:

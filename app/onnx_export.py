@@ -176,15 +176,15 @@ def _near(model: Model, checks: Iterator[Check]) -> tuple[Check, ...]:
     Raises:
         ValueError: One is not.
     """
-    found = tuple(checks)
-    worst = max(found, key=lambda each: each.largest)
+    compared = tuple(checks)
+    worst = max(compared, key=lambda each: each.largest)
     if worst.largest > MOST:
         raise ValueError(
             f"the image of {model.spec.id} by {worst.by} differs from torch's in float32 "
             f"by up to {worst.largest:.2f} of 255, more than {MOST:g}: nothing was written"
             + ("" if model.annotator.dtype == torch.float32 else "; use --dtype float32")
         )
-    return found
+    return compared
 
 
 def _check_room(exact: Annotator, size: int) -> None:
@@ -297,8 +297,8 @@ def _compared(by: str, annotator: Annotator, exact: Annotator, images: Images, s
         height, width = exact.checked_network_size(image.shape[-2], image.shape[-1], size)
         what = f"{name}, seen at {width}x{height}"
         step(f"comparing {by} with torch in float32: {what}")
-        found, true = (each.estimate(image, size) for each in (annotator, exact))
-        yield Check(by, what, *_differences(found, true))
+        exported, true = (each.estimate(image, size) for each in (annotator, exact))
+        yield Check(by, what, *_differences(exported, true))
 
 
 def _differences(found: Estimate, true: Estimate) -> tuple[float, float]:

@@ -61,8 +61,8 @@ def check_mask(mask: Tensor | None, like: Tensor) -> None:
     if mask is None:
         return
     if mask.shape != like.shape or mask.dtype != torch.bool or mask.device != like.device:
-        found = f"shape {tuple(mask.shape)}, {mask.dtype}, on {mask.device}"
-        raise ValueError(f"mask has {found}; expected shape {tuple(like.shape)}, torch.bool, on {like.device}, like the map")
+        problem = f"shape {tuple(mask.shape)}, {mask.dtype}, on {mask.device}"
+        raise ValueError(f"mask has {problem}; expected shape {tuple(like.shape)}, torch.bool, on {like.device}, like the map")
 
 
 def check_depth(depth: Tensor, like: Tensor | None = None) -> None:
@@ -173,5 +173,5 @@ def check_image_of(image: Tensor, batch: int, height: int, width: int) -> None:
 
 def _check_tensor(values: object, subject: str, shape: str, advice: str = "") -> None:
     if not isinstance(values, Tensor):
-        found = "None" if values is None else f"of type {type(values).__name__}"
-        raise TypeError(f"{subject} {found}; expected a tensor {shape}{advice}")
+        problem = "None" if values is None else f"of type {type(values).__name__}"
+        raise TypeError(f"{subject} {problem}; expected a tensor {shape}{advice}")

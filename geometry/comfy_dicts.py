@@ -225,6 +225,6 @@ def _plane(geometry: Mapping[str, Any], key: str, name: str) -> Tensor | None:
 def _tensor(geometry: Mapping[str, Any], key: str, rank: int, name: str) -> Tensor:
     value = geometry[key]
     if not isinstance(value, Tensor) or value.ndim != rank:
-        found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-        raise ValueError(f"{name}['{key}'] is {found}; expected a tensor with {rank} axes")
+        kind = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise ValueError(f"{name}['{key}'] is {kind}; expected a tensor with {rank} axes")
     return value

@@ -195,8 +195,8 @@ def _range_of_all(values: Tensor, percentiles: tuple[float, float]) -> tuple[Ten
     """`measure_range` of each image (B, 1, H, W), all of whose values are valid."""
     flat = values.flatten(1)
     if type(values) is Tensor and values.device.type == "cpu":
-        found = [at_percentiles(np.sort(each.float().numpy()), percentiles) for each in flat.detach()]
-        ends = values.new_tensor(found).view(-1, 2, 1, 1, 1)
+        ranges = [at_percentiles(np.sort(each.float().numpy()), percentiles) for each in flat.detach()]
+        ends = values.new_tensor(ranges).view(-1, 2, 1, 1, 1)
     else:
         places, share = _places_of(values, flat.shape[1], tuple(percentiles))
         low, high = flat.sort(1).values.index_select(1, places).view(-1, 2, 2).unbind(1)

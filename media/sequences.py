@@ -111,8 +111,8 @@ def _varying_number(images: Sequence[Path]) -> list[int] | None:
 def images_of_folder(folder: Path, kinds: Sequence[set[str]] = FRAMES) -> list[Path]:
     """The frames that a folder stands for, in the order of their names: the first of `kinds` that it has (`FRAMES`, `MAPS`)."""
     there = [each for each in folder.iterdir() if not each.name.startswith(".")]
-    found = ([each for each in there if each.suffix.lower() in kind] for kind in kinds)
-    return sorted(next(filter(None, found), []), key=_natural)
+    by_kind = ([each for each in there if each.suffix.lower() in kind] for kind in kinds)
+    return sorted(next(filter(None, by_kind), []), key=_natural)
 
 
 def frame_places(count: int, numbers: Sequence[int] | None) -> list[int]:
@@ -218,11 +218,11 @@ class _Images:
 
     def _median_exposure(self) -> float | None:
         """Of some images at equal distances: a clip that begins in black, or flashes, has the exposure of the others."""
-        last, found = len(self._images) - 1, []
+        last, exposures = len(self._images) - 1, []
         for index in sorted({round(last * part / (_EXPOSED - 1)) for part in range(_EXPOSED)}):
             try:
-                found.append(image_exposure(self._images[index]))
+                exposures.append(image_exposure(self._images[index]))
             except (ValueError, OSError):
                 continue  # said when its turn comes
-        known = [each for each in found if each is not None]
-        return statistics.median(known) if known else None
+        measured = [each for each in exposures if each is not None]
+        return statistics.median(measured) if measured else None

@@ -162,8 +162,8 @@ class _Source:
         for about, packet in self.packets():
             for frame in self._decoded(packet) or ():
                 if frame.samples and frame.sample_rate:
-                    known = frame.pts is not None
-                    time = frame.pts * Fraction(frame.time_base) - self.beginning - self.sound.start if known else about
+                    has_time = frame.pts is not None
+                    time = frame.pts * Fraction(frame.time_base) - self.beginning - self.sound.start if has_time else about
                     yield time, frame
         self.say_damage()
 
@@ -276,9 +276,9 @@ class _Resampler:
     def __call__(self, frame: Any) -> list[Any]:
         """The frames that a frame completes; None completes all."""
         kind = None if frame is None else (frame.format.name, frame.layout.name, frame.sample_rate)
-        found: list[Any] = []
+        resampled: list[Any] = []
         if kind != self._kind:
-            found = [] if self._graph is None else [each for each in self._graph.resample(None) if each is not None]
+            resampled = [] if self._graph is None else [each for each in self._graph.resample(None) if each is not None]
             self._graph = None if frame is None else pyav().AudioResampler(format="fltp", layout=self._layout, rate=self._rate)
             self._kind = kind
-        return found if frame is None else found + self._graph.resample(frame)
+        return resampled if frame is None else resampled + self._graph.resample(frame)

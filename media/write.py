@@ -96,12 +96,14 @@ def check_codec(path: os.PathLike[str], codec: str, size: tuple[int, int] | None
         accepted = ", ".join(chosen.containers)
         raise VideoError(f"{path}: a video in {codec} can be written as {accepted}; name the file so, or choose another codec")
     if size is not None and (size[0] < chosen.least[0] or size[1] < chosen.least[1]):
-        found, least = ("x".join(map(str, pair)) for pair in (size, chosen.least))
-        raise VideoError(f"{path}: {codec} takes at least {least} pixels, and the result has {found}; choose another codec, or scale it up")
-    if size is not None and max(size) > chosen.most:
-        found = "x".join(map(str, size))
+        pixels, least = ("x".join(map(str, pair)) for pair in (size, chosen.least))
         raise VideoError(
-            f"{path}: {codec} takes sides up to {chosen.most} pixels, and the result has {found}; choose another codec, or scale it down"
+            f"{path}: {codec} takes at least {least} pixels, and the result has {pixels}; choose another codec, or scale it up"
+        )
+    if size is not None and max(size) > chosen.most:
+        pixels = "x".join(map(str, size))
+        raise VideoError(
+            f"{path}: {codec} takes sides up to {chosen.most} pixels, and the result has {pixels}; choose another codec, or scale it down"
         )
     if size is not None and math.prod(side + 128 for side in size) >= _MOST_PIXELS:
         raise VideoError(

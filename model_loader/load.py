@@ -301,24 +301,24 @@ def parse_device(device: str | torch.device) -> torch.device:
     if device == "auto":
         return _with_index(devices.default_device())
     try:
-        found = torch.device(device)
+        parsed = torch.device(device)
     except (RuntimeError, TypeError):
-        found = None
-    if found is None or (isinstance(device, str) and found.type not in DEVICE_CHOICES):
+        parsed = None
+    if parsed is None or (isinstance(device, str) and parsed.type not in DEVICE_CHOICES):
         raise ValueError(f"unknown device {device!r}; accepted: {', '.join(DEVICE_CHOICES)}, and cuda:N for the GPU of that number")
     counts = {
         "cuda": lambda: torch.cuda.device_count() if torch.cuda.is_available() else 0,
         "mps": lambda: int(torch.backends.mps.is_available()),
     }
-    if found.type not in counts:  # "cpu", or what only a torch for other devices has
-        _check_computes(found)
-        return found
-    if not (count := counts[found.type]()):
-        raise ValueError(f"device {str(found)!r} is not available to this torch ({torch.__version__}); accepted: auto and cpu")
-    if (found.index or 0) >= count:
-        there = f"{count} such devices, {found.type}:0 to {found.type}:{count - 1}" if count > 1 else f"one such device, {found.type}:0"
-        raise ValueError(f"device {str(found)!r} does not exist: this machine has {there}")
-    return _with_index(found)
+    if parsed.type not in counts:  # "cpu", or what only a torch for other devices has
+        _check_computes(parsed)
+        return parsed
+    if not (count := counts[parsed.type]()):
+        raise ValueError(f"device {str(parsed)!r} is not available to this torch ({torch.__version__}); accepted: auto and cpu")
+    if (parsed.index or 0) >= count:
+        there = f"{count} such devices, {parsed.type}:0 to {parsed.type}:{count - 1}" if count > 1 else f"one such device, {parsed.type}:0"
+        raise ValueError(f"device {str(parsed)!r} does not exist: this machine has {there}")
+    return _with_index(parsed)
 
 
 def _check_computes(device: torch.device) -> None:

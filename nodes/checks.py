@@ -52,9 +52,9 @@ def check_geometry(value: Any) -> Estimate:
     """
     if isinstance(value, Estimate):
         return value.in_float32()
-    found = f"a dictionary with {', '.join(sorted(map(str, value)))}" if isinstance(value, Mapping) else f"a {type(value).__name__}"
+    kind = f"a dictionary with {', '.join(sorted(map(str, value)))}" if isinstance(value, Mapping) else f"a {type(value).__name__}"
     raise TypeError(
-        f"the geometry input is {found}; expected this pack's GEOMETRY: link the output geometry of Depth & Normals, Depth Image to "
+        f"the geometry input is {kind}; expected this pack's GEOMETRY: link the output geometry of Depth & Normals, Depth Image to "
         "Geometry or Convert Geometry"
     )
 

@@ -105,8 +105,8 @@ def masks_of(mask: Any, name: str, total: int, of: str = "image") -> Tensor:
         ValueError: Another shape or number of images, or NaN.
     """
     if not isinstance(mask, Tensor) or not (mask.is_floating_point() or mask.dtype == torch.bool):
-        found = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        raise TypeError(f"{name} is of type {found}; expected a MASK: (batch, height, width) in [0, 1]")
+        kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise TypeError(f"{name} is of type {kind}; expected a MASK: (batch, height, width) in [0, 1]")
     masks = mask[:, 0] if mask.ndim == 4 and mask.shape[1] == 1 else mask[None] if mask.ndim == 2 else mask
     if masks.ndim != 3 or masks.numel() == 0:
         raise ValueError(f"{name} has shape {tuple(mask.shape)}; expected (batch, height, width) with at least one pixel")

@@ -129,15 +129,15 @@ def estimate_images(load: Callable[[], Model], image: Tensor, options: RunOption
     model, total = load(), images.shape[0]
     size, common = options.resolution or None, _Common(fov=options.fov, derive=derive)
     if options.views == ONE_SCENE:
-        found = model.estimate_scene(images, size, progress_bar(total), **common)
-        return refined_by_images(found, images, options.refine)
+        estimate = model.estimate_scene(images, size, progress_bar(total), **common)
+        return refined_by_images(estimate, images, options.refine)
     if options.film:
         frames = model.estimate_video(in_chunks(images), VideoOptions(smooth=options.smooth), size=size, **common)
-        found = Estimate.cat(images_with_progress(frames, total), total, images.device)
-        return refined_by_images(found, images, options.refine)
+        estimate = Estimate.cat(images_with_progress(frames, total), total, images.device)
+        return refined_by_images(estimate, images, options.refine)
     refine = (options.refine or None) if options.sharp else False
-    found = model.estimate(images, size, progress_bar(total), tiles=options.tiles, refine=refine, **common)
-    return refined_by_images(found, images, options.refine and not options.sharp)
+    estimate = model.estimate(images, size, progress_bar(total), tiles=options.tiles, refine=refine, **common)
+    return refined_by_images(estimate, images, options.refine and not options.sharp)
 
 
 @takes(DepthMapOptions)
@@ -181,8 +181,8 @@ class DepthImageToGeometry:
         near, far = options.near_metres, options.far_metres
         coding = replace(_CODING, near=options.near, values=options.values, metric_range=(near, far) if far > 0 or near > 0 else None)
         planes = to_planar(image)
-        known = None if mask is None else _known(mask, planes)
-        estimate = depth_map_to_estimate(planes, coding, known)
+        valid = None if mask is None else _known(mask, planes)
+        estimate = depth_map_to_estimate(planes, coding, valid)
         intrinsics = intrinsics_from_fov(options.fov, estimate.height, estimate.width, batch=estimate.batch) if options.fov else None
         return (geometry_output(replace(estimate, intrinsics=intrinsics)),)
 
@@ -239,8 +239,8 @@ def _slope_depth(estimate: Estimate, method: str) -> Tensor:
     """Returns the depth for one of the old methods; each takes only some quantities."""
     accepted = (Quantity.DISPARITY,) if method == MIDAS else (Quantity.METRIC_DEPTH, Quantity.RELATIVE_DEPTH)
     if estimate.depth is None or estimate.quantity not in accepted:
-        found = "no depth" if estimate.quantity is None else estimate.quantity.value
-        raise ValueError(f"the geometry has {found}; {method} needs {' or '.join(accepted)}; use {PLANE_FIT}")
+        quantity = "no depth" if estimate.quantity is None else estimate.quantity.value
+        raise ValueError(f"the geometry has {quantity}; {method} needs {' or '.join(accepted)}; use {PLANE_FIT}")
     return estimate.depth
 
 

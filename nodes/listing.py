@@ -83,9 +83,9 @@ def geometry_files(folder: Path, seconds: float = _SECONDS, clock: Callable[[], 
 
 
 def _below(folder: Path, place: str, deeper: int, has_time: Callable[[], bool]) -> Iterator[str]:
-    known = _listing(folder, has_time)
-    yield from (f"{place}{name}" for name in known.found)
-    for name in known.folders if deeper else ():
+    listing = _listing(folder, has_time)
+    yield from (f"{place}{name}" for name in listing.found)
+    for name in listing.folders if deeper else ():
         yield from _below(folder / name, f"{place}{name}/", deeper - 1, has_time)
 
 

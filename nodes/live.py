@@ -66,8 +66,8 @@ def showing_notes(execute: Callable[..., Any]) -> Callable[..., Any]:
         result = execute(*args, **kwargs)
         if not (notes := notes_of_run()):
             return result
-        known = result if isinstance(result, dict) else {"ui": {}, "result": result}
-        return {**known, "ui": {**known.get("ui", {}), NOTES: notes}}
+        output = result if isinstance(result, dict) else {"ui": {}, "result": result}
+        return {**output, "ui": {**output.get("ui", {}), NOTES: notes}}
 
     return shown
 

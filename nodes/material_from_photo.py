@@ -111,12 +111,12 @@ class MaterialFromPhoto:
         check_choice("model", model, _CHOICES)
         options = PbrOptions(settings.radius, settings.relief, settings.borders, settings.bright, PHOTO if geometry is None else BOTH)
         photos = planar(image).clamp(0, 1)
-        known = None if geometry is None else _normals_of(geometry, photos)
+        estimates = None if geometry is None else _normals_of(geometry, photos)
         materials = None if model == SIMPLE else _materials(photos, model, material, settings.borders)
         first = photo_relief(photos, 0, options)
 
         def parts() -> Iterator[tuple[Tensor, ...]]:
-            for index, surface in enumerate(_surfaces(known, len(photos))):
+            for index, surface in enumerate(_surfaces(estimates, len(photos))):
                 throw_if_interrupted()
                 photo = photo_relief(photos, index, options) if index else first
                 whole = None if surface is None else surface.resized(photos.shape[-2], photos.shape[-1])
@@ -128,18 +128,18 @@ class MaterialFromPhoto:
 
         normals, heights, occlusion, *albedo = join_outputs(parts(), len(photos))
         levels, span = height_to_image(heights)
-        found = materials.to(occlusion.device) if materials else uniform_materials(albedo[0], material.roughness)
-        orm = pack_orm(occlusion, found.roughness, found.metallic)
-        images = (found.albedo, normals, found.roughness, found.metallic, levels, occlusion, orm)
-        return shown_in_doubt((*map(to_output, images), span.item()), first, known, options)
+        surface_maps = materials.to(occlusion.device) if materials else uniform_materials(albedo[0], material.roughness)
+        orm = pack_orm(occlusion, surface_maps.roughness, surface_maps.metallic)
+        images = (surface_maps.albedo, normals, surface_maps.roughness, surface_maps.metallic, levels, occlusion, orm)
+        return shown_in_doubt((*map(to_output, images), span.item()), first, estimates, options)
 
 
 def _materials(photos: Tensor, model: str, options: MaterialOptions, borders: str) -> Materials:
     """Runs the model; on a photograph that tiles with its borders wrapped around."""
     loaded, own = load_model(model, options.precision, _ADVICE, stand_in=False), of_marigold(options)
     beyond = margins(photos.shape[-2], photos.shape[-1], _MARGIN if borders == SEAMLESS else 0)
-    found = loaded.estimate_materials(wrap(photos, beyond), options.resolution or None, progress_bar(len(photos)), options=own)
-    return found.folded(beyond)
+    estimated = loaded.estimate_materials(wrap(photos, beyond), options.resolution or None, progress_bar(len(photos)), options=own)
+    return estimated.folded(beyond)
 
 
 def _normals_of(geometry: Any, photos: Tensor) -> Estimate:

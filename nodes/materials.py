@@ -84,9 +84,9 @@ class SeamlessGeometry:
         images = tileable(images).clamp(0, 1) if options.even_borders else images
         beyond = margins(images.shape[-2], images.shape[-1], options.margin)
         derive = with_normals if options.normals == AUTO else None
-        found = model.estimate(wrap(images, beyond), options.resolution or None, progress_bar(len(images)), derive=derive)
-        seamless = (geometry_output(seamless_estimate(each, beyond)) for each in one_by_one(found))
-        return Estimate.cat(seamless, found.batch), to_output(images)
+        estimate = model.estimate(wrap(images, beyond), options.resolution or None, progress_bar(len(images)), derive=derive)
+        seamless = (geometry_output(seamless_estimate(each, beyond)) for each in one_by_one(estimate))
+        return Estimate.cat(seamless, estimate.batch), to_output(images)
 
 
 @takes(PhotoOptions, DetailNodeOptions)
@@ -154,11 +154,11 @@ class DetailNormals:
         whole = surface_normals(normal_map, chosen.normal_coding, geometry) if has_normals and source != PHOTO else None
         images = _photos(image, whole) if image is not None and source != NORMALS else None
         total = whole.batch if whole is not None else 0 if images is None else len(images)
-        known = [None] * total if whole is None else one_by_one(whole, default_device())
+        estimates = [None] * total if whole is None else one_by_one(whole, default_device())
         first = None if images is None else photo_relief(images, 0, options)
 
         def parts() -> Any:
-            for index, estimate in with_progress(enumerate(known), total):
+            for index, estimate in with_progress(enumerate(estimates), total):
                 photo = first if images is None or index == 0 else photo_relief(images, index, options)
                 yield (material_normals(estimate, photo, options).to(image_placement()[0]),)
 

@@ -119,13 +119,13 @@ def _inputs_with_default(node: Any, widget: str, default: str) -> classmethod:
 
 def with_twins(nodes: Iterable[Any], *, old: bool) -> dict[str, Any]:
     """Returns nodes by id, with a twin in front of each that has an old id; `old` False: without the old ids."""
-    found = {}
+    by_id = {}
     for node in nodes:
         if node.NODE_ID in OWN_IDS:
-            found[OWN_IDS[node.NODE_ID]] = twin(node)
+            by_id[OWN_IDS[node.NODE_ID]] = twin(node)
         if (old or not is_old(node.NODE_ID)) and not (node.NODE_ID in LEFT_TO_THEIR_PACK and has_node(node.NODE_ID)):
-            found[node.NODE_ID] = node
-    return found
+            by_id[node.NODE_ID] = node
+    return by_id
 
 
 def is_old(node_id: str) -> bool:

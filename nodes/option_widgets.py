@@ -109,17 +109,17 @@ def option_widgets(options: type[Options], since: str = "", until: str = "") -> 
         since: The option of the first widget; "" = the first of all.
         until: The option before which they end; "" = none.
     """
-    known = options_of(options)
-    order = [name for name, option in known.items() if not option.before]
-    for name, option in known.items():
+    fields = options_of(options)
+    order = [name for name, option in fields.items() if not option.before]
+    for name, option in fields.items():
         if option.before:
             order.insert(order.index(option.before), name)
     first, end = order.index(since) if since else 0, order.index(until) if until else len(order)
     names = {**_BY_HAND, **{name: name for name in order}}
     made: dict[str, Widget] = {}
     for name in order[first:end]:
-        label = known[name].label
-        widgets = _widgets(name, known[name], default_of(options, name), names)
+        label = fields[name].label
+        widgets = _widgets(name, fields[name], default_of(options, name), names)
         made |= ((each, labelled(label, widget) if label else widget) for each, widget in widgets)
     return made
 
@@ -178,9 +178,9 @@ def _read(options: type[Options], values: Mapping[str, Any]) -> Any:
     Raises:
         ValueError: A value that is not accepted.
     """
-    known = options_of(options)
-    read = dict(pair for name, option in known.items() for pair in _value(name, option, values))
-    for name, option in known.items():
+    fields = options_of(options)
+    read = dict(pair for name, option in fields.items() for pair in _value(name, option, values))
+    for name, option in fields.items():
         if isinstance(option, Point) and option.unless in read:
             read.pop(name, None)
     return options(**read)
@@ -205,10 +205,10 @@ def _value(name: str, option: Option, values: Mapping[str, Any]) -> Iterator[tup
 
 
 def _coordinates(values: Mapping[str, Any], *names: str) -> tuple[float, ...]:
-    found = {name: values.get(name, NO_POINT) for name in names}
-    for name, value in found.items():
+    coordinates = {name: values.get(name, NO_POINT) for name in names}
+    for name, value in coordinates.items():
         check_range(name, value, NO_POINT, 1)
-    return tuple(found.values())
+    return tuple(coordinates.values())
 
 
 def _box(name: str, sides: tuple[float, ...]) -> tuple[float, ...] | None:

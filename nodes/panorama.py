@@ -86,8 +86,8 @@ class EstimatePanorama:
         check_panorama(images.shape[-2], images.shape[-1], options.any_aspect)
         loaded = load_model(model, options.precision, choose_tiny("model"))
         size, progress = options.resolution or None, progress_bar(len(images))
-        found = loaded.estimate_panorama(images, size, progress, any_aspect=options.any_aspect, derive=with_normals)
-        estimate = geometry_output(found)
+        panorama = loaded.estimate_panorama(images, size, progress, any_aspect=options.any_aspect, derive=with_normals)
+        estimate = geometry_output(panorama)
         depth, mask = render_look(estimate, options.depth_look, PER_IMAGE)
         return with_shown_maps((depth, rendered_normals(estimate, options.coding), mask, estimate))
 

@@ -120,13 +120,13 @@ class Relight:
 def _surfaces(scene: LitScene) -> Payload:
     """Makes the payload of an image with everything that the page needs to light it."""
     depth = torch.ones_like(scene.image[:, :1]) if scene.depth is None else scene.depth
-    known = Estimate(depth, Quantity.METRIC_DEPTH, scene.normals, Axes.OPENGL, intrinsics=scene.intrinsics)
+    estimate = Estimate(depth, Quantity.METRIC_DEPTH, scene.normals, Axes.OPENGL, intrinsics=scene.intrinsics)
     thickness = half_thickness(1 / depth, scene.intrinsics.diagonal(dim1=1, dim2=2)[:, :2].mean(1).to(depth))
     lamps = [asdict(light) for light in scene.light[1:]]
     smooth = relief_gloss(scene.image, scene.relief)
     return image_payload(
         scene.image,
-        known,
+        estimate,
         valid=scene.mask,
         sky=torch.zeros_like(scene.mask) if scene.sky is None else scene.sky > 0.5,
         thickness=thickness,

@@ -89,8 +89,8 @@ def fill_in(
         if pattern in simple:
             return simple[pattern]
         node, dot, widget = pattern.rpartition(".")
-        found = _widget_value(node, widget, prompt or {}, extra_pnginfo or {}) if dot else None
-        return match[0] if found is None else _NOT_IN_NAMES.sub("_", str(found))
+        widget_value = _widget_value(node, widget, prompt or {}, extra_pnginfo or {}) if dot else None
+        return match[0] if widget_value is None else _NOT_IN_NAMES.sub("_", str(widget_value))
 
     return _PATTERN.sub(value, filename_prefix) if isinstance(filename_prefix, str) else filename_prefix
 

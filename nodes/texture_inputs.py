@@ -77,15 +77,15 @@ def surface_normals(normal_map: Tensor | None, coding: str, geometry: Any, mask:
     if (normal_map is None) == (geometry is None):
         raise ValueError("link either a normal map or geometry, one of them")
     if normal_map is not None:
-        known = normal_map_to_estimate(_stored(normal_map), coding, "normal_map")
+        surface = normal_map_to_estimate(_stored(normal_map), coding, "normal_map")
     else:
         estimate = check_geometry(geometry)
         need_perspective(estimate, "a texture map")
-        known = _derived(estimate)
+        surface = _derived(estimate)
     if mask is None:
-        return known
-    linked = _mask_of(mask, known)
-    whole = replace(known, mask=linked if known.mask is None else linked & known.mask)
+        return surface
+    linked = _mask_of(mask, surface)
+    whole = replace(surface, mask=linked if surface.mask is None else linked & surface.mask)
     valid = whole.normals_valid
     if valid is not None and not bool(valid.flatten(1).any(1).all()):
         raise ValueError("the mask leaves no normal of an image: it is black there, or white only in holes; white marks valid normals")

@@ -92,10 +92,10 @@ class NormalToHeight:
         whole = surface_normals(normal_map, normal_coding, geometry, mask)
         surfaces = with_progress(one_by_one(whole, default_device()), whole.batch)
         (height,) = join_outputs(((_height(surface, options),) for surface in surfaces), whole.batch)
-        known = None if whole.mask is None else whole.mask.to(height.device)
-        image, span = height_to_image(height, known)
+        valid = None if whole.mask is None else whole.mask.to(height.device)
+        image, span = height_to_image(height, valid)
         depth = height.amax() - height
-        raw = Estimate(depth, Quantity.RELATIVE_DEPTH, opengl_normals(whole).to(depth.device), mask=known)
+        raw = Estimate(depth, Quantity.RELATIVE_DEPTH, opengl_normals(whole).to(depth.device), mask=valid)
         return to_output(image), span.item(), geometry_output(raw)
 
 
@@ -270,13 +270,13 @@ class AmbientOcclusion:
         if height is not None:
             levels = heights(height)
             images = (image_to_height(each.to(default_device()), options.height_range) for each in levels.split(1))
-            found = (height_to_occlusion(each, borders=options.borders, **reach) for each in images)
+            occlusions = (height_to_occlusion(each, borders=options.borders, **reach) for each in images)
             total = len(levels)
         else:
             whole = check_geometry(geometry)
-            found = (estimate_to_occlusion(each, **reach) for each in one_by_one(whole, default_device()))
+            occlusions = (estimate_to_occlusion(each, **reach) for each in one_by_one(whole, default_device()))
             total = whole.batch
-        return join_outputs(((to_output(with_contrast(each, options.strength)),) for each in with_progress(found, total)), total)
+        return join_outputs(((to_output(with_contrast(each, options.strength)),) for each in with_progress(occlusions, total)), total)
 
 
 def _height(surface: Estimate, options: HeightOptions) -> Tensor:

@@ -121,9 +121,9 @@ def _make_video(
 
     def images() -> Iterator[tuple[Frame, Tensor]]:
         done = 0
-        for frames, _, found in estimated(loaded, run):
+        for frames, _, estimate in estimated(loaded, run):
             throw_if_interrupted()
-            yield from zip(frames, render(found).cpu(), strict=True)
+            yield from zip(frames, render(estimate).cpu(), strict=True)
             done += len(frames)
             if move is not None:
                 move(min(done, source.count), source.count)

@@ -31,11 +31,11 @@ def check_box(box: Box) -> None:
         ValueError: Says which boxes are accepted.
     """
     left, top, right, bottom = box
-    found = f"the box is from ({left:g}, {top:g}) to ({right:g}, {bottom:g})"
+    problem = f"the box is from ({left:g}, {top:g}) to ({right:g}, {bottom:g})"
     if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-        raise ValueError(f"{found}; accepted: left smaller than right, top smaller than bottom, all of them 0 to 1 of the image")
+        raise ValueError(f"{problem}; accepted: left smaller than right, top smaller than bottom, all of them 0 to 1 of the image")
     if box == (0, 0, 1, 1):
-        raise ValueError(f"{found}, the whole image, and separates nothing; draw it around the object, with background outside")
+        raise ValueError(f"{problem}, the whole image, and separates nothing; draw it around the object, with background outside")
 
 
 def check_in_box(box: Box, points: Sequence[Point]) -> None:

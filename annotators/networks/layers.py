@@ -167,8 +167,8 @@ def by_convolution(x: Tensor, weight: Tensor, bias: Tensor | None = None, groups
         groups: Of features: each part of the results follows from one part of x.
     """
     pixels = x.flatten(0, -2).contiguous()[None].mT[:, :, None]  # (1, in_features, 1, tokens)
-    found = F.conv2d(pixels, weight[..., None, None], bias, stride=(2, 1), groups=groups)
-    return found[0, :, 0].T.reshape(*x.shape[:-1], -1)
+    products = F.conv2d(pixels, weight[..., None, None], bias, stride=(2, 1), groups=groups)
+    return products[0, :, 0].T.reshape(*x.shape[:-1], -1)
 
 
 class GroupNorm(nn.GroupNorm):
@@ -215,9 +215,9 @@ def exact_group_norms(network: nn.Module) -> None:
 
 
 def _exact(layer: nn.GroupNorm) -> GroupNorm:
-    found = GroupNorm(layer.num_groups, layer.num_channels, layer.eps, layer.affine, device="meta")
-    found.weight, found.bias, found.activation = layer.weight, layer.bias, getattr(layer, "activation", found.activation)
-    return found.train(layer.training)
+    exact = GroupNorm(layer.num_groups, layer.num_channels, layer.eps, layer.affine, device="meta")
+    exact.weight, exact.bias, exact.activation = layer.weight, layer.bias, getattr(layer, "activation", exact.activation)
+    return exact.train(layer.training)
 
 
 def _loses_digits(maps: Tensor) -> bool:
@@ -300,15 +300,15 @@ def _by_products(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Attention in parts that share their memory: new memory for the scores of each costs time, and a copy of key and value does, too."""
     queries, values = (each.flatten(0, 1).contiguous() for each in (query, value))
     keys = (key * query.shape[-1] ** -0.5).flatten(0, 1).contiguous().mT
-    found = queries.new_empty(*queries.shape[:2], values.shape[-1])
+    outputs = queries.new_empty(*queries.shape[:2], values.shape[-1])
     memory = queries.new_empty(2, len(queries) * min(_QUERIES, queries.shape[1]) * values.shape[1])
-    for part, out in zip(queries.split(_QUERIES, 1), found.split(_QUERIES, 1), strict=True):
+    for part, out in zip(queries.split(_QUERIES, 1), outputs.split(_QUERIES, 1), strict=True):
         shape = (*part.shape[:2], values.shape[1])
         scores, weights = memory[:, : shape[0] * shape[1] * shape[2]].unflatten(1, shape)
         torch.bmm(part, keys, out=scores)
         torch.softmax(scores, -1, out=weights)
         torch.bmm(weights, values, out=out)
-    return found.unflatten(0, query.shape[:2])
+    return outputs.unflatten(0, query.shape[:2])
 
 
 def _by_convolutions(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -319,13 +319,13 @@ def _by_convolutions(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     scaled, scores = key * query.shape[-1] ** -0.5, query.shape[-2] * key.shape[-2]
     heads, parts = max(1, _SCORES // scores), -(-scores // _SCORES)
     # In memory as networks read on: all heads of a token side by side.
-    found = query.new_empty(query.shape[0], query.shape[2], query.shape[1], value.shape[-1]).transpose(1, 2)
-    for image in zip(query, scaled, value, found, strict=True):
+    outputs = query.new_empty(query.shape[0], query.shape[2], query.shape[1], value.shape[-1]).transpose(1, 2)
+    for image in zip(query, scaled, value, outputs, strict=True):
         for queries, keys, values, target in zip(*(each.split(heads) for each in image), strict=True):
             keys, values = keys.flatten(0, 1).contiguous(), values.mT.flatten(0, 1).contiguous()
             for part, rows in zip(queries.tensor_split(parts, 1), target.tensor_split(parts, 1), strict=True):
                 rows.copy_(_of_heads(part, keys, values))
-    return found
+    return outputs
 
 
 def _of_heads(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:

@@ -115,13 +115,13 @@ def _keys(places: Tensor, sizes: Sequence[int]) -> Tensor:
 
 def _pairs_of_sorted(keys: Tensor, sizes: Sequence[int]) -> tuple[Pairs, ...]:
     """The pairs of voxels by their ascending keys."""
-    found = []
+    pairs = []
     for offset in _HALF:
         wanted = keys + (offset[0] * (sizes[1] + 2) + offset[1]) * (sizes[2] + 2) + offset[2]
         places = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
         voxels = (keys[places] == wanted).nonzero()[:, 0]
-        found.append(Pairs(offset, voxels, places[voxels]))
-    return tuple(found)
+        pairs.append(Pairs(offset, voxels, places[voxels]))
+    return tuple(pairs)
 
 
 class SubmanifoldConv(nn.Module):

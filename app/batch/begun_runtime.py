@@ -83,9 +83,9 @@ class BegunRuntime:
     def _noted(self) -> Chosen | None:
         """What the note says; None where there is none of this model, or none that can be read."""
         try:
-            found = read_json(self._path)
-            if {name: found[name] for name in self._of} == self._of:
-                runtime, dtype = found["runtime"], found["dtype"]
+            note = read_json(self._path)
+            if {name: note[name] for name in self._of} == self._of:
+                runtime, dtype = note["runtime"], note["dtype"]
                 if runtime in RUNTIME_CHOICES and dtype in DTYPE_CHOICES:
                     return Chosen(runtime, dtype)
         except FileNotFoundError:

@@ -63,13 +63,13 @@ def check_writes(writes: Sequence[str], options: Options) -> None:
 
 def lacking_libraries(writes: Sequence[str]) -> dict[str, str]:
     """Of outputs those whose library is missing, and the words that say how to install it."""
-    found = {}
+    lacking = {}
     for name in writes:
         try:
             _check_libraries([name])
         except ImportError as error:
-            found[name] = str(error)
-    return found
+            lacking[name] = str(error)
+    return lacking
 
 
 def _check_libraries(writes: Sequence[str]) -> None:

@@ -33,7 +33,7 @@ def note_named(made_of: Path, paths: Sequence[Path], command: str) -> None:
         file = _list()
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock"), _LOCK_SECONDS):
-            kept = {path: known for path, known in _entries().items() if path not in noted}
+            kept = {path: entry for path, entry in _entries().items() if path not in noted}
             latest = dict([*kept.items(), *noted.items()][-_MOST:])
             write_bytes(file, json.dumps(latest, indent=1).encode())
 
@@ -60,4 +60,4 @@ def _entries() -> dict[str, dict[str, Any]]:
         entries = json.loads(_list().read_bytes())
     except (OSError, ValueError, RuntimeError):  # RecursionError is one
         return {}
-    return {path: known for path, known in entries.items() if isinstance(known, dict)} if isinstance(entries, dict) else {}
+    return {path: entry for path, entry in entries.items() if isinstance(entry, dict)} if isinstance(entries, dict) else {}

@@ -261,15 +261,15 @@ def _in_threads(look: Callable[[Outputs], T], planned: Sequence[Outputs]) -> Ite
 
 def _identities(planned: Sequence[Outputs]) -> dict[Identity, Path]:
     """The images by their identities."""
-    found = _in_threads(lambda outputs: file_identity(outputs.image), planned)
-    return {identity: outputs.image for outputs, identity in zip(planned, found, strict=True) if identity}
+    identities = _in_threads(lambda outputs: file_identity(outputs.image), planned)
+    return {identity: outputs.image for outputs, identity in zip(planned, identities, strict=True) if identity}
 
 
 def _image_in_the_way(outputs: Outputs, existing: _Existing, images: Mapping[Identity, Path]) -> str:
     """The reason why a result would replace one of the images that are to be read; empty where none would."""
-    found = [(outputs.folder / name, images[identity]) for name, identity in existing.taken.items() if identity in images]
+    overwritten = [(outputs.folder / name, images[identity]) for name, identity in existing.taken.items() if identity in images]
     return "; ".join(
-        f"{outputs.image} would write {path}, which is the image {image}; choose another folder with --out" for path, image in found
+        f"{outputs.image} would write {path}, which is the image {image}; choose another folder with --out" for path, image in overwritten
     )
 
 
@@ -281,8 +281,8 @@ def _unique_outputs(
         parent, name = os.path.split(source.path)
         below = os.path.dirname(source.relative)  # noqa: PTH120  as above
         real = parents.get(parent) or parents.setdefault(parent, str(source.path.parent.resolve()))
-        if (known := f"{real}{os.sep}{name}") not in seen:
-            seen.add(known)
+        if (place := f"{real}{os.sep}{name}") not in seen:
+            seen.add(place)
             yield Outputs(source.path, folders.get(below) or folders.setdefault(below, folder / below), writes, overwrite, keep_extension)
 
 

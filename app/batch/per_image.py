@@ -100,9 +100,9 @@ def read_with_alpha(path: Path) -> Tensor:
     except FileFormatError as error:
         if path.suffix.lower() not in VIDEOS:
             raise
-        found = f"{path} is a video, and this command takes images"
+        problem = f"{path} is a video, and this command takes images"
         outputs = "depth; with --what normals, stereo or parallax these"
-        raise FileFormatError(f"{found}; `depth-normal video {quoted(path)}` makes {outputs}") from error
+        raise FileFormatError(f"{problem}; `depth-normal video {quoted(path)}` makes {outputs}") from error
 
 
 def check_header(path: Path) -> None:
@@ -132,11 +132,11 @@ def estimate(model: Model, images: Tensor, options: Options, writes: Sequence[st
     derive = partial(without_normals if without else with_normals, near_far_ratio=options.near_far_ratio)
     images = on_white(images)
     if options.panorama:
-        found = model.estimate_panorama(images, options.size, any_aspect=options.any_aspect, derive=derive)
+        estimated = model.estimate_panorama(images, options.size, any_aspect=options.any_aspect, derive=derive)
     else:
         in_tiles: dict[str, Any] = {"tiles": options.tiles} if options.tiles else {}
-        found = model.estimate(images, options.size, fov=options.fov, derive=derive, refine=options.refine, **in_tiles)
-    return found if shows_all else _only_shown(found, writes)
+        estimated = model.estimate(images, options.size, fov=options.fov, derive=derive, refine=options.refine, **in_tiles)
+    return estimated if shows_all else _only_shown(estimated, writes)
 
 
 def estimate_each(
@@ -166,8 +166,8 @@ def estimate_each(
 
     count, half = len(images), len(images) // 2
     try:
-        found = estimated(model.device) if half else on_device_or_cpu(estimated, model.device, "the image and its maps are kept")
-        return [found.slice(index, index + 1) for index in range(count)]
+        estimates = estimated(model.device) if half else on_device_or_cpu(estimated, model.device, "the image and its maps are kept")
+        return [estimates.slice(index, index + 1) for index in range(count)]
     except expected as error:
         if not half or isinstance(error, WeightsTooLargeError):
             return [error] * count

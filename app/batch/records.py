@@ -134,11 +134,11 @@ def _others(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _marks_of_estimate(record: Mapping[str, Any]) -> dict[str, list[Any]]:
     """The marks under `files` and `earlier`."""
-    known: dict[str, list[Any]] = {}
+    marks: dict[str, list[Any]] = {}
     for part in (record.get("earlier"), record.get("files")):
         for name, then in part.items() if isinstance(part, dict) else ():
-            known.setdefault(name, []).append(then)
-    return known
+            marks.setdefault(name, []).append(then)
+    return marks
 
 
 def images_of(record: Mapping[str, Any], name: str, now: Mapping[str, int]) -> Sequence[Mapping[str, Any]]:

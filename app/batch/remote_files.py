@@ -100,8 +100,8 @@ def _filesystem(root: str) -> tuple[FileSystem, str]:
         try:
             import fsspec
         except ImportError as error:
-            found = f"{root}: stores that pyarrow does not know are reached by fsspec"
-            raise ImportError(f"{found}: {how_to_install('fsspec>=2024.6')}") from error
+            problem = f"{root}: stores that pyarrow does not know are reached by fsspec"
+            raise ImportError(f"{problem}: {how_to_install('fsspec>=2024.6')}") from error
         try:
             other, path = fsspec.core.url_to_fs(root)
         except ValueError as error:

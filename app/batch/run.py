@@ -89,11 +89,11 @@ def in_turn(
                 return
             written_to = None
             try:
-                found, written_to = future.result(), item.folder
+                result, written_to = future.result(), item.folder
                 if stop.is_set():
                     return
                 check_run_marker(marker)
-                outcome = make(item, found)
+                outcome = make(item, result)
             except EXPECTED_ERRORS as error:
                 outcome = Outcome(item, failure=failure_of(str(item.source), error, written_to, words))
             yield outcome

@@ -347,10 +347,10 @@ def _lines(data: bytes) -> list[tuple[int, str]]:
 
 def _matches(pattern: str, out: Identity | None) -> set[str]:
     """The matches of a pattern. Python's own `**` never comes to an end where links lead in circles, and would take the results too."""
-    found = _ANY_FOLDERS.search(pattern)
-    if found is None:
+    any_folders = _ANY_FOLDERS.search(pattern)
+    if any_folders is None:
         return set(glob.glob(pattern))  # noqa: PTH207 - Path.glob takes no absolute patterns
-    head, tail = pattern[: found.end(1)], pattern[found.end() :] or "*"
+    head, tail = pattern[: any_folders.end(1)], pattern[any_folders.end() :] or "*"
     below = (folder for base in (glob.glob(head) if head else [""]) for folder in _folders_below(base, out))  # noqa: PTH207
     return {match for folder in below for match in _matches(os.path.join(glob.escape(folder), tail), out)}  # noqa: PTH118
 

@@ -120,13 +120,13 @@ class _Measured:
         with _captured_log() as self.lines:
             model = options.load(device)
             # engines of one size are built for the first image, and torch runs it until then
-            found = per_image.estimate(model, per_image.read(image), options) if model.engine is not None else None
+            estimate = per_image.estimate(model, per_image.read(image), options) if model.engine is not None else None
         self.ready = time.perf_counter() - start
         self.is_left_to_torch = options.runtime != TORCH and model.runtime == TORCH
         self._name = name
         if self.is_left_to_torch:
             return
-        self.found: Estimate = per_image.estimate(model, per_image.read(image), options) if found is None else found
+        self.found: Estimate = per_image.estimate(model, per_image.read(image), options) if estimate is None else estimate
         self.dtype = model.dtype_name
         self.method = partial(timing.replay, timing.network_calls(model, image, options, 1))
         self._words = model.runtime if model.runtime != TORCH else f"torch {torch.__version__}, {model.device}"

@@ -165,10 +165,10 @@ def replay(calls: list[Method]) -> None:
 def _batch(model: Model, image: Path, folder: Path, options: Options) -> None:
     """Several images read, estimated at once and written, one step after the other."""
     images = torch.cat([per_image.read(image) for _ in range(AT_ONCE)])
-    found = per_image.estimate(model, images, options)
+    estimates = per_image.estimate(model, images, options)
     for index in range(AT_ONCE):
         outputs = Outputs(image, folder / str(index))
-        per_image.write(outputs, found.slice(index, index + 1), options)
+        per_image.write(outputs, estimates.slice(index, index + 1), options)
 
 
 def _folder(model: Model, image: Path, folder: Path, options: Options, images: float, wait: Method) -> float:
@@ -251,12 +251,12 @@ def _machine(model: Model, image_size: tuple[int, int], calls: list[Method]) -> 
 
 def _memory(device: torch.device) -> dict[str, int]:
     """Most bytes that were in use at once since the process began; on the GPU, since the model was loaded."""
-    found = {}
+    peaks = {}
     if sys.platform != "win32":
         import resource
 
         unit = 1 if sys.platform == "darwin" else 1024
-        found["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        peaks["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     if device.type == "cuda":
-        found["cuda"] = torch.cuda.max_memory_allocated(device)
-    return found
+        peaks["cuda"] = torch.cuda.max_memory_allocated(device)
+    return peaks

@@ -115,8 +115,8 @@ def _nothing_half(folders: Iterable[Path]) -> Iterator[None]:
         yield
     finally:
         deadline = time.monotonic() + _SECONDS_TO_DIE
-        for folder, known in others.items():
-            while not known.issuperset(remove_leftovers(folder)) and time.monotonic() < deadline:
+        for folder, theirs in others.items():
+            while not theirs.issuperset(remove_leftovers(folder)) and time.monotonic() < deadline:
                 time.sleep(0.1)
 
 
@@ -186,7 +186,7 @@ def _pipeline(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: Ra
     read = ray.data.from_arrow(list(blocks)).map_batches(read_rows, fn_args=(job,), batch_size=None, num_cpus=spread.task_cpus, **step)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
-        found = read.map_batches(
+        estimated = read.map_batches(
             Worker,
             fn_constructor_args=(job,),
             batch_size=job.batch,
@@ -197,7 +197,7 @@ def _pipeline(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: Ra
             **step,
         )
     write = write_rows_as_shards if job.shards else write_rows
-    return found.map_batches(write, fn_args=(job,), batch_size=None, num_cpus=spread.task_cpus, **step)
+    return estimated.map_batches(write, fn_args=(job,), batch_size=None, num_cpus=spread.task_cpus, **step)
 
 
 @dataclass(frozen=True)

@@ -134,13 +134,13 @@ def _check_token_is_asked_for(ray: ModuleType, address: str) -> None:
     with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
         try:
             channel.unary_unary(_HARMLESS_CALL)(b"", timeout=_SECONDS_TO_ANSWER, wait_for_ready=True)
-            found = "it answers"
+            answer = "it answers"
         except grpc.RpcError as error:
             status = error.code()  # pyright: ignore[reportAttributeAccessIssue]
             if status is grpc.StatusCode.UNAUTHENTICATED:
                 return
-            found = f"it says {status.name}"
+            answer = f"it says {status.name}"
     raise RuntimeError(
-        f"Ray {ray.__version__} does not refuse a caller without the run's token ({found}), so other users of this machine might run code "
+        f"Ray {ray.__version__} does not refuse a caller without the run's token ({answer}), so other users of this machine might run code "
         f"in it; install a version that does: {how_to_install(RAY, newer=True)}"
     )

@@ -140,8 +140,8 @@ def _failure_of(name: str, error: Exception, written_to: Path | None = None) -> 
     if isinstance(error, EXPECTED_ERRORS):
         return failure
     place = traceback.extract_tb(error.__traceback__)[-1]
-    found = f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno}, in {place.name})"
-    return replace(failure, reason=f"{name}: this is a fault of depth-normal, please report it: {found}")
+    fault = f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno}, in {place.name})"
+    return replace(failure, reason=f"{name}: this is a fault of depth-normal, please report it: {fault}")
 
 
 def read_rows(batch: pa.Table, job: Job) -> Iterator[pa.Table]:
@@ -221,8 +221,8 @@ class Worker:
         """Estimates images of one size."""
         images = [_pixels_of(row) for row in rows]
         estimates = per_image.estimate_each(self.model, images, self.job.options, self.job.writes, (Exception,))  # the report gets it
-        for row, found in zip(rows, estimates, strict=True):
-            yield _failed(row, _failure_of(row["path"], found)) if isinstance(found, Exception) else self._row(row, found)
+        for row, estimate in zip(rows, estimates, strict=True):
+            yield _failed(row, _failure_of(row["path"], estimate)) if isinstance(estimate, Exception) else self._row(row, estimate)
 
     def _row(self, row: Row, found: Estimate) -> Row:
         try:

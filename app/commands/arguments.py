@@ -143,8 +143,8 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
     Of one of several images it is known (`for_each_image`).
     """
-    if (known := getattr(arguments, "settings", None)) is not None:
-        return known
+    if (settings := getattr(arguments, "settings", None)) is not None:
+        return settings
     values = {name: value for name, value in vars(arguments).items() if name not in _NOT_OF_RESULTS}
     network = network_options(arguments).settings(()) if hasattr(arguments, "model") else {}
     made = {**network, **values, "writes": [arguments.parser.prog]}

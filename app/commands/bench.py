@@ -55,8 +55,8 @@ def _bench(arguments: argparse.Namespace) -> int:
     if arguments.keep or ALL in runtimes or len(runtimes) > 1:
         return _bench_runtimes(arguments, options, runtimes)
     options = replace(options, runtime=runtimes[0])
-    found = measure(options, arguments.device, arguments.seconds)
-    echo(json.dumps(as_json(found), indent=2) if arguments.json else table(found))
+    measurements = measure(options, arguments.device, arguments.seconds)
+    echo(json.dumps(as_json(measurements), indent=2) if arguments.json else table(measurements))
     return DONE
 
 

@@ -20,8 +20,8 @@ WRITTEN = (".png", ".html")
 
 def add_compare(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `compare`."""
-    found = f"the file to evaluate: {READABLE_WORDS} (<image>_depth.png has no range), or with --quantity"
-    parser.add_argument("found", type=Path, metavar="A", help=found)
+    help_of_file = f"the file to evaluate: {READABLE_WORDS} (<image>_depth.png has no range), or with --quantity"
+    parser.add_argument("found", type=Path, metavar="A", help=help_of_file)
     parser.add_argument("truth", type=Path, metavar="B", help="the file to compare it with, of the same kinds")
     add_map_kind(parser, near=False)
     parser.add_argument("--channel-b", metavar="NAME", help="as --channel, which is of A, but of B")
@@ -44,14 +44,14 @@ def _compare(arguments: argparse.Namespace) -> int:
         check_places([out], [arguments.found, arguments.truth], arguments.overwrite)
     from ..differences import errors_of, read_both
 
-    found, truth = read_both(
+    evaluated, truth = read_both(
         arguments.found,
         arguments.truth,
         arguments.normals_from_depth,
         chosen_quantity(arguments),
         (arguments.channel, arguments.channel_b),
     )
-    errors = errors_of(found, truth)
+    errors = errors_of(evaluated, truth)
     if out is not None:
         from ..heat_map_files import heat_maps, write_heat_maps
 
@@ -59,7 +59,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         names = arguments.found.name, arguments.truth.name
         # Results of two runs have one name, in two folders.
         write_heat_maps(
-            out, heat_maps(found, truth), errors, names if names[0] != names[1] else (str(arguments.found), str(arguments.truth))
+            out, heat_maps(evaluated, truth), errors, names if names[0] != names[1] else (str(arguments.found), str(arguments.truth))
         )
     if arguments.json:
         echo(json.dumps(errors, indent=2))

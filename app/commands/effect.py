@@ -77,8 +77,8 @@ def _refuse_pixels(arguments: argparse.Namespace, options: type[Options]) -> Non
     """
     names = option_names(options)
     for name, option in options_of(options).items():
-        if isinstance(option, (Point, Points, Box)) and (found := getattr(arguments, name, None)):
-            _refuse_pixels_of(arguments, names[name], found if isinstance(found, list) else [found])
+        if isinstance(option, (Point, Points, Box)) and (places := getattr(arguments, name, None)):
+            _refuse_pixels_of(arguments, names[name], places if isinstance(places, list) else [places])
 
 
 def _refuse_pixels_of(arguments: argparse.Namespace, option: str, places: Sequence[tuple[float, ...]]) -> None:

@@ -225,8 +225,8 @@ def _with_own_depth(arguments: argparse.Namespace, options: Options, plan: Plan,
 
     def make(outputs: Outputs, read: tuple[Any, Tensor]) -> Outcome:
         source_mark, image = read
-        found = _estimator(arguments, options, outputs.writes)(image)
-        return Outcome(outputs, tuple(write(outputs, found, options, image, source_mark)))
+        estimate = _estimator(arguments, options, outputs.writes)(image)
+        return Outcome(outputs, tuple(write(outputs, estimate, options, image, source_mark)))
 
     return in_turn(plan.todo, lambda outputs: (mark(outputs.image), read_with_alpha(outputs.image)), make, stop, marker)
 

@@ -39,10 +39,10 @@ def add_export(parser: Parser) -> None:
 
 def _size(text: str) -> int | tuple[int, int]:
     """A side, or (height, width)."""
-    found = re.fullmatch(r"([1-9]\d{0,4})(?:[xX]([1-9]\d{0,4}))?", text, re.ASCII)
-    if not found:
+    sides = re.fullmatch(r"([1-9]\d{0,4})(?:[xX]([1-9]\d{0,4}))?", text, re.ASCII)
+    if not sides:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size; give pixels such as 518, or width x height such as 686x518")
-    width, height = found.groups()
+    width, height = sides.groups()
     return (int(height), int(width)) if height else int(width)
 
 
@@ -60,15 +60,19 @@ def _export(arguments: argparse.Namespace) -> int:
 
     size, input_size = (None, arguments.size) if isinstance(arguments.size, tuple) else (arguments.size, None)
     with displayed_steps(model) as step:
-        found = export(model, out, arguments.dtype, size, input_size, arguments.batch, arguments.weights, step, check)
-    note_results(made_of, found.files, command)
+        exported = export(model, out, arguments.dtype, size, input_size, arguments.batch, arguments.weights, step, check)
+    note_results(made_of, exported.files, command)
     if arguments.open:
-        show(found.files[0])
+        show(exported.files[0])
     if arguments.json:
-        checks = [each._asdict() for each in found.checks]
-        echo(json.dumps({"files": list(map(str, found.files)), "bytes": found.size, "seconds": found.seconds, "checks": checks}, indent=2))
+        checks = [each._asdict() for each in exported.checks]
+        echo(
+            json.dumps(
+                {"files": list(map(str, exported.files)), "bytes": exported.size, "seconds": exported.seconds, "checks": checks}, indent=2
+            )
+        )
         return DONE
-    echo(shown(f"{model}: {', '.join(map(str, found.files))} ({found.size / 1e6:.1f} MB, {found.seconds:.0f} s)"))
-    for each in found.checks:
+    echo(shown(f"{model}: {', '.join(map(str, exported.files))} ({exported.size / 1e6:.1f} MB, {exported.seconds:.0f} s)"))
+    for each in exported.checks:
         echo(f"  {each.by} beside torch in float32, of {each.what}: at most {each.largest:.2g} of 255 apart, {each.mean:.2g} in the mean")
     return DONE

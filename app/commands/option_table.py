@@ -50,9 +50,9 @@ def add_options(
         only: The names of those that are added; none = all.
         of: What each is for, where the command is for more: "of parallax: ".
     """
-    names, known = option_names(options), options_of(options)
-    with_more = {_beside(option) for option in known.values()}
-    for name, option in known.items():
+    names, fields = option_names(options), options_of(options)
+    with_more = {_beside(option) for option in fields.values()}
+    for name, option in fields.items():
         if option.flag is None or _beside(option) or name in skip or (only and name not in only):
             continue
         settings: dict[str, Any] = {"action": action, "default": argparse.SUPPRESS} if action else {}
@@ -70,9 +70,9 @@ def common_options(options: type[Options]) -> frozenset[str]:
 @cache
 def option_names(options: type[Options]) -> Mapping[str, str]:
     """How each option is called on the command line, by its own name, for the texts of options."""
-    known = options_of(options)
-    flags = {name: option.flag or f"--{name.replace('_', '-')}" for name, option in known.items()}
-    return {**_BY_HAND, **flags, **{name: flags[first] for name, option in known.items() if (first := _beside(option))}}
+    fields = options_of(options)
+    flags = {name: option.flag or f"--{name.replace('_', '-')}" for name, option in fields.items()}
+    return {**_BY_HAND, **flags, **{name: flags[first] for name, option in fields.items() if (first := _beside(option))}}
 
 
 def chosen_options(arguments: argparse.Namespace, options: type[Chosen]) -> Chosen:
@@ -81,11 +81,11 @@ def chosen_options(arguments: argparse.Namespace, options: type[Chosen]) -> Chos
     Raises:
         ValueError: A value that is not accepted, or an option that changes nothing beside the others.
     """
-    known = options_of(options)
-    asked = (name for name, option in known.items() if option.flag is not None and not _beside(option))
-    found = {name: getattr(arguments, name) for name in asked if hasattr(arguments, name)}
-    values = {name: value for name, value in found.items() if value is not None or not known[name].otherwise}
-    for name, option in known.items():
+    fields = options_of(options)
+    asked = (name for name, option in fields.items() if option.flag is not None and not _beside(option))
+    stated = {name: getattr(arguments, name) for name in asked if hasattr(arguments, name)}
+    values = {name: value for name, value in stated.items() if value is not None or not fields[name].otherwise}
+    for name, option in fields.items():
         if first := _beside(option):
             values[first], *values[name] = values[first] or [None]
         if isinstance(option, (Points, Several)) and name in values:
@@ -115,9 +115,9 @@ def refuse_options(arguments: argparse.Namespace, options: Iterable[str], why: s
     Raises:
         ValueError: One has another value than its default.
     """
-    known = arguments.parser.options
+    of_parser = arguments.parser.options
     for option in options:
-        if option in known and arguments.parser.is_changed(arguments, option):
+        if option in of_parser and arguments.parser.is_changed(arguments, option):
             raise ValueError(f"{option} {why}")
 
 
@@ -137,8 +137,8 @@ def _add(
         return
     default = _as_typed(default) if isinstance(option, Choice) and default else default
     usual = option.otherwise or (f"{default:g}" if isinstance(option, Number) else "" if default in (None, ()) else str(default))
-    known = [_range_of(option), f"default: {usual}" if usual else ""]
-    shown = f" ({'; '.join(filter(None, known))})" if any(known) else ""
+    notes = [_range_of(option), f"default: {usual}" if usual else ""]
+    shown = f" ({'; '.join(filter(None, notes))})" if any(notes) else ""
     text = as_help(_text(option, names))
     unset = None if option.otherwise or isinstance(option, Several) else default
     settings = {"dest": name, "default": unset, "help": f"{'' if text.startswith('of ') else of}{text}{shown}", **settings}

@@ -51,13 +51,13 @@ def _run(arguments: argparse.Namespace) -> int:
     if len(named) == 1 and is_file_name(named[0]):
         path = Path(named[0])
         return _run_videos(arguments, path) if _is_video(path) else _run_images(arguments)
-    found = find_images(named, arguments.recursive, arguments.place.path, IMAGE_AND_VIDEO_FILES)
-    videos = [source for source in found[0] if _is_video(source.path)]
+    sources = find_images(named, arguments.recursive, arguments.place.path, IMAGE_AND_VIDEO_FILES)
+    videos = [source for source in sources[0] if _is_video(source.path)]
     if not videos:
-        return _run_images(arguments, found)
-    if len(videos) < len(found[0]):
-        raise ValueError(_mixture(found[0], videos))
-    return _run_videos(arguments, videos[0].path, found)
+        return _run_images(arguments, sources)
+    if len(videos) < len(sources[0]):
+        raise ValueError(_mixture(sources[0], videos))
+    return _run_videos(arguments, videos[0].path, sources)
 
 
 def _is_video(path: Path) -> bool:
@@ -72,8 +72,8 @@ def _mixture(sources: Sequence[Source], videos: Sequence[Source]) -> str:
     first = videos[0].path
     such = " and ".join(str(path.with_name(f"*{path.suffix}")) for path in (image, first))
     counts = (len(sources) - len(videos), "image", image), (len(videos), "video", first)
-    found = " and ".join(f"{count} {kind}{'s' * (count > 1)} ({path}{', ...' * (count > 1)})" for count, kind, path in counts)
-    return f"{found} are named; name images or videos, each in a run of its own, such as {such}"
+    kinds = " and ".join(f"{count} {kind}{'s' * (count > 1)} ({path}{', ...' * (count > 1)})" for count, kind, path in counts)
+    return f"{kinds} are named; name images or videos, each in a run of its own, such as {such}"
 
 
 def _run_videos(arguments: argparse.Namespace, first: Path, found: Found | None = None) -> int:

@@ -40,12 +40,12 @@ class _AddLamp(argparse.Action):
         """Adds it."""
         names = ("light_x", "light_y", "light_depth") if self.dest == "point" else ("azimuth", "elevation")
         try:
-            found = numbers(DIRECTIONS.get(str(values), str(values)), [name.removeprefix("light_") for name in names])
+            coordinates = numbers(DIRECTIONS.get(str(values), str(values)), [name.removeprefix("light_") for name in names])
         except argparse.ArgumentTypeError as error:
             named = "" if self.dest == "point" else f"; or one of {', '.join(DIRECTIONS)}"
             raise argparse.ArgumentError(self, f"{error}{named}") from error
         kind = POINT if self.dest == "point" else DIRECTIONAL
-        lamp = {**namespace.of_lamps, "light": kind, **dict(zip(names, found, strict=True))}
+        lamp = {**namespace.of_lamps, "light": kind, **dict(zip(names, coordinates, strict=True))}
         namespace.lamps = (*namespace.lamps, lamp)
 
 

@@ -93,8 +93,8 @@ def check_extension(file: Path, written: Sequence[str], purpose: str = "") -> No
         ValueError: It is not.
     """
     if file.suffix.lower() not in written:
-        found = f"the name ends in {file.suffix}" if file.suffix else f"the name has no extension (that of a folder ends in {os.sep})"
-        raise ValueError(f"{file}: {found}; {purpose}this command writes {', '.join(written)}")
+        ending = f"the name ends in {file.suffix}" if file.suffix else f"the name has no extension (that of a folder ends in {os.sep})"
+        raise ValueError(f"{file}: {ending}; {purpose}this command writes {', '.join(written)}")
 
 
 def _refuse_useless(text: str) -> None:

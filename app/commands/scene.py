@@ -191,10 +191,10 @@ def sky_of(arguments: argparse.Namespace, image: Tensor) -> Tensor | bool:
 
     if (path := arguments.sky_mask) is None:
         return arguments.sky is not False
-    found, (height, width) = read_values(path, MASK), image.shape[-2:]
-    check_alike(str(path), (found.planes.shape[-2], found.planes.shape[-1]), (height, width))
-    stored, known = stored_values(found.planes, found.known, str(path))
-    share = stored.mean(1, keepdim=True).where(known, 0)  # what is transparent is no sky
+    mask, (height, width) = read_values(path, MASK), image.shape[-2:]
+    check_alike(str(path), (mask.planes.shape[-2], mask.planes.shape[-1]), (height, width))
+    stored, valid = stored_values(mask.planes, mask.known, str(path))
+    share = stored.mean(1, keepdim=True).where(valid, 0)  # what is transparent is no sky
     low, high = (end.item() for end in share.aminmax())
     if low < -0.5 or high > 1.5:
         raise ValueError(f"the values of {path} go from {low:g} to {high:g}; a mask has 0 (no sky) to 1 (sky)")
@@ -266,19 +266,19 @@ def known_from_files(arguments: argparse.Namespace, height: int, width: int, fit
 
     if arguments.geometry:
         try:
-            known = load_estimate(arguments.geometry, chosen_quantity(arguments), channel=arguments.channel)
+            estimate = load_estimate(arguments.geometry, chosen_quantity(arguments), channel=arguments.channel)
         except PlainImageError as error:
             if "--depth" not in arguments.parser.options:
                 raise
             raise ValueError(f"{error}: name it behind --depth (near = white) or --normal-map") from error
-        if known.batch != 1:
-            raise ValueError(f"{arguments.geometry} holds {known.batch} images; an image needs the one that is of it")
-        check_alike(str(arguments.geometry), (known.height, known.width), (height, width))
+        if estimate.batch != 1:
+            raise ValueError(f"{arguments.geometry} holds {estimate.batch} images; an image needs the one that is of it")
+        check_alike(str(arguments.geometry), (estimate.height, estimate.width), (height, width))
     else:
-        known = _from_images(arguments, height, width)
-    camera = intrinsics_from_fov(arguments.fov, known.height, known.width) if arguments.fov else known.intrinsics
-    known = replace(known, intrinsics=camera)
-    return known.resized(height, width) if fitted else known
+        estimate = _from_images(arguments, height, width)
+    camera = intrinsics_from_fov(arguments.fov, estimate.height, estimate.width) if arguments.fov else estimate.intrinsics
+    estimate = replace(estimate, intrinsics=camera)
+    return estimate.resized(height, width) if fitted else estimate
 
 
 def _from_images(arguments: argparse.Namespace, height: int, width: int) -> Estimate:

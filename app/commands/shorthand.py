@@ -95,9 +95,9 @@ def _neither(word: str, commands: Mapping[str, Parser]) -> str:
     if word in _MAPS:
         return f"{word!r} is no command; without one, depth and normals are written: depth-normal photo.jpg"
     below = {each: f"{name} {each}" for name, command in commands.items() for each in command.commands}
-    known = {**below, **{name: name for name in commands}}
-    if close := nearest(word.replace("_", "-"), known):
-        meant = f"did you mean {known[close]}?"
+    names = {**below, **{name: name for name in commands}}
+    if close := nearest(word.replace("_", "-"), names):
+        meant = f"did you mean {names[close]}?"
     elif close := near_file(path):
         meant = f"did you mean {path.with_name(close)}?"
     elif models := near_models(word):

@@ -179,10 +179,10 @@ def _height(arguments: argparse.Namespace, options: HeightOptions) -> None:
     from ...geometry.textures.height import height_to_image, normals_to_height
 
     settle_result(arguments)
-    known = _read_normals(arguments)
-    assert known.normals is not None
-    height = normals_to_height(known.normals, known.axes, weight=known.normals_valid, **vars(options))
-    image, span = height_to_image(height, known.normals_valid)
+    surface = _read_normals(arguments)
+    assert surface.normals is not None
+    height = normals_to_height(surface.normals, surface.axes, weight=surface.normals_valid, **vars(options))
+    image, span = height_to_image(height, surface.normals_valid)
     with result_path(arguments) as path:
         _write_height(path, height, image, span.item())
     say_result(arguments, _height_words(span.item()))
@@ -205,10 +205,10 @@ def _curvature(arguments: argparse.Namespace, options: CurvatureOptions) -> None
     from ...geometry.textures.curvature import curvature_maps, mean_curvature
 
     settle_result(arguments)
-    known = _read_normals(arguments)
-    assert known.normals is not None
-    valid, scale = known.normals_valid, options.scale
-    bend = mean_curvature(known.normals, known.axes, scale=scale, weight=valid, borders=options.borders)
+    surface = _read_normals(arguments)
+    assert surface.normals is not None
+    valid, scale = surface.normals_valid, options.scale
+    bend = mean_curvature(surface.normals, surface.axes, scale=scale, weight=valid, borders=options.borders)
     maps = curvature_maps(bend, scale=scale, strength=options.strength, weight=valid)
     _write_map(arguments, getattr(maps, arguments.show))
 
@@ -230,8 +230,8 @@ def _occlusion(arguments: argparse.Namespace, chosen: OcclusionOptions) -> None:
     from ...geometry.files import load_estimate
     from ...geometry.textures.occlusion import estimate_to_occlusion
 
-    known = load_estimate(arguments.image, chosen_quantity(arguments), channel=arguments.channel)
-    _write_map(arguments, estimate_to_occlusion(known, **options))
+    surface = load_estimate(arguments.image, chosen_quantity(arguments), channel=arguments.channel)
+    _write_map(arguments, estimate_to_occlusion(surface, **options))
 
 
 def _needs_model(arguments: argparse.Namespace) -> bool:
@@ -244,9 +244,9 @@ def _seamless(arguments: argparse.Namespace, _: object) -> None:
 
     settle_result(arguments)
     check_results(arguments, possible_paths(arguments.out), naming_command(arguments))
-    known = _estimated_seamless(arguments, read(arguments.image))
+    surface = _estimated_seamless(arguments, read(arguments.image))
     with result_path(arguments) as path:
-        names = [each.name for each in save_estimate(path, known)]
+        names = [each.name for each in save_estimate(path, surface)]
     say_result(arguments, paths=[arguments.out.with_name(name) for name in names])
 
 
@@ -291,12 +291,12 @@ def _pbr(arguments: argparse.Namespace, options: PbrOptions) -> None:
     outdated = None if in_doubt else paths.pop(CHOICE_NAME)
     check_results(arguments, list(paths.values()))
     _say_bright(photo, options, paths.get(CHOICE_NAME))
-    known = _known(arguments, image)
-    maps = pbr_maps(material_normals(known, photo, options), options)
+    surface = _known(arguments, image)
+    maps = pbr_maps(material_normals(surface, photo, options), options)
     further = _materials(arguments, image, maps) if arguments.materials is not None else {}
     images = {"normal": encode_normal_map(maps.normals, arguments.coding), "ao": maps.occlusion, "curvature": maps.bend.curvature}
     if in_doubt:
-        other = height_map(material_normals(known, photo, replace(options, bright=LOW)), options)
+        other = height_map(material_normals(surface, photo, replace(options, bright=LOW)), options)
         images[CHOICE_NAME] = torch.cat([each.expand(-1, 3, -1, -1).cpu() for each in (image, maps.height, other)], 3)
     with results_folder(arguments, paths["height"]) as folder:
         _write_height(folder / paths["height"].name, None, maps.height, maps.height_range.item())
@@ -338,11 +338,11 @@ def _materials(arguments: argparse.Namespace, image: Tensor, maps: PbrMaps) -> d
 
     if arguments.materials == SIMPLE:
         albedo = remove_light(image.to(maps.normals), maps.normals, maps.occlusion, borders=arguments.borders)
-        found = uniform_materials(albedo, arguments.roughness)
+        surface = uniform_materials(albedo, arguments.roughness)
     else:
-        found = _estimated_materials(arguments, image)
-    packed = {ORM_NAME: pack_orm(maps.occlusion.cpu(), found.roughness.cpu(), found.metallic.cpu())} if arguments.orm else {}
-    return {**found.maps, **packed}
+        surface = _estimated_materials(arguments, image)
+    packed = {ORM_NAME: pack_orm(maps.occlusion.cpu(), surface.roughness.cpu(), surface.metallic.cpu())} if arguments.orm else {}
+    return {**surface.maps, **packed}
 
 
 def _estimated_materials(arguments: argparse.Namespace, image: Tensor) -> Materials:
@@ -397,10 +397,10 @@ def _known(arguments: argparse.Namespace, image: Tensor) -> Estimate | None:
     if arguments.source == PHOTO:
         return None
     if arguments.geometry is not None:
-        known = read_scene(arguments, image).known
+        surface = read_scene(arguments, image).known
     else:
-        known = (_estimated_seamless if arguments.borders == SEAMLESS else _estimated_mirrored)(arguments, image)
-    return with_normals(known).to(parse_device(arguments.device))
+        surface = (_estimated_seamless if arguments.borders == SEAMLESS else _estimated_mirrored)(arguments, image)
+    return with_normals(surface).to(parse_device(arguments.device))
 
 
 def _say_bright(photo: PhotoRelief | None, options: DetailOptions, choice: Path | None = None) -> None:
@@ -424,8 +424,8 @@ def _estimated_mirrored(arguments: argparse.Namespace, image: Tensor) -> Estimat
 
     options = network_options(arguments)
     beyond = margins(image.shape[-2], image.shape[-1], _MIRRORED)
-    known = estimate(options.load(arguments.device), mirror(image, beyond), options)
-    return unmirrored_normals(with_normals(known), beyond)
+    surface = estimate(options.load(arguments.device), mirror(image, beyond), options)
+    return unmirrored_normals(with_normals(surface), beyond)
 
 
 def _estimated_seamless(arguments: argparse.Namespace, image: Tensor) -> Estimate:
@@ -451,10 +451,10 @@ def _read_normals(arguments: argparse.Namespace) -> Estimate:
     refuse_options(arguments, ("--coding",), f"says how an image stores normals, and {arguments.image} holds numbers; leave it out")
     loaded = load_estimate(arguments.image)
     need_perspective(loaded, "a texture map")
-    known = with_normals(loaded)
-    if known.normals is None:
+    surface = with_normals(loaded)
+    if surface.normals is None:
         raise ValueError(f"{arguments.image} holds relative depth and no normals; its slopes are not known")
-    return known
+    return surface
 
 
 def _read_height(arguments: argparse.Namespace) -> Tensor:

@@ -53,18 +53,20 @@ def _verify(arguments: argparse.Namespace) -> int:
     load_model(BUNDLED_MODEL, arguments.dtype, arguments.device)  # a missing device is reported before anything is downloaded
     path = arguments.figures or STORED
     stored = read_figures(STORED, path)
-    found: list[Verification] = []
+    verifications: list[Verification] = []
     try:
         for spec in specs:
-            found.append(check(spec, stored, arguments.device, arguments.dtype, arguments.weights))
+            verifications.append(check(spec, stored, arguments.device, arguments.dtype, arguments.weights))
             if arguments.record and not arguments.weights:
-                _record(found[-1], path)
+                _record(verifications[-1], path)
     finally:  # findings before a stop are reported
-        if found:
-            echo(_without_home(json.dumps([as_json(each) for each in found], indent=2) if arguments.json else report(found)))
-    if all(each.verdict == NOT_CHECKED for each in found):
+        if verifications:
+            echo(
+                _without_home(json.dumps([as_json(each) for each in verifications], indent=2) if arguments.json else report(verifications))
+            )
+    if all(each.verdict == NOT_CHECKED for each in verifications):
         return NOTHING_DONE
-    return DONE if all(each.verdict == "sound" for each in found) else SOME_FAILED
+    return DONE if all(each.verdict == "sound" for each in verifications) else SOME_FAILED
 
 
 def _record(found: Verification, path: Path) -> None:
@@ -171,10 +173,10 @@ def _details(found: Verification) -> list[str]:
     """A list entry for the model, and below it one for each finding."""
     lines = [f"- {found.model}"]
     for file in found.files:
-        known = f", {file.size} bytes, sha256 {file.sha256}" if file.size is not None else ""
+        size_and_digest = f", {file.size} bytes, sha256 {file.sha256}" if file.size is not None else ""
         place = f"{file.origin}: {file.path}" if file.path and file.origin != "bundled" else file.origin
         problems = "".join(f"; **{problem}**" for problem in file.problems)
-        lines.append(f"  - {file.name} ({place}){known}{problems}")
+        lines.append(f"  - {file.name} ({place}){size_and_digest}{problems}")
     if found.problem:
         lines.append(f"  - **{found.problem}**")
     for finding in found.findings:

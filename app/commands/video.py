@@ -296,12 +296,12 @@ def _refuse_image(arguments: argparse.Namespace, source: Path) -> None:
     if not source.is_file() or not is_still_image(source):
         return
     command, made = next((_OF_IMAGES[output] for output in arguments.what or () if output in _OF_IMAGES), ("", "depth and normals"))
-    found, image = f"{source} is an image", source
+    problem, image = f"{source} is an image", source
     if source.suffix.lower() in VIDEOS:
         image = source.with_suffix(".jpg")
-        found += f" with the name of a video: rename it to {image}"
+        problem += f" with the name of a video: rename it to {image}"
     raise ValueError(
-        f"{found}, and this command takes videos; `{program()} {command}{quoted(image)}` makes {made} of it "
+        f"{problem}, and this command takes videos; `{program()} {command}{quoted(image)}` makes {made} of it "
         "(images that are frames are named together, as frame_%05d.png or as their folder)"
     )
 

@@ -67,10 +67,10 @@ def _page(file: Path, arguments: argparse.Namespace) -> Path:
     from ..batch.per_image import read
     from ..batch.staging import kept_if_used
 
-    known = load_estimate(file, chosen_quantity(arguments), channel=arguments.channel)
+    estimate = load_estimate(file, chosen_quantity(arguments), channel=arguments.channel)
     photo = None if image is None else read(image)
     with kept_if_used(arguments.out):
-        write_html(page, known, photo, derive=_with_normals)
+        write_html(page, estimate, photo, derive=_with_normals)
     note_results(made_of, [page])
     echo(shown(f"{file}: {page} ({page.stat().st_size / 1e6:.1f} MB)"))
     return page

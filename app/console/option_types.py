@@ -32,10 +32,10 @@ def several_of(choices: Sequence[str], shown: Sequence[str] = ()) -> Callable[[s
     """
 
     def words(text: str) -> tuple[str, ...]:
-        found = tuple(text.split(","))
-        if wrong := [word for word in found if word not in choices]:
+        chosen = tuple(text.split(","))
+        if wrong := [word for word in chosen if word not in choices]:
             raise argparse.ArgumentTypeError(f"{wrong[0]!r} is none of {', '.join(shown or choices)} (several: with commas, no spaces)")
-        return found
+        return chosen
 
     setattr(words, "words", shown or choices)  # noqa: B010 - for the completion of shells
     return words
@@ -68,10 +68,10 @@ def box(text: str) -> tuple[float, ...]:
 
 def numbers(text: str, names: Sequence[str]) -> tuple[float, ...]:
     """One number for each name, with commas between."""
-    found = tuple(map(number, text.split(",")))
-    if len(found) != len(names) or any(map(math.isnan, found)):
+    values = tuple(map(number, text.split(",")))
+    if len(values) != len(names) or any(map(math.isnan, values)):
         raise argparse.ArgumentTypeError(f"{text!r} is not {','.join(names)}: {len(names)} numbers with commas between, no spaces")
-    return found
+    return values
 
 
 def millimetres(text: str) -> float:
@@ -94,15 +94,15 @@ def pixels(text: str) -> float:
 
 def _with_unit(text: str) -> tuple[float, str | None]:
     """A number and the letters behind it; None in place of these where it is no number."""
-    found = re.fullmatch(r"(.*?[\d.]) ?([a-z]*)", text.strip().lower(), re.ASCII)
-    value = number(found[1]) if found else math.nan
-    return (value, None) if found is None or math.isnan(value) else (value, found[2])
+    parts = re.fullmatch(r"(.*?[\d.]) ?([a-z]*)", text.strip().lower(), re.ASCII)
+    value = number(parts[1]) if parts else math.nan
+    return (value, None) if parts is None or math.isnan(value) else (value, parts[2])
 
 
 def number(text: str) -> float:
     """The number of a text; NaN where it is none, or beyond all bounds (inf, 1e999)."""
     try:
-        return found if math.isfinite(found := float(text)) else math.nan
+        return value if math.isfinite(value := float(text)) else math.nan
     except ValueError:
         return math.nan
 
@@ -176,12 +176,12 @@ def frame_side(text: str) -> int:
 def rate(text: str) -> Fraction:
     """Frames a second."""
     try:
-        found = Fraction(text).limit_denominator(1001)
+        fraction = Fraction(text).limit_denominator(1001)
     except (ValueError, ZeroDivisionError):
-        found = Fraction(0)
-    if not 0 < found <= 1000:
+        fraction = Fraction(0)
+    if not 0 < fraction <= 1000:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of frames a second, as 24 or 24000/1001")
-    return found
+    return fraction
 
 
 def seconds(text: str) -> Fraction:

@@ -153,11 +153,11 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """See `argparse.ArgumentParser`. The message can be shown, whatever was typed."""
-        if found := re.fullmatch(r"argument (?:\S*/)?(-\S+): expected one argument", message):
-            message += f" (one that begins with a dash is typed {found[1]}=-...)"
-        elif found := _CHOICE.fullmatch(message):
-            meant = did_you_mean(found[1].replace("_", "-"), re.findall(r"[\w.-]+", found[2]))
-            message += meant or self._with_command(found[1])
+        if match := re.fullmatch(r"argument (?:\S*/)?(-\S+): expected one argument", message):
+            message += f" (one that begins with a dash is typed {match[1]}=-...)"
+        elif match := _CHOICE.fullmatch(message):
+            meant = did_you_mean(match[1].replace("_", "-"), re.findall(r"[\w.-]+", match[2]))
+            message += meant or self._with_command(match[1])
         super().error(shown(message))
 
     def _with_command(self, word: str) -> str:

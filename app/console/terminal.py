@@ -125,8 +125,8 @@ def program() -> str:
     module = getattr(getattr(sys.modules["__main__"], "__spec__", None), "name", "")
     if module.partition(".")[0] == __name__.partition(".")[0]:  # python -m
         return f"{quoted(sys.executable)} -m {module.removesuffix('.__main__')}"
-    started, found = Path(sys.argv[0]), shutil.which(NAME)
-    if started.stem != NAME or (found and Path(found).with_suffix("").resolve() == started.with_suffix("").resolve()):
+    started, on_path = Path(sys.argv[0]), shutil.which(NAME)
+    if started.stem != NAME or (on_path and Path(on_path).with_suffix("").resolve() == started.with_suffix("").resolve()):
         return NAME
     return quoted(started)
 

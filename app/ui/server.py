@@ -319,9 +319,9 @@ def _sent(path: Path, shows: bool) -> web.StreamResponse:
 
 def _page_files() -> dict[str, Path]:
     """The files that the page consists of, by address: its own, and the viewers that are ComfyUI's page's too."""
-    found = {f"page/{path.name}": path for path in PAGE.iterdir() if path.suffix in _TYPES}
-    found |= {f"web/{path.name}": path for path in WEB.glob("*.js")}
-    return found | {f"web/languages/{path.name}": path for path in (WEB / "languages").glob("*.json")}
+    files = {f"page/{path.name}": path for path in PAGE.iterdir() if path.suffix in _TYPES}
+    files |= {f"web/{path.name}": path for path in WEB.glob("*.js")}
+    return files | {f"web/languages/{path.name}": path for path in (WEB / "languages").glob("*.json")}
 
 
 def _model_rows() -> list[dict[str, Any]]:

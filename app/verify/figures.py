@@ -43,12 +43,12 @@ def read_figures(*paths: Path) -> dict[str, dict[str, Any]]:
         if not path.is_file():
             continue
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            figures = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(f"{path} is not JSON ({error}); expected what --record wrote") from error
-        if not isinstance(found, dict) or not all(isinstance(entry, dict) for entry in found.values()):
+        if not isinstance(figures, dict) or not all(isinstance(entry, dict) for entry in figures.values()):
             raise ValueError(f"{path} holds no figures: expected an object of entries by model, as --record writes it")
-        entries |= found
+        entries |= figures
     return entries
 
 
@@ -124,9 +124,9 @@ def _compare_depth(estimate: Estimate, entry: dict[str, Any]) -> list[tuple[Grad
     depth, _, valid = estimate.known_depth()
     low, high = entry["grid"]
     stored = low + _decoded(entry["depth"], 1) * ((high - low) / 255)
-    found = _grid(_filled(depth, valid))
-    correlation = float(torch.corrcoef(torch.stack((stored.flatten(), found.flatten())))[0, 1])
-    if low == high and float(found.amax() - found.amin()) <= 1e-6 * abs(high):
+    grid = _grid(_filled(depth, valid))
+    correlation = float(torch.corrcoef(torch.stack((stored.flatten(), grid.flatten())))[0, 1])
+    if low == high and float(grid.amax() - grid.amin()) <= 1e-6 * abs(high):
         correlation = 1.0  # constant both
     quantiles = torch.tensor(entry["quantiles"])
     apart = float((_quantiles(depth, valid) - quantiles).abs().max() / (quantiles[-1] - quantiles[0]).clamp(min=1e-12))

@@ -94,9 +94,9 @@ def evaluate_albedo(albedo: Tensor, photograph: Tensor) -> Finding:
     images = [F.avg_pool2d(each.cpu().float(), _BLOCK) for each in (albedo, photograph)]
     if float(images[0].std()) < _FLAT:
         return Finding("likeness", Grade.WRONG, "the albedo is the same everywhere")
-    found = float(torch.corrcoef(torch.stack([each.flatten() for each in images]))[0, 1])
-    grade = Grade.SOUND if found > _ALBEDO_ALIKE else Grade.DOUBTFUL if found > 0 else Grade.WRONG
-    return Finding("likeness", grade, f"correlation of albedo and photograph {found:.2f}")
+    correlation = float(torch.corrcoef(torch.stack([each.flatten() for each in images]))[0, 1])
+    grade = Grade.SOUND if correlation > _ALBEDO_ALIKE else Grade.DOUBTFUL if correlation > 0 else Grade.WRONG
+    return Finding("likeness", grade, f"correlation of albedo and photograph {correlation:.2f}")
 
 
 def _empty(estimate: Estimate) -> list[str]:
@@ -142,12 +142,12 @@ def likeness(estimate: Estimate) -> Finding:
 def distance(estimate: Estimate, metres: tuple[float, float] = METRES) -> Finding:
     """The cup's distance in metres."""
     depth, _, _ = estimate.known_depth()
-    found = sum(_around(depth, point) for point in CUP) / len(CUP)
-    words = f"the cup is at {found:.2f} m"
+    to_cup = sum(_around(depth, point) for point in CUP) / len(CUP)
+    words = f"the cup is at {to_cup:.2f} m"
     low, high = metres
-    if low <= found <= high:
+    if low <= to_cup <= high:
         return Finding("scale", Grade.SOUND, words)
-    grade = Grade.DOUBTFUL if low / 4 <= found <= 4 * high else Grade.WRONG
+    grade = Grade.DOUBTFUL if low / 4 <= to_cup <= 4 * high else Grade.WRONG
     return Finding("scale", grade, f"{words}; expected {low:g} to {high:g}")
 
 
@@ -252,6 +252,6 @@ def _fits(strength: Tensor, scalings: dict[str, tuple[float, float]], reach: int
     for name, scaling in scalings.items():
         placed = (outlines() - middle) * torch.tensor(scaling) + middle
         points = (placed[None] + torch.tensor(moves)[:, None] + 0.5) / size * 2 - 1
-        found = F.grid_sample(strength, points[None].float(), align_corners=False)[0, 0].sum(1)
+        sums = F.grid_sample(strength, points[None].float(), align_corners=False)[0, 0].sum(1)
         inside = (points.abs() < 1).all(-1).sum(1).clamp(min=1)
-        yield from ((share, name, *move) for share, move in zip((found / inside).tolist(), moves, strict=True))
+        yield from ((share, name, *move) for share, move in zip((sums / inside).tolist(), moves, strict=True))

@@ -109,19 +109,21 @@ def check(
         device, dtype: As `load_model`.
         weights: A file to check in place of the network's published one, of the same architecture.
     """
-    found = Verification(spec.id)
+    verification = Verification(spec.id)
     try:
         FAMILIES[spec.family].check_requirements(spec)  # before anything is downloaded in vain
         for file in spec.files:
             logger.info("%s: looking at %s", spec.id, file.name)
-            found = replace(found, files=(*found.files, FileFacts(file.name, "missing", readable=False, published_sha=bool(file.sha256))))
+            verification = replace(
+                verification, files=(*verification.files, FileFacts(file.name, "missing", readable=False, published_sha=bool(file.sha256)))
+            )
             facts = look_at(spec, file, weights if file is spec.file else None)
-            found = replace(found, files=(*found.files[:-1], facts))
-        if all(file.readable for file in found.files):
-            found = _run(found, spec, stored, (device, dtype, weights))
-        return found
+            verification = replace(verification, files=(*verification.files[:-1], facts))
+        if all(file.readable for file in verification.files):
+            verification = _run(verification, spec, stored, (device, dtype, weights))
+        return verification
     except EXPECTED_ERRORS as error:
-        return replace(found, problem=_first_line(error))
+        return replace(verification, problem=_first_line(error))
     finally:
         free(spec.id)
 

@@ -68,14 +68,14 @@ class FinishedRecord:
             VideoError: It was made with other settings, or a file of it was changed or is missing.
         """
         record = read_record(self.path) or {}
-        known, files, frames, numbers = (record.get(name) for name in ("settings", "files", "frames", "numbers"))
-        if not (isinstance(known, dict) and isinstance(files, dict) and isinstance(frames, int) and frames > 0):
+        recorded, files, frames, numbers = (record.get(name) for name in ("settings", "files", "frames", "numbers"))
+        if not (isinstance(recorded, dict) and isinstance(files, dict) and isinstance(frames, int) and frames > 0):
             return None
         if not (isinstance(numbers, list) and all(type(each) is int and each >= 0 for each in numbers) and numbers):
             numbers = range(1, frames + 1)
         if not any(map(self._is_there, self._task.targets.values())):
             return None
-        if differing := differing_settings(known, settings):
+        if differing := differing_settings(recorded, settings):
             raise VideoError(f"{self.path}: the video was made with other settings ({', '.join(differing)}); {_ADVICE}")
         for target in self._task.targets.values():
             if self._digest(target, numbers) != files.get(target.name):

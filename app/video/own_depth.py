@@ -102,14 +102,14 @@ class OwnDepth:
             VideoReadError: A frame has none; those before are yielded.
         """
         with closing(self._maps()) as maps:
-            found = next(maps, None)
+            depth_map = next(maps, None)
             for count, frame in enumerate(frames):
-                while found is not None and found.behind(count, frame.number) < 0:
-                    found = next(maps, None)
-                if found is None or found.behind(count, frame.number):
+                while depth_map is not None and depth_map.behind(count, frame.number) < 0:
+                    depth_map = next(maps, None)
+                if depth_map is None or depth_map.behind(count, frame.number):
                     which = f"frame {count + 1}" if frame.number is None else f"the frame of number {frame.number}"
                     raise VideoReadError(f"{self.path}: there is no depth for {which} of the video")
-                yield replace(frame, known=partial(self._estimate, found))
+                yield replace(frame, known=partial(self._estimate, depth_map))
 
     def _maps(self) -> Generator[_Map, None, None]:
         """The maps, in order."""
@@ -139,11 +139,11 @@ class OwnDepth:
             VideoReadError: It cannot be read, or is of an image of another shape.
         """
         try:
-            known = self.kind.estimate(found.read(), found.name, "a normal map has no depth")
-            check_alike(found.name, (known.height, known.width), (height, width))
+            estimate = self.kind.estimate(found.read(), found.name, "a normal map has no depth")
+            check_alike(found.name, (estimate.height, estimate.width), (height, width))
         except (ValueError, OSError) as error:
             raise VideoReadError(str(error)) from error
-        return known
+        return estimate
 
 
 class _Map(NamedTuple):

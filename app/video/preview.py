@@ -52,12 +52,12 @@ def make_preview(model: Model | None, task: VideoTask, header: VideoHeader, coun
     cells = []
     for frame in _spread(task, header, count):
         if model is None:
-            image, found = task.with_own_depth(frame)
+            image, estimate = task.with_own_depth(frame)
             image = image[None]
         else:
             image = task.image(frame)[None]
-            found = model.estimate(image, size=task.size, fov=task.fov, refine=False)  # as `estimate_video`
-        made = renderer.shown(frame, image, with_normals(found) if normals else found).images
+            estimate = model.estimate(image, size=task.size, fov=task.fov, refine=False)  # as `estimate_video`
+        made = renderer.shown(frame, image, with_normals(estimate) if normals else estimate).images
         cells.append([_small(each) for each in (image, *(made[output] for output in OUTPUTS if output in made))])
         tick()
     if not cells:

@@ -168,8 +168,8 @@ def to_levels(found: Estimate) -> tuple[Tensor, list[Ends]]:
     values = 1 / depth if quantity is Quantity.METRIC_DEPTH else depth
     low = values.where(valid, torch.inf).amin((1, 2, 3))
     high = values.where(valid, -torch.inf).amax((1, 2, 3))
-    known = high >= low
-    low, high = low.where(known, 0), high.where(known, 0)
+    has_range = high >= low
+    low, high = low.where(has_range, 0), high.where(has_range, 0)
     span = (high - low).where(high > low, 1).view(-1, 1, 1, 1)
     share = (values.where(valid, 0) - low.view(-1, 1, 1, 1)) / span
     levels = torch.where(valid, (share * _STEPS).round().clamp(0, _STEPS) + 1, 0) / _TOP
@@ -184,8 +184,8 @@ def from_levels(image: Tensor, bounds: Ends, quantity: str) -> Estimate:
     levels = (image[None, :1].double() * _TOP).round()
     low, high = bounds
     values = (low + (levels - 1).clamp(min=0) / _STEPS * (high - low)).float()
-    known = levels > 0
-    return Estimate(1 / values.where(known, 1) if quantity == Quantity.METRIC_DEPTH else values, Quantity(quantity), mask=known)
+    valid = levels > 0
+    return Estimate(1 / values.where(valid, 1) if quantity == Quantity.METRIC_DEPTH else values, Quantity(quantity), mask=valid)
 
 
 def clip_range(ranges: list[Ends]) -> Ends:

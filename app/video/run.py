@@ -110,14 +110,14 @@ def _first_pass(
     derive = with_normals if NORMALS in outputs or (SIDE_BY_SIDE in outputs and no_depth) else None
     now = _continued(task, renderer, store.state(), derive is not None)
     if model is None:
-        found = _own_parts(loaded, derive, threads.beside)
+        estimates = _own_parts(loaded, derive, threads.beside)
     else:
         asked = {"options": task.options, "size": task.size, "fov": task.fov, "derive": derive, "normals": derive is not None}
         estimate = partial(model.estimate_video, **asked, at_network_size=True, network_threads=threads.network, state=now)
-        found = estimated(loaded, estimate, store.done, threads.beside)
+        estimates = estimated(loaded, estimate, store.done, threads.beside)
     try:
         torch.set_num_threads(threads.beside)
-        with closing(found) as parts:
+        with closing(estimates) as parts:
             behind = WriterThread(threads=threads.beside)
             _write_segments(store, task, header, renderer, reduced, parts, behind, tick, now.state_dict, model)
     except VideoReadError as error:
@@ -179,8 +179,8 @@ def _own_parts(
 ) -> Generator[tuple[list[Frame], Tensor, Estimate], None, None]:
     """The user's depth beside a video's frames, as `estimated` gives a model's; the next ones are read meanwhile."""
     with closing(prefetch(loaded, threads=threads)) as frames:
-        for frame, (image, found) in frames:
-            yield [frame], image[None], found if derive is None else derive(found)
+        for frame, (image, estimate) in frames:
+            yield [frame], image[None], estimate if derive is None else derive(estimate)
 
 
 def _without_normals(video: Any) -> Any:
@@ -208,11 +208,11 @@ def _write_segments(
     count = 0
     try:
         with writing as behind:
-            for frames, images, found in parts:
+            for frames, images, estimate in parts:
                 if writer is None:
                     writer = SegmentWriter(store, task, *_times(task, header), first, f"{number:05d}")
                     unfinished.append(writer)
-                behind.call(partial(_write, writer, renderer, frames, images, found, reduced.size))
+                behind.call(partial(_write, writer, renderer, frames, images, estimate, reduced.size))
                 count += len(frames)
                 if count >= task.clip.segment:
                     behind.call(partial(_finish, unfinished, store, renderer, video_state(), "" if model is None else model.dtype_name))
@@ -265,8 +265,8 @@ def _second_pass(task: VideoTask, header: VideoHeader, store: SegmentStore, tick
     writing = WriterThread()
     try:
         with writing as behind:
-            for (frame, image), found in zip(loaded, _kept_depth(store), strict=False):
-                behind.call(partial(_write, writer, renderer, [frame], image[None], found))
+            for (frame, image), estimate in zip(loaded, _kept_depth(store), strict=False):
+                behind.call(partial(_write, writer, renderer, [frame], image[None], estimate))
                 tick(1)
                 shown += 1
             if loaded.problem is not None:

@@ -114,9 +114,9 @@ class SegmentStore:
             self._load()
         count = len(self.records)
         states = {self._state_path(number).name for number in (count, count - 1)}
-        known = {SEGMENTS_FILE, *states, *(name for each in self.records for name in each.files.values())}
+        expected = {SEGMENTS_FILE, *states, *(name for each in self.records for name in each.files.values())}
         for path in self.folder.iterdir():
-            if path.name not in known:
+            if path.name not in expected:
                 path.unlink()
         if not self.records:
             self._save()
@@ -129,21 +129,21 @@ class SegmentStore:
     @property
     def numbers(self) -> list[int]:
         """The numbers of the frames in finished segments."""
-        found: list[int] = []
+        frames: list[int] = []
         for each in self.records:
-            found += _numbers(each, len(found))
-        return found
+            frames += _numbers(each, len(frames))
+        return frames
 
     def _load(self) -> None:
         path = self.folder / SEGMENTS_FILE
         if not path.is_file():
             return
         try:
-            found = _read(path)
-            if found["version"] != _VERSION:
+            record = _read(path)
+            if record["version"] != _VERSION:
                 logger.warning("%s was begun by another version, with pieces that cannot be continued: it begins anew", self.folder)
                 return
-            settings, records = found["settings"], checked_records(found["pieces"], self._task.targets)
+            settings, records = record["settings"], checked_records(record["pieces"], self._task.targets)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise VideoError(f"{path} is damaged ({error}); {_ADVICE}") from error
         settings, engine = settings if isinstance(settings, dict) else {}, self._settings.get(ENGINE)

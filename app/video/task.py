@@ -184,16 +184,16 @@ class VideoTask:
         assert frame.known is not None
         image = frame.image()
         height, width = image.shape[-2:]
-        found = frame.known(height, width)
+        estimate = frame.known(height, width)
         if self.clip.width is not None or self.clip.height is not None:
             side = 2 if self.preset is None else self.preset.side
             larger, window = fitted_window((width, height), self.clip.width, self.clip.height, side)
-            found = found.resized(*larger).cut(window)
+            estimate = estimate.resized(*larger).cut(window)
         elif self.preset is not None:
-            found = found.resized(height, width).cut(cropped_window(height, width, self.preset.side))
+            estimate = estimate.resized(height, width).cut(cropped_window(height, width, self.preset.side))
         if self.fov:
-            found = replace(found, intrinsics=intrinsics_from_fov(self.fov, found.height, found.width))
-        return image if self.change is None else self.change(image), found
+            estimate = replace(estimate, intrinsics=intrinsics_from_fov(self.fov, estimate.height, estimate.width))
+        return image if self.change is None else self.change(image), estimate
 
     def expected(self, header: VideoHeader) -> int | None:
         """The number of frames by the header; None = it does not say."""

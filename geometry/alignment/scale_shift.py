@@ -37,8 +37,8 @@ def fit_scale_shift(values: Tensor, target: Tensor, valid: Tensor | None = None)
         ValueError: Shapes that differ.
     """
     if target.shape != values.shape or (valid is not None and valid.shape != values.shape):
-        found = f"target {tuple(target.shape)}, valid {None if valid is None else tuple(valid.shape)}"
-        raise ValueError(f"the maps to fit differ in shape: values {tuple(values.shape)}, {found}; resize them to one size first")
+        shapes = f"target {tuple(target.shape)}, valid {None if valid is None else tuple(valid.shape)}"
+        raise ValueError(f"the maps to fit differ in shape: values {tuple(values.shape)}, {shapes}; resize them to one size first")
     dtype = exact_dtype(values.device)
     valid = torch.ones_like(values, dtype=torch.bool) if valid is None else valid
     dimensions = tuple(range(1, values.ndim))

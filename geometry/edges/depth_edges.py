@@ -156,11 +156,11 @@ def _with_stripes(sharp: Tensor, inverse: Tensor, image: Tensor, radius: int, ra
         small, coarse = (shrunk(each, step) for each in (small, coarse))
         reach = round(radius / step)
         ramps = find_ramps(coarse, reach)
-    found = stripe_ends(coarse, small, ramps.wide_low.float(), ramps.wide_high.float(), ramps.edge, reach)
+    ends = stripe_ends(coarse, small, ramps.wide_low.float(), ramps.wide_high.float(), ramps.edge, reach)
     if step > 1:
-        found = enlarged(found, step, (height, width))
-    place, pixels = pixels_where(found[:, 2:3] > _SURE)
-    of_pixels = found.transpose(0, 1).flatten(1).index_select(1, place)
+        ends = enlarged(ends, step, (height, width))
+    place, pixels = pixels_where(ends[:, 2:3] > _SURE)
+    of_pixels = ends.transpose(0, 1).flatten(1).index_select(1, place)
     inside, away, sure = of_pixels[:3]
     past = constant(away, ((-_PAST * radius,), (_PAST * radius,)))
     there = Lines.through(pixels, of_pixels[3:], (len(sharp), height, width)).at(torch.sub(past, away, alpha=step))

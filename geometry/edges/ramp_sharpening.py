@@ -93,11 +93,11 @@ def _widths(lines: Tensor) -> Tensor:
 
 def _largest_in_windows(lines: Tensor, radii: Sequence[int]) -> Tensor:
     """The largest in a window around every value of rows, one radius after the other, ascending: (N, C, H, W)."""
-    found, reached = [lines], 0
+    windows, reached = [lines], 0
     for radius in radii:
-        found.append(largest_along_rows(found[-1], radius - reached))
+        windows.append(largest_along_rows(windows[-1], radius - reached))
         reached = radius
-    return torch.cat(found[1:])
+    return torch.cat(windows[1:])
 
 
 @kept_constants
@@ -165,14 +165,14 @@ class _Evidence(NamedTuple):
 
 def _places(radius: int) -> list[tuple[int, int, float]]:
     """Offsets (rows, columns) of the sampled places, each once, with their weights."""
-    found = {}
+    weights = {}
     for ring, distance in enumerate(_RINGS):
         for place in range(_PLACES):
             angle = (place + ring % 2 / 2) * math.tau / _PLACES
             dy, dx = round(distance * radius * math.sin(angle)), round(distance * radius * math.cos(angle))
             if dy or dx:
-                found[dy, dx] = math.exp(-(dy * dy + dx * dx) / (2 * (_REACH * radius) ** 2))
-    return [(dy, dx, weight) for (dy, dx), weight in found.items()]
+                weights[dy, dx] = math.exp(-(dy * dy + dx * dx) / (2 * (_REACH * radius) ** 2))
+    return [(dy, dx, weight) for (dy, dx), weight in weights.items()]
 
 
 class _Offsets(NamedTuple):
@@ -296,10 +296,10 @@ def _slopes_and_straightness(values: Tensor) -> tuple[Tensor, Tensor]:
 
 def _rises(values: Tensor) -> list[tuple[Tensor, Tensor]]:
     """From the pixel before and to the pixel after, along columns and rows; the border's are those beside it."""
-    found = []
+    rises = []
     for axis in (-1, -2):
         steps = values.diff(dim=axis) if values.shape[axis] > 1 else torch.zeros_like(values)
         length = values.shape[axis]
         steps = torch.cat((steps.narrow(axis, 0, 1), steps, steps.narrow(axis, steps.shape[axis] - 1, 1)), axis)
-        found.append((steps.narrow(axis, 0, length), steps.narrow(axis, 1, length)))
-    return found
+        rises.append((steps.narrow(axis, 0, length), steps.narrow(axis, 1, length)))
+    return rises

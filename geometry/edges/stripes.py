@@ -136,8 +136,8 @@ def stripe_ends(inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, edge:
     weight = sure + 1e-4
     end, weight = cells.between(torch.cat((end * weight, weight), 1))
     sure = (weight - 1e-4).clamp(0, 1) * (away.abs() < radius + 2)
-    found = torch.cat(((end / weight - away)[None], away[None], sure[None], lines.way))
-    maps = found.new_zeros(len(found), inverse.numel()).index_copy_(1, place, found)
+    ends = torch.cat(((end / weight - away)[None], away[None], sure[None], lines.way))
+    maps = ends.new_zeros(len(ends), inverse.numel()).index_copy_(1, place, ends)
     return maps.unflatten(1, size).transpose(0, 1)
 
 
@@ -245,9 +245,9 @@ def _stripe_end(profile: Tensor, before: int, widest: int) -> tuple[Tensor, Tens
     one_by_one = rows.device.type == "cpu" and rows.shape[-1] > _FIT_CACHE
     single, best, end, contrast = _best_stripe(rows, may_end, 0, 1 if one_by_one else widest + 1)
     for wide in range(1, widest + 1) if one_by_one else ():
-        other, *found = _best_stripe(rows, may_end, wide, wide + 1)
-        is_better, single = found[0] < best, torch.minimum(single, other)
-        best, end, contrast = (torch.where(is_better, *each) for each in zip(found, (best, end, contrast), strict=True))
+        other, *stripe = _best_stripe(rows, may_end, wide, wide + 1)
+        is_better, single = stripe[0] < best, torch.minimum(single, other)
+        best, end, contrast = (torch.where(is_better, *each) for each in zip(stripe, (best, end, contrast), strict=True))
     far_end, error, peak, clear, total = _begin_of_far(rows, may_end)
     # By how much an error is less than that of a single edge and than the total, with one stripe and with several.
     errors, noise = torch.stack((best, error)), _NOISE * total + _TINY

@@ -262,8 +262,8 @@ def _behind(light: Tensor, radius: Tensor, reach: int) -> tuple[Tensor, Tensor]:
     filled = fill_uncovered(torch.cat((small_light, small), 1), inverse.masked_fill(hidden | beside, 0), blurred=True)
     size = radius.shape[-2:]
     # A near pixel whose half-size one is far has that behind it, too.
-    found = F.interpolate(filled[:, 3:], size, mode="nearest-exact")
-    return F.interpolate(filled[:, :3], size, mode="bilinear"), torch.where(found - radius > _EDGE, found, constant(found, torch.nan))
+    behind = F.interpolate(filled[:, 3:], size, mode="nearest-exact")
+    return F.interpolate(filled[:, :3], size, mode="bilinear"), torch.where(behind - radius > _EDGE, behind, constant(behind, torch.nan))
 
 
 def _shown_behind(radius: Tensor, beside: Tensor, largest: float) -> Tensor:
@@ -319,8 +319,8 @@ def _layered(surfaces: _Surfaces, levels: list[float]) -> _Layered:
     first = torch.where(present, along, constant(along, height + width))
     end = torch.where(present, along + 1, constant(along, 0))
     firsts, ends = (each.split((height, width), 2) for each in (first, end))
-    found = [each for low, high in zip(firsts, ends, strict=True) for each in (low.amin(2), high.amax(2))]
-    boxes = ([_Box(*box) if box[1] > box[0] else None for box in of_surface] for of_surface in torch.stack(found, 2).tolist())
+    borders = [each for low, high in zip(firsts, ends, strict=True) for each in (low.amin(2), high.amax(2))]
+    boxes = ([_Box(*box) if box[1] > box[0] else None for box in of_surface] for of_surface in torch.stack(borders, 2).tolist())
     return _Layered(surfaces.light, place[:, None], list(zip(*boxes, strict=True)))
 
 

@@ -57,8 +57,8 @@ class EdgeSides:
         """
         height, width = self.pixels.size
         if depth.shape != (1, 1, height, width) or depth.device != self.near.device:
-            found = f"depth is {tuple(depth.shape)} on {depth.device}"
-            raise ValueError(f"{found}; edges are those of one image, (1, 1, {height}, {width}) on {self.near.device}")
+            problem = f"depth is {tuple(depth.shape)} on {depth.device}"
+            raise ValueError(f"{problem}; edges are those of one image, (1, 1, {height}, {width}) on {self.near.device}")
 
     def depth(self, stepped: Tensor) -> Tensor:
         """Stepped depth (1, 1, H, W) whose steps follow the image's edges, softly as its colours do: for light that falls off with it."""

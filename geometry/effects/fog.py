@@ -58,14 +58,14 @@ def fog_of(
     land = depth if is_clear and share is None else land_before_sky(depth, hole)
     rays = rays_of_pixels(camera.to(depth), *depth.shape[-2:])
     thickness = (fog.density, fog.start, fog.height_falloff)
-    through, found = _transmitted(land, rays, *thickness), ""
+    through, sky_words = _transmitted(land, rays, *thickness), ""
     if share is not None:
         words = describe_sky(share if alpha is None else share * alpha)
-        found = f"; {words}" if words else ""
+        sky_words = f"; {words}" if words else ""
         through = torch.lerp(through, _transmitted(torch.full_like(depth, torch.inf), rays, *thickness), share)
     unit = " m" if depths.is_metric else " (no metres: the near end is 1)"
     share = 1 - float(through.mean() if alpha is None else (through * alpha).sum() / alpha.sum())
-    line = f"fog over {depths.nearest:.3g} to {depths.farthest:.3g}{unit}, {100 * share:.0f} % of the light is the fog's{found}"
+    line = f"fog over {depths.nearest:.3g} to {depths.farthest:.3g}{unit}, {100 * share:.0f} % of the light is the fog's{sky_words}"
     return through, line
 
 

@@ -136,8 +136,8 @@ def _facing_where(share: Tensor, normals: Tensor) -> Tensor:
         return normals
 
     def turned(share: Tensor, normals: Tensor) -> tuple[Tensor]:
-        known = normals.nan_to_num()  # masked sky may have none
-        sideways, back = known[:, :2] * (1 - share), torch.lerp(known[:, 2:], torch.ones_like(share), share)
+        filled = normals.nan_to_num()  # masked sky may have none
+        sideways, back = filled[:, :2] * (1 - share), torch.lerp(filled[:, 2:], torch.ones_like(share), share)
         return (torch.where(share > 0, unit_vectors(torch.cat((sideways, back), 1)), normals),)
 
     return by_bands(turned, 0, share, normals)[0]

@@ -259,8 +259,8 @@ def _look_at_some(rays: _Rays, points: _Points, casters: Tensor, halves: Tensor,
         hit, half, fade = (each.view_as(index) for each in table.index_select(1, index.flatten()).unbind())
         del index
         ray = torch.addcmul(starts[:, 2:], share, ways[:, 2:])
-        found = _cover(half, hit, ray, step * inverse_step, torch.addcmul(least, share, softness))
-        most, first_most = found.mul_(fade).max(0)
+        cover = _cover(half, hit, ray, step * inverse_step, torch.addcmul(least, share, softness))
+        most, first_most = cover.mul_(fade).max(0)
         if farness is not None:
             there = share.expand(-1, -1, *most.shape[1:]).gather(0, first_most[None])[0]
             farness = torch.where(most > hidden, there, farness)
@@ -285,12 +285,12 @@ def _look_at_one(rays: _Rays, points: _Points, casters: Tensor, halves: Tensor, 
         hit = table.index_select(0, index.flatten()).view_as(ray)
         behind = ChosenPixels(is_above(hit, ray * (1 + _BIAS)))
         index, hit, ray, half_step, soft = map(behind.take, (index, hit, ray, inverse_step, softness))
-        found = _cover(halves.index_select(0, index), hit, ray, half_step.mul_(step), soft.mul_(share).add_(_PENUMBRA / _RIM))
-        found.mul_(fade.index_select(0, index))
+        cover = _cover(halves.index_select(0, index), hit, ray, half_step.mul_(step), soft.mul_(share).add_(_PENUMBRA / _RIM))
+        cover.mul_(fade.index_select(0, index))
         before = behind.take(hidden)
         if farness is not None:
-            farness = behind.put(farness, torch.where(found > before, share, behind.take(farness)))
-        hidden = behind.put(hidden, found.maximum(before))
+            farness = behind.put(farness, torch.where(cover > before, share, behind.take(farness)))
+        hidden = behind.put(hidden, cover.maximum(before))
     return hidden, farness
 
 

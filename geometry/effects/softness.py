@@ -119,23 +119,23 @@ def _within(value: float, low: float, high: float) -> float:
 
 def _fast_turns(normals: Tensor) -> list[Tensor]:
     """Where normals turn from one pixel to the next as on a bend, and as on an edge, by axis: (1, 2, h, w) bool, by `pitch_of`."""
-    pitch, found = pitch_of(*normals.shape[-2:]), []
+    pitch, turns = pitch_of(*normals.shape[-2:]), []
     for axis in (2, 3):
         along = normals.shape[axis] - 1
         nexts, owns = (middles_of(normals.narrow(axis, start, along), pitch) for start in (1, 0))
-        found.append(vector_lengths(nexts - owns) > constant(normals, (_BEND, _EDGE)).view(1, 2, 1, 1))
-    return found
+        turns.append(vector_lengths(nexts - owns) > constant(normals, (_BEND, _EDGE)).view(1, 2, 1, 1))
+    return turns
 
 
 def _changes(normals: Tensor) -> Tensor:
     """(N,): how much the turning of normals changes within the width of soft edges."""
     pitch, reach = pitch_and_reach(*normals.shape[-2:])
-    small, found = middles_of(normals, pitch), []
+    small, changes = middles_of(normals, pitch), []
     for axis in (2, 3):
         if (along := small.shape[axis] - 2 * reach) > 0:
             before, own, after = (small.narrow(axis, start * reach, along) for start in range(3))
-            found.append(vector_lengths((before + after).sub_(own, alpha=2)).flatten())
-    return torch.cat(found) if found else normals.new_zeros(0)
+            changes.append(vector_lengths((before + after).sub_(own, alpha=2)).flatten())
+    return torch.cat(changes) if changes else normals.new_zeros(0)
 
 
 def _ripple(changes: Tensor) -> float:

@@ -142,8 +142,8 @@ def _header(estimate: Estimate, intrinsics: Tensor) -> dict[str, Any]:
         "sensorOverallDimensions": np.array([_FILM_WIDTH, _FILM_WIDTH * (height / fy) / (width / fx)], np.float32),
     }
     if estimate.quantity is not None:
-        known = estimate.quantity is Quantity.METRIC_DEPTH
-        header[QUANTITY] = (Quantity.METRIC_DEPTH if known else Quantity.RELATIVE_DEPTH).value
+        is_metric = estimate.quantity is Quantity.METRIC_DEPTH
+        header[QUANTITY] = (Quantity.METRIC_DEPTH if is_metric else Quantity.RELATIVE_DEPTH).value
     if estimate.normals is not None:
         header[AXES] = Axes.OPENGL.value
     return header

@@ -36,8 +36,8 @@ def opencv_to_decode(path: str | os.PathLike[str], kind: str, remedy: str) -> An
     """
     cv2 = opencv()
     if cv2 is None:
-        found = f"{path}: only OpenCV decodes {kind}, and it cannot be imported"
-        raise ImportError(f"{found}; {remedy}, or {how_to_install('opencv-python-headless')}")
+        problem = f"{path}: only OpenCV decodes {kind}, and it cannot be imported"
+        raise ImportError(f"{problem}; {remedy}, or {how_to_install('opencv-python-headless')}")
     return cv2
 
 

@@ -77,11 +77,11 @@ def to_srgb(path: str | os.PathLike[str], pixels: np.ndarray, profile: bytes) ->
         if not is_grey and any(name in tags for name in _TABLES):
             return _by_tables(path, pixels, profile)
         levels = np.iinfo(pixels.dtype).max + 1
-        found = _curves_of(tags, is_grey, levels)
+        curves = _curves_of(tags, is_grey, levels)
     except (ProfileError, struct.error, IndexError, ValueError, OverflowError) as error:
         logger.warning("%s: its colour profile is ignored (%s); colours are taken for sRGB", path, error)
         return pixels
-    return pixels if _is_srgb(found, levels) else _converted(pixels, found)
+    return pixels if _is_srgb(curves, levels) else _converted(pixels, curves)
 
 
 def cmyk_to_srgb(path: str | os.PathLike[str], image: Image.Image, profile: bytes) -> np.ndarray | None:
@@ -230,11 +230,11 @@ def _by_tables(path: str | os.PathLike[str], pixels: np.ndarray, profile: bytes)
     if colours.dtype == np.uint16:
         logger.info("%s: its colour profile has tables, which are applied to 8 bits; its 16 are rounded", path, extra={"note": ""})
         colours = (colours / 257).round().astype(np.uint8)
-    found = _by_cms(path, Image.fromarray(np.ascontiguousarray(colours)), profile)
-    if found is None:
+    converted = _by_cms(path, Image.fromarray(np.ascontiguousarray(colours)), profile)
+    if converted is None:
         return pixels
     alpha = np.divide(pixels[..., 3:], np.iinfo(pixels.dtype).max, dtype=np.float32)
-    return np.concatenate((np.divide(found, 255, dtype=np.float32), alpha), 2)
+    return np.concatenate((np.divide(converted, 255, dtype=np.float32), alpha), 2)
 
 
 def _by_cms(path: str | os.PathLike[str], image: Image.Image, profile: bytes) -> np.ndarray | None:

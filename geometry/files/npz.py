@@ -196,12 +196,12 @@ def _only_map(path: os.PathLike[str], members: set[str], member: Callable[[str],
         is_map = dtype.kind in "fiu" and (is_plane or (len(sides) == 3 and 3 in (sides[0], sides[2])))
         return f"'{key}' {shape}" if is_map else None
 
-    found = {key: text for key in sorted(members) if (text := shape_of(key))}
-    if len(found) == 1:
-        return next(iter(found))
+    maps = {key: text for key in sorted(members) if (text := shape_of(key))}
+    if len(maps) == 1:
+        return next(iter(maps))
     expected = "neither depth nor normals: expected the keys 'depth' and/or 'normals' (or 'dmap', 'nmap')"
     raise FileFormatError(
-        f"{path}: {expected}; name one of its arrays {WITH_CHANNEL}: {', '.join(found.values())}" if found else f"{path}: {expected}"
+        f"{path}: {expected}; name one of its arrays {WITH_CHANNEL}: {', '.join(maps.values())}" if maps else f"{path}: {expected}"
     )
 
 

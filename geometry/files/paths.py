@@ -317,8 +317,8 @@ def _name_problem(name: str, parts: list[str]) -> str | None:
         return "is empty"
     if PurePosixPath(name.replace("\\", "/")).is_absolute():
         return "is absolute"
-    if found := _FORBIDDEN.search(name):
-        return f"holds the character {found.group()!r}"
+    if character := _FORBIDDEN.search(name):
+        return f"holds the character {character.group()!r}"
     for part in parts:
         if part == "..":
             return "holds '..'"

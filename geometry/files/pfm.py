@@ -57,9 +57,9 @@ def read_pfm(path: str | os.PathLike[str]) -> Tensor:
         scale = np.nan
     if not np.isfinite(scale) or scale == 0:
         raise FileFormatError(f"{path}: the scale is {header[4]!r}; expected a number, negative for little-endian")
-    found, expected = len(data) - header.end(), 4 * channels * width * height
-    if found < expected:
-        raise FileFormatError(f"{path}: cut off: {found} bytes of numbers, {expected} expected for {width}x{height}x{channels}")
+    there, expected = len(data) - header.end(), 4 * channels * width * height
+    if there < expected:
+        raise FileFormatError(f"{path}: cut off: {there} bytes of numbers, {expected} expected for {width}x{height}x{channels}")
     numbers = np.frombuffer(data, "<f4" if scale < 0 else ">f4", channels * width * height, header.end())
     rows = numbers.astype(np.float32).reshape(height, width, channels)[::-1]
     return torch.from_numpy(np.moveaxis(rows, -1, 0).copy())[None]

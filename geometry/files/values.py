@@ -128,21 +128,21 @@ def read_map(
     """
     values = read_values(path, DEPTH, channel)
     planes = dict(zip("RGB" if values.planes.shape[1] == 3 else "Y", values.planes[0].numpy(), strict=True))
-    known = values.quantity or quantity
+    stated = values.quantity or quantity
     if values.coded:
-        if known is None:
+        if stated is None:
             raise FileFormatError(f"{path}: an image, whose grey levels may be anything; {NAME_QUANTITY}")
-        if known is Quantity.METRIC_DEPTH:
+        if stated is Quantity.METRIC_DEPTH:
             raise FileFormatError(f"{path}: the grey levels of an image are no metres; name another quantity, or save the depth as floats")
         if len(planes) != 1:
             raise FileFormatError(f"{path}: a coloured image; depth is grey, without a colour map")
-    if values.whole and known is None:
+    if values.whole and stated is None:
         raise FileFormatError(f"{path}: whole numbers, which may be millimetres or anything; {NAME_QUANTITY}")
-    depth, normals = unnamed_map(path, planes, metric=known is None)
+    depth, normals = unnamed_map(path, planes, metric=stated is None)
     if depth is None:
         return Estimate(normals=normals, axes=axes or Axes.OPENGL, mask=values.known)
-    known = known or Quantity.METRIC_DEPTH
-    return Estimate(depth=depth, quantity=known, mask=depth_mask(depth, known, values.known))
+    stated = stated or Quantity.METRIC_DEPTH
+    return Estimate(depth=depth, quantity=stated, mask=depth_mask(depth, stated, values.known))
 
 
 def no_channels(path: str | os.PathLike[str], channel: str | None) -> None:

@@ -51,7 +51,7 @@ def enlarged(small: Tensor, pitch: int, size: Sequence[int], mode: str = "biline
         return small
     (height, width), (rows, columns) = size, small.shape[-2:]
     bilinear = mode == "bilinear"
-    found = resize_map(small, rows * pitch, columns * pitch) if bilinear else F.interpolate(small, scale_factor=pitch, mode=mode)
-    found = found[..., :height, :width]
-    right, below = width - found.shape[-1], height - found.shape[-2]
-    return F.pad(found, (0, right, 0, below), mode="replicate") if right or below else found
+    large = resize_map(small, rows * pitch, columns * pitch) if bilinear else F.interpolate(small, scale_factor=pitch, mode=mode)
+    large = large[..., :height, :width]
+    right, below = width - large.shape[-1], height - large.shape[-2]
+    return F.pad(large, (0, right, 0, below), mode="replicate") if right or below else large

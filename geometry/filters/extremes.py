@@ -25,18 +25,18 @@ def extremes_within(values: Tensor, radius: int) -> tuple[Tensor, Tensor]:
 
 def extremes_around(values: Tensor, *radii: int) -> list[tuple[Tensor, Tensor]]:
     """`extremes_within` the first radius; within it and the second together; and so on."""
-    found, channels = [], values.shape[1]
+    extremes, channels = [], values.shape[1]
     if all(_opencv_for(values, radius) for radius in radii):
         low = high = values
         for radius in radii:
             low, high = smallest_within(low, radius), largest_within(high, radius, has_nan=False)
-            found.append((low, high))
-        return found
+            extremes.append((low, high))
+        return extremes
     both = torch.cat((-values, values), 1)
     for radius in radii:
         both = largest_within(both, radius, has_nan=False)
-        found.append((-both[:, :channels], both[:, channels:]))
-    return found
+        extremes.append((-both[:, :channels], both[:, channels:]))
+    return extremes
 
 
 def largest_within(values: Tensor, radius: int, has_nan: bool | None = None) -> Tensor:
@@ -83,8 +83,8 @@ def _by_opencv(extreme: Any, border: int, values: Tensor, down: int, along: int)
     """OpenCV's `dilate` or `erode`: on a CPU a fifth of the time."""
     square = np.ones((2 * down + 1, 2 * along + 1), np.uint8)
     planes = values.reshape(-1, *values.shape[-2:]).contiguous().numpy()
-    found = [extreme(plane, square, borderType=border) for plane in planes]
-    return torch.from_numpy(np.stack(found) if len(found) > 1 else found[0]).view(values.shape)
+    filtered = [extreme(plane, square, borderType=border) for plane in planes]
+    return torch.from_numpy(np.stack(filtered) if len(filtered) > 1 else filtered[0]).view(values.shape)
 
 
 def median_within(values: Tensor, radius: int) -> Tensor:
@@ -99,16 +99,16 @@ def median_within(values: Tensor, radius: int) -> Tensor:
     """
     size, planes = 2 * radius + 1, values.reshape(-1, 1, *values.shape[-2:])
     if cv2 := opencv_for(values):
-        found = [cv2.medianBlur(plane, size) for plane in planes[:, 0].contiguous().numpy()]
-        return torch.from_numpy(np.stack(found)).view(values.shape)
+        medians = [cv2.medianBlur(plane, size) for plane in planes[:, 0].contiguous().numpy()]
+        return torch.from_numpy(np.stack(medians)).view(values.shape)
     height, width = values.shape[-2:]
-    padded, found = F.pad(planes, (radius,) * 4, mode="replicate"), torch.empty_like(planes)
+    padded, medians = F.pad(planes, (radius,) * 4, mode="replicate"), torch.empty_like(planes)
     # In strips: all squares at once take the memory of 25 maps. Sorted, as torch's median of CUDA differs from run to run.
     rows = max(1, _STRIP // max(1, width * len(planes)))
     for first in range(0, height, rows):
         squares = padded[..., first : first + rows + 2 * radius, :].unfold(2, size, 1).unfold(3, size, 1)
-        found[..., first : first + rows, :] = squares.flatten(4).sort(-1).values[..., size * size // 2]
-    return found.view(values.shape)
+        medians[..., first : first + rows, :] = squares.flatten(4).sort(-1).values[..., size * size // 2]
+    return medians.view(values.shape)
 
 
 def neighbours_largest(values: Tensor, upright: bool = True) -> Tensor:

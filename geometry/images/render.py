@@ -265,8 +265,8 @@ def heat_map_end(values: Tensor) -> float:
     Args:
         values: Any shape, of either sign, NaN where nothing is known; 1 to 180 come back for whatever it holds.
     """
-    known = values[~values.isnan()].abs().flatten().sort().values
-    if not len(known):
+    magnitudes = values[~values.isnan()].abs().flatten().sort().values
+    if not len(magnitudes):
         return _ENDS[0]
-    most = known[math.ceil(_WITHIN * len(known)) - 1].item() * (1 - _ROUNDING)
+    most = magnitudes[math.ceil(_WITHIN * len(magnitudes)) - 1].item() * (1 - _ROUNDING)
     return next((end for end in _ENDS if end >= most), _ENDS[-1])

@@ -85,24 +85,24 @@ def continue_behind(depth: Tensor, valid: Tensor, joins: Joins, reach: float, ne
         pairs = pairs[np.pad(near.numpy(), 1).ravel()[pairs[:, 0]]]
     before, far = pairs[:, 0], pairs[:, 1]
     flat, stride = visible.ravel(), width + 2
-    known, source = np.full(flat.size, np.nan, np.float32), np.arange(flat.size)
+    continued, source = np.full(flat.size, np.nan, np.float32), np.arange(flat.size)
     way, short = np.zeros(flat.size, np.float32), _SHORT * edge_radius(height, width)
     around = np.array([row * stride + column for row in (-1, 0, 1) for column in (-1, 0, 1) if row or column])
     ways = np.ceil(reach * (flat[before] - flat[far]))
     seeds = _Front(before, flat[far], ways, ways, far)
     edge = _merged(seeds._replace(inverse=np.minimum(seeds.inverse, flat[before] / (1 + _BEHIND))), stride)
     while len(edge.places):
-        known[edge.places], source[edge.places], way[edge.places] = edge.inverse, edge.last, edge.way
+        continued[edge.places], source[edge.places], way[edge.places] = edge.inverse, edge.last, edge.way
         going = edge.left > 1
         grown = _Front(*(np.repeat(each[going], len(around)) for each in edge))
         grown = grown._replace(places=grown.places + np.tile(around, int(going.sum())), left=grown.left - 1)
-        there = known[grown.places]
+        there = continued[grown.places]
         behind_short = (grown.inverse * (1 + _ALIKE) < there) & (way[grown.places] <= short)
         free = (grown.inverse * (1 + _BEHIND) < flat[grown.places]) & (np.isnan(there) | behind_short)
         edge = _merged(_Front(*(each[free] for each in grown)), stride)
-    known = known.reshape(visible.shape)[1:-1, 1:-1]
-    hidden = torch.from_numpy(~np.isnan(known))
-    sheet = torch.where(hidden, 1 / torch.from_numpy(np.nan_to_num(known, nan=1.0)), depth)
+    continued = continued.reshape(visible.shape)[1:-1, 1:-1]
+    hidden = torch.from_numpy(~np.isnan(continued))
+    sheet = torch.where(hidden, 1 / torch.from_numpy(np.nan_to_num(continued, nan=1.0)), depth)
     rim = np.zeros(visible.size, bool)
     rim[far] = True
     rim, source = (torch.from_numpy(each.reshape(visible.shape)[1:-1, 1:-1].copy()) for each in (rim, source))
@@ -154,7 +154,7 @@ def beside_near_things(depth: Tensor, valid: Tensor, joins: Joins, reach: int) -
 def _cut_pairs(visible: np.ndarray, across: np.ndarray, down: np.ndarray) -> np.ndarray:
     """The near and the far pixel (N, 2) of each cut, as places in a map with a border of 1."""
     places = np.arange(visible.size).reshape(visible.shape)
-    found = []
+    pairs = []
     for joined, first, second in (
         (across[:, 1:-1], np.s_[:, 1:-2], np.s_[:, 2:-1]),
         (down[1:-1], np.s_[1:-2], np.s_[2:-1]),
@@ -163,8 +163,8 @@ def _cut_pairs(visible: np.ndarray, across: np.ndarray, down: np.ndarray) -> np.
         cut = ~joined & (one > 0) & (other > 0) & (one != other)
         pair = np.stack((places[first][cut], places[second][cut]), 1)
         nearer = (one > other)[cut]
-        found.append(np.where(nearer[:, None], pair, pair[:, ::-1]))
-    return np.concatenate(found)
+        pairs.append(np.where(nearer[:, None], pair, pair[:, ::-1]))
+    return np.concatenate(pairs)
 
 
 def _merged(front: _Front, stride: int) -> _Front:

@@ -210,8 +210,8 @@ def describe_source(estimate: Estimate, options: MeshOptions | None = None) -> s
     if estimate.projection is not Projection.PERSPECTIVE:
         return f"{words}; panorama"
     fov = float(fov_from_intrinsics(assumed_intrinsics(estimate, options.fov)[:1].cpu(), estimate.height, estimate.width))
-    known = "asked for" if options.fov else "assumed" if estimate.intrinsics is None else "known"
-    return f"{words}; field of view {fov:.3g}° ({known})"
+    source = "asked for" if options.fov else "assumed" if estimate.intrinsics is None else "known"
+    return f"{words}; field of view {fov:.3g}° ({source})"
 
 
 def near_and_far(estimate: Estimate, options: MeshOptions) -> tuple[float, float]:
@@ -229,8 +229,8 @@ def joined_meshes(meshes: Sequence[Mesh]) -> Mesh:
     triangles = [mesh.triangles + np.uint32(first) for mesh, first in zip(meshes, firsts, strict=True)]
 
     def together(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
-        known = [part for part in parts if part is not None]
-        return np.concatenate(known) if known else None
+        present = [part for part in parts if part is not None]
+        return np.concatenate(present) if present else None
 
     return Mesh(
         points=np.concatenate([mesh.points for mesh in meshes]),
@@ -303,15 +303,15 @@ def _sample_grid(view: Estimate, image: Tensor | None, step: int, options: MeshO
     resized = None if image is None else resize_map(image, view.height, view.width)
     if resized is not None and options.drop_sky:
         valid &= sky_alpha(resized, view) <= 0.5
-    known, valid = depth[picked].contiguous().float(), valid[picked].contiguous()
+    sampled, valid = depth[picked].contiguous().float(), valid[picked].contiguous()
     resized = None if resized is None else resized[picked].contiguous().clamp(0, 1)
     if view.projection is Projection.PERSPECTIVE:
-        depth, joins = cut_grid(known, valid, resized, options.edges, options.max_jump)
+        depth, joins = cut_grid(sampled, valid, resized, options.edges, options.max_jump)
     else:
-        depth, joins = cut_closed_grid(known, valid, resized, options.edges, options.max_jump)
+        depth, joins = cut_closed_grid(sampled, valid, resized, options.edges, options.max_jump)
         valid, resized = _closed(valid), None if resized is None else _closed(resized)
     grid = SampledGrid(depth.where(valid, 1), valid, resized, joins, picked, first, step)
-    is_soft = view.projection is Projection.PERSPECTIVE and bool((depth != known)[valid].any())
+    is_soft = view.projection is Projection.PERSPECTIVE and bool((depth != sampled)[valid].any())
     return (image, grid) if image is None or not is_soft else _unmixed(image, grid, (view.height, view.width))
 
 
@@ -353,8 +353,8 @@ def _mixed(colours: Tensor, beside: Tensor, source: Tensor) -> Tensor:
     own, far, near = (colours[0][:, rows, columns] for rows, columns in (here, there, across))
     towards, away = near - far, own - far
     product, length = (away * towards).sum(0), towards.square().sum(0)
-    found = (product > _MIXED * length) & (product.square() > _ALONG * length * away.square().sum(0))
-    return beside.index_put(tuple(here), found)
+    mixed = (product > _MIXED * length) & (product.square() > _ALONG * length * away.square().sum(0))
+    return beside.index_put(tuple(here), mixed)
 
 
 def _surface(view: Estimate, image: Tensor | None, grid: SampledGrid, options: MeshOptions) -> Mesh:
@@ -385,10 +385,10 @@ def _hidden(view: Estimate, image: Tensor | None, grid: SampledGrid, options: Me
     reach = focal * math.tan(math.radians(options.fill_behind)) * 2 / sum(ends)
     valid, near, normals, meshes = grid.valid[0, 0], None, _placed(view, grid, options)[1], []
     for _ in range(_LAYERS):
-        found = continue_behind(grid.depth[0, 0], valid, grid.joins, reach, near)
-        layer = grid._replace(depth=found.depth[None, None], joins=found.joins)
-        used, triangles = _triangles(layer, None, options, found.hidden)
-        triangles = triangles[found.hidden.numpy()[used][triangles].any(1)]
+        continued = continue_behind(grid.depth[0, 0], valid, grid.joins, reach, near)
+        layer = grid._replace(depth=continued.depth[None, None], joins=continued.joins)
+        used, triangles = _triangles(layer, None, options, continued.hidden)
+        triangles = triangles[continued.hidden.numpy()[used][triangles].any(1)]
         if not len(triangles):
             break
         kept, corners = np.unique(triangles, return_inverse=True)
@@ -396,9 +396,9 @@ def _hidden(view: Estimate, image: Tensor | None, grid: SampledGrid, options: Me
         points = rows[kept], columns[kept]
         inverse = torch.where(grid.valid, 1 / grid.depth, torch.inf)
         if normals is not None:
-            normals = unit_normals(continue_surfaces(normals, inverse, found.last[None], hole=found.hidden[None, None]))
-        filled, around = (None, None) if image is None else _filled_image(image, grid, found, inverse, (view.height, view.width))
-        grid = grid._replace(depth=found.depth[None, None], joins=found.joins_with(grid.joins))
+            normals = unit_normals(continue_surfaces(normals, inverse, continued.last[None], hole=continued.hidden[None, None]))
+        filled, around = (None, None) if image is None else _filled_image(image, grid, continued, inverse, (view.height, view.width))
+        grid = grid._replace(depth=continued.depth[None, None], joins=continued.joins_with(grid.joins))
         mesh = Mesh(
             _at_points(_placed(view, grid._replace(depth=grid.depth * _SET_BACK), options)[0], points),
             corners.reshape(-1, 3).astype(np.uint32),
@@ -409,7 +409,7 @@ def _hidden(view: Estimate, image: Tensor | None, grid: SampledGrid, options: Me
             mean = (filled * around).sum((2, 3), keepdim=True) / around.sum()
             mesh = _dressed(mesh, torch.where(around, filled, mean), colours, points, grid, (view.height, view.width))
         meshes.append(mesh)
-        image, near = filled, found.hidden
+        image, near = filled, continued.hidden
     return meshes
 
 

@@ -153,14 +153,14 @@ def noise_within(depth: Tensor, valid: Tensor, lags: Sequence[int] = (1,)) -> li
     low, median, high = (float(value) for value in np.quantile(samples, (0.02, 0.5, 0.98)))
     whole = measure_noise((torch.where(valid, inverse, low)[None, None] / median).clamp(1e-6, 1e6), valid.to(depth)[None, None])
     level = _LEVELS * whole.step * median ** (1 - whole.step_power)
-    found = []
+    noises = []
     for lag in lags:
         lag = max(1, min(lag, (min(height, width) - 1) // 2))
         noise = (_least_bends(inverse, valid, lag) * _NOISE_PER_BEND)[None, None]
         roughest = -largest_within(-inverse[None, None], lag) * _ROUGHEST
         noise = F.interpolate(noise, (height, width), mode="bilinear").minimum(roughest.clamp(min=_MOST_NOISE * (high - low)))[0, 0]
-        found.append(torch.maximum(noise, level * inverse**whole.step_power) if whole.step else noise)
-    return found
+        noises.append(torch.maximum(noise, level * inverse**whole.step_power) if whole.step else noise)
+    return noises
 
 
 def _least_bends(inverse: Tensor, valid: Tensor, lag: int) -> Tensor:
@@ -170,15 +170,15 @@ def _least_bends(inverse: Tensor, valid: Tensor, lag: int) -> Tensor:
         torch.linspace(lag, side - 1 - lag, count * _BLOCK_PLACES).round().long().to(inverse.device)
         for side, count in zip(inverse.shape, counts, strict=True)
     )
-    found = []
+    blocks = []
     for row, column in ((0, lag), (lag, 0)):
         places = [(rows[:, None] + sign * row, columns[None] + sign * column) for sign in (-1, 0, 1)]
         before, here, after = (inverse[place] for place in places)
         bend = (before - 2 * here + after).abs()
         for place in places:
             bend = torch.where(valid[place], bend, torch.inf)
-        found.append(bend.view(counts[0], _BLOCK_PLACES, counts[1], _BLOCK_PLACES).transpose(1, 2).flatten(2))
-    bends = torch.cat(found, -1).sort(-1).values
+        blocks.append(bend.view(counts[0], _BLOCK_PLACES, counts[1], _BLOCK_PLACES).transpose(1, 2).flatten(2))
+    bends = torch.cat(blocks, -1).sort(-1).values
     usable = bends.isfinite().sum(-1, keepdim=True)
     least = bends.gather(-1, (usable * _QUIET_SHARE).long().clamp(max=bends.shape[-1] - 1))[..., 0]
     return torch.where(least.isfinite(), least, 0)
@@ -190,10 +190,10 @@ def _without_skins(joins: Joins, depth: Tensor, valid: Tensor, radius: int, nois
     doubtful = (largest_within(_beside_cuts(joins, valid)[None, None].float(), 2 * radius) > 0)[0, 0]
     length = _LONG * radius
     down = _trusted(joins.down.T, inverse.T, valid.T, doubtful.T, noise.T, length).T
-    found = Joins(_trusted(joins.across, inverse, valid, doubtful, noise, length), down)
+    trusted = Joins(_trusted(joins.across, inverse, valid, doubtful, noise, length), down)
     # What reaches no cut is a crack within a surface.
-    at_cuts = regions_with(_beside_cuts(found, valid), _beside_cuts(joins, valid))
-    return Joins(found.across | (joins.across & ~at_cuts[:, :-1]), found.down | (joins.down & ~at_cuts[:-1]))
+    at_cuts = regions_with(_beside_cuts(trusted, valid), _beside_cuts(joins, valid))
+    return Joins(trusted.across | (joins.across & ~at_cuts[:, :-1]), trusted.down | (joins.down & ~at_cuts[:-1]))
 
 
 def _beside_cuts(joins: Joins, valid: Tensor) -> Tensor:
@@ -222,14 +222,14 @@ def _on_steep_slope(inverse: Tensor, valid: Tensor, rows: Tensor, columns: Tenso
     """Of pairs (N,) along rows whether their step goes on, at least half as steep on average, over `length` pixels on one side."""
     last = inverse.shape[1] - 1
     step = inverse[rows, columns + 1] - inverse[rows, columns]
-    found = torch.zeros_like(rows, dtype=torch.bool)
+    steep = torch.zeros_like(rows, dtype=torch.bool)
     # The line may end at the left pixel of the pair, or begin at its right one.
     for start in (columns - length, columns + 1):
         inside = (start >= 0) & (start + length <= last)
         first, end = start.clamp(0, last), (start + length).clamp(0, last)
         mean = (inverse[rows, end] - inverse[rows, first]) / length
-        found |= inside & valid[rows, first] & valid[rows, end] & (mean * step.sign() >= step.abs() / 2)
-    return found
+        steep |= inside & valid[rows, first] & valid[rows, end] & (mean * step.sign() >= step.abs() / 2)
+    return steep
 
 
 def _wide_surfaces(joins: Joins, reach: int) -> Tensor:
@@ -462,14 +462,14 @@ def closed_triangles(distance: np.ndarray, joins: Joins) -> tuple[np.ndarray, np
     """
     used, triangles = grid_triangles(distance, joins)
     indices = (np.cumsum(used, dtype=np.int64) - 1).reshape(used.shape)
-    pole, found, closed = int(used.sum()), [triangles], [False, False]
+    pole, fans, closed = int(used.sum()), [triangles], [False, False]
     for end, row in enumerate((0, -1)):
         joined = joins.across[row].numpy() & used[row, :-1] & used[row, 1:]
         if not joined.any():
             continue
         left, right = indices[row, :-1][joined], indices[row, 1:][joined]
         middle = np.full_like(left, pole)
-        found.append(np.stack((middle, left, right) if row == 0 else (left, middle, right), 1).astype(np.uint32))
+        fans.append(np.stack((middle, left, right) if row == 0 else (left, middle, right), 1).astype(np.uint32))
         closed[end] = True
         pole += 1
-    return used, np.concatenate(found), (closed[0], closed[1])
+    return used, np.concatenate(fans), (closed[0], closed[1])

@@ -56,9 +56,9 @@ def smooth_rims(depth: Tensor, valid: Tensor, cut: Tensor, radius: int, noise: T
         width = depth.shape[1] + 2 * reach
         here = inverse.flatten()[places]
         allowed = _SAME * span.flatten()[places].minimum(here)
-        found = _fitted(padded, (rows + reach) * width + columns + reach, width, here, allowed, reach)
+        fitted = _fitted(padded, (rows + reach) * width + columns + reach, width, here, allowed, reach)
         own = ((away.flatten()[places] - radius) / (band - radius)).clamp(0, 1)
-        smooth[places] = found + (here - found) * own
+        smooth[places] = fitted + (here - fitted) * own
     smooth = smooth.view_as(depth)
     return torch.where(smooth == inverse, depth, 1 / smooth.clamp(min=_TINY))
 
@@ -106,10 +106,10 @@ def _fitted(padded: Tensor, index: Tensor, width: int, here: Tensor, allowed: Te
 
 def _places(reach: int) -> list[tuple[int, int]]:
     """Offsets (rows, columns) on rings, each once."""
-    found = {(0, 0): None}
+    places = {(0, 0): None}
     for ring, share in enumerate(_RINGS):
         count = 4 + 4 * ring
         for step in range(count):
             angle = (step + ring % 2 / 2) * math.tau / count
-            found[round(share * reach * math.sin(angle)), round(share * reach * math.cos(angle))] = None
-    return list(found)
+            places[round(share * reach * math.sin(angle)), round(share * reach * math.cos(angle))] = None
+    return list(places)

@@ -61,7 +61,7 @@ def _even_squares(
         count = within[:-1, :-1].astype(np.int8) + within[1:, :-1] + within[:-1, 1:] + within[1:, 1:]
         whole = whole & ((count == 0) | (count == 4))
     height, width = inverse.shape
-    covered, found = np.zeros_like(whole), []
+    covered, even_squares = np.zeros_like(whole), []
     for level in range(_LARGEST, 0, -1):
         side = 2**level
         rows, columns = (height - 1) // side, (width - 1) // side
@@ -76,8 +76,8 @@ def _even_squares(
                 free &= _departures(component, side, rows, columns, relative=False) <= _TURNED
         covered[blocks] |= np.repeat(np.repeat(free, side, 0), side, 1)
         top, left = np.nonzero(free)
-        found.append((side, top * side * width + left * side))
-    return found, covered
+        even_squares.append((side, top * side * width + left * side))
+    return even_squares, covered
 
 
 def _departures(values: np.ndarray, side: int, rows: int, columns: int, relative: bool = True) -> np.ndarray:
@@ -109,7 +109,7 @@ def _fans(tops: np.ndarray, side: int, width: int, corners: np.ndarray) -> np.nd
     taken = corners[around]
     plain = taken.sum(1) == 4
     quads = around[plain][:, [0, side, 2 * side, 3 * side]]
-    found = [quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]
+    fans = [quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]
     tops, around, taken = tops[~plain], around[~plain], taken[~plain]
     counts = taken.sum(1)
     if len(tops):
@@ -118,5 +118,5 @@ def _fans(tops: np.ndarray, side: int, width: int, corners: np.ndarray) -> np.nd
         following = np.arange(1, len(one) + 1)
         following[ends - 1] = ends - counts
         middles = np.repeat(tops + (side // 2) * (width + 1), counts)
-        found.append(np.stack((middles, one, one[following]), 1))
-    return np.concatenate(found)
+        fans.append(np.stack((middles, one, one[following]), 1))
+    return np.concatenate(fans)

@@ -112,8 +112,8 @@ def _footprints(view: Estimate, grid: SampledGrid, intrinsics: Tensor, rays: Ten
 def _normals(view: Estimate, grid: SampledGrid, intrinsics: Tensor) -> Tensor:
     """Unit normals (h, w, 3) in OPENCV axes; those without a direction face along the optical axis."""
     if view.normals is None:
-        found = depth_to_normals(grid.depth, grid.intrinsics(intrinsics), grid.valid)
-        normals = convert_normals(found, Axes.OPENGL, Axes.OPENCV)
+        depth_normals = depth_to_normals(grid.depth, grid.intrinsics(intrinsics), grid.valid)
+        normals = convert_normals(depth_normals, Axes.OPENGL, Axes.OPENCV)
     else:
         normals = convert_normals(view.normals[grid.picked], view.axes, Axes.OPENCV)
     normals = normals[0].movedim(0, -1).to(grid.depth)

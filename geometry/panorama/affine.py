@@ -112,7 +112,7 @@ def _slopes(value: Tensor, valid: Tensor, normals: Tensor, inverse: bool) -> Ten
     facing = (normals * rays).sum(1, keepdim=True)
     usable = (share > 0.99) & (facing.abs() > _LEAST_COSINE * vector_lengths(rays))
     usable[..., (0, -1)] = usable[..., (0, -1), :] = False
-    found = torch.zeros(2, 2, dtype=torch.float64)
+    slopes = torch.zeros(2, 2, dtype=torch.float64)
     for axis, dim in ((0, 3), (1, 2)):
         slope = (value.roll(-1, dim) - value.roll(1, dim)) * (_GRID / 4)  # of two pixels, by the ray's x or y
         known = usable & usable.roll(-1, dim) & usable.roll(1, dim)
@@ -123,8 +123,8 @@ def _slopes(value: Tensor, valid: Tensor, normals: Tensor, inverse: bool) -> Ten
         rows = torch.stack(((slope + value * relative)[known], relative[known])).double()
         steep = slope[known].abs()
         rows /= (1 + (steep / (_EDGE * steep.median().clamp_min(1e-3))) ** 2).sqrt()
-        found += rows @ rows.T / _GRID**2
-    return found
+        slopes += rows @ rows.T / _GRID**2
+    return slopes
 
 
 def _solved(equations: Tensor, strength: float, used: list[bool]) -> tuple[Tensor, Tensor]:
@@ -138,6 +138,6 @@ def _solved(equations: Tensor, strength: float, used: list[bool]) -> tuple[Tenso
     whole = torch.zeros(2 * count + 1, 2 * count + 1, dtype=torch.float64)
     whole[:-1, :-1] = system
     whole[-1, count:-1] = whole[count:-1, -1] = known / known.sum().clamp_min(1)
-    found = torch.linalg.solve(whole, torch.cat((right, torch.ones(1, dtype=torch.float64))))
+    solution = torch.linalg.solve(whole, torch.cat((right, torch.ones(1, dtype=torch.float64))))
     # A view that would be inside out sees next to nothing: it is taken to be flat.
-    return found[:count].clamp_min(0), found[count : 2 * count].clamp_min(_LEAST)
+    return solution[:count].clamp_min(0), solution[count : 2 * count].clamp_min(_LEAST)

@@ -171,16 +171,16 @@ class _Sums:
     def solved(self) -> Tensor:
         """The values (H, W) float64 whose differences and Laplacians are the means of the views'."""
         across, down, bend, value = (_mean(*each) for each in (self._across, self._down, self._bend, self._value))
-        known = [torch.where(each[1] > 0, 1.0, _UNKNOWN).double() for each in (self._across, self._down, self._bend)]
+        weights = [torch.where(each[1] > 0, 1.0, _UNKNOWN).double() for each in (self._across, self._down, self._bend)]
         level = _LEVEL * (self._value[1] > 0).double()
-        known[1][-1] = 0
+        weights[1][-1] = 0
 
         def system(x: Tensor) -> Tensor:
-            flat = _across_back(known[0] * (_right(x) - x))
-            flat += _down_back(known[1] * _down(x))
-            return flat + _laplacian(known[2] * _laplacian(x)) + level * x
+            flat = _across_back(weights[0] * (_right(x) - x))
+            flat += _down_back(weights[1] * _down(x))
+            return flat + _laplacian(weights[2] * _laplacian(x)) + level * x
 
-        target = _across_back(known[0] * across) + _down_back(known[1] * down) + _laplacian(known[2] * bend) + level * value
+        target = _across_back(weights[0] * across) + _down_back(weights[1] * down) + _laplacian(weights[2] * bend) + level * value
         start = torch.where(self._value[1] > 0, value, value.sum() / (self._value[1] > 0).sum())
         return _conjugate_gradients(system, target, start, _Unmasked(*target.shape))
 

@@ -150,9 +150,9 @@ def object_in_box(depth: Tensor, image: Tensor, box: Box, points: Sequence[Point
     pixels = _pixels_at(box, rows, columns, depth, points, not_points, scene.outside.shape)
     region = _tidied(_region(scene, pixels), scene, pixels) if is_seen else ~scene.outside
     coarse = resize_map(region[None, None].to(image), height, width).clamp(0, 1)
-    found = torch.zeros_like(image[:, :1])
-    found[here] = mask_at_image_edges(coarse, image[here], math.ceil(2 / share))  # all of a large image would take minutes
-    return found
+    mask = torch.zeros_like(image[:, :1])
+    mask[here] = mask_at_image_edges(coarse, image[here], math.ceil(2 / share))  # all of a large image would take minutes
+    return mask
 
 
 def _surroundings(first: float, last: float, length: int) -> slice:
@@ -200,23 +200,23 @@ def _region(scene: _Scene, pixels: Pixels) -> Tensor:
     on_planes = ((scene.height.abs() < PLANE_DISTANCE) & (most - least < PLANE_DISTANCE)[0, 0]).flatten()
     near = _near(scene)
     lit, shaded, by_depth = _behind(colours, depths, outside, on_planes)
-    found = _first_guess(scene, near, [lit.maximum(shaded), by_depth])
+    region = _first_guess(scene, near, [lit.maximum(shaded), by_depth])
     edges = [_edges(scene, dim, _STRONGEST_COLOUR_EDGE) for dim in (-1, -2)]
     across, down = (_BORDER_COST * (_BORDER_COST_AT_EDGES + (1 - _BORDER_COST_AT_EDGES) * torch.exp(-each)) for each in edges)
     by_points = _point_costs(pixels, *(_edges(scene, dim, _STRONGEST_BESIDE_POINT) for dim in (-1, -2)))
-    shares = found.float()
+    shares = region.float()
     for _ in range(_ROUNDS):
-        taken = found.flatten()
+        taken = region.flatten()
         cost = by_points + _FAR_COST * (1 - near / _FAR_UP_TO).clamp(min=0)
         behind = lit.maximum(shaded - _SHADOW_COST), by_depth
         for values, kind, others in zip((colours, depths), (_COLOURS, _DEPTHS), behind, strict=True):
             cost = cost + (others - _likelihood(values, taken, kind)).clamp(-kind.limit, kind.limit).view_as(cost)
         shares = cheapest_region(cost.masked_fill(scene.outside, torch.inf), across, down, shares, _CUT_STEPS)
-        before, found = found, shares > 0.5
-        if not bool(found.any()) or (found != before).float().mean() < _CONVERGED:
+        before, region = region, shares > 0.5
+        if not bool(region.any()) or (region != before).float().mean() < _CONVERGED:
             break
-        lit, shaded, by_depth = _behind(colours, depths, ~found.flatten(), on_planes)
-    return _completed(found, scene, by_points < _POINT_WEIGHT / 2)
+        lit, shaded, by_depth = _behind(colours, depths, ~region.flatten(), on_planes)
+    return _completed(region, scene, by_points < _POINT_WEIGHT / 2)
 
 
 def _completed(found: Tensor, scene: _Scene, allowed: Tensor) -> Tensor:

@@ -148,10 +148,10 @@ def _object_at(scene: _SearchScene, image: Tensor, points: Sequence[Point], not_
     sharp, small, share = scene
     pixels = pixels_at(points, not_points, *sharp.shape)
     behind, floors, raised, height_above = _planes_behind(sharp, *pixels.inside[0])
-    found = _region(sharp, small, behind, floors, raised, height_above, *pixels.inside[0])
-    found = corrected(found, sharp, small, behind, pixels, raised)
-    found = _tidied(found, behind, pixels)[None, None].to(image)
-    return mask_at_image_edges(resize_map(found, image.shape[-2], image.shape[-1]).clamp(0, 1), image, math.ceil(2 / share))
+    region = _region(sharp, small, behind, floors, raised, height_above, *pixels.inside[0])
+    region = corrected(region, sharp, small, behind, pixels, raised)
+    region = _tidied(region, behind, pixels)[None, None].to(image)
+    return mask_at_image_edges(resize_map(region, image.shape[-2], image.shape[-1]).clamp(0, 1), image, math.ceil(2 / share))
 
 
 def _planes_behind(nearness: Tensor, row: int, column: int) -> tuple[Tensor, Tensor, float, Tensor | None]:
@@ -214,16 +214,16 @@ def _region(
                 clear_regions.append((clear, region))
     if clear_regions:
         clearest = max(clear for clear, _ in clear_regions)
-        found = whole = [region for clear, region in clear_regions if clear >= _AS_CLEAR * clearest][-1]
+        chosen = whole = [region for clear, region in clear_regions if clear >= _AS_CLEAR * clearest][-1]
     else:
         (parts,) = parts_of(sharp, image, behind, (1.0,))
-        found = whole = parts == parts[row, column]
+        chosen = whole = parts == parts[row, column]
         if above is not None and not is_plain(image):  # depth alone parts no coat from trousers
-            whole = _with_carried(parts, found, sharp, above, floors)
+            whole = _with_carried(parts, chosen, sharp, above, floors)
     if floors[row, column]:
-        return found
-    if floors[found].float().mean() > _LEAKED_SHARE:
-        return _part_by_colour(found, sharp, image, behind, row, column)
+        return chosen
+    if floors[chosen].float().mean() > _LEAKED_SHARE:
+        return _part_by_colour(chosen, sharp, image, behind, row, column)
     return whole
 
 
@@ -282,13 +282,13 @@ def _border_steps(parts: Tensor, sharp: Tensor, dim: int) -> tuple[Tensor, Tenso
 def _part_by_colour(whole: Tensor, sharp: Tensor, image: Tensor, behind: Tensor, row: int, column: int) -> Tensor:
     """(H, W) bool: the part of a region around a pixel that depth and colours set off most clearly; all of it, if none is clearer."""
     most = drop_limit(sharp, [(row, column)])
-    best, found = clearness(sharp, whole, most, image), whole
+    best, clearest = clearness(sharp, whole, most, image), whole
     for parts in parts_of(sharp, image, behind, _COLOUR_LEVELS, COLOUR_VALLEY_OFFSET):
         part = whole & (parts == parts[row, column])
         clear = clearness(sharp, part, most, image)
         if clear > best:
-            best, found = _CLEARER_THAN_SMALLER * clear, part
-    return found
+            best, clearest = _CLEARER_THAN_SMALLER * clear, part
+    return clearest
 
 
 def _tidied(found: Tensor, behind: Tensor, pixels: Pixels) -> Tensor:

@@ -71,8 +71,8 @@ def sky_alpha(image: Tensor, estimate: Estimate, predicted: Tensor | None = None
     all_tell, has_sky = torch.stack((tells.all(), predicted.any())).tolist()
     if not all_tell:
         # of network size: no finer than what it looks at, and the matte below puts the border where the image has it
-        found = sky_share(resize_map(image, estimate.height, estimate.width).clamp(0, 1), estimate).to(image)
-        share = torch.where(tells.view(-1, 1, 1, 1), share, found)
+        share_by_image = sky_share(resize_map(image, estimate.height, estimate.width).clamp(0, 1), estimate).to(image)
+        share = torch.where(tells.view(-1, 1, 1, 1), share, share_by_image)
         has_sky = bool(share.any())
     if not has_sky:
         return image.new_zeros(len(image), 1, height, width)

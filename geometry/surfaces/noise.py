@@ -185,19 +185,19 @@ def _noise_of_halves(inverse: Tensor, valid: Tensor, step: float, step_power: in
     """The noise's deviation where inverse depth is 1, the power of inverse depth it grows with, and its length."""
     halves = [quiet for quiet in _quiet_places(inverse, valid, step, step_power) if max(quiet.deviations.values()) > _ROUNDING]
     shared = [(quiet, noise) for quiet in halves if (noise := _shared_noise(quiet.deviations))]
-    found = []
+    by_half = []
     # Where relief hides in one half that noise is shared, the other half speaks for both.
     for quiet, (deviation, length) in shared or [(quiet, (_unshared_noise(quiet.deviations), 1.0)) for quiet in halves]:
         rounding = (step * quiet.value ** (step_power - 1)) ** 2 / 12
         variance = deviation**2 - 2 * rounding
         # Noise that is weaker than the rounding is left to the step, or none.
         if variance > max(rounding, _ROUNDING**2):
-            found.append((quiet.value, math.sqrt(variance), length))
-    if len(found) < 2:
+            by_half.append((quiet.value, math.sqrt(variance), length))
+    if len(by_half) < 2:
         # Noise hidden by a curved surface in one half is no evidence of how it depends on depth.
-        _, deviation, length = found[0] if found else (1.0, 0.0, 1.0)
+        _, deviation, length = by_half[0] if by_half else (1.0, 0.0, 1.0)
         return deviation, 1.0, length
-    (near, near_deviation, near_length), (far, far_deviation, far_length) = found
+    (near, near_deviation, near_length), (far, far_deviation, far_length) = by_half
     power = 1.0
     span = float(_soft_step((near / far - _DEPTH_SPAN) / (_DEPTH_SPAN - 1)))
     if span > 0:

@@ -407,8 +407,8 @@ def _agreed(planes: Planes, moved: Tensor, valid: Tensor) -> Planes:
     batch = _VOTES_AT_ONCE if moved.device.type == "cpu" else _VOTES_AT_ONCE * 32
     for value_share in _VALUE_SHARES:
         value, slope_x, slope_y = padded
-        found = [_elected(usable, value, slope_x, slope_y, steps + part, value_share) for part in centres.split(batch)]
-        for each, parts in zip(padded, zip(*found, strict=True), strict=True):
+        elected = [_elected(usable, value, slope_x, slope_y, steps + part, value_share) for part in centres.split(batch)]
+        for each, parts in zip(padded, zip(*elected, strict=True), strict=True):
             each.index_copy_(0, centres, torch.where(voting, torch.cat(parts), each.index_select(0, centres)))
     return Planes(*(each.view(1, 1, -1, width)[..., 1:-1, 1:-1] for each in padded))
 

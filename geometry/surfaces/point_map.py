@@ -54,10 +54,10 @@ def find_focal_and_shift(
     valid = sample[:, 5:] > 0
     # Invalid pixels may hold anything, infinity included, and must not touch the sums.
     xy, z, uv = (torch.where(valid, part, neutral) for part, neutral in ((sample[:, :2], 0), (sample[:, 2:3], 1), (sample[:, 3:5], 0)))
-    known = None if focal_length is None else focal_length.cpu().double()[:, None, None]
-    focal, shift = _search(xy, z, uv, z.amin(2, keepdim=True), known)
-    found = (valid.sum((1, 2)) >= _LEAST_POINTS) & torch.isfinite(focal) & torch.isfinite(shift) & (focal > 0)
-    return torch.where(found, focal, torch.nan).float(), torch.where(found, shift, 0).float()
+    known_focal = None if focal_length is None else focal_length.cpu().double()[:, None, None]
+    focal, shift = _search(xy, z, uv, z.amin(2, keepdim=True), known_focal)
+    solved = (valid.sum((1, 2)) >= _LEAST_POINTS) & torch.isfinite(focal) & torch.isfinite(shift) & (focal > 0)
+    return torch.where(solved, focal, torch.nan).float(), torch.where(solved, shift, 0).float()
 
 
 def sampled(maps: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ def fit_scattered(planes: Planes, inverse: Tensor, valid: Tensor, intrinsics: Te
     pixels = torch.stack((columns, rows), 1).to(inverse)
     rays = torch.cat((pixels, torch.ones_like(pixels[:, :1])), 1) @ torch.linalg.inv(intrinsics.to(inverse)).T
     points = torch.cat((pixels, heights[:, None], rays / heights[:, None]), 1)
-    found = torch.stack([each[0, 0, rows, columns] for each in planes], 1)
+    fits = torch.stack([each[0, 0, rows, columns] for each in planes], 1)
     # The cells must suit the places where points are, not a half of the image without any.
     box = (rows.max() - rows.min() + 1) * (columns.max() - columns.min() + 1)
     side = math.sqrt(_CELL_POINTS * float(box) / len(places))
@@ -66,13 +66,13 @@ def fit_scattered(planes: Planes, inverse: Tensor, valid: Tensor, intrinsics: Te
         for chunk in waiting.split(_CHUNK):
             near = members[cells[chunk]].flatten(1)
             solved, fitted = _fitted(points, chunk, near)
-            found[chunk[solved]] = fitted[solved]
+            fits[chunk[solved]] = fitted[solved]
             still.append(chunk[~solved])
         waiting = torch.cat(still)
         if not len(waiting):
             break
     filled = []
-    for each, new in zip(planes, found.T, strict=True):
+    for each, new in zip(planes, fits.T, strict=True):
         plane = each.clone()
         plane[0, 0, rows, columns] = new
         filled.append(plane.to(device))

@@ -54,17 +54,17 @@ def fit_isolated(planes: Planes, inverse: Tensor, valid: Tensor, intrinsics: Ten
 def _fitted(inverse: Tensor, valid: Tensor, radius: int) -> tuple[Tensor, ...]:
     """1 where the window shows a plane, else 0; and the plane's value and slopes. Maps have `radius` more pixels on each side."""
     offsets = torch.arange(-radius, radius + 1, dtype=inverse.dtype, device=inverse.device)
-    known = inverse * valid
+    weighted = inverse * valid
 
     def moment(maps: Tensor, x: int, y: int) -> Tensor:
         return F.conv2d(F.conv2d(maps, (offsets**x).view(1, 1, 1, -1)), (offsets**y).view(1, 1, -1, 1))
 
     count = moment(valid, 0, 0).clamp(min=1)
-    mean_x, mean_y, mean = moment(valid, 1, 0) / count, moment(valid, 0, 1) / count, moment(known, 0, 0) / count
+    mean_x, mean_y, mean = moment(valid, 1, 0) / count, moment(valid, 0, 1) / count, moment(weighted, 0, 0) / count
     xx, yy = moment(valid, 2, 0) / count - mean_x**2, moment(valid, 0, 2) / count - mean_y**2
     xy = moment(valid, 1, 1) / count - mean_x * mean_y
-    xd, yd = moment(known, 1, 0) / count - mean_x * mean, moment(known, 0, 1) / count - mean_y * mean
-    dd = (moment(known * inverse, 0, 0) / count - mean**2).clamp(min=0)
+    xd, yd = moment(weighted, 1, 0) / count - mean_x * mean, moment(weighted, 0, 1) / count - mean_y * mean
+    dd = (moment(weighted * inverse, 0, 0) / count - mean**2).clamp(min=0)
     determinant = xx * yy - xy * xy
     divisor = determinant.clamp(min=_SPREAD**2)
     slope_x, slope_y = (xd * yy - yd * xy) / divisor, (yd * xx - xd * xy) / divisor

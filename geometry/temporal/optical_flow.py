@@ -78,8 +78,8 @@ class _Level:
 
     def step(self, before: Tensor, flow: Tensor) -> Tensor:
         """What is to be added to the flow."""
-        found = _mean(self._slopes * (self._image - _sampled(before, flow, self._grid, self._pixel)), self._window)
-        return torch.addcmul(self._own * found, self._other, found.flip(1), value=-1).clamp_(-1, 1)
+        gradients = _mean(self._slopes * (self._image - _sampled(before, flow, self._grid, self._pixel)), self._window)
+        return torch.addcmul(self._own * gradients, self._other, gradients.flip(1), value=-1).clamp_(-1, 1)
 
 
 def texture(image: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ class RunningRange:
         ends, count = self._ends, self._count
         if ends is None or count is None:
             ends, count = measured[:1], torch.zeros_like(measured[:1, :1])
-        finite, found = torch.isfinite(measured).all(1, keepdim=True), []
+        finite, ends_of_frames = torch.isfinite(measured).all(1, keepdim=True), []
         for frame, cut, is_finite in zip(
             measured.split(1), cuts.to(values.device).view(-1, 1, 1, 1).split(1), finite.split(1), strict=True
         ):
@@ -76,9 +76,9 @@ class RunningRange:
             # A frame without a value is shown by the range before; after a cut that range is as good as any.
             ends = torch.where(is_finite, torch.where(count > 1, ends + _change(ends, frame) / count.clamp(min=1), frame), ends)
             count = torch.where(is_finite, count.clamp(min=_FIRST), count)
-            found.append(ends)
+            ends_of_frames.append(ends)
         self._ends, self._count = ends, count
-        low, high = torch.cat(found).split(1, 1)
+        low, high = torch.cat(ends_of_frames).split(1, 1)
         return low, high
 
     def state_dict(self) -> dict[str, Any]:

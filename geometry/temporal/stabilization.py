@@ -113,9 +113,11 @@ class VideoAligner:
             self._normals = None if estimate.normals is None else _Mean.empty(like, 3)
         kept = self._depth or self._normals
         assert kept is not None
-        size, found = kept.value.shape[-2:], (estimate.height, estimate.width)
-        if size != found:
-            raise ValueError(f"the video's estimates had {size[1]}x{size[0]} pixels, the next has {found[1]}x{found[0]}; begin a new video")
+        size, new_size = kept.value.shape[-2:], (estimate.height, estimate.width)
+        if size != new_size:
+            raise ValueError(
+                f"the video's estimates had {size[1]}x{size[0]} pixels, the next has {new_size[1]}x{new_size[0]}; begin a new video"
+            )
         if (self._depth is None) != (estimate.depth is None) or (self._normals is None) != (estimate.normals is None):
             raise ValueError("the video's estimates differ in what they hold, depth or normals; use one model for all frames")
 

@@ -137,8 +137,8 @@ def _clearest_lines(values: Tensor, seamless: bool = False) -> tuple[Tensor, Ten
         (B,) each: the logarithm of the ratio of both, whether they run through the whole image, and how much they stand out.
     """
     shorter = min(values.shape[-2:])
-    found = [_lines(values, max(_NARROWEST, share * shorter), seamless) for share in _JOINTS]
-    ratios, even, strengths = (torch.stack(each) for each in zip(*found, strict=True))
+    candidates = [_lines(values, max(_NARROWEST, share * shorter), seamless) for share in _JOINTS]
+    ratios, even, strengths = (torch.stack(each) for each in zip(*candidates, strict=True))
     clearest = ratios.abs().argmax(0, keepdim=True)
     return ratios.gather(0, clearest)[0], even.gather(0, clearest)[0], strengths.gather(0, clearest)[0]
 

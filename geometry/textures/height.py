@@ -226,8 +226,8 @@ def _integrated(normals: Tensor, known: Tensor, axes: Axes | str, borders: str, 
     if derivative == AUTO:
         derivative = _likeliest(slopes, known, seamless)
     solve = integrated if whole else partial(_around_holes, known)
-    found = solve(slopes * border_share(slopes, seamless, derivative), seamless, derivative, screening)
-    return (found - found.mean()).to(normals.dtype)
+    height = solve(slopes * border_share(slopes, seamless, derivative), seamless, derivative, screening)
+    return (height - height.mean()).to(normals.dtype)
 
 
 def _likeliest(slopes: Tensor, known: Tensor, seamless: bool) -> str:
@@ -240,8 +240,8 @@ def _likeliest(slopes: Tensor, known: Tensor, seamless: bool) -> str:
         slopes, known, seamless = slopes[middle], known[middle], False
     shares = {way: border_share(slopes, seamless, way) for way in (CENTRAL, SPLINE)}
     heights = solved(torch.cat([adjoint(slopes * share, seamless, way) for way, share in shares.items()], 1), seamless, *shares)
-    found = [mirrored_slopes(height, seamless, way) / shares[way] for height, way in zip(heights.split(1, 1), shares, strict=True)]
-    of_central, of_spline = torch.where(known, torch.stack(found) - slopes, 0).square().flatten(1).sum(1)
+    candidates = [mirrored_slopes(height, seamless, way) / shares[way] for height, way in zip(heights.split(1, 1), shares, strict=True)]
+    of_central, of_spline = torch.where(known, torch.stack(candidates) - slopes, 0).square().flatten(1).sum(1)
     rounding = _ROUNDING**2 * slopes.square().sum()
     return SPLINE if bool(of_spline < _BETTER * of_central - rounding) else CENTRAL
 
@@ -265,13 +265,13 @@ def _around_holes(known: Tensor, target: Tensor, seamless: bool, derivative: str
         return adjoint(weight * mirrored_slopes(height, seamless, derivative), seamless, derivative) + screening * height
 
     residual = adjoint(weight * target, seamless, derivative)
-    found = torch.zeros_like(residual)
+    solution = torch.zeros_like(residual)
     direction = step = solved(residual, seamless, derivative, screening=screening)
     energy = first = (residual * step).sum()
     for _ in range(_ITERATIONS):
         turned = applied(direction)
         length = energy / (direction * turned).sum().clamp(min=torch.finfo(energy.dtype).tiny)
-        found = found + length * direction
+        solution = solution + length * direction
         residual = residual - length * turned
         step = solved(residual, seamless, derivative, screening=screening)
         energy, before = (residual * step).sum(), energy
@@ -279,4 +279,4 @@ def _around_holes(known: Tensor, target: Tensor, seamless: bool, derivative: str
         if not bool(energy > first * _PRECISION**2):
             break
         direction = step + energy / before.clamp(min=torch.finfo(energy.dtype).tiny) * direction
-    return found
+    return solution

@@ -141,11 +141,11 @@ def estimate_to_occlusion(estimate: Estimate, *, radius: float = 64.0, direction
     if estimate.depth is None:
         raise ValueError("there are normals and no depth, and occlusion needs depth: give a height, as Normal to Height makes it")
     ratio = NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None
-    known = with_normals(estimate, near_far_ratio=ratio)
-    assert known.normals is not None
+    surface = with_normals(estimate, near_far_ratio=ratio)
+    assert surface.normals is not None
     camera = assumed_intrinsics(estimate)
-    options = {"radius": radius, "directions": directions, "weight": known.valid}
-    return depth_to_occlusion(filled_depth(estimate), camera, known.normals, known.axes, **options)
+    options = {"radius": radius, "directions": directions, "weight": surface.valid}
+    return depth_to_occlusion(filled_depth(estimate), camera, surface.normals, surface.axes, **options)
 
 
 def _check_reach(radius: float, directions: int) -> None:

@@ -60,16 +60,16 @@ def material_normals(estimate: Estimate | None, photo: PhotoRelief | None, optio
         need_perspective(estimate, "a material")
     normals = None if estimate is None else estimate.normals
     check_source(options.source, normals is not None, photo is not None)
-    found = []
+    parts = []
     if options.source != PHOTO:
         assert estimate is not None and normals is not None
         radius = shape_width(options, *normals.shape[-2:])
-        found.append(detail_normals(normals, estimate.axes, radius=radius, weight=estimate.normals_valid, borders=options.borders))
+        parts.append(detail_normals(normals, estimate.axes, radius=radius, weight=estimate.normals_valid, borders=options.borders))
     if options.source != NORMALS:
         assert photo is not None
-        found.append(photo.normals(options.relief, options.bright))
+        parts.append(photo.normals(options.relief, options.bright))
     # Slopes add up, as heights do. Normals turned onto one another are those of no height: integrated, they comb at steep edges.
-    return found[0] if len(found) == 1 else slopes_to_normals(normals_to_slopes(found[0]) + normals_to_slopes(found[1]))
+    return parts[0] if len(parts) == 1 else slopes_to_normals(normals_to_slopes(parts[0]) + normals_to_slopes(parts[1]))
 
 
 def is_in_doubt(photo: PhotoRelief | None, options: DetailOptions) -> bool:

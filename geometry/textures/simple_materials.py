@@ -60,8 +60,8 @@ def remove_light(image: Tensor, normals: Tensor, occlusion: Tensor, *, borders: 
     bright = (luminance(light) + _DARK).log()
     trend = trend_where(bright, torch.ones_like(bright), _LIGHT * min(image.shape[-2:]), borders == SEAMLESS)
     shade = _explained(bright - trend, occlusion.clamp(min=_HIDDEN).log(), normals[:, :2])
-    found = trend + shade
-    return linear_to_srgb((light * (found.mean((2, 3), keepdim=True) - found).exp()).clamp(0, 1))
+    lightness = trend + shade
+    return linear_to_srgb((light * (lightness.mean((2, 3), keepdim=True) - lightness).exp()).clamp(0, 1))
 
 
 @without_autocast

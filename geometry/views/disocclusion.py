@@ -162,12 +162,12 @@ def continue_surfaces(colour: Tensor, inverse: Tensor, last: Tensor, inset: int 
     source, _ = steps_out(inset)
     # Beyond the last pixel there may be what hides the surface on another side.
     source = torch.where(alike(depths.index_select(0, source)), source, end)
-    found = torch.zeros_like(places, dtype=torch.bool)
+    done = torch.zeros_like(places, dtype=torch.bool)
     while turn:
         step = (distance - 1) % (2 * turn)
         place, inside = steps_out(torch.where(step < turn, step, 2 * turn - 1 - step) + inset)
         fits = inside & alike(shown.index_select(0, place))
-        source, found = torch.where(fits & ~found, place, source), found | fits
+        source, done = torch.where(fits & ~done, place, source), done | fits
         turn //= 2
     return _filled(colour, hole, places, source)
 
@@ -313,8 +313,8 @@ def _sides(inverse: Tensor, places: Tensor, row: Tensor, column: Tensor, sideway
         room += [height - 1 - row, row]
     ordered = torch.stack(order)
     pitches = _pitches(places, width)[: len(order)]
-    found = _beside(inverse.flatten(), places[ordered], torch.stack(room).gather(1, ordered), pitches, max(height, width))
-    distance, depths, source = (torch.empty_like(each).scatter_(1, ordered, each) for each in found)
+    beside = _beside(inverse.flatten(), places[ordered], torch.stack(room).gather(1, ordered), pitches, max(height, width))
+    distance, depths, source = (torch.empty_like(each).scatter_(1, ordered, each) for each in beside)
     return _Side(distance, depths, source, pitches, pitches)
 
 

@@ -179,11 +179,11 @@ def _hidden(layer: Layer, view: Camera, inverse: Tensor, ends: _Ends, count: Ten
 def _before_far(inverse: Tensor, directions: tuple[tuple[int, int], ...]) -> Tensor:
     """Where a surface is nearer by an edge than the one beside it in each direction: (directions, B, 1, H, W) bool."""
     height, width = inverse.shape[-2:]
-    found = torch.zeros(len(directions), *inverse.shape, dtype=torch.bool, device=inverse.device)
+    before = torch.zeros(len(directions), *inverse.shape, dtype=torch.bool, device=inverse.device)
     least = torch.where(inverse > 0, inverse * EDGE, constant(inverse, math.inf))
-    for (down, right), into in zip(directions, found, strict=True):
+    for (down, right), into in zip(directions, before, strict=True):
         rows, columns = height - abs(down), width - abs(right)
         here = (..., slice(max(-down, 0), max(-down, 0) + rows), slice(max(-right, 0), max(-right, 0) + columns))
         there = least[..., max(down, 0) : max(down, 0) + rows, max(right, 0) : max(right, 0) + columns]
         is_above(inverse[here], there, out=into[here])
-    return found
+    return before

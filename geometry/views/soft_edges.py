@@ -276,7 +276,7 @@ def _sample(rims: Rims, image: Tensor, u: Tensor, v: Tensor, nearest: Tensor, be
     Beyond a rim there is nothing of its thing. Another thing than that at inverse depth `nearest` says nothing of it.
     """
     height, width = rims.surface.shape[-2:]
-    known = F.pad(torch.cat((rims.colour, rims.alpha[None], rims.inverse[None])), (0, 1))
+    sources = F.pad(torch.cat((rims.colour, rims.alpha[None], rims.inverse[None])), (0, 1))
     # The pixels around each place, (4, N), or the 2 of its row.
     down, right = _corners(u, 2 if between_rows else 1)
     row, column = v.floor() + down if between_rows else v, u.floor() + right
@@ -285,10 +285,10 @@ def _sample(rims: Rims, image: Tensor, u: Tensor, v: Tensor, nearest: Tensor, be
     place = torch.add(column.long().clamp_(0, width - 1), row.long().clamp(0, height - 1), alpha=width)
     if len(rims.surface) > 1:
         place = torch.add(place, image, alpha=height * width)
-    found = known.index_select(1, rims.entry.index_select(0, place.flatten())).unflatten(1, place.shape)
-    weights = weights * ((found[4] <= 0) | are_alike(found[4], nearest, SMALL_STEP))
+    samples = sources.index_select(1, rims.entry.index_select(0, place.flatten())).unflatten(1, place.shape)
+    weights = weights * ((samples[4] <= 0) | are_alike(samples[4], nearest, SMALL_STEP))
     weight = weights.sum(0)
-    return (found[:4] * weights).sum(1) / weight.clamp(min=_NONE), weight
+    return (samples[:4] * weights).sum(1) / weight.clamp(min=_NONE), weight
 
 
 def _band(layer: Layer, growth: int) -> _Band:
@@ -318,14 +318,14 @@ def _band(layer: Layer, growth: int) -> _Band:
     there = beside(*(way[:, None, None] * (distances - away)).round_().long())
     own, bottom, top = torch.cat((inverse, low, high), 1).transpose(0, 1).flatten(1).index_select(1, place)
     middle = (bottom * top).sqrt()
-    found = values_at(inverse, there.flatten()).view(there.shape)
-    outside, more, inside = found
+    levels = values_at(inverse, there.flatten()).view(there.shape)
+    outside, more, inside = levels
     # The colours of both pixels outside on each side, and the own one.
     seen = torch.cat((there[:2].flatten(), place))
     shown = srgb_to_linear(colours.index_select(1, seen).float()).unflatten(1, (5, -1))
     colour = ((shown[:, :2] + shown[:, 2:4]) / 2).transpose(0, 1)
     # (2, N), whether inverse depths are of the far side, and of the near one.
-    fits, _, is_inside = ((found - middle) * sign < 0).unbind()
+    fits, _, is_inside = ((levels - middle) * sign < 0).unbind()
     is_own = torch.stack((own < middle, own > middle))
     usable = (fits & are_alike(more, outside, EDGE)).all(0)
     far, near = surfaces = torch.where(is_own, own, torch.where(is_inside, inside, outside))
@@ -419,9 +419,9 @@ def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, 
     sure = shares_above(torch.stack(((mixed - sharp).exp(), left, contrast, count / all_.clamp(min=1))), *_IS_SURE).prod(0) * enough
     # Sure cells decide for those beside them.
     weight = (sure + 1e-6)[:, None]
-    found = cells.between(box_means(torch.cat((mixture * weight, weight), 1), 1))
-    offset, width = found[:2] / found[2]
-    return offset, width, (found[2] - 1e-6).clamp(max=1) * (band.known & (found[2] > _SURE))
+    smoothed = cells.between(box_means(torch.cat((mixture * weight, weight), 1), 1))
+    offset, width = smoothed[:2] / smoothed[2]
+    return offset, width, (smoothed[2] - 1e-6).clamp(max=1) * (band.known & (smoothed[2] > _SURE))
 
 
 def _unmixed(

@@ -197,13 +197,13 @@ def nearness_share(estimate: Estimate, far: Tensor, near: Tensor, flat: float) -
         ValueError: No depth.
     """
     values, valid = _nearness(estimate)
-    known = are_apart(far, near)
+    apart = are_apart(far, near)
     none, one = (constant(values, each) for each in (0.0, 1.0))
-    share = (values - far) / torch.where(known, near - far, one)
+    share = (values - far) / torch.where(apart, near - far, one)
     if estimate.quantity is Quantity.RELATIVE_DEPTH:
         share = (NEAR_FAR_RATIO / (1 + (1 - share.clamp(max=1 + _BEYOND / 2)) * (NEAR_FAR_RATIO - 1)) - 1) / (NEAR_FAR_RATIO - 1)
     share = torch.where(valid, share.clamp(-_BEYOND, 1 + _BEYOND), none)
-    return torch.where(known, share, flat)
+    return torch.where(apart, share, flat)
 
 
 def _both_eyes(

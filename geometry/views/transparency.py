@@ -111,8 +111,8 @@ def _continued(colours: Tensor, alpha: Tensor) -> Tensor:
     levels = [torch.cat((colours * alpha, alpha), 1)]
     while max(levels[-1].shape[-2:]) > 1:
         levels.append(shrunk(levels[-1], 2))
-    found = colours.new_zeros(len(colours), 3, 1, 1)
+    colours_below = colours.new_zeros(len(colours), 3, 1, 1)
     for level in reversed(levels):
-        beyond = enlarged(found, 2, level.shape[-2:]) if level is not levels[-1] else found
-        found = torch.where(level[:, 3:] > 0, level[:, :3] / level[:, 3:].clamp(min=_TINY), beyond)
-    return torch.where(alpha > 0, colours, found)
+        beyond = enlarged(colours_below, 2, level.shape[-2:]) if level is not levels[-1] else colours_below
+        colours_below = torch.where(level[:, 3:] > 0, level[:, :3] / level[:, 3:].clamp(min=_TINY), beyond)
+    return torch.where(alpha > 0, colours, colours_below)

@@ -268,13 +268,13 @@ def _at_edges_around(image: Tensor, inverse: Tensor) -> Tensor:
     # A step hangs on colours and stripes more than four radii away.
     margin = min(6 * edge_radius(height, width) + 2, height // 2, width // 2)
     size = max(4 * margin, _BAND // width)
-    found = torch.empty_like(inverse)
+    sharpened = torch.empty_like(inverse)
     for start in range(0, height, size):
         stop = min(start + size, height)
         colour, near = (_rows_around(each, start - margin, stop + margin, margin) for each in (image, inverse))
         sharp = depth_at_image_edges(near.reciprocal(), colour)
-        found[..., start:stop, :] = sharp[..., margin : margin + stop - start, margin : margin + width].reciprocal()
-    return found
+        sharpened[..., start:stop, :] = sharp[..., margin : margin + stop - start, margin : margin + width].reciprocal()
+    return sharpened
 
 
 def _rows_around(panorama: Tensor, start: int, stop: int, margin: int) -> Tensor:

@@ -41,18 +41,18 @@ def comfy_mesh(mesh: Mesh) -> Any:
     Raises:
         RuntimeError: ComfyUI is not running here.
     """
-    found = _type("MESH")
-    if found is None:
+    mesh_type = _type("MESH")
+    if mesh_type is None:
         return blocked(f"this ComfyUI has no MESH; {_UPDATE}")
-    known = inspect.signature(found).parameters
+    parameters = inspect.signature(mesh_type).parameters
     extra: dict[str, Any] = {}
-    if mesh.uvs is not None and mesh.texture is not None and {"uvs", "texture"} <= known.keys():
+    if mesh.uvs is not None and mesh.texture is not None and {"uvs", "texture"} <= parameters.keys():
         texture = torch.from_numpy(mesh.texture)[None].float() / 255
         extra = {"uvs": torch.from_numpy(mesh.uvs)[None], "texture": texture}
-    elif mesh.colours is not None and "vertex_colors" in known:
+    elif mesh.colours is not None and "vertex_colors" in parameters:
         # Points' colours are linear in glTF, into which ComfyUI writes them as they are; a photograph has its light already.
-        extra = {"vertex_colors": torch.from_numpy(linear_colours(mesh.colours))[None]} | ({"unlit": True} if "unlit" in known else {})
-    return found(torch.from_numpy(mesh.points)[None], torch.from_numpy(mesh.triangles.astype(np.int64))[None], **extra)
+        extra = {"vertex_colors": torch.from_numpy(linear_colours(mesh.colours))[None]} | ({"unlit": True} if "unlit" in parameters else {})
+    return mesh_type(torch.from_numpy(mesh.points)[None], torch.from_numpy(mesh.triangles.astype(np.int64))[None], **extra)
 
 
 def comfy_splats(splats: Splats) -> Any:
@@ -64,12 +64,12 @@ def comfy_splats(splats: Splats) -> Any:
     Raises:
         RuntimeError: ComfyUI is not running here.
     """
-    found = _type("SPLAT")
-    if found is None or "positions" not in inspect.signature(found).parameters:
+    splat_type = _type("SPLAT")
+    if splat_type is None or "positions" not in inspect.signature(splat_type).parameters:
         return blocked("this ComfyUI has no splats; update ComfyUI, or use Save Mesh with the format splats")
     colours = (splats.colours - 0.5) / SH_0
     parts = (splats.points, splats.scales, splats.rotations, splats.opacities[:, None], colours[:, None])
-    return found(*(torch.from_numpy(np.ascontiguousarray(part))[None] for part in parts))
+    return splat_type(*(torch.from_numpy(np.ascontiguousarray(part))[None] for part in parts))
 
 
 def comfy_file_3d(suffix: str, write: Callable[[Path], None]) -> Any:
@@ -85,12 +85,12 @@ def comfy_file_3d(suffix: str, write: Callable[[Path], None]) -> Any:
     Raises:
         RuntimeError: ComfyUI is not running here.
     """
-    found = _type("File3D")
-    if found is None:
+    file_type = _type("File3D")
+    if file_type is None:
         return blocked(f"this ComfyUI has no 3D files; {_UPDATE}")
     path = temporary_file(suffix)
     write(path)
-    return found(str(path))
+    return file_type(str(path))
 
 
 def load_3d_camera(view: Estimate, meshes: Sequence[Mesh], fov: float = 0.0) -> dict[str, Any]:

@@ -162,9 +162,9 @@ def video_of_file(path: Path) -> Any:
 
 def _file_class() -> Callable[[str], Any]:
     for name, parts in (("comfy_api.latest", ("InputImpl", "VideoFromFile")), ("comfy_api.input_impl", ("VideoFromFile",))):
-        found: Any = sys.modules.get(name)
+        part_of_module: Any = sys.modules.get(name)
         for part in parts:
-            found = getattr(found, part, None)
-        if found is not None:
-            return found
+            part_of_module = getattr(part_of_module, part, None)
+        if part_of_module is not None:
+            return part_of_module
     raise RuntimeError("this ComfyUI has no VIDEO of a file; update ComfyUI")

@@ -288,8 +288,8 @@ class Model:
             parts = source(self._network, images, asked, progress=progress)
             yield Estimate.cat(finished_parts(parts, images, asked, self.resampling), len(images), _home(images))
 
-        (found,) = self._recalled(kind, asked, [batch], make)
-        return found
+        (estimate,) = self._recalled(kind, asked, [batch], make)
+        return estimate
 
     def _recalled(self, kind: Hashable, asked: InferenceOptions, chunks: Iterable[Any], make: Make) -> Iterator[Estimate]:
         """Estimates as `recent.recalled` gives them."""

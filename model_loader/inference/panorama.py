@@ -119,8 +119,8 @@ def panorama_estimates(
         cut = torch.cat([cut_view(panorama, rotation, side) for rotation in rotations])
         del panorama
         part_progress = progress_of_part(progress, index * passes, index * passes + len(rotations), total * passes)
-        found = image_estimates(network, cut, camera, part_progress)
-        parts = [one.to("cpu") for part in found for one in part.split()]
+        estimates = image_estimates(network, cut, camera, part_progress)
+        parts = [one.to("cpu") for part in estimates for one in part.split()]
         interrupt.throw_if_interrupted()
         yield merged_estimate(_views(parts, rotations), *merged_size(height, width))
         if progress is not None:
@@ -143,9 +143,9 @@ def _whole_estimates(
             _warn_if_borders_differ(panorama, index, total)
         both = torch.cat((panorama, panorama.roll(columns // 2, -1)))
         part_progress = progress_of_part(progress, index, index + 1, total)
-        found = [one.to("cpu").in_float32() for part in image_estimates(network, both, options, part_progress) for one in part.split()]
+        estimates = [one.to("cpu").in_float32() for part in image_estimates(network, both, options, part_progress) for one in part.split()]
         interrupt.throw_if_interrupted()
-        plain, rolled = (one.depth for one in found)
+        plain, rolled = (one.depth for one in estimates)
         assert plain is not None and rolled is not None
         depth = blend_half_turn(plain, rolled.roll(-(columns // 2), -1))
         yield Estimate(depth, network.annotator.spec.quantity, projection=Projection.EQUIRECTANGULAR)
@@ -212,8 +212,8 @@ def merged_size(height: int, width: int) -> tuple[int, int]:
 def merged_estimate(views: list[View], height: int, width: int) -> Estimate:
     """The estimate of a panorama of height x width, of its views."""
     distance, valid = merge_views(views, height, width)
-    known = all(view.normals is not None for view in views)
-    normals = convert_normals(merge_normals(views, height, width), Axes.OPENCV, Axes.OPENGL) if known else None
+    have_normals = all(view.normals is not None for view in views)
+    normals = convert_normals(merge_normals(views, height, width), Axes.OPENCV, Axes.OPENGL) if have_normals else None
     mask = None if bool(valid.all()) else valid
     return Estimate(distance, Quantity.METRIC_DEPTH, normals, Axes.OPENGL, mask, projection=Projection.EQUIRECTANGULAR)
 
@@ -239,8 +239,8 @@ def _at_resolution(image: Images, width: int) -> Tensor:
 
 def _views(parts: list[Estimate], rotations: Tensor) -> list[View]:
     """The distances and normals of all views of one panorama, on the CPU."""
-    found = [_square(part) for part in parts]
-    depths, quantities, valid = zip(*(part.known_depth() for part in found), strict=True)
+    squares = [_square(part) for part in parts]
+    depths, quantities, valid = zip(*(part.known_depth() for part in squares), strict=True)
     if quantities[0] is Quantity.METRIC_DEPTH:
         sides = [depth.shape[-1] for depth in depths]
         distances = [
@@ -248,11 +248,11 @@ def _views(parts: list[Estimate], rotations: Tensor) -> list[View]:
             for depth, known, side in zip(depths, valid, sides, strict=True)
         ]
     else:
-        facing = [_opencv_normals(part) for part in found]
+        facing = [_opencv_normals(part) for part in squares]
         distances = affine_to_distances(depths, valid, rotations, quantities[0] is Quantity.DISPARITY, facing)
     return [
         View(distance, known, rotation, _opencv_normals(part))
-        for distance, known, rotation, part in zip(distances, valid, rotations, found, strict=True)
+        for distance, known, rotation, part in zip(distances, valid, rotations, squares, strict=True)
     ]
 
 

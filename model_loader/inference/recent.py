@@ -178,6 +178,6 @@ def _digest(images: Images) -> bytes:
     if tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
         tensor = tensor.permute(0, 2, 3, 1)  # ComfyUI's own order: nothing is copied
     tensor = tensor.contiguous()
-    found = hashlib.sha256(f"{images.shape} {tensor.shape} {tensor.dtype}".encode())
-    found.update(tensor.view(torch.uint8).numpy().data)
-    return found.digest()
+    digest = hashlib.sha256(f"{images.shape} {tensor.shape} {tensor.dtype}".encode())
+    digest.update(tensor.view(torch.uint8).numpy().data)
+    return digest.digest()

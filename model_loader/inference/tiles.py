@@ -88,11 +88,11 @@ def aligned(tiles: Maps, whole: Maps, places: list[Tile], grid: Grid) -> Tensor:
     """
     scale = whole.values.shape[-2] / grid.height
     cells = cells_of(grid.tile_height * scale, grid.tile_width * scale)
-    known = sample(whole.values.to(tiles.values.device), places, (grid.height, grid.width), *cells)
-    below = Maps(known, whole.quantity, whole.axes, whole.parts)
+    whole_values = sample(whole.values.to(tiles.values.device), places, (grid.height, grid.width), *cells)
+    below = Maps(whole_values, whole.quantity, whole.axes, whole.parts)
     mask, known_mask = tiles.part("mask"), below.part("mask")
     weight = torch.ones_like(tiles.values[:, :1]) if mask is None else mask
-    whole_weight = torch.ones_like(known[:, :1]) if known_mask is None else known_mask
+    whole_weight = torch.ones_like(whole_values[:, :1]) if known_mask is None else known_mask
     fills = None
     if mask is not None and known_mask is not None and (whole_mask := whole.part("mask")) is not None:
         all_valid = (whole_mask > 0.5).all().to(mask)  # then what a tile alone takes for sky, say a plain wall, is none
@@ -119,8 +119,10 @@ def _filled(name: str, values: Tensor, of_whole: Tensor, weight: Tensor, mask: T
         return mask
     if name == "confidence":
         return values
-    known, share = (resize_map(each, values.shape[-2], values.shape[-1]) for each in (_unmixed(of_whole, whole_weight), whole_weight))
-    return torch.where((weight > 0) | (share < _KNOWN), values, known) * mask
+    whole_values, share = (
+        resize_map(each, values.shape[-2], values.shape[-1]) for each in (_unmixed(of_whole, whole_weight), whole_weight)
+    )
+    return torch.where((weight > 0) | (share < _KNOWN), values, whole_values) * mask
 
 
 def _unmixed(values: Tensor, weight: Tensor) -> Tensor:
@@ -130,8 +132,8 @@ def _unmixed(values: Tensor, weight: Tensor) -> Tensor:
 
 def _least(disparity: Tensor, weight: Tensor) -> Tensor:
     """Half of the least disparity that each tile has in the whole; farther than twice that, the tile is not trusted."""
-    known = torch.where(weight > 0.5, disparity, torch.inf).amin((1, 2, 3), keepdim=True)
-    return torch.where(torch.isfinite(known), known, 0).clamp(min=1e-6) / 2
+    least = torch.where(weight > 0.5, disparity, torch.inf).amin((1, 2, 3), keepdim=True)
+    return torch.where(torch.isfinite(least), least, 0).clamp(min=1e-6) / 2
 
 
 def estimate_of(maps: Maps, whole: Estimate) -> Estimate:
@@ -196,9 +198,9 @@ def tile_estimates(
     device = network.device
     for index in range(total):
         part_progress = progress_of_part(progress, index, index + 1, total)
-        found = estimate_in_tiles(run, network_size, images[index : index + 1], counts, options.fov, part_progress)
-        fits = devices.available_memory(device) > found.height * found.width * BytesPerPixel.TILED_ESTIMATE
-        yield found.to(device) if fits else found
+        estimate = estimate_in_tiles(run, network_size, images[index : index + 1], counts, options.fov, part_progress)
+        fits = devices.available_memory(device) > estimate.height * estimate.width * BytesPerPixel.TILED_ESTIMATE
+        yield estimate.to(device) if fits else estimate
 
 
 def estimate_in_tiles(

@@ -206,12 +206,12 @@ def _finished(part: Estimate, options: InferenceOptions, size: tuple[int, int], 
     mask, resampling = part.mask, network.annotator.resampling
     if options.derive is not None or mask is None or not are_all(mask):
         stays = options.derive is None and size == (part.height, part.width)
-        found = on_device_or_cpu(
+        finished = on_device_or_cpu(
             lambda where: finish(part.to(where), options, *size, resampling),
             part.device if stays else network.device,
             "the maps are enlarged",
         )
-        return found.to(device)
+        return finished.to(device)
     # A GPU would be asked whether the mask has holes.
     whole = _finished(replace(part, mask=None), options, size, network, device)
     return replace(whole, mask=mask.new_ones(part.batch, 1, *size, device=device))

@@ -109,10 +109,10 @@ class Job:
         # not square, nor does torch.compile then take height and width for one number
         inputs = self.graph.example(1, *(input_size or (side, side + multiple)))
         pixels, *scalar_inputs = (each.to(self.device) for each in inputs)
-        found = runner.run(pixels, scalar_inputs[0] if scalar_inputs else None)
+        outputs = runner.run(pixels, scalar_inputs[0] if scalar_inputs else None)
         home = next(self.graph.module.parameters()).device  # the CPU at first; where the model runs when an engine starts again
         expected = [each.cpu() for each in self.graph.module(*(each.to(home) for each in inputs))]
-        worst = max(_difference(*pair) for pair in zip(found, expected, strict=True))
+        worst = max(_difference(*pair) for pair in zip(outputs, expected, strict=True))
         if not worst <= _MOST_DIFFERENCE[self.dtype]:
             raise UnusableError(f"{runner.words} computes something else than torch ({worst:.1f} of 255 apart)")
         return worst
@@ -224,10 +224,10 @@ def in_background(what: str, work: Callable[[Callable[[str], None]], _Result]) -
             progress.step("waiting for another engine to be built")
         try:
             with progress.working(), torch.no_grad():
-                found = work(progress.step)
+                result = work(progress.step)
         finally:
             _one.release()
-        yield found
+        yield result
 
     with Background(run()) as running:
         try:

@@ -84,14 +84,14 @@ def measured_choice(
     """
     if check_runtime(runtime) not in (AUTO_RUNTIME, FAST_RUNTIME):
         return Chosen(runtime, dtype)
-    found = measured.kept(spec, weights, device)
-    if found is None:
+    measurements = measured.kept(spec, weights, device)
+    if measurements is None:
         unknown = f"{spec.id}: no runtime was measured on this machine: torch runs it; {measured.advice(spec, weights)}"
         if runtime == AUTO_RUNTIME and FAMILIES[spec.family].why_no_graph(spec):
             return Chosen(TORCH, dtype)
         # `auto` is the command line's default, which advises on long runs; on a node somebody chose it
         return Chosen(TORCH, dtype, unknown, is_logged=runtime == FAST_RUNTIME)
-    best = measured.choose(found, runtime, dtype, default())
+    best = measured.choose(measurements, runtime, dtype, default())
     if best is None:
         return Chosen(TORCH, dtype)
     return Chosen(best.runtime, best.dtype, f"{spec.id}, --runtime {runtime}: {best.words}")

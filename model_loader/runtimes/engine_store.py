@@ -124,9 +124,9 @@ def _problem(folder: Path, record: Any, key: Key) -> str | None:
     if record["key"] != dict(key):
         differing = sorted(name for name in {*record["key"], *key} if record["key"].get(name) != key.get(name))
         return f"it was built for another {' and '.join(differing)}"
-    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {RECORD}
-    if found != record["files"].keys():
-        return f"its files are not those of its record (first: {min(found ^ record['files'].keys())})"
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {RECORD}
+    if names != record["files"].keys():
+        return f"its files are not those of its record (first: {min(names ^ record['files'].keys())})"
     for name, file in record["files"].items():
         if (folder / name).stat().st_size != file["size"]:
             return f"{name} is cut short or has grown"

@@ -89,10 +89,10 @@ def choose(measurements: Iterable[Measurement], runtime: str, dtype: str, defaul
         dtype: The dtype that is asked for; "auto" = any.
         default: The dtype in which torch runs the model where none is asked for.
     """
-    found = [each for each in measurements if dtype in ("auto", each.dtype)]
+    of_dtype = [each for each in measurements if dtype in ("auto", each.dtype)]
     torch_itself = (TORCH, default if dtype == "auto" else dtype)
-    as_it_is = next((each.times for each in found if (each.runtime, each.dtype) == torch_itself), 1.0)
-    allowed = [each for each in found if each.is_exact or (runtime != AUTO_RUNTIME and each.is_faithful)]
+    as_it_is = next((each.times for each in of_dtype if (each.runtime, each.dtype) == torch_itself), 1.0)
+    allowed = [each for each in of_dtype if each.is_exact or (runtime != AUTO_RUNTIME and each.is_faithful)]
     best = max(allowed, key=lambda each: each.times, default=None)
     return best if best is not None and best.times >= _LEAST_GAIN * as_it_is else None
 
@@ -133,7 +133,7 @@ def kept(spec: ModelSpec, weights: Path | None, device: torch.device) -> list[Me
     """
     key = _key(spec, weights, device)
     stores = dict.fromkeys((store_folder(), user_cache() / store_folder().name))
-    return next((found for store in stores if (found := _read(_path(key, store), key, spec)) is not None), None)
+    return next((measurements for store in stores if (measurements := _read(_path(key, store), key, spec)) is not None), None)
 
 
 def _read(path: Path, key: Key, spec: ModelSpec) -> list[Measurement] | None:

@@ -104,8 +104,8 @@ class _OnnxRunner:
         inputs = dict(zip(self._inputs, (pixels,) if scalar_inputs is None else (pixels, scalar_inputs), strict=True))
         if self._binds and pixels.is_cuda:
             return self._run_bound(inputs)
-        found = self._session.run(None, {name: each.cpu().numpy() for name, each in inputs.items()})
-        return tuple(torch.from_numpy(each).to(pixels.device) for each in found)
+        outputs = self._session.run(None, {name: each.cpu().numpy() for name, each in inputs.items()})
+        return tuple(torch.from_numpy(each).to(pixels.device) for each in outputs)
 
     def _check(self, pixels: Tensor) -> None:
         if self._range is None:
@@ -133,12 +133,12 @@ class _OnnxRunner:
             self._session.run_with_iobinding(binding)
             self._shapes[key] = [tuple(each.shape()) for each in binding.get_outputs()]
             return tuple(torch.from_numpy(each).to(inputs["pixels"].device) for each in binding.copy_outputs_to_cpu())
-        found = [torch.empty(shape, dtype=torch.float32, device=inputs["pixels"].device) for shape in shapes]
-        for name, each in zip(names, found, strict=True):
+        outputs = [torch.empty(shape, dtype=torch.float32, device=inputs["pixels"].device) for shape in shapes]
+        for name, each in zip(names, outputs, strict=True):
             binding.bind_output(name, "cuda", self._index, np.float32, tuple(each.shape), each.data_ptr())
         self._session.run_with_iobinding(binding)
         binding.synchronize_outputs()
-        return tuple(found)
+        return tuple(outputs)
 
 
 def _session(graph: Path, provider: str, options: Mapping[str, str]) -> Any:

@@ -106,8 +106,8 @@ def _safetensors_shapes(path: Path) -> dict[str, Tensor]:
 
     try:
         with safe_open(path, "np") as opened:  # its reader compares each tensor's shape with its place in the file
-            found = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
-            kinds = {name: (each.get_shape(), each.get_dtype()) for name, each in found.items()}
+            slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
+            kinds = {name: (each.get_shape(), each.get_dtype()) for name, each in slices.items()}
     except (SafetensorError, ValueError, OSError) as error:
         raise _damaged_safetensors(path, error) from error
     if strange := next((f"{dtype}, first: {printable(name)}" for name, (_, dtype) in kinds.items() if dtype not in _SAFETENSORS), None):

@@ -48,8 +48,8 @@ def find_weights(file: WeightFile, usable: Callable[[Path], bool] = is_usable) -
     if file.bundled:
         return path if (path := bundled_path(file)).is_file() else None
     for folder in _searched(file.folders):
-        if found := _find_in(folder, file, usable):
-            return found
+        if usable_path := _find_in(folder, file, usable):
+            return usable_path
     return find_in_hub_cache(file, usable)
 
 
@@ -58,12 +58,12 @@ def find_all(files: Iterable[WeightFile], usable: Callable[[Path], bool] = is_us
     wanted = {file: [] if file.bundled else _wanted(file) for file in files}
     ends = [end for each in wanted.values() for end in each]
     names = {path.name.lower() for folder in _all_folders() for path in _named(folder, ends)}
-    found = set()
+    there = set()
     for file, each in wanted.items():
         by_name = file.bundled or any(end.rsplit("/", 1)[-1] in names for end in each)
         if find_weights(file, usable) if by_name else find_in_hub_cache(file, usable):
-            found.add(file)
-    return frozenset(found)
+            there.add(file)
+    return frozenset(there)
 
 
 def find_file(name: str) -> Path:
@@ -81,9 +81,9 @@ def find_file(name: str) -> Path:
     end = f"/{path.as_posix()}".lower()
     folders = list(_all_folders())
     for folder in folders:
-        for found in sorted(_named(folder, [end])):
-            if found.as_posix().lower().endswith(end) and found.is_file():
-                return found
+        for candidate in sorted(_named(folder, [end])):
+            if candidate.as_posix().lower().endswith(end) and candidate.is_file():
+                return candidate
     searched = ", ".join(str(folder) for folder in folders if folder.is_dir()) or "none of which exists"
     raise FileNotFoundError(f"no weights file is called {name!r} in the folders that are searched ({searched}); give its whole path")
 
@@ -128,8 +128,8 @@ def find_in_hub_cache(file: WeightFile, usable: Callable[[Path], bool] = is_usab
         return None
     cache = hub.cache_folder(file).parent
     for revision in dict.fromkeys((file.revision, "main")):
-        found = hub.library().try_to_load_from_cache(file.repo_id, file.filename, cache, revision, file.repo_type)
-        if isinstance(found, str) and (path := Path(found)).stat().st_size and usable(path):
+        cached = hub.library().try_to_load_from_cache(file.repo_id, file.filename, cache, revision, file.repo_type)
+        if isinstance(cached, str) and (path := Path(cached)).stat().st_size and usable(path):
             return path
     return None
 
@@ -256,9 +256,9 @@ def _listing(folder: Path, changed: int) -> _Listing:
 
     Otherwise every folder's names would be read for each model, each time somebody asks for one; now only the folder's time is.
     """
-    known = _listings.get(folder)
-    if known is not None and known.settled and known.changed == changed:
-        return known
+    kept = _listings.get(folder)
+    if kept is not None and kept.settled and kept.changed == changed:
+        return kept
     now = time.time_ns()
     files: dict[str, tuple[str, ...]] = {}
     folders = []
@@ -270,8 +270,8 @@ def _listing(folder: Path, changed: int) -> _Listing:
             else:
                 key = entry.name.lower()
                 files[key] = (*files.get(key, ()), entry.name)
-    found = _listings[folder] = _Listing(changed, now - changed > _COARSEST_CLOCK, files, folders)
-    return found
+    listing = _listings[folder] = _Listing(changed, now - changed > _COARSEST_CLOCK, files, folders)
+    return listing
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -303,9 +303,9 @@ def models_on_disk() -> frozenset[str]:
     now = time.monotonic()
     if now >= _answer.until:
         there = find_all([file for spec in all_specs() for file in spec.files], seems_usable)
-        found = [spec.id for spec in all_specs() if there.issuperset(spec.files)]
+        complete = [spec.id for spec in all_specs() if there.issuperset(spec.files)]
         took = time.monotonic() - now
-        _answer.models, _answer.until = frozenset(found), now + took + max(_HOLDS, _HOLDS_TIMES * took)
+        _answer.models, _answer.until = frozenset(complete), now + took + max(_HOLDS, _HOLDS_TIMES * took)
     return _answer.models
 
 

@@ -76,8 +76,8 @@ def _seconds(names: tuple[str, ...], default: float) -> float:
             except ValueError:
                 seconds = 0.0
             if not 0 < seconds <= _MOST_SECONDS:
-                found = f"{name} is {text[:80]!r}"
-                raise SettingError(f"{found}; accepted are seconds, more than 0 and up to {_MOST_SECONDS}, such as {default:g}")
+                setting = f"{name} is {text[:80]!r}"
+                raise SettingError(f"{setting}; accepted are seconds, more than 0 and up to {_MOST_SECONDS}, such as {default:g}")
             return seconds
     return default
 

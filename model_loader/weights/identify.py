@@ -59,16 +59,16 @@ def recognise(path: Path) -> ModelSpec:
         CheckpointError: It cannot be read, or is of no model of the table; the message says what is in it.
     """
     state_of_file = stamp(path) if path.is_file() else None
-    known, notes = _recognised.get(state_of_file, (None, [])) if state_of_file else (None, [])
-    if known is None or known not in MODELS | MATERIAL_MODELS:
+    model_id, notes = _recognised.get(state_of_file, (None, [])) if state_of_file else (None, [])
+    if model_id is None or model_id not in MODELS | MATERIAL_MODELS:
         before = feedback.notes_of_run()
-        found = _recognise(path)
+        spec = _recognise(path)
         if state_of_file:
-            _recognised[state_of_file] = found.id, feedback.notes_of_run(before)
-        return found
+            _recognised[state_of_file] = spec.id, feedback.notes_of_run(before)
+        return spec
     for words in notes:
         feedback.note(words)
-    return (MODELS | MATERIAL_MODELS)[known]
+    return (MODELS | MATERIAL_MODELS)[model_id]
 
 
 def _recognise(path: Path) -> ModelSpec:
@@ -106,8 +106,8 @@ def matching_models(state: Mapping[str, Tensor]) -> tuple[list[ModelSpec], dict[
         turns.setdefault((not _is_as_large(spec, numbers), _needs_library(FAMILIES[spec.family])), []).append(spec)
     comparison = _Comparison(state)
     for turn in sorted(turns):
-        if found := [spec for spec in turns[turn] if comparison.fits(spec)]:
-            return found, {}
+        if fitting := [spec for spec in turns[turn] if comparison.fits(spec)]:
+            return fitting, {}
     return [], comparison.missing_libraries
 
 
@@ -194,10 +194,10 @@ def _by_words(path: Path, candidates: Sequence[ModelSpec]) -> list[ModelSpec]:
     names = [
         _words(spec.id, (spec.file.repo_id or "").rsplit("/", 1)[-1], str(Path(spec.file.filename).with_suffix(""))) for spec in candidates
     ]
-    known, telling = set().union(*names), set().union(*names) - set.intersection(*names)
+    all_words, telling = set().union(*names), set().union(*names) - set.intersection(*names)
     for part in path.absolute().with_suffix("").parts[: -_FOLDERS - 1 : -1]:
         words = _words(part)
-        is_theirs = any(not word.isdigit() for word in words & known)  # numbers alone are of dates, copies and much else
+        is_theirs = any(not word.isdigit() for word in words & all_words)  # numbers alone are of dates, copies and much else
         if is_theirs and (said := words & telling):
             scores = [(len(said & own) - len(said - name), len(said & name)) for own, name in zip(ids, names, strict=True)]
             return [spec for spec, score in zip(candidates, scores, strict=True) if score == max(scores)]
@@ -214,10 +214,10 @@ def _words_for_unknown(path: Path, state: Mapping[str, Tensor], missing_librarie
     other = next((what for what, name in _OTHERS.items() if any(re.search(name, each) for each in state)), None)
     if not any(value.is_floating_point() for value in state.values()):
         other = other or "a file of whole numbers alone (quantised weights?)"
-    known = _listed(dict.fromkeys(spec.family for spec in (MODELS | MATERIAL_MODELS).values()))
+    families = _listed(dict.fromkeys(spec.family for spec in (MODELS | MATERIAL_MODELS).values()))
     words = (
         f"{path} is {other or 'of no model that is known here'}: it holds {len(state)} tensors (first: {first}). "
-        f"Accepted is the network's file of {known}; name the model (--model ID) to see what differs from it"
+        f"Accepted is the network's file of {families}; name the model (--model ID) to see what differs from it"
     )
     if missing_libraries:
         words += f". It was not compared with {', '.join(missing_libraries)}: {next(iter(missing_libraries.values()))}"

@@ -76,8 +76,8 @@ def difference(path: Path, file: WeightFile, tick: Callable[[], None] | None = N
     size = path.stat().st_size
     if file.size is not None and size != file.size:
         return f"it has {size} bytes, the published file {file.size}"
-    if file.sha256 and (found := sha256_of(path, tick)) != file.sha256.lower():
-        return f"its sha256 is {found}, the published file's {file.sha256}"
+    if file.sha256 and (digest := sha256_of(path, tick)) != file.sha256.lower():
+        return f"its sha256 is {digest}, the published file's {file.sha256}"
     return None
 
 

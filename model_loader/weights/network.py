@@ -211,8 +211,8 @@ def requested_wait(error: BaseException) -> float | None:
 
 def _of_first(response: Response, name: str) -> str:
     """A header of the first response that has it: the hub's own, before it redirects to where the bytes are."""
-    found = (each.headers[name] for each in (*response.history, response) if each.headers.get(name))
-    return next(found, "").removeprefix("W/").strip('"')
+    headers = (each.headers[name] for each in (*response.history, response) if each.headers.get(name))
+    return next(headers, "").removeprefix("W/").strip('"')
 
 
 def _is_same_content(offer: Offer, etag: str, sha256: str) -> bool:

@@ -99,9 +99,9 @@ def read_catalogue(store: Store) -> Catalogue:
     """Looks at what lies in a store: one listing, the manifest, and the records of shards that it does not name."""
     files = shard_files(store)
     manifest = read_manifest(store) if files else {}
-    known = {name: shard for name, shard in manifest.items() if name in files}
-    known |= read_records(store, files.keys() - known.keys())
-    return Catalogue(files, known, frozenset(manifest))
+    shards = {name: shard for name, shard in manifest.items() if name in files}
+    shards |= read_records(store, files.keys() - shards.keys())
+    return Catalogue(files, shards, frozenset(manifest))
 
 
 def read_records(store: Store, names: Iterable[str]) -> dict[str, Shard]:
@@ -112,8 +112,8 @@ def read_records(store: Store, names: Iterable[str]) -> dict[str, Shard]:
     """
     names = list(names)
     with ThreadPoolExecutor(_REQUESTS) as pool:
-        found = zip(names, pool.map(lambda name: _read_record(store, name), names), strict=True)
-        return {name: shard for name, shard in found if shard}
+        records = zip(names, pool.map(lambda name: _read_record(store, name), names), strict=True)
+        return {name: shard for name, shard in records if shard}
 
 
 def _read_record(store: Store, name: str) -> Shard | None:

@@ -111,10 +111,10 @@ class ShardFolder:
     def _stored(self, shard: Shard) -> None:
         """Notes a new shard. A run that is killed shall not leave many records to read one by one."""
         self._new[shard.name] = shard
-        known = len(self._plan.catalogue.shards) + len(self._new)
-        if known - self._in_manifest >= max(_SHARDS_WITHOUT_MANIFEST, self._in_manifest // 2):
+        stored = len(self._plan.catalogue.shards) + len(self._new)
+        if stored - self._in_manifest >= max(_SHARDS_WITHOUT_MANIFEST, self._in_manifest // 2):
             self._write_manifest()
-            self._in_manifest = known
+            self._in_manifest = stored
 
     def _write_manifest(self) -> None:
         write_manifest(self._store, [*self._plan.catalogue.shards.values(), *self._new.values()])

@@ -76,7 +76,7 @@ def plan_shards(
 
 def _objections(catalogue: Catalogue, alike: Mapping[str, Shard], names: Iterable[str]) -> str:
     """The objections to files that may not stay, in words."""
-    found: dict[str, list[str]] = {}
+    names_by_reason: dict[str, list[str]] = {}
     for name in sorted(names):
         if name not in catalogue.shards:
             reason = "not made by depth-normal"
@@ -84,14 +84,14 @@ def _objections(catalogue: Catalogue, alike: Mapping[str, Shard], names: Iterabl
             reason = "made with another model or options"
         else:
             reason = "not whole, though they hold images that are not named in this run"
-        found.setdefault(reason, []).append(name)
-    return "; ".join(f"{len(names)} shards in --out are {reason} (first: {names[0]})" for reason, names in found.items())
+        names_by_reason.setdefault(reason, []).append(name)
+    return "; ".join(f"{len(names)} shards in --out are {reason} (first: {names[0]})" for reason, names in names_by_reason.items())
 
 
 def _unchanged(by_path: Mapping[str, Source], shards: Iterable[Shard]) -> dict[str, tuple[int | None, int | None]]:
     """The images that are in a shard as they are now."""
     now: dict[str, tuple[int | None, int | None]] = {}
-    found = set()
+    unchanged = set()
     for shard in shards:
         for path, then in shard.images.items():
             if path in by_path:
@@ -99,8 +99,8 @@ def _unchanged(by_path: Mapping[str, Source], shards: Iterable[Shard]) -> dict[s
                     status = mark(by_path[path].path) or {}
                     now[path] = status.get("bytes"), status.get("modified_ns")
                 if now[path] == then != (None, None):
-                    found.add(path)
-    return {path: now[path] for path in found}
+                    unchanged.add(path)
+    return {path: now[path] for path in unchanged}
 
 
 def superseded(planned: ShardPlan, shards: Sequence[Shard], run: str) -> dict[str, set[str]]:

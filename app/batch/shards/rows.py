@@ -82,8 +82,8 @@ def _within(depth: np.ndarray, valid: np.ndarray, numbers: str) -> np.ndarray:
 
 def _as_numbers(array: np.ndarray, numbers: str, name: str) -> np.ndarray:
     largest = _LARGEST.get(numbers)
-    if largest and (found := np.abs(array[np.isfinite(array)]).max(initial=0)) > largest:
-        raise ValueError(f"{name} has numbers up to {found:.6g}, and float16 ends at {largest:.0f}; write them as float32")
+    if largest and (most := np.abs(array[np.isfinite(array)]).max(initial=0)) > largest:
+        raise ValueError(f"{name} has numbers up to {most:.6g}, and float16 ends at {largest:.0f}; write them as float32")
     return array.astype(np.dtype(numbers), copy=False)
 
 
