@@ -28,13 +28,13 @@ class _Folder:
     Attributes:
         changed: Time of its last change in ns; -1: read it again in any case.
         folders: Names of its subfolders.
-        found: Names of the files that may hold geometry.
+        files: Names of the files that may hold geometry.
         checked: For each file with a readable extension: its time and size, and whether it may hold geometry.
     """
 
     changed: int = -1
     folders: list[str] = field(default_factory=list)
-    found: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
     checked: dict[str, tuple[tuple[int, int], bool]] = field(default_factory=dict)
 
 
@@ -84,7 +84,7 @@ def geometry_files(folder: Path, seconds: float = _SECONDS, clock: Callable[[], 
 
 def _below(folder: Path, place: str, deeper: int, has_time: Callable[[], bool]) -> Iterator[str]:
     listing = _listing(folder, has_time)
-    yield from (f"{place}{name}" for name in listing.found)
+    yield from (f"{place}{name}" for name in listing.files)
     for name in listing.folders if deeper else ():
         yield from _below(folder / name, f"{place}{name}/", deeper - 1, has_time)
 
@@ -122,5 +122,5 @@ def _look(folder: Path, before: _Folder, changed: int, has_time: Callable[[], bo
                 continue
             likely = FORMATS[Path(name).suffix.lower()].is_likely(folder / name)
         now.checked[name] = (state, likely)
-    now.found = [name for name, (_, likely) in now.checked.items() if likely]
+    now.files = [name for name, (_, likely) in now.checked.items() if likely]
     return now

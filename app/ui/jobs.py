@@ -230,16 +230,16 @@ class JobQueue:
         self.downloads.wait(self.downloads.start(job.options.spec.id), job.stop.check)
 
     def _make_image(self, job: Job, model: Model) -> Failure | None:
-        def finish(item: InFlight, found: Estimate) -> None:
+        def finish(item: InFlight, estimate: Estimate) -> None:
             job.stop.check()
             job.size = item.image.shape[-1], item.image.shape[-2]
-            job.quantity = None if found.quantity is None or found.depth is None else found.quantity.value
+            job.quantity = None if estimate.quantity is None or estimate.depth is None else estimate.quantity.value
             try:
-                write(job.outputs, found, job.options, item.image, item.source_mark)
+                write(job.outputs, estimate, job.options, item.image, item.source_mark)
             except FileExistsError:
                 if not self._settle_name(job):
                     raise
-                write(job.outputs, found, job.options, item.image, item.source_mark)
+                write(job.outputs, estimate, job.options, item.image, item.source_mark)
 
         job.upload()
         ((_, failure),) = process(model, [job.outputs], job.options, finish, watch=partial(Watch, job.stop.check))

@@ -169,23 +169,25 @@ def _owner(sha256: str, file: WeightFile) -> str | None:
     return f"it is the published file of {owners}" if owners and (file.sha256 or "").lower() != sha256 else None
 
 
-def _run(found: Verification, spec: ModelSpec, stored: Mapping[str, Mapping[str, Any]], how: tuple[str, str, Path | None]) -> Verification:
+def _run(
+    verification: Verification, spec: ModelSpec, stored: Mapping[str, Mapping[str, Any]], how: tuple[str, str, Path | None]
+) -> Verification:
     """Loads the model, runs it, and evaluates its estimate."""
     device, dtype, weights = how
     try:
         model = load_model(spec.id, dtype, device, weights)
     except CheckpointError as error:
-        return replace(found, keys_ok=False, problem=_first_line(error))
+        return replace(verification, keys_ok=False, problem=_first_line(error))
     start = time.perf_counter()
     image = photograph()
     try:
         estimate = model.estimate_materials(image) if spec.materials else _estimated(model, image)
     except ArithmeticError as error:
-        return replace(found, keys_ok=True, findings=(Finding("runs", Grade.WRONG, _first_line(error)),))
+        return replace(verification, keys_ok=True, findings=(Finding("runs", Grade.WRONG, _first_line(error)),))
     seconds, entry = time.perf_counter() - start, stored.get(spec.id)
     on = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else model.device.type
     origin = f"depth-normal {__version__}, torch {torch.__version__}, Python {platform.python_version()}, {on}, {model.dtype_name}"
-    ran = replace(found, keys_ok=True, runs={"device": on, "dtype": model.dtype_name, "seconds": round(seconds, 2)})
+    ran = replace(verification, keys_ok=True, runs={"device": on, "dtype": model.dtype_name, "seconds": round(seconds, 2)})
     if isinstance(estimate, Materials):
         return replace(ran, findings=(evaluate_albedo(estimate.albedo, image),))
     findings = tuple(_evaluated(spec, estimate, entry))

@@ -319,22 +319,22 @@ def _point_costs(pixels: Pixels, across: Tensor, down: Tensor) -> Tensor:
     return by_points
 
 
-def _tidied(found: Tensor, scene: _Scene, pixels: Pixels) -> Tensor:
+def _tidied(region: Tensor, scene: _Scene, pixels: Pixels) -> Tensor:
     """A region without threads and small parts, and with its holes closed where no background is seen through them.
 
     A part that holds a pixel inside stays, and a hole that holds one outside stays open.
     """
-    marks = pixels.mark(found.shape)
-    broad = opened(found, 1)
+    marks = pixels.mark(region.shape)
+    broad = opened(region, 1)
     large = large_regions(broad, max(1, round(_SMALLEST_PART * int(broad.sum()))))
-    large |= regions_with(broad, marks > 0) | (found & (marks > 0))
+    large |= regions_with(broad, marks > 0) | (region & (marks > 0))
     if not bool(large.any()):
-        return found
-    found = found & (largest_within(large[None, None].float(), 2)[0, 0] > 0)
-    holes = holes_of(found)
+        return region
+    region = region & (largest_within(large[None, None].float(), 2)[0, 0] > 0)
+    holes = holes_of(region)
     holes &= ~regions_with(holes, marks < 0)
-    typical = _standing_out(found, scene)
+    typical = _standing_out(region, scene)
     through = scene.height.abs() < PLANE_DISTANCE
     if typical >= _STANDS_OUT:  # depth is certain, and a plane that passes by chance is no background
         through = (through & (scene.raised < _SAME_HEIGHT * typical)) | (scene.raised < _SEEN_THROUGH * typical)
-    return found | (holes & ~large_regions(holes & through, _SMALLEST_VIEW))
+    return region | (holes & ~large_regions(holes & through, _SMALLEST_VIEW))
