@@ -47,7 +47,7 @@ def script():
 
 def images():
     """Of several aspects, larger and smaller than the networks, of odd sides, with and without sky."""
-    photo = per_image.read(exporting.IMAGE)
+    photo = per_image.read(exporting.DEMO_IMAGE)
     return {
         "photo": photo,
         "small": resize_image(photo, 31, 47),
@@ -189,7 +189,7 @@ def test_a_sky_grows_as_in_the_pack(script, colour):
 @pytest.mark.parametrize(("name", "sides", "size"), [("moge-1", (100, 140), 83), ("zoedepth-nyu", (120, 160), 96)])
 def test_a_file_of_one_size_gives_the_packs_own_maps_of_images_that_the_pack_runs_at_it(script, name, sides, size):
     annotator = SHRUNK["annotator"](name)
-    image = resize_image(per_image.read(exporting.IMAGE), *sides)
+    image = resize_image(per_image.read(exporting.DEMO_IMAGE), *sides)
     assert annotator.network_size(*sides, size) == FIXED[name]
     session = Session(annotator.for_input_size(*FIXED[name]), size)
     found = script.estimate(session, image[0].movedim(0, -1).numpy())
