@@ -18,11 +18,14 @@ NODES = [node_id for node_id, node in NODE_CLASS_MAPPINGS.items() if not getattr
 @pytest.mark.parametrize("node", NODES)
 def test_a_page_names_every_input_and_its_images_are_there(node):
     page, inputs = (PAGES / f"{node}.md").read_text(encoding="utf-8"), NODE_CLASS_MAPPINGS[node].INPUT_TYPES()
+    rows_by = f"no row in web/docs/{node}.md; `python docs/make_help_rows.py` writes those of nodes with options"
     assert page.startswith(f"# {NODE_CLASS_MAPPINGS[node].DISPLAY_NAME}\n")
     rows = "\n".join(line for line in page.splitlines() if line.startswith("|"))
     names = [*inputs.get("required", {}), *inputs.get("optional", {})]
-    assert [name for name in names if not re.search(rf"\b{name}\b", rows)] == []
-    assert [image for image in re.findall(r"!\[.*?\]\((.*?)\)", page) if not (PAGES / image).is_file()] == []
+    assert [name for name in names if not re.search(rf"\b{name}\b", rows)] == [], rows_by
+    assert [image for image in re.findall(r"!\[.*?\]\((.*?)\)", page) if not (PAGES / image).is_file()] == [], (
+        "no such file in web/docs; `python docs/make_effect_images.py EFFECT` makes an effect's"
+    )
     assert not re.search(r"(?<!\]\()https?://", page), "an address that is no link is cut off by the narrow panel"
     assert "control_" not in rows, "in a table the panel cuts off the names of ControlNet's files"
 

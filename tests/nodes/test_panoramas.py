@@ -66,7 +66,8 @@ def test_every_node_of_the_list_takes_geometry():
 def test_an_error_calls_nodes_by_the_names_that_they_have():
     names = [name.split(" (")[0].removeprefix("and ") for name in re.split(r", (?![^(]*\))", projections.HANDLED)]
     known = {node.DISPLAY_NAME for node in NODE_CLASS_MAPPINGS.values()}
-    assert len(names) == 7 + sum(spec.panoramas for spec in EFFECTS) and set(names) <= known
+    assert set(names) <= known, "geometry/projections.py names what is no node"
+    assert len(names) == 7 + sum(spec.panoramas for spec in EFFECTS), "a node was added to HANDLED in geometry/projections.py: raise the 7"
 
 
 # Geometry to Mesh takes them, too, and needs ComfyUI: test_mesh_nodes.py.

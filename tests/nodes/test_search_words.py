@@ -17,7 +17,9 @@ def test_each_alias_with_other_words_is_one_of_a_node():
 @pytest.mark.parametrize("node_id", NODE_CLASS_MAPPINGS)
 def test_a_node_has_words_of_other_languages_once_each(node_id):
     aliases = NODE_CLASS_MAPPINGS[node_id].SEARCH_ALIASES
-    assert any(map(CHINESE_OR_JAPANESE.search, aliases)) and len(aliases) == len(set(aliases))
+    where = "`search` in options/effects.py" if hasattr(NODE_CLASS_MAPPINGS[node_id], "SPEC") else "nodes/search_words.py"
+    assert any(map(CHINESE_OR_JAPANESE.search, aliases)), f"add Chinese and Japanese words: {where}"
+    assert len(aliases) == len(set(aliases)), "a word stands twice"
 
 
 @pytest.mark.parametrize(

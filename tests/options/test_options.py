@@ -162,4 +162,11 @@ def test_widgets_of_nodes_stand_once():
 def test_effects_are_made_by_their_name(spec):
     from depth_normal.geometry.effects.makers import MAKERS
 
-    assert spec.name in MAKERS and len(MAKERS) == len(EFFECTS) and spec.ending.endswith(spec.result.extensions)
+    assert spec.name in MAKERS, f"add '{spec.name}' to MAKERS in geometry/effects/makers.py"
+    assert spec.ending.endswith(spec.result.extensions), f"ending is '{spec.ending}'; expected one of {spec.result.extensions} at its end"
+
+
+def test_every_maker_is_an_effects():
+    from depth_normal.geometry.effects.makers import MAKERS
+
+    assert MAKERS.keys() - {spec.name for spec in EFFECTS} == set(), "no effect of options/effects.py has these names"
