@@ -344,8 +344,10 @@ def _settings() -> list[dict[str, Any]]:
 def main(languages: Iterable[str]) -> None:
     """Brings the translations up to date with what is said, and writes the files of the languages."""
     for language in languages:
-        found = updated(language)
-        (LOCALES / f"{language}.json").write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        translations, path = updated(language), LOCALES / f"{language}.json"
+        path.write_text(json.dumps(translations, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        if missing := [words for section in translations.values() for words, own in section.items() if not own]:
+            print(f"{path} has {len(missing)} empty texts; fill them in, and run this again. The first is that of: {missing[0][:80]}")
         for path, text in translated(language).items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
