@@ -65,7 +65,7 @@ class Effect:
     def execute(
         self,
         options: Any,
-        image: Tensor | None = None,
+        image: Any = None,
         geometry: Any = None,
         depth: Tensor | None = None,
         mask: Tensor | None = None,
@@ -76,7 +76,10 @@ class Effect:
         if mask is None:
             check_depth_linked(geometry, depth, or_mask=bool(spec.mask))
         linked = sky_mask if mask is None else mask
-        images = _blank(geometry, depth) if image is None else for_all(with_alpha(image), geometry, (depth,), linked)
+        if image is None and not spec.needs_image:
+            images = _blank(geometry, depth)
+        else:
+            images = for_all(with_alpha(image), geometry, (depth,), linked)
         layers = split_layers(images, checked=True)
         if mask is None:
             pairs = sized_layers(layers, effect_geometry(layers.shown, geometry, depth))
@@ -124,7 +127,7 @@ def _blank(geometry: Any, depth: Tensor | None) -> Tensor:
 
 def _node(spec: EffectSpec) -> Any:
     """The node of an effect."""
-    told = {
+    attributes = {
         "SPEC": spec,
         "NODE_ID": spec.node_id,
         "DISPLAY_NAME": spec.title,
@@ -134,7 +137,7 @@ def _node(spec: EffectSpec) -> Any:
         "OUTPUT_TOOLTIPS": tuple(spec.outputs.values()),
         "SEARCH_ALIASES": spec.search.split(", "),
     }
-    node = type(spec.node_id.removeprefix("DepthNormal_"), (Effect,), told)
+    node = type(spec.node_id.removeprefix("DepthNormal_"), (Effect,), attributes)
     return takes(spec.options, unless={"mask": SelectionOptions} if spec.mask else None)(node)
 
 

@@ -239,8 +239,8 @@ def _slope_depth(estimate: Estimate, method: str) -> Tensor:
     """Returns the depth for one of the old methods; each takes only some quantities."""
     accepted = (Quantity.DISPARITY,) if method == MIDAS else (Quantity.METRIC_DEPTH, Quantity.RELATIVE_DEPTH)
     if estimate.depth is None or estimate.quantity not in accepted:
-        quantity = "no depth" if estimate.quantity is None else estimate.quantity.value
-        raise ValueError(f"the geometry has {quantity}; {method} needs {' or '.join(accepted)}; use {PLANE_FIT}")
+        gives = "no depth" if estimate.quantity is None else estimate.quantity.value
+        raise ValueError(f"the geometry has {gives}; {method} needs {' or '.join(accepted)}; use {PLANE_FIT}")
     return estimate.depth
 
 

@@ -7,16 +7,20 @@ import { LightView } from './light_view.js'
 import { addView } from './node_view.js'
 import { PlainView, PointView } from './point_view.js'
 
-const VIEWS = { DepthNormal_Relight: LightView, DepthNormal_PreviewGeometry: GeometryView, DepthNormal_SaveGeometry: PlainView }
+const VIEWS = {
+  DepthNormal_Relight: LightView,
+  DepthNormal_PreviewGeometry: GeometryView,
+  DepthNormal_SaveGeometry: PlainView,
+  DepthNormal_Fog: PlainView,
+  DepthNormal_SkyMask: PlainView,
+}
 
 function viewOf(node) {
   const type = node.comfyClass ?? node.constructor?.comfyClass ?? ''
   if (VIEWS[type]) return VIEWS[type]
   const names = new Set((node.widgets ?? []).map(widget => widget.name))
-  if (!type.startsWith('DepthNormal_')) return null
-  if (names.has('point_x') && names.has('point_y')) return names.has('box_left') ? BoxView : PointView
-  const { category, output_node: shows } = node.constructor?.nodeData ?? {}
-  return shows && category?.endsWith('/Effects') ? PlainView : null
+  if (!type.startsWith('DepthNormal_') || !names.has('point_x') || !names.has('point_y')) return null
+  return names.has('box_left') ? BoxView : PointView
 }
 
 function addTo(node, View, source) {

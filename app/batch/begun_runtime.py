@@ -55,7 +55,7 @@ class BegunRuntime:
     def noted(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
         """The outcomes of the run. The runtime is noted in the records' folder, which is there, before the first image is done.
 
-        The note goes again where none is.
+        The note is removed again if no image was done.
 
         Raises:
             OSError: The note cannot be written.

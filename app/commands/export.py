@@ -39,10 +39,10 @@ def add_export(parser: Parser) -> None:
 
 def _size(text: str) -> int | tuple[int, int]:
     """A side, or (height, width)."""
-    sides = re.fullmatch(r"([1-9]\d{0,4})(?:[xX]([1-9]\d{0,4}))?", text, re.ASCII)
-    if not sides:
+    match = re.fullmatch(r"([1-9]\d{0,4})(?:[xX]([1-9]\d{0,4}))?", text, re.ASCII)
+    if not match:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size; give pixels such as 518, or width x height such as 686x518")
-    width, height = sides.groups()
+    width, height = match.groups()
     return (int(height), int(width)) if height else int(width)
 
 

@@ -83,11 +83,11 @@ def add_relight(parser: Parser) -> None:
     parser.set_defaults(run=over_images(Work(_relight, _planned)), lamps=(), of_lamps={})
 
 
-Light = tuple[tuple["LightPlan", ...], LookOptions]
+PlannedLight = tuple[tuple["LightPlan", ...], LookOptions]
 """The lamps that were named, none = the usual one, and the look."""
 
 
-def _planned(arguments: argparse.Namespace) -> Light:
+def _planned(arguments: argparse.Namespace) -> PlannedLight:
     """The light, once it is clear that it can be made."""
     from ...geometry.effects.lights import LightPlan
 
@@ -98,7 +98,7 @@ def _planned(arguments: argparse.Namespace) -> Light:
     return lamps, look
 
 
-def _relight(arguments: argparse.Namespace, light: Light, image: Tensor | None = None) -> None:
+def _relight(arguments: argparse.Namespace, light: PlannedLight, image: Tensor | None = None) -> None:
     from ...geometry.effects.makers import Made, under_lamps
 
     settle_result(arguments)

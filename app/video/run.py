@@ -67,7 +67,7 @@ def make_video(
         model: The model to run; None = depth is the task's own.
         task: The task.
         header: The source's header.
-        store: The finished segments, behind which it goes on. They stay.
+        store: The finished segments, behind which it goes on. They are not removed here.
         tick: Called with how many frames were estimated since the last call.
         second_tick: Likewise of a second pass.
         check: Called when all frames are made, before a video is written to its place; what it raises stops that. Not for numbered files.

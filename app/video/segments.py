@@ -100,9 +100,11 @@ class SegmentStore:
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if error is None or not (self._kept and self.done):
-            rmtree(self.folder, ignore_errors=True)
-        self._release()
+        try:
+            if error is None or not (self._kept and self.done):
+                rmtree(self.folder, ignore_errors=True)
+        finally:
+            self._release()
 
     def _release(self) -> None:
         self._place.close()

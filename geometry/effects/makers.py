@@ -110,7 +110,7 @@ def under_lamps(
 
 
 def make(spec: EffectSpec, layers: Layers, estimate: Estimate | None, options: Any, mask: Tensor | bool) -> Made:
-    """Makes an effect of one image; see `Maker`.
+    """Makes an effect of one image; see `Maker`. A maker that refuses panoramas by itself does so for those who call it directly.
 
     Raises:
         ValueError: The image's geometry is a panorama's, and the effect takes none.

@@ -79,8 +79,8 @@ def depth_map_to_estimate(image: Tensor, coding: DepthCoding = DepthCoding(), kn
         depth = grey
     else:
         if not (low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT):
-            values_range = f"the values of {coding.name} go from {low:g} to {high:g}, grey levels from 0 to 1"
-            raise ValueError(f"{values_range}; if they are metres, {coding.if_metres}")
+            problem = f"the values of {coding.name} go from {low:g} to {high:g}, grey levels from 0 to 1"
+            raise ValueError(f"{problem}; if they are metres, {coding.if_metres}")
         if low == high and grey[0].numel() > 1:
             logger.warning("%s is %g everywhere, as metres are that were clipped to grey levels: nothing is near or far", coding.name, low)
         levels = grey.clamp(0, 1)

@@ -197,9 +197,9 @@ def render_layer(layer: Layer, view: Camera, height: int, width: int, rims: tupl
     colour = layer.colour.new_empty((len(inverse), layer.colour.shape[1], height, width))
     places = []
     for strip in _strips(inverse):
-        visible = torch.maximum(inverse[..., strip, :], farthest)  # where no surface is visible there is 0
-        column, row = view.sources(visible, rows[strip], columns)
-        colour[..., strip, :] = _sample(layer, column + layer.margin[0], row + layer.margin[1], visible, between_rows=not view.sideways)
+        filled = torch.maximum(inverse[..., strip, :], farthest)  # where no surface is visible there is 0
+        column, row = view.sources(filled, rows[strip], columns)
+        colour[..., strip, :] = _sample(layer, column + layer.margin[0], row + layer.margin[1], filled, between_rows=not view.sideways)
         places.append((column, row))
     column, row = (torch.cat(parts, -2) for parts in zip(*places, strict=True))
     return RenderedLayer(colour, inverse, column, row, of_rims)

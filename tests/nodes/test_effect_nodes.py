@@ -1,11 +1,14 @@
 """Depth Mask, Foreground Cut-out, Fog and Depth of Field as ComfyUI calls them: contract, any maps, batches, errors, words."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.nodes import effects
 
+ROOT = Path(__file__).parents[2]
 MASK, CUTOUT, SKY, FOG, LENS = (effects.NODE_OF[name] for name in ("mask", "cutout", "sky", "fog", "depth-of-field"))
 OF_IMAGES = [node for node in effects.NODES if node is not MASK]
 
@@ -167,6 +170,20 @@ def test_batches_and_maps_of_other_sizes(node):
 def test_constant_depth_and_one_pixel(node):
     for result in node().execute(torch.rand(1, 1, 1, 3), Estimate(torch.ones(1, 1, 1, 1), Quantity.METRIC_DEPTH)):
         assert torch.isfinite(result).all()
+
+
+@pytest.mark.parametrize("node", OF_IMAGES)
+def test_an_image_that_never_came_is_named(node):
+    """As ComfyUI hands on what a node gave that returned nothing."""
+    with pytest.raises(TypeError, match="the image is of type NoneType"):
+        node().execute(image=None, depth=depth_image())
+
+
+@pytest.mark.parametrize("node", effects.NODES)
+def test_the_page_shows_what_an_effect_makes(node):
+    """By its point, or by its id: names of groups are translated before the page's script sees them."""
+    script = (ROOT / "web" / "depth_normal.js").read_text(encoding="utf-8")
+    assert "point_x" in node.INPUT_TYPES()["optional"] or f"  {node.NODE_ID}: PlainView," in script, "add it to VIEWS in the script"
 
 
 @pytest.mark.parametrize("node", [MASK, *OF_IMAGES])

@@ -21,6 +21,7 @@ import torch
 from depth_normal.app import cli
 from depth_normal.app.batch.records import digest_of_marks
 from depth_normal.app.video import run as video_run
+from depth_normal.app.video import segments
 from depth_normal.app.video.state import read_state, state_to_bytes
 from depth_normal.media import VideoError, VideoWriter
 from depth_normal.model_loader import Model
@@ -265,6 +266,16 @@ def test_a_run_goes_on_after_its_engine_was_updated(video, tmp_path, monkeypatch
     monkeypatch.setattr(Model, "engine", SimpleNamespace(runtime="onnx"))
     assert run(video, out, *words, "--resume") == 0
     assert "was begun with ONNX Runtime 1.30.0, CPU, and goes on with ONNX Runtime 1.31.1, CPU" in caplog.text
+
+
+@pytest.mark.slow("takes most of a second")
+def test_ctrl_c_while_its_pieces_are_removed_leaves_no_lock(video, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(segments, "rmtree", interrupted)
+    assert run(video, tmp_path / "out.mkv") == 130
+    assert [path.name for path in (tmp_path / ".depth-normal").iterdir()] == ["out.mkv.film"]
 
 
 @pytest.mark.slow("makes a video of numbered images")
