@@ -65,7 +65,7 @@ class Effect:
     def execute(
         self,
         options: Any,
-        image: Any = None,
+        image: Tensor | None = None,
         geometry: Any = None,
         depth: Tensor | None = None,
         mask: Tensor | None = None,
@@ -79,7 +79,7 @@ class Effect:
         if image is None and not spec.needs_image:
             images = _blank(geometry, depth)
         else:
-            images = for_all(with_alpha(image), geometry, (depth,), linked)
+            images = for_all(with_alpha(image), geometry, (depth,), linked)  # pyright: ignore[reportArgumentType]  it refuses None by name
         layers = split_layers(images, checked=True)
         if mask is None:
             pairs = sized_layers(layers, effect_geometry(layers.shown, geometry, depth))
