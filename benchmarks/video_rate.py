@@ -42,7 +42,7 @@ from depth_normal.annotators.registry import MODELS
 from depth_normal.app import cli
 from depth_normal.app.batch.allocator import keep_freed_memory
 from depth_normal.app.batch.options import Options
-from depth_normal.app.bench.timing import IMAGE
+from depth_normal.app.outcomes import DEMO_IMAGE
 from depth_normal.app.video.rendering import Renderer
 from depth_normal.geometry.temporal.stabilization import VideoAligner
 from depth_normal.media import CODECS, VideoWriter, read
@@ -118,7 +118,7 @@ def parse() -> argparse.Namespace:
 
 def pan(count: int, width: int, height: int) -> list[np.ndarray]:
     """The bundled photograph, over which a camera moves: RGB frames."""
-    with Image.open(IMAGE) as image:
+    with Image.open(DEMO_IMAGE) as image:
         photo = np.asarray(image.convert("RGB").resize((width + 2 * count, height + height // 8)))
     across = [(2 * number, round(height / 16 * (1 + np.sin(number / 20)))) for number in range(count)]
     return [np.ascontiguousarray(photo[y : y + height, x : x + width]) for x, y in across]
