@@ -144,11 +144,11 @@ def _estimates(plan: Plan, options: Options, device: str | torch.device, out: Pa
             if log is not None:
                 log.add(outputs.image, outputs.folder, failure)
 
-        def finish(item: InFlight, found: Estimate) -> Estimate:
+        def finish(item: InFlight, estimate: Estimate) -> Estimate:
             if out is not None:
                 check_run_marker(marker)
-                per_image.write(item.outputs, found, options, item.image, item.source_mark, stages=stages)
-            return found.to("cpu")
+                per_image.write(item.outputs, estimate, options, item.image, item.source_mark, stages=stages)
+            return estimate.to("cpu")
 
         for outputs in plan.done:
             done(outputs)

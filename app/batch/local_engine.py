@@ -89,11 +89,11 @@ def estimate_files(
     """Reads images, estimates and writes files, about in order; as `engines.Engine.run`, with a model that is loaded."""
     settings: dict[tuple[str, ...], dict[str, Any]] = {}
 
-    def write(item: InFlight, found: Estimate) -> tuple[Path, ...]:
+    def write(item: InFlight, estimate: Estimate) -> tuple[Path, ...]:
         outputs = item.outputs
         check_run_marker(marker)
         how = settings.get(outputs.writes) or settings.setdefault(outputs.writes, options.settings(outputs.writes))
-        return tuple(per_image.write(outputs, found, options, item.image, item.source_mark, how, stages))
+        return tuple(per_image.write(outputs, estimate, options, item.image, item.source_mark, how, stages))
 
     with Stages() as stages, closing(process(model, todo, options, write, stop, only_shown=True)) as results:
         for outputs, result in results:
@@ -290,10 +290,10 @@ class _Pipeline(Generic[T]):
         (estimate,) = estimated.result()
         return self._failure(item, estimate) if isinstance(estimate, Exception) else self._finish(item, estimate)
 
-    def _finish(self, item: InFlight, found: Estimate) -> T | Failure:
+    def _finish(self, item: InFlight, estimate: Estimate) -> T | Failure:
         try:
             # Batches are as large as the memory of a GPU allows, which leaves little for what is rendered there meanwhile.
-            return on_device_or_cpu(lambda device: self.finish(item, found.to(device)), found.device, "files are rendered")
+            return on_device_or_cpu(lambda device: self.finish(item, estimate.to(device)), estimate.device, "files are rendered")
         except EXPECTED_ERRORS as error:
             return failure_of(str(item.outputs.image), error, written_to=item.outputs.folder)
 

@@ -206,21 +206,26 @@ def _write_segments(
     writer: SegmentWriter | None = None
     unfinished: list[SegmentWriter] = []
     count = 0
+
+    def finish() -> None:
+        dtype = "" if model is None else model.dtype_name  # by now: half precision may have turned out too small
+        writing.call(partial(_finish, unfinished, store, renderer, video_state(), dtype))
+
     try:
-        with writing as behind:
+        with writing:
             for frames, images, estimate in parts:
                 if writer is None:
                     writer = SegmentWriter(store, task, *_times(task, header), first, f"{number:05d}")
                     unfinished.append(writer)
-                behind.call(partial(_write, writer, renderer, frames, images, estimate, reduced.size))
+                writing.call(partial(_write, writer, renderer, frames, images, estimate, reduced.size))
                 count += len(frames)
                 if count >= task.clip.segment:
-                    behind.call(partial(_finish, unfinished, store, renderer, video_state(), "" if model is None else model.dtype_name))
+                    finish()
                     first, number, count, writer = first + count, number + 1, 0, None
                 tick(len(frames))
             if writer is not None:
-                behind.call(partial(_finish, unfinished, store, renderer, video_state(), "" if model is None else model.dtype_name))
-            behind.finish()
+                finish()
+            writing.finish()
     except BaseException:
         if not writing.is_running:  # else the next run removes what is left: FFmpeg would crash where a video is closed under its encoder
             for each in unfinished:
@@ -229,10 +234,10 @@ def _write_segments(
 
 
 def _write(
-    writer: SegmentWriter, renderer: Renderer, frames: list[Frame], images: Tensor, found: Estimate, size: tuple[int, int] | None = None
+    writer: SegmentWriter, renderer: Renderer, frames: list[Frame], images: Tensor, estimate: Estimate, size: tuple[int, int] | None = None
 ) -> None:
     # One by one: a frame at its own size stays in the processor's cache from step to step.
-    for frame, image, one in zip(frames, images.split(1), found.split(), strict=True):
+    for frame, image, one in zip(frames, images.split(1), estimate.split(), strict=True):
         writer.write(renderer.shown(frame, image, one, size))
 
 

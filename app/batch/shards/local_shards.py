@@ -40,8 +40,8 @@ def estimate_shards(
                 stop.set()
             return [Outcome(outputs, failure=failure) for outputs, failure in zip(closed.items, failures, strict=True)]
 
-        def finish(item: InFlight, found: Estimate) -> list[Outcome]:
-            row = row_of(str(item.outputs.image.absolute()), found, target.run.options.numbers)
+        def finish(item: InFlight, estimate: Estimate) -> list[Outcome]:
+            row = row_of(str(item.outputs.image.absolute()), estimate, target.run.options.numbers)
             with one_at_a_time:
                 return outcomes(writer.add(item.outputs, row, item.source_mark))
 
