@@ -52,7 +52,7 @@ def test_two_processes_have_it_one_after_the_other(path, holder):
     assert not lock.acquire()
     with pytest.raises(LockedError, match="another process has the lock"), lock:
         pass
-    threading.Timer(0.2, holder.communicate, [b"\n"]).start()
+    threading.Timer(0.2, os.write, [holder.stdin.fileno(), b"\n"]).start()
     assert lock.acquire(timeout=60)
     lock.release()
     lock.release()
