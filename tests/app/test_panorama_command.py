@@ -43,25 +43,6 @@ def test_records_from_before_there_were_panoramas_stay_good():
     assert Options(panorama=True).settings(("depth",))["panorama"] is True
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--panorama", "--also", "html"), "html cannot be made of a panorama; of panoramas are written depth"),
-        (("--panorama", "--also", "anaglyph"), "anaglyph cannot be made of a panorama"),
-        (("--panorama", "--fov", "60"), "--fov is for photos, and --panorama is set"),
-        (("--panorama", "--tiles", "2"), "--tiles is for photos"),
-        (("--panorama", "--refine"), "--refine is for photos"),
-        (("--any-aspect",), "--any-aspect is for panoramas; add --panorama"),
-        (("--panorama", "--model", "dsine"), "a panorama needs depth"),
-    ],
-    ids=lambda each: "_".join(each) if isinstance(each, tuple) else "",
-)
-def test_what_cannot_be_is_refused_before_a_model_is_loaded(words, message, panorama, capsys):
-    assert run(panorama, *words) != 0
-    assert message in capsys.readouterr().err
-    assert not (panorama.parent / "out").exists()
-
-
 @pytest.mark.slow("runs a panorama")
 def test_a_photo_is_refused_and_taken_on_request(panorama, capsys):
     write_image_png(panorama, torch.rand(1, 3, 60, 80))

@@ -90,14 +90,3 @@ def test_a_folder_from_python_takes_the_file_alone(image, own, tmp_path):
     ((path, found),) = depth_normal.estimate_folder(image, tmp_path / "out", weights=own)
     assert path == image and found.normals is not None
     assert json.loads((tmp_path / "out" / RECORDS / "wave.json").read_text())["settings"]["model"] == "tiny"
-
-
-@pytest.mark.parametrize(
-    ("content", "told"),
-    [(b"<html>", "is a web page"), (None, "does not exist"), (b'\x15\0\0\0\0\0\0\0{"__metadata__":{}}  ', "there are no tensors")],
-)
-def test_a_file_of_no_model_ends_the_command_before_anything_is_made(content, told, image, tmp_path, capsys):
-    if content is not None:
-        (tmp_path / "bad.pth").write_bytes(content)
-    assert estimate(image, tmp_path / "out", "--weights", tmp_path / "bad.pth") == 2
-    assert told in capsys.readouterr().err and not (tmp_path / "out").exists()

@@ -54,10 +54,3 @@ def test_a_folder_from_python_in_tiles(image):
     assert found.depth.shape == whole.depth.shape and not np.array_equal(found.depth, whole.depth)
     with pytest.raises(ValueError, match="tiles is 'some'; accepted"):
         estimate_folder(image, model="tiny", tiles="some")
-
-
-@pytest.mark.parametrize("said", ["0", "1", "65", "many", "-2", "2.5"])
-def test_what_is_no_number_of_tiles_is_refused(image, said, capsys):
-    with pytest.raises(SystemExit):
-        run(image, "--tiles", said)
-    assert "neither auto nor a whole number from 2 to 64" in capsys.readouterr().err or said == "-2"

@@ -102,25 +102,6 @@ def test_only_what_it_made_is_replaced(tmp_path, estimate, capsys):
     assert main(["convert", words[1], words[1], "--overwrite"]) == 2, "an input is never replaced"
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("b.txt",), "this command writes .npz"),
-        (("b.npz", "--as-image"), "--as-image is for .png"),
-        (("b.png", "--half"), "--half is for .exr"),
-        (("b.npy",), "this command writes .npz"),
-        (("b",), "the name has no extension (that of a folder ends in"),
-        (("b.npz", "-o", "c.npz"), "--out names a result, and so does b.npz"),
-    ],
-)
-def test_what_is_refused(tmp_path, estimate, words, message, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    files.save_estimate(tmp_path / "a.npz", estimate)
-    assert main(["convert", "a.npz", *words]) == 2
-    assert message in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
-
-
 @pytest.mark.parametrize("command", ["view", "refine", "compare"])
 def test_every_reader_takes_the_word_that_its_errors_ask_for(tmp_path, command, capsys):
     array, image = tmp_path / "d.npz", tmp_path / "i.png"

@@ -48,31 +48,6 @@ def test_several_points_and_points_that_are_not_of_the_object(scene, capsys):
     assert mask[12:28, 22:38].all() and not mask[:6].any()
 
 
-@pytest.mark.parametrize(
-    ("name", "option", "shares"),
-    [
-        ("mask", "--point=30,10", "--point 0.5,0.25"),
-        ("cutout", "--box=6,4,54,36", "--box 0.1,0.1,0.9,0.9"),
-        ("depth-of-field", "--point=30,10", "--point 0.5,0.25"),
-        ("mask", "--not-point=6,4", "--not-point 0.1,0.1"),
-    ],
-)
-def test_places_in_pixels_are_refused_with_their_shares(name, option, shares, scene, capsys):
-    typed, advice = option.replace("=", " "), "give fractions of the image, 0 to 1 from left to right and from top to bottom"
-    photo, out = scene / "a.png", scene / "out"
-    assert effect(scene, name, option) == NOTHING_DONE
-    assert f"{typed} looks like pixels; {advice}: {shares} of {photo} (60x40 pixels)\n" in capsys.readouterr().err
-    photo.write_bytes(b"text")
-    for images in ([photo], [scene, photo]):
-        assert main(["effect", name, *map(str, images), "--out", f"{out}/", "--model", "tiny", option]) == NOTHING_DONE
-        assert f"{typed} looks like pixels; {advice}\n" in capsys.readouterr().err
-
-
-def test_a_place_in_pixels_outside_the_image_is_said(scene, capsys):
-    assert effect(scene, "mask", "--point", "500,10") == NOTHING_DONE
-    assert f"; it lies outside of {scene / 'a.png'} (60x40 pixels)" in capsys.readouterr().err
-
-
 def test_the_object_in_a_box(scene, capsys):
     assert effect(scene, "mask", "--select", "object", "--box", "0.2,0.1,0.8,0.9") == DONE
     mask = np.asarray(Image.open(scene / "out.png")) > 127

@@ -152,34 +152,6 @@ def test_weights_beside_the_file_come_and_go_with_it(tmp_path):
     assert [each.name for each in target.iterdir()] == ["a.onnx"]
 
 
-@pytest.mark.parametrize(
-    ("words", "complaint"),
-    [
-        (["lbm-normals", "a.onnx"], "VAE"),
-        (["tiny", "a.bin"], ".onnx"),
-        (["nothing", "a.onnx"], "unknown model"),
-        (["leres-boost", "a.onnx"], "All models can but these: "),
-        (["tiny", "a.onnx", "--size", "128x96"], "multiples of 64"),
-        (["tiny", "a.onnx", "--size", "65536x65536"], "more than 64 megapixels"),
-        (["tiny", "file.onnx/"], "tiny.onnx is a folder; move it"),
-        (["tiny", "file"], "file: the name has no extension (that of a folder ends in /)"),
-        (["tiny", "file/a.onnx"], "file"),
-        (["lbm-normals", "new/folder/a.onnx"], "VAE"),
-    ],
-)
-def test_what_cannot_be_exported_is_refused_in_words(words, complaint, tmp_path, capsys, monkeypatch):
-    from depth_normal.annotators.registry import models_of_family
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(torch.export, "export", None)  # all of it is said before anything is traced
-    (tmp_path / "file.onnx" / "tiny.onnx").mkdir(parents=True)
-    (tmp_path / "file").touch()
-    model = models_of_family("lbm")[0] if words[0] == "lbm-normals" else words[0]
-    assert main(["export", model, "-o", *words[1:]]) == 2
-    assert complaint in capsys.readouterr().err
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "file.onnx"]
-
-
 def test_what_a_killed_export_left_is_gone_with_the_next(exported_tiny, quick, tmp_path):
     script = f"""
 import os

@@ -31,21 +31,6 @@ def test_a_file_is_refined_to_the_images_size(photo, tmp_path, capsys):
     assert refined.normals is not None
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--out", "x.png"), "this command writes .npz, .exr"),
-        (("--out", "photo.npz"), "that is read"),
-        (("--out", "x.npz", "--strength", "5"), "strength is 5"),
-        (("--out", "x.npz", "--radius", "99"), "radius is 99"),
-    ],
-)
-def test_what_cannot_be_done_is_said(words, message, photo, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert main(["refine", str(photo[0]), "--geometry", str(photo[1]), *words]) == 2
-    assert message in capsys.readouterr().err
-
-
 def test_estimates_are_refined(photo, tmp_path):
     words = ["estimate", str(photo[0]), "--model", "tiny", "--size", "32", "--write", "npz"]
     assert main([*words, "--out", str(tmp_path / "a")]) == 0

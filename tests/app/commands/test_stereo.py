@@ -6,11 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from depth_normal.annotators.registry import MODELS
 from depth_normal.app import cli
-from depth_normal.app.batch.check_outputs import check_writes
 from depth_normal.app.batch.folders import estimate_folder
-from depth_normal.app.batch.options import Options
 from depth_normal.options.stereo import StereoOptions
 
 
@@ -109,11 +106,6 @@ def test_estimate_writes_it_beside_its_maps(run, image, tmp_path):
     assert (tmp_path / "python" / "photo_TB.png").read_bytes() == (tmp_path / "out" / "photo_TB.png").read_bytes()
 
 
-def test_a_model_without_depth_is_refused_before_anything_is_loaded():
-    with pytest.raises(ValueError, match=r"lbm-normals gives .*\(full-sbs\) need depth"):
-        check_writes(["normals", "full-sbs"], Options(MODELS["lbm-normals"]))
-
-
 @pytest.fixture
 def panorama(tmp_path):
     path = tmp_path / "hall.png"
@@ -149,28 +141,6 @@ def test_panoramas_for_both_eyes(run, panorama, tmp_path):
     assert cv2.imread(str(out / "hall_180x180_LR.png")).shape == (64, 128, 3)
     beside = cv2.imread(str(out / "hall_360_LR.png"))
     assert np.array_equal(beside, np.concatenate((both[:64], both[64:]), 1))
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--layout", "360-tb"), "360-tb is made of 360° panoramas: add --panorama"),
-        (("--layout", "vr180", "--divergence", "3"), "--divergence is for screens, and vr180 is for headsets"),
-        (("--eye-distance", "70"), "--eye-distance is for headsets, and full-sbs is not"),
-        (("--layout", "vr180", "--eye-size", "65"), "eye_size is 65; accepted: even numbers"),
-        (("--layout", "vr180", "--eye-distance", "-1"), "accepted: 0 to 1000"),
-        (("--fov", "60"), "--fov is for normals, meshes and metres"),
-        (("--any-aspect",), "--any-aspect is for panoramas"),
-    ],
-)
-def test_what_does_not_fit_together_is_refused(run, image, tmp_path, capsys, words, message):
-    assert run(image, *words) == 2 and message in capsys.readouterr().err and not (tmp_path / "out").exists()
-
-
-def test_panoramas_have_no_stereo_for_screens(run, panorama, tmp_path, capsys):
-    assert run(panorama, "--panorama", "--layout", "full-sbs") == 2
-    assert "full-sbs cannot be made of a panorama" in capsys.readouterr().err and not (tmp_path / "out").exists()
-    assert run(panorama, "--panorama", "--fov", "60") == 2 and "--fov is for photos" in capsys.readouterr().err
 
 
 def test_own_depth_takes_the_place_of_a_model(run, image, tmp_path, capsys):

@@ -214,25 +214,6 @@ def test_the_network_predicts_what_the_files_hold(tiny_materials, photo, tmp_pat
         assert np.abs(written - expected[0].movedim(0, -1).numpy()).max() < 1e-4, name
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--orm",), "--orm is of the maps of --materials; add it"),
-        (("--materials-size", "64"), "--materials-size is of the maps of --materials; add it"),
-        (("--roughness", "0.5"), "--roughness is of the maps of --materials; add it"),
-        (("--materials", "simple", "--materials-size", "64"), "--materials-size says what a model sees"),
-        (("--materials", "simple", "--roughness", "1.5"), "roughness is 1.5"),
-        (("--materials", "marigold-iid-appearance", "--roughness", "0.5"), "--roughness is of --materials simple"),
-        (("--materials", "tiny"), "--materials is 'tiny'; accepted: simple, marigold-iid-appearance\n"),
-        (("--materials", "simpel"), "--materials is 'simpel'; accepted: simple, marigold-iid-appearance; did you mean simple?"),
-        (("--model", "marigold-iid-appearance"), "and neither depth nor normals"),
-    ],
-)
-def test_materials_that_cannot_be_are_refused(photo, tmp_path, capsys, words, message):
-    assert texture("pbr", photo, "-o", tmp_path / "maps", *words) == 2
-    assert message in capsys.readouterr().err and not (tmp_path / "maps").exists()
-
-
 def test_detail_and_seamless(photo, tmp_path):
     assert texture("detail", photo, "--source", "photo", "--out", tmp_path / "d.png") == 0
     assert texture("seamless", photo, "--model", "tiny", "--size", "64", "--out", tmp_path / "s.npz") == 0
@@ -245,22 +226,6 @@ def test_detail_and_seamless(photo, tmp_path):
     again = ("--geometry", tmp_path / "s.exr", "--out", tmp_path / "s.exr", "--overwrite")
     assert texture("detail", photo, "--source", "normals", *again) == 2, "what is read is not replaced"
     assert (tmp_path / "s.exr").read_bytes() == b"normals"
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("height", "normals.png", "--out", "h.jpg"), ".png, .exr"),
-        (("height", "normals.png", "--out", "normals.png"), "that is read"),
-        (("height", "absent.png", "--out", "h.png"), "absent.png"),
-        (("occlusion", "normals.png", "--radius", "0", "--out", "o.png"), "radius is 0"),
-    ],
-)
-def test_what_is_wrong_is_said(normals, tmp_path, monkeypatch, capsys, words, message):
-    monkeypatch.chdir(tmp_path)
-    assert texture(*words) == 2
-    assert message in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["normals.png"]
 
 
 def test_options_for_images_are_refused_with_numbers(tmp_path, capsys):

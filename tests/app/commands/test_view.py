@@ -79,22 +79,6 @@ def test_the_page_is_opened(tmp_path, maps, monkeypatch):
     assert shown == [tmp_path / "room.html"]
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("photo.png.jpg",), "photo.png.jpg is an image; `depth-normal photo.png.jpg --write html --open` makes a page"),
-        (("photo.png",), "an image without the range of its numbers"),
-        (("room.npz", "hall.npz", "--image", "photo.png"), "--image is of one file, and 2 are named"),
-        (("none.npz",), "none.npz"),
-    ],
-)
-def test_what_is_refused(words, message, tmp_path, maps, photo, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("depth_normal.app.commands.view.program", lambda: "depth-normal")
-    assert view(*words) == 2 and message in capsys.readouterr().err
-    assert list(tmp_path.rglob("*.html")) == []
-
-
 def test_somebody_elses_page_is_kept(tmp_path, maps, capsys):
     (tmp_path / "room.html").write_text("mine")
     assert view(maps, "--out", tmp_path) == 2

@@ -351,25 +351,6 @@ def test_a_wrong_model_leaves_no_figures(small, tmp_path, monkeypatch):
     assert not (tmp_path / "mine.json").exists()
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["tini"], "did you mean tiny"),
-        (["--all", "tiny"], "--all means every model"),
-        (["--all", "--weights", str(TINY)], "goes with one MODEL; found --all"),
-        (["tiny", "lbm-depth", "--weights", str(TINY)], "goes with one MODEL; found tiny, lbm-depth"),
-        (["tiny", "--weights", "nowhere.pt"], "nowhere.pt does not exist"),
-        (["tiny", "--weights", str(TINY.parent)], "is not a file"),
-        (["--weights", "nowhere.pt"], "nowhere.pt does not exist"),
-        (["--weights", str(TINY.parent)], "is a folder"),
-        (["tiny", "--figures", __file__], "is not JSON"),
-    ],
-)
-def test_words_that_cannot_be_are_refused(words, said, capsys):
-    assert cli.main(["verify", *words]) == 2
-    assert said in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("json", [[], ["--json"]])
 def test_the_home_folder_is_not_told(small, capsys, monkeypatch, json):
     """Neither where the file is nor where it was looked for."""

@@ -32,7 +32,6 @@ from depth_normal.app.batch.shards.shard_formats import KINDS
 from depth_normal.app.batch.shards.shard_store import open_store
 from depth_normal.app.batch.shards.writer import ShardOptions, ShardRun, ShardWriter
 from depth_normal.app.batch.sources import Source
-from depth_normal.app.console.option_types import byte_size
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 
 pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'depth-normal[parquet]'")
@@ -538,20 +537,6 @@ def test_pyarrow_is_needed_for_parquet_alone(kind, photos, tmp_path):
     else:
         assert run.returncode == 2 and 'pip install "pyarrow>=17"' in run.stderr and "Traceback" not in run.stderr
         assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("text", "size"), [("256MB", 256 * 10**6), ("1.5 gb", 1500 * 10**6), ("64MiB", 2**26), ("1kB", 1000), ("2TiB", 2**41)]
-)
-def test_sizes_have_a_unit(text, size):
-    assert byte_size(text) == size
-
-
-@pytest.mark.parametrize("text", ["16", "MB", "0MB", "+1MB", "1e9MB", "1 XB", "", "9" * 400 + "TB"])
-def test_what_is_no_size_is_refused(text, photos, tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        estimate(photos, "--out", tmp_path / "out", "--shard-size", text)
-    assert "is not a size: a number above 0 with its unit, such as 256MB" in capsys.readouterr().err
 
 
 def assert_same(found, wanted):
