@@ -78,52 +78,6 @@ def test_normals_face_the_way_the_surface_does(estimate, image, tmp_path):
     assert right[0] > 0.2 and top[1] > 0.2
 
 
-def test_a_bad_image_is_named_and_the_rest_goes_on(estimate, image, tmp_path, capsys):
-    (tmp_path / "notes.jpg").write_text("not an image")
-    (tmp_path / "empty").mkdir()
-    assert estimate(tmp_path / "notes.jpg", tmp_path / "absent.png", tmp_path / "empty", image) == 1
-    said = capsys.readouterr()
-    lines = said.err.splitlines()
-    assert "1 done, 3 failed of 4 images in " in lines[-1] and f"why is in {tmp_path / 'out' / RECORDS / 'failures.jsonl'}" in lines[-1]
-    for name in ("notes.jpg", "absent.png", "empty: no images in it"):
-        (line,) = [line for line in lines if name in line]
-        assert line.startswith("depth-normal: ") and line.count(str(tmp_path / name)) <= 1
-    assert results(tmp_path / "out") == ["astronaut.npz", "astronaut_depth.png", "astronaut_normals.png"]
-
-
-def test_of_images_of_one_name_the_first_is_done(estimate, image, tmp_path, capsys):
-    twin = tmp_path / "b" / "astronaut.jpg"
-    twin.parent.mkdir()
-    twin.write_bytes(image.read_bytes())
-    assert estimate(image, twin, "--size", "64") == 1
-    said = capsys.readouterr()
-    assert f"{image} and {twin} would write the same files" in said.err and f"{image}: " in said.out
-    assert json.loads((tmp_path / "out" / RECORDS / "astronaut.json").read_text())["image"]["path"] == str(image)
-
-
-def test_an_input_that_is_named_like_a_result_survives(image, tmp_path, capsys):
-    twin = tmp_path / "astronaut_depth.png"
-    twin.write_bytes(image.read_bytes())
-    words = ["estimate", str(image), str(twin), "--out", str(tmp_path), "--model", "tiny", "--overwrite", "--size", "64"]
-    assert cli.main(words) == 1
-    assert "which is the image" in capsys.readouterr().err and twin.read_bytes() == image.read_bytes()
-    assert results(tmp_path) == [f"astronaut{ending}.png" for ending in ("", "_depth", "_depth_depth", "_depth_normals")]
-
-
-def test_files_of_others_are_kept_and_ours_are_made_anew(estimate, image, tmp_path, capsys):
-    (tmp_path / "out").mkdir()
-    mine = tmp_path / "out" / "astronaut.npz"
-    mine.write_text("mine")
-    assert estimate(image, "--size", "96") == 2
-    assert "astronaut.npz is there already" in capsys.readouterr().err
-    assert mine.read_text() == "mine" and results(tmp_path / "out") == ["astronaut.npz"]
-    assert estimate(image, "--size", "96", "--overwrite") == 0
-    assert estimate(image, "--size", "96") == 0
-    (record,) = (tmp_path / "out" / RECORDS).glob("*.json")
-    settings = json.loads(record.read_text())["settings"]
-    assert settings["model"] == "tiny" and settings["size"] == 96 and settings["writes"] == ["depth", "normals", "npz"]
-
-
 @pytest.mark.slow("starts other processes")
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-8"])
 def test_a_name_that_the_console_cannot_show_stops_nothing(image, tmp_path, encoding):
@@ -171,21 +125,6 @@ def test_how_deep_a_scene_is_decides_its_normals(image, tmp_path, midas_small):
     assert json.loads((tmp_path / RECORDS / "astronaut.json").read_text())["settings"]["near_far_ratio"] == 30
     assert cli.main(words) == 0
     assert np.abs(np.load(tmp_path / "astronaut.npz")["normals"] - found).mean() > 0.05, "a landscape is deeper than a room"
-
-
-def test_models_as_json(capsys):
-    assert cli.main(["models", "--json"]) == 0
-    rows = {row["id"]: row for row in json.loads(capsys.readouterr().out)}
-    assert rows["midas-dpt-hybrid"] | {"file": None} == {
-        "id": "midas-dpt-hybrid",
-        "gives": "disparity",
-        "size": 492757791,
-        "size_is_exact": True,
-        "licence": "MIT",
-        "commercial_use": "yes",
-        "file": None,
-        "group": "disparity",
-    }
 
 
 def test_a_loaded_model_is_named_without_its_path(image, tmp_path, caplog):
@@ -355,12 +294,6 @@ def test_compare_of_what_has_nothing_in_common(tmp_path, capsys):
     np.savez(tmp_path / "normals.npz", normals=np.broadcast_to(np.float32([0, 0, 1]), (8, 8, 3)), axes="opengl")
     assert cli.main(["compare", write_plane(tmp_path / "depth.npz", with_normals=False), str(tmp_path / "normals.npz")]) == 2
     assert "nothing of the same kind" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("words", [("--also", "pfm", "--also", "exr"), ("--also", "pfm,exr,normals"), ("--write", "depth,pfm,exr")])
-def test_other_formats_are_written_beside(estimate, image, tmp_path, words):
-    assert estimate(image, *words) == 0
-    assert {"astronaut.pfm", "astronaut.exr"} <= {path.name for path in (tmp_path / "out").iterdir()}
 
 
 def stand_in(monkeypatch, found):

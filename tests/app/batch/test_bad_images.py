@@ -94,12 +94,12 @@ def test_broken_images_are_named_and_the_rest_is_done(photos, capsys):
         path.write_bytes(path.read_bytes()[:-40])
     (photos / "empty.jpg").touch()
     (photos / "page.jpg").write_text("<!DOCTYPE html>")
-    Image.new("RGB", (9000, 2)).save(photos / "thread.png")
+    Image.new("RGB", (9000, 2)).save(photos / "a_thread.png")  # the first
     assert estimate("--json-lines") == 1
     said = capsys.readouterr()
     rows = [json.loads(line) for line in said.out.splitlines()]
     failed = {Path(row["image"]).name: json.dumps(row) for row in rows if "good" not in row.get("image", "good")}
-    reasons = {"empty.jpg": "the file is empty", "page.jpg": "not an image", "thread.png": "more than 1000 times as long"}
+    reasons = {"empty.jpg": "the file is empty", "page.jpg": "not an image", "a_thread.png": "more than 1000 times as long"}
     reasons |= {f"cut_{each}.{each}": "cut off" for each in ("jpg", "png", "tif", "gif")}
     assert failed.keys() == reasons.keys()
     assert all(reason in failed[name] for name, reason in reasons.items())

@@ -71,15 +71,11 @@ def times(folder):
 def test_what_is_written_is_a_choice(photos, tmp_path):
     assert estimate(photos, tmp_path / "out") == 0
     assert {path.name[3:] for path in (tmp_path / "out").glob("0*")} == {"_depth.png", "_normals.png"}
-    assert estimate(photos, tmp_path / "raw", "--write", "npz,pfm") == 0
-    assert {path.name[3:] for path in (tmp_path / "raw").glob("0*")} == {".npz", ".pfm", "_normals.pfm"}
+    pytest.importorskip("OpenEXR")
+    assert estimate(photos, tmp_path / "raw", "--write", "npz,pfm", "--also", "exr") == 0
+    assert {path.name[3:] for path in (tmp_path / "raw").glob("0*")} == {".npz", ".pfm", "_normals.pfm", ".exr"}
     with pytest.raises(SystemExit):
         estimate(photos, tmp_path / "raw", "--write", "depth,jpeg")
-
-
-def test_a_map_that_a_model_does_not_give_is_refused_at_once(photos, tmp_path, capsys):
-    assert cli.main(["estimate", str(photos), "--out", str(tmp_path / "out"), "--model", "marigold-normals", "--write", "depth"]) == 2
-    assert "marigold-normals gives normals: there is no depth to write" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_the_tree_is_kept(tmp_path):
@@ -177,23 +173,17 @@ def test_an_image_that_changes_while_it_is_estimated_is_made_again(photos, tmp_p
     assert {path.name for path in after if after[path] != before[path]} == {"002_depth.png", "002_normals.png"}
 
 
-def test_json_lines(photos, tmp_path, capsys):
+def test_json_lines_tell_what_fails_and_what_is_not_there_too(photos, tmp_path, capsys):
     (photos / "bad.png").write_text("not an image")
-    assert estimate(photos, tmp_path / "out", "--json-lines") == 1
-    lines = {Path(line["image"]).name: line for line in map(json.loads, capsys.readouterr().out.splitlines())}
+    absent = str(tmp_path / "absent.png")
+    assert estimate(photos, tmp_path / "out", "--json-lines", absent) == 1
+    missing, *lines = sorted(map(json.loads, capsys.readouterr().out.splitlines()), key=lambda line: line["image"] or "")
+    assert (missing["image"], missing["status"], missing["again"]) == (None, "failed", False) and absent in missing["reason"]
+    lines = {Path(line["image"]).name: line for line in lines}
     assert len(lines) == 5 and lines["bad.png"]["status"] == "failed" and lines["bad.png"]["again"] is False
     assert str(photos / "bad.png") in lines["bad.png"]["reason"]
+    assert estimate(absent, tmp_path / "out", "--json-lines") == 2 and json.loads(capsys.readouterr().out) == missing
     assert lines["000.png"]["status"] == "done" and all(Path(path).is_file() for path in lines["000.png"]["files"])
-
-
-def test_json_lines_tell_what_is_not_there_too(photos, tmp_path, capsys):
-    assert cli.main(["estimate", str(photos), str(tmp_path / "absent.png"), "--out", str(tmp_path / "out"), *SMALL, "--json-lines"]) == 1
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    (missing,) = [line for line in lines if line["image"] is None]
-    assert missing["status"] == "failed" and str(tmp_path / "absent.png") in missing["reason"] and missing["again"] is False
-    assert len(lines) == 5
-    assert cli.main(["estimate", str(tmp_path / "absent.png"), "--out", str(tmp_path / "out"), *SMALL, "--json-lines"]) == 2
-    assert json.loads(capsys.readouterr().out) == missing
 
 
 def test_a_halted_neighbour_costs_one_image_and_ends_nothing(photos, tmp_path, monkeypatch, capsys):
@@ -358,7 +348,7 @@ def test_a_folder_that_goes_away_is_not_made_again(photos, tmp_path, monkeypatch
 
 
 @needs_signals
-@pytest.mark.parametrize("closed", ["<&- >/dev/full", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", ["<&- >/dev/full", "<&- >&- 2>&-"])
 @pytest.mark.slow(PROCESSES)
 def test_streams_that_are_closed_or_full_end_nothing(photos, tmp_path, closed):
     if "full" in closed and not Path("/dev/full").exists():
@@ -376,8 +366,9 @@ def test_python_says_at_once_what_is_wrong(photos, tmp_path, monkeypatch):
         {"model": "tiny", "writes": "npz"},
         {"model": "tiny", "coding": "dx"},
         {"model": "tiny", "device": "gpu"},
+        {"model": "tiny", "runtime": "warp"},
     ):
-        with pytest.raises(ValueError, match=r"nope|choose of|unknown .*dx|unknown device 'gpu'"):
+        with pytest.raises(ValueError, match=r"nope|choose of|unknown .*dx|unknown device 'gpu'|unknown runtime 'warp'; accepted: torch"):
             depth_normal.estimate_folder(photos, tmp_path / "out", **words)
     with pytest.raises(ValueError, match="nope"):
         depth_normal.estimate_folder(photos, model="nope")
@@ -385,8 +376,10 @@ def test_python_says_at_once_what_is_wrong(photos, tmp_path, monkeypatch):
     assert len(list(depth_normal.estimate_folder(photos, tmp_path / "out", model="tiny", size=64))) == 4
     lines = [json.loads(line) for line in (tmp_path / "out" / RECORDS / "failures.jsonl").read_text().splitlines()]
     assert ["would write the same files" in line["reason"] for line in lines] == [True]
-    monkeypatch.setattr("depth_normal.app.batch.options.load_model", lambda *_: pytest.fail("a model was asked for"))
-    assert list(depth_normal.estimate_folder(photos, tmp_path / "out", model="tiny", size=64, resume=True)) == []
+    asked, named = [], "depth_normal.app.batch.options.load_model"
+    monkeypatch.setattr(named, lambda *words: asked.append(words[-1]) or depth_normal.load_model("tiny"))
+    assert list(depth_normal.estimate_folder(photos, tmp_path / "out", model="tiny", size=64, resume=True)) == asked == []
+    assert len(list(depth_normal.estimate_folder(photos / "000.png", model="tiny", size=32, runtime="onnx"))) == 1 and asked == ["onnx"]
 
 
 @pytest.mark.slow("takes most of a second")
@@ -529,13 +522,6 @@ def test_on_a_cpu_networks_run_side_by_side(photos, two_threads, monkeypatch, sh
     assert len({each.last.weight.data_ptr() for each in networks}) == 1, "no weight is held twice"
 
 
-def test_a_first_image_that_no_network_takes_fails_alone(photos, tmp_path, capsys):
-    cv2.imwrite(str(photos / "000.png"), np.zeros((1, 3000), np.uint8))
-    assert estimate(photos, tmp_path / "out") == 1
-    assert "more than 1000 times as long as the other" in capsys.readouterr().err
-    assert len(list((tmp_path / "out").glob("*.png"))) == 6
-
-
 @pytest.mark.slow("takes most of a second")
 def test_memory_between_reading_and_writing_is_bounded(photos, monkeypatch):
     """With room for three images no more than that are held, however slow the end is."""
@@ -581,10 +567,17 @@ def test_python_gets_the_same_with_the_files(photos, tmp_path):
 
 
 @pytest.mark.slow(PROCESSES)
-def test_a_log_has_no_progress_bar(photos, tmp_path):
+def test_a_log_has_no_progress_bar_and_complaints_have_lines_of_their_own(photos, tmp_path):
+    (photos / "002.png").write_text("no image")
     words = [*COMMAND, str(photos), "--out", str(tmp_path / "out"), *SMALL]
-    said = subprocess.run(words, capture_output=True, timeout=300, check=True).stderr.decode()
-    assert "\r" not in said and [line.split()[0] for line in said.split("\n")[:-1]] == ["loading", "depth-normal:"]
+    run = subprocess.run(words, capture_output=True, timeout=300)
+    said = run.stderr.decode()
+    assert run.returncode == 1 and "\r" not in said
+    loading, bad, last = said.splitlines()
+    assert (
+        loading.startswith("loading") and bad.startswith(f"depth-normal: {photos / '002.png'}") and last.startswith("depth-normal: 3 done")
+    )
+    assert [line.split(":")[0] for line in run.stdout.decode().splitlines()] == [str(photos / f"00{number}.png") for number in (0, 1, 3)]
 
 
 @needs_signals
@@ -629,7 +622,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
 @needs_signals
 @pytest.mark.slow(PROCESSES)
 def test_killed_four_times_every_output_is_there_once_and_whole(tmp_path):
-    photos, out = save_photos(tmp_path / "photos", 100), tmp_path / "out"
+    photos, out = save_photos(tmp_path / "photos", 60), tmp_path / "out"
     assert estimate(photos, tmp_path / "undisturbed") == 0
     expected = made(tmp_path / "undisturbed")
     chance = random.Random(12)
@@ -641,12 +634,12 @@ def test_killed_four_times_every_output_is_there_once_and_whole(tmp_path):
             time.sleep(chance.uniform(0, 0.05))
             process.kill()
             told += process.stdout.read().splitlines(keepends=True)
-    assert 4 <= len(told) < 100
+    assert 4 <= len(told) < 60
     assert estimate(photos, out, "--resume") == 0
     images = [line.partition(": ")[0] for line in told if line.endswith("\n")]
     assert len(set(images)) == len(images), "nothing that was done is done twice"
-    assert made(out) == expected and len(expected) == 200
-    assert len(list((out / RECORDS).glob("*.json"))) == 100
+    assert made(out) == expected and len(expected) == 120
+    assert len(list((out / RECORDS).glob("*.json"))) == 60
     assert {path.name for path in (out / RECORDS).iterdir() if path.suffix != ".json"} <= {"lock"}, "nothing is left of the dead"
 
 
@@ -706,15 +699,3 @@ def test_a_full_disk_ends_effects_over_a_folder(tmp_path, small_disk, capsys):
     assert 0 < len(made) < 28 and len(said.out.splitlines()) == len(made), "each file is whole"
     assert said.err.count("No space left on device") == 2, "not once for each image"
     assert f"stopped with {29 - len(made)} image" in said.err
-
-
-def test_a_folder_from_python_takes_a_runtime(photos):
-    with pytest.raises(ValueError, match="unknown runtime 'warp'; accepted: torch"):
-        depth_normal.estimate_folder(photos, model="tiny", runtime="warp")
-    asked = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "depth_normal.app.batch.options.load_model", lambda *given: asked.append(given[-1]) or depth_normal.load_model("tiny")
-        )
-        assert len(list(depth_normal.estimate_folder(photos, model="tiny", size=32, runtime="onnx"))) == 4
-    assert asked == ["onnx"]

@@ -102,7 +102,12 @@ def test_the_list_is_told_without_torch(words, tmp_path, monkeypatch):
     assert run.stderr.splitlines() == ["large:", f"torch hub: {torch.hub.get_dir()}"]
     if "--json" not in words:
         return
-    files = {row["id"]: row["file"] for row in json.loads(run.stdout)}
+    rows = {row["id"]: row for row in json.loads(run.stdout)}
+    assert rows["midas-dpt-hybrid"] == {
+        **{"id": "midas-dpt-hybrid", "gives": "disparity", "group": "disparity", "licence": "MIT", "commercial_use": "yes"},
+        **{"size": 492757791, "size_is_exact": True, "file": None},
+    }
+    files = {model: row["file"] for model, row in rows.items()}
     assert list(files) == list(MODELS)
     assert files["midas-v2.1-small"] == str(checkpoints / "midas_v21_small_256.pt")
     assert files["midas-dpt-large"] is None and Path(files["tiny"]).parent.name == "annotators"

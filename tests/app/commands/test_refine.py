@@ -29,10 +29,3 @@ def test_a_file_is_refined_to_the_images_size(photo, tmp_path, capsys):
     assert torch.allclose(refined.depth[..., :33], torch.tensor(2.0), rtol=0.02)
     assert torch.allclose(refined.depth[..., 33:], torch.tensor(5.0), rtol=0.02)
     assert refined.normals is not None
-
-
-def test_estimates_are_refined(photo, tmp_path):
-    words = ["estimate", str(photo[0]), "--model", "tiny", "--size", "32", "--write", "npz"]
-    assert main([*words, "--out", str(tmp_path / "a")]) == 0
-    assert main([*words, "--out", str(tmp_path / "b"), "--refine"]) == 0
-    assert load_estimate(tmp_path / "b" / "photo.npz").depth.shape == load_estimate(tmp_path / "a" / "photo.npz").depth.shape

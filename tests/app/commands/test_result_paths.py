@@ -55,6 +55,7 @@ def names():
     ("words", "name"),
     [
         ("relight photo.png --geometry known.npz", "photo_relit.png"),
+        ("estimate photo.png --model tiny --size 32 --write depth", "photo_depth.png"),
         ("effect mask photo.png --geometry known.npz", "photo_mask.png"),
         ("effect cutout photo.png --geometry known.npz", "photo_cutout.png"),
         ("effect fog photo.png --geometry known.npz", "photo_fog.png"),
@@ -268,7 +269,8 @@ def test_commands_replace_each_others_files_and_resume_goes_on(here, capsys):
     assert run(mesh) == 0 and run(estimate, "--resume") == 0
     assert "photo.glb" in capsys.readouterr().out, "it was replaced, and is made anew"
     record = json.loads((OUT / RECORDS / "photo.json").read_text())
-    assert record["settings"]["model"] == "tiny" and "photo_relit.png" in record["made"]
+    settings = {name: record["settings"][name] for name in ("model", "size", "writes")}
+    assert settings == {"model": "tiny", "size": 32, "writes": ["depth", "normals", "glb"]} and "photo_relit.png" in record["made"]
 
 
 def test_images_of_a_folder_keep_their_tree(here):

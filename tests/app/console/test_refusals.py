@@ -432,6 +432,7 @@ REFUSED = [
     ("s3://photos/a.png -o out --model tiny", "s3://photos/a.png: images in stores are read with --engine ray"),
     ("bench --model da2", "takes panoramas"),
     ("bench --model marigold-iid-appearance", "neither depth nor normals"),
+    ("wave.png -o out --model marigold-normals --write depth", "marigold-normals gives normals: there is no depth to write"),
     ("clean nowhere", "nowhere is no folder"),
     ("bench tiny --weights nope.pth --runtime all", "nope.pth does not exist; give the path of a weights file"),
     ("wave.png -o out --weights page.pth", "is a web page"),

@@ -2,7 +2,6 @@
 
 import functools
 import re
-import subprocess
 import sys
 from types import ModuleType
 
@@ -81,24 +80,6 @@ def test_without_words_there_is_help(capsys):
     for command in cli._parser().commands:
         assert f"\n  {command} " in said
     assert max(map(len, said.splitlines())) <= 100
-
-
-TYPED = """
-import sys
-from depth_normal.app import cli
-try:
-    cli.main(sys.argv[1:])
-except SystemExit as stopped:
-    print("code", stopped.code)
-print("large:", *sorted({"torch", "numpy", "PIL", "cv2", "transformers", "tqdm"} & sys.modules.keys()))
-"""
-
-
-@pytest.mark.slow("takes most of a second")
-def test_words_are_answered_without_torch(tmp_path):
-    for words, code in (([], 0), (["estmate"], 2), (["photo.jpgg"], 2), (["mesh", "--help-all"], 0)):
-        run = subprocess.run([sys.executable, "-c", TYPED, *words], capture_output=True, text=True, cwd=tmp_path)
-        assert run.stdout.splitlines()[-2:] == [f"code {code}", "large:"], run.stderr
 
 
 @pytest.mark.parametrize("name", [name for name, parser in every_parser().items() if "--overwrite" in parser._option_string_actions])
