@@ -574,9 +574,8 @@ def test_a_log_has_no_progress_bar_and_complaints_have_lines_of_their_own(photos
     said = run.stderr.decode()
     assert run.returncode == 1 and "\r" not in said
     loading, bad, last = said.splitlines()
-    assert (
-        loading.startswith("loading") and bad.startswith(f"depth-normal: {photos / '002.png'}") and last.startswith("depth-normal: 3 done")
-    )
+    assert loading.startswith("loading") and last.startswith("depth-normal: 3 done")
+    assert bad.startswith(f"depth-normal: {photos / '002.png'}")
     assert [line.split(":")[0] for line in run.stdout.decode().splitlines()] == [str(photos / f"00{number}.png") for number in (0, 1, 3)]
 
 
@@ -687,15 +686,3 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path, small_disk, capsys
     assert all(times(out)[path] == before[path] for path in list(before)[: 2 * done])
     assert estimate(photos, tmp_path / "undisturbed") == 0
     assert made(out) == made(tmp_path / "undisturbed")
-
-
-@pytest.mark.slow("takes most of a second")
-def test_a_full_disk_ends_effects_over_a_folder(tmp_path, small_disk, capsys):
-    photos, out = save_photos(tmp_path / "photos", 30), small_disk / "out"
-    (small_disk / "ballast").write_bytes(bytes(540_000))
-    assert cli.main(["effect", "fog", str(photos), "-o", f"{out}/", "--model", "tiny", "--size", "32"]) == 1
-    said = capsys.readouterr()
-    made = list(out.glob("*.png"))
-    assert 0 < len(made) < 28 and len(said.out.splitlines()) == len(made), "each file is whole"
-    assert said.err.count("No space left on device") == 2, "not once for each image"
-    assert f"stopped with {29 - len(made)} image" in said.err

@@ -79,7 +79,7 @@ def test_an_interruption_leaves_nothing(tmp_path):
 @pytest.mark.slow("exports a network to ONNX in another process")
 def test_ctrl_c_in_the_exporter_leaves_nothing(tmp_path):
     """In a process of its own, in torch's own code; each step is one line there."""
-    words = ["export", "tiny", "-o", str(tmp_path / "tiny.onnx")]
+    words = ["export", "tiny", "-o", str(tmp_path / "tiny.onnx"), "--size", "128x64"]  # of all sizes it takes four times as long
     with subprocess.Popen([sys.executable, "-m", "depth_normal.app.cli", *words], stderr=subprocess.PIPE, text=True) as command:
         lines = []
         for line in command.stderr:
@@ -101,7 +101,7 @@ def test_numbers_beyond_half_precision_are_said(exported_tiny, quick, tmp_path, 
         return lambda *given: tuple(torch.full_like(each, torch.inf) for each in run(*given))
 
     with quick(exported_tiny), mock.patch.object(exporting, "onnx_runtime_engine", overflown):
-        assert main(["export", "tiny", "-o", str(tmp_path / "tiny.onnx"), "--dtype", "float16"]) == 2
+        assert main(["export", "tiny", "-o", str(tmp_path / "tiny.onnx"), "--dtype", "float16", "--size", "128x64"]) == 2
     assert "float32" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -126,7 +126,7 @@ def test_what_overflows_in_half_precision_is_refused_before_anything_is_written(
 def test_half_precision_that_shows_is_refused_before_anything_is_written(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(exporting, "MOST", 0.01)
     with mock.patch.object(exporting, "export_graph", side_effect=AssertionError("written")):
-        assert main(["export", "tiny", "-o", str(tmp_path / "tiny.onnx"), "--dtype", "float16"]) == 2
+        assert main(["export", "tiny", "-o", str(tmp_path / "tiny.onnx"), "--dtype", "float16", "--size", "128x64"]) == 2
     said = capsys.readouterr().err
     assert "by torch in float16 differs" in said
     assert "use --dtype float32" in said

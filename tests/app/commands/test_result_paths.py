@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import shlex
 import stat
 import subprocess
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -46,8 +48,8 @@ def run(words, *more):
     return main([*words.split(), *more])
 
 
-def names():
-    return sorted(path.name for path in OUT.iterdir() if path.name != RECORDS)
+def names(folder=OUT):
+    return sorted(path.name for path in folder.iterdir() if path.name != RECORDS)
 
 
 @pytest.mark.quick_cases(2)
@@ -340,16 +342,36 @@ def test_what_cannot_be_shown_is_said_and_the_result_is_there(here, opened, monk
     assert capsys.readouterr().err.count("\n") == 1
 
 
+WITHOUT_NETWORK = f"""#!{sys.executable}
+import socket, sys
+def refuse(*_): raise AssertionError("the network was touched")
+socket.socket.connect = socket.getaddrinfo = refuse
+from depth_normal.app.cli import main
+code = main()
+print("imported:", *sorted({{"transformers", "timm", "torchvision", "huggingface_hub", "diffusers"}} & sys.modules.keys()))
+sys.exit(code)
+"""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="its shell has other words")
 @pytest.mark.slow("starts other processes")
-def test_what_the_demo_says_can_be_pasted(tmp_path):
+def test_the_demo_needs_neither_network_nor_other_libraries_and_what_it_says_can_be_pasted(tmp_path):
     """In a shell without the environment; a path with a space, and a program that is not on PATH."""
     program = tmp_path / "my env" / "bin" / "depth-normal"
     program.parent.mkdir(parents=True)
-    program.write_text(f"#!{sys.executable}\nimport sys\nfrom depth_normal.app.cli import main\nsys.exit(main())\n")
+    program.write_text(WITHOUT_NETWORK)
     program.chmod(0o755)
     run = subprocess.run([program, "demo"], capture_output=True, text=True, cwd=tmp_path, check=True)
     assert [Path(line).name for line in run.stdout.splitlines()[:3]] == ["coffee_depth.png", "coffee_normals.png", "coffee.npz"]
+    assert run.stdout.splitlines()[-1] == "imported:" and not {"moge-2-vits-normal", "141 MB"} - {
+        *re.findall(r"[\w-]+ MB|moge[\w-]+", run.stdout)
+    }
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["depth-normal", "my env"]
+    assert names(tmp_path / OUT) == ["coffee.npz", "coffee_depth.png", "coffee_normals.png"]
+    depth = np.load(tmp_path / OUT / "coffee.npz")["depth"]
+    assert depth.shape == (400, 600) and depth[100:160, 230:350].mean() > depth[:80, :80].mean() + depth.std(), (
+        "the cup stands before the table"
+    )
     estimate, models = (line.strip() for line in run.stdout.splitlines() if line.startswith("    "))
     assert shlex.split(estimate) == [str(program), str(DEMO_IMAGE)]
     for line in (f"{estimate} --model tiny --size 32", models):
