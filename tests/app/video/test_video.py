@@ -14,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -23,6 +24,8 @@ from depth_normal.annotators.registry import MODELS
 from depth_normal.app import cli
 from depth_normal.app.video import finished as video_finished
 from depth_normal.app.video import rendering as video_rendering
+from depth_normal.app.video import run as video_run
+from depth_normal.app.video import segments as video_segments
 from depth_normal.app.video import task as video_task
 from depth_normal.app.video.finished import Finished
 from depth_normal.app.video.run import threads_of_pipeline
@@ -180,8 +183,6 @@ def test_numbered_files_in_and_out(video, tmp_path):
 
 
 def read_png(path) -> np.ndarray:
-    import cv2
-
     return cv2.imread(str(path), cv2.IMREAD_UNCHANGED).astype(np.float32)
 
 
@@ -371,10 +372,6 @@ def test_numbers_of_images_stay(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("fails_at", [3, 12])
 def test_a_full_disk_costs_the_unfinished_piece(video, tmp_path, monkeypatch, capsys, fails_at):
     """The piece whose file cannot be written has been handed over long ago when that is known."""
-    import errno
-
-    from depth_normal.app.video import segments as video_segments
-
     write = video_segments.write_depth_png
 
     def full(path, image):
@@ -390,8 +387,6 @@ def test_a_full_disk_costs_the_unfinished_piece(video, tmp_path, monkeypatch, ca
 
 
 def test_a_full_disk_that_takes_not_even_a_record_leaves_nothing(video, tmp_path, monkeypatch):
-    from depth_normal.app.video import segments as video_segments
-
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -400,8 +395,6 @@ def test_a_full_disk_that_takes_not_even_a_record_leaves_nothing(video, tmp_path
 
 
 def test_two_runs_do_not_make_one_video(video, tmp_path, monkeypatch, capsys):
-    from depth_normal.app.video import run as video_run
-
     first_pass, codes = video_run._first_pass, []
 
     def meanwhile(*words):
@@ -529,33 +522,21 @@ def test_a_missing_library_is_said_before_a_model_is_loaded(video, tmp_path, mon
     assert 'pip install "OpenEXR' in capsys.readouterr().err
 
 
+def views_of(video, normalise):
+    """Twelve frames, what is known of them, and the ends of the range that shows it."""
+    found = expected(video).slice(0, 12).resized(48, 64)
+    far, near = stereo.disparity_range(found)
+    ends = {"per-image": None, "per-clip": (far.min(), near.max()), "running": RunningRange().update(found.depth, None, (2, 98))}
+    return read(video)[:12], found, ends[normalise]
+
+
 @pytest.mark.slow("takes two seconds")
 @pytest.mark.parametrize("normalise", [pytest.param("per-image", marks=MORE), "running", pytest.param("per-clip", marks=MORE)])
 def test_stereo(video, tmp_path, normalise):
-    words = (
-        "--what",
-        "stereo,depth",
-        "--frames",
-        12,
-        "--layout",
-        "half-tb",
-        "--divergence",
-        5,
-        "--codec",
-        "ffv1",
-        "--normalise",
-        normalise,
-    )
-    assert run(video, tmp_path / "out.mkv", *words) == 0
+    words = f"--what stereo,depth --frames 12 --layout half-tb --divergence 5 --codec ffv1 --normalise {normalise}"
+    assert run(video, tmp_path / "out.mkv", *words.split()) == 0
     made = tmp_path / f"out{stereo.stereo_suffix('half-tb')}.mkv"
-    source_frames, found = read(video)[:12], expected(video).slice(0, 12).resized(48, 64)
-    if normalise == "running":
-        ends = RunningRange().update(found.depth, None, (2, 98))
-    elif normalise == "per-clip":
-        far, near = stereo.disparity_range(found)
-        ends = (far.min(), near.max())
-    else:
-        ends = None
+    source_frames, found, ends = views_of(video, normalise)
     truth = stereo.compose(stereo.stereo_pair(source_frames, found, stereo.StereoOptions(divergence=5), ends), "half-tb")
     assert (read(made) - truth).abs().mean() < 2e-3 and sound_of(made)[1] == pytest.approx(12 / 25, abs=0.05)
 
@@ -566,12 +547,7 @@ def test_parallax(video, tmp_path, normalise):
     """In segments of five frames, as a run that was stopped has them: the camera goes on where it was."""
     words = ("--what", "parallax", "--frames", 12, "--move", "swing", "--amount", 0.1, "--loop", 0.5, "--codec", "ffv1", "--segment", 5)
     assert run(video, tmp_path / "out.mkv", *words, "--normalise", normalise) == 0
-    source_frames, found = read(video)[:12], expected(video).slice(0, 12).resized(48, 64)
-    if normalise == "running":
-        ends = RunningRange().update(found.depth, None, (2, 98))
-    else:
-        far, near = stereo.disparity_range(found)
-        ends = (far.min(), near.max())
+    source_frames, found, ends = views_of(video, normalise)
     times = [Fraction(frame, 25) for frame in range(12)]
     truth = torch.cat(list(parallax.parallax_of_clip(source_frames, found, LoopOptions("swing", 0.1, loop=0.5), times, ends)))
     made = read(tmp_path / "out.mkv")
@@ -585,13 +561,7 @@ VR180 = ("--what", "stereo", "--layout", "vr180", "--eye-size", 128, "--codec", 
 @pytest.mark.slow("takes most of a second")
 def test_half_spheres_of_a_video(video, tmp_path, normalise):
     assert run(video, tmp_path / "out.mkv", *VR180, "--frames", 12, "--fov", 90, "--eye-distance", 200, "--normalise", normalise) == 0
-    made, source_frames = read(tmp_path / "out.mkv"), read(video)[:12]
-    found = expected(video).slice(0, 12).resized(48, 64)
-    if normalise == "running":
-        ends = RunningRange().update(found.depth, None, (2, 98))
-    else:
-        far, near = stereo.disparity_range(found)
-        ends = (far.min(), near.max())
+    made, (source_frames, found, ends) = read(tmp_path / "out.mkv"), views_of(video, normalise)
     options = stereo.StereoOptions(eye_distance=200, eye_size=128)
     truth = stereo.compose(vr.vr_pair(source_frames, found, "vr180", options, ends, 90.0), "vr180")
     assert made.shape == (12, 3, 128, 256) and (made - truth).abs().mean() < 1e-3
