@@ -126,45 +126,6 @@ def test_images_of_one_name_are_told_apart_by_their_extension(tmp_path, capsys, 
     assert "--keep-extension is for results in a folder" in capsys.readouterr().err
 
 
-@pytest.mark.slow("takes most of a second")
-def test_several_images_go_to_a_folder(tmp_path, capsys):
-    for name in ("in/a.png", "in/b.jpg", "c.png"):
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 48, 3), np.uint8)).save(path)
-    (tmp_path / "in" / "bad.png").write_bytes(b"no image")
-    words = ["effect", "fog", str(tmp_path / "in"), str(tmp_path / "c.png"), "--model", "tiny", "--size", "32"]
-    assert main([*words, "--out", str(tmp_path / "fog")]) == SOME_FAILED
-    assert sorted(path.name for path in (tmp_path / "fog").glob("*.png")) == ["a_fog.png", "b_fog.png", "c_fog.png"]
-    said = capsys.readouterr()
-    assert said.out.count("fog over") == 3
-    assert said.err.count("bad.png") == 1 and f"depth-normal: {tmp_path / 'in' / 'bad.png'}: " in said.err
-    assert "depth-normal: 3 done, 1 failed of 4 images in " in said.err
-    assert main([*words, "--out", str(tmp_path / "fog")]) == SOME_FAILED, "those that this program made are made anew"
-    (tmp_path / "fog" / "c_fog.png").write_bytes(b"mine")
-    assert main([*words, "--out", str(tmp_path / "fog")]) == SOME_FAILED
-    assert "c_fog.png is there already, not known as an unchanged result of depth-normal" in capsys.readouterr().err
-    assert (tmp_path / "fog" / "c_fog.png").read_bytes() == b"mine"
-    assert (
-        main(["effect", "mask", str(tmp_path / "in"), "--model", "tiny", "--size", "32", "--out", str(tmp_path / "masks")]) == SOME_FAILED
-    )
-    assert sorted(path.suffix for path in (tmp_path / "masks").glob("*_mask.png")) == [".png", ".png"]
-    (tmp_path / "in" / "sub").mkdir()
-    (tmp_path / "c.png").rename(tmp_path / "in" / "sub" / "c.png")
-    assert main([*words[:2], str(tmp_path / "in"), *words[4:], "--recursive", "--out", str(tmp_path / "tree")]) == SOME_FAILED
-    assert {path.relative_to(tmp_path / "tree").as_posix() for path in (tmp_path / "tree").rglob("*.png")} == {
-        *("a_fog.png", "b_fog.png", "sub/c_fog.png")
-    }
-    (tmp_path / "in" / "sub" / "c.png").rename(tmp_path / "c.png")
-    for options, message in (
-        (("--out", str(tmp_path / "one.png")), "several images are named; give -o a folder"),
-        (("--out", str(tmp_path / "one.mp4")), "several images are named; give -o a folder"),
-        (("--out", str(tmp_path / "d"), "--depth", str(tmp_path / "c.png")), "c.png is of one image, and several are named"),
-    ):
-        assert main(["effect", "fog", str(tmp_path / "in"), *options]) == NOTHING_DONE
-        assert message in capsys.readouterr().err
-
-
 def test_a_cutout_keeps_what_the_file_shows_through(tmp_path):
     """The image's own alpha is multiplied in."""
     pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 4), np.uint8)

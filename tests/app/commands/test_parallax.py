@@ -135,10 +135,3 @@ def test_a_loop_begins_with_the_image_and_moves_what_is_near(image, depth, tmp_p
 def test_a_large_image_is_made_smaller(image, depth, tmp_path):
     assert run(image, "--depth", depth, "--seconds", "0.1", "--longer-side", "48", "-o", tmp_path / "a.mov") == 0
     assert frames(tmp_path / "a.mov")[0].shape[-2:] == (36, 48)
-
-
-def test_several_images_go_to_a_folder(image, tmp_path):
-    second = tmp_path / "second.png"
-    second.write_bytes(image.read_bytes())
-    assert run(image, second, "--model", "tiny", "--size", "64", "--seconds", "0.1", "-o", f"{tmp_path / 'out'}/") == 0
-    assert sorted(path.name for path in (tmp_path / "out").glob("*.mp4")) == ["photo_parallax.mp4", "second_parallax.mp4"]

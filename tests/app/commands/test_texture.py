@@ -204,6 +204,7 @@ def test_a_photograph_becomes_a_whole_material(tiny_materials, photo, tmp_path, 
         assert np.array_equal(packed, maps[name]) and packed.std() > 0, name
 
 
+@pytest.mark.slow("builds a diffusion model")
 def test_the_network_predicts_what_the_files_hold(tiny_materials, photo, tmp_path):
     words = ("--source", "photo", "--directions", "4", "--materials", tiny_materials, "--materials-size", "48")
     assert texture("pbr", photo, *words, "-o", tmp_path / "maps") == 0

@@ -186,7 +186,7 @@ def read_png(path) -> np.ndarray:
     return cv2.imread(str(path), cv2.IMREAD_UNCHANGED).astype(np.float32)
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow("makes a video three times")
 @pytest.mark.parametrize("normalise", ["running", "per-clip"])
 def test_a_run_that_was_stopped_goes_on_bit_by_bit(video, tmp_path, monkeypatch, capsys, normalise):
     """Stopped after 21 frames, gone on with: all frames are those of a run that was not."""
@@ -386,14 +386,6 @@ def test_a_full_disk_costs_the_unfinished_piece(video, tmp_path, monkeypatch, ca
     assert (tmp_path / ".depth-normal").exists() == (fails_at > 8)
 
 
-def test_a_full_disk_that_takes_not_even_a_record_leaves_nothing(video, tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(video_segments, "_write_durably", full)
-    assert run(video, tmp_path / "d.mp4") == 2 and not (tmp_path / ".depth-normal").exists()
-
-
 def test_two_runs_do_not_make_one_video(video, tmp_path, monkeypatch, capsys):
     first_pass, codes = video_run._first_pass, []
 
@@ -493,24 +485,12 @@ def test_one_frame_and_odd_sides(tmp_path):
     assert run(tmp_path / "moving.gif", tmp_path / "moving.mp4") == 0
 
 
-@pytest.mark.slow("takes most of a second")
-def test_a_video_has_a_name_by_default(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    write_video(Path("clip.v2.mp4"), moving_ball(3, 8, 64), **H264)
-    words = ["video", "clip.v2.mp4", "--model", "tiny", "--size", "32"]
-    assert cli.main(words) == 0 and cli.main([*words, "--what", "depth,normals", "-o", "both/"]) == 0
-    made = [Path("depth-normal/clip.v2_depth.mp4"), Path("both/clip.v2_depth.mp4"), Path("both/clip.v2_normals.mp4")]
-    assert all(path.exists() for path in made)
-    assert cli.main(words) == 0, "its own file is made anew"
-    made[0].write_bytes(b"another's")
-    assert cli.main(words) == 2 and f"{made[0]} is there already" in capsys.readouterr().err
-
-
 def test_the_names_of_other_sources(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "shots").mkdir()
     assert usual_name(Path("frame_%05d.png"), ["depth"]) == "frame_depth.mp4"
     assert usual_name(Path("%d.png"), ["depth"]) == "video_depth.mp4"
+    assert usual_name(Path("clip.v2.mp4"), ["depth"]) == "clip.v2_depth.mp4"
     assert usual_name(Path("shots"), ["normals"], codec="ffv1") == "shots_normals.mkv"
     assert usual_name(tmp_path / "shots" / "..", ["stereo"], "half-tb") == f"{tmp_path.name}_TB.mp4"
 
