@@ -73,6 +73,7 @@ def test_three_files_that_hold_what_they_say(estimate, image, tmp_path, capsys):
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-8"])
 def test_a_name_that_the_console_cannot_show_stops_nothing(image, tmp_path, encoding):
     """Beside letters of another script a name that is not even Unicode, as old disks have them."""
+    Image.new("RGB", (48, 32), "teal").save(image)
     names = ["深度.png", *(["\udcff.png"] if os.fsencode("\udcff") == b"\xff" else [])]
     try:
         for name in names:
