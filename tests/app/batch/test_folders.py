@@ -34,7 +34,7 @@ from depth_normal.geometry.files import FileFormatError, file_lock, paths, read_
 from depth_normal.model_loader.comfy.placement import Placement
 
 COMMAND = (sys.executable, "-m", "depth_normal.app.cli", "estimate")
-SMALL = ("--model", "tiny", "--size", "64")
+SMALL, OPTIONS = ("--model", "tiny", "--size", "64"), Options(MODELS["tiny"], size=64)
 PROCESSES = "starts other processes"
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
 
@@ -52,6 +52,10 @@ def save_photos(folder, count, height=32, width=48):
         coarse = numbers.integers(0, 256, (4, 6, 3), dtype=np.uint8)
         cv2.imwrite(str(folder / f"{name:03}.png"), cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
     return folder
+
+
+def todo(photos):
+    return plan_outputs(find_images([photos])[0], photos.parent / "out").todo
 
 
 def estimate(source, out, *words):
@@ -244,10 +248,8 @@ def test_failures_are_kept_and_tried_again_where_that_makes_sense(photos, tmp_pa
     whole = (photos / "001.png").read_bytes()
     sources, _ = find_images([photos])
     (photos / "001.png").unlink()
-    gone = Options(MODELS["tiny"], size=64)
-    plan = plan_outputs(sources, out)
     log = FailureLog(out)
-    for outcome in local_engine.estimate_files(gone.load(), plan.todo, gone):
+    for outcome in local_engine.estimate_files(OPTIONS.load(), plan_outputs(sources, out).todo, OPTIONS):
         if outcome.failure:
             log.add(outcome.item.image, out, outcome.failure)
     entries = {Path(line["image"]).name: line for line in map(json.loads, log.path.read_text().splitlines())}
@@ -419,8 +421,7 @@ def test_batches_of_like_size_give_what_single_images_give(tmp_path, monkeypatch
 def test_what_did_not_fit_the_model_itself_is_remembered(tmp_path, monkeypatch):
     photos = save_photos(tmp_path / "photos", 16)
     monkeypatch.setitem(local_engine._FULL_BATCH, "cpu", 4)
-    sizes, options = [], Options(MODELS["tiny"], size=64)
-    model = options.load()
+    sizes, model = [], OPTIONS.load()
     estimate = per_image.estimate
     monkeypatch.setattr(per_image, "estimate", lambda *words: sizes.append(len(words[1])) or estimate(*words))
 
@@ -437,10 +438,9 @@ def test_what_did_not_fit_the_model_itself_is_remembered(tmp_path, monkeypatch):
     assert sizes == [4, 2, 2, 2, 2, 2, 2]
 
 
-def test_weights_that_do_not_fit_on_the_device_end_the_run_at_once(photos, tmp_path, monkeypatch):
+def test_weights_that_do_not_fit_on_the_device_end_the_run_at_once(photos, monkeypatch):
     """No other image could be estimated there, and no smaller batch."""
-    options = Options(MODELS["tiny"], size=64)
-    model, moved = options.load("cpu"), []
+    model, moved = OPTIONS.load("cpu"), []
 
     def full(device):
         moved.append(device)
@@ -450,8 +450,7 @@ def test_weights_that_do_not_fit_on_the_device_end_the_run_at_once(photos, tmp_p
     monkeypatch.setattr(model.network, "to", full)
     monkeypatch.setattr(Placement, "_is_at", lambda *_: False)
     monkeypatch.setitem(local_engine._FULL_BATCH, "cpu", 8)  # as on a GPU
-    todo = plan_outputs(find_images([photos])[0], tmp_path / "out").todo
-    (outcome,) = local_engine.estimate_files(model, todo, options)
+    (outcome,) = local_engine.estimate_files(model, todo(photos), OPTIONS)
     assert outcome.failure is not None and outcome.failure.stops_run and outcome.failure.retryable
     assert "000.png: tiny does not fit in the memory of cpu: its weights take" in outcome.failure.reason
     assert len(moved) == 2
@@ -473,9 +472,8 @@ def test_what_is_rendered_where_a_gpu_is_full_is_rendered_on_the_cpu(photos, tmp
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.")
         return tmp_path
 
-    options = Options(MODELS["tiny"], size=64)
-    (outputs, *_) = plan_outputs(find_images([photos])[0], tmp_path / "out").todo
-    pipeline = local_engine._Pipeline(options.load("cpu"), options, finish, threading.Event(), only_shown=False)
+    outputs = todo(photos)[0]
+    pipeline = local_engine._Pipeline(OPTIONS.load("cpu"), OPTIONS, finish, threading.Event(), only_shown=False)
     try:
         assert pipeline._finish(local_engine.InFlight(outputs, None, torch.ones(1, 3, 32, 48)), found) == tmp_path
     finally:
@@ -486,11 +484,10 @@ def test_what_is_rendered_where_a_gpu_is_full_is_rendered_on_the_cpu(photos, tmp
 @pytest.mark.parametrize("shareable", [True, False])
 def test_on_a_cpu_networks_run_side_by_side(photos, two_threads, monkeypatch, shareable):
     """Each in its own thread, whose results are those of one thread; what keeps notes of an image, as libraries' networks do, twice."""
-    model, options = Options(MODELS["tiny"], size=64).load(), Options(MODELS["tiny"], size=64)
+    model = OPTIONS.load()
     monkeypatch.setattr(type(model.annotator), "shareable", shareable)
-    todo = plan_outputs(find_images([photos])[0], photos.parent / "out").todo
     torch.set_num_threads(1)
-    alone = {outputs.image: per_image.estimate(model, per_image.read(outputs.image), options) for outputs in todo}
+    alone = {outputs.image: per_image.estimate(model, per_image.read(outputs.image), OPTIONS) for outputs in todo(photos)}
     torch.set_num_threads(2)
     inside, most, met, networks = 0, 0, threading.Barrier(2), set()
 
@@ -508,7 +505,7 @@ def test_on_a_cpu_networks_run_side_by_side(photos, two_threads, monkeypatch, sh
 
     hooks = [model.annotator.network.register_forward_pre_hook(enter), model.annotator.network.register_forward_hook(leave)]
     try:
-        found = {outputs.image: each for outputs, each in local_engine.process(model, todo, options, lambda item, found: found)}
+        found = {outputs.image: each for outputs, each in local_engine.process(model, todo(photos), OPTIONS, lambda _, found: found)}
     finally:
         [hook.remove() for hook in hooks]
     assert most == 2 and found.keys() == alone.keys()
@@ -523,8 +520,6 @@ def test_memory_between_reading_and_writing_is_bounded(photos, monkeypatch):
     """With room for three images no more than that are held, however slow the end is."""
     held, most = set(), 0
     monkeypatch.setattr(local_engine, "_PIXELS", 3 * 32 * 48)
-    sources, _ = find_images([photos])
-    todo = plan_outputs(sources, photos.parent / "out").todo * 10
     read = local_engine.per_image.read
 
     def count(path):
@@ -539,8 +534,7 @@ def test_memory_between_reading_and_writing_is_bounded(photos, monkeypatch):
         held.discard(id(item.image))
 
     monkeypatch.setattr(local_engine.per_image, "read_with_alpha", count)
-    options = Options(MODELS["tiny"], size=64)
-    assert len(list(local_engine.process(options.load(), todo, options, finish))) == 40
+    assert len(list(local_engine.process(OPTIONS.load(), 10 * todo(photos), OPTIONS, finish))) == 40
     assert most <= 5
 
 
