@@ -59,6 +59,8 @@ def test_tiles_are_those_of_the_model_and_an_option_of_the_run(image):
     np.testing.assert_allclose(found, expected.depth[0, 0], atol=1e-2, rtol=1e-4)
     assert run(image, "out", *SMALL, "--resume", "--tiles", "2")[2] == second
     assert run(image, "out", *SMALL, "--resume", "--tiles", "auto")[1]["tiles"] == "auto"
+    plain, refined = (run(image, "out", *SMALL, "--resume", word) for word in ("--no-refine", "--refine"))
+    assert (plain[1].get("refine"), refined[1].get("refine")) == (False, True) and not np.array_equal(plain[0], refined[0])
 
 
 def test_a_folder_from_python_in_tiles(image):

@@ -1,3 +1,5 @@
+"""`depth-normal convert` and `refine`: files of geometry in, files of geometry out."""
+
 import math
 
 import cv2
@@ -117,3 +119,18 @@ def test_every_reader_takes_the_word_that_its_errors_ask_for(tmp_path, command, 
     words += ["--channel", "near"]
     assert main(words) == 2 and "metric-depth (metres)" in capsys.readouterr().err
     assert main([*words, "--quantity", "disparity"]) == 0, capsys.readouterr().err
+
+
+def test_a_file_is_refined_to_the_images_size(tmp_path, capsys):
+    """A near left half before a far right one, and its depth of half its size."""
+    image, depth = np.full((48, 64, 3), 40, np.uint8), np.full((24, 32), 5.0, np.float32)
+    image[:, :33], depth[:, :16], depth[:, 16] = 200, 2.0, 1 / 0.35
+    photo, known, out = tmp_path / "photo.png", tmp_path / "photo.npz", tmp_path / "new" / "refined.npz"
+    cv2.imwrite(str(photo), image)
+    files.save_estimate(known, Estimate(torch.from_numpy(depth)[None, None], Quantity.METRIC_DEPTH))
+    assert main(["refine", str(photo), "--geometry", str(known), "--out", str(out)]) == 0
+    assert capsys.readouterr().out.strip() == f"{photo}: {out}"
+    refined = files.load_estimate(out)
+    assert torch.allclose(refined.depth[..., :33], torch.tensor(2.0), rtol=0.02)
+    assert torch.allclose(refined.depth[..., 33:], torch.tensor(5.0), rtol=0.02)
+    assert refined.normals is not None
