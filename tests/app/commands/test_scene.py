@@ -149,21 +149,6 @@ def test_a_sprites_wall_is_no_mesh(tmp_path, monkeypatch, capsys):
     assert f"{24 * 32} points" in capsys.readouterr().out
 
 
-def test_a_result_replaces_nothing_unasked(image, tmp_path):
-    result_paths.settle_result(parsed(image, "--out", tmp_path / "new" / "x.jpg"))
-    (tmp_path / "x.png").write_bytes(b"mine")
-    with pytest.raises(FileExistsError, match="--overwrite"):
-        result_paths.settle_result(parsed(image, "--out", tmp_path / "x.png"))
-    result_paths.settle_result(parsed(image, "--out", tmp_path / "x.png", "--overwrite"))
-    with pytest.raises(ValueError, match="that is read"):
-        result_paths.settle_result(parsed(image, "--out", image, "--overwrite"))
-    with pytest.raises(ValueError, match=r"\.tga"):
-        result_paths.settle_result(parsed(image, "--out", tmp_path / "x.tga"))
-    (tmp_path / "photo_made.png").mkdir()
-    with pytest.raises(FileExistsError, match=r"photo_made\.png is a folder"):
-        result_paths.settle_result(parsed(image, "--out", tmp_path))
-
-
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("bits", [8, 16])
 def test_a_png_holds_what_is_written(tmp_path, channels, bits):

@@ -27,7 +27,7 @@ VIDEOS = Path(__file__).parents[2] / "videos.py"
 def files(tmp_path_factory):
     """A file of each kind that commands read."""
     folder = tmp_path_factory.mktemp("files")
-    for name in ("photos", "clips/more", "shots", "empty", "folder.mp4/clip_depth.mp4", "file.onnx/tiny.onnx"):
+    for name in ("photos", "clips/more", "shots", "empty", "folder.mp4/clip_depth.mp4", "folder.mp4/wave_relit.png", "file.onnx/tiny.onnx"):
         (folder / name).mkdir(parents=True)
     for name in (
         "photo.jpg",
@@ -436,6 +436,8 @@ REFUSED = [
     ("effect fog shots wave.png -o one.png", "several images are named; give -o a folder"),
     ("effect fog shots wave.png -o one.mp4", "several images are named; give -o a folder"),
     ("effect fog shots wave.png -o out --depth f_1.png", "f_1.png is of one image, and several are named"),
+    ("relight wave.png --geometry wave.npz -o folder.mp4/", "wave_relit.png is a folder"),
+    ("relight wave.png --geometry wave.npz -o x.tga", "this command writes .png, .jpg"),
     ("clean nowhere", "nowhere is no folder"),
     ("bench tiny --weights nope.pth --runtime all", "nope.pth does not exist; give the path of a weights file"),
     ("wave.png -o out --weights page.pth", "is a web page"),
