@@ -186,6 +186,7 @@ def test_a_sky_grows_as_in_the_pack(script, colour):
     assert np.mean(found[..., 0] != expected[0, 0].numpy()) < 1e-3
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("name", "sides", "size"), [("moge-1", (100, 140), 83), ("zoedepth-nyu", (120, 160), 96)])
 def test_a_file_of_one_size_gives_the_packs_own_maps_of_images_that_the_pack_runs_at_it(script, name, sides, size):
     annotator = SHRUNK["annotator"](name)

@@ -141,6 +141,7 @@ def test_random_networks_of_other_families_run_and_are_wrong(model, monkeypatch,
     assert found.keys_ok and found.runs and found.verdict == "wrong"
 
 
+@pytest.mark.slow("builds a diffusion model")
 def test_a_random_network_of_materials_runs_and_its_albedo_is_wrong(monkeypatch, tmp_path):
     pytest.importorskip("diffusers", reason="the diffusion models need the extra [diffusion]")
     diffusion = runpy.run_path(str(Path(__file__).parents[2] / "tiny_diffusion.py"))

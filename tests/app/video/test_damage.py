@@ -134,7 +134,7 @@ def test_an_only_piece_that_is_damaged_is_made_again(video, tmp_path, monkeypatc
     assert run(video, tmp_path / "d_%03d.png", "--resume") == 0 and len(list(tmp_path.glob("*.png"))) == 28
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @in_videos_and_files
 @pytest.mark.parametrize("damage", [emptied, gone, replaced])
 def test_an_earlier_piece_that_is_damaged_is_said_and_nothing_is_lost(stopped, damage, capsys):
