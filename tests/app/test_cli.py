@@ -20,7 +20,6 @@ from PIL import Image
 import depth_normal
 from depth_normal.app import cli
 from depth_normal.app.batch.records import RECORDS
-from depth_normal.app.commands import arguments
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import read_image, save_estimate
@@ -130,19 +129,6 @@ def test_no_file_and_no_network_says_what_to_do(tmp_path, image, monkeypatch, ca
     advice = "Choose --model tiny to go on without a download", "or --model moge-2-vits-normal for metres and normals"
     wanted = ("midas_v21_small_256.pt", "isl-org/MiDaS", str(tmp_path / "DEPTH_NORMAL_HOME"), *advice)
     assert [words for words in wanted if words not in said] == []
-
-
-@pytest.mark.parametrize(
-    ("words", "model"),
-    [
-        (["estimate", "a.jpg", "--out", "maps"], "moge-2-vits-normal"),
-        (["stereo", "a.jpg", "--out", "maps"], "moge-2-vits-normal"),
-        (["bench"], "moge-2-vits-normal"),
-        (["video", "a.mp4"], "video-depth-anything-small"),
-    ],
-)
-def test_what_is_taken_where_nobody_chooses(words, model):
-    assert arguments.chosen_model(cli._parsed(words)) == model
 
 
 def test_from_python_the_same_is_taken(image, monkeypatch):

@@ -1,6 +1,7 @@
 """Options of `estimate` that change its maps: what they do, what a run records of them, and that `--resume` goes by that."""
 
 import runpy
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +18,12 @@ from depth_normal.annotators.networks.moge import MoGe
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.app.batch.options import Options
 from depth_normal.app.batch.records import RECORDS, read_record
-from depth_normal.app.cli import main
+from depth_normal.app.bench.timing import Bench
+from depth_normal.app.cli import _parsed, main
+from depth_normal.app.commands.arguments import chosen_model
 from depth_normal.geometry.files import load_estimate
 from depth_normal.geometry.kinds import Projection
+from depth_normal.model_loader.weights.integrity import BUNDLED_FOLDER
 from depth_normal.options.estimate import REFINE_STEPS
 
 SMALL = ("--model", "tiny", "--size", "32", "--write", "npz")
@@ -180,3 +184,47 @@ def test_a_photo_is_no_panorama_and_taken_for_one_on_request(image, capsys):
     words = ["estimate", str(image), "--out", str(image.parents[1] / "out"), "--model", "tiny", "--panorama"]
     assert main(words) != 0 and "64x48 pixels; a panorama of the whole sphere" in capsys.readouterr().err
     assert main([*words, "--any-aspect"]) == 0
+
+
+@pytest.fixture
+def own(tmp_path):
+    """The pack's own weights under another name; the commands' default is another model."""
+    return shutil.copy(BUNDLED_FOLDER / "tiny.safetensors", tmp_path / "own.bin")
+
+
+def test_weights_alone_say_which_model_they_are_of(image, own, caplog):
+    caplog.set_level("INFO")
+    found, settings, written = run(image, "out", "--weights", str(own), "--write", "npz")
+    assert f"{own} is recognised as tiny" in caplog.text
+    assert settings["model"] == "tiny" and settings["weights"]["name"] == "own.bin"
+    for more in ((), ("--model", "tiny")):
+        assert run(image, "out", "--weights", str(own), "--write", "npz", "--resume", *more)[2] == written, "it was done before"
+    # weights of one's own run without the head for edges, which fits the published ones
+    assert np.array_equal(found, run(image, "named", "--model", "tiny", "--no-refine", "--write", "npz")[0])
+
+
+def test_stereo_videos_and_python_take_the_file_alone(image, own, tmp_path):
+    assert main(["stereo", str(image), "-o", str(tmp_path / "out"), "--weights", str(own)]) == 0
+    assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["a_LRF_Full_SBS.png"]
+    ((path, found),) = estimate_folder(image, tmp_path / "python", weights=own)
+    assert path == image and found.normals is not None
+    assert read_record(tmp_path / "python" / RECORDS / "a.json")["settings"]["model"] == "tiny"
+    pytest.importorskip("av", reason="videos are read by PyAV")
+    assert main(["video", str(image.parent), "-o", str(tmp_path / "depth_%d.png"), "--weights", str(own), "--size", "64"]) == 0
+    assert (tmp_path / "depth_1.png").is_file()
+
+
+def test_bench_speaks_of_the_model_that_the_file_is_of(own, monkeypatch):
+    asked = []
+    measured = "depth_normal.app.bench.timing.measure"
+    monkeypatch.setattr(measured, lambda options, *_: asked.append((options.spec.id, options.weights)) or Bench({}, {}, {}))
+    assert main(["bench", "--json", "--weights", str(own)]) == 0 and main(["bench", "--json"]) == 0
+    assert asked[0] == ("tiny", own) and asked[1][0] in MODELS and asked[1][1] is None
+
+
+@pytest.mark.parametrize("words", ["estimate a.png -o x", "stereo a.png -o x", "video a.mp4", "bench"])
+def test_a_model_that_is_named_counts_more_than_a_file_and_neither_is_the_default(words):
+    assert chosen_model(_parsed([*words.split(), "--model", "zoedepth-nyu", "--weights", "absent.pth"])) == "zoedepth-nyu"
+    default = _parsed(words.split())
+    expected = "video-depth-anything-small" if words.startswith("video") else "moge-2-vits-normal"
+    assert chosen_model(default) == default.default_model == expected
