@@ -16,7 +16,7 @@ from depth_normal.annotators.registry import MATERIAL_MODELS
 from depth_normal.app.cli import main
 from depth_normal.app.commands import texture as texture_command
 from depth_normal.geometry.conventions import encode_normal_map
-from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import load_estimate, read_image, write_image_png, write_npz
 from depth_normal.geometry.filters.transforms import blurred
 from depth_normal.geometry.textures import height, pbr, simple_materials
@@ -227,16 +227,6 @@ def test_detail_and_seamless(photo, tmp_path):
     again = ("--geometry", tmp_path / "s.exr", "--out", tmp_path / "s.exr", "--overwrite")
     assert texture("detail", photo, "--source", "normals", *again) == 2, "what is read is not replaced"
     assert (tmp_path / "s.exr").read_bytes() == b"normals"
-
-
-def test_options_for_images_are_refused_with_numbers(tmp_path, capsys):
-    write_npz(tmp_path / "a.npz", Estimate(torch.rand(1, 1, 16, 16) + 1, Quantity.RELATIVE_DEPTH))
-    assert texture("normals", tmp_path / "a.npz", "--height-range", "5", "-o", tmp_path / "n.png") == 2
-    assert "--height-range says what the grey levels of an image mean" in capsys.readouterr().err
-    facing = torch.tensor([0.0, 0, 1]).view(1, 3, 1, 1).expand(1, 3, 16, 16).contiguous()
-    write_npz(tmp_path / "b.npz", Estimate(normals=facing, axes=Axes.OPENGL))
-    assert texture("curvature", tmp_path / "b.npz", "--coding", "directx", "-o", tmp_path / "c.png") == 2
-    assert "--coding says how an image stores normals" in capsys.readouterr().err
 
 
 def test_a_coloured_image_is_no_height(tmp_path, caplog):
