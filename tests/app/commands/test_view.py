@@ -84,9 +84,3 @@ def test_somebody_elses_page_is_kept(tmp_path, maps, capsys):
     assert view(maps, "--out", tmp_path) == 2
     assert "room.html is there already" in capsys.readouterr().err and (tmp_path / "room.html").read_text() == "mine"
     assert view(maps, "--out", tmp_path, "--overwrite") == 0
-
-
-def test_what_makes_no_page_leaves_no_folder(tmp_path, maps):
-    Image.new("RGB", (32, 48)).save(tmp_path / "upright.png")
-    assert view(maps, "--image", tmp_path / "upright.png", "--out", tmp_path / "out") != 0
-    assert not (tmp_path / "out").exists()

@@ -1,5 +1,6 @@
 """Words that a command refuses: what is said of them, before a model is loaded, and that no file is written."""
 
+import os
 import runpy
 import shlex
 import shutil
@@ -27,7 +28,8 @@ VIDEOS = Path(__file__).parents[2] / "videos.py"
 def files(tmp_path_factory):
     """A file of each kind that commands read."""
     folder = tmp_path_factory.mktemp("files")
-    for name in ("photos", "clips/more", "shots", "empty", "folder.mp4/clip_depth.mp4", "folder.mp4/wave_relit.png", "file.onnx/tiny.onnx"):
+    folders = ("photos", "clips/more", "shots", "grey", "empty", "file.onnx/tiny.onnx")
+    for name in (*folders, "folder.mp4/clip_depth.mp4", "folder.mp4/wave_relit.png"):
         (folder / name).mkdir(parents=True)
     for name in (
         "photo.jpg",
@@ -53,6 +55,9 @@ def files(tmp_path_factory):
     (folder / "page.pth").write_bytes(b"<html>")
     (folder / "empty.safetensors").write_bytes(b'\x15\0\0\0\0\0\0\0{"__metadata__":{}}  ')
     shutil.copy(folder / "wave.png", folder / "shots")
+    for number in (1, 2, 3):
+        shutil.copy(folder / "tall.png", folder / "grey" / f"{number}.png")
+    getattr(os, "mkfifo", Path.touch)(folder / "pipe.png")  # which would be waited for
     facing = torch.tensor([0.0, 0, 1]).view(1, 3, 1, 1).repeat(1, 1, 48, 64)
     save_estimate(folder / "wave.npz", Estimate(torch.rand(1, 1, 48, 64) + 1, Quantity.METRIC_DEPTH, facing, Axes.OPENGL))
     around = Estimate(torch.rand(1, 1, 64, 128) + 1, Quantity.METRIC_DEPTH, normals=facing[..., :1, :1].repeat(1, 1, 64, 128))
@@ -62,6 +67,8 @@ def files(tmp_path_factory):
     if find_spec("av"):
         videos = runpy.run_path(str(VIDEOS))
         videos["write_video"](folder / "clip.mp4", videos["moving_ball"](3, 8, 64), codec="libx264")
+        ramp = np.tile(np.arange(64, dtype=np.uint16) * 900, (8, 1))
+        videos["write_video"](folder / "slow.mkv", [[ramp]] * 6, "gray16le", rate=12)
     else:
         (folder / "clip.mp4").write_bytes(b"\0\0\0\x20ftypisom")
     for name in ("a.mp4", "more/b.mp4"):
@@ -461,6 +468,16 @@ REFUSED = [
     ("stereo wave.png --channel Z", "add --depth FILE"),
     ("texture normals wave.npz --height-range 5 -o b.png", "--height-range says what the grey levels of an image mean"),
     ("texture curvature wave.npz --coding directx -o b.png", "--coding says how an image stores normals"),
+    ("video clip.mp4 -o o.mp4 --depth grey --model tiny", "--model is for a model, and depth and normals come from"),
+    ("video clip.mp4 -o o.mp4 --depth grey --smooth 0", "--smooth is for a model, and depth comes from"),
+    ("video clip.mp4 -o o.mp4 --depth tall.png", "is one image; name a depth video"),
+    ("video clip.mp4 -o o.mp4 --depth clip.mp4", "is coloured"),
+    ("video clip.mp4 -o o.mp4 --depth grey", "another shape"),
+    ("video clip.mp4 -o o.mp4 --depth slow.mkv", "at 12 and 25 frames a second; each frame needs its own depth"),
+    ("video clip.mp4 -o o.mp4 --depth none.mkv", "none.mkv"),
+    ("video clip.mp4 -o o.mp4 --depth pipe.png", "pipe.png"),
+    ("video clip.mp4 -o o.mp4 --quantity disparity", "is of a file of depth: add --depth FILE, or leave it out"),
+    ("view wave.npz --no-open --image tall.png -o out", "the image 16x16: another shape"),
     ("clean nowhere", "nowhere is no folder"),
     ("bench tiny --weights nope.pth --runtime all", "nope.pth does not exist; give the path of a weights file"),
     ("wave.png -o out --weights page.pth", "is a web page"),
