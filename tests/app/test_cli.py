@@ -20,7 +20,6 @@ from PIL import Image
 import depth_normal
 from depth_normal.app import cli
 from depth_normal.app.batch.records import RECORDS
-from depth_normal.app.commands import arguments
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import read_image, save_estimate
@@ -69,65 +68,11 @@ def test_three_files_that_hold_what_they_say(estimate, image, tmp_path, capsys):
     assert np.abs(normal_map - np.rint(raw["normals"] * 127.5 + 127.5)).max() <= 1, "OpenGL colours, rounded"
 
 
-def test_normals_face_the_way_the_surface_does(estimate, image, tmp_path):
-    """The helmet is a ball: red to its right, green at its top (OpenGL)."""
-    estimate(image, "--size", "256")
-    normals = np.load(tmp_path / "out" / "astronaut.npz")["normals"]
-    # its rim, where disparity falls away from the ball
-    right, top = normals[400:460, 478:490].mean((0, 1)), normals[350:362, 360:420].mean((0, 1))
-    assert right[0] > 0.2 and top[1] > 0.2
-
-
-def test_a_bad_image_is_named_and_the_rest_goes_on(estimate, image, tmp_path, capsys):
-    (tmp_path / "notes.jpg").write_text("not an image")
-    (tmp_path / "empty").mkdir()
-    assert estimate(tmp_path / "notes.jpg", tmp_path / "absent.png", tmp_path / "empty", image) == 1
-    said = capsys.readouterr()
-    lines = said.err.splitlines()
-    assert "1 done, 3 failed of 4 images in " in lines[-1] and f"why is in {tmp_path / 'out' / RECORDS / 'failures.jsonl'}" in lines[-1]
-    for name in ("notes.jpg", "absent.png", "empty: no images in it"):
-        (line,) = [line for line in lines if name in line]
-        assert line.startswith("depth-normal: ") and line.count(str(tmp_path / name)) <= 1
-    assert results(tmp_path / "out") == ["astronaut.npz", "astronaut_depth.png", "astronaut_normals.png"]
-
-
-def test_of_images_of_one_name_the_first_is_done(estimate, image, tmp_path, capsys):
-    twin = tmp_path / "b" / "astronaut.jpg"
-    twin.parent.mkdir()
-    twin.write_bytes(image.read_bytes())
-    assert estimate(image, twin, "--size", "64") == 1
-    said = capsys.readouterr()
-    assert f"{image} and {twin} would write the same files" in said.err and f"{image}: " in said.out
-    assert json.loads((tmp_path / "out" / RECORDS / "astronaut.json").read_text())["image"]["path"] == str(image)
-
-
-def test_an_input_that_is_named_like_a_result_survives(image, tmp_path, capsys):
-    twin = tmp_path / "astronaut_depth.png"
-    twin.write_bytes(image.read_bytes())
-    words = ["estimate", str(image), str(twin), "--out", str(tmp_path), "--model", "tiny", "--overwrite", "--size", "64"]
-    assert cli.main(words) == 1
-    assert "which is the image" in capsys.readouterr().err and twin.read_bytes() == image.read_bytes()
-    assert results(tmp_path) == [f"astronaut{ending}.png" for ending in ("", "_depth", "_depth_depth", "_depth_normals")]
-
-
-def test_files_of_others_are_kept_and_ours_are_made_anew(estimate, image, tmp_path, capsys):
-    (tmp_path / "out").mkdir()
-    mine = tmp_path / "out" / "astronaut.npz"
-    mine.write_text("mine")
-    assert estimate(image, "--size", "96") == 2
-    assert "astronaut.npz is there already" in capsys.readouterr().err
-    assert mine.read_text() == "mine" and results(tmp_path / "out") == ["astronaut.npz"]
-    assert estimate(image, "--size", "96", "--overwrite") == 0
-    assert estimate(image, "--size", "96") == 0
-    (record,) = (tmp_path / "out" / RECORDS).glob("*.json")
-    settings = json.loads(record.read_text())["settings"]
-    assert settings["model"] == "tiny" and settings["size"] == 96 and settings["writes"] == ["depth", "normals", "npz"]
-
-
 @pytest.mark.slow("starts other processes")
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-8"])
 def test_a_name_that_the_console_cannot_show_stops_nothing(image, tmp_path, encoding):
     """Beside letters of another script a name that is not even Unicode, as old disks have them."""
+    Image.new("RGB", (48, 32), "teal").save(image)
     names = ["深度.png", *(["\udcff.png"] if os.fsencode("\udcff") == b"\xff" else [])]
     try:
         for name in names:
@@ -140,39 +85,6 @@ def test_a_name_that_the_console_cannot_show_stops_nothing(image, tmp_path, enco
     assert run.returncode == 0, run.stderr
     assert len(results(tmp_path / "out")) == 3 * (len(names) + 1)
     assert (b"\\u6df1\\u5ea6" if encoding == "cp1252" else "深度".encode()) in run.stdout
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--model", "midas-v9"), "unknown model 'midas-v9'; did you mean midas-v2.1-small"),
-        (("--device", "cuda"), "device 'cuda' is not available"),
-        (("--device", "cuda:1"), "device 'cuda:1' is not available"),
-        (("--weights", "/nowhere/weights.pt"), "/nowhere/weights.pt"),
-    ],
-)
-def test_what_nothing_can_be_done_with(words, message, image, tmp_path, capsys):
-    assert cli.main(["estimate", str(image), "--out", str(tmp_path / "out"), *MODEL, *words]) == 2
-    assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    "words",
-    ["--size 0", "--size ten", "--near-far-ratio 1", "--dtype int8", "--device tpu", "--device cuda:one", "--device cpu:0", "--out="],
-)
-def test_wrong_words_are_explained(words, image, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        cli.main(["estimate", str(image), *words.split()])
-    assert stopped.value.code == 2 and "usage: depth-normal estimate" in capsys.readouterr().err
-
-
-def test_the_size_of_the_network_is_a_choice(estimate, image, tmp_path):
-    estimate(image, "--size", "64")
-    coarse = np.load(tmp_path / "out" / "astronaut.npz")["depth"]
-    estimate(image, "--size", "256")
-    fine = np.load(tmp_path / "out" / "astronaut.npz")["depth"]
-    assert coarse.shape == fine.shape == (512, 512)
-    assert np.abs(np.diff(fine)).max() > 2 * np.abs(np.diff(coarse)).max()
 
 
 def test_a_known_field_of_view_is_written(estimate, image, tmp_path):
@@ -197,29 +109,6 @@ def test_how_deep_a_scene_is_decides_its_normals(image, tmp_path, midas_small):
     assert np.abs(np.load(tmp_path / "astronaut.npz")["normals"] - found).mean() > 0.05, "a landscape is deeper than a room"
 
 
-def test_an_out_folder_that_is_a_file(estimate, image, tmp_path, capsys):
-    (tmp_path / "out").write_text("")
-    assert estimate(image) == 2
-    assert f"{tmp_path / 'out'} is a file, not a folder" in capsys.readouterr().err
-    assert cli.main(["demo", "--out", str(tmp_path / "out" / "deeper")]) == 2
-    assert f"{tmp_path / 'out'} is a file, not a folder" in capsys.readouterr().err
-
-
-def test_models_as_json(capsys):
-    assert cli.main(["models", "--json"]) == 0
-    rows = {row["id"]: row for row in json.loads(capsys.readouterr().out)}
-    assert rows["midas-dpt-hybrid"] | {"file": None} == {
-        "id": "midas-dpt-hybrid",
-        "gives": "disparity",
-        "size": 492757791,
-        "size_is_exact": True,
-        "licence": "MIT",
-        "commercial_use": "yes",
-        "file": None,
-        "group": "disparity",
-    }
-
-
 def test_a_loaded_model_is_named_without_its_path(image, tmp_path, caplog):
     """`depth-normal models --on-disk` says the path; only of a file that --weights names, it shows that this file is taken."""
     file = Path(depth_normal.__file__).parent / "annotators" / "tiny.safetensors"
@@ -231,73 +120,15 @@ def test_a_loaded_model_is_named_without_its_path(image, tmp_path, caplog):
         assert [line for line in caplog.messages if "loading" in line] == [expected]
 
 
-def test_download_of_an_unknown_model(capsys):
-    assert cli.main(["download", "midas-v9"]) == 2
+def test_no_file_and_no_network_says_what_to_do(tmp_path, image, monkeypatch, capsys):
+    for name in ("HF_HOME", "DEPTH_NORMAL_HOME", "TORCH_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.setattr("depth_normal.model_loader.weights.hub.is_offline", lambda: True)
+    assert cli.main(["estimate", str(image), "--out", str(tmp_path / "out"), *MODEL]) == 2 and not (tmp_path / "out").exists()
     said = capsys.readouterr().err
-    assert "did you mean midas-v2.1-small?" in said and "\\n" not in said
-
-
-@pytest.mark.slow("starts another process")
-def test_no_file_and_no_network_says_what_to_do(tmp_path, image):
-    """In a process of its own, with caches of its own, offline."""
-    environment = {
-        **os.environ,
-        "HF_HOME": str(tmp_path / "hf"),
-        "DEPTH_NORMAL_HOME": str(tmp_path / "dn"),
-        "TORCH_HOME": str(tmp_path / "th"),
-    }
-    command = [sys.executable, "-m", "depth_normal.app.cli", "estimate", str(image), "--out", str(tmp_path / "out"), *MODEL]
-    run = subprocess.run(command, env=environment | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, cwd=tmp_path)
-    assert run.returncode == 2 and "Traceback" not in run.stderr
-    for words in (
-        "midas_v21_small_256.pt",
-        "isl-org/MiDaS",
-        str(tmp_path / "dn"),
-        "Choose --model tiny to go on without a download",
-        "or --model moge-2-vits-normal for metres and normals",
-    ):
-        assert words in run.stderr, run.stderr
-    assert not (tmp_path / "out").exists()
-
-
-WITHOUT_NETWORK = """
-import socket, sys
-def refuse(*_): raise AssertionError("the network was touched")
-socket.socket.connect = socket.getaddrinfo = refuse
-from depth_normal.app import cli
-code = cli.main(sys.argv[1:])
-print("imported:", *sorted({"transformers", "timm", "torchvision", "huggingface_hub", "diffusers"} & sys.modules.keys()))
-sys.exit(code)
-"""
-
-
-@pytest.mark.slow("starts another process")
-def test_the_demo_needs_neither_network_nor_other_libraries(tmp_path):
-    words = [sys.executable, "-c", WITHOUT_NETWORK, "demo", "--out", str(tmp_path / "demo")]
-    run = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "DEPTH_NORMAL_HOME": str(tmp_path / "dn")})
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.splitlines()[-1] == "imported:"
-    for words in ("coffee_depth.png", "coffee_normals.png", "coffee.npz", "moge-2-vits-normal", "141 MB", "depth-normal models"):
-        assert words in run.stdout
-    assert results(tmp_path / "demo") == ["coffee.npz", "coffee_depth.png", "coffee_normals.png"]
-    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
-    maps = np.load(tmp_path / "demo" / "coffee.npz")
-    assert maps["depth"].shape == (400, 600)
-    cup, table = maps["depth"][100:160, 230:350].mean(), maps["depth"][:80, :80].mean()
-    assert cup > table + maps["depth"].std(), "the cup stands nearer than the table behind it"
-
-
-@pytest.mark.parametrize(
-    ("words", "model"),
-    [
-        (["estimate", "a.jpg", "--out", "maps"], "moge-2-vits-normal"),
-        (["stereo", "a.jpg", "--out", "maps"], "moge-2-vits-normal"),
-        (["bench"], "moge-2-vits-normal"),
-        (["video", "a.mp4"], "video-depth-anything-small"),
-    ],
-)
-def test_what_is_taken_where_nobody_chooses(words, model):
-    assert arguments.chosen_model(cli._parsed(words)) == model
+    advice = "Choose --model tiny to go on without a download", "or --model moge-2-vits-normal for metres and normals"
+    wanted = ("midas_v21_small_256.pt", "isl-org/MiDaS", str(tmp_path / "DEPTH_NORMAL_HOME"), *advice)
+    assert [words for words in wanted if words not in said] == []
 
 
 def test_from_python_the_same_is_taken(image, monkeypatch):
@@ -374,11 +205,6 @@ def test_compare_writes_heat_maps(tmp_path, capsys):
     capsys.readouterr()
     assert cli.main(["compare", plane, plane, "--out", str(tmp_path / "diff.png")]) == 2
     assert "diff.png is there already" in capsys.readouterr().err
-    for words, message in (
-        (["--out", "a.jpg"], "a.jpg: heat maps are written to .png or .html"),
-        (["--overwrite"], "--overwrite is for heat"),
-    ):
-        assert cli.main(["compare", plane, plane, *words]) == 2 and message in capsys.readouterr().err
 
 
 def test_compare_says_what_a_pfm_is_taken_for(tmp_path, caplog):
@@ -398,19 +224,6 @@ def test_compare_of_what_has_nothing_in_common(tmp_path, capsys):
     np.savez(tmp_path / "normals.npz", normals=np.broadcast_to(np.float32([0, 0, 1]), (8, 8, 3)), axes="opengl")
     assert cli.main(["compare", write_plane(tmp_path / "depth.npz", with_normals=False), str(tmp_path / "normals.npz")]) == 2
     assert "nothing of the same kind" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("words", [("--also", "pfm", "--also", "exr"), ("--also", "pfm,exr,normals"), ("--write", "depth,pfm,exr")])
-def test_other_formats_are_written_beside(estimate, image, tmp_path, words):
-    assert estimate(image, *words) == 0
-    assert {"astronaut.pfm", "astronaut.exr"} <= {path.name for path in (tmp_path / "out").iterdir()}
-
-
-@pytest.mark.parametrize("words", [("--also", "pfm,tga"), ("--write", "pfm,tga")])
-def test_what_is_none_of_the_formats_is_named(estimate, image, words, capsys):
-    with pytest.raises(SystemExit):
-        estimate(image, *words)
-    assert "'tga' is none of depth, normals, npz, exr" in capsys.readouterr().err
 
 
 def stand_in(monkeypatch, found):

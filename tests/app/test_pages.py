@@ -11,7 +11,7 @@ import torch
 
 import depth_normal
 from depth_normal.annotators.registry import all_specs
-from depth_normal.app.cli import EXAMPLES, _parsed
+from depth_normal.app.cli import EXAMPLES, _parsed, _parser
 from depth_normal.geometry.files import write_image_png
 from depth_normal.model_loader.weights.https import CONNECT_VARIABLES, READ_VARIABLES
 from depth_normal.nodes import old_ids
@@ -44,9 +44,13 @@ def test_a_command_that_is_shown_is_understood(tmp_path, monkeypatch, capsys):
         if (first := Path(words[0])).suffix:  # an image in the place of a command is looked for
             first.touch()
         try:
-            assert callable(_parsed(words).run)
+            parsed = _parsed(words)
         except SystemExit:
             pytest.fail(f"{place}: {line}: {capsys.readouterr().err}")
+        assert callable(parsed.run)
+        if command := place.partition("--help of ")[2]:
+            assert parsed.parser.prog.split()[1] == command
+            assert " ".join(EXAMPLES[command][-1].split()) in " ".join(_parser().commands[command].format_help().split()), command
 
 
 def test_commands_can_be_pasted():

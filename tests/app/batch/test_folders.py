@@ -34,7 +34,7 @@ from depth_normal.geometry.files import FileFormatError, file_lock, paths, read_
 from depth_normal.model_loader.comfy.placement import Placement
 
 COMMAND = (sys.executable, "-m", "depth_normal.app.cli", "estimate")
-SMALL = ("--model", "tiny", "--size", "64")
+SMALL, OPTIONS = ("--model", "tiny", "--size", "64"), Options(MODELS["tiny"], size=64)
 PROCESSES = "starts other processes"
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
 
@@ -54,6 +54,10 @@ def save_photos(folder, count, height=32, width=48):
     return folder
 
 
+def todo(photos):
+    return plan_outputs(find_images([photos])[0], photos.parent / "out").todo
+
+
 def estimate(source, out, *words):
     return cli.main(["estimate", str(source), "--out", str(out), *SMALL, *words])
 
@@ -71,15 +75,11 @@ def times(folder):
 def test_what_is_written_is_a_choice(photos, tmp_path):
     assert estimate(photos, tmp_path / "out") == 0
     assert {path.name[3:] for path in (tmp_path / "out").glob("0*")} == {"_depth.png", "_normals.png"}
-    assert estimate(photos, tmp_path / "raw", "--write", "npz,pfm") == 0
-    assert {path.name[3:] for path in (tmp_path / "raw").glob("0*")} == {".npz", ".pfm", "_normals.pfm"}
+    pytest.importorskip("OpenEXR")
+    assert estimate(photos, tmp_path / "raw", "--write", "npz,pfm", "--also", "exr") == 0
+    assert {path.name[3:] for path in (tmp_path / "raw").glob("0*")} == {".npz", ".pfm", "_normals.pfm", ".exr"}
     with pytest.raises(SystemExit):
         estimate(photos, tmp_path / "raw", "--write", "depth,jpeg")
-
-
-def test_a_map_that_a_model_does_not_give_is_refused_at_once(photos, tmp_path, capsys):
-    assert cli.main(["estimate", str(photos), "--out", str(tmp_path / "out"), "--model", "marigold-normals", "--write", "depth"]) == 2
-    assert "marigold-normals gives normals: there is no depth to write" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_the_tree_is_kept(tmp_path):
@@ -177,23 +177,17 @@ def test_an_image_that_changes_while_it_is_estimated_is_made_again(photos, tmp_p
     assert {path.name for path in after if after[path] != before[path]} == {"002_depth.png", "002_normals.png"}
 
 
-def test_json_lines(photos, tmp_path, capsys):
+def test_json_lines_tell_what_fails_and_what_is_not_there_too(photos, tmp_path, capsys):
     (photos / "bad.png").write_text("not an image")
-    assert estimate(photos, tmp_path / "out", "--json-lines") == 1
-    lines = {Path(line["image"]).name: line for line in map(json.loads, capsys.readouterr().out.splitlines())}
+    absent = str(tmp_path / "absent.png")
+    assert estimate(photos, tmp_path / "out", "--json-lines", absent) == 1
+    missing, *lines = sorted(map(json.loads, capsys.readouterr().out.splitlines()), key=lambda line: line["image"] or "")
+    assert (missing["image"], missing["status"], missing["again"]) == (None, "failed", False) and absent in missing["reason"]
+    lines = {Path(line["image"]).name: line for line in lines}
     assert len(lines) == 5 and lines["bad.png"]["status"] == "failed" and lines["bad.png"]["again"] is False
     assert str(photos / "bad.png") in lines["bad.png"]["reason"]
+    assert estimate(absent, tmp_path / "out", "--json-lines") == 2 and json.loads(capsys.readouterr().out) == missing
     assert lines["000.png"]["status"] == "done" and all(Path(path).is_file() for path in lines["000.png"]["files"])
-
-
-def test_json_lines_tell_what_is_not_there_too(photos, tmp_path, capsys):
-    assert cli.main(["estimate", str(photos), str(tmp_path / "absent.png"), "--out", str(tmp_path / "out"), *SMALL, "--json-lines"]) == 1
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    (missing,) = [line for line in lines if line["image"] is None]
-    assert missing["status"] == "failed" and str(tmp_path / "absent.png") in missing["reason"] and missing["again"] is False
-    assert len(lines) == 5
-    assert cli.main(["estimate", str(tmp_path / "absent.png"), "--out", str(tmp_path / "out"), *SMALL, "--json-lines"]) == 2
-    assert json.loads(capsys.readouterr().out) == missing
 
 
 def test_a_halted_neighbour_costs_one_image_and_ends_nothing(photos, tmp_path, monkeypatch, capsys):
@@ -254,10 +248,8 @@ def test_failures_are_kept_and_tried_again_where_that_makes_sense(photos, tmp_pa
     whole = (photos / "001.png").read_bytes()
     sources, _ = find_images([photos])
     (photos / "001.png").unlink()
-    gone = Options(MODELS["tiny"], size=64)
-    plan = plan_outputs(sources, out)
     log = FailureLog(out)
-    for outcome in local_engine.estimate_files(gone.load(), plan.todo, gone):
+    for outcome in local_engine.estimate_files(OPTIONS.load(), plan_outputs(sources, out).todo, OPTIONS):
         if outcome.failure:
             log.add(outcome.item.image, out, outcome.failure)
     entries = {Path(line["image"]).name: line for line in map(json.loads, log.path.read_text().splitlines())}
@@ -302,22 +294,18 @@ def test_named_lists_of_failures_survive_half_a_line(photos, tmp_path):
     assert [each.path for each in FailureLog(tmp_path).worth_trying()] == [photos / "000.png"]
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        {"image": [1], "relative": "a.png", "again": True},
-        {"image": 5, "relative": "a.png", "again": True},
-        {"image": "/a.png", "relative": 7, "again": True},
-        {"image": "000.png", "relative": "../elsewhere/000.png", "again": True},
-        {"image": "000.png", "relative": "/elsewhere/000.png", "again": True},
-        {"image": "000.png", "relative": "", "again": True},
-    ],
-)
-def test_lines_that_are_not_ours_are_passed_over(line, tmp_path):
+def test_lines_that_are_not_ours_are_passed_over(tmp_path):
     log = FailureLog(tmp_path)
     log.path.parent.mkdir()
-    log.path.write_text(json.dumps(line) + "\n")
-    assert FailureLog(tmp_path).worth_trying() == []
+    lines = [
+        ([1], "a.png"),
+        (5, "a.png"),
+        ("/a.png", 7),
+        *(("000.png", path) for path in ("../elsewhere/000.png", "/elsewhere/000.png", "")),
+    ]
+    for image, relative in lines:
+        log.path.write_text(json.dumps({"image": image, "relative": relative, "again": True}) + "\n")
+        assert FailureLog(tmp_path).worth_trying() == [], (image, relative)
 
 
 def test_a_record_takes_the_place_of_another_whole(photos, tmp_path):
@@ -358,7 +346,7 @@ def test_a_folder_that_goes_away_is_not_made_again(photos, tmp_path, monkeypatch
 
 
 @needs_signals
-@pytest.mark.parametrize("closed", ["<&- >/dev/full", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", ["<&- >/dev/full", "<&- >&- 2>&-"])
 @pytest.mark.slow(PROCESSES)
 def test_streams_that_are_closed_or_full_end_nothing(photos, tmp_path, closed):
     if "full" in closed and not Path("/dev/full").exists():
@@ -376,8 +364,9 @@ def test_python_says_at_once_what_is_wrong(photos, tmp_path, monkeypatch):
         {"model": "tiny", "writes": "npz"},
         {"model": "tiny", "coding": "dx"},
         {"model": "tiny", "device": "gpu"},
+        {"model": "tiny", "runtime": "warp"},
     ):
-        with pytest.raises(ValueError, match=r"nope|choose of|unknown .*dx|unknown device 'gpu'"):
+        with pytest.raises(ValueError, match=r"nope|choose of|unknown .*dx|unknown device 'gpu'|unknown runtime 'warp'; accepted: torch"):
             depth_normal.estimate_folder(photos, tmp_path / "out", **words)
     with pytest.raises(ValueError, match="nope"):
         depth_normal.estimate_folder(photos, model="nope")
@@ -385,8 +374,10 @@ def test_python_says_at_once_what_is_wrong(photos, tmp_path, monkeypatch):
     assert len(list(depth_normal.estimate_folder(photos, tmp_path / "out", model="tiny", size=64))) == 4
     lines = [json.loads(line) for line in (tmp_path / "out" / RECORDS / "failures.jsonl").read_text().splitlines()]
     assert ["would write the same files" in line["reason"] for line in lines] == [True]
-    monkeypatch.setattr("depth_normal.app.batch.options.load_model", lambda *_: pytest.fail("a model was asked for"))
-    assert list(depth_normal.estimate_folder(photos, tmp_path / "out", model="tiny", size=64, resume=True)) == []
+    asked, named = [], "depth_normal.app.batch.options.load_model"
+    monkeypatch.setattr(named, lambda *words: asked.append(words[-1]) or depth_normal.load_model("tiny"))
+    assert list(depth_normal.estimate_folder(photos, tmp_path / "out", model="tiny", size=64, resume=True)) == asked == []
+    assert len(list(depth_normal.estimate_folder(photos / "000.png", model="tiny", size=32, runtime="onnx"))) == 1 and asked == ["onnx"]
 
 
 @pytest.mark.slow("takes most of a second")
@@ -430,8 +421,7 @@ def test_batches_of_like_size_give_what_single_images_give(tmp_path, monkeypatch
 def test_what_did_not_fit_the_model_itself_is_remembered(tmp_path, monkeypatch):
     photos = save_photos(tmp_path / "photos", 16)
     monkeypatch.setitem(local_engine._FULL_BATCH, "cpu", 4)
-    sizes, options = [], Options(MODELS["tiny"], size=64)
-    model = options.load()
+    sizes, model = [], OPTIONS.load()
     estimate = per_image.estimate
     monkeypatch.setattr(per_image, "estimate", lambda *words: sizes.append(len(words[1])) or estimate(*words))
 
@@ -448,10 +438,9 @@ def test_what_did_not_fit_the_model_itself_is_remembered(tmp_path, monkeypatch):
     assert sizes == [4, 2, 2, 2, 2, 2, 2]
 
 
-def test_weights_that_do_not_fit_on_the_device_end_the_run_at_once(photos, tmp_path, monkeypatch):
+def test_weights_that_do_not_fit_on_the_device_end_the_run_at_once(photos, monkeypatch):
     """No other image could be estimated there, and no smaller batch."""
-    options = Options(MODELS["tiny"], size=64)
-    model, moved = options.load("cpu"), []
+    model, moved = OPTIONS.load("cpu"), []
 
     def full(device):
         moved.append(device)
@@ -461,8 +450,7 @@ def test_weights_that_do_not_fit_on_the_device_end_the_run_at_once(photos, tmp_p
     monkeypatch.setattr(model.network, "to", full)
     monkeypatch.setattr(Placement, "_is_at", lambda *_: False)
     monkeypatch.setitem(local_engine._FULL_BATCH, "cpu", 8)  # as on a GPU
-    todo = plan_outputs(find_images([photos])[0], tmp_path / "out").todo
-    (outcome,) = local_engine.estimate_files(model, todo, options)
+    (outcome,) = local_engine.estimate_files(model, todo(photos), OPTIONS)
     assert outcome.failure is not None and outcome.failure.stops_run and outcome.failure.retryable
     assert "000.png: tiny does not fit in the memory of cpu: its weights take" in outcome.failure.reason
     assert len(moved) == 2
@@ -484,9 +472,8 @@ def test_what_is_rendered_where_a_gpu_is_full_is_rendered_on_the_cpu(photos, tmp
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.")
         return tmp_path
 
-    options = Options(MODELS["tiny"], size=64)
-    (outputs, *_) = plan_outputs(find_images([photos])[0], tmp_path / "out").todo
-    pipeline = local_engine._Pipeline(options.load("cpu"), options, finish, threading.Event(), only_shown=False)
+    outputs = todo(photos)[0]
+    pipeline = local_engine._Pipeline(OPTIONS.load("cpu"), OPTIONS, finish, threading.Event(), only_shown=False)
     try:
         assert pipeline._finish(local_engine.InFlight(outputs, None, torch.ones(1, 3, 32, 48)), found) == tmp_path
     finally:
@@ -497,11 +484,10 @@ def test_what_is_rendered_where_a_gpu_is_full_is_rendered_on_the_cpu(photos, tmp
 @pytest.mark.parametrize("shareable", [True, False])
 def test_on_a_cpu_networks_run_side_by_side(photos, two_threads, monkeypatch, shareable):
     """Each in its own thread, whose results are those of one thread; what keeps notes of an image, as libraries' networks do, twice."""
-    model, options = Options(MODELS["tiny"], size=64).load(), Options(MODELS["tiny"], size=64)
+    model = OPTIONS.load()
     monkeypatch.setattr(type(model.annotator), "shareable", shareable)
-    todo = plan_outputs(find_images([photos])[0], photos.parent / "out").todo
     torch.set_num_threads(1)
-    alone = {outputs.image: per_image.estimate(model, per_image.read(outputs.image), options) for outputs in todo}
+    alone = {outputs.image: per_image.estimate(model, per_image.read(outputs.image), OPTIONS) for outputs in todo(photos)}
     torch.set_num_threads(2)
     inside, most, met, networks = 0, 0, threading.Barrier(2), set()
 
@@ -519,7 +505,7 @@ def test_on_a_cpu_networks_run_side_by_side(photos, two_threads, monkeypatch, sh
 
     hooks = [model.annotator.network.register_forward_pre_hook(enter), model.annotator.network.register_forward_hook(leave)]
     try:
-        found = {outputs.image: each for outputs, each in local_engine.process(model, todo, options, lambda item, found: found)}
+        found = {outputs.image: each for outputs, each in local_engine.process(model, todo(photos), OPTIONS, lambda _, found: found)}
     finally:
         [hook.remove() for hook in hooks]
     assert most == 2 and found.keys() == alone.keys()
@@ -529,20 +515,11 @@ def test_on_a_cpu_networks_run_side_by_side(photos, two_threads, monkeypatch, sh
     assert len({each.last.weight.data_ptr() for each in networks}) == 1, "no weight is held twice"
 
 
-def test_a_first_image_that_no_network_takes_fails_alone(photos, tmp_path, capsys):
-    cv2.imwrite(str(photos / "000.png"), np.zeros((1, 3000), np.uint8))
-    assert estimate(photos, tmp_path / "out") == 1
-    assert "more than 1000 times as long as the other" in capsys.readouterr().err
-    assert len(list((tmp_path / "out").glob("*.png"))) == 6
-
-
 @pytest.mark.slow("takes most of a second")
 def test_memory_between_reading_and_writing_is_bounded(photos, monkeypatch):
     """With room for three images no more than that are held, however slow the end is."""
     held, most = set(), 0
     monkeypatch.setattr(local_engine, "_PIXELS", 3 * 32 * 48)
-    sources, _ = find_images([photos])
-    todo = plan_outputs(sources, photos.parent / "out").todo * 10
     read = local_engine.per_image.read
 
     def count(path):
@@ -557,8 +534,7 @@ def test_memory_between_reading_and_writing_is_bounded(photos, monkeypatch):
         held.discard(id(item.image))
 
     monkeypatch.setattr(local_engine.per_image, "read_with_alpha", count)
-    options = Options(MODELS["tiny"], size=64)
-    assert len(list(local_engine.process(options.load(), todo, options, finish))) == 40
+    assert len(list(local_engine.process(OPTIONS.load(), 10 * todo(photos), OPTIONS, finish))) == 40
     assert most <= 5
 
 
@@ -581,10 +557,16 @@ def test_python_gets_the_same_with_the_files(photos, tmp_path):
 
 
 @pytest.mark.slow(PROCESSES)
-def test_a_log_has_no_progress_bar(photos, tmp_path):
+def test_a_log_has_no_progress_bar_and_complaints_have_lines_of_their_own(photos, tmp_path):
+    (photos / "002.png").write_text("no image")
     words = [*COMMAND, str(photos), "--out", str(tmp_path / "out"), *SMALL]
-    said = subprocess.run(words, capture_output=True, timeout=300, check=True).stderr.decode()
-    assert "\r" not in said and [line.split()[0] for line in said.split("\n")[:-1]] == ["loading", "depth-normal:"]
+    run = subprocess.run(words, capture_output=True, timeout=300)
+    said = run.stderr.decode()
+    assert run.returncode == 1 and "\r" not in said
+    loading, bad, last = said.splitlines()
+    assert loading.startswith("loading") and last.startswith("depth-normal: 3 done")
+    assert bad.startswith(f"depth-normal: {photos / '002.png'}")
+    assert [line.split(":")[0] for line in run.stdout.decode().splitlines()] == [str(photos / f"00{number}.png") for number in (0, 1, 3)]
 
 
 @needs_signals
@@ -629,7 +611,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
 @needs_signals
 @pytest.mark.slow(PROCESSES)
 def test_killed_four_times_every_output_is_there_once_and_whole(tmp_path):
-    photos, out = save_photos(tmp_path / "photos", 100), tmp_path / "out"
+    photos, out = save_photos(tmp_path / "photos", 60), tmp_path / "out"
     assert estimate(photos, tmp_path / "undisturbed") == 0
     expected = made(tmp_path / "undisturbed")
     chance = random.Random(12)
@@ -641,12 +623,12 @@ def test_killed_four_times_every_output_is_there_once_and_whole(tmp_path):
             time.sleep(chance.uniform(0, 0.05))
             process.kill()
             told += process.stdout.read().splitlines(keepends=True)
-    assert 4 <= len(told) < 100
+    assert 4 <= len(told) < 60
     assert estimate(photos, out, "--resume") == 0
     images = [line.partition(": ")[0] for line in told if line.endswith("\n")]
     assert len(set(images)) == len(images), "nothing that was done is done twice"
-    assert made(out) == expected and len(expected) == 200
-    assert len(list((out / RECORDS).glob("*.json"))) == 100
+    assert made(out) == expected and len(expected) == 120
+    assert len(list((out / RECORDS).glob("*.json"))) == 60
     assert {path.name for path in (out / RECORDS).iterdir() if path.suffix != ".json"} <= {"lock"}, "nothing is left of the dead"
 
 
@@ -694,27 +676,3 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path, small_disk, capsys
     assert all(times(out)[path] == before[path] for path in list(before)[: 2 * done])
     assert estimate(photos, tmp_path / "undisturbed") == 0
     assert made(out) == made(tmp_path / "undisturbed")
-
-
-@pytest.mark.slow("takes most of a second")
-def test_a_full_disk_ends_effects_over_a_folder(tmp_path, small_disk, capsys):
-    photos, out = save_photos(tmp_path / "photos", 30), small_disk / "out"
-    (small_disk / "ballast").write_bytes(bytes(540_000))
-    assert cli.main(["effect", "fog", str(photos), "-o", f"{out}/", "--model", "tiny", "--size", "32"]) == 1
-    said = capsys.readouterr()
-    made = list(out.glob("*.png"))
-    assert 0 < len(made) < 28 and len(said.out.splitlines()) == len(made), "each file is whole"
-    assert said.err.count("No space left on device") == 2, "not once for each image"
-    assert f"stopped with {29 - len(made)} image" in said.err
-
-
-def test_a_folder_from_python_takes_a_runtime(photos):
-    with pytest.raises(ValueError, match="unknown runtime 'warp'; accepted: torch"):
-        depth_normal.estimate_folder(photos, model="tiny", runtime="warp")
-    asked = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "depth_normal.app.batch.options.load_model", lambda *given: asked.append(given[-1]) or depth_normal.load_model("tiny")
-        )
-        assert len(list(depth_normal.estimate_folder(photos, model="tiny", size=32, runtime="onnx"))) == 4
-    assert asked == ["onnx"]

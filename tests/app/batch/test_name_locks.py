@@ -1,7 +1,6 @@
 """Who waits for whom when several write to one folder, and what is true of the folder after any of them was killed."""
 
 import errno
-import logging
 import os
 import signal
 import subprocess
@@ -13,7 +12,6 @@ import pytest
 from depth_normal.app.batch import name_locks
 from depth_normal.app.batch.name_locks import NameLockedError, locked_names
 from depth_normal.app.batch.records import RECORDS
-from depth_normal.geometry.files import file_lock
 
 needs_processes_of_unix = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks, and stops processes by signals")
 
@@ -104,18 +102,6 @@ def test_without_locks_of_bytes_the_whole_folder_is_locked(folder, monkeypatch):
     with locked_names(folder, ["a.json", "a_depth.png"]):
         assert not is_free(folder, "b.json")
     assert is_free(folder, "b.json")
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no disks without locks")
-def test_a_disk_without_locks_is_written_to_with_a_warning(folder, monkeypatch, caplog):
-    def refuse(*_):
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr(name_locks, "_lock", refuse)
-    monkeypatch.setattr(file_lock, "_warned", set())
-    with caplog.at_level(logging.WARNING):
-        assert is_free(folder, "a.json", "a_depth.png") and is_free(folder, "b.json")
-    assert len(caplog.messages) == 1 and f"the disk of {folder} has no locks" in caplog.text
 
 
 KILLED = """

@@ -50,14 +50,8 @@ def put(outputs, settings=SETTINGS, text="made", stages=None):
 
 def test_the_names_of_an_image():
     outputs = of(Path("photos/room.jpg"), Path("maps"), "exr", "pfm")
-    assert [path.as_posix() for path in outputs.paths()] == [
-        "maps/room_depth.png",
-        "maps/room_normals.png",
-        "maps/room.npz",
-        "maps/room.exr",
-        "maps/room.pfm",
-        "maps/room_normals.pfm",
-    ]
+    endings = ("_depth.png", "_normals.png", ".npz", ".exr", ".pfm", "_normals.pfm")
+    assert [path.as_posix() for path in outputs.paths()] == [f"maps/room{ending}" for ending in endings]
 
 
 @pytest.mark.parametrize(
@@ -483,27 +477,6 @@ def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path, name):
         ) as caught:
             put(outputs)
     assert "[Errno" not in str(caught.value)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the length of files, which Windows does not have")
-@pytest.mark.slow("starts another process")
-def test_a_full_disk_is_named(tmp_path):
-    program = """
-import resource
-from pathlib import Path
-from depth_normal.app.batch.outputs import Outputs
-from depth_normal.app.batch.staging import staged
-
-resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
-try:
-    with staged(Outputs(Path("a.png"), Path("."), ("npz", "depth", "normals")), {}) as stage:
-        stage.path("npz").write_bytes(bytes(200))
-except OSError as error:
-    print(error)
-"""
-    run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert run.stdout == "cannot write to .: File too large; free room there, change its permissions, or choose another folder\n"
-    assert not list(tmp_path.iterdir()), "nor an empty folder for records"
 
 
 def test_records_of_former_versions_are_read(tmp_path):

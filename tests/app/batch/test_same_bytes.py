@@ -6,17 +6,20 @@ For Ray see test_ray.py.
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app import cli
+from depth_normal.app.batch import per_image
 from depth_normal.app.batch.options import Options
 from depth_normal.app.batch.outputs import plan_outputs
-from depth_normal.app.batch.per_image import run
 from depth_normal.app.batch.sources import find_images
+from depth_normal.geometry.estimate import Estimate, Quantity
 
 ROUNDS = 4
 WRITES = "npz,depth,normals"
@@ -70,7 +73,7 @@ def test_an_image_gives_the_same_bytes_whichever_way_it_goes(photos, model, tmp_
     def without_an_engine(out):
         loaded = options.load("cpu")
         for outputs in plan_outputs(find_images([photos])[0], out, WRITES.split(",")).todo:
-            run(loaded, outputs, options)
+            per_image.run(loaded, outputs, options)
 
     ways = (as_folder, one_by_one, resumed, without_an_engine)
     expected = None
@@ -98,3 +101,28 @@ def test_an_output_alone_has_the_bytes_that_it_has_beside_all_maps(photos, model
     whole = made("npz,depth,normals,full-sbs")
     for writes in ("depth", "normals", "full-sbs"):
         assert made(writes).items() < whole.items()
+
+
+DEPTH = {"depth": torch.rand(1, 1, 5, 7), "quantity": Quantity.DISPARITY, "confidence": torch.rand(1, 1, 5, 7)}
+NORMALS = {"normals": torch.rand(1, 3, 5, 7), "mask": torch.ones(1, 1, 5, 7, dtype=torch.bool)}
+
+
+@pytest.mark.parametrize(
+    ("writes", "predicted", "kept"),
+    [
+        (("depth",), {**DEPTH, **NORMALS}, {"depth", "mask"}),
+        (("depth",), DEPTH, {"depth"}),
+        (("full-sbs", "vr180-holes"), {**DEPTH, **NORMALS}, {"depth", "mask"}),
+        (("normals",), {**DEPTH, **NORMALS}, {"normals", "mask"}),
+        (("normals",), DEPTH, {"normals"}),
+        (("normals", "anaglyph"), DEPTH, {"depth", "normals"}),
+        (("depth", "exr"), DEPTH, {"depth", "normals", "confidence"}),
+        (("parquet",), DEPTH, {"depth", "normals", "confidence"}),
+        (("depth", "normals"), NORMALS, {"normals", "mask"}),
+        ((), {**DEPTH, **NORMALS}, {"depth", "normals", "mask", "confidence"}),
+    ],
+)
+@pytest.mark.parametrize("refine", [False, True])
+def test_maps_that_no_file_shows_are_left_out(writes, predicted, kept, refine):
+    model = SimpleNamespace(estimate=lambda images, size, *, derive, **_: derive(Estimate(**predicted)))
+    assert set(per_image.estimate(model, torch.rand(1, 3, 5, 7), Options(refine=refine), writes).maps) == kept

@@ -273,10 +273,3 @@ def test_long_runs_hear_of_what_may_be_faster(monkeypatch, tmp_path):
     assert many.advice(99, "cpu") is None is replace(many, runtime="torch").advice(1000, "cpu") is OPTIONS.advice(1000, "cpu")
     measured.keep(many.spec, None, torch.device("cpu"), [])
     assert many.advice(100, "cpu") is None
-
-
-def test_models_that_take_no_photos_are_refused_before_anything_is_downloaded(monkeypatch, capsys):
-    monkeypatch.setattr(Options, "load", lambda *_: pytest.fail("loaded"))
-    for name, words in (("da2", "takes panoramas"), ("marigold-iid-appearance", "neither depth nor normals")):
-        assert cli.main(["bench", "--model", name]) == 2
-        assert words in capsys.readouterr().err

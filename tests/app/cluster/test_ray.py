@@ -154,11 +154,6 @@ def test_what_cannot_be_asked_for(words, message, folder, tmp_path, capsys):
     assert message in capsys.readouterr().err and not (tmp_path / RECORDS / "run.lock").exists()
 
 
-def test_images_in_stores_are_for_a_cluster(tmp_path, capsys):
-    assert command("s3://photos/a.png", "--out", tmp_path / "out") == 2
-    assert "s3://photos/a.png: images in stores are read with --engine ray" in capsys.readouterr().err and not (tmp_path / "out").exists()
-
-
 @pytest.mark.slow("runs Ray twice")
 def test_images_that_differ_in_their_extension_alone_fit_in_one_folder(folder, tmp_path, cluster, capsys):
     photos, words = tmp_path / "photos", ("--keep-extension",)

@@ -42,10 +42,5 @@ def test_it_asks_first_and_deletes_nothing_where_nobody_answers(places, monkeypa
     assert ("--yes" in capsys.readouterr().out) == left
 
 
-def test_what_is_no_folder_is_said(places, capsys):
-    assert cli.main(["clean", "nowhere"]) != 0
-    assert "nowhere is no folder" in capsys.readouterr().err
-
-
 def test_every_place_that_is_written_is_known():
     assert store_folder().name in clean.KEPT and user_cache().is_absolute()

@@ -1,3 +1,5 @@
+"""`depth-normal convert` and `refine`: files of geometry in, files of geometry out."""
+
 import math
 
 import cv2
@@ -102,25 +104,6 @@ def test_only_what_it_made_is_replaced(tmp_path, estimate, capsys):
     assert main(["convert", words[1], words[1], "--overwrite"]) == 2, "an input is never replaced"
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("b.txt",), "this command writes .npz"),
-        (("b.npz", "--as-image"), "--as-image is for .png"),
-        (("b.png", "--half"), "--half is for .exr"),
-        (("b.npy",), "this command writes .npz"),
-        (("b",), "the name has no extension (that of a folder ends in"),
-        (("b.npz", "-o", "c.npz"), "--out names a result, and so does b.npz"),
-    ],
-)
-def test_what_is_refused(tmp_path, estimate, words, message, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    files.save_estimate(tmp_path / "a.npz", estimate)
-    assert main(["convert", "a.npz", *words]) == 2
-    assert message in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
-
-
 @pytest.mark.parametrize("command", ["view", "refine", "compare"])
 def test_every_reader_takes_the_word_that_its_errors_ask_for(tmp_path, command, capsys):
     array, image = tmp_path / "d.npz", tmp_path / "i.png"
@@ -136,3 +119,18 @@ def test_every_reader_takes_the_word_that_its_errors_ask_for(tmp_path, command, 
     words += ["--channel", "near"]
     assert main(words) == 2 and "metric-depth (metres)" in capsys.readouterr().err
     assert main([*words, "--quantity", "disparity"]) == 0, capsys.readouterr().err
+
+
+def test_a_file_is_refined_to_the_images_size(tmp_path, capsys):
+    """A near left half before a far right one, and its depth of half its size."""
+    image, depth = np.full((48, 64, 3), 40, np.uint8), np.full((24, 32), 5.0, np.float32)
+    image[:, :33], depth[:, :16], depth[:, 16] = 200, 2.0, 1 / 0.35
+    photo, known, out = tmp_path / "photo.png", tmp_path / "photo.npz", tmp_path / "new" / "refined.npz"
+    cv2.imwrite(str(photo), image)
+    files.save_estimate(known, Estimate(torch.from_numpy(depth)[None, None], Quantity.METRIC_DEPTH))
+    assert main(["refine", str(photo), "--geometry", str(known), "--out", str(out)]) == 0
+    assert capsys.readouterr().out.strip() == f"{photo}: {out}"
+    refined = files.load_estimate(out)
+    assert torch.allclose(refined.depth[..., :33], torch.tensor(2.0), rtol=0.02)
+    assert torch.allclose(refined.depth[..., 33:], torch.tensor(5.0), rtol=0.02)
+    assert refined.normals is not None

@@ -96,28 +96,6 @@ def test_splats_are_a_ply_without_being_told(image, maps, tmp_path, monkeypatch,
     assert b"property float rot_3" in (tmp_path / "depth-normal/photo.ply").read_bytes()[:2000]
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--splats", "--out", "x.glb"), "x.glb: the name ends in .glb; with --splats this command writes .ply"),
-        (("--splats", "--max-jump", "1"), "--max-jump has no effect on splats"),
-        (("--splats", "--fill-behind", "9"), "--fill-behind has no effect on splats"),
-        (("--out", "x.stl", "--fill-behind", "9"), "--fill-behind has no effect on a .stl"),
-        (("--splats", "--width", "9"), "--width has no effect on a .ply"),
-        (("--out", "x.obj"), "this command writes .glb, .ply, .stl"),
-        (("--out", "x.glb", "--width", "9"), "--width has no effect on a .glb"),
-        (("--out", "x.glb", "--up", "z"), "--up has no effect on a .glb"),
-        (("--out", "x.stl", "--near-far-ratio", "9"), "--near-far-ratio has no effect on a .stl"),
-        (("--out", "x.stl", "--width", "0"), "--width is 0"),
-    ],
-)
-def test_what_makes_no_sense_is_refused_before_anything_is_read(words, message, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert run("absent.png", *words) == 2
-    assert message in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.slow("makes a mesh of 960x640 pixels")
 def test_the_mesh_of_a_photograph_is_no_large_file(tmp_path):
     photo = Path(__file__).resolve().parents[3] / "app" / "coffee.jpg"

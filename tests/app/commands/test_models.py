@@ -78,18 +78,18 @@ def test_models_on_the_disk_with_their_place(capsys, tmp_path, monkeypatch):
 
 
 LISTING = """
-import sys
-from pathlib import Path
+import contextlib, sys
 from depth_normal.app import cli
-cli.main(sys.argv[1:])
+with contextlib.redirect_stdout(sys.stderr):
+    cli.main(["models"])
+cli.main(["models", "--json"])
 large = {"torch", "numpy", "PIL", "cv2", "transformers", "httpx", "requests", "tqdm"}
 print("large:", *sorted(large & sys.modules.keys()), file=sys.stderr)
 print("torch hub:", __import__("depth_normal.model_loader.weights.find").model_loader.weights.find._torch_hub(), file=sys.stderr)
 """
 
 
-@pytest.mark.parametrize("words", [["models"], ["models", "--json"]])
-def test_the_list_is_told_without_torch(words, tmp_path, monkeypatch):
+def test_the_list_is_told_without_torch(tmp_path, monkeypatch):
     """Whatever lies where weights are looked for: a file of PyTorch, and one that is none."""
     for name in ("TORCH_HOME", "HF_HOME", "DEPTH_NORMAL_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name))
@@ -98,11 +98,14 @@ def test_the_list_is_told_without_torch(words, tmp_path, monkeypatch):
     checkpoints.mkdir(parents=True)
     torch.save({"weight": torch.zeros(1)}, checkpoints / "midas_v21_small_256.pt")
     (checkpoints / "dpt_large_384.pt").write_text("<!DOCTYPE html>")
-    run = subprocess.run([sys.executable, "-c", LISTING, *words], capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert run.stderr.splitlines() == ["large:", f"torch hub: {torch.hub.get_dir()}"]
-    if "--json" not in words:
-        return
-    files = {row["id"]: row["file"] for row in json.loads(run.stdout)}
+    run = subprocess.run([sys.executable, "-c", LISTING], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert run.stderr.splitlines()[-2:] == ["large:", f"torch hub: {torch.hub.get_dir()}"]
+    rows = {row["id"]: row for row in json.loads(run.stdout)}
+    assert rows["midas-dpt-hybrid"] == {
+        **{"id": "midas-dpt-hybrid", "gives": "disparity", "group": "disparity", "licence": "MIT", "commercial_use": "yes"},
+        **{"size": 492757791, "size_is_exact": True, "file": None},
+    }
+    files = {model: row["file"] for model, row in rows.items()}
     assert list(files) == list(MODELS)
     assert files["midas-v2.1-small"] == str(checkpoints / "midas_v21_small_256.pt")
     assert files["midas-dpt-large"] is None and Path(files["tiny"]).parent.name == "annotators"

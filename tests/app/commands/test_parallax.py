@@ -118,22 +118,6 @@ def test_images_and_videos_are_each_for_a_run_of_their_own(image, clip, tmp_path
     assert not Path("depth-normal").exists()
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--tiles", "2"), "--tiles is for images, and"),
-        (("--longer-side", "640"), "--longer-side is for images, and"),
-        (("--seconds", "0"), "--seconds is 0.0; accepted: 0.1 to 3600"),
-        (("--rate", "1000"), "--rate is 1000.0; accepted: 1 to 240"),
-        (("--model", "bae-normal"), "bae-normal gives normals, and depth is needed"),
-    ],
-)
-def test_what_no_video_can_be_made_with_is_refused(clip, words, message, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert run(clip, "--model", "tiny", *words) == 2
-    assert message in capsys.readouterr().err and not Path("depth-normal").exists()
-
-
 def test_a_loop_begins_with_the_image_and_moves_what_is_near(image, depth, tmp_path, capsys):
     out = tmp_path / "a.mp4"
     words = ("--move", "swing", "--seconds", "0.5", "--rate", "16", "--focus", "0", "--amount", "0.1", "--border", "mirror")
@@ -151,26 +135,3 @@ def test_a_loop_begins_with_the_image_and_moves_what_is_near(image, depth, tmp_p
 def test_a_large_image_is_made_smaller(image, depth, tmp_path):
     assert run(image, "--depth", depth, "--seconds", "0.1", "--longer-side", "48", "-o", tmp_path / "a.mov") == 0
     assert frames(tmp_path / "a.mov")[0].shape[-2:] == (36, 48)
-
-
-def test_several_images_go_to_a_folder(image, tmp_path):
-    second = tmp_path / "second.png"
-    second.write_bytes(image.read_bytes())
-    assert run(image, second, "--model", "tiny", "--size", "64", "--seconds", "0.1", "-o", f"{tmp_path / 'out'}/") == 0
-    assert sorted(path.name for path in (tmp_path / "out").glob("*.mp4")) == ["photo_parallax.mp4", "second_parallax.mp4"]
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--seconds", "0"), "are 0 frames; accepted: 1 to 10000"),
-        (("--longer-side", "3"), "--longer-side is 3; accepted: 0, and 16 and more"),
-        (("-o", "a.png"), "this command writes .mp4, .mov, .mkv"),
-        (("--model", "bae-normal"), "depth is needed"),
-        (("-o", "a.mp4", "--resume"), "--resume is for results in a folder, and -o names a file"),
-    ],
-)
-def test_what_cannot_be_is_refused_before_anything_is_read(image, words, message, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert run(image, "--model", "tiny", *words) == 2
-    assert message in capsys.readouterr().err and not (tmp_path / "depth-normal").exists()

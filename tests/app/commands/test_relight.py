@@ -68,24 +68,6 @@ def test_the_file_is_what_the_node_makes(files):
     assert np.abs(found - expected[0].numpy()).max() < 1 / 255
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--light", "180"), "'180' is not azimuth,elevation: 2 numbers with commas between"),
-        (("--point", "a,1,2"), "'a,1,2' is not x,y,depth"),
-        (("--light", "1,91"), "elevation is 91.0; accepted: -90 to 90"),
-        (("--point", "0.5,0.5,-1"), "--point: depth is -1.0; accepted: 0.05 and above"),
-    ],
-)
-def test_bad_words_are_named(words, message, files, capsys):
-    command = ["relight", str(files / "a.png"), "--out", str(files / "b.png"), "--geometry", str(files / "a.npz"), *words]
-    try:
-        code = main(command)
-    except SystemExit as end:
-        code = end.code
-    assert code == 2 and message in capsys.readouterr().err and not (files / "b.png").exists()
-
-
 def test_weights_that_do_not_fit_end_a_run_over_several_images(files, monkeypatch, capsys):
     """Every other image would fail in the same way, each after all weights were moved."""
     (files / "b.png").write_bytes((files / "a.png").read_bytes())

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -46,8 +47,15 @@ def run(words, *more):
     return main([*words.split(), *more])
 
 
-def names():
-    return sorted(path.name for path in OUT.iterdir() if path.name != RECORDS)
+def shots(count=1):
+    """A folder of images that are a video's frames."""
+    Path("shots").mkdir()
+    for number in range(count):
+        Image.effect_noise((64, 32), 60).convert("RGB").save(f"shots/{number}.png")
+
+
+def names(folder=OUT):
+    return sorted(path.name for path in folder.iterdir() if path.name != RECORDS)
 
 
 @pytest.mark.quick_cases(2)
@@ -55,6 +63,7 @@ def names():
     ("words", "name"),
     [
         ("relight photo.png --geometry known.npz", "photo_relit.png"),
+        ("estimate photo.png --model tiny --size 32 --write depth", "photo_depth.png"),
         ("effect mask photo.png --geometry known.npz", "photo_mask.png"),
         ("effect cutout photo.png --geometry known.npz", "photo_cutout.png"),
         ("effect fog photo.png --geometry known.npz", "photo_fog.png"),
@@ -110,19 +119,12 @@ def test_a_result_that_somebody_named_is_replaced_by_the_same_command_alone(here
         ("texture curvature flat.png -o k.png", "--show curvature", "--show edges", "--scale 4"),
         ("mesh photo.png --geometry known.npz -o k.ply", "", "--splats", "--max-points 500"),
         ("video shots --model tiny --size 32 -o k.mp4", "--what parallax", "--what depth", "--amount 0.1"),
-        (
-            "video shots --model tiny --size 32 -o k.mp4",
-            "--what stereo --layout half-sbs",
-            "--what stereo --layout anaglyph",
-            "--quality 20",
-        ),
+        ("video shots --model tiny --size 32 -o k.mp4", "--what stereo", "--what stereo --layout anaglyph", "--quality 20"),
     ],
 )
 def test_a_named_result_of_another_kind_is_not_replaced(words, kind, other, setting, here, capsys):
     """Another setting of the same kind replaces it. The command in the message can be typed."""
-    Path("shots").mkdir()
-    for number in range(2):
-        Image.effect_noise((64, 32), 60).convert("RGB").save(f"shots/{number}.png")
+    shots(2)
     words, source = words.split(), words.split()[2 if words.startswith("texture") else 1]
     made, command = Path(words[-1]), " ".join(words[: words.index(source)])
     assert main([*words, *kind.split()]) == 0 and main([*words, *kind.split(), *setting.split()]) == 0
@@ -136,8 +138,7 @@ def test_a_named_result_of_another_kind_is_not_replaced(words, kind, other, sett
 
 
 def test_each_video_of_several_that_are_named_has_its_kind(here):
-    Path("shots").mkdir()
-    Image.effect_noise((64, 32), 60).convert("RGB").save("shots/1.png")
+    shots()
     words = "video shots --model tiny --size 32 -o {} --what {}"
     assert run(words.format("k.mp4", "depth,normals")) == 0 and run(words.format("k.mp4", "normals,stereo,depth")) == 0
     assert run(words.format("k_normals.mp4", "depth")) == 2 and run(words.format("k_normals.mp4", "normals")) == 0
@@ -204,9 +205,7 @@ def test_a_file_that_came_meanwhile_is_not_replaced(words, here, monkeypatch, ca
     ],
 )
 def test_a_file_that_came_while_the_result_was_computed_is_not_replaced(words, computed, name, here, monkeypatch, capsys):
-    Path("shots").mkdir()
-    for number in range(2):
-        Image.effect_noise((64, 32), 60).convert("RGB").save(f"shots/{number}.png")
+    shots(2)
     module, _, function = f"depth_normal.{computed}".rpartition(".")
     original = getattr(importlib.import_module(module), function)
 
@@ -268,7 +267,8 @@ def test_commands_replace_each_others_files_and_resume_goes_on(here, capsys):
     assert run(mesh) == 0 and run(estimate, "--resume") == 0
     assert "photo.glb" in capsys.readouterr().out, "it was replaced, and is made anew"
     record = json.loads((OUT / RECORDS / "photo.json").read_text())
-    assert record["settings"]["model"] == "tiny" and "photo_relit.png" in record["made"]
+    settings = {name: record["settings"][name] for name in ("model", "size", "writes")}
+    assert settings == {"model": "tiny", "size": 32, "writes": ["depth", "normals", "glb"]} and "photo_relit.png" in record["made"]
 
 
 def test_images_of_a_folder_keep_their_tree(here):
@@ -302,23 +302,17 @@ def opened(tmp_path, monkeypatch):
     return words
 
 
-def test_open_shows_the_result(here, opened):
-    assert run("relight photo.png --geometry known.npz --open") == 0
-    assert opened() == [str(here / OUT / "photo_relit.png")]
-
-
-def test_open_shows_the_first_map_of_an_image(here, opened):
-    assert run("photo.png --model tiny --size 32 --open") == 0
-    assert opened() == [str(here / OUT / "photo_depth.png")]
-
-
-@pytest.mark.parametrize("words", ["photos", "effect fog photos"])
-def test_open_shows_the_folder_of_several(words, here, opened):
-    (here / "photos").mkdir()
-    for name in ("a", "b"):
-        Image.effect_noise((48, 32), 60).convert("RGB").save(f"photos/{name}.png")
-    assert run(words, "--model", "tiny", "--size", "32", "--open") == 0
-    assert opened() == [str(here / OUT)]
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("relight photo.png --geometry known.npz", OUT / "photo_relit.png"),
+        ("photo.png --model tiny --size 32", OUT / "photo_depth.png"),
+        *((f"{command}shots --model tiny --size 32", OUT) for command in ("", "effect fog ")),
+    ],
+)
+def test_open_shows_the_result_the_first_map_or_the_folder_of_several(words, shown, here, opened):
+    shots(2)
+    assert run(words, "--open") == 0 and opened() == [str(here / shown)]
 
 
 def test_what_cannot_be_shown_is_said_and_the_result_is_there(here, opened, monkeypatch, capsys):
@@ -338,16 +332,33 @@ def test_what_cannot_be_shown_is_said_and_the_result_is_there(here, opened, monk
     assert capsys.readouterr().err.count("\n") == 1
 
 
+WITHOUT_NETWORK = f"""#!{sys.executable}
+import socket, sys
+def refuse(*_): raise AssertionError("the network was touched")
+socket.socket.connect = socket.getaddrinfo = refuse
+from depth_normal.app.cli import main
+code = main()
+print("imported:", *sorted({{"transformers", "timm", "torchvision", "huggingface_hub", "diffusers"}} & sys.modules.keys()))
+sys.exit(code)
+"""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="its shell has other words")
 @pytest.mark.slow("starts other processes")
-def test_what_the_demo_says_can_be_pasted(tmp_path):
+def test_the_demo_needs_neither_network_nor_other_libraries_and_what_it_says_can_be_pasted(tmp_path):
     """In a shell without the environment; a path with a space, and a program that is not on PATH."""
     program = tmp_path / "my env" / "bin" / "depth-normal"
     program.parent.mkdir(parents=True)
-    program.write_text(f"#!{sys.executable}\nimport sys\nfrom depth_normal.app.cli import main\nsys.exit(main())\n")
+    program.write_text(WITHOUT_NETWORK)
     program.chmod(0o755)
     run = subprocess.run([program, "demo"], capture_output=True, text=True, cwd=tmp_path, check=True)
     assert [Path(line).name for line in run.stdout.splitlines()[:3]] == ["coffee_depth.png", "coffee_normals.png", "coffee.npz"]
+    assert run.stdout.splitlines()[-1] == "imported:" and "moge-2-vits-normal" in run.stdout and "141 MB" in run.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["depth-normal", "my env"]
+    assert names(tmp_path / OUT) == ["coffee.npz", "coffee_depth.png", "coffee_normals.png"]
+    depth = np.load(tmp_path / OUT / "coffee.npz")["depth"]
+    cup, table = depth[100:160, 230:350].mean(), depth[:80, :80].mean()
+    assert depth.shape == (400, 600) and cup > table + depth.std(), "the cup stands nearer than the table behind it"
     estimate, models = (line.strip() for line in run.stdout.splitlines() if line.startswith("    "))
     assert shlex.split(estimate) == [str(program), str(DEMO_IMAGE)]
     for line in (f"{estimate} --model tiny --size 32", models):
@@ -379,6 +390,7 @@ def test_an_input_is_never_replaced(here, capsys):
 def test_a_link_to_nowhere_is_not_replaced_in_silence(here, capsys):
     """Whether its name is the default or somebody's; what it would have led to is not made either."""
     OUT.mkdir()
+    shots()
     for words, link in (
         ("effect fog photo.png --geometry known.npz", OUT / "photo_fog.png"),
         ("effect fog photo.png --geometry known.npz -o fog.png", Path("fog.png")),
@@ -386,8 +398,6 @@ def test_a_link_to_nowhere_is_not_replaced_in_silence(here, capsys):
         ("video shots --model tiny", OUT / "shots_depth.mp4"),
         ("video shots --model tiny -o shots.mp4", Path("shots.mp4")),
     ):
-        Path("shots").mkdir(exist_ok=True)
-        Image.effect_noise((64, 32), 60).convert("RGB").save("shots/1.png")
         link.symlink_to(here / "absent")
         assert run(words) == 2, words
         assert f"{link} is there already" in capsys.readouterr().err
@@ -396,8 +406,7 @@ def test_a_link_to_nowhere_is_not_replaced_in_silence(here, capsys):
 
 
 def test_a_video_is_made_anew_where_it_is_the_programs_own(here, capsys):
-    Path("shots").mkdir()
-    Image.effect_noise((64, 32), 60).convert("RGB").save("shots/1.png")
+    shots()
     words, made = "video shots --model tiny --size 32", OUT / "shots_depth.mp4"
     assert run(words) == 0 and run(words) == 0 and run(f"{words} --what depth,normals") == 0
     assert names() == ["shots_depth.mp4", "shots_normals.mp4"]
@@ -419,16 +428,13 @@ def test_an_exported_file_is_replaced_where_it_is_the_programs_own(here, monkeyp
         return Exported(files, 14, 0.0, ())
 
     monkeypatch.setattr("depth_normal.app.onnx_export.export", exported)
-    for words, out in (
-        ("export midas-v2.1-small", OUT / "midas-v2.1-small.onnx"),
-        ("export midas-v2.1-large", OUT / "midas-v2.1-large.onnx"),
-    ):
-        assert run(words) == 0 and run(words) == 0
-        for each in (out, out.with_name(f"{out.name}.data")):
-            each.write_bytes(b"mine")
-            assert run(words) == 2 and each.read_bytes() == b"mine"
-            assert f"{each} is there already, not known as an unchanged result of depth-normal" in capsys.readouterr().err
-            assert run(words, "--overwrite") == 0
+    words, out = "export midas-v2.1-small", OUT / "midas-v2.1-small.onnx"
+    assert run(words) == 0 and run(words) == 0
+    for each in (out, out.with_name(f"{out.name}.data")):
+        each.write_bytes(b"mine")
+        assert run(words) == 2 and each.read_bytes() == b"mine"
+        assert f"{each} is there already, not known as an unchanged result of depth-normal" in capsys.readouterr().err
+        assert run(words, "--overwrite") == 0
     assert run("export tiny -o a.onnx") == 0 and run("export tiny -o a.onnx") == 0
     assert run("export midas-v2.1-small -o a.onnx") == 2, "of another model"
     Path("b.onnx.data").write_bytes(b"mine")

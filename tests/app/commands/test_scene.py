@@ -149,43 +149,6 @@ def test_a_sprites_wall_is_no_mesh(tmp_path, monkeypatch, capsys):
     assert f"{24 * 32} points" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--depth", "coloured.png"), r"coloured.png is coloured .*behind --normal-map"),
-        (("--depth", "metres.exr"), r"metres.exr go from 2 to 9, grey levels.*add --quantity metric-depth"),
-        (("--depth", "tall.png", "--quantity", "metric-depth"), r"within 0..1.*leave out --quantity metric-depth"),
-        (("--geometry", "maps.npz", "--model", "tiny"), "--model is for a model, and depth and normals come from maps.npz"),
-        (("--geometry", "maps.npz", "--depth", "d.png"), "name one"),
-        (("--depth", "tall.png"), "another shape"),
-        (("--geometry", "absent.npz"), "absent.npz"),
-    ],
-)
-def test_sources_that_contradict_each_other_are_refused(image, tmp_path, monkeypatch, words, message):
-    monkeypatch.chdir(tmp_path)
-    cv2.imwrite("tall.png", np.zeros((64, 48), np.uint8))
-    cv2.imwrite("coloured.png", np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8))
-    exr.write_depth_channel("metres.exr", np.linspace(2, 9, 48 * 64).reshape(48, 64))
-    write_npz("maps.npz", Estimate(torch.ones(1, 1, 48, 64), Quantity.METRIC_DEPTH))
-    with pytest.raises((ValueError, OSError), match=message):
-        scene.read_scene(parsed(image, "--out", "x.png", *words))
-
-
-def test_a_result_replaces_nothing_unasked(image, tmp_path):
-    result_paths.settle_result(parsed(image, "--out", tmp_path / "new" / "x.jpg"))
-    (tmp_path / "x.png").write_bytes(b"mine")
-    with pytest.raises(FileExistsError, match="--overwrite"):
-        result_paths.settle_result(parsed(image, "--out", tmp_path / "x.png"))
-    result_paths.settle_result(parsed(image, "--out", tmp_path / "x.png", "--overwrite"))
-    with pytest.raises(ValueError, match="that is read"):
-        result_paths.settle_result(parsed(image, "--out", image, "--overwrite"))
-    with pytest.raises(ValueError, match=r"\.tga"):
-        result_paths.settle_result(parsed(image, "--out", tmp_path / "x.tga"))
-    (tmp_path / "photo_made.png").mkdir()
-    with pytest.raises(FileExistsError, match=r"photo_made\.png is a folder"):
-        result_paths.settle_result(parsed(image, "--out", tmp_path))
-
-
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("bits", [8, 16])
 def test_a_png_holds_what_is_written(tmp_path, channels, bits):
@@ -225,10 +188,3 @@ def test_a_full_disk_names_the_result(tmp_path):
     with pytest.raises(OSError, match="No space left") as error, folder_beside(arguments.out) as folder:
         raise OSError(f"cannot write to {folder}: No space left on device")
     assert str(error.value) == f"cannot write to {tmp_path}: No space left on device" and not list(tmp_path.iterdir())
-
-
-def test_a_file_in_place_of_the_results_folder_is_named_before_anything_is_read(tmp_path):
-    (tmp_path / "file").write_bytes(b"")
-    arguments = parsed("x.png", "--out", tmp_path / "file" / "sub" / "a.png")
-    with pytest.raises(NotADirectoryError, match="file is a file, not a folder"):
-        result_paths.settle_result(arguments)

@@ -22,26 +22,6 @@ def test_without_aiohttp_it_says_what_to_install(monkeypatch, capsys):
     assert f'the page needs the package aiohttp: run  "{sys.executable}" -m pip install "aiohttp"' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--port", "65536"), "a port, 0 to 65535"),
-        (("--model", "nothing"), "nothing"),
-        (("-o", "taken"), "taken is a file, not a folder"),
-        (("photo.jpg",), "photo.jpg is one word too many"),
-    ],
-)
-def test_what_is_refused(words, message, tmp_path, monkeypatch, capsys):
-    pytest.importorskip("aiohttp", reason="the extra `ui`")
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "taken").touch()
-    try:
-        assert cli.main(["ui", "--no-browser", *words]) == 2
-    except SystemExit as end:
-        assert end.code == 2
-    assert message in capsys.readouterr().err
-
-
 def test_a_port_that_is_taken_is_said(capsys):
     pytest.importorskip("aiohttp", reason="the extra `ui`")
     with socket.socket() as other:

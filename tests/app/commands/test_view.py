@@ -79,30 +79,8 @@ def test_the_page_is_opened(tmp_path, maps, monkeypatch):
     assert shown == [tmp_path / "room.html"]
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("photo.png.jpg",), "photo.png.jpg is an image; `depth-normal photo.png.jpg --write html --open` makes a page"),
-        (("photo.png",), "an image without the range of its numbers"),
-        (("room.npz", "hall.npz", "--image", "photo.png"), "--image is of one file, and 2 are named"),
-        (("none.npz",), "none.npz"),
-    ],
-)
-def test_what_is_refused(words, message, tmp_path, maps, photo, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("depth_normal.app.commands.view.program", lambda: "depth-normal")
-    assert view(*words) == 2 and message in capsys.readouterr().err
-    assert list(tmp_path.rglob("*.html")) == []
-
-
 def test_somebody_elses_page_is_kept(tmp_path, maps, capsys):
     (tmp_path / "room.html").write_text("mine")
     assert view(maps, "--out", tmp_path) == 2
     assert "room.html is there already" in capsys.readouterr().err and (tmp_path / "room.html").read_text() == "mine"
     assert view(maps, "--out", tmp_path, "--overwrite") == 0
-
-
-def test_what_makes_no_page_leaves_no_folder(tmp_path, maps):
-    Image.new("RGB", (32, 48)).save(tmp_path / "upright.png")
-    assert view(maps, "--image", tmp_path / "upright.png", "--out", tmp_path / "out") != 0
-    assert not (tmp_path / "out").exists()

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 TOKEN_HEADER = "X-Depth-Normal-Token"
+ENDED = ("done", "failed", "cancelled")
 
 
 class Client:
@@ -53,13 +54,22 @@ class Client:
     def job(self, job_id):
         return next(job for job in self.state()["jobs"] if job["id"] == job_id)
 
-    def until(self, job_id, *states, seconds=60):
-        """The job once it is in one of the states."""
+    def until(self, job_id, *states):
+        """The job once it is in one of the states, or has ended."""
+        return self.wait(lambda: (job := self.job(job_id))["state"] in (states or ENDED) and job)
+
+    def made(self, path, name=None, **settings):
+        """The job of an image or video, once it has ended."""
+        return self.until(self.upload(path, name, **settings)[1]["id"])
+
+    @staticmethod
+    def wait(condition, seconds=60):
+        """What a condition gives, once it is true."""
         end = time.monotonic() + seconds
-        while (job := self.job(job_id))["state"] not in states:
-            assert time.monotonic() < end, job
+        while not (found := condition()):
+            assert time.monotonic() < end
             time.sleep(0.02)
-        return job
+        return found
 
 
 @contextmanager

@@ -17,7 +17,6 @@ from depth_normal.app.ui import results
 from depth_normal.app.ui.gate import HEADER
 from depth_normal.app.ui.server import Limits
 
-ENDED = ("done", "failed", "cancelled")
 FULL = "no room for {0} on the disk of {1}; free some space there"
 
 
@@ -70,8 +69,7 @@ def test_the_room_that_stays_free_counts_all_that_is_uploaded(small_disk, serve,
 
 def test_a_full_temporary_disk_is_said_of_copies(small_disk, serve, photo):
     with serve("disk/uploads", limits=Limits(free_bytes=0)) as client:
-        job = client.upload(photo)[1]["id"]
-        client.until(job, *ENDED)
+        job = client.made(photo)["id"]
         fill(small_disk)
         for path in ("/api/demo", f"/api/jobs/{job}/again"):
             status, said = client.json("POST", path)
@@ -83,20 +81,19 @@ def test_a_full_disk_of_the_results_is_said_and_leaves_nothing(small_disk, serve
     out = small_disk / "out"
     with serve(out="disk/out") as client:
         job = client.upload(noise)[1]["id"]
-        assert client.until(job, *ENDED)["state"] == "done"
+        assert client.until(job)["state"] == "done"
         before = {path for path in out.rglob("*") if path.is_file()}
         fill(small_disk)
         for kind in ("exr", "glb", "html"):
             status, said = client.json("POST", f"/api/jobs/{job}/files/{kind}")
             assert status == 507 and said["error"] == FULL and said["values"] == [f"noise.{kind}", str(out)]
-        failed = client.until(client.upload(noise)[1]["id"], *ENDED)
+        failed = client.made(noise)
         assert failed["state"] == "failed" and "No space left on device" in failed["error"]
         assert {path for path in out.rglob("*") if path.is_file()} == before
 
 
 def test_a_temporary_folder_that_was_emptied_is_made_again(client, photo):
-    old = client.upload(photo)[1]["id"]
-    client.until(old, *ENDED)
+    old = client.made(photo)["id"]
     before = client.jobs.uploads
     shutil.rmtree(before)
     assert client.ask("GET", f"/api/jobs/{old}/thumbnail")[0] == 404
@@ -106,7 +103,7 @@ def test_a_temporary_folder_that_was_emptied_is_made_again(client, photo):
     assert client.file(old, "depth")[0] == 200, "results lie elsewhere"
     client.json("POST", f"/api/jobs/{old}/remove")
     before.symlink_to(photo.parent)  # somebody else's folder, under the old name
-    new = client.until(client.upload(photo)[1]["id"], *ENDED)
+    new = client.made(photo)
     assert new["state"] == "done" and client.jobs.uploads != before
     assert client.jobs.uploads.stat().st_mode & 0o777 == 0o700
     folder = client.jobs.uploads
@@ -141,8 +138,7 @@ def begin_view(client, job):
 
 
 def test_views_are_made_one_at_a_time_and_small_images_do_not_wait(client, photo, views):
-    job = client.upload(photo)[1]["id"]
-    client.until(job, *ENDED)
+    job = client.made(photo)["id"]
     connections = [begin_view(client, job) for _ in range(10)]
     began = time.monotonic()
     assert client.ask("GET", f"/api/jobs/{job}/thumbnail")[0] == 200 and time.monotonic() - began < 5
@@ -152,8 +148,7 @@ def test_views_are_made_one_at_a_time_and_small_images_do_not_wait(client, photo
 
 
 def test_views_that_nobody_waits_for_are_not_made(client, photo, views):
-    job = client.upload(photo)[1]["id"]
-    client.until(job, *ENDED)
+    job = client.made(photo)["id"]
     connections = [begin_view(client, job) for _ in range(10)]
     while not views["now"]:
         time.sleep(0.01)

@@ -1,7 +1,6 @@
 """Stereo images and camera moves of a result, asked over HTTP: what is refused, cancelled, replaced, kept and removed."""
 
 import shutil
-import time
 
 import pytest
 from PIL import Image
@@ -17,9 +16,7 @@ ENDED = ("done", "failed", "cancelled")
 @pytest.fixture
 def done(client, photo):
     """A job that is done."""
-    job = client.upload(photo)[1]["id"]
-    client.until(job, *ENDED)
-    return job
+    return client.made(photo)["id"]
 
 
 def ask(client, job, kind, **values):
@@ -27,10 +24,8 @@ def ask(client, job, kind, **values):
 
 
 def until_over(client, preview):
-    end = time.monotonic() + 60
-    while (found := client.json("GET", f"/api/previews/{preview['id']}")[1])["state"] not in ENDED:
-        assert time.monotonic() < end, found
-        time.sleep(0.02)
+    found = {}
+    client.wait(lambda: found.update(client.json("GET", f"/api/previews/{preview['id']}")[1]) or found["state"] in ENDED)
     return found
 
 
@@ -82,8 +77,7 @@ def test_what_has_no_result_and_what_is_not_there_is_refused(client, done, photo
 @pytest.mark.slow("takes most of a second")
 def test_another_wish_takes_the_place_of_the_one_at_work(client, photo):
     Image.open(photo).resize((600, 400)).save(photo)
-    job = client.upload(photo)[1]["id"]
-    client.until(job, *ENDED)
+    job = client.made(photo)["id"]
     first = ask(client, job, "parallax", move="dolly")[1]
     second = ask(client, job, "parallax", move="swing")[1]
     assert client.json("GET", f"/api/previews/{first['id']}")[1]["state"] == "cancelled"

@@ -13,6 +13,7 @@ import time
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ pytest.importorskip("aiohttp", reason="the extra `ui`")
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app.batch import per_image
 from depth_normal.app.cli import main
+from depth_normal.app.ui import videos as page_videos
 from depth_normal.app.ui.downloads import Downloads
 from depth_normal.app.ui.gate import HEADER as TOKEN_HEADER
 from depth_normal.app.ui.job import options_of
@@ -31,7 +33,6 @@ from depth_normal.geometry.files import load_estimate
 from depth_normal.model_loader.weights.find import find_weights
 
 ROOT = Path(__file__).resolve().parents[3]
-DONE, ENDED = ("done",), ("done", "failed", "cancelled")
 
 
 @pytest.fixture
@@ -40,10 +41,21 @@ def roomy(serve):
         yield client
 
 
+@pytest.fixture
+def videos():
+    pytest.importorskip("av", reason="reads videos")
+    return SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "videos.py")))
+
+
+@pytest.fixture
+def clip(videos, tmp_path):
+    return videos.write_video(tmp_path / "clip.mp4", videos.moving_ball(4), rate=5)
+
+
 def test_a_dropped_image_becomes_the_files_that_the_command_makes(client, photo, tmp_path, monkeypatch):
     status, sent = client.upload(photo, resolution="fast", coding="directx")
     assert status == 201 and sent["size"] == [64, 48]
-    job = client.until(sent["id"], *ENDED)
+    job = client.until(sent["id"])
     assert job["state"] == "done" and job["files"] == {"depth": "photo_depth.png", "normals": "photo_normals.png", "npz": "photo.npz"}
     out = tmp_path / "out"
     assert {path.name for path in out.iterdir()} == {*job["files"].values(), ".depth-normal"}
@@ -61,10 +73,10 @@ def test_a_dropped_image_becomes_the_files_that_the_command_makes(client, photo,
 
 def test_the_same_name_again_replaces_nothing(client, photo):
     first, second = (client.upload(photo)[1]["id"] for _ in range(2))
-    assert client.until(first, *ENDED)["files"]["depth"] == "photo_depth.png"
-    assert client.until(second, *ENDED)["files"]["depth"] == "photo-2_depth.png"
+    assert client.until(first)["files"]["depth"] == "photo_depth.png"
+    assert client.until(second)["files"]["depth"] == "photo-2_depth.png"
     assert client.json("POST", f"/api/jobs/{second}/again", query={"coding": "directx"})[0] == 200
-    third = client.until(client.state()["jobs"][-1]["id"], *ENDED)
+    third = client.until(client.state()["jobs"][-1]["id"])
     assert third["files"]["npz"] == "photo-3.npz" and "--coding directx" in third["command"]
 
 
@@ -72,10 +84,10 @@ def test_the_same_name_again_replaces_nothing(client, photo):
 def test_another_server_with_the_same_folder_replaces_nothing(serve, photo, tmp_path):
     """Both have named their results before either has written them."""
     with serve() as one, serve("other uploads") as other:
-        names = [each.until(each.upload(photo)[1]["id"], *ENDED)["files"].get("depth") for each in (one, other)]
+        names = [each.made(photo)["files"].get("depth") for each in (one, other)]
         assert names == ["photo_depth.png", "photo-2_depth.png"]
         first, second = one.upload(photo, "again.png")[1]["id"], other.upload(photo, "again.png")[1]["id"]
-        assert {one.until(first, *ENDED)["state"], other.until(second, *ENDED)["state"]} == {"done"}
+        assert {one.until(first)["state"], other.until(second)["state"]} == {"done"}
     depths = sorted(path.name for path in (tmp_path / "out").glob("again*_depth.png"))
     assert depths == ["again-2_depth.png", "again_depth.png"]
 
@@ -88,15 +100,14 @@ def test_a_name_that_is_taken_while_the_network_runs_is_given_up(client, photo, 
 
     real = per_image.estimate
     monkeypatch.setattr(per_image, "estimate", estimate)
-    job = client.until(client.upload(photo)[1]["id"], *ENDED)
+    job = client.made(photo)
     assert job["state"] == "done" and job["files"]["depth"] == "photo-2_depth.png"
     assert (tmp_path / "out" / "photo_depth.png").read_text() == "somebody's"
 
 
 def test_an_export_replaces_nobodys_file_without_asking(client, photo, tmp_path):
     """By the rule of the command line: what this image's run made and nobody changed is its own."""
-    job = client.upload(photo)[1]["id"]
-    client.until(job, *DONE)
+    job = client.made(photo)["id"]
     for kind in ("html", "glb", "exr"):
         mine = tmp_path / "out" / f"photo.{kind}"
         mine.write_text("mine")
@@ -120,11 +131,11 @@ def test_a_result_is_known_by_more_than_its_name(serve, photo, tmp_path):
     Image.open(photo).rotate(90, expand=True).save(other_photo)
     with serve() as one, serve("other uploads") as other:
         mine = one.upload(photo)[1]["id"]
-        one.until(mine, *DONE)
+        one.until(mine, "done")
         for path in (tmp_path / "out").glob("photo*"):
             path.unlink()
         theirs = other.upload(other_photo)[1]["id"]
-        assert other.until(theirs, *DONE)["files"]["npz"] == "photo.npz"
+        assert other.until(theirs, "done")["files"]["npz"] == "photo.npz"
         assert other.file(theirs, "html")[0] == 200
         assert one.ask("GET", f"/api/jobs/{mine}/view")[0] == 410
         assert {one.file(mine, kind)[0] for kind in ("depth", "normals", "npz")} == {404}
@@ -145,7 +156,7 @@ def test_the_command_names_the_file_as_it_is_and_nothing_that_a_terminal_would_o
 def test_results_are_seen_and_saved(client, photo, tmp_path):
     job = client.upload(photo)[1]["id"]
     assert client.json("GET", f"/api/jobs/{job}/view")[0] in (200, 404), "no result before the end"
-    assert client.until(job, *ENDED)["exports"] == ["exr", "glb", "html"]
+    assert client.until(job)["exports"] == ["exr", "glb", "html"]
     status, payload = client.json("GET", f"/api/jobs/{job}/view")
     assert status == 200 and payload["full"] == [64, 48] and payload["image"] and payload["normals"]
     assert client.ask("GET", f"/api/jobs/{job}/thumbnail")[2][:2] == b"\xff\xd8"
@@ -183,7 +194,7 @@ def test_a_cancelled_run_frees_the_worker(roomy, large, photo, tmp_path):
     status, state = roomy.json("POST", f"/api/jobs/{job}/cancel")
     assert status == 200 and state["jobs"][0]["state"] == "cancelled"
     following = roomy.upload(photo)[1]["id"]
-    assert roomy.until(following, *ENDED)["state"] == "done" and time.process_time() - began < 3, "the rest was not computed"
+    assert roomy.until(following)["state"] == "done" and time.process_time() - began < 3, "the rest was not computed"
     assert roomy.job(job)["state"] == "cancelled" and not list((tmp_path / "out").glob("large*"))
 
 
@@ -194,12 +205,11 @@ def test_all_are_cancelled_and_one_is_tried_again(roomy, large):
     assert {job["state"] for job in roomy.state()["jobs"]} == {"cancelled"}
     roomy.json("POST", f"/api/jobs/{jobs[1]}/retry")
     assert [job["id"] for job in roomy.state()["jobs"]] == [jobs[0], jobs[2], jobs[1]], "it is the last now"
-    assert roomy.until(jobs[1], *ENDED)["state"] == "done"
+    assert roomy.until(jobs[1])["state"] == "done"
 
 
 def test_what_is_removed_leaves_its_results(client, photo, tmp_path):
-    job = client.upload(photo)[1]["id"]
-    client.until(job, *DONE)
+    job = client.made(photo)["id"]
     client.json("POST", f"/api/jobs/{job}/remove")
     assert client.state()["jobs"] == [] and list(client.jobs.uploads.iterdir()) == []
     assert (tmp_path / "out" / "photo_depth.png").exists()
@@ -209,33 +219,26 @@ def test_what_is_removed_leaves_its_results(client, photo, tmp_path):
 def test_a_damaged_image_fails_in_words_and_the_next_goes_on(client, photo):
     damaged = client.upload(photo.read_bytes()[:-60], "damaged.png")[1]["id"]
     good = client.upload(photo)[1]["id"]
-    job = client.until(damaged, *ENDED)
+    job = client.until(damaged)
     assert job["state"] == "failed" and "damaged" in job["error"]
     assert not job["error"].startswith("damaged.png:") and "uploads" not in job["error"]
-    second = client.until(client.upload(photo.read_bytes()[:-60], "damaged.png")[1]["id"], *ENDED)
+    second = client.made(photo.read_bytes()[:-60], "damaged.png")
     assert second["error"] == job["error"], "though its results would be named damaged-2"
-    assert client.until(good, *ENDED)["state"] == "done"
+    assert client.until(good)["state"] == "done"
 
 
 def test_an_upload_that_breaks_off_leaves_nothing_and_is_no_error(client, caplog):
     head = f"POST /api/upload?name=cut.png HTTP/1.1\r\nHost: 127.0.0.1:{client.port}\r\nContent-Length: 50000\r\n"
     with socket.create_connection(("127.0.0.1", client.port)) as connection:
         connection.sendall(f"{head}X-Depth-Normal-Token: {client.token}\r\n\r\n".encode() + bytes(2000))
-        wait_for(lambda: list(client.jobs.uploads.iterdir()))
-    wait_for(lambda: not list(client.jobs.uploads.iterdir()))
+        client.wait(lambda: list(client.jobs.uploads.iterdir()))
+    client.wait(lambda: not list(client.jobs.uploads.iterdir()))
     assert client.state()["jobs"] == [] and caplog.records == []
-
-
-def wait_for(condition, seconds=20):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_a_file_in_the_folders_place_is_said(client, photo, tmp_path):
     (tmp_path / "out").write_text("mine")
-    job = client.until(client.upload(photo)[1]["id"], *ENDED)
+    job = client.made(photo)
     assert job["state"] == "failed" and (tmp_path / "out").read_text() == "mine"
     assert re.fullmatch(r"cannot write to .*out: .*; free room there or change its permissions, then press Try again", job["error"])
 
@@ -275,19 +278,10 @@ def slow_download(monkeypatch, tmp_path):
     server.server_close()
 
 
-def until_bytes(client):
-    """The download of SLOW, once something has come."""
-    end = time.monotonic() + 20
-    while not (download := client.state()["downloads"].get(SLOW, {"done": 0}))["done"]:
-        assert time.monotonic() < end and not download.get("error"), download
-        time.sleep(0.02)
-    return download
-
-
 @pytest.mark.slow("watches a download")
 def test_a_download_is_shown_and_cancelled(client, slow_download, tmp_path):
     client.json("POST", f"/api/models/{SLOW}/download")
-    download = until_bytes(client)
+    download = client.wait(lambda: (found := client.state()["downloads"].get(SLOW, {"done": 0}))["done"] and found)
     assert download["state"] == "running" and 0 < download["done"] < download["total"] == MODELS[SLOW].size
     assert client.json("POST", f"/api/models/{SLOW}/cancel")[1]["downloads"][SLOW]["state"] == "cancelled"
     assert client.json("POST", "/api/models/nothing/download")[0] == 404
@@ -333,12 +327,12 @@ def test_an_image_waits_for_its_models_download_and_can_be_cancelled(client, slo
     client.json("POST", f"/api/jobs/{job}/cancel")
     assert client.job(job)["state"] == "cancelled"
     following = client.upload(photo)[1]["id"]
-    assert client.until(following, *ENDED)["state"] == "done", "another model need not wait"
+    assert client.until(following)["state"] == "done", "another model need not wait"
 
 
 def test_no_network_is_said_on_the_job(client, slow_download, photo, monkeypatch):
     monkeypatch.setattr("depth_normal.model_loader.weights.hub.is_offline", lambda: True)
-    job = client.until(client.upload(photo, model=SLOW)[1]["id"], *ENDED)
+    job = client.made(photo, model=SLOW)
     assert job["state"] == "failed" and "cannot be fetched: HF_HUB_OFFLINE forbids it; unset that variable" in job["error"]
     assert client.state()["downloads"][SLOW]["state"] == "failed"
 
@@ -349,64 +343,50 @@ def test_an_image_that_is_cut_off_has_no_small_image(client, photo, tmp_path):
         pytest.skip("this Pillow reads no AVIF")
     Image.open(photo).save(tmp_path / "whole.avif")
     job = client.upload((tmp_path / "whole.avif").read_bytes()[:-20], "cut.avif")[1]["id"]
-    assert client.until(job, *ENDED)["state"] == "failed"
+    assert client.until(job)["state"] == "failed"
     assert client.ask("GET", f"/api/jobs/{job}/thumbnail")[0] == 404
 
 
 @pytest.mark.parametrize("body", [b"hello", b"#EXTM3U\n/etc/passwd\n"])
-def test_what_is_no_video_fails_in_words(client, body):
-    pytest.importorskip("av", reason="reads videos")
+def test_what_is_no_video_fails_in_words(client, videos, body):
     job = client.upload(body, "clip.mp4")[1]["id"]
-    said = client.until(job, *ENDED)
+    said = client.until(job)
     assert said["state"] == "failed" and said["error"] and "uploads" not in said["error"]
     assert client.ask("GET", f"/api/jobs/{job}/thumbnail")[0] == 404
 
 
 @pytest.mark.slow("runs a video")
-def test_a_video_that_ends_early_says_so(client, tmp_path):
-    pytest.importorskip("av", reason="reads videos")
-    videos = runpy.run_path(str(ROOT / "tests" / "videos.py"))
-    whole = videos["write_video"](tmp_path / "whole.mkv", videos["moving_ball"](20), rate=5, options={"g": "1"})
-    job = client.upload(whole.read_bytes()[: whole.stat().st_size // 3], "clip.mkv")[1]["id"]
-    done = client.until(job, *ENDED)
+def test_a_video_that_ends_early_says_so(client, videos, tmp_path):
+    whole = videos.write_video(tmp_path / "whole.mkv", videos.moving_ball(20), rate=5, options={"g": "1"})
+    done = client.made(whole.read_bytes()[: whole.stat().st_size // 3], "clip.mkv")
     assert done["state"] == "done" and done["files"]
     assert "damaged or cut off" in done["error"] and done["error"].endswith("frames before that are kept")
     assert "uploads" not in done["error"] and not done["error"].startswith("clip")
 
 
 @pytest.mark.slow("runs a video")
-def test_a_video_replaces_nothing_that_came_while_it_was_made(client, tmp_path, monkeypatch):
-    pytest.importorskip("av", reason="reads videos")
-    from depth_normal.app.ui import videos
-
+def test_a_video_replaces_nothing_that_came_while_it_was_made(client, clip, tmp_path, monkeypatch):
     def make_video(*words, **options):
         for name in ("clip_depth.mp4", "clip-2_normals.mp4"):
             (tmp_path / "out" / name).write_text("mine")
         return real(*words, **options)
 
-    real = videos.make_video
-    monkeypatch.setattr(videos, "make_video", make_video)
-    helpers = runpy.run_path(str(ROOT / "tests" / "videos.py"))
-    clip = helpers["write_video"](tmp_path / "clip.mp4", helpers["moving_ball"](4), rate=5)
-    done = client.until(client.upload(clip)[1]["id"], *ENDED)
+    real = page_videos.make_video
+    monkeypatch.setattr(page_videos, "make_video", make_video)
+    done = client.made(clip)
     assert done["files"] == {"depth": "clip-3_depth.mp4", "normals": "clip-3_normals.mp4"}, done
     assert {path.read_bytes() for path in (tmp_path / "out").glob("clip*") if path.stat().st_size < 5} == {b"mine"}
 
 
-def test_a_video_that_the_model_takes_none_of_is_refused_before_it_is_loaded(client, tmp_path):
-    pytest.importorskip("av", reason="reads videos")
-    clip = ROOT / "media" / "demo_files" / "breakfast.mp4"
+def test_a_video_that_the_model_takes_none_of_is_refused_before_it_is_loaded(client, clip):
     model = next(spec.id for spec in MODELS.values() if spec.for_panoramas)
-    failed = client.until(client.upload(clip.read_bytes(), "clip.mp4", model=model)[1]["id"], *ENDED, "downloading")
+    failed = client.until(client.upload(clip, model=model)[1]["id"], "failed", "done", "downloading")
     assert failed["state"] == "failed" and failed["error"].startswith(f"{model} takes panoramas")
 
 
 @pytest.mark.slow("runs a video twice")
-def test_a_dropped_video_becomes_the_files_that_the_command_makes(client, tmp_path, monkeypatch):
-    pytest.importorskip("av", reason="reads videos")
-    helpers = runpy.run_path(str(ROOT / "tests" / "videos.py"))
-    clip = helpers["write_video"](tmp_path / "clip.mp4", helpers["moving_ball"](4), rate=5)
-    done = client.until(client.upload(clip)[1]["id"], *ENDED)
+def test_a_dropped_video_becomes_the_files_that_the_command_makes(client, clip, tmp_path, monkeypatch):
+    done = client.made(clip)
     monkeypatch.chdir(tmp_path)
     words = shlex.split(done["command"])[1:]
     words[words.index("-o") + 1] = "by-command/"
@@ -416,16 +396,15 @@ def test_a_dropped_video_becomes_the_files_that_the_command_makes(client, tmp_pa
 
 
 @pytest.mark.slow("runs a video twice")
-def test_a_video_becomes_videos(serve, tmp_path):
-    pytest.importorskip("av", reason="reads videos")
+def test_a_video_becomes_videos(serve, videos, tmp_path):
     clip = ROOT / "media" / "demo_files" / "breakfast.mp4"
     with serve() as client:
         job = client.upload(clip, resolution="fast")[1]["id"]
-        client.until(job, "running", *ENDED)
+        client.until(job, "running", "done", "failed")
         client.json("POST", f"/api/jobs/{job}/cancel")
         assert client.job(job)["state"] == "cancelled"
         client.json("POST", f"/api/jobs/{job}/retry")
-        done = client.until(job, *ENDED)
+        done = client.until(job)
         assert done["state"] == "done" and done["files"] == {"depth": "breakfast_depth.mp4", "normals": "breakfast_normals.mp4"}
         assert client.ask("GET", f"/api/jobs/{job}/thumbnail")[2][:2] == b"\xff\xd8"
         address = client.json("POST", f"/api/jobs/{job}/files/depth", query={"show": "1"})[1]["address"]
@@ -495,8 +474,7 @@ def test_the_pages_scripts_are_small_and_set_no_html():
 
 
 def test_the_numbers_that_the_page_shows_are_those_of_the_file(client, photo, tmp_path):
-    job = client.upload(photo)[1]["id"]
-    client.until(job, *DONE)
+    job = client.made(photo)["id"]
     payload = client.json("GET", f"/api/jobs/{job}/view")[1]
     depth = np.load(tmp_path / "out" / "photo.npz")["depth"]
     assert payload["depth"]["low"] == pytest.approx(depth.min()) and payload["depth"]["high"] == pytest.approx(depth.max())

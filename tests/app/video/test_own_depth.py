@@ -1,6 +1,5 @@
 """`depth-normal video --depth`: what the user's own depth of each frame makes, whatever files it is in."""
 
-import os
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
@@ -117,31 +116,6 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_depth(clip, tmp_path, monk
         with VIDEOS.av.open(str(tmp_path / name)) as container:
             packets.append([bytes(packet) for packet in container.demux(container.streams.video[0]) if packet.size])
     assert packets[0] == packets[1] and len(packets[0]) == COUNT
-
-
-@pytest.mark.parametrize(
-    ("depth", "words", "reason"),
-    [
-        ("d", ("--model", "tiny"), "--model is for a model, and depth and normals come from"),
-        ("d", ("--smooth", "0"), "--smooth is for a model, and depth comes from"),
-        ("d/d_0001.png", (), "is one image; name a depth video"),
-        ("in.mp4", (), "is coloured"),
-        ("wide", (), "another shape"),
-        ("slow.mkv", (), "at 12 and 25 frames a second; each frame needs its own depth"),
-        ("none.mkv", (), "none.mkv"),
-        ("pipe.png", (), "pipe.png"),
-        (None, ("--quantity", "disparity"), "is of a file of depth: add --depth FILE, or leave it out"),
-    ],
-)
-def test_depth_that_is_not_of_the_video_is_refused(clip, tmp_path, capsys, monkeypatch, depth, words, reason):
-    monkeypatch.chdir(tmp_path)
-    numbered(tmp_path / "d", "png")
-    numbered(tmp_path / "wide", "png", levels=LEVELS[:, :20])
-    Path("in.mp4").symlink_to(clip)
-    getattr(os, "mkfifo", lambda name: None)("pipe.png")  # which would be waited for
-    VIDEOS.write_video(Path("slow.mkv"), [[each * np.uint16(257)] for each in LEVELS[:6]], "gray16le", rate=12)
-    assert run(clip, *(("--depth", depth) if depth else ()), "-o", "o.mp4", *words) == 2 and not Path("o.mp4").exists()
-    assert reason in capsys.readouterr().err
 
 
 def test_of_a_folder_the_files_that_say_most_are_the_depth(tmp_path):

@@ -14,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -23,6 +24,8 @@ from depth_normal.annotators.registry import MODELS
 from depth_normal.app import cli
 from depth_normal.app.video import finished as video_finished
 from depth_normal.app.video import rendering as video_rendering
+from depth_normal.app.video import run as video_run
+from depth_normal.app.video import segments as video_segments
 from depth_normal.app.video import task as video_task
 from depth_normal.app.video.finished import Finished
 from depth_normal.app.video.run import threads_of_pipeline
@@ -180,12 +183,10 @@ def test_numbered_files_in_and_out(video, tmp_path):
 
 
 def read_png(path) -> np.ndarray:
-    import cv2
-
     return cv2.imread(str(path), cv2.IMREAD_UNCHANGED).astype(np.float32)
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow("makes a video three times")
 @pytest.mark.parametrize("normalise", ["running", "per-clip"])
 def test_a_run_that_was_stopped_goes_on_bit_by_bit(video, tmp_path, monkeypatch, capsys, normalise):
     """Stopped after 21 frames, gone on with: all frames are those of a run that was not."""
@@ -371,10 +372,6 @@ def test_numbers_of_images_stay(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("fails_at", [3, 12])
 def test_a_full_disk_costs_the_unfinished_piece(video, tmp_path, monkeypatch, capsys, fails_at):
     """The piece whose file cannot be written has been handed over long ago when that is known."""
-    import errno
-
-    from depth_normal.app.video import segments as video_segments
-
     write = video_segments.write_depth_png
 
     def full(path, image):
@@ -389,19 +386,7 @@ def test_a_full_disk_costs_the_unfinished_piece(video, tmp_path, monkeypatch, ca
     assert (tmp_path / ".depth-normal").exists() == (fails_at > 8)
 
 
-def test_a_full_disk_that_takes_not_even_a_record_leaves_nothing(video, tmp_path, monkeypatch):
-    from depth_normal.app.video import segments as video_segments
-
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(video_segments, "_write_durably", full)
-    assert run(video, tmp_path / "d.mp4") == 2 and not (tmp_path / ".depth-normal").exists()
-
-
 def test_two_runs_do_not_make_one_video(video, tmp_path, monkeypatch, capsys):
-    from depth_normal.app.video import run as video_run
-
     first_pass, codes = video_run._first_pass, []
 
     def meanwhile(*words):
@@ -413,18 +398,6 @@ def test_two_runs_do_not_make_one_video(video, tmp_path, monkeypatch, capsys):
     assert run(video, tmp_path / "out.mp4", "--frames", 9) == 0 and codes == [2]
     assert "another run makes this video" in capsys.readouterr().err
     assert len(read(tmp_path / "out.mp4")) == 9 and [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
-
-
-@pytest.mark.parametrize(("source", "out"), [("f_%03d.png", "f_%03d.png"), ("f_%02d.png", "f_%d.png"), (".", "depth_%03d.png")])
-def test_images_that_are_read_are_never_written_over(source, out, tmp_path, capsys):
-    import cv2
-
-    for number in (1, 2):
-        cv2.imwrite(str(tmp_path / f"f_{number:03d}.png"), np.full((8, 12, 3), number * 20, np.uint8))
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert run(tmp_path / source, tmp_path / out, "--overwrite") == 2
-    assert "would be read as images of" in capsys.readouterr().err
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.slow("takes a second")
@@ -441,14 +414,8 @@ def test_a_variable_frame_rate_a_start_and_an_end(tmp_path):
     assert sound_of(tmp_path / "end.mp4") == sound_of(tmp_path / "part.mp4")
 
 
-def test_an_end_before_the_start_is_refused(video, tmp_path, capsys):
-    assert run(video, tmp_path / "out.mp4", "--start", "2", "--end", "1.5") == 2
-    assert "--end is 1.5 and --start 2: the end must be behind the start" in capsys.readouterr().err
-
-
 @pytest.mark.slow("takes a second each")
-@pytest.mark.quick_cases(2)
-@pytest.mark.parametrize("name", [*list(PRESETS)[:2], *(pytest.param(each, marks=MORE) for each in list(PRESETS)[2:])])
+@pytest.mark.parametrize("name", ["wan", "ltx"])
 def test_presets_play_as_the_models_expect(name, tmp_path, caplog):
     """Frame by frame against the arrays: which source frame is shown at which time, cropped, and how many there are."""
     preset = PRESETS[name]
@@ -512,19 +479,9 @@ def test_one_frame_and_odd_sides(tmp_path):
     assert read(tmp_path / "out.mp4").shape == (1, 3, 32, 64)
     assert run(source, tmp_path / "out.mkv", "--codec", "ffv1") == 0
     assert read(tmp_path / "out.mkv").shape == (1, 3, 31, 63)
-
-
-@pytest.mark.slow("takes most of a second")
-def test_a_video_has_a_name_by_default(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    write_video(Path("clip.v2.mp4"), moving_ball(3, 8, 64), **H264)
-    words = ["video", "clip.v2.mp4", "--model", "tiny", "--size", "32"]
-    assert cli.main(words) == 0 and cli.main([*words, "--what", "depth,normals", "-o", "both/"]) == 0
-    made = [Path("depth-normal/clip.v2_depth.mp4"), Path("both/clip.v2_depth.mp4"), Path("both/clip.v2_normals.mp4")]
-    assert all(path.exists() for path in made)
-    assert cli.main(words) == 0, "its own file is made anew"
-    made[0].write_bytes(b"another's")
-    assert cli.main(words) == 2 and f"{made[0]} is there already" in capsys.readouterr().err
+    frames = [Image.new("RGB", (64, 48), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    assert run(tmp_path / "moving.gif", tmp_path / "moving.mp4") == 0
 
 
 def test_the_names_of_other_sources(tmp_path, monkeypatch):
@@ -532,38 +489,9 @@ def test_the_names_of_other_sources(tmp_path, monkeypatch):
     (tmp_path / "shots").mkdir()
     assert usual_name(Path("frame_%05d.png"), ["depth"]) == "frame_depth.mp4"
     assert usual_name(Path("%d.png"), ["depth"]) == "video_depth.mp4"
+    assert usual_name(Path("clip.v2.mp4"), ["depth"]) == "clip.v2_depth.mp4"
     assert usual_name(Path("shots"), ["normals"], codec="ffv1") == "shots_normals.mkv"
     assert usual_name(tmp_path / "shots" / "..", ["stereo"], "half-tb") == f"{tmp_path.name}_TB.mp4"
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["none.mp4", "out.mp4"], "depth-normal: none.mp4: there is no such file"),
-        (["in.mp4", "in.mp4", "--overwrite"], "a file that is read"),
-        (["in.mp4", "there.mp4"], "is there already"),
-        (["in.mp4", "folder.mp4", "--overwrite"], "is a folder"),
-        (["in.mp4", "out.avi"], r"\.mp4, \.mov, \.mkv"),
-        (["in.mp4", "maps"], r"maps: the name says no kind of file; maps\.mp4 is a video, maps/ a folder of results"),
-        (["in.mp4", "in.mp4/out.mp4"], "in.mp4 is a file, not a folder"),
-        (["in.mp4", "out.mp4", "--codec", "ffv1"], r"\.mkv"),
-        (["in.mp4", "out_%03d.exr", "--what", "side-by-side"], "is an image"),
-        (["in.mp4", "out.mkv", "--codec", "ffv1", "--quality", "3"], "has none"),
-        (["in.mp4", "no/out.mp4", "--start", "99"], "not one frame at that place"),
-        (["in.mp4", "out.mp4", "--preset", "mochi", "--what", "depth"], "64x8 pixels"),
-    ],
-)
-def test_what_cannot_be_done_is_said(words, message, tmp_path, monkeypatch, capsys):
-    import re
-
-    monkeypatch.chdir(tmp_path)
-    write_video(Path("in.mp4"), moving_ball(3, 8, 64), **H264)
-    Path("there.mp4").write_bytes(b"kept")
-    Path("folder.mp4", "in_depth.mp4").mkdir(parents=True)
-    before = set(tmp_path.iterdir())
-    assert run(*words) == 2
-    assert re.search(message, capsys.readouterr().err)
-    assert set(tmp_path.iterdir()) == before and Path("there.mp4").read_bytes() == b"kept"
 
 
 def test_a_missing_library_is_said_before_a_model_is_loaded(video, tmp_path, monkeypatch, capsys):
@@ -573,45 +501,21 @@ def test_a_missing_library_is_said_before_a_model_is_loaded(video, tmp_path, mon
     assert 'pip install "OpenEXR' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["--fps", "0"], ["--fps", "abc"], ["--what", "depth,colour"], ["--quality", "99"], ["--start", "-1"]])
-def test_mistyped_words(words, capsys):
-    with pytest.raises(SystemExit):
-        run("in.mp4", "out.mp4", *words)
-    assert words[0] in capsys.readouterr().err
-
-
-def test_a_number_out_of_range_is_said_before_a_video_is_looked_for(capsys):
-    assert run("absent.mp4", "out.mp4", "--smooth", "2") == 2
-    assert "--smooth is 2" in capsys.readouterr().err
+def views_of(video, normalise):
+    """Twelve frames, what is known of them, and the ends of the range that shows it."""
+    found = expected(video).slice(0, 12).resized(48, 64)
+    far, near = stereo.disparity_range(found)
+    ends = {"per-image": None, "per-clip": (far.min(), near.max()), "running": RunningRange().update(found.depth, None, (2, 98))}
+    return read(video)[:12], found, ends[normalise]
 
 
 @pytest.mark.slow("takes two seconds")
 @pytest.mark.parametrize("normalise", [pytest.param("per-image", marks=MORE), "running", pytest.param("per-clip", marks=MORE)])
 def test_stereo(video, tmp_path, normalise):
-    words = (
-        "--what",
-        "stereo,depth",
-        "--frames",
-        12,
-        "--layout",
-        "half-tb",
-        "--divergence",
-        5,
-        "--codec",
-        "ffv1",
-        "--normalise",
-        normalise,
-    )
-    assert run(video, tmp_path / "out.mkv", *words) == 0
+    words = f"--what stereo,depth --frames 12 --layout half-tb --divergence 5 --codec ffv1 --normalise {normalise}"
+    assert run(video, tmp_path / "out.mkv", *words.split()) == 0
     made = tmp_path / f"out{stereo.stereo_suffix('half-tb')}.mkv"
-    source_frames, found = read(video)[:12], expected(video).slice(0, 12).resized(48, 64)
-    if normalise == "running":
-        ends = RunningRange().update(found.depth, None, (2, 98))
-    elif normalise == "per-clip":
-        far, near = stereo.disparity_range(found)
-        ends = (far.min(), near.max())
-    else:
-        ends = None
+    source_frames, found, ends = views_of(video, normalise)
     truth = stereo.compose(stereo.stereo_pair(source_frames, found, stereo.StereoOptions(divergence=5), ends), "half-tb")
     assert (read(made) - truth).abs().mean() < 2e-3 and sound_of(made)[1] == pytest.approx(12 / 25, abs=0.05)
 
@@ -622,25 +526,11 @@ def test_parallax(video, tmp_path, normalise):
     """In segments of five frames, as a run that was stopped has them: the camera goes on where it was."""
     words = ("--what", "parallax", "--frames", 12, "--move", "swing", "--amount", 0.1, "--loop", 0.5, "--codec", "ffv1", "--segment", 5)
     assert run(video, tmp_path / "out.mkv", *words, "--normalise", normalise) == 0
-    source_frames, found = read(video)[:12], expected(video).slice(0, 12).resized(48, 64)
-    if normalise == "running":
-        ends = RunningRange().update(found.depth, None, (2, 98))
-    else:
-        far, near = stereo.disparity_range(found)
-        ends = (far.min(), near.max())
+    source_frames, found, ends = views_of(video, normalise)
     times = [Fraction(frame, 25) for frame in range(12)]
     truth = torch.cat(list(parallax.parallax_of_clip(source_frames, found, LoopOptions("swing", 0.1, loop=0.5), times, ends)))
     made = read(tmp_path / "out.mkv")
     assert (made - truth).abs().mean() < 2e-3 < (made - source_frames).abs().mean()
-
-
-def test_options_of_a_move_belong_to_parallax(video, tmp_path, capsys):
-    assert run(video, tmp_path / "out.mkv", "--move", "dolly") == 2
-    assert "add parallax to --what" in capsys.readouterr().err
-    assert run(video, tmp_path / "moved.mp4", "--what", "parallax", "--loop", "0") == 2
-    assert "--loop is 0.0; accepted: 0.1 to 3600" in capsys.readouterr().err
-    assert run(video, tmp_path / "out.mkv", "--what", "parallax", "--amount", 0.5) == 2
-    assert "amount" in capsys.readouterr().err
 
 
 VR180 = ("--what", "stereo", "--layout", "vr180", "--eye-size", 128, "--codec", "ffv1", "--segment", 8)
@@ -650,13 +540,7 @@ VR180 = ("--what", "stereo", "--layout", "vr180", "--eye-size", 128, "--codec", 
 @pytest.mark.slow("takes most of a second")
 def test_half_spheres_of_a_video(video, tmp_path, normalise):
     assert run(video, tmp_path / "out.mkv", *VR180, "--frames", 12, "--fov", 90, "--eye-distance", 200, "--normalise", normalise) == 0
-    made, source_frames = read(tmp_path / "out.mkv"), read(video)[:12]
-    found = expected(video).slice(0, 12).resized(48, 64)
-    if normalise == "running":
-        ends = RunningRange().update(found.depth, None, (2, 98))
-    else:
-        far, near = stereo.disparity_range(found)
-        ends = (far.min(), near.max())
+    made, (source_frames, found, ends) = read(tmp_path / "out.mkv"), views_of(video, normalise)
     options = stereo.StereoOptions(eye_distance=200, eye_size=128)
     truth = stereo.compose(vr.vr_pair(source_frames, found, "vr180", options, ends, 90.0), "vr180")
     assert made.shape == (12, 3, 128, 256) and (made - truth).abs().mean() < 1e-3
@@ -673,12 +557,13 @@ def test_half_spheres_keep_the_field_of_view_of_the_first_frame(video, tmp_path,
 
     shown = video_rendering.Renderer.shown
     monkeypatch.setattr(video_rendering.Renderer, "shown", with_cameras)
-    assert run(video, tmp_path / "whole.mkv", *VR180) == 0
+    words = (*VR180, "--frames", 14)
+    assert run(video, tmp_path / "whole.mkv", *words) == 0
     with monkeypatch.context() as stopped:
-        stop_after(stopped, 21)
-        assert run(video, tmp_path / "out.mkv", *VR180) == 130
+        stop_after(stopped, 12)
+        assert run(video, tmp_path / "out.mkv", *words) == 130
     capsys.readouterr()
-    assert run(video, tmp_path / "out.mkv", *VR180, "--resume") == 0 and "16 frames are finished, going on" in capsys.readouterr().out
+    assert run(video, tmp_path / "out.mkv", *words, "--resume") == 0 and "8 frames are finished, going on" in capsys.readouterr().out
     made = read(tmp_path / "whole.mkv")
     assert torch.equal(made, read(tmp_path / "out.mkv"))
     spans = [int((frame > 0.02).any(0).any(0)[:128].sum()) for frame in made]
@@ -686,47 +571,19 @@ def test_half_spheres_keep_the_field_of_view_of_the_first_frame(video, tmp_path,
 
 
 @pytest.mark.slow("encodes a large frame")
-def test_a_video_for_headsets_has_the_name_and_size_that_they_take(video, tmp_path, capsys):
+def test_a_video_for_headsets_has_the_name_and_size_that_they_take(video, tmp_path):
     assert usual_name(Path("a.mp4"), ["stereo"], "vr180") == "a_180x180_LR.mp4"
     assert run(video, tmp_path / "out.mp4", "--what", "stereo", "--layout", "vr180", "--frames", 1) == 0
     assert read(tmp_path / "out.mp4").shape == (1, 3, 2048, 4096)
-    assert run(video, tmp_path / "b.mp4", "--what", "stereo", "--layout", "vr180", "--divergence", 3) == 2
-    assert "--divergence is for screens" in capsys.readouterr().err
-    assert run(video, tmp_path / "b.mp4", "--what", "stereo", "--eye-size", 512) == 2
-    assert "--eye-size is for headsets, and full-sbs is not" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        run(video, tmp_path / "b.mp4", "--what", "stereo", "--layout", "360-tb")
 
 
-def test_frames_are_scaled_before_anything_is_made_of_them(video, tmp_path, capsys):
+def test_frames_are_scaled_before_anything_is_made_of_them(video, tmp_path):
     out = tmp_path / "out.mkv"
     assert run(video, out, "--codec", "ffv1", "--width", 96, "--height", 40, "--frames", 3) == 0
     assert read(out).shape == (3, 3, 40, 96)
     assert run(video, tmp_path / "wan.mkv", "--codec", "ffv1", "--width", 96, "--preset", "wan", "--frames", 5) == 0
     shape = read(tmp_path / "wan.mkv").shape
     assert shape[3] == 96 and shape[2] % 16 == 0
-    assert run(video, tmp_path / "a.mkv", "--width", 100, "--preset", "wan") == 2
-    assert "--width is 100; Wan 2.1, 2.2 14B, VACE, Fun Control takes multiples of 16, such as 96" in capsys.readouterr().err
-    for wrong in (7, 33, "1e3", 20000):
-        with pytest.raises(SystemExit):
-            run(video, tmp_path / "a.mkv", "--width", wrong)
-        assert f"'{wrong}' is not an even number of pixels from 16 to 16384" in capsys.readouterr().err
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mkv", "wan.mkv"]
-
-
-def test_a_codec_that_is_too_large_for_the_frames_is_refused_before_a_model_is_loaded(video, tmp_path, capsys, caplog):
-    assert run(video, tmp_path / "a.mov", "--codec", "dnxhr") == 2
-    assert "dnxhr takes at least 256x120 pixels, and the result has 64x48; choose another codec, or scale it up" in capsys.readouterr().err
-    for what, width, size in (
-        ("side-by-side", 8320, "16640x6240"),
-        ("stereo", 8320, "16640x6240"),
-        ("stereo,--layout,full-tb", 12800, "12800x19200"),
-    ):
-        assert run(video, tmp_path / "a.mp4", "--width", width, "--what", *what.split(",")) == 2
-        assert f"h264 takes sides up to 16384 pixels, and the result has {size}" in capsys.readouterr().err
-    assert run(video, tmp_path / "a.mov", "--codec", "prores", "--quality", 3) == 2
-    assert "--quality is for h264 and h265; prores has none" in capsys.readouterr().err
-    assert "loading" not in caplog.text and not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow("takes most of a second")
@@ -773,37 +630,6 @@ def test_a_preview_is_one_sheet_of_frames_above_what_is_made_of_them(video, tmp_
     assert run(video, f"{tmp_path}/new/folder/", "--preview", 1) == 2 and sheet.read_bytes() == b"mine"
     capsys.readouterr()
     assert run(video, out, "--preview", 3, "--start", 100, "--overwrite") == 2 and "not one frame at that place" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("words", "command", "made"),
-    [
-        ([], "", "depth and normals"),
-        (["--what", "stereo"], "stereo ", "a stereo image"),
-        (["--what", "depth,parallax"], "parallax ", "a camera move"),
-    ],
-)
-def test_an_image_is_no_video_of_one_frame(words, command, made, tmp_path, capsys, caplog):
-    """The command that makes the same of an image is named, and nothing is made; an animated image is a video."""
-    for name in ("still.png", "other.jpg"):
-        Image.new("RGB", (64, 48)).save(tmp_path / name)
-    for sources in ([tmp_path / "still.png"], [tmp_path / "other.jpg", tmp_path / "still.png"]):
-        assert cli.main(["video", *map(str, sources), "--model", "tiny", "-o", f"{tmp_path / 'out'}/", *words]) == 2
-        said = capsys.readouterr().err
-        assert f"still.png is an image, and this command takes videos; `depth-normal {command}{tmp_path / 'still.png'}`" in said
-        assert f"makes {made} of it" in said
-    assert "loading" not in caplog.text and not (tmp_path / "out").exists()
-    Image.new("RGB", (64, 48)).save(tmp_path / "named.mp4", "JPEG")
-    Image.new("RGB", (64, 48)).save(tmp_path / "still.webp")
-    for name, advice in (("named.mp4", f" with the name of a video: rename it to {tmp_path / 'named.jpg'}"), ("still.webp", "")):
-        assert run(tmp_path / name, tmp_path / "o.mp4") == 2
-        assert f"{name} is an image{advice}, and this command takes videos" in capsys.readouterr().err
-    (tmp_path / "text.jpg").write_text("no image")
-    assert run(tmp_path / "text.jpg", tmp_path / "o.mp4") == 2
-    assert "text.jpg: not a video that can be opened, or one that is damaged" in capsys.readouterr().err
-    frames = [Image.new("RGB", (64, 48), colour) for colour in ("red", "blue")]
-    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
-    assert cli.main(["video", str(tmp_path / "moving.gif"), "--model", "tiny", "--size", "32", "-o", str(tmp_path / "moving.mp4")]) == 0
 
 
 @pytest.mark.parametrize(("device", "cores", "beside"), [("cuda", 64, 2), ("cuda", 4, 1), ("cuda", 1, 1), ("cpu", 64, 16)])

@@ -1,0 +1,524 @@
+"""Words that a command refuses: what is said of them, before a model is loaded, and that no file is written."""
+
+import os
+import runpy
+import shlex
+import shutil
+import sys
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from depth_normal.app import cli
+from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.geometry.files import exr, save_estimate
+from depth_normal.geometry.kinds import Projection
+
+NEEDS = {"ui": "aiohttp", "video": "av", "parallax": "av", "export": "onnx"}
+"""The packages without which a command refuses everything."""
+VIDEOS = Path(__file__).parents[2] / "videos.py"
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory):
+    """A file of each kind that commands read."""
+    folder = tmp_path_factory.mktemp("files")
+    folders = ("photos", "clips/more", "shots", "grey", "empty", "file.onnx/tiny.onnx")
+    for name in (*folders, "folder.mp4/clip_depth.mp4", "folder.mp4/wave_relit.png"):
+        (folder / name).mkdir(parents=True)
+    for name in (
+        "photo.jpg",
+        "other.jpg",
+        "relight.png",
+        "-x.jpg",
+        "my clip.MP4",
+        "taken",
+        "mine.bin",
+        "notes.txt",
+        "there.mp4",
+        "empty/notes.txt",
+    ):
+        (folder / name).touch()
+    noise = np.random.default_rng(0).integers(0, 255, (64, 128, 3), dtype=np.uint8)
+    flat = np.full((16, 16, 3), (255, 128, 128), np.uint8)
+    for name, pixels in (
+        *(("hall.png", noise), ("wave.png", noise[:48, :64]), ("f_1.png", noise[:8, :8]), ("f_2.png", noise[:8, :8])),
+        *(("n.png", flat), ("tall.png", flat[..., 0]), ("still.webp", flat), ("named.jpg", flat)),
+    ):
+        cv2.imwrite(str(folder / name), pixels)
+    (folder / "named.jpg").rename(folder / "named.mp4")
+    (folder / "page.pth").write_bytes(b"<html>")
+    (folder / "empty.safetensors").write_bytes(b'\x15\0\0\0\0\0\0\0{"__metadata__":{}}  ')
+    shutil.copy(folder / "wave.png", folder / "shots")
+    for number in (1, 2, 3):
+        shutil.copy(folder / "tall.png", folder / "grey" / f"{number}.png")
+    getattr(os, "mkfifo", Path.touch)(folder / "pipe.png")  # which would be waited for
+    facing = torch.tensor([0.0, 0, 1]).view(1, 3, 1, 1).repeat(1, 1, 48, 64)
+    save_estimate(folder / "wave.npz", Estimate(torch.rand(1, 1, 48, 64) + 1, Quantity.METRIC_DEPTH, facing, Axes.OPENGL))
+    around = Estimate(torch.rand(1, 1, 64, 128) + 1, Quantity.METRIC_DEPTH, normals=facing[..., :1, :1].repeat(1, 1, 64, 128))
+    save_estimate(folder / "hall.npz", replace(around, projection=Projection.EQUIRECTANGULAR))
+    if find_spec("OpenEXR"):
+        exr.write_depth_channel(folder / "metres.exr", np.linspace(2, 9, 48 * 64).reshape(48, 64))
+    if find_spec("av"):
+        videos = runpy.run_path(str(VIDEOS))
+        videos["write_video"](folder / "clip.mp4", videos["moving_ball"](3, 8, 64), codec="libx264")
+        ramp = np.tile(np.arange(64, dtype=np.uint16) * 900, (8, 1))
+        videos["write_video"](folder / "slow.mkv", [[ramp]] * 6, "gray16le", rate=12)
+    else:
+        (folder / "clip.mp4").write_bytes(b"\0\0\0\x20ftypisom")
+    for name in ("a.mp4", "more/b.mp4"):
+        shutil.copy(folder / "clip.mp4", folder / "clips" / name)
+    return folder
+
+
+@pytest.fixture
+def here(files, monkeypatch):
+    """The working directory has these files, which no test may change."""
+    monkeypatch.chdir(files)
+    monkeypatch.setattr(torch.export, "export", None)
+
+
+@pytest.fixture
+def no_model(monkeypatch):
+    """No model is loaded; the last of these modules is the one that the others have the function of."""
+    for module in ("app.batch.options", "app.onnx_export", "app.verify.verification", "model_loader"):
+        monkeypatch.setattr(f"depth_normal.{module}.load_model", lambda *_: pytest.fail("a model was asked for"))
+
+
+def pixels(typed, shares=""):
+    advice = "give fractions of the image, 0 to 1 from left to right and from top to bottom"
+    return f"{typed} looks like pixels; {advice}{f': {shares} of wave.png (64x48 pixels)' if shares else ''}\n"
+
+
+METRES = (
+    "tiny gives disparity, normals, and {} needs depth in metres: {}, or choose a model of metric depth, such as --model moge-2-vits-normal"
+)
+PERCENT = METRES.format("--unit metres", "give all distances in percent (0 the near end, 100 the far end) without --unit")
+PANORAMA = "needs images of a perspective camera, and this geometry is a panorama's"
+REFUSED = [
+    ("estmate photo.jpg", "'estmate' is neither a command nor a file here; did you mean estimate?"),
+    ("xyzzy", "'xyzzy' is neither a command nor a file here; depth-normal --help lists the commands"),
+    ("phto.jpg", "phto.jpg: there is no such file; did you mean photo.jpg?"),
+    ("zzz.jpg", "zzz.jpg: there is no such file\n"),
+    ("photo.jpeg", "photo.jpeg: there is no such file; did you mean photo.jpg?"),
+    ("photo", "'photo' is neither a command nor a file here; did you mean photo.jpg?"),
+    ("fog photo.jpg", "'fog' is neither a command nor a file here; did you mean effect fog?"),
+    ("depth_of_field photo.jpg", "did you mean effect depth-of-field?"),
+    ("normals photo.jpg", "'normals' is no command; without one, depth and normals are written: depth-normal photo.jpg"),
+    ("moge2", "for a model, name an image before it: depth-normal photo.jpg --model moge-2-vits-normal"),
+    ("nowhere/photo.jpg", "nowhere/photo.jpg: there is no such file\n"),
+    ("tiny photo.jpg", "'tiny' is a model; name an image before it: depth-normal photo.jpg --model tiny"),
+    ("''", "the first word is empty"),
+    ("--model tiny relight photo.jpg", "--model stands before the command; options follow it: depth-normal relight --model"),
+    ("photo.jpg --light 1,2", "unrecognized arguments: --light 1,2; that is an option of relight\n"),
+    ("photo.jpg -o ''", "the name is empty"),
+    ("photo.jpg --sensor 24mm", "unrecognized arguments: --sensor 24mm; that is an option of effect depth-of-field\n"),
+    ("photo.jpg --shape 9", "that is an option of texture detail, texture pbr\n"),
+    ("-x.jpg --model tiny", "-x.jpg begins with a dash and so is taken for an option; a file of this name is typed ./-x.jpg"),
+    ("photo.jpg --divergence 3", "--divergence is for images for both eyes"),
+    ("photo.jpg --shard-size 1GB", "--shard-size is for shards"),
+    ("photo.jpg --workers 2", "--workers is for a Ray cluster"),
+    ("photo.jpg --up z", "--up is for a PLY"),
+    ("photo.jpg --write depth --near-far-ratio 9 --model tiny", "--near-far-ratio is for normals and meshes, and depth is neither"),
+    ("photo.jpg --write depth,anaglyph --fov 60 --model tiny", "--fov is for normals, meshes and metres, and tiny gives depth without"),
+    ("--json models", "--json stands before the command; options follow it: depth-normal models --json\n"),
+    ("-x", "depth-normal estimate: error: unrecognized arguments: -x\n"),
+    ("--light 1,2 a.jpg", "unrecognized arguments: --light; that is an option of relight\n"),
+    ("hall.png --model tiny -o out --panorama --also html", "html cannot be made of a panorama; of panoramas are written depth"),
+    ("hall.png --model tiny -o out --panorama --also anaglyph", "anaglyph cannot be made of a panorama"),
+    ("hall.png --model tiny -o out --panorama --fov 60", "--fov is for photos, and --panorama is set"),
+    ("hall.png --model tiny -o out --panorama --tiles 2", "--tiles is for photos"),
+    ("hall.png --model tiny -o out --panorama --refine", "--refine is for photos"),
+    ("hall.png --model tiny -o out --any-aspect", "--any-aspect is for panoramas; add --panorama"),
+    ("hall.png -o out --panorama --model dsine", "a panorama needs depth"),
+    ("wave.png -o out --model midas-v9", "unknown model 'midas-v9'; did you mean midas-v2.1-small"),
+    ("wave.png --model midas-v2.1-small -o out --device cuda", "device 'cuda' is not available"),
+    ("wave.png --model midas-v2.1-small -o out --device cuda:1", "device 'cuda:1' is not available"),
+    ("wave.png --model midas-v2.1-small -o out --weights /nowhere/weights.pt", "/nowhere/weights.pt"),
+    ("wave.png --also pfm,tga", "'tga' is none of depth, normals, npz, exr"),
+    ("wave.png --write pfm,tga", "'tga' is none of depth, normals, npz, exr"),
+    ("'my clip.MP4'", "my clip.MP4 is a video; `depth-normal video 'my clip.MP4'` makes maps of it"),
+    ("photo.jpg tiny", "'tiny' is a model; name it behind --model: --model tiny"),
+    ("wave.png -o out --model tiny --refine-steps 2", "only moge-3-vitl and moge-3-vitg have: leave --refine-steps out"),
+    ("wave.png --refine-steps 9", "'9' is not a whole number from 0 to 8"),
+    ("wave.png --shard-size 16", "'16' is not a size: a number above 0 with its unit, such as 256MB"),
+    ("wave.png --tiles 65", "'65' is neither auto nor a whole number from 2 to 64"),
+    ("wave.png -o out --model tiny --coding directx --write depth,npz", "add normals to --write"),
+    ("wave.png -o out --model tiny --half", "--half is for EXR"),
+    ("wave.png -o out --model tiny --write npz --bits 16", "--bits is for"),
+    ("wave.png --model tiny -o taken", "taken is a file, not a folder"),
+    ("s3://photos/a.png -o out --model tiny", "s3://photos/a.png: images in stores are read with --engine ray"),
+    ("wave.png -o out --model marigold-normals --write depth", "marigold-normals gives normals: there is no depth to write"),
+    ("wave.png --model tiny -o c.png", "depth,normals makes several; name a folder, such as c/, or one kind, as with --write depth"),
+    ("wave.png -o out --weights page.pth", "is a web page"),
+    ("wave.png -o out --weights nope.pth", "does not exist"),
+    ("wave.png -o out --weights empty.safetensors", "there are no tensors"),
+    ("estimate --modle tiny a.jpg -o x", "depth-normal estimate: error: unrecognized arguments: --modle"),
+    ("estimate wave.png -o out --write glb --model bae-normal", "bae-normal gives normals; a mesh (glb) needs depth"),
+    ("estimate wave.png --size 0", "usage: depth-normal estimate"),
+    ("estimate wave.png --size ten", "usage: depth-normal estimate"),
+    ("estimate wave.png --near-far-ratio 1", "usage: depth-normal estimate"),
+    ("estimate wave.png --dtype int8", "usage: depth-normal estimate"),
+    ("estimate wave.png --device tpu", "usage: depth-normal estimate"),
+    ("estimate wave.png --device cuda:one", "usage: depth-normal estimate"),
+    ("estimate wave.png --device cpu:0", "usage: depth-normal estimate"),
+    ("estimate wave.png --out=", "usage: depth-normal estimate"),
+    ("estimate 'my clip.MP4' -o maps", "my clip.MP4 is a video; `depth-normal video 'my clip.MP4'` makes maps of it"),
+    ("estimate '' --model tiny", "a name is empty"),
+    ("estimate photo.jpg --size 64 tiny", "'tiny' is a model; name it behind --model: --model tiny"),
+    ("demo -o taken/deeper", "taken is a file, not a folder"),
+    ("effect depth_of_field photo.jpg", "; did you mean depth-of-field?"),
+    ("effect xyzzy photo.jpg", "'depth-of-field')\n"),
+    ("effect photo.jpg", "; the command stands before the file, as in: depth-normal effect cutout photo.jpg\n"),
+    ("effect mask photo.jpg --far deep", "'deep' is not a number"),
+    ("effect mask photo.jpg --far 35%", "'35%' is not a number; percent are written without %: 35\n"),
+    ("effect fog photo.jpg --density 3%", "'3%' is not a number\n"),
+    ("effect mask photo.jpg --point 0.5 0.4", "'0.5' is not x,y: 2 numbers with commas between"),
+    ("effect mask photo.jpg --tolerance 3", "--tolerance says how far"),
+    ("effect mask photo.jpg --select object", "--select says what --point selects"),
+    ("effect mask photo.jpg --box 0,0,0.5,1 --point 0.6,0.5", "the point (0.6, 0.5) of the object is outside the box"),
+    ("effect mask photo.jpg --box 0,0,0.5,1 --point 0.5,0.5 --not-point 0.5,0.5", "is both in the object and not in it"),
+    ("effect mask photo.jpg --not-point 0.5,0.5", "--not-point is beside the object at --point"),
+    ("effect mask photo.jpg --point 0.5,0.5 --not-point 0.1,0.1", "--not-point removes parts of an object; add --select object"),
+    ("effect mask photo.jpg --point 0.5,0.5 --point 0.5,1.2", "the point is at (0.5, 1.2)"),
+    ("effect mask photo.jpg --box 0,0,0.5,1 --far 9", "--far has no effect on the object in a --box"),
+    ("effect mask photo.jpg --point 0.5,0.5 --select object --unit metres", "--unit has no effect on a whole object"),
+    ("effect mask photo.jpg --box 0,0,0.5,2", "the box is from (0, 0) to (0.5, 2)"),
+    ("effect cutout photo.jpg --point 0.5,0.5 --far 9", "--far has no effect beside --point"),
+    ("effect depth-of-field photo.jpg --focal-length 50mm", "--focal-length is of a real lens"),
+    ("effect depth-of-field photo.jpg --rotation 5", "--rotation turns the blades"),
+    ("effect cutout photo.jpg --edge 400 --model tiny", "depth-normal: --edge is 400.0"),
+    ("effect fog photo.jpg --height-falloff -1 --model tiny", "depth-normal: --height-falloff is -1.0; accepted: 0 and above"),
+    ("effect depth-of-field photo.jpg --f-number -1 --model tiny", "depth-normal: --f-number is -1.0"),
+    ("effect mask photo.jpg photos --feather -1 --model tiny", "depth-normal: --feather is -1.0"),
+    ("effect fog clip.mp4 --model tiny", "clip.mp4 is a video, and this command takes images; `depth-normal video clip.mp4` makes depth"),
+    ("effect mask wave.png -o out/a.png --unit metres --model tiny", PERCENT),
+    ("effect cutout wave.png -o out/a.png --far 2 --unit metres --model tiny", "and --unit metres needs depth in metres: give all"),
+    ("effect depth-of-field wave.png -o out/a.png --unit metres --model tiny", "and --unit metres needs depth in metres: give all"),
+    ("effect depth-of-field wave.png -o out/a.png --f-number 2 --model tiny", METRES.format("--f-number", "give --blur in its place")),
+    ("effect mask wave.png -o out/a.png --model bae-normal", "bae-normal gives normals, and depth is needed"),
+    ("effect fog wave.png -o out/a.png --model bae-normal", "bae-normal gives normals, and depth is needed"),
+    ("effect mask wave.png -o out/a.png --near 50 --far 40 --model tiny", "the mask begins at 50 and ends at 40 percent"),
+    ("effect mask wave.png -o out/a.png --feather=-1 --model tiny", "--feather is -1"),
+    ("effect mask wave.png -o out/a.png --point 2,0.5 --model tiny", "the point is at (2, 0.5)"),
+    ("effect fog wave.png -o out/a.png --density -1 --model tiny", "--density is -1"),
+    ("effect fog wave.png -o out/a.png --colour blueish --model tiny", "--colour"),
+    ("effect depth-of-field wave.png -o out/a.png --focus 120 --model tiny", "--focus is 120"),
+    ("effect depth-of-field wave.png -o out/a.png --blades 99 --model tiny", "--blades is 99"),
+    ("effect depth-of-field wave.png -o out/a.png --highlights 99 --model tiny", "--highlights is 99"),
+    ("effect fog phto.jpg --model tiny", "phto.jpg: there is no such file; did you mean photo.jpg?"),
+    ("effect fog photo.jpg tiny", "'tiny' is a model; name it behind --model: --model tiny"),
+    ("effect fog wave.png --depth wav.npz", "did you mean wave.npz?"),
+    ("effect fog hall.png --geometry hall.npz -o b.png", PANORAMA),
+    ("effect depth-of-field hall.png --geometry hall.npz -o b.png", PANORAMA),
+    ("effect mask wave.png --geometry wave.npz --point 32,12", pixels("--point 32,12", "--point 0.5,0.25")),
+    ("effect cutout wave.png --geometry wave.npz --box 8,6,56,42", pixels("--box 8,6,56,42", "--box 0.125,0.125,0.875,0.875")),
+    ("effect depth-of-field wave.png --geometry wave.npz --point 32,12", pixels("--point 32,12", "--point 0.5,0.25")),
+    ("effect mask wave.png --geometry wave.npz --not-point 8,6", pixels("--not-point 8,6", "--not-point 0.125,0.125")),
+    ("effect cutout photo.jpg --model tiny --box 8,6,56,42 -o out/", pixels("--box 8,6,56,42")),
+    ("effect cutout shots photo.jpg --model tiny --box 8,6,56,42 -o out/", pixels("--box 8,6,56,42")),
+    ("effect mask wave.png --geometry wave.npz --point 500,10", "; it lies outside of wave.png (64x48 pixels)"),
+    ("effect fog shots wave.png -o one.png", "several images are named; give -o a folder"),
+    ("effect fog shots wave.png -o one.mp4", "several images are named; give -o a folder"),
+    ("effect fog shots wave.png -o out --depth f_1.png", "f_1.png is of one image, and several are named"),
+    ("effect fog wave.png --geometry wave.npz --sky-mask wave.png --no-sky", "leave out --no-sky, or the mask"),
+    ("effect fog wave.png --geometry wave.npz --sky-mask wave.png --sky", "leave out --sky, or the mask"),
+    ("effect fog wave.png --geometry wave.npz --sky-mask hall.png", "hall.png has 128x64 pixels"),
+    ("effect fog wave.png --geometry wave.npz --sky-mask none.png", "none.png"),
+    ("effect fog wave.png --geometry wave.npz --sky-mask wave.npz", "wave.npz"),
+    ("effect fog wave.png --geometry wave.npz --sky-mask n.png -o n.png --overwrite", "n.png is an image or a file that is read"),
+    ("effect fog photos wave.png --model tiny --sky-mask wave.png -o made", "is of one image, and several are named"),
+    ("effect mask wave.png --geometry wave.npz --box 0.2,0.1", "'0.2,0.1' is not left,top,right,bottom: 4 numbers"),
+    ("effect cutout wave.png --geometry wave.npz -o out.jpg", "out.jpg"),
+    ("relight photo.jpg -o s3://maps/a.png", "only `estimate` writes to a store"),
+    ("relight photo.jpg -o -lit.png", "expected one argument (one that begins with a dash is typed --out=-...)"),
+    ("relight photo.jpg --coding directx", "--coding says how a --normal-map stores its vectors"),
+    ("relight photo.jpg --geometry a.npz --tiles 3", "--tiles is for a model, and depth and normals come from a.npz"),
+    ("relight photo.jpg --light 0,91 --model tiny", "depth-normal: --light: the elevation is 91.0; accepted: -90 to 90"),
+    ("relight photo.jpg --light-size -1 --model tiny", "depth-normal: --light-size is -1.0; accepted: 0 and above"),
+    ("relight photo.jpg --shadows 2 --model tiny", "depth-normal: --shadows is 2.0; accepted: 0 to 1"),
+    ("relight clip.mp4 --model tiny", "with --what normals, stereo or parallax these"),
+    ("relight wave.png -o out/a.png --ambient -1 --model tiny", "--ambient is -1"),
+    ("relight wave.png -o out/a.png --shininess 0 --model tiny", "--shininess is 0"),
+    ("relight wave.png -o out/a.png --model xyzzy", "unknown model 'xyzzy'"),
+    ("relight wave.png -o out/a.png --weights nope.pth --model tiny", "nope.pth does not exist; give the path"),
+    ("relight wave.png --geometry wave.npz --light 180 -o b.png", "'180' is not azimuth,elevation: 2 numbers with commas between"),
+    ("relight wave.png --geometry wave.npz --point a,1,2 -o b.png", "'a,1,2' is not x,y,depth"),
+    ("relight wave.png --geometry wave.npz --point 0.5,0.5,-1 -o b.png", "--point: depth is -1.0; accepted: 0.05 and above"),
+    ("relight phto.jpg --model tiny", "phto.jpg: there is no such file; did you mean photo.jpg?"),
+    ("relight wave.png --geometry wave.npz -o taken/sub/a.png", "taken is a file, not a folder"),
+    ("relight hall.png --geometry hall.npz -o b.png", PANORAMA),
+    ("relight wave.png -o x.png --depth hall.png", "hall.png is coloured"),
+    ("relight wave.png -o x.png --depth metres.exr", "add --quantity metric-depth"),
+    ("relight wave.png -o x.png --depth tall.png --quantity metric-depth", "leave out --quantity metric-depth"),
+    ("relight wave.png -o x.png --geometry wave.npz --model tiny", "--model is for a model, and depth and normals come from wave.npz"),
+    ("relight wave.png -o x.png --geometry wave.npz --depth d.png", "name one"),
+    ("relight wave.png -o x.png --depth tall.png", "another shape"),
+    ("relight wave.png -o x.png --geometry absent.npz", "absent.npz"),
+    ("relight wave.png --geometry wave.npz -o folder.mp4/", "wave_relit.png is a folder"),
+    ("relight wave.png --geometry wave.npz -o x.tga", "this command writes .png, .jpg"),
+    ("mesh photo.jpg photo.glb", "photo.glb is one word too many; the name of the result follows -o"),
+    ("mesh photo.jpg --relief 6px", "'6px' is not a length; accepted: a number with mm, cm, m or in, such as 6mm"),
+    ("mesh -x.jpg", "-x.jpg begins with a dash"),
+    ("mesh photo.jpg --normal-map n.png", "n.png has normals alone, and depth is needed"),
+    ("mesh photo.jpg --width 80mm", "--width has no effect on a .glb; leave it out, or name another kind of file with -o"),
+    ("mesh photo.jpg -o a.stl --width -1mm --model tiny", "depth-normal: --width is -1.0; accepted: 1 to 10000"),
+    ("mesh photo.jpg --max-jump -1 --model tiny", "depth-normal: --max-jump is -1.0; accepted: 0 to 1"),
+    ("mesh clip.mp4 --model tiny", "with --what normals, stereo or parallax these"),
+    ("mesh wave.png -o out/a.glb --model bae-normal", "bae-normal gives normals, and depth is needed"),
+    ("mesh absent.png --splats -o x.glb", "x.glb: the name ends in .glb; with --splats this command writes .ply"),
+    ("mesh absent.png --splats --max-jump 1", "--max-jump has no effect on splats"),
+    ("mesh absent.png --splats --fill-behind 9", "--fill-behind has no effect on splats"),
+    ("mesh absent.png -o x.stl --fill-behind 9", "--fill-behind has no effect on a .stl"),
+    ("mesh absent.png --splats --width 9", "--width has no effect on a .ply"),
+    ("mesh absent.png -o x.obj", "this command writes .glb, .ply, .stl"),
+    ("mesh absent.png -o x.glb --width 9", "--width has no effect on a .glb"),
+    ("mesh absent.png -o x.glb --up z", "--up has no effect on a .glb"),
+    ("mesh absent.png -o x.stl --near-far-ratio 9", "--near-far-ratio has no effect on a .stl"),
+    ("mesh absent.png -o x.stl --width 0", "--width is 0"),
+    ("mesh phto.jpg --model tiny", "phto.jpg: there is no such file; did you mean photo.jpg?"),
+    ("mesh wave.png --geometry wave.png", "or save the geometry as EXR or NPZ: name it behind --depth (near = white)"),
+    ("mesh hall.png --geometry hall.npz -o b.stl", PANORAMA),
+    ("refine photo.jpg --geometry a.npz --radius 6mm", "'6mm' is not a number of pixels; accepted: a number, such as 6 or 6px"),
+    ("refine photo.jpg --geometry a.npz --radius 1.5", "'1.5' is not a whole number of pixels"),
+    ("refine wave.png --geometry wave.npz -o x.png", "this command writes .npz, .exr"),
+    ("refine wave.png --geometry wave.npz -o wave.npz", "that is read"),
+    ("refine wave.png --geometry wave.npz -o x.npz --strength 5", "strength is 5"),
+    ("refine wave.png --geometry wave.npz -o x.npz --radius 99", "radius is 99"),
+    ("refine photo.jpg --geometry wav.npz", "depth-normal: photo.jpg: the file is empty\n"),
+    ("refine wave.png --geometry wav.npz", "depth-normal: wav.npz: there is no such file; did you mean wave.npz?\n"),
+    ("refine hall.png --geometry hall.npz -o b.npz", PANORAMA),
+    ("texture 'a wall.jpg' --model tiny", "as in: depth-normal texture pbr 'a wall.jpg'\n"),
+    ("texture pbr photo.jpg -o a.png", "a.png is the name of a file, and this command may write several: name a folder, such as a"),
+    ("texture pbr photo.jpg --relief 6mm", "'6mm' is not a number of pixels; accepted: a number, such as 6 or 6px"),
+    ("texture detail photo.jpg --source photo --size 64", "--size says where normals come from, and --source photo takes none"),
+    ("texture detail photo.jpg --source normals --relief 2 --model tiny", "--relief says how high the photo's contrast is"),
+    ("texture pbr photo.jpg --margin 0.5 --model tiny", "--margin says how far a model sees beyond the borders"),
+    ("texture pbr photo.jpg --source photo --margin 0.5", "--margin says where normals come from, and --source photo takes none"),
+    ("texture pbr photo.jpg --shape 0.5 --model tiny", "depth-normal: --shape is 0.5"),
+    ("texture pbr photo.jpg --radius 0.5 --model tiny", "depth-normal: --radius is 0.5"),
+    ("texture detail wave.png -o out/a.png --relief 1000 --model tiny", "--relief is 1000"),
+    ("texture detail wave.png -o out/a.png --model leres", "whose slopes are not known, and normals are needed"),
+    ("texture pbr wave.png -o out --directions 1000 --model tiny", "--directions is 1000"),
+    ("texture seamless wave.png -o out/a.npz --margin 7 --model tiny", "margin is 7"),
+    ("texture pbr wave.png -o maps --orm", "--orm is of the maps of --materials; add it"),
+    ("texture pbr wave.png -o maps --materials-size 64", "--materials-size is of the maps of --materials; add it"),
+    ("texture pbr wave.png -o maps --roughness 0.5", "--roughness is of the maps of --materials; add it"),
+    ("texture pbr wave.png -o maps --materials simple --materials-size 64", "--materials-size says what a model sees"),
+    ("texture pbr wave.png -o maps --materials simple --roughness 1.5", "roughness is 1.5"),
+    ("texture pbr wave.png -o maps --materials marigold-iid-appearance --roughness 0.5", "--roughness is of --materials simple"),
+    ("texture pbr wave.png -o maps --materials tiny", "--materials is 'tiny'; accepted: simple, marigold-iid-appearance\n"),
+    ("texture pbr wave.png -o maps --materials simpel", "'simpel'; accepted: simple, marigold-iid-appearance; did you mean simple?"),
+    ("texture pbr wave.png -o maps --model marigold-iid-appearance", "and neither depth nor normals"),
+    ("texture height n.png -o h.jpg", ".png, .exr"),
+    ("texture height n.png -o n.png", "that is read"),
+    ("texture height absent.png -o h.png", "absent.png"),
+    ("texture occlusion n.png --radius 0 -o o.png", "radius is 0"),
+    ("texture detail hall.png --geometry hall.npz -o b.png", PANORAMA),
+    ("texture height hall.npz -o b.png", PANORAMA),
+    ("texture curvature hall.npz -o b.png", PANORAMA),
+    ("texture occlusion hall.npz -o b.png", PANORAMA),
+    ("texture normals wave.npz --height-range 5 -o b.png", "--height-range says what the grey levels of an image mean"),
+    ("texture curvature wave.npz --coding directx -o b.png", "--coding says how an image stores normals"),
+    ("stereo photo.jpg --divergence 99 --model tiny", "depth-normal: --divergence is 99.0"),
+    ("stereo clip.mp4 --model tiny", "clip.mp4 is a video; `depth-normal video clip.mp4 --what stereo` makes images for both eyes of it"),
+    ("stereo clip.mp4 --layout anaglyph --model tiny", "`depth-normal video clip.mp4 --what stereo --layout anaglyph`"),
+    ("stereo wave.png -o out --model bae-normal", "bae-normal gives normals; images for both eyes (full-sbs) need depth"),
+    ("stereo wave.png --model tiny --layout 360-tb", "360-tb is made of 360° panoramas: add --panorama"),
+    ("stereo wave.png --model tiny --layout vr180 --divergence 3", "--divergence is for screens, and vr180 is for headsets"),
+    ("stereo wave.png --model tiny --eye-distance 70", "--eye-distance is for headsets, and full-sbs is not"),
+    ("stereo wave.png --model tiny --layout vr180 --eye-size 65", "eye_size is 65; accepted: even numbers"),
+    ("stereo wave.png --model tiny --layout vr180 --eye-distance -1", "accepted: 0 to 1000"),
+    ("stereo wave.png --model tiny --fov 60", "--fov is for normals, meshes and metres"),
+    ("stereo wave.png --model tiny --any-aspect", "--any-aspect is for panoramas"),
+    ("stereo hall.png --model tiny --panorama --layout full-sbs", "full-sbs cannot be made of a panorama"),
+    ("stereo hall.png --model tiny --panorama --fov 60", "--fov is for photos"),
+    ("stereo phto.jpg --model tiny", "phto.jpg: there is no such file; did you mean photo.jpg?"),
+    ("stereo wave.png --model tiny -o f_1.png", "f_1.png is there already"),
+    ("stereo wave.png --model tiny -o wave.png --overwrite", "is an image or a file that is read"),
+    ("stereo wave.png --model tiny -o c.jpg", "c.jpg: the name ends in .jpg; this command writes .png"),
+    ("stereo wave.png --model tiny -o c.mp4", "c.mp4: the name ends in .mp4; this command writes .png"),
+    ("stereo wave.png --model tiny --holes -o c.png", "full-sbs,full-sbs-holes makes several; name a folder, such as c"),
+    ("stereo wave.png --model tiny f_1.png -o c.png", "several images are named; name one image, or name a folder, such as c"),
+    ("stereo shots --model tiny -o c.png", "several images are named; name one image, or name a folder, such as c"),
+    ("stereo wave.png --model tiny --resume -o c.png", "--resume is for a folder of results, and -o names the file"),
+    ("stereo wave.png --geometry wave.npz --model tiny", "--model is for a model"),
+    ("stereo wave.png f_1.png --geometry wave.npz", "of one image"),
+    ("stereo wave.png --channel Z", "add --depth FILE"),
+    ("parallax clip.mp4 --model tiny --tiles 2", "--tiles is for images, and"),
+    ("parallax clip.mp4 --model tiny --longer-side 640", "--longer-side is for images, and"),
+    ("parallax clip.mp4 --model tiny --seconds 0", "--seconds is 0.0; accepted: 0.1 to 3600"),
+    ("parallax clip.mp4 --model tiny --rate 1000", "--rate is 1000.0; accepted: 1 to 240"),
+    ("parallax clip.mp4 --model bae-normal", "bae-normal gives normals, and depth is needed"),
+    ("parallax wave.png --model tiny --seconds 0", "are 0 frames; accepted: 1 to 10000"),
+    ("parallax wave.png --model tiny --longer-side 3", "--longer-side is 3; accepted: 0, and 16 and more"),
+    ("parallax wave.png --model tiny -o a.png", "this command writes .mp4, .mov, .mkv"),
+    ("parallax wave.png --model bae-normal", "depth is needed"),
+    ("parallax wave.png --model tiny -o a.mp4 --resume", "--resume is for results in a folder, and -o names a file"),
+    ("parallax hall.png --geometry hall.npz -o b.mp4", PANORAMA),
+    ("video photos --layout anaglyph", "--layout is for stereo, and --what names none"),
+    ("video a.mp4 --smoothe=1", "did you mean --smooth?"),
+    ("video shots -o out/film.mp4 --what depth,normals --model bae-normal", "bae-normal gives normals, and --what depth needs depth"),
+    ("video shots -o out/film.mp4 --what normals --model leres", "leres gives relative_depth, whose slopes are not known"),
+    ("video none.mp4 -o out.mp4 --model tiny", "depth-normal: none.mp4: there is no such file"),
+    ("video clip.mp4 -o clip.mp4 --model tiny --overwrite", "a file that is read"),
+    ("video clip.mp4 -o there.mp4 --model tiny", "is there already"),
+    ("video clip.mp4 -o folder.mp4 --model tiny --overwrite", "is a folder"),
+    ("video clip.mp4 -o out.avi --model tiny", ".mp4, .mov, .mkv"),
+    ("video clip.mp4 -o maps --model tiny", "maps: the name says no kind of file; maps.mp4 is a video, maps/ a folder of results"),
+    ("video clip.mp4 -o clip.mp4/out.mp4 --model tiny", "clip.mp4 is a file, not a folder"),
+    ("video clip.mp4 -o out.mp4 --model tiny --codec ffv1", ".mkv"),
+    ("video clip.mp4 -o out_%03d.exr --model tiny --what side-by-side", "is an image"),
+    ("video clip.mp4 -o out.mkv --model tiny --codec ffv1 --quality 3", "has none"),
+    ("video clips -o maps.mp4", "maps.mp4 is the name of one file, and clips is a folder of videos; give -o a folder, such as maps/"),
+    ("video clips -o d_%05d.png", "d_%05d.png is the name of one file"),
+    ("video clips -o clips", "clips is where the results go (--out), and the next run would take them for videos"),
+    ("video f_1.png f_2.png -o maps.mp4", "images that are frames are named together, as frame_%05d.png or as their folder"),
+    ("video clips/more/.. --quality 3 --codec ffv1", "--quality is for h264 and h265"),
+    ("video empty", "empty: no videos in it but 1 other file (.txt 1); name another folder, or files (videos in folders end with .3gp"),
+    ("video *.webm", "*.webm: no file matches this pattern"),
+    ("video clips --model tiny --preview 2 --resume", "--resume has no effect on a --preview"),
+    ("video clip.mp4 --fps 0 --model tiny", "--fps"),
+    ("video clip.mp4 --fps abc --model tiny", "--fps"),
+    ("video clip.mp4 --what depth,colour --model tiny", "--what"),
+    ("video clip.mp4 --quality 99 --model tiny", "--quality"),
+    ("video clip.mp4 --start -1 --model tiny", "--start"),
+    ("video phto.jpg --model tiny", "phto.jpg: there is no such file; did you mean photo.jpg?"),
+    ("video f_%d.png -o a.mkv --model tiny --refine-steps 2", "tiny has no steps of refinement"),
+    ("video clip.mp4 -o out.mkv --model tiny --start 2 --end 1.5", "--end is 1.5 and --start 2: the end must be behind the start"),
+    ("video absent.mp4 -o out.mp4 --model tiny --smooth 2", "--smooth is 2"),
+    ("video clip.mp4 -o out.mkv --model tiny --move dolly", "add parallax to --what"),
+    ("video clip.mp4 -o out.mkv --model tiny --what parallax --loop 0", "--loop is 0.0; accepted: 0.1 to 3600"),
+    ("video clip.mp4 -o out.mkv --model tiny --what parallax --amount 0.5", "amount"),
+    ("video clip.mp4 -o out.mkv --model tiny --what stereo --layout vr180 --divergence 3", "--divergence is for screens"),
+    ("video clip.mp4 -o out.mkv --model tiny --what stereo --eye-size 512", "--eye-size is for headsets, and full-sbs is not"),
+    ("video clip.mp4 -o out.mkv --model tiny --what stereo --layout 360-tb", "--layout"),
+    ("video clip.mp4 -o out.mkv --model tiny --width 100 --preset wan", "Fun Control takes multiples of 16, such as 96"),
+    ("video clip.mp4 -o out.mkv --model tiny --width 7", "'7' is not an even number of pixels from 16 to 16384"),
+    ("video clip.mp4 -o out.mkv --model tiny --width 33", "'33' is not an even number of pixels from 16 to 16384"),
+    ("video clip.mp4 -o out.mkv --model tiny --width 1e3", "'1e3' is not an even number of pixels from 16 to 16384"),
+    ("video clip.mp4 -o out.mkv --model tiny --width 20000", "'20000' is not an even number of pixels from 16 to 16384"),
+    ("video clip.mp4 -o a.mov --model tiny --codec dnxhr", "256x120 pixels, and the result has 64x8; choose another codec, or scale it up"),
+    ("video clip.mp4 -o a.mp4 --model tiny --width 8320 --what side-by-side", "sides up to 16384 pixels, and the result has 16640x1040"),
+    ("video clip.mp4 -o a.mp4 --model tiny --width 8320 --what stereo", "sides up to 16384 pixels, and the result has 16640x1040"),
+    ("video clip.mp4 -o a.mp4 --model tiny --width 12800 --height 9600 --what stereo --layout full-tb", "sides up to 16384 pixels"),
+    ("video clip.mp4 -o a.mov --model tiny --codec prores --quality 3", "--quality is for h264 and h265; prores has none"),
+    ("video f_%d.png -o f_%d.png --model tiny --overwrite", "would be read as images of"),
+    ("video f_%d.png -o f_%01d.png --model tiny --overwrite", "would be read as images of"),
+    ("video shots -o shots/depth_%03d.png --model tiny --overwrite", "would be read as images of"),
+    ("video f_1.png -o out/ --model tiny", "takes videos; `depth-normal f_1.png` makes depth and normals of it"),
+    ("video f_1.png --what stereo -o out/ --model tiny", "takes videos; `depth-normal stereo f_1.png` makes a stereo image of it"),
+    ("video f_1.png --what depth,parallax -o out/ --model tiny", "takes videos; `depth-normal parallax f_1.png` makes a camera move of it"),
+    ("video still.webp -o o.mp4 --model tiny", "still.webp is an image, and this command takes videos"),
+    ("video named.mp4 -o o.mp4 --model tiny", "is an image with the name of a video: rename it to named.jpg, and this command takes"),
+    ("video notes.txt -o o.mp4 --model tiny", "notes.txt: not a video that can be opened, or one that is damaged"),
+    ("video clip.mp4 -o o.mp4 --depth grey --model tiny", "--model is for a model, and depth and normals come from"),
+    ("video clip.mp4 -o o.mp4 --depth grey --smooth 0", "--smooth is for a model, and depth comes from"),
+    ("video clip.mp4 -o o.mp4 --depth tall.png", "is one image; name a depth video"),
+    ("video clip.mp4 -o o.mp4 --depth clip.mp4", "is coloured"),
+    ("video clip.mp4 -o o.mp4 --depth grey", "another shape"),
+    ("video clip.mp4 -o o.mp4 --depth slow.mkv", "at 12 and 25 frames a second; each frame needs its own depth"),
+    ("video clip.mp4 -o o.mp4 --depth none.mkv", "none.mkv"),
+    ("video clip.mp4 -o o.mp4 --depth pipe.png", "pipe.png"),
+    ("video clip.mp4 -o o.mp4 --quantity disparity", "is of a file of depth: add --depth FILE, or leave it out"),
+    ("convert wave.npz b.txt", "this command writes .npz"),
+    ("convert wave.npz b.npz --as-image", "--as-image is for .png"),
+    ("convert wave.npz b.png --half", "--half is for .exr"),
+    ("convert wave.npz b.npy", "this command writes .npz"),
+    ("convert wave.npz b", "the name has no extension (that of a folder ends in"),
+    ("convert wave.npz b.npz -o c.npz", "--out names a result, and so does b.npz"),
+    ("compare hall.npz wave.npz", "the first file is equirectangular, the second perspective"),
+    ("compare wave.png wave.png", "use it as a depth image or a normal map instead, or save the geometry as EXR or NPZ"),
+    ("compare wave.npz wave.npz -o a.jpg", "a.jpg: heat maps are written to .png or .html"),
+    ("compare wave.npz wave.npz --overwrite", "--overwrite is for heat"),
+    ("view --no-open photo.png.jpg", "photo.png.jpg --write html --open` makes a page"),
+    ("view --no-open wave.png", "an image without the range of its numbers"),
+    ("view --no-open wave.npz hall.npz --image wave.png", "--image is of one file, and 2 are named"),
+    ("view --no-open none.npz", "none.npz"),
+    ("view --no-open hall.npz -o pages", PANORAMA),
+    ("view wave.npz --no-open --image tall.png -o out", "the image 16x16: another shape"),
+    ("export tiny -o a.bin", ".onnx"),
+    ("export nothing -o a.onnx", "unknown model"),
+    ("export leres-boost -o a.onnx", "All models can but these: "),
+    ("export tiny -o file.onnx/", "tiny.onnx is a folder; move it"),
+    ("export tiny -o taken", "taken: the name has no extension (that of a folder ends in /)"),
+    ("export tiny -o taken/a.onnx", "taken is a file"),
+    ("export lbm-normals -o new/folder/a.onnx", "VAE"),
+    ("export", "no model is named; name one"),
+    ("models --xyz", "depth-normal models: error: unrecognized arguments: --xyz\n"),
+    ("download", "no model is named; name one"),
+    ("download midas-v9", "did you mean midas-v2.1-small?"),
+    ("verify tini", "did you mean tiny"),
+    ("verify --all tiny", "--all means every model"),
+    ("verify --all --weights mine.bin", "goes with one MODEL; found --all"),
+    ("verify tiny lbm-depth --weights mine.bin", "goes with one MODEL; found tiny, lbm-depth"),
+    ("verify tiny --weights nowhere.pt", "nowhere.pt does not exist"),
+    ("verify tiny --weights shots", "is not a file"),
+    ("verify --weights nowhere.pt", "nowhere.pt does not exist"),
+    ("verify --weights shots", "is a folder"),
+    ("bench tiny --model midas-v2.1-small", "two models are named, tiny and midas-v2.1-small; this command takes one"),
+    ("bench --model da2", "takes panoramas"),
+    ("bench --model marigold-iid-appearance", "neither depth nor normals"),
+    ("bench tiny --weights nope.pth --runtime all", "nope.pth does not exist; give the path of a weights file"),
+    ("clean nowhere", "nowhere is no folder"),
+    ("ui --no-browser --port 65536", "a port, 0 to 65535"),
+    ("ui --no-browser --model nothing", "nothing"),
+    ("ui --no-browser -o taken", "taken is a file, not a folder"),
+    ("ui --no-browser photo.jpg", "photo.jpg is one word too many"),
+]
+AFTER_LOADING = [
+    ("verify tiny --figures notes.txt", "is not JSON"),
+    ("video clip.mp4 -o no/out.mp4 --model tiny --start 99", "not one frame at that place"),
+    ("video clip.mp4 -o out.mp4 --model tiny --preset mochi --what depth", "64x8 pixels"),
+    ("export tiny -o a.onnx --size 128x96", "multiples of 64"),
+    ("export tiny -o a.onnx --size 65536x65536", "more than 64 megapixels"),
+]
+
+
+def contents():
+    return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in Path().rglob("*")}
+
+
+@pytest.mark.parametrize(("typed", "said"), [*REFUSED, *AFTER_LOADING])
+def test_what_is_refused_is_said_and_nothing_is_made(typed, said, here, request, capsys):
+    words, before = shlex.split(typed), contents()
+    if (typed, said) in REFUSED:
+        request.getfixturevalue("no_model")
+    if words[0] in NEEDS:
+        pytest.importorskip(NEEDS[words[0]])
+    try:
+        code = cli.main(words)
+    except SystemExit as end:
+        code = end.code
+    found = capsys.readouterr().err
+    assert (code, said in found, "Traceback" in found) == (2, True, False), found
+    assert contents() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("wave.png", "stereo wave.png", "effect fog wave.png", "relight wave.png", "mesh wave.png", "video shots", "export"),
+        *(f"texture {kind} wave.png" for kind in ("detail", "pbr", "seamless")),
+    ],
+)
+def test_a_folder_that_takes_no_files_is_refused_before_a_model_is_loaded(words, here, no_model, capsys):
+    assert cli.main([*words.split(), "--model", "tiny", "-o", "/proc/maps/"]) == 2
+    said = capsys.readouterr().err
+    assert "/proc takes no files (" in said or "this user may not write to /proc" in said
+
+
+def test_several_images_are_refused_once(here, no_model, capsys):
+    assert cli.main(["effect", "mask", "wave.png", "shots", "-o", "out", "--unit", "metres", "--model", "tiny"]) == 2
+    assert capsys.readouterr().err.count("needs depth in metres") == 1
+
+
+@pytest.mark.parametrize("words", ["wave.png --geometry wave.npz --unit metres --far 1.5", "hall.png --geometry hall.npz"])
+def test_metres_of_a_file_and_panoramas_are_taken(words, here, tmp_path):
+    assert cli.main(["effect", "mask", *words.split(), "-o", f"{tmp_path}/"]) == 0 and cli.main(["compare", "hall.npz", "hall.npz"]) == 0
