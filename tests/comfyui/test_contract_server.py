@@ -3,24 +3,21 @@
 .ci/run runs it on the newest and the oldest ComfyUI that the registry has; docs/contributing/comfyui-versions.md says how on others.
 """
 
-import runpy
-from pathlib import Path
-
+import object_info as INFO
 import pytest
 
 from depth_normal import NODE_CLASS_MAPPINGS
 
-INFO = runpy.run_path(str(Path(__file__).resolve().parents[1] / "object_info.py"))
 pytestmark = pytest.mark.comfyui
 
 
 def test_every_node_is_served_as_it_is_described(bare_server):
     assert "IMPORT FAILED" not in bare_server.log
     info = bare_server.request("/object_info")
-    ours = INFO["described"](NODE_CLASS_MAPPINGS)
+    ours = INFO.described(NODE_CLASS_MAPPINGS)
     assert not ours.keys() - info.keys()
     served = {name: served_node(info[name], ours[name]) for name in ours}
-    assert not INFO["broken"](ours, served)
+    assert not INFO.broken(ours, served)
     assert all(info[name]["python_module"] == "custom_nodes.ComfyUI-Depth-Normal" for name in ours)
 
 
@@ -34,7 +31,7 @@ def served_node(node: dict, ours: dict) -> dict:
             # Newer versions write the choices of a list into its options
             choices = kind if isinstance(kind, list) else settings.get("options") if kind == "COMBO" else None
             entry = {"name": name, "type": kind if choices is None else "COMBO", "required": group == "required"}
-            if entry["type"] in INFO["WIDGETS"]:
+            if entry["type"] in INFO.WIDGETS:
                 entry["default"] = settings.get("default", choices[0] if choices else None)
             if choices is not None:
                 machine = "remote" in settings or "image_upload" in settings or name == "file"

@@ -4,14 +4,13 @@ The networks are those of tests/tiny_depth.py, which is a pack in the server's c
 """
 
 import json
-import runpy
 import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+import tiny_depth as TINY
 import torch
 
 from depth_normal import load_model
@@ -21,7 +20,6 @@ from depth_normal.geometry.files import load_estimate
 from depth_normal.nodes import depth_maps
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_depth.py")))
 NODES = {node.NODE_ID: node for node in depth_maps.NODES}
 ZOE, V1, V2, ZOE_V1 = (
     "Zoe-DepthMapPreprocessor",

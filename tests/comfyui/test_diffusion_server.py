@@ -5,16 +5,15 @@ shrinks the architectures in the server's table of models; ids, file names and f
 """
 
 import json
-import runpy
 import shutil
 import subprocess
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+import tiny_diffusion as TINY
 import torch
 
 from depth_normal.annotators.registry import MATERIAL_MODELS, MODELS
@@ -23,7 +22,6 @@ from depth_normal.model_loader import load_model
 from depth_normal.nodes import diffusion
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_diffusion.py")))
 NODES = {node.NODE_ID: node for node in diffusion.NODES}
 RENAMED = {
     "marigold-depth": {},

@@ -1,20 +1,18 @@
 """What users do to a real ComfyUI server while it works: cancel, queue from two pages, move model files about, link what does not fit."""
 
 import json
-import runpy
 import time
 import urllib.error
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+import tiny_depth as TINY
 
 from depth_normal.annotators.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_depth.py")))
 MODEL = "depth-anything-v2-base"
 SOON = 3
 """Seconds from the button to the end: one where nothing else runs, and tests run beside others."""

@@ -3,21 +3,19 @@
 The networks are those of tests/tiny_old_nodes.py and tests/tiny_depth.py, which are packs in the server's custom_nodes as well.
 """
 
-import runpy
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+import tiny_depth as TINY_DEPTH
+import tiny_old_nodes as TINY
 
 from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.files import read_npz
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_old_nodes.py")))
-TINY_DEPTH = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_depth.py")))
 AUX = "custom_nodes/comfyui_controlnet_aux/ckpts"
 BAE, DSINE, LERES = "BAE-NormalMapPreprocessor", "DSINE-NormalMapPreprocessor", "LeReS-DepthMapPreprocessor"
 METRIC3D_DEPTH, METRIC3D_NORMALS = "Metric3D-DepthMapPreprocessor", "Metric3D-NormalMapPreprocessor"

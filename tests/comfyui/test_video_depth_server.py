@@ -1,18 +1,16 @@
 """Graphs of ComfyUI-Video-Depth-Anything in a real ComfyUI server, with a tiny model where that pack keeps its files."""
 
 import json
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+import tiny_depth as TINY
 
 from depth_normal.annotators.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_depth.py")))
 SMALL = "video_depth_anything_vits.pth"
 pytestmark = pytest.mark.comfyui
 

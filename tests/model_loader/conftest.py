@@ -1,7 +1,6 @@
 """A real local HTTP server that speaks enough of the hub's protocol, caches that are not the user's, and a family that counts."""
 
 import hashlib
-import runpy
 import shutil
 import ssl
 import subprocess
@@ -11,11 +10,11 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
+import whole_files as FILES
 from safetensors.torch import save_file
 from torch import nn
 
@@ -25,8 +24,6 @@ from depth_normal.annotators.building import checkpoint_mismatch
 from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.model_loader import load_model
-
-FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "whole_files.py")))
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 import ast
 import base64
-import runpy
 import select
 import socket
 import socketserver
@@ -12,13 +11,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from whole_files import BODY, HUB, HUB_PATH, unknown
 
 from depth_normal.annotators.specs.base import WeightFile
 from depth_normal.model_loader.weights.download import CorruptDownloadError, DownloadError, NoNetworkError, download_weights
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "whole_files.py")))
-BODY, HUB, HUB_PATH = FILES.BODY, FILES.HUB, FILES.HUB_PATH
 NETWORK_LIBRARIES = {"requests", "urllib3", "httpx", "httpx2", "http.client", "urllib.request", "aiohttp"}
 
 
@@ -231,9 +229,9 @@ def test_a_body_in_chunks_that_breaks_off_is_not_taken_for_the_whole(server, sma
     served = server.files["/v2_1/small.pt"]
     served.raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"%x\r\n" % len(BODY) + BODY + b"\r\n"
     with pytest.raises(CorruptDownloadError, match="ends after 3000000 bytes each time"):
-        download_weights(FILES.unknown(small), "MIT")
+        download_weights(unknown(small), "MIT")
     served.raw += b"0\r\n\r\n"
-    assert download_weights(FILES.unknown(small), "MIT").read_bytes() == BODY
+    assert download_weights(unknown(small), "MIT").read_bytes() == BODY
 
 
 def test_compressed_content_is_refused(kind):

@@ -2,16 +2,13 @@
 
 import inspect
 import re
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
+import object_info as INFO
 import pytest
 
 import depth_normal
 from depth_normal import NODE_CLASS_MAPPINGS
 
-INFO = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parents[1] / "object_info.py")))
 NOW = INFO.described(NODE_CLASS_MAPPINGS)
 # What file to load nobody can choose for the user.
 NO_DEFAULT = {("DepthNormal_LoadGeometry", "file"), ("DepthNormal_DemoImage", "image"), ("DepthNormal_DemoVideo", "file")}

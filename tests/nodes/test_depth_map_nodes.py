@@ -2,10 +2,10 @@
 
 import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tiny_depth as TINY
 import torch
 
 from depth_normal.annotators.registry import MODELS
@@ -14,7 +14,6 @@ from depth_normal.nodes import depth_maps as nodes
 
 Pretend = runpy.run_path(str(Path(__file__).with_name("pretend.py")))["Pretend"]
 ROOT = Path(__file__).resolve().parents[2]
-TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_depth.py")))
 ZOE, V1, V2, ZOE_V1 = nodes.ZoeDepthMap, nodes.DepthAnythingMap, nodes.DepthAnythingV2Map, nodes.ZoeDepthAnythingMap
 V2_METRIC = nodes.DepthAnythingV2MetricMap
 ALL = pytest.mark.parametrize("node", nodes.NODES, ids=lambda node: node.NODE_ID)

@@ -3,9 +3,9 @@
 import runpy
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+import tiny_bae as TINY
 import torch
 
 from depth_normal.annotators.networks.bae import Bae
@@ -21,7 +21,6 @@ from depth_normal.options.map_images import CODINGS
 
 Pretend = runpy.run_path(str(Path(__file__).with_name("pretend.py")))["Pretend"]
 ROOT = Path(__file__).resolve().parents[2]
-TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_bae.py")))
 BAE, DSINE, METRIC3D = NODES = (nodes.BaeNormalMap, dsine.DsineNormalMap, metric3d.Metric3dNormalMap)
 ALL = pytest.mark.parametrize("node", NODES, ids=lambda node: node.NODE_ID)
 MODEL_OF = {BAE: "bae-normal", DSINE: "dsine", METRIC3D: "metric3d-vit-small"}

@@ -1,12 +1,12 @@
 """The nodes of ComfyUI-Video-Depth-Anything: graphs saved with that pack open and run."""
 
-import runpy
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tiny_depth as TINY
 import torch
 
 from depth_normal.annotators.registry import MODELS
@@ -15,7 +15,6 @@ from depth_normal.geometry.files import read_exr
 from depth_normal.model_loader import free, load_model
 from depth_normal.nodes import video_depth_anything as nodes
 
-TINY = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parents[1] / "tiny_depth.py")))
 SMALL, LARGE = "video_depth_anything_vits.pth", "video_depth_anything_vitl.pth"
 
 

@@ -1,7 +1,6 @@
 """ComfyUI's VIDEO in and out, with core's own interface; a real server runs them in tests/comfyui."""
 
 import io
-import runpy
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -9,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from videos import moving_ball, seconds_of, sound_of, with_damaged_packets, write_video
 
 from depth_normal.geometry.images.render import depth_to_image, normals_to_image
 from depth_normal.geometry.surfaces.derive import with_normals
@@ -17,9 +17,7 @@ from depth_normal.model_loader import load_model
 from depth_normal.model_loader.comfy import host
 from depth_normal.nodes.video import DepthOfVideo, NormalsOfVideo
 
-VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "videos.py")))
-moving_ball, seconds_of, sound_of, write_video = VIDEOS.moving_ball, VIDEOS.seconds_of, VIDEOS.sound_of, VIDEOS.write_video
-with_damaged_packets = VIDEOS.with_damaged_packets
+with_damaged_packets = with_damaged_packets
 
 
 class VideoFromFile:

@@ -1,11 +1,9 @@
 """Panoramas by a model that knows the truth of each view, so that cutting, merging and normals are judged alone."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
+import panorama_scenes as scenes
 import pytest
 import torch
+from panorama_oracle import oracle
 
 from depth_normal.annotators.registry import find_spec
 from depth_normal.app.outcomes import DEMO_IMAGE
@@ -19,24 +17,9 @@ from depth_normal.model_loader.comfy import interrupt
 from depth_normal.model_loader.inference.panorama import borders_meet, check_panorama, check_panorama_model, merged_size
 from depth_normal.utils import resize_map
 
-TESTS = Path(__file__).resolve().parents[2]
 WIDTH, SIDE = 384, 192
 SLOW = pytest.mark.slow("traces and merges panoramas")
 OPENGL = torch.tensor([1.0, -1.0, -1.0]).view(1, 3, 1, 1)
-
-
-def helper(name):
-    """A module of tests/, which import each other by plain names."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, TESTS / f"{name}.py")
-        sys.modules[name] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-helper("ray_traced_scenes")
-scenes = helper("panorama_scenes")
-oracle = helper("panorama_oracle").oracle
 
 
 @pytest.fixture(scope="module")

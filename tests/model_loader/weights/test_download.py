@@ -2,18 +2,17 @@ import hashlib
 import json
 import logging
 import os
-import runpy
 import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
 import torch
+from whole_files import BODY, HUB, HUB_PATH, OTHER, SHA256, leftovers, unknown
 
 from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.specs.base import CheckpointError, WeightFile
@@ -40,10 +39,6 @@ def largest_file(size):
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "whole_files.py")))
-BODY, OTHER, SHA256, HUB, HUB_PATH = FILES.BODY, FILES.OTHER, FILES.SHA256, FILES.HUB, FILES.HUB_PATH
 
 
 # --- every way ---
@@ -85,7 +80,7 @@ def test_wrong_bytes_are_deleted_and_the_next_run_works(kind, tmp_path):
         download_weights(file, "MIT")
     assert SHA256 in str(caught.value)
     assert hashlib.sha256(OTHER).hexdigest() in str(caught.value)
-    assert FILES.leftovers(tmp_path) == []
+    assert leftovers(tmp_path) == []
     assert find_weights(file) is None
     served.body = BODY
     assert download_weights(file, "MIT").read_bytes() == BODY
@@ -96,7 +91,7 @@ def test_another_size_is_not_taken(kind, tmp_path):
     served.body = BODY[:-1]
     with pytest.raises(CorruptDownloadError, match=r"2999999 bytes.*3000000"):
         download_weights(replace(file, sha256=None), "MIT")
-    assert FILES.leftovers(tmp_path) == []
+    assert leftovers(tmp_path) == []
 
 
 @pytest.mark.parametrize("content_type", ["text/html", "application/octet-stream"])
@@ -105,8 +100,8 @@ def test_a_web_page_instead_of_the_file(kind, tmp_path, content_type):
     served.body = b"<!doctype html><title>Please sign in</title>" + b" " * 5000
     served.content_type = content_type
     with pytest.raises(CorruptDownloadError, match="web page"):
-        download_weights(FILES.unknown(file), "MIT")
-    assert FILES.leftovers(tmp_path) == []
+        download_weights(unknown(file), "MIT")
+    assert leftovers(tmp_path) == []
 
 
 def test_a_file_that_is_gone(kind, server):
@@ -136,7 +131,7 @@ def test_no_server(kind, server, tmp_path):
     assert "refused" in message
     assert f"download {server.url}/" in message
     assert f"by hand and put it at {download_path(file)}" in message
-    assert FILES.leftovers(tmp_path) == []
+    assert leftovers(tmp_path) == []
 
 
 def test_offline_by_choice(kind, server, monkeypatch):
@@ -159,8 +154,8 @@ def test_a_disk_known_to_be_too_small_is_not_tried(kind, server):
 def test_a_disk_that_fills_up(kind, tmp_path):
     file, _ = kind
     with largest_file(1_500_000), pytest.raises(DiskFullError, match=r"no room for .* in .*free some space"):
-        download_weights(FILES.unknown(file), "MIT")
-    assert FILES.leftovers(tmp_path) == []
+        download_weights(unknown(file), "MIT")
+    assert leftovers(tmp_path) == []
     assert download_weights(file, "MIT").read_bytes() == BODY
 
 
@@ -290,7 +285,7 @@ def test_a_hostile_name_of_the_content_leaves_no_trace_elsewhere(server, caches,
 
 def test_where_a_file_came_from_is_noted(server, comfyui, small):
     server.serve_hub(HUB.repo_id, HUB.filename, BODY)
-    download_weights(FILES.unknown(HUB), "MIT")
+    download_weights(unknown(HUB), "MIT")
     notes = comfyui.models / "depth_normal" / ".downloads"
     note = json.loads((notes / "someone--Annotators--ckpt--hybrid.pt.json").read_text())
     assert note["commit"] == "c" * 40

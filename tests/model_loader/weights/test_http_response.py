@@ -4,7 +4,6 @@ import email.utils
 import hashlib
 import logging
 import os
-import runpy
 import socketserver
 import subprocess
 import sys
@@ -12,11 +11,10 @@ import threading
 import time
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from huggingface_hub import constants
+from whole_files import BODY, HUB, HUB_PATH, OTHER, SHA256, Stop, leftovers, stop_after, unknown
 
 from depth_normal.annotators.specs.base import WeightFile
 from depth_normal.model_loader.weights import transfer
@@ -29,8 +27,6 @@ from depth_normal.model_loader.weights.download import (
 )
 from depth_normal.model_loader.weights.network import without_credentials
 
-FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "whole_files.py")))
-BODY, OTHER, SHA256, HUB, HUB_PATH, Stop = FILES.BODY, FILES.OTHER, FILES.SHA256, FILES.HUB, FILES.HUB_PATH, FILES.Stop
 SMALL_PATH = "/v2_1/small.pt"
 NINES = "9" * 5000
 
@@ -102,7 +98,7 @@ def test_a_wait_that_nobody_has_time_for(kind):
 def test_a_number_that_is_none_counts_as_not_told(kind, status, header):
     file, served = kind
     served.raw = f"HTTP/1.1 {status}\r\nX-Repo-Commit: {'c' * 40}\r\n{header}\r\n\r\n".encode("latin-1") + BODY
-    for each in (FILES.unknown(file), file):
+    for each in (unknown(file), file):
         path = download_weights(each, "MIT")
         assert path.read_bytes() == BODY
         path.unlink()
@@ -167,7 +163,7 @@ def sent_on(server, elsewhere):
 
 def test_the_token_goes_to_the_hub_and_nowhere_else(server, elsewhere, sent_on, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_good")
-    assert download_weights(FILES.unknown(HUB), "MIT").read_bytes() == BODY
+    assert download_weights(unknown(HUB), "MIT").read_bytes() == BODY
     assert server.tokens == ["Bearer hf_good"]
     assert elsewhere.tokens == [None]
 
@@ -181,24 +177,24 @@ def test_a_redirect_within_the_hub_keeps_the_token(server, sent_on, monkeypatch)
 
 def test_a_download_from_another_host_is_resumed_by_the_hubs_name_of_the_file(elsewhere, sent_on, server):
     elsewhere.files["/bytes"].drops = [1_000_000]
-    assert download_weights(FILES.unknown(HUB), "MIT").read_bytes() == BODY
+    assert download_weights(unknown(HUB), "MIT").read_bytes() == BODY
     assert [span for _, _, span in elsewhere.requests] == [None, "bytes=1000000-"]
 
 
 def test_another_file_of_the_hub_is_not_patched_onto_the_first(elsewhere, sent_on):
     elsewhere.files["/bytes"].seconds = 0.5
     with pytest.raises(Stop):
-        download_weights(FILES.unknown(HUB), "MIT", progress=FILES.stop_after(500_000))
+        download_weights(unknown(HUB), "MIT", progress=stop_after(500_000))
     elsewhere.serve("/bytes", OTHER, etag='"of-the-storage"')
     sent_on.headers["X-Linked-Etag"] = f'"{hashlib.sha256(OTHER).hexdigest()}"'
-    assert download_weights(FILES.unknown(HUB), "MIT").read_bytes() == OTHER
+    assert download_weights(unknown(HUB), "MIT").read_bytes() == OTHER
 
 
 def test_the_hubs_own_sha256_holds_where_the_table_has_none(elsewhere, sent_on, tmp_path):
     elsewhere.files["/bytes"].body = OTHER
     with pytest.raises(CorruptDownloadError, match=SHA256):
-        download_weights(FILES.unknown(HUB), "MIT")
-    assert FILES.leftovers(tmp_path) == []
+        download_weights(unknown(HUB), "MIT")
+    assert leftovers(tmp_path) == []
 
 
 def test_another_sha256_than_the_tables_is_refused_before_the_body_comes(elsewhere, sent_on):
@@ -358,5 +354,5 @@ def test_a_server_that_does_not_speak_http(caches):
 def test_a_pause_can_be_stopped():
     began = time.monotonic()
     with pytest.raises(Stop):
-        transfer.pause(60, partial(FILES.stop_after(0), 0, 0))
+        transfer.pause(60, partial(stop_after(0), 0, 0))
     assert time.monotonic() - began < 20

@@ -5,7 +5,6 @@ import http.client
 import io
 import logging
 import os
-import runpy
 import shutil
 import signal
 import socket
@@ -14,13 +13,13 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from pathlib import Path
-from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
 import torch
+import whole_files as FILES
 from huggingface_hub import constants
+from whole_files import BODY, HUB, OTHER, SHA256, Stop
 
 from depth_normal.annotators.specs.base import WeightFile
 from depth_normal.model_loader.weights import transfer
@@ -28,8 +27,6 @@ from depth_normal.model_loader.weights.download import CorruptDownloadError, Dis
 from depth_normal.model_loader.weights.find import find_weights
 from depth_normal.model_loader.weights.https import Timeouts
 
-FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "whole_files.py")))
-BODY, OTHER, SHA256, HUB, HUB_PATH, Stop = FILES.BODY, FILES.OTHER, FILES.SHA256, FILES.HUB, FILES.HUB_PATH, FILES.Stop
 SMALL_PATH = "/v2_1/small.pt"
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import tiny_depth as DEPTH
+import tiny_diffusion as DIFFUSION
 import torch
 from safetensors.torch import save_file
 
@@ -26,10 +28,7 @@ from depth_normal.model_loader.weights.checkpoint import read_checkpoint, read_s
 from depth_normal.model_loader.weights.integrity import bundled_path, sha256_of
 
 TESTS = Path(__file__).resolve().parents[2]
-DEPTH, DIFFUSION, MOGE, DA3 = (
-    SimpleNamespace(**runpy.run_path(str(TESTS / name)))
-    for name in ("tiny_depth.py", "tiny_diffusion.py", "annotators/test_moge.py", "annotators/test_depth_anything_v3.py")
-)
+MOGE, DA3 = (SimpleNamespace(**runpy.run_path(str(TESTS / "annotators" / f"test_{name}.py"))) for name in ("moge", "depth_anything_v3"))
 MODELS = registry.MODELS
 V2, VIDEO = "depth-anything-v2-small", "video-depth-anything-small"
 SMALL = ("depth-anything-small", V2, "depth-anything-v2-metric-indoor-small", "depth-anything-v2-metric-outdoor-small")
