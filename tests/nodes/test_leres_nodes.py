@@ -1,8 +1,5 @@
 """The old depth node of LeReS: its contract, and its images beside the old pack's code."""
 
-import runpy
-from pathlib import Path
-
 import leres_oracle as oracle
 import numpy as np
 import pytest
@@ -11,10 +8,9 @@ import torch
 from depth_normal.annotators.leres import LeresOptions
 from depth_normal.annotators.preprocessing.resizing import SHORT_SIDE
 from depth_normal.annotators.registry import MODELS
-from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.estimate import Quantity
 from depth_normal.nodes import leres as nodes
 
-Pretend = runpy.run_path(str(Path(__file__).with_name("pretend.py")))["Pretend"]
 NODE = nodes.LeresDepthMap
 
 
@@ -32,16 +28,6 @@ def tiny(files, monkeypatch):
     for model_id in ("leres", "leres-boost"):
         monkeypatch.setitem(MODELS, model_id, oracle.shrunk(model_id))
     return files[1:]
-
-
-@pytest.fixture
-def pretend(monkeypatch):
-    def use(depth):
-        model = Pretend(Estimate(depth, Quantity.RELATIVE_DEPTH))
-        monkeypatch.setattr(nodes, "load_model", model)
-        return model
-
-    return use
 
 
 def random_depth(height=64, width=96):
@@ -70,7 +56,7 @@ def as_image(levels):
     ],
 )
 def test_what_each_widget_asks_of_the_model(pretend, widgets, model_id, size, old, resizing):
-    model = pretend(random_depth())
+    model = pretend(random_depth(), Quantity.RELATIVE_DEPTH)
     NODE().execute(torch.rand(1, 64, 96, 3), precision="bfloat16", **widgets)
     assert model.asked == [(model_id, "bfloat16")] and (model.sizes, model.options) == ([size], LeresOptions(old_node=old))
     assert model.resizing is resizing
@@ -79,7 +65,7 @@ def test_what_each_widget_asks_of_the_model(pretend, widgets, model_id, size, ol
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (96, 64)])
 def test_near_is_white_and_the_range_is_each_images_own(pretend, height, width):
     depth = torch.linspace(-3, 4, width).expand(1, 1, height, width)
-    pretend(depth)
+    pretend(depth, Quantity.RELATIVE_DEPTH)
     image = NODE().execute(torch.rand(1, height, width, 3), resolution=64)[0]
     assert image.shape == (1, height, width, 3)
     assert image[..., 0, :].min() == 1 and image[..., -1, :].max() == 0, "LeReS's depth is large where it is far"
@@ -89,7 +75,7 @@ def test_near_is_white_and_the_range_is_each_images_own(pretend, height, width):
     "widgets", [{"normalisation": "per_clip"}, {"normalisation": "running"}, {"rm_nearest": 100.0}, {"rm_background": 100.0}]
 )
 def test_no_widget_makes_a_constant_image_anything_but_constant(pretend, widgets):
-    pretend(torch.full((1, 1, 64, 96), 2.0))
+    pretend(torch.full((1, 1, 64, 96), 2.0), Quantity.RELATIVE_DEPTH)
     image = NODE().execute(torch.rand(1, 64, 96, 3), resolution=64, **widgets)[0]
     assert torch.isfinite(image).all() and image.std() == 0
 
@@ -111,7 +97,7 @@ def test_the_ends_are_cut_as_by_the_old_node(pretend, near, far):
     depth = random_depth(64, 128)
     detector = oracle.authors("").LeresDetector(Given(depth), None)
     old = detector(levels_of(64, 128), near, far, detect_resolution=64, image_resolution=64, output_type="np")
-    pretend(depth)
+    pretend(depth, Quantity.RELATIVE_DEPTH)
     found = NODE().execute(torch.rand(1, 64, 128, 3), near, far, resolution=64)[0][0].numpy()
     difference = np.abs(found - old / 255)
     # a level of 16 bits that the old node cuts off moves one pixel in 257 across a threshold

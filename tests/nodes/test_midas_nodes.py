@@ -1,13 +1,12 @@
 """The old nodes' contract: ids, widgets, sizes, looks; and what the old ones did wrong."""
 
 import math
-import runpy
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from pretend import Pretend
 
 import depth_normal
 from depth_normal.annotators.choices import NODES, worded
@@ -16,8 +15,6 @@ from depth_normal.nodes import midas as nodes
 from depth_normal.nodes.legacy import annotate, render_depth
 from depth_normal.options.map_images import CODINGS, NORMAL_1_0
 from depth_normal.utils import resize_image
-
-Pretend = runpy.run_path(str(Path(__file__).with_name("pretend.py")))["Pretend"]
 
 NORMAL, DEPTH = nodes.MidasNormalMap, nodes.MidasDepthMap
 SMALL = "midas-v2.1-small"

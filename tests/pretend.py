@@ -8,6 +8,7 @@ class Pretend:
 
     Attributes:
         found: The estimate.
+        images: What it saw the last time.
         asked: What `load_model` was asked: (model, precision).
         sizes, shapes, fov, options, resizing: What was asked of the model: the network's size and the images' shape each time, the rest
             the last time.
@@ -15,7 +16,7 @@ class Pretend:
 
     def __init__(self, found):
         self.found, self.asked, self.sizes, self.shapes = found, [], [], []
-        self.fov = self.options = self.resizing = None
+        self.fov = self.options = self.resizing = self.images = None
 
     def __call__(self, model, precision, _advice):
         self.asked.append((model, precision))
@@ -29,5 +30,5 @@ class Pretend:
     def estimates(self, images, size, progress, *, fov=0.0, options=None, refine=None):
         self.sizes.append(size)
         self.shapes.append(tuple(images.shape))
-        self.fov, self.options = fov, options
+        self.fov, self.options, self.images = fov, options, images
         yield self.found
