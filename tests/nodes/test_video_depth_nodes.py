@@ -1,8 +1,6 @@
 """The nodes of ComfyUI-Video-Depth-Anything: graphs saved with that pack open and run."""
 
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -83,10 +81,8 @@ def test_images_have_one_range():
 
 
 @pytest.fixture
-def output_folder(tmp_path, monkeypatch):
-    module = SimpleNamespace(get_folder_paths=lambda _: [], models_dir=str(tmp_path), get_output_directory=lambda: str(tmp_path / "output"))
-    monkeypatch.setitem(sys.modules, "folder_paths", module)
-    return tmp_path / "output"
+def output_folder(comfyui):
+    return comfyui / "output"
 
 
 def test_files_hold_the_numbers(output_folder):
@@ -104,7 +100,7 @@ def test_files_hold_the_numbers(output_folder):
 def test_files_stay_below_the_output_folder(output_folder, name):
     with pytest.raises(ValueError, match="the file name"):
         nodes.VideoDepthAnythingSaveEXR().execute(np.ones((1, 2, 2)), name)
-    assert not output_folder.exists()
+    assert {path.name for path in output_folder.parent.rglob("*")} == {"input", "output", "temp"}
 
 
 def test_what_is_not_accepted_is_named():
