@@ -34,8 +34,6 @@ def test_one_geometry_serves_a_batch_and_others_are_refused():
         RefineGeometry().execute(torch.rand(3, 48, 64, 3), scene(2)[1])
     with pytest.raises(ValueError, match="another shape"):
         RefineGeometry().execute(torch.rand(1, 64, 48, 3), geometry)
-    with pytest.raises(TypeError, match="expected this pack's GEOMETRY"):
-        RefineGeometry().execute(image, {"depth": depth})
     with pytest.raises(ValueError, match="strength is 9"):
         RefineGeometry().execute(image, geometry, strength=9.0)
     with pytest.raises(ValueError, match="normals is 'x'; accepted: auto, as they are"):
