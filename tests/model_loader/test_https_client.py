@@ -34,6 +34,8 @@ def test_one_module_asks_servers():
     served = {"model_loader/comfy/host.py", "app/ui/gate.py", "app/ui/server.py", "app/ui/command.py"}
     assert all("ClientSession" not in (ROOT / name).read_text(encoding="utf-8") for name in served)
     assert found - served == {"model_loader/weights/https.py", "model_loader/weights/network.py"}
+    typed = (ROOT / "model_loader/weights/network.py").read_text(encoding="utf-8")
+    assert "if TYPE_CHECKING:\n    from requests import Response\n" in typed and typed.count("import Response") == 1
 
 
 @contextmanager

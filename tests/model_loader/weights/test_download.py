@@ -1,9 +1,7 @@
 import hashlib
 import json
 import logging
-import os
 import shutil
-import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +10,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 import torch
+from forked import event, forked, needs_fork
 from whole_files import BODY, HUB, HUB_PATH, OTHER, SHA256, leftovers, unknown
 
 from depth_normal.annotators.registry import MODELS
@@ -333,44 +332,22 @@ def test_what_an_older_version_of_the_pack_downloaded_is_its_own(server, comfyui
 
 # --- two at once ---
 
-WORKER = """
-import os, sys
-from depth_normal.annotators.specs.base import WeightFile
-from depth_normal.model_loader.weights.download import download_weights
-sha256, size, url = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-print("ready", flush=True)
-sys.stdin.readline()
-for file in (
-    WeightFile("small.pt", url=url, sha256=sha256, size=size),
-    WeightFile("ckpt/hybrid.pt", repo_id="someone/Annotators", sha256=sha256, size=size),
-):
-    print(download_weights(file, "MIT"), flush=True)
-"""
 
+@needs_fork
+def test_two_processes_that_want_the_same_files_fetch_them_once(server, small, caches):
+    server.files["/v2_1/small.pt"].seconds = 0.5
+    server.serve_hub(HUB.repo_id, HUB.filename, BODY, seconds=0.5)
+    go = event()
 
-@pytest.mark.slow("starts other processes")
-def test_two_processes_that_want_the_same_files_fetch_them_once(server, small, tmp_path):
-    server.files["/v2_1/small.pt"].seconds = 1.0
-    server.serve_hub(HUB.repo_id, HUB.filename, BODY, seconds=1.0)
-    environment = {**os.environ, "HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "hf"), "DEPTH_NORMAL_HOME": str(tmp_path / "home")}
-    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
-        environment.pop(name, None)
-    command = [sys.executable, "-c", WORKER, SHA256, str(len(BODY)), small.url]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    workers = [subprocess.Popen(command, env=environment, **pipes) for _ in range(2)]
-    for worker in workers:
-        assert worker.stdout.readline() == "ready\n"
-    outputs = []
-    for worker in workers:
-        worker.stdin.write("go\n")
-        worker.stdin.flush()
-    for worker in workers:
-        outputs.append(worker.communicate(timeout=300)[0].split())
-        assert worker.returncode == 0
-    assert outputs[0] == outputs[1]
-    assert outputs[0][0] == str(tmp_path / "home" / "small.pt")
-    assert outputs[0][1].startswith(str(tmp_path / "hf" / "hub"))
-    assert all(Path(path).read_bytes() == BODY for path in outputs[0])
+    def fetch():
+        go.wait(60)
+        assert download_weights(small, "MIT") == caches.home / "small.pt"
+        assert download_weights(HUB, "MIT").is_relative_to(caches.hub)
+
+    with forked((fetch,), (fetch,)) as processes:
+        go.set()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert find_weights(small).read_bytes() == find_weights(HUB).read_bytes() == BODY
     assert server.gets() == [None, None], "one download of each file"
 
 

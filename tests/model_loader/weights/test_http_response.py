@@ -286,19 +286,23 @@ def test_a_password_in_the_hubs_address_is_sent_and_never_shown(server, caplog, 
 
 
 @pytest.mark.slow("starts other processes")
-@pytest.mark.parametrize("command", ["download", "models"])
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("command", "name", "value", "said"),
     [
-        ("HF_ENDPOINT", "http://[", "HF_ENDPOINT is 'http://[', which is no address"),
-        ("HF_ENDPOINT", "https://user:secret@h:99999", "HF_ENDPOINT is 'https://h:99999', which is no address"),
-        ("HF_HUB_DOWNLOAD_TIMEOUT", "a while", "set in the environment: HF_HOME, HF_HUB_DOWNLOAD_TIMEOUT"),
+        (["models"], "HF_ENDPOINT", "http://[", "HF_ENDPOINT is 'http://[', which is no address"),
+        (
+            ["download", "moge-2-vits-normal"],
+            "HF_ENDPOINT",
+            "https://user:secret@h:99999",
+            "HF_ENDPOINT is 'https://h:99999', which is no address",
+        ),
+        (["models"], "HF_HUB_DOWNLOAD_TIMEOUT", "a while", "set in the environment: HF_HOME, HF_HUB_DOWNLOAD_TIMEOUT"),
     ],
 )
 def test_a_setting_with_which_huggingface_hub_cannot_be_imported(caches, tmp_path, command, name, value, said):
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     environment = {**kept, name: value, "HF_HOME": str(tmp_path / "hf")}
-    line = [sys.executable, "-m", "depth_normal.app.cli", command, *(["moge-2-vits-normal"] if command == "download" else [])]
+    line = [sys.executable, "-m", "depth_normal.app.cli", *command]
     ended = subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert ended.returncode == 2
     assert said in ended.stderr

@@ -8,8 +8,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -18,10 +16,13 @@ import huggingface_hub
 import pytest
 import torch
 import whole_files as FILES
+from forked import forked, needs_fork
 from huggingface_hub import constants
 from whole_files import BODY, HUB, OTHER, SHA256, Stop
 
 from depth_normal.annotators.specs.base import WeightFile
+from depth_normal.app import cli
+from depth_normal.app.commands import models as models_command
 from depth_normal.model_loader.weights import transfer
 from depth_normal.model_loader.weights.download import CorruptDownloadError, DiskFullError, DownloadError, NoNetworkError, download_weights
 from depth_normal.model_loader.weights.find import find_weights
@@ -379,56 +380,30 @@ def test_a_network_that_goes_down_in_the_middle_is_waited_for(kind, server, monk
     assert second.startswith("bytes=")
 
 
-INTERRUPTED = """
-import logging, sys
-from depth_normal.annotators.specs.base import WeightFile
-from depth_normal.model_loader.weights.download import download_weights
-logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
-try:
-    download_weights(WeightFile("small.pt", url=sys.argv[1]), "MIT")
-except KeyboardInterrupt:
-    print("stopped")
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to another process on Windows")
-@pytest.mark.slow("starts other processes")
-def test_control_c_while_nobody_answers(server, small, tmp_path):
+@needs_fork
+def test_control_c_while_nobody_answers(server, small):
     server.files[SMALL_PATH].silent = True
-    command = [sys.executable, "-u", "-c", INTERRUPTED, small.url]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        while "connecting to" not in process.stdout.readline():
-            assert process.poll() is None
+    with forked((download_weights, small, "MIT")) as (process,):
+        while not server.requests:
+            time.sleep(0.01)
         began = time.monotonic()
-        process.send_signal(signal.SIGINT)
-        assert process.stdout.readline() == "stopped\n"
+        os.kill(process.pid, signal.SIGINT)
+        process.join(60)
         assert time.monotonic() - began < 5
-        assert process.wait(timeout=120) == 0
+    assert process.exitcode == 1, "of KeyboardInterrupt"
 
 
-TERMINATED = """
-import sys
-from depth_normal.app import cli
-from depth_normal.app.commands import models as models_command
-from depth_normal.annotators.specs.base import WeightFile
-from depth_normal.model_loader.weights.download import download_weights
-models_command._models = lambda _: download_weights(WeightFile("small.pt", url=sys.argv[1]), "MIT")
-sys.exit(cli.main(["models"]))
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
-@pytest.mark.slow("starts another process")
-def test_a_terminated_download_leaves_only_what_it_goes_on_from(server, small, caches):
+@needs_fork
+def test_a_terminated_download_leaves_only_what_it_goes_on_from(server, small, caches, monkeypatch, capfd):
     server.files[SMALL_PATH].seconds = 20.0
-    command = [sys.executable, "-c", TERMINATED, small.url]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    monkeypatch.setattr(models_command, "_models", lambda _: download_weights(small, "MIT"))
+    with forked((cli.main, ["models"])) as (process,):
         part = caches.home / "small.pt.part"
         while not (part.is_file() and part.stat().st_size):
-            assert process.poll() is None
-            time.sleep(0.05)
+            assert process.is_alive()
+            time.sleep(0.01)
         process.terminate()
-        assert "depth-normal: stopped" in process.communicate(timeout=120)[1]
+    assert "depth-normal: stopped" in capfd.readouterr().err
     assert sorted(path.name for path in caches.home.iterdir() if path.is_file()) == ["small.pt.part", "small.pt.part.etag"]
     server.files[SMALL_PATH].seconds = 0.0
     assert download_weights(small, "MIT").read_bytes() == BODY
