@@ -290,12 +290,7 @@ def test_a_password_in_the_hubs_address_is_sent_and_never_shown(server, caplog, 
     ("command", "name", "value", "said"),
     [
         (["models"], "HF_ENDPOINT", "http://[", "HF_ENDPOINT is 'http://[', which is no address"),
-        (
-            ["download", "moge-2-vits-normal"],
-            "HF_ENDPOINT",
-            "https://user:secret@h:99999",
-            "HF_ENDPOINT is 'https://h:99999', which is no address",
-        ),
+        (["download", "dsine"], "HF_ENDPOINT", "https://me:secret@h:99999", "HF_ENDPOINT is 'https://h:99999', which is no address"),
         (["models"], "HF_HUB_DOWNLOAD_TIMEOUT", "a while", "set in the environment: HF_HOME, HF_HUB_DOWNLOAD_TIMEOUT"),
     ],
 )
