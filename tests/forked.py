@@ -1,6 +1,9 @@
 """Processes that are forked from the tests' own: what a test has set holds in them, and they import nothing anew."""
 
 import multiprocessing
+import os
+import sys
+import tempfile
 from contextlib import contextmanager
 
 import pytest
@@ -15,8 +18,8 @@ def _alone(work, *arguments):
 
 
 @contextmanager
-def forked(*works):
-    """A process for each function and its arguments, (function, *arguments), running; killed at the end where they have not ended."""
+def forked(*works, seconds=120):
+    """A process for each function and its arguments, (function, *arguments), running; killed where they have not ended so long after."""
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=_alone, args=work) for work in works]
     try:
@@ -24,7 +27,7 @@ def forked(*works):
             process.start()
         yield processes
         for process in processes:
-            process.join(120)
+            process.join(seconds)
     finally:
         for process in processes:
             process.kill()
@@ -34,3 +37,19 @@ def forked(*works):
 def event():
     """One that forked processes share."""
     return multiprocessing.get_context("fork").Event()
+
+
+def printed_by(work, *arguments):
+    """The exit code of a function in a process of its own, and all that the process prints."""
+
+    def redirected():
+        for number, name in ((1, "stdout"), (2, "stderr")):
+            os.dup2(file.fileno(), number)
+            setattr(sys, name, os.fdopen(number, "w", buffering=1, closefd=False))
+        work(*arguments)
+
+    with tempfile.TemporaryFile() as file:
+        with forked((redirected,), seconds=1200) as (process,):
+            pass
+        file.seek(0)
+        return process.exitcode, file.read().decode()

@@ -5,6 +5,7 @@
 
 import object_info as INFO
 import pytest
+from prompts import call, colour, ours
 
 from depth_normal import NODE_CLASS_MAPPINGS
 
@@ -43,18 +44,14 @@ def served_node(node: dict, ours: dict) -> dict:
 def test_a_prompt_runs_over_our_sockets_and_cores(bare_server):
     """The first node of the README, two renderers, a mesh for core's node, and one that shows its result on itself."""
     graph = {
-        "1": {"class_type": "EmptyImage", "inputs": {"width": 96, "height": 64, "batch_size": 2, "color": 0x7090C0}},
+        "1": colour(96, count=2, color=0x7090C0),
         "2": ours("DepthAndNormals", image=["1", 0], model="tiny", resolution=64),
         "3": ours("RenderDepth", geometry=["2", 3]),
         "4": ours("Relight", image=["1", 0], geometry=["2", 3]),
         "5": ours("GeometryToMesh", geometry=["2", 3], image=["1", 0]),
-        "6": {"class_type": "SaveGLB", "inputs": {"mesh": ["5", 0], "filename_prefix": "contract"}},
+        "6": call("SaveGLB", mesh=["5", 0], filename_prefix="contract"),
         "7": ours("PreviewGeometry", geometry=["2", 3]),
-        **{f"p{node}": {"class_type": "PreviewImage", "inputs": {"images": [node, 0]}} for node in "234"},
+        **{f"p{node}": call("PreviewImage", images=[node, 0]) for node in "234"},
     }
     outputs = bare_server.finished(graph)
     assert [len(outputs[f"p{node}"]["images"]) for node in "234"] == [2, 2, 2] and len(outputs["6"]["3d"]) == 2 and outputs["7"]
-
-
-def ours(name: str, **inputs) -> dict:
-    return {"class_type": f"DepthNormal_{name}", "inputs": inputs}

@@ -90,15 +90,6 @@ def run_workflow(tiny_server, image_path, tmp_path):
     return run
 
 
-def graph(image_path: Path, node: str, count: int = 1, **widgets) -> dict:
-    return {
-        "1": {"class_type": "LoadImage", "inputs": {"image": image_path.name}},
-        "2": {"class_type": "RepeatImageBatch", "inputs": {"image": ["1", 0], "amount": count}},
-        "3": {"class_type": node, "inputs": {"image": ["2", 0], **widgets}},
-        "4": {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}},
-    }
-
-
 def workflow(name: str) -> Path:
     return ROOT / "workflows" / f"{name}.json"
 

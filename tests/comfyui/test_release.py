@@ -14,6 +14,7 @@ from urllib.parse import urlparse
 
 import cv2
 import pytest
+from prompts import chain, colour
 
 import depth_normal
 
@@ -248,14 +249,7 @@ def test_the_pack_that_is_shipped_runs_in_a_server(archive, tmp_path, comfyui_py
         assert "IMPORT FAILED" not in server.log
         info = server.request("/object_info")
         assert not depth_normal.NODE_CLASS_MAPPINGS.keys() - info.keys()
-        history = server.run(
-            {
-                "1": {"class_type": "EmptyImage", "inputs": {"width": 96, "height": 64, "batch_size": 1, "color": 255}},
-                "2": {"class_type": "DepthNormal_MiDaSDepthMap", "inputs": {"image": ["1", 0], "model": "tiny", "resolution": 64}},
-                "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}},
-            }
-        )
-    assert history["status"]["status_str"] == "success", history["status"]["messages"]
+        server.finished(chain(colour(96), "DepthNormal_MiDaSDepthMap", model="tiny", resolution=64))
 
 
 @pytest.mark.slow("builds and installs by pip")
