@@ -259,19 +259,25 @@ def small(server):
     return WeightFile("small.pt", url=f"{server.url}/v2_1/small.pt", sha256=FILES.SHA256, size=len(FILES.BODY))
 
 
-@pytest.fixture
-def encrypted(caches, tmp_path_factory):
-    """An HTTPS server with a certificate of its own making, and the certificate's path."""
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """A certificate of our own making, and its key."""
     folder = tmp_path_factory.mktemp("certificate")
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     if not shutil.which("openssl"):
         pytest.skip("needs the command openssl, to make a certificate")
     command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
     subprocess.run([*command.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    return certificate, key
+
+
+@pytest.fixture
+def encrypted(caches, certificate):
+    """An HTTPS server with such a certificate, and the certificate's path."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    context.load_cert_chain(*certificate)
     with running(context) as server:
-        yield server, certificate
+        yield server, certificate[0]
 
 
 @pytest.fixture(params=["web", "hub", "hub in ComfyUI"])

@@ -111,7 +111,8 @@ def test_the_networks_short_side_is_the_resolution_whatever_its_authors_do(small
     assert tuple(old.shape[-2:]) == (64, 96)
     torch.testing.assert_close(old, resize_image(image.movedim(-1, 1), 64, 96), rtol=0, atol=0)
     assert tuple(new.shape[-2:]) == (32, 64), "upper bound 64: 42.7 x 64"
-    assert spec is depth_normal.load_model(SMALL, weights=midas_small).spec
+    model = depth_normal.load_model(SMALL, weights=midas_small)
+    assert spec is model.spec and model.resampling == "bicubic"
 
 
 def test_a_constant_disparity_gives_a_constant_image():
