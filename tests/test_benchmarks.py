@@ -80,7 +80,7 @@ MODELS = (
 SMALL = ("--width", "96", "--height", "64")
 ONCE = ("--size", "56", "--rounds", "1", *SMALL)
 RUNS = {
-    "families.py": (["--narrow", "--models", *MODELS, "--no-memory", "--batches", "2", *ONCE], "outside\n[^$]*dsine +float16"),
+    "families.py": (["--narrow", "--models", *MODELS, "--no-memory", "--batches", "1", *ONCE], "outside\n[^$]*dsine +float16"),
     "families.py memory": (
         ["--narrow", "--models", "moge-2-vits-normal", "--batches", "1", *ONCE],
         r"moge-2-vits-normal +1 +\d+x\d+ +[\d.]+ +[\d.]+ +[\d.]+% +\d+ +[\d.]+\n",
@@ -96,14 +96,14 @@ RUNS = {
     "edges.py": (["SCENES/scenes", "--traced", "0"], "refine, in tiles"),
     "meshes.py": (["SCENES/scenes", "--tiny"], "tiny +ball"),
     "mesh_views.py": (["--width", "96"], "wide ramps, noise, 30"),
-    "mesh_views.py rims": (["--width", "64", "--rims"], "mean +foliage +25"),
+    "mesh_views.py rims": (["--width", "32", "--rims"], "mean +foliage +25"),
     "mesh_views.py behind": (["--width", "64", "--behind"], "mean +soft +25"),
     "tiles.py": (["SCENES/scenes", "--tiles", "2", "--plane", "320", "240"], "2 tiles, ours"),
     "stereo.py": (["SCENES/stereo", "--seeds", "1", "--width", "64", "--blur", "1"], "posts_1 dolly[^$]*pair[^$]*soft depth[^$]*mean"),
     "stereo.py sharpen": (["--seeds", "1", "--width", "64", "--sharpen", "1", "--shift", "3"], "ghosts[^$]*heads_1 dolly[^$]*mean"),
     "stereo.py rings": (["--seeds", "1", "--width", "64", "--rings", "--softness", "4"], "rings_1 dolly[^$]*mean"),
     "stereo.py raised": (["--seeds", "1", "--width", "64", "--raised", "1.12"], "posts_1 orbit[^$]*soft depth[^$]*mean"),
-    "stereo.py fills": (["--seeds", "1", "--width", "64", "--fills"], "uncovered +ours[^$]*posts_1 dolly[^$]*mean"),
+    "stereo.py fills": (["--seeds", "1", "--width", "32", "--fills"], "uncovered +ours[^$]*posts_1 dolly[^$]*mean"),
     "stereo.py bounds": (["--seeds", "1", "--width", "64", "--bounds"], "hidden +beside[^$]*posts_1 dolly[^$]*mean"),
     "depth_of_field.py": (["SCENES/lens"], "mean +"),
     "roll_off.py": (["SCENES/views.npz"], "ours +"),

@@ -138,7 +138,6 @@ def test_a_models_own_normals_and_mask_are_kept(predicting, photos):
     assert torch.allclose(normals[:, :, 10:], torch.tensor([1.0, 0.5, 0.5])) and torch.equal(geometry.mask, mask)
 
 
-@pytest.mark.slow("takes three seconds")
 def test_film_is_estimate_geometrys_film_with_a_running_range(photos):
     clip = photos[:1].repeat(4, 1, 1, 1) * torch.linspace(1, 0.9, 4).view(4, 1, 1, 1)
     (row,) = EstimateGeometry().execute(load_model("tiny"), clip, film=True)

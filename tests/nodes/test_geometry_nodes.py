@@ -404,7 +404,6 @@ def test_an_hdr_image_is_that_of_its_clamped_values():
         EstimateGeometry().execute(tiny, torch.full((1, 8, 6, 3), math.nan))
 
 
-@pytest.mark.slow("takes most of a second")
 def test_a_batch_can_be_a_video():
     (model,) = LoadDepthNormalModel().execute("tiny")
     still = torch.rand(1, 60, 80, 3, generator=torch.Generator().manual_seed(0))

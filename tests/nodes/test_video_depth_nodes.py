@@ -45,12 +45,11 @@ def process(images=None, model=SMALL, **widgets):
     return nodes.VideoDepthAnythingProcess().execute(chosen, frames() if images is None else images, **{"input_size": 56, **widgets})[0]
 
 
-@pytest.mark.slow("takes most of a second")
 def test_depth_of_a_video():
-    found = process(frames(30))
-    assert found.shape == (30, 60, 90) and found.dtype == np.float32
+    found = process(frames(4))
+    assert found.shape == (4, 60, 90) and found.dtype == np.float32
     model = load_model("video-depth-anything-small", "float32")
-    expected = torch.cat([part.depth for part in model.estimate_video(frames(30).movedim(-1, 1).split(8), size=56)])[:, 0]
+    expected = torch.cat([part.depth for part in model.estimate_video(frames(4).movedim(-1, 1).split(3), size=56)])[:, 0]
     np.testing.assert_allclose(found, expected.numpy(), rtol=0, atol=1e-4 * expected.max().item())
 
 

@@ -54,8 +54,7 @@ def judge(found, truth, scale=1.0):
 
 
 @pytest.mark.slow("takes most of a second")
-@pytest.mark.parametrize("normals", [False, True], ids=["normals of the distances", "the model's normals"])
-@pytest.mark.parametrize("name", ["room", "street"])
+@pytest.mark.parametrize(("name", "normals"), [("room", False), ("street", True)], ids=["normals of the distances", "the model's normals"])
 def test_true_views_become_the_true_panorama(name, normals, truths):
     model = oracle(scenes.SCENES[name](), normals=normals, side=SIDE)
     found = model.estimate_panorama(truths[name].image, derive=with_normals)
@@ -66,8 +65,7 @@ def test_true_views_become_the_true_panorama(name, normals, truths):
 
 
 @SLOW
-@pytest.mark.parametrize("name", ["room", "street"])
-def test_views_of_wrong_scales_are_brought_to_one(name, truths):
+def test_views_of_wrong_scales_are_brought_to_one(truths, name="street"):
     scales = torch.randn(12, generator=torch.Generator().manual_seed(7)).mul(0.3).exp()
     found = oracle(scenes.SCENES[name](), scales, side=SIDE).estimate_panorama(truths[name].image, derive=with_normals)
     scale = (found.depth / truths[name].distance)[found.valid & truths[name].valid].median()

@@ -2,10 +2,10 @@
 
 import email.utils
 import hashlib
+import importlib
 import logging
 import os
 import socketserver
-import subprocess
 import sys
 import threading
 import time
@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+from forked import needs_fork, printed_by
 from huggingface_hub import constants
 from whole_files import BODY, HUB, HUB_PATH, OTHER, SHA256, Stop, leftovers, stop_after, unknown
 
@@ -116,21 +117,29 @@ def test_a_rest_that_begins_nowhere_is_not_taken(kind, first):
 # --- redirects, and what must not be told ---
 
 
-HUB_ALONE = """
-import sys
-from depth_normal.annotators.specs.base import WeightFile
-from depth_normal.model_loader.weights.download import download_weights
-download_weights(WeightFile("ckpt/hybrid.pt", repo_id="someone/Annotators"), "MIT")
-"""
+def with_a_new_hub(work, **environment):
+    """The exit code of a function in a process that has yet to import huggingface_hub, with this environment, and what it prints."""
+
+    def alone():
+        for name in [name for name in os.environ if name.startswith(("HF_", "HUGGINGFACE_HUB_", "TRANSFORMERS_OFFLINE"))]:
+            del os.environ[name]
+        os.environ.update(environment)
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("huggingface_hub", "depth_normal")]:
+            del sys.modules[name]
+        work()
+
+    return printed_by(alone)
 
 
-@pytest.mark.slow("starts another process")
+@needs_fork
 def test_the_hub_is_asked_for_the_file_and_for_nothing_else(server, tmp_path):
     server.serve_hub(HUB.repo_id, HUB.filename, BODY)
-    environment = {**os.environ, "HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "new"), "HF_TOKEN": "hf_good"}
-    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
-        environment.pop(name, None)
-    subprocess.run([sys.executable, "-c", HUB_ALONE], env=environment, check=True, timeout=300)
+
+    def fetch():
+        download = importlib.import_module("depth_normal.model_loader.weights.download")
+        download.download_weights(unknown(HUB), "MIT")
+
+    assert with_a_new_hub(fetch, HF_ENDPOINT=server.url, HF_HOME=str(tmp_path / "new"), HF_TOKEN="hf_good")[0] == 0
     assert [path for _, path, _ in server.requests] == [HUB_PATH]
     assert server.tokens == ["Bearer hf_good"]
 
@@ -285,7 +294,7 @@ def test_a_password_in_the_hubs_address_is_sent_and_never_shown(server, caplog, 
     assert "secret" not in text
 
 
-@pytest.mark.slow("starts other processes")
+@needs_fork
 @pytest.mark.parametrize(
     ("command", "name", "value", "said"),
     [
@@ -295,13 +304,13 @@ def test_a_password_in_the_hubs_address_is_sent_and_never_shown(server, caplog, 
     ],
 )
 def test_a_setting_with_which_huggingface_hub_cannot_be_imported(caches, tmp_path, command, name, value, said):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    environment = {**kept, name: value, "HF_HOME": str(tmp_path / "hf")}
-    line = [sys.executable, "-m", "depth_normal.app.cli", *command]
-    ended = subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=300)
-    assert ended.returncode == 2
-    assert said in ended.stderr
-    assert "Traceback" not in ended.stderr and "secret" not in ended.stderr
+    def run():
+        sys.exit(importlib.import_module("depth_normal.app.cli").main(command))
+
+    code, printed = with_a_new_hub(run, HF_HOME=str(tmp_path / "hf"), **{name: value})
+    assert code == 2
+    assert said in printed
+    assert "Traceback" not in printed and "secret" not in printed
 
 
 @pytest.mark.parametrize("url", ["https://ex..ample/x.pt", "https://[::1/x.pt"])
