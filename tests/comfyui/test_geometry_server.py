@@ -125,7 +125,7 @@ def test_core_makes_meshes_of_our_geometry(server, scene, there, socket, mesher)
 def test_our_meshes_go_to_cores_3d_preview(server, scene):
     graph = scene | {
         "mesh": node("SaveMesh", geometry=["2", 0], image=["3", 0], filename_prefix="ours/mesh", max_points=0),
-        "relief": node("SaveRelief", geometry=["1", 0], max_points=400),
+        "relief": node("SaveRelief", geometry=["1", 0], filename_prefix="ours/relief", max_points=400),
         "shown": core("Preview3D", model_file=["mesh", 0]),
         "plate": core("Preview3D", model_file=["relief", 0]),
     }
@@ -135,7 +135,7 @@ def test_our_meshes_go_to_cores_3d_preview(server, scene):
     assert len(points) == HEIGHT * WIDTH - 64
     assert abs(points @ NORMAL.numpy() + 3 * NORMAL[2].item()).max() < 1e-3
     assert outputs["mesh"]["text"][0].startswith("3,008 points, ") and "metric depth, " in outputs["mesh"]["text"][0]
-    assert outputs["shown"]["result"][0] == "ours/mesh_00001.glb" and outputs["plate"]["result"][0] == "3d/relief_00001.stl"
+    assert outputs["shown"]["result"][0] == "ours/mesh_00001.glb" and outputs["plate"]["result"][0] == "ours/relief_00001.stl"
 
 
 def test_cores_3d_nodes_take_our_mesh_files_and_camera(server, scene):
