@@ -177,27 +177,24 @@ def test_what_the_registrys_rules_for_text_find_has_its_reason():
 
 
 @pytest.mark.slow("another process")
-def test_what_comfy_cli_looks_for_is_not_there(archive, tmp_path):
+def test_what_comfy_cli_looks_for_is_not_there(unpacked):
     """The rules of `comfy node validate`: exec, eval, and several statements in a line."""
     if not shutil.which(ruff := str(Path(sys.executable).with_name("ruff"))):
         pytest.skip("needs the extra 'dev'")
-    with zipfile.ZipFile(archive) as packed:
-        packed.extractall(tmp_path)
     rules = ["check", "-q", "--isolated", "--no-cache", "--select", "S102,S307,E702"]
-    found = subprocess.run([ruff, *rules, str(tmp_path)], capture_output=True, text=True, check=False)
+    found = subprocess.run([ruff, *rules, unpacked], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout
 
 
 @pytest.mark.slow("runs pylint over all files")
-def test_the_registrys_pylint_neither_fails_nor_finds_anything(archive, tmp_path):
+def test_the_registrys_pylint_neither_fails_nor_finds_anything(unpacked, tmp_path):
     """It looks at one file after the other, without the others and without torch. A file on which it fails flags the whole version."""
     packages = Path(pytest.importorskip("pylint", reason="needs the extra 'dev'").__file__).parents[1]
     (tmp_path / "site").mkdir()
     for name in ("astroid", "dill", "isort", "mccabe.py", "platformdirs", "pylint", "tomlkit"):
         (tmp_path / "site" / name).symlink_to(packages / name)
-    with zipfile.ZipFile(archive) as packed:
-        for number, name in enumerate(name for name in packed.namelist() if name.endswith(".py")):
-            (tmp_path / f"file_{number}.py").write_bytes(packed.read(name))
+    for number, path in enumerate(unpacked.rglob("*.py")):
+        shutil.copy(path, tmp_path / f"file_{number}.py")
     words = ["--rcfile=/dev/null", "--disable=all", "--enable=F,syntax-error,parse-error,astroid-error,exec-used,eval-used", "--score=n"]
     files, alone = sorted(path.name for path in tmp_path.glob("*.py")), {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     command = [sys.executable, "-S", "-m", "pylint", *words, *files]
@@ -219,33 +216,36 @@ def archive(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def unpacked(archive) -> Path:
+    with zipfile.ZipFile(archive) as packed:
+        packed.extractall(archive.parent / "ComfyUI-Depth-Normal")
+    return archive.parent / "ComfyUI-Depth-Normal"
+
+
+@pytest.fixture(scope="module")
 def repository(tmp_path_factory) -> Path:
     """The zip of the repository, as its page offers it."""
     return pack(tmp_path_factory.mktemp("repository") / "main.zip", tracked())
 
 
 @pytest.mark.slow("another process that imports the pack")
-def test_the_registrys_version_says_that_it_has_no_command(archive, tmp_path):
-    with zipfile.ZipFile(archive) as packed:
-        packed.extractall(tmp_path / "ComfyUI-Depth-Normal")
+def test_the_registrys_version_says_that_it_has_no_command(unpacked):
     for words in (["-m", "ComfyUI-Depth-Normal"], ["-m", "ComfyUI-Depth-Normal", "photo.jpg"]):
-        run = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+        run = subprocess.run([sys.executable, *words], cwd=unpacked.parent, capture_output=True, text=True, check=False)
         assert run.returncode == 1 and run.stderr.startswith("this folder is the version of ComfyUI's registry"), run.stderr
     code = "pack = __import__('ComfyUI-Depth-Normal'); assert not hasattr(pack, 'estimate_folder'); pack.estimate_folder"
-    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    run = subprocess.run([sys.executable, "-c", code], cwd=unpacked.parent, capture_output=True, text=True, check=False)
     assert "AttributeError: estimate_folder is not in the version of ComfyUI's registry" in run.stderr
 
 
 @pytest.mark.comfyui
-def test_the_pack_that_is_shipped_runs_in_a_server(archive, tmp_path, comfyui_python, monkeypatch):
+def test_the_pack_that_is_shipped_runs_in_a_server(unpacked, tmp_path, comfyui_python, monkeypatch):
     """As from the registry: a folder of these files alone, and no OpenCV, which neither ComfyUI nor requirements.txt installs."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "cv2.py").write_text('raise ImportError("there is no OpenCV here")\n')
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path / "site"), os.environ.get("PYTHONPATH")])))
-    with zipfile.ZipFile(archive) as packed:
-        packed.extractall(tmp_path / "depth-normal")
     serving = runpy.run_path(str(Path(__file__).with_name("conftest.py")))["serving"]
-    with serving(tmp_path / "server", comfyui_python, pack=tmp_path / "depth-normal") as server:
+    with serving(tmp_path / "server", comfyui_python, pack=unpacked) as server:
         assert "IMPORT FAILED" not in server.log
         info = server.request("/object_info")
         assert not depth_normal.NODE_CLASS_MAPPINGS.keys() - info.keys()

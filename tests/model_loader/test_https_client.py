@@ -234,10 +234,3 @@ def test_a_body_in_chunks_that_breaks_off_is_not_taken_for_the_whole(server, sma
         download_weights(unknown(small), "MIT")
     served.raw += b"0\r\n\r\n"
     assert download_weights(unknown(small), "MIT").read_bytes() == BODY
-
-
-def test_compressed_content_is_refused(kind):
-    file, served = kind
-    served.headers = {"Content-Encoding": "gzip"}
-    with pytest.raises(CorruptDownloadError, match=r"compressed content \('gzip'\)"):
-        download_weights(file, "MIT")

@@ -11,7 +11,7 @@ import huggingface_hub
 import pytest
 import torch
 from forked import event, forked, needs_fork
-from whole_files import BODY, HUB, HUB_PATH, OTHER, SHA256, leftovers, unknown
+from whole_files import BODY, HUB, HUB_PATH, SHA256, leftovers, unknown
 
 from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.specs.base import CheckpointError, WeightFile
@@ -72,49 +72,10 @@ def test_a_file_of_a_space(server):
     assert find_weights(file).read_bytes() == BODY
 
 
-def test_wrong_bytes_are_deleted_and_the_next_run_works(kind, tmp_path):
-    file, served = kind
-    served.body = OTHER
-    with pytest.raises(CorruptDownloadError) as caught:
-        download_weights(file, "MIT")
-    assert SHA256 in str(caught.value)
-    assert hashlib.sha256(OTHER).hexdigest() in str(caught.value)
-    assert leftovers(tmp_path) == []
-    assert find_weights(file) is None
-    served.body = BODY
-    assert download_weights(file, "MIT").read_bytes() == BODY
-
-
-def test_another_size_is_not_taken(kind, tmp_path):
-    file, served = kind
-    served.body = BODY[:-1]
-    with pytest.raises(CorruptDownloadError, match=r"2999999 bytes.*3000000"):
-        download_weights(replace(file, sha256=None), "MIT")
-    assert leftovers(tmp_path) == []
-
-
-@pytest.mark.parametrize("content_type", ["text/html", "application/octet-stream"])
-def test_a_web_page_instead_of_the_file(kind, tmp_path, content_type):
-    file, served = kind
-    served.body = b"<!doctype html><title>Please sign in</title>" + b" " * 5000
-    served.content_type = content_type
-    with pytest.raises(CorruptDownloadError, match="web page"):
-        download_weights(unknown(file), "MIT")
-    assert leftovers(tmp_path) == []
-
-
 def test_a_file_that_is_gone(kind, server):
     file, _ = kind
     server.files.clear()
     with pytest.raises(DownloadError, match=rf"{server.url}/.*{file.name} does not exist \(HTTP 404\)"):
-        download_weights(file, "MIT")
-
-
-@pytest.mark.parametrize("status", [401, 403])
-def test_a_refusal_names_the_address_and_the_way_round(kind, status):
-    file, served = kind
-    served.statuses, served.always = [status], True
-    with pytest.raises(AccessDeniedError, match=rf"HTTP {status}.*by hand and put it at .*{file.name}"):
         download_weights(file, "MIT")
 
 
