@@ -202,17 +202,14 @@ def test_the_registrys_pylint_neither_fails_nor_finds_anything(unpacked, tmp_pat
     assert found.returncode == 0 and not found.stdout, found.stdout + found.stderr
 
 
-def pack(path: Path, names: list[str]) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
-        for name in names:
-            packed.write(ROOT / name, name)
-    return path
-
-
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory) -> Path:
     """The zip that ComfyUI's registry keeps."""
-    return pack(tmp_path_factory.mktemp("registry") / "node.zip", shipped())
+    path = tmp_path_factory.mktemp("registry") / "node.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in shipped():
+            packed.write(ROOT / name, name)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -220,12 +217,6 @@ def unpacked(archive) -> Path:
     with zipfile.ZipFile(archive) as packed:
         packed.extractall(archive.parent / "ComfyUI-Depth-Normal")
     return archive.parent / "ComfyUI-Depth-Normal"
-
-
-@pytest.fixture(scope="module")
-def repository(tmp_path_factory) -> Path:
-    """The zip of the repository, as its page offers it."""
-    return pack(tmp_path_factory.mktemp("repository") / "main.zip", tracked())
 
 
 @pytest.mark.slow("another process that imports the pack")
@@ -250,22 +241,6 @@ def test_the_pack_that_is_shipped_runs_in_a_server(unpacked, tmp_path, comfyui_p
         info = server.request("/object_info")
         assert not depth_normal.NODE_CLASS_MAPPINGS.keys() - info.keys()
         server.finished(chain(colour(96), "DepthNormal_MiDaSDepthMap", model="tiny", resolution=64))
-
-
-@pytest.mark.slow("builds and installs by pip")
-def test_the_repositorys_zip_can_be_installed_by_pip(repository, tmp_path):
-    """Beside this environment's packages: torch is not installed once more. The dry run below installs a wheel and an sdist."""
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
-    command, photo = tmp_path / "site" / "bin" / "depth-normal", ROOT / "app" / "coffee.jpg"
-    where = "import depth_normal; print(depth_normal.__file__)"
-    for words in (
-        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", tmp_path / "site", repository],
-        [command, "estimate", photo, "--model", "tiny", "--out", tmp_path / "maps"],
-        [sys.executable, "-c", where],
-    ):
-        run = subprocess.run(list(map(str, words)), cwd=tmp_path, capture_output=True, text=True, env=environment, check=False)
-        assert run.returncode == 0, run.stderr
-    assert list((tmp_path / "maps").iterdir()) and run.stdout.startswith(str(tmp_path / "site")), "and it was this one that ran"
 
 
 # --- numbers ---
