@@ -1,6 +1,14 @@
-"""A stand-in for a loaded model, for the tests of the old nodes."""
+"""Stand-ins for loaded models, for the tests of nodes."""
 
-from depth_normal.annotators.registry import MODELS
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from depth_normal.annotators.registry import FAMILIES, MODELS, find_spec
+from depth_normal.geometry.estimate import Estimate
+from depth_normal.model_loader import Model
+from depth_normal.model_loader.inference.network import LoadedNetwork
 
 
 class Pretend:
@@ -32,3 +40,21 @@ class Pretend:
         self.shapes.append(tuple(images.shape))
         self.fov, self.options, self.images = fov, options, images
         yield self.found
+
+
+class SameOfEach(Model):
+    """A model whose network predicts the same of each image, and whose maps are resized without overshoots; `sizes` is what is asked."""
+
+    resampling = "bilinear"
+
+    def __init__(self, depth, quantity, model="zoedepth-nyu", **more):
+        spec = find_spec(model)
+        annotator = FAMILIES[spec.family](spec, nn.Identity())
+        super().__init__(LoadedNetwork(annotator, torch.float32, torch.device("cpu"), Path()))
+        self.depth, self.sizes = depth, []
+
+        def infer(request):
+            self.sizes.append(request.size)
+            return Estimate(depth, quantity, **more).expanded(len(request.images))
+
+        annotator.infer = infer

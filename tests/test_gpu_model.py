@@ -24,6 +24,7 @@ from depth_normal.utils import resize_map, unit_vectors
 
 ROOT = Path(__file__).resolve().parent.parent
 LONG = (
+    "tiny",
     "depth-anything-small",
     "depth-anything-v2-metric-indoor-small",
     "depth-anything-3-small",

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pretend import SameOfEach
 from torch import nn
 
 import depth_normal
 from depth_normal.annotators.choices import BEST_FIRST, RECOMMENDED_MODEL
-from depth_normal.annotators.registry import FAMILIES, MODELS, find_spec
+from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.surfaces.derive import with_normals
-from depth_normal.model_loader import Model, load_model
-from depth_normal.model_loader.inference.network import LoadedNetwork
+from depth_normal.model_loader import load_model
 from depth_normal.nodes import depth_and_normals, model_list
 from depth_normal.nodes.depth_and_normals import DepthAndNormals
 from depth_normal.nodes.geometry import EstimateGeometry
@@ -23,12 +23,6 @@ from depth_normal.nodes.render import RenderDepth, RenderNormals
 from depth_normal.options.estimate import LOOKS
 
 run = DepthAndNormals().execute
-
-
-class Resampled(Model):
-    """A model whose maps are resized without overshoots."""
-
-    resampling = "bilinear"
 
 
 @pytest.fixture
@@ -43,12 +37,8 @@ def photos():
 def predicting(monkeypatch):
     """Puts a model in place of those of the list, whose network always predicts the same."""
 
-    def put(depth, quantity, model_id="zoedepth-nyu", **more):
-        spec = find_spec(model_id)
-        annotator = FAMILIES[spec.family](spec, nn.Identity())
-        annotator.infer = lambda request: Estimate(depth, quantity, **more).expanded(len(request.images))
-        model = Resampled(LoadedNetwork(annotator, torch.float32, torch.device("cpu"), Path()))
-        monkeypatch.setattr(depth_and_normals, "load_model", lambda *_: model)
+    def put(depth, quantity, **more):
+        monkeypatch.setattr(depth_and_normals, "load_model", lambda *_: SameOfEach(depth, quantity, **more))
 
     return put
 

@@ -613,6 +613,7 @@ def logged():
                 yield ": ".join(values) if text == "%s: %s" else text, "None" not in extra if extra else method[1] != "info"
 
 
+@pytest.mark.slow("reads all modules")
 def test_what_the_log_says_of_an_input_or_a_setting_stands_on_the_node():
     found = list(logged())
     assert len(found) > 50 and {text for text, noted in found if not noted} == {*ON_NO_NODE}
