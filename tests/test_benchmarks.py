@@ -80,7 +80,7 @@ MODELS = (
 SMALL = ("--width", "96", "--height", "64")
 ONCE = ("--size", "56", "--rounds", "1", *SMALL)
 RUNS = {
-    "families.py": (["--narrow", "--models", *MODELS, "--no-memory", "--batches", "1", *ONCE], "outside\n[^$]*dsine +float16"),
+    "families.py": (["--narrow", "--models", *MODELS, "--no-memory", "--batches", "2", *ONCE], "outside\n[^$]*dsine +float16"),
     "families.py memory": (
         ["--narrow", "--models", "moge-2-vits-normal", "--batches", "1", *ONCE],
         r"moge-2-vits-normal +1 +\d+x\d+ +[\d.]+ +[\d.]+ +[\d.]+% +\d+ +[\d.]+\n",
