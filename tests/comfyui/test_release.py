@@ -230,13 +230,12 @@ def test_the_registrys_version_says_that_it_has_no_command(unpacked):
 
 
 @pytest.mark.comfyui
-def test_the_pack_that_is_shipped_runs_in_a_server(unpacked, tmp_path, comfyui_python, monkeypatch):
+def test_the_pack_that_is_shipped_runs_in_a_server(unpacked, tmp_path, serving_beside, monkeypatch):
     """As from the registry: a folder of these files alone, and no OpenCV, which neither ComfyUI nor requirements.txt installs."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "cv2.py").write_text('raise ImportError("there is no OpenCV here")\n')
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path / "site"), os.environ.get("PYTHONPATH")])))
-    serving = runpy.run_path(str(Path(__file__).with_name("conftest.py")))["serving"]
-    with serving(tmp_path / "server", comfyui_python, pack=unpacked) as server:
+    with serving_beside(pack=unpacked) as server:
         assert "IMPORT FAILED" not in server.log
         info = server.request("/object_info")
         assert not depth_normal.NODE_CLASS_MAPPINGS.keys() - info.keys()
