@@ -1,5 +1,7 @@
 """Estimate Panorama: its outputs, and what it refuses before a model is loaded."""
 
+from unittest.mock import Mock
+
 import pytest
 import torch
 
@@ -35,11 +37,14 @@ def test_a_panorama_becomes_maps_of_its_size_and_geometry():
 
 def test_other_sides_are_refused_before_a_model_is_loaded_and_taken_on_request(monkeypatch):
     photo = street()[:, :, :96]
-    monkeypatch.setattr(panorama, "load_model", lambda *_: 1 / 0)
+    model = Mock(estimate_panorama=Mock(side_effect=ZeroDivisionError))
+    monkeypatch.setattr(panorama, "load_model", lambda *_: model)
     with pytest.raises(ValueError, match=r"96x64 pixels; a panorama .* turn on any_aspect"):
         execute(photo, "tiny")
+    assert not model.estimate_panorama.called
     with pytest.raises(ZeroDivisionError):
         execute(photo, "tiny", any_aspect=True)
+    assert model.estimate_panorama.call_args.kwargs["any_aspect"] is True
 
 
 def test_a_model_of_normals_alone_is_refused():
