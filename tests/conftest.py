@@ -8,7 +8,6 @@ import importlib.util
 import logging
 import os
 import random
-import runpy
 import shutil
 import signal
 import subprocess
@@ -25,7 +24,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # ONNX Runtime would send its makers what is run here, through the proxies that tests set too.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
+import mend_torchvision  # noqa: F401
+import process_state
 import pytest
+import random_weights
+import ray_traced_scenes
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,8 +42,6 @@ ABSENT_FROM_PARTIAL = {
     "scratch.refinenet4.resConfUnit2.conv1.weight": (512, 512, 3, 3),
     "scratch.refinenet4.resConfUnit2.conv2.weight": (512, 512, 3, 3),
 }
-
-runpy.run_path(str(ROOT / "tests" / "mend_torchvision.py"))
 
 # pytest gives each logger that does not propagate its handlers, three times for each test. torch has fifty of them. The tracer makes
 # thousands of records for each export once it has any handler.
@@ -63,7 +64,6 @@ SLOW_FIXTURES = {
     "run_benchmark": "runs a benchmark to its end",
     "shared": "reads weights and renders beside the checkout, which are not part of the project",
 }
-unchanged = runpy.run_path(str(ROOT / "tests" / "process_state.py"))["unchanged"]
 
 
 def pytest_addoption(parser):
@@ -135,7 +135,7 @@ def _seed():
 @contextmanager
 def _left_as_found(who):
     logger = logging.getLogger("depth_normal")
-    with unchanged(who):
+    with process_state.unchanged(who):
         level = logger.level
         yield
         if logger.level != level:  # the command line sets it for its process
@@ -264,7 +264,7 @@ def seam_step():
 @pytest.fixture(scope="session")
 def traced_scenes(tmp_path_factory) -> Path:
     """A folder of ray-traced images with true depth and normals (.npz)."""
-    return runpy.run_path(str(ROOT / "tests" / "ray_traced_scenes.py"))["write"](tmp_path_factory.mktemp("scenes"))
+    return ray_traced_scenes.write(tmp_path_factory.mktemp("scenes"))
 
 
 @pytest.fixture(scope="session")
@@ -296,7 +296,7 @@ def partial_midas_small(shared, tmp_path_factory) -> Path:
 def teacher_weights(tmp_path_factory) -> Path:
     """A folder of the teacher's two networks, as training/ wants it, with random weights."""
     folder = tmp_path_factory.mktemp("teacher")
-    runpy.run_path(str(ROOT / "tests" / "random_weights.py"))["write_teacher"](folder, ABSENT_FROM_PARTIAL)
+    random_weights.write_teacher(folder, ABSENT_FROM_PARTIAL)
     return folder
 
 
@@ -307,7 +307,7 @@ def midas_small(tmp_path_factory) -> Path:
 
     from depth_normal.annotators.networks.midas import MidasSmall
 
-    network = runpy.run_path(str(ROOT / "tests" / "random_weights.py"))["randomised"](MidasSmall())
+    network = random_weights.randomised(MidasSmall())
     path = tmp_path_factory.mktemp("weights") / "midas_v21_small_256_random.safetensors"
     save_file(network.state_dict(), path)
     return path

@@ -1,4 +1,4 @@
-"""An annotator of each family whose network is a graph, with random weights and few channels, run by `runpy`."""
+"""An annotator of each family whose network is a graph, with random weights and few channels."""
 
 from __future__ import annotations
 

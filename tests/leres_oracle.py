@@ -1,4 +1,4 @@
-"""The authors' LeReS and LeReS++ as controlnet-aux has them, made small, and the pack's entries of the same sizes. Run by `runpy`."""
+"""The authors' LeReS and LeReS++ as controlnet-aux has them, made small, and the pack's entries of the same sizes."""
 
 import importlib
 import importlib.util

@@ -1,4 +1,4 @@
-"""Run by `runpy`, lets a torchvision be imported whose compiled part does not fit the installed torch; what needs that part still fails.
+"""Imported, lets a torchvision be imported whose compiled part does not fit the installed torch; what needs that part still fails.
 
 controlnet-aux and timm, with which the tests compare, import torchvision without using that part.
 """

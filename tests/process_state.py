@@ -1,4 +1,4 @@
-"""What one test could leave changed for the next: the process's own settings, and those of the libraries; run by `runpy`."""
+"""What one test could leave changed for the next: the process's own settings, and those of the libraries."""
 
 import locale
 import logging

@@ -1,4 +1,4 @@
-"""Weights drawn by seed, run by `runpy`: what a test takes where the numbers themselves do not matter."""
+"""Weights drawn by seed: what a test takes where the numbers themselves do not matter."""
 
 import struct
 from collections.abc import Collection

@@ -2,7 +2,7 @@
 
     python tests/ray_traced_scenes.py DIR
 
-Run by `runpy` for tests that have no renders of Blender beside the checkout; the files are of the same kind: `rgb` (H, W, 3) uint8,
+For tests that have no renders of Blender beside the checkout; the files are of the same kind: `rgb` (H, W, 3) uint8,
 `depth` (H, W) float32 in metres along the optical axis, 0 = sky, `normal` (H, W, 3) int16 of 32767, OpenGL's axes, `mask` (H, W) bool,
 `K` = [fx, fy, cx, cy] in pixels, the centre of the first pixel at 0.
 """

@@ -16,15 +16,6 @@ ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = ROOT / "benchmarks"
 
 
-@pytest.mark.slow("starts another process")
-def test_a_scene_without_its_arrays_is_told_what_it_must_hold(tmp_path):
-    np.savez(tmp_path / "scene.npz", depth=np.ones((4, 4), np.float32))
-    run = subprocess.run([sys.executable, BENCHMARKS / "normals.py", tmp_path], capture_output=True, text=True)
-    assert run.returncode == 2 and "Traceback" not in run.stderr
-    for words in ("scene.npz has no K, mask, normal; found depth", "`normal` (H, W, 3) int16", "[fx, fy, cx, cy]"):
-        assert words in run.stderr
-
-
 def commands() -> list[str]:
     """What benchmarks/ and training/ offer on the command line: files, and modules."""
     benchmarks, training = (
@@ -90,20 +81,29 @@ SMALL = ("--width", "96", "--height", "64")
 ONCE = ("--size", "56", "--rounds", "1", *SMALL)
 RUNS = {
     "families.py": (["--narrow", "--models", *MODELS, "--no-memory", "--batches", "2", *ONCE], "outside\n[^$]*dsine +float16"),
+    "families.py memory": (
+        ["--narrow", "--models", "moge-2-vits-normal", "--batches", "1", *ONCE],
+        r"moge-2-vits-normal +1 +\d+x\d+ +[\d.]+ +[\d.]+ +[\d.]+% +\d+ +[\d.]+\n",
+    ),
+    "memory.py": (["4000x3000 to 700x525"], r"4000x3000 to 700x525 +\d+ +\d+ +[\d.]+ +[\d.]+\n"),
+    "relight.py": (
+        ["SCENES/relight", "--width", "96"],
+        r"land ahead( +[01]\.\d{3}){4}\n(?s:.*)scene_1 sun +0\.00 +0\.00(?s:.*)relief_1 sun +0\.00 +\d+\.\d\d\n",
+    ),
     "diffusion.py": (["--size", "64", "--repeats", "1", "--device", "cpu"], "lbm-normals +float32 +4"),
     "normals.py": (["SCENES/scenes", "--repeats", "1", *SMALL], "this pack, noise 2 %"),
     "refine.py": (["SCENES/scenes", *SMALL], "96x64 on cpu, 1 thread"),
     "edges.py": (["SCENES/scenes", "--traced", "0"], "refine, in tiles"),
     "meshes.py": (["SCENES/scenes", "--tiny"], "tiny +ball"),
     "mesh_views.py": (["--width", "96"], "wide ramps, noise, 30"),
-    "mesh_views.py rims": (["--width", "64", "--rims"], "mean +foliage +25"),
+    "mesh_views.py rims": (["--width", "32", "--rims"], "mean +foliage +25"),
     "mesh_views.py behind": (["--width", "64", "--behind"], "mean +soft +25"),
     "tiles.py": (["SCENES/scenes", "--tiles", "2", "--plane", "320", "240"], "2 tiles, ours"),
     "stereo.py": (["SCENES/stereo", "--seeds", "1", "--width", "64", "--blur", "1"], "posts_1 dolly[^$]*pair[^$]*soft depth[^$]*mean"),
     "stereo.py sharpen": (["--seeds", "1", "--width", "64", "--sharpen", "1", "--shift", "3"], "ghosts[^$]*heads_1 dolly[^$]*mean"),
     "stereo.py rings": (["--seeds", "1", "--width", "64", "--rings", "--softness", "4"], "rings_1 dolly[^$]*mean"),
     "stereo.py raised": (["--seeds", "1", "--width", "64", "--raised", "1.12"], "posts_1 orbit[^$]*soft depth[^$]*mean"),
-    "stereo.py fills": (["--seeds", "1", "--width", "64", "--fills"], "uncovered +ours[^$]*posts_1 dolly[^$]*mean"),
+    "stereo.py fills": (["--seeds", "1", "--width", "32", "--fills"], "uncovered +ours[^$]*posts_1 dolly[^$]*mean"),
     "stereo.py bounds": (["--seeds", "1", "--width", "64", "--bounds"], "hidden +beside[^$]*posts_1 dolly[^$]*mean"),
     "depth_of_field.py": (["SCENES/lens"], "mean +"),
     "roll_off.py": (["SCENES/views.npz"], "ours +"),
@@ -131,12 +131,10 @@ RUNS = {
 """The arguments of each, and a pattern that its last lines match."""
 RENDERING = [path.name for path in sorted(BENCHMARKS.glob("*.py")) if "from blender_scene import" in path.read_text()]
 OTHERWISE = {
-    "memory.py": "below; each measurement is a process",
+    "effects.py": "below",
     "overhead.py": "below",
     "folder.py": "below",
-    "effects.py": "below",
     "speed.py": "below",
-    "relight.py": "below",
     "node_table.py": "tests/nodes/test_node_table.py",
     "soak.py": "tests/comfyui/test_benchmarks_server.py: needs a ComfyUI",
     "first_minute.mjs": "tests/comfyui/test_benchmarks_server.py: needs a ComfyUI and Chromium",
@@ -171,7 +169,7 @@ for line in sys.stdin:
 def scenes(tmp_path_factory) -> Path:
     """A folder with small scenes of each kind that benchmarks read: a ball before a wall."""
     folder, random = tmp_path_factory.mktemp("scenes"), np.random.default_rng(0)
-    for name in ("scenes", "stereo", "lens"):
+    for name in ("scenes", "stereo", "lens", "relight"):
         (folder / name).mkdir()
     v, u = np.mgrid[:96, :128].astype(np.float32)
     ball = (u - 64) ** 2 + (v - 50) ** 2 < 28**2
@@ -188,6 +186,14 @@ def scenes(tmp_path_factory) -> Path:
     np.savez(folder / "lens" / "view.npz", depth=depth, settings_0=np.float32((2, 2, 50, 36, 5, 0)), **lens)
     light = {"lit": 3 * random.random((8, 8, 3)), "base": random.random((8, 3)), "Standard": random.random((8, 8, 3))}
     np.savez(folder / "views.npz", **light)
+    flat, towards = np.full((24, 32, 3), 0.3, np.float32), np.tile(np.float32((0, 0, 1)), (24, 32, 1))
+    lit = {
+        "lamps": json.dumps({"sun": {"position": (0, 0, 1), "is_point": False, "size": 0.0}}),
+        "intrinsics": np.float32([[30, 0, 15.5], [0, 30, 11.5], [0, 0, 1]]),
+        **{"sun": flat, "normals": towards, "depth": np.full((24, 32), 2, np.float32)},
+    }
+    np.savez(folder / "relight" / "scene_1.npz", even=flat, sun_bare=flat, **lit)
+    np.savez(folder / "relight" / "relief_1.npz", photo=flat, looks=json.dumps({"specular": 0.0, "shininess": 32.0}), **lit)
     return folder
 
 
@@ -217,6 +223,27 @@ def test_a_benchmark_runs_to_its_end(name, run_benchmark, scenes):
     assert re.search(last, output), output
 
 
+def test_a_scene_without_its_arrays_is_told_what_it_must_hold(run_benchmark, tmp_path):
+    np.savez(tmp_path / "scene.npz", depth=np.ones((4, 4), np.float32))
+    code, output = run_benchmark("normals.py", str(tmp_path))
+    assert code == 2 and "Traceback" not in output
+    for words in ("scene.npz has no K, mask, normal; found depth", "`normal` (H, W, 3) int16", "[fx, fy, cx, cy]"):
+        assert words in output
+
+
+def test_effects_are_told_in_seconds(run_benchmark):
+    code, output = run_benchmark("effects.py", *SMALL, "--rounds", "1", "--only", "relight", "cast_shadow", "stereo", "parallax")
+    assert code == 0, output
+    taken = {name: float(samples) for name, samples in re.findall(r"^(\w.*?) +[\d.]+ +([\d.]+)$", output, re.MULTILINE)}
+    rows = {"relight, sun (node)", "relight, three lamps (node)", "cast_shadow, soft", "stereo, both eyes", "parallax, a frame of 8"}
+    assert rows <= set(taken) and taken["grid_sample"] == 1.0
+    titles, *steps = (line.split() for line in output.split("samples  ")[-1].splitlines())
+    assert titles == ["assumptions", "edges", "sky", "normals", "shadows", "light", "colours", "the", "rest"]
+    sun = dict(zip(titles, map(float, steps[0][-8:]), strict=False))
+    shade = dict(zip(titles, map(float, steps[3][-8:]), strict=False))
+    assert shade["shadows"] < 1 < sun["shadows"], "no shadow was asked for there"
+
+
 def test_every_benchmark_runs_somewhere():
     """The tables of benchmarks/README.md, and all that benchmarks/ offers."""
     known = {name.split()[0] for name in RUNS} | set(OTHERWISE)
@@ -237,14 +264,6 @@ def test_every_family_is_measured():
     assert {table[name].family for name in MODELS} == measured
     diffusion = re.findall(r'^    \("([\w.-]+)", \w+Annotator,', (BENCHMARKS / "diffusion.py").read_text(), re.MULTILINE)
     assert {table[name].family for name in diffusion} == {spec.family for spec in table.values()} - measured
-
-
-@pytest.mark.slow("starts another process")
-def test_memory_is_measured_with_all_inputs_of_the_network():
-    words = ["--narrow", "--models", "moge-2-vits-normal", "--batches", "1", *ONCE]
-    run = subprocess.run([sys.executable, BENCHMARKS / "families.py", *words], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert re.search(r"^moge-2-vits-normal +1 +\d+x\d+ +[\d.]+ +[\d.]+ +[\d.]+% +\d+ +[\d.]+$", run.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -276,57 +295,11 @@ def test_several_networks_normals_alone_and_further_inputs_are_measured(model, r
     assert code == 0 and output.count("the network's forward ") == 1 and "estimate, file to file" in output, output
 
 
-@pytest.mark.slow("measures large images in processes of their own")
-def test_memory_of_large_images_is_measured():
-    run = subprocess.run([sys.executable, BENCHMARKS / "memory.py", "4000x3000 to 700x525"], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert re.search(r"^4000x3000 to 700x525 +\d+ +\d+ +[\d.]+ +[\d.]+$", run.stdout, re.MULTILINE)
-
-
 @pytest.mark.skipif(importlib.util.find_spec("bpy") is not None, reason="here is bpy, and they run")
 @pytest.mark.parametrize("name", RENDERING)
 def test_scripts_for_blender_name_the_missing_bpy(name, tmp_path):
     run = subprocess.run([sys.executable, BENCHMARKS / name, "--out", tmp_path / "scenes"], capture_output=True, text=True)
     assert run.returncode == 2 and "this Python has no bpy; install it" in run.stderr and not list(tmp_path.iterdir())
-
-
-@pytest.mark.slow("starts another process")
-def test_effects_are_told_in_seconds():
-    words = ["--width", "96", "--height", "64", "--rounds", "1", "--only", "relight", "cast_shadow", "stereo", "parallax"]
-    run = subprocess.run([sys.executable, BENCHMARKS / "effects.py", *words], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    taken = {name: float(samples) for name, samples in re.findall(r"^(\w.*?) +[\d.]+ +([\d.]+)$", run.stdout, re.MULTILINE)}
-    assert {
-        "relight, sun (node)",
-        "relight, three lamps (node)",
-        "cast_shadow, soft",
-        "stereo, both eyes",
-        "parallax, a frame of 8",
-    } <= set(taken)
-    assert taken["grid_sample"] == 1.0
-    titles, *steps = (line.split() for line in run.stdout.split("samples  ")[-1].splitlines())
-    assert titles == ["assumptions", "edges", "sky", "normals", "shadows", "light", "colours", "the", "rest"]
-    sun = dict(zip(titles, map(float, steps[0][-8:]), strict=False))
-    shade = dict(zip(titles, map(float, steps[3][-8:]), strict=False))
-    assert shade["shadows"] < 1 < sun["shadows"], "no shadow was asked for there"
-
-
-@pytest.mark.slow("starts another process")
-def test_light_is_judged_by_a_scene(tmp_path):
-    flat = np.full((24, 32, 3), 0.3, np.float32)
-    towards = np.tile(np.float32((0, 0, 1)), (24, 32, 1))
-    lamps = {"sun": {"position": (0, 0, 1), "is_point": False, "size": 0.0}}
-    maps = {"even": flat, "sun": flat, "sun_bare": flat, "normals": towards, "depth": np.full((24, 32), 2, np.float32)}
-    camera = np.float32([[30, 0, 15.5], [0, 30, 11.5], [0, 0, 1]])
-    np.savez(tmp_path / "scene_1.npz", lamps=json.dumps(lamps), intrinsics=camera, **maps)
-    looks = json.dumps({"specular": 0.0, "shininess": 32.0})
-    shown = {"photo": flat, "sun": flat, "normals": towards, "depth": maps["depth"]}
-    np.savez(tmp_path / "relief_1.npz", lamps=json.dumps(lamps), looks=looks, intrinsics=camera, **shown)
-    run = subprocess.run([sys.executable, BENCHMARKS / "relight.py", tmp_path, "--width", "96"], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert re.search(r"^land ahead( +[01]\.\d{3}){4}$", run.stdout, re.MULTILINE)
-    assert re.search(r"^scene_1 sun +0\.00 +0\.00", run.stdout, re.MULTILINE)
-    assert re.search(r"^relief_1 sun +0\.00 +\d+\.\d\d$", run.stdout, re.MULTILINE)
 
 
 PAGE_OF_TWO = (

@@ -24,6 +24,7 @@ from depth_normal.utils import resize_map, unit_vectors
 
 ROOT = Path(__file__).resolve().parent.parent
 LONG = (
+    "tiny",
     "depth-anything-small",
     "depth-anything-v2-metric-indoor-small",
     "depth-anything-3-small",
@@ -41,12 +42,15 @@ LONG = (
     "moge-2-vits-normal",
     "metric3d-vit-small",
     "dsine",
+)
+OF_THE_BUDGETS_SIZE_ALONE = {
     "relight, low sun (node)",
     "relight, candle (node)",
     "relight, three lamps (node)",
     "parallax, a frame of 8",
     "cut-out, by distance (node)",
-)
+}
+"""Effects that take long are counted once, in the slow test of all of them."""
 
 
 with pytest.MonkeyPatch.context() as _patch:
@@ -65,11 +69,10 @@ def rows(gpu):
     return gpu_model.effect_rows(gpu, 72, 128)
 
 
-def named(budgets):
-    return [pytest.param(name, marks=pytest.mark.slow("takes a second") if name in LONG else ()) for name in budgets]
+NETWORKS = [pytest.param(name, marks=pytest.mark.slow("takes a second") if name in LONG else ()) for name in gpu_model.NETWORKS]
 
 
-@pytest.mark.parametrize("name", named(gpu_model.NETWORKS))
+@pytest.mark.parametrize("name", NETWORKS)
 def test_a_model_asks_no_more_of_a_gpu_than_its_budget(name, gpu):
     with families.narrow([name]):
         gpu_model.count_network(name, gpu, 480, 640)
@@ -84,7 +87,7 @@ def test_a_frame_of_a_video_asks_no_more_of_a_gpu_than_its_budget(name, gpu):
     assert not gpu.exceeds(gpu_model.VIDEOS[name], gpu_model.FRAMES)
 
 
-@pytest.mark.parametrize("name", named(gpu_model.EFFECTS))
+@pytest.mark.parametrize("name", [name for name in gpu_model.EFFECTS if name not in OF_THE_BUDGETS_SIZE_ALONE])
 def test_an_effect_asks_no_more_of_a_gpu_than_its_budget(name, gpu, rows):
     rows[name]()
     assert not gpu.exceeds(gpu_model.EFFECTS[name], gpu_model.images_of(name))

@@ -2,17 +2,14 @@
 
 import logging
 import os
-import runpy
 import sys
 import types
-from pathlib import Path
 
+import process_state
 import pytest
 import torch
 
 from depth_normal.annotators import registry
-
-STATE = types.SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("process_state.py"))))
 
 
 def change_threads(patch):
@@ -42,7 +39,7 @@ def test_what_is_left_changed_is_named(named):
     with pytest.MonkeyPatch.context() as patch:
         restore = None
         try:
-            with pytest.raises(AssertionError, match=named), STATE.unchanged("a test"):
+            with pytest.raises(AssertionError, match=named), process_state.unchanged("a test"):
                 restore = CHANGES[named](patch)
         finally:
             if restore:
@@ -50,5 +47,5 @@ def test_what_is_left_changed_is_named(named):
 
 
 def test_what_is_restored_is_no_change():
-    with STATE.unchanged("a test"), pytest.MonkeyPatch.context() as patch:
+    with process_state.unchanged("a test"), pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "yes")

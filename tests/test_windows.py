@@ -213,13 +213,19 @@ def modules():
 
 
 @pytest.mark.slow("reads all modules")
-def test_messages_have_letters_that_every_western_console_has():
-    """Elsewhere a letter becomes an escape; a message should not need one. Node search words are shown by a browser alone."""
+def test_messages_have_letters_that_every_western_console_has_and_no_process_is_forked():
+    """Elsewhere a letter becomes an escape; a message should not need one. Node search words are shown by a browser alone.
+
+    Windows and macOS start processes anew: nothing may rest on what a parent holds. Ray starts its workers by commands.
+    """
     found = []
     for path in modules():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         docstrings = {id(part.value) for part in ast.walk(tree) if isinstance(part, ast.Expr)}
         for part in ast.walk(tree):
+            used = {getattr(part, "id", ""), getattr(part, "attr", ""), *(getattr(each, "name", "") for each in getattr(part, "names", []))}
+            if used & {"multiprocessing", "ProcessPoolExecutor", "fork", "forkpty"}:
+                found.append(f"{path.relative_to(ROOT)}:{part.lineno}: forks")
             if isinstance(part, ast.Constant) and isinstance(part.value, str) and id(part) not in docstrings:
                 kept = part.value.encode("cp1252", "ignore").decode("cp1252")
                 if (
@@ -252,21 +258,3 @@ def test_every_help_and_each_kind_of_run_is_printed_to_a_console_without_utf_8(p
     for text in (run.stdout.decode("cp1252"), run.stderr.decode("cp1252")):
         assert "Traceback" not in text and "UnicodeEncodeError" not in text and "\\u" not in text and "\\x" not in text
     assert "did you mean estimate" in run.stderr.decode("cp1252") and len(run.stdout) > 50_000
-
-
-@pytest.mark.slow("reads all modules")
-def test_no_process_is_forked():
-    """Windows and macOS start processes anew: nothing may rest on what a parent holds. Ray starts its workers by commands."""
-    names = {"multiprocessing", "ProcessPoolExecutor", "fork", "forkpty"}
-    used = {
-        f"{path.relative_to(ROOT)}: {name}"
-        for path in modules()
-        for part in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        for name in names
-        & {
-            getattr(part, "id", ""),
-            getattr(part, "attr", ""),
-            *(alias.name for alias in getattr(part, "names", []) if hasattr(alias, "name")),
-        }
-    }
-    assert not used

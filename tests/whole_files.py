@@ -1,4 +1,4 @@
-"""Weight files that are whole and random, and what the tests of downloads do with them; read by `runpy`."""
+"""Weight files that are whole and random, and what the tests of downloads do with them."""
 
 import hashlib
 import random

@@ -1,11 +1,11 @@
 """The scripts that render scenes for benchmarks, at tiny sizes; and the benchmarks that read what they rendered."""
 
-import os
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
 import pytest
+from forked import needs_fork, printed_by
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
@@ -22,6 +22,7 @@ RENDERED = {
 }
 
 
+@needs_fork
 @pytest.mark.parametrize("script", RENDERED)
 def test_what_is_rendered_can_be_measured(script, run_python, tmp_path):
     words, (benchmark, *asked) = RENDERED[script]
@@ -29,7 +30,11 @@ def test_what_is_rendered_can_be_measured(script, run_python, tmp_path):
     rendered = run_python(BENCHMARKS / script, *kind, *words, "--out", tmp_path)
     assert rendered.returncode == 0, rendered.stdout[-2000:] + rendered.stderr[-4000:]
     assert list(tmp_path.glob("*.npz")), "nothing was rendered"
-    command = [sys.executable, BENCHMARKS / benchmark, *(word.replace("DIR", str(tmp_path)) for word in asked)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))}
-    run = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert run.returncode == 0 and run.stdout, run.stderr
+
+    def measure():
+        sys.path.insert(0, str(BENCHMARKS))
+        sys.argv = [benchmark, *(word.replace("DIR", str(tmp_path)) for word in asked)]
+        runpy.run_path(str(BENCHMARKS / benchmark), run_name="__main__")
+
+    code, printed = printed_by(measure)
+    assert code == 0 and printed, printed

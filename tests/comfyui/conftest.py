@@ -166,8 +166,8 @@ def slow_server(tmp_path_factory, comfyui_python):
 
 @pytest.fixture
 def serving_beside(tmp_path, comfyui_python):
-    """Starts a server with further node files; a context, as `serving`."""
-    return lambda *packs: serving(tmp_path / "beside", comfyui_python, packs)
+    """Starts a server with further node files, or another copy of the pack; a context, as `serving`."""
+    return lambda *packs, **more: serving(tmp_path / "beside", comfyui_python, packs, **more)
 
 
 def wait_until_up(server: Server) -> None:

@@ -3,24 +3,22 @@
 .ci/run runs it on the newest and the oldest ComfyUI that the registry has; docs/contributing/comfyui-versions.md says how on others.
 """
 
-import runpy
-from pathlib import Path
-
+import object_info as INFO
 import pytest
+from prompts import call, colour, ours
 
 from depth_normal import NODE_CLASS_MAPPINGS
 
-INFO = runpy.run_path(str(Path(__file__).resolve().parents[1] / "object_info.py"))
 pytestmark = pytest.mark.comfyui
 
 
 def test_every_node_is_served_as_it_is_described(bare_server):
     assert "IMPORT FAILED" not in bare_server.log
     info = bare_server.request("/object_info")
-    ours = INFO["described"](NODE_CLASS_MAPPINGS)
+    ours = INFO.described(NODE_CLASS_MAPPINGS)
     assert not ours.keys() - info.keys()
     served = {name: served_node(info[name], ours[name]) for name in ours}
-    assert not INFO["broken"](ours, served)
+    assert not INFO.broken(ours, served)
     assert all(info[name]["python_module"] == "custom_nodes.ComfyUI-Depth-Normal" for name in ours)
 
 
@@ -34,7 +32,7 @@ def served_node(node: dict, ours: dict) -> dict:
             # Newer versions write the choices of a list into its options
             choices = kind if isinstance(kind, list) else settings.get("options") if kind == "COMBO" else None
             entry = {"name": name, "type": kind if choices is None else "COMBO", "required": group == "required"}
-            if entry["type"] in INFO["WIDGETS"]:
+            if entry["type"] in INFO.WIDGETS:
                 entry["default"] = settings.get("default", choices[0] if choices else None)
             if choices is not None:
                 machine = "remote" in settings or "image_upload" in settings or name == "file"
@@ -46,18 +44,14 @@ def served_node(node: dict, ours: dict) -> dict:
 def test_a_prompt_runs_over_our_sockets_and_cores(bare_server):
     """The first node of the README, two renderers, a mesh for core's node, and one that shows its result on itself."""
     graph = {
-        "1": {"class_type": "EmptyImage", "inputs": {"width": 96, "height": 64, "batch_size": 2, "color": 0x7090C0}},
+        "1": colour(96, count=2, color=0x7090C0),
         "2": ours("DepthAndNormals", image=["1", 0], model="tiny", resolution=64),
         "3": ours("RenderDepth", geometry=["2", 3]),
         "4": ours("Relight", image=["1", 0], geometry=["2", 3]),
         "5": ours("GeometryToMesh", geometry=["2", 3], image=["1", 0]),
-        "6": {"class_type": "SaveGLB", "inputs": {"mesh": ["5", 0], "filename_prefix": "contract"}},
+        "6": call("SaveGLB", mesh=["5", 0], filename_prefix="contract"),
         "7": ours("PreviewGeometry", geometry=["2", 3]),
-        **{f"p{node}": {"class_type": "PreviewImage", "inputs": {"images": [node, 0]}} for node in "234"},
+        **{f"p{node}": call("PreviewImage", images=[node, 0]) for node in "234"},
     }
     outputs = bare_server.finished(graph)
     assert [len(outputs[f"p{node}"]["images"]) for node in "234"] == [2, 2, 2] and len(outputs["6"]["3d"]) == 2 and outputs["7"]
-
-
-def ours(name: str, **inputs) -> dict:
-    return {"class_type": f"DepthNormal_{name}", "inputs": inputs}

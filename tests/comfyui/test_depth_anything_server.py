@@ -4,14 +4,13 @@ The networks are those of tests/tiny_depth.py, which is a pack in the server's c
 """
 
 import json
-import runpy
 import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+import tiny_depth as TINY
 import torch
 
 from depth_normal import load_model
@@ -21,7 +20,6 @@ from depth_normal.geometry.files import load_estimate
 from depth_normal.nodes import depth_maps
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_depth.py")))
 NODES = {node.NODE_ID: node for node in depth_maps.NODES}
 ZOE, V1, V2, ZOE_V1 = (
     "Zoe-DepthMapPreprocessor",
@@ -90,15 +88,6 @@ def run_workflow(tiny_server, image_path, tmp_path):
         return {path.name.split("_")[0]: cv2.imread(str(path))[..., ::-1].astype(int) for path in folder.glob("*.png")}
 
     return run
-
-
-def graph(image_path: Path, node: str, count: int = 1, **widgets) -> dict:
-    return {
-        "1": {"class_type": "LoadImage", "inputs": {"image": image_path.name}},
-        "2": {"class_type": "RepeatImageBatch", "inputs": {"image": ["1", 0], "amount": count}},
-        "3": {"class_type": node, "inputs": {"image": ["2", 0], **widgets}},
-        "4": {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}},
-    }
 
 
 def workflow(name: str) -> Path:

@@ -5,17 +5,17 @@ shrinks the architectures in the server's table of models; ids, file names and f
 """
 
 import json
-import runpy
 import shutil
 import subprocess
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+import tiny_diffusion as TINY
 import torch
+from prompts import chain
 
 from depth_normal.annotators.registry import MATERIAL_MODELS, MODELS
 from depth_normal.geometry.textures.seamless import margins, wrap
@@ -23,7 +23,6 @@ from depth_normal.model_loader import load_model
 from depth_normal.nodes import diffusion
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_diffusion.py")))
 NODES = {node.NODE_ID: node for node in diffusion.NODES}
 RENAMED = {
     "marigold-depth": {},
@@ -79,12 +78,7 @@ def here(tiny_server, monkeypatch):
 def graph(image_path: Path, node: str, count: int = 1, **widgets) -> dict:
     required = NODES[f"DepthNormal_{node}"].INPUT_TYPES()["required"]
     defaults = {name: widget[1]["default"] for name, widget in required.items() if name != "image"}
-    return {
-        "1": {"class_type": "LoadImage", "inputs": {"image": image_path.name}},
-        "2": {"class_type": "RepeatImageBatch", "inputs": {"image": ["1", 0], "amount": count}},
-        "3": {"class_type": f"DepthNormal_{node}", "inputs": {"image": ["2", 0], "precision": "float32", **defaults, **widgets}},
-        "4": {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}},
-    }
+    return chain(image_path.name, f"DepthNormal_{node}", count, **{"precision": "float32", **defaults, **widgets})
 
 
 @pytest.mark.parametrize("family", ["Marigold", "Lotus", "LBM"])

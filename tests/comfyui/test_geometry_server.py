@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from prompts import call as core
+from prompts import ours as node
 
 from depth_normal.annotators.registry import find_spec
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
@@ -43,16 +45,8 @@ def scene(server) -> dict:
     return {
         "1": node("LoadGeometry", file="plane.npz"),
         "2": node("NormalsFromDepth", geometry=["1", 0], method="plane fit"),
-        "3": {"class_type": "LoadImage", "inputs": {"image": "texture.png"}},
+        "3": core("LoadImage", image="texture.png"),
     }
-
-
-def node(name: str, **inputs) -> dict:
-    return {"class_type": f"DepthNormal_{name}", "inputs": inputs}
-
-
-def core(name: str, **inputs) -> dict:
-    return {"class_type": name, "inputs": inputs}
 
 
 def shown(server, graph: dict, *ends: str) -> list[np.ndarray]:
@@ -74,14 +68,6 @@ def glb_points(path) -> np.ndarray:
     accessor = document["accessors"][document["meshes"][0]["primitives"][0]["attributes"]["POSITION"]]
     start = 28 + length + document["bufferViews"][accessor["bufferView"]].get("byteOffset", 0) + accessor.get("byteOffset", 0)
     return np.frombuffer(data, np.float32, 3 * accessor["count"], start).reshape(-1, 3)
-
-
-def test_every_node_is_described(server):
-    described = server.request("/object_info")
-    ours = [name for name in described if name.startswith("DepthNormal_")]
-    assert len(ours) >= 13
-    for name in ours:
-        assert described[name]["description"] and described[name]["category"].split("/")[0] == "Depth & Normals"
 
 
 def test_core_renders_our_geometry_as_we_do(server, scene):
@@ -139,7 +125,7 @@ def test_core_makes_meshes_of_our_geometry(server, scene, there, socket, mesher)
 def test_our_meshes_go_to_cores_3d_preview(server, scene):
     graph = scene | {
         "mesh": node("SaveMesh", geometry=["2", 0], image=["3", 0], filename_prefix="ours/mesh", max_points=0),
-        "relief": node("SaveRelief", geometry=["1", 0], max_points=400),
+        "relief": node("SaveRelief", geometry=["1", 0], filename_prefix="ours/relief", max_points=400),
         "shown": core("Preview3D", model_file=["mesh", 0]),
         "plate": core("Preview3D", model_file=["relief", 0]),
     }
@@ -149,7 +135,7 @@ def test_our_meshes_go_to_cores_3d_preview(server, scene):
     assert len(points) == HEIGHT * WIDTH - 64
     assert abs(points @ NORMAL.numpy() + 3 * NORMAL[2].item()).max() < 1e-3
     assert outputs["mesh"]["text"][0].startswith("3,008 points, ") and "metric depth, " in outputs["mesh"]["text"][0]
-    assert outputs["shown"]["result"][0] == "ours/mesh_00001.glb" and outputs["plate"]["result"][0] == "3d/relief_00001.stl"
+    assert outputs["shown"]["result"][0] == "ours/mesh_00001.glb" and outputs["plate"]["result"][0] == "ours/relief_00001.stl"
 
 
 def test_cores_3d_nodes_take_our_mesh_files_and_camera(server, scene):

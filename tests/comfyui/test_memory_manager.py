@@ -1,16 +1,14 @@
 """ComfyUI's own memory manager, in a process of its own: models are registered with it, freed by it and by us, and leave nothing else."""
 
-import runpy
 import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+import tiny_depth as TINY
 
 from depth_normal.annotators.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_depth.py")))
 PAIR = "depth-anything-v2-large", "zoedepth-nyu"
 
 pytestmark = pytest.mark.comfyui

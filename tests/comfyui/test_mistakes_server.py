@@ -1,43 +1,35 @@
 """What users do to a real ComfyUI server while it works: cancel, queue from two pages, move model files about, link what does not fit."""
 
 import json
-import runpy
 import time
 import urllib.error
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+import tiny_depth as TINY
+from prompts import call, colour, ours
 
 from depth_normal.annotators.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_depth.py")))
 MODEL = "depth-anything-v2-base"
 SOON = 3
 """Seconds from the button to the end: one where nothing else runs, and tests run beside others."""
 pytestmark = pytest.mark.comfyui
 
 
-def make_image(width, height, count=1):
-    return {"class_type": "EmptyImage", "inputs": {"width": width, "height": height, "batch_size": count, "color": 0x808080}}
-
-
 def shown(last, **nodes):
-    return {**nodes, "sink": {"class_type": "PreviewAny", "inputs": {"source": [last, 0]}}}
+    return {**nodes, "sink": call("PreviewAny", source=[last, 0])}
 
 
 def estimate(count=1, size=96, **load):
     return shown(
         "estimate",
-        image=make_image(96, 64, count),
-        model={"class_type": "DepthNormal_LoadModel", "inputs": load},
-        estimate={
-            "class_type": "DepthNormal_EstimateGeometry",
-            "inputs": {"model": ["model", 0], "image": ["image", 0], "resolution": size},
-        },
+        image=colour(96, count=count),
+        model=ours("LoadModel", **load),
+        estimate=ours("EstimateGeometry", model=["model", 0], image=["image", 0], resolution=size),
     )
 
 
@@ -60,7 +52,7 @@ EFFECTS = {
 @pytest.mark.parametrize("node", EFFECTS)
 def test_an_effect_ends_soon_when_it_is_cancelled(server, slope, node):
     inputs = {"image": ["image", 0], "depth": ["image", 0], **EFFECTS[node]}
-    graph = shown("effect", image={"class_type": "LoadImage", "inputs": {"image": slope}}, effect={"class_type": node, "inputs": inputs})
+    graph = shown("effect", image=call("LoadImage", image=slope), effect=call(node, **inputs))
     assert cancelled(server, graph, 1.5) < SOON
 
 
@@ -97,9 +89,9 @@ def test_prompts_of_two_pages_do_not_meet(server):
     for number in range(4):
         page = f"page{number % 2}"
         graph = {
-            "image": make_image(64 + 32 * number, 64),
-            "depth": {"class_type": "DepthNormal_MiDaSDepthMap", "inputs": {"image": ["image", 0], "model": "tiny", "resolution": 64}},
-            "sink": {"class_type": "PreviewImage", "inputs": {"images": ["depth", 0]}},
+            "image": colour(64 + 32 * number),
+            "depth": ours("MiDaSDepthMap", image=["image", 0], model="tiny", resolution=64),
+            "sink": call("PreviewImage", images=["depth", 0]),
         }
         asked.append(server.request("/prompt", {"prompt": graph, "client_id": page})["prompt_id"])
     for number, prompt in enumerate(asked):
@@ -157,7 +149,7 @@ def test_a_model_file_may_be_deleted_swapped_and_broken_between_prompts(server, 
 )
 def test_a_link_of_another_kind_is_refused_before_anything_runs(server, node, inputs):
     with pytest.raises(urllib.error.HTTPError) as refused:
-        server.submit(shown("node", **SOURCES, node={"class_type": node, "inputs": inputs}))
+        server.submit(shown("node", **SOURCES, node=call(node, **inputs)))
     assert refused.value.code == 400 and json.loads(refused.value.read())
 
 
@@ -172,7 +164,7 @@ def test_a_link_of_another_kind_is_refused_before_anything_runs(server, node, in
     ],
 )
 def test_a_value_that_does_not_fit_is_answered_in_words(server, node, inputs, words):
-    history = server.run(shown("node", **SOURCES, node={"class_type": node, "inputs": inputs}))
+    history = server.run(shown("node", **SOURCES, node=call(node, **inputs)))
     (error,) = (body for kind, body in history["status"]["messages"] if kind == "execution_error")
     assert words in error["exception_message"]
     frames = [frame for frame in error["traceback"] if frame.lstrip().startswith("File ")]
@@ -181,13 +173,13 @@ def test_a_value_that_does_not_fit_is_answered_in_words(server, node, inputs, wo
 
 def test_one_map_goes_with_every_image_of_a_batch(server):
     inputs = {"image": ["three", 0], "depth": ["image", 0]}
-    assert problem(server.run(shown("node", **SOURCES, node={"class_type": "DepthNormal_Fog", "inputs": inputs}))) is None
+    assert problem(server.run(shown("node", **SOURCES, node=ours("Fog", **inputs)))) is None
 
 
 SOURCES = {
-    "image": make_image(96, 64),
-    "two": make_image(96, 64, 2),
-    "three": make_image(96, 64, 3),
-    "mask": {"class_type": "SolidMask", "inputs": {"value": 1.0, "width": 96, "height": 64}},
-    "tiny": {"class_type": "DepthNormal_LoadModel", "inputs": {"model": "tiny"}},
+    "image": colour(96),
+    "two": colour(96, count=2),
+    "three": colour(96, count=3),
+    "mask": call("SolidMask", value=1.0, width=96, height=64),
+    "tiny": ours("LoadModel", model="tiny"),
 }

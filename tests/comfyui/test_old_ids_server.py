@@ -4,6 +4,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+from prompts import chain, colour
 
 ROOT = Path(__file__).resolve().parents[2]
 OTHER = Path(__file__).with_name("other_pack.py")
@@ -54,27 +55,14 @@ def test_alone_this_pack_serves_all(server):
 
 def test_a_depth_map_is_made_whatever_the_numbers_that_have_no_effect(server):
     """Graphs written by hand or by a chatbot have thresholds of 6.28."""
-    script = {
-        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0xFF8800}},
-        "2": {
-            "class_type": "MiDaS-DepthMapPreprocessor",
-            "inputs": {"image": ["1", 0], "a": 99.0, "bg_threshold": 6.28, "resolution": 64, "model": "tiny"},
-        },
-        "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}},
-    }
-    server.finished(script)
+    server.finished(chain(colour(), "MiDaS-DepthMapPreprocessor", a=99.0, bg_threshold=6.28, resolution=64, model="tiny"))
 
 
 def test_in_place_of_a_missing_node_with_a_prefixed_id_this_packs_is_offered_and_runs(server, tmp_path):
     prefixed = f"Inference_Core_{OLD}"
     assert prefixed not in server.request("/object_info")
     assert [each["new_node_id"] for each in server.request("/node_replacements")[prefixed]] == [OWN]
-    script = {
-        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0xFF8800}},
-        "2": {"class_type": prefixed, "inputs": {"image": ["1", 0], "resolution": 64, "model": "tiny"}},
-        "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}},
-    }
-    assert server.finished(script)["3"]["images"]
+    assert server.finished(chain(colour(), prefixed, resolution=64, model="tiny"))["4"]["images"]
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["loaded before", "loaded after"])
@@ -98,12 +86,7 @@ def test_the_old_ids_can_be_left_alone(tmp_path, serving_beside, monkeypatch):
     with serving_beside(pack) as running:
         info, line = running.request("/object_info"), said(running)
         assert len(run_workflow(running, WORKFLOW, tmp_path, *NODES)) == 2
-        script = {
-            "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}},
-            "2": {"class_type": ZOE, "inputs": {"image": ["1", 0], "resolution": 64}},
-            "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}},
-        }
-        running.submit(script)  # is not refused: this pack's own takes the place of what nobody serves
+        running.submit(chain(colour(), ZOE, resolution=64))  # is not refused: this pack's own takes the place of what nobody serves
     assert info[OLD]["display_name"] == "Of another pack" and LEFT not in info and "AIO_Preprocessor" not in info
     assert "this pack serves" not in line and f"{pack.stem} serves {OLD}" in line and f"nobody serves {ZOE}" in line
     assert "DEPTH_NORMAL_OLD_IDS" in line

@@ -3,21 +3,20 @@
 The networks are those of tests/tiny_old_nodes.py and tests/tiny_depth.py, which are packs in the server's custom_nodes as well.
 """
 
-import runpy
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+import tiny_depth as TINY_DEPTH
+import tiny_old_nodes as TINY
+from prompts import call, chain, ours
 
 from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.files import read_npz
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_old_nodes.py")))
-TINY_DEPTH = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_depth.py")))
 AUX = "custom_nodes/comfyui_controlnet_aux/ckpts"
 BAE, DSINE, LERES = "BAE-NormalMapPreprocessor", "DSINE-NormalMapPreprocessor", "LeReS-DepthMapPreprocessor"
 METRIC3D_DEPTH, METRIC3D_NORMALS = "Metric3D-DepthMapPreprocessor", "Metric3D-NormalMapPreprocessor"
@@ -50,13 +49,7 @@ def old_server(server):
 
 def make_images(server, node: str, count: int = 1, **widgets) -> list[np.ndarray]:
     """Previews of the node's output, RGB."""
-    graph = {
-        "1": {"class_type": "LoadImage", "inputs": {"image": "old.png"}},
-        "2": {"class_type": "RepeatImageBatch", "inputs": {"image": ["1", 0], "amount": count}},
-        "3": {"class_type": node, "inputs": {**widgets, "image": ["2", 0]}},
-        "4": {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}},
-    }
-    entries = server.finished(graph)["4"]["images"]
+    entries = server.finished(chain("old.png", node, count, **widgets))["4"]["images"]
     return [cv2.imread(str(server.base / "temp" / each["filename"]))[..., ::-1].astype(int) for each in entries]
 
 
@@ -77,20 +70,13 @@ def test_moge_1_is_recognised_and_gives_depth_and_a_mask(old_server):
     path = old_server.base / "models" / "geometry_estimation" / "first moge.pt"
     path.parent.mkdir(exist_ok=True)
     shutil.copy(old_server.base / AUX / "Ruicheng" / "moge-vitl" / "model.pt", path)
-    estimate = saved(old_server, {"model": "(from file)", "weights": path.name}, count=1)
+    graph = {
+        "1": call("LoadImage", image="old.png"),
+        "2": ours("LoadModel", model="(from file)", weights=path.name),
+        "3": ours("EstimateGeometry", model=["2", 0], image=["1", 0]),
+        "4": ours("SaveGeometry", geometry=["3", 0], filename_prefix="old/moge", format="npz"),
+    }
+    (entry,) = old_server.finished(graph)["4"]["files"]
+    estimate = read_npz(old_server.base / "output" / entry["subfolder"] / entry["filename"])
     assert estimate.depth.shape == (1, 1, HEIGHT, WIDTH) and estimate.mask is not None and estimate.intrinsics is not None
     assert f"{path} is recognised as moge-vitl" in old_server.log
-
-
-def saved(server, model: dict, count: int, **widgets):
-    """What Depth & Normals (advanced) gives of the image, `count` times, through a file."""
-    graph = {
-        "1": {"class_type": "LoadImage", "inputs": {"image": "old.png"}},
-        "2": {"class_type": "RepeatImageBatch", "inputs": {"image": ["1", 0], "amount": count}},
-        "3": {"class_type": "DepthNormal_LoadModel", "inputs": model},
-        "4": {"class_type": "DepthNormal_EstimateGeometry", "inputs": {"model": ["3", 0], "image": ["2", 0], **widgets}},
-        "5": {"class_type": "DepthNormal_SaveGeometry", "inputs": {"geometry": ["4", 0], "filename_prefix": "old/moge", "format": "npz"}},
-    }
-    entries = server.finished(graph)["5"]["files"]
-    assert len(entries) in (1, count)
-    return read_npz(server.base / "output" / entries[0]["subfolder"] / entries[0]["filename"])

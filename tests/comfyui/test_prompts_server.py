@@ -4,6 +4,7 @@ import json
 import urllib.error
 
 import pytest
+from prompts import call, colour, ours
 
 from depth_normal import NODE_CLASS_MAPPINGS
 
@@ -13,17 +14,17 @@ NO_DEFAULT = {"DepthNormal_LoadGeometry"}
 WITHOUT_MORE = ("download", "pip install", "link", "connect")
 # Twice as wide as high, which a panorama must be.
 SCENE = {
-    "image": {"class_type": "EmptyImage", "inputs": {"width": 96, "height": 48, "batch_size": 1, "color": 0x808080}},
-    "mask": {"class_type": "SolidMask", "inputs": {"value": 1.0, "width": 96, "height": 48}},
-    "video": {"class_type": "CreateVideo", "inputs": {"images": ["image", 0], "fps": 8.0}},
-    "depth": {"class_type": "DepthNormal_DepthImageToGeometry", "inputs": {"image": ["image", 0]}},
-    "geometry": {"class_type": "DepthNormal_NormalsFromDepth", "inputs": {"geometry": ["depth", 0]}},
-    "moge": {"class_type": "DepthNormal_GeometryToMoGe", "inputs": {"geometry": ["geometry", 0], "image": ["image", 0]}},
-    "da3": {"class_type": "DepthNormal_GeometryToDA3", "inputs": {"geometry": ["geometry", 0], "image": ["image", 0]}},
-    "model": {"class_type": "DepthNormal_LoadModel", "inputs": {"model": "tiny"}},
-    "vda": {"class_type": "DepthNormal_LoadVideoDepthAnything", "inputs": {}},
-    "dav2": {"class_type": "DepthNormal_LoadDepthAnythingV2Model", "inputs": {}},
-    "depths": {"class_type": "DepthNormal_VideoDepthAnything", "inputs": {"vda_model": ["vda", 0], "images": ["image", 0]}},
+    "image": colour(96, 48),
+    "mask": call("SolidMask", value=1.0, width=96, height=48),
+    "video": call("CreateVideo", images=["image", 0], fps=8.0),
+    "depth": ours("DepthImageToGeometry", image=["image", 0]),
+    "geometry": ours("NormalsFromDepth", geometry=["depth", 0]),
+    "moge": ours("GeometryToMoGe", geometry=["geometry", 0], image=["image", 0]),
+    "da3": ours("GeometryToDA3", geometry=["geometry", 0], image=["image", 0]),
+    "model": ours("LoadModel", model="tiny"),
+    "vda": ours("LoadVideoDepthAnything"),
+    "dav2": ours("LoadDepthAnythingV2Model"),
+    "depths": ours("VideoDepthAnything", vda_model=["vda", 0], images=["image", 0]),
 }
 GIVEN = {
     "IMAGE": "image", "MASK": "mask", "VIDEO": "video", "DEPTH_NORMAL_GEOMETRY": "geometry", "DEPTH_NORMAL_MODEL": "model",
@@ -37,12 +38,8 @@ def prompt_of(node_id: str) -> dict:
     required = node.INPUT_TYPES()["required"].items()
     # a list among the required inputs is that of Demo Image and Demo Video, for which the page has an upload button
     sockets = {name: options["default"] if isinstance(kind, list) else [GIVEN[kind.split(",")[0]], 0] for name, (kind, options) in required}
-    prompt = {**SCENE, "node": {"class_type": node_id, "inputs": sockets}}
-    return (
-        prompt
-        if getattr(node, "OUTPUT_NODE", False)
-        else {**prompt, "sink": {"class_type": "PreviewAny", "inputs": {"source": ["node", 0]}}}
-    )
+    sink = {} if getattr(node, "OUTPUT_NODE", False) else {"sink": call("PreviewAny", source=["node", 0])}
+    return {**SCENE, "node": call(node_id, **sockets), **sink}
 
 
 @pytest.mark.parametrize("node_id", [each for each in NODE_CLASS_MAPPINGS if each.startswith("DepthNormal_") and each not in NO_DEFAULT])

@@ -14,6 +14,7 @@ from urllib.parse import urlparse
 
 import cv2
 import pytest
+from prompts import chain, colour
 
 import depth_normal
 
@@ -176,27 +177,24 @@ def test_what_the_registrys_rules_for_text_find_has_its_reason():
 
 
 @pytest.mark.slow("another process")
-def test_what_comfy_cli_looks_for_is_not_there(archive, tmp_path):
+def test_what_comfy_cli_looks_for_is_not_there(unpacked):
     """The rules of `comfy node validate`: exec, eval, and several statements in a line."""
     if not shutil.which(ruff := str(Path(sys.executable).with_name("ruff"))):
         pytest.skip("needs the extra 'dev'")
-    with zipfile.ZipFile(archive) as packed:
-        packed.extractall(tmp_path)
     rules = ["check", "-q", "--isolated", "--no-cache", "--select", "S102,S307,E702"]
-    found = subprocess.run([ruff, *rules, str(tmp_path)], capture_output=True, text=True, check=False)
+    found = subprocess.run([ruff, *rules, unpacked], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout
 
 
 @pytest.mark.slow("runs pylint over all files")
-def test_the_registrys_pylint_neither_fails_nor_finds_anything(archive, tmp_path):
+def test_the_registrys_pylint_neither_fails_nor_finds_anything(unpacked, tmp_path):
     """It looks at one file after the other, without the others and without torch. A file on which it fails flags the whole version."""
     packages = Path(pytest.importorskip("pylint", reason="needs the extra 'dev'").__file__).parents[1]
     (tmp_path / "site").mkdir()
     for name in ("astroid", "dill", "isort", "mccabe.py", "platformdirs", "pylint", "tomlkit"):
         (tmp_path / "site" / name).symlink_to(packages / name)
-    with zipfile.ZipFile(archive) as packed:
-        for number, name in enumerate(name for name in packed.namelist() if name.endswith(".py")):
-            (tmp_path / f"file_{number}.py").write_bytes(packed.read(name))
+    for number, path in enumerate(unpacked.rglob("*.py")):
+        shutil.copy(path, tmp_path / f"file_{number}.py")
     words = ["--rcfile=/dev/null", "--disable=all", "--enable=F,syntax-error,parse-error,astroid-error,exec-used,eval-used", "--score=n"]
     files, alone = sorted(path.name for path in tmp_path.glob("*.py")), {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     command = [sys.executable, "-S", "-m", "pylint", *words, *files]
@@ -204,86 +202,44 @@ def test_the_registrys_pylint_neither_fails_nor_finds_anything(archive, tmp_path
     assert found.returncode == 0 and not found.stdout, found.stdout + found.stderr
 
 
-@pytest.mark.slow("takes most of a second")
-def test_one_module_asks_servers():
-    sending = {"aiohttp", "ftplib", "requests", "smtplib", "urllib.request", "urllib3"}
-    senders = [name for name in shipped() if name.endswith(".py") and asked_about((ROOT / name).read_text()) & sending]
-    senders.remove("model_loader/comfy/host.py")  # answers, by ComfyUI's own server
-    assert "ClientSession" not in (ROOT / "model_loader/comfy/host.py").read_text()
-    # network.py imports requests for its type annotations alone
-    assert senders == ["model_loader/weights/https.py", "model_loader/weights/network.py"]
-    typed = (ROOT / senders[1]).read_text()
-    assert "if TYPE_CHECKING:\n    from requests import Response\n" in typed and typed.count("import Response") == 1
-
-
-def pack(path: Path, names: list[str]) -> Path:
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory) -> Path:
+    """The zip that ComfyUI's registry keeps."""
+    path = tmp_path_factory.mktemp("registry") / "node.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
-        for name in names:
+        for name in shipped():
             packed.write(ROOT / name, name)
     return path
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory) -> Path:
-    """The zip that ComfyUI's registry keeps."""
-    return pack(tmp_path_factory.mktemp("registry") / "node.zip", shipped())
-
-
-@pytest.fixture(scope="module")
-def repository(tmp_path_factory) -> Path:
-    """The zip of the repository, as its page offers it."""
-    return pack(tmp_path_factory.mktemp("repository") / "main.zip", tracked())
+def unpacked(archive) -> Path:
+    with zipfile.ZipFile(archive) as packed:
+        packed.extractall(archive.parent / "ComfyUI-Depth-Normal")
+    return archive.parent / "ComfyUI-Depth-Normal"
 
 
 @pytest.mark.slow("another process that imports the pack")
-def test_the_registrys_version_says_that_it_has_no_command(archive, tmp_path):
-    with zipfile.ZipFile(archive) as packed:
-        packed.extractall(tmp_path / "ComfyUI-Depth-Normal")
+def test_the_registrys_version_says_that_it_has_no_command(unpacked):
     for words in (["-m", "ComfyUI-Depth-Normal"], ["-m", "ComfyUI-Depth-Normal", "photo.jpg"]):
-        run = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+        run = subprocess.run([sys.executable, *words], cwd=unpacked.parent, capture_output=True, text=True, check=False)
         assert run.returncode == 1 and run.stderr.startswith("this folder is the version of ComfyUI's registry"), run.stderr
     code = "pack = __import__('ComfyUI-Depth-Normal'); assert not hasattr(pack, 'estimate_folder'); pack.estimate_folder"
-    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    run = subprocess.run([sys.executable, "-c", code], cwd=unpacked.parent, capture_output=True, text=True, check=False)
     assert "AttributeError: estimate_folder is not in the version of ComfyUI's registry" in run.stderr
 
 
 @pytest.mark.comfyui
-def test_the_pack_that_is_shipped_runs_in_a_server(archive, tmp_path, comfyui_python, monkeypatch):
+def test_the_pack_that_is_shipped_runs_in_a_server(unpacked, tmp_path, serving_beside, monkeypatch):
     """As from the registry: a folder of these files alone, and no OpenCV, which neither ComfyUI nor requirements.txt installs."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "cv2.py").write_text('raise ImportError("there is no OpenCV here")\n')
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path / "site"), os.environ.get("PYTHONPATH")])))
-    with zipfile.ZipFile(archive) as packed:
-        packed.extractall(tmp_path / "depth-normal")
-    serving = runpy.run_path(str(Path(__file__).with_name("conftest.py")))["serving"]
-    with serving(tmp_path / "server", comfyui_python, pack=tmp_path / "depth-normal") as server:
+    with serving_beside(pack=unpacked) as server:
         assert "IMPORT FAILED" not in server.log
         info = server.request("/object_info")
         assert not depth_normal.NODE_CLASS_MAPPINGS.keys() - info.keys()
-        history = server.run(
-            {
-                "1": {"class_type": "EmptyImage", "inputs": {"width": 96, "height": 64, "batch_size": 1, "color": 255}},
-                "2": {"class_type": "DepthNormal_MiDaSDepthMap", "inputs": {"image": ["1", 0], "model": "tiny", "resolution": 64}},
-                "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}},
-            }
-        )
-    assert history["status"]["status_str"] == "success", history["status"]["messages"]
-
-
-@pytest.mark.slow("builds and installs by pip")
-def test_the_repositorys_zip_can_be_installed_by_pip(repository, tmp_path):
-    """Beside this environment's packages: torch is not installed once more. The dry run below installs a wheel and an sdist."""
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
-    command, photo = tmp_path / "site" / "bin" / "depth-normal", ROOT / "app" / "coffee.jpg"
-    where = "import depth_normal; print(depth_normal.__file__)"
-    for words in (
-        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", tmp_path / "site", repository],
-        [command, "estimate", photo, "--model", "tiny", "--out", tmp_path / "maps"],
-        [sys.executable, "-c", where],
-    ):
-        run = subprocess.run(list(map(str, words)), cwd=tmp_path, capture_output=True, text=True, env=environment, check=False)
-        assert run.returncode == 0, run.stderr
-    assert list((tmp_path / "maps").iterdir()) and run.stdout.startswith(str(tmp_path / "site")), "and it was this one that ran"
+        server.finished(chain(colour(96), "DepthNormal_MiDaSDepthMap", model="tiny", resolution=64))
 
 
 # --- numbers ---

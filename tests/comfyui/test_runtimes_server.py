@@ -7,6 +7,7 @@ import time
 import cv2
 import numpy as np
 import pytest
+from prompts import call, colour, ours
 
 pytestmark = pytest.mark.comfyui
 
@@ -23,16 +24,13 @@ def _packages(comfyui_python):
         pytest.skip(f"the Python of ComfyUI lacks {', '.join(lacking)}; tests/comfyui/install.py installs them")
 
 
-def estimate(runtime, colour=0x8040C0):
+def estimate(runtime, color=0x8040C0):
     return {
-        "image": {"class_type": "EmptyImage", "inputs": {"width": 96, "height": 64, "batch_size": 1, "color": colour}},
-        "model": {"class_type": "DepthNormal_LoadModel", "inputs": {"model": "tiny", "precision": "float32", "runtime": runtime}},
-        "estimate": {
-            "class_type": "DepthNormal_EstimateGeometry",
-            "inputs": {"model": ["model", 0], "image": ["image", 0], "resolution": 96},
-        },
-        "render": {"class_type": "DepthNormal_RenderDepth", "inputs": {"geometry": ["estimate", 0]}},
-        "sink": {"class_type": "SaveImage", "inputs": {"images": ["render", 0], "filename_prefix": f"runtime-{runtime}"}},
+        "image": colour(96, color=color),
+        "model": ours("LoadModel", model="tiny", precision="float32", runtime=runtime),
+        "estimate": ours("EstimateGeometry", model=["model", 0], image=["image", 0], resolution=96),
+        "render": ours("RenderDepth", geometry=["estimate", 0]),
+        "sink": call("SaveImage", images=["render", 0], filename_prefix=f"runtime-{runtime}"),
     }
 
 
@@ -67,11 +65,11 @@ async def said_on_nodes(server, prompt):
     raise AssertionError(f"the server hung up: {server.log[-3000:]}")
 
 
-def make_images(server, runtimes, colour):
+def make_images(server, runtimes, color):
     """What each runtime gives, every model unloaded before the next runs."""
     found = {}
     for runtime in runtimes:
-        (made,) = server.run(estimate(runtime, colour))["outputs"]["sink"]["images"]
+        (made,) = server.run(estimate(runtime, color))["outputs"]["sink"]["images"]
         found[runtime] = cv2.imread(str(server.base / "output" / made["filename"])).astype(np.int16)
         server.request("/free", {"unload_models": True, "free_memory": True})
     return found
@@ -81,7 +79,7 @@ def test_an_engine_is_cancelled_while_it_is_built_then_built_once_and_exchanged(
     before = len(server.log)
     cancelled = seconds_to_cancel(server, "onnx", "exporting its graph")
     begin = time.monotonic()
-    rounds = [make_images(server, ("onnx", "openvino", "torch"), colour) for colour in (0x8040C0, 0x203040)]
+    rounds = [make_images(server, ("onnx", "openvino", "torch"), color) for color in (0x8040C0, 0x203040)]
     assert cancelled < max(3, (time.monotonic() - begin) / 4), "it ended by itself"
     assert all(np.abs(image - found["torch"]).max() <= 1 for found in rounds for image in found.values())
     said = server.log[before:]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+from prompts import chain
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.comfyui
@@ -19,16 +20,6 @@ OWN_NORMAL, OWN_DEPTH = "DepthNormal_MiDaSNormalMap", "DepthNormal_MiDaSDepthMap
 def image_name(server, photo) -> str:
     cv2.imwrite(str(server.base / "input" / "astronaut.png"), photo[64:448, :, ::-1])
     return "astronaut.png"
-
-
-def graph(image_name: str, node: str, count: int = 1, **widgets) -> dict:
-    """Load an image, repeat it `count` times, run the node on it, preview."""
-    return {
-        "1": {"class_type": "LoadImage", "inputs": {"image": image_name}},
-        "2": {"class_type": "RepeatImageBatch", "inputs": {"image": ["1", 0], "amount": count}},
-        "3": {"class_type": node, "inputs": {"image": ["2", 0], **widgets}},
-        "4": {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}},
-    }
 
 
 def test_the_pack_is_imported(server):
@@ -56,9 +47,9 @@ def test_the_bundled_workflow_runs(server, image_name, tmp_path):
 
 
 def test_the_second_run_reads_no_weights(server, image_name):
-    server.finished(graph(image_name, DEPTH, model=SMALL, resolution=128))
+    server.finished(chain(image_name, DEPTH, model=SMALL, resolution=128))
     loads, read = server.log.count(f"loading {SMALL}"), server.bytes_read()
-    server.finished(graph(image_name, NORMAL, model=SMALL, resolution=192, a=5.0))
+    server.finished(chain(image_name, NORMAL, model=SMALL, resolution=192, a=5.0))
     assert server.log.count(f"loading {SMALL}") == loads == 1
     assert server.bytes_read() - read < 20e6, "the weights alone are 86 MB"
 
@@ -77,8 +68,8 @@ def test_a_graph_saved_before_resolution_existed_opens(server, image_name, tmp_p
 
 
 def test_cancel_stops_long_before_the_end(server, image_name):
-    server.finished(graph(image_name, DEPTH, model=SMALL, resolution=64))
-    prompt = server.submit(graph(image_name, DEPTH, count=80, model=SMALL, resolution=384))
+    server.finished(chain(image_name, DEPTH, model=SMALL, resolution=64))
+    prompt = server.submit(chain(image_name, DEPTH, count=80, model=SMALL, resolution=384))
     while not server.request("/queue")["queue_running"]:
         time.sleep(0.05)
     time.sleep(0.5)
@@ -88,17 +79,17 @@ def test_cancel_stops_long_before_the_end(server, image_name):
     took = time.monotonic() - asked
     assert any(kind == "execution_interrupted" for kind, _ in history["status"]["messages"]), "it ended before it was cancelled"
     assert took < 3
-    server.finished(graph(image_name, DEPTH, model=SMALL, resolution=64, a=1.0))
+    server.finished(chain(image_name, DEPTH, model=SMALL, resolution=64, a=1.0))
 
 
 def test_without_file_and_network_the_error_helps_and_the_next_run_works(server, image_name):
-    message = server.error_of(graph(image_name, DEPTH, resolution=64))
+    message = server.error_of(chain(image_name, DEPTH, resolution=64))
     assert message.startswith("Choose 'tiny' in the widget model: ")
     for words in ("dpt_hybrid-midas-501f0c75.pt", "lllyasviel/Annotators", str(server.base / "models" / "depth_normal")):
         assert words in message, message
     files = [path for path in (server.base / "models" / "depth_normal").rglob("*") if path.is_file() and path.suffix != ".lock"]
     assert {path.name for path in files if "runtimes" not in path.parts} == {"midas_v21_small_256.pt"}  # what engines keep is theirs
-    server.finished(graph(image_name, DEPTH, model=SMALL, resolution=64, a=2.0))
+    server.finished(chain(image_name, DEPTH, model=SMALL, resolution=64, a=2.0))
 
 
 @pytest.mark.parametrize(

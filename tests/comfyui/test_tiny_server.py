@@ -4,6 +4,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+from prompts import call, ours
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.comfyui
@@ -44,8 +45,7 @@ def test_a_workflow_runs_without_any_model_file(bare_server, photo, tmp_path, wo
 def depth_and_normals(server, photo, **widgets):
     """A prompt of Load Image and Depth & Normals alone."""
     cv2.imwrite(str(server.base / "input" / "astronaut.png"), photo[64:448, :, ::-1])
-    load = {"class_type": "LoadImage", "inputs": {"image": "astronaut.png"}}
-    return {"1": load, "2": {"class_type": "DepthNormal_DepthAndNormals", "inputs": {"image": ["1", 0], **widgets}}}
+    return {"1": call("LoadImage", image="astronaut.png"), "2": ours("DepthAndNormals", image=["1", 0], **widgets)}
 
 
 def test_depth_and_normals_alone_runs_and_shows_both_maps(bare_server, photo):

@@ -1,18 +1,17 @@
 """Graphs of ComfyUI-Video-Depth-Anything in a real ComfyUI server, with a tiny model where that pack keeps its files."""
 
 import json
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+import tiny_depth as TINY
+from prompts import call
 
 from depth_normal.annotators.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_depth.py")))
 SMALL = "video_depth_anything_vits.pth"
 pytestmark = pytest.mark.comfyui
 
@@ -29,20 +28,16 @@ def video_server(server):
 def test_a_scripts_prompt_runs_and_writes_its_files(video_server):
     """As public scripts post it: raw depth as EXR, and images."""
     pytest.importorskip("OpenEXR", "3.4", reason="EXR files need OpenEXR 3.4")
-    outputs = video_server.finished(
-        {
-            "load": {"class_type": "LoadImage", "inputs": {"image": "film.png"}},
-            "film": {"class_type": "RepeatImageBatch", "inputs": {"image": ["load", 0], "amount": 40}},
-            "vda_model": {"class_type": "LoadVideoDepthAnythingModel", "inputs": {"model": SMALL}},
-            "vda": {
-                "class_type": "VideoDepthAnythingProcess",
-                "inputs": {"vda_model": ["vda_model", 0], "images": ["film", 0], "input_size": 56, "max_res": 1280, "precision": "fp16"},
-            },
-            "depth_img": {"class_type": "VideoDepthAnythingOutput", "inputs": {"depths": ["vda", 0], "colormap": "gray"}},
-            "preview": {"class_type": "PreviewImage", "inputs": {"images": ["depth_img", 0]}},
-            "raw": {"class_type": "VideoDepthAnythingSaveEXR", "inputs": {"depths": ["vda", 0], "folder_name": "shot01/depth_raw"}},
-        }
-    )
+    prompt = {
+        "load": call("LoadImage", image="film.png"),
+        "film": call("RepeatImageBatch", image=["load", 0], amount=40),
+        "model": call("LoadVideoDepthAnythingModel", model=SMALL),
+        "vda": call("VideoDepthAnythingProcess", vda_model=["model", 0], images=["film", 0], input_size=56, max_res=1280, precision="fp16"),
+        "images": call("VideoDepthAnythingOutput", depths=["vda", 0], colormap="gray"),
+        "preview": call("PreviewImage", images=["images", 0]),
+        "raw": call("VideoDepthAnythingSaveEXR", depths=["vda", 0], folder_name="shot01/depth_raw"),
+    }
+    outputs = video_server.finished(prompt)
     assert len(outputs["preview"]["images"]) == 40
     files = sorted((video_server.base / "output" / "shot01" / "depth_raw").iterdir())
     assert [path.name for path in files] == [f"frame_{index:05}.exr" for index in range(40)]

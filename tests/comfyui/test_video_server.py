@@ -1,11 +1,10 @@
 """Core's VIDEO in a real ComfyUI server: the video workflows as published, from Load Video to Save Video, without any model file."""
 
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
+from videos import moving_ball, seconds_of, sound_of, write_video
 
 from depth_normal.geometry.images.render import depth_to_image, normals_to_image
 from depth_normal.geometry.surfaces.derive import with_normals
@@ -13,8 +12,6 @@ from depth_normal.media import read_frames
 from depth_normal.model_loader import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
-VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "videos.py")))
-moving_ball, seconds_of, sound_of, write_video = VIDEOS.moving_ball, VIDEOS.seconds_of, VIDEOS.sound_of, VIDEOS.write_video
 
 pytestmark = pytest.mark.comfyui
 

@@ -1,7 +1,6 @@
 """A real local HTTP server that speaks enough of the hub's protocol, caches that are not the user's, and a family that counts."""
 
 import hashlib
-import runpy
 import shutil
 import ssl
 import subprocess
@@ -11,11 +10,11 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
+import whole_files as FILES
 from safetensors.torch import save_file
 from torch import nn
 
@@ -25,8 +24,6 @@ from depth_normal.annotators.building import checkpoint_mismatch
 from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.model_loader import load_model
-
-FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "whole_files.py")))
 
 
 @dataclass
@@ -262,19 +259,25 @@ def small(server):
     return WeightFile("small.pt", url=f"{server.url}/v2_1/small.pt", sha256=FILES.SHA256, size=len(FILES.BODY))
 
 
-@pytest.fixture
-def encrypted(caches, tmp_path_factory):
-    """An HTTPS server with a certificate of its own making, and the certificate's path."""
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """A certificate of our own making, and its key."""
     folder = tmp_path_factory.mktemp("certificate")
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     if not shutil.which("openssl"):
         pytest.skip("needs the command openssl, to make a certificate")
     command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
     subprocess.run([*command.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    return certificate, key
+
+
+@pytest.fixture
+def encrypted(caches, certificate):
+    """An HTTPS server with such a certificate, and the certificate's path."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    context.load_cert_chain(*certificate)
     with running(context) as server:
-        yield server, certificate
+        yield server, certificate[0]
 
 
 @pytest.fixture(params=["web", "hub", "hub in ComfyUI"])

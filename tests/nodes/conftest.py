@@ -4,6 +4,10 @@ import sys
 import types
 
 import pytest
+from pretend import Pretend
+
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.nodes import depth_maps, dsine, leres, metric3d, midas, normal_maps
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -14,6 +18,19 @@ def quickly_loaded(tiny_at_hand):
 @pytest.fixture(autouse=True)
 def small_by_default(small_tiny):
     """Nodes are not about what it sees."""
+
+
+@pytest.fixture
+def pretend(monkeypatch):
+    """Puts a model that gives an estimate, or this depth, in place of those of the old nodes; gives the model."""
+
+    def use(known, quantity=Quantity.DISPARITY, **more):
+        model = Pretend(known if isinstance(known, Estimate) else Estimate(known, quantity, **more))
+        for module in (depth_maps, dsine, leres, metric3d, midas, normal_maps):
+            monkeypatch.setattr(module, "load_model", model)
+        return model
+
+    return use
 
 
 @pytest.fixture

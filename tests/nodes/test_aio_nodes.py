@@ -1,11 +1,13 @@
 """The old pack's node for all preprocessors: its contract, what it runs, what it says of the others, and who owns the id."""
 
+import importlib
 import inspect
-import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
+from forked import forked, needs_fork
 
 import depth_normal
 from depth_normal.nodes import aio
@@ -70,17 +72,19 @@ def test_what_can_run_is_accepted():
     assert all(AIO.VALIDATE_INPUTS(name) is True for name in ("none", *OWN, None)), "None: another node gives the choice"
 
 
+@needs_fork
 @pytest.mark.parametrize(("before", "own"), [("AIO_Preprocessor", False), ("KSampler", True)])
-@pytest.mark.slow("starts another process")
 def test_where_the_old_pack_was_loaded_before_its_node_stays(before, own):
     """Where it is loaded later, ComfyUI itself gives it the id."""
-    code = f"""
-import sys, types
-comfyui = sys.modules["nodes"] = types.ModuleType("nodes")
-comfyui.NODE_CLASS_MAPPINGS = {{{before!r}: object}}
-import depth_normal
-assert ("AIO_Preprocessor" in depth_normal.NODE_CLASS_MAPPINGS) is {own}
-assert ("AIO_Preprocessor" in depth_normal.NODE_DISPLAY_NAME_MAPPINGS) is {own}
-assert "MiDaS-NormalMapPreprocessor" in depth_normal.NODE_CLASS_MAPPINGS
-"""
-    subprocess.run([sys.executable, "-c", code], check=True, cwd="/")
+
+    def load():
+        for name in [name for name in sys.modules if name.partition(".")[0] == "depth_normal"]:
+            del sys.modules[name]
+        sys.modules["nodes"] = SimpleNamespace(NODE_CLASS_MAPPINGS={before: object})
+        pack = importlib.import_module("depth_normal")
+        assert ("AIO_Preprocessor" in pack.NODE_CLASS_MAPPINGS) is ("AIO_Preprocessor" in pack.NODE_DISPLAY_NAME_MAPPINGS) is own
+        assert "MiDaS-NormalMapPreprocessor" in pack.NODE_CLASS_MAPPINGS
+
+    with forked((load,)) as (process,):
+        process.join(60)
+    assert process.exitcode == 0

@@ -166,6 +166,16 @@ def test_what_is_no_depth_map_is_named_by_every_effect(node, depth, message):
         node().execute(**image, depth=depth, **frames)
 
 
+@pytest.mark.parametrize("node", OF_DEPTH)
+def test_an_effect_without_depth_says_what_to_link(node):
+    image, normals = {} if node is MASK else {"image": IMAGE}, Estimate(normals=geometry().normals)
+    with pytest.raises(ValueError, match=r"there is (no depth|neither depth nor a mask|nothing to light by): link "):
+        node().execute(**image)
+    if node is not Relight:
+        with pytest.raises(ValueError, match="there are normals but no depth, and depth is needed here"):
+            node().execute(**image, geometry=normals)
+
+
 def test_a_map_of_another_shape_is_worth_a_word(caplog):
     FOG().execute(IMAGE, depth=GREY[:, :, : WIDTH // 2])
     assert f"depth has {WIDTH // 2}x{HEIGHT} pixels, the image {WIDTH}x{HEIGHT}: another shape" in caplog.text

@@ -2,16 +2,14 @@
 
 import inspect
 import re
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
+import object_info as INFO
 import pytest
 
 import depth_normal
 from depth_normal import NODE_CLASS_MAPPINGS
 
-INFO = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parents[1] / "object_info.py")))
+UNCLEAR = {"a", "bg_threshold", "coding", "film", "refine"}
 NOW = INFO.described(NODE_CLASS_MAPPINGS)
 # What file to load nobody can choose for the user.
 NO_DEFAULT = {("DepthNormal_LoadGeometry", "file"), ("DepthNormal_DemoImage", "image"), ("DepthNormal_DemoVideo", "file")}
@@ -62,23 +60,24 @@ def _example() -> dict:
     return {"Node": {"inputs": inputs, "outputs": ["IMAGE"]}}
 
 
-@pytest.mark.parametrize("node_id", NODE_CLASS_MAPPINGS)
-def test_only_sockets_are_required(node_id):
-    required = {each["name"] for each in NOW[node_id]["inputs"] if each["required"] and each["type"] in INFO.WIDGETS}
-    assert {(node_id, name) for name in required} <= NO_DEFAULT
-
-
 @pytest.mark.parametrize("node", NODE_CLASS_MAPPINGS.values(), ids=NODE_CLASS_MAPPINGS)
 def test_every_node_explains_itself(node):
     assert node.DESCRIPTION and node.SEARCH_ALIASES and len(node.OUTPUT_TOOLTIPS) == len(node.RETURN_TYPES)
-    for name, widget in [item for group in ("required", "optional") for item in node.INPUT_TYPES().get(group, {}).items()]:
-        assert widget[1].get("tooltip"), f"{name} has no tooltip"
+    inputs = {name: each for group in ("required", "optional") for name, each in node.INPUT_TYPES().get(group, {}).items()}
+    assert [name for name, (_, options) in inputs.items() if not options.get("tooltip")] == []
+    labels = {name: options.get("display_name", name) for name, (_, options) in inputs.items()}
+    assert [name for name in UNCLEAR & set(labels) if labels[name] == name] == [], "a name that explains nothing has a label"
+    assert len(set(labels.values())) == len(labels), "two widgets with one label"
+    sockets = [name for name, (kind, _) in inputs.items() if isinstance(kind, str) and kind not in INFO.WIDGETS]
+    assert [name for name in sockets if "display_name" in inputs[name][1]] == [], "the page would prefer it to its translation"
 
 
 @pytest.mark.parametrize("node_id", NODE_CLASS_MAPPINGS)
 def test_what_a_prompt_leaves_out_is_the_widgets_default(node_id):
     """In `execute`, and wherever else ComfyUI calls the node with the inputs that a prompt has, and with those that it hides."""
-    node = NODE_CLASS_MAPPINGS[node_id]
+    node, names = NODE_CLASS_MAPPINGS[node_id], {each["name"] for each in NOW[node_id]["inputs"]}
+    required = {each["name"] for each in NOW[node_id]["inputs"] if each["required"] and each["type"] in INFO.WIDGETS}
+    assert {(node_id, name) for name in required} <= NO_DEFAULT
     parameters = inspect.signature(getattr(node, node.FUNCTION)).parameters
     assert set(node.INPUT_TYPES().get("hidden", ())) <= set(parameters)
     for each in NOW[node_id]["inputs"]:
@@ -90,13 +89,7 @@ def test_what_a_prompt_leaves_out_is_the_widgets_default(node_id):
             optional = {each["name"] for each in NOW[node_id]["inputs"] if not each["required"]}
             asked = inspect.signature(getattr(node, other)).parameters.values()
             assert not [each.name for each in asked if each.name in optional and each.default is inspect.Parameter.empty]
-
-
-@pytest.mark.parametrize("node_id", [node_id for node_id, node in NODE_CLASS_MAPPINGS.items() if hasattr(node, "IS_CHANGED")])
-def test_the_question_whether_it_changed_takes_every_input(node_id):
-    """ComfyUI asks with all inputs; where one is unknown it warns, and runs the node each time."""
-    asked = inspect.signature(NODE_CLASS_MAPPINGS[node_id].IS_CHANGED).parameters
-    assert {each["name"] for each in NOW[node_id]["inputs"]} <= set(asked)
+            assert other == "VALIDATE_INPUTS" or names <= {each.name for each in asked}, "asked without one, it would run each time"
 
 
 def test_a_socket_of_one_name_is_of_one_type():

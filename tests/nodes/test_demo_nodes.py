@@ -1,7 +1,6 @@
 """Demo Image and Demo Video: the pack's files, and the user's own."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -10,16 +9,6 @@ import pytest
 from depth_normal.media import read_frames, video_header
 from depth_normal.media.demo import DEMO_IMAGES, DEMO_VIDEOS
 from depth_normal.nodes.demo import DemoImage, DemoVideo
-
-
-@pytest.fixture
-def comfyui(tmp_path, monkeypatch):
-    """ComfyUI's folders; nothing else of it is needed to list and load files."""
-    for name in ("input", "output", "temp"):
-        (tmp_path / name).mkdir()
-    folders = {f"get_{name}_directory": lambda name=name: str(tmp_path / name) for name in ("input", "output", "temp")}
-    monkeypatch.setitem(__import__("sys").modules, "folder_paths", SimpleNamespace(get_folder_paths=lambda name: [], **folders))
-    return tmp_path
 
 
 def choices(node, name: str) -> list[str]:

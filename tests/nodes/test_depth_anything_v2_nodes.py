@@ -1,12 +1,12 @@
 """The nodes of ComfyUI-DepthAnythingV2: their contract, their numbers at random weights, and who provides their ids."""
 
 import inspect
-import runpy
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import tiny_depth as TINY
 import torch
 import torch.nn.functional as F
 
@@ -17,7 +17,6 @@ from depth_normal.nodes import NODES, loading, old_ids
 from depth_normal.nodes import depth_anything_v2 as nodes
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_depth.py")))
 LOADER, RUN = nodes.LoadDepthAnythingV2Model, nodes.DepthAnythingV2
 OLD_FILES = [
     "depth_anything_v2_vits_fp16.safetensors",

@@ -1,20 +1,17 @@
 """The old depth nodes of ZoeDepth and Depth Anything: their contract, images known in advance, and tiny networks behind every name."""
 
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tiny_depth as TINY
 import torch
 
 from depth_normal.annotators.registry import MODELS
-from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.estimate import Quantity
 from depth_normal.nodes import depth_maps as nodes
 
-Pretend = runpy.run_path(str(Path(__file__).with_name("pretend.py")))["Pretend"]
 ROOT = Path(__file__).resolve().parents[2]
-TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_depth.py")))
 ZOE, V1, V2, ZOE_V1 = nodes.ZoeDepthMap, nodes.DepthAnythingMap, nodes.DepthAnythingV2Map, nodes.ZoeDepthAnythingMap
 V2_METRIC = nodes.DepthAnythingV2MetricMap
 ALL = pytest.mark.parametrize("node", nodes.NODES, ids=lambda node: node.NODE_ID)
@@ -42,16 +39,6 @@ CHOICES = {
     (V2_METRIC, "model", "base"): "depth-anything-v2-metric-indoor-base",
 }
 EACH_CHOICE = pytest.mark.parametrize(("choice", "model_id"), CHOICES.items(), ids=lambda value: value if isinstance(value, str) else "")
-
-
-@pytest.fixture
-def pretend(monkeypatch):
-    def use(depth, quantity=Quantity.DISPARITY, **more):
-        model = Pretend(Estimate(depth, quantity, **more))
-        monkeypatch.setattr(nodes, "load_model", model)
-        return model
-
-    return use
 
 
 @pytest.fixture(scope="session")

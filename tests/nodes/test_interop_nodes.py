@@ -86,8 +86,6 @@ def test_what_does_not_fit_is_named(node):
         node().execute(estimate(Quantity.RELATIVE_DEPTH), IMAGE)
     with pytest.raises(ValueError, match=r"shape \(2, 3, 6, 8\); expected \(1, 3, 6, 8\)"):
         node().execute(estimate(), IMAGE.expand(2, -1, -1, -1))
-    with pytest.raises(TypeError, match=r"a dictionary with depth; expected this pack's GEOMETRY"):
-        node().execute({"depth": None}, IMAGE)
     with pytest.raises(ValueError, match=r"fov is 200"):
         node().execute(estimate(), IMAGE, fov=200)
 

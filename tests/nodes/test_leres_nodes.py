@@ -1,8 +1,6 @@
 """The old depth node of LeReS: its contract, and its images beside the old pack's code."""
 
-import runpy
-from pathlib import Path
-
+import leres_oracle as oracle
 import numpy as np
 import pytest
 import torch
@@ -10,43 +8,26 @@ import torch
 from depth_normal.annotators.leres import LeresOptions
 from depth_normal.annotators.preprocessing.resizing import SHORT_SIDE
 from depth_normal.annotators.registry import MODELS
-from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.estimate import Quantity
 from depth_normal.nodes import leres as nodes
 
-Pretend = runpy.run_path(str(Path(__file__).with_name("pretend.py")))["Pretend"]
-ORACLE_FILE = Path(__file__).resolve().parents[1] / "leres_oracle.py"
 NODE = nodes.LeresDepthMap
 
 
 @pytest.fixture(scope="module")
-def oracle():
-    return runpy.run_path(str(ORACLE_FILE))
-
-
-@pytest.fixture(scope="module")
-def files(oracle, tmp_path_factory):
+def files(tmp_path_factory):
     """A folder with both files, tiny, and the authors' networks in them."""
     folder = tmp_path_factory.mktemp("leres")
-    return folder, *oracle["write_files"](folder)
+    return folder, *oracle.write_files(folder)
 
 
 @pytest.fixture
-def tiny(oracle, files, monkeypatch):
+def tiny(files, monkeypatch):
     """The node's models are the tiny ones; gives the authors' networks."""
     monkeypatch.setenv("DEPTH_NORMAL_HOME", str(files[0]))
     for model_id in ("leres", "leres-boost"):
-        monkeypatch.setitem(MODELS, model_id, oracle["shrunk"](model_id))
+        monkeypatch.setitem(MODELS, model_id, oracle.shrunk(model_id))
     return files[1:]
-
-
-@pytest.fixture
-def pretend(monkeypatch):
-    def use(depth):
-        model = Pretend(Estimate(depth, Quantity.RELATIVE_DEPTH))
-        monkeypatch.setattr(nodes, "load_model", model)
-        return model
-
-    return use
 
 
 def random_depth(height=64, width=96):
@@ -75,7 +56,7 @@ def as_image(levels):
     ],
 )
 def test_what_each_widget_asks_of_the_model(pretend, widgets, model_id, size, old, resizing):
-    model = pretend(random_depth())
+    model = pretend(random_depth(), Quantity.RELATIVE_DEPTH)
     NODE().execute(torch.rand(1, 64, 96, 3), precision="bfloat16", **widgets)
     assert model.asked == [(model_id, "bfloat16")] and (model.sizes, model.options) == ([size], LeresOptions(old_node=old))
     assert model.resizing is resizing
@@ -84,7 +65,7 @@ def test_what_each_widget_asks_of_the_model(pretend, widgets, model_id, size, ol
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (96, 64)])
 def test_near_is_white_and_the_range_is_each_images_own(pretend, height, width):
     depth = torch.linspace(-3, 4, width).expand(1, 1, height, width)
-    pretend(depth)
+    pretend(depth, Quantity.RELATIVE_DEPTH)
     image = NODE().execute(torch.rand(1, height, width, 3), resolution=64)[0]
     assert image.shape == (1, height, width, 3)
     assert image[..., 0, :].min() == 1 and image[..., -1, :].max() == 0, "LeReS's depth is large where it is far"
@@ -94,7 +75,7 @@ def test_near_is_white_and_the_range_is_each_images_own(pretend, height, width):
     "widgets", [{"normalisation": "per_clip"}, {"normalisation": "running"}, {"rm_nearest": 100.0}, {"rm_background": 100.0}]
 )
 def test_no_widget_makes_a_constant_image_anything_but_constant(pretend, widgets):
-    pretend(torch.full((1, 1, 64, 96), 2.0))
+    pretend(torch.full((1, 1, 64, 96), 2.0), Quantity.RELATIVE_DEPTH)
     image = NODE().execute(torch.rand(1, 64, 96, 3), resolution=64, **widgets)[0]
     assert torch.isfinite(image).all() and image.std() == 0
 
@@ -111,12 +92,12 @@ class Given(torch.nn.Module):
 
 
 @pytest.mark.parametrize(("near", "far"), [(0, 0), (20, 0), (0, 30), (12.5, 40), (99.9, 0), (0.3, 0.3), (60, 60)])
-def test_the_ends_are_cut_as_by_the_old_node(oracle, pretend, near, far):
+def test_the_ends_are_cut_as_by_the_old_node(pretend, near, far):
     """The same depth through both, and no pixel farther off than the old node's own rounding."""
     depth = random_depth(64, 128)
-    detector = oracle["authors"]("").LeresDetector(Given(depth), None)
+    detector = oracle.authors("").LeresDetector(Given(depth), None)
     old = detector(levels_of(64, 128), near, far, detect_resolution=64, image_resolution=64, output_type="np")
-    pretend(depth)
+    pretend(depth, Quantity.RELATIVE_DEPTH)
     found = NODE().execute(torch.rand(1, 64, 128, 3), near, far, resolution=64)[0][0].numpy()
     difference = np.abs(found - old / 255)
     # a level of 16 bits that the old node cuts off moves one pixel in 257 across a threshold
@@ -124,9 +105,9 @@ def test_the_ends_are_cut_as_by_the_old_node(oracle, pretend, near, far):
     assert (near, far) != (0, 0) or difference.max() < 1.01 / 255
 
 
-def test_the_old_nodes_image(oracle, tiny):
+def test_the_old_nodes_image(tiny):
     levels = levels_of(64, 128)
-    detector = oracle["authors"]("").LeresDetector(tiny[0], None)
+    detector = oracle.authors("").LeresDetector(tiny[0], None)
     for near, far in ((0, 0), (15, 25)):
         old = detector(levels, near, far, detect_resolution=64, image_resolution=64, output_type="np")
         found = NODE().execute(as_image(levels), near, far, resolution=64, input="old node", precision="float32")[0][0].numpy()
@@ -137,14 +118,14 @@ def test_the_old_nodes_image(oracle, tiny):
 
 
 @pytest.mark.slow("takes most of a second")
-def test_the_old_nodes_boosted_image(oracle, tiny):
+def test_the_old_nodes_boosted_image(tiny):
     """Through both files, from the widget to the image; an image of one colour has nothing that boosting could find."""
     soft = torch.nn.functional.interpolate(
         torch.rand(1, 3, 4, 5, generator=torch.Generator().manual_seed(1)), size=(64, 96), mode="bilinear"
     )
     levels = (soft[0].permute(1, 2, 0) * 200 + 20).round().numpy()
     model, merge = tiny
-    depth = oracle["estimate_boosted"](levels.astype(np.float64), model, lambda whole, fine: merge(torch.cat((whole, fine), 1)))
+    depth = oracle.estimate_boosted(levels.astype(np.float64), model, lambda whole, fine: merge(torch.cat((whole, fine), 1)))
     wanted = 1 - (depth - depth.min()) / (depth.max() - depth.min())
     found = NODE().execute(as_image(levels), boost="enable", resolution=64, input="old node", precision="float32")[0][0].numpy()
     assert wanted.std() > 0.05 and np.abs(found[..., 0] - wanted).max() < 1 / 255

@@ -100,9 +100,8 @@ def test_a_preview_stands_in_where_that_is_allowed_and_says_so(node_id, nowhere,
 
 AT_RESOLUTION = {
     "MiDaS-DepthMapPreprocessor": {"model": "tiny"},
-    "MiDaS-NormalMapPreprocessor": {"model": "tiny"},
     "LeReS-DepthMapPreprocessor": {"model": "tiny", "boost": "enable"},
-    **{node_id: {} for node_id in ONE_FAMILY},
+    "DSINE-NormalMapPreprocessor": {},
 }
 
 

@@ -1,10 +1,7 @@
 """Material from Photo (Marigold), with a tiny random network in files of the published layout."""
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
 import pytest
+import tiny_diffusion as TINY
 import torch
 
 from depth_normal.annotators.marigold import MarigoldOptions
@@ -21,7 +18,6 @@ from depth_normal.nodes import material_from_photo
 from depth_normal.nodes.loading import PREVIEW_SETTING
 from depth_normal.nodes.material_from_photo import MaterialFromPhoto
 
-TINY = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "tiny_diffusion.py")))
 MODEL = "marigold-iid-appearance"
 HEIGHT, WIDTH, SIDE = 37, 52, 48
 QUICK = {"steps": 1, "resolution": SIDE, "precision": "float32"}

@@ -1,13 +1,12 @@
 """The old nodes' contract: ids, widgets, sizes, looks; and what the old ones did wrong."""
 
 import math
-import runpy
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from pretend import Pretend
 
 import depth_normal
 from depth_normal.annotators.choices import NODES, worded
@@ -16,8 +15,6 @@ from depth_normal.nodes import midas as nodes
 from depth_normal.nodes.legacy import annotate, render_depth
 from depth_normal.options.map_images import CODINGS, NORMAL_1_0
 from depth_normal.utils import resize_image
-
-Pretend = runpy.run_path(str(Path(__file__).with_name("pretend.py")))["Pretend"]
 
 NORMAL, DEPTH = nodes.MidasNormalMap, nodes.MidasDepthMap
 SMALL = "midas-v2.1-small"
@@ -114,7 +111,8 @@ def test_the_networks_short_side_is_the_resolution_whatever_its_authors_do(small
     assert tuple(old.shape[-2:]) == (64, 96)
     torch.testing.assert_close(old, resize_image(image.movedim(-1, 1), 64, 96), rtol=0, atol=0)
     assert tuple(new.shape[-2:]) == (32, 64), "upper bound 64: 42.7 x 64"
-    assert spec is depth_normal.load_model(SMALL, weights=midas_small).spec
+    model = depth_normal.load_model(SMALL, weights=midas_small)
+    assert spec is model.spec and model.resampling == "bicubic"
 
 
 def test_a_constant_disparity_gives_a_constant_image():

@@ -9,7 +9,7 @@ import torch
 
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app.cli import main
-from depth_normal.geometry.camera import depth_to_points, fov_from_intrinsics
+from depth_normal.geometry.camera import depth_to_points
 from depth_normal.model_loader import free
 from depth_normal.nodes.geometry import EstimateGeometry, LoadDepthNormalModel
 from depth_normal.nodes.interop import GeometryToMoge
@@ -40,23 +40,17 @@ def geometry(file, monkeypatch):
     monkeypatch.setenv("DEPTH_NORMAL_HOME", str(file.parents[2]))
     (model,) = LoadDepthNormalModel().execute(MODEL, "float32")
     image = TINY["make_images"](60, 40).movedim(1, -1)
-    return lambda **more: (EstimateGeometry().execute(model, image, **more)[0], image)
+    return EstimateGeometry().execute(model, image)[0], image
 
 
 def test_the_points_of_cores_nodes_lie_on_the_cameras_rays(geometry):
-    estimate, image = geometry()
+    estimate, image = geometry
     assert estimate.mask.float().mean() > 0.2
     (core,) = GeometryToMoge().execute(estimate, image)
     points = core["points"].movedim(-1, 1)
     inside = estimate.mask.expand_as(points)
     torch.testing.assert_close(points[inside], depth_to_points(estimate.depth, estimate.intrinsics)[inside])
     assert core["normal"].shape == (1, 60, 40, 3) and core["mask"].dtype == torch.bool
-
-
-def test_a_known_camera_is_the_one_that_comes_out(geometry):
-    """Of the longer side, here the height."""
-    estimate, _ = geometry(fov=47.0)
-    assert fov_from_intrinsics(estimate.intrinsics, 60, 40).item() == pytest.approx(47, abs=1e-3)
 
 
 def test_a_mesh_needs_no_field_of_view(file, tmp_path):

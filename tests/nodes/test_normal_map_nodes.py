@@ -1,11 +1,10 @@
 """The old nodes of networks that give normals: their contract, a ball known in advance, and small networks behind the names."""
 
-import runpy
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+import tiny_bae as TINY
 import torch
 
 from depth_normal.annotators.networks.bae import Bae
@@ -19,9 +18,7 @@ from depth_normal.nodes import normal_maps as nodes
 from depth_normal.nodes.geometry import EstimateGeometry, LoadDepthNormalModel
 from depth_normal.options.map_images import CODINGS
 
-Pretend = runpy.run_path(str(Path(__file__).with_name("pretend.py")))["Pretend"]
 ROOT = Path(__file__).resolve().parents[2]
-TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_bae.py")))
 BAE, DSINE, METRIC3D = NODES = (nodes.BaeNormalMap, dsine.DsineNormalMap, metric3d.Metric3dNormalMap)
 ALL = pytest.mark.parametrize("node", NODES, ids=lambda node: node.NODE_ID)
 MODEL_OF = {BAE: "bae-normal", DSINE: "dsine", METRIC3D: "metric3d-vit-small"}
@@ -36,13 +33,9 @@ def ball(height=64, width=96):
 
 
 @pytest.fixture
-def pretend(monkeypatch):
+def seeing_the_ball(pretend):
     """A model that sees the ball, in the axes that networks of its kind have."""
-    left = torch.tensor([-1.0, 1.0, 1.0]).view(1, 3, 1, 1)
-    model = Pretend(Estimate(normals=ball() * left, axes=Axes.SCANNET))
-    for module in (nodes, dsine, metric3d):
-        monkeypatch.setattr(module, "load_model", model)
-    return model
+    return pretend(Estimate(normals=ball() * torch.tensor([-1.0, 1.0, 1.0]).view(1, 3, 1, 1), axes=Axes.SCANNET))
 
 
 @pytest.fixture
@@ -60,14 +53,9 @@ def tiny(tmp_path, monkeypatch):
 
 
 @ALL
-def test_each_node_asks_for_its_own_model(node, pretend):
-    node().execute(torch.rand(1, 64, 96, 3), resolution=64, precision="bfloat16")
-    assert pretend.asked == [(MODEL_OF[node], "bfloat16")]
-
-
-@ALL
-def test_the_old_colours_left_is_red_up_is_green_near_is_blue(node, pretend):
-    (image,) = node().execute(torch.rand(1, 64, 96, 3), resolution=64)
+def test_the_old_colours_left_is_red_up_is_green_near_is_blue(node, seeing_the_ball):
+    (image,) = node().execute(torch.rand(1, 64, 96, 3), resolution=64, precision="bfloat16")
+    assert seeing_the_ball.asked == [(MODEL_OF[node], "bfloat16")]
     assert image.shape == (1, 64, 96, 3)
     red, green, blue = image[0].unbind(-1)
     middle, left, right, top, bottom = (32, 48), (32, 24), (32, 71), (8, 48), (55, 48)
@@ -79,14 +67,14 @@ def test_the_old_colours_left_is_red_up_is_green_near_is_blue(node, pretend):
 
 @ALL
 @pytest.mark.parametrize("coding", CODINGS)
-def test_every_coding_holds_the_same_vectors(node, coding, pretend):
+def test_every_coding_holds_the_same_vectors(node, coding, seeing_the_ball):
     (image,) = node().execute(torch.rand(1, 64, 96, 3), resolution=64, coding=coding)
     assert (decode_normal_map(image.movedim(-1, 1), coding) - ball()).abs().max() < 1e-5
 
 
 @ALL
 @pytest.mark.parametrize("resolution", [64, 200, 448])
-def test_a_resized_normal_map_holds_unit_vectors(node, resolution, pretend):
+def test_a_resized_normal_map_holds_unit_vectors(node, resolution, seeing_the_ball):
     """Where the ball's rim meets the wall, means of the colours would be shorter."""
     (image,) = node().execute(torch.rand(1, 128, 192, 3), resolution=resolution)
     assert ((2 * image - 1).norm(dim=-1) - 1).abs().max() < 1e-5

@@ -15,15 +15,13 @@ import torch
 
 from depth_normal import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 from depth_normal.annotators.registry import MODELS
-from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.model_loader.comfy import host as folders
 from depth_normal.model_loader.comfy import host as server
-from depth_normal.nodes import NODES, depth_anything_v2, depth_maps, old_ids
+from depth_normal.nodes import NODES, depth_anything_v2, old_ids
 from depth_normal.nodes.depth_maps import V1_FILES, V2_FILES
 from depth_normal.nodes.old_ids import OWN_IDS, SMALL_DEFAULTS, WITHOUT_TWIN
 
 ROOT = Path(__file__).resolve().parents[2]
-Pretend = runpy.run_path(str(Path(__file__).with_name("pretend.py")))["Pretend"]
 PAGES = SimpleNamespace(**runpy.run_path(str(ROOT / "docs" / "make_twin_pages.py")))
 
 
@@ -53,14 +51,12 @@ def test_an_own_id_begins_with_the_smallest_model_and_differs_in_nothing_else(ow
     assert labels[small] < labels[large] / 4 and MODELS[ids.get(small, small)].commercial_use == "yes"
 
 
-def test_a_twin_without_its_widget_runs_the_small_model(monkeypatch):
-    pretend = Pretend(Estimate(torch.rand(1, 1, 64, 64), Quantity.DISPARITY))
-    monkeypatch.setattr(depth_maps, "load_model", pretend)
-    image = torch.rand(1, 64, 64, 3)
+def test_a_twin_without_its_widget_runs_the_small_model(pretend):
+    model, image = pretend(torch.rand(1, 1, 64, 64)), torch.rand(1, 64, 64, 3)
     for node_id in ("DepthNormal_DepthAnythingV2", "DepthAnythingV2Preprocessor"):
         NODE_CLASS_MAPPINGS[node_id]().execute(image, resolution=64)
     NODE_CLASS_MAPPINGS["DepthNormal_DepthAnythingV2"]().execute(image, "depth_anything_v2_vitb.pth", 64)
-    assert [model for model, _ in pretend.asked] == ["depth-anything-v2-small", "depth-anything-v2-large", "depth-anything-v2-base"]
+    assert [asked for asked, _ in model.asked] == ["depth-anything-v2-small", "depth-anything-v2-large", "depth-anything-v2-base"]
 
 
 def test_every_old_id_has_a_twin():

@@ -1,4 +1,4 @@
-"""Panoramas at every node that takes geometry: it handles them, or refuses them with words."""
+"""Panoramas at every node that takes geometry: it handles them, or refuses them with words, as it does what is no geometry."""
 
 import re
 from dataclasses import replace
@@ -53,10 +53,10 @@ def takers():
 TAKERS = takers()
 
 
-def run(name):
+def run(name, geometry):
     node, inputs, groups = TAKERS[name]
     images = {each: IMAGE for group in groups for each, kind in group.items() if kind[0] == "IMAGE" and each in ("image", "images")}
-    return node().execute(**images, **dict.fromkeys(inputs, panorama()), **SETTINGS.get(name, {}))
+    return node().execute(**images, **dict.fromkeys(inputs, geometry), **SETTINGS.get(name, {}))
 
 
 def test_every_node_of_the_list_takes_geometry():
@@ -74,14 +74,21 @@ def test_an_error_calls_nodes_by_the_names_that_they_have():
 @pytest.mark.parametrize("name", sorted(TAKERS.keys() - {"DepthNormal_GeometryToMesh"}))
 def test_a_node_handles_a_panorama_or_refuses_it(name, comfyui):
     if name in HANDLED:
-        run(name)
+        run(name, panorama())
         return
     try:
-        run(name)
+        run(name, panorama())
     except ValueError as refused:
         assert re.search(REFUSED, str(refused))
     else:
         pytest.fail("it takes a panorama: add it to both lists HANDLED, or refuse panoramas by `need_perspective`")
+
+
+@pytest.mark.parametrize("name", TAKERS)
+def test_what_is_no_geometry_is_refused(name):
+    for other, kind in (({"points": 1}, "a dictionary with points"), (IMAGE, "a Tensor"), ("depth", "a str")):
+        with pytest.raises(TypeError, match=f"geometry input is {kind}; expected this pack's GEOMETRY: link the output geometry"):
+            run(name, other)
 
 
 def test_an_effect_refuses_panoramas_unless_its_record_says_that_it_takes_them():

@@ -1,9 +1,6 @@
 """Preview Geometry, and what nodes give the page: outside ComfyUI nothing, inside small files in its temp folder."""
 
 import json
-import sys
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -29,11 +26,8 @@ def estimate(batch=1, height=HEIGHT, width=WIDTH):
 
 
 @pytest.fixture
-def temp(tmp_path, monkeypatch):
-    """ComfyUI's temp folder, as nodes see it."""
-    module = SimpleNamespace(get_folder_paths=lambda _: [], get_temp_directory=lambda: str(tmp_path / "temp"))
-    monkeypatch.setitem(sys.modules, "folder_paths", module)
-    return tmp_path / "temp"
+def temp(comfyui):
+    return comfyui / "temp"
 
 
 def test_the_line_says_what_there_is():
@@ -85,7 +79,7 @@ def test_relight_gives_the_page_the_first_images_surfaces(temp):
     answer = Relight().execute(image, geometry=estimate(2))
     (payload,) = answer["ui"][live.KEY]
     assert answer["result"][0].shape == image.shape and payload["lamps"] == [] and payload["full"] == [32, 24]
-    assert len(list(Path(temp).iterdir())) == 2
+    assert len(list(temp.iterdir())) == 2
     assert isinstance(Relight().execute(image, normal_map=torch.rand(2, 8, 8, 3))["ui"][live.KEY][0]["depth"], dict), "a wall"
 
 

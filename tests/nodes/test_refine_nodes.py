@@ -5,8 +5,6 @@ import torch
 import torch.nn.functional as F
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.model_loader import load_model
-from depth_normal.nodes.geometry import EstimateGeometry
 from depth_normal.nodes.refine import RefineGeometry
 
 
@@ -36,21 +34,7 @@ def test_one_geometry_serves_a_batch_and_others_are_refused():
         RefineGeometry().execute(torch.rand(3, 48, 64, 3), scene(2)[1])
     with pytest.raises(ValueError, match="another shape"):
         RefineGeometry().execute(torch.rand(1, 64, 48, 3), geometry)
-    with pytest.raises(TypeError, match="expected this pack's GEOMETRY"):
-        RefineGeometry().execute(image, {"depth": depth})
     with pytest.raises(ValueError, match="strength is 9"):
         RefineGeometry().execute(image, geometry, strength=9.0)
     with pytest.raises(ValueError, match="normals is 'x'; accepted: auto, as they are"):
         RefineGeometry().execute(image, geometry, normals="x")
-
-
-@pytest.mark.slow("takes most of a second")
-def test_estimate_geometry_refines_images_videos_and_leaves_the_rest():
-    model, image = load_model("tiny", "float32", "cpu"), torch.rand(2, 96, 128, 3, generator=torch.Generator().manual_seed(0))
-    (plain,) = EstimateGeometry().execute(model, image, resolution=32)
-    (refined,) = EstimateGeometry().execute(model, image, resolution=32, refine=True)
-    (film,) = EstimateGeometry().execute(model, image, resolution=32, refine=True, film=True)
-    for each in (refined, film):
-        assert each.depth.shape == plain.depth.shape and each.normals.shape == plain.normals.shape
-        assert torch.allclose(each.normals.norm(dim=1), torch.ones(()), atol=1e-4)
-    assert list(EstimateGeometry.INPUT_TYPES()["optional"]).index("refine") > 5

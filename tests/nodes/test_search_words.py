@@ -22,49 +22,43 @@ def test_a_node_has_words_of_other_languages_once_each(node_id):
     assert len(aliases) == len(set(aliases)), "a word stands twice"
 
 
-@pytest.mark.parametrize(
-    ("word", "node_id"),
-    [
-        ("depth", "DepthNormal_DepthAndNormals"),
-        ("depth map", "DepthNormal_DepthAndNormals"),
-        ("normal", "DepthNormal_DepthAndNormals"),
-        ("normal map", "DepthNormal_DepthAndNormals"),
-        ("controlnet depth", "DepthNormal_DepthAndNormals"),
-        ("深度", "DepthNormal_DepthAndNormals"),
-        ("法线贴图", "DepthNormal_DepthAndNormals"),
-        ("デプスマップ", "DepthNormal_DepthAndNormals"),
-        ("ノーマルマップ", "DepthNormal_DepthAndNormals"),
-        ("lidar", "DepthNormal_DepthImageToGeometry"),
-        ("lidar", "DepthNormal_NormalsFromDepth"),
-        ("mask by depth", "DepthNormal_DepthMask"),
-        ("z depth", "DepthNormal_RenderDepth"),
-        ("z depth", "DepthNormal_DepthImageToGeometry"),
-        ("霧", "DepthNormal_Fog"),
-        ("雾气", "DepthNormal_Fog"),
-        ("デプス", "DepthNormal_EstimateGeometry"),
-        ("深度图", "DepthNormal_RenderDepth"),
-        ("ノーマルマップ", "DepthNormal_RenderNormals"),
-        ("法线贴图", "DepthNormal_ConvertNormalMap"),
-        ("ボケ", "DepthNormal_DepthOfField"),
-        ("虚化", "DepthNormal_DepthOfField"),
-        ("背景除去", "DepthNormal_ForegroundCutout"),
-        ("3D打印", "DepthNormal_SaveRelief"),
+OF_BOTH = ("深度", "法线贴图", "デプスマップ", "ノーマルマップ")
+WORDS = {
+    "DepthAndNormals": [
+        "depth",
+        "depth map",
+        "normal",
+        "normal map",
+        "controlnet depth",
+        "深度",
+        "法线贴图",
+        "デプスマップ",
+        "ノーマルマップ",
     ],
-)
-def test_a_word_that_people_type_finds_the_node(word, node_id):
-    assert word in NODE_CLASS_MAPPINGS[node_id].SEARCH_ALIASES
+    "DepthImageToGeometry": ["lidar", "z depth"],
+    "NormalsFromDepth": ["lidar"],
+    "DepthMask": ["mask by depth"],
+    "RenderDepth": ["z depth", "深度图"],
+    "Fog": ["霧", "雾气"],
+    "EstimateGeometry": ["デプス"],
+    "RenderNormals": ["ノーマルマップ"],
+    "ConvertNormalMap": ["法线贴图"],
+    "DepthOfField": ["ボケ", "虚化"],
+    "ForegroundCutout": ["背景除去"],
+    "SaveRelief": ["3D打印"],
+}
+"""Words that people type, by the node that they find."""
 
 
-@pytest.mark.parametrize(
-    ("words", "nodes"),
-    [
-        ({"depth", "normal"}, {"DepthNormal_DepthAndNormals"}),
-        ({"lidar"}, {"DepthNormal_DepthImageToGeometry", "DepthNormal_NormalsFromDepth"}),
-        ({"mask by depth"}, {"DepthNormal_DepthMask"}),
-    ],
-)
-def test_a_word_that_means_one_thing_is_no_other_nodes(words, nodes):
-    assert {node_id for node_id, node in NODE_CLASS_MAPPINGS.items() if words & set(node.SEARCH_ALIASES)} == nodes
+@pytest.mark.parametrize("name", WORDS)
+def test_words_that_people_type_find_the_node(name):
+    assert set(WORDS[name]) <= set(NODE_CLASS_MAPPINGS[f"DepthNormal_{name}"].SEARCH_ALIASES)
+
+
+@pytest.mark.parametrize("word", ["depth", "normal", "lidar", "mask by depth"])
+def test_a_word_that_means_one_thing_is_no_other_nodes(word):
+    nodes = {f"DepthNormal_{name}" for name, words in WORDS.items() if word in words}
+    assert {node_id for node_id, node in NODE_CLASS_MAPPINGS.items() if word in node.SEARCH_ALIASES} == nodes
 
 
 def test_models_of_unclear_licence_do_not_claim_the_plain_word():

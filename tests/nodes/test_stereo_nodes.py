@@ -115,15 +115,3 @@ def test_one_range_for_a_clip_holds_the_wall_still():
     for normalisation, still in (("per_clip", True), ("per_image", False)):
         stereo, _ = Stereo().execute(frames, "anaglyph", 6.0, 0.5, normalisation=normalisation, depth=depth)
         assert torch.allclose(stereo[0, 30:34, 30:34], stereo[1, 30:34, 30:34], atol=1e-4) != still
-
-
-@pytest.mark.parametrize(
-    ("bad", "message"),
-    [
-        ({}, "there is no depth: link a depth image"),
-        ({"geometry": Estimate(normals=torch.ones(1, 3, 4, 4))}, "normals but no depth"),
-    ],
-)
-def test_bad_input_is_named(bad, message):
-    with pytest.raises(ValueError, match=message):
-        Stereo().execute(make_image(), **bad)

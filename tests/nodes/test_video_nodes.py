@@ -1,7 +1,6 @@
 """ComfyUI's VIDEO in and out, with core's own interface; a real server runs them in tests/comfyui."""
 
 import io
-import runpy
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -9,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from videos import moving_ball, seconds_of, sound_of, with_damaged_packets, write_video
 
 from depth_normal.geometry.images.render import depth_to_image, normals_to_image
 from depth_normal.geometry.surfaces.derive import with_normals
@@ -16,10 +16,9 @@ from depth_normal.media import VideoError, read_frames
 from depth_normal.model_loader import load_model
 from depth_normal.model_loader.comfy import host
 from depth_normal.nodes.video import DepthOfVideo, NormalsOfVideo
+from depth_normal.options.video import VideoOptions
 
-VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "videos.py")))
-moving_ball, seconds_of, sound_of, write_video = VIDEOS.moving_ball, VIDEOS.seconds_of, VIDEOS.sound_of, VIDEOS.write_video
-with_damaged_packets = VIDEOS.with_damaged_packets
+with_damaged_packets = with_damaged_packets
 
 
 class VideoFromFile:
@@ -67,29 +66,19 @@ def read(path) -> torch.Tensor:
     return torch.stack([frame.image() for frame in read_frames(path)])
 
 
-def estimates(images, derive=None):
-    return list(load_model("tiny").estimate_video(iter(images.split(8)), size=32, derive=derive))
-
-
-@pytest.mark.slow("takes most of a second")
-def test_a_video_in_a_file(source, comfyui):
-    (video,) = DepthOfVideo().execute(load_model("tiny"), VideoFromFile(str(source)), "per_image", resolution=32)
-    truth = torch.cat([depth_to_image(part.depth, part.quantity) for part in estimates(read(source))])
-    assert (read(video.source) - truth).abs().mean() < 0.01
-    assert [frame.time for frame in read_frames(video.source)] == [frame.time for frame in read_frames(source)]
-    assert sound_of(video.source) == sound_of(source) and seconds_of(video.source) == seconds_of(source)
-    assert [str(path) for path in comfyui.iterdir()] == [video.source], "nothing else is left there"
-
-
 @pytest.mark.slow("takes most of a second")
 def test_the_last_good_frame_is_held_in_place_of_damaged_ones(source, comfyui, tmp_path, caplog):
     damaged = with_damaged_packets(source, tmp_path / "damaged.mp4", (28, 29))
     (video,) = DepthOfVideo().execute(load_model("tiny"), VideoFromFile(str(damaged)), "per_image", align="none", smooth=0, resolution=32)
+    parts = load_model("tiny").estimate_video(iter(read(source)[:28].split(8)), VideoOptions("none", smooth=0), size=32)
+    truth = torch.cat([depth_to_image(part.depth, part.quantity) for part in parts])
+    assert (read(video.source)[:28] - truth).abs().mean() < 0.01
     assert "2 of 30 frames cannot be decoded, and the last good frame is held in their place" in caplog.text
     frames = read(video.source)
     assert (frames[28:] - frames[27]).abs().mean() < 0.005 < (frames[27] - frames[26]).abs().mean()
     assert [frame.time for frame in read_frames(video.source)] == [frame.time for frame in read_frames(source)]
-    assert sound_of(video.source) == sound_of(source)
+    assert sound_of(video.source) == sound_of(source) and seconds_of(video.source) == seconds_of(source)
+    assert [str(path) for path in comfyui.iterdir()] == [video.source], "nothing else is left there"
 
 
 @pytest.mark.slow("takes most of a second")
@@ -97,7 +86,8 @@ def test_a_video_in_memory_and_a_part_of_it(source, comfyui):
     whole = io.BytesIO(source.read_bytes())
     (video,) = NormalsOfVideo().execute(load_model("tiny"), VideoFromFile(whole, (0.2, 0.4)), resolution=32)
     shown = read(source)[5:15]
-    truth = torch.cat([normals_to_image(part.normals) for part in estimates(shown, with_normals)])
+    parts = load_model("tiny").estimate_video(iter(shown.split(8)), size=32, derive=with_normals)
+    truth = torch.cat([normals_to_image(part.normals) for part in parts])
     assert (read(video.source) - truth).abs().mean() < 0.03
     assert sound_of(video.source)[1] == pytest.approx(0.4, abs=0.05)
 

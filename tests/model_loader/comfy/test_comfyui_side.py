@@ -249,19 +249,14 @@ def test_the_patchers_class_is_read_when_it_is_needed(comfy):
     assert [type(call.models[0]) for call in comfy.calls] == [NewerPatcher, Patcher], "an older ComfyUI has only the old one"
 
 
-def test_weights_that_the_manager_left_behind_are_fetched(comfy):
+@pytest.mark.parametrize("half_way", [False, True])
+def test_weights_that_the_manager_left_behind_are_fetched(comfy, half_way):
     comfy.leaves = True
-    network = nn.BatchNorm1d(2)
+    network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    if half_way:
+        network[0].to(META)
     assert place(network, META).ready(1) == META
     assert {tensor.device for tensor in (*network.parameters(), *network.buffers())} == {META}
-
-
-def test_weights_that_the_manager_left_half_way_are_fetched(comfy):
-    comfy.leaves = True
-    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
-    network[0].to(META)
-    assert place(network, META).ready(1) == META
-    assert {tensor.device for tensor in network.parameters()} == {META}
 
 
 @pytest.mark.slow("runs a network three times")
@@ -344,13 +339,9 @@ def test_an_unloaded_network_is_free_to_die(comfy):
     assert alive() is None
 
 
-def test_unloading_what_never_ran(comfy):
-    place(nn.Linear(2, 2)).unload()
-    assert comfy.current_loaded_models == []
-
-
 def test_an_unloaded_network_runs_again_under_the_manager(comfy):
     placement = place(nn.Linear(2, 2))
+    placement.unload()  # which never ran
     placement.ready(1)
     placement.unload()
     assert comfy.current_loaded_models == []
@@ -622,6 +613,7 @@ def logged():
                 yield ": ".join(values) if text == "%s: %s" else text, "None" not in extra if extra else method[1] != "info"
 
 
+@pytest.mark.slow("reads all modules")
 def test_what_the_log_says_of_an_input_or_a_setting_stands_on_the_node():
     found = list(logged())
     assert len(found) > 50 and {text for text, noted in found if not noted} == {*ON_NO_NODE}

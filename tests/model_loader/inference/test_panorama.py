@@ -1,11 +1,9 @@
 """Panoramas by a model that knows the truth of each view, so that cutting, merging and normals are judged alone."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
+import panorama_scenes as scenes
 import pytest
 import torch
+from panorama_oracle import oracle
 
 from depth_normal.annotators.registry import find_spec
 from depth_normal.app.outcomes import DEMO_IMAGE
@@ -19,24 +17,9 @@ from depth_normal.model_loader.comfy import interrupt
 from depth_normal.model_loader.inference.panorama import borders_meet, check_panorama, check_panorama_model, merged_size
 from depth_normal.utils import resize_map
 
-TESTS = Path(__file__).resolve().parents[2]
 WIDTH, SIDE = 384, 192
 SLOW = pytest.mark.slow("traces and merges panoramas")
 OPENGL = torch.tensor([1.0, -1.0, -1.0]).view(1, 3, 1, 1)
-
-
-def helper(name):
-    """A module of tests/, which import each other by plain names."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, TESTS / f"{name}.py")
-        sys.modules[name] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-helper("ray_traced_scenes")
-scenes = helper("panorama_scenes")
-oracle = helper("panorama_oracle").oracle
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +54,7 @@ def judge(found, truth, scale=1.0):
 
 
 @pytest.mark.slow("takes most of a second")
-@pytest.mark.parametrize("normals", [False, True], ids=["normals of the distances", "the model's normals"])
-@pytest.mark.parametrize("name", ["room", "street"])
+@pytest.mark.parametrize(("name", "normals"), [("room", False), ("street", True)], ids=["normals of the distances", "the model's normals"])
 def test_true_views_become_the_true_panorama(name, normals, truths):
     model = oracle(scenes.SCENES[name](), normals=normals, side=SIDE)
     found = model.estimate_panorama(truths[name].image, derive=with_normals)
@@ -83,8 +65,7 @@ def test_true_views_become_the_true_panorama(name, normals, truths):
 
 
 @SLOW
-@pytest.mark.parametrize("name", ["room", "street"])
-def test_views_of_wrong_scales_are_brought_to_one(name, truths):
+def test_views_of_wrong_scales_are_brought_to_one(truths, name="street"):
     scales = torch.randn(12, generator=torch.Generator().manual_seed(7)).mul(0.3).exp()
     found = oracle(scenes.SCENES[name](), scales, side=SIDE).estimate_panorama(truths[name].image, derive=with_normals)
     scale = (found.depth / truths[name].distance)[found.valid & truths[name].valid].median()

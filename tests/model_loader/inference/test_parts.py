@@ -58,7 +58,8 @@ def test_images_in_tiles_are_what_they_are_alone(load):
     together = model.estimate(batch, 16, derive=without_the_dark, tiles=2)
     for index in range(len(batch)):
         alone = model.estimate(batch[index : index + 1], 16, derive=without_the_dark, tiles=2)
-        torch.testing.assert_close(together.depth[index : index + 1], alone.depth)
+        for name in ("depth", "normals"):
+            torch.testing.assert_close(together.maps[name][index : index + 1], alone.maps[name])
         assert torch.equal(together.valid[index : index + 1], alone.valid)
 
 

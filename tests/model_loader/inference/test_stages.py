@@ -24,12 +24,8 @@ def test_a_field_of_view_out_of_range_is_refused_before_anything_runs(load, fami
     assert family.batches == []
 
 
-@pytest.mark.parametrize(("tiles", "expected"), [(None, 0), ("off", 0), (1, 0), ("3", 3), ("auto", "auto")])
-def test_tiles_have_one_form_inside(tiles, expected):
-    assert InferenceOptions(tiles=tiles).tiles == expected
-
-
-def test_a_number_of_tiles_that_is_none_is_refused():
+def test_tiles_have_one_form_inside_and_others_are_refused():
+    assert [InferenceOptions(tiles=tiles).tiles for tiles in (None, "3", "auto")] == [0, 3, "auto"]
     with pytest.raises(ValueError, match="tiles is 'many'; accepted: 'auto', 'off'"):
         InferenceOptions(tiles="many")
 

@@ -203,12 +203,6 @@ def test_a_mosaic_is_no_larger_than_what_the_network_says_of_its_tiles():
     assert SIDE < found.height < 3 * SIDE
 
 
-def test_progress_counts_the_whole_and_every_tile():
-    seen = []
-    run(Network(), make_image(100, 130), (2, 3), progress=lambda done, total: seen.append((done, total)))
-    assert seen[0] == (1, 7) and seen[-1] == (7, 7)
-
-
 def test_many_tiles_are_brought_to_fewer_first():
     assert mosaics(2, 2) == [(2, 2)]
     assert mosaics(3, 1) == [(3, 1)]

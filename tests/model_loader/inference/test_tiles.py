@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from depth_normal.annotators.base import Annotator
-from depth_normal.geometry.estimate import Quantity
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader import load_model
 from depth_normal.model_loader.comfy import interrupt
@@ -15,24 +14,10 @@ def tiny():
     return load_model("tiny", "float32", "cpu")
 
 
-def test_each_image_of_a_batch_is_seen_in_tiles_by_itself(tiny):
-    images = torch.rand(2, 3, 90, 131)
-    together = tiny.estimate(images, 32, tiles=2)
-    alone = tiny.estimate(images[1:], 32, tiles=2)
-    assert together.depth.shape == (2, 1, 90, 131) and together.quantity is Quantity.DISPARITY
-    torch.testing.assert_close(together.depth[1:], alone.depth)
-    torch.testing.assert_close(together.normals[1:], alone.normals)
-
-
-@pytest.mark.parametrize("tiles", [None, 0, 1, "off"])
-def test_without_tiles_nothing_changes(tiny, tiles):
-    images = torch.rand(1, 3, 90, 131)
-    assert torch.equal(tiny.estimate(images, 32, tiles=tiles).depth, tiny.estimate(images, 32).depth)
-
-
-def test_an_image_no_larger_than_the_networks_input_is_seen_once(tiny):
+@pytest.mark.parametrize("tiles", ["off", "auto"])
+def test_without_tiles_and_at_no_more_than_the_networks_size_nothing_changes(tiny, tiles):
     images = torch.rand(1, 3, 40, 48)
-    assert torch.equal(tiny.estimate(images, 64, tiles="auto").depth, tiny.estimate(images, 64).depth)
+    assert torch.equal(tiny.estimate(images, 64, tiles=tiles).depth, tiny.estimate(images, 64).depth)
 
 
 def test_progress_counts_the_tiles_of_all_images(tiny):

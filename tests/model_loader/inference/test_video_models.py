@@ -1,12 +1,10 @@
 """Models for videos: placed, divided for memory, falling back to float32 and stopped as all others are."""
 
 import logging
-import runpy
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+import tiny_depth as TINY
 import torch
 
 from depth_normal.annotators import registry
@@ -20,7 +18,6 @@ from depth_normal.model_loader.inference.stages import InferenceOptions
 from depth_normal.model_loader.inference.video import ReplayableFrames, VideoState, window_estimates
 from depth_normal.options.video import VideoOptions
 
-TINY = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parents[2] / "tiny_depth.py")))
 MODEL = "video-depth-anything-small"
 SIZE = 56
 

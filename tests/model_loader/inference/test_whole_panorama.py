@@ -1,11 +1,10 @@
 """Panoramas by a model that takes them whole: the seam, the axes, and what it refuses."""
 
-import importlib.util
 import math
-import sys
 from dataclasses import replace
 from pathlib import Path
 
+import panorama_scenes as scenes
 import pytest
 import torch
 from torch import nn
@@ -27,22 +26,8 @@ from depth_normal.model_loader.inference.panorama import blend_half_turn
 from depth_normal.nodes.depth_and_normals import DEPTH_MODELS, DepthAndNormals
 from depth_normal.nodes.panorama import EstimatePanorama
 
-TESTS = Path(__file__).resolve().parents[2]
 WIDTH = 336
 OPENGL = torch.tensor([1.0, -1.0, -1.0]).view(1, 3, 1, 1)
-
-
-def helper(name):
-    """A module of tests/, which import each other by plain names."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, TESTS / f"{name}.py")
-        sys.modules[name] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-helper("ray_traced_scenes")
-scenes = helper("panorama_scenes")
 
 
 @pytest.fixture(scope="module")

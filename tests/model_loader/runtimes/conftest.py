@@ -17,6 +17,7 @@ from depth_normal.model_loader import load_model
 from depth_normal.model_loader.runtimes import build as build_job
 from depth_normal.model_loader.runtimes import choose
 
+PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
 SPEC = ModelSpec(
     id="convolved",
     family="convolved",
@@ -91,6 +92,8 @@ def convolved(caches, tmp_path, exported, monkeypatch):
     save_file({"weight": torch.tensor([0.5, 0.25, 0.125]).view(1, 3, 1, 1), "bias": torch.tensor([0.75])}, weights)
 
     def load(runtime="onnx", dtype="float32", device="cpu"):
+        if runtime in PACKAGES:
+            pytest.importorskip(PACKAGES[runtime])
         return load_model("convolved", dtype, device, weights, runtime)
 
     return SimpleNamespace(load=load, weights=weights, exports=exported, family=Convolved, store=caches.home / "runtimes")

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from depth_normal.model_loader import free
 from depth_normal.model_loader.runtimes import build as build_job
 from depth_normal.model_loader.runtimes import engine_store, onnx_runtime, openvino
 from depth_normal.model_loader.runtimes.engine_store import RECORD
 
-RUNTIMES = pytest.mark.parametrize(("runtime", "package"), [("onnx", "onnxruntime"), ("openvino", "openvino")])
+RUNTIMES = pytest.mark.parametrize("runtime", ["onnx", "openvino"])
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -25,10 +26,7 @@ def left_to_torch(model, image, expected):
 
 
 @RUNTIMES
-def test_a_disk_that_is_full_in_the_middle_of_the_graph_leaves_the_model_to_torch(
-    runtime, package, convolved, image, expected, monkeypatch, told
-):
-    pytest.importorskip(package)
+def test_a_disk_that_is_full_in_the_middle_of_the_graph_leaves_the_model_to_torch(runtime, convolved, image, expected, monkeypatch, told):
 
     def half(_graph, path, _sides):
         path.write_bytes(b"half")
@@ -44,9 +42,6 @@ def test_a_disk_that_is_full_in_the_middle_of_the_graph_leaves_the_model_to_torc
 def test_a_disk_that_is_full_in_the_middle_of_the_engine_leaves_the_model_to_torch_until_there_is_room(
     convolved, image, expected, monkeypatch, told
 ):
-    import depth_normal
-
-    pytest.importorskip("openvino")
     write = Path.write_bytes
 
     def full(path, data):
@@ -59,7 +54,7 @@ def test_a_disk_that_is_full_in_the_middle_of_the_engine_leaves_the_model_to_tor
         patch.setattr(Path, "write_bytes", full)
         assert left_to_torch(convolved.load("openvino"), image, expected)
     assert "the disk is full" in told()[0] and not list(convolved.store.rglob(openvino._BLOB))
-    depth_normal.free()
+    free()
     assert convolved.load("openvino").runtime.startswith("OpenVINO") and convolved.exports == [None], "the graph was whole"
 
 
@@ -85,21 +80,17 @@ def closed(request, convolved, monkeypatch):
 
 
 @RUNTIMES
-def test_a_folder_that_cannot_be_written_to_leaves_the_model_to_torch(runtime, package, convolved, image, expected, closed, told):
-    pytest.importorskip(package)
+def test_a_folder_that_cannot_be_written_to_leaves_the_model_to_torch(runtime, convolved, image, expected, closed, told):
     assert left_to_torch(convolved.load(runtime), image, expected)
     (line,) = told()
     assert "runtimes" in line and "cannot hold it: " in line and line.endswith("torch runs it") and not convolved.exports
 
 
 @RUNTIMES
-def test_an_engine_in_a_folder_that_is_read_only_is_used(runtime, package, convolved, image, expected, monkeypatch, told):
+def test_an_engine_in_a_folder_that_is_read_only_is_used(runtime, convolved, image, expected, monkeypatch, told):
     """As models lie in an image of a container: nothing is written, not even a lock."""
-    import depth_normal
-
-    pytest.importorskip(package)
     convolved.load(runtime)
-    depth_normal.free()
+    free()
 
     def refused(*_, **__):
         raise PermissionError(errno.EROFS, os.strerror(errno.EROFS))
@@ -114,13 +105,10 @@ def test_an_engine_in_a_folder_that_is_read_only_is_used(runtime, package, convo
 @pytest.mark.parametrize("again", [True, False], ids=["once", "for good"])
 def test_an_engine_that_is_whole_and_does_not_load_is_built_anew(again, convolved, image, expected, monkeypatch, told):
     """As after an update of a driver that has the same name: its record holds, and the library refuses it."""
-    import depth_normal
-
-    pytest.importorskip("openvino")
     convolved.load("openvino")
     (blob,) = convolved.store.rglob(openvino._BLOB)
     written = blob.stat().st_mtime_ns
-    depth_normal.free()
+    free()
     taken = openvino._imported
 
     def refused(core, folder, *more):
@@ -139,7 +127,6 @@ def test_numbers_beyond_float16_are_computed_by_the_engine_in_float32(convolved,
     """Then also its trial overflows, as torch itself does."""
     from safetensors.torch import save_file
 
-    pytest.importorskip("onnxruntime")
     save_file({"weight": torch.ones(1, 3, 1, 1), "bias": torch.tensor([70000.0])}, convolved.weights)
     expected = convolved.load("torch").estimate(image).depth
     run, first = onnx_runtime._OnnxRunner.run, []

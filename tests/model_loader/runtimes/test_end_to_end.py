@@ -1,23 +1,19 @@
 """From a photograph to its maps by an engine in torch's place: `benchmarks/runtime_parity.py` has all families, here is the fullest."""
 
-import runpy
-from pathlib import Path
-
+import graph_families
 import pytest
 
-SHRUNK = runpy.run_path(str(Path(__file__).resolve().parents[2] / "graph_families.py"))
 
-
-@pytest.mark.skipif(**SHRUNK["OLD_EXPORTER"])
+@pytest.mark.skipif(**graph_families.OLD_EXPORTER)
 @pytest.mark.slow("exports a network to ONNX")
 def test_an_engine_gives_the_image_the_normals_and_the_camera_that_torch_gives(caches, tmp_path):
     """MoGe-2: depth, normals, mask and camera, told the image's aspect beside it; both engines take the one graph."""
     for package in ("onnxruntime", "openvino", "onnxscript"):
         pytest.importorskip(package)
-    with SHRUNK["loaded"]("moge", tmp_path) as load:
+    with graph_families.loaded("moge", tmp_path) as load:
         by_torch = load("torch")
         for runtime, words in (("onnx", "ONNX Runtime"), ("openvino", "OpenVINO")):
             model = load(runtime)
-            largest, mean, degrees = SHRUNK["end_to_end"](by_torch, model, "moge")
+            largest, mean, degrees = graph_families.end_to_end(by_torch, model, "moge")
             assert largest <= 1 and mean < 0.1 and degrees < 0.1
             assert model.runtime.startswith(words), "and torch has not taken over"

@@ -52,7 +52,6 @@ def test_auto_takes_what_was_measured_and_says_so(convolved, image, told):
     assert convolved.load("fast", "auto").runtime == "torch"
     (line,) = told()
     assert "no runtime was measured" in line and f"bench --model convolved --weights {convolved.weights} --keep" in line
-    pytest.importorskip("onnxruntime")
     measured.keep(spec, convolved.weights, CPU, ALL[:2])
     model = convolved.load("auto", "auto")
     assert model.runtime.startswith("ONNX Runtime")
@@ -100,7 +99,6 @@ def test_what_the_command_kept_counts_in_comfyui(convolved, monkeypatch, tmp_pat
 
 
 def test_a_node_says_each_time_what_was_chosen(convolved, monkeypatch, told):
-    pytest.importorskip("onnxruntime")
     measured.keep(MODELS["convolved"], convolved.weights, CPU, ALL[:2])
     shown = []
     monkeypatch.setattr("depth_normal.model_loader.comfy.feedback.show_message", lambda words, **_: shown.append(words))

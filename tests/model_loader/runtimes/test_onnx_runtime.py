@@ -16,16 +16,19 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 
 
 SILENT = """
-import os
-from depth_normal.model_loader.runtimes.onnx_runtime import library
-assert library().get_available_providers()
+import os, sys
+from importlib.util import find_spec
+from depth_normal.model_loader.runtimes import onnx_runtime, openvino
+assert onnx_runtime.library().get_available_providers()
 assert "ORT_DISABLE_TELEMETRY" not in os.environ
+assert find_spec("openvino") is None or openvino.library().Core().available_devices
+assert "openvino_telemetry" not in sys.modules
 """
 
 
 @pytest.mark.slow("starts another process")
-def test_nothing_is_told_to_its_makers(tmp_path):
-    """Version 1.31 keeps a number of the machine in the user's cache, to send it with what is run."""
+def test_nothing_is_told_to_the_makers_of_runtimes(tmp_path):
+    """ONNX Runtime 1.31 keeps a number of the machine in the user's cache, to send it with what is run."""
     environment = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
     environment.pop("ORT_DISABLE_TELEMETRY", None)
     subprocess.run([sys.executable, "-c", SILENT], check=True, env=environment)

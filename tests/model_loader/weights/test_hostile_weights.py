@@ -2,19 +2,21 @@
 
 import json
 import os
-import signal
 import struct
 import subprocess
 import sys
 import time
 import zipfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
+from forked import event, forked, needs_fork
 
 from depth_normal.annotators.specs.base import CheckpointError
+from depth_normal.app.console.terminal import TerminatedError, terminable
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint, read_shapes
 
 NUMBERS = struct.pack("<4f", 1, 2, 3, 4)
@@ -218,34 +220,26 @@ def test_a_hostile_pickle(said, name):
         assert len(said[name]) < 600
 
 
-TERMINATED = """
-import signal, sys
-from pathlib import Path
-from depth_normal.annotators.specs.base import CheckpointError
-from depth_normal.app.console.terminal import TerminatedError, terminable
-from depth_normal.model_loader.weights.checkpoint import read_checkpoint
-try:
-    with terminable():
-        print("reading", flush=True)
-        while True:
-            try:
-                read_checkpoint(Path(sys.argv[1]))
-            except CheckpointError:
-                pass
-except TerminatedError:
-    print("terminated")
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
-@pytest.mark.slow("starts another process")
+@needs_fork
 def test_sigterm_ends_the_reading_of_a_long_pickle(tmp_path):
     pack(tmp_path / "w.pt", PICKLES["many steps"][0])
-    with subprocess.Popen([sys.executable, "-c", TERMINATED, str(tmp_path / "w.pt")], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "reading\n"
+    reading, terminated = event(), event()
+
+    def read():
+        try:
+            with terminable():
+                reading.set()
+                while True:
+                    with suppress(CheckpointError):
+                        read_checkpoint(tmp_path / "w.pt")
+        except TerminatedError:
+            terminated.set()
+
+    with forked((read,)) as (process,):
+        assert reading.wait(60)
         time.sleep(0.1)
-        process.send_signal(signal.SIGTERM)
-        assert process.communicate(timeout=60)[0] == "terminated\n"
+        process.terminate()
+    assert terminated.is_set() and process.exitcode == 0
 
 
 # --- zip archives ---

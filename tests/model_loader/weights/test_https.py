@@ -1,35 +1,43 @@
 """Troubles of the network, with every way in which a file comes, against a real local server."""
 
+import copy
 import errno
+import hashlib
 import http.client
 import io
 import logging
 import os
-import runpy
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from contextlib import contextmanager
-from pathlib import Path
-from types import SimpleNamespace
+from dataclasses import replace
 
 import huggingface_hub
 import pytest
 import torch
+import whole_files as FILES
+from forked import forked, needs_fork
 from huggingface_hub import constants
+from whole_files import BODY, HUB, OTHER, SHA256, Stop
 
 from depth_normal.annotators.specs.base import WeightFile
+from depth_normal.app import cli
+from depth_normal.app.commands import models as models_command
 from depth_normal.model_loader.weights import transfer
-from depth_normal.model_loader.weights.download import CorruptDownloadError, DiskFullError, DownloadError, NoNetworkError, download_weights
+from depth_normal.model_loader.weights.download import (
+    AccessDeniedError,
+    CorruptDownloadError,
+    DiskFullError,
+    DownloadError,
+    NoNetworkError,
+    download_weights,
+)
 from depth_normal.model_loader.weights.find import find_weights
 from depth_normal.model_loader.weights.https import Timeouts
 
-FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "whole_files.py")))
-BODY, OTHER, SHA256, HUB, HUB_PATH, Stop = FILES.BODY, FILES.OTHER, FILES.SHA256, FILES.HUB, FILES.HUB_PATH, FILES.Stop
 SMALL_PATH = "/v2_1/small.pt"
 
 
@@ -124,14 +132,6 @@ def test_a_part_longer_than_the_file_is_begun_anew(server, small, caches):
     assert download_weights(small, "MIT").read_bytes() == BODY
 
 
-def test_giving_up_on_a_connection_that_always_breaks(kind, server):
-    file, served = kind
-    served.drops = [1_000_000] + [0] * 20
-    with pytest.raises(NoNetworkError, match="closed after"):
-        download_weights(file, "MIT")
-    assert len(server.gets()) == 5
-
-
 def test_giving_up_on_a_body_that_is_cut_a_little_later_each_time_and_always_begins_anew(server, small, tmp_path):
     served = server.serve(SMALL_PATH, BODY, etag='W/"weak"', drops=[1000 * i for i in range(1, 2000)])
     with pytest.raises(NoNetworkError, match="closed after 5000 of 3000000 bytes"):
@@ -139,27 +139,6 @@ def test_giving_up_on_a_body_that_is_cut_a_little_later_each_time_and_always_beg
     assert len(server.gets()) == 5
     served.drops = []
     assert download_weights(small, "MIT").read_bytes() == BODY
-
-
-def test_giving_up_on_a_body_that_always_ends_at_the_same_byte(kind, server, tmp_path):
-    file, served = kind
-    head = f"HTTP/1.1 200 OK\r\nX-Repo-Commit: {'c' * 40}\r\nContent-Length: {len(BODY) + 10}\r\n\r\n"
-    served.raw = head.encode() + BODY
-    with pytest.raises(CorruptDownloadError, match=r"it ends after 3000000 bytes each time .*closed after 3000000 of 3000010"):
-        download_weights(FILES.unknown(file), "MIT")
-    assert len(server.gets()) == 2
-    assert FILES.leftovers(tmp_path) == []
-
-
-def test_a_body_without_end_is_cut_at_the_files_size(kind, server, tmp_path):
-    file, served = kind
-    served.endless = True
-    told = []
-    with pytest.raises(CorruptDownloadError, match="it sends more than the 3000000 bytes that the file has"):
-        download_weights(file, "MIT", progress=lambda done, total: told.append(done))
-    assert max(told) <= len(BODY)
-    assert len(server.gets()) == 1
-    assert FILES.leftovers(tmp_path) == []
 
 
 def test_a_body_without_end_of_unknown_size_leaves_room_on_the_disk(kind, tmp_path, monkeypatch):
@@ -173,18 +152,6 @@ def test_a_body_without_end_of_unknown_size_leaves_room_on_the_disk(kind, tmp_pa
     assert FILES.leftovers(tmp_path) == []
 
 
-@pytest.mark.parametrize("seed", [0, 2])
-def test_a_body_cut_short_whose_length_nobody_told(kind, tmp_path, seed):
-    file, served = kind
-    served.length, served.body = False, FILES.weights(seed)[:-1000]
-    with pytest.raises(CorruptDownloadError, match="it is cut short"):
-        download_weights(FILES.unknown(file), "MIT")
-    assert FILES.leftovers(tmp_path) == []
-    assert find_weights(file) is None
-    served.body = BODY
-    assert download_weights(FILES.unknown(file), "MIT").read_bytes() == BODY
-
-
 def test_the_length_that_the_hub_states_holds_where_the_body_has_none(server, tmp_path):
     headers = {"X-Linked-Size": str(len(BODY)), "X-Linked-Etag": f'"{SHA256}"'}
     served = server.serve_hub(HUB.repo_id, HUB.filename, BODY, length=False, headers=headers, drops=[1_000_000])
@@ -193,17 +160,59 @@ def test_the_length_that_the_hub_states_holds_where_the_body_has_none(server, tm
     assert served.drops == []
 
 
-@pytest.mark.parametrize("content_type", ["application/json", "application/octet-stream"])
-@pytest.mark.parametrize("body", [b'{"error": "Rate limited"}', b"{}", b"\0" * 5000, b"version https://git-lfs.github.com/spec/v1\n"])
-def test_an_answer_that_is_no_weights_is_never_kept(kind, tmp_path, body, content_type):
-    file, served = kind
-    good, served.body, served.content_type = served.body, body, content_type
-    with pytest.raises(CorruptDownloadError, match="not the published"):
-        download_weights(FILES.unknown(file), "MIT")
-    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.read_bytes() == body] == []
+# --- answers that are refused ---
+
+
+BOTH = ("size", "sha256")
+PAGE = b"<!doctype html><title>Please sign in</title>" + b" " * 5000
+TEN_MORE = f"HTTP/1.1 200 OK\r\nX-Repo-Commit: {'c' * 40}\r\nContent-Length: {len(BODY) + 10}\r\n\r\n".encode() + BODY
+
+
+def refused(error, words, asked=1, unknown=(), **trouble):
+    """What the server does; what is not known of the file; the error, its words, and how often the server is asked."""
+    return pytest.param(trouble, unknown, error, words, asked, id=f"{words[:30]} {list(trouble)}")
+
+
+def beginning(first):
+    """A rest that begins nowhere."""
+    return f"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {first}-\r\n\r\n".encode("latin-1") + BODY
+
+
+@pytest.mark.parametrize(
+    ("trouble", "unknown", "error", "words", "asked"),
+    [
+        refused(CorruptDownloadError, rf"{hashlib.sha256(OTHER).hexdigest()}.*{SHA256}", body=OTHER),
+        refused(CorruptDownloadError, r"2999999 bytes.*3000000", unknown=("sha256",), body=BODY[:-1]),
+        refused(CorruptDownloadError, "web page", unknown=BOTH, body=PAGE),
+        refused(CorruptDownloadError, "web page", unknown=BOTH, body=PAGE, content_type="text/html"),
+        *(refused(AccessDeniedError, rf"HTTP {each}.*by hand and put it at .*NAME", statuses=[each], always=True) for each in (401, 403)),
+        refused(DownloadError, "HTTP Error 503", 2, statuses=[503], always=True),
+        refused(DownloadError, r"busy \(HTTP 429\) and asks to wait 3600 s: try ", statuses=[429], headers={"Retry-After": "3600"}),
+        *(refused(DownloadError, "from 0, got 'bytes ", 2, raw=beginning(first)) for first in ("9" * 5000, "\xb2", "", "0x0")),
+        refused(NoNetworkError, "closed after", 5, drops=[1_000_000] + [0] * 20),
+        refused(CorruptDownloadError, "ends after 3000000 bytes each time .*after 3000000 of 3000010", 2, BOTH, raw=TEN_MORE),
+        refused(CorruptDownloadError, "it sends more than the 3000000 bytes that the file has", endless=True),
+        *(refused(CorruptDownloadError, "cut short", unknown=BOTH, length=False, body=FILES.weights(seed)[:-1000]) for seed in (0, 2)),
+        *(
+            refused(CorruptDownloadError, "not the published", unknown=BOTH, body=body, content_type=f"application/{kind}")
+            for body in (b'{"error": "Rate limited"}', b"{}", b"\0" * 5000, b"version https://git-lfs.github.com/spec/v1\n")
+            for kind in ("json", "octet-stream")
+        ),
+        refused(CorruptDownloadError, r"compressed content \('gzip'\)", headers={"Content-Encoding": "gzip"}),
+    ],
+)
+def test_what_is_refused_leaves_nothing_and_the_next_run_works(trouble, unknown, error, words, asked, kind, server, tmp_path):
+    (file, served), told = kind, []
+    whole = dict(vars(served))
+    vars(served).update(copy.deepcopy(trouble))
+    with pytest.raises(error, match=words.replace("NAME", file.name)) as caught:
+        download_weights(replace(file, **dict.fromkeys(unknown)), "MIT", progress=lambda done, _total: told.append(done))
+    assert len(str(caught.value)) < 2000 and max(told, default=0) <= len(BODY) and len(server.gets()) == asked
+    assert error is NoNetworkError or FILES.leftovers(tmp_path) == [], "but for what is gone on with"
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.read_bytes() == served.body]
     assert find_weights(file) is None
-    served.body, served.content_type = good, "application/octet-stream"
-    assert download_weights(FILES.unknown(file), "MIT").read_bytes() == BODY
+    vars(served).update(whole)
+    assert download_weights(file, "MIT").read_bytes() == BODY
 
 
 # --- no answer ---
@@ -382,56 +391,30 @@ def test_a_network_that_goes_down_in_the_middle_is_waited_for(kind, server, monk
     assert second.startswith("bytes=")
 
 
-INTERRUPTED = """
-import logging, sys
-from depth_normal.annotators.specs.base import WeightFile
-from depth_normal.model_loader.weights.download import download_weights
-logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
-try:
-    download_weights(WeightFile("small.pt", url=sys.argv[1]), "MIT")
-except KeyboardInterrupt:
-    print("stopped")
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to another process on Windows")
-@pytest.mark.slow("starts other processes")
-def test_control_c_while_nobody_answers(server, small, tmp_path):
+@needs_fork
+def test_control_c_while_nobody_answers(server, small):
     server.files[SMALL_PATH].silent = True
-    command = [sys.executable, "-u", "-c", INTERRUPTED, small.url]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        while "connecting to" not in process.stdout.readline():
-            assert process.poll() is None
+    with forked((download_weights, small, "MIT")) as (process,):
+        while not server.requests:
+            time.sleep(0.01)
         began = time.monotonic()
-        process.send_signal(signal.SIGINT)
-        assert process.stdout.readline() == "stopped\n"
+        os.kill(process.pid, signal.SIGINT)
+        process.join(60)
         assert time.monotonic() - began < 5
-        assert process.wait(timeout=120) == 0
+    assert process.exitcode == 1, "of KeyboardInterrupt"
 
 
-TERMINATED = """
-import sys
-from depth_normal.app import cli
-from depth_normal.app.commands import models as models_command
-from depth_normal.annotators.specs.base import WeightFile
-from depth_normal.model_loader.weights.download import download_weights
-models_command._models = lambda _: download_weights(WeightFile("small.pt", url=sys.argv[1]), "MIT")
-sys.exit(cli.main(["models"]))
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
-@pytest.mark.slow("starts another process")
-def test_a_terminated_download_leaves_only_what_it_goes_on_from(server, small, caches):
+@needs_fork
+def test_a_terminated_download_leaves_only_what_it_goes_on_from(server, small, caches, monkeypatch, capfd):
     server.files[SMALL_PATH].seconds = 20.0
-    command = [sys.executable, "-c", TERMINATED, small.url]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    monkeypatch.setattr(models_command, "_models", lambda _: download_weights(small, "MIT"))
+    with forked((cli.main, ["models"])) as (process,):
         part = caches.home / "small.pt.part"
         while not (part.is_file() and part.stat().st_size):
-            assert process.poll() is None
-            time.sleep(0.05)
+            assert process.is_alive()
+            time.sleep(0.01)
         process.terminate()
-        assert "depth-normal: stopped" in process.communicate(timeout=120)[1]
+    assert "depth-normal: stopped" in capfd.readouterr().err
     assert sorted(path.name for path in caches.home.iterdir() if path.is_file()) == ["small.pt.part", "small.pt.part.etag"]
     server.files[SMALL_PATH].seconds = 0.0
     assert download_weights(small, "MIT").read_bytes() == BODY

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import tiny_depth as DEPTH
+import tiny_diffusion as DIFFUSION
 import torch
 from safetensors.torch import save_file
 
@@ -26,10 +28,7 @@ from depth_normal.model_loader.weights.checkpoint import read_checkpoint, read_s
 from depth_normal.model_loader.weights.integrity import bundled_path, sha256_of
 
 TESTS = Path(__file__).resolve().parents[2]
-DEPTH, DIFFUSION, MOGE, DA3 = (
-    SimpleNamespace(**runpy.run_path(str(TESTS / name)))
-    for name in ("tiny_depth.py", "tiny_diffusion.py", "annotators/test_moge.py", "annotators/test_depth_anything_v3.py")
-)
+MOGE, DA3 = (SimpleNamespace(**runpy.run_path(str(TESTS / "annotators" / f"test_{name}.py"))) for name in ("moge", "depth_anything_v3"))
 MODELS = registry.MODELS
 V2, VIDEO = "depth-anything-v2-small", "video-depth-anything-small"
 SMALL = ("depth-anything-small", V2, "depth-anything-v2-metric-indoor-small", "depth-anything-v2-metric-outdoor-small")
@@ -136,15 +135,10 @@ SIZES = [
 
 
 @pytest.mark.parametrize("model_id", SIZES)
-def test_every_network_has_the_published_size(model_id):
-    state = expected(model_id)
+def test_every_network_has_the_published_size_and_is_known_by_its_names_and_shapes(model_id):
+    spec, state = MODELS[model_id], expected(model_id)
     assert (len(state), sum(value.numel() for value in state.values())) == NETWORKS[model_id]
-
-
-@pytest.mark.parametrize("model_id", SIZES)
-def test_every_network_is_known_by_its_names_and_shapes(model_id):
-    spec = MODELS[model_id]
-    family, state = registry.FAMILIES[spec.family], expected(model_id)
+    family = registry.FAMILIES[spec.family]
     assert family.could_be(spec, state.keys())
     family.check_network(spec, {name: value.half() if value.is_floating_point() else value for name, value in state.items()})
 
@@ -482,10 +476,6 @@ def test_a_missing_library_is_told_where_nothing_else_fits(tmp_path, monkeypatch
     ("content", "told"),
     [
         (b"<!DOCTYPE html><html>", "web page"),
-        (b"", "empty"),
-        ("cut", "cut short"),
-        ("cut zip", "cut short or damaged"),
-        (b"\x10\0\0\0\0\0\0\0{'a': 1}        ", "damaged safetensors"),
         # a type that older safetensors do not know
         (
             (8 + 60).to_bytes(8, "little") + b'{"a":{"dtype":"F4","shape":[2],"data_offsets":[0,1]}}               \0',
@@ -493,20 +483,11 @@ def test_a_missing_library_is_told_where_nothing_else_fits(tmp_path, monkeypatch
         ),
     ],
 )
-def test_what_is_no_weights_file_is_told_as_ever(content, told, states, tmp_path):
+def test_what_is_no_weights_file_is_told_as_ever(content, told, tmp_path):
     path = tmp_path / "depth_anything_v2_vits.pth"
-    if isinstance(content, str):
-        (save_file if content == "cut" else torch.save)(states(V2), path)
-        content = path.read_bytes()[:-1000]
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=told):
         identify.recognise(path)
-
-
-def test_a_folder_and_nothing_at_all(tmp_path):
-    for path, told in ((tmp_path, "is a folder"), (tmp_path / "absent.pth", "does not exist")):
-        with pytest.raises(CheckpointError, match=told):
-            identify.recognise(path)
 
 
 def test_a_model_loads_by_its_file_alone(tmp_path):

@@ -2,19 +2,14 @@
 
 import hashlib
 import os
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
+from whole_files import BODY, HUB, OTHER, SHA256, Stop, unknown, weights
 
 from depth_normal.model_loader.weights import integrity
 from depth_normal.model_loader.weights.download import download_weights
 from depth_normal.model_loader.weights.integrity import structure_problem
-
-FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "whole_files.py")))
-BODY, OTHER, SHA256, HUB = FILES.BODY, FILES.OTHER, FILES.SHA256, FILES.HUB
 
 
 def test_a_brought_file_that_differs_is_warned_about_once(tmp_path, caplog, monkeypatch):
@@ -36,11 +31,11 @@ def test_a_brought_file_that_differs_is_warned_about_once(tmp_path, caplog, monk
 
 def test_comparing_a_brought_file_can_be_stopped_and_is_done_again(tmp_path, caplog):
     def stop():
-        raise FILES.Stop
+        raise Stop
 
     path = tmp_path / "hybrid.pt"
     path.write_bytes(OTHER)
-    with pytest.raises(FILES.Stop):
+    with pytest.raises(Stop):
         integrity.verify(path, HUB, stop)
     assert not integrity.verify(path, HUB)
 
@@ -56,7 +51,7 @@ def test_another_size_is_enough_to_know(tmp_path, caplog, monkeypatch):
 def test_what_is_not_known_or_converted_is_not_held_against_a_file(tmp_path, caplog):
     for name in ("hybrid.pt", "hybrid.safetensors"):
         (tmp_path / name).write_bytes(OTHER)
-    assert integrity.verify(tmp_path / "hybrid.pt", FILES.unknown(HUB))
+    assert integrity.verify(tmp_path / "hybrid.pt", unknown(HUB))
     assert integrity.verify(tmp_path / "hybrid.safetensors", HUB)
     assert caplog.text == ""
 
@@ -105,7 +100,7 @@ def whole(tmp_path_factory):
     """One whole file of each format."""
     folder = tmp_path_factory.mktemp("whole")
     state = {"weight": torch.arange(1000.0), "bias": torch.ones(3, dtype=torch.float16)}
-    (folder / "a.safetensors").write_bytes(FILES.weights(0, 10_000))
+    (folder / "a.safetensors").write_bytes(weights(0, 10_000))
     torch.save(state, folder / "zip.pt")
     torch.save({"model": state}, folder / "legacy.pt", _use_new_zipfile_serialization=False)
     return folder
