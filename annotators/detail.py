@@ -57,29 +57,22 @@ def without_border_lines(*maps: Tensor, edges: float | Sequence[float] = EDGE) -
         (B, C, H, W), all their channels.
     """
     each = (float(edges),) if isinstance(edges, (int, float)) else tuple(edges)
-    smoothed = torch.cat(maps, 1)
-    per_edge = constant(smoothed, tuple(1 / edge for edge in each)).view(-1, 1, 1, 1)
+    smoothed, units = torch.cat(maps, 1), constant(maps[0], each).view(-1, 1, 1, 1)
     for weights in _PASSES:
-        for axis in (-2, -1):
-            smoothed = _with_smoothed_ends(smoothed, constant(smoothed, weights), per_edge, axis)
+        for lines in (smoothed.mT, smoothed):
+            _smooth_ends(lines, constant(smoothed, weights), units)
     return smoothed
 
 
-def _with_smoothed_ends(maps: Tensor, weights: Tensor, per_edge: Tensor, axis: int) -> Tensor:
-    """Maps whose first and last rows, or columns, are smoothed by `_of_both_ends`' weights; in the memory of the given ones."""
+def _smooth_ends(lines: Tensor, weights: Tensor, units: Tensor) -> None:
+    """Smooths the ends of lines (B, C, N, length) by `_of_both_ends`' weights, in place; what would move farther than `units` stays."""
     rows, taps = (side // 2 for side in weights.shape)
-    length = maps.shape[axis]
-    ends = torch.cat((maps.narrow(axis, 0, taps), maps.narrow(axis, length - taps, taps)), axis)
-    change = (weights @ ends if axis == -2 else ends @ weights.mT).unflatten(axis, (2, rows))
-    far = change.abs().amax(axis, keepdim=True) * per_edge
-    change = change / torch.addcmul(constant(far, 1.0), far, far)
-    window = 2 * _ALONG + 1
-    kernel, padding = ((1, window), (0, _ALONG)) if axis == -2 else ((window, 1), (_ALONG, 0))
-    change = F.avg_pool2d(change.flatten(axis - 1, axis), kernel, 1, padding, count_include_pad=False)
-    first, last = change.chunk(2, axis)
-    maps.narrow(axis, 0, rows).add_(first)
-    maps.narrow(axis, length - rows, rows).add_(last)
-    return maps
+    length = lines.shape[-1]
+    change = (lines.unfold(-1, taps, length - taps).flatten(-2) @ weights.mT).unflatten(-1, (2, rows))
+    far = change.abs().amax(-1, keepdim=True) / units
+    change = (change / torch.addcmul(constant(far, 1.0), far, far)).flatten(-2)
+    change = F.avg_pool2d(change, (2 * _ALONG + 1, 1), 1, (_ALONG, 0), count_include_pad=False)
+    lines.unfold(-1, rows, length - rows).add_(change.unflatten(-1, (2, rows)))
 
 
 def guided_upsample(values: Tensor, guide: Tensor, radius: int, epsilon: float) -> Tensor:
@@ -98,9 +91,7 @@ def guided_upsample(values: Tensor, guide: Tensor, radius: int, epsilon: float) 
         He, Sun, "Fast Guided Filter" (2015).
     """
     linear = _linear_in(resize_map(guide, values.shape[-2], values.shape[-1]), values, radius, epsilon)
-    height, width = guide.shape[-2:]
-    # One after the other, so that the sum needs no third map of this size.
-    slope, offset = (resize_map(part, height, width) for part in linear.chunk(2, 1))
+    slope, offset = resize_map(linear, *guide.shape[-2:]).chunk(2, 1)
     return offset.addcmul_(slope, guide)
 
 
@@ -127,11 +118,11 @@ def guided_detail(values: Tensor, guide: Tensor, radius: int, epsilon: float) ->
 
 def _linear_in(guide: Tensor, values: Tensor, radius: int, epsilon: float) -> Tensor:
     """Slopes, then offsets, smoothed, of the values around each point as a linear function of a guide of the same size."""
-    channels = values.shape[1]
-    means = box_means(torch.cat((guide, guide * guide, values, guide * values), 1), radius)
-    mean_guide, mean_square, mean_values, mean_product = means.split((1, 1, channels, channels), 1)
-    variance = torch.addcmul(mean_square, mean_guide, mean_guide, value=-1)
-    slope = torch.addcmul(mean_product, mean_guide, mean_values, value=-1).div_(variance.add_(epsilon))
+    maps = torch.cat((guide, values), 1)
+    means, products = box_means(torch.cat((maps, guide * maps), 1), radius).chunk(2, 1)
+    mean_guide, mean_values = means[:, :1], means[:, 1:]
+    covariances = torch.addcmul(products, mean_guide, means, value=-1)
+    slope = covariances[:, 1:] / (covariances[:, :1] + epsilon)
     return box_means(torch.cat((slope, torch.addcmul(mean_values, slope, mean_guide, value=-1)), 1), radius)
 
 
