@@ -57,22 +57,29 @@ def without_border_lines(*maps: Tensor, edges: float | Sequence[float] = EDGE) -
         (B, C, H, W), all their channels.
     """
     each = (float(edges),) if isinstance(edges, (int, float)) else tuple(edges)
-    smoothed, units = torch.cat(maps, 1), constant(maps[0], each).view(-1, 1, 1, 1)
+    smoothed = torch.cat(maps, 1)
+    per_edge = constant(smoothed, tuple(1 / edge for edge in each)).view(-1, 1, 1, 1)
     for weights in _PASSES:
-        for lines in (smoothed.mT, smoothed):
-            _smooth_ends(lines, constant(smoothed, weights), units)
+        for axis in (-2, -1):
+            smoothed = _with_smoothed_ends(smoothed, constant(smoothed, weights), per_edge, axis)
     return smoothed
 
 
-def _smooth_ends(lines: Tensor, weights: Tensor, units: Tensor) -> None:
-    """Smooths the ends of lines (B, C, N, length) by `_of_both_ends`' weights, in place; what would move farther than `units` stays."""
+def _with_smoothed_ends(maps: Tensor, weights: Tensor, per_edge: Tensor, axis: int) -> Tensor:
+    """Maps whose first and last rows, or columns, are smoothed by `_of_both_ends`' weights; in the memory of the given ones."""
     rows, taps = (side // 2 for side in weights.shape)
-    length = lines.shape[-1]
-    change = (lines.unfold(-1, taps, length - taps).flatten(-2) @ weights.mT).unflatten(-1, (2, rows))
-    far = change.abs().amax(-1, keepdim=True) / units
-    change = (change / torch.addcmul(constant(far, 1.0), far, far)).flatten(-2)
-    change = F.avg_pool2d(change, (2 * _ALONG + 1, 1), 1, (_ALONG, 0), count_include_pad=False)
-    lines.unfold(-1, rows, length - rows).add_(change.unflatten(-1, (2, rows)))
+    length = maps.shape[axis]
+    ends = torch.cat((maps.narrow(axis, 0, taps), maps.narrow(axis, length - taps, taps)), axis)
+    change = (weights @ ends if axis == -2 else ends @ weights.mT).unflatten(axis, (2, rows))
+    far = change.abs().amax(axis, keepdim=True) * per_edge
+    change = change / torch.addcmul(constant(far, 1.0), far, far)
+    window = 2 * _ALONG + 1
+    kernel, padding = ((1, window), (0, _ALONG)) if axis == -2 else ((window, 1), (_ALONG, 0))
+    change = F.avg_pool2d(change.flatten(axis - 1, axis), kernel, 1, padding, count_include_pad=False)
+    first, last = change.chunk(2, axis)
+    maps.narrow(axis, 0, rows).add_(first)
+    maps.narrow(axis, length - rows, rows).add_(last)
+    return maps
 
 
 def guided_upsample(values: Tensor, guide: Tensor, radius: int, epsilon: float) -> Tensor:
