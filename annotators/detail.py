@@ -98,7 +98,8 @@ def guided_upsample(values: Tensor, guide: Tensor, radius: int, epsilon: float) 
         He, Sun, "Fast Guided Filter" (2015).
     """
     linear = _linear_in(resize_map(guide, values.shape[-2], values.shape[-1]), values, radius, epsilon)
-    slope, offset = resize_map(linear, *guide.shape[-2:]).chunk(2, 1)
+    height, width = guide.shape[-2:]
+    slope, offset = resize_map(linear, height, width).chunk(2, 1)
     return offset.addcmul_(slope, guide)
 
 

@@ -190,7 +190,7 @@ def _scale_of(disparity: Tensor, valid: Tensor, mask: Tensor | None, near_far_ra
     if not len(ordered):  # a coarse grid may miss the few values there are
         ordered = np.sort(disparity[valid].float().cpu().numpy())
     far, near = at_percentiles(ordered, FAR_AND_NEAR_END)
-    farthest, least, is_whole = (fetched[name].item() for name in ("farthest", "least", "valid"))
+    farthest, least, is_whole = fetched["farthest"].item(), fetched["least"].item(), bool(fetched["valid"])
     if fetched.get("is_whole"):  # the network says that there is no sky
         near_far_ratio = NEAR_FAR_RATIO
     ratio = near_far_ratio or (_SKY_RATIO if _sees_sky(fetched["top"].tolist(), least, near) else NEAR_FAR_RATIO)
