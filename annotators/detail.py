@@ -99,8 +99,7 @@ def guided_upsample(values: Tensor, guide: Tensor, radius: int, epsilon: float) 
     """
     linear = _linear_in(resize_map(guide, values.shape[-2], values.shape[-1]), values, radius, epsilon)
     height, width = guide.shape[-2:]
-    # One after the other, so that the sum needs no third map of this size.
-    slope, offset = (resize_map(part, height, width) for part in linear.chunk(2, 1))
+    slope, offset = resize_map(linear, height, width).chunk(2, 1)
     return offset.addcmul_(slope, guide)
 
 
@@ -127,11 +126,11 @@ def guided_detail(values: Tensor, guide: Tensor, radius: int, epsilon: float) ->
 
 def _linear_in(guide: Tensor, values: Tensor, radius: int, epsilon: float) -> Tensor:
     """Slopes, then offsets, smoothed, of the values around each point as a linear function of a guide of the same size."""
-    channels = values.shape[1]
-    means = box_means(torch.cat((guide, guide * guide, values, guide * values), 1), radius)
-    mean_guide, mean_square, mean_values, mean_product = means.split((1, 1, channels, channels), 1)
-    variance = torch.addcmul(mean_square, mean_guide, mean_guide, value=-1)
-    slope = torch.addcmul(mean_product, mean_guide, mean_values, value=-1).div_(variance.add_(epsilon))
+    maps = torch.cat((guide, values), 1)
+    means, products = box_means(torch.cat((maps, guide * maps), 1), radius).chunk(2, 1)
+    mean_guide, mean_values = means[:, :1], means[:, 1:]
+    covariances = torch.addcmul(products, mean_guide, means, value=-1)
+    slope = covariances[:, 1:] / (covariances[:, :1] + epsilon)
     return box_means(torch.cat((slope, torch.addcmul(mean_values, slope, mean_guide, value=-1)), 1), radius)
 
 

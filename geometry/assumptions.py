@@ -94,13 +94,16 @@ def filled_inverse(estimate: Estimate) -> Tensor:
     return _joined([scale.filled_inverse(*image) for scale, *image in images])
 
 
-def filled_with_ends(estimate: Estimate) -> tuple[Tensor, float, float]:
-    """`filled_depth` of disparity of one image, and its near and its far end, which are infinite where nothing is valid."""
-    disparity, _, valid = estimate.known_depth()
+def filled_with_ends(estimate: Estimate, valid: Tensor) -> tuple[Tensor, float, float, bool]:
+    """`filled_depth` of disparity of one image by its `depth_valid`, its near and its far end, which are infinite where nothing is valid.
+
+    The last is whether all of it is.
+    """
+    assert estimate.depth is not None
     (scale,) = _scales_of(estimate, valid, None)
     farthest = min(scale.deepest / scale.nearest, _FARTHEST_FILLED)
     nearest, farthest = (1.0, farthest) if math.isfinite(scale.far) else (math.inf, math.inf)
-    return scale.filled_inverse(disparity, valid).reciprocal_(), nearest, farthest
+    return scale.filled_inverse(estimate.depth, valid).reciprocal_(), nearest, farthest, scale.is_whole
 
 
 def assumed_intrinsics(estimate: Estimate, fov: float | None = None, size: tuple[int, int] | None = None) -> Tensor:
@@ -132,6 +135,7 @@ class _Scale(NamedTuple):
         far, near: The disparity of both ends; None = there is no range, and all is at 1.
         ratio: Far depth divided by near depth.
         farthest: The least valid disparity.
+        is_whole: Whether all disparity is valid.
         nearest: The depth of the near end, close to 1.
         deepest: The depth of the far end.
     """
@@ -140,6 +144,7 @@ class _Scale(NamedTuple):
     near: float | None
     ratio: float
     farthest: float
+    is_whole: bool
     nearest: float = 1.0
     deepest: float = 1.0
 
@@ -153,7 +158,7 @@ class _Scale(NamedTuple):
         """The same without holes: where it is not valid, that of the farthest. Its near end is at 1."""
         if self.near is None:
             return torch.ones_like(disparity)
-        if not are_all(valid):
+        if not self.is_whole:
             disparity = torch.where(valid, disparity, self.farthest)
         inverse = (disparity - self.far).mul_(self.slope * self.nearest).add_(self.nearest / self.ratio)
         return inverse.clamp_(max(_NEAREST * self.nearest / self.ratio, 1 / _FARTHEST_FILLED), 1 / _NEAREST_FILLED)
@@ -173,10 +178,11 @@ def _scales_of(estimate: Estimate, valid: Tensor, near_far_ratio: float | None) 
 
 
 def _scale_of(disparity: Tensor, valid: Tensor, mask: Tensor | None, near_far_ratio: float | None) -> _Scale:
-    known = finite = disparity if are_all(valid) else torch.where(valid, disparity, constant(disparity, torch.inf))
+    is_whole = are_all(valid)
+    known = finite = disparity if is_whole else torch.where(valid, disparity, constant(disparity, torch.inf))
     if mask is not None and not near_far_ratio:
         finite = disparity.nan_to_num(torch.inf, torch.inf, torch.inf)
-    maps = {"samples": samples_of(disparity, valid), "farthest": known.amin(), "least": finite.amin()}
+    maps = {"samples": samples_of(disparity, valid), "farthest": known.amin(), "least": finite.amin(), "valid": valid.all()}
     if not near_far_ratio:
         maps |= {"top": disparity[0, 0, 0], **({} if mask is None else {"is_whole": mask.all()})}
     fetched = to_cpu(maps)
@@ -184,13 +190,13 @@ def _scale_of(disparity: Tensor, valid: Tensor, mask: Tensor | None, near_far_ra
     if not len(ordered):  # a coarse grid may miss the few values there are
         ordered = np.sort(disparity[valid].float().cpu().numpy())
     far, near = at_percentiles(ordered, FAR_AND_NEAR_END)
-    farthest, least = fetched["farthest"].item(), fetched["least"].item()
+    farthest, least, is_whole = fetched["farthest"].item(), fetched["least"].item(), bool(fetched["valid"])
     if fetched.get("is_whole"):  # the network says that there is no sky
         near_far_ratio = NEAR_FAR_RATIO
     ratio = near_far_ratio or (_SKY_RATIO if _sees_sky(fetched["top"].tolist(), least, near) else NEAR_FAR_RATIO)
     if not are_ends_apart(far, near):
-        return _Scale(far, None, ratio, farthest)
-    scale = _Scale(far, near, ratio, farthest)
+        return _Scale(far, None, ratio, farthest, is_whole)
+    scale = _Scale(far, near, ratio, farthest, is_whole)
     inverse = np.maximum((ordered - far) * scale.slope + 1 / ratio, _NEAREST / ratio)
     nearest, deepest = at_percentiles(1 / inverse[::-1], FAR_AND_NEAR_END)
     return scale._replace(nearest=nearest, deepest=deepest)

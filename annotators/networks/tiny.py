@@ -295,9 +295,9 @@ class SharpHead(nn.Module):
     def outputs(self, images: Tensor, maps: Tensor, ramp: tuple[Tensor, Tensor, Tensor], finest: Tensor, path: Tensor) -> Tensor:
         """What the last convolution gives."""
         near, far, place = ramp
-        shown = torch.cat((maps[:, :4].clamp(-_CLAMPED, _CLAMPED), maps[:, 4:].clamp(-_CLAMPED, _CLAMPED) * _SKY_SCALE), 1)
-        shown = torch.cat((shown, near - maps[:, :1], maps[:, :1] - far, place), 1)
-        whole = torch.cat((F.pixel_unshuffle((images - 0.45) / 0.25, 2), shown), 1)
+        shown, clamped = F.pixel_unshuffle((images - 0.45) / 0.25, 2), maps.clamp(-_CLAMPED, _CLAMPED)
+        here, sky = maps[:, :1], clamped[:, 4:] * _SKY_SCALE
+        whole = torch.cat((shown, clamped[:, :4], sky, near - here, here - far, place), 1)
         levels = [self.stem(whole.contiguous(memory_format=torch.channels_last))]
         for down, encode, more in zip(self.down, self.encode, (self.finest(finest), self.path(path), None), strict=True):
             here = down(levels[-1])
@@ -311,7 +311,8 @@ class SharpHead(nn.Module):
 
 def ramps(disparity: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The nearest and the farthest around each pixel, and where it is between them, from -1 (the farthest) to 1."""
-    near, far = _smoothed(_largest(disparity)), -_smoothed(_largest(-disparity))
+    near, far = _smoothed(_largest(torch.cat((disparity, -disparity), 1))).split(1, 1)
+    far = -far
     return near, far, (2 * (disparity - far) / (near - far).clamp(min=_LEAST) - 1).clamp(-1, 1)
 
 

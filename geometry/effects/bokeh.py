@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...options.checks import check_whole
 from ...options.lens import MAX_BLADES
-from ...utils import opencv_for, without_autocast
+from ...utils import kept_constants, opencv_for, without_autocast
 from ..filters.coarse import enlarged, shrunk
 
 MAX_ROTATION = 360000.0
@@ -73,24 +73,29 @@ def blur_layer(layer: Tensor, radius: float, blades: int = 0, rotation: float = 
     """
     step = size_step(radius)
     if step == 1:
-        return _filtered(layer, aperture_kernel(radius, blades, rotation))
+        return _filtered(layer, _flipped_kernel(layer, radius, blades, rotation))
     small = shrunk(layer, step)
     # Averaging and enlarging blur by a variance of step^2 / 4; a disc's is radius^2 / 4.
     narrower = math.copysign(math.sqrt(max(radius * radius - step * step, 0)) / step, radius)
-    blurred = _filtered(small, aperture_kernel(narrower, blades, rotation))
+    blurred = _filtered(small, _flipped_kernel(small, narrower, blades, rotation))
     return enlarged(blurred, step, layer.shape[-2:])
 
 
+@kept_constants
+def _flipped_kernel(radius: float, blades: int, rotation: float) -> Tensor:
+    return aperture_kernel(radius, blades, rotation).flip(0, 1)
+
+
 @without_autocast
-def _filtered(layer: Tensor, kernel: Tensor) -> Tensor:
-    if kernel.numel() == 1:
+def _filtered(layer: Tensor, flipped: Tensor) -> Tensor:
+    if flipped.numel() == 1:
         return layer
-    flipped, channels = kernel.flip(0, 1), layer.shape[1]
-    if len(kernel) <= _DIRECT and (cv2 := opencv_for(layer)):
+    if len(flipped) <= _DIRECT and (cv2 := opencv_for(layer)):
         blurred, weights = torch.empty_like(layer), flipped.numpy()
         for plane, into in zip(*(each.view(-1, *layer.shape[-2:]).numpy() for each in (layer, blurred)), strict=True):
             cv2.filter2D(plane, -1, weights, into, borderType=cv2.BORDER_CONSTANT)
         return blurred
     # A CPU takes a fifth of the time in this layout.
     arranged = layer.contiguous(memory_format=torch.channels_last) if layer.device.type == "cpu" else layer
-    return F.conv2d(arranged, flipped.to(layer).expand(channels, 1, -1, -1), padding=len(kernel) // 2, groups=channels)
+    channels = layer.shape[1]
+    return F.conv2d(arranged, flipped.to(layer).expand(channels, 1, -1, -1), padding=len(flipped) // 2, groups=channels)

@@ -26,6 +26,7 @@ class Depths(NamedTuple):
         is_metric: Whether it is in metres.
         nearest: The near end, the 2nd percentile.
         farthest: The far end, the 98th percentile; infinite is not possible.
+        is_whole: Whether nothing is a hole.
     """
 
     depth: Tensor
@@ -33,6 +34,7 @@ class Depths(NamedTuple):
     is_metric: bool
     nearest: float
     farthest: float
+    is_whole: bool
 
     def share(self) -> Tensor:
         """(1, 1, H, W): 0 at the near end and before it, 1 at the far end and beyond; 0 where all is equally far."""
@@ -84,15 +86,17 @@ def known_depths(estimate: Estimate) -> Depths:
         raise ValueError(f"the depth is of {estimate.batch} images; expected 1: pass them one by one")
     is_metric = quantity is Quantity.METRIC_DEPTH
     if quantity is Quantity.DISPARITY:
-        filled, nearest, farthest = filled_with_ends(estimate)
+        filled, nearest, farthest, is_whole = filled_with_ends(estimate, valid)
     else:
         filled = torch.where(valid, depth, torch.where(valid, depth, constant(depth, 0.0)).amax()) if is_metric else filled_depth(estimate)
-        nearest, farthest = at_percentiles(in_order(to_cpu({"samples": samples_of(filled, valid)})["samples"]), FAR_AND_NEAR_END)
+        fetched = to_cpu({"samples": samples_of(filled, valid), "valid": valid.all()})
+        nearest, farthest = at_percentiles(in_order(fetched["samples"]), FAR_AND_NEAR_END)
+        is_whole = bool(fetched["valid"])
         if math.isinf(nearest) and bool(valid.any()):  # a coarse grid may miss the few values there are
             nearest, farthest = (float(end) for end in filled[valid].aminmax())
     if math.isinf(nearest):
         raise ValueError("no pixel of the image has a depth: the mask leaves out everything, or all values are NaN; check the depth")
-    return Depths(filled, ~valid, is_metric, nearest, farthest)
+    return Depths(filled, ~valid, is_metric, nearest, farthest, is_whole)
 
 
 def depth_of(depths: Depths, value: float, unit: str, name: str) -> float:

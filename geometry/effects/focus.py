@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...options.lens import LensOptions
 from ..assumptions import assumed_intrinsics
-from ..edges.depth_edges import edge_radius, sharpen_depth_edges
+from ..edges.depth_edges import edge_radius, sharpened_inverse
 from ..estimate import Estimate
 from ..filters.extremes import extremes_within, largest_within
 from ..projections import need_perspective
@@ -48,9 +48,10 @@ def focused(estimate: Estimate, image: Tensor, lens: LensOptions) -> Focused:
         raise ValueError("an f-number needs depth in metres, and this depth has none: give the blur in percent instead")
     # The border of a near object is a mixture of colours and belongs to the object.
     shown = image.clamp(0, 1)
-    sharpened = sharpen_depth_edges(depth_before_sky(depths.depth, shown, estimate), edge_radius(*image.shape[-2:]), 1, shown)
+    soft = depth_before_sky(depths.depth, shown, estimate).reciprocal()
+    inverse = sharpened_inverse(soft, edge_radius(*image.shape[-2:]), 1, shown)
     # A single pixel that is far amid what is near would be a hole, through which the blurred background shows.
-    padded = F.pad(1 / sharpened, (2, 2, 2, 2), mode="replicate")  # so that the border's own values stay
+    padded = F.pad(inverse, (2, 2, 2, 2), mode="replicate")  # so that the border's own values stay
     closed, _ = extremes_within(largest_within(padded, 1), 1)
     depths = depths._replace(depth=1 / closed[..., 2:-2, 2:-2])
     distance = depths.at_point(*lens.point) if lens.point else depth_of(depths, lens.focus, lens.unit, "focus")

@@ -16,7 +16,7 @@ from ..estimate import Estimate
 from ..images.srgb import linear_to_srgb, srgb_to_linear
 from ..projections import need_perspective
 from ..regions.before_sky import land_before_sky
-from ..regions.sky import describe_sky, masks_nothing, predicted_sky, sky_alpha
+from ..regions.sky import describe_sky, predicted_sky, sky_alpha
 from .depths import known_depths
 
 # So far is the sky, in the unit of depth; and the largest exponent.
@@ -46,7 +46,7 @@ def fog_of(
     need_perspective(estimate, "fog")
     depths, camera, shown = known_depths(estimate), assumed_intrinsics(estimate), image.clamp(0, 1)
     depth = sharpen_known_depth(depths.depth, edge_radius(*image.shape[-2:]), image=shown)
-    share, hole, is_clear = None, depths.hole, masks_nothing(estimate)
+    share, hole, is_clear = None, depths.hole, estimate.mask is not None and depths.is_whole
     if sky is not False and not is_clear:
         predicted = predicted_sky(estimate)
         hole = hole | predicted

@@ -375,7 +375,7 @@ CASES = {
     "levels.sampled": (lambda: levels.sampled(maps()[:1], mask()[:1]), "gives a number of values that only it knows"),
     "levels.value_at_ranks": (lambda: levels.value_at_ranks(maps(), mask(), [0, 1]), None),
     "assumptions.assumed_depth": (lambda: assumptions.assumed_depth(estimate(Quantity.RELATIVE_DEPTH), 3.0), ONE_BY_ONE),
-    "assumptions.filled_with_ends": (lambda: assumptions.filled_with_ends(depth_only(Quantity.DISPARITY).slice(0, 1)), SMALL),
+    "assumptions.filled_with_ends": (lambda: assumptions.filled_with_ends(depth_only(Quantity.DISPARITY).slice(0, 1), mask()[:1]), SMALL),
     "assumptions.filled_inverse": (lambda: assumptions.filled_inverse(estimate()), SMALL),
     "assumptions.filled_depth": (lambda: assumptions.filled_depth(estimate()), SMALL),
     "assumptions.assumed_intrinsics": (lambda: assumptions.assumed_intrinsics(depth_only(Quantity.DISPARITY), 60.0), None),
