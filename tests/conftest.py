@@ -24,12 +24,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # ONNX Runtime would send its makers what is run here, through the proxies that tests set too.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-import mend_torchvision  # noqa: F401
-import process_state
 import pytest
-import random_weights
-import ray_traced_scenes
 import torch
+
+from tests import (
+    mend_torchvision,  # noqa: F401
+    process_state,
+    random_weights,
+    ray_traced_scenes,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h

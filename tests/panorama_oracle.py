@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import panorama_scenes
 import torch
 import torch.nn.functional as F
-from ray_traced_scenes import Thing
 from torch import Tensor, nn
 
 from depth_normal.annotators.base import Annotator
@@ -19,6 +17,8 @@ from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.sphere import view_rotations
 from depth_normal.model_loader.inference.model import Model
 from depth_normal.model_loader.inference.network import LoadedNetwork
+from tests import panorama_scenes
+from tests.ray_traced_scenes import Thing
 
 SIDE = 512
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ray_traced_scenes import Thing, ball, box, plane
 from torch import Tensor
 
 from depth_normal.geometry.sphere import panorama_directions
+from tests.ray_traced_scenes import Thing, ball, box, plane
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ import os
 import sys
 import types
 
-import process_state
 import pytest
 import torch
 
 from depth_normal.annotators import registry
+from tests import process_state
 
 
 def change_threads(patch):

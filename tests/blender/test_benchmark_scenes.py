@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from forked import needs_fork, printed_by
+
+from tests.forked import needs_fork, printed_by
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"

@@ -4,7 +4,8 @@ import json
 import urllib.error
 
 import pytest
-from prompts import chain, colour
+
+from tests.prompts import chain, colour
 
 AIO = "AIO_Preprocessor"
 pytestmark = pytest.mark.comfyui

@@ -3,11 +3,11 @@
 .ci/run runs it on the newest and the oldest ComfyUI that the registry has; docs/contributing/comfyui-versions.md says how on others.
 """
 
-import object_info as INFO
 import pytest
-from prompts import call, colour, ours
 
 from depth_normal import NODE_CLASS_MAPPINGS
+from tests import object_info as INFO
+from tests.prompts import call, colour, ours
 
 pytestmark = pytest.mark.comfyui
 

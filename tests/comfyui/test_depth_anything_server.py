@@ -10,7 +10,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import tiny_depth as TINY
 import torch
 
 from depth_normal import load_model
@@ -18,6 +17,7 @@ from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.camera import DEFAULT_FOV
 from depth_normal.geometry.files import load_estimate
 from depth_normal.nodes import depth_maps
+from tests import tiny_depth as TINY
 
 ROOT = Path(__file__).resolve().parents[2]
 NODES = {node.NODE_ID: node for node in depth_maps.NODES}

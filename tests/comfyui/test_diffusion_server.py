@@ -13,14 +13,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import tiny_diffusion as TINY
 import torch
-from prompts import chain
 
 from depth_normal.annotators.registry import MATERIAL_MODELS, MODELS
 from depth_normal.geometry.textures.seamless import margins, wrap
 from depth_normal.model_loader import load_model
 from depth_normal.nodes import diffusion
+from tests import tiny_diffusion as TINY
+from tests.prompts import chain
 
 ROOT = Path(__file__).resolve().parents[2]
 NODES = {node.NODE_ID: node for node in diffusion.NODES}

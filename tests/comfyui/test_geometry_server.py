@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from prompts import call as core
-from prompts import ours as node
 
 from depth_normal.annotators.registry import find_spec
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import read_npz, write_npz
 from depth_normal.model_loader.weights.integrity import bundled_path
+from tests.prompts import call as core
+from tests.prompts import ours as node
 
 pytestmark = pytest.mark.comfyui
 

@@ -4,9 +4,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import tiny_depth as TINY
 
 from depth_normal.annotators.registry import MODELS
+from tests import tiny_depth as TINY
 
 ROOT = Path(__file__).resolve().parents[2]
 PAIR = "depth-anything-v2-large", "zoedepth-nyu"

@@ -8,10 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import tiny_depth as TINY
-from prompts import call, colour, ours
 
 from depth_normal.annotators.registry import MODELS
+from tests import tiny_depth as TINY
+from tests.prompts import call, colour, ours
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "depth-anything-v2-base"

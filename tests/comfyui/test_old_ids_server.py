@@ -4,7 +4,8 @@ from pathlib import Path
 
 import cv2
 import pytest
-from prompts import chain, colour
+
+from tests.prompts import chain, colour
 
 ROOT = Path(__file__).resolve().parents[2]
 OTHER = Path(__file__).with_name("other_pack.py")

@@ -9,12 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import tiny_depth as TINY_DEPTH
-import tiny_old_nodes as TINY
-from prompts import call, chain, ours
 
 from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.files import read_npz
+from tests import tiny_depth as TINY_DEPTH
+from tests import tiny_old_nodes as TINY
+from tests.prompts import call, chain, ours
 
 ROOT = Path(__file__).resolve().parents[2]
 AUX = "custom_nodes/comfyui_controlnet_aux/ckpts"

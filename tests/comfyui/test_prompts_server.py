@@ -4,9 +4,9 @@ import json
 import urllib.error
 
 import pytest
-from prompts import call, colour, ours
 
 from depth_normal import NODE_CLASS_MAPPINGS
+from tests.prompts import call, colour, ours
 
 # Which file to load is the user's choice.
 NO_DEFAULT = {"DepthNormal_LoadGeometry"}

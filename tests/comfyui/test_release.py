@@ -14,9 +14,9 @@ from urllib.parse import urlparse
 
 import cv2
 import pytest
-from prompts import chain, colour
 
 import depth_normal
+from tests.prompts import chain, colour
 
 tomllib = pytest.importorskip("tomllib", reason="Python 3.11 and later")
 

@@ -7,7 +7,8 @@ import time
 import cv2
 import numpy as np
 import pytest
-from prompts import call, colour, ours
+
+from tests.prompts import call, colour, ours
 
 pytestmark = pytest.mark.comfyui
 

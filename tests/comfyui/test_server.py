@@ -6,7 +6,8 @@ from pathlib import Path
 
 import cv2
 import pytest
-from prompts import chain
+
+from tests.prompts import chain
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.comfyui

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import cv2
 import pytest
-from prompts import call, ours
+
+from tests.prompts import call, ours
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.comfyui

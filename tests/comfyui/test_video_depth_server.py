@@ -6,10 +6,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import tiny_depth as TINY
-from prompts import call
 
 from depth_normal.annotators.registry import MODELS
+from tests import tiny_depth as TINY
+from tests.prompts import call
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = "video_depth_anything_vits.pth"

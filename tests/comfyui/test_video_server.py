@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from videos import moving_ball, seconds_of, sound_of, write_video
 
 from depth_normal.geometry.images.render import depth_to_image, normals_to_image
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.media import read_frames
 from depth_normal.model_loader import load_model
+from tests.videos import moving_ball, seconds_of, sound_of, write_video
 
 ROOT = Path(__file__).resolve().parents[2]
 

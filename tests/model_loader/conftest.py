@@ -14,7 +14,6 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
-import whole_files as FILES
 from safetensors.torch import save_file
 from torch import nn
 
@@ -24,6 +23,7 @@ from depth_normal.annotators.building import checkpoint_mismatch
 from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.model_loader import load_model
+from tests import whole_files as FILES
 
 
 @dataclass

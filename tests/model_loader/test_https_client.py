@@ -11,10 +11,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from whole_files import BODY, HUB, HUB_PATH, unknown
 
 from depth_normal.annotators.specs.base import WeightFile
 from depth_normal.model_loader.weights.download import CorruptDownloadError, DownloadError, NoNetworkError, download_weights
+from tests.whole_files import BODY, HUB, HUB_PATH, unknown
 
 ROOT = Path(__file__).resolve().parents[2]
 NETWORK_LIBRARIES = {"requests", "urllib3", "httpx", "httpx2", "http.client", "urllib.request", "aiohttp"}

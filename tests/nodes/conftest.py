@@ -4,10 +4,10 @@ import sys
 import types
 
 import pytest
-from pretend import Pretend
 
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.nodes import depth_maps, dsine, leres, metric3d, midas, normal_maps
+from tests.pretend import Pretend
 
 
 @pytest.fixture(autouse=True, scope="module")

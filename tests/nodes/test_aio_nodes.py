@@ -7,11 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from forked import forked, needs_fork
 
 import depth_normal
 from depth_normal.nodes import aio
 from depth_normal.nodes.legacy import LEGACY_CATEGORY
+from tests.forked import forked, needs_fork
 
 MAPPINGS = depth_normal.NODE_CLASS_MAPPINGS
 OWN = [name for name, node in MAPPINGS.items() if node.CATEGORY == LEGACY_CATEGORY]

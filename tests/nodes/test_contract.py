@@ -3,11 +3,11 @@
 import inspect
 import re
 
-import object_info as INFO
 import pytest
 
 import depth_normal
 from depth_normal import NODE_CLASS_MAPPINGS
+from tests import object_info as INFO
 
 UNCLEAR = {"a", "bg_threshold", "coding", "film", "refine"}
 NOW = INFO.described(NODE_CLASS_MAPPINGS)

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from pretend import SameOfEach
 from torch import nn
 
 import depth_normal
@@ -21,6 +20,7 @@ from depth_normal.nodes.depth_and_normals import DepthAndNormals
 from depth_normal.nodes.geometry import EstimateGeometry
 from depth_normal.nodes.render import RenderDepth, RenderNormals
 from depth_normal.options.estimate import LOOKS
+from tests.pretend import SameOfEach
 
 run = DepthAndNormals().execute
 

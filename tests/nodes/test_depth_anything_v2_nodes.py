@@ -6,7 +6,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import tiny_depth as TINY
 import torch
 import torch.nn.functional as F
 
@@ -15,6 +14,7 @@ from depth_normal.annotators.registry import MODELS
 from depth_normal.model_loader.weights import find
 from depth_normal.nodes import NODES, loading, old_ids
 from depth_normal.nodes import depth_anything_v2 as nodes
+from tests import tiny_depth as TINY
 
 ROOT = Path(__file__).resolve().parents[2]
 LOADER, RUN = nodes.LoadDepthAnythingV2Model, nodes.DepthAnythingV2

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_depth as TINY
 import torch
 
 from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.nodes import depth_maps as nodes
+from tests import tiny_depth as TINY
 
 ROOT = Path(__file__).resolve().parents[2]
 ZOE, V1, V2, ZOE_V1 = nodes.ZoeDepthMap, nodes.DepthAnythingMap, nodes.DepthAnythingV2Map, nodes.ZoeDepthAnythingMap

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny_diffusion as TINY
 import torch
 
 from depth_normal.annotators.diffusion import DiffusionOptions, LbmOptions
@@ -17,6 +16,7 @@ from depth_normal.model_loader import load, load_model
 from depth_normal.model_loader.weights import download
 from depth_normal.nodes import diffusion
 from depth_normal.nodes.diffusion import Lbm, LbmNormals, Lotus, LotusNormals, Marigold, MarigoldNormals
+from tests import tiny_diffusion as TINY
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPTH = (Marigold, Lotus, Lbm)

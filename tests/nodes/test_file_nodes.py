@@ -12,7 +12,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from forked import event, forked, needs_fork
 
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
@@ -21,6 +20,7 @@ from depth_normal.geometry.files.paths import move_to_free
 from depth_normal.nodes import files, listing, saving
 from depth_normal.nodes.files import LoadGeometry, SaveGeometry
 from depth_normal.nodes.live import KEY
+from tests.forked import event, forked, needs_fork
 
 HOSTILE = ["../x", "/tmp/x", "C:\\x", "a/../../x", "a\x00b", "con", "", "a//b", "x:y", "~/../x"]
 

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from pretend import SameOfEach
 
 from depth_normal.annotators.registry import MODELS, models_of_scenes
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
@@ -24,6 +23,7 @@ from depth_normal.model_loader.weights.integrity import bundled_path
 from depth_normal.nodes import geometry
 from depth_normal.nodes.geometry import DepthImageToGeometry, EstimateGeometry, LoadDepthNormalModel, NormalsFromDepth
 from depth_normal.options.render import METHODS, MIDAS
+from tests.pretend import SameOfEach
 
 HEIGHT, WIDTH = 48, 64
 HELP = Path(__file__).resolve().parents[2] / "web" / "docs"

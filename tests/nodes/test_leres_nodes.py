@@ -1,6 +1,5 @@
 """The old depth node of LeReS: its contract, and its images beside the old pack's code."""
 
-import leres_oracle as oracle
 import numpy as np
 import pytest
 import torch
@@ -10,6 +9,7 @@ from depth_normal.annotators.preprocessing.resizing import SHORT_SIDE
 from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.nodes import leres as nodes
+from tests import leres_oracle as oracle
 
 NODE = nodes.LeresDepthMap
 

@@ -1,7 +1,6 @@
 """Material from Photo (Marigold), with a tiny random network in files of the published layout."""
 
 import pytest
-import tiny_diffusion as TINY
 import torch
 
 from depth_normal.annotators.marigold import MarigoldOptions
@@ -17,6 +16,7 @@ from depth_normal.model_loader.weights import download
 from depth_normal.nodes import material_from_photo
 from depth_normal.nodes.loading import PREVIEW_SETTING
 from depth_normal.nodes.material_from_photo import MaterialFromPhoto
+from tests import tiny_diffusion as TINY
 
 MODEL = "marigold-iid-appearance"
 HEIGHT, WIDTH, SIDE = 37, 52, 48

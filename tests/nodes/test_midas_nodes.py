@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from pretend import Pretend
 
 import depth_normal
 from depth_normal.annotators.choices import NODES, worded
@@ -15,6 +14,7 @@ from depth_normal.nodes import midas as nodes
 from depth_normal.nodes.legacy import annotate, render_depth
 from depth_normal.options.map_images import CODINGS, NORMAL_1_0
 from depth_normal.utils import resize_image
+from tests.pretend import Pretend
 
 NORMAL, DEPTH = nodes.MidasNormalMap, nodes.MidasDepthMap
 SMALL = "midas-v2.1-small"

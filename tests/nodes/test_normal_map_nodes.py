@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import tiny_bae as TINY
 import torch
 
 from depth_normal.annotators.networks.bae import Bae
@@ -17,6 +16,7 @@ from depth_normal.nodes import dsine, metric3d
 from depth_normal.nodes import normal_maps as nodes
 from depth_normal.nodes.geometry import EstimateGeometry, LoadDepthNormalModel
 from depth_normal.options.map_images import CODINGS
+from tests import tiny_bae as TINY
 
 ROOT = Path(__file__).resolve().parents[2]
 BAE, DSINE, METRIC3D = NODES = (nodes.BaeNormalMap, dsine.DsineNormalMap, metric3d.Metric3dNormalMap)

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_depth as TINY
 import torch
 
 from depth_normal.annotators.registry import MODELS
@@ -12,6 +11,7 @@ from depth_normal.geometry.estimate import Quantity
 from depth_normal.geometry.files import read_exr
 from depth_normal.model_loader import free, load_model
 from depth_normal.nodes import video_depth_anything as nodes
+from tests import tiny_depth as TINY
 
 SMALL, LARGE = "video_depth_anything_vits.pth", "video_depth_anything_vitl.pth"
 

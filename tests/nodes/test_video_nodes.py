@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from videos import moving_ball, seconds_of, sound_of, with_damaged_packets, write_video
 
 from depth_normal.geometry.images.render import depth_to_image, normals_to_image
 from depth_normal.geometry.surfaces.derive import with_normals
@@ -17,6 +16,7 @@ from depth_normal.model_loader import load_model
 from depth_normal.model_loader.comfy import host
 from depth_normal.nodes.video import DepthOfVideo, NormalsOfVideo
 from depth_normal.options.video import VideoOptions
+from tests.videos import moving_ball, seconds_of, sound_of, with_damaged_packets, write_video
 
 with_damaged_packets = with_damaged_packets
 

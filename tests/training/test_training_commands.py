@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from forked import needs_fork, printed_by
+
+from tests.forked import needs_fork, printed_by
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "startbootstrap-business-casual"  # small, with photographs of all three splits

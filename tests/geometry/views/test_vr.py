@@ -20,7 +20,7 @@ from depth_normal.geometry.views.vr import NEAR_END, pair_for, vr_pair
 from depth_normal.options.stereo import AROUND_LAYOUTS, FLAT_LAYOUTS, VR_LAYOUTS, StereoOptions
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-import panorama_scenes
+from tests import panorama_scenes
 
 WIDTH = 384
 DISTANCE = 63.0

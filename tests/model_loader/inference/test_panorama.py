@@ -1,9 +1,7 @@
 """Panoramas by a model that knows the truth of each view, so that cutting, merging and normals are judged alone."""
 
-import panorama_scenes as scenes
 import pytest
 import torch
-from panorama_oracle import oracle
 
 from depth_normal.annotators.registry import find_spec
 from depth_normal.app.outcomes import DEMO_IMAGE
@@ -16,6 +14,8 @@ from depth_normal.model_loader import load_model
 from depth_normal.model_loader.comfy import interrupt
 from depth_normal.model_loader.inference.panorama import borders_meet, check_panorama, check_panorama_model, merged_size
 from depth_normal.utils import resize_map
+from tests import panorama_scenes as scenes
+from tests.panorama_oracle import oracle
 
 WIDTH, SIDE = 384, 192
 SLOW = pytest.mark.slow("traces and merges panoramas")

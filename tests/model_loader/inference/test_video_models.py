@@ -4,7 +4,6 @@ import logging
 from dataclasses import replace
 
 import pytest
-import tiny_depth as TINY
 import torch
 
 from depth_normal.annotators import registry
@@ -17,6 +16,7 @@ from depth_normal.model_loader.inference.memory_budget import halved, in_batches
 from depth_normal.model_loader.inference.stages import InferenceOptions
 from depth_normal.model_loader.inference.video import ReplayableFrames, VideoState, window_estimates
 from depth_normal.options.video import VideoOptions
+from tests import tiny_depth as TINY
 
 MODEL = "video-depth-anything-small"
 SIZE = 56

@@ -4,7 +4,6 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-import panorama_scenes as scenes
 import pytest
 import torch
 from torch import nn
@@ -25,6 +24,7 @@ from depth_normal.model_loader.inference.network import LoadedNetwork
 from depth_normal.model_loader.inference.panorama import blend_half_turn
 from depth_normal.nodes.depth_and_normals import DEPTH_MODELS, DepthAndNormals
 from depth_normal.nodes.panorama import EstimatePanorama
+from tests import panorama_scenes as scenes
 
 WIDTH = 336
 OPENGL = torch.tensor([1.0, -1.0, -1.0]).view(1, 3, 1, 1)

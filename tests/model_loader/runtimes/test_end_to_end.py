@@ -1,7 +1,8 @@
 """From a photograph to its maps by an engine in torch's place: `benchmarks/runtime_parity.py` has all families, here is the fullest."""
 
-import graph_families
 import pytest
+
+from tests import graph_families
 
 
 @pytest.mark.skipif(**graph_families.OLD_EXPORTER)

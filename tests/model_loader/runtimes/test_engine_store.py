@@ -9,13 +9,13 @@ import time
 from contextlib import suppress
 
 import pytest
-from forked import event, forked, needs_fork
 
 from depth_normal.geometry.files.json_file import MAX_BYTES
 from depth_normal.model_loader.comfy import feedback, interrupt
 from depth_normal.model_loader.runtimes import engine_store
 from depth_normal.model_loader.runtimes.build import LeftError, _Progress, in_background
 from depth_normal.model_loader.runtimes.engine_store import RECORD, StoreError, entry_folder, is_whole, kept, store_folder
+from tests.forked import event, forked, needs_fork
 
 KEY = {"model": "some/model", "weights": "abc", "engine": "graph", "version": "1"}
 

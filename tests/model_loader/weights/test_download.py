@@ -10,8 +10,6 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 import torch
-from forked import event, forked, needs_fork
-from whole_files import BODY, HUB, HUB_PATH, SHA256, leftovers, unknown
 
 from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.specs.base import CheckpointError, WeightFile
@@ -26,6 +24,8 @@ from depth_normal.model_loader.weights.download import (
 )
 from depth_normal.model_loader.weights.find import download_path, find_weights
 from depth_normal.model_loader.weights.integrity import bundled_weights
+from tests.forked import event, forked, needs_fork
+from tests.whole_files import BODY, HUB, HUB_PATH, SHA256, leftovers, unknown
 
 
 @contextmanager

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from forked import event, forked, needs_fork
 
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.app.console.terminal import TerminatedError, terminable
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint, read_shapes
+from tests.forked import event, forked, needs_fork
 
 NUMBERS = struct.pack("<4f", 1, 2, 3, 4)
 

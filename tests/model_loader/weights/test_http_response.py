@@ -13,9 +13,7 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
-from forked import needs_fork, printed_by
 from huggingface_hub import constants
-from whole_files import BODY, HUB, HUB_PATH, OTHER, SHA256, Stop, leftovers, stop_after, unknown
 
 from depth_normal.annotators.specs.base import WeightFile
 from depth_normal.model_loader.weights import transfer
@@ -27,6 +25,8 @@ from depth_normal.model_loader.weights.download import (
     download_weights,
 )
 from depth_normal.model_loader.weights.network import without_credentials
+from tests.forked import needs_fork, printed_by
+from tests.whole_files import BODY, HUB, HUB_PATH, OTHER, SHA256, Stop, leftovers, stop_after, unknown
 
 SMALL_PATH = "/v2_1/small.pt"
 NINES = "9" * 5000

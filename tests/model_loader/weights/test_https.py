@@ -18,10 +18,7 @@ from dataclasses import replace
 import huggingface_hub
 import pytest
 import torch
-import whole_files as FILES
-from forked import forked, needs_fork
 from huggingface_hub import constants
-from whole_files import BODY, HUB, OTHER, SHA256, Stop
 
 from depth_normal.annotators.specs.base import WeightFile
 from depth_normal.app import cli
@@ -37,6 +34,9 @@ from depth_normal.model_loader.weights.download import (
 )
 from depth_normal.model_loader.weights.find import find_weights
 from depth_normal.model_loader.weights.https import Timeouts
+from tests import whole_files as FILES
+from tests.forked import forked, needs_fork
+from tests.whole_files import BODY, HUB, OTHER, SHA256, Stop
 
 SMALL_PATH = "/v2_1/small.pt"
 

@@ -12,8 +12,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import tiny_depth as DEPTH
-import tiny_diffusion as DIFFUSION
 import torch
 from safetensors.torch import save_file
 
@@ -26,6 +24,8 @@ from depth_normal.model_loader import load, load_model
 from depth_normal.model_loader.weights import identify
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint, read_shapes
 from depth_normal.model_loader.weights.integrity import bundled_path, sha256_of
+from tests import tiny_depth as DEPTH
+from tests import tiny_diffusion as DIFFUSION
 
 TESTS = Path(__file__).resolve().parents[2]
 MOGE, DA3 = (SimpleNamespace(**runpy.run_path(str(TESTS / "annotators" / f"test_{name}.py"))) for name in ("moge", "depth_anything_v3"))

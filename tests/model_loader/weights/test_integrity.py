@@ -5,11 +5,11 @@ import os
 
 import pytest
 import torch
-from whole_files import BODY, HUB, OTHER, SHA256, Stop, unknown, weights
 
 from depth_normal.model_loader.weights import integrity
 from depth_normal.model_loader.weights.download import download_weights
 from depth_normal.model_loader.weights.integrity import structure_problem
+from tests.whole_files import BODY, HUB, OTHER, SHA256, Stop, unknown, weights
 
 
 def test_a_brought_file_that_differs_is_warned_about_once(tmp_path, caplog, monkeypatch):
