@@ -14,6 +14,7 @@ from depth_normal.geometry.filters import bands
 from depth_normal.geometry.surfaces import plane_fit
 from depth_normal.geometry.surfaces.normals import depth_to_normals, disparity_to_normals, dmap2norm, midas_normals
 from depth_normal.options.render import EDGES
+from tests.refusals import refuses
 
 HEIGHT, WIDTH = 120, 160
 K = intrinsics_from_fov(55, HEIGHT, WIDTH)
@@ -327,29 +328,24 @@ def test_scale_and_shift_of_disparity_do_not_matter():
     assert float(angles(disparity_to_normals(disparity * 0.03 + 7), disparity_to_normals(disparity)).max()) < 0.05
 
 
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
-        (lambda d: depth_to_normals(d[0], K), r"\(1, 120, 160\)"),
-        (lambda d: depth_to_normals(d.expand(1, 3, -1, -1), K), r"\(1, 3, 120, 160\)"),
-        (lambda d: depth_to_normals(d.int(), K), "int32"),
-        (lambda d: depth_to_normals(d[..., :0], K), "empty"),
-        (lambda d: depth_to_normals(d, K[0]), "intrinsics"),
-        (lambda d: depth_to_normals(d, K.expand(2, 3, 3)), r"\(2, 3, 3\)"),
-        (lambda d: depth_to_normals(d, -K), "fx and fy > 0"),
-        (lambda d: depth_to_normals(d, K, torch.ones_like(d)), "torch.bool"),
-        (lambda d: depth_to_normals(d, K, torch.ones(1, 1, 2, 2, dtype=torch.bool)), r"\(1, 1, 2, 2\)"),
-        (lambda d: depth_to_normals(d, K, None, "crisp"), "crisp"),
-        (lambda d: disparity_to_normals(d, fov=180), "180"),
-        (lambda d: disparity_to_normals(d, near_far_ratio=1.0), "above 1"),
-        (lambda d: disparity_to_normals(d, near_far_ratio=-2), "above 1"),
-        (lambda d: midas_normals(d[0]), r"\(1, 120, 160\)"),
-        (lambda d: dmap2norm(d.repeat(1, 2, 1, 1)), r"\(1, 2, 120, 160\)"),
-    ],
+test_what_does_not_fit_is_refused = refuses(
+    lambda call: call(torch.ones(1, 1, HEIGHT, WIDTH)),
+    (lambda d: depth_to_normals(d[0], K), r"\(1, 120, 160\)"),
+    (lambda d: depth_to_normals(d.expand(1, 3, -1, -1), K), r"\(1, 3, 120, 160\)"),
+    (lambda d: depth_to_normals(d.int(), K), "int32"),
+    (lambda d: depth_to_normals(d[..., :0], K), "empty"),
+    (lambda d: depth_to_normals(d, K[0]), "intrinsics"),
+    (lambda d: depth_to_normals(d, K.expand(2, 3, 3)), r"\(2, 3, 3\)"),
+    (lambda d: depth_to_normals(d, -K), "fx and fy > 0"),
+    (lambda d: depth_to_normals(d, K, torch.ones_like(d)), "torch.bool"),
+    (lambda d: depth_to_normals(d, K, torch.ones(1, 1, 2, 2, dtype=torch.bool)), r"\(1, 1, 2, 2\)"),
+    (lambda d: depth_to_normals(d, K, None, "crisp"), "crisp"),
+    (lambda d: disparity_to_normals(d, fov=180), "180"),
+    (lambda d: disparity_to_normals(d, near_far_ratio=1.0), "above 1"),
+    (lambda d: disparity_to_normals(d, near_far_ratio=-2), "above 1"),
+    (lambda d: midas_normals(d[0]), r"\(1, 120, 160\)"),
+    (lambda d: dmap2norm(d.repeat(1, 2, 1, 1)), r"\(1, 2, 120, 160\)"),
 )
-def test_what_does_not_fit_is_refused(call, words):
-    with pytest.raises(ValueError, match=words):
-        call(torch.ones(1, 1, HEIGHT, WIDTH))
 
 
 def old_image(disparity, a=math.tau, bg_threshold=0.1):
