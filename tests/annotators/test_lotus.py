@@ -1,10 +1,7 @@
 """Lotus on tiny random networks against the published equations written out in a straight line."""
 
-import runpy
 from dataclasses import replace
 from math import cos, sin
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,11 +16,11 @@ from depth_normal.annotators.specs.diffusion import LOTUS_G, SD2_UNET, SD_VAE
 from depth_normal.geometry.estimate import Axes, Quantity
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 from depth_normal.model_loader.weights.find import find_weights
+from tests import tiny_diffusion as TINY
 
 diffusers = pytest.importorskip("diffusers", reason="the diffusion models need the extra [diffusion]")
 from transformers import CLIPTextConfig, CLIPTextModel  # noqa: E402
 
-TINY = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "tiny_diffusion.py")))
 UNET = {
     **TINY.UNET,
     "in_channels": 4,

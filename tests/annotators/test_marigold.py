@@ -1,11 +1,8 @@
 """Marigold on tiny random networks against diffusers' own pipelines, and what the three diffusion families share."""
 
-import runpy
 import sys
 from copy import deepcopy
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,11 +17,11 @@ from depth_normal.annotators.specs.diffusion import MARIGOLD_LCM, MARIGOLD_V1_1,
 from depth_normal.geometry.estimate import Axes, Quantity
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 from depth_normal.model_loader.weights.find import find_weights
+from tests import tiny_diffusion as TINY
 
 diffusers = pytest.importorskip("diffusers", reason="the diffusion models need the extra [diffusion]")
 from transformers import CLIPTextConfig, CLIPTextModel  # noqa: E402
 
-TINY = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "tiny_diffusion.py")))
 UNET = {**TINY.UNET, "in_channels": 8, "out_channels": 4, "use_linear_projection": True}
 VAE = {**SD_VAE, **TINY.VAE}
 TEXT, PROMPT = TINY.TEXT, TINY.PROMPT

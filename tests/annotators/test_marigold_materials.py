@@ -1,9 +1,7 @@
 """Marigold IID Appearance on tiny random networks against diffusers' own pipeline, and what its maps mean."""
 
-import runpy
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,11 +14,11 @@ from depth_normal.annotators.specs.diffusion import MARIGOLD_IID, SD2_UNET
 from depth_normal.geometry.textures.materials import Materials
 from depth_normal.model_loader.inference.model import Model
 from depth_normal.model_loader.inference.network import LoadedNetwork
+from tests import tiny_diffusion as TINY
 
 diffusers = pytest.importorskip("diffusers", reason="the diffusion models need the extra [diffusion]")
 from transformers import CLIPTextConfig, CLIPTextModel  # noqa: E402
 
-TINY = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "tiny_diffusion.py")))
 # of the authors' config/train_marigold_iid_appearance.yaml
 TARGETS = {
     "target_names": ["albedo", "material"],

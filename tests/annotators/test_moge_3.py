@@ -1,10 +1,8 @@
 """MoGe-3: its refiner against a dense one, its steps, its files, and what it leaves as MoGe-2 has it."""
 
 import re
-import runpy
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,8 +20,8 @@ from depth_normal.geometry.estimate import Axes, Quantity
 from depth_normal.model_loader import Model
 from depth_normal.model_loader.inference.network import LoadedNetwork
 from depth_normal.model_loader.weights import identify
+from tests import random_weights as RANDOM
 
-RANDOM = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "random_weights.py")))
 CONFIG = MogeConfig(
     VitConfig(16, 4, 2, (1, 3), grid=3), (16, 12, 8, 8, 8), (0, 2, 1, 1, 0), refiner=RefinerConfig((4, 6, 8, 10, 12), bins=24)
 )

@@ -1,12 +1,10 @@
 """Videos in: colours, places and times are those of the file, and what cannot be read is said."""
 
 import io
-import runpy
 import struct
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -29,8 +27,8 @@ from depth_normal.media import (
 from depth_normal.media.colour import PQ, Colours, frame_to_rgb, hdr_to_sdr, pq_to_light
 from depth_normal.media.library import is_cut_off
 from depth_normal.utils import resize_map
+from tests import videos as VIDEOS
 
-VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "videos.py")))
 av, moving_ball, of_colour, write_video = VIDEOS.av, VIDEOS.moving_ball, VIDEOS.of_colour, VIDEOS.write_video
 with_damaged_packets = VIDEOS.with_damaged_packets
 

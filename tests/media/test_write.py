@@ -1,12 +1,10 @@
 """Videos out: the numbers, times, colours and sound that were given come back."""
 
 import os
-import runpy
 import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -31,8 +29,8 @@ from depth_normal.media import (
     read_frames,
 )
 from depth_normal.options.video import PRESETS
+from tests import videos as VIDEOS
 
-VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "videos.py")))
 av, moving_ball, seconds_of, sound_of, write_video = VIDEOS.av, VIDEOS.moving_ball, VIDEOS.seconds_of, VIDEOS.sound_of, VIDEOS.write_video
 
 TICK = Fraction(1, 600)

@@ -1,9 +1,7 @@
 """Networks as one function of one tensor: what it gives, what an engine in its place changes (nothing), and ONNX files of it."""
 
-import runpy
 import sys
 from dataclasses import replace
-from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -13,11 +11,11 @@ from depth_normal.annotators import graphs as exporting
 from depth_normal.annotators.graphs import export_graph, traced_graph
 from depth_normal.annotators.networks.layers import resized_positions, shrunk
 from depth_normal.annotators.registry import FAMILIES, MODELS, models_of_family
+from tests import graph_families as SHRUNK
 
-SHRUNK = runpy.run_path(str(Path(__file__).resolve().parents[2] / "graph_families.py"))
-annotator = SHRUNK["annotator"]
-EACH = pytest.mark.parametrize("name", [*SHRUNK["DINO"], *SHRUNK["OTHERS"]])
-NEW = pytest.mark.skipif(**SHRUNK["OLD_EXPORTER"])
+annotator = SHRUNK.annotator
+EACH = pytest.mark.parametrize("name", [*SHRUNK.DINO, *SHRUNK.OTHERS])
+NEW = pytest.mark.skipif(**SHRUNK.OLD_EXPORTER)
 TRACED = mock.patch("torch.compiler.is_compiling", lambda: True)
 
 

@@ -2,9 +2,6 @@
 
 import itertools
 import math
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,8 +14,8 @@ from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.annotators.specs.base import ModelSpec, WeightFile
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.surfaces.derive import with_normals
+from tests import tiny_depth as TINY
 
-TINY = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parents[2] / "tiny_depth.py")))
 # Distances of panoramas are exponentials, which are never 0, and panoramas have no field of view.
 METRIC = [spec.id for spec in MODELS.values() if spec.quantity is Quantity.METRIC_DEPTH and not spec.for_panoramas]
 FAR = 3.0
