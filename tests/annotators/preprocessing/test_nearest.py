@@ -16,8 +16,9 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.surfaces.derive import with_normals
 from tests import tiny_depth as TINY
 
-# Distances of panoramas are exponentials, which are never 0, and panoramas have no field of view.
-METRIC = [spec.id for spec in MODELS.values() if spec.quantity is Quantity.METRIC_DEPTH and not spec.for_panoramas]
+# Distances of panoramas are exponentials, which are never 0, and panoramas have no field of view. Of models that differ in size, one.
+GIVING_METRES = [spec for spec in MODELS.values() if spec.quantity is Quantity.METRIC_DEPTH and not spec.for_panoramas]
+METRIC = {(spec.family, spec.in_metres, spec.axes, spec.multiple_of, spec.resizing): spec.id for spec in GIVING_METRES}.values()
 FAR = 3.0
 HEIGHT, WIDTH = 60, 84
 
