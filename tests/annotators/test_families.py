@@ -110,6 +110,7 @@ def test_a_file_that_differs_is_refused_by_name(name, model):
     asked.assert_called_once()
 
 
+@pytest.mark.quick_cases(4)
 def test_options_of_another_family_are_refused(model):
     with pytest.raises(TypeError, match=rf"{model.spec.id} takes .*; found dict"):
         model.estimate(make_images(40, 50), size_of(model), options={})

@@ -91,6 +91,7 @@ def test_depth_equals_the_published_equations(both, images, model_id):
     assert found.quantity is (Quantity.DISPARITY if "disparity" in model_id else Quantity.RELATIVE_DEPTH)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("model_id", NORMAL_IDS)
 def test_normals_equal_the_published_equations_with_x_turned_to_opengl(both, images, model_id):
     kind = model_id.removesuffix("-v1.0")[-1]

@@ -173,6 +173,7 @@ def test_both_layouts_give_what_transformers_gives(hub, variant):
         assert error < 1e-4 * expected.std()
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("variant", TINY)
 def test_an_image_that_is_not_square_keeps_its_shape_and_each_of_a_batch_its_values(hub, variant):
     annotator = build(variant, hub(variant)[1])

@@ -164,6 +164,7 @@ def test_options_can_be_set_once():
         third.with_options(3)
 
 
+@pytest.mark.slow("takes most of a second")
 def test_out_of_memory_in_a_step_is_not_seen_in_the_depth(monkeypatch):
     """The batch is halved and begun anew: no image keeps a step that was done before."""
     model = Model(LoadedNetwork(built(), torch.float32, torch.device("cpu"), Path()))

@@ -195,6 +195,7 @@ def shipped():
     return depth_normal.load_model("tiny", "float32", "cpu")
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(
     "image",
     [
@@ -285,6 +286,7 @@ def test_a_thing_before_a_sky_of_which_the_network_is_unsure_is_no_sky():
     assert not sky[57:].any()
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_sky_at_dusk_is_found_and_a_table_has_none(shipped):
     data = pytest.importorskip("skimage.data", reason="scikit-image carries the photographs")
     images = torch.cat([resize_image(images_to_rgb(check_images(each())), 427, 640) for each in (data.rocket, data.coffee)])

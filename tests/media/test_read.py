@@ -280,6 +280,7 @@ def test_a_video_that_is_cut_off_gives_what_it_has(tmp_path):
     assert 10 < count < 60
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("sound", [None, (8.0, "aac")])
 def test_a_matroska_that_is_cut_off_says_so(tmp_path, sound):
     """It does not say how many frames it has, but how long it is. Images that end before the sound are no fault."""
@@ -436,6 +437,7 @@ def test_numbers_beside_images_are_no_frames(tmp_path):
     assert images_of_folder(tmp_path) == [tmp_path / "a_1.png"] and not reads(tmp_path, tmp_path / "d_2.exr")
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(("container", "codec"), [("mp4", "libx264"), ("mkv", "libx264"), ("mkv", "ffv1"), ("webm", "libvpx-vp9")])
 @pytest.mark.parametrize("damaged", [(20, 21), (29,)])
 def test_frames_that_cannot_be_decoded_are_held(tmp_path, container, codec, damaged):

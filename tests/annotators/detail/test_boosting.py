@@ -99,6 +99,7 @@ def test_the_window_is_the_authors_mask():
         assert np.abs((rows[:, None] * columns).numpy() - wanted).max() < 1e-4
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.filterwarnings("ignore:Polyfit may be poorly conditioned")
 @pytest.mark.parametrize(("spread", "is_lost"), [(0.05, True), (0.3, True), (1.0, False)])
 def test_the_old_nodes_fit_is_numpys_in_float32(spread, is_lost):

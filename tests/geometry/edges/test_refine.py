@@ -169,6 +169,7 @@ def blurred(values):
     return F.avg_pool2d(F.pad(values, (1, 1, 1, 1), mode="replicate"), 3, 1)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.quick_cases(6)
 @pytest.mark.parametrize("ratio", [3, 10, 30, 100, 1000, 10000])
 @pytest.mark.parametrize("factor", [2, 4])

@@ -239,6 +239,7 @@ def test_noise_in_dark_cloth_is_not_lit():
     assert shine(cloth_and_collar(0.01))[..., 8:-8, 8:112].std() < 0.2 * 2 * 0.06 * 0.01 / 0.05
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(("specular", "shininess"), [(0.0, 20), (0.3, 1), (0.3, 300), (1.0, 20), (1.0, 300)])
 def test_a_white_surface_gives_back_all_light_and_none_more(specular, shininess):
     """By reciprocity the reflected share is the integral over all lamps of what is seen, over pi."""

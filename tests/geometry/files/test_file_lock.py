@@ -30,7 +30,8 @@ def path(tmp_path):
 @pytest.fixture
 def holder(path):
     """Another process that has the lock."""
-    with subprocess.Popen([sys.executable, "-c", HOLDER, path, file_lock.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    words = [sys.executable, "-c", HOLDER, path, file_lock.__file__]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stdout.readline()
         yield process
         process.kill()

@@ -45,6 +45,7 @@ def assert_unit(normals):
     torch.testing.assert_close(torch.linalg.vector_norm(normals, dim=1), torch.ones_like(normals[:, 0]))
 
 
+@pytest.mark.quick_cases(6)
 @pytest.mark.parametrize("edges", EDGES)
 @pytest.mark.parametrize("tilt", [0, 30, 80])
 @pytest.mark.parametrize("azimuth", [0, 37, 200])
@@ -198,6 +199,7 @@ def test_auto_leaves_sharp_edges_alone():
     assert torch.equal(depth_to_normals(depth, K, edges="auto"), depth_to_normals(depth, K, edges="sharp"))
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("scale", [1e-30, 7.0, 1e30])
 @pytest.mark.parametrize("edges", EDGES)
 def test_the_unit_of_depth_does_not_matter(scale, edges):

@@ -40,6 +40,7 @@ def test_a_plane_moves_by_its_disparity(original, left, right):
         assert (eye - noise().roll(pixels, 3))[..., INSIDE].abs().max() < 1e-4
 
 
+@pytest.mark.quick_cases(2)
 @of_two_types
 def test_types_may_differ(image_type, depth_type):
     images, known = (noise().double() / 3).to(image_type), Estimate(7 - 4 * step().depth, Quantity.METRIC_DEPTH)
@@ -121,6 +122,7 @@ def test_a_batch_is_its_images_one_by_one_at_any_size_of_depth():
     assert torch.equal(shared.right[:1], both.right[:1])
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 1), (5, 7)])
 @pytest.mark.parametrize("original", ORIGINALS)
 def test_tiny_images_work(size, original):
