@@ -140,17 +140,17 @@ def test_no_steps_are_moge_2():
 
 def test_three_steps_are_the_default():
     third = built()
-    depths = [third.estimate(make_images(), options=MogeOptions(steps)).depth for steps in range(5)]
-    assert torch.equal(third.estimate(make_images()).depth, depths[3])
-    assert len({depth.double().sum().item() for depth in depths}) == 5
+    depths = [third.estimate(make_images(), options=MogeOptions(steps)).depth for steps in (1, 2, 3)]
+    assert torch.equal(third.estimate(make_images()).depth, depths[2])
+    assert len({depth.double().sum().item() for depth in depths}) == 3
     assert all(torch.isfinite(depth).all() for depth in depths)
 
 
 @pytest.mark.slow("takes most of a second")
 def test_a_batch_is_its_images():
-    third, images = built(), make_images(batch=3)
+    third, images = built(), make_images(batch=2)
     together = third.estimate(images).depth
-    for index in range(3):
+    for index in range(2):
         torch.testing.assert_close(third.estimate(images[index : index + 1]).depth[0], together[index], rtol=1e-3, atol=1e-4)
 
 
