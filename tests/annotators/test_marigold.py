@@ -13,7 +13,7 @@ from depth_normal.annotators.marigold import MarigoldAnnotator, MarigoldOptions
 from depth_normal.annotators.networks.layers import exact_group_norms
 from depth_normal.annotators.registry import find_spec
 from depth_normal.annotators.specs.base import CheckpointError, ModelSpec
-from depth_normal.annotators.specs.diffusion import MARIGOLD_LCM, MARIGOLD_V1_1, SD2_TEXT_ENCODER, SD2_UNET, SD_VAE, MarigoldConfig
+from depth_normal.annotators.specs.diffusion import MARIGOLD_LCM, MARIGOLD_V1_1, SD2_TEXT_ENCODER, SD_VAE, MarigoldConfig
 from depth_normal.geometry.estimate import Axes, Quantity
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 from depth_normal.model_loader.weights.find import find_weights
@@ -236,11 +236,6 @@ def test_a_vae_with_the_original_names_loads(parts, prefix):
     assert all(torch.equal(value, expected[key]) for key, value in annotator.network.vae.state_dict().items())
 
 
-def full_size_unet(**changes) -> dict[str, torch.Tensor]:
-    with torch.device("meta"):
-        return diffusers.UNet2DConditionModel(**{**SD2_UNET, **changes}).state_dict()
-
-
 SDXL = {
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
     "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
@@ -267,7 +262,7 @@ WRONG_UNETS = {
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("found", WRONG_UNETS)
 def test_another_unet_is_named(found):
-    wrong = {"network": full_size_unet(**WRONG_UNETS[found]), "vae": {}, "text_encoder": {}}
+    wrong = {"network": TINY.full_size_unet(**WRONG_UNETS[found]), "vae": {}, "text_encoder": {}}
     published = find_spec("marigold-depth")
     with pytest.raises(CheckpointError) as error:
         MarigoldAnnotator.build(published, wrong, torch.float32)
