@@ -283,7 +283,6 @@ def test_the_codecs_that_lose_nothing_say_so():
     assert [name for name, codec in CODECS.items() if codec.lossless] == ["ffv1"]
 
 
-@pytest.mark.slow("takes two seconds")
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="which fills what it gives away")
 def test_the_same_images_become_the_same_bytes_whatever_memory_held_before(tmp_path):
     """x264 took some of that for its own, with instructions that not every processor has."""

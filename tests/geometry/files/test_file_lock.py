@@ -52,8 +52,10 @@ def test_two_processes_have_it_one_after_the_other(path, holder):
     assert not lock.acquire()
     with pytest.raises(LockedError, match="another process has the lock"), lock:
         pass
-    threading.Timer(0.2, holder.communicate, [b"\n"]).start()
+    end = threading.Timer(0.2, holder.communicate, [b"\n"])
+    end.start()
     assert lock.acquire(timeout=60)
+    end.join()
     lock.release()
     lock.release()
 
