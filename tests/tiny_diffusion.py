@@ -48,6 +48,17 @@ def shrunk(spec):
     return replace(spec, config=replace(config, unet=unet, vae={**config.vae, **VAE}, **text))
 
 
+def full_size_unet(**changes) -> dict:
+    """The state dict of Stable Diffusion 2's UNet but for changes, without memory."""
+    import diffusers
+    import torch
+
+    from depth_normal.annotators.specs.diffusion import SD2_UNET
+
+    with torch.device("meta"):
+        return diffusers.UNet2DConditionModel(**{**SD2_UNET, **changes}).state_dict()
+
+
 def random_states(spec) -> dict:
     """State dicts of a shrunk entry by role, as its published files hold them."""
     import diffusers

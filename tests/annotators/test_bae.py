@@ -2,8 +2,6 @@
 
 import contextlib
 import io
-import runpy
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,8 +12,8 @@ from depth_normal.annotators.bae import BaeAnnotator
 from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Axes
 from depth_normal.geometry.images.render import normals_to_image
+from tests import tiny_bae as TINY
 
-TINY = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parents[1] / "tiny_bae.py")))
 SPEC = MODELS["bae-normal"]
 MEAN, STD = (torch.tensor(values)[:, None, None] for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 

@@ -1,10 +1,8 @@
 """Depth Anything 3: its head against a transcription, its two layouts of file, its resizing, sky, camera and metres."""
 
 import math
-import runpy
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -22,10 +20,10 @@ from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, Weigh
 from depth_normal.annotators.specs.depth_anything import DepthAnythingConfig
 from depth_normal.geometry.camera import DEFAULT_FOV, intrinsics_from_fov
 from depth_normal.geometry.estimate import Quantity
+from tests import random_weights as RANDOM
+from tests import tiny_depth as TINY
 
 TESTS = Path(__file__).parents[1]
-RANDOM = SimpleNamespace(**runpy.run_path(str(TESTS / "random_weights.py")))
-TINY = SimpleNamespace(**runpy.run_path(str(TESTS / "tiny_depth.py")))
 SMALL = DepthAnythingConfig(
     VitConfig(16, 6, 2, (2, 3, 4, 5), alternating_from=2, norm_eps=1e-5, grid=3), DptConfig((8, 12, 16, 20), 8, outputs=2, positions=True)
 )

@@ -1,18 +1,16 @@
 """What every family of models keeps to, whatever its network: batches, sizes, half precision, files that differ, options."""
 
 import re
-import runpy
-from pathlib import Path
 from unittest import mock
 
 import pytest
 import torch
 
 from depth_normal.annotators.specs.base import CheckpointError
+from tests import graph_families as SHRUNK
 
-SHRUNK = runpy.run_path(str(Path(__file__).resolve().parents[1] / "graph_families.py"))
-annotator = SHRUNK["annotator"]
-NAMES = [each for each in (*SHRUNK["DINO"], *SHRUNK["OTHERS"]) if each != "tiny-edges"]
+annotator = SHRUNK.annotator
+NAMES = [each for each in (*SHRUNK.DINO, *SHRUNK.OTHERS) if each != "tiny-edges"]
 HALF = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
 EXACT = {
     "da": r"(core\.)?depth_head\.scratch\.(sky_)?output_conv2\.|cam_dec\.",
@@ -112,6 +110,7 @@ def test_a_file_that_differs_is_refused_by_name(name, model):
     asked.assert_called_once()
 
 
+@pytest.mark.quick_cases(4)
 def test_options_of_another_family_are_refused(model):
     with pytest.raises(TypeError, match=rf"{model.spec.id} takes .*; found dict"):
         model.estimate(make_images(40, 50), size_of(model), options={})

@@ -1,9 +1,6 @@
 """LBM on a tiny random network against the published equations, and the check of its normals' signs."""
 
-import runpy
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,10 +15,10 @@ from depth_normal.annotators.specs.diffusion import LBM, SD_VAE
 from depth_normal.geometry.estimate import Axes, Quantity
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 from depth_normal.model_loader.weights.find import find_weights
+from tests import tiny_diffusion as TINY
 
 diffusers = pytest.importorskip("diffusers", reason="the diffusion models need the extra [diffusion]")
 
-TINY = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "tiny_diffusion.py")))
 UNET = {**LBM.unet, **TINY.LBM_UNET}
 VAE = {**SD_VAE, "scaling_factor": 0.13025, **TINY.VAE}
 SIDE = 48

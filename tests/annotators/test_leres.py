@@ -1,8 +1,6 @@
 """LeReS: the network, the way through it and the files beside the authors' code as controlnet-aux has it; which way depth runs."""
 
-import runpy
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,28 +14,22 @@ from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
-
-ORACLE_FILE = Path(__file__).resolve().parents[1] / "leres_oracle.py"
-
-
-@pytest.fixture(scope="module")
-def oracle():
-    return runpy.run_path(str(ORACLE_FILE))
+from tests import leres_oracle as oracle
 
 
 @pytest.fixture(scope="module")
-def authors(oracle):
+def authors():
     """Their model, with a small network."""
-    return oracle["relative_depth_model"]()
+    return oracle.relative_depth_model()
 
 
 @pytest.fixture
-def annotator(oracle, authors):
-    return LeresAnnotator.build(oracle["shrunk"]("leres"), {"network": unwrapped(oracle, authors)}, torch.float32)
+def annotator(authors):
+    return LeresAnnotator.build(oracle.shrunk("leres"), {"network": unwrapped(authors)}, torch.float32)
 
 
-def unwrapped(oracle, model):
-    return {key.removeprefix("module."): value for key, value in oracle["published"](model)["depth_model"].items()}
+def unwrapped(model):
+    return {key.removeprefix("module."): value for key, value in oracle.published(model)["depth_model"].items()}
 
 
 def make_images(height, width, batch=1, seed=7):
@@ -45,17 +37,17 @@ def make_images(height, width, batch=1, seed=7):
 
 
 @torch.no_grad()
-def test_the_network_is_the_authors(oracle, authors, annotator):
+def test_the_network_is_the_authors(authors, annotator):
     x = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
     wanted = authors.depth_model(x)
     assert wanted.std() > 0.1
     torch.testing.assert_close(annotator.network(x), wanted, rtol=1e-5, atol=1e-5 * wanted.std().item())
 
 
-def test_the_published_architecture_has_the_authors_tensors(oracle):
+def test_the_published_architecture_has_the_authors_tensors():
     """By name and shape, and as many as were counted in res101.pth."""
-    generator = oracle["authors"](".pix2pix.models.networks")
-    modules = oracle["authors"](".leres.network_auxi")
+    generator = oracle.authors(".pix2pix.models.networks")
+    modules = oracle.authors(".leres.network_auxi")
     with torch.device("meta"):
         theirs = torch.nn.Module()
         theirs.encoder_modules, theirs.decoder_modules = modules.resnext101_stride32x8d(), modules.Decoder()
@@ -88,9 +80,9 @@ def test_the_whole_way_is_the_authors(authors, annotator, height, width):
     assert np.ptp(difference) < 2e-5 * np.ptp(wanted)
 
 
-def test_the_old_nodes_input_is_reversed_and_not_scaled(oracle, authors, annotator):
+def test_the_old_nodes_input_is_reversed_and_not_scaled(authors, annotator):
     """`estimateleres` of the ControlNet nodes, on an image of 8-bit levels."""
-    depthmap = oracle["authors"](".leres.depthmap")
+    depthmap = oracle.authors(".leres.depthmap")
     levels = (make_images(64, 96)[0].permute(1, 2, 0) * 255).round()
     wanted = depthmap.estimateleres(levels.numpy().astype(np.uint8), authors, 96, 64)
     images = (levels / 255).permute(2, 0, 1)[None]
@@ -112,28 +104,28 @@ class Ramp(torch.nn.Module):
 
 
 @pytest.mark.parametrize(("height", "width"), [(60, 90), (90, 60), (33, 200)])
-def test_large_is_far_and_images_of_any_aspect_keep_their_places(oracle, height, width):
-    known = LeresAnnotator(oracle["shrunk"]("leres"), Ramp())
+def test_large_is_far_and_images_of_any_aspect_keep_their_places(height, width):
+    known = LeresAnnotator(oracle.shrunk("leres"), Ramp())
     assert known.network_size(height, width, 448) == (448, 448)
     image = torch.linspace(1, 0, width).expand(1, 3, height, width)
     depth = known.estimate(image, 448).depth
     assert (depth.diff(dim=-1) >= -1e-5).all() and depth[..., -1].mean() > depth[..., 0].mean(), "dark, on the right, is far: large"
 
 
-def test_the_layouts_of_file_give_the_same_network(oracle, authors, annotator, tmp_path):
-    whole = oracle["published"](authors, ("shift_model", "focal_model"))
+def test_the_layouts_of_file_give_the_same_network(authors, annotator, tmp_path):
+    whole = oracle.published(authors, ("shift_model", "focal_model"))
     bare = {key.removeprefix("module."): value for key, value in whole["depth_model"].items()}
     wanted = annotator.network.state_dict()
     for layout in (whole, {"depth_model": bare}, bare):
         torch.save(layout, tmp_path / "res101.pth")
         state = read_checkpoint(tmp_path / "res101.pth")
-        found = LeresAnnotator.build(oracle["shrunk"]("leres"), {"network": state}, torch.float32).network.state_dict()
+        found = LeresAnnotator.build(oracle.shrunk("leres"), {"network": state}, torch.float32).network.state_dict()
         assert found.keys() == wanted.keys() and all(torch.equal(found[key], wanted[key]) for key in wanted)
 
 
-def test_a_file_of_another_network_is_refused(oracle, authors, tmp_path):
-    state = unwrapped(oracle, authors)
-    spec = oracle["shrunk"]("leres")
+def test_a_file_of_another_network_is_refused(authors, tmp_path):
+    state = unwrapped(authors)
+    spec = oracle.shrunk("leres")
     dropped = {key: value for key, value in state.items() if "ffm1" not in key}
     added = {**state, "depth_model.encoder_modules.encoder.fc.weight": torch.zeros(2, 2)}
     other = replace(spec, config=LeresConfig(replace(spec.config.encoder, groups=2), spec.config.features))

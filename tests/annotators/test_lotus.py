@@ -1,10 +1,7 @@
 """Lotus on tiny random networks against the published equations written out in a straight line."""
 
-import runpy
 from dataclasses import replace
 from math import cos, sin
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,15 +12,15 @@ from depth_normal.annotators.diffusion import DiffusionOptions, LotusAnnotator
 from depth_normal.annotators.networks import layers as attention
 from depth_normal.annotators.registry import find_spec, models_of_family
 from depth_normal.annotators.specs.base import CheckpointError
-from depth_normal.annotators.specs.diffusion import LOTUS_G, SD2_UNET, SD_VAE
+from depth_normal.annotators.specs.diffusion import LOTUS_G, SD_VAE
 from depth_normal.geometry.estimate import Axes, Quantity
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 from depth_normal.model_loader.weights.find import find_weights
+from tests import tiny_diffusion as TINY
 
 diffusers = pytest.importorskip("diffusers", reason="the diffusion models need the extra [diffusion]")
 from transformers import CLIPTextConfig, CLIPTextModel  # noqa: E402
 
-TINY = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "tiny_diffusion.py")))
 UNET = {
     **TINY.UNET,
     "in_channels": 4,
@@ -94,6 +91,7 @@ def test_depth_equals_the_published_equations(both, images, model_id):
     assert found.quantity is (Quantity.DISPARITY if "disparity" in model_id else Quantity.RELATIVE_DEPTH)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("model_id", NORMAL_IDS)
 def test_normals_equal_the_published_equations_with_x_turned_to_opengl(both, images, model_id):
     kind = model_id.removesuffix("-v1.0")[-1]
@@ -186,18 +184,13 @@ def test_the_layouts_that_users_have_are_found_and_load(both, images, tmp_path, 
     assert torch.equal(annotator.estimate(images, 48).depth, build(both, "lotus-depth-d").estimate(images, 48).depth)
 
 
-def unet_state(**config) -> dict[str, torch.Tensor]:
-    with torch.device("meta"):
-        return diffusers.UNet2DConditionModel(**config).state_dict()
-
-
 @pytest.mark.parametrize(
     ("config", "found"),
     [
         (LOTUS_G.unet, "a UNet with 8 input channels, text of width 1024 (SD 2) and a task embedding"),
-        (SD2_UNET, "a UNet with 4 input channels, text of width 1024 (SD 2) and no task embedding"),
+        ({}, "a UNet with 4 input channels, text of width 1024 (SD 2) and no task embedding"),
         (
-            {**SD2_UNET, "cross_attention_dim": 768, "use_linear_projection": False},
+            {"cross_attention_dim": 768, "use_linear_projection": False},
             "a UNet with 4 input channels, text of width 768 (SD 1) and no task embedding",
         ),
     ],
@@ -205,6 +198,6 @@ def unet_state(**config) -> dict[str, torch.Tensor]:
 def test_another_unet_is_named(config, found):
     published = find_spec("lotus-depth-d")
     with pytest.raises(CheckpointError) as error:
-        LotusAnnotator.build(published, {"network": unet_state(**config), "vae": {}, "text_encoder": {}}, torch.float32)
+        LotusAnnotator.build(published, {"network": TINY.full_size_unet(**config), "vae": {}, "text_encoder": {}}, torch.float32)
     expected = "a UNet with 4 input channels, text of width 1024 (SD 2) and a task embedding"
     assert f"not a UNet of lotus-depth-d: found {found}, expected {expected}: " in str(error.value)

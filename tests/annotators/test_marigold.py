@@ -1,11 +1,8 @@
 """Marigold on tiny random networks against diffusers' own pipelines, and what the three diffusion families share."""
 
-import runpy
 import sys
 from copy import deepcopy
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,15 +13,15 @@ from depth_normal.annotators.marigold import MarigoldAnnotator, MarigoldOptions
 from depth_normal.annotators.networks.layers import exact_group_norms
 from depth_normal.annotators.registry import find_spec
 from depth_normal.annotators.specs.base import CheckpointError, ModelSpec
-from depth_normal.annotators.specs.diffusion import MARIGOLD_LCM, MARIGOLD_V1_1, SD2_TEXT_ENCODER, SD2_UNET, SD_VAE, MarigoldConfig
+from depth_normal.annotators.specs.diffusion import MARIGOLD_LCM, MARIGOLD_V1_1, SD2_TEXT_ENCODER, SD_VAE, MarigoldConfig
 from depth_normal.geometry.estimate import Axes, Quantity
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 from depth_normal.model_loader.weights.find import find_weights
+from tests import tiny_diffusion as TINY
 
 diffusers = pytest.importorskip("diffusers", reason="the diffusion models need the extra [diffusion]")
 from transformers import CLIPTextConfig, CLIPTextModel  # noqa: E402
 
-TINY = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "tiny_diffusion.py")))
 UNET = {**TINY.UNET, "in_channels": 8, "out_channels": 4, "use_linear_projection": True}
 VAE = {**SD_VAE, **TINY.VAE}
 TEXT, PROMPT = TINY.TEXT, TINY.PROMPT
@@ -121,8 +118,7 @@ def test_keeps_the_aspect_and_says_what_it_gives(parts, images):
 
 
 @pytest.mark.quick_cases(1)
-@pytest.mark.parametrize("ensemble", [1, 3])
-@pytest.mark.parametrize("config", [MARIGOLD_V1_1, MARIGOLD_LCM])
+@pytest.mark.parametrize(("config", "ensemble"), [(MARIGOLD_V1_1, 1), (MARIGOLD_LCM, 3)])
 def test_the_seed_decides_and_a_batch_equals_its_images(parts, images, config, ensemble):
     annotator = build(parts, like=config)
     options = MarigoldOptions(steps=2, ensemble_size=ensemble, seed=3)
@@ -240,11 +236,6 @@ def test_a_vae_with_the_original_names_loads(parts, prefix):
     assert all(torch.equal(value, expected[key]) for key, value in annotator.network.vae.state_dict().items())
 
 
-def full_size_unet(**changes) -> dict[str, torch.Tensor]:
-    with torch.device("meta"):
-        return diffusers.UNet2DConditionModel(**{**SD2_UNET, **changes}).state_dict()
-
-
 SDXL = {
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
     "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
@@ -271,7 +262,7 @@ WRONG_UNETS = {
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("found", WRONG_UNETS)
 def test_another_unet_is_named(found):
-    wrong = {"network": full_size_unet(**WRONG_UNETS[found]), "vae": {}, "text_encoder": {}}
+    wrong = {"network": TINY.full_size_unet(**WRONG_UNETS[found]), "vae": {}, "text_encoder": {}}
     published = find_spec("marigold-depth")
     with pytest.raises(CheckpointError) as error:
         MarigoldAnnotator.build(published, wrong, torch.float32)

@@ -1,9 +1,7 @@
 """Marigold IID Appearance on tiny random networks against diffusers' own pipeline, and what its maps mean."""
 
-import runpy
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,15 +10,15 @@ from depth_normal.annotators.marigold import MarigoldMaterialsAnnotator, Marigol
 from depth_normal.annotators.networks.layers import exact_group_norms
 from depth_normal.annotators.registry import find_material_spec, find_spec
 from depth_normal.annotators.specs.base import CheckpointError
-from depth_normal.annotators.specs.diffusion import MARIGOLD_IID, SD2_UNET
+from depth_normal.annotators.specs.diffusion import MARIGOLD_IID
 from depth_normal.geometry.textures.materials import Materials
 from depth_normal.model_loader.inference.model import Model
 from depth_normal.model_loader.inference.network import LoadedNetwork
+from tests import tiny_diffusion as TINY
 
 diffusers = pytest.importorskip("diffusers", reason="the diffusion models need the extra [diffusion]")
 from transformers import CLIPTextConfig, CLIPTextModel  # noqa: E402
 
-TINY = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "tiny_diffusion.py")))
 # of the authors' config/train_marigold_iid_appearance.yaml
 TARGETS = {
     "target_names": ["albedo", "material"],
@@ -159,13 +157,8 @@ def test_nan_is_an_error(spec, parts, images):
         broken.estimate_materials(images, 48, options=MarigoldOptions(steps=1))
 
 
-def full_size_unet(**changes) -> dict[str, torch.Tensor]:
-    with torch.device("meta"):
-        return diffusers.UNet2DConditionModel(**{**SD2_UNET, **changes}).state_dict()
-
-
 def test_the_full_size_unet_takes_three_latents_and_gives_two():
-    unet = full_size_unet(**{key: value for key, value in MARIGOLD_IID.unet.items() if "channels" in key})
+    unet = TINY.full_size_unet(**{key: value for key, value in MARIGOLD_IID.unet.items() if "channels" in key})
     assert unet["conv_in.weight"].shape == (320, 12, 3, 3)
     assert unet["conv_out.weight"].shape == (8, 320, 3, 3)
 
@@ -173,7 +166,7 @@ def test_the_full_size_unet_takes_three_latents_and_gives_two():
 @pytest.mark.parametrize(("channels", "of"), [((8, 4), "8 input channels"), ((16, 12), "16 input channels")])
 def test_the_unets_of_siblings_are_named(channels, of):
     """Depth and normals: one image; IID lighting: three."""
-    sibling = {"network": full_size_unet(in_channels=channels[0], out_channels=channels[1])}
+    sibling = {"network": TINY.full_size_unet(in_channels=channels[0], out_channels=channels[1])}
     with pytest.raises(CheckpointError, match=f"found a UNet with {of}.*, expected a UNet with 12 input channels"):
         MarigoldMaterialsAnnotator.check_network(find_material_spec("marigold-iid-appearance"), sibling["network"])
 

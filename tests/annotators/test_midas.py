@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from depth_normal.annotators.midas import MidasAnnotator
 from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.annotators.specs.midas import DPT_BEIT_LARGE, DPT_HYBRID, DPT_LARGE, DPT_SWIN2_TINY, MidasConfig
 from depth_normal.geometry.estimate import Quantity
+from tests.torch_calls import Calls
 
 NECK = {"neck_hidden_sizes": [16, 24, 32, 32], "fusion_hidden_size": 16}
 VIT = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "backbone_out_indices": [0, 1, 2, 3]}
@@ -173,6 +173,7 @@ def test_both_layouts_give_what_transformers_gives(hub, variant):
         assert error < 1e-4 * expected.std()
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("variant", TINY)
 def test_an_image_that_is_not_square_keeps_its_shape_and_each_of_a_batch_its_values(hub, variant):
     annotator = build(variant, hub(variant)[1])
@@ -266,17 +267,9 @@ def test_lower_precision_gives_float32_near_the_same(hub, variant, dtype):
 def test_weights_are_standardised_once_and_the_same_as_in_each_pass(hub, dtype):
     network, state = hub("hybrid")
     annotator = build("hybrid", state, dtype)
-    names = []
-
-    class Names(TorchDispatchMode):
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            names.append(str(func))
-            return func(*args, **(kwargs or {}))
-
-    with Names():
+    with Calls() as calls:
         annotator.infer_resized(make_images(1, 3, 64, 64))
-    assert any("convolution" in name for name in names)
-    assert not any("batch_norm" in name for name in names)
+    assert calls.of("convolution") and not calls.of("batch_norm")
     library = dict(copy.deepcopy(network).to(dtype).named_modules())
     layers = {name: layer for name, layer in library.items() if type(layer).__name__ == "WeightStandardizedConv2d"}
     assert layers
@@ -291,19 +284,12 @@ def test_weights_are_standardised_once_and_the_same_as_in_each_pass(hub, dtype):
 def test_bfloat16_multiplies_as_such_in_attention_where_torchs_own_does_not(hub, monkeypatch, has_amx):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx, raising=False)
-    names = []
-
-    class Names(TorchDispatchMode):
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            names.append(str(func))
-            return func(*args, **(kwargs or {}))
 
     def asks_torch(dtype):
         annotator = build("hybrid", hub("hybrid")[1], dtype)
-        names.clear()
-        with torch.no_grad(), Names():
+        with torch.no_grad(), Calls() as calls:
             annotator.infer_resized(make_images(1, 3, 64, 64))
-        return any("scaled_dot_product" in name for name in names)
+        return calls.of("scaled_dot_product") > 0
 
     if not asks_torch(torch.float32):
         pytest.skip("this version of transformers multiplies attention's matrices itself")

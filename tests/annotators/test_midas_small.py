@@ -1,7 +1,5 @@
 """MiDaS v2.1 small: the same network as the authors', and what its real weights see."""
 
-import runpy
-from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -18,11 +16,11 @@ from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.utils import check_images, images_to_rgb
+from tests.random_weights import randomised
 
 SPEC = MODELS["midas-v2.1-small"]
 MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
 STD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
-randomised = runpy.run_path(str(Path(__file__).parents[1] / "random_weights.py"))["randomised"]
 
 
 def build(state, dtype=torch.float32):

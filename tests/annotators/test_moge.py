@@ -104,6 +104,7 @@ def outputs_by(network, pixels, monkeypatch, *, folded):
         return network(pixels, 1.4), counter.get_total_flops()
 
 
+@pytest.mark.quick_cases(1)
 @torch.no_grad()
 @pytest.mark.parametrize(
     ("config", "share"),
@@ -160,6 +161,7 @@ def test_a_sibling_is_refused(other, told):
     assert told in str(refused.value)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(("height", "width"), [(480, 640), (640, 480), (1080, 1920), (500, 500), (100, 1000)])
 def test_the_input_has_the_authors_number_of_tokens(height, width):
     """`num_tokens` 3600 and 1200 are resolution levels 9 and 0."""

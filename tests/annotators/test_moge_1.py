@@ -111,6 +111,7 @@ def test_its_points_are_as_usable_as_those_that_cores_node_hands_on():
     torch.testing.assert_close(back.depth[back.depth_valid], found.depth[found.depth_valid])
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(("height", "width"), [(480, 640), (640, 480), (1080, 1920), (100, 1000)])
 def test_the_input_has_the_authors_pixels(height, width):
     """`num_tokens` 2500 and 1200 are resolution levels 9 and 0."""

@@ -121,66 +121,44 @@ def test_weights_of_the_second_version_bring_a_mask(bias, clear):
     assert bool(estimate.mask.any()) is clear
 
 
+ROWS, COLUMNS = (each.expand(1, 1, 128, 192) for each in (torch.arange(128).view(1, 1, -1, 1), torch.arange(192).view(1, 1, 1, -1)))
+
+
+def sky_in(image, share):
+    """What is taken for sky (1, 1, 128, 192) where the network says this share of sky."""
+    tiny = TinyAnnotator.build(SPEC, {"network": second_state()}, torch.float32)
+    tiny.predict = lambda inputs, numbers=(): (torch.zeros(1, 1, 128, 192), torch.ones(1, 3, 128, 192), share)
+    with torch.inference_mode():
+        return ~tiny.estimate(image.expand(1, 3, -1, -1).contiguous(), 128).resized(128, 192).mask
+
+
 def test_the_told_sky_reaches_the_border_and_the_images_own_edge():
     """The network's answer is dim around the image and soft at the ridge; the sky begins where the image brightens."""
-    tiny = TinyAnnotator.build(SPEC, {"network": second_state()}, torch.float32)
-    rows = torch.arange(128).view(1, 1, -1, 1).expand(1, 1, 128, 192)
-    image = torch.where(rows < 61, 0.9, 0.3).expand(1, 3, -1, -1).contiguous()
     # three pixels too low, and its threshold is passed over eight
-    share = ((64 + 4 - rows.float()) / 8).clamp(0, 1)
+    share = ((64 + 4 - ROWS.float()) / 8).clamp(0, 1)
     share[..., :2, :] = share[..., :2] = share[..., -2:] = 0.3
-
-    def outputs(given, numbers=()):
-        return torch.zeros(1, 1, 128, 192), torch.ones(1, 3, 128, 192), share
-
-    tiny.predict = outputs
-    with torch.inference_mode():
-        mask = tiny.estimate(image, 128).resized(128, 192).mask
-    assert mask is not None
-    assert torch.equal(~mask, rows < 61)
+    assert torch.equal(sky_in(torch.where(ROWS < 61, 0.9, 0.3), share), ROWS < 61)
 
 
 def test_a_sky_of_which_the_network_is_unsure_in_part_is_whole():
     """Its answer falls to .3 over the lower half of an even sky."""
-    tiny = TinyAnnotator.build(SPEC, {"network": second_state()}, torch.float32)
-    rows = torch.arange(128).view(1, 1, -1, 1).expand(1, 1, 128, 192)
-    image = torch.where(rows < 80, 0.8, 0.3).expand(1, 3, -1, -1).contiguous()
-    share = torch.where(rows < 40, 0.95, torch.where(rows < 80, 0.3, 0.02))
-    tiny.predict = lambda inputs, numbers=(): (torch.zeros(1, 1, 128, 192), torch.ones(1, 3, 128, 192), share)
-    with torch.inference_mode():
-        mask = tiny.estimate(image, 128).resized(128, 192).mask
-    assert mask is not None
-    assert (~mask == (rows < 80)).float().mean() > 0.99
+    share = torch.where(ROWS < 40, 0.95, torch.where(ROWS < 80, 0.3, 0.02))
+    assert (sky_in(torch.where(ROWS < 80, 0.8, 0.3), share) == (ROWS < 80)).float().mean() > 0.99
 
 
 def test_a_dark_part_of_a_thing_with_a_bright_one_is_no_sky():
     """A lantern before a dusky sky: brightness alone says that what is darker than the lamp is sky."""
-    tiny = TinyAnnotator.build(SPEC, {"network": second_state()}, torch.float32)
-    rows, columns = torch.arange(128).view(1, 1, -1, 1), torch.arange(192).view(1, 1, 1, -1)
-    lamp = ((rows - 60).abs() < 14) & ((columns - 96).abs() < 14)
-    top = (rows >= 30) & (rows <= 46) & ((columns - 96).abs() < 6)
-    land = rows >= 110
-    image = torch.where(lamp, 0.95, torch.where(top | land, 0.05, 0.4)).expand(1, 3, -1, -1).contiguous()
-    share = torch.where(lamp | top | land, 0.02, 0.9)
-    tiny.predict = lambda inputs, numbers=(): (torch.zeros(1, 1, 128, 192), torch.ones(1, 3, 128, 192), share)
-    with torch.inference_mode():
-        mask = tiny.estimate(image, 128).resized(128, 192).mask
-    assert mask is not None
-    assert mask[top].all() and mask[lamp].all()
-    assert (~mask)[~(lamp | top | land)].float().mean() > 0.98
+    lamp = ((ROWS - 60).abs() < 14) & ((COLUMNS - 96).abs() < 14)
+    top = (ROWS >= 30) & (ROWS <= 46) & ((COLUMNS - 96).abs() < 6)
+    things = lamp | top | (ROWS >= 110)
+    sky = sky_in(torch.where(lamp, 0.95, torch.where(things, 0.05, 0.4)), torch.where(things, 0.02, 0.9))
+    assert not sky[top | lamp].any() and sky[~things].float().mean() > 0.98
 
 
 def test_colours_do_not_make_a_sky_where_the_network_is_unsure_of_any():
     """A backdrop behind a dress: white above, suspected beside it, and nowhere sure."""
-    tiny = TinyAnnotator.build(SPEC, {"network": second_state()}, torch.float32)
-    columns = torch.arange(192).view(1, 1, 1, -1).expand(1, 1, 128, 192)
-    dress = (columns - 96).abs() < 40
-    image = torch.where(dress, 0.3, 0.97).expand(1, 3, -1, -1).contiguous()
-    share = torch.where(dress, 0.02, 0.6)
-    tiny.predict = lambda inputs, numbers=(): (torch.zeros(1, 1, 128, 192), torch.ones(1, 3, 128, 192), share)
-    with torch.inference_mode():
-        mask = tiny.estimate(image, 128).mask
-    assert mask is not None and mask.all()
+    dress = (COLUMNS - 96).abs() < 40
+    assert not sky_in(torch.where(dress, 0.3, 0.97), torch.where(dress, 0.02, 0.6)).any()
 
 
 def test_the_sky_is_as_far_as_it_is_said_to_be_where_the_land_is_nearer():
@@ -217,6 +195,7 @@ def shipped():
     return depth_normal.load_model("tiny", "float32", "cpu")
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(
     "image",
     [
@@ -307,6 +286,7 @@ def test_a_thing_before_a_sky_of_which_the_network_is_unsure_is_no_sky():
     assert not sky[57:].any()
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_sky_at_dusk_is_found_and_a_table_has_none(shipped):
     data = pytest.importorskip("skimage.data", reason="scikit-image carries the photographs")
     images = torch.cat([resize_image(images_to_rgb(check_images(each())), 427, 640) for each in (data.rocket, data.coffee)])

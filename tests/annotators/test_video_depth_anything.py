@@ -1,10 +1,8 @@
 """Video Depth Anything: against a transcription of its paper, on videos of any length, in any chunks."""
 
 import gc
-import runpy
 import weakref
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,8 +15,8 @@ from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.annotators.video import shots
 from depth_normal.annotators.video_depth_anything import VideoDepthAnythingAnnotator
+from tests import video_depth_oracle as ORACLE
 
-ORACLE = runpy.run_path(str(Path(__file__).resolve().parents[1] / "video_depth_oracle.py"))
 VIT, DPT = VitConfig(32, 4, 2, (0, 1, 2, 3), grid=5), DptConfig((16, 24, 64, 128), 64)
 RELATIVE, METRIC = MODELS["video-depth-anything-small"], MODELS["video-depth-anything-metric-small"]
 HEIGHT, WIDTH, SIZE = 56, 84, 56
@@ -39,7 +37,7 @@ def shrunk(spec):
 
 @pytest.fixture(scope="module")
 def oracle():
-    return ORACLE["randomise"](ORACLE["Network"](VIT, DPT))
+    return ORACLE.randomise(ORACLE.Network(VIT, DPT))
 
 
 def build(oracle, spec=RELATIVE, dtype=torch.float32):
@@ -101,13 +99,14 @@ def test_a_module_sees_as_many_pixels_at_once_as_memory_holds(monkeypatch):
 
 
 @pytest.mark.quick_cases(1)
-@pytest.mark.parametrize("spec", [RELATIVE, METRIC], ids=["relative", "metric"])
 @pytest.mark.parametrize(
-    "total", [7, 56, 1, 24, 32, 46, *(pytest.param(each, marks=pytest.mark.slow("more lengths")) for each in (23, 25, 70))]
+    ("spec", "total"),
+    [*((RELATIVE, total) for total in (7, 1, 23, 24, 25, 32, 46, 56, 70)), (METRIC, 7), (METRIC, 56)],
+    ids=lambda value: value if isinstance(value, int) else value.quantity.value,
 )
 def test_a_video_is_the_published_scheme(oracle, spec, total):
     annotator, frames = build(oracle, spec), clip(total)
-    expected = ORACLE["video"](lambda window: oracle(annotator.normalised(window)), frames, metric=spec is METRIC)
+    expected = ORACLE.video(lambda window: oracle(annotator.normalised(window)), frames, metric=spec is METRIC)
     chunks = {1: one_at_a_time, 70: all_at_once}.get(total, four_at_once)
     estimates = list(annotator.estimate_video(frames.split(5), **{**ONE_SHOT, "in_chunks": chunks}))
     assert {estimate.quantity for estimate in estimates} == {spec.quantity}
@@ -124,7 +123,7 @@ def test_windows_aligned_at_the_networks_size_are_nearly_those_aligned_enlarged(
         maps = oracle(annotator.normalised(annotator.resize_images(window, SIZE)))
         return torch.nn.functional.interpolate(maps, (height, width), mode="bilinear").clamp(min=0)
 
-    expected = ORACLE["video"](enlarged, frames, metric=False)
+    expected = ORACLE.video(enlarged, frames, metric=False)
     found = torch.nn.functional.interpolate(depth_of_video(annotator, frames), (height, width), mode="bilinear")
     apart = (found - expected).abs() / expected.abs().max()
     print(f"{height}x{width}, {total} frames: {apart.max():.1e} of the largest value, {apart.mean():.1e} on average")

@@ -3,10 +3,8 @@
 import contextlib
 import importlib
 import io
-import runpy
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -28,10 +26,11 @@ from depth_normal.annotators.specs.midas import zoe_resizing as resizing
 from depth_normal.annotators.zoe import ZoeDepthAnythingAnnotator
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
+from tests import tiny_depth
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-randomise = partial(runpy.run_path(str(Path(__file__).parents[1] / "tiny_depth.py"))["randomise"], seed=0)
+randomise = partial(tiny_depth.randomise, seed=0)
 FEATURES = 32
 BACKBONE = {
     "image_size": 96,

@@ -8,6 +8,7 @@ import torch
 
 from depth_normal.geometry import camera
 from depth_normal.geometry.estimate import Estimate, Quantity
+from tests.refusals import refusals
 
 K = torch.tensor([[[500.0, 0.0, 319.5], [0.0, 480.0, 239.5], [0.0, 0.0, 1.0]]])
 
@@ -112,22 +113,16 @@ def test_points_lie_right_of_and_below_the_axis_where_the_pixel_does():
     assert points[0, :, 479, 639].tolist() == pytest.approx([319.5 / 500 * 2, 239.5 / 480 * 2, 2.0])
 
 
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
-        (lambda: camera.intrinsics_from_fov(180, 10, 10), "180"),
-        (lambda: camera.intrinsics_from_fov(float("nan"), 10, 10), "field of view"),
-        (lambda: camera.intrinsics_from_fov(60, 0, 10), "10x0"),
-        (lambda: camera.intrinsics_from_fov(60, 10, 10, side="wide"), "wide"),
-        (lambda: camera.intrinsics_from_focal_length(-1, 10, 10), "fx and fy > 0"),
-        (lambda: camera.intrinsics_from_sensor(0, 10, 10), "positive"),
-        (lambda: camera.depth_to_points(torch.ones(1, 3, 4, 4), K), r"\(1, 3, 4, 4\)"),
-        (lambda: camera.depth_to_points(torch.ones(2, 1, 4, 4), K), r"\(2, 3, 3\)"),
-        (lambda: camera.pixel_to_ray(torch.ones(1, 5, 3), K), "count, 2"),
-        (lambda: camera.world_to_camera_points(torch.ones(1, 5, 3), torch.eye(3, 4)[None]), "points has shape"),
-        (lambda: camera.camera_to_world_points(torch.ones(2, 3, 4, 4), torch.eye(3, 4)[None]), r"expected \(2, 3, 4\)"),
-    ],
+test_what_fits_no_camera_is_refused = refusals(
+    (lambda: camera.intrinsics_from_fov(180, 10, 10), "180"),
+    (lambda: camera.intrinsics_from_fov(float("nan"), 10, 10), "field of view"),
+    (lambda: camera.intrinsics_from_fov(60, 0, 10), "10x0"),
+    (lambda: camera.intrinsics_from_fov(60, 10, 10, side="wide"), "wide"),
+    (lambda: camera.intrinsics_from_focal_length(-1, 10, 10), "fx and fy > 0"),
+    (lambda: camera.intrinsics_from_sensor(0, 10, 10), "positive"),
+    (lambda: camera.depth_to_points(torch.ones(1, 3, 4, 4), K), r"\(1, 3, 4, 4\)"),
+    (lambda: camera.depth_to_points(torch.ones(2, 1, 4, 4), K), r"\(2, 3, 3\)"),
+    (lambda: camera.pixel_to_ray(torch.ones(1, 5, 3), K), "count, 2"),
+    (lambda: camera.world_to_camera_points(torch.ones(1, 5, 3), torch.eye(3, 4)[None]), "points has shape"),
+    (lambda: camera.camera_to_world_points(torch.ones(2, 3, 4, 4), torch.eye(3, 4)[None]), r"expected \(2, 3, 4\)"),
 )
-def test_what_fits_no_camera_is_refused(call, words):
-    with pytest.raises(ValueError, match=words):
-        call()

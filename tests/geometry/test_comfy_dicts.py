@@ -8,6 +8,7 @@ import torch
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.comfy_dicts import da3_to_estimate, estimate_to_da3, estimate_to_moge, moge_to_estimate
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from tests.refusals import refuses
 
 HEIGHT, WIDTH = 6, 8
 IMAGE = torch.rand(2, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
@@ -175,22 +176,17 @@ def test_da3_intrinsics_of_the_networks_size_are_brought_to_the_images():
     assert torch.equal(da3_to_estimate({**core, "intrinsics": cropped[None, None]}).intrinsics[0], cropped), "off in one direction: a crop"
 
 
-@pytest.mark.parametrize(
-    ("convert", "bad", "message"),
-    [
-        (moge_to_estimate, None, "NoneType.*expected the dictionary"),
-        (moge_to_estimate, {"image": torch.rand(1, 4, 4, 3)}, "neither depth nor normals; it has image"),
-        (moge_to_estimate, {"depth": torch.rand(4, 4)}, r"shape \(4, 4\); expected a tensor with 3 axes"),
-        (moge_to_estimate, {"depth": torch.rand(1, 4, 4), "normal": torch.rand(1, 5, 4, 3)}, "Estimate.normals has shape"),
-        (da3_to_estimate, {"mode": "mono"}, "no depth; it has mode"),
-        (da3_to_estimate, {"depth": torch.rand(1, 4, 4), "extrinsics": torch.zeros(1, 1, 3, 4)}, "do not place a camera"),
-        (da3_to_estimate, {"depth": [1, 2]}, "is a list"),
-        (da3_to_estimate, {"depth": torch.rand(1, 4, 4), "intrinsics": torch.zeros(1, 1, 3, 3)}, "not a camera's"),
-    ],
+test_what_is_not_cores_is_named = refuses(
+    lambda convert, bad: convert(bad),
+    (moge_to_estimate, None, "NoneType.*expected the dictionary"),
+    (moge_to_estimate, {"image": torch.rand(1, 4, 4, 3)}, "neither depth nor normals; it has image"),
+    (moge_to_estimate, {"depth": torch.rand(4, 4)}, r"shape \(4, 4\); expected a tensor with 3 axes"),
+    (moge_to_estimate, {"depth": torch.rand(1, 4, 4), "normal": torch.rand(1, 5, 4, 3)}, "Estimate.normals has shape"),
+    (da3_to_estimate, {"mode": "mono"}, "no depth; it has mode"),
+    (da3_to_estimate, {"depth": torch.rand(1, 4, 4), "extrinsics": torch.zeros(1, 1, 3, 4)}, "do not place a camera"),
+    (da3_to_estimate, {"depth": [1, 2]}, "is a list"),
+    (da3_to_estimate, {"depth": torch.rand(1, 4, 4), "intrinsics": torch.zeros(1, 1, 3, 3)}, "not a camera's"),
 )
-def test_what_is_not_cores_is_named(convert, bad, message):
-    with pytest.raises(ValueError, match=message):
-        convert(bad)
 
 
 def test_an_image_of_another_size_is_refused():

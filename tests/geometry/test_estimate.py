@@ -7,6 +7,7 @@ import torch
 from depth_normal.geometry.assumptions import assumed_depth
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.surfaces.derive import with_normals
+from tests.refusals import refuses
 
 # Of one in 70 depths plain interpolation leaves the range by rounding, which `resized` does not.
 RANDOM = torch.Generator().manual_seed(0)
@@ -14,31 +15,26 @@ DEPTH = torch.rand(2, 1, 4, 6, generator=RANDOM) + 1
 NORMALS = torch.nn.functional.normalize(torch.randn(2, 3, 4, 6, generator=RANDOM), dim=1)
 
 
-@pytest.mark.parametrize(
-    ("maps", "message"),
-    [
-        ({}, "needs depth, normals or both"),
-        ({"depth": DEPTH}, "go together"),
-        ({"normals": NORMALS, "quantity": Quantity.DISPARITY}, "go together"),
-        ({"depth": DEPTH[0], "quantity": Quantity.DISPARITY}, r"\(1, 4, 6\)"),
-        ({"depth": NORMALS, "quantity": Quantity.DISPARITY}, r"depth has shape \(2, 3, 4, 6\), expected \(2, 1, 4, 6\)"),
-        ({"depth": DEPTH, "quantity": Quantity.DISPARITY, "normals": NORMALS[:1]}, "normals has shape"),
-        ({"depth": DEPTH, "quantity": Quantity.DISPARITY, "mask": DEPTH[..., :3] > 0}, "mask has shape"),
-        ({"depth": DEPTH, "quantity": Quantity.DISPARITY, "intrinsics": torch.eye(3)}, "intrinsics has shape"),
-        ({"depth": DEPTH, "quantity": Quantity.DISPARITY, "extrinsics": torch.eye(4).expand(2, 4, 4)}, r"extrinsics has shape \(2, 4, 4\)"),
-        ({"normals": NORMALS, "extrinsics": torch.eye(3, 4).int().expand(2, 3, 4)}, "extrinsics has dtype"),
-        ({"depth": DEPTH.int(), "quantity": Quantity.DISPARITY}, r"depth has dtype torch.int32, expected floating point"),
-        ({"normals": NORMALS.to(torch.uint8)}, "normals has dtype torch.uint8"),
-        ({"normals": NORMALS, "confidence": DEPTH.long()}, "confidence has dtype"),
-        ({"normals": NORMALS, "intrinsics": torch.eye(3).int().expand(2, 3, 3)}, "intrinsics has dtype"),
-        ({"normals": NORMALS, "mask": DEPTH}, r"mask has dtype torch.float32, expected torch.bool"),
-        ({"depth": DEPTH[:0], "quantity": Quantity.DISPARITY}, "an Estimate of 0 images of 6x4 pixels is empty"),
-        ({"normals": NORMALS[..., :0]}, "2 images of 0x4 pixels is empty"),
-    ],
+test_what_does_not_fit_together_is_refused = refuses(
+    lambda maps: Estimate(**maps),
+    ({}, "needs depth, normals or both"),
+    ({"depth": DEPTH}, "go together"),
+    ({"normals": NORMALS, "quantity": Quantity.DISPARITY}, "go together"),
+    ({"depth": DEPTH[0], "quantity": Quantity.DISPARITY}, r"\(1, 4, 6\)"),
+    ({"depth": NORMALS, "quantity": Quantity.DISPARITY}, r"depth has shape \(2, 3, 4, 6\), expected \(2, 1, 4, 6\)"),
+    ({"depth": DEPTH, "quantity": Quantity.DISPARITY, "normals": NORMALS[:1]}, "normals has shape"),
+    ({"depth": DEPTH, "quantity": Quantity.DISPARITY, "mask": DEPTH[..., :3] > 0}, "mask has shape"),
+    ({"depth": DEPTH, "quantity": Quantity.DISPARITY, "intrinsics": torch.eye(3)}, "intrinsics has shape"),
+    ({"depth": DEPTH, "quantity": Quantity.DISPARITY, "extrinsics": torch.eye(4).expand(2, 4, 4)}, r"extrinsics has shape \(2, 4, 4\)"),
+    ({"normals": NORMALS, "extrinsics": torch.eye(3, 4).int().expand(2, 3, 4)}, "extrinsics has dtype"),
+    ({"depth": DEPTH.int(), "quantity": Quantity.DISPARITY}, r"depth has dtype torch.int32, expected floating point"),
+    ({"normals": NORMALS.to(torch.uint8)}, "normals has dtype torch.uint8"),
+    ({"normals": NORMALS, "confidence": DEPTH.long()}, "confidence has dtype"),
+    ({"normals": NORMALS, "intrinsics": torch.eye(3).int().expand(2, 3, 3)}, "intrinsics has dtype"),
+    ({"normals": NORMALS, "mask": DEPTH}, r"mask has dtype torch.float32, expected torch.bool"),
+    ({"depth": DEPTH[:0], "quantity": Quantity.DISPARITY}, "an Estimate of 0 images of 6x4 pixels is empty"),
+    ({"normals": NORMALS[..., :0]}, "2 images of 0x4 pixels is empty"),
 )
-def test_what_does_not_fit_together_is_refused(maps, message):
-    with pytest.raises(ValueError, match=message):
-        Estimate(**maps)
 
 
 def full() -> Estimate:
@@ -79,10 +75,7 @@ def test_the_same_size_is_the_same_estimate():
     assert estimate.resized(4, 6) is estimate
 
 
-@pytest.mark.parametrize("size", [(0, 6), (4, -1)])
-def test_nothing_is_resized_to_nothing(size):
-    with pytest.raises(ValueError, match="at least 1x1"):
-        full().resized(*size)
+test_nothing_is_resized_to_nothing = refuses(lambda *size: full().resized(*size), (0, 6, "at least 1x1"), (4, -1, "at least 1x1"))
 
 
 def test_joining():

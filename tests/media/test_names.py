@@ -2,12 +2,10 @@
 
 import io
 import os
-import runpy
 import socket
 import threading
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,8 +24,8 @@ from depth_normal.media import (
     read_frames,
     video_header,
 )
+from tests import videos as VIDEOS
 
-VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "videos.py")))
 av, moving_ball, write_video = VIDEOS.av, VIDEOS.moving_ball, VIDEOS.write_video
 
 NAMES = ["2026-11-22T10:30.mp4", "file:x.mp4", "concat:a.mp4|b.mp4", "-i.mp4", "line\nbreak.mp4", "take_%d.mp4", "data:,x.mp4", "a?b#c.mp4"]

@@ -1,12 +1,10 @@
 """Videos in: colours, places and times are those of the file, and what cannot be read is said."""
 
 import io
-import runpy
 import struct
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -29,8 +27,8 @@ from depth_normal.media import (
 from depth_normal.media.colour import PQ, Colours, frame_to_rgb, hdr_to_sdr, pq_to_light
 from depth_normal.media.library import is_cut_off
 from depth_normal.utils import resize_map
+from tests import videos as VIDEOS
 
-VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "videos.py")))
 av, moving_ball, of_colour, write_video = VIDEOS.av, VIDEOS.moving_ball, VIDEOS.of_colour, VIDEOS.write_video
 with_damaged_packets = VIDEOS.with_damaged_packets
 
@@ -282,6 +280,7 @@ def test_a_video_that_is_cut_off_gives_what_it_has(tmp_path):
     assert 10 < count < 60
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("sound", [None, (8.0, "aac")])
 def test_a_matroska_that_is_cut_off_says_so(tmp_path, sound):
     """It does not say how many frames it has, but how long it is. Images that end before the sound are no fault."""
@@ -438,6 +437,7 @@ def test_numbers_beside_images_are_no_frames(tmp_path):
     assert images_of_folder(tmp_path) == [tmp_path / "a_1.png"] and not reads(tmp_path, tmp_path / "d_2.exr")
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(("container", "codec"), [("mp4", "libx264"), ("mkv", "libx264"), ("mkv", "ffv1"), ("webm", "libvpx-vp9")])
 @pytest.mark.parametrize("damaged", [(20, 21), (29,)])
 def test_frames_that_cannot_be_decoded_are_held(tmp_path, container, codec, damaged):

@@ -2,19 +2,17 @@
 
 import itertools
 import re
-import runpy
 import struct
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from depth_normal.media import Segment, Sound, VideoWriter, check_sound, join_segments, read_frames, video_header
+from tests import videos as VIDEOS
 
-VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "videos.py")))
 av, moving_ball, write_video = VIDEOS.av, VIDEOS.moving_ball, VIDEOS.write_video
 sound_of, sound_times, write_broadcast = VIDEOS.sound_of, VIDEOS.sound_times, VIDEOS.write_broadcast
 

@@ -1,8 +1,6 @@
 """Boosting: sides, patches and merging beside the code of the ControlNet nodes, at a fraction of its sizes; LeReS++ as a whole."""
 
 import math
-import runpy
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,20 +24,15 @@ from depth_normal.annotators.preprocessing.resizing import cubic, linear
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.alignment.scale_shift import fit_scale_shift
 from depth_normal.geometry.estimate import Quantity
+from tests import leres_oracle as oracle
 
-ORACLE_FILE = Path(__file__).resolve().parents[2] / "leres_oracle.py"
 DEVICE = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
 
 
 @pytest.fixture(scope="module")
-def oracle():
-    return runpy.run_path(str(ORACLE_FILE))
-
-
-@pytest.fixture(scope="module")
-def annotator(oracle):
-    states = {"depth": oracle["relative_depth_model"]().state_dict(), "merge": oracle["merge_generator"]().state_dict()}
-    return LeresBoostAnnotator.build(oracle["shrunk"]("leres-boost"), states, torch.float32)
+def annotator():
+    states = {"depth": oracle.relative_depth_model().state_dict(), "merge": oracle.merge_generator().state_dict()}
+    return LeresBoostAnnotator.build(oracle.shrunk("leres-boost"), states, torch.float32)
 
 
 class PlainDepth(torch.nn.Module):
@@ -84,21 +77,21 @@ def booster(network, config, merge=plain_merge):
 @pytest.mark.parametrize(
     ("height", "width", "detail", "patches"), [(160, 208, 0.5, True), (96, 144, 0.4, False), (144, 144, 0.0, False), (208, 160, 0.3, True)]
 )
-def test_depth_is_that_of_the_old_nodes(oracle, height, width, detail, patches):
+def test_depth_is_that_of_the_old_nodes(height, width, detail, patches):
     """Same sides, same patches in the same order, same numbers."""
     image = make_image(height, width, detail)
     theirs, ours = PlainDepth(), PlainDepth()
     levels = image[0].permute(1, 2, 0).double().numpy() * 255
     with torch.no_grad():
-        wanted = oracle["estimate_boosted"](levels, theirs, plain_merge)
-        found = booster(ours, oracle["BOOST"]).depth(image)[0, 0].numpy()
+        wanted = oracle.estimate_boosted(levels, theirs, plain_merge)
+        found = booster(ours, oracle.BOOST).depth(image)[0, 0].numpy()
     assert ours.seen == theirs.seen and (len(ours.seen) > 2) == patches
     assert wanted.std() > 0.05 and found.shape == (height, width)
     assert np.abs(found - wanted).max() < 2e-5
 
 
-def test_the_window_is_the_authors_mask(oracle):
-    mask = oracle["soft_window"]((3000, 3000))
+def test_the_window_is_the_authors_mask():
+    mask = oracle.soft_window((3000, 3000))
     cv2 = pytest.importorskip("cv2", reason="the oracle resizes with OpenCV (extra 'test')")
     for height, width in ((160, 160), (97, 203)):
         rows, columns = (boosting._window(length, torch.device("cpu")) for length in (height, width))
@@ -106,6 +99,7 @@ def test_the_window_is_the_authors_mask(oracle):
         assert np.abs((rows[:, None] * columns).numpy() - wanted).max() < 1e-4
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.filterwarnings("ignore:Polyfit may be poorly conditioned")
 @pytest.mark.parametrize(("spread", "is_lost"), [(0.05, True), (0.3, True), (1.0, False)])
 def test_the_old_nodes_fit_is_numpys_in_float32(spread, is_lost):
@@ -130,11 +124,11 @@ def test_slopes_are_sobels():
 @pytest.mark.parametrize(
     ("height", "width", "detail"), [(512, 640, 0.05), (640, 512, 0.5), (330, 210, 0.1), (161, 700, 0.3), (512, 512, 0.0)]
 )
-def test_the_side_is_the_old_nodes_at_its_own_sizes(oracle, height, width, detail):
+def test_the_side_is_the_old_nodes_at_its_own_sizes(height, width, detail):
     """In 512x640, halves that rounding could decide make a difference."""
     image = make_image(height, width, detail)
     levels = image[0].permute(1, 2, 0).double().numpy() * 255
-    side, share = oracle["authors"](".leres.depthmap").calculateprocessingres(levels, 448, 0.2, 3, 1600)
+    side, share = oracle.authors(".leres.depthmap").calculateprocessingres(levels, 448, 0.2, 3, 1600)
     assert find_side(image, 448, 1600) == (side, pytest.approx(share, abs=1e-9))
 
 
@@ -160,23 +154,23 @@ def test_patches_lie_where_detail_is_and_the_largest_comes_first():
 
 
 @torch.no_grad()
-def test_the_merging_network_is_the_authors(oracle, annotator):
+def test_the_merging_network_is_the_authors(annotator):
     maps = torch.rand(1, 2, 128, 128, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    wanted = oracle["merge_generator"]()(maps.clone())
+    wanted = oracle.merge_generator()(maps.clone())
     assert wanted.std() > 0.01
     torch.testing.assert_close(annotator.network.merge(maps), wanted, rtol=0, atol=1e-6)
 
 
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("old_node", [False, True])
-def test_the_networks_together_give_what_the_old_nodes_give(oracle, annotator, old_node):
+def test_the_networks_together_give_what_the_old_nodes_give(annotator, old_node):
     image = make_image(96, 144, 0.4)
-    model, merge = oracle["relative_depth_model"](), oracle["merge_generator"]()
+    model, merge = oracle.relative_depth_model(), oracle.merge_generator()
     levels = image[0].permute(1, 2, 0).double().numpy() * 255
     if not old_node:  # grey, so that their code's reversed channels are no others
         image = image.mean(1, keepdim=True).expand(1, 3, 96, 144)
         levels = image[0].permute(1, 2, 0).double().numpy()
-    wanted = oracle["estimate_boosted"](levels, model, lambda whole, fine: merge(torch.cat((whole, fine), 1)))
+    wanted = oracle.estimate_boosted(levels, model, lambda whole, fine: merge(torch.cat((whole, fine), 1)))
     found = annotator.estimate(image, 96, options=LeresOptions(old_node=old_node))
     assert found.quantity is Quantity.RELATIVE_DEPTH
     assert np.abs(found.depth[0, 0].numpy() - wanted).max() < 1e-4
@@ -204,11 +198,11 @@ def test_a_strip_has_no_room_for_patches(annotator, height, width):
     assert min(found.height, found.width) == 64 and torch.isfinite(found.depth).all()
 
 
-def test_no_tensor_is_made_on_another_device(oracle, monkeypatch):
+def test_no_tensor_is_made_on_another_device(monkeypatch):
     """All but the answers that the search asks of the device: those are given."""
     monkeypatch.setattr(boosting, "find_side", lambda *_: (128, 0.3))
     monkeypatch.setattr(boosting, "choose_patches", lambda *_: [Patch(10, 20, 200)])
-    config = oracle["BOOST"]
+    config = oracle.BOOST
     with FakeTensorMode(), torch.no_grad():
         image = torch.empty(1, 3, 144, 160, device=DEVICE)
         seen, told = [], []
@@ -223,16 +217,16 @@ def test_no_tensor_is_made_on_another_device(oracle, monkeypatch):
         edges = gradients(image)
         assert edges.device == boosting._context(edges, 6, 4).device == DEVICE
         with DEVICE:
-            merge = MergeNetwork(oracle["MERGE"])
+            merge = MergeNetwork(oracle.MERGE)
         assert merge(torch.empty(1, 2, 128, 128, device=DEVICE)).device == DEVICE
 
 
-def test_a_file_of_another_network_is_refused_and_named(oracle):
-    states = {"depth": oracle["relative_depth_model"]().state_dict(), "merge": oracle["merge_generator"]().state_dict()}
+def test_a_file_of_another_network_is_refused_and_named():
+    states = {"depth": oracle.relative_depth_model().state_dict(), "merge": oracle.merge_generator().state_dict()}
     swapped = {"depth": states["depth"], "merge": states["depth"]}
     with pytest.raises(CheckpointError, match=r"latest_net_G\.pth is not the merging network's"):
-        LeresBoostAnnotator.build(oracle["shrunk"]("leres-boost"), swapped, torch.float32)
+        LeresBoostAnnotator.build(oracle.shrunk("leres-boost"), swapped, torch.float32)
     fewer = {**states, "merge": {key: value for key, value in states["merge"].items() if "bias" not in key}}
     with pytest.raises(CheckpointError, match=r"1 missing keys \(first: up\.0\.bias\)"):
-        LeresBoostAnnotator.build(oracle["shrunk"]("leres-boost"), fewer, torch.float32)
-    assert math.log2(128) > len(MergeNetwork(oracle["MERGE"]).down)
+        LeresBoostAnnotator.build(oracle.shrunk("leres-boost"), fewer, torch.float32)
+    assert math.log2(128) > len(MergeNetwork(oracle.MERGE).down)

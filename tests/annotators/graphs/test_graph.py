@@ -1,9 +1,7 @@
 """Networks as one function of one tensor: what it gives, what an engine in its place changes (nothing), and ONNX files of it."""
 
-import runpy
 import sys
 from dataclasses import replace
-from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -13,11 +11,11 @@ from depth_normal.annotators import graphs as exporting
 from depth_normal.annotators.graphs import export_graph, traced_graph
 from depth_normal.annotators.networks.layers import resized_positions, shrunk
 from depth_normal.annotators.registry import FAMILIES, MODELS, models_of_family
+from tests import graph_families as SHRUNK
 
-SHRUNK = runpy.run_path(str(Path(__file__).resolve().parents[2] / "graph_families.py"))
-annotator = SHRUNK["annotator"]
-EACH = pytest.mark.parametrize("name", [*SHRUNK["DINO"], *SHRUNK["OTHERS"]])
-NEW = pytest.mark.skipif(**SHRUNK["OLD_EXPORTER"])
+annotator = SHRUNK.annotator
+EACH = pytest.mark.parametrize("name", [*SHRUNK.DINO, *SHRUNK.OTHERS])
+NEW = pytest.mark.skipif(**SHRUNK.OLD_EXPORTER)
 TRACED = mock.patch("torch.compiler.is_compiling", lambda: True)
 
 
@@ -108,39 +106,20 @@ def close(found, expected):
     return torch.testing.assert_close(found, expected, atol=1e-5 * expected.abs().max().item(), rtol=1e-5)
 
 
-def session_of(path):
-    return pytest.importorskip("onnxruntime").InferenceSession(str(path), providers=["CPUExecutionProvider"])
-
-
-def same_as_torch(session, graph, given):
-    found = session.run(None, dict(zip(graph.inputs, (each.numpy() for each in given), strict=True)))
-    for output, expected in zip(found, graph.module(*given), strict=True):
-        close(torch.from_numpy(output), expected)
-
-
 @NEW
 @pytest.mark.slow("traces a network")
+@pytest.mark.parametrize("name", ["depth-anything-v2-small", "moge"])
 @torch.no_grad()
-def test_one_trace_holds_for_any_batch_and_sides():
-    """Where a size gets fixed, it is here: writing ONNX takes three times as long, and is done below for one network that has it all."""
-    graph = annotator("depth-anything-v2-small").graph()
+def test_one_trace_holds_for_any_batch_and_sides(name):
+    """Where a size gets fixed, it is here: writing ONNX takes three times as long, which runtimes/test_end_to_end.py does of MoGe-2.
+
+    That has it all: positions that are resized, several outputs and a number beside the images.
+    """
+    graph = annotator(name).graph()
     traced = traced_graph(graph, graph.example(2, 140, 168)).module()
     for given in (example(graph, 1, 5, 5), example(graph, 3, 7, 4)):
-        close(traced(*given)[0], graph.module(*given)[0])
-
-
-@NEW
-@pytest.mark.slow("exports a network to ONNX")
-@torch.no_grad()
-def test_one_onnx_file_holds_for_any_batch_and_sides(tmp_path):
-    """MoGe-2: positions that are resized, several outputs and a number beside the images."""
-    graph = annotator("moge").graph()
-    export_graph(graph, tmp_path / "graph.onnx", notes={"model": "moge"})
-    session = session_of(tmp_path / "graph.onnx")
-    assert session.get_modelmeta().custom_metadata_map["model"] == "moge"
-    assert [each.name for each in session.get_outputs()] == list(graph.outputs)
-    for given in (example(graph, 1, 5, 5), example(graph, 3, 7, 4)):
-        same_as_torch(session, graph, given)
+        for found, expected in zip(traced(*given), graph.module(*given), strict=True):
+            close(found, expected)
 
 
 @NEW
@@ -150,13 +129,19 @@ def test_one_onnx_file_holds_for_any_batch_at_sides_that_are_no_multiples(tmp_pa
     """MoGe-1; and weights beside the file, which are found wherever both lie."""
     graph = annotator("moge-1").graph()
     with mock.patch.object(exporting, "MOST_INSIDE", 1000):
-        export_graph(graph, tmp_path / "graph.onnx", (53, 75))
+        export_graph(graph, tmp_path / "graph.onnx", (53, 75), notes={"model": "moge-1"})
     (tmp_path / "elsewhere").mkdir()
     moved = [each.rename(tmp_path / "elsewhere" / each.name) for each in tmp_path.glob("graph.onnx*")]
     assert sorted(each.name for each in moved) == ["graph.onnx", "graph.onnx.data"]
-    session = session_of(tmp_path / "elsewhere" / "graph.onnx")
+    path = str(tmp_path / "elsewhere" / "graph.onnx")
+    session = pytest.importorskip("onnxruntime").InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert session.get_modelmeta().custom_metadata_map["model"] == "moge-1"
+    assert [each.name for each in session.get_outputs()] == list(graph.outputs)
     for batch in (1, 3):
-        same_as_torch(session, graph, graph.example(batch, 53, 75))
+        given = graph.example(batch, 53, 75)
+        found = session.run(None, dict(zip(graph.inputs, (each.numpy() for each in given), strict=True)))
+        for output, expected in zip(found, graph.module(*given), strict=True):
+            close(torch.from_numpy(output), expected)
 
 
 @pytest.mark.slow("takes most of a second")

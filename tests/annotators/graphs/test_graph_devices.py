@@ -1,8 +1,6 @@
 """Networks on a device that this machine need not have: no op mixes devices, and none waits for a number; as torch runs and traces them."""
 
-import runpy
 from contextlib import nullcontext
-from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -14,11 +12,8 @@ from depth_normal.annotators.networks.configs import TINY, TINY_2
 from depth_normal.annotators.networks.tiny import TinyNetwork
 from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.tiny import TinyAnnotator
-
-TESTS = Path(__file__).resolve().parents[2]
-SHRUNK = runpy.run_path(str(TESTS / "graph_families.py"))
-DEVICES = runpy.run_path(str(TESTS / "geometry" / "test_devices.py"))
-DEVICE = DEVICES["DEVICE"]
+from tests import graph_families as SHRUNK
+from tests.geometry.test_devices import DEVICE, Questions
 
 
 def moved(graph):
@@ -31,14 +26,14 @@ def moved(graph):
 
 
 @pytest.mark.slow("follows every network without its device")
-@pytest.mark.parametrize("name", [*SHRUNK["DINO"], *SHRUNK["OTHERS"]])
 @pytest.mark.parametrize(
-    "dtype", [pytest.param(torch.float32, marks=pytest.mark.slow("one more dtype")), torch.float16], ids=["float32", "float16"]
+    ("name", "dtype"),
+    [*((name, torch.float16) for name in (*SHRUNK.DINO, *SHRUNK.OTHERS)), ("moge", torch.float32), ("tiny", torch.float32)],
 )
 @torch.no_grad()
 def test_a_network_asks_its_device_nothing(name, dtype):
-    graph = SHRUNK["annotator"](name, dtype).graph()
-    with FakeTensorMode(), DEVICES["Questions"]() as questions:
+    graph = SHRUNK.annotator(name, dtype).graph()
+    with FakeTensorMode(), Questions() as questions:
         call = moved(graph)
         for traced in (False, True):
             with mock.patch("torch.compiler.is_compiling", lambda: True) if traced else nullcontext():
@@ -52,7 +47,7 @@ def test_a_network_asks_its_device_nothing(name, dtype):
 @pytest.mark.parametrize("mirrored", [False, True])
 @torch.no_grad()
 def test_what_tiny_makes_of_its_network_asks_the_device_only_about_its_sky(config, mirrored):
-    with FakeTensorMode(), DEVICES["Questions"]() as questions:
+    with FakeTensorMode(), Questions() as questions:
         with DEVICE:
             tiny = TinyAnnotator(MODELS["tiny"], TinyNetwork(config).eval())
             tiny.network.mirrored = mirrored

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from depth_normal.annotators.networks import layers as attention
 from depth_normal.annotators.networks.layers import attended, by_convolution, faster_products
+from tests.torch_calls import Calls
 
 
 @pytest.fixture
@@ -35,16 +36,6 @@ def of_one_projection(batch=2, heads=3, tokens=450, width=16, seed=0, dtype=torc
 
 def at_once(query, key, value):
     return (query @ (key * query.shape[-1] ** -0.5).mT).softmax(-1) @ value
-
-
-class CallsOfTorchsOwn(TorchDispatchMode):
-    """Counts the calls of torch's own attention."""
-
-    count = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.count += "scaled_dot_product" in str(func)
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.usefixtures("multiplies_bfloat16")
@@ -87,9 +78,9 @@ def test_all_parts_have_the_same_memory():
 @pytest.mark.parametrize("tokens", [256, 900, 2049])
 def test_float32_in_parts_is_what_torchs_own_is(tokens):
     given = of_one_projection(tokens=tokens, dtype=torch.float32)
-    with CallsOfTorchsOwn() as calls:
+    with Calls() as calls:
         found = attended(*given)
-    assert calls.count == 0
+    assert calls.of("scaled_dot_product") == 0
     torch.testing.assert_close(found, F.scaled_dot_product_attention(*given), rtol=0, atol=1e-5)
 
 
@@ -117,9 +108,9 @@ def test_float32_of_few_queries_that_ask_many_keys():
 def test_float32_of_few_tokens_or_on_other_processors_is_torchs_own(monkeypatch):
     for is_amd, tokens in ((True, 255), (False, 900)):
         monkeypatch.setattr(attention, "convolutions_are_faster", lambda is_amd=is_amd: is_amd)
-        with CallsOfTorchsOwn() as calls:
+        with Calls() as calls:
             attended(*of_one_projection(tokens=tokens, dtype=torch.float32))
-        assert calls.count == 1
+        assert calls.of("scaled_dot_product") == 1
 
 
 @pytest.mark.usefixtures("multiplies_bfloat16")
@@ -146,10 +137,10 @@ def test_a_device_that_only_shapes_pass_through(device, dtype):
 @pytest.mark.parametrize(("dtype", "tokens"), [(torch.bfloat16, 5), (torch.float32, 900)])
 def test_gradients_pass(dtype, tokens):
     query, key, value = (each.clone().requires_grad_() for each in of_one_projection(tokens=tokens, dtype=dtype))
-    with CallsOfTorchsOwn() as calls:
+    with Calls() as calls:
         found = attended(query, key, value)
     found.float().sum().backward()
-    assert calls.count == 1
+    assert calls.of("scaled_dot_product") == 1
     assert value.grad is not None
     assert value.grad.any()
 
@@ -179,9 +170,9 @@ def test_values_may_be_narrower_than_keys(dtype):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 def test_an_exporter_sees_torchs_own(monkeypatch, dtype):
     monkeypatch.setattr(attention, "is_traced", lambda: True)
-    with CallsOfTorchsOwn() as calls:
+    with Calls() as calls:
         attended(*of_one_projection(tokens=900, dtype=dtype))
-    assert calls.count == 1
+    assert calls.of("scaled_dot_product") == 1
 
 
 @pytest.mark.parametrize("is_amd", [True, False])
@@ -200,15 +191,15 @@ def test_another_librarys_attention_is_replaced_where_it_asks_for_nothing_else(m
     monkeypatch.setattr(attention, "convolutions_are_faster", lambda: False)
     query, key, value = of_one_projection()
     mask = torch.zeros(query.shape[-2], query.shape[-2], dtype=torch.bfloat16)
-    with CallsOfTorchsOwn() as calls, faster_products(query):
+    with Calls() as calls, faster_products(query):
         found = F.scaled_dot_product_attention(query, key, value)
         assert torch.equal(found, F.scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, scale=0.25))
-        assert calls.count == 0
+        assert calls.of("scaled_dot_product") == 0
         others: list[dict[str, Any]] = [{"attn_mask": mask}, {"is_causal": True}, {"scale": 0.5}]
         for options in others:
             F.scaled_dot_product_attention(query, key, value, **options)
         F.scaled_dot_product_attention(query.float(), key.float(), value.float())
-        assert calls.count == 4
-    with CallsOfTorchsOwn() as calls, faster_products(query.double()):
+        assert calls.of("scaled_dot_product") == 4
+    with Calls() as calls, faster_products(query.double()):
         F.scaled_dot_product_attention(query, key, value)
-    assert calls.count == 1
+    assert calls.of("scaled_dot_product") == 1

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from depth_normal.annotators.networks import layers as linear
 from depth_normal.annotators.networks.depth_anything import MotionModule
 from depth_normal.annotators.networks.layers import Linear
 from depth_normal.annotators.networks.vit import VisionTransformer, VitConfig
+from tests.torch_calls import Calls
 
 needs_mkl = pytest.mark.skipif(
     not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()), reason="needs a torch with MKL and oneDNN"
@@ -24,17 +24,6 @@ needs_mkl = pytest.mark.skipif(
 @pytest.fixture(autouse=True)
 def amd(monkeypatch):
     monkeypatch.setattr(linear, "_is_amd", lambda: True)
-
-
-class Calls(TorchDispatchMode):
-    """Counts convolutions and copies."""
-
-    convolutions = copies = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.convolutions += "convolution" in str(func)
-        self.copies += any(word in str(func) for word in ("clone", "copy", "contiguous"))
-        return func(*args, **(kwargs or {}))
 
 
 def layer_and_tokens(*shape: int, inputs=384, outputs=512, bias=True, dtype=torch.float32) -> tuple[Linear, Tensor]:
@@ -65,7 +54,7 @@ def test_a_large_layer_is_a_convolution_in_the_same_memory(shape, bias):
     layer, x = layer_and_tokens(*shape, bias=bias)
     with Calls() as calls:
         found = layer(x)
-    assert (calls.convolutions, calls.copies) == (1, 0)
+    assert (calls.of("convolution"), calls.of("clone", "copy", "contiguous")) == (1, 0)
     assert found.is_contiguous()
     torch.testing.assert_close(found, usual(layer, x), rtol=0, atol=1e-5)
 
@@ -94,7 +83,7 @@ def test_tokens_in_any_memory(name):
     }[name]
     with Calls() as calls:
         found = layer(x)
-    assert calls.convolutions == 1
+    assert calls.of("convolution") == 1
     assert found.is_contiguous()
     torch.testing.assert_close(found, usual(layer, x), rtol=0, atol=1e-5)
 
@@ -114,7 +103,7 @@ def test_other_layers_are_torchs_own(shape, options):
     layer, x = layer_and_tokens(*shape, **options)
     with Calls() as calls:
         found = layer(x)
-    assert calls.convolutions == 0
+    assert calls.of("convolution") == 0
     assert torch.equal(found, usual(layer, x))
 
 
@@ -157,7 +146,7 @@ def test_a_device_that_only_shapes_pass_through(device):
 def test_devices_other_than_cpus_get_torchs_own():
     with torch.device("meta"), Calls() as calls:
         Linear(384, 512)(torch.empty(2, 257, 384))
-    assert calls.convolutions == 0
+    assert calls.of("convolution") == 0
 
 
 def test_weights_of_another_class_keep_their_own_way():
@@ -182,7 +171,7 @@ def test_gradients_are_those_of_a_linear_layer():
     inputs = [x.requires_grad_(), *layer.parameters()]
     with Calls() as calls:
         found = torch.autograd.grad(layer(x).square().sum(), inputs)
-    assert calls.convolutions
+    assert calls.of("convolution")
     for one, other in zip(found, torch.autograd.grad(usual(layer, x).square().sum(), inputs), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3)
 
@@ -199,7 +188,7 @@ def test_other_processors_multiply_as_before(monkeypatch):
     layer, x = layer_and_tokens(1, 257)
     with Calls() as calls:
         assert torch.equal(layer(x), usual(layer, x))
-    assert calls.convolutions == 0
+    assert calls.of("convolution") == 0
 
 
 def test_the_maker_is_in_the_processors_name_where_linux_file_is_not(monkeypatch):

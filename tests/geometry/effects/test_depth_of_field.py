@@ -8,6 +8,7 @@ import torch
 from depth_normal.geometry.effects.bokeh import aperture_kernel, blur_layer, size_step
 from depth_normal.geometry.effects.depth_of_field import MAX_CIRCLE, blur_levels, depth_of_field
 from depth_normal.geometry.images.srgb import linear_to_srgb, srgb_to_linear
+from tests.refusals import refuses
 
 HEIGHT, WIDTH = 72, 96
 
@@ -262,8 +263,8 @@ def test_levels_hold_the_ends_and_the_focus():
     assert MAX_CIRCLE / 2 >= 200
 
 
-def test_bad_input_is_refused():
-    with pytest.raises(ValueError, match="circle has shape"):
-        depth_of_field(make_image(), flat(3, 5, 5))
-    with pytest.raises(ValueError, match="blades is 17; accepted: 0 to 16"):
-        depth_of_field(make_image(), flat(3), blades=17)
+test_bad_input_is_refused = refuses(
+    lambda circle, more: depth_of_field(make_image(), circle, **more),
+    (flat(3, 5, 5), {}, "circle has shape"),
+    (flat(3), {"blades": 17}, "blades is 17; accepted: 0 to 16"),
+)

@@ -1,8 +1,5 @@
 """The effects on a device that this machine need not have: no op mixes devices, and who waits for values says how often."""
 
-import runpy
-from pathlib import Path
-
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -17,9 +14,8 @@ from depth_normal.geometry.effects.shadows import cast_shadow
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.options.lens import LensOptions
 from depth_normal.utils import unit_vectors, vector_lengths
+from tests.geometry.test_devices import DEVICE, Questions
 
-OTHERS = runpy.run_path(str(Path(__file__).resolve().parents[1] / "test_devices.py"))
-DEVICE, Questions = map(OTHERS.get, ("DEVICE", "Questions"))
 SUN, LAMP = Light((0.1, 0.2, 0.3), size=0.2), Light((0.1, 0.2, 0.3), is_point=True, size=0.2)
 
 

@@ -27,6 +27,7 @@ def told(quantity=Quantity.DISPARITY, value=None):
     return torch.full((1, 3, HEIGHT, WIDTH), 0.4), Estimate(depth, quantity, mask=clear), ~clear
 
 
+@pytest.mark.quick_cases(2)
 @of_two_types
 def test_types_may_differ(image_type, depth_type):
     """A near plate before a wall, under a lamp beside it."""

@@ -252,6 +252,7 @@ def test_half_precision_casts_the_same_shadow(dtype, height, width, size):
     torch.testing.assert_close(shadow.float(), known, atol=0.01, rtol=0)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("of_network", [False, True])
 @pytest.mark.parametrize("size", [(90, 120), (180, 240)], ids=["rays in tiles for area lights only", "all rays in tiles"])
 def test_lamps_cast_together_what_each_casts_alone(size, of_network):

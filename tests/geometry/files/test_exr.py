@@ -113,6 +113,7 @@ def for_viewers(kind):
     )
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.skipif(
     "OpenEXR:                     NO" in cv2.getBuildInformation(), reason="this OpenCV is built without EXR; 4.x wheels have it"
 )

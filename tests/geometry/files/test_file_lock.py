@@ -14,10 +14,9 @@ from depth_normal.geometry.files import file_lock, paths
 from depth_normal.geometry.files.file_lock import NO_LOCKS, FileLock, LockedError
 
 HOLDER = """
-import sys
-from depth_normal.geometry.files.file_lock import FileLock
+import runpy, sys
 
-with FileLock(sys.argv[1]):
+with runpy.run_path(sys.argv[2])["FileLock"](sys.argv[1]):
     print(flush=True)
     sys.stdin.readline()
 """
@@ -31,7 +30,8 @@ def path(tmp_path):
 @pytest.fixture
 def holder(path):
     """Another process that has the lock."""
-    with subprocess.Popen([sys.executable, "-c", HOLDER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    words = [sys.executable, "-c", HOLDER, path, file_lock.__file__]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stdout.readline()
         yield process
         process.kill()
@@ -52,8 +52,10 @@ def test_two_processes_have_it_one_after_the_other(path, holder):
     assert not lock.acquire()
     with pytest.raises(LockedError, match="another process has the lock"), lock:
         pass
-    threading.Timer(0.2, os.write, [holder.stdin.fileno(), b"\n"]).start()
+    end = threading.Timer(0.2, os.write, [holder.stdin.fileno(), b"\n"])
+    end.start()
     assert lock.acquire(timeout=60)
+    end.join()
     lock.release()
     lock.release()
 

@@ -12,6 +12,7 @@ from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import SaveOptions, mesh_files, save_estimate, write_glb, write_ply, write_stl
 from depth_normal.geometry.files.mesh_files import MAX_TEXTURE_SIDE
 from depth_normal.geometry.meshes.mesh import Mesh, MeshOptions, depth_to_mesh, depth_to_meshes
+from tests.refusals import refuses
 
 # Focal length 10 and the centre on pixel (1, 1): a pixel to the right or down is 0.1 per unit of depth.
 INTRINSICS = torch.tensor([[[10.0, 0, 1], [0, 10, 1], [0, 0, 1]]])
@@ -166,23 +167,14 @@ def test_a_ply_with_z_up_stands_before_a_camera_that_looks_along_y(tmp_path):
     assert not (tmp_path / "x.ply").exists()
 
 
-@pytest.mark.parametrize(
-    ("estimate", "message"),
-    [
-        (Estimate(normals=torch.ones(1, 3, 3, 3), intrinsics=INTRINSICS), "normals but no depth"),
-        (plane(depth=float("nan")), "no pixel has a depth"),
-        (Estimate(depth=torch.ones(2, 1, 3, 3), quantity=Quantity.METRIC_DEPTH, intrinsics=INTRINSICS.expand(2, 3, 3)), "one image"),
-        (Estimate(depth=torch.ones(1, 1, 3, 3), quantity=Quantity.METRIC_DEPTH, intrinsics=torch.zeros(1, 3, 3)), "not a camera's"),
-    ],
+test_what_is_no_surface_is_refused = refuses(
+    depth_to_mesh,
+    (Estimate(normals=torch.ones(1, 3, 3, 3), intrinsics=INTRINSICS), "normals but no depth"),
+    (plane(depth=float("nan")), "no pixel has a depth"),
+    (Estimate(depth=torch.ones(2, 1, 3, 3), quantity=Quantity.METRIC_DEPTH, intrinsics=INTRINSICS.expand(2, 3, 3)), "one image"),
+    (Estimate(depth=torch.ones(1, 1, 3, 3), quantity=Quantity.METRIC_DEPTH, intrinsics=torch.zeros(1, 3, 3)), "not a camera's"),
+    (plane(), torch.zeros(2, 3, 4, 4), "as many as the depth"),
 )
-def test_what_is_no_surface_is_refused(estimate, message):
-    with pytest.raises(ValueError, match=message):
-        depth_to_mesh(estimate)
-
-
-def test_an_image_of_another_batch_is_refused():
-    with pytest.raises(ValueError, match="as many as the depth"):
-        depth_to_mesh(plane(), torch.zeros(2, 3, 4, 4))
 
 
 @pytest.mark.parametrize("suffix", ["ply", "glb", "stl"])

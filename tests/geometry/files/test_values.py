@@ -1,6 +1,3 @@
-import runpy
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
@@ -11,9 +8,9 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import FileFormatError, load_estimate, read_image, save_estimate
 from depth_normal.geometry.files.image_files import read_colours
 from depth_normal.geometry.files.values import read_values
+from tests.geometry.files.test_image_files import tiff_bytes
+from tests.heic_files import heic_with_depth
 
-heic_with_depth = runpy.run_path(str(Path(__file__).parents[2] / "heic_files.py"))["heic_with_depth"]
-tiff_bytes = runpy.run_path(str(Path(__file__).parent / "test_image_files.py"))["tiff_bytes"]
 DEPTH = (np.arange(6 * 8, dtype=np.float32).reshape(6, 8) + 2) / 4
 METRES = Estimate(torch.from_numpy(DEPTH)[None, None], Quantity.METRIC_DEPTH)
 

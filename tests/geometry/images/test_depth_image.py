@@ -8,6 +8,7 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.images.depth_image import DepthCoding, depth_map_to_estimate, image_to_depth, joined_maps
 from depth_normal.geometry.images.render import depth_to_image
 from depth_normal.geometry.regions.sky import predicted_sky
+from tests.refusals import refuses
 
 LEVELS = torch.tensor([0.0, 0.25, 1.0]).view(1, 1, 1, 3)
 
@@ -42,19 +43,14 @@ def test_what_was_rendered_in_a_fixed_range_comes_back(near, linear_in):
     assert torch.allclose(back, depth, rtol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"metric_range": (0, 5)}, "begins at 0 m"),
-        ({"metric_range": (5, 5)}, "expected 0 <= near < far"),
-        ({"metric_range": (1, float("inf"))}, "expected 0 <= near < far"),
-        ({"near": "grey"}, "accepted: white, black"),
-        ({"linear_in": "metres"}, "disparity, depth"),
-    ],
+test_bad_choices_are_named = refuses(
+    lambda options: image_to_depth(LEVELS, **options),
+    ({"metric_range": (0, 5)}, "begins at 0 m"),
+    ({"metric_range": (5, 5)}, "expected 0 <= near < far"),
+    ({"metric_range": (1, float("inf"))}, "expected 0 <= near < far"),
+    ({"near": "grey"}, "accepted: white, black"),
+    ({"linear_in": "metres"}, "disparity, depth"),
 )
-def test_bad_choices_are_named(options, message):
-    with pytest.raises(ValueError, match=message):
-        image_to_depth(LEVELS, **options)
 
 
 def maps(*levels, channels=3):
@@ -68,20 +64,15 @@ def with_alpha(image, alpha):
 COLOURED = torch.stack((maps((0.1, 0.9))[0], torch.tensor((0.9, 0.2, 0.1)).view(3, 1, 1).expand(3, 4, 2)))
 
 
-@pytest.mark.parametrize(
-    ("image", "coding", "message"),
-    [
-        (COLOURED, {}, r"the depth map is coloured \(its channels differ by 0\.80 on average\).*a normal map is read as one"),
-        (maps((0.5, 7.25)), {}, r"go from 0\.5 to 7\.25, grey levels from 0 to 1; if they are metres, "),
-        (maps((0.0, 255.0)), {}, r"go from 0 to 255, grey levels"),
-        (maps((0.5, 0.75)), {"quantity": Quantity.METRIC_DEPTH}, r"lie within 0\.\.1, as an image's grey levels do"),
-        (maps((0.5, 0.75)), {"values": "metres"}, r"lie within 0\.\.1"),
-        (with_alpha(maps((0.5, 0.75)), (0.0, 0.4)), {}, r"no pixel with a value: all are transparent"),
-    ],
+test_what_is_no_depth_map_is_named = refuses(
+    lambda image, coding: depth_map_to_estimate(image, DepthCoding(**coding)),
+    (COLOURED, {}, r"the depth map is coloured \(its channels differ by 0\.80 on average\).*a normal map is read as one"),
+    (maps((0.5, 7.25)), {}, r"go from 0\.5 to 7\.25, grey levels from 0 to 1; if they are metres, "),
+    (maps((0.0, 255.0)), {}, r"go from 0 to 255, grey levels"),
+    (maps((0.5, 0.75)), {"quantity": Quantity.METRIC_DEPTH}, r"lie within 0\.\.1, as an image's grey levels do"),
+    (maps((0.5, 0.75)), {"values": "metres"}, r"lie within 0\.\.1"),
+    (with_alpha(maps((0.5, 0.75)), (0.0, 0.4)), {}, r"no pixel with a value: all are transparent"),
 )
-def test_what_is_no_depth_map_is_named(image, coding, message):
-    with pytest.raises(ValueError, match=message):
-        depth_map_to_estimate(image, DepthCoding(**coding))
 
 
 def test_what_is_transparent_is_unknown_and_no_sky():

@@ -7,6 +7,7 @@ import torch
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.meshes.relief import depth_to_relief, relief_heights, relief_size
 from depth_normal.options.relief import ReliefOptions
+from tests.refusals import refuses
 
 HEIGHT, WIDTH = 24, 32
 
@@ -98,24 +99,12 @@ def test_a_plate_has_no_more_points_than_asked(size, most):
     assert 2 <= rows <= size[0] and 2 <= columns <= size[1] and rows * columns <= max(4, most)
 
 
-@pytest.mark.parametrize(
-    ("estimate", "message"),
-    [
-        (Estimate(normals=torch.ones(1, 3, 4, 4)), "there are normals but no depth"),
-        (Estimate(torch.ones(2, 1, 4, 4), Quantity.DISPARITY), "the batch has 2; make one of each"),
-        (Estimate(torch.ones(1, 1, 1, 9), Quantity.DISPARITY), "at least 2x2 pixels; found 9x1"),
-        (Estimate(torch.full((1, 1, 4, 4), torch.nan), Quantity.DISPARITY), "no pixel has a depth"),
-    ],
+test_what_is_no_relief_is_refused = refuses(
+    depth_to_relief,
+    (Estimate(normals=torch.ones(1, 3, 4, 4)), "there are normals but no depth"),
+    (Estimate(torch.ones(2, 1, 4, 4), Quantity.DISPARITY), "the batch has 2; make one of each"),
+    (Estimate(torch.ones(1, 1, 1, 9), Quantity.DISPARITY), "at least 2x2 pixels; found 9x1"),
+    (Estimate(torch.full((1, 1, 4, 4), torch.nan), Quantity.DISPARITY), "no pixel has a depth"),
 )
-def test_what_is_no_relief_is_refused(estimate, message):
-    with pytest.raises(ValueError, match=message):
-        depth_to_relief(estimate)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("width", 0), ("base", 0), ("relief", -1), ("detail", 1), ("curve", float("nan")), ("max_points", 10**9), ("raised", "up")],
-)
-def test_wrong_options_are_refused(name, value):
-    with pytest.raises(ValueError, match=name):
-        ReliefOptions(**{name: value})
+WRONG = (("width", 0), ("base", 0), ("relief", -1), ("detail", 1), ("curve", float("nan")), ("max_points", 10**9), ("raised", "up"))
+test_wrong_options_are_refused = refuses(lambda option: ReliefOptions(**option), *(({name: value}, name) for name, value in WRONG))

@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import runpy
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -14,10 +13,10 @@ import torch
 from depth_normal.geometry.panorama.merge import merge_views
 from depth_normal.geometry.sphere import panorama_directions, view_rotations
 
+from .test_merge import box_room, regions, views_of
+
 AUTHORS = os.environ.get("DEPTH_NORMAL_MOGE", "")
 HEIGHT, WIDTH, SIDE = 128, 256, 192
-VIEWS = runpy.run_path(str(Path(__file__).with_name("test_merge.py")))
-box_room, regions = VIEWS["box_room"], VIEWS["regions"]
 # From a panorama's axes to theirs: z is up, and the middle of the panorama is at -x.
 THEIRS = np.array([[0.0, 0, -1], [1, 0, 0], [0, -1, 0]])
 
@@ -71,7 +70,7 @@ def test_directions_are_the_authors(authors):
 @pytest.mark.parametrize("kind", ["true", "scaled", "bent"])
 def test_views_become_as_good_a_panorama_as_the_authors(authors, kind):
     scales = torch.randn(12, generator=torch.Generator().manual_seed(1)).mul(0.3).exp() if kind != "true" else None
-    views = VIEWS["views_of"](box_room, SIDE, scales)
+    views = views_of(box_room, SIDE, scales)
     if kind == "bent":  # each view errs by up to a tenth towards its border
         across = torch.linspace(-1, 1, SIDE)
         beyond = torch.maximum(across.abs()[:, None], across.abs()[None]) ** 2

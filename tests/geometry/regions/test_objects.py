@@ -224,6 +224,7 @@ def test_depth_alone_tells_things_apart(bend):
         assert overlap(object_around(depth, torch.ones_like(image), *place(thing, number)), thing == number) > 0.9
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_bowl_comes_without_the_table_and_its_neighbours():
     """By the depth of a network: the demo's bowl of fruit, between books and a candlestick."""
     image = images_to_rgb(check_images(read_image(DEMO_IMAGES["breakfast.jpg"])))

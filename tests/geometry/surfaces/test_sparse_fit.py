@@ -33,6 +33,7 @@ def lines(every=8, along=1):
     return mask
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("edges", ["sharp", "soft", "auto"])
 @pytest.mark.parametrize(
     "mask",

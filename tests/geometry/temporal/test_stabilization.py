@@ -186,6 +186,7 @@ def test_a_sky_that_is_seen_in_some_frames_only_neither_comes_nor_goes(first):
     assert torch.equal(VideoAligner(ALIGN_ONLY).push(images, estimate).mask, estimate.mask), "without smoothing each frame has its own"
 
 
+@pytest.mark.slow("takes most of a second")
 def test_a_sky_changes_where_most_frames_or_the_image_say_so():
     images, estimate = flickering_sky([True] * 8 + [False] * 20)
     masked = ~VideoAligner().push(images, estimate).mask[:, 0, 0, 0]

@@ -89,6 +89,7 @@ def test_the_foot_of_an_endless_wall_is_half_open():
     assert torch.allclose(found[MIDDLE - 8 : MIDDLE], torch.tensor(0.5), atol=0.02) and found[-5] == 1
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("angle", [60, 90, 120])
 def test_a_groove_is_as_open_as_its_angle_says(angle):
     _, x = grid(257)

@@ -82,37 +82,8 @@ def test_traces_of_what_hid_the_background_do_not_stay_beside_a_hole(turn, share
     assert (fill_uncovered(colour, inverse, traces=True)[0][:, far[0, 0]] - background).abs().max() < 0.01
 
 
-def test_traces_are_not_looked_for_in_other_rows():
-    """A background that is too narrow to be known, and goes on at the other end of the row."""
-    colour, inverse = torn()
-    colour, inverse = colour[..., :26].clone(), inverse[..., :26].clone()
-    colour[..., 21] = (GREEN + 0.4 * (RED - GREEN))[..., 0]
-    colour[..., :12], inverse[..., :12] = GREEN, FAR
-    assert torch.equal(fill_uncovered(colour, inverse, True, traces=True)[..., 21:], colour[..., 21:])
-
-
-def test_a_thing_that_the_depth_map_lacks_is_no_trace():
-    """As wide as pixels are looked for."""
-    colour, inverse = torn()
-    colour[..., 21:27] = (GREEN + 0.4 * (RED - GREEN)).expand(3, HEIGHT, 6)
-    assert torch.equal(fill_uncovered(colour, inverse, True, traces=True)[..., 21:], colour[..., 21:])
-
-
-def test_what_differs_otherwise_than_what_hid_it_is_no_trace():
-    colour, inverse = torn()
-    colour[:, 2, :, 21] = 0.4
-    assert torch.equal(fill_uncovered(colour, inverse, True, traces=True)[..., 21:], colour[..., 21:])
-
-
-def test_a_background_that_varies_is_no_trace():
-    colour, inverse = torn()
-    colour[..., 21:] = torch.rand(3, HEIGHT, WIDTH - 21, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(fill_uncovered(colour, inverse, True, traces=True), fill_uncovered(colour, inverse, True))
-
-
 def test_traces_are_the_same_in_a_batch():
-    colour, inverse = torn()
-    colour[..., 21] = (GREEN + 0.4 * (RED - GREEN))[..., 0]
+    colour, inverse = with_trace()
     both = fill_uncovered(torch.cat((1 - colour, colour)), torch.cat((inverse, inverse)), True, traces=True)
     assert torch.allclose(both[1:], fill_uncovered(colour, inverse, True, traces=True), atol=1e-6)
 
@@ -124,9 +95,43 @@ def with_trace(columns=slice(21, 22), share=0.4):
     return colour, inverse
 
 
-def test_what_begins_beyond_the_first_pixel_is_no_trace():
-    colour, inverse = with_trace(slice(22, 23))
-    assert torch.equal(fill_uncovered(colour, inverse, True, traces=True), fill_uncovered(colour, inverse, True))
+def no_trace(kind):
+    colour, inverse = torn()
+    if kind == "a thing that the depth map lacks, as wide as pixels are looked for":
+        return with_trace(slice(21, 27))
+    if kind == "what begins beyond the first pixel":
+        return with_trace(slice(22, 23))
+    if kind == "what differs otherwise than what hid it":
+        colour[:, 2, :, 21] = 0.4
+    elif kind == "a background that varies":
+        colour[..., 21:] = torch.rand(3, HEIGHT, WIDTH - 21, generator=torch.Generator().manual_seed(0))
+    elif kind == "a background too narrow to be known, which goes on at the other end of the row":
+        colour, inverse = (each[..., :26].clone() for each in with_trace())
+        colour[..., :12], inverse[..., :12] = GREEN, FAR
+    else:
+        colour, inverse = (each[..., 3:].clone() for each in with_trace())
+        colour[..., :18] = RED
+        inverse[..., :12] = FAR if kind == "beside a hole that nothing hid, beside another background" else 0
+    return colour, inverse
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "a thing that the depth map lacks, as wide as pixels are looked for",
+        "what begins beyond the first pixel",
+        "what differs otherwise than what hid it",
+        "a background that varies",
+        "a background too narrow to be known, which goes on at the other end of the row",
+        "beside a hole that nothing hid, beside another background",
+        "beside a hole that nothing hid, at the border",
+    ],
+)
+def test_what_is_no_trace_stays(kind):
+    colour, inverse = no_trace(kind)
+    found = fill_uncovered(colour, inverse, True, traces=True)
+    assert torch.equal(found, fill_uncovered(colour, inverse, True))
+    assert torch.equal(found[..., 21:], colour[..., 21:])
 
 
 def test_traces_are_not_filled_from_the_next_near_thing():
@@ -158,14 +163,6 @@ def test_a_thing_may_be_mixed_beside_a_hole():
     colour, inverse = with_trace()
     colour[..., 14] = GREEN[..., 0]
     assert (fill_uncovered(colour, inverse, True, traces=True)[..., 15:] - GREEN).abs().max() < 0.01
-
-
-@pytest.mark.parametrize("shown", [True, False], ids=["beside another background", "at the border"])
-def test_beside_a_hole_that_nothing_hid_there_are_no_traces(shown):
-    colour, inverse = (each[..., 3:].clone() for each in with_trace())
-    colour[..., :18] = RED
-    inverse[..., :12] = FAR if shown else 0
-    assert torch.equal(fill_uncovered(colour, inverse, True, traces=True), fill_uncovered(colour, inverse, True))
 
 
 def test_traces_to_the_right_of_a_hole_move_nothing_that_goes_on_from_below():

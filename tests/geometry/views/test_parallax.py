@@ -26,6 +26,7 @@ from depth_normal.geometry.views.parallax import (
 from depth_normal.geometry.views.soft_edges import split_soft_edges
 from depth_normal.options.parallax import LoopOptions
 from tests.geometry.type_pairs import of_two_types
+from tests.refusals import refuses
 
 HEIGHT, WIDTH, FOCAL = 60, 100, 100.0
 INTRINSICS = intrinsics_from_focal_length(FOCAL, HEIGHT, WIDTH)
@@ -225,32 +226,24 @@ def test_tiny_images_work(size):
     assert len(frames) == 3 and all(torch.isfinite(frame).all() and frame.shape == image.shape for frame in frames)
 
 
-@pytest.mark.parametrize(
-    ("depth", "path", "message"),
-    [
-        (wall(2)[..., :-1], torch.zeros(1, 3), "resize one of them first"),
-        (wall(0), torch.zeros(1, 3), "not positive and finite"),
-        (wall(float("nan")), torch.zeros(1, 3), "not positive and finite"),
-        (wall(2), torch.zeros(3), "path has shape"),
-        (wall(2), torch.tensor([[0, 0, 1.9]]), "into what stands at 2"),
-    ],
+test_bad_input_is_named = refuses(
+    lambda depth, path: next(parallax_frames(noise(), depth, INTRINSICS, path)),
+    (wall(2)[..., :-1], torch.zeros(1, 3), "resize one of them first"),
+    (wall(0), torch.zeros(1, 3), "not positive and finite"),
+    (wall(float("nan")), torch.zeros(1, 3), "not positive and finite"),
+    (wall(2), torch.zeros(3), "path has shape"),
+    (wall(2), torch.tensor([[0, 0, 1.9]]), "into what stands at 2"),
 )
-def test_bad_input_is_named(depth, path, message):
-    with pytest.raises(ValueError, match=message):
-        next(parallax_frames(noise(), depth, INTRINSICS, path))
 
 
-@pytest.mark.parametrize(
-    ("move", "frames", "amount", "message"),
-    [
-        ("fly", 3, 0.1, "accepted: orbit, swing, dolly"),
-        ("orbit", 0, 0.1, "expected at least 1 frame"),
-        ("swing", 3, float("nan"), "expected .* a finite number"),
-    ],
+test_bad_moves_are_named = refuses(
+    camera_path,
+    ("fly", 3, 0.1, "accepted: orbit, swing, dolly"),
+    ("orbit", 0, 0.1, "expected at least 1 frame"),
+    ("swing", 3, float("nan"), "expected .* a finite number"),
 )
-def test_bad_moves_are_named(move, frames, amount, message):
-    with pytest.raises(ValueError, match=message):
-        camera_path(move, frames, amount)
+WRONG = ({"move": "up"}, {"amount": 0.5}, {"focus": -1}, {"loop": 0}, {"loop": math.nan}, {"border": "cut"})
+test_a_camera_move_that_cannot_be_made = refuses(lambda wrong: LoopOptions(**wrong), *((each, *each) for each in WRONG))
 
 
 def clip(frames: int) -> tuple[torch.Tensor, Estimate]:
@@ -301,12 +294,6 @@ def test_a_camera_repeats_its_loop():
     torch.testing.assert_close(looped_positions(move, times), camera_path("orbit", 48, 0.2))
     late = [time + 2 * 10**6 for time in times]
     assert looped_positions(move, late).equal(looped_positions(move, times)), "after weeks too"
-
-
-@pytest.mark.parametrize("wrong", [{"move": "up"}, {"amount": 0.5}, {"focus": -1}, {"loop": 0}, {"loop": math.nan}, {"border": "cut"}])
-def test_a_camera_move_that_cannot_be_made(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        LoopOptions(**wrong)
 
 
 def test_a_clip_needs_a_time_for_each_frame():

@@ -76,6 +76,7 @@ def test_a_blurred_edge_lets_the_new_background_through(blur):
     assert error_near_the_edge(view, true) < 0.6 * error_near_the_edge(unsplit(image, depth, MOVE), true)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("blur", [1.0, 1.5])
 @pytest.mark.parametrize("position", [(3.0, 0.0, 0.0), (2.0, 2.0, 0.0)])
 def test_no_crack_opens_beside_the_rim_of_hair(blur, position):

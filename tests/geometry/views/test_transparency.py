@@ -52,6 +52,7 @@ def test_a_blur_spreads_alpha_and_not_what_is_hidden(sprite):
     assert (rim_of(made)[:3] - RED[0, :, :, 0]).abs().max() < 0.02
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("layout", FLAT_LAYOUTS)
 def test_a_sprite_has_no_wall_in_stereo(sprite, layout):
     made = compose(pair_for(*sprite, layout), layout)

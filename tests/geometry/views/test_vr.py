@@ -106,6 +106,7 @@ def test_colours_are_those_that_the_eyes_see(scene):
         assert (error > 0.1).float().mean() < 0.6 * ((traced.image - truth).abs().amax(1) > 0.1).float().mean()
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("layout", AROUND_LAYOUTS)
 def test_the_border_is_like_any_other_column(scene, layout):
     _, traced = scene
@@ -228,6 +229,7 @@ def test_a_batch_is_its_images_one_by_one(scene):
         assert torch.equal(both.left[index : index + 1], one.left) and torch.equal(both.holes_right[index : index + 1], one.holes_right)
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("size", [(1, 1), (2, 1), (9, 5), (8, 16)])
 @pytest.mark.parametrize("projection", list(Projection))
 def test_small_images_holes_and_scenes_without_depth(size, projection):
@@ -258,6 +260,7 @@ def test_wrong_geometry_and_numbers_are_named(scene):
         vr_pair(traced.image.expand(3, -1, -1, -1), panorama_of(traced).expanded(2), "vr180")
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("layout", ["vr180", "360-tb"])
 @pytest.mark.parametrize("quantity", [Quantity.DISPARITY, Quantity.RELATIVE_DEPTH])
 def test_a_panorama_without_metres_has_its_near_things_near(quantity, layout):

@@ -1,0 +1,19 @@
+"""What torch is asked for while a test looks on."""
+
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class Calls(TorchDispatchMode):
+    """Notes the names of the operations."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+    def of(self, *words):
+        """How many operations had one of the words in their names."""
+        return sum(any(word in name for word in words) for name in self.names)
