@@ -287,18 +287,21 @@ def watch(event, arguments):
         seen.append((event, str(arguments[0])))
 sys.dont_write_bytecode = True
 sys.addaudithook(watch)
+at_first = {*sys.modules}
 watching = True
 import depth_normal
-assert "torch" not in sys.modules
-assert not hasattr(depth_normal, "comfy_entrypoint") and "torch" not in sys.modules
+assert not hasattr(depth_normal, "comfy_entrypoint")
 watching = False
+loaded = sys.modules.keys() - at_first
 import numpy, torch
-with contextlib.suppress(ImportError):
-    import filelock
 before, watching = {*sys.modules}, True
 import depth_normal.nodes
-beyond = {name.split(".")[0] for name in sys.modules.keys() - before} - sys.stdlib_module_names
+watching = False
+beyond = {name.split(".")[0] for name in loaded | (sys.modules.keys() - before)} - sys.stdlib_module_names
 assert beyond == {"depth_normal"}, beyond  # import the others (and more of torch) where they are used
+with contextlib.suppress(ImportError):
+    import filelock
+watching = True
 for node in depth_normal.NODE_CLASS_MAPPINGS.values():
     node.INPUT_TYPES()
 assert not seen, seen

@@ -286,11 +286,11 @@ SIDES = {
     "name",
     [
         *("depth-anything-v2-small", "depth-anything-3-metric-large", "zoe-depth-anything-indoor", "video-depth-anything-small"),
-        *("metric3d", "leres", "bae", "dsine", "zoedepth-nyu", "midas-v2.1-small"),
+        *("moge", "metric3d", "leres", "bae", "dsine", "zoedepth-nyu", "midas-v2.1-small"),
     ],
 )
 def test_a_real_file_of_each_family_gives_the_packs_maps(script, name, tmp_path):
-    """Of one size, but for one: a graph for all sizes takes the exporter four times as long; MoGe's are in test_graph.py."""
+    """Of one size, but for one: a graph for all sizes takes the exporter four times as long; MoGe-1's is in test_graph.py."""
     annotator = SHRUNK["annotator"](name)
     sides, size = SIDES.get(name, (70, 98)), size_of(annotator)
     model = Model(LoadedNetwork(annotator, torch.float32, torch.device("cpu"), SCRIPT))

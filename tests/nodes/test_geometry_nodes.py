@@ -221,6 +221,7 @@ def test_edges_of_tiny_are_the_images_unless_told_otherwise():
         assert torch.equal(depth(**widgets), tiny.estimate(image.movedim(-1, 1), 64, refine=refine).depth), widgets
     assert not torch.equal(depth(), depth(sharp=True)) and not torch.equal(depth(refine=True), depth())
     assert torch.equal(depth(film=True), depth(film=True, sharp=True)), "edges would flicker"
+    assert not torch.equal(depth(film=True, refine=True), depth(film=True))
 
 
 def test_a_large_image_is_estimated_in_tiles():

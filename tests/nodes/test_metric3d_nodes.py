@@ -82,6 +82,12 @@ def test_the_depth_image_is_the_old_one(pretend):
         assert expected.min() == 26, "the farthest is not black"
 
 
+def test_constant_depth_is_a_constant_finite_image(pretend):
+    pretend(Estimate(torch.full((1, 1, 64, 64), 3.0), Quantity.METRIC_DEPTH))
+    shown = run(DEPTH, torch.rand(1, 64, 64, 3), resolution=64)
+    assert shown.unique().numel() == 1 and shown[0, 0, 0, 0] * 255 == pytest.approx(26.5, abs=0.5)
+
+
 def test_the_greys_are_matplotlibs():
     """Read off there once: of 0, a quarter, a half, three quarters and all of the farthest depth."""
     assert old_depth_image(np.array([0, 0.25, 0.5, 0.75, 1.0])).tolist() == [255, 221, 164, 99, 26]

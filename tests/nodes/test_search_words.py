@@ -22,7 +22,6 @@ def test_a_node_has_words_of_other_languages_once_each(node_id):
     assert len(aliases) == len(set(aliases)), "a word stands twice"
 
 
-OF_BOTH = ("深度", "法线贴图", "デプスマップ", "ノーマルマップ")
 WORDS = {
     "DepthAndNormals": [
         "depth",

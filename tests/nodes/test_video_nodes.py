@@ -18,8 +18,6 @@ from depth_normal.nodes.video import DepthOfVideo, NormalsOfVideo
 from depth_normal.options.video import VideoOptions
 from tests.videos import moving_ball, seconds_of, sound_of, with_damaged_packets, write_video
 
-with_damaged_packets = with_damaged_packets
-
 
 class VideoFromFile:
     """What core's class of this name answers."""

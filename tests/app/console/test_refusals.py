@@ -253,7 +253,7 @@ REFUSED = [
     ("relight phto.jpg --model tiny", "phto.jpg: there is no such file; did you mean photo.jpg?"),
     ("relight wave.png --geometry wave.npz -o taken/sub/a.png", "taken is a file, not a folder"),
     ("relight hall.png --geometry hall.npz -o b.png", PANORAMA),
-    ("relight wave.png -o x.png --depth hall.png", "hall.png is coloured"),
+    ("relight wave.png -o x.png --depth hall.png", "a normal map is named behind --normal-map"),
     ("relight wave.png -o x.png --depth metres.exr", "add --quantity metric-depth"),
     ("relight wave.png -o x.png --depth tall.png --quantity metric-depth", "leave out --quantity metric-depth"),
     ("relight wave.png -o x.png --geometry wave.npz --model tiny", "--model is for a model, and depth and normals come from wave.npz"),

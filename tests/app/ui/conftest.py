@@ -56,7 +56,7 @@ class Client:
 
     def until(self, job_id, *states):
         """The job once it is in one of the states, or has ended."""
-        return self.wait(lambda: (job := self.job(job_id))["state"] in (states or ENDED) and job)
+        return self.wait(lambda: (job := self.job(job_id))["state"] in (*states, *ENDED) and job)
 
     def made(self, path, name=None, **settings):
         """The job of an image or video, once it has ended."""

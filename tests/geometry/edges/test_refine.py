@@ -170,7 +170,6 @@ def blurred(values):
 
 
 @pytest.mark.quick_cases(2)
-@pytest.mark.quick_cases(6)
 @pytest.mark.parametrize("ratio", [3, 10, 30, 100, 1000, 10000])
 @pytest.mark.parametrize("factor", [2, 4])
 @pytest.mark.parametrize("soft", [False, True], ids=["sharp", "soft"])

@@ -24,7 +24,6 @@ def half():
 
 
 @pytest.mark.quick_cases(8)
-@pytest.mark.quick_cases(8)
 @pytest.mark.parametrize("mask", [None, half()], ids=["whole", "masked"])
 @pytest.mark.parametrize("holes", ["", "nan", "-1", "inf"])
 @pytest.mark.parametrize("quantity", Quantity)

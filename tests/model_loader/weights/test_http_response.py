@@ -272,8 +272,8 @@ def test_a_password_in_the_hubs_address_is_sent_and_never_shown(server, caplog, 
 @pytest.mark.parametrize(
     ("command", "name", "value", "said"),
     [
-        (["models"], "HF_ENDPOINT", "http://[", "HF_ENDPOINT is 'http://[', which is no address"),
-        (["download", "dsine"], "HF_ENDPOINT", "https://me:secret@h:99999", "HF_ENDPOINT is 'https://h:99999', which is no address"),
+        (["download", "dsine"], "HF_ENDPOINT", "http://[", "HF_ENDPOINT is 'http://[', which is no address"),
+        (["models"], "HF_ENDPOINT", "https://me:secret@h:99999", "HF_ENDPOINT is 'https://h:99999', which is no address"),
         (["models"], "HF_HUB_DOWNLOAD_TIMEOUT", "a while", "set in the environment: HF_HOME, HF_HUB_DOWNLOAD_TIMEOUT"),
     ],
 )
