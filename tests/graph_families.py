@@ -69,7 +69,7 @@ def annotator(name, dtype=torch.float32):
         spec = depth["shrunk"](MODELS[name])
         return FAMILIES[spec.family].build(spec, depth["random_states"](spec), dtype)
     if name in IN_THEIR_TESTS:
-        return _module(f"annotators/{IN_THEIR_TESTS[name]}")["annotator"](dtype=dtype)
+        return _module(f"annotators/{IN_THEIR_TESTS[name]}")["annotator"](dtype=dtype)  # each family's test has this function
     return {"tiny": _tiny, "tiny-2": _tiny_2, "tiny-edges": _tiny_edges, "leres": _leres, "bae": _bae, "dsine": _dsine}[name](dtype)
 
 

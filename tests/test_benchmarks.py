@@ -261,7 +261,7 @@ def test_every_family_is_measured():
 
     table = {spec.id: spec for spec in all_specs()}
     measured = {spec.family for spec in table.values() if not issubclass(FAMILIES[spec.family], DiffusionAnnotator)}
-    assert {table[name].family for name in MODELS} == measured
+    assert {table[name].family for name in MODELS} == measured, "MODELS above"
     diffusion = re.findall(r'^    \("([\w.-]+)", \w+Annotator,', (BENCHMARKS / "diffusion.py").read_text(), re.MULTILINE)
     assert {table[name].family for name in diffusion} == {spec.family for spec in table.values()} - measured
 

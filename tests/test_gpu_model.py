@@ -106,7 +106,9 @@ def test_effects_keep_their_budgets_at_the_size_that_these_are_for(gpu):
 
 def test_every_family_has_a_budget():
     named = {families.MODELS[name].family for name in gpu_model.NETWORKS}
-    assert named == {spec.family for spec in families.MODELS.values() if not families.is_diffusion(spec)}
+    assert named == {spec.family for spec in families.MODELS.values() if not families.is_diffusion(spec)}, (
+        "NETWORKS in benchmarks/gpu_model.py"
+    )
 
 
 def test_it_counts_launches_waits_and_copies(gpu):

@@ -39,6 +39,7 @@ FRAMES = {"depth-pro", "midas", "zoedepth", "zoe-depth-anything", "metric3d", "l
 
 
 def clause(family):
+    assert family in WORDS, f"add what the page calls {family}"
     (told,) = [each for each in PAGE.read_text().split("\n\n") if each.startswith("**resolution**")]
     (found,) = [each for each in told.replace("\n", " ").split(". ") if WORDS[family] in each]
     return found
