@@ -128,6 +128,10 @@ def planes_of(scene, soft, fit=None):
     return torch.cat((found.value, FOCAL * found.slope_x, FOCAL * found.slope_y), 1)
 
 
+def noise_of(scene):
+    return torch.tensor(astuple(noise.measure_noise(scene.inverse, scene.valid)), dtype=torch.float64)
+
+
 def cheapest(scene):
     return cut.cheapest_region(
         scene.image[0, 0] - scene.image[0, 2],
@@ -284,9 +288,8 @@ FUNCTIONS = {
     ),
     "regions.planes.above_planes": lambda scene: planes.above_planes(shown(scene)[0], everywhere(scene)),
     "surfaces.derive.with_normals": lambda scene: derive.with_normals(scene.estimate).normals,
-    "surfaces.noise.measure_noise": lambda scene: torch.tensor(
-        astuple(noise.measure_noise(scene.inverse, scene.valid)), dtype=torch.float64
-    ),
+    "surfaces.noise.measure_noise": noise_of,
+    "surfaces.noise.measure_noise, small": lambda scene: noise_of(of_every_second_pixel(scene)),
     "surfaces.upsampling.enlarged_along": lambda scene: upsampling.enlarged_along(
         scene.image[:, :1, ::2], scene.inverse[..., ::2, :], scene.inverse, 2, 2
     ),
