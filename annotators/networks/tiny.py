@@ -296,8 +296,8 @@ class SharpHead(nn.Module):
         """What the last convolution gives."""
         near, far, place = ramp
         shown, clamped = F.pixel_unshuffle((images - 0.45) / 0.25, 2), maps.clamp(-_CLAMPED, _CLAMPED)
-        here, sky = maps[:, :1], clamped[:, 4:] * _SKY_SCALE
-        whole = torch.cat((shown, clamped[:, :4], sky, near - here, here - far, place), 1)
+        disparity, sky = maps[:, :1], clamped[:, 4:] * _SKY_SCALE
+        whole = torch.cat((shown, clamped[:, :4], sky, near - disparity, disparity - far, place), 1)
         levels = [self.stem(whole.contiguous(memory_format=torch.channels_last))]
         for down, encode, more in zip(self.down, self.encode, (self.finest(finest), self.path(path), None), strict=True):
             here = down(levels[-1])

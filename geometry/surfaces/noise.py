@@ -65,7 +65,7 @@ _SAMPLE_PIXELS = 2**16
 _QUANTISED_VALUES = 2048
 # How far the gaps between the values of a quantised source are from their median, at most, as a share of it: half of them. Values that
 # are few because the image is small have gaps of any size, half of which are 0.69 and more of the median off.
-_UNEQUAL_GAPS = 0.6
+_REGULAR_GAPS = 0.6
 # Levels that resampling has blurred: the fewest, the bins of their histogram, the least share of values that must be in step, and how
 # many steps the median rise from one to the next may have.
 _LEAST_LEVELS = 16
@@ -165,14 +165,15 @@ def measure_noise(inverse: Tensor, valid: Tensor) -> DepthNoise:
         return DepthNoise()
     pixel_noise = float((bend / centre).median()) / _BEND_PER_DEVIATION
     stairs = float(staircase.mean()) > 0.03
-    step, step_power, is_usual = _quantisation_step(centre) if stairs else (0.0, 0, False)
+    step, step_power, is_regular = _quantisation_step(centre) if stairs else (0.0, 0, False)
     blurred_step = _period_of_levels([(d[on > 0], rise[on > 0]) for d, rise, _, on, _ in bends]) if stairs else 0.0
     # Where values between the levels are few too, the gaps show what they were rounded to.
     if blurred_step > _COARSER * step * float(centre.median()) ** step_power:
         step, step_power = blurred_step, 0
     else:
         blurred_step = 0.0
-        step, step_power = (step, step_power) if is_usual else (0.0, 0)
+        if not is_regular:
+            step, step_power = 0.0, 0
     strong = bend > torch.clamp(centre * max(0.03, 10 * pixel_noise), min=3 * step)
     low, high = centre.quantile(centre.new_tensor((0.02, 0.98)))
     large = strong & (steady_rise > _LARGE_RISE * (high - low))
@@ -364,7 +365,7 @@ def _bends(lines: Tensor, valid: Tensor) -> tuple[Tensor, ...]:
 
 
 def _quantisation_step(values: Tensor) -> tuple[float, int, bool]:
-    """The median gap between the distinct values, the power of the value it grows with, and whether most gaps are like it; 0 of many."""
+    """The median gap between the distinct values, the power of the value it grows with, and whether the gaps are regular; 0 of many."""
     distinct = torch.unique(values)
     if not 3 <= distinct.numel() < _QUANTISED_VALUES:
         return 0.0, 0, False
@@ -376,7 +377,7 @@ def _quantisation_step(values: Tensor) -> tuple[float, int, bool]:
         spread = float(((scaled - step).abs() / step).median())
         best = min(best, (spread, float(step), power))
     spread, step, power = best
-    return step, power, spread < _UNEQUAL_GAPS
+    return step, power, spread < _REGULAR_GAPS
 
 
 def _period_of_levels(treads: list[tuple[Tensor, Tensor]]) -> float:
