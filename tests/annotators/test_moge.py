@@ -1,10 +1,7 @@
 """MoGe-2: the network against a transcription, its layouts of file, its sizes, and metres, normals and camera from its points."""
 
 import math
-import runpy
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,8 +15,8 @@ from depth_normal.annotators.networks.moge import MoGe, MogeOutput
 from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.estimate import Axes, Quantity
+from tests import random_weights as RANDOM
 
-RANDOM = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "random_weights.py")))
 CONFIG = MogeConfig(VitConfig(16, 4, 2, (1, 3), grid=3), (16, 12, 8, 8, 8))
 
 

@@ -1,10 +1,7 @@
 """MoGe's first version: the network against a transcription, its layouts of file, its sizes, siblings, and depth up to scale."""
 
 import re
-import runpy
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,8 +17,8 @@ from depth_normal.geometry.comfy_dicts import estimate_to_moge, moge_to_estimate
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
+from tests import random_weights as RANDOM
 
-RANDOM = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "random_weights.py")))
 CONFIG = Moge1Config(VitConfig(16, 4, 2, (0, 1, 2, 3), grid=3), 12, (8, 8, 8))
 SPEC = ModelSpec(
     "moge-1-tiny",

@@ -28,11 +28,11 @@ from depth_normal.geometry.files import read_npz
 from depth_normal.model_loader import Model
 from depth_normal.model_loader.inference.network import LoadedNetwork
 from depth_normal.utils import resize_image
+from tests import graph_families as SHRUNK
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "docs" / "use_onnx.py"
-SHRUNK = runpy.run_path(str(ROOT / "tests" / "graph_families.py"))
-NEW = pytest.mark.skipif(**SHRUNK["OLD_EXPORTER"])
+NEW = pytest.mark.skipif(**SHRUNK.OLD_EXPORTER)
 LIMIT = 1e-3
 """Of the range of disparity and relative depth, of metres themselves; ten times as many degrees of normals."""
 FIXED = {"moge-1": (70, 98), "zoedepth-nyu": (96, 128)}
@@ -119,9 +119,9 @@ def size_of(annotator):
 
 
 @pytest.mark.quick_cases(1)
-@pytest.mark.parametrize("name", [*SHRUNK["DINO"], *SHRUNK["OTHERS"], *SHRUNK["SLOW"]])
+@pytest.mark.parametrize("name", [*SHRUNK.DINO, *SHRUNK.OTHERS, *SHRUNK.SLOW])
 def test_its_maps_are_the_packs(script, name):
-    annotator = SHRUNK["annotator"](name)
+    annotator = SHRUNK.annotator(name)
     if name in FIXED:
         annotator = annotator.for_input_size(*FIXED[name])
     size = size_of(annotator)
@@ -144,7 +144,7 @@ def test_a_sky_of_which_the_bundled_network_is_unsure_is_the_packs(script, steep
     image = torch.cat((sky, land), 2)
     image[..., :30, 5:8], image[..., :30, 9:12] = 0.3, 0.85  # a thing before the sky, and haze
     share = 0.7 * (steepness * torch.linspace(1, -1, 60)).sigmoid().view(1, 1, 60, 1).expand(1, 1, 60, 40)
-    numbers = SHRUNK["annotator"]("tiny-2").postprocess_metadata()[0]["sky"]
+    numbers = SHRUNK.annotator("tiny-2").postprocess_metadata()[0]["sky"]
     for each in (share, (share / 0.7).clamp(max=1)):
         found = script.sky_of(each[0].movedim(0, -1).numpy(), image[0].movedim(0, -1).numpy(), numbers)
         assert np.array_equal(found[..., 0], sky_of(each, image)[0, 0].numpy())
@@ -154,7 +154,7 @@ def test_colours_decide_of_a_sky_as_in_the_pack(script):
     image = landscape()
     share = (6 * torch.linspace(0.62, -0.38, 240)).sigmoid().view(1, 1, 240, 1) * torch.linspace(0.3, 1, 356)
     image = resize_image(image, 240, 356)
-    numbers = SHRUNK["annotator"]("tiny-2").postprocess_metadata()[0]["sky"]["by_colours"]
+    numbers = SHRUNK.annotator("tiny-2").postprocess_metadata()[0]["sky"]["by_colours"]
     found = script.sky_by_colours(*(each[0].movedim(0, -1).numpy() for each in (share, image)), numbers)
     expected = sky_by_colours(share, image)
     assert (expected - share).abs().max() > 0.2
@@ -166,7 +166,7 @@ def test_clouds_are_filled_as_in_the_pack(script):
     sky[..., 30:61, 41:120] = sky[..., 40:80, 200:230] = sky[..., 100:150, 300:310] = False
     share = torch.where(sky, 0.9, 0.3)
     share[..., 50:60, 205:215] = share[..., 200:, :] = 0.02
-    numbers = SHRUNK["annotator"]("tiny-2").postprocess_metadata()[0]["sky"]["by_colours"]
+    numbers = SHRUNK.annotator("tiny-2").postprocess_metadata()[0]["sky"]["by_colours"]
     found = script.with_clouds(*(each[0].movedim(0, -1).numpy() for each in (sky, share)), numbers)
     expected = with_clouds(sky, share)
     assert (expected & ~sky).any() and np.array_equal(found[..., 0], expected[0, 0].numpy())
@@ -179,7 +179,7 @@ def test_a_sky_grows_as_in_the_pack(script, colour):
     image[..., 200:, :], image[..., 60:, 140:180] = 0.3, 0.4
     suspected = (torch.arange(256) < 210).view(1, 1, -1, 1).expand(1, 1, 256, 320)
     sky = suspected & (torch.arange(256) < 80).view(-1, 1)
-    numbers = SHRUNK["annotator"]("tiny-2").postprocess_metadata()[0]["sky"]["growth"]
+    numbers = SHRUNK.annotator("tiny-2").postprocess_metadata()[0]["sky"]["growth"]
     found = script.grown_sky(*(each[0].movedim(0, -1).numpy() for each in (sky, suspected, image)), numbers)
     expected = grown_sky(sky, suspected, image)
     assert (expected & ~sky).any() == (colour[0] == 0.7)
@@ -189,7 +189,7 @@ def test_a_sky_grows_as_in_the_pack(script, colour):
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("name", "sides", "size"), [("moge-1", (100, 140), 83), ("zoedepth-nyu", (120, 160), 96)])
 def test_a_file_of_one_size_gives_the_packs_own_maps_of_images_that_the_pack_runs_at_it(script, name, sides, size):
-    annotator = SHRUNK["annotator"](name)
+    annotator = SHRUNK.annotator(name)
     image = resize_image(per_image.read(exporting.DEMO_IMAGE), *sides)
     assert annotator.network_size(*sides, size) == FIXED[name]
     session = Session(annotator.for_input_size(*FIXED[name]), size)
@@ -291,7 +291,7 @@ SIDES = {
 )
 def test_a_real_file_of_each_family_gives_the_packs_maps(script, name, tmp_path):
     """Of one size, but for one: a graph for all sizes takes the exporter four times as long; MoGe-1's is in test_graph.py."""
-    annotator = SHRUNK["annotator"](name)
+    annotator = SHRUNK.annotator(name)
     sides, size = SIDES.get(name, (70, 98)), size_of(annotator)
     model = Model(LoadedNetwork(annotator, torch.float32, torch.device("cpu"), SCRIPT))
     exporting.export_model(model, annotator, tmp_path / "small.onnx", size, sides, batch=1)

@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import runpy
 import shutil
 import signal
 import socket
@@ -46,7 +45,7 @@ from depth_normal.options.folders import RayOptions
 pytest.importorskip("ray.data", reason="Ray is not installed: pip install 'depth-normal[ray]'")
 from pyarrow import parquet
 
-tiny_s3 = runpy.run_path(str(Path(__file__).parents[2] / "tiny_s3.py"))["tiny_s3"]
+from tests.tiny_s3 import tiny_s3
 
 OPTIONS = Options(MODELS["tiny"], size=64)
 SIDES = ((48, 64), (64, 48), (60, 60))

@@ -1,7 +1,6 @@
 """`depth-normal export`: the file, what it says of itself, its use without the pack, and what is refused without leaving anything."""
 
 import json
-import runpy
 import shutil
 import signal
 import subprocess
@@ -18,10 +17,10 @@ from safetensors.torch import load_file, save_file
 from depth_normal.app import onnx_export as exporting
 from depth_normal.app.cli import main
 from depth_normal.model_loader import load_model
+from tests.graph_families import OLD_EXPORTER
 
 onnx = pytest.importorskip("onnx")
 ROOT = Path(__file__).resolve().parents[3]
-OLD_EXPORTER = runpy.run_path(str(ROOT / "tests" / "graph_families.py"))["OLD_EXPORTER"]
 NEW = pytest.mark.skipif(**OLD_EXPORTER)
 
 

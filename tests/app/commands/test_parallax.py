@@ -1,6 +1,5 @@
 """`depth-normal parallax`: a video of a small camera move through an image, or through a video."""
 
-import runpy
 from pathlib import Path
 
 import cv2
@@ -11,10 +10,10 @@ from depth_normal.app import cli
 from depth_normal.app.commands.arguments import chosen_move
 from depth_normal.media import read_frames, video_header
 from depth_normal.options.parallax import AMOUNT, AMOUNT_OF_TINY, MoveOptions
+from tests import videos as VIDEOS
 
 pytest.importorskip("av", reason="videos need PyAV")
 
-VIDEOS = runpy.run_path(str(Path(__file__).parents[2] / "videos.py"))
 TINY = ("--model", "tiny", "--size", "32")
 
 
@@ -31,7 +30,7 @@ def clip(tmp_path):
     """A video of twelve frames."""
     path = tmp_path / "clips" / "clip.mkv"
     path.parent.mkdir()
-    VIDEOS["write_video"](path, VIDEOS["moving_ball"](12))
+    VIDEOS.write_video(path, VIDEOS.moving_ball(12))
     return path
 
 

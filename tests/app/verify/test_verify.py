@@ -20,9 +20,9 @@ from depth_normal.app.verify import verification
 from depth_normal.app.verify.figures import STORED, read_figures
 from depth_normal.app.verify.sanity_checks import Grade, evaluate_albedo
 from depth_normal.model_loader.weights.integrity import BUNDLED_FOLDER, sha256_of
+from tests import tiny_depth as SHRUNK
 
 TINY = BUNDLED_FOLDER / "tiny.safetensors"
-SHRUNK = runpy.run_path(str(Path(__file__).parents[2] / "tiny_depth.py"))
 
 
 INFER = TinyAnnotator.infer
@@ -134,9 +134,9 @@ def test_a_map_that_the_entry_does_not_promise_is_wrong(monkeypatch):
 @pytest.mark.slow("takes most of a second")
 def test_random_networks_of_other_families_run_and_are_wrong(model, monkeypatch, tmp_path):
     """Finite and unlike: what a wrong prompt or a sibling's weights give."""
-    spec = SHRUNK["shrunk"](MODELS[model])
+    spec = SHRUNK.shrunk(MODELS[model])
     monkeypatch.setitem(MODELS, model, spec)
-    save_file({name: value.contiguous() for name, value in SHRUNK["random_states"](spec)["network"].items()}, tmp_path / "a.safetensors")
+    save_file({name: value.contiguous() for name, value in SHRUNK.random_states(spec)["network"].items()}, tmp_path / "a.safetensors")
     found = check(model, weights=tmp_path / "a.safetensors")
     assert found.keys_ok and found.runs and found.verdict == "wrong"
 

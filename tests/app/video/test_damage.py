@@ -5,7 +5,6 @@ import io
 import json
 import os
 import pickle
-import runpy
 import shutil
 import signal
 import sys
@@ -25,8 +24,8 @@ from depth_normal.app.video import segments
 from depth_normal.app.video.state import read_state, state_to_bytes
 from depth_normal.media import VideoError, VideoWriter
 from depth_normal.model_loader import Model
+from tests import videos as VIDEOS
 
-VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "videos.py")))
 frames_of, stop_after = VIDEOS.frames_of, VIDEOS.stop_after
 
 

@@ -1,8 +1,6 @@
 """`depth-normal video --depth`: what the user's own depth of each frame makes, whatever files it is in."""
 
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,9 +10,9 @@ from depth_normal.app import cli
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.geometry.files import load_estimate
 from depth_normal.media import MAPS, find_images
+from tests import videos as VIDEOS
 
 pytest.importorskip("OpenEXR")
-VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "videos.py")))
 COUNT, HEIGHT, WIDTH = 12, 48, 64
 LEVELS = np.stack([np.tile(np.arange(WIDTH, dtype=np.uint16) * 3 + 5 * number, (HEIGHT, 1)) for number in range(COUNT)])
 """A ramp of disparity for each frame, which is brighter from frame to frame."""

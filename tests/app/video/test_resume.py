@@ -2,7 +2,6 @@
 
 import json
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -10,7 +9,6 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -25,12 +23,12 @@ from depth_normal.app.video.state import read_state, state_to_bytes
 from depth_normal.media import Frame, estimated
 from depth_normal.model_loader import free, load_model
 from depth_normal.model_loader.inference.video import VideoState
+from tests import graph_families as FAMILIES
+from tests import tiny_depth as TINY
+from tests import videos as VIDEOS
 
 TESTS = Path(__file__).parents[2]
-VIDEOS = SimpleNamespace(**runpy.run_path(str(TESTS / "videos.py")))
 frames_of, stop_after = VIDEOS.frames_of, VIDEOS.stop_after
-FAMILIES = SimpleNamespace(**runpy.run_path(str(TESTS / "graph_families.py")))
-TINY = SimpleNamespace(**runpy.run_path(str(TESTS / "tiny_depth.py")))
 MODEL = "video-depth-anything-small"
 
 KILLED = (

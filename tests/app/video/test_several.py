@@ -2,12 +2,10 @@
 
 import errno
 import os
-import runpy
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,8 +16,8 @@ from depth_normal.app import cli
 from depth_normal.app.batch.options import Options
 from depth_normal.app.video import segments as video_segments
 from depth_normal.model_loader import free
+from tests import videos as VIDEOS
 
-VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "videos.py")))
 frames_of, stop_after = VIDEOS.frames_of, VIDEOS.stop_after
 OPTIONS = ("--model", "tiny", "--size", "32", "--segment", "8", "--codec", "ffv1")
 

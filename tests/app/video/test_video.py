@@ -4,7 +4,6 @@ import errno
 import functools
 import json
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -43,8 +42,8 @@ from depth_normal.media import numbered, read_frames, video_header
 from depth_normal.model_loader import load_model
 from depth_normal.options.parallax import LoopOptions
 from depth_normal.options.video import PRESETS, ClipOptions, VideoOptions
+from tests import videos as VIDEOS
 
-VIDEOS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "videos.py")))
 frames_of, stop_after = VIDEOS.frames_of, VIDEOS.stop_after
 av, moving_ball, seconds_of, sound_of, write_video = VIDEOS.av, VIDEOS.moving_ball, VIDEOS.seconds_of, VIDEOS.sound_of, VIDEOS.write_video
 

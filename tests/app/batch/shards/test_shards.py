@@ -2,7 +2,6 @@
 
 import json
 import os
-import runpy
 import subprocess
 import sys
 import tarfile
@@ -37,7 +36,7 @@ from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'depth-normal[parquet]'")
 from pyarrow import parquet
 
-tiny_s3 = runpy.run_path(str(Path(__file__).parents[3] / "tiny_s3.py"))["tiny_s3"]
+from tests.tiny_s3 import tiny_s3
 
 EACH_KIND = pytest.mark.parametrize("kind", KINDS)
 OPTIONS = Options(MODELS["tiny"], size=32)
