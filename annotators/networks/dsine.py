@@ -68,8 +68,8 @@ def turn(normals: Tensor, rays: Tensor, steps: Tensor, angles: Tensor) -> Tensor
     along = torch.linalg.cross(normals, torch.linalg.cross(step, rays.expand_as(step), dim=1), dim=1)
     axis = _unit(along) * (normals * (rays + step)).sum(1, keepdim=True).sign()
     cosine, sine = angles.cos(), angles.sin()
-    beside = (axis * normals).sum(1, keepdim=True) * (1 - cosine)
-    return _unit(normals * cosine + torch.linalg.cross(axis, normals, dim=1) * sine + axis * beside)
+    undefined = 1 - axis.square().sum(1, keepdim=True)
+    return _unit(normals * (cosine + undefined * (1 - cosine)) + torch.linalg.cross(axis, normals, dim=1) * sine)
 
 
 def make_visible(normals: Tensor, rays: Tensor) -> Tensor:

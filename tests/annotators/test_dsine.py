@@ -180,8 +180,9 @@ def test_the_axis_lies_in_the_surface_where_the_step_leads():
 
 def test_a_surface_seen_edge_on_stays():
     edge_on = torch.tensor([[1.0, 0.0, 0.0]])
-    turned = turn(edge_on, torch.tensor([[0.0, 0.3, 1.0]]), torch.tensor([[0.0, 0.1]]), torch.tensor([[1.0]]))
-    torch.testing.assert_close(turned, edge_on)
+    for radians in (1.0, 2.5):
+        turned = turn(edge_on, torch.tensor([[0.0, 0.3, 1.0]]), torch.tensor([[0.0, 0.1]]), torch.tensor([[radians]]))
+        torch.testing.assert_close(turned, edge_on)
 
 
 def test_what_cannot_be_seen_is_turned_until_it_can():
