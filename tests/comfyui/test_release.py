@@ -306,7 +306,7 @@ def test_a_dry_run_of_a_release(tmp_path):
     words = [sys.executable, "docs/make_release.py", PROJECT["project"]["version"], *publisher, "--dry-run", "--out", tmp_path / "out"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("installs and makes the demo") == 2 and "Left to do, with the owner's accounts" in done.stdout
+    assert done.stdout.count("whl installs and makes the demo") == 1 and "Left to do, with the owner's accounts" in done.stdout
     assert "This was a dry run: no file here has changed" in done.stdout
     version = PROJECT["project"]["version"]
     archives = [f"depth-normal-{version}-registry.zip", f"depth_normal-{version}-py3-none-any.whl", f"depth_normal-{version}.tar.gz"]
