@@ -227,7 +227,7 @@ def main() -> None:
     parser.add_argument("--as-tagged", action="store_true", help="change no file: refuse a checkout that is not this release already")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="keep the archives, and the release's notes, here")
     parser.add_argument(
-        "--python", action="append", metavar="PROGRAM", help="try the packages with this Python, in a fresh environment each"
+        "--python", action="append", metavar="PROGRAM", help="try wheel and sdist with this Python, in a fresh environment each"
     )
     parser.add_argument("--comfyui", type=Path, metavar="FOLDER", help="try the registry's zip in this ComfyUI")
     parser.add_argument("--comfyui-python", metavar="PROGRAM", default=sys.executable, help="ComfyUI's Python; default: this one")
@@ -269,7 +269,7 @@ def _make(arguments: argparse.Namespace) -> None:
         for archive in archives:
             print(f"{archive.name}: {archive.stat().st_size / 1e6:.1f} MB, {len(contents(archive))} files")
         for python in arguments.python or [sys.executable]:
-            for archive in archives[:2]:
+            for archive in archives[: 2 if arguments.python else 1]:  # `build` made the wheel of the sdist
                 try_package(archive, python, full=arguments.python is not None)
                 print(f"{archive.name} installs and makes the demo with {python}")
         if arguments.comfyui:

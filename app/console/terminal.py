@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import re
@@ -125,7 +126,12 @@ def program() -> str:
     module = getattr(getattr(sys.modules["__main__"], "__spec__", None), "name", "")
     if module.partition(".")[0] == __name__.partition(".")[0]:  # python -m
         return f"{quoted(sys.executable)} -m {module.removesuffix('.__main__')}"
-    started, on_path = Path(sys.argv[0]), shutil.which(NAME)
+    return _typed(Path(sys.argv[0]), os.environ.get("PATH"))
+
+
+@functools.cache  # the page's server says it of each image, several times a second
+def _typed(started: Path, path: str | None) -> str:
+    on_path = shutil.which(NAME, path=path)
     if started.stem != NAME or (on_path and Path(on_path).with_suffix("").resolve() == started.with_suffix("").resolve()):
         return NAME
     return quoted(started)

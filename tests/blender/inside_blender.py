@@ -135,6 +135,18 @@ def errors(folder):
     return messages
 
 
+def refusals(folder):
+    """What the scripts of FOLDER/asked.json end with, each [script, arguments]."""
+    said = []
+    for script, arguments in json.loads((Path(folder) / "asked.json").read_text()):
+        bpy.ops.wm.read_homefile(use_factory_startup=True)
+        try:
+            importlib.import_module(script).main(arguments)
+        except SystemExit as end:
+            said.append(end.code)
+    return said
+
+
 def _shear(scene, camera):
     """Under an unevenly scaled rig, and with depth of field, for which a copy of the camera is rendered."""
     cube(scene, camera)

@@ -1,4 +1,5 @@
 import ast
+import json
 import sys
 from pathlib import Path
 
@@ -67,30 +68,45 @@ def test_a_saved_scene_is_rendered_by_name_with_the_same_answer(blend, run_pytho
         assert np.abs(again["depth"] - first["depth"])[both].max() < 1e-3
 
 
-@pytest.mark.parametrize(
-    ("script", "arguments", "words"),
-    [
-        ("render_geometry.py", ["{tmp}/none.blend", "--out", "{tmp}/out"], "no such file"),
-        ("render_geometry.py", ["--out", "{tmp}/file/out"], "cannot write into the folder"),
-        ("render_geometry.py", ["--out", "{tmp}/out", "--name", "../up"], "not a plain file name"),
-        ("render_geometry.py", ["--out", "{tmp}/out", "--name", "d"], "clash"),
-        ("render_geometry.py", ["{tmp}/file", "--out", "{tmp}/out"], "as a .blend file"),
-        ("apply_maps.py", ["--out", "{tmp}/out/x.blend"], "nothing to apply"),
-        ("apply_maps.py", ["--depth", "{tmp}/file", "--out", "{tmp}/out/x.blend"], "not an image that Blender reads"),
-        ("apply_maps.py", ["--depth", "{tmp}/pickled.npz", "--out", "{tmp}/out/x.blend"], "cannot read"),
-        ("apply_maps.py", ["--depth", "{tmp}/sky.npz", "--out", "{tmp}/out/x.blend"], "no pixel has a valid depth"),
-        ("apply_maps.py", ["--depth", "{tmp}/cut.exr", "--out", "{tmp}/out/x.blend"], "damaged"),
-        ("apply_maps.py", ["--depth", "{tmp}/unnamed.npz", "--out", "{tmp}/out/x.blend"], "without 'quantity'"),
-    ],
-)
-def test_errors_are_one_clear_line_and_leave_nothing(run_python, tmp_path, script, arguments, words):
-    (tmp_path / "file").write_text("not a folder, not an image")
-    np.savez(tmp_path / "pickled.npz", depth=np.array([{}], object))
-    np.savez(tmp_path / "sky.npz", depth=np.zeros((4, 4), np.float32), quantity="metric_depth")
-    np.savez(tmp_path / "unnamed.npz", depth=np.ones((4, 4), np.float32))
-    (tmp_path / "cut.exr").write_bytes(b"\x76\x2f\x31\x01\x02\x00\x00\x00channels\x00")
-    done = run_python(ROOM / script, *(argument.format(tmp=tmp_path) for argument in arguments))
+ERRORS = [
+    ("render_geometry.py", ["{tmp}/none.blend", "--out", "{tmp}/out"], "no such file"),
+    ("render_geometry.py", ["--out", "{tmp}/file/out"], "cannot write into the folder"),
+    ("render_geometry.py", ["--out", "{tmp}/out", "--name", "../up"], "not a plain file name"),
+    ("render_geometry.py", ["--out", "{tmp}/out", "--name", "d"], "clash"),
+    ("render_geometry.py", ["{tmp}/file", "--out", "{tmp}/out"], "as a .blend file"),
+    ("apply_maps.py", ["--out", "{tmp}/out/x.blend"], "nothing to apply"),
+    ("apply_maps.py", ["--depth", "{tmp}/file", "--out", "{tmp}/out/x.blend"], "not an image that Blender reads"),
+    ("apply_maps.py", ["--depth", "{tmp}/pickled.npz", "--out", "{tmp}/out/x.blend"], "cannot read"),
+    ("apply_maps.py", ["--depth", "{tmp}/sky.npz", "--out", "{tmp}/out/x.blend"], "no pixel has a valid depth"),
+    ("apply_maps.py", ["--depth", "{tmp}/cut.exr", "--out", "{tmp}/out/x.blend"], "damaged"),
+    ("apply_maps.py", ["--depth", "{tmp}/unnamed.npz", "--out", "{tmp}/out/x.blend"], "without 'quantity'"),
+]
+
+
+@pytest.fixture(scope="module")
+def refused(inside_blender, tmp_path_factory):
+    """What each of `ERRORS` says, one after the other in one Blender, and the files that scripts get."""
+    folder = tmp_path_factory.mktemp("refused")
+    (folder / "file").write_text("not a folder, not an image")
+    np.savez(folder / "pickled.npz", depth=np.array([{}], object))
+    np.savez(folder / "sky.npz", depth=np.zeros((4, 4), np.float32), quantity="metric_depth")
+    np.savez(folder / "unnamed.npz", depth=np.ones((4, 4), np.float32))
+    (folder / "cut.exr").write_bytes(b"\x76\x2f\x31\x01\x02\x00\x00\x00channels\x00")
+    asked = [[script.removesuffix(".py"), [argument.format(tmp=folder) for argument in arguments]] for script, arguments, _ in ERRORS]
+    (folder / "asked.json").write_text(json.dumps(asked))
+    return inside_blender("refusals", folder), folder
+
+
+@pytest.mark.parametrize("number", range(len(ERRORS)), ids=[words for _, _, words in ERRORS])
+def test_errors_are_one_clear_line_and_leave_nothing(refused, number):
+    said, folder = refused
+    assert said[number].startswith("error: ") and ERRORS[number][-1] in said[number]
+    assert not list((folder / "out").glob("*"))
+
+
+@pytest.mark.parametrize(("script", "arguments", "words"), [ERRORS[1], ERRORS[6]], ids=["render", "apply"])
+def test_an_error_ends_a_script_with_1_and_without_a_traceback(run_python, refused, script, arguments, words):
+    done = run_python(ROOM / script, *(argument.format(tmp=refused[1]) for argument in arguments))
     assert done.returncode == 1
     assert words in done.stderr
     assert "Traceback" not in done.stderr
-    assert not list((tmp_path / "out").glob("*"))

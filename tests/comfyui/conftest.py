@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import shutil
 import socket
 import subprocess
@@ -78,6 +79,18 @@ class Server:
     def bytes_read(self) -> int:
         """What the server has read so far from files and pipes, page cache included."""
         return int(Path(f"/proc/{self.process.pid}/io").read_text().split("rchar: ")[1].split()[0])
+
+
+@pytest.fixture(scope="session")
+def unpacked(tmp_path_factory) -> Path:
+    """The pack as ComfyUI's registry ships it."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("needs git's list of files, and this folder is no checkout")
+    folder = tmp_path_factory.mktemp("registry") / "ComfyUI-Depth-Normal"
+    for name in runpy.run_path(str(ROOT / "docs" / "make_release.py"))["shipped"](ROOT):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    return folder
 
 
 @pytest.fixture(scope="session")

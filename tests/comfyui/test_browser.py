@@ -36,7 +36,7 @@ def old_graph():
 
 
 @pytest.fixture(scope="module")
-def seen(request, server, tmp_path_factory, run_driver):
+def seen(request, bare_server, tmp_path_factory, run_driver):
     """What became of every workflow in the page: the driver's report. Templates and layouts are opened where a test asks for them."""
     tests = [item for item in request.session.items if item.module is request.module]
     asked = {item.originalname for item in tests}
@@ -52,7 +52,7 @@ def seen(request, server, tmp_path_factory, run_driver):
     templates.write_text(json.dumps({"templates": opened, "layouts": layouts, "runs": runs}))
     old = templates.with_name("old.json")
     old.write_text(json.dumps(old_graph()))
-    words = [server.address, "ComfyUI-Depth-Normal", HELPED, EXAMPLE, templates, old, *WORKFLOWS]
+    words = [bare_server.address, "ComfyUI-Depth-Normal", HELPED, EXAMPLE, templates, old, *WORKFLOWS]
     return json.loads(run_driver(Path(__file__).with_name("browser.mjs"), *words, timeout=600))
 
 

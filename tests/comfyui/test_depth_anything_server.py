@@ -117,9 +117,11 @@ def test_a_graph_saved_with_the_old_pack_opens(run_workflow, here, image_path, i
 
 
 def test_the_v2_workflow(run_workflow, here, image, tiny_server):
-    previews = run_workflow(workflow("Depth Anything V2"), '2.precision="float32"', '3.precision="float32"')
+    previews = run_workflow(
+        workflow("Depth Anything V2"), '2.precision="float32"', "2.network_size=182", '3.precision="float32"', "4.resolution=182"
+    )
     assert not run_workflow.notes, "a widget without a saved value"
-    (expected,) = NODES[V2]().execute(image, ckpt_name="depth_anything_v2_vits.pth", precision="float32")
+    (expected,) = NODES[V2]().execute(image, ckpt_name="depth_anything_v2_vits.pth", network_size=182, precision="float32")
     depth, normals = previews["6"], previews["7"]
     assert np.abs(depth - expected[0].numpy() * 255).max() <= 2 and depth.min() <= 2 and depth.max() >= 253
     assert normals.shape == (HEIGHT, WIDTH, 3) and normals[..., 2].mean() > 127, "blue holds the axis to the viewer"
@@ -128,17 +130,18 @@ def test_the_v2_workflow(run_workflow, here, image, tiny_server):
 
 def test_the_v3_workflow(run_workflow, here, image, tiny_server):
     assert DEFAULT_FOV == 55
-    previews = run_workflow(workflow("Depth Anything 3 in Metres"), '2.precision="float32"')
+    small = ('2.precision="float32"', "3.resolution=182")
+    previews = run_workflow(workflow("Depth Anything 3 in Metres"), *small)
     assert not run_workflow.notes
     depth, normals = previews["6"], previews["7"]
-    estimate = load_model("depth-anything-3-metric-large", "float32").estimate(image.movedim(-1, 1))
+    estimate = load_model("depth-anything-3-metric-large", "float32").estimate(image.movedim(-1, 1), 182)
     trusted = estimate.mask[0, 0].numpy()
     nearness = 1 / estimate.depth[0, 0].numpy()
     low, high = nearness[trusted].min(), nearness[trusted].max()
     expected = np.where(trusted, (nearness - low) / (high - low), 0)
     assert trusted.mean() > 0.05 and (np.abs(depth[..., 0] - expected * 255) > 2).mean() < 0.005
     assert normals.shape == (HEIGHT, WIDTH, 3) and normals[trusted][:, 2].mean() > 127
-    narrow = run_workflow(workflow("Depth Anything 3 in Metres"), '2.precision="float32"', "3.fov=20.0")
+    narrow = run_workflow(workflow("Depth Anything 3 in Metres"), *small, "3.fov=20.0")
     assert np.abs(narrow["6"] - depth).max() <= 2, "the metres grow, the image of their range does not"
     assert np.abs(narrow["7"] - normals).max() > 20, "a narrower camera sees the same shape elsewhere"
 

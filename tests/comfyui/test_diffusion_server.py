@@ -84,7 +84,7 @@ def graph(image_path: Path, node: str, count: int = 1, **widgets) -> dict:
 @pytest.mark.parametrize("family", ["Marigold", "Lotus", "LBM"])
 def test_the_workflow_runs_and_gives_what_the_nodes_give_here(tiny_server, here, image_path, family, tmp_path):
     workflow = ROOT / "workflows" / f"{family} Depth and Normals.json"
-    settings = ('2.precision="float32"', '3.precision="float32"')
+    settings = [f"{node}.{setting}" for node in "23" for setting in ('precision="float32"', "resolution=192")]
     assert "note node" not in tiny_server.run_workflow(workflow, tmp_path, *settings, image=image_path, dump=tmp_path / "api.json")
     sent = json.loads((tmp_path / "api.json").read_text())
     image = torch.from_numpy(cv2.imread(str(image_path))[None, ..., ::-1].copy()).float() / 255
@@ -105,10 +105,10 @@ def test_the_workflow_runs_and_gives_what_the_nodes_give_here(tiny_server, here,
 
 def test_the_workflow_of_materials_gives_what_the_model_gives_here(tiny_server, here, image_path, tmp_path):
     workflow = ROOT / "workflows" / "Material from Photo.json"
-    assert "note node" not in tiny_server.run_workflow(workflow, tmp_path, '4.precision="float32"', image=image_path)
+    assert "note node" not in tiny_server.run_workflow(workflow, tmp_path, '4.precision="float32"', "4.resolution=192", image=image_path)
     image = torch.from_numpy(cv2.imread(str(image_path))[None, ..., ::-1].copy()).float().movedim(-1, 1) / 255
     beyond = margins(*image.shape[-2:], 0.25)
-    expected = load_model(MATERIALS, "float32").estimate_materials(wrap(image, beyond)).folded(beyond)
+    expected = load_model(MATERIALS, "float32").estimate_materials(wrap(image, beyond), 192).folded(beyond)
     shown = {name: cv2.imread(str(path))[..., ::-1] for name in ["5", "6", "7", "9"] for path in tmp_path.glob(f"{name}_*.png")}
     assert len(shown) == 4 and all(each.shape == (72, 96, 3) and each.std() > 1 for each in shown.values())
     for number, name in (("5", "albedo"), ("7", "roughness")):

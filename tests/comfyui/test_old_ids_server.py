@@ -1,10 +1,12 @@
 """Two packs with the same node ids in one ComfyUI server: the workflows run, and the log says who serves which id."""
 
+import os
 from pathlib import Path
 
 import cv2
 import pytest
 
+from depth_normal import NODE_CLASS_MAPPINGS
 from tests.prompts import chain, colour
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,11 +68,21 @@ def test_in_place_of_a_missing_node_with_a_prefixed_id_this_packs_is_offered_and
     assert server.finished(chain(colour(), prefixed, resolution=64, model="tiny"))["4"]["images"]
 
 
+@pytest.fixture
+def without_opencv(tmp_path, monkeypatch):
+    """Which neither ComfyUI nor requirements.txt installs."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "cv2.py").write_text('raise ImportError("there is no OpenCV here")\n')
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path / "site"), os.environ.get("PYTHONPATH")])))
+
+
 @pytest.mark.parametrize("first", [True, False], ids=["loaded before", "loaded after"])
-def test_beside_another_pack_the_workflows_run_and_the_log_says_who_serves(tmp_path, serving_beside, first):
+def test_beside_another_pack_the_workflows_run_and_the_log_says_who_serves(tmp_path, serving_beside, unpacked, without_opencv, first):
+    """As from the registry: a folder of the files that it ships alone."""
     pack = other_pack(tmp_path, first=first)
-    with serving_beside(pack) as running:
+    with serving_beside(pack, pack=unpacked) as running:
         info, line = running.request("/object_info"), said(running)
+        assert "IMPORT FAILED" not in running.log and not NODE_CLASS_MAPPINGS.keys() - info.keys()
         maps = run_workflow(running, WORKFLOW, tmp_path, *NODES)
         replacements = running.request("/node_replacements")
     theirs = not first

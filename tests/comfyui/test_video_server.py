@@ -19,7 +19,7 @@ pytestmark = pytest.mark.comfyui
 @pytest.mark.parametrize("workflow", ["Video Depth", "Video Normals"])
 def test_a_video_workflow_runs_as_published(bare_server, tmp_path, workflow):
     video = write_video(
-        bare_server.base / "input" / "example.mp4", moving_ball(30), codec="libx264", options={"crf": "1"}, sound=(1.2, "aac")
+        bare_server.base / "input" / "example.mp4", moving_ball(12), codec="libx264", options={"crf": "1"}, sound=(0.48, "aac")
     )
     graph = ROOT / "workflows" / f"{workflow}.json"
     bare_server.run_workflow(graph, tmp_path, '4.codec="auto"', '1.file="example.mp4"')

@@ -189,12 +189,16 @@ def frames_of(path):
 
 
 def test_a_move_is_cancelled_and_made_again(use, large):
+    with Image.open(large) as image:
+        image.crop((0, 400, 2400, 1200)).save(large)
     assert "cancelled" in use("halted", large)["said"]
 
 
-def test_a_video_is_played(use):
+def test_a_video_is_played(use, tmp_path):
     pytest.importorskip("av", reason="reads videos")
-    seen = use("film", ROOT / "media" / "demo_files" / "breakfast.mp4")
+    from tests import videos
+
+    seen = use("film", videos.write_video(tmp_path / "ball.mp4", videos.moving_ball(6), rate=6))
     assert seen["films"] == ["Depth", "Normals"] and seen["saves"] == ["Depth MP4", "Normals MP4"]
 
 

@@ -175,11 +175,14 @@ def test_results_are_seen_and_saved(client, photo, tmp_path):
     assert status == 404 and said["error"].endswith("run the image again")
 
 
-def test_the_state_is_sent_when_it_changes(client, photo):
+def test_the_state_is_sent_when_it_changes(client, photo, monkeypatch):
+    searches, which = [], shutil.which
+    monkeypatch.setattr(shutil, "which", lambda *words, **options: searches.append(words) or which(*words, **options))
     version = client.state()["version"]
     assert client.ask("GET", f"/api/state?since={version}")[0] == 204
     client.upload(photo)
     assert client.ask("GET", f"/api/state?since={version}")[0] == 200
+    assert client.state()["jobs"][0]["command"] and len(searches) < 2, "the command's name is not searched for each time"
 
 
 @pytest.mark.slow("takes most of a second")
