@@ -2,12 +2,16 @@
 
 import multiprocessing
 import os
+import subprocess
 import sys
 import tempfile
+import traceback
 from contextlib import contextmanager
 
 import pytest
 import torch
+
+from depth_normal.geometry.files import paths
 
 needs_fork = pytest.mark.skipif(sys.platform != "linux", reason="only on Linux are forks safe beside libraries' threads")
 
@@ -53,3 +57,38 @@ def printed_by(work, *arguments):
             pass
         file.seek(0)
         return process.exitcode, file.read().decode()
+
+
+COMMAND = "from depth_normal.app.cli import run; run()"
+"""The command line, as code for `python`."""
+
+
+def python(code, *words, **options):
+    """`subprocess.Popen` of `python -c CODE WORDS`, with its options; on Linux forked, with this process's environment.
+
+    There it is what runs before another program would take the child's place: streams and folder are the child's by then.
+    """
+
+    def run():
+        os.closerange(3, 2**16)  # one of them tells `Popen` that the child has begun
+        for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+            setattr(sys, name, os.fdopen(number, mode, buffering=1 if name == "stderr" else -1, closefd=False))
+        torch.set_num_threads(1)
+        paths._remove_leftovers_once.cache_clear()
+        sys.argv = ["-c", *map(str, words)]
+        status = 1
+        try:
+            exec(code, {"__name__": "__main__"})
+            status = 0
+        except SystemExit as end:
+            status = end.code or 0
+        except BaseException:  # noqa: BLE001 - as the interpreter
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
+
+    if sys.platform != "linux":
+        return subprocess.Popen([sys.executable, "-c", code, *map(str, words)], **options)
+    # Python itself ignores SIGPIPE.
+    return subprocess.Popen([sys.executable], preexec_fn=run, restore_signals=False, **options)

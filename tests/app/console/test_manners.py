@@ -20,6 +20,7 @@ from depth_normal.app.batch.options import Options
 from depth_normal.app.batch.sources import EXTENSIONS
 from depth_normal.geometry.files import exr
 from depth_normal.model_loader.weights import transfer
+from tests import forked
 
 COMMAND = (sys.executable, "-m", "depth_normal.app.cli")
 
@@ -213,7 +214,7 @@ def test_nobody_reads_any_more(tmp_path):
 def test_the_work_goes_on_where_nobody_reads(tmp_path):
     images = [save_image(tmp_path / f"{name}.png") for name in "ab"]
     words = ["estimate", *map(str, images), "--out", str(tmp_path / "out"), "--model", "tiny", "--size", "64"]
-    with subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with forked.python(forked.COMMAND, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()
         assert b"Broken pipe" not in process.stderr.read()
     assert process.returncode == 0
