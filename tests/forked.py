@@ -81,7 +81,7 @@ def python(code, *words, **options):
             exec(code, {"__name__": "__main__"})
             status = 0
         except SystemExit as end:
-            status = end.code or 0
+            status = int(end.code or 0)
         except BaseException:  # noqa: BLE001 - as the interpreter
             traceback.print_exc()
         finally:
