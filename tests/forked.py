@@ -1,5 +1,6 @@
 """Processes that are forked from the tests' own: what a test has set holds in them, and they import nothing anew."""
 
+import logging
 import multiprocessing
 import os
 import subprocess
@@ -75,6 +76,8 @@ def python(code, *words, **options):
             setattr(sys, name, os.fdopen(number, mode, buffering=1 if name == "stderr" else -1, closefd=False))
         torch.set_num_threads(1)
         paths._remove_leftovers_once.cache_clear()
+        for logger in (logging.root, *map(logging.getLogger, tuple(logging.root.manager.loggerDict))):
+            logger.handlers.clear()  # pytest's
         sys.argv = ["-c", *map(str, words)]
         status = 1
         try:

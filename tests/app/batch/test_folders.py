@@ -34,7 +34,6 @@ from depth_normal.geometry.files import FileFormatError, file_lock, paths, read_
 from depth_normal.model_loader.comfy.placement import Placement
 from tests.forked import COMMAND, python
 
-PROGRAM = (sys.executable, "-m", "depth_normal.app.cli")
 SMALL, OPTIONS = ("--model", "tiny", "--size", "64"), Options(MODELS["tiny"], size=64)
 PROCESSES = "starts other processes"
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
@@ -352,7 +351,7 @@ def test_a_folder_that_goes_away_is_not_made_again(photos, tmp_path, monkeypatch
 def test_streams_that_are_closed_or_full_end_nothing(photos, tmp_path, closed):
     if "full" in closed and not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
-    words = [*PROGRAM, "estimate", str(photos), "--out", str(tmp_path / "out"), *SMALL]
+    words = [sys.executable, "-m", "depth_normal.app.cli", "estimate", str(photos), "--out", str(tmp_path / "out"), *SMALL]
     run = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *words], stderr=subprocess.PIPE, text=True, timeout=300)
     assert run.returncode == 0 and "Traceback" not in run.stderr, run.stderr
     assert len(made(tmp_path / "out")) == 8
@@ -560,13 +559,14 @@ def test_python_gets_the_same_with_the_files(photos, tmp_path):
 @pytest.mark.slow(PROCESSES)
 def test_a_log_has_no_progress_bar_and_complaints_have_lines_of_their_own(photos, tmp_path):
     (photos / "002.png").write_text("no image")
-    run = subprocess.run([*PROGRAM, "estimate", str(photos), "--out", str(tmp_path / "out"), *SMALL], capture_output=True, timeout=300)
-    said = run.stderr.decode()
+    words = ("estimate", photos, "--out", tmp_path / "out", *SMALL)
+    with python(COMMAND, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        results, said = (stream.decode() for stream in run.communicate(timeout=300))
     assert run.returncode == 1 and "\r" not in said
     loading, bad, last = said.splitlines()
     assert loading.startswith("loading") and last.startswith("depth-normal: 3 done")
     assert bad.startswith(f"depth-normal: {photos / '002.png'}")
-    assert [line.split(":")[0] for line in run.stdout.decode().splitlines()] == [str(photos / f"00{number}.png") for number in (0, 1, 3)]
+    assert [line.split(":")[0] for line in results.splitlines()] == [str(photos / f"00{number}.png") for number in (0, 1, 3)]
 
 
 @needs_signals

@@ -187,16 +187,17 @@ def test_no_files_name_commands_the_terminal(tmp_path):
     animated = [Image.new("RGB", (48, 32), colour) for colour in ("red", "blue")]
     animated[0].save(tmp_path / f"moving{name}.webp", save_all=True, append_images=animated[1:], lossless=True)
     words = ["estimate", str(tmp_path), f"absent{name}", "--out", str(tmp_path / f"out{name}"), "--model", "tiny", "--size", "64"]
-    run = subprocess.run([*COMMAND, *words], capture_output=True)
+    with forked.python(forked.COMMAND, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        results, complaints = run.communicate()
     assert run.returncode == 1
     mistyped = subprocess.run([*COMMAND, *words, f"--{name}"], capture_output=True)
     assert mistyped.returncode == 2
-    told = run.stdout + run.stderr + mistyped.stderr
+    told = results + complaints + mistyped.stderr
     for command in ("\x1b[2J", "\rb", "b\nc", "\x9b", "\u202e"):
         assert command.encode() not in told
     escaped = r"a\x1b[2J\rb\nc\x9b7m\u202e"
-    assert f"{escaped}_depth.png" in run.stdout.decode()
-    shown = run.stderr.decode()
+    assert f"{escaped}_depth.png" in results.decode()
+    shown = complaints.decode()
     assert f"bad{escaped}.png: " in shown and f"absent{escaped}: " in shown
     assert f"moving{escaped}.webp: of several images in the file the first is taken" in shown
     assert f"unrecognized arguments: --{escaped}" in mistyped.stderr.decode()
