@@ -72,8 +72,8 @@ def python(code, *words, **options):
 
     def run():
         os.closerange(3, 2**16)  # one of them tells `Popen` that the child has begun
-        for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
-            setattr(sys, name, os.fdopen(number, mode, buffering=1 if name == "stderr" else -1, closefd=False))
+        sys.stdin, sys.stdout = os.fdopen(0, closefd=False), os.fdopen(1, "w", closefd=False)
+        sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
         torch.set_num_threads(1)
         paths._remove_leftovers_once.cache_clear()
         for logger in (logging.root, *map(logging.getLogger, tuple(logging.root.manager.loggerDict))):
