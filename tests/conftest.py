@@ -235,12 +235,11 @@ def _same_weights(module):
 
 
 @pytest.fixture
-def small_tiny(request, monkeypatch):
-    """In quick tests the pack's own model sees images small where no size is asked for."""
+def small_tiny(monkeypatch):
+    """The pack's own model sees images small where no size is asked for."""
     from depth_normal.annotators.registry import MODELS
 
-    if not request.node.get_closest_marker("slow"):
-        monkeypatch.setitem(MODELS, "tiny", replace(MODELS["tiny"], default_size=64))
+    monkeypatch.setitem(MODELS, "tiny", replace(MODELS["tiny"], default_size=64))
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,18 @@
 """Processes that are forked from the tests' own: what a test has set holds in them, and they import nothing anew."""
 
+import logging
 import multiprocessing
 import os
+import subprocess
 import sys
 import tempfile
+import traceback
 from contextlib import contextmanager
 
 import pytest
 import torch
+
+from depth_normal.geometry.files import paths
 
 needs_fork = pytest.mark.skipif(sys.platform != "linux", reason="only on Linux are forks safe beside libraries' threads")
 
@@ -53,3 +58,40 @@ def printed_by(work, *arguments):
             pass
         file.seek(0)
         return process.exitcode, file.read().decode()
+
+
+COMMAND = "from depth_normal.app.cli import run; run()"
+"""The command line, as code for `python`."""
+
+
+def python(code, *words, **options):
+    """`subprocess.Popen` of `python -c CODE WORDS`, with its options; on Linux forked, with this process's environment.
+
+    There it is what runs before another program would take the child's place: streams and folder are the child's by then.
+    """
+
+    def run():
+        os.closerange(3, 2**16)  # one of them tells `Popen` that the child has begun
+        sys.stdin, sys.stdout = os.fdopen(0, closefd=False), os.fdopen(1, "w", closefd=False)
+        sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+        torch.set_num_threads(1)
+        paths._remove_leftovers_once.cache_clear()
+        for logger in (logging.root, *map(logging.getLogger, tuple(logging.root.manager.loggerDict))):
+            logger.handlers.clear()  # pytest's
+        sys.argv = ["-c", *map(str, words)]
+        status = 1
+        try:
+            exec(code, {"__name__": "__main__"})
+            status = 0
+        except SystemExit as end:
+            status = int(end.code or 0)
+        except BaseException:  # noqa: BLE001 - as the interpreter
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
+
+    if sys.platform != "linux":
+        return subprocess.Popen([sys.executable, "-c", code, *map(str, words)], **options)
+    # Python itself ignores SIGPIPE.
+    return subprocess.Popen([sys.executable], preexec_fn=run, restore_signals=False, **options)

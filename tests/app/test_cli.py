@@ -6,7 +6,6 @@ import re
 import runpy
 import shutil
 import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +25,7 @@ from depth_normal.geometry.files import read_image, save_estimate
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader import free, load_model
 from depth_normal.utils import check_images, images_to_rgb
+from tests.forked import COMMAND, python
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS_PAGE = ROOT / "docs" / "command-line.md"
@@ -79,12 +79,13 @@ def test_a_name_that_the_console_cannot_show_stops_nothing(image, tmp_path, enco
             (tmp_path / name).write_bytes(image.read_bytes())
     except OSError as error:
         pytest.skip(f"this file system does not keep such names: {error}")
-    command = [sys.executable, "-m", "depth_normal.app.cli", "estimate", *(str(tmp_path / name) for name in names), str(image)]
-    command += ["--out", str(tmp_path / "out"), "--model", "tiny", "--size", "64", "--also", "npz"]
-    run = subprocess.run(command, env=os.environ | {"PYTHONIOENCODING": encoding}, capture_output=True, cwd=tmp_path)
-    assert run.returncode == 0, run.stderr
+    words = ("estimate", *(tmp_path / name for name in names), image, "--out", tmp_path / "out", "--model", "tiny", "--size", "64")
+    program = f"import sys\nfor each in (sys.stdout, sys.stderr): each.reconfigure(encoding={encoding!r})\n{COMMAND}"
+    with python(program, *words, "--also", "npz", cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        printed, complaints = run.communicate()
+    assert run.returncode == 0, complaints
     assert len(results(tmp_path / "out")) == 3 * (len(names) + 1)
-    assert (b"\\u6df1\\u5ea6" if encoding == "cp1252" else "深度".encode()) in run.stdout
+    assert (b"\\u6df1\\u5ea6" if encoding == "cp1252" else "深度".encode()) in printed
 
 
 def test_a_known_field_of_view_is_written(estimate, image, tmp_path):

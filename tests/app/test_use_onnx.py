@@ -3,7 +3,6 @@
 import json
 import re
 import runpy
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -307,13 +306,17 @@ def test_a_real_file_of_each_family_gives_the_packs_maps(script, name, tmp_path)
 def assert_docs_lines_give(model, size, folder):
     """The lines for Depth Anything V2 in docs/export.md."""
     (lines,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(encoding="utf-8"), re.DOTALL)
-    end = """
+    photos = ("photo", "small", "upright")
+    program = f"""
+import shutil
+for name in {photos}:
+    shutil.copy(name + ".png", "photo.jpg")
+    exec({lines!r})
+    np.savez(name + ".npz", depth=disparity)
 import sys
-assert not {"torch", "depth_normal", "PIL"} & sys.modules.keys()
-np.savez("lines.npz", depth=disparity)
+assert not {{"torch", "depth_normal", "PIL"}} & sys.modules.keys()
 """
-    for photo in ("photo", "small", "upright"):
-        shutil.copy(folder / f"{photo}.png", folder / "photo.jpg")
-        subprocess.run([sys.executable, "-c", lines + end], cwd=folder, check=True)
-        assert_same(dict(np.load(folder / "lines.npz")), model.estimate(per_image.read(folder / f"{photo}.png"), size))
-        assert (folder / "depth.png").stat().st_size > 100
+    subprocess.run([sys.executable, "-c", program], cwd=folder, check=True)
+    for photo in photos:
+        assert_same(dict(np.load(folder / f"{photo}.npz")), model.estimate(per_image.read(folder / f"{photo}.png"), size))
+    assert (folder / "depth.png").stat().st_size > 100

@@ -51,7 +51,7 @@ def test_the_recipe_goes_through_to_the_table(teacher_weights, bpy_python, trace
     command("ensemble", "--data", data, "--models", ROOT / "annotators" / "tiny.safetensors")
     assert len(list((data / "ensemble").iterdir())) == 3 * 3, "of what is learned from"
     begin = ("--begin", ROOT / "annotators" / "tiny.safetensors")
-    command("train", "--data", data, "--run", run, *begin, "--steps", 1)
+    command("train", "--data", data, "--run", run, *begin, "--steps", 1, "--processes", 1)
     command("train", "--data", data, "--run", run, *begin, "--steps", 2)
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log if "validation" in line] == [1, 2], "the second command went on where the first ended"
@@ -66,7 +66,7 @@ def test_the_recipe_goes_through_to_the_table(teacher_weights, bpy_python, trace
     one = tmp_path / "scenes"
     one.mkdir()
     shutil.copy(min(traced_scenes.glob("*.npz")), one)
-    judged = ("--scenes", one, "--model", model, "--pictures", tmp_path / "shown")
+    judged = ("--scenes", one, "--model", model, "--size", 64, "--pictures", tmp_path / "shown")
     table = command("evaluate", "--data", data, "--weights", teacher_weights, *judged)
     assert [line.split(" | ")[0] for line in table.splitlines()[1:6]] == [
         "| ramp",

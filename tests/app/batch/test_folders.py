@@ -32,8 +32,8 @@ from depth_normal.app.batch.staging import check_run_marker, open_run_marker
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import FileFormatError, file_lock, paths, read_image
 from depth_normal.model_loader.comfy.placement import Placement
+from tests.forked import COMMAND, python
 
-COMMAND = (sys.executable, "-m", "depth_normal.app.cli", "estimate")
 SMALL, OPTIONS = ("--model", "tiny", "--size", "64"), Options(MODELS["tiny"], size=64)
 PROCESSES = "starts other processes"
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
@@ -351,7 +351,7 @@ def test_a_folder_that_goes_away_is_not_made_again(photos, tmp_path, monkeypatch
 def test_streams_that_are_closed_or_full_end_nothing(photos, tmp_path, closed):
     if "full" in closed and not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
-    words = [*COMMAND, str(photos), "--out", str(tmp_path / "out"), *SMALL]
+    words = [sys.executable, "-m", "depth_normal.app.cli", "estimate", str(photos), "--out", str(tmp_path / "out"), *SMALL]
     run = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *words], stderr=subprocess.PIPE, text=True, timeout=300)
     assert run.returncode == 0 and "Traceback" not in run.stderr, run.stderr
     assert len(made(tmp_path / "out")) == 8
@@ -559,14 +559,14 @@ def test_python_gets_the_same_with_the_files(photos, tmp_path):
 @pytest.mark.slow(PROCESSES)
 def test_a_log_has_no_progress_bar_and_complaints_have_lines_of_their_own(photos, tmp_path):
     (photos / "002.png").write_text("no image")
-    words = [*COMMAND, str(photos), "--out", str(tmp_path / "out"), *SMALL]
-    run = subprocess.run(words, capture_output=True, timeout=300)
-    said = run.stderr.decode()
+    words = ("estimate", photos, "--out", tmp_path / "out", *SMALL)
+    with python(COMMAND, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        results, said = (stream.decode() for stream in run.communicate(timeout=300))
     assert run.returncode == 1 and "\r" not in said
     loading, bad, last = said.splitlines()
     assert loading.startswith("loading") and last.startswith("depth-normal: 3 done")
     assert bad.startswith(f"depth-normal: {photos / '002.png'}")
-    assert [line.split(":")[0] for line in run.stdout.decode().splitlines()] == [str(photos / f"00{number}.png") for number in (0, 1, 3)]
+    assert [line.split(":")[0] for line in results.splitlines()] == [str(photos / f"00{number}.png") for number in (0, 1, 3)]
 
 
 @needs_signals
@@ -575,10 +575,10 @@ def test_a_log_has_no_progress_bar_and_complaints_have_lines_of_their_own(photos
 def test_the_images_in_hand_are_finished_and_the_rest_can_go_on(tmp_path, sent, code):
     """Of so many images that the pipe is full long before the last, so that the run cannot end by itself."""
     photos, out = save_photos(tmp_path / "photos", 1000), tmp_path / "out"
-    words = [*COMMAND, str(photos), "--out", str(out), *SMALL]
+    words = ("estimate", photos, "--out", out, *SMALL)
     with (
         (tmp_path / "said").open("w") as stderr,
-        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=stderr, text=True) as process,
+        python(COMMAND, *words, stdout=subprocess.PIPE, stderr=stderr, text=True) as process,
     ):
         assert process.stdout.readline().startswith(str(photos / "000.png"))
         process.send_signal(sent)
@@ -598,7 +598,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
     program = "import sys, time\nfrom depth_normal.app import cli; from depth_normal.app.batch import per_image as work\n"
     program += "work.estimate = lambda *_: print('.', file=sys.__stdout__, flush=True) or time.sleep(60)\n"
     program += f"sys.argv[1:] = ['estimate', {str(photos)!r}, '--out', {str(tmp_path / 'out')!r}, *{SMALL}]; cli.run()"
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with python(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == ".\n"
         process.send_signal(signal.SIGINT)
         while "once more stops at once" not in process.stderr.readline():
@@ -615,10 +615,10 @@ def test_killed_four_times_every_output_is_there_once_and_whole(tmp_path):
     assert estimate(photos, tmp_path / "undisturbed") == 0
     expected = made(tmp_path / "undisturbed")
     chance = random.Random(12)
-    words = [*COMMAND, str(photos), "--out", str(out), *SMALL, "--resume"]
+    words = ("estimate", photos, "--out", out, *SMALL, "--resume")
     told = []
     for _ in range(4):
-        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        with python(COMMAND, *words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
             told += [process.stdout.readline() for _ in range(chance.randrange(1, 12))]
             time.sleep(chance.uniform(0, 0.05))
             process.kill()
@@ -635,8 +635,8 @@ def test_killed_four_times_every_output_is_there_once_and_whole(tmp_path):
 @pytest.mark.slow(PROCESSES)
 def test_two_processes_into_one_folder(tmp_path):
     photos, out = save_photos(tmp_path / "photos", 20), tmp_path / "out"
-    words = [*COMMAND, str(photos), "--out", str(out), *SMALL]
-    both = [subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    words = ("estimate", photos, "--out", out, *SMALL)
+    both = [python(COMMAND, *words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate(timeout=300)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert estimate(photos, tmp_path / "alone") == 0

@@ -12,6 +12,7 @@ import pytest
 from depth_normal.app.batch import name_locks
 from depth_normal.app.batch.name_locks import NameLockedError, locked_names
 from depth_normal.app.batch.records import RECORDS
+from tests.forked import python
 
 needs_processes_of_unix = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks, and stops processes by signals")
 
@@ -35,8 +36,7 @@ def folder(tmp_path):
 @pytest.fixture
 def holder(folder):
     """Another process that has locked the names a.json and a_depth.png."""
-    words = [sys.executable, "-c", HOLDER, "a.json", "a_depth.png"]
-    with subprocess.Popen(words, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with python(HOLDER, "a.json", "a_depth.png", cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline()
         yield process
         process.kill()
@@ -180,6 +180,7 @@ print(sorted(path.name for path in (out / RECORDS).iterdir() if path.suffix != "
 @needs_processes_of_unix
 @pytest.mark.slow("starts other processes")
 def test_of_writers_killed_at_any_moment_records_and_files_agree(tmp_path):
-    run = subprocess.run([sys.executable, "-c", KILLED], cwd=tmp_path, capture_output=True, text=True, timeout=600)
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.strip() == "['lock']", "nothing is left of the dead"
+    with python(KILLED, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        left, complaints = run.communicate(timeout=600)
+    assert run.returncode == 0, complaints
+    assert left.strip() == "['lock']", "nothing is left of the dead"

@@ -21,6 +21,7 @@ from depth_normal.app.batch.records import RECORD_VERSION, RECORDS, read_record
 from depth_normal.app.batch.sources import Source
 from depth_normal.app.batch.staging import Stages, staged
 from depth_normal.geometry.files import paths
+from tests.forked import python
 
 THREE = ("depth", "normals", "npz")
 SETTINGS = {"model": "tiny", "size": None, "writes": list(THREE)}
@@ -256,7 +257,7 @@ def test_what_cannot_be_removed_of_a_failed_image_is_no_result_of_the_next(tmp_p
 
 @pytest.mark.slow("starts another process")
 def test_what_a_killed_run_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
-    with subprocess.Popen([sys.executable, "-c", HALF_WRITTEN, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+    with python(HALF_WRITTEN, tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline(), "it is writing"
         (half,) = (tmp_path / RECORDS).glob("*/a_depth.png")
         paths._remove_leftovers_once.cache_clear()
@@ -378,8 +379,7 @@ with staged(Outputs(Path("a.png"), Path("."), ("npz", "depth", "normals")), {{"b
     for path in stage.paths():
         path.write_text("other")
 """
-    command = [sys.executable, "-c", program]
-    return subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    return python(program, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
 @pytest.mark.slow("starts other processes")

@@ -108,7 +108,7 @@ def test_on_a_gpu_the_clock_waits_for_it():
 
 
 @pytest.mark.slow("takes most of a second")
-def test_all_runtimes_are_printed_beside_torch(monkeypatch, capsys, tmp_path):
+def test_all_runtimes_are_printed_beside_torch(small_tiny, monkeypatch, capsys, tmp_path):
     """The engines are tested where they are built; here one is as torch, one is changed, and one is not there."""
     from depth_normal.model_loader.runtimes import choose
 

@@ -4,7 +4,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from depth_normal.app import onnx_export as exporting
 from depth_normal.app.cli import main
 from depth_normal.model_loader import load_model
+from tests.forked import COMMAND, python
 from tests.graph_families import OLD_EXPORTER
 
 onnx = pytest.importorskip("onnx")
@@ -78,8 +78,8 @@ def test_an_interruption_leaves_nothing(tmp_path):
 @pytest.mark.slow("exports a network to ONNX in another process")
 def test_ctrl_c_in_the_exporter_leaves_nothing(tmp_path):
     """In a process of its own, in torch's own code; each step is one line there."""
-    words = ["export", "tiny", "-o", str(tmp_path / "tiny.onnx"), "--size", "128x64"]  # of all sizes it takes four times as long
-    with subprocess.Popen([sys.executable, "-m", "depth_normal.app.cli", *words], stderr=subprocess.PIPE, text=True) as command:
+    words = ("export", "tiny", "-o", tmp_path / "tiny.onnx", "--size", "128x64")  # of all sizes it takes four times as long
+    with python(COMMAND, *words, stderr=subprocess.PIPE, text=True) as command:
         lines = []
         for line in command.stderr:
             lines.append(line.rstrip("\n"))
@@ -158,7 +158,7 @@ from pathlib import Path
 from depth_normal.app import onnx_export as export
 export.export_graph = lambda *_: os._exit(9)
 export.export("tiny", Path({str(tmp_path / "tiny.onnx")!r}))"""
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 9
+    assert python(script).wait() == 9
     assert list(tmp_path.iterdir())
     with quick(exported_tiny):
         exporting.export("tiny", tmp_path / "tiny.onnx")

@@ -13,6 +13,7 @@ from depth_normal.annotators.registry import all_specs
 from depth_normal.app import cli
 from depth_normal.app.commands.models import SUGGESTIONS
 from depth_normal.model_loader.weights import find
+from tests.forked import python
 
 MODELS = {spec.id: spec for spec in all_specs()}
 
@@ -147,7 +148,7 @@ sys.exit(cli.main(["models"]))
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
 @pytest.mark.slow("starts other processes")
 def test_a_terminated_command_leaves_no_half_written_file(tmp_path):
-    with subprocess.Popen([sys.executable, "-c", TERMINATED, str(tmp_path)], stdout=-1, stderr=-1, text=True) as process:
+    with python(TERMINATED, tmp_path, stdout=-1, stderr=-1, text=True) as process:
         assert process.stdout.readline() == "writing\n"
         assert list(tmp_path.iterdir())
         process.terminate()

@@ -20,6 +20,7 @@ from depth_normal.app.batch.options import Options
 from depth_normal.app.batch.sources import EXTENSIONS
 from depth_normal.geometry.files import exr
 from depth_normal.model_loader.weights import transfer
+from tests import forked
 
 COMMAND = (sys.executable, "-m", "depth_normal.app.cli")
 
@@ -186,16 +187,17 @@ def test_no_files_name_commands_the_terminal(tmp_path):
     animated = [Image.new("RGB", (48, 32), colour) for colour in ("red", "blue")]
     animated[0].save(tmp_path / f"moving{name}.webp", save_all=True, append_images=animated[1:], lossless=True)
     words = ["estimate", str(tmp_path), f"absent{name}", "--out", str(tmp_path / f"out{name}"), "--model", "tiny", "--size", "64"]
-    run = subprocess.run([*COMMAND, *words], capture_output=True)
+    with forked.python(forked.COMMAND, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        results, complaints = run.communicate()
     assert run.returncode == 1
     mistyped = subprocess.run([*COMMAND, *words, f"--{name}"], capture_output=True)
     assert mistyped.returncode == 2
-    told = run.stdout + run.stderr + mistyped.stderr
+    told = results + complaints + mistyped.stderr
     for command in ("\x1b[2J", "\rb", "b\nc", "\x9b", "\u202e"):
         assert command.encode() not in told
     escaped = r"a\x1b[2J\rb\nc\x9b7m\u202e"
-    assert f"{escaped}_depth.png" in run.stdout.decode()
-    shown = run.stderr.decode()
+    assert f"{escaped}_depth.png" in results.decode()
+    shown = complaints.decode()
     assert f"bad{escaped}.png: " in shown and f"absent{escaped}: " in shown
     assert f"moving{escaped}.webp: of several images in the file the first is taken" in shown
     assert f"unrecognized arguments: --{escaped}" in mistyped.stderr.decode()
@@ -213,7 +215,7 @@ def test_nobody_reads_any_more(tmp_path):
 def test_the_work_goes_on_where_nobody_reads(tmp_path):
     images = [save_image(tmp_path / f"{name}.png") for name in "ab"]
     words = ["estimate", *map(str, images), "--out", str(tmp_path / "out"), "--model", "tiny", "--size", "64"]
-    with subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with forked.python(forked.COMMAND, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()
         assert b"Broken pipe" not in process.stderr.read()
     assert process.returncode == 0

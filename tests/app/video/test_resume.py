@@ -1,10 +1,7 @@
 """`depth-normal video --resume`: whatever stopped a run, and wherever, the video is the one of a run that nothing stopped, bit for bit."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -26,6 +23,7 @@ from depth_normal.model_loader.inference.video import VideoState
 from tests import graph_families as FAMILIES
 from tests import tiny_depth as TINY
 from tests import videos as VIDEOS
+from tests.forked import python
 
 TESTS = Path(__file__).parents[2]
 frames_of, stop_after = VIDEOS.frames_of, VIDEOS.stop_after
@@ -88,14 +86,10 @@ def whole(video, weights, tmp_path_factory):
 @pytest.mark.slow("starts other processes")
 def test_a_video_in_windows_that_was_killed_goes_on_bit_by_bit(video, weights, whole, small, tmp_path):
     """Killed in a window twice; the second run goes on behind the first."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     done = []
     for after in (24, 22):
-        command = [sys.executable, "-c", KILLED, str(TESTS / "tiny_depth.py"), MODEL, str(after)]
-        killed = subprocess.run(
-            [*command, *words(video, tmp_path / "out.mkv", weights, "--codec", "ffv1", "--resume")], env=environment, timeout=600
-        )
-        assert killed.returncode == -signal.SIGKILL
+        going_on = words(video, tmp_path / "out.mkv", weights, "--codec", "ffv1", "--resume")
+        assert python(KILLED, TESTS / "tiny_depth.py", MODEL, after, *going_on).wait(600) == -signal.SIGKILL
         done.append(sum(pieces_of(tmp_path)))
     assert done == [24, 46]
     assert cli.main(words(video, tmp_path / "out.mkv", weights, "--codec", "ffv1", "--resume")) == 0

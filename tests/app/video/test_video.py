@@ -43,6 +43,7 @@ from depth_normal.model_loader import load_model
 from depth_normal.options.parallax import LoopOptions
 from depth_normal.options.video import PRESETS, ClipOptions, VideoOptions
 from tests import videos as VIDEOS
+from tests.forked import COMMAND, python
 
 frames_of, stop_after = VIDEOS.frames_of, VIDEOS.stop_after
 av, moving_ball, seconds_of, sound_of, write_video = VIDEOS.av, VIDEOS.moving_ball, VIDEOS.seconds_of, VIDEOS.sound_of, VIDEOS.write_video
@@ -301,9 +302,8 @@ def test_images_that_came_since_are_not_left_out(video, tmp_path):
 @pytest.mark.slow("starts other processes")
 def test_ctrl_c_leaves_what_can_be_gone_on_with(tmp_path):
     video = write_video(tmp_path / "in.mkv", moving_ball(600))
-    command = [sys.executable, "-m", "depth_normal.app.cli", "video", str(video), "-o", str(tmp_path / "out.mp4"), "--model", "tiny"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([*command, "--segment", "8", "--size", "64"], stderr=subprocess.PIPE, text=True, env=environment)
+    words = ("video", video, "-o", tmp_path / "out.mp4", "--model", "tiny", "--segment", "8", "--size", "64")
+    process = python(COMMAND, *words, stderr=subprocess.PIPE, text=True)
     state = tmp_path / ".depth-normal" / "out.mp4.film" / "pieces.json"
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline and process.poll() is None:

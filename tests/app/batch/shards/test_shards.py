@@ -36,6 +36,7 @@ from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'depth-normal[parquet]'")
 from pyarrow import parquet
 
+from tests.forked import COMMAND, python
 from tests.tiny_s3 import tiny_s3
 
 EACH_KIND = pytest.mark.parametrize("kind", KINDS)
@@ -281,10 +282,9 @@ def test_processes_that_are_killed_leave_nothing_that_a_resume_does_not_mend(tmp
     for number in range(24):
         write_image(tmp_path / f"photos/{number:02}.png", number)
     out = tmp_path / "out"
-    words = ["estimate", str(tmp_path / "photos"), "--out", str(out), "--model", "tiny", "--size", "32", "--write", kind]
-    command = [sys.executable, "-m", "depth_normal.app.cli", *words, "--shard-size", "60kB"]
+    words = ("estimate", tmp_path / "photos", "--out", out, "--model", "tiny", "--size", "32", "--write", kind, "--shard-size", "60kB")
     for lines, going_on in ((5, []), (9, ["--resume"]), (2, [])):
-        with subprocess.Popen([*command, *going_on], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as run:
+        with python(COMMAND, *words, *going_on, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as run:
             assert all(run.stdout.readline() for _ in range(lines))
             run.kill()
     assert estimate(tmp_path / "photos", "--out", out, "--resume", "--shard-size", "60kB", kind=kind) == 0
