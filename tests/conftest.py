@@ -36,6 +36,7 @@ from tests import (
 
 ROOT = Path(__file__).resolve().parent.parent
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_NEW_OBJECTS = 5000  # between two collections: with Python's 700 these take a twentieth of the time
 _MUCH_MEMORY = 3 * 2**28  # bytes: to look for what nobody needs takes thirty milliseconds
 _TINY = {}  # the networks that `tiny_at_hand` copies, by their types
 ABSENT_FROM_PARTIAL = {
@@ -107,6 +108,7 @@ def _keep_first_cases(most, config, items):
 def pytest_collection_finish(session):
     """Leaves the million objects of imported libraries out of every later garbage collection, which would take a third of a second."""
     gc.enable()
+    gc.set_threshold(_NEW_OBJECTS, 10, 10)
     gc.collect()
     gc.freeze()
 
