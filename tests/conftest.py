@@ -23,6 +23,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # ONNX Runtime would send its makers what is run here, through the proxies that tests set too.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# Python's own words are looked up forty times for each command: in a language of the system's, in folders of the disk.
+os.environ["LANGUAGE"] = "C"
 
 import pytest
 import torch
@@ -93,16 +95,24 @@ def pytest_collection_modifyitems(config, items):
                 item.add_marker(pytest.mark.slow("more cases"))
         for name in SLOW_FIXTURES.keys() & set(item.fixturenames):
             item.add_marker(pytest.mark.slow(SLOW_FIXTURES[name]))
+    if not config.getoption("--all") and not any("::" in word for word in config.args):  # who names a slow test is told why it is skipped
+        _leave_out([item for item in items if item.get_closest_marker("slow")], config, items)
 
 
 def _keep_first_cases(most, config, items):
-    seen, kept, beyond = Counter(), [], []
+    seen, beyond = Counter(), []
     for item in items:
         test = item.nodeid.partition("[")[0]
         seen[test] += 1
-        (kept if seen[test] <= most else beyond).append(item)
-    items[:] = kept
-    config.hook.pytest_deselected(items=beyond)
+        if seen[test] > most:
+            beyond.append(item)
+    _leave_out(beyond, config, items)
+
+
+def _leave_out(those, config, items):
+    left_out = {item.nodeid for item in those}
+    items[:] = [item for item in items if item.nodeid not in left_out]
+    config.hook.pytest_deselected(items=those)
 
 
 def pytest_collection_finish(session):
