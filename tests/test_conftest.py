@@ -3,6 +3,8 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
 
 def test_the_first_cases_of_each_test_are_kept(request):
     conftest = request.config.pluginmanager.get_plugin(str(Path(__file__).with_name("conftest.py")))
@@ -11,3 +13,14 @@ def test_the_first_cases_of_each_test_are_kept(request):
     hook = SimpleNamespace(pytest_deselected=lambda items: told.extend(item.nodeid for item in items))
     conftest._keep_first_cases(2, SimpleNamespace(hook=hook), items)
     assert told == ["a.py::one[3]"] and [item.nodeid for item in items] == [name for name in names if name not in told]
+
+
+@pytest.mark.parametrize(("words", "all_of_them", "left"), [(["tests"], False, 1), (["tests"], True, 2), (["a.py::two"], False, 2)])
+def test_slow_tests_are_left_out_but_where_one_is_named(words, all_of_them, left, request):
+    conftest = request.config.pluginmanager.get_plugin(str(Path(__file__).with_name("conftest.py")))
+    marks = {"a.py::one": {}, "a.py::two": {"slow": pytest.mark.slow("why").mark}}
+    items = [SimpleNamespace(nodeid=name, get_closest_marker=each.get, fixturenames=[]) for name, each in marks.items()]
+    config = SimpleNamespace(args=words, getoption={"--cases": None, "--all": all_of_them}.get, hook=SimpleNamespace())
+    config.hook.pytest_deselected = lambda items: None
+    conftest.pytest_collection_modifyitems(config, items)
+    assert [item.nodeid for item in items] == list(marks)[:left]

@@ -249,9 +249,10 @@ def _fits(strength: Tensor, scalings: dict[str, tuple[float, float]], reach: int
     size = torch.tensor((WIDTH, HEIGHT), dtype=torch.float64)
     middle = (size - 1) / 2
     moves = [(dx, dy) for dx in range(-reach, reach + 1, step) for dy in range(-reach, reach + 1, step)]
+    offsets = 2 * torch.tensor(moves)[:, None] / size
     for name, scaling in scalings.items():
         placed = (outlines() - middle) * torch.tensor(scaling) + middle
-        points = (placed[None] + torch.tensor(moves)[:, None] + 0.5) / size * 2 - 1
-        sums = F.grid_sample(strength, points[None].float(), align_corners=False)[0, 0].sum(1)
-        inside = (points.abs() < 1).all(-1).sum(1).clamp(min=1)
+        points = ((2 * placed + 1) / size - 1 + offsets).float()
+        sums = F.grid_sample(strength, points[None], align_corners=False)[0, 0].sum(1)
+        inside = (points.abs().amax(-1) < 1).sum(1).clamp(min=1)
         yield from ((share, name, *move) for share, move in zip((sums / inside).tolist(), moves, strict=True))

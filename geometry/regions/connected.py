@@ -126,3 +126,8 @@ def label_regions(across: Tensor, down: Tensor) -> Tensor:
         apart = first != second
         first, second = first[apart], second[apart]
     return labels.view(height, width)
+
+
+def numbered(labels: Tensor) -> Tensor:
+    """Labels of any shape, int64 from 0 on, numbered anew in their order and without gaps."""
+    return ((labels.flatten().bincount() > 0).cumsum(0) - 1)[labels]

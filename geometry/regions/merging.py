@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .connected import numbered
+
 _AS_CHEAP = 1.05  # times the cheapest border of each of both regions: a border of that cost merges at once with it
 
 
@@ -64,7 +66,7 @@ def watershed(height: Tensor, shallow: float = 0.0) -> Tensor:
     way = way.flatten()
     while not torch.equal(way, further := way[way]):
         way = further
-    basins = way.unique(return_inverse=True)[1].view(rows, columns)
+    basins = numbered(way).view(rows, columns)
     return _joined_basins(basins, height, shallow) if shallow else basins
 
 
@@ -76,10 +78,11 @@ def _joined_basins(basins: Tensor, height: Tensor, shallow: float) -> Tensor:
     for dim in (0, 1):
         last = basins.shape[dim] - 1
         one, other = basins.narrow(dim, 0, last), basins.narrow(dim, 1, last)
-        climb = torch.maximum(height.narrow(dim, 0, last), height.narrow(dim, 1, last)) - torch.maximum(lowest[one], lowest[other])
-        pairs.append(torch.stack((one, other))[:, climb <= shallow])
+        border = one != other
+        ends, passes = torch.stack((one[border], other[border])), torch.maximum(height.narrow(dim, 0, last), height.narrow(dim, 1, last))
+        pairs.append(ends[:, passes[border] - lowest[ends].amax(0) <= shallow])
     ends = torch.cat(pairs, 1)
-    return _linked(ends[0], ends[1], count).unique(return_inverse=True)[1][basins]
+    return numbered(_linked(ends[0], ends[1], count))[basins]
 
 
 def merged_regions(

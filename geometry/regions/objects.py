@@ -28,7 +28,7 @@ from ...options.places import Point
 from ...utils import resize_map
 from ..filters.guided_filter import mask_at_image_edges
 from ..filters.transforms import blurred, blurred_where
-from .connected import holes_of, large_regions, opened, regions_with
+from .connected import holes_of, large_regions, numbered, opened, regions_with
 from .nearness import check_maps_of_one, small_scene
 from .parts import (
     COLOUR_VALLEY_OFFSET,
@@ -240,7 +240,7 @@ def _with_carried(parts: Tensor, found: Tensor, sharp: Tensor, above: Tensor, fl
     Returns:
         (H, W) bool.
     """
-    parts = parts.unique(return_inverse=True)[1]
+    parts = numbered(parts)
     numbers = parts.flatten()
     size = numbers.bincount().float()
     values = torch.stack((above.abs() < _FOOT_HEIGHT, above, floors), -1).flatten(0, 1)

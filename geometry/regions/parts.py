@@ -25,6 +25,7 @@ from ...utils import without_autocast
 from ..filters.box import box_sums
 from ..filters.extremes import largest_within
 from ..filters.transforms import blurred
+from .connected import numbered
 from .merging import Borders, merged_regions, watershed
 from .points import Pixel, Pixels
 
@@ -100,7 +101,7 @@ def parts_of(
     nearer = _nearer_outside(marks)
     parts = _split(parts, nearer, marks)
     for level in levels:
-        parts = parts.unique(return_inverse=True)[1]
+        parts = numbered(parts)
         merged = merged_regions(parts, values, strength, cost, level * _BORDER_COST)
         parts = _split(merged, _mostly(nearer, parts, marks), marks)
         yield parts
@@ -215,7 +216,9 @@ def _mostly(nearer: Tensor, parts: Tensor, marks: Tensor) -> Tensor:
 
 def _split(parts: Tensor, nearer: Tensor, marks: Tensor) -> Tensor:
     """Parts (H, W), those that hold both marks in two: what is nearer to an outside one, and what is not."""
-    return 2 * parts + (nearer & torch.isin(parts, parts[marks < 0]) & torch.isin(parts, parts[marks > 0]))
+    both = torch.zeros(2, int(parts.max()) + 1, dtype=torch.bool)
+    both[0, parts[marks < 0]] = both[1, parts[marks > 0]] = True
+    return 2 * parts + (nearer & both.all(0)[parts])
 
 
 def _cost(alike: float, shallowest: float, borders: Borders) -> Tensor:

@@ -15,7 +15,7 @@ _MOST_PLANES = 4
 _LEAST_SHARE = 0.08  # of the pixels around, on each
 _MOST_BEHIND = 0.3  # share of the pixels: a plane with more behind it is no background
 _FARTHEST = 0.05  # quantile of inverse depth, where there is no plane
-_TRIALS, _SAMPLES = 1000, 4000
+_TRIALS, _SAMPLES, _AT_ONCE = 1000, 4000, 125
 _FITS, _STILL = 20, 1e-4  # a few fits end near the three pixels that chance chose; what moves by less is at its end
 
 
@@ -48,14 +48,17 @@ def largest_plane(places: Tensor, nearness: Tensor, left: Tensor, random: torch.
     if not bool(apart.any()):
         apart, corners = torch.ones_like(apart), corners + 0.1 * torch.eye(3, dtype=corners.dtype)
     planes = torch.linalg.solve(corners[apart], nearness[threes[apart]][..., None])[..., 0]
-    # In place: this matrix takes 32 MB, and a new one at each step would take most of the time.
-    off = (planes @ places[sample].T).sub_(nearness[sample]).div_(PLANE_DISTANCE).clamp_(-1, 1)
-    agree = off.square_().neg_().add_(1)
-    plane, steadied = planes[agree.sum(1).argmax()], 1e-9 * torch.eye(3, dtype=places.dtype)
+    # So few at once that their distances from all samples stay in the processor's cache.
+    rows = torch.cat((planes, -torch.ones_like(planes[:, :1])), 1).split(_AT_ONCE)
+    values = torch.cat((places, nearness[:, None]), 1).T / PLANE_DISTANCE
+    sampled = values[:, sample]
+    disagree = torch.cat([(each @ sampled).clamp_(-1, 1).square_().sum(1) for each in rows])
+    plane, steadied = planes[disagree.argmin()], 1e-9 * torch.eye(3, dtype=places.dtype)
+    values = values[:, left]
     for _ in range(_FITS):
-        weights = left / (1 + (torch.addmv(nearness, places, plane, alpha=-1) / PLANE_DISTANCE).square()).square()
-        weighted = places * weights[:, None]
-        before, plane = plane, torch.linalg.solve(weighted.T @ places + steadied, weighted.T @ nearness)
+        weights = (plane @ values[:3]).sub_(values[3]).square_().add_(1).square_().reciprocal_()
+        sums = (values[:3] * weights) @ values.T * PLANE_DISTANCE**2
+        before, plane = plane, torch.linalg.solve(sums[:, :3] + steadied, sums[:, 3])
         if bool((plane - before).abs().amax() < _STILL):
             break
     return plane

@@ -1,5 +1,6 @@
 """Lotus on tiny random networks against the published equations written out in a straight line."""
 
+import functools
 from dataclasses import replace
 from math import cos, sin
 
@@ -59,10 +60,16 @@ def spec(model_id: str):
     return replace(published, config=replace(published.config, unet=unet, vae=VAE, text_encoder=TEXT, prompt=PROMPT))
 
 
-def build(both, model_id: str) -> LotusAnnotator:
-    published = spec(model_id)
-    parts = both["d" if published.config.unet["in_channels"] == 4 else "g"]
-    return LotusAnnotator.build(published, {role: dict(part.state_dict()) for role, part in parts.items()}, torch.float32)
+@pytest.fixture(scope="module")
+def built(both):
+    """The annotator of an id, built once."""
+
+    def build(model_id: str) -> LotusAnnotator:
+        published = spec(model_id)
+        parts = both["d" if published.config.unet["in_channels"] == 4 else "g"]
+        return LotusAnnotator.build(published, {role: dict(part.state_dict()) for role, part in parts.items()}, torch.float32)
+
+    return functools.cache(build)
 
 
 @torch.no_grad()
@@ -82,9 +89,9 @@ def published_equations(parts, image, seed):
 
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("model_id", DEPTH_IDS)
-def test_depth_equals_the_published_equations(both, images, model_id):
+def test_depth_equals_the_published_equations(both, built, images, model_id):
     kind = model_id[-1]
-    found = build(both, model_id).estimate(images[:1], 56, options=DiffusionOptions(seed=5))
+    found = built(model_id).estimate(images[:1], 56, options=DiffusionOptions(seed=5))
     expected = published_equations(both[kind], images[:1], 5 if kind == "g" else None).mean(1, keepdim=True)
     assert expected.std() > 0.05
     assert torch.allclose(found.depth, expected, atol=5e-5, rtol=0)  # group norms are more exact here
@@ -93,9 +100,9 @@ def test_depth_equals_the_published_equations(both, images, model_id):
 
 @pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("model_id", NORMAL_IDS)
-def test_normals_equal_the_published_equations_with_x_turned_to_opengl(both, images, model_id):
+def test_normals_equal_the_published_equations_with_x_turned_to_opengl(both, built, images, model_id):
     kind = model_id.removesuffix("-v1.0")[-1]
-    found = build(both, model_id).estimate(images[:1], 56, options=DiffusionOptions(seed=5))
+    found = built(model_id).estimate(images[:1], 56, options=DiffusionOptions(seed=5))
     left_up_viewer = F.normalize(published_equations(both[kind], images[:1], 5 if kind == "g" else None) * 2 - 1, dim=1)
     assert torch.allclose(found.normals[:, 0], -left_up_viewer[:, 0], atol=3e-4)
     assert torch.allclose(found.normals[:, 1:], left_up_viewer[:, 1:], atol=3e-4)
@@ -114,33 +121,33 @@ def test_the_empty_prompt_is_two_tokens_without_padding(model_id):
     assert config.prompt == (49406, 49407)
 
 
-def test_the_padding_would_change_the_answer(both, images):
+def test_the_padding_would_change_the_answer(both, built, images):
     published = spec("lotus-depth-d")
     padded = replace(published, config=replace(published.config, prompt=PROMPT + (0,) * 75))
     states = {role: dict(part.state_dict()) for role, part in both["d"].items()}
     found = LotusAnnotator.build(padded, states, torch.float32).estimate(images[:1], 56).depth
-    assert (found - build(both, "lotus-depth-d").estimate(images[:1], 56).depth).abs().max() > 1e-3
+    assert (found - built("lotus-depth-d").estimate(images[:1], 56).depth).abs().max() > 1e-3
 
 
-def test_d_needs_no_seed_and_g_obeys_it(both, images):
+def test_d_needs_no_seed_and_g_obeys_it(built, images):
     one, two = DiffusionOptions(seed=1), DiffusionOptions(seed=2)
-    d, g = build(both, "lotus-depth-d"), build(both, "lotus-depth-g")
+    d, g = built("lotus-depth-d"), built("lotus-depth-g")
     assert torch.equal(d.estimate(images, 48, options=one).depth, d.estimate(images, 48, options=two).depth)
     assert torch.equal(g.estimate(images, 48, options=one).depth, g.estimate(images, 48, options=one).depth)
     assert not torch.allclose(g.estimate(images, 48, options=one).depth, g.estimate(images, 48, options=two).depth, atol=1e-3)
 
 
 @pytest.mark.parametrize("model_id", ["lotus-depth-d", "lotus-depth-g"])
-def test_a_batch_equals_its_images(both, images, model_id):
-    annotator = build(both, model_id)
+def test_a_batch_equals_its_images(built, images, model_id):
+    annotator = built(model_id)
     batch = annotator.estimate(images, 48).depth
     assert batch.shape == (2, 1, 34, 48)
     assert torch.allclose(batch, torch.cat([annotator.estimate(image[None], 48).depth for image in images]), atol=1e-5)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 0.01), (torch.bfloat16, 0.05)])
-def test_half_precision_stays_near(both, images, dtype, tolerance):
-    exact = build(both, "lotus-depth-g")
+def test_half_precision_stays_near(both, built, images, dtype, tolerance):
+    exact = built("lotus-depth-g")
     states = {role: dict(part.state_dict()) for role, part in both["g"].items()}
     rounded = LotusAnnotator.build(spec("lotus-depth-g"), states, dtype)
     assert {value.dtype for value in rounded.network.parameters()} == {dtype}
@@ -149,22 +156,22 @@ def test_half_precision_stays_near(both, images, dtype, tolerance):
     assert (found - exact.estimate(images, 48).depth).abs().mean() < tolerance
 
 
-def test_linear_layers_multiply_as_the_processor_is_fast_at(both, images, monkeypatch):
+def test_linear_layers_multiply_as_the_processor_is_fast_at(built, images, monkeypatch):
     calls = []
     monkeypatch.setattr(attention, "convolutions_are_faster", lambda: True)
     monkeypatch.setattr(attention, "linear", lambda *args: calls.append(args) or F.linear(*args))
-    build(both, "lotus-depth-d").estimate(images, 48)
+    built("lotus-depth-d").estimate(images, 48)
     assert calls
 
 
-def test_progress_is_one_pass(both, images):
+def test_progress_is_one_pass(built, images):
     seen = []
-    build(both, "lotus-depth-g").estimate(images, 48, progress=lambda done, total: seen.append((done, total)))
+    built("lotus-depth-g").estimate(images, 48, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 1)]
 
 
 @pytest.mark.parametrize("layout", ["folders", "single file"])
-def test_the_layouts_that_users_have_are_found_and_load(both, images, tmp_path, monkeypatch, layout):
+def test_the_layouts_that_users_have_are_found_and_load(both, built, images, tmp_path, monkeypatch, layout):
     monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path))
     published = spec("lotus-depth-d")
     places = {
@@ -181,7 +188,7 @@ def test_the_layouts_that_users_have_are_found_and_load(both, images, tmp_path, 
     found = {file.role: find_weights(file) for file in published.files}
     assert found == {role: tmp_path / place for role, place in places.items()}
     annotator = LotusAnnotator.build(published, {role: read_checkpoint(path) for role, path in found.items()}, torch.float32)
-    assert torch.equal(annotator.estimate(images, 48).depth, build(both, "lotus-depth-d").estimate(images, 48).depth)
+    assert torch.equal(annotator.estimate(images, 48).depth, built("lotus-depth-d").estimate(images, 48).depth)
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,11 @@ def build(parts, **kwargs) -> MarigoldAnnotator:
     return MarigoldAnnotator.build(spec(**kwargs), states(parts), torch.float32)
 
 
+@pytest.fixture(scope="module")
+def marigold(parts) -> MarigoldAnnotator:
+    return build(parts)
+
+
 def pipeline(parts, kind: str, config: MarigoldConfig):
     pipeline_class = {"depth": diffusers.MarigoldDepthPipeline, "normals": diffusers.MarigoldNormalsPipeline}[kind]
     scheduler = getattr(diffusers, config.scheduler)(**config.schedule)
@@ -107,8 +112,8 @@ def test_the_first_step_starts_from_pure_noise():
     assert diffusers.DDIMScheduler(**MARIGOLD_V1_1.schedule).alphas_cumprod[-1] == 0
 
 
-def test_keeps_the_aspect_and_says_what_it_gives(parts, images):
-    depth = build(parts).estimate(images, 48)
+def test_keeps_the_aspect_and_says_what_it_gives(parts, marigold, images):
+    depth = marigold.estimate(images, 48)
     assert (depth.height, depth.width) == (33, 48)  # 39 x 48 / 56, rounded down; the padding to 40 is cut off
     assert depth.quantity is Quantity.RELATIVE_DEPTH
     assert depth.depth.dtype == torch.float32
@@ -129,9 +134,9 @@ def test_the_seed_decides_and_a_batch_equals_its_images(parts, images, config, e
     assert not torch.allclose(batch, annotator.estimate(images, 48, options=replace(options, seed=4)).depth, atol=1e-2)
 
 
-def test_steps_default_to_the_authors_and_progress_counts_each_pass(parts, images):
+def test_steps_default_to_the_authors_and_progress_counts_each_pass(parts, marigold, images):
     seen = []
-    build(parts).estimate(images, 48, progress=lambda done, total: seen.append((done, total)))
+    marigold.estimate(images, 48, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
     seen.clear()
     build(parts, like=MARIGOLD_LCM).estimate(
@@ -140,7 +145,7 @@ def test_steps_default_to_the_authors_and_progress_counts_each_pass(parts, image
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_what_progress_raises_ends_the_work(parts, images):
+def test_what_progress_raises_ends_the_work(marigold, images):
     passes = []
 
     def interrupt(done, total):
@@ -148,23 +153,23 @@ def test_what_progress_raises_ends_the_work(parts, images):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build(parts).estimate(images, 48, progress=interrupt)
+        marigold.estimate(images, 48, progress=interrupt)
     assert passes == [1]
 
 
-def test_bad_options(parts, images):
+def test_bad_options(marigold, images):
     for wrong in ({"steps": 0}, {"steps": 1001}, {"ensemble_size": 0}, {"seed": -1}):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*accepted"):
             MarigoldOptions(**wrong)
     with pytest.raises(TypeError, match="marigold-depth takes MarigoldOptions; found DiffusionOptions"):
-        build(parts).estimate(images, 48, options=DiffusionOptions())
+        marigold.estimate(images, 48, options=DiffusionOptions())
 
 
-def test_an_ensemble_without_scipy_says_so_before_the_work(parts, images, monkeypatch):
+def test_an_ensemble_without_scipy_says_so_before_the_work(marigold, images, monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy", None)
     seen = []
     with pytest.raises(ImportError, match=r'needs scipy .*-m pip install "diffusers>=0.33" "scipy>=1.11" "huggingface_hub=='):
-        build(parts).estimate(images, 48, options=MarigoldOptions(ensemble_size=3), progress=lambda *step: seen.append(step))
+        marigold.estimate(images, 48, options=MarigoldOptions(ensemble_size=3), progress=lambda *step: seen.append(step))
     assert not seen
 
 

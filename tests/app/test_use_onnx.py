@@ -44,6 +44,12 @@ def script():
     return SimpleNamespace(**runpy.run_path(str(SCRIPT)))
 
 
+@pytest.fixture(scope="module")
+def numbers():
+    """Those by which the sky of the bundled network is found, as an exported file states them."""
+    return SHRUNK.annotator("tiny-2").postprocess_metadata()[0]["sky"]
+
+
 def images():
     """Of several aspects, larger and smaller than the networks, of odd sides, with and without sky."""
     photo = per_image.read(exporting.DEMO_IMAGE)
@@ -138,48 +144,44 @@ def test_its_maps_are_the_packs(script, name):
     "colours", [((0.1, 0.2, 0.4), (0.3, 0.3, 0.3)), ((0.6, 0.6, 0.6), (0.3, 0.3, 0.3)), ((0.6, 0.8, 0.7), (0.3, 0.3, 0.3))]
 )
 @pytest.mark.parametrize("steepness", [3, 4, 5, 6, 8, 12])
-def test_a_sky_of_which_the_bundled_network_is_unsure_is_the_packs(script, steepness, colours):
+def test_a_sky_of_which_the_bundled_network_is_unsure_is_the_packs(script, numbers, steepness, colours):
     sky, land = (torch.tensor(each).view(1, 3, 1, 1).expand(1, 3, 30, 40) for each in colours)
     image = torch.cat((sky, land), 2)
     image[..., :30, 5:8], image[..., :30, 9:12] = 0.3, 0.85  # a thing before the sky, and haze
     share = 0.7 * (steepness * torch.linspace(1, -1, 60)).sigmoid().view(1, 1, 60, 1).expand(1, 1, 60, 40)
-    numbers = SHRUNK.annotator("tiny-2").postprocess_metadata()[0]["sky"]
     for each in (share, (share / 0.7).clamp(max=1)):
         found = script.sky_of(each[0].movedim(0, -1).numpy(), image[0].movedim(0, -1).numpy(), numbers)
         assert np.array_equal(found[..., 0], sky_of(each, image)[0, 0].numpy())
 
 
-def test_colours_decide_of_a_sky_as_in_the_pack(script):
+def test_colours_decide_of_a_sky_as_in_the_pack(script, numbers):
     image = landscape()
     share = (6 * torch.linspace(0.62, -0.38, 240)).sigmoid().view(1, 1, 240, 1) * torch.linspace(0.3, 1, 356)
     image = resize_image(image, 240, 356)
-    numbers = SHRUNK.annotator("tiny-2").postprocess_metadata()[0]["sky"]["by_colours"]
-    found = script.sky_by_colours(*(each[0].movedim(0, -1).numpy() for each in (share, image)), numbers)
+    found = script.sky_by_colours(*(each[0].movedim(0, -1).numpy() for each in (share, image)), numbers["by_colours"])
     expected = sky_by_colours(share, image)
     assert (expected - share).abs().max() > 0.2
     assert np.abs(found[..., 0] - expected[0, 0].numpy()).max() < 1e-3
 
 
-def test_clouds_are_filled_as_in_the_pack(script):
+def test_clouds_are_filled_as_in_the_pack(script, numbers):
     sky = (torch.arange(240) < 150).view(1, 1, -1, 1) & torch.ones(1, 1, 240, 356, dtype=torch.bool)
     sky[..., 30:61, 41:120] = sky[..., 40:80, 200:230] = sky[..., 100:150, 300:310] = False
     share = torch.where(sky, 0.9, 0.3)
     share[..., 50:60, 205:215] = share[..., 200:, :] = 0.02
-    numbers = SHRUNK.annotator("tiny-2").postprocess_metadata()[0]["sky"]["by_colours"]
-    found = script.with_clouds(*(each[0].movedim(0, -1).numpy() for each in (sky, share)), numbers)
+    found = script.with_clouds(*(each[0].movedim(0, -1).numpy() for each in (sky, share)), numbers["by_colours"])
     expected = with_clouds(sky, share)
     assert (expected & ~sky).any() and np.array_equal(found[..., 0], expected[0, 0].numpy())
 
 
 @pytest.mark.parametrize("colour", [(0.7, 0.75, 0.8), (0.97, 0.97, 0.97), (0.9, 0.8, 0.7)], ids=["cloud", "white", "warm"])
-def test_a_sky_grows_as_in_the_pack(script, colour):
+def test_a_sky_grows_as_in_the_pack(script, numbers, colour):
     clouds = resize_image(torch.rand(1, 1, 5, 6, generator=torch.Generator().manual_seed(0)), 256, 320) - 0.5
     image = (torch.tensor(colour).view(3, 1, 1) + 0.1 * clouds).clamp(0, 1)
     image[..., 200:, :], image[..., 60:, 140:180] = 0.3, 0.4
     suspected = (torch.arange(256) < 210).view(1, 1, -1, 1).expand(1, 1, 256, 320)
     sky = suspected & (torch.arange(256) < 80).view(-1, 1)
-    numbers = SHRUNK.annotator("tiny-2").postprocess_metadata()[0]["sky"]["growth"]
-    found = script.grown_sky(*(each[0].movedim(0, -1).numpy() for each in (sky, suspected, image)), numbers)
+    found = script.grown_sky(*(each[0].movedim(0, -1).numpy() for each in (sky, suspected, image)), numbers["growth"])
     expected = grown_sky(sky, suspected, image)
     assert (expected & ~sky).any() == (colour[0] == 0.7)
     assert np.mean(found[..., 0] != expected[0, 0].numpy()) < 1e-3

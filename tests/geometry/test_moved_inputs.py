@@ -259,10 +259,10 @@ FUNCTIONS = {
     "surfaces.normals.disparity_to_normals": lambda scene: normals.disparity_to_normals(COARSE(scene.inverse)),
     "surfaces.normals.midas_normals": lambda scene: normals.midas_normals(scene.inverse),
     "surfaces.normals.dmap2norm": lambda scene: normals.dmap2norm(scene.depth),
-    "surfaces.panorama_normals.panorama_normals": lambda scene: panorama_normals.panorama_normals(scene.depth),
+    "surfaces.panorama_normals.panorama_normals": lambda scene: panorama_normals.panorama_normals(of_some_pixels(scene, 2).depth),
     "surfaces.plane_fit.fit_planes": lambda scene: planes_of(scene, False),
     "surfaces.plane_fit.fit_planes, soft": lambda scene: planes_of(scene, True),
-    "surfaces.scattered_fit.fit_scattered": lambda scene: planes_of(of_every_second_pixel(scene), False, scattered_fit.fit_scattered),
+    "surfaces.scattered_fit.fit_scattered": lambda scene: planes_of(of_some_pixels(scene, 3), False, scattered_fit.fit_scattered),
     "surfaces.sparse_fit.fit_isolated": lambda scene: planes_of(scene, False, sparse_fit.fit_isolated),
     "surfaces.point_map.sampled": lambda scene: point_map.sampled(scene.image),
     "surfaces.point_map.find_focal_and_shift": lambda scene: torch.stack(
@@ -289,7 +289,7 @@ FUNCTIONS = {
     "regions.planes.above_planes": lambda scene: planes.above_planes(shown(scene)[0], everywhere(scene)),
     "surfaces.derive.with_normals": lambda scene: derive.with_normals(scene.estimate).normals,
     "surfaces.noise.measure_noise": noise_of,
-    "surfaces.noise.measure_noise, small": lambda scene: noise_of(of_every_second_pixel(scene)),
+    "surfaces.noise.measure_noise, small": lambda scene: noise_of(of_some_pixels(scene, 2)),
     "surfaces.upsampling.enlarged_along": lambda scene: upsampling.enlarged_along(
         scene.image[:, :1, ::2], scene.inverse[..., ::2, :], scene.inverse, 2, 2
     ),
@@ -303,7 +303,8 @@ FUNCTIONS = {
 ELSE = {
     "takes no numbers of an image": (
         *(f"edges.{each}" for each in ("depth_edges.edge_growth", "depth_edges.edge_radius", "stretches.distances_to")),
-        *(f"regions.connected.{each}" for each in ("connected_to", "holes_of", "label_regions", "large_regions", "opened", "regions_with")),
+        *(f"regions.connected.{each}" for each in ("connected_to", "holes_of", "label_regions", "large_regions")),
+        *(f"regions.connected.{each}" for each in ("numbered", "opened", "regions_with")),
         *(f"regions.{each}" for each in ("planes.image_places", "points.pixel_at", "points.pixels_at")),
         "surfaces.upsampling.middles",
     ),
@@ -330,8 +331,8 @@ def pixels(scene):
     return torch.stack((u, v))[None]
 
 
-def of_every_second_pixel(scene):
-    return scene._replace(image=scene.image[..., ::2, ::2], depth=scene.depth[..., ::2, ::2])
+def of_some_pixels(scene, step):
+    return scene._replace(image=scene.image[..., ::step, ::step], depth=scene.depth[..., ::step, ::step])
 
 
 def moved(scene, seed):

@@ -1,5 +1,6 @@
 """Truth: depth disturbed by noise of known deviation and correlation, and surfaces without any, which must not be taken for noise."""
 
+import functools
 import importlib.util
 import math
 import sys
@@ -22,6 +23,7 @@ HEIGHT, WIDTH = 240, 320
 EVERYWHERE = torch.ones(1, 1, HEIGHT, WIDTH)
 
 
+@functools.cache
 def correlated(length, seed=0):
     """(1, 1, H, W) noise of deviation 1 that is shared over a square of `length` pixels; 1 = white."""
     noise = torch.randn(1, 1, HEIGHT, WIDTH, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
@@ -36,6 +38,7 @@ def correlated(length, seed=0):
     return noise / noise.std()
 
 
+@functools.cache
 def tilted_wall(near_far=2.0):
     """Inverse depth of a plane that is `near_far` times nearer at the bottom than at the top, and its normal for 55 degrees."""
     intrinsics = intrinsics_from_fov(55, HEIGHT, WIDTH)
@@ -100,6 +103,7 @@ def test_holes_do_not_hide_the_noise(holes):
     assert found.noise_length == pytest.approx(4.0, rel=0.3)
 
 
+@functools.cache
 def surfaces():
     v, u = torch.meshgrid(torch.arange(float(HEIGHT)).double(), torch.arange(float(WIDTH)).double(), indexing="ij")
     waves = 1 + 0.1 * torch.sin(u / 20) * torch.cos(v / 15)
