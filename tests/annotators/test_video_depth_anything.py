@@ -19,7 +19,7 @@ from tests import video_depth_oracle as ORACLE
 
 VIT, DPT = VitConfig(32, 4, 2, (0, 1, 2, 3), grid=5), DptConfig((16, 24, 64, 128), 64)
 RELATIVE, METRIC = MODELS["video-depth-anything-small"], MODELS["video-depth-anything-metric-small"]
-HEIGHT, WIDTH, SIZE = 56, 84, 56
+HEIGHT, WIDTH, SIZE = 28, 42, 28
 
 
 def four_at_once(step, total):
@@ -101,7 +101,7 @@ def test_a_module_sees_as_many_pixels_at_once_as_memory_holds(monkeypatch):
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("spec", "total"),
-    [*((RELATIVE, total) for total in (7, 1, 23, 24, 25, 32, 46, 56, 70)), (METRIC, 7), (METRIC, 56)],
+    [*((RELATIVE, total) for total in (7, 1, 24, 25, 32, 56, 70)), (METRIC, 56)],
     ids=lambda value: value if isinstance(value, int) else value.quantity.value,
 )
 def test_a_video_is_the_published_scheme(oracle, spec, total):
