@@ -120,11 +120,11 @@ def test_windows_aligned_at_the_networks_size_are_nearly_those_aligned_enlarged(
     frames = clip(total, height, width)
 
     def enlarged(window):
-        maps = oracle(annotator.normalised(annotator.resize_images(window, SIZE)))
+        maps = oracle(annotator.normalised(annotator.resize_images(window, 2 * SIZE)))
         return torch.nn.functional.interpolate(maps, (height, width), mode="bilinear").clamp(min=0)
 
     expected = ORACLE.video(enlarged, frames, metric=False)
-    found = torch.nn.functional.interpolate(depth_of_video(annotator, frames), (height, width), mode="bilinear")
+    found = torch.nn.functional.interpolate(depth_of_video(annotator, frames, size=2 * SIZE), (height, width), mode="bilinear")
     apart = (found - expected).abs() / expected.abs().max()
     print(f"{height}x{width}, {total} frames: {apart.max():.1e} of the largest value, {apart.mean():.1e} on average")
     assert apart.max() < 2e-2 and apart.mean() < 2e-3
