@@ -232,7 +232,7 @@ def test_images_of_a_batch_have_nothing_to_do_with_each_other(annotator):
 def test_the_camera_is_noted(annotator):
     estimate = next(annotator.estimate_video([clip(3, 112, 168)], **{**ONE_SHOT, "fov": 60.0}))
     assert estimate.intrinsics.shape == (3, 3, 3)
-    assert estimate.intrinsics[0, 0, 0].item() == pytest.approx(42 / torch.tan(torch.tensor(torch.pi / 6)).item(), rel=1e-4)
+    assert estimate.intrinsics[0, 0, 0].item() == pytest.approx(WIDTH / 2 / torch.tan(torch.tensor(torch.pi / 6)).item(), rel=1e-4)
 
 
 def test_the_published_layout_loads_strictly(oracle):
