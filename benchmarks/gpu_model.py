@@ -67,7 +67,7 @@ LAUNCHES = {
 WAITING = frozenset(
     ("nonzero", "equal", "allclose", "_unique2", "unique_dim", "masked_select", "is_nonzero", "bincount", "_linalg_check_errors")
 )
-FRAMES = 6
+FRAMES = 4
 COPYING = frozenset(("_to_copy", "copy_"))
 
 
@@ -426,8 +426,8 @@ def count_video(model_id: str, gpu: Gpu, height: int, width: int) -> None:
 
 
 @torch.no_grad()
-def effect_rows(gpu: Gpu, height: int, width: int) -> dict[str, Callable[[], None]]:
-    """The rows of `effects.py` by name; each, called, counts itself, after one that does not count, a parallax with all its frames."""
+def effect_rows(gpu: Gpu, height: int, width: int) -> dict[str, Callable[..., None]]:
+    """The rows of `effects.py` by name; each, called, counts the last of so many `times` (2), a parallax with all its frames."""
     image = effects.read_image(Path(str(depth_normal.__file__)).parent / "app" / "coffee.jpg", (width, height))
     known = depth_normal.load_model("tiny", "float32", torch.device("cpu")).estimate(image.movedim(-1, 1))
     with pack_on(gpu):
@@ -436,9 +436,9 @@ def effect_rows(gpu: Gpu, height: int, width: int) -> dict[str, Callable[[], Non
         made = effects.rows(gpu.put(image), there, DEVICE)
 
     def counted(run: Callable[[], Any]) -> Callable[[], None]:
-        def count() -> None:
+        def count(times: int = 2) -> None:
             with torch.no_grad(), pack_on(gpu):
-                for _ in range(2):
+                for _ in range(times):
                     gpu.reset()
                     run()
 

@@ -19,7 +19,7 @@ from tests import video_depth_oracle as ORACLE
 
 VIT, DPT = VitConfig(32, 4, 2, (0, 1, 2, 3), grid=5), DptConfig((16, 24, 64, 128), 64)
 RELATIVE, METRIC = MODELS["video-depth-anything-small"], MODELS["video-depth-anything-metric-small"]
-HEIGHT, WIDTH, SIZE = 56, 84, 56
+HEIGHT, WIDTH, SIZE = 28, 42, 28
 
 
 def four_at_once(step, total):
@@ -101,7 +101,7 @@ def test_a_module_sees_as_many_pixels_at_once_as_memory_holds(monkeypatch):
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("spec", "total"),
-    [*((RELATIVE, total) for total in (7, 1, 23, 24, 25, 32, 46, 56, 70)), (METRIC, 7), (METRIC, 56)],
+    [*((RELATIVE, total) for total in (7, 1, 24, 25, 32, 56, 70)), (METRIC, 56)],
     ids=lambda value: value if isinstance(value, int) else value.quantity.value,
 )
 def test_a_video_is_the_published_scheme(oracle, spec, total):
@@ -120,11 +120,11 @@ def test_windows_aligned_at_the_networks_size_are_nearly_those_aligned_enlarged(
     frames = clip(total, height, width)
 
     def enlarged(window):
-        maps = oracle(annotator.normalised(annotator.resize_images(window, SIZE)))
+        maps = oracle(annotator.normalised(annotator.resize_images(window, 2 * SIZE)))
         return torch.nn.functional.interpolate(maps, (height, width), mode="bilinear").clamp(min=0)
 
     expected = ORACLE.video(enlarged, frames, metric=False)
-    found = torch.nn.functional.interpolate(depth_of_video(annotator, frames), (height, width), mode="bilinear")
+    found = torch.nn.functional.interpolate(depth_of_video(annotator, frames, size=2 * SIZE), (height, width), mode="bilinear")
     apart = (found - expected).abs() / expected.abs().max()
     print(f"{height}x{width}, {total} frames: {apart.max():.1e} of the largest value, {apart.mean():.1e} on average")
     assert apart.max() < 2e-2 and apart.mean() < 2e-3
@@ -232,7 +232,7 @@ def test_images_of_a_batch_have_nothing_to_do_with_each_other(annotator):
 def test_the_camera_is_noted(annotator):
     estimate = next(annotator.estimate_video([clip(3, 112, 168)], **{**ONE_SHOT, "fov": 60.0}))
     assert estimate.intrinsics.shape == (3, 3, 3)
-    assert estimate.intrinsics[0, 0, 0].item() == pytest.approx(42 / torch.tan(torch.tensor(torch.pi / 6)).item(), rel=1e-4)
+    assert estimate.intrinsics[0, 0, 0].item() == pytest.approx(WIDTH / 2 / torch.tan(torch.tensor(torch.pi / 6)).item(), rel=1e-4)
 
 
 def test_the_published_layout_loads_strictly(oracle):

@@ -50,6 +50,14 @@ def pip(*words: object, **options) -> str:
     return run(sys.executable, "-m", "pip", "--disable-pip-version-check", *words, **options)
 
 
+def as_installed() -> tuple[str, ...]:
+    """pip's option for a build with this Python's own setuptools, which need not be fetched once more."""
+    # not imported: setuptools changes the process that imports it
+    if int(importlib.metadata.version("setuptools").partition(".")[0]) < 77:
+        pytest.skip("the build backend needs setuptools 77 or newer")
+    return ("--no-build-isolation",)
+
+
 @pytest.fixture(scope="module")
 def wheel(source, registry, tmp_path_factory) -> Path:
     """As `pip install .` builds it, which takes setuptools from the registry."""
@@ -104,7 +112,7 @@ def test_the_module_runs_and_says_where_the_pages_are(wheel, tmp_path):
 
 def test_an_editable_install_leaves_nothing_either_and_its_module_runs(source, wheel, tmp_path):
     before = {path for path in source.rglob("*") if "__pycache__" not in path.parts}
-    pip("install", "-q", "--no-deps", "--target", tmp_path, "-e", source)
+    pip("install", "-q", "--no-deps", *as_installed(), "--target", tmp_path, "-e", source)
     assert {path for path in source.rglob("*") if "__pycache__" not in path.parts} == before
     code = f"import runpy, site, sys; site.addsitedir({str(tmp_path)!r}); sys.argv = ['', '--version']; "
     code += "runpy.run_module('depth_normal', None, '__main__')"
@@ -114,14 +122,12 @@ def test_an_editable_install_leaves_nothing_either_and_its_module_runs(source, w
 def test_the_wheel_can_be_built_from_the_source_archive(source, content, tmp_path):
     """Of which git's list decides nothing: it must hold the build backend."""
     code = "import sys; sys.path.insert(0, 'packaging'); import backend; print(backend.build_sdist(sys.argv[1]))"
-    # not imported: setuptools changes the process that imports it
-    if int(importlib.metadata.version("setuptools").partition(".")[0]) < 77:
-        pytest.skip("the build backend needs setuptools 77 or newer")
+    own_setuptools = as_installed()
     name = run(sys.executable, "-c", code, tmp_path, cwd=source).splitlines()[-1]
     with tarfile.open(tmp_path / name) as archive:
         archive.extractall(tmp_path / "unpacked", filter="data")
     (folder,) = (tmp_path / "unpacked").iterdir()
-    pip("wheel", "-q", "--no-deps", "-w", tmp_path, folder)
+    pip("wheel", "-q", "--no-deps", *own_setuptools, "-w", tmp_path, folder)
     (path,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(path) as archive:
         assert {name.removeprefix("depth_normal/") for name in archive.namelist() if name.startswith("depth_normal/")} == content
