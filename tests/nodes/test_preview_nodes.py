@@ -83,16 +83,18 @@ def test_relight_gives_the_page_the_first_images_surfaces(temp):
     assert isinstance(Relight().execute(image, normal_map=torch.rand(2, 8, 8, 3))["ui"][live.KEY][0]["depth"], dict), "a wall"
 
 
-def test_the_page_gets_no_highlights_at_soft_edges(temp):
+def test_the_page_gets_no_highlights_at_soft_edges_and_near_things_thin_at_their_rims(temp):
     """A ramp of depth of six pixels, whose normals lead from one thing to the other: they are half as long."""
     inverse = 0.3 + 0.5 * ((torch.arange(320.0) - 157) / 6).clamp(0, 1)
     normals = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).expand(1, 3, 120, 320)
     scene = Estimate((1 / inverse).expand(1, 1, 120, 320).contiguous(), Quantity.METRIC_DEPTH, normals, Axes.OPENGL)
     (payload,) = Relight().execute(torch.full((1, 120, 320, 3), 0.4), geometry=scene)["ui"][live.KEY]
     with Image.open(temp / payload["maps"]["filename"]) as maps:
-        coded = torch.from_numpy(np.asarray(maps)[60, :, :3] / 127.5 - 1)
-    length = coded.norm(dim=-1)
+        of_normals, of_depth = np.asarray(maps)[[60, 120 + 60]]
+    length = torch.from_numpy(of_normals / 127.5 - 1).norm(dim=-1)
     assert length[:140].min() > 0.98 and length[180:].min() > 0.98 and length[158:163].max() < 0.65
+    thickness = of_depth[:, 2] >> 2
+    assert thickness[:155].min() > 60 and thickness[220:].min() > 60 and thickness[165] < 10
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 700), (700, 3)])
