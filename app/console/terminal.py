@@ -126,11 +126,11 @@ def program() -> str:
     module = getattr(getattr(sys.modules["__main__"], "__spec__", None), "name", "")
     if module.partition(".")[0] == __name__.partition(".")[0]:  # python -m
         return f"{quoted(sys.executable)} -m {module.removesuffix('.__main__')}"
-    return _typed(Path(sys.argv[0]), os.environ.get("PATH"))
+    return _typed(Path(sys.argv[0]), os.pathsep.join(os.get_exec_path()))
 
 
 @functools.cache  # the page's server says it of each image, several times a second
-def _typed(started: Path, path: str | None) -> str:
+def _typed(started: Path, path: str) -> str:
     on_path = shutil.which(NAME, path=path)
     if started.stem != NAME or (on_path and Path(on_path).with_suffix("").resolve() == started.with_suffix("").resolve()):
         return NAME

@@ -15,7 +15,7 @@ _MOST_PLANES = 4
 _LEAST_SHARE = 0.08  # of the pixels around, on each
 _MOST_BEHIND = 0.3  # share of the pixels: a plane with more behind it is no background
 _FARTHEST = 0.05  # quantile of inverse depth, where there is no plane
-_TRIALS, _SAMPLES, _AT_ONCE = 1000, 4000, 125
+_TRIALS, _SAMPLES, _AT_ONCE = 1000, 4000, 250
 _FITS, _STILL = 20, 1e-4  # a few fits end near the three pixels that chance chose; what moves by less is at its end
 
 
@@ -53,12 +53,13 @@ def largest_plane(places: Tensor, nearness: Tensor, left: Tensor, random: torch.
     values = torch.cat((places, nearness[:, None]), 1).T / PLANE_DISTANCE
     sampled = values[:, sample]
     disagree = torch.cat([(each @ sampled).clamp_(-1, 1).square_().sum(1) for each in rows])
-    plane, steadied = planes[disagree.argmin()], 1e-9 * torch.eye(3, dtype=places.dtype)
+    plane, steadied = planes[disagree.argmin()], 1e-9 / PLANE_DISTANCE**2 * torch.eye(3, dtype=places.dtype)
     values = values[:, left]
+    at, there, transposed = values[:3], values[3], values.T
     for _ in range(_FITS):
-        weights = (plane @ values[:3]).sub_(values[3]).square_().add_(1).square_().reciprocal_()
-        sums = (values[:3] * weights) @ values.T * PLANE_DISTANCE**2
-        before, plane = plane, torch.linalg.solve(sums[:, :3] + steadied, sums[:, 3])
+        weights = (plane @ at).sub_(there).square_().add_(1).pow_(-2)
+        square, right = ((at * weights) @ transposed).split((3, 1), 1)
+        before, plane = plane, torch.linalg.solve(square + steadied, right).flatten()
         if bool((plane - before).abs().amax() < _STILL):
             break
     return plane
