@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 from contextlib import contextmanager
 
@@ -84,10 +85,13 @@ def python(code, *words, **options):
             exec(code, {"__name__": "__main__"})
             status = 0
         except SystemExit as end:
-            status = int(end.code or 0)
+            status = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+            if isinstance(end.code, str):
+                print(end.code, file=sys.stderr)
         except BaseException:  # noqa: BLE001 - as the interpreter
             traceback.print_exc()
         finally:
+            threading._shutdown()  # as at Python's end: waits for threads
             sys.stdout.flush()
             os._exit(status)
 
@@ -95,3 +99,19 @@ def python(code, *words, **options):
         return subprocess.Popen([sys.executable, "-c", code, *map(str, words)], **options)
     # Python itself ignores SIGPIPE.
     return subprocess.Popen([sys.executable], preexec_fn=run, restore_signals=False, **options)
+
+
+def end_of(process, timeout=300):
+    """What a process of `python` printed, (stdout, stderr), each None where it is no pipe; kills one that does not end in time."""
+    try:
+        return process.communicate(timeout=timeout)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+
+
+def exit_code_of(process):
+    """The exit code, of a process that is killed where it does not end in time."""
+    end_of(process)
+    return process.returncode

@@ -101,14 +101,13 @@ def test_a_frame_of_a_video_asks_no_more_of_a_gpu_than_its_budget(name, gpu):
     assert not gpu.exceeds(gpu_model.VIDEOS[name], gpu_model.FRAMES)
 
 
-def exceeds(gpu, count, name, **allowed):
+def exceeds(gpu, count, name):
     """What an effect asks too much. Whatever is made once, and kept, does not count."""
-    budget = replace(gpu_model.EFFECTS[name], **allowed)
     over = ["not counted"]
     for _ in range(2):
         if over:
             count(times=1)
-            over = gpu.exceeds(budget, gpu_model.images_of(name))
+            over = gpu.exceeds(gpu_model.EFFECTS[name], gpu_model.images_of(name))
     return over
 
 
@@ -121,9 +120,7 @@ def test_an_effect_asks_no_more_of_a_gpu_than_its_budget(name, gpu, rows):
 def test_effects_keep_their_budgets_at_the_size_that_these_are_for(gpu):
     made = gpu_model.effect_rows(gpu, 270, 480)
     assert gpu_model.EFFECTS.keys() == made.keys() - {gpu_model.effects.UNIT}
-    # of any size there are as many copies, which the quick test counts
-    any_copies = {name: {} if name in OF_THE_BUDGETS_SIZE_ALONE else {"copies": 99} for name in gpu_model.EFFECTS}
-    over = {name: exceeds(gpu, made[name], name, **allowed) for name, allowed in any_copies.items()}
+    over = {name: exceeds(gpu, made[name], name) for name in gpu_model.EFFECTS}
     assert not any(over.values()), over
 
 

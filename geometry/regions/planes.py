@@ -5,6 +5,8 @@ In inverse depth a plane of the scene is a plane, whatever the scale and shift o
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -60,7 +62,7 @@ def largest_plane(places: Tensor, nearness: Tensor, left: Tensor, random: torch.
         weights = (plane @ at).sub_(there).square_().add_(1).pow_(-2)
         square, right = ((at * weights) @ transposed).split((3, 1), 1)
         before, plane = plane, torch.linalg.solve(square + steadied, right).flatten()
-        if bool((plane - before).abs().amax() < _STILL):
+        if float(torch.dist(plane, before, math.inf)) < _STILL:
             break
     return plane
 

@@ -32,7 +32,7 @@ from depth_normal.app.batch.staging import check_run_marker, open_run_marker
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import FileFormatError, file_lock, paths, read_image
 from depth_normal.model_loader.comfy.placement import Placement
-from tests.forked import COMMAND, python
+from tests.forked import COMMAND, end_of, python
 
 SMALL, OPTIONS = ("--model", "tiny", "--size", "64"), Options(MODELS["tiny"], size=64)
 PROCESSES = "starts other processes"
@@ -561,7 +561,7 @@ def test_a_log_has_no_progress_bar_and_complaints_have_lines_of_their_own(photos
     (photos / "002.png").write_text("no image")
     words = ("estimate", photos, "--out", tmp_path / "out", *SMALL)
     with python(COMMAND, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
-        results, said = (stream.decode() for stream in run.communicate(timeout=300))
+        results, said = (stream.decode() for stream in end_of(run))
     assert run.returncode == 1 and "\r" not in said
     loading, bad, last = said.splitlines()
     assert loading.startswith("loading") and last.startswith("depth-normal: 3 done")

@@ -12,7 +12,7 @@ import pytest
 from depth_normal.app.batch import name_locks
 from depth_normal.app.batch.name_locks import NameLockedError, locked_names
 from depth_normal.app.batch.records import RECORDS
-from tests.forked import python
+from tests.forked import end_of, python
 
 needs_processes_of_unix = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks, and stops processes by signals")
 
@@ -181,6 +181,6 @@ print(sorted(path.name for path in (out / RECORDS).iterdir() if path.suffix != "
 @pytest.mark.slow("starts other processes")
 def test_of_writers_killed_at_any_moment_records_and_files_agree(tmp_path):
     with python(KILLED, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
-        left, complaints = run.communicate(timeout=600)
+        left, complaints = end_of(run)
     assert run.returncode == 0, complaints
     assert left.strip() == "['lock']", "nothing is left of the dead"

@@ -18,7 +18,7 @@ from depth_normal.app.batch import staging
 from depth_normal.app.batch.options import Options
 from depth_normal.app.batch.run import GO_ON
 from depth_normal.geometry.files import paths, read_image
-from tests.forked import python
+from tests.forked import exit_code_of, python
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "somewhere")
 TINY = ("--model", "tiny", "--size", "32")
@@ -200,7 +200,7 @@ def test_a_killed_run_leaves_nothing_half_written(at, anew, photos, capsys):
     if anew:
         assert cli.main(words) == 0
         words += ["--density", "0.5"]
-    assert python(KILLED, at, *words).wait(60) == -signal.SIGKILL
+    assert exit_code_of(python(KILLED, at, *words)) == -signal.SIGKILL
     before = times()
     assert all(read_image(Path("out") / name).shape == (32, 48, 3) for name in before)
     capsys.readouterr()

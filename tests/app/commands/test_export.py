@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from depth_normal.app import onnx_export as exporting
 from depth_normal.app.cli import main
 from depth_normal.model_loader import load_model
-from tests.forked import COMMAND, python
+from tests.forked import COMMAND, exit_code_of, python
 from tests.graph_families import OLD_EXPORTER
 
 onnx = pytest.importorskip("onnx")
@@ -158,7 +158,7 @@ from pathlib import Path
 from depth_normal.app import onnx_export as export
 export.export_graph = lambda *_: os._exit(9)
 export.export("tiny", Path({str(tmp_path / "tiny.onnx")!r}))"""
-    assert python(script).wait() == 9
+    assert exit_code_of(python(script)) == 9
     assert list(tmp_path.iterdir())
     with quick(exported_tiny):
         exporting.export("tiny", tmp_path / "tiny.onnx")

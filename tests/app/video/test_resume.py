@@ -23,7 +23,7 @@ from depth_normal.model_loader.inference.video import VideoState
 from tests import graph_families as FAMILIES
 from tests import tiny_depth as TINY
 from tests import videos as VIDEOS
-from tests.forked import python
+from tests.forked import exit_code_of, python
 
 TESTS = Path(__file__).parents[2]
 frames_of, stop_after = VIDEOS.frames_of, VIDEOS.stop_after
@@ -89,7 +89,7 @@ def test_a_video_in_windows_that_was_killed_goes_on_bit_by_bit(video, weights, w
     done = []
     for after in (24, 22):
         going_on = words(video, tmp_path / "out.mkv", weights, "--codec", "ffv1", "--resume")
-        assert python(KILLED, TESTS / "tiny_depth.py", MODEL, after, *going_on).wait(600) == -signal.SIGKILL
+        assert exit_code_of(python(KILLED, TESTS / "tiny_depth.py", MODEL, after, *going_on)) == -signal.SIGKILL
         done.append(sum(pieces_of(tmp_path)))
     assert done == [24, 46]
     assert cli.main(words(video, tmp_path / "out.mkv", weights, "--codec", "ffv1", "--resume")) == 0

@@ -14,7 +14,7 @@ from depth_normal.app.batch.options import Options
 from depth_normal.app.video import segments as video_segments
 from depth_normal.model_loader import free
 from tests import videos as VIDEOS
-from tests.forked import python
+from tests.forked import exit_code_of, python
 
 frames_of, stop_after = VIDEOS.frames_of, VIDEOS.stop_after
 OPTIONS = ("--model", "tiny", "--size", "32", "--segment", "8", "--codec", "ffv1")
@@ -86,7 +86,7 @@ def test_a_folder_keeps_its_tree_and_a_second_run_leaves_what_is_finished(clips,
 def test_a_run_that_was_killed_goes_on_in_the_middle_of_a_video(clips, whole, capsys):
     """In the second video, whose first piece is finished; the first is left as it is."""
     words = ["video", "clips", "--recursive", "-o", "maps", *OPTIONS, "--resume"]
-    assert python(VIDEOS.KILLED, 29, *words).wait(600) == -signal.SIGKILL and results("maps") == ["a_depth.mkv"]
+    assert exit_code_of(python(VIDEOS.KILLED, 29, *words)) == -signal.SIGKILL and results("maps") == ["a_depth.mkv"]
     first = Path("maps/a_depth.mkv").stat().st_mtime_ns
     assert run("clips", "--recursive", "--resume") == 0
     said = capsys.readouterr()

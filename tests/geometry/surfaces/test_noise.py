@@ -298,5 +298,9 @@ def test_clean_scenes_stay_below_the_bar(benchmark, true_scenes):
     ("condition", "bar"), [("noise 0.5 %", 2.4), ("noise 0.1 %", 1.2), ("8-bit", 3.0), ("sensor", 3.2), ("registered", 6.5), ("lidar", 6.0)]
 )
 def test_scenes_stay_below_the_bars(benchmark, rendered_scenes, condition, bar):
-    """Ray-traced ones stay below half of them."""
     assert mean_error(benchmark, rendered_scenes, condition) < bar
+
+
+@pytest.mark.slow("takes more than a second")
+def test_ray_traced_scenes_stay_below_half_a_bar(benchmark, traced_scenes):
+    assert mean_error(benchmark, traced_scenes, "sensor") < 3.2 / 2
