@@ -38,6 +38,7 @@ from tests import (
 
 ROOT = Path(__file__).resolve().parent.parent
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_SLOW = pytest.StashKey[int]()  # how many are left out
 _NEW_OBJECTS = 5000  # between two collections: with Python's 700 these take a twentieth of the time
 _MUCH_MEMORY = 3 * 2**28  # bytes: to look for what nobody needs takes thirty milliseconds
 _TINY = {}  # the networks that `tiny_at_hand` copies, by their types
@@ -96,7 +97,9 @@ def pytest_collection_modifyitems(config, items):
         for name in SLOW_FIXTURES.keys() & set(item.fixturenames):
             item.add_marker(pytest.mark.slow(SLOW_FIXTURES[name]))
     if not config.getoption("--all") and not any("::" in word for word in config.args):  # who names a slow test is told why it is skipped
-        _leave_out([item for item in items if item.get_closest_marker("slow")], config, items)
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        config.stash[_SLOW] = len(slow)
+        _leave_out(slow, config, items)
 
 
 def _keep_first_cases(most, config, items):
@@ -113,6 +116,11 @@ def _leave_out(those, config, items):
     left_out = {item.nodeid for item in those}
     items[:] = [item for item in items if item.nodeid not in left_out]
     config.hook.pytest_deselected(items=those)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if count := config.stash.get(_SLOW, 0):
+        terminalreporter.write_line(f"slow tests left out: {count}; --all runs them")
 
 
 def pytest_collection_finish(session):

@@ -20,7 +20,10 @@ def test_slow_tests_are_left_out_but_where_one_is_named(words, all_of_them, left
     conftest = request.config.pluginmanager.get_plugin(str(Path(__file__).with_name("conftest.py")))
     marks = {"a.py::one": {}, "a.py::two": {"slow": pytest.mark.slow("why").mark}}
     items = [SimpleNamespace(nodeid=name, get_closest_marker=each.get, fixturenames=[]) for name, each in marks.items()]
-    config = SimpleNamespace(args=words, getoption={"--cases": None, "--all": all_of_them}.get, hook=SimpleNamespace())
+    config = SimpleNamespace(args=words, getoption={"--cases": None, "--all": all_of_them}.get, hook=SimpleNamespace(), stash={})
     config.hook.pytest_deselected = lambda items: None
     conftest.pytest_collection_modifyitems(config, items)
     assert [item.nodeid for item in items] == list(marks)[:left]
+    written = []
+    conftest.pytest_terminal_summary(SimpleNamespace(write_line=written.append), config)
+    assert written == (["slow tests left out: 1; --all runs them"] if left == 1 else [])

@@ -93,17 +93,17 @@ def test_sharp_depth_stays_as_it_is():
 
 
 @pytest.mark.parametrize(
-    ("inverse", "shared"),
+    ("inverse", "common"),
     [
         ([[1.0, 1.0], [1.0, 0.7]], {1, 2}),  # the fold runs from the bottom left to the top right
         ([[1.0, 1.0], [0.7, 1.0]], {0, 3}),
         ([[1.0, 1.105], [1.0, 1.1]], {1, 2}),  # noise decides nothing
     ],
 )
-def test_a_cell_is_cut_along_the_clearly_smaller_jump(inverse, shared):
+def test_a_cell_is_cut_along_the_clearly_smaller_jump(inverse, common):
     joins = Joins(torch.ones(2, 1, dtype=torch.bool), torch.ones(1, 2, dtype=torch.bool))
     _, triangles = grid_triangles(1 / np.array(inverse, np.float32), joins)
-    assert set(map(int, triangles[0])) & set(map(int, triangles[1])) == shared
+    assert set(map(int, triangles[0])) & set(map(int, triangles[1])) == common
 
 
 def test_triangles_need_two_joined_sides_and_points_a_triangle():
