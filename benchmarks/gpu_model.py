@@ -435,7 +435,7 @@ def effect_rows(gpu: Gpu, height: int, width: int) -> dict[str, Callable[..., No
         there: Estimate = replace(known, **{name: gpu.put(value) for name, value in maps.items()})
         made = effects.rows(gpu.put(image), there, DEVICE)
 
-    def counted(run: Callable[[], Any]) -> Callable[[], None]:
+    def counted(run: Callable[[], Any]) -> Callable[..., None]:
         def count(times: int = 2) -> None:
             with torch.no_grad(), pack_on(gpu):
                 for _ in range(times):

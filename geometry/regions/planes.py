@@ -52,14 +52,14 @@ def largest_plane(places: Tensor, nearness: Tensor, left: Tensor, random: torch.
     planes = torch.linalg.solve(corners[apart], nearness[threes[apart]][..., None])[..., 0]
     # So few at once that their distances from all samples stay in the processor's cache.
     rows = torch.cat((planes, -torch.ones_like(planes[:, :1])), 1).split(_AT_ONCE)
-    values = torch.cat((places, nearness[:, None]), 1).T / PLANE_DISTANCE
+    values = torch.cat((places, nearness[:, None]), 1).T / PLANE_DISTANCE  # (4, N): what is more than 1 off a plane is not on it
     sampled = values[:, sample]
     disagree = torch.cat([(each @ sampled).clamp_(-1, 1).square_().sum(1) for each in rows])
     plane, steadied = planes[disagree.argmin()], 1e-9 / PLANE_DISTANCE**2 * torch.eye(3, dtype=places.dtype)
     values = values[:, left]
-    at, there, transposed = values[:3], values[3], values.T
+    at, inverse, transposed = values[:3], values[3], values.T
     for _ in range(_FITS):
-        weights = (plane @ at).sub_(there).square_().add_(1).pow_(-2)
+        weights = (plane @ at).sub_(inverse).square_().add_(1).pow_(-2)
         square, right = ((at * weights) @ transposed).split((3, 1), 1)
         before, plane = plane, torch.linalg.solve(square + steadied, right).flatten()
         if float(torch.dist(plane, before, math.inf)) < _STILL:

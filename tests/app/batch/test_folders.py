@@ -604,7 +604,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
         while "once more stops at once" not in process.stderr.readline():
             pass
         process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=30)[1].splitlines()[-1] == "depth-normal: stopped"
+        assert end_of(process, 30)[1].splitlines()[-1] == "depth-normal: stopped"
     assert process.returncode == 130
 
 
@@ -637,7 +637,7 @@ def test_two_processes_into_one_folder(tmp_path):
     photos, out = save_photos(tmp_path / "photos", 20), tmp_path / "out"
     words = ("estimate", photos, "--out", out, *SMALL)
     both = [python(COMMAND, *words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=300)[1] for process in both]
+    said = [end_of(process)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert estimate(photos, tmp_path / "alone") == 0
     assert made(out) == made(tmp_path / "alone")

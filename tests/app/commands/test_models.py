@@ -13,7 +13,7 @@ from depth_normal.annotators.registry import all_specs
 from depth_normal.app import cli
 from depth_normal.app.commands.models import SUGGESTIONS
 from depth_normal.model_loader.weights import find
-from tests.forked import python
+from tests.forked import end_of, python
 
 MODELS = {spec.id: spec for spec in all_specs()}
 
@@ -152,6 +152,6 @@ def test_a_terminated_command_leaves_no_half_written_file(tmp_path):
         assert process.stdout.readline() == "writing\n"
         assert list(tmp_path.iterdir())
         process.terminate()
-        assert "depth-normal: stopped" in process.communicate(timeout=120)[1]
+        assert "depth-normal: stopped" in end_of(process, 120)[1]
         assert process.returncode == 143
     assert list(tmp_path.iterdir()) == []

@@ -43,7 +43,7 @@ from depth_normal.model_loader import load_model
 from depth_normal.options.parallax import LoopOptions
 from depth_normal.options.video import PRESETS, ClipOptions, VideoOptions
 from tests import videos as VIDEOS
-from tests.forked import COMMAND, python
+from tests.forked import COMMAND, end_of, python
 
 frames_of, stop_after = VIDEOS.frames_of, VIDEOS.stop_after
 av, moving_ball, seconds_of, sound_of, write_video = VIDEOS.av, VIDEOS.moving_ball, VIDEOS.seconds_of, VIDEOS.sound_of, VIDEOS.write_video
@@ -311,7 +311,7 @@ def test_ctrl_c_leaves_what_can_be_gone_on_with(tmp_path):
             break
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=200)
+    _, errors = end_of(process, 200)
     assert process.returncode == 130 and "--resume" in errors and "Traceback" not in errors
     done = json.loads(state.read_bytes())["pieces"]
     assert done and all((state.parent / name).is_file() for each in done for name in each["files"].values())
