@@ -1,7 +1,7 @@
 // Opens workflows in ComfyUI's own page, one after the other in one headless Chromium, and prints as JSON what became of them:
 //   PW=.../playwright-core/index.mjs node browser.mjs SERVER PACK NODE EXAMPLE.json TEMPLATES.json OLD.json WORKFLOW.json...
-// Each is opened as a file, and those that TEMPLATES names from the template browser, under the pack's name; then those that it names so
-// in every layout; then the OLD graph as a file, and the help of a NODE of the EXAMPLE is shown; the node and its help once more in Chinese.
+// What TEMPLATES names so is opened from the template browser, under the pack's name, and as a file; or in every layout; the rest as a file
+// alone; then the OLD graph as a file, and the help of a NODE of the EXAMPLE is shown; the node and its help once more in Chinese.
 // Nothing waits for a fixed time: a busy machine takes longer.
 import fs from 'node:fs'
 import path from 'node:path'
@@ -60,10 +60,17 @@ async function fromTemplates(name, count) {
   return graph(count)
 }
 
-async function fromFile(workflow) {
-  await page.evaluate(workflow => { window.app.graph.clear(); return window.app.loadGraphData(workflow) }, workflow)
+const open = (workflow, ...way) => page.evaluate(([workflow, way]) => { window.app.graph.clear(); return window.app.loadGraphData(workflow, ...way) }, [workflow, way])
+
+// What the page made of a graph, and what it said of it.
+async function shown(workflow) {
   const nodes = await graph(workflow.nodes.length)
   return { nodes, dialogs: (await page.locator('[role=dialog], .p-dialog, .p-toast-message').allInnerTexts()).filter(Boolean) }
+}
+
+async function fromFile(workflow) {
+  await open(workflow)
+  return shown(workflow)
 }
 
 async function help(type) {
@@ -99,30 +106,28 @@ async function settled() {
 // Draws nodes by the page's newer renderer or by its canvas; false where the page is too old to have both.
 const draw = nodes2 => page.evaluate(nodes2 => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', nodes2), nodes2).then(() => true, () => false)
 
-// Templates in both renderers and two windows; those to be run also after it.
+// Templates in both renderers on a laptop, and on a large screen, which leaves a graph the more room in either; those to be run also after it.
 async function layouts({ layouts, runs }) {
   const found = []
-  for (const nodes2 of [false, true]) {
+  for (const [nodes2, width, height] of [[false, 1920, 1080], [false, 1366, 650], [true, 1366, 650]]) {
     if (!await draw(nodes2) && nodes2) continue
-    for (const [width, height] of [[1366, 650], [1920, 1080]]) {
-      await page.setViewportSize({ width, height })
-      for (const file of files) {
-        const workflow = JSON.parse(fs.readFileSync(file, 'utf8')), name = path.parse(file).name
-        if (!layouts.includes(name)) continue
-        await page.evaluate(([workflow, name]) => { window.app.graph.clear(); return window.app.loadGraphData(workflow, true, true, name, { openSource: 'template' }) }, [workflow, name])
-        await graph(workflow.nodes.length)
-        const entry = { name, nodes2, width, ...await settled() }
-        if (width === 1366 && runs.includes(name)) {
-          await page.evaluate(() => {
-            window.ran = new Promise(done => window.app.api.addEventListener('execution_success', done, { once: true }))
-            return window.app.queuePrompt(0)
-          })
-          await page.evaluate(() => window.ran.then(() => null))
-          await page.waitForTimeout(500)
-          entry.after = (await settled()).boxes
-        }
-        found.push(entry)
+    await page.setViewportSize({ width, height })
+    for (const [name, workflow] of Object.entries(workflows)) {
+      if (!layouts.includes(name)) continue
+      await open(workflow, true, true, name, { openSource: 'template' })
+      const opened = await shown(workflow)
+      report.files[name] ??= opened
+      const entry = { name, nodes2, width, ...await settled() }
+      if (width === 1366 && runs.includes(name)) {
+        await page.evaluate(() => {
+          window.ran = new Promise(done => window.app.api.addEventListener('execution_success', done, { once: true }))
+          return window.app.queuePrompt(0)
+        })
+        await page.evaluate(() => window.ran.then(() => null))
+        await page.waitForTimeout(500)
+        entry.after = (await settled()).boxes
       }
+      found.push(entry)
     }
   }
   await draw(false)
@@ -131,15 +136,15 @@ async function layouts({ layouts, runs }) {
 
 const report = { templates: {}, files: {} }
 const asked = JSON.parse(fs.readFileSync(templates, 'utf8'))
+const workflows = Object.fromEntries(files.map(file => [path.parse(file).name, JSON.parse(fs.readFileSync(file, 'utf8'))]))
 await start()
-for (const file of files) {
-  const workflow = JSON.parse(fs.readFileSync(file, 'utf8')), name = path.parse(file).name
-  if (asked.templates.includes(name)) report.templates[name] = await fromTemplates(name, workflow.nodes.length)
-  report.files[name] = await fromFile(workflow)
+for (const [name, workflow] of Object.entries(workflows)) {
+  const byCard = asked.templates.includes(name)
+  if (byCard) report.templates[name] = await fromTemplates(name, workflow.nodes.length)
+  if (byCard || !asked.layouts.includes(name)) report.files[name] = await fromFile(workflow)
 }
 report.layouts = await layouts(asked)
 report.old = await fromFile(JSON.parse(fs.readFileSync(old, 'utf8')))
-await start()
 await fromFile(JSON.parse(fs.readFileSync(example, 'utf8')))
 report.help = await help(helped)
 report.bad = [...bad]
