@@ -1,14 +1,14 @@
 // Opens graphs of before this pack had ids and a socket type of its own in ComfyUI's page, searches, and prints as JSON what was seen:
-//   PW=.../playwright-core/index.mjs node old_ids.mjs SERVER NODES2 SHOTS WORKFLOW.json...
-// NODES2 is "true" for Nodes 2.0; SHOTS is a folder for screenshots, or "".
+//   PW=.../playwright-core/index.mjs node old_ids.mjs SERVER SHOTS WORKFLOW.json...
+// SHOTS is a folder for screenshots, or "".
 import fs from 'node:fs'
 import path from 'node:path'
 
-const [server, nodes2, shots, ...files] = process.argv.slice(2)
+const [server, shots, ...files] = process.argv.slice(2)
 const { chromium } = await import(process.env.PW)
 const settings = {
   'Comfy.TutorialCompleted': true, 'Comfy.InstalledVersion': '99.0.0', 'Comfy.Release.Status': 'skip', 'Comfy.Locale': 'en',
-  'Comfy.VueNodes.Enabled': nodes2 === 'true',
+  'Comfy.VueNodes.Enabled': false,
 }
 await fetch(server + '/settings', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(settings) })
 

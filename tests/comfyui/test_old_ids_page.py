@@ -28,14 +28,14 @@ def as_before(text: str) -> str:
     return text.replace('"DEPTH_NORMAL_GEOMETRY"', '"GEOMETRY"')
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["canvas", "nodes2"])
-def seen(request, server, tmp_path_factory, run_driver):
-    """What became of the graphs: the driver's report. Shots are kept in $OLD_IDS_SHOTS, where that is set."""
+@pytest.fixture(scope="module")
+def seen(server, tmp_path_factory, run_driver):
+    """What became of the graphs, before anything draws them: the driver's report. Shots are kept in $OLD_IDS_SHOTS, where that is set."""
     folder, files = tmp_path_factory.mktemp("before"), []
     for path in WORKFLOWS:
         files.append(folder / path.name)
         files[-1].write_text(as_before(path.read_text()))
-    words = [server.address, str(request.param).lower(), os.environ.get("OLD_IDS_SHOTS", ""), *files]
+    words = [server.address, os.environ.get("OLD_IDS_SHOTS", ""), *files]
     return json.loads(run_driver(Path(__file__).with_name("old_ids.mjs"), *words))
 
 
