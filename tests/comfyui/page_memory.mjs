@@ -1,13 +1,13 @@
 // Adds live nodes to ComfyUI's page and deletes them, several times, and prints as JSON what the page holds after each time:
-//   PW=.../playwright-core/index.mjs node page_memory.mjs SERVER WORKFLOW.json PICTURE NODES2
-// PICTURE lies in the server's input folder; NODES2 is "true" for Nodes 2.0.
+//   PW=.../playwright-core/index.mjs node page_memory.mjs SERVER WORKFLOW.json PICTURE
+// PICTURE lies in the server's input folder. The page draws by its canvas first, then by Nodes 2.0.
 import fs from 'node:fs'
 
-const [server, file, picture, nodes2] = process.argv.slice(2)
+const [server, file, picture] = process.argv.slice(2)
 const { chromium } = await import(process.env.PW)
 const settings = {
   'Comfy.TutorialCompleted': true, 'Comfy.InstalledVersion': '99.0.0', 'Comfy.Release.Status': 'skip', 'Comfy.Locale': 'en',
-  'Comfy.VueNodes.Enabled': nodes2 === 'true', 'Comfy.RightSidePanel.IsOpen': false,
+  'Comfy.VueNodes.Enabled': false, 'Comfy.RightSidePanel.IsOpen': false,
 }
 await fetch(server + '/settings', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(settings) })
 
@@ -15,7 +15,7 @@ const args = ['--no-sandbox', '--disable-gpu', '--enable-unsafe-swiftshader']
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args })
 const page = await browser.newPage({ viewport: { width: 1500, height: 950 } })
 page.setDefaultTimeout(120000)
-const report = { errors: [], rounds: [] }
+const report = { errors: [], renderers: [] }
 page.on('pageerror', error => report.errors.push(error.message))
 const tools = await page.context().newCDPSession(page)
 
@@ -33,16 +33,6 @@ await page.addInitScript(() => {
 })
 await page.goto(server, { waitUntil: 'domcontentloaded' })
 await page.waitForFunction(() => 'DepthNormal_Relight' in (window.LiteGraph?.registered_node_types ?? {}) && window.app?.graph?.nodes.length)
-await page.evaluate(graph => window.app.loadGraphData(graph), workflow)
-await page.waitForFunction(count => window.app.graph.nodes.length === count, workflow.nodes.length)
-await page.evaluate(() => {
-  window.viewOf = node => node.widgets.find(widget => widget.name === '$$depth_normal').element.depthNormal
-  window.first = type => window.app.graph.nodes.find(node => node.type === type)
-  window.rest = time => new Promise(resolve => setTimeout(resolve, time))
-  return window.app.queuePrompt(0)
-})
-await page.waitForFunction(() => window.viewOf(window.first('DepthNormal_Relight')).frames > 0 && window.viewOf(window.first('DepthNormal_PreviewGeometry')).maps)
-await page.evaluate(() => { window.payload = window.viewOf(window.first('DepthNormal_Relight')).maps.payload })
 
 /** What is alive of a class of the page, after a garbage collection. */
 async function alive(prototypeOf, sum) {
@@ -91,20 +81,37 @@ const round = (inSubgraph) => page.evaluate(async inSubgraph => {
   return loaded
 }, inSubgraph)
 
-report.before = await held()
-for (let number = 0; number < 2; number++) {
-  const loaded = await round(false)
-  if (!number) report.full = await held()
+/** What the page holds with the workflow alone, with thirty nodes more, after each time that they were deleted, and after a subgraph of them. */
+async function seen(nodes2) {
+  await page.evaluate(nodes2 => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', nodes2), nodes2)
+  await page.evaluate(graph => window.app.loadGraphData(graph), workflow)
+  await page.waitForFunction(count => window.app.graph.nodes.length === count, workflow.nodes.length)
   await page.evaluate(() => {
-    for (const node of [...window.app.graph.nodes]) if (node.pos[1] >= 1000) window.app.graph.remove(node)
-    return window.rest(2500)
+    window.viewOf = node => node.widgets.find(widget => widget.name === '$$depth_normal').element.depthNormal
+    window.first = type => window.app.graph.nodes.find(node => node.type === type)
+    window.rest = time => new Promise(resolve => setTimeout(resolve, time))
+    return window.app.queuePrompt(0)
   })
-  report.rounds.push({ loaded, ...await held() })
+  await page.waitForFunction(() => window.viewOf(window.first('DepthNormal_Relight')).frames > 0 && window.viewOf(window.first('DepthNormal_PreviewGeometry')).maps)
+  await page.evaluate(() => { window.payload = window.viewOf(window.first('DepthNormal_Relight')).maps.payload })
+  const before = await held(), rounds = []
+  let full
+  for (let number = 0; number < 2; number++) {
+    const loaded = await round(false)
+    full ??= await held()
+    await page.evaluate(() => {
+      for (const node of [...window.app.graph.nodes]) if (node.pos[1] >= 1000) window.app.graph.remove(node)
+      return window.rest(2500)
+    })
+    rounds.push({ loaded, ...await held() })
+  }
+  // Loading a graph drops subgraphs without telling their nodes.
+  const loaded = await round(true)
+  await page.evaluate(graph => window.app.loadGraphData(graph, false), { ...workflow, nodes: [], links: [], groups: [] })
+  await page.evaluate(() => window.rest(3000))
+  return { before, full, rounds, subgraph: { loaded, ...await held() } }
 }
-// Loading a graph drops subgraphs without telling their nodes.
-const loaded = await round(true)
-await page.evaluate(graph => window.app.loadGraphData(graph, false), { ...workflow, nodes: [], links: [], groups: [] })
-await page.evaluate(() => window.rest(3000))
-report.subgraph = { loaded, ...await held() }
+
+for (const nodes2 of [false, true]) report.renderers.push(await seen(nodes2))
 await browser.close()
 console.log(JSON.stringify(report))
