@@ -28,7 +28,7 @@ async function visit(page, place = address) {
 const texts = (page, places) => page.locator(places).allTextContents()
 const states = page => page.$$eval('#jobs li', rows => rows.map(row => row.dataset.state))
 const until = (page, state, count) => page.waitForFunction(
-  ([state, count]) => document.querySelectorAll(`#jobs li[data-state=${state}]`).length >= count, [state, count], { timeout: 240000 }, // two hundred images, on a busy machine
+  ([state, count]) => document.querySelectorAll(`#jobs li[data-state=${state}]`).length >= count, [state, count], { timeout: 240000 }, // a hundred images, on a busy machine
 )
 const line = page => page.evaluate(() => document.querySelector('#stage span').textContent)
 const choose = (page, ...names) => page.setInputFiles('#pick-files', names)
@@ -117,7 +117,7 @@ const scenarios = {
     await page.locator('#jobs li').nth(1).click()
     await page.waitForSelector('#modes button')
     report.answer = (Date.now() - began) / 1000
-    await until(page, 'done', 200)
+    await until(page, 'done', 100)
     report.notices = await texts(page, '#notices p')
     report.rows = await page.locator('#jobs li').count()
     report.heading = await page.textContent('#queue-title')
