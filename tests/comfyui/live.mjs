@@ -40,9 +40,14 @@ const open = async graph => {
   await page.evaluate(graph => { window.app.graph.clear(); return window.app.loadGraphData(graph) }, graph)
   await page.waitForFunction(count => window.app.graph.nodes.length === count, graph.nodes.length)
 }
+// The nodes may show an earlier run of the same workflow before.
 const run = async () => {
-  await page.evaluate(() => window.app.queuePrompt(0))
-  await page.waitForFunction(() => window.viewOf('Relight')?.frames > 0 && window.viewOf('PreviewGeometry')?.maps)
+  await page.evaluate(() => {
+    window.finished = false
+    window.app.api.addEventListener('execution_success', () => { window.finished = true }, { once: true })
+    return window.app.queuePrompt(0)
+  })
+  await page.waitForFunction(() => window.finished && window.viewOf('Relight')?.frames > 0 && window.viewOf('PreviewGeometry')?.maps)
 }
 const values = () => page.evaluate(() => window.viewOf('Relight').widgets.values)
 const shoot = name => shots && page.screenshot({ path: path.join(shots, `${name}.png`) })
@@ -60,7 +65,7 @@ report.preview = await page.evaluate(() => {
 })
 
 // From the pointer's move to the changed picture, in the page.
-const measure = () => page.evaluate(async () => {
+report.milliseconds = await page.evaluate(async () => {
   const view = window.viewOf('Relight'), { stage } = view.view, times = []
   const at = (x, y) => { const { left, top, scale } = view.view.box(); return { clientX: left + x * scale * view.maps.width, clientY: top + y * scale * view.maps.height } }
   const send = (type, x, y) => stage.dispatchEvent(new PointerEvent(type, { ...at(x, y), button: 0, buttons: 1, pointerId: 1, isPrimary: true, bubbles: true, cancelable: true }))
@@ -79,12 +84,6 @@ const measure = () => page.evaluate(async () => {
   await window.rest()
   return times
 })
-// Other work on the machine slows a round down: the quickest of three counts.
-const quarter = times => times.map(each => each.took).sort((a, b) => a - b)[times.length >> 2]
-for (let round = 0; round < 3 && !(quarter(report.milliseconds ?? [{ took: Infinity }]) < 100); round++) {
-  const times = await measure()
-  if (!report.milliseconds || quarter(times) < quarter(report.milliseconds)) report.milliseconds = times
-}
 report.dragged = await values()
 
 // With a real mouse, and Shift for the depth.
