@@ -30,7 +30,7 @@ def as_before(text: str) -> str:
 
 @pytest.fixture(scope="module")
 def seen(server, tmp_path_factory, run_driver):
-    """What became of the graphs, before anything draws them: the driver's report. Shots are kept in $OLD_IDS_SHOTS, where that is set."""
+    """What became of the graphs, in whichever renderer: the driver's report. Shots are kept in $OLD_IDS_SHOTS, where that is set."""
     folder, files = tmp_path_factory.mktemp("before"), []
     for path in WORKFLOWS:
         files.append(folder / path.name)
