@@ -21,7 +21,7 @@ from depth_normal.app.batch.outputs import plan_outputs
 from depth_normal.app.batch.sources import find_images
 from depth_normal.geometry.estimate import Estimate, Quantity
 
-ROUNDS = 4
+ROUNDS = 2
 WRITES = "npz,depth,normals"
 
 
@@ -52,7 +52,7 @@ def model(request):
     return ("--model", "midas-v2.1-small", "--weights", str(weights), "--size", "64"), Options(MODELS["midas-v2.1-small"], weights, size=64)
 
 
-@pytest.mark.slow("estimates 128 images beside a program that keeps a core busy")
+@pytest.mark.slow("estimates 64 images beside a program that keeps a core busy")
 def test_an_image_gives_the_same_bytes_whichever_way_it_goes(photos, model, tmp_path, two_threads, busy_machine):
     words, options = model
 

@@ -153,32 +153,18 @@ def test_what_cannot_be_asked_for(words, message, folder, tmp_path, capsys):
     assert message in capsys.readouterr().err and not (tmp_path / RECORDS / "run.lock").exists()
 
 
-@pytest.mark.slow("runs Ray twice")
-def test_images_that_differ_in_their_extension_alone_fit_in_one_folder(folder, tmp_path, cluster, capsys):
-    photos, words = tmp_path / "photos", ("--keep-extension",)
-    photos.mkdir()
-    for name, number in (("a.jpg", 0), ("a.png", 1)):
-        shutil.copy(folder / f"p{number:02}.png", photos / name)
-    assert (
-        command(photos, "--out", tmp_path / "local", *words) == command(photos, "--out", tmp_path / "ray", "--engine", "ray", *words) == 0
-    )
-    assert contents(tmp_path / "local") == contents(tmp_path / "ray") and len(contents(tmp_path / "ray")) == 4
-    capsys.readouterr()
-    assert command(photos, "--out", tmp_path / "ray", "--engine", "ray", "--resume", *words) == 0
-    assert "2 skipped (done before)" in capsys.readouterr().err
-
-
 def test_files_are_those_of_the_local_engine_and_are_made_once(folder, tmp_path, cluster, capsys):
-    words = (folder, "--write", "depth,normals,npz")
+    """Images that differ in their extension alone fit in one folder, here as there."""
+    words = (folder, "--write", "depth,normals,npz,full-sbs", "--keep-extension")
     assert command(*words, "--out", tmp_path / "here") == 1
     with_ray = (*words, "--out", tmp_path / "ray", "--engine", "ray", "--workers", "2")
     assert command(*with_ray) == 1
     made = contents(tmp_path / "ray")
-    assert made == contents(tmp_path / "here") and len(made) == 36
+    assert made == contents(tmp_path / "here") and len(made) == 48
     (failure,) = (tmp_path / "ray" / RECORDS / "failures.jsonl").read_text().splitlines()
     assert json.loads(failure)["image"] == str(folder / "broken.png") and "not an image" in failure
     assert "12 done, 1 failed of 13 images" in capsys.readouterr().err
-    (tmp_path / "ray" / "p03.npz").unlink()
+    (tmp_path / "ray" / "p03.png.npz").unlink()
     assert command(*with_ray, "--resume", "--json-lines") == 1
     said = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
     assert {each["image"]: each["status"] for each in said} == {str(folder / "p03.png"): "done", str(folder / "broken.png"): "failed"}
@@ -194,22 +180,19 @@ def test_files_are_those_of_the_local_engine_and_are_made_once(folder, tmp_path,
         (("depth", "npz"), {"depth", "normals", "mask"}),
     ],
 )
-def test_only_maps_that_are_written_travel_between_the_steps(writes, travels, folder, tmp_path, cluster, monkeypatch):
+def test_only_maps_that_are_written_travel_between_the_steps(writes, travels, folder, tmp_path):
     """And the files are those of the local engine, which has all maps at hand."""
-
-    def noted(batch, job):
-        found = {field.name for field in batch.schema if str(field.type) == "large_binary" and batch[field.name].null_count < len(batch)}
-        (tmp_path / f"travelled {batch['index'][0]}").write_text(" ".join(found))
-        return steps.write_rows(batch, job)
-
-    monkeypatch.setattr(engine, "write_rows", noted)
     sources = [Source(path, Path(path.name)) for path in sorted(folder.glob("p*.png"))[:3]]
-    with_ray = made_with_ray(plan_outputs(sources, tmp_path / "ray", writes).todo, OPTIONS, RayOptions(workers=1, device="cpu"))
-    assert not [outcome.failure for outcome in with_ray if outcome.failure]
-    found = [set(path.read_text().split()) for path in tmp_path.glob("travelled *")]
-    assert found and all(each == travels for each in found)
+    todo = plan_outputs(sources, tmp_path / "steps", writes).todo
+    job = steps.Job(OPTIONS, writes, OPTIONS.settings(writes), device="cpu")
+    worker = steps.Worker(job)
+    for read in steps.read_rows(*engine._blocks(todo, range(3), 3), job):
+        for batch in worker(read):
+            maps = (each.name for each in batch.schema if str(each.type) == "large_binary")
+            assert {name for name in maps if not batch[name].null_count} == travels
+            assert steps.write_rows(batch, job)["failure"].null_count == 1
     list(estimate_files(OPTIONS.load("cpu"), plan_outputs(sources, tmp_path / "here", writes).todo, OPTIONS))
-    assert contents(tmp_path / "ray") == contents(tmp_path / "here") and len(contents(tmp_path / "ray")) == 3 * len(writes)
+    assert contents(tmp_path / "steps") == contents(tmp_path / "here") and len(contents(tmp_path / "steps")) == 3 * len(writes)
 
 
 def workers():
@@ -226,7 +209,7 @@ def workers():
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="processes are found in Linux's /proc")
 def test_a_lost_worker_loses_nothing(tmp_path, cluster):
-    images = [tmp_path / f"p{number:02}.png" for number in range(24)]
+    images = [tmp_path / f"p{number:02}.png" for number in range(16)]
     for number, path in enumerate(images):
         write_image(path, number)
     slow = replace(OPTIONS, size=640)  # so that it is at work when the first answer is here
@@ -245,7 +228,7 @@ def test_a_lost_worker_loses_nothing(tmp_path, cluster):
     for path in images:
         found = np.load(tmp_path / "out" / f"{path.stem}.npz")
         assert np.array_equal(found["depth"], per_image.estimate(model, per_image.read(path), slow).depth[0, 0].numpy())
-    assert len(list((tmp_path / "out").iterdir())) == 25
+    assert len(list((tmp_path / "out").iterdir())) == 17
 
 
 def test_what_was_lost_with_its_worker_is_tried_once_more_alone(folder, tmp_path, monkeypatch):
