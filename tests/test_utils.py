@@ -92,7 +92,7 @@ def test_vectors_have_torchs_lengths(channels):
     for scaled in (unit_vectors, layers.unit_vectors):
         assert torch.allclose(scaled(vectors), F.normalize(vectors, dim=1), atol=1e-6)
         assert not scaled(vectors)[1, :, 2, 3].any()
-        assert torch.allclose(scaled((1000 * vectors).half()).float(), F.normalize(vectors, dim=1), atol=2e-3)
+        assert torch.allclose(scaled((1000 * vectors).half()).float(), F.normalize(vectors, dim=1), atol=1e-3)  # their squares overflow
 
 
 class NamedMps(torch.Tensor):
