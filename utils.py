@@ -361,6 +361,8 @@ def vector_lengths(vectors: Tensor) -> Tensor:
 
 def unit_vectors(vectors: Tensor) -> Tensor:
     """Vectors (B, C, ...) at length 1; zero stays zero. As `F.normalize`, in a fraction of its time (see `vector_lengths`)."""
+    if vectors.dtype in (torch.float16, torch.bfloat16):
+        return unit_vectors(vectors.float()).to(vectors.dtype)
     return vectors / vector_lengths(vectors).clamp(min=1e-12)
 
 

@@ -26,6 +26,7 @@ from torch import Tensor
 from ..geometry.conventions import convert_normals
 from ..geometry.estimate import Axes, Estimate
 from ..options.checks import check_range
+from ..utils import unit_vectors
 from .base import Annotator, is_out_of_memory
 from .building import build_network, check_network, from_diffusers
 from .family import Request
@@ -125,7 +126,7 @@ class DiffusionAnnotator(Annotator):
         """The map of a decoded image: depth, or normals (B, 3, H, W) in the entry's native axes."""
         if self.spec.quantity is not None:
             return self.read_depth(decoded)
-        return F.normalize(decoded.clamp(-1, 1), dim=1, eps=1e-6)
+        return unit_vectors(decoded.clamp(-1, 1))
 
     def passes(self, options: Any) -> int:
         """The number of UNet passes for one image."""

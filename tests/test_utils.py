@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
+from depth_normal.annotators.networks import layers
 from depth_normal.annotators.preprocessing.resizing import round_to_multiple, scale_short_side
 from depth_normal.utils import (
     check_images,
@@ -85,11 +86,13 @@ def test_vectors_have_torchs_lengths(channels):
     vectors = torch.randn(2, channels, 5, 7, generator=torch.Generator().manual_seed(0))
     vectors[1, :, 2, 3] = 0
     assert torch.allclose(vector_lengths(vectors), torch.linalg.vector_norm(vectors, dim=1, keepdim=True), rtol=1e-6)
-    assert torch.allclose(unit_vectors(vectors), F.normalize(vectors, dim=1), atol=1e-6)
-    assert not unit_vectors(vectors)[1, :, 2, 3].any()
     for dtype in (torch.float16, torch.bfloat16):
         half = (100 * vectors).to(dtype)
         assert torch.equal(vector_lengths(half), vector_lengths(half.float()).to(dtype))
+    for scaled in (unit_vectors, layers.unit_vectors):
+        assert torch.allclose(scaled(vectors), F.normalize(vectors, dim=1), atol=1e-6)
+        assert not scaled(vectors)[1, :, 2, 3].any()
+        assert torch.allclose(scaled((1000 * vectors).half()).float(), F.normalize(vectors, dim=1), atol=1e-3)  # their squares overflow
 
 
 class NamedMps(torch.Tensor):

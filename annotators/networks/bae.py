@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .efficientnet import B5_CHANNELS, EfficientNetB5
+from .layers import unit_vectors
 from .published import PublishedNetwork, StateDict
 
 _CHANNELS = (1024, 512, 256, 128)
@@ -118,4 +119,4 @@ class Bae(PublishedNetwork):
 def _normalised(guess: Tensor) -> Tensor:
     """Unit vectors, and a certainty above 0, of four numbers a pixel."""
     vectors, certainty = guess.split((3, 1), 1)
-    return torch.cat((F.normalize(vectors, dim=1), F.elu(certainty) + (1 + _LEAST_CERTAINTY)), 1)
+    return torch.cat((unit_vectors(vectors), F.elu(certainty) + (1 + _LEAST_CERTAINTY)), 1)

@@ -119,6 +119,17 @@ _ROWS, _PRODUCTS = 128, 2**24
 """With fewer tokens, or fewer products in all, oneDNN's reordering of the weights takes longer than it saves."""
 
 
+def unit_vectors(vectors: Tensor) -> Tensor:
+    """Vectors (B, 2 or 3, ...) at length 1, of half precision computed in float32. On a CPU in a fraction of the time of `F.normalize`."""
+    if vectors.dtype in (torch.float16, torch.bfloat16):
+        return unit_vectors(vectors.float()).to(vectors.dtype)
+    first, *others = vectors.split(1, 1)
+    squares = first * first
+    for each in others:
+        squares = squares.addcmul(each, each)
+    return vectors / squares.sqrt().clamp(min=1e-12)
+
+
 class Linear(nn.Linear):
     """As `nn.Linear`; on AMD's CPUs large layers in float32 are computed as a convolution, whose results differ in the last bits."""
 

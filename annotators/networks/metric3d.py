@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .configs import Metric3dConfig
 from .dpt import resized
-from .layers import Linear
+from .layers import Linear, unit_vectors
 from .published import PublishedNetwork, StateDict, rename
 from .vit import PATCH, VisionTransformer
 
@@ -305,7 +305,7 @@ def _halved(x: Tensor) -> Tensor:
 
 
 def _with_concentration(normals: Tensor, concentration: Tensor) -> tuple[Tensor, Tensor]:
-    return F.normalize(normals, dim=1), F.elu(concentration) + (1 + _LEAST_CONCENTRATION)
+    return unit_vectors(normals), F.elu(concentration) + (1 + _LEAST_CONCENTRATION)
 
 
 def _enlarged(state: Tensor, mask: Tensor) -> Tensor:

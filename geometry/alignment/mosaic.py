@@ -208,11 +208,11 @@ def align_values(tile: Tensor, valid: Tensor, whole: Tensor, whole_weight: Tenso
         whole_weight: (N, 1, h, w) float, their weight, 0 to 1.
 
     Returns:
-        (N, 1, H, W): the tile's detail on the whole's shape. Where nothing is valid, any values. The device is not synchronised.
+        (N, 1, H, W): the tile's detail on the whole's shape. Where nothing is valid, any values. A GPU is waited for once.
     """
     small, weight = _means(tile, valid, whole)
     weight = weight * whole_weight
-    scale, shift = fit_robustly(small, whole, weight, small.new_full((), _NOISE_RATIO))
+    scale, shift = fit_robustly(small, whole, weight, _NOISE_RATIO)
     small = scale * small + shift
     slope, offset = _slow_line(small, whole - small, weight)
     slope, offset = (_at_size_of(tile, each) for each in (slope, offset))

@@ -100,9 +100,8 @@ def _as_theta(motion: Tensor, height: int, width: int) -> Tensor:
 
 def _rescaled(motion: Tensor, height: int, width: int) -> Tensor:
     """A (3, 3) movement with y in units of half the height, which was in units of half the width; the sides swapped, the other way."""
-    aspect = torch.ones_like(motion)
-    aspect[0, 1], aspect[1, 0], aspect[1, 2] = height / width, width / height, width / height
-    return motion * aspect
+    across, down = height / width, width / height
+    return motion * torch.tensor(((1, across, 1), (down, 1, down), (1, 1, 1)))
 
 
 def square(motion: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...utils import brightness, resize_map, sent_to, to_cpu, without_autocast
+from ...utils import brightness, resize_map, sent_to, to_cpu, vector_lengths, without_autocast
 from ..filters.extremes import largest_within
 from .camera_motion import camera_motion, has_settled, moved, sampled, sampling_grid, solve_positive_definite, square
 from .optical_flow import FlowTarget, optical_flow, texture, warped, window_mean
@@ -130,8 +130,8 @@ def _moving(before: Tensor, after: Tensor, motion: Tensor) -> Tensor:
     unknown = (moved(torch.ones_like(before), motion, "zeros") < 0.5).float()
     before = moved(before, motion)
     forward, backward = optical_flow(torch.cat((before, after)), torch.cat((after, before))).split(1)
-    believed = _length(forward + warped(backward, forward)) < _MISMATCH
-    moving = ((_length(forward) - _STILL) / (_MOVING - _STILL)).clamp(0, 1) * believed * (1 - largest_within(unknown, _BORDER))
+    believed = vector_lengths(forward + warped(backward, forward)) < _MISMATCH
+    moving = ((vector_lengths(forward) - _STILL) / (_MOVING - _STILL)).clamp(0, 1) * believed * (1 - largest_within(unknown, _BORDER))
     wrong = torch.cat([(each - after).square() for each in (before, warped(before, forward))])
     standing, explained = window_mean(wrong).split(1)
     moving = moving * ((standing - explained) / (standing + _NOISE) / _EXPLAINED).clamp(0, 1)
@@ -172,7 +172,3 @@ class _Refined:
 def _are_alike(before: Tensor, after: Tensor) -> bool:
     """True if nothing that moves could show in two thumbnails. Only a CPU is asked: another device would have to be waited for."""
     return before.device.type == "cpu" and bool(window_mean((before - after).square_()).amax() < _ALIKE * _NOISE)
-
-
-def _length(flow: Tensor) -> Tensor:
-    return flow.square().sum(1, keepdim=True).sqrt()

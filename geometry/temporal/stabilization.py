@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...options.video import VideoOptions
-from ...utils import resize_map, sent_to, to_cpu
+from ...utils import resize_map, sent_to, to_cpu, vector_lengths
 from ..alignment.scale_shift import fit_robustly
 from ..checks import check_map
 from ..conventions import unit_normals
@@ -285,18 +285,14 @@ class _Mean:
         if valid is not None:
             apart = apart * valid
         apart = box_means(apart, _WINDOW) / (_OTHERWISE * spread)
-        length = _length(apart)
+        length = vector_lengths(apart)
         says = apart * ((length - 1).clamp(0, 1) / length.clamp(min=1))
         if self.against is None:
             return says, torch.zeros_like(length)
-        agrees = ((says * self.against).sum(1, keepdim=True) / _length(self.against).clamp(min=_TINY)).clamp(0, 1)
+        agrees = ((says * self.against).sum(1, keepdim=True) / vector_lengths(self.against).clamp(min=_TINY)).clamp(0, 1)
         against = says + agrees * self.against
-        gives_way = (_length(against) - (_ON_END - 1)).clamp(0, 1)
+        gives_way = (vector_lengths(against) - (_ON_END - 1)).clamp(0, 1)
         return against * (1 - gives_way), gives_way
-
-
-def _length(vectors: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
 
 
 def _spread(values: Tensor) -> Tensor:
@@ -355,6 +351,6 @@ def _fit(values: Tensor, valid: Tensor, before: _Mean, unchanged: Tensor, quanti
     total = known.sum().clamp(min=1)
     changed = 1 - (unchanged * known).sum() / total
     weight = known * (unchanged + (1 - unchanged) * changed**_URGENCY)
-    noise_ratio = (weight / count.clamp(min=1)).sum() / weight.sum().clamp(min=1e-12)
+    noise_ratio = float((weight / count.clamp(min=1)).sum() / weight.sum().clamp(min=1e-12))
     scale, shift = fit_robustly(values, target, weight, noise_ratio, with_scale=quantity is not Quantity.METRIC_DEPTH)
     return sent_to(device, scale), sent_to(device, shift)

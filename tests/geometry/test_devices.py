@@ -250,10 +250,7 @@ ON_THE_CPU = (
 # function: how it is called, and why it waits for the device where it does
 CASES = {
     "alignment.scale_shift.fit_scale_shift": (lambda: scale_shift.fit_scale_shift(maps(), maps(), mask()), None),
-    "alignment.scale_shift.fit_robustly": (
-        lambda: scale_shift.fit_robustly(maps()[:1], maps()[:1], maps()[:1], torch.ones((), device=DEVICE)),
-        None,
-    ),
+    "alignment.scale_shift.fit_robustly": (lambda: scale_shift.fit_robustly(maps(), maps(), maps(), 1.0), SMALL),
     "camera.intrinsics_from_focal_length": (lambda: camera.intrinsics_from_focal_length(torch.ones(2, device=DEVICE), 4, 6), CAMERA),
     "camera.check_fov": (lambda: camera.check_fov(torch.ones(2, device=DEVICE)), ANGLE),
     "camera.intrinsics_from_fov": (lambda: camera.intrinsics_from_fov(torch.ones(2, device=DEVICE), 4, 6), ANGLE),
@@ -386,7 +383,7 @@ CASES = {
         None,
     ),
     "alignment.mosaic.cells_of": (lambda: mosaic.cells_of(100.0, 80.0), None),
-    "alignment.mosaic.align_values": (lambda: mosaic.align_values(maps(), maps(), maps()[..., :9, :9], maps()[..., :9, :9]), None),
+    "alignment.mosaic.align_values": (lambda: mosaic.align_values(maps(), maps(), maps()[..., :9, :9], maps()[..., :9, :9]), SMALL),
     "alignment.mosaic.align_normals": (lambda: mosaic.align_normals(maps(3), maps(), maps(3)[..., :9, :9], maps()[..., :9, :9]), None),
     "alignment.mosaic.align_mask": (lambda: mosaic.align_mask(maps(), maps()[..., :9, :9]), None),
     "alignment.mosaic.Mosaic": (whole_of_tiles, None),

@@ -80,7 +80,7 @@ def test_the_fit_leaves_out_what_no_mask_shows():
     values = surface()
     target = 2 * values + 0.5
     target[..., :16] += 3
-    scale, shift = fit_robustly(values, target, torch.ones_like(values), torch.tensor(1.0))
+    scale, shift = fit_robustly(values, target, torch.ones_like(values), 1.0)
     assert scale.item() == pytest.approx(2, abs=1e-3) and shift.item() == pytest.approx(0.5, abs=1e-3)
 
 
