@@ -215,7 +215,7 @@ def load_estimate(
         FileFormatError: An extension that cannot be read, or a file that is not what its name says, damaged or too large.
         ImportError: `.exr` without OpenEXR, `.heic` without pillow-heif.
     """
-    path = Path(path)
+    path, quantity = Path(path), None if quantity is None else Quantity(quantity)
     read = _format(path).read
     if read is None:
         raise FileFormatError(f"{path}: {path.suffix} files are only written; depth and normals are read from {', '.join(READABLE)}")
