@@ -28,7 +28,7 @@ class Estimate:
 
     Attributes:
         depth: (B, 1, H, W) float32, in the unit that `quantity` names; None where only normals are known.
-        quantity: What `depth` holds; given exactly when `depth` is.
+        quantity: What `depth` holds, a member or its value; given exactly when `depth` is.
         normals: (B, 3, H, W) float32 unit vectors; None where only depth is known.
         axes: The camera axes of `normals`.
         mask: (B, 1, H, W) bool, True where the values can be trusted (False: sky, holes); None = everywhere. Pixels without
@@ -41,8 +41,8 @@ class Estimate:
         projection: Of all images. A panorama's depth is the distance along each pixel's ray, and it has no intrinsics and no extrinsics.
 
     Raises:
-        ValueError: A map has the wrong rank, number of channels or dtype, or is empty, the maps do not agree in batch and size, or a
-            panorama has a pinhole camera.
+        ValueError: A map has the wrong rank, number of channels or dtype, or is empty, the maps do not agree in batch and size, a
+            panorama has a pinhole camera, or a kind is unknown.
     """
 
     depth: Tensor | None = None
@@ -56,6 +56,9 @@ class Estimate:
     projection: Projection = Projection.PERSPECTIVE
 
     def __post_init__(self) -> None:
+        for name, kind in (("quantity", Quantity), ("axes", Axes), ("projection", Projection)):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, kind(value))  # everything else compares members, which a text never is
         if self.depth is None and self.normals is None:
             raise ValueError("an Estimate needs depth, normals or both; found neither")
         if (self.depth is None) != (self.quantity is None):

@@ -127,6 +127,17 @@ def video_header(source: Any, name: str | None = None) -> VideoHeader:
         )
 
 
+def count_frames(source: Any, name: str | None = None) -> int:
+    """How many frames a video has, by its packets: it is read to its end, and nothing is decoded.
+
+    Args:
+        source, name: As `video_header`, which raises the same.
+    """
+    name = name or str(source)
+    with open_video(source, name) as container, video_errors(name, "damaged", VideoReadError):
+        return sum(packet.size > 0 for packet in container.demux(image_stream(container, name)))
+
+
 def _rate(stream: Any) -> Fraction | None:
     """The average rate, by the header; the usual one where nanoseconds for a frame, as in Matroska, hardly miss it (19001/317)."""
     if not stream.average_rate:

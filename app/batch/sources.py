@@ -145,7 +145,7 @@ class Search:
             return None
         if source == "-" or source.startswith("@"):
             return self._add_list(source)
-        if os.path.lexists(source) or glob.escape(source) == source:
+        if not _is_pattern(source):
             return self._add_path(Path(source))
         matches = sorted(_matches(source, self._out))
         for match in matches:
@@ -343,6 +343,16 @@ def _lines(data: bytes) -> list[tuple[int, str]]:
         return [(number, path) for number, path in enumerate(text.split("\0"), 1) if path]
     lines = enumerate((line.removesuffix("\r") for line in text.split("\n")), 1)
     return [(number, line) for number, line in lines if line.strip() and not line.startswith("#")]
+
+
+def expanded(path: Path) -> list[Path]:
+    """The matches of a pattern that the shell left as it is, as those of Windows do; of none, and of another path, the path itself."""
+    matches = _matches(str(path), None) if _is_pattern(str(path)) else ()
+    return [Path(each) for each in sorted(matches)] or [path]
+
+
+def _is_pattern(source: str) -> bool:
+    return glob.escape(source) != source and not os.path.lexists(source)
 
 
 def _matches(pattern: str, out: Identity | None) -> set[str]:

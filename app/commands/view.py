@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ...options.files import READABLE, READABLE_WORDS
 from ..batch.overwriting import check_places, note_results
 from ..batch.records import image_of_result
-from ..batch.sources import EXTENSIONS
+from ..batch.sources import EXTENSIONS, expanded
 from ..console.terminal import echo, echo_error, program, quoted, shown
 from ..console.viewer import show
 from ..outcomes import DEFAULT_FOLDER, DONE, EXPECTED_ERRORS, NOTHING_DONE, SOME_FAILED
@@ -36,7 +36,7 @@ def add_view(parser: argparse.ArgumentParser) -> None:
 
 
 def _view(arguments: argparse.Namespace) -> int:
-    files: list[Path] = arguments.files
+    files = [file for each in arguments.files for file in expanded(each)]
     if arguments.image is not None and len(files) > 1:
         raise ValueError(f"--image is of one file, and {len(files)} are named; leave it out, or name one file")
     pages = [_page(files[0], arguments)] if len(files) == 1 else list(filter(None, (_page_or_none(each, arguments) for each in files)))

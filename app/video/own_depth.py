@@ -19,6 +19,7 @@ from ...media import (
     Frame,
     VideoHeader,
     VideoReadError,
+    count_frames,
     find_images,
     frame_numbers,
     frame_places,
@@ -65,11 +66,12 @@ class OwnDepth:
             "depth_kind": self.kind.as_record(),
         }
 
-    def check(self, header: VideoHeader, needed: int | None) -> None:
-        """Says how many frames it has where the video, of this header, has another number of them.
+    def check(self, header: VideoHeader, video: Path, needed: int | None) -> None:
+        """Says how many frames it has where the video has another number of them.
 
         Args:
             header: The video's.
+            video: Its path; it is read to its end where the header's length says no exact number.
             needed: How many frames are asked for, from the video's first; None = not known.
 
         Raises:
@@ -78,18 +80,24 @@ class OwnDepth:
         """
         if self.path.is_file() and (self.path.suffix.lower() in _ONE_MAP or is_still_image(self.path)):
             raise ValueError(f"{self.path} is one image; name a depth video, numbered files (depth_%05d.png) or a folder of them")
-        rate, (own, exact) = None, (len(self.files() if self._arrays is None else self._arrays), True)
+        of_depth, (own, exact) = None, (len(self.files() if self._arrays is None else self._arrays), True)
         if not is_sequence(self.path) and self._arrays is None:
             of_depth = video_header(self.path)
-            rate, (own, exact) = of_depth.rate, _count(of_depth)
+            own, exact = _count(of_depth)
         frames, is_exact = _count(header)
         if own is None or frames is None or abs(own - frames) <= (0 if exact and is_exact else _ROUNDED * frames + 1):
             return
+        if of_depth is not None and not exact:
+            of_depth, own = _counted(self.path, of_depth)
+        if not is_exact:
+            header, frames = _counted(video, header)
+        if own == frames:
+            return
         counts = f"{self.path} has {own} frame{'s' * (own != 1)}, and {header.name} {frames}"
-        if rate is not None and abs(rate / header.rate - 1) > _SAME_RATE:
+        if of_depth is not None and abs(of_depth.rate - header.rate) > _SAME_RATE * header.rate:
             raise ValueError(
-                f"{counts}, at {float(rate):g} and {float(header.rate):g} frames a second; each frame needs its own depth: bring one of "
-                "the two to the frames of the other first"
+                f"{counts}, at {float(of_depth.rate):g} and {float(header.rate):g} frames a second; each frame needs its own depth: bring "
+                "one of the two to the frames of the other first"
             )
         if needed is None or own < needed:
             more = "and the result ends at the first frame without depth" if own < frames else "and what is beyond is not used"
@@ -164,6 +172,12 @@ def _count(header: VideoHeader) -> tuple[int | None, bool]:
     if header.frames is not None or header.seconds is None:
         return header.frames, True
     return round(header.seconds * header.rate), False
+
+
+def _counted(path: Path, header: VideoHeader) -> tuple[VideoHeader, int]:
+    """The header with the true number of frames and their average rate, which Matroska says of no variable one; and the number."""
+    frames = count_frames(path)
+    return replace(header, frames=frames, rate=frames / header.seconds if header.seconds else header.rate), frames
 
 
 def _same(values: FileValues) -> FileValues:

@@ -129,7 +129,7 @@ class VideoTask:
         header = self.header()
         self._check_size(header)
         if self.depth is not None:
-            self.depth.check(header, self.needed(header))
+            self.depth.check(header, self.source, self.needed(header))
         return header
 
     def _check_size(self, header: VideoHeader) -> None:

@@ -114,8 +114,8 @@ def read_exr(
     """Reads depth and normals from an OpenEXR file: ours, Blender's (single or multilayer), ComfyUI's Save Image, and the like.
 
     Depth is `Z`, `depth` or a layer's `Depth.Z` (`.V`, `.Y`, `.R`); normals are `N.X`, `Normal.X`, ... Files with none of these names:
-    a lone channel (`Y`, `V`, ...) or equal R, G, B are depth; R, G, B that are unit vectors are normals. Where the file does not say,
-    depth is in metres. Depth without a mask is not trusted where it has no value (`valid.depth_mask`). The display window is read:
+    a lone channel (`Y`, `V`, ...) or equal R, G, B are depth; R, G, B or X, Y, Z that are unit vectors are normals. Where the file does
+    not say, depth is in metres. Depth without a mask is not trusted where it has no value (`valid.depth_mask`). The display window is read:
     outside the data window nothing is trusted, and overscan is cropped.
 
     Args:
@@ -406,7 +406,7 @@ def _usual_names(path: Path, channels: Mapping[str, np.ndarray], wanted: str) ->
     if wanted == "normals" and (normals := _normal_names(channels)):
         return normals
     layers = sorted({name.rpartition(".")[0] for name in channels}, key=lambda layer: (layer != "", layer))
-    for letters in ("RGB", "Y", "XYZ"):
+    for letters in ("RGB", "XYZ", "Y"):
         for layer in layers:
             names = [f"{layer}.{letter}".lstrip(".") for letter in letters]
             if all(name in channels for name in names):
@@ -452,7 +452,14 @@ def _chosen_map(
 
 
 def _depth_name(channels: Mapping[str, np.ndarray]) -> str | None:
-    return next((name for name in sorted(channels, key=lambda name: (name != "Z", name)) if _DEPTH.fullmatch(name)), None)
+    names = sorted(channels, key=lambda name: (name != "Z", name))
+    return next((name for name in names if _DEPTH.fullmatch(name) and not _is_of_vector(name, channels)), None)
+
+
+def _is_of_vector(name: str, channels: Mapping[str, np.ndarray]) -> bool:
+    """Whether a channel Z has X and Y beside it."""
+    axes = "xyz" if name[-1].islower() else "XYZ"
+    return name[-1] == axes[2] and all(name[:-1] + each in channels for each in axes)
 
 
 def _normal_names(channels: Mapping[str, np.ndarray]) -> list[str] | None:

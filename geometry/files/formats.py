@@ -157,16 +157,13 @@ def possible_paths(path: str | os.PathLike[str]) -> tuple[Path, ...]:
         FileFormatError: An extension that is not written.
     """
     path = Path(path)
-    chosen = _format(path)
-    if chosen.write is None:
-        raise FileFormatError(f"{path}: {path.suffix} files are only read; depth and normals are written to {', '.join(WRITTEN)}")
-    return (path, _beside(path)) if chosen.one_map else (path,)
+    return (path, _beside(path)) if _format(path, WRITTEN, "written to").one_map else (path,)
 
 
 def read_paths(path: str | os.PathLike[str]) -> tuple[Path, ...]:
     """The files that `load_estimate` reads: of a PNG or PFM of depth that `save_estimate` wrote also the normals beside it."""
     path = Path(path)
-    chosen, beside = _format(path), _beside(path)
+    chosen, beside = _format(path, READABLE, "read from"), _beside(path)
     both = chosen.one_map and chosen.is_likely(path) and chosen.is_likely(beside)
     return (path, beside) if both else (path,)
 
@@ -187,10 +184,10 @@ def save_estimate(path: str | os.PathLike[str], estimate: Estimate, options: Sav
         ImportError: `.exr` without OpenEXR.
     """
     path = Path(path)
-    files, chosen = possible_paths(path), _format(path)
+    files, chosen = possible_paths(path), _format(path, WRITTEN, "written to")
     if not chosen.holds(estimate):
         one_image(estimate, f"a {path.suffix} file")
-    assert chosen.write is not None, "possible_paths"
+    assert chosen.write is not None
     written = chosen.write(path, estimate, options or SaveOptions())
     if isinstance(written, tuple):
         return written
@@ -215,10 +212,9 @@ def load_estimate(
         FileFormatError: An extension that cannot be read, or a file that is not what its name says, damaged or too large.
         ImportError: `.exr` without OpenEXR, `.heic` without pillow-heif.
     """
-    path = Path(path)
-    read = _format(path).read
-    if read is None:
-        raise FileFormatError(f"{path}: {path.suffix} files are only written; depth and normals are read from {', '.join(READABLE)}")
+    path, quantity = Path(path), None if quantity is None else Quantity(quantity)
+    read = _format(path, READABLE, "read from").read
+    assert read is not None
     first, *beside = (read(each, quantity, axes, channel) for each in read_paths(path))
     return _with_normals(first, beside[0]) if beside else first
 
@@ -230,11 +226,10 @@ def _with_normals(depth: Estimate, normals: Estimate) -> Estimate:
     return replace(depth, normals=normals.where_known(normals.mask).normals, axes=normals.axes)
 
 
-def _format(path: Path) -> FileFormat:
-    try:
-        return FORMATS[path.suffix.lower()]
-    except KeyError:
-        raise FileFormatError(f"{path}: the extension '{path.suffix}' is not known; known are {', '.join(FORMATS)}") from None
+def _format(path: Path, accepted: tuple[str, ...], done: str) -> FileFormat:
+    if path.suffix.lower() not in accepted:
+        raise FileFormatError(f"{path}: depth and normals are not {done} '{path.suffix}' files; accepted: {', '.join(accepted)}")
+    return FORMATS[path.suffix.lower()]
 
 
 def _write_pfm(path: Path, estimate: Estimate, _: SaveOptions) -> None:

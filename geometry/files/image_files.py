@@ -225,6 +225,9 @@ def open_image(path: str | os.PathLike[str], file: IO[bytes]) -> ImageFile:
     try:
         return Image.open(file, formats=("AVIF",) if avif else _IMAGE_FORMATS)
     except UnidentifiedImageError as error:
+        file.seek(0)
+        if tiff_holds_numbers(file):
+            raise FileFormatError(f"{path}: a TIFF of numbers, which are data and no photograph; {_ACCEPTED}") from error
         raise FileFormatError(
             f"{path}: not an image of a known kind, or one that is damaged or cut off (it begins with {beginning[:8]!r}); {_ACCEPTED}"
         ) from error

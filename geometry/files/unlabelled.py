@@ -47,13 +47,13 @@ def unnamed_map(path: str | os.PathLike[str], channels: Mapping[str, np.ndarray]
                 f"{path}: all values lie within 0..1, as a depth image's do, and nothing says that they are metres; {NAME_QUANTITY}"
             )
         return planes_to_map([depth]), None
-    if names == ["B", "G", "R"]:
-        planes = planes_to_map([channels[name] for name in "RGB"])
+    if names in (["B", "G", "R"], ["X", "Y", "Z"]):
+        planes = planes_to_map([channels[name] for name in ("XYZ" if "X" in names else "RGB")])
         if are_unit_vectors(planes):
             return None, planes
     raise FileFormatError(
         f"{path}: no depth or normals among the channels {sorted(channels)}; expected Z or a Depth layer, N.X/N.Y/N.Z or a Normal layer, "
-        f"one channel, or R, G, B that are equal (depth) or unit vectors (normals); or name one {WITH_CHANNEL}"
+        f"one channel, R, G, B that are equal (depth), or R, G, B or X, Y, Z that are unit vectors (normals); or name one {WITH_CHANNEL}"
     )
 
 

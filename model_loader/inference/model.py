@@ -421,6 +421,6 @@ def _checked(images: Images) -> Tensor | np.ndarray:
     if not isinstance(images, Image):
         return check_images(images)
     upright = exif_transpose(images)
-    if not upright.mode.startswith("I;16"):
+    if not upright.mode.startswith(("I", "F")):  # of numbers the array says what is accepted; Pillow would clip them to 0..255
         upright = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
-    return check_images(np.asarray(upright))
+    return check_images(np.array(upright))

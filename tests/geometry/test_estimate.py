@@ -6,6 +6,7 @@ import torch
 
 from depth_normal.geometry.assumptions import assumed_depth
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.geometry.kinds import Projection
 from depth_normal.geometry.surfaces.derive import with_normals
 from tests.refusals import refuses
 
@@ -319,6 +320,16 @@ def test_normals_made_up_in_holes_are_masked_and_do_not_spread():
     larger = derived.resized(96, 128)
     cosine = (larger.normals[0] * normal[:, None, None]).sum(0)[larger.valid[0, 0]]
     assert torch.rad2deg(torch.acos(cosine.clamp(-1, 1))).max() < 0.1
+
+
+def test_kinds_may_be_named_by_their_values():
+    for quantity in Quantity:
+        estimate = Estimate(DEPTH - 1.2, quantity.value, NORMALS, axes="directx", projection="equirectangular")
+        assert (estimate.quantity, estimate.axes, estimate.projection) == (quantity, Axes.DIRECTX, Projection.EQUIRECTANGULAR)
+        assert torch.equal(estimate.valid, Estimate(DEPTH - 1.2, quantity).valid)
+    for unknown in ({"quantity": "metres"}, {"quantity": Quantity.DISPARITY, "axes": "maya"}):
+        with pytest.raises(ValueError, match="accepted: "):
+            Estimate(DEPTH, **unknown)
 
 
 def test_an_estimate_prints_as_shapes_kinds_and_ranges():

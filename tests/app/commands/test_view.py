@@ -70,6 +70,9 @@ def test_several_files_become_a_page_each_and_bad_ones_are_named_once(tmp_path, 
     assert {path.name for path in (tmp_path / "pages").glob("*.html")} == {"room.html", "hall.html"}
     (line,) = capsys.readouterr().err.splitlines()
     assert line.count(str(tmp_path / "bad.npz")) == 1
+    assert view(tmp_path / "[hr]*.*", "--out", tmp_path / "of a pattern") == 0, "the shells of Windows leave patterns to programs"
+    assert {path.name for path in (tmp_path / "of a pattern").glob("*.html")} == {"room.html", "hall.html"}
+    assert view(tmp_path / "*.tif", "--out", tmp_path) == 2 and "no such file" in capsys.readouterr().err
 
 
 def test_the_page_is_opened(tmp_path, maps, monkeypatch):

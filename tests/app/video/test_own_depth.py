@@ -1,5 +1,6 @@
 """`depth-normal video --depth`: what the user's own depth of each frame makes, whatever files it is in."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,16 @@ def test_frames_and_depth_with_numbers_belong_together_by_these(tmp_path):
     numbers, found = made(tmp_path)
     assert numbers == [number for number in range(1001, 1001 + COUNT) if number != 1005]
     np.testing.assert_allclose(found, np.delete(LEVELS, 4, 0) / 255, atol=1e-6)
+
+
+def test_frames_of_a_variable_rate_are_counted(tmp_path, caplog):
+    """Matroska says no number of frames, and of a variable rate no rate."""
+    moments, planes = [0, 40, 200, 210, 900, 1000], [[each] for each in LEVELS[:6].astype(np.uint8)]
+    clip = VIDEOS.write_video(tmp_path / "c.mkv", planes, "gray", rate=10, times=moments, time_base=Fraction(1, 1000))
+    depth = tmp_path / "d.mkv"
+    assert run(clip, "--depth", numbered(tmp_path / "d", "npz", range(6)), "-o", depth, "--codec", "ffv1") == 0
+    assert run(clip, "--depth", depth, "-o", tmp_path / "o_%02d.exr") == 0
+    assert made(tmp_path)[0] == [1, 2, 3, 4, 5, 6] and "has 6 frames" not in caplog.text
 
 
 @pytest.mark.parametrize(("kept", "reason"), [(range(9), "frame 10"), ([*range(5), *range(6, COUNT)], "frame 6")])

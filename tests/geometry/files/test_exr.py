@@ -9,6 +9,7 @@ import torch
 
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import FileFormatError, read_exr, read_image, write_exr
+from depth_normal.geometry.files.exr import read_planes
 from depth_normal.geometry.files.image_files import read_colours
 
 OpenEXR = pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR (extra 'exr')")
@@ -259,9 +260,14 @@ def test_rgb_is_told_apart_by_its_values(tmp_path):
     vectors = torch.nn.functional.normalize(torch.randn(3, 4, 6), dim=0).numpy()
     write_channels(tmp_path / "n.exr", R=vectors[0], G=vectors[1], B=vectors[2], A=np.ones((4, 6), np.float32))
     np.testing.assert_array_equal(read_exr(tmp_path / "n.exr").normals[0], vectors)
-    write_channels(tmp_path / "c.exr", R=depth, G=plane(seed=1), B=plane(seed=2))
-    with pytest.raises(FileFormatError, match="no depth or normals among the channels"):
-        read_exr(tmp_path / "c.exr")
+    write_channels(tmp_path / "v.exr", **dict(zip("XYZ", vectors, strict=True)))
+    np.testing.assert_array_equal(read_exr(tmp_path / "v.exr").normals[0], vectors)
+    np.testing.assert_array_equal(read_planes(tmp_path / "v.exr", "normals")[0], vectors)
+    for names in ("RGB", "XYZ"):  # colours; positions, whose Z is no depth by itself
+        write_channels(tmp_path / "c.exr", **{name: plane(seed=seed) for seed, name in enumerate(names)})
+        with pytest.raises(FileFormatError, match="no depth or normals among the channels"):
+            read_exr(tmp_path / "c.exr")
+    np.testing.assert_array_equal(read_exr(tmp_path / "c.exr", channel="Z").depth[0, 0], plane(seed=2))
 
 
 def test_an_image_is_not_taken_for_metres(tmp_path):

@@ -117,6 +117,7 @@ def test_exif_orientation_is_honoured(tmp_path, suffix, orientation):
         (b"\xff\xd8\xff" + b"\xff" * 100, "damaged or cut off"),
         (b"RIFF\0\0\0\0WAVEfmt ", "damaged or cut off"),
         (b"II*\0\xff\xff\xff\xff", "damaged or cut off"),
+        (b"II*\0\x08\0\0\0\1\0" + struct.pack("<HHII", 339, 3, 1, 3), "a TIFF of numbers, which are data and no photograph"),
         (b"BM\0\0", "damaged or cut off"),
         (png_bytes(0, 5), "damaged or cut off"),
         (png_bytes(2**31 - 1, 2**31 - 1), "megapixels"),

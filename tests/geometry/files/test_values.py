@@ -63,7 +63,10 @@ def test_levels_are_shares_and_transparency_is_unknown(tmp_path):
     grey = np.dstack((levels % 256, np.where(levels < 9000, 0, 255))).astype(np.uint8)
     Image.fromarray(grey, "LA").save(tmp_path / "a.png")
     np.testing.assert_array_equal(read_values(tmp_path / "a.png").known[0, 0], levels >= 9000)
-    np.testing.assert_array_equal(load_estimate(tmp_path / "a.png", Quantity.DISPARITY).mask[0, 0], levels >= 9000)
+    for quantity in (Quantity.DISPARITY, "disparity"):
+        np.testing.assert_array_equal(load_estimate(tmp_path / "a.png", quantity).mask[0, 0], levels >= 9000)
+    with pytest.raises(FileFormatError, match="grey levels of an image are no metres"):
+        load_estimate(tmp_path / "a.png", "metric_depth")
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.uint32])

@@ -123,7 +123,7 @@ def test_the_file_is_that_of_gaussian_splatting(tmp_path):
     shown = (0.5 + SH_0 * rows[:, 6:9]).reshape(HEIGHT, WIDTH, 3)
     assert abs(shown - image[0].movedim(0, -1).nan_to_num(0).numpy()).max() < 1e-6
     assert abs(np.exp(rows[:, 10:13]) / splats.scales - 1).max() < 1e-5 and abs(1 / (1 + np.exp(-rows[:, 9])) - 0.98).max() < 1e-6
-    with pytest.raises(FileFormatError, match="only written"):
+    with pytest.raises(FileFormatError, match="not read from"):
         load_estimate(tmp_path / "a.ply")
 
 

@@ -101,6 +101,11 @@ def test_a_file_and_an_image_of_pil_are_the_array_in_them(load, tmp_path):
     depth = load().estimate(pixels, 32).depth
     for image in (str(tmp_path / "a.png"), tmp_path / "a.png", Image.open(tmp_path / "a.png"), Image.fromarray(pixels).convert("RGBA")):
         torch.testing.assert_close(load().estimate(image, 32).depth, depth, atol=1e-5, rtol=0)
+    grey = pixels[..., 0] / np.float32(255)
+    torch.testing.assert_close(load().estimate(Image.fromarray(grey), 32).depth, load().estimate(grey, 32).depth)
+    for numbers, error, words in ((grey * 255, ValueError, "divide what is 0..255"), (grey.astype(np.int32), TypeError, "array of int32")):
+        with pytest.raises(error, match=words):
+            load().estimate(Image.fromarray(numbers), 32)
     with pytest.raises(TypeError, match=r"numpy\.stack"):
         load().estimate([pixels], 32)
 
