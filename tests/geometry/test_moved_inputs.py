@@ -185,7 +185,7 @@ def parted(scene):
     """The parts of two points of one wall, floor or sky, one of them not of the thing."""
     nearness, image = shown(scene)
     marks = points.pixels_at([(0.1, 0.1)], [(0.6, 0.1)], *nearness.shape).mark(nearness.shape)
-    levels = parts.parts_of(nearness, image, ~everywhere(scene), (0.5, 1.0, 2.0), parts.COLOUR_VALLEY_OFFSET, marks)
+    levels = parts.parts_of(nearness, image, ~everywhere(scene), (), (0.5, 1.0, 2.0), marks)
     return [level == level[marks == mark] for level in levels for mark in (1, -1)]
 
 
