@@ -31,7 +31,6 @@ from ..filters.transforms import blurred, blurred_where
 from .connected import holes_of, large_regions, numbered, opened, regions_with
 from .nearness import check_maps_of_one, small_scene
 from .parts import (
-    COLOUR_VALLEY_OFFSET,
     DROP_LIMIT,
     FAR_QUANTILE,
     STANDS_OUT,
@@ -283,7 +282,7 @@ def _part_by_colour(whole: Tensor, sharp: Tensor, image: Tensor, behind: Tensor,
     """(H, W) bool: the part of a region around a pixel that depth and colours set off most clearly; all of it, if none is clearer."""
     most = drop_limit(sharp, [(row, column)])
     best, clearest = clearness(sharp, whole, most, image), whole
-    for parts in parts_of(sharp, image, behind, _COLOUR_LEVELS, COLOUR_VALLEY_OFFSET):
+    for parts in parts_of(sharp, image, behind, (), _COLOUR_LEVELS):
         part = whole & (parts == parts[row, column])
         clear = clearness(sharp, part, most, image)
         if clear > best:

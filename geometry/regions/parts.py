@@ -1,7 +1,7 @@
 """The parts of an image: patches without an edge inside, merged until what borders are left are strong.
 
 Borders are valleys in depth between sides of different colours, and steps. A valley alone, as between a head and a body, does not end a
-part of one colour; nor does an edge of colour alone, unless `COLOUR_VALLEY_OFFSET` is given.
+part of one colour; nor does an edge of colour alone, but at `colour_levels`.
 
 Points correct a region by parts. Each point has a part at each of several costs of merging, by depth and by colours, and no part holds both
 a point of the thing and one that is not of it. Of these parts that is taken with which the new border of the region is clearest, by depth
@@ -35,12 +35,8 @@ VALLEY_SCALE = 2.0
 """Deviation in pixels of the blur before valleys in depth are measured."""
 DROP_LIMIT = 0.5
 """Share of how far a thing stands out: a larger drop along its border counts no more."""
-VALLEY_OFFSET = 2e-5
-"""Is added to each valley in depth, so that an edge of colour alone is no border."""
 FAR_QUANTILE = 0.05
 """Of inverse depth: what is farthest."""
-COLOUR_VALLEY_OFFSET = 1e-3
-"""In place of `VALLEY_OFFSET`, so that colours alone are borders."""
 
 # Patches that are merged.
 _PATCH_SCALE = 1.0  # pixels: the deviation of the blur before edges are found
@@ -48,6 +44,8 @@ _CREASE_WEIGHT = 20.0  # of a valley in depth, beside a slope of the colours
 _SHALLOW = 3e-5  # of both: what a patch has around it at least. A level of 8 bits is 4e-3.
 
 # Borders between regions.
+_VALLEY_OFFSET = 2e-5  # is added to each valley in depth, so that an edge of colour alone is no border ...
+_COLOUR_VALLEY_OFFSET = 1e-3  # ... and where colours alone are borders
 _DEEPEST_VALLEY = 0.003  # what is deeper is a step
 _STEP_WEIGHT = 0.03
 _STEEPEST_STEP = 0.05
@@ -81,10 +79,10 @@ def parts_of(
     image: Tensor,
     behind: Tensor,
     levels: tuple[float, ...],
-    shallowest: float = VALLEY_OFFSET,
+    colour_levels: tuple[float, ...] = (),
     marks: Tensor | None = None,
 ) -> Iterator[Tensor]:
-    """(H, W) int64, for each level: the number of the thing, floor or wall of each pixel.
+    """(H, W) int64, for each level: the number of the thing, floor or wall of each pixel. At `colour_levels`, colours alone are borders.
 
     None holds pixels of two marks, which are 1 and -1 in (H, W).
     """
@@ -95,16 +93,18 @@ def parts_of(
     strength = torch.cat((valley.clamp(max=_DEEPEST_VALLEY), (valley - _DEEPEST_VALLEY).clamp(0, _STEEPEST_STEP)))
     grey = image[0].mean(0) + _DARK_OFFSET
     values = torch.cat((_HUE_WEIGHT * image[0] / (3 * grey), (_SHADE_WEIGHT * grey.log())[None], behind[None].float()))
-    cost = partial(_cost, _ALIKE_COST_WITHOUT_COLOURS if is_plain(image) else _ALIKE_COST, shallowest)
-    parts = watershed(blurred(edges[None, None], 0.7 * _PATCH_SCALE)[0, 0], _SHALLOW)
-    marks = torch.zeros_like(parts) if marks is None else marks
+    alike = _ALIKE_COST_WITHOUT_COLOURS if is_plain(image) else _ALIKE_COST
+    patches = watershed(blurred(edges[None, None], 0.7 * _PATCH_SCALE)[0, 0], _SHALLOW)
+    marks = torch.zeros_like(patches) if marks is None else marks
     nearer = _nearer_outside(marks)
-    parts = _split(parts, nearer, marks)
-    for level in levels:
-        parts = numbered(parts)
-        merged = merged_regions(parts, values, strength, cost, level * _BORDER_COST)
-        parts = _split(merged, _mostly(nearer, parts, marks), marks)
-        yield parts
+    patches = _split(patches, nearer, marks)
+    for shallowest, multiples in ((_VALLEY_OFFSET, levels), (_COLOUR_VALLEY_OFFSET, colour_levels)):
+        parts = patches
+        for level in multiples:
+            parts = numbered(parts)
+            merged = merged_regions(parts, values, strength, partial(_cost, alike, shallowest), level * _BORDER_COST)
+            parts = _split(merged, _mostly(nearer, parts, marks), marks)
+            yield parts
 
 
 def is_plain(image: Tensor) -> bool:
@@ -167,8 +167,7 @@ def corrected(
         return found
     marks = pixels.mark(found.shape)
     scaled = nearness * min(1.0, STANDS_OUT / max(raised, 1e-6))
-    levels = [*parts_of(scaled, image, behind, _PART_LEVELS, marks=marks)]
-    levels += parts_of(scaled, image, behind, _COLOUR_PART_LEVELS, COLOUR_VALLEY_OFFSET, marks)
+    levels = [*parts_of(scaled, image, behind, _PART_LEVELS, _COLOUR_PART_LEVELS, marks)]
     most = drop_limit(nearness, pixels.inside)
     for pixel in (*pixels.inside, *pixels.outside):
         is_inside = pixel in pixels.inside
