@@ -410,6 +410,10 @@ def _usual_names(path: Path, channels: Mapping[str, np.ndarray], wanted: str) ->
         for layer in layers:
             names = [f"{layer}.{letter}".lstrip(".") for letter in letters]
             if all(name in channels for name in names):
+                if letters == "XYZ" and wanted == "depth":
+                    raise FileFormatError(
+                        f"{path}: {', '.join(names)} are a vector, and none of them is said to be depth; name one {WITH_CHANNEL}"
+                    )
                 return names
     if len(rest := [name for name in channels if name not in ("A", *_MASKS, *_CONFIDENCES)]) == 1:
         return rest
@@ -457,9 +461,9 @@ def _depth_name(channels: Mapping[str, np.ndarray]) -> str | None:
 
 
 def _is_of_vector(name: str, channels: Mapping[str, np.ndarray]) -> bool:
-    """Whether a channel Z has X and Y beside it."""
+    """Whether a channel Y or Z has the others of X, Y and Z beside it."""
     axes = "xyz" if name[-1].islower() else "XYZ"
-    return name[-1] == axes[2] and all(name[:-1] + each in channels for each in axes)
+    return name[-1] in axes and all(name[:-1] + each in channels for each in axes)
 
 
 def _normal_names(channels: Mapping[str, np.ndarray]) -> list[str] | None:

@@ -200,7 +200,7 @@ def load_estimate(
     """Reads an estimate in the format that the extension names. Nothing is ever unpickled, and sizes are checked before pixels are read.
 
     Args:
-        quantity: What depth holds, where the file does not say (None = what the format's reader takes it for).
+        quantity: What depth holds, a member or its value, where the file does not say (None = what the format's reader takes it for).
         axes: The axes of the normals, where the file does not say (None = OPENGL).
         channel: Which depth or normals, where a file names several: the channel or layer of an EXR, the key of an array in an NPZ.
 

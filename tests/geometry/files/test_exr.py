@@ -263,11 +263,14 @@ def test_rgb_is_told_apart_by_its_values(tmp_path):
     write_channels(tmp_path / "v.exr", **dict(zip("XYZ", vectors, strict=True)))
     np.testing.assert_array_equal(read_exr(tmp_path / "v.exr").normals[0], vectors)
     np.testing.assert_array_equal(read_planes(tmp_path / "v.exr", "normals")[0], vectors)
-    for names in ("RGB", "XYZ"):  # colours; positions, whose Z is no depth by itself
+    for names in ("RGB", "XYZ", ("Depth.X", "Depth.Y", "Depth.Z")):  # colours; positions, whose Z is no depth by itself
         write_channels(tmp_path / "c.exr", **{name: plane(seed=seed) for seed, name in enumerate(names)})
         with pytest.raises(FileFormatError, match="no depth or normals among the channels"):
             read_exr(tmp_path / "c.exr")
-    np.testing.assert_array_equal(read_exr(tmp_path / "c.exr", channel="Z").depth[0, 0], plane(seed=2))
+        if names != "RGB":
+            with pytest.raises(FileFormatError, match=f"{', '.join(names)} are a vector, .* name one "):
+                read_planes(tmp_path / "c.exr", "depth")
+            np.testing.assert_array_equal(read_exr(tmp_path / "c.exr", channel=names[2]).depth[0, 0], plane(seed=2))
 
 
 def test_an_image_is_not_taken_for_metres(tmp_path):
