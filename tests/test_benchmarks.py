@@ -54,8 +54,8 @@ def test_a_command_says_what_it_does(command, answers):
     assert code == 0 and told.startswith("usage: ")
 
 
-MODELS = ("tiny", "moge-2-vits-normal", "da2", "leres-boost", "dsine")
-"""One with weights of its own, with inputs beside the image, for panoramas, of several networks, without depth."""
+MODELS = ("tiny", "moge-2-vits-normal", "moge-3-vitl", "da2", "depth-pro", "leres-boost", "dsine")
+"""With weights of its own, inputs beside the image, a sparse network, for panoramas, of several networks (two), without depth."""
 SMALL = ("--width", "96", "--height", "64")
 ONCE = ("--size", "56", "--rounds", "1", *SMALL)
 RUNS = {

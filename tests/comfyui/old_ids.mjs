@@ -79,14 +79,17 @@ report.video = await page.evaluate(async before => {
   links: [[1, 1, 0, 4, 1, 'IMAGE'], [2, 2, 0, 4, 0, 'VDAMODEL'], [3, 3, 0, 4, 2, 'FLOAT'], [4, 4, 0, 5, 0, 'IMAGE'], [5, 4, 1, 5, 1, 'FLOAT'], [6, 5, 0, 6, 0, 'VIDEO']],
 })
 // As if another pack served the old id: its node's menu offers ours.
-report.exchanged = await page.evaluate(async before => {
+const exchange = nodes2 => page.evaluate(async ([nodes2, before]) => {
+  await window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', nodes2)
   const { graph } = window.app
   graph.clear()
   await window.app.loadGraphData(before)
   const old = graph.getNodeById(2), items = node => window.app.collectNodeMenuItems(node).filter(item => item?.content?.includes('Depth & Normals'))
   const own = items(old).length
-  old.constructor.nodeData.python_module = 'custom_nodes.other'
+  const data = old.constructor.nodeData, here = data.python_module
+  data.python_module = 'custom_nodes.other'
   items(old)[0].callback()
+  data.python_module = here
   const node = graph.nodes.find(each => each.type === 'DepthNormal_MiDaSNormalMap')
   const source = graph.getNodeById(1), target = graph.getNodeById(3)
   return {
@@ -94,7 +97,7 @@ report.exchanged = await page.evaluate(async before => {
     widgets: Object.fromEntries(node.widgets.map(widget => [widget.name, widget.value])),
     links: [graph.links.get(node.inputs[0].link).origin_id === source.id, graph.links.get(target.inputs[0].link).origin_id === node.id],
   }
-}, {
+}, [nodes2, {
   nodes: [
     { id: 1, type: 'EmptyImage', pos: [0, 0], inputs: [], outputs: [{ name: 'IMAGE', type: 'IMAGE', links: [1] }], widgets_values: [64, 64, 1, 0] },
     {
@@ -105,7 +108,8 @@ report.exchanged = await page.evaluate(async before => {
   ],
   links: [[1, 1, 0, 2, 0, 'IMAGE'], [2, 2, 0, 3, 0, 'IMAGE']],
   version: 0.4,
-})
+}])
+report.exchanged = [await exchange(false), await exchange(true)]
 report.visible = await page.evaluate(() => window.app.extensionManager._p._s.get('nodeDef').visibleNodeDefs.map(node => node.name))
 report.menu = await page.evaluate(() => Object.entries(window.LiteGraph.registered_node_types).filter(([, type]) => !type.skip_list).map(([id]) => id))
 await browser.close()

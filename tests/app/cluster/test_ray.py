@@ -154,7 +154,7 @@ def test_what_cannot_be_asked_for(words, message, folder, tmp_path, capsys):
 
 
 def test_files_are_those_of_the_local_engine_and_are_made_once(folder, tmp_path, cluster, capsys):
-    """Images that differ in their extension alone fit in one folder, here as there."""
+    """Under names with the images' extensions too."""
     words = (folder, "--write", "depth,normals,npz,full-sbs", "--keep-extension")
     assert command(*words, "--out", tmp_path / "here") == 1
     with_ray = (*words, "--out", tmp_path / "ray", "--engine", "ray", "--workers", "2")

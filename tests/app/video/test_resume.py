@@ -123,20 +123,10 @@ def scene(total: int) -> list[tuple[Frame, torch.Tensor]]:
     return frames
 
 
-@pytest.mark.slow("estimates a video twice")
-@pytest.mark.parametrize(
-    "name",
-    [
-        MODEL,
-        "depth-anything-small",
-        "depth-anything-v2-metric-indoor-small",
-        "depth-anything-3-small",
-        "tiny",
-        "leres",
-        "bae",
-        "moge",
-    ],
-)
+KINDS = ("depth-anything-v2-metric-indoor-small", "depth-anything-3-small", "depth-anything-small", "leres", "bae", "moge", "tiny")
+
+
+@pytest.mark.parametrize("name", [MODEL, *(pytest.param(each, marks=pytest.mark.slow("estimates a video twice")) for each in KINDS)])
 def test_every_kind_of_estimate_goes_on_bit_by_bit(name, tmp_path):
     """What is kept goes through a file, and the chunks end where they did.
 
