@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ...utils import exact_dtype, sent_to, to_cpu
@@ -87,7 +86,9 @@ def fit_robustly(values: Tensor, target: Tensor, weight: Tensor, noise_ratio: fl
     return scale, shift
 
 
-def _fitted(values: NDArray, target: NDArray, weight: NDArray, noise_ratio: float, least: float, with_scale: bool) -> tuple[float, float]:
+def _fitted(
+    values: np.ndarray, target: np.ndarray, weight: np.ndarray, noise_ratio: float, least: float, with_scale: bool
+) -> tuple[float, float]:
     """Scale and shift between two maps (N,). In numpy: torch takes twice as long for so few numbers."""
     rows, trust, scale, shift = np.stack((values, target, np.ones_like(values))), weight, 1.0, 0.0
     for _ in range(_ROUNDS):
@@ -100,7 +101,7 @@ def _fitted(values: NDArray, target: NDArray, weight: NDArray, noise_ratio: floa
     return scale, shift
 
 
-def _line(moments: NDArray, noise_ratio: float, least: float) -> tuple[float, float]:
+def _line(moments: np.ndarray, noise_ratio: float, least: float) -> tuple[float, float]:
     """Scale and shift of the line through noisy values and their noisy target, of the mean products of values, target and 1, (3, 3).
 
     With v = (t - shift) / scale + noise, and the target's noise `noise_ratio` of scale * noise, the central moments give
