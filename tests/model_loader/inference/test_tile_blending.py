@@ -13,6 +13,7 @@ from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.model_loader.inference.tiles import AUTO_MOST, estimate_in_tiles, mosaics, shown, tiles_along
 from depth_normal.options.estimate import MOST_TILES, check_tiles
 from depth_normal.utils import resize_map
+from tests.geometry.test_devices import DEVICE, Questions
 
 SIDE = 48
 
@@ -252,14 +253,13 @@ def test_an_array_of_bytes_is_read_in_bands():
 
 
 @pytest.mark.slow("takes most of a second")
-def test_everything_stays_on_the_networks_device_and_only_the_camera_is_asked_for():
+def test_everything_stays_on_the_networks_device_but_one_small_copy_for_each_row_of_tiles():
     """Fake tensors of a device that this machine need not have: no op mixes devices."""
-    device = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
 
     def network(images, fov):
         small = resize_map(images, *sized(*images.shape[-2:]))
         yield Estimate(small[:, :1], Quantity.METRIC_DEPTH, small, mask=small[:, :1] > 0.5)
 
-    with FakeTensorMode():
-        found = run(network, torch.rand(1, 3, 90, 130, device=device), (2, 3))
-    assert {each.device for each in found.maps.values()} == {device}
+    with FakeTensorMode(), Questions() as questions:
+        found = run(network, torch.rand(1, 3, 90, 130, device=DEVICE), (2, 3))
+    assert {each.device for each in found.maps.values()} == {DEVICE} and questions.asked == 2
