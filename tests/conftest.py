@@ -96,8 +96,9 @@ def pytest_collection_modifyitems(config, items):
                 item.add_marker(pytest.mark.slow("more cases"))
         for name in SLOW_FIXTURES.keys() & set(item.fixturenames):
             item.add_marker(pytest.mark.slow(SLOW_FIXTURES[name]))
-    if not config.getoption("--all") and not any("::" in word for word in config.args):  # who names a slow test is told why it is skipped
-        slow = [item for item in items if item.get_closest_marker("slow")]
+    if not config.getoption("--all"):
+        named = [word for word in config.args if "::" in word]  # who names a slow test is told why it is skipped
+        slow = [item for item in items if item.get_closest_marker("slow") and not any(word in item.nodeid for word in named)]
         config.stash[_SLOW] = len(slow)
         _leave_out(slow, config, items)
 
