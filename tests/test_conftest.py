@@ -15,7 +15,10 @@ def test_the_first_cases_of_each_test_are_kept(request):
     assert told == ["a.py::one[3]"] and [item.nodeid for item in items] == [name for name in names if name not in told]
 
 
-@pytest.mark.parametrize(("words", "all_of_them", "left"), [(["tests"], False, 1), (["tests"], True, 2), (["a.py::two"], False, 2), (["tests", "a.py::one"], False, 1)])
+@pytest.mark.parametrize(
+    ("words", "all_of_them", "left"),
+    [(["tests"], False, 1), (["tests"], True, 2), (["a.py::two"], False, 2), (["tests", "a.py::one"], False, 1)],
+)
 def test_slow_tests_are_left_out_but_one_that_is_named(words, all_of_them, left, request):
     conftest = request.config.pluginmanager.get_plugin(str(Path(__file__).with_name("conftest.py")))
     marks = {"a.py::one": {}, "a.py::two": {"slow": pytest.mark.slow("why").mark}}
