@@ -36,19 +36,19 @@ _ROOMS = ("annotators", "geometry", "media", "model_loader", "nodes")
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a public name when it is first asked for: torch takes seconds, and `depth-normal --help` needs none of it."""
+    """Imports a public name on first access: torch takes seconds to import, and `depth-normal --help` does not need it."""
     if name in _HOME_OF:
         try:
             home = import_module(_HOME_OF[name], __name__)
         except ModuleNotFoundError as problem:
             if problem.name != f"{__name__}.app":
                 raise
-            # An AttributeError, so that `hasattr` and `inspect` go on with the version of ComfyUI's registry
+            # An AttributeError keeps `hasattr` and `inspect` working in the registry's version, which lacks `app`.
             raise AttributeError(f"{name} is not in the version of ComfyUI's registry, which holds the nodes alone") from None
         value = globals()[name] = getattr(home, name)
         return value
     if name in _ROOMS:
-        import_module(".nodes", __name__)  # which needs them all
+        import_module(".nodes", __name__)  # it imports all the others
         return globals()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -1,4 +1,4 @@
-"""The program `depth-normal`, also as `python -m depth_normal`, for when the command is not on the path."""
+"""The program `depth-normal`, also as `python -m depth_normal` where it is not on the PATH."""
 
 import os
 import sys
@@ -6,13 +6,13 @@ from importlib.util import find_spec
 
 
 def run() -> None:
-    """Runs the command line and ends the process; Ctrl-C while the commands are imported ends in a line, as later on."""
+    """Runs the command line and exits. Ctrl-C during the imports, too, ends with one line instead of a traceback."""
     try:
         from .app import cli
     except KeyboardInterrupt:
         sys.stderr.write("depth-normal: stopped\n")
         sys.stderr.flush()
-        os._exit(130)  # else Python may end by the signal: see `cli.main`
+        os._exit(130)  # Python might end by the signal instead: see `cli.main`
     cli.run()
 
 

@@ -1,4 +1,4 @@
-"""Runs a model family: by torch, or by an engine in its place."""
+"""Runs a model family, by torch or by another engine."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _OUT_OF_MEMORY = ("out of memory", "allocate memory", "bad_alloc", "cublas_statu
 
 
 class Annotator(Family):
-    """A family with what runs its network: from a batch of images to an `Estimate`.
+    """A family and the code that runs its network: from a batch of images to an `Estimate`.
 
-    A family that takes one pass of its network overrides nothing here; one that takes several overrides `infer` or `infer_resized`.
+    A family that needs one pass of its network overrides nothing here; one that needs several overrides `infer` or `infer_resized`.
 
     Attributes:
-        engine: What runs the network's `graph` in the place of torch; None = torch.
-        input_size: Height and width of the network's input, whatever the image; None = as the steps before it decide.
-        default_options: The options of calls that name none, of the family's `options_type`; None = that type's defaults.
+        engine: Runs the network's `graph` instead of torch; None = torch.
+        input_size: Fixed height and width of the network's input; None = from `preprocess`.
+        default_options: Options, of the family's `options_type`, of calls that pass none; None = that type's defaults.
     """
 
     default_options: Any = None
@@ -56,22 +56,22 @@ class Annotator(Family):
 
         Args:
             images: (B, 3, H, W) float32 RGB in [0, 1], on the network's device.
-            size: What `network_size` takes; None = the spec's default.
-            fov: Degrees that the longer side of the images spans, between 0 and 180 exclusive; 0 = not known.
-            options: Of the family's `options_type`; None = its defaults.
-            progress: Called with (passes done, passes in all) by families that take several for one image; what it raises ends the work.
-            normals: As `Request.normals`.
-            sharp: As `Request.sharp`.
-            fetched: Estimates of up to so many pixels are returned on the CPU, for a caller who goes on there: they are checked there, so
-                that a GPU is waited for once.
+                size: As in `network_size`; None = the spec's default.
+                fov: Field of view along the longer side, in degrees, in (0, 180); 0 = unknown.
+                options: Of the family's `options_type`; None = its defaults.
+                progress: Called with (passes done, total passes) by families that need several per image; its exceptions end the work.
+                normals: As `Request.normals`.
+                sharp: As `Request.sharp`.
+                fetched: Estimates of at most this many pixels are copied to the CPU before they are checked, for callers that continue
+                    there. The GPU is then synchronised only once.
 
         Returns:
-            An estimate at the network's size, all maps float32 and finite, metric depth above 0 (`checks.LEAST_METRES`).
+                An estimate at the network's size; all maps are float32 and finite, metric depth is positive (`checks.LEAST_METRES`).
 
         Raises:
             ValueError: The network's input would exceed MAX_NETWORK_PIXELS, or `fov` is out of range.
-            TypeError: Options of another family, or for a family that has none.
-            ArithmeticError: The network gave NaN or infinity.
+                TypeError: Options of another family, or of any where the family has none.
+                ArithmeticError: The network returned NaN or infinity.
         """
         options = self._checked_options(options)
         height, width = images.shape[-2:]
@@ -86,18 +86,18 @@ class Annotator(Family):
         """Estimates images in one batch, as views of one static scene.
 
         Args:
-            images: As `estimate`; the views, in any order.
-            size: As `estimate`.
-            fov: As `estimate`, of the one camera that took all of them.
-            progress: As `estimate`.
+                images: As in `estimate`; the views, in any order.
+                size: As in `estimate`.
+                fov: As in `estimate`; all views share one camera.
+                progress: As in `estimate`.
 
         Returns:
-            An estimate as `estimate` gives it, whose depth has one scale for all views and is 0 at each camera, with the cameras'
-            intrinsics and extrinsics. Depth and extrinsics have the same unit; where it is not metres, metric depth is up to scale.
+                An estimate as from `estimate`, with intrinsics and extrinsics. Depth has one scale for all views and is 0 at each camera.
+                Depth and extrinsics share a unit: metres, or unknown for scale-invariant models.
 
         Raises:
-            ValueError: The network processes each image by itself, or the views are more than MAX_NETWORK_PIXELS in all.
-            ArithmeticError: As `estimate`.
+                ValueError: The network handles each image by itself, or the views exceed MAX_NETWORK_PIXELS in total.
+                ArithmeticError: As for `estimate`.
         """
         if not self.sees_scenes(self.spec):
             raise ValueError(f"{self.spec.id} processes each image by itself, not several as views of one scene")
@@ -106,31 +106,31 @@ class Annotator(Family):
         return self._finished(self.infer_scene(Request(images, size or self.spec.default_size, fov, progress=progress)), height, width, fov)
 
     def infer(self, request: Request) -> Estimate:
-        """The raw estimate, at the network's size; at the images' own where the network's input has another aspect."""
+        """The raw estimate at the network's size, or at the images' own if the network's input has another aspect."""
         return self.unstretched(self.infer_resized(self.resize_images(request.images, request.size), request), request)
 
     def unstretched(self, estimate: Estimate, request: Request) -> Estimate:
-        """The raw estimate, at the images' own size where the network's input has another aspect."""
+        """Resizes a raw estimate to the images' size if the network's input has another aspect."""
         stretched = self.input_size is not None or self.spec.resizing.fit is Fit.STRETCHED
         if self.undoes_stretching or not stretched:
             return estimate
-        # Normals that follow from a stretched map would lean. Resizing takes what is not finite or not positive for a hole.
+        # Normals derived from a stretched map would be tilted. Resizing treats non-finite and non-positive depth as holes.
         self._check_estimate(estimate)
         return self._clamped(estimate).resized(*request.image_size, self.resampling, checked=True)
 
     def infer_resized(self, pixels: Tensor, request: Request | None = None) -> Estimate:
-        """The raw estimate of images that have the network's size: one pass of the network.
+        """The raw estimate of images at the network's size, by one pass of the network.
 
         Args:
-            pixels: (B, 3, h, w) float32 RGB in [0, 1] on the network's device; h and w as `network_size` returns them.
-            request: What `pixels` were made of; None = they are the images themselves.
+                pixels: (B, 3, h, w) float32 RGB in [0, 1] on the network's device; h and w from `network_size`.
+                request: The request that `pixels` come from; None = they are the images themselves.
         """
         request = request or Request(pixels, self.spec.default_size, options=self._checked_options(None))
         outputs = self.run_network(self.normalised(pixels), self.scalar_inputs(request))
         return self.postprocess(outputs, request)
 
     def infer_scene(self, request: Request) -> Estimate:
-        """The raw estimate of views of one scene; for families that `sees_scenes` names."""
+        """The raw estimate of views of one scene; for families with `sees_scenes`."""
         raise NotImplementedError(f"{type(self).__name__} names scenes that it does not estimate")
 
     def _checked_options(self, options: Any) -> Any:
@@ -144,7 +144,7 @@ class Annotator(Family):
         return options
 
     def _finished(self, estimate: Estimate, height: int, width: int, fov: float) -> Estimate:
-        """A raw estimate of images of a size, checked, for their camera. Images have square pixels, the network's input has not quite."""
+        """Checks a raw estimate, applies the camera and clamps depth. Images have square pixels; network inputs only nearly so."""
         self._check_estimate(estimate)
         if fov:
             of_image = intrinsics_from_fov(fov, height, width, batch=estimate.batch)
@@ -153,12 +153,11 @@ class Annotator(Family):
         return self._clamped(estimate)
 
     def _check_estimate(self, estimate: Estimate) -> None:
-        """Refuses an estimate that holds NaN or infinity."""
         maps = {name: value for name in ("depth", "normals", "extrinsics") if (value := getattr(estimate, name)) is not None}
         check_finite(self.spec, self.network, maps)
 
     def _clamped(self, estimate: Estimate) -> Estimate:
-        """The estimate with its metric depth between `checks.least_depth` and the family's `max_depth`."""
+        """The estimate with metric depth clamped to [`checks.least_depth`, the family's `max_depth`]."""
         if estimate.depth is None or estimate.quantity is not Quantity.METRIC_DEPTH:
             return estimate
         return replace(estimate, depth=estimate.depth.clamp(min=least_depth(self.spec), max=self.max_depth))
@@ -166,22 +165,22 @@ class Annotator(Family):
     # Sizes
 
     def preprocess_steps(self, size: int) -> Steps:
-        """The family's steps from an image to the network's input; where the input has one size, they end there."""
+        """The steps from an image to the network's input; with a fixed `input_size` they end at that size."""
         steps = self.preprocess(size)
         return steps if self.input_size is None else for_one_size(steps, self.input_size)
 
     def resize_images(self, images: Tensor, size: int) -> Tensor:
-        """Images (B, 3, H, W) after the `preprocess_steps`: (B, 3, h, w) in about [0, 1]."""
+        """Applies `preprocess_steps` to images (B, 3, H, W): (B, 3, h, w) in about [0, 1]."""
         for step in self.preprocess_steps(size):
             images = step.apply(images)
         return images
 
     def network_size(self, height: int, width: int, size: int) -> Size:
-        """(height, width) of the network's input for images of height x width; `size` as in `preprocess`."""
+        """(height, width) of the network's input for images of this size; `size` as in `preprocess`."""
         return size_after(self.preprocess_steps(size), height, width)
 
     def checked_network_size(self, height: int, width: int, size: int | None) -> Size:
-        """`network_size`; a ValueError where it is more than any machine holds, or where the image is a mere line."""
+        """`network_size`, or a ValueError if the input is too large for any machine or the image's aspect is too extreme."""
         size = size or self.spec.default_size
         log_used_size(self.spec, size)
         input_size = self.network_size(height, width, size)
@@ -189,10 +188,10 @@ class Annotator(Family):
         return input_size
 
     def check_scene(self, views: int, height: int, width: int, size: int | None) -> None:
-        """Refuses views of one scene that no machine holds in one batch.
+        """Refuses more views of one scene than any machine can process in one batch.
 
         Raises:
-            ValueError: As `checked_network_size`, or more than MAX_NETWORK_PIXELS in all.
+                ValueError: As for `checked_network_size`, or more than MAX_NETWORK_PIXELS in total.
         """
         check_scene_size(self.spec, views, self.checked_network_size(height, width, size))
 
@@ -200,16 +199,16 @@ class Annotator(Family):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype of the network's first layers."""
+        """The dtype of the network's first parameter."""
         return next(self.network.parameters()).dtype
 
     @property
     def shareable(self) -> bool:
-        """True if several threads may run it at the same time: libraries' networks cache state of the image that they process."""
+        """Whether threads may share the network: those of transformers and diffusers cache per-image state."""
         return not any(type(module).__module__.partition(".")[0] in _LIBRARIES for module in self.network.modules())
 
     def normalised(self, pixels: Tensor) -> Tensor:
-        """Pixels in [0, 1] as the network takes them: normalised by the `signature`, then `as_inputs`."""
+        """Pixels in [0, 1] as network inputs: normalised by the `signature`, then converted by `as_inputs`."""
         signature = self.signature()
         if (signature.mean, signature.std) == NOT_NORMALISED:
             return self.as_inputs(pixels)
@@ -217,17 +216,17 @@ class Annotator(Family):
         return self.as_inputs((pixels - mean) / std)
 
     def as_inputs(self, pixels: Tensor) -> Tensor:
-        """Pixels as the network takes them in memory: in its dtype with channels last; float32 and contiguous for an engine."""
+        """Pixels in the network's dtype and in channels-last memory; for an engine float32 and contiguous."""
         if self.engine is not None:
             return pixels.float().contiguous()
         return pixels.to(self.dtype).contiguous(memory_format=torch.channels_last)
 
     def run_network(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """The network's outputs, by the engine if there is one, else by `predict`.
+        """The outputs of the engine, or else of `predict`.
 
         Args:
-            inputs: As `normalised` returns them.
-            scalar_inputs: Of `Signature.scalar_inputs`.
+            inputs: As from `normalised`.
+            scalar_inputs: Values of `Signature.scalar_inputs`.
         """
         if self.engine is None:
             return self.predict(inputs, scalar_inputs)
@@ -242,7 +241,7 @@ class Annotator(Family):
         """The network as one function, for exporters and engines.
 
         Raises:
-            ValueError: It is none; the message says why.
+                ValueError: It cannot be exported as one; the message says why.
         """
         if why := self.why_no_graph(self.spec):
             raise ValueError(f"{self.spec.id} has no graph: {why}")
@@ -250,23 +249,23 @@ class Annotator(Family):
         return Graph(**vars(self.signature()), module=module, multiple_of=self.spec.multiple_of)
 
     def with_engine(self, engine: Engine | None) -> Annotator:
-        """The same family with its `graph` run by an engine; None = by torch again."""
+        """A copy that runs its `graph` by an engine; None = by torch."""
         return self._with(engine=engine)
 
     def for_input_size(self, height: int, width: int) -> Annotator:
-        """The same network, whose input has one size whatever the image, as a file or an engine that was made for it."""
+        """A copy with a fixed input size, as of an exported file or a compiled engine."""
         return self._with(input_size=(height, width))
 
     def with_options(self, options: Any) -> Annotator:
-        """The same network with other options in calls that name none.
+        """A copy with other default options.
 
         Raises:
-            TypeError: Options of another family, or for a family that has none.
+                TypeError: As for `estimate`.
         """
         return self._with(default_options=self._checked_options(options))
 
     def with_resizing(self, resizing: Resizing) -> Annotator:
-        """The same network with images resized by another frame; families whose steps are not by a frame keep them."""
+        """A copy with another `resizing`; families whose `preprocess` ignores it do not change."""
         return self._with(spec=replace(self.spec, resizing=resizing))
 
     def _with(self, **attributes: Any) -> Annotator:
@@ -274,16 +273,16 @@ class Annotator(Family):
         vars(other).update(attributes)
         return other
 
-    # What an exported file says
+    # Metadata of exported files
 
     def preprocess_metadata(self, size: int) -> Metadata:
-        """The steps to the network's inputs as an exported file states them."""
+        """The steps to the network's inputs, as metadata of an exported file."""
         scalar_inputs = self.signature().scalar_inputs
         steps = [step.metadata() for step in self.preprocess_steps(size)]
         return steps if scalar_inputs is None else [*steps, dict(scalar_inputs.step)]
 
     def postprocess_metadata(self) -> Metadata:
-        """The steps from the network's outputs to maps of the image's size, as an exported file states them."""
+        """The steps from the network's outputs to maps at image size, as metadata of an exported file."""
         signature = self.signature()
         unit = "m" if self.spec.in_metres else "of the output's unit"
         limit = [limit_depth(least_depth(self.spec), unit=unit)] if self.spec.quantity is Quantity.METRIC_DEPTH else []
@@ -292,13 +291,13 @@ class Annotator(Family):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """True if an exception says that the device or the machine has no memory left."""
+    """Whether an exception means that the device or the machine ran out of memory."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return isinstance(error, RuntimeError) and says_out_of_memory(error)  # a ValueError's words may be a file's name
+    return isinstance(error, RuntimeError) and says_out_of_memory(error)  # not ValueError: its message may quote a file name
 
 
 def says_out_of_memory(error: BaseException) -> bool:
-    """True if the message of an exception of any type says so: engines raise types of their own."""
+    """Whether an exception's message, whatever its type, reports exhausted memory: engines raise their own types."""
     message = str(error).lower()
     return any(words in message for words in _OUT_OF_MEMORY)

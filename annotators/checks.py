@@ -1,4 +1,4 @@
-"""Checks of what goes into a network and of what comes out of it."""
+"""Checks of network inputs and outputs."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ logger = logging.getLogger(__name__)
 
 MAX_NETWORK_PIXELS = 64 * 2**20
 MAX_ASPECT = 1000
-"""The largest ratio of an image's sides. Of a longer strip, most of the input would come from rounding its sides."""
+"""The largest aspect ratio of an image. Beyond it, rounding of the shorter side would dominate the input."""
 
 LEAST_METRES, LEAST_UP_TO_SCALE = 0.01, 1e-6
-"""The least metric depth in an estimate: in metres, and where the unit is unknown.
+"""Lower bounds of metric depth in an estimate: in metres, and where the unit is unknown.
 
-A prediction at the camera or behind it (the 0 of a ReLU, a cubic's undershoot) is near and not a hole: holes are what the mask leaves out.
-A centimetre is nearer than what photographs show, and 1 / depth of it, 100, leaves other pixels a share of the range. Without a unit, a
-typical depth is about 1; `depth_to_normals` too ignores less than a millionth of the median depth.
+A prediction at or behind the camera (a ReLU's 0, a cubic's undershoot) means near, not a hole: holes are marked by the mask.
+Photographs show nothing nearer than a centimetre, and its 1 / depth of 100 still leaves other pixels a share of the range.
+Without a unit, a typical depth is about 1; `depth_to_normals`, too, ignores depths below a millionth of the median.
 """
 
 
 def check_network_size(spec: ModelSpec, image: Size, size: int, network: Size) -> None:
-    """Refuses an input that no machine holds, and an image that is a mere line.
+    """Refuses inputs too large for any machine, and images of extreme aspect ratio.
 
     Args:
         image: Height and width of the image.
@@ -38,7 +38,7 @@ def check_network_size(spec: ModelSpec, image: Size, size: int, network: Size) -
         network: Height and width of the network's input.
 
     Raises:
-        ValueError: The message says what was asked for, and what to do.
+        ValueError: The message says what was requested and how to fix it.
     """
     height, width = image
     if network[0] * network[1] > MAX_NETWORK_PIXELS:
@@ -53,10 +53,10 @@ def check_network_size(spec: ModelSpec, image: Size, size: int, network: Size) -
 
 
 def check_scene_size(spec: ModelSpec, views: int, network: Size) -> None:
-    """Refuses views of one scene that no machine holds in one batch.
+    """Refuses more views of one scene than any machine can process in one batch.
 
     Raises:
-        ValueError: They are more than MAX_NETWORK_PIXELS in all.
+        ValueError: They exceed MAX_NETWORK_PIXELS in total.
     """
     height, width = network
     if views * height * width > MAX_NETWORK_PIXELS:
@@ -70,23 +70,19 @@ def check_scene_size(spec: ModelSpec, views: int, network: Size) -> None:
 def check_finite(spec: ModelSpec, network: nn.Module, maps: Mapping[str, Tensor]) -> None:
     """Refuses maps that hold NaN or infinity.
 
-    Args:
-        network: Its network, for the message.
-        maps: By name, for the message.
-
     Raises:
-        ArithmeticError: The message names the first such map.
+        ArithmeticError: The message names the first such map and the network's dtype.
     """
-    check_ends(spec, network, dict(zip(maps, ends_of(maps).tolist(), strict=True)))  # waits for a GPU, once it has all its work
+    check_ends(spec, network, dict(zip(maps, ends_of(maps).tolist(), strict=True)))  # synchronises a GPU, after all work is queued
 
 
 def ends_of(maps: Mapping[str, Tensor]) -> Tensor:
-    """(N, 2): the least and the greatest value of each map. NaN is both of what holds it; one pass, and nothing as large as the map."""
+    """(N, 2): minimum and maximum of each map, both NaN if it contains NaN. One pass, no map-sized temporaries."""
     return torch.stack([end for value in maps.values() for end in value.aminmax()]).view(-1, 2)
 
 
 def check_ends(spec: ModelSpec, network: nn.Module, ends: Mapping[str, Sequence[float]]) -> None:
-    """As `check_finite`, of the `ends_of` maps by name, fetched together with other values of the device."""
+    """`check_finite` for values of `ends_of` that the caller fetched along with others."""
     name = next((name for name, pair in ends.items() if not all(map(isfinite, pair))), "")
     if not name:
         return
@@ -101,7 +97,7 @@ def least_depth(spec: ModelSpec) -> float:
 
 
 def other_size(spec: ModelSpec, size: int | None) -> str:
-    """Says that a model does not run at the requested size; empty if it does."""
+    """A message if a model cannot run at the requested size, else empty."""
     if not size or (used := spec.used_size(size)) == size:
         return ""
     which = "only one" if spec.smallest_size == spec.largest_size else "largest" if size > used else "smallest"
@@ -109,7 +105,7 @@ def other_size(spec: ModelSpec, size: int | None) -> str:
 
 
 def log_used_size(spec: ModelSpec, size: int) -> None:
-    """Logs once for each size if a model does not run at the requested size."""
+    """Warns once per size if a model cannot run at the requested size."""
     if words := other_size(spec, size):
         _log_once(words)
 

@@ -1,4 +1,4 @@
-"""Names that users choose among, and those of the user's settings in messages. No torch: the command line reads them first."""
+"""Model names offered as defaults, and interface-specific words for messages. Without torch: the command line reads them first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DEFAULT_MODEL = "midas-dpt-hybrid"
 """The old MiDaS nodes' model."""
 
 RECOMMENDED_MODEL = "moge-2-vits-normal"
-"""The default of the commands and of *Load Depth Model*: metres, normals and camera in one pass, 141 MB, MIT."""
+"""The default of the commands and of *Load Depth Model*: metres, normals and camera in one pass, 141 MB, MIT licence."""
 
 BEST_FIRST = (
     "moge-2-vitl-normal",
@@ -27,28 +27,28 @@ BEST_FIRST = (
     "midas-dpt-large",
     "midas-dpt-hybrid",
 )
-"""*Load Depth Model* begins with the first of these that is on the disk. All may be used commercially."""
+"""*Load Depth Model* preselects the first of these that is installed. All allow commercial use."""
 
 RECOMMENDED_VIDEO_MODEL = "video-depth-anything-small"
-"""The default for videos: the one free model that processes 32 frames in one window. Outputs of others are smoothed afterwards."""
+"""The default for videos: the only free model that processes windows of 32 frames. Other models' outputs are smoothed afterwards."""
 
 BUNDLED_MODEL = "tiny"
-"""The model whose weights are a part of the pack."""
+"""The model whose weights ship with the pack."""
 
 
 @dataclass(frozen=True)
 class Wording:
-    """The words of one user interface.
+    """The wording of one user interface.
 
     Attributes:
-        lower_size: What to do about a network's input that is too large.
-        where_size: Where that is set, where it is not obvious.
-        tiles: What runs a network on parts of a large image.
-        model: How a model is chosen, with {} for its name.
-        make_writable: What to do where results cannot be written.
-        up_to: Up to which size, with {} for the number; nothing where sizes are not numbers.
-        use_cpu: How a model is run on the CPU.
-        names_weights: Whether the line about a model that is loaded names its file. Where it does not, a command lists the files.
+        lower_size: Advice for a network input that is too large.
+        where_size: Where to set the size, if not obvious.
+        tiles: Names the tiled mode for large images.
+        model: How to choose a model; {} is its name.
+        make_writable: Advice where results cannot be written.
+        up_to: A size limit; {} is the number. Empty if sizes are not numbers.
+        use_cpu: How to run a model on the CPU.
+        names_weights: Whether the line on loading a model names its file. If not, a command lists the files.
     """
 
     lower_size: str
@@ -61,7 +61,7 @@ class Wording:
     names_weights: bool = True
 
     def choose(self, *models: str) -> str:
-        """Advice to choose one of some models: "choose the model 'tiny'"."""
+        """Advice to choose one of several models, such as "choose the model 'tiny'"."""
         return "choose " + " or ".join(self.model.format(model) for model in models)
 
 
@@ -95,14 +95,14 @@ _current: Wording | None = None
 
 
 def wording() -> Wording:
-    """The words to use now: those of `worded`, else those of ComfyUI within it, else Python's."""
-    # ComfyUI has imported this module before it loads any pack.
+    """The current wording: that of `worded`, else the nodes' inside ComfyUI, else Python's."""
+    # ComfyUI imports this module before it loads any custom node.
     return _current or (NODES if "comfy.model_management" in sys.modules else PYTHON)
 
 
 @contextmanager
 def worded(words: Wording) -> Iterator[None]:
-    """Uses these words while the block runs, in all threads."""
+    """Uses this wording in all threads while the block runs."""
     global _current
     before, _current = _current, words
     try:

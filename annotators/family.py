@@ -1,7 +1,7 @@
 """The interface of a model family: from files to a network, and from images to an estimate.
 
-A new family reads like its paper. It derives from `base.Annotator`, which runs it, and writes what differs from the defaults of `Family`:
-`network_of` (or `build`), `could_be`, `preprocess`, `predict`, `postprocess`, and `for_camera` where depth depends on the camera.
+A new family derives from `base.Annotator`, which runs it, and overrides only what differs from the defaults of `Family`:
+`network_of` (or `build`), `could_be`, `preprocess`, `predict`, `postprocess`, and `for_camera` if depth depends on the camera.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from .preprocessing.steps import Resize, Steps
 from .specs.base import ModelSpec
 
 Progress = Callable[[int, int], None]
-"""Called with (passes done, passes in all)."""
+"""Called with (passes done, total passes)."""
 
 
 def progress_of_part(progress: Progress | None, start: int, stop: int, total: int) -> Progress | None:
-    """Reports the progress of one part of a job as progress of the whole job.
+    """Maps the progress of one part of a job to that of the whole job.
 
     Args:
-        progress: Called with (work done, work in all) of the whole job; None = nobody.
-        start, stop: Which of `total` units of the job the part is; `stop` is not included.
-        total: Units of the whole job.
+        progress: Called with (work done, total work) of the whole job, or None.
+        start, stop: The part's range of the `total` units, without `stop`.
+        total: Number of units of the whole job.
     """
     if progress is None:
         return None
@@ -45,11 +45,11 @@ class Request:
     Attributes:
         images: (B, 3, H, W) float32 RGB in [0, 1], on the network's device.
         size: What the family resizes by; see `ModelSpec.default_size`.
-        fov: Degrees that the longer side of the images spans; 0 = not known.
-        options: Of the family's `options_type`; None = it has no options.
-        progress: For families that take several passes for one image.
-        normals: Whether normals are of use; a family that gives depth too may leave them out where they are not.
-        sharp: Whether a family that can shall make depth follow the images' edges; frame by frame of a video, edges would flicker.
+            fov: Field of view along the longer side, in degrees; 0 = unknown.
+            options: Of the family's `options_type`; None = it has no options.
+            progress: For families that need several passes per image.
+            normals: Whether the caller needs normals; a family that predicts depth too may skip them otherwise.
+            sharp: Whether to align depth to image edges, where the family can. Off for single video frames: edges would flicker.
     """
 
     images: Tensor
@@ -67,19 +67,19 @@ class Request:
 
 
 class Family:
-    """A network with the pre- and post-processing of its authors. All but `network_of` (or `build`) have a default.
+    """A network with its authors' pre- and post-processing. Everything but `network_of` (or `build`) has a default.
 
     Attributes:
         spec: The model's entry in the table of models.
-        network: The bare network, an `nn.Module` in eval mode without gradients. Only the loader moves it between devices.
-        bytes_per_pixel: Working memory per pixel of the network's input, in float32, as measured.
-        needs_by_size: Whether the network takes that much at every `network_size`; else it may take much less.
-        auto_dtypes: Dtypes that "auto" may choose on devices that are fast in them, by the names of DTYPE_CHOICES, best first. In these the
-            resulting image stays the same (benchmarks/families.py measures it). float32 is always the last choice.
-        resampling: How its depth is resampled to another size, "bilinear" or "bicubic", as its authors do.
-        options_type: The class of the `options` that `estimate` takes; None = the family has none.
-        max_depth: Metres at which the authors clamp; None = they do not.
-        undoes_stretching: Whether `postprocess` gives maps of the image's aspect even where the network's input has another.
+        network: An `nn.Module` in eval mode without gradients. Only the loader moves it between devices.
+        bytes_per_pixel: Measured working memory per pixel of the network's input, in float32.
+        needs_by_size: Whether that holds at every `network_size`; else it may take much less.
+        auto_dtypes: Dtypes that "auto" may choose on devices that are fast in them, named as in DTYPE_CHOICES, best first. The resulting
+            8-bit image must not change (measured by benchmarks/families.py). float32 is always the last choice.
+        resampling: How the authors resize depth, "bilinear" or "bicubic".
+        options_type: The class of `estimate`'s `options`; None = the family has none.
+        max_depth: The authors' upper clamp, in metres; None = no clamp.
+        undoes_stretching: Whether `postprocess` restores the image's aspect where the network's input has another.
     """
 
     bytes_per_pixel: ClassVar[int] = 2000
@@ -98,18 +98,19 @@ class Family:
 
     @classmethod
     def network_of(cls, spec: ModelSpec) -> Any:
-        """The bare network of a spec, a `published.PublishedNetwork`; for `build`, which calls it with torch's meta device."""
+        """The bare network of a spec, a `published.PublishedNetwork`; `build` calls this under torch's meta device."""
         raise NotImplementedError(f"{cls.__name__} has neither network_of nor build")
 
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> Any:
-        """Builds the network from its checkpoints, strictly, on the CPU. By default from one file, by `network_of`.
+        """Builds the network on the CPU, with strictly loaded checkpoints. By default one file for `network_of`.
 
         Args:
-            states: State dict by the role of its file ("network" first of all), as read from disk, unwrapped.
-            dtype: What the network computes in.
+            states: Unwrapped state dict by the role of its file ("network" first).
+            dtype: The dtype to compute in.
 
         Raises:
+            CheckpointError: The tensors do not fit this architecture; the message names the first mismatch.
             CheckpointError: The tensors are not those of this architecture; the message names the first that differ.
         """
         network = build_published(lambda: cls.network_of(spec), states[spec.file.role], dtype, f"not a checkpoint of {spec.id}")
@@ -117,51 +118,52 @@ class Family:
 
     @classmethod
     def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
-        """True if tensors of these names may be `spec`'s. It returns at once and imports no library."""
+        """Whether tensors of these names may be `spec`'s. Must be fast and import no library."""
         return True
 
     @classmethod
     def check_network(cls, spec: ModelSpec, state: StateDict) -> None:
-        """Refuses what is not the file of `spec`'s network, by the names and shapes of its tensors alone.
+        """Checks the file of `spec`'s network by names and shapes of its tensors alone.
 
-        A family whose `build` needs more than that overrides it.
+        Override it if `build` needs more than that.
 
         Args:
-            state: As `build`'s for the role of the network, on torch's meta device.
+            state: As in `build`, for the network's role, on torch's meta device.
 
         Raises:
+            CheckpointError: As for `build`.
             CheckpointError: As `build`.
         """
         cls.build(spec, {spec.file.role: state}, torch.float32)
 
     @classmethod
     def name_contradicts(cls, spec: ModelSpec, path: str) -> str | None:
-        """A warning where a file's name contradicts `spec`; for families whose models have tensors of the same names and shapes.
+        """Warns if a file's name contradicts `spec`; for families whose models share names and shapes of tensors.
 
         Args:
-            spec: The model that the file is to be loaded as.
+            spec: The model to load the file as.
             path: The file's name or path.
 
         Returns:
-            A sentence; None where the name contradicts nothing.
+            A sentence; None if the name fits.
         """
         return None
 
     @classmethod
     def check_requirements(cls, spec: ModelSpec) -> None:
-        """Imports the libraries that the family needs beyond torch, before anything is downloaded.
+        """Imports the libraries that the family needs beyond torch, before any download.
 
         Raises:
-            ImportError: One is absent or broken; the message says how to fix it.
+                ImportError: One is missing or broken; the message says how to fix it.
         """
         return
 
     # From images to an estimate
 
     def reduced_size(self, height: int, width: int, size: int) -> Size | None:
-        """The size to which images of height x width may be averaged by area first: the maps are the same up to rounding. None = no such.
+        """The size to which larger images may first be reduced by area average without changing the maps beyond rounding; None = none.
 
-        Not for a known field of view: the pixels of reduced images need not be square.
+        Not for a known field of view: pixels of the reduced images need not be square.
 
         Args:
             size: As `Request.size`.
@@ -169,24 +171,24 @@ class Family:
         return None
 
     def preprocess(self, size: int) -> Steps:
-        """The steps from an image to the network's input; normalisation follows by the `signature`.
+        """The steps from an image to the network's input, before the normalisation of the `signature`.
 
         Args:
-            size: As `Request.size`; by default the height of the frame of the spec's `resizing`.
+            size: As `Request.size`; the default rule is the spec's `resizing`.
         """
         resizing = self.spec.resizing
         return (Resize(resizing.rule(size, self.spec.multiple_of), resizing.resample),)
 
     def scalar_inputs(self, request: Request) -> tuple[float, ...]:
-        """The network's inputs beside the images: values of `Signature.scalar_inputs`."""
+        """The values of `Signature.scalar_inputs`."""
         return ()
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """The network's outputs, before any cast to float32. This is what exporters trace.
+        """The network's outputs, before any cast to float32. Exporters trace this method.
 
         Args:
             inputs: (B, 3, h, w), resized and normalised, in the network's dtype.
-            scalar_inputs: Of `Signature.scalar_inputs`; numbers, or tensors without axes.
+                scalar_inputs: Values of `Signature.scalar_inputs`: numbers or 0-dimensional tensors.
 
         Returns:
             The outputs that the `signature` names, in order.
@@ -194,37 +196,37 @@ class Family:
         return (self.network(inputs),)
 
     def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
-        """The raw estimate, float32, that outputs of the network stand for; by default, the outputs under the names of the `signature`."""
+        """Turns outputs into a raw float32 estimate; by default takes them by their names in the `signature`."""
         maps = {name: output.float().contiguous() for name, output in zip(self.signature().outputs, outputs, strict=True)}
         quantity = self.spec.quantity
         depth = None if quantity is None else maps[quantity.value]
         return Estimate(depth, quantity, normals=maps.get("normals"), axes=self.spec.axes or Axes.OPENGL, confidence=maps.get("confidence"))
 
     def for_camera(self, estimate: Estimate, intrinsics: Tensor) -> Estimate:
-        """The estimate for a known camera. By default the maps stay as they are, and the camera is noted.
+        """Adapts an estimate to a known camera. By default only records the camera.
 
         Args:
-            estimate: As `postprocess` returned it.
-            intrinsics: (B, 3, 3), in pixels of the estimate's size.
+            estimate: As from `postprocess`.
+            intrinsics: (B, 3, 3), in pixels at the estimate's size.
         """
         return replace(estimate, intrinsics=intrinsics)
 
     # Declarations
 
     def signature(self) -> Signature:
-        """Inputs and outputs of the network as exporters and engines need them."""
+        """The network's inputs and outputs, for exporters and engines."""
         return Signature.of(self.spec)
 
     def for_export(self) -> Any:
-        """The annotator that an exported file stands for: one whose graph gives what the pack gives of images. By default this one."""
+        """The annotator to export: its graph must return the same maps as the pack. By default this one."""
         return self
 
     @classmethod
     def why_no_graph(cls, spec: ModelSpec) -> str | None:
-        """The reason, in words, why the network is not one function of one tensor; None if it is."""
+        """Why the network cannot be exported as one function of one tensor; None if it can."""
         return None
 
     @classmethod
     def sees_scenes(cls, spec: ModelSpec) -> bool:
-        """True if it can process several images in one batch as views of one scene: see `Annotator.estimate_scene`."""
+        """Whether it can process a batch as views of one scene: see `Annotator.estimate_scene`."""
         return False

@@ -1,7 +1,7 @@
-"""The table of models: one entry a checkpoint. The loader, the nodes' lists, `depth-normal models` and the docs read it.
+"""The table of models, one entry per checkpoint. The loader, the nodes' lists, `depth-normal models` and the docs read it.
 
-Each family has a file of entries in `specs`; here they are joined with the classes that run them. Those need torch, and are imported on
-first use, so that reading the table alone stays fast.
+It joins the entries in `specs` with the classes that run them. The classes need torch and are imported on first use, so that reading the
+table stays fast.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .specs.base import ModelSpec, no_geometry
 if TYPE_CHECKING:
     from .base import Annotator
 
-# the order is that of the nodes' lists
+# in the order of the nodes' lists
 _FAMILIES: tuple[tuple[str, str, tuple[ModelSpec, ...]], ...] = (
     ("midas", "midas.MidasAnnotator", midas.SPECS),
     ("zoedepth", "zoe.ZoeAnnotator", midas.ZOE_SPECS),
@@ -45,7 +45,7 @@ _FAMILIES: tuple[tuple[str, str, tuple[ModelSpec, ...]], ...] = (
     ("tiny", "tiny.TinyAnnotator", single.TINY_SPECS),
 )
 
-# models that give neither depth nor normals: they stand in no list of those that do
+# models without depth and normals, which the lists of depth models leave out
 _MATERIAL_FAMILIES: tuple[tuple[str, str, tuple[ModelSpec, ...]], ...] = (
     ("marigold-materials", "marigold.MarigoldMaterialsAnnotator", diffusion.MARIGOLD_MATERIAL_SPECS),
 )
@@ -56,11 +56,11 @@ _ALIKE = 0.7
 _WEIGHTS = re.compile(r"\.(safetensors|pth?|ckpt|bin|onnx)$")
 _VERSION = re.compile(r"v(?=\d)")
 _SHARED_NAMES = {"annotators", "model", "pytorchmodel", "diffusionpytorchmodel"}
-"""Names of files and repositories that say nothing about a model."""
+"""File and repository names that do not identify a model."""
 
 
 class _Families(UserDict[str, Any]):
-    """The annotators' classes by their family, each imported on first use."""
+    """Annotator classes by family, each imported on first use."""
 
     def __getitem__(self, family: str) -> type[Annotator]:
         entry = super().__getitem__(family)
@@ -79,20 +79,20 @@ MATERIAL_MODELS: dict[str, ModelSpec] = {spec.id: spec for _, _, specs in _MATER
 
 
 def all_specs() -> list[ModelSpec]:
-    """The entries of all models, those of materials last."""
+    """All models' entries, material models last."""
     return [*MODELS.values(), *MATERIAL_MODELS.values()]
 
 
 def find_any_spec(model_id: str) -> ModelSpec:
-    """The entry of a model, be it of depth, normals or materials; raises as `find_spec`."""
+    """The entry of any model; raises as `find_spec`."""
     return MATERIAL_MODELS[model_id] if isinstance(model_id, str) and model_id in MATERIAL_MODELS else find_spec(model_id)
 
 
 def find_material_spec(model_id: str) -> ModelSpec:
-    """The entry of a model of materials.
+    """The entry of a material model.
 
     Raises:
-        ValueError: It gives none, or there is no such model.
+        ValueError: Unknown, or not a material model.
     """
     if model_id not in MATERIAL_MODELS:
         raise ValueError(f"{model_id!r} is no model of materials; accepted: {', '.join(MATERIAL_MODELS)}")
@@ -100,11 +100,11 @@ def find_material_spec(model_id: str) -> ModelSpec:
 
 
 def find_spec(model_id: str) -> ModelSpec:
-    """The entry of a model of depth or normals.
+    """The entry of a depth or normal model.
 
     Raises:
-        TypeError: No text, which a link or a script may give.
-        ValueError: No such model; the message names the three nearest, and what lists all. Or a model of materials.
+        TypeError: Not a string, as a node's link or a script may pass.
+        ValueError: Unknown, or a material model. The message names the three nearest ids and the command that lists all.
     """
     if not isinstance(model_id, str):
         raise TypeError(f"model is {model_id!r}; accepted: the id of a model, such as {BUNDLED_MODEL}")
@@ -118,10 +118,10 @@ def find_spec(model_id: str) -> ModelSpec:
 
 
 def near_models(word: str) -> list[str]:
-    """Up to three ids that an unknown one was probably meant for, the most probable first; empty where none is like it.
+    """Up to three ids that an unknown one probably stands for, the most likely first; empty if none resembles it.
 
-    Other names of a model's files and repositories count as its id. `moge2` stands for the ids that begin like it, `dav2` for those
-    whose parts begin so (depth-anything-v2).
+    The names of a model's files and repository match too. `moge2` matches the ids that start with it, `dav2` those whose parts do
+    (depth-anything-v2).
     """
     typed = _plain(word)
     if not typed:
@@ -141,39 +141,39 @@ def near_models(word: str) -> list[str]:
     letters = "".join(itertools.takewhile(str.isalpha, typed))
     family = [name for name in plain if len(letters) > _SHORT and plain[name].startswith(letters)]
     scores = {name: difflib.SequenceMatcher(None, typed, plain[name]).ratio() for name in family or plain}
-    # An abbreviation has its letters in the same order: moge2l is moge-2-vitl rather than moge-3-vitl.
+    # Abbreviations keep the order of letters: moge2l means moge-2-vitl, not moge-3-vitl.
     abbreviated = {name: score for name, score in scores.items() if family and _is_within(typed, plain[name])}
     ranked = sorted(abbreviated or scores, key=scores.__getitem__, reverse=True)
     return [name for name in ranked if family or scores[name] >= _ALIKE][:_MOST_NEAR]
 
 
 def _plain(name: str) -> str:
-    """A name without what people write differently: case, separators, folders, and the extension of a weights file."""
+    """A name without case, separators, folders and the extension of a weights file."""
     return re.sub(r"[^a-z0-9]", "", _WEIGHTS.sub("", name.lower()).rpartition("/")[2])
 
 
 def _other_names(spec: ModelSpec) -> set[str]:
-    """A model's weights file and its repository, as `_plain` has them."""
+    """The names of a model's weights file and repository, after `_plain`."""
     names = (spec.file.name, *spec.file.aliases, spec.file.repo_id or "")
     return {_plain(name) for name in names} - {""} - _SHARED_NAMES
 
 
 def _initials(model_id: str) -> str:
-    """Such as dav2s of depth-anything-v2-small."""
+    """The initials of an id: dav2s for depth-anything-v2-small."""
     return "".join(part if re.search(r"\d", part) else part[:1] for part in model_id.split("-"))
 
 
 def _is_within(letters: str, name: str) -> bool:
-    """True if a name has these letters in this order."""
+    """Whether the letters occur in a name in this order."""
     rest = iter(name)
     return all(letter in rest for letter in letters)
 
 
 def models_of_scenes() -> list[str]:
-    """Ids of all models that can process a batch as views of one scene, in the table's order."""
+    """Ids of the models that accept a batch as views of one scene, in table order."""
     return [spec.id for spec in MODELS.values() if FAMILIES[spec.family].sees_scenes(spec)]
 
 
 def models_of_family(*families: str) -> list[str]:
-    """Ids of all models of the given families, in the table's order."""
+    """Ids of the models of these families, in table order."""
     return [spec.id for spec in MODELS.values() if spec.family in families]
