@@ -60,7 +60,7 @@ def to_images(image: Tensor) -> Tensor:
         image: As `to_rgb`.
 
     Returns:
-            (B, C, H, W) in [0, 1], C = 1, 3 or 4; a view if no value had to be clamped.
+        (B, C, H, W) in [0, 1], C = 1, 3 or 4; a view if no value had to be clamped.
 
     Raises:
         ValueError, TypeError: As `to_rgb`.
@@ -74,7 +74,7 @@ def to_rgb(image: Tensor) -> Tensor:
     """Any ComfyUI image as planar RGB.
 
     Args:
-            image: (B, H, W, C) or (H, W, C) floats, C = 1 (grey), 3 (RGB) or 4 (RGBA, composited on white); clamped to [0, 1].
+        image: (B, H, W, C) or (H, W, C) floats, C = 1 (grey), 3 (RGB) or 4 (RGBA, composited on white); clamped to [0, 1].
 
     Returns:
         (B, 3, H, W) float32 in [0, 1].
@@ -90,14 +90,14 @@ def check_images(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
     """Checks images from Python code and adds the batch axis. `images_to_rgb` converts the batch, whole or in parts.
 
     Args:
-            images: A tensor (B, C, H, W) in [0, 1], or an array (H, W), (H, W, C) or (B, H, W, C) of uint8, uint16 or floats in [0, 1].
+        images: A tensor (B, C, H, W) in [0, 1], or an array (H, W), (H, W, C) or (B, H, W, C) of uint8, uint16 or floats in [0, 1].
 
     Returns:
-            The values unchanged: (B, C, H, W) for a tensor, (B, H, W, C) for an array.
+        The values unchanged: (B, C, H, W) for a tensor, (B, H, W, C) for an array.
 
     Raises:
-            TypeError: Neither a tensor nor an array (a PIL image, a path), or an unsupported dtype.
-            ValueError: Values further outside [0, 1] than resampling overshoots, or an error of `to_rgb`.
+        TypeError: Neither a tensor nor an array (a PIL image, a path), or an unsupported dtype.
+        ValueError: Values further outside [0, 1] than resampling overshoots, or an error of `to_rgb`.
     """
     batch = _batch_as_stored(images)
     check_levels(batch)
@@ -109,13 +109,13 @@ def check_levels(images: Tensor | np.ndarray, hdr: bool = False) -> tuple[float,
 
     Args:
         images: (B, C, H, W), or an array (B, H, W, C).
-            hdr: Whether values above 1 are allowed, provided that at most half of the positive values exceed 8.
+        hdr: Whether values above 1 are allowed, provided that at most half of the positive values exceed 8.
 
     Returns:
         The least and the greatest value.
 
     Raises:
-            ValueError: Values of another range, such as 0 to 255 or -1 to 1, NaN or infinity.
+        ValueError: Values of another range, such as 0 to 255 or -1 to 1, NaN or infinity.
     """
     low, high = finite_bounds(images)
     # Resampling overshoots by less than half of the range; 0..255 and -1..1 go beyond.
@@ -132,10 +132,10 @@ def images_to_rgb(images: Tensor | np.ndarray) -> Tensor:
     """Converts checked images to planar RGB, without synchronising the device.
 
     Args:
-            images: The result of `check_images` or `to_images`, or a part of it.
+        images: The result of `check_images` or `to_images`, or a part of it.
 
     Returns:
-            (B, 3, H, W) float32 in [0, 1], in newly allocated memory.
+        (B, 3, H, W) float32 in [0, 1], in newly allocated memory.
     """
     if isinstance(images, np.ndarray):
         images = torch.from_numpy(np.ascontiguousarray(_scaled(images))).movedim(-1, 1)
@@ -146,7 +146,7 @@ def finite_bounds(images: Tensor | np.ndarray) -> tuple[float, float]:
     """The minimum and maximum, with one device synchronisation. For integer arrays: the bounds after scaling, 0 and 1.
 
     Raises:
-            ValueError: Some values are NaN or infinite.
+        ValueError: Some values are NaN or infinite.
     """
     if isinstance(images, Tensor):
         parts = images[None]
@@ -172,7 +172,7 @@ def _scaled(array: np.ndarray) -> np.ndarray:
     """Integers as floats in [0, 1], floats as float32.
 
     Raises:
-            TypeError: An unsupported dtype.
+        TypeError: An unsupported dtype.
     """
     if np.issubdtype(array.dtype, np.unsignedinteger):
         return array.astype(np.float32) / np.iinfo(array.dtype).max
@@ -227,7 +227,7 @@ def sample_at(values: Tensor, places: Tensor, mode: str = "bilinear") -> Tensor:
 
     Args:
         values: (B, C, H, W).
-            places: (B, h, w, 2), normalised as in `F.grid_sample` with `align_corners=False`.
+        places: (B, h, w, 2), normalised as in `F.grid_sample` with `align_corners=False`.
         mode: "bilinear", "nearest" or "bicubic".
     """
     if values.device.type not in _SAMPLES_BORDERS:
@@ -260,10 +260,10 @@ def resize_map(values: Tensor, height: int, width: int, growing: str = "bilinear
         values: (B, C, H, W).
         height: New height in pixels.
         width: New width in pixels.
-            growing: "bilinear" (never overshoots), "bicubic" or "nearest-exact".
+        growing: "bilinear" (never overshoots), "bicubic" or "nearest-exact".
 
     Returns:
-            (B, C, height, width), as with `align_corners=False`.
+        (B, C, height, width), as with `align_corners=False`.
 
     Source:
         The kernels are those of OpenCV's INTER_AREA, and of INTER_LINEAR or INTER_CUBIC (a = -0.75).

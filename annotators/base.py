@@ -56,22 +56,22 @@ class Annotator(Family):
 
         Args:
             images: (B, 3, H, W) float32 RGB in [0, 1], on the network's device.
-                size: As in `network_size`; None = the spec's default.
-                fov: Field of view along the longer side, in degrees, in (0, 180); 0 = unknown.
-                options: Of the family's `options_type`; None = its defaults.
-                progress: Called with (passes done, total passes) by families that need several per image; its exceptions end the work.
-                normals: As `Request.normals`.
-                sharp: As `Request.sharp`.
-                fetched: Estimates of at most this many pixels are copied to the CPU before they are checked, for callers that continue
-                    there. The GPU is then synchronised only once.
+            size: As in `network_size`; None = the spec's default.
+            fov: Field of view along the longer side, in degrees, in (0, 180); 0 = unknown.
+            options: Of the family's `options_type`; None = its defaults.
+            progress: Called with (passes done, total passes) by families that need several per image; its exceptions end the work.
+            normals: As `Request.normals`.
+            sharp: As `Request.sharp`.
+            fetched: Estimates of at most this many pixels are copied to the CPU before they are checked, for callers that continue
+                there. The GPU is then synchronised only once.
 
         Returns:
-                An estimate at the network's size; all maps are float32 and finite, metric depth is positive (`checks.LEAST_METRES`).
+            An estimate at the network's size; all maps are float32 and finite, metric depth is positive (`checks.LEAST_METRES`).
 
         Raises:
             ValueError: The network's input would exceed MAX_NETWORK_PIXELS, or `fov` is out of range.
-                TypeError: Options of another family, or of any where the family has none.
-                ArithmeticError: The network returned NaN or infinity.
+            TypeError: Options of another family, or of any where the family has none.
+            ArithmeticError: The network returned NaN or infinity.
         """
         options = self._checked_options(options)
         height, width = images.shape[-2:]
@@ -86,18 +86,18 @@ class Annotator(Family):
         """Estimates images in one batch, as views of one static scene.
 
         Args:
-                images: As in `estimate`; the views, in any order.
-                size: As in `estimate`.
-                fov: As in `estimate`; all views share one camera.
-                progress: As in `estimate`.
+            images: As in `estimate`; the views, in any order.
+            size: As in `estimate`.
+            fov: As in `estimate`; all views share one camera.
+            progress: As in `estimate`.
 
         Returns:
-                An estimate as from `estimate`, with intrinsics and extrinsics. Depth has one scale for all views and is 0 at each camera.
-                Depth and extrinsics share a unit: metres, or unknown for scale-invariant models.
+            An estimate as from `estimate`, with intrinsics and extrinsics. Depth has one scale for all views and is 0 at each camera.
+            Depth and extrinsics share a unit: metres, or unknown for scale-invariant models.
 
         Raises:
-                ValueError: The network handles each image by itself, or the views exceed MAX_NETWORK_PIXELS in total.
-                ArithmeticError: As for `estimate`.
+            ValueError: The network handles each image by itself, or the views exceed MAX_NETWORK_PIXELS in total.
+            ArithmeticError: As for `estimate`.
         """
         if not self.sees_scenes(self.spec):
             raise ValueError(f"{self.spec.id} processes each image by itself, not several as views of one scene")
@@ -122,8 +122,8 @@ class Annotator(Family):
         """The raw estimate of images at the network's size, by one pass of the network.
 
         Args:
-                pixels: (B, 3, h, w) float32 RGB in [0, 1] on the network's device; h and w from `network_size`.
-                request: The request that `pixels` come from; None = they are the images themselves.
+            pixels: (B, 3, h, w) float32 RGB in [0, 1] on the network's device; h and w from `network_size`.
+            request: The request that `pixels` come from; None = they are the images themselves.
         """
         request = request or Request(pixels, self.spec.default_size, options=self._checked_options(None))
         outputs = self.run_network(self.normalised(pixels), self.scalar_inputs(request))
@@ -191,7 +191,7 @@ class Annotator(Family):
         """Refuses more views of one scene than any machine can process in one batch.
 
         Raises:
-                ValueError: As for `checked_network_size`, or more than MAX_NETWORK_PIXELS in total.
+            ValueError: As for `checked_network_size`, or more than MAX_NETWORK_PIXELS in total.
         """
         check_scene_size(self.spec, views, self.checked_network_size(height, width, size))
 
@@ -241,7 +241,7 @@ class Annotator(Family):
         """The network as one function, for exporters and engines.
 
         Raises:
-                ValueError: It cannot be exported as one; the message says why.
+            ValueError: It cannot be exported as one; the message says why.
         """
         if why := self.why_no_graph(self.spec):
             raise ValueError(f"{self.spec.id} has no graph: {why}")
@@ -260,7 +260,7 @@ class Annotator(Family):
         """A copy with other default options.
 
         Raises:
-                TypeError: As for `estimate`.
+            TypeError: As for `estimate`.
         """
         return self._with(default_options=self._checked_options(options))
 

@@ -45,11 +45,11 @@ class Request:
     Attributes:
         images: (B, 3, H, W) float32 RGB in [0, 1], on the network's device.
         size: What the family resizes by; see `ModelSpec.default_size`.
-            fov: Field of view along the longer side, in degrees; 0 = unknown.
-            options: Of the family's `options_type`; None = it has no options.
-            progress: For families that need several passes per image.
-            normals: Whether the caller needs normals; a family that predicts depth too may skip them otherwise.
-            sharp: Whether to align depth to image edges, where the family can. Off for single video frames: edges would flicker.
+        fov: Field of view along the longer side, in degrees; 0 = unknown.
+        options: Of the family's `options_type`; None = it has no options.
+        progress: For families that need several passes per image.
+        normals: Whether the caller needs normals; a family that predicts depth too may skip them otherwise.
+        sharp: Whether to align depth to image edges, where the family can. Off for single video frames: edges would flicker.
     """
 
     images: Tensor
@@ -154,7 +154,7 @@ class Family:
         """Imports the libraries that the family needs beyond torch, before any download.
 
         Raises:
-                ImportError: One is missing or broken; the message says how to fix it.
+            ImportError: One is missing or broken; the message says how to fix it.
         """
         return
 
@@ -188,7 +188,7 @@ class Family:
 
         Args:
             inputs: (B, 3, h, w), resized and normalised, in the network's dtype.
-                scalar_inputs: Values of `Signature.scalar_inputs`: numbers or 0-dimensional tensors.
+            scalar_inputs: Values of `Signature.scalar_inputs`: numbers or 0-dimensional tensors.
 
         Returns:
             The outputs that the `signature` names, in order.

@@ -11,7 +11,7 @@ __all__ = ["Model", "free", "load_model"]
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a public name when it is first asked for: file locations are available without importing torch."""
+    """Imports a public name on first access, so that file locations are available without importing torch."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(".inference.model" if name == "Model" else ".load", __name__), name)

@@ -1,4 +1,4 @@
-"""Loads models by name, once each, and evicts them when main memory runs short."""
+"""Loads models by name, each once, and evicts them when main memory runs short."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _stamps: dict[_Key, _Stamps] = {}
 _notes: dict[_Key, list[str]] = {}
 _loading: dict[_Key, threading.Lock] = {}
 _lock = threading.Lock()
-"""Guards the four tables. Whoever holds it loads, unloads and waits for nothing meanwhile."""
+"""Guards the four tables. Never held while loading, unloading or waiting."""
 
 
 @without_autocast
@@ -55,29 +55,28 @@ def load_model(
     weights: str | Path | None = None,
     runtime: str = TORCH,
 ) -> Model:
-    """Loads a model, downloading its weights if they are not available locally; a second call returns the same object.
+    """Loads a model, downloading its weights if they are not available locally. A second call returns the same object.
 
-    If several threads ask for the same model, one loads it and the others wait. Different models load at the same time. A model that is
-    loaded already is returned at once, unless another file has taken the place of one of its own: then it is loaded anew.
+    Threads that request the same model wait for one of them to load it; different models load in parallel. A loaded model is returned at
+    once, unless one of its files was replaced: then it is loaded again.
 
     Args:
-        model_id: An id of the table of models (see `depth-normal models --all`); None = the model that `weights` are of, as their tensors'
-            names and shapes say.
-        dtype: "float32", "float16", "bfloat16", or "auto": the fastest in which the image stays the same. A half precision that turns
-            out too small for the model's numbers becomes float32 while the model runs, and stays so: whoever asks for that half precision
-            again gets the same model, in float32 (`Model.dtype` says it), until `free`.
-        device: "auto" (ComfyUI's choice inside it), "cpu", "cuda", "cuda:1" (the second GPU), "mps" or a torch device.
-        weights: A file to use in place of the published one, of the same architecture.
-        runtime: What runs the network: "torch", "compile" (torch.compile), "onnx" (ONNX Runtime), "openvino", or one of those that
-            `depth-normal bench --keep` measured on this machine: "auto", the fastest with torch's maps (1/255 of depth and 0.2 degrees at
-            the 99.9th percentile), or "fast", the fastest with torch's shapes and edges; torch where nothing was measured. An engine is
-            built once and kept on the disk. Where a runtime cannot be had or fails, torch runs the network, and one line says why
-            (`Model.runtime` says what runs it).
+        model_id: An id of the table of models (see `depth-normal models --all`); None = recognise the model by the tensors in `weights`.
+        dtype: "float32", "float16", "bfloat16", or "auto": the fastest that leaves the image unchanged. If half precision overflows
+            during a run, the model switches to float32 for good: later requests for that half precision return the same float32 model
+            (see `Model.dtype`) until `free`.
+        device: "auto" (inside ComfyUI, its choice), "cpu", "cuda", "cuda:1" (the second GPU), "mps" or a torch device.
+        weights: A file of the same architecture to use instead of the published one.
+        runtime: What runs the network: "torch", "compile" (torch.compile), "onnx" (ONNX Runtime), "openvino", or a choice from the
+            measurements of `depth-normal bench --keep` on this machine: "auto", the fastest with torch's maps (within 1/255 of depth and
+            0.2 degrees at the 99.9th percentile), or "fast", the fastest with torch's shapes and edges; without measurements, torch. An
+            engine is built once and cached on disk. If a runtime is unavailable or fails, torch takes over and one line says why
+            (`Model.runtime` names what runs it).
 
     Raises:
         ValueError: Unknown model, dtype, device or runtime, or neither a model nor weights.
-        DownloadError: The weights are nowhere and cannot be downloaded.
-        CheckpointError: The file is damaged, unsafe, or of another model; or a file of the pack itself is missing.
+        DownloadError: The weights are not available locally and cannot be downloaded.
+        CheckpointError: The file is damaged, unsafe, or of another model; or a file of the pack is missing.
     """
     spec = find_any_spec(chosen_model(model_id, weights))
     torch_device = parse_device(device)
@@ -96,7 +95,7 @@ def load_model(
         model, stamps = _load(spec, torch_dtype, torch_device, Path(weights) if weights else None, runtime, any_device)
         with _lock:
             _cache[key], _stamps[key], _notes[key] = model, stamps, feedback.notes_of_run(before)
-            # In other dtypes or runtimes the former file is of no more use; `is_replaced` would speak of it for ever.
+            # Entries of the replaced file in other dtypes or runtimes would make `is_replaced` true forever.
             outdated = [each for each in _stamps if (each[0], each[3]) == (key[0], key[3]) and _replaced(_stamps[each])]
             for each in outdated:
                 del _stamps[each], _notes[each]
@@ -110,14 +109,14 @@ def load_model(
 def chosen_runtime(
     spec: ModelSpec, dtype: str = "auto", device: str | torch.device = "auto", weights: str | Path | None = None, runtime: str = TORCH
 ) -> Chosen:
-    """The runtime and dtype that "auto" and "fast" stand for by now; arguments and errors as `load_model`."""
+    """Resolves the runtimes "auto" and "fast" and the dtype "auto"; arguments and errors as `load_model`."""
     torch_device = parse_device(device)
     own_dtype = partial(default_dtype, spec, torch_device)
     return measured_choice(runtime, dtype, spec, Path(weights) if weights else None, torch_device, own_dtype)
 
 
 def chosen_model(model_id: str | None, weights: str | Path | None, default: str | None = None) -> str:
-    """The id of the model that is asked for: the one that is named, else the one that the weights are of, else the default.
+    """The requested model's id: the one named, else the one that the weights belong to, else the default.
 
     Raises:
         ValueError: None of the three, or an unknown model.
@@ -133,7 +132,7 @@ def chosen_model(model_id: str | None, weights: str | Path | None, default: str 
 
 
 def free(model_id: str | None = None) -> None:
-    """Forgets loaded models (all, or those of one id) and kept estimates, and gives their memory back."""
+    """Unloads models (all, or those of one id), drops cached estimates and frees their memory."""
     forget_estimates()
     with _lock:
         models = [_cache.pop(key) for key in list(_cache) if model_id in (None, key[0])]
@@ -142,14 +141,14 @@ def free(model_id: str | None = None) -> None:
 
 
 def is_replaced(model_id: str | None, weights: Path | None = None) -> bool:
-    """True if a file of a model that was loaded is another by now; of a file that the user gave, whichever model it is of (None)."""
+    """Whether a file of a loaded model was replaced. Of a user's file with model_id None: of whichever model it was loaded as."""
     with _lock:
         stamps = [each for key, each in _stamps.items() if key[3] == str(weights or "") and model_id in (None, key[0])]
     return any(map(_replaced, stamps))
 
 
 def _loaded(key: _Key) -> Model | None:
-    """The model, if it is loaded from the files that are there; it is now the last used, and so the last in order."""
+    """The cached model if its files are unchanged; moves it to the end of the cache, which is in LRU order."""
     with _lock:
         model = _cache.pop(key, None)
         if model is None:
@@ -157,7 +156,7 @@ def _loaded(key: _Key) -> Model | None:
         if is_current := not _replaced(_stamps[key]):
             _cache[key] = model
     if is_current:
-        for words in _notes[key]:  # what was said of its files stays true
+        for words in _notes[key]:  # notes about its files still hold
             feedback.note(words)
         return model
     logger.info("forgetting %s: another file has taken the place of its weights", key[0])
@@ -166,7 +165,7 @@ def _loaded(key: _Key) -> Model | None:
 
 
 def _replaced(stamps: _Stamps) -> bool:
-    """True if one of the files is another by now. One that is gone is no longer needed."""
+    """Whether one of the files was replaced. A deleted file does not count: it is no longer needed."""
     for before in stamps:
         with suppress(OSError):
             if stamp(Path(before[0])) != before:
@@ -176,7 +175,7 @@ def _replaced(stamps: _Stamps) -> bool:
 
 @contextmanager
 def _one_at_a_time(key: _Key) -> Iterator[None]:
-    """A lock for loading this model; ComfyUI's user can end the waiting for it."""
+    """Lets one thread at a time load this model; waiting threads react to ComfyUI's interruption."""
     with _lock:
         lock = _loading.setdefault(key, threading.Lock())
     while not lock.acquire(timeout=0.1):
@@ -188,7 +187,7 @@ def _one_at_a_time(key: _Key) -> Iterator[None]:
 
 
 def _make_room(needed: int) -> None:
-    """Forgets kept estimates, then the models used longest ago, while main memory has less than `needed` bytes free."""
+    """Drops cached estimates, then the least recently used models, while less than `needed` bytes of main memory are free."""
     if devices.available_main_memory() < needed:
         forget_estimates()
     while devices.available_main_memory() < needed:
@@ -199,7 +198,7 @@ def _make_room(needed: int) -> None:
         logger.info("forgetting %s: main memory is short", model.spec.id)
         model.unload()
         del model
-        gc.collect()  # modules and hooks refer to each other
+        gc.collect()  # modules and hooks form reference cycles
 
 
 def _load(
@@ -208,9 +207,9 @@ def _load(
     FAMILIES[spec.family].check_requirements(spec)
     files = [file for file in spec.files if weights is None or not file.fits_published]
     paths = {file.role: weights if weights is not None and file is spec.file else _weights_of(spec, file) for file in files}
-    # what reading takes, and what building the network from it takes
+    # memory to read the files, and as much to build the network
     _make_room(2 * sum(path.stat().st_size for path in paths.values() if path.is_file()))
-    stamps = tuple(stamp(path) for path in paths.values() if path.is_file())  # from before they are read
+    stamps = tuple(stamp(path) for path in paths.values() if path.is_file())  # taken before reading, to notice later changes
     feedback.show_message(f"loading {spec.id}")
 
     def build(dtype: torch.dtype) -> Annotator:
@@ -225,7 +224,6 @@ def _load(
 
 
 def _build(spec: ModelSpec, paths: Mapping[str, Path], dtype: torch.dtype) -> Annotator:
-    """Reads a model's files, by their roles, and builds its network of them."""
     family, first = FAMILIES[spec.family], paths[spec.file.role]
     if contradiction := family.name_contradicts(spec, str(first)):
         logger.warning(contradiction)
@@ -242,13 +240,13 @@ def _build(spec: ModelSpec, paths: Mapping[str, Path], dtype: torch.dtype) -> An
 
 
 def _owners(state: Mapping[str, Tensor], asked: ModelSpec) -> list[str]:
-    """The other models whose network a file's tensors fill."""
+    """Ids of the other models whose network a file's tensors fit."""
     shapes = {name: value.to("meta") for name, value in state.items()}
     return [spec.id for spec in matching_models(shapes)[0] if spec is not asked]
 
 
 def _weights_of(spec: ModelSpec, file: WeightFile) -> Path:
-    """A model's file, from the pack, the user's folders or the network."""
+    """The path of a model's file: bundled, found in the user's folders, or downloaded."""
     if file.bundled:
         return bundled_weights(file)
     if path := find_weights(file):
@@ -259,13 +257,13 @@ def _weights_of(spec: ModelSpec, file: WeightFile) -> Path:
     try:
         path = download_weights(file, spec.terms, spec.licence_url, progress=feedback.progress_bar(100, _download_message(file, spec)))
     except DownloadError as error:
-        raise error.advised(_advice(spec)) from error.__cause__  # and not from the error itself: logs would print all of it twice
+        raise error.advised(_advice(spec)) from error.__cause__  # not from `error`: logs would print it twice
     forget()
     return path
 
 
 def _download_message(file: WeightFile, spec: ModelSpec) -> Callable[[int, int], str]:
-    """The messages of a download on a node, of (bytes done, bytes in all or 0). As long as nothing comes, it is still connecting."""
+    """Formats a download's progress for a node, from (bytes done, total bytes or 0). Empty until the first bytes arrive."""
     begin: int | None = None
 
     def message(done: int, total: int) -> str:
@@ -281,7 +279,7 @@ def _download_message(file: WeightFile, spec: ModelSpec) -> Callable[[int, int],
 
 
 def _advice(spec: ModelSpec) -> str:
-    """Advice for users who lack the weights of a model: the bundled one, or one that is worth its download."""
+    """Advice where a model's weights are missing: the bundled model, or the recommended one."""
     choice = wording().choose(BUNDLED_MODEL)
     advice = f"{choice[0].upper()}{choice[1:]} to go on without a download: it comes with the pack (disparity and normals, no metres)"
     other = find_spec(RECOMMENDED_MODEL)
@@ -290,13 +288,13 @@ def _advice(spec: ModelSpec) -> str:
 
 
 def parse_device(device: str | torch.device) -> torch.device:
-    """The device that is meant, with its number where there may be several: "cuda" and "cuda:0" are one, and load a model once.
+    """Parses a device. CUDA devices get an index, so that "cuda" and "cuda:0" load a model once.
 
     Args:
-        device: "auto", one of DEVICE_CHOICES, alone or with a number ("cuda:1"), or a torch device, also of another kind.
+        device: "auto", one of DEVICE_CHOICES, optionally with an index ("cuda:1"), or any torch device.
 
     Raises:
-        ValueError: An unknown device, or one that this machine or its torch does not have.
+        ValueError: An unknown device, or one that this machine or its torch lacks.
     """
     if device == "auto":
         return _with_index(devices.default_device())
@@ -310,7 +308,7 @@ def parse_device(device: str | torch.device) -> torch.device:
         "cuda": lambda: torch.cuda.device_count() if torch.cuda.is_available() else 0,
         "mps": lambda: int(torch.backends.mps.is_available()),
     }
-    if parsed.type not in counts:  # "cpu", or what only a torch for other devices has
+    if parsed.type not in counts:  # "cpu", or a backend of another torch build
         _check_computes(parsed)
         return parsed
     if not (count := counts[parsed.type]()):
@@ -322,7 +320,7 @@ def parse_device(device: str | torch.device) -> torch.device:
 
 
 def _check_computes(device: torch.device) -> None:
-    """Refuses a device that holds no numbers ("meta"), or is not there."""
+    """Refuses a device that is absent or holds no data ("meta")."""
     try:
         torch.zeros((), device=device).item()
     except (RuntimeError, NotImplementedError, AssertionError, ImportError) as error:
@@ -330,16 +328,16 @@ def _check_computes(device: torch.device) -> None:
 
 
 def _with_index(device: torch.device) -> torch.device:
-    if device.type == "mps":  # there is one
+    if device.type == "mps":  # there is only one
         return torch.device("mps")
     if device.type != "cuda" or device.index is not None:
         return device
-    # Asking CUDA would start it, which takes memory of the GPU, also where nothing is computed there.
+    # Querying CUDA would create its context, which takes GPU memory even if nothing runs there.
     return torch.device("cuda", torch.cuda.current_device() if torch.cuda.is_initialized() else 0)
 
 
 def default_dtype(spec: ModelSpec, device: torch.device) -> str:
-    """The dtype in which torch runs a model on a device where none is asked for."""
+    """The dtype that "auto" stands for when torch runs a model on a device."""
     return str(_parse_dtype("auto", spec, device)).removeprefix("torch.")
 
 

@@ -1,4 +1,4 @@
-"""Progress of long work on stderr: a bar on a terminal, or a line now and then in a file or pipe."""
+"""Progress of long work on stderr: a bar on a terminal, occasional lines in a file or pipe."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _SECONDS_A_LINE = 30
 
 
 def terminal_bar(total: float | None, unit: str, initial: float = 0, hidden: bool = False, **options: Any) -> tqdm:
-    """A tqdm bar. In a file or a pipe, work of half a minute or less leaves nothing, longer work a line each half minute.
+    """A tqdm bar. A file or pipe gets one line every 30 seconds, and nothing of shorter work.
 
-    `total` is None where it is unknown; `options` are further ones of tqdm's, such as `desc`.
+    `total` is None if unknown; `options` are passed to tqdm, such as `desc`.
     """
     from tqdm import tqdm
 
@@ -37,13 +37,13 @@ def terminal_bar(total: float | None, unit: str, initial: float = 0, hidden: boo
 
 
 class _Lines:
-    """Makes a line of each state of a bar, which tqdm writes over the one before."""
+    """Writes each state of a tqdm bar on a line of its own, instead of over the last one."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._last = stream, ""
 
     def write(self, text: str) -> None:
-        """A state, or what clears it."""
+        """Takes a state of the bar, or the spaces that clear it."""
         state = text.strip()
         if state and state != self._last:
             self._last = state

@@ -43,10 +43,7 @@ if TYPE_CHECKING:
 
 
 class Model:
-    """A loaded model: shared weights with variations of its own.
-
-    It never changes, and another one of the same weights costs next to nothing.
-    """
+    """A loaded model: shared weights and its own variations. Immutable, and cheap to copy by `varied` and the like."""
 
     def __init__(self, network: LoadedNetwork) -> None:
         self._network = network
@@ -64,30 +61,28 @@ class Model:
         tiles: int | str | None = None,
         refine: bool | None = None,
     ) -> Estimate:
-        """Depth and/or normals of images, at the images' own size.
+        """Estimates depth and/or normals of images, at image size.
 
         Args:
-            images: (B, 3, H, W) tensor with values in [0, 1]; array (H, W, C) or (B, H, W, C) of uint8, uint16 or floats in [0, 1]; or one
-                image as a file's path, or of PIL.
+            images: A (B, 3, H, W) tensor in [0, 1]; an array (H, W, C) or (B, H, W, C) of uint8, uint16 or floats in [0, 1]; or one
+                image as a path or a PIL image.
             size: Side in pixels of the frame that the network's input is fitted to (the spec's `resizing`); None = the model's default.
-            progress: Called with (work done, work in all), in images, tiles or a family's passes over them.
-            fov: Degrees that the longer side of the images spans, between 0 and 180 exclusive; 0 = unknown. It becomes the estimate's
-                camera, and metres that depend on the camera (Depth Anything 3, Metric3D, MoGe) follow it.
+            progress: Called with (work done, total work), in images, tiles or a family's passes over them.
+            fov: Field of view along the longer side in degrees, in (0, 180); 0 = unknown. It sets the estimate's camera and, for models
+                whose metres depend on the camera (Depth Anything 3, Metric3D, MoGe), the scale.
             options: The family's own (`annotators.marigold.MarigoldOptions`, ...); None = its defaults.
-            derive: Adds to an estimate what follows from it, such as normals. They are computed before the depth is enlarged; otherwise
-                the network's pixel grid would show in them.
-            tiles: For large images: how many overlapping tiles along the longer side are estimated beside the whole image, or "auto";
-                None or 0 = the whole alone. See `inference.tiles`.
-            refine: Whether depth edges and normals are aligned with the images' edges, by `refine_geometry`. None = as the model does by
-                default: tiny has a network of its own that makes depth follow the images' edges, which runs before `refine_geometry` too.
-                False = not even by that.
+            derive: Adds derived maps such as normals. It runs before the depth is enlarged, or the network's pixel grid would show in them.
+            tiles: For large images: number of overlapping tiles along the longer side that refine the estimate of the whole, or "auto";
+                None or 0 = the whole only. See `inference.tiles`.
+            refine: Whether `refine_geometry` aligns depth edges and normals with image edges. tiny also has an edge network of its own,
+                which runs for None (the default) and True; False turns both off.
 
         Returns:
-            An estimate of B images, H x W, float32, on the CPU or where the images were.
+            A float32 estimate of B images, H x W, on the images' device; on the CPU for arrays and files.
 
         Raises:
-            ValueError: A model of panoramas (`estimate_panorama` runs those), images that `utils.check_images` refuses, a size beyond what
-                a network can be run at, no field of view, or no number of tiles.
+            ValueError: A panorama model (see `estimate_panorama`), images that `utils.check_images` refuses, an unsupported size, or an
+                invalid field of view or number of tiles.
             MemoryError: Not even one image fits.
             ArithmeticError: The network's outputs are NaN or infinite.
         """
@@ -108,18 +103,17 @@ class Model:
         options: Any = None,
         refine: bool | None = None,
     ) -> Iterator[Estimate]:
-        """The estimates at the network's size, on its device, as many images in one batch as the memory holds; arguments as `estimate`.
+        """Yields estimates at the network's size, on its device, in batches as large as memory allows.
 
         Args:
-            images, size, progress, fov, options: As `estimate`.
-            refine: Whether a model's own network for edges runs, as by default it does; such estimates may have the images' size.
-                `refine_geometry` is not called.
+            images, size, progress, fov, options: As in `estimate`.
+            refine: False = without a model's own edge network, whose estimates may have image size. `refine_geometry` is never called.
 
         Returns:
-            Estimates of one or more images, in order, each computed when it is asked for.
+            Estimates of one or more images, in order, each computed on demand.
 
         Raises:
-            As `estimate`; images are checked before this returns, other errors come with the parts.
+            As `estimate`; images are checked before this returns, other errors occur during iteration.
         """
         check_perspective_model(self.spec)
         asked = InferenceOptions(size=size, fov=fov, family_options=options, refine=refine)
@@ -140,21 +134,21 @@ class Model:
         fov: float = 0.0,
         derive: Callable[[Estimate], Estimate] | None = None,
     ) -> Estimate:
-        """Depth and cameras of images that show one scene that does not move, at the images' own size.
+        """Estimates depth and cameras of several images of one static scene, at image size.
 
         Args:
-            images: The views, in any order, all processed in one batch. Further arguments are as of `estimate`; `fov` is of the one camera
-                that took all of them.
+            images: The views, in any order, all processed in one batch.
+            size, progress, fov, derive: As in `estimate`; `fov` is that of the one camera that took all views.
 
         Returns:
-            An estimate as of `estimate`, with the cameras' intrinsics and extrinsics. Depth has one scale for all views and is 0 at each
-            camera; where nothing determines metres, metric depth and extrinsics are up to that scale.
+            An estimate as from `estimate`, with intrinsics and extrinsics. Depth has one scale for all views and is 0 at each camera; for
+            models without metres, depth and extrinsics share an unknown scale.
 
         Raises:
-            ValueError: A model that estimates each image independently (`spec.sees_scenes`); more views than fit in any machine; or as
-                `estimate`.
+            ValueError: A model that estimates each image independently (see `spec.sees_scenes`), more views than any machine can process,
+                or as for `estimate`.
             MemoryError: The views do not fit in one batch.
-            ArithmeticError: As `estimate`.
+            ArithmeticError: As for `estimate`.
         """
         check_perspective_model(self.spec)
         asked, batch = InferenceOptions(size=size, fov=fov, derive=derive), _checked(images)
@@ -171,29 +165,29 @@ class Model:
         options: Any = None,
         derive: Callable[[Estimate], Estimate] | None = None,
     ) -> Estimate:
-        """Distances and normals of panoramas of the whole sphere (equirectangular), at the images' own size.
+        """Estimates distances and normals of full-sphere (equirectangular) panoramas, at image size.
 
-        The network runs on twelve perspective views of each, which are merged. A model of panoramas (`spec.for_panoramas`: DA²) runs on the
-        whole instead, twice: as it is and rolled by half a turn, whose blend has no seam. Memory is bounded: panoramas wider than 2048
-        pixels (DA²: 1092) are estimated at that width and enlarged.
+        The network runs on twelve perspective views of each, which are merged. A panorama model (`spec.for_panoramas`: DA²) instead runs on
+        the whole twice, as it is and rolled by half a turn; their blend has no seam. To bound memory, panoramas wider than 2048 pixels
+        (DA²: 1092) are estimated at that width and enlarged.
 
         Args:
-            images: As `estimate`, twice as wide as high.
-            size: As `estimate`, of each view; of a model of panoramas the width of its input.
-            progress: Called with (passes done, passes in all), views and the merging of each panorama.
-            any_aspect: Whether images of other sides are taken for the whole sphere as they are.
-            options: As `estimate`.
-            derive: As `estimate`, of the merged panorama.
+            images: As in `estimate`, twice as wide as high.
+            size: As in `estimate`, of each view; for a panorama model the width of its input.
+            progress: Called with (passes done, total passes); views and merging both count.
+            any_aspect: Whether to accept other aspect ratios, stretched over the whole sphere.
+            options: As in `estimate`.
+            derive: As in `estimate`, for the merged panorama.
 
         Returns:
-            An estimate of B images, H x W, of `Projection.EQUIRECTANGULAR`: depth is the distance along each pixel's ray, in metres or,
-            of models that know none, up to scale. Normals are in the axes of a level camera that looks at the panorama's middle: up is +Y.
+            An estimate of B images, H x W, of `Projection.EQUIRECTANGULAR`: depth is the distance along each pixel's ray, in metres or, for
+            models without metres, up to scale. Normals are in the axes of a level camera facing the panorama's centre: +Y is up.
 
         Raises:
-            ValueError: Images that are not twice as wide as high, a model without depth, or as `estimate`.
-            MemoryError, ArithmeticError: As `estimate`.
+            ValueError: Images that are not twice as wide as high, a model without depth, or as for `estimate`.
+            MemoryError, ArithmeticError: As for `estimate`.
         """
-        # what is sharp in one view is blurred where views overlap
+        # where views overlap, merging blurs refined edges
         asked = InferenceOptions(size=size, family_options=options, derive=derive, refine=False)
         source = partial(panorama_estimates, any_aspect=any_aspect)
         return self._whole(("panorama", any_aspect), source, _checked(images), asked, progress)
@@ -202,17 +196,17 @@ class Model:
     def estimate_materials(
         self, images: Images, size: int | None = None, progress: Progress | None = None, *, options: Any = None
     ) -> Materials:
-        """Albedo, roughness and metallic of images, at the images' own size, by a model of materials (`spec.materials`).
+        """Estimates albedo, roughness and metallic of images, at image size, by a material model (`spec.materials`).
 
         Args:
-            images, size, progress, options: As `estimate`.
+            images, size, progress, options: As in `estimate`.
 
         Returns:
-            Materials of B images, H x W, float32, on the CPU or where the images were.
+            Float32 materials of B images, H x W, on the images' device; on the CPU for arrays and files.
 
         Raises:
-            ValueError: A model that gives no materials; or as `estimate`.
-            MemoryError, ArithmeticError: As `estimate`.
+            ValueError: The model predicts no materials, or as for `estimate`.
+            MemoryError, ArithmeticError: As for `estimate`.
         """
         asked, batch = InferenceOptions(size=size, family_options=options), _checked(images)
         total, height, width = batch_shape(batch)
@@ -234,38 +228,37 @@ class Model:
         progress: Progress | None = None,
         state: VideoState | None = None,
     ) -> Iterator[Estimate]:
-        """Temporally stable depth and/or normals of a video, at its frames' own size, in order. Memory does not grow with its length.
+        """Yields temporally stable depth and/or normals of a video, at frame size, in order. Memory does not grow with its length.
 
         Args:
-            frames: The video in chunks of one or more frames: (B, 3, H, W) in [0, 1], all of one size. A chunk is asked for when the
-                estimates of the one before have been taken, by video models up to 31 frames sooner; a video without frames has no
-                estimates.
-            options: How frames are aligned and smoothed. Video models are stable by themselves, and use only `cuts`.
-            size, fov: As `estimate`.
-            derive: As `estimate`; it gets the depth that is aligned and smoothed.
-            normals: False = without the normals of a model that gives depth too, which saves their part of the time.
-            at_network_size: True = the estimates at the network's size, for a caller who measures before enlarging by
+            frames: The video in chunks of one or more frames, (B, 3, H, W) in [0, 1], all of one size. The next chunk is requested once the
+                estimates of the last were consumed, by video models up to 31 frames earlier. A video without frames has no estimates.
+            options: How frames are aligned and smoothed. Video models are stable by themselves and use only `cuts`.
+            size, fov: As in `estimate`.
+            derive: As in `estimate`; it gets the aligned, smoothed depth.
+            normals: False = skip the normals of a model that predicts depth too, which saves time.
+            at_network_size: True = yield estimates at the network's size, for callers that measure before enlarging them by
                 `Estimate.resized` with the model's `resampling`.
-            network_threads: Above 0, a model of single images estimates the next frames in a thread of its own, with so many of torch's
-                threads, while these are aligned and used: a chunk is then asked for up to two chunks sooner, by that thread.
+            network_threads: Above 0, a single-image model estimates the next frames in a thread of its own, with this many torch threads,
+                while the current ones are aligned and used. That thread requests chunks, up to two chunks earlier.
             progress: Called with (frames done, frames read so far).
-            state: Where a video that was stopped continues, and what is to be kept to continue later: the frames are then those that have
-                no estimate yet. None = a video begins.
+            state: For a video that was stopped: where to continue, and what to save for the next stop. `frames` are then those without an
+                estimate. None = a new video.
 
         Yields:
-            Estimates of one or more frames, float32, where the frames were.
+            Float32 estimates of one or more frames, on the frames' device.
 
         Raises:
-            ValueError: A chunk of another size than the first (start a new video there), and as `estimate`.
+            ValueError: A chunk of another size than the first (start a new video there), or as for `estimate`.
             MemoryError: Not even one frame, or one window of a video model, fits.
-            ArithmeticError: As `estimate`; in half precision a video model falls back to float32 only before its first estimate.
+            ArithmeticError: As for `estimate`. A half-precision video model can fall back to float32 only before its first estimate.
         """
         check_perspective_model(self.spec)
         asked = InferenceOptions(
             size=size,
             fov=fov,
             derive=derive,
-            refine=False,  # edges that are found frame by frame flicker
+            refine=False,  # edges refined frame by frame flicker
             normals=normals,
             at_network_size=at_network_size,
             network_threads=network_threads,
@@ -281,7 +274,6 @@ class Model:
     def _whole(
         self, kind: Hashable, source: Callable[..., Iterator[Estimate]], batch: Any, asked: InferenceOptions, progress: Progress | None
     ) -> Estimate:
-        """The finished estimate of a batch by one of the sources."""
 
         def make(chunks: Iterable[Any]) -> Iterator[Estimate]:
             (images,) = chunks
@@ -292,32 +284,32 @@ class Model:
         return estimate
 
     def _recalled(self, kind: Hashable, asked: InferenceOptions, chunks: Iterable[Any], make: Make) -> Iterator[Estimate]:
-        """Estimates as `recent.recalled` gives them."""
+        """Estimates by `make`, or those that `recent` has cached."""
         if words := other_size(self.spec, asked.size):
-            feedback.note(words)  # the log says it once for all runs
-        network = weakref.ref(self._network.shared)  # it may be freed meanwhile
+            feedback.note(words)  # the log says it only once for all runs
+        network = weakref.ref(self._network.shared)  # may be freed while the estimates stay cached
         return recalled((network, self.dtype, self._network.variations, kind, asked), chunks, make)
 
     def with_resizing(self, resizing: Resizing) -> Model:
-        """The same model with images resized in another way than its authors'; see `Annotator.with_resizing`."""
+        """A copy that resizes images in another way; see `Annotator.with_resizing`."""
         return self.varied(WithSetting("with_resizing", resizing))
 
     def with_options(self, options: Any) -> Model:
-        """The same model with other options of its family in calls that name none; see `Annotator.with_options`.
+        """A copy with other default options; see `Annotator.with_options`.
 
         Raises:
-            TypeError: Options of another family, or for a family that has none.
+            TypeError: Options of another family, or of any where the family has none.
         """
-        self.annotator.with_options(options)  # what is wrong is said here, not in the first call
+        self.annotator.with_options(options)  # raises now, not in the first call
         return self.varied(WithSetting("with_options", options))
 
     def for_another_thread(self) -> Model:
-        """The same model with the same weights, for a thread that runs beside this one's."""
+        """This model for a second thread: itself if threads may share it, else a copy that shares the weights."""
         network = self._network.for_another_thread()
         return self if network is self._network else Model(network)
 
     def varied(self, variation: Variation) -> Model:
-        """The same model with another variant of its annotator, which shares the weights."""
+        """A copy with another variant of the annotator, sharing the weights."""
         return Model(self._network.varied(variation))
 
     @property
@@ -327,90 +319,90 @@ class Model:
 
     @property
     def weights_path(self) -> Path:
-        """The file that the network was read from."""
+        """The file that holds the network's weights."""
         return self._network.path
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype that the network computes in; estimates are float32. A half precision that overflowed is float32 from then on."""
+        """The dtype that the network computes in; float32 for good once half precision overflowed. Estimates are always float32."""
         return self._network.dtype
 
     @property
     def dtype_name(self) -> str:
-        """The same as `load_model` and `--dtype` call it."""
+        """`dtype` by its name in `load_model` and `--dtype`."""
         return str(self.dtype).removeprefix("torch.")
 
     @property
     def device(self) -> torch.device:
-        """The device that it runs on as long as it fits there."""
+        """The device to run on, if the model fits there."""
         return self._network.device
 
     @property
     def annotator(self) -> Annotator:
-        """The network with its family's pre- and postprocessing, for exporters; on its device since the last estimate."""
+        """The network with its family's pre- and postprocessing, for exporters; on its device once an estimate has run."""
         return self._network.annotator
 
     @property
     def network(self) -> nn.Module:
-        """The network itself; on its device since the last estimate."""
+        """The bare network; on its device once an estimate has run."""
         return self.annotator.network
 
     @property
     def engine(self) -> Engine | None:
-        """The engine that runs the network in place of torch; None = torch."""
+        """The engine that runs the network; None = torch."""
         return self.annotator.engine
 
     @property
     def runtime(self) -> str:
-        """The runtime of the network, with its version and device: "torch", "ONNX Runtime 1.31.1, CPU", ..."""
+        """The runtime, with version and device: "torch", "ONNX Runtime 1.31.1, CPU", ..."""
         return getattr(self.engine, "words", TORCH)
 
     @property
     def resampling(self) -> str:
-        """The way in which the family's depth is brought to another size; as `Estimate.resized` takes it."""
+        """The family's interpolation for resizing depth, as `Estimate.resized` takes it."""
         return self.annotator.resampling
 
     @property
     def is_video_model(self) -> bool:
-        """True if the network processes several frames of a video in one window; other models take frame by frame."""
+        """Whether the network processes windows of several frames; other models run frame by frame."""
         return isinstance(self.annotator, VideoDepthAnythingAnnotator)
 
     def network_size(self, height: int, width: int, size: int | None = None) -> tuple[int, int]:
-        """Height and width of the network's input for images of height x width; `size` as in `estimate`."""
+        """Height and width of the network's input for images of this size; `size` as in `estimate`."""
         return self.annotator.checked_network_size(height, width, size)
 
     def reduced_size(self, height: int, width: int, size: int | None = None) -> tuple[int, int] | None:
-        """The size to which images may be averaged before; see `Family.reduced_size`. `size` as in `estimate`."""
+        """The size to which images may be reduced first; see `Family.reduced_size`. `size` as in `estimate`."""
         return self.annotator.reduced_size(height, width, size or self.spec.default_size)
 
     def working_bytes(self, height: int, width: int, size: int | None = None) -> int:
-        """About how much memory one image of height x width takes while it is estimated; `size` as in `estimate`."""
+        """Approximate bytes of memory to estimate one image; `size` as in `estimate`."""
         return working_bytes(self.annotator, (height, width), self.network_size(height, width, size))
 
     def batch_limit(self, height: int, width: int) -> int | None:
-        """The largest batch of images of height x width, since the memory could not hold a larger one; None while it could."""
+        """The largest batch of images of this size that fits, if a larger one ran out of memory; else None."""
         limits = self._network.current.batch_limits
         return min((count for sizes, count in limits.items() if sizes[:2] == (height, width)), default=None)
 
     def __reduce__(self) -> NoReturn:
-        """Refuses to be pickled or copied."""
+        """Refuses pickling and copying."""
         raise TypeError(
             "a Model is not pickled: it holds memory of a device. Send its arguments, and call depth_normal.load_model with them in the "
             "other process"
         )
 
     def unload(self) -> None:
-        """Takes the model off its device. It can still be used: the next run brings it back."""
+        """Removes the model from its device; the next run brings it back."""
         self._network.unload()
 
 
 def _home(images: Tensor | np.ndarray) -> torch.device:
-    """Where results of images belong."""
+    """The device for the results of images."""
     return images.device if isinstance(images, Tensor) else torch.device("cpu")
 
 
 def _checked(images: Images) -> Tensor | np.ndarray:
-    """As `utils.check_images`, of a file or an image of PIL too."""
+    """`utils.check_images` that also takes paths and PIL images."""
     if isinstance(images, str | os.PathLike):
         return check_images(read_image(images))
     if "PIL.Image" not in sys.modules or isinstance(images, Tensor | np.ndarray):
@@ -421,6 +413,6 @@ def _checked(images: Images) -> Tensor | np.ndarray:
     if not isinstance(images, Image):
         return check_images(images)
     upright = exif_transpose(images)
-    if not upright.mode.startswith(("I", "F")):  # of numbers the array says what is accepted; Pillow would clip them to 0..255
+    if not upright.mode.startswith(("I", "F")):  # Pillow would clip integers and floats to 0..255; `check_images` says what is accepted
         upright = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
     return check_images(np.array(upright))

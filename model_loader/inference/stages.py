@@ -1,6 +1,6 @@
-"""The stages of an inference: forward through the network; then derive, refine and resample. A further stage is a call in `finish`.
+"""The stages of an inference: the network, then derive, refine and resample. Add a stage as a call in `finish`.
 
-Resizing and the camera are the family's: `Annotator.estimate` resizes, runs the network, and applies a known field of view.
+Resizing and the camera belong to the family: `Annotator.estimate` resizes, runs the network and applies a known field of view.
 """
 
 from __future__ import annotations
@@ -27,23 +27,19 @@ from .network import Images, LoadedNetwork, batch_shape
 
 @dataclass(frozen=True, kw_only=True)
 class InferenceOptions:
-    """The options of an inference; sources and stages read them.
+    """The options of an inference, for all sources and stages.
 
     Attributes:
-        size: Side in pixels of the frame that the network's input is fitted to (the spec's `resizing`); None = the model's default.
-        fov: Degrees that the longer side of the images spans, between 0 and 180 exclusive; 0 = unknown.
+        size, fov, derive: As in `Model.estimate`.
         family_options: The family's own (`annotators.marigold.MarigoldOptions`, ...); None = its defaults.
-        tiles: Overlapping tiles along the longer side, or "auto"; 0 = none. Also accepted: None, 1 and "off", which mean 0.
-        derive: Adds to an estimate what follows from it, such as normals, before the depth is enlarged; None = nothing.
-        refine: Whether depth edges and normals are aligned with the images' edges. None = as the model does by default, which is by its own
-            network for it where it has one (tiny); False = not even so.
-        normals: Whether a model that gives depth and normals shall give the normals of a video too.
+        tiles: Overlapping tiles along the longer side, or "auto"; 0 = none. None, 1 and "off" are accepted and mean 0.
+        refine: As in `Model.estimate`.
+        normals: As in `Model.estimate_video`.
         at_network_size: Whether estimates of a video stay at the network's size.
-        network_threads: Above 0, the network estimates the next frames of a video in a thread of its own while those before are aligned and
-            used, with so many of torch's threads.
+        network_threads: As in `Model.estimate_video`.
 
     Raises:
-        ValueError: A field of view or a number of tiles that is out of range.
+        ValueError: The field of view or the number of tiles is out of range.
     """
 
     size: int | None = None
@@ -65,17 +61,17 @@ class InferenceOptions:
 def image_estimates(
     network: LoadedNetwork, images: Images, options: InferenceOptions, progress: Progress | None = None, fetched: int = 0
 ) -> Iterator[Estimate]:
-    """The estimates of images, each independent of the others.
+    """Estimates images independently of each other.
 
     Args:
         network: The network to run.
-        images: The batch; each part is converted to float32 RGB on the device by itself.
-        options: The options; `size`, `fov`, `family_options`, `normals` and `refine` are used.
-        progress: Called with (work done, work in all), in images or in a family's passes over them.
-        fetched: As of `Annotator.estimate`.
+        images: The batch; each part is converted to float32 RGB on the device separately.
+        options: Uses `size`, `fov`, `family_options`, `normals` and `refine`.
+        progress: Called with (work done, total work), in images or a family's passes over them.
+        fetched: As in `Annotator.estimate`.
 
     Returns:
-        Estimates of one or more images at the network's size, on its device, in order, each computed when it is asked for.
+        Estimates of one or more images at the network's size, on its device, in order, each computed on demand.
     """
     return network.batches(
         "estimate",
@@ -91,10 +87,10 @@ def image_estimates(
 
 
 def scene_estimates(network: LoadedNetwork, images: Images, options: InferenceOptions, progress: Progress | None) -> Iterator[Estimate]:
-    """The one estimate of views of a scene that does not move; they are not divided into batches.
+    """Estimates views of one static scene in a single, indivisible batch.
 
     Raises:
-        ValueError: The model estimates each image independently, or there are more views than any machine holds.
+        ValueError: The model estimates each image independently, or there are more views than any machine can process.
         MemoryError: The views do not fit in one batch.
     """
     annotator = network.annotator
@@ -108,10 +104,10 @@ def scene_estimates(network: LoadedNetwork, images: Images, options: InferenceOp
 
 
 def material_maps(network: LoadedNetwork, images: Images, options: InferenceOptions, progress: Progress | None) -> Iterator[Materials]:
-    """The materials of images, each independent of the others, by a network that predicts such.
+    """Estimates the materials of images independently of each other.
 
     Raises:
-        ValueError: The model gives depth or normals, and no materials.
+        ValueError: The model predicts depth or normals, not materials.
     """
     if not isinstance(annotator := network.annotator, MarigoldMaterialsAnnotator):
         raise ValueError(f"{annotator.spec.id} gives {annotator.spec.gives}, and no materials; choose a model of materials")
@@ -119,28 +115,27 @@ def material_maps(network: LoadedNetwork, images: Images, options: InferenceOpti
 
 
 def finish(estimate: Estimate, options: InferenceOptions, height: int, width: int, resampling: str, rgb: Tensor | None = None) -> Estimate:
-    """Brings an estimate at the network's size to the images' height and width, where it was.
+    """Brings an estimate from the network's size to image size, on its device.
 
-    Normals and the like are derived before the depth is enlarged; otherwise the network's pixel grid would show in them.
+    Maps are derived before the depth is enlarged: otherwise the network's pixel grid would show in normals.
 
     Args:
         estimate: Of one or more images.
-        options: The options; `derive` and `refine` are used.
-        height: Of the images.
-        width: Of the images.
-        resampling: As `Estimate.resized`.
-        rgb: The images (B, 3, H, W) in [0, 1], to refine by; None = nothing is refined.
+        options: Uses `derive`.
+        height, width: Of the images.
+        resampling: As in `Estimate.resized`.
+        rgb: The images (B, 3, H, W) in [0, 1], to refine by; None = do not refine.
     """
     if rgb is not None and estimate.depth is not None:
-        # derives and resamples on its way: normals follow from the depth before its ramps are removed
+        # also derives and resamples, because normals follow from the depth before its ramps are removed
         return refine_geometry(estimate, rgb, derive=options.derive, resampling=resampling, squashed=True)
     derived = estimate if options.derive is None else options.derive(estimate)
-    # What a caller derives was not checked.
+    # Derived maps have not been checked.
     return derived.resized(height, width, resampling, checked=options.derive is None)
 
 
 def finished_parts(parts: Iterable[Estimate], images: Images, options: InferenceOptions, resampling: str) -> Iterator[Estimate]:
-    """Finishes the estimates of a batch part by part, in order."""
+    """Finishes the parts of a batch in order."""
     _, height, width = batch_shape(images)
     done = 0
 

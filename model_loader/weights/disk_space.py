@@ -8,20 +8,20 @@ import shutil
 from pathlib import Path
 
 KEPT_FREE = 2**30
-"""Bytes of the disk that a file of unknown size leaves free."""
+"""Bytes to leave free on the disk when writing a file of unknown size."""
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def free_space(folder: Path) -> int:
-    """Bytes free on the disk of a folder, be it there or not."""
+    """Free bytes on the disk of a folder, or of its nearest ancestor that exists."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """True if the disk, the user's quota or the file system's largest file was the reason of an error.
+    """Whether an error means a full disk, an exceeded quota or the file system's file size limit.
 
-    Libraries that write by themselves raise errors of their own, with the system's words.
+    Libraries raise their own error types, with the system's message.
     """
     return getattr(error, "errno", None) in _DISK_FULL or any(os.strerror(number) in str(error) for number in _DISK_FULL)
