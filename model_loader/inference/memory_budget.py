@@ -1,7 +1,7 @@
-"""Estimates how much memory images take and how many fit, halves batches that do not, and advises when one image does not.
+"""Estimates memory per image and batch sizes, halves batches that do not fit, and advises when one image does not.
 
-A system without memory ends programs without a word. What certainly does not fit is therefore refused before any memory is taken; what
-might fit is tried.
+Operating systems kill programs without notice when memory runs out. So what certainly does not fit is refused before any allocation;
+what may fit is tried.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ T = TypeVar("T")
 
 
 class BytesPerPixel(IntEnum):
-    """Bytes that a pixel takes, as measured (benchmarks/tiles.py --memory). For a network's input see the family's `bytes_per_pixel`."""
+    """Measured bytes per pixel (benchmarks/tiles.py --memory). For a network's input see the family's `bytes_per_pixel`."""
 
     IMAGE_ON_DEVICE = 64
-    """An image beside the network: RGB in float32, twice while it is resized, and all maps, which resampling doubles."""
+    """An image on the network's device: RGB in float32, twice during resizing, and all maps, which resampling doubles."""
     IMAGE_AT_LEAST = 32
-    """The least that an image takes beside the network."""
+    """Lower bound of an image's memory besides the network."""
     TILED_ESTIMATE = 200
-    """An estimate in tiles: normals of its depth, and resizing both."""
+    """A tiled estimate: normals from depth, and resizing both."""
     RESULT = 36
-    """A node's result: three floats, once while resized, once as the result, once in the batch."""
+    """A node's result: three floats, each held while resized, as the result, and in the batch."""
     FURTHER_RESULT = 12
     """Each further image of the batch."""
     EFFECT = 56
-    """The least that fog, light and cut-outs take. Depth of field takes more."""
+    """Lower bound for fog, light and cut-outs. Depth of field takes more."""
     EFFECT_AT_MOST = 600
-    """The most that an effect takes while it is computed."""
+    """Upper bound for any effect, temporaries included."""
 
 
 IMAGES_TO_MAKE_ROOM_FOR = 4
-"""The number of images whose working memory is made free before a run: more would evict other models for little gain."""
+"""Number of images to free working memory for before a run. More would evict other models for little gain."""
 
-# Libraries and machines differ: the least that a network takes, as a share of its measured working memory.
+# Libraries and machines differ: lower bound of a network's memory, as a share of the measured one.
 _LEAST_SHARE = 0.5
 _GIGABYTE = 2**30
 _SIZE_STEP = 32
@@ -56,27 +56,25 @@ _SIDE_STEP = 64
 
 
 def images_that_fit(available: float, bytes_each: int) -> int:
-    """The number of images in one batch; at least 1, which is always tried."""
+    """The batch size; at least 1, as one image is always tried."""
     return max(1, int(available // bytes_each))
 
 
 def working_bytes(annotator: Annotator, image: tuple[int, int], network: tuple[int, int]) -> int:
-    """About how much memory an image takes on the device while it is estimated; heights and widths of both."""
+    """Approximate bytes of device memory to estimate one image; heights and widths of image and network input."""
     return math.prod(network) * annotator.bytes_per_pixel + math.prod(image) * BytesPerPixel.IMAGE_ON_DEVICE
 
 
 def steady_batch_size(fits: int, most: int) -> int:
-    """The number of frames of a video in one batch.
+    """The batch size for video frames: `most` if that many fit, else a power of two.
 
-    Returns:
-        `most` if as many fit now, or else a power of two. So a little more or less memory changes neither the batches nor the last bits
-        of the result.
+    Small changes of free memory thus change neither the batches nor the last bits of the result.
     """
     return most if fits >= most else 1 << (fits.bit_length() - 1)
 
 
 def is_batch_too_large(error: Exception) -> bool:
-    """True if a batch ran out of memory; not where the weights do not fit, as after a fall-back to float32: no smaller batch helps."""
+    """Whether a batch ran out of memory. Not if the weights do not fit, as after a fallback to float32: no smaller batch helps."""
     return is_out_of_memory(error) and not isinstance(error, WeightsTooLargeError)
 
 
@@ -88,17 +86,17 @@ def in_batches(
     can_mend: Callable[[Exception], bool] = is_batch_too_large,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[T]:
-    """The results of a step for all of so many items in order; where a batch fails, it is tried again after `mend`.
+    """Yields a step's results over all items in batches, in order; retries a failed batch after `mend`.
 
-    ComfyUI's user can stop it between batches.
+    ComfyUI's user can interrupt between batches.
 
     Args:
-        step: Computes the items from start up to but not including stop.
+        step: Computes the items [start, stop).
         total: The number of items.
-        size: The number of items in the first batch, at least 1.
-        mend: Called with an error and the size of the batch; returns the size of all batches that follow, or raises.
-        can_mend: Whether an error is one to call `mend` with; others are raised.
-        progress: Called with (items done, `total`) when the result of a batch was taken.
+        size: The first batch size, at least 1.
+        mend: Called with an error and the batch size; returns the size of all following batches, or raises.
+        can_mend: Whether to call `mend` with an error; other errors are raised.
+        progress: Called with (items done, `total`) after a batch's result was consumed.
     """
     done = 0
     while done < total:
@@ -121,10 +119,10 @@ def in_batches(
 
 
 def halved(problem: Exception, batch: int, spec: ModelSpec, height: int, width: int, device: torch.device, divisible: bool = True) -> int:
-    """Half the size of a batch with which a network ran out of memory, which is logged; height and width are of the network's input.
+    """Halves the size of a batch that ran out of memory, and logs it; height and width are those of the network's input.
 
     Raises:
-        MemoryError: It cannot be divided: it is one image, or views of one scene.
+        MemoryError: The batch is a single image, or indivisible views of one scene.
     """
     devices.empty_cache()
     if batch == 1 or not divisible:
@@ -135,12 +133,12 @@ def halved(problem: Exception, batch: int, spec: ModelSpec, height: int, width: 
 
 
 def on_device_or_cpu(compute: Callable[[torch.device], T], device: torch.device, what: str) -> T:
-    """Computes on a device, or on the CPU where the memory of a GPU is full.
+    """Computes on a device, or on the CPU if the GPU runs out of memory.
 
     Args:
-        compute: Computes on a device. Where a network does not fit there, it raises MemoryError, which no other device mends.
-        device: The first one.
-        what: What is done, for the log: "the maps are enlarged".
+        compute: Computes on a device. A network that does not fit raises MemoryError instead, which is not retried on the CPU.
+        device: The preferred device.
+        what: The action, for the log: "the maps are enlarged".
     """
     try:
         return compute(device)
@@ -153,24 +151,23 @@ def on_device_or_cpu(compute: Callable[[torch.device], T], device: torch.device,
 
 
 def without_traceback(error: Exception) -> Exception:
-    """The exception without its traceback, which keeps the tensors of every function that it passed through alive."""
+    """Strips the traceback, which keeps alive the tensors of every frame that the exception passed through."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 
 
 def check_network_fits(annotator: Annotator, device: torch.device, height: int, width: int, size: int | None, half: bool = False) -> None:
-    """Refuses an image where the network's input, or the image itself, certainly does not fit.
+    """Refuses an image if it, or the network's input, certainly does not fit.
 
     Args:
         annotator: The model.
-        device: Where it runs.
-        height: Of the image.
-        width: Of the image.
+        device: The device to run on.
+        height, width: Of the image.
         size: As `InferenceOptions.size`.
         half: Whether the network computes in half precision.
 
     Raises:
-        MemoryError: With what it would take, what there is, and what would fit.
+        MemoryError: Names the required memory, the available memory and a size that fits.
     """
     free = _total_memory(device)
     size = size or annotator.spec.default_size
@@ -194,7 +191,7 @@ def check_network_fits(annotator: Annotator, device: torch.device, height: int, 
 
 
 def check_result_fits(images: int, height: int, width: int) -> None:
-    """Refuses a batch of images, each height x width in the result, that certainly does not fit in main memory.
+    """Refuses a batch of results of height x width that certainly does not fit in main memory.
 
     Raises:
         MemoryError: As `check_network_fits`.
@@ -211,7 +208,7 @@ def check_result_fits(images: int, height: int, width: int) -> None:
 
 
 def check_effect_fits(height: int, width: int, device: torch.device) -> None:
-    """Refuses an image whose effects (light, fog, a lens, a mask) certainly do not fit on the device where they are computed.
+    """Refuses an image whose effects (light, fog, a lens, a mask) certainly do not fit on the device that computes them.
 
     Raises:
         MemoryError: As `check_network_fits`.
@@ -240,7 +237,7 @@ def _refusal(what: str, need: float, device: torch.device, free: float, advice: 
 
 
 def _total_memory(device: torch.device) -> float:
-    """The memory that may be used: of a GPU all of it, as other models are evicted."""
+    """The usable memory; of a GPU the whole, as other models are evicted."""
     if device.type == "cpu":
         return free_main_memory()
     if device.type == "cuda" and torch.cuda.is_available():
@@ -254,7 +251,7 @@ def _smaller_image(height: int, width: int, bytes_per_pixel: int, free: float) -
 
 
 def _fitting_size(height: int, width: int, bytes_per_pixel: int, free: float) -> tuple[int, int]:
-    """Height and width of the largest image of this shape that fits, rounded down."""
+    """Height and width of the largest image of this aspect that fits, rounded down."""
     shrink = min(1.0, math.sqrt(free / (height * width * bytes_per_pixel)))
     rows, columns = (max(_SIDE_STEP, math.floor(side * shrink) // _SIDE_STEP * _SIDE_STEP) for side in (height, width))
     return rows, columns

@@ -1,4 +1,4 @@
-"""Panoramas: by models of perspective images in twelve views, which are merged; by models of panoramas (DA²) as a whole, without a seam."""
+"""Estimates panoramas: by perspective models in twelve merged views, by panorama models (DA²) as a whole, without a seam."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ from .stages import InferenceOptions, image_estimates
 
 logger = logging.getLogger(__name__)
 
-# Panoramas whose sides are rounded differ by a pixel or two; others are no panoramas of the whole sphere.
+# Rounded panoramas are off by a pixel or two; images of other aspects are no full-sphere panoramas.
 _STRETCH = 1.02
 _LEAST_SIDE = 64
 _BAND_PIXELS = 2**22
 _MERGING = 2
-"""The merging of the views takes about as long as so many passes over a view."""
+"""Merging the views takes about as long as this many passes over a view."""
 
-# The width at which the borders of a panorama are compared, how many columns beside them say how much neighbours differ, and from which
-# product of both measures on they show different things: photos of 2:1 have 0.7 to 13, panoramas up to 1, rarely 3.
+# Comparison of a panorama's left and right border: width to compare at, number of columns at each border that give the typical difference
+# of neighbours, and the threshold of the product of both measures. Photos of 2:1 have 0.7 to 13, panoramas up to 1, rarely 3.
 _COMPARED, _BESIDE, _DIFFERENT = 64, 6, 1.4
 
 
 def check_panorama(height: int, width: int, any_aspect: bool) -> None:
-    """Refuses images that cannot be panoramas of the whole sphere.
+    """Refuses images that cannot be full-sphere panoramas.
 
     Args:
         height, width: Of the images.
-        any_aspect: Whether other sides are taken all the same: the image is stretched over the whole sphere.
+        any_aspect: Whether to accept other aspect ratios: the image is stretched over the whole sphere.
 
     Raises:
-        ValueError: They are not twice as wide as high, or are a mere line.
+        ValueError: The aspect ratio is not 2:1, or a side is shorter than 8 pixels.
     """
     if min(height, width) < 8:
         raise ValueError(f"the image has {width}x{height} pixels; a panorama needs at least 16x8")
@@ -59,21 +59,13 @@ def check_panorama(height: int, width: int, any_aspect: bool) -> None:
 
 
 def check_panorama_model(spec: ModelSpec) -> None:
-    """Refuses models without depth.
-
-    Raises:
-        ValueError: The model gives normals alone.
-    """
+    """Raises a ValueError for models without depth."""
     if spec.quantity is None:
         raise ValueError(f"{spec.id} gives {spec.gives}, and a panorama needs depth; choose another model, such as moge-2-vits-normal")
 
 
 def check_perspective_model(spec: ModelSpec) -> None:
-    """Refuses models of panoramas, for images that are none.
-
-    Raises:
-        ValueError: The model takes panoramas of the whole sphere alone.
-    """
+    """Raises a ValueError for panorama models, which cannot run on other images."""
     if spec.for_panoramas:
         raise ValueError(
             f"{spec.id} takes panoramas of the whole sphere alone (360 x 180 degrees, equirectangular, twice as wide as high). Estimate "
@@ -85,18 +77,18 @@ def check_perspective_model(spec: ModelSpec) -> None:
 def panorama_estimates(
     network: LoadedNetwork, images: Images, options: InferenceOptions, any_aspect: bool = False, progress: Progress | None = None
 ) -> Iterator[Estimate]:
-    """The estimates of panoramas, one after another.
+    """Estimates panoramas, one after another.
 
     Args:
         network: The network to run.
         images: The batch.
-        options: The options; `size` and `family_options` are used.
-        any_aspect: As `check_panorama`.
-        progress: Called with (passes done, passes in all): the views, and the merging of each panorama.
+        options: Uses `size` and `family_options`.
+        any_aspect: As in `check_panorama`.
+        progress: Called with (passes done, total passes); views and merging both count.
 
     Yields:
-        Estimates of one image each, on the CPU: distance, its mask, and normals if the model gives any. Of twelve views they are at most
-        `MERGED_WIDTH` wide, of models of panoramas as wide as the network's input.
+        Estimates of one image each, on the CPU: distance, its mask, and normals if the model predicts any. Merged views are at most
+        `MERGED_WIDTH` wide, panorama models' estimates as wide as the network's input.
 
     Raises:
         ValueError: As `check_panorama` and `check_panorama_model`, or no view of a panorama has a valid pixel.
@@ -130,10 +122,10 @@ def panorama_estimates(
 def _whole_estimates(
     network: LoadedNetwork, images: Images, options: InferenceOptions, any_aspect: bool, progress: Progress | None
 ) -> Iterator[Estimate]:
-    """The estimates of panoramas by a model that takes them whole, at the network's size.
+    """Estimates panoramas by a panorama model, at the network's size.
 
-    Such a network does not know that the left and the right border are neighbours. It also estimates the panorama rolled by half a turn,
-    whose borders are in the middle of the other.
+    Such a network does not know that the left and right border adjoin. So it also estimates the panorama rolled by half a turn, where these
+    borders are in the middle.
     """
     total, height, width = batch_shape(images)
     rows, columns = network.annotator.checked_network_size(height, width, options.size)
@@ -152,28 +144,28 @@ def _whole_estimates(
 
 
 def blend_half_turn(plain: Tensor, turned: Tensor) -> Tensor:
-    """One panorama without a seam, of two estimates whose seams are half a turn apart.
+    """Blends two estimates whose seams are half a turn apart into one panorama without a seam.
 
     Args:
-        plain: (1, 1, H, W), distances up to scale, positive; its seam is at the left and right border.
-        turned: The same, of the panorama rolled by half a turn, rolled back; its seam is in the middle.
+        plain: (1, 1, H, W), positive distances up to scale; its seam is at the left and right border.
+        turned: The estimate of the panorama rolled by half a turn, rolled back; its seam is in the middle.
 
     Returns:
-        (1, 1, H, W): the mean of the logarithms, after both are brought to one scale. Each has the weight 0 at its seam and 1 half a turn
-        away. Exchanging the two, rolled, gives the rolled result.
+        (1, 1, H, W): the weighted mean of the logarithms at a common scale. Each has weight 0 at its own seam and 1 half a turn away.
+        Swapping and rolling both inputs rolls the result.
     """
     width = plain.shape[-1]
     longitude = ((torch.arange(width, dtype=torch.float64) + 0.5) / width - 0.5) * (2 * math.pi)
     weight = (longitude / 2).cos().square().to(plain)
     first, second = plain.log(), turned.log()
     ratio = first - second
-    # The median takes the lower of two middles: from both sides, so that neither estimate is preferred.
+    # torch's median takes the lower of two middle values; using both signs treats the estimates alike.
     level = (ratio.median() - (-ratio).median()) / 2
     return (weight * (first - level / 2) + (1 - weight) * (second + level / 2)).exp()
 
 
 def _warn_if_borders_differ(panorama: Tensor, index: int, total: int) -> None:
-    """Warns of an image (1, 3, H, W) whose sides are those of a panorama, and whose left and right border show different things."""
+    """Warns if the left and right border of an image (1, 3, H, W) differ: it may be a photo of a panorama's aspect."""
     if borders_meet(panorama):
         return
     which = "the panorama" if total == 1 else f"panorama {index + 1} of {total}"
@@ -185,7 +177,7 @@ def _warn_if_borders_differ(panorama: Tensor, index: int, total: int) -> None:
 
 
 def borders_meet(panorama: Tensor) -> bool:
-    """Whether the left and the right border of an image show the same, as neighbouring columns do.
+    """Whether the left and right border of an image match as neighbouring columns do.
 
     Args:
         panorama: (1, 3, H, W), any values.
@@ -198,19 +190,19 @@ def borders_meet(panorama: Tensor) -> bool:
     steps = small.diff(dim=-1).abs().mean((0, 1, 2))
     usual = torch.cat((steps[:_BESIDE], steps[-_BESIDE:])).median().clamp_min(1e-3)
     step = (left - right).abs().mean() / usual
-    # Of a border of one colour the correlation is not a number.
+    # The correlation of a uniform border is NaN.
     apart = 1 - torch.corrcoef(torch.stack((left, right)))[0, 1].nan_to_num(0)
     return bool(step * apart < _DIFFERENT)
 
 
 def merged_size(height: int, width: int) -> tuple[int, int]:
-    """Height and width at which views are merged: the panorama's own, or so much less that it is at most `MERGED_WIDTH` wide."""
+    """Height and width to merge views at: the panorama's own, or an integer fraction that is at most `MERGED_WIDTH` wide."""
     times = math.ceil(width / MERGED_WIDTH)
     return max(1, round(height / times)), max(2, round(width / times))
 
 
 def merged_estimate(views: list[View], height: int, width: int) -> Estimate:
-    """The estimate of a panorama of height x width, of its views."""
+    """Merges views into the estimate of a panorama of height x width."""
     distance, valid = merge_views(views, height, width)
     have_normals = all(view.normals is not None for view in views)
     normals = convert_normals(merge_normals(views, height, width), Axes.OPENCV, Axes.OPENGL) if have_normals else None
@@ -219,13 +211,13 @@ def merged_estimate(views: list[View], height: int, width: int) -> Estimate:
 
 
 def _view_side(network: LoadedNetwork, width: int, size: int | None) -> int:
-    """The side of views in pixels: as fine as the panorama is, or as the network can use."""
+    """The views' side in pixels: as fine as the panorama, or as the network can use."""
     wanted = max(_LEAST_SIDE, round(width / math.pi))
     return min(wanted, max(_LEAST_SIDE, *network.annotator.checked_network_size(wanted, wanted, size)))
 
 
 def _at_resolution(image: Images, width: int) -> Tensor:
-    """One panorama as (1, 3, H, W) float32 on the CPU, at most `width` wide: views sample it without an average."""
+    """One panorama as (1, 3, H, W) float32 on the CPU, area-averaged to at most `width`: views sample it without averaging."""
     _, height, own = batch_shape(image)
     band = max(1, _BAND_PIXELS // own)
     parts = []
@@ -238,7 +230,7 @@ def _at_resolution(image: Images, width: int) -> Tensor:
 
 
 def _views(parts: list[Estimate], rotations: Tensor) -> list[View]:
-    """The distances and normals of all views of one panorama, on the CPU."""
+    """The views of one panorama, on the CPU."""
     squares = [_square(part) for part in parts]
     depths, quantities, valid = zip(*(part.known_depth() for part in squares), strict=True)
     if quantities[0] is Quantity.METRIC_DEPTH:
@@ -262,7 +254,7 @@ def _square(estimate: Estimate) -> Estimate:
 
 
 def _opencv_normals(estimate: Estimate) -> Tensor | None:
-    """The normals of a view, 0 where it has none."""
+    """A view's normals, 0 where invalid."""
     if estimate.normals is None or estimate.normals_valid is None:
         return None
     return torch.where(estimate.normals_valid, convert_normals(estimate.normals, estimate.axes, Axes.OPENCV), 0)

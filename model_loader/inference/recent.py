@@ -1,7 +1,7 @@
-"""Keeps the estimates of ComfyUI's nodes, so that another look of the same images does not run the network again.
+"""Caches the estimates of ComfyUI's nodes, so that nodes that render the same images differently do not run the network again.
 
-They live as long as ComfyUI keeps the object of their node: until the node leaves the graph, `/free` empties ComfyUI's caches, or ComfyUI
-runs without caches.
+Estimates live as long as ComfyUI's object of their node: until the node leaves the graph, `/free` empties the caches, or always anew if
+ComfyUI runs without caches.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from ..comfy.feedback import note, notes_of_run
 from .network import Images
 
 RUNS_OF_A_NODE = 4
-"""A node that processes one image after another would otherwise fill the memory."""
+"""Bounds the memory of a node that processes one image after another."""
 MOST_BYTES = 2**30
 _SHARE = 8
-"""The part of the free main memory that estimates may take is one of so many."""
+"""Cached estimates may take one part in this many of the free main memory."""
 
 Make = Callable[[Iterable[Any]], Iterator[Estimate]]
 
 
 @dataclass
 class _Run:
-    """A complete run of a network.
+    """A completed run of a network.
 
     Attributes:
-        key: The network and all that its outputs depend on beside the images.
-        digests: Of each chunk of images.
-        parts: Its estimates, on the CPU, and the devices that they were on.
-        notes: What was said of its inputs and settings on the node.
+        key: The network and everything else that determines its outputs, except the images.
+        digests: One per chunk of images.
+        parts: Its estimates, on the CPU, and their original devices.
+        notes: The messages shown on the node about inputs and settings.
     """
 
     key: Hashable
@@ -54,13 +54,13 @@ class _Run:
 
 
 _runs: weakref.WeakKeyDictionary[Any, list[_Run]] = weakref.WeakKeyDictionary()
-"""The runs of each node's object, the last used one last."""
+"""Runs by node object, nodes and runs in LRU order."""
 _lock = threading.Lock()
 _running: ContextVar[Any] = ContextVar("the node that runs", default=None)
 
 
 def keeping_estimates(execute: Callable[..., Any]) -> Callable[..., Any]:
-    """The same method of a node; the estimates that models make in it are kept. A node that runs another one keeps them for both."""
+    """Wraps a node's method to cache the estimates that models make in it. If a node runs another one, they belong to the outer."""
 
     @functools.wraps(execute)
     def kept(node: Any, *args: Any, **kwargs: Any) -> Any:
@@ -74,22 +74,22 @@ def keeping_estimates(execute: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def recalled(key: Hashable, chunks: Iterable[Images], make: Make) -> Iterator[Estimate]:
-    """The estimates of images: those of an earlier run if a node has them, else new ones, which are kept for the node that runs.
+    """Returns the cached estimates of images, or makes new ones and caches them for the running node.
 
     Args:
-        key: The network and all that its outputs depend on beside the images.
+        key: The network and everything else that determines its outputs, except the images.
         chunks: The images in one or more chunks.
-        make: Runs the network on chunks. A run that fails or is not finished is not kept.
+        make: Runs the network on chunks. A failed or unfinished run is not cached.
 
     Returns:
-        What `make` returns. Outside of nodes nothing is kept.
+        The estimates as from `make`. Outside of nodes nothing is cached.
     """
     node = _running.get()
     return make(chunks) if node is None else _recalled(node, key, iter(chunks), make)
 
 
 def forget_estimates() -> None:
-    """Forgets all estimates."""
+    """Drops all cached estimates."""
     with _lock:
         _runs.clear()
 
@@ -120,7 +120,7 @@ def _recalled(node: Any, key: Hashable, chunks: Iterator[Images], make: Make) ->
 def _recorded(
     node: Any, key: Hashable, digests: list[bytes], read: list[Images], chunks: Iterator[Images], make: Make
 ) -> Iterator[Estimate]:
-    """Runs the network; `digests` are those of the chunks that were `read` before."""
+    """Runs the network and caches its estimates; `digests` are those of the chunks in `read`."""
     parts: list[tuple[Estimate, torch.device]] | None = []
     room, before = _limit(), notes_of_run()
 
@@ -144,16 +144,16 @@ def _recorded(
 
 
 def _taken(read: list[Images]) -> Iterator[Images]:
-    """The chunks, each released as soon as it is taken."""
+    """Yields the chunks and drops each reference first."""
     while read:
         yield read.pop(0)
 
 
 def _keep(node: Any, run: _Run) -> None:
-    """Keeps a run as the last used one of a node, and forgets what is then too much."""
+    """Caches a run as its node's most recent, and evicts the least recently used beyond the limits."""
     with _lock:
         others = [each for each in _runs.pop(node, []) if each is not run]
-        _runs[node] = [*others, run][-RUNS_OF_A_NODE:]  # the node is the last one, too
+        _runs[node] = [*others, run][-RUNS_OF_A_NODE:]  # makes the node the most recent, too
         limit = _limit()
         while sum(each.bytes for each in _unique()) > limit:
             _runs[next(iter(_runs))].pop(0)
@@ -176,7 +176,7 @@ def _bytes_of(estimate: Estimate) -> int:
 def _digest(images: Images) -> bytes:
     tensor = torch.as_tensor(images).detach().cpu()
     if tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
-        tensor = tensor.permute(0, 2, 3, 1)  # ComfyUI's own order: nothing is copied
+        tensor = tensor.permute(0, 2, 3, 1)  # ComfyUI's layout: nothing is copied
     tensor = tensor.contiguous()
     digest = hashlib.sha256(f"{images.shape} {tensor.shape} {tensor.dtype}".encode())
     digest.update(tensor.view(torch.uint8).numpy().data)

@@ -1,10 +1,10 @@
-"""A source: large images as a whole, for what is where, and in overlapping tiles at full size, for detail.
+"""Estimates large images as a whole, for the layout, and in overlapping full-resolution tiles, for detail.
 
-Where tiles are many, one tile shows too little of the whole to be aligned with it. Then mosaics of fewer, larger tiles come between:
+A single small tile shows too little to be aligned with the whole. So with many tiles, mosaics of fewer, larger tiles come in between:
 each of 10 x 10 tiles is aligned with a mosaic of 3 x 3, and that with the whole.
 
 Source:
-    `geometry.alignment.mosaic` has the mathematics and where it comes from.
+    See `geometry.alignment.mosaic`.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _LEAST_WEIGHT, _KNOWN = 1e-6, 0.01
 
 @dataclass(frozen=True)
 class Maps:
-    """The maps of an image, or of some tiles of one, in numbers that can be blended.
+    """Maps of an image or of some of its tiles, in values that can be blended.
 
     Attributes:
-        values: (N, C, h, w): depth or disparity if there is any, then normals, a mask and confidence, if there are any.
-        quantity: What the depth was. Of metric depth, `values` have 1 / metres.
+        values: (N, C, h, w): depth or disparity, normals, mask and confidence, each if present. Metric depth is stored as 1 / metres.
+        quantity: The quantity of the original depth.
         axes: Of the normals.
-        parts: Names of the maps, in the order of the channels.
+        parts: Names of the maps, in channel order.
     """
 
     values: Tensor
@@ -49,7 +49,7 @@ class Maps:
     parts: tuple[str, ...]
 
     def part(self, name: str) -> Tensor | None:
-        """One of the maps."""
+        """One of the maps; None if absent."""
         start = 0
         for each in self.parts:
             if each == name:
@@ -62,7 +62,7 @@ _CHANNELS = {"depth": 1, "normals": 3, "mask": 1, "confidence": 1}
 
 
 def maps_of(estimate: Estimate, parts: tuple[str, ...] | None = None) -> Maps:
-    """An estimate's maps; finite everywhere. `parts`: those of the whole, which all tiles must have."""
+    """An estimate's maps, finite everywhere. `parts`: the maps of the whole, which all tiles must have."""
     maps: dict[str, Tensor] = {}
     valid = estimate.valid
     if estimate.depth is not None:
@@ -81,10 +81,10 @@ def maps_of(estimate: Estimate, parts: tuple[str, ...] | None = None) -> Maps:
 
 
 def aligned(tiles: Maps, whole: Maps, places: list[Tile], grid: Grid) -> Tensor:
-    """Tiles of a mosaic, aligned with the whole image's maps, which have the same parts; `places` are where the tiles lie in the mosaic.
+    """Aligns tiles with the maps of the whole image. Both have the same parts; `places` are the tiles' positions in the mosaic.
 
     Returns:
-        (N, C, tile height, tile width) as `Maps.values`.
+        (N, C, tile height, tile width), as `Maps.values`.
     """
     scale = whole.values.shape[-2] / grid.height
     cells = cells_of(grid.tile_height * scale, grid.tile_width * scale)
@@ -95,7 +95,7 @@ def aligned(tiles: Maps, whole: Maps, places: list[Tile], grid: Grid) -> Tensor:
     whole_weight = torch.ones_like(whole_values[:, :1]) if known_mask is None else known_mask
     fills = None
     if mask is not None and known_mask is not None and (whole_mask := whole.part("mask")) is not None:
-        all_valid = (whole_mask > 0.5).all().to(mask)  # then what a tile alone takes for sky, say a plain wall, is none
+        all_valid = (whole_mask > 0.5).all().to(mask)  # then there is no sky: a tile may mistake a plain wall for it
         fills = (align_mask(mask, known_mask).clamp(0, 1).maximum(all_valid), whole_weight)
     finished: list[Tensor] = []
     for name in tiles.parts:
@@ -114,7 +114,7 @@ def aligned(tiles: Maps, whole: Maps, places: list[Tile], grid: Grid) -> Tensor:
 
 
 def _filled(name: str, values: Tensor, of_whole: Tensor, weight: Tensor, mask: Tensor, whole_weight: Tensor) -> Tensor:
-    """A map of tiles as mosaics blend it: 0 where the mask is, the whole's where only the tile is invalid."""
+    """A tile map in the form that mosaics blend: 0 outside the mask, the whole's values where only the tile is invalid."""
     if name == "mask":
         return mask
     if name == "confidence":
@@ -126,18 +126,18 @@ def _filled(name: str, values: Tensor, of_whole: Tensor, weight: Tensor, mask: T
 
 
 def _unmixed(values: Tensor, weight: Tensor) -> Tensor:
-    """Means of valid values, of values that are 0 where they are invalid."""
+    """Means over valid pixels, from means that count invalid pixels as 0, and the share of valid ones."""
     return values / weight.clamp(min=_LEAST_WEIGHT)
 
 
 def _least(disparity: Tensor, weight: Tensor) -> Tensor:
-    """Half of the least disparity that each tile has in the whole; farther than twice that, the tile is not trusted."""
+    """Half of each tile's minimum disparity in the whole: tiles are not trusted beyond twice the whole's largest distance."""
     least = torch.where(weight > 0.5, disparity, torch.inf).amin((1, 2, 3), keepdim=True)
     return torch.where(torch.isfinite(least), least, 0).clamp(min=1e-6) / 2
 
 
 def estimate_of(maps: Maps, whole: Estimate) -> Estimate:
-    """The estimate of a mosaic, whose memory becomes the estimate's."""
+    """The estimate of a mosaic; reuses the mosaic's memory."""
     depth, normals, mask, confidence = (maps.part(name) for name in _CHANNELS)
     if depth is not None and mask is not None:
         depth = depth.div_(mask.clamp(min=_LEAST_WEIGHT))
@@ -151,36 +151,36 @@ def estimate_of(maps: Maps, whole: Estimate) -> Estimate:
         intrinsics = resize_intrinsics(intrinsics, (whole.height, whole.width), (height, width)).to(maps.values.device)
     valid = None if mask is None else mask > 0.5
     if valid is not None and depth is not None and whole.depth is not None:
-        # sky is as far as the whole has it
+        # the sky's distance is the whole's
         depth = torch.where(valid, depth, F.interpolate(whole.depth, (height, width), mode="nearest-exact").to(depth.device))
     return Estimate(depth, maps.quantity, normals, maps.axes, valid, intrinsics, confidence)
 
 
 AUTO_MOST = 4
-"""Tiles along the longer side where "auto" chooses: smaller parts of an image show little of its depth (benchmarks/tiles.py)."""
+"""Maximum number of tiles along the longer side for "auto": smaller parts show too little of an image's depth (benchmarks/tiles.py)."""
 OVERLAP = 1 / 3
 _STEP = 3
-"""The factor by which each mosaic has more tiles along a side than the one before."""
+"""Factor between the tile counts along a side of successive mosaics."""
 _BARELY = 1.25
 
 NetworkSize = Callable[[int, int], tuple[int, int]]
-"""Height and width of the network's input for images of a height and width."""
+"""Maps an image's height and width to those of the network's input."""
 
 _SHOWN = 2
-"""Parts of images are made smaller before a network resizes them by its own rule, to so many times its input."""
+"""Parts of images are first reduced to at most this multiple of the network's input; the network's own resizing follows."""
 _BAND_PIXELS = 2**22
 
 Run = Callable[[Tensor, float], Iterable[Estimate]]
-"""Estimates (N, 3, h, w) of a field of view in degrees on the longer side (0 = unknown), in parts, in order, on the network's device."""
+"""Estimates (N, 3, h, w) with a field of view in degrees along the longer side (0 = unknown); in order, on the network's device."""
 
 
 def tile_estimates(
     network: LoadedNetwork, images: Images, options: InferenceOptions, progress: Progress | None = None
 ) -> Iterator[Estimate]:
-    """The estimates of images in tiles, one image after another; `progress` is called with (tiles done, tiles in all).
+    """Estimates images in tiles, one image after another; `progress` is called with (tiles done, total tiles).
 
     Yields:
-        Estimates of one image each, on the model's device if what is derived of them fits there, else where the images were.
+        Estimates of one image each, on the model's device if derived maps fit there too, else where the images were.
     """
     total, height, width = batch_shape(images)
 
@@ -210,15 +210,15 @@ def estimate_in_tiles(
 
     Args:
         run: The network.
-        network_size: Height and width of the network's input for images of a height and width.
-        image: (1, C, H, W) or an array (1, H, W, C), as `check_images` returns it. It is never converted as a whole.
+        network_size: Maps an image's height and width to those of the network's input.
+        image: (1, C, H, W) or an array (1, H, W, C), from `check_images`. It is converted in parts only, to save memory.
         tiles: Rows and columns.
-        fov: As `Annotator.estimate`. Tiles get their part of it, or of what the pass over the whole finds.
-        progress: Called with (tiles done, tiles in all), the whole pass among them.
+        fov: As in `Annotator.estimate`. Tiles get their share of it, or of the one that the pass over the whole predicts.
+        progress: Called with (tiles done, total tiles); the pass over the whole counts as one.
 
     Returns:
-        An estimate of one image where the image was, at its size or at that which the tiles' estimates have together, if that is
-        less. Metres are those of the pass over the whole, as is the camera. A part of an image shows the same depth along the same axis.
+        An estimate of one image, on its device, at image size or at the tiles' combined output size, whichever is less. Camera and metres
+        come from the pass over the whole. Tiles share its optical axis: their depth is along the same axis.
     """
     _, height, width = batch_shape(image)
     home = image.device if isinstance(image, Tensor) else torch.device("cpu")
@@ -245,7 +245,7 @@ def estimate_in_tiles(
 
 
 def shown(image: Images, part: tuple[int, int, int, int], network_size: NetworkSize) -> Tensor:
-    """(1, 3, h, w) in [0, 1]: a part (top, bottom, left, right) of an image, no larger than the network can use, on its device."""
+    """(1, 3, h, w) in [0, 1]: a part (top, bottom, left, right) of an image, reduced to what the network can use, on its device."""
     top, bottom, left, right = part
     height, width = bottom - top, right - left
     net_height, net_width = network_size(height, width)
@@ -269,7 +269,7 @@ def _with_places(parts: Iterable[Estimate], places: list[Tile]) -> Iterator[tupl
 
 
 def _fov_of_part(whole: Estimate, width: int, part: tuple[int, int, int, int]) -> float:
-    """Field of view of a part of an image; its focal length is the image's."""
+    """Field of view of a part of an image, which has the image's focal length."""
     if whole.intrinsics is None:
         return 0.0
     focal_length = float(whole.intrinsics[0, 0, 0]) * width / whole.width
@@ -281,13 +281,12 @@ def tiles_along(tiles: int | str, height: int, width: int, network_size: Network
     """Rows and columns of tiles for an image.
 
     Args:
-        tiles: Along the longer side, or "auto": so many that the network takes each at about its own size, at most `AUTO_MOST`.
-        height: Of the image.
-        width: Of the image.
-        network_size: Height and width of the network's input for images of a height and width.
+        tiles: Along the longer side, or "auto": as many as give each tile about the network's input size, at most `AUTO_MOST`.
+        height, width: Of the image.
+        network_size: Maps an image's height and width to those of the network's input.
 
     Returns:
-        (rows, columns); (1, 1) where there is nothing to gain: tiles are at least half as large as the network's input.
+        (rows, columns). Tiles are at least half as large as the network's input; (1, 1) where tiles gain nothing.
     """
     net_height, net_width = network_size(height, width)
     times = min(height / net_height, width / net_width)
@@ -300,13 +299,13 @@ def tiles_along(tiles: int | str, height: int, width: int, network_size: Network
 
 
 def mosaics(rows: int, columns: int) -> list[tuple[int, int]]:
-    """Rows and columns of tiles in each mosaic, the last one's as asked for."""
+    """Rows and columns of tiles of each mosaic; the last has those requested."""
     steps = max(1, math.ceil(math.log(max(rows, columns)) / math.log(_STEP) - 1e-9)) if max(rows, columns) > 1 else 0
     return [tuple(max(1, round(count ** (step / steps))) for count in (rows, columns)) for step in range(1, steps + 1)]  # pyright: ignore[reportReturnType]
 
 
 def grid_of(height: int, width: int, rows: int, columns: int, network_size: NetworkSize, detail: float) -> Grid:
-    """The tiles of a mosaic no larger than the network's outputs of all its tiles; `detail`: how many times its input an output is."""
+    """The tiles of a mosaic no larger than the outputs of all its tiles; `detail` is the ratio of output to input size."""
     full = lay_tiles(height, width, rows, columns, OVERLAP)
     net_height, net_width = network_size(full.tile_height, full.tile_width)
     scale = min(1.0, detail * max(net_height / full.tile_height, net_width / full.tile_width))
@@ -314,7 +313,7 @@ def grid_of(height: int, width: int, rows: int, columns: int, network_size: Netw
 
 
 def part_of_image(tile: Tile, grid: Grid, height: int, width: int) -> tuple[int, int, int, int]:
-    """(top, bottom, left, right) of a tile in pixels of the image."""
+    """A tile's (top, bottom, left, right) in image pixels."""
     down, across = height / grid.height, width / grid.width
     top, left = round(tile.top * down), round(tile.left * across)
     rows, columns = max(1, round(tile.height * down)), max(1, round(tile.width * across))

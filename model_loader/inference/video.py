@@ -1,4 +1,4 @@
-"""A source: the frames of a video, made temporally stable, never in memory as a whole; through video models in windows."""
+"""Estimates videos: temporally stable, in windows for video models, and never as a whole in memory."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ logger = logging.getLogger(__name__)
 def window_estimates(
     network: LoadedNetwork, frames: Iterable[Tensor], options: InferenceOptions, is_cut: IsCut | None, state: WindowState
 ) -> Iterator[Estimate]:
-    """The estimates of a video by a video model. Memory does not grow with the video's length.
+    """Estimates a video by a video model. Memory does not grow with the video's length.
 
     Args:
         network: The video model.
-        frames: The video in chunks (B, 3, H, W) with values in [0, 1], all of one size; each is asked for when it is needed.
-        options: The options; `size` and `fov` are used.
-        is_cut: Where shots begin; nothing is carried from one to the next. None = the video is one shot.
-        state: The state that the video continues from, as `VideoDepthAnythingAnnotator.estimate_video`.
+        frames: The video in chunks (B, 3, H, W) in [0, 1], all of one size; each is requested when needed.
+        options: Uses `size` and `fov`.
+        is_cut: Detects the start of a shot; nothing carries over between shots. None = a single shot.
+        state: The state to continue from, as in `VideoDepthAnythingAnnotator.estimate_video`.
 
     Yields:
-        Estimates of one or more frames at the network's size, on its device, in order, as soon as no later frame changes them.
+        Estimates of one or more frames at the network's size, on its device, in order, as soon as they are final.
 
     Raises:
-        ValueError: A chunk that `utils.check_images` refuses, or a size beyond what a network can be run at.
+        ValueError: A chunk that `utils.check_images` refuses, or an unsupported size.
         MemoryError: Not even one window of frames fits.
-        ArithmeticError: The network's outputs are NaN or infinite, in half precision not before other estimates were yielded.
+        ArithmeticError: The network's outputs are NaN or infinite; in half precision only after the first estimates were yielded.
     """
     annotator = network.annotator
     if annotator.engine is not None:
         name = getattr(annotator.engine, "words", "an engine")
         logger.warning("%s: its videos are run by torch, its images by %s", annotator.spec.id, name)
-    if state.before:  # another dtype in the middle of a video would be visible
+    if state.before:  # a change of dtype within a video would be visible
         yield from _windows(network, network.current, iter(frames), options, is_cut, state)
         return
     replayable = ReplayableFrames(frames)
@@ -80,7 +80,7 @@ def _windows(
     is_cut: IsCut | None,
     state: WindowState,
 ) -> Iterator[Estimate]:
-    """The estimates by the network in its current dtype."""
+    """Estimates by the network in its current dtype."""
     annotator = current.annotator
     assert isinstance(annotator, VideoDepthAnythingAnnotator)
     first = next(frames, None)
@@ -88,7 +88,7 @@ def _windows(
         return
     height, width = first.shape[-2:]
     chunks = itertools.chain((first,), frames)
-    del first  # it may be the whole video
+    del first  # frees the chunk, which may be the whole video
     prepared = network.prepare(current, height, width, options.size, IMAGES_TO_MAKE_ROOM_FOR, annotator.video_bytes)
     state.at_once = steady_batch_size(prepared.fits, state.at_once or ENCODED_AT_ONCE)
 
@@ -110,7 +110,7 @@ def _windows(
 
 
 class ReplayableFrames:
-    """The chunks of a video, which can be read again from the first until they are forgotten."""
+    """Iterates over a video's chunks, again from the first one until `forget` is called."""
 
     def __init__(self, chunks: Iterable[Tensor]) -> None:
         self._rest = iter(chunks)
@@ -129,12 +129,12 @@ class ReplayableFrames:
 
 
 _FEW_PIXELS = 2**19
-"""Maps of up to so many pixels are aligned on the CPU: a GPU's thousands of small steps of a frame take as long as launching them."""
+"""Maps of at most this many pixels are aligned on the CPU: thousands of kernel launches per frame would take a GPU as long."""
 _DAMAGED = "what was kept of the frames before is damaged"
 
 
 class VideoState:
-    """The state of a video between frames: with it a video that was stopped continues bit for bit; `options` as of the aligner."""
+    """The state of a video between frames, from which a stopped video continues bit for bit; `options` as in the aligner."""
 
     def __init__(self, options: VideoOptions | None = None) -> None:
         self.windows = WindowState()
@@ -142,14 +142,14 @@ class VideoState:
         self._before: Any = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The state at an estimate that was just yielded: tensors in dictionaries and tuples, and numbers."""
+        """The state after the last yielded estimate: tensors and numbers in dictionaries and tuples."""
         return {"aligner": self._aligner.state_dict(), "windows": self.windows.now(), "at_once": self.windows.at_once}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continues where another's `state_dict` was taken, with the same model and options; on any device.
+        """Continues from another's `state_dict`, with the same model and options, on any device.
 
         Raises:
-            ValueError: That is no such state; some of it is found out by the first estimate.
+            ValueError: An invalid state; some faults only show at the first estimate.
         """
         before, windows, at_once = (state.get(name) for name in ("aligner", "windows", "at_once"))
         if not (isinstance(before, Mapping) and isinstance(windows, Mapping) and isinstance(at_once, int) and at_once >= 0):
@@ -157,7 +157,7 @@ class VideoState:
         self._before, self.windows = before, WindowState(before=windows, at_once=at_once)
 
     def aligner(self, device: torch.device) -> VideoAligner:
-        """The aligner of estimates with those before, on their device."""
+        """The aligner with earlier estimates, on their device."""
         if self._before is not None:
             try:
                 self._aligner.load_state_dict(_moved(self._before, device))
@@ -183,10 +183,10 @@ def estimate_frames(
     progress: Progress | None,
     state: VideoState,
 ) -> Iterator[Estimate]:
-    """The finished estimates of a video's frames, in order; see `Model.estimate_video`.
+    """Yields the finished estimates of a video's frames, in order; see `Model.estimate_video`.
 
-    A video model processes windows of frames, any other model frame after frame. Of the options, `size`, `fov`, `derive`, `normals`,
-    `at_network_size` and `network_threads` are used.
+    Video models process windows of frames, other models single frames. Uses `size`, `fov`, `derive`, `normals`, `at_network_size` and
+    `network_threads` of the options.
     """
     frames, done = _Frames(chunks), 0
     if isinstance(network.annotator, VideoDepthAnythingAnnotator):
@@ -202,7 +202,7 @@ def estimate_frames(
 
 
 def _finished(part: Estimate, options: InferenceOptions, size: tuple[int, int], network: LoadedNetwork, device: torch.device) -> Estimate:
-    """The finished estimate on a device; what was aligned on the CPU is enlarged where the network runs."""
+    """The finished estimate on a device. Estimates aligned on the CPU are enlarged on the network's device."""
     mask, resampling = part.mask, network.annotator.resampling
     if options.derive is not None or mask is None or not are_all(mask):
         stays = options.derive is None and size == (part.height, part.width)
@@ -212,13 +212,13 @@ def _finished(part: Estimate, options: InferenceOptions, size: tuple[int, int], 
             "the maps are enlarged",
         )
         return finished.to(device)
-    # A GPU would be asked whether the mask has holes.
+    # With a mask, resizing would synchronise the GPU to look for holes.
     whole = _finished(replace(part, mask=None), options, size, network, device)
     return replace(whole, mask=mask.new_ones(part.batch, 1, *size, device=device))
 
 
 def _aligned_frames(network: LoadedNetwork, frames: _Frames, options: InferenceOptions, state: VideoState) -> Iterator[Estimate]:
-    """Estimates of single frames at the network's size, aligned with those before."""
+    """Estimates single frames at the network's size and aligns them with those before."""
 
     def raw() -> Generator[tuple[Tensor, Estimate], None, None]:
         for chunk in frames:
@@ -236,13 +236,12 @@ def _aligned_frames(network: LoadedNetwork, frames: _Frames, options: InferenceO
 
 
 class _Frames:
-    """The chunks of a video, and its properties so far.
+    """The chunks of a video.
 
     Attributes:
-        read: Frames read so far.
-        height: Of every frame, once one is read.
-        width: Of every frame, once one is read.
-        device: Where the last chunk was.
+        read: Number of frames read so far.
+        height, width: Of every frame, once one is read.
+        device: Of the last chunk.
     """
 
     def __init__(self, chunks: Iterable[Tensor]) -> None:
