@@ -1,4 +1,4 @@
-"""Devices, dtypes and memory: ComfyUI's memory manager or what replaces it, and the main memory that this process may still have."""
+"""Devices, dtypes and memory, from ComfyUI's memory manager or a substitute, and the main memory left to this process."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any
 
 import torch
 
-# Working memory for one forward on a CPU: larger batches are not faster there, and cannot be cancelled as soon.
+# Memory budget of one forward pass on a CPU: larger batches are no faster there, and take longer to cancel.
 CPU_WORKING_BYTES = 2**30
 
 
 def memory_manager() -> Any | None:
     """ComfyUI's `comfy.model_management`, or None outside ComfyUI.
 
-    ComfyUI has imported it before it loads any pack; importing it here would start ComfyUI where there is none.
+    ComfyUI imports it before it loads any custom node; an import here would start ComfyUI elsewhere.
     """
     return sys.modules.get("comfy.model_management")
 
 
 def default_device() -> torch.device:
-    """The device that models run on: ComfyUI's choice inside it, else the first of CUDA, MPS, CPU that there is."""
+    """The device to run models on: inside ComfyUI its choice, else the first available of CUDA, MPS and CPU."""
     if (manager := memory_manager()) is not None:
         return manager.get_torch_device()
     if torch.cuda.is_available():
@@ -33,7 +33,7 @@ def default_device() -> torch.device:
 
 
 def image_placement() -> tuple[torch.device, torch.dtype]:
-    """Device and dtype in which nodes hand images on."""
+    """Device and dtype of the images that nodes return."""
     if (manager := memory_manager()) is None:
         return torch.device("cpu"), torch.float32
     # intermediate_dtype came with ComfyUI 0.3.77
@@ -42,7 +42,7 @@ def image_placement() -> tuple[torch.device, torch.dtype]:
 
 
 def is_fast(dtype: torch.dtype, device: torch.device) -> bool:
-    """True if the device computes in this dtype, and at least as fast as in float32."""
+    """Whether the device supports this dtype and computes at least as fast as in float32."""
     if dtype == torch.float32:
         return True
     if device.type == "cpu":
@@ -58,27 +58,27 @@ def is_fast(dtype: torch.dtype, device: torch.device) -> bool:
 
 
 def available_memory(device: torch.device) -> int:
-    """Bytes that one forward may use on the device."""
+    """Bytes that one forward pass may use on the device."""
     if device.type == "cpu":
         return CPU_WORKING_BYTES
     if (manager := memory_manager()) is not None:
         return int(manager.get_free_memory(device))
     if device.type == "cuda":
-        # what torch holds and does not use counts as free: the device's own figure leaves it out
+        # the driver counts torch's unused cached memory as taken
         idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + idle
     return CPU_WORKING_BYTES
 
 
 def available_main_memory() -> float:
-    """Bytes of main memory that models may still take; outside ComfyUI that is the caller's business."""
+    """Bytes of main memory that models may still take; outside ComfyUI unlimited, as the caller decides."""
     manager = memory_manager()
-    # ComfyUI asks for the machine's memory, whatever the limit of its container
+    # ComfyUI ignores the limit of a container
     return float("inf") if manager is None else min(manager.get_free_memory(torch.device("cpu")), free_main_memory())
 
 
 def empty_cache() -> None:
-    """Gives memory that torch keeps for later back to the device."""
+    """Returns memory cached by torch to the device."""
     if (manager := memory_manager()) is not None:
         manager.soft_empty_cache()
     elif torch.cuda.is_available():
@@ -86,13 +86,12 @@ def empty_cache() -> None:
 
 
 def free_main_memory(root: Path = Path("/")) -> float:
-    """Bytes of main memory that may still be had, swap and what the system can drop of its file cache included; infinite where unknown.
+    """Bytes of main memory still available, including swap and reclaimable file cache; infinite if unknown.
 
-    On Linux it is the least of what the machine has left and of what each control group of the process (a container's, a service's, a
-    user's) has left of its limit.
+    On Linux the minimum over the machine and every control group of the process (container, service, user) with its limit.
 
     Args:
-        root: Where `proc` and `sys` are.
+        root: Parent folder of `proc` and `sys`.
     """
     if sys.platform == "win32":
         return _windows_memory()
@@ -100,18 +99,18 @@ def free_main_memory(root: Path = Path("/")) -> float:
         fields = dict(line.split(":") for line in (root / "proc/meminfo").read_text().splitlines())
         available, swap = (int(fields[name].split()[0]) * 1024 for name in ("MemAvailable", "SwapFree"))
     except (OSError, KeyError, ValueError):
-        return math.inf  # macOS makes more swap as long as there is a disk
+        return math.inf  # macOS grows its swap as long as the disk has space
     left = (_left_of_v2(folder, swap) if version == 2 else _left_of_v1(folder, swap) for version, folder in _control_groups(root))
     return max(0.0, min(available + swap, *left, math.inf))
 
 
 def _control_groups(root: Path) -> Iterator[tuple[int, Path]]:
-    """Version and folder of each control group that counts the memory of this process, with all groups around it.
+    """Version and folder of each control group, ancestors included, that limits the memory of this process.
 
     Source: man 7 cgroups, man 5 proc (/proc/pid/cgroup and mountinfo).
     """
     try:
-        # hierarchy's number, controllers, path; version 2 has number 0 and no controllers
+        # each line: hierarchy number, controllers, path; version 2 has number 0 and no controllers
         lines = [line.split(":", 2) for line in (root / "proc/self/cgroup").read_text().splitlines()]
         mounts = [line.split() for line in (root / "proc/self/mountinfo").read_text().splitlines()]
     except OSError:
@@ -122,7 +121,7 @@ def _control_groups(root: Path) -> Iterator[tuple[int, Path]]:
         version = 2 if kind == "cgroup2" else 1 if kind == "cgroup" and "memory" in options else 0
         if version not in paths:
             continue
-        # in a container the hierarchy may be mounted from the container's own group on, or the path begin above what is mounted
+        # in a container, the mount may start at the container's own group, or the path may lie above the mount
         path, mounted = PurePosixPath(paths[version]), PurePosixPath(mount[3])
         inside = path.relative_to(mounted) if path.is_relative_to(mounted) else PurePosixPath()
         top = root / mount[4].replace("\\040", " ").lstrip("/")
@@ -131,7 +130,7 @@ def _control_groups(root: Path) -> Iterator[tuple[int, Path]]:
 
 
 def _left_of_v2(group: Path, swap: int) -> float:
-    """Bytes; `swap` is what the machine has left."""
+    """Bytes left; `swap` is the machine's free swap."""
     limit, swap_limit = _number(group / "memory.max"), _number(group / "memory.swap.max")
     reclaimable = _reclaimable(group, ("inactive_file", "active_file", "slab_reclaimable"))
     swap_left = swap_limit - _number(group / "memory.swap.current", 0)
@@ -146,7 +145,7 @@ def _left_of_v1(group: Path, swap: int) -> float:
 
 
 def _reclaimable(group: Path, names: tuple[str, ...]) -> int:
-    """The file cache that the kernel keeps for a group: it counts as used, and is dropped when it is needed."""
+    """The group's file cache: it counts as used, but the kernel drops it on demand."""
     try:
         lines = (group / "memory.stat").read_text().splitlines()
         return sum(int(value) for name, value in map(str.split, lines) if name in names)
@@ -155,7 +154,7 @@ def _reclaimable(group: Path, names: tuple[str, ...]) -> int:
 
 
 def _number(path: Path, otherwise: float = math.inf) -> float:
-    """The number in a file; `otherwise` where it is absent or says "max"."""
+    """The number in a file; `otherwise` if the file is absent or says "max"."""
     try:
         return float(path.read_text())
     except (OSError, ValueError):

@@ -13,7 +13,7 @@ from typing import Any
 from . import devices
 from .host import prompt_server
 
-# Seconds: between two messages on a node, and the shortest run that shows any.
+# Seconds: minimum interval between messages on a node, and the shortest run that shows any.
 _WORDS_EVERY = 0.25
 _WORTH_WORDS = 1.0
 
@@ -21,7 +21,7 @@ _WORTH_WORDS = 1.0
 def progress_bar(total: int, describe: Callable[[int, int], str] | None = None) -> Callable[[int, int], None] | None:
     """A function (done, total) that moves ComfyUI's progress bar; None outside ComfyUI.
 
-    `describe` gives the node's message of (done, total); None = that it is running, and at the end how long it took.
+    `describe` formats the node's message from (done, total); by default the progress, and at the end the elapsed time.
     """
     if devices.memory_manager() is None:
         return None
@@ -36,14 +36,14 @@ def progress_bar(total: int, describe: Callable[[int, int], str] | None = None) 
 
 
 class _Running:
-    """The messages of a node while it runs; one that ends at once has none."""
+    """Messages of a running node; a very short run has none."""
 
     def __init__(self) -> None:
         self._start = time.monotonic()
         self._ended = False
 
     def words(self, done: int, total: int) -> str:
-        """The message when a part is done."""
+        """The message after a part is done."""
         took = time.monotonic() - self._start
         if self._ended or (took < _WORTH_WORDS and not _has_spoken()):
             return ""
@@ -57,9 +57,9 @@ class _Spoken:
 
     Attributes:
         run: Ids of the prompt and the node.
-        notes: Stand before every message.
-        at: The time of the last message.
-        said: Whether there was one.
+        notes: Prefixes of every message.
+        at: Time of the last message.
+        said: Whether there was a message.
     """
 
     run: tuple[str | None, str | None] = (None, None)
@@ -72,9 +72,9 @@ _spoken = _Spoken()
 
 
 def show_message(words: str, often: bool = False) -> None:
-    """Shows a message on the node that ComfyUI is executing, in place of the one before, in the page that asked for it; else does nothing.
+    """Replaces the message on the executing node, in the page that started it; does nothing without a page.
 
-    Of messages that come `often`, four a second are sent.
+    Messages sent `often` are limited to four a second.
     """
     if (server := _listening_server()) is None:
         return
@@ -86,38 +86,38 @@ def show_message(words: str, often: bool = False) -> None:
 
 
 def note(words: str) -> None:
-    """Shows words on the node, once, and puts them before all its messages until it has run."""
+    """Adds a note to the running node, once; it precedes all messages until the node has finished."""
     if (server := _listening_server()) is not None and words not in (notes := _words_of_run(server).notes):
         notes.append(words)
         show_message("")
 
 
 def notes_of_run(before: Collection[str] = ()) -> list[str]:
-    """The notes of the running node so far, without those that stood there before."""
+    """The running node's notes so far, without those in `before`."""
     server = _listening_server()
     return [] if server is None else [words for words in _words_of_run(server).notes if words not in before]
 
 
 class _Notes(logging.Handler):
-    """Notes on the node that runs what is logged: warnings, and other records with a `note` among their extras.
+    """Copies log records to the running node as notes: warnings, and records with a `note` among their extras.
 
-    A `note` takes the place of the message; one that is empty notes the message, and None nothing.
+    A `note` replaces the message; an empty one keeps it, and None suppresses the note.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Notes it."""
+        """Adds the note."""
         words = getattr(record, "note", "" if record.levelno >= logging.WARNING else None)
         if words is not None:
             note(words or record.getMessage())
 
 
 _notes = _Notes(logging.INFO)
-# The pack's own: a pack in ComfyUI has a path for a name.
+# The pack's root logger: inside ComfyUI, the pack's name is a path.
 _logger = logging.getLogger(__name__.removesuffix(".model_loader.comfy.feedback"))
 
 
 def noting_warnings(work: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function; inside ComfyUI, what the log says of its inputs and settings stands on the node, too."""
+    """Wraps a function so that, inside ComfyUI, its warnings also appear on the node."""
 
     @functools.wraps(work)
     def noted(*args: Any, **kwargs: Any) -> Any:
@@ -138,9 +138,9 @@ def _has_spoken() -> bool:
 
 
 def _listening_server() -> Any | None:
-    """ComfyUI's server, if a page waits for the node that runs."""
+    """ComfyUI's server, if a page is connected to the running prompt."""
     server = prompt_server()
-    # an old ComfyUI has no send_progress_text, and a prompt that a script posted no page
+    # an old ComfyUI lacks send_progress_text; a prompt posted by a script has no page
     return server if getattr(server, "client_id", None) is not None and hasattr(server, "send_progress_text") else None
 
 
@@ -148,7 +148,7 @@ def _words_of_run(server: Any) -> _Spoken:
     """The messages of the executing node; reset when another runs."""
     global _spoken
     find = getattr(sys.modules.get("comfy_execution.utils"), "get_executing_context", None)
-    context = find() if find is not None else None  # None in threads of our own too
+    context = find() if find is not None else None  # also None in threads of our own
     run = (getattr(server, "last_prompt_id", None), server.last_node_id) if context is None else (context.prompt_id, context.node_id)
     if run != _spoken.run:
         _spoken = _Spoken(run)

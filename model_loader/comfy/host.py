@@ -1,4 +1,4 @@
-"""ComfyUI's server and folders: its nodes, its start, the prompts posted to it, the user's files and settings."""
+"""ComfyUI's server and folders: nodes, start-up, prompts, user files and settings."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ def prompt_server() -> Any | None:
 
 
 def has_node(node_id: str) -> bool:
-    """True if ComfyUI has a node of this id by now: one of its own, or of a pack that it loaded before."""
+    """Whether ComfyUI already has a node of this id, of its own or of a pack loaded earlier."""
     return node_id in getattr(sys.modules.get("nodes"), "NODE_CLASS_MAPPINGS", ())
 
 
 def pack_of_node(node_id: str) -> str | None:
-    """The folder or file of the pack whose node of this id ComfyUI has; None where it has none."""
+    """The folder or file of the pack that provides a node; None if ComfyUI has no such node."""
     node = getattr(sys.modules.get("nodes"), "NODE_CLASS_MAPPINGS", {}).get(node_id)
     return None if node is None else getattr(node, "RELATIVE_PYTHON_MODULE", "ComfyUI").removeprefix("custom_nodes.")
 
 
 def blocked(message: str) -> Any:
-    """What an output holds that cannot be made: only nodes that take it fail, with the message. None outside ComfyUI."""
+    """An output value that makes only the nodes that use it fail, with this message. None outside ComfyUI."""
     utilities = sys.modules.get("comfy_execution.graph_utils")
     return None if utilities is None else utilities.ExecutionBlocker(message)
 
 
 def when_started(call: Callable[[], Awaitable[None]]) -> None:
-    """Calls once ComfyUI has loaded every pack and begins to serve. Never outside ComfyUI."""
+    """Calls once ComfyUI has loaded every pack and starts to serve. Never outside ComfyUI."""
     app = getattr(prompt_server(), "app", None)
     if app is None or app.on_startup.frozen:
         return
@@ -51,7 +51,7 @@ def when_started(call: Callable[[], Awaitable[None]]) -> None:
 
 
 def answer_page(path: str, answer: Callable[[Mapping[str, str]], Any]) -> None:
-    """Registers a path of ComfyUI's server that answers the page in JSON; `answer` gets the query. Never outside ComfyUI."""
+    """Registers a JSON endpoint on ComfyUI's server; `answer` gets the query. Does nothing outside ComfyUI."""
     routes = getattr(prompt_server(), "routes", None)
     if routes is None:
         return
@@ -65,7 +65,7 @@ def answer_page(path: str, answer: Callable[[Mapping[str, str]], Any]) -> None:
 
 
 def last_prompts(most: int) -> list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
-    """The prompts that ran last, the newest first: their nodes by id, the page's graph, and the outputs for the page by the nodes' ids."""
+    """The last executed prompts, newest first: nodes by id, the page's graph, and the outputs for the page by node id."""
     queue: Any = getattr(prompt_server(), "prompt_queue", None)
     if queue is None:
         return []
@@ -76,14 +76,14 @@ def last_prompts(most: int) -> list[tuple[dict[str, Any], dict[str, Any], dict[s
 
 
 def before_each_prompt(change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Registers a function that changes each prompt that is posted to ComfyUI before it runs."""
+    """Registers a function that changes every prompt posted to ComfyUI before it runs."""
     server: Any = prompt_server()
     if hasattr(server, "add_on_prompt_handler"):
         server.add_on_prompt_handler(change)
 
 
 async def offer_replacement(old_id: str, new_id: str) -> None:
-    """Offers ComfyUI's page a node of another id, with inputs of the same names, in place of a missing one."""
+    """Offers ComfyUI's page a replacement, with inputs of the same names, for a missing node."""
     try:
         from comfy_api.latest import ComfyAPI, io  # pyright: ignore[reportMissingImports]
 
@@ -96,13 +96,13 @@ USER_FOLDERS = ("input", "output", "temp")
 
 
 def folder_paths() -> ModuleType | None:
-    """ComfyUI's module of that name where ComfyUI runs; never imported from here, for any other program may have one."""
+    """ComfyUI's module `folder_paths` if ComfyUI runs; never imported from here, as other programs may have a module of that name."""
     module = sys.modules.get("folder_paths")
     return module if hasattr(module, "get_folder_paths") else None
 
 
 def model_folders(name: str) -> Iterator[Path]:
-    """The folders that ComfyUI has for a kind of models; packs also fill folders of `models` that nobody registers."""
+    """ComfyUI's folders for a kind of models, plus the folder of this name in `models`, which packs fill without registering it."""
     module = folder_paths()
     if module is None:
         return
@@ -114,11 +114,11 @@ def model_folders(name: str) -> Iterator[Path]:
 
 
 def user_folder(kind: str) -> Path:
-    """ComfyUI's folder of this kind, one of `USER_FOLDERS`, as it is configured now.
+    """ComfyUI's current folder of this kind, one of `USER_FOLDERS`.
 
     Raises:
-        ValueError: Another kind.
-        RuntimeError: ComfyUI is not running here.
+        ValueError: Unknown kind.
+        RuntimeError: ComfyUI is not running.
     """
     if kind not in USER_FOLDERS:
         raise ValueError(f"unknown folder {kind!r}; accepted: {', '.join(USER_FOLDERS)}")
@@ -128,7 +128,7 @@ def user_folder(kind: str) -> Path:
 
 
 def temporary_file(suffix: str) -> Path:
-    """A path of its own in ComfyUI's folder for what is temporary, which is made.
+    """A unique path in ComfyUI's temporary folder, which is created.
 
     Raises:
         RuntimeError: As `user_folder`.
@@ -139,8 +139,8 @@ def temporary_file(suffix: str) -> Path:
 
 
 def user_setting(name: str) -> Any:
-    """A value of ComfyUI's settings; None where nothing was chosen, outside ComfyUI, and in versions without a user folder."""
-    from ...geometry.files.json_file import read_json  # with torch, which lists of weights do without
+    """A value of ComfyUI's settings; None if unset, outside ComfyUI, and in versions without a user folder."""
+    from ...geometry.files.json_file import read_json  # imports torch, which lists of weights do not need
 
     module: Any = folder_paths()
     try:

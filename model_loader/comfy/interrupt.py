@@ -1,4 +1,4 @@
-"""Cancellation in ComfyUI: a thread beside a computation ends it between two of its steps; loading and waiting ask by themselves."""
+"""Cancellation in ComfyUI: a watcher thread interrupts a computation between two steps; loading and waiting poll by themselves."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from torch import nn
 from . import devices
 
 _EVERY = 0.05
-"""Seconds between two looks."""
+"""Seconds between two polls."""
 
 _ROOT = Path(__file__).parents[2]
 _STEPS = tuple(
     f"{folder}{os.sep}" for folder in (_ROOT / "annotators", _ROOT / "geometry", _ROOT / "media", _ROOT / "nodes", Path(nn.__file__).parent)
 )
-"""The code in which a computation may end: this pack's mathematics, and torch's layers. Loading and storing are not left half-done."""
+"""Code that may be interrupted: this pack's mathematics and torch's layers. Loading and storing always complete."""
 _ALSO = str(_ROOT / "utils.py")
 _WRAPPERS = tuple(str(Path(torch.__file__).parent / name) for name in ("_tensor.py", "functional.py"))
-"""Python in which torch wraps single operations: what called it says whether the computation may end."""
+"""torch's Python wrappers of single operations: their caller decides whether the computation may be interrupted."""
 
 _undisturbed: set[int] = set()
 
 
 class Watch:
-    """While it is entered, the thread's computation ends between two of its steps as soon as `look` raises.
+    """While entered, interrupts the thread's computation between two steps once `look` raises.
 
     Args:
-        look: Raises where the user pressed cancel; called from another thread.
+        look: Raises if the user pressed cancel; called from another thread.
     """
 
     def __init__(self, look: Callable[[], None]) -> None:
@@ -55,7 +55,7 @@ class Watch:
         with self._lock:
             self._over.set()
         if self._sent is not None and (kind is None or not issubclass(kind, self._sent)):
-            _send(self._thread, None)  # the computation was over before it came
+            _send(self._thread, None)  # the computation finished before the exception arrived
             raise self._sent
 
     def _run(self) -> None:
@@ -65,7 +65,7 @@ class Watch:
                     continue
                 try:
                     self._look()
-                except BaseException as error:  # noqa: BLE001  it is raised where the computation is
+                except BaseException as error:  # raised again in the computation's thread
                     self._sent = type(error)
                     _send(self._thread, self._sent)
                     return
@@ -85,7 +85,7 @@ def undisturbed() -> Iterator[None]:
 
 
 def _is_at_a_step(thread: int) -> bool:
-    """True if a thread is where it may end; an import that was left would be half-done for good."""
+    """Whether a thread may be interrupted now: not during an import, which would stay half-done."""
     frame: FrameType | None = sys._current_frames().get(thread)
     while frame is not None and frame.f_code.co_filename in _WRAPPERS:
         frame = frame.f_back
@@ -104,12 +104,12 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 
 def end(thread: threading.Thread, kind: type[BaseException], is_working: Callable[[], bool]) -> None:
-    """Raises an exception in a thread wherever it is, but not amid an import nor in a library's own code, which no Python ends.
+    """Raises an exception in a thread wherever its Python code is, except during an import. Native code cannot be interrupted.
 
     Args:
-        thread: Another one than this.
+        thread: Another thread than this one.
         kind: The exception.
-        is_working: Whether it still does the work that is to end.
+        is_working: Whether the thread still does the work to end.
     """
     while is_working() and thread.ident is not None:
         if not _is_importing(sys._current_frames().get(thread.ident)):
@@ -119,24 +119,24 @@ def end(thread: threading.Thread, kind: type[BaseException], is_working: Callabl
 
 
 def _send(thread: int, kind: type[BaseException] | None) -> None:
-    """Raises an exception in a thread as soon as it is back in Python; None takes back one that has not come yet."""
+    """Raises an exception in a thread once it executes Python code; None cancels a pending one."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), None if kind is None else ctypes.py_object(kind))
 
 
 def throw_if_interrupted() -> None:
-    """Raises ComfyUI's InterruptProcessingException where the user pressed cancel. Nothing outside ComfyUI."""
+    """Raises ComfyUI's InterruptProcessingException if the user pressed cancel; does nothing outside ComfyUI."""
     if (manager := devices.memory_manager()) is not None:
         manager.throw_exception_if_processing_interrupted()
 
 
 def is_interruption(error: BaseException) -> bool:
-    """True if an exception means that ComfyUI's user pressed cancel; in older versions it is an Exception as any other."""
+    """Whether an exception means that ComfyUI's user pressed cancel; older versions derive it from Exception."""
     kind = getattr(devices.memory_manager(), "InterruptProcessingException", None)
     return kind is not None and isinstance(error, kind)
 
 
 def interruptible(work: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function; inside ComfyUI it ends between any two steps of its computation where the user pressed cancel."""
+    """Wraps a function so that ComfyUI's cancel button interrupts it between any two steps."""
 
     @functools.wraps(work)
     def watched(*args: Any, **kwargs: Any) -> Any:

@@ -23,23 +23,22 @@ from .host import blocked, temporary_file
 
 _FITTED_SIZE = 5.0
 _FOV_INSIDE = 75.0
-"""Degrees that the camera in the middle of a panorama's mesh sees, in height."""
+"""Vertical field of view, in degrees, of the camera at the centre of a panorama's mesh."""
 
 _NEAR, _FAR = 0.01, 1000.0
 _UPDATE = "update ComfyUI, or use Save Mesh"
 
 
 def comfy_mesh(mesh: Mesh) -> Any:
-    """Creates ComfyUI's MESH: a batch of one, on the CPU.
+    """Creates ComfyUI's MESH: a batch of one, on the CPU, without normals, which MESH lacks.
 
-    The image is its texture; without uvs, and in versions whose MESH has no texture, the points' colours are used, or nothing. MESH has
-    no normals.
+    The image becomes the texture; without uvs, or if this version's MESH has no texture, vertex colours are used if possible.
 
     Returns:
-        ComfyUI's own object. In a ComfyUI without it, what stops the nodes behind this output and says why.
+        ComfyUI's object. If this ComfyUI has no MESH, a blocker that stops the nodes behind this output and says why.
 
     Raises:
-        RuntimeError: ComfyUI is not running here.
+        RuntimeError: ComfyUI is not running.
     """
     mesh_type = _type("MESH")
     if mesh_type is None:
@@ -50,7 +49,7 @@ def comfy_mesh(mesh: Mesh) -> Any:
         texture = torch.from_numpy(mesh.texture)[None].float() / 255
         extra = {"uvs": torch.from_numpy(mesh.uvs)[None], "texture": texture}
     elif mesh.colours is not None and "vertex_colors" in parameters:
-        # Points' colours are linear in glTF, into which ComfyUI writes them as they are; a photograph has its light already.
+        # ComfyUI writes vertex colours unchanged to glTF, where they are linear. A photograph already contains its lighting: unlit.
         extra = {"vertex_colors": torch.from_numpy(linear_colours(mesh.colours))[None]} | ({"unlit": True} if "unlit" in parameters else {})
     return mesh_type(torch.from_numpy(mesh.points)[None], torch.from_numpy(mesh.triangles.astype(np.int64))[None], **extra)
 
@@ -58,11 +57,8 @@ def comfy_mesh(mesh: Mesh) -> Any:
 def comfy_splats(splats: Splats) -> Any:
     """Creates ComfyUI's SPLAT: a batch of one, on the CPU, in the axes of splats.
 
-    Returns:
-        ComfyUI's own object. In a ComfyUI without it, what stops the nodes behind this output and says why.
-
-    Raises:
-        RuntimeError: ComfyUI is not running here.
+    Returns, raises:
+        As `comfy_mesh`.
     """
     splat_type = _type("SPLAT")
     if splat_type is None or "positions" not in inspect.signature(splat_type).parameters:
@@ -79,11 +75,8 @@ def comfy_file_3d(suffix: str, write: Callable[[Path], None]) -> Any:
         suffix: ".glb" or ".ply".
         write: Writes the file.
 
-    Returns:
-        ComfyUI's own object. In a ComfyUI without it, what stops the nodes behind this output and says why; nothing is written then.
-
-    Raises:
-        RuntimeError: ComfyUI is not running here.
+    Returns, raises:
+        As `comfy_mesh`; if blocked, nothing is written.
     """
     file_type = _type("File3D")
     if file_type is None:
@@ -94,15 +87,15 @@ def comfy_file_3d(suffix: str, write: Callable[[Path], None]) -> Any:
 
 
 def load_3d_camera(view: Estimate, meshes: Sequence[Mesh], fov: float = 0.0) -> dict[str, Any]:
-    """The camera of an image, for ComfyUI's 3D viewers: they show a mesh as the image does.
+    """The camera that makes ComfyUI's 3D viewers show meshes as the image does.
 
-    The viewers scale a model to a size of 5, put its middle onto the vertical axis and its lowest point onto the ground; the camera is
-    given in their units. Theirs has its axis through the middle of the image and no roll.
+    The viewers scale a model to size 5, centre it on the vertical axis and put its lowest point on the ground; the camera is in these
+    units. Theirs has a centred principal point and no roll.
 
     Args:
-        view: The estimate of one image. With extrinsics the meshes are in world axes, and so is the camera.
-        meshes: What is shown.
-        fov: As `assumed_intrinsics`.
+        view: The estimate of one image. With extrinsics, meshes and camera are in world axes.
+        meshes: The meshes shown.
+        fov: As in `assumed_intrinsics`.
 
     Returns:
         ComfyUI's LOAD3D_CAMERA: `position`, `target` and `quaternion` in OPENGL axes, vertical `fov` in degrees, `aspect`.
@@ -134,16 +127,15 @@ def load_3d_camera(view: Estimate, meshes: Sequence[Mesh], fov: float = 0.0) -> 
 
 
 def splat_camera(view: Estimate, splats: Splats, fov: float = 0.0) -> dict[str, Any]:
-    """The camera of an image, for ComfyUI's *Render Splat*: it sees splats as the image does.
+    """The camera that makes ComfyUI's *Render Splat* show splats as the image does.
 
     Args:
-        view: The estimate of one image, or views of one scene, of which the first counts. Render Splat has no camera whose axis is beside
-            the image's middle.
-        splats: What is rendered.
-        fov: As `assumed_intrinsics`.
+        view: The estimate of one image, or views of one scene, whose first is used. The principal point is centred, as Render Splat needs.
+        splats: The splats shown.
+        fov: As in `assumed_intrinsics`.
 
     Returns:
-        ComfyUI's LOAD3D_CAMERA as `load_3d_camera`, in the unit of the depth; `fov` is that of the shorter side, as Render Splat takes it.
+        ComfyUI's LOAD3D_CAMERA as from `load_3d_camera`, in the unit of the depth; `fov` spans the shorter side, as Render Splat expects.
     """
     intrinsics = assumed_intrinsics(view.slice(0, 1), fov).cpu()
     position, rotation = _pose(view)
@@ -162,7 +154,7 @@ def splat_camera(view: Estimate, splats: Splats, fov: float = 0.0) -> dict[str, 
 
 
 def _pose(view: Estimate) -> tuple[np.ndarray, np.ndarray]:
-    """The place (3,) and the rotation (3, 3) of the first image's camera, in OPENGL axes."""
+    """Position (3,) and rotation (3, 3) of the first image's camera, in OPENGL axes."""
     if view.extrinsics is None:
         return np.zeros(3), np.eye(3)
     flip = np.diag([1.0, -1.0, -1.0])  # OPENCV to OPENGL
@@ -175,7 +167,7 @@ def _xyz(values: np.ndarray) -> dict[str, float]:
 
 
 def _quaternion(rotation: Tensor) -> dict[str, float]:
-    """The unit quaternion of a rotation (3, 3): the eigenvector of Bar-Itzhack's matrix, which no rotation makes degenerate."""
+    """The unit quaternion of a rotation (3, 3), as an eigenvector of Bar-Itzhack's matrix, which is stable for all rotations."""
     (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rotation.double().tolist()
     matrix = torch.tensor(
         [
@@ -192,10 +184,10 @@ def _quaternion(rotation: Tensor) -> dict[str, float]:
 
 
 def _type(name: str) -> Any:
-    """A class of ComfyUI's API, None where this version has none.
+    """A class of ComfyUI's API; None if this version lacks it.
 
     Raises:
-        RuntimeError: ComfyUI is not running here.
+        RuntimeError: ComfyUI is not running.
     """
     if "comfy_api" not in sys.modules and "comfy_execution.graph_utils" not in sys.modules:
         raise RuntimeError("this node gives ComfyUI's own meshes, and ComfyUI is not running; use depth_normal.geometry.meshes.mesh")

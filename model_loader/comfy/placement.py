@@ -19,19 +19,19 @@ logger = logging.getLogger(__name__)
 
 
 class WeightsTooLargeError(MemoryError):
-    """The weights of a model do not fit on its device, so that no image can be estimated there."""
+    """A model's weights do not fit on its device, so no image can be estimated there."""
 
 
 class Placement:
-    """Moves a network to where it can run: through ComfyUI's memory manager inside ComfyUI, else on one device.
+    """Moves a network to its device, inside ComfyUI through its memory manager.
 
-    Inside ComfyUI, a network whose weights do not fit on the device runs on the CPU, as one graph waits for it. Outside, that is an error:
-    a folder or a video would take many times as long as expected, and its results would depend on the memory that was free.
+    Inside ComfyUI, a network that does not fit on the device runs on the CPU: the graph waits for it. Outside, that is an error: a folder
+    or a video would take many times as long as expected, and results would depend on free memory.
 
     Args:
         network: The network.
-        device: Where it runs.
-        name: What messages call it.
+        device: The device to run on.
+        name: Its name in messages.
     """
 
     def __init__(self, network: nn.Module, device: torch.device, name: str) -> None:
@@ -43,15 +43,15 @@ class Placement:
             patchers = sys.modules["comfy.model_patcher"]
             # read at call time: ComfyUI rebinds it at start-up
             patcher_class = getattr(patchers, "CoreModelPatcher", patchers.ModelPatcher)
-            # In a module of torch's own: the manager sets attributes on it, `device` too, which transformers' models refuse.
+            # Wrapped, because the manager sets attributes on the module, such as `device`, which transformers' models refuse.
             managed = nn.ModuleList([network])
             self._patcher = patcher_class(managed, load_device=device, offload_device=manager.unet_offload_device())
 
     def ready(self, working_bytes: int) -> torch.device:
-        """Brings the network to its device, with room for a forward, and returns where it is.
+        """Brings the network to its device, with free memory for a forward pass, and returns its actual device.
 
         Raises:
-            WeightsTooLargeError: Outside ComfyUI: its weights do not fit on the device.
+            WeightsTooLargeError: The weights do not fit on the device; only outside ComfyUI.
         """
         if self._patcher is None:
             if not self._move_to(self._device):
@@ -59,12 +59,12 @@ class Placement:
             return self._device
         manager = devices.memory_manager()
         assert manager is not None
-        with undisturbed():  # ComfyUI's notes of what is where hold only at the end
+        with undisturbed():  # an interruption would leave ComfyUI's records inconsistent
             manager.load_models_gpu([self._patcher], memory_required=working_bytes, force_full_load=True)
         return self._gather()
 
     def _gather(self) -> torch.device:
-        """Under memory pressure, and with --novram, ComfyUI leaves a plain torch module's weights where they were: moves them."""
+        """Moves weights that ComfyUI left in place, as it does for plain torch modules under memory pressure and with --novram."""
         target = self._patcher.load_device
         if self._move_to(target):
             return target
@@ -72,7 +72,7 @@ class Placement:
         return torch.device("cpu")
 
     def _move_to(self, target: torch.device) -> bool:
-        """Moves the network, and says whether it fits; where it does not, all of it is on the CPU."""
+        """Moves the network and returns whether it fits; if not, all of it is on the CPU."""
         if self._is_at(target):
             return True
         try:
@@ -81,12 +81,12 @@ class Placement:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-        self._network.to("cpu")  # a part of it was moved
+        self._network.to("cpu")  # parts of it may have moved
         devices.empty_cache()
         return False
 
     def _is_at(self, target: torch.device) -> bool:
-        """Whether all weights are there. Moving them again would take milliseconds, even where nothing moves."""
+        """Whether all weights are there. Even a no-op `.to` would take milliseconds."""
         places = {tensor.device for tensor in (*self._network.parameters(), *self._network.buffers())}
         return len(places) == 1 and all(at.type == target.type and target.index in (None, at.index) for at in places)
 
@@ -100,9 +100,9 @@ class Placement:
         )
 
     def unload(self) -> None:
-        """Takes the network off its device and out of ComfyUI's list of loaded models; `ready` brings it back the same way."""
+        """Removes the network from its device and from ComfyUI's list of loaded models; `ready` reverts both."""
         manager = devices.memory_manager()
-        if release := getattr(self._network, "release", None):  # what an engine holds beside tensors, on a CPU too
+        if release := getattr(self._network, "release", None):  # an engine's memory besides tensors, also on a CPU
             release()
         if self._patcher is None or manager is None:
             self._network.to("cpu")
@@ -115,7 +115,7 @@ class Placement:
 
 
 def make_room(device: torch.device, needed: int) -> None:
-    """Has ComfyUI unload models until so many bytes are free on a GPU, as far as there are any; elsewhere that is the caller's business."""
+    """Makes ComfyUI unload models until this many bytes are free on a GPU, if possible. Does nothing for CPUs and outside ComfyUI."""
     if device.type != "cpu" and (manager := devices.memory_manager()) is not None:
-        with undisturbed():  # ComfyUI's notes of what is where hold only at the end
+        with undisturbed():  # an interruption would leave ComfyUI's records inconsistent
             manager.free_memory(needed, device)

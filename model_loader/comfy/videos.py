@@ -36,13 +36,13 @@ _SUFFIX = ".mp4"
 
 @dataclass(frozen=True)
 class VideoFile:
-    """A VIDEO in a file, or in memory as a file would be.
+    """A VIDEO stored as a file or file-like object.
 
     Attributes:
         source: A path or a file-like object.
         header: Its header.
-        start: Seconds that are left out at its beginning.
-        seconds: How long it is from there; 0 = to its end.
+        start: Seconds trimmed from its beginning.
+        seconds: Length from there; 0 = to its end.
     """
 
     source: Any
@@ -52,21 +52,21 @@ class VideoFile:
 
     @property
     def count(self) -> int:
-        """The number of frames, about."""
+        """The approximate number of frames."""
         length = self.seconds or max(Fraction(0), (self.header.seconds or Fraction(0)) - self.start)
         return max(1, round(length * self.header.rate))
 
     def frames(self) -> Iterator[Frame]:
-        """Its frames, read as they are needed."""
+        """Its frames, read lazily."""
         frames = read_frames(self.source, self.header.name, self.start)
         end = self.start + self.seconds
         return takewhile(lambda frame: frame.time < end, frames) if self.seconds else frames
 
     def made(self, images: Iterator[tuple[Frame, Tensor]]) -> Any:
-        """A VIDEO of other images at the times of these frames, with this one's sound, in ComfyUI's folder for what is temporary.
+        """Creates a VIDEO in ComfyUI's temporary folder from other images at these frames' times, with this one's sound.
 
         Args:
-            images: Frames with images (1 or 3, H, W) in [0, 1].
+            images: Frames, each with an image (1 or 3, H, W) in [0, 1].
 
         Returns:
             ComfyUI's own object.
@@ -102,11 +102,11 @@ class VideoFile:
 
 @dataclass(frozen=True)
 class VideoFrames:
-    """A VIDEO that is a batch of images in memory, as Create Video gives it.
+    """A VIDEO held as a batch of images, as Create Video returns it.
 
     Attributes:
         video: ComfyUI's object.
-        parts: What it is made of: images, audio, frame_rate.
+        parts: Its components: images, audio, frame_rate.
     """
 
     video: Any
@@ -124,38 +124,35 @@ class VideoFrames:
             yield Frame(number * step, step, lambda image=image: to_rgb(image)[0].cpu())
 
     def made(self, images: Iterator[tuple[Frame, Tensor]]) -> Any:
-        """A VIDEO of other images, with this one's sound; as `VideoFile.made`, in memory as this one is.
-
-        Height and width become even, as Save Video needs them.
-        """
+        """As `VideoFile.made`, but in memory. Height and width become even, as Save Video needs."""
         batch = torch.cat([to_image(even_sized(image[None])) for _, image in images])
         parts = type(self.parts)(images=batch, audio=self.parts.audio, frame_rate=self.parts.frame_rate)
         return type(self.video)(parts)
 
 
 def opened_video(video: Any) -> VideoFile | VideoFrames:
-    """Opens the value of a socket of the type VIDEO.
+    """Opens the value of a VIDEO socket.
 
     Raises:
-        TypeError: It is no VIDEO.
-        VideoError: Its file is not a video that can be read.
+        TypeError: Not a VIDEO.
+        VideoError: Its file cannot be read as a video.
     """
     if not hasattr(video, "get_components"):
         raise TypeError(f"the video input is a {type(video).__name__}; expected VIDEO, as Load Video and Create Video give it")
     if "Components" in type(video).__name__ or not hasattr(video, "get_stream_source"):
         return VideoFrames(video, video.get_components())
     source = video.get_stream_source()
-    # Trimming without decoding came later than the VIDEO type.
+    # VIDEO got trimming without decoding only later.
     start, seconds = getattr(video, "get_active_trim_window", lambda: (0.0, 0.0))()
     name = Path(source).name if isinstance(source, str) else "the video"
     return VideoFile(source, video_header(source, name), *(Fraction(value).limit_denominator(10**6) for value in (start, seconds)))
 
 
 def video_of_file(path: Path) -> Any:
-    """ComfyUI's own VIDEO of a file.
+    """ComfyUI's VIDEO of a file.
 
     Raises:
-        RuntimeError: ComfyUI is not running here, or too old for videos.
+        RuntimeError: ComfyUI is not running, or too old for videos.
     """
     return _file_class()(str(path))
 

@@ -1,4 +1,4 @@
-"""A loaded network, which all models of the same files share: its device, its batches, its dtype, and its variations."""
+"""A loaded network, shared by all models of the same files: its device, batches, dtype and variations."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ Sizes = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class InDtype:
-    """A loaded network in one dtype; values, for as long as it does not fall back to float32.
+    """A loaded network in one dtype; replaced as a whole by a fallback to float32.
 
     Attributes:
         annotator: The network with its family's pre- and postprocessing.
-        dtype: What it computes in.
+        dtype: The dtype to compute in.
         placement: Brings it to its device.
-        varies: What it is a variation of; None = the network that the files hold.
-        batch_limits: How many images of a size fit in one batch, where memory was found to be short; one for all variations.
+        varies: The network that it is a variation of; None = it is the one in the files.
+        batch_limits: Largest batch per image size, after memory ran out; shared by all variations.
     """
 
     annotator: Annotator
@@ -65,11 +65,8 @@ class Prepared:
     """A network on its device, with memory for images of one size.
 
     Attributes:
-        network: What is prepared.
-        device: Where it is.
-        height: Of the network's input.
-        width: Of the network's input.
-        fits: How many images fit in one batch, at least 1.
+        height, width: Of the network's input.
+        fits: Number of images that fit in one batch, at least 1.
     """
 
     network: InDtype
@@ -79,26 +76,25 @@ class Prepared:
     fits: int
 
     def halved(self, problem: Exception, size: int, divisible: bool = True) -> int:
-        """The size of the batches after one that ran out of memory; see `memory_budget.halved`."""
+        """The next batch size after one that ran out of memory; see `memory_budget.halved`."""
         return halved(problem, size, self.network.annotator.spec, self.height, self.width, self.device, divisible)
 
 
 class LoadedNetwork:
-    """A network that goes to its device, divides batches that do not fit, and falls back to float32 where half precision overflows.
+    """A network that moves to its device, splits batches that do not fit, and falls back to float32 where half precision overflows.
 
-    Models of the same files share one, and its fall-back. A variation of it (another resizing, an object for another thread) shares its
-    weights.
+    Models of the same files share one, including its fallback. Variations (another resizing, a copy for another thread) share its weights.
 
     Args:
         annotator: The network, on the CPU.
-        dtype: What it computes in.
-        device: Where it runs as long as it fits there.
+        dtype: The dtype to compute in.
+        device: The device to run on, if the network fits there.
         path: The file that it was read from.
-        rebuild: Reads the files again in another dtype; None = there is no fall-back.
+        rebuild: Reads the files again in another dtype; None = no fallback.
 
     Attributes:
         spec: Its entry in the table of models.
-        variations: Each makes a variant of an annotator that shares its weights.
+        variations: Functions that turn an annotator into a variant that shares its weights.
     """
 
     def __init__(
@@ -113,19 +109,19 @@ class LoadedNetwork:
         self.path = path
         self.device = device
         self.variations: tuple[Variation, ...] = ()
-        self._shared: LoadedNetwork | None = None  # not itself: a cycle would keep its weights until the garbage collector runs
+        self._shared: LoadedNetwork | None = None  # not `self`: a cycle would keep the weights until garbage collection
         self._rebuild = rebuild
         self._lock = threading.Lock()
         self._current = InDtype(annotator, dtype, self._placement(annotator))
 
     @property
     def shared(self) -> LoadedNetwork:
-        """The network that the files hold; itself where it varies none."""
+        """The network in the files; itself unless it is a variation."""
         return self._shared or self
 
     @property
     def current(self) -> InDtype:
-        """The network to run; another one after a fall-back."""
+        """The network to run; replaced after a fallback."""
         if self._shared is None:
             return self._current
         with self._lock:
@@ -135,16 +131,16 @@ class LoadedNetwork:
 
     @property
     def annotator(self) -> Annotator:
-        """The annotator to run; another one after a fall-back."""
+        """The annotator to run; replaced after a fallback."""
         return self.current.annotator
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype that it computes in."""
+        """The dtype to compute in."""
         return self.shared.current.dtype
 
     def varied(self, variation: Variation) -> LoadedNetwork:
-        """The same network with one more variation."""
+        """A copy with one more variation."""
         other = copy.copy(self)
         other._shared, other._lock = self.shared, threading.Lock()
         other.variations = (*self.variations, variation)
@@ -152,15 +148,15 @@ class LoadedNetwork:
         return other
 
     def for_another_thread(self) -> LoadedNetwork:
-        """The same network for a thread that runs beside this one's; with an object of its own, where two threads must not share one."""
+        """This network for a second thread: itself if threads may share it, else a copy with its own module objects."""
         annotator = self.annotator
         return self if annotator.shareable or annotator.engine is not None else self.varied(_with_own_object)
 
     def run(self, call: Callable[[InDtype], T]) -> T:
-        """Calls with the current network, and again in float32 where half precision overflows.
+        """Calls with the current network, and again in float32 if half precision overflows.
 
         Raises:
-            ArithmeticError: float32 overflows too, or cannot be had.
+            ArithmeticError: float32 overflows too, or there is no fallback.
         """
         network = self.current
         try:
@@ -175,20 +171,20 @@ class LoadedNetwork:
     def batches(
         self, method: str, images: Images, size: int | None, progress: Progress | None = None, divisible: bool = True, **arguments: Any
     ) -> Iterator[Any]:
-        """A method of the annotator on a batch: in float32 from where half precision overflows, in parts from where memory is short.
+        """Yields the results of an annotator's method on a batch. Falls back to float32 on overflow and to smaller parts on lack of memory.
 
-        ComfyUI's user can stop it between parts.
+        ComfyUI's user can interrupt between parts.
 
         Args:
             method: "estimate", "estimate_scene" or "estimate_materials".
-            images: The batch; each part is converted to float32 RGB on the device by itself.
+            images: The batch; each part is converted to float32 RGB on the device separately.
             size: As `InferenceOptions.size`.
-            progress: Called with (work done, work in all), in images or in a family's passes over them.
-            divisible: Whether the batch may be divided.
-            arguments: Further ones of the method.
+            progress: Called with (work done, total work), in images or a family's passes over them.
+            divisible: Whether the batch may be split.
+            arguments: Further arguments of the method.
 
         Raises:
-            MemoryError: A part that cannot be divided does not fit.
+            MemoryError: A part that cannot be split does not fit.
             ArithmeticError: The network's outputs are NaN or infinite, in float32 too.
         """
         total, height, width = batch_shape(images)
@@ -228,18 +224,17 @@ class LoadedNetwork:
         images: int,
         extra_bytes: Callable[[int, int], int] | None = None,
     ) -> Prepared:
-        """Brings the network to its device, with memory for a run.
+        """Brings the network to its device and frees memory for a run.
 
         Args:
             network: The current one.
-            height: Of the images.
-            width: Of the images.
+            height, width: Of the images.
             size: As `InferenceOptions.size`.
-            images: The number of images that memory is made free for.
-            extra_bytes: Further bytes of a batch, for a height and width of the network's input.
+            images: Number of images to free memory for.
+            extra_bytes: Additional bytes per batch, from height and width of the network's input.
 
         Raises:
-            ValueError: The network's input would be larger than any machine holds.
+            ValueError: The network's input would be too large for any machine.
             MemoryError: One image certainly does not fit, or the weights do not (`WeightsTooLargeError`).
         """
         annotator = network.annotator
@@ -252,17 +247,17 @@ class LoadedNetwork:
         return Prepared(network, device, net_height, net_width, images_that_fit(devices.available_memory(device) - extra, each))
 
     def unload(self) -> None:
-        """Takes the network off its device; the next run brings it back."""
+        """Removes the network from its device; the next run brings it back."""
         current = self.current
         current.batch_limits.clear()
         current.placement.unload()
 
     def _can_fall_back(self, failed: InDtype, error: Exception) -> bool:
-        """True if a network overflowed, and there is a dtype of a wider range."""
+        """Whether a network overflowed that can be rebuilt in float32."""
         return isinstance(error, ArithmeticError) and self._rebuild is not None and failed.dtype != torch.float32
 
     def _fall_back(self, failed: InDtype, reason: Exception) -> None:
-        """Replaces a network that overflowed by one in float32 for all who share it, unless another thread has; `reason` is logged."""
+        """Replaces an overflowed network by its float32 version for all that share it, unless another thread has; logs `reason`."""
         shared, failed = self.shared, failed.varies or failed
         with shared._lock:
             if shared._rebuild is None or shared._current is not failed:
@@ -285,25 +280,20 @@ class LoadedNetwork:
 
 @dataclass(frozen=True)
 class WithSetting:
-    """The variation by one of an annotator's methods `with_...`; equal to another one with an equal value.
-
-    Attributes:
-        method: Name of the method.
-        value: Its argument.
-    """
+    """The variation by an annotator's method `with_...`; equal to others with the same method and value."""
 
     method: str
     value: Any
 
     def __call__(self, annotator: Annotator) -> Annotator:
-        """The annotator with the setting."""
+        """Applies the setting."""
         return getattr(annotator, self.method)(self.value)
 
 
 def _with_own_object(annotator: Annotator) -> Annotator:
-    """The same annotator with a network object of its own that shares all weights.
+    """A copy whose network is a new module object with the same weights.
 
-    Libraries' networks cache what belongs to one image, so one object is not safe in two threads.
+    Networks of transformers and diffusers cache per-image state, so threads must not share one object.
     """
     network = annotator.network
     shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
@@ -313,13 +303,13 @@ def _with_own_object(annotator: Annotator) -> Annotator:
 
 
 def batch_shape(images: Images) -> tuple[int, int, int]:
-    """The number of images of a batch, and their height and width."""
+    """Number, height and width of the images."""
     height, width = images.shape[-2:] if isinstance(images, Tensor) else images.shape[1:3]
     return images.shape[0], height, width
 
 
 def rgb_on_device(images: Images, device: torch.device) -> Tensor:
-    """Images as the network's preprocessing takes them: (B, 3, H, W) float32 in [0, 1], on its device."""
-    # From pinned memory a tensor is copied while the program goes on.
+    """Images as inputs of the preprocessing: (B, 3, H, W) float32 in [0, 1], on the network's device."""
+    # Copies from pinned memory run asynchronously.
     moved = images.to(device, torch.float32, non_blocking=device.type == "cuda") if isinstance(images, Tensor) else images
     return images_to_rgb(moved).to(device)

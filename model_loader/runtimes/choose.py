@@ -1,4 +1,4 @@
-"""Selects the runtime of a model: the requested one where it works, else torch, with one line that says why."""
+"""Selects a model's runtime: the requested one if it works, else torch and one line that says why."""
 
 from __future__ import annotations
 
@@ -32,11 +32,7 @@ _PACKAGES = {ONNX: ("onnxruntime", "onnx", "onnxscript"), OPENVINO: ("openvino",
 
 
 def check_runtime(runtime: str) -> str:
-    """The runtime, if there is one of that name.
-
-    Raises:
-        ValueError: There is none.
-    """
+    """Returns the runtime, or raises a ValueError if it is unknown."""
     if runtime not in RUNTIME_CHOICES:
         raise ValueError(f"unknown runtime {runtime!r}; accepted: {', '.join(RUNTIME_CHOICES)}")
     return runtime
@@ -44,13 +40,13 @@ def check_runtime(runtime: str) -> str:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The runtime and the dtype that a model is loaded for, as `load_model` takes them, and what there is to tell about the choice.
+    """The resolved runtime and dtype of a model, and a message about the choice.
 
     Attributes:
         runtime: Never "auto" or "fast".
         dtype: May be "auto".
-        words: A line for the user; empty where there is nothing to tell.
-        is_logged: Whether the log has the line too; else only ComfyUI's node shows it.
+        words: A line for the user; empty = none.
+        is_logged: Whether the line is logged; else only ComfyUI's node shows it.
     """
 
     runtime: str
@@ -59,7 +55,7 @@ class Chosen:
     is_logged: bool = True
 
     def tell(self) -> None:
-        """Shows the user the line, if there is one: on the node each time, in the log once in a process."""
+        """Shows the message: on the node each time, in the log once per process."""
         if self.words in _told or not self.is_logged:
             feedback.show_message(self.words)
         elif self.words:
@@ -70,17 +66,16 @@ class Chosen:
 def measured_choice(
     runtime: str, dtype: str, spec: ModelSpec, weights: Path | None, device: torch.device, default: Callable[[], str]
 ) -> Chosen:
-    """What "auto" and "fast" stand for on this machine; other runtimes stand for themselves.
+    """Resolves "auto" and "fast" for this machine; other runtimes are returned as they are.
 
     Args:
-        runtime: As `load_model` takes it.
-        dtype: As `load_model` takes it.
-        weights: A file in place of the published one.
-        device: Where torch would run it.
-        default: The dtype of torch where none is asked for.
+        runtime, dtype: As in `load_model`.
+        weights: A file that replaces the published one.
+        device: The device that torch would use.
+        default: torch's default dtype for the model.
 
     Raises:
-        ValueError: There is no such runtime.
+        ValueError: Unknown runtime.
     """
     if check_runtime(runtime) not in (AUTO_RUNTIME, FAST_RUNTIME):
         return Chosen(runtime, dtype)
@@ -89,7 +84,7 @@ def measured_choice(
         unknown = f"{spec.id}: no runtime was measured on this machine: torch runs it; {measured.advice(spec, weights)}"
         if runtime == AUTO_RUNTIME and FAMILIES[spec.family].why_no_graph(spec):
             return Chosen(TORCH, dtype)
-        # `auto` is the command line's default, which advises on long runs; on a node somebody chose it
+        # `auto` is the command line's default and advises on long runs; on a node the user chose it
         return Chosen(TORCH, dtype, unknown, is_logged=runtime == FAST_RUNTIME)
     best = measured.choose(measurements, runtime, dtype, default())
     if best is None:
@@ -98,7 +93,7 @@ def measured_choice(
 
 
 def usable_runtime(runtime: str, spec: ModelSpec) -> str:
-    """The runtime that a model is to be loaded for, of those of one engine; torch, and one line that says why, where it cannot be had."""
+    """The runtime to load a model for: the given engine, or torch and a logged reason if that is unavailable."""
     if runtime == TORCH:
         return TORCH
     problem = _missing(runtime) or FAMILIES[spec.family].why_no_graph(spec)
@@ -109,7 +104,7 @@ def usable_runtime(runtime: str, spec: ModelSpec) -> str:
 
 
 def _missing(runtime: str) -> str | None:
-    """The packages that a runtime lacks here, in words; None where it lacks none."""
+    """A phrase that names the packages a runtime lacks here; None if complete."""
     missing = [name for name in _PACKAGES.get(runtime, ()) if find_spec(name) is None]
     if not missing:
         return None
@@ -117,16 +112,16 @@ def _missing(runtime: str) -> str | None:
 
 
 def dtype_for(runtime: str, asked: str, of_torch: Callable[[], torch.dtype], device: torch.device) -> torch.dtype:
-    """The dtype that a model computes in, run by `runtime`.
+    """The dtype that a model computes in.
 
     Args:
-        runtime: What runs it.
-        asked: As `load_model` takes it.
-        of_torch: The dtype that torch would take.
-        device: Where torch would run it.
+        runtime: The runtime.
+        asked: The dtype as in `load_model`.
+        of_torch: Returns the dtype that torch would use.
+        device: The device that torch would use.
     """
     if runtime == OPENVINO and asked == "auto":
-        return torch.float32  # in bfloat16 the image changes
+        return torch.float32  # bfloat16 would change the image
     dtype = of_torch()
     if runtime == ONNX and dtype == torch.bfloat16:
         logger.info("ONNX Runtime has no bfloat16 on most devices: float32 is taken", extra={"note": ""})
@@ -137,22 +132,22 @@ def dtype_for(runtime: str, asked: str, of_torch: Callable[[], torch.dtype], dev
 
 
 def network_dtype(runtime: str, dtype: torch.dtype) -> torch.dtype:
-    """The dtype of the network itself: OpenVINO brings a float32 graph to half precision by itself."""
+    """The dtype of the torch network: OpenVINO converts a float32 graph to half precision by itself."""
     return torch.float32 if runtime == OPENVINO else dtype
 
 
 def with_runtime(
     annotator: Annotator, runtime: str, weights: str, dtype: torch.dtype, device: torch.device, any_device: bool = False
 ) -> Annotator:
-    """The annotator with its network run by an engine, built if the store does not have it; by torch where that fails.
+    """Lets an engine run the annotator's network, building it if it is not cached; keeps torch if that fails.
 
     Args:
-        annotator: In torch, on the CPU.
+        annotator: With a torch network, on the CPU.
         runtime: "compile", "onnx" or "openvino".
         weights: Digests of its files.
         dtype: The engine's dtype.
-        device: Where torch would run it.
-        any_device: Whether another device will do.
+        device: The device that torch would use.
+        any_device: Whether another device is acceptable.
     """
     spec = annotator.spec
     try:

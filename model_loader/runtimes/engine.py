@@ -19,18 +19,18 @@ from ..weights.network import in_one_line
 logger = logging.getLogger(__name__)
 
 MOST_SIZES = 3
-"""Of a network that is traced for one size: for so many sizes an engine is built. Torch runs the others."""
+"""For a network traced for one size: number of sizes to build engines for. Torch runs the others."""
 
 Size = tuple[int, int]
 """Height and width of the network's input."""
 
 
 class UnusableError(RuntimeError):
-    """A runtime cannot be used here; the message says why, and begins with its name."""
+    """A runtime cannot be used here; the message begins with its name and says why."""
 
 
 class OutOfRangeError(ValueError):
-    """An image of a size that an engine was not built for."""
+    """An image size that an engine was not built for."""
 
 
 class Runner(Protocol):
@@ -38,17 +38,17 @@ class Runner(Protocol):
 
     Attributes:
         words: The engine's name, version and device.
-        size: About how many bytes of memory it takes.
+        size: Approximate bytes of memory.
     """
 
     words: str
     size: int
 
     def run(self, pixels: Tensor, scalar_inputs: Tensor | None) -> tuple[Tensor, ...]:
-        """The graph's outputs. Several threads may call it at once.
+        """The graph's outputs. Thread-safe.
 
         Raises:
-            OutOfRangeError: It was built for other sizes.
+            OutOfRangeError: The engine was built for other sizes.
         """
         ...
 
@@ -58,10 +58,10 @@ class GraphEngine:
 
     Args:
         model_id: For messages.
-        name: The runtime, as `load_model` takes it.
-        graph: The network, which runs wherever the engine cannot.
-        device: Where the model is to run.
-        start: Starts an engine for images of one size, or for all (None); raises where it cannot.
+        name: The runtime, as in `load_model`.
+        graph: The network, run by torch wherever the engine cannot.
+        device: The device to run on.
+        start: Starts an engine for one image size, or for all (None); raises if it cannot.
     """
 
     def __init__(self, model_id: str, name: str, graph: Graph, device: torch.device, start: Callable[[Size | None], Runner]) -> None:
@@ -79,12 +79,12 @@ class GraphEngine:
 
     @property
     def words(self) -> str:
-        """The runner of the network, and its device; torch once the engine failed."""
+        """Name, version and device of what runs the network; torch once the engine failed."""
         return self._words or TORCH
 
     @property
     def runtime(self) -> str:
-        """The runtime, as `load_model` takes it; torch until the engine has started and once it failed."""
+        """The runtime, as in `load_model`; torch before the engine has started and after it failed."""
         return self._name if self._words else TORCH
 
     @property
@@ -94,21 +94,21 @@ class GraphEngine:
 
     @property
     def size(self) -> int:
-        """About how many bytes of the device's memory it takes."""
+        """Approximate bytes of device memory in use."""
         return sum(runner.size for runner in self._runners.values() if runner)
 
     def begin(self) -> None:
-        """Starts it, if that does not depend on the images.
+        """Starts the engine, if that does not depend on the image size.
 
         Raises:
-            Exception: It cannot be started; why, in words.
+            Exception: It cannot be started; the message says why.
         """
         if self._graph.dynamic_size:
             with self._lock:
                 self._add(None)
 
     def release(self) -> None:
-        """Gives its memory back; the next image starts it again."""
+        """Frees the engine's memory; the next image starts it again."""
         with self._lock:
             self._runners = {input_size: runner for input_size, runner in self._runners.items() if runner is None}
 
@@ -132,7 +132,7 @@ class GraphEngine:
         return parts[0] if len(parts) == 1 else tuple(torch.cat(each) for each in zip(*parts, strict=True))
 
     def runner(self, pixels: Tensor) -> Runner | None:
-        """The runner for such images, started on first use; None where torch runs them."""
+        """The runner for images of this size, started on first use; None if torch runs them."""
         input_size = None if self._graph.dynamic_size else (pixels.shape[-2], pixels.shape[-1])
         with self._lock:
             if input_size not in self._runners:
@@ -161,21 +161,21 @@ class GraphEngine:
         self._report(None, f"{words + ': ' if words else ''}{in_one_line(error)}: torch runs it from now on")
 
     def _report(self, about: object, words: str) -> None:
-        """Tells the user about a problem, once."""
+        """Warns the user, once per subject."""
         if about not in self._reported:
             self._reported.add(about)
             tell(f"{self._model_id}: {words}")
 
     def _by_torch(self, pixels: Tensor, scalar_inputs: Tensor | None) -> tuple[Tensor, ...]:
         inputs = (pixels.contiguous(memory_format=torch.channels_last), *(() if scalar_inputs is None else (scalar_inputs,)))
-        with self._torch_lock:  # libraries' networks cache per-image state and are not thread-safe
+        with self._torch_lock:  # networks of transformers and diffusers cache per-image state and are not thread-safe
             return self._graph.module(*inputs)
 
 
 class PlacedEngine(nn.Module):
-    """An engine as the memory manager gets it: the network, which torch may have to run, and the engine's bytes.
+    """An engine as a module for the memory manager: the network, as torch's fallback, and the engine's bytes.
 
-    Where its tensors leave the device, the engine is given back.
+    Moving its tensors off the device releases the engine.
     """
 
     def __init__(self, engine: GraphEngine, network: nn.Module) -> None:
@@ -194,6 +194,6 @@ class PlacedEngine(nn.Module):
 
 
 def tell(words: str) -> None:
-    """Shows the user one line: in the log and on ComfyUI's node."""
+    """Logs one line as a warning and shows it on ComfyUI's node."""
     logger.warning("%s", words)
     feedback.show_message(words)

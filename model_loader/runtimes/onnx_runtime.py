@@ -1,4 +1,4 @@
-"""ONNX Runtime: runs the exported graph on the best execution provider that works."""
+"""ONNX Runtime: runs the exported graph on the best working execution provider."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROVIDERS = {
     "OpenVINOExecutionProvider": "OpenVINO",
     "CPUExecutionProvider": "CPU",
 }
-"""Best first, with their names for people."""
+"""Display names of providers, best first."""
 
 _OF_DEVICE = {
     "cuda": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "DmlExecutionProvider"),
@@ -33,14 +33,14 @@ _OF_DEVICE = {
     "cpu": ("OpenVINOExecutionProvider", "CPUExecutionProvider"),
 }
 _MOST_IMAGES, _LARGEST_TIMES = 8, 2
-"""Limits of a TensorRT engine: its batch size, and its height and width as a multiple of the model's own."""
+"""Limits of a TensorRT engine: batch size, and height and width as multiples of the model's default size."""
 _NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 _PER_WEIGHT = 1.2
-"""Bytes that a session takes for a byte of weights, about."""
+"""Approximate memory of a session per byte of weights."""
 
 
 def library() -> ModuleType:
-    """ONNX Runtime without its telemetry, which since 1.31 keeps a number of this machine, and sends it with what is run.
+    """ONNX Runtime without its telemetry: since 1.31 it stores an id of this machine and sends it with usage data.
 
     Raises:
         ImportError: It is not installed.
@@ -48,7 +48,7 @@ def library() -> ModuleType:
     if "onnxruntime" in sys.modules:
         return sys.modules["onnxruntime"]
     before = os.environ.get(_NO_TELEMETRY)
-    os.environ[_NO_TELEMETRY] = "1"  # asked once, while it is imported
+    os.environ[_NO_TELEMETRY] = "1"  # only read during import
     try:
         import onnxruntime
     finally:
@@ -60,11 +60,11 @@ def library() -> ModuleType:
 
 
 def start(job: Job, input_size: Size | None) -> Runner:
-    """Starts a session with the first provider that passes its trial; each that is listed and does not is named.
+    """Starts a session with the first provider that passes its trial; reports each listed one that fails.
 
     Raises:
-        UnusableError: None does.
-        StoreError: The graph cannot be kept.
+        UnusableError: No provider passes.
+        StoreError: The graph cannot be cached.
     """
     onnxruntime = library()
     listed = onnxruntime.get_available_providers()
@@ -80,13 +80,13 @@ def start(job: Job, input_size: Size | None) -> Runner:
             return runner
         except (LeftError, StoreError):
             raise
-        except Exception as error:  # noqa: BLE001  a provider may raise anything; the next is asked
+        except Exception as error:  # a provider may raise anything; the next is tried
             tell(f"ONNX Runtime lists {PROVIDERS[name]}, which does not work here: {in_one_line(error)}")
     raise UnusableError(f"ONNX Runtime {onnxruntime.__version__} has no provider that works here (listed: {', '.join(listed)})")
 
 
 class _OnnxRunner:
-    """A session. See `engine.Runner`."""
+    """An ONNX Runtime session. See `engine.Runner`."""
 
     def __init__(self, job: Job, graph: Path, provider: str, options: Mapping[str, str]) -> None:
         self._inputs = job.graph.inputs
@@ -99,7 +99,7 @@ class _OnnxRunner:
         self.size = int(_PER_WEIGHT * job.bytes_of_weights)
 
     def run(self, pixels: Tensor, scalar_inputs: Tensor | None) -> tuple[Tensor, ...]:
-        """See `engine.Runner.run`. On a CPU nothing is copied; on CUDA nothing leaves the GPU."""
+        """See `engine.Runner.run`. Inputs are not copied on a CPU and stay on the GPU with CUDA."""
         self._check(pixels)
         inputs = dict(zip(self._inputs, (pixels,) if scalar_inputs is None else (pixels, scalar_inputs), strict=True))
         if self._binds and pixels.is_cuda:
@@ -118,10 +118,10 @@ class _OnnxRunner:
             )
 
     def _run_bound(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-        """Inputs and outputs are torch's own memory. Of a shape that is new, the session says first how large its outputs are."""
+        """Binds torch's memory as inputs and outputs. The first run of a shape asks the session for the output shapes."""
         import numpy as np
 
-        torch.cuda.current_stream(self._index).synchronize()  # the session has a stream of its own
+        torch.cuda.current_stream(self._index).synchronize()  # the session uses another stream
         binding = self._session.io_binding()
         for name, each in inputs.items():
             binding.bind_input(name, "cuda", self._index, np.float32, tuple(each.shape), each.data_ptr())
@@ -142,13 +142,13 @@ class _OnnxRunner:
 
 
 def _session(graph: Path, provider: str, options: Mapping[str, str]) -> Any:
-    """A session that runs by this provider, or none at all: left to itself, ONNX Runtime goes to the CPU where another fails."""
+    """A session that uses this provider or fails; by default, ONNX Runtime would silently fall back to the CPU."""
     onnxruntime = library()
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = torch.get_num_threads()
-    settings.log_severity_level = 4  # failures are reported in one line
+    settings.log_severity_level = 4  # failures are reported once, in one line
     if provider == "DmlExecutionProvider":
-        settings.enable_mem_pattern = False  # as its authors ask
+        settings.enable_mem_pattern = False  # required by DirectML's documentation
     last = [] if provider == "CPUExecutionProvider" else ["CPUExecutionProvider"]
     session = onnxruntime.InferenceSession(os.fspath(graph), settings, providers=[(provider, dict(options)), *last])
     session.disable_fallback()
@@ -158,7 +158,7 @@ def _session(graph: Path, provider: str, options: Mapping[str, str]) -> Any:
 
 
 def _options(job: Job, graph: Path, provider: str, input_size: Size | None) -> dict[str, str]:
-    """The options of a provider. What it builds for this machine is kept in the store."""
+    """A provider's options. Engines built for this machine are cached in the store."""
     if provider in ("CUDAExecutionProvider", "DmlExecutionProvider"):
         return {"device_id": str(job.device.index or 0)}
     if provider != "TensorrtExecutionProvider":
@@ -190,7 +190,7 @@ def _tensorrt_key(job: Job, input_size: Size | None) -> Mapping[str, str]:
 
 
 def _driver() -> str:
-    """The version of the NVIDIA driver; empty where unknown."""
+    """The NVIDIA driver's version, or CUDA's if unknown."""
     try:
         return Path("/sys/module/nvidia/version").read_text().strip()
     except OSError:
@@ -198,7 +198,7 @@ def _driver() -> str:
 
 
 def _range(job: Job) -> tuple[int, int]:
-    """The least and the greatest side that a TensorRT engine is built for."""
+    """Minimum and maximum side of a TensorRT engine's input."""
     multiple = job.graph.multiple_of
     return 4 * multiple, max(4, round(_LARGEST_TIMES * job.spec.default_size / multiple)) * multiple
 

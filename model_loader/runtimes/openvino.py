@@ -27,11 +27,11 @@ _PER_WEIGHT = 1.5
 
 
 def library() -> ModuleType:
-    """OpenVINO without its telemetry, which would tell its makers of every import."""
+    """OpenVINO without its telemetry, which would report every import to its makers."""
     if "openvino" not in sys.modules:
         missing = object()
         before = sys.modules.get(_TELEMETRY, missing)
-        sys.modules[_TELEMETRY] = None  # pyright: ignore[reportArgumentType]  Python's own way to say that there is none
+        sys.modules[_TELEMETRY] = None  # Python's marker for a module that cannot be imported
         try:
             import openvino  # noqa: F401
         finally:
@@ -43,11 +43,11 @@ def library() -> ModuleType:
 
 
 def start(job: Job, input_size: Size | None) -> Runner:
-    """Starts the graph on the GPU or the CPU, whichever of them passes its trial first.
+    """Starts the graph on the GPU or the CPU, whichever passes its trial first.
 
     Raises:
-        UnusableError: None does.
-        StoreError: The graph cannot be kept.
+        UnusableError: No device passes.
+        StoreError: The graph cannot be cached.
     """
     if job.device.type == "cuda":
         raise UnusableError(f"OpenVINO does not run on {job.device}; --device cpu, or another runtime")
@@ -62,7 +62,7 @@ def start(job: Job, input_size: Size | None) -> Runner:
             return runner
         except (LeftError, StoreError):
             raise
-        except Exception as error:  # noqa: BLE001  a device's driver may raise anything; the next is asked
+        except Exception as error:  # a driver may raise anything; the next device is tried
             tell(f"OpenVINO lists {name}, which does not work here: {in_one_line(error)}")
     raise UnusableError(f"OpenVINO {library().__version__} has no device that works here (listed: {', '.join(core.available_devices)})")
 
@@ -78,9 +78,9 @@ class _OpenVinoRunner:
         self.size = int(_PER_WEIGHT * job.bytes_of_weights)
 
     def run(self, pixels: Tensor, scalar_inputs: Tensor | None) -> tuple[Tensor, ...]:
-        """See `engine.Runner.run`. What goes in is not copied."""
+        """See `engine.Runner.run`. CPU inputs are not copied."""
         inputs = [each.cpu().numpy() for each in ((pixels,) if scalar_inputs is None else (pixels, scalar_inputs))]
-        if not hasattr(self._of_thread, "request"):  # of which one runs at a time
+        if not hasattr(self._of_thread, "request"):  # a request runs one inference at a time
             self._of_thread.request = self.compiled.create_infer_request()
         request = self._of_thread.request
         request.infer(inputs, share_inputs=True)
@@ -89,7 +89,7 @@ class _OpenVinoRunner:
 
 
 def _compiled(core: Any, job: Job, graph: Path, device: str, input_size: Size | None) -> Any:
-    """The graph compiled for a device, from the store where it is."""
+    """Compiles the graph for a device, or loads it from the cache."""
     if _CAPABILITIES[job.dtype] not in core.get_property(device, "OPTIMIZATION_CAPABILITIES"):
         raise UnusableError(f"it does not compute in {str(job.dtype).removeprefix('torch.')}")
     settings: dict[str, object] = {"INFERENCE_PRECISION_HINT": _HINTS[job.dtype], "PERFORMANCE_HINT": "LATENCY"}
@@ -106,7 +106,7 @@ def _compiled(core: Any, job: Job, graph: Path, device: str, input_size: Size | 
     folder = kept(key, build, job.step, job.bytes_of_weights)
     try:
         return _imported(core, folder, device, settings)
-    except Exception as error:  # noqa: BLE001  a driver may have become another under the same name, and raise anything
+    except Exception as error:  # an updated driver may raise anything
         logger.warning("%s does not load (%s); it is built anew", folder, in_one_line(error))
         drop(folder)
     return _imported(core, kept(key, build, job.step, job.bytes_of_weights), device, settings)

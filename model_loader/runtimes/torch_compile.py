@@ -1,4 +1,4 @@
-"""torch.compile: the compiled network, with its artefacts cached in the engine store."""
+"""torch.compile: compiles the network and caches the artefacts in the engine store."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def start(job: Job, input_size: Size | None) -> Runner:
     """Compiles the network for any size, which takes a minute the first time.
 
     Raises:
-        UnusableError: It computes something else.
-        Exception: It cannot be compiled, or no C++ compiler is there.
+        UnusableError: Its results differ from torch's.
+        Exception: Compilation failed, or there is no C++ compiler.
     """
-    # torch itself keys what it keeps there by its version, the code and the machine
+    # torch keys this cache by its version, the code and the machine
     os.environ.setdefault(_CACHE, os.fspath(store_folder() / "inductor"))
     job.step("warming up torch.compile (about a minute the first time, seconds later)")
     runner = _CompiledRunner(job)
@@ -45,25 +45,25 @@ class _CompiledRunner:
     def run(self, pixels: Tensor, scalar_inputs: Tensor | None) -> tuple[Tensor, ...]:
         """See `engine.Runner.run`."""
         scalars = () if scalar_inputs is None else (scalar_inputs,)
-        # one image is compiled apart from several, for another minute: on a CPU more than what several at once gain
+        # a batch of one compiles separately from larger ones, for another minute: on a CPU more than batching gains
         parts = [self._run(self._cells(part), *scalars) for part in pixels.split(1 if pixels.device.type == "cpu" else len(pixels))]
         return parts[0] if len(parts) == 1 else tuple(map(torch.cat, zip(*parts, strict=True)))
 
     def _cells(self, pixels: Tensor) -> Tensor:
-        """The input of `_OfCells`, channels last in memory."""
+        """Reshapes pixels to the input of `_OfCells`, in channels-last memory."""
         ordered = pixels.contiguous(memory_format=torch.channels_last)
         cells = ordered.unflatten(3, (-1, self._cell)).unflatten(2, (-1, self._cell))
-        # else rows or columns that happen to be as many as the channels or as a cell's pixels would be taken for one number with them
+        # else the compiler would unify numbers of rows or columns that happen to equal the channels or the cell size
         torch._dynamo.mark_static(ordered, 1)
         torch._dynamo.mark_static(cells, [1, 3, 5])
         return cells
 
 
 class _OfCells(nn.Module):
-    """A graph's module that takes images as (B, 3, rows, cell, columns, cell), where a cell is the graph's `multiple_of`.
+    """Wraps a graph's module to take images as (B, 3, rows, cell, columns, cell); a cell is the graph's `multiple_of`.
 
-    So the compiler knows that both sides are multiples. Of any sides, those that strides of 2 leave are rounded up at each step, and
-    Inductor of torch 2.13 cannot compare products of them ("ValueRangeError: Invalid ranges [0:-1]", with tiny).
+    The compiler thus knows that height and width are multiples. For arbitrary sizes, each stride of 2 rounds up, and Inductor of torch 2.13
+    cannot compare products of such sizes ("ValueRangeError: Invalid ranges [0:-1]", with tiny).
     """
 
     def __init__(self, graph: Graph) -> None:
