@@ -1,4 +1,4 @@
-"""Builds engines: what one is made of, the trial that it has to pass, and the thread beside which the caller can cancel."""
+"""Builds engines: the inputs, the trial that an engine must pass, and the worker thread that the caller can cancel."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from .engine_store import Key, Step, kept, remove_unfinished
 GRAPH_FILE = "graph.onnx"
 _TRIAL_PIXELS = 224
 _MOST_DIFFERENCE = {torch.float32: 1.0, torch.float16: 8.0, torch.bfloat16: 16.0}
-"""In 255ths of the range of a graph's output: more is no rounding but an engine that computes something else."""
+"""In 255ths of an output's range: larger differences are not rounding but a wrong result."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """An engine that is to be built.
+    """An engine to build.
 
     Attributes:
         spec: The model.
         weights: Digests of its files.
         graph: Its network.
-        dtype: What the engine shall compute in.
-        device: Where torch would run it.
-        any_device: Whether another device will do, because nobody named this one.
+        dtype: The dtype that the engine computes in.
+        device: The device that torch would use.
+        any_device: Whether another device is acceptable, because the user named none.
         step: See `engine_store.Step`.
     """
 
@@ -55,7 +55,7 @@ class Job:
     step: Step
 
     def key(self, engine: str, input_size: Size | None, **more: str) -> Key:
-        """The key of an engine; `more` is what this one depends on beside model, weights, dtype and size."""
+        """An engine's cache key; `more` are dependencies beyond model, weights, dtype and size."""
         config = hashlib.sha256(repr((self.spec.config, self.spec.multiple_of)).encode()).hexdigest()
         return {
             "model": self.spec.id,
@@ -70,7 +70,7 @@ class Job:
         }
 
     def onnx(self, input_size: Size | None) -> tuple[Path, Key]:
-        """The exported graph, and what it depends on."""
+        """The exported graph and its key."""
         import onnx
         import onnxscript
 
@@ -85,32 +85,31 @@ class Job:
 
     @property
     def bytes_of_weights(self) -> int:
-        """The bytes of the network's parameters."""
         return sum(each.numel() * each.element_size() for each in self.graph.module.parameters())
 
     @property
     def default_input_size(self) -> Size:
-        """The network's input size for a typical photograph: never square."""
+        """The network's input size for a typical photograph; never square."""
         multiple, side = self.graph.multiple_of, self.spec.default_size
         rows = max(1, round(side / multiple))
         return rows * multiple, max(rows + 1, round(4 / 3 * side / multiple)) * multiple
 
     def trial(self, runner: Runner, input_size: Size | None) -> float:
-        """Runs an engine once, beside torch.
+        """Runs an engine once and compares it with torch.
 
         Returns:
-            The greatest difference, in 255ths of the output's range.
+            The maximum difference, in 255ths of the output's range.
 
         Raises:
-            UnusableError: It computes something else.
+            UnusableError: The results differ.
         """
         multiple = self.graph.multiple_of
         side = max(1, _TRIAL_PIXELS // multiple) * multiple
-        # not square, nor does torch.compile then take height and width for one number
+        # not square, so that torch.compile does not unify height and width
         inputs = self.graph.example(1, *(input_size or (side, side + multiple)))
         pixels, *scalar_inputs = (each.to(self.device) for each in inputs)
         outputs = runner.run(pixels, scalar_inputs[0] if scalar_inputs else None)
-        home = next(self.graph.module.parameters()).device  # the CPU at first; where the model runs when an engine starts again
+        home = next(self.graph.module.parameters()).device  # the CPU at first; the model's device when an engine restarts
         expected = [each.cpu() for each in self.graph.module(*(each.to(home) for each in inputs))]
         worst = max(_difference(*pair) for pair in zip(outputs, expected, strict=True))
         if not worst <= _MOST_DIFFERENCE[self.dtype]:
@@ -119,11 +118,11 @@ class Job:
 
 
 def _difference(found: Tensor, expected: Tensor) -> float:
-    """The difference of two maps, in 255ths of the second's range; infinite where the shapes differ or one is not finite."""
+    """The maximum difference of two maps, in 255ths of the second's range; infinite if shapes differ or one is not finite."""
     if found.shape != expected.shape or not torch.isfinite(found).all():
         return float("inf")
     low, high = expected.aminmax()
-    if high - low <= 1e-6 * max(abs(low), abs(high)):  # one number, such as a scale, or a map that is constant
+    if high - low <= 1e-6 * max(abs(low), abs(high)):  # a single number, such as a scale, or a constant map
         low = torch.zeros_like(low)
     return 255 * ((found.cpu() - expected).abs().max() / (high - low).abs().clamp_min(1e-6)).item()
 
@@ -133,23 +132,23 @@ logger = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 _one = threading.Lock()
-"""Exporters change what belongs to the whole process: one builds at a time."""
+"""Exporters change global state: only one builds at a time."""
 
 _working: set[threading.Thread] = set()
 _LAST_SECONDS = 10.0
-"""The time that the end of the program waits for abandoned work."""
+"""How long the program's exit waits for abandoned work."""
 
 
 class LeftError(RuntimeError):
-    """Nobody waits for the work any more."""
+    """The caller no longer waits for the work."""
 
 
 class _Ended(BaseException):
-    """Raised in the thread that works where it is; exporters take every Exception for a reason to try something else."""
+    """Raised asynchronously in the worker thread. Not an Exception, because exporters catch those and try something else."""
 
 
 class _Progress:
-    """The current step, between the thread that works and the one that waits."""
+    """Shares the current step between the worker and the waiting thread."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -161,7 +160,7 @@ class _Progress:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """A context around the work, in the thread that does it."""
+        """The context of the work, in the worker thread."""
         self._thread = threading.current_thread()
         _working.add(self._thread)
         try:
@@ -171,10 +170,10 @@ class _Progress:
             _working.discard(self._thread)
 
     def step(self, words: str) -> None:
-        """Notes what is done now, from the thread that works.
+        """Reports the current step, from the worker thread.
 
         Raises:
-            LeftError: Nobody waits any more.
+            LeftError: The caller no longer waits.
         """
         if self._left.is_set():
             raise LeftError(self._what)
@@ -183,13 +182,13 @@ class _Progress:
             self._words = words
 
     def tick(self) -> None:
-        """Shows it; raises where ComfyUI's user pressed cancel."""
+        """Shows the current step; raises if ComfyUI's user pressed cancel."""
         interrupt.throw_if_interrupted()
         if self._words:
             feedback.show_message(f"{self._what}: {self._words}, {time.monotonic() - self._begin:.0f} s", often=True)
 
     def leave(self) -> None:
-        """Ends the work, if it is not done."""
+        """Ends unfinished work."""
         self._left.set()
         if self._thread is not None and not self._over.is_set():
             ending = partial(end, self._thread, _Ended, lambda: not self._over.is_set())
@@ -198,7 +197,7 @@ class _Progress:
 
 @atexit.register
 def _wait_for_the_end() -> None:
-    """A thread that is in torch when Python is gone would have the whole process abort. What it leaves half-built is removed."""
+    """Waits for workers, as one that is inside torch when Python exits would abort the process, and removes partial builds."""
     until = time.monotonic() + _LAST_SECONDS
     for thread in list(_working):
         thread.join(max(0.0, until - time.monotonic()))
@@ -206,16 +205,16 @@ def _wait_for_the_end() -> None:
 
 
 def in_background(what: str, work: Callable[[Callable[[str], None]], _Result]) -> _Result:
-    """Runs `work` in a thread beside this one, which shows its progress, and returns its result.
+    """Runs `work` in a thread, shows its progress and returns its result.
 
-    ComfyUI's user and Ctrl-C end the waiting at once, and the work as soon as it is in Python; in a library's own code at its next step.
+    ComfyUI's cancel and Ctrl-C end the wait at once. The work ends once it executes Python code; if it is in native code, at its next step.
 
     Args:
-        what: Said before every step.
-        work: Takes a function to call with the current step; it raises `LeftError` where nobody waits any more.
+        what: Prefix of every step.
+        work: Takes a function to call with the current step, which raises `LeftError` if the caller no longer waits.
 
     Raises:
-        Exception: That of the work.
+        Exception: Any exception of the work.
     """
     progress = _Progress(what)
 

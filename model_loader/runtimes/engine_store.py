@@ -1,7 +1,7 @@
-"""The cache of exported and built engines in the pack's model folder, keyed by everything they depend on.
+"""A cache of exported graphs and built engines in the pack's model folder, keyed by everything they depend on.
 
-An entry is a folder. Its name holds the key's digest, and a record in it holds the key itself with the length and sha256 of every file. It
-is built beside its place and moved there when it is whole, so that what a process left half-built is never taken for an entry.
+An entry is a folder. Its name holds the key's digest; a record in it holds the key, and the length and sha256 of every file. It is built
+in a temporary folder and then renamed, so that an interrupted build never passes for an entry.
 """
 
 from __future__ import annotations
@@ -31,51 +31,51 @@ RECORD = "record.json"
 _PART = ".part"
 
 Key = Mapping[str, str]
-"""The properties that an engine depends on: "model", "weights" and "engine" at least."""
+"""What an engine depends on; includes at least "model", "weights" and "engine"."""
 
 Step = Callable[[str], None]
-"""Says what is done now; raises where nobody waits for it any more."""
+"""Reports the current step; raises if the caller no longer waits."""
 
 _known: dict[tuple[str, int, int], str] = {}
 """Digests of files that this process has read or written."""
 
 
 _unfinished: set[Path] = set()
-"""Folders in which this process builds."""
+"""Temporary folders of this process's builds."""
 
 
 class StoreError(RuntimeError):
-    """An engine could not be kept; the message says why."""
+    """An engine could not be cached; the message says why."""
 
 
 def store_folder() -> Path:
-    """The folder of all engines: `runtimes` in the folder of downloads. It may be deleted at any time."""
+    """The folder of all engines: `runtimes` in the download folder. It may be deleted at any time."""
     return download_folder() / "runtimes"
 
 
 def entry_folder(key: Key) -> Path:
-    """The folder of the entry of a key, be it there or not."""
+    """The folder of a key's entry, whether or not it exists."""
     return store_folder() / _plain(key["model"]) / f"{_plain(key['engine'])}-{key_digest(key)}"
 
 
 def key_digest(key: Key) -> str:
-    """What names of files have of a key."""
+    """The short digest of a key, for file names."""
     return hashlib.sha256(json.dumps(dict(sorted(key.items()))).encode()).hexdigest()[:16]
 
 
 def kept(key: Key, build: Callable[[Path], None], step: Step, needed: int = 0) -> Path:
-    """The folder of what was built under a key; it is built first where it is not there, or not as it was.
+    """Returns the folder cached for a key; builds it first if it is missing or damaged.
 
-    When another process is building the same, this one waits and takes what came.
+    If another process is building it, waits for its result.
 
     Args:
-        key: What it depends on. Whatever changes the result belongs here.
+        key: Everything that affects the result.
         build: Puts files into an empty folder.
-        step: Called with what is done now, five times a second while another process is waited for; may raise to stop.
-        needed: About how many bytes it will take.
+        step: Called with the current step, five times a second while waiting for another process; may raise to stop.
+        needed: Approximate size in bytes.
 
     Raises:
-        StoreError: The disk is full, or the folder cannot be written to. Nothing is left of what was begun.
+        StoreError: The disk is full, or the folder is not writable. Partial results are removed.
     """
     folder = entry_folder(key)
     if is_whole(folder, key):
@@ -96,10 +96,10 @@ def kept(key: Key, build: Callable[[Path], None], step: Step, needed: int = 0) -
 
 
 def drop(folder: Path) -> None:
-    """Marks an entry to be built anew the next time that it is asked for.
+    """Invalidates an entry, so that its next use rebuilds it.
 
     Raises:
-        StoreError: The folder cannot be written to.
+        StoreError: The folder is not writable.
     """
     try:
         (folder / RECORD).unlink(missing_ok=True)
@@ -108,7 +108,7 @@ def drop(folder: Path) -> None:
 
 
 def is_whole(folder: Path, key: Key) -> bool:
-    """True if an entry is there as it was built: its key, and each file by length and sha256. One that is not is named in the log."""
+    """Whether an entry exists with this key and unchanged files, by length and sha256. Logs why not, if it is invalid."""
     if not folder.is_dir():
         return False
     try:
@@ -157,20 +157,20 @@ def _built(folder: Path, key: Key, build: Callable[[Path], None]) -> Path:
 
 
 def remove_unfinished() -> None:
-    """Removes what this process has half-built, for when it must end amid a library's code."""
+    """Removes this process's partial builds, for when it must end in the middle of one."""
     for part in list(_unfinished):
         rmtree(part, ignore_errors=True)
 
 
 def _clear(folder: Path) -> None:
-    """Removes an entry that is not whole, and what processes that were killed left of it; whoever calls holds its lock."""
+    """Removes an invalid entry and leftovers of killed processes; the caller holds its lock."""
     for path in folder.parent.glob(f"{folder.name}*"):
         if path == folder or path.name.endswith(_PART):
             rmtree(path)
 
 
 def digest_of(path: Path) -> str:
-    """A file's sha256, computed once as long as the file does not change."""
+    """A file's sha256, cached while the file is unchanged."""
     key = stamp(path)
     if key not in _known:
         _known[key] = sha256_of(path)
@@ -178,5 +178,5 @@ def digest_of(path: Path) -> str:
 
 
 def _plain(name: str) -> str:
-    """A name as any file system takes it."""
+    """A name that is valid on any file system."""
     return re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip(".-")[:60] or "unnamed"

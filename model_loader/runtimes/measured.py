@@ -1,8 +1,8 @@
-"""What `depth-normal bench --keep` measured of this machine's runtimes, and which of them `auto` and `fast` stand for.
+"""Measurements of this machine's runtimes by `depth-normal bench --keep`, and the choice of `auto` and `fast` among them.
 
-The measurements of a model lie beside the engines, in `measured/<model>-<key>.json`. The key is whatever they depend on: the weights, the
-device, torch's threads, the versions of the libraries, of the graphs and of the pack's speed (`SPEED_VERSION`). After a change of one of
-these the model counts as never measured.
+A model's measurements are in the engine store, in `measured/<model>-<key>.json`. The key holds everything that they depend on: weights,
+device, torch's threads, versions of the libraries, of the graphs and of the pack's speed (`SPEED_VERSION`). A change of one invalidates
+the measurements.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ _LIBRARIES = ("torch", "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml",
 _LEAST_GAIN = 1.05
 
 SPEED_VERSION = "2"
-"""Becomes another whenever networks or engines become faster or slower by this pack's code, so that old measurements are not used."""
+"""Changes whenever this pack's code makes networks or engines faster or slower, to invalidate old measurements."""
 
 MOST_LEVELS, MOST_DEGREES = 1.0, 0.2
-"""What `auto` changes at most, at the 99.9th percentile of pixels: 255ths of depth's range, degrees of normals."""
+"""Limits of `auto` at the 99.9th percentile of pixels: 255ths of depth's range, degrees of normals."""
 
 LEAST_CORRELATION, MOST_MOVED = 0.9999, 0.01
-"""What `fast` keeps: the correlation of depth with torch's, and the share of depth edges that move by more than a pixel, at most."""
+"""Limits of `fast`: minimum correlation of depth with torch's, and maximum share of depth edges that move by more than a pixel."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One runtime in one dtype, beside torch in float32.
+    """A runtime and dtype, compared with torch in float32.
 
     Attributes:
-        runtime: As `load_model` takes it.
-        dtype: As `load_model` takes it; never "auto".
-        times: The speed of the network as a multiple of that of torch in float32.
-        levels: Difference of the depth image, 99.9th percentile, in 255ths of its range.
-        degrees: Angle between the normals, 99.9th percentile; those that follow from depth where the model predicts none.
+        runtime: As in `load_model`.
+        dtype: As in `load_model`; never "auto".
+        times: Speed relative to torch in float32.
+        levels: Difference of the depth images, 99.9th percentile, in 255ths of the range.
+        degrees: Angle between the normals, 99.9th percentile; normals are derived from depth if the model predicts none.
         correlation: Of the depth images, -1 to 1.
-        moved: Share of depth edges that have no edge of the other image within a pixel, 0 to 1.
+        moved: Share of depth edges without an edge of the other image within a pixel, 0 to 1.
     """
 
     runtime: str
@@ -64,17 +64,17 @@ class Measurement:
 
     @property
     def is_exact(self) -> bool:
-        """Whether the maps are torch's as far as 8 bits can say, so that `auto` may take it."""
+        """Whether the maps equal torch's to 8 bits, so that `auto` may use it."""
         return self.levels <= MOST_LEVELS and self.degrees <= MOST_DEGREES
 
     @property
     def is_faithful(self) -> bool:
-        """Whether shapes and edges are torch's, so that `fast` may take it."""
+        """Whether shapes and edges equal torch's, so that `fast` may use it."""
         return self.correlation > LEAST_CORRELATION and self.moved <= MOST_MOVED
 
     @property
     def words(self) -> str:
-        """What it is and how it compares, for the line that says what was chosen."""
+        """A description for the line that reports the choice."""
         return (
             f"{self.runtime} {self.dtype}, {self.times:.2f} times as fast as torch float32 here, "
             f"{self.levels:.2f} of 255 and {self.degrees:.2f} degrees apart at 99.9 % of the pixels"
@@ -82,12 +82,12 @@ class Measurement:
 
 
 def choose(measurements: Iterable[Measurement], runtime: str, dtype: str, default: str) -> Measurement | None:
-    """The fastest measurement that `auto` or `fast` may take; None where that is torch as it is, or no more than 5 % faster.
+    """The fastest measurement that `auto` or `fast` allows; None if that is plain torch, or less than 5 % faster.
 
     Args:
         runtime: "auto" or "fast".
-        dtype: The dtype that is asked for; "auto" = any.
-        default: The dtype in which torch runs the model where none is asked for.
+        dtype: The requested dtype; "auto" = any.
+        default: torch's default dtype for the model.
     """
     of_dtype = [each for each in measurements if dtype in ("auto", each.dtype)]
     torch_itself = (TORCH, default if dtype == "auto" else dtype)
@@ -104,19 +104,16 @@ def advice(spec: ModelSpec, weights: Path | None = None) -> str:
 
 
 def keep(spec: ModelSpec, weights: Path | None, device: torch.device, measurements: Sequence[Measurement]) -> Path:
-    """Keeps the measurements of a model in place of earlier ones.
+    """Saves a model's measurements, replacing earlier ones, and returns the file.
 
     Args:
-        weights: A file in place of the published one.
-        device: Where torch ran the model.
-
-    Returns:
-        The file.
+        weights: A file that replaces the published one.
+        device: The device that torch used.
 
     Raises:
-        OSError: It cannot be written. What was kept before is still there.
+        OSError: The file cannot be written; earlier measurements are kept.
     """
-    from ...geometry.files.paths import write_bytes  # which imports torch
+    from ...geometry.files.paths import write_bytes  # imports torch
 
     key = _key(spec, weights, device)
     path = _path(key, store_folder())
@@ -127,9 +124,9 @@ def keep(spec: ModelSpec, weights: Path | None, device: torch.device, measuremen
 
 
 def kept(spec: ModelSpec, weights: Path | None, device: torch.device) -> list[Measurement] | None:
-    """What is kept of a model; None if nothing is, or a damaged file (a log line says so).
+    """A model's saved measurements; None if there are none, or with a logged warning if the file is damaged.
 
-    In ComfyUI, which has a store of its own, what the command kept in the user's cache counts too.
+    Inside ComfyUI, which has a store of its own, those in the user's cache count too.
     """
     key = _key(spec, weights, device)
     stores = dict.fromkeys((store_folder(), user_cache() / store_folder().name))
@@ -179,7 +176,6 @@ def _key(spec: ModelSpec, weights: Path | None, device: torch.device) -> Key:
 
 
 def processor() -> str:
-    """The name of this machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

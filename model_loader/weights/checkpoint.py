@@ -1,4 +1,4 @@
-"""Reads weights files by their content, whatever their extension, and without running code in them."""
+"""Reads weights files by content, not extension, without running their code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .torch_files import (
 
 _WRAPPERS = ("model", "state_dict", "model_state_dict", "depth_model")
 _MAX_HEADER = 20_000_000
-"""Bytes. The format allows 100 million, which take minutes and gigabytes to read; the largest models' files have about one million."""
+"""Bytes. The format allows 100 million, which take minutes and gigabytes to parse; the largest models need about one million."""
 _MAX_TENSORS = 50_000
 _SAFETENSORS = {
     "F64": torch.float64,
@@ -40,10 +40,10 @@ _SAFETENSORS = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-"""By the names that safetensors has for them."""
+"""Dtypes by their names in safetensors."""
 _NUMBERS = {*_SAFETENSORS.values(), torch.uint16, torch.uint32, torch.uint64} - {torch.bool}
 _MOST_SHARED = 4
-"""The largest ratio of the bytes of all tensors to the length of a PyTorch file, as some share their numbers."""
+"""Maximum ratio of all tensors' bytes to a PyTorch file's size: tensors can share storage."""
 _LFS_POINTER = b"version https://git-lfs.github.com/spec"
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -64,28 +64,28 @@ _OTHER_FORMATS = {
     b"\x93NUMPY": "a NumPy array",
 }
 _ONNX = rb"\x08[\x03-\x1f]\x12.[ -~]"
-"""The format's version, and the name of what wrote the file."""
+"""The format's version, and the producer's name."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """Reads the tensors of a weights file onto the CPU, memory-mapped where the format allows.
 
-    The format is known by the content: safetensors, or PyTorch's, with zip or from before it, whose pickle is not run (`torch_files`). A
-    dictionary wrapped as "model", "state_dict", "model_state_dict" or "depth_model" is unwrapped, and a prefix "module." that all names
-    share is dropped, as are entries that are no tensors.
+    The content decides the format: safetensors, or PyTorch's zip or older format, whose pickle is not executed (`torch_files`). Unwraps
+    dictionaries under "model", "state_dict", "model_state_dict" or "depth_model", and drops a common prefix "module." and entries that are
+    not tensors.
 
     Returns:
         Tensors by name.
 
     Raises:
-        CheckpointError: The file is missing, cannot be read, is damaged, holds code, is not a checkpoint, or holds tensors that are no
-            weights (bool, complex, sparse, quantised, longer than the file); the message names the file, what was found and what to do.
+        CheckpointError: The file is missing, unreadable, damaged, contains code, is no checkpoint, or holds unsupported tensors (bool,
+            complex, sparse, quantised, larger than the file). The message names the file, the problem and the remedy.
     """
     return _read(path, _read_safetensors, "cpu")
 
 
 def read_shapes(path: Path) -> dict[str, Tensor]:
-    """The names, shapes and dtypes of what `read_checkpoint` gives, as tensors of torch's meta device. No numbers are read.
+    """Names, shapes and dtypes as from `read_checkpoint`, as meta tensors. Reads no data.
 
     Raises:
         CheckpointError: As `read_checkpoint`.
@@ -105,7 +105,7 @@ def _safetensors_shapes(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, "np") as opened:  # its reader compares each tensor's shape with its place in the file
+        with safe_open(path, "np") as opened:  # also compares each tensor's shape with its byte range
             slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
             kinds = {name: (each.get_shape(), each.get_dtype()) for name, each in slices.items()}
     except (SafetensorError, ValueError, OSError) as error:
@@ -116,10 +116,10 @@ def _safetensors_shapes(path: Path) -> dict[str, Tensor]:
 
 
 def _begin(path: Path) -> tuple[bytes, int]:
-    """A file's first bytes and its length, if it may be weights."""
+    """A file's first bytes and its size, if it may be weights."""
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe is waited for, a device may have no end
+        if not stat.S_ISREG(status.st_mode):  # a pipe blocks, a device may be endless
             kind = _KINDS.get(stat.S_IFMT(status.st_mode), "no regular file")
             raise CheckpointError(f"{path} is {kind}; expected a weights file (.safetensors, .pth, .pt, .bin)")
         with path.open("rb") as stream:
@@ -138,7 +138,7 @@ def _is_safetensors(head: bytes) -> bool:
 
 
 def looks_like_html(head: bytes) -> bool:
-    """True if a file that starts so is a web page, which is what a failed download often leaves."""
+    """Whether a file's beginning is HTML, which failed downloads often leave."""
     return (
         re.match(rb"\s*(<!--.*?-->\s*)?<(!doctype|html|head|\?xml)", head.removeprefix(b"\xef\xbb\xbf"), re.IGNORECASE | re.DOTALL)
         is not None
@@ -162,10 +162,10 @@ def _describe(head: bytes, size: int) -> str:
 
 
 def _check_safetensors(path: Path, size: int, head: bytes) -> None:
-    """Refuses a file that is shorter than its header says; all else is its reader's to say.
+    """Refuses a file shorter than its header claims; safetensors checks the rest.
 
     Raises:
-        CheckpointError: It is, or the header cannot be read.
+        CheckpointError: It is, or the header is invalid.
     """
     header_length = int.from_bytes(head[:8], "little")
     if header_length > _MAX_HEADER:
@@ -205,7 +205,7 @@ def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
 
 
 def _torch_tensors(path: Path, size: int, device: str) -> dict[str, Tensor]:
-    """The tensors of a PyTorch file by their names, if all of them may be weights."""
+    """The tensors of a PyTorch file by name, if all of them may be weights."""
     try:
         state = read_torch_file(path, device)
     except NotWeightsError as error:
@@ -227,7 +227,7 @@ def _torch_tensors(path: Path, size: int, device: str) -> dict[str, Tensor]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}. Check the file's disk") from error
 
-    for _ in range(3):  # a hostile file can hold itself
+    for _ in range(3):  # a hostile file can contain itself
         if isinstance(state, dict):
             state = next((state[key] for key in _WRAPPERS if isinstance(state.get(key), dict)), state)
     if not isinstance(state, dict):
@@ -244,20 +244,20 @@ def _torch_tensors(path: Path, size: int, device: str) -> dict[str, Tensor]:
         if isinstance(value, OtherTensor):
             raise _no_weights(path, name, value.kind)
         plain[name], total = value, total + value.nbytes
-        if value.nbytes > size or total > _MOST_SHARED * size:  # the same numbers, again and again
+        if value.nbytes > size or total > _MOST_SHARED * size:  # the same storage, many times
             bytes_each = f"{value.nbytes} bytes" if value.nbytes > size else f"{total} bytes with those before it"
             raise _no_weights(path, name, f"a tensor of {tuple(value.shape)}, {bytes_each}, more than the {size} of the whole file")
     return plain
 
 
 def _checked(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors under the names that a network has for them."""
+    """Checks dtypes and drops a prefix "module."."""
     if not tensors:
         raise CheckpointError(f"{path} holds no weights: there are no tensors in it")
     for name, value in tensors.items():
         if value.dtype not in _NUMBERS:
             raise _no_weights(path, name, f"{value.dtype} values")
-    # training on several GPUs puts it before all names
+    # DataParallel adds it to all names
     prefix = "module." if all(name.startswith("module.") for name in tensors) else ""
     return {name.removeprefix(prefix): value for name, value in tensors.items()}
 

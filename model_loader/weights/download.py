@@ -1,4 +1,4 @@
-"""Downloads weights files: one process at a time, verified before use, with errors that say what to do."""
+"""Downloads weights files: one process at a time, verified before use, with actionable errors."""
 
 from __future__ import annotations
 
@@ -24,60 +24,60 @@ from .waiting import locked
 
 
 class DownloadError(RuntimeError):
-    """A weights file could not be fetched; the message says why and what to do.
+    """A weights file could not be downloaded; the message says why and what to do.
 
     Attributes:
-        reason: The message without the advice of whoever asked for the file.
+        reason: The message without the caller's advice.
     """
 
-    __module__ = "depth_normal"  # ComfyUI's page shows it before the message, and the true one is a path
+    __module__ = "depth_normal"  # ComfyUI's page shows it before the message; the real one is a path
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
 
     def advised(self, advice: str) -> DownloadError:
-        """The same error with advice as its first sentence, in the place of other advice."""
+        """A copy with advice as its first sentence, replacing earlier advice."""
         error = type(self)(f"{advice}. {self.reason}")
         error.reason = self.reason
         return error
 
 
 class NoNetworkError(DownloadError):
-    """The server cannot be reached, or the network is switched off."""
+    """The server is unreachable, or the network is switched off."""
 
     __module__ = "depth_normal"
 
 
 class AccessDeniedError(DownloadError):
-    """The server refuses: a licence to accept, a login missing."""
+    """The server refuses access: a licence to accept, a login missing."""
 
     __module__ = "depth_normal"
 
 
 class CorruptDownloadError(DownloadError):
-    """The server sent something else than the published file; it has been deleted."""
+    """The server sent something other than the published file; it was deleted."""
 
     __module__ = "depth_normal"
 
 
 class DiskFullError(DownloadError):
-    """The file does not fit; nothing of it is left behind."""
+    """The file does not fit on the disk; nothing of it is left."""
 
     __module__ = "depth_normal"
 
 
 def source_url(file: WeightFile) -> str:
-    """The address of a file, for people and for the log: without the user's name and password."""
+    """A file's address without credentials, for messages."""
     return hub.public_url(file) if file.repo_id else file.url or "nowhere: its authors have not published it"
 
 
 def explained(error: BaseException, file: WeightFile, root: Path) -> DownloadError:
-    """The error a person can act on, for one of a library or of the operating system; the file was to be stored below `root`."""
+    """Translates an error of a library or the system into an actionable one; `root` is the target folder."""
     status = error.status if isinstance(error, RefusalError) else None
     if is_disk_full(error):
         return disk_full_error(file, root)
-    if isinstance(error, OSError) and error.filename is not None:  # only errors of this computer's files name one
+    if isinstance(error, OSError) and error.filename is not None:  # only errors of local files have a filename
         return DownloadError(
             f"{file.name} cannot be stored below {root}: {error}. Make the folder writable, or set DEPTH_NORMAL_HOME or HF_HOME"
         )
@@ -111,7 +111,7 @@ def unpublished_error(file: WeightFile) -> DownloadError:
 
 
 def corrupt_error(file: WeightFile, problem: str) -> CorruptDownloadError:
-    """The error for content that is not the file; `problem` says how one knows."""
+    """The error for content that is not the file; `problem` says why."""
     return CorruptDownloadError(
         f"what {source_url(file)} sent is not the published {file.name}: {problem}. It was deleted; try again. "
         f"If you trust another copy, put it at {download_path(file)} yourself"
@@ -119,7 +119,7 @@ def corrupt_error(file: WeightFile, problem: str) -> CorruptDownloadError:
 
 
 def foreign_file_error(file: WeightFile, path: Path, problem: str | None) -> DownloadError:
-    """The error for a file that cannot be used, lies where the download belongs, and is not the pack's to replace; `problem` says why."""
+    """The error for an unusable file at the download's path that the pack may not replace; `problem` says why."""
     return DownloadError(
         f"{path} cannot be read as weights ({problem}) and was not downloaded by this pack, so it is left as it is: "
         f"move it away to have {file.name} downloaded"
@@ -127,7 +127,7 @@ def foreign_file_error(file: WeightFile, path: Path, problem: str | None) -> Dow
 
 
 def disk_full_error(file: WeightFile, root: Path, size: int | None = None) -> DiskFullError:
-    """The error for a folder without room; `size` is what the server says where the table does not know."""
+    """The error for lack of disk space; `size` is the server's, for files whose size the table lacks."""
     size = file.size or size
     needed = f"{size_in_words(size)} are needed" if size else f"the size is not known, and {size_in_words(KEPT_FREE)} are kept free"
     return DiskFullError(
@@ -140,7 +140,7 @@ def _denied(file: WeightFile, error: RefusalError) -> str:
     if not file.repo_id:
         return f"{file.url} refuses access (HTTP {error.status}). You can {_by_hand(file)}"
     token = "the token that was sent gives no access" if error.authorized else "no token was sent"
-    # whatever page states the licence: it is accepted on the hub's own
+    # the licence is accepted on the hub's page, wherever its text is
     page = source_url(file).split("/resolve/")[0]
     return (
         f"{source_url(file)} refuses access (HTTP {error.status}; {token}). If the model is gated: accept its licence at {page} with your "
@@ -162,29 +162,28 @@ Progress = Callable[[int, int], None]
 
 
 def download_weights(file: WeightFile, licence: str, licence_url: str | None = None, progress: Progress | None = None) -> Path:
-    """Downloads a weights file, checks it and puts it where `find_weights` finds it.
+    """Downloads a weights file, verifies it and stores it where `find_weights` finds it.
 
-    Files of the hub go outside ComfyUI into the hub's cache, inside into `models/depth_normal/<repository>/`; HF_ENDPOINT, HF_TOKEN and
-    HF_HUB_OFFLINE hold. Files of other servers go into `download_folder()`. A download that breaks off or is stopped leaves a file `.part`
-    with its `.part.etag`, and the next call goes on from there. When another process is fetching the same file, this one waits and takes
-    what came.
+    Hub files go into the hub's cache, inside ComfyUI into `models/depth_normal/<repository>/`; HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE
+    apply. Other files go into `download_folder()`. An interrupted download leaves `.part` and `.part.etag` files, from which the next call
+    continues. If another process is downloading the file, waits for its result.
 
     Args:
-        file: What to fetch.
-        licence: The weights' licence in words, for the log.
+        file: The file.
+        licence: The weights' licence, for the log.
         licence_url: Where to read it, for the log.
-        progress: Called at most ten times a second with (bytes done, bytes in all or 0); it may raise to stop the download.
+        progress: Called at most ten times a second with (bytes done, total bytes or 0); may raise to stop the download.
 
     Returns:
-        The file, complete, readable as weights, with the published size and sha256: the table's, or else those that the hub states.
+        The path of the complete, readable file, verified against the table's size and sha256, else against the hub's.
 
     Raises:
-        NoNetworkError: No connection, or nothing over it, in the time that `https.Timeouts` says; or HF_HUB_OFFLINE is set.
+        NoNetworkError: No connection or no data within `https.Timeouts`, or HF_HUB_OFFLINE is set.
         AccessDeniedError: The server answered 401 or 403.
-        CorruptDownloadError: Wrong size, wrong sha256, or not weights at all.
+        CorruptDownloadError: Wrong size, wrong sha256, or not weights.
         DiskFullError: Not enough space.
-        DownloadError: Anything else: not published, not found, no right to write there, ...
-        CheckpointError: As `bundled_weights`.
+        DownloadError: Anything else: not published, not found, not writable, ...
+        CheckpointError: As for `bundled_weights`.
     """
     if file.bundled:
         return bundled_weights(file)
@@ -218,20 +217,20 @@ def download_weights(file: WeightFile, licence: str, licence_url: str | None = N
 
 
 def find_or_download(spec: ModelSpec, file: WeightFile) -> Path:
-    """One of a model's files; it is downloaded if it is not available locally.
+    """The path of a model's file, downloaded if it is not available locally.
 
     Raises:
-        DownloadError: It is nowhere and cannot be downloaded.
-        CheckpointError: A file of the pack itself is missing or damaged.
+        DownloadError: It cannot be downloaded.
+        CheckpointError: A bundled file is missing or damaged.
     """
     return find_weights(file) or download_weights(file, spec.terms, spec.licence_url)
 
 
 def find_weights_files(spec: ModelSpec, weights: Path | None) -> list[Path]:
-    """All files of a model, as of `find_or_download`; `weights` takes the place of the network's published one.
+    """All files of a model, by `find_or_download`; `weights` replaces the network's published file.
 
     Raises:
-        FileNotFoundError: That file is not there.
+        FileNotFoundError: `weights` does not exist.
     """
     if weights is not None and not weights.is_file():
         raise FileNotFoundError(f"{weights}: there is no such file")
@@ -239,7 +238,7 @@ def find_weights_files(spec: ModelSpec, weights: Path | None) -> list[Path]:
 
 
 class _Meter:
-    """Reports the progress of a download to the caller and the terminal."""
+    """Reports a download's progress to the caller and the terminal."""
 
     def __init__(self, file: WeightFile, progress: Progress | None) -> None:
         self.file = file
@@ -249,7 +248,7 @@ class _Meter:
         self._ended = False
 
     def report(self, done: int, total: int) -> None:
-        """Reports to the caller, ten times a second and at the end."""
+        """Reports to the caller, at most ten times a second and at the end."""
         now, ends = time.monotonic(), done == total > 0 and not self._ended
         if self.progress and (ends or now - self._last >= 0.1):
             self._last, self._ended = now, self._ended or ends
@@ -265,7 +264,7 @@ class _Meter:
         self.report(done, total)
 
     def close(self) -> None:
-        """Ends the terminal's bar."""
+        """Closes the terminal's bar."""
         if self.bar is not None:
             self.bar.close()
 
@@ -292,10 +291,10 @@ def _part(file: WeightFile) -> Path:
 
 
 def _present(file: WeightFile, meter: _Meter) -> Path | None:
-    """The file at its place, whole. One that is not is fetched anew, unless somebody else put it there.
+    """The valid file at its final path. An invalid one is downloaded again if the pack itself put it there.
 
     Raises:
-        DownloadError: Somebody else did.
+        DownloadError: The invalid file is not the pack's.
     """
     if _uses_hub_cache(file):
         return find_in_hub_cache(file)
@@ -348,7 +347,7 @@ def _fetch(file: WeightFile, root: Path, meter: _Meter) -> Path:
 
 
 def _place(part: Path, file: WeightFile, offer: Offer, sha256: str) -> Path:
-    """Moves a complete file to the pack's folder and notes where it is from."""
+    """Moves a complete file to the pack's folder and records its origin."""
     path, note = download_path(file), _note(file)
     note.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(note, json.dumps({**asdict(offer), "sha256": sha256}, indent=2).encode())
@@ -361,7 +360,7 @@ def _note(file: WeightFile) -> Path:
 
 
 def _is_own(path: Path, file: WeightFile) -> bool:
-    """True if the pack, or huggingface_hub for it, downloaded the file."""
+    """Whether the pack, or huggingface_hub for it, downloaded the file."""
     by_hub = path.parents[file.filename.count("/")] / ".cache" / "huggingface" / "download" / f"{file.filename}.metadata"
     return _note(file).is_file() or by_hub.is_file()
 

@@ -1,4 +1,4 @@
-"""Searches for weights files in ComfyUI's model folders, other packs' folders and this machine's caches; lists the models found."""
+"""Searches ComfyUI's model folders, other packs' folders and this machine's caches for weights files; lists the installed models."""
 
 from __future__ import annotations
 
@@ -22,27 +22,28 @@ PACK_FOLDER = "depth_normal"
 _AUX_PACK = "comfyui_controlnet_aux"
 _MAX_DEPTH = 5
 _COARSEST_CLOCK = 2 * 10**9
-"""Nanoseconds between the ticks of the coarsest file system's clock (FAT)."""
+"""Resolution, in nanoseconds, of the coarsest file system's clock (FAT)."""
 
-# What every repository calls its weights: only the repository tells such files apart.
+# Generic names of weights files, which only their repository tells apart.
 _GENERIC_NAME = re.compile(r"((diffusion_)?pytorch_model|model|weights|checkpoint)([.-].*)?\.\w+", re.IGNORECASE)
 
 
 def find_weights(file: WeightFile, usable: Callable[[Path], bool] = is_usable) -> Path | None:
-    """Looks for a weights file in every place where users have it, without network and without creating anything.
+    """Searches for a weights file wherever users keep it, without network and without creating anything.
 
-    The search goes at most five folders deep and ignores the case of names. A file of a generic name ("model.safetensors") counts only
-    inside a folder of its repository's name. Files that are empty or cannot be read as weights do not count. Among several in one place,
-    the file of the published size wins. A file that is a part of the pack is looked for nowhere else.
+    It descends at most five folders and ignores case. A generic name ("model.safetensors") only counts inside a folder named like its
+    repository. Empty and unreadable files do not count. Among several in one place, the file of the published size wins. Bundled files are
+    not searched for elsewhere.
 
-    Each folder is read once for all files. A file that is put there later is found all the same: it changes the folder's time.
+    Folders are read once for all files, and again when their modification time changes.
 
     Args:
         file: The file.
-        usable: Whether a file that was found counts. Those of PyTorch are known to be weights only by torch itself; `seems_usable` looks at
-            their index alone, for lists.
+        usable: Whether a found file counts. Checking the content of PyTorch files needs torch; `seems_usable`, for lists, reads their
+            index only.
 
     Returns:
+        Its path, or None.
         The file, or None.
     """
     if file.bundled:
@@ -54,7 +55,7 @@ def find_weights(file: WeightFile, usable: Callable[[Path], bool] = is_usable) -
 
 
 def find_all(files: Iterable[WeightFile], usable: Callable[[Path], bool] = is_usable) -> frozenset[WeightFile]:
-    """Those of many files that `find_weights` finds. The folders are gone through once for all that are nowhere."""
+    """The subset of files that `find_weights` finds, with one walk over the folders for all files."""
     wanted = {file: [] if file.bundled else _wanted(file) for file in files}
     ends = [end for each in wanted.values() for end in each]
     names = {path.name.lower() for folder in _all_folders() for path in _named(folder, ends)}
@@ -67,13 +68,13 @@ def find_all(files: Iterable[WeightFile], usable: Callable[[Path], bool] = is_us
 
 
 def find_file(name: str) -> Path:
-    """A weights file that the user names: by its whole path, or as it is called in one of the folders that are searched for weights.
+    """A weights file named by the user: an absolute path, or a name within the searched folders.
 
     Args:
-        name: A path, or the end of one ("mine.safetensors", "some folder/mine.safetensors"); case does not count in the latter.
+        name: A path, or the end of one ("mine.safetensors", "some folder/mine.safetensors"), ignoring case.
 
     Raises:
-        FileNotFoundError: There is none of that name; the message lists the folders.
+        FileNotFoundError: No such file; the message lists the folders.
     """
     path = Path(name.strip().strip('"')).expanduser()
     if path.is_absolute():
@@ -89,23 +90,23 @@ def find_file(name: str) -> Path:
 
 
 def name_rank(path: Path, file: WeightFile) -> int | None:
-    """The rank of a path among the names of a file: 0 surest, None not one of them."""
+    """The index of a path among a file's possible names: 0 is the surest; None = no match."""
     location = path.absolute().as_posix().lower()
     return next((rank for rank, end in enumerate(_wanted(file)) if location.endswith(end)), None)
 
 
 def search_places(file: WeightFile) -> list[Path]:
-    """The folders that `find_weights` looks through, for messages; those that do not exist included."""
+    """The folders that `find_weights` searches, existing or not, for messages."""
     return list(dict.fromkeys([*_searched(file.folders), *([hub.cache_folder(file)] if file.repo_id else [])]))
 
 
 def download_folder() -> Path:
-    """The folder of the pack's downloads: ComfyUI's `models/depth_normal` (the first configured), or the user's cache."""
+    """The folder for downloads: ComfyUI's first configured `models/depth_normal`, or the user's cache."""
     return next(model_folders(PACK_FOLDER), user_cache())
 
 
 def download_path(file: WeightFile) -> Path:
-    """The place of one file below `download_folder`: also where to put a file that was downloaded by hand."""
+    """A file's path in `download_folder`, also for files downloaded by hand."""
     return download_folder() / file.repo_id / file.filename if file.repo_id else download_folder() / file.name
 
 
@@ -123,7 +124,7 @@ def user_cache() -> Path:
 
 
 def find_in_hub_cache(file: WeightFile, usable: Callable[[Path], bool] = is_usable) -> Path | None:
-    """The file in the Hugging Face cache, at the wanted revision or else at the newest the user has of `main`."""
+    """The file in the Hugging Face cache, at the wanted revision, else at the newest cached `main`."""
     if not file.repo_id or not hub.cache_folder(file).is_dir():
         return None
     cache = hub.cache_folder(file).parent
@@ -135,7 +136,7 @@ def find_in_hub_cache(file: WeightFile, usable: Callable[[Path], bool] = is_usab
 
 
 def _all_folders() -> Iterator[Path]:
-    """The folders in which the files of any model may lie."""
+    """All folders that may hold any model's files."""
     names = dict.fromkeys(name for spec in all_specs() for file in spec.files for name in file.folders)
     yield from dict.fromkeys(_searched(names))
 
@@ -149,7 +150,7 @@ def _searched(names: Iterable[str]) -> Iterator[Path]:
 
 
 def _torch_hub() -> Path:
-    """As `torch.hub.get_dir`, without importing torch where nobody has."""
+    """`torch.hub.get_dir` without importing torch."""
     if hub_module := getattr(sys.modules.get("torch"), "hub", None):
         return Path(hub_module.get_dir())
     home = environment("TORCH_HOME") or os.path.join(environment("XDG_CACHE_HOME") or "~/.cache", "torch")  # noqa: PTH118
@@ -157,7 +158,7 @@ def _torch_hub() -> Path:
 
 
 def _aux_folders() -> Iterator[Path]:
-    """The checkpoint folders of the pack comfyui_controlnet_aux, also where it is switched off."""
+    """Checkpoint folders of the pack comfyui_controlnet_aux, even if it is disabled."""
     if folder := environment("AUX_ANNOTATOR_CKPTS_PATH"):
         yield Path(folder).expanduser()
     for custom_nodes in model_folders("custom_nodes"):
@@ -191,25 +192,25 @@ def _find_in(folder: Path, file: WeightFile, usable: Callable[[Path], bool]) -> 
 
 
 def _wanted(file: WeightFile) -> list[str]:
-    """Lower-case ends of the paths that are this file, the surest first."""
+    """Lower-case path endings that identify this file, the surest first."""
     names = [file.name, *file.aliases]
     wanted = [name for name in names if not _GENERIC_NAME.fullmatch(name)]
     if file.repo_id:
         repo_name = file.repo_id.rsplit("/", 1)[-1]
-        # where the repository has it in a folder, there may be others of a generic name in other folders
+        # if the repository keeps it in a folder, others may hold the same generic name
         wanted = [f"{repo_name}/{name}" for name in (file.filename, *wanted)] + wanted
     return [f"/{name}".lower() for name in dict.fromkeys(wanted)]
 
 
 @dataclass(frozen=True)
 class _Listing:
-    """The content of one folder when it was read.
+    """The content of a folder at the time it was read.
 
     Attributes:
-        changed: The folder's time of change then, in nanoseconds.
-        settled: Whether a later change must show in that time: it was older than a file system's clock is coarse.
-        files: Names of all that is no folder, by their lower case.
-        folders: Names of the folders that are searched.
+        changed: The folder's modification time, in nanoseconds.
+        settled: Whether that was older than a file system's clock resolution, so that any later change must alter it.
+        files: Names of everything but folders, by lower case.
+        folders: Names of the folders to search.
     """
 
     changed: int
@@ -222,10 +223,10 @@ _listings: dict[Path, _Listing] = {}
 
 
 def _named(folder: Path, wanted: Sequence[str]) -> Iterator[Path]:
-    """All that is no folder and has the last name of one of the wanted ends, at most `_MAX_DEPTH` folders deep.
+    """Files, at most `_MAX_DEPTH` folders deep, whose name ends one of the wanted path endings.
 
-    A folder is read once, at its least depth: there are ways without number through folders that link to each other. A link to a folder
-    that was read already is followed only where it has a name that the wanted ends ask for.
+    Each folder is read once, at its smallest depth, as links between folders can form endless paths. A link to a folder already read is
+    only followed if a wanted ending contains its name.
     """
     names = {end.rsplit("/", 1)[-1] for end in wanted}
     asked_for = {part for end in wanted for part in end.split("/")[1:-1]}
@@ -252,9 +253,9 @@ def _named(folder: Path, wanted: Sequence[str]) -> Iterator[Path]:
 
 
 def _listing(folder: Path, changed: int) -> _Listing:
-    """The content of a folder. It is read once, and again after files came or went: that changes the folder's own time.
+    """A folder's content, cached until its modification time changes, as it does when files come or go.
 
-    Otherwise every folder's names would be read for each model, each time somebody asks for one; now only the folder's time is.
+    Without the cache, every search for a model would list every folder; now it only stats them.
     """
     kept = _listings.get(folder)
     if kept is not None and kept.settled and kept.changed == changed:
@@ -281,7 +282,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-# An answer holds for so many seconds, and for so many times as long as it took: folders of the network take long.
+# How long a result is valid: a number of seconds, and a multiple of the search time, as network folders are slow.
 _HOLDS = 5.0
 _HOLDS_TIMES = 30.0
 
@@ -296,9 +297,9 @@ _answer = _Answer()
 
 
 def models_on_disk() -> frozenset[str]:
-    """Ids of the models all of whose files are on this computer, those of the pack itself included.
+    """Ids of the models whose files are all installed, bundled ones included.
 
-    The folders are looked through at most every five seconds, without a network; what is in the files is not read.
+    Searches at most every five seconds, without network; does not read the files' content.
     """
     now = time.monotonic()
     if now >= _answer.until:
@@ -310,5 +311,5 @@ def models_on_disk() -> frozenset[str]:
 
 
 def forget() -> None:
-    """Forgets the list of models, after a file has come."""
+    """Invalidates the list of installed models, after a download."""
     _answer.until = 0.0

@@ -1,8 +1,8 @@
-"""A request over HTTPS: the only module of the pack that asks servers for weights.
+"""HTTPS requests: the only module of the pack that contacts servers for weights.
 
-huggingface_hub's own downloads cannot be stopped while nobody answers, and know no other servers. `requests`, which every ComfyUI has,
-connects, encrypts, follows redirects and finds the proxy. Added here: which addresses are allowed, who gets the token, the system's
-certificates, and errors in plain words. It is imported when a download begins, and not before.
+huggingface_hub's own downloads cannot be cancelled while a server is silent, and support no other servers. `requests`, which every ComfyUI
+has, handles connections, TLS, redirects and proxies. This module adds checks of addresses, the token's scope, the system's certificates and
+plain error messages. It is only imported when a download begins.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ _MOST_SECONDS = 24 * 60 * 60
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Seconds that a request waits.
+    """Timeouts of a request, in seconds.
 
     Attributes:
-        connect: For a connection to be established, encryption included. A token that has to be renewed first has as long.
-        read: For the next byte to come over an established connection, the first one included.
+        connect: For establishing a connection, TLS included. Renewing a token may take as long.
+        read: For the next byte over an established connection, the first one included.
     """
 
     connect: float = 10.0
@@ -60,7 +60,7 @@ class Timeouts:
 
     @classmethod
     def from_environment(cls) -> Timeouts:
-        """The values of the first variables that are set, else the defaults.
+        """The first of the variables that is set, else the defaults.
 
         Raises:
             SettingError: One of them is not a number of seconds.
@@ -87,11 +87,11 @@ class Request:
     """A request for a file.
 
     Attributes:
-        url: https; http of this very machine, or where `plain_http` allows it. A name and password in it are sent as such.
-        token: Gives the user's token, if there is one, for the address's own host and port only, never for where it redirects. It may
-            ask the network itself: it is called beside the caller.
+        url: https; http only for this machine or with `plain_http`. A name and password in it are sent.
+        token: Returns the user's token, if any. It is sent to the url's own host and port only, never to redirects. It may use the network,
+            so it is called in the background thread.
         plain_http: Whether the user chose a server without encryption.
-        size: Bytes that the file is known to have; no more are kept.
+        size: Known size of the file in bytes; a longer body is refused.
     """
 
     url: str
@@ -101,7 +101,7 @@ class Request:
 
 
 def is_plain_http(url: str) -> bool:
-    """True if an address is http of another machine."""
+    """Whether an address is http of another machine."""
     try:
         parts = parse_url(url)
     except LocationParseError:
@@ -110,19 +110,19 @@ def is_plain_http(url: str) -> bool:
 
 
 def exchange(request: Request, start: int, known: tuple[str, str], timeouts: Timeouts) -> Iterator[Any]:
-    """Asks for a file, or for the rest of one. It waits for servers, so run it beside the caller.
+    """Requests a file or the rest of one. Blocks on servers, so run it in a background thread.
 
     Args:
-        request: What to ask for.
-        start: The byte to begin with.
-        known: The ETag and the hub's sha256 of the bytes before it, each empty where there is none.
-        timeouts: For each step but the look-up of names, which has none.
+        request: The request.
+        start: The first byte to request.
+        known: ETag and hub sha256 of the bytes before it, each empty if unknown.
+        timeouts: Of each step but name resolution, which has none.
 
     Yields:
-        An item as soon as the user's token is there; the pair that `read_offer` returns; then the body, piece by piece.
+        An item once the user's token is available; the result of `read_offer`; then the body in chunks.
 
     Raises:
-        OSError: Those of `network`.
+        OSError: An error of `network`.
     """
     authorization = _authorization(request)
     yield "authorized"
@@ -140,7 +140,7 @@ def exchange(request: Request, start: int, known: tuple[str, str], timeouts: Tim
 
     waits = (timeouts.connect, timeouts.read)
     try:
-        # `auth` is given in any case: without it requests would send what the user's netrc file has
+        # always pass `auth`: otherwise requests would send credentials from the user's netrc file
         with (
             _Session(request) as session,
             session.get(request.url, headers=headers, auth=authorize, stream=True, timeout=waits) as response,
@@ -155,7 +155,7 @@ def exchange(request: Request, start: int, known: tuple[str, str], timeouts: Tim
 
 
 class _Session(requests.Session):
-    """Asks one server, and those that it redirects to: by https, and with the token for the first alone."""
+    """Contacts a server, and by https those that it redirects to, which never get the token."""
 
     def __init__(self, request: Request) -> None:
         super().__init__()
@@ -165,7 +165,7 @@ class _Session(requests.Session):
         self._redirected = False
 
     def get_adapter(self, url: Any) -> Any:
-        """Called by requests before each request, redirected ones too."""
+        """Called by requests before each request, including redirects."""
         parts = checked(url, self._request, self._redirected)
         self._redirected = True
         if parts.scheme == "https" and not isinstance(self.adapters["https://"], _Adapter):
@@ -174,19 +174,19 @@ class _Session(requests.Session):
         return super().get_adapter(url)
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        """As requests does it, but the user's netrc file gives no password for a server that a redirect names."""
+        """As in requests, but without credentials from the user's netrc file for redirect targets."""
         if self.should_strip_auth(str(response.request.url), str(prepared_request.url)):
             prepared_request.headers.pop("Authorization", None)
 
 
 def _drop_redirect(response: requests.Response, *_: Any, **__: Any) -> None:
-    """Keeps requests from reading the body of a redirect to its end, which may never come."""
+    """Closes a redirect's response: requests would read its body, which may never end."""
     if response.is_redirect:
         response.close()
 
 
 class _Adapter(HTTPAdapter):
-    """Adds to the certificates of requests those of the system, where a company puts its own, and of SSL_CERT_FILE."""
+    """Adds the system's certificates, where companies install their own, and SSL_CERT_FILE to those of requests."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options, ssl_context=_certificates())
@@ -202,7 +202,7 @@ def _certificates() -> ssl.SSLContext:
 
 
 def checked(url: str, request: Request, redirected: bool = False) -> Url:
-    """The parts of an address that is requested: the first one, or one that a server redirects to.
+    """Parses an address about to be requested, the first or a redirect's.
 
     Raises:
         AddressError: It is malformed, or not encrypted.
@@ -211,10 +211,10 @@ def checked(url: str, request: Request, redirected: bool = False) -> Url:
     if redirected:
         shown = f"{without_credentials(request.url)} redirects to {shown}, which"
     try:
-        parts, first = parse_url(url), parse_url(request.url)  # as requests reads them, so that no other host is meant
+        parts, first = parse_url(url), parse_url(request.url)  # parsed as requests does, so that both mean the same host
     except LocationParseError as error:
         raise _invalid(shown, error) from None
-    # an encrypted address never leads to one that is not, and only this machine or the user's own choice may begin with one
+    # https never redirects to http, and only this machine or the user's choice may start with http
     plain = parts.scheme == "http" and (parts.host in _THIS_MACHINE or request.plain_http) and first.scheme == "http"
     if parts.scheme != "https" and not plain:
         raise AddressError(f"{shown} is not an https address, and weights are only fetched over https")
@@ -228,7 +228,7 @@ def _invalid(shown: str, reason: object) -> AddressError:
 
 
 def _authorization(request: Request) -> str | None:
-    """The value of the Authorization header: of the name and password of the address, or else of the token."""
+    """The Authorization header: the address's name and password, else the token."""
     if own := parse_url(request.url).auth:
         return "Basic " + base64.b64encode(unquote(own).encode()).decode()
     token = request.token()
@@ -238,7 +238,7 @@ def _authorization(request: Request) -> str | None:
 
 
 def _in_plain_words(error: Exception, request: Request, timeouts: Timeouts) -> OSError:
-    """The exception for one of requests' or urllib3's."""
+    """Translates an error of requests or urllib3."""
     exceptions, reason, shown = requests.exceptions, plain_reason(error), without_credentials(request.url)
     if isinstance(error, exceptions.TooManyRedirects):
         return AddressError(f"{shown} redirects more than {_REDIRECTS} times")

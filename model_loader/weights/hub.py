@@ -1,4 +1,4 @@
-"""Files of the Hugging Face hub: their address, what the user's settings say, and their place in its cache."""
+"""Files of the Hugging Face hub: address, user settings and place in the hub's cache."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _BLOB = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
 
 
 def library() -> Any:
-    """The package huggingface_hub, which reads its settings as it is imported, and cannot be imported where they make no sense.
+    """The package huggingface_hub. It reads its settings on import, which fails if they are invalid.
 
     Raises:
-        SettingError: They make none; the message says which.
+        SettingError: Invalid settings; the message says which.
     """
     endpoint = environment("HF_ENDPOINT")
     try:
@@ -44,12 +44,12 @@ def library() -> Any:
 
 
 def is_offline() -> bool:
-    """True if HF_HUB_OFFLINE forbids any download."""
+    """Whether HF_HUB_OFFLINE forbids downloads."""
     return bool(library().constants.HF_HUB_OFFLINE)
 
 
 def request(file: WeightFile) -> Request:
-    """The request for a file: to HF_ENDPOINT, with the user's token."""
+    """A file's request: to HF_ENDPOINT, with the user's token."""
     from . import https
 
     url = _url(file)
@@ -57,17 +57,17 @@ def request(file: WeightFile) -> Request:
 
 
 def public_url(file: WeightFile) -> str:
-    """The file's address for people and for the log."""
+    """The file's address without credentials, for messages."""
     return without_credentials(_url(file))
 
 
 def cache_folder(file: WeightFile) -> Path:
-    """The folder of the file's repository in the cache."""
+    """The folder of the file's repository in the hub's cache."""
     return Path(library().constants.HF_HUB_CACHE) / f"{file.repo_type}s--{str(file.repo_id).replace('/', '--')}"
 
 
 def part(file: WeightFile) -> Path:
-    """The unfinished download of a file that goes into the cache: on the same disk as its place there."""
+    """The partial download of a file that goes into the cache, on the same disk."""
     name = "--".join((file.revision, *file.filename.split("/")))
     return cache_folder(file) / "blobs" / f"depth_normal--{name}.part"
 
@@ -111,13 +111,13 @@ def store(path: Path, file: WeightFile, offer: Offer, sha256: str) -> Path:
 
 
 def _token() -> Callable[[], str | None]:
-    """Gives the user's token; where it is one that expires, huggingface_hub first asks the network for a new one."""
-    constants, get_token = library().constants, library().get_token  # here, for the call comes from another thread
+    """Returns a function for the user's token; if the token expires, huggingface_hub renews it over the network."""
+    constants, get_token = library().constants, library().get_token  # imported here, as the call comes from another thread
 
     def token() -> str | None:
         try:
             return None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
-        except Exception as error:  # a file that cannot be read, a login that failed: the kinds differ by version
+        except Exception as error:  # an unreadable file, a failed login: types differ by version
             raise TokenError(f"the Hugging Face token cannot be read ({error}). Run `hf auth login`, or set HF_TOKEN") from error
 
     return token

@@ -1,4 +1,4 @@
-"""Identifies the model of a weights file by its tensors' names and shapes; by length and name where several models share these."""
+"""Identifies a weights file's model by names and shapes of its tensors; by size and name where several models share these."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .integrity import sha256_of, stamp
 logger = logging.getLogger(__name__)
 
 _ESTIMATED = 0.02
-"""The tolerance of the table's estimate of a published file's length, as a share."""
+"""Relative tolerance of the table's approximate file sizes."""
 _AS_LARGE = 1.2
-"""The largest ratio of a published file's length to that of its parameters."""
+"""Maximum ratio between a published file's size and that of its parameters."""
 _FOLDERS = 5
-"""The number of a path's last parts that are compared with names of models."""
+"""Number of trailing path components to compare with models' names."""
 
 _NO_NAMES = {"model", "weight", "checkpoint", "ckpt", "diffusion", "pytorch", "unet", "network", "fp16", "fp32"}
-"""Words that say of no file what it is."""
+"""Words that do not identify a file."""
 
 _OTHERS = {
     "a LoRA": r"lora_|\.lora\.|\.(alpha|dora_scale)$",
@@ -38,25 +38,24 @@ _OTHERS = {
     "a text encoder": r"^text_model\.",
     "MoGe-3's refiner without its base network": r"^refiner\.encoder_fuse\.",
 }
-"""Other files of model folders, by a tensor's name that only they have."""
+"""Other kinds of files in model folders, by a tensor name unique to them."""
 
 _recognised: dict[tuple[str, int, int], tuple[str, list[str]]] = {}
-"""The id of each file's model, and what was noted of the file."""
+"""The id of each file's model, and the notes shown about the file."""
 
 
 def recognise(path: Path) -> ModelSpec:
-    """The model of the table whose network a file fills, tensor by tensor.
+    """The model of the table whose network a file's tensors fill exactly.
 
-    Only names and shapes are read, and networks are built without memory behind them. Of models that share all names and shapes (relative
-    and metric, versions, kinds of scene) it is the one whose published file this is, by length and where needed sha256; else the one that
-    the file's name, or its folder's, speaks of. What stays in doubt is logged, once, and noted on each node. A file that was recognised is
-    not looked at again.
+    Reads only names and shapes, and builds networks without memory. Some models share all names and shapes (relative and metric, versions,
+    kinds of scene): then the file's size, and if needed sha256, identify the published file, else the file's or its folder's name.
+    Remaining doubt is logged once and noted on each node. Results are cached per file.
 
     Args:
-        path: A file of any format that `read_checkpoint` takes; of a model of several files, the network's.
+        path: A file of any format that `read_checkpoint` accepts; for models of several files, the network's.
 
     Raises:
-        CheckpointError: It cannot be read, or is of no model of the table; the message says what is in it.
+        CheckpointError: It cannot be read or fits no model; the message says what it holds.
     """
     state_of_file = stamp(path) if path.is_file() else None
     model_id, notes = _recognised.get(state_of_file, (None, [])) if state_of_file else (None, [])
@@ -92,13 +91,13 @@ def _recognise(path: Path) -> ModelSpec:
 
 
 def matching_models(state: Mapping[str, Tensor]) -> tuple[list[ModelSpec], dict[str, ImportError]]:
-    """The models whose network these tensors (of the meta device, as of `read_shapes`) fill strictly, in the table's order.
+    """The models whose network these meta tensors (see `read_shapes`) fill exactly, in table order.
 
-    All that share names and shapes are found together: those of about the file's number of parameters are compared first, the pack's own
-    networks before those of libraries, and the others only where none of these fits.
+    Compares in groups, so that models with the same names and shapes are found together: first models of about the file's number of
+    parameters, the pack's own networks before those of libraries; then the rest, if none fits.
 
     Returns:
-        The models, and by their ids those that could not be compared, because a library is missing.
+        The models, and by id the errors of those that need a missing library.
     """
     numbers = sum(value.numel() for value in state.values())
     turns: dict[tuple[bool, bool], list[ModelSpec]] = {}
@@ -112,7 +111,7 @@ def matching_models(state: Mapping[str, Tensor]) -> tuple[list[ModelSpec], dict[
 
 
 def _is_as_large(spec: ModelSpec, numbers: int) -> bool:
-    """True if the published file may have so many numbers; also where its length is not known."""
+    """Whether the published file may have this many parameters; true if its size is unknown."""
     size = spec.file.size or spec.file.approximate_size
     return size is None or any(size / _AS_LARGE < numbers * width < size * _AS_LARGE for width in (2, 4))
 
@@ -122,7 +121,7 @@ def _needs_library(family: type[Annotator]) -> bool:
 
 
 class _Comparison:
-    """Compares tensors with one model after another; `missing_libraries` has the errors of those that need a library."""
+    """Compares tensors with models; `missing_libraries` holds the errors of those that need a library."""
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
         self.missing_libraries: dict[str, ImportError] = {}
@@ -130,7 +129,7 @@ class _Comparison:
         self._compared: list[tuple[ModelSpec, bool]] = []
 
     def fits(self, spec: ModelSpec) -> bool:
-        """True if they fill a model's network strictly."""
+        """Whether the tensors fill a model's network exactly."""
         for other, fits in self._compared:
             if other.family == spec.family and other.config == spec.config:  # the same network
                 return fits
@@ -150,14 +149,14 @@ class _Comparison:
         except ImportError as error:
             self.missing_libraries[spec.id] = error
             return False
-        except Exception:  # a family may stumble over tensors that are not its own in any way
+        except Exception:  # a family may fail in any way on foreign tensors
             logger.debug("%s cannot be compared", spec.id, exc_info=True)
             return False
         return True
 
 
 def _published(path: Path, candidates: Sequence[ModelSpec]) -> list[ModelSpec]:
-    """The one candidate whose published file this is, in a list; empty where that cannot be said."""
+    """A list with the one candidate whose published file this is; empty if unknown."""
     if len(candidates) == 1:
         return list(candidates)
     size = path.stat().st_size
@@ -176,7 +175,7 @@ def _about(size: int, estimate: int | None) -> bool:
 
 
 def _by_name(path: Path, candidates: Sequence[ModelSpec]) -> list[ModelSpec]:
-    """The candidates that a file's name leaves, one or more."""
+    """The candidates that match a file's name, one or more."""
     left = [spec for spec in candidates if not _contradicts(path, spec)] or list(candidates)
     ranks = {spec.id: rank for spec in left if (rank := name_rank(path, spec.file)) is not None}
     if ranks:
@@ -189,7 +188,7 @@ def _contradicts(path: Path, spec: ModelSpec) -> bool:
 
 
 def _by_words(path: Path, candidates: Sequence[ModelSpec]) -> list[ModelSpec]:
-    """The candidates that share the most words with the name, or with the first folder around it that has any of theirs."""
+    """The candidates that share the most words with the file's name, or with the nearest folder that has any of their words."""
     ids = [_words(spec.id) for spec in candidates]
     names = [
         _words(spec.id, (spec.file.repo_id or "").rsplit("/", 1)[-1], str(Path(spec.file.filename).with_suffix(""))) for spec in candidates
@@ -197,7 +196,7 @@ def _by_words(path: Path, candidates: Sequence[ModelSpec]) -> list[ModelSpec]:
     all_words, telling = set().union(*names), set().union(*names) - set.intersection(*names)
     for part in path.absolute().with_suffix("").parts[: -_FOLDERS - 1 : -1]:
         words = _words(part)
-        is_theirs = any(not word.isdigit() for word in words & all_words)  # numbers alone are of dates, copies and much else
+        is_theirs = any(not word.isdigit() for word in words & all_words)  # bare numbers are dates, copies and the like
         if is_theirs and (said := words & telling):
             scores = [(len(said & own) - len(said - name), len(said & name)) for own, name in zip(ids, names, strict=True)]
             return [spec for spec, score in zip(candidates, scores, strict=True) if score == max(scores)]
@@ -205,7 +204,7 @@ def _by_words(path: Path, candidates: Sequence[ModelSpec]) -> list[ModelSpec]:
 
 
 def _words(*names: str) -> set[str]:
-    """The words of names that say something, without the s of plurals."""
+    """The distinctive words of names, without a plural s."""
     return {word.rstrip("s") for name in names for word in re.findall(r"[a-z0-9]+", name.lower())} - _NO_NAMES
 
 

@@ -1,4 +1,4 @@
-"""Checks local weights files: whether they are complete and match the published checksums."""
+"""Checks whether local weights files are complete and match the published checksums."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _structures: dict[tuple[str, int, int], str | None] = {}
 
 
 def bundled_path(file: WeightFile) -> Path:
-    """The place of a file that is a part of the pack."""
+    """The path of a file that ships with the pack."""
     return BUNDLED_FOLDER / file.name
 
 
 def bundled_weights(file: WeightFile) -> Path:
-    """A file that is a part of the pack, complete and unchanged.
+    """The path of a file that ships with the pack, after a check of its content.
 
     Raises:
         CheckpointError: It is missing or damaged.
@@ -41,10 +41,10 @@ def bundled_weights(file: WeightFile) -> Path:
 
 
 def verify(path: Path, file: WeightFile, tick: Callable[[], None] | None = None) -> bool:
-    """Compares a file that the user brought with the published one; a difference is logged as a warning, never an error.
+    """Compares a user's file with the published one. A difference is only logged, as a warning.
 
-    A file of another extension is a conversion and is not compared. A file in the Hugging Face cache, in the folder of its own
-    repository, is not hashed: its blob is named by its sha256, and only its size is looked at. All others are hashed once per process.
+    Files with another extension are conversions and are not compared. Files of the right repository in the Hugging Face cache are not
+    hashed, as the sha256 is their blob's name; only their size is checked. All others are hashed once per process.
 
     Args:
         path: The file.
@@ -52,7 +52,7 @@ def verify(path: Path, file: WeightFile, tick: Callable[[], None] | None = None)
         tick: Called many times a second meanwhile; may raise to stop.
 
     Returns:
-        False if it differs in size or sha256.
+        False if size or sha256 differs.
     """
     key = (*stamp(path), file)
     if key not in _verdicts:
@@ -67,12 +67,12 @@ def verify(path: Path, file: WeightFile, tick: Callable[[], None] | None = None)
 
 
 def trust(path: Path, file: WeightFile) -> None:
-    """Notes that a file has just been compared with the published one."""
+    """Records that a file was just compared with the published one."""
     _verdicts[(*stamp(path), file)] = True
 
 
 def difference(path: Path, file: WeightFile, tick: Callable[[], None] | None = None) -> str | None:
-    """The difference of a file from the published one, in words; None if nothing known differs. `tick` is called between pieces."""
+    """Describes how a file differs from the published one; None if it does not. `tick` is called between chunks."""
     size = path.stat().st_size
     if file.size is not None and size != file.size:
         return f"it has {size} bytes, the published file {file.size}"
@@ -82,7 +82,7 @@ def difference(path: Path, file: WeightFile, tick: Callable[[], None] | None = N
 
 
 def sha256_of(path: Path, tick: Callable[[], None] | None = None) -> str:
-    """A file's hex digest."""
+    """A file's sha256 in hex."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(2**22):
@@ -93,10 +93,10 @@ def sha256_of(path: Path, tick: Callable[[], None] | None = None) -> str:
 
 
 def structure_problem(path: Path, tick: Callable[[], None] | None = None) -> str | None:
-    """The reason why a file cannot be read as weights, beginning with "it" ("it is cut short", "it is a web page"); None if it can.
+    """Why a file cannot be read as weights, beginning with "it" ("it is cut short", "it is a web page"); None if it can.
 
-    Only names and shapes are read: the header of safetensors, and of PyTorch's files the pickle. `tick` is called about ten times a
-    second meanwhile; it may raise to stop.
+    Reads only names and shapes: the header of safetensors, the pickle of PyTorch files. `tick` is called about ten times a second
+    meanwhile; it may raise to stop.
     """
     if tick is None:
         return _structure_problem(path)
@@ -124,13 +124,13 @@ def _begins_as_safetensors(path: Path) -> bool:
 def _is_whole_safetensors(path: Path) -> bool:
     from safetensors import SafetensorError, safe_open
 
-    with suppress(SafetensorError), safe_open(str(path), "np") as opened:  # it compares the header's end with the file's
+    with suppress(SafetensorError), safe_open(str(path), "np") as opened:  # compares the header with the file's length
         return bool(opened.keys())
     return False
 
 
 def seems_usable(path: Path) -> bool:
-    """As `is_usable`, by the index of the file alone and without torch: of PyTorch's files, what is in them is not looked at."""
+    """A fast `is_usable` without torch: checks only the file's index, and not the content of PyTorch files."""
     try:
         with path.open("rb") as stream:
             begins = stream.read(4)
@@ -142,9 +142,9 @@ def seems_usable(path: Path) -> bool:
 
 
 def is_usable(path: Path, tick: Callable[[], None] | None = None) -> bool:
-    """True if a file on this computer can be read as weights; one that cannot is named in the log, once, and left alone.
+    """Whether a file can be read as weights; if not, logs why, once.
 
-    `tick` is as of `structure_problem`.
+    `tick` is as in `structure_problem`.
     """
     try:
         key = stamp(path)
@@ -159,7 +159,7 @@ def is_usable(path: Path, tick: Callable[[], None] | None = None) -> bool:
 
 
 def stamp(path: Path) -> tuple[str, int, int]:
-    """The path, time of change and length of a file, one of which changes when the file does."""
+    """Path, modification time and size of a file: a key that changes with the file."""
     stat = path.stat()
     return str(path), stat.st_mtime_ns, stat.st_size
 

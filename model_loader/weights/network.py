@@ -1,4 +1,4 @@
-"""What servers answer: the headers of their responses, and exceptions of requests, with messages that name the cause."""
+"""Parses responses of servers and explains network errors."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class NetworkError(OSError):
 
 
 class RefusalError(NetworkError):
-    """The server answered with a status of failure.
+    """The server answered with an HTTP error.
 
     Attributes:
         status: The HTTP status.
-        retry_after: The header Retry-After, where there is one.
-        authorized: Whether the request carried a token or a password.
+        retry_after: The Retry-After header, if any.
+        authorized: Whether the request carried credentials.
     """
 
     def __init__(self, status: int, reason: str, retry_after: str | None = None, *, authorized: bool = False) -> None:
@@ -48,15 +48,15 @@ class RefusalError(NetworkError):
 
 
 class AddressError(OSError):
-    """An address, or one that a server redirects to, is not requested; the message says why."""
+    """An address, or a redirect's target, is not allowed; the message says why."""
 
 
 class ServerBusyError(OSError):
-    """The server asks to wait longer than a download does."""
+    """The server requests a longer wait than a download allows."""
 
 
 class SettingError(OSError):
-    """A variable of the environment has a value that cannot be used; the message says which, and what is accepted."""
+    """An environment variable has an invalid value; the message names it and the accepted values."""
 
 
 class TokenError(OSError):
@@ -64,20 +64,20 @@ class TokenError(OSError):
 
 
 class UnexpectedContentError(OSError):
-    """The server offers something else than the file that was asked for."""
+    """The server offers something other than the requested file."""
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception, what caused it, what caused that, ..."""
+    """An exception and its chain of causes."""
     while error is not None:
         yield error
         context = None if error.__suppress_context__ else error.__context__
-        # urllib3 hands on some errors as an argument alone
+        # urllib3 passes some errors only as an argument
         error = error.__cause__ or context or next((each for each in error.args if isinstance(each, BaseException)), None)
 
 
 def plain_reason(error: BaseException) -> str:
-    """The first cause of a failed request as a person would say it; the library's own words where nothing better is known."""
+    """The root cause of a failed request in plain words; else the library's message."""
     cause = error
     for cause in causes(error):
         if isinstance(cause, NetworkError):
@@ -94,13 +94,13 @@ def plain_reason(error: BaseException) -> str:
 
 
 def without_credentials(text: str) -> str:
-    """A text with neither the name and password of any address in it nor the signature of its query."""
+    """A text whose addresses are stripped of credentials and query strings."""
     without_name = re.sub(r"(\w+://)\S*@", r"\1", text)
     return re.sub(r"(\w+://[^\s?]+)\?[^\s'\"]*", r"\1", without_name)
 
 
 def in_one_line(error: BaseException) -> str:
-    """An exception's own words without line breaks, as much of them as a line of a log can hold."""
+    """An exception's message in one line, truncated for the log."""
     words = " ".join(str(error).split()) or type(error).__name__
     return words if len(words) <= _LONGEST_LINE else words[: _LONGEST_LINE - 3] + "..."
 
@@ -109,24 +109,24 @@ if TYPE_CHECKING:
     from requests import Response
 
 LONGEST_WAIT = 60.0
-"""Seconds that a busy server may ask to wait."""
+"""Longest wait, in seconds, that a busy server may request."""
 _MESSAGES = {"text/html": "a web page (HTML)", "application/json": "a message (JSON)"}
 
 
 class WrongRangeError(NetworkError):
-    """The server continues with something else than the rest of the partial file."""
+    """The server does not continue with the rest of the partial file."""
 
 
 @dataclass(frozen=True)
 class Offer:
-    """The headers of a file that a server offers.
+    """A server's description of a file.
 
     Attributes:
-        url: The address that was asked, without credentials.
-        size: Bytes of the whole file; None where the server does not say.
-        etag: The server's name for this very content, without its quotes; None where it has none or only a weak one.
-        sha256: Hex digest, where a hub names the content by it.
-        commit: The commit of the hub's repository that the file is from.
+        url: The requested address, without credentials.
+        size: Bytes of the whole file; None if not stated.
+        etag: Without quotes; None if absent or weak.
+        sha256: Hex digest, if a hub states it.
+        commit: The commit in the hub's repository.
     """
 
     url: str
@@ -137,20 +137,20 @@ class Offer:
 
 
 def read_offer(response: Response, url: str, start: int, known: tuple[str, str]) -> tuple[Offer, int]:
-    """Reads the headers of a response, and of the redirects that led to it.
+    """Reads the headers of a response and its redirects.
 
     Args:
-        response: Of the last server that was asked.
-        url: The address that was asked first, without credentials.
-        start: The byte that was asked for.
-        known: The ETag and the hub's sha256 of the bytes before it, each empty where there is none.
+        response: The final response.
+        url: The first requested address, without credentials.
+        start: The requested first byte.
+        known: ETag and hub sha256 of the bytes before it, each empty if unknown.
 
     Returns:
-        The offer, and the byte of the file that the body begins with.
+        The offer, and the file offset of the body.
 
     Raises:
-        UnexpectedContentError: A web page, JSON, compressed content, or another size than the hub said.
-        WrongRangeError: Something else than the rest of the partial file.
+        UnexpectedContentError: A web page, JSON, compressed content, or another size than the hub's.
+        WrongRangeError: Not the rest of the partial file.
     """
     headers = response.headers
     continued = response.status_code == HTTPStatus.PARTIAL_CONTENT
@@ -169,7 +169,7 @@ def read_offer(response: Response, url: str, start: int, known: tuple[str, str])
     if size is not None and stated != size:
         raise UnexpectedContentError(f"it sends {size} bytes of a file that has {stated}")
     etag, commit = headers.get("ETag", ""), _of_first(response, "X-Repo-Commit")
-    # a hub names what it keeps in large-file storage by its sha256; on other servers an ETag may be anything
+    # a hub names large files by their sha256; other servers' ETags may be anything
     digest = _of_first(response, "X-Linked-Etag") or (commit and etag.removeprefix("W/").strip('"'))
     offer = Offer(
         url=url,
@@ -184,12 +184,12 @@ def read_offer(response: Response, url: str, start: int, known: tuple[str, str])
 
 
 def parsed_number(value: str | None) -> int | None:
-    """The number that a header states; None where there is none, or one of more digits than any file's size has."""
+    """A header's number; None if absent or longer than any file size."""
     return int(value) if value and re.fullmatch(r"\s*[0-9]{1,18}\s*", value) else None
 
 
 def requested_wait(error: BaseException) -> float | None:
-    """Seconds that a refusal asks for by its Retry-After, a number or a date; None where it asks for none.
+    """Seconds to wait by a refusal's Retry-After, a number or a date; None if absent.
 
     Raises:
         ServerBusyError: More than `LONGEST_WAIT`.
@@ -199,7 +199,7 @@ def requested_wait(error: BaseException) -> float | None:
     if value and seconds is None:
         try:
             seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except (ValueError, TypeError, OverflowError, OSError):  # no date, or one that this system's clock does not have
+        except (ValueError, TypeError, OverflowError, OSError):  # no date, or out of the clock's range
             return None
     if seconds is None:
         return None
@@ -210,7 +210,7 @@ def requested_wait(error: BaseException) -> float | None:
 
 
 def _of_first(response: Response, name: str) -> str:
-    """A header of the first response that has it: the hub's own, before it redirects to where the bytes are."""
+    """A header of the first response that has it: the hub's own, before it redirects to storage."""
     headers = (each.headers[name] for each in (*response.history, response) if each.headers.get(name))
     return next(headers, "").removeprefix("W/").strip('"')
 

@@ -1,7 +1,7 @@
-"""Reads PyTorch weights files, zip archives or the format before 2020, without running code in them; tensors are memory-mapped.
+"""Reads PyTorch weights files (zip archives, or the format before 2020) without running their code; tensors are memory-mapped.
 
-A pickle is a program. torch's own reader with `weights_only` does not do: it hashes whatever is a key, so that a file crashes it or never
-ends, it reads all numbers of old files for their shapes alone, and torch 2.7 to 2.9 let files corrupt memory (CVE-2026-24747).
+A pickle is a program. torch's own reader with `weights_only` is not enough: it hashes any dictionary key, so that a file can crash or hang
+it, it reads all data of old files even for shapes alone, and with torch 2.7 to 2.9 files can corrupt memory (CVE-2026-24747).
 """
 
 from __future__ import annotations
@@ -27,37 +27,37 @@ from torch import Tensor
 from ...annotators.specs.base import printable
 
 _MAX_PICKLE = 2**22
-"""Bytes. A state dict takes about 120 a tensor."""
+"""Bytes. A state dict takes about 120 per tensor."""
 _MAX_AXES = 64
 _MAX_NAME = 1000
 _MAX_KEY = 2**60
-"""From about here on Python gives different integers the same hash, with which a dictionary of n of them takes n^2 steps."""
+"""From about here on, Python hashes different integers alike: a dictionary of n of them takes n^2 steps."""
 _MAX_ARGUMENTS = 16
 _MAX_NUMBERS = 2**60
 _MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
 """Of the old format."""
 _COUNT = struct.Struct("<q")
-"""Before the numbers of an old file's storage."""
+"""Precedes the data of a storage in old files."""
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
-"""Before the content of a zip's entry: a signature, and the lengths of the name and of the extra field that follow."""
+"""Precedes the content of a zip entry: a signature, and the lengths of the name and extra field that follow."""
 _ALIGNMENT = 64
-"""Bytes: torch's own, in memory and in the zip archives that it writes."""
+"""In bytes: torch's alignment, in memory and in the zip archives that it writes."""
 
 
 class NotWeightsError(ValueError):
-    """A file that holds something else than weights; the message says what, in words that begin with "is"."""
+    """A file that does not hold weights; the message continues "is ..."."""
 
 
 class PickleError(ValueError):
-    """A pickle that holds no state dict as torch.save writes it; the message says what it does instead, in words that begin with "it"."""
+    """A pickle that is not a state dict by torch.save; the message continues "it ..."."""
 
 
 class DamagedPickleError(PickleError):
-    """A pickle that ends early, or that makes no sense."""
+    """A truncated or malformed pickle."""
 
 
 class UnsafePickleError(PickleError):
-    """A pickle that would call what no state dict needs; `name` is the function or class, with its module."""
+    """A pickle that calls something no state dict needs; `name` is the function or class, with its module."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"it would call {name}")
@@ -65,23 +65,23 @@ class UnsafePickleError(PickleError):
 
 
 class OtherTensor(NamedTuple):
-    """A tensor that is no plain view of a storage; `kind` says what, in words."""
+    """A tensor that is not a plain view of a storage; `kind` describes it."""
 
     kind: str
 
 
 class _Other:
-    """An object that no weights are made of: a set, a device, a complex number."""
+    """An object that does not belong in weights: a set, a device, a complex number."""
 
 
 class _Name(NamedTuple):
-    """A class or function that a pickle names. Nothing is imported."""
+    """The name of a class or function in a pickle; it is not imported."""
 
     name: str
 
 
 class _Storage(NamedTuple):
-    """The numbers of tensors; in old files those of a part of them, from number `start` on."""
+    """A storage; in old files the part that begins at element `start`."""
 
     content: torch.UntypedStorage
     dtype: torch.dtype
@@ -89,25 +89,25 @@ class _Storage(NamedTuple):
 
 
 def is_possible_shape(shape: Sequence[int]) -> bool:
-    """True if a tensor can have this shape: torch counts axes and numbers with integers of its own, also of tensors that are empty."""
+    """Whether torch allows this shape: it counts axes and elements in fixed-size integers, even of empty tensors."""
     return len(shape) <= _MAX_AXES and math.prod(max(side, 1) for side in shape) < _MAX_NUMBERS
 
 
 def read_torch_file(path: Path, device: str = "cpu") -> Any:
-    """Reads what was saved: dictionaries, lists, tuples, strings, numbers and tensors; other objects are not built.
+    """Reads dictionaries, lists, tuples, strings, numbers and tensors; other objects are not built.
 
     Args:
         path: The file.
-        device: "cpu", where tensors are read from the disk when they are touched (all at once from the old format), and writing to them
-            leaves the file as it is; or "meta", for names, shapes and dtypes alone.
+        device: "cpu": tensors are read from disk on first access (at once for the old format), and writing to them does not change the
+            file. "meta": names, shapes and dtypes only.
 
     Returns:
-        It; special tensors (sparse, quantised, ...) as `OtherTensor`.
+        The saved object; special tensors (sparse, quantised, ...) as `OtherTensor`.
 
     Raises:
-        NotWeightsError: Another zip archive, TorchScript, a packed one, or a machine's whose bytes have the other order.
-        PickleError: It would call what is not known here, is damaged, uses what no state dict needs, or has not the numbers it claims.
-        OSError: It cannot be read.
+        NotWeightsError: Another zip archive, TorchScript, a compressed archive, or another byte order.
+        PickleError: The pickle calls something unknown, is damaged, uses opcodes that no state dict needs, or lacks data that it claims.
+        OSError: The file cannot be read.
     """
     with path.open("rb") as stream:
         mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
@@ -120,7 +120,7 @@ def read_torch_file(path: Path, device: str = "cpu") -> Any:
 
 
 def _forget_values(error: BaseException | None) -> None:
-    """Lets go of the file that an error's functions have mapped: Windows neither moves nor deletes it meanwhile."""
+    """Releases the mapped file from the error's frames: Windows can neither move nor delete it otherwise."""
     while error:
         traceback.clear_frames(error.__traceback__)
         error = error.__context__
@@ -153,18 +153,18 @@ def _storage_in_zip(
         return torch.UntypedStorage(len(record), device="meta")
     if key not in storages:
         part = file[record.start : record.stop]
-        storages[key] = part.clone() if record.start % _ALIGNMENT else part  # numbers of archives that another program packed
+        storages[key] = part.clone() if record.start % _ALIGNMENT else part  # unaligned, in archives repacked by another program
     return storages[key]
 
 
 def _records(stream: BinaryIO, mapped: mmap.mmap) -> dict[str, range]:
-    """The place of each entry of a zip archive, by its name without the folder that all are in."""
+    """The byte range of each zip entry, by its name without the common folder."""
     try:
         with zipfile.ZipFile(stream) as archive:
             entries = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:  # the last: an index of a later version, or a damaged one
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:  # the last: a later zip version, or damage
         raise DamagedPickleError("it is a PyTorch (zip) file without the index at its end") from error
-    # `orig_filename` is the name that stands in the index; `filename` may be another one, from a field that PyTorch does not read
+    # `orig_filename` is the name in the index; `filename` may come from a field that PyTorch ignores
     names = [entry.orig_filename for entry in entries]
     folders = [name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
     if not folders:
@@ -182,7 +182,7 @@ def _records(stream: BinaryIO, mapped: mmap.mmap) -> dict[str, range]:
         )
     inside = [entry for entry in entries if entry.orig_filename.startswith(folders[0])]
     records = {entry.orig_filename.removeprefix(folders[0]): _content(entry, mapped) for entry in inside}
-    # What lies in several entries could be copied as often: a small file would fill the memory.
+    # Overlapping entries could be copied many times over: a small file would fill the memory.
     places = sorted((record.start, record.stop) for record in records.values() if record)
     if any(start < stop for (_, stop), (start, _) in pairwise(places)):
         raise NotWeightsError("is a zip archive whose entries overlap; get the original file")
@@ -190,7 +190,7 @@ def _records(stream: BinaryIO, mapped: mmap.mmap) -> dict[str, range]:
 
 
 def _content(entry: zipfile.ZipInfo, mapped: mmap.mmap) -> range:
-    """The bytes of the file that are an entry's content."""
+    """The byte range of an entry's content."""
     begin = entry.header_offset + _LOCAL_HEADER.size
     if entry.header_offset >= 0 and begin <= len(mapped):
         signature, name, extra = _LOCAL_HEADER.unpack_from(mapped, entry.header_offset)
@@ -218,7 +218,7 @@ def _read_old(mapped: mmap.mmap, device: str) -> Any:
         return content
 
     magic = _Unpickler(stream, storage).load()
-    if not isinstance(magic, int) or magic != _MAGIC:  # a tensor would be compared number by number
+    if not isinstance(magic, int) or magic != _MAGIC:  # comparing a tensor would take long
         raise PickleError("it is a pickle that torch.save did not write")
     version, machine = (_Unpickler(stream, storage).load() for _ in range(2))
     if not isinstance(version, int) or version != _VERSION or not isinstance(machine, dict):
@@ -234,7 +234,7 @@ def _read_old(mapped: mmap.mmap, device: str) -> Any:
         end = begin + _COUNT.size + content.nbytes()
         if end > len(mapped) or _COUNT.unpack_from(mapped, begin) != (length,):
             raise DamagedPickleError(f"it says that a tensor has {length} numbers, and does not hold them")
-        if device == "cpu" and length:  # they lie at any byte, and so cannot be used where they are
+        if device == "cpu" and length:  # unaligned, so they cannot be mapped
             content.copy_(file[begin + _COUNT.size : end])
         begin = end
     return saved
@@ -244,37 +244,37 @@ _OTHER_ORDER = "was saved on a machine whose bytes have the other order; save it
 
 
 class _Steps(dict[int, Callable[[Any], None]]):
-    """The steps of pickles that are followed."""
+    """The opcodes that are supported."""
 
     def __missing__(self, code: int) -> NoReturn:
         name = next((step.name for step in pickletools.opcodes if step.code == chr(code)), f"{code}")
         raise PickleError(f"it uses the step {name}, which no state dict needs")
 
 
-_PYTHONS_OWN: Any = pickle._Unpickler  # the compiled one hashes whatever is a key
+_PYTHONS_OWN: Any = pickle._Unpickler  # the C version hashes any key
 _STEPS = (
     "PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT "
     "BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 "
     "EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT "
     "BINPUT LONG_BINPUT MEMOIZE BINGET LONG_BINGET GLOBAL STACK_GLOBAL BINPERSID"
 )
-"""Those of Python's unpickler that neither call, import nor hash anything."""
+"""Opcodes of Python's unpickler that neither call, import nor hash anything."""
 _SENSELESS = (
     *(LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError, EOFError),
     *(pickle.PickleError, struct.error),
 )
-"""Errors of steps that cannot be followed."""
+"""Errors of opcodes that cannot be executed."""
 
 
 class _Unpickler(_PYTHONS_OWN):
     """Builds dictionaries, lists, tuples, strings, numbers and tensors.
 
-    It imports nothing, calls only the stand-ins of `_CALLS`, hashes only short strings and integers, and does not recurse, so that time
-    and memory grow with the length of the pickle alone.
+    It imports nothing, calls only the stand-ins in `_CALLS`, hashes only short strings and integers, and does not recurse: time and memory
+    are linear in the pickle's length.
 
     Args:
-        stream: Stands where the pickle begins; afterwards, at the byte behind it.
-        storage: Gives the numbers of a storage by its key, length and dtype.
+        stream: Positioned at the pickle; afterwards just behind it.
+        storage: Returns a storage by key, length and dtype.
     """
 
     def __init__(self, stream: BytesIO, storage: Callable[[str, int, torch.dtype], torch.UntypedStorage]) -> None:
@@ -298,10 +298,10 @@ class _Unpickler(_PYTHONS_OWN):
         return _Name(f"{_RENAMED.get(module, module)}.{name}")
 
     def persistent_load(self, pid: Any) -> _Storage:
-        """The storage of ("storage", class, key, device, length), in old files with (key, start, length) of a part."""
+        """The storage of ("storage", class, key, device, length); old files append (key, start, length) of a part."""
         if not isinstance(pid, tuple) or len(pid) < 4:
             raise TypeError("an unknown persistent id")
-        if isinstance(pid[1], _Name):  # a whole network, with its source code
+        if isinstance(pid[1], _Name):  # a pickled network with its source code
             raise UnsafePickleError(pid[1].name)
         word, dtype, key, _device, length, *part = pid
         is_named = word == "storage" and isinstance(dtype, torch.dtype) and isinstance(key, str) and len(key) <= _MAX_NAME
@@ -317,7 +317,7 @@ class _Unpickler(_PYTHONS_OWN):
         self.stack[-1] = _call(function, arguments)
 
     def load_build(self) -> None:
-        """Attributes of an object: of a state dict its versions, of a tensor what somebody noted on it."""
+        """Ignores an object's attributes: a state dict's version numbers, notes on a tensor."""
         self.stack.pop()
 
     def load_setitem(self) -> None:
@@ -344,7 +344,7 @@ class _Unpickler(_PYTHONS_OWN):
             pickle.SETITEMS[0]: load_setitems,
             pickle.EMPTY_SET[0]: load_empty_set,
             pickle.ADDITEMS[0]: load_additems,
-            # Python's own step fills memory of the length that a file claims before it reads
+            # Python's own opcode allocates the claimed length before reading
             pickle.BYTEARRAY8[0]: _PYTHONS_OWN.load_binbytes8,
         }
     )
@@ -356,7 +356,7 @@ def _update(target: Any, pairs: Sequence[Any]) -> None:
     for key, value in pairs:
         if type(key) not in (str, int):
             raise PickleError(f"it has a {type(key).__name__} as a dictionary's key; accepted are strings and integers")
-        if isinstance(key, str) and len(key) > _MAX_NAME:  # as often as it is looked up, it is compared
+        if isinstance(key, str) and len(key) > _MAX_NAME:  # each lookup compares the whole key
             raise PickleError(f"it has a dictionary's key of {len(key)} characters; accepted are {_MAX_NAME}")
         if isinstance(key, int) and abs(key) >= _MAX_KEY:
             raise PickleError(f"it has a dictionary's key of {key.bit_length()} bits; accepted are integers of {_MAX_KEY.bit_length() - 1}")
@@ -364,7 +364,7 @@ def _update(target: Any, pairs: Sequence[Any]) -> None:
 
 
 def _call(function: Any, arguments: Any) -> Any:
-    """Calls the stand-in of a function that is named."""
+    """Calls the stand-in of a named function."""
     if not isinstance(function, _Name) or not isinstance(arguments, tuple) or len(arguments) > _MAX_ARGUMENTS:
         raise TypeError("a call of what is no function")
     if stand_in := _CALLS.get(function.name):
@@ -382,7 +382,7 @@ def _ordered_dictionary(pairs: Any = ()) -> dict[Any, Any]:
     entries: dict[Any, Any] = {}
     if pairs:  # as Python 2 wrote it
         _update(entries, pairs)
-        pairs.clear()  # a list could be used again and again
+        pairs.clear()  # else a list could be reused endlessly
     return entries
 
 
@@ -413,14 +413,14 @@ def _tensor(
 
 
 def _tensor_of_dtype(storage: Any, offset: Any, shape: Any, strides: Any, _grad: Any, _hooks: Any, dtype: Any, *more: Any) -> Any:
-    """A tensor of a dtype that has no storage class of its own."""
+    """A tensor of a dtype without a storage class."""
     if not isinstance(dtype, torch.dtype):
         raise TypeError("a tensor of an unknown dtype")
     return _tensor(storage, offset, shape, strides, metadata=any(more), dtype=dtype)
 
 
 def _tensor_of_class(function: Any, _class: Any, arguments: Any, _attributes: Any) -> Any:
-    """A tensor with attributes, or of a class of its own."""
+    """A tensor with attributes, or of a subclass."""
     return _call(function, arguments)
 
 
@@ -433,7 +433,7 @@ def _other(*_: Any) -> _Other:
 
 
 _RENAMED = {"__builtin__": "builtins", "torch.tensor": "torch._tensor"}
-"""Modules that had other names in Python 2 and in torch before 1.9."""
+"""Names of modules in Python 2 and in torch before 1.9, and today's."""
 _REBUILD = "torch._utils._rebuild_"
 _CALLS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _ordered_dictionary,
@@ -447,11 +447,11 @@ _CALLS: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("collections.Counter", "builtins.set", "builtins.complex", "builtins.bytearray", "_codecs.encode"), _other),
     **dict.fromkeys(("torch.device", "torch.serialization._get_layout"), _other),
 }
-"""Functions that are called in state dicts as torch.save writes them, and their stand-ins here."""
+"""Functions that torch.save's state dicts call, and their stand-ins."""
 _STORAGES = {
     **{f"{name}Storage": getattr(torch, name.lower()) for name in ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Bool")},
     **{"CharStorage": torch.int8, "ByteStorage": torch.uint8, "UntypedStorage": torch.uint8},
     **{"ComplexFloatStorage": torch.complex64, "ComplexDoubleStorage": torch.complex128},
     **{f"Q{name}Storage": getattr(torch, f"q{name.lower()}") for name in ("Int8", "UInt8", "Int32")},
 }
-"""The dtypes of torch's classes, which are in `torch`, `torch.cuda` or `torch.storage`."""
+"""Dtypes by torch's storage class, in `torch`, `torch.cuda` or `torch.storage`."""

@@ -1,4 +1,4 @@
-"""Transfers one file from a server: resumable, and cancelled at once whatever it waits for."""
+"""Downloads one file: resumable, and cancellable at any moment."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ from .waiting import Background
 logger = logging.getLogger(__name__)
 
 FIRST_PAUSE = 1.0
-"""Seconds before the first new attempt; each further one waits twice as long."""
+"""Seconds before the first retry; doubles each time."""
 _ATTEMPTS = 5
 
 Report = Callable[[int, int], None]
 
 
 def fetch(request: Request, part: Path, report: Report, accept: Callable[[Offer], None]) -> Offer:
-    """Downloads an address into a file, from where an earlier attempt left it.
+    """Downloads an address into a file, continuing a partial download.
 
-    A connection that breaks is taken up again; an attempt that went on and came further does not count. What arrived stays in `part` when
-    the network fails for good or the caller stops, with the content's name beside it, and the next call goes on from there.
+    Reconnects when a connection breaks; attempts that made progress do not count as failures. If the network fails for good or the caller
+    stops, `part` keeps the data, with its ETag beside it, and the next call continues.
 
     Args:
-        request: What to fetch.
-        part: The file to fill; it is complete when this returns.
-        report: Called with (bytes there, bytes in all or 0) at least ten times a second, whatever is waited for; may raise to stop.
-        accept: Called with the server's offer before its first byte is kept; raises to refuse it.
+        request: The request.
+        part: The file to fill; complete when this returns.
+        report: Called with (bytes done, total bytes or 0) at least ten times a second, whatever it waits for; may raise to stop.
+        accept: Called with the server's offer before the first byte is written; raises to refuse it.
 
     Returns:
-        What the server said of the file.
+        The server's description of the file.
 
     Raises:
-        UnexpectedContentError: The server offers a web page, JSON, or another size than the hub said, or sends too much or never all.
-        AddressError: An address that is not https, or that is malformed.
+        UnexpectedContentError: A web page, JSON, another size than the hub's, too many bytes, or repeatedly too few.
+        AddressError: The address is malformed or not https.
         TokenError: The user's token cannot be read, or is malformed.
-        SettingError: A time-out or a proxy in the environment cannot be used.
-        ServerBusyError: The server asks to wait for longer than `network.LONGEST_WAIT`.
-        NetworkError: The network or the server failed; `RefusalError` where it answered with a status of failure.
-        TimeoutError: No answer in all the time that the time-outs allow.
-        OSError: The disk's: also where a file of unknown size would leave less than `KEPT_FREE`.
+        SettingError: An invalid timeout or proxy in the environment.
+        ServerBusyError: The server requests a wait beyond `network.LONGEST_WAIT`.
+        NetworkError: The network or the server failed; `RefusalError` for HTTP errors.
+        TimeoutError: No answer within the timeouts.
+        OSError: Disk errors; also if a file of unknown size would leave less than `KEPT_FREE`.
     """
     attempts, timeouts = _Attempts(part, _size(part)), Timeouts.from_environment()
     deadline, has_connected = time.monotonic() + timeouts.connect, False
@@ -61,7 +61,7 @@ def fetch(request: Request, part: Path, report: Report, accept: Callable[[Offer]
             wait = requested_wait(error)
             most = _ATTEMPTS if attempts.received or wait is not None else 2
             has_connected = has_connected or getattr(error, "connected", False)
-            in_time = has_connected or time.monotonic() < deadline  # who has no network at all shall not wait for long
+            in_time = has_connected or time.monotonic() < deadline  # without any network, the user should not wait long
             if not getattr(error, "temporary", True) or attempts.failures >= most or not in_time:
                 raise
             wait = FIRST_PAUSE * 2 ** (attempts.failures - 1) if wait is None else wait
@@ -70,7 +70,7 @@ def fetch(request: Request, part: Path, report: Report, accept: Callable[[Offer]
 
 
 def pause(seconds: float, tick: Callable[[], None]) -> None:
-    """Waits, with `tick` called ten times a second so that it can stop the wait by raising."""
+    """Sleeps, calling `tick` ten times a second; `tick` may raise to stop."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         tick()
@@ -78,21 +78,21 @@ def pause(seconds: float, tick: Callable[[], None]) -> None:
 
 
 def discard(part: Path) -> None:
-    """Removes an unfinished download."""
+    """Removes a partial download."""
     part.unlink(missing_ok=True)
     _etag_file(part).unlink(missing_ok=True)
 
 
 @dataclass
 class _Attempts:
-    """The progress of the attempts at one file.
+    """State of the attempts at one file.
 
     Attributes:
-        part: The file that they fill.
-        furthest: The most bytes that any of them reached.
-        start: The byte that the current one continues from; None before its server said so.
-        failures: How many in a row brought the file no further.
-        received: Whether any of them brought anything.
+        part: The file to fill.
+        furthest: The most bytes that any attempt reached.
+        start: The offset that the current attempt continues from; None before the server's answer.
+        failures: Number of attempts in a row without progress.
+        received: Whether any attempt received data.
     """
 
     part: Path
@@ -104,11 +104,11 @@ class _Attempts:
     def note(self, error: Exception) -> None:
         """Counts an attempt that broke off.
 
-        One that goes on from where the last ended and comes further is no failure. One that begins anew is: a server that cannot go on
-        and always hangs up would be asked for ever.
+        An attempt that continues the last one and makes progress is no failure. One that starts over is: otherwise a server that cannot
+        resume and always hangs up would be retried forever.
 
         Raises:
-            UnexpectedContentError: It began anew and ended at the same byte as one before: there is no more to come.
+            UnexpectedContentError: It started over and ended at the same byte as before: the file ends there.
         """
         there = _size(self.part)
         came = self.start is not None and there > self.start
@@ -134,7 +134,7 @@ def _fetch_once(request: Request, attempts: _Attempts, report: Report, accept: C
     with Background(exchange(request, there if any(known) else 0, known, timeouts)) as answer:
         try:
             answer.get(*until(timeouts.connect, f"no connection to {host}"))
-            # requests has time-outs for each step but the look-up of the name; this is one for all of them
+            # requests has timeouts for each step but name resolution; this one covers all
             offer, start = answer.get(*until(timeouts.connect + timeouts.read, f"{host} did not answer"))
         except NetworkError as error:
             if isinstance(error, WrongRangeError) or getattr(error, "status", None) == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -157,17 +157,17 @@ def _fetch_once(request: Request, attempts: _Attempts, report: Report, accept: C
                     tick()
             except NetworkError as error:
                 raise NetworkError(f"{error} after {there}{f' of {size}' if size else ''} bytes", temporary=error.temporary) from error
-    if size is not None and there != size:  # urllib3 1.26 says nothing
+    if size is not None and there != size:  # urllib3 1.26 does not report this
         raise NetworkError(f"the connection closed after {there} of {size} bytes")
     return offer
 
 
 def _check_room(part: Path, there: int, size: int | None) -> None:
-    """Ends a body that does not end by itself.
+    """Stops a body that exceeds its limits.
 
     Raises:
         UnexpectedContentError: It is longer than the file.
-        OSError: ENOSPC, where nobody knows how long it is and the disk is nearly full.
+        OSError: ENOSPC: its length is unknown and the disk is nearly full.
     """
     if size is not None and there > size:
         raise UnexpectedContentError(f"it sends more than the {size} bytes that the file has")
@@ -180,7 +180,7 @@ def _etag_file(part: Path) -> Path:
 
 
 def _read_names(part: Path) -> tuple[str, str]:
-    """The server's ETag and the hub's sha256 of what is in `part`, each empty where there is none."""
+    """ETag and hub sha256 of the data in `part`, each empty if unknown."""
     try:
         lines = [line.strip().strip('"') for line in _etag_file(part).read_text(encoding="latin-1").splitlines()]
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Waiting that can be cancelled: for work in a thread, and for a lock that another process holds."""
+"""Cancellable waiting: for work in a thread, and for a lock of another process."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _AHEAD = 32
 
 
 class Background:
-    """An iterator that runs in a thread of its own.
+    """Runs an iterator in a thread.
 
-    The caller can leave while the iterator is busy (it looks up a name, it waits for a connection). Nobody waits for it then: as soon as
-    it has its next item, the thread finds the caller gone and closes the iterator.
+    The caller can leave while the iterator is busy, as in name resolution or a connect. At its next item, the thread notices and closes the
+    iterator.
     """
 
     def __init__(self, items: Iterator[Any]) -> None:
@@ -38,13 +38,13 @@ class Background:
         """The next item; None at the end.
 
         Args:
-            tick: Called about ten times a second while nothing comes; may raise to stop.
-            until: How long to wait, by `time.monotonic`.
-            complaint: What to say when it has not come by then.
+            tick: Called about ten times a second while waiting; may raise to stop.
+            until: Deadline, on the clock of `time.monotonic`.
+            complaint: The message after the deadline.
 
         Raises:
-            TimeoutError: Nothing came in time.
-            BaseException: What the iterator raised.
+            TimeoutError: The deadline passed.
+            BaseException: Any exception of the iterator.
         """
         while True:
             with suppress(queue.Empty):
@@ -63,10 +63,10 @@ class Background:
                     break
             else:
                 self._put(None, None)
-        except BaseException as error:  # noqa: BLE001  it is raised where the caller waits
+        except BaseException as error:  # raised again in the waiting thread
             self._put(None, error)
         finally:
-            self._items.close()  # pyright: ignore[reportAttributeAccessIssue]  the iterators given are generators
+            self._items.close()  # pyright: ignore[reportAttributeAccessIssue]  the iterators are generators
 
     def _put(self, item: Any, error: BaseException | None) -> bool:
         while not self._left.is_set():
@@ -81,14 +81,14 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def locked(path: Path, work: str, tick: Callable[[], object]) -> Iterator[None]:
-    """Holds a lock that all processes of this machine share.
+    """Holds a lock shared by all processes of this machine.
 
     Args:
-        path: The lock's file, in a folder that is there.
-        work: What another process is doing while this one waits, for the log.
-        tick: Called five times a second while another process has it; may raise to stop waiting.
+        path: The lock file, in an existing folder.
+        work: What the process that holds the lock is doing, for the log.
+        tick: Called five times a second while waiting; may raise to stop.
     """
-    from ...geometry.files.file_lock import FileLock  # brings torch, which the list of models goes without
+    from ...geometry.files.file_lock import FileLock  # imports torch, which the list of models does not need
 
     lock = FileLock(path)
     if not lock.acquire():
