@@ -22,8 +22,8 @@ class BaeAnnotator(Annotator):
     """BAE.
 
     Convention:
-        Normals in SCANNET axes, the normal map that ControlNet 1.1's normalbae was trained on. Confidence: the concentration ("kappa") of
-        the distribution of normals around the one that is given, from 0.01, without an upper end.
+        Normals in SCANNET axes, as in the normal maps that ControlNet 1.1's normalbae was trained on. Confidence: the concentration
+        ("kappa") of the distribution of normals, from 0.01, unbounded above.
     """
 
     bytes_per_pixel = 2000

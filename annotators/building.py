@@ -1,4 +1,4 @@
-"""Networks built and filled from state dicts, strictly, and the libraries that only some families need."""
+"""Builds networks from state dicts, strictly, and imports the libraries that only some families need."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from .specs.diffusion import DiffusionConfig
 
 
 def count_keys(by_kind: Mapping[str, Iterable[str]]) -> list[str]:
-    """The number of a checkpoint's keys of each kind in words, with the first of them; a kind without keys is left out."""
+    """Phrases that count a checkpoint's keys of each kind, with an example; kinds without keys are omitted."""
     ordered = {kind: sorted(keys) for kind, keys in by_kind.items()}
     return [f"{len(keys)} {kind} keys (first: {printable(keys[0])})" for kind, keys in ordered.items() if keys]
 
 
 def checkpoint_mismatch(expected: StateDict, found: StateDict) -> str | None:
-    """The reason, in words, why `found` cannot be loaded as `expected`; None if it can."""
+    """Why `found` cannot be loaded as `expected`; None if it can."""
     shared = expected.keys() & found.keys()
     differing = sorted(key for key in shared if expected[key].shape != found[key].shape)
     parts = count_keys({"unexpected": found.keys() - expected.keys(), "missing": expected.keys() - found.keys()})
@@ -44,15 +44,15 @@ def checkpoint_mismatch(expected: StateDict, found: StateDict) -> str | None:
 
 
 def fill(network: nn.Module, state: StateDict, complaint: str) -> None:
-    """Gives a network that was built on the meta device its tensors. They are taken as they are, not copied.
+    """Loads a state dict into a network on the meta device, strictly and without copying.
 
     Args:
-        network: A module with no memory behind its parameters and buffers.
-        state: What is to become of them.
-        complaint: The message for a file of other tensors: "not a checkpoint of tiny". The first that differ are added.
+        network: A module whose tensors are on the meta device.
+        state: The state dict.
+        complaint: Prefix of the error, such as "not a checkpoint of tiny"; the first mismatches are added.
 
     Raises:
-        CheckpointError: The tensors are not exactly the network's.
+        CheckpointError: The tensors do not match the network's exactly.
     """
     if mismatch := checkpoint_mismatch(network.state_dict(), state):
         raise CheckpointError(f"{complaint}: {mismatch}")
@@ -60,16 +60,16 @@ def fill(network: nn.Module, state: StateDict, complaint: str) -> None:
 
 
 def build_published(make: Callable[[], PublishedNetwork], state: StateDict, dtype: torch.dtype, complaint: str) -> nn.Module:
-    """A network filled with its authors' checkpoint, strictly, on the CPU.
+    """Builds a network from its authors' checkpoint, strictly, on the CPU.
 
     Args:
-        make: Makes the network; called with torch's meta device.
+        make: Makes the network; called under torch's meta device.
         state: The published state dict.
-        dtype: What the network computes in.
-        complaint: As `fill`.
+        dtype: The dtype to compute in.
+        complaint: As in `fill`.
 
     Raises:
-        CheckpointError: As `fill`.
+        CheckpointError: As for `fill`.
     """
     with torch.device("meta"):
         network = make()
@@ -79,13 +79,13 @@ def build_published(make: Callable[[], PublishedNetwork], state: StateDict, dtyp
     return network
 
 
-# from_pretrained replaces functions of torch.nn.init while it works and puts back what it found: two at once would put back the wrong ones.
+# from_pretrained temporarily replaces functions of torch.nn.init: two threads at once would restore the wrong ones.
 _one_at_a_time = threading.Lock()
 
-# The oldest versions with which the families' tests pass. They are checked where a model needs them, and not when the pack is installed:
-# ComfyUI and other packs may rely on older ones.
+# Oldest versions that pass the families' tests. Checked when a model needs them, not at installation, as ComfyUI and other packs may need
+# older ones.
 _OLDEST = {"transformers": "4.45", "diffusers": "0.33"}
-# What comes with diffusers, and would be upgraded though the installed transformers and others may need the version that is there.
+# Dependencies of diffusers to pin: an upgrade might break transformers and other packages.
 _KEPT = ("huggingface_hub", "safetensors", "numpy", "typing_extensions")
 
 
@@ -93,24 +93,20 @@ def from_transformers(*names: str) -> tuple[Any, ...]:
     """Classes of the transformers library.
 
     Raises:
-        ImportError: The library is absent, too old, or broken by a torchvision that does not fit torch; the message says how to fix it.
+        ImportError: It is missing, too old, or broken by a torchvision that does not match torch; the message says how to fix it.
     """
     return _from_library("transformers", names, how_to_install(f"transformers>={_OLDEST['transformers']}"))
 
 
 def from_diffusers(*names: str) -> tuple[Any, ...]:
-    """Classes of the diffusers library.
-
-    Raises:
-        ImportError: As `from_transformers`.
-    """
+    """Classes of the diffusers library; raises as `from_transformers`."""
     return _from_library("diffusers", names, how_to_install_diffusion())
 
 
 def how_to_install_diffusion() -> str:
-    """The command that installs what the extra `[diffusion]` lists, into the Python that runs here: ComfyUI's own, inside ComfyUI.
+    """The command that installs the extra `[diffusion]` into the running Python; inside ComfyUI that is ComfyUI's own.
 
-    It names packages that are installed with their versions: pip then takes a diffusers that fits them, and leaves them as they are.
+    It pins installed packages to their versions, so that pip picks a diffusers that fits them and leaves them unchanged.
     """
     wanted = [f"diffusers>={_OLDEST['diffusers']}", "scipy>=1.11"]
     for name in _KEPT:
@@ -135,7 +131,7 @@ def _from_library(library: str, names: tuple[str, ...], remedy: str) -> tuple[An
 
 
 def _explain_import_error(library: str, error: BaseException, remedy: str) -> str:
-    """The reason why a library cannot be imported, with what to do; `remedy` is for where it is absent or too old."""
+    """Why a library cannot be imported and what to do; `remedy` is for a missing or outdated library."""
     causes: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None:
@@ -151,23 +147,23 @@ def _explain_import_error(library: str, error: BaseException, remedy: str) -> st
 
 
 def from_state_dict(network_class: Any, config: Any, state: StateDict, model_id: str) -> Any:
-    """A network of the transformers library, filled strictly, and through its from_pretrained: that applies the renamings between versions.
+    """Builds a network of the transformers library, strictly, through from_pretrained, which renames keys between versions.
 
     Args:
-        network_class: A model class of the library (see `from_transformers`), or one derived from it.
+        network_class: A model class of the library (see `from_transformers`), or a subclass.
         config: Its configuration.
-        state: Tensors under the names that files on the hub have. Of torch's meta device they are compared alone, and so is the network.
+        state: Tensors under the hub's names. If they are meta tensors, only names and shapes are compared, and the network is meta too.
         model_id: The model's name, for the message.
 
     Raises:
-        CheckpointError: The tensors are not exactly the network's; the message names the first that differ.
+        CheckpointError: The tensors do not match exactly; the message names the first mismatches.
     """
     known_by_shape = bool(state) and all(value.is_meta for value in state.values())
     if known_by_shape:
         state = _stand_ins(network_class, config, state, model_id)
     try:
         network, report = _fill(network_class, config, state)
-    except ValueError as error:  # version 4 gives up at once where not even the prefix of the keys fits
+    except ValueError as error:  # version 4 raises at once if not even the keys' prefix fits
         raise CheckpointError(
             f"not a checkpoint of {model_id}: its keys (first: {min(state, default=None)}) are another network's"
         ) from error
@@ -179,17 +175,13 @@ def from_state_dict(network_class: Any, config: Any, state: StateDict, model_id:
 
 
 def on_meta_device(network_class: Any, config: Any) -> Any:
-    """A network of the transformers library whose tensors take no memory.
-
-    Args:
-        network_class, config: As in `from_state_dict`.
-    """
+    """A network of the transformers library on the meta device; arguments as in `from_state_dict`."""
     with torch.device("meta"), _NumbersOnCpu():
         return network_class(config)
 
 
 class _NumbersOnCpu(TorchFunctionMode):
-    """Leaves `torch.linspace` on the CPU: older versions of transformers read numbers from one, and on the meta device there are none."""
+    """Keeps `torch.linspace` on the CPU: older versions of transformers read values from it, which meta tensors lack."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
@@ -199,10 +191,10 @@ class _NumbersOnCpu(TorchFunctionMode):
 
 
 def _stand_ins(network_class: Any, config: Any, state: StateDict, model_id: str) -> dict[str, torch.Tensor]:
-    """Tensors of these names and shapes that take no memory, for from_pretrained, which takes none of the meta device.
+    """Memory-free tensors of these names and shapes, as from_pretrained accepts no meta tensors.
 
     Raises:
-        CheckpointError: Too few have the shapes of the network's parameters: from_pretrained would make those, in full, by chance.
+        CheckpointError: Shapes of the network's parameters are missing: from_pretrained would allocate and randomly initialise those.
     """
     network = on_meta_device(network_class, config)
     of_network, of_file = (Counter(tuple(each.shape) for each in tensors) for tensors in (network.parameters(), state.values()))
@@ -215,7 +207,7 @@ def _stand_ins(network_class: Any, config: Any, state: StateDict, model_id: str)
 
 
 def _fill(network_class: Any, config: Any, state: StateDict) -> tuple[Any, dict[str, Any]]:
-    """The network and the library's report, without its log and progress bars."""
+    """The network and the library's loading report, without its log and progress bars."""
     transformers_logging = importlib.import_module("transformers.utils.logging")
     with _one_at_a_time:
         verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
@@ -232,15 +224,15 @@ def _fill(network_class: Any, config: Any, state: StateDict) -> tuple[Any, dict[
 
 
 def build_network(spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> LatentDiffusion:
-    """The parts of a spec, built on the CPU from their state dicts, strictly.
+    """Builds a spec's networks on the CPU from their state dicts, strictly.
 
     Args:
         spec: Its `config` is a `DiffusionConfig`.
-        states: By role: "network" (the UNet), "vae", and "text_encoder" where the UNet takes a prompt.
-        dtype: What it computes in; the VAE in float32 where its values leave float16.
+        states: By role: "network" (the UNet), "vae", and "text_encoder" if the UNet takes a prompt.
+        dtype: The dtype to compute in; a VAE that overflows float16 gets float32.
 
     Raises:
-        CheckpointError: A part is absent, in float8, or of another architecture; the message says which.
+        CheckpointError: A part is missing, in float8, or of another architecture; the message names it.
     """
     config: DiffusionConfig = spec.config
     for role in ("network", "vae", *(("text_encoder",) if config.text_encoder else ())):
@@ -255,10 +247,7 @@ def build_network(spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch
 
 
 def check_network(spec: ModelSpec, states: Mapping[str, StateDict]) -> None:
-    """Refuses the UNet of a spec, and the VAE where the file has one, as `build_network` does; names and shapes are enough.
-
-    Raises:
-        CheckpointError: As `build_network`.
+    """Checks the UNet, and the VAE if the file has one, as `build_network`; names and shapes suffice.
     """
     unet_class, vae_class = from_diffusers("UNet2DConditionModel", "AutoencoderKL")
     for role in states:
@@ -269,13 +258,13 @@ def check_network(spec: ModelSpec, states: Mapping[str, StateDict]) -> None:
 
 
 def prompt_embedding(spec: ModelSpec, state: StateDict) -> Tensor:
-    """(tokens, width) float32: what the text encoder of a spec makes of its prompt.
+    """(tokens, width) float32: the embedding of a spec's prompt by its text encoder.
 
     Raises:
-        CheckpointError: The tensors are not those of the text encoder.
+        CheckpointError: The tensors do not match the text encoder.
     """
     model_class, config_class = from_transformers("CLIPTextModel", "CLIPTextConfig")
-    # published files have the prefix, those that transformers 5 saves have not; position_ids is a buffer that older ones hold
+    # published files have the prefix, files saved by transformers 5 do not; older ones contain the buffer position_ids
     used = {key.removeprefix("text_model."): value.float() for key, value in state.items() if not key.endswith("position_ids")}
     prefixed = {f"text_model.{key}": value for key, value in used.items()}
     try:

@@ -1,4 +1,4 @@
-"""DA²: distances of panoramas, by a network that sees the whole sphere at once.
+"""DA²: distances of panoramas, by a network for the whole sphere.
 
 Source:
     Li et al., "DA²: Depth Anything in Any Direction" (2025), code EnVision-Research/DA-2.
@@ -24,12 +24,12 @@ from .specs.base import ModelSpec
 class Da2Annotator(Annotator):
     """DA².
 
-    Its `size` is the width of the network's input: 1092, as it was trained. The authors' own code keeps the panorama's size where it has
-    about as many pixels; of others, it does not give each patch its direction.
+    Its `size` is the width of the network's input: 1092, as trained. The authors' code keeps a panorama's size if it has about as many
+    pixels; for other sizes, it does not give each patch its own direction.
 
     Convention:
-        Distance along each pixel's ray, up to scale: 1 at the 98th percentile. The network does not know that the left and the right border
-        are neighbours; `inference.panorama` mends that.
+        Distance along each pixel's ray, up to scale: 1 at the 98th percentile. The network does not know that the left and right border
+        adjoin; `inference.panorama` removes the seam.
     """
 
     bytes_per_pixel = 1500

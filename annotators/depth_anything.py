@@ -1,8 +1,8 @@
 """Depth Anything: disparity (versions 1 and 2), metres, and depth with sky, confidence and the camera (version 3).
 
-All versions, 3 and the metric form of version 1 included, run on one transformer (`networks.vit`) and one head (`networks.dpt`) of this
-pack. That is less code than adapting transformers' classes, which have no version 3 and embed positions otherwise than the authors at all
-sizes but 518 x 518. And it needs no library but torch.
+All versions, including 3 and the metric form of version 1, run on this pack's transformer (`networks.vit`) and head (`networks.dpt`). That
+is less code than adapting transformers' classes, which lack version 3 and interpolate position embeddings unlike the authors at all sizes
+but 518 x 518. And it needs only torch.
 
 Source:
     Yang et al., "Depth Anything" (2024) and "Depth Anything V2" (2024); code LiheYoung/Depth-Anything, DepthAnything/Depth-Anything-V2.
@@ -36,12 +36,12 @@ from .specs.base import ModelSpec
 
 logger = logging.getLogger(__name__)
 
-# A relative network outputs disparity 0 only where nothing is near. A metric one, run in its place, outputs mostly negative logits: all 0.
+# A relative network outputs disparity 0 only where nothing is near; metric weights in its place mostly give negative logits: all 0.
 _SUSPICIOUS_SHARE = 0.75
 
 
 class DinoAnnotator(Annotator):
-    """The base of all families on DINOv2: it builds their networks and reads their files' names.
+    """Base of all families on DINOv2: builds their networks and interprets file names.
 
     Attributes:
         network_class: The network.
@@ -57,9 +57,9 @@ class DinoAnnotator(Annotator):
 
     @classmethod
     def name_contradicts(cls, spec: ModelSpec, path: str) -> str | None:
-        """See `Family.name_contradicts`. The path's folders are read where the name is a generic one ("model.safetensors").
+        """See `Family.name_contradicts`. For generic names ("model.safetensors"), the folders are read.
 
-        V1 and V2, relative, indoor and outdoor networks of one size have the same tensors; so have version 3's mono and metric ones.
+        V1 and V2, relative, indoor and outdoor networks of one size share names and shapes; so do version 3's mono and metric ones.
         """
         expected = _claims(spec.file.name) or _claims((spec.file.repo_id or "").rsplit("/", 1)[-1])
         parts = [part for part in reversed(PurePath(path.replace("\\", "/")).parts) if _squeezed(part) != "depthanything"]
@@ -89,7 +89,7 @@ class DepthAnythingAnnotator(DinoAnnotator):
         return (F.relu(logits) if max_depth is None else logits.sigmoid() * max_depth,)
 
     def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
-        """See `Family.postprocess`. Looks at the first images for depth that weights of another kind of model would give, and warns."""
+        """See `Family.postprocess`. Checks the first images for implausible depth, as from weights of another kind, and warns."""
         estimate = super().postprocess(outputs, request)
         if not self._looked:
             self._looked = True
@@ -111,7 +111,7 @@ def _squeezed(name: str) -> str:
 
 
 def _claims(name: str) -> dict[str, str]:
-    """Version and kind by a file's name; empty if it is not of this family."""
+    """Version and kind according to a file's name; empty if it is not of this family."""
     text = _squeezed(name)
     if "distillanydepth" in text:
         return {"version": "Distill Any Depth", "kind": "relative"}
@@ -127,7 +127,7 @@ def _claims(name: str) -> dict[str, str]:
 
 
 CANONICAL_FOCAL_LENGTH = 300.0
-"""Focal length in pixels, at the network's size, at which the metric network's output is in metres."""
+"""Focal length in pixels, at the network's size, for which the metric network's output is in metres."""
 _SKY_FROM = 0.3
 _SKY_QUANTILE = 0.99
 _SKY_LEAST_PIXELS = 10
@@ -141,13 +141,13 @@ _OUTPUTS = {
 
 
 class DepthAnything3Annotator(DinoAnnotator):
-    """Depth Anything 3, each image by itself; `small`, `base` and `large` also a batch as views of one scene.
+    """Depth Anything 3 for single images; `small`, `base` and `large` also take a batch as views of one scene.
 
     Convention:
-        Depth, large = far. `mono`: relative depth. `small`, `base`, `large`: metric depth up to scale. `metric`: metres for a camera whose
-        longer side spans `geometry.camera.DEFAULT_FOV`, as the estimate's intrinsics state; where the field of view is known, metres for
-        that. Sky is masked out (mask False) and as far as the farthest hundredth of the rest. `small`, `base` and `large` also estimate
-        the camera; of a scene, they estimate depth up to one scale for all views, and the cameras' poses.
+        Depth, large = far. `mono`: relative depth. `small`, `base`, `large`: metric depth up to scale. `metric`: metres for the known
+        field of view, else for `geometry.camera.DEFAULT_FOV` along the longer side, as in the estimate's intrinsics. Sky is masked out
+        (mask False), at the farthest hundredth of the rest. `small`, `base` and `large` also estimate the camera; of a scene, depth with
+        one scale for all views, and the cameras' poses.
     """
 
     network_class = DepthAnything3
@@ -158,7 +158,7 @@ class DepthAnything3Annotator(DinoAnnotator):
         return spec.config.vit.alternating_from is not None
 
     def preprocess(self, size: int) -> Steps:
-        """See `Family.preprocess`. As the authors do, the longer side is first made `size`, then both sides are rounded."""
+        """See `Family.preprocess`. As by the authors, the longer side is first scaled to `size`, then both sides are rounded."""
         return Resize(LongSide(size, 1), by_area), Resize(LongSide(size, self.spec.multiple_of), cubic_or_area)
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
@@ -170,7 +170,7 @@ class DepthAnything3Annotator(DinoAnnotator):
         return self._to_estimate(Prediction(maps["depth"], maps.get("sky"), maps.get("confidence"), maps.get("fov")))
 
     def infer_scene(self, request: Request) -> Estimate:
-        """See `Annotator.infer_scene`. The world is about the reference view's camera; the network chooses that view."""
+        """See `Annotator.infer_scene`. World axes are about the camera of a reference view that the network chooses."""
         pixels = self.resize_images(request.images, request.size)
         prediction = self.network(self.with_engine(None).normalised(pixels), one_scene=True)
         return replace(self._to_estimate(prediction), extrinsics=_extrinsics(prediction.pose))
@@ -187,13 +187,13 @@ class DepthAnything3Annotator(DinoAnnotator):
         return Signature({name: _OUTPUTS[name] for name in self._output_names()}, afterwards=steps)
 
     def _output_names(self) -> tuple[str, ...]:
-        """The network's outputs, by their names in `_OUTPUTS`."""
+        """The names in `_OUTPUTS` of the network's outputs."""
         camera = ("fov",) if self.sees_scenes(self.spec) else ()
         dpt = self.spec.config.dpt
         return ("depth", *("sky",) * dpt.sky, *("confidence",) * (dpt.outputs == 2), *camera)
 
     def _to_estimate(self, prediction: Prediction) -> Estimate:
-        """The estimate that a prediction stands for."""
+        """Converts a prediction to an estimate."""
         depth, sky, confidence, fov, _ = prediction
         height, width = depth.shape[-2:]
         intrinsics = mask = None
@@ -209,7 +209,7 @@ class DepthAnything3Annotator(DinoAnnotator):
         return Estimate(depth=depth.contiguous(), quantity=self.spec.quantity, mask=mask, confidence=confidence, intrinsics=intrinsics)
 
     def for_camera(self, estimate: Estimate, intrinsics: Tensor) -> Estimate:
-        """See `Family.for_camera`. The metric network's metres are proportional to the camera's focal length."""
+        """See `Family.for_camera`. The metric network's depth is proportional to the focal length."""
         rescaled = super().for_camera(estimate, intrinsics)
         if not self.spec.in_metres:
             return rescaled
@@ -219,7 +219,7 @@ class DepthAnything3Annotator(DinoAnnotator):
 
 
 def _extrinsics(pose: Tensor) -> Tensor:
-    """From the world to the cameras, (B, 3, 4), of poses (B, 7) as `Prediction` has them."""
+    """World-to-camera matrices (B, 3, 4) of poses (B, 7) as in `Prediction`."""
     place, (x, y, z, w) = pose[:, :3], F.normalize(pose[:, 3:], dim=-1).unbind(-1)
     rows = (
         (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
@@ -235,7 +235,7 @@ def _mean_focal_length(intrinsics: Tensor) -> Tensor:
 
 
 def _with_far_sky(depth: Tensor, clear: Tensor) -> Tensor:
-    """Depth with the sky of each image as far as its farthest hundredth, where there are both sky and other things."""
+    """Sets the sky's depth to the farthest hundredth of the rest, in images that have both."""
     depth = depth.clone()
     for each, is_clear in zip(depth, clear, strict=True):
         values = each[is_clear]

@@ -23,19 +23,19 @@ from .preprocessing.steps import Resize, Steps
 from .specs.base import HALF, ModelSpec
 
 MAX_DEPTH = 1e4
-"""Metres at which the authors end; the sky is there."""
+"""The authors' upper clamp, in metres; the sky is there."""
 _FOV_RANGE = (1.0, 179.0)
-"""Degrees between which a field of view that the network finds is kept."""
+"""Degrees to which the predicted field of view is clamped."""
 
 
 class DepthProAnnotator(Annotator):
     """Depth Pro.
 
-    The network has one input size, 1536 x 1536 pixels, to which every image is stretched; `size` changes nothing.
+    The network has one input size, 1536 x 1536 pixels, to which every image is stretched; `size` has no effect.
 
     Convention:
-        Depth in metres at the images' own size, and intrinsics, for the field of view that the network finds, or for the known one.
-        Metres are proportional to the focal length. The authors resample the inverse depth and invert it then.
+        Depth in metres at image size, and intrinsics, for the predicted or the known field of view. Depth is proportional to the focal
+        length. As by the authors, the inverse depth is resampled before it is inverted.
     """
 
     bytes_per_pixel = 1800
@@ -56,11 +56,11 @@ class DepthProAnnotator(Annotator):
         return (Resize(Fixed(side, side), linear),)
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """See `Family.predict`; takes what is called after each batch of passes, too."""
+        """See `Family.predict`; also takes a callback after each batch of passes."""
         return self.network(inputs, *scalar_inputs)
 
     def infer_resized(self, pixels: Tensor, request: Request | None = None) -> Estimate:
-        """See `Annotator.infer_resized`; progress after each batch of passes."""
+        """See `Annotator.infer_resized`; reports progress after each batch of passes."""
         if request is None or request.progress is None or self.engine is not None:
             return super().infer_resized(pixels, request)
         passed = _counted(request.progress, PASSES * len(pixels))
@@ -75,7 +75,7 @@ class DepthProAnnotator(Annotator):
             focal_length = 0.5 * width / torch.tan(0.5 * torch.deg2rad(fov.clamp(*_FOV_RANGE)))
         inverse_depth = linear(inverse_depth * (width / focal_length)[:, None, None, None], height, width)
         depth = 1 / inverse_depth.clamp(min=1 / MAX_DEPTH)
-        # What is not finite is refused later; the clamp would hide it.
+        # Keeps non-finite values, which the clamp would hide, for the later check.
         depth = depth.masked_fill(~inverse_depth.isfinite(), torch.nan)
         intrinsics = intrinsics_from_focal_length(focal_length.nan_to_num(width), height, width, batch=len(depth))
         return Estimate(depth, self.spec.quantity, intrinsics=intrinsics)
@@ -93,7 +93,7 @@ class DepthProAnnotator(Annotator):
 
 
 def _counted(progress: Progress, total: int) -> Passed:
-    """A function to be called with the number of passes since the last call."""
+    """A callback that takes the number of passes since the last call and reports the sum as progress."""
     done = 0
 
     def passed(passes: int) -> None:

@@ -1,4 +1,4 @@
-"""What tiny adds to its network's maps: borders without lines, detail along an image's edges, and the sky where it is unsure."""
+"""tiny's postprocessing: removes lines at borders, adds detail along image edges, and completes an uncertain sky."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ..geometry.valid import are_all
 from ..utils import brightness, constant, resize_image, resize_map
 
 EDGE = 0.1
-"""Where smoothing moves depth farther than this, in units of its mean absolute deviation, there is an edge of the scene."""
-_ALONG = 4  # pixels to each side, along the border, over which changes are averaged
+"""Smoothing that moves depth by more than this, in units of its mean absolute deviation, indicates an edge of the scene."""
+_ALONG = 4  # pixels to each side along the border over which changes are averaged
 
 
 def _straightening(rows: int, stiffness: float) -> list[list[float]]:
-    """(rows, rows + 2): the changes of the outermost rows that smooth them, for the values of these and of the next two rows.
+    """(rows, rows + 2): weights that map the outermost rows and the next two to the changes that smooth the outermost ones.
 
-    The smoothed rows minimise the squared changes and `stiffness` times the squared second differences; the next two rows do not change.
+    The smoothed rows minimise the squared changes plus `stiffness` times the squared second differences; the next two rows are fixed.
 
     Source:
         Whittaker, "On a New Method of Graduation" (1923).
@@ -35,7 +35,7 @@ def _straightening(rows: int, stiffness: float) -> list[list[float]]:
 
 
 def _of_both_ends(weights: list[list[float]]) -> tuple[tuple[float, ...], ...]:
-    """The weights for the first rows, and mirrored for the last ones, as one matrix (2 * rows, 2 * taps)."""
+    """The weights for the first rows and, mirrored, for the last ones, as one matrix (2 * rows, 2 * taps)."""
     taps = len(weights[0])
     return (*((*row, *(0.0,) * taps) for row in weights), *((*(0.0,) * taps, *reversed(row)) for row in reversed(weights)))
 
@@ -44,17 +44,17 @@ _PASSES = tuple(_of_both_ends(_straightening(rows, stiffness)) for rows, stiffne
 
 
 def without_border_lines(*maps: Tensor, edges: float | Sequence[float] = EDGE) -> Tensor:
-    """Smooths a network's maps across their borders, where the padding of convolutions leaves lines, each channel by itself.
+    """Smooths a network's maps across their borders, where the padding of convolutions leaves lines; each channel separately.
 
-    Two passes: over the outermost 8 pixels, then, stiffer, over the outermost 14. The rest does not change. Where smoothing would move a
-    pixel far, there is an edge of the scene: it stays.
+    Two passes: over the outermost 8 pixels, then, stiffer, over the outermost 14. Pixels that smoothing would move far are edges of the
+    scene and stay.
 
     Args:
         maps: (B, C, H, W) float32 each; H and W at least 28.
-        edges: How far that is, of all channels or of each; the default is one for depth in units of its mean absolute deviation.
+        edges: How far that is, for all channels or each; the default is for depth in units of its mean absolute deviation.
 
     Returns:
-        (B, C, H, W), all their channels.
+        (B, C, H, W), the channels of all maps.
     """
     each = (float(edges),) if isinstance(edges, (int, float)) else tuple(edges)
     smoothed = torch.cat(maps, 1)
@@ -66,7 +66,7 @@ def without_border_lines(*maps: Tensor, edges: float | Sequence[float] = EDGE) -
 
 
 def _with_smoothed_ends(maps: Tensor, weights: Tensor, per_edge: Tensor, axis: int) -> Tensor:
-    """Maps whose first and last rows, or columns, are smoothed by `_of_both_ends`' weights; in the memory of the given ones."""
+    """Smooths the first and last rows or columns of maps, in place, by the weights of `_of_both_ends`."""
     rows, taps = (side // 2 for side in weights.shape)
     length = maps.shape[axis]
     ends = torch.cat((maps.narrow(axis, 0, taps), maps.narrow(axis, length - taps, taps)), axis)
@@ -83,13 +83,13 @@ def _with_smoothed_ends(maps: Tensor, weights: Tensor, per_edge: Tensor, axis: i
 
 
 def guided_upsample(values: Tensor, guide: Tensor, radius: int, epsilon: float) -> Tensor:
-    """Enlarges maps so that their edges follow those of an image: around each point they are made linear in its brightness.
+    """Enlarges maps so that their edges follow an image's: locally, they become linear in its brightness.
 
     Args:
         values: (B, C, h, w).
         guide: (B, 1, H, W), the image's brightness in [0, 1], of any larger size.
-        radius: Of the neighbourhoods, in pixels of the values.
-        epsilon: Variance of brightness below which the image counts as flat, so that texture does not show in the maps.
+        radius: Of the windows, in pixels of the values.
+        epsilon: Variance of brightness below which the image counts as flat, to keep texture out of the maps.
 
     Returns:
         (B, C, H, W).
@@ -104,13 +104,13 @@ def guided_upsample(values: Tensor, guide: Tensor, radius: int, epsilon: float) 
 
 
 def guided_detail(values: Tensor, guide: Tensor, radius: int, epsilon: float) -> Tensor:
-    """Enlarges maps that are sharp already: only detail finer than their resolution is added from the image.
+    """Enlarges maps that are already sharp: adds only image detail finer than their resolution.
 
     Args:
         values: (B, C, h, w), h and w even.
-        guide: As `guided_upsample`.
-        radius: Of the neighbourhoods, in pixels of half the values' size, where they are fitted.
-        epsilon: As `guided_upsample`.
+        guide: As in `guided_upsample`.
+        radius: Of the windows, in pixels at half the values' size, where they are fitted.
+        epsilon: As in `guided_upsample`.
 
     Returns:
         (B, C, H, W).
@@ -125,7 +125,7 @@ def guided_detail(values: Tensor, guide: Tensor, radius: int, epsilon: float) ->
 
 
 def _linear_in(guide: Tensor, values: Tensor, radius: int, epsilon: float) -> Tensor:
-    """Slopes, then offsets, smoothed, of the values around each point as a linear function of a guide of the same size."""
+    """Smoothed local slopes, then offsets, of the values as a linear function of a guide of the same size."""
     maps = torch.cat((guide, values), 1)
     means, products = box_means(torch.cat((maps, guide * maps), 1), radius).chunk(2, 1)
     mean_guide, mean_values = means[:, :1], means[:, 1:]
@@ -134,18 +134,18 @@ def _linear_in(guide: Tensor, values: Tensor, radius: int, epsilon: float) -> Te
     return box_means(torch.cat((slope, torch.addcmul(mean_values, slope, mean_guide, value=-1)), 1), radius)
 
 
-# Colours are averaged in squares of so many pixels, and then over so many squares around, twice.
+# Colours are averaged in squares of this many pixels, and then over this many squares around, twice.
 _SQUARE, _AROUND = 4, 6
-# From this share on a pixel says how the sky looks, and below the second how the land looks: the more, the surer the network is.
+# Pixels above the first share describe the sky, those below the second the land, weighted by the network's certainty.
 _SKY_FROM, _LAND_BELOW = 0.2, 0.3
-# Colours count where some of the pixels around are land, and some are sky from this share on: half where so many are.
+# Colours count where land is near, and sky above the first share; at the second share of such pixels, by half.
 _SURE_FROM, _FEW = 0.4, 0.02
-# The least standard deviation of a side's colours; and how heavy the tails of their distribution are (degrees of freedom of Student's).
+# Minimum standard deviation of a side's colours, and degrees of freedom of their Student's distribution (heavy tails).
 _DEVIATION, _TAILS = 0.03, 3.0
-# How much colours count: they are three, but vary together. And the most for and against sky, added to the logarithm of its odds.
+# Weight of the colours (three channels, but correlated), and limits of the evidence for and against sky, in log-odds.
 _COUNTS, _MOST_FOR, _MOST_AGAINST = 0.7, 1.0, 3.0
 _CERTAIN, _LEAST = 1e-3, 1e-6
-# Below this share the network is sure of land. From there land goes on over gaps of so many squares, in so many steps.
+# Below this share the network is sure of land, which continues over gaps of this many squares, in this many steps.
 _SURE_OF_LAND, _GAP, _STEPS = 0.1, 2, 24
 # Clouds fill at least one square.
 _WHOLE = 0.99
@@ -167,13 +167,13 @@ COLOURS: dict[str, float] = {
     "whole": _WHOLE,
     "steps": _STEPS,
 }
-"""These numbers, for exported files."""
+"""These constants, for exported files."""
 
 
 def sky_by_colours(share: Tensor, images: Tensor) -> Tensor:
-    """A share of sky that is more where a pixel looks like the sky around it, and less where it looks like the land around it.
+    """Raises the share of sky where a pixel looks like the surrounding sky, and lowers it where it looks like the surrounding land.
 
-    Of what the network is sure it stays as it is, and so does what is far from either.
+    Where the network is sure, or sky or land is far away, the share stays.
 
     Args:
         share: (B, 1, h, w), the probability of sky.
@@ -183,8 +183,7 @@ def sky_by_colours(share: Tensor, images: Tensor) -> Tensor:
         (B, 1, h, w) in [0, 1].
 
     Source:
-        Bayes' rule, the share as the prior. The colours of each side have Student's distribution, whose tails let neither a cloud nor a
-        lamp be impossible.
+        Bayes' rule with the share as prior. Colours have a Student's distribution per side, whose tails rule out neither clouds nor lamps.
     """
     height, width = share.shape[-2:]
     # half precision has too few digits for variances
@@ -203,11 +202,11 @@ def sky_by_colours(share: Tensor, images: Tensor) -> Tensor:
 
 
 def with_clouds(sky: Tensor, share: Tensor) -> Tensor:
-    """A sky with the islands in it that are nowhere surely land: dark clouds. Birds and balloons stay out, and what is thin, as twigs.
+    """Adds islands that are nowhere surely land, such as dark clouds, to a sky; not birds, balloons or thin things such as twigs.
 
     Args:
         sky: (B, 1, h, w) bool.
-        share: (B, 1, h, w), the probability of sky, before colours decide.
+        share: (B, 1, h, w), the probability of sky before `sky_by_colours`.
 
     Returns:
         (B, 1, h, w) bool: True wherever `sky` is.
@@ -222,7 +221,7 @@ def with_clouds(sky: Tensor, share: Tensor) -> Tensor:
 
 
 def _spread(start: Tensor, within: Tensor) -> Tensor:
-    """What of some squares is connected with the first ones, over small gaps: (B, 1, h, w) bool."""
+    """The squares connected with the first ones over small gaps: (B, 1, h, w) bool."""
     for _ in range(_STEPS):
         wider = within & (box_means(start.float(), _GAP) > _LEAST)
         if are_all(wider == start):
@@ -232,7 +231,7 @@ def _spread(start: Tensor, within: Tensor) -> Tensor:
 
 
 def _colours(images: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of the colours of a side around each pixel, (B, 6, h, w), and how many of the pixels around are of it."""
+    """Local mean and variance of a side's colours, (B, 6, h, w), and the local share of that side's pixels."""
     sums = _means(torch.cat((images * side, images.square() * side, side), 1))
     count = sums[:, 6:]
     mean, square = (sums[:, :6] / count.clamp(min=_LEAST)).split(3, 1)
@@ -248,23 +247,23 @@ def _many(count: Tensor) -> Tensor:
 
 
 def _likelihood(images: Tensor, colours: Tensor) -> Tensor:
-    """The logarithm of how likely the colour of each pixel is among colours of some mean and variance, but for a constant: (B, 1, h, w)."""
+    """The log-likelihood, up to a constant, of each pixel's colour given mean and variance: (B, 1, h, w)."""
     mean, variance = colours.split(3, 1)
     apart = ((images - mean).square() / variance).sum(1, keepdim=True)
     return -0.5 * variance.log().sum(1, keepdim=True) - (_TAILS + 3) / 2 * torch.log1p(apart / _TAILS)
 
 
-# The sky grows by squares of so many pixels, by up to so many of them in a step.
+# The sky grows in squares of this many pixels, by at most this many squares per step.
 _LARGE_SQUARE, _REACH = 8, 2
-# The sky in so many squares around says how it looks. What differs by less, in colour or in standard deviations of the sky's, is alike.
+# Limits of similarity to the sky around, as a colour difference and in standard deviations of the sky's colour.
 _ALIKE, _DEVIATIONS = 0.06, 1.6
-# So many times as finely drawn as the sky may a square be, and so finely drawn in any case: clouds are soft, trees in fog are not.
+# Limits of a square's fineness, relative to the sky's and absolute: clouds are soft, trees in fog are not.
 _AS_FINE, _EVEN = 1.2, 0.008
-# Regions that are brighter than this do not grow, as the backdrops of studios are.
+# Skies brighter than this, such as studio backdrops, do not grow.
 _WHITE = 0.93
-# Wide is what fills so much of a square of this radius, and what is up to so many squares beside that.
+# Regions are wide if they fill this share of a window of this radius, or are at most this many squares beside such a place.
 _FILLED, _WIDE, _BESIDE = 0.6, 3, 4
-# Of the guided filter that gives what is new the edges of the image.
+# Parameters of the guided filter that aligns added sky with image edges.
 _RADIUS, _EPSILON = 2, 1e-4
 GROWTH: dict[str, float] = {
     "square": _LARGE_SQUARE,
@@ -284,14 +283,14 @@ GROWTH: dict[str, float] = {
     "radius": _RADIUS,
     "epsilon": _EPSILON,
 }
-"""These numbers, for exported files."""
+"""These constants, for exported files."""
 
 
 def grown_sky(sky: Tensor, suspected: Tensor, images: Tensor) -> Tensor:
-    """Adds to a sky what is suspected beside it and looks like it.
+    """Grows a sky into suspected sky beside it that looks like it.
 
-    What looks like the sky around, in colour and fineness, joins it step by step. A sky that is white as a whole, or bright and warm, may
-    be a backdrop or a wall: it stays as it is. A GPU is waited for twice, to learn whether there is a sky and whether it may grow.
+    Squares that match the nearby sky in colour and fineness join it step by step. A sky that is white, or bright and warm, as a whole may
+    be a backdrop or a wall and does not grow. Synchronises a GPU at least twice.
 
     Args:
         sky: (B, 1, h, w) bool.
@@ -299,6 +298,7 @@ def grown_sky(sky: Tensor, suspected: Tensor, images: Tensor) -> Tensor:
         images: (B, 3, H, W) RGB in [0, 1], of any size.
 
     Returns:
+        (B, 1, h, w) bool: a superset of `sky`; empty in images without sky.
         (B, 1, h, w) bool: True wherever `sky` is, and nowhere in an image without sky.
     """
     if not bool(sky.any()):
@@ -325,17 +325,17 @@ def grown_sky(sky: Tensor, suspected: Tensor, images: Tensor) -> Tensor:
 
 
 def _wide_parts(new: Tensor) -> Tensor:
-    """The parts of what is new that are wide, without the rims beside things, which a matte finds better: (B, 1, h, w) bool."""
+    """The wide parts of a new region, without rims beside objects, which a matte handles better: (B, 1, h, w) bool."""
     filled = (box_means(new.float(), _WIDE) > _FILLED).float()
     return new & (box_means(filled, _BESIDE) > _LEAST)
 
 
 def _looks_like(looks: Tensor, sky: Tensor) -> Tensor:
-    """Which squares look as the sky around them does: (B, 1, h, w) bool.
+    """Squares that look like the sky around them: (B, 1, h, w) bool.
 
     Args:
-        looks: (B, 4, h, w), the mean colour and fineness of each square.
-        sky: (B, 1, h, w), 1 where there is sky, 0 elsewhere.
+        looks: (B, 4, h, w), mean colour and fineness of each square.
+        sky: (B, 1, h, w), 1 for sky, else 0.
     """
     colour, fineness = looks.split((3, 1), 1)
     sums = box_means(torch.cat((colour * sky, colour.square() * sky, fineness * sky, sky), 1), _AROUND)
@@ -345,7 +345,7 @@ def _looks_like(looks: Tensor, sky: Tensor) -> Tensor:
 
 
 def _may_be_backdrop(images: Tensor, sky: Tensor) -> Tensor:
-    """(B, 1, 1, 1) bool: whether a sky is as white as the backdrop of a studio, or as bright and warm as a lit wall."""
+    """(B, 1, 1, 1) bool: whether a sky is as white as a studio backdrop, or as bright and warm as a lit wall."""
     red, green, blue = ((images * sky).sum((2, 3), keepdim=True) / sky.sum((2, 3), keepdim=True).clamp(min=1)).split(1, 1)
     light = (red + green + blue) / 3
     return (light > _WHITE) | ((light > BRIGHT) & (blue - red < -WARM))

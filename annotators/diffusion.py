@@ -1,7 +1,6 @@
-"""Families on Stable Diffusion's parts: what they share, Lotus in a single pass, and LBM along a bridge from the image's own latents.
+"""Families on Stable Diffusion's networks: the shared base, Lotus (one pass), and LBM (a bridge from the image's own latents).
 
-The networks are those of the diffusers library. Its pipelines are not used: they have no seed for each image, no progress, and no tiles
-when memory runs out.
+The networks are diffusers'. Its pipelines are not used: they lack a seed per image, progress, and tiling when memory runs out.
 
 Source:
     He et al., "Lotus: Diffusion-based Visual Foundation Model for High-quality Dense Prediction" (2024); code EnVision-Research/Lotus,
@@ -45,8 +44,8 @@ class DiffusionOptions:
     """Options of one call.
 
     Attributes:
-        seed: Of the noise. Every image gets the same noise, so that a batch, or a video, equals its images one by one.
-        tiled: Encode and decode in tiles: less memory, faint differences between the tiles. Done automatically when memory runs out.
+        seed: Seed of the noise. Every image gets the same noise, so that batches and videos equal their images one by one.
+        tiled: Encode and decode in tiles: less memory, faint differences between tiles. Automatic when memory runs out.
 
     Raises:
         ValueError: A value outside its range.
@@ -61,25 +60,25 @@ class DiffusionOptions:
 
 
 class DiffusionAnnotator(Annotator):
-    """A family whose network samples depth or normals in the latents of a VAE.
+    """A family that samples depth or normals in a VAE's latent space.
 
-    A family implements `sample` and `read_depth`, and `merge` where it samples more than once.
+    Subclasses implement `sample` and `read_depth`, and `merge` if they sample more than once.
 
     Convention:
-        Depth where its entry names a quantity, else normals, converted from the entry's native axes to OPENGL.
+        Depth if its entry has a quantity, else normals, converted from the entry's native axes to OPENGL.
     """
 
     network: LatentDiffusion
-    # measured: the decoder of the VAE 4100 to 5800, the UNet 950
+    # measured: the VAE's decoder 4100 to 5800, the UNet 950
     bytes_per_pixel = 6000
     options_type: ClassVar[type | None] = DiffusionOptions
 
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> DiffusionAnnotator:
-        """See `Family.build`. Roles: "network" (the UNet), "vae", and "text_encoder" where the UNet takes a prompt.
+        """See `Family.build`. Roles: "network" (the UNet), "vae", and "text_encoder" if the UNet takes a prompt.
 
-        The VAE may have the names of diffusers or of the original Stable Diffusion (as in ComfyUI's `models/vae`). The text encoder is
-        released once the prompt's embedding is computed.
+        The VAE may have diffusers' names or those of the original Stable Diffusion (as in ComfyUI's `models/vae`). The text encoder is
+        released after computing the prompt's embedding.
         """
         return cls(spec, build_network(spec, cls.split_states(spec, states), dtype))
 
@@ -93,12 +92,12 @@ class DiffusionAnnotator(Annotator):
 
     @classmethod
     def check_network(cls, spec: ModelSpec, state: StateDict) -> None:
-        """See `Family.check_network`. The file of the UNet is enough: the other parts are found by themselves."""
+        """See `Family.check_network`. The UNet's file suffices: the other parts are found separately."""
         check_network(spec, cls.split_states(spec, {"network": state}))
 
     @classmethod
     def split_states(cls, spec: ModelSpec, states: Mapping[str, StateDict]) -> Mapping[str, StateDict]:
-        """State dicts by role, where the family's files hold several parts in one."""
+        """State dicts by role, if one file of the family holds several parts."""
         return states
 
     @classmethod
@@ -110,20 +109,20 @@ class DiffusionAnnotator(Annotator):
         """Samples the latents of depth or normals.
 
         Args:
-            latents: (B, 4, h, w) float32: the images, scaled as the UNet expects.
+            latents: (B, 4, h, w) float32: the encoded images, scaled for the UNet.
             options: Of the family's `options_type`.
-            step: To be called after each pass through the UNet.
+            step: Call it after each UNet pass.
 
         Yields:
-            (B, 4 T, h, w) float32, once for each member of the ensemble; T = 1 unless the UNet predicts several images at once.
+            (B, 4 T, h, w) float32 for each ensemble member; T = 1 unless the UNet predicts several images.
         """
 
     @abstractmethod
     def read_depth(self, decoded: Tensor) -> Tensor:
-        """The depth (B, 1, H, W) of a decoded image (B, 3, H, W) of values about [-1, 1]."""
+        """The depth (B, 1, H, W) in a decoded image (B, 3, H, W) of about [-1, 1]."""
 
     def read(self, decoded: Tensor) -> Tensor:
-        """The map of a decoded image: depth, or normals (B, 3, H, W) in the entry's native axes."""
+        """The map in a decoded image: depth, or normals (B, 3, H, W) in the entry's native axes."""
         if self.spec.quantity is not None:
             return self.read_depth(decoded)
         return unit_vectors(decoded.clamp(-1, 1))
@@ -133,15 +132,15 @@ class DiffusionAnnotator(Annotator):
         return 1
 
     def merge(self, members: list[Tensor]) -> tuple[Tensor, Tensor | None]:
-        """One map, and its confidence, from the ensemble's."""
+        """Merges an ensemble into one map and its confidence."""
         return members[0], None
 
     def preprocess(self, size: int) -> Steps:
-        """See `Family.preprocess`: long side `size`, aspect kept; `infer_resized` pads to the spec's multiple."""
+        """See `Family.preprocess`: longer side `size`, aspect kept; `infer_resized` pads to the spec's multiple."""
         return (Resize(LongSideCut(size), linear_antialiased),)
 
     def infer_resized(self, pixels: Tensor, request: Request | None = None) -> Estimate:
-        """See `Annotator.infer_resized`; progress after each pass through the UNet."""
+        """See `Annotator.infer_resized`; reports progress after each UNet pass."""
         value, confidence = self.merge([self.read(decoded) for decoded in self.decoded_members(pixels, request)])
         if self.spec.quantity is not None:
             return Estimate(depth=value, quantity=self.spec.quantity, confidence=confidence)
@@ -149,13 +148,13 @@ class DiffusionAnnotator(Annotator):
         return Estimate(normals=convert_normals(value, self.spec.axes, Axes.OPENGL), confidence=confidence)
 
     def decoded_members(self, pixels: Tensor, request: Request | None = None) -> Iterator[Tensor]:
-        """Samples and decodes; progress after each pass through the UNet.
+        """Samples and decodes; reports progress after each UNet pass.
 
         Args:
-            pixels, request: As `infer_resized`.
+            pixels, request: As in `infer_resized`.
 
         Yields:
-            (B, 3 T, h, w) float32, about [-1, 1], once for each member of the ensemble; T images where the latents hold as many.
+            (B, 3 T, h, w) float32, about [-1, 1], for each ensemble member; T as in `sample`.
         """
         options = self._checked_options(None) if request is None else request.options
         progress = None if request is None else request.progress
@@ -174,7 +173,7 @@ class DiffusionAnnotator(Annotator):
             yield self._decode(latents, options.tiled)[..., :height, :width]
 
     def run_unet(self, latents: Tensor, timestep: Tensor | float, class_labels: Tensor | None = None) -> Tensor:
-        """The UNet's output (B, 4, h, w), float32, of latents (B, C, h, w)."""
+        """The UNet's output (B, 4, h, w), float32, for latents (B, C, h, w)."""
         unet, prompt = self.network.unet, self.network.prompt
         text = None if prompt is None else prompt.expand(latents.shape[0], -1, -1)
         first = next(unet.parameters())
@@ -184,7 +183,7 @@ class DiffusionAnnotator(Annotator):
 
     def _encode(self, pixels: Tensor, tiled: bool) -> Tensor:
         vae: Any = self.network.vae
-        # the mean: some of the authors draw from the distribution, but the same image shall give the same map
+        # the mode: some authors sample the distribution, but an image should always give the same map
         return self._run_vae(lambda part: vae.encode(part).latent_dist.mode(), pixels, tiled) * vae.config.scaling_factor
 
     def _decode(self, latents: Tensor, tiled: bool) -> Tensor:
@@ -194,7 +193,7 @@ class DiffusionAnnotator(Annotator):
         return decoded.unflatten(0, (latents.shape[0], -1)).flatten(1, 2)
 
     def _run_vae(self, run: Callable[[Tensor], Tensor], batch: Tensor, tiled: bool) -> Tensor:
-        """Runs the VAE, which needs the most memory, on one image at a time, and in tiles where one does not fit."""
+        """Runs the VAE, which needs the most memory, image by image, and in tiles if one does not fit."""
         vae: Any = self.network.vae
         vae.use_tiling = tiled
         outputs = []
@@ -207,22 +206,22 @@ class DiffusionAnnotator(Annotator):
                     raise
                 logger.warning("%s: not enough memory for the VAE at once: going on in tiles", self.spec.id)
                 vae.use_tiling = True
-            if output is None:  # here and not above, where the error still holds what the first try had allocated
+            if output is None:  # outside the handler, whose error keeps the failed attempt's memory alive
                 output = run(part)
             outputs.append(output.float())
         return torch.cat(outputs)
 
 
 def seeded_noise(shape: Sequence[int], images: int, seed: int) -> tuple[Tensor, list[torch.Generator]]:
-    """The same noise for each image, whatever the device, and generators that go on from there.
+    """The same noise for each image, whatever the device, and generators to continue with.
 
     Args:
         shape: Of one image's noise.
-        images: How many images.
-        seed: Of all of them.
+        images: Number of images.
+        seed: Shared by all of them.
 
     Returns:
-        (images, *shape) float32 on the CPU, and one generator an image.
+        (images, *shape) float32 on the CPU, and one generator per image.
     """
     generators = [torch.Generator().manual_seed(seed) for _ in range(images)]
     return torch.stack([torch.randn(tuple(shape), generator=generator) for generator in generators]), generators
@@ -232,7 +231,7 @@ TIMESTEP = 999
 
 
 class LotusAnnotator(DiffusionAnnotator):
-    """Lotus D (the sample depends on the image alone) and G (on the image and the seed's noise).
+    """Lotus D (deterministic) and G (also depends on the seed's noise).
 
     Convention:
         Depth and disparity in [0, 1], unknown scale and shift: depth models 0 = near, disparity models 1 = near.
@@ -242,7 +241,7 @@ class LotusAnnotator(DiffusionAnnotator):
         if self.spec.config.unet["in_channels"] == 2 * latents.shape[1]:
             noise, _ = seeded_noise(latents.shape[1:], latents.shape[0], options.seed)
             latents = torch.cat([latents, noise.to(latents.device)], 1)
-        # the task (1, 0): depth or normals; (0, 1) would reconstruct the image
+        # the task embedding of (1, 0): depth or normals; (0, 1) would reconstruct the image
         task = torch.tensor([sin(1), sin(0), cos(1), cos(0)], device=latents.device, dtype=next(self.network.parameters()).dtype)
         sample = self.run_unet(latents, TIMESTEP, task.expand(latents.shape[0], -1))
         step()
@@ -257,7 +256,7 @@ class LbmOptions(DiffusionOptions):
     """Options of one call.
 
     Attributes:
-        steps: Passes through the UNet; the authors trained for 1 to 4. With 1 the seed changes nothing.
+        steps: UNet passes; trained for 1 to 4. With 1 the seed has no effect.
     """
 
     steps: int = 1
@@ -271,21 +270,21 @@ class LbmAnnotator(DiffusionAnnotator):
     """LBM, depth or normals.
 
     Convention:
-        Depth in [0, 1], 0 = near, unknown scale and shift. Its normals' native axes are doubtful: published normal maps disagree about X.
-        They are one field of the entry in the table (`axes`); `geometry.alignment.metrics.disagreeing_axes` finds when it is wrong.
+        Depth in [0, 1], 0 = near, unknown scale and shift. Its normals' native axes are uncertain: published normal maps disagree about X.
+        They are the entry's field `axes`; `geometry.alignment.metrics.disagreeing_axes` detects wrong ones.
     """
 
     options_type = LbmOptions
 
     @classmethod
     def split_states(cls, spec: ModelSpec, states: Mapping[str, StateDict]) -> Mapping[str, StateDict]:
-        """The authors' single file as UNet and VAE; a bare UNet is left as it is."""
+        """Splits the authors' single file into UNet and VAE; a bare UNet is left as it is."""
         state = states["network"]
         parts = {"network": "denoiser.", "vae": "vae.vae_model."}
         if not any(key.startswith("denoiser.") for key in state):
             return states
         used = tuple(parts.values())
-        # left by training: a counter and the network of its loss
+        # training leftovers: a counter, and the loss's network
         rest = {key: value for key, value in state.items() if not key.startswith((*used, "lpips_loss.")) and key != "num_iterations"}
         split = {
             role: {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
@@ -294,7 +293,7 @@ class LbmAnnotator(DiffusionAnnotator):
         return {**states, "network": {**split["network"], **rest}, **({"vae": split["vae"]} if split["vae"] else {})}
 
     def preprocess(self, size: int) -> Steps:
-        """See `Family.preprocess`: own aspect, as many pixels as a square of `size`."""
+        """See `Family.preprocess`: the image's aspect, as many pixels as a square of `size`."""
         return (Resize(PixelCount(size, self.spec.multiple_of), by_area),)
 
     def passes(self, options: LbmOptions) -> int:

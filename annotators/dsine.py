@@ -26,7 +26,7 @@ from .preprocessing.steps import Pad, Resize, Steps, crop
 from .specs.base import ModelSpec
 
 FALLBACK_FOV = 60.0
-"""Degrees on the longer side that the authors assume where the camera is not known."""
+"""Degrees along the longer side that the authors assume for an unknown camera."""
 _BORDER = Pad((0.0, 0.0, 0.0), multiple_of=MULTIPLE)
 _OLD_MULTIPLE = 64
 _CAMERA = "camera"
@@ -37,9 +37,9 @@ class DsineOptions:
     """Options of one call.
 
     Attributes:
-        iterations: Passes in which normals are turned by their neighbours; trained with 5.
-        old_camera: The network gets the camera that comfyui_controlnet_aux passes, instead of the true one: the focal length in pixels of
-            the image before it was resized, and another principal point. The image is padded as there, too.
+        iterations: Passes in which neighbours rotate each other's normals; trained with 5.
+        old_camera: Whether to pass comfyui_controlnet_aux's camera instead of the true one: the focal length in pixels of the image before
+            resizing, and another principal point. The padding is also as there.
 
     Raises:
         ValueError: A value outside its range.
@@ -55,7 +55,7 @@ class DsineOptions:
 
 
 class _Frame(NamedTuple):
-    """The place of an image in the network's input: black pixels added on each side, and the camera of the whole."""
+    """An image's place in the network's input: black padding on each side, and the camera of the whole."""
 
     left: int
     right: int
@@ -67,11 +67,11 @@ class _Frame(NamedTuple):
 class DsineAnnotator(Annotator):
     """DSINE.
 
-    Its `size` is the shorter side of the resized image, which the authors neither round nor stretch: black is added around it, up to
-    multiples of 32, and cut away again.
+    Its `size` is the shorter side of the resized image, which the authors neither round nor stretch: it is padded with black to multiples
+    of 32, and cropped again.
 
     Convention:
-        Normals in SCANNET axes. An unknown field of view is taken as FALLBACK_FOV, and not noted in the estimate.
+        Normals in SCANNET axes. An unknown field of view is assumed to be FALLBACK_FOV, without recording it in the estimate.
     """
 
     bytes_per_pixel = 800
@@ -82,14 +82,14 @@ class DsineAnnotator(Annotator):
         return DSINE(spec.config)
 
     def preprocess(self, size: int) -> Steps:
-        """See `Family.preprocess`: short side `size`, neither rounded nor stretched, in a black border."""
+        """See `Family.preprocess`: shorter side `size`, neither rounded nor stretched, padded with black."""
         return Resize(self.spec.resizing.rule(size, 1), self.spec.resizing.resample), _BORDER
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
         return (self.network(inputs, Pinhole(*scalar_inputs), DsineOptions().iterations),)
 
     def infer(self, request: Request) -> Estimate:
-        """See `Annotator.infer`. The border comes later, as it depends on the options."""
+        """See `Annotator.infer`. Padding follows later, as it depends on the options."""
         return self.infer_resized(self.preprocess_steps(request.size)[0].apply(request.images), request)
 
     def infer_resized(self, pixels: Tensor, request: Request | None = None) -> Estimate:
@@ -99,18 +99,18 @@ class DsineAnnotator(Annotator):
         return self._framed(pixels, frame, request.options.iterations)
 
     def _framed(self, pixels: Tensor, frame: _Frame, iterations: int) -> Estimate:
-        """The normals of images at the network's size: padded for the network, whose outputs are cropped."""
+        """The normals of images at the network's size: pads them, runs the network and crops the outputs."""
         *margins, camera = frame
         padded = F.pad(pixels, margins)
         if iterations == DsineOptions().iterations:
             (normals,) = self.run_network(self.normalised(padded), camera)
-        else:  # the graph has another number of iterations
+        else:  # the graph has a fixed number of iterations
             normals = self.network(self.with_engine(None).normalised(padded), camera, iterations)
         height, width = pixels.shape[-2:]
         return Estimate(normals=normals[..., frame.top : frame.top + height, frame.left : frame.left + width], axes=Axes.SCANNET)
 
     def network_size(self, height: int, width: int, size: int) -> Size:
-        """See `Annotator.network_size`: without the black border, which depends on `DsineOptions`."""
+        """See `Annotator.network_size`: without the padding, which depends on `DsineOptions`."""
         return self.preprocess_steps(size)[0].size(height, width)
 
     def signature(self) -> Signature:
@@ -128,14 +128,14 @@ class DsineAnnotator(Annotator):
 
 
 def _frame(fov: float, image: Size, resized: Size) -> _Frame:
-    """As the authors: the image lies in the middle, and the camera is the one that took it."""
+    """As by the authors: the image is centred, with its true camera."""
     margins = _BORDER.margins(*resized)
     intrinsics = resize_intrinsics(intrinsics_from_fov(fov, *image), image, resized)
     return _Frame(*margins, _pinhole(crop_intrinsics(intrinsics, -margins.left, -margins.top)))
 
 
 def _old_frame(fov: float, image: Size, resized: Size) -> _Frame:
-    """As comfyui_controlnet_aux: the image lies at the upper left, and the camera is that of the image before it was resized."""
+    """As in comfyui_controlnet_aux: the image is at the upper left, with the camera of the image before resizing."""
     rows, columns = (-side % _OLD_MULTIPLE for side in resized)
     top, left = (-side % _OLD_MULTIPLE // 2 for side in image)
     return _Frame(0, columns, 0, rows, _pinhole(crop_intrinsics(intrinsics_from_fov(fov, *image), -left, -top)))

@@ -1,4 +1,4 @@
-"""Networks as one function: what exporters take, what engines run in torch's place (`Annotator.graph`), and ONNX files of it."""
+"""Networks as single functions, for exporters and for engines that replace torch (`Annotator.graph`), and their ONNX files."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .preprocessing.resizing import RGB
 from .specs.base import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 
 Engine = Callable[..., tuple[Tensor, ...]]
-"""Runs a graph: takes pixels (B, 3, h, w) float32, contiguous, and the scalar inputs (n,) float32 of a graph that has such, on any device;
-returns the graph's outputs in order, float32, on the pixels' device."""
+"""Runs a graph. Takes contiguous float32 pixels (B, 3, h, w) and, if the graph has them, float32 scalar inputs (n,), on any device; returns
+the graph's outputs in order, float32, on the pixels' device."""
 
 Predict = Callable[[Tensor, Sequence[Any]], tuple[Tensor, ...]]
 """`Family.predict`."""
 
 NOT_NORMALISED: tuple[RGB, RGB] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-"""Mean and deviation of a network that takes RGB in [0, 1] as it is."""
+"""Mean and standard deviation for networks that take RGB in [0, 1] directly."""
 
 _MEANINGS = {
     Quantity.DISPARITY: "inverse depth, large = near, unknown scale and shift",
@@ -43,13 +43,13 @@ _AXES = {
 
 @dataclass(frozen=True)
 class ScalarInputs:
-    """Inputs of a network beside the images: a few scalars, the same for all of a batch.
+    """A network's inputs besides the images: a few scalars, shared by the whole batch.
 
     Attributes:
         name: Of the graph's second input, (n,) float32.
         meaning: In words.
         example: Values for tracing.
-        step: How an exported file's metadata states where they come from.
+        step: Describes their source in an exported file's metadata.
     """
 
     name: str
@@ -63,17 +63,16 @@ class Signature:
     """Inputs and outputs of a family's network.
 
     Attributes:
-        outputs: Names of the outputs, in order, and what they mean.
-        mean: What is subtracted from RGB in [0, 1].
-        std: What that is then divided by.
-        scalar_inputs: The network's inputs beside the images.
+        outputs: Names and meanings of the outputs, in order.
+        mean, std: Normalisation of RGB in [0, 1].
+        scalar_inputs: Inputs besides the images.
         dynamic_batch: Whether one trace holds for any B.
-        dynamic_size: Whether one trace holds for any h and w; else it holds for those of its example.
+        dynamic_size: Whether one trace holds for any h and w; else for those of its example only.
         most_batch: The largest B; None = any.
-        batch_is_clip: Whether the images of a batch are the frames of one clip.
-        least_side: The least h and w.
-        afterwards: Steps from the outputs to maps, as an exported file states them; limits of depth and resizing follow by themselves.
-        at_image_size: Whether maps have the image's size after these steps, so that no resizing follows.
+        batch_is_clip: Whether a batch is the frames of one clip.
+        least_side: The smallest h and w.
+        afterwards: Steps from the outputs to maps, for an exported file's metadata; depth limits and resizing are added automatically.
+        at_image_size: Whether these steps end at image size, so that no resizing follows.
     """
 
     outputs: Mapping[str, str]
@@ -90,14 +89,14 @@ class Signature:
 
     @classmethod
     def of(cls, spec: ModelSpec, **changes: Any) -> Signature:
-        """That of a network whose outputs are what its entry in the table names: depth, normals or both."""
+        """The signature of a network whose outputs are those of its table entry: depth, normals or both."""
         depth = {} if spec.quantity is None else depth_output(spec)
         normals = {} if spec.axes is None else normals_output(spec.axes)
         return cls({**depth, **normals}, **changes)
 
     @property
     def one_image(self) -> bool:
-        """True if unrelated images go through the graph one by one."""
+        """Whether unrelated images must go through the graph one by one."""
         return self.batch_is_clip or self.most_batch == 1
 
     @property
@@ -106,7 +105,7 @@ class Signature:
         return ("pixels",) if self.scalar_inputs is None else ("pixels", self.scalar_inputs.name)
 
     def example(self, batch: int, height: int, width: int) -> tuple[Tensor, ...]:
-        """Inputs of a size, for tracing."""
+        """Inputs for tracing."""
         pixels = torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(0))
         return (pixels,) if self.scalar_inputs is None else (pixels, torch.tensor(self.scalar_inputs.example))
 
@@ -116,8 +115,8 @@ class Graph(Signature):
     """A network as one function, with its signature.
 
     Attributes:
-        module: Takes pixels (B, 3, h, w) float32, resized and normalised, and `scalar_inputs` where the graph has such; returns a tuple of
-            float32 tensors. It casts to the network's dtype and back by itself. Its parameters are the annotator's own.
+        module: Takes float32 pixels (B, 3, h, w), resized and normalised, and `scalar_inputs` if any; returns a tuple of float32
+            tensors. It converts to the network's dtype and back, and shares the annotator's parameters.
         multiple_of: h and w are multiples of this.
     """
 
@@ -126,11 +125,11 @@ class Graph(Signature):
 
 
 class GraphModule(nn.Module):
-    """A family's network with what makes one function of it."""
+    """Wraps a family's network and `predict` into one module."""
 
     def __init__(self, network: nn.Module, predict: Predict, dtype: torch.dtype) -> None:
         super().__init__()
-        self.network = network  # so that exporters find the weights
+        self.network = network  # lets exporters find the weights
         self._predict = predict
         self._dtype = dtype
 
@@ -152,11 +151,11 @@ def normals_output(axes: Axes) -> dict[str, str]:
 
 
 GRAPH_VERSION = "2"
-"""Becomes another whenever what a graph computes changes, or the way in which it is written."""
+"""Changes whenever a graph's computation, or the way it is written, changes."""
 OPSET = 18
 MOST_INSIDE = 1_800_000_000
-"""Bytes of weights that a file can hold itself; protobuf ends at 2 GB."""
-_EXAMPLE = (140, 168)  # about the sides of the example, which are small and not equal
+"""Bytes of weights that fit inside the file; protobuf is limited to 2 GB."""
+_EXAMPLE = (140, 168)  # approximate example size: small, and not square
 _MOST_BATCH, _MOST_SIDE = 4096, 16384
 
 
@@ -170,22 +169,20 @@ def export_graph(
 ) -> None:
     """Writes a graph as an ONNX file.
 
-    Batch, height and width are free where the graph allows. Weights lie in the file, beyond `MOST_INSIDE` beside it (`<name>.data`).
-
-    A fixed size is `dataclasses.replace(graph, dynamic_size=False)`.
+    Batch, height and width are dynamic where the graph allows; `dataclasses.replace(graph, dynamic_size=False)` fixes the size. Weights are
+    stored in the file, or above `MOST_INSIDE` beside it (`<name>.data`).
 
     Args:
         graph: The graph; its module on the CPU.
-        path: The file; what is there is replaced.
-        input_size: Height and width, multiples of `graph.multiple_of`, of a graph that holds for one size; of another they are those of the
-            example.
-        batch: The same, of the number of images.
-        notes: The file's own metadata.
-        step: Called with the name of each step when it begins.
+        path: The file; an existing one is overwritten.
+        input_size: Height and width for tracing, multiples of `graph.multiple_of`; fixed if the graph's size is not dynamic.
+        batch: The same for the number of images.
+        notes: Metadata of the file.
+        step: Called with the name of each step as it begins.
 
     Raises:
-        ImportError: The packages onnx and onnxscript are not installed; the message says how to install them.
-        ValueError: `input_size` is not a multiple, or too many images.
+        ImportError: onnx or onnxscript is missing; the message says how to install them.
+        ValueError: `input_size` is no multiple, or the batch is too large.
     """
     check_onnx()
     multiple = graph.multiple_of
@@ -215,16 +212,12 @@ def export_graph(
 
 
 def traced_graph(graph: Graph, example: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
-    """The graph as torch traces it, by itself: torch.onnx.export of the module would silently make static what it cannot keep dynamic."""
+    """Traces the graph separately, as torch.onnx.export would silently make axes static where dynamic ones fail."""
     return torch.export.export(graph.module, example, dynamic_shapes=_free(graph), strict=False)
 
 
 def check_onnx() -> None:
-    """Refuses to go on without the packages that write ONNX.
-
-    Raises:
-        ImportError: As `export_graph`.
-    """
+    """Raises an ImportError, as `export_graph`, if the packages that write ONNX are missing."""
     try:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401

@@ -1,12 +1,12 @@
-"""LeReS, affine-invariant depth from one image; and LeReS++, in more detail, from an image at several sizes and patch by patch.
+"""LeReS, affine-invariant depth from one image; and LeReS++, which adds detail by running it at several sizes and on patches.
 
-Another network merges its outputs.
+A second network merges the results.
 
 Source:
     Miangoleh et al., "Boosting Monocular Depth Estimation Models to High-Resolution via Content-Adaptive Multi-Resolution Merging" (2021),
-    sections 4 to 6; its constants are those of LeReS++ in the ControlNet nodes.
+    sections 4 to 6, with the constants of LeReS++ in the ControlNet nodes.
     Yin et al., "Learning to Recover 3D Scene Shape from a Single Image" (2021); code aim-uofa/AdelaiDepth, folder LeReS.
-    LeReS++ is both, put together as in the ControlNet nodes.
+    LeReS++ combines both, as in the ControlNet nodes.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from .preprocessing.resizing import Size, cubic, linear, scale_short_side
 from .specs.base import ModelSpec
 
 CELL = 32
-"""Pixels in which sides are counted: the depth network's multiple."""
+"""Pixels per cell, the unit of sides: the depth network's multiple."""
 UPSCALING = 3
-"""The largest ratio of the network's input to the image."""
+"""Maximum ratio of the network's input to the image."""
 _EDGE = 0.4
 _UNCOVERED = 0.2
 _LEAST_FACTOR = 0.2
-_HALF = 0.5 - 1e-4  # halves are common, and rounding must not decide what they are
+_HALF = 0.5 - 1e-4  # exact halves are common; a margin keeps rounding from deciding
 _PATCH_STRIDE = 0.75
-# The blending window of a patch: where it ends and how softly, as shares of its side, and the deviations at which that is cut off.
+# A patch's blending window: its ends and softness, as shares of the side, and its cut-off in standard deviations.
 _WINDOW = (0.15, 0.85)
 _SOFTNESS = 187 / 3000
 _REACH = 374.5 / 187
@@ -59,12 +59,12 @@ class Booster:
     """Estimates depth in more detail than the network alone.
 
     Attributes:
-        estimate: Depth (1, 1, H, W) of an image (1, 3, H, W), which the network processes as a square of the side passed.
-        merge: Of two maps (1, 1, M, M) between -1 and 1, right as a whole and detailed, one between -1 and 1.
-        field: Side of the square that the network's receptive field covers.
+        estimate: Depth (1, 1, H, W) of an image (1, 3, H, W), which the network processes as a square of the given side.
+        merge: Merges two maps (1, 1, M, M) in [-1, 1], a globally consistent and a detailed one, into one in [-1, 1].
+        field: Side of the network's receptive field.
         merge_side: M.
-        greatest_side: Side of the largest square shown to the network.
-        fit: The scale and the shift that bring a patch to what is known of its place.
+        greatest_side: Side of the network's largest input.
+        fit: Scale and shift that align a patch with the base estimate.
     """
 
     estimate: Callable[[Tensor, int], Tensor]
@@ -79,10 +79,10 @@ class Booster:
 
         Args:
             image: (1, 3, H, W) in [0, 1].
-            progress: Called with (parts done, parts in all).
+            progress: Called with (patches done, total patches).
 
         Returns:
-            (1, 1, H, W), about 0 to 1, the way round that the network's depth is.
+            (1, 1, H, W), about 0 to 1, oriented like the network's depth.
         """
         height, width = image.shape[-2:]
         side, detail = find_side(image, self.field, self.greatest_side)
@@ -92,7 +92,7 @@ class Booster:
         factor = max(min(1.0, 4 * detail * side / self.greatest_side), _LEAST_FACTOR)
         rows, columns = _enlarged(height, width, 2 * side, factor)
         large = cubic(image, rows, columns).clamp(0, 1)
-        fits = min(rows, columns) > 2 * self.field  # else no patch fits, and of a strip not even a slope
+        fits = min(rows, columns) > 2 * self.field  # else no patch fits, and a narrow strip has no gradients
         patches = choose_patches(gradients(large), self.field, int(CELL / factor)) if fits else []
         scale = height / rows
         size = round(rows * scale), round(columns * scale)
@@ -107,7 +107,7 @@ class Booster:
         return cubic(depth, height, width)
 
     def _refined(self, image: Tensor, base: Tensor, depth: Tensor) -> Tensor:
-        """The depth of a patch with the detail that is found in it, faded out towards its border."""
+        """The depth of a patch with added detail, faded out towards its border."""
         height, width = base.shape[-2:]
         fine = self._twice(image, 2 * self.field)
         reference = cubic(base, self.merge_side, self.merge_side)
@@ -118,7 +118,7 @@ class Booster:
         return torch.lerp(depth, merged, weight)
 
     def _twice(self, image: Tensor, side: int) -> Tensor:
-        """The depth of an image, merged from that of the whole and that at a larger side; (1, 1, M, M) from 0 to 1."""
+        """Merges the depth at the receptive field's size with that at a larger side; (1, 1, M, M) in [0, 1]."""
         maps = [cubic(self.estimate(image, each), self.merge_side, self.merge_side) for each in (self.field, side)]
         return _unit(self._merged(*maps))
 
@@ -127,16 +127,15 @@ class Booster:
 
 
 def find_side(image: Tensor, field: int, greatest: int) -> tuple[int, float]:
-    """The side of the largest square at which most of an image is still near enough to an edge for a network to estimate its depth.
+    """The largest input side at which most of an image still has an edge within the receptive field, as the network needs.
 
     Args:
         image: (1, 3, H, W) in [0, 1].
-        field: Side of the square that the network's receptive field covers; the least that is returned.
-        greatest: No side above this, nor above three times the image's.
+        field: Side of the network's receptive field; the minimum of the result.
+        greatest: Upper bound, along with three times the image's side.
 
     Returns:
-        The side, a multiple of `CELL`, and the share of the image that is near edges at the last side that was tried. Synchronises
-        the device.
+        The side, a multiple of `CELL`, and the share of the image near edges at the last side tried. Synchronises the device.
     """
     height, width = image.shape[-2:]
     shorter, cells = min(height, width), field // CELL
@@ -156,9 +155,9 @@ def find_side(image: Tensor, field: int, greatest: int) -> tuple[int, float]:
 
 
 def _context(edges: Tensor, side: int, cells: int) -> Tensor:
-    """Counts the cells of an image `side` cells wide that have an edge within the network's field of `cells`, and nearby.
+    """Counts the cells, of an image `side` cells wide, with an edge within the receptive field of `cells`, and within a quarter of it.
 
-    Counts, because those are exact in any dtype.
+    Counts are exact in any dtype.
     """
     blocks = F.max_pool2d(edges, max(1, edges.shape[-1] // side), ceil_mode=True)
     grid = (linear(blocks, side, side) >= _HALF).to(edges.dtype)
@@ -166,12 +165,12 @@ def _context(edges: Tensor, side: int, cells: int) -> Tensor:
 
 
 def choose_patches(slopes: Tensor, field: int, step: int) -> list[Patch]:
-    """The parts of an image that have as much detail as the image has on average, each as large as that holds; the largest first.
+    """Selects square patches with at least the image's average detail, each grown as long as that holds; the largest first.
 
     Args:
         slopes: (1, 1, H, W), the image's `gradients`.
-        field: Half the side of the least patch.
-        step: By how many pixels patches grow.
+        field: Half the side of the smallest patch.
+        step: Growth of a patch in pixels.
     """
     height, width = slopes.shape[-2:]
     values = slopes[0, 0].cpu().double()
@@ -202,10 +201,10 @@ def choose_patches(slopes: Tensor, field: int, step: int) -> list[Patch]:
 
 
 def fit_in_float32(values: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """`fit_scale_shift` of two maps as NumPy's `polyfit` does it in float32, for the images of the old nodes.
+    """`fit_scale_shift` with the result of NumPy's `polyfit` in float32, for the images of the old nodes.
 
-    It takes the scale and the shift for one and the same unknown where the values deviate little from their mean: of a million values, by
-    less than about a quarter of it. Patches then lose up to half of their contrast.
+    polyfit treats scale and shift as one unknown if the values deviate little from their mean: for a million values, by less than about a
+    quarter of it. Patches then lose up to half of their contrast.
     """
     scale, shift = fit_scale_shift(values, target)
     values, target = values.to(scale.dtype), target.to(scale.dtype)
@@ -217,7 +216,7 @@ def fit_in_float32(values: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def gradients(image: Tensor) -> Tensor:
-    """Gradients of the brightness of images (B, 3, H, W), (B, 1, H, W): Sobel's two slopes, without their signs, added."""
+    """Gradient magnitude of the brightness of images (B, 3, H, W): (B, 1, H, W), the sum of both absolute Sobel derivatives."""
     red, green, blue = image.split(1, 1)
     grey = F.pad(0.2989 * red + 0.587 * green + 0.114 * blue, (1, 1, 1, 1), mode="reflect")
     across, down = grey[..., 2:] - grey[..., :-2], grey[..., 2:, :] - grey[..., :-2, :]
@@ -227,7 +226,7 @@ def gradients(image: Tensor) -> Tensor:
 
 
 def _enlarged(height: int, width: int, side: int, factor: float) -> tuple[int, int]:
-    """Height and width of the image in which patches are searched: the longer one is `side` / `factor`."""
+    """Height and width of the image that patches are searched in: the longer side is `side` / `factor`."""
     longer = max(height, width)
     rows, columns = (max(1, round(round(side * length / longer) / factor)) for length in (height, width))
     return rows, columns
@@ -239,19 +238,19 @@ def _dilated(grid: Tensor, side: int) -> Tensor:
 
 
 def _unit(values: Tensor) -> Tensor:
-    """Values brought to [0, 1]; constant ones to 0."""
+    """Values normalised to [0, 1]; constant ones become 0."""
     low, high = values.aminmax()
     return (values - low) / torch.where(high > low, high - low, constant(low, 1.0))
 
 
 def _window(length: int, device: torch.device) -> Tensor:
-    """The weight of a patch along one side: 1 in its middle, softly 0 at its ends."""
+    """A patch's weight along one side: 1 in the middle, softly 0 at the ends."""
     places = (torch.arange(length, device=device) + 0.5) / length
     return _soft_step(places - _WINDOW[0]) - _soft_step(places - _WINDOW[1])
 
 
 def _soft_step(distance: Tensor) -> Tensor:
-    """From 0 to 1 as a Gaussian's integral, cut off where it ends."""
+    """A truncated Gaussian's integral, from 0 to 1."""
     deviations = (distance / _SOFTNESS).clamp(-_REACH, _REACH)
     return (1 + torch.erf(deviations / math.sqrt(2)) / math.erf(_REACH / math.sqrt(2))) / 2
 
@@ -261,8 +260,9 @@ class LeresOptions:
     """Options of one call.
 
     Attributes:
-        old_node: Whether the network is fed as the old ControlNet nodes feed it: blue, green, red between 0 and 255, of which the mean
-            and deviation of RGB in [0, 1] are taken. LeReS++ also fits its patches as there (`fit_in_float32`).
+        old_node: Whether to feed the network like the old ControlNet nodes: BGR in 0 to 255, normalised by the mean and deviation for RGB
+        in
+            [0, 1]. LeReS++ then also fits its patches as they do (`fit_in_float32`).
     """
 
     old_node: bool = False
@@ -272,8 +272,8 @@ class LeresAnnotator(Annotator):
     """LeReS.
 
     Convention:
-        Relative depth: large = far, unknown scale and shift, of either sign. Its authors add what makes the least of it 0.01. They
-        stretch images to a square, in training too; the estimate has the images' own size.
+        Relative depth: large = far, unknown scale and shift, either sign. (The authors add an offset that makes the minimum 0.01.) They
+        stretch images to a square, in training too; the estimate has image size.
     """
 
     bytes_per_pixel = 1100
@@ -281,7 +281,7 @@ class LeresAnnotator(Annotator):
 
     @classmethod
     def network_of(cls, spec: ModelSpec) -> Leres:
-        """See `Family.network_of`: of the authors' checkpoint, the depth network alone."""
+        """See `Family.network_of`: the depth network of the authors' checkpoint."""
         return Leres(spec.config)
 
     def infer_resized(self, pixels: Tensor, request: Request | None = None) -> Estimate:
@@ -302,8 +302,8 @@ class _Networks(nn.Module):
 class LeresBoostAnnotator(LeresAnnotator):
     """LeReS++.
 
-    Its `size` is the shorter side of the image in which it looks for detail, and of the estimate; the network's own input is up to
-    1600 pixels square. An image takes from three passes to hundreds, and is computed by itself.
+    Its `size` is the shorter side of the image that is searched for detail, and of the estimate; the network's own input is up to 1600
+    pixels square. An image takes from three passes to hundreds; images are processed one by one.
 
     Convention:
         Relative depth: large = far, about 0 to 1.
@@ -314,7 +314,7 @@ class LeresBoostAnnotator(LeresAnnotator):
 
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> LeresBoostAnnotator:
-        """See `Family.build`. The merging network computes in float32 always: its output is the depth."""
+        """See `Family.build`. The merging network always runs in float32, as its output is the depth."""
         config, complaint = spec.config, f"not a checkpoint of {spec.id}"
         depth = build_published(lambda: Leres(config.leres), states["depth"], dtype, complaint)
         with torch.device("meta"):
@@ -324,13 +324,13 @@ class LeresBoostAnnotator(LeresAnnotator):
         return cls(spec, _Networks(depth, merge.float()))
 
     def network_size(self, height: int, width: int, size: int) -> Size:
-        """The largest input that the network may get, whatever is found in the image, or the image itself, whichever is larger."""
+        """The network's largest possible input or the image itself, whichever is larger."""
         config, boosted = self.spec.config, _boosted_size(height, width, size)
         side = max(2 * config.field, min(config.greatest_side, UPSCALING * max(boosted)) // CELL * CELL)
         return max((side, side), boosted, key=math.prod)
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """See `Family.predict`: LeReS alone."""
+        """See `Family.predict`: plain LeReS."""
         return (self.network.depth(inputs),)
 
     def infer(self, request: Request) -> Estimate:
@@ -359,5 +359,5 @@ class LeresBoostAnnotator(LeresAnnotator):
 
 
 def _boosted_size(height: int, width: int, size: int) -> Size:
-    """(height, width) at which an image is boosted; below `_MIN_SIDE` no detail would be left to find."""
+    """(height, width) to process an image at; below `_MIN_SIDE` there would be no detail to find."""
     return scale_short_side(height, width, max(size, _MIN_SIDE))

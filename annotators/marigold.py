@@ -2,7 +2,7 @@
 
 Source:
     Ke et al., "Marigold: Affordable Adaptation of Diffusion-Based Image Generators for Image Analysis" (2025); code prs-eth/Marigold and
-    diffusers' MarigoldDepthPipeline, MarigoldNormalsPipeline and MarigoldIntrinsicsPipeline, to which the results are equal.
+    diffusers' MarigoldDepthPipeline, MarigoldNormalsPipeline and MarigoldIntrinsicsPipeline, whose results it reproduces.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class MarigoldOptions(DiffusionOptions):
     """Options of one call.
 
     Attributes:
-        steps: Passes through the UNet; None = as the authors recommend.
-        ensemble_size: How many samples to merge into one; more than 1 gives a confidence too, from 3 on a better result.
+        steps: UNet passes; None = the authors' recommendation.
+        ensemble_size: Number of samples to merge; 2 or more give a confidence too, 3 or more a better result.
     """
 
     steps: int | None = None
@@ -48,8 +48,8 @@ class MarigoldAnnotator(DiffusionAnnotator):
     """Marigold, depth or normals.
 
     Convention:
-        Depth in [0, 1], 0 = near, unknown scale and shift. The confidence is 1 minus diffusers' uncertainty: the members' median deviation
-        as a share of the depth's range, or their mean angle to the mean normal as a share of 180 degrees.
+        Depth in [0, 1], 0 = near, unknown scale and shift. Confidence is 1 minus diffusers' uncertainty: the members' median deviation
+        relative to the depth's range, or their mean angle to the mean normal relative to 180 degrees.
     """
 
     options_type = MarigoldOptions
@@ -65,7 +65,7 @@ class MarigoldAnnotator(DiffusionAnnotator):
         scheduler = scheduler_class(**config.schedule)
         shape = (options.ensemble_size, config.unet["out_channels"], *latents.shape[2:])
         noise, generators = seeded_noise(shape, latents.shape[0], options.seed)
-        # rounding differs with the size of a batch, and merging magnifies it: one by one, an image of a batch merges as it does alone
+        # rounding depends on the batch size, and merging magnifies it: one by one, an image merges in a batch as it does alone
         batch = latents.shape[0] if options.ensemble_size == 1 else 1
         for member in noise.to(latents.device).unbind(1):
             scheduler.set_timesteps(options.steps or config.steps, device=latents.device)
@@ -88,22 +88,18 @@ class MarigoldAnnotator(DiffusionAnnotator):
 
 
 class MarigoldMaterialsAnnotator(MarigoldAnnotator):
-    """Marigold IID Appearance: albedo, roughness and metallic, and no depth or normals.
+    """Marigold IID Appearance: albedo, roughness and metallic, without depth or normals.
 
-    The UNet predicts two images at once: the albedo, and one whose red is the roughness and whose green is the metallicity.
+    The UNet predicts two images at once: the albedo, and one with roughness in red and metallicity in green.
 
     Convention:
-        All that the network predicts is coded by a gamma of 2.2, as the maps were that it learned from. The albedo stays as it is, which
-        is about sRGB; roughness and metallic are decoded and come out linear. (The published configuration calls the two "linear"; the
-        authors' code that trains and evaluates the network codes them, and so do the results here.)
+        All predictions are encoded with gamma 2.2, like the training maps. The albedo stays encoded, which is about sRGB; roughness and
+        metallic are decoded to linear. (The published configuration calls these two "linear"; the authors' training and evaluation code
+        encodes them.)
     """
 
     def estimate(self, *_: Any, **__: Any) -> NoReturn:
-        """Refuses: there is no depth and there are no normals.
-
-        Raises:
-            ValueError: Always.
-        """
+        """Raises a ValueError: the model has neither depth nor normals."""
         raise ValueError(no_geometry(self.spec))
 
     def estimate_materials(
@@ -112,15 +108,14 @@ class MarigoldMaterialsAnnotator(MarigoldAnnotator):
         """Estimates the materials of a batch of images.
 
         Args:
-            images, size: As `Annotator.estimate`.
+            images, size, progress: As in `Annotator.estimate`.
             options: None = the defaults.
-            progress: As `Annotator.estimate`.
 
         Returns:
             Materials at the network's size, float32 and finite.
 
         Raises:
-            ValueError, TypeError, ArithmeticError: As `Annotator.estimate`.
+            ValueError, TypeError, ArithmeticError: As for `Annotator.estimate`.
         """
         checked = self._checked_options(options)
         height, width = images.shape[-2:]

@@ -23,9 +23,9 @@ from .preprocessing.steps import Pad, Resize, crop, limit_depth, scale_by_focal_
 from .specs.base import ModelSpec
 
 CANONICAL_FOCAL_LENGTH = 1000.0
-"""Focal length in pixels, at the network's size, at which the network's output is in metres."""
+"""Focal length in pixels, at the network's size, for which the network's output is in metres."""
 MAX_DEPTH = 300.0
-"""Metres at which the authors end."""
+"""The authors' upper clamp, in metres."""
 _ASPECT = 38 / 22
 _PADDING = (124 / 255, 116 / 255, 104 / 255)  # ImageNet's mean, rounded as in the authors' 8-bit images
 
@@ -33,13 +33,13 @@ _PADDING = (124 / 255, 116 / 255, 104 / 255)  # ImageNet's mean, rounded as in t
 class Metric3dAnnotator(Annotator):
     """Metric3D v2.
 
-    Its `size` is the height of the network's input: 616 x 1064 pixels, in the authors' words the only one that the networks were
-    trained for. Every image is fitted into that frame, aspect kept, and the rest is filled with grey; a portrait fills a third to a half.
+    Its `size` is the height of the network's input: 616 x 1064 pixels, according to the authors the only size that the networks were
+    trained for. Images are fitted into that frame, aspect kept, and padded with grey; a portrait fills a third to a half of it.
 
     Convention:
-        Depth in metres for a camera whose longer side spans `geometry.camera.DEFAULT_FOV`, as the estimate's intrinsics state; where the
-        field of view is known, metres for that: they are proportional to the focal length. Normals in OPENCV axes. Confidence is the
-        depth's: 1 less the relative error that the network expects.
+        Depth in metres for the known field of view, else for `geometry.camera.DEFAULT_FOV` along the longer side, as in the estimate's
+        intrinsics; it is proportional to the focal length. Normals in OPENCV axes. Confidence is the depth's: 1 minus the relative error
+        that the network predicts.
     """
 
     max_depth = MAX_DEPTH
@@ -50,7 +50,7 @@ class Metric3dAnnotator(Annotator):
         return Metric3d(spec.config)
 
     def preprocess(self, size: int) -> tuple[Resize, Pad]:
-        """See `Family.preprocess`: the image is fitted into the frame, and the mean colour of ImageNet fills the rest."""
+        """See `Family.preprocess`: the image is fitted into the frame and padded with ImageNet's mean colour."""
         frame = round_to_multiple(size, self.spec.multiple_of), round_to_multiple(size * _ASPECT, self.spec.multiple_of)
         return Resize(Inside(*frame), linear), Pad(_PADDING, *frame)
 
@@ -58,7 +58,7 @@ class Metric3dAnnotator(Annotator):
         return self.network(inputs)[:3]
 
     def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
-        """See `Family.postprocess`. The frame's padding is cut away, and the canonical camera's metres become those of the assumed one."""
+        """See `Family.postprocess`. Crops the padding and converts metres from the canonical to the assumed camera."""
         height, width = request.image_size
         resize, pad = self.preprocess_steps(request.size)
         assert isinstance(resize, Resize) and isinstance(resize.rule, Inside) and isinstance(pad, Pad)
@@ -82,7 +82,7 @@ class Metric3dAnnotator(Annotator):
         return Signature(outputs, afterwards=[crop(), scale, limit_depth(most=MAX_DEPTH)])
 
     def for_camera(self, estimate: Estimate, intrinsics: Tensor) -> Estimate:
-        """See `Family.for_camera`. Metres are proportional to the camera's focal length."""
+        """See `Family.for_camera`. Depth is proportional to the focal length."""
         assert estimate.depth is not None and estimate.intrinsics is not None
         ratio = intrinsics[:, 0, 0] / estimate.intrinsics[:, 0, 0]
         return replace(super().for_camera(estimate, intrinsics), depth=estimate.depth * ratio[:, None, None, None])

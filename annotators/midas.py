@@ -2,7 +2,7 @@
 
 Source:
     Ranftl et al., "Towards Robust Monocular Depth Estimation" (2020) and "Vision Transformers for Dense Prediction" (2021); code
-    isl-org/MiDaS. The transformer networks are those of the transformers library, the convolutional one is `networks.midas.MidasSmall`.
+    isl-org/MiDaS. The transformer networks are transformers', the convolutional one is `networks.midas.MidasSmall`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class MidasAnnotator(Annotator):
 
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> MidasAnnotator:
-        """See `Family.build`. Takes the authors' checkpoints and the Hugging Face conversions of them."""
+        """See `Family.build`. Accepts the authors' checkpoints and their Hugging Face conversions."""
         if spec.config.backbone == "efficientnet-lite3":
             network = _build_small(spec, states["network"])
         else:
@@ -51,7 +51,7 @@ class MidasAnnotator(Annotator):
         for head, state in exact.items():
             head.keep_float32(state)
         if spec.config.backbone == "swinv2" and dtype == torch.float16:
-            # its attention divides by norms, zero where windows are padded; float16 has no number as small as the epsilon there
+            # attention divides by norms, which are zero where windows are padded; its epsilon is below float16's range
             network.get_submodule("backbone").float()
         return cls(spec, network)
 
@@ -68,7 +68,7 @@ class MidasAnnotator(Annotator):
 
     def signature(self) -> Signature:
         config = self.spec.config
-        # transformers' networks fix grids and windows by the size of the image that they are traced with
+        # transformers' networks bake in grids and windows of the traced image size
         return Signature.of(self.spec, mean=config.mean, std=config.std, dynamic_size=config.backbone == "efficientnet-lite3")
 
 
@@ -80,7 +80,7 @@ def _build_small(spec: ModelSpec, state: StateDict) -> nn.Module:
 
 
 def _build_dpt(spec: ModelSpec, state: StateDict) -> nn.Module:
-    """The transformers library's DPT without its demand for square images; with the head of `MidasSmall`."""
+    """transformers' DPT for images of any aspect, with the head of `MidasSmall`."""
     (base,) = from_transformers("DPTForDepthEstimation")
 
     class Dpt(base):

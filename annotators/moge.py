@@ -1,6 +1,6 @@
-"""MoGe: metric depth, normals, the camera and a mask from one image; from version 1 scale-invariant depth, the camera and a mask.
+"""MoGe: metric depth, normals, camera and mask from one image; version 1 has scale-invariant depth, camera and mask.
 
-Version 3 is a version 2 with a refiner, which corrects the depth in a few steps.
+Version 3 is version 2 with a refiner, which corrects the depth in a few steps.
 
 Source:
     Wang et al., "MoGe: Unlocking Accurate Monocular Geometry Estimation" (2024), "MoGe-2: Accurate Monocular Geometry with Metric Scale
@@ -43,7 +43,7 @@ from .specs.base import CheckpointError, ModelSpec
 from .specs.moge import SPECS
 
 FALLBACK_FOV = 60.0
-"""Degrees on the longer side, where the points belong to no camera: ComfyUI's own MoGe nodes take the same."""
+"""Degrees along the longer side where the points fit no camera; as in ComfyUI's own MoGe nodes."""
 _FARTHEST = 1e6
 _OUTPUTS = {
     "points": "x / z, y / z and the logarithm of z, OPENCV axes (+X right, +Y down, +Z away); z up to a shift and to `scale`",
@@ -59,8 +59,7 @@ _ASPECT = ScalarInputs(
 )
 _REFINER = "refiner."
 REFINED = tuple(spec for spec in SPECS if isinstance(spec.config, MogeConfig) and spec.config.refiner is not None)
-"""The models with steps of refinement."""
-"""How often MoGe-3 refines its depth: as its authors do, and as ComfyUI's own nodes do at most."""
+"""The models with refinement steps."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class MogeOptions:
     """Options of one call.
 
     Attributes:
-        refine_steps: How often version 3 refines its depth. 0: not at all, as MoGe-2. Versions 1 and 2 have no refiner and ignore it.
+        refine_steps: Number of version 3's refinement steps; 0 = none, as MoGe-2. Versions 1 and 2 have no refiner and ignore it.
 
     Raises:
         ValueError: A value outside its range.
@@ -85,13 +84,13 @@ class MogeOptions:
 class MogeAnnotator(Annotator):
     """MoGe, versions 1 to 3.
 
-    Its `size` is the side of the square that has as many pixels as the network's input: 840 is 3600 tokens, the most that the authors
-    use ("resolution level 9"), 485 is 1200, the fewest ("level 0"). Version 1 ends at 700, 2500 tokens.
+    Its `size` is the side of the square with as many pixels as the network's input: 840 gives 3600 tokens, the authors' maximum
+    ("resolution level 9"), 485 gives 1200, their minimum ("level 0"). Version 1 ends at 700, 2500 tokens.
 
     Convention:
-        Depth in metres, of version 1 up to scale; normals in OPENCV axes, which face the camera; intrinsics as found from the points, or
-        of the known field of view. The mask leaves out what is infinitely far, such as the sky. All at the images' own size: the
-        authors enlarge before they compute metres.
+        Depth in metres, for version 1 up to scale; normals in OPENCV axes, facing the camera; intrinsics from the points, or from the known
+        field of view. The mask excludes infinitely far regions such as the sky. Estimates have image size, as the authors enlarge before
+        they compute metres.
     """
 
     bytes_per_pixel = 1800
@@ -105,7 +104,7 @@ class MogeAnnotator(Annotator):
 
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> MogeAnnotator:
-        """See `Family.build`. Takes the authors' names, and those of the files repackaged for ComfyUI."""
+        """See `Family.build`. Accepts the authors' names, and those of files repackaged for ComfyUI."""
         state = states["network"]
         try:
             return cls(spec, cls._filled(spec, state, dtype))
@@ -116,7 +115,7 @@ class MogeAnnotator(Annotator):
 
     @classmethod
     def check_network(cls, spec: ModelSpec, state: StateDict) -> None:
-        """See `Family.check_network`; the other models of the family are not compared, as `build` does for its message."""
+        """See `Family.check_network`. Unlike `build`, does not identify other models of the family for the message."""
         cls._filled(spec, state, torch.float32)
 
     @classmethod
@@ -129,7 +128,7 @@ class MogeAnnotator(Annotator):
         return any(name.startswith(("points_head.", "head.")) for name in names)
 
     def preprocess(self, size: int) -> Steps:
-        """See `Family.preprocess`: as many tokens as `size` x `size` pixels have, at the image's aspect."""
+        """See `Family.preprocess`: as many tokens as a square of `size`, at the image's aspect."""
         if _is_first(self.spec):
             return (Resize(PixelCountCut(size, PATCH), cubic_antialiased),)
         return (Resize(PixelCount(size, PATCH), linear_antialiased),)
@@ -139,14 +138,14 @@ class MogeAnnotator(Annotator):
         return (width / height,)
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """See `Family.predict`; version 3 takes the number of steps and what is called after each, too, else the default number."""
+        """See `Family.predict`. Version 3 also takes the number of steps and a callback after each; by default the options' number."""
         aspect, *refinement = scalar_inputs
         if _is_third(self.spec) and not refinement:
             refinement = [self._checked_options(None).refine_steps]
         return tuple(each for each in self.network(inputs, aspect, *refinement) if each is not None)
 
     def infer_resized(self, pixels: Tensor, request: Request | None = None) -> Estimate:
-        """See `Annotator.infer_resized`; progress after each of version 3's steps."""
+        """See `Annotator.infer_resized`; reports progress after each of version 3's steps."""
         if not _is_third(self.spec) or self.engine is not None:
             return super().infer_resized(pixels, request)
         request = request or Request(pixels, self.spec.default_size, options=self._checked_options(None))
@@ -160,15 +159,15 @@ class MogeAnnotator(Annotator):
         return "its refiner works on voxels, whose number depends on the image" if _is_third(spec) else None
 
     def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
-        """See `Family.postprocess`. Refuses outputs that are not finite, which masks and unit vectors would hide."""
+        """See `Family.postprocess`. Refuses non-finite outputs here, as masks and unit vectors would hide them."""
         output = MogeOutput(*outputs)
         return self._to_estimate(output, *request.image_size, request.fov)
 
     def _check_estimate(self, estimate: Estimate) -> None:
-        """Nothing: `postprocess` has checked the outputs, of which finite ones make finite maps."""
+        """Does nothing: `postprocess` has checked the outputs, and finite outputs give finite maps."""
 
     def for_camera(self, estimate: Estimate, intrinsics: Tensor) -> Estimate:
-        """See `Family.for_camera`. The search for the depth has taken the camera into account."""
+        """See `Family.for_camera`. The depth already accounts for the camera."""
         return estimate
 
     def signature(self) -> Signature:
@@ -180,7 +179,7 @@ class MogeAnnotator(Annotator):
         return Signature(
             _OUTPUTS if self.spec.axes else {name: meaning for name, meaning in _OUTPUTS.items() if name != "normals"},
             scalar_inputs=_ASPECT,
-            # version 1 takes sides that are no multiples of anything: a graph for each
+            # version 1 accepts any size, not just multiples: one graph per size
             dynamic_size=not _is_first(self.spec),
             least_side=PATCH,
             afterwards=[{"step": "point_map", "farthest": _FARTHEST, "means": words}],
@@ -188,7 +187,7 @@ class MogeAnnotator(Annotator):
         )
 
     def _to_estimate(self, output: MogeOutput, height: int, width: int, fov: float) -> Estimate:
-        """The network's output as an estimate of images of a size."""
+        """Converts the network's output to an estimate of images of this size."""
         maps = F.interpolate(torch.cat((output.points, output.mask), 1), size=(height, width), mode="bilinear")
         half_diagonal = math.hypot(height, width) / 2
         known_focal = torch.full((len(maps),), _focal_length(fov, height, width) / half_diagonal) if fov else None
@@ -204,7 +203,7 @@ class MogeAnnotator(Annotator):
         z, mask = maps[:, 2:3].exp(), maps[:, 3:] > 0
         z = z + shift[:, None, None, None]
         mask = mask & (z > 0)
-        # of what a tiny scale makes of infinity, which is NaN, the minimum is the other number
+        # a tiny scale times infinity can be NaN; `fmin` then returns the other argument
         depth = torch.where(mask, z * output.scale[:, None, None, None], _FARTHEST).fmin(constant(z, _FARTHEST))
         estimate = Estimate(depth=depth, quantity=self.spec.quantity, mask=mask, intrinsics=intrinsics)
         if output.normals is None:
@@ -213,7 +212,7 @@ class MogeAnnotator(Annotator):
         return replace(estimate, normals=normals, axes=Axes.OPENCV)
 
     def _fetched(self, output: MogeOutput, few: Tensor) -> Tensor:
-        """A few of the output's numbers on the CPU. Refuses an output that is not finite, asked for in the same copy."""
+        """Sampled points on the CPU. Refuses non-finite outputs, checked in the same transfer."""
         maps = {"depth": output.points, "a mask": output.mask, "a scale": output.scale, "normals": output.normals}
         maps = {name: value for name, value in maps.items() if value is not None}
         if few.device.type == "cpu":
@@ -233,13 +232,13 @@ def _is_third(spec: ModelSpec) -> bool:
 
 
 def _counted(progress: Progress, total: int) -> Callable[[], None]:
-    """A function to be called after each of so many steps."""
+    """A callback that counts calls and reports them as progress."""
     done = itertools.count(1)
     return lambda: progress(next(done), total)
 
 
 def _as_in_file(config: MogeConfig | Moge1Config, state: StateDict) -> MogeConfig | Moge1Config:
-    """A version 3 with the widths and numbers of convolutions that the file has: its authors publish them nowhere else."""
+    """A version 3 config with the file's widths and numbers of convolutions, which its authors publish nowhere else."""
     widths = [state.get(f"neck.input_blocks.{level}.weight") for level in range(LEVELS)]
     if not isinstance(config, MogeConfig) or config.refiner is None or any(each is None for each in widths):
         return config
@@ -254,7 +253,7 @@ def _as_in_file(config: MogeConfig | Moge1Config, state: StateDict) -> MogeConfi
 
 
 def _model_of(state: StateDict) -> str | None:
-    """The model of the family that a state dict is of, in words; None if it is of none."""
+    """Describes the family's model that a state dict belongs to; None if there is none."""
     for spec in SPECS:
         with torch.device("meta"):
             network = MogeAnnotator.network_of(replace(spec, config=_as_in_file(spec.config, state)))
@@ -267,5 +266,5 @@ def _model_of(state: StateDict) -> str | None:
 
 
 def _focal_length(fov: float, height: int, width: int) -> float:
-    """In pixels, of a field of view on the longer side in degrees."""
+    """In pixels, from a field of view along the longer side in degrees."""
     return max(height, width) / (2 * math.tan(math.radians(fov) / 2))

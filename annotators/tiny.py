@@ -32,20 +32,20 @@ from .specs.base import ModelSpec
 LONGEST_ASPECT = 4.0
 ENLARGED = 2
 GUIDE_RADIUS, GUIDE_EPSILON = 2, 0.01
-# The old formula for normal maps is made for the slopes of MiDaS v2.1 small at 512. This factor gives the network's disparity about the
-# same mean deviation; training/evaluate.py prints both.
+# The old formula for normal maps suits the slopes of MiDaS v2.1 small at 512. This factor gives the network's disparity about the same
+# mean deviation; training/evaluate.py prints both.
 TO_MIDAS_SCALE = 130.0
 _WITHOUT_SKY = 4  # maps of the network's first version: disparity and normals
-_SKY_FROM, _FARTHEST = 0.5, 0.01  # share of sky; at most what part of the rest is farther than the sky
-_SURE_FROM, _SURE_PART = 0.8, 0.2  # the network is sure from this share on; of the sky it has to be sure of so much
-_SUSPECTED_FROM, _LIKELY_PART = 0.2, 0.1  # it suspects sky from this share on; so much of what it suspects has to be more likely sky
-_SMOOTHED = 2  # how far around a pixel of a doubtful sky its colours are averaged, and what is decided by them
-# The share of sky is fitted to the image in squares of so many pixels; the variance is less than for depth: clouds and haze are pale.
+_SKY_FROM, _FARTHEST = 0.5, 0.01  # share that counts as sky; quantile of the remaining disparity that limits the sky's
+_SURE_FROM, _SURE_PART = 0.8, 0.2  # share at which the network is sure; the part of the sky that has to be sure
+_SUSPECTED_FROM, _LIKELY_PART = 0.2, 0.1  # share at which sky is suspected; the part of it that has to be more likely sky than not
+_SMOOTHED = 2  # radius of the averages of colours and decisions in a doubtful sky
+# The sky is fitted to the image in squares of this many pixels; epsilon is smaller than for depth, as clouds and haze are pale.
 _RIM, _SKY_POOLED, _SKY_EPSILON = 2, 4, 1e-4
-_MOST_FITTED = 1.5  # times the network's share may that be: clouds in which it dips are sky, lanterns and hats are not
-MOST_SHARP = 4_200_000  # pixels up to which depth is made of the images' size; beyond, memory
-_TURNED = 0.2  # where smoothing changes normals at the border by more, they turn there
-_SAMPLED = 8  # the farthest hundredth is that of every n-th pixel
+_MOST_FITTED = 1.5  # limit relative to the network's share: it fills dips at clouds, but adds no lanterns or hats
+MOST_SHARP = 4_200_000  # pixels up to which depth gets image size; limited by memory
+_TURNED = 0.2  # where smoothing changes border normals by more, they really turn
+_SAMPLED = 8  # stride of the pixels that the quantile is computed from
 
 
 class TinyAnnotator(Annotator):
@@ -53,8 +53,8 @@ class TinyAnnotator(Annotator):
 
     Convention:
         Disparity: large = near, unknown scale and shift; median near 0, mean deviation near MiDaS's. Normals: OpenGL axes. Weights of
-        the network's second version also predict the sky: it is masked out, and as far as predicted on average, or as the farthest
-        hundredth of the rest where that is farther.
+        the network's second version also predict the sky: it is masked out, at its mean predicted disparity, or at the farthest
+        hundredth of the rest if that is farther.
     """
 
     bytes_per_pixel = 650
@@ -74,28 +74,25 @@ class TinyAnnotator(Annotator):
         return cls(spec, network)
 
     def reduced_size(self, height: int, width: int, size: int) -> Size | None:
-        """See `Family.reduced_size`: that of the brightness in `postprocess`, whose pairs of pixels are the network's inputs."""
+        """See `Family.reduced_size`: the size of the brightness in `postprocess`; the network's input averages pairs of its pixels."""
         input_size = self.network_size(height, width, size)
         rows, columns = (ENLARGED * side for side in input_size)
         same = self.input_size is None and self.network_size(rows, columns, size) == input_size
         return (rows, columns) if same and rows < height and columns < width else None
 
     def preprocess(self, size: int) -> Steps:
-        """See `Family.preprocess`: in the range that the network was trained for (the entry's `largest_size`)."""
+        """See `Family.preprocess`. Clamps `size` to the range that the network was trained for."""
         return (Resize(ShortSideCapped(self.spec.used_size(size), LONGEST_ASPECT, self.spec.multiple_of), by_area),)
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """See `Family.predict`. Maps have half the size of the inputs; where the network predicts the sky, their own.
-
-        Where it has a head for edges, the features follow that the head takes.
-        """
+        """See `Family.predict`. Maps have half the input's size, but the sky full size. With a sharp head, its input features follow."""
         if self.network.sharp is None:
             return self._maps(self.network(inputs))
         output, *features = self.network(inputs, features=True)
         return *self._maps(output), *features
 
     def _maps(self, output: Tensor) -> tuple[Tensor, ...]:
-        """Disparity, normals and, where it is predicted, the sky."""
+        """Disparity, normals and, if predicted, the sky."""
         output = output.contiguous()
         disparity, normals = output[:, :1], unit_vectors(output[:, 1:_WITHOUT_SKY])
         if output.shape[1] == _WITHOUT_SKY:
@@ -104,7 +101,7 @@ class TinyAnnotator(Annotator):
         return TO_MIDAS_SCALE * smooth[:, :1], unit_vectors(smooth[:, 1:]), output[:, _WITHOUT_SKY:].sigmoid()
 
     def infer(self, request: Request) -> Estimate:
-        """See `Annotator.infer`. Where edges follow the image's, the network gets what the head looks at, at half its size."""
+        """See `Annotator.infer`. For sharp edges, the network gets the sharp head's image at half size."""
         if not request.sharp or self.network.sharp is None:
             return super().infer(request)
         shown = resize_image(request.images, *self._enlarged(request))
@@ -116,7 +113,7 @@ class TinyAnnotator(Annotator):
         return ENLARGED * height, ENLARGED * width
 
     def _sharpened(self, shown: Tensor, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The outputs that `EXPORTED` names, of images at twice the size of the network's input, and of what `predict` gives."""
+        """The outputs of an exported graph, from images at twice the network's input size and the outputs of `predict`."""
         disparity, normals, sky, *features = outputs
         maps = torch.cat((disparity / TO_MIDAS_SCALE, normals, sky.logit()), 1)
         head, dtype = self.network.sharp, self.dtype
@@ -126,7 +123,7 @@ class TinyAnnotator(Annotator):
         return normals, sky, TO_MIDAS_SCALE * first, TO_MIDAS_SCALE * second, logit
 
     def _at_edges(self, outputs: tuple[Tensor, ...], shown: Tensor, request: Request) -> Estimate:
-        """The estimate of the outputs of `_sharpened`: at the size of the images, of large ones at that of `shown`."""
+        """The estimate from outputs of `_sharpened`: at image size, for large images at the size of `shown`."""
         normals, sky, *surfaces = outputs
         (height, width), (rows, columns) = shown.shape[-2:], request.image_size
         if height < rows and rows * columns <= MOST_SHARP:
@@ -140,7 +137,7 @@ class TinyAnnotator(Annotator):
         return _with_sky(Surfaces(*surfaces).seen(height, width), enlarged, sky_mask)
 
     def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
-        """See `Family.postprocess`. The estimate has twice the size of the network's input; its edges are the image's."""
+        """See `Family.postprocess`. The estimate has twice the network's input size, with edges aligned to the image's."""
         height, width = self._enlarged(request)
         guide = resize_image(brightness(request.images), height, width)
         disparity, normals, *sky = outputs
@@ -152,12 +149,12 @@ class TinyAnnotator(Annotator):
         return _with_sky(smooth, enlarged, self._sky(sky[0], guide, request.images, {"depth": disparity, "normals": normals}))
 
     def _sky(self, sky: Tensor, guide: Tensor, images: Tensor, outputs: Mapping[str, Tensor]) -> Tensor | None:
-        """(B, 1, h, w) bool, the sky at the size of the brightness `guide`; None where no image has any. `images` have any size.
+        """(B, 1, h, w) bool, the sky at the size of the brightness `guide`; None if no image has any. `images` may have any size.
 
-        Refuses outputs of the network, by name, that are not finite.
+        Raises an ArithmeticError if one of the network's outputs, by name, is not finite.
         """
         share, least = _sky_at_edges(sky, guide)
-        # One question for all, since most images have no sky: what the network is sure of, what is doubtful, and what is finite.
+        # A single synchronisation, since most images have no sky: counts of sure and doubtful sky, and the finiteness check.
         fetched = to_cpu({"counts": _sky_counts(share, least), "ends": ends_of(outputs)})
         check_ends(self.spec, self.network, dict(zip(outputs, fetched["ends"].tolist(), strict=True)))
         decided = _sure_and_doubtful(fetched["counts"])
@@ -165,8 +162,8 @@ class TinyAnnotator(Annotator):
             return None
         some_sure = bool(decided[0].any())
         is_sure, doubtful = (sent_to(share.device, each) for each in decided)
-        if some_sure:  # whether there is a sky is not decided by colours: backdrops of studios have those of the sky
-            images = resize_image(images, *guide.shape[-2:])  # for all three below
+        if some_sure:  # colours do not decide whether there is a sky: studio backdrops have its colours
+            images = resize_image(images, *guide.shape[-2:])  # used by all three below
             share = torch.where(is_sure, sky_by_colours(least, images), share)
         sky_mask = sky_of(share, images, (is_sure, doubtful))
         if some_sure:
@@ -174,12 +171,12 @@ class TinyAnnotator(Annotator):
         return grown_sky(sky_mask, share >= _SUSPECTED_FROM, images)
 
     def _check_estimate(self, estimate: Estimate) -> None:
-        """See `Annotator._check_estimate`; with a sky, `_sky` has checked what the maps are made of."""
+        """See `Annotator._check_estimate`; with a sky, `_sky` has checked the outputs."""
         if estimate.mask is None:
             super()._check_estimate(estimate)
 
     def for_export(self) -> Annotator:
-        """See `Family.for_export`: with the head for edges in the graph, where there is one."""
+        """See `Family.for_export`: includes the sharp head in the graph, if there is one."""
         return self if self.network.sharp is None else _ExportedTiny(self.spec, self.network)
 
     def signature(self) -> Signature:
@@ -198,7 +195,7 @@ class TinyAnnotator(Annotator):
 
 
 class _ExportedTiny(TinyAnnotator):
-    """The network with its head as one graph: of images at twice the size of the network's own input, which it averages by itself."""
+    """Network and sharp head as one graph, for images at twice the network's own input size, which the graph reduces itself."""
 
     bytes_per_pixel = TinyAnnotator.bytes_per_pixel // ENLARGED**2
 
@@ -210,7 +207,7 @@ class _ExportedTiny(TinyAnnotator):
         return (Resize(ShortSideCapped(side, LONGEST_ASPECT, self.spec.multiple_of), by_area),)
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """See `Family.predict`; the outputs that the `signature` names."""
+        """See `Family.predict`."""
         outputs = self._sharpened(inputs, super().predict(F.avg_pool2d(inputs, ENLARGED)))
         height, width = inputs.shape[-2:]
         return Surfaces(*outputs[2:]).seen(height, width), *outputs
@@ -243,9 +240,9 @@ class _ExportedTiny(TinyAnnotator):
 
 
 def _fill_folded(network: TinyNetwork | SharpHead, state: StateDict, complaint: str) -> None:
-    """See `fill`; folds the norms into the convolutions."""
+    """`fill`, then folds the norms into the convolutions."""
     fill(network, {**untrained_counters(network), **state}, complaint)
-    if not network.last.weight.is_meta:  # as of `check_network`; there torch would import sympy for it
+    if not network.last.weight.is_meta:  # meta as in `check_network`, where torch would import sympy
         fold_norms(network.train(False).float())
 
 
@@ -253,7 +250,7 @@ _SKY_OUTPUT = {"sky": "share of sky, 0 to 1"}
 
 
 def _sky_metadata() -> dict[str, Any]:
-    """The numbers by which the sky is found, as an exported file states them."""
+    """The sky detection's constants, for an exported file's metadata."""
     share = {"rim": _RIM, "pooled": _SKY_POOLED, "epsilon": _SKY_EPSILON, "most_fitted": _MOST_FITTED, "radius": GUIDE_RADIUS}
     sure = {"from": _SKY_FROM, "sure_from": _SURE_FROM, "sure_part": _SURE_PART}
     unsure = {"suspected_from": _SUSPECTED_FROM, "likely_part": _LIKELY_PART, "smoothed": _SMOOTHED}
@@ -263,7 +260,7 @@ def _sky_metadata() -> dict[str, Any]:
 
 
 def to_estimate(disparity: Tensor, normals: Tensor | None, sky: Tensor | None = None) -> Estimate:
-    """The estimate of the network's maps, its normals unit vectors; `sky` is that of `sky_of`."""
+    """The estimate of the network's maps, with normals of unit length; `sky` is from `sky_of`."""
     mask = None
     if sky is not None:
         mask = ~sky
@@ -272,13 +269,13 @@ def to_estimate(disparity: Tensor, normals: Tensor | None, sky: Tensor | None = 
 
 
 def _with_sky(disparity: Tensor, normals: Tensor | None, sky: Tensor | None) -> Estimate:
-    """As `to_estimate`, with a mask in any case; no sky is known to be in no image."""
+    """`to_estimate` that always has a mask; `sky` None = no image has sky."""
     estimate = to_estimate(disparity, normals, sky)
     return estimate if sky is not None else replace(estimate, mask=torch.ones_like(disparity, dtype=torch.bool))
 
 
 def _sky_counts(share: Tensor, least: Tensor) -> Tensor:
-    """(4, B, 1, 1, 1): how many pixels `_sure_and_doubtful` looks at have each of its shares."""
+    """(4, B, 1, 1, 1): the pixel counts that `_sure_and_doubtful` compares."""
     if share.device.type == "cpu":
         limits = ((least, _SURE_FROM), (least, _SKY_FROM), (share, _SKY_FROM), (share, _SUSPECTED_FROM))
         return torch.stack([_count(each >= limit) for each, limit in limits])
@@ -287,7 +284,7 @@ def _sky_counts(share: Tensor, least: Tensor) -> Tensor:
 
 
 def _sure_and_doubtful(counts: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, 1, 1, 1) bool each: whether the network is sure of a sky, and whether there may be one of which it is not."""
+    """(B, 1, 1, 1) bool each: whether the sky is sure, and whether a sky that is not sure is possible."""
     sure, predicted, sky, suspected = counts
     is_sure = sure > _SURE_PART * predicted
     return is_sure, ~is_sure & (sky > _LIKELY_PART * suspected)
@@ -296,17 +293,17 @@ def _sure_and_doubtful(counts: Tensor) -> tuple[Tensor, Tensor]:
 def sky_of(share: Tensor, images: Tensor, decided: tuple[Tensor, Tensor] | None = None) -> Tensor:
     """Decides where the sky is.
 
-    Where little of the predicted sky is sure, it may be a dark sky, but as well a bright wall or still water. All that the network
-    suspects is then sky if it is blue as a whole, but for pixels that are less likely sky than not and have no sky's colour, as those of
-    a thing before it; otherwise nothing is. A region that is green as a whole is a wall, however sure the network is.
+    A predicted sky that is mostly unsure may be a dark sky, but also a bright wall or still water. It is then sky only if all that is
+    suspected is blue as a whole; of that, pixels that are unlikely sky and not coloured like sky, as of an object before it, are left out.
+    A region that is green as a whole is a wall, however sure the network is.
 
     Args:
-        share: (B, 1, h, w), the share of sky that the network predicts.
+        share: (B, 1, h, w), the predicted share of sky.
         images: (B, 3, H, W) RGB in [0, 1], of any size.
-        decided: (B, 1, 1, 1) bool each: whether the network is sure of a sky, and whether it is doubtful; None = by this share.
+        decided: (B, 1, 1, 1) bool each: whether the sky is sure, and whether it is doubtful; None = determined from `share`.
 
     Returns:
-        (B, 1, h, w) bool; nowhere True in an image without sky, and in one whose sky is too doubtful.
+        (B, 1, h, w) bool; all False in images without sky or with one that is too doubtful.
     """
     suspected = share >= _SUSPECTED_FROM
     is_sure, doubtful = _sure_and_doubtful(_sky_counts(share, share)) if decided is None else decided
@@ -317,21 +314,21 @@ def sky_of(share: Tensor, images: Tensor, decided: tuple[Tensor, Tensor] | None 
     if not are_all(~doubtful):
         doubtful = doubtful & looks_blue(images, suspected).view(-1, 1, 1, 1)
         coloured = (share >= _SKY_FROM) | (suspected & coloured_as_sky(box_means(images, _SMOOTHED)))
-        # What most pixels around say: one by one, they would be rags.
+        # A local majority: single decisions would be ragged.
         sky |= doubtful & (box_means(coloured.to(images), _SMOOTHED) > 0.5)
     return sky & ~looks_green(images, sky).view(-1, 1, 1, 1)
 
 
 def _count(where: Tensor) -> Tensor:
-    """(B, 1, 1, 1) of a map of bools. On a CPU, torch counts in 32 bits in a fifth of the time."""
+    """(B, 1, 1, 1): counts True values. On a CPU, 32-bit counting takes torch a fifth of the time."""
     return where.sum((1, 2, 3), keepdim=True, dtype=torch.int32)
 
 
 def _sky_at_edges(share: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
-    """The share of sky at the size of the image's brightness, whose edges it takes; and the same, hardly more than the network's.
+    """The share of sky at the size of the image's brightness, aligned to its edges; and the same, limited by the network's share.
 
-    One line through brightnesses makes sky of the dark parts of a thing whose others are brighter than the sky, such as a lantern. Along
-    the border both are those of further inside: the padding of the network's convolutions makes its outermost pixels less sure of the sky.
+    A linear fit to brightness alone makes sky of the dark parts of objects that are elsewhere brighter than the sky, such as lanterns.
+    At the border, values from further inside are used: padding makes the network less sure of the sky there.
     """
     whole = F.pad(share[..., _RIM:-_RIM, _RIM:-_RIM], (_RIM,) * 4, mode="replicate")
     pooled = resize_map(whole, share.shape[-2] // _SKY_POOLED, share.shape[-1] // _SKY_POOLED)
@@ -341,15 +338,15 @@ def _sky_at_edges(share: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def with_far_sky(disparity: Tensor, clear: Tensor) -> Tensor:
-    """Disparity whose sky is one value, as far as anything gets; of images that are all sky or without it, as it is.
+    """Sets the sky's disparity to one far value; images that are all sky or without sky are unchanged.
 
-    That value is the mean of the disparity predicted for the sky, or the farthest hundredth of the rest where that is farther.
+    The value is the mean disparity predicted for the sky, or the farthest hundredth of the rest if that is farther.
     """
     values, valid = (each[..., _SAMPLED // 2 :: _SAMPLED, _SAMPLED // 2 :: _SAMPLED].flatten(1) for each in (disparity, clear))
     farthest_first = torch.where(valid, values, torch.inf).sort(1).values
     far = farthest_first.gather(1, (valid.sum(1, keepdim=True) * _FARTHEST).long())[:, :, None, None]
     clear = clear | ~torch.isfinite(far)
-    # the disparity predicted for the sky, over which the few farthest pixels of the land waver
+    # the disparity predicted for the sky; the farthest pixels of the land would fluctuate
     predicted = torch.where(valid, 0, values).sum(1) / valid.logical_not().sum(1)
     far = far.minimum(predicted.nan_to_num(torch.inf)[:, None, None, None])
     floor = torch.where(_count(clear) < clear[0].numel(), far, -torch.inf)

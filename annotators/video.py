@@ -1,11 +1,11 @@
 """Videos of any length by networks that process several frames in one window.
 
-Each window begins with frames of earlier ones: the shot's first, one of the window before, and its last eight. The first two give the scale
-and shift that align it with the earlier windows; over the eight, one window fades into the next.
+Each window begins with frames of earlier ones: the shot's first frame, one frame of the window before, and its last eight. The first two
+determine the scale and shift to earlier windows; over the eight, one window fades into the next.
 
 Source:
     Chen et al., "Video Depth Anything: Consistent Depth Estimation for Super-Long Videos" (2025), section 3.3; code
-    DepthAnything/Video-Depth-Anything (`infer_video_depth`). Theirs holds the whole video, and encodes frames of earlier windows again.
+    DepthAnything/Video-Depth-Anything (`infer_video_depth`), which holds the whole video and re-encodes frames of earlier windows.
 """
 
 from __future__ import annotations
@@ -21,21 +21,20 @@ from ..geometry.alignment.scale_shift import fit_scale_shift
 from .networks.depth_anything import MAX_FRAMES, VideoDepthAnything
 
 IsCut = Callable[[Tensor], Tensor]
-"""Finds the frames of (b, 3, H, W) that begin a new shot, as (b,) bool. It is called with all frames in order."""
+"""Detects the frames of (b, 3, H, W) that begin a new shot, as (b,) bool. Called with all frames in order."""
 
 InChunks = Callable[[Callable[[int, int], None], int], None]
-"""Calls a step with (start, stop) for all of so many frames, in batches that fit in memory."""
+"""Calls a step with (start, stop) over a number of frames, in batches that fit in memory."""
 
 
 @dataclass
 class WindowState:
-    """State between the frames of a video, so that an interrupted video resumes with the same results, bit for bit.
+    """State between the frames of a video; with it an interrupted video resumes bit for bit.
 
     Attributes:
-        before: What `now` returned at the interruption; empty = the video begins.
-        now: Returns the tensors to keep, by name, on the CPU. `estimate_video` sets it with every estimate that it yields; it is valid
-            until the next one.
-        at_once: The most frames in one call of the network so far; 0 = none.
+        before: The result of `now` at the interruption; empty = a new video.
+        now: Returns the tensors to save, by name, on the CPU. `estimate_video` sets it with every estimate; valid until the next one.
+        at_once: The largest batch of frames so far; 0 = none.
     """
 
     before: Mapping[str, Tensor] = field(default_factory=dict)
@@ -48,7 +47,7 @@ def shots(frames: Iterable[Tensor], is_cut: IsCut | None) -> Iterator[tuple[Tens
 
     Args:
         frames: Chunks (B, 3, H, W) of the video.
-        is_cut: Where shots begin; None = the video is one shot.
+        is_cut: Detects the start of a shot; None = a single shot.
 
     Yields:
         A piece (b, 3, H, W), and whether a new shot begins with it.
@@ -61,27 +60,27 @@ def shots(frames: Iterable[Tensor], is_cut: IsCut | None) -> Iterator[tuple[Tens
 
 
 FADE = 8
-"""Frames over which a window becomes the next."""
+"""Number of frames over which one window fades into the next."""
 _REFERENCES = 2
 _OVERLAP = _REFERENCES + FADE
 _SECOND_REFERENCE = 12
-"""Place, in the window before, of the frame that is a window's second; the first is the shot's first."""
+"""Index, in the window before, of the frame that becomes a window's second reference; the first is the shot's first frame."""
 _CERTAIN = MAX_FRAMES - FADE
-"""Frames of a window that the next one does not change."""
+"""Number of frames of a window that the next one does not change."""
 ENCODED_AT_ONCE = 8
-"""Frames that are encoded in one call where the memory holds them. On a GPU the last bits of a frame's features depend on how many others
-are in the call: with groups that begin where the window does, they do not depend on the chunks in which the frames come."""
+"""Number of frames encoded per call, if they fit. On a GPU the last bits of features depend on the batch size: groups are aligned to the
+window, so that the result does not depend on the chunks that the frames come in."""
 
 
 class Shot:
-    """The windows of one shot: frames go in, depth comes out as soon as no later frame changes it.
+    """Processes one shot in windows: takes frames, returns depth as soon as it is final.
 
-    It holds the features of one window, whatever the length of the shot. Between two estimates it can be kept with `state_dict`.
+    Holds the features of one window, whatever the shot's length. `state_dict` can save it between two estimates.
 
     Args:
         prepare: Makes the network's input of one frame.
-        in_chunks: Divides frames among calls of the network.
-        aligned: Whether each window is aligned with those before in scale and shift.
+        in_chunks: Splits frames into network calls.
+        aligned: Whether to align each window in scale and shift with earlier ones.
     """
 
     def __init__(self, network: VideoDepthAnything, prepare: Callable[[Tensor], Tensor], in_chunks: InChunks, *, aligned: bool) -> None:
@@ -90,10 +89,10 @@ class Shot:
         self._in_chunks = in_chunks
         self._joined = JoinedWindows(aligned)
         self._waiting: list[Tensor] = []
-        """Frames that are prepared, and not yet encoded."""
+        """Frames that are prepared but not yet encoded."""
         self._features: list[Tensor] | None = None
         self._known = 0
-        """Frames of the window whose features are there."""
+        """Number of frames of the window with features."""
 
     def push(self, frames: Tensor) -> Iterator[Tensor]:
         """Takes the next frames.
@@ -102,7 +101,7 @@ class Shot:
             frames: (B, 3, H, W), as `prepare` takes them.
 
         Yields:
-            Depth (b, 1, h, w) float32 at the network's size, not negative, of frames in order.
+            Depth (b, 1, h, w) float32 at the network's size, non-negative, of frames in order.
         """
         for frame in frames.split(1):
             self._waiting.append(self._prepare(frame))
@@ -114,7 +113,7 @@ class Shot:
                 yield depth
 
     def finish(self) -> Tensor:
-        """The depth of the frames that are left, as `push` yields it: the windows are filled with the last frame again."""
+        """The depth of the remaining frames, as from `push`; windows are padded with the last frame."""
         if self._waiting:
             self._encode_waiting()
         known = self._known
@@ -125,19 +124,19 @@ class Shot:
         return torch.cat(depth)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The state for the next window, copied to the CPU: right after `push` has yielded an estimate."""
+        """The state for the next window, copied to the CPU. Call it right after `push` yielded."""
         assert self._features is not None
         features = {f"features.{level}": each[: self._known] for level, each in enumerate(self._features)}
         return {name: each.to("cpu", copy=True) for name, each in {**features, **self._joined.state_dict()}.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor], device: torch.device) -> int:
-        """Restores the `state_dict` of another instance.
+        """Restores another instance's `state_dict`.
 
         Returns:
-            How many of the frames whose depth was not returned yet are already encoded: they must not be pushed again.
+            The number of frames without returned depth that are already encoded: they must not be pushed again.
 
         Raises:
-            ValueError: That is no such state.
+            ValueError: An invalid state.
         """
         frames = {**{f"features.{level}": _OVERLAP for level in range(4)}, "reference": _REFERENCES, "fading": FADE}
         shapes = {name: tuple(each.shape) for name, each in state.items() if isinstance(each, Tensor)}
@@ -164,7 +163,7 @@ class Shot:
             kept[place : place + len(each)] = each
 
     def _next_window(self) -> None:
-        """Moves the features of the frames that the next window shares to its beginning."""
+        """Moves the features of frames shared with the next window to its beginning."""
         assert self._features is not None
         for each in self._features:
             each[1] = each[_SECOND_REFERENCE]
@@ -172,7 +171,7 @@ class Shot:
         self._known = _OVERLAP
 
     def _window(self) -> Tensor:
-        """The depth that a window adds to what is finished."""
+        """The final depth that a window adds."""
         features, known = self._features, self._known
         assert features is not None and known
         for each in features:
@@ -196,10 +195,10 @@ def _window_like(features: Tensor) -> Tensor:
 
 
 class JoinedWindows:
-    """Makes the depth of a shot's windows one.
+    """Joins the windows of a shot.
 
     Args:
-        aligned: Whether each window is aligned with those before in scale and shift, by the frames that both share.
+        aligned: Whether to align each window in scale and shift with earlier ones, by their shared frames.
     """
 
     def __init__(self, aligned: bool) -> None:
@@ -211,11 +210,11 @@ class JoinedWindows:
         """Takes the next window.
 
         Args:
-            depth: (B, 1, h, w) of its frames, without those that only fill it. All windows but the last have `MAX_FRAMES`; a last one is
-                needed where the window before has more than `MAX_FRAMES - FADE`.
+            depth: (B, 1, h, w) of its frames, without padding. All windows but the last have `MAX_FRAMES`; a last one is needed if the
+                window before has more than `MAX_FRAMES - FADE`.
 
         Returns:
-            The depth that no later window changes: after what was returned before, in order.
+            The next depth maps, in order, that are final.
         """
         if self._reference is None or self._fading is None:
             first, begin = depth[:1], depth[:_OVERLAP]
@@ -223,7 +222,7 @@ class JoinedWindows:
             first = self._reference[:1]
             if self._aligned:
                 depth = _brought(depth, self._reference)
-            # from wholly the one to wholly the other
+            # from entirely the old to entirely the new
             weights = torch.linspace(0, 1, FADE, device=depth.device)[: len(self._fading), None, None, None]
             begin = torch.lerp(self._fading, depth[_REFERENCES : _REFERENCES + len(self._fading)], weights)
         self._reference = torch.cat((first, depth[_SECOND_REFERENCE : _SECOND_REFERENCE + 1]))
@@ -231,16 +230,16 @@ class JoinedWindows:
         return torch.cat((begin, depth[_OVERLAP:_CERTAIN]))
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The state for joining the next window."""
+        """The state needed to join the next window."""
         assert self._reference is not None and self._fading is not None
         return {"reference": self._reference, "fading": self._fading}
 
     def load_state_dict(self, state: Mapping[str, Tensor], device: torch.device) -> None:
-        """Restores the `state_dict` of another instance."""
+        """Restores another instance's `state_dict`."""
         self._reference, self._fading = state["reference"].to(device), state["fading"].to(device)
 
 
 def _brought(depth: Tensor, reference: Tensor) -> Tensor:
-    """A window's depth (B, 1, h, w) at the scale and shift at which its first frames are nearest to the reference; not below 0."""
+    """A window's depth (B, 1, h, w) with scale and shift fitted to the reference by its first frames; clamped to at least 0."""
     scale, shift = fit_scale_shift(depth[:_REFERENCES].flatten()[None], reference.flatten()[None])
     return (depth * scale.to(depth.dtype) + shift.to(depth.dtype)).clamp(min=0)

@@ -1,4 +1,4 @@
-"""Video Depth Anything: temporally stable depth of a video of any length; and, of single frames, depth.
+"""Video Depth Anything: temporally stable depth of videos of any length, and depth of single images.
 
 Source:
     Chen et al., "Video Depth Anything: Consistent Depth Estimation for Super-Long Videos" (2025), code
@@ -22,15 +22,15 @@ from .preprocessing.resizing import WideFrame, cubic
 from .preprocessing.steps import Resize, Steps
 from .video import InChunks, IsCut, Shot, WindowState, shots
 
-# Frames longer than this are made smaller: one batch holds 32 of them.
+# Frames longer than this are reduced, as a batch holds 32 of them.
 _LONG, _LONGEST_ASPECT = 1.78, 1.777
 _PATCH_PIXELS = 14**2
-# How many maps of the second level of the fusion path there are at once, and how many times what is attended to at once, as measured.
+# Measured number of simultaneous maps of the fusion path's second level, and of copies of the values attended to at once.
 _PATHS, _ATTENDED = 6, 18
 
 
 class _Clip(GraphModule):
-    """The network, for which a batch is the frames of one clip."""
+    """The network on a batch that is the frames of one clip."""
 
     def forward(self, pixels: Tensor, scalar_inputs: Tensor | None = None) -> tuple[Tensor, ...]:
         return (F.relu(self.network(pixels.to(self._dtype), pixels.shape[0])),)
@@ -40,27 +40,27 @@ class VideoDepthAnythingAnnotator(DinoAnnotator):
     """Video Depth Anything, relative and metric.
 
     Convention:
-        Relative networks: disparity, large = near, unknown scale and shift, never negative; the same scale and shift for all frames of a
-        shot. Metric networks: metres. Images of a batch are independent; for frames of a video there is `estimate_video`.
+        Relative networks: disparity, large = near, non-negative, with an unknown scale and shift common to all frames of a shot. Metric
+        networks: metres. Images of a batch are independent; for videos use `estimate_video`.
     """
 
-    auto_dtypes = ()  # float16 changes the depth image by 0.1 of 255 levels, but no video was run with trained weights
+    auto_dtypes = ()  # float16 changes depth images by 0.1 of 255 levels, but was not tested on videos with trained weights
     network_class = VideoDepthAnything
     network: VideoDepthAnything  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def preprocess(self, size: int) -> Steps:
-        """See `Family.preprocess`. No side is below `size`, but frames longer than 16:9 get as many pixels as those."""
+        """See `Family.preprocess`. No side is below `size`, but frames longer than 16:9 get as many pixels as 16:9 ones."""
         return (Resize(WideFrame(size, _LONG, _LONGEST_ASPECT, self.spec.multiple_of), cubic),)
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """See `Family.predict`: of independent images."""
+        """See `Family.predict`: for independent images."""
         return (F.relu(self.network(inputs)),)
 
     def signature(self) -> Signature:
         return Signature.of(self.spec, most_batch=MAX_FRAMES, batch_is_clip=True)
 
     def graph(self) -> Graph:
-        """See `Annotator.graph`: of the frames of one clip, up to `MAX_FRAMES`, one after the other."""
+        """See `Annotator.graph`: takes up to `MAX_FRAMES` successive frames of one clip."""
         return replace(super().graph(), module=_Clip(self.network, self.predict, self.dtype))
 
     def estimate_video(
@@ -73,22 +73,21 @@ class VideoDepthAnythingAnnotator(DinoAnnotator):
         in_chunks: InChunks,
         state: WindowState | None = None,
     ) -> Iterator[Estimate]:
-        """Estimates a video. A frame's estimate comes after at most 31 frames more, or after the cut.
+        """Estimates a video. A frame's estimate follows after at most 31 more frames, or after a cut.
 
         Args:
-            frames: Chunks (B, 3, H, W) float32 RGB in [0, 1], on the network's device, all of one size; each is read when it is
-                needed.
-            size, fov: As `estimate`.
-            is_cut: Where shots begin; no state passes from one to the next. None = the video is one shot.
-            in_chunks: Divides frames among calls of the network.
-            state: Where to resume; `frames` are then those whose estimates were not yielded yet. None = the video begins.
+            frames: Chunks (B, 3, H, W) float32 RGB in [0, 1], on the network's device, all of one size; read lazily.
+            size, fov: As in `estimate`.
+            is_cut: Detects the start of a shot; no state carries over. None = a single shot.
+            in_chunks: Splits frames into network calls.
+            state: Where to resume; `frames` are then those without a yielded estimate. None = a new video.
 
         Yields:
-            Estimates of one or more frames at the network's size, in order, as soon as no later frame changes them.
+            Estimates of one or more frames at the network's size, in order, as soon as they are final.
 
         Raises:
-            ValueError: The state is not one of this model.
-            ValueError, ArithmeticError: As `estimate`.
+            ValueError: The state is not of this model, or as for `estimate`.
+            ArithmeticError: As for `estimate`.
         """
         height = width = 0
 
@@ -108,7 +107,7 @@ class VideoDepthAnythingAnnotator(DinoAnnotator):
     def _depth(
         self, pieces: Iterable[tuple[Tensor, bool]], prepare: Callable[[Tensor], Tensor], in_chunks: InChunks, state: WindowState
     ) -> Iterator[Tensor]:
-        """The depth of a video's pieces; each shot has windows of its own."""
+        """The depth of a video's pieces; windows do not cross shots."""
 
         def new_shot() -> Shot:
             return Shot(self.network, prepare, in_chunks, aligned=self.spec.quantity is Quantity.DISPARITY)
@@ -133,7 +132,7 @@ class VideoDepthAnythingAnnotator(DinoAnnotator):
             yield shot.finish()
 
     def video_bytes(self, height: int, width: int) -> int:
-        """Memory that a video needs beside the chunks, in the network's dtype: the window's features, and the motion modules.
+        """A video's memory besides its chunks, in the network's dtype: the window's features and the motion modules.
 
         Args:
             height, width: Of the network's input.

@@ -31,7 +31,7 @@ class ZipDepthAnnotator(Annotator):
 
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> ZipDepthAnnotator:
-        """See `Family.build`. The branches of the network's blocks are fused."""
+        """See `Family.build`. Fuses the branches of the network's blocks."""
         annotator = super().build(spec, states, torch.float32)
         annotator.network.fuse()
         annotator.network.set_dtype(dtype)
@@ -39,7 +39,7 @@ class ZipDepthAnnotator(Annotator):
 
     @classmethod
     def check_network(cls, spec: ModelSpec, state: StateDict) -> None:
-        super().build(spec, {spec.file.role: state}, torch.float32)  # tensors without memory cannot be fused
+        super().build(spec, {spec.file.role: state}, torch.float32)  # meta tensors cannot be fused
 
     @classmethod
     def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:

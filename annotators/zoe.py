@@ -31,7 +31,7 @@ from .preprocessing.steps import Mirror, PadReflect, Steps, crop, undo_resize
 from .specs.base import HALF, ModelSpec
 from .specs.midas import ZoeConfig
 
-_BORDER = PadReflect(3.0)  # the networks are worse at an image's border than elsewhere
+_BORDER = PadReflect(3.0)  # the networks are less accurate at an image's border
 _CLASSIFIER = {
     "num_patch_transformer_layers": 4,
     "patch_transformer_hidden_size": 128,
@@ -41,12 +41,12 @@ _CLASSIFIER = {
 
 
 class ZoeInference(Annotator):
-    """The mean of an image and its mirror image, both with a reflected border.
+    """Averages the estimates of an image and its mirror image, both padded by reflection.
 
-    A family implements `build`.
+    Subclasses implement `build`.
 
     Convention:
-        Metres, large = far. The estimate has the images' own size, as the authors' has.
+        Metres, large = far. The estimate has image size, as the authors' has.
 
     Source:
         `DepthModel.infer` in isl-org/ZoeDepth, models/depth_model.py.
@@ -58,11 +58,11 @@ class ZoeInference(Annotator):
     undoes_stretching = True
 
     def preprocess(self, size: int) -> Steps:
-        """See `Family.preprocess`: the border comes before the resizing, the mirror images last."""
+        """See `Family.preprocess`: pads before resizing; mirrors last."""
         return (_BORDER, *super().preprocess(size), Mirror())
 
     def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
-        """See `Family.postprocess`; the estimate has the images' own size."""
+        """See `Family.postprocess`; the estimate has image size."""
         height, width = request.image_size
         left, _, top, _ = _BORDER.margins(height, width)
         depth = cubic(outputs[0].contiguous(), *_BORDER.size(height, width))
@@ -78,7 +78,7 @@ class ZoeAnnotator(ZoeInference):
 
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> ZoeAnnotator:
-        """See `Family.build`. Takes the authors' checkpoints and the Hugging Face conversions of them."""
+        """See `Family.build`. Accepts the authors' checkpoints and their Hugging Face conversions."""
         (network_class,) = from_transformers("ZoeDepthForDepthEstimation")
         state = states["network"]
         if any(key.startswith("core.") for key in state):
@@ -88,7 +88,7 @@ class ZoeAnnotator(ZoeInference):
         network.to(memory_format=torch.channels_last)
         for part in (network.backbone, network.neck):
             part.to(dtype)
-        # the heads subtract large numbers that are nearly equal, and divide by numbers too small for float16
+        # the heads subtract large, nearly equal numbers and divide by numbers too small for float16
         for head in (network.relative_head, network.metric_head):
             head.float().register_forward_pre_hook(_to_float32, with_kwargs=True)
         return cls(spec, network)
@@ -112,7 +112,7 @@ class ZoeAnnotator(ZoeInference):
         return "it chooses a part of its network by the image" if len(spec.config.ranges) > 1 else None
 
     def signature(self) -> Signature:
-        # transformers' network computes with the sizes that it is traced with
+        # transformers' network bakes in the sizes that it is traced with
         traced = {"dynamic_batch": False, "dynamic_size": False, "most_batch": 1}
         return replace(super().signature(), mean=HALF, std=HALF, **traced)
 
@@ -125,12 +125,12 @@ def _to_float32(_module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, d
 
 
 def transformers_config(config: ZoeConfig) -> Any:
-    """The architecture as a ZoeDepthConfig of the transformers library."""
+    """The architecture as transformers' ZoeDepthConfig."""
     zoe_config, beit_config = from_transformers("ZoeDepthConfig", "BeitConfig")
     bins = [{"name": name, "n_bins": BINS, "min_depth": 1e-3, "max_depth": far} for name, far in config.ranges]
     classifier = _CLASSIFIER if len(bins) > 1 else {}
     return zoe_config(
-        # 1e-6 is timm's, with which the authors trained
+        # 1e-6 is timm's value, with which the authors trained
         backbone_config=beit_config(**config.backbone, layer_norm_eps=1e-6),
         neck_hidden_sizes=list(config.neck),
         fusion_hidden_size=config.features,

@@ -1,4 +1,4 @@
-"""Blender add-on: true depth and normals out of a scene, depth and normal maps into it."""
+"""Blender add-on: renders true depth and normals of a scene, and imports depth and normal maps."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class DEPTH_NORMAL_OT_apply(bpy.types.Operator):  # noqa: N801
     bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Reads the maps and adds what they make."""
+        """Reads the maps and adds their objects."""
         settings = context.scene.depth_normal
         depth_path, normals_path = (bpy.path.abspath(path) for path in (settings.depth_path, settings.normals_path))
         active = context.active_object
@@ -119,7 +119,7 @@ class DEPTH_NORMAL_PT_panel(bpy.types.Panel):  # noqa: N801
     bl_category = "Depth & Normals"
 
     def draw(self, context: bpy.types.Context) -> None:
-        """Lays out the fields above the button they serve."""
+        """Lays out the fields above their buttons."""
         settings = context.scene.depth_normal
         layout = self.layout
         layout.use_property_split = True

@@ -1,4 +1,4 @@
-"""Depth and normal maps of files (NPZ, EXR, images) become Blender objects: a displaced grid and a normal-mapped material.
+"""Turns depth and normal maps (NPZ, EXR, images) into Blender objects: a displaced grid and a normal-mapped material.
 
 Blender:          blender -b scene.blend -P apply_maps.py -- --depth depth.npz --normals normals.png --out result.blend
 bpy as a module:  python apply_maps.py scene.blend --depth depth.npz --normals normals.png --out result.blend
@@ -21,7 +21,7 @@ import numpy as np
 from mathutils import Matrix
 
 if not __package__:
-    # Run as a script the file has no package, and Blender does not look for modules beside it.
+    # As a script, the file has no package, and Blender does not search beside it for modules.
     sys.path.insert(0, str(Path(__file__).resolve().parent))
     __package__ = "depth_normal_beside"
     sys.modules[__package__] = ModuleType(__package__)
@@ -53,13 +53,13 @@ QUANTITIES = ("metric_depth", "relative_depth", "disparity")
 
 @dataclass(frozen=True)
 class DepthMap:
-    """A depth map as read from a file.
+    """A depth map read from a file.
 
     Attributes:
-        values: (H, W) float32, in the unit that `quantity` names, top line first.
+        values: (H, W) float32, as `quantity` says, top line first.
         quantity: "metric_depth" (metres along the optical axis), "relative_depth" (large = far) or "disparity" (large = near).
         mask: (H, W) bool, False where there is no surface.
-        intrinsics: (3, 3) in pixels, centre of the first pixel = (0, 0); None where the camera is unknown.
+        intrinsics: (3, 3) in pixels, centre of the first pixel = (0, 0); None = unknown camera.
     """
 
     values: np.ndarray
@@ -69,13 +69,13 @@ class DepthMap:
 
 
 def read_depth(path: str | os.PathLike[str], near_white: bool = True) -> DepthMap:
-    """Reads depth from an NPZ (keys `depth` or `dmap`), an EXR (channel `Z`) or an image of 8 or 16 bits.
+    """Reads depth from an NPZ (key `depth` or `dmap`), an EXR (channel `Z`) or an 8- or 16-bit image.
 
     Args:
-        near_white: Whether near is white in an image. Files that name their quantity ignore it.
+        near_white: Whether white means near in an image; ignored if the file states its quantity.
 
     Raises:
-        MapFileError: The file cannot be read, holds no depth, or no pixel of it is valid.
+        MapFileError: The file cannot be read, holds no depth, or has no valid pixel.
     """
     path = _existing(path)
     image_quantity = "disparity" if near_white else "relative_depth"
@@ -95,7 +95,7 @@ def load_normal_image(path: str | os.PathLike[str]) -> tuple[bpy.types.Image, st
         path: An image (PNG, ...), an EXR with `N.X`, `N.Y`, `N.Z`, or an NPZ with `normals` or `nmap`.
 
     Returns:
-        The image, and the axes that the file names, or None.
+        The image, and the axes stated in the file, or None.
 
     Raises:
         MapFileError: The file cannot be read or holds no normals.
@@ -109,7 +109,7 @@ def load_normal_image(path: str | os.PathLike[str]) -> tuple[bpy.types.Image, st
     height, width = normals.shape[:2]
     image = bpy.data.images.new(path.stem, width, height, float_buffer=True, is_data=True)
     pixels = np.ones((height, width, 4), np.float32)
-    # Zero vectors (sky) become the colour of "straight at the viewer": a zero normal has no meaning to a shader.
+    # Zero vectors (sky) become "straight at the viewer": shaders cannot use zero normals.
     pixels[..., :3] = np.where(np.abs(normals).sum(-1, keepdims=True) > 0, np.nan_to_num(normals), (0, 0, 1)) * 0.5 + 0.5
     image.pixels.foreach_set(pixels[::-1].ravel())
     image.pack()
@@ -124,7 +124,7 @@ def _existing(path: str | os.PathLike[str]) -> Path:
 
 
 def _checked(path: Path, depth: DepthMap) -> DepthMap:
-    """The map with everything invalid masked; raises as `read_depth`."""
+    """The map with all invalid values masked; raises as `read_depth`."""
     values, mask, intrinsics = depth.values, depth.mask, depth.intrinsics
     if depth.quantity not in QUANTITIES:
         raise MapFileError(f"{path}: quantity {depth.quantity!r} is unknown; it must be one of {', '.join(QUANTITIES)}")
@@ -166,7 +166,7 @@ def _depth_from_npz(path: Path) -> DepthMap:
     if "quantity" in arrays:
         quantity = str(arrays["quantity"])
     elif key == "dmap":
-        # The tutorial scales its dmap to [0, 1]; a raw one holds metres.
+        # The tutorial scales its dmap to [0, 1]; a raw one is in metres.
         quantity = "relative_depth" if ((values >= 0) & (values <= 1)).all() else "metric_depth"
     else:
         raise MapFileError(f"{path}: 'depth' without 'quantity'; add one of {', '.join(QUANTITIES)}")
@@ -189,7 +189,7 @@ def _depth_from_exr(path: Path, image_quantity: str) -> DepthMap:
 
 
 def _depth_from_image(path: Path, image_quantity: str) -> DepthMap:
-    """An image's first channel; where the node pack noted the range in a PNG, the numbers it stands for."""
+    """An image's first channel; for a PNG with the node pack's metadata, the original values."""
     values = _image_values(path)
     notes = read_png_notes(path)
     if "quantity" not in notes:
@@ -200,7 +200,7 @@ def _depth_from_image(path: Path, image_quantity: str) -> DepthMap:
         intrinsics = np.array(numbers).reshape(3, 3) if numbers else None
     except (KeyError, ValueError) as error:
         raise MapFileError(f"{path}: the notes on its range are damaged: {error}; save the depth again") from error
-    # Such a file has 16 bits; where it has holes, level 0 is a hole and level 1 the darkest value.
+    # Such a file has 16 bits; if it has holes, level 0 marks them and level 1 is the darkest value.
     levels = np.rint(values.astype(np.float64) * 65535)
     first = 1 if "invalid" in notes else 0
     return DepthMap(black + (white - black) * (levels - first) / (65535 - first), notes["quantity"], levels >= first, intrinsics)
@@ -214,7 +214,7 @@ def _normals_from_npz(path: Path) -> tuple[np.ndarray, str | None]:
     if key is not None and arrays[key].dtype.kind not in "fiu":
         raise MapFileError(f"{path}: '{key}' has dtype {arrays[key].dtype}; numbers are expected")
     if key == "nmap" and axes is None and (arrays[key] >= 0).all():
-        # The tutorial's own nmap is an image, blue first, with X to the left.
+        # The tutorial's own nmap is a BGR image with X to the left.
         return arrays[key][..., ::-1] * 2 - 1, "scannet"
     if key is not None:
         return arrays[key], axes
@@ -231,7 +231,7 @@ def _normals_from_exr(path: Path) -> tuple[np.ndarray, str | None]:
 
 
 def _load_image(path: Path) -> bpy.types.Image:
-    """The image as numbers: no colour management, colours not touched by alpha, packed."""
+    """The image without colour management or alpha premultiplication, packed."""
     try:
         image = bpy.data.images.load(str(path.resolve()), check_existing=False)
     except RuntimeError as error:
@@ -246,7 +246,7 @@ def _load_image(path: Path) -> bpy.types.Image:
 
 
 def _image_values(path: Path) -> np.ndarray:
-    """(H, W) of the first channel in [0, 1], top line first."""
+    """(H, W): the first channel in [0, 1], top line first."""
     image = _load_image(path)
     try:
         width, height = image.size
@@ -258,26 +258,26 @@ def _image_values(path: Path) -> np.ndarray:
 
 
 FLIPPED_CHANNELS = {"opengl": (), "directx": ("Green",), "opencv": ("Green", "Blue"), "scannet": ("Red",)}
-"""Colour channels of a normal map that point against Blender's axes, by the map's convention."""
+"""Colour channels of a normal map that are opposite to Blender's axes, by convention."""
 
 PLANE_SIZE = 2.0
-"""Length in Blender units of the longer side of a plane whose true size is unknown, as Blender's own plane."""
+"""Longer side, in Blender units, of a plane of unknown size; as Blender's default plane."""
 
 MAX_GRID_SIDE = 1024
-"""Most vertices along a side of a mesh, unless asked otherwise."""
+"""Default maximum number of vertices along a side of a mesh."""
 
 
 def points_from_depth(depth: DepthMap, step: int = 1) -> np.ndarray:
-    """Back-projects metric depth, every `step`-th pixel.
+    """Back-projects every `step`-th pixel of metric depth.
 
     Returns:
-        (h, w, 3) points in metres; anything where the mask is False.
+        (h, w, 3) points in metres; arbitrary where the mask is False.
 
     Convention:
-        The camera's OpenGL axes: +X right, +Y up, -Z into the image, the camera at the origin.
+        The camera's OpenGL axes: +X right, +Y up, -Z into the image, origin at the camera.
 
     Raises:
-        ValueError: The depth is not metric or has no intrinsics.
+        ValueError: The depth is not metric or lacks intrinsics.
     """
     if depth.quantity != "metric_depth" or depth.intrinsics is None:
         raise ValueError(f"only metric depth with intrinsics has points; found {depth.quantity}, intrinsics {depth.intrinsics is not None}")
@@ -288,10 +288,10 @@ def points_from_depth(depth: DepthMap, step: int = 1) -> np.ndarray:
 
 
 def relief_from_depth(depth: DepthMap, strength: float, step: int = 1) -> np.ndarray:
-    """A plane of the image's aspect, PLANE_SIZE long, raised towards the viewer: farthest 0, nearest `strength` Blender units.
+    """A plane of the image's aspect, PLANE_SIZE long, displaced towards the viewer: farthest 0, nearest `strength` Blender units.
 
     Returns:
-        (h, w, 3) points in Blender units, +X right, +Y up, +Z towards the viewer; anything where the mask is False.
+        (h, w, 3) points in Blender units, +X right, +Y up, +Z towards the viewer; arbitrary where the mask is False.
     """
     height, width = depth.values.shape
     rows, columns = _grid(depth.values.shape, step)
@@ -306,16 +306,16 @@ def relief_from_depth(depth: DepthMap, strength: float, step: int = 1) -> np.nda
 def add_depth_mesh(
     depth: DepthMap, name: str, strength: float = 0.5, max_side: int = MAX_GRID_SIDE, at_camera: bool = False
 ) -> bpy.types.Object:
-    """Adds a depth map to the scene as a grid with one vertex a pixel, or every n-th where that is more than `max_side` a side.
+    """Adds a depth map to the scene as a grid with a vertex per pixel, or per n-th pixel to stay within `max_side`.
 
-    Metric depth with intrinsics becomes its true surface in the scene's units, seen from the object's origin along its -Z; anything
-    else a raised plane (`relief_from_depth`). Scale the object along its Z to change the relief. UVs span the image.
+    Metric depth with intrinsics becomes its true surface in scene units, seen from the object's origin along -Z; anything else a
+    displaced plane (`relief_from_depth`). Scale the object along Z to change the relief. UVs span the image.
 
     Args:
         name: Of the object.
-        strength: Height of the relief in Blender units; true surfaces ignore it.
-        max_side: Most vertices along the longer side.
-        at_camera: Put the object where the scene's camera is, so that a true surface fills its view; else upright at the world's origin.
+        strength: Height of the relief in Blender units; ignored for true surfaces.
+        max_side: Maximum number of vertices along the longer side.
+        at_camera: Place the object at the scene's camera, so that a true surface fills its view; else upright at the world's origin.
 
     Raises:
         GeometryError: `at_camera` without a camera in the scene, or with a sheared one.
@@ -330,7 +330,7 @@ def add_depth_mesh(
 
 
 def add_plane(name: str, height: int, width: int) -> bpy.types.Object:
-    """Adds an upright flat plane of the aspect of an image, PLANE_SIZE long, UVs from corner to corner."""
+    """Adds an upright flat plane with an image's aspect, PLANE_SIZE long, with UVs from corner to corner."""
     x, y = (PLANE_SIZE / 2 * side / max(height, width) for side in (width, height))
     points = np.array([[[-x, y, 0], [x, y, 0]], [[-x, -y, 0], [x, -y, 0]]])
     uvs = np.array([[[0, 1], [1, 1]], [[0, 0], [1, 0]]], np.float64)
@@ -338,13 +338,13 @@ def add_plane(name: str, height: int, width: int) -> bpy.types.Object:
 
 
 def normal_material(image: bpy.types.Image, axes: str = "opengl", space: str = "TANGENT") -> bpy.types.Material:
-    """A material whose shading normal comes from a normal map.
+    """A material with the shading normals of a normal map.
 
     Args:
         image: n * 0.5 + 0.5, Non-Color.
         axes: The map's convention: a key of FLIPPED_CHANNELS.
-        space: "TANGENT" for any surface with UVs; "OBJECT" for the meshes of this module, whose axes are the map's camera axes, so that
-            the normals come out as they are in the map whatever the mesh's own relief.
+        space: "TANGENT" for any surface with UVs; "OBJECT" for meshes of this module, whose axes are the map's camera axes: shading
+            normals then equal the map's, independent of the mesh's relief.
 
     Raises:
         GeometryError: Unknown axes.
@@ -381,24 +381,24 @@ def apply_maps(
     at_camera: bool = False,
     target: bpy.types.Object | None = None,
 ) -> bpy.types.Object:
-    """Brings a depth map, a normal map or both into the scene.
+    """Adds a depth map, a normal map or both to the scene.
 
     Args:
-        depth_path: What becomes a mesh (`read_depth`, `add_depth_mesh`).
-        normals_path: What becomes a material (`load_normal_image`): of that mesh; without depth, of `target` or of a new flat plane.
-        axes: Convention of the normal map, unless the file names it.
-        near_white: Whether near is white in a depth image.
-        strength: Height of the relief where the depth has no unit.
-        max_side: Most vertices along a side.
-        at_camera: Put the mesh where the scene's camera is.
-        target: A mesh object with UVs that takes the material, where no depth is given.
+        depth_path: Becomes a mesh (`read_depth`, `add_depth_mesh`).
+        normals_path: Becomes a material (`load_normal_image`) of that mesh; without depth, of `target` or of a new flat plane.
+        axes: Convention of the normal map, unless the file states it.
+        near_white: Whether white means near in a depth image.
+        strength: Height of the relief for depth without a unit.
+        max_side: Maximum number of vertices along a side.
+        at_camera: Place the mesh at the scene's camera.
+        target: A mesh object with UVs that gets the material, if there is no depth.
 
     Returns:
-        The object made, or `target`.
+        The new object, or `target`.
 
     Raises:
-        GeometryError: Neither path is given, unknown axes, no camera to place at or a sheared one, a grid below 2, or a target that is no
-            mesh with UVs.
+        GeometryError: Neither path is given, unknown axes, no camera to place the mesh at or a sheared one, a grid below 2, or a target
+            without UVs.
         MapFileError: A file cannot be read.
     """
     if not depth_path and not normals_path:
@@ -409,7 +409,7 @@ def apply_maps(
         raise GeometryError(f"the object '{target.name}' is no mesh with UVs, which a normal map needs; unwrap it first")
     if depth_path and at_camera:
         _camera_place()
-    # Everything is read before anything is added to the scene: an error leaves it as it was.
+    # Read everything before changing the scene, so that errors leave it as it was.
     depth = read_depth(depth_path, near_white) if depth_path else None
     image, own_axes = load_normal_image(normals_path) if normals_path else (None, None)
     space = "TANGENT" if depth is None and target is not None else "OBJECT"
@@ -424,7 +424,7 @@ def apply_maps(
 
 
 def _grid(shape: Sequence[int], step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column of every `step`-th pixel, each (h, w)."""
+    """Rows and columns of every `step`-th pixel, each (h, w)."""
     return tuple(np.mgrid[0 : shape[0] : step, 0 : shape[1] : step])
 
 
@@ -435,7 +435,7 @@ def _uvs(shape: Sequence[int], step: int) -> np.ndarray:
 
 
 def _grid_mesh(name: str, points: np.ndarray, mask: np.ndarray, uvs: np.ndarray) -> bpy.types.Mesh:
-    """A mesh of (h, w) points: a quad where all four corners are valid, facing +Z where the grid is seen from +Z; no vertex of the rest."""
+    """A mesh of (h, w) points: quads whose four corners are valid, facing +Z if seen from +Z; without invalid vertices."""
     index = np.cumsum(mask.ravel()).reshape(mask.shape) - 1
     whole = mask[1:, :-1] & mask[1:, 1:] & mask[:-1, 1:] & mask[:-1, :-1]
     corners = np.stack((index[1:, :-1], index[1:, 1:], index[:-1, 1:], index[:-1, :-1]), axis=-1)[whole]
@@ -454,7 +454,7 @@ def _grid_mesh(name: str, points: np.ndarray, mask: np.ndarray, uvs: np.ndarray)
 
 
 def _camera_place() -> Matrix:
-    """World matrix of an object in camera axes that stands where the scene's camera does."""
+    """World matrix of an object in camera axes at the scene's camera."""
     camera = bpy.context.scene.camera
     if camera is None:
         raise GeometryError("the scene has no camera to place the mesh at; add one, or place the mesh at the origin")
@@ -463,7 +463,7 @@ def _camera_place() -> Matrix:
 
 
 def _add_object(name: str, mesh: bpy.types.Mesh, at_camera: bool = False) -> bpy.types.Object:
-    """An object in camera axes: where the scene's camera is, or upright at the origin, seen along the world's +Y."""
+    """Adds an object in camera axes: at the scene's camera, or upright at the origin, seen along the world's +Y."""
     added = bpy.data.objects.new(name, mesh)
     if at_camera:
         added.matrix_world = _camera_place()
@@ -476,7 +476,7 @@ def _add_object(name: str, mesh: bpy.types.Mesh, at_camera: bool = False) -> bpy
 def _flipped(
     nodes: bpy.types.Nodes, links: bpy.types.NodeLinks, color: bpy.types.NodeSocket, channels: Sequence[str]
 ) -> bpy.types.NodeSocket:
-    """The colour with some channels c replaced by 1 - c."""
+    """The colour with the given channels inverted to 1 - c."""
     if not channels:
         return color
     parts, whole = nodes.new("ShaderNodeSeparateColor"), nodes.new("ShaderNodeCombineColor")

@@ -1,7 +1,7 @@
-"""Depth and normals on disk without a library: EXR and NPZ, read and written with numpy alone, always atomically.
+"""Reads and writes EXR and NPZ files of depth and normals with numpy alone; always atomic.
 
-OpenImageIO would read and write these EXR files, but a script cannot count on it: the bpy module 4.2 comes without its Python package, and
-bpy 4.5 and 5.0 keep it in a folder that Python does not search. Blender's own images hold no channels by name and no header attributes.
+OpenImageIO cannot be relied on: the bpy module 4.2 lacks its Python package, and bpy 4.5 and 5.0 keep it outside Python's search path.
+Blender's own images have no named channels and no header attributes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import BinaryIO
 import numpy as np
 
 MAX_PIXELS = 2**27
-"""Most pixels of a map that is read."""
+"""Maximum number of pixels of a map."""
 
 _MAGIC = b"\x76\x2f\x31\x01"
 _TILED, _DEEP, _MULTIPART = 0x200, 0x800, 0x1000
@@ -31,19 +31,19 @@ _COMPRESSIONS = ("none", "RLE", "ZIPS", "ZIP", "PIZ", "PXR24", "B44", "B44A", "D
 
 QUANTITY_ATTRIBUTE, AXES_ATTRIBUTE, INTRINSICS_ATTRIBUTE = "depthNormalQuantity", "depthNormalAxes", "depthNormalIntrinsics"
 PROJECTION_ATTRIBUTE = "depthNormalProjection"
-"""EXR header attributes by which the node pack says what the numbers mean."""
+"""EXR header attributes in which the node pack stores the meaning of the values."""
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_TEXT_PREFIX = b"depth_normal."
 
 
 class MapFileError(ValueError):
-    """A file that cannot be read or written; the message names it and says what is accepted."""
+    """A file cannot be read or written; the message names it and what is accepted."""
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """The layout of an EXR's numbers: channel names with their types in file order, size, first line, compression."""
+    """Pixel layout of an EXR: channel names and types in file order, size, first line, compression."""
 
     channels: list[tuple[str, np.dtype]]
     width: int
@@ -57,10 +57,10 @@ class _Layout:
 
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]) -> None:
-    """Calls `write` with a temporary file beside `path`, and renames it to `path` when that ended well.
+    """Lets `write` fill a temporary file beside `path`, and renames it to `path` on success.
 
     Raises:
-        MapFileError: The folder is missing, not writable or full. What was at `path` before is untouched.
+        MapFileError: The folder is missing, not writable or full. An existing file at `path` is untouched.
     """
     path = Path(path)
     temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
@@ -84,7 +84,7 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray | st
 
 
 def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Every array of a NumPy archive; nothing is unpickled.
+    """All arrays of a NumPy archive, without unpickling.
 
     Raises:
         MapFileError: Missing, damaged, too large, or not an archive of plain arrays.
@@ -102,7 +102,7 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def read_png_notes(path: str | os.PathLike[str]) -> dict[str, str]:
-    """The node pack's notes in a PNG about its numbers, by keyword without the prefix `depth_normal.`; nothing for other images.
+    """The node pack's metadata in a PNG, by keyword without the prefix `depth_normal.`; empty for other images.
 
     Raises:
         MapFileError: The file cannot be read.
@@ -129,9 +129,7 @@ def write_exr(path: str | os.PathLike[str], channels: Mapping[str, np.ndarray], 
 
     Args:
         channels: (H, W) maps by channel name.
-        quantity: What the depth means, kept in the header.
-        axes: Of the normals, kept in the header.
-        intrinsics: (3, 3), kept in the header.
+        quantity, axes, intrinsics: Meaning of the depth, axes of the normals and (3, 3) intrinsics, for the header.
 
     Raises:
         MapFileError: As `write_atomically`.
@@ -164,14 +162,14 @@ def write_exr(path: str | os.PathLike[str], channels: Mapping[str, np.ndarray], 
 
 
 def read_exr(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, bytes]]:
-    """Reads an EXR of one part in scan lines, uncompressed or ZIP(S) compressed.
+    """Reads a single-part scan-line EXR, uncompressed or ZIP(S) compressed.
 
     Returns:
-        (H, W) float32 maps of the display window by channel name, NaN outside the data window, and the raw values of the
-        header's attributes by name.
+        (H, W) float32 maps of the display window by channel name, NaN outside the data window, and the header's raw attribute
+        values by name.
 
     Raises:
-        MapFileError: Missing, damaged, too large, or of a kind that is not read.
+        MapFileError: Missing, damaged, too large, or of an unsupported kind.
     """
     try:
         data = Path(path).read_bytes()
@@ -205,7 +203,7 @@ def _exr_header(names: list[str], width: int, height: int, notes: list[tuple[str
 
 
 def _read_header(path: str | os.PathLike[str], data: bytes) -> tuple[dict[str, bytes], int]:
-    """The attributes' raw values, and where the header ends."""
+    """The attributes' raw values, and the header's end."""
     if data[:4] != _MAGIC:
         raise MapFileError(f"{path} is not an EXR file")
     flags = struct.unpack_from("<I", data, 4)[0]
@@ -293,7 +291,7 @@ def _in_display_window(path: str | os.PathLike[str], maps: dict[str, np.ndarray]
 
 
 def _zip_block(raw: bytes) -> bytes:
-    """EXR's ZIP: low and high bytes apart, differences of neighbours, deflate; raw where that is no shorter."""
+    """EXR's ZIP: splits low and high bytes, delta-encodes, deflates; keeps raw data if that is no shorter."""
     values = np.frombuffer(raw, np.uint8)
     apart = np.concatenate((values[::2], values[1::2]))
     apart[1:] = apart[1:] - apart[:-1] + np.uint8(128)

@@ -1,4 +1,4 @@
-"""The sizes of the networks, apart from their code: the table of models is read without torch."""
+"""Architecture sizes, separate from the networks' code, so that the table of models is read without torch."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class VitConfig:
-    """An architecture of the transformer.
+    """An architecture of the vision transformer.
 
     Attributes:
         width: Channels of a token.
         depth: Number of blocks.
-        heads: Attention heads of a block.
-        taken: Indices, from 0, of the blocks whose outputs are handed on.
-        swiglu: Whether the blocks' perceptrons are gated (the giant network).
-        alternating_from: Index of the first block with the additions of version 3: queries and keys are normalised and rotated by their
-            positions, blocks of odd index ("global") see all patches at one position, and token 0 is the camera's. None: no such block.
+        heads: Attention heads per block.
+        taken: Indices, from 0, of the blocks whose outputs are returned.
+        swiglu: Whether the MLPs are gated (the giant network).
+        alternating_from: Index of the first block with version 3's additions; None = none. Queries and keys are normalised and rotated by
+            position, blocks of odd index ("global") place all patches at one position, and token 0 is the camera's.
         norm_eps: Of the last normalisation.
-        grid: Side of the grid of positions in the checkpoint.
+        grid: Side of the checkpoint's position grid.
         registers: Tokens between the class token and the patches, without positions.
-        block_eps: Of the normalisations in the blocks.
-        position_offset: As `layers.resized_positions`: DINOv2's, with which most networks were trained.
-        patch: Pixels along the side of one token's patch.
+        block_eps: Of the blocks' normalisations.
+        position_offset: As in `layers.resized_positions`: DINOv2's, with which most networks were trained.
+        patch: Side of a token's patch in pixels.
     """
 
     width: int
@@ -40,20 +40,20 @@ class VitConfig:
 
     @property
     def channels(self) -> int:
-        """Channels of what is handed on."""
+        """Channels of the returned features."""
         return self.width if self.alternating_from is None else 2 * self.width
 
 
 @dataclass(frozen=True)
 class DptConfig:
-    """An architecture of the head.
+    """An architecture of the DPT head.
 
     Attributes:
-        channels: Of the four maps, from the finest to the coarsest.
+        channels: Of the four maps, finest to coarsest.
         features: Channels of the fusion path.
-        outputs: Channels that come out.
+        outputs: Output channels.
         positions: Whether tokens are normalised and positions added to the maps.
-        sky: Whether a second output tells the sky.
+        sky: Whether a second output predicts the sky.
     """
 
     channels: tuple[int, int, int, int]
@@ -65,7 +65,7 @@ class DptConfig:
 
 @dataclass(frozen=True)
 class TinyConfig:
-    """The sizes of the network.
+    """Sizes of tiny's network.
 
     Attributes:
         channels: Of the encoder at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input.
@@ -73,8 +73,8 @@ class TinyConfig:
         head: Channels at 1/2, before the output.
         attention_blocks: Transformer blocks at 1/32.
         attention_heads: Heads of each.
-        expansion: Hidden width of their perceptrons, in channels of the input.
-        fine: Channels at the size of the input, which make the second version: it also tells the sky. 0 = the first version.
+        expansion: Hidden width of their MLPs as a multiple of the input's.
+        fine: Channels at full size of the second version, which also predicts the sky. 0 = the first version.
     """
 
     channels: tuple[int, int, int, int, int] = (16, 32, 64, 128, 192)
@@ -95,7 +95,7 @@ class RefinerConfig:
     """An architecture of MoGe-3's refiner.
 
     Attributes:
-        channels: From one voxel a pixel of the points to one cell a token, each level half the one before.
+        channels: From the finest level (a voxel per pixel of the points) to the coarsest (a cell per token); each level halves the size.
         bins: Voxels per unit of the logarithm of z.
     """
 
@@ -108,10 +108,10 @@ class MogeConfig:
     """An architecture of versions 2 and 3.
 
     Attributes:
-        vit: The transformer; the maps of the blocks it hands on are projected and summed.
-        channels: Of the convolutions' five levels, from one cell a token to 16 x 16.
+        vit: The transformer; the maps of its taken blocks are projected and summed.
+        channels: Of the convolutions' five levels, from one cell per token to 16 x 16.
         neck_blocks: Residual blocks of the neck at each level.
-        head_blocks: The same of each head.
+        head_blocks: The same for each head.
         normals: Whether it has a head for normals.
         refiner: Of version 3; None = version 2.
     """
@@ -129,8 +129,8 @@ class DsineConfig:
     """An architecture of DSINE's decoder.
 
     Attributes:
-        features: Channels of its coarsest map; the finer ones have a half and a quarter.
-        state: Channels that are handed from pass to pass.
+        features: Channels of its coarsest map; the finer ones have half and a quarter.
+        state: Channels of the recurrent state.
     """
 
     features: int = 2048
@@ -142,11 +142,11 @@ class Metric3dConfig:
     """An architecture of version 2.
 
     Attributes:
-        vit: The transformer. Four blocks handed on make a level each; one makes all four levels, and is normalised.
+        vit: The transformer. Four taken blocks give one level each; a single one gives all four levels and is normalised.
         levels: Channels of the four levels, from the finest (1/4 of the input) to the coarsest (1/14).
-        path: Channels of the fusion path at the same places.
+        path: Channels of the fusion path at the same levels.
         hidden: Channels of the recurrent units.
-        iterations: How often these correct the maps.
+        iterations: Number of their corrections.
     """
 
     vit: VitConfig
@@ -163,7 +163,7 @@ class ResnextConfig:
     Attributes:
         blocks: Residual blocks of each stage.
         groups: Of the middle convolutions.
-        group_width: Channels of each group in the first stage; twice as many in each stage after it.
+        group_width: Channels per group in the first stage; doubled in each further stage.
         stem: Channels of the first convolution.
         channels: Of the stages' outputs.
     """
@@ -190,11 +190,11 @@ class LeresConfig:
 
 @dataclass(frozen=True)
 class MergeConfig:
-    """A network that merges two depth maps.
+    """An architecture of the network that merges two depth maps.
 
     Attributes:
-        levels: How often it halves its input.
-        width: Channels of the first level; twice as many in each of the next three, then no more.
+        levels: Number of times it halves its input.
+        width: Channels of the first level; doubled in each of the next three, then constant.
     """
 
     levels: int = 10
@@ -203,14 +203,14 @@ class MergeConfig:
 
 @dataclass(frozen=True)
 class BoostConfig:
-    """LeReS with a network that merges its outputs for an image at several sizes.
+    """LeReS and the network that merges its outputs for an image at several sizes.
 
     Attributes:
         leres: The depth network.
         merge: The merging network.
-        field: Side of the square that the depth network sees as a whole.
-        merge_side: Side of the square in which maps are merged.
-        greatest_side: Side of the largest square shown to the depth network.
+        field: Side of the depth network's receptive field.
+        merge_side: Side of the merging network's maps.
+        greatest_side: Side of the depth network's largest input.
     """
 
     leres: LeresConfig = LeresConfig()
@@ -225,9 +225,9 @@ class Moge1Config:
     """An architecture of version 1.
 
     Attributes:
-        vit: The transformer; the maps of the blocks it hands on are projected and summed.
+        vit: The transformer; the maps of its taken blocks are projected and summed.
         projected: Channels of that sum.
-        channels: Of the three levels above it, of 2 x 2, 4 x 4 and 8 x 8 cells a token.
+        channels: Of the three levels above it, with 2 x 2, 4 x 4 and 8 x 8 cells per token.
     """
 
     vit: VitConfig
@@ -242,7 +242,7 @@ class Da2Config:
     Attributes:
         vit: The transformer.
         width: Channels of the head.
-        heads: Attention heads by which features attend to directions.
+        heads: Heads of the features' attention to directions.
     """
 
     vit: VitConfig
@@ -255,9 +255,9 @@ class DepthProConfig:
     """An architecture of Depth Pro.
 
     Attributes:
-        vit: Of each of the three transformers. The patch encoder hands on a shallow block, a deeper one and the last.
-        channels: Of the four coarser maps that the decoder takes, from the finest.
-        features: Channels of the decoder, and of its finest map.
+        vit: Of each of the three transformers. The patch encoder returns a shallow block, a deeper one and the last.
+        channels: Of the decoder's four coarser input maps, finest first.
+        features: Channels of the decoder and its finest map.
     """
 
     vit: VitConfig
@@ -266,12 +266,12 @@ class DepthProConfig:
 
     @property
     def window(self) -> int:
-        """Pixels along the side of the square that a transformer takes."""
+        """Side, in pixels, of a transformer's square input."""
         return self.vit.grid * self.vit.patch
 
     @property
     def side(self) -> int:
-        """Pixels along the side of the network's square input."""
+        """Side, in pixels, of the network's square input."""
         return 4 * self.window
 
 
@@ -281,10 +281,10 @@ class ZipDepthConfig:
 
     Attributes:
         channels: Of the encoder's stages at 1/4, 1/8, 1/16 and 1/32 of the input; at 1/2 it has half of the first.
-        blocks: Re-parameterised blocks of each stage, without the one that halves the size before it.
-        decoder: Channels of the decoder at 1/4; 3, 2 and 1.5 times as many at the coarser sizes.
+        blocks: Re-parameterised blocks per stage, not counting the downsampling one.
+        decoder: Channels of the decoder at 1/4; 1.5, 2 and 3 times as many at the coarser sizes.
         half: Its channels at 1/2.
-        convex: Whether each pixel is a mean of nine coarser ones, by weights of its own; else of the nearest and of their interpolation.
+        convex: Whether pixels are convex combinations of nine coarser ones; else blends of nearest and bilinear interpolation.
     """
 
     channels: tuple[int, int, int, int] = (48, 96, 192, 384)

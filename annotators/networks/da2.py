@@ -1,4 +1,4 @@
-"""DA²: distances of a panorama, by DINOv2's transformer whose features attend to the directions of their patches.
+"""DA²: distances of a panorama, by DINOv2's transformer with features that attend to their patches' directions.
 
 `annotators/da2.py` names the source.
 """
@@ -17,7 +17,7 @@ from .layers import Linear
 from .published import PublishedNetwork, StateDict, rename
 from .vit import PATCH, VisionTransformer
 
-# As the network was trained: not quite a whole turn.
+# As trained: not quite a full turn.
 _TURN, _HALF_TURN = 6.2832, 3.1416
 _LEAST_Z = 1e-5
 _LEVELS = 3
@@ -38,7 +38,7 @@ class _Perceptron(nn.Module):
 
 
 class _CrossAttention(nn.Module):
-    """Features that attend to the embedding of directions."""
+    """Cross-attention of features to the direction embedding."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class _Upsampler(nn.Module):
 
 
 class _Head(nn.Module):
-    """From four maps of features to the logarithm of distance."""
+    """From four feature maps to the logarithm of distance."""
 
     def __init__(self, config: Da2Config) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class _Head(nn.Module):
         )
 
     def forward(self, features: Sequence[Tensor], height: int, width: int) -> Tensor:
-        """The logarithm of distance, (B, 1, height, width) float32, of features (B, tokens, channels) in rows and columns of patches."""
+        """The logarithm of distance, (B, 1, height, width) float32, from patch features (B, tokens, channels)."""
         rows, columns = height // PATCH, width // PATCH
         directions = direction_embedding(rows, columns, self.width, features[0].device).to(features[0].dtype)[None]
         maps = [condition(each, directions) for condition, each in zip(self.prompt_camera, features, strict=True)]
@@ -116,7 +116,7 @@ class _Head(nn.Module):
         for process, each, up in zip(self.process_features, finer, self.up_sampler, strict=True):
             latents = up(latents + process(each))
         last = self.pred_head[-1](latents.movedim(1, -1)).movedim(-1, 1)
-        # In half precision the last steps would show in the distance.
+        # Half precision of the last layers would show in the distance.
         enlarged = F.interpolate(self.to_depth_lr(last.float()), (height, width), mode="bilinear", align_corners=True)
         return self.to_depth_hr(enlarged)
 
@@ -154,7 +154,7 @@ class Da2(PublishedNetwork):
 
 
 def _percentile(values: Tensor, share: float) -> Tensor:
-    """As `torch.quantile` along the last axis, which fake tensors of old versions cannot follow."""
+    """`torch.quantile` along the last axis, which old versions' fake tensors do not support."""
     ordered = values.sort(-1).values
     place = share * (values.shape[-1] - 1)
     low = int(place)
@@ -162,7 +162,7 @@ def _percentile(values: Tensor, share: float) -> Tensor:
 
 
 def direction_embedding(rows: int, columns: int, width: int, device: torch.device) -> Tensor:
-    """Sines of the direction of each patch's first pixel, (rows * columns, width) float32: half of elevation, half of azimuth."""
+    """Sines of the direction of each patch's first pixel, (rows * columns, width) float32: half elevation, half azimuth."""
     across = (torch.arange(columns, device=device) * PATCH + 0.5) / (columns * PATCH) - 0.5
     down = (torch.arange(rows, device=device) * PATCH + 0.5) / (rows * PATCH) - 0.5
     longitude, latitude = (across * _TURN)[None], (down * _HALF_TURN)[:, None]

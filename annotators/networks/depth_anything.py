@@ -22,7 +22,7 @@ from .vit import PATCH, VisionTransformer, VitConfig, hub_to_official
 
 
 class DinoNetwork(PublishedNetwork):
-    """DINOv2's transformer and a dense prediction head, which all versions of Depth Anything have."""
+    """DINOv2's transformer and a DPT head, as in all versions of Depth Anything."""
 
     def __init__(self, vit: VitConfig, dpt: DptConfig) -> None:
         super().__init__()
@@ -30,13 +30,13 @@ class DinoNetwork(PublishedNetwork):
         self.depth_head = DptHead(vit.channels, dpt)
 
     def set_dtype(self, dtype: torch.dtype) -> None:
-        """Brings the network to a dtype, but for what `DptHead.set_dtype` leaves in float32."""
+        """Converts all but the layers that `DptHead.set_dtype` keeps in float32."""
         self.pretrained.to(dtype)
         self.depth_head.set_dtype(dtype)
 
 
 class DepthAnything(DinoNetwork):
-    """Transformer and head under the names of the official checkpoints.
+    """Transformer and head with the official checkpoints' parameter names.
 
     Convention:
         Input (B, 3, H, W), normalised by ImageNet's mean and deviation, H and W multiples of 14. Output (B, 1, H, W) float32, before
@@ -49,7 +49,7 @@ class DepthAnything(DinoNetwork):
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
-        """See `PublishedNetwork.official_names`. Takes the authors' names, transformers', and those of Distill Any Depth's large file."""
+        """See `PublishedNetwork.official_names`. Accepts the authors' and transformers' names, and Distill Any Depth's large file."""
         return without_unused({rename(key, _HUB_NECK): value for key, value in hub_to_official(state).items()})
 
 
@@ -72,7 +72,7 @@ _UNUSED = re.compile(r"(^|\.)pretrained\.mask_token$|\.scratch\.refinenet4\.resC
 
 
 def without_unused(state: StateDict) -> dict[str, Tensor]:
-    """The state dict without the parameters that official files hold and no network of the family uses."""
+    """Drops parameters of official files that no network of the family uses."""
     return {key: value for key, value in state.items() if not _UNUSED.search(key)}
 
 
@@ -81,11 +81,12 @@ class Prediction(NamedTuple):
 
     Attributes:
         depth: (B, 1, H, W), large = far, positive.
-        sky: (B, 1, H, W), from 0 (none) upwards; None from the networks that see scenes (`small`, `base`, `large`).
-        confidence: (B, 1, H, W), at least 1; None from the others (`mono`, `metric`), as all that follows.
+        sky: (B, 1, H, W), at least 0; None from networks that accept scenes (`small`, `base`, `large`).
+        confidence: (B, 1, H, W), at least 1; this and the rest are None from the others (`mono`, `metric`).
         fov: (B, 2) radians, vertical and horizontal.
-        pose: (B, 7), from each camera to the world of its scene, OPENCV axes: where it stands, in the unit of depth, and its rotation
-            as a quaternion x, y, z, w of any length.
+        pose: (B, 7), camera to world in OPENCV axes: the position in the unit of depth, and the rotation as an unnormalised quaternion x,
+        y,
+            z, w.
     """
 
     depth: Tensor
@@ -122,7 +123,7 @@ class DepthAnything3(DinoNetwork):
         self.cam_dec = _CameraDecoder(vit.channels) if vit.alternating_from is not None else None
 
     def set_dtype(self, dtype: torch.dtype) -> None:
-        """Brings the network to a dtype, but for the camera's decoder and what `DptHead.set_dtype` leaves in float32."""
+        """Converts all but the camera's decoder and the layers that `DptHead.set_dtype` keeps in float32."""
         super().set_dtype(dtype)
         if self.cam_dec is not None:
             self.cam_dec.float()
@@ -131,7 +132,7 @@ class DepthAnything3(DinoNetwork):
         """The prediction for normalised images; see the class.
 
         Args:
-            one_scene: Whether they are views of one scene, which the networks that can see them together.
+            one_scene: Whether the batch is views of one scene, for networks that accept that.
         """
         maps, camera = self.pretrained(x, one_scene)
         height, width = x.shape[-2:]
@@ -148,7 +149,7 @@ class DepthAnything3(DinoNetwork):
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
-        """See `PublishedNetwork.official_names`. Takes the authors' names and those of the files repackaged for ComfyUI."""
+        """See `PublishedNetwork.official_names`. Accepts the authors' names and those of files repackaged for ComfyUI."""
         official = hub_to_official({key.removeprefix("model."): value for key, value in state.items()})
         return {name: value for key, value in official.items() if not _V3_UNUSED.search(name := rename(key, _V3_PARTS))}
 
@@ -159,16 +160,16 @@ _V3_UNUSED = re.compile(r"^cam_enc\.|_aux\.")
 
 
 MAX_FRAMES = 32
-"""The most frames in one window: as many as the published networks were trained on."""
+"""Frames per window, as in the published networks' training."""
 _GROUPS, _HEADS = 32, 8
 _POSITION_BASE = 10_000.0
 VALUES_AT_ONCE = 2**21
-"""Values of a map that are attended to at once. Each pixel is processed by itself, and the perceptron is eight times as wide as its input:
-all pixels at once would take more memory than everything else in a network."""
+"""Maximum number of values in motion attention at once. Pixels are independent, and the MLP is eight times as wide as its input: all pixels
+at once would need more memory than the rest of the network."""
 
 
 class _FrameAttention(nn.Module):
-    """Attention of each frame to all frames, with their places in time, and a shortcut."""
+    """Attention between frames with temporal positions, and a shortcut."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -185,7 +186,7 @@ class _FrameAttention(nn.Module):
 
 
 class _GatedPerceptron(nn.Module):
-    """A perceptron one half of which opens the other, and a shortcut."""
+    """A gated MLP (GEGLU) with a shortcut."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -199,7 +200,7 @@ class _GatedPerceptron(nn.Module):
 
 
 class MotionModule(nn.Module):
-    """Attention of each pixel of a map to the same pixel of the other frames."""
+    """Attention of each pixel to the same pixel in other frames."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -210,14 +211,11 @@ class MotionModule(nn.Module):
         self.proj_out = Linear(channels, channels)
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
-        """The maps of videos of equal length, each map with what its video shows before and after added.
+        """Adds information from other frames to the maps of videos of equal length.
 
         Args:
-            x: (videos * frames, channels, h, w), a video's frames one after the other.
-            frames: Of each video, at most `MAX_FRAMES`.
-
-        Returns:
-            The same shape.
+            x: (videos * frames, channels, h, w), the frames of a video consecutive.
+            frames: Per video, at most `MAX_FRAMES`.
         """
         channels, height, width = x.shape[1:]
         videos = x.shape[0] // frames
@@ -228,7 +226,7 @@ class MotionModule(nn.Module):
         return x + change.unflatten(0, (videos, height, width)).permute(0, 3, 4, 1, 2).flatten(0, 1)
 
     def _change(self, pixels: Tensor, positions: Tensor) -> Tensor:
-        """The change that is added to pixels (N, frames, channels)."""
+        """The residual for pixels (N, frames, channels)."""
         tokens = self.proj_in(pixels)
         for attention in self.attention:
             tokens = attention(tokens, positions)
@@ -236,22 +234,22 @@ class MotionModule(nn.Module):
 
 
 def _positions(frames: int, channels: int, device: torch.device) -> Tensor:
-    """Sines (even channels) and cosines (odd) of the frames' places in time, (frames, channels) float32."""
+    """Sines (even channels) and cosines (odd) of frame indices, (frames, channels) float32."""
     frequencies = _POSITION_BASE ** -(torch.arange(0, channels, 2, device=device) / channels)
     phases = torch.arange(frames, device=device)[:, None] * frequencies
     return torch.stack((phases.sin(), phases.cos()), -1).flatten(1)
 
 
 Features = tuple[Tensor, Tensor, Tensor, Tensor]
-"""The features of frames before the network compares them, from the finest level to the coarsest: the transformer's first two maps as
-they are, which is four times less than reassembled, and the other two reassembled. Each is (frames, channels, h, w)."""
+"""Per-frame features, from the finest level to the coarsest: the transformer's first two maps unchanged, four times smaller than
+reassembled, and the other two reassembled. Each is (frames, channels, h, w)."""
 
 
 class VideoDepthAnything(DepthAnything):
-    """Depth Anything with motion modules between the head's coarse levels; the fine ones process each frame by itself.
+    """Depth Anything with motion modules between the head's coarse levels; the fine levels process frames independently.
 
-    A video goes through it in three steps. `encode` and `finish` take as many frames at once as the memory holds; `through_time` takes
-    all frames of a video, at most `MAX_FRAMES`.
+    Videos are processed in three steps. `encode` and `finish` take as many frames as fit in memory; `through_time` takes all frames of a
+    video, at most `MAX_FRAMES`.
 
     Convention:
         Input and output as `DepthAnything`.
@@ -271,25 +269,25 @@ class VideoDepthAnything(DepthAnything):
         """The head's output for normalised images, or for videos of equal length; see the class.
 
         Args:
-            x: (videos * frames, 3, H, W), a video's frames one after the other.
-            frames: Of each video; 1 = images that are independent.
+            x: (videos * frames, 3, H, W), the frames of a video consecutive.
+            frames: Per video; 1 = independent images.
         """
         features = self.encode(x)
         return self.finish(self.through_time(features, frames), features)
 
     def encode(self, x: Tensor) -> Features:
-        """The features of normalised frames (B, 3, H, W), each processed by itself."""
+        """The features of normalised frames (B, 3, H, W), each independent."""
         maps, _ = self.pretrained(x)
         aspect = aspect_of(x.shape[-2], x.shape[-1], x.device)
         third, fourth = (self.depth_head.reassembled(level, maps[level], aspect) for level in (2, 3))
         return maps[0], maps[1], third, fourth
 
     def through_time(self, features: Sequence[Tensor], frames: int) -> Tensor:
-        """The fusion path of videos down to its second level.
+        """The fusion path of videos, down to its second level.
 
         Args:
             features: Of videos * frames images.
-            frames: Of each video.
+            frames: Per video.
 
         Returns:
             (videos * frames, dpt.features, 2 * rows, 2 * columns).
@@ -302,7 +300,7 @@ class VideoDepthAnything(DepthAnything):
         return self.motion_modules[3](head.fused(2, path, third, grid), frames)
 
     def finish(self, path: Tensor, features: Sequence[Tensor]) -> Tensor:
-        """The head's output for frames, of what `through_time` made of them and of the first two of their features."""
+        """The head's output for frames, from the result of `through_time` and the first two of their features."""
         head, grid = self.depth_head, features[0].shape[-2:]
         height, width = (side * PATCH for side in grid)
         for level in (1, 0):
@@ -312,7 +310,7 @@ class VideoDepthAnything(DepthAnything):
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
-        """See `PublishedNetwork.official_names`. The table of positions in time, which the files hold, follows from a formula."""
+        """See `PublishedNetwork.official_names`. Drops the files' table of temporal positions, which is computed instead."""
         named = {rename(key, _VIDEO_PARTS): value for key, value in state.items() if not _POSITION_TABLE.search(key)}
         return without_unused(named)
 

@@ -1,6 +1,6 @@
-"""Depth Pro: inverse depth of a canonical camera, and the field of view, by three transformers that look at squares of one image.
+"""Depth Pro: inverse depth of a canonical camera and the field of view, by three transformers on patches of one image.
 
-The names of the modules are those of the authors' checkpoints; `annotators/depth_pro.py` names the source.
+Module names are the authors'; `annotators/depth_pro.py` names the source.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from .published import PublishedNetwork, StateDict, rename
 from .vit import VisionTransformer, with_joined_attention
 
 PASSES = 37
-"""Passes of a transformer for one image: 35 of the patch encoder, one of the image encoder, one for the field of view."""
+"""Transformer passes per image: 35 of the patch encoder, one of the image encoder, one for the field of view."""
 _STEPS = (5, 3, 1)
-"""Patches along each side of the image at full, half and quarter size."""
+"""Patches along a side of the image at full, half and quarter size."""
 _PATCHES_AT_ONCE = 5
-"""Patches of each image in one batch. These take less memory than the decoder, on which `bytes_per_pixel` is measured."""
+"""Patches of each image per batch. They take less memory than the decoder, which determines `bytes_per_pixel`."""
 _HEAD_CHANNELS = 32
 
 Passed = Callable[[int], None]
@@ -30,7 +30,7 @@ Passed = Callable[[int], None]
 
 
 def _upsampling(inputs: int, inner: int, outputs: int, times: int) -> nn.Sequential:
-    """A projection, and transposed convolutions that double the size so many times."""
+    """A projection followed by `times` transposed convolutions that each double the size."""
     doubling = (nn.ConvTranspose2d(outputs if index else inner, outputs, 2, 2, bias=False) for index in range(times))
     return nn.Sequential(nn.Conv2d(inputs, inner, 1, bias=False), *doubling)
 
@@ -50,7 +50,7 @@ class _Encoder(nn.Module):
         self.fuse_lowres = nn.Conv2d(2 * last, last, 1)
 
     def patches(self, images: Sequence[Tensor], passed: Passed) -> list[Tensor]:
-        """Features of the patches, merged: of a shallow block, of a deeper one, and of the last at full, half and quarter size.
+        """Merged features of the patches: of a shallow block, of a deeper one, and of the last at full, half and quarter size.
 
         Args:
             images: (B, 3, side, side) at full, half and quarter size.
@@ -112,7 +112,7 @@ class _Decoder(nn.Module):
 
 
 class _FieldOfView(nn.Module):
-    """The horizontal field of view in degrees, of the image at quarter size and the decoder's coarsest map."""
+    """The horizontal field of view in degrees, from the image at quarter size and the decoder's coarsest map."""
 
     def __init__(self, config: DepthProConfig) -> None:
         super().__init__()
@@ -139,8 +139,8 @@ class DepthPro(PublishedNetwork):
     """The network.
 
     Convention:
-        Input (B, 3, side, side): images in [-1, 1], stretched to the side of the config.
-        Output (B, 1, side, side) float32: inverse depth in 1 / m of a camera whose focal length is the image's width; not negative.
+        Input (B, 3, side, side): images in [-1, 1], stretched to the config's side.
+        Output (B, 1, side, side) float32: non-negative inverse depth in 1 / m for a focal length of the image's width.
         And (B,) float32: the horizontal field of view in degrees.
     """
 
@@ -161,7 +161,7 @@ class DepthPro(PublishedNetwork):
 
     def set_dtype(self, dtype: torch.dtype) -> None:
         self.to(dtype)
-        # In half precision the last steps would show in the depth.
+        # Half precision of the last layers would show in the depth.
         self.head[4].float()
         self.fov.head.float()
 
@@ -169,7 +169,7 @@ class DepthPro(PublishedNetwork):
         """Inverse depth and field of view; see the class.
 
         Args:
-            passed: Called after each batch of passes, `PASSES` for each image in all.
+            passed: Called after each batch of passes, `PASSES` per image in total.
         """
         passed = passed or _ignore
         encoder, decoder = self.encoder, self.decoder
@@ -182,7 +182,7 @@ class DepthPro(PublishedNetwork):
         fov = self.fov(quartered, coarse)
         passed(len(pixels))
         path = decoder.fusions[4](coarse)
-        # Each map is enlarged only when the path has reached it: the finest two take most of the memory.
+        # Maps are enlarged only when the path reaches them: the finest two take most of the memory.
         finer = (
             (3, encoder.upsample1, maps.pop()),
             (2, encoder.upsample0, maps.pop()),
@@ -198,7 +198,7 @@ class DepthPro(PublishedNetwork):
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
-        """See `PublishedNetwork.official_names`. Takes the authors' names, and those of transformers' files."""
+        """See `PublishedNetwork.official_names`. Accepts the authors' and transformers' names."""
         if not any(key.startswith(_HUB_PREFIXES) for key in state):
             return dict(state)
         return with_joined_attention({rename(key, _HUB_NAMES): value for key, value in state.items() if not key.endswith(".mask_token")})
@@ -229,7 +229,7 @@ _HUB_NAMES = (
     (r"\.encoder\.layer\.(\d+)\.", r".blocks.\1."),
     (r"\.attention\.attention\.(query|key|value)\.", r".attn.\1."),
     (r"\.attention\.output\.dense\.", ".attn.proj."),
-    # as transformers 5 names the same in memory
+    # other names in transformers 5
     (r"\.attention\.q_proj\.", ".attn.query."),
     (r"\.attention\.k_proj\.", ".attn.key."),
     (r"\.attention\.v_proj\.", ".attn.value."),
@@ -251,23 +251,23 @@ def _last_tokens(transformer: VisionTransformer, image: Tensor) -> Tensor:
 
 
 def _maps(tokens: Tensor, grid: int) -> Tensor:
-    """(B, C, grid, grid) of tokens (B, 1 + patches, C), without the class token."""
+    """Tokens (B, 1 + patches, C) as (B, C, grid, grid), without the class token."""
     return tokens[:, 1:].transpose(1, 2).unflatten(2, (grid, grid))
 
 
 def _split(image: Tensor, window: int, steps: int) -> list[Tensor]:
-    """Overlapping squares of an image, row by row, so many along each side at equal distances."""
+    """`steps` x `steps` overlapping, evenly spaced squares of an image, row by row."""
     stride = (image.shape[-1] - window) // max(1, steps - 1)
     places = [index * stride for index in range(steps)]
     return [image[..., top : top + window, left : left + window] for top in places for left in places]
 
 
 def _merge(maps: Sequence[Tensor], steps: int) -> Tensor:
-    """One map of those of the squares of `_split`. Each of two neighbours loses half of what they share."""
+    """Merges the maps of `_split`'s squares into one. Neighbours are each cropped by half of their overlap."""
     if steps == 1:
         return maps[0]
     grid = maps[0].shape[-1]
-    lost = grid // (2 * (steps - 1))  # 5 squares cover the width of 4, 3 that of 2
+    lost = grid // (2 * (steps - 1))  # 5 squares span 4 widths, 3 span 2
     kept = [slice(lost if index else 0, grid - lost if index < steps - 1 else grid) for index in range(steps)]
     rows = [
         torch.cat([each[..., down, across] for each, across in zip(maps[row * steps : (row + 1) * steps], kept, strict=True)], -1)

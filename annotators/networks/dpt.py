@@ -1,6 +1,6 @@
-"""The dense prediction head of Depth Anything: four feature maps of a transformer become one map at the image's size.
+"""The DPT head of Depth Anything: turns four feature maps of a transformer into one map at image size.
 
-Parameter names are those of the official checkpoints.
+Parameter names are the official checkpoints'.
 
 Source:
     Ranftl et al., "Vision Transformers for Dense Prediction" (2021); code DepthAnything/Depth-Anything-V2 (V1's head is the same) and
@@ -22,12 +22,12 @@ from .layers import aspect_of, middles
 HEAD_CHANNELS = 32
 """Channels before the last convolution."""
 COARSEST = 3
-"""The level of the last of the transformer's four maps; that of the first is 0."""
+"""Level of the transformer's last map; the first map's is 0."""
 _POSITION_WEIGHT, _POSITION_BASE = 0.1, 100.0
 
 
 class ResidualUnit(nn.Module):
-    """Two convolutions, each behind a ReLU, and a shortcut."""
+    """Two convolutions, each after a ReLU, and a shortcut."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -35,16 +35,15 @@ class ResidualUnit(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) of the same size."""
         return self.conv2(F.relu(self.conv1(F.relu(x)), inplace=True)).add_(x)
 
 
 class Fusion(nn.Module):
-    """Adds a finer map to the path, refines it and brings it to the size of the next.
+    """Adds a finer map to the path, refines it and resizes it for the next level.
 
     Args:
         channels: Of the path.
-        outputs: Channels of the result; None = as many.
+        outputs: Output channels; None = `channels`.
         joins: Whether there is a finer map.
     """
 
@@ -56,10 +55,10 @@ class Fusion(nn.Module):
         self.out_conv = nn.Conv2d(channels, outputs or channels, 1)
 
     def forward(self, path: Tensor, finer: Tensor | None = None, size: Sequence[int] | None = None) -> Tensor:
-        """(B, channels, h, w), with a finer map of its size, to (B, outputs, *size); by default twice as many rows and columns."""
+        """Maps (B, channels, h, w), and a finer map of that size if any, to (B, outputs, *size); the default size is doubled."""
         if finer is not None:
             path = self.resConfUnit1(finer).add_(path)
-        # The authors enlarge first. A convolution of single pixels gives the same either way, here of a quarter of the pixels.
+        # The authors enlarge first. A 1x1 convolution gives the same either way, here over a quarter of the pixels.
         path = self.out_conv(self.resConfUnit2(path))
         if size is None:
             return F.interpolate(path, scale_factor=2, mode="bilinear", align_corners=True)
@@ -67,7 +66,7 @@ class Fusion(nn.Module):
 
 
 def as_fusion(layer: Any) -> Fusion:
-    """A fusion layer of the transformers library as one of this module, which takes its parameters."""
+    """Converts a fusion layer of the transformers library, sharing its parameters."""
     with torch.device("meta"):
         fusion = Fusion(1)
     for own, other in ((fusion.resConfUnit1, layer.residual_layer1), (fusion.resConfUnit2, layer.residual_layer2)):
@@ -77,7 +76,7 @@ def as_fusion(layer: Any) -> Fusion:
 
 
 class _Scratch(nn.Module):
-    """The fusion path and what follows; the name is the checkpoints'."""
+    """The fusion path and the output layers; named as in the checkpoints."""
 
     def __init__(self, config: DptConfig) -> None:
         super().__init__()
@@ -92,7 +91,7 @@ class _Scratch(nn.Module):
 
 
 class DptHead(nn.Module):
-    """The head. Its last convolutions, at the image's size, compute in float32 whatever the rest does: see `set_dtype`."""
+    """The head. Its last convolutions, at image size, always run in float32: see `set_dtype`."""
 
     def __init__(self, inputs: int, config: DptConfig) -> None:
         super().__init__()
@@ -112,7 +111,7 @@ class DptHead(nn.Module):
         self.scratch = _Scratch(config)
 
     def set_dtype(self, dtype: torch.dtype) -> None:
-        """Brings all but the last convolutions to a dtype: there, half precision would show as steps in the map, and thus in normals."""
+        """Converts all but the last convolutions: half precision there would show as steps in the map, and thus in normals."""
         exact = [self.scratch.output_conv2, *([self.scratch.sky_output_conv2] if self.config.sky else [])]
         for module in (*self.children(), *self.scratch.children()):
             if module is not self.scratch:
@@ -140,7 +139,7 @@ class DptHead(nn.Module):
         return levels
 
     def reassembled(self, level: int, x: Tensor, aspect: float | Tensor) -> Tensor:
-        """A map of the transformer with the channels and at the size of its level.
+        """A transformer map with the channels and size of its level.
 
         Args:
             level: 0 = the finest, `COARSEST` = the coarsest.
@@ -158,14 +157,14 @@ class DptHead(nn.Module):
         return self.resize_layers[level](x)
 
     def narrowed(self, level: int, x: Tensor) -> Tensor:
-        """A reassembled map with the channels of the fusion path."""
+        """A reassembled map, projected to the fusion path's channels."""
         return self.scratch.get_submodule(f"layer{level + 1}_rn")(x)
 
     def fused(self, level: int, path: Tensor, finer: Tensor | None, grid: Sequence[int]) -> Tensor:
         """The next level of the fusion path.
 
         Args:
-            path: The level before; for `COARSEST` its narrowed map.
+            path: The previous level; for `COARSEST` its narrowed map.
             finer: The level's narrowed map; None for `COARSEST`.
             grid: Rows and columns of the transformer's maps.
 
@@ -176,7 +175,7 @@ class DptHead(nn.Module):
         return self.scratch.get_submodule(f"refinenet{level + 1}")(path, finer, size)
 
     def full_size(self, path: Tensor, height: int, width: int) -> Tensor:
-        """The finest level of the path as (B, features / 2, height, width) float32: what the last convolutions take."""
+        """The finest level of the path as (B, features / 2, height, width) float32: the last convolutions' input."""
         x = resized(self.scratch.output_conv1(path).float(), (height, width))
         return x + _position_map(x, aspect_of(height, width, x.device)) if self.config.positions else x
 
@@ -186,12 +185,12 @@ def _last_convolutions(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def resized(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Maps at another size: bilinear, corners aligned."""
+    """Resizes maps bilinearly with aligned corners."""
     return F.interpolate(x, size=list(size), mode="bilinear", align_corners=True)
 
 
 def _position_map(like: Tensor, aspect: float | Tensor) -> Tensor:
-    """Sines and cosines (1, C, H, W) of where a pixel lies, in units of half the image's diagonal, for adding to a map."""
+    """Sines and cosines (1, C, H, W) of pixel positions in units of half the image's diagonal, to add to a map."""
     _, channels, height, width = like.shape
     diagonal = (aspect**2 + 1) ** 0.5
     quarter = channels // 4

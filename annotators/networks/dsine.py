@@ -1,6 +1,6 @@
-"""DSINE: normals from one image and its camera, turned into shape by their neighbours in several passes.
+"""DSINE: normals from one image and its camera, refined iteratively by rotating neighbours' normals.
 
-Written from the paper's equations. Parameter names are those of the authors' checkpoint; `annotators/dsine.py` names the source.
+Written from the paper's equations. Parameter names are the authors'; `annotators/dsine.py` names the source.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .published import PublishedNetwork, StateDict
 
 MULTIPLE = 32
 _COARSE = 8
-"""Side in pixels of the cells in which the passes work."""
+"""Side, in pixels, of the cells in which the iterations work."""
 _WINDOW = 5
 _NEIGHBOURS = _WINDOW**2
 _LEAST_COSINE = 0.01
@@ -37,34 +37,34 @@ class Pinhole(NamedTuple):
 
 
 def cell_rays(camera: Pinhole, rows: int, columns: int, stride: int, device: torch.device) -> Tensor:
-    """(1, 3, rows, columns) float32: the rays through the middles of cells of `stride` x `stride` pixels; OPENCV axes, Z = 1."""
+    """(1, 3, rows, columns) float32: rays through the centres of cells of `stride` x `stride` pixels; OPENCV axes, Z = 1."""
     x = ((torch.arange(columns, device=device) + 0.5) * stride - (camera.cx + 0.5)) / camera.fx
     y = ((torch.arange(rows, device=device) + 0.5) * stride - (camera.cy + 0.5)) / camera.fy
     return torch.stack((x.expand(rows, -1), y[:, None].expand(-1, columns), torch.ones_like(x).expand(rows, -1)))[None]
 
 
 def neighbours(maps: Tensor, window: int) -> Tensor:
-    """(B, C, window * window, h, w): each cell's neighbours, row by row, of maps (B, C, h, w) whose border is repeated."""
+    """(B, C, window * window, h, w): each cell's neighbours, row by row, in maps (B, C, h, w) with replicate padding."""
     margin = window // 2
     patches = F.unfold(F.pad(maps, (margin,) * 4, mode="replicate"), window)
     return patches.view(maps.shape[0], maps.shape[1], window**2, *maps.shape[-2:])
 
 
 def turn(normals: Tensor, rays: Tensor, steps: Tensor, angles: Tensor) -> Tensor:
-    """Normals, each turned about an axis that lies in its own surface.
+    """Rotates normals about axes in their own surfaces.
 
     Args:
         normals: (B, 3, ...) unit vectors.
-        rays: (B or 1, 3, ...) to where the surface is seen, Z = 1.
-        steps: (B, 2, ...): where the axis points in the image, in units of the rays' X and Y.
+        rays: (B or 1, 3, ...) viewing rays, Z = 1.
+        steps: (B, 2, ...): the axis' direction in the image, in units of the rays' X and Y.
         angles: (B, 1, ...) radians, anticlockwise seen from the axis' tip.
 
     Returns:
-        (B, 3, ...) unit vectors. Where the axis is undefined, on a surface seen edge on, the normal stays.
+        (B, 3, ...) unit vectors. Where the axis is undefined, on a surface seen edge-on, the normal stays.
     """
     step = torch.cat((steps, torch.zeros_like(steps[:, :1])), 1)
-    # the difference of two points of the surface, of which the step leads from one to the other; as cross products, because the quotient
-    # that they come from has a pole on surfaces seen edge on
+    # the difference of two surface points, one step apart; written as cross products, because the underlying quotient has a pole on
+    # surfaces seen edge-on
     along = torch.linalg.cross(normals, torch.linalg.cross(step, rays.expand_as(step), dim=1), dim=1)
     axis = unit_vectors(along) * (normals * (rays + step)).sum(1, keepdim=True).sign()
     cosine, sine = angles.cos(), angles.sin()
@@ -73,13 +73,13 @@ def turn(normals: Tensor, rays: Tensor, steps: Tensor, angles: Tensor) -> Tensor
 
 
 def make_visible(normals: Tensor, rays: Tensor) -> Tensor:
-    """Unit vectors (B, 3, ...) turned just so far that the surface faces the viewer along the unit `rays`."""
+    """Rotates unit vectors (B, 3, ...) just enough for the surface to face the viewer along the unit `rays`."""
     cosine = (normals * rays).sum(1, keepdim=True)
     return unit_vectors(normals + rays * F.relu(_LEAST_COSINE - cosine))
 
 
 class _Upsampling(nn.Module):
-    """Coarse features at the size of finer ones, joined with them."""
+    """Enlarges coarse features to the size of finer ones and joins both."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class _Decoder(nn.Module):
         self.hidden_head = _head(width, 128, config.state)
 
     def forward(self, maps: tuple[Tensor, Tensor, Tensor], rays: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Normals of any length, features and the first state, at 1/8, of the encoder's maps and the rays at 1/8, 1/16 and 1/32."""
+        """Unnormalised normals, features and the first state, at 1/8, from the encoder's maps and rays at 1/8, 1/16 and 1/32."""
         eighth, sixteenth, coarsest = (torch.cat((each, with_batch), 1) for each, with_batch in zip(maps, rays, strict=True))
         x = torch.cat((self.up2(self.up1(self.conv2(coarsest), sixteenth), eighth), rays[0]), 1)
         return self.normal_head(x), self.feature_head(x), self.hidden_head(x)
@@ -135,7 +135,7 @@ class _ConvGRU(nn.Module):
 
 
 class DSINE(PublishedNetwork):
-    """The version of the paper (the authors' "v02").
+    """The paper's version (the authors' "v02").
 
     Convention:
         Input (B, 3, H, W), normalised by ImageNet's mean and deviation, H and W multiples of `MULTIPLE`, and the camera that took it.
@@ -154,7 +154,7 @@ class DSINE(PublishedNetwork):
         self.up_prob_head = _head(hidden, 64, 9 * _COARSE**2)
 
     def forward(self, pixels: Tensor, camera: Pinhole, iterations: int) -> Tensor:
-        """Normals, float32, after `iterations` passes, at least one; see the class."""
+        """Normals, float32, after `iterations` (at least one) iterations; see the class."""
         maps = self.encoder["original_model"](pixels)[2:]
         rays = [
             cell_rays(camera, each.shape[-2], each.shape[-1], _COARSE << level, pixels.device).expand(pixels.shape[0], -1, -1, -1)
@@ -176,13 +176,13 @@ class DSINE(PublishedNetwork):
         return self._enlarged(normals, hidden)
 
     def _rotations(self, hidden: Tensor, camera: Pinhole) -> tuple[Tensor, Tensor]:
-        """Steps of one cell (B, 2, neighbours, h, w) along each rotation's axis, and the angles (B, 1, neighbours, h, w)."""
+        """One-cell steps (B, 2, neighbours, h, w) along each rotation's axis, and the angles (B, 1, neighbours, h, w)."""
         x, y = unit_vectors(self.xy_head(hidden).float().unflatten(1, (2, _NEIGHBOURS))).split(1, 1)
         angles = self.angle_head(hidden).float().sigmoid()[:, None] * math.pi
         return torch.cat((x * (_COARSE / camera.fx), y * (_COARSE / camera.fy)), 1), angles
 
     def _enlarged(self, normals: Tensor, hidden: Tensor) -> Tensor:
-        """Normals at the image's size, each a mean of the nine cells around it with weights of its own."""
+        """Convex upsampling to image size: each normal is a weighted mean of its nine neighbouring cells."""
         shares = self.up_prob_head(hidden).float().unflatten(1, (9, _COARSE**2)).softmax(1)
         mixed = sum(shares[:, None, each] * near[:, :, None] for each, near in enumerate(neighbours(normals, 3).unbind(2)))
         assert isinstance(mixed, Tensor)
@@ -192,15 +192,15 @@ class DSINE(PublishedNetwork):
     def official_names(state: StateDict) -> dict[str, Tensor]:
         """See `PublishedNetwork.official_names`.
 
-        What follows the encoder's last convolution is left out. Convolutions whose weights the authors standardise in each pass get them
-        so: no mean, a deviation of 1.
+        Drops what follows the encoder's last convolution. Weights that the authors standardise in each pass (mean 0, deviation 1) are
+        standardised once.
         """
         kept = EfficientNetB5.without_unused(state, "encoder.original_model.")
         return {key: _standardised(value) if key in _STANDARDISED else value for key, value in kept.items()}
 
 
 def _standardised(weight: Tensor) -> Tensor:
-    if weight.ndim != 4 or not weight.is_floating_point():  # for the loader to refuse
+    if weight.ndim != 4 or not weight.is_floating_point():  # the loader refuses it
         return weight
     deviation, mean = torch.std_mean(weight.float(), dim=(1, 2, 3), keepdim=True)
     return (weight - mean) / (deviation + 1e-5)

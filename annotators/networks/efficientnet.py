@@ -1,6 +1,6 @@
 """EfficientNet with TensorFlow's "same" padding: Lite3, the encoder of MiDaS v2.1 small, and B5, that of BAE and DSINE.
 
-Written here, and not taken from timm, because timm needs torchvision: these networks run on torch alone.
+Not taken from timm, which needs torchvision.
 
 Source:
     Tan and Le, "EfficientNet" (2019), and its Lite variant. Parameter names are those of timm and of what it came from, geffnet.
@@ -20,13 +20,13 @@ from .published import StateDict
 
 
 class Variant(NamedTuple):
-    """One of the EfficientNets.
+    """A variant of EfficientNet.
 
     Attributes:
         stem: Channels of the first convolution.
         stages: (repeats, kernel, stride, expansion, output channels) of each stage.
-        activation: Of every block but its end.
-        squeezes: Whether the blocks weigh their channels by squeeze-and-excite.
+        activation: Of every block, except at its end.
+        squeezes: Whether blocks use squeeze-and-excitation.
     """
 
     stem: int

@@ -1,6 +1,6 @@
-"""Chains of linear layers computed as one convolution, and maps padded in place: what makes stacks of convolutions faster.
+"""Folds chains of linear layers into one convolution, and pads maps in place, to speed up stacks of convolutions.
 
-The results are those of the layers one after the other but for the order in which float32 sums are taken.
+Results differ from those of the separate layers only by the order of float32 sums.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .layers import is_traced
 
-# Row -1, 0, 1 and 2 of a map enlarged to twice its size by bilinear interpolation, by the rows -1, 0 and 1 of the map.
+# Rows -1, 0, 1 and 2 of a map enlarged twofold by bilinear interpolation, as weights of the map's rows -1, 0 and 1.
 _BILINEAR = ((0.75, 0.25, 0.0), (0.25, 0.75, 0.0), (0.0, 0.75, 0.25), (0.0, 0.25, 0.75))
-# (tap of a 3x3 convolution, row of the 2x2 transposed convolution's kernel) that make an (even row, odd row) of the result,
+# (tap of a 3x3 convolution, row of the 2x2 transposed convolution's kernel) that contribute to an (even row, odd row) of the result,
 # by the (first, second) of the two rows that it depends on.
 _TRANSPOSED = ((((0, 1),), ((1, 0), (2, 1))), (((0, 0), (1, 1)), ((2, 0),)))
 
 
 def folds(x: Tensor) -> bool:
-    """True where folding pays and is possible: on CPUs, without gradients and not while an exporter or a compiler traces."""
+    """Whether folding is possible and pays: on CPUs, without gradients, and not while tracing or compiling."""
     return x.device.type == "cpu" and not x.requires_grad and not is_traced()
 
 
 def fold_norms(network: nn.Module) -> None:
-    """Makes batch normalisations part of the convolutions before them in a network's `nn.Sequential`s, in place.
+    """Folds batch norms into the convolutions before them in a network's `nn.Sequential`s, in place.
 
     Args:
-        network: In float32, and in eval mode.
+        network: In float32 and eval mode.
     """
     for layers in [*network.modules()]:
         if isinstance(layers, nn.Sequential):
@@ -41,9 +41,9 @@ def fold_norms(network: nn.Module) -> None:
 
 
 class RepeatedBorder:
-    """Memory for maps with a border of one pixel that repeats the pixel beside it, used again and again.
+    """A reusable buffer for maps with a replicated border of one pixel.
 
-    New memory for each of a stack of large maps costs more time than what is computed in it.
+    Allocating memory for each of a stack of large maps would take longer than the computation.
 
     Args:
         like: (B, C, h, w), of the maps' shape.
@@ -57,12 +57,12 @@ class RepeatedBorder:
         self._inside = self._whole[..., 1:-1, 1:-1]
 
     def around(self, x: Tensor) -> Tensor:
-        """A map (B, C, h, w) with its border, (B, C, h + 2, w + 2). It is valid until the next call."""
+        """Copies a map (B, C, h, w) and adds the border: (B, C, h + 2, w + 2), valid until the next call."""
         self._inside.copy_(x)
         return self._repeated()
 
     def around_positive(self, x: Tensor) -> Tensor:
-        """As `around`, of the map after a ReLU."""
+        """`around` of the map after a ReLU."""
         torch.clamp_min(x, 0, out=self._inside)
         return self._repeated()
 
@@ -74,23 +74,23 @@ class RepeatedBorder:
 
 
 def then_pointwise(conv: nn.Conv2d, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight and bias, float32, of the one convolution that is another and then one of 1x1.
+    """Weight and bias, float32, of one convolution that equals `conv` followed by a 1x1 convolution.
 
     Args:
-        conv: The first, of c outputs.
-        weight: (outputs, c, 1, 1) of the second; its own bias is not added.
+        conv: The first, with c outputs.
+        weight: (outputs, c, 1, 1) of the second, without its bias.
     """
     weight = weight.flatten(1).float()
     return torch.einsum("oc,cihw->oihw", weight, conv.weight.float()), weight @ _bias(conv)
 
 
 def bilinear_then_conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A map at twice the size by bilinear interpolation, then a 3x3 convolution that repeats the border.
+    """Bilinear enlargement to twice the size, then a 3x3 convolution with replicate padding.
 
-    Both are one 3x3 convolution of the smaller map that gives the four pixels of the larger one at once.
+    Both are folded into one 3x3 convolution of the smaller map, with four output pixels per input pixel.
 
     Args:
-        x: (B, C, h + 2, w + 2), with a repeated border. What interpolation has beyond the border is the border too.
+        x: (B, C, h + 2, w + 2), with a replicated border, from which interpolation at the edge continues.
         weight: (outputs, C, 3, 3).
         bias: (outputs,).
 
@@ -103,19 +103,19 @@ def bilinear_then_conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def add_transposed_then_conv(total: Tensor, x: Tensor, transposed: nn.ConvTranspose2d, conv: nn.Conv2d) -> None:
-    """Adds a transposed 2x2 convolution of stride 2, followed by a 3x3 convolution that repeats the border, to a map in place.
+    """Adds a 2x2 transposed convolution of stride 2, followed by a 3x3 convolution with replicate padding, to a map in place.
 
-    Both are one 2x2 convolution of the smaller map that gives four pixels of the larger one at once, but at the border.
+    Away from the border, both are folded into one 2x2 convolution of the smaller map, with four output pixels per input pixel.
 
     Args:
-        total: (B, outputs, 2 * h, 2 * w); it is changed.
+        total: (B, outputs, 2 * h, 2 * w); changed in place.
         x: (B, C, h, w).
         transposed, conv: The layers.
     """
     height, width = x.shape[-2:]
     folded, bias = _folded(transposed, conv)
     corners = F.conv2d(x, folded, bias, padding=1).unflatten(1, (2, 2, -1))
-    # One strip of the map is enough for the border's pixels: they depend on no others.
+    # Border pixels depend only on the outermost strip of the map.
     top, bottom = (conv(transposed(row)) for row in (x[..., :1, :], x[..., -1:, :]))
     left, right = (conv(transposed(column)) for column in (x[..., :1], x[..., -1:]))
     for odd_row in range(2):
@@ -127,7 +127,7 @@ def add_transposed_then_conv(total: Tensor, x: Tensor, transposed: nn.ConvTransp
 
 
 def _folded(transposed: nn.ConvTranspose2d, conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
-    """Weight (4 * outputs, C, 2, 2), by odd row, odd column and output, and bias of the one convolution."""
+    """Weight (4 * outputs, C, 2, 2), by odd row, odd column and output, and bias of the folded convolution."""
     first, second = transposed.weight.float(), conv.weight.float()  # (C, inner, 2, 2) and (outputs, inner, 3, 3)
     select = first.new_zeros(3, 2, 2, 2)  # (tap, row of the transposed kernel, odd row, row of two)
     for odd, rows in enumerate(_TRANSPOSED):

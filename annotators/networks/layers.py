@@ -83,7 +83,7 @@ def _resized_by_products(patches: Tensor, rows: int, columns: int, offset: float
 
 
 def _cubic_weights(places: Tensor, grid: int, step: Tensor) -> Tensor:
-    """(places, grid): what each cell of the grid counts for the cells at `places` of another, whose cells are `step` of its own."""
+    """(places, grid): bicubic weights of the grid's cells at `places` of a resized grid; `step` is the cell size in old cells."""
     source = (places + 0.5) * step - 0.5
     first = source.floor()
     part = source - first
@@ -99,7 +99,7 @@ def _cubic_weights(places: Tensor, grid: int, step: Tensor) -> Tensor:
 
 
 def shrunk(images: Tensor, height: int, width: int) -> Tensor:
-    """Images (B, C, H, W) float32 at a size that is not above theirs: linear with antialiasing."""
+    """Images (B, C, H, W) float32 reduced bilinearly with antialiasing."""
     if not is_traced():
         return F.interpolate(images, (height, width), mode="bilinear", antialias=True)
     down, across = (_linear_weights(new, old, images.device) for new, old in ((height, images.shape[-2]), (width, images.shape[-1])))
@@ -107,7 +107,7 @@ def shrunk(images: Tensor, height: int, width: int) -> Tensor:
 
 
 def _linear_weights(new: int, old: int, device: torch.device) -> Tensor:
-    """(new, old): what each of `old` cells counts for each of the fewer `new` ones."""
+    """(new, old): weights of the old cells for each of fewer new ones."""
     step = count(old, device) / count(new, device)
     centres = (torch.arange(new, device=device, dtype=torch.float32) + 0.5) * step
     cells = torch.arange(old, device=device, dtype=torch.float32) + 0.5
@@ -116,11 +116,11 @@ def _linear_weights(new: int, old: int, device: torch.device) -> Tensor:
 
 
 _ROWS, _PRODUCTS = 128, 2**24
-"""With fewer tokens, or fewer products in all, oneDNN's reordering of the weights takes longer than it saves."""
+"""Below this many tokens or products, oneDNN's reordering of the weights takes longer than it saves."""
 
 
 def unit_vectors(vectors: Tensor) -> Tensor:
-    """Vectors (B, 2 or 3, ...) at length 1, of half precision computed in float32. On a CPU in a fraction of the time of `F.normalize`."""
+    """Vectors (B, 2 or 3, ...) scaled to unit length; half precision is computed in float32. On a CPU faster than `F.normalize`."""
     if vectors.dtype in (torch.float16, torch.bfloat16):
         return unit_vectors(vectors.float()).to(vectors.dtype)
     if vectors.device.type != "cpu":
@@ -133,7 +133,7 @@ def unit_vectors(vectors: Tensor) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """As `nn.Linear`; on AMD's CPUs large layers in float32 are computed as a convolution, whose results differ in the last bits."""
+    """`nn.Linear` that on AMD's CPUs computes large float32 layers as a convolution; results differ in the last bits."""
 
     def forward(self, input: Tensor) -> Tensor:
         """`input` (..., in_features) to (..., out_features)."""
@@ -141,12 +141,12 @@ class Linear(nn.Linear):
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """As `F.linear`."""
+    """`F.linear`, by a convolution where that is faster."""
     return by_convolution(input, weight, bias) if _is_faster_by_convolution(input, weight) else F.linear(input, weight, bias)
 
 
 def _is_faster_by_convolution(x: Tensor, weight: Tensor) -> bool:
-    # is_traced: graphs have linear layers; the weight's type: other classes of tensors, such as quantised ones, multiply by themselves
+    # exported graphs need linear layers; tensor subclasses, such as quantised ones, implement their own product
     if x.device.type != "cpu" or x.dtype != torch.float32 or is_traced() or type(weight) is not nn.Parameter:
         return False
     if x.numel() < _ROWS * x.shape[-1] or x.numel() * weight.shape[0] < _PRODUCTS:
@@ -155,13 +155,13 @@ def _is_faster_by_convolution(x: Tensor, weight: Tensor) -> bool:
 
 
 def convolutions_are_faster() -> bool:
-    """Whether float32 is multiplied faster by `by_convolution` than by torch's own matrix products, on this machine's CPU."""
+    """Whether `by_convolution` is faster than torch's float32 matrix products on this machine's CPU."""
     return _is_amd() and torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
 
 
 @functools.cache
 def _is_amd() -> bool:
-    """Whether the processor is AMD's; Linux has its maker in a file, Windows in its name."""
+    """Whether the processor is AMD's: Linux states the vendor in a file, Windows in the processor's name."""
     try:
         return "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -169,15 +169,15 @@ def _is_amd() -> bool:
 
 
 def by_convolution(x: Tensor, weight: Tensor, bias: Tensor | None = None, groups: int = 1) -> Tensor:
-    """As `F.linear`, a 1x1 convolution of one row of pixels, which are the tokens, without a copy of them.
+    """`F.linear` as a 1x1 convolution over tokens as one row of pixels, without copying contiguous ones.
 
-    The stride skips rows, and there is one only: it changes nothing, but without it torch on one thread calls MKL here, too.
+    The stride of 2 over the single row has no effect, but without it, single-threaded torch would call MKL here, too.
 
     Args:
         x: (..., in_features).
         weight: (out_features, in_features / groups).
         bias: (out_features,).
-        groups: Of features: each part of the results follows from one part of x.
+        groups: Feature groups, as in `nn.Conv2d`.
     """
     pixels = x.flatten(0, -2).contiguous()[None].mT[:, :, None]  # (1, in_features, 1, tokens)
     products = F.conv2d(pixels, weight[..., None, None], bias, stride=(2, 1), groups=groups)
@@ -185,10 +185,10 @@ def by_convolution(x: Tensor, weight: Tensor, bias: Tensor | None = None, groups
 
 
 class GroupNorm(nn.GroupNorm):
-    """As torch's, with means and deviations that are exact to rounding.
+    """torch's GroupNorm with means and deviations exact to rounding.
 
-    torch's CPU kernel for channels-last memory adds up values and squares in one go, and is far less exact than that for contiguous
-    memory; to copy maps into the other order and back takes longer than the network's convolutions gain by it.
+    torch's CPU kernel for channels-last memory sums values and squares in one pass, far less exactly than for contiguous memory; copying to
+    that layout and back would take longer than channels-last convolutions save.
     """
 
     def __init__(self, groups: int, channels: int, eps: float = 1e-5, affine: bool = True, device: str | None = None) -> None:
@@ -196,7 +196,6 @@ class GroupNorm(nn.GroupNorm):
         self.activation = nn.Identity()
 
     def forward(self, input: Tensor) -> Tensor:
-        """Maps (B, C, ...) normalised by groups of channels."""
         return self.activation(self._normalised(input) if _loses_digits(input) else super().forward(input))
 
     def _normalised(self, maps: Tensor) -> Tensor:
@@ -214,13 +213,13 @@ class GroupNorm(nn.GroupNorm):
         scale, shift = scale.expand(groups).reshape(batch, channels), (means * scale).reshape(batch, channels)
         if self.affine:
             shift = shift + self.bias
-        # New memory costs a CPU as much time as all these sums.
+        # On a CPU, allocating memory takes as long as all these sums.
         memory = None if torch.is_grad_enabled() else squares
         return torch.addcmul(shift[..., None, None], centred, scale[..., None, None], out=memory)
 
 
 def exact_group_norms(network: nn.Module) -> None:
-    """Replaces the group normalisations of a library's network, with their activations, by `GroupNorm`; their parameters stay."""
+    """Replaces the group norms of a library's network by `GroupNorm`, keeping their activations and parameters."""
     for parent in list(network.modules()):
         for name, layer in parent.named_children():
             if isinstance(layer, nn.GroupNorm) and not isinstance(layer, GroupNorm):
@@ -234,30 +233,30 @@ def _exact(layer: nn.GroupNorm) -> GroupNorm:
 
 
 def _loses_digits(maps: Tensor) -> bool:
-    """Whether torch would take its less exact way; what compilers and exporters make of the layer has its own."""
+    """Whether torch would use its less exact kernel; compilers and exporters have kernels of their own."""
     if is_traced() or maps.device.type != "cpu" or maps.dtype != torch.float32:
         return False
     return maps.ndim == 4 and not maps.is_contiguous() and maps.is_contiguous(memory_format=torch.channels_last)
 
 
 def _means(maps: Tensor) -> Tensor:
-    """(B, C): means of maps (B, C, H, W) in channels-last memory, over columns and then over rows: short sums are exact."""
+    """(B, C): means of channels-last maps (B, C, H, W), over columns, then over rows: short sums are exact."""
     batch, channels, height, width = maps.shape
     return maps.permute(0, 2, 3, 1).reshape(batch, height, width * channels).mean(1).view(batch, width, channels).mean(1)
 
 
 _QUERIES = 192
-"""Queries of a part in bfloat16, whose scores stay in the processor's caches."""
+"""bfloat16 queries per part, so that the scores stay in the CPU's caches."""
 _TOKENS = 256
-"""With fewer keys in float32, torch's own attention is as fast."""
+"""Below this many keys in float32, torch's own attention is as fast."""
 _SCORES = 2**22
-"""The most scores at once in float32: new memory for more would come from the system each time."""
+"""Maximum number of float32 scores at once: larger buffers would be allocated by the system anew each time."""
 
 
 def attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """As `F.scaled_dot_product_attention`, of (B, heads, tokens, width of a head) each.
+    """`F.scaled_dot_product_attention` of (B, heads, tokens, head width) each, faster on some CPUs.
 
-    What needs gradients, is traced, is empty, or differs in the number of images or heads is left to it.
+    Falls back to torch for gradients, tracing, empty inputs, and different numbers of images or heads.
     """
     if _may_be_faster(query, key, value) and query.numel() and query.shape[:2] == key.shape[:2] == value.shape[:2]:
         if query.dtype == torch.bfloat16:
@@ -268,9 +267,7 @@ def attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def faster_products(x: Tensor) -> AbstractContextManager[object]:
-    """A context in which another library's network calls `attended` as `F.scaled_dot_product_attention`, and `linear` as `F.linear`.
-
-    It holds for this thread alone.
+    """A context in which another library's network uses `attended` and `linear` instead of torch's functions; in this thread only.
 
     Args:
         x: The network's input.
@@ -289,7 +286,7 @@ class _Replaced(TorchFunctionMode):
 
 
 def _is_plain(query: Tensor, options: dict[str, Any]) -> bool:
-    """Whether options of `F.scaled_dot_product_attention` ask for what `attended` computes: none is set, but perhaps the usual scale."""
+    """Whether the options of `F.scaled_dot_product_attention` ask for plain attention: none is set, except perhaps the default scale."""
     others = [value for name, value in options.items() if name != "scale"]
     if any(isinstance(value, Tensor) or value for value in others):
         return False
@@ -297,7 +294,7 @@ def _is_plain(query: Tensor, options: dict[str, Any]) -> bool:
 
 
 def _may_be_faster(x: Tensor, *others: Tensor) -> bool:
-    """Whether products of this type may be faster than torch's own attention. Gradients do not pass through memory that is used again."""
+    """Whether this module's products may be faster than torch's attention. Their reused memory does not support gradients."""
     if x.device.type != "cpu" or is_traced():
         return False
     if torch.is_grad_enabled() and any(each.requires_grad for each in (x, *others)):
@@ -310,7 +307,7 @@ def _only_products_multiply_bfloat16() -> bool:
 
 
 def _by_products(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attention in parts that share their memory: new memory for the scores of each costs time, and a copy of key and value does, too."""
+    """Attention in parts with shared memory: allocating scores for each part takes time, as would copying key and value."""
     queries, values = (each.flatten(0, 1).contiguous() for each in (query, value))
     keys = (key * query.shape[-1] ** -0.5).flatten(0, 1).contiguous().mT
     outputs = queries.new_empty(*queries.shape[:2], values.shape[-1])
@@ -325,13 +322,13 @@ def _by_products(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def _by_convolutions(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attention of several heads at once, or of one after the other where their scores are many.
+    """Attention of several heads at once, or in parts if they have too many scores.
 
-    The groups of the convolutions are the heads. In few steps: on a busy machine threads wait for each other after each.
+    Heads are convolution groups. Few steps, because on a busy machine threads wait for each other after each.
     """
     scaled, scores = key * query.shape[-1] ** -0.5, query.shape[-2] * key.shape[-2]
     heads, parts = max(1, _SCORES // scores), -(-scores // _SCORES)
-    # In memory as networks read on: all heads of a token side by side.
+    # In the layout that networks use next: all heads of a token side by side.
     outputs = query.new_empty(query.shape[0], query.shape[2], query.shape[1], value.shape[-1]).transpose(1, 2)
     for image in zip(query, scaled, value, outputs, strict=True):
         for queries, keys, values, target in zip(*(each.split(heads) for each in image), strict=True):
@@ -342,7 +339,7 @@ def _by_convolutions(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def _of_heads(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Attention of queries (heads, tokens, width) to (heads * keys, width) and (heads * width, keys), without a scale."""
+    """Unscaled attention of queries (heads, tokens, width) to keys (heads * keys, width) and values (heads * width, keys)."""
     heads = len(query)
     scores = by_convolution(query.transpose(0, 1).flatten(1), keys, groups=heads)
     weights = scores.unflatten(1, (heads, -1)).softmax(-1).flatten(1)

@@ -1,6 +1,6 @@
-"""LeReS: affine-invariant depth by a ResNeXt and a decoder from coarse to fine; and the U-Net that merges two of its maps.
+"""LeReS: affine-invariant depth by a ResNeXt and a coarse-to-fine decoder; and the U-Net that merges two of its maps.
 
-Written here, and not taken from timm, because timm needs torchvision: this network runs on torch alone. Parameter names are torchvision's.
+Not taken from timm, which needs torchvision. Parameter names are torchvision's.
 
 Source:
     Xie et al., "Aggregated Residual Transformations for Deep Neural Networks" (2017).
@@ -90,7 +90,7 @@ class _Refine(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.conv1 = _conv(inputs, outputs)
-        # The first place is the authors' ReLU, which works in place: what their shortcut carries has gone through it.
+        # The first entry stands for the authors' in-place ReLU, which affects their shortcut, too.
         layers = (nn.Identity(), _conv(outputs, outputs), nn.BatchNorm2d(outputs), nn.ReLU(), _conv(outputs, outputs))
         self.branch = nn.Sequential(*layers)
 
@@ -133,7 +133,7 @@ class Leres(PublishedNetwork):
         self.decoder = _Decoder(config)
 
     def set_dtype(self, dtype: torch.dtype) -> None:
-        """Brings the network to a dtype, but for the last layers, which stay in float32: half precision would show as steps."""
+        """Converts all but the last layers: half precision would show as steps."""
         state = {name: value.clone() for name, value in self.decoder.head.state_dict().items()}
         self.to(dtype)
         self.decoder.head.float()
@@ -148,11 +148,11 @@ class Leres(PublishedNetwork):
 
 
 class MergeNetwork(nn.Module):
-    """The network.
+    """The U-Net that merges two maps.
 
     Convention:
-        Input (B, 2, S, S): the map right as a whole, then the detailed one, each from -1 to 1; S a multiple of 2 to the power of the
-        levels. Output (B, 1, S, S) between -1 and 1.
+        Input (B, 2, S, S): the globally consistent map, then the detailed one, each in [-1, 1]; S a multiple of 2 to the power of the
+        levels. Output (B, 1, S, S) in [-1, 1].
     """
 
     def __init__(self, config: MergeConfig) -> None:
@@ -182,7 +182,7 @@ class MergeNetwork(nn.Module):
 
     @staticmethod
     def official_names(state: StateDict, config: MergeConfig) -> dict[str, Tensor]:
-        """A published state dict, whose levels lie one inside the other, under the names of this network."""
+        """A published state dict, whose levels are nested, under this network's names."""
         names, prefix = {}, "model.model."
         for level in range(config.levels):
             outermost, innermost = level == 0, level == config.levels - 1

@@ -1,6 +1,6 @@
-"""Metric3D v2: depth and normals by DINOv2's transformer with registers, then corrected step by step by recurrent units.
+"""Metric3D v2: depth and normals by DINOv2's transformer with registers, then corrected iteratively by recurrent units.
 
-Parameter names are those of the authors' checkpoints, without their first part.
+Parameter names are the authors', without their first component.
 
 Source:
     As `annotators/metric3d.py`; the recurrent units: Lipson et al., "RAFT-Stereo" (2021).
@@ -22,11 +22,11 @@ from .published import PublishedNetwork, StateDict, rename
 from .vit import PATCH, VisionTransformer
 
 LEAST_DEPTH, MOST_DEPTH = 0.1, 200.0
-"""Metres of the canonical camera between which the network decides."""
+"""Range of predicted depth, in metres of the canonical camera."""
 _BINS = 256
-_METRES_PER_UNIT = 100.0  # of the state that is corrected
+_METRES_PER_UNIT = 100.0  # of the corrected state
 _STATE = 6  # depth, its confidence, the normal and its concentration
-_FINEST = 4  # pixels of the input along a side of the finest level
+_FINEST = 4  # input pixels per cell of the finest level
 _LEAST_CONCENTRATION = 0.01
 
 
@@ -35,9 +35,9 @@ class Metric3dOutput(NamedTuple):
 
     Attributes:
         depth: (B, 1, H, W) metres of the canonical camera, from `LEAST_DEPTH` to `MOST_DEPTH`.
-        confidence: (B, 1, H, W): of the depth, trained to be 1 less its relative error; may leave that range.
+        confidence: (B, 1, H, W): of the depth, trained to be 1 minus its relative error; may leave [0, 1].
         normals: (B, 3, H, W) unit vectors in OPENCV axes.
-        concentration: (B, 1, H, W), at least 0.01: of the normals, larger = surer.
+        concentration: (B, 1, H, W): of the normals, at least 0.01, larger = more certain.
     """
 
     depth: Tensor
@@ -47,7 +47,7 @@ class Metric3dOutput(NamedTuple):
 
 
 class _Rectified(nn.Module):
-    """Two convolutions with a shortcut that is rectified too: the authors' ReLU works in place, and the weights were trained with it."""
+    """A residual block whose shortcut is rectified too, as trained: the authors' ReLU works in place."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class _Rectified(nn.Module):
 
 
 class _Fusion(nn.Module):
-    """Adds a finer level to the path, refines it and enlarges it."""
+    """Adds a finer level to the path, refines and enlarges it."""
 
     def __init__(self, inputs: int, outputs: int, joins: bool) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class _Fusion(nn.Module):
     def forward(self, path: Tensor, finer: Tensor | None, scale: float) -> Tensor:
         if finer is not None:
             path = path + self.way_branch(finer)
-        # The authors enlarge first. A convolution of single pixels gives the same either way, here of fewer pixels.
+        # The authors enlarge first. A 1x1 convolution gives the same either way, here over fewer pixels.
         path = self.out_conv(self.way_trunk(path))
         return path if scale == 1 else F.interpolate(path, scale_factor=scale, mode="bilinear", align_corners=True)
 
@@ -92,7 +92,7 @@ class _Path(nn.Module):
 
 
 class _Readout(nn.Module):
-    """A map from the patches' tokens, each with information of the others."""
+    """A map of the patch tokens, each combined with the special tokens."""
 
     def __init__(self, width: int, special: int) -> None:
         super().__init__()
@@ -163,7 +163,7 @@ class _Context(nn.Module):
 
     def forward(self, levels: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
         finest, fine, coarse, _ = levels
-        # the authors' path has rectified the last two in place by then
+        # at this point, the authors' path has rectified the last two in place
         inputs = ((self.outputs04, finest), (self.outputs08, F.relu(fine)), (self.outputs16, F.relu(coarse)))
         return [(hidden(x).tanh(), F.relu(context(x))) for (hidden, context), x in inputs]
 
@@ -188,7 +188,7 @@ class _Gru(nn.Module):
 
 
 class _Correction(nn.Module):
-    """The correction that is added to the state."""
+    """The correction added to the state."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -200,7 +200,7 @@ class _Correction(nn.Module):
 
 
 class _Update(nn.Module):
-    """The recurrent units of three levels; the coarser ones run more often."""
+    """Recurrent units at three levels; the coarser ones run more often."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -211,7 +211,7 @@ class _Update(nn.Module):
         self.mask = nn.Sequential(_conv(hidden, hidden), nn.ReLU(), nn.Conv2d(hidden, 9 * _FINEST**2, 1))
 
     def forward(self, hidden: list[Tensor], context: list[list[Tensor]], state: Tensor) -> list[Tensor]:
-        """The hidden states after one step, from the finest."""
+        """The hidden states after one step, finest first."""
         finest, fine, coarse = hidden
         coarse = self.gru32(coarse, context[2], _halved(fine))
         for _ in range(2):
@@ -276,7 +276,7 @@ class Metric3d(PublishedNetwork):
         self.decoder = _Decoder(config)
 
     def set_dtype(self, dtype: torch.dtype) -> None:
-        """Brings the transformer to a dtype. The rest stays in float32: half precision would round a state of 100 m a unit to 0.1 m."""
+        """Converts the transformer only. In half precision, a state in units of 100 m would be rounded to 0.1 m."""
         self.float()
         self.encoder.to(dtype)
 
@@ -292,7 +292,7 @@ class Metric3d(PublishedNetwork):
         return {key: value for key, value in named.items() if key != "encoder.mask_token" and ".norm3." not in key}
 
 
-# the authors keep one normalisation under two names: norm3 and downsample.1
+# the authors' files contain one normalisation under two names: norm3 and downsample.1
 _NAMES = ((r"^depth_model\.", ""), (r"^encoder\.blocks\.0\.(\d+\.)", r"encoder.blocks.\1"))
 
 
@@ -309,7 +309,7 @@ def _with_concentration(normals: Tensor, concentration: Tensor) -> tuple[Tensor,
 
 
 def _enlarged(state: Tensor, mask: Tensor) -> Tensor:
-    """Four times as large: each value a mean of the nine around it, weighted by the softmax of `mask` (B, 9 * 16, h, w)."""
+    """Upsamples by 4: each value is a mean of its nine neighbours, weighted by the softmax of `mask` (B, 9 * 16, h, w)."""
     weights = mask.unflatten(1, (1, 9, _FINEST, _FINEST)).softmax(2)
     around = F.unfold(state, 3, padding=1).view(state.shape[0], _STATE, 9, 1, 1, *state.shape[-2:])
     # (B, state, sub-row, sub-column, row, column) to (B, state, row, sub-row, column, sub-column)

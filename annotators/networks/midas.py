@@ -1,6 +1,6 @@
-"""The networks of MiDaS: the parameter names of the transformers, and v2.1 small with its EfficientNet-Lite3 encoder.
+"""MiDaS: transformers' names for its transformer checkpoints, and v2.1 small with its EfficientNet-Lite3 encoder.
 
-Parameter names are those of the official checkpoint, so that it loads without a key map.
+Parameter names of the latter are the official checkpoint's.
 
 Source:
     Ranftl et al., "Towards Robust Monocular Depth Estimation" (2020), code isl-org/MiDaS v2.1.
@@ -87,20 +87,20 @@ _NECK: tuple[Rule, ...] = (
     (r"^scratch\.output_conv\.", "head.head."),
 )
 _UNUSED = re.compile(r"^pretrained\.model\.(head|head_dist|fc_norm|patch_embed\.backbone\.norm)\.|^auxlayer\.|attn_mask$|\.k_bias$")
-# what older versions of timm and of transformers wrote, and the newer ones compute
+# written by older versions of timm and transformers; newer ones compute them
 _TABLES = re.compile(r"\.(relative_position_index|relative_coords_table)$")
 _UNUSED_NORM = re.compile(r"^pretrained\.model\.norm\.")
 
 
 def dpt_to_hub(state: StateDict, backbone: str) -> StateDict:
-    """A state dict under transformers' names, whether it has them or the authors', without what is never used or is computed."""
+    """A state dict, with transformers' or the authors' names, under transformers' names, without unused and computed entries."""
     state = {key: value for key, value in state.items() if not _TABLES.search(key)}
     official = any(key.startswith(("pretrained.", "scratch.")) for key in state)
     return dpt_official_to_hub(state, backbone) if official else state
 
 
 def dpt_official_to_hub(state: StateDict, backbone: str) -> dict[str, Tensor]:
-    """The authors' state dict under transformers' names, without what the network never uses."""
+    """Renames the authors' state dict to transformers' names, without unused entries."""
     rules = (_BLOCK[backbone], *_RULES[backbone], *_IN_BLOCK_VIT, *_NECK)
     renamed: dict[str, Tensor] = {}
     for key, value in state.items():
@@ -115,22 +115,22 @@ def dpt_official_to_hub(state: StateDict, backbone: str) -> dict[str, Tensor]:
     return renamed
 
 
-# the stages whose outputs the decoder takes, at 1/4, 1/8, 1/16 and 1/32 of the image
+# the stages whose outputs the decoder uses, at 1/4, 1/8, 1/16 and 1/32 of the image
 ENCODER_LAYERS = (slice(0, 2), slice(2, 3), slice(3, 5), slice(5, 7))
 DECODER_CHANNELS = (64, 128, 256, 512)
 
 
 class DisparityHead(nn.Sequential):
-    """MiDaS's last layers, from features at half size to disparity: all but the first convolution compute in float32.
+    """MiDaS's last layers, from features at half size to disparity; all but the first convolution run in float32.
 
     Disparity reaches thousands, beyond float16, and bfloat16's eight bits of mantissa would show as steps in normals.
     """
 
     def keep_float32(self, state: StateDict) -> None:
-        """Brings those layers back to float32, after the network was moved to another dtype.
+        """Restores those layers to float32, after the network was converted to another dtype.
 
         Args:
-            state: The head's `state_dict()` from before the move: what was rounded does not come back.
+            state: The head's `state_dict()` from before the conversion, as rounding cannot be undone.
         """
         for layer in list(self)[1:]:
             layer.float()

@@ -1,4 +1,4 @@
-"""MoGe, versions 1 to 3: points in space, a mask, normals and one scale, by DINOv2's transformer and stacks of convolutions."""
+"""MoGe, versions 1 to 3: a point map, a mask, normals and a scale, by DINOv2's transformer and stacks of convolutions."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _IMAGENET_BUFFERS = ("encoder.image_mean", "encoder.image_std")
 
 
 class MogeOutput(NamedTuple):
-    """The network's outputs for B images, float32, at the size of 16 x 16 cells a token.
+    """The network's outputs for B images, float32, at 16 x 16 cells per token.
 
     Attributes:
         points: (B, 3, h, w): x / z, y / z and the logarithm of z, in OPENCV axes; z up to a shift and to `scale`.
-        mask: (B, 1, h, w): above 0 where the points count.
-        scale: (B,): metres of the points' unit.
-        normals: (B, 3, h, w) of any length, in OPENCV axes; None without the head.
+        mask: (B, 1, h, w): above 0 for valid points.
+        scale: (B,): metres per unit of the points.
+        normals: (B, 3, h, w), not normalised, in OPENCV axes; None without the head.
     """
 
     points: Tensor
@@ -38,14 +38,14 @@ class MogeOutput(NamedTuple):
 
 
 def replicating_conv(inputs: int, outputs: int) -> nn.Conv2d:
-    """A 3x3 convolution that repeats the border."""
+    """A 3x3 convolution with replicate padding."""
     return nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode="replicate")
 
 
 class _Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        # The names count two places that versions with normalisation fill.
+        # Placeholders for the normalisation layers of other variants keep the parameter names.
         unused = nn.Identity()
         self.layers = nn.Sequential(
             unused, nn.ReLU(), replicating_conv(channels, channels), unused, nn.ReLU(), replicating_conv(channels, channels)
@@ -61,7 +61,7 @@ class _Residual(nn.Module):
 
 
 class _ConvStack(nn.Module):
-    """Five levels of maps, each of twice the size of the one before."""
+    """Five levels of maps, each twice the size of the one before."""
 
     def __init__(self, inputs: Sequence[int], channels: Sequence[int], blocks: Sequence[int], outputs: int | None) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class _ConvStack(nn.Module):
         self.output_blocks = nn.ModuleList([*nothing, nn.Identity() if outputs is None else nn.Conv2d(channels[-1], outputs, 1)])
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """The five maps, from the coarsest; fewer for the first maps of the features alone."""
+        """The five maps, coarsest first; fewer if only the first feature maps are given."""
         levels: list[Tensor] = []
         x = self.input_blocks[0](features[0])
         for level, each in enumerate(features):
@@ -86,12 +86,12 @@ class _ConvStack(nn.Module):
                 x = self._joined(level, x, self.input_blocks[level](each))
             x = self.res_blocks[level](x)
             levels.append(x)
-        # The last convolution computes in float32 whatever the rest does: half precision would show as steps in the depth.
+        # The last convolution always runs in float32: half precision would show as steps in the depth.
         last = self.output_blocks[-1]
         return [*levels[:-1], last(levels[-1].float())] if len(levels) == LEVELS and isinstance(last, nn.Conv2d) else levels
 
     def _joined(self, level: int, coarser: Tensor, own: Tensor) -> Tensor:
-        """The sum of the level before at twice its size and a level's own map."""
+        """The sum of the previous level at twice its size and a level's own map."""
         resampler = self.resamplers[level - 1]
         if not folds(coarser) or level == LEVELS - 1:
             return resampler(coarser) + own
@@ -102,12 +102,12 @@ class _ConvStack(nn.Module):
 
     @property
     def ends_linear(self) -> bool:
-        """Whether the finest level is linear in the two maps that it is made of."""
+        """Whether the finest level is linear in its two inputs."""
         return not list(self.res_blocks[-1].children())
 
     @property
     def finest(self) -> tuple[Any, Any, Any]:
-        """The finest level's convolutions: of the enlarged map of the level before, of its own features, and of the output."""
+        """The finest level's convolutions: of the enlarged previous level, of its own features, and of the output."""
         resampler: Any = self.resamplers[-1]
         return resampler[1], self.input_blocks[-1], self.output_blocks[-1]
 
@@ -126,7 +126,7 @@ class _Encoder(nn.Module):
 
 
 class MoGe(PublishedNetwork):
-    """Versions 2 and 3; version 3 has a refiner, and without its steps is a version 2.
+    """Versions 2 and 3; version 3 adds a refiner, and without refinement steps equals version 2.
 
     Convention:
         Input (B, 3, H, W), normalised by ImageNet's mean and deviation, H and W multiples of 14.
@@ -146,7 +146,7 @@ class MoGe(PublishedNetwork):
     def set_dtype(self, dtype: torch.dtype) -> None:
         self.to(dtype)
         if self.refiner is not None:
-            self.refiner.float()  # its input's third part is finer than half precision
+            self.refiner.float()  # half precision is too coarse for its third input, the logarithm of z
         for head in (self.points_head, self.mask_head, self.normal_head):
             if head is not None:
                 head.output_blocks.float()
@@ -158,8 +158,8 @@ class MoGe(PublishedNetwork):
         """The network's outputs.
 
         Args:
-            aspect: Width by height of the image, which the pixels have not quite.
-            refine_steps: How often version 3 refines the points of each image.
+            aspect: Width by height of the image, which the input only approximates.
+            refine_steps: Number of refinement steps of version 3 per image.
             refined: Called after each step.
         """
         rows, columns = (side // PATCH for side in pixels.shape[-2:])
@@ -171,17 +171,17 @@ class MoGe(PublishedNetwork):
         output = MogeOutput(points, mask, scale, *normals)
         if not refine_steps or self.refiner is None:
             return output
-        del places  # the refiner needs the memory
+        del places  # frees memory for the refiner
         return output._replace(points=_refined(self.refiner, output.points, features.float(), refine_steps, refined))
 
     def _heads(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """The outputs of the heads for points and mask, and of that for normals if there is one, float32."""
+        """The float32 outputs of the heads for points, mask and, if any, normals."""
         heads = [head for head in (self.points_head, self.mask_head, self.normal_head) if head is not None]
         if not folds(features[0]) or not all(stack.ends_linear for stack in (self.neck, *heads)):
             levels = self.neck(features)
             return [head(levels)[-1] for head in heads]
         levels = self.neck(features[:-1])
-        # The finest level is linear: its layers are multiplied, and its maps, the largest of all, are never made.
+        # The finest level is linear: its weights are multiplied, and its maps, the largest of all, never computed.
         enlarged, own, outputs = zip(*(head.finest for head in heads), strict=True)
         by_own = [then_pointwise(conv, output.weight) for conv, output in zip(own, outputs, strict=True)]
         weight, bias = (torch.cat(each) for each in zip(*by_own, strict=True))
@@ -199,22 +199,22 @@ class MoGe(PublishedNetwork):
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
-        """See `PublishedNetwork.official_names`. Takes the authors' names, and the transformer under transformers' names."""
+        """See `PublishedNetwork.official_names`. Accepts the authors' names, and transformers' for the transformer."""
         inner = "encoder.backbone."
         hub = hub_to_official({key.replace(inner, "backbone.", 1): value for key, value in state.items() if key.startswith(inner)})
         backbone = {inner + key.removeprefix("pretrained.").removeprefix("backbone."): value for key, value in hub.items()}
         others = {key: value for key, value in state.items() if not key.startswith(inner) and key not in _IMAGENET_BUFFERS}
         backbone.pop(f"{inner}mask_token", None)
-        # (outputs, 3, 3, 3, inputs): modules that change their memory format take no tensor of five axes
+        # (outputs, 3, 3, 3, inputs) is flattened, as converting the memory format fails for 5-dimensional tensors
         sparse = {key: value.flatten(1, 3) for key, value in others.items() if value.ndim == 5}
         return {**others, **sparse, **backbone}
 
 
 def _refined(refiner: Refiner, points: Tensor, features: Tensor, steps: int, refined: Callable[[], None] | None) -> Tensor:
-    """The points (B, 3, h, w) after some steps. One image at a time: that bounds the memory, and each has voxels of its own."""
+    """The points (B, 3, h, w) after refinement, image by image: that bounds memory, and each image has its own voxels."""
     done = points.clone()
     if not torch.isfinite(points).all():
-        return done  # they have no voxels; whoever takes the outputs refuses them
+        return done  # non-finite points have no voxels; the annotator refuses such outputs
     for image, encoded in zip(done, features, strict=True):
         for _ in range(steps):
             image[2] += refiner(image, encoded)
@@ -224,14 +224,14 @@ def _refined(refiner: Refiner, points: Tensor, features: Tensor, steps: int, ref
 
 
 def view_plane(height: int, width: int, aspect: float | Tensor, device: torch.device) -> Tensor:
-    """(1, 2, height, width) float32: where pixels lie to the right of and below the middle, in units of half the image's diagonal."""
+    """(1, 2, height, width) float32: pixel positions from the centre, rightwards and downwards, in half image diagonals."""
     diagonal = (1 + aspect**2) ** 0.5
     return plane_of(middles(width, aspect / diagonal, device), middles(height, 1 / diagonal, device))
 
 
 def plane_of(across: Tensor, down: Tensor) -> Tensor:
-    """(1, 2, H, W) of the places of its columns (W,) and of its rows (H,)."""
-    rows, columns = down.shape[0], across.shape[0]  # `len` of a tensor would fix them in an exported graph
+    """(1, 2, H, W): the grid of column positions (W,) and row positions (H,)."""
+    rows, columns = down.shape[0], across.shape[0]  # `len` of a tensor would become a constant in an exported graph
     return torch.stack((across[None, :].expand(rows, -1), down[:, None].expand(-1, columns)))[None]
 
 
@@ -263,7 +263,7 @@ class _NormedResidual(nn.Module):
 
 
 class _Output(nn.Sequential):
-    """Its last convolution computes in float32 whatever the rest does: half precision would show as steps in the depth."""
+    """Its last convolution always runs in float32: half precision would show as steps in the depth."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(replicating_conv(inputs, _LAST_CHANNELS), nn.ReLU(), nn.Conv2d(_LAST_CHANNELS, outputs, 1))
@@ -304,8 +304,8 @@ class MoGe1(PublishedNetwork):
     """Version 1.
 
     Convention:
-        Input (B, 3, H, W), normalised by ImageNet's mean and deviation, H and W at least 14. The transformer sees it at the next smaller
-        multiples of 14; what comes out has the input's size.
+        Input (B, 3, H, W), normalised by ImageNet's mean and deviation, H and W at least 14. The transformer gets it reduced to
+        multiples of 14; outputs have the input's size.
     """
 
     def __init__(self, config: Moge1Config) -> None:
@@ -319,10 +319,10 @@ class MoGe1(PublishedNetwork):
             list(block.children())[-1].float()
 
     def forward(self, pixels: Tensor, aspect: float | Tensor) -> MogeOutput:
-        """The network's outputs; its unit is no metre, and its scale 1.
+        """The network's outputs; the points have no metric unit, and the scale is 1.
 
         Args:
-            aspect: Width by height of the image. This version goes by the pixels' own.
+            aspect: Ignored: this version uses the input's own aspect.
         """
         height, width = pixels.shape[-2:]
         whole = (height // PATCH * PATCH, width // PATCH * PATCH)

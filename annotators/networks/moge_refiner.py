@@ -1,7 +1,7 @@
-"""MoGe-3's refiner: corrects the logarithm of z by a sparse 3D U-net over the points of the image, in plain torch.
+"""MoGe-3's refiner: corrects the logarithm of z by a sparse 3D U-Net over the image's points, in plain torch.
 
-A convolution adds one tap of its kernel after the other, for the pairs of voxels that the tap joins. So it takes the memory of one copy of
-its input, not of one for each of the 27 taps, and the same voxels give the same bits, on a GPU as well.
+A convolution adds one kernel tap at a time, over the pairs of voxels that the tap joins. It thus needs one copy of its input rather than
+27, and is deterministic, on a GPU as well.
 
 Source:
     The submanifold convolution of Graham et al., "3D Semantic Segmentation with Submanifold Sparse Convolutional Networks" (2018).
@@ -21,18 +21,18 @@ from .configs import RefinerConfig
 
 _STEPS = (-1, 0, 1)
 _HALF = tuple(offset for offset in itertools.product(_STEPS, _STEPS, _STEPS) if offset > (0, 0, 0))
-"""Half of a kernel's offsets (row, column, bin) around its middle; the others are their opposites."""
+"""Half of a kernel's offsets (row, column, bin) around its centre; the others are their negatives."""
 _NUMBERS_AT_ONCE = 1 << 23
-"""Numbers that are gathered at a time: 32 MB."""
+"""Maximum number of values gathered at once: 32 MB."""
 
 
 class Pairs(NamedTuple):
-    """The voxels that lie at one offset from each other.
+    """Pairs of voxels at one offset from each other.
 
     Attributes:
         offset: (row, column, bin), each -1, 0 or 1.
-        voxels: (P,) int64: indices of voxels that have a neighbour at the offset, each once.
-        neighbours: (P,) int64: the indices of those neighbours, each once.
+        voxels: (P,) int64: indices of voxels that have a neighbour at the offset; unique.
+        neighbours: (P,) int64: indices of those neighbours; unique.
     """
 
     offset: tuple[int, int, int]
@@ -44,8 +44,8 @@ class Level(NamedTuple):
     """The voxels of one level of detail.
 
     Attributes:
-        places: (N, 3) int64: row, column and bin of each, none of them negative, no two the same.
-        pairs: Of each offset of one half of the kernel; see `SubmanifoldConv`.
+        places: (N, 3) int64: row, column and bin of each; non-negative and unique.
+        pairs: For each offset of half the kernel; see `SubmanifoldConv`.
     """
 
     places: Tensor
@@ -53,12 +53,12 @@ class Level(NamedTuple):
 
 
 class Coarsening(NamedTuple):
-    """How the voxels of one level lie in those of the next, twice as large each way.
+    """The map from the voxels of a level to those of the next, which are twice as large in each dimension.
 
     Attributes:
-        parents: (N,) int64: index of the coarser voxel that each voxel lies in.
-        children: Of each of the eight places in a coarser voxel, the indices of the voxels there.
-        counts: (M, 1) float32: the number of voxels in each coarser one, at least 1.
+        parents: (N,) int64: each voxel's parent.
+        children: For each of the eight octants of a parent, the indices of the voxels there.
+        counts: (M, 1) float32: number of voxels per parent, at least 1.
     """
 
     parents: Tensor
@@ -66,24 +66,24 @@ class Coarsening(NamedTuple):
     counts: Tensor
 
     def mean(self, features: Tensor) -> Tensor:
-        """Features (M, C) of the coarser voxels: the mean of those (N, C) in each."""
+        """Features (M, C) of the parents: the mean of their children's (N, C)."""
         total = features.new_zeros(len(self.counts), features.shape[1])
-        # A coarser voxel has at most one child at each place: added place by place, the sum does not depend on the order of threads.
+        # A parent has at most one child per octant: summing octant by octant is independent of thread order.
         for children in self.children:
             total.index_add_(0, self.parents[children], features[children])
         return total / self.counts.to(total.dtype)
 
 
 def pixel_level(bins: Tensor) -> Level:
-    """The voxels of an image with one voxel a pixel, in the order of its pixels.
+    """The voxels of an image, one per pixel, in pixel order.
 
     Args:
-        bins: (rows, columns) int64, not negative.
+        bins: (rows, columns) int64, non-negative.
     """
     rows, columns = bins.shape
     indices = torch.arange(rows * columns, device=bins.device).view(rows, columns)
     pairs = []
-    for down, right in sorted({offset[:2] for offset in _HALF} - {(0, 0)}):  # no other voxel shares a pixel
+    for down, right in sorted({offset[:2] for offset in _HALF} - {(0, 0)}):  # no two voxels share a pixel
         here = slice(0, rows - down), slice(max(0, -right), columns - max(0, right))
         there = slice(down, rows), slice(max(0, right), columns + min(0, right))
         steps = bins[there] - bins[here]
@@ -95,7 +95,7 @@ def pixel_level(bins: Tensor) -> Level:
 
 
 def coarser_level(level: Level) -> tuple[Level, Coarsening]:
-    """The level of voxels twice as large each way, in the order of their places, and how the finer ones lie in them."""
+    """The next level, with voxels twice as large, ordered by position, and its relation to the finer level."""
     halved = level.places // 2
     sizes = (halved.amax(0) + 1).tolist()
     keys, parents, counts = torch.unique(_keys(halved, sizes), return_inverse=True, return_counts=True)
@@ -103,18 +103,18 @@ def coarser_level(level: Level) -> tuple[Level, Coarsening]:
     corners = 4 * row.long() + 2 * column.long() + last.long()
     children = tuple((corners == corner).nonzero()[:, 0] for corner in range(8))
     places = halved.new_empty(len(keys), 3)
-    places[parents] = halved  # all children say the same
+    places[parents] = halved  # all children write the same value
     return Level(places, _pairs_of_sorted(keys, sizes)), Coarsening(parents, children, counts[:, None].float())
 
 
 def _keys(places: Tensor, sizes: Sequence[int]) -> Tensor:
-    """One number for each place (N, 3), ascending by row, column and bin, with a free number before and after each line of places."""
+    """A key for each place (N, 3), ascending by row, column and bin, with a gap before and after each line of places."""
     row, column, last = places.unbind(1)
     return ((row + 1) * (sizes[1] + 2) + column + 1) * (sizes[2] + 2) + last + 1
 
 
 def _pairs_of_sorted(keys: Tensor, sizes: Sequence[int]) -> tuple[Pairs, ...]:
-    """The pairs of voxels by their ascending keys."""
+    """The pairs of voxels, from their ascending keys."""
     pairs = []
     for offset in _HALF:
         wanted = keys + (offset[0] * (sizes[1] + 2) + offset[1]) * (sizes[2] + 2) + offset[2]
@@ -125,9 +125,9 @@ def _pairs_of_sorted(keys: Tensor, sizes: Sequence[int]) -> tuple[Pairs, ...]:
 
 
 class SubmanifoldConv(nn.Module):
-    """A 3x3x3 convolution (cross-correlation) whose output has the voxels of its input; absent neighbours count as 0.
+    """A 3x3x3 cross-correlation whose output has the voxels of its input; missing neighbours count as 0.
 
-    The weight is (outputs, 27, inputs), the taps by row, column and bin.
+    The weight is (outputs, 27, inputs), taps ordered by row, column and bin.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -136,7 +136,7 @@ class SubmanifoldConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, features: Tensor, pairs: Sequence[Pairs]) -> Tensor:
-        """Features (N, outputs) of voxels with the features (N, inputs)."""
+        """Features (N, outputs) of voxels with features (N, inputs)."""
         taps, rows = self.weight.permute(1, 2, 0), max(1, _NUMBERS_AT_ONCE // max(self.weight.shape[::2]))
         result = torch.addmm(self.bias, features, taps[13])
         for (row, column, last), voxels, neighbours in pairs:
@@ -156,13 +156,13 @@ class _Block(nn.Module):
         self.conv2 = SubmanifoldConv(channels, channels)
 
     def forward(self, x: Tensor, pairs: Sequence[Pairs]) -> Tensor:
-        # In place: three copies of x at most, which is what bounds the refiner's memory.
+        # In place: at most three copies of x, which bounds the refiner's memory.
         inner = self.conv1(F.silu(self.norm1(x), inplace=True), pairs)
         return self.conv2(F.silu(inner, inplace=True), pairs).add_(x)
 
 
 class _Projection(nn.Module):
-    """A linear layer under the name that the authors' modules of two parts give it."""
+    """A linear layer, nested for the authors' parameter names."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -179,11 +179,10 @@ def _stage(channels: int) -> nn.ModuleList:
 class Refiner(nn.Module):
     """Refines the points of one image.
 
-    Each pixel is a voxel at its row, its column and the bin of its logarithm of z. A level halves the image; the coarsest has one cell a
-    token, and there the encoder's features join.
+    Each pixel is a voxel at its row, column and bin of the logarithm of z. Each level halves the image; the coarsest has one cell per
+    token, where the encoder's features join.
 
-    A step takes about 1.4 kB for each pixel of the network's input, and 6.8 kB where the depth is noise, whose voxels have no neighbours
-    to share a coarser one with.
+    A step takes about 1.4 kB per pixel of the network's input, and 6.8 kB if depth is noise, whose voxels rarely share a parent.
     """
 
     def __init__(self, config: RefinerConfig, encoder_channels: int) -> None:
@@ -202,11 +201,11 @@ class Refiner(nn.Module):
         self.out_proj = nn.Linear(channels[0], 1)
 
     def forward(self, points: Tensor, features: Tensor) -> Tensor:
-        """One step: what is to be added to the logarithm of z, (rows, columns).
+        """One step: the correction of the logarithm of z, (rows, columns).
 
         Args:
             points: (3, rows, columns) float32, finite: x / z, y / z and the logarithm of z.
-            features: (C, token rows, token columns): the encoder's, with the places in the view; a token is 16 x 16 of the points.
+            features: (C, token rows, token columns): the encoder's, with view positions; a token covers 16 x 16 points.
         """
         bins = (points[2] * self.bins).round().long()
         levels, coarsenings = _levels(pixel_level(bins - bins.min()), len(self.down_stages))

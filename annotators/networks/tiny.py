@@ -1,4 +1,4 @@
-"""The networks of the pack's own model. See docs/tiny.md and training/ for how they were trained and evaluated."""
+"""The networks of the pack's own model. See docs/tiny.md and training/ for training and evaluation."""
 
 from __future__ import annotations
 
@@ -16,21 +16,20 @@ from .layers import ends, height_in_longer_side
 COUNTER = "num_batches_tracked"
 POSITIONS = 5
 AGREES = 10.0
-"""The logit of `scene` that changes nothing."""
+"""The neutral logit of `scene`."""
 
 
 class TinyNetwork(nn.Module):
-    """A residual encoder with position channels, two transformer blocks at its end, and a top-down decoder.
+    """A residual encoder with position channels, transformer blocks at its end, and a top-down decoder.
 
     Attributes:
-        sharp: A `SharpHead` for its maps, where there is one; `forward` does not run it.
-        mirrored: Whether its maps, but for what is finer than half the size of the images, are the mean of those of the images and
-            of their mirror images; not while it is trained.
+        sharp: The `SharpHead` for its maps, if any; `forward` does not run it.
+        mirrored: Whether to average the maps at half size over images and their mirror images; off in training.
 
     Convention:
-        Input (B, 3, H, W): RGB in [0, 1], H and W multiples of 32. Output float32, (B, 4, H / 2, W / 2) of the first version: disparity,
-        large = near, of unknown scale and shift (trained to median 0 and mean absolute deviation 1); then normals in OpenGL axes, not
-        yet of unit length. The second version (`TinyConfig.fine`) gives (B, 5, H, W); the last channel is the sky's logit.
+        Input (B, 3, H, W): RGB in [0, 1], H and W multiples of 32. Output float32. The first version's is (B, 4, H / 2, W / 2):
+        disparity, large = near, unknown scale and shift (trained to median 0 and mean absolute deviation 1); then normals in OpenGL axes,
+        not normalised. The second version (`TinyConfig.fine`) returns (B, 5, H, W); the last channel is the sky's logit.
     """
 
     def __init__(self, config: TinyConfig = TINY) -> None:
@@ -52,7 +51,7 @@ class TinyNetwork(nn.Module):
         self.sharp: nn.Module | None = None
 
     def forward(self, images: Tensor, features: bool = False) -> Tensor | tuple[Tensor, ...]:
-        """The maps; with `features`, as `with_features`."""
+        """The maps; with `features`, the result of `with_features`."""
         if features:
             return self.with_features(images)
         if not self.mirrored:
@@ -60,7 +59,7 @@ class TinyNetwork(nn.Module):
         return self.with_features(images)[0]
 
     def with_features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The maps as of the images and their mirror images, and the decoder's features of the images at 1/2 and 1/4 of their size."""
+        """The maps averaged over images and mirror images, and the decoder's features of the images at 1/2 and 1/4 of their size."""
         features = self.encode(torch.cat((images, images.flip(3))))
         finest, path = self._finest(features)
         maps, turned = self._maps(finest, features[-1]).unflatten(0, (2, -1)).unbind()
@@ -81,12 +80,12 @@ class TinyNetwork(nn.Module):
         return features
 
     def decode(self, images: Tensor, features: list[Tensor]) -> Tensor:
-        """The maps of the features of the images."""
+        """Decodes the images' features to maps."""
         finest, _ = self._finest(features)
         return self._finer(images, finest, self._maps(finest, features[-1]))
 
     def _maps(self, finest: Tensor, deepest: Tensor) -> Tensor:
-        """The maps at half the size of the images."""
+        """The maps at half the images' size."""
         if self.fine is None:
             return _exactly(finest, self.last)
         maps, sky = _exactly(finest, self.last, self.fine.sky).tensor_split((-1,), 1)
@@ -94,11 +93,11 @@ class TinyNetwork(nn.Module):
         return torch.cat((maps, _both(sky, scene.expand_as(sky))), 1)
 
     def _finer(self, images: Tensor, finest: Tensor, maps: Tensor) -> Tensor:
-        """The maps at the size of the images; of the first version as they are."""
+        """The maps at the images' size; the first version's are unchanged."""
         return maps if self.fine is None else self.fine(images, finest, maps)
 
     def _finest(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """The decoder's features, at half and at a quarter of the size of the images."""
+        """The decoder's features at half and at a quarter of the images' size."""
         path = self.refine[3](self.laterals[3](features[4]))
         for level in (2, 1, 0):
             skip = self.laterals[level](features[level + 1])
@@ -107,10 +106,10 @@ class TinyNetwork(nn.Module):
 
 
 class _Fine(nn.Module):
-    """The sky, and what the images show finer than half their size, added to maps of that size.
+    """Adds the sky, and image detail finer than half size, to maps of half size.
 
-    What looks like sky from near may be a plain wall, by what is around it: the deepest features have to agree. Untrained, they do;
-    the last convolution starts at zero, so an untrained one enlarges the maps, and predicts no sky.
+    A plain wall may look like sky locally, so the deepest features have to agree that the scene has one. Untrained, they do; the last
+    convolution is initialised to zero, so that an untrained module only enlarges the maps and predicts no sky.
     """
 
     def __init__(self, inputs: int, deepest: int, width: int) -> None:
@@ -127,25 +126,25 @@ class _Fine(nn.Module):
         nn.init.constant_(self.sky.bias, -3.0)  # pyright: ignore[reportArgumentType]
 
     def forward(self, images: Tensor, features: Tensor, maps: Tensor) -> Tensor:
-        """(B, 5, H, W) of images (B, 3, H, W), and of features and the same five maps at half their size."""
+        """(B, 5, H, W) from images (B, 3, H, W), features, and the same five maps at half size."""
         path = _sum_relu(self.look(_normalised(images)), _twice(self.merge(features)))
-        # channel by channel, as they are wanted: of five side by side, torch enlarges none faster
+        # channels-first, as callers expect; torch is no faster at enlarging five interleaved channels
         return _twice(maps.contiguous()).add_(_exactly(self.blend(path), self.last))
 
 
 def _both(first: Tensor, second: Tensor) -> Tensor:
-    """The logit of the product of the two probabilities."""
+    """The logit of the product of two probabilities."""
     return -torch.logsumexp(torch.stack((-first, -second, -first - second)), 0)
 
 
 def _mirrored(maps: Tensor) -> Tensor:
-    """The maps (B, C, H, W) of mirror images for the images themselves: what looked right looks left."""
+    """Flips the maps (B, C, H, W) of mirror images back; the normals' x changes its sign."""
     disparity, right, rest = maps.flip(3).split((1, 1, maps.shape[1] - 2), 1)
     return torch.cat((disparity, -right, rest), 1)
 
 
 def _exactly(values: Tensor, *layers: nn.Conv2d) -> Tensor:
-    """Like convolutions of the same values as one, in float32, whatever the layers' precision; what each gives follows the one before."""
+    """Runs several convolutions of the same values as one, in float32 whatever the layers' dtype; concatenates their outputs."""
     weight, bias = (torch.cat([getattr(layer, name).float() for layer in layers]) for name in ("weight", "bias"))
     return F.conv2d(values.float(), weight, bias, padding=layers[0].kernel_size[0] // 2)
 
@@ -155,17 +154,17 @@ def _normalised(images: Tensor) -> Tensor:
 
 
 def _sum_relu(convolved: Tensor, other: Tensor) -> Tensor:
-    """ReLU of the sum, in the memory of the first: the layer that made it does not need it for its gradient."""
+    """In-place ReLU of the sum: the layer that made the first argument does not need it for its gradient."""
     return F.relu_(convolved.add_(other))
 
 
 def config_of(names: Collection[str]) -> TinyConfig:
-    """The version of the network that a checkpoint with these keys is of."""
+    """The network's version, from a checkpoint's keys."""
     return TINY_2 if any(name.startswith("fine.") for name in names) else TINY
 
 
 def _positions(like: Tensor) -> Tensor:
-    """x, y, x², y² and y in units of the longer side, x and y from -1 to 1: images have an up and a middle."""
+    """x, y, x², y² in [-1, 1], and y in units of the longer side: tells the network where up and the middle are."""
     height, width = like.shape[-2:]
     y = ends(height, like.device)[:, None].expand(height, width)
     x = ends(width, like.device)[None].expand(height, width)
@@ -197,7 +196,7 @@ class _Residual(nn.Module):
 
 
 class _Attention(nn.Module):
-    """A transformer block with its normalisations in front."""
+    """A pre-norm transformer block."""
 
     def __init__(self, channels: int, heads: int, expansion: int) -> None:
         super().__init__()
@@ -217,7 +216,7 @@ class _Attention(nn.Module):
 
 
 def with_scene(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights; those of the second version from before it had `scene` with one that changes nothing."""
+    """Adds neutral `scene` weights to checkpoints of the second version that predate it."""
     if "fine.sky.weight" not in state or "fine.scene.weight" in state:
         return dict(state)
     sky, width = state["fine.sky.weight"], len(state["place.bias"])
@@ -225,25 +224,25 @@ def with_scene(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def untrained_counters(network: nn.Module) -> dict[str, Tensor]:
-    """The counters of a network's batch normalisations, at 0: only training needs them, and the published file leaves them out."""
-    # not zeros_like: of a tensor on the meta device it makes torch import sympy, a fifth of a second
+    """Zero counters for a network's batch norms: only training needs them, and the published file omits them."""
+    # not zeros_like: for a meta tensor, torch would import sympy, which takes a fifth of a second
     return {key: torch.zeros(value.shape, dtype=value.dtype) for key, value in network.state_dict().items() if key.endswith(COUNTER)}
 
 
 WIDTHS = (32, 48, 80, 112)
 MAPS, RAMP, FINEST, PATH = 5, 3, 16, 56
 _SKY_SCALE, _CLAMPED = 0.125, 8.0
-# How far around a pixel, in pixels of the maps, the nearest and the farthest are the two surfaces of a ramp; how steep the choice is.
+# Radius, in pixels of the maps, in which nearest and farthest are the two surfaces of a ramp; and the steepness of the choice.
 _REACH, STEEP = 4, 20.0
 _LEAST = 1e-3
-# In the mean absolute deviation of disparity: surfaces no farther apart are one, those this far apart are two.
+# In units of disparity's mean absolute deviation: surfaces closer than the first are one, farther apart than the second are two.
 _SAME, _APART = 0.15, 0.4
 
 
 class Surfaces(NamedTuple):
-    """Two surfaces (B, C, h, w), and the logit (B, 1, 2 h, 2 w) of the first being what is seen.
+    """Two surfaces (B, C, h, w), and the logit (B, 1, 2 h, 2 w) of the first one being visible.
 
-    Both are smooth: enlarged they stay so, and the edge between them is as sharp as the logit is steep, at any size.
+    Both are smooth and can be enlarged; the edge between them stays as sharp as the logit is steep, at any size.
     """
 
     first: Tensor
@@ -251,24 +250,24 @@ class Surfaces(NamedTuple):
     logit: Tensor
 
     def seen(self, height: int, width: int, channels: slice = slice(None), steeper: float = 1.0) -> Tensor:
-        """The maps (B, C, height, width) of what is seen."""
+        """The visible maps (B, C, height, width)."""
         first, second, logit = (_sized(each, (height, width)) for each in (self.first[:, channels], self.second[:, channels], self.logit))
         return torch.lerp(second, first, (logit if steeper == 1 else logit * steeper).sigmoid())
 
 
 class SharpHead(nn.Module):
-    """A U-net over the image at twice the size of a network's maps, those maps, and the network's features.
+    """A U-Net over the image at twice the size of a network's maps, those maps, and the network's features.
 
-    Untrained, the two surfaces are the nearest and the farthest around, and where a ramp's middle is, one follows the other: on slopes the
-    pixel is half-way between both everywhere, so they stay as they are.
+    Untrained, the two surfaces are the local minimum and maximum, and they switch at a ramp's middle. On a slope, every pixel is half-way
+    between both, so slopes are unchanged.
 
     Source:
         H. P. Kramer and J. B. Bruckner, "Iterations of a non-linear transformation for enhancement of digital images" (1975), for ramps.
-        F. Tosi et al., "SMD-Nets: stereo mixture density networks" (2021): of two modes one is chosen, never their mean.
+        F. Tosi et al., "SMD-Nets: stereo mixture density networks" (2021): chooses one of two modes, never their mean.
     """
 
     def __init__(self, more: int = 0) -> None:
-        """`more` outputs come before those that are used; training has them."""
+        """`more` extra outputs precede those that are used; only training has them."""
         super().__init__()
         first, second, third, fourth = WIDTHS
         self.stem = _conv(12 + MAPS + RAMP, first)

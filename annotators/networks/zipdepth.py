@@ -1,6 +1,6 @@
-"""ZipDepth: a convolutional encoder whose branches become single convolutions, a light decoder, and a learned upsampling.
+"""ZipDepth: a convolutional encoder with re-parameterised blocks, a light decoder, and learned upsampling.
 
-The names of the modules are those of the authors' checkpoints; `annotators/zipdepth.py` names the source.
+Module names are the authors'; `annotators/zipdepth.py` names the source.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from .folding import fold_norms
 from .published import PublishedNetwork, StateDict, rename
 
 _WRAPPERS = ((r"^((module|_orig_mod)\.)+", ""),)
-"""What PyTorch puts before the names of a network that was trained on several GPUs, or compiled."""
+"""Prefixes that DataParallel and torch.compile add to parameter names."""
 _NORMALISATION = ("mean", "std")
-"""ImageNet's, which the pack applies before the network."""
+"""ImageNet's statistics, which the pack applies before the network."""
 _CROSSING = 0.3
 _GROUPS = 4
 _NEIGHBOURS = 9
 
 
 class _Branches(nn.Module):
-    """A 3x3 and a 1x1 convolution side by side, and a shortcut where the shape stays: one 3x3 convolution when `fused`."""
+    """Parallel 3x3 and 1x1 convolutions, and an identity if shapes allow; `fused` makes one 3x3 convolution of them."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class _Branches(nn.Module):
 
 
 class _TwoDilations(nn.Module):
-    """Depthwise convolutions of 3x3 pixels and of every second one of 5x5, added: one of 5x5 when `fused`."""
+    """The sum of depthwise 3x3 convolutions with dilation 1 and 2; `fused` makes one 5x5 convolution of them."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class _TwoDilations(nn.Module):
 
 
 class _StripGate(nn.Module):
-    """Weighs each pixel by the means of its row and its column."""
+    """Gates each pixel by the means of its row and its column."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class _StripGate(nn.Module):
 
 
 class _ChannelGate(nn.Module):
-    """Squeeze and excitation: weighs each channel by all channels' means."""
+    """Squeeze-and-excitation: gates each channel by the means of all channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class _ChannelGate(nn.Module):
 
 
 class _Context(nn.Module):
-    """Adds to all pixels what a weighted mean of them says."""
+    """Global context: adds a transformed, weighted mean over all pixels to each pixel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class _Context(nn.Module):
 
 
 class _Pyramid(nn.Module):
-    """A map beside its maxima over ever larger squares."""
+    """Spatial pyramid pooling: concatenates a map with max-pooled ones of growing windows."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class _Pyramid(nn.Module):
 
 
 class _Crossing(nn.Module):
-    """Adds to two sizes of maps what the other one has."""
+    """Exchanges information between two sizes of maps."""
 
     def __init__(self, fine: int, coarse: int) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ class _Crossing(nn.Module):
 
     def forward(self, fine: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
         enlarged = F.interpolate(self.low_to_high(coarse), scale_factor=2, mode="nearest")
-        # A mean of pixels before the convolution, for the authors' after it: of single pixels they are the same.
+        # Pools before the convolution, unlike the authors: for 1x1 convolutions the result is the same.
         return fine + _CROSSING * enlarged, coarse + _CROSSING * self.high_to_low(F.avg_pool2d(fine, 2))
 
 
@@ -166,7 +166,6 @@ class _Encoder(nn.Module):
 
 
 class _Fusion(nn.Module):
-    """Joins a finer map and a coarser one."""
 
     def __init__(self, fine: int, coarse: int, outputs: int) -> None:
         super().__init__()
@@ -175,20 +174,20 @@ class _Fusion(nn.Module):
         self.bn = nn.BatchNorm2d(outputs)
 
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
-        # Enlarged after the convolution, for the authors' before it: of single pixels they are the same, and these are fewer.
+        # Enlarges after the convolution, unlike the authors: for 1x1 convolutions the result is the same, over fewer pixels.
         return F.relu(self.bn(self.proj_high(fine) + _twice(self.proj_low(coarse))))
 
     def fused(self) -> nn.Module:
         norm = self.bn
         assert isinstance(norm, nn.BatchNorm2d)
         self.proj_high, self.proj_low = (fuse_conv_bn_eval(_ungrouped(conv), norm) for conv in (self.proj_high, self.proj_low))
-        self.proj_low.bias = None  # the sum has it once
+        self.proj_low.bias = None  # the other convolution has the bias
         self.bn = nn.Identity()
         return self
 
 
 class _Upsampling(nn.Module):
-    """Disparity at twice the size by what the features show, float32; `ZipDepthConfig.convex` says which of the two ways."""
+    """Upsamples disparity to twice the size, guided by the features, in float32; `ZipDepthConfig.convex` selects one of two methods."""
 
     def __init__(self, features: int, convex: bool) -> None:
         super().__init__()
@@ -250,9 +249,9 @@ class ZipDepth(PublishedNetwork):
 
     @torch.no_grad()
     def fuse(self) -> None:
-        """Makes one convolution of the branches of each block, and of each convolution and its normalisation, in place.
+        """Fuses each block's branches, and each convolution with its normalisation, in place.
 
-        For a trained network in float32 and eval mode. It computes the same with fewer numbers, and no longer takes checkpoints.
+        For a trained network in float32 and eval mode. The function stays the same; checkpoints no longer fit.
         """
         for parent in [*self.modules()]:
             for name, child in [*parent.named_children()]:
@@ -262,7 +261,7 @@ class ZipDepth(PublishedNetwork):
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs lack it
 
     def set_dtype(self, dtype: torch.dtype) -> None:
-        """Brings the network to a dtype, but for the convolution that gives disparity: half precision would show as steps."""
+        """Converts all but the convolution that outputs disparity: half precision would show as steps."""
         exact = self.decoder.head_half
         state = {name: value.clone() for name, value in exact.state_dict().items()}
         self.to(dtype)
@@ -280,13 +279,13 @@ def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Seq
 
 
 def _pointwise(inputs: int, outputs: int) -> nn.Conv2d:
-    """A 1x1 convolution in as many groups, at most four, as both numbers of channels are multiples of."""
+    """A 1x1 convolution with the largest number of groups, of 4, 2 and 1, that divides both channel counts."""
     groups = next(each for each in (_GROUPS, 2, 1) if inputs % each == outputs % each == 0)
     return nn.Conv2d(inputs, outputs, 1, groups=groups, bias=False)
 
 
 def _ungrouped(conv: nn.Conv2d) -> nn.Conv2d:
-    """The same convolution of single pixels in one group: more numbers, most of them 0, in a fraction of the time on CPUs."""
+    """The same 1x1 convolution in one group: more weights, most of them 0, but a fraction of the time on CPUs."""
     whole = nn.Conv2d(conv.in_channels, conv.out_channels, 1, bias=False, device="meta").requires_grad_(False).train(False)
     blocks = torch.block_diag(*conv.weight.flatten(1).chunk(conv.groups))
     whole.weight = nn.Parameter(blocks[..., None, None], requires_grad=False)

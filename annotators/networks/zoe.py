@@ -23,7 +23,7 @@ _METRIC_HEAD: tuple[Rule, ...] = (
 
 
 def official_to_hub(state: StateDict) -> dict[str, Tensor]:
-    """The authors' state dict under transformers' names, without what the network never uses."""
+    """Renames the authors' state dict to transformers' names, without unused entries."""
     core = {key.removeprefix("core.core."): value for key, value in state.items() if key.startswith("core.core.")}
     renamed = {
         re.sub(r"^head\.head\.(\d)\.", lambda match: f"relative_head.conv{int(match[1]) // 2 + 1}.", key): value

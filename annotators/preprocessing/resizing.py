@@ -1,6 +1,6 @@
-"""How images are resized for the network: the sizes, and the kernels. torch is imported by the functions that resample.
+"""Resizing rules and kernels. Only the functions that resample import torch.
 
-`steps` runs these rules, and an exported file's metadata states them in the vocabulary of docs/export.md.
+`steps` applies them, and exported files describe them in the vocabulary of docs/export.md.
 """
 
 from __future__ import annotations
@@ -16,41 +16,41 @@ if TYPE_CHECKING:
 
 
 def by_area(images: Tensor, height: int, width: int) -> Tensor:
-    """Images (B, C, H, W) at another size, as `utils.resize_image`."""
+    """`utils.resize_image` of images (B, C, H, W)."""
     from ...utils import resize_image
 
     return resize_image(images, height, width)
 
 
 def cubic(images: Tensor, height: int, width: int) -> Tensor:
-    """Images (B, C, H, W) at another size: cubic without antialiasing, as OpenCV's INTER_CUBIC on floats; overshoot stays."""
+    """Bicubic resizing of images (B, C, H, W) without antialiasing, as OpenCV's INTER_CUBIC on floats; overshoot is kept."""
     return _interpolated(images, height, width, "bicubic", align_corners=False)
 
 
 def cubic_or_area(images: Tensor, height: int, width: int) -> Tensor:
-    """Images (B, C, H, W) at another size: `cubic` where either side grows, clamped to [0, 1]; else the area average."""
+    """Resizes images (B, C, H, W): `cubic`, clamped to [0, 1], if either side grows, else area average."""
     if height > images.shape[-2] or width > images.shape[-1]:
         return cubic(images, height, width).clamp(0, 1)
     return by_area(images, height, width)
 
 
 def cubic_antialiased(images: Tensor, height: int, width: int) -> Tensor:
-    """Images (B, C, H, W) at another size: cubic with antialiasing, as Pillow's BICUBIC on floats; overshoot stays."""
+    """Bicubic resizing of images (B, C, H, W) with antialiasing, as Pillow's BICUBIC on floats; overshoot is kept."""
     return _interpolated(images, height, width, "bicubic", antialias=True)
 
 
 def linear(images: Tensor, height: int, width: int) -> Tensor:
-    """Images (B, C, H, W) at another size: linear without antialiasing, as OpenCV's INTER_LINEAR."""
+    """Bilinear resizing of images (B, C, H, W) without antialiasing, as OpenCV's INTER_LINEAR."""
     return _interpolated(images, height, width, "bilinear", align_corners=False)
 
 
 def linear_antialiased(images: Tensor, height: int, width: int) -> Tensor:
-    """Images (B, C, H, W) at another size: linear with antialiasing, as Pillow's BILINEAR on floats."""
+    """Bilinear resizing of images (B, C, H, W) with antialiasing, as Pillow's BILINEAR on floats."""
     return _interpolated(images, height, width, "bilinear", antialias=True)
 
 
 def linear_to_corners(images: Tensor, height: int, width: int) -> Tensor:
-    """Images (B, C, H, W) at another size: linear without antialiasing, the centres of the corner pixels kept in their places."""
+    """Bilinear resizing of images (B, C, H, W) without antialiasing, with `align_corners=True`."""
     return _interpolated(images, height, width, "bilinear", align_corners=True)
 
 
@@ -71,52 +71,52 @@ KERNELS: Mapping[Kernel, tuple[str, str]] = {
     linear_antialiased: ("linear_antialiased", "linear with antialiasing"),
     linear_to_corners: ("linear_corners", "linear without antialiasing, corners aligned"),
 }
-"""Name in an exported file's metadata, and what it does in words."""
+"""Each kernel's name in an exported file's metadata, and its description."""
 
 
 Size = tuple[int, int]
 """(height, width)"""
 RGB = tuple[float, float, float]
-"""A colour, in [0, 1]."""
+"""In [0, 1]."""
 
 
 def round_to_multiple(length: float, multiple: int) -> int:
-    """The multiple of `multiple` nearest to `length`, at least one of it."""
+    """The multiple of `multiple` nearest to `length`, at least `multiple`."""
     return max(multiple, round(length / multiple) * multiple)
 
 
 def scale_short_side(height: int, width: int, short_side: int) -> tuple[int, int]:
-    """(height, width) with the shorter side made `short_side` and the aspect kept; each at least 1."""
+    """(height, width) with the shorter side scaled to `short_side`, aspect kept; each at least 1."""
     scale = short_side / min(height, width)
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 @dataclass(frozen=True)
 class SizeRule(ABC):
-    """A rule for the size of a resized image by the image's own; the fields of each rule go into an exported file's metadata.
+    """A rule that maps an image's size to the resized one; an exported file's metadata holds its fields.
 
     Attributes:
-        name: Of the rule, there.
+        name: The rule's name there.
     """
 
     name: ClassVar[str]
 
     @abstractmethod
     def size(self, height: int, width: int) -> Size:
-        """The size that an image of height x width is resized to."""
+        """The resized size of an image of height x width."""
 
     @property
     @abstractmethod
     def description(self) -> str:
-        """The rule for people."""
+        """The rule in words."""
 
     def metadata(self) -> dict[str, Any]:
-        """The rule as an exported file states it."""
+        """The rule in an exported file's metadata."""
         return {"rule": self.name, **asdict(self)}
 
 
 class Fit(Enum):
-    """The fit of an image into the frame that a network was trained in; the value names it in an exported file's metadata."""
+    """How to fit an image into the frame that a network was trained with; the value is its name in an exported file's metadata."""
 
     SHORT_SIDE = "short_side"
     LOWER_BOUND = "lower_bound"
@@ -145,13 +145,13 @@ class Frame(SizeRule):
     """Fits images to a frame.
 
     Attributes:
-        fit: How.
-        height: The frame's; of `Fit.SHORT_SIDE` the shorter side.
-        width: The frame's.
-        multiple_of: What both sides are rounded to: the nearest multiple, at least one, or the next one on the frame's allowed side.
+        fit: The kind of fit.
+        height: Of the frame; for `Fit.SHORT_SIDE` the shorter side.
+        width: Of the frame.
+        multiple_of: Both sides are rounded to the nearest positive multiple, or to the next one within the frame's bound.
 
     Source:
-        `Resize` in MiDaS's transforms.py (Ranftl et al.), which ZoeDepth and Depth Anything took over.
+        `Resize` in MiDaS's transforms.py (Ranftl et al.), which ZoeDepth and Depth Anything adopted.
     """
 
     fit: Fit
@@ -188,13 +188,13 @@ class Frame(SizeRule):
 
 @dataclass(frozen=True)
 class WideFrame(SizeRule):
-    """As `Fit.LOWER_BOUND` with a square frame, which is smaller for long images so that they have no more pixels than those at a limit.
+    """`Fit.LOWER_BOUND` with a square frame that shrinks for elongated images, to limit their pixels.
 
     Attributes:
         side: Of the frame.
-        longest_aspect: Longer by shorter side from which on the frame is smaller ...
-        of_aspect: ... by this divided by the image's aspect.
-        multiple_of: As `Frame`.
+        longest_aspect: Aspect (longer by shorter side) above which the frame shrinks ...
+        of_aspect: ... by the factor `of_aspect` / aspect.
+        multiple_of: As in `Frame`.
 
     Source:
         Video Depth Anything (Chen et al.), `infer_video_depth`.
@@ -226,12 +226,12 @@ class WideFrame(SizeRule):
 
 @dataclass(frozen=True)
 class ShortSideCapped(SizeRule):
-    """The shorter side is given, and less where the longer one would be above so many times it.
+    """Scales to a given shorter side, or less where the longer side would exceed a multiple of it.
 
     Attributes:
         side: The shorter side.
-        longest_aspect: How many times `side` the longer side may be, as long as the shorter one is at least one multiple.
-        multiple_of: As `Frame`.
+        longest_aspect: Limit of the longer side as a multiple of `side`, unless the shorter side would fall below `multiple_of`.
+        multiple_of: As in `Frame`.
     """
 
     side: int
@@ -254,11 +254,11 @@ class ShortSideCapped(SizeRule):
 
 @dataclass(frozen=True)
 class LongSide(SizeRule):
-    """The longer side is given, in whole pixels; then both sides are rounded to the nearest multiple, ties up.
+    """Scales to a given longer side, in whole pixels, then rounds both sides to the nearest multiple, ties up.
 
     Attributes:
         side: The longer side.
-        multiple_of: As `Frame`.
+        multiple_of: As in `Frame`.
     """
 
     side: int
@@ -278,11 +278,7 @@ class LongSide(SizeRule):
 
 @dataclass(frozen=True)
 class LongSideCut(SizeRule):
-    """The longer side is given, aspect kept, sides cut to whole pixels.
-
-    Attributes:
-        side: The longer side.
-    """
+    """Scales to a given longer side, aspect kept, sides truncated to whole pixels."""
 
     side: int
     name: ClassVar[str] = "long_side_cut"
@@ -298,11 +294,11 @@ class LongSideCut(SizeRule):
 
 @dataclass(frozen=True)
 class PixelCount(SizeRule):
-    """As many pixels as a square has, aspect kept.
+    """Scales to the number of pixels of a square, aspect kept.
 
     Attributes:
         side: Of the square.
-        multiple_of: As `Frame`.
+        multiple_of: As in `Frame`.
     """
 
     side: int
@@ -322,11 +318,11 @@ class PixelCount(SizeRule):
 
 @dataclass(frozen=True)
 class PixelCountCut(SizeRule):
-    """As many pixels as a square has, aspect kept, sides cut to whole pixels.
+    """Scales to the number of pixels of a square, aspect kept, sides truncated to whole pixels.
 
     Attributes:
         side: Of the square.
-        least: The least side.
+        least: Minimum of both sides.
     """
 
     side: int
@@ -344,11 +340,11 @@ class PixelCountCut(SizeRule):
 
 @dataclass(frozen=True)
 class WholeSphere(SizeRule):
-    """A panorama of a width, half as high.
+    """A full-sphere panorama of about this width, half as high.
 
     Attributes:
-        width: Wanted.
-        multiple_of: As `Frame`.
+        width: The requested width.
+        multiple_of: Of the height; as in `Frame`.
     """
 
     width: int
@@ -366,11 +362,7 @@ class WholeSphere(SizeRule):
 
 @dataclass(frozen=True)
 class Inside(SizeRule):
-    """As large as fits into a frame, aspect kept, sides cut to whole pixels; a `Pad` fills the rest.
-
-    Attributes:
-        height, width: The frame's.
-    """
+    """The largest size within a frame, aspect kept, sides truncated to whole pixels; a `Pad` fills the rest."""
 
     height: int
     width: int
@@ -381,7 +373,7 @@ class Inside(SizeRule):
         return f"as large as fits into {self.width}x{self.height}, aspect kept; both sides cut to whole pixels"
 
     def scale(self, height: int, width: int) -> float:
-        """Pixels of the resized image for one of the image."""
+        """The scale factor from the image to the resized image."""
         return min(self.height / height, self.width / width)
 
     def size(self, height: int, width: int) -> Size:
@@ -391,11 +383,7 @@ class Inside(SizeRule):
 
 @dataclass(frozen=True)
 class CutToMultiple(SizeRule):
-    """The image's own size, with both sides cut to multiples.
-
-    Attributes:
-        multiple_of: As `Frame`.
-    """
+    """The image's own size, with both sides rounded down to multiples."""
 
     multiple_of: int
     name: ClassVar[str] = "cut_to_multiple"
@@ -411,7 +399,7 @@ class CutToMultiple(SizeRule):
 
 @dataclass(frozen=True)
 class Fixed(SizeRule):
-    """One size, whatever the image: that of a network which was exported for it."""
+    """A fixed size, as of a network exported for it."""
 
     height: int
     width: int
@@ -427,12 +415,12 @@ class Fixed(SizeRule):
 
 @dataclass(frozen=True)
 class Resizing:
-    """A family's resizing of images: by a frame, at a size that the caller may choose.
+    """A family's resizing of images to a frame, at a size that the caller may choose.
 
     Attributes:
-        fit: How the image meets the frame.
-        aspect: The frame's width by its height; its height is the `size` that a caller may choose.
-        resample: Brings (B, C, H, W) to (height, width); one of `KERNELS`.
+        fit: How the image fits the frame.
+        aspect: Width by height of the frame; its height is the caller's `size`.
+        resample: One of `KERNELS`.
     """
 
     fit: Fit = Fit.SHORT_SIDE
@@ -440,22 +428,17 @@ class Resizing:
     resample: Kernel = by_area
 
     def rule(self, size: int, multiple_of: int) -> SizeRule:
-        """The rule for a size.
-
-        Args:
-            size: Height of the frame in pixels.
-            multiple_of: See `Frame`.
-        """
+        """The rule for a frame of height `size`; `multiple_of` as in `Frame`."""
         return Frame(self.fit, size, size * self.aspect, multiple_of)
 
 
 @dataclass(frozen=True)
 class OwnSize(Resizing):
-    """Leaves images at about their own size, whatever `size` the caller chooses: both sides are cut to multiples."""
+    """Keeps the image's size, whatever `size` the caller chooses, and rounds both sides down to multiples."""
 
     def rule(self, size: int, multiple_of: int) -> SizeRule:
         return CutToMultiple(multiple_of)
 
 
 SHORT_SIDE = Resizing()
-"""The rule of the old MiDaS nodes, and of families whose authors name none."""
+"""The rule of the old MiDaS nodes, and of families whose authors specify none."""

@@ -1,8 +1,8 @@
-"""The steps from an image to a network's input, and how an exported file states those from its outputs to maps.
+"""The steps from an image to a network's input, and metadata for those from its outputs to maps.
 
-A family lists the steps before its network (`Family.preprocess`). The pack runs that list, and `depth-normal export` writes the same list
-into the file's metadata, so that the file states what the pack does. What follows the network is code of the family, which states it with
-the numbers that it uses (`Signature.afterwards`). docs/export.md has the vocabulary of both.
+A family lists its preprocessing steps (`Family.preprocess`). The pack runs this list, and `depth-normal export` writes it into the file's
+metadata, so that both agree. Postprocessing is code of the family, which describes it with the same constants (`Signature.afterwards`).
+docs/export.md documents the vocabulary.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ class Step(ABC):
 
     @abstractmethod
     def size(self, height: int, width: int) -> Size:
-        """The size that it gives an image of height x width."""
+        """The output size for an image of height x width."""
 
     @abstractmethod
     def apply(self, images: Tensor) -> Tensor:
-        """Runs it on images (B, 3, H, W) in [0, 1]."""
+        """Applies the step to images (B, 3, H, W) in [0, 1]."""
 
     @abstractmethod
     def metadata(self) -> dict[str, Any]:
-        """The step as an exported file states it, for JSON; `means` is for people."""
+        """The step in an exported file's metadata, for JSON; `means` is for people."""
 
 
 Steps = tuple[Step, ...]
 Metadata = list[dict[str, Any]]
-"""Steps as an exported file states them."""
+"""Steps in an exported file's metadata."""
 
 
 class Margins(NamedTuple):
@@ -54,8 +54,8 @@ class Resize(Step):
     """Resamples images.
 
     Attributes:
-        rule: To which size.
-        kernel: How; one of `KERNELS`.
+        rule: Determines the size.
+        kernel: One of `KERNELS`.
     """
 
     rule: SizeRule
@@ -74,12 +74,10 @@ class Resize(Step):
 
 @dataclass(frozen=True)
 class Pad(Step):
-    """Adds a border of one colour, as much on each side; of an odd number of pixels the larger half lies at the right and at the bottom.
+    """Adds a border of one colour around the image; of an odd number of pixels the larger half goes right and below.
 
     Attributes:
-        height: Of the result; 0 = the next multiple.
-        width: The same.
-        multiple_of: What both sides are then a multiple of.
+        height, width: Of the result; 0 = the next multiples of `multiple_of`.
         value: The colour, RGB in [0, 1].
     """
 
@@ -117,7 +115,7 @@ class PadReflect(Step):
     """Adds a border that reflects the image, without repeating its outermost pixels.
 
     Attributes:
-        factor: Its width is the square root of half the image's side, times this, cut to whole pixels and below the side.
+        factor: The border's width is `factor` times the square root of half the side, truncated, and less than the side.
     """
 
     factor: float
@@ -141,7 +139,7 @@ class PadReflect(Step):
 
 @dataclass(frozen=True)
 class Mirror(Step):
-    """Appends the mirror images of a batch to it."""
+    """Appends the horizontally flipped images to a batch."""
 
     def size(self, height: int, width: int) -> Size:
         return height, width
@@ -155,14 +153,14 @@ class Mirror(Step):
 
 
 def size_after(steps: Sequence[Step], height: int, width: int) -> Size:
-    """The size that steps give an image of height x width."""
+    """The size of an image of height x width after all steps."""
     for step in steps:
         height, width = step.size(height, width)
     return height, width
 
 
 def for_one_size(steps: Steps, size: Size) -> Steps:
-    """The steps for a network that takes images of one size alone: the last resizing, with its border, ends there."""
+    """The steps for a network with a fixed input size: the last resizing, with its padding, ends at that size."""
     *first, last = steps
     if isinstance(last, Mirror):
         return (*for_one_size(tuple(first), size), last)
@@ -175,23 +173,23 @@ def for_one_size(steps: Steps, size: Size) -> Steps:
 
 
 def crop() -> dict[str, Any]:
-    """Metadata: what was added before the network is cut away."""
+    """Metadata: the padding is cropped from all maps."""
     return {"step": "crop", "means": "the border that padding added is cut away from all maps"}
 
 
 def undo_resize(kernel: Kernel) -> dict[str, Any]:
-    """Metadata: maps get the size that the image had before the resizing."""
+    """Metadata: maps are resized to the image's size before its resizing."""
     name, words = KERNELS[kernel]
     return {"step": "undo_resize", "kernel": name, "means": f"all maps get the size from before the resizing; kernel: {words}"}
 
 
 def scale_by_focal_length(fov: float, focal_length: float, of: str) -> dict[str, Any]:
-    """Metadata: depth is multiplied by the focal length in pixels, and divided by the one at which it is in metres.
+    """Metadata: depth is multiplied by the focal length in pixels, relative to the one at which it is in metres.
 
     Args:
-        fov: Degrees on the longer side, where the camera is not known.
-        focal_length: At which the network's output is in metres.
-        of: Whose longer side the field of view spans: "input", or "image", scaled as the resizing scales it.
+        fov: Degrees along the longer side, for an unknown camera.
+        focal_length: The focal length at which the network's output is in metres.
+        of: Whose longer side the field of view spans: "input", or "image" as scaled by the resizing.
     """
     side = "input" if of == "input" else "image as it lies in the input, before its sides are cut to whole pixels"
     words = f"depth * f / {focal_length:g}, f = longer side / 2 / tan(fov / 2) in pixels, of the {side}; fov: the camera's if it is known"
@@ -202,8 +200,7 @@ def limit_depth(least: float | None = None, most: float | None = None, unit: str
     """Metadata: depth is clamped.
 
     Args:
-        least: From here on; None = no such limit.
-        most: Up to here; None = no such limit.
+        least, most: The limits; None = no limit.
         unit: Of the limits, for people.
     """
     limits = {name: limit for name, limit in (("least", least), ("most", most)) if limit is not None}
@@ -212,11 +209,7 @@ def limit_depth(least: float | None = None, most: float | None = None, unit: str
 
 
 def resize_to_image(resampling: str) -> dict[str, Any]:
-    """Metadata: what `Estimate.resized` does.
-
-    Args:
-        resampling: As there.
-    """
+    """Metadata: `Estimate.resized` with this resampling."""
     grows = "linear" if resampling == "bilinear" else "cubic (a = -0.75), kept in the map's range,"
     words = (
         f"all maps get the image's size: each axis the area average where it shrinks, {grows} where it grows; values outside the mask have "

@@ -9,45 +9,45 @@ from ...geometry.kinds import Axes, Quantity
 from ..preprocessing.resizing import SHORT_SIDE, Resizing
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of RGB values in [0, 1]."""
+"""For RGB in [0, 1]."""
 HALF = (0.5, 0.5, 0.5)
-"""Mean and deviation that bring [0, 1] to [-1, 1]."""
+"""Mean and standard deviation that map [0, 1] to [-1, 1]."""
 
 
 class CheckpointError(ValueError):
-    """A weights file that is damaged, unsafe, or of another model than the one requested."""
+    """A weights file is damaged, unsafe, or of another model than requested."""
 
     __module__ = "depth_normal"
 
 
 def size_in_words(size: int, exact: bool = True) -> str:
-    """A number of bytes for people: "493 MB", or "about 2.6 GB" where it is not exact."""
+    """A number of bytes in words: "493 MB", or "about 2.6 GB" if not exact."""
     number = f"{size / 1e9:.{2 if exact else 1}f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
     return number if exact else f"about {number}"
 
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A file of weights: where it comes from and how to know it.
+    """A weights file: its source and how to recognise it.
 
-    It is on the Hugging Face hub (`repo_id`), at an address (`url`), or in the folder `annotators` as a part of the pack (neither), unless
-    its authors have not published it.
+    It comes from the Hugging Face hub (`repo_id`) or an address (`url`), or ships in the folder `annotators` (neither), unless its authors
+    have not published it.
 
     Attributes:
-        filename: Its path inside the Hugging Face repository, or its plain name.
-        repo_id: The Hugging Face repository; None for the others.
-        url: HTTPS address of a release file; None for the others.
+        filename: Its path in the Hugging Face repository, or its plain name.
+        repo_id: The Hugging Face repository, if any.
+        url: HTTPS address of a release file, if any.
         repo_type: "model" or "space".
-        revision: The commit to take from the hub. "main" stands where no commit is known: it is whatever the owner puts there.
-        sha256: Hex digest of the published file, where it is known.
-        size: Bytes, where known.
-        approximate_size: Bytes by the number of parameters, where `size` is not known.
-        aliases: Other names that users have the file under: plain names, no folders.
-        fits_published: Whether it fits the published network alone, and is left out where a user gives other weights.
-        copies: Hex digests of known conversions that users have under those names. Only `verify` compares with them.
-        role: The part of the model that it fills: "network", "vae", ...
-        folders: ComfyUI model folders in which users keep such a file, besides the pack's own.
-        published: Whether it can be downloaded; one that cannot is still found and recognised.
+        revision: The hub's commit. "main", where no commit is known, is whatever the owner uploads.
+        sha256: Hex digest of the published file, if known.
+        size: Bytes, if known.
+        approximate_size: Bytes estimated from the number of parameters, if `size` is unknown.
+        aliases: Other file names in use, without folders.
+        fits_published: Whether it only fits the published network, and is omitted if the user gives other weights.
+        copies: Hex digests of known conversions under those names. Only `verify` uses them.
+        role: The part of the model: "network", "vae", ...
+        folders: ComfyUI model folders to search, besides the pack's own.
+        published: Whether it can be downloaded; otherwise it is still found and recognised.
     """
 
     filename: str
@@ -76,13 +76,13 @@ class WeightFile:
 
     @property
     def size_in_words(self) -> str:
-        """Its length for people, by `size_in_words`."""
+        """Its size in words."""
         size = self.size or self.approximate_size
         return size_in_words(size, exact=bool(self.size)) if size else "size unknown"
 
     @property
     def bundled(self) -> bool:
-        """True if it is a part of the pack."""
+        """Whether it ships with the pack."""
         return self.published and not self.repo_id and not self.url
 
 
@@ -92,25 +92,23 @@ class ModelSpec:
 
     Attributes:
         id: The name users type: `depth-normal estimate --model <id>`.
-        family: The key of `registry.FAMILIES`.
-        files: The weights; the first is the network.
+        family: The key in `registry.FAMILIES`.
+        files: The weights; the first file is the network's.
         licence: SPDX identifier, or the name of the weights' licence.
-        quantity: What its depth means; None if it has no depth.
+        quantity: The meaning of its depth; None without depth.
         up_to_scale: Whether its metric depth has no unit: see `Quantity.METRIC_DEPTH`.
-        axes: The native axes of its normals; None if it has none.
-        licence_url: Where to read the licence, where the page that the file comes from does not state it, or states another; see
-            `licence_page`.
-        commercial: "yes", "no" or "unclear": whether the weights may be used commercially, where the licence's name does not state it.
-        auto_dtypes: As the family's `auto_dtypes`, where they are others; empty = the family's.
-        multiple_of: Sides of the network's input are multiples of this.
-        resizing: How images are resized for the network, where the family has no rule of its own.
-        default_size: Height in pixels of the frame of `resizing`, or whatever side the family resizes by.
-        knows_camera: Whether its estimates have intrinsics even where the camera is not known.
-        for_panoramas: Whether the network takes panoramas of the whole sphere, and no other images.
-        largest_size: The largest `size` that the network runs at; every larger one counts as this. None = there is none.
-        smallest_size: The same for the smallest one.
-        materials: The maps of a model that gives materials in place of depth and normals; empty for all others.
-        config: The family's own description of the architecture.
+        axes: The native axes of its normals; None without normals.
+        licence_url: The page with the licence, if the file's own page states none or another; see `licence_page`.
+        commercial: Whether commercial use is allowed, "yes", "no" or "unclear", if the licence's name does not say.
+        auto_dtypes: Overrides the family's `auto_dtypes`; empty = the family's.
+        multiple_of: Height and width of the network's input are multiples of this.
+        resizing: The resizing of images, if the family has no rule of its own.
+        default_size: Height in pixels of the frame of `resizing`, or of the family's own measure of size.
+        knows_camera: Whether its estimates have intrinsics even for an unknown camera.
+        for_panoramas: Whether the network takes only full-sphere panoramas.
+        largest_size, smallest_size: Limits that `size` is clamped to; `largest_size` None = no limits.
+        materials: The maps of a material model, which has neither depth nor normals; else empty.
+        config: The family's description of the architecture.
     """
 
     id: str
@@ -140,37 +138,37 @@ class ModelSpec:
 
     @property
     def size(self) -> int:
-        """Bytes of all its files together, as far as they are known or estimated."""
+        """Total bytes of its files, as known or estimated."""
         return sum(file.size or file.approximate_size or 0 for file in self.files)
 
     @property
     def size_in_words(self) -> str:
-        """The same for people: "493 MB", or "about 2.6 GB" where a part is estimated."""
+        """`size` in words: "493 MB", or "about 2.6 GB" if partly estimated."""
         return size_in_words(self.size, exact=all(file.size for file in self.files))
 
     @property
     def commercial_use(self) -> str:
-        """Permission to use the weights commercially: "yes", "no" or "unclear"."""
+        """Whether commercial use is allowed: "yes", "no" or "unclear"."""
         return self.commercial or ("no" if "NC" in self.licence.upper().split("-") else "yes")
 
     @property
     def terms(self) -> str:
-        """The licence for people, with what its name does not state: "CC-BY-NC-4.0, not for commercial use"."""
+        """The licence, with what its name does not say: "CC-BY-NC-4.0, not for commercial use"."""
         suffixes = {"yes": "", "no": ", not for commercial use", "unclear": ", commercial use unclear"}
         return self.licence + suffixes[self.commercial_use]
 
     def used_size(self, size: int) -> int:
-        """The `size` that the network runs at if this one is requested."""
+        """The size that the network runs at for a requested `size`."""
         return size if self.largest_size is None else min(max(size, self.smallest_size), self.largest_size)
 
     def size_in_record(self, size: int | None) -> int | None:
-        """The size that the network runs at if this one is requested, None where that is its default: both give the same maps."""
+        """As `used_size`, but None if that is the default: both give the same maps."""
         used = self.used_size(size or self.default_size)
         return None if used == self.used_size(self.default_size) else used
 
     @property
     def licence_page(self) -> str:
-        """The page that states the licence of the weights: `licence_url`, or the page that the file comes from."""
+        """The page that states the weights' licence: `licence_url`, or the file's own page."""
         if self.licence_url:
             return self.licence_url
         if self.file.repo_id:
@@ -179,18 +177,18 @@ class ModelSpec:
 
     @property
     def in_metres(self) -> bool:
-        """True if its depth is in metres."""
+        """Whether its depth is in metres."""
         return self.quantity is Quantity.METRIC_DEPTH and not self.up_to_scale
 
     @property
     def gives(self) -> str:
-        """The outputs in words: "disparity", "metric_depth, normals", "metric_depth (up to scale)", ..."""
+        """The outputs: "disparity", "metric_depth, normals", "metric_depth (up to scale)", ..."""
         depth = [self.quantity.value + " (up to scale)" * self.up_to_scale] if self.quantity else []
         return ", ".join(depth + (["normals"] if self.axes else []) + list(self.materials))
 
     @property
     def numbers_in_words(self) -> str:
-        """What the numbers of its depth are, for people: "disparity, no unit, larger is nearer; ..."; empty for a model without depth."""
+        """The meaning of its depth values: "disparity, no unit, larger is nearer; ..."; empty without depth."""
         if self.quantity is None:
             return ""
         if self.quantity is Quantity.METRIC_DEPTH:
@@ -200,7 +198,7 @@ class ModelSpec:
 
 
 def no_geometry(spec: ModelSpec) -> str:
-    """The message where depth or normals are wanted of a model of materials."""
+    """The message if depth or normals are requested from a material model."""
     return (
         f"{spec.id} gives {spec.gives}, and neither depth nor normals: use the node Material from Photo (Marigold), or "
         f"`depth-normal texture pbr --materials {spec.id}`"
@@ -208,6 +206,6 @@ def no_geometry(spec: ModelSpec) -> str:
 
 
 def printable(key: str, most: int = 80) -> str:
-    """A tensor's name as a message can hold it, whatever a file calls its tensors: without control characters, and not too long."""
+    """A tensor's name, from an untrusted file, for a message: escaped and truncated."""
     text = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in key[:most])
     return text + "..." * (len(key) > most)

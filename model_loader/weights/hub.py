@@ -73,10 +73,10 @@ def part(file: WeightFile) -> Path:
 
 
 def commit_of(file: WeightFile, offer: Offer) -> str:
-    """The commit that the hub answered with.
+    """The commit that the hub stated.
 
     Raises:
-        UnexpectedContentError: It names none: it is no hub.
+        UnexpectedContentError: The server stated none: it is no hub.
     """
     commit = offer.commit or file.revision
     if not _COMMIT.fullmatch(commit):
@@ -85,9 +85,10 @@ def commit_of(file: WeightFile, offer: Offer) -> str:
 
 
 def store(path: Path, file: WeightFile, offer: Offer, sha256: str) -> Path:
-    """Moves a complete file, on the cache's disk, into the cache, where huggingface_hub finds it too: blobs, snapshots, refs.
+    """Moves a complete file on the cache's disk into the cache, in huggingface_hub's layout (blobs, snapshots, refs).
 
     Returns:
+        Its path in the snapshot.
         Its place in the snapshot.
     """
     from ...geometry.files.paths import atomic_path, move_over, write_bytes
@@ -101,7 +102,7 @@ def store(path: Path, file: WeightFile, offer: Offer, sha256: str) -> Path:
     try:
         with atomic_path(pointer) as temporary:
             temporary.symlink_to(os.path.relpath(blob, pointer.parent))
-    except OSError:  # file systems and Windows accounts without links: the file itself, as huggingface_hub does
+    except OSError:  # no links on this file system or Windows account: store the file itself, as huggingface_hub does
         move_over(blob, pointer)
     if file.revision != commit:
         reference = folder / "refs" / file.revision
