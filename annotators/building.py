@@ -247,8 +247,7 @@ def build_network(spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch
 
 
 def check_network(spec: ModelSpec, states: Mapping[str, StateDict]) -> None:
-    """Checks the UNet, and the VAE if the file has one, as `build_network`; names and shapes suffice.
-    """
+    """Checks the UNet, and the VAE if the file has one, as `build_network`; names and shapes suffice."""
     unet_class, vae_class = from_diffusers("UNet2DConditionModel", "AutoencoderKL")
     for role in states:
         _check_there(spec, role, states[role])

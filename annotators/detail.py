@@ -290,7 +290,7 @@ def grown_sky(sky: Tensor, suspected: Tensor, images: Tensor) -> Tensor:
     """Grows a sky into suspected sky beside it that looks like it.
 
     Squares that match the nearby sky in colour and fineness join it step by step. A sky that is white, or bright and warm, as a whole may
-    be a backdrop or a wall and does not grow. Synchronises a GPU at least twice.
+    be a backdrop or a wall and does not grow. Synchronises a GPU twice.
 
     Args:
         sky: (B, 1, h, w) bool.

@@ -80,7 +80,7 @@ def _build_small(spec: ModelSpec, state: StateDict) -> nn.Module:
 
 
 def _build_dpt(spec: ModelSpec, state: StateDict) -> nn.Module:
-    """transformers' DPT for images of any aspect, with the head of `MidasSmall`."""
+    """Transformers' DPT for images of any aspect, with the head of `MidasSmall`."""
     (base,) = from_transformers("DPTForDepthEstimation")
 
     class Dpt(base):
@@ -95,7 +95,7 @@ def _build_dpt(spec: ModelSpec, state: StateDict) -> nn.Module:
                 return self.head.head(self.neck(maps, rows, columns)[-1])
             indices = self.config.backbone_out_indices
             if self.config.is_hybrid:
-                # the embedding accepts images of this size alone, and is resized to it
+                # the embedding only accepts images of this size; it is set to that of each image
                 self.dpt.embeddings.image_size = tuple(x.shape[-2:])
             outputs = self.dpt(x, output_hidden_states=True)
             hidden = outputs.hidden_states[1:]
@@ -112,7 +112,7 @@ def _build_dpt(spec: ModelSpec, state: StateDict) -> nn.Module:
 
 
 class _PaddedConv2d(nn.Conv2d):
-    """A convolution of an image that `pad` has enlarged, if it is not None."""
+    """A convolution preceded by a padding layer `pad`, if not None."""
 
     pad: nn.Module | None
 
@@ -121,7 +121,7 @@ class _PaddedConv2d(nn.Conv2d):
 
 
 def standardise_weights(network: nn.Module) -> None:
-    """Standardises the weights of a ResNet in a network of the transformers library once, in its dtype; the library does in each pass."""
+    """Standardises a transformers network's ResNet weights once, in its dtype; the library does so in every pass."""
     for parent in list(network.modules()):
         for name, layer in parent.named_children():
             if type(layer).__name__ == "WeightStandardizedConv2d":
@@ -140,11 +140,11 @@ def _standardised(layer: Any) -> _PaddedConv2d:
 
 
 def transformers_config(config: MidasConfig) -> Any:
-    """The architecture as a DPTConfig of the transformers library."""
+    """The architecture as transformers' DPTConfig."""
     dpt_config, swinv2_config, beit_config = from_transformers("DPTConfig", "Swinv2Config", "BeitConfig")
     backbones = {"swinv2": swinv2_config, "beit": beit_config}
     backbone = {}
     if config.backbone_config is not None:
         backbone["backbone_config"] = backbones[config.backbone](**config.backbone_config)
-    # 1e-6 is timm's, with which the authors trained; the library's default is 1e-12
+    # 1e-6 is timm's value, with which the authors trained; transformers' default is 1e-12
     return dpt_config(**(config.dpt or {}), **backbone, layer_norm_eps=1e-6, use_batch_norm_in_fusion_residual=False)

@@ -1,4 +1,4 @@
-"""Depth, normals, mask and intrinsics of a Blender scene, exact to the pixel, with or without a display.
+"""Renders depth, normals, mask and intrinsics of a Blender scene, exact to the pixel, with or without a display.
 
 Blender:          blender -b scene.blend -P render_geometry.py -- --out DIR
 bpy as a module:  python render_geometry.py scene.blend --out DIR
@@ -22,49 +22,49 @@ from mathutils import Matrix
 if __package__:
     from .geometry_files import MapFileError, read_exr, write_exr, write_npz
 else:
-    # Run as a script the file has no package, and Blender does not look for modules beside it.
+    # As a script, the file has no package, and Blender does not search beside it for modules.
     sys.path.insert(0, str(Path(__file__).resolve().parent))
     from geometry_files import MapFileError, read_exr, write_exr, write_npz
 
 NOTHING_HIT = 1e9
-"""Depth in Blender units from which on a ray hit nothing: Cycles writes 1e10 there."""
+"""Minimum depth, in Blender units, of rays that hit nothing: Cycles writes 1e10."""
 
 LARGEST_OF_16_BITS = (65504.0, 65535.0)
-"""What that becomes in files of 16-bit floats and integers."""
+"""Such depth after conversion to 16-bit floats and integers."""
 
 TUTORIAL_NAME = "d"
 
 SQUARE = 1e-4
-"""Most that the axes of a camera may miss right angles, as a cosine; rounding in a chain of parents gives 1e-6."""
+"""Maximum cosine between a camera's axes; rounding in a chain of parents gives 1e-6."""
 
 
 LEAST_ALPHA = 1e-6
-"""Alpha from which on a surface counts. At 0 the cards that leaves are cut out of would count as well."""
+"""Minimum alpha of a surface. At 0, the transparent parts of leaf cards would count as well."""
 
 MAX_TRANSPARENT = 1024
-"""Fully transparent surfaces that a ray passes before it gives up: the most that Cycles takes."""
+"""Number of fully transparent surfaces that a ray may pass: Cycles' maximum."""
 
 
 class GeometryError(RuntimeError):
-    """The scene cannot be rendered as it is; the message says what to change."""
+    """The scene cannot be rendered; the message says what to change."""
 
 
 @contextmanager
 def pass_scene(scene: bpy.types.Scene, layer_name: str) -> Iterator[bpy.types.Scene]:
-    """A copy of the scene set up for exact depth and normal passes of one view layer, removed at the end.
+    """A temporary copy of the scene, set up for exact depth and normal passes of one view layer.
 
-    Objects and materials are shared with the scene. A material with a volume has two more nodes meanwhile (`_without_volume`); no other
-    thing of the user's is changed.
+    The copy shares objects and materials with the scene. Materials with a volume temporarily get two more nodes (`_without_volume`);
+    nothing else of the user's is changed.
 
     Raises:
-        GeometryError: Cycles is not there.
+        GeometryError: Cycles is not available.
     """
     copy = scene.copy()
     camera = None
     try:
-        # A marker can bind another camera to the frame, which would replace the sharp copy below.
+        # A marker may bind another camera to the frame, instead of the sharp copy below.
         copy.timeline_markers.clear()
-        # The world can be fog. Nothing else of it is in the passes.
+        # The world may be fog, and contributes nothing else to the passes.
         copy.world = None
         _set_sampling(copy)
         for layer in copy.view_layers:
@@ -85,7 +85,7 @@ def pass_scene(scene: bpy.types.Scene, layer_name: str) -> Iterator[bpy.types.Sc
 
 
 def _set_layer(layer: bpy.types.ViewLayer) -> None:
-    """The passes of the first surface; without Volume objects, and without a world of the layer's own (Blender 4.3)."""
+    """Enables passes of the first surface; excludes Volume objects and the layer's own world (Blender 4.3)."""
     layer.use_pass_z = layer.use_pass_normal = True
     layer.pass_alpha_threshold = LEAST_ALPHA
     layer.samples = 0
@@ -104,10 +104,10 @@ def _sharp_camera(camera: bpy.types.Object) -> bpy.types.Object:
 
 @contextmanager
 def _without_volume(tree: bpy.types.NodeTree) -> Iterator[None]:
-    """Hides a material's volume from Cycles: light scatters in a volume and never reaches what is behind.
+    """Hides a material's volume from Cycles: rays scatter in it and may never reach the surface behind.
 
-    A second output, for Cycles alone, takes the place of the one that has the volume. Without a surface it gets a transparent one, as a
-    material with neither surface nor volume is an opaque black.
+    A second output, for Cycles only, replaces the one with the volume. Without a surface, it gets a transparent one, as Cycles renders an
+    empty output as opaque black.
     """
     output = tree.get_output_node("CYCLES")
     if output is None or not output.inputs["Volume"].is_linked:
@@ -133,7 +133,7 @@ def _without_volume(tree: bpy.types.NodeTree) -> Iterator[None]:
 
 
 def _set_sampling(copy: bpy.types.Scene) -> None:
-    """One ray through each pixel's centre: the first sample of a narrow box filter; more would average the normals."""
+    """One ray through each pixel's centre: the first sample of a narrow box filter; more samples would average normals."""
     render = copy.render
     try:
         render.engine = "CYCLES"
@@ -162,7 +162,7 @@ def _set_sampling(copy: bpy.types.Scene) -> None:
 
 @dataclass(frozen=True)
 class SceneGeometry:
-    """Depth, normals and mask of a scene, one ray through each pixel's centre: all three maps of the same surface.
+    """Depth, normals and mask of a scene, all of the surface hit by one ray through each pixel's centre.
 
     Attributes:
         depth: (H, W) float32, metres along the optical axis (not along the ray); 0 where nothing is hit.
@@ -182,22 +182,21 @@ class SceneGeometry:
 
 
 def render_geometry(scene: bpy.types.Scene | None = None, view_layer: str | None = None) -> SceneGeometry:
-    """Renders depth and normals of the current frame with Cycles on the CPU, one sample a pixel.
+    """Renders depth and normals of the current frame with Cycles on the CPU, one sample per pixel.
 
-    A pixel shows the first surface on its ray that is not fully transparent: glass and half transparent surfaces count, what an alpha
-    texture cuts out does not. Fog, smoke and clouds are no surfaces and are left out.
+    A pixel shows the first surface on its ray that is not fully transparent: glass and translucent surfaces count, regions cut out by an
+    alpha texture do not. Fog, smoke and clouds are ignored.
 
-    A copy of the scene is rendered and removed again, so the scene's own settings are never touched, whatever happens; what it shares
-    with the scene is as it was (`pass_scene`). The whole image is rendered at the scene's resolution percentage, without depth of
-    field, motion blur, border, stereo, compositor and sequencer.
+    Renders a temporary copy of the scene (`pass_scene`), so the scene's own settings are never touched. The whole image is rendered at the
+    scene's resolution percentage, without depth of field, motion blur, border, stereo, compositor and sequencer.
 
     Args:
-        scene: The scene; None = the one in the context.
+        scene: None = the context's scene.
         view_layer: Name of the view layer; None = the first that is enabled for rendering.
 
     Raises:
-        GeometryError: No camera, or not a perspective one, or a sheared one; no such view layer, an image of no pixels, or Cycles is not
-            there.
+        GeometryError: No camera, a camera that is not perspective or is sheared, an unknown view layer, an image without pixels, or Cycles
+            is not available.
     """
     scene = scene or bpy.context.scene
     _check_camera(scene)
@@ -208,11 +207,11 @@ def render_geometry(scene: bpy.types.Scene | None = None, view_layer: str | None
         depth = _channel(passes, f"{layer}.Depth.Z")
         normals = np.stack([_channel(passes, f"{layer}.Normal.{axis}") for axis in "XYZ"], axis=-1)
         height, width = depth.shape
-        # After the render, so that its memory and that of the evaluated scene are not held at once.
+        # After the render, to avoid holding its memory and the evaluated scene at the same time.
         matrix, intrinsics = _camera_geometry(copy, copy.view_layers[layer], width, height)
     normals = normals @ np.array(unscaled_matrix(scene.camera, matrix).to_3x3(), np.float64)
     lengths = np.linalg.norm(normals, axis=-1, keepdims=True)
-    # Cycles writes depth, without a normal, where a ray ends behind more transparent surfaces than it may pass.
+    # Behind too many transparent surfaces, Cycles writes a depth without a normal.
     mask = (depth > 0) & (depth < NOTHING_HIT) & (lengths[..., 0] > 0)
     normals = np.where(mask[..., None], normals / np.where(lengths > 0, lengths, 1), 0)
     return SceneGeometry(
@@ -230,13 +229,13 @@ def write_geometry(geometry: SceneGeometry, directory: str | os.PathLike[str], n
     `intrinsics`. `d.npz`: the depth as `dmap` and the normals as `nmap`, with the other keys.
 
     Args:
-        geometry: What `render_geometry` gave.
-        directory: The folder; it is made if it is missing.
-        name: File name without its extension.
+        geometry: From `render_geometry`.
+        directory: The folder; created if missing.
+        name: File name without extension.
 
     Raises:
         GeometryError: `name` is not a plain file name, or is the tutorial's.
-        MapFileError: The folder cannot be made or written to.
+        MapFileError: The folder cannot be created or written to.
     """
     check_name(name)
     directory = writable_folder(directory)
@@ -251,7 +250,7 @@ def write_geometry(geometry: SceneGeometry, directory: str | os.PathLike[str], n
 
 
 def check_name(name: str) -> None:
-    """Refuses a name for `write_geometry` that is no plain file name, or the tutorial's, with a GeometryError."""
+    """Raises a GeometryError for a name that is not a plain file name, or is the tutorial's."""
     if name in ("", ".", "..") or Path(name).name != name or "\\" in name:
         raise GeometryError(f"the name {name!r} is not a plain file name; give one without folders, such as 'kitchen'")
     if name.lower() == TUTORIAL_NAME:
@@ -259,10 +258,10 @@ def check_name(name: str) -> None:
 
 
 def writable_folder(directory: str | os.PathLike[str]) -> Path:
-    """`directory` as a path, made if it is missing, after a trial file was written to it.
+    """Returns `directory` as a path, after creating it if missing and writing a trial file.
 
     Raises:
-        MapFileError: It cannot be made or written to.
+        MapFileError: It cannot be created or written to.
     """
     directory = Path(directory)
     try:
@@ -274,20 +273,20 @@ def writable_folder(directory: str | os.PathLike[str]) -> Path:
 
 
 def metres_per_unit(scene: bpy.types.Scene) -> float:
-    """Length of a Blender unit of the scene in metres; 1 where the scene has no units."""
+    """Length of the scene's Blender unit in metres; 1 for scenes without units."""
     units = scene.unit_settings
     return 1.0 if units.system == "NONE" else units.scale_length
 
 
 def unscaled_matrix(camera: bpy.types.Object, matrix_world: Matrix) -> Matrix:
-    """Camera-to-world matrix (4, 4) without scale, which does not change what a camera sees.
+    """Camera-to-world matrix (4, 4) without scale, which does not affect a camera's image.
 
     Args:
-        camera: The camera, to be named where it is refused.
+        camera: The camera, for the message.
         matrix_world: Its evaluated world matrix.
 
     Raises:
-        GeometryError: The camera's axes are not at right angles, or have no length: its image has no optical axis to measure along.
+        GeometryError: The camera's axes are not orthogonal, or have no length: its image has no optical axis.
     """
     matrix = matrix_world.normalized()
     axes = np.array(matrix.to_3x3(), np.float64)
@@ -307,12 +306,12 @@ def unscaled_matrix(camera: bpy.types.Object, matrix_world: Matrix) -> Matrix:
 
 
 def default_name() -> str:
-    """The name of the open .blend file without its extension; "scene" if it was never saved."""
+    """Name of the open .blend file without extension; "scene" if it was never saved."""
     return Path(bpy.data.filepath).stem or "scene"
 
 
 def script_arguments() -> list[str]:
-    """The script's own command line: all after `--` in Blender, everything where bpy is a module."""
+    """The script's own arguments: in Blender those after `--`, with bpy as a module all."""
     if "--" in sys.argv:
         return sys.argv[sys.argv.index("--") + 1 :]
     return [] if bpy.app.binary_path else sys.argv[1:]
@@ -365,7 +364,7 @@ def _view_layer_name(scene: bpy.types.Scene, wanted: str | None) -> str:
 
 
 def _render_passes(copy: bpy.types.Scene, folder: Path) -> dict[str, np.ndarray]:
-    """Renders into a 32-bit multi-layer EXR and reads it back: what the Viewer node shows is not to be had without a display."""
+    """Renders to a 32-bit multi-layer EXR and reads it back: the Viewer node's pixels need a display."""
     render, settings = copy.render, copy.render.image_settings
     if hasattr(settings, "media_type"):  # Blender 5.0
         settings.media_type = "MULTI_LAYER_IMAGE"
@@ -393,7 +392,7 @@ def _channel(passes: dict[str, np.ndarray], name: str) -> np.ndarray:
 
 
 def _camera_geometry(scene: bpy.types.Scene, layer: bpy.types.ViewLayer, width: int, height: int) -> tuple[Matrix, np.ndarray]:
-    """World matrix (4, 4) and intrinsics (3, 3) of the evaluated camera: parents, constraints and drivers included."""
+    """World matrix (4, 4) and intrinsics (3, 3) of the evaluated camera, with parents, constraints and drivers."""
     layer.update()
     camera = scene.camera.evaluated_get(layer.depsgraph)
     render = scene.render

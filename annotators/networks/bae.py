@@ -1,6 +1,6 @@
-"""BAE's network: EfficientNet-B5, a decoder, and normals with their certainty, refined from an eighth of the size to the whole.
+"""BAE's network: EfficientNet-B5, a decoder, and normals with their certainty, refined from 1/8 to full size.
 
-Parameter names are those of the authors' checkpoints; `annotators/bae.py` names the source.
+Parameter names are the authors'; `annotators/bae.py` names the source.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from .layers import unit_vectors
 from .published import PublishedNetwork, StateDict
 
 _CHANNELS = (1024, 512, 256, 128)
-"""Channels of the decoder's maps, from the coarsest."""
+"""Channels of the decoder's maps, coarsest first."""
 _GUESS = 4
 _HIDDEN = 128
 _LEAST_CERTAINTY = 0.01
 
 
 class _ExactConv2d(nn.Conv2d):
-    """Computes in float32 whatever the rest does: half precision would show as steps in the normals."""
+    """Always runs in float32: half precision would show as steps in the normals."""
 
     def forward(self, input: Tensor) -> Tensor:
         return super().forward(input.float())
@@ -43,9 +43,9 @@ class _UpSample(nn.Module):
 
 
 class _Refinement(nn.Sequential):
-    """Features and the guess at their size as a better guess at twice that size, each pixel by itself.
+    """Refines features and a guess at their size to a guess at twice the size, pixel by pixel.
 
-    The authors enlarge first. The first layer, a weighted sum of channels, gives the same before, at a quarter of the work.
+    The authors enlarge first. The first layer, a 1x1 convolution, gives the same either way, here over a quarter of the pixels.
     """
 
     def __init__(self, features: int) -> None:
@@ -93,7 +93,7 @@ class Bae(PublishedNetwork):
 
     Convention:
         Input (B, 3, H, W), normalised by ImageNet's mean and deviation, H and W multiples of 32. Output (B, 4, H, W) float32: unit
-        vectors in SCANNET axes, and their certainty (the concentration "kappa" of their distribution), above 0, large = sure.
+        vectors in SCANNET axes, and their certainty (the distribution's concentration "kappa"), above 0, large = certain.
     """
 
     def __init__(self) -> None:
@@ -111,12 +111,12 @@ class Bae(PublishedNetwork):
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
-        """See `PublishedNetwork.official_names`. The authors' layers that work pixel by pixel have one axis, those here two."""
+        """See `PublishedNetwork.official_names`. The authors' pixelwise layers are 1-dimensional, those here 2-dimensional."""
         used = EfficientNetB5.without_unused(state, "encoder.original_model.")
         return {key: value[..., None] if value.ndim == 3 else value for key, value in used.items()}
 
 
 def _normalised(guess: Tensor) -> Tensor:
-    """Unit vectors, and a certainty above 0, of four numbers a pixel."""
+    """Unit vectors and a positive certainty from four values per pixel."""
     vectors, certainty = guess.split((3, 1), 1)
     return torch.cat((unit_vectors(vectors), F.elu(certainty) + (1 + _LEAST_CERTAINTY)), 1)

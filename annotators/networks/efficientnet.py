@@ -70,11 +70,11 @@ _B5_UNUSED = ("bn2.", "global_pool.", "classifier.")
 
 
 class SameConv2d(nn.Conv2d):
-    """Convolution with TensorFlow's padding: the output has ceil(size / stride) pixels, the odd pixel of padding goes last."""
+    """Convolution with TensorFlow's padding: the output has ceil(size / stride) pixels, an odd pixel of padding goes last."""
 
     def forward(self, input: Tensor) -> Tensor:
         kernel, stride = self.kernel_size[0], self.stride[0]
-        if is_traced():  # the networks' sides are multiples of all strides together; exporters are slow to see what follows from that
+        if is_traced():  # network inputs are multiples of the total stride, which exporters are slow to derive
             missing = [kernel - stride] * 2
         else:
             missing = [max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in (input.shape[-1], input.shape[-2])]
@@ -83,7 +83,7 @@ class SameConv2d(nn.Conv2d):
 
 
 class _SqueezeExcite(nn.Module):
-    """Squeeze and excitation: weighs each channel by all channels' means."""
+    """Squeeze-and-excitation: gates each channel by the means of all channels."""
 
     def __init__(self, channels: int, squeezed: int) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class _SqueezeExcite(nn.Module):
 
 
 class _InvertedResidual(nn.Module):
-    """Expand 1x1, depthwise, project 1x1; with a shortcut where the shape stays. Without expansion: depthwise and pointwise."""
+    """Expand 1x1, depthwise, project 1x1; with a shortcut if the shape stays. Without expansion: depthwise and pointwise."""
 
     def __init__(self, variant: Variant, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class EfficientNetB5(nn.Module):
 
     Convention:
         Input (B, 3, H, W), normalised by ImageNet's mean and deviation, of any size. Output: five maps, at 1/2, 1/4, 1/8, 1/16 and 1/32
-        of it (rounded up), of `B5_CHANNELS`: what stages 0, 1, 2 and 4 give, and the last convolution without its norm and activation.
+        (rounded up), with `B5_CHANNELS`: from stages 0, 1, 2 and 4, and from the last convolution without norm and activation.
     """
 
     def __init__(self) -> None:
@@ -157,18 +157,18 @@ class EfficientNetB5(nn.Module):
 
     @staticmethod
     def without_unused(state: StateDict, prefix: str = "") -> dict[str, Tensor]:
-        """A state dict without what follows the last convolution: its norm and the classifier.
+        """Drops the last convolution's norm and the classifier from a state dict.
 
         Args:
-            state: Of a network that holds this one.
-            prefix: Under which it holds it, with the dot at its end.
+            state: Of a network that contains this one.
+            prefix: Of this network's names in it, with the trailing dot.
         """
         unused = tuple(prefix + name for name in _B5_UNUSED)
         return {key: value for key, value in state.items() if not key.startswith(unused)}
 
 
 def encoder_stages(variant: Variant) -> list[nn.Module]:
-    """The stages of an EfficientNet, without the stem before them."""
+    """The stages of an EfficientNet, without the stem."""
     stages, inputs = [], variant.stem
     for repeats, kernel, stride, expansion, outputs in variant.stages:
         first = _InvertedResidual(variant, inputs, outputs, kernel, stride, expansion)

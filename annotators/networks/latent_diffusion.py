@@ -1,4 +1,4 @@
-"""UNet and VAE of the diffusion families as one module, and what follows from the names of their parameters.
+"""The diffusion families' UNet and VAE as one module, and functions that interpret their parameter names.
 
 The two networks themselves are those of the diffusers library.
 """
@@ -13,7 +13,7 @@ from .published import Rule, StateDict, rename
 
 
 class LatentDiffusion(nn.Module):
-    """UNet, VAE and the prompt's embedding (tokens, width) in one module: what the memory manager moves."""
+    """UNet, VAE and the prompt's embedding (tokens, width) in one module for the memory manager."""
 
     prompt: Tensor | None
 
@@ -28,13 +28,13 @@ _TEXT_WIDTHS = {768: "SD 1", 1024: "SD 2", 2048: "SDXL"}
 
 
 def describe_unet(state: StateDict) -> str:
-    """The kind of UNet that a state dict holds, in words."""
+    """Describes the kind of UNet in a state dict."""
     if any(key.startswith(("model.diffusion_model.", "input_blocks.", "diffusion_model.")) for key in state):
         return "a UNet with the names of the original Stable Diffusion (or a whole checkpoint) instead of diffusers'"
     if "conv_in.weight" not in state:
         return "no UNet of diffusers"
     channels = state["conv_in.weight"].shape[1]
-    # keys of the middle: in a UNet without text they are as wide as its deepest level
+    # attention keys of the middle block: in a UNet without text they are as wide as its deepest level
     deepest = state.get("mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight")
     width = 0 if deepest is None else deepest.shape[1]
     text = "no text" if deepest is not None and width == deepest.shape[0] else f"text of width {width}"
@@ -54,7 +54,7 @@ _VAE_RULES = (
     (r"\.mid\.block_2\.", ".mid_block.resnets.1."),
     (r"\.mid\.attn_1\.", ".mid_block.attentions.0."),
     (r"\.norm_out\.", ".conv_norm_out."),
-    # of the original, and of diffusers before 0.18
+    # names of the original, and of diffusers before 0.18
     (r"(\.attentions\.0)\.norm\.", r"\1.group_norm."),
     (r"(\.attentions\.0)\.(?:q|query)\.", r"\1.to_q."),
     (r"(\.attentions\.0)\.(?:k|key)\.", r"\1.to_k."),
@@ -65,14 +65,14 @@ _VAE_TRAINING = re.compile(r"^(loss|model_ema)\.")
 
 
 def vae_to_diffusers(state: StateDict, levels: int) -> dict[str, Tensor]:
-    """A VAE's state dict under today's names of diffusers, from those of the original Stable Diffusion or of older versions.
+    """Renames a VAE's state dict from the original Stable Diffusion or old diffusers to current diffusers.
 
     Args:
         state: Any of the layouts.
-        levels: How many resolutions the VAE has.
+        levels: Number of the VAE's resolutions.
 
     Returns:
-        The same tensors; 1x1 convolutions of the attention as matrices; without what only training needed.
+        The tensors, with the attention's 1x1 convolutions as matrices, without training-only entries.
     """
     # the original counts the decoder's levels from the finest
     from_the_finest: Rule = (r"\{(\d)\}", lambda match: str(levels - 1 - int(match[1])))

@@ -1,4 +1,4 @@
-"""Layers that compute what torch's do, faster or more exactly on CPUs, and whose graphs hold for all sizes."""
+"""Layers that compute the same as torch's, faster or more exactly on CPUs, and whose exported graphs hold for all sizes."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _CUBIC = -0.75  # torch's constant of bicubic interpolation
 
 
 def is_traced() -> bool:
-    """True while an exporter or a compiler traces, whose graph must hold for other sizes."""
+    """Whether an exporter or a compiler is tracing, whose graph must hold for other sizes."""
     return torch.compiler.is_compiling()
 
 
 def count(length: int, device: torch.device) -> Tensor:
-    """(1,) float32: a length, as a tensor that a graph computes with."""
+    """(1,) float32: a length as a tensor, so that it stays dynamic in a graph."""
     return torch.arange(length, device=device, dtype=torch.float32)[-1:] + 1
 
 
 def aspect_of(height: int, width: int, device: torch.device) -> float | Tensor:
-    """Width by height; as a tensor where that is traced."""
+    """Width by height; a tensor while tracing."""
     return count(width, device) / count(height, device) if is_traced() else width / height
 
 
 def height_in_longer_side(height: int, width: int, device: torch.device) -> float | Tensor:
-    """Height by the longer side; as a tensor where that is traced."""
+    """Height by the longer side; a tensor while tracing."""
     if not is_traced():
         return height / max(height, width)
     rows, columns = count(height, device), count(width, device)
@@ -40,7 +40,7 @@ def height_in_longer_side(height: int, width: int, device: torch.device) -> floa
 
 
 def middles(length: int, span: float | Tensor, device: torch.device) -> Tensor:
-    """(length,) float32: the middles of as many cells between -span and span."""
+    """(length,) float32: the centres of this many cells between -span and span."""
     if not isinstance(span, Tensor):
         edge = span * (length - 1) / length
         return torch.linspace(-edge, edge, length, device=device)
@@ -48,32 +48,32 @@ def middles(length: int, span: float | Tensor, device: torch.device) -> Tensor:
 
 
 def ends(length: int, device: torch.device) -> Tensor:
-    """(length,) float32: so many numbers at equal distances from -1 to 1; of one, -1."""
+    """(length,) float32: this many evenly spaced numbers from -1 to 1; a single one is -1."""
     if not is_traced():
         return torch.linspace(-1, 1, length, device=device)
     return torch.arange(length, device=device) * (2 / (count(length, device) - 1).clamp(min=1)) - 1
 
 
 def resized_positions(patches: Tensor, rows: int, columns: int, offset: float) -> Tensor:
-    """A grid of positions brought to another size as DINOv2 does it: cubic, by (size + offset) / grid, unless the size is the grid's own.
+    """Resizes a position grid as DINOv2 does: bicubic, by (size + offset) / grid, unless the size is the grid's own.
 
     Args:
         patches: (1, C, grid, grid) float32.
         rows, columns: Of the result.
-        offset: See above: 0.1 in DINOv2's own code, which moves every value.
+        offset: See above; 0.1 in DINOv2's code, which shifts every value.
     """
     grid = patches.shape[-1]
     if is_traced():
         return _resized_by_products(patches, rows, columns, offset)
     if (rows, columns) == (grid, grid):
         return patches
-    if not offset:  # a factor would round the size
+    if not offset:  # a scale factor would round the size
         return F.interpolate(patches, (rows, columns), mode="bicubic")
     return F.interpolate(patches, scale_factor=((rows + offset) / grid, (columns + offset) / grid), mode="bicubic")
 
 
 def _resized_by_products(patches: Tensor, rows: int, columns: int, offset: float) -> Tensor:
-    """The same by two matrix products, without a choice by size."""
+    """`resized_positions` by two matrix products, without branching on the size."""
     grid = patches.shape[-1]
     heights, widths = (torch.arange(side, device=patches.device, dtype=torch.float32) for side in (rows, columns))
     as_they_are = (heights[-1:] == grid - 1) & (widths[-1:] == grid - 1)

@@ -282,17 +282,17 @@ class SharpHead(nn.Module):
         nn.init.zeros_(self.last.bias)  # pyright: ignore[reportArgumentType]
 
     def forward(self, images: Tensor, maps: Tensor, finest: Tensor, path: Tensor) -> Surfaces:
-        """Of images (B, 3, 2 h, 2 w) in [0, 1], maps (B, 5, h, w), and features (B, 16, h / 2, w / 2) and (B, 56, h / 4, w / 4)."""
+        """Takes images (B, 3, 2 h, 2 w) in [0, 1], maps (B, 5, h, w), features (B, 16, h / 2, w / 2) and (B, 56, h / 4, w / 4)."""
         near, far, place = ramps(maps[:, :1])
         output = self.outputs(images, maps, (near, far, place), finest, path)
-        # Where both are nearly one there is no edge to follow, only texture: there the map stays.
+        # Where both surfaces nearly coincide there is texture but no edge: the map stays.
         share = ((near - far - _SAME) / (_APART - _SAME)).clamp(0, 1)
         here = maps[:, :1]
         near, far = here.lerp(near, share), here.lerp(far, share)
         return Surfaces(near, far, STEEP * _twice(place) + F.pixel_shuffle(output, 2))
 
     def outputs(self, images: Tensor, maps: Tensor, ramp: tuple[Tensor, Tensor, Tensor], finest: Tensor, path: Tensor) -> Tensor:
-        """What the last convolution gives."""
+        """The last convolution's output."""
         near, far, place = ramp
         shown, clamped = F.pixel_unshuffle((images - 0.45) / 0.25, 2), maps.clamp(-_CLAMPED, _CLAMPED)
         disparity, sky = maps[:, :1], clamped[:, 4:] * _SKY_SCALE
@@ -309,7 +309,7 @@ class SharpHead(nn.Module):
 
 
 def ramps(disparity: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The nearest and the farthest around each pixel, and where it is between them, from -1 (the farthest) to 1."""
+    """Local maximum and minimum of disparity, and each pixel's position between them, from -1 (the farthest) to 1."""
     near, far = _smoothed(_largest(torch.cat((disparity, -disparity), 1))).split(1, 1)
     far = -far
     return near, far, (2 * (disparity - far) / (near - far).clamp(min=_LEAST) - 1).clamp(-1, 1)

@@ -1,6 +1,6 @@
-"""DINOv2's vision transformer, as all versions of Depth Anything use it, with what version 3's alternating networks and Metric3D add.
+"""DINOv2's vision transformer, as in all versions of Depth Anything, with additions for version 3's alternating networks and Metric3D.
 
-Parameter names are those of the official checkpoints, so that these load without a key map.
+Parameter names are the official checkpoints'.
 
 Source:
     Oquab et al., "DINOv2" (2023), code facebookresearch/dinov2; Lin et al., "Depth Anything 3" (2025), code
@@ -18,7 +18,7 @@ from .layers import Linear, attended, resized_positions
 from .published import StateDict, rename
 
 PATCH = 14
-"""Pixels along the side of one token's patch, where `VitConfig.patch` says nothing else."""
+"""Default side of a token's patch in pixels; see `VitConfig.patch`."""
 _ROPE_BASE = 100.0
 
 
@@ -109,7 +109,7 @@ class VisionTransformer(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.width))
         self.pos_embed = nn.Parameter(torch.zeros(1, config.grid**2 + 1, config.width))
         if config.alternating_from is not None:
-            self.camera_token = nn.Parameter(torch.zeros(1, 2, config.width))  # of the reference image, and of the others of a set
+            self.camera_token = nn.Parameter(torch.zeros(1, 2, config.width))  # of the reference view, and of the others
         if config.registers:
             self.register_tokens = nn.Parameter(torch.zeros(1, config.registers, config.width))
         self.patch_embed = _PatchEmbedding(config.width, config.patch)
@@ -120,18 +120,18 @@ class VisionTransformer(nn.Module):
         """Features of normalised images; see the class.
 
         Args:
-            one_scene: Whether they are views of one scene: global blocks of an alternating network then see the tokens of all of them.
+            one_scene: Whether the batch is views of one scene: global blocks of an alternating network then attend across all of them.
 
         Returns:
-            Maps (B, channels, H / patch, W / patch), one for each block taken, normalised; and token 0 of the last of them (B, channels),
-            not normalised. From an alternating network, channels are the last local block's, never normalised, then the taken block's.
+            Normalised maps (B, channels, H / patch, W / patch), one per taken block; and token 0 of the last block (B, channels), not
+            normalised. For an alternating network, channels are the last local block's, never normalised, then the taken block's.
         """
         rows, columns = x.shape[-2] // self.config.patch, x.shape[-1] // self.config.patch
         tokens = self._embedded(x)
         alternating_from = self.config.alternating_from
         angles, local = (None, None), tokens
         features = []
-        before = tokens[:, 0]  # what token 0 was before the last block
+        before = tokens[:, 0]  # token 0 before the last block
         for index, block in enumerate(self.blocks):
             if index == alternating_from:
                 tokens = torch.cat((self._cameras(before, one_scene), tokens[:, 1:]), 1)
@@ -150,15 +150,15 @@ class VisionTransformer(nn.Module):
         return features, last
 
     def _positions(self, rows: int, columns: int) -> Tensor:
-        """The position embedding (1, 1 + rows * columns, width) for a grid of another size."""
+        """The position embedding (1, 1 + rows * columns, width), resized to another grid."""
         patches = self.pos_embed[:, 1:].float().unflatten(1, (self.config.grid,) * 2).permute(0, 3, 1, 2)
         resized = resized_positions(patches, rows, columns, self.config.position_offset).flatten(2).transpose(1, 2)
         return torch.cat((self.pos_embed[:, :1], resized.to(self.pos_embed.dtype)), 1)
 
     def tokens(self, x: Tensor) -> list[Tensor]:
-        """All tokens (B, 1 + registers + patches, width) of a network without additions of version 3.
+        """All tokens (B, 1 + registers + patches, width) of each taken block, not normalised: class token, registers, patches.
 
-        One for each block taken, not normalised: class token, registers, patches.
+        For networks without version 3's additions.
         """
         tokens, taken = self._embedded(x), []
         for index, block in enumerate(self.blocks):
@@ -168,7 +168,7 @@ class VisionTransformer(nn.Module):
         return taken
 
     def _embedded(self, x: Tensor) -> Tensor:
-        """The tokens before the first block. Registers have no place, and join when the others have theirs."""
+        """The tokens before the first block. Registers have no position and are inserted afterwards."""
         rows, columns = x.shape[-2] // self.config.patch, x.shape[-1] // self.config.patch
         tokens = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), self.patch_embed(x)), 1) + self._positions(rows, columns)
         if not self.config.registers:
@@ -176,7 +176,7 @@ class VisionTransformer(nn.Module):
         return torch.cat((tokens[:, :1], self.register_tokens.expand(x.shape[0], -1, -1), tokens[:, 1:]), 1)
 
     def _cameras(self, first_tokens: Tensor, one_scene: bool) -> Tensor:
-        """The camera's token of each image, (B, 1, width), by what its token 0 was."""
+        """The camera token of each image, (B, 1, width), chosen by its token 0."""
         reference, other = self.camera_token.split(1, 1)
         if not one_scene:
             return reference.expand(first_tokens.shape[0], -1, -1)
@@ -184,9 +184,9 @@ class VisionTransformer(nn.Module):
 
 
 def _is_other_view(tokens: Tensor) -> Tensor:
-    """The views of a scene that are not its reference, (B,) bool, by token 0 of each (B, width).
+    """Which views of a scene are not its reference, (B,) bool, from token 0 of each (B, width).
 
-    The first of two views is the reference; of more, the one nearest to mid-range in likeness to the others, length and variance.
+    Of two views the first is the reference; of more, the one nearest to mid-range in similarity to the others, norm and variance.
     """
     count = len(tokens)
     places = torch.arange(count, device=tokens.device)
@@ -201,9 +201,9 @@ def _is_other_view(tokens: Tensor) -> Tensor:
 
 
 def _angles(rows: int, columns: int, head_width: int, device: torch.device, views: int) -> tuple[Tensor, Tensor]:
-    """Rotations (tokens, 2, head_width / 4) by row and column: for local blocks each patch at its place, for global ones all at (1, 1).
+    """Rotary angles (tokens, 2, head_width / 4) by row and column: local blocks use each patch's position, global ones (1, 1) for all.
 
-    Global blocks attend to the tokens of `views` images, one after the other.
+    Global blocks attend to the concatenated tokens of `views` images.
     """
     half = head_width // 2
     frequencies = _ROPE_BASE ** -(torch.arange(0, half, 2, device=device) / half)
@@ -213,7 +213,7 @@ def _angles(rows: int, columns: int, head_width: int, device: torch.device, view
 
 
 def _rotate(vectors: Tensor, angles: Tensor) -> Tensor:
-    """Rotates (B, heads, tokens, head_width): the first half of each vector by the row's angles, the second by the column's."""
+    """Rotates (B, heads, tokens, head_width): the first half of each vector by the row's angles, the second half by the column's."""
     first, second = vectors.float().unflatten(-1, (2, 2, -1)).unbind(-2)
     cos, sin = angles.cos(), angles.sin()
     return torch.stack((first * cos - second * sin, second * cos + first * sin), -2).flatten(-3).to(vectors.dtype)
@@ -235,7 +235,7 @@ _HUB_NAMES = (
 
 
 def hub_to_official(state: StateDict) -> dict[str, Tensor]:
-    """A state dict with the transformer under transformers' names (`backbone.*`), with the authors' (`pretrained.*`) instead."""
+    """Renames transformers' parameters of the transformer (`backbone.*`) to the authors' (`pretrained.*`)."""
     renamed: dict[str, Tensor] = {}
     for key, value in state.items():
         renamed[rename(key, _HUB_NAMES) if key.startswith("backbone.") else key] = value
@@ -243,7 +243,7 @@ def hub_to_official(state: StateDict) -> dict[str, Tensor]:
 
 
 def with_joined_attention(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same dictionary, its queries, keys and values of attention as the authors' one matrix."""
+    """Joins queries, keys and values into the authors' single matrix, in place."""
     for key in [key for key in state if ".attn.query." in key]:
         parts = [key.replace(".query.", f".{name}.") for name in ("query", "key", "value")]
         if all(part in state for part in parts):

@@ -166,7 +166,6 @@ class _Encoder(nn.Module):
 
 
 class _Fusion(nn.Module):
-
     def __init__(self, fine: int, coarse: int, outputs: int) -> None:
         super().__init__()
         self.proj_high = _pointwise(fine, outputs)

@@ -42,7 +42,7 @@ def official_to_hub(state: StateDict) -> dict[str, Tensor]:
 
 
 def without_binomial_tables(state: StateDict) -> dict[str, Tensor]:
-    """The state dict without the constants that ZoeDepth's authors keep beside the parameters of their distribution."""
+    """Drops constants that ZoeDepth's authors store beside the parameters of their distribution."""
     return {key: value for key, value in state.items() if not key.endswith((".k_idx", ".K_minus_1"))}
 
 
@@ -66,7 +66,7 @@ class _Perceptron(nn.Module):
 
 
 class _ConditionalLogBinomial(nn.Module):
-    """Weights of the bins: a binomial distribution, softened by a temperature, whose parameters a perceptron gives."""
+    """Weights of the bins: a binomial distribution with predicted parameters and temperature."""
 
     def __init__(self, inputs: int) -> None:
         super().__init__()
@@ -79,14 +79,14 @@ class _ConditionalLogBinomial(nn.Module):
         temperature = low + (high - low) * parameters[:, 2:3] / parameters[:, 2:].sum(1, keepdim=True)
         index = torch.arange(BINS, device=x.device, dtype=x.dtype)[:, None, None]
         rest = BINS - 1 - index
-        # logarithm of the binomial coefficient after Stirling, without what is the same for all bins
+        # log binomial coefficient by Stirling's formula, without terms common to all bins
         log_coefficients = -(index + _LOG_EPS) * (index + _LOG_EPS).log() - rest * (rest + _LOG_EPS).log()
         likelihood = log_coefficients + index * share.clamp(_SHARE_EPS, 1.0).log() + rest * (1 - share).clamp(_SHARE_EPS, 1.0).log()
         return (likelihood / temperature).softmax(1)
 
 
 class ZoeDepthAnything(PublishedNetwork):
-    """Depth Anything V1 and ZoeDepth's single metric head with softplus bins, under the names of the official checkpoints.
+    """Depth Anything V1 and ZoeDepth's single metric head with softplus bins, with the official checkpoints' parameter names.
 
     Convention:
         Input as `DepthAnything`. Output (B, 1, H, W) float32 metres.
@@ -104,7 +104,7 @@ class ZoeDepthAnything(PublishedNetwork):
         self.conditional_log_binomial = _ConditionalLogBinomial(HEAD_CHANNELS + 1 + _EMBEDDING)
 
     def set_dtype(self, dtype: torch.dtype) -> None:
-        """Brings Depth Anything to a dtype (see `DepthAnything.set_dtype`), and ZoeDepth's head to float32."""
+        """Converts Depth Anything (see `DepthAnything.set_dtype`); ZoeDepth's head stays in float32."""
         self.float()
         self.core.set_dtype(dtype)
 
@@ -126,7 +126,7 @@ class ZoeDepthAnything(PublishedNetwork):
         return without_binomial_tables(renamed)
 
     def _bins(self, coarsest: Tensor, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Bin centres (B, BINS, h, w) in metres and the embedding that goes with them, at the size of the finest level."""
+        """Bin centres (B, BINS, h, w) in metres and their embedding, at the finest level's size."""
         seed = self.conv2(coarsest)
         centres = F.softplus(self.seed_bin_regressor(seed))
         embedding = self.seed_projector(seed)

@@ -44,7 +44,7 @@ V2_GIANT = DepthAnythingConfig(VitConfig(1536, 40, 24, (9, 19, 29, 39), swiglu=T
 FOLDERS = ("depthanything",)
 _APACHE, _NON_COMMERCIAL = "Apache-2.0", "CC-BY-NC-4.0"
 V1_LICENCE = "https://github.com/LiheYoung/Depth-Anything/issues/15"
-"""The authors' statement of the licence of version 1's weights: their Space has none."""
+"""The licence of version 1's weights according to the authors; their Space states none."""
 _V2_LICENCE = "https://github.com/DepthAnything/Depth-Anything-V2#license"
 _DISTILLED_LICENCE = "https://github.com/Westlake-AGI-Lab/Distill-Any-Depth/issues/40"
 
@@ -86,8 +86,8 @@ def _v2_metric(scene: str, size: str, config: DepthAnythingConfig, revision: str
         size=length,
         folders=FOLDERS,
     )
-    # Some of the hub's pages say Apache-2.0 and some nothing, the project's README that all base and large networks are non-commercial:
-    # the stricter holds.
+    # Some hub pages say Apache-2.0 and some nothing; the project's README says that all base and large networks are non-commercial:
+    # the stricter statement is used.
     licence = _APACHE if size == "small" else _NON_COMMERCIAL
     config = replace(config, max_depth=max_depth)
     return _spec(f"depth-anything-v2-metric-{scene}-{size}", file, licence, Quantity.METRIC_DEPTH, config, licence_url=_V2_LICENCE)
@@ -96,7 +96,7 @@ def _v2_metric(scene: str, size: str, config: DepthAnythingConfig, revision: str
 def _distilled(name: str, config: DepthAnythingConfig, **published: Any) -> ModelSpec:
     alias = f"distill_any_depth_vit{name[0]}.safetensors"
     file = WeightFile(f"{name}/model.safetensors", repo_id="xingyang1/Distill-Any-Depth", aliases=(alias,), folders=FOLDERS, **published)
-    # The hub's page says Apache-2.0 of all; base and large were begun from Depth Anything V2's weights, which are non-commercial.
+    # The hub's page says Apache-2.0 for all; base and large were initialised with Depth Anything V2's non-commercial weights.
     doubt = {} if name == "small" else {"licence_url": _DISTILLED_LICENCE, "commercial": "unclear"}
     return _spec(f"distill-any-depth-{name}", file, _APACHE, Quantity.DISPARITY, config, **doubt)
 
@@ -116,7 +116,7 @@ def _spec(model_id: str, file: WeightFile, licence: str, quantity: Quantity, con
     )
 
 
-# The Space of V1 names no commit that is known here: its files are held to their sha256, and without one to what the hub states.
+# No commit of V1's Space is known here: its files are verified by sha256, or else by what the hub states.
 SPECS = (
     _v1("small", "s", V1_SMALL, "59afe57cfd9f4284deaf5b753d954723d7136ae842fba3e068ba03537ca1e60e", about=99_200_000),
     _v1("base", "b", V1_BASE, "64ae214ae4e27424b644c49464c0aa243016f6f753d95097c8eb9ad0b9cb2d9b", about=390_000_000),
@@ -228,7 +228,7 @@ V3_LARGE = DepthAnythingConfig(
     DptConfig((256, 512, 1024, 1024), 256, sky=True),
 )
 
-# Of the repository, which holds all four; they came one after the other
+# of the repository, which got its four files one after the other
 _FIRST, _MONO = "1aaeea516f22fb2f4c7fae761c8ed470c6cf9f93", "913d1a7ab58ddbfbf94a33bf536c4fc2ff25465d"
 
 
@@ -254,11 +254,11 @@ def _v3_of(name: str, file: WeightFile, config: DepthAnythingConfig, licence: st
         licence=licence,
         licence_url="https://github.com/ByteDance-Seed/Depth-Anything-3",
         quantity=quantity,
-        up_to_scale=config.vit.alternating_from is not None,  # trained on depth divided by its scene's size, without a shift
+        up_to_scale=config.vit.alternating_from is not None,  # trained on depth normalised by scene size, without a shift
         multiple_of=14,
         default_size=504,
         config=config,
-        knows_camera=quantity is Quantity.METRIC_DEPTH,  # estimated, or of the metric network an assumed one
+        knows_camera=quantity is Quantity.METRIC_DEPTH,  # estimated, or for the metric network assumed
     )
 
 
@@ -273,7 +273,7 @@ V3_SPECS = (
         "9b44eda5bedba5b4e125686fdb79d1db309c1b9785277576eb930f885b008f96",
         Quantity.RELATIVE_DEPTH,
     ),
-    # The hub's page says Apache-2.0, the project's README that it is non-commercial: the stricter holds.
+    # The hub's page says Apache-2.0, the project's README non-commercial: the stricter is used.
     _v3_of(
         "large",
         WeightFile(

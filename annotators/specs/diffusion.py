@@ -1,4 +1,4 @@
-"""Marigold, Lotus and LBM: architectures, of Stable Diffusion's parts, and published files."""
+"""Marigold, Lotus and LBM: architectures from Stable Diffusion's networks, and published files."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ SD2_TEXT_ENCODER = {
     "vocab_size": 49408,
 }
 SD2_SIZES = {"network": 1_735_000_000, "vae": 167_300_000, "text_encoder": 681_000_000}
-"""Bytes of the parts by role, from the number of their parameters, in float16."""
+"""Bytes of the networks by role, estimated from their parameters in float16."""
 EMPTY_PROMPT = (49406, 49407)
-"""The tokens of "" by CLIP's tokenizer without padding, as Marigold and Lotus want it: start and end."""
+"""The tokens of "" by CLIP's tokenizer without padding, as Marigold and Lotus expect: start and end."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ _LOTUS_UNET = {**SD2_UNET, "class_embed_type": "projection", "projection_class_e
 LOTUS_D = DiffusionConfig(_LOTUS_UNET, SD_VAE, SD2_TEXT_ENCODER)
 LOTUS_G = DiffusionConfig({**_LOTUS_UNET, "in_channels": 8}, SD_VAE, SD2_TEXT_ENCODER)
 
-# All of Lotus uses the VAE and the text encoder of Stable Diffusion 2. They come from its smallest repository: float16, 0.85 GB together.
+# All Lotus models use Stable Diffusion 2's VAE and text encoder, here from its smallest repository: float16, 0.85 GB together.
 _LOTUS_PARTS = (
     WeightFile(
         "vae/diffusion_pytorch_model.safetensors",
@@ -246,7 +246,7 @@ LBM = LbmConfig(
         "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         "block_out_channels": (320, 640, 1280),
-        # each level's own width: attention to the image itself in place of a text
+        # each level's own width: attention to the image itself instead of text
         "cross_attention_dim": (320, 640, 1280),
         "transformer_layers_per_block": (1, 2, 10),
         "attention_head_dim": (5, 10, 20),
@@ -284,6 +284,6 @@ def _lbm(kind: str, quantity: Quantity | None, axes: Axes | None) -> ModelSpec:
 
 LBM_SPECS = (
     _lbm("depth", Quantity.RELATIVE_DEPTH, None),
-    # doubtful: X is to the left in images of the released model, to the right in the paper's figure
+    # uncertain: X points left in images of the released model, right in the paper's figure
     _lbm("normals", None, Axes.SCANNET),
 )

@@ -74,13 +74,13 @@ DPT_BEIT_LARGE = MidasConfig(
 )
 MIDAS_SMALL = MidasConfig(backbone="efficientnet-lite3", mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
-# of the authors' run.py, by version
+# from the authors' run.py, by version
 DPT_RESIZING = Resizing(Fit.MINIMAL, resample=cubic)
 SWIN2_RESIZING = Resizing(Fit.STRETCHED, resample=cubic)
 SMALL_RESIZING = Resizing(Fit.UPPER_BOUND, resample=cubic)
 
 ANNOTATORS_COMMIT = "982e7edaec38759d914a963c48c4726685de7d96"
-"""Of lllyasviel/Annotators, a collection of other authors' weights."""
+"""Files of lllyasviel/Annotators, a collection of other authors' weights."""
 
 _RELEASES = "https://github.com/isl-org/MiDaS/releases/download"
 
@@ -115,7 +115,7 @@ SPECS = (
             size=492_757_791,
         ),
         DPT_HYBRID,
-        auto_dtypes=("float32",),  # float16 is off by 5 % at random weights, ten times as much as in the others
+        auto_dtypes=("float32",),  # with random weights, float16 is off by 5 %, ten times as much as for the others
     ),
     _spec(
         "dpt-large",

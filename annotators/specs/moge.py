@@ -14,7 +14,7 @@ _LARGE_VIT, _LARGE_CHANNELS, _LARGE_NECK = VitConfig(1024, 24, 16, (5, 11, 17, 2
 LARGE = MogeConfig(_LARGE_VIT, _LARGE_CHANNELS, _LARGE_NECK)
 LARGE_WITHOUT_NORMALS = MogeConfig(_LARGE_VIT, _LARGE_CHANNELS, _LARGE_NECK, normals=False)
 V3_LARGE = MogeConfig(_LARGE_VIT, _LARGE_CHANNELS, _LARGE_NECK, refiner=RefinerConfig())
-# The widths are those that make the published 1.25 billion parameters; a file's own count (`annotators.moge`).
+# These widths give the published 1.25 billion parameters; a file's own widths take precedence (`annotators.moge`).
 V3_GIANT = MogeConfig(VitConfig(1536, 40, 24, (9, 19, 29, 39), swiglu=True), (1536, 512, 128, 64, 32), _LARGE_NECK, refiner=RefinerConfig())
 V1_LARGE = Moge1Config(VitConfig(1024, 24, 16, (20, 21, 22, 23)))
 

@@ -37,7 +37,7 @@ BAE_SPECS = (
         licence_url="https://github.com/baegwangbin/surface_normal_uncertainty",
         commercial="unclear",
         axes=Axes.SCANNET,
-        default_size=480,  # the authors' test.py sees 640 x 480
+        default_size=480,  # the authors' test.py runs at 640 x 480
     ),
 )
 
@@ -214,7 +214,7 @@ def _zipdepth(name: str, config: ZipDepthConfig, sha256: str, size: int) -> Mode
     )
 
 
-# The authors state neither length nor sha256. These are those that independent projects read from the files at this commit.
+# The authors state neither size nor sha256. Independent projects report these for the files at this commit.
 ZIPDEPTH_SPECS = (
     _zipdepth("base", ZipDepthConfig(), "a55910bb0b99c8c5e641cb9206e810b269690ad94e8a2ef08c827c4679391a65", 27_298_978),
     _zipdepth("base-npu", ZipDepthConfig(convex=False), "627c04fda584133ead4310074884a4a037061b4c01ba86e73e492ea30fab570d", 27_295_474),

@@ -65,7 +65,7 @@ class Watch:
                     continue
                 try:
                     self._look()
-                except BaseException as error:  # raised again in the computation's thread
+                except BaseException as error:  # noqa: BLE001  raised again in the computation's thread
                     self._sent = type(error)
                     _send(self._thread, self._sent)
                     return

@@ -176,6 +176,7 @@ def _key(spec: ModelSpec, weights: Path | None, device: torch.device) -> Key:
 
 
 def processor() -> str:
+    """The name of this machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

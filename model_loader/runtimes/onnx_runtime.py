@@ -80,7 +80,7 @@ def start(job: Job, input_size: Size | None) -> Runner:
             return runner
         except (LeftError, StoreError):
             raise
-        except Exception as error:  # a provider may raise anything; the next is tried
+        except Exception as error:  # noqa: BLE001  a provider may raise anything; the next is tried
             tell(f"ONNX Runtime lists {PROVIDERS[name]}, which does not work here: {in_one_line(error)}")
     raise UnusableError(f"ONNX Runtime {onnxruntime.__version__} has no provider that works here (listed: {', '.join(listed)})")
 

@@ -31,7 +31,7 @@ def library() -> ModuleType:
     if "openvino" not in sys.modules:
         missing = object()
         before = sys.modules.get(_TELEMETRY, missing)
-        sys.modules[_TELEMETRY] = None  # Python's marker for a module that cannot be imported
+        sys.modules[_TELEMETRY] = None  # pyright: ignore[reportArgumentType]  Python's marker for a module that cannot be imported
         try:
             import openvino  # noqa: F401
         finally:
@@ -62,7 +62,7 @@ def start(job: Job, input_size: Size | None) -> Runner:
             return runner
         except (LeftError, StoreError):
             raise
-        except Exception as error:  # a driver may raise anything; the next device is tried
+        except Exception as error:  # noqa: BLE001  a driver may raise anything; the next device is tried
             tell(f"OpenVINO lists {name}, which does not work here: {in_one_line(error)}")
     raise UnusableError(f"OpenVINO {library().__version__} has no device that works here (listed: {', '.join(core.available_devices)})")
 
@@ -106,7 +106,7 @@ def _compiled(core: Any, job: Job, graph: Path, device: str, input_size: Size | 
     folder = kept(key, build, job.step, job.bytes_of_weights)
     try:
         return _imported(core, folder, device, settings)
-    except Exception as error:  # an updated driver may raise anything
+    except Exception as error:  # noqa: BLE001  an updated driver may raise anything
         logger.warning("%s does not load (%s); it is built anew", folder, in_one_line(error))
         drop(folder)
     return _imported(core, kept(key, build, job.step, job.bytes_of_weights), device, settings)

@@ -63,7 +63,7 @@ class Background:
                     break
             else:
                 self._put(None, None)
-        except BaseException as error:  # raised again in the waiting thread
+        except BaseException as error:  # noqa: BLE001  raised again in the waiting thread
             self._put(None, error)
         finally:
             self._items.close()  # pyright: ignore[reportAttributeAccessIssue]  the iterators are generators
