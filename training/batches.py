@@ -1,4 +1,4 @@
-"""Crops in memory, and the batches that are drawn from them."""
+"""Crops in memory, and random batches from them."""
 
 from __future__ import annotations
 
@@ -16,38 +16,37 @@ from torch import Tensor
 from .data import CROP_LONG, CROP_SHORT, FEATURES, SHARP_SHORT, TEACHER_LONG, TEACHER_SHORT, Photo, random_crop, read_npz, read_photos
 from .spoil import CLEAN, spoil
 
-RENDER_SHARE, PLAIN_RENDER_SHARE, VIDEO_SHARE = 0.25, 0.15, 0.4  # of a batch; of a plain one; of the pairs
-OFTENER, VIDEOS_OFTENER = 5, 40  # a render is seen at most, compared to a photograph
-PAIRED = 0.25  # pairs, as a share of the images
-MOST_SHIFT = 0.03  # of the window, from one view of a pair to the other
+RENDER_SHARE, PLAIN_RENDER_SHARE, VIDEO_SHARE = 0.25, 0.15, 0.4  # of a batch; of a plain batch; of the pairs
+OFTENER, VIDEOS_OFTENER = 5, 40  # maximum frequency of a render and a video, relative to a photograph
+PAIRED = 0.25  # pairs as a share of the images
+MOST_SHIFT = 0.03  # of the window, between the views of a pair
 SMALLEST_WINDOW = 0.5  # of the crop; most are near 1
-MOST_STRETCH = 0.12  # of the aspect, as a logarithm
+MOST_STRETCH = 0.12  # of the aspect's logarithm
 MOST_TILT = 7.0  # degrees
 UNKNOWN_SKY = 2
-ENSEMBLE_SHARE = 0.5  # of the label of a photograph; the rest is the teacher's
-PASSED, PLAIN_PASSED = 0.5, 0.25  # share of the pairs of photographs before which something moves
-PLAIN_CLEAN = 0.85  # share of the images to which nothing happens
-NEAREST_SHARES = 0.5, 0.9  # of another photograph's pixels, from far to near: those beyond are what moves
-FARTHEST_PLACE, FARTHEST_STEP = 0.7, 0.15  # of half the image's side: from its own place, and from the first view to the second
+ENSEMBLE_SHARE = 0.5  # weight of the ensemble in a photograph's label; the rest is the teacher's
+PASSED, PLAIN_PASSED = 0.5, 0.25  # share of the photograph pairs with a moving foreground
+PLAIN_CLEAN = 0.85  # share of unchanged images
+NEAREST_SHARES = 0.5, 0.9  # quantiles of another photograph's disparity: the pixels beyond are the moving foreground
+FARTHEST_PLACE, FARTHEST_STEP = 0.7, 0.15  # in halves of the image's side: from its own place, and from the first view to the second
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What a step learns from.
+    """A training batch.
 
     Attributes:
         images: (B, 3, H, W) RGB in [0, 1], channels last.
-        disparity: (B, 1, H, W), of unknown scale and shift.
+        disparity: (B, 1, H, W), unknown scale and shift.
         normals: (B, 3, H, W), OpenGL axes; zero where unknown.
         sky: (B, 1, H, W), the share of sky; -1 where unknown.
-        inside: (B, 1, H, W) bool, what is learned from: not frames, captions and what passes by.
-        features16: (B, 64, H / 16, W / 16), the teacher's; all zero of an image of which they are unknown.
+        inside: (B, 1, H, W) bool: pixels to learn from; excludes frames, captions and pasted foreground.
+        features16: (B, 64, H / 16, W / 16), the teacher's; all zero if unknown.
         features32: (B, 64, H / 32, W / 32), likewise.
-        clean: (B, 3, H, W), the images before anything passed by or spoiled them.
-        photographs: Indices of the windows of photographs.
-        scaled: (B,) bool, whose disparity has the scale and shift that are to be learned.
-        pairs: The first images have a second view each, further on by this number: another window, another noise or the next frame
-            of a video.
+        clean: (B, 3, H, W), the images before pasting and degradation.
+        photographs: Indices of the images that come from photographs.
+        scaled: (B,) bool: whether scale and shift of the disparity are to be learned.
+        pairs: Offset from each of the first images to its second view: another window, other noise or a video's next frame.
     """
 
     images: Tensor
@@ -65,11 +64,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Stack:
-    """Crops of one kind and one orientation, as videos of F frames (F = 1: stills).
+    """Crops of one kind and orientation, as videos of F frames (F = 1: stills).
 
-    rgb (N, F, H, W, 3) uint8, as large as the maps or larger; disparity (N, F, h, w) float16, normals (N, F, h, w, 3) int8 or None, sky
-    (N, F, h, w) uint8 (0 no, 1 yes, 2 unknown). The teacher's features, of a grid over the whole crop: (N, F, C, rows, columns) float16,
-    all zero where unknown, or None.
+    rgb (N, F, H, W, 3) uint8, at least as large as the maps; disparity (N, F, h, w) float16; normals (N, F, h, w, 3) int8 or None; sky
+    (N, F, h, w) uint8 (0 no, 1 yes, 2 unknown). The teacher's features on a grid over the whole crop: (N, F, C, rows, columns) float16, all
+    zero if unknown, or None.
     """
 
     rgb: Tensor
@@ -80,14 +79,14 @@ class Stack:
     features32: Tensor | None = None
 
     def halved(self) -> Stack:
-        """The same at half the size: several times quicker to draw small images from."""
+        """A copy at half the size: several times faster for drawing small images."""
         rgb = torch.cat([halve(part).round().byte() for part in self.rgb.split(64)])
         disparity = torch.cat([halve(part[..., None])[..., 0].half() for part in self.disparity.split(64)])
         normals = None if self.normals is None else torch.cat([halve(part).round().to(torch.int8) for part in self.normals.split(64)])
         return Stack(rgb, disparity, normals, self.sky[:, :, ::2, ::2].contiguous(), self.features16, self.features32)
 
     def to(self, device: torch.device) -> Stack:
-        """The same on another device."""
+        """A copy on another device."""
         return Stack(**{name: None if values is None else values.to(device) for name, values in vars(self).items()})
 
 
@@ -101,14 +100,14 @@ Kind = tuple[Stack | None, Stack | None]
 
 @dataclass(frozen=True)
 class Crops:
-    """All crops of one process, by their kind, each landscape and portrait."""
+    """All crops of one process by kind, landscape and portrait."""
 
     photographs: Kind
     renders: Kind
     videos: Kind
 
     def counts(self) -> tuple[int, int, int]:
-        """How many crops of photographs there are, how many renders, how many videos."""
+        """Number of crops of photographs, renders and videos."""
         first, second, third = (sum(len(stack.rgb) for stack in kind if stack) for kind in self.kinds)
         return first, second, third
 
@@ -118,15 +117,15 @@ class Crops:
         return self.photographs, self.renders, self.videos
 
     def show_sky(self) -> bool:
-        """Whether any of them shows the sky, as far as it was told."""
+        """Whether any known sky label contains sky."""
         return any(bool((stack.sky == 1).any()) for kind in self.kinds for stack in kind if stack)
 
     def halved(self) -> Crops:
-        """The same at half the size."""
+        """A copy at half the size."""
         return Crops(*((landscape and landscape.halved(), portrait and portrait.halved()) for landscape, portrait in self.kinds))
 
     def to(self, device: torch.device) -> Crops:
-        """The same on another device."""
+        """A copy on another device."""
         return Crops(*((landscape and landscape.to(device), portrait and portrait.to(device)) for landscape, portrait in self.kinds))
 
     def whole(self, short: int, long: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -141,7 +140,7 @@ class Crops:
 
 
 def resize(values: Tensor, size: tuple[int, int]) -> Tensor:
-    """Area average where it shrinks, bilinear else."""
+    """Area average for shrinking, else bilinear."""
     if size[0] <= values.shape[-2] and size[1] <= values.shape[-1]:
         return F.interpolate(values, size=size, mode="area")
     return F.interpolate(values, size=size, mode="bilinear", align_corners=False)
@@ -157,21 +156,21 @@ def load_crops(
     sharp: bool = False,
     drawn: bool = False,
 ) -> Crops:
-    """The labelled crops of a split, every `parts`-th of them.
+    """Loads every `parts`-th labelled crop of a split.
 
     Args:
         data: The folder of all data.
         split: Of the list of photographs.
-        part: Which of them, from 0.
-        parts: Of how many.
-        photographs_only: No renders, no videos.
-        first_only: Of each photograph the largest crop alone.
-        sharp: The crops' images are cut again, larger than their labels, where the photograph is; mixed ones are enlarged. Labels are
-            the teacher's alone, and have no normals.
-        drawn: What is drawn for the sky alone, too, as renders.
+        part: Index of the first, from 0.
+        parts: Step.
+        photographs_only: Without renders and videos.
+        first_only: Only the largest crop of each photograph.
+        sharp: Cut the crops' images again at a higher resolution than their labels, where the photograph allows; mixed ones are enlarged.
+            Labels are then the teacher's alone, without normals.
+        drawn: Also use images drawn for the sky alone, as renders.
 
     Raises:
-        FileNotFoundError: There are none; or there are labels, and none of their photographs, from which sharp crops are cut.
+        FileNotFoundError: There are none; or there are labels, but none of the photographs that sharp crops are cut from.
     """
     photos = {photo.id: photo for photo in read_photos(split=split)}
     labelled = [path for path in sorted((data / "labels").glob("*.npz")) if path.stem.split("_")[0] in photos]
@@ -218,7 +217,7 @@ def _stacks(paths: list[Path], data: Path, sharper: Mapping[str, Photo]) -> Kind
 
 
 def _sharp(image: np.ndarray, name: str, photos: Mapping[str, Photo], data: Path) -> np.ndarray:
-    """The crop of this name cut again, larger; a mixed one, which nobody keeps larger, is enlarged."""
+    """The named crop, cut again at a higher resolution; mixed crops have no larger original and are enlarged."""
     photo, _, index = name.partition("_")
     if index.isdecimal():
         return random_crop(photos[photo].read(data), photo, int(index), SHARP_SHORT)
@@ -227,7 +226,7 @@ def _sharp(image: np.ndarray, name: str, photos: Mapping[str, Photo], data: Path
 
 
 def _features(path: Path, portrait: bool) -> dict[str, np.ndarray]:
-    """The teacher's features of a crop; all zero where it has none."""
+    """The teacher's features of a crop; all zero if missing."""
     height, width = (TEACHER_LONG, TEACHER_SHORT) if portrait else (TEACHER_SHORT, TEACHER_LONG)
     shapes = {name: (channels, height // cell, width // cell) for name, (cell, channels) in FEATURES.items()}
     if not path.exists():
@@ -239,7 +238,7 @@ def _features(path: Path, portrait: bool) -> dict[str, np.ndarray]:
 
 
 def _mixed_labels(disparity: np.ndarray, path: Path) -> dict[str, np.ndarray]:
-    """Disparity between the teacher's (H, W) and the ensemble's, and the latter's normals; the teacher's and zeros if it was not asked."""
+    """A blend of the teacher's and the ensemble's disparity (H, W), and the ensemble's normals; without an ensemble, zeros."""
     if not path.exists():
         return {"normals": np.zeros((*disparity.shape, 3), np.int8)}
     found = read_npz(path)
@@ -254,7 +253,7 @@ def _mixed_labels(disparity: np.ndarray, path: Path) -> dict[str, np.ndarray]:
 def _stack(crops: list[dict[str, np.ndarray]]) -> Stack | None:
     if not crops:
         return None
-    # each kind of map is let go of once it is copied, or all would be held twice
+    # frees each kind of map once it is copied, to avoid holding all twice
     maps = {name: torch.from_numpy(np.stack([crop.pop(name) for crop in crops])) for name in list(crops[0])}
     if maps["disparity"].ndim == 3:
         maps = {name: values[:, None] for name, values in maps.items()}
@@ -262,15 +261,15 @@ def _stack(crops: list[dict[str, np.ndarray]]) -> Stack | None:
 
 
 def sample_batch(crops: Crops, size: int, short: int, long: int, random: torch.Generator, plain: bool = False) -> Batch:
-    """A batch of windows of random crops, all of one orientation, changed as images are on their way.
+    """A batch of random windows of random crops, all of one orientation, degraded like images from the web.
 
     Args:
-        crops: Where to draw from; what is drawn is on their device.
+        crops: The crops; the batch is made on their device.
         size: Number of images.
         short: Short side of the images.
         long: Long side.
-        random: Decides everything; on the CPU.
-        plain: Most images as they were taken, and fewer renders.
+        random: The only source of randomness; on the CPU.
+        plain: Leave most images unchanged, and use fewer renders.
     """
     counts = [sum(len(kind[i].rgb) for kind in crops.kinds if kind[i]) for i in (0, 1)]  # pyright: ignore[reportOptionalMemberAccess]
     portrait = int(float(torch.rand((), generator=random)) * sum(counts) >= counts[0])
@@ -303,18 +302,18 @@ def sample_batch(crops: Crops, size: int, short: int, long: int, random: torch.G
 def _pass_by(
     images: Tensor, photographs: Stack | None, count: int, pairs: int, size: tuple[int, int], random: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Sets something near of a photograph before both views of the first pairs, a step further in the second.
+    """Pastes a photograph's foreground into both views of the first pairs, displaced in the second.
 
     Args:
         images: (B, 3, H, W).
-        photographs: Where it is taken from.
-        count: Of how many pairs.
-        pairs: As of `Batch`.
+        photographs: The source of the foreground.
+        count: Number of pairs.
+        pairs: As in `Batch`.
         size: H, W.
-        random: Decides everything.
+        random: The only source of randomness.
 
     Returns:
-        Images, and where nothing is before them: (B, 1, H, W) bool. What is behind it stays as near as it was.
+        Images, and where they are not covered: (B, 1, H, W) bool. The labels behind stay.
     """
     clear = torch.ones_like(images[:, :1], dtype=torch.bool)
     if photographs is None or not count:
@@ -339,12 +338,12 @@ def _pass_by(
 
 
 def _drawn(mean: float, random: torch.Generator) -> int:
-    """A whole number next to `mean`, which is its mean: the share of a few images would else be rounded away."""
+    """A random integer next to `mean` with that expectation: rounding would suppress small shares of a few images."""
     return int(mean + float(torch.rand((), generator=random)))
 
 
 def _share(stack: Stack | None, photographs: Stack | None, most: float, oftener: int) -> float:
-    """What share of a batch a kind is, so that none of it is seen more than `oftener` times as often as a photograph."""
+    """The share of a batch for a kind, limited so that its crops are used at most `oftener` times as often as photographs."""
     if stack is None:
         return 0.0
     return most if photographs is None else min(most, oftener * len(stack.rgb) / len(photographs.rgb))
@@ -354,7 +353,7 @@ Maps = tuple[Tensor, ...]
 
 
 def _pairs(stack: Stack, count: int, size: tuple[int, int], random: torch.Generator) -> tuple[Maps, Maps]:
-    """Two windows each of random crops, one a little beside the other, of videos in the next frame; a third are the same window."""
+    """Two windows each of random crops, slightly displaced; for videos, of successive frames. A third are identical windows."""
     index, frame, window, turn = _places(stack, count, size, random)
     if stack.rgb.shape[1] > 1:
         return _windows(stack, index, frame, window, turn, size), _windows(stack, index, frame + 1, window, turn, size)
@@ -365,10 +364,11 @@ def _pairs(stack: Stack, count: int, size: tuple[int, int], random: torch.Genera
 
 
 def _places(stack: Stack, count: int, size: tuple[int, int], random: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Windows of random crops, each with its own place, zoom, aspect, tilt and mirroring.
+    """Random windows of random crops, each with its own position, zoom, aspect, tilt and mirroring.
 
     Returns:
-        Indices of crops and frames, affine windows (count, 2, 3), and of each window cosine and sine of its tilt and -1 or 1: (3, count).
+        Indices of crops and frames, affine windows (count, 2, 3), and each window's tilt cosine, tilt sine and mirroring, -1 or 1: (3,
+        count).
     """
     height, width = stack.rgb.shape[2:4]
     draw = torch.rand(6, count, generator=random)
@@ -386,7 +386,7 @@ def _places(stack: Stack, count: int, size: tuple[int, int], random: torch.Gener
 
 
 def _windows(stack: Stack, index: Tensor, frame: Tensor, window: Tensor, turn: Tensor, size: tuple[int, int]) -> Maps:
-    """Colours, disparity, normals, sky and the teacher's features of the places."""
+    """Colours, disparity, normals, sky and the teacher's features in the windows."""
     index, frame, window, turn = (values.to(stack.rgb.device) for values in (index, frame, window, turn))
     rgb = _sample(stack.rgb[index, frame].movedim(-1, 1).float() / 255, window, size)
     disparity = _sample(stack.disparity[index, frame][:, None].float(), window, size)
@@ -402,7 +402,7 @@ def _windows(stack: Stack, index: Tensor, frame: Tensor, window: Tensor, turn: T
 
 
 def _seen(stack: Stack, name: str, index: Tensor, frame: Tensor, window: Tensor, size: tuple[int, int]) -> Tensor:
-    """The teacher's features of the places, zero where there are none."""
+    """The teacher's features in the windows, zero if missing."""
     cell, channels = FEATURES[name]
     values: Tensor | None = getattr(stack, name)
     rows, columns = (side // cell for side in size)
@@ -412,6 +412,6 @@ def _seen(stack: Stack, name: str, index: Tensor, frame: Tensor, window: Tensor,
 
 
 def _sample(maps: Tensor, window: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, C, h, w) through affine windows (B, 2, 3) in [-1, 1]; a tilted corner outside repeats the border."""
+    """Samples (B, C, h, w) through affine windows (B, 2, 3) in [-1, 1]; replicates the border outside."""
     grid = F.affine_grid(window, [len(maps), 1, *size], align_corners=False)
     return F.grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False)

@@ -31,11 +31,11 @@ from tqdm import tqdm
 LIST = Path(__file__).parent / "photos.tsv"
 SHORT_SIDE = 320
 CROP_SHORT, CROP_LONG = 240, 320
-SHARP_SHORT = 288  # the short side of crops where no label of that size is needed
-TEACHER_SHORT, TEACHER_LONG = 256, 352  # crops as the teacher sees them at its largest
-FEATURES = {"features16": (16, 64), "features32": (32, 64)}  # of the teacher, see `features`: cells of how many pixels, channels
+SHARP_SHORT = 288  # short side of crops without a label of their size
+TEACHER_SHORT, TEACHER_LONG = 256, 352  # the teacher's largest crops
+FEATURES = {"features16": (16, 64), "features32": (32, 64)}  # the teacher's, see `features`: (pixels per cell, channels)
 
-# the command that downloads a package, and nothing else, into the current folder
+# downloads only the package itself into the current folder
 COMMANDS = {
     "npm": ("npm", "pack", "--ignore-scripts", "{package}@{version}"),
     "debian": ("apt-get", "download", "{package}={version}"),
@@ -69,7 +69,7 @@ class Photo:
     file: str
 
     def path(self, data: Path) -> Path:
-        """Where the prepared image is."""
+        """The path of the prepared image."""
         return data / "photos" / f"{self.id}.jpg"
 
     def read(self, data: Path) -> np.ndarray:
@@ -81,21 +81,21 @@ class Photo:
 
 
 def read_photos(data: Path | None = None, split: str | None = None) -> list[Photo]:
-    """The list, in its order; with `data`, only the photographs that are there; with `split`, only those of it."""
+    """The list, in its order; with `data`, only the photographs that exist there; with `split`, only those of it."""
     with LIST.open(newline="") as file:
         photos = [Photo(**row) for row in csv.DictReader(file, delimiter="\t")]
     return [photo for photo in photos if (data is None or photo.path(data).exists()) and split in (None, photo.split)]
 
 
 def seeded(*key: object) -> np.random.Generator:
-    """A generator that depends on nothing but the key."""
+    """A random generator determined by the key alone."""
     return np.random.default_rng(list(hashlib.sha256(repr(key).encode()).digest()))
 
 
 def random_crop(image: np.ndarray, photo_id: str, index: int, short: int = CROP_SHORT) -> np.ndarray:
-    """Crop number `index` of a photograph: 240x320 or 320x240 (height x width) as the photograph lies, or with another short side.
+    """Crop number `index` of a photograph: 240x320 or 320x240 (height x width), by its orientation, or with another short side.
 
-    Number 0 is the largest in the middle; the others have 60-100 % of its size and an aspect up to 15 % wider or narrower.
+    Number 0 is the largest central crop; the others have 60-100 % of its size and an aspect up to 15 % wider or narrower.
     """
     random = seeded(photo_id, index)
     height, width = image.shape[:2]
@@ -112,7 +112,7 @@ def random_crop(image: np.ndarray, photo_id: str, index: int, short: int = CROP_
 
 
 def save_npz(path: Path, **arrays: Any) -> None:
-    """Writes an uncompressed .npz whole or not at all."""
+    """Writes an uncompressed .npz atomically."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("wb") as file:
         np.savez(file, **arrays)
@@ -133,11 +133,11 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 
 
 def fetch(registry: str, package: str, version: str, folder: Path) -> Path:
-    """Downloads a package with the registry's own tool, whole or not at all; what is there is not fetched again.
+    """Downloads a package with the registry's own tool, atomically; an existing one is not downloaded again.
 
     Raises:
-        OSError: The tool is not installed, or could not fetch the package.
-        ValueError: No such registry.
+        OSError: The tool is missing, or could not download the package.
+        ValueError: Unknown registry.
     """
     if registry not in COMMANDS:
         raise ValueError(f"unknown registry {registry!r} of {package}; known: {', '.join(COMMANDS)}")
@@ -172,7 +172,7 @@ def package_files(package: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def prepare(content: bytes) -> np.ndarray:
-    """An image file as (H, W, 3) uint8 BGR with its short side at most 320.
+    """Decodes an image file to (H, W, 3) uint8 BGR, with its short side reduced to at most 320.
 
     Raises:
         ValueError: Not an image.
@@ -187,11 +187,11 @@ def prepare(content: bytes) -> np.ndarray:
 
 
 def prepare_package(photos: list[Photo], data: Path) -> None:
-    """Fetches one package and writes its listed photographs.
+    """Downloads a package and writes its listed photographs.
 
     Raises:
         OSError: As `fetch`.
-        ValueError: The package lacks a listed file, or holds another one under its name.
+        ValueError: The package lacks a listed file, or its file differs.
     """
     wanted = {photo.file: photo for photo in photos if not photo.path(data).exists()}
     if not wanted:

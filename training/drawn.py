@@ -18,9 +18,9 @@ from tqdm import tqdm
 from .data import CROP_LONG, CROP_SHORT, Photo, read_photos, save_npz
 from .skies import NO, UNKNOWN, YES
 
-RIM = 2  # pixels at the sky's border that say nothing
-WALLS = 0.55  # share of the images that show a wall
-# From the zenith to the horizon.
+RIM = 2  # unlabelled pixels at the sky's border
+WALLS = 0.55  # share of images that show a wall
+# from the zenith to the horizon
 SKIES = (
     ((60, 110, 200), (185, 210, 235)),
     ((110, 150, 210), (220, 230, 238)),
@@ -36,11 +36,11 @@ SKIES = (
 
 
 class Artist:
-    """Draws one image by a seed.
+    """Draws an image.
 
     Args:
-        seed: Decides everything.
-        photographs: Whose patterns are used, as (H, W, 3) uint8 images.
+        seed: The only source of randomness.
+        photographs: Sources of textures, (H, W, 3) uint8 images.
     """
 
     def __init__(self, seed: int, photographs: list[np.ndarray]) -> None:
@@ -51,7 +51,7 @@ class Artist:
         self.rows, self.columns = rows / self.size[0], columns / self.size[1]
 
     def draw(self) -> tuple[np.ndarray, np.ndarray]:
-        """The image and what in it is sky."""
+        """The image and its sky."""
         wall = self.random.random() < WALLS
         image, sky = self.wall() if wall else self.land()
         image = image + self.random.normal(0, self.random.choice((0.5, 2, 4)), image.shape)
@@ -60,7 +60,7 @@ class Artist:
         return image.clip(0, 255).round().astype(np.uint8), sky
 
     def wall(self) -> tuple[np.ndarray, np.ndarray]:
-        """Things on a floor before a wall of one colour under some light; no sky anywhere."""
+        """Objects on a floor before a wall of one colour under some light, without sky."""
         random = self.random
         light = random.uniform(90, 250)
         grey = random.random() < 0.55
@@ -80,7 +80,7 @@ class Artist:
         return image, np.full(self.size, NO, np.uint8)
 
     def land(self) -> tuple[np.ndarray, np.ndarray]:
-        """Land with a rough, wooded, built up or flat horizon below a sky."""
+        """Land with a rough, wooded, built-up or flat horizon below a sky."""
         random = self.random
         top, horizon = (np.array(colour) * random.uniform(0.85, 1.1, 3) for colour in SKIES[random.integers(len(SKIES))])
         line = np.full(self.size[1], random.uniform(0.25, 0.85))
@@ -108,7 +108,7 @@ class Artist:
             sky = sky + clouds * (np.array(random.choice((250, 225, 130)) * random.uniform(0.9, 1, 3)) - sky) * random.uniform(0.3, 0.9)
         ground = self._surface() * self._light()[..., None] * random.uniform(0.3, 1)
         alpha = cv2.GaussianBlur(near, (0, 0), 0.6)[..., None]
-        if random.random() < 0.3:  # haze before what is far
+        if random.random() < 0.3:  # haze in the distance
             ground = ground + (horizon - ground) * (random.uniform(0.2, 0.8) * (1 - self.rows) ** 2)[..., None]
         image = sky + alpha * (ground - sky)
         square = np.ones((2 * RIM + 1,) * 2, np.uint8)
@@ -124,7 +124,7 @@ class Artist:
         return image, label
 
     def _light(self) -> np.ndarray:
-        """How much light falls where: from a side, from a lamp, darker corners."""
+        """Illumination: from a side, from a lamp, darker corners."""
         random = self.random
         turn, strength = random.uniform(0, 6.3), random.uniform(0, 0.35)
         along = np.cos(turn) * (self.columns - 0.5) + np.sin(turn) * (self.rows - 0.5)
@@ -134,7 +134,7 @@ class Artist:
         return (1 + strength * along + spot - dark) / (1 + 0.5 * spot.mean())
 
     def _cloudy(self, fine: float) -> np.ndarray:
-        """Noise of several sizes, -1 to 1."""
+        """Multi-scale noise, -1 to 1."""
         total, weight = np.zeros(self.size, np.float32), 0.0
         for octave in range(4):
             cells = max(2, int(fine * 2**octave))
@@ -144,7 +144,7 @@ class Artist:
         return total / weight
 
     def _surface(self) -> np.ndarray:
-        """(H, W, 3) of some ground: a colour, a rough one, or a part of a photograph."""
+        """(H, W, 3): a ground of plain or rough colour, or from a photograph."""
         random = self.random
         colour = random.uniform(20, 230) * random.uniform(0.5, 1, 3)
         kind = random.choice(("plain", "rough", "photograph"))
@@ -156,7 +156,7 @@ class Artist:
         return colour + rough * self._cloudy(random.uniform(5, 60))[..., None]
 
     def _thing(self, image: np.ndarray, edge: float) -> np.ndarray:
-        """A ball, a block or another outline that stands on the ground, lit or flat, with or without a shadow."""
+        """Draws a ball, a block or another shape on the ground, shaded or flat, with or without a shadow."""
         random = self.random
         size = random.uniform(0.06, 0.3)
         x, y = random.uniform(0.05, 0.95), random.uniform(edge - 0.6 * size, min(1.0, edge + 0.4))
@@ -184,7 +184,7 @@ class Artist:
         return image + inside[..., None] * (surface - image)
 
     def _tower(self, image: np.ndarray, line: np.ndarray) -> np.ndarray:
-        """A mast, a chimney or a spire before the sky, dark or lit."""
+        """Draws a mast, a chimney or a spire before the sky, dark or lit."""
         random = self.random
         x, half, top = random.uniform(0.03, 0.97), random.choice((0.004, 0.012, 0.03)) * random.uniform(0.6, 1.4), random.uniform(0.03, 0.5)
         foot = float(line[int(x * (len(line) - 1))]) + random.uniform(0, 0.2)
@@ -196,7 +196,7 @@ class Artist:
         return image + inside[..., None] * (colour * lit[..., None] - image)
 
     def _tree(self, near: np.ndarray, line: np.ndarray) -> np.ndarray:
-        """A crown of leaves on the horizon."""
+        """Draws a crown of leaves on the horizon."""
         random = self.random
         x, size = random.uniform(0, 1), random.uniform(0.04, 0.2)
         y = float(line[int(x * (len(line) - 1))]) - 0.6 * size
@@ -209,13 +209,13 @@ class Artist:
 
 
 def some_photographs(data: Path, most: int = 400) -> list[np.ndarray]:
-    """Some of those of the train split that are there."""
+    """Some of the train split's downloaded photographs."""
     there: list[Photo] = [photo for photo in read_photos(split="train") if photo.path(data).exists()]
     return [photo.read(data) for photo in there[:most]]
 
 
 def save(path: Path, image: np.ndarray, sky: np.ndarray) -> None:
-    """Writes an image as a render of unknown depth and normals."""
+    """Writes an image as a render with unknown depth and normals."""
     save_npz(path, rgb=image, disparity=(sky != YES).astype(np.float16), normals=np.zeros((*sky.shape, 3), np.int8), sky=sky)
 
 

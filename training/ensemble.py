@@ -28,20 +28,20 @@ from .evaluate import load_tiny
 from .parts import part
 from .teacher import normalise
 
-LARGEST = 127  # of a normal's coordinate, as the renders keep them
+LARGEST = 127  # of a normal's coordinate, as in the renders
 BATCH = 16
 
 
 @torch.inference_mode()
 def mean_answers(networks: list[TinyAnnotator], images: Tensor) -> tuple[Tensor, Tensor]:
-    """What several networks say of images, on average.
+    """The mean predictions of several networks.
 
     Args:
         networks: At least one.
         images: (B, 3, H, W) RGB in [0, 1].
 
     Returns:
-        Disparity (B, H, W), median 0 and mean absolute deviation 1; normals (B, H, W, 3) in OpenGL axes, of unit length.
+        Disparity (B, H, W), median 0 and mean absolute deviation 1; unit normals (B, H, W, 3) in OpenGL axes.
     """
     disparities, normals = [], []
     for network in networks:
@@ -60,7 +60,7 @@ def mean_answers(networks: list[TinyAnnotator], images: Tensor) -> tuple[Tensor,
 
 
 def _enlarged(maps: Tensor, seen: Tensor, images: Tensor) -> Tensor:
-    """To the size of the images; the first version's, which have half the size of what it saw, with the edges that those show."""
+    """Enlarges maps to image size; those of the first version, at half its input size, with edges aligned to the input's."""
     height, width = images.shape[2:]
     if maps.shape[2] < seen.shape[2]:
         return guided_upsample(maps, images.mean(1, keepdim=True), GUIDE_RADIUS, GUIDE_EPSILON)
@@ -68,7 +68,7 @@ def _enlarged(maps: Tensor, seen: Tensor, images: Tensor) -> Tensor:
 
 
 def batched(paths: list[Path]) -> Iterator[tuple[list[Path], Tensor]]:
-    """Some files at a time whose images lie alike, and their images (B, 3, H, W) in [0, 1]."""
+    """Batches of files whose images share an orientation, and their images (B, 3, H, W) in [0, 1]."""
     waiting: dict[tuple[int, ...], list[tuple[Path, np.ndarray]]] = defaultdict(list)
     for path in paths:
         image = read_npz(path)["rgb"]

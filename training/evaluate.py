@@ -40,12 +40,12 @@ logger = logging.getLogger(__name__)
 
 
 def load_tiny(path: Path, size: int | None = None, mirrored: bool | None = None) -> TinyAnnotator:
-    """The network of an exported file or of a run's best.pt.
+    """The network in an exported file or a run's best.pt.
 
     Args:
         path: The file.
-        size: Short side of what it sees; None = the shipped one's.
-        mirrored: Whether it sees mirror images too; None = as in use: if it is of the second version.
+        size: Short side of its input; None = the shipped model's.
+        mirrored: Whether to average with mirror images; None = as in use: for the second version.
     """
     spec = MODELS[BUNDLED_MODEL]
     spec = replace(spec, default_size=size or spec.default_size)
@@ -64,12 +64,12 @@ def run_tiny(tiny: TinyAnnotator, image: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def disparity_of(tiny: TinyAnnotator, image: np.ndarray) -> np.ndarray:
-    """The disparity alone, sky as far as anything gets."""
+    """The disparity only, with the sky as far as anything gets."""
     return run_tiny(tiny, image)[0]
 
 
 def ramp(image: np.ndarray) -> np.ndarray:
-    """Bottom is near."""
+    """A baseline: the bottom is near."""
     return np.repeat(np.linspace(0, 1, image.shape[0], dtype=np.float32)[:, None], image.shape[1], 1)
 
 
@@ -86,7 +86,7 @@ def midas_size(image: np.ndarray, short: int = 256) -> tuple[int, int]:
 
 
 def motorcycle(estimators: dict[str, Estimator]) -> dict[str, str]:
-    """delta1 / AbsRel on scikit-image's stereo photograph, whose disparity was measured."""
+    """delta1 / AbsRel on scikit-image's stereo photograph with measured disparity."""
     left, disparity, valid = motorcycle_photograph()
     scores = {name: aligned_depth_scores(run(left), disparity, valid) for name, run in estimators.items()}
     return {name: f"{delta:.3f} / {relative:.3f}" for name, (delta, relative) in scores.items()}
@@ -116,7 +116,7 @@ def scenes_with_truth(folder: Path) -> list[dict[str, np.ndarray]]:
 
 
 def ranks(estimators: dict[str, Estimator], scenes: list[dict[str, np.ndarray]]) -> dict[str, str]:
-    """Mean Spearman correlation with true disparity, sky left out."""
+    """Mean Spearman correlation with true disparity, without sky."""
     result = {}
     for name, run in estimators.items():
         values = [spearman(run(scene["rgb"])[scene["mask"]], 1 / scene["depth"][scene["mask"]]) for scene in scenes]
@@ -125,7 +125,7 @@ def ranks(estimators: dict[str, Estimator], scenes: list[dict[str, np.ndarray]])
 
 
 def normal_errors(sources: dict[str, Callable[[np.ndarray], np.ndarray]], scenes: list[dict[str, np.ndarray]]) -> dict[str, str]:
-    """Mean angular error in degrees, sky left out."""
+    """Mean angular error in degrees, without sky."""
     result = {}
     for name, run in sources.items():
         values = [angular_error(run(scene["rgb"]), scene["normal"] / 32767)[scene["mask"]].mean() for scene in scenes]
@@ -134,7 +134,7 @@ def normal_errors(sources: dict[str, Callable[[np.ndarray], np.ndarray]], scenes
 
 
 def border_errors(estimators: dict[str, Estimator], scenes: list[dict[str, np.ndarray]]) -> dict[str, str]:
-    """Mean angular error in degrees of the normals of the disparity, at the border and inside, sky left out."""
+    """Mean angular error in degrees of normals from disparity, at the border and inside, without sky."""
     result = {}
     for name, run in estimators.items():
         values = []
@@ -147,12 +147,12 @@ def border_errors(estimators: dict[str, Estimator], scenes: list[dict[str, np.nd
 
 
 def geometric_normals(disparity: np.ndarray) -> np.ndarray:
-    """(H, W, 3) of the pack's own geometry, camera and shift guessed."""
+    """(H, W, 3) by the pack's own geometry, with assumed camera and shift."""
     return disparity_to_normals(torch.from_numpy(np.ascontiguousarray(disparity))[None, None])[0].movedim(0, -1).numpy()
 
 
 def times(tinies: dict[str, TinyAnnotator], teacher: Teacher, image: np.ndarray) -> str:
-    """Milliseconds from an image to maps of its size on one thread, and of a forward of partial MiDaS at 256, taken in turns."""
+    """Milliseconds from an image to maps of its size on one thread, and of partial MiDaS's forward at 256, measured alternately."""
     pixels = torch.rand(1, 3, *midas_size(image))
     works: dict[str, Callable[[], object]] = {name: partial(estimate_of, tiny, image) for name, tiny in tinies.items()}
     works["MiDaS"] = lambda: teacher.midas(pixels)
@@ -168,7 +168,7 @@ def times(tinies: dict[str, TinyAnnotator], teacher: Teacher, image: np.ndarray)
 
 
 def mean_deviations(tiny: TinyAnnotator, teacher: Teacher, data: Path) -> str:
-    """Mean absolute deviation of disparity, the median of a dozen kept-out photographs: the scale that tiny's is brought to is MiDaS's."""
+    """Mean absolute deviation of disparity, median over a dozen kept-out photographs, to match tiny's scale to MiDaS's."""
     images = [photo.read(data) for photo in read_photos(data, "test")[:12]]
     ours = [run_tiny(tiny, np.ascontiguousarray(image))[0] for image in images]
     theirs = [teacher.midas_disparity(image, midas_size(image, 512)).numpy() for image in images]
@@ -177,7 +177,7 @@ def mean_deviations(tiny: TinyAnnotator, teacher: Teacher, data: Path) -> str:
 
 
 def save_images(folder: Path, tiny: TinyAnnotator, scenes: list[dict[str, np.ndarray]], data: Path) -> None:
-    """Writes image, disparity, head's normals and geometric normals side by side."""
+    """Writes image, disparity, predicted normals and geometric normals side by side."""
     folder.mkdir(parents=True, exist_ok=True)
     images = {f"scene{i}": scene["rgb"] for i, scene in enumerate(scenes)}
     images |= {photo.id: photo.read(data) for photo in read_photos(data, "test")}

@@ -33,18 +33,18 @@ logger = logging.getLogger(__name__)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The weights of a run's best.pt, of its checkpoint.pt (the averaged ones) or of an exported file, without counters.
+    """The weights in a run's best.pt, its checkpoint.pt (the averaged ones) or an exported file, without counters.
 
-    Those from before the layer `scene` get one that changes nothing.
+    Adds a neutral layer `scene` to files that predate it.
 
     Raises:
-        ValueError: Another file.
+        ValueError: Another kind of file.
     """
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
     except OSError:
         raise
-    except Exception as error:  # of whatever kind: a file of another sort makes pickle raise nearly anything
+    except Exception as error:  # for foreign files, pickle raises nearly anything
         raise ValueError(f"{path} cannot be read as weights: expected a run's best.pt or an exported file") from error
     if isinstance(state, dict):
         state = state.get("average", state)
@@ -56,11 +56,12 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def between(first: Mapping[str, Tensor], last: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
-    """The weights `share` of the way from the first to the last; those that only the last has, as they are.
+    """Interpolates from the first to the last weights; those that only the last has are copied.
 
-    What was learned since then costs less of what the first knew.
+    This forgets less of what the first network knew.
 
     Raises:
+        ValueError: `share` is outside [0, 1], or the first weights are of another network.
         ValueError: A share beyond 0 to 1, or the first are not weights of such a network.
 
     Source:
@@ -79,8 +80,8 @@ def export(source: Path, target: Path, begin: Path | None = None, share: float =
     """Writes fp16 weights.
 
     Raises:
-        ValueError: As `between`; the weights tell no sky to which `sky` or `scene` could be added; a value does not fit fp16, or the
-            file would be larger than 8 MB.
+        ValueError: As for `between`; the weights predict no sky that `sky` or `scene` could be added to; a value does not fit fp16;
+            or the file would exceed 8 MB.
     """
     found = read_state(source)
     if begin is not None:

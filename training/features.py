@@ -21,7 +21,7 @@ from .data import FEATURES, read_npz, save_npz
 from .parts import part
 from .teacher import MIDAS_FILE, SIZES, load_midas, midas_pixels
 
-SEEN = 200  # crops that the axes are found by
+SEEN = 200  # number of crops for the principal axes
 
 
 class Encoder:
@@ -43,7 +43,7 @@ class Encoder:
 
 
 def main_axes(samples: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (C,) and main axes (C, count) of samples (N, C), scaled so that the mean square along all of them is 1."""
+    """Mean (C,) and principal axes (C, count) of samples (N, C), scaled to a mean square of 1 over all of them."""
     mean = samples.mean(0)
     values, vectors = np.linalg.eigh(np.cov(samples - mean, rowvar=False))
     chosen = np.argsort(values)[::-1][:count]
@@ -51,7 +51,7 @@ def main_axes(samples: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def find_axes(encoder: Encoder, paths: list[Path]) -> dict[str, np.ndarray]:
-    """Mean and main axes of each layer, by some of the crops."""
+    """Mean and principal axes of each layer, from some of the crops."""
     seen: dict[str, list[np.ndarray]] = {name: [] for name in FEATURES}
     for path in tqdm(paths[:: max(1, len(paths) // SEEN)], desc="axes"):
         for name, values in zip(FEATURES, encoder(read_npz(path)["rgb"]), strict=True):

@@ -1,4 +1,4 @@
-"""People-like shapes, vehicles, plants, thin and clear things for the scenes; needs bpy."""
+"""Shapes of people, vehicles, plants, thin and transparent objects for the scenes; needs bpy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SKINS = ((0.6, 0.35, 0.25), (0.35, 0.18, 0.1), (0.1, 0.045, 0.025), (0.75, 0.5, 
 
 
 def plain(colour: tuple[float, ...], roughness: float = 0.6, metallic: float = 0.0, clear: float = 0.0) -> Any:
-    """A material of one linear colour; `clear` 1 is glass."""
+    """A material of a single linear colour; `clear` 1 is glass."""
     material = bpy.data.materials.new("plain")
     material.use_nodes = True
     inputs = material.node_tree.nodes["Principled BSDF"].inputs
@@ -28,17 +28,17 @@ def plain(colour: tuple[float, ...], roughness: float = 0.6, metallic: float = 0
 
 
 def glass(random: Random) -> Any:
-    """Clear, slightly tinted glass."""
+    """Transparent, slightly tinted glass."""
     return plain(tuple(random.uniform(0.75, 1) for _ in range(3)), random.choice((0.0, 0.0, 0.15)), clear=1.0)
 
 
 def mirror() -> Any:
-    """A surface that shows everything but itself."""
+    """A mirror material."""
     return plain((0.9, 0.9, 0.9), 0.02, 1.0)
 
 
 def shade(random: Random, colours: tuple[tuple[float, ...], ...]) -> tuple[float, ...]:
-    """One of the colours, a little lighter or darker."""
+    """One of the colours, slightly lighter or darker."""
     light = random.uniform(0.6, 1.5)
     return tuple(min(1.0, channel * light) for channel in random.choice(colours))
 
@@ -63,7 +63,7 @@ def ball(builder: Builder, centre: Any, size: Any, material: Any, frame: Any = N
 
 
 def person(builder: Builder, x: float, y: float, floor: float, tall: float = 1.7, turn: float | None = None) -> None:
-    """Somebody standing, walking or with arms held out, roughly."""
+    """A rough person: standing, walking or with arms held out."""
     random = builder.random
     frame = Matrix.Translation((x, y, floor)) @ Matrix.Rotation(random.uniform(0, 6.3) if turn is None else turn, 4, "Z")
     frame = frame @ Matrix.Scale(tall / 1.7, 4)
@@ -125,7 +125,7 @@ def car(builder: Builder, x: float, y: float, turn: float) -> None:
 
 
 def leaves(builder: Builder, place: Any, size: float, count: int, blades: bool, material: Any = None) -> None:
-    """Many small leaves around a point, or blades that rise from it, as one mesh."""
+    """Many small leaves around a point, or blades rising from it, as one mesh."""
     random = builder.random
 
     def make(shape: Any) -> None:
@@ -179,7 +179,7 @@ def fence(builder: Builder, start: Any, end: Any, tall: float) -> None:
 
 
 def wire(builder: Builder, start: Any, end: Any, sag: float, radius: float) -> None:
-    """A cable that hangs between two points."""
+    """A cable hanging between two points."""
     start, end, material = Vector(start), Vector(end), plain((0.02, 0.02, 0.02))
     points = [start.lerp(end, t) - Vector((0, 0, 4 * sag * t * (1 - t))) for t in (i / 8 for i in range(9))]
     for i in range(8):
@@ -198,7 +198,7 @@ def street_lamp(builder: Builder, x: float, y: float, tall: float) -> None:
 
 
 def goblet(builder: Builder, x: float, y: float, floor: float, size: float, material: Any) -> None:
-    """A drinking glass, bottle, ball or pane of a clear or mirroring material."""
+    """A drinking glass, bottle, ball or pane of a transparent or mirroring material."""
     random = builder.random
     kind = random.choice(("tumbler", "ball", "pane", "bottle"))
     if kind == "ball":

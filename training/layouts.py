@@ -1,4 +1,4 @@
-"""Where things stand in the scenes, how they are lit and from where they are seen; needs bpy."""
+"""Layouts, lighting and viewpoints of the scenes; needs bpy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mathutils import Matrix, Vector, noise
 from .figures import car, fence, glass, goblet, leaves, mirror, person, plain, plant, rod, street_lamp, wire
 from .shapes import Builder, lamp, rock
 
-View = tuple[Vector, Vector]  # where the camera is and what it looks at
+View = tuple[Vector, Vector]  # the camera's position and target
 
 
 def build_corridor(builder: Builder) -> Callable[[], View]:
@@ -57,7 +57,7 @@ def build_corridor(builder: Builder) -> Callable[[], View]:
 
 
 def build_stairs(builder: Builder) -> Callable[[], View]:
-    """Steps between walls or open, with rails, seen from below, from above or from aside."""
+    """Steps between walls or open, with rails, seen from below, above or the side."""
     random = builder.random
     wide, rise, tread, count = random.uniform(1, 6), random.uniform(0.14, 0.2), random.uniform(0.25, 0.42), random.randint(6, 22)
     material = builder.materials.make()
@@ -178,7 +178,7 @@ def build_aerial(builder: Builder) -> Callable[[], View]:
 
 
 def build_people(builder: Builder) -> Callable[[], View]:
-    """Somebody near the camera, as in portraits and groups, before a plain backdrop, a wall, a garden or a room."""
+    """People near the camera, as in portraits and groups, before a plain backdrop, a wall, a garden or a room."""
     random = builder.random
     behind = random.uniform(0.5, 5)
     place = random.choice(("cove", "wall", "garden", "open"))
@@ -215,7 +215,7 @@ def build_people(builder: Builder) -> Callable[[], View]:
 
 
 def cove(builder: Builder, behind: float, colour: tuple[float, ...]) -> None:
-    """A floor that goes over into a wall without an edge, of one colour."""
+    """A floor that curves into a wall without an edge, in one colour."""
     radius = min(0.6, behind * 0.5)
     outline = [(-8.0, 0.0), (behind - radius, 0.0)]
     outline += [(behind - radius + radius * math.sin(a), radius - radius * math.cos(a)) for a in (0.3, 0.6, 0.9, 1.2, 1.5708)]
@@ -253,7 +253,7 @@ def build_studio(builder: Builder) -> Callable[[], View]:
 
 
 def build_glass(builder: Builder) -> Callable[[], View]:
-    """Clear and mirroring things on a table, before a window or a mirror."""
+    """Transparent and mirroring objects on a table, before a window or a mirror."""
     random = builder.random
     builder.box((0, 0, -0.05), (random.uniform(1.5, 5), 1.6, 0.1), mirror() if random.random() < 0.1 else None)
     builder.box((0, random.uniform(1.5, 3), 0.5), (12, 0.1, 7))
@@ -278,7 +278,7 @@ def build_glass(builder: Builder) -> Callable[[], View]:
 
 
 def build_garden(builder: Builder) -> Callable[[], View]:
-    """Bushes, grass, pots, fences and wires, near and against the sky."""
+    """Bushes, grass, pots, fences and wires, nearby and against the sky."""
     random = builder.random
     builder.ground(300, material=builder.materials.make(0.3))
     for _ in range(random.randint(4, 16)):
@@ -306,7 +306,7 @@ def build_garden(builder: Builder) -> Callable[[], View]:
 
 
 def build_surface(builder: Builder) -> Callable[[], View]:
-    """One wall or pavement that fills the image, straight on or aslant, flat or with a little relief."""
+    """A wall or pavement that fills the image, frontal or oblique, flat or with slight relief."""
     random = builder.random
     rough, wide = random.choice((0, 0, 0.02, 0.08)), random.uniform(0.2, 1)
 
@@ -332,7 +332,7 @@ def build_surface(builder: Builder) -> Callable[[], View]:
 
 
 def build_room(builder: Builder) -> Callable[[], View]:
-    """A furnished room, seen from within."""
+    """A furnished room, seen from inside."""
     random = builder.random
     width, depth, height = random.uniform(3, 7), random.uniform(3, 8), random.uniform(2.3, 3.4)
     walls = builder.materials.make()
@@ -388,7 +388,7 @@ def furnish(builder: Builder, width: float, depth: float, height: float) -> None
 
 
 def build_table_top(builder: Builder) -> Callable[[], View]:
-    """Things on a surface, near, with or without a wall behind."""
+    """Objects on a nearby surface, with or without a wall behind."""
     random = builder.random
     builder.box((0, 0, -0.05), (random.uniform(1.2, 6), random.uniform(1, 3), 0.1))
     if random.random() < 0.6:
@@ -408,7 +408,7 @@ def build_table_top(builder: Builder) -> Callable[[], View]:
 
 
 def build_solids(builder: Builder) -> Callable[[], View]:
-    """Large solids on open ground up to the horizon."""
+    """Large solids on open ground that extends to the horizon."""
     random = builder.random
     builder.ground(random.choice((20, 300)))
     if random.random() < 0.3:
@@ -424,7 +424,7 @@ def build_solids(builder: Builder) -> Callable[[], View]:
 
 
 def build_street(builder: Builder) -> Callable[[], View]:
-    """Houses on both sides, things and trees between."""
+    """Houses on both sides, objects and trees between."""
     random = builder.random
     half = random.uniform(3, 9)
     builder.ground(500)

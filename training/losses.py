@@ -1,4 +1,4 @@
-"""What the network is trained to do, and the networks that are asked about the windows learned from (`--teach` of `train`)."""
+"""Losses, and teacher networks that label the training windows (`--teach` of `train`)."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from .batches import Batch
 from .evaluate import load_tiny
 from .export import read_state
 
-SKY = 4  # its channel of the network's output; disparity is the first, then come normals
+SKY = 4  # its channel of the network's output; disparity is the first, normals follow
 NEAREST, FARTHEST = 6.0, -4.0
 GRADIENT_WEIGHT, NORMAL_WEIGHT, SKY_WEIGHT, STEADY_WEIGHT, FEATURE_WEIGHT, SCALES = 0.4, 0.8, 0.6, 2.0, 0.5, 4
 PLAIN_STEADY_WEIGHT = 0.5
 
 
 def normalised_target(disparity: Tensor, inside: Tensor | None = None, pairs: int = 0) -> Tensor:
-    """(B, 1, H, W) with median 0 and mean absolute deviation 1 an image, clipped to [-4, 6].
+    """(B, 1, H, W) with median 0 and mean absolute deviation 1 per image, clipped to [-4, 6].
 
     Args:
         disparity: (B, 1, H, W).
-        inside: Where it counts, as `Batch.inside`; None = everywhere.
-        pairs: As `Batch.pairs`; the second view of a pair is brought to the scale of the first.
+        inside: Valid pixels, as `Batch.inside`; None = all.
+        pairs: As `Batch.pairs`; the second view of a pair is normalised with the first one's statistics.
     """
     counted = disparity if inside is None else disparity.masked_fill(~inside, torch.nan)
     middle = counted.flatten(1).nanmedian(1).values[:, None, None, None]
@@ -43,12 +43,12 @@ def normalised_target(disparity: Tensor, inside: Tensor | None = None, pairs: in
 
 
 def mean_inside(values: Tensor, inside: Tensor) -> Tensor:
-    """Mean of the values that count."""
+    """Mean of the valid values."""
     return (values * inside).sum() / inside.expand_as(values).sum().clamp(min=1)
 
 
 def correlation(first: Tensor, second: Tensor, inside: Tensor | None = None) -> Tensor:
-    """(B,) Pearson correlation of maps (B, 1, H, W) where they count."""
+    """(B,) Pearson correlation of maps (B, 1, H, W) over valid pixels."""
     weight = torch.ones_like(first).flatten(1) if inside is None else inside.to(first).flatten(1)
     count = weight.sum(1, keepdim=True).clamp(min=1)
     first, second = ((x := values.flatten(1)) - (x * weight).sum(1, keepdim=True) / count for values in (first, second))
@@ -57,13 +57,13 @@ def correlation(first: Tensor, second: Tensor, inside: Tensor | None = None) -> 
 
 
 def cosine_similarity(first: Tensor, second: Tensor) -> Tensor:
-    """(B, 1, H, W) of vectors (B, C, H, W). Written out: torch's own is ten times as slow over so few channels on a CPU."""
+    """(B, 1, H, W) of vectors (B, C, H, W). Written out: torch's own is ten times slower over so few channels on a CPU."""
     lengths = first.square().sum(1, keepdim=True) * second.square().sum(1, keepdim=True)
     return (first * second).sum(1, keepdim=True) * lengths.clamp(min=1e-12).rsqrt()
 
 
 def gradient_loss(prediction: Tensor, target: Tensor, inside: Tensor | None = None) -> Tensor:
-    """Mean absolute difference of the slopes at four scales, each half as fine as the one before."""
+    """Mean absolute difference of the gradients at four scales, each half as fine as the one before."""
     difference = prediction - target
     counts = torch.ones_like(difference) if inside is None else inside.to(difference)
     total = difference.new_zeros(())
@@ -77,14 +77,14 @@ def gradient_loss(prediction: Tensor, target: Tensor, inside: Tensor | None = No
 
 
 def steady_loss(prediction: Tensor, target: Tensor, inside: Tensor, pairs: int) -> Tensor:
-    """How much two views of one place differ otherwise than they should: by noise, a little shift or the time of a frame."""
+    """Consistency of two views of one place: difference of predicted and true change, under noise, displacement or between frames."""
     changes = (values[pairs : 2 * pairs] - values[:pairs] for values in (prediction, target))
     both = inside[pairs : 2 * pairs] & inside[:pairs]
     return mean_inside((next(changes) - next(changes)).abs(), both)
 
 
 def feature_loss(seen: Mapping[str, Tensor], batch: Batch) -> Tensor:
-    """What of the teacher's features is not said, 0 to about 1, where they are known and no frame is: the mean of its layers."""
+    """Mean squared error of the teacher's features, 0 to about 1, where they are known and `inside`: the mean over layers."""
     parts = []
     for name, values in seen.items():
         truth: Tensor = getattr(batch, name)
@@ -97,11 +97,10 @@ def feature_loss(seen: Mapping[str, Tensor], batch: Batch) -> Tensor:
 def training_loss(
     output: Tensor, batch: Batch, seen: Mapping[str, Tensor] | None = None, steady_weight: float = STEADY_WEIGHT
 ) -> tuple[Tensor, dict[str, float]]:
-    """The loss of the network's output (B, 5, H, W), of what it says of the teacher's features, and its parts.
+    """The loss of the network's output (B, 5, H, W) and of its predictions of the teacher's features, and its parts.
 
-    Disparity is compared to the normalised target itself: with a fitted scale a network that starts from nothing learns to give
-    zeros. Normals are compared by their angle where they are known, by a render's truth, an ensemble or teachers, the sky left out; the sky
-    where it is known.
+    Disparity is compared to the normalised target directly: with a fitted scale, an untrained network would learn to predict zeros. Normals
+    are compared by angle where known, from a render's ground truth, an ensemble or teachers, except in the sky; the sky where it is known.
     """
     target = normalised_target(batch.disparity, batch.inside, batch.pairs)
     target = torch.where(batch.scaled[:, None, None, None], batch.disparity.clamp(FARTHEST, NEAREST), target)
@@ -139,7 +138,7 @@ def file_and_size(value: str) -> tuple[Path, int]:
 
 
 def load_teachers(files: Iterable[tuple[Path, int]], device: torch.device) -> list[TinyAnnotator]:
-    """Networks that answer by images and their mirror images, of any version."""
+    """Networks of any version, averaged over images and mirror images."""
     teachers = [load_tiny(path, size, mirrored=True) for path, size in files]
     for teacher in teachers:
         teacher.network.to(device)
@@ -148,12 +147,12 @@ def load_teachers(files: Iterable[tuple[Path, int]], device: torch.device) -> li
 
 @torch.no_grad()
 def taught(batch: Batch, teachers: list[TinyAnnotator], label_share: float = 0.0) -> Batch:
-    """The batch with what the teachers say, on average, of its photographs before anything happened to them.
+    """Labels a batch's clean photographs with the teachers' mean predictions.
 
     Args:
-        batch: As it was drawn.
-        teachers: Whose answers are averaged; none = the batch stays as it is.
-        label_share: Of the photographs' disparity, 0 to 1: what was kept; the rest is the answer.
+        batch: As drawn.
+        teachers: Their predictions are averaged; none = the batch is unchanged.
+        label_share: Weight of the stored labels in the photographs' disparity, 0 to 1; the rest is the teachers'.
     """
     if not teachers or not len(batch.photographs):
         return batch
@@ -163,12 +162,12 @@ def taught(batch: Batch, teachers: list[TinyAnnotator], label_share: float = 0.0
         with torch.autocast(asked.device.type, torch.bfloat16):
             maps = resize_map(teacher.network(seen)[:, :SKY].float(), *asked.shape[2:])
         disparities.append(maps[:, :1])
-        if teacher.network.fine is not None:  # the first version's normals are far behind
+        if teacher.network.fine is not None:  # the first version's normals are much worse
             directions.append(unit_normals(maps[:, 1:]))
     no_sky = batch.sky[batch.photographs] <= 0
     normals = unit_normals(torch.stack(directions).sum(0)) * no_sky if directions else torch.zeros_like(asked)
     disparity = torch.stack(disparities).mean(0)
-    if label_share:  # of the whole window, as the answers are, whatever is set before it
+    if label_share:  # of the whole window, like the predictions, whatever is pasted into it
         kept = normalised_target(batch.disparity, pairs=batch.pairs)[batch.photographs]
         disparity = disparity.lerp(kept, label_share)
     return replace(

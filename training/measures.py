@@ -1,4 +1,4 @@
-"""What tiny is judged by, in numbers: also frames around images, the sky, steadiness; see `evaluate`."""
+"""Metrics for tiny, including frames around images, the sky and temporal stability; see `evaluate`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from .skies import looked_at
 
 
 def estimate_of(tiny: TinyAnnotator, image: np.ndarray) -> Estimate:
-    """What the network says of an image (H, W, 3) uint8, at its size."""
+    """The network's estimate of an image (H, W, 3) uint8, at its size."""
     with torch.inference_mode():
         return tiny.estimate(images_to_rgb(check_images(image))).resized(*image.shape[:2])
 
 
 def aligned_depth_scores(prediction: np.ndarray, true_disparity: np.ndarray, valid: np.ndarray) -> tuple[float, float]:
-    """(delta1, AbsRel) of depth after scale and shift are fitted in disparity, by least squares."""
+    """(delta1, AbsRel) of depth after a least-squares fit of scale and shift in disparity."""
     x, y = prediction[valid].astype(np.float64), true_disparity[valid].astype(np.float64)
     scale, shift = np.linalg.lstsq(np.stack((x, np.ones_like(x)), 1), y, rcond=None)[0]
     depth, truth = 1 / np.maximum(scale * x + shift, 0.1 * y.min()), 1 / y
@@ -34,7 +34,7 @@ def aligned_depth_scores(prediction: np.ndarray, true_disparity: np.ndarray, val
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float:
-    """Correlation of the ranks."""
+    """Rank correlation."""
     ranks = np.stack([np.argsort(np.argsort(x.ravel(), kind="stable"), kind="stable") for x in (first, second)])
     return float(np.asarray(np.corrcoef(ranks))[0, 1])
 
@@ -58,21 +58,21 @@ Estimator = Callable[[np.ndarray], np.ndarray]
 
 FRAME = 12  # pixels
 GRAIN = 2.0  # standard deviation of a camera's noise, of 255
-SHARES = 0.01  # of a photograph that counts as having sky
-BORDER = 1 / 32  # of the shorter side: how far the convolutions' padding shows most
-LINES_AT = 112  # pixels of the shorter side at which lines are looked for: half the size of the network's input
-STILL = 0.5  # levels of 255 that the truth of a pixel changes at most, from frame to frame, for the pixel to count as still
+SHARES = 0.01  # minimum share of a photograph with sky
+BORDER = 1 / 32  # of the shorter side: where convolution padding shows most
+LINES_AT = 112  # shorter side, in pixels, at which lines are measured: half the network's input
+STILL = 0.5  # maximum change of a pixel's true level of 255 between frames for it to count as still
 
 
 def framed(image: np.ndarray) -> np.ndarray:
-    """The image in a white frame, its size kept: the border is painted over."""
+    """The image with its border painted over by a white frame."""
     framed = np.full_like(image, 255)
     framed[FRAME:-FRAME, FRAME:-FRAME] = image[FRAME:-FRAME, FRAME:-FRAME]
     return framed
 
 
 def frame_losses(estimators: dict[str, Estimator]) -> dict[str, str]:
-    """What a white frame takes off delta1 of the stereo photograph, both measured inside the frame."""
+    """The loss of delta1 on the stereo photograph by a white frame, measured inside the frame."""
     image, disparity, valid = motorcycle_photograph()
     inside = np.zeros_like(valid)
     inside[FRAME:-FRAME, FRAME:-FRAME] = valid[FRAME:-FRAME, FRAME:-FRAME]
@@ -92,7 +92,7 @@ def at_border(height: int, width: int) -> np.ndarray:
 
 
 def border_lines(estimators: dict[str, Estimator], data: Path) -> dict[str, str]:
-    """Mean second difference across the border on the kept-out photographs: within `BORDER` of it, by that just inside."""
+    """Mean second difference across the border on kept-out photographs: within `BORDER`, relative to just inside."""
     photographs = [np.ascontiguousarray(photo.read(data)) for photo in read_photos(data, "test")]
     result = {}
     for name, run in estimators.items():
@@ -103,7 +103,7 @@ def border_lines(estimators: dict[str, Estimator], data: Path) -> dict[str, str]
 
 
 def _bends(disparity: np.ndarray) -> np.ndarray:
-    """Mean second difference at each distance from the border, from outside to inside, in units of the mean absolute deviation."""
+    """Mean second difference at each distance from the border, outermost first, in units of the mean absolute deviation."""
     scale = LINES_AT / min(disparity.shape)
     small = cv2.resize(disparity, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     ends = [turned[: round(4 * BORDER * LINES_AT) + 2] for turned in (small, small[::-1], small.T, small.T[::-1])]
@@ -111,18 +111,18 @@ def _bends(disparity: np.ndarray) -> np.ndarray:
 
 
 def sky_of(tiny: TinyAnnotator, image: np.ndarray) -> np.ndarray:
-    """(H, W) bool; all False of a network that does not tell it."""
+    """(H, W) bool; all False for networks that do not predict the sky."""
     mask = estimate_of(tiny, image).mask
     return np.zeros(image.shape[:2], bool) if mask is None else ~mask[0, 0].numpy()
 
 
 def shows_sky(tiny: TinyAnnotator, image: np.ndarray) -> bool:
-    """Whether enough of it is told to be sky for the image to count as having some."""
+    """Whether enough sky is predicted for the image to count as having some."""
     return bool(sky_of(tiny, image).mean() > SHARES)
 
 
 def sky_scores(tinies: dict[str, TinyAnnotator], data: Path) -> dict[str, str]:
-    """Intersection over union on all kept-out renders with sky, false sky on those without, and how many kept-out photographs have sky."""
+    """IoU on kept-out renders with sky, false sky on those without, and the number of kept-out photographs with predicted sky."""
     result = {}
     photographs = [np.ascontiguousarray(photo.read(data)) for photo in read_photos(data, "test")]
     for name, tiny in tinies.items():
@@ -141,7 +141,7 @@ def sky_scores(tinies: dict[str, TinyAnnotator], data: Path) -> dict[str, str]:
 
 
 def false_skies(tinies: dict[str, TinyAnnotator], data: Path) -> dict[str, str]:
-    """Of the photographs in which somebody saw no sky, which are learned from, in how many some is found."""
+    """The number of training photographs known to be without sky in which some is predicted."""
     seen = looked_at()
     photographs = [photo for photo in read_photos(data) if seen.get(photo.id) == "no"]
     found = dict.fromkeys(tinies, 0)
@@ -153,9 +153,9 @@ def false_skies(tinies: dict[str, TinyAnnotator], data: Path) -> dict[str, str]:
 
 
 def flicker(estimators: dict[str, Callable[[np.ndarray], Estimate]], data: Path) -> dict[str, dict[str, str]]:
-    """Of each clip a column: by how many of 255 levels a pixel changes from frame to frame whose truth does not.
+    """By clip and estimator: the change between frames, of 255 levels, of pixels whose ground truth does not change.
 
-    Two numbers: image by image, and as `depth-normal video` holds the frames still.
+    Two numbers: image by image, and stabilised as by `depth-normal video`.
     """
     return {path.stem: {name: _flicker(run, path) for name, run in estimators.items()} for path in sorted((data / "clips").glob("*.npz"))}
 
@@ -174,7 +174,7 @@ def _flicker(run: Callable[[np.ndarray], Estimate], path: Path) -> str:
 
 
 def _change(found: np.ndarray, truth: np.ndarray) -> float:
-    """One range for the clip, as `per_clip` gives; the truth is brought to the network's scale and shift by one fit for the whole clip."""
+    """Change with one range for the clip, as `per_clip`; one fit per clip gives the truth the network's scale and shift."""
     levels = (found - found.min()).astype(np.float64) * (255 / (found.max() - found.min()))
     scale, shift = np.polyfit(truth.ravel(), levels.ravel(), 1)
     changes, due = np.diff(levels, axis=0), np.diff(scale * truth + shift, axis=0)

@@ -1,4 +1,4 @@
-"""How work is shared by several processes."""
+"""Splits work between processes."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ Item = TypeVar("Item")
 
 
 class Part(NamedTuple):
-    """One process's share: of a list, every `count`-th from `index` on."""
+    """One process's share of a list: every `count`-th item from `index` on."""
 
     index: int
     count: int
 
     def of(self, items: Sequence[Item]) -> Sequence[Item]:
-        """This share of them."""
+        """This share of the items."""
         return items[self.index :: self.count]
 
 
 def part(text: str) -> Part:
-    """What `--part` says, such as "0/2"; a type for argparse."""
+    """Parses `--part`, such as "0/2"; a type for argparse."""
     index, _, count = text.partition("/")
     if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
         raise argparse.ArgumentTypeError(f"{text!r} is no part; expected i/n with i from 0 to n - 1, such as 0/2 and 1/2 for two processes")

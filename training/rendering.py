@@ -1,4 +1,4 @@
-"""Renders one scene of our own with exact depth and normals, as stills and as videos; needs bpy."""
+"""Renders the procedural scenes with exact depth and normals, as stills and as videos; needs bpy."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ SHORT, LONG = 240, 320
 CAMERAS = 3
 SAMPLES = 4
 SKY_DEPTH = 1e9
-NEAR_SHARE = 0.35  # of the views that have something near, cut by the border
-VIDEO_SHARE, VIDEO_FRAMES = 0.5, 3  # of the scenes that have a video, and how long it is
-FIRST_KEPT, KEPT_SCENES = 1_000_000, 30  # numbers of the scenes that nothing is learned from
+NEAR_SHARE = 0.35  # share of views with a near object cut by the border
+VIDEO_SHARE, VIDEO_FRAMES = 0.5, 3  # share of scenes with a video, and its length
+FIRST_KEPT, KEPT_SCENES = 1_000_000, 30  # numbers of the kept-out scenes
 CLIPS = (("still camera", build_room), ("pan", build_street), ("walk", build_garden))
 CLIP_FRAMES = 12
 
 
 def configure(folder: Path) -> None:
-    """Cycles on one thread, and a file for each of depth and normals."""
+    """Sets up Cycles on one thread, with a file each for depth and normals."""
     scene = bpy.context.scene
     scene.render.engine = "CYCLES"
     cycles = scene.cycles
@@ -37,7 +37,7 @@ def configure(folder: Path) -> None:
     cycles.use_denoising, cycles.denoiser = True, "OPENIMAGEDENOISE"
     cycles.max_bounces, cycles.diffuse_bounces, cycles.glossy_bounces, cycles.transmission_bounces = 6, 2, 2, 5
     scene.render.threads_mode, scene.render.threads = "FIXED", 1
-    scene.render.use_persistent_data = True  # a scene's later views take half the time
+    scene.render.use_persistent_data = True  # later views of a scene take half the time
     scene.render.image_settings.file_format, scene.render.image_settings.color_mode = "PNG", "RGB"
     scene.render.filepath = str(folder / "rgb.png")
     layer = scene.view_layers[0]
@@ -57,7 +57,7 @@ def configure(folder: Path) -> None:
 
 
 def read(path: Path) -> np.ndarray:
-    """(H, W, 4) float32 of an image file, first row on top, values as in the file."""
+    """(H, W, 4) float32 of an image file, top row first, values as stored."""
     image = bpy.data.images.load(str(path))
     image.colorspace_settings.name = "Non-Color"
     pixels = np.empty(4 * image.size[0] * image.size[1], np.float32)
@@ -69,7 +69,7 @@ def read(path: Path) -> np.ndarray:
 
 
 def aim(camera: Any, view: View, random: Random) -> None:
-    """Points the camera, with a little roll, and gives it a lens and an orientation of the image."""
+    """Points the camera with a slight roll, and sets its lens and the image's orientation."""
     eye, target = view
     roll = Matrix.Rotation(random.gauss(0, 0.03), 4, "Z")
     camera.matrix_world = Matrix.Translation(eye) @ (target - eye).to_track_quat("-Z", "Y").to_matrix().to_4x4() @ roll
@@ -80,7 +80,7 @@ def aim(camera: Any, view: View, random: Random) -> None:
 
 
 def near_things(builder: Builder, camera: Any, view: View) -> list[Any]:
-    """Puts something close to the camera where the image ends, and says what."""
+    """Puts objects close to the camera at the image's border, and returns them."""
     random, objects = builder.random, bpy.context.scene.collection.objects
     before = set(objects)
     for _ in range(random.choice((1, 1, 2))):
@@ -97,7 +97,7 @@ def near_things(builder: Builder, camera: Any, view: View) -> list[Any]:
 
 
 def render(folder: Path, camera: Any) -> dict[str, Any] | None:
-    """Colours, disparity (0 in the sky) and normals of the view; None where most shows nothing, or one thing right before the camera."""
+    """Colours, disparity (0 in the sky) and normals of the view; None if it is mostly empty, or blocked by one object."""
     bpy.context.view_layer.update()
     bpy.ops.render.render(write_still=True)
     frame = f"{bpy.context.scene.frame_current:04d}"
@@ -119,7 +119,7 @@ def render(folder: Path, camera: Any) -> dict[str, Any] | None:
 
 
 def save(target: Path, views: list[dict[str, Any]]) -> None:
-    """Writes one view, or several of one video, with the disparity in one unit: its 98th percentile."""
+    """Writes one view, or a video's, with disparity in one unit: its 98th percentile."""
     maps = {name: np.stack([view[name] for view in views]) for name in views[0]}
     maps["disparity"] = (maps["disparity"] / np.percentile(maps["disparity"], 98)).clip(0, 8).astype(np.float16)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
@@ -129,14 +129,14 @@ def save(target: Path, views: list[dict[str, Any]]) -> None:
 
 
 def move(camera: Any, reach: float, random: Random) -> Matrix:
-    """What the camera does from one frame of a video to the next: a short way, a small turn, or nothing."""
+    """The camera's motion per frame: a short way, a small turn, or none."""
     way, turn = random.choice(((0.0, 0.0), (0.01, 0.002), (0.03, 0.006), (0.005, 0.015)))
     step = Matrix.Translation([random.gauss(0, way) * reach for _ in range(3)])
     return step @ Matrix.Rotation(random.gauss(0, turn), 4, "Y") @ Matrix.Rotation(random.gauss(0, turn / 2), 4, "X")
 
 
 def render_frames(folder: Path, camera: Any, frames: int, step: Matrix, mover: Any, stride: Vector) -> list[dict[str, Any]] | None:
-    """The views of a camera that makes the same step each time, while one thing moves; None where a view shows nothing."""
+    """The views of a camera that repeats one step while one object moves; None if a view shows nothing."""
     views: list[dict[str, Any]] = []
     for _ in range(frames):
         view = render(folder, camera)
@@ -166,7 +166,7 @@ def begin(build: Any, random: Random, photographs: list[Path], folder: Path) -> 
 
 
 def make_scene(number: int, data: Path, photographs: list[Path]) -> None:
-    """Builds scene `number` and writes its views, and sometimes a video; from `FIRST_KEPT` on only views, to a folder of their own."""
+    """Builds scene `number` and writes its views and sometimes a video; from `FIRST_KEPT` on only views, to a separate folder."""
     kept = number >= FIRST_KEPT
     renders = data / ("kept" if kept else "renders")
     done = renders / f".{number:06d}.done"
@@ -197,7 +197,7 @@ def make_scene(number: int, data: Path, photographs: list[Path]) -> None:
 
 
 def make_clips(data: Path, photographs: list[Path]) -> None:
-    """Writes the clips that flicker is measured on: a still camera with somebody walking, a pan, a walk."""
+    """Writes the clips for measuring flicker: a still camera with a walking person, a pan, a walk."""
     for number, (title, build) in enumerate(CLIPS, FIRST_KEPT - len(CLIPS)):
         target = data / "clips" / f"{title.replace(' ', '_')}.npz"
         random = Random(number)

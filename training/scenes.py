@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--kept", action="store_true", help="the scenes and clips for the evaluation instead")
     parser.add_argument("--part", type=part, default="0/1", help="i/n: only every n-th scene, for several processes")
     arguments = parser.parse_args()
-    # after the arguments, so that --help needs neither
+    # imported after parsing, so that --help needs neither
     from tqdm import tqdm
 
     from .rendering import FIRST_KEPT, KEPT_SCENES, make_clips, make_scene

@@ -1,4 +1,4 @@
-"""Materials and solids for the scenes, and their skies and lights; needs bpy."""
+"""Materials, solids, skies and lights for the scenes; needs bpy."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from mathutils import Matrix, Vector, noise
 
 
 class Materials:
-    """Random procedural materials, and some that show a photograph."""
+    """Random procedural materials, and some with photographs."""
 
     def __init__(self, random: Random, photographs: list[Path]) -> None:
         self.random, self.photographs = random, photographs
 
     def colour(self) -> tuple[float, float, float, float]:
-        """Mostly muted, sometimes loud, linear RGBA."""
+        """Linear RGBA, mostly muted, sometimes vivid."""
         random = self.random
         value, saturation = random.uniform(0.15, 0.95), random.choice((random.uniform(0, 0.3), random.uniform(0.2, 0.9)))
         hue = random.random() * 6
@@ -31,7 +31,7 @@ class Materials:
         return red**2, green**2, blue**2, 1.0
 
     def make(self, scale: float = 1.0) -> Any:
-        """A material whose pattern repeats about `scale` times a metre."""
+        """A material whose pattern repeats about `scale` times per metre."""
         random = self.random
         material = bpy.data.materials.new("material")
         material.use_nodes = True
@@ -86,7 +86,7 @@ class Builder:
         self.random, self.materials = random, materials
 
     def mesh(self, make: Callable[[Any], object], smooth: bool = False, material: Any = None) -> Any:
-        """An object from what `make` puts into a bmesh."""
+        """An object from the geometry that `make` adds to a bmesh."""
         mesh = bpy.data.meshes.new("mesh")
         shape = bmesh.new()
         make(shape)
@@ -101,13 +101,13 @@ class Builder:
         return thing
 
     def box(self, centre: Any, size: Any, material: Any = None, turn: float = 0.0) -> Any:
-        """A box by its centre and edge lengths, turned about the vertical."""
+        """A box by its centre and edge lengths, rotated about the vertical."""
         thing = self.mesh(lambda shape: bmesh.ops.create_cube(shape, size=1), material=material)
         thing.matrix_world = Matrix.Translation(Vector(centre)) @ Matrix.Rotation(turn, 4, "Z") @ Matrix.Diagonal((*size, 1))
         return thing
 
     def solid(self, x: float, y: float, floor: float, size: float, upright: bool = True) -> None:
-        """Some random solid that stands or lies on the floor."""
+        """A random solid that stands or lies on the floor."""
         random = self.random
         kind = random.choice(("box", "box", "cylinder", "cylinder", "cone", "sphere", "torus", "monkey", "vase", "rock"))
         segments = random.choice((24, 40))
@@ -140,7 +140,7 @@ class Builder:
         thing.matrix_world = Matrix.Translation((x, y, floor - lowest)) @ thing.matrix_world
 
     def table(self, x: float, y: float, width: float, depth: float, height: float) -> None:
-        """Four legs and a top, sometimes with things on it."""
+        """Four legs and a top, sometimes with objects on it."""
         random, turn = self.random, self.random.choice((0, 0, math.pi / 2, self.random.uniform(0, math.pi)))
         material = self.materials.make()
         frame = Matrix.Translation((x, y, 0)) @ Matrix.Rotation(turn, 4, "Z")
@@ -243,7 +243,7 @@ NIGHT = ((0.002, 0.004, 0.015), (0.01, 0.012, 0.03), (0.0, 0.0, 0.0), (0.03, 0.0
 
 
 def light_scene(random: Random, indoors: bool) -> bool:
-    """Sun and sky; says whether it is night."""
+    """Adds sun and sky; returns whether it is night."""
     night = random.random() < (0.15 if indoors else 0.1)
     world = bpy.data.worlds.new("world")
     bpy.context.scene.world = world
@@ -267,7 +267,7 @@ def light_scene(random: Random, indoors: bool) -> bool:
 
 
 def _sky(tree: Any, random: Random, high: list[float], low: list[float], clouds: bool, night: bool) -> Any:
-    """The output of nodes that go from the horizon's colour to the zenith's, with clouds before them."""
+    """Shader nodes that blend from the horizon's to the zenith's colour, with clouds."""
     nodes, links = tree.nodes, tree.links
     direction = nodes.new("ShaderNodeTexCoord").outputs["Generated"]
     split = nodes.new("ShaderNodeSeparateXYZ")
@@ -298,7 +298,7 @@ def _sky(tree: Any, random: Random, high: list[float], low: list[float], clouds:
 
 
 def lamp(place: Any, watts: float, random: Random) -> None:
-    """A round lamp that shines all round."""
+    """A spherical lamp."""
     light = bpy.data.lights.new("lamp", "POINT")
     light.energy, light.shadow_soft_size = watts, random.uniform(0.05, 0.5)
     light.color = (1, random.uniform(0.75, 1), random.uniform(0.6, 1))

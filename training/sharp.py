@@ -33,9 +33,9 @@ from .traced import Draw, Views, patterns, render
 TINY_FILE = Path(__file__).parents[1] / "annotators" / "tiny.safetensors"
 SHAPES = ((224, 288), (224, 320), (288, 224), (224, 384), (256, 320))
 MAPS, STEEPER = 5, 2.0
-FINER = 3  # of a network's pixel, how many rendered ones
+FINER = 3  # rendered pixels per network pixel
 TEXTURE, TEXTURES = 128, 384
-LEVELS = 511  # of the labels of photographs
+LEVELS = 511  # of the photographs' labels
 NEAR_JUMP, JUMP = 4, 1.08
 STEPS = (1, 2, 4, 8, 16)
 
@@ -55,7 +55,7 @@ def frozen_tiny(device: torch.device) -> TinyNetwork:
 
 @torch.no_grad()
 def coarse(network: TinyNetwork, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The maps of tiny (B, 5, h, w) as its annotator has them, and its features, of images of its own size."""
+    """Maps of tiny (B, 5, h, w), as in its annotator, and its features, from images of its own input size."""
     output, finest, path = network.with_features(images)
     output = output.contiguous()
     normals = F.normalize(without_border_lines(F.normalize(output[:, 1:4], dim=1), edges=0.2), dim=1)
@@ -63,7 +63,7 @@ def coarse(network: TinyNetwork, images: Tensor) -> tuple[Tensor, Tensor, Tensor
 
 
 def photographs(path: Path | None, device: torch.device) -> tuple[list[Tensor], list[Tensor]]:
-    """Images (3, H, W) and disparity (1, H, W), of a file of `sharp_photos`; uint8 and fp16."""
+    """Images (3, H, W) and disparity (1, H, W) from a file of `sharp_photos`; uint8 and fp16."""
     if path is None:
         return [], []
     images, labels = [], []
@@ -79,7 +79,7 @@ def photographs(path: Path | None, device: torch.device) -> tuple[list[Tensor], 
 
 
 def textures(draw: Draw, photos: list[Tensor], count: int) -> Tensor:
-    """(count, 3, S, S): patterns, and parts of photographs."""
+    """(count, 3, S, S): patterns and parts of photographs."""
     made = patterns(draw, count, TEXTURE)
     random = np.random.default_rng(0)
     for index in range(count * 3 // 5 if photos else 0):
@@ -92,7 +92,7 @@ def textures(draw: Draw, photos: list[Tensor], count: int) -> Tensor:
 
 
 def fitted(disparity: Tensor, inverse: Tensor, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Scale and shift (B, 1, 1, 1) that make disparity inverse depth, robustly, and how well (B, 1, 1, 1), 0 to 1."""
+    """Robustly fitted scale and shift (B, 1, 1, 1) from disparity to inverse depth, and the fit's quality (B, 1, 1, 1), 0 to 1."""
     weight = known.float()
     scale = shift = corr = torch.zeros(1)
     for _ in range(5):
@@ -112,25 +112,25 @@ def fitted(disparity: Tensor, inverse: Tensor, known: Tensor) -> tuple[Tensor, T
 
 
 def jumps(inverse: Tensor) -> Tensor:
-    """1 within `NEAR_JUMP` pixels of a jump."""
+    """1 within `NEAR_JUMP` pixels of a depth discontinuity."""
     log = inverse.clamp(min=1e-4).log()
     side, down = (log.diff(dim=axis).abs() > math.log(JUMP) for axis in (3, 2))
-    # a slope has the same difference on either side
+    # a slope has equal differences on both sides
     edge = F.pad(side.float(), (0, 1)).maximum(F.pad(down.float(), (0, 0, 0, 1)))
     return F.max_pool2d(edge, 2 * NEAR_JUMP + 1, 1, NEAR_JUMP)
 
 
 def smooth(x: Tensor, by: int) -> Tensor:
-    """Means of squares of `by` pixels, and between them as a line goes."""
+    """Block means of `by` x `by` pixels, interpolated linearly."""
     return F.interpolate(F.avg_pool2d(x, by, ceil_mode=True, count_include_pad=False), x.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def depth_losses(found: Tensor, true: Tensor, before: Tensor, weight: Tensor, near: Tensor) -> dict[str, Tensor]:
-    """Of disparity in tiny's unit."""
+    """Losses of disparity in tiny's unit."""
     error = found - true
     at_edges = weight * (1 + 3 * near)
     result = {"anchor": smooth(found - before, 48).abs().mean()}
-    # what is wrong around as well is not the head's to mend
+    # smooth errors are not the head's to correct
     local = [error - smooth(error, by) for by in (18, 48)]
     result["local"] = (at_edges * (local[0].abs() + local[1].abs())).mean() / 2
     result["near"] = (near * local[1].abs()).mean()
@@ -144,7 +144,7 @@ def depth_losses(found: Tensor, true: Tensor, before: Tensor, weight: Tensor, ne
 
 @torch.no_grad()
 def spoiled(draw: Draw, images: Tensor) -> Tensor:
-    """Images as cameras and the web make them: blurred, noisy, compressed, of other contrast."""
+    """Degrades images like cameras and the web: blur, noise, compression, contrast."""
     count = len(images)
     height, width = images.shape[-2:]
     soft = draw.number()
@@ -164,7 +164,7 @@ def spoiled(draw: Draw, images: Tensor) -> Tensor:
 
 
 def _compressed(draw: Draw, images: Tensor) -> Tensor:
-    """JPEG of brightness and colours in squares of 8 pixels, without its subsampling."""
+    """JPEG of luma and chroma in 8x8 blocks, without chroma subsampling."""
     count, _, height, width = images.shape
     k = torch.arange(8, device=images.device, dtype=torch.float32)
     basis = torch.cos((2 * k[None] + 1) * k[:, None] * math.pi / 16) * 0.5
@@ -184,7 +184,7 @@ def _compressed(draw: Draw, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def out_of_focus(draw: Draw, views: Views) -> Tensor:
-    """Some images with what is far from the sharp distance blurred."""
+    """Defocuses some images by distance from the focal plane."""
     count = len(views.images)
     focus = (
         views.inverse.flatten(1).quantile(0.8, dim=1)[:, None, None, None]
@@ -199,7 +199,7 @@ def out_of_focus(draw: Draw, views: Views) -> Tensor:
 
 
 def photo_batch(draw: Draw, photos: list[Tensor], labels: list[Tensor], count: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Random parts of photographs and of their labels."""
+    """Random parts of photographs and their labels."""
     images, disparity = [], []
     height, width = size
     for index in (int(draw.number() * len(photos)) for _ in range(count)):
@@ -219,13 +219,13 @@ def photo_batch(draw: Draw, photos: list[Tensor], labels: list[Tensor], count: i
 
 
 class TrainedHead(SharpHead):
-    """With more outputs, which teach it and are not kept: what to add to the maps of both surfaces. Its logit is half as steep."""
+    """A head with extra outputs for training only: corrections of both surfaces' maps. Its logit is half as steep."""
 
     def __init__(self) -> None:
         super().__init__(more=2 * MAPS)
 
     def forward(self, images: Tensor, maps: Tensor, finest: Tensor, path: Tensor) -> Surfaces:
-        """As `SharpHead`, of all maps."""
+        """As `SharpHead`, for all maps."""
         near, far, place = ramps(maps[:, :1])
         first, second, fine = self.outputs(images, maps, (near, far, place), finest, path).split((MAPS, MAPS, 4), 1)
         along = F.interpolate(place, scale_factor=2, mode="bilinear", align_corners=False)
@@ -235,13 +235,13 @@ class TrainedHead(SharpHead):
 
 
 def kept(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a `SharpHead` of those of a `TrainedHead`, in fp16, without the counters that only training needs."""
+    """The weights of a `SharpHead` from those of a `TrainedHead`, in fp16, without training-only counters."""
     last = {key: STEEPER * state[key][2 * MAPS :] for key in ("last.weight", "last.bias")}
     return {key: value.half().contiguous() for key, value in {**state, **last}.items() if not key.endswith("num_batches_tracked")}
 
 
 class Trainer:
-    """Everything that a step needs."""
+    """The state of the training."""
 
     def __init__(self, device: torch.device, photos: Path | None, batch: int, seed: int = 0) -> None:
         self.device, self.batch = device, batch
@@ -257,7 +257,7 @@ class Trainer:
 
     @torch.no_grad()
     def views(self, height: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Images, true disparity, normals and how many of a batch have normals known (B, 1, 1, 1); photographs come last."""
+        """Images, true disparity, normals, and whether each image's normals are known (B, 1, 1, 1); photographs come last."""
         rendered = render(self.draw, self.batch, height, width, self.textures)
         images = out_of_focus(self.draw, rendered)
         known = torch.ones(self.batch, 1, 1, 1, device=self.device)
@@ -265,8 +265,8 @@ class Trainer:
             return images, rendered.inverse, rendered.normals, known
         count = max(1, self.batch // 4)
         photo, label = photo_batch(self.draw, self.photos, self.labels, count, (height, width))
-        label = 0.25 + label  # in units of its range; never 0, which is the sky's
-        # things of rendered views before half of the photographs
+        label = 0.25 + label  # in units of its range; never 0, the sky's value
+        # pastes objects of rendered views into half of the photographs
         pasted = rendered.inverse[:count] / rendered.inverse[:count].amax((2, 3), keepdim=True).clamp(min=1e-6)
         ahead = (pasted > self.draw.uniform(0.35, 0.7, count, 1, 1, 1)) & (rendered.normals[:count, 1:2] < 0.9) & (0.25 + pasted > label)
         ahead &= self.draw.chance(0.6, count, 1, 1, 1)
@@ -306,8 +306,8 @@ class Trainer:
         return result, surfaces
 
     def train(self, share: float) -> dict[str, float]:
-        """One step; `share` of the training is over."""
-        # each batch is used twice: spoiled otherwise, and mirrored
+        """One step; `share` of the training is done."""
+        # each batch is used twice: degraded differently, and mirrored
         if self.step % 2 == 0:
             shape = SHAPES[self.step // 2 % len(SHAPES)]
             self.rendered = self.views(shape[0] * FINER, shape[1] * FINER)
@@ -334,14 +334,14 @@ class Trainer:
         return {"total": total.detach(), **{name: value.detach() for name, value in losses.items()}}  # pyright: ignore[reportReturnType]
 
     def save(self, path: Path) -> None:
-        """The averaged weights, whole or not at all."""
+        """Saves the averaged weights atomically."""
         temporary = path.with_suffix(".part")
         torch.save({key: value.cpu().contiguous() for key, value in self.average.state_dict().items()}, temporary)
         temporary.replace(path)
 
     @torch.no_grad()
     def evaluate(self, scenes: list[dict[str, np.ndarray]]) -> dict[str, float]:
-        """Of true scenes: as `benchmarks/edges.py`, in short: d1 and the F1 of jumps by 1.05 to 1.25, of tiny's maps and of the head's."""
+        """A short version of `benchmarks/edges.py`: d1 and the F1 of jumps by 1.05 to 1.25, of tiny's maps and of the head's."""
         self.average.eval()
         head = SharpHead().to(self.device).eval()
         head.load_state_dict({key: value.float() for key, value in kept(self.average.state_dict()).items()}, strict=False)

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 def originals(data: Path, photos: list[Photo]) -> Iterator[np.ndarray]:
-    """Images (480, 640) or (640, 480), BGR, of photographs that are as large as that."""
+    """Images (480, 640) or (640, 480), BGR, of photographs that are large enough."""
     packages: dict[Path, set[str]] = defaultdict(set)
     for photo in photos:
         folder = data / "packages" / f"{photo.registry}-{photo.package.replace('/', '+')}-{photo.version.replace(':', '%3a')}"

@@ -29,14 +29,14 @@ from .data import read_photos, save_npz
 
 LISTS = Path(__file__).parent / "skies.tsv", Path(__file__).parent / "sky.tsv"
 NO, YES, UNKNOWN = 0, 1, 2
-RIM = 5  # pixels at the border of what is found that say nothing
-NEAR = 0.3  # share of the way from the far end to the near end above which nothing is sky
-TILES = 12, 10  # across and down a sheet
+RIM = 5  # unlabelled pixels at the border of the detected sky
+NEAR = 0.3  # position between the farthest and the nearest disparity above which nothing is sky
+TILES = 12, 10  # across and down, per sheet
 
 
 @cache
 def looked_at() -> dict[str, str]:
-    """What was seen in the photographs: "no" sky, or "wrong" where some is, but not where it is found."""
+    """Visual verdicts on the photographs: "no" sky, or "wrong" if the sky is elsewhere than detected."""
     seen = {}
     for path in reversed(LISTS):
         with path.open(newline="") as file:
@@ -51,7 +51,7 @@ def found_sky(image: np.ndarray, disparity: np.ndarray) -> np.ndarray:
 
 
 def sky_label(image: np.ndarray, disparity: np.ndarray, seen: str | None) -> np.ndarray:
-    """(H, W) uint8 of a crop: 0, 1 and 2, see the module."""
+    """(H, W) uint8 labels of a crop: 0, 1 and 2; see the module."""
     if seen == "no":
         return np.full(disparity.shape, NO, np.uint8)
     far_end, near_end = np.percentile(disparity.astype(np.float32), FAR_AND_NEAR_END)
@@ -66,7 +66,7 @@ def sky_label(image: np.ndarray, disparity: np.ndarray, seen: str | None) -> np.
 
 
 def draw_sheets(data: Path, folder: Path) -> None:
-    """Writes sheets of the largest crops in which sky is found, what is found in red, and their names."""
+    """Writes contact sheets of the largest crops with detected sky, marked in red, and their names."""
     folder.mkdir(parents=True, exist_ok=True)
     tiles, names = [], []
     for photo in read_photos(split="train"):
@@ -109,7 +109,7 @@ def main() -> None:
             with np.load(path) as arrays:
                 verdict = seen.get(path.stem.split("_")[0])
                 if verdict and "_mixed" in path.stem:
-                    verdict = "wrong"  # of the other photograph before it nobody said that there is no sky
+                    verdict = "wrong"  # the pasted foreground's photograph has no verdict of its own
                 save_npz(target, sky=sky_label(arrays["rgb"], arrays["disparity"], verdict))
 
 

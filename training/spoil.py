@@ -1,4 +1,4 @@
-"""What happens to images before anybody looks at them: colours, frames, captions, vignettes, blur, noise and JPEG."""
+"""Degrades images as the world does: colours, frames, captions, vignettes, blur, noise and JPEG."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CLEAN = 0.4  # share of the images to which nothing happens: most that the network will see are photographs as they were taken
-PERMUTED = 0.1  # share of the others whose colours change places
+CLEAN = 0.4  # share of unchanged images: most inputs in use are photographs as taken
+PERMUTED = 0.1  # share of the others with permuted colour channels
 FRAMED, CAPTIONED, VIGNETTED, BLURRED, NOISY, COMPRESSED = 0.3, 0.15, 0.15, 0.25, 0.4, 0.35
 WIDEST_FRAME = 0.16  # of the side
 DARKEST_NOISE, MOST_NOISE = 0.003, 0.05
@@ -17,17 +17,17 @@ BLOCK = 8
 
 
 def spoil(images: Tensor, random: torch.Generator, pairs: int = 0, clean: float = CLEAN) -> tuple[Tensor, Tensor]:
-    """Images as they come from the world.
+    """Degrades images at random.
 
     Args:
         images: (B, 3, H, W) in [0, 1], on any device.
-        random: Decides everything; on the CPU.
-        pairs: The first images have a second view each, further on by this number: it gets the same colours, frame, caption and
-            vignette, but a blur, noise and JPEG of its own.
-        clean: Share of the images to which nothing happens.
+        random: The only source of randomness; on the CPU.
+        pairs: Offset from each of the first images to its second view, which gets the same colours, frame, caption and vignette, but
+            its own blur, noise and JPEG.
+        clean: Share of unchanged images.
 
     Returns:
-        Images, and what of them is not frame or caption: (B, 1, H, W) bool.
+        Images, and where they are neither frame nor caption: (B, 1, H, W) bool.
     """
     like = torch.arange(len(images))
     like[pairs : 2 * pairs] = like[:pairs]
@@ -40,12 +40,12 @@ def spoil(images: Tensor, random: torch.Generator, pairs: int = 0, clean: float 
 
 
 def _draw(count: int, random: torch.Generator, like: Tensor, on: Tensor) -> list[Tensor]:
-    """`count` uniform numbers an image, (B, 1, 1, 1) each."""
+    """`count` uniform numbers per image, (B, 1, 1, 1) each."""
     return list(torch.rand(count, len(like), 1, 1, 1, generator=random)[:, like].to(on.device).unbind(0))
 
 
 def recolour(images: Tensor, random: torch.Generator, like: Tensor) -> Tensor:
-    """Random brightness, contrast, gamma, saturation and tint, each image its own."""
+    """Random brightness, contrast, gamma, saturation and tint per image."""
     draw = _draw(5, random, like, images)
     images = images.clamp(1e-4, 1) ** torch.exp((draw[0] - 0.5) * 0.8)
     order = torch.rand(len(images), 3, generator=random).argsort(1)
@@ -69,14 +69,14 @@ def vignette(images: Tensor, random: torch.Generator, like: Tensor) -> Tensor:
 
 
 def frame(images: Tensor, random: torch.Generator, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Paints a frame or black bars over the border of some: white, black, grey or coloured.
+    """Paints a frame or black bars over the border of some images: white, black, grey or coloured.
 
     Returns:
         Images, and where they are not frame: (B, 1, H, W) bool.
     """
     chosen, kind, colour, wide, tall, red, green, blue = _draw(8, random, like, images)
     y, x = _places(images)
-    # a third each: all four sides alike, above and below, left and right
+    # a third each: all four sides, top and bottom, left and right
     across = torch.where((kind > 1 / 3) & (kind < 2 / 3), 0, 0.01 + WIDEST_FRAME * wide.square())
     down = torch.where(kind < 1 / 3, across * (images.shape[3] / images.shape[2]), torch.where(kind < 2 / 3, 0.01 + WIDEST_FRAME * tall, 0))
     inside = (x.abs() < 1 - 2 * across) & (y.abs() < 1 - 2 * down) | (chosen >= FRAMED)
@@ -86,10 +86,10 @@ def frame(images: Tensor, random: torch.Generator, like: Tensor) -> tuple[Tensor
 
 
 def caption(images: Tensor, random: torch.Generator, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Sets lines of letter-like marks on some, with or without a bar behind them.
+    """Sets lines of letter-like marks on some images, with or without a bar behind them.
 
     Returns:
-        Images, and where no bar is: (B, 1, H, W) bool. Under the letters alone the image goes on.
+        Images, and where there is no bar: (B, 1, H, W) bool. The image remains valid under the letters alone.
     """
     height, width = images.shape[2:]
     chosen, at, left, long, size, colour, bar = _draw(7, random, like, images)
@@ -108,14 +108,14 @@ def caption(images: Tensor, random: torch.Generator, like: Tensor) -> tuple[Tens
 
 
 def blur(images: Tensor, random: torch.Generator) -> Tensor:
-    """Softens some, as an enlarged or unsharp image is."""
+    """Softens some images, like enlarged or unsharp ones."""
     chosen, amount = _draw(2, random, torch.arange(len(images)), images)
     soft = F.avg_pool2d(F.avg_pool2d(images, 3, 1, 1, count_include_pad=False), 3, 1, 1, count_include_pad=False)
     return torch.where(chosen < BLURRED, images.lerp(soft, amount), images)
 
 
 def add_noise(images: Tensor, random: torch.Generator) -> Tensor:
-    """Grain on some, finer on others: every pixel its own, or softened as a camera does."""
+    """Grain on some images, finer on others: independent per pixel, or softened as by a camera."""
     chosen, amount, soft = _draw(3, random, torch.arange(len(images)), images)
     noise = torch.randn(images.shape, generator=random).to(images.device)
     noise = torch.where(soft < 0.4, 2 * F.avg_pool2d(noise, 3, 1, 1), noise)
@@ -124,7 +124,7 @@ def add_noise(images: Tensor, random: torch.Generator) -> Tensor:
 
 
 def compress(images: Tensor, random: torch.Generator) -> Tensor:
-    """Some as a JPEG of some quality shows them: the waves of blocks of 8x8 pixels, rounded the coarser the finer they are."""
+    """JPEG compression of some images: quantises the DCT of 8x8 blocks."""
     height, width = images.shape[2:]
     if height % BLOCK or width % BLOCK:
         return images
@@ -147,7 +147,7 @@ def compress(images: Tensor, random: torch.Generator) -> Tensor:
 
 
 def _places(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Y and x from -1 to 1."""
+    """Y and x in [-1, 1]."""
     height, width = images.shape[2:]
     y, x = (torch.linspace(-1 + 1 / n, 1 - 1 / n, n, device=images.device) for n in (height, width))
     return y.view(1, 1, -1, 1), x.view(1, 1, 1, -1)

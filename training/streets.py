@@ -27,13 +27,13 @@ from .teacher import Teacher
 STREET = "b2977cdbd9fb3f", "5bb41a60038a2b"
 ENLARGED = 2  # finds four times as many matches
 MOST_SIMILAR = 0.8  # ratio of the best match's distance to the second best
-MOST_ERROR, LEAST_ANGLE = 1.0, 1.5  # pixels of reprojection in both photos together; degrees between the rays
+MOST_ERROR, LEAST_ANGLE = 1.0, 1.5  # reprojection error in pixels in both photos together; degrees between the rays
 FOCAL_LENGTHS = np.linspace(0.6, 1.6, 41)  # in widths
-CELL = 16  # pixels; one match in each cell counts, because matches cluster on texture
+CELL = 16  # pixels; one match per cell, because matches cluster on texture
 
 
 def matches(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pixel coordinates (N, 2) of the same points in two images (H, W, 3) uint8."""
+    """Pixel coordinates (N, 2) of matching points in two images (H, W, 3) uint8."""
     sift = cv2.SIFT_create(20000, contrastThreshold=0.01)
     (points, described), (others, to_compare) = (sift.detectAndCompute(image, None) for image in (first, second))
     pairs = cv2.BFMatcher().knnMatch(described, to_compare, k=2)
@@ -44,7 +44,7 @@ def matches(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def camera(fundamental: np.ndarray, width: int, height: int) -> np.ndarray:
-    """(3, 3) intrinsics, of the focal length for which the essential matrix has two equal singular values."""
+    """(3, 3) intrinsics with the focal length that makes the essential matrix's two singular values equal."""
 
     def intrinsics(focal: float) -> np.ndarray:
         return np.array([[focal * width, 0, width / 2], [0, focal * width, height / 2], [0, 0, 1]])
@@ -57,7 +57,7 @@ def camera(fundamental: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def two_view_depth(first: np.ndarray, second: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which matches (N, 2) of two photos fit one rigid motion, and their depth in the first and in the second photo, in one unit."""
+    """The inliers (N, 2) of one rigid motion between two photos, and their depth in the first and in the second photo, in one unit."""
     cv2.setRNGSeed(0)
     fundamental, fits = cv2.findFundamentalMat(first, second, cv2.USAC_MAGSAC, 1.0, 0.9999, 100_000)
     kept = np.flatnonzero(fits)
@@ -92,7 +92,7 @@ def scores(disparity: np.ndarray, points: np.ndarray, depth: np.ndarray) -> str:
 
 
 def estimators(teacher: Teacher, models: list[Path]) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """Disparity (H, W) of an image (H, W, 3) uint8, by FastDepth, by the teacher, by it without FastDepth, and by networks."""
+    """Disparity (H, W) of an image (H, W, 3) uint8: by FastDepth, by the teacher with and without FastDepth, and by networks."""
     found: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "FastDepth": lambda image: at_size_of(image, teacher.fastdepth_disparity(image)),
         "teacher": teacher,

@@ -29,14 +29,14 @@ from .skies import found_sky, looked_at
 
 MIDAS_FILE = "midas_v21_small_256_partial.safetensors"
 FASTDEPTH_FILE = "fastdepth_7.onnx"
-MIXED_FROM = 1000  # number of the first crop before which something is set: they are other crops than those that are labelled as they are
+MIXED_FROM = 1000  # index of the first mixed crop; mixed crops differ from the plainly labelled ones
 SIZES = ((TEACHER_SHORT, TEACHER_LONG), (192, 256), (128, 192))
 
 logger = logging.getLogger(__name__)
 
 
 def load_midas(path: Path) -> MidasSmall:
-    """MiDaS v2.1 small from its checkpoint; the convolutions that the partial file lacks are zero."""
+    """MiDaS v2.1 small from its checkpoint; convolutions missing in the partial file are zero."""
     from safetensors.torch import load_file
 
     network = MidasSmall()
@@ -58,7 +58,7 @@ def normalise(disparity: Tensor) -> Tensor:
 
 
 def midas_pixels(image: np.ndarray, size: tuple[int, int]) -> Tensor:
-    """(1, 3, h, w) of an image (H, W, 3) uint8 RGB, as MiDaS wants it."""
+    """(1, 3, h, w): MiDaS's input from an image (H, W, 3) uint8 RGB."""
     resized = cv2.resize(image, size[::-1], interpolation=cv2.INTER_CUBIC)
     mean, std = np.float32(IMAGENET_MEAN), np.float32(IMAGENET_STD)
     pixels = torch.from_numpy((resized.astype(np.float32) / 255 - mean) / std).permute(2, 0, 1)[None]
@@ -68,9 +68,9 @@ def midas_pixels(image: np.ndarray, size: tuple[int, int]) -> Tensor:
 class Teacher:
     """The ensemble.
 
-    MiDaS without its widest context is better on smaller images, and sharper on larger ones; FastDepth knows rooms, and is left
-    out where the two disagree. Outdoors they agree that the bottom is near, but FastDepth compresses whatever is far.
-    Half of the result is filtered with the sharp one as guide.
+    MiDaS without its widest context is better on smaller images and sharper on larger ones. FastDepth is good indoors, and is ignored where
+    the two disagree; outdoors they agree that the bottom is near, but FastDepth compresses distant depth. Half of the result is filtered
+    with the sharp one as guide.
     """
 
     def __init__(self, weights: Path) -> None:
@@ -83,7 +83,7 @@ class Teacher:
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            outdoors: Without FastDepth.
+            outdoors: Whether to leave FastDepth out.
 
         Returns:
             (H, W) float32, large = near, median 0, mean absolute deviation 1.
@@ -101,7 +101,7 @@ class Teacher:
 
     @torch.inference_mode()
     def midas_disparity(self, image: np.ndarray, size: tuple[int, int]) -> Tensor:
-        """(1, 1, h, w) float32 of MiDaS at (h, w), multiples of 32."""
+        """MiDaS's disparity (1, 1, h, w) float32 at (h, w), multiples of 32."""
         with torch.autocast("cpu", torch.bfloat16):
             return self.midas(midas_pixels(image, size)).float()
 
@@ -113,12 +113,12 @@ class Teacher:
 
 
 def resize(values: Tensor, height: int, width: int) -> Tensor:
-    """Cubic, as MiDaS's authors do."""
+    """Bicubic, as by MiDaS's authors."""
     return F.interpolate(values, size=(height, width), mode="bicubic", align_corners=False)
 
 
 def guided_filter(values: np.ndarray, guide: np.ndarray, radius: int, epsilon: float) -> np.ndarray:
-    """Values made locally linear in the guide; both (H, W) float32.
+    """Guided filter: makes values locally linear in the guide; both (H, W) float32.
 
     Source:
         He, Sun, Tang, "Guided Image Filtering" (2010).
@@ -140,7 +140,7 @@ def label(photo: Photo, index: int, data: Path, teacher: Teacher) -> None:
 
 
 def label_mixed(photo: Photo, index: int, data: Path, teacher: Teacher, photos: list[Photo]) -> None:
-    """Writes a crop of a photograph, with what is near in the largest crop of another one before it, and the disparity of both."""
+    """Writes a crop of a photograph with the foreground of another one's largest crop pasted in, and the disparity of both."""
     target = data / "labels" / f"{photo.id}_mixed{index}.npz"
     if target.exists():
         return
@@ -154,12 +154,12 @@ def label_mixed(photo: Photo, index: int, data: Path, teacher: Teacher, photos: 
 
 
 def set_before(image: np.ndarray, other: np.ndarray, disparity: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """An image (H, W, 3) with the nearest 15 to 50 % of another one (h, w, 3) before it, mirrored or not, of some size, at some place."""
+    """Pastes the nearest 15 to 50 % of another image (h, w, 3) into an image (H, W, 3), at random size, place and mirroring."""
     height, width = image.shape[:2]
     near = (disparity > np.quantile(disparity, random.uniform(0.5, 0.85))).astype(np.float32)
     scale = random.uniform(0.5, 1.2) * min(height, width) / min(disparity.shape)
     mirror = random.choice((-1, 1))
-    # its middle comes to a place up to two thirds of the way to the border
+    # its centre is at most two thirds of the way to the border
     x, y = (0.5 + random.uniform(-1, 1, 2) / 3) * (width, height)
     middle_y, middle_x = (np.average(places, weights=near) for places in np.indices(near.shape)) if near.any() else (0, 0)
     move = np.array([[mirror * scale, 0, x - mirror * scale * middle_x], [0, scale, y - scale * middle_y]])
@@ -168,7 +168,7 @@ def set_before(image: np.ndarray, other: np.ndarray, disparity: np.ndarray, rand
 
 
 def save_label(target: Path, image: np.ndarray, teacher: Teacher, photo: Photo) -> None:
-    """Writes an image of a photo with the teacher's disparity; kept-out photos keep the labels that all versions were compared with."""
+    """Writes a photo's image with the teacher's disparity; kept-out photos keep the labels that all versions were compared with."""
     outdoors = photo.split == "train" and looked_at().get(photo.id) != "no"
     disparity = teacher(image, outdoors)
     if outdoors and not found_sky(image, disparity).any():

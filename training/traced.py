@@ -17,7 +17,7 @@ from torch import Tensor
 BOXES, BALLS, POSTS, CARDS = 10, 12, 16, 10
 THINGS = BOXES + BALLS + POSTS + CARDS
 FAR = 1e4
-# Kinds of places: the camera's height, the nearest and farthest distance of things, their least and largest size.
+# Kinds of places: camera height, minimum and maximum distance of objects, minimum and maximum size.
 TABLE, ROOM, OUTDOORS = range(3)
 PLACES = torch.tensor([[0.5, 0.45, 2.0, 0.03, 0.22], [1.5, 1.2, 6.0, 0.06, 0.8], [1.7, 2.0, 40.0, 0.15, 3.0]])
 
@@ -40,7 +40,7 @@ class Draw:
         self.numbers = random.Random(seed)
 
     def number(self) -> float:
-        """From 0 to 1, without waiting for the device."""
+        """A random number in [0, 1), without synchronising the device."""
         return self.numbers.random()
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
@@ -58,17 +58,17 @@ class Draw:
 
 @dataclass(frozen=True)
 class Scene:
-    """Things of a batch of scenes.
+    """The objects of a batch of scenes.
 
     Attributes:
-        centre, size: (B, K, 3), of things: boxes, balls, posts, cards.
-        turn: (B, K, 3, 3), columns are the things' axes.
-        taper: (B, K), how much narrower posts are at their top.
-        cut: (B, K, 8), what cards are cut to.
+        centre, size: (B, K, 3), of the objects: boxes, balls, posts, cards.
+        turn: (B, K, 3, 3), columns are the objects' axes.
+        taper: (B, K), how much narrower posts are at the top.
+        cut: (B, K, 8), the shapes of cards.
         planes: (B, 5), distances of floor (0), back, left, right and top; FAR = none.
         outdoors: (B,) bool.
         eye: (B, 3); view: (B, 3, 3), columns are the camera's right, up and forward.
-        focal: (B,), of the longer side's half.
+        focal: (B,), in halves of the longer side.
     """
 
     centre: Tensor
@@ -84,7 +84,7 @@ class Scene:
 
 
 def rotation(axis: int, angle: Tensor) -> Tensor:
-    """(..., 3, 3) around an axis."""
+    """(..., 3, 3) rotation matrices about an axis."""
     cos, sin, zero, one = angle.cos(), angle.sin(), torch.zeros_like(angle), torch.ones_like(angle)
     rows = {
         0: (one, zero, zero, zero, cos, -sin, zero, sin, cos),
@@ -102,7 +102,7 @@ def arranged(draw: Draw, count: int) -> Scene:
     height = height * draw.uniform(0.6, 1.5, count, 1)
     focal = draw.uniform(0.9, 2.4, count)
     shape = (count, THINGS)
-    # Some stand alone, some in groups; groups are nearer to the middle.
+    # Single objects and groups; groups are nearer to the centre.
     groups = 6
     away = near * (far / near) ** draw.uniform(0, 1, count, groups)
     aside = away * draw.uniform(-0.8, 0.8, count, groups) / focal[:, None]
@@ -114,17 +114,17 @@ def arranged(draw: Draw, count: int) -> Scene:
     alone = draw.chance(0.4, *shape)
     z = torch.where(alone, near * (far / near) ** draw.uniform(0, 1, *shape), z)
     x = torch.where(alone, z * draw.uniform(-1, 1, *shape) / focal[:, None], x)
-    # what is far is larger under the open sky
+    # outdoors, distant objects are larger
     size = torch.where((kind == OUTDOORS)[:, None], size * (z / near).clamp(1, 6) ** 0.7, size)
     sizes = size[..., None] * draw.uniform(0.25, 1, *shape, 3)
-    # Posts: long, most of them thin, some as hairs.
+    # Posts: long, mostly thin, some as thin as hairs.
     posts = slice(BOXES + BALLS, BOXES + BALLS + POSTS)
     thin = size[:, posts] * 10 ** draw.uniform(-1.6, -0.2, count, POSTS)
     tall = size[:, posts] * draw.uniform(0.5, 2.5, count, POSTS)
     thin = torch.where(draw.chance(0.25, count, POSTS), tall * draw.uniform(0.3, 1, count, POSTS), thin)
     sizes[:, posts] = torch.stack((thin, tall, thin), -1)
     sizes[:, -CARDS:] = sizes[:, -CARDS:] * 1.5
-    # Every other ball is stretched or a ball proper.
+    # Every other ball is stretched, the rest are spheres.
     balls = slice(BOXES, BOXES + BALLS)
     round_ = draw.chance(0.5, count, BALLS)[..., None]
     sizes[:, balls] = torch.where(round_, sizes[:, balls].mean(-1, keepdim=True), sizes[:, balls])
@@ -153,7 +153,7 @@ def arranged(draw: Draw, count: int) -> Scene:
     y = torch.where(hanging, height * draw.uniform(0.5, 1.8, *shape), y)
     centre = torch.stack((x, y, z), -1)
     _people(draw, kind, centre, sizes, turn, near, height)
-    # Unused ones are behind the camera.
+    # Unused objects are placed behind the camera.
     used = draw.uniform(0.3, 1, count, 1)
     centre[..., 2] = torch.where(draw.uniform(0, 1, *shape) < used, centre[..., 2], -FAR)
     indoors = kind != OUTDOORS
@@ -178,7 +178,7 @@ def arranged(draw: Draw, count: int) -> Scene:
 def _people(draw: Draw, kind: Tensor, centre: Tensor, sizes: Tensor, turn: Tensor, near: Tensor, height: Tensor) -> None:
     """Makes two people of five balls, four posts and a box each, in place, in some of the scenes."""
     count = len(kind)
-    # what, across, up, half width, half height, half depth; of somebody one unit tall
+    # kind, offset across and up, half width, half height, half depth; for a person one unit tall
     parts = [
         (BOXES, 0.0, 0.925, 0.05, 0.075, 0.06),
         (BOXES + 1, 0.0, 0.69, 0.12, 0.17, 0.075),
@@ -194,7 +194,7 @@ def _people(draw: Draw, kind: Tensor, centre: Tensor, sizes: Tensor, turn: Tenso
         tall = height[:, 0] * draw.uniform(0.8, 1.25, count)
         z = near[:, 0] * (1 + draw.uniform(0, 1, count) ** 2 * 3)
         x = z * draw.uniform(-0.4, 0.4, count)
-        lower = torch.where(draw.chance(0.4, count), draw.uniform(0.0, 0.3, count), 0) * tall  # sits, or is nearer than the floor is seen
+        lower = torch.where(draw.chance(0.4, count), draw.uniform(0.0, 0.3, count), 0) * tall  # sits, or stands below the visible floor
         for index, across, up, *half in parts:
             slot = index + person * (3 if index < BOXES + BALLS else 5)
             swing = 0.25 * draw.normal(count) * (index >= BOXES + BALLS)
@@ -206,7 +206,7 @@ def _people(draw: Draw, kind: Tensor, centre: Tensor, sizes: Tensor, turn: Tenso
 
 
 def rays(scene: Scene, height: int, width: int, step: int = 1) -> Tensor:
-    """(B, 3, h, w) in the world, of depth 1, through the middles of every `step`-th pixel."""
+    """(B, 3, h, w) world rays of depth 1 through the centres of every `step`-th pixel."""
     device = scene.focal.device
     y = (torch.arange(step // 2, height, step, device=device) + 0.5 - height / 2) / (max(height, width) / 2)
     x = (torch.arange(step // 2, width, step, device=device) + 0.5 - width / 2) / (max(height, width) / 2)
@@ -232,7 +232,7 @@ def _ball(o: Tensor, d: Tensor) -> Tensor:
 
 
 def _post(o: Tensor, d: Tensor, taper: Tensor) -> Tensor:
-    """A cone's part, of radius 1 below and 1 - taper above, with its two ends."""
+    """A truncated cone of radius 1 below and 1 - taper above, with both caps."""
     k = taper / 2
     radius = 1 - k * (o[1] + 1)
     a = d[0] * d[0] + d[2] * d[2] - (k * d[1]) ** 2
@@ -274,7 +274,7 @@ def _card(o: Tensor, d: Tensor, cut: Tensor) -> Tensor:
 
 
 def _walls(scene: Scene, o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
-    """Distances and numbers of the planes that rays (3, B, h, w) from o meet first."""
+    """Distances and indices of the first planes that rays (3, B, h, w) from o hit."""
     axes, signs = (1, 2, 0, 0, 1), (1, 1, -1, 1, 1)
     best = torch.full_like(d[0], FAR)
     number = torch.full_like(best, -1)
@@ -288,12 +288,12 @@ def _walls(scene: Scene, o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def nearest(scene: Scene, origin: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
-    """Distances (B, h, w) that rays (B, 3, h, w) go, and what they meet: a thing's number, THINGS + a plane's, or -1."""
+    """Distances (B, h, w) along rays (B, 3, h, w), and what they hit: an object's index, THINGS + a plane's index, or -1."""
     world_o, world_d = origin.movedim(1, 0), direction.movedim(1, 0)
     best, plane = _walls(scene, world_o, world_d)
     number = torch.where(plane >= 0, plane + THINGS, plane)
     for index in range(THINGS):
-        scale = (scene.turn[:, index] / scene.size[:, index, None, :]).transpose(1, 2)  # to local
+        scale = (scene.turn[:, index] / scene.size[:, index, None, :]).transpose(1, 2)  # world to local
         t = _meets(index, scale, scene.centre[:, index], scene.taper[:, index], scene.cut[:, index], origin, direction)
         closer = t < best
         best, number = torch.where(closer, t, best), torch.where(closer, float(index), number)
@@ -301,7 +301,7 @@ def nearest(scene: Scene, origin: Tensor, direction: Tensor) -> tuple[Tensor, Te
 
 
 def _meets(index: int, scale: Tensor, centre: Tensor, taper: Tensor, cut: Tensor, origin: Tensor, direction: Tensor) -> Tensor:
-    """Distances that rays go until they meet a thing."""
+    """Distances along rays to an object."""
     away = origin - centre[:, :, None, None]
     m = scale[..., None, None]
     d = torch.stack([m[:, i, 0] * direction[:, 0] + m[:, i, 1] * direction[:, 1] + m[:, i, 2] * direction[:, 2] for i in range(3)])
@@ -316,7 +316,7 @@ def _meets(index: int, scale: Tensor, centre: Tensor, taper: Tensor, cut: Tensor
 
 
 def surfaces(scene: Scene, origin: Tensor, direction: Tensor, t: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
-    """Normals (B, 3, h, w) in the world, towards the camera, and places (B, 3, h, w) on the things, in the world's unit."""
+    """World normals (B, 3, h, w) towards the camera, and object positions (B, 3, h, w) in the world's unit."""
     index = number.long()
     batch = torch.arange(len(index), device=index.device)[:, None, None]
     thing = index.clamp(0, THINGS - 1)
@@ -346,14 +346,13 @@ def surfaces(scene: Scene, origin: Tensor, direction: Tensor, t: Tensor, number:
 
 
 def render(draw: Draw, count: int, height: int, width: int, textures: Tensor) -> Views:
-    """Random views.
+    """Renders random views.
 
     Args:
-        draw: Of random numbers.
-        count: How many.
-        height: In pixels, a multiple of 4.
-        width: In pixels, a multiple of 4.
-        textures: (T, 3, S, S) in [0, 1], linear light or not.
+        draw: The random numbers.
+        count: Number of views.
+        height, width: In pixels, multiples of 4.
+        textures: (T, 3, S, S) in [0, 1], in any encoding.
     """
     scene = arranged(draw, count)
     direction = rays(scene, height, width)
@@ -363,13 +362,13 @@ def render(draw: Draw, count: int, height: int, width: int, textures: Tensor) ->
     normal, local = surfaces(scene, origin, direction, t, number)
     place = origin + t[:, None] * direction
     colour = _painted(draw, textures, number, normal, local, t, scene)
-    # light: the sun or a lamp, with shadows at half of the size
+    # light: the sun or a lamp, with shadows at half size
     sun = F.normalize(draw.normal(count, 3) + torch.tensor([0.0, 1.2, -0.6], device=draw.device), dim=1)
     sun[:, 1] = sun[:, 1].abs() + 0.15
     sun = F.normalize(sun, dim=1)[:, :, None, None]
     begin = (place + 2e-3 * t[:, None] * normal)[..., ::2, ::2]
     blocked, by = nearest(scene, begin, sun.expand_as(begin).contiguous())
-    # walls do not block the sun: it is a lamp in front of them
+    # walls do not block the sun: then it is a lamp in front of them
     shadow = F.interpolate(((blocked < FAR / 2) & (by < THINGS)).float()[:, None], (height, width), mode="bilinear", align_corners=False)
     shadow = shadow * draw.uniform(0.2, 1, count, 1, 1, 1)
     lambert = (normal * sun).sum(1, keepdim=True).clamp(min=0)
@@ -399,7 +398,7 @@ def render(draw: Draw, count: int, height: int, width: int, textures: Tensor) ->
 
 
 def looked_up(textures: Tensor, which: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """Colours (B, 3, h, w) of textures at places in units of their size, mirrored beyond; `which` (B, h, w) are numbers."""
+    """Samples texture colours (B, 3, h, w) with mirrored repeat; coordinates are in texture sizes, `which` (B, h, w) are indices."""
     size = textures.shape[-1]
 
     def fold(x: Tensor) -> Tensor:
@@ -416,7 +415,7 @@ def looked_up(textures: Tensor, which: Tensor, u: Tensor, v: Tensor) -> Tensor:
 
 
 def _painted(draw: Draw, textures: Tensor, number: Tensor, normal: Tensor, local: Tensor, t: Tensor, scene: Scene) -> Tensor:
-    """Colours of surfaces without light."""
+    """Unlit surface colours."""
     count, kinds = len(number), THINGS + 5
     index = number.clamp(min=0).long()
     batch = torch.arange(count, device=index.device)[:, None, None]
@@ -425,7 +424,7 @@ def _painted(draw: Draw, textures: Tensor, number: Tensor, normal: Tensor, local
         return values[batch, index]
 
     which = of(draw.choice(len(textures), count, kinds))
-    # a texture spans from a tenth of the camera's height to three of it
+    # a texture spans from a tenth of the camera's height to three times that
     span = scene.eye[:, 1, None] * 10 ** draw.uniform(-1.0, 0.5, count, kinds)
     finer = of(1 / span)
     across = normal.abs()
@@ -434,9 +433,9 @@ def _painted(draw: Draw, textures: Tensor, number: Tensor, normal: Tensor, local
     u, v = first * finer + of(draw.uniform(0, 2, count, kinds)), second * finer + of(draw.uniform(0, 2, count, kinds))
     paint = looked_up(textures, which, u, v)
     mean = textures.mean((2, 3))[which].movedim(-1, 1)
-    fine = (t * finer * textures.shape[-1] / (400.0 * scene.focal[:, None, None])).clamp(1, 8)[:, None]  # texels a pixel
+    fine = (t * finer * textures.shape[-1] / (400.0 * scene.focal[:, None, None])).clamp(1, 8)[:, None]  # texels per pixel
     paint = mean.lerp(paint, 1 / fine)
-    # Many are plain or nearly so, of any colour; some of that of another.
+    # Many surfaces are plain or nearly so, in any colour; some are partly of another.
     plain = of(torch.where(draw.chance(0.5, count, kinds), draw.uniform(0, 0.25, count, kinds), draw.uniform(0.3, 1, count, kinds)))
     tint = draw.uniform(0.05, 0.95, count, kinds, 1) + 0.15 * draw.normal(count, kinds, 3)
     tint = torch.where(draw.chance(0.25, count, kinds, 1), tint[:, draw.choice(kinds, kinds)], tint).clamp(0.02, 1)
@@ -463,7 +462,7 @@ def _sky(draw: Draw, direction: Tensor, textures: Tensor) -> Tensor:
 
 
 def patterns(draw: Draw, count: int, size: int) -> Tensor:
-    """(count, 3, size, size): noise of several scales, stripes, checks, bricks and spots, each in two or three colours."""
+    """(count, 3, size, size): multi-scale noise, stripes, checks, bricks and spots, each in two or three colours."""
     noise = torch.zeros(count, 1, size, size, device=draw.device)
     for scale in (2, 4, 8, 16, 32, 64):
         layer = F.interpolate(draw.normal(count, 1, max(2, size // scale), max(2, size // scale)), (size, size), mode="bicubic")

@@ -51,28 +51,28 @@ from .losses import (
 )
 
 SIZES_OF_USE = ((224, 288), (224, 288), (224, 320), (224, 224), (256, 352))
-# (progress up to which, (short, long) sides that are drawn from): small images are quick, the last third is at the sizes of use
+# (progress up to which, (short, long) sides to draw from): small images are fast, the last third trains at sizes of use
 CURRICULUM = (
     (0.4, ((96, 128), (96, 160))),
     (0.65, ((128, 160), (160, 192), (128, 192))),
     (1.0, SIZES_OF_USE),
 )
-# a network that knows something already
+# for a network that is already trained
 WARM_CURRICULUM = ((1.0, SIZES_OF_USE),)
 VALIDATION_SIZE = (224, 288)
 PEAK_RATE, WARM_PEAK_RATE, LAST_RATE, WARM_UP_STEPS = 5e-4, 3e-5, 5e-6, 200
-SKY_RATE = 3e-3  # of the sky's layers alone
+SKY_RATE = 3e-3  # of the sky's layers only
 WEIGHT_DECAY, CLIP, EMA_DECAY = 0.03, 1.0, 0.998
 COUNTED_IMAGE = 224 * 288
-IMAGES = {"cpu": 12, "cuda": 64}  # of that size in a step, of each process; of larger ones fewer
-LONGEST_STEP = 60.0  # seconds that count at most, so that a stopped process does not use up its minutes
+IMAGES = {"cpu": 12, "cuda": 64}  # images of that size per step and process; fewer of larger ones
+LONGEST_STEP = 60.0  # maximum seconds counted per step, so that a suspended process does not use up its time
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Options:
-    """The command line, see the module."""
+    """The command line; see the module."""
 
     data: Path
     run: Path
@@ -91,13 +91,13 @@ class Options:
 
     @property
     def teach_names(self) -> list[str]:
-        """Who teaches, wherever the files lie, and how much the labels do."""
+        """Names of the teachers, independent of their folders, and the labels' weight."""
         labels = [f"--label-share {self.label_share:g}"] if self.label_share else []
         return [*(f"{path.name}@{size}" for path, size in self.teach), *labels]
 
 
 class Student(nn.Module):
-    """The network, and what its features tell of the teacher's; the second is for training only."""
+    """The network and, for training only, a projection of its features to the teacher's."""
 
     def __init__(self, network: TinyNetwork, channels: tuple[int, ...]) -> None:
         super().__init__()
@@ -106,14 +106,14 @@ class Student(nn.Module):
         self.tell = nn.ModuleDict({name: nn.Conv2d(width, count, 1) for (name, (_, count)), width in widths})
 
     def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The network's output, and the teacher's features by their names."""
+        """The network's output, and predictions of the teacher's features by name."""
         features = self.network.encode(images)
         told = {name: layer(values).float() for (name, layer), values in zip(self.tell.items(), features[-2:], strict=True)}
         return self.network.decode(images, features), told
 
 
 class Run:
-    """A training run, as one of its processes sees it."""
+    """A training run, in one of its processes."""
 
     def __init__(self, options: Options, rank: int) -> None:
         self.options, self.rank = options, rank
@@ -147,18 +147,18 @@ class Run:
 
     @property
     def progress(self) -> float:
-        """What part of the training is done, 0 to 1."""
+        """The share of the training that is done, 0 to 1."""
         if self.options.steps:
             return self.step / self.options.steps
         return self.seconds / (60 * self.options.minutes)
 
     def rate(self) -> float:
-        """The learning rate now: a short rise, then a cosine."""
+        """The current learning rate: a short warm-up, then a cosine."""
         cosine = 0.5 + 0.5 * float(torch.cos(torch.tensor(min(1.0, self.progress) * torch.pi)))
         return (LAST_RATE + (self.options.peak_rate - LAST_RATE) * cosine) * min(1.0, (self.step + 1) / WARM_UP_STEPS)
 
     def train_step(self, crops: Crops, small: Crops) -> dict[str, float]:
-        """One step on one batch of this process, gradients averaged over all; small images are drawn from the halved crops."""
+        """One step on one batch of this process, with gradients averaged over all; small images come from the halved crops."""
         random = torch.Generator().manual_seed((self.options.seed * 1_000_003 + self.step) * 64 + self.rank)
         shared = torch.Generator().manual_seed(self.options.seed * 7_000_003 + self.step)
         curriculum = CURRICULUM if self.options.begin is None else WARM_CURRICULUM
@@ -168,7 +168,7 @@ class Run:
         drawn_from = small if 2 * short <= CROP_SHORT else crops
         batch = sample_batch(drawn_from, count, short, long, random, self.options.plain)
         batch = taught(batch, self.teachers, self.options.label_share)
-        # on a CPU, written-out attention is learned through four times as fast over so few tokens
+        # on a CPU, back-propagation through unfused attention is four times as fast for so few tokens
         attention = sdpa_kernel([SDPBackend.MATH]) if self.device.type == "cpu" else nullcontext()
         with attention:
             with torch.autocast(self.device.type, torch.bfloat16):
@@ -194,7 +194,7 @@ class Run:
             mean.lerp_(value, 1 - decay)
 
     def state(self) -> dict[str, Any]:
-        """Everything needed to go on."""
+        """Everything needed to resume."""
         return {
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
@@ -208,10 +208,10 @@ class Run:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Goes on from `state()`.
+        """Resumes from `state()`.
 
         Raises:
-            ValueError: The run learned the sky alone and is to learn all, or the other way round; or others taught it.
+            ValueError: The run trained the sky only and is to train all, or vice versa; or it had other teachers.
         """
         if (names := state.get("teach", [])) != self.options.teach_names:
             raise ValueError(
@@ -229,9 +229,9 @@ class Run:
 
 
 def grow(network: TinyNetwork, state: Mapping[str, Tensor]) -> None:
-    """Takes over the first version's weights where the second has the same layers; before training it then gives the same maps, enlarged.
+    """Copies the first version's weights to equal layers of the second, which then predicts the same maps, enlarged.
 
-    The transformer blocks that the first version lacks are made to change nothing.
+    Transformer blocks that the first version lacks are initialised to the identity.
     """
     blocks = {int(name.split(".")[1]) for name in state if name.startswith("attention.")}
     with torch.no_grad():
@@ -245,14 +245,14 @@ def grow(network: TinyNetwork, state: Mapping[str, Tensor]) -> None:
 
 
 def keep_statistics(network: nn.Module, known: Collection[str]) -> None:
-    """Batch normalisations whose statistics were counted before go on with those: in training as in use, whatever a batch is mixed of."""
+    """Freezes known batch-norm statistics, so that training uses the same ones as inference, whatever a batch contains."""
     for name, module in network.named_modules():
         if isinstance(module, nn.BatchNorm2d) and f"{name}.running_mean" in known:
             module.eval()
 
 
 def learn_sky_alone(network: TinyNetwork, part: str) -> None:
-    """Everything but what reads the sky off the features stays as it is; of `part` "scene" but for what the scene as a whole says."""
+    """Freezes everything but the layers that predict the sky from features; with `part` "scene", but the scene's judgement."""
     assert network.fine is not None
     network.eval().requires_grad_(False)
     for layer in (network.fine.scene,) if part == "scene" else (network.fine.sky, network.fine.scene, network.fine.last):
@@ -264,7 +264,7 @@ def learn_sky_alone(network: TinyNetwork, part: str) -> None:
 
 
 def floating(network: nn.Module) -> list[Tensor]:
-    """Parameters and running statistics, without the counters."""
+    """Parameters and running statistics, without counters."""
     return [value.detach() for value in network.state_dict().values() if value.is_floating_point()]
 
 
@@ -278,7 +278,7 @@ def average_gradients(network: nn.Module, processes: int) -> None:
 
 
 def shared_clock(seconds: float, stop: bool, processes: int) -> tuple[float, bool]:
-    """The first process's seconds, and whether any wants to stop: all must take the same decisions."""
+    """The first process's seconds, and whether any wants to stop, so that all decide alike."""
     if processes == 1:
         return seconds, stop
     values = torch.tensor([seconds if dist.get_rank() == 0 else 0.0, float(stop)], dtype=torch.float64)
@@ -297,14 +297,14 @@ def validate(network: nn.Module, crops: Crops) -> float:
 
 
 def save(state: object, path: Path) -> None:
-    """Writes a checkpoint whole or not at all."""
+    """Writes a checkpoint atomically."""
     temporary = path.with_suffix(".part")
     torch.save(state, temporary)
     temporary.replace(path)
 
 
 def work(rank: int, options: Options) -> None:
-    """One process of the training."""
+    """One training process."""
     torch.set_num_threads(1)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     stopping: list[int] = []
@@ -320,7 +320,7 @@ def work(rank: int, options: Options) -> None:
     _, shown = shared_clock(0.0, bool(options.only_sky) and crops.show_sky(), options.processes)
     if options.only_sky and not shown:
         raise ValueError(f"{options.data} does not say where the sky is: run training.skies or training.scenes first")
-    small = crops if options.begin else crops.halved()  # from those a network that knows something never draws
+    small = crops if options.begin else crops.halved()  # a trained network never draws from the halved crops
     validation = load_crops(options.data, "val", 0, 1, photographs_only=True, first_only=True) if rank == 0 else None
     bar = tqdm(total=1.0, initial=min(1.0, run.progress), disable=rank > 0, bar_format="{l_bar}{bar}| {elapsed} {postfix}")
     saved, sums, count, began = time.monotonic(), {}, 0, time.monotonic()
@@ -341,24 +341,24 @@ def work(rank: int, options: Options) -> None:
         if validation is not None and (stop or run.progress >= 1 or time.monotonic() - saved > 60 * options.save_minutes):
             checkpoint(run, validation)
             saved = time.monotonic()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it may come twice, from outside and from the first process
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # may arrive twice, from outside and from the first process
     if options.processes > 1:
-        dist.barrier()  # the first validates and saves for seconds: whoever left meanwhile would break its connection
+        dist.barrier()  # the first validates and saves for seconds: a process that left meanwhile would break its connection
         dist.destroy_process_group()
 
 
 def checkpoint(run: Run, validation: Crops) -> None:
-    """Validates the averaged weights and saves; the best are kept apart."""
+    """Validates the averaged weights and saves them; keeps the best separately."""
     score = validate(run.average, validation)
     report(run.options.run, step=run.step, progress=round(run.progress, 4), validation=round(score, 4))
-    if run.options.only_sky or score > run.best:  # the sky leaves the score as it is
+    if run.options.only_sky or score > run.best:  # the sky does not affect the score
         run.best = score
         save(run.average.state_dict(), run.options.run / "best.pt")
     save(run.state(), run.options.run / "checkpoint.pt")
 
 
 def report(folder: Path, **figures: object) -> None:
-    """Adds a line to the log of figures."""
+    """Appends a line to the log of figures."""
     with (folder / "log.jsonl").open("a") as file:
         file.write(json.dumps(figures) + "\n")
 
