@@ -1,4 +1,4 @@
-"""What the scripts that render scenes for benchmarks share: their command line, an empty scene with a camera, materials, images."""
+"""Shared by the scripts that render benchmark scenes: command line, an empty scene with a camera, materials, images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 
 def options(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Any]:
-    """Reads the command line of a script with --out, whose folder is made, and imports bpy."""
+    """Parses a script's command line with --out, creates that folder, and imports bpy."""
     parser.add_argument("--out", required=True, type=Path, metavar="DIR")
     arguments = parser.parse_args()
     try:
@@ -24,14 +24,14 @@ def options(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Any]:
 
 
 def add_size(parser: argparse.ArgumentParser, width: int, height: int, samples: int, help_text: str = "rays a pixel") -> None:
-    """Adds what `empty_scene` reads."""
+    """Adds the options that `empty_scene` reads."""
     parser.add_argument("--width", type=int, default=width)
     parser.add_argument("--height", type=int, default=height)
     parser.add_argument("--samples", type=int, default=samples, help=help_text)
 
 
 def empty_scene(bpy: Any, arguments: argparse.Namespace, lens: float = 32, tilt: float = 90, view_transform: str = "Standard") -> Any:
-    """A scene with nothing but a camera, for Cycles on the CPU, without denoising, light by one bounce alone.
+    """A scene with only a camera, for Cycles on the CPU, without denoising and indirect light.
 
     Args:
         bpy: Blender's module.
@@ -55,7 +55,7 @@ def empty_scene(bpy: Any, arguments: argparse.Namespace, lens: float = 32, tilt:
 
 
 def new_material(bpy: Any, name: str) -> tuple[Any, Any, Any]:
-    """A material with nodes, its nodes, and its links."""
+    """A material with nodes, its nodes and its links."""
     material = bpy.data.materials.new(name)
     if bpy.app.version < (5, 0, 0):
         material.use_nodes = True
@@ -63,13 +63,13 @@ def new_material(bpy: Any, name: str) -> tuple[Any, Any, Any]:
 
 
 def rendered(bpy: Any, scene: Any, suffix: str = ".png") -> np.ndarray:
-    """What the camera sees, (H, W, 3) float32, as a file of the scene's format keeps it; `suffix` is of that file."""
+    """The camera's image, (H, W, 3) float32, as stored in the scene's file format with this `suffix`."""
     with tempfile.TemporaryDirectory() as folder:
         return rendered_to(bpy, scene, Path(folder) / f"view{suffix}")
 
 
 def rendered_to(bpy: Any, scene: Any, path: Path) -> np.ndarray:
-    """As `rendered`, in a file that stays."""
+    """As `rendered`, keeping the file."""
     scene.render.filepath = str(path)
     bpy.ops.render.render(write_still=True)
     image = bpy.data.images.load(scene.render.filepath)

@@ -33,7 +33,7 @@ STOPS = 1.0
 
 
 class View(NamedTuple):
-    """A scene with one focus: images (1, 3, H, W), depth (1, 1, H, W), and focus, f-number, focal length, sensor, blades, rotation."""
+    """A scene at one focus: images (1, 3, H, W), depth (1, 1, H, W), and focus, f-number, focal length, sensor, blades, rotation."""
 
     name: str
     pinhole: Tensor
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def ours(view: View, depth: Tensor, stops: float) -> Tensor:
-    """The pack's, as the node does it."""
+    """The pack's depth of field, as in the node."""
     distance, f_number, focal_length, sensor, blades, rotation = view.settings
     focus = LensOptions(focus=distance, unit="metres", f_number=f_number, focal_length=focal_length, sensor=sensor)
     circle = focused(Estimate(depth, Quantity.METRIC_DEPTH), view.pinhole, focus).circle
@@ -83,13 +83,13 @@ def ours(view: View, depth: Tensor, stops: float) -> Tensor:
 
 
 def circles(view: View, depth: Tensor) -> Tensor:
-    """Signed diameters in pixels."""
+    """Signed circle-of-confusion diameters in pixels."""
     focus, f_number, focal_length, sensor, _, _ = view.settings
     return circle_of_confusion(depth, focus, aperture_scale(focus, f_number, focal_length, sensor, depth.shape[-1]))
 
 
 def gaussian(view: View) -> Tensor:
-    """Each pixel the mean of those around it, by a Gaussian as wide as its own circle: images of growing blur, mixed pixel by pixel."""
+    """Per-pixel Gaussian blur as wide as the circle of confusion, blended from images of growing blur."""
     sigma = circles(view, view.depth).abs() / 4
     widths = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0]
     blurred = [_blurred(view.pinhole, width) for width in widths]
@@ -101,7 +101,7 @@ def gaussian(view: View) -> Tensor:
 
 
 def softened(depth: Tensor) -> Tensor:
-    """Depth as networks give it: smooth edges that lie a pixel or two beside the image's."""
+    """Network-like depth: smooth edges, a pixel or two beside the image's."""
     inverse = _blurred(1 / depth, SOFTNESS)
     height, width = depth.shape[-2:]
     rows, columns = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
@@ -123,7 +123,7 @@ def _blurred(values: Tensor, sigma: float) -> Tensor:
 
 
 def rendered(folder: Path) -> Iterator[View]:
-    """What `depth_of_field_scenes.py` wrote."""
+    """Reads the files of `depth_of_field_scenes.py`."""
     for path in sorted(folder.glob("*.npz")):
         scene = np.load(path)
         depth = torch.from_numpy(scene["depth"]).float()[None, None]
@@ -135,7 +135,7 @@ def rendered(folder: Path) -> Iterator[View]:
 
 
 def psnr(found: Tensor, truth: Tensor) -> float:
-    """Decibels, of values in [0, 1]."""
+    """In decibels, for values in [0, 1]."""
     return float(-10 * torch.log10((found - truth).square().mean()))
 
 
@@ -149,7 +149,7 @@ def ssim(found: Tensor, truth: Tensor) -> float:
 
 
 def seconds(views: list[View]) -> float:
-    """The median over the views, enlarged to 1920x1080, of one run each."""
+    """The median time over the views, enlarged to 1920x1080, one run each."""
     torch.set_num_threads(1)
     times = []
     for view in views:
@@ -162,12 +162,12 @@ def seconds(views: list[View]) -> float:
 
 
 def line(name: str, row: object) -> str:
-    """One line of the table."""
+    """Formats a line of the table."""
     return f"{name:22}" + "".join(f"{decibels:11.2f}{similar:7.3f}" for decibels, similar in np.asarray(row))
 
 
 def write_images(path: Path, images: list[Tensor]) -> None:
-    """The lens's image and the others, below each other."""
+    """Stacks the lens's image and the others vertically."""
     from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)

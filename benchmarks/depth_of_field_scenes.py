@@ -24,7 +24,7 @@ import numpy as np
 from blender_scene import add_size, as_bytes, empty_scene, new_material, options, rendered, rendered_to
 
 LENS, SENSOR = 50.0, 36.0
-# Focus in metres, f-number, blades, rotation in degrees.
+# (focus in metres, f-number, blades, rotation in degrees)
 SETTINGS = ((2.2, 0.6, 0, 0.0), (4.5, 0.6, 5, 20.0), (12.0, 0.7, 6, 0.0))
 
 
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def posts(bpy: Any, choose: random.Random) -> None:
-    """A thing near, posts in the middle, a wall of bricks and lamps behind, on a floor that runs through all of them."""
+    """An object nearby, posts in the middle, a brick wall and lamps behind, on a continuous floor."""
     _floor(bpy, choose)
     _wall(bpy, choose, 12)
     for place, size in (((-0.75, 2.2, -0.35), 0.7), ((0.95, 3.0, -0.5), 0.6)):
@@ -58,7 +58,7 @@ def posts(bpy: Any, choose: random.Random) -> None:
 
 
 def street(bpy: Any, choose: random.Random) -> None:
-    """Boxes along both sides into the distance, leaves hanging near the lens, lamps."""
+    """Boxes along both sides into the distance, leaves near the lens, lamps."""
     _floor(bpy, choose)
     _wall(bpy, choose, 25)
     for i in range(12):
@@ -110,7 +110,7 @@ def _views(bpy: Any, scene: Any) -> dict[str, Any]:
 
 
 def _with_defocus_node(bpy: Any, scene: Any, focus: float, f_number: float, blades: int, rotation: float, pinhole: Path) -> np.ndarray:
-    """The compositor's Defocus node on the pinhole's image, which is clipped at white, and its depth: what we are given."""
+    """The compositor's Defocus node on the pinhole's depth and its image, clipped at white, as our node gets them."""
     layer = scene.view_layers[0]
     layer.use_pass_z = True
     scene.camera.data.dof.focus_distance, scene.camera.data.dof.aperture_fstop = focus, f_number
@@ -134,7 +134,7 @@ def _with_defocus_node(bpy: Any, scene: Any, focus: float, f_number: float, blad
 
 
 def _compositing(bpy: Any, scene: Any) -> tuple[Any, Any]:
-    """An empty compositor of a scene, and the socket that takes its result."""
+    """An empty compositor of a scene, and its output socket."""
     if bpy.app.version < (5, 0, 0):
         scene.use_nodes = True
         scene.node_tree.nodes.clear()
@@ -162,7 +162,7 @@ def _lamps(bpy: Any, choose: random.Random, count: int, distance: float) -> None
 
 
 def _shine(bpy: Any, choose: random.Random, scale: float, strength: float = 1.0) -> None:
-    """Gives the active thing light of its own: two colours in a pattern, or one if it is a lamp."""
+    """Makes the active object emissive: two colours in a pattern, or one for a lamp."""
     material, nodes, links = new_material(bpy, "Light")
     nodes.clear()
     emission, output = nodes.new("ShaderNodeEmission"), nodes.new("ShaderNodeOutputMaterial")

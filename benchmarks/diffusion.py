@@ -36,7 +36,7 @@ RUNS: tuple[tuple[str, type[DiffusionAnnotator], DiffusionOptions], ...] = (
 
 
 def narrowed(config: dict[str, Any]) -> dict[str, Any]:
-    """An architecture with a tenth of its channels."""
+    """An architecture with a tenth of the channels."""
     narrow = {**config, "block_out_channels": tuple(width // 10 // 8 * 8 for width in config["block_out_channels"]), "norm_num_groups": 8}
     if isinstance(config.get("cross_attention_dim"), tuple):
         narrow["cross_attention_dim"] = narrow["block_out_channels"]
@@ -48,7 +48,7 @@ def narrowed(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def random_network(spec: ModelSpec, family: type[DiffusionAnnotator], device: torch.device) -> DiffusionAnnotator:
-    """The network of a spec with random weights, on the device; narrow where that is a CPU."""
+    """A spec's network with random weights, on the device; narrow on a CPU."""
     unet_class, vae_class = from_diffusers("UNet2DConditionModel", "AutoencoderKL")
     config = spec.config
     if device.type == "cpu":
@@ -64,14 +64,14 @@ def random_network(spec: ModelSpec, family: type[DiffusionAnnotator], device: to
 
 
 def clock(device: torch.device) -> float:
-    """Seconds, once the device has done its work."""
+    """The time in seconds, after synchronising the device."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
 def measured(function: Callable[..., Any], device: torch.device, spent: list[float]) -> Callable[..., Any]:
-    """The function, adding the seconds of each call to `spent`."""
+    """Wraps a function to append the seconds of each call to `spent`."""
 
     def timed(*args: Any, **kwargs: Any) -> Any:
         start = clock(device)

@@ -35,14 +35,14 @@ from depth_normal.geometry.filters.extremes import largest_within
 
 RATIOS = np.linspace(1.05, 1.25, 9)
 TOLERANCE, NEAR = 2, 5
-# An isolated step: so many pixels on either side, along which the true inverse depth changes by less than this part of the step.
+# An isolated step: number of pixels on each side with a true change of less than this share of the step, and the step's minimum ratio.
 AROUND, FLAT, STEP = 16, 0.15, 1.15
 COLUMNS = ("d1", "near", "F1", "precision", "recall", "width")
 
 
 @dataclass(frozen=True)
 class Case:
-    """An image (1, 3, H, W), its true inverse depth (1, 1, H, W) with the sky at a distance, and where there is depth."""
+    """An image (1, 3, H, W), its true inverse depth (1, 1, H, W) with the sky at a finite distance, and valid pixels."""
 
     image: Tensor
     inverse: Tensor
@@ -67,7 +67,7 @@ def traced(count: int) -> list[Case]:
 
 
 def jumps(inverse: Tensor, ratio: float) -> Tensor:
-    """Pixels beside a neighbour, to the right or below, that is nearer or farther by a ratio."""
+    """Pixels with a right or lower neighbour that is nearer or farther by a ratio."""
     found = torch.zeros_like(inverse, dtype=torch.bool)
     for axis in (-1, -2):
         here, there = inverse.narrow(axis, 0, inverse.shape[axis] - 1), inverse.narrow(axis, 1, inverse.shape[axis] - 1)
@@ -76,7 +76,7 @@ def jumps(inverse: Tensor, ratio: float) -> Tensor:
 
 
 def aligned(disparity: Tensor, case: Case) -> Tensor:
-    """Inverse depth: disparity after a robust fit of scale and shift to the true one."""
+    """Inverse depth: disparity after a robust fit of scale and shift to the ground truth."""
     x, y = disparity[case.mask].double(), case.inverse[case.mask].double()
     weight = torch.ones_like(x)
     mean_x = mean_y = scale = torch.zeros((), dtype=x.dtype)
@@ -86,17 +86,17 @@ def aligned(disparity: Tensor, case: Case) -> Tensor:
         error = (scale * x + (mean_y - scale * mean_x) - y).abs()
         weight = 1 / error.clamp(min=float(error.median()) * 0.1)
     shift = mean_y - scale * mean_x
-    # 0.02 of the near end: what is farther than that is as good as infinitely far
+    # 0.02 of the near end: anything farther is practically at infinity
     return (scale * disparity.double() + shift).clamp(min=float(y.quantile(0.98)) * 0.02).to(case.inverse)
 
 
 def near(places: Tensor, radius: int) -> Tensor:
-    """Bool map grown by a square."""
+    """A boolean map dilated by a square."""
     return largest_within(places.float(), radius) > 0
 
 
 def agreement(found: Tensor, true: Tensor) -> list[float]:
-    """F1, precision and recall, mean over ratios."""
+    """F1, precision and recall, averaged over the ratios."""
     rows = []
     for ratio in RATIOS:
         ours, theirs = jumps(found, ratio), jumps(true, ratio)
@@ -122,7 +122,7 @@ def widths(found: Tensor, true: Tensor) -> list[float]:
             line = ours[row, place : place + 2 * AROUND + 1] * np.sign(step)
             low, high = np.median(line[: AROUND // 2]), np.median(line[-AROUND // 2 :])
             if high - low < 0.3 * abs(step):
-                continue  # not seen at all
+                continue  # missed completely
             share = (line - low) / (high - low)
             middle = AROUND + 0.5
             up = np.nonzero(share > 0.9)[0]
@@ -130,7 +130,7 @@ def widths(found: Tensor, true: Tensor) -> list[float]:
             last = down[down < (up[up > 0].min() if len(up) else middle)]
             first = up[up > (last.max() if len(last) else 0)]
             if len(first) and len(last):
-                # between samples, as a line goes
+                # linear interpolation between samples
                 a, b = last.max(), first.min()
                 start = a + (0.1 - share[a]) / max(share[a + 1] - share[a], 1e-6)
                 end = b - (share[b] - 0.9) / max(share[b] - share[b - 1], 1e-6)
@@ -139,7 +139,7 @@ def widths(found: Tensor, true: Tensor) -> list[float]:
 
 
 def figures(disparity: Tensor, case: Case) -> tuple[list[float], list[float]]:
-    """The columns but the last, and the widths."""
+    """All columns but the last, and the widths."""
     found = aligned(disparity, case)
     right = torch.maximum(found / case.inverse, case.inverse / found) < 1.25
     edge = near(jumps(case.inverse, 1.1), NEAR) & case.mask
@@ -176,14 +176,14 @@ def main() -> int:
 
 
 def run(model, image: Tensor, **options) -> Tensor:
-    """Disparity (1, 1, H, W) at the size of the image."""
+    """Disparity (1, 1, H, W) at image size."""
     depth = model.estimate(image, **options).resized(*image.shape[-2:]).depth
     assert depth is not None
     return depth
 
 
 def refined(model, image: Tensor) -> Tensor:
-    """The model's plain map, refined as that of any other model."""
+    """The model's plain map, refined like that of any other model."""
     depth = refine_geometry(model.estimate(image, refine=False), image).depth
     assert depth is not None
     return depth

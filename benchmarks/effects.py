@@ -38,7 +38,7 @@ Run = Callable[[], Any]
 UNIT = "grid_sample"
 FRAMES = 8
 PARALLAX = f"parallax, a frame of {FRAMES}"
-# The functions of a step of the node Relight, by the module that calls them; the time of a function that another one calls is the inner's.
+# Functions of a step of the node Relight, by the calling module; time in a nested watched function counts for the inner one only.
 STEPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "assumptions": ("lit_scene", ("filled_inverse", "assumed_intrinsics")),
     "edges": ("lit_scene", ("sharpened_inverse", "_outside_ramps")),
@@ -48,8 +48,8 @@ STEPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "light": ("relight", ("_shaded",)),
     "colours": ("relight", ("srgb_to_linear", "linear_to_srgb", "roll_off")),
 }
-CUP = {"box_left": 0.11, "box_top": 0.02, "box_right": 0.82, "box_bottom": 0.98}  # in the pack's own photograph
-# What the node Relight is given, by row.
+CUP = {"box_left": 0.11, "box_top": 0.02, "box_right": 0.82, "box_bottom": 0.98}  # in the bundled photograph
+# arguments of the node Relight, by row
 LIGHTS: dict[str, dict[str, Any]] = {
     "relight, sun": {"shadows": 0.5},
     "relight, low sun": {"azimuth": 180.0, "elevation": 15.0, "shadows": 0.5},
@@ -75,7 +75,7 @@ def main() -> None:
         arguments.image or Path(str(depth_normal.__file__)).parent / "app" / "coffee.jpg", (arguments.width, arguments.height)
     )
     known = depth_normal.load_model("tiny", "float32", torch.device("cpu")).estimate(image.movedim(-1, 1))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # a node takes no other
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # as the nodes choose it
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {arguments.threads} thread(s)"
     print(f"{arguments.width}x{arguments.height}, median of {arguments.rounds}; {name}; torch {torch.__version__}\n")
     seconds = measured(chosen(rows(image, known, device), arguments.only), arguments.rounds, device)
@@ -83,7 +83,7 @@ def main() -> None:
         parser.error(f"no row begins with {', '.join(arguments.only)}; known are {', '.join(rows(image, known, device))}")
     print(f"{'':34}{f'{device}, s':>10}{'samples':>10}")
     for row, each in seconds.items():
-        one = each / (FRAMES if row == PARALLAX else 1)  # of a parallax, one frame
+        one = each / (FRAMES if row == PARALLAX else 1)  # per frame for a parallax
         print(f"{row:34}{one:10.4f}{one / seconds[UNIT]:10.1f}")
     lights = {name: given for name, given in LIGHTS.items() if f"{name} (node)" in seconds and device.type == "cpu"}
     if lights:
@@ -96,17 +96,17 @@ def main() -> None:
 
 
 def read_image(path: Path, size: tuple[int, int]) -> Tensor:
-    """An image of that size as a node gets it, (1, H, W, 3)."""
+    """An image of this size as nodes get it, (1, H, W, 3)."""
     pixels = cv2.imread(str(path))
     assert pixels is not None, f"{path} is no image"
     return torch.from_numpy(np.ascontiguousarray(cv2.resize(pixels, size)[..., ::-1])).float()[None] / 255
 
 
 def rows(image: Tensor, known: Estimate, device: torch.device) -> dict[str, Run]:
-    """What is measured, by its name; a row whose part the pack has not is left out."""
+    """The measured calls by name; omits rows that this version of the pack lacks."""
     image, known = image.to(device), known.to(device)
     planar = image.movedim(-1, 1).contiguous()
-    # A little turned and enlarged.
+    # slightly rotated and enlarged
     grid = F.affine_grid(torch.eye(2, 3, device=device)[None] + 0.01, list(planar.shape), align_corners=False)
     made: dict[str, Run] = {UNIT: lambda: F.grid_sample(planar, grid, align_corners=False)}
     for add in (_relight_rows, _parallax_rows, _edge_rows, _lens_rows, _texture_rows):
@@ -166,7 +166,7 @@ def _lens_rows(image: Tensor, known: Estimate) -> dict[str, Run]:
     from depth_normal.nodes.effects import NODE_OF
 
     planar = image.movedim(-1, 1)
-    # Sharp in the middle of the disparities; the largest circle is a fiftieth of the longer side.
+    # In focus at the median disparity; the largest circle is a fiftieth of the longer side.
     inverse = 1 / filled_depth(known)
     circle = (inverse - (inverse.amin() + inverse.amax()) / 2) * (max(planar.shape[-2:]) / 25)
     return {
@@ -191,13 +191,13 @@ def _texture_rows(image: Tensor, known: Estimate) -> dict[str, Run]:
 
 
 def chosen(made: dict[str, Run], only: list[str] | None) -> dict[str, Run]:
-    """The rows whose names begin with what was asked for, and the unit; none where no other row does."""
+    """The rows with a requested prefix, and the unit; empty if only the unit remains."""
     found = {name: run for name, run in made.items() if not only or name.startswith(tuple(only))}
     return {UNIT: made[UNIT], **found} if found else {}
 
 
 def measured(made: dict[str, Run], rounds: int, device: torch.device) -> dict[str, float]:
-    """Median seconds of each row, after one round that does not count."""
+    """Median seconds of each row, after a warm-up round."""
     clock = time.perf_counter if device.type == "cuda" else time.process_time
     times: dict[str, list[float]] = {name: [] for name in made}
     for turn in range(rounds + 1):
@@ -212,7 +212,7 @@ def measured(made: dict[str, Run], rounds: int, device: torch.device) -> dict[st
 
 
 def measure_steps(image: Tensor, known: Estimate, given: dict[str, Any], rounds: int) -> dict[str, float]:
-    """Median seconds of the processor for each step of the node Relight, and for the rest."""
+    """Median CPU seconds of each step of the node Relight, and of the rest."""
     from depth_normal.nodes.relight import Relight
 
     rows = []
@@ -231,14 +231,14 @@ def measure_steps(image: Tensor, known: Estimate, given: dict[str, Any], rounds:
 
 
 class Watch:
-    """Adds up the processor's time of functions, each without what it spends in others that are watched."""
+    """Sums up functions' CPU time, each without nested watched functions."""
 
     def __init__(self) -> None:
         self.seconds = dict.fromkeys(STEPS, 0.0)
         self._inner = [0.0]
 
     def watched(self, step: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, whose time counts as the step's."""
+        """Wraps a function to count its time for a step."""
 
         def run(*given: Any, **named: Any) -> Any:
             self._inner.append(0.0)
@@ -254,7 +254,7 @@ class Watch:
 
 
 def compare(root: Path, image: Tensor, known: Estimate) -> None:
-    """The node Relight of another checkout and ours: seconds, and how far the images are apart."""
+    """Compares the node Relight with another checkout's: seconds, and the images' difference."""
     spec = importlib.util.spec_from_file_location("other_depth_normal", root / "__init__.py", submodule_search_locations=[str(root)])
     assert spec is not None and spec.loader is not None
     sys.modules[spec.name] = other = importlib.util.module_from_spec(spec)

@@ -78,27 +78,27 @@ def main() -> None:
 
 
 def head(model_id: str, arguments: argparse.Namespace) -> str:
-    """What a row is of."""
+    """The label of a row."""
     weights = "own" if MODELS[model_id].file.bundled else "file" if arguments.weights else "random"
     return f"{model_id:28} {arguments.dtype:8} {weights:7} {arguments.size or 'default':>7}"
 
 
 def row(model_id: str, arguments: argparse.Namespace) -> str:
-    """The figures of one model, or why there are none."""
+    """The figures of one model, or the error."""
     dtype = DTYPES[arguments.dtype]
     model = made(model_id, dtype, arguments.weights)
     exact = model if dtype == torch.float32 else made(model_id, torch.float32, arguments.weights)
     with tempfile.TemporaryDirectory() as folder:
         try:
             found = onnx_export.export_model(model, exact.annotator, Path(folder) / f"{model_id}.onnx", arguments.size)
-        except Exception as error:  # noqa: BLE001  whatever it is, the others shall have their rows
+        except Exception as error:  # noqa: BLE001  the other models shall still be measured
             return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     largest, mean = (max(getattr(each, name) for each in found.checks) for name in ("largest", "mean"))
     return f"{found.checks[0].what.split()[-1]:>9} {largest:8.4f} {mean:8.5f} {found.seconds:6.1f} {found.size / 1e6:7.1f}"
 
 
 def made(model_id: str, dtype: torch.dtype, weights: Path | None) -> Model:
-    """A model with the bundled weights, or random ones, or those of a file as far as it has them."""
+    """A model with the bundled weights, random ones, or those of a file as far as they fit."""
     spec = MODELS[model_id]
     if spec.file.bundled:
         return load_model(model_id, str(dtype).removeprefix("torch."), "cpu")
@@ -116,7 +116,7 @@ def made(model_id: str, dtype: torch.dtype, weights: Path | None) -> Model:
 
 @torch.no_grad()
 def settle(annotator: Annotator) -> None:
-    """Batch norms that measure what really comes to them, without which BAE's random network says the same of all pixels."""
+    """Calibrates batch norms on their actual inputs; otherwise BAE's random network is constant over all pixels."""
     norms = [each for each in annotator.network.modules() if isinstance(each, nn.BatchNorm2d)]
     if not norms:
         return

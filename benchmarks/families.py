@@ -67,7 +67,7 @@ MEGABYTE = 2**20
 WHOLE = "whole"
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 Calls = list[tuple[int, tuple[Any, ...], dict[str, Any]]]
-"""Of each call of a network: which of the annotator's `networks_of` it was, and its arguments."""
+"""For each call of a network: its index in `networks_of`, and its arguments."""
 
 
 def main() -> None:
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def measure(arguments: argparse.Namespace) -> None:
-    """Prints the tables, or in a process of its own one peak."""
+    """Prints the tables, or in a separate process one peak."""
     if arguments.peak:
         print(peak_on_cpu(load(arguments.models[0], arguments.dtype), arguments))
         return
@@ -95,7 +95,7 @@ def measure(arguments: argparse.Namespace) -> None:
 
 
 def print_costs(arguments: argparse.Namespace) -> None:
-    """The table of time and memory."""
+    """Prints the table of time and memory."""
     peaks = "" if arguments.no_memory else f" {'peak MB':>8} {'to bare':>7}"
     print(f"{'model':32} {'batch':>5} {'network':>9} {'images/s':>10} {'to bare':>7} {'outside':>7}{peaks}")
     for model_id in arguments.models:
@@ -109,7 +109,7 @@ def print_costs(arguments: argparse.Namespace) -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The command line's words."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=MODELS, metavar="ID")
     parser.add_argument("--full", action="store_true")
@@ -131,19 +131,19 @@ def parse() -> argparse.Namespace:
 
 
 def refuse_diffusion(parser: argparse.ArgumentParser, model_ids: Sequence[str]) -> None:
-    """Ends the program if one of the models is a diffusion model, of which `load` cannot make random weights."""
+    """Exits if one of the models is a diffusion model, for which `load` cannot make random weights."""
     for model_id in model_ids:
         if is_diffusion(MODELS[model_id]):
             parser.error(f"{model_id} is a diffusion model: this benchmark has no random weights for it, benchmarks/diffusion.py does")
 
 
 def is_diffusion(spec: ModelSpec) -> bool:
-    """Whether a model's family is of those that diffusion.py measures."""
+    """Whether a model belongs to diffusion.py."""
     return issubclass(FAMILIES[spec.family], DiffusionAnnotator)
 
 
 def refuse_without_graph(parser: argparse.ArgumentParser, model_ids: Sequence[str]) -> None:
-    """Ends the program if one of the models cannot be exported, before its weights are made."""
+    """Exits if one of the models cannot be exported, before making weights."""
     for model_id in model_ids:
         try:
             check_graph(model_id)
@@ -152,7 +152,7 @@ def refuse_without_graph(parser: argparse.ArgumentParser, model_ids: Sequence[st
 
 
 def load(model_id: str, dtype: str) -> Model:
-    """A model of the table with random weights, built and placed as `load_model` does it; the bundled one has its own."""
+    """A model with random weights (the bundled one with its own), built and placed as by `load_model`."""
     spec = MODELS[model_id]
     if spec.file.bundled:
         return load_model(model_id, dtype)
@@ -162,13 +162,13 @@ def load(model_id: str, dtype: str) -> Model:
 
 
 def mend_torchvision() -> None:
-    """Lets transformers and diffusers be imported beside a torchvision that does not fit torch, as the tests do."""
+    """Makes transformers and diffusers importable beside a torchvision that does not match torch, as the tests do."""
     runpy.run_path(str(TESTS / "mend_torchvision.py"))
 
 
 @contextmanager
 def narrow(model_ids: Sequence[str]) -> Iterator[None]:
-    """Gives these models' networks few channels, as the tests do, within the context. MiDaS, ZipDepth and tiny keep theirs."""
+    """Within the context, gives these models' networks few channels, as the tests do. MiDaS, ZipDepth and tiny keep theirs."""
     depth, old = (runpy.run_path(str(TESTS / f"tiny_{name}.py")) for name in ("depth", "old_nodes"))
     encoder = {name: import_module(f"depth_normal.annotators.networks.{name}") for name in ("bae", "dsine", "efficientnet")}
     with ExitStack() as patches:
@@ -179,7 +179,7 @@ def narrow(model_ids: Sequence[str]) -> Iterator[None]:
 
 
 def narrow_spec(spec: ModelSpec, depth: dict[str, Any], old: dict[str, Any]) -> ModelSpec:
-    """The spec of a network with few channels, by what tests/tiny_depth.py and tests/tiny_old_nodes.py offer."""
+    """The spec of a narrow network, by means of tests/tiny_depth.py and tests/tiny_old_nodes.py."""
     if isinstance(spec.config, MogeConfig):
         vit = replace(spec.config.vit, width=16, depth=4, heads=2, taken=(1, 3), grid=3)
         refiner = spec.config.refiner and replace(spec.config.refiner, channels=(4, 4, 8, 8, 16))
@@ -198,7 +198,7 @@ def narrow_spec(spec: ModelSpec, depth: dict[str, Any], old: dict[str, Any]) -> 
 
 
 def empty_network(spec: ModelSpec, role: str) -> nn.Module:
-    """One network of a spec, without memory, under names that its annotator loads."""
+    """A spec's network on the meta device, with parameter names that its annotator loads."""
     family, config = FAMILIES[spec.family], spec.config
     with torch.device("meta"):
         if spec.family == "leres-boost":
@@ -212,7 +212,7 @@ def empty_network(spec: ModelSpec, role: str) -> nn.Module:
 
 
 def random_state(spec: ModelSpec, role: str = "network") -> dict[str, Tensor]:
-    """Weights for which signals neither die nor grow, so that errors of precision are those of a network at work."""
+    """Random weights with which signals neither vanish nor explode, so that precision errors are those of a real network."""
     generator = torch.Generator().manual_seed(0)
     state = {}
     for name, value in empty_network(spec, role).state_dict().items():
@@ -225,14 +225,14 @@ def random_state(spec: ModelSpec, role: str = "network") -> dict[str, Tensor]:
         elif name.endswith("running_var"):
             state[name] = 1 + 0.2 * noise.abs()
         else:
-            scale_like = name.endswith(("weight", "gamma", "lambda1", "lambda_1", "lambda_2"))  # a weight of one axis is a normalisation's
+            scale_like = name.endswith(("weight", "gamma", "lambda1", "lambda_1", "lambda_2"))  # 1-dimensional weights are those of norms
             state[name] = (1 if scale_like else 0) + 0.2 * noise
     for name in ("points_head.output_blocks.4.weight", "refiner.out_proj.weight", "refiner.out_proj.bias"):
         if name in state and "refiner.out_proj.weight" in state:
-            state[name] *= 0.01  # a surface, as of a photo: of noise the refiner has many times the voxels
+            state[name] *= 0.01  # a surface, as of a photo: for noise the refiner has many times the voxels
     last = next((key for key in reversed(state) if state[key].shape == (1,) and key.endswith("bias")), None)
     if last is not None and spec.quantity == "disparity":
-        state[last] += 3  # above the ReLU that ends the network
+        state[last] += 3  # keeps the final ReLU active
     return state
 
 
@@ -244,7 +244,7 @@ def make_images(arguments: argparse.Namespace) -> Tensor:
 
 
 def networks_of(model: Model) -> list[nn.Module]:
-    """The modules that the annotator calls: its network, or the children of one that has no forward of its own."""
+    """The modules that the annotator calls: its network, or the children of one without a forward."""
     network = model.network
     return [network] if type(network).forward is not nn.Module.forward else list(network.children())
 
@@ -264,7 +264,7 @@ def hooked(model: Model, before: Callable[..., None], after: Callable[..., None]
 
 
 def network_calls(model: Model, images: Tensor, size: int | None) -> Calls:
-    """What the network is called with in one call of the model."""
+    """The network's arguments in one call of the model."""
     calls: Calls = []
     with hooked(model, lambda *call: calls.append(call)):
         run(model, images, size)
@@ -272,12 +272,12 @@ def network_calls(model: Model, images: Tensor, size: int | None) -> Calls:
 
 
 def run(model: Model, images: Tensor, size: int | None) -> Tensor:
-    """The whole way; the depth, or the normals of a model without depth, on the device."""
+    """Runs everything; returns the depth, or the normals of a model without depth, on the device."""
     return torch.cat([_numbers(estimate) for estimate in estimates(model, images, size)])
 
 
 def estimates(model: Model, images: Tensor, size: int | None) -> list[Estimate]:
-    """The whole way, batch by batch."""
+    """Runs everything, batch by batch."""
     return [model.estimate_panorama(images, size, any_aspect=True)] if model.spec.for_panoramas else list(model.estimates(images, size))
 
 
@@ -289,14 +289,14 @@ def _numbers(estimate: Estimate) -> Tensor:
 
 @torch.no_grad()
 def run_bare(model: Model, calls: Calls) -> None:
-    """The network alone."""
+    """Runs the network alone."""
     networks = networks_of(model)
     for index, args, kwargs in calls:
         networks[index](*args, **kwargs)
 
 
 def clock() -> float:
-    """Seconds, once the device has done its work; of one thread on a CPU the processor's, to which other programs add nothing."""
+    """Seconds after synchronising the device; with one thread on a CPU its processor time, which excludes other programs."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     elif torch.get_num_threads() == 1:
@@ -305,14 +305,14 @@ def clock() -> float:
 
 
 def seconds(call: Callable[[], Any]) -> float:
-    """How long a call takes."""
+    """The duration of a call."""
     start = clock()
     call()
     return clock() - start
 
 
 def speed(model: Model, calls: Calls, arguments: argparse.Namespace) -> str:
-    """The columns of time."""
+    """Formats the columns of time."""
     images = make_images(arguments)
     whole, bare = [], []
     marks: list[float] = []
@@ -328,7 +328,7 @@ def speed(model: Model, calls: Calls, arguments: argparse.Namespace) -> str:
 
 
 def memory(model: Model, calls: Calls, arguments: argparse.Namespace) -> str:
-    """The columns of memory."""
+    """Formats the columns of memory."""
     if torch.cuda.is_available():
         whole = peak_on_cuda(lambda: run(model, make_images(arguments), arguments.size))
         bare = peak_on_cuda(lambda: run_bare(model, calls))
@@ -346,7 +346,7 @@ def memory(model: Model, calls: Calls, arguments: argparse.Namespace) -> str:
 
 
 def peak_on_cuda(call: Callable[[], Any]) -> float:
-    """MB that a call takes at its highest."""
+    """Peak memory of a call in MB."""
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     call()
@@ -354,17 +354,17 @@ def peak_on_cuda(call: Callable[[], Any]) -> float:
 
 
 def peak_on_cpu(model: Model, arguments: argparse.Namespace) -> float:
-    """MB that the first call in this process takes at its highest: of the model, or of its network alone, by the calls in a file."""
+    """Peak memory, in MB, of the first call in this process: of the model, or of its network alone with the calls in a file."""
     images = make_images(arguments)
     calls: Calls = [] if arguments.peak == WHOLE else torch.load(arguments.peak, weights_only=False)
-    Path("/proc/self/clear_refs").write_text("5")  # the highest is now what is
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = resident("VmRSS")
     run_bare(model, calls) if calls else run(model, images, arguments.size)
     return resident("VmHWM") - before
 
 
 def compare_dtypes(model_id: str, arguments: argparse.Namespace) -> None:
-    """Prints how far half precision is from float32."""
+    """Prints the error of half precision relative to float32."""
     images = make_images(arguments)
     (exact,) = estimates(load(model_id, "float32"), images, arguments.size)
     expected = _numbers(exact)

@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def print_rates(folder: Path, options: Options, arguments: argparse.Namespace) -> None:
-    """The three ways in turn."""
+    """Measures the three methods alternately."""
     save_photos(folder / "in", arguments.pictures, arguments.width, arguments.height)
     model = random_model(arguments.model, "float32") if arguments.random else options.load(arguments.device)
     paths = sorted((folder / "in").iterdir())
@@ -85,7 +85,7 @@ def print_rates(folder: Path, options: Options, arguments: argparse.Namespace) -
         for name, way in ways.items():
             start, start_processor = time.perf_counter(), time.process_time()
             way()
-            if round_number:  # the first one warms up
+            if round_number:  # the first round warms up
                 seconds[name].append((time.perf_counter() - start) / len(paths))
                 processor[name].append((time.process_time() - start_processor) / len(paths))
     place = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
@@ -105,7 +105,7 @@ def print_rates(folder: Path, options: Options, arguments: argparse.Namespace) -
 
 
 def run_folder(model: Model, options: Options, source: Path, out: Path, outputs: tuple[str, ...]) -> None:
-    """What the command does once the model is loaded."""
+    """Runs the command's work after loading the model."""
     sources, _ = find_images([source])
     plan = plan_outputs(sources, out, outputs)
     failures = [outcome.failure for outcome in estimate_files(model, plan.todo, options) if outcome.failure]
@@ -113,7 +113,7 @@ def run_folder(model: Model, options: Options, source: Path, out: Path, outputs:
 
 
 def run_files(source: Path, out: Path, names: tuple[str, ...], found: Estimate, options: Options) -> None:
-    """Reads and writes, one after another in one thread."""
+    """Only reads and writes, sequentially in one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     for outputs in plan_outputs(find_images([source])[0], out, names).todo:
@@ -145,7 +145,7 @@ def network_call(model: Model, options: Options, path: Path) -> Callable[[], Any
 
 
 def encoded(found: Estimate) -> dict[str, np.ndarray]:
-    """The pixels of the depth and normals images, as far as the model gives them: not all do both."""
+    """The pixels of the depth and normal images, as far as the model predicts them."""
     pixels = {}
     if found.depth is not None and found.quantity is not None:
         pixels["depth"] = depth_to_image(found.depth, found.quantity)[0, 0].mul(65535).round().numpy().astype(np.uint16)
@@ -156,7 +156,7 @@ def encoded(found: Estimate) -> dict[str, np.ndarray]:
 
 
 def save_photos(folder: Path, count: int, width: int, height: int) -> None:
-    """Images with the grain of a photograph, each another part of one."""
+    """Writes images with photographic grain, each another part of one photograph."""
     folder.mkdir(parents=True, exist_ok=True)
     photo = cv2.imread(str(Path(__file__).resolve().parent.parent / "app" / "coffee.jpg"))
     assert photo is not None
@@ -169,8 +169,8 @@ def save_photos(folder: Path, count: int, width: int, height: int) -> None:
 
 
 def print_memory(folder: Path, count: int, options: Options) -> None:
-    """The resident memory as images are done."""
-    if not (folder / "photos").exists():  # an image that is written again is another one
+    """Prints resident memory against the number of images done."""
+    if not (folder / "photos").exists():  # rewritten images would count as new ones
         save_photos(folder / "photos", 8, 128, 96)
     photos = sorted((folder / "photos").iterdir())
     (folder / "in").mkdir(exist_ok=True)
@@ -191,7 +191,7 @@ def print_memory(folder: Path, count: int, options: Options) -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The command's options."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="tiny", choices=MODELS, metavar="ID")
     parser.add_argument("--size", type=int, metavar="N", help="side of the network's input in pixels (default: the model's)")

@@ -46,7 +46,7 @@ import depth_normal.nodes  # so that `pack_on` finds what asks for the device
 from depth_normal import utils
 from depth_normal.geometry.estimate import Estimate
 
-# Torch knows this kind of device without a driver; nothing computes on it.
+# torch knows this device type without a driver; nothing is computed on it
 DEVICE = torch.device("lazy:0")
 HALF = (torch.float16, torch.bfloat16)
 FOLDERS = ("geometry", "annotators", "model_loader", "nodes", "media", "app")
@@ -63,7 +63,7 @@ LAUNCHES = {
     **dict.fromkeys(("index_put_", "index_put", "_index_put_impl_", "cumsum"), 2),
     **{"unique_dim": 6, "_unique2": 6, "_linalg_svd": 12, "_linalg_eigh": 10},
 }
-"""Operations of several kernels; every other one counts as one."""
+"""Operations of several kernels; all others count as one."""
 WAITING = frozenset(
     ("nonzero", "equal", "allclose", "_unique2", "unique_dim", "masked_select", "is_nonzero", "bincount", "_linalg_check_errors")
 )
@@ -75,13 +75,12 @@ COPYING = frozenset(("_to_copy", "copy_"))
 class Card:
     """A graphics card.
 
-    Attributes:
-        bandwidth: Bytes per second that elementwise kernels reach.
-        rate32, rate16: FLOP per second in float32 and in half precision.
-        launch: Seconds of the processor for one operation of eager torch.
-        bus: Bytes per second between main memory and the card.
-        floor: Seconds of the card for an empty kernel.
-        wait: Seconds of the processor for each wait.
+    bandwidth: Bytes per second of elementwise kernels.
+    rate32, rate16: FLOP per second in float32 and in half precision.
+    launch: CPU seconds per operation of eager torch.
+    bus: Bytes per second between main memory and the card.
+    floor: GPU seconds of an empty kernel.
+    wait: CPU seconds per synchronisation.
     """
 
     bandwidth: float
@@ -102,13 +101,13 @@ CARDS = {
 
 @dataclass(frozen=True)
 class Budget:
-    """What one image, frame or call may ask at most.
+    """Limits for one image, frame or call.
 
     Attributes:
         outside: Launches outside of networks.
-        waits: For values, or for copies to the CPU.
+        waits: Synchronisations, for values or copies to the CPU.
         copies: Between the CPU and the card, both ways.
-        host_ops: Operations of torch on the CPU.
+        host_ops: Torch operations on the CPU.
     """
 
     outside: int
@@ -117,7 +116,7 @@ class Budget:
     host_ops: int = 300
 
 
-# Whoever lowers a count lowers its budget, so that nothing grows back.
+# Lower a budget along with its count, so that nothing grows back.
 NETWORKS = {
     "tiny": Budget(105, 2, 3),
     "depth-anything-small": Budget(20, 2, 3),
@@ -127,7 +126,7 @@ NETWORKS = {
     "depth-anything-3-metric-large": Budget(73, 4, 5),
     "video-depth-anything-metric-small": Budget(21, 2, 3),
     "moge-2-vits-normal": Budget(35, 2, 5),
-    "moge-3-vitl": Budget(35, 351, 17),  # its sparse network asks how many places there are
+    "moge-3-vitl": Budget(35, 351, 17),  # its sparse network synchronises for numbers of voxels
     "moge-vitl": Budget(26, 2, 5),
     "metric3d-vit-small": Budget(36, 2, 6),
     "depth-pro": Budget(35, 3, 4),
@@ -141,13 +140,13 @@ NETWORKS = {
     "dsine": Budget(22, 2, 3),
     "zipdepth-base": Budget(14, 2, 3),
 }
-"""Of one image of 640x480 through a model."""
+"""For one 640x480 image through a model."""
 VIDEOS = {
     "tiny": Budget(129, 3, 6, 1800),
     "depth-anything-v2-small": Budget(19, 2, 4, 1800),
     "moge-2-vits-normal": Budget(34, 2, 5, 2100),
 }
-"""Of a frame of 640x480 of a video, aligned with those before, which is done on the CPU."""
+"""For a 640x480 video frame, with its alignment on the CPU."""
 EFFECTS = {
     "relight, sun (node)": Budget(600, 7, 9),
     "relight, low sun (node)": Budget(600, 7, 9),
@@ -166,11 +165,11 @@ EFFECTS = {
     "normal to height": Budget(330, 2, 0),  # 284 at 480x270
     "ambient occlusion of a height": Budget(245, 0, 0),
 }
-"""Of rows of `effects.py` at 480x270, a parallax by frame: 2 % more than today's, which hang on what a processor's rounding finds."""
+"""For rows of `effects.py` at 480x270, a parallax per frame: 2 % above today's counts, which depend on the CPU's rounding."""
 
 
 class OnGpu(Tensor):
-    """A tensor that says that it is on the card; `elem` holds its numbers on the CPU."""
+    """A tensor that claims to be on the card; `elem` holds its data on the CPU."""
 
     elem: Tensor
 
@@ -189,7 +188,7 @@ class OnGpu(Tensor):
         return (Gpu.current or Gpu()).run(func, args, kwargs or {})
 
     def tolist(self) -> Any:
-        """One question for all its numbers."""
+        """Synchronises once for all values."""
         return self.cpu().tolist()
 
     def __repr__(self, **_: Any) -> str:
@@ -197,17 +196,17 @@ class OnGpu(Tensor):
 
 
 class Gpu(TorchDispatchMode):
-    """Within the context, counts what is asked of `DEVICE`. Whatever runs there stays out of `torch.inference_mode`.
+    """Within the context, counts operations on `DEVICE`, which then stay out of `torch.inference_mode`.
 
     Attributes:
-        launches: Kernels, those of modules of torch included.
-        network: Those of modules of torch.
-        waits: How often the processor waited for a value.
+        launches: Kernels, including those of torch's modules.
+        network: Those of torch's modules.
+        waits: Synchronisations.
         copies: Between the CPU and the card, both ways.
-        host_ops: Operations on tensors of the CPU.
-        busy: Seconds that the card computed.
+        host_ops: Operations on CPU tensors.
+        busy: Seconds that the card computes.
         by_function: Launches of each function of the pack, as `file:function`.
-        waits_by_function: Waits of each.
+        waits_by_function: Synchronisations of each.
     """
 
     current: Gpu | None = None
@@ -220,7 +219,7 @@ class Gpu(TorchDispatchMode):
         self.reset()
 
     def reset(self) -> None:
-        """Begins to count anew."""
+        """Resets the counts."""
         self.launches = self.network = self.waits = self.copies = self.host_ops = 0
         self.busy = self._cpu_clock = self._gpu_clock = 0.0
         self.by_function: Counter[str] = Counter()
@@ -228,12 +227,12 @@ class Gpu(TorchDispatchMode):
 
     @property
     def outside(self) -> int:
-        """Launches outside of modules of torch."""
+        """Launches outside of torch's modules."""
         return self.launches - self.network
 
     @property
     def seconds(self) -> float:
-        """How long all of it would take."""
+        """The estimated total time."""
         return max(self._cpu_clock, self._gpu_clock)
 
     def __enter__(self) -> Gpu:
@@ -255,11 +254,11 @@ class Gpu(TorchDispatchMode):
         self._exit.close()
 
     def put(self, values: Tensor) -> Tensor:
-        """A tensor on the card, without a copy that counts."""
+        """Puts a tensor on the card, without counting a copy."""
         return OnGpu(values.contiguous())
 
     def exceeds(self, budget: Budget, times: int = 1) -> list[str]:
-        """What was asked more than a budget allows, in words; of so many images or frames."""
+        """Phrases for the exceeded limits of a budget, for `times` images or frames."""
         where = {"outside": self.by_function, "waits": self.waits_by_function}
         return [
             f"{name} {count / times:g}, allowed {limit}; most in {dict(where.get(name, Counter()).most_common(5))}"
@@ -281,7 +280,7 @@ class Gpu(TorchDispatchMode):
         return self.run(func, args, kwargs or {})
 
     def run(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        """Runs one operation on the numbers and counts it."""
+        """Runs one operation on the data and counts it."""
         name = func._schema.name.split("::")[1]
         there = [each for each in tree_leaves((args, kwargs)) if isinstance(each, OnGpu)]
         target = None if kwargs.get("device") is None else torch.device(kwargs["device"])
@@ -312,7 +311,7 @@ class Gpu(TorchDispatchMode):
                 self._wait()
         if leaves_gpu:
             return args[0] if name == "copy_" else result
-        known = {id(each.elem): each for each in there}  # what was changed in place
+        known = {id(each.elem): each for each in there}  # modified in place
 
         def on_gpu(each: Any) -> Any:
             return known[id(each)] if id(each) in known else OnGpu(each) if isinstance(each, Tensor) else each
@@ -321,14 +320,14 @@ class Gpu(TorchDispatchMode):
 
     @staticmethod
     def _refuse_mixed(name: str, args: Any) -> None:
-        """As a real device does, of tensors that are no scalars; indices may be on the CPU."""
+        """Refuses mixed devices like a real GPU, except scalars and indices on the CPU."""
         leaves = [each for each in tree_leaves(args[:1] if name.startswith(("index", "_index")) else args) if isinstance(each, Tensor)]
         here = [each for each in leaves if not isinstance(each, OnGpu) and each.ndim]
         if here and len(here) < len(leaves) and name not in COPYING:
             raise RuntimeError(f"Expected all tensors to be on the same device, but {name} was given tensors on cpu and on {DEVICE}")
 
     def launch(self, launches: int, size: float, flop: float, half: bool) -> None:
-        """Counts kernels that move so many bytes and do so many operations."""
+        """Counts kernels that move `size` bytes and compute `flop` operations."""
         rate = self.card.rate16 if half else self.card.rate32
         taken = max(self.card.floor * launches, size / self.card.bandwidth, flop / rate)
         self.by_function[_place()] += launches
@@ -359,7 +358,7 @@ class Gpu(TorchDispatchMode):
 
 
 class _WholeAttention(TorchFunctionMode):
-    """Attention is one kernel on a GPU, and would come apart here."""
+    """Keeps attention in one operation, as it is one kernel on a GPU."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         gpu = Gpu.current
@@ -378,7 +377,7 @@ def _numbers(value: Any) -> Any:
 
 
 def _place() -> str:
-    """The innermost function of the pack that asks, as `file:function`."""
+    """The innermost function of the pack on the stack, as `file:function`."""
     frame = sys._getframe(2)
     while frame is not None:
         path = frame.f_code.co_filename
@@ -390,7 +389,7 @@ def _place() -> str:
 
 @contextmanager
 def pack_on(gpu: Gpu) -> Iterator[None]:
-    """Within the context the pack takes the modelled card for the device that it runs on."""
+    """Within the context, the pack uses the modelled card as its device."""
     with ExitStack() as stack, gpu:
         for name, module in list(sys.modules.items()):
             if name.startswith("depth_normal") and hasattr(module, "default_device"):
@@ -400,11 +399,11 @@ def pack_on(gpu: Gpu) -> Iterator[None]:
 
 @torch.no_grad()
 def count_network(model_id: str, gpu: Gpu, height: int, width: int) -> None:
-    """Counts one image through a model, after one that does not count."""
+    """Counts one image through a model, after a warm-up."""
     with pack_on(gpu):
         model = families.load(model_id, "float32" if model_id == "tiny" else "float16")
         sphere = model.spec.for_panoramas
-        images = torch.rand(1, 3, height, 2 * height if sphere else width)  # as a node or a reader hands them over: on the CPU
+        images = torch.rand(1, 3, height, 2 * height if sphere else width)  # on the CPU, as from a node or a reader
         estimate = model.estimate_panorama if sphere else model.estimate
         for _ in range(2):
             gpu.reset()
@@ -413,7 +412,7 @@ def count_network(model_id: str, gpu: Gpu, height: int, width: int) -> None:
 
 @torch.no_grad()
 def count_video(model_id: str, gpu: Gpu, height: int, width: int) -> None:
-    """Counts FRAMES frames of a video through a model and its alignment, after two that do not count."""
+    """Counts FRAMES video frames through a model and its alignment, after two as a warm-up."""
     arguments = argparse.Namespace(batch=1, height=height + 32, width=width)
     whole = families.make_images(arguments)
     with pack_on(gpu):
@@ -427,7 +426,7 @@ def count_video(model_id: str, gpu: Gpu, height: int, width: int) -> None:
 
 @torch.no_grad()
 def effect_rows(gpu: Gpu, height: int, width: int) -> dict[str, Callable[..., None]]:
-    """The rows of `effects.py` by name; each, called, counts the last of so many `times` (2), a parallax with all its frames."""
+    """The rows of `effects.py` by name; each callable counts the last of `times` (2) runs, a parallax with all its frames."""
     image = effects.read_image(Path(str(depth_normal.__file__)).parent / "app" / "coffee.jpg", (width, height))
     known = depth_normal.load_model("tiny", "float32", torch.device("cpu")).estimate(image.movedim(-1, 1))
     with pack_on(gpu):
@@ -448,7 +447,7 @@ def effect_rows(gpu: Gpu, height: int, width: int) -> dict[str, Callable[..., No
 
 
 def images_of(row: str) -> int:
-    """How many frames a row of `effects.py` makes."""
+    """The number of frames of a row of `effects.py`."""
     return effects.FRAMES if row == effects.PARALLAX else 1
 
 
@@ -484,7 +483,7 @@ def main() -> None:
 
 
 def print_row(name: str, gpu: Gpu, budgets: Mapping[str, Budget], times: int, places: int) -> None:
-    """One line of counts of so many images or frames, and one of where they come from."""
+    """Prints the counts per image or frame, and the functions that they come from."""
     milliseconds = "".join(f" {1e3 * each / times:7.2f}" for each in (gpu.seconds, gpu.busy))
     counts = ((gpu.launches, 8), (gpu.network, 7), (gpu.outside, 7), (gpu.waits, 5), (gpu.copies, 6), (gpu.host_ops, 6))
     budget = budgets.get(name)

@@ -31,7 +31,7 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", type=_case, help=f"what to measure (default: all): {', '.join(CASES)}")
-    parser.add_argument("--one", choices=("plain", "ours"), help=argparse.SUPPRESS)  # the fresh process of one measurement
+    parser.add_argument("--one", choices=("plain", "ours"), help=argparse.SUPPRESS)  # runs one measurement in a fresh process
     arguments = parser.parse_args()
     if arguments.one:
         print(*measure(*CASES[arguments.names[0]][arguments.one == "ours"]))
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def _case(name: str) -> str:
-    """Refuses a name that is not in the table: `choices` would refuse the empty list that means all."""
+    """Refuses unknown names; argparse's `choices` would refuse the empty list, which means all."""
     if name not in CASES:
         raise argparse.ArgumentTypeError(f"{name!r} is not known; known are {', '.join(CASES)}")
     return name
@@ -55,7 +55,7 @@ def _case(name: str) -> str:
 def measure(prepare: Callable[[], object], run: Callable) -> tuple[float, float]:
     """MB and seconds of the first run in this process."""
     prepared = prepare()
-    Path("/proc/self/clear_refs").write_text("5")  # the highest is now what is
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before, start = resident("VmRSS"), time.perf_counter()
     kept = run(prepared)
     seconds = time.perf_counter() - start
@@ -64,7 +64,7 @@ def measure(prepare: Callable[[], object], run: Callable) -> tuple[float, float]
 
 
 def dense_area(image: Tensor, height: int, width: int) -> Tensor:
-    """The area average as products with matrices of weights."""
+    """Area average by products with weight matrices."""
     for length in (height, width):
         old = image.shape[-2]
         edges, cells = torch.arange(length + 1, dtype=torch.float64) * (old / length), torch.arange(old, dtype=torch.float64)
@@ -74,7 +74,7 @@ def dense_area(image: Tensor, height: int, width: int) -> Tensor:
 
 
 def plainly_resized(estimate: Estimate) -> Estimate:
-    """Depth and normals interpolated whatever they hold."""
+    """Interpolates depth and normals regardless of holes."""
     depth, normals = (F.interpolate(m, UHD, mode="bilinear") for m in (estimate.depth, estimate.normals) if m is not None)
     return replace(estimate, depth=depth, normals=F.normalize(normals, dim=1))
 
@@ -90,7 +90,7 @@ def sorted_range(clip: Tensor) -> tuple[Tensor, Tensor]:
     return ordered[int(0.02 * len(ordered))], ordered[int(0.85 * len(ordered))]
 
 
-# name: (plain, ours), each what is prepared and what is measured
+# name: (plain, ours), each a preparation and the measured function
 CASES: dict[str, tuple[tuple[Callable, Callable], tuple[Callable, Callable]]] = {}
 for _name, _prepare, _plain, _ours in (
     ("16384x64 to 8192x32", lambda: torch.rand(1, 3, 16384, 64), lambda p: dense_area(p, 8192, 32), lambda p: resize_image(p, 8192, 32)),
@@ -105,7 +105,7 @@ for _name, _prepare, _plain, _ours in (
 
 
 def resident(field: str) -> float:
-    """A line of the kernel's account of this process, in MB."""
+    """A field of the kernel's status of this process, in MB."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
     return int(line.split()[1]) / 1024
 

@@ -60,9 +60,9 @@ BACKGROUND = (40, 60, 160)
 TINY_BOX = 3_000_000
 RIM_DEGREES = (15.0, 25.0)
 HALO = 1.25
-# What is wrong with predicted depth: how wide ramps are in pixels, by how many pixels they waver over how many pixels, and smooth noise.
+# Errors of predicted depth: width of ramps in pixels, amplitudes and wavelengths of wavering edges in pixels, and smooth noise.
 RAMP, WAVERS, ROUGH = 5.0, ((1.5, 48), (1.0, 12)), 0.01
-# The roughness of foliage, the pixels of its leaves, and how many times as near as the median it is.
+# Foliage: roughness, leaf size in pixels, and nearness relative to the median.
 LEAVES = (0.1, 2, 1.3)
 BEHIND = {"cut": {}, "stretched": {"max_jump": 1e9}, "continued": {"fill_behind": 1.0}}
 
@@ -71,7 +71,7 @@ Make = Callable[[np.random.Generator], list[traced_views.Thing]]
 
 
 class Traced(NamedTuple):
-    """A traced scene: its image (H, W, 3), depth (H, W), camera (3, 3), and the point about which that turns, halfway in inverse depth."""
+    """A traced scene: image (H, W, 3), depth (H, W), camera (3, 3), and the camera's pivot, halfway in inverse depth."""
 
     things: list[traced_views.Thing]
     image: np.ndarray
@@ -81,7 +81,7 @@ class Traced(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """Inverse depth (H, W), the surface that each pixel shows (H, W) int, and an image (3, H, W) of it."""
+    """Inverse depth (H, W), each pixel's surface index (H, W) int, and an image (3, H, W)."""
 
     inverse: Tensor
     surfaces: Tensor
@@ -131,7 +131,7 @@ def main() -> int:
 
 
 def print_behind(width: int, height: int, folder: Path | None) -> None:
-    """Prints what views from aside show behind near things."""
+    """Prints the figures of regions revealed behind near objects."""
     print(f"{'':10}{'depth':8}{'degrees':>8}" + "".join(f"{name:>27}" for name in BEHIND))
     print(f"{'':26}" + len(BEHIND) * f"{'holes':>9}{'error':>9}{'front':>9}")
     for depth_name in ("true", "soft"):
@@ -145,12 +145,12 @@ def print_behind(width: int, height: int, folder: Path | None) -> None:
 
 
 def print_row(name: str, depth_name: str, degrees: float, rows: np.ndarray) -> None:
-    """One line of the table."""
+    """Prints one line of the table."""
     print(f"{name:10}{depth_name:8}{degrees:8g}" + "".join(f"{value:9.2f}" for row in rows for value in row), flush=True)
 
 
 def traced_scene(make: Make, seed: int, size: tuple[int, int]) -> Traced:
-    """A scene as the first camera sees it."""
+    """A scene from the first camera."""
     height, width = size
     things = make(np.random.default_rng(seed))
     image, depth = traced_views.render(things, np.zeros(3), width, height)
@@ -166,7 +166,7 @@ def behind_figures(
     size: tuple[int, int],
     folder: Path | None,
 ) -> list[list[float]]:
-    """Of each way the holes, the error and the front, as the head of this file says."""
+    """Holes, error and front of each method; see the module."""
     height, width = size
     things, image, true, camera, pivot = traced_scene(make, seed, size)
     depth = true if depth_name == "true" else (1 / blurred(torch.from_numpy(1 / true), width / 120)).numpy()
@@ -199,7 +199,7 @@ def behind_figures(
 
 
 def print_rims(width: int, height: int, folder: Path | None) -> None:
-    """Prints how rims of near things look from aside."""
+    """Prints the figures of near objects' rims seen from the side."""
     print(f"{'':10}{'depth':12}{'degrees':>8}{'wrong':>9}{'torn':>9}{'ragged':>9}{'error':>9}{'halo':>9}")
     for depth_name in ("true", "predicted", "foliage"):
         for degrees in RIM_DEGREES:
@@ -219,7 +219,7 @@ def rim_figures(
     size: tuple[int, int],
     folder: Path | None,
 ) -> list[float]:
-    """Wrong, torn, ragged, error and halo, as the head of this file says."""
+    """Wrong, torn, ragged, error and halo; see the module."""
     height, width = size
     things, image, true, camera, pivot = traced_scene(make, seed, size)
     inverse = 1 / torch.from_numpy(true)
@@ -259,7 +259,7 @@ def rim_figures(
 def view_of(
     mesh: Mesh, camera: np.ndarray, size: tuple[int, int], turn: tuple[float, float] = (0.0, 0.0), pivot: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As `rendered`: a view (H, W, 3) in [0, 1], and where it shows the mesh (H, W) bool."""
+    """As `rendered`: a view (H, W, 3) in [0, 1], and where the mesh covers it (H, W) bool."""
     assert mesh.colours is not None
     seen, triangles = rendered(mesh.points * [1, -1, -1], mesh.triangles, mesh.colours, camera, size, turn, pivot)
     return seen / 255, triangles >= 0
@@ -268,11 +268,11 @@ def view_of(
 def traced_aside(
     things: list[traced_views.Thing], turn: tuple[float, float], pivot: np.ndarray, depth: np.ndarray, camera: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What a camera sees that turned about `pivot` as `rendered` turns the scene, and where the first camera does not see that, or does.
+    """Traces the view of a camera rotated about `pivot` like the scene in `rendered`, and what the first camera sees of it.
 
     Returns:
-        (H, W, 3) in [0, 1], and (H, W) bool each: points in the first image's frame that are behind what it shows there, but not close to
-        it, and the others in its frame.
+        (H, W, 3) in [0, 1], and (H, W) bool each: points within the first image that are clearly behind its surface, and the other points
+        within it.
     """
     height, width = depth.shape
     turned = turn_matrix(turn)
@@ -282,7 +282,7 @@ def traced_aside(
     points = place + rays * along[:, None]
     across, down = (camera[axis, axis] * points[:, axis] / points[:, 2] + camera[axis, 2] for axis in (0, 1))
     inside = (across > 1) & (across < width - 2) & (down > 1) & (down < height - 2) & (points[:, 2] > 0)
-    # hidden where all four pixels around show something nearer
+    # hidden if all four surrounding pixels show something nearer
     column, row = (np.where(inside, each, 0).astype(int) for each in (across, down))
     farthest = np.max([depth[row + y, column + x] for y in (0, 1) for x in (0, 1)], 0)
     hidden = points[:, 2] > farthest * (1 + JUMP)
@@ -290,18 +290,18 @@ def traced_aside(
 
 
 def conditions(width: int) -> dict[str, Callable[[Scene], tuple[Tensor, Tensor]]]:
-    """What is done to inverse depth: the result, and the truth in the same numbers."""
+    """Degradations of inverse depth: each returns the result, and the truth in the same values."""
     narrow, wide = width / 160, width / 80
 
     def noisy(inverse: Tensor) -> Tensor:
-        """Disturbed as networks disturb: by smooth noise of 1 % and fine noise of 0.2 %."""
+        """Network-like errors: smooth noise of 1 % and fine noise of 0.2 %."""
         generator = torch.Generator().manual_seed(1)
         coarse = torch.randn(1, 1, inverse.shape[0] // 8 + 1, inverse.shape[1] // 8 + 1, generator=generator)
         fine = torch.randn(inverse.shape, generator=generator)
         return inverse * (1 + 0.01 * F.interpolate(coarse, inverse.shape, mode="bicubic")[0, 0] + 0.002 * fine)
 
     def stretched(inverse: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-        """Disparity of an unknown shift, as `assumed_depth` takes it where there is sky: the far end 30 times as far."""
+        """Disparity of unknown shift, as `assumed_depth` interprets it with sky: the far end 30 times as far."""
         low, high = (float(inverse.flatten().kthvalue(round(share * inverse.numel())).values) for share in (0.02, 0.98))
         disturbed, true = ((((each - low) / (high - low)) * (1 - 1 / 30) + 1 / 30).clamp(min=0.1 / 30) for each in (inverse, truth))
         return disturbed, true
@@ -327,7 +327,7 @@ def conditions(width: int) -> dict[str, Callable[[Scene], tuple[Tensor, Tensor]]
 
 
 def as_predicted(inverse: Tensor, seed: int, foliage: bool = False) -> Tensor:
-    """Inverse depth (H, W) as networks predict it: RAMP, WAVERS and ROUGH, with `foliage` also LEAVES."""
+    """Network-like inverse depth (H, W): RAMP, WAVERS and ROUGH, with `foliage` also LEAVES."""
     height, width = inverse.shape
     generator = torch.Generator().manual_seed(seed)
 
@@ -347,7 +347,7 @@ def as_predicted(inverse: Tensor, seed: int, foliage: bool = False) -> Tensor:
 
 
 def _borders(areas: np.ndarray) -> np.ndarray:
-    """Pixels (H, W) bool that differ from the one on the left or above."""
+    """Pixels (H, W) bool that differ from their left or upper neighbour."""
     found = np.zeros(areas.shape, bool)
     found[:, 1:] |= areas[:, 1:] != areas[:, :-1]
     found[1:] |= areas[1:] != areas[:-1]
@@ -355,12 +355,12 @@ def _borders(areas: np.ndarray) -> np.ndarray:
 
 
 def border_length(areas: np.ndarray) -> int:
-    """How many neighbours (H, W) differ, along rows and along columns."""
+    """Number of differing neighbours in (H, W), along rows and columns."""
     return int((areas[:, 1:] != areas[:, :-1]).sum() + (areas[1:] != areas[:-1]).sum())
 
 
 def blurred(inverse: Tensor, width: float) -> Tensor:
-    """Steps as ramps of about so many pixels: a box, then half of it."""
+    """Turns steps into ramps of about `width` pixels: a box filter, then one half as wide."""
     for size in (round(width), max(1, round(width / 2))):
         before, after = size // 2, size - 1 - size // 2
         inverse = F.avg_pool2d(F.pad(inverse[None, None], (before, after, before, after), mode="replicate"), size, 1)[0, 0]
@@ -368,13 +368,13 @@ def blurred(inverse: Tensor, width: float) -> Tensor:
 
 
 def grid(height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Places to the right, of -1 to 1, and downwards in the same unit: (H, W) each."""
+    """X in [-1, 1] and y downwards in the same unit: (H, W) each."""
     y, x = torch.meshgrid(torch.arange(height) - (height - 1) / 2, torch.arange(width) - (width - 1) / 2, indexing="ij")
     return x * 2 / width, y * 2 / width
 
 
 def painted(surfaces: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """An image: a colour for each surface, with some pattern on it, and antialiased borders."""
+    """An image with a patterned colour per surface, and antialiased borders."""
     palette = torch.tensor([[0.75, 0.7, 0.6], [0.55, 0.25, 0.2], [0.25, 0.4, 0.3], [0.3, 0.3, 0.6], [0.6, 0.5, 0.2], [0.35, 0.2, 0.4]])
     pattern = 0.9 + 0.1 * ((40 * x).sin() * (53 * y + 3 * x).cos())
     image = palette[surfaces % len(palette)].movedim(-1, 0) * pattern
@@ -382,7 +382,7 @@ def painted(surfaces: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 def statue(height: int, width: int) -> Scene:
-    """A bumpy ellipsoid and a smaller one on it (torso and head), before a wall and a floor."""
+    """A bumpy ellipsoid with a smaller one on top (torso and head), before a wall and a floor."""
     x, y = grid(height, width)
     wall, floor = torch.full_like(x, 1 / 5.0), 0.9 * y
     inverse, surfaces = torch.maximum(wall, floor), torch.zeros_like(x, dtype=torch.long)
@@ -396,7 +396,7 @@ def statue(height: int, width: int) -> Scene:
 
 
 def boxes(height: int, width: int) -> Scene:
-    """Boxes that stand on a floor which reaches almost to the horizon, and what is above is as far as the floor's end."""
+    """Boxes on a floor that reaches almost to the horizon; the background is as far as the floor's end."""
     x, y = grid(height, width)
     horizon = -0.35
     floor = (1.1 * (y - horizon)).clamp(min=0.02)
@@ -408,12 +408,12 @@ def boxes(height: int, width: int) -> Scene:
 
 
 def stairs(height: int, width: int) -> Scene:
-    """Steps that go up and away: one surface, no silhouette."""
+    """Ascending steps: one surface without silhouettes."""
     x, y = grid(height, width)
     focal = 1 / math.tan(math.radians(FOV) / 2)
     inverse, treads = torch.full_like(x, 1 / 4.8), torch.zeros_like(x, dtype=torch.long)
     for step in reversed(range(10)):
-        # down from the camera to this tread, and where it begins and ends
+        # height below the camera of this tread, and its near and far end
         below, begins, ends = 1.6 - 0.15 * step, 1.8 + 0.3 * step, 2.1 + 0.3 * step
         tread = y / (focal * below)
         on_tread = (tread <= 1 / begins) & (tread > 1 / ends)
@@ -426,7 +426,7 @@ def stairs(height: int, width: int) -> Scene:
 
 
 def rods(height: int, width: int) -> Scene:
-    """Rods of 1/160 to 1/40 of the width, upright and slanted, before a wall that runs away to the right."""
+    """Rods of 1/160 to 1/40 of the width, upright and slanted, before a wall that recedes to the right."""
     x, y = grid(height, width)
     inverse, surfaces = 0.3 - 0.12 * x, torch.zeros_like(x, dtype=torch.long)
     for label, (at, lean, half, depth) in enumerate(
@@ -445,20 +445,20 @@ def rods(height: int, width: int) -> Scene:
 
 
 def ours(depth: Tensor, image: Tensor) -> tuple[Tensor, Joins]:
-    """As `depth_to_mesh` does it."""
+    """As in `depth_to_mesh`."""
     cut, joins = cut_grid(depth[None, None], torch.ones_like(depth, dtype=torch.bool)[None, None], image[None])
     return cut[0, 0], joins
 
 
 def plain(depth: Tensor, image: Tensor) -> tuple[Tensor, Joins]:
-    """Cut where neighbours differ by more than 5 %."""
+    """Cuts where neighbours differ by more than 5 %."""
     joins = find_joins(depth, torch.ones_like(depth, dtype=torch.bool))
     joined = [torch.maximum(a, b) <= 1.05 * torch.minimum(a, b) for a, b in ((depth[:, :-1], depth[:, 1:]), (depth[:-1], depth[1:]))]
     return depth, Joins(*(each & one for each, one in zip(joined, joins, strict=True)))
 
 
 def figures(scene: Scene, truth: Tensor, depth: Tensor, joins: Joins, disturbed: Tensor) -> tuple[list[float], list[np.ndarray]]:
-    """Holes, skins and off as the head of this file says (off NaN without silhouettes), and the views."""
+    """Holes, skins and off, see the module (off is NaN without silhouettes), and the views."""
     height, width = depth.shape
     used, triangles = grid_triangles(depth.numpy(), joins)
     reach = max(3, round(width / 50))
@@ -495,7 +495,7 @@ def figures(scene: Scene, truth: Tensor, depth: Tensor, joins: Joins, disturbed:
 
 
 def _silhouettes(scene: Scene, truth: Tensor) -> Tensor:
-    """Pixels beside those of another surface that is at another depth: (H, W) bool."""
+    """Pixels beside a surface at another depth: (H, W) bool."""
     found = torch.zeros_like(scene.surfaces, dtype=torch.bool)
     for dim in (0, 1):
         size = truth.shape[dim] - 1
@@ -507,14 +507,14 @@ def _silhouettes(scene: Scene, truth: Tensor) -> Tensor:
 
 
 def _nearest_surfaces(scene: Scene, truth: Tensor, inverse: Tensor, reach: int) -> tuple[Tensor, Tensor]:
-    """Of each pixel the surface within `reach` whose inverse depth is most like the mesh's, and whether it is none of them."""
+    """The surface within `reach` whose inverse depth is nearest to the mesh's at each pixel, and whether none is near enough."""
     size = 2 * reach + 1
     padded = F.pad(truth[None, None], (reach,) * 4, mode="replicate")[0, 0]
     ids = F.pad(scene.surfaces[None, None].double(), (reach,) * 4, mode="replicate")[0, 0].long()
     height, width = inverse.shape
     missed, labels = torch.full_like(inverse, torch.inf), scene.surfaces.clone()
     low, high = torch.full_like(inverse, torch.inf), torch.zeros_like(inverse)
-    # its own surface first, which wins where others are as like
+    # its own surface first, which wins ties
     for top, left in sorted(
         ((t, s) for t in range(size) for s in range(size)), key=lambda each: abs(each[0] - reach) + abs(each[1] - reach)
     ):
@@ -535,7 +535,7 @@ def rendered(
     turn: tuple[float, float] = (0.0, 0.0),
     pivot: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A view of a mesh, without light.
+    """Renders a mesh without lighting.
 
     Args:
         points: (N, 3) in OPENCV axes.
@@ -543,11 +543,11 @@ def rendered(
         colours: (N, 3) in [0, 1].
         camera: (3, 3) intrinsics in pixels.
         size: Height and width of the view.
-        turn: Degrees by which the scene turns around `pivot`, about the upright axis and about the horizontal one.
+        turn: Rotation of the scene about `pivot` in degrees, about the upright axis and the horizontal one.
         pivot: (3,).
 
     Returns:
-        (H, W, 3) uint8, and the triangle that each pixel shows, -1 where there is none.
+        (H, W, 3) uint8, and each pixel's triangle, -1 for none.
     """
     height, width = size
     centre = np.zeros(3) if pivot is None else pivot
@@ -576,7 +576,7 @@ def rendered(
         nearness = shares.sum(1)
         order = np.argsort(nearness, kind="stable")
         last = np.full(height * width, -1)
-        last[pixels[order]] = order  # of several the nearest is written last
+        last[pixels[order]] = order  # the nearest is written last
         hit = np.nonzero(last >= 0)[0]
         hit = hit[nearness[last[hit]] > nearest[hit]]
         chosen = last[hit]
@@ -587,7 +587,7 @@ def rendered(
 
 
 def turn_matrix(turn: tuple[float, float]) -> np.ndarray:
-    """(3, 3): a turn by degrees about the upright axis, then about the horizontal one."""
+    """(3, 3): a rotation in degrees about the upright axis, then about the horizontal one."""
     yaw, pitch = np.radians(turn)
     about_y = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
     about_x = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
@@ -595,7 +595,7 @@ def turn_matrix(turn: tuple[float, float]) -> np.ndarray:
 
 
 def _barycentric(u: np.ndarray, v: np.ndarray, column: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """Shares of the three corners in a point; NaN of triangles without area."""
+    """Barycentric coordinates of a point; NaN for degenerate triangles."""
 
     def area(a: int, b: int) -> np.ndarray:
         return (u[:, a] - column) * (v[:, b] - row) - (v[:, a] - row) * (u[:, b] - column)

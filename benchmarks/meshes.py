@@ -86,7 +86,7 @@ def main() -> int:
 
 
 def load_scene(path: Path) -> Arrays:
-    """A scene's maps, (1, C, H, W); what pairs of neighbours are, along rows and columns.
+    """A scene's maps, (1, C, H, W), and masks of neighbouring pairs along rows and columns.
 
     Raises:
         SystemExit: It lacks one of the arrays.
@@ -106,7 +106,7 @@ def load_scene(path: Path) -> Arrays:
 
 
 def off_plane(inverse: Tensor, normals: Tensor, rays: Tensor, dim: int) -> Tensor:
-    """By what share neighbours miss the true tangent plane of the better of the two."""
+    """Relative distance of neighbours from the true tangent plane of the better of the two."""
     (a, b), (n, m), (r, s) = (pairs(each.double(), dim) for each in (inverse, normals, rays))
 
     def meets(value: Tensor, normal: Tensor, ray: Tensor, other: Tensor) -> Tensor:
@@ -118,31 +118,31 @@ def off_plane(inverse: Tensor, normals: Tensor, rays: Tensor, dim: int) -> Tenso
 
 
 def pairs(maps: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Each pixel's value, and that of its neighbour."""
+    """Each pixel's value, and its neighbour's."""
     return maps.narrow(dim, 0, maps.shape[dim] - 1), maps.narrow(dim, 1, maps.shape[dim] - 1)
 
 
 def both(valid: Tensor, dim: int) -> Tensor:
-    """Pairs that both count."""
+    """Pairs of valid pixels."""
     first, second = pairs(valid, dim)
     return first & second
 
 
 def jumps(inverse: Tensor, dim: int) -> Tensor:
-    """By what share neighbours' depths differ."""
+    """Relative difference of neighbours' depths."""
     first, second = pairs(inverse, dim)
     return (first - second).abs() / torch.minimum(first, second).clamp(min=1e-9)
 
 
 def softened(scene: Arrays, by: int) -> Tensor:
-    """Inverse depth made smaller and large again."""
+    """Inverse depth reduced and enlarged again."""
     inverse, valid = scene["inverse"], scene["valid"]
     filled = torch.where(valid, inverse, inverse[valid].min() / 2)
     return F.interpolate(F.interpolate(filled, scale_factor=1 / by, mode="area"), inverse.shape[-2:], mode="bilinear")
 
 
 def estimated() -> Callable[[Arrays], Tensor]:
-    """What the bundled network gives of a scene's image, at the truth's scale and shift."""
+    """The bundled network's prediction for a scene, with the truth's scale and shift."""
     from depth_normal import load_model
 
     model = load_model("tiny")
@@ -157,20 +157,20 @@ def estimated() -> Callable[[Arrays], Tensor]:
 
 
 def plain(scene: Arrays, inverse: Tensor) -> tuple[Tensor, Joins]:
-    """Inverse depth as it is, joined where it jumps little."""
+    """Unchanged inverse depth, joined across small differences."""
     joined = [(both(scene["valid"], dim) & (jumps(inverse, dim) <= JUMP))[0, 0] for dim in (3, 2)]
     return inverse, Joins(*joined)
 
 
 def ours(scene: Arrays, inverse: Tensor) -> tuple[Tensor, Joins]:
-    """As `depth_to_mesh` does it."""
+    """As in `depth_to_mesh`."""
     depth = torch.where(scene["valid"], 1 / inverse, 1)
     depth, joins = cut_grid(depth, scene["valid"], scene["image"])
     return torch.where(scene["valid"], 1 / depth, 0), joins
 
 
 def figures(scene: Arrays, meshed: tuple[Tensor, Joins], condition: str) -> list[float]:
-    """One for each of COLUMNS."""
+    """A figure for each of COLUMNS."""
     inverse, joins = meshed
     true = condition == "true depth"
     reach = 0 if true else edge_radius(*inverse.shape[-2:])
@@ -192,18 +192,18 @@ def figures(scene: Arrays, meshed: tuple[Tensor, Joins], condition: str) -> list
 
 
 def widened(where: Tensor, reach: int) -> Tensor:
-    """True within so many pixels of where it was."""
+    """A boolean map dilated by `reach` pixels."""
     return F.max_pool2d(where.float(), 2 * reach + 1, 1, reach) > 0
 
 
 def off_truth(scene: Arrays, inverse: Tensor) -> Tensor:
-    """Where a depth is none of the true ones within a pixel."""
+    """Depths that differ from all true ones within a pixel."""
     around = F.unfold(F.pad(scene["inverse"], (1, 1, 1, 1), mode="replicate"), 3).view(1, 9, *inverse.shape[-2:])
     return ((around - inverse).abs() / around.clamp(min=1e-9)).amin(1, keepdim=True) > JUMP
 
 
 def print_large() -> None:
-    """Seconds and memory of 24 megapixels, each in a process of its own."""
+    """Prints seconds and memory at 24 megapixels, each in a fresh process."""
     print(f"{LARGE[1]}x{LARGE[0]} pixels, 1 thread; the maps themselves are not counted")
     for suffix in WAYS:
         for points in (0, MAX_POINTS) if suffix != ".stl" else (MAX_POINTS,):
@@ -214,7 +214,7 @@ def print_large() -> None:
 
 
 def measure(suffix: str, points: int) -> tuple[float, float, float]:
-    """MB, seconds and MB of the file."""
+    """MB, seconds, and the file's MB."""
     rows, columns = torch.linspace(1, 2, LARGE[0])[:, None], torch.linspace(0, 40, LARGE[1])[None]
     depth = (rows + 0.5 * (columns.sin() > 0.9))[None, None].contiguous()
     estimate, image = Estimate(depth, Quantity.METRIC_DEPTH), torch.rand(1, 3, *LARGE)

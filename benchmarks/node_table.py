@@ -21,7 +21,7 @@ PAGE, OTHERS = ROOT / "benchmarks" / "nodes.md", ROOT / "benchmarks" / "other_no
 AUX_FILES = ("midas", "zoe", "depth_anything", "depth_anything_v2", "leres", "normalbae", "dsine", "metric3d")
 CORE = re.compile(r"^(Load)?(MoGe|DA3)|^LotusConditioning$")
 HEAD = "| node | description | tooltips | help | search words | locales | template | test |"
-# What does the same as a node of ComfyUI, or the nearest there is: its id, ours. Those of old ids stand in nodes/old_ids.py.
+# The equivalent or nearest node of ours, by ComfyUI's node id; nodes/old_ids.py has those of old ids.
 SAME = {
     "LoadMoGeModel": "DepthNormal_LoadModel",
     "LoadDA3Model": "DepthNormal_LoadModel",
@@ -106,14 +106,14 @@ def row(name: str, facts: Facts, *columns: str) -> str:
 
 
 def display_name(node: str) -> str:
-    """What the page calls a node of ours."""
+    """The page's name for a node of ours."""
     from depth_normal import NODE_DISPLAY_NAME_MAPPINGS
 
     return NODE_DISPLAY_NAME_MAPPINGS[node]
 
 
 def own_facts(node: str) -> Facts:
-    """What is there of a node of ours."""
+    """The facts about a node of ours."""
     from depth_normal import NODE_CLASS_MAPPINGS
     from depth_normal.nodes.old_ids import OWN_IDS
 
@@ -143,7 +143,7 @@ def _texts(pattern: str) -> tuple[str, ...]:
 
 
 def aux_facts(checkout: Path) -> Facts:
-    """What is in the source of comfyui_controlnet_aux."""
+    """The facts in comfyui_controlnet_aux's source."""
 
     def git(*words: str) -> str:
         return subprocess.run(["git", "-C", str(checkout), *words], capture_output=True, text=True, check=True).stdout
@@ -153,7 +153,7 @@ def aux_facts(checkout: Path) -> Facts:
     tests = "".join(git("show", f"HEAD:{name}") for name in files if name.startswith("tests/") and name.endswith((".py", ".json")))
     for name in AUX_FILES:
         text = git("show", f"HEAD:node_wrappers/{name}.py")
-        # A line that is switched off begins with #.
+        # disabled lines are commented out
         listed = re.sub(r"#.*", "", text.partition("NODE_CLASS_MAPPINGS")[2].partition("}")[0])
         for node, kind in re.findall(r'"([\w-]+)"\s*:\s*(\w+)', listed):
             body = text.partition(f"class {kind}")[2].partition("\nclass ")[0].partition("NODE_CLASS_MAPPINGS")[0]
@@ -173,7 +173,7 @@ def aux_facts(checkout: Path) -> Facts:
 
 
 def core_facts(packages: Path, source: Path, info: Facts) -> Facts:
-    """What a ComfyUI's server, packages and source say of its own nodes."""
+    """The facts about ComfyUI's own nodes, from a server, its packages and its source."""
     (version,) = re.findall(r'__version__ = "([^"]+)"', (source / "comfyui_version.py").read_text())
     help_pages = packages / "comfyui_embedded_docs" / "docs"
     languages = [path.read_text() for path in (packages / "comfyui_frontend_package" / "static" / "assets").glob("nodeDefs-*.js")]

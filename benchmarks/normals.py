@@ -33,13 +33,13 @@ SCENES = (
 )
 DEFAULT_SCENES = Path(__file__).resolve().parents[2] / "shared" / "groundtruth" / "public"
 CONDITIONS = ("clean", "noise 0.1 %", "noise 0.5 %", "16-bit", "8-bit", "half size", "relative", "sensor", "registered", "lidar")
-# A lidar in the image: rows between its lines, and columns between their points.
+# lidar: rows between its lines, and columns between its points
 LIDAR_ROWS, LIDAR_COLUMNS = 12, 4
-# A structured-light camera: focal length in pixels times baseline in metres, and its step in pixels.
+# structured-light camera: focal length in pixels times baseline in metres, and its disparity step in pixels
 SENSOR_SCALE, SENSOR_STEP = 585 * 0.075, 1 / 8
 SENSOR_DISTANCE = 2.0
-# Such a camera registered to a colour camera, as in NYU Depth v2: the median of rooms and the distance of the two cameras in metres, and
-# how many of its pixels, before and after its lens is corrected, there are for one of the colour camera's.
+# Such a camera registered to a colour camera, as in NYU Depth v2: the median distance in rooms, the baseline between both cameras in
+# metres, and the sensor's pixels per colour pixel, before and after its lens correction.
 ROOM_DISTANCE, CAMERA_DISTANCE, SENSOR_ZOOMS = 3.0, 0.025, (1.17, 1.13)
 MIDAS_Z = tuple(2.0**k for k in range(-12, 5))
 
@@ -110,7 +110,7 @@ def read_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
 
 
 def scene_of(arrays: dict[str, np.ndarray]) -> Scene:
-    """The scene that arrays of a .npz file hold (see `SCENES`)."""
+    """The scene in the arrays of a .npz file (see `SCENES`)."""
     fx, fy, cx, cy = (float(value) for value in arrays["K"])
     normals = torch.from_numpy(arrays["normal"].astype(np.float32) / 32767).movedim(-1, 0)[None]
     depth, mask = (torch.from_numpy(arrays[name])[None, None] for name in ("depth", "mask"))
@@ -118,7 +118,7 @@ def scene_of(arrays: dict[str, np.ndarray]) -> Scene:
 
 
 def measured(scene: Scene, condition: str) -> Scene:
-    """The scene with a mask of what is measured under the condition: everything, but for a lidar."""
+    """The scene with the mask of measured pixels: all, except for a lidar."""
     if condition != "lidar":
         return scene
     points = torch.zeros_like(scene.mask)
@@ -127,7 +127,7 @@ def measured(scene: Scene, condition: str) -> Scene:
 
 
 def degraded(scene: Scene, condition: str) -> Tensor:
-    """Inverse depth as a sensor, a file or a network would give it, float32. A lidar's is that where `measured` says so."""
+    """Inverse depth as from a sensor, a file or a network, float32. A lidar's is valid where `measured` says so."""
     depth = scene.depth.double()
     inverse = 1 / torch.where(scene.mask, depth, depth[scene.mask].max() * 4)
     low, high = inverse[scene.mask].min(), inverse[scene.mask].max()
@@ -152,7 +152,7 @@ def degraded(scene: Scene, condition: str) -> Tensor:
 
 
 def sensor_error(inverse: Tensor, distance: float) -> Tensor:
-    """What a depth camera adds to inverse depth: matching noise that neighbours share, rounding to its step, then resampling.
+    """Adds a depth camera's error to inverse depth: spatially correlated matching noise, quantisation, then resampling.
 
     The scene is scaled so that its median `distance` is 2 m. Source: Khoshelham and Oude Elberink, Sensors 12, 2012.
     """
@@ -163,7 +163,7 @@ def sensor_error(inverse: Tensor, distance: float) -> Tensor:
 
 
 def matched(disparity: Tensor, deviation: float, windows: Sequence[int]) -> Tensor:
-    """Disparity (1, 1, H, W) as a matcher finds it: with noise (pixels) that its windows share, in whole steps."""
+    """Disparity (1, 1, H, W) as from a block matcher: noise (in pixels) shared within windows, in whole steps."""
     noise = torch.randn(disparity.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     for window in windows:
         noise = F.avg_pool2d(noise, window, 1, window // 2)
@@ -171,9 +171,9 @@ def matched(disparity: Tensor, deviation: float, windows: Sequence[int]) -> Tens
 
 
 def registered_depth(depth: Tensor, intrinsics: Tensor) -> Tensor:
-    """Depth (H, W) in metres as a structured-light camera beside the colour camera measures it, moved to the colour camera.
+    """Depth (H, W) in metres from a structured-light camera beside the colour camera, registered to the colour camera.
 
-    The sensor's depth is resampled (lens correction), rounded to millimetres, projected, and each hole filled from the farther side.
+    The sensor's depth is resampled (lens correction), rounded to millimetres and projected; holes are filled from the farther side.
     """
     height, width = depth.shape
     sizes = [(round(zoom * height), round(zoom * width)) for zoom in SENSOR_ZOOMS]
@@ -190,14 +190,14 @@ def registered_depth(depth: Tensor, intrinsics: Tensor) -> Tensor:
 
 
 def colour_grid(depth: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Where (row, column) in the colour image a sensor of that size, with the same view, looks to at infinity."""
+    """Positions (row, column) in the colour image, at infinity, of the pixels of a sensor of this size and the same view."""
     axes = [torch.linspace(0, side - 1, count, dtype=torch.float64) for side, count in zip(depth.shape, size, strict=True)]
     v, u = torch.meshgrid(*axes, indexing="ij")
     return v, u
 
 
 def depth_from_beside(depth: Tensor, intrinsics: Tensor, size: tuple[int, int]) -> Tensor:
-    """Depth as seen from `CAMERA_DISTANCE` to the right, with another number of pixels."""
+    """Depth seen from `CAMERA_DISTANCE` to the right, with another number of pixels."""
     v, u = colour_grid(depth, size)
     seen = torch.full_like(u, float(depth.median()))
     for _ in range(20):
@@ -207,7 +207,7 @@ def depth_from_beside(depth: Tensor, intrinsics: Tensor, size: tuple[int, int]) 
 
 
 def fill_from_sides(depth: Tensor) -> Tensor:
-    """Depth (H, W) with each infinite pixel replaced by the farther of the nearest finite ones in its row."""
+    """Replaces infinite depth (H, W) by the farther of the nearest finite pixels in the row."""
     places = torch.arange(depth.shape[1]).expand_as(depth)
     known = depth.isfinite()
     left = torch.where(known, places, -1).cummax(1).values
@@ -217,14 +217,14 @@ def fill_from_sides(depth: Tensor) -> Tensor:
 
 
 def ours(scene: Scene, inverse: Tensor, condition: str) -> Tensor:
-    """This pack's method; its only setting is whether edges are soft."""
+    """This pack's method; its only option is whether edges are soft."""
     if condition == "relative":
         return disparity_to_normals(inverse, scene.mask)
     return depth_to_normals(1 / inverse, scene.intrinsics, scene.mask, "soft" if condition == "half size" else "sharp")
 
 
 def kornia_normals(scene: Scene, inverse: Tensor, condition: str) -> Tensor | None:
-    """Kornia's Sobel on points; it has nothing to say without a camera."""
+    """Sobel filter on points by kornia; None without a camera."""
     from kornia.geometry.depth import depth_to_normals as kornia_depth_to_normals
 
     if condition == "relative":
@@ -234,7 +234,7 @@ def kornia_normals(scene: Scene, inverse: Tensor, condition: str) -> Tensor | No
 
 
 def open3d_normals(scene: Scene, inverse: Tensor, condition: str) -> Tensor | None:
-    """Open3D's principal components of the 30 nearest points."""
+    """Open3D's PCA of the 30 nearest neighbours."""
     import open3d
 
     if condition == "relative":
@@ -249,14 +249,14 @@ def open3d_normals(scene: Scene, inverse: Tensor, condition: str) -> Tensor | No
 
 
 def old_midas(scene: Scene, inverse: Tensor, condition: str) -> Tensor:
-    """The old formula with the `a` that suits this very image best, which nobody has in practice."""
+    """The old formula with the best `a` for this very image, unknown in practice."""
     span = inverse[scene.mask].max() - inverse[scene.mask].min()
     maps = [convert_normals(midas_normals(inverse, float(span) * z, 0.0), Axes.SCANNET, Axes.OPENGL) for z in MIDAS_Z]
     return min(maps, key=lambda normals: mean_error(normals, scene, condition))
 
 
 def tutorial(scene: Scene, inverse: Tensor, condition: str) -> Tensor | None:
-    """The Blender tutorial's formula, its x turned the right way round."""
+    """The Blender tutorial's formula, with corrected x."""
     if condition == "relative":
         return None
     return convert_normals(dmap2norm(1 / inverse), Axes.SCANNET, Axes.OPENGL)
@@ -269,15 +269,15 @@ METHODS: dict[str, Callable[[Scene, Tensor, str], Tensor | None]] = {
     "old MiDaS, best a": old_midas,
     "dmap2norm": tutorial,
 }
-# The methods that do without a value at every pixel.
+# methods that accept missing pixels
 SCATTERED = ("this pack", "Open3D, knn 30")
 NEEDS = {"kornia": "kornia", "Open3D, knn 30": "open3d"}
 
 
 def mean_error(normals: Tensor, scene: Scene, condition: str) -> float:
-    """Mean angle in degrees to the true normals, where the mask is True; what is not a number counts 90.
+    """Mean angular error in degrees over the mask; NaN counts as 90.
 
-    A sensor does not reach everything: its normals count up to three times the median depth.
+    A sensor has limited range: its normals count up to three times the median depth.
     """
     reach = 3 * scene.depth[scene.mask].median() if condition in ("sensor", "registered") else math.inf
     judged = scene.mask & (scene.depth < reach)
@@ -287,7 +287,7 @@ def mean_error(normals: Tensor, scene: Scene, condition: str) -> float:
 
 
 def print_accuracy(scenes: list[Scene]) -> None:
-    """A row a method, a column a condition."""
+    """Prints a row per method and a column per condition."""
     print(f"mean error in degrees on {len(scenes)} scenes")
     print(f"{'':20s}" + "".join(f"{condition:>13s}" for condition in CONDITIONS))
     for name, method in METHODS.items():
@@ -307,7 +307,7 @@ def print_accuracy(scenes: list[Scene]) -> None:
 
 
 def print_times(device: str, height: int, width: int, repeats: int) -> None:
-    """Best of `repeats`, taken in turns, so that a busy machine is busy for all."""
+    """Best of `repeats`, measured alternately, so that load affects all alike."""
     v, u = torch.meshgrid(torch.arange(float(height)), torch.arange(float(width)), indexing="ij")
     smooth = (3 + 0.3 * torch.sin(u / 200) * torch.cos(v / 150))[None, None]
     intrinsics = intrinsics_from_fov(60, height, width).to(device)
@@ -328,7 +328,7 @@ def print_times(device: str, height: int, width: int, repeats: int) -> None:
 
 
 def seconds(function: Callable[[], Tensor], device: str) -> float:
-    """Time of one call; on a CPU the processor's time, which other processes do not lengthen."""
+    """Duration of one call; on a CPU its processor time, which excludes other processes."""
     if device == "cpu":
         start = time.process_time()
         function()

@@ -39,14 +39,14 @@ from depth_normal.options.masks import MaskOptions
 
 _FOCAL = 1.1  # of the longer side
 _LIGHT = np.array((0.5, 0.7, -0.5)) / np.linalg.norm((0.5, 0.7, -0.5))
-_BOXES = {"box 5 %": 0.05, "box 15 %": 0.15}  # how much wider on each side
+_BOXES = {"box 5 %": 0.05, "box 15 %": 0.15}  # margin on each side
 _CLICKED_BOX = "box 15 %"
-_CLICKS = {"2 points": 1, "3 points": 2, "box, 1 point": 1, "box, 2 points": 2}  # how many points are added to a first one, or to the box
-_SMALLEST = 0.004  # share of the image that is seen of a thing
+_CLICKS = {"2 points": 1, "3 points": 2, "box, 1 point": 1, "box, 2 points": 2}  # number of points after a first one, or after the box
+_SMALLEST = 0.004  # minimum visible share of the image
 
-# A point, or a box of four sides, and the mask that it selects.
+# a point or a box, and the mask that it selects
 Shown = tuple[tuple[float, ...], np.ndarray]
-# Distances along rays and what else is drawn with them; surfaces as (distance, normals).
+# Distances along rays, and normals.
 Surface = tuple[np.ndarray, np.ndarray]
 
 
@@ -56,7 +56,7 @@ class Scene(NamedTuple):
     Attributes:
         image: (H, W, 3) in [0, 1].
         depth: (H, W), metres.
-        thing: (H, W) int: 0 the floor, the table and the wall, else the number of a thing.
+        thing: (H, W) int: 0 for floor, table and wall, else the index of an object.
     """
 
     image: np.ndarray
@@ -65,11 +65,11 @@ class Scene(NamedTuple):
 
 
 class Bands(NamedTuple):
-    """The colours of a surface: one, or bands of several.
+    """A surface's colours: one, or bands of several.
 
     Attributes:
-        colours: (N, 3) in [0, 1], which follow one another.
-        across: (3,), the direction from band to band, as long as there are bands in a metre.
+        colours: (N, 3) in [0, 1], in order.
+        across: (3,), the direction across the bands; its length is the number of bands per metre.
     """
 
     colours: np.ndarray
@@ -114,7 +114,7 @@ def main() -> None:
 
 
 def measure(scene: Scene, estimate: Estimate, select: str, seed: int, points: int, overlaps: list[float]) -> Iterator[Shown]:
-    """Adds the overlaps of a scene to a list; yields the last point or box that was tried of each thing, and its mask."""
+    """Appends a scene's overlaps to a list; yields each object's last point or box and its mask."""
     random = np.random.default_rng(seed)
     image = torch.from_numpy(scene.image).movedim(-1, 0)[None].float()
     depths = known_depths(estimate)
@@ -141,7 +141,7 @@ def measure(scene: Scene, estimate: Estimate, select: str, seed: int, points: in
 
 
 def box_around(thing: np.ndarray, margin: float) -> tuple[float, ...]:
-    """Left, top, right and bottom of a thing (H, W), 0 to 1, wider on each side by a share of its size."""
+    """Left, top, right and bottom of an object (H, W), 0 to 1, with a relative margin."""
     sides = []
     for places, length in zip(np.nonzero(thing)[::-1], thing.shape[::-1], strict=True):
         first, last = int(places.min()), int(places.max()) + 1
@@ -152,7 +152,7 @@ def box_around(thing: np.ndarray, margin: float) -> tuple[float, ...]:
 
 
 def choice_of(select: str, place: tuple[float, ...]) -> MaskOptions:
-    """What the node's default values select at a point or in a box."""
+    """The node's default selection at a point or in a box."""
     if len(place) == 4:
         return MaskOptions(box=place)
     x, y = place
@@ -160,7 +160,7 @@ def choice_of(select: str, place: tuple[float, ...]) -> MaskOptions:
 
 
 def with_click(choice: MaskOptions, mask: np.ndarray, truth: np.ndarray) -> MaskOptions:
-    """The choice with a further point: in the middle of the largest part that a mask (H, W) lacks or has too much; as it is without one."""
+    """The choice with another point at the centre of the largest missing or surplus part of the mask (H, W), if any."""
     parts = {}
     for name, wrong in (("more_points", truth & ~mask), ("not_points", mask & ~truth)):
         _, labels, sizes, _ = cv2.connectedComponentsWithStats(wrong.astype(np.uint8), connectivity=4)
@@ -177,7 +177,7 @@ def with_click(choice: MaskOptions, mask: np.ndarray, truth: np.ndarray) -> Mask
 
 
 def as_estimate(scene: Scene, kind: str, seed: int) -> Estimate:
-    """The scene's depth as metres, or as a network without units predicts it."""
+    """The scene's depth in metres, or as predicted by a network without units."""
     depth = torch.from_numpy(scene.depth)[None, None].float()
     if kind == "true":
         return Estimate(depth, Quantity.METRIC_DEPTH)
@@ -195,7 +195,7 @@ def as_estimate(scene: Scene, kind: str, seed: int) -> Estimate:
 
 
 def save(path: Path, scene: Scene, masks: list[Shown]) -> None:
-    """The image beside its things, outlined as the masks have them."""
+    """Saves the image beside its objects, outlined by the masks."""
     path.parent.mkdir(parents=True, exist_ok=True)
     drawn = (255 * scene.image[..., ::-1]).astype(np.uint8).copy()
     for number, (place, mask) in enumerate(masks):
@@ -211,7 +211,7 @@ def save(path: Path, scene: Scene, masks: list[Shown]) -> None:
 
 
 class Canvas:
-    """What the camera sees so far."""
+    """The image so far."""
 
     def __init__(self, width: int, height: int, pitch: float) -> None:
         self.rays, self.camera, self._pitch = _rays(width, height, pitch), np.array((0.0, 1.5, 0.0)), pitch
@@ -220,13 +220,13 @@ class Canvas:
         self._lit = np.ones((height, width))
 
     def paint_plane(self, axis: int, place: float, texture: int, bands: Bands) -> None:
-        """The background: the floor (axis 1) or the wall (axis 2)."""
+        """Paints the floor (axis 1) or the wall (axis 2)."""
         with np.errstate(divide="ignore"):
             distance = (place - self.camera[axis]) / self.rays[..., axis]
         self.paint((distance, _plane_normal(axis)), texture, bands, 0)
 
     def paint(self, surface: Surface, texture: int, bands: Bands, number: int) -> None:
-        """Draws a surface of a thing where it is the nearest so far."""
+        """Draws an object's surface where it is the nearest so far."""
         distance, facing = surface
         nearer = (distance > 0.05) & (distance < self._distance)
         self._distance[nearer], self._thing[nearer] = distance[nearer], number
@@ -237,14 +237,14 @@ class Canvas:
         self._colour[nearer] = bands.at(places) * (1 + 0.25 * pattern)
 
     def cast(self, surfaces: Sequence[Callable[[np.ndarray, np.ndarray], Surface]]) -> None:
-        """Draws the shadows of surfaces, each a function of rays and of where they begin; with soft borders."""
+        """Draws the soft shadows of surfaces, each a function of rays and their origins."""
         places = self.camera + self.rays * self._distance[..., None] + 0.01 * self._normal
         rays = np.broadcast_to(_LIGHT, places.shape)
         hidden = np.any([np.isfinite(distance) & (distance > 0) for distance, _ in (each(rays, places) for each in surfaces)], 0)
         self._lit = 1 - cv2.GaussianBlur(hidden.astype(float), (0, 0), hidden.shape[1] / 240)
 
     def scene(self, random: np.random.Generator) -> Scene:
-        """The image with light and grain."""
+        """The image with lighting and grain."""
         forward = np.array((0.0, -np.sin(self._pitch), np.cos(self._pitch)))
         shade = 0.35 + 0.65 * np.clip(self._normal @ _LIGHT, 0, 1) * self._lit
         image = np.clip(self._colour * shade[..., None] + random.normal(0, 0.01, self._colour.shape), 0, 1)
@@ -252,14 +252,14 @@ class Canvas:
 
 
 def room(random: np.random.Generator, side: int, is_colourful: bool) -> Scene:
-    """A floor or a table, a wall, and two to five things that stand on it; some touch."""
+    """A floor or a table, a wall, and two to five objects, some of which touch."""
     canvas = Canvas(side, side * 3 // 4, random.uniform(0.15, 0.6))
     wall = random.uniform(5, 9)
     palette = random.uniform(0.15, 0.95, (12, 3))
     for at, (axis, place) in enumerate(((1, 0.0), (2, wall))):
         canvas.paint_plane(axis, place, at, Bands(palette[at : at + 1]))
     spread = random.uniform(0.35, 1.2)
-    bands = random.spawn(1)[0] if is_colourful else None  # the things stay as they are
+    bands = random.spawn(1)[0] if is_colourful else None  # the objects themselves do not change
     for number in range(1, random.integers(3, 7)):
         kind = random.choice(["ball", "box", "creature", "ring"])
         size = random.uniform(0.18, 0.45)
@@ -273,13 +273,13 @@ def room(random: np.random.Generator, side: int, is_colourful: bool) -> Scene:
 
 
 def _bands(own: np.ndarray, background: np.ndarray, size: float, random: np.random.Generator) -> Bands:
-    """A thing's own colour, another one, and the background's, in bands."""
+    """Bands of an object's own colour, another one, and the background's."""
     across = random.normal(0, 1, 3)
     return Bands(np.stack((own, random.uniform(0.05, 0.95, 3), background)), across / np.linalg.norm(across) * random.uniform(1, 3) / size)
 
 
 def portrait(random: np.random.Generator, side: int) -> Scene:
-    """One or two people before a wall with a flag, seen from the waist up."""
+    """One or two people before a wall with a flag, from the waist up."""
     canvas = Canvas(side, side * 3 // 4, random.uniform(-0.05, 0.15))
     wall = random.uniform(2.5, 6)
     palette = random.uniform(0.03, 0.97, (24, 3))
@@ -291,7 +291,7 @@ def portrait(random: np.random.Generator, side: int) -> Scene:
     for number in range(1, random.integers(2, 4)):
         place = np.array((aside, random.uniform(1.4, 1.55), distance))
         paints = palette[3 + 8 * number - 8 : 11 + 8 * number - 8].copy()
-        paints[random.integers(8)] = palette[random.integers(4)]  # a part in a colour of what is behind
+        paints[random.integers(8)] = palette[random.integers(4)]  # one part gets a background colour
         for part, surface in enumerate(_person(place, canvas.rays, canvas.camera, random)):
             canvas.paint(surface, 2 + part, Bands(paints[part : part + 1]), number)
         distance, aside = distance + random.uniform(0.4, 0.9), aside - np.copysign(random.uniform(0.4, 0.7), aside)
@@ -299,7 +299,7 @@ def portrait(random: np.random.Generator, side: int) -> Scene:
 
 
 def _person(face: np.ndarray, rays: np.ndarray, camera: np.ndarray, random: np.random.Generator) -> Iterator[Surface]:
-    """Distances along the rays to a face, a hat, a neck, a collar, a shirt, a coat and two arms, and normals there."""
+    """Distances along the rays to a face, a hat, a neck, a collar, a shirt, a coat and two arms, and their normals."""
     bulk = random.uniform(0.85, 1.2)
     lean = random.uniform(-0.06, 0.06)
     parts = (
@@ -318,7 +318,7 @@ def _person(face: np.ndarray, rays: np.ndarray, camera: np.ndarray, random: np.r
 
 
 def standing(random: np.random.Generator, side: int) -> Scene:
-    """One to three people on a pavement before houses, seen whole."""
+    """One to three people on a pavement before houses, full-length."""
     canvas = Canvas(side, side * 3 // 4, random.uniform(0.12, 0.2))
     palette = random.uniform(0.1, 0.9, (4, 3))
     slabs = Bands(palette[0] * np.array((1, 0.93))[:, None], np.array((random.uniform(0.5, 1.5), 0, random.uniform(0, 1))))
@@ -335,7 +335,7 @@ def standing(random: np.random.Generator, side: int) -> Scene:
 
 
 def _walker(x: float, z: float, rays: np.ndarray, camera: np.ndarray, random: np.random.Generator) -> Iterator[Surface]:
-    """Hair, face, body, two arms, two legs and two shoes of a person on the floor."""
+    """Hair, face, body, arms, legs and shoes of a person on the floor."""
     tall, pace = random.uniform(0.9, 1.08), random.uniform(-0.12, 0.12)
     parts = (
         ((0, 1.66, 0.02), (0.095, 0.11, 0.105)),
@@ -353,7 +353,7 @@ def _walker(x: float, z: float, rays: np.ndarray, camera: np.ndarray, random: np
 
 
 def cup(random: np.random.Generator, side: int) -> Scene:
-    """A cup on a saucer, on a table seen from above; the cup alone is a thing."""
+    """A cup on a saucer, on a table seen from above; only the cup is an object."""
     canvas = Canvas(side, side * 3 // 4, random.uniform(0.55, 0.9))
     wood, far, china, inside, drink = random.uniform(0.1, 0.6, (5, 3)) * np.array((1, 1, 1, 0.1, 1))[:, None] + np.eye(5)[3][:, None] * 0.85
     canvas.camera = np.array((0.0, 0.75, 0.0))
@@ -382,7 +382,7 @@ def cup(random: np.random.Generator, side: int) -> Scene:
 
 
 def stand(random: np.random.Generator, side: int) -> Scene:
-    """A cake on a plate with a foot, or a camera on three legs, before a wall; with shadows. Thing and support are one."""
+    """A cake on a cake stand, or a camera on a tripod, before a wall; with shadows. Both parts are one object."""
     canvas = Canvas(side, side * 3 // 4, random.uniform(0.15, 0.5))
     floor, wall, support, *paints = random.uniform(0.15, 0.95, (6, 3))
     canvas.paint_plane(
@@ -412,7 +412,7 @@ def stand(random: np.random.Generator, side: int) -> Scene:
 
 
 def touching(random: np.random.Generator, side: int) -> Scene:
-    """A person in a coat and a flag beside them, or two boxes whose fronts are one plane: of one depth, and of different colours."""
+    """A person in a coat beside a flag, or two boxes with coplanar fronts: equal depth, different colours."""
     canvas = Canvas(side, side * 3 // 4, random.uniform(-0.05, 0.15))
     wall = random.uniform(2.5, 5)
     palette = random.uniform(0.03, 0.97, (10, 3))
@@ -443,7 +443,7 @@ def touching(random: np.random.Generator, side: int) -> Scene:
 
 
 def _rays(width: int, height: int, pitch: float) -> np.ndarray:
-    """(H, W, 3), x right, y up, z ahead; each with 1 along the camera's axis."""
+    """(H, W, 3), x right, y up, z ahead; z = 1."""
     x, y = np.meshgrid((np.arange(width) + 0.5 - width / 2) / (_FOCAL * width), (height / 2 - np.arange(height) - 0.5) / (_FOCAL * width))
     turned = (x, y * np.cos(pitch) - np.sin(pitch), y * np.sin(pitch) + np.cos(pitch))
     return np.stack(turned, -1)
@@ -456,7 +456,7 @@ def _plane_normal(axis: int) -> np.ndarray:
 def _thing(
     kind: str, centre: np.ndarray, size: float, rays: np.ndarray, camera: np.ndarray, random: np.random.Generator
 ) -> Iterator[Surface]:
-    """Distances along the rays to a thing's parts, and normals there."""
+    """Distances along the rays to an object's parts, and their normals."""
     up = np.array((0.0, 1.0, 0.0))
     if kind == "ball":
         yield _ellipsoid(centre + size * up, np.full(3, size), rays, camera)
@@ -494,7 +494,7 @@ def _box(centre: np.ndarray, half: np.ndarray, turn: float, rays: np.ndarray, ca
 
 
 def _ring(centre: np.ndarray, size: float, rays: np.ndarray, camera: np.ndarray) -> Surface:
-    """A ring that lies on the floor: a torus."""
+    """A torus lying on the floor."""
     thick = 0.35 * size
 
     def away(places: np.ndarray) -> np.ndarray:
@@ -505,7 +505,7 @@ def _ring(centre: np.ndarray, size: float, rays: np.ndarray, camera: np.ndarray)
 
 
 def _turned(axis: np.ndarray, line: Sequence[tuple[float, float]], thick: float, rays: np.ndarray, camera: np.ndarray) -> Surface:
-    """What a line from one (radius, height) to another sweeps around an upright axis, so thick on both sides."""
+    """A surface of revolution: sweeps a line of (radius, height) points about an upright axis; `thick` on both sides."""
     first, along = np.array(line[0]), np.subtract(line[1], line[0])
 
     def away(places: np.ndarray) -> np.ndarray:
@@ -517,7 +517,7 @@ def _turned(axis: np.ndarray, line: Sequence[tuple[float, float]], thick: float,
 
 
 def _rod(first: np.ndarray, last: np.ndarray, thick: float, rays: np.ndarray, camera: np.ndarray) -> Surface:
-    """A rod from one place to another."""
+    """A rod between two points."""
     along = last - first
 
     def away(places: np.ndarray) -> np.ndarray:
@@ -528,7 +528,7 @@ def _rod(first: np.ndarray, last: np.ndarray, thick: float, rays: np.ndarray, ca
 
 
 def _walked(away: Callable[[np.ndarray], np.ndarray], rays: np.ndarray, camera: np.ndarray) -> Surface:
-    """A surface of which the distance from any place is known, found by walking along the rays."""
+    """A signed-distance surface, found by sphere tracing."""
     length = np.linalg.norm(rays, axis=-1)
     distance = np.full(rays.shape[:2], 0.5 if camera.ndim == 1 else 0.0)
     for _ in range(60):

@@ -21,7 +21,7 @@ from blender_scene import add_size, new_material, options, rendered
 from relight_scenes import _new_scene, _things
 
 NAMES = ("bumps", "bricks", "pebbles")
-# Corners of the displaced mesh a pixel, so that it is the smooth surface and not its coarse net.
+# vertices of the displaced mesh per pixel, so that it is smooth
 FINER = 3
 
 
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def tile(name: str, side: int) -> np.ndarray:
-    """Heights in pixels that tile, float32, FINER times as fine as (side, side) pixels."""
+    """Tileable heights in pixels, float32, FINER times as fine as (side, side) pixels."""
     chosen = np.random.default_rng(1)
     y, x = (np.mgrid[: side * FINER, : side * FINER] + 0.5) / FINER - 0.5
     if name == "bumps":
@@ -58,13 +58,13 @@ def tile(name: str, side: int) -> np.ndarray:
 
 
 def _blurred(values: np.ndarray, sigma: float) -> np.ndarray:
-    """By a Gaussian of so many pixels, on the torus."""
+    """Gaussian blur on the torus."""
     fade = [np.exp(-0.5 * (sigma * FINER * 2 * np.pi * np.fft.fftfreq(length)) ** 2) for length in values.shape]
     return np.fft.ifft2(np.fft.fft2(values) * fade[0][:, None] * fade[1]).real.astype(np.float32)
 
 
 def _seen_from_above(bpy: Any, arguments: argparse.Namespace, height: np.ndarray) -> dict[str, Any]:
-    """One tile amid its eight neighbours."""
+    """One tile surrounded by its eight copies."""
     side = arguments.side
     scene = _new_scene(bpy, arguments)
     scene.render.resolution_x = scene.render.resolution_y = side
@@ -117,14 +117,14 @@ def _view(bpy: Any, arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
 
 
 def _occlusion(nodes: Any) -> Any:
-    """Of everything, however far: rays by the cosine law."""
+    """Unlimited ambient occlusion with cosine-weighted rays."""
     node = nodes.new("ShaderNodeAmbientOcclusion")
     node.samples, node.inputs["Distance"].default_value = 1, 1e6
     return node
 
 
 def _shining(bpy: Any, value: Any) -> Any:
-    """A material that shows a number of its surface as light."""
+    """A material that emits a value of its surface."""
     material, nodes, links = new_material(bpy, "Shown")
     nodes.remove(nodes["Principled BSDF"])
     shine = nodes.new("ShaderNodeEmission")

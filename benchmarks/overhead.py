@@ -79,7 +79,7 @@ def load(arguments: argparse.Namespace) -> Model:
 
 
 def print_overhead(model: Model, arguments: argparse.Namespace) -> None:
-    """Prints what is measured, and the tables."""
+    """Measures, and prints the tables."""
     device = model.device
     with tempfile.TemporaryDirectory() as folder:
         image = arguments.image or own_photograph(Path(folder) / "photograph.jpg")
@@ -90,14 +90,14 @@ def print_overhead(model: Model, arguments: argparse.Namespace) -> None:
 
 
 def own_photograph(path: Path) -> Path:
-    """The demo's photograph, as large as a video's frame."""
+    """The demo's photograph at a video frame's size."""
     coffee = cv2.imread(str(Path(__file__).parents[1] / "app" / "coffee.jpg"))
     cv2.imwrite(str(path), cv2.resize(coffee, FULL_HD, interpolation=cv2.INTER_CUBIC), [cv2.IMWRITE_JPEG_QUALITY, 92])
     return path
 
 
 def measure(model: Model, device: torch.device, image: Path, folder: Path, rounds: int) -> None:
-    """All measurements, `rounds` times in turn."""
+    """Runs all measurements alternately, `rounds` times."""
     wait = partial(torch.cuda.synchronize, device) if device.type == "cuda" else torch.mps.synchronize if device.type == "mps" else nothing
     steps, wholes = Steps(wait), defaultdict(list)
     ways = {
@@ -120,7 +120,7 @@ def measure(model: Model, device: torch.device, image: Path, folder: Path, round
 
 
 class Steps:
-    """A clock for what comes one after another."""
+    """A stopwatch for consecutive steps."""
 
     def __init__(self, wait: Callable[[], object]) -> None:
         self.times: Times = defaultdict(list)
@@ -129,19 +129,19 @@ class Steps:
         self._done: set[str] = set()
 
     def new_round(self) -> None:
-        """Steps that end from here on are of another round."""
+        """Starts a new round."""
         self._done.clear()
 
     def start(self) -> None:
-        """From here on it counts."""
+        """Starts timing."""
         self._wait()
         self._marked = time.perf_counter()
 
     def end(self, name: str) -> None:
-        """What was done since the last mark was this step; the next one begins. In one round, times of the same step add up."""
+        """Ends the step since the last mark and starts the next. Times of the same step add up within a round."""
         self._wait()
         now = time.perf_counter()
-        if name in self._done:  # the network is called several times
+        if name in self._done:  # the network may run several times
             self.times[name][-1] += now - self._marked
         else:
             self.times[name].append(now - self._marked)
@@ -150,7 +150,7 @@ class Steps:
 
 
 def step_by_step(model: Model, device: torch.device, path: Path, folder: Path, steps: Steps) -> None:
-    """The way of `depth-normal estimate`, stopped after each step."""
+    """`depth-normal estimate`, timed step by step."""
     steps.start()
     pixels = read_image(path)
     steps.end("read and decode")
@@ -188,7 +188,7 @@ WRITING, ON_REQUEST = "  of PNG: writing the files", "raw numbers as npz (on req
 
 @contextmanager
 def marked_network(model: Model, steps: Steps) -> Iterator[None]:
-    """Marks where the forward begins and ends."""
+    """Marks begin and end of the forward pass."""
     with hooked(model, lambda *_: steps.end("to the network's size"), lambda *_: steps.end(FORWARD)):
         yield
 
@@ -197,7 +197,7 @@ FORWARD = "the network's forward"
 
 
 def our_way(model: Model, path: Path, folder: Path) -> None:
-    """Read, estimate, write as the command does for its default files, one after another in one thread."""
+    """Reads, estimates and writes the command's default files, sequentially in one thread."""
     found = per_image.estimate(model, per_image.read(path), Options(model.spec))
     if found.depth is not None and found.quantity is not None:
         write_depth_png(folder / "depth.png", depth_to_image(found.depth, found.quantity, mask=found.mask))
@@ -207,7 +207,7 @@ def our_way(model: Model, path: Path, folder: Path) -> None:
 
 @torch.no_grad()
 def plain_way(model: Model, device: torch.device, path: Path, folder: Path) -> None:
-    """What a short script does with the same network."""
+    """A short script with the same network."""
     pixels = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
     height, width = pixels.shape[:2]
     annotator = model.annotator
@@ -226,7 +226,7 @@ def plain_way(model: Model, device: torch.device, path: Path, folder: Path) -> N
 
 
 def nodes(model: Model, path: Path) -> dict[str, Callable[[], object]]:
-    """Nodes of which a person waits for each, with what they are given."""
+    """The nodes that a user waits for, with their inputs."""
     image = torch.from_numpy(read_image(path))[None]
     found: Estimate = node("EstimateGeometry", model=model, image=image)()
     ways: dict[str, Callable[[], object]] = {"Depth & Normals (advanced)": node("EstimateGeometry", model=model, image=image)}
@@ -243,22 +243,22 @@ def nodes(model: Model, path: Path) -> dict[str, Callable[[], object]]:
 
 
 def node(name: str, **inputs: object) -> Callable[[], Any]:
-    """A node's first output, for inputs that stay the same."""
+    """Runs a node with fixed inputs and returns its first output."""
     made = depth_normal.NODE_CLASS_MAPPINGS[f"DepthNormal_{name}"]()
 
     def run() -> Any:
-        forget_estimates()  # a node that runs again would take them
+        forget_estimates()  # otherwise reused by the node
         return getattr(made, made.FUNCTION)(**inputs)[0]
 
     return run
 
 
 def nothing() -> None:
-    """A CPU is never waited for."""
+    """A CPU needs no synchronisation."""
 
 
 def print_table(steps: Times, wholes: Times) -> None:
-    """Step, milliseconds, share; then the ways and their ratio to the plain one."""
+    """Prints step, milliseconds and share; then the methods and their ratio to the plain one."""
     parts = {name: median(times) * 1e3 for name, times in steps.items()}
     total = sum(ms for name, ms in parts.items() if name not in (WRITING, ON_REQUEST))
     print(f"\n{'step':<34}{'ms':>8}{'share':>8}")

@@ -38,7 +38,7 @@ from panorama_oracle import oracle
 
 OPENGL = torch.tensor([1.0, -1.0, -1.0]).view(1, 3, 1, 1)
 QUARTER = torch.tensor([[0.0, 0, -1], [0, 1, 0], [1, 0, 0]])
-"""From the axes of a panorama that is rolled by a quarter to the right to those of the scene."""
+"""From the axes of a panorama rolled to the right by a quarter turn to the scene's."""
 
 
 def main() -> None:
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def row(name: str, way: str, truth: panorama_scenes.Traced, model: Model, rolled_model: Model, up_to_scale: bool) -> str:
-    """One row of the table."""
+    """Formats one row of the table."""
     start = time.perf_counter()
     found = model.estimate_panorama(truth.image, derive=with_normals)
     seconds = time.perf_counter() - start
@@ -97,7 +97,7 @@ def errors(found: Estimate, truth: panorama_scenes.Traced, both: Tensor, up_to_s
 
 
 def medians(error: Tensor, valid: Tensor) -> list[float]:
-    """Of all of a panorama, beside its border, and around its poles."""
+    """Medians over the whole panorama, beside its border, and around its poles."""
     rows, columns = error.shape[-2] // 12, error.shape[-1] // 24
     border, poles = torch.zeros_like(valid), torch.zeros_like(valid)
     border[..., :columns] = border[..., -columns:] = True
@@ -106,7 +106,7 @@ def medians(error: Tensor, valid: Tensor) -> list[float]:
 
 
 def rank(values: Tensor, share: float) -> float:
-    """The value that `share` of the values do not exceed."""
+    """The quantile `share` of the values."""
     return float(values.sort().values[int(share * (len(values) - 1))])
 
 

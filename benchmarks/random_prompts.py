@@ -1,6 +1,6 @@
-"""Random prompts for a ComfyUI server: valid graphs of this pack's nodes, made from what the server says of them.
+"""Random prompts for a ComfyUI server: valid graphs of this pack's nodes, from the server's description of them.
 
-The same seed gives the same prompts for the same nodes and the same files on the server.
+A seed reproduces its prompts for the same nodes and files on the server.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import numpy as np
 
 PACK = "ComfyUI-Depth-Normal"
 DEEPEST = 4
-"""How many nodes stand before the one that is asked for."""
+"""Maximum depth of nodes before the requested one."""
 
-# Widgets that take memory and time by their value: what they are at most where the far end is not asked for.
+# Upper limits of widgets that are expensive in memory and time, unless extreme values are requested.
 _COSTLY = {
     "resolution": 512, "network_size": 256, "input_size": 140, "max_res": 512, "frames": 12, "steps": 4, "ensemble_size": 4,
     "iterations": 5, "directions": 16, "max_points": 20_000,
 }  # fmt: skip
-# What words may be beside a widget's own: a colour, a place, and what neither is.
+# Text values besides a widget's own: a colour, a position, and an invalid one.
 _WORDS = {
     "colour": ("#f80", "#10203040", "red", "", "#12345g"),
     "ambient_above": ("#abc", "nonsense"),
@@ -51,12 +51,12 @@ _CORE_SOCKETS = {
     "CreateVideo": {"images": "IMAGE"},
 }
 _SAME_VIEW = 0.7
-"""How often images and masks come from the one that was loaded first: of others the sizes differ, and nodes say no."""
+"""How often images and masks come from the image loaded first; others differ in size, which nodes refuse."""
 _SINKS = {"IMAGE": ("PreviewImage", "images"), "MASK": ("MaskPreview", "mask")}
 
 
 def write_images(folder) -> list[str]:
-    """Small images of all sorts for *Load Image*: colours, grey, 16 bits, see-through parts, one pixel, a strip."""
+    """Writes small images of many kinds for *Load Image*: colours, grey, 16 bits, transparency, one pixel, a strip."""
     generator = np.random.default_rng(0)
 
     def smooth(height: int, width: int, channels: int, kind=np.uint8) -> np.ndarray:
@@ -91,7 +91,7 @@ class Prompts:
                 self._makers.setdefault(kind, []).append((node_id, slot))
 
     def draw(self, seed: int, number: int) -> tuple[str, dict[str, Any]]:
-        """The prompt of this number: the id of the node it is about, and the graph. Of as many prompts as nodes, each has one."""
+        """The prompt of this number: the id of the tested node, and the graph. As many prompts as nodes test each node once."""
         turn, place = divmod(number, len(self.ids))
         asked = random.Random(f"{seed} {turn}").sample(self.ids, len(self.ids))[place]
         graph = _Graph(self, random.Random(f"{seed} {number}"))
@@ -102,7 +102,7 @@ class Prompts:
         return asked, graph.nodes
 
     def inputs(self, node_id: str) -> list[tuple[str, Any, dict[str, Any], bool]]:
-        """Name, kind, options and need of each input."""
+        """Name, type, options and necessity of each input."""
         groups = self._info[node_id]["input"]
         return [
             (name, kind, (more or [{}])[0], group == "required")
@@ -111,22 +111,22 @@ class Prompts:
         ]
 
     def makers(self, kind: str) -> list[tuple[str, int]]:
-        """The pack's nodes with an output of this kind."""
+        """The pack's nodes with an output of this type."""
         return self._makers.get(kind, [])
 
     def choice(self, rng: random.Random, choices: list[Any]) -> Any:
-        """One of a list; of models mostly one that is there."""
+        """A random choice; of models mostly an installed one."""
         there = [each for each in choices if each in self._ready]
         return rng.choice(there) if there and rng.random() < 0.8 else rng.choice(choices)
 
     def core_value(self, rng: random.Random, node_id: str) -> dict[str, Any]:
-        """The widgets of one of ComfyUI's own nodes."""
+        """Widget values of one of ComfyUI's own nodes."""
         values: dict[str, Any] = {name: rng.choice(these) for name, these in _CORE_NODES.get(node_id, {}).items()}
         return {**values, "image": rng.choice(self._images)} if node_id.startswith("LoadImage") else values
 
 
 class _Graph:
-    """A prompt that grows from its end."""
+    """A prompt built backwards from its last node."""
 
     def __init__(self, prompts: Prompts, rng: random.Random) -> None:
         self._prompts, self._rng, self._view = prompts, rng, None
@@ -138,7 +138,7 @@ class _Graph:
         return name
 
     def add(self, node_id: str, depth: int) -> str:
-        """One of the pack's nodes and what stands before it."""
+        """Adds one of the pack's nodes and those before it."""
         inputs, rng = {}, self._rng
         for name, kind, options, required in self._prompts.inputs(node_id):
             if _is_widget(kind):
@@ -149,7 +149,7 @@ class _Graph:
         return self.put(node_id, inputs)
 
     def _link(self, kind: str, depth: int) -> list[Any]:
-        """The output of some node that gives this kind."""
+        """The output of some node with this type."""
         makers, core, rng = self._prompts.makers(kind), _CORE.get(kind, ()), self._rng
         if kind in ("IMAGE", "MASK") and self._view is not None and rng.random() < _SAME_VIEW:
             return [self._view, ("IMAGE", "MASK").index(kind)]
@@ -167,7 +167,7 @@ class _Graph:
         return name
 
     def _is_near_the_start(self, node_id: str) -> bool:
-        """Whether the node needs nothing but images, and no file of the user's."""
+        """Whether the node only needs images, and no file of the user's."""
         needed = [kind for _, kind, _, required in self._prompts.inputs(node_id) if required and not _is_widget(kind)]
         return (set(needed) <= set(_CORE) and "Load" not in node_id) or node_id == "DepthNormal_LoadModel"
 

@@ -37,14 +37,14 @@ from depth_normal.geometry.filters.extremes import largest_within
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.utils import resize_map
 
-# How many times smaller the source is than the image, and the deviation of its blur in its own pixels.
+# reduction factor of the source, and its blur's standard deviation in its own pixels
 SOURCES = {"1/2": (2, 0.0), "1/4": (4, 0.0), "1/2, blurred": (2, 1.0), "1/4, blurred": (4, 1.0)}
 NEAR_JUMP, THIN, FAR_OFF = 3, 3, 10
 
 
 @dataclass(frozen=True)
 class Case:
-    """A scene with its image (1, 3, H, W), and where its jumps (1, 1, H, W), what is near them and thin things are."""
+    """A scene with its image (1, 3, H, W), its jumps (1, 1, H, W), their neighbourhood and thin objects."""
 
     scene: Scene
     image: Tensor
@@ -59,18 +59,18 @@ def load(path: Path) -> Case:
     inverse = true_inverse(scene)
     jumps = edges_of(inverse)
     near_jumps = largest_within(jumps.float(), NEAR_JUMP - 1) > 0
-    # What an opening takes away: nearer than all around, and nowhere wider than 2 THIN pixels.
+    # Removed by an opening: nearer than the surroundings, and at most 2 THIN pixels wide.
     opened = largest_within(-largest_within(-inverse, THIN), THIN)
     return Case(scene, image, jumps, near_jumps & scene.mask, (inverse > opened * EDGE) & scene.mask)
 
 
 def true_inverse(scene: Scene) -> Tensor:
-    """Inverse depth; the sky four times as far as the farthest thing."""
+    """Inverse depth, with the sky four times as far as the farthest object."""
     return 1 / torch.where(scene.mask, scene.depth, scene.depth[scene.mask].max() * 4)
 
 
 def edges_of(inverse: Tensor) -> Tensor:
-    """Pixels beside a jump: neighbours straight beyond which depths differ by more than a slope explains."""
+    """Pixels beside a jump: neighbours whose depths differ by more than the slope explains."""
     edges = torch.zeros_like(inverse, dtype=torch.bool)
     for axis in (-1, -2):
         length = inverse.shape[axis]
@@ -84,7 +84,7 @@ def edges_of(inverse: Tensor) -> Tensor:
 
 
 def as_networks_give(case: Case, source: str) -> Estimate:
-    """Depth of a smaller size, blurred, with the camera."""
+    """Depth at reduced size, blurred, with the camera."""
     factor, blur = SOURCES[source]
     small = F.interpolate(true_inverse(case.scene).double(), scale_factor=1 / factor, mode="area")
     if blur:
@@ -97,7 +97,7 @@ def as_networks_give(case: Case, source: str) -> Estimate:
 
 
 def enlarged(case: Case, given: Estimate) -> Estimate:
-    """Inverse depth made larger by cubic interpolation."""
+    """Inverse depth enlarged by bicubic interpolation."""
     assert given.depth is not None
     inverse = 1 / given.depth
     grown = resize_map(inverse, *case.image.shape[-2:], "bicubic").clamp(min=float(inverse.min()) / 4)
@@ -105,17 +105,17 @@ def enlarged(case: Case, given: Estimate) -> Estimate:
 
 
 def before(case: Case, given: Estimate) -> Estimate:
-    """What there was without: normals from depth, and both enlarged."""
+    """Without refinement: normals from depth, both enlarged."""
     return with_normals(given).resized(*case.image.shape[-2:], "bicubic")
 
 
 def large_first(case: Case, given: Estimate) -> Estimate:
-    """Depth enlarged, then normals of soft edges: the half-size case of `normals.py`."""
+    """Depth enlarged, then normals with soft edges: the half-size case of `normals.py`."""
     return with_normals(enlarged(case, given), edges="soft")
 
 
 def guided(case: Case, given: Estimate) -> Estimate:
-    """Inverse depth as a linear function of grey in small windows. Source: He et al., "Fast guided filter" (2015)."""
+    """Inverse depth as a local linear function of grey. Source: He et al., "Fast guided filter" (2015)."""
     assert given.depth is not None
     small = resize_map(case.image.mean(1, keepdim=True), *given.depth.shape[-2:])
     inverse = 1 / given.depth
@@ -128,7 +128,7 @@ def guided(case: Case, given: Estimate) -> Estimate:
 
 
 def joint_bilateral(case: Case, given: Estimate) -> Estimate:
-    """Means of neighbours alike in colour. Source: Kopf et al., "Joint bilateral upsampling" (2007)."""
+    """Means over neighbours of similar colour. Source: Kopf et al., "Joint bilateral upsampling" (2007)."""
     assert given.depth is not None
     grown = enlarged(case, given).depth
     assert grown is not None
@@ -145,7 +145,7 @@ def joint_bilateral(case: Case, given: Estimate) -> Estimate:
 
 
 def sharpened(case: Case, given: Estimate) -> Estimate:
-    """What Parallax does to depth: `depth_at_image_edges`."""
+    """Parallax's preprocessing of depth: `depth_at_image_edges`."""
     depth = enlarged(case, given).depth
     assert depth is not None
     sharp = depth_at_image_edges(depth, case.image)
@@ -153,12 +153,12 @@ def sharpened(case: Case, given: Estimate) -> Estimate:
 
 
 def refined(case: Case, given: Estimate) -> Estimate:
-    """This pack's refinement, of the network's own size."""
+    """This pack's refinement, from the network's size."""
     return refine_geometry(given, case.image, derive=with_normals)
 
 
 def refined_large(case: Case, given: Estimate) -> Estimate:
-    """The same of depth that somebody has enlarged."""
+    """The same for depth that was enlarged before."""
     return refine_geometry(enlarged(case, given), case.image, derive=with_normals)
 
 
@@ -179,7 +179,7 @@ def _means(values: Tensor) -> Tensor:
 
 
 def figures(case: Case, found: Estimate) -> list[float]:
-    """As COLUMNS."""
+    """A figure for each of COLUMNS."""
     assert found.depth is not None and found.normals is not None and found.depth_valid is not None
     scene, truth = case.scene, true_inverse(case.scene)
     angle, error = angles(found.normals, scene), (found.depth * truth - 1).abs()
@@ -193,7 +193,7 @@ def figures(case: Case, found: Estimate) -> list[float]:
 
 
 def _distance(ones: Tensor, others: Tensor) -> float:
-    """Mean distance in pixels from edges to the nearest of other edges, at most FAR_OFF."""
+    """Mean distance in pixels from edges to the nearest other edges, at most FAR_OFF."""
     if not bool(ones.any()):
         return float("nan")
     away = cv2.distanceTransform((~others[0, 0]).cpu().numpy().astype(np.uint8), cv2.DIST_L2, 5)
@@ -201,13 +201,13 @@ def _distance(ones: Tensor, others: Tensor) -> float:
 
 
 def angles(normals: Tensor, scene: Scene) -> Tensor:
-    """(1, 1, H, W) degrees to the true normals."""
+    """(1, 1, H, W): angles to the true normals in degrees."""
     cross = torch.linalg.vector_norm(torch.linalg.cross(normals, scene.normals, dim=1), dim=1)
     return torch.rad2deg(torch.atan2(cross, (normals * scene.normals).sum(1))).nan_to_num(90.0)[:, None]
 
 
 def print_through(radius: int) -> tuple[float, float]:
-    """Of a steep plane under a checkerboard: the largest change of depth, and how many pixels changed at all, in percent."""
+    """For a steep plane under a checkerboard: the largest change of depth, and the changed pixels in percent."""
     v, u = torch.meshgrid(torch.arange(480.0), torch.arange(640.0), indexing="ij")
     inverse = (0.2 + 0.002 * v - 0.0001 * u)[None, None]
     checks = (((u // 9 + v // 9) % 2) * 0.8 + 0.1).expand(1, 3, 480, 640)
@@ -218,7 +218,7 @@ def print_through(radius: int) -> tuple[float, float]:
 
 
 def print_times(device: str, height: int, width: int) -> None:
-    """Seconds of depth of 518 lines, as networks give it, or as many as the image has."""
+    """Prints seconds for depth of 518 lines, as from networks, or at image size."""
     rows = min(518, height)
     columns = round(rows * width / height / 14) * 14
     v, u = torch.meshgrid(torch.arange(float(rows)), torch.arange(float(columns)), indexing="ij")

@@ -51,21 +51,21 @@ def main() -> None:
 
 
 def print_row(name: str, rows: list[tuple[float, float, float]]) -> None:
-    """One line of the table; rows hold both correlations, and the strength of bright lines."""
+    """Prints one line of the table; rows hold both correlations, and the strength of bright lines."""
     high, pattern, lines = np.array(rows).T
     wrong = f"{(high < 0).sum():13}{(pattern < 0).sum():9}"
     print(f"{name:20}{len(rows):9}{wrong}{high.mean():13.2f}{pattern.mean():9.2f}{f'{lines.min():+.2f} to {lines.max():+.2f}':>15}")
 
 
 def judged(image: Tensor, height: Tensor) -> tuple[float, float, float]:
-    """Correlation of the relief with the truth, bright = high and by the pattern; and how strong bright lines are."""
+    """Correlations of the relief with the truth, for bright = high and by the pattern; and the strength of bright lines."""
     relief = PhotoRelief(image)
     found = (alike(relief.height(bright), height) for bright in (HIGH, AUTO))
     return (*found, float(relief.lines))  # type: ignore[return-value]
 
 
 def alike(found: Tensor, truth: Tensor) -> float:
-    """Correlation of what is finer than a radius."""
+    """Correlation of detail finer than a radius."""
     found, truth = (each - blurred(each, _RADIUS, seamless=False) for each in (found, truth))
     return float(torch.corrcoef(torch.stack((found.flatten(), truth.flatten())))[0, 1])
 
@@ -92,7 +92,7 @@ def photographs(
 
 
 def photographed(height: np.ndarray, colours: np.ndarray, light: np.ndarray) -> Tensor:
-    """A surface in 8 bits of sRGB, lit, with less light from around in what is deep."""
+    """An 8-bit sRGB photograph of a lit surface, with less ambient light in deep parts."""
     down, across = np.gradient(height)
     normals = np.stack((-across, down, np.ones_like(height)), -1)
     shade = (normals @ (light / np.linalg.norm(light)) / np.linalg.norm(normals, axis=-1)).clip(0)
@@ -102,7 +102,7 @@ def photographed(height: np.ndarray, colours: np.ndarray, light: np.ndarray) -> 
 
 
 def bricks(_: np.random.Generator, side: int) -> tuple[np.ndarray, ...]:
-    """Height, where joints are, and the number of each pixel's stone."""
+    """Height, joints, and each pixel's stone index."""
     y, x = np.mgrid[:side, :side]
     row = y // 64
     x = x + row % 2 * 64
@@ -131,7 +131,7 @@ def cobbles(random: np.random.Generator, side: int) -> tuple[np.ndarray, ...]:
 
 
 def gravel(random: np.random.Generator, side: int) -> tuple[np.ndarray, ...]:
-    """As `bricks`; "joints" are what lies between the stones."""
+    """As `bricks`; "joints" are the gaps between stones."""
     edge, stone = cells(random, side, 17)
     return np.sqrt((edge / 14).clip(0, 1)) * 9, edge < 2, stone
 
@@ -143,7 +143,7 @@ def stucco(random: np.random.Generator, side: int) -> tuple[np.ndarray, ...]:
 
 
 def cells(random: np.random.Generator, side: int, pitch: int) -> tuple[np.ndarray, np.ndarray]:
-    """How much farther the second nearest middle is than the nearest, of stones laid without order, and the nearest's number."""
+    """Distance to the second nearest centre minus that to the nearest, for irregular stones, and the nearest's index."""
     count = -(-side // pitch)
     y, x = np.mgrid[:side, :side]
     middles = (np.stack(np.mgrid[:count, :count], -1) + 0.5 + random.uniform(-0.4, 0.4, (count, count, 2))) * pitch
@@ -164,7 +164,7 @@ SURFACES = {"bricks": bricks, "tiles": tiles, "cobbles": cobbles, "planks": plan
 
 
 def noise(random: np.random.Generator, side: int, width: float) -> np.ndarray:
-    """Smooth noise of standard deviation 1."""
+    """Smooth noise with standard deviation 1."""
     values = blurred(planar(random.standard_normal((side, side))), width, seamless=True)
     return (values / values.std())[0, 0].numpy()
 

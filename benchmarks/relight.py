@@ -47,10 +47,10 @@ from depth_normal.geometry.images.srgb import linear_to_srgb, srgb_to_linear
 
 # Low suns behind the land, and one beside it: degrees to the left of straight ahead, and above the horizon.
 SUNS = {"ahead": (15, 6), "behind left": (50, 8), "left": (90, 8), "higher": (20, 25)}
-# A lamp in a traced room, OpenGL's axes in metres, its intensity, the light without it, and by how many pixels a network's edges waver.
+# A lamp in a traced room: position in OpenGL axes and metres, intensity, ambient light, and how far predicted edges waver, in pixels.
 LAMP, INTENSITY, AMBIENT, WAVER = (-0.4, 0.2, -1.5), 2.0, 0.1, 4.0
-BLUR = 4.0  # of a photo that is out of focus, as standard deviation in pixels
-# Distant lamps in the room: degrees as `LightPlan` takes them, and the diameter at distance 1.
+BLUR = 4.0  # standard deviation, in pixels, of an out-of-focus photo
+# Distant lamps in the room: degrees as in `LightPlan`, and the diameter at distance 1.
 ROOM_SUNS = {"sun": (180, 12, 0.0), "behind": (0, -15, 0.0), "window": (180, 12, 1.0)}
 
 
@@ -107,7 +107,7 @@ def main() -> None:
 
 
 def sunlit_land(width: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The land under each of `SUNS`: its name, and what is known of it, maps (1, C, H, W)."""
+    """The land under each of `SUNS`: its name and ground truth maps (1, C, H, W)."""
     height = width * 9 // 16
     depth = traced_land.depths(width, height)
     normals, is_land = traced_land.normals(depth), np.isfinite(depth)
@@ -139,13 +139,13 @@ def shadow_of(pack: ModuleType, *scene: Any, **doubt: Any) -> Tensor:
 
 
 def land_shares(pack: ModuleType, land: dict[str, Any]) -> tuple[tuple[float, ...], Tensor]:
-    """What one pack's shadows get wrong (see above), and its image in linear light."""
+    """Errors of a pack's shadows, see the module, and its image in linear light."""
     ways, scenes = (importlib.import_module(f"{pack.__name__}.geometry.effects.{name}") for name in ("relight", "lit_scene"))
     estimates = importlib.import_module(f"{pack.__name__}.geometry.estimate")
     lamp, hidden, judged = ways.Light(land["sun"]), land["hidden"], land["judged"]
     shadow = shadow_of(pack, land["depth"], land["intrinsics"], lamp)
     ours = shadow > 0.5
-    # A network's depth comes from a smaller image.
+    # networks predict depth from a smaller image
     height, width = hidden.shape[-2:]
     small = F.interpolate(1 / land["depth"], scale_factor=0.25, mode="bilinear", antialias=True)
     soft = 1 / F.interpolate(small, (height, width), mode="bicubic").clamp(min=float(small.min()))
@@ -159,7 +159,7 @@ def land_shares(pack: ModuleType, land: dict[str, Any]) -> tuple[tuple[float, ..
 
 
 def lit_room(scene: Any, width: int, rays: int = 3) -> dict[str, Tensor]:
-    """A traced room (1, C, H, W): its photo in linear light, the truth under each lamp by its name, and true depth and normals."""
+    """A traced room (1, C, H, W): its photo in linear light, the truth under each lamp by name, and true depth and normals."""
     height, eye = width * 9 // 16, np.zeros(3)
     things, shape = scene(np.random.default_rng(1)), (height, width)
     offsets = (np.arange(rays) + 0.5) / rays - 0.5
@@ -193,7 +193,7 @@ def lit_room(scene: Any, width: int, rays: int = 3) -> dict[str, Tensor]:
 
 
 def received_from(normals: np.ndarray, direction: np.ndarray, size: float, count: int = 64) -> np.ndarray:
-    """What surfaces (N, 3) receive of a lamp of that diameter at distance 1, whole where they face it."""
+    """Light that surfaces (N, 3) receive from a lamp of this diameter at distance 1, relative to one that they face."""
     if size == 0:
         return (normals @ direction).clip(0)
     aside = np.cross(direction, (0.0, 1.0, 0.0))
@@ -201,7 +201,7 @@ def received_from(normals: np.ndarray, direction: np.ndarray, size: float, count
     axes = np.stack((aside, np.cross(direction, aside)))
     index = np.arange(count) + 0.5
     places = (np.sqrt(index / count) * np.stack((np.cos(2.4 * index), np.sin(2.4 * index))) * size / 2).T @ axes + direction
-    # Light falls with the square of the distance and leaves a disk by the cosine.
+    # Inverse-square falloff, and the disk's cosine emission.
     weights = np.linalg.norm(places, axis=1) ** -3.0
     ways = places / np.linalg.norm(places, axis=1, keepdims=True)
     received = sum((normals @ way).clip(0) * weight for way, weight in zip(ways, weights, strict=True))
@@ -209,7 +209,7 @@ def received_from(normals: np.ndarray, direction: np.ndarray, size: float, count
 
 
 def room_errors(pack: ModuleType, room: dict[str, Tensor], lamp: str) -> tuple[tuple[float, ...], Tensor]:
-    """How far one pack is from a traced room under a lamp (see above), and its image of soft depth in linear light."""
+    """A pack's errors in a traced room under a lamp, see the module, and its image from soft depth in linear light."""
     estimates = importlib.import_module(f"{pack.__name__}.geometry.estimate")
     photo, truth = (linear_to_srgb(room[name].clamp(0, 1)) for name in ("photo", lamp))
     soft = 1 / wavering(1 / room["depth"], WAVER), F.normalize(wavering(room["normals"], WAVER))
@@ -227,7 +227,7 @@ def room_errors(pack: ModuleType, room: dict[str, Tensor], lamp: str) -> tuple[t
 
 
 def lit_by(pack: ModuleType, room: dict[str, Tensor], photo: Tensor, known: Any, lamp: str) -> Tensor:
-    """A photo of a traced room, relit by a pack with an estimate."""
+    """Relights a photo of a traced room by a pack with an estimate."""
     names = ("relight", "lit_scene", "lights")
     ways, scenes, lights = (importlib.import_module(f"{pack.__name__}.geometry.effects.{name}") for name in names)
     if lamp in ROOM_SUNS:
@@ -245,7 +245,7 @@ def lit_by(pack: ModuleType, room: dict[str, Tensor], photo: Tensor, known: Any,
 
 
 def lamps_of(path: Path) -> Iterator[tuple[str, dict[str, Any], dict[str, Tensor]]]:
-    """Each lamp of a scene: its name, what `Light` takes, and the maps (1, C, H, W)."""
+    """Each lamp of a scene: its name, the arguments of `Light`, and the maps (1, C, H, W)."""
     with np.load(path) as held:
         arrays = {name: held[name] for name in held.files if name != "lamps"}
         lamps = json.loads(str(held["lamps"]))
@@ -257,7 +257,7 @@ def lamps_of(path: Path) -> Iterator[tuple[str, dict[str, Any], dict[str, Tensor
 
 
 def judged(pack: ModuleType, values: dict[str, Any], scene: dict[str, Tensor]) -> tuple[tuple[float, ...], Tensor]:
-    """How far one pack is from the truth: with shadows, without, the shadow's agreement, seconds; and its image in linear light."""
+    """A pack's errors: with shadows, without, the shadow's agreement, seconds; and its image in linear light."""
     ways = importlib.import_module(f"{pack.__name__}.geometry.effects.relight")
     lamp = light_of(ways, values)
     valid = scene["depth"] > 0
@@ -277,7 +277,7 @@ def judged(pack: ModuleType, values: dict[str, Any], scene: dict[str, Tensor]) -
 
 
 def of_tiny(pack: ModuleType, values: dict[str, Any], scene: dict[str, Tensor]) -> float:
-    """How far Blender's light is from the truth with the shadows of tiny's depth, which is scaled to metres."""
+    """The error of Blender's light with shadows from tiny's depth, scaled to metres."""
     ways, scenes = (importlib.import_module(f"{pack.__name__}.geometry.effects.{name}") for name in ("relight", "lit_scene"))
     photo, valid = ways.linear_to_srgb(scene["even"].clamp(0, 1)), scene["depth"] > 0
     estimated = scenes.lit_scene(photo, pack.load_model("tiny").estimate(photo), ())
@@ -288,12 +288,12 @@ def of_tiny(pack: ModuleType, values: dict[str, Any], scene: dict[str, Tensor]) 
 
 
 def doubt_of(scene: Any) -> dict[str, Tensor]:
-    """The argument `doubt` of `cast_shadow`, which older versions do not have."""
+    """The argument `doubt` of `cast_shadow`, which older versions lack."""
     return {"doubt": scene.doubt} if hasattr(scene, "doubt") else {}
 
 
 def glossy_rows(pack: ModuleType, path: Path) -> Iterator[tuple[str, float, float, Tensor, Tensor]]:
-    """Of each lamp of a glossy scene: its name, how far the image is from Blender's with the rendered normals and with tiny's, and both."""
+    """For each lamp of a glossy scene: its name, the differences from Blender with rendered and with tiny's normals, and both images."""
     ways, scenes = (importlib.import_module(f"{pack.__name__}.geometry.effects.{name}") for name in ("relight", "lit_scene"))
     with np.load(path) as held:
         maps = {name: planar(held[name]) for name in held.files if name not in ("lamps", "looks", "intrinsics")}
@@ -303,7 +303,7 @@ def glossy_rows(pack: ModuleType, path: Path) -> Iterator[tuple[str, float, floa
     camera["depth"] = torch.where(valid, maps["depth"], maps["depth"].amax())
     photo = ways.linear_to_srgb(maps["photo"].clamp(0, 1))
     scene = scenes.lit_scene(photo, pack.load_model("tiny").estimate(photo), ())
-    kept = {name: value for name, value in vars(scene).items() if name in ("glossy", "relief")}  # older versions know none
+    kept = {name: value for name, value in vars(scene).items() if name in ("glossy", "relief")}  # older versions lack them
     for name, values in lamps.items():
         lamp, options = light_of(ways, values), {"ambient": 0.0, **looks, **camera}
         truth = ways.linear_to_srgb(maps[name].clamp(0, 1))
@@ -313,7 +313,7 @@ def glossy_rows(pack: ModuleType, path: Path) -> Iterator[tuple[str, float, floa
 
 
 def light_of(ways: ModuleType, values: dict[str, Any]) -> Any:
-    """The lamp; one without a size where the pack knows none."""
+    """The lamp; without its size for packs that do not support one."""
     values = {**values, "position": tuple(values["position"])}
     if "size" not in ways.Light.__dataclass_fields__:
         del values["size"]
@@ -321,7 +321,7 @@ def light_of(ways: ModuleType, values: dict[str, Any]) -> Any:
 
 
 def apart(found: Tensor, truth: Tensor, where: Tensor) -> float:
-    """Mean difference of sRGB images, in steps of 255."""
+    """Mean difference of sRGB images, of 255 levels."""
     return float((found - truth).abs().mean(1, keepdim=True)[where].mean() * 255)
 
 
@@ -332,7 +332,7 @@ def planar(array: np.ndarray) -> Tensor:
 
 
 def pack_at(root: Path) -> ModuleType:
-    """Another checkout of the pack, under a name of its own."""
+    """Imports another checkout of the pack under its own name."""
     specification = importlib.util.spec_from_file_location("other_pack", root / "__init__.py", submodule_search_locations=[str(root)])
     assert specification is not None and specification.loader is not None
     pack = importlib.util.module_from_spec(specification)

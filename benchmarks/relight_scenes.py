@@ -25,7 +25,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "blender"))
 from blender_scene import add_size, empty_scene, new_material, options, rendered
 
-# Positions in OPENGL camera axes and metres: as `Light` takes them.
+# Positions in OPENGL camera axes and metres, as in `Light`.
 LAMPS: dict[str, dict[str, Any]] = {
     "sun": {"position": (-0.66, 0.62, 0.42), "is_point": False, "size": 0.0},
     "evening": {"position": (0.85, 0.3, 0.43), "is_point": False, "size": 0.0},
@@ -35,11 +35,11 @@ LAMPS: dict[str, dict[str, Any]] = {
 }
 
 
-# What --relief renders: without shadows, as these scenes are about normals.
+# For --relief: without shadows, as these scenes test normals.
 GLOSSY = {name: LAMPS[name] for name in ("sun", "softbox", "globe")}
-# The share of the light that glossy things mirror, and the Blinn-Phong exponent of their highlights.
+# Specular share of glossy surfaces, and the Blinn-Phong exponent of their highlights.
 GLOSS, SHININESS = 0.2, 32.0
-# How high the dents are, in metres.
+# height of the dents in metres
 _DENTS = 0.012
 
 
@@ -69,7 +69,7 @@ def _new_scene(bpy: Any, arguments: argparse.Namespace) -> Any:
 
 
 def _things(bpy: Any, choose: random.Random) -> None:
-    """A dozen things on a floor before a wall."""
+    """A dozen objects on a floor before a wall."""
     for place, turn in (((0, 8, 0), (math.pi / 2, 0, 0)), ((0, 0, -1.2), (0, 0, 0))):
         bpy.ops.mesh.primitive_plane_add(size=40, location=place, rotation=turn)
         _paint(bpy, choose)
@@ -90,7 +90,7 @@ def _things(bpy: Any, choose: random.Random) -> None:
 
 
 def _paint(bpy: Any, choose: random.Random) -> None:
-    """Gives the active thing a chalky colour with a texture."""
+    """Gives the active object a matt, textured colour."""
     material, nodes, links = new_material(bpy, "Paint")
     nodes.remove(nodes["Principled BSDF"])
     surface, noise, ramp = (nodes.new(kind) for kind in ("ShaderNodeBsdfDiffuse", "ShaderNodeTexNoise", "ShaderNodeValToRGB"))
@@ -142,7 +142,7 @@ def _relief_views(bpy: Any, scene: Any, seed: int) -> dict[str, Any]:
 
 
 def _dent(bpy: Any, choose: random.Random) -> None:
-    """Dents every thing: knobs, stones or ripples, each a real shape, so that an even sky leaves crevices dark."""
+    """Dents every object: real knobs, stones or ripples, so that uniform ambient light darkens crevices."""
     coarser = max(0, round(math.log2(640 / bpy.context.scene.render.resolution_x)))  # no shape is smaller than a pixel
     for thing in [each for each in bpy.context.scene.objects if each.type == "MESH"]:
         texture = bpy.data.textures.new("Dents", choose.choice(("VORONOI", "CLOUDS", "STUCCI")))
@@ -156,7 +156,7 @@ def _dent(bpy: Any, choose: random.Random) -> None:
 
 
 def _gloss(material: Any) -> None:
-    """A share of the light is mirrored, by a microfacet lobe as wide as Blinn-Phong's: alpha^2 = 2 / (exponent + 2)."""
+    """Mixes in a microfacet lobe as wide as Blinn-Phong's: alpha^2 = 2 / (exponent + 2)."""
     nodes, links = material.node_tree.nodes, material.node_tree.links
     mirror, mix = nodes.new("ShaderNodeBsdfAnisotropic"), nodes.new("ShaderNodeMixShader")
     mirror.distribution = "BECKMANN"
@@ -169,7 +169,7 @@ def _gloss(material: Any) -> None:
 
 
 def _lamp(bpy: Any, scene: Any, values: dict[str, Any]) -> Any:
-    """In Blender's world, seen from its camera, a lamp whose light on a surface that faces it (a point light: at 1 m) is 1."""
+    """A lamp in world axes that gives a facing surface an irradiance of 1 (a point light: at 1 m)."""
     from mathutils import Vector
 
     camera = scene.camera
@@ -187,7 +187,7 @@ def _lamp(bpy: Any, scene: Any, values: dict[str, Any]) -> Any:
 
 
 def _even(bpy: Any, scene: Any) -> np.ndarray:
-    """The colours of the surfaces: a world that shines evenly, each surface as if it alone were there."""
+    """The surfaces' colours: uniform ambient light, without interreflection and occlusion."""
     for material in bpy.data.materials:
         nodes, links = material.node_tree.nodes, material.node_tree.links
         shine = nodes.new("ShaderNodeEmission")

@@ -58,21 +58,21 @@ def film(lit: Tensor, base: Tensor) -> Tensor:
 
 
 def own_hue(lit: Tensor, base: Tensor) -> Tensor:
-    """The channel between the largest and the smallest as far between them as it was."""
+    """Keeps the middle channel's relative position between the other two."""
     curved = film(lit, base)
     (high, low), (most, least) = ((each.amax(1, keepdim=True), each.amin(1, keepdim=True)) for each in (curved, lit))
     return low + (lit - least) * (high - low) / (most - least).clamp(min=1e-6)
 
 
 def hue_apart(found: Tensor, truth: Tensor, where: Tensor) -> float:
-    """Mean difference of hues in degrees."""
+    """Mean hue difference in degrees."""
     (first, strong), (second, also) = (hue_and_chroma(srgb_to_linear(each)) for each in (found, truth))
     counts = where & (torch.minimum(strong, also) > 0.02)
     return math.degrees(float(torch.remainder(first - second + math.pi, 2 * math.pi).sub(math.pi).abs()[counts].mean()))
 
 
 def hue_and_chroma(light: Tensor) -> tuple[Tensor, Tensor]:
-    """Of linear sRGB (B, 3, H, W), in Oklab: radians and strength, each (B, H, W)."""
+    """Hue in radians and chroma in Oklab, (B, H, W) each, of linear sRGB (B, 3, H, W)."""
     cones = torch.einsum("ij,bjhw->bihw", light.new_tensor(_TO_CONES), light).clamp(min=0) ** (1 / 3)
     a, b = torch.einsum("ij,bjhw->bihw", light.new_tensor(_TO_HUES), cones).unbind(1)
     return torch.atan2(b, a), torch.hypot(a, b)

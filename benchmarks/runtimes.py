@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def weights_of(model_id: str, folder: Path) -> Path | None:
-    """A file of random weights; None where the pack has its own."""
+    """A file of random weights; None for the bundled model."""
     spec = MODELS[model_id]
     if spec.file.bundled:
         return None
@@ -74,7 +74,7 @@ def weights_of(model_id: str, folder: Path) -> Path | None:
 
 
 def print_overheads(options: Options, arguments: argparse.Namespace) -> None:
-    """The table of our method into an engine beside its own."""
+    """Prints the overhead of our wrapper over an engine's own loop."""
     print("\n| engine | its own loop, ms | ours, ms | ours to its own |\n|---|---:|---:|---:|")
     for runtime, bare in ((ONNX, bare_onnx), (OPENVINO, bare_openvino)):
         if runtime not in arguments.runtime:
@@ -95,7 +95,7 @@ def print_overheads(options: Options, arguments: argparse.Namespace) -> None:
 
 
 def bare_onnx(model: Model, pixels: torch.Tensor) -> Callable[[], object]:
-    """ONNX Runtime's own loop over the graph that the store has."""
+    """ONNX Runtime's own loop over the stored graph."""
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()
@@ -106,7 +106,7 @@ def bare_onnx(model: Model, pixels: torch.Tensor) -> Callable[[], object]:
 
 
 def bare_openvino(model: Model, pixels: torch.Tensor) -> Callable[[], object]:
-    """OpenVINO's own loop over what our engine has compiled."""
+    """OpenVINO's own loop over our engine's compiled graph."""
     engine: Any = model.engine
     request = engine.runner(pixels).compiled.create_infer_request()
     feed = [pixels.numpy()]
@@ -114,7 +114,7 @@ def bare_openvino(model: Model, pixels: torch.Tensor) -> Callable[[], object]:
 
 
 def newest(model_id: str, name: str) -> str:
-    """The file of this name that was put into the store last."""
+    """The most recently stored file of this name."""
     return str(max((store_folder() / model_id).glob(f"*/{name}"), key=lambda path: path.stat().st_mtime))
 
 

@@ -40,15 +40,15 @@ LIGHTS = {
     "low sun": (3.0, (0.8, 0.45, 0.4), 0.25),
     "flash": (2.0, (0.0, 0.05, 1.0), 0.25),
 }
-"""The sun's strength beside the sky's 1, its direction (right, up, to the viewer), and how much nearer a lamp is to one side."""
+"""The sun's strength relative to the sky's 1, its direction (right, up, to the viewer), and a lamp's proximity to one side."""
 PAIRS = ((0.12, 0.9), (0.25, 0.8), (0.4, 0.6), (0.55, 0.9), (0.7, 0.7), (0.9, 0.5), (0.95, 0.95))
-"""Of stones and of joints."""
+"""Of stones and joints."""
 _DIRECTIONS, _REACH, _REFLECTED = 48, 48, 0.04
 
 
 @dataclass(frozen=True)
 class Traced:
-    """A photograph and the truth."""
+    """A photograph and its ground truth."""
 
     image: Tensor
     albedo: Tensor
@@ -93,7 +93,7 @@ def print_row(name: str, rows: list[list[float]], digits: int = 1) -> None:
 
 
 def surfaces(light: str, side: int, seeds: int, spots: bool = False) -> Iterator[tuple[str, Traced]]:
-    """All surfaces in one light, each with a pair of roughnesses."""
+    """All surfaces under one light, each with a pair of roughnesses."""
     for seed in range(seeds):
         for index, kind in enumerate(SURFACES):
             pair = PAIRS[(index + 2 * list(LIGHTS).index(light) + 3 * seed) % len(PAIRS)]
@@ -101,7 +101,7 @@ def surfaces(light: str, side: int, seeds: int, spots: bool = False) -> Iterator
 
 
 def reliefs(scene: Traced, estimate: Estimate) -> Iterator[tuple[Tensor, Tensor]]:
-    """Normals and occlusion: of the photograph alone, with an estimate's normals, and the true ones."""
+    """Normals and occlusion: from the photograph alone, with an estimate's normals, and the true ones."""
     for source, known in ((PHOTO, None), (BOTH, estimate)):
         options = PbrOptions(source=source)
         maps = pbr_maps(material_normals(known, relief_of_photo(scene.image, options), options), options)
@@ -110,7 +110,7 @@ def reliefs(scene: Traced, estimate: Estimate) -> Iterator[tuple[Tensor, Tensor]
 
 
 def off(found: Tensor, albedo: Tensor) -> float:
-    """Percent by which sRGB differs from a linear albedo, whatever its exposure is."""
+    """Difference in percent of sRGB from a linear albedo, independent of its exposure."""
     difference = (srgb_to_linear(found).clamp(min=0.005) / albedo.clamp(min=0.005)).log()
     return 100 * float(difference.std())
 
@@ -121,14 +121,14 @@ def rough_off(scene: Traced) -> list[float]:
 
 
 def by_highlights(image: Tensor) -> float:
-    """The best of the rules that were tried: points brighter than two and a half times their surroundings, from none to many."""
+    """The best rule tried: share of points brighter than 2.5 times their surroundings."""
     bright = luminance(srgb_to_linear(image))
     around = blurred(bright, min(image.shape[-2:]) / 32).clamp(min=0.01)
     return 0.65 - 0.35 * min(1.0, float((bright / around - 2.5).clamp(min=0).mean()) / 0.003)
 
 
 def write_row(path: Path, scene: Traced, found: list[Tensor]) -> None:
-    """Side by side; the true albedo as bright as the photograph."""
+    """Writes images side by side; the true albedo is as bright as the photograph."""
     from depth_normal.geometry.files import write_image_png
 
     exposure = (srgb_to_linear(scene.image) + 0.005).log().mean() - (scene.albedo + 0.005).log().mean()
@@ -137,7 +137,7 @@ def write_row(path: Path, scene: Traced, found: list[Tensor]) -> None:
 
 
 def traced(kind: str, light: str, roughness: tuple[float, float], side: int, seed: int, spots: bool = False) -> Traced:
-    """A surface of stones and joints whose roughness is (stones', joints')."""
+    """A surface of stones and joints with roughnesses (stones', joints')."""
     random = np.random.default_rng(seed)
     height, is_joint, stone = SURFACES[kind](random, side)
     height = planar(height + 0.15 * noise(random, side, 1.5) + 0.3 * noise(random, side, 4)).float()
@@ -162,7 +162,7 @@ def photographed(
     nearer: float,
     random: np.random.Generator,
 ) -> Tensor:
-    """Traced light in 8 bits of sRGB, exposed so that 1 % of the pixels is white."""
+    """Traced light as 8-bit sRGB, exposed so that 1 % of the pixels are white."""
     normals = height_to_normals(height, borders=SEAMLESS)
     light = torch.tensor(direction) / torch.tensor(direction).norm()
     sky = sky_light(height, normals)
@@ -180,7 +180,7 @@ def photographed(
 
 
 def visible(height: Tensor, direction: Tensor) -> Tensor:
-    """Whether each point of a height that tiles sees a light: its shadows."""
+    """Which points of a tileable height see a light."""
     across = float(direction[:2].norm())
     free = torch.ones_like(height)
     if across < 1e-3:
@@ -192,7 +192,7 @@ def visible(height: Tensor, direction: Tensor) -> Tensor:
 
 
 def sky_light(height: Tensor, normals: Tensor) -> Tensor:
-    """Light from a sky that is as bright everywhere, 1 on an open plane."""
+    """Light from a uniform sky, 1 on an open plane."""
     total, whole = torch.zeros_like(height), 0.0
     for index in range(_DIRECTIONS):
         up, angle = (index + 0.5) / _DIRECTIONS, index * math.pi * (3 - math.sqrt(5))
@@ -204,7 +204,7 @@ def sky_light(height: Tensor, normals: Tensor) -> Tensor:
 
 
 def highlight(normals: Tensor, light: Tensor, roughness: Tensor) -> Tensor:
-    """What a GGX surface seen straight on mirrors of a light, beside what a matt white one of the same facing scatters (both times pi)."""
+    """A GGX surface's specular reflection of a light, seen frontally, relative to a white matt one's (both times pi)."""
     half = light + torch.tensor([0.0, 0.0, 1.0])
     half = half / half.norm()
     cosine = (normals * half.view(1, 3, 1, 1)).sum(1, keepdim=True).clamp(0, 1)

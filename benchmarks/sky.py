@@ -39,7 +39,7 @@ SKIES = {
     "overcast": ((0.8, 0.82, 0.85), (0.93, 0.93, 0.94)),
     "dusk": ((0.35, 0.4, 0.6), (0.85, 0.6, 0.45)),
 }
-# In the table of the bundled network alone.
+# only in the bundled network's table
 DARKER_SKIES = {
     "deep blue": ((0.1, 0.2, 0.5), (0.3, 0.45, 0.7)),
     "fog": ((0.75, 0.75, 0.76), (0.62, 0.62, 0.63)),
@@ -56,14 +56,14 @@ WALLS = {
     "blue": (0.45, 0.58, 0.8),
 }
 SILHOUETTES = ("roofs", "leaves", "hair")
-# Widths of lanterns, as shares of the side; the colour of their lamps; and where the ground begins.
+# Widths of lanterns as shares of the side, their lamps' colour, and the ground's upper edge.
 LANTERNS, LAMP, _GROUND = (0.06, 0.1, 0.15), (1.0, 0.93, 0.75), 0.7
 _SUPERSAMPLED, _NETWORK = 4, 4
 _BAND = 1 / 50
-# Metres of a disparity of 1.
+# metres at disparity 1
 _METRES = 5.0
 FOG = FogOptions(density=0.1)
-# What is not even this share of the way from the sky to the nearest thing is as good as sky.
+# Less than this share of the way from the sky to the nearest object is practically sky.
 _HARDLY = 0.15
 
 
@@ -107,7 +107,7 @@ def main() -> None:
 
 
 def print_bundled(side: int) -> None:
-    """Prints how much sky the bundled network misses, how much it sees in rooms, and how much of near things is as far as the sky."""
+    """Prints the bundled network's missed sky, false sky in rooms, and the share of near objects as far as the sky."""
     tiny = depth_normal.load_model("tiny", "float32", "cpu")
     print(f"{'by tiny':24}{'missed':>9}{'false':>9}{'far':>9}{'mended':>9}")
     errors = []
@@ -141,7 +141,7 @@ def print_bundled(side: int) -> None:
 
 
 def _far_things(image: Tensor, estimate: Estimate, truth: Tensor) -> tuple[float, float]:
-    """The share of near things that is hardly nearer than the sky, and by `depth_before_sky`; NaN where the network sees no sky."""
+    """The share of near objects hardly nearer than the sky, plain and by `depth_before_sky`; NaN without predicted sky."""
     sized = estimate.resized(*image.shape[-2:])
     sky = predicted_sky(sized)
     if not bool(sky.any()):
@@ -167,26 +167,26 @@ def landscapes(side: int) -> Iterator[tuple[str, Tensor, Estimate, Tensor]]:
 
 
 def _fog(image: Tensor, estimate: Estimate) -> Tensor:
-    """The transmittance of a fog by a scene's disparity, read as so many metres."""
+    """The transmittance of fog from a scene's disparity, interpreted in metres."""
     assert estimate.depth is not None
     metres = Estimate(_METRES / estimate.depth, Quantity.METRIC_DEPTH, mask=estimate.mask)
     return fog_of(metres.resized(*image.shape[-2:]), image, FOG)[0]
 
 
 def _true_fog(truth: Tensor) -> Tensor:
-    """The same of the true depth: no light comes through in the sky."""
+    """The same from true depth: zero in the sky."""
     side = truth.shape[-1]
     metres = (_METRES / _things_disparity(side)).expand_as(truth)
     return (1 - truth) * fog_transmittance(metres, intrinsics_from_fov(DEFAULT_FOV, side, side), FOG.density)
 
 
 def _things_disparity(rows: int) -> Tensor:
-    """Of the near things of `landscapes`, by row: (1, 1, rows, 1)."""
+    """Disparity of the near objects of `landscapes`, by row: (1, 1, rows, 1)."""
     return 0.3 + 0.7 * torch.linspace(0, 1, rows).view(1, 1, -1, 1)
 
 
 def half_predicted_skies(side: int) -> Iterator[tuple[str, Tensor, Estimate, Tensor]]:
-    """As `landscapes`, of networks that miss a round part of the sky."""
+    """As `landscapes`, for networks that miss a round part of the sky."""
     for name, image, estimate, truth in landscapes(side):
         if estimate.mask is None:
             continue
@@ -198,7 +198,7 @@ def half_predicted_skies(side: int) -> Iterator[tuple[str, Tensor, Estimate, Ten
 
 
 def _line(share: Tensor, where: Tensor) -> float:
-    """The largest change of a share over a hundredth of the side, between places."""
+    """The largest change of a share over a hundredth of the side, between positions."""
     step = max(1, share.shape[-1] // 100)
     changes = []
     for axis in (2, 3):
@@ -209,7 +209,7 @@ def _line(share: Tensor, where: Tensor) -> float:
 
 
 def rooms(side: int) -> Iterator[tuple[str, Tensor, Estimate]]:
-    """Name, image and estimate of each room: as disparity, metres, and by a network that tells no sky."""
+    """Name, image and estimate of each room: as disparity, in metres, and from a network without sky."""
     for name in WALLS:
         image, disparity = _room(name, side)
         small = resize_map(disparity, side // _NETWORK, side // _NETWORK)
@@ -232,7 +232,7 @@ def _room(wall: str, side: int) -> tuple[Tensor, Tensor]:
 
 
 def _coverage(kind: str, side: int) -> Tensor:
-    """The share of each pixel that near things cover, (1, 1, side, side)."""
+    """Coverage by near objects, (1, 1, side, side)."""
     random, full = np.random.default_rng(7), side * _SUPERSAMPLED
     drawn = np.zeros((full, full), np.uint8)
     cv2.rectangle(drawn, (0, int(0.6 * full)), (full, full), (255,), -1)
@@ -257,7 +257,7 @@ def _coverage(kind: str, side: int) -> Tensor:
 
 
 def _lantern(width: float, side: int) -> tuple[Tensor, Tensor]:
-    """The shares of each pixel that a lantern on its post, and the ground, cover, and of these its lamp: (1, 1, side, side) each."""
+    """Coverage by a lantern on its post and the ground, and by its lamp: (1, 1, side, side) each."""
     full, middle = side * _SUPERSAMPLED, 0.3
     drawn, lamp = np.zeros((2, full, full), np.uint8)
     cv2.rectangle(drawn, (0, int(_GROUND * full)), (full, full), (255,), -1)
@@ -276,7 +276,7 @@ def _point(place: np.ndarray) -> tuple[int, int]:
 
 
 def _composed(truth: Tensor, colours: tuple[tuple[float, float, float], tuple[float, float, float]]) -> Tensor:
-    """The photograph: dark textured things before a sky that is paler towards the horizon, mixed by coverage."""
+    """The photograph: dark textured objects before a sky that is paler towards the horizon, blended by coverage."""
     side = truth.shape[-1]
     top, horizon = (torch.tensor(colour).view(1, 3, 1, 1) for colour in colours)
     behind = torch.lerp(top, horizon, torch.linspace(0, 1, side).view(1, 1, -1, 1))
@@ -288,7 +288,7 @@ def _composed(truth: Tensor, colours: tuple[tuple[float, float, float], tuple[fl
 
 
 def _coarse(truth: Tensor) -> Tensor:
-    """The share of sky as a network sees it: at its size, blurred, blind to what is thin."""
+    """The share of sky as from a network: at its size, blurred, without thin objects."""
     small = resize_map(truth, truth.shape[-2] // _NETWORK, truth.shape[-1] // _NETWORK)
     return torch.from_numpy(cv2.GaussianBlur(small[0, 0].numpy(), (0, 0), 1.5))[None, None]
 
@@ -299,7 +299,7 @@ def _told(disparity: Tensor, coarse: Tensor) -> Tensor:
 
 
 def _band(truth: Tensor) -> Tensor:
-    """Where the border is near, bool."""
+    """A boolean band around the border."""
     radius = max(1, round(truth.shape[-1] * _BAND / 2))
     square = np.ones((2 * radius + 1,) * 2, np.uint8)
     plane = truth[0, 0].numpy()

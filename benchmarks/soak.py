@@ -35,11 +35,11 @@ TESTS = Path(__file__).resolve().parents[1] / "tests"
 MEGABYTE = 2**20
 CANCELLED_SHARE = 0.1
 SOON = 1.0
-"""Seconds within which a cancelled prompt ends."""
+"""Seconds within which a cancelled prompt must end."""
 
 
 def main() -> int:
-    """Runs what is left to run and prints the table."""
+    """Runs the remaining prompts and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", metavar="DIR", type=Path)
     parser.add_argument("--prompts", type=int, default=200, metavar="N")
@@ -67,7 +67,7 @@ def main() -> int:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a prompt ended; `start` counts the servers so far, `rss` is in MB."""
+    """A prompt's outcome; `start` counts the servers so far, `rss` is in MB."""
 
     number: int
     node: str
@@ -107,7 +107,7 @@ def _soak(arguments: argparse.Namespace, record: Path, first: int) -> list[Outco
 
 
 def _write_weights(server: Any) -> set[str]:
-    """Small random weights of every kind where the server looks for them, and the names by which its lists know them."""
+    """Writes small random weights of every kind to the server's folders; returns their names in its lists."""
     folder = server.base / "models" / "depth_normal"
     depth, old, diffusion = (
         SimpleNamespace(**runpy.run_path(str(TESTS / f"tiny_{name}.py"))) for name in ("depth", "old_nodes", "diffusion")
@@ -158,7 +158,7 @@ def _outcome(server: Any, prompts: Prompts, arguments: argparse.Namespace, numbe
 
 
 def _end_of(history: dict[str, Any]) -> tuple[str, str]:
-    """How a prompt ended, in capitals what must not be."""
+    """How a prompt ended; in capitals if it must not."""
     kinds = dict(map(tuple, history["status"]["messages"]))
     if "execution_interrupted" in kinds:
         return "cancelled", f"in {kinds['execution_interrupted'].get('node_type')}"
@@ -170,7 +170,7 @@ def _end_of(history: dict[str, Any]) -> tuple[str, str]:
 
 
 def _is_worded(error: dict[str, Any]) -> bool:
-    """Whether a line of the pack raised it, on purpose; ComfyUI's own nodes answer for themselves."""
+    """Whether code of the pack raised it deliberately; ComfyUI's own nodes do not count."""
     frames = [frame for frame in error["traceback"] if frame.lstrip().startswith("File ")]
     if not any("/custom_nodes/" in frame or "/ComfyUI-Depth-Normal/" in frame for frame in frames):
         return "nodes.py" in frames[-1] or "comfy_extras" in frames[-1]
@@ -193,7 +193,7 @@ def _rss(process: int) -> float:
 
 
 def _report(done: list[Outcome], wanted: int) -> int:
-    """Prints the table; 1 if something is wrong."""
+    """Prints the table; returns 1 if something is wrong."""
     print(f"{len(done)} of {wanted} prompts:", dict(Counter(each.ended for each in done)))
     print("\n| prompts | MB at the end of each, median | least | most | seconds |\n| --- | --- | --- | --- | --- |")
     for at in range(0, len(done), 20):
@@ -215,7 +215,7 @@ def _report(done: list[Outcome], wanted: int) -> int:
 
 
 def _growth(done: list[Outcome]) -> float | None:
-    """By how much memory grew, of the server that ran longest, after it was warm."""
+    """Memory growth of the server that ran longest, after its warm-up."""
     starts = Counter(each.start for each in done)
     if not starts or max(starts.values()) < 30:
         return None

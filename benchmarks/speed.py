@@ -24,7 +24,7 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "speed.md"
-# Where a device's section begins; the device is in it.
+# the heading of a device's section, which names the device
 _SECTION = re.compile(r"^## (?=On )", re.MULTILINE)
 _END = "## Figures of others"
 
@@ -79,11 +79,11 @@ def main() -> None:
         print(f"{name} ...", flush=True)
         tables.append(table(PARTS[name], arguments.seconds))
         print(tables[-1], flush=True)
-        arguments.output.write_text(with_section(page, device, load, tables), encoding="utf-8")  # a stopped run keeps what it has
+        arguments.output.write_text(with_section(page, device, load, tables), encoding="utf-8")  # keeps partial results if stopped
 
 
 def device_name(with_gpu: bool) -> str:
-    """The device in words, as a heading has it."""
+    """The device's description for a heading."""
     if with_gpu:
         return torch.cuda.get_device_name()
     model = platform.processor() or platform.machine()
@@ -94,32 +94,32 @@ def device_name(with_gpu: bool) -> str:
 
 
 def table(part: Part, seconds: float) -> str:
-    """A part's heading, its command and what that prints, or why it did not."""
+    """A part's heading, command and output, or the reason for its failure."""
     script, *words = part.command.split()
     began = time.monotonic()
     try:
         command = [sys.executable, str(ROOT / "benchmarks" / script), *words]
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}  # what was printed before a part is stopped stays
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}  # unbuffered, to keep output if a part is stopped
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False, env=environment)
         printed = (
             done.stdout.strip() if done.returncode == 0 else f"failed: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}"
         )
     except subprocess.TimeoutExpired as error:
-        said = error.stdout or ""  # bytes, but on Windows
+        said = error.stdout or ""  # bytes, except on Windows
         printed = f"{(said if isinstance(said, str) else said.decode()).strip()}\nstopped after {seconds:g} s".strip()
     print(f"{time.monotonic() - began:.0f} s")
-    # Tables are shown as such, and anything else as it was printed.
+    # tables as they are, everything else as code
     shown = printed if re.search(r"^\| ", printed, re.MULTILINE) else f"```text\n{printed}\n```"
     return f"### {part.title}\n\n`python benchmarks/{part.command}`\n\n{shown}\n"
 
 
 def with_section(page: str, device: str, load: float | None, tables: list[str]) -> str:
-    """The page with a device's section written anew, before the figures of others; those of other devices stay.
+    """The page with a device's section rewritten and moved to the top; those of other devices stay.
 
     Args:
-        page: As it is.
-        device: In words.
-        load: Programs that wanted a processor before the first part began; None = not known.
+        page: The current page.
+        device: Its description.
+        load: Number of runnable programs before the first part; None = unknown.
         tables: The parts.
     """
     body, end, others = page.partition(_END)

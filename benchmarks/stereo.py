@@ -67,26 +67,27 @@ from torch import Tensor
 from depth_normal.geometry.images.srgb import linear_to_srgb, srgb_to_linear
 
 Way = Callable[["Pair", Tensor], Tensor]
-# The deviation in pixels of soft depth's blur, and how far its edges lie beside the image's.
+# standard deviation in pixels of soft depth's blur, and the displacement of its edges
 SOFTNESS, SHIFT = 2.0, 1.5
-# The unsharp mask's blur in pixels, and the quality of the JPEG file.
+# the unsharp mask's blur in pixels, and the JPEG quality
 MASK, QUALITY = 1.5, 85
-# Metres to the right, down and forward.
+# metres to the right, down and forward
 MOVES = {"right": (0.16, 0.0, 0.0), "orbit": (0.08, 0.1, 0.0), "dolly": (0.03, -0.05, 0.3)}
-# The same for raised rims, and how many times as far as they are what is behind them is.
+# The same for raised rims, and the background's distance relative to theirs.
 LARGER_MOVES, BEHIND = {"right": (0.4, 0.0, 0.0), "orbit": (0.25, 0.25, 0.0)}, 1.3
-# Silhouettes are as many pixels wide, on each side of the edge of the depth.
+# silhouettes extend this many pixels to each side of a depth edge
 BESIDE = 3
-# Rims are as many wide.
+# width of rims
 RIM = 6
-# Height and width of the squares of `--bounds`, and how far from a square its copy may lie.
+# Side of the squares of `--bounds`, and the maximum distance of a square's copy.
 SQUARE, REACH = 16, 24
 
 
 class Pair(NamedTuple):
-    """Two images (1, 3, H, W), the first one's depth (1, 1, H, W) and camera, and where the second camera stands.
+    """Two images (1, 3, H, W), the first one's depth (1, 1, H, W) and camera, and the second camera's position.
 
-    Then what only the second camera sees, what both see beside silhouettes, all that is beside them, what lay beside the first camera's
+    Then masks: visible to the second camera only, beside silhouettes and visible to both, all beside silhouettes, beside the first view's
+    silhouettes but no longer in the second; and the second depth where known.
     silhouettes and no longer does, and the second one's depth where it is known.
     """
 
@@ -167,7 +168,7 @@ def main() -> None:
 
 
 def plain(pair: Pair, depth: Tensor) -> Tensor:
-    """The first image read where its own depth says, as if the second view had the same depth."""
+    """Warps the first image by its own depth, as if the second view had the same."""
     _, _, height, width = depth.shape
     columns, rows, _ = seen_from_first(depth, pair.intrinsics, pair.position)
     grid = torch.stack((columns / (width - 1) * 2 - 1, rows / (height - 1) * 2 - 1), -1)
@@ -175,7 +176,7 @@ def plain(pair: Pair, depth: Tensor) -> Tensor:
 
 
 def renderer(pack: ModuleType) -> Way:
-    """The layered renderer of a version of the pack, as its node uses it."""
+    """The layered renderer of a version of the pack, as in its node."""
     edges, parallax = (importlib.import_module(f"{pack.__name__}.geometry.{name}") for name in ("edges.depth_edges", "views.parallax"))
 
     def way(pair: Pair, depth: Tensor) -> Tensor:
@@ -190,7 +191,7 @@ def renderer(pack: ModuleType) -> Way:
 
 
 def pack_at(root: Path) -> ModuleType:
-    """Another version of the pack under a name of its own."""
+    """Imports another version of the pack under its own name."""
     spec = importlib.util.spec_from_file_location("other_depth_normal", root / "__init__.py", submodule_search_locations=[str(root)])
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -205,7 +206,7 @@ def traced_pairs(
     width: int,
     moves: dict[str, tuple[float, float, float]] = MOVES,
 ) -> Iterator[Pair]:
-    """Ray-traced scenes and moves."""
+    """Ray-traced scenes and camera moves."""
     height = round(width * 9 / 16)
     camera = torch.from_numpy(traced_views.intrinsics(width, height))[None]
     for name, make in scenes.items():
@@ -225,7 +226,7 @@ def as_maps(image: np.ndarray, depth: np.ndarray) -> tuple[Tensor, Tensor]:
 def pair_of(
     name: str, left: Tensor, right: Tensor, depth: Tensor, other: Tensor, intrinsics: Tensor, position: tuple[float, float, float]
 ) -> Pair:
-    """A pair of which both depths are known."""
+    """A pair with both depths known."""
     uncovered = only_seen_by_the_other(depth, other, intrinsics, position)
     silhouettes = near_silhouettes(other, BESIDE) & ~uncovered
     rims = near_silhouettes(other, RIM)
@@ -237,13 +238,13 @@ def pair_of(
 
 
 def near_silhouettes(depth: Tensor, radius: int) -> Tensor:
-    """Where there is a step of the depth at most so many pixels away: (1, 1, H, W) bool."""
+    """Pixels at most `radius` from a depth step: (1, 1, H, W) bool."""
     nearest, farthest = (F.max_pool2d(values, 2 * radius + 1, 1, radius) for values in (1 / depth, -1 / depth))
     return -farthest * 1.05 < nearest
 
 
 def rendered_pairs(folder: Path) -> Iterator[Pair]:
-    """What `stereo_scenes.py` wrote."""
+    """Reads the files of `stereo_scenes.py`."""
     for path in sorted(folder.glob("*.npz")):
         with np.load(path) as file:
             images = [torch.from_numpy(file[name]).permute(2, 0, 1)[None] / 255 for name in ("left", "right")]
@@ -253,23 +254,23 @@ def rendered_pairs(folder: Path) -> Iterator[Pair]:
 
 
 def through_lens(pair: Pair, sigma: float) -> Pair:
-    """The pair with both images blurred in linear light."""
+    """Blurs both images in linear light."""
     left, right = (linear_to_srgb(blurred(srgb_to_linear(image), sigma)) for image in (pair.left, pair.right))
     return pair._replace(left=left, right=right)
 
 
 def sharpened(pair: Pair, amount: float) -> Pair:
-    """The pair with both images sharpened as they are coded, and out of a JPEG file."""
+    """Sharpens both encoded images and passes them through JPEG."""
     return pair._replace(left=through_jpeg(unsharp(pair.left, amount)), right=through_jpeg(unsharp(pair.right, amount)))
 
 
 def unsharp(image: Tensor, amount: float) -> Tensor:
-    """The image with so much of its difference from a blurred one added."""
+    """Adds a multiple of the image's difference from a blurred one."""
     return (image + amount * (image - blurred(image, MASK))).clamp(0, 1)
 
 
 def through_jpeg(image: Tensor) -> Tensor:
-    """The image (1, 3, H, W) written to a JPEG file and read."""
+    """Round-trips the image (1, 3, H, W) through JPEG."""
     from PIL import Image
 
     file = io.BytesIO()
@@ -278,7 +279,7 @@ def through_jpeg(image: Tensor) -> Tensor:
 
 
 def blurred(values: Tensor, sigma: float) -> Tensor:
-    """Maps (1, C, H, W) blurred with a Gaussian."""
+    """Gaussian blur of maps (1, C, H, W)."""
     reach = math.ceil(3 * sigma)
     weights = torch.exp(-(torch.arange(-reach, reach + 1.0) ** 2) / (2 * sigma**2))
     values = F.pad(values.transpose(0, 1), (reach, reach, reach, reach), mode="replicate")
@@ -288,14 +289,14 @@ def blurred(values: Tensor, sigma: float) -> Tensor:
 
 
 def motorcycle() -> Iterator[Pair]:
-    """The real pair of scikit-image at half size; the right view's own depth is not known, so what is hidden follows from the left's."""
+    """scikit-image's real pair at half size; the right view's depth is unknown, so hidden regions follow from the left's."""
     try:
         from skimage.data import stereo_motorcycle
     except ImportError:
         return
     left, right, disparity = stereo_motorcycle()
     known = torch.from_numpy(np.isfinite(disparity) & (disparity > 0))[None, None]
-    # f, baseline and the offset of the disparity: calib.txt of the data set.
+    # f, baseline and disparity offset from the data set's calib.txt
     values = torch.from_numpy(np.where(known[0, 0], disparity, np.nan)).float()[None, None]
     values = torch.where(known, values, float(np.nanpercentile(disparity[known[0, 0].numpy()], 5)))
     images = [torch.from_numpy(np.ascontiguousarray(each)).permute(2, 0, 1)[None].float() / 255 for each in (left, right)]
@@ -309,7 +310,7 @@ def motorcycle() -> Iterator[Pair]:
 
 
 def only_seen_by_the_other(depth: Tensor, other: Tensor, intrinsics: Tensor, position: tuple[float, float, float]) -> Tensor:
-    """Where the other camera sees what is hidden from the first, or beside its image: (1, 1, H, W) bool in the other's image."""
+    """What only the other camera sees, hidden from the first or outside its image: (1, 1, H, W) bool in the other's image."""
     height, width = depth.shape[-2:]
     column, row, distance = seen_from_first(other, intrinsics, position)
     nearest = depth[0, 0, row.round().long().clamp(0, height - 1), column.round().long().clamp(0, width - 1)]
@@ -318,7 +319,7 @@ def only_seen_by_the_other(depth: Tensor, other: Tensor, intrinsics: Tensor, pos
 
 
 def seen_from_first(depth: Tensor, intrinsics: Tensor, position: tuple[float, float, float]) -> tuple[Tensor, Tensor, Tensor]:
-    """Column, row and depth (H, W) in the first image of what the second camera sees at `depth`."""
+    """Column, row and depth (H, W) in the first image of the second camera's view at `depth`."""
     height, width = depth.shape[-2:]
     (focal_x, _, centre_x), (_, focal_y, centre_y), _ = intrinsics[0].tolist()
     rows, columns = torch.meshgrid(torch.arange(float(height)), torch.arange(float(width)), indexing="ij")
@@ -330,12 +331,12 @@ def seen_from_first(depth: Tensor, intrinsics: Tensor, position: tuple[float, fl
 
 
 def softened(pair: Pair, shift: float, softness: float) -> Tensor:
-    """Depth whose inverse is soft and wavers."""
+    """Depth with blurred, wavering inverse."""
     return 1 / wavering(1 / pair.depth, shift, softness)
 
 
 def wavering(values: Tensor, shift: float, softness: float = SOFTNESS) -> Tensor:
-    """Maps smoothed, and displaced by a smooth field of at most so many pixels in each direction."""
+    """Maps smoothed, and displaced by a smooth field of at most `shift` pixels per axis."""
     height, width = values.shape[-2:]
     noise = torch.rand(1, 2, 6, 10, generator=torch.Generator().manual_seed(0)) * 2 - 1
     moves = F.interpolate(noise, (height, width), mode="bicubic", align_corners=True).permute(0, 2, 3, 1) * shift
@@ -345,13 +346,13 @@ def wavering(values: Tensor, shift: float, softness: float = SOFTNESS) -> Tensor
 
 
 def with_raised_rims(depth: Tensor, factor: float) -> Tensor:
-    """Depth whose near things are nearer by this factor up to `RIM` pixels from their silhouettes."""
+    """Depth whose near objects are nearer by this factor within `RIM` pixels of their silhouettes."""
     farthest = -F.max_pool2d(-1 / depth, 2 * RIM + 1, 1, RIM)
     return torch.where(1 / depth > farthest * BEHIND, depth / factor, depth)
 
 
 def print_fills(pairs: list[Pair]) -> None:
-    """The table of `--fills`."""
+    """Prints the table of `--fills`."""
     from depth_normal.geometry.views.disocclusion import fill_uncovered
 
     print(f"{'uncovered':15}" + "".join(f"{name:>10}" for name in ("ours", "telea", "ns", "copied")))
@@ -376,7 +377,7 @@ def print_fills(pairs: list[Pair]) -> None:
 
 
 def print_bounds(pairs: list[Pair]) -> None:
-    """The table of `--bounds`."""
+    """Prints the table of `--bounds`."""
     ours, titles = renderer(importlib.import_module("depth_normal")), ("error", "ours", "colour", "copied", "grain")
     print(f"{'':15}{'hidden':>40}{'beside':>40}\n{'':15}" + 2 * "".join(f"{title:>8}" for title in titles))
     rows = []
@@ -396,12 +397,12 @@ def print_bounds(pairs: list[Pair]) -> None:
 
 
 def bounds_line(name: str, row: list[float]) -> str:
-    """One line of the table of `--bounds`."""
+    """Formats one line of the table of `--bounds`."""
     return f"{name:15}" + "".join(f"{value:8.0%}" if column % 5 == 0 else f"{value:8.2f}" for column, value in enumerate(row))
 
 
 def told_squares(pair: Pair, part: Tensor) -> tuple[Tensor, Tensor]:
-    """The true second view whose `part` is in each square one colour, and copied from what both cameras see; both know the truth."""
+    """Oracle fills of `part` in the true second view: one colour per square, and copies from what both cameras see."""
     truth, wanted, known = pair.right[0].numpy(), part[0, 0].numpy(), ~pair.uncovered[0, 0].numpy()
     colour, copied = truth.copy(), truth.copy()
     window = np.lib.stride_tricks.sliding_window_view
@@ -422,13 +423,13 @@ def told_squares(pair: Pair, part: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def gradient(image: Tensor) -> Tensor:
-    """The gradient's length, over the channels, (1, 1, H, W)."""
+    """Gradient magnitude over the channels, (1, 1, H, W)."""
     right, down = F.pad(image.diff(dim=-1), (0, 1)), F.pad(image.diff(dim=-2), (0, 0, 0, 1))
     return (right.square() + down.square()).mean(1, keepdim=True).sqrt()
 
 
 def beside_first(pair: Pair) -> Tensor:
-    """Where the second camera sees what lies beside the first image: (1, 1, H, W) bool."""
+    """Where the second camera sees beyond the first image: (1, 1, H, W) bool."""
     assert pair.other is not None
     height, width = pair.other.shape[-2:]
     column, row, _ = seen_from_first(pair.other, pair.intrinsics, pair.position)
@@ -436,14 +437,14 @@ def beside_first(pair: Pair) -> Tensor:
 
 
 def inpainted(colour: Tensor, hole: Tensor, method: int) -> Tensor:
-    """OpenCV's inpainting (1, 3, H, W), which takes 8 bits."""
+    """OpenCV's inpainting (1, 3, H, W), on 8 bits."""
     levels = (colour[0].permute(1, 2, 0) * 255).round().clamp(0, 255).byte().numpy()
     filled = cv2.inpaint(np.ascontiguousarray(levels), hole[0, 0].byte().numpy(), 5, method)
     return torch.from_numpy(filled).permute(2, 0, 1)[None].float() / 255
 
 
 def copied(colour: Tensor, hole: Tensor, near: Tensor, radius: int = 4, reach: int = 24) -> Tensor:
-    """Holes filled from their border inwards, each pixel from the middle of the square of the background that fits best around it."""
+    """Fills holes inwards, each pixel with the centre of the best matching square of the background nearby."""
     pad = ((radius, radius), (radius, radius))
     image = np.pad(colour[0].permute(1, 2, 0).numpy(), (*pad, (0, 0)), mode="reflect").copy()
     known = np.pad((~hole & ~near)[0, 0].numpy(), pad, constant_values=False)
@@ -464,7 +465,7 @@ def copied(colour: Tensor, hole: Tensor, near: Tensor, radius: int = 4, reach: i
             squares = window(image[area], (2 * radius + 1, 2 * radius + 1), (0, 1))[places]
             usable = window(source[area], (2 * radius + 1, 2 * radius + 1))[places]
             error = ((squares - image[rows, columns].transpose(2, 0, 1)) ** 2).sum(1) * weight
-            # What a square lacks counts as a large error.
+            # missing pixels of a square count as a large error
             best = np.where(usable, error, 0.5 * weight).sum((1, 2)).argmin()
             image[row + radius, column + radius] = squares[best, :, radius, radius]
         done = ring if ring.any() else left.copy()
@@ -474,7 +475,7 @@ def copied(colour: Tensor, hole: Tensor, near: Tensor, radius: int = 4, reach: i
 
 
 def score(view: Tensor, pair: Pair) -> tuple[float, ...]:
-    """PSNR, SSIM, and PSNR of what only the second camera sees, of silhouettes, of rims and of what lay beside the first's silhouettes."""
+    """PSNR, SSIM, and PSNR of regions visible to the second camera only, silhouettes, rims, and regions beside the first's silhouettes."""
     from skimage.metrics import structural_similarity
 
     error = (view - pair.right).square().mean(1, keepdim=True)
@@ -484,7 +485,7 @@ def score(view: Tensor, pair: Pair) -> tuple[float, ...]:
 
 
 def psnr(error: Tensor) -> float:
-    """Of squared errors."""
+    """PSNR from squared errors."""
     return float(-10 * error.mean().log10())
 
 
@@ -495,7 +496,7 @@ def line(name: str, rows: np.ndarray) -> str:
 
 
 def write_images(path: Path, pair: Pair, views: list[Tensor]) -> None:
-    """The true second view, then what each way made of the first."""
+    """Writes the true second view, then each method's."""
     from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)

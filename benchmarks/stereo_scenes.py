@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def things(bpy: Any, choose: random.Random) -> None:
-    """A dozen shapes on a floor before a wall, all with textures."""
+    """A dozen textured shapes on a floor before a wall."""
     _room(bpy, choose)
     shapes = (_cube, _ball, _cone, _ring, _head)
     for i in range(12):
@@ -49,7 +49,7 @@ def things(bpy: Any, choose: random.Random) -> None:
 
 
 def posts(bpy: Any, choose: random.Random) -> None:
-    """Thin posts and cables before a wall of bricks: straight lines, in front and behind."""
+    """Thin posts and cables before a brick wall: straight lines, in front and behind."""
     _room(bpy, choose, "ShaderNodeTexBrick")
     for _ in range(9):
         distance = choose.uniform(2.2, 6)
@@ -60,7 +60,7 @@ def posts(bpy: Any, choose: random.Random) -> None:
 
 
 def leaves(bpy: Any, choose: random.Random) -> None:
-    """Some two hundred small leaves in three heaps, and a head behind them."""
+    """About two hundred small leaves in three heaps, and a head behind them."""
     _room(bpy, choose)
     _head(bpy, (0.3, 4.5, 0.1), 1.2, (0, 0, choose.uniform(-0.6, 0.6)))
     _paint(bpy, choose)
@@ -89,7 +89,7 @@ def _new_scene(bpy: Any, arguments: argparse.Namespace) -> Any:
 
 
 def _two_views(bpy: Any, scene: Any) -> dict[str, Any]:
-    """What the two cameras see. The lamps, the things and the noise's seed are the same in both."""
+    """Both cameras' views, with the same lamps, objects and noise seed."""
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "blender"))
     from render_geometry import render_geometry
 
@@ -132,7 +132,7 @@ def _head(bpy: Any, place: Any, size: float, turn: Any) -> None:
 
 
 def _paint(bpy: Any, choose: random.Random, pattern: str | None = None, scale: float = 1.0) -> Any:
-    """Gives the active thing a texture of two colours that is disturbed by noise."""
+    """Gives the active object a noisy texture of two colours."""
     material, nodes, links = new_material(bpy, "Paint")
     surface = nodes["Principled BSDF"]
     texture = nodes.new(pattern or choose.choice(("ShaderNodeTexNoise", "ShaderNodeTexVoronoi", "ShaderNodeTexChecker")))

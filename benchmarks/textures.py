@@ -48,9 +48,9 @@ from depth_normal.geometry.textures.slopes import slopes_of
 from depth_normal.options.textures import CENTRAL, DERIVATIVES, HIGH, MAX_SHAPE, SPLINE
 
 SIDE = 256
-# How many times as fine as their pixels the surfaces are that normal maps are made of.
+# supersampling of the surfaces for normal maps
 FINER = 4
-# What is left of a row by this alternates from pixel to pixel.
+# a high-pass filter: responds to values that alternate from pixel to pixel
 COMB = torch.tensor([1.0, -4.0, 6.0, -4.0, 1.0], dtype=torch.float64) / 16
 RAY_STEP = 0.75
 Surface = tuple[Tensor, Tensor, Tensor, str]
@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def surfaces() -> dict[str, Surface]:
-    """Height, slopes (right, down), where they count, and how the borders are; of each by its formula."""
+    """Height, slopes (right, down), valid pixels and kind of borders, each by its formula."""
     y, x = torch.meshgrid(torch.arange(SIDE, dtype=torch.float64), torch.arange(SIDE, dtype=torch.float64), indexing="ij")
     everywhere = torch.ones(1, 1, SIDE, SIDE, dtype=torch.bool)
     turn = 2 * math.pi / SIDE
@@ -115,13 +115,13 @@ def wave(x: Tensor, y: Tensor, frequency: float, made: Callable[..., Surface]) -
 
 
 def slope_of_step(edge: Tensor) -> tuple[Tensor, Tensor]:
-    """Of 20 sigmoid(edge), to the right and downwards."""
+    """Slopes of 20 sigmoid(edge), to the right and downwards."""
     steep = 20 * torch.sigmoid(edge) * torch.sigmoid(-edge) / 3
     return steep, -0.3 * steep
 
 
 def print_heights() -> None:
-    """Errors of integration, ours and others'."""
+    """Prints errors of integration, ours and others'."""
     ways = {
         "central": lambda n, k, b: normals_to_height(n, weight=k, borders=b, level=b == SEAMLESS, derivative=CENTRAL),
         "spline": lambda n, k, b: normals_to_height(n, weight=k, borders=b, level=b == SEAMLESS, derivative=SPLINE),
@@ -138,13 +138,13 @@ def print_heights() -> None:
 
 
 def relative_error(found: Tensor, height: Tensor, known: Tensor) -> float:
-    """Percent."""
+    """In percent."""
     difference, truth = (found.double() - height)[known], height[known]
     return 100 * ((difference - difference.mean()).square().mean().sqrt() / (truth - truth.mean()).square().mean().sqrt()).item()
 
 
 def frankot_chellappa(normals: Tensor) -> Tensor:
-    """The classic, as it is found in many packs."""
+    """The classic, as in many packs."""
     right, down = normals_to_slopes(normals)[0].numpy()
     u, v = np.meshgrid(2 * np.pi * np.fft.fftfreq(right.shape[1]), 2 * np.pi * np.fft.fftfreq(right.shape[0]))
     power = u**2 + v**2
@@ -155,7 +155,7 @@ def frankot_chellappa(normals: Tensor) -> Tensor:
 
 
 def sparse_height(normals: Tensor, known: Tensor) -> Tensor:
-    """Differences of neighbours that count, each the mean of both slopes, in the sense of least squares."""
+    """Least-squares integration of neighbours' differences, each the mean of both slopes, over valid pixels."""
     import scipy.sparse as sparse
     from scipy.sparse.linalg import spsolve
 
@@ -179,7 +179,7 @@ def sparse_height(normals: Tensor, known: Tensor) -> Tensor:
 
 
 def print_sources() -> None:
-    """What the way is worth that slopes are measured in, for normal maps as people have them."""
+    """Prints the effect of the slopes' measurement for real-world normal maps."""
     from skimage import data
 
     ways = (CENTRAL, SPLINE, AUTO)
@@ -197,7 +197,7 @@ def print_sources() -> None:
 
 
 def maps_of(fine: Tensor, height: Tensor) -> dict[str, Tensor]:
-    """Normals of a tile: of its fine surface, as a renderer or baker sees it, and of the height's pixels, as programs make them."""
+    """Normals of a tile: from its fine surface, as by a renderer or baker, and from the height's pixels, as by programs."""
     surface = slopes_to_normals(slopes_of(fine, True, SPLINE) * FINER)
     around = torch.nn.functional.pad(surface, (FINER // 2, FINER - 1 - FINER // 2) * 2, mode="circular")
     pixels = slopes_of(height, True, CENTRAL)
@@ -211,7 +211,7 @@ def maps_of(fine: Tensor, height: Tensor) -> dict[str, Tensor]:
 
 
 def print_two_reliefs() -> None:
-    """Of normals and of a photograph's light and dark in one material."""
+    """Prints the combination of normals and a photograph's shading in one material."""
     from skimage import data
 
     image = torch.from_numpy(data.brick()[:SIDE, :SIDE] / 255).float().expand(1, 3, -1, -1)
@@ -220,7 +220,7 @@ def print_two_reliefs() -> None:
     print("| coins | error | comb |\n| --- | ---: | ---: |")
     for steepest in (0.5, 1.5, 3.0):
         coins = 8 * steepest * torch.sigmoid((24 - torch.hypot(x % 64 - 32, y % 64 - 32)) / 2)[None, None]
-        # Without a larger shape to take out.
+        # so that no larger shape is removed
         options = PbrOptions(radius=MAX_SHAPE, bright=HIGH)
         photo = relief_of_photo(image, options)
         normals = material_normals(Estimate(normals=height_to_normals(coins)), photo, options)
@@ -233,7 +233,7 @@ def print_two_reliefs() -> None:
 
 
 def print_scenes(folder: Path) -> None:
-    """Against Cycles."""
+    """Compares with Cycles."""
     print("\nNormals of a displaced surface, degrees apart on average; occlusion: mean absolute difference (bias), correlation\n")
     print("| scene | normals, central | spline | occlusion | correlation |\n| --- | ---: | ---: | ---: | ---: |")
     for path in sorted(folder.glob("*.npz")):
@@ -257,7 +257,7 @@ def print_scenes(folder: Path) -> None:
 
 
 def print_round_trips() -> None:
-    """There and back, in float32 as nodes do it."""
+    """Round-trips, in float32 as in nodes."""
     print("\nRound trips: largest error of a height in % of its range, and of normals in degrees\n")
     print("| borders | derivative | height, normals, height | normals, height, normals |\n| --- | --- | ---: | ---: |")
     for borders in (FREE, SEAMLESS):
@@ -273,7 +273,7 @@ def print_round_trips() -> None:
 
 
 def print_occlusion(rays: int) -> None:
-    """Against rays."""
+    """Compares with ray casting."""
     side = 64
     bumps = 80 * blurred(torch.rand(1, 1, side, side), 3.0, True)
     y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
@@ -289,13 +289,13 @@ def print_occlusion(rays: int) -> None:
 
 
 def cast_rays(height: Tensor, rays: int) -> Tensor:
-    """The share of rays, spread by the cosine law, that leave a height that tiles; each is followed until it is above everything."""
+    """The unoccluded share of cosine-weighted rays from a tileable height, each followed until it is above everything."""
     side, top = height.shape[-1], height.max()
     level, normals = height[0, 0], height_to_normals(height, borders=SEAMLESS)[0]
     y, x = torch.meshgrid(torch.arange(side).float(), torch.arange(side).float(), indexing="ij")
     escaped = torch.zeros_like(level)
     for index in range(rays):
-        # A Fibonacci sphere about the normal's tip: directions by the cosine law.
+        # a Fibonacci sphere about the normal's tip gives cosine-weighted directions
         z, angle = 1 - (2 * index + 1) / rays, index * math.pi * (3 - math.sqrt(5))
         flat = math.sqrt(1 - z * z)
         ray = normals + torch.tensor([flat * math.cos(angle), flat * math.sin(angle), z]).view(3, 1, 1)
@@ -311,7 +311,7 @@ def cast_rays(height: Tensor, rays: int) -> Tensor:
 
 
 def bilinear(level: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """Values between pixels, on the torus."""
+    """Bilinear samples on the torus."""
     side = level.shape[-1]
     above, left = row.floor(), column.floor()
     y, x = row - above, column - left
@@ -321,7 +321,7 @@ def bilinear(level: Tensor, row: Tensor, column: Tensor) -> Tensor:
 
 
 def print_seams() -> None:
-    """Of `tiny` on images that tile, as it is and by wrap-around."""
+    """Compares `tiny` on tileable images, plain and with wrap-around."""
     model = load_model("tiny", device="cpu")
     print("\nSeams: the mean step over the borders divided by the mean step inside; 1 = invisible\n")
     print("| image | depth, plain | depth, seamless | normals, plain | normals, seamless |\n| --- | ---: | ---: | ---: | ---: |")
@@ -337,14 +337,14 @@ def print_seams() -> None:
 
 
 def seam_step(maps: Tensor) -> tuple[float, float]:
-    """The mean absolute change of maps (B, C, H, W) from pixel to pixel: over the two seams, and inside."""
+    """Mean absolute change of maps (B, C, H, W) between pixels: across the two seams, and inside."""
     over = (maps[..., 0, :] - maps[..., -1, :]).abs().flatten(), (maps[..., :, 0] - maps[..., :, -1]).abs().flatten()
     inside = maps.diff(dim=-1).abs().flatten(), maps.diff(dim=-2).abs().flatten()
     return torch.cat(over).mean().item(), torch.cat(inside).mean().item()
 
 
 def print_seconds(device: torch.device, sizes: tuple[tuple[int, int], ...], rounds: int) -> None:
-    """Medians, of two sizes."""
+    """Prints median times at two sizes."""
     print(f"\nSeconds on {device}, {torch.get_num_threads()} thread(s)\n")
     print("| | " + " | ".join(f"{width}x{height}" for height, width in sizes) + " |\n| --- | ---: | ---: |")
     made = [100 * blurred(torch.rand(1, 1, *size), 4.0).to(device) for size in sizes]
@@ -367,7 +367,7 @@ def print_seconds(device: torch.device, sizes: tuple[tuple[int, int], ...], roun
 
 
 def timed(run: Callable[[int], object], index: int, rounds: int, device: torch.device) -> float:
-    """Seconds; the first call warms up where there is more than one."""
+    """In seconds; the first call warms up if there are several."""
     seconds = []
     for _ in range(rounds):
         start = time.perf_counter()

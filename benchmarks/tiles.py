@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--width", type=int, default=12000)
     parser.add_argument("--height", type=int, default=9000)
-    parser.add_argument("--one", help=argparse.SUPPRESS)  # the fresh process of one measurement
+    parser.add_argument("--one", help=argparse.SUPPRESS)  # runs one measurement in a fresh process
     arguments = parser.parse_args()
     if arguments.one is not None:
         print(*_peak(arguments))
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def print_scene(name: str, scene: np.lib.npyio.NpzFile, model: Model, tiles: list[int]) -> None:
-    """A table of the ways for one scene."""
+    """Prints a table of the methods for one scene."""
     image = torch.from_numpy(scene["rgb"]).movedim(-1, 0)[None].float() / 255
     truth = 1 / torch.from_numpy(scene["depth"])[None, None]
     normals = torch.from_numpy(scene["normals"]).movedim(-1, 0)[None]
@@ -95,14 +95,14 @@ def print_scene(name: str, scene: np.lib.npyio.NpzFile, model: Model, tiles: lis
 
 
 def print_seams(name: str, image: Tensor, model: Model, tiles: list[int]) -> None:
-    """The seams of the ways in one image."""
+    """Prints the methods' seams in one image."""
     print(f"\n{name}, {image.shape[-1]}x{image.shape[-2]}: seam")
     for way, grid, estimate in ways(model, image, tiles):
         print(f"  {way:22} {seam(estimate(), grid):6.3f}", flush=True)
 
 
 def ways(model: Model, image: Tensor, tiles: list[int]) -> list[tuple[str, Grid, Callable[[], Estimate]]]:
-    """Each way with the tiles by whose borders it is judged."""
+    """Each method with the tiles whose borders are evaluated."""
     height, width = image.shape[-2:]
 
     grids = {count: lay_tiles(height, width, *tiles_along(count, height, width, model.network_size), OVERLAP) for count in tiles}
@@ -117,7 +117,7 @@ def ways(model: Model, image: Tensor, tiles: list[int]) -> list[tuple[str, Grid,
 
 
 def plainly_tiled(model: Model, image: Tensor, grid: Grid, window: Callable[[Grid, int, int], Tensor]) -> Estimate:
-    """Tiles brought to the whole by scale and shift, and joined by windows."""
+    """Tiles aligned to the whole in scale and shift, and blended by windows."""
     whole = model.estimate(image)
     assert whole.depth is not None
     depth, total = torch.zeros_like(whole.depth), torch.zeros_like(whole.depth)
@@ -137,7 +137,7 @@ def plainly_tiled(model: Model, image: Tensor, grid: Grid, window: Callable[[Gri
 
 
 def _cut(grid: Grid, row: int, column: int) -> Tensor:
-    """1 up to the middle of what two tiles share."""
+    """1 up to the middle of an overlap."""
     down = _steps(grid.tops, grid.tile_height, row)
     return down[:, None] * _steps(grid.lefts, grid.tile_width, column)
 
@@ -150,14 +150,14 @@ def _steps(starts: tuple[int, ...], side: int, index: int) -> Tensor:
 
 
 def _tent(grid: Grid, row: int, column: int) -> Tensor:
-    """Linearly to 0 at a tile's borders."""
+    """Linear to 0 at a tile's borders."""
     rows, columns = (torch.arange(side) + 0.5 for side in (grid.tile_height, grid.tile_width))
     down, across = torch.minimum(rows, grid.tile_height - rows), torch.minimum(columns, grid.tile_width - columns)
     return down[:, None] * across
 
 
 def depth_errors(found: Estimate, truth: Tensor) -> tuple[float, float, float]:
-    """Percent everywhere, percent near jumps, F1 of jumps."""
+    """Relative error in percent, everywhere and near jumps, and F1 of jumps."""
     disparity = as_disparity(found)
     scale, shift = fit_scale_shift(disparity, truth)
     brought = (scale * disparity + shift).float().clamp(min=float(truth.min()) / 2)
@@ -174,14 +174,14 @@ def depth_errors(found: Estimate, truth: Tensor) -> tuple[float, float, float]:
 
 
 def jumps(disparity: Tensor, axis: int) -> Tensor:
-    """1 and -1 where it jumps up and down along an axis, else 0."""
+    """1 and -1 at jumps up and down along an axis, else 0."""
     count = disparity.shape[axis] - APART
     ratio = disparity.narrow(axis, APART, count) / disparity.narrow(axis, 0, count)
     return (ratio > JUMP).int() - (ratio < 1 / JUMP).int()
 
 
 def as_disparity(found: Estimate) -> Tensor:
-    """What is large where it is near."""
+    """Depth as disparity, large = near."""
     depth, quantity, _ = found.known_depth()
     if quantity is Quantity.DISPARITY:
         return depth
@@ -189,14 +189,14 @@ def as_disparity(found: Estimate) -> Tensor:
 
 
 def normal_error(found: Estimate, truth: Tensor) -> float:
-    """Mean degrees; NaN where there are none."""
+    """Mean error in degrees; NaN without normals."""
     if found.normals is None:
         return float("nan")
     return float(torch.rad2deg((found.normals * truth).sum(1).clamp(-1, 1).acos()).mean())
 
 
 def seam(found: Estimate, grid: Grid) -> float:
-    """How much the lines where tiles begin and end stand out."""
+    """How much tiles' border lines stand out."""
     disparity = as_disparity(found)
     on, beside = [], []
     for axis, starts, side in ((-2, grid.tops, grid.tile_height), (-1, grid.lefts, grid.tile_width)):
@@ -204,7 +204,7 @@ def seam(found: Estimate, grid: Grid) -> float:
         lines |= {(before + side + start) // 2 for before, start in pairwise(starts)}
         bent = disparity.diff(n=2, dim=axis).abs()
         for line in lines:
-            # A seam goes all along a line, a thing's edge does not: the median.
+            # the median, as seams extend along a whole line, unlike objects' edges
             across = [bent.narrow(axis, line - REACH + shift, 2 * REACH).mean(axis).median() for shift in (-BESIDE, 0, BESIDE)]
             on.append(across[1])
             beside.append((across[0] + across[2]) / 2)
@@ -212,7 +212,7 @@ def seam(found: Estimate, grid: Grid) -> float:
 
 
 def plane(height: int, width: int) -> Tensor:
-    """The image of a floor that goes away: blotches that become smaller with the distance."""
+    """A photograph of a receding floor: blotches that shrink with distance."""
     noise = torch.rand(1, 3, 512, 512, generator=torch.Generator().manual_seed(0))
     noise = (0.5 * resize_map(resize_map(noise, 128, 128), 512, 512, "bicubic") + 0.5 * noise).clamp(0, 1)
     v, u = torch.meshgrid(torch.linspace(0.35, 1, height), torch.linspace(-1, 1, width), indexing="ij")
@@ -221,7 +221,7 @@ def plane(height: int, width: int) -> Tensor:
 
 
 def print_memory(arguments: argparse.Namespace) -> None:
-    """Peak memory beyond the image's and the result's own, at growing sizes, each in a fresh process (Linux only)."""
+    """Prints peak memory beyond the image and the result, at growing sizes, each in a fresh process (Linux only)."""
     print(f"{'image':>14} {'tiles':>6} {'image MB':>11} {'result MB':>10} {'beyond both MB':>15} {'s':>7}")
     for share in (4, 2, 1):
         for tiles in ("0", "auto", "8"):
@@ -239,7 +239,7 @@ def _peak(arguments: argparse.Namespace) -> tuple[str, ...]:
     image = torch.empty(1, 3, arguments.height, arguments.width)
     for row in range(0, arguments.height, 100):
         image[:, :, row : row + 100] = torch.rand(1, 3, len(image[0, 0, row : row + 100]), 1)
-    Path("/proc/self/clear_refs").write_text("5")  # the highest is now what is
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before, start = resident("VmRSS"), time.perf_counter()
     found = model.estimate(image, tiles="auto" if arguments.one == "auto" else int(arguments.one))
     seconds = time.perf_counter() - start

@@ -1,13 +1,13 @@
-"""Ray-traced land for `relight.py`: a meadow, a ridge, a plain behind it and mountains, whose shadows under a low sun are known exactly.
+"""Ray-traced land for `relight.py`: a meadow, a ridge, a plain and mountains, with exact shadows of a low sun.
 
-Heights are formulas, so that nothing but numpy is needed: rays are marched in short steps.
+Heights are formulas and rays are marched in short steps, so only numpy is needed.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-FOCAL = 0.9  # of the width
+FOCAL = 0.9  # in widths
 NEAREST, FAREST = 20.0, 9000.0  # metres
 _STEPS, _HALVINGS = 500, 12
 
@@ -61,10 +61,10 @@ def normals(depth: np.ndarray) -> np.ndarray:
 
 
 def shaded(depth: np.ndarray, sun: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Land from which a ray to the sun, (x, y, z) in OPENGL axes, meets other land in the image, and land where nobody can know.
+    """Land whose ray to the sun, (x, y, z) in OPENGL axes, hits other land in the image, and land where the image cannot tell.
 
     Returns:
-        Two of (H, W) bool; the second where only land outside the image is in the way.
+        (H, W) bool each; in the second, only land outside the image blocks the ray.
     """
     height, width = depth.shape
     matrix = intrinsics(width, height)
@@ -82,7 +82,7 @@ def shaded(depth: np.ndarray, sun: tuple[float, float, float]) -> tuple[np.ndarr
 
 
 def _points(depth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """X to the right, y up and z ahead, in metres; at the far end in the sky."""
+    """X to the right, y up and z ahead, in metres; the sky is at the far end."""
     height, width = depth.shape
     matrix = intrinsics(width, height)
     rows, columns = np.mgrid[:height, :width]

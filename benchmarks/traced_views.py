@@ -1,7 +1,7 @@
-"""Ray-traced scenes for `stereo.py`: what two cameras see is known exactly, and nothing but numpy is needed.
+"""Ray-traced scenes for `stereo.py`: exact views of two cameras, with numpy alone.
 
-Balls or posts stand before a wall and on a floor. All are painted with patterns of several scales: bricks, checks, stripes, noise. Each
-pixel's colour is the mean over a square of rays, so that silhouettes are mixed as a camera mixes them; its depth is that of its middle.
+Balls or posts stand before a wall and on a floor, painted with multi-scale patterns: bricks, checks, stripes, noise. Each pixel's colour
+averages a square of rays, so that silhouettes are blended as by a camera; its depth is that of its centre.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-FOCAL = 0.9  # of the width
-WALL, FLOOR = 7.5, 1.3  # metres: the distance of the wall, and how far the floor lies below the camera
+FOCAL = 0.9  # in widths
+WALL, FLOOR = 7.5, 1.3  # metres: distance of the wall, and the floor's depth below the camera
 _LIGHT = np.array([-0.5, -0.7, -0.5]) / np.linalg.norm([-0.5, -0.7, -0.5])
 _FAR = 1e6
 
 Paint = Callable[[np.ndarray], np.ndarray]
-# Distances along rays (N,) in units of depth, and a point's place (N, 3) on the surface that its paint is looked up at, and its normal.
+# Distances along rays (N,) in units of depth, and a function from points (N, 3) to texture positions and normals.
 Hit = tuple[np.ndarray, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]]
 
 
 class Thing(NamedTuple):
-    """A surface: where rays meet it, and its colours (N, 3) at places (N, 3)."""
+    """A surface: its ray intersection, and its colours (N, 3) at positions (N, 3)."""
 
     hit: Callable[[np.ndarray, np.ndarray], Hit]
     paint: Paint
@@ -51,7 +51,7 @@ def posts(random: np.random.Generator) -> list[Thing]:
 
 
 def heads(random: np.random.Generator) -> list[Thing]:
-    """Three people from the shoulders up before a room that is out of focus."""
+    """Three people from the shoulders up before an out-of-focus room."""
     things = [Thing(_plane(2, WALL), _blotches(random)), Thing(_plane(1, FLOOR), _blotches(random))]
     for place in (-0.3, 0.0, 0.3):
         distance, radius = random.uniform(2.2, 4), random.uniform(0.25, 0.4)
@@ -62,7 +62,7 @@ def heads(random: np.random.Generator) -> list[Thing]:
 
 
 def rings(random: np.random.Generator) -> list[Thing]:
-    """Nine flat discs that each have a stripe along their rim, dark or bright, and inside it look much like the wall behind them."""
+    """Nine flat discs with a dark or bright rim, whose inside resembles the wall."""
     things = [Thing(_plane(2, WALL), _plain(random, np.full(3, 0.6))), Thing(_plane(1, FLOOR), _paint(random))]
     for _ in range(9):
         distance, radius = random.uniform(2.2, 6), random.uniform(0.25, 0.6)
@@ -81,9 +81,9 @@ def intrinsics(width: int, height: int) -> np.ndarray:
 
 
 def render(things: list[Thing], camera: np.ndarray, width: int, height: int, rays: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """What a camera at `camera` (3,) metres sees that looks along +Z: (H, W, 3) in [0, 1], and (H, W) depth in metres.
+    """The view of a camera at `camera` (3,) metres along +Z: (H, W, 3) in [0, 1], and depth (H, W) in metres.
 
-    Each pixel is the mean of `rays` x `rays` rays.
+    Each pixel averages `rays` x `rays` rays.
     """
     colour = np.zeros((height * width, 3))
     offsets = (np.arange(rays) + 0.5) / rays - 0.5
@@ -95,7 +95,7 @@ def render(things: list[Thing], camera: np.ndarray, width: int, height: int, ray
 
 
 def directions(width: int, height: int, across: float = 0.0, down: float = 0.0) -> np.ndarray:
-    """Rays (N, 3) with z = 1, so that the distance along them is the depth."""
+    """Rays (N, 3) with z = 1, whose length is thus the depth."""
     matrix = intrinsics(width, height)
     rows, columns = np.mgrid[:height, :width]
     x, y = (columns + across - matrix[0, 2]) / matrix[0, 0], (rows + down - matrix[1, 2]) / matrix[1, 1]
@@ -103,7 +103,7 @@ def directions(width: int, height: int, across: float = 0.0, down: float = 0.0) 
 
 
 def shoot(things: list[Thing], camera: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Colours and depths of the nearest things along rays."""
+    """Colours and depths of the first hits."""
     hits = [thing.hit(camera, rays) for thing in things]
     depths = np.stack([depth for depth, _ in hits])
     nearest = depths.argmin(0)
@@ -119,12 +119,12 @@ def shoot(things: list[Thing], camera: np.ndarray, rays: np.ndarray) -> tuple[np
 
 
 def seen_things(things: list[Thing], camera: np.ndarray, rays: np.ndarray) -> np.ndarray:
-    """The index of the nearest thing along each ray: (N,)."""
+    """The index of the first object along each ray: (N,)."""
     return np.stack([thing.hit(camera, rays)[0] for thing in things]).argmin(0)
 
 
 def seen_normals(things: list[Thing], camera: np.ndarray, rays: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """Unit normals (N, 3) of the nearest things along rays, towards the viewer."""
+    """Unit normals (N, 3) of the first hits, towards the viewer."""
     nearest = seen_things(things, camera, rays)
     normals = np.zeros_like(rays)
     for number, thing in enumerate(things):
@@ -259,7 +259,7 @@ def _blotches(random: np.random.Generator) -> Paint:
 
 
 def _noise(random: np.random.Generator, frequency: float, size: int = 32) -> Callable[[np.ndarray], np.ndarray]:
-    """Smooth noise in [0, 1]: a lattice of random numbers that is repeated, with interpolation."""
+    """Smooth noise in [0, 1]: an interpolated, periodic lattice of random values."""
     lattice = random.uniform(0, 1, (size, size, size)).astype(np.float32)
 
     def noise(place: np.ndarray) -> np.ndarray:

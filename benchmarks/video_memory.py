@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def write_video(path: Path, frames: int, height: int, width: int) -> None:
-    """A bright square that goes round before a ramp."""
+    """A bright square circling before a ramp."""
     ramp = torch.linspace(0.2, 0.6, width).expand(3, height, width)
     with VideoWriter(path, "h264", Fraction(25), Fraction(1, 25)) as writer:
         for number in range(frames):
@@ -56,7 +56,7 @@ def write_video(path: Path, frames: int, height: int, width: int) -> None:
 
 
 def watched(frames: int) -> list[tuple[int, float]]:
-    """The curve, filled as the video is made: after so many frames, so many MiB."""
+    """The curve, filled during the run: (frames, MiB)."""
     curve: list[tuple[int, float]] = []
     done, first_pass = 0, video_run._first_pass
 

@@ -48,7 +48,7 @@ from depth_normal.geometry.temporal.stabilization import VideoAligner
 from depth_normal.media import CODECS, VideoWriter, read
 from depth_normal.model_loader import Model, load_model
 
-QUALITY = 14  # of `video`, where nothing is said
+QUALITY = 14  # the default of `video`
 STEPS: dict[str, tuple[Any, str]] = {
     "conversion to RGB": (read, "frame_to_rgb"),
     "network, with pre- and postprocessing": (Annotator, "estimate"),
@@ -56,7 +56,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "enlarging and display levels": (Renderer, "shown"),
     "conversion for the encoder": (VideoWriter, "write"),
 }
-"""A function of `video` by what it does."""
+"""Functions of `video` by step."""
 
 
 def main() -> None:
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def print_rates(model: Model, arguments: argparse.Namespace) -> None:
-    """Both in turn."""
+    """Measures both alternately."""
     with tempfile.TemporaryDirectory() as temporary:
         clip, folder = Path(temporary) / "clip.mp4", Path(temporary)
         frames = pan(arguments.frames, arguments.width, arguments.height)
@@ -100,7 +100,7 @@ def print_rates(model: Model, arguments: argparse.Namespace) -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The command line's words."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="tiny", choices=MODELS, metavar="ID")
     for name, value in {"frames": 96, "width": 1920, "height": 1080, "rounds": 3}.items():
@@ -117,7 +117,7 @@ def parse() -> argparse.Namespace:
 
 
 def pan(count: int, width: int, height: int) -> list[np.ndarray]:
-    """The bundled photograph, over which a camera moves: RGB frames."""
+    """A camera pan over the bundled photograph: RGB frames."""
     with Image.open(DEMO_IMAGE) as image:
         photo = np.asarray(image.convert("RGB").resize((width + 2 * count, height + height // 8)))
     across = [(2 * number, round(height / 16 * (1 + np.sin(number / 20)))) for number in range(count)]
@@ -125,7 +125,7 @@ def pan(count: int, width: int, height: int) -> list[np.ndarray]:
 
 
 def encode(path: Path, frames: list[np.ndarray]) -> None:
-    """Writes frames as `video` does: H.264 with its settings."""
+    """Encodes frames as `video` does: H.264 with its settings."""
     codec = CODECS["h264"]
     with av.open(str(path), "w") as container:
         options = {**codec.options, **(codec.grey_options if frames[0].ndim == 2 else {}), "crf": str(QUALITY)}
@@ -139,13 +139,13 @@ def encode(path: Path, frames: list[np.ndarray]) -> None:
 
 
 def decoded(path: Path) -> list[np.ndarray]:
-    """The frames of a video, grey."""
+    """A video's frames in grey."""
     with av.open(str(path)) as container:
         return [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
 
 
 def plain(model: Model, clip: Path, first: np.ndarray, result: list[np.ndarray]) -> Callable[[], None]:
-    """Decoding, the bare network and encoding, side by side."""
+    """Decoding, the bare network and encoding, in parallel."""
     image = torch.from_numpy(first).movedim(-1, 0)[None] / 255
     calls = network_calls(model, image, None)
 
@@ -169,15 +169,15 @@ def plain(model: Model, clip: Path, first: np.ndarray, result: list[np.ndarray])
 
 
 def run(words: list[str]) -> None:
-    """The command, in this process."""
-    with contextlib.redirect_stdout(io.StringIO()):  # the name of the result, each time
+    """Runs the command in this process."""
+    with contextlib.redirect_stdout(io.StringIO()):  # hides the name of the result
         code = cli.main(words)
     if code:
         raise SystemExit(code)
 
 
 def step_times(method: Callable[[], object]) -> dict[str, float]:
-    """Seconds of the processor in each of `STEPS`, by the threads that run them."""
+    """CPU seconds in each of `STEPS`, in the threads that run them."""
     spent = dict.fromkeys(STEPS, 0.0)
 
     def timed(step: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -199,7 +199,7 @@ def step_times(method: Callable[[], object]) -> dict[str, float]:
 
 
 def measure(method: Callable[[], object]) -> tuple[float, float]:
-    """Seconds, and seconds of the processor."""
+    """Seconds, and CPU seconds."""
     before, start = os.times(), time.perf_counter()
     method()
     after = os.times()

@@ -1,4 +1,4 @@
-"""Four short videos of one room, computed with their true depth: all still, a still camera before a moving ball, a pan, and a zoom."""
+"""Four short synthetic videos of one room with ground truth depth: static, a static camera with a moving ball, a pan, and a zoom."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FRAMES = 60
 SIZE = (240, 320)
 """Height and width."""
 GRAIN = 1.5 / 255
-# Half the room's width, the floor's and the ceiling's height and the back wall's distance in metres; the eye is at the origin.
+# Half the room's width, heights of floor and ceiling, and the back wall's distance, in metres from the eye.
 HALF, FLOOR, CEILING, BACK = 2.2, -1.3, 1.5, 6.0
 STILL_BALLS = ((-1.1, -0.8, 4.2, 0.5), (1.2, -0.95, 3.0, 0.35), (0.2, -0.5, 5.2, 0.8))
 LAMP = (0.8, 1.3, 2.5)
@@ -27,8 +27,8 @@ class Video:
     Attributes:
         frames: (T, 3, H, W) in [0, 1].
         depth: (T, 1, H, W): metres along the optical axis.
-        flow: (T - 1, H, W, 2): where the point seen in frame t + 1 was in frame t, as `grid_sample` counts (corners not aligned).
-        still: (T - 1, 1, H, W) bool: points that did not move in the scene, and are visible in frame t too.
+        flow: (T - 1, H, W, 2): position in frame t of the point seen in frame t + 1, as in `grid_sample` (corners not aligned).
+        still: (T - 1, 1, H, W) bool: points that are static in the scene and visible in frame t, too.
     """
 
     frames: Tensor
@@ -39,7 +39,7 @@ class Video:
 
 @dataclass(frozen=True)
 class Shot:
-    """What changes in time: degrees that the camera is turned to the right, degrees that it sees, and where the moving ball is."""
+    """The time-dependent state: the camera's pan to the right and field of view in degrees, and the moving ball's position."""
 
     yaw: float
     fov: float
@@ -56,11 +56,11 @@ SHOTS: dict[str, Callable[[float], Shot]] = {
     "pan": lambda t: Shot(-10 + 20 * t, 55, None),
     "zoom": lambda t: Shot(3, 70 - 30 * t, None),
 }
-"""What happens in each video, by the share of its time."""
+"""Each video's state as a function of relative time."""
 
 
 def render_video(name: str, frames: int = FRAMES, seed: int = 0, size: tuple[int, int] = SIZE) -> Video:
-    """One of `SHOTS`, in frames of a height and width."""
+    """Renders one of `SHOTS` at a height and width."""
     random = torch.Generator().manual_seed(seed)
     textures = [_texture(random) for _ in range(5)]
     shots = [SHOTS[name](t / max(1, frames - 1)) for t in range(frames)]
@@ -71,7 +71,7 @@ def render_video(name: str, frames: int = FRAMES, seed: int = 0, size: tuple[int
 
 
 def _texture(random: torch.Generator) -> Tensor:
-    """(1, 3, 256, 256): a colour with patches and grain of all sizes."""
+    """(1, 3, 256, 256): a colour with multi-scale patches and grain."""
     colour = 0.25 + 0.5 * torch.rand(1, 3, 1, 1, generator=random)
     total = torch.zeros(1, 3, 256, 256)
     for octave in range(2, 8):
@@ -81,27 +81,27 @@ def _texture(random: torch.Generator) -> Tensor:
 
 
 def _rays(shot: Shot, height: int, width: int) -> Tensor:
-    """(H, W, 3) directions of one unit along the optical axis, in the room's axes: +X right, +Y up, +Z forward."""
+    """(H, W, 3) rays with unit depth, in the room's axes: +X right, +Y up, +Z forward."""
     focal = width / 2 / math.tan(math.radians(shot.fov) / 2)
     y, x = torch.meshgrid(torch.arange(height) + 0.5 - height / 2, torch.arange(width) + 0.5 - width / 2, indexing="ij")
     return torch.stack((x / focal, -y / focal, torch.ones_like(x)), -1) @ _turn(shot).T
 
 
 def _turn(shot: Shot) -> Tensor:
-    """(3, 3): from the camera's axes to the room's."""
+    """(3, 3): camera to room axes."""
     cos, sin = math.cos(math.radians(shot.yaw)), math.sin(math.radians(shot.yaw))
     return torch.tensor([[cos, 0.0, sin], [0.0, 1.0, 0.0], [-sin, 0.0, cos]])
 
 
 def _view(shot: Shot, textures: list[Tensor], height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The image (1, 3, H, W), of four rays a pixel; the depth in its middle (1, 1, H, W); and point and thing there, (H, W, 4)."""
+    """The image (1, 3, H, W), with four rays per pixel; depth (1, 1, H, W), point and object at its centre, (H, W, 4)."""
     fine = _shade(*_hit(_rays(shot, 2 * height, 2 * width), shot), shot, textures)
     depth, thing, point, _ = _hit(_rays(shot, height, width), shot)
     return F.avg_pool2d(fine, 2), depth[None, None], torch.cat((point, thing[..., None].float()), -1)
 
 
 def _hit(rays: Tensor, shot: Shot) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Depth and thing (H, W), point and normal (H, W, 3) of what each ray meets; things: walls 0 to 4, then balls, the moving one last."""
+    """Depth and object (H, W), point and normal (H, W, 3) of each ray's hit; walls are 0 to 4, then balls, the moving one last."""
     x, y, z = rays.unbind(-1)
     walls = ((x, HALF), (-x, HALF), (-y, -FLOOR), (y, CEILING), (z, BACK))
     found = [torch.where(along > 1e-6, distance / along.clamp(min=1e-6), torch.inf) for along, distance in walls]
@@ -121,7 +121,7 @@ def _hit(rays: Tensor, shot: Shot) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def _shade(depth: Tensor, thing: Tensor, point: Tensor, normal: Tensor, shot: Shot, textures: list[Tensor]) -> Tensor:
-    """(1, 3, H, W): textures under one lamp, with the shadows of the balls."""
+    """(1, 3, H, W): textures under one lamp, with the balls' shadows."""
     to_lamp = torch.tensor(LAMP) - point
     distance = to_lamp.norm(dim=-1, keepdim=True)
     light = ((normal * to_lamp / distance).sum(-1).clamp(min=0) * 6 / distance[..., 0] ** 2).clamp(max=1.2)

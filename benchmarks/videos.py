@@ -46,7 +46,7 @@ Method = Callable[[Tensor, Estimate], Tensor]
 
 
 def main() -> None:
-    """Prints a table a video and model."""
+    """Prints a table per video and model."""
     arguments = parse()
     models = [(name, load_model(name)) for name in arguments.models]
     if arguments.weights:
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The arguments."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="*", default=["tiny"], choices=WITH_DEPTH, metavar="ID")
     parser.add_argument("--weights", type=Path, metavar="FILE")
@@ -73,7 +73,7 @@ def parse() -> argparse.Namespace:
 
 
 def partial_midas(path: Path) -> Model:
-    """MiDaS v2.1 small; tensors that the file lacks are zero."""
+    """MiDaS v2.1 small; tensors missing in the file are zero."""
     from safetensors.torch import load_file
 
     spec, expected = MODELS["midas-v2.1-small"], MidasSmall().state_dict()
@@ -83,13 +83,13 @@ def partial_midas(path: Path) -> Model:
 
 
 def grey_image(normalisation: str, _frames: Tensor, estimate: Estimate) -> Tensor:
-    """A network's own depth as grey levels."""
+    """Network depth as a grey image."""
     assert estimate.depth is not None and estimate.quantity is not None
     return depth_to_image(estimate.depth, estimate.quantity, normalisation=normalisation)
 
 
 def steady_grey_image(normalisation: str, options: VideoOptions, frames: Tensor, estimate: Estimate) -> Tensor:
-    """The depth of a video as grey levels."""
+    """Stabilised video depth as grey images."""
     return grey_image(normalisation, frames, VideoAligner(options).push(frames, estimate))
 
 
@@ -107,7 +107,7 @@ METHODS: dict[str, Method] = {
 
 
 def report(title: str, video: Video, estimate: Estimate, folder: Path | None) -> None:
-    """Prints what each method makes of a network's estimates."""
+    """Prints each method's results for a network's estimates."""
     print(f"\n{title}: {len(video.frames)} frames of {video.frames.shape[3]}x{video.frames.shape[2]}")
     print(f"{'':28s} {'flicker':>8s} {'drift':>6s} {'contrast':>9s} {'AbsRel':>8s} {'d1':>7s} {'ends':>6s} {'less':>6s}")
     truth = depth_to_image(video.depth, Quantity.METRIC_DEPTH, normalisation="per_clip", as_disparity=True)
@@ -126,23 +126,23 @@ def report(title: str, video: Video, estimate: Estimate, folder: Path | None) ->
 
 
 def flicker(grey: Tensor, video: Video) -> float:
-    """Mean change in levels of 255 of what stands still in the room."""
+    """Mean change, of 255 levels, of static points."""
     return 255 * float((changes(grey, video).abs() * video.still).sum() / video.still.sum())
 
 
 def drift(grey: Tensor, video: Video) -> float:
-    """How far the mean level of what stands still in the room gets from that of the first frame, in levels of 255."""
+    """The largest deviation of static points' mean level from the first frame's, in levels of 255."""
     mean = (changes(grey, video) * video.still).sum((1, 2, 3)) / video.still.sum((1, 2, 3))
     return 255 * float(mean.cumsum(0).abs().max())
 
 
 def changes(grey: Tensor, video: Video) -> Tensor:
-    """The change of each point from the frame before, (T - 1, 1, H, W)."""
+    """Each point's change from the previous frame, (T - 1, 1, H, W)."""
     return grey[1:] - F.grid_sample(grey[:-1], video.flow, align_corners=False)
 
 
 def errors(grey: Tensor, video: Video) -> tuple[float, float]:
-    """AbsRel and delta 1 of the depth that an image stands for, at the best scale and shift of the whole video."""
+    """AbsRel and delta 1 of the depth that an image encodes, with one scale and shift fitted to the whole video."""
     scale, shift = fit_scale_shift(grey.flatten()[None], 1 / video.depth.flatten()[None])
     depth = 1 / (scale * grey + shift).clamp(min=1 / (2 * video.depth.max()))
     ratio = depth / video.depth
@@ -150,7 +150,7 @@ def errors(grey: Tensor, video: Video) -> tuple[float, float]:
 
 
 def save_strip(path: Path, grey: Tensor, video: Video) -> None:
-    """Four frames in a row, and below them eight times the change from the frame before."""
+    """Four frames in a row, and below them their change from the previous frame, times eight."""
     import cv2
 
     path.parent.mkdir(parents=True, exist_ok=True)

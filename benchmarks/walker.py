@@ -33,12 +33,12 @@ from depth_normal.options.video import VideoOptions
 
 WITH_DEPTH = [spec.id for spec in MODELS.values() if spec.quantity is not None]
 FILMS = {"stands": (0.0, 0.0), "0.15 px": (0.15, 0.0), "0.4 px": (0.4, 0.0), "1.5 px": (1.5, 0.0), "0.4 px, pan": (0.4, 1.0)}
-"""How many pixels of 320 the person and the camera move in a frame."""
+"""Motion of the person and the camera per frame, in pixels of a width of 320."""
 GRAIN = 1.5 / 255
 
 
 def main() -> None:
-    """Prints a table a model."""
+    """Prints a table per model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="*", default=["tiny"], choices=WITH_DEPTH, metavar="ID")
     parser.add_argument("--frames", type=int, default=36)
@@ -63,19 +63,19 @@ def main() -> None:
 
 
 def walker(speed: float, pan: float, count: int, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Frames (T, 3, H, W), and where the person is in them (T, 1, H, W)."""
+    """Frames (T, 3, H, W), and the person's mask (T, 1, H, W)."""
     from skimage import data
 
     room, photograph = (torch.from_numpy(each).float().permute(2, 0, 1)[None] / 255 for each in (data.coffee(), data.astronaut()))
     photograph = photograph[..., 60:400]
-    # The photograph's head and shoulders, roughly: an ellipse on a block with sloping sides.
+    # roughly the photograph's head and shoulders: an ellipse on a block with sloping sides
     y, x = torch.meshgrid(torch.linspace(-1, 1, 220), torch.linspace(-1, 1, 150), indexing="ij")
     head = torch.sigmoid((0.42 - (x**2 + ((y + 0.55) * 0.9) ** 2) ** 0.5) * 40)
     shoulders = torch.sigmoid((0.85 - x.abs() - 0.25 * (1 - y)) * 30) * torch.sigmoid((y + 0.15) * 30)
     cut_out = torch.cat((F.interpolate(photograph, size=(220, 150), mode="bilinear"), torch.maximum(head, shoulders)[None, None]), 1)
     random, frames, persons = torch.Generator().manual_seed(1), [], []
     for t in range(count):
-        # In units of 320x240, the person 150x220 of them at (20 + speed t, 20), the room moving by 60 of them at most.
+        # In units of 320x240: the person is 150x220 at (20 + speed t, 20), the room moves by at most 60.
         across, down = torch.meshgrid((torch.arange(width) + 0.5) * 320 / width, (torch.arange(height) + 0.5) * 240 / height, indexing="xy")
         on_person = torch.stack(((across - 20 - speed * t) / 75 - 1, (down - 20) / 110 - 1), -1)
         in_room = torch.stack(((across + pan * t) / 190 - 1, down / 120 - 1), -1)
@@ -90,7 +90,7 @@ def walker(speed: float, pan: float, count: int, height: int, width: int) -> tup
 
 
 def steadied(frames: Tensor, estimate: Estimate, smooth: float) -> tuple[Tensor, float]:
-    """Nearness (T, 1, h, w), aligned and smoothed, and the seconds of the processor for it."""
+    """Nearness (T, 1, h, w), aligned and smoothed, and its CPU seconds."""
     begun = time.process_time()
     found = VideoAligner(VideoOptions(smooth=smooth)).push(frames, estimate)
     seconds = time.process_time() - begun
@@ -99,7 +99,7 @@ def steadied(frames: Tensor, estimate: Estimate, smooth: float) -> tuple[Tensor,
 
 
 def print_row(name: str, own: Tensor, smoothed: Tensor, person: Tensor, milliseconds: float, is_pan: bool) -> None:
-    """One line of the table; before a camera that pans no pixel stays what it is, so that there is no drift of pixels."""
+    """Prints one line of the table; without drift for panning cameras, where pixels change."""
     low, high = RunningRange().update(smoothed)
     image = 255 * ((smoothed - low) / (high - low)).clamp(0, 1)
     values = smoothed[::6].flatten().sort().values
@@ -120,14 +120,14 @@ def print_row(name: str, own: Tensor, smoothed: Tensor, person: Tensor, millisec
 
 
 def blurred(values: Tensor) -> Tensor:
-    """Over squares of 13 pixels, twice."""
+    """Two box filters of 13 pixels."""
     for _ in range(2):
         values = F.avg_pool2d(values, 13, 1, 6, count_include_pad=False)
     return values
 
 
 def save(path: Path, frame: Tensor, own: Tensor, smoothed: Tensor) -> None:
-    """Frame, own and smoothed depth side by side, and eight times their difference."""
+    """Frame, raw and smoothed depth side by side, and their difference times eight."""
     import cv2
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -252,7 +252,7 @@ def keep_statistics(network: nn.Module, known: Collection[str]) -> None:
 
 
 def learn_sky_alone(network: TinyNetwork, part: str) -> None:
-    """Freezes everything but the layers that predict the sky from features; with `part` "scene", but the scene's judgement."""
+    """Freezes everything but the layers that predict the sky from features; with `part` "scene", everything but the layer `scene`."""
     assert network.fine is not None
     network.eval().requires_grad_(False)
     for layer in (network.fine.scene,) if part == "scene" else (network.fine.sky, network.fine.scene, network.fine.last):
