@@ -187,13 +187,11 @@ class DepthAnything3Annotator(DinoAnnotator):
         return Signature({name: _OUTPUTS[name] for name in self._output_names()}, afterwards=steps)
 
     def _output_names(self) -> tuple[str, ...]:
-        """The names in `_OUTPUTS` of the network's outputs."""
         camera = ("fov",) if self.sees_scenes(self.spec) else ()
         dpt = self.spec.config.dpt
         return ("depth", *("sky",) * dpt.sky, *("confidence",) * (dpt.outputs == 2), *camera)
 
     def _to_estimate(self, prediction: Prediction) -> Estimate:
-        """Converts a prediction to an estimate."""
         depth, sky, confidence, fov, _ = prediction
         height, width = depth.shape[-2:]
         intrinsics = mask = None

@@ -242,7 +242,6 @@ def _weights(graph: Graph) -> int:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences the exporter's libraries."""
     loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx", "torch.export", "torch.fx")]
     levels = [each.level for each in loggers]
     for each in loggers:

@@ -112,8 +112,6 @@ def _build_dpt(spec: ModelSpec, state: StateDict) -> nn.Module:
 
 
 class _PaddedConv2d(nn.Conv2d):
-    """A convolution preceded by a padding layer `pad`, if not None."""
-
     pad: nn.Module | None
 
     def forward(self, input: Tensor) -> Tensor:

@@ -187,7 +187,6 @@ class MogeAnnotator(Annotator):
         )
 
     def _to_estimate(self, output: MogeOutput, height: int, width: int, fov: float) -> Estimate:
-        """Converts the network's output to an estimate of images of this size."""
         maps = F.interpolate(torch.cat((output.points, output.mask), 1), size=(height, width), mode="bilinear")
         half_diagonal = math.hypot(height, width) / 2
         known_focal = torch.full((len(maps),), _focal_length(fov, height, width) / half_diagonal) if fov else None

@@ -164,7 +164,6 @@ def _initials(model_id: str) -> str:
 
 
 def _is_within(letters: str, name: str) -> bool:
-    """Whether the letters occur in a name in this order."""
     rest = iter(name)
     return all(letter in rest for letter in letters)
 

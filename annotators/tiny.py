@@ -92,7 +92,6 @@ class TinyAnnotator(Annotator):
         return *self._maps(output), *features
 
     def _maps(self, output: Tensor) -> tuple[Tensor, ...]:
-        """Disparity, normals and, if predicted, the sky."""
         output = output.contiguous()
         disparity, normals = output[:, :1], unit_vectors(output[:, 1:_WITHOUT_SKY])
         if output.shape[1] == _WITHOUT_SKY:
@@ -240,7 +239,6 @@ class _ExportedTiny(TinyAnnotator):
 
 
 def _fill_folded(network: TinyNetwork | SharpHead, state: StateDict, complaint: str) -> None:
-    """`fill`, then folds the norms into the convolutions."""
     fill(network, {**untrained_counters(network), **state}, complaint)
     if not network.last.weight.is_meta:  # meta as in `check_network`, where torch would import sympy
         fold_norms(network.train(False).float())
@@ -250,7 +248,6 @@ _SKY_OUTPUT = {"sky": "share of sky, 0 to 1"}
 
 
 def _sky_metadata() -> dict[str, Any]:
-    """The sky detection's constants, for an exported file's metadata."""
     share = {"rim": _RIM, "pooled": _SKY_POOLED, "epsilon": _SKY_EPSILON, "most_fitted": _MOST_FITTED, "radius": GUIDE_RADIUS}
     sure = {"from": _SKY_FROM, "sure_from": _SURE_FROM, "sure_part": _SURE_PART}
     unsure = {"suspected_from": _SUSPECTED_FROM, "likely_part": _LIKELY_PART, "smoothed": _SMOOTHED}

@@ -189,7 +189,6 @@ class Shot:
 
 
 def _window_like(features: Tensor) -> Tensor:
-    """Uninitialised memory for the features of a whole window."""
     shape = (MAX_FRAMES, *features.shape[1:])
     return torch.empty(shape, dtype=features.dtype, device=features.device, memory_format=torch.channels_last)
 

@@ -134,7 +134,6 @@ def _with_defocus_node(bpy: Any, scene: Any, focus: float, f_number: float, blad
 
 
 def _compositing(bpy: Any, scene: Any) -> tuple[Any, Any]:
-    """An empty compositor of a scene, and its output socket."""
     if bpy.app.version < (5, 0, 0):
         scene.use_nodes = True
         scene.node_tree.nodes.clear()

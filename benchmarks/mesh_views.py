@@ -347,7 +347,6 @@ def as_predicted(inverse: Tensor, seed: int, foliage: bool = False) -> Tensor:
 
 
 def _borders(areas: np.ndarray) -> np.ndarray:
-    """Pixels (H, W) bool that differ from their left or upper neighbour."""
     found = np.zeros(areas.shape, bool)
     found[:, 1:] |= areas[:, 1:] != areas[:, :-1]
     found[1:] |= areas[1:] != areas[:-1]
@@ -595,8 +594,6 @@ def turn_matrix(turn: tuple[float, float]) -> np.ndarray:
 
 
 def _barycentric(u: np.ndarray, v: np.ndarray, column: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """Barycentric coordinates of a point; NaN for degenerate triangles."""
-
     def area(a: int, b: int) -> np.ndarray:
         return (u[:, a] - column) * (v[:, b] - row) - (v[:, a] - row) * (u[:, b] - column)
 

@@ -494,7 +494,6 @@ def _box(centre: np.ndarray, half: np.ndarray, turn: float, rays: np.ndarray, ca
 
 
 def _ring(centre: np.ndarray, size: float, rays: np.ndarray, camera: np.ndarray) -> Surface:
-    """A torus lying on the floor."""
     thick = 0.35 * size
 
     def away(places: np.ndarray) -> np.ndarray:
@@ -517,7 +516,6 @@ def _turned(axis: np.ndarray, line: Sequence[tuple[float, float]], thick: float,
 
 
 def _rod(first: np.ndarray, last: np.ndarray, thick: float, rays: np.ndarray, camera: np.ndarray) -> Surface:
-    """A rod between two points."""
     along = last - first
 
     def away(places: np.ndarray) -> np.ndarray:

@@ -58,7 +58,6 @@ def tile(name: str, side: int) -> np.ndarray:
 
 
 def _blurred(values: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian blur on the torus."""
     fade = [np.exp(-0.5 * (sigma * FINER * 2 * np.pi * np.fft.fftfreq(length)) ** 2) for length in values.shape]
     return np.fft.ifft2(np.fft.fft2(values) * fade[0][:, None] * fade[1]).real.astype(np.float32)
 
@@ -124,7 +123,6 @@ def _occlusion(nodes: Any) -> Any:
 
 
 def _shining(bpy: Any, value: Any) -> Any:
-    """A material that emits a value of its surface."""
     material, nodes, links = new_material(bpy, "Shown")
     nodes.remove(nodes["Principled BSDF"])
     shine = nodes.new("ShaderNodeEmission")

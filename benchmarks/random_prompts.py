@@ -149,7 +149,6 @@ class _Graph:
         return self.put(node_id, inputs)
 
     def _link(self, kind: str, depth: int) -> list[Any]:
-        """The output of some node with this type."""
         makers, core, rng = self._prompts.makers(kind), _CORE.get(kind, ()), self._rng
         if kind in ("IMAGE", "MASK") and self._view is not None and rng.random() < _SAME_VIEW:
             return [self._view, ("IMAGE", "MASK").index(kind)]

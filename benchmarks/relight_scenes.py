@@ -69,7 +69,6 @@ def _new_scene(bpy: Any, arguments: argparse.Namespace) -> Any:
 
 
 def _things(bpy: Any, choose: random.Random) -> None:
-    """A dozen objects on a floor before a wall."""
     for place, turn in (((0, 8, 0), (math.pi / 2, 0, 0)), ((0, 0, -1.2), (0, 0, 0))):
         bpy.ops.mesh.primitive_plane_add(size=40, location=place, rotation=turn)
         _paint(bpy, choose)
@@ -90,7 +89,6 @@ def _things(bpy: Any, choose: random.Random) -> None:
 
 
 def _paint(bpy: Any, choose: random.Random) -> None:
-    """Gives the active object a matt, textured colour."""
     material, nodes, links = new_material(bpy, "Paint")
     nodes.remove(nodes["Principled BSDF"])
     surface, noise, ramp = (nodes.new(kind) for kind in ("ShaderNodeBsdfDiffuse", "ShaderNodeTexNoise", "ShaderNodeValToRGB"))

@@ -219,7 +219,6 @@ def rooms(side: int) -> Iterator[tuple[str, Tensor, Estimate]]:
 
 
 def _room(wall: str, side: int) -> tuple[Tensor, Tensor]:
-    """Image and disparity of a plain wall behind a ball on a floor."""
     rows, columns = torch.meshgrid(torch.linspace(0, 1, side), torch.linspace(0, 1, side), indexing="ij")
     floor = ((rows - 0.55) / 0.45).clamp(min=0)
     ball = ((columns - 0.5) ** 2 + (rows - 0.6) ** 2) < 0.2**2
@@ -299,7 +298,6 @@ def _told(disparity: Tensor, coarse: Tensor) -> Tensor:
 
 
 def _band(truth: Tensor) -> Tensor:
-    """A boolean band around the border."""
     radius = max(1, round(truth.shape[-1] * _BAND / 2))
     square = np.ones((2 * radius + 1,) * 2, np.uint8)
     plane = truth[0, 0].numpy()

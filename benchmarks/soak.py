@@ -134,7 +134,6 @@ def _place(folder: Path, file: Any) -> Path:
 
 
 def _outcome(server: Any, prompts: Prompts, arguments: argparse.Namespace, number: int, start: int) -> Outcome:
-    """Sends one prompt and waits for its end."""
     node, graph = prompts.draw(arguments.seed, number % (arguments.distinct or arguments.prompts))
     rng, begun, cancel = random.Random(f"{arguments.seed} cancel {number}"), time.monotonic(), None
     patience = rng.uniform(0.02, 2) if rng.random() < CANCELLED_SHARE else arguments.limit

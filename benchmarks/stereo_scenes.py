@@ -132,7 +132,6 @@ def _head(bpy: Any, place: Any, size: float, turn: Any) -> None:
 
 
 def _paint(bpy: Any, choose: random.Random, pattern: str | None = None, scale: float = 1.0) -> Any:
-    """Gives the active object a noisy texture of two colours."""
     material, nodes, links = new_material(bpy, "Paint")
     surface = nodes["Principled BSDF"]
     texture = nodes.new(pattern or choose.choice(("ShaderNodeTexNoise", "ShaderNodeTexVoronoi", "ShaderNodeTexChecker")))

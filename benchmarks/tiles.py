@@ -150,7 +150,6 @@ def _steps(starts: tuple[int, ...], side: int, index: int) -> Tensor:
 
 
 def _tent(grid: Grid, row: int, column: int) -> Tensor:
-    """Linear to 0 at a tile's borders."""
     rows, columns = (torch.arange(side) + 0.5 for side in (grid.tile_height, grid.tile_width))
     down, across = torch.minimum(rows, grid.tile_height - rows), torch.minimum(columns, grid.tile_width - columns)
     return down[:, None] * across

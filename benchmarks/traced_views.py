@@ -182,7 +182,6 @@ def _post(place: np.ndarray, axis: np.ndarray, radius: float) -> Callable[[np.nd
 
 
 def _nearer_root(a: np.ndarray, b: np.ndarray, c: float) -> np.ndarray:
-    """The smaller t > 0 with a t² + 2 b t + c = 0."""
     inside = b**2 - a * c
     root = (-b - np.sqrt(np.maximum(inside, 0))) / a
     return np.where((inside > 0) & (root > 0), root, _FAR)

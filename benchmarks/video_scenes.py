@@ -88,7 +88,6 @@ def _rays(shot: Shot, height: int, width: int) -> Tensor:
 
 
 def _turn(shot: Shot) -> Tensor:
-    """(3, 3): camera to room axes."""
     cos, sin = math.cos(math.radians(shot.yaw)), math.sin(math.radians(shot.yaw))
     return torch.tensor([[cos, 0.0, sin], [0.0, 1.0, 0.0], [-sin, 0.0, cos]])
 
@@ -144,7 +143,6 @@ def _shade(depth: Tensor, thing: Tensor, point: Tensor, normal: Tensor, shot: Sh
 
 
 def _motion(points: Tensor, depth_before: Tensor, points_before: Tensor, before: Shot, after: Shot) -> tuple[Tensor, Tensor]:
-    """`Video.flow` and `Video.still` of two frames."""
     camera = points[..., :3] @ _turn(before)
     height, width = points.shape[:2]
     focal = 1 / math.tan(math.radians(before.fov) / 2)

@@ -424,7 +424,6 @@ def apply_maps(
 
 
 def _grid(shape: Sequence[int], step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of every `step`-th pixel, each (h, w)."""
     return tuple(np.mgrid[0 : shape[0] : step, 0 : shape[1] : step])
 
 
@@ -476,7 +475,6 @@ def _add_object(name: str, mesh: bpy.types.Mesh, at_camera: bool = False) -> bpy
 def _flipped(
     nodes: bpy.types.Nodes, links: bpy.types.NodeLinks, color: bpy.types.NodeSocket, channels: Sequence[str]
 ) -> bpy.types.NodeSocket:
-    """The colour with the given channels inverted to 1 - c."""
     if not channels:
         return color
     parts, whole = nodes.new("ShaderNodeSeparateColor"), nodes.new("ShaderNodeCombineColor")

@@ -240,7 +240,6 @@ def _build(spec: ModelSpec, paths: Mapping[str, Path], dtype: torch.dtype) -> An
 
 
 def _owners(state: Mapping[str, Tensor], asked: ModelSpec) -> list[str]:
-    """Ids of the other models whose network a file's tensors fit."""
     shapes = {name: value.to("meta") for name, value in state.items()}
     return [spec.id for spec in matching_models(shapes)[0] if spec is not asked]
 

@@ -38,8 +38,6 @@ class _Perceptron(nn.Module):
 
 
 class _CrossAttention(nn.Module):
-    """Cross-attention of features to the direction embedding."""
-
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
@@ -88,8 +86,6 @@ class _Upsampler(nn.Module):
 
 
 class _Head(nn.Module):
-    """From four feature maps to the logarithm of distance."""
-
     def __init__(self, config: Da2Config) -> None:
         super().__init__()
         width = config.width

@@ -97,8 +97,6 @@ class Prediction(NamedTuple):
 
 
 class _CameraDecoder(nn.Module):
-    """Field of view and pose from the camera's token."""
-
     def __init__(self, width: int) -> None:
         super().__init__()
         self.backbone = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
@@ -186,8 +184,6 @@ class _FrameAttention(nn.Module):
 
 
 class _GatedPerceptron(nn.Module):
-    """A gated MLP (GEGLU) with a shortcut."""
-
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(channels)

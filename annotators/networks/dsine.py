@@ -79,8 +79,6 @@ def make_visible(normals: Tensor, rays: Tensor) -> Tensor:
 
 
 class _Upsampling(nn.Module):
-    """Enlarges coarse features to the size of finer ones and joins both."""
-
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self._net = nn.Sequential(

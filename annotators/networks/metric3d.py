@@ -188,8 +188,6 @@ class _Gru(nn.Module):
 
 
 class _Correction(nn.Module):
-    """The correction added to the state."""
-
     def __init__(self, hidden: int) -> None:
         super().__init__()
         self.conv1d, self.conv2d = _conv(hidden, hidden), _conv(hidden, 2)

@@ -175,7 +175,6 @@ class MoGe(PublishedNetwork):
         return output._replace(points=_refined(self.refiner, output.points, features.float(), refine_steps, refined))
 
     def _heads(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """The float32 outputs of the heads for points, mask and, if any, normals."""
         heads = [head for head in (self.points_head, self.mask_head, self.normal_head) if head is not None]
         if not folds(features[0]) or not all(stack.ends_linear for stack in (self.neck, *heads)):
             levels = self.neck(features)

@@ -114,7 +114,6 @@ def _keys(places: Tensor, sizes: Sequence[int]) -> Tensor:
 
 
 def _pairs_of_sorted(keys: Tensor, sizes: Sequence[int]) -> tuple[Pairs, ...]:
-    """The pairs of voxels, from their ascending keys."""
     pairs = []
     for offset in _HALF:
         wanted = keys + (offset[0] * (sizes[1] + 2) + offset[1]) * (sizes[2] + 2) + offset[2]

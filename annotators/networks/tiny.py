@@ -181,8 +181,6 @@ def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 
 class _Residual(nn.Module):
-    """Two 3x3 convolutions and a shortcut."""
-
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.first = _conv(inputs, outputs, stride)
@@ -196,8 +194,6 @@ class _Residual(nn.Module):
 
 
 class _Attention(nn.Module):
-    """A pre-norm transformer block."""
-
     def __init__(self, channels: int, heads: int, expansion: int) -> None:
         super().__init__()
         self.heads = heads

@@ -71,8 +71,6 @@ class _TwoDilations(nn.Module):
 
 
 class _StripGate(nn.Module):
-    """Gates each pixel by the means of its row and its column."""
-
     def __init__(self, channels: int) -> None:
         super().__init__()
         scale = nn.Conv2d(channels, channels, 1, groups=channels, bias=False)
@@ -112,8 +110,6 @@ class _Context(nn.Module):
 
 
 class _Pyramid(nn.Module):
-    """Spatial pyramid pooling: concatenates a map with max-pooled ones of growing windows."""
-
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.cv1 = _conv(channels, channels // 4, 1)

@@ -55,8 +55,6 @@ _SHARE_EPS, _LOG_EPS = 1e-4, 1e-7
 
 
 class _Perceptron(nn.Module):
-    """Two 1 x 1 convolutions with a ReLU between them."""
-
     def __init__(self, inputs: int, inner: int, outputs: int) -> None:
         super().__init__()
         self._net = nn.Sequential(nn.Conv2d(inputs, inner, 1), nn.ReLU(), nn.Conv2d(inner, outputs, 1))

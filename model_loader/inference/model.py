@@ -397,7 +397,6 @@ class Model:
 
 
 def _home(images: Tensor | np.ndarray) -> torch.device:
-    """The device for the results of images."""
     return images.device if isinstance(images, Tensor) else torch.device("cpu")
 
 

@@ -230,7 +230,6 @@ def _at_resolution(image: Images, width: int) -> Tensor:
 
 
 def _views(parts: list[Estimate], rotations: Tensor) -> list[View]:
-    """The views of one panorama, on the CPU."""
     squares = [_square(part) for part in parts]
     depths, quantities, valid = zip(*(part.known_depth() for part in squares), strict=True)
     if quantities[0] is Quantity.METRIC_DEPTH:

@@ -1,7 +1,7 @@
 """Caches the estimates of ComfyUI's nodes, so that nodes that render the same images differently do not run the network again.
 
-Estimates live as long as ComfyUI's object of their node: until the node leaves the graph, `/free` empties the caches, or always anew if
-ComfyUI runs without caches.
+Estimates live as long as ComfyUI keeps their node's object: until the node leaves the graph or `/free` empties the caches.
+If ComfyUI runs without caches, it keeps no objects.
 """
 
 from __future__ import annotations

@@ -80,7 +80,6 @@ def _windows(
     is_cut: IsCut | None,
     state: WindowState,
 ) -> Iterator[Estimate]:
-    """Estimates by the network in its current dtype."""
     annotator = current.annotator
     assert isinstance(annotator, VideoDepthAnythingAnnotator)
     first = next(frames, None)

@@ -198,7 +198,6 @@ def _driver() -> str:
 
 
 def _range(job: Job) -> tuple[int, int]:
-    """Minimum and maximum side of a TensorRT engine's input."""
     multiple = job.graph.multiple_of
     return 4 * multiple, max(4, round(_LARGEST_TIMES * job.spec.default_size / multiple)) * multiple
 

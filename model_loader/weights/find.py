@@ -223,7 +223,7 @@ _listings: dict[Path, _Listing] = {}
 
 
 def _named(folder: Path, wanted: Sequence[str]) -> Iterator[Path]:
-    """Files, at most `_MAX_DEPTH` folders deep, whose name ends one of the wanted path endings.
+    """Files, at most `_MAX_DEPTH` folders deep, whose name is the last component of a wanted path ending.
 
     Each folder is read once, at its smallest depth, as links between folders can form endless paths. A link to a folder already read is
     only followed if a wanted ending contains its name.
