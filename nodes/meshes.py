@@ -50,7 +50,7 @@ _IMAGE = "Texture of the mesh: the image that the geometry was estimated from, a
 
 
 def _mesh_options(options: SplatOptions) -> MeshOptions:
-    """How the mesh of a node is made; of splats, which have fewer options, the others are the defaults."""
+    """The mesh options of a node; options that splats lack have their defaults."""
     return MeshOptions(**{each.name: getattr(options, each.name) for each in fields(MeshOptions) if hasattr(options, each.name)})
 
 
