@@ -246,7 +246,6 @@ def _parsed(words: list[str] | None) -> argparse.Namespace:
 
 
 def _meant(option: str, parser: Parser, commands: dict[str, Parser]) -> str:
-    """A hint for an unknown option, in words."""
     name = option.partition("=")[0]
     if owners := [owner for other in commands.values() for owner in other.owners(name)]:
         return f"; that is an option of {', '.join(owners)}"
@@ -254,7 +253,6 @@ def _meant(option: str, parser: Parser, commands: dict[str, Parser]) -> str:
 
 
 def _parser() -> Parser:
-    """The parser of the program and its commands."""
     listed = []
     for title, group in GROUPS.items():
         listed += ["", f"{title}:", *(f"  {name:<10}{task}" for name, task in group)]
@@ -273,7 +271,6 @@ def _parser() -> Parser:
 
 
 def _add_program(parser: Parser) -> None:
-    """Adds the program's own options and its commands."""
     parser.add_argument("--version", action="version", version=f"{NAME} {__version__}", help="show the version and exit")
     completion = "print a script that completes commands, options and models in this shell; needs shtab"
     parser.add_argument("--print-completion", action=PrintCompletion, choices=SHELLS, help=completion)
@@ -282,7 +279,6 @@ def _add_program(parser: Parser) -> None:
 
 
 def _add_command(name: str, parser: Parser) -> None:
-    """Calls `add_NAME` of the command's module."""
     module = import_module(f".{_MODULES.get(name, f'commands.{name}')}", __package__)
     getattr(module, f"add_{name}")(parser)
 

@@ -128,7 +128,6 @@ def _figure(each: HeatMap) -> str:
 
 
 def _sheet(maps: Sequence[HeatMap], names: tuple[str, str]) -> bytes:
-    """A PNG of all heat maps, each with its title above and its scale below."""
     import numpy as np
 
     panels = [np.asarray(_panel(each, f"A: {names[0]}, B: {names[1]}")) for each in maps]

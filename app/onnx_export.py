@@ -171,11 +171,7 @@ def _half_precision(model: Model, annotator: Annotator, exact: Annotator, images
 
 
 def _near(model: Model, checks: Iterator[Check]) -> tuple[Check, ...]:
-    """The checks, if all differences are small enough.
-
-    Raises:
-        ValueError: One is too large.
-    """
+    """The checks, if all differences are small enough."""
     compared = tuple(checks)
     worst = max(compared, key=lambda each: each.largest)
     if worst.largest > MOST:
@@ -188,12 +184,7 @@ def _near(model: Model, checks: Iterator[Check]) -> tuple[Check, ...]:
 
 
 def _check_room(exact: Annotator, size: int) -> None:
-    """Fails early if the comparison cannot be run.
-
-    Raises:
-        ValueError: The network's input would be too large for any machine.
-        MemoryError: It does not fit in this one.
-    """
+    """Fails early if the network's input would be too large for any machine, or for this one."""
     height, width = per_image.read(DEMO_IMAGE).shape[-2:]
     exact.checked_network_size(height, width, size)
     check_network_fits(exact, torch.device("cpu"), height, width, size)
@@ -224,7 +215,6 @@ def _in_place(made: Path, path: Path, seconds: float, checks: tuple[Check, ...])
 
 
 def _notes(model: Model, annotator: Annotator, graph: Graph, size: int) -> dict[str, str]:
-    """The file's metadata."""
     spec = model.spec
     scalars = graph.scalar_inputs
     return {
@@ -292,7 +282,6 @@ def _images(graph: Graph, size: int, batch: int) -> Images:
 
 @torch.no_grad()
 def _compared(by: str, annotator: Annotator, exact: Annotator, images: Images, step: Step) -> Iterator[Check]:
-    """The checks, one per image."""
     for name, image, size in images:
         height, width = exact.checked_network_size(image.shape[-2], image.shape[-1], size)
         what = f"{name}, seen at {width}x{height}"

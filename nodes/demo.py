@@ -122,12 +122,7 @@ def _show(demos: Mapping[str, Path]) -> None:
 
 
 def _file(name: str, demos: Mapping[str, Path]) -> Path:
-    """Resolves a name to a demo file, or a file of the input folder or of the folder in brackets after it.
-
-    Raises:
-        ValueError: The name leaves the folder.
-        FileNotFoundError: No such file.
-    """
+    """Resolves a name to a demo file, or a file of the input folder or of the folder in brackets after it."""
     below, kind = split_name(name)
     if kind == "temp" and (demo := demos.get(below.removeprefix(f"{_FOLDER}/"))):
         return demo

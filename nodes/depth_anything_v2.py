@@ -134,11 +134,7 @@ class DepthAnythingV2:
 
 
 def _load(name: str) -> Model:
-    """Loads the model of one of `FILES`: from a file of that name, else from the model's own weights.
-
-    Raises:
-        DownloadError: The weights are not available and cannot be downloaded.
-    """
+    """Loads the model of one of `FILES`: from a file of that name, else from the model's own weights."""
     advice = choose_tiny("model of Load Depth Anything V2 Model")
     if name == BUNDLED_MODEL:
         return load_model(name, "auto", advice)

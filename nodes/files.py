@@ -186,12 +186,7 @@ class LoadGeometry:
 
 
 def _existing(file: str) -> Path:
-    """Resolves a name to a file in the input folder, or in the folder that follows it in brackets.
-
-    Raises:
-        ValueError: Nothing is chosen, the name leaves the folder, or its extension is not supported.
-        FileNotFoundError: No such file.
-    """
+    """Resolves a name to a file in the input folder, or in the folder that follows it in brackets."""
     if file in (NOTHING, ""):
         raise ValueError(
             f"no file is chosen: choose one in the widget file, or upload one ({', '.join(READABLE)}); Save Geometry writes such files; "

@@ -81,7 +81,6 @@ class ConvertGeometry:
 
 
 def _read(source: Any, quantity: str = AUTO) -> Estimate:
-    """Reads geometry of any of the three kinds."""
     check_choice("quantity", quantity, DEPTH_QUANTITIES)
     if not isinstance(source, Mapping):
         return check_geometry(source)

@@ -254,7 +254,6 @@ class GeometryToMesh:
 
 
 def _for_core(estimate: Estimate, image: Tensor | None, options: MeshOptions) -> tuple[Any, Any, Any, dict[str, Any]]:
-    """One mesh as all that core's nodes take."""
     estimate, image = opaque_part(estimate, image)
     meshes = depth_to_meshes(estimate, image, options)
     join = with_common_texture if len(meshes) > estimate.batch else joined_meshes

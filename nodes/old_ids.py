@@ -105,7 +105,6 @@ def twin(node: Any) -> Any:
 
 
 def _inputs_with_default(node: Any, widget: str, default: str) -> classmethod:
-    """A node's `INPUT_TYPES` with another default for a widget."""
 
     def input_types(_cls: type) -> Inputs:
         inputs = node.INPUT_TYPES()

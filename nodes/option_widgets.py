@@ -173,11 +173,7 @@ def _parameters(inputs: Mapping[str, Mapping[str, Any]], own: Mapping[str, inspe
 
 
 def _read(options: type[Options], values: Mapping[str, Any]) -> Any:
-    """Reads options from widget values; missing ones have their defaults.
-
-    Raises:
-        ValueError: A value is invalid.
-    """
+    """Reads options from widget values; missing ones have their defaults."""
     fields = options_of(options)
     read = dict(pair for name, option in fields.items() for pair in _value(name, option, values))
     for name, option in fields.items():
@@ -187,7 +183,6 @@ def _read(options: type[Options], values: Mapping[str, Any]) -> Any:
 
 
 def _value(name: str, option: Option, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The option's name and value, if a widget has one."""
     match option:
         case Point():
             x, y = _coordinates(values, f"{name}_x", f"{name}_y")

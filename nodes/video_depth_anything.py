@@ -214,18 +214,12 @@ def _limited(height: int, width: int, longest: int) -> tuple[int, int]:
 
 
 def _frames(frames: Tensor, height: int, width: int) -> Iterator[Tensor]:
-    """Yields a video in resized RGB chunks."""
     for chunk in frames.split(_READ_AT_ONCE):
         yield resize_image(images_to_rgb(chunk), height, width)
 
 
 def _checked(depths: Any) -> np.ndarray:
-    """Checks depth of this or another pack and converts it to float32 (frames, H, W).
-
-    Raises:
-        TypeError: Neither an array nor a tensor.
-        ValueError: Another shape, or empty.
-    """
+    """Checks depth of this or another pack and converts it to float32 (frames, H, W)."""
     if isinstance(depths, Tensor):
         depths = depths.detach().float().cpu().numpy()
     if not isinstance(depths, np.ndarray):

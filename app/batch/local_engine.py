@@ -253,7 +253,6 @@ class _Pipeline(Generic[T]):
         return min(self.full_batch, self.batch_limits.get(size, self.full_batch), self.model.batch_limit(*size) or self.full_batch)
 
     def _dispatch_batch(self, size: Size) -> Iterator[tuple[Outputs, Failure]]:
-        """Runs the network on the waiting images of one size and queues their writing."""
         batch = self.waiting_by_size.pop(size)
         if self.model.device.type == "cpu" and len(batch) == 1:
             yield from self._dispatch_to_pool(batch[0])
@@ -315,7 +314,6 @@ class _Pipeline(Generic[T]):
 
 
 def _writes_of(batch: Sequence[InFlight]) -> tuple[str, ...]:
-    """The outputs of all images of a batch, for `per_image.estimate`."""
     writes = [item.outputs.writes for item in batch]
     return tuple(chain.from_iterable(writes)) if all(writes) else ()
 

@@ -95,7 +95,6 @@ class Outputs:
 
 @functools.lru_cache(maxsize=64)
 def _endings(writes: tuple[str, ...]) -> tuple[str, ...]:
-    """The name endings of an image's files, after the stem."""
     names = (_IMAGES.get(kind) or tuple(path.name[1:] for path in possible_paths(f"x.{kind}")) for kind in writes)
     endings = [ending for each in names for ending in ([each] if isinstance(each, str) else each)]
     return tuple(dict.fromkeys((*endings, *(_BESIDE[kind] for kind in writes if kind in _BESIDE))))
@@ -260,7 +259,6 @@ def _in_threads(look: Callable[[Outputs], T], planned: Sequence[Outputs]) -> Ite
 
 
 def _identities(planned: Sequence[Outputs]) -> dict[Identity, Path]:
-    """The images by identity."""
     identities = _in_threads(lambda outputs: file_identity(outputs.image), planned)
     return {identity: outputs.image for outputs, identity in zip(planned, identities, strict=True) if identity}
 

@@ -111,7 +111,6 @@ def is_made(first: Path, image: Path, settings: Mapping[str, Any]) -> bool:
 
 
 def _made(record: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """The valid entries under `made`."""
     made = record.get("made")
     parts = ("image", "settings", "files")
     return {
@@ -133,7 +132,6 @@ def _others(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _marks_of_estimate(record: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """The marks under `files` and `earlier`."""
     marks: dict[str, list[Any]] = {}
     for part in (record.get("earlier"), record.get("files")):
         for name, then in part.items() if isinstance(part, dict) else ():

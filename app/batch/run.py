@@ -196,7 +196,6 @@ class Run(Generic[T]):
                 raise
 
     def _add(self, outcome: Outcome[T]) -> None:
-        """Counts and reports the outcome of one item."""
         source, files = outcome.item.source, [str(path) for path in outcome.files]
         self._some_made |= not outcome.failure or bool(files)
         if outcome.failure:
@@ -229,7 +228,6 @@ class Run(Generic[T]):
         echo(json.dumps({"image": str(source), **fields}))
 
     def _finish(self, note: str) -> int:
-        """Settles `failures.jsonl`, prints the summary of several items, and returns the exit code."""
         self._bar.close()
         if note and self.done:
             echo_error(note)

@@ -225,7 +225,6 @@ class Search:
             logger.info("%s: passed over %s", folder, other.in_words())
 
     def _nothing_in(self, folder: Path, other: _Others) -> str:
-        """The message for a folder without matching files, with advice."""
         plural, but = self._kind.plural, f" but {other.counted()}" if other else ""
         if other.folders:
             advice = f"add --recursive to look into {'them' if other.folders > 1 else 'it'}"
@@ -314,11 +313,7 @@ def _bounded_file(path: Path) -> bytes:
 
 
 def _bounded(file: BinaryIO) -> bytes:
-    """The bytes of a list, which may be a pipe without a size.
-
-    Raises:
-        ValueError: It is longer than `_LONGEST_LIST`.
-    """
+    """The bytes of a list, which may be a pipe without a size."""
     data = file.read(_LONGEST_LIST + 1)
     if len(data) > _LONGEST_LIST:
         raise ValueError(f"it is longer than {_LONGEST_LIST // 2**20} MiB; divide it, or name folders or patterns")
@@ -326,11 +321,7 @@ def _bounded(file: BinaryIO) -> bytes:
 
 
 def _lines(data: bytes) -> list[tuple[int, str]]:
-    """The paths of a list with their line numbers, from 1.
-
-    Raises:
-        ValueError: It is an image, or not text.
-    """
+    """The paths of a list with their line numbers, from 1."""
     if data.startswith(_BEGINNINGS) or data[8:12] == b"WEBP" or (data[:2] == b"BM" and not any(data[6:10])):
         raise ValueError("it is an image, not a list of paths; name the image itself")
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as PowerShell writes

@@ -105,7 +105,6 @@ def measure_runtimes(
 
 @contextmanager
 def _photograph(image_size: tuple[int, int]) -> Iterator[Path]:
-    """A temporary file of the demo photo at a size (width, height)."""
     with tempfile.TemporaryDirectory(prefix="depth-normal-bench-") as folder:
         image = Path(folder) / "picture.jpg"
         timing.write_image(image, image_size)

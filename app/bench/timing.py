@@ -228,7 +228,6 @@ def _time(method: Method, wait: Method) -> float:
 
 
 def _machine(model: Model, image_size: tuple[int, int], calls: list[Method]) -> dict[str, str]:
-    """The conditions of the benchmark: model, device, versions."""
     import numpy as np
     import PIL
 

@@ -142,7 +142,6 @@ def _set_up_pipeline(ray: ModuleType, shard_bytes: int | None) -> None:
 
 
 def _rows(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: RayOptions) -> Generator[list[Row], None, None]:
-    """The last step's rows, block by block."""
     if not ray.util.client.ray.is_connected():
         driver = _Driver(blocks, job, options)
         try:
@@ -158,8 +157,6 @@ def _rows(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: RayOpt
 
 
 class _Driver:
-    """Runs the pipeline in its process."""
-
     def __init__(self, blocks: Sequence[pa.Table], job: Job, options: RayOptions) -> None:
         ray = import_ray()
         _set_up_pipeline(ray, job.shards.options.size if job.shards else None)
@@ -244,7 +241,6 @@ def _tries(ray: ModuleType) -> dict[str, int]:
 
 
 def _blocks(todo: Sequence[Outputs], indices: Sequence[int], rows: int) -> list[pa.Table]:
-    """The selected images as tables of `rows` rows."""
     import pyarrow as pa
 
     columns = pa.schema({"index": pa.int64(), "path": pa.string(), "folder": pa.string(), "source_mark": pa.string()})

@@ -122,11 +122,7 @@ def _ended_if_it_fails(ray: ModuleType) -> Iterator[None]:
 
 
 def _check_token_is_asked_for(ray: ModuleType, address: str) -> None:
-    """Calls Ray without the token.
-
-    Raises:
-        RuntimeError: Ray does not refuse.
-    """
+    """Calls Ray without the token, and raises unless Ray refuses."""
     import grpc
 
     # A proxy from the environment must not be asked for a local address.

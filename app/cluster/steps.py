@@ -85,7 +85,6 @@ class Job:
 
 
 def _table(rows: Sequence[Row]) -> pa.Table:
-    """Rows as a table between two steps."""
     import pyarrow as pa
 
     step = {"index": pa.int64(), "folder": pa.string(), "source_mark": pa.string(), "pixels": pa.large_binary(), "failure": pa.string()}
@@ -123,7 +122,6 @@ def _buffer(array: pa.Array) -> memoryview | None:
 
 
 def _answers(rows: Sequence[Row]) -> pa.Table:
-    """Rows of the last step as a table."""
     import pyarrow as pa
 
     columns = pa.schema({"index": pa.int64(), "files": pa.list_(pa.string()), "shard": pa.string(), "failure": pa.string()})
@@ -218,7 +216,6 @@ class Worker:
                 yield _table([row])
 
     def _estimate(self, rows: list[Row]) -> Iterator[Row]:
-        """Estimates images of one size."""
         images = [_pixels_of(row) for row in rows]
         estimates = per_image.estimate_each(self.model, images, self.job.options, self.job.writes, (Exception,))  # the report gets it
         for row, estimate in zip(rows, estimates, strict=True):
@@ -274,7 +271,6 @@ def write_rows_as_shards(batch: pa.Table, job: Job) -> pa.Table:
 
 
 def _answers_of(closed: Closed[Row] | None, folder: Path | None) -> Iterator[Row]:
-    """The result rows of a shard's images."""
     if closed is None:
         return
     if closed.error is not None:

@@ -82,7 +82,6 @@ def _bench_runtimes(arguments: argparse.Namespace, options: Options, runtimes: S
 
 
 def _keep(arguments: argparse.Namespace, options: Options, found: Sequence[Measurement]) -> None:
-    """Stores the measurements; prints what auto and fast now choose."""
     from ...model_loader.load import default_dtype, parse_device
     from ...model_loader.runtimes.measured import choose, keep
 

@@ -75,7 +75,6 @@ def _convert(arguments: argparse.Namespace) -> int:
 
 
 def _words(estimate: Estimate) -> str:
-    """Describes the input."""
     maps = [str(estimate.quantity.value).replace("_", " ")] if estimate.quantity else []
     empty = "" if bool(estimate.valid.any()) else ", no pixel has a value"
     return f"{' and '.join([*maps, *(['normals'] if estimate.normals is not None else [])])}, {estimate.width}x{estimate.height}{empty}"

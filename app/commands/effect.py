@@ -45,7 +45,6 @@ def _add_one(parser: Parser, spec: EffectSpec) -> None:
 
 
 def _planned(arguments: argparse.Namespace) -> Callable[[Scene], Made]:
-    """The effect, after checks of options and model."""
     spec: EffectSpec = arguments.effect
     _refuse_pixels(arguments, spec.options)
     options = chosen_options(arguments, spec.options)
@@ -69,11 +68,7 @@ def _effect(arguments: argparse.Namespace, make: Callable[[Scene], Made], image:
 
 
 def _refuse_pixels(arguments: argparse.Namespace, options: type[Options]) -> None:
-    """Rejects points and boxes in pixels; the message converts them to fractions.
-
-    Raises:
-        ValueError: One is in pixels.
-    """
+    """Rejects points and boxes in pixels; the message converts them to fractions."""
     names = option_names(options)
     for name, option in options_of(options).items():
         if isinstance(option, (Point, Points, Box)) and (places := getattr(arguments, name, None)):
@@ -81,11 +76,7 @@ def _refuse_pixels(arguments: argparse.Namespace, options: type[Options]) -> Non
 
 
 def _refuse_pixels_of(arguments: argparse.Namespace, option: str, places: Sequence[tuple[float, ...]]) -> None:
-    """Rejects an option's places in pixels; the message converts them if one readable image is named.
-
-    Raises:
-        ValueError: All numbers of a place are whole, and one is above 1.
-    """
+    """Rejects places in pixels (whole numbers, one above 1); the message converts them if one readable image is named."""
     from ..batch.per_image import read
 
     for place in places:

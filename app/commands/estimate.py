@@ -166,7 +166,6 @@ def _engine(arguments: argparse.Namespace) -> Engine:
 
 
 def _results(arguments: argparse.Namespace, writes: tuple[str, ...], options: Options) -> FileFolder | ShardFolder:
-    """The target of the results: files or shards."""
     kind = next((each for each in writes if each in SHARD_CHOICES), None)
     if kind is None:
         from ..batch.engines import FileFolder
@@ -379,7 +378,6 @@ def _run_to_file(arguments: argparse.Namespace, place: Place, writes: tuple[str,
 
 
 def _show(plan: Plan, folder: Path) -> None:
-    """Opens the result of a single image, or the folder of several."""
     outputs = (*plan.todo, *plan.done)
     files = [path for path in outputs[0].paths() if path.exists()] if plan.total == 1 else []
     show(files[0] if files else folder)

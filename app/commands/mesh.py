@@ -113,7 +113,6 @@ def _advice_on_size(arguments: argparse.Namespace, known: Estimate, options: Sav
 
 
 def _refuse_useless(arguments: argparse.Namespace) -> None:
-    """Rejects options that the file format ignores."""
     suffix = arguments.out.suffix.lower()
     useless = _OF_MESHES if suffix == RELIEF else _OF_RELIEFS if suffix == ".ply" else (*_OF_RELIEFS, "--up")
     other = {RELIEF: ".glb or .ply", ".ply": RELIEF, ".glb": ".stl (--up: .ply)"}[suffix]

@@ -97,7 +97,6 @@ def _check_rate(arguments: argparse.Namespace) -> None:
 
 
 def _checked(arguments: argparse.Namespace) -> tuple[MoveOptions, int]:
-    """The camera move and its number of frames, after checks of options and model."""
     from ...media.write import check_codec
 
     chosen_options(arguments, MoveOptions)

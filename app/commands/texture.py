@@ -309,12 +309,7 @@ def _pbr(arguments: argparse.Namespace, options: PbrOptions) -> None:
 
 
 def _check_materials(arguments: argparse.Namespace) -> None:
-    """Rejects invalid --materials and --orm.
-
-    Raises:
-        ValueError: An unknown model, or options that need --materials without it.
-        ImportError: The model's library is missing; the message says how to install it.
-    """
+    """Rejects invalid --materials and --orm."""
     from ...annotators.registry import FAMILIES, MATERIAL_MODELS, find_material_spec
     from ...options.checks import InvalidArgumentError
 
@@ -355,11 +350,7 @@ def _estimated_materials(arguments: argparse.Namespace, image: Tensor) -> Materi
 
 
 def _checked_options(arguments: argparse.Namespace) -> Any:
-    """The options of relief from normals and the photo.
-
-    Raises:
-        ValueError: An option without effect, a number out of range, or a model without normals.
-    """
+    """The options of relief from normals and the photo."""
     options = chosen_options(arguments, arguments.options)
     if arguments.source == PHOTO:
         needless = (*NETWORK_OPTIONS, "--margin", "--geometry")
@@ -436,7 +427,6 @@ def _estimated_seamless(arguments: argparse.Namespace, image: Tensor) -> Estimat
 
 
 def _read_normals(arguments: argparse.Namespace) -> Estimate:
-    """Reads normals (1, 3, H, W) from a normal map or raw vectors."""
     from ...geometry.files import load_estimate
     from ...geometry.files.values import NORMALS, read_values
     from ...geometry.images.normal_map_image import normal_map_to_estimate
@@ -456,7 +446,6 @@ def _read_normals(arguments: argparse.Namespace) -> Estimate:
 
 
 def _read_height(arguments: argparse.Namespace) -> Tensor:
-    """The heights (1, 1, H, W) in pixels."""
     import torch
 
     from ...geometry.estimate import Quantity

@@ -83,11 +83,7 @@ def _record(found: Verification, path: Path) -> None:
 
 
 def _wanted(arguments: argparse.Namespace) -> list[ModelSpec]:
-    """The chosen models.
-
-    Raises:
-        ValueError: An unknown model, or conflicting options.
-    """
+    """The chosen models."""
     from ...annotators.registry import all_specs, find_any_spec
     from ...annotators.specs.base import size_in_words
     from ...model_loader.weights.find import find_weights
@@ -145,7 +141,6 @@ def report(found: Sequence[Verification]) -> str:
 
 
 def _unknown_hashes(found: Sequence[Verification]) -> list[str]:
-    """Lines that name files without a published sha256."""
     files = [f"{each.model}/{file.name}" for each in found for file in each.files if not file.published_sha]
     return [f"The published sha256 of these files is not known, so it was not compared: {', '.join(files)}", ""] if files else []
 

@@ -353,16 +353,11 @@ def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTas
 
 
 def _naming_command(arguments: argparse.Namespace, output: str) -> str:
-    """`naming_command` for the video of one output."""
     return naming_command(arguments, what=output, layout=arguments.layout if output == "stereo" else "")
 
 
 def _check_options(arguments: argparse.Namespace) -> None:
-    """Rejects invalid values and options without effect.
-
-    Raises:
-        ValueError: There are some.
-    """
+    """Rejects invalid values and options without effect."""
     outputs = chosen_options(arguments, ClipOptions).outputs
     if PARALLAX not in outputs:
         why = "is for parallax, and --what names none; add parallax to --what, or leave it out"
@@ -377,7 +372,6 @@ def _described(label: str) -> dict[str, Any]:
 
 
 def _make(model: Model | None, task: VideoTask, header: VideoHeader, store: SegmentStore, label: str, **at_the_end: Any) -> Finished:
-    """Makes a video with progress bars; `at_the_end` as `make_video`."""
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from ...model_loader.terminal_bar import terminal_bar

@@ -57,7 +57,6 @@ def _page_or_none(file: Path, arguments: argparse.Namespace) -> Path | None:
 
 
 def _page(file: Path, arguments: argparse.Namespace) -> Path:
-    """Writes a file's page and prints its path."""
     if file.suffix.lower() in EXTENSIONS - set(READABLE):
         raise ValueError(f"{file} is an image; `{program()} {quoted(file)} --write html --open` makes a page of its depth and normals")
     image = arguments.image or image_of_result(file)

@@ -136,7 +136,6 @@ class Parser(argparse.ArgumentParser):
         return message_of(error)
 
     def _option_of(self, argument: str) -> str:
-        """The option of a library argument."""
         options = (action.option_strings[-1] for action in self._actions if action.dest == argument and action.option_strings)
         return self.argument_names.get(argument) or next(options, argument)
 
@@ -180,7 +179,6 @@ class _HelpAll(argparse.Action):
         super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=options.get("help"))
 
     def __call__(self, parser: Any, *_: Any) -> None:
-        """Prints the full help and exits."""
         parser._print_message(parser.format_help(everything=True), sys.stdout)
         parser.exit()
 

@@ -178,7 +178,6 @@ class Job:
         return " ".join((program(), command, *self._network(), *words, "-o", quoted(f"{self.out}/")))
 
     def _network(self) -> list[str]:
-        """The file and the model's settings, as shell words."""
         options = self.options
         name = self.typed or self.name
         words = [quoted(f"./{name}" if name.startswith("-") else name), "--model", options.spec.id]

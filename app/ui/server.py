@@ -231,7 +231,6 @@ class Ui:
         return web.json_response(self.jobs.as_json())
 
     def _again(self, job: Job, options: Options) -> None:
-        """Queues the same file with other settings."""
         try:
             with self.jobs.upload_folder(job.name) as folder:
                 path = Path(shutil.copy(job.upload(), folder / job.name))

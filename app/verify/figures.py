@@ -137,7 +137,6 @@ def _compare_depth(estimate: Estimate, entry: dict[str, Any]) -> list[tuple[Grad
 
 
 def _filled(depth: Tensor, valid: Tensor) -> Tensor:
-    """Fills invalid depth with the median."""
     return torch.where(valid, depth, depth[valid].median() if bool(valid.any()) else 0).float()
 
 
@@ -163,5 +162,4 @@ def _decoded(text: str, channels: int) -> Tensor:
 
 
 def _rounded(value: float, digits: int) -> float:
-    """Rounds to significant digits."""
     return float(f"{value:.{digits}g}")

@@ -100,7 +100,6 @@ def evaluate_albedo(albedo: Tensor, photograph: Tensor) -> Finding:
 
 
 def _empty(estimate: Estimate) -> list[str]:
-    """The maps without any valid pixel."""
     counts = {}
     if estimate.depth is not None and estimate.quantity is not None:
         counts["depth"] = estimate.known_depth()[2]

@@ -172,7 +172,6 @@ def _owner(sha256: str, file: WeightFile) -> str | None:
 def _run(
     verification: Verification, spec: ModelSpec, stored: Mapping[str, Mapping[str, Any]], how: tuple[str, str, Path | None]
 ) -> Verification:
-    """Loads the model, runs it, and evaluates its estimate."""
     device, dtype, weights = how
     try:
         model = load_model(spec.id, dtype, device, weights)

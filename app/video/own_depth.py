@@ -140,11 +140,7 @@ class OwnDepth:
         return None if is_sequence(self.path) else read_clip(self.path, self.kind.channel)
 
     def _estimate(self, found: _Map, height: int, width: int) -> Estimate:
-        """A frame's depth, at the map's own size; `height` and `width` are the frame's.
-
-        Raises:
-            VideoReadError: It cannot be read, or has another aspect ratio.
-        """
+        """A frame's depth, at the map's own size; `height` and `width` are the frame's."""
         try:
             estimate = self.kind.estimate(found.read(), found.name, "a normal map has no depth")
             check_alike(found.name, (estimate.height, estimate.width), (height, width))

@@ -143,11 +143,7 @@ def _normals_image(found: Estimate) -> Tensor:
 
 
 def _check_normals(found: Estimate) -> Tensor:
-    """The estimate's normals.
-
-    Raises:
-        ValueError: There are none.
-    """
+    """The estimate's normals."""
     if found.normals is None:
         raise ValueError("the model gives depth of unknown scale and no normals; choose another model, or ask for depth alone")
     return found.normals

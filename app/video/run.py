@@ -257,11 +257,7 @@ def _times(task: VideoTask, header: VideoHeader) -> tuple[Fraction, Fraction]:
 
 
 def _second_pass(task: VideoTask, header: VideoHeader, store: SegmentStore, tick: Tick) -> dict[str, list[Segment]]:
-    """Renders the depth kept by the first pass, now that its range is known.
-
-    Raises:
-        VideoReadError: The source is no longer readable up to the end of the first pass; the depth is kept.
-    """
+    """Renders the depth kept by the first pass, now that its range is known; keeps it if the source is no longer readable."""
     black_and_white, ends = ([each for record in store.records for each in getattr(record, name)] for name in ("black_and_white", "ends"))
     renderer = Renderer(task, RANGED & set(task.targets), clip_range(black_and_white), clip_range(ends))
     if renderer.needs_fov:

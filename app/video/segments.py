@@ -154,11 +154,7 @@ class SegmentStore:
         self.records = self._whole(records)
 
     def _whole(self, records: list[SegmentRecord]) -> list[SegmentRecord]:
-        """The records of intact segments: all, or all but the newest.
-
-        Raises:
-            VideoError: An earlier one is damaged.
-        """
+        """The records of intact segments: all, or all but the newest."""
         whole = first = 0
         while whole < len(records) and digest_of_marks(self._files(records[whole], first)) == records[whole].digest:
             first += records[whole].frames
@@ -335,7 +331,6 @@ class SegmentWriter:
             write_exr(self._place(output, number), part)
 
     def _place(self, output: str, number: int) -> Path:
-        """The file of a numbered frame."""
         if output not in self.record.numbered:
             self.record.numbered.append(output)
         path = numbered(self._task.targets[output], number)

@@ -133,11 +133,7 @@ class VideoTask:
         return header
 
     def _check_size(self, header: VideoHeader) -> None:
-        """Rejects frames of a size that the codec does not support.
-
-        Raises:
-            VideoError: They are too small or too large.
-        """
+        """Rejects frames of a size that the codec does not support."""
         size = header.width, header.height
         if self.clip.width is not None or self.clip.height is not None:
             size = fitted_size(size, self.clip.width, self.clip.height)

@@ -137,11 +137,7 @@ def shard_of_record(name: str, data: bytes | str) -> Shard | None:
 
 
 def _shard(name: str, values: Any, settings: list[Any]) -> Shard:
-    """Parses a shard's JSON values.
-
-    Raises:
-        ValueError, TypeError, LookupError: They are invalid.
-    """
+    """Parses a shard's JSON values."""
     size, made, run, index, images = values
     if not (isinstance(size, int) and isinstance(made, int) and isinstance(run, str) and isinstance(settings[index], dict)):
         raise TypeError(name)

@@ -149,7 +149,6 @@ class ShardFolder:
         return {name: shard for name, shard in read_records(self._store, names).items() if shard.run == self._run}
 
     def _copied(self, parts: Sequence[tuple[Shard, set[str]]]) -> dict[str, Shard]:
-        """Copies of shards, each without the given images."""
         if parts:
             logger.info("%d older shards have images that this run did not make again: their rows are copied to new shards", len(parts))
         copies = (self._copy(shard, paths) for shard, paths in parts)

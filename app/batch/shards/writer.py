@@ -173,7 +173,6 @@ class ShardWriter(Generic[T]):
         return Closed(items, error=error)
 
     def _drop(self) -> None:
-        """Discards the open shard."""
         if self._file is not None:
             with suppress(Exception):
                 self._file.close()
