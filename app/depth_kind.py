@@ -33,7 +33,6 @@ class DepthKind:
 
         Args:
             values: The file's content.
-            name: Its name in errors.
             if_normals: As `DepthCoding`.
 
         Raises:

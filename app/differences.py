@@ -28,7 +28,6 @@ class Apart(NamedTuple):
 
     Attributes:
         largest: Over all pixels valid in both, in 255ths of the image's range; the larger of depth and normals.
-        mean: The same for the mean.
         elsewhere: Share of the pixels that are valid in only one, 0 to 1.
     """
 
@@ -64,7 +63,6 @@ def faithfulness(found: Estimate, true: Estimate) -> Faithfulness:
 
     Args:
         found: An estimate with depth, normals or both.
-        true: The reference.
     """
     levels, degrees, correlation, moved = 0.0, 0.0, 1.0, 0.0
     both = found.valid & true.valid

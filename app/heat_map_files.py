@@ -32,7 +32,6 @@ class HeatMap:
     """A heat map of one kind of error.
 
     Attributes:
-        title: Its title.
         values: (1, 1, H, W), NaN where either map is invalid.
         unit: The suffix of printed values.
         signed: Whether values can be negative.
@@ -94,9 +93,7 @@ def write_heat_maps(path: Path, maps: Sequence[HeatMap], errors: Mapping[str, Ma
 
     Args:
         path: The file, .png or .html; a page also has the table of errors.
-        maps: The heat maps.
         errors: From `differences.errors_of`.
-        names: Of the two files.
     """
     if path.suffix.lower() == ".html":
         write_bytes(path, _page(maps, errors, names).encode())

@@ -51,7 +51,6 @@ class Check(NamedTuple):
         by: What made it: the file, or torch in half precision.
         what: The input image, and the size of the network's input.
         largest: The largest over all pixels, in 255ths.
-        mean: The mean.
     """
 
     by: str
@@ -68,7 +67,6 @@ class Exported:
         files: The file, and its external weights if they are too large for it.
         size: Total bytes.
         seconds: Time of the export, without the comparison.
-        checks: Results of the comparison.
     """
 
     files: tuple[Path, ...]
@@ -91,7 +89,6 @@ def export(
     """Exports a model's network as an ONNX file.
 
     Args:
-        model_id: The model.
         path: The file; an existing one is replaced once the new one has passed the comparison.
         dtype: Of weights and activations, "float32" or "float16"; inputs and outputs are float32.
         size: The `size` stated in the file's metadata and used in the comparison, and the side of a square input if the network's size

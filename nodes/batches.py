@@ -36,7 +36,6 @@ def for_all(images: Tensor, geometry: Any = None, maps: Iterable[Tensor | None] 
 
     Args:
         images: (B, 3, H, W).
-        geometry: The geometry input.
         maps: Inputs of the type IMAGE.
         mask: An input of the type MASK.
 
@@ -69,7 +68,6 @@ def join_outputs(parts: Iterable[tuple[Tensor, ...]], total: int) -> tuple[Any, 
 
     Args:
         parts: The outputs of each image, (1, ...).
-        total: Number of images.
 
     Returns:
         The outputs, (total, ...).

@@ -16,10 +16,7 @@ def check_count(name: str, found: int, other: str, total: int, *, one_for_all: b
     """Checks that a batch has as many images as another.
 
     Args:
-        name: Name of the batch in the error.
-        found: Its number of images.
         other: Name of the other batch in the error.
-        total: Its number of images.
         one_for_all: Whether a single image may be used for all of them.
 
     Raises:

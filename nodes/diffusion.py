@@ -111,7 +111,6 @@ class _DiffusionNode:
 
         Args:
             own: The family's options.
-            options: The node's options.
             image: ComfyUI's IMAGE.
             model: One of the node's models.
             geometry: Depth to check normals against; None = no check.

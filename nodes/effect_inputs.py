@@ -93,8 +93,6 @@ def masks_of(mask: Any, name: str, total: int, of: str = "image") -> Tensor:
 
     Args:
         mask: (B, H, W), (B, 1, H, W) or (H, W), of floats or bool; of any size.
-        name: Name of the mask in errors.
-        total: Number of images.
         of: Name of the images in errors.
 
     Returns:

@@ -222,7 +222,6 @@ def _on_node(estimate: Estimate, written: Sequence[Path], groups: int) -> dict[s
     """Makes the node's display of saved geometry: depth and normals side by side, file names and descriptions.
 
     Args:
-        estimate: The saved geometry.
         written: The files, the same number for each group.
         groups: Number of images with files of their own; 1 if all images share their files.
     """

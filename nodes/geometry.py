@@ -116,7 +116,6 @@ def estimate_images(load: Callable[[], Model], image: Tensor, options: RunOption
     Args:
         load: Loads the model; called after the images were checked, so that nothing is downloaded for invalid input.
         image: ComfyUI's IMAGE, (B, H, W, C).
-        options: How to run it.
         derive: Adds normals to an estimate; None = no normals are added.
 
     Returns:

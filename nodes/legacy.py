@@ -48,8 +48,6 @@ def old_inputs(options: type[Options], models: Mapping[str, Widget] | None = Non
     """An image and the old widgets in their order, because graphs store them by position; new widgets follow.
 
     Args:
-        options: The node's options.
-        models: Widgets that choose a model.
         before: The option before which `models` are inserted; "" = last.
     """
     first = option_widgets(options, until=before)

@@ -236,7 +236,6 @@ def shown_in_doubt(result: tuple[Any, ...], photo: PhotoRelief | None, known: Es
         result: The node's outputs.
         photo: The relief of the first photo; None if the relief is not from a photo.
         known: The normals in use, one for all or one for each photo.
-        options: The relief options.
 
     Returns:
         {"ui": ..., "result": result}; outside ComfyUI and without doubt `result`.

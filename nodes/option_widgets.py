@@ -105,7 +105,6 @@ def option_widgets(options: type[Options], since: str = "", until: str = "") -> 
     """The widgets of options, in the order of saved graphs.
 
     Args:
-        options: The options' class.
         since: The option of the first widget; "" = the first of all.
         until: The option to stop before; "" = none.
     """

@@ -66,7 +66,6 @@ def refined_by_images(estimate: Estimate, images: Tensor, refine: bool) -> Estim
     Args:
         estimate: One for each image.
         images: (B, C, H, W), from `to_images`.
-        refine: Whether to refine.
     """
     return _refined(images_to_rgb(images), estimate) if refine and estimate.depth is not None else geometry_output(estimate)
 

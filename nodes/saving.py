@@ -70,8 +70,6 @@ def fill_in(
     Args:
         filename_prefix: With `%width%`, `%height%`, `%year%` to `%second%`, `%date:yyyy-MM-dd hh-mm-ss%`, `%Node.widget%`, where Node is
             a node's name for search and replace, its title or its id. Other text between percent signs is kept.
-        width: Of the saved image.
-        height: Of the saved image.
         prompt: The nodes that run, in ComfyUI's format.
         extra_pnginfo: Contains the page's graph, if there is one.
         now: The time; None = now.

@@ -49,11 +49,7 @@ _ALIASES = ["video depth", "video depth anything", "vda", "temporal depth", "con
 
 @dataclass(frozen=True)
 class VideoModel:
-    """A chosen model, which the next node loads in its own precision.
-
-    Attributes:
-        model_id: Its id.
-    """
+    """A chosen model, which the next node loads in its own precision."""
 
     model_id: str
 

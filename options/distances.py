@@ -18,7 +18,6 @@ def check_limit(value: float, unit: str, name: str) -> None:
     Args:
         value: Metres or percent.
         unit: One of `UNITS`.
-        name: Its name in errors.
 
     Raises:
         ValueError: The message says which numbers are accepted.

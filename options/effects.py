@@ -39,10 +39,7 @@ class EffectSpec:
     """An effect.
 
     Attributes:
-        name: Its name on the command line.
         task: What it does, in words that follow "to".
-        options: Its options.
-        result: The kind of its result.
         ending: The suffix of its result's file name.
         node_id: Its node's id in saved graphs.
         title: Its node's display name.

@@ -76,7 +76,6 @@ class Number(Option):
 
     Attributes:
         low, high: The accepted range; if `open`, the widget's range.
-        step: The widget's step.
         open: Whether there is no upper bound: sizes of scenes and lenses have none.
         most: The largest accepted value if it is not the widget's; None = as `open`.
         unit: Its unit on the command line: "percent", "mm" or "px"; "" = none.
@@ -121,7 +120,6 @@ class Choice(Option):
     """One of several words. With a `metavar`, a command's help shows that, and `help` names the words.
 
     Attributes:
-        choices: The words.
         check_with: Validates a value if more than the words is accepted; None = only the words.
     """
 

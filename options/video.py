@@ -98,7 +98,6 @@ class Preset:
     """The frame rate and sizes that one family of models expects.
 
     Attributes:
-        name: The models' name.
         rate: Their frame rate.
         side: Width and height must be multiples of this.
         group: The number of frames must be a multiple of this plus one.

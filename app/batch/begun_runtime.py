@@ -29,7 +29,6 @@ class BegunRuntime:
 
     Args:
         folder: The folder that holds the run's records.
-        options: The options of the run.
         device: As `load_model`.
         is_begun: Whether some images of the same run are done.
     """

@@ -43,7 +43,6 @@ class Engine(Protocol):
 
         Args:
             todo: The images and their result files.
-            options: The options of every image.
             stop: Once set, no further image is begun.
             marker: As `staging.check_run_marker`.
             target: The target of shards; None = files are written.

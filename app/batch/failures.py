@@ -66,9 +66,7 @@ def failure_of(
 
     Args:
         name: The subject, prepended to messages that lack it.
-        error: The exception.
         written_to: The folder being written to; None = the image was read or estimated.
-        words: Formats an exception.
     """
     text = words(error)
     reason = text if name in text else f"{name}: {text}"
@@ -113,7 +111,6 @@ class FailureLog:
     If it cannot be written, this is logged once and the run continues: the caller reports failures itself.
 
     Args:
-        out: The folder of all results.
         marker: As `staging.check_run_marker`, checked before each entry.
     """
 

@@ -114,8 +114,6 @@ def process(
 
     Args:
         model: As `Options.load` returns it.
-        todo: The images.
-        options: The options of the run.
         finish: Processes an image and its estimate.
         stop: Once set, no further image is begun.
         only_shown: Whether `finish` needs only the maps that the files of `Outputs.writes` show.

@@ -143,7 +143,6 @@ class Options:
         """Advice to benchmark the runtimes before a large run; None if it would gain nothing or is done.
 
         Args:
-            images: The number of images or frames.
             device: As `load`.
         """
         spec = self.spec

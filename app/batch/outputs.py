@@ -44,8 +44,6 @@ class Outputs:
     """The result files of one image.
 
     Attributes:
-        image: The input file.
-        folder: The results folder.
         writes: Kinds of results: "depth" and "normals" (images), `COMPOSITING`, formats of `geometry.files.FORMATS` without their dot, and
             layouts of `geometry.views.stereo.LAYOUTS` (stereo images; with suffix "-holes", the mask of filled disocclusions).
         overwrite: Whether files that this pack did not make may be replaced.
@@ -177,11 +175,8 @@ def plan_each(
     """Plans a run item by item. Of two items that would write the same file, the second is refused.
 
     Args:
-        sources: The input files.
-        folder: The results folder.
         prepare: Returns the item and its result files, without writing. Its exceptions become the reason of refusal.
         is_done: Whether an item needs no further work.
-        words: Formats an exception.
         by_extension: Whether --keep-extension would separate files that differ only in their extension.
 
     Raises:

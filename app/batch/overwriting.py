@@ -83,10 +83,8 @@ def reasons_not_to_replace(
     the same command made (`is_named_result`). Anything else, dangling links included, needs --overwrite. Folders are never replaced.
 
     Args:
-        folder: The folder of the files.
         marks: Marks of the existing files, from `files_there`.
         record: The record of files made there; None if there is none by design.
-        made_of: The input of the results.
         overwrite: As `check_places`.
         advice: How to choose another path.
         owner: Describes the owner of files without a record.
@@ -130,8 +128,6 @@ def note_results(image: Path, paths: Sequence[Path], command: str = "") -> None:
     `image`.
 
     Args:
-        image: The input of the results.
-        paths: The results.
         command: For results named by the user: the command as typed, with the options that determine the kind of result; empty = default
             names.
     """

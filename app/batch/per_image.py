@@ -120,7 +120,6 @@ def estimate(model: Model, images: Tensor, options: Options, writes: Sequence[st
     Args:
         model: As `Options.load` returns it.
         images: Of one size; transparency is composited on white.
-        options: The options of the run.
         writes: As `Outputs.writes`; maps that none of these files shows are left out. Empty = all maps.
     """
     shows_all = not writes or not set(writes) <= _IMAGES_OF_MAPS  # geometry files hold all maps
@@ -214,9 +213,6 @@ def write(
     """Writes those outputs of `outputs.writes` that the estimate has.
 
     Args:
-        outputs: The result files.
-        found: The estimate of one image.
-        options: The options of the run.
         image: (1, 3 or 4, H, W) in [0, 1], for outputs that show it: surfaces and stereo images.
         source_mark: The image's `records.mark` before reading, for the record; None = the current one.
         settings: The settings for the record; None = from `options`.

@@ -66,8 +66,6 @@ def new_record(
     """The new content of an image's record, which remembers the files of the existing one.
 
     Args:
-        path: The record.
-        image: The input file.
         source_mark: The image's mark before reading.
         settings: JSON-serialisable.
         files: Marks of the new results beside the records folder, by name.
@@ -182,8 +180,6 @@ def is_whole(
         record: From `read_record`; empty if there is none.
         image: The input file's mark; None if there is no file.
         settings: The requested settings; the record may have more "writes".
-        names: Names of the possible results.
-        marks: Marks of the existing results.
 
     Returns:
         True if the image is unchanged, the settings are equal, and the requested files that were written then still exist unchanged.

@@ -52,8 +52,6 @@ class Outcome(Generic[T]):
     """The outcome of one item.
 
     Attributes:
-        item: The item.
-        files: The files written.
         failure: Why it failed, wholly or in part; None on success.
     """
 
@@ -73,12 +71,10 @@ def in_turn(
     """The engine that processes one item after another and reads the next one meanwhile.
 
     Args:
-        todo: The items.
         read: Reads an item, in another thread.
         make: Makes and writes the results of an item.
         stop: Once set, no further item is begun.
         marker: As `check_run_marker`.
-        words: Formats an exception.
 
     Yields:
         The result of `make`, or the failure of an item. After one that `stops_run` no further item is begun.
@@ -116,16 +112,12 @@ class Run(Generic[T]):
     """Runs an engine over a plan, reports each item, and decides on the exit code.
 
     Attributes:
-        plan: The items.
-        out: The folder of all results.
         unit: The word for an item.
         missed: Items that were requested but not found.
         listed: Whether to print each result here and log failures for --retry-failed; otherwise `make` prints its results.
         json_lines: Whether stdout gets JSON instead of text.
         long: Whether an item has a progress bar of its own and is interrupted immediately instead of being finished first.
         go_on: Advice on how to resume a stopped run.
-        done: Items made.
-        failed: Items failed.
     """
 
     plan: Plan[T]

@@ -62,7 +62,6 @@ class Kind:
     """A kind of file to search folders for.
 
     Attributes:
-        plural: Its name in messages.
         extensions: In lower case.
     """
 
@@ -84,7 +83,6 @@ class Source:
     """An image or a video to process.
 
     Attributes:
-        path: The file.
         relative: Path below the named folder; `--out` keeps its parent folders. Only the name for a file that was named directly. A
             relative path from a list keeps its folders too.
     """

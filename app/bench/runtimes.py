@@ -73,7 +73,6 @@ def measure_runtimes(
     """Benchmarks runtimes one after the other, torch in float32 first. Each takes turns with torch, for reliable ratios.
 
     Args:
-        options: The model and its options.
         device: As `load_model`.
         seconds: Approximate duration for each, and for torch beside it.
         image_size: Width and height of the image.

@@ -201,10 +201,8 @@ class _Spread:
     """The resources of each worker of a run.
 
     Attributes:
-        gpus: GPUs per worker.
         device: As `load_model`.
         threads: Torch threads per image.
-        workers: The number of workers.
         worker_cpus: CPUs that a worker reserves in Ray.
         task_cpus: CPUs that a reading or writing task reserves.
     """

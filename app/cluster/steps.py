@@ -46,9 +46,7 @@ class Job:
     """The task of a worker.
 
     Attributes:
-        options: The options of every image.
         writes: As `Outputs.writes`.
-        settings: The settings for records.
         device: As `load_model`.
         batch: Images per batch of the network.
         overwrite: As `Outputs.overwrite`.

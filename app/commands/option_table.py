@@ -43,8 +43,6 @@ def add_options(
     """Adds the options of a class to a parser's group; `chosen_options` reads them.
 
     Args:
-        group: The group.
-        options: The class.
         action: A custom argparse action, for options that modify what was named before them.
         skip: Names of options to leave out.
         only: Names of the options to add; empty = all.

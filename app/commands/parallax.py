@@ -144,11 +144,8 @@ def write_parallax(
     """Writes a camera move through an image as a video, one frame per iteration.
 
     Args:
-        file: The video.
         image: (1, 3, H, W) in [0, 1].
         known: An estimate with depth.
-        move: The camera move.
-        frames: Frames per loop.
         rate: Frames per second.
         longer_side: Upper bound of the video's longer side in pixels; 0 = the image's size.
 

@@ -128,7 +128,6 @@ def add_overwrite(parser: argparse.ArgumentParser, made_of: str = "image", defau
     """Adds --overwrite; its help states the rule of `overwriting.reasons_not_to_replace`.
 
     Args:
-        parser: The command's parser.
         made_of: Describes the results' input; empty for a command that never replaces its own files.
         default_names: Whether -o can name a file.
     """
@@ -144,9 +143,7 @@ def add_result(parser: argparse.ArgumentParser, ending: str, extensions: Sequenc
     """Adds -o, --open and --overwrite for a command with one result per image, for `settle_result` and `result_path`.
 
     Args:
-        parser: The command's parser.
         ending: The default name's ending after the image's stem.
-        extensions: Extensions that the command writes.
     """
     add_place(parser, f"the result: {', '.join(extensions)}", f"<image>{ending}")
     add_overwrite(parser)

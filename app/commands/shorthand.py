@@ -23,10 +23,6 @@ class UnknownCommandError(ValueError):
 def with_command(words: Sequence[str], commands: Mapping[str, Parser]) -> list[str]:
     """Adds the implied command to a non-empty command line.
 
-    Args:
-        words: As typed.
-        commands: The commands by name.
-
     Returns:
         The words, after `estimate` if they begin with an image or an option, or with a missing image before others. `help COMMAND` becomes
         `COMMAND --help`.

@@ -94,8 +94,6 @@ class Prepared:
     """The work on one video; an item of a run.
 
     Attributes:
-        source: The video.
-        targets: The result files.
         make: Makes and reports them, with a model or the user's own depth; returns why the video ends early, or "". None = nothing to do.
         needs_model: Whether `make` needs the model.
     """

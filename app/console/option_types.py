@@ -27,7 +27,6 @@ def several_of(choices: Sequence[str], shown: Sequence[str] = ()) -> Callable[[s
     """The type for one or several comma-separated words.
 
     Args:
-        choices: The accepted words.
         shown: Those that an error lists; empty = all.
     """
 

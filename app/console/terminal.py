@@ -58,7 +58,6 @@ class SignalStop:
 
     Attributes:
         event: Set by the first signal.
-        signal: That signal's number.
     """
 
     def __init__(self) -> None:

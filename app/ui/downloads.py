@@ -26,7 +26,6 @@ class Download:
     Attributes:
         state: RUNNING, DONE, FAILED or CANCELLED.
         done: Bytes received, over all its files.
-        total: Bytes of all its files.
         error: Why it failed, and what to do.
         stop: Its cancellation.
     """

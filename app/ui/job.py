@@ -50,8 +50,6 @@ class Job:
         id: Its id in URLs.
         name: The cleaned file name.
         source: The uploaded file, whose stem is that of the results.
-        options: The model and its settings.
-        out: The results folder.
         size: Width and height by the header; None = unknown, as for a video.
         state: WAITING, one of ACTIVE, DONE, FAILED or CANCELLED.
         share: Progress from 0 to 1; None = unknown.

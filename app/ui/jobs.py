@@ -48,15 +48,11 @@ class JobQueue:
     """The jobs of one server, which every tab of the page shows.
 
     Args:
-        out: The results folder.
         uploads: A folder for uploads, which `close` removes.
         device: As `load_model`.
 
     Attributes:
-        uploads: The folder of all uploads.
         version: A number that increases with each change.
-        downloads: The downloads of weights.
-        previews: The previews of results.
     """
 
     def __init__(self, out: Path, uploads: Path, device: str = "auto") -> None:
@@ -122,7 +118,6 @@ class JobQueue:
         Args:
             path: The file, alone in a folder of `upload_folder`.
             name: Its name, from `clean_name`.
-            options: The settings.
             size: Width and height.
             typed: As `Job.typed`.
         """

@@ -58,7 +58,6 @@ def free_name(name: str, taken: Collection[str], folder: Path, endings: Collecti
     Args:
         name: From `clean_name`.
         taken: Stems that others will use, as `folded`.
-        folder: The results folder.
         endings: Name endings of the results, after the stem.
     """
     path, number = Path(name), 1

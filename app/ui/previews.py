@@ -63,7 +63,6 @@ class StereoWish(Wish):
 
     Attributes:
         layout: One of FLAT_LAYOUTS.
-        stereo: The stereo options.
     """
 
     layout: str
@@ -85,7 +84,6 @@ class ParallaxWish(Wish):
     """A small camera move, as by `depth-normal parallax`.
 
     Attributes:
-        move: The camera move.
         longer_side: As `--longer-side`.
     """
 
@@ -110,12 +108,7 @@ class ParallaxWish(Wish):
 
 @dataclass(frozen=True)
 class RelightWish(Wish):
-    """The image under a lamp in the scene, as by `depth-normal relight`.
-
-    Attributes:
-        lamp: The lamp.
-        look: The rest of the light.
-    """
+    """The image under a lamp in the scene, as by `depth-normal relight`."""
 
     lamp: LightOptions
     look: LookOptions
@@ -206,9 +199,7 @@ class Preview:
 
     Attributes:
         id: Its id in URLs.
-        job: The result.
         kind: The command's name.
-        wish: The request.
         state: WAITING, RUNNING, DONE, FAILED or CANCELLED.
         share: Progress from 0 to 1; None = unknown.
         error: Why it failed.

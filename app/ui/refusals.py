@@ -15,9 +15,7 @@ class Refusal(Exception):  # noqa: N818 - an answer, as an HTTP status is
     """A rejected request.
 
     Attributes:
-        status: The HTTP status.
         words: Why, and what to do, with {0}, {1} for the values. `page/ui_words.js` has the translations.
-        values: The values.
     """
 
     def __init__(self, status: int, words: str, *values: Any) -> None:

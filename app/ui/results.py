@@ -28,7 +28,6 @@ def view_of(job: Job, check: Callable[[], object]) -> dict[str, Any]:
     """The result in the form of `showResult` in the page's scripts.
 
     Args:
-        job: A finished job.
         check: Called between the steps; raises to stop.
 
     Raises:
@@ -87,7 +86,6 @@ def file_of(job: Job, kind: str) -> Path | None:
     """A result's file, if it exists unchanged; None if it can be exported.
 
     Args:
-        job: A finished job.
         kind: A key of `job.files`, or one of `job.exports`.
 
     Raises:
@@ -104,7 +102,6 @@ def export(job: Job, kind: str, overwrite: bool, check: Callable[[], object]) ->
     """Exports a file from the raw maps, by the command line's rules for overwriting, and adds it to `job.files`.
 
     Args:
-        job: A finished job.
         kind: One of `job.exports`.
         overwrite: Whether the user agreed to replace a foreign file of this name.
         check: As `view_of`.

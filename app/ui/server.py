@@ -70,14 +70,7 @@ class Limits:
 
 
 class Ui:
-    """The server's request handlers.
-
-    Args:
-        jobs: The queue.
-        gate: The access checks.
-        model: The initially selected model.
-        limits: The upload limits.
-    """
+    """The server's request handlers."""
 
     def __init__(self, jobs: JobQueue, gate: Gate, model: str, limits: Limits | None = None) -> None:
         self.jobs, self.gate, self.model, self.limits = jobs, gate, model, limits or Limits()

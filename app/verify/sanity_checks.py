@@ -35,8 +35,6 @@ class Finding(NamedTuple):
     """The result of one check.
 
     Attributes:
-        name: The check's name.
-        grade: Its grade.
         words: The figures, and what is wrong.
     """
 

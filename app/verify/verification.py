@@ -40,13 +40,11 @@ class FileFacts:
     Attributes:
         name: The published file's name.
         origin: "bundled", "here", "downloaded", "given" or "missing".
-        path: Its path.
         size: Its bytes.
         sha256: Its hex digest.
         size_ok: Whether the size is the published one; None if that is unknown or the file is another one by design.
         sha_ok: The same for the sha256. Also True for a conversion with a known sha256.
         published_sha: Whether the published file's sha256 is known.
-        problems: Messages.
         readable: Whether it can be read as weights.
     """
 
@@ -67,11 +65,8 @@ class Verification:
     """The findings about one model.
 
     Attributes:
-        model: Its id.
-        files: Its files.
         keys_ok: Whether every tensor fitted; None if not tried.
         runs: Device, precision, and seconds of its first image; None if it did not run.
-        findings: The findings about its estimate.
         problem: Why the check was not completed.
         figures: New reference figures to store; None if some are stored already.
     """

@@ -47,11 +47,7 @@ class Finished:
 
 
 class FinishedRecord:
-    """The record of one video, `.depth-normal/<name>.film.json` beside it: its settings and file digests.
-
-    Args:
-        task: The task.
-    """
+    """The record of one video, `.depth-normal/<name>.film.json` beside it: its settings and file digests."""
 
     def __init__(self, task: VideoTask) -> None:
         folder = segments_folder(task.targets)
@@ -60,9 +56,6 @@ class FinishedRecord:
 
     def found(self, settings: Mapping[str, Any]) -> Finished | None:
         """The video, if it is complete and has these settings; None if it or its record is missing.
-
-        Args:
-            settings: All settings that determine the frames.
 
         Raises:
             VideoError: It has other settings, or a file was changed or is missing.

@@ -42,7 +42,6 @@ class OwnDepth:
 
     Attributes:
         path: A depth video, numbered files, a folder of nothing else, or an NPZ or NPY of all frames.
-        kind: The declared kind of depth.
         strict: As `read_frames`.
     """
 
@@ -70,7 +69,6 @@ class OwnDepth:
         """Compares the numbers of frames of depth and video, and logs a mismatch.
 
         Args:
-            header: The video's header.
             video: Its path; frames are counted if the header gives no exact number.
             needed: The number of frames needed, from the video's first; None = unknown.
 

@@ -34,9 +34,7 @@ def make_preview(model: Model | None, task: VideoTask, header: VideoHeader, coun
     Args:
         model: The model; None = the task's own depth.
         task: The video's task; none of its files are written.
-        header: The source's header.
         count: The number of frames, at most.
-        path: The PNG.
         tick: Called after each frame.
 
     Returns:

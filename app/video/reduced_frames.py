@@ -21,7 +21,6 @@ class ReducedFrames:
     Args:
         model: The model; None = the user's own depth, without reduction.
         task: Its `change` is applied first.
-        outputs: The outputs to make.
 
     Attributes:
         size: Height and width of the frames before reduction; None before the first.

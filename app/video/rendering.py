@@ -36,8 +36,6 @@ class Renderer:
     """Renders the images of a video, frame by frame.
 
     Args:
-        task: The task.
-        outputs: The outputs to render.
         black_and_white: The video's `default_depth_range`, in a second pass.
         ends: The video's far and near end for stereo and parallax, in a second pass.
         resampling: The upsampling mode of estimates at the network's size, as in `Estimate.resized`.
@@ -69,7 +67,6 @@ class Renderer:
         """Renders the next frame.
 
         Args:
-            frame: The frame.
             image: (1, 3, H, W) in [0, 1]; smaller than the frame if no output shows it.
             found: Its estimate, at the frame's size or the network's. Ranges are measured before upsampling, which is faster.
             size: Height and width of the frame; None = the image's.

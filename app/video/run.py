@@ -65,11 +65,8 @@ def make_video(
 
     Args:
         model: The model; None = the task's own depth.
-        task: The task.
-        header: The source's header.
         store: The finished segments to continue; they are not removed here.
         tick: Called with the number of newly estimated frames.
-        second_tick: The same for a second pass.
         check: Called once all frames are made, before the video is written to its final path; it raises to prevent that. Not for numbered
             files.
         joined: Called with each finished video.

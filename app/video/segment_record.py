@@ -19,10 +19,8 @@ class SegmentRecord:
     """One finished segment.
 
     Attributes:
-        frames: The number of frames.
         time: Start in seconds of the source, as a fraction in text.
         end: End in seconds of the source, likewise.
-        files: File names by output.
         numbered: Outputs in numbered files, at their final paths.
         numbers: The numbers of those files; empty if they equal the frames' indices, from 1.
         digest: A digest of its files' sizes and modification times.

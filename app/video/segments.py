@@ -64,8 +64,6 @@ class SegmentStore:
     removed but finished segments of the same settings. A damaged newest segment, as after a power failure, is made again.
 
     Args:
-        task: The task.
-        settings: All settings that determine the frames.
         resume: Whether to continue existing segments.
         kept: Whether finished segments stay if the block fails.
 
@@ -266,10 +264,7 @@ class SegmentWriter:
     """Writes one segment: a video per output, or numbered files at their final paths.
 
     Args:
-        store: The store of the segments.
-        task: The task.
         rate: Frames per second.
-        time_base: The source's time base.
         first: The number of frames before this segment.
         label: The prefix of the file names.
     """

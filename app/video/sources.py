@@ -15,7 +15,6 @@ def names_one(named: Sequence[str], recursive: bool, to_a_file: bool) -> bool:
     """Whether the sources are one video: a file, numbered images, or a folder whose images are its frames.
 
     Args:
-        named: As typed.
         recursive: Whether to search subfolders.
         to_a_file: Whether the result is one file: then a folder's images count as frames even beside videos.
     """
@@ -36,7 +35,6 @@ def find_videos(named: Sequence[str], recursive: bool, out: Path) -> tuple[list[
     one video too.
 
     Args:
-        named: As typed.
         recursive: Whether to search subfolders, for videos only.
         out: The results folder, which is skipped.
 

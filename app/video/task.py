@@ -76,7 +76,6 @@ class VideoTask:
         targets: The video, or the pattern of numbered files, by output (`OUTPUTS`).
         codec: One of `CODECS`, or "png" or "exr" for numbered files.
         clip: The range of frames, the outputs and their format; `targets` and `codec` follow from it.
-        options: Temporal stabilisation.
         stereo: Options of `STEREO`.
         move: The camera of `PARALLAX`.
         size, fov: As `Model.estimate`.
@@ -291,7 +290,6 @@ def plan_targets(out: Path, outputs: Iterable[str], layout: str = "full-sbs") ->
     """The file of each output: `out` itself, or with several outputs its name plus the output's suffix.
 
     Args:
-        out: The requested name.
         outputs: Of `OUTPUTS`.
         layout: The layout of `STEREO`, whose suffix players recognise.
 

@@ -47,9 +47,7 @@ class Shard:
         name: Its file name.
         bytes: The file's length.
         made: Start of its run, in nanoseconds since 1970.
-        run: The id of its run.
         settings: `Options.settings` of its maps, and `numbers`.
-        images: The images in it.
     """
 
     name: str

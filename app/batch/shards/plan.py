@@ -18,9 +18,7 @@ class ShardPlan:
     """The work of a run over shards.
 
     Attributes:
-        images: The plan of the images.
         named: Their paths, as shards record them.
-        catalogue: The existing shards.
         usable: Complete shards with this run's settings.
         damaged: Incomplete shards with this run's settings; this run names all their images.
         unwanted: Names of files to remove after the run: foreign ones, and shards with other settings.
@@ -47,9 +45,6 @@ def plan_shards(
     """Decides which images to process.
 
     Args:
-        sources: The images.
-        catalogue: The existing shards.
-        settings: The settings of the new shards.
         log: The parent folder of `failures.jsonl`.
         going_on: Whether to skip unchanged images that are in a complete shard.
         overwrite: Whether files other than shards of these settings may be removed.

@@ -38,8 +38,6 @@ def row_of(path: str, found: Estimate, numbers: str = "float32") -> Row:
     """An estimate of one image as a row.
 
     Args:
-        path: The image.
-        found: The estimate.
         numbers: "float32" (exact) or "float16" (rounded).
 
     Raises:

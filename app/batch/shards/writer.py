@@ -38,8 +38,6 @@ class ShardRun:
     """The common properties of all shards of one run.
 
     Attributes:
-        options: The shards' format.
-        settings: Settings of the maps, for the records.
         metadata: `folder.provenance`, for the shards themselves.
         run: A unique id.
         made: The start of the run, in nanoseconds since 1970.
@@ -57,7 +55,6 @@ class ShardTarget:
     """The target of an engine's shard writers.
 
     Attributes:
-        store: The folder or store.
         run: The common properties of the shards.
         stored: Called with every published shard.
     """
@@ -74,7 +71,6 @@ class Closed(Generic[T]):
     Attributes:
         items: The caller's ids of the rows.
         shard: The shard; None if it could not be written.
-        error: Why not.
     """
 
     items: list[T]
