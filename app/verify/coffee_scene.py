@@ -52,7 +52,7 @@ PAIRS = (
     Pair((290, 205), (560, 205), "the front of the cup's rim | the table beside it"),
 )
 """The camera looks down at an angle, so that the table recedes from the bottom of the image to its top. Occluders are nearer than what they
-hide. The last four pairs contradict or do not follow a mere slope from bottom to top."""
+hide. A mere slope from bottom to top would not order the last four pairs."""
 
 
 class Surfaces(NamedTuple):

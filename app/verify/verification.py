@@ -189,10 +189,7 @@ def _run(
 
 
 def _estimated(model: Model, image: Tensor) -> Estimate:
-    """The estimate of `image`.
-
-    Panorama models take it for a panorama: the result is comparable with figures, but not with the scene.
-    """
+    """The estimate of `image`. Panorama models take it for a panorama: the result is comparable with figures, but not with the scene."""
     if model.spec.for_panoramas:
         return model.estimate_panorama(image, any_aspect=True)
     return model.estimate(image)

@@ -66,7 +66,7 @@ def make_video(
     Args:
         model: The model; None = the task's own depth.
         store: The finished segments to continue; they are not removed here.
-        tick: Called with the number of newly estimated frames.
+        tick: Called with the number of newly estimated frames; `second_tick` in a second pass.
         check: Called once all frames are made, before the video is written to its final path; it raises to prevent that. Not for numbered
             files.
         joined: Called with each finished video.
