@@ -247,7 +247,7 @@ Made = TypeVar("Made", bound=Options)
 
 
 def unchecked(options: type[Made], values: Mapping[str, Any]) -> Made:
-    """Options without validation, for error messages about values that may be invalid."""
+    """Options without validation, so that an option without effect is reported before its invalid value."""
     made = object.__new__(options)
     for name in options_of(options):
         object.__setattr__(made, name, values.get(name, default_of(options, name)))

@@ -2,12 +2,12 @@
 
 One file per image, so that two processes on different images never write the same file:
 
-{"version": 1,
- "image": {"path": "/photos/room.jpg", "bytes": 81920, "modified_ns": 1763654400000000000},
- "settings": {"model": "tiny", ...},                                      as requested
- "files": {"room_depth.png": {"bytes": 4096, "modified_ns": ...}, ...},   as written
- "earlier": {...},                                                        files of earlier runs
- "made": {"room_fog.png": [{"image": {...}, "settings": {...}, "files": {...}}]}}
+    {"version": 1,
+     "image": {"path": "/photos/room.jpg", "bytes": 81920, "modified_ns": 1763654400000000000},
+     "settings": {"model": "tiny", ...},                                      as requested
+     "files": {"room_depth.png": {"bytes": 4096, "modified_ns": ...}, ...},   as written
+     "earlier": {...},                                                        files of earlier runs
+     "made": {"room_fog.png": [{"image": {...}, "settings": {...}, "files": {...}}]}}
 
 `image`, `settings` and `files` belong to `estimate`. `made` holds the same three for every other command, by the name of its first file,
 newest first: other commands may have used another image of this stem. Still existing results that `estimate` made from another image of
