@@ -42,7 +42,7 @@ class FileFacts:
         origin: "bundled", "here", "downloaded", "given" or "missing".
         size: Its bytes.
         sha256: Its hex digest.
-        size_ok: Whether the size is the published one; None if that is unknown or the file is another one by design.
+        size_ok: Whether the size is the published one; None if that is unknown, or for a custom file or a conversion.
         sha_ok: The same for the sha256. Also True for a conversion with a known sha256.
         published_sha: Whether the published file's sha256 is known.
         readable: Whether it can be read as weights.

@@ -14,7 +14,7 @@ from .task import VIEWS, VideoTask
 
 
 class ReducedFrames:
-    """Downscales each frame to a size that gives the model's same maps; all later steps then process far fewer pixels.
+    """Downscales each frame to a size that still yields the same maps; all later steps then process far fewer pixels.
 
     Frames stay unchanged if an output shows them or the field of view is set.
 
