@@ -124,12 +124,10 @@ def files_there(folder: Path, names: Iterable[str]) -> tuple[dict[str, Any], dic
 def note_results(image: Path, paths: Sequence[Path], command: str = "") -> None:
     """Records files, in one folder, as made by this program, so that it may replace them.
 
-    The entry goes into the record of `image`, beside the results of `estimate`; results without an input file use the first of them as
-    `image`.
+    The entry goes into the record of `image`, beside the results of `estimate`; for results without an input file, `image` is the first of them.
 
     Args:
-        command: For results named by the user: the command as typed, with the options that determine the kind of result; empty = default
-            names.
+        command: For results named by the user: the command, with the options that determine the kind of result; else empty.
     """
     if command:
         note_named(image, paths, command)

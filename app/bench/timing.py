@@ -133,8 +133,7 @@ def waiting(device: torch.device) -> Method:
 def network_calls(model: Model, image: Path, options: Options, count: int) -> list[Method]:
     """Records the network calls of an estimate of `count` images, for replay.
 
-    A variant of the model records calls of `Annotator.run_network`, or of `infer_resized` in families whose network is not a single
-    function.
+    A variant of the model records calls of `Annotator.run_network`, or of `infer_resized` where the network is not one function.
     """
     calls: list[Method] = []
 

@@ -178,8 +178,7 @@ def stem_of(arguments: argparse.Namespace, image: Path) -> str:
 def naming_command(arguments: argparse.Namespace, **changed: str) -> str:
     """The command for `note_results`, of a parser with `add_place`; empty for default names.
 
-    It includes the options in the parser's default `kinds`, since another value makes another kind of result. `changed` overrides
-    arguments.
+    It includes the options in the parser's default `kinds`, since they change the kind of result. `changed` overrides arguments.
     """
     if arguments.place.is_folder:
         return ""
