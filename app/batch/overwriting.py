@@ -124,7 +124,7 @@ def files_there(folder: Path, names: Iterable[str]) -> tuple[dict[str, Any], dic
 def note_results(image: Path, paths: Sequence[Path], command: str = "") -> None:
     """Records files, in one folder, as made by this program, so that it may replace them.
 
-    The entry goes into the record of `image`, beside the results of `estimate`; for results without an input file, `image` is the first of them.
+    The entry goes into the record of `image`, beside those of `estimate`; without an input file, `image` is the first result.
 
     Args:
         command: For results named by the user: the command, with the options that determine the kind of result; else empty.
