@@ -1,6 +1,6 @@
-"""The command `depth-normal`: its subcommands, their examples, and the parsing of the command line.
+"""The command `depth-normal`: subcommands, examples and command-line parsing.
 
-Nothing large is imported before a command runs: `--help`, `--version` and mistyped words are answered at once.
+Heavy packages are imported only when a command runs, so that `--help`, `--version` and typos are answered at once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .console.parser import Parser, did_you_mean
 from .console.terminal import NAME, ShownFormatter, TerminatedError, echo_error, exit_with, open_closed_streams, shown, terminable
 from .outcomes import DEFAULT_FOLDER, DOCS, EXIT_CODES, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, TERMINATED
 
-# How often a thread looks before it sleeps: some microseconds, longer than it is from one operation to the next.
+# Spins before a waiting OpenMP thread sleeps: some microseconds, longer than the gap between two operations.
 _SPINS = "1000"
 
 GROUPS = {
@@ -56,9 +56,9 @@ GROUPS = {
         ("clean", "remove what this program keeps for itself; never results or weights"),
     ),
 }
-"""The commands, as the help groups them: the name that people type, and the task in words."""
+"""The commands as the help groups them: name and task."""
 
-# Of the commands that do not lie in commands/NAME.py.
+# Commands outside commands/NAME.py.
 _MODULES = {"ui": "ui.command", "demo": "commands.estimate", "download": "commands.models"}
 
 EXAMPLES = {
@@ -150,10 +150,10 @@ EXAMPLES = {
         "depth-normal clean maps --yes  # the records in maps/ too, without asking",
     ),
 }
-"""Examples by the command, shown below its help."""
+"""Examples by command, shown below its help."""
 
-# Python looks for garbage in cycles after so many new objects. By itself, with 700, it does so some 390 times while torch and the pack are
-# imported, all for nothing. An image leaves some 400 such objects, and no tensor among them.
+# Allocations between garbage collections. With Python's 700, importing torch and the pack triggers some 390 useless collections. An image
+# leaves some 400 such objects, none of them a tensor.
 _NEW_OBJECTS = 20_000
 
 _FIRST = """\
@@ -164,7 +164,7 @@ depth-normal video clip.mp4"""
 
 
 def run() -> NoReturn:
-    """The program `depth-normal`: runs the command line and ends the process."""
+    """Entry point of `depth-normal`: runs the command line and exits."""
     gc.set_threshold(_NEW_OBJECTS)
     exit_with(main())
 
@@ -173,10 +173,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line.
 
     Args:
-        arguments: The words after `depth-normal`; None = those the program was started with.
+        arguments: The words after `depth-normal`; None = `sys.argv[1:]`.
 
     Returns:
-        The exit code, as EXIT_CODES says.
+        The exit code, see EXIT_CODES.
     """
     open_closed_streams()
     _wait_without_spinning()
@@ -184,18 +184,18 @@ def main(arguments: list[str] | None = None) -> int:
         with terminable(), worded(COMMAND_LINE):
             return _run(arguments)
     except KeyboardInterrupt as stop:
-        # An interrupt within exec() of a text (dataclasses and torch's exporter use it) makes Python end by the signal, whatever the
-        # exit status given, until the next exec().
+        # After an interrupt inside exec() of source text (dataclasses and torch's exporter use it) Python dies by the signal whatever the
+        # exit status, until the next exec().
         exec("")
         echo_error("stopped")
         return TERMINATED if isinstance(stop, TerminatedError) else INTERRUPTED
 
 
 def _wait_without_spinning() -> None:
-    """Lets torch's threads sleep soon while they wait for each other, if torch is still to be imported.
+    """Limits the spinning of torch's OpenMP threads, unless torch is imported already.
 
-    By default GNU's OpenMP keeps them busy for a millisecond. Where another program takes a core, that keeps the thread that they wait
-    for from its core, and small operations take ten times as long. On an idle machine a network takes some percent longer.
+    By default GNU's OpenMP spins for a millisecond. If another program takes a core, the spinning keeps the awaited thread off its core,
+    and small operations take ten times as long. On an idle machine the limit costs a network some percent.
     """
     if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
@@ -204,12 +204,12 @@ def _wait_without_spinning() -> None:
 def _run(arguments: list[str] | None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A name that the console cannot show must not stop the work.
+            # A name that the console cannot encode must not abort the run.
             stream.reconfigure(errors="backslashreplace")
     log = logging.StreamHandler()
     log.setFormatter(ShownFormatter("%(message)s"))
     logging.basicConfig(handlers=[log])
-    # The pack's name, also where this module runs as __main__.
+    # The package's own logger, also when this module runs as __main__.
     logging.getLogger(shown.__module__.partition(".")[0]).setLevel(logging.INFO)
     parsed = _parsed(arguments)
     try:
@@ -220,7 +220,7 @@ def _run(arguments: list[str] | None) -> int:
 
 
 def _parsed(words: list[str] | None) -> argparse.Namespace:
-    """The words as options. What no option is called is answered by the command, whose usage names those that there are."""
+    """Parses the words. Unknown options are reported by the command, whose usage lists the valid ones."""
     words = sys.argv[1:] if words is None else words
     parser = _parser()
     commands = parser.commands
@@ -235,7 +235,7 @@ def _parsed(words: list[str] | None) -> argparse.Namespace:
         parser.error(f"{words[0]} stands before the command; options follow it: {NAME} {command} {words[0]}")
     options = [word for word in unknown if word.startswith("-") and word != "-"]
     if unknown and not options and isinstance(several := getattr(parsed, "images", getattr(parsed, "videos", None)), list):
-        several.extend(unknown)  # images or videos behind options
+        several.extend(unknown)  # images or videos after options
     elif unknown and not options and "--out" in parsed.parser.options:
         parsed.parser.error(f"{unknown[0]} is one word too many; the name of the result follows -o")
     elif unknown:
@@ -246,7 +246,6 @@ def _parsed(words: list[str] | None) -> argparse.Namespace:
 
 
 def _meant(option: str, parser: Parser, commands: dict[str, Parser]) -> str:
-    """A hint for an unknown option, in words."""
     name = option.partition("=")[0]
     if owners := [owner for other in commands.values() for owner in other.owners(name)]:
         return f"; that is an option of {', '.join(owners)}"
@@ -254,7 +253,6 @@ def _meant(option: str, parser: Parser, commands: dict[str, Parser]) -> str:
 
 
 def _parser() -> Parser:
-    """The program's parser, with its commands."""
     listed = []
     for title, group in GROUPS.items():
         listed += ["", f"{title}:", *(f"  {name:<10}{task}" for name, task in group)]
@@ -273,7 +271,6 @@ def _parser() -> Parser:
 
 
 def _add_program(parser: Parser) -> None:
-    """Adds the options of the program, and its commands."""
     parser.add_argument("--version", action="version", version=f"{NAME} {__version__}", help="show the version and exit")
     completion = "print a script that completes commands, options and models in this shell; needs shtab"
     parser.add_argument("--print-completion", action=PrintCompletion, choices=SHELLS, help=completion)
@@ -282,7 +279,6 @@ def _add_program(parser: Parser) -> None:
 
 
 def _add_command(name: str, parser: Parser) -> None:
-    """Adds the options of a command, by `add_NAME` of its module."""
     module = import_module(f".{_MODULES.get(name, f'commands.{name}')}", __package__)
     getattr(module, f"add_{name}")(parser)
 

@@ -1,4 +1,4 @@
-"""What a user says of a file of depth that does not say it itself."""
+"""The declared kind of a depth file that does not state it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class DepthKind:
     """The options --quantity, --channel and --depth-near.
 
     Attributes:
-        quantity: What the numbers are where the file does not say; None = grey levels of disparity.
+        quantity: The kind of depth if the file does not state it; None = grey levels of disparity.
         channel: As `read_values`.
-        near: Which end of grey levels is near, of `NEAR`.
+        near: The near end of grey levels, of `NEAR`.
     """
 
     quantity: Quantity | None = None
@@ -25,15 +25,14 @@ class DepthKind:
     near: str = NEAR[0]
 
     def as_record(self) -> list[str | None]:
-        """As JSON can hold it."""
+        """The options, JSON-serialisable."""
         return [self.quantity and self.quantity.value, self.channel, self.near]
 
     def estimate(self, values: FileValues, name: str, if_normals: str = "a normal map is named behind --normal-map") -> Estimate:
-        """The estimate of a --depth file: what it or --quantity says that its numbers are, else grey levels of disparity.
+        """The estimate of a --depth file: of the kind that it or --quantity states, else grey levels of disparity.
 
         Args:
-            values: What the file holds.
-            name: What errors call it.
+            values: The file's content.
             if_normals: As `DepthCoding`.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Measures the differences of two estimates: of their final images, and of the maps in two files."""
+"""Measures differences of two estimates: of their final images, and of the maps in two files."""
 
 from __future__ import annotations
 
@@ -27,9 +27,8 @@ class Apart(NamedTuple):
     """The difference of two estimates.
 
     Attributes:
-        largest: Of all pixels that are valid in both, in 255ths of the image's range; of depth and normals, whichever is more.
-        mean: The mean of the same.
-        elsewhere: Share of the pixels that are valid in one alone, 0 to 1.
+        largest: Over all pixels valid in both, in 255ths of the image's range; the larger of depth and normals.
+        elsewhere: Share of the pixels that are valid in only one, 0 to 1.
     """
 
     largest: float
@@ -38,7 +37,7 @@ class Apart(NamedTuple):
 
 
 def apart(found: Estimate, true: Estimate) -> Apart:
-    """The difference of two estimates of the same images, in the maps that both have."""
+    """The difference of two estimates of the same images, over the maps that both have."""
     both = found.valid & true.valid
     differences = []
     if found.depth is not None and true.depth is not None:
@@ -51,7 +50,7 @@ def apart(found: Estimate, true: Estimate) -> Apart:
 
 
 class Faithfulness(NamedTuple):
-    """How far an estimate keeps to another of the same images: what `runtimes.measured.Measurement` has of it."""
+    """How faithful an estimate is to another of the same images: fields of `runtimes.measured.Measurement`."""
 
     levels: float
     degrees: float
@@ -60,11 +59,10 @@ class Faithfulness(NamedTuple):
 
 
 def faithfulness(found: Estimate, true: Estimate) -> Faithfulness:
-    """The figures that decide whether a runtime may be chosen for its speed.
+    """The figures that decide whether a faster runtime may be chosen.
 
     Args:
-        found: An estimate with depth or normals, or both.
-        true: What it should be.
+        found: An estimate with depth, normals or both.
     """
     levels, degrees, correlation, moved = 0.0, 0.0, 1.0, 0.0
     both = found.valid & true.valid
@@ -80,12 +78,12 @@ def faithfulness(found: Estimate, true: Estimate) -> Faithfulness:
 
 
 def _share(values: Tensor, share: float = 0.999) -> float:
-    """The value below which a share of the values lies."""
+    """A quantile of the values."""
     return values.flatten().kthvalue(max(1, math.ceil(share * values.numel()))).values.item() if values.numel() else 0.0
 
 
 def _moved(image: Tensor, expected: Tensor) -> float:
-    """Share of the edges of an image (its steepest 2 %) that have none of another's within a pixel: none at least half as steep."""
+    """Share of an image's edges (its steepest 2 %) without an edge at least half as steep within one pixel in the other."""
     steepness, others = (_steepness(each) for each in (image, expected))
     limit = steepness.flatten().kthvalue(max(1, math.ceil(0.98 * steepness.numel()))).values
     edges = steepness > limit.clamp(min=1e-6)
@@ -94,7 +92,7 @@ def _moved(image: Tensor, expected: Tensor) -> float:
 
 
 def _steepness(image: Tensor) -> Tensor:
-    """The greater of the differences to the pixel on the right and to the one below, of (B, C, H, W) where C is 1 or maps are alike."""
+    """The larger absolute difference to the right and lower neighbour, for (B, C, H, W)."""
     across, down = F.pad(image.diff(dim=-1), (0, 1)), F.pad(image.diff(dim=-2), (0, 0, 0, 1))
     return torch.maximum(across.abs(), down.abs())
 
@@ -111,13 +109,13 @@ def read_both(
     quantity: Quantity | None = None,
     channels: tuple[str | None, str | None] = (None, None),
 ) -> tuple[Estimate, Estimate]:
-    """Reads two files that are to be compared, of which the second is the ground truth.
+    """Reads two files to compare; the second is the ground truth.
 
-    With `normals_from_depth` the first has the normals that follow from its depth, not its own. `quantity` is of the depth of a file that
-    does not say it, and `channels` are as of `load_estimate`, one a file.
+    `normals_from_depth` replaces the first's normals by those of its depth. `quantity` is for files that do not state their kind of depth;
+    `channels` are as in `load_estimate`, one per file.
 
     Raises:
-        ValueError, OSError: A file cannot be read, or the two hold nothing of the same kind.
+        ValueError, OSError: A file cannot be read, or they have no kind of map in common.
     """
     evaluated = load_estimate(found_path, quantity, channel=channels[0])
     truth = load_estimate(truth_path, quantity, channel=channels[1])
@@ -137,10 +135,10 @@ def errors_of(found: Estimate, truth: Estimate) -> dict[str, dict[str, float]]:
     """The errors of an estimate against the ground truth.
 
     Returns:
-        Under "depth" and "normals", for what both hold, the figures of `compare_depth` and `compare_normals`.
+        The figures of `compare_depth` and `compare_normals` under "depth" and "normals", for maps in both.
 
     Raises:
-        ValueError: Sizes or projections that differ, or no pixel to compare.
+        ValueError: Sizes or projections differ, or there is no pixel to compare.
     """
     if found.projection is not truth.projection:
         raise ValueError(f"the first file is {found.projection.value}, the second {truth.projection.value}; compare two of one projection")

@@ -1,4 +1,4 @@
-"""Writes how far two files of one view are apart as heat maps with their scale: a PNG, or a page for any browser."""
+"""Writes heat maps of the errors between two files, with their scale: a PNG, or a page for any browser."""
 
 from __future__ import annotations
 
@@ -24,19 +24,18 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 LONG_SIDE = 1600
-"""Longest side of a heat map in pixels; larger maps are sampled."""
+"""Longest side of a heat map in pixels; larger maps are subsampled."""
 
 
 @dataclass(frozen=True)
 class HeatMap:
-    """One kind of error of one view.
+    """A heat map of one kind of error.
 
     Attributes:
-        title: What it shows, in words.
-        values: (1, 1, H, W), NaN where one of the two maps is not valid.
-        unit: Of the values, to be written behind them.
-        signed: Whether there are negative values.
-        sides: For signed ones, what the first and the last colour mean.
+        values: (1, 1, H, W), NaN where either map is invalid.
+        unit: The suffix of printed values.
+        signed: Whether values can be negative.
+        sides: For signed ones, the meanings of the first and the last colour.
     """
 
     title: str
@@ -57,7 +56,7 @@ class HeatMap:
         return heat_map(nearest(self.values, *size), self.end, self.signed)
 
     def labels(self) -> tuple[str, str, str]:
-        """What stands below the first colour, the middle one and the last one."""
+        """The labels below the first, middle and last colour."""
         first, last = (f" {side}".rstrip() for side in self.sides)
         beyond = "" if self.values.abs().nan_to_num(0.0).max() <= self.end * 1.001 else " or more"
         if not self.signed:
@@ -70,10 +69,10 @@ def heat_maps(found: Estimate, truth: Estimate) -> list[HeatMap]:
 
     Args:
         found: One image.
-        truth: Of the same size: what `found` is compared with.
+        truth: The reference, of the same size.
 
     Raises:
-        ValueError: More than one image, sizes that differ, or no pixel to compare.
+        ValueError: More than one image, different sizes, or no pixel to compare.
     """
     if found.batch != 1:
         raise ValueError(f"a heat map is of one image, and the files hold {found.batch}")
@@ -93,9 +92,8 @@ def write_heat_maps(path: Path, maps: Sequence[HeatMap], errors: Mapping[str, Ma
     """Writes heat maps with their scales, atomically.
 
     Args:
-        path: The file, .png or .html; a page has the table of errors too.
-        errors: As `differences.errors_of` gives them.
-        names: Of the two files.
+        path: The file, .png or .html; a page also has the table of errors.
+        errors: From `differences.errors_of`.
     """
     if path.suffix.lower() == ".html":
         write_bytes(path, _page(maps, errors, names).encode())
@@ -127,7 +125,6 @@ def _figure(each: HeatMap) -> str:
 
 
 def _sheet(maps: Sequence[HeatMap], names: tuple[str, str]) -> bytes:
-    """A PNG of all heat maps, each with its title above and its scale below."""
     import numpy as np
 
     panels = [np.asarray(_panel(each, f"A: {names[0]}, B: {names[1]}")) for each in maps]

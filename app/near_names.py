@@ -1,4 +1,4 @@
-"""Suggestions for the names of files that do not exist. Imports nothing large."""
+"""Suggestions for names of missing files. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import os
 from itertools import islice
 from pathlib import Path
 
-# Of a larger folder, only so many names are compared: a mistyped name is answered at once.
+# Limits the names compared in a large folder, to answer at once.
 _MOST_NAMES = 10_000
 _ALIKE = 0.7
 
 
 def no_such_file(path: Path) -> str:
-    """The message for a file that does not exist, with the file of the same folder that was probably meant."""
+    """The message for a missing file, with the most similar name in its folder."""
     close = near_file(path)
     return f"{path}: there is no such file" + (f"; did you mean {path.with_name(close)}?" if close else "")
 
 
 def near_file(path: Path) -> str:
-    """The name in the same folder that a mistyped one is probably meant for; empty where there is none.
+    """The name in the same folder most similar to a mistyped one; empty if none is.
 
-    Names are compared without their extensions, so that `nofile.jpg` is not taken for `photo.jpg`.
+    Names are compared without extensions, so that `nofile.jpg` is not matched to `photo.jpg`.
     """
     try:
         with os.scandir(path.parent) as entries:
@@ -32,7 +32,7 @@ def near_file(path: Path) -> str:
     scored = []
     for name in names:
         other = Path(name)
-        # As `difflib.get_close_matches`, but of the stems.
+        # As `difflib.get_close_matches`, but for stems.
         alike = difflib.SequenceMatcher(None, stem, other.stem.casefold()).ratio()
         scored.append((alike, other.suffix.casefold() == extension, name))
     best = max(scored, default=(0.0, False, ""), key=lambda each: each[:2])

@@ -1,4 +1,4 @@
-"""Exports a model's network to ONNX. The file is run by ONNX Runtime and compared with torch before it replaces anything."""
+"""Exports a model's network to ONNX. ONNX Runtime runs the file and compares it with torch before it replaces anything."""
 
 from __future__ import annotations
 
@@ -32,26 +32,25 @@ from .differences import apart
 from .outcomes import DEMO_IMAGE
 
 MOST = 1.0
-"""The largest difference of a file's image from torch's that is accepted, in 255ths."""
+"""The largest accepted difference of a file's image from torch's, in 255ths."""
 _ODD = (slice(None), slice(None), slice(0, 397), slice(120, 331))
-"""Of the photograph, a part with odd sides and another aspect."""
+"""A crop of the photo with odd sides and another aspect ratio."""
 _QUICK_SIZE = 384
-"""The greatest `size` of all comparisons but one, the file's of the whole photograph: networks at 840 take five times as long."""
-_MOST_ELSEWHERE = 1e-3  # share of the pixels whose validity may differ: those on the border of a mask
+"""The largest `size` in all but the first comparison, of the whole photo: networks at 840 take five times as long."""
+_MOST_ELSEWHERE = 1e-3  # share of pixels whose validity may differ: those on a mask's border
 
 
 Images = list[tuple[str, Tensor, int]]
-"""Inputs of a comparison: in words, the images (B, 3, H, W) in [0, 1], and the `size` of the network's input."""
+"""Inputs of a comparison: description, images (B, 3, H, W) in [0, 1], and `size` of the network's input."""
 
 
 class Check(NamedTuple):
-    """The difference of an image from torch's in float32.
+    """The difference of an image from that of torch in float32.
 
     Attributes:
         by: What made it: the file, or torch in half precision.
         what: The input image, and the size of the network's input.
-        largest: Of all pixels, in 255ths.
-        mean: The same.
+        largest: The largest over all pixels, in 255ths.
     """
 
     by: str
@@ -62,13 +61,12 @@ class Check(NamedTuple):
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was written.
+    """An exported model.
 
     Attributes:
-        files: It, and the one with its weights where they are too many for it.
-        size: Bytes of all.
-        seconds: What writing it took, without the comparison.
-        checks: What the comparison found.
+        files: The file, and its external weights if they are too large for it.
+        size: Total bytes.
+        seconds: Time of the export, without the comparison.
     """
 
     files: tuple[Path, ...]
@@ -88,24 +86,23 @@ def export(
     step: Step = lambda name: None,
     check: Callable[[], object] = bool,
 ) -> Exported:
-    """Writes a model's network as an ONNX file.
+    """Exports a model's network as an ONNX file.
 
     Args:
-        model_id: The model.
-        path: The file; what is there is replaced once the new one has been found good.
-        dtype: Of weights and activations, "float32" or "float16"; what goes in and comes out is float32.
-        size: The `size` that the file's metadata states and that is compared, and the side of a square input where a network's size cannot
-            be free; None = the model's default.
-        input_size: Height and width of the file's input, whatever the image; None = any, where the network allows.
-        batch: The file's number of images at once; None = any, where the network allows.
+        path: The file; an existing one is replaced once the new one has passed the comparison.
+        dtype: Of weights and activations, "float32" or "float16"; inputs and outputs are float32.
+        size: The `size` stated in the file's metadata and used in the comparison, and the side of a square input if the network's size
+            cannot be dynamic; None = the model's default.
+        input_size: Fixed height and width of the input; None = dynamic, if the network allows.
+        batch: Fixed batch size; None = dynamic, if the network allows.
         weights: As `load_model`.
         step: Called with the name of each step when it begins.
-        check: Called before anything is moved to `path`; what it raises stops that.
+        check: Called before anything is moved to `path`; raises to prevent that.
 
     Raises:
-        ValueError: The network is not one graph, sides or batch do not fit, or the file's image is another than torch's.
+        ValueError: The network is not one graph, sides or batch do not fit, or the file's image differs from torch's.
         ImportError: A package is missing.
-        ArithmeticError: The network's numbers are beyond float16.
+        ArithmeticError: The network's values exceed float16.
         RuntimeError: The exporter or ONNX Runtime fails.
     """
     check_graph(model_id)
@@ -117,10 +114,10 @@ def export(
 
 
 def check_graph(model_id: str) -> None:
-    """Refuses a model whose network is not one graph, before it is downloaded.
+    """Rejects a model whose network is not one graph, before it is downloaded.
 
     Raises:
-        ValueError: It is not; the message says why, and names all that are none.
+        ValueError: It is not; the message says why, and names all such models.
     """
     spec = find_spec(model_id)
     if why := FAMILIES[spec.family].why_no_graph(spec):
@@ -138,7 +135,7 @@ def export_model(
     step: Step = lambda name: None,
     check: Callable[[], object] = bool,
 ) -> Exported:
-    """As `export`, of a loaded model on the CPU; `exact` is its annotator in float32."""
+    """As `export`, for a loaded model on the CPU; `exact` is its annotator in float32."""
     annotator, exact = model.annotator.for_export(), exact.for_export()
     graph = annotator.graph()
     size = size or model.spec.default_size
@@ -163,7 +160,7 @@ def export_model(
 
 
 def _half_precision(model: Model, annotator: Annotator, exact: Annotator, images: Images, step: Step) -> tuple[Check, ...]:
-    """The effect of half precision in torch: on a CPU ONNX Runtime computes a float16 file in float32, where nothing overflows."""
+    """Checks half precision in torch: on a CPU ONNX Runtime computes a float16 file in float32, which hides overflows."""
     if annotator.dtype == torch.float32:
         return ()
     quick = [(name, image, min(size, _QUICK_SIZE)) for name, image, size in images]
@@ -171,11 +168,7 @@ def _half_precision(model: Model, annotator: Annotator, exact: Annotator, images
 
 
 def _near(model: Model, checks: Iterator[Check]) -> tuple[Check, ...]:
-    """The checks, all of which are near enough.
-
-    Raises:
-        ValueError: One is not.
-    """
+    """The checks, if all differences are small enough."""
     compared = tuple(checks)
     worst = max(compared, key=lambda each: each.largest)
     if worst.largest > MOST:
@@ -188,12 +181,7 @@ def _near(model: Model, checks: Iterator[Check]) -> tuple[Check, ...]:
 
 
 def _check_room(exact: Annotator, size: int) -> None:
-    """Refuses at once what the comparison could not be made at.
-
-    Raises:
-        ValueError: The network's input would be more than any machine holds.
-        MemoryError: It does not fit in this one.
-    """
+    """Fails early if the network's input would be too large for any machine, or for this one."""
     height, width = per_image.read(DEMO_IMAGE).shape[-2:]
     exact.checked_network_size(height, width, size)
     check_network_fits(exact, torch.device("cpu"), height, width, size)
@@ -204,13 +192,13 @@ def _write(graph: Graph, path: Path, input_size: tuple[int, int] | None, batch: 
         export_graph(graph, path, input_size, batch, notes, step)
     except (ValueError, ImportError, OSError, MemoryError):
         raise
-    except Exception as error:  # the exporter's own have no class in common
+    except Exception as error:  # the exporter's exceptions have no common class
         lines = [line for line in str(error.__cause__ or error).splitlines() if line.strip()]
         raise RuntimeError(f"torch {torch.__version__} cannot export the network: {lines[0] if lines else type(error).__name__}") from error
 
 
 def _in_place(made: Path, path: Path, seconds: float, checks: tuple[Check, ...]) -> Exported:
-    """Moves what was made to where it shall be, the weights first; weights beside an older file go."""
+    """Moves the files to their final paths, weights first; removes an older file's weights."""
     files, size = [], 0
     beside = path.with_name(f"{path.name}.data")
     for source, target in ((made.with_name(beside.name), beside), (made, path)):
@@ -224,7 +212,6 @@ def _in_place(made: Path, path: Path, seconds: float, checks: tuple[Check, ...])
 
 
 def _notes(model: Model, annotator: Annotator, graph: Graph, size: int) -> dict[str, str]:
-    """The file's metadata."""
     spec = model.spec
     scalars = graph.scalar_inputs
     return {
@@ -257,9 +244,9 @@ def _onnx_runtime() -> Any:
 
 
 def onnx_runtime_engine(path: Path, graph: Graph, batch: int | None = None) -> Engine:
-    """ONNX Runtime on the CPU as an engine for a file.
+    """An engine that runs a file with ONNX Runtime on the CPU.
 
-    Families that also run on mirror images are given several times as many images as `batch`, the file's fixed number.
+    Batches are split to `batch`, the file's fixed batch size: families that also run on mirrored images pass multiples of it.
 
     Raises:
         RuntimeError: It cannot be loaded.
@@ -267,7 +254,7 @@ def onnx_runtime_engine(path: Path, graph: Graph, batch: int | None = None) -> E
     library = _onnx_runtime()
     try:
         session = library.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception as error:  # its own have no class in common
+    except Exception as error:  # its exceptions have no common class
         raise RuntimeError(f"ONNX Runtime {library.__version__} refuses the file: {str(error).splitlines()[0]}") from error
 
     def run(pixels: Tensor, *scalar_inputs: Tensor) -> tuple[Tensor, ...]:
@@ -282,7 +269,7 @@ def onnx_runtime_engine(path: Path, graph: Graph, batch: int | None = None) -> E
 
 
 def _images(graph: Graph, size: int, batch: int) -> Images:
-    """The images that are compared: the photograph, and an odd part of it where the graph's size is free."""
+    """The images to compare: the photo, and an odd crop of it if the graph's size is dynamic."""
     photograph = per_image.read(DEMO_IMAGE).expand(batch, -1, -1, -1)
     images = [("the photograph", photograph, size)]
     if graph.dynamic_size:
@@ -292,7 +279,6 @@ def _images(graph: Graph, size: int, batch: int) -> Images:
 
 @torch.no_grad()
 def _compared(by: str, annotator: Annotator, exact: Annotator, images: Images, step: Step) -> Iterator[Check]:
-    """The checks, one of each image."""
     for name, image, size in images:
         height, width = exact.checked_network_size(image.shape[-2], image.shape[-1], size)
         what = f"{name}, seen at {width}x{height}"

@@ -1,4 +1,4 @@
-"""Exit codes, user errors, where results go, the package's photograph, and the documentation that messages link to."""
+"""Exit codes, expected errors, the default results folder, the demo photo, and the documentation that messages link to."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ EXIT_CODES = """exit codes: 0 all done; 1 some failed, the others are done; 2 no
 130 stopped by Ctrl-C, 143 by SIGTERM: what was finished before stays"""
 
 DEFAULT_FOLDER = Path("depth-normal")
-"""The default folder for results: in the working directory, named as the command.
+"""The default results folder, in the working directory.
 
-Not `depth_normal`: Python would take a folder of that name beside a script for the package, where that is an editable installation.
+Not `depth_normal`: with an editable installation, Python would import a folder of that name beside a script as the package.
 """
 
 DEMO_IMAGE = Path(__file__).parent / "coffee.jpg"
-"""The photograph that comes with the package: 600x400 pixels."""
+"""The demo photo: 600x400 pixels."""
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-"""The folder of the documentation, in a clone and in an installed package."""
+"""The documentation's folder, in a clone and in an installed package."""
 
-# What a bad image, file, model or machine raises; anything else is a fault of this program and shows its traceback.
+# Raised for a bad image, file, model or machine; anything else is a bug and shows its traceback.
 EXPECTED_ERRORS = (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError, ImportError)
 
 
 def message_of(error: BaseException) -> str:
-    """The words of an exception; those of torch about a full GPU say how much it lacked, and not what to do."""
+    """An exception's message; torch's about a full GPU gets advice."""
     text = str(error) or type(error).__name__
-    if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
+    if type(error).__name__ != "OutOfMemoryError":  # torch's; torch is not imported here
         return text
     return f"the memory of the GPU is full: close other programs that use it, make the image smaller, or give --device cpu ({text})"

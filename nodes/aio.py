@@ -1,4 +1,4 @@
-"""The old pack's node for all preprocessors, with the same id and widgets. It runs those of depth and normals and reports the others."""
+"""The old pack's node for all preprocessors, with the same id and widgets. It runs those of depth and normals, and reports others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SERVED = (*midas.NODES, *depth_maps.NODES, *normal_maps.NODES, *metric3d.NODES, 
 NONE = "none"
 OLD_PACK = "comfyui_controlnet_aux"
 
-# Preprocessors of other packs. They stay in the list so that graphs that use them open.
+# Preprocessors of other packs, listed so that graphs that use them open.
 OTHERS = (
     "AnimeFace_SemSegPreprocessor",
     "AnyLineArtPreprocessor_aux",
@@ -95,7 +95,7 @@ class AioPreprocessor:
 
     @classmethod
     def VALIDATE_INPUTS(cls, preprocessor: str | None = NONE) -> bool | str:  # noqa: N802
-        """Reports a choice that cannot run before anything runs; None: the choice comes from another node."""
+        """Reports a choice that cannot run before anything runs; None: the choice is linked from another node."""
         return True if preprocessor in (None, NONE) or preprocessor in _served() else _not_served(preprocessor)
 
     def execute(self, options: ChosenNodeOptions, image: Tensor, preprocessor: str = NONE) -> tuple[Tensor]:
@@ -111,12 +111,10 @@ class AioPreprocessor:
 
 
 def _served() -> dict[str, Any]:
-    """Nodes of `SERVED` by id."""
     return {node.NODE_ID: node for node in SERVED}
 
 
 def _defaults(node: Any) -> dict[str, Any]:
-    """Default values of a node's widgets."""
     inputs = node.INPUT_TYPES()
     widgets = {**inputs.get("required", {}), **inputs.get("optional", {})}
     return {name: options["default"] for name, (_, options) in widgets.items() if "default" in options}
@@ -134,6 +132,6 @@ def _not_served(preprocessor: str) -> str:
     )
 
 
-# If two packs have the same id, ComfyUI keeps the one that it loads last. The old pack runs all preprocessors, so it should win: if it was
-# loaded before, this node is not registered; if it is loaded later, it replaces this node.
+# If two packs have the same id, ComfyUI keeps the one loaded last. The old pack runs all preprocessors, so it should win: if it was
+# loaded before, this node is not registered; if later, it replaces this node.
 NODES = () if has_node(AioPreprocessor.NODE_ID) else (AioPreprocessor,)

@@ -1,4 +1,4 @@
-"""Batches in a node: split into images, followed by the progress bar, and moved to ComfyUI's output device."""
+"""Batches in a node: split into images, with the progress bar, and moved to ComfyUI's output device."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Item = TypeVar("Item")
 
 
 def one_by_one(estimate: Estimate, device: torch.device | None = None, pixels: int = 0) -> Iterator[Estimate]:
-    """Yields each image of a batch on `device` (None = its own): a long clip does not fit there at once. Stops if the user cancels.
+    """Yields each image of a batch on `device` (None = its own), where a long clip would not fit. Stops if the user cancels.
 
-    Where they are moved to a GPU, models that ComfyUI keeps there make room for an effect of one image, of `pixels` if that is more.
+    On a GPU, ComfyUI's cached models first make room for an effect of one image, of `pixels` if that is more.
     """
     if device is not None and device != estimate.device:
         make_room(device, max(pixels, estimate.height * estimate.width) * BytesPerPixel.EFFECT_AT_MOST)
@@ -32,16 +32,15 @@ def one_by_one(estimate: Estimate, device: torch.device | None = None, pixels: i
 
 
 def for_all(images: Tensor, geometry: Any = None, maps: Iterable[Tensor | None] = (), mask: Tensor | None = None) -> Tensor:
-    """Repeats a single image for all images of the other inputs of an effect; its memory is shared.
+    """Expands a single image to the number of the other inputs of an effect, without copying.
 
     Args:
         images: (B, 3, H, W).
-        geometry: The geometry input.
         maps: Inputs of the type IMAGE.
         mask: An input of the type MASK.
 
     Returns:
-        The images, as many as before if there are several; what is no batch, or of another number, is left to the inputs' own checks.
+        The images, unchanged if there are several. Invalid inputs are left to their own checks.
     """
     counts = [geometry.batch] if isinstance(geometry, Estimate) else []
     counts += [len(each) for each in maps if isinstance(each, Tensor) and each.ndim == 4]
@@ -56,7 +55,7 @@ def in_chunks(images: Tensor, frames: int = 16) -> Iterator[Tensor]:
 
 
 def with_progress(items: Iterable[Item], total: int) -> Iterator[Item]:
-    """Yields the items and moves ComfyUI's progress bar after each."""
+    """Yields the items and advances ComfyUI's progress bar after each."""
     move = progress_bar(total)
     for done, item in enumerate(items, 1):
         yield item
@@ -69,13 +68,12 @@ def join_outputs(parts: Iterable[tuple[Tensor, ...]], total: int) -> tuple[Any, 
 
     Args:
         parts: The outputs of each image, (1, ...).
-        total: Number of images.
 
     Returns:
         The outputs, (total, ...).
 
     Raises:
-        ValueError: There is no image, or their number is not `total`, so that a row of an output would be left unwritten.
+        ValueError: The number of images is 0 or not `total`, so that rows of an output would be unwritten.
     """
     whole: tuple[Tensor, ...] = ()
     done = 0
@@ -94,7 +92,7 @@ def join_outputs(parts: Iterable[tuple[Tensor, ...]], total: int) -> tuple[Any, 
 
 
 def images_with_progress(parts: Iterable[Estimate], total: int) -> Iterator[Estimate]:
-    """Yields estimates of `total` images in parts and moves ComfyUI's progress bar by the images of each."""
+    """Yields estimates of `total` images in parts and advances ComfyUI's progress bar by their images."""
     move, done = progress_bar(total), 0
     for part in parts:
         yield part
@@ -104,7 +102,7 @@ def images_with_progress(parts: Iterable[Estimate], total: int) -> Iterator[Esti
 
 
 def image_for(estimate: Estimate, image: Tensor) -> Tensor:
-    """Resizes the image that a geometry was estimated from to the geometry's size, (B, 3, H, W); one for all is repeated."""
+    """Resizes a geometry's image to the geometry's size, (B, 3, H, W); a single one is expanded."""
     return for_all(resize_image(to_rgb(image), estimate.height, estimate.width), estimate)
 
 
@@ -124,5 +122,5 @@ def mask_output(planar: Tensor) -> Tensor:
 
 
 def geometry_output(estimate: Estimate) -> Estimate:
-    """Moves an estimate to ComfyUI's intermediate device, where outputs wait for the next node."""
+    """Moves an estimate to ComfyUI's intermediate device, where outputs are kept."""
     return estimate.to(image_placement()[0])

@@ -16,10 +16,7 @@ def check_count(name: str, found: int, other: str, total: int, *, one_for_all: b
     """Checks that a batch has as many images as another.
 
     Args:
-        name: Name of the batch in the error.
-        found: Its number of images.
         other: Name of the other batch in the error.
-        total: Number of images of the other batch.
         one_for_all: Whether a single image may be used for all of them.
 
     Raises:
@@ -48,7 +45,7 @@ def check_geometry(value: Any) -> Estimate:
         TypeError: Not an `Estimate`.
 
     Returns:
-        The estimate in float32; a script's may have another dtype.
+        The estimate in float32; a script may pass another dtype.
     """
     if isinstance(value, Estimate):
         return value.in_float32()
@@ -60,7 +57,7 @@ def check_geometry(value: Any) -> Estimate:
 
 
 def with_texts(node: type) -> Callable[..., Any]:
-    """A node's `execute`, which refuses what is no text in a STRING; choices and colours have checks of their own."""
+    """A node's `execute` that rejects anything but text in a STRING; choices and colours have checks of their own."""
     execute = node.execute  # pyright: ignore[reportAttributeAccessIssue]
 
     @functools.wraps(execute)

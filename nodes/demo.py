@@ -1,4 +1,4 @@
-"""Loads the images and the video that come with the pack, or the user's own: templates run at once, and need no other loader."""
+"""Loads the demo images and video, or the user's own, so that templates run at once without another loader."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from .sockets import FILES, VIDEO, Inputs
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi")
-# ComfyUI's page shows files of its own folders only: the pack's lie there as copies, which the nodes themselves do not need.
+# The page can only show files in ComfyUI's folders: demo files are copied there, though the nodes read the originals.
 _FOLDER = "depth_normal"
 
 
 class DemoImage:
-    """Loads an image of the pack, or one of the user's."""
+    """Loads a demo image, or one of the user's."""
 
     NODE_ID = "DepthNormal_DemoImage"
     DISPLAY_NAME = "Demo Image"
@@ -51,12 +51,12 @@ class DemoImage:
 
     @classmethod
     def VALIDATE_INPUTS(cls, image: str | None = None) -> bool | str:  # noqa: N802
-        """Reports names outside the folders and missing files before anything runs; None: the name comes from another node."""
+        """Reports names outside the folders and missing files before anything runs; None: the name is linked from another node."""
         return image is None or problem_of(lambda: _file(image, DEMO_IMAGES))
 
     @classmethod
     def IS_CHANGED(cls, image: str | None = None) -> str | float:  # noqa: N802
-        """Returns the file's state, which changes with the file; NaN, which equals nothing, if the name comes from another node."""
+        """Returns a value that changes with the file; NaN, which never equals itself, if the name is linked from another node."""
         return math.nan if image is None else file_state(_file(image, DEMO_IMAGES))
 
     def execute(self, image: str) -> tuple[Tensor]:
@@ -65,7 +65,7 @@ class DemoImage:
 
 
 class DemoVideo:
-    """Loads a video of the pack, or one of the user's."""
+    """Loads a demo video, or one of the user's."""
 
     NODE_ID = "DepthNormal_DemoVideo"
     DISPLAY_NAME = "Demo Video"
@@ -88,23 +88,23 @@ class DemoVideo:
 
     @classmethod
     def VALIDATE_INPUTS(cls, file: str | None = None) -> bool | str:  # noqa: N802
-        """Reports names outside the folders and missing files before anything runs; None: the name comes from another node."""
+        """Reports names outside the folders and missing files before anything runs; None: the name is linked from another node."""
         return file is None or problem_of(lambda: _file(file, DEMO_VIDEOS))
 
     @classmethod
     def IS_CHANGED(cls, file: str | None = None) -> str | float:  # noqa: N802
-        """Returns the file's state, which changes with the file; NaN, which equals nothing, if the name comes from another node."""
+        """Returns a value that changes with the file; NaN, which never equals itself, if the name is linked from another node."""
         return math.nan if file is None else file_state(_file(file, DEMO_VIDEOS))
 
     def execute(self, file: str) -> tuple[Any]:
         """Returns the video."""
         path = _file(file, DEMO_VIDEOS)
-        next(iter(read_frames(path)))  # says what is wrong with a file that is none, before the next node does
+        next(iter(read_frames(path)))  # reports an invalid file here, not in the next node
         return (video_of_file(path),)
 
 
 def _choices(demos: Mapping[str, Path], suffixes: tuple[str, ...]) -> list[str]:
-    """Lists the pack's files, then those of the input folder itself, as core's loaders do."""
+    """Lists the demo files, then those directly in the input folder, as core's loaders do."""
     own: list[str] = []
     with suppress(RuntimeError, OSError):
         _show(demos)
@@ -113,7 +113,7 @@ def _choices(demos: Mapping[str, Path], suffixes: tuple[str, ...]) -> list[str]:
 
 
 def _show(demos: Mapping[str, Path]) -> None:
-    """Copies the pack's files to where the page can show them. ComfyUI empties that folder when it starts and when it ends."""
+    """Copies the demo files to ComfyUI's temp folder for the page; ComfyUI empties it at start and exit."""
     folder = user_folder("temp") / _FOLDER
     for name, path in demos.items():
         if not (folder / name).exists():
@@ -122,12 +122,7 @@ def _show(demos: Mapping[str, Path]) -> None:
 
 
 def _file(name: str, demos: Mapping[str, Path]) -> Path:
-    """Resolves a name to a file of the pack, of the input folder, or of the folder that follows it in brackets.
-
-    Raises:
-        ValueError: The name leaves the folder.
-        FileNotFoundError: No such file.
-    """
+    """Resolves a name to a demo file, or a file of the input folder or of the folder in brackets after it."""
     below, kind = split_name(name)
     if kind == "temp" and (demo := demos.get(below.removeprefix(f"{_FOLDER}/"))):
         return demo

@@ -1,4 +1,4 @@
-"""The node to begin with: depth and normals of images in one step, as images and as numbers."""
+"""The node to begin with: depth and normals of images in one step, as images and as raw maps."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from .widgets import (
 )
 
 MAX_SHOWN = 4
-"""Largest number of images of a batch whose maps are shown on the node."""
+"""Images of a batch whose maps are shown on the node, at most."""
 
 
 @dataclass(frozen=True)
 class _Look:
-    """How the depth image is made: widgets of Render Depth.
+    """A depth image's settings: widgets of Render Depth.
 
     Attributes:
-        near: The end of the grey levels that is near.
-        as_disparity: Whether metres are shown as 1 / depth.
-        clipped: Whether specks that are nearer or farther than nearly everything else are clipped.
+        near: The grey level of the near end.
+        as_disparity: Whether metric depth is shown as 1 / depth.
+        clipped: Whether outliers at both ends of the range are clipped.
     """
 
     near: str
@@ -48,7 +48,7 @@ class _Look:
     clipped: bool = False
 
 
-# ControlNet's models were trained on disparity. In metres a single near speck would take most of its grey levels, so it is clipped.
+# ControlNet's models were trained on disparity. In metric depth a single near speck would take most of its grey levels.
 _LOOKS = {
     CONTROLNET: _Look("white", as_disparity=True, clipped=True),
     DISPARITY: _Look("white", as_disparity=True),
@@ -58,7 +58,7 @@ _LOOKS = {
 
 _WITH_DEPTH = (spec.id for spec in MODELS.values() if spec.quantity and not spec.for_panoramas)
 DEPTH_MODELS = tuple(dict.fromkeys((RECOMMENDED_MODEL, *BEST_FIRST, *_WITH_DEPTH)))
-"""Models that this node can run, the recommended ones first. Models of normals alone have no depth to show."""
+"""Models that this node can run, the recommended ones first. Normals-only models have no depth to show."""
 
 WHICH_MODEL = (
     f"Which model to run. tiny comes with the pack: a preview without a download. {FIRST_CHOICE} "
@@ -115,7 +115,7 @@ class DepthAndNormals:
 
     @classmethod
     def VALIDATE_INPUTS(cls, model: str | None = BUNDLED_MODEL) -> bool | str:  # noqa: N802
-        """Reports a model that has no depth, or is unknown, before anything is downloaded; None: it comes from another node."""
+        """Reports a model without depth, or an unknown one, before anything is downloaded; None: it is linked from another node."""
         try:
             check_depth_model(BUNDLED_MODEL if model is None else model)
         except (TypeError, ValueError) as error:
@@ -136,15 +136,15 @@ def check_depth_model(model: str) -> None:
     """Checks that a model predicts depth of photos.
 
     Raises:
-        TypeError: It is no text.
-        ValueError: It takes panoramas alone, predicts normals alone, or there is no such model.
+        TypeError: It is not text.
+        ValueError: It is for panoramas only, predicts only normals, or does not exist.
     """
     check_perspective_model(find_spec(model))
     check_gives_depth(model)
 
 
 def check_gives_depth(model: str) -> None:
-    """As `check_depth_model`, of models that take panoramas alone too."""
+    """As `check_depth_model`, but accepts models for panoramas."""
     if find_spec(model).quantity is None:
         raise ValueError(
             f"{model} predicts normals and no depth; choose another model here, e.g. {BUNDLED_MODEL} or {RECOMMENDED_MODEL}, or run "
@@ -153,19 +153,19 @@ def check_gives_depth(model: str) -> None:
 
 
 def _with_normals(estimate: Estimate) -> Estimate:
-    """Adds normals of the depth. Relative depth has no known zero, so it is taken to reach from 1 to 3 as in the effects."""
+    """Adds normals from depth. Relative depth has no known zero, so its near-far ratio is assumed, as in the effects."""
     return with_normals(estimate, near_far_ratio=NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None)
 
 
 def render_look(estimate: Estimate, depth_look: str, normalisation: str) -> tuple[Tensor, Tensor]:
-    """Renders depth as a choice of `LOOKS` says; returns the depth map and the mask."""
+    """Renders depth by a choice of `LOOKS`; returns the depth map and the mask."""
     look = _LOOKS[depth_look]
     clipped = look.clipped and estimate.quantity is Quantity.METRIC_DEPTH
     return rendered_depth(estimate, look.near, normalisation, look.as_disparity, METRIC_PERCENTILES if clipped else (0.0, 100.0))
 
 
 def with_shown_maps(result: tuple[Tensor, Tensor, Tensor, Estimate]) -> Any:
-    """Adds the maps of the first images to the result, for ComfyUI's own image view; outside ComfyUI the plain result."""
+    """Adds the first images' maps to the result, for ComfyUI's image view; outside ComfyUI the plain result."""
     if not in_comfyui():
         return result
     files = []

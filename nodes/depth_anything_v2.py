@@ -28,7 +28,7 @@ from .widgets import image_input
 
 CATEGORY = "DepthAnythingV2"
 DAMODEL = "DAMODEL"
-"""The old pack's socket. Its own nodes pass a dictionary with a network here, which this pack's nodes refuse."""
+"""The old pack's socket. Its own nodes pass a dictionary with a network, which this pack's nodes reject."""
 
 _MODELS = {
     "depth_anything_v2_vits": "depth-anything-v2-small",
@@ -127,18 +127,14 @@ class DepthAnythingV2:
         total, (height, width) = len(frames), (max(2, side // 2 * 2) for side in frames.shape[-2:])
         check_result_fits(total, height, width)
         estimates = _load(da_model.name).estimates(frames, progress=progress_bar(total))
-        # the old node stretches each map at the network's size, and then all maps together at the images' size
+        # the old node normalises each map at the network's size, and then all maps together at the images' size
         shown = (linear(render_depth(each, metric_percentiles=WHOLE_RANGE), height, width).to(image_placement()[0]) for each in estimates)
         (maps,) = join_outputs(((one,) for part in shown for one in part.split(1)), total)
         return (to_output(_stretched(maps)),)
 
 
 def _load(name: str) -> Model:
-    """Loads the model of one of `FILES`: from a file of that name, else from wherever the model's weights are.
-
-    Raises:
-        DownloadError: The weights are nowhere and cannot be downloaded.
-    """
+    """Loads the model of one of `FILES`: from a file of that name, else from the model's own weights."""
     advice = choose_tiny("model of Load Depth Anything V2 Model")
     if name == BUNDLED_MODEL:
         return load_model(name, "auto", advice)
@@ -148,7 +144,7 @@ def _load(name: str) -> Model:
 
 
 def _file(name: str) -> Path | None:
-    """The file of this name in a folder of weights; None if there is none."""
+    """The file of this name in a weights folder; None if there is none."""
     try:
         return find_file(name)
     except FileNotFoundError:
@@ -156,7 +152,7 @@ def _file(name: str) -> Path | None:
 
 
 def _stretched(maps: Tensor) -> Tensor:
-    """Stretches a batch (B, 1, H, W) so that it spans 0 to 1 as a whole."""
+    """Normalises a batch (B, 1, H, W) as a whole to [0, 1]."""
     low, high = maps.aminmax()
     return (maps - low) / (high - low) if high > low else torch.zeros_like(maps)
 

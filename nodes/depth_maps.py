@@ -41,7 +41,6 @@ _TINY_FOR_METRES = f"{_TINY} It gives disparity instead of metres, with more gre
 def _depth_map(
     options: DepthMapOptions, image: Tensor, model: str, widget: str, metric_percentiles: Percentiles = ZOE_PERCENTILES
 ) -> tuple[Tensor]:
-    """Returns the depth maps of a model that was chosen in `widget`."""
     show = partial(render_depth, metric_percentiles=metric_percentiles)
     load = partial(load_model, model, options.precision, choose_tiny(widget))
     return (annotate_depth(image, load, options.resolution, options.normalisation, options.network_size or None, show=show),)

@@ -1,7 +1,6 @@
 """Nodes for the diffusion models Marigold, Lotus and LBM, which estimate depth or normals.
 
-They have nodes of their own because only they have steps, a seed and an ensemble; *Depth & Normals (advanced)* runs
-them with their defaults.
+They are separate nodes for their steps, seed and ensemble; *Depth & Normals (advanced)* runs the models with defaults.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ _WHICH_OUTPUT = "It decides what the node outputs: depth, disparity or normals, 
 
 
 def of_marigold(options: MarigoldNodeOptions | MaterialOptions) -> MarigoldOptions:
-    """The options of the model."""
+    """The model family's options from a node's."""
     return MarigoldOptions(options.seed, options.tiled, options.steps or None, options.ensemble_size)
 
 
@@ -59,14 +58,14 @@ def _estimate(image: Tensor, model: str, models: list[str], own: DiffusionOption
 
 
 def _from_0_to_1(estimate: Estimate) -> Estimate:
-    """Scales the bundled model's depth to [0, 1], as the depth of these models, where it stands in for one of them."""
+    """Scales the bundled model's depth to [0, 1], the range of the diffusion models that it replaces."""
     assert estimate.depth is not None
     low, high = estimate.depth.amin((1, 2, 3), keepdim=True), estimate.depth.amax((1, 2, 3), keepdim=True)
     return replace(estimate, depth=(estimate.depth - low) / (high - low).clamp_min(1e-12))
 
 
 class _DiffusionNode:
-    """Base class of these nodes: the chosen model decides whether the output is depth or normals."""
+    """Base class: the chosen model determines whether the output is depth or normals."""
 
     CATEGORY, FUNCTION = BY_MODEL, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE", GEOMETRY)
@@ -97,12 +96,12 @@ class _DiffusionNode:
 
     @classmethod
     def models(cls) -> list[str]:
-        """Ids of the family's models, those of depth first."""
+        """Ids of the family's models, depth models first."""
         return sorted(models_of_family(cls.FAMILY), key=_is_of_normals)
 
     @classmethod
     def own(cls) -> dict[str, Widget]:
-        """Sockets of the family."""
+        """The family's own inputs."""
         return {}
 
     def run(
@@ -111,11 +110,10 @@ class _DiffusionNode:
         """Returns the depth map and the raw depth, or the normal map and the raw normals.
 
         Args:
-            own: Of the family.
-            options: Of the node.
+            own: The family's options.
             image: ComfyUI's IMAGE.
             model: One of the node's models.
-            geometry: Depth that normals are compared with; None: they are not.
+            geometry: Depth to check normals against; None = no check.
         """
         depth = None if geometry is None else _check_depth(geometry, image)
         estimate = _estimate(image, model, self.models(), own, options)
@@ -197,7 +195,7 @@ class Lbm(_DiffusionNode):
 
 
 class _NormalsOnly:
-    """What graphs have from when each family had a node for its normals: its normals models alone, the coding second."""
+    """Deprecated nodes in saved graphs: only the family's normals models, with the coding second."""
 
     DEPRECATED = True
 
@@ -249,7 +247,7 @@ class LbmNormals(_NormalsOnly, Lbm):
 
 
 def _check_depth(geometry: Any, image: Tensor) -> Estimate:
-    """Checks the geometry to compare with, before the model runs."""
+    """Validates the geometry to check against, before the model runs."""
     estimate = check_geometry(geometry)
     need_perspective(estimate, "the check of normals")
     if estimate.depth is None:

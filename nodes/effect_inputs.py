@@ -25,7 +25,7 @@ from .widgets import image_input
 
 logger = logging.getLogger(__name__)
 
-# The input depth of the effect nodes.
+# How effect nodes interpret a depth map.
 _DEPTH = DepthCoding(
     name="depth",
     if_normals="link a normal map to normal_map of Relight",
@@ -42,7 +42,7 @@ def depth_input(purpose: str = "Depth map, if geometry is not linked.") -> Widge
 
 
 def check_depth_linked(geometry: Any, depth: Tensor | None, or_mask: bool = False) -> None:
-    """Checks that a geometry or a depth map is linked; `or_mask` = a mask could have been."""
+    """Checks that a geometry or a depth map is linked; `or_mask`: the node also accepts a mask."""
     if geometry is None and depth is None:
         if or_mask:
             raise ValueError("there is neither depth nor a mask: link raw depth to geometry, a depth image to depth, or a mask to mask")
@@ -54,7 +54,7 @@ def check_depth_linked(geometry: Any, depth: Tensor | None, or_mask: bool = Fals
 def effect_geometry(
     images: Tensor, geometry: Any, depth: Tensor | None, normal_map: Tensor | None = None, coding: str = CODINGS[0]
 ) -> Estimate:
-    """Returns the images' geometry, one estimate each: the geometry input if it is linked, else the maps, at the images' size."""
+    """The images' geometry, one estimate each, at their size: the geometry input if linked, else read from the maps."""
     batch, _, height, width = images.shape
     check_effect_fits(height, width, default_device())
     if geometry is not None:
@@ -67,7 +67,7 @@ def effect_geometry(
         check_count(name, len(each), "image", batch)
         try:
             check_alike(name, (each.shape[-2], each.shape[-1]), (height, width))
-        except ValueError as error:  # saved graphs hold such maps
+        except ValueError as error:  # accepted, because saved graphs contain such maps
             logger.warning("%s. It is stretched", error)
     depths = depth_map_to_estimate(maps["depth"], _DEPTH) if "depth" in maps else None
     normals = normal_map_to_estimate(maps["normal_map"], coding, "normal_map") if "normal_map" in maps else None
@@ -75,7 +75,7 @@ def effect_geometry(
 
 
 def with_alpha(image: Tensor) -> Tensor:
-    """Converts an IMAGE to (B, 3, H, W) in [0, 1], or (B, 4, H, W) with its alpha; values of an HDR image stay above 1.
+    """Converts an IMAGE to (B, 3, H, W) in [0, 1], or (B, 4, H, W) with alpha; an HDR image keeps values above 1.
 
     Raises:
         ValueError, TypeError: As `to_rgb`.
@@ -93,8 +93,6 @@ def masks_of(mask: Any, name: str, total: int, of: str = "image") -> Tensor:
 
     Args:
         mask: (B, H, W), (B, 1, H, W) or (H, W), of floats or bool; of any size.
-        name: Name of the mask in errors.
-        total: Number of images.
         of: Name of the images in errors.
 
     Returns:
@@ -117,18 +115,18 @@ def masks_of(mask: Any, name: str, total: int, of: str = "image") -> Tensor:
 
 
 def refuse_no_mask(masks: Tensor, name: str, size: tuple[int, int]) -> None:
-    """Refuses the black mask that Load Image gives for an image without alpha; `size` is that of the images."""
+    """Rejects the black mask that Load Image outputs for an image without alpha; `size` is the images'."""
     if masks.shape[-2:] == _NO_MASK and masks.shape[-2:] != size and not bool(masks.any()):
         raise ValueError(f"{name} is black and 64x64, as Load Image gives it for an image without alpha: leave it unconnected")
 
 
 def sky_mask_input(use: str) -> Widget:
-    """Input for a mask of the sky; `chosen_masks` reads it. `use` says what becomes of the sky."""
+    """Input for a sky mask, for `chosen_masks`; `use` says how the effect treats sky."""
     return "MASK", {"tooltip": f"Mask of the sky, e.g. from Sky Mask, white = sky: {use} If linked, sky is ignored."}
 
 
 def chosen_masks(mask: Tensor | None, images: Tensor, name: str, find: bool = True) -> Iterator[Tensor | bool]:
-    """Returns each image's mask, (1, 1, H, W) in [0, 1], from the MASK `name` of any size; without one, whether to search for it."""
+    """Each image's mask, (1, 1, H, W) in [0, 1], from the MASK `name` of any size; without one, whether to detect it."""
     total, _, height, width = images.shape
     if mask is None:
         return iter((find,) * total)
@@ -143,7 +141,7 @@ def _for_batch(estimate: Estimate, batch: int, name: str) -> Estimate:
 
 
 def images_with(images: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Estimate]]:
-    """Yields each image with its estimate on the compute device, where a long batch does not fit at once."""
+    """Yields each image with its estimate on the compute device, where a long batch would not fit."""
     device = default_device()
     estimates = one_by_one(whole, device, images.shape[-2] * images.shape[-1])
     for image, estimate in zip(images.split(1), estimates, strict=True):
@@ -151,7 +149,7 @@ def images_with(images: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Estim
 
 
 def layers_with(layers: Layers, whole: Estimate) -> Iterator[tuple[Layers, Estimate]]:
-    """Yields the layers of each image with its estimate, on the compute device; where nothing is seen, the estimate has no values."""
+    """Yields the layers of each image with its estimate, on the compute device; fully transparent pixels become invalid."""
     for each, (_, estimate) in zip(layers.split(), images_with(layers.shown, whole), strict=True):
         layer = each.to(estimate.device)
         yield layer, layer.seen(estimate)

@@ -1,4 +1,4 @@
-"""The nodes of effects, made of `options.effects`: one piece of code for all, with their previews."""
+"""The nodes of effects, generated from `options.effects`, with previews."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _DARKENED = 0.25
 _OUTPUTS = {"IMAGE": unclamped_output, "MASK": mask_output}
 
 Part = tuple[Layers, "Estimate | None", Made]
-"""What an effect made of one image, and of what."""
+"""An image's layers and estimate, and the effect's result."""
 
 
 class Effect:
@@ -71,7 +71,7 @@ class Effect:
         mask: Tensor | None = None,
         sky_mask: Tensor | None = None,
     ) -> Any:
-        """Returns what the effect makes of each image."""
+        """Returns the effect of each image."""
         spec = self.SPEC
         if mask is None:
             check_depth_linked(geometry, depth, or_mask=bool(spec.mask))
@@ -91,7 +91,7 @@ class Effect:
         return self._shown(made, len(layers.shown), "" if mask is not None else options.node_hint)
 
     def _shown(self, parts: Iterable[Part], total: int, hint: str) -> Any:
-        """The outputs, with previews of the first images; `hint` is what the line on the node says besides `Made.words`."""
+        """The outputs, with previews of the first images; `hint` is appended to the line on the node."""
         payloads: list[Payload] = []
         lines: list[str] = []
 
@@ -106,7 +106,7 @@ class Effect:
         return shown_on_node(join_outputs(outputs(), total), payloads, text=lines)
 
     def _preview(self, layers: Layers, made: Made) -> Tensor:
-        """The result; of a mask the image, with the rest darkened; of a cut-out the foreground on grey."""
+        """The preview: for a mask the image, darkened outside; for a cut-out the foreground on grey; else the result."""
         if self.SPEC.result is MASK:
             return layers.shown * (_DARKENED + (1 - _DARKENED) * made.result)
         if self.SPEC.result is CUTOUT:
@@ -116,7 +116,7 @@ class Effect:
 
 
 def _blank(geometry: Any, depth: Tensor | None) -> Tensor:
-    """Returns white images of the size of the geometry or depth map, to show masks on; they take no memory."""
+    """White images of the size of the geometry or depth map, to show masks on; as expanded tensors they take no memory."""
     if geometry is None:
         assert depth is not None
         planar = to_planar(depth)
@@ -126,7 +126,6 @@ def _blank(geometry: Any, depth: Tensor | None) -> Tensor:
 
 
 def _node(spec: EffectSpec) -> Any:
-    """The node of an effect."""
     attributes = {
         "SPEC": spec,
         "NODE_ID": spec.node_id,
@@ -142,6 +141,6 @@ def _node(spec: EffectSpec) -> Any:
 
 
 NODE_OF = {spec.name: _node(spec) for spec in EFFECTS}
-"""By the name of the effect."""
+"""Nodes by the effect's name."""
 
 NODES = tuple(NODE_OF.values())

@@ -35,10 +35,10 @@ DEFAULT_PREFIX, DEFAULT_FORMAT = "geometry/geometry", "exr"
 QUANTITIES = (AUTO, *(quantity.value for quantity in Quantity))
 AXES = (AUTO, *(axes.value for axes in Axes))
 NOTHING = "(choose a file)"
-"""Choice of a node before a file is chosen."""
+"""The list entry before a file is chosen."""
 
 UPLOAD = "depth_normal_upload"
-"""Option of a file list for `web/upload.js`: extensions of files that may be uploaded."""
+"""Option of a file list for `web/upload.js`: the extensions that may be uploaded."""
 
 
 def _names(holds: Callable[[FileFormat], object]) -> str:
@@ -168,12 +168,12 @@ class LoadGeometry:
 
     @classmethod
     def VALIDATE_INPUTS(cls, file: str | None = NOTHING) -> bool | str:  # noqa: N802
-        """Reports names outside the folders and missing files before anything runs; None: the name comes from another node."""
+        """Reports names outside the folders and missing files before anything runs; None: the name is linked from another node."""
         return file is None or problem_of(lambda: _existing(file))
 
     @classmethod
     def IS_CHANGED(cls, file: str | None = NOTHING, quantity: str = AUTO, axes: str = AUTO) -> str | float:  # noqa: N802
-        """Returns the file's state, which changes with the file; NaN, which equals nothing, if the name comes from another node."""
+        """Returns a value that changes with the file; NaN, which never equals itself, if the name is linked from another node."""
         return math.nan if file is None else file_state(_existing(file))
 
     def execute(self, file: str, quantity: str = AUTO, axes: str = AUTO) -> tuple[Estimate]:
@@ -186,12 +186,7 @@ class LoadGeometry:
 
 
 def _existing(file: str) -> Path:
-    """Resolves a name to a file in the input folder, or in the folder that follows it in brackets.
-
-    Raises:
-        ValueError: Nothing is chosen, the name leaves the folder, or its extension is not supported.
-        FileNotFoundError: No such file.
-    """
+    """Resolves a name to a file in the input folder, or in the folder that follows it in brackets."""
     if file in (NOTHING, ""):
         raise ValueError(
             f"no file is chosen: choose one in the widget file, or upload one ({', '.join(READABLE)}); Save Geometry writes such files; "
@@ -212,10 +207,10 @@ def _listed_files() -> list[str]:
 
 
 def images_of(estimate: Estimate, image: Tensor, whole: bool) -> list[Tensor]:
-    """Yields (1, 3 or 4, h, w) for each image of the estimate, at their own size, or all of them as one batch; the fourth is alpha.
+    """Returns (1, 3 or 4, h, w) for each image of the estimate, or all of them as one batch if `whole`; the fourth channel is alpha.
 
     Raises:
-        ValueError: Another number of images, or another shape.
+        ValueError: The number of images or their aspect ratio differs.
     """
     images = with_alpha(image)
     check_count("image", len(images), "geometry", estimate.batch, one_for_all=False)
@@ -224,10 +219,9 @@ def images_of(estimate: Estimate, image: Tensor, whole: bool) -> list[Tensor]:
 
 
 def _on_node(estimate: Estimate, written: Sequence[Path], groups: int) -> dict[str, list[Any]]:
-    """Makes the node's display of saved geometry: depth and normals side by side, the files and their content.
+    """Makes the node's display of saved geometry: depth and normals side by side, file names and descriptions.
 
     Args:
-        estimate: The saved geometry.
         written: The files, the same number for each group.
         groups: Number of images with files of their own; 1 if all images share their files.
     """

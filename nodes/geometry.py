@@ -104,7 +104,7 @@ class EstimateGeometry:
 
 
 class _Common(TypedDict):
-    """What a model is asked in all ways of running it."""
+    """Arguments common to all ways of running a model."""
 
     fov: float
     derive: Derive | None
@@ -116,14 +116,13 @@ def estimate_images(load: Callable[[], Model], image: Tensor, options: RunOption
     Args:
         load: Loads the model; called after the images were checked, so that nothing is downloaded for invalid input.
         image: ComfyUI's IMAGE, (B, H, W, C).
-        options: How.
-        derive: Adds normals to an estimate; None: nothing is added.
+        derive: Adds normals to an estimate; None = no normals are added.
 
     Returns:
         The estimate at the images' own size, on ComfyUI's intermediate device.
 
     Raises:
-        ValueError: Images that `utils.to_images` refuses.
+        ValueError: As `utils.to_images`.
     """
     images = to_images(image)
     model, total = load(), images.shape[0]
@@ -236,7 +235,7 @@ def _slopes(estimate: Estimate, method: str, a: float, bg_threshold: float) -> T
 
 
 def _slope_depth(estimate: Estimate, method: str) -> Tensor:
-    """Returns the depth for one of the old methods; each takes only some quantities."""
+    """The depth for one of the old methods, which support only some quantities."""
     accepted = (Quantity.DISPARITY,) if method == MIDAS else (Quantity.METRIC_DEPTH, Quantity.RELATIVE_DEPTH)
     if estimate.depth is None or estimate.quantity not in accepted:
         gives = "no depth" if estimate.quantity is None else estimate.quantity.value
@@ -245,7 +244,7 @@ def _slope_depth(estimate: Estimate, method: str) -> Tensor:
 
 
 def _known(mask: Tensor, image: Tensor) -> Tensor:
-    """Reads the mask of depth maps (B, C, H, W): (B or 1, 1, H, W) bool."""
+    """Reads a depth map's mask, for images (B, C, H, W), as (B or 1, 1, H, W) bool."""
     stack = (mask if mask.ndim == 3 else mask[None])[:, None]
     expected = (image.shape[0], *image.shape[-2:])
     if stack.shape[-2:] != expected[1:] or stack.shape[0] not in (1, expected[0]):

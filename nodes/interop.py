@@ -22,7 +22,7 @@ from .widgets import choice_widget, geometry_input, image_input
 DEPTH_QUANTITIES = (AUTO, Quantity.METRIC_DEPTH.value, Quantity.RELATIVE_DEPTH.value)
 TO_CORE = {MOGE_GEOMETRY: estimate_to_moge, DA3_GEOMETRY: estimate_to_da3}
 _ONLY_MOGE = {"points", "normal", "mask"}
-"""What only MoGe's dictionaries have."""
+"""Keys that only MoGe's dictionaries have."""
 
 
 @takes(CameraOptions)
@@ -70,7 +70,7 @@ class ConvertGeometry:
         }
 
     def execute(self, camera: CameraOptions, source: Any, image: Tensor | None = None, quantity: str = AUTO) -> tuple[Any, ...]:
-        """Returns all three; where only one of core's cannot be made, only a node that takes it fails."""
+        """Returns all three formats. If one of core's cannot be made, only nodes that use it fail."""
         estimate = _read(source, quantity)
         if image is None and isinstance(source, Mapping):
             image = source.get("image")
@@ -81,7 +81,6 @@ class ConvertGeometry:
 
 
 def _read(source: Any, quantity: str = AUTO) -> Estimate:
-    """Returns the geometry of any of the three kinds."""
     check_choice("quantity", quantity, DEPTH_QUANTITIES)
     if not isinstance(source, Mapping):
         return check_geometry(source)
@@ -105,7 +104,7 @@ _OUTPUTS = (ConvertGeometry.RETURN_TYPES, ConvertGeometry.RETURN_NAMES, ConvertG
 
 
 class _OneWay:
-    """What graphs have from when there was a node for each way of converting."""
+    """Deprecated nodes in saved graphs, one for each direction."""
 
     DESCRIPTION, SEARCH_ALIASES = ConvertGeometry.DESCRIPTION, ConvertGeometry.SEARCH_ALIASES
     CATEGORY, FUNCTION, DEPRECATED = CONVERT, "execute", True

@@ -30,7 +30,7 @@ from .widgets import image_input
 
 Percentiles = tuple[float, float]
 
-# ZoeDepth's display: from the 2nd to the 85th percentile of the metres, near = white
+# ZoeDepth's display: from the 2nd to the 85th percentile of metric depth, near = white
 ZOE_PERCENTILES: Percentiles = (2.0, 85.0)
 WHOLE_RANGE: Percentiles = (0.0, 100.0)
 
@@ -45,12 +45,10 @@ class LegacyNode:
 
 
 def old_inputs(options: type[Options], models: Mapping[str, Widget] | None = None, before: str = "") -> Inputs:
-    """Returns an image and the old widgets in their order, because graphs store them by position; the new ones follow.
+    """An image and the old widgets in their order, because graphs store them by position; new widgets follow.
 
     Args:
-        options: Of the node.
-        models: Widgets that choose a model.
-        before: The option that `models` stand before; "" = they are last.
+        before: The option before which `models` are inserted; "" = last.
     """
     first = option_widgets(options, until=before)
     return {"required": {"image": image_input()}, "optional": {**first, **(models or {}), **option_widgets(options)}}
@@ -65,14 +63,14 @@ def annotate(
         image: ComfyUI's IMAGE, (B, H, W, C), C = 1, 3 or 4, values in [0, 1] (clamped), any float dtype.
         load: Loads the model; called after all other checks, so that nothing is downloaded for invalid input.
         resolution: Short side of the result in pixels.
-        render: Makes an image (B, 1 or 3, h, w) in [0, 1] of an estimate at the network's size.
-        at_resolution: Whether the network runs at `resolution` too, not at the size of the model's authors.
+        render: Renders an estimate at the network's size to an image (B, 1 or 3, h, w) in [0, 1].
+        at_resolution: Whether the network runs at `resolution` too, not at its authors' size.
 
     Returns:
         (B, h, w, 3) in [0, 1], on ComfyUI's intermediate device and in its dtype.
 
     Raises:
-        ValueError: A resolution out of range, or images that `utils.to_rgb` refuses.
+        ValueError: A resolution out of range, or as `utils.to_rgb`.
     """
     return _through(image, load, resolution, lambda estimates, _: map(render, estimates), None, at_resolution, refine=False)
 
@@ -88,15 +86,12 @@ def annotate_depth(
     show: Show | None = None,
     options: Any = None,
 ) -> Tensor:
-    """Makes the old nodes' depth maps: near = white, the full range of disparity, ZoeDepth's percentiles of metres.
+    """Makes the old nodes' depth maps: near = white, the full range of disparity, ZoeDepth's percentiles of metric depth.
 
     Args:
-        image: As `annotate`.
-        load: As `annotate`.
-        resolution: As `annotate`.
+        image, load, resolution, at_resolution: As `annotate`.
         normalisation: One of `CLIP_NORMALISATIONS`: whether each image has its own range, or the batch is a video.
         network_size: Side of the network's input in pixels; None = `resolution` or the authors' size, by `at_resolution`.
-        at_resolution: As `annotate`.
         show: Renders an estimate, and for a video its range, as an image; None = `render_depth`.
         options: Options of the model family; None = its defaults.
 
@@ -113,14 +108,14 @@ def annotate_depth(
 def render_depth(
     estimate: Estimate, normalisation: str | MeasureRange = PER_IMAGE, metric_percentiles: Percentiles = ZOE_PERCENTILES
 ) -> Tensor:
-    """Renders an estimate as the old nodes do; the range may be any that `depth_to_image` takes."""
+    """Renders an estimate as the old nodes do; accepts all ranges of `depth_to_image`."""
     depth, quantity, _ = estimate.known_depth()
     percentiles = metric_percentiles if quantity is Quantity.METRIC_DEPTH else WHOLE_RANGE
     return depth_to_image(depth, quantity, normalisation=normalisation, percentiles=percentiles, mask=estimate.mask)
 
 
 def network_side(model: Model, resolution: int) -> int:
-    """The side of the network's input where it follows the result's; the default, which nobody chose, within the model's bounds."""
+    """The network's input side derived from the result's; only the default resolution is limited to the model's bounds."""
     return model.spec.used_size(resolution) if resolution == DEFAULT_RESOLUTION else resolution
 
 
@@ -140,7 +135,7 @@ def _through(
 ) -> Tensor:
     """Runs a batch through a model and returns the images that `render` makes from the estimates, at the result's size.
 
-    `refine` is False for slopes, which are those of the network's pixels, and for clips, where edges would flicker.
+    `refine` is False for normals from slopes, which use the network's pixels, and for clips, where edges would flicker.
     """
     images = to_images(image)
     height, width = scale_short_side(images.shape[-2], images.shape[-1], resolution)
@@ -157,7 +152,7 @@ def _render_each(show: Show, estimates: Iterable[Estimate], _images: Tensor) -> 
 
 
 def _render_clip(show: Show, estimates: Iterable[Estimate], _images: Tensor) -> Iterator[Tensor]:
-    """Renders with one range for all images, which needs every estimate before the first is rendered."""
+    """Renders with one range for all images, which requires all estimates before the first is rendered."""
     clip, kept = ClipRange(), []
     for estimate in estimates:
         depth, quantity, valid = estimate.known_depth()
@@ -168,7 +163,7 @@ def _render_clip(show: Show, estimates: Iterable[Estimate], _images: Tensor) -> 
 
 
 def _render_running(show: Show, estimates: Iterable[Estimate], images: Tensor) -> Iterator[Tensor]:
-    """Renders with a range that follows the video and starts anew at the images' cuts."""
+    """Renders with a running range that restarts at cuts."""
     running, detector, done = RunningRange(), CutDetector(), 0
     for estimate in estimates:
         cuts = detector.push(images[done : done + estimate.batch])

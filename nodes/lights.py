@@ -19,7 +19,7 @@ def lights_input() -> Widget:
 
 
 def check_lights(lights: Any) -> tuple[LightPlan, ...]:
-    """Checks the lamps of a lights input; None: no lamp.
+    """Checks the lamps of a lights input; None = no lamps.
 
     Raises:
         TypeError: Not lamps.
@@ -60,7 +60,7 @@ class Light:
         }
 
     def execute(self, lamp: LightOptions, lights: Any = None) -> tuple[tuple[LightPlan, ...]]:
-        """Returns the input's lamps and one more."""
+        """Returns the input's lamps plus this one."""
         return (check_lights((*check_lights(lights), LightPlan.of(lamp))),)
 
 

@@ -15,7 +15,7 @@ from ..options.files import READABLE
 
 _ANNOTATED = re.compile(rf"(.*) \[({'|'.join(USER_FOLDERS)})\]", re.DOTALL)
 _DEPTH = 3
-# Per request: thousands of images are checked over several requests, the newest first.
+# Seconds per request: thousands of images are checked over several requests, the newest first.
 _SECONDS = 0.5
 # A folder may change twice within the resolution of its file system's timestamps.
 _MOMENT_NS = 2_000_000_000
@@ -26,7 +26,7 @@ class _Folder:
     """Cached listing of a folder, without its subfolders' files.
 
     Attributes:
-        changed: Time of its last change in ns; -1: read it again in any case.
+        changed: Time of its last change in ns; -1 = always read it again.
         folders: Names of its subfolders.
         files: Names of the files that may hold geometry.
         checked: For each file with a readable extension: its time and size, and whether it may hold geometry.
@@ -42,7 +42,7 @@ _known: dict[Path, _Folder] = {}
 
 
 def split_name(file: str) -> tuple[str, str]:
-    """Splits "name [output]", as the page writes it, into the name and the kind of folder, which is "input" without brackets."""
+    """Splits "name [output]", as the page writes it, into the name and the kind of folder; without brackets, "input"."""
     match = _ANNOTATED.fullmatch(file)
     return (match[1], match[2]) if match else (file, "input")
 
@@ -62,7 +62,7 @@ def existing_file(name: str, kind: str) -> Path:
 
 
 def file_state(path: Path) -> str:
-    """A text that changes when the file does."""
+    """A text that changes with the file."""
     status = path.stat()
     return f"{status.st_mtime_ns} {status.st_size}"
 
@@ -76,7 +76,7 @@ def geometry_files(folder: Path, seconds: float = _SECONDS, clock: Callable[[], 
         clock: Returns the time in seconds.
 
     Returns:
-        Their paths below the folder, with `/`, in order.
+        Their sorted paths below the folder, with `/`.
     """
     end = clock() + seconds
     return sorted(_below(folder, "", _DEPTH, lambda: clock() < end))

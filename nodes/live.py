@@ -1,7 +1,7 @@
-"""Previews on nodes in ComfyUI's page: an image with its depth and normals as numbers for web/*.js.
+"""Previews on nodes in ComfyUI's page: an image with its depth and normals for web/*.js.
 
-An image and its numbers are two PNG files of preview size in ComfyUI's temp folder; `web/maps.js` reads what
-`geometry.files.packed_maps` packs.
+An image and its maps are two PNG files of preview size in ComfyUI's temp folder; `web/maps.js` decodes what
+`geometry.files.packed_maps` encodes.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from ..model_loader.comfy.host import folder_paths, last_prompts, user_folder
 from ..utils import on_white, resize_map
 
 MAX_IMAGES = 16
-"""Largest number of previews of a batch."""
+"""Previews per batch, at most."""
 
 KEY = "depth_normal"
 """Key of the payloads in a node's `ui`."""
 
 NOTES = "depth_normal_notes"
-"""Key of what was said of the inputs and settings, in a node's `ui`."""
+"""Key of the notes about inputs and settings in a node's `ui`."""
 
 LAST_RUNS = "/depth_normal/last_runs"
-"""Path of the server under which the page asks for `last_runs`."""
+"""Server path of `last_runs`."""
 
 _LAST_PROMPTS = 50
 
@@ -38,16 +38,16 @@ Payload = dict[str, Any]
 
 
 def in_comfyui() -> bool:
-    """Returns whether the code runs inside ComfyUI, where a page may show previews."""
+    """Whether the code runs inside ComfyUI, where a page may show previews."""
     return folder_paths() is not None
 
 
 def shown_on_node(result: tuple, payloads: Sequence[Payload], **ui: Sequence[Any]) -> Any:
-    """Adds previews to a node's result, as ComfyUI expects it; outside ComfyUI the plain result.
+    """Adds previews to a node's result in ComfyUI's format.
 
     Args:
         result: The node's outputs.
-        payloads: Of `image_payload`, one for each image.
+        payloads: From `image_payload`, one for each image.
         ui: ComfyUI's own entries, such as `text=[line]` and `images=[file]`.
 
     Returns:
@@ -59,7 +59,7 @@ def shown_on_node(result: tuple, payloads: Sequence[Payload], **ui: Sequence[Any
 
 
 def showing_notes(execute: Callable[..., Any]) -> Callable[..., Any]:
-    """The same method of a node; its notes stay in the page, and in ComfyUI's history, after it has run."""
+    """Wraps a node's method; its notes stay in the page and ComfyUI's history after the run."""
 
     @functools.wraps(execute)
     def shown(*args: Any, **kwargs: Any) -> Any:
@@ -86,11 +86,11 @@ def image_payload(
     """Writes the preview of an image and its geometry for the page.
 
     Args:
-        image: (1, 3, H, W) sRGB in [0, 1], or with alpha as a fourth channel: shown on white.
+        image: (1, 3, H, W) sRGB in [0, 1], or with alpha as a fourth channel: composited on white.
         estimate: Of the same image, (1, ...) of any size, for the values under the pointer, 3D views and lights.
         valid: (1, 1, H, W) bool, the valid pixels in the page; None = `Estimate.valid`.
-        sky: (1, 1, H, W) bool of the image's size, True where the sky is; None = unknown.
-        thickness: (1, 1, H, W), half the thickness of things as a share of their depth, up to `THICKEST`; None = 0.
+        sky: (1, 1, H, W) bool of the image's size, True = sky; None = unknown.
+        thickness: (1, 1, H, W), half the thickness of objects as a share of their depth, up to `THICKEST`; None = 0.
         glossy: (1, 1, h, w) of any size, the share of highlights in [0, 1]; None = unknown, and the page reads normals of length 1.
         text: A line to show below the image.
         more: Further JSON values for the node's own view.
@@ -121,13 +121,13 @@ def temporary_png(image: Tensor) -> dict[str, str]:
 
 
 def last_runs(query: Mapping[str, str]) -> dict[str, Any]:
-    """What the nodes of a graph showed when they last ran, for a page that was loaded again.
+    """The nodes' previews from their last run in a graph, for a reloaded page.
 
     Args:
         query: `graph`: the id of the page's graph.
 
     Returns:
-        By the nodes' ids: their `type`, what they have `shown`, the payloads, and their `notes`. No payloads whose files are gone.
+        By node id: `type`, the payloads `shown`, and `notes`. No payloads whose files are gone.
     """
     runs: dict[str, Any] = {}
     for nodes, graph, outputs in last_prompts(_LAST_PROMPTS):

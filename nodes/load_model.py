@@ -73,7 +73,7 @@ class LoadDepthNormalModel:
         weights: str | None = "",
         runtime: str | None = TORCH,
     ) -> float | str:
-        """Returns what auto and fast stand for by now; NaN, which equals nothing, if the file was replaced or an input is not known yet."""
+        """Returns what auto and fast now stand for; NaN, which never equals itself, if the file was replaced or an input is unknown."""
         if model is None or weights is None:
             return math.nan
         name = None if model == FROM_FILE else model
@@ -84,7 +84,7 @@ class LoadDepthNormalModel:
             if runtime not in (AUTO_RUNTIME, FAST_RUNTIME):
                 return "loaded"
             chosen = chosen_runtime(find_any_spec(chosen_model(name, file)), precision or AUTO, weights=file, runtime=runtime)
-        except (FileNotFoundError, CheckpointError, ValueError):  # said when it runs
+        except (FileNotFoundError, CheckpointError, ValueError):  # reported when it runs
             return math.nan
         return "loaded" if chosen.runtime == TORCH and chosen.dtype == precision else f"loaded for {chosen.runtime} {chosen.dtype}"
 

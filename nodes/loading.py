@@ -26,12 +26,12 @@ OTHER_NODE = f"Use Depth & Normals with {BUNDLED_MODEL!r} in its widget model, i
 
 
 def choose_tiny(widget: str) -> str:
-    """Returns the advice for a node whose widget offers the bundled model."""
+    """The advice for a node whose widget offers the bundled model."""
     return f"Choose {BUNDLED_MODEL!r} in the widget {widget}"
 
 
 def advised(error: DownloadError, advice: str) -> DownloadError:
-    """Returns the error with advice as its first sentence, and shows that on the node: the page hides an error's text behind a button."""
+    """Prepends advice to an error, and shows it on the node: the page hides an error's text behind a button."""
     feedback.show_message(advice)
     return error.advised(f"{advice}: {_WORKS}")
 
@@ -39,15 +39,13 @@ def advised(error: DownloadError, advice: str) -> DownloadError:
 def load_model(
     model_id: str | None, precision: str, advice: str, weights: Path | None = None, runtime: str = TORCH, *, stand_in: bool = True
 ) -> Model:
-    """Loads a model like `model_loader.load_model`, or the bundled one if its weights are missing and the user allows that.
+    """Loads a model like `model_loader.load_model`; falls back to the bundled one for missing weights if the user allows that.
 
     Args:
-        model_id: As in `model_loader.load_model`.
+        model_id, weights, runtime: As in `model_loader.load_model`.
         precision: As `dtype` in `model_loader.load_model`.
-        advice: First sentence of the error if the weights are missing: what to do.
-        weights: As in `model_loader.load_model`.
-        runtime: As in `model_loader.load_model`.
-        stand_in: Whether the bundled model can give what the caller needs.
+        advice: First sentence of the error for missing weights: what to do.
+        stand_in: Whether the bundled model provides what the caller needs.
 
     Raises:
         DownloadError: The weights are missing and cannot be downloaded.
@@ -64,5 +62,5 @@ def load_model(
 
 
 def options_for(model: Model, options: Any) -> Any:
-    """Returns a family's options, or None if the bundled model, which has none, replaces it."""
+    """The family's options; None if the bundled model, which has none, replaced the family's."""
     return None if options is None or model.spec.id == BUNDLED_MODEL else options

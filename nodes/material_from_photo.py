@@ -1,4 +1,4 @@
-"""A PBR set of one photograph: albedo, roughness and metallic by Marigold; normals, height and occlusion of its relief."""
+"""A PBR set from one photo: albedo, roughness and metallic by Marigold; normals, height and occlusion from its relief."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from .widgets import geometry_input, image_input
 MODELS = list(MATERIAL_MODELS)
 _CHOICES = (*MODELS, SIMPLE)
 _MARGIN = 0.25
-"""How much of a photograph that tiles the model sees again beyond each border, as a share of its sides."""
+"""Wrapped margin around a photo that tiles, as a share of its sides."""
 
 _ADVICE = (
     "Choose the model simple, which needs no download: it takes light and relief out of the colour, and makes everything equally rough"
@@ -135,7 +135,7 @@ class MaterialFromPhoto:
 
 
 def _materials(photos: Tensor, model: str, options: MaterialOptions, borders: str) -> Materials:
-    """Runs the model; on a photograph that tiles with its borders wrapped around."""
+    """Runs the model; a photo that tiles is wrapped around for it."""
     loaded, own = load_model(model, options.precision, _ADVICE, stand_in=False), of_marigold(options)
     beyond = margins(photos.shape[-2], photos.shape[-1], _MARGIN if borders == SEAMLESS else 0)
     estimated = loaded.estimate_materials(wrap(photos, beyond), options.resolution or None, progress_bar(len(photos)), options=own)
@@ -143,7 +143,7 @@ def _materials(photos: Tensor, model: str, options: MaterialOptions, borders: st
 
 
 def _normals_of(geometry: Any, photos: Tensor) -> Estimate:
-    """Returns the normals of the photographs, one for all or one for each."""
+    """The normals of the photos, one for all or one for each."""
     whole = surface_normals(None, CODINGS[0], geometry)
     check_count("geometry", whole.batch, "image", len(photos))
     check_alike("the geometry", (whole.height, whole.width), (photos.shape[-2], photos.shape[-1]))
@@ -151,7 +151,7 @@ def _normals_of(geometry: Any, photos: Tensor) -> Estimate:
 
 
 def _surfaces(known: Estimate | None, total: int) -> Iterator[Estimate | None]:
-    """Yields the normals for each photograph, on the device."""
+    """Yields the normals for each photo, on the device."""
     if known is None:
         yield from (None for _ in range(total))
     elif known.batch == 1:

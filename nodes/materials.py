@@ -230,13 +230,12 @@ def photo_relief(photos: Tensor, index: int, options: DetailOptions) -> PhotoRel
 
 
 def shown_in_doubt(result: tuple[Any, ...], photo: PhotoRelief | None, known: Estimate | None, options: DetailOptions) -> Any:
-    """Adds the first photograph and its heights with bright parts high and low, for ComfyUI's own image view, where "auto" is in doubt.
+    """If "auto" is in doubt, adds the first photo and its heights with bright parts high and low, for ComfyUI's image view.
 
     Args:
         result: The node's outputs.
-        photo: The relief of the first photograph; None where the relief is not of a photograph.
-        known: The normals, one for all or one for each photograph, if they are used.
-        options: How relief is made.
+        photo: The relief of the first photo; None if the relief is not from a photo.
+        known: The normals in use, one for all or one for each photo.
 
     Returns:
         {"ui": ..., "result": result}; outside ComfyUI and without doubt `result`.
@@ -250,7 +249,7 @@ def shown_in_doubt(result: tuple[Any, ...], photo: PhotoRelief | None, known: Es
 
 
 def _photos(image: Tensor, whole: Estimate | None) -> Tensor:
-    """Returns the photographs (B, 3, H, W), at the size and number of the normals if there are any."""
+    """The photos (B, 3, H, W), at the size and number of the normals, if any."""
     images = planar(image)
     if whole is None:
         return images

@@ -50,7 +50,7 @@ _IMAGE = "Texture of the mesh: the image that the geometry was estimated from, a
 
 
 def _mesh_options(options: SplatOptions) -> MeshOptions:
-    """How the mesh of a node is made; of splats, which have fewer options, the others are the defaults."""
+    """The mesh options of a node; options that splats lack have their defaults."""
     return MeshOptions(**{each.name: getattr(options, each.name) for each in fields(MeshOptions) if hasattr(options, each.name)})
 
 
@@ -254,7 +254,6 @@ class GeometryToMesh:
 
 
 def _for_core(estimate: Estimate, image: Tensor | None, options: MeshOptions) -> tuple[Any, Any, Any, dict[str, Any]]:
-    """One mesh as all that core's nodes take."""
     estimate, image = opaque_part(estimate, image)
     meshes = depth_to_meshes(estimate, image, options)
     join = with_common_texture if len(meshes) > estimate.batch else joined_meshes

@@ -87,14 +87,14 @@ class Metric3dNormalMap(NormalMapNode):
 
 
 def _loader(backbone: str, precision: str) -> Callable[[], Model]:
-    """Checks the widget that chooses the model and returns a function that loads it."""
+    """Validates the model widget and returns a function that loads the model."""
     check_choice("backbone", backbone, BACKBONES)
     model = BUNDLED_MODEL if backbone == BUNDLED_MODEL else f"metric3d-{backbone}"
     return partial(load_model, model, precision, choose_tiny("backbone"))
 
 
 def _greys(estimate: Estimate, measure: MeasureRange = measure_range) -> Tensor:
-    """Renders the old depth map: 0 metres white, the farthest nearly black. It interpolates between the middles of the old grey steps."""
+    """Renders the old depth map: 0 metres white, the farthest nearly black. Interpolates between the centres of the old grey steps."""
     depth, quantity, valid = estimate.known_depth()
     if quantity is not Quantity.METRIC_DEPTH:  # the bundled model's depth
         return render_depth(estimate, measure)

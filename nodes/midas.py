@@ -71,7 +71,7 @@ class MidasDepthMap(LegacyNode):
 
     @classmethod
     def VALIDATE_INPUTS(cls, a: float | None = None, bg_threshold: float | None = None) -> bool:  # noqa: N802
-        """Accepts any numbers where they have no effect: ComfyUI checks no range of the inputs that this names."""
+        """Accepts any value of these unused inputs: ComfyUI checks no range of inputs that this method names."""
         return True
 
     def execute(self, options: MidasDepthOptions, image: Tensor, model: str, a: object, bg_threshold: object) -> tuple[Tensor]:
@@ -81,7 +81,7 @@ class MidasDepthMap(LegacyNode):
 
 
 def _load(model: str, precision: str) -> Model:
-    """Loads a model that runs with the resolution as its input's short side, as in the old nodes, whatever its authors' size."""
+    """Loads a model whose input's short side is the resolution, as in the old nodes, whatever its authors' size."""
     return load_model(model, precision, choose_tiny("model")).with_resizing(SHORT_SIDE)
 
 

@@ -26,13 +26,13 @@ _DEPTH = {"metric_depth": "metres", "relative_depth": "relative depth"}
 
 
 def by_location(models: Sequence[str]) -> list[str]:
-    """Sorts models: bundled ones first, then those on the disk, then those to download; each group keeps its order."""
+    """Sorts models: bundled ones, local ones, then those to download; each group keeps its order."""
     there = models_on_disk()
     return sorted(models, key=lambda model: (not _is_bundled(_spec(model)), model not in there))
 
 
 def best_on_disk(best_first: Sequence[str], otherwise: str = RECOMMENDED_MODEL) -> str:
-    """Returns the first of the models that is on the disk."""
+    """The first of the models that is available locally."""
     there = models_on_disk()
     return next((model for model in best_first if model in there), otherwise)
 
@@ -41,9 +41,8 @@ def model_widget(choices: Sequence[str] | Mapping[str, str], tooltip: str, defau
     """Makes a model list whose labels show location, size, outputs and licence.
 
     Args:
-        choices: Values in graphs: ids of models, or other names with their ids. Values that are no models have no label.
-        tooltip: As `choice_widget`.
-        default: As `choice_widget`.
+        choices: Values in graphs: model ids, or other names with their ids. Values that are not models have no label.
+        tooltip, default: As `choice_widget`.
     """
     ids = choices if isinstance(choices, Mapping) else {choice: choice for choice in choices}
     kind, options = choice_widget(list(ids), tooltip, default)
@@ -53,7 +52,6 @@ def model_widget(choices: Sequence[str] | Mapping[str, str], tooltip: str, defau
 
 
 def _describe(spec: ModelSpec, there: frozenset[str]) -> str:
-    """Describes a model: its location, size, outputs and licence."""
     place = (
         "in the pack" if _is_bundled(spec) else "on disk" if spec.id in there else "to download" if spec.file.published else "not published"
     )

@@ -39,10 +39,10 @@ def normal_map(
     fov: float = 0.0,
     of_family: Any = None,
 ) -> tuple[Tensor]:
-    """Returns one normal map for each image. It resizes the vectors, not their colours, so that they stay unit vectors.
+    """Makes one normal map per image. Resizes vectors, not colours, so that they stay unit vectors.
 
     Args:
-        options: Of the node; network size 0 = `resolution` or the authors' size, by `at_resolution`.
+        options: The node's options; network size 0 = `resolution` or the authors' size, by `at_resolution`.
         image: ComfyUI's IMAGE.
         load: Loads a model that predicts normals; called after all other checks.
         at_resolution: As `legacy.annotate`.
@@ -50,7 +50,7 @@ def normal_map(
         of_family: Options of the model family; None = its defaults.
 
     Raises:
-        ValueError: Images that `utils.to_images` refuses.
+        ValueError: As `utils.to_images`.
     """
     resolution = options.resolution
     images = to_images(image)

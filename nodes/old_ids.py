@@ -1,7 +1,6 @@
 """Node ids of other packs; each such node also has an id of this pack.
 
-If two packs have the same id, ComfyUI silently keeps the one that it loads last. A graph that uses ids that begin with
-`DepthNormal_` always gets this pack's nodes.
+If two packs have the same id, ComfyUI silently keeps the one loaded last. Ids that begin with `DepthNormal_` always are this pack's nodes.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from .sockets import BY_MODEL, Inputs
 logger = logging.getLogger(__name__)
 
 VARIABLE, SETTING = "DEPTH_NORMAL_OLD_IDS", "DepthNormal.OldIds"
-"""Environment variable (0: no) and ComfyUI setting for whether this pack provides the old ids."""
+"""Environment variable (0 = no) and ComfyUI setting for whether this pack provides the old ids."""
 
 OWN_IDS = {
     "MiDaS-NormalMapPreprocessor": "DepthNormal_MiDaSNormalMap",
@@ -53,7 +52,7 @@ SMALL_DEFAULTS = {
         "depth_anything_v2_vitl_fp32.safetensors",
     ),
 }
-"""Nodes that begin with their smallest model under this pack's own id: the widget, the small model, and the old id's default."""
+"""Nodes that default to their smallest model under this pack's own id: the widget, the small model, and the old id's default."""
 
 PREFIXED = {
     f"Inference_Core_{old_id}": OWN_IDS[old_id]
@@ -73,19 +72,19 @@ PREFIXED = {
 }
 """ComfyUI-Inference-Core-Nodes has comfyui_controlnet_aux's nodes, with the same widgets, under ids of its own.
 
-This pack does not provide these ids: it offers its nodes in their place where that pack is absent.
+This pack does not provide these ids: it offers its own nodes if that pack is missing.
 """
 
 REPLACED = {**OWN_IDS, **PREFIXED}
-"""This pack's own id for each id of another pack that graphs and scripts may name."""
+"""This pack's id for each id of another pack in graphs and scripts."""
 
 OWN_INPUTS = {"DepthNormal_LBMNormals": {"depth": "geometry"}}
-"""Renamed inputs of earlier versions of this pack: {node: {earlier: now}}."""
+"""Renamed inputs of earlier versions: {node: {earlier: now}}."""
 
 LEFT_TO_THEIR_PACK = ("DownloadAndLoadDepthAnythingV2Model", "DepthAnything_V2")
-"""Old ids that this pack provides only if no other pack does: their socket carries what only nodes of one pack understand.
+"""Old ids that this pack provides only if no other pack does: only nodes of the same pack understand their socket's data.
 
-A pack that ComfyUI loads later takes them over anyway; these are not taken over from one that it loaded before.
+A pack loaded later replaces them anyway; those of a pack loaded before are kept.
 """
 
 WITHOUT_TWIN = ("AIO_Preprocessor",)
@@ -93,7 +92,7 @@ WITHOUT_TWIN = ("AIO_Preprocessor",)
 
 
 def twin(node: Any) -> Any:
-    """Returns a copy of a node under this pack's own id; the search finds it by the old id too. It may begin with a smaller model."""
+    """A copy of a node under this pack's own id, possibly with a smaller default model; the search finds it by the old id too."""
     known_as = ["controlnet preprocessor"] if node.NODE_ID.endswith("Preprocessor") else []
     aliases = [*node.SEARCH_ALIASES, *known_as, node.NODE_ID]
     own_id = OWN_IDS[node.NODE_ID]
@@ -106,7 +105,6 @@ def twin(node: Any) -> Any:
 
 
 def _inputs_with_default(node: Any, widget: str, default: str) -> classmethod:
-    """Returns a node's `INPUT_TYPES` with another default of a widget."""
 
     def input_types(_cls: type) -> Inputs:
         inputs = node.INPUT_TYPES()
@@ -118,7 +116,7 @@ def _inputs_with_default(node: Any, widget: str, default: str) -> classmethod:
 
 
 def with_twins(nodes: Iterable[Any], *, old: bool) -> dict[str, Any]:
-    """Returns nodes by id, with a twin in front of each that has an old id; `old` False: without the old ids."""
+    """Nodes by id, each with an old id preceded by its twin; with `old` False, without the old ids."""
     by_id = {}
     for node in nodes:
         if node.NODE_ID in OWN_IDS:
@@ -129,18 +127,18 @@ def with_twins(nodes: Iterable[Any], *, old: bool) -> dict[str, Any]:
 
 
 def is_old(node_id: str) -> bool:
-    """Returns whether another pack also has a node of this id."""
+    """Whether another pack also has a node of this id."""
     return not node_id.startswith("DepthNormal_")
 
 
 def are_served() -> bool:
-    """Returns whether this pack provides the old ids: by the environment variable, else by ComfyUI's setting."""
+    """Whether this pack provides the old ids, by the environment variable, else by ComfyUI's setting."""
     said = environment(VARIABLE).strip().lower()
     return said not in ("0", "no", "off", "false") if said else user_setting(SETTING) is not False
 
 
 async def announce() -> None:
-    """Logs which packs provide the old ids, and offers this pack's own nodes for missing ones."""
+    """Logs which packs provide the old ids, and which of this pack's nodes replace missing ones."""
     servers: dict[str | None, list[str]] = {}
     for node_id in (*OWN_IDS, *WITHOUT_TWIN):
         servers.setdefault(pack_of_node(node_id), []).append(node_id)
@@ -157,7 +155,7 @@ async def announce() -> None:
 
 
 def with_own_ids(posted: dict[str, Any]) -> dict[str, Any]:
-    """Returns a prompt with this pack's nodes for old ids that no pack provides, and with the present names of inputs.
+    """Replaces missing old ids by this pack's nodes in a prompt, and earlier input names by the current ones.
 
     ComfyUI's own replacement needs every input named, and passes unknown linked inputs to the node.
     """

@@ -1,4 +1,4 @@
-"""Widgets made of options, and options read back from the values of widgets."""
+"""Widgets made of `Options`, and options read back from widget values."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .sockets import Widget
 from .widgets import choice_widget, colour_widget, count_widget, labelled, number_widget, switch_widget, text_widget
 
 NO_POINT = -1.0
-"""The coordinate of no point, and the side of no box."""
+"""The coordinate of an unset point, and the side of an unset box."""
 
 _BY_HAND = {
     "by_click": ", set by a click on the node",
@@ -50,10 +50,10 @@ Node = TypeVar("Node", bound=type)
 
 
 def takes(*options: type[Options], unless: Mapping[str, type[Options]] | None = None) -> Callable[[Node], Node]:
-    """A decorator of nodes whose `execute` takes one value of each of these before its sockets.
+    """Decorates nodes whose `execute` takes one instance of each of these classes before its sockets.
 
-    ComfyUI and scripts call it with the sockets and the widgets of `option_widgets` by name, or in the order of the node's inputs.
-    `unless`: by the name of a socket, whose options are not looked at where it is linked.
+    ComfyUI and scripts call it with sockets and widgets by name, or in the order of the node's inputs. `unless` maps sockets to options
+    that are ignored when the socket is linked.
     """
 
     def changed(node: Node) -> Node:
@@ -67,9 +67,9 @@ def takes(*options: type[Options], unless: Mapping[str, type[Options]] | None = 
 
 
 class _Execute:
-    """`execute` of a node, called with sockets and widgets.
+    """A node's `execute`, callable with sockets and widgets.
 
-    The node's inputs are asked for at the first call, not when the pack is imported: lists of models look at the disk.
+    INPUT_TYPES is read at the first call, not at import: lists of models scan the disk.
     """
 
     def __init__(
@@ -105,9 +105,8 @@ def option_widgets(options: type[Options], since: str = "", until: str = "") -> 
     """The widgets of options, in the order of saved graphs.
 
     Args:
-        options: Of one subject.
         since: The option of the first widget; "" = the first of all.
-        until: The option before which they end; "" = none.
+        until: The option to stop before; "" = none.
     """
     fields = options_of(options)
     order = [name for name, option in fields.items() if not option.before]
@@ -156,12 +155,12 @@ def _widgets(name: str, option: Option, default: Any, names: Mapping[str, str]) 
 
 
 def _place(tooltip: str) -> Widget:
-    """A number of a point or box, which the pointer sets on the node's image."""
+    """A coordinate of a point or box, which the pointer sets on the node's image."""
     return number_widget(NO_POINT, NO_POINT, 1.0, 0.001, tooltip, advanced=True)
 
 
 def _parameters(inputs: Mapping[str, Mapping[str, Any]], own: Mapping[str, inspect.Parameter]) -> Iterator[inspect.Parameter]:
-    """Those of all inputs; defaults are the widgets', but of widgets that `execute` has of its `own`, whose may hang on the disk."""
+    """The parameters of all inputs. Defaults in `own`, from `execute`, precede the widgets', which may depend on the disk."""
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     yield from (inspect.Parameter(name, kind) for name in inputs["required"])
     for name, (widget, settings) in inputs["optional"].items():
@@ -173,11 +172,7 @@ def _parameters(inputs: Mapping[str, Mapping[str, Any]], own: Mapping[str, inspe
 
 
 def _read(options: type[Options], values: Mapping[str, Any]) -> Any:
-    """Options of the values of widgets; what is not among them has its default.
-
-    Raises:
-        ValueError: A value that is not accepted.
-    """
+    """Reads options from widget values; missing ones have their defaults."""
     fields = options_of(options)
     read = dict(pair for name, option in fields.items() for pair in _value(name, option, values))
     for name, option in fields.items():
@@ -187,7 +182,6 @@ def _read(options: type[Options], values: Mapping[str, Any]) -> Any:
 
 
 def _value(name: str, option: Option, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The option's name and value, if a widget has one."""
     match option:
         case Point():
             x, y = _coordinates(values, f"{name}_x", f"{name}_y")

@@ -72,7 +72,7 @@ class EstimatePanorama:
 
     @classmethod
     def VALIDATE_INPUTS(cls, model: str | None = BUNDLED_MODEL) -> bool | str:  # noqa: N802
-        """Reports a model that has no depth, or is unknown, before anything is downloaded; None: it comes from another node."""
+        """Reports a model without depth, or an unknown one, before anything is downloaded; None: it is linked from another node."""
         try:
             check_gives_depth(BUNDLED_MODEL if model is None else model)
         except (TypeError, ValueError) as error:

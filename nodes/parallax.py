@@ -85,7 +85,6 @@ class DepthParallax:
 
 
 def _views(layer: Layers, estimate: Estimate, path: Tensor, move: FramesOptions) -> Iterator[Tensor]:
-    """Renders an image from each position of the camera's path."""
     for view in layer.each_through(lambda image: parallax_of_estimate(image, estimate, path, move.focus, move.border)):
         throw_if_interrupted()
         yield view

@@ -20,7 +20,7 @@ from .live import MAX_IMAGES, Payload, image_payload, in_comfyui, shown_on_node,
 from .sockets import RENDER, Inputs
 from .widgets import geometry_input, image_input
 
-# Percentiles at the ends of the depth map's range.
+# Percentiles that bound the depth map's range.
 _PERCENTILES = (0.1, 99.9)
 _AXES = {Axes.OPENGL: "OpenGL", Axes.DIRECTX: "DirectX", Axes.OPENCV: "OpenCV", Axes.SCANNET: "ScanNet"}
 
@@ -80,7 +80,7 @@ class PreviewGeometry:
             rows.append(to_output(torch.cat(tiles, 3)))
             lines.append(describe(part))
             colours = tiles[0] if images is None else images[min(index, len(images) - 1)][None]
-            # The 3D view is that of a pinhole camera.
+            # The 3D view assumes a pinhole camera.
             is_panorama = part.projection is Projection.EQUIRECTANGULAR
             payloads.append(image_payload(colours, text=lines[-1]) if is_panorama else _payload(colours, small, part, lines[-1]))
         maps = torch.cat(rows)
@@ -135,7 +135,7 @@ def map_tiles(small: Estimate) -> list[Tensor]:
 
 
 def _payload(colours: Tensor, small: Estimate, part: Estimate, line: str) -> Payload:
-    """Makes the payload of one image; the colours may have another size than the maps."""
+    """The preview of one image; the colours may have another size than the maps."""
     image = resize_image(colours.to(small.device).float(), small.height, small.width)
     payload = image_payload(image, small, text=line)
     return payload and payload | {"full": [part.width, part.height]}

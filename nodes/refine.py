@@ -61,18 +61,17 @@ class RefineGeometry:
 
 
 def refined_by_images(estimate: Estimate, images: Tensor, refine: bool) -> Estimate:
-    """Returns the node's GEOMETRY at the images' size, refined by them if `refine` is set and there is depth.
+    """Refines an estimate by its images if `refine` is set and there is depth; returns the node's GEOMETRY at their size.
 
     Args:
         estimate: One for each image.
-        images: (B, C, H, W) as `to_images` gives them.
-        refine: Whether to refine.
+        images: (B, C, H, W), from `to_images`.
     """
     return _refined(images_to_rgb(images), estimate) if refine and estimate.depth is not None else geometry_output(estimate)
 
 
 def _refined(images: Tensor, geometry: Estimate, strength: float = 1.0, radius: int = 0, derive: Derive | None = None) -> Estimate:
-    """Refines image by image on the compute device; the result is on ComfyUI's intermediate device."""
+    """Refines each image on the compute device; the result is on ComfyUI's intermediate device."""
     images = for_all(images, geometry)
     whole = effect_geometry(images, geometry, None)
     pairs = with_progress(images_with(images, whole), len(images))

@@ -80,7 +80,7 @@ class Relight:
                 **option_widgets(LookOptions, since="sky", until="ambient_above"),
                 "lights": lights_input(),
                 "sky_mask": sky_mask_input("it gets no shadows and is lit evenly."),
-                # Eight widgets of each kind of lamp stay in view.
+                # Only eight widgets of each kind of lamp are always visible.
                 **{name: as_advanced(widget) for name, widget in option_widgets(LightOptions, since="light_size", until="shadows").items()},
                 **option_widgets(LookOptions, since="ambient_above"),
             },
@@ -98,7 +98,7 @@ class Relight:
         lights: Any = None,
         sky_mask: Tensor | None = None,
     ) -> Any:
-        """Returns each image relit; the page also gets the first one's surfaces."""
+        """Relights each image; the page also gets the first one's surfaces."""
         check_choice("normal_coding", normal_coding, CODINGS)
         plans = (LightPlan.of(lamp), *check_lights(lights))
         layers = split_layers(for_all(with_alpha(image), geometry, (normal_map, depth), sky_mask), checked=True)
@@ -118,7 +118,7 @@ class Relight:
 
 
 def _surfaces(scene: LitScene) -> Payload:
-    """Makes the payload of an image with everything that the page needs to light it."""
+    """The payload of an image with everything that the page needs to light it."""
     depth = torch.ones_like(scene.image[:, :1]) if scene.depth is None else scene.depth
     estimate = Estimate(depth, Quantity.METRIC_DEPTH, scene.normals, Axes.OPENGL, intrinsics=scene.intrinsics)
     thickness = half_thickness(1 / depth, scene.intrinsics.diagonal(dim1=1, dim2=2)[:, :2].mean(1).to(depth))

@@ -163,14 +163,14 @@ def rendered_depth(
     """Renders depth as ComfyUI's IMAGE, and its valid pixels as a MASK.
 
     Args:
-        estimate: With depth.
+        estimate: An estimate with depth.
         near: One of `NEAR`.
         normalisation, percentiles, value_range: As `depth_to_image`.
-        metric_as_disparity: Whether depth in metres is shown as 1 / depth.
+        metric_as_disparity: Whether metric depth is shown as 1 / depth.
         colour_map: One of `COLOUR_MAPS`; None = grey.
 
     Raises:
-        ValueError: No depth, or arguments that `depth_to_image` refuses.
+        ValueError: No depth, or as `depth_to_image`.
     """
     if estimate.depth is None:
         raise ValueError("the geometry has normals and no depth; use Render Normals, or a model that predicts depth")

@@ -1,4 +1,4 @@
-"""Saves files to ComfyUI's output folder, named like those of its own nodes with unused numbers; all files or none."""
+"""Saves files to ComfyUI's output folder, named and numbered like those of its own nodes; all files or none."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .widgets import text_widget
 
 Item = TypeVar("Item")
 
-# ComfyUI's keys for results that its page can show.
+# ComfyUI's keys for results that its page can display.
 _SHOWN_AS = {".png": "images", ".glb": "3d", ".stl": "3d"}
 _PATTERN = re.compile(r"%([^%]+)%")
 _DATE_PARTS = re.compile(r"dd?|MM?|hh?|mm?|ss?|yyyy|yy")
@@ -31,7 +31,7 @@ HIDDEN = {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"}
 
 
 def prefix_widget(default: str, suffix: str) -> Widget:
-    """Widget for the folder and the beginning of file names; `suffix` is for the tooltip's example."""
+    """Widget for the subfolder and file name prefix; `suffix` is for the tooltip's example."""
     return text_widget(
         f"Subfolders of the output folder and the beginning of the file name; a number is added: {default}_00001{suffix}. As in Save "
         "Image, %date:yyyy-MM-dd%, %width%, %height% and %Node.widget% are filled in.",
@@ -44,7 +44,7 @@ class SavingNode:
 
     @classmethod
     def VALIDATE_INPUTS(cls, filename_prefix: str | None = None) -> bool | str:  # noqa: N802
-        """Reports names outside the output folder before anything runs; None: the name comes from another node."""
+        """Reports names outside the output folder before anything runs; None: the name is linked from another node."""
         return filename_prefix is None or problem_of(lambda: resolve_inside(user_folder("output"), _fill_in_placeholders(filename_prefix)))
 
 
@@ -65,19 +65,17 @@ def fill_in(
     extra_pnginfo: Mapping[str, Any] | None = None,
     now: datetime | None = None,
 ) -> str:
-    """Replaces the patterns of ComfyUI's own save nodes in a prefix, also those that the page replaces, because scripts have no page.
+    """Replaces the patterns of ComfyUI's own save nodes in a prefix, including those that the page replaces: scripts have no page.
 
     Args:
         filename_prefix: With `%width%`, `%height%`, `%year%` to `%second%`, `%date:yyyy-MM-dd hh-mm-ss%`, `%Node.widget%`, where Node is
             a node's name for search and replace, its title or its id. Other text between percent signs is kept.
-        width: Of the saved image.
-        height: Of the saved image.
         prompt: The nodes that run, in ComfyUI's format.
         extra_pnginfo: Contains the page's graph, if there is one.
         now: The time; None = now.
 
     Returns:
-        The name, not yet checked.
+        The name, not yet validated.
     """
     time = now or datetime.now().astimezone()
     simple = {"width": str(width), "height": str(height), **{part: f"{getattr(time, part):02}" for part in _CLOCK}}
@@ -99,8 +97,8 @@ def save_numbered(filename_prefix: str, suffix: str, parts: Iterable[Item], save
     """Saves files to ComfyUI's output folder under the next free numbers. All files appear, or none does.
 
     Args:
-        filename_prefix: Folders below the output folder and the beginning of the name, filled in.
-        suffix: Of the format.
+        filename_prefix: Subfolders of the output folder and the name's prefix, with patterns replaced.
+        suffix: The format's extension.
         parts: The content of each file.
         save: Saves one part and returns its files.
 
@@ -108,7 +106,7 @@ def save_numbered(filename_prefix: str, suffix: str, parts: Iterable[Item], save
         The saved files, in order.
 
     Raises:
-        ValueError: A name outside the folder, or content that cannot be saved.
+        ValueError: The name leaves the folder, or the content cannot be saved.
     """
     root = user_folder("output")
     prefix = resolve_inside(root, filename_prefix)
@@ -123,13 +121,13 @@ def save_numbered(filename_prefix: str, suffix: str, parts: Iterable[Item], save
 
 
 def file_entries(written: Sequence[Path]) -> dict[str, list[dict[str, str]]]:
-    """Returns the entries with which ComfyUI's page shows files of the output folder."""
+    """ComfyUI's entries for displaying files of the output folder."""
     root = user_folder("output")
     return {_SHOWN_AS.get(written[0].suffix, "files"): [_shown(path, root) for path in written]}
 
 
 def output_name(path: Path) -> str:
-    """Returns a file's path relative to ComfyUI's output folder."""
+    """A file's path relative to ComfyUI's output folder."""
     return path.relative_to(user_folder("output").resolve()).as_posix()
 
 
@@ -151,7 +149,7 @@ def _date(pattern: str, time: datetime) -> str:
 
 
 def _widget_value(node: str, widget: str, prompt: Mapping[str, Any], extra_pnginfo: Mapping[str, Any]) -> Any:
-    """Returns the value of a widget of the first node of that name; None if there is none or it comes from another node."""
+    """The value of a widget of the first node of that name; None if there is none or it is linked from another node."""
     graph = extra_pnginfo.get("workflow")
     drawn = graph.get("nodes", ()) if isinstance(graph, Mapping) else ()
     replaced = {str(each.get("id")): (each.get("properties") or {}).get("Node name for S&R") for each in drawn}
@@ -165,13 +163,13 @@ def _widget_value(node: str, widget: str, prompt: Mapping[str, Any], extra_pngin
 
 
 def _number(finished: Sequence[tuple[str, Sequence[Path]]], prefix: Path) -> list[Path]:
-    """Renames finished files to the next free numbers after the prefix. All get their names or none does.
+    """Renames finished files to the next free numbers after the prefix. All are renamed or none is.
 
     Other processes may be saving with the same prefix: a number belongs to whoever takes its name first.
 
     Args:
-        finished: For each image its files and their common stem.
-        prefix: Folder and beginning of the name.
+        finished: For each image its common stem and its files.
+        prefix: Folder and name prefix.
 
     Returns:
         The renamed files.
@@ -207,7 +205,7 @@ def _claim(stem: str, paths: Sequence[Path], target: Path) -> list[Path] | None:
 
 
 def _next_number(prefix: Path) -> int:
-    """Returns one more than the highest number in use after this prefix."""
+    """One more than the highest number in use after this prefix."""
     numbered = re.compile(rf"{re.escape(prefix.name)}_(\d+)", re.IGNORECASE)
     return 1 + max((int(match[1]) for path in prefix.parent.iterdir() if (match := numbered.match(path.name))), default=0)
 

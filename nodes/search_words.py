@@ -52,7 +52,7 @@ _ALSO = {
     "export mesh": "导出模型 三维模型 网格 照片转3D 3Dモデル メッシュ 写真を3D",
     "3d print": "3D打印 浮雕 雕刻 3Dプリント 3Dプリンター 浮き彫り 彫刻",
 }
-"""Chinese and Japanese aliases of the same meaning, by the English one."""
+"""Chinese and Japanese equivalents of the English aliases."""
 
 
 def with_other_languages(aliases: Iterable[str]) -> list[str]:

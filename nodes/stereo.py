@@ -95,7 +95,7 @@ class Stereo:
         ends = disparity_range(whole, per_clip=True) if per_clip else None
         counting = with_progress(images_with(images, whole), len(images))
         if layout in VR_LAYOUTS and whole.projection is Projection.PERSPECTIVE:
-            # The frames of a batch have one size, and those of a clip one field of view.
+            # All frames of a batch need one size, and those of a clip one field of view.
             options = replace(options, eye_size=options.eye_size or half_sphere_size(whole, max(images.shape[-2:]), fov))
             fov = photo_fov(whole, fov) if per_clip else fov
         check_result_fits(len(images), *_result_size(images, layout, options.eye_size))
@@ -106,7 +106,7 @@ class Stereo:
 
 
 def _result_size(images: Tensor, layout: str, eye_size: int) -> tuple[int, int]:
-    """Height and width of both eyes' images together; `eye_size` is 0 where it is the image's."""
+    """Height and width of the stereo image; `eye_size` 0 = the image's."""
     height, width = images.shape[-2:]
     if layout in VR_LAYOUTS and (eye_size or layout not in AROUND_LAYOUTS):
         height = eye_size or max(2, height // 2 * 2)

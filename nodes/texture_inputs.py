@@ -34,18 +34,18 @@ def height_input(purpose: str) -> Widget:
 
 
 def heights(image: Tensor) -> Tensor:
-    """Converts an IMAGE of height maps to (B, 1, H, W), NaN where it is transparent."""
+    """Converts an IMAGE of height maps to (B, 1, H, W), NaN where transparent."""
     return grey_heights(*stored_values(_stored(image), None, "height"), "height")
 
 
 def planar(image: Tensor) -> Tensor:
-    """Converts an IMAGE of photos to (B, 3, H, W) in [0, 1]; refuses images too large for a material before memory is allocated."""
+    """Converts an IMAGE of photos to (B, 3, H, W) in [0, 1]; rejects images too large for a material before memory is allocated."""
     _stored(image)
     return to_rgb(image)
 
 
 def _stored(image: Tensor) -> Tensor:
-    """Returns an IMAGE as (B, C, H, W), its values as they are; refuses images too large for a material."""
+    """An IMAGE as (B, C, H, W) with unchanged values; rejects images too large for a material."""
     stored = to_planar(image)
     check_size(stored.shape[-2], stored.shape[-1])
     return stored
@@ -58,10 +58,10 @@ def heights_as_normals(image: Tensor, height_range: float, borders: str) -> Esti
 
 
 def surface_normals(normal_map: Tensor | None, coding: str, geometry: Any, mask: Tensor | None = None) -> Estimate:
-    """Returns a node's input normals, from a normal map or a geometry.
+    """A node's input normals, from a normal map or a geometry.
 
     Args:
-        normal_map: Images; black pixels are holes.
+        normal_map: Images; black pixels are invalid.
         coding: Convention of the normal map.
         geometry: An estimate to use instead; missing normals are computed from its depth.
         mask: (B, H, W), white = valid; of any size.
@@ -70,8 +70,7 @@ def surface_normals(normal_map: Tensor | None, coding: str, geometry: Any, mask:
         An estimate with normals, and a mask if some are invalid.
 
     Raises:
-        ValueError: Neither or both are linked, the geometry is empty, the mask has another number of images, or no pixel is
-            valid.
+        ValueError: Neither or both are linked, the geometry is empty, the mask has another number of images, or no pixel is valid.
     """
     check_choice("normal_coding", coding, CODINGS)
     if (normal_map is None) == (geometry is None):
@@ -93,7 +92,7 @@ def surface_normals(normal_map: Tensor | None, coding: str, geometry: Any, mask:
 
 
 def opengl_normals(known: Estimate) -> Tensor:
-    """Returns the normals of an estimate in OPENGL axes, (B, 3, H, W)."""
+    """The normals of an estimate in OPENGL axes, (B, 3, H, W)."""
     assert known.normals is not None
     return convert_normals(known.normals, known.axes, Axes.OPENGL)
 

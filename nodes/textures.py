@@ -25,7 +25,7 @@ from .widgets import coding_widget, geometry_input
 
 HEIGHT_OUTPUT = "The height map, white = high, with float precision; Save Texture keeps 16 bits. A batch shares one range."
 RANGE_OUTPUT = "Pixels of height between black and white, for Height to Normal, Ambient Occlusion, or a displacement modifier."
-"""Tooltips of a height and of its range."""
+"""Tooltips of a height map and its range."""
 
 
 @takes(HeightOptions)

@@ -1,4 +1,4 @@
-"""Depth and normals of ComfyUI's VIDEO, of any length, with its sound and few frames in memory."""
+"""Depth and normals of ComfyUI's VIDEO, of any length, with its audio and few frames in memory."""
 
 from __future__ import annotations
 

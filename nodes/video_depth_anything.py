@@ -31,7 +31,7 @@ from .widgets import image_input
 
 CATEGORY = "VideoDepthAnything"
 VDAMODEL, DEPTHS = "VDAMODEL", "DEPTHS"
-"""The old pack's sockets. DEPTHS is a float32 array (frames, H, W), which other packs' nodes use too."""
+"""The old pack's sockets. DEPTHS is a float32 array (frames, H, W), which other packs use too."""
 
 FILES = {
     "video_depth_anything_vits.pth": "video-depth-anything-small",
@@ -49,11 +49,7 @@ _ALIASES = ["video depth", "video depth anything", "vda", "temporal depth", "con
 
 @dataclass(frozen=True)
 class VideoModel:
-    """A chosen model, which the next node loads in its own precision.
-
-    Attributes:
-        model_id: Its id in the table of models.
-    """
+    """A chosen model, which the next node loads in its own precision."""
 
     model_id: str
 
@@ -164,7 +160,7 @@ class VideoDepthAnythingOutput:
     def execute(self, options: ShownVideoOptions, depths: Any) -> tuple[Tensor]:
         """Returns one image for each frame."""
         values = torch.from_numpy(_checked(depths))[:, None]
-        # larger values are whiter, because the socket does not carry the kind of depth
+        # Larger values are whiter: the socket does not carry the kind of depth.
         colours = None if options.colormap == GREY else options.colormap
         return (to_output(depth_to_image(values, Quantity.DISPARITY, normalisation="per_clip", colour_map=colours)),)
 
@@ -205,7 +201,7 @@ def _depths_input() -> tuple[str, dict[str, str]]:
 
 
 def _limited(height: int, width: int, longest: int) -> tuple[int, int]:
-    """Limits the longer side of frames to `longest` (0 or less: no limit); a reduced height and width are even, as videos need."""
+    """Limits the longer side of frames to `longest` (<= 0: no limit); a reduced height and width are even, as codecs require."""
     if longest <= 0 or max(height, width) <= longest:
         return height, width
     scale = longest / max(height, width)
@@ -214,18 +210,12 @@ def _limited(height: int, width: int, longest: int) -> tuple[int, int]:
 
 
 def _frames(frames: Tensor, height: int, width: int) -> Iterator[Tensor]:
-    """Yields a video in RGB chunks at a size."""
     for chunk in frames.split(_READ_AT_ONCE):
         yield resize_image(images_to_rgb(chunk), height, width)
 
 
 def _checked(depths: Any) -> np.ndarray:
-    """Checks depth of this or another pack and converts it to float32 (frames, H, W).
-
-    Raises:
-        TypeError: Neither an array nor a tensor.
-        ValueError: Another shape, or empty.
-    """
+    """Checks depth of this or another pack and converts it to float32 (frames, H, W)."""
     if isinstance(depths, Tensor):
         depths = depths.detach().float().cpu().numpy()
     if not isinstance(depths, np.ndarray):

@@ -17,7 +17,7 @@ def choice_widget(choices: Sequence[str], tooltip: str, default: str | None = No
 
 
 def as_advanced(widget: Widget) -> Widget:
-    """Returns the widget for the folded part of the node."""
+    """Moves a widget to the folded part of the node."""
     kind, options = widget
     return kind, {**options, "advanced": True}
 
@@ -50,7 +50,7 @@ def colour_widget(tooltip: str, default: str, *, advanced: bool = False) -> Widg
 
 
 def labelled(label: str, widget: Widget) -> Widget:
-    """Gives a widget an English label, where its name, which saved graphs hold, explains nothing."""
+    """Gives a widget an English label if its name, fixed by saved graphs, is unclear."""
     kind, options = widget
     return kind, {**options, "display_name": label}
 

@@ -8,15 +8,11 @@ from numbers import Real
 
 
 class InvalidArgumentError(ValueError):
-    """An argument has a value that is not accepted.
+    """An argument has an invalid value.
 
     Args:
-        argument: The argument's name.
-        problem: What was found and what is accepted, in words that follow the name.
-
-    Attributes:
-        argument: As above: whoever knows the argument under another name, such as that of an option, can say so.
-        problem: As above.
+        argument: The argument's name; kept as an attribute, so that callers can replace it by that of an option.
+        problem: What was found and what is accepted, in words that follow the name; also an attribute.
     """
 
     def __init__(self, argument: str, problem: str) -> None:
@@ -29,50 +25,34 @@ class InvalidArgumentError(ValueError):
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
-    """Refuses a number outside its range, NaN included, and what is no number.
+    """Rejects a number outside its range, NaN, and non-numbers.
 
     Raises:
-        InvalidArgumentError: Says what was given and what is accepted.
+        InvalidArgumentError: The message has the value and what is accepted.
     """
     if isinstance(value, bool) or not isinstance(value, Real) or not low <= value <= high:
         raise InvalidArgumentError(name, f"is {value!r}; accepted: {low:g} to {high:g}")
 
 
 def check_whole(name: str, value: int, low: int, high: int) -> None:
-    """Refuses what is no whole number, or one outside its range.
-
-    Raises:
-        InvalidArgumentError: Says what was given and what is accepted.
-    """
+    """Rejects a number that is not whole or is outside its range; raises as `check_range`."""
     check_range(name, value, low, high)
     if value != int(value):
         raise InvalidArgumentError(name, f"is {value!r}; accepted: whole numbers from {low} to {high}")
 
 
 def check_not_negative(name: str, value: float) -> None:
-    """Refuses a number below 0, one that is not finite, and what is no number.
-
-    Raises:
-        InvalidArgumentError: Says what was given.
-    """
+    """Rejects a negative or non-finite number, and non-numbers; raises as `check_range`."""
     check_at_least(name, value, 0)
 
 
 def check_at_least(name: str, value: float, low: float) -> None:
-    """Refuses a number below another, one that is not finite, and what is no number.
-
-    Raises:
-        InvalidArgumentError: Says what was given and what is accepted.
-    """
+    """Rejects a number that is below `low` or not finite, and non-numbers; raises as `check_range`."""
     if isinstance(value, bool) or not isinstance(value, Real) or not low <= value < math.inf:
         raise InvalidArgumentError(name, f"is {value!r}; accepted: {low:g} and above")
 
 
 def check_choice(name: str, value: str, accepted: Sequence[str]) -> None:
-    """Refuses a name that is not one of those accepted.
-
-    Raises:
-        InvalidArgumentError: Says what was chosen and what is accepted.
-    """
+    """Rejects a name that is not among the accepted ones; raises as `check_range`."""
     if value not in accepted:
         raise InvalidArgumentError(name, f"is {value!r}; accepted: {', '.join(accepted)}")

@@ -6,19 +6,19 @@ import re
 
 from .checks import InvalidArgumentError
 
-# Pickers add two digits of opacity, which a colour of light or fog has not.
+# Colour pickers append two digits of opacity, which is ignored.
 _HEXADECIMAL = re.compile("#([0-9a-fA-F]{3}|[0-9a-fA-F]{6}(?:[0-9a-fA-F]{2})?)")
 _NUMBERS = re.compile(r"(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})")
 
 LAMP_COLOURS = {"warm": "#ffcea6", "cool": "#c9e2ff", "candle": "#ffb46b", "moon": "#9ec3ff"}
-"""Names of lamps' colours, besides the names of CSS."""
+"""Names of lamp colours, besides those of CSS."""
 
 
 def colour_levels(colour: str, name: str = "colour") -> tuple[int, ...]:
-    """A colour as a person writes it, as red, green and blue from 0 to 255; sRGB.
+    """Parses a colour to sRGB levels from 0 to 255.
 
     Raises:
-        InvalidArgumentError: Says what was found and what is accepted.
+        InvalidArgumentError: The message has the text and what is accepted.
     """
     from PIL import ImageColor
 

@@ -1,4 +1,4 @@
-"""What a user can set of Marigold, Lotus and LBM."""
+"""The options of Marigold, Lotus and LBM."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _tiled() -> Any:
 
 @dataclass(frozen=True)
 class DiffusionNodeOptions(Options):
-    """Any of the three."""
+    """Options common to the three."""
 
     normalisation: str = choice(NORMALISATIONS, RANGES.format(fixed="the model's own 0 to 1"))
     resolution: int = network_side(_LONG_SIDE)
@@ -78,7 +78,7 @@ class LbmNodeOptions(DiffusionNodeOptions):
 
 @dataclass(frozen=True)
 class MaterialOptions(Options):
-    """Marigold's materials, and what is assumed without a model."""
+    """Marigold's materials, and the assumptions without a model."""
 
     steps: int = _marigold_steps()
     ensemble_size: int = _ensemble("Number of predictions to merge. 3 or more give smoother maps; the time grows in proportion.")

@@ -7,21 +7,20 @@ import math
 from .checks import InvalidArgumentError, check_range
 
 PERCENT, METRES = UNITS = ("percent", "metres")
-"""Units of limits and of the focus. percent: 0 is the near end of the scene, 100 its far end, with steps as in a depth image."""
+"""Units of limits and focus. percent: 0 = the scene's near end, 100 = its far end, linear in the depth image's grey levels."""
 
 MAX_DISTANCE = 10_000.0
 
 
 def check_limit(value: float, unit: str, name: str) -> None:
-    """Refuses a number that is no limit or focus in any image.
+    """Rejects an invalid limit or focus.
 
     Args:
         value: Metres or percent.
         unit: One of `UNITS`.
-        name: What errors call it.
 
     Raises:
-        ValueError: Says which numbers are accepted.
+        ValueError: The message says which numbers are accepted.
     """
     if unit != METRES:
         check_range(name, value, 0, 100)
@@ -30,10 +29,10 @@ def check_limit(value: float, unit: str, name: str) -> None:
 
 
 def check_interval(near: float, far: float, unit: str) -> None:
-    """Refuses limits out of order; a far limit of 0 metres is none.
+    """Rejects limits out of order; a far limit of 0 metres means none.
 
     Raises:
-        ValueError: Says what was found.
+        ValueError: The message has the limits.
     """
     if near > far and not (unit == METRES and far == 0):
         raise ValueError(f"the mask begins at {near:g} and ends at {far:g} {unit}; expected near below far")

@@ -1,6 +1,6 @@
-"""The effects: what they are called, what can be set, what they make, and what their nodes say.
+"""The effects: names, options, results, and the texts of their nodes.
 
-Commands (`app/commands/effect.py`) and nodes (`nodes/effects.py`) are made of these. `geometry.effects.makers` has the function of each.
+Commands (`app/commands/effect.py`) and nodes (`nodes/effects.py`) are generated from them; `geometry.effects.makers` implements each.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from .sky import SkyOptions
 
 
 class Result(NamedTuple):
-    """What an effect makes of an image.
+    """The kind of an effect's result.
 
     Attributes:
-        kind: Of the node's output.
-        extensions: Of the files that can hold it.
+        kind: The type of the node's output.
+        extensions: File extensions that can hold it.
     """
 
     kind: str
@@ -39,21 +39,18 @@ class EffectSpec:
     """An effect.
 
     Attributes:
-        name: As it is typed.
         task: What it does, in words that follow "to".
-        options: What can be set.
-        result: What it makes of an image.
-        ending: Of the name of its result, behind that of the image.
-        node_id: Of its node, which saved graphs hold.
-        title: What the node is called.
-        description: What the node does, in sentences.
-        search: Words that find the node, in English, Chinese and Japanese, with commas between.
-        outputs: Of the node: their tooltips, by name. A second one is the mask that it makes besides.
+        ending: The suffix of its result's file name.
+        node_id: Its node's id in saved graphs.
+        title: Its node's display name.
+        description: What its node does, in sentences.
+        search: Search words for the node, in English, Chinese and Japanese, comma-separated.
+        outputs: Tooltips of the node's outputs, by name. A second output is the effect's mask.
         image, geometry, depth: Tooltips of the node's inputs.
-        needs_image: Whether the node needs an image; else it shows what is made of the depth alone.
-        panoramas: Whether it takes panoramas; else they are refused.
-        mask: Tooltip of a mask that takes the place of a selection; "" = there is none.
-        sky: What becomes of the sky, in words that follow "it", where a mask of it can be linked and `sky` is an option; "" = nothing.
+        needs_image: Whether the node needs an image; else it can show the result on depth alone.
+        panoramas: Whether it supports panoramas; else they are rejected.
+        mask: Tooltip of a mask input that replaces a selection; "" = no such input.
+        sky: How it treats the sky, in words that follow "it", if it has the option `sky` and a mask input for it; "" = no such input.
     """
 
     name: str

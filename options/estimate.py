@@ -1,4 +1,4 @@
-"""What a user can set of a model's run on images, and of the maps that are made of it."""
+"""The options of a model's run on images, and of the maps made from it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ AUTO, OFF = "auto", "off"
 DEVICE_CHOICES = (AUTO, "cpu", "cuda", "mps")
 DTYPE_CHOICES = (AUTO, "float32", "float16", "bfloat16")
 TORCH, COMPILE, ONNX, OPENVINO, AUTO_RUNTIME, FAST_RUNTIME = RUNTIME_CHOICES = ("torch", "compile", "onnx", "openvino", AUTO, "fast")
-"""Runtimes of the network: torch wherever another fails. The last two stand for one that was measured (`runtimes/measured.py`)."""
+"""Runtimes of the network; torch is the fallback for all. The last two select a measured one (`runtimes/measured.py`)."""
 
 MAX_SIDE, MAX_FOV, MAX_RATIO = 16384, 175.0, 10_000.0
 MOST_TILES = 64
-"""Tiles along the longer side; more would be smaller than any network's input in the largest image."""
+"""Tiles along the longer side; more would be smaller than any network's input even for the largest image."""
 
 TILES = (OFF, AUTO, "2", "3", "4", "6", "8", "12", "16")
-"""Those that nodes offer."""
+"""The choices of nodes."""
 
 REFINE_STEPS, MAX_REFINE_STEPS = 3, 8
 SEPARATE, ONE_SCENE = VIEWS = ("separate", "one_scene")
@@ -61,10 +61,10 @@ _SHARP = (
 
 
 def check_tiles(tiles: int | str | None) -> int | str:
-    """A number of tiles along the longer side, 0 for none, or "auto"; None, "off" and 1 are 0.
+    """Normalises a number of tiles along the longer side: 0 for none, or "auto"; None, "off" and 1 become 0.
 
     Raises:
-        ValueError: Neither a number of tiles nor one of the words.
+        ValueError: It is neither a number of tiles nor one of the words.
     """
     if tiles == AUTO:
         return AUTO
@@ -89,7 +89,7 @@ def precision() -> Any:
 
 
 def depth_look() -> Any:
-    """A field for how depth becomes grey levels."""
+    """A field for the rendering of depth as grey levels."""
     return choice(
         LOOKS,
         "How depth becomes grey levels. controlnet: near = white, 1 / depth, as ControlNet's depth models and the MiDaS and Depth "
@@ -106,12 +106,12 @@ def normal_coding() -> Any:
 
 
 def near_far_ratio() -> Any:
-    """A field for the depth range of a scene without metric depth. Commands ask for it in another way."""
+    """A field for the near-far ratio of a scene without metric depth. Commands have an option of their own."""
     return number(0.0, 0, MAX_RATIO, NEAR_FAR_RATIO, flag=None)
 
 
 def known_fov() -> Any:
-    """A field for the camera of a geometry that may hold its own. Commands ask for it in another way."""
+    """A field for the camera of a geometry that may hold its own. Commands have an option of their own."""
     return number(0.0, 0, MAX_FOV, KNOWN_FOV, flag=None)
 
 
@@ -132,7 +132,7 @@ def _sharp(default: bool) -> Any:
 
 
 class RunOptions(Options):
-    """How a model is run on a batch; a batch is separate images, or one video, or the views of one scene."""
+    """A model's run on a batch: separate images, one video, or views of one scene."""
 
     resolution: int
     fov: float
@@ -153,7 +153,7 @@ class RunOptions(Options):
 
 @dataclass(frozen=True)
 class EstimateOptions(RunOptions):
-    """How a model makes depth and normals as numbers."""
+    """Estimation of raw depth and normals."""
 
     resolution: int = network_side()
     normals: str = choice(
@@ -197,7 +197,7 @@ class EstimateOptions(RunOptions):
 
 @dataclass(frozen=True)
 class MapsOptions(RunOptions):
-    """How a model makes a depth map and a normal map."""
+    """Estimation of a depth map and a normal map."""
 
     resolution: int = network_side()
     depth_look: str = depth_look()
@@ -224,7 +224,7 @@ class MapsOptions(RunOptions):
 
 @dataclass(frozen=True)
 class PanoramaOptions(Options):
-    """How a model makes a depth map and a normal map of panoramas."""
+    """Estimation of a depth map and a normal map of panoramas."""
 
     resolution: int = network_side(
         "Size to which each of the twelve views is scaled for the network, in pixels; of da2 the width of the panorama. 0: the model's "
@@ -244,7 +244,7 @@ class PanoramaOptions(Options):
 
 @dataclass(frozen=True)
 class LoadOptions(Options):
-    """How a model is loaded."""
+    """Loading of a model."""
 
     precision: str = precision()
     runtime: str = choice(

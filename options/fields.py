@@ -1,12 +1,12 @@
-"""The fields of options: each has its default, what is accepted, and the words that nodes, commands and documents show.
+"""The fields of options: each has a default, the accepted values, and the texts that nodes, commands and documents show.
 
-The options of a subject are a frozen dataclass, whose fields are made by the functions here:
+The options of a subject are a frozen dataclass whose fields are made by the functions here:
 
     @dataclass(frozen=True)
     class FogOptions(Options):
         density: float = number(0.1, 0, 100, "How thick the fog is: ...", step=0.01)
 
-Whoever adds an option adds a field, and uses it; widgets, options of commands, checks and help are made from the field.
+To add an option, add a field and use it; widgets, command-line options, checks and help are generated from it.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ _KEY = "option"
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """What is known of an option besides its default.
+    """An option's properties besides its default.
 
     Attributes:
-        help: What it does, in sentences. {name} stands for another option of the subject, and {by_click}, {by_shift_click}, {by_alt_click}
-            and {by_drag} for how it is set on a node, {first_point} for a point that a node does not look at, {from_node} for a
-            node that gives its value, {help_page} for the page that says more.
-        on_node: What its tooltip adds.
-        on_page: What its row in help pages adds to the tooltip.
-        on_command: What the help of a command adds.
-        flag: Its name on the command line; "" = made from its own, None = the command asks for it in another way.
+        help: What it does, in sentences. {name} stands for another option of the subject; {by_click}, {by_shift_click}, {by_alt_click} and
+            {by_drag} for how it is set on a node; {first_point} for a point that a node ignores; {from_node} for a node that outputs its
+            value; {help_page} for the page that says more.
+        on_node: Added to its tooltip.
+        on_page: Added to the tooltip in its row of help pages.
+        on_command: Added to a command's help.
+        flag: Its name on the command line; "" = derived from its own, None = it is not added automatically.
         alias: Another name there.
-        otherwise: What a command takes where nothing is typed, in words, if that is not the default.
-        metavar: What stands for its value in the help of a command.
-        label: Its English label on a node, where its name, which saved graphs hold, explains nothing; "" = its name.
+        otherwise: Describes a command's default if it differs.
+        metavar: Its value's placeholder in a command's help.
+        label: Its English label on a node, if its name, fixed by saved graphs, is unclear; "" = its name.
         advanced: Whether nodes fold it away.
-        rare: Whether a command shows it with --help-all alone.
-        before: The widget that its own stands before, where saved graphs hold another order than the fields have.
+        rare: Whether a command shows it only with --help-all.
+        before: The widget that its own precedes, if saved graphs have another order than the fields.
     """
 
     help: str
@@ -59,14 +59,14 @@ class Option:
     before: str = ""
 
     def check(self, name: str, value: Any) -> None:
-        """Refuses what it does not accept.
+        """Rejects invalid values.
 
         Raises:
-            InvalidArgumentError: Says what was found and what is accepted.
+            InvalidArgumentError: The message has the value and what is accepted.
         """
 
     def words(self, more: str, names: Mapping[str, str]) -> str:
-        """`help` and what a node or a command adds to it, with the names that other options have there."""
+        """`help` plus the addition of a node or command, with the names of other options filled in."""
         return " ".join(filter(None, (self.help, more))).format_map(names)
 
 
@@ -75,11 +75,10 @@ class Number(Option):
     """A number.
 
     Attributes:
-        low, high: The least and the largest; of one that is `open`, where its widget ends.
-        step: Of the widget.
-        open: Whether every number from `low` on is accepted: sizes of scenes and lenses have no largest one.
-        most: The largest that is accepted, where that is not where the widget ends; None = as `open` says.
-        unit: The unit in which it is typed on the command line: "percent", "mm" or "px"; "" = none.
+        low, high: The accepted range; if `open`, the widget's range.
+        open: Whether there is no upper bound: sizes of scenes and lenses have none.
+        most: The largest accepted value if it is not the widget's; None = as `open`.
+        unit: Its unit on the command line: "percent", "mm" or "px"; "" = none.
     """
 
     low: float
@@ -100,7 +99,7 @@ class Number(Option):
 
 @dataclass(frozen=True, kw_only=True)
 class Whole(Option):
-    """A whole number from `low` to `high`. `unit` is one that is typed on the command line: "px"; "" = none."""
+    """A whole number from `low` to `high`. `unit` is its unit on the command line: "px"; "" = none."""
 
     low: int
     high: int
@@ -113,16 +112,15 @@ class Whole(Option):
 
 @dataclass(frozen=True, kw_only=True)
 class Seed(Whole):
-    """A seed. Nodes alone have some; it does not change by itself, which would run a model again for the same image."""
+    """A seed, for nodes only. It does not change by itself, which would re-run a model on the same image."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice(Option):
-    """One of several words. With a `metavar`, the help of a command shows that, and `help` names the words.
+    """One of several words. With a `metavar`, a command's help shows that, and `help` names the words.
 
     Attributes:
-        choices: The words.
-        check_with: Refuses what is not accepted, where that is more than the words; None = the words alone are.
+        check_with: Validates a value if more than the words is accepted; None = only the words.
     """
 
     metavar: str = ""
@@ -138,9 +136,9 @@ class Choice(Option):
 
 @dataclass(frozen=True, kw_only=True)
 class Switch(Option):
-    """On or off. An option of the command line changes it; where that switches it off, `off` says what happens then.
+    """On or off. A command-line option changes it; if that switches it off, `off` is its help.
 
-    By default None, it has two: --name and --no-name.
+    With default None it has two: --name and --no-name.
     """
 
     off: str = ""
@@ -148,7 +146,7 @@ class Switch(Option):
 
 @dataclass(frozen=True, kw_only=True)
 class Several(Option):
-    """Several of a number of words, with commas between; it may be named again. `shown` are those that an error names; none = all."""
+    """Several comma-separated words; repeatable. `shown` are those that an error lists; empty = all."""
 
     choices: tuple[str, ...]
     shown: tuple[str, ...] = ()
@@ -160,7 +158,7 @@ class Several(Option):
 
 @dataclass(frozen=True, kw_only=True)
 class Typed(Option):
-    """What commands alone ask for. `kind` names the type that reads and checks the word, of `app.console.option_types.KINDS`."""
+    """A command-only option. `kind` names the type that parses it, of `app.console.option_types.KINDS`."""
 
     kind: str
 
@@ -175,7 +173,7 @@ class Colour(Option):
 
 @dataclass(frozen=True, kw_only=True)
 class Point(Option):
-    """A point of the image, or None. Beside the option `unless` nodes do not look at it: their widgets keep what was chosen before."""
+    """A point of the image, or None. Nodes ignore it if the option `unless` is set: their widgets keep earlier values."""
 
     unless: str = ""
 
@@ -189,8 +187,8 @@ class Points(Option):
     """Points of the image.
 
     Attributes:
-        beside: The option of a first point, which takes these too on the command line; "" = they have one of their own.
-        example: How a node's text names some.
+        beside: The option of the first point, which also takes these on the command line; "" = they have their own.
+        example: Example text on nodes.
     """
 
     beside: str = ""
@@ -211,37 +209,37 @@ class Box(Option):
 
 
 class Options:
-    """What a user can set of one subject; subclasses are frozen dataclasses of the fields below.
+    """The options of one subject; subclasses are frozen dataclasses of the fields below.
 
     Raises:
-        InvalidArgumentError: A value that its field does not accept.
-        ValueError: Values that contradict each other.
+        InvalidArgumentError: A field does not accept its value.
+        ValueError: Values contradict each other.
     """
 
     def __post_init__(self) -> None:
         for name, option in options_of(type(self)).items():
             value, default = getattr(self, name), default_of(type(self), name)
-            if value != default or type(value) is not type(default):  # a default may stand for what is not set
+            if value != default or type(value) is not type(default):  # a default may be an out-of-range sentinel
                 option.check(name, value)
         self.check()
 
     def check(self) -> None:
-        """Refuses values that contradict each other."""
+        """Rejects contradictory values."""
 
     def check_typed(self) -> None:
-        """Refuses what saved graphs may hold, and a person who types it has mistaken."""
+        """Rejects values that saved graphs may hold but that are mistakes when typed."""
 
     def needs_metres(self) -> NeedsMetres | None:
-        """The option that needs depth in metres; None = no one."""
+        """The option that needs metric depth; None = none does."""
         return None
 
     @property
     def node_hint(self) -> str:
-        """What a node says besides what it made, where these are set; "" = nothing."""
+        """A hint on the node for these options, after the result; "" = none."""
         return ""
 
     def unused(self) -> Iterator[tuple[Sequence[str], str]]:
-        """Names of options that change nothing beside the others, and why, in words that follow the name. {name} is an option's."""
+        """Names of options without effect beside the others, and why, in words after the name. {name} is an option's."""
         yield from ()
 
 
@@ -249,7 +247,7 @@ Made = TypeVar("Made", bound=Options)
 
 
 def unchecked(options: type[Made], values: Mapping[str, Any]) -> Made:
-    """Options whose values were not checked: one that is in vain, or mistyped, may be what is wrong with them."""
+    """Options without validation, so that an option without effect is reported before its invalid value."""
     made = object.__new__(options)
     for name in options_of(options):
         object.__setattr__(made, name, values.get(name, default_of(options, name)))
@@ -258,7 +256,7 @@ def unchecked(options: type[Made], values: Mapping[str, Any]) -> Made:
 
 @cache
 def options_of(options: type[Options]) -> Mapping[str, Option]:
-    """What is known of each option, by its name, in order."""
+    """The properties of each option, by name, in order."""
     return {each.name: each.metadata[_KEY] for each in fields(options)}  # pyright: ignore[reportArgumentType] - a dataclass
 
 
@@ -273,7 +271,7 @@ def _defaults_of(options: type[Options]) -> Mapping[str, Any]:
 
 
 def highest_of(options: type[Options], name: str) -> float:
-    """The largest value that the widget of a number has."""
+    """The upper end of a number's widget."""
     option = options_of(options)[name]
     assert isinstance(option, (Number, Whole))
     return option.high
@@ -305,12 +303,12 @@ def several(choices: tuple[str, ...], help_text: str, **more: Any) -> Any:
 
 
 def typed(default: Any, kind: str, help_text: str, **more: Any) -> Any:
-    """A field for what a command alone asks for; `more` are attributes of `Typed`."""
+    """A field for a command-only option; `more` are attributes of `Typed`."""
     return _field(default, Typed(help=help_text, kind=kind, **more))
 
 
 def switch(default: bool | None, help_text: str, **more: Any) -> Any:
-    """A field for something that is on or off; `more` are attributes of `Switch`."""
+    """A field for a switch; `more` are attributes of `Switch`."""
     return _field(default, Switch(help=help_text, **more))
 
 

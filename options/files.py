@@ -1,12 +1,12 @@
-"""Files of depth and normals, by their extensions. `geometry.files.formats` has what reads and writes each."""
+"""File formats of depth and normals, by extension. `geometry.files.formats` has their readers and writers."""
 
 WRITTEN = (".npz", ".exr", ".png", ".pfm", ".ply", ".glb", ".stl", ".html")
 READABLE = (".npz", ".exr", ".png", ".pfm", ".npy", ".tif", ".tiff", ".heic", ".heif")
 SURFACES = (".glb", ".ply", ".stl")
-"""Those that are written, those that are read, and those that are made of depth alone."""
+"""Extensions that are written, read, and made from depth alone."""
 
 READABLE_WORDS = f"{', '.join(READABLE)}; a .png of `convert` or the node Save Geometry"
-"""`READABLE` in help: of images those alone say what their levels are."""
+"""`READABLE` for help texts: only these PNGs state what their levels mean."""
 
 Y_UP, Z_UP = PLY_UP = ("y", "z")
-"""What points up in a PLY, which cannot say it."""
+"""The up axis of a PLY, which the format cannot state."""

@@ -11,7 +11,7 @@ from .sky import SKIES
 
 @dataclass(frozen=True)
 class FogOptions(Options):
-    """Fog that fills a scene: light is lost with distance as in real air."""
+    """Fog that fills a scene: light decays with distance as in real air."""
 
     colour: str = colour_text("#c4ccd4", "Colour of the fog: #c4ccd4 morning, #d9b38c dust, #20242c night.")
     density: float = number(

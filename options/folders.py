@@ -1,4 +1,4 @@
-"""How commands go over folders, and over a cluster."""
+"""How commands process folders, and run on a cluster."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .outputs import ENGINE_CHOICES, RAY
 
 @dataclass(frozen=True)
 class SourcesOptions(Options):
-    """Which images of a folder are taken, how their results are called, and how a stopped run goes on."""
+    """The images of a folder, the names of their results, and resuming a run."""
 
     recursive: bool = switch(False, "Look into folders in folders too, and keep their tree below the folder of the results.")
     keep_extension: bool = switch(
@@ -23,7 +23,7 @@ class SourcesOptions(Options):
 
 @dataclass(frozen=True)
 class MediaOptions(SourcesOptions):
-    """The same of images and videos."""
+    """The same for images and videos."""
 
     resume: bool = switch(
         False,
@@ -34,7 +34,7 @@ class MediaOptions(SourcesOptions):
 
 @dataclass(frozen=True)
 class FolderOptions(SourcesOptions):
-    """How a run over many images tries again, and says what it made."""
+    """Retrying and reporting of a run over many images."""
 
     retry_failed: bool = switch(
         False,
@@ -47,9 +47,8 @@ class FolderOptions(SourcesOptions):
 class RayOptions(Options):
     """The distribution of a run over a cluster.
 
-    None: the running cluster of RAY_ADDRESS, or a Ray on this machine that ends with the run; as many workers as the cluster has room for
-    when the run begins, each with a model of its own; a GPU each where the cluster has any and `device` does not say "cpu"; a batch of 8
-    images on a GPU, else of 1.
+    None selects: the cluster of RAY_ADDRESS, or a Ray on this machine for this run; as many workers as fit when the run begins, each with
+    its own model; one GPU each if the cluster has any and `device` is not "cpu"; a batch size of 8 on a GPU, else 1.
     """
 
     engine: str = choice(ENGINE_CHOICES, "What does the work. ray: all cores and GPUs of a cluster (docs/scale.md).")

@@ -1,4 +1,4 @@
-"""What a user can set of the nodes that graphs of other packs hold: their widgets, ranges and choices stay as they are there."""
+"""The options of nodes in other packs' graphs: their widgets, ranges and choices must not change."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class ZoeDepthAnythingOptions(DepthMapOptions):
 
 @dataclass(frozen=True)
 class MetricMapOptions(DepthMapOptions):
-    """The metres of Depth Anything V2."""
+    """Metric depth of Depth Anything V2."""
 
     environment: str = _environment("Scenes that the model was trained on. indoor: rooms, up to 20 m. outdoor: streets, up to 80 m.")
     max_depth: float = number(
@@ -160,7 +160,7 @@ _NO_EFFECT = f"Has no effect on the depth map. {_KEPT}"
 
 @dataclass(frozen=True)
 class MidasNormalsOptions(Options):
-    """Normals of the slopes of MiDaS."""
+    """Normals from slopes of MiDaS's disparity."""
 
     a: float = _flatness(
         "How flat the surface looks: larger values give flatter normals. It is the length of the axis towards the viewer, relative to the "
@@ -176,7 +176,7 @@ class MidasNormalsOptions(Options):
 
 @dataclass(frozen=True)
 class MidasUnusedOptions(Options):
-    """Widgets of the depth of MiDaS that nobody reads."""
+    """Ignored widgets of MiDaS's depth node."""
 
     a: float = _flatness(_NO_EFFECT, advanced=True)
     bg_threshold: float = _background(_NO_EFFECT, advanced=True)
@@ -290,7 +290,7 @@ class ProcessOptions(Options):
 
 @dataclass(frozen=True)
 class ShownVideoOptions(Options):
-    """Its depth as images."""
+    """Video Depth Anything's depth as images."""
 
     colormap: str = choice(
         COLOURS, "Colours of the image. gray: for control models. inferno: from black over red to yellow.", GREY, flag=None

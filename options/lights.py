@@ -15,7 +15,7 @@ MAX_AMBIENT = 100
 
 @dataclass(frozen=True)
 class LightOptions(Options):
-    """A lamp as a person places it, in any image: by angles, or by a place in the image."""
+    """A lamp that a person places in any image: by angles, or by a position in the image."""
 
     light: str = choice(KINDS, "Kind of light. directional: parallel rays, like the sun. point: a lamp in the scene.", flag=None)
     colour: str = colour_text(WHITE, "Colour of the light: #ffb46b a candle, #9ec3ff the sky.")
@@ -75,7 +75,7 @@ class LightOptions(Options):
 
 @dataclass(frozen=True)
 class LookOptions(Options):
-    """The light of a scene besides its lamps, and its surfaces."""
+    """The rest of a scene's light, and its surfaces."""
 
     ambient: float = number(
         0.5,

@@ -1,30 +1,30 @@
-"""How depth and normals are stored in the channels of images."""
+"""How depth and normals are coded in image channels."""
 
 OPENGL, DIRECTX, OPENCV, SCANNET, NORMALBAE, NORMAL_1_0 = CODINGS = (
     *("opengl", "directx", "opencv", "scannet"),
     *("controlnet-normalbae", "controlnet-1.0-normal"),
 )
-"""How normal maps store vectors; `geometry.conventions.NormalMapCoding` says what each is."""
+"""Codings of normal maps, documented in `geometry.conventions.NormalMapCoding`."""
 
 WHITE, BLACK = NEAR = ("white", "black")
-"""The end of the grey levels that is near."""
+"""The grey level of the near end."""
 
 DISPARITY, DEPTH = LINEAR_IN = ("disparity", "depth")
-"""Meanings of equal steps of grey: equal steps of inverse depth (most networks' images) or of depth (most renderers')."""
+"""What grey levels are linear in: inverse depth (most networks' images) or depth (most renderers')."""
 
 METRES = "metres"
 VALUES = (*LINEAR_IN, METRES)
-"""Meanings of the numbers of a depth map: grey levels of `LINEAR_IN`, or metres."""
+"""Meanings of a depth map's values: grey levels of `LINEAR_IN`, or metres."""
 
 NEAR_END = "Which end of the grey levels is near."
 
 PER_IMAGE, PER_CLIP, FIXED, RUNNING = NORMALISATIONS = ("per_image", "per_clip", "fixed", "running")
-"""Sources of the range between black and white: each image, the whole batch, the caller, or the frames so far."""
+"""Sources of the grey range: each image, the whole batch, the caller, or the frames so far."""
 
 TURBO, INFERNO, SPECTRAL = COLOUR_MAPS = ("turbo", "inferno", "spectral")
 
 CLIP_NORMALISATIONS = (PER_IMAGE, PER_CLIP, RUNNING)
-"""Those of batches that may be videos."""
+"""Normalisations of batches that may be videos."""
 
 _WHAT = "Which direction red, green and blue of the normal map stand for: choose what will read it."
 _READERS = (
@@ -32,4 +32,4 @@ _READERS = (
     "controlnet-1.0-normal: control_sd15_normal. opencv, scannet: computer vision."
 )
 CODING = f"{_WHAT} {_READERS}"
-"""What a user reads where a coding is chosen."""
+"""The text beside a choice of codings."""

@@ -29,13 +29,13 @@ _SELECT = (
 
 @dataclass(frozen=True)
 class SelectionOptions(Options):
-    """What lies between two distances, the surface or the whole thing at a point, or the thing in a box.
+    """A selection: between two distances, the surface or the whole object at a point, or the object in a box.
 
-    All points correct a box.
+    Points refine a box.
 
     Raises:
-        ValueError: Limits out of order, a point of the thing outside the box, further points without a first one or a box, or a point that
-            is both of the thing and not.
+        ValueError: Limits out of order, a point of the object outside the box, further points without a first one or a box, or a point both
+            on the object and off it.
     """
 
     unit: str = choice(
@@ -86,12 +86,12 @@ class SelectionOptions(Options):
 
     @property
     def all_points(self) -> tuple[Point, ...]:
-        """All points of the thing."""
+        """All points on the object."""
         return (*([self.point] if self.point else ()), *self.more_points)
 
     @property
     def whole_foreground(self) -> bool:
-        """Whether the thing that stands out most is meant, in place of a range."""
+        """Whether the most prominent object is selected instead of a range."""
         return False
 
     def check(self) -> None:
@@ -133,14 +133,14 @@ class SelectionOptions(Options):
 
 @dataclass(frozen=True)
 class MaskOptions(SelectionOptions):
-    """A mask of what is selected."""
+    """A mask of the selection."""
 
     invert: bool = switch(False, "Inverts the mask.", before="select")
 
 
 @dataclass(frozen=True)
 class CutoutOptions(SelectionOptions):
-    """What is selected, cut out."""
+    """A cut-out of the selection."""
 
     far: float = number(0.0, 0, MAX_DISTANCE, _FAR_OF_CUTOUT, unit="percent", open=True)
     select: str = choice(SELECTS, _SELECT, OBJECT)
@@ -165,7 +165,7 @@ class CutoutOptions(SelectionOptions):
 
     @property
     def whole_foreground(self) -> bool:
-        """See `SelectionOptions`: the distances that nobody has changed."""
+        """See `SelectionOptions`: True with default distances and no point or box."""
         return self.near == self.far == 0 and self.point is None and self.box is None
 
     @property

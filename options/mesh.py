@@ -1,4 +1,4 @@
-"""What a user can set of meshes and splats."""
+"""The options of meshes and splats."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from .outputs import assumed_ratio, ply_up
 from .relief import MAX_POINTS as RELIEF_POINTS
 
 MAX_POINTS = 1_000_000
-"""Points that viewers still turn smoothly; what is offered where a mesh is made to be looked at."""
+"""Default number of points of meshes for display: viewers still rotate them smoothly."""
 
 MOST_POINTS = 2**27
 MAX_TEXTURE_SIDE = 4096
-"""Pixels of a texture's longer side: what all browsers and phones show."""
+"""Longer side of a texture in pixels: supported by all browsers and phones."""
 
 MAX_JUMP = 0.05
-"""Share by which depth may differ from one pixel to the next, beyond what the plane of the surface there explains."""
+"""Largest relative difference of depth between neighbouring pixels, beyond the slope of the surface there."""
 
 MOST_BEHIND = 45.0
-"""Degrees by which the view of a mesh may turn whose far surfaces are continued behind near things."""
+"""Largest view rotation in degrees for which far surfaces are extended behind near ones."""
 
 GLB, PLY, SPLATS = FORMATS = ("glb", "ply", "splats")
 
@@ -41,7 +41,7 @@ def _behind(help_text: str = _BEHIND) -> float:
 
 @dataclass(frozen=True)
 class SplatOptions(Options):
-    """Gaussian splats of depth."""
+    """Gaussian splats from depth."""
 
     max_points: int = whole(
         MAX_POINTS,
@@ -57,7 +57,7 @@ class SplatOptions(Options):
 
 @dataclass(frozen=True)
 class ShownMeshOptions(SplatOptions):
-    """A mesh of depth that is made to be looked at."""
+    """A mesh for display."""
 
     max_points: int = whole(MAX_POINTS, 0, MOST_POINTS, _POINTS, flag=None)
     max_jump: float = number(
@@ -77,7 +77,7 @@ class ShownMeshOptions(SplatOptions):
 
 @dataclass(frozen=True)
 class SavedMeshOptions(ShownMeshOptions):
-    """A mesh of depth in a file."""
+    """A mesh file."""
 
     max_points: int = whole(
         MAX_POINTS,
@@ -107,7 +107,7 @@ class SavedMeshOptions(ShownMeshOptions):
 
 @dataclass(frozen=True)
 class SurfaceOptions(Options):
-    """What commands ask of the surface in a .glb or .ply besides."""
+    """Additional options of commands for a .glb or .ply."""
 
     near_far_ratio: float | None = assumed_ratio("Where depth is not metric; a smaller one is flatter.")
     up: str | None = ply_up()

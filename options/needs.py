@@ -1,4 +1,4 @@
-"""What options need of a scene."""
+"""Requirements of options on a scene."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class NeedsMetres:
-    """An option that needs depth in metres.
+    """An option that needs metric depth.
 
     Attributes:
-        option: Its name, with its value where that decides. {name} stands for the option of that name.
-        instead: What to do without metres, in words.
+        option: Its name, with its value if that matters. {name} stands for an option's name.
+        instead: Advice for scenes without it.
     """
 
     option: str
     instead: str
 
     def named(self, names: Mapping[str, str]) -> NeedsMetres:
-        """The same with the names that options have somewhere."""
+        """A copy with option names filled in."""
         return NeedsMetres(self.option.format_map(names), self.instead.format_map(names))
 
 

@@ -8,14 +8,14 @@ from .estimate import AUTO, AUTO_RUNTIME, DEVICE_CHOICES, MAX_REFINE_STEPS, REFI
 from .fields import Options, choice, switch, typed, whole
 
 DEVICE_WORDS = f"{', '.join(DEVICE_CHOICES)}, or cuda:N for the GPU of that number, from 0"
-"""The values of --device, in words."""
+"""The accepted values of --device."""
 
 RUNTIME = "What runs the network (docs/runtimes.md); a runtime that fails is replaced by torch"
 
 
 @dataclass(frozen=True)
 class DeviceOptions(Options):
-    """Where a network runs, and in which numbers."""
+    """The network's device and dtype."""
 
     device: str = typed(
         AUTO,

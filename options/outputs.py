@@ -1,4 +1,4 @@
-"""The outputs of images that can be written, and the engines that write them, as named by options and in Python."""
+"""The outputs of images and the engines that write them, as named by options and in Python."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .network import NetworkOptions
 from .stereo import LAYOUTS, VR_LAYOUTS
 
 HOLES = "-holes"
-"""The suffix of a layout's name for the mask of the pixels that were filled in."""
+"""Suffix of a stereo layout's name for its mask of filled disocclusions."""
 
 STEREO_CHOICES = (*LAYOUTS, *(f"{layout}{HOLES}" for layout in LAYOUTS))
-"""Outputs for both eyes."""
+"""Stereo outputs."""
 
 COMPOSITING = "comp"
-"""EXR for compositing programs, and its camera."""
+"""EXR for compositing programs, with its camera."""
 
 DEFAULT_WRITES = ("depth", "normals")
 """The default outputs: two images to look at."""
@@ -29,10 +29,10 @@ WRITE_CHOICES = (*DEFAULT_WRITES, NPZ, _EXR, COMPOSITING, *_FORMATS, *STEREO_CHO
 """Outputs of an image: two images to look at, files of geometry by their extensions, and stereo."""
 
 WITH_NUMBERS = (*DEFAULT_WRITES, NPZ)
-"""The default ones and the numbers, of which others are made later."""
+"""The default outputs and the raw maps, from which others are made later."""
 
 NUMBERS = ("npz", "exr", "pfm")
-"""Those of them that hold the model's numbers."""
+"""Outputs with the model's raw values."""
 
 PANORAMA_CHOICES = (
     *("depth", "normals", "npz", "exr", "ply", "glb"),
@@ -41,10 +41,10 @@ PANORAMA_CHOICES = (
 """Outputs of panoramas."""
 
 SHARD_CHOICES = ("parquet", "webdataset")
-"""Outputs instead of these: shards, with many images in each file."""
+"""Outputs that exclude all others: shards, with many images in each file."""
 
 NUMBER_CHOICES = ("float32", "float16")
-"""Of the numbers in shards."""
+"""Number types in shards."""
 
 SHARD_BYTES = 256 * 10**6
 """The default size of shards."""
@@ -54,16 +54,16 @@ LOCAL, RAY = ENGINE_CHOICES = ("local", "ray")
 
 _ALL_WRITES = (*WRITE_CHOICES, *SHARD_CHOICES)
 _OF_DEPTH_ALONE = frozenset(("depth", "stl", *STEREO_CHOICES))
-"""Outputs of depth as the model gives it, whatever the ratio of its ends is."""
+"""Outputs that need only the model's depth, whatever its near-far ratio."""
 
 
 def ply_up() -> str | None:
-    """A field for what points up in a PLY; None: y, and nobody said so."""
+    """A field for the up axis of a PLY; None = not set, which means y."""
     return choice(PLY_UP, "What points up in a ply: y (the default), or z as in Blender.", None)
 
 
 def assumed_ratio(on_command: str) -> float | None:
-    """A field for the depth range of a scene without metric depth, as commands ask for it."""
+    """A field for the near-far ratio of a scene without metric depth, for commands."""
     return typed(
         None,
         "near_far_ratio",
@@ -76,7 +76,7 @@ def assumed_ratio(on_command: str) -> float | None:
 
 @dataclass(frozen=True)
 class ConvertOptions(Options):
-    """How `convert` writes a file."""
+    """The output of `convert`."""
 
     as_image: bool = switch(
         False, "A .png to look at and for ControlNet, as `estimate` writes it, in place of one from which the numbers come back."
@@ -87,7 +87,7 @@ class ConvertOptions(Options):
 
 @dataclass(frozen=True)
 class ImagesOptions(NetworkOptions):
-    """How a model runs on images that may be panoramas, and what is written of them."""
+    """A model's run on images that may be panoramas, and its outputs."""
 
     panorama: bool = switch(
         False, "Images are 360° panorama photos (equirectangular, twice as wide as high); depth is the distance in each direction."
@@ -125,7 +125,7 @@ class ImagesOptions(NetworkOptions):
 
     @property
     def writes(self) -> tuple[str, ...]:
-        """The outputs, each once."""
+        """The outputs, without duplicates."""
         return tuple(dict.fromkeys((*(self.write or DEFAULT_WRITES), *self.also)))
 
     def unused(self) -> Iterator[tuple[Sequence[str], str]]:
@@ -149,5 +149,5 @@ class ImagesOptions(NetworkOptions):
 
     @property
     def is_depth_alone(self) -> bool:
-        """Whether the field of view changes nothing in what is written of depth without metres."""
+        """Whether the field of view cannot affect any output if depth is not metric."""
         return set(self.writes) <= _OF_DEPTH_ALONE - {"vr180", f"vr180{HOLES}"}

@@ -9,11 +9,11 @@ from .fields import Options, choice, number, typed, whole
 MOVES = ("orbit", "swing", "dolly")
 BORDERS = ("crop", "mirror")
 AMOUNT, AMOUNT_OF_TINY = 0.05, 0.03
-"""How far a command's camera goes; and where the depth is tiny's, at whose silhouettes a longer move tears rims, or may be."""
+"""Default amounts of a command's move; the second for depth that is or may be tiny's, whose silhouettes tear in longer moves."""
 
 MAX_FRAMES = 480
 SECONDS, RATE = 2.0, 24.0
-"""Of the loop of an image, and frames a second, where a command is not told."""
+"""Default seconds of an image's loop, and frames per second."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class MoveOptions(Options):
 
 @dataclass(frozen=True)
 class FramesOptions(MoveOptions):
-    """A move through an image, by the number of its frames."""
+    """A move through an image, by its number of frames."""
 
     frames: int = whole(24, 1, MAX_FRAMES, "Number of frames of one loop.", step=1, flag=None, before="amount")
 
@@ -58,7 +58,7 @@ class LoopOptions(MoveOptions):
 
 @dataclass(frozen=True)
 class LoopedOptions(Options):
-    """How long the loop of an image plays, and how large it is; a video has its own rate and size."""
+    """Duration and size of an image's loop; a video has its own rate and size."""
 
     seconds: float | None = typed(
         None,

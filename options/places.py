@@ -1,23 +1,23 @@
-"""Points and boxes of an image, in shares of it from its top left corner."""
+"""Points and boxes of an image, as fractions of its sides from the top left corner."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 Point = tuple[float, float]
-"""x and y, 0 to 1 of the image from its top left corner."""
+"""x and y, 0 to 1 from the top left corner."""
 
 Box = tuple[float, float, float, float]
-"""Left, top, right and bottom, 0 to 1 of the image from its top left corner."""
+"""Left, top, right and bottom, 0 to 1 from the top left corner."""
 
-_ROUNDING = 1e-6  # a point so far beside a box is on its border
+_ROUNDING = 1e-6  # a point this close outside a box is on its border
 
 
 def check_point(point: Point) -> None:
-    """Refuses what is no point of an image.
+    """Rejects a point outside the image.
 
     Raises:
-        ValueError: Says which points are accepted.
+        ValueError: The message says which points are accepted.
     """
     x, y = point
     if not (0 <= x <= 1 and 0 <= y <= 1):
@@ -25,10 +25,10 @@ def check_point(point: Point) -> None:
 
 
 def check_box(box: Box) -> None:
-    """Refuses what is no box, or leaves nothing outside.
+    """Rejects an invalid box, and one that covers the whole image.
 
     Raises:
-        ValueError: Says which boxes are accepted.
+        ValueError: The message says which boxes are accepted.
     """
     left, top, right, bottom = box
     problem = f"the box is from ({left:g}, {top:g}) to ({right:g}, {bottom:g})"
@@ -39,10 +39,10 @@ def check_box(box: Box) -> None:
 
 
 def check_in_box(box: Box, points: Sequence[Point]) -> None:
-    """Refuses points of a thing that are outside the box around it.
+    """Rejects points of an object outside its box.
 
     Raises:
-        ValueError: Names the first such point.
+        ValueError: The message names the first such point.
     """
     left, top, right, bottom = box
     for x, y in points:
@@ -52,6 +52,6 @@ def check_in_box(box: Box, points: Sequence[Point]) -> None:
 
 
 def is_in_box(box: Box, x: float, y: float) -> bool:
-    """True if a point is in a box, or on its border."""
+    """Whether a point is in a box, or on its border."""
     left, top, right, bottom = box
     return left - _ROUNDING <= x <= right + _ROUNDING and top - _ROUNDING <= y <= bottom + _ROUNDING

@@ -1,4 +1,4 @@
-"""What a user can set of the refinement of edges."""
+"""The options of edge refinement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_STRENGTH, MAX_RADIUS = 2.0, 64
 
 @dataclass(frozen=True)
 class RefineOptions(Options):
-    """Edges of depth and normals moved to those of the image."""
+    """Alignment of depth and normal edges to the image's."""
 
     strength: float = number(
         1.0,

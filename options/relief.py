@@ -1,4 +1,4 @@
-"""The options of reliefs to print."""
+"""The options of printable reliefs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from .fields import Options, choice, number, switch, whole
 
 NEAR, FAR = RAISED = ("near", "far")
-"""The end of the depth that stands out of the plate; "far" makes a mould."""
+"""The end of the depth that is raised; "far" makes a mould."""
 
 MAX_POINTS = 500_000
 

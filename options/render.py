@@ -1,4 +1,4 @@
-"""What a user can set of images of depth and normals that are made of numbers, and of numbers that are made of images and depth."""
+"""The options of rendering depth and normals as images, and of reading images and depth as geometry."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _end(default: float) -> float:
 
 @dataclass(frozen=True)
 class DepthImageOptions(Options):
-    """An image of depth."""
+    """A depth image."""
 
     near: str = choice(NEAR, NEAR_END)
     normalisation: str = choice(NORMALISATIONS, RANGES.format(fixed="range_low to range_high"))
@@ -74,7 +74,7 @@ class NormalMapOptions(Options):
 
 @dataclass(frozen=True)
 class DepthMapOptions(Options):
-    """What the grey levels of a depth map mean."""
+    """How a depth map is read."""
 
     near: str = choice(NEAR, NEAR_END)
     values: str = choice(
@@ -95,7 +95,7 @@ class DepthMapOptions(Options):
 
 @dataclass(frozen=True)
 class DerivedNormalsOptions(Options):
-    """Normals that follow from depth."""
+    """Normals from depth."""
 
     method: str = choice(
         METHODS,
@@ -155,7 +155,7 @@ class ConversionOptions(Options):
 
 @dataclass(frozen=True)
 class CameraOptions(Options):
-    """What geometry may not say of itself, where it becomes points."""
+    """Assumptions for geometry without a camera or scale that is converted to points."""
 
     fov: float = known_fov()
     near_far_ratio: float = near_far_ratio()

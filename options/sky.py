@@ -1,4 +1,4 @@
-"""Whether there is a sky. On the command line it is --sky, --no-sky or --sky-mask."""
+"""Sky detection. On the command line: --sky, --no-sky or --sky-mask."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ SKIES = AUTO, NONE = ("auto", "none")
 
 @dataclass(frozen=True)
 class SkyOptions(Options):
-    """A mask of the sky: nothing can be set."""
+    """A sky mask, which has no options."""

@@ -13,25 +13,25 @@ from .fields import Options, choice, number, several, switch, whole
 right. anaglyph: for red-cyan glasses."""
 
 AROUND_LAYOUTS = ("360-tb", "360-sbs")
-"""Panoramas for both eyes."""
+"""Stereo panoramas."""
 
 VR_LAYOUTS = ("vr180", *AROUND_LAYOUTS)
 """For headsets. vr180: half spheres of 180 x 180 degrees side by side, left eye left."""
 
 LAYOUTS = (*FLAT_LAYOUTS, *VR_LAYOUTS)
-"""All of them."""
+"""All layouts."""
 
 VIDEO_LAYOUTS = tuple(layout for layout in LAYOUTS if layout not in AROUND_LAYOUTS)
-"""Those of videos, which are no panoramas."""
+"""Layouts for videos, which are not panoramas."""
 
 ORIGINALS = ("middle", "left", "right")
 ANAGLYPHS = ("half", "colour", "grey")
 
 EYE_DISTANCE = 63.0
-"""Millimetres between the eyes of people, on average."""
+"""The average human eye distance in millimetres."""
 
 EYE_SIZES = (64, 8192)
-"""Rows that an eye's half sphere may be asked to have."""
+"""Accepted numbers of rows of an eye's VR180 image."""
 
 PER_IMAGE, PER_CLIP = RANGES = ("per_image", "per_clip")
 
@@ -41,10 +41,10 @@ _OF_HEADSETS = ("eye_distance", "eye_size")
 
 @dataclass(frozen=True)
 class StereoOptions(Options):
-    """The strength of the depth effect, the place of the screen in the scene, and the eyes of headsets.
+    """The depth effect's strength, the screen's distance in the scene, and the eyes of headsets.
 
     Source:
-        divergence is measured as nunif's iw3 does.
+        divergence is measured as in nunif's iw3.
     """
 
     divergence: float = number(
@@ -104,14 +104,14 @@ class StereoOptions(Options):
             raise ValueError(f"eye_size is {self.eye_size}; accepted: even numbers")
 
     def as_record(self) -> dict[str, float | str]:
-        """The options as records of results hold them; records from before an option existed stay good."""
+        """The options for records; newer options are omitted at their default, which keeps older records valid."""
         new = {"eye_distance": EYE_DISTANCE, "eye_size": 0, "anaglyph": ANAGLYPHS[0]}
         return {name: value for name, value in vars(self).items() if name not in new or value != new[name]}
 
 
 @dataclass(frozen=True)
 class StereoImagesOptions(Options):
-    """What the command asks besides, of images."""
+    """The command's additional options for images."""
 
     layout: tuple[str, ...] = several(
         LAYOUTS,
@@ -124,7 +124,7 @@ class StereoImagesOptions(Options):
 
 
 def unused_beside(outputs: Collection[str], why_none: str) -> Iterator[tuple[Sequence[str], str]]:
-    """As `Options.unused`, of `StereoOptions` beside the outputs that are asked for; `why_none`: why none of these is for both eyes."""
+    """`Options.unused` of `StereoOptions` for the requested outputs; `why_none` explains that none of them is stereo."""
     layouts = {each for each in LAYOUTS if any(output.startswith(each) for output in outputs)}
     if not layouts:
         yield (*_OF_SCREENS, *_OF_HEADSETS), f"is for images for both eyes, and {why_none}"
@@ -139,7 +139,7 @@ def unused_beside(outputs: Collection[str], why_none: str) -> Iterator[tuple[Seq
 
 @dataclass(frozen=True)
 class StereoNodeOptions(Options):
-    """What the node asks besides: commands have other words for it, as they make several layouts at once."""
+    """The node's additional options; commands, which make several layouts at once, have others."""
 
     layout: str = choice(
         LAYOUTS,

@@ -1,4 +1,4 @@
-"""The options of maps of materials."""
+"""The options of material maps."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .map_images import CODINGS
 FREE, SEAMLESS = BORDERS = ("free", "seamless")
 CENTRAL, SPLINE = DERIVATIVES = ("central", "spline")
 NORMALS, PHOTO, BOTH = DETAILS = ("normals", "photo", "both")
-"""Sources of fine relief: the model's normals, light and dark of the photograph, or both, one laid on the other."""
+"""Sources of fine relief: the model's normals, the photo's brightness, or both combined."""
 _, HIGH, LOW = BRIGHT = (AUTO, "high", "low")
 
 MAX_HEIGHT, MAX_FLATTEN, MAX_SHAPE, MAX_RELIEF, MAX_REACH, MAX_MARGIN = 100_000.0, 16_384.0, 2048.0, 100.0, 1024.0, 0.5
-"""Heights and sizes in pixels; the last is the largest share of a side that is put on at either end of what tiles."""
+"""Heights and sizes in pixels; the last is the largest margin at each border of a tiling texture, as a share of the side."""
 
 DEFAULT_RANGE = 32.0
-"""Pixels of height between black and white, where nobody says them."""
+"""The default height range in pixels, from black to white."""
 
 PNG, EXR = TEXTURE_FORMATS = ("png", "exr")
 SIMPLE, ROUGHNESS = "simple", 0.6
@@ -51,7 +51,7 @@ def _height_range() -> float:
 
 
 def result_coding() -> Any:
-    """A field for the convention of a normal map that is made."""
+    """A field for the convention of a resulting normal map."""
     text = "Which direction red, green and blue of the result stand for: opengl for Blender and glTF, directx for Unreal."
     return choice(CODINGS, text, label="normal coding")
 
@@ -94,7 +94,7 @@ class HeightOptions(Options):
 
 @dataclass(frozen=True)
 class SlopesOptions(Options):
-    """Normals of heights."""
+    """Normals from heights."""
 
     height_range: float = _height_range()
     borders: str = _borders()
@@ -159,7 +159,7 @@ class OcclusionOptions(Options):
 
 @dataclass(frozen=True)
 class PhotoOptions(Options):
-    """What the relief of a photograph is."""
+    """Relief from a photo."""
 
     radius: float = number(
         0.0,
@@ -192,7 +192,7 @@ class PhotoOptions(Options):
 
 @dataclass(frozen=True)
 class DetailOptions(PhotoOptions):
-    """Fine relief of a photograph, of its normals, or of both."""
+    """Fine relief from a photo, its normals, or both."""
 
     source: str = choice(
         DETAILS,
@@ -203,7 +203,7 @@ class DetailOptions(PhotoOptions):
 
     @property
     def asks_pattern(self) -> bool:
-        """Whether the pattern of the photograph decides what its bright parts are."""
+        """Whether the photo's pattern decides if bright parts are high or low."""
         return self.source != NORMALS and self.bright == AUTO and self.relief > 0
 
     def check(self) -> None:
@@ -218,7 +218,7 @@ class DetailOptions(PhotoOptions):
 
 @dataclass(frozen=True)
 class DetailNodeOptions(Options):
-    """What the node asks besides: what is linked to it says more than a command knows."""
+    """The node's additional options: what is linked to it replaces options of the command."""
 
     source: str = choice(
         (AUTO, *DETAILS),
@@ -263,21 +263,21 @@ class SeamlessOptions(Options):
 
 @dataclass(frozen=True)
 class ShownCurvatureOptions(Options):
-    """The map of a surface's bends that a command writes."""
+    """The curvature map that a command writes."""
 
     show: str = choice(("curvature", "edges", "cavities"), "One map of the three.")
 
 
 @dataclass(frozen=True)
 class DepthOcclusionOptions(Options):
-    """What a command reads."""
+    """The input of a command."""
 
     from_depth: bool = switch(False, "The file holds depth of an image (.npz, .exr, or with --quantity), not heights.")
 
 
 @dataclass(frozen=True)
 class MaterialsOptions(Options):
-    """The further maps of a material that a command makes."""
+    """Additional material maps of a command."""
 
     materials: str | None = typed(
         None,
@@ -307,7 +307,7 @@ class MaterialsOptions(Options):
 
 @dataclass(frozen=True)
 class SavedTextureOptions(Options):
-    """Files of textures."""
+    """Texture files."""
 
     format: str = choice(
         TEXTURE_FORMATS,

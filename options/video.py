@@ -1,4 +1,4 @@
-"""What can be made of videos, how their frames are made temporally stable, and what video models expect of a control video."""
+"""The options of videos: outputs, temporal stabilisation, and the formats that video models expect of a control video."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from .map_images import CLIP_NORMALISATIONS, NEAR, NEAR_END, PER_IMAGE, RUNNING
 from .stereo import VIDEO_LAYOUTS
 
 DEPTH, NORMALS, SIDE_BY_SIDE, STEREO, PARALLAX = OUTPUTS = ("depth", "normals", "side-by-side", "stereo", "parallax")
-"""Outputs of a video: images of depth, normal maps, each frame beside its depth, images for both eyes, and a camera that moves."""
+"""Outputs of a video: depth images, normal maps, each frame beside its depth, stereo images, and a moving camera."""
 
 H264, H265, PRORES, DNXHR, FFV1 = CODECS = ("h264", "h265", "prores", "dnxhr", "ffv1")
-"""`media.write` has the encoder of each."""
+"""`media.write` has their encoders."""
 
 CONTAINERS = (".mp4", ".mov", ".mkv")
-"""Files of videos; H264 and H265 go into each."""
+"""Video containers; each supports H264 and H265."""
 
 LEAST_SIDE, MOST_SIDE = 16, 16384
-"""Of frames that are scaled, in pixels."""
+"""Bounds of a scaled frame's sides in pixels."""
 
 QUALITY, MOST_QUALITY = 14, 51
-"""The CRF of encoders that have one, and its largest."""
+"""Default and largest CRF, of encoders that have one."""
 
 MOST_PREVIEWED = 100
-"""Frames of a video on one sheet, at most."""
+"""Frames on one preview sheet, at most."""
 
 SEGMENT_FRAMES = 120
-"""Frames that a stop can cost, by default."""
+"""Default length of a segment: frames lost at most when a run is stopped."""
 
 ALIGNMENTS = ("scale_shift", "none")
-"""Alignments of frames with those before: by scale and shift (metres: by scale), or not at all."""
+"""Alignment of frames to those before: by scale and shift (metric depth: by scale), or none."""
 
 
 def _network_side() -> int:
@@ -46,7 +46,7 @@ def _network_side() -> int:
 
 @dataclass(frozen=True)
 class VideoOptions(Options):
-    """How the frames of a video are made temporally stable."""
+    """Temporal stabilisation of a video."""
 
     align: str = choice(
         ALIGNMENTS,
@@ -98,11 +98,10 @@ class Preset:
     """The frame rate and sizes that one family of models expects.
 
     Attributes:
-        name: Of the models.
-        rate: Frames a second that it was made for.
-        side: Width and height are multiples of this.
-        group: The number of frames is a multiple of this and one.
-        source: Who says so.
+        rate: Their frame rate.
+        side: Width and height must be multiples of this.
+        group: The number of frames must be a multiple of this plus one.
+        source: Where this is stated.
     """
 
     name: str
@@ -146,7 +145,7 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class ClipOptions(Options):
-    """Which frames of a video are made, what is made of them, and how it is stored."""
+    """A video's range of frames, outputs and format."""
 
     what: tuple[str, ...] = several(
         OUTPUTS,
@@ -219,7 +218,7 @@ class ClipOptions(Options):
 
     @property
     def outputs(self) -> list[str]:
-        """What is made, each once."""
+        """The outputs, without duplicates."""
         return list(dict.fromkeys(self.what or (DEPTH,)))
 
     def check(self) -> None:

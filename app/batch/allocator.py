@@ -9,22 +9,22 @@ from contextlib import suppress
 
 logger = logging.getLogger(__name__)
 
-# Of glibc's malloc.h.
+# From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-# The larger is what an image's tensors stay below; before glibc 2.35, only the smaller is accepted.
+# An image's tensors stay below the larger; glibc before 2.35 accepts only the smaller.
 _LONGEST_KEPT = (2**30, 2**25)
 
 
 def keep_freed_memory() -> None:
-    """Makes glibc keep the memory of large tensors for the next ones. Without glibc nothing happens.
+    """Makes glibc keep freed memory of large tensors for reuse. Does nothing without glibc.
 
-    By itself it gives them back to the system at once, and each new tensor is made of pages that the system first has to clear: on a CPU
-    that takes as long as computing it. Threads share a pool as far as none has one of its own by now. The process then keeps, until
-    it ends, what it needed at its worst moment. It is for commands: a host such as ComfyUI, or somebody's program, has its own ways.
+    By default it is returned at once, and every new tensor gets pages that the system must clear first: on a CPU that takes as long as
+    computing it. Threads without an arena yet share one. The process then keeps its peak memory until it ends. So this is for commands
+    only: a host such as ComfyUI has its own policy.
     """
     if not sys.platform.startswith("linux"):
         return
-    with suppress(OSError, AttributeError):  # musl knows no mallopt
+    with suppress(OSError, AttributeError):  # musl has no mallopt
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_ARENA_MAX, 1)
         for length in _LONGEST_KEPT:

@@ -1,6 +1,6 @@
-"""What `--runtime auto` or `fast` stood for when a run over a folder began, so that the run, stopped and resumed, gives the same bytes.
+"""The runtime that `--runtime auto` or `fast` chose when a run began, so that a resumed run gives the same bytes.
 
-Where that was not torch as it is, a note lies with the records of the folder:
+If it was not plain torch, it is noted beside the folder's records:
 
     {"model": "depth-anything-v2-small", "weights": [...], "runtime": "openvino", "dtype": "float32"}
 """
@@ -25,17 +25,16 @@ logger = logging.getLogger(__name__)
 
 
 class BegunRuntime:
-    """The runtime of a run whose results go to a folder.
+    """The runtime of a run.
 
     Args:
-        folder: Where the records of the run are.
-        options: The options of the run.
-        device: As `load_model` takes it.
-        is_begun: Whether images of the same run are done.
+        folder: The folder that holds the run's records.
+        device: As `load_model`.
+        is_begun: Whether some images of the same run are done.
     """
 
     def __init__(self, folder: Path, options: Options, device: str, is_begun: bool) -> None:
-        self._path = folder / RECORDS / "auto.runtime"  # no image's record has this ending
+        self._path = folder / RECORDS / "auto.runtime"  # no image's record has this extension
         self._options, self._is_begun = options, is_begun
         if options.used_runtime not in (AUTO_RUNTIME, FAST_RUNTIME):
             self._chosen = None
@@ -49,13 +48,11 @@ class BegunRuntime:
 
     @property
     def options(self) -> Options:
-        """The options by which the model is to be loaded. Those of the run stay, which the records of its images hold."""
+        """The options to load the model with; records keep the run's original options."""
         return self._options if self._chosen is None else replace(self._options, runtime=self._chosen.runtime, dtype=self._chosen.dtype)
 
     def noted(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
-        """The outcomes of the run. The runtime is noted in the records' folder, which is there, before the first image is done.
-
-        The note is removed again if no image was done.
+        """Passes the outcomes on. Notes the runtime before the first image is done, and removes the note if none was.
 
         Raises:
             OSError: The note cannot be written.
@@ -81,7 +78,7 @@ class BegunRuntime:
         return {"model": self._options.spec.id, "weights": known_weights(self._options.spec, self._options.weights)}
 
     def _noted(self) -> Chosen | None:
-        """What the note says; None where there is none of this model, or none that can be read."""
+        """The noted choice; None without a readable note for this model."""
         try:
             note = read_json(self._path)
             if {name: note[name] for name in self._of} == self._of:

@@ -1,4 +1,4 @@
-"""Refuses outputs that cannot be made of a model's estimates, before any is made."""
+"""Rejects outputs that a model's estimates cannot provide, before any is made."""
 
 from __future__ import annotations
 
@@ -20,16 +20,15 @@ logger = logging.getLogger(__name__)
 
 
 def check_writes(writes: Sequence[str], options: Options) -> None:
-    """Refuses outputs that cannot be made of a model's estimates, before any is made.
+    """Rejects outputs that a model's estimates cannot provide, before any is made. Logs assumptions of surfaces and an ignored size.
 
     Raises:
-        ValueError: An unknown coding, a map alone that the model does not give, images for both eyes, and the model gives no
-            depth, or a surface, and the model gives no depth. What a surface must assume, and a size that is not used, is logged.
-        ImportError: The library that writes a format is missing; the message says how to install it.
+        ValueError: An unknown coding, or an output that needs a map which the model does not predict.
+        ImportError: The library for a format is missing; the message says how to install it.
     """
     if options.coding not in CODINGS:
         raise ValueError(f"unknown coding {options.coding!r}; accepted: {', '.join(CODINGS)}")
-    if options.own:  # what the files hold shows when they are read
+    if options.own:  # their maps are checked when they are read
         _check_libraries(writes)
         return
     spec = options.spec
@@ -62,7 +61,7 @@ def check_writes(writes: Sequence[str], options: Options) -> None:
 
 
 def lacking_libraries(writes: Sequence[str]) -> dict[str, str]:
-    """Of outputs those whose library is missing, and the words that say how to install it."""
+    """The outputs whose library is missing, each with how to install it."""
     lacking = {}
     for name in writes:
         try:
@@ -93,7 +92,7 @@ def _check_format(name: str, spec: ModelSpec, options: Options) -> None:
         return
     if spec.quantity is None:
         raise ValueError(f"{spec.id} gives {spec.gives}; a mesh ({name}) needs depth: choose another model")
-    if name == "stl" or options.panorama:  # what is assumed of photos
+    if name == "stl" or options.panorama:  # neither assumes what photos need
         return
     if spec.quantity is not Quantity.METRIC_DEPTH:
         ratio = f"{near_far_ratio:g}, as --near-far-ratio says" if near_far_ratio else "3 or so; --near-far-ratio N sets it"

@@ -1,7 +1,7 @@
-"""The engines of `estimate` behind one protocol, and files as the results of a run. Nothing large is imported before a run begins.
+"""The engines of `estimate` behind one protocol, and files as the results of a run. Imports nothing heavy before a run begins.
 
-An engine knows where images can come from and how work is spread. It does not know which images are to be done, or what a run replaces:
-that is the matter of the results, `FileFolder` here and `ShardFolder` of `shards.folder`, whose `run` calls the engine.
+An engine knows where images come from and how work is spread. Which images to process and what to replace is decided by the results,
+`FileFolder` here and `shards.folder.ShardFolder`, whose `run` calls the engine.
 """
 
 from __future__ import annotations
@@ -29,36 +29,35 @@ class Engine(Protocol):
     """Reads images, runs the network on them, and writes the results."""
 
     def find(self, words: Words, recursive: bool, out: Path) -> tuple[list[Source], list[str]]:
-        """The images that are named; as `find_images`."""
+        """Resolves the sources to images, as `find_images`."""
         ...
 
     def prepare(self, options: Options) -> None:
-        """Loads what a run needs; called before `run`, when it is certain that there is something to do."""
+        """Loads what a run needs; called before `run`, once there is work."""
         ...
 
     def run(
         self, todo: Sequence[Outputs], options: Options, stop: Event, marker: Path | None, target: ShardTarget | None
     ) -> Iterator[Outcome]:
-        """Makes the results of images, with a model that `prepare` loaded.
+        """Makes the results of images with the model that `prepare` loaded.
 
         Args:
-            todo: The images and their files.
-            options: The options of every image.
-            stop: When it is set no further image is begun.
+            todo: The images and their result files.
+            stop: Once set, no further image is begun.
             marker: As `staging.check_run_marker`.
-            target: Where shards go; None = files are written.
+            target: The target of shards; None = files are written.
 
         Yields:
-            The outcome of each image, as it is known. After a failure that is `stops_run` no further image is begun.
+            The outcome of each image as it becomes known. After a failure that `stops_run` no further image is begun.
         """
         ...
 
 
 class LocalEngine(Engine):
-    """This machine, in one process.
+    """Runs on this machine, in one process.
 
     Args:
-        device: As `load_model` takes it.
+        device: As `load_model`.
     """
 
     def __init__(self, device: str) -> None:
@@ -87,10 +86,10 @@ class LocalEngine(Engine):
 
 
 class FileFolder:
-    """A folder that one run writes files to; `log` is the folder that `failures.jsonl` goes below.
+    """The folder that a run writes files to; `log` is the parent folder of `failures.jsonl`.
 
     Raises:
-        ImportError, ValueError: As `check_outputs.check_writes`, or the folder is in a store.
+        ImportError, ValueError: As `check_outputs.check_writes`, or the folder is a URL.
     """
 
     def __init__(self, folder: Path, options: Options, writes: tuple[str, ...], overwrite: bool, keep_extension: bool = False) -> None:
@@ -103,7 +102,7 @@ class FileFolder:
         self._options, self._writes, self._overwrite, self._keep_extension = options, writes, overwrite, keep_extension
 
     def plan(self, sources: Sequence[Source], going_on: bool) -> Plan:
-        """Decides which images are to be done; as `plan_outputs`."""
+        """Decides which images to process, see `plan_outputs`."""
         from .outputs import plan_outputs
 
         done_by = self._options.settings(self._writes) if going_on else None
@@ -111,5 +110,5 @@ class FileFolder:
         return self._plan
 
     def run(self, engine: Engine, stop: Event, marker: Path | None) -> Iterator[Outcome]:
-        """Runs an engine on the images that were planned; yields the outcome of each."""
+        """Runs an engine on the planned images; yields each outcome."""
         return engine.run(self._plan.todo, self._options, stop, marker, None) if self._plan.todo else iter(())

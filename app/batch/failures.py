@@ -1,11 +1,11 @@
-"""Records failed images, and whether a retry makes sense: `.depth-normal/failures.jsonl` in the folder of the results.
+"""Failed images, and whether a retry makes sense: `.depth-normal/failures.jsonl` in the results folder.
 
-One line a failure, as JSON:
+One failure a line, as JSON:
 
     {"image": "/photos/a.jpg", "relative": "a.jpg", "reason": "...", "again": true, "bytes": 81920, "modified_ns": ..., "time": "..."}
 
-Lines are added while images fail. When a run ends, the lines of images that are done go; of two lines about one image the last
-stays. One process at a time changes the file.
+Lines are appended while images fail. At the end of a run, lines of images that are done are removed, and of several lines about one image
+only the last is kept. A lock serialises this.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 FAILURES = "failures.jsonl"
 
-# What writing the next image would meet as well: a disk that is full, read-only or gone.
+# Errors that the next image would meet too: a full, read-only or lost disk.
 _STOPS_RUN = {
     getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "ESTALE", "ENOTCONN", "ENODEV", "EHOSTDOWN", "EHOSTUNREACH")
 } - {None}
@@ -46,12 +46,12 @@ _MAX_LINE = 2**20
 
 @dataclass(frozen=True)
 class Failure:
-    """The reason why an image was not done.
+    """Why an image failed.
 
     Attributes:
-        reason: In words, with the name of what they are about.
-        retryable: Whether trying again makes sense though neither the image nor the options have changed.
-        stops_run: Whether every other image would fail in the same way: the model does not fit on the device, or the disk is full or gone.
+        reason: A message that names its subject.
+        retryable: Whether a retry may succeed with the same image and options.
+        stops_run: Whether every other image would fail too: the model does not fit on the device, or the disk is full or gone.
     """
 
     reason: str
@@ -62,13 +62,11 @@ class Failure:
 def failure_of(
     name: str, error: BaseException, written_to: Path | None = None, words: Callable[[BaseException], str] = message_of
 ) -> Failure:
-    """An error as a failure.
+    """Turns an exception into a failure.
 
     Args:
-        name: The subject of the error; it is put before words that lack it.
-        error: The exception.
-        written_to: The folder that was written to at that moment; None = the image was read or estimated.
-        words: Says what an error means.
+        name: The subject, prepended to messages that lack it.
+        written_to: The folder being written to; None = the image was read or estimated.
     """
     text = words(error)
     reason = text if name in text else f"{name}: {text}"
@@ -81,7 +79,7 @@ def failure_of(
 
 
 def _number(error: BaseException | None) -> int | None:
-    """The system's number of an error or of what caused it."""
+    """The errno of an error or of its cause."""
     while error is not None:
         if isinstance(error, OSError) and error.errno is not None:
             return error.errno
@@ -90,16 +88,16 @@ def _number(error: BaseException | None) -> int | None:
 
 
 def _is_full(folder: Path) -> bool:
-    """True if a disk has no room: libraries that write by themselves do not say why they cannot."""
+    """Whether a disk is full: libraries that write files themselves do not report why they fail."""
     try:
         usage = shutil.disk_usage(next(each for each in (folder, *folder.parents) if each.exists()))
     except OSError:
         return False
-    return usage.total > 0 and usage.free < _FULL_BELOW  # some file systems of FUSE's know neither
+    return usage.total > 0 and usage.free < _FULL_BELOW  # some FUSE file systems report neither
 
 
 def folder_of_failures(out: Path) -> Path:
-    """The folder that `failures.jsonl` goes below: `out` itself, or for a store a folder on this machine."""
+    """The parent folder of `failures.jsonl`: `out` itself, or for a store a folder on this machine."""
     if not is_url(out):
         return out
     from ...model_loader.weights.find import user_cache
@@ -108,13 +106,12 @@ def folder_of_failures(out: Path) -> Path:
 
 
 class FailureLog:
-    """The failures of the images whose results go to one folder, in the file `path`.
+    """The failures of one results folder, in the file `path`.
 
-    Where they cannot be kept the log says so once, and the run goes on: the caller reports the failures themselves.
+    If it cannot be written, this is logged once and the run continues: the caller reports failures itself.
 
     Args:
-        out: The folder of all results.
-        marker: As `staging.check_run_marker`, checked before a failure is noted.
+        marker: As `staging.check_run_marker`, checked before each entry.
     """
 
     def __init__(self, out: Path, marker: Path | None = None) -> None:
@@ -125,7 +122,7 @@ class FailureLog:
         self._kept = True
 
     def add(self, source: Path, folder: Path, failure: Failure) -> None:
-        """Notes at once that an image failed whose results go to `folder`."""
+        """Appends a failed image at once; `folder` is that of its results."""
         if not self._kept:
             return
         with self._tolerant():
@@ -145,15 +142,15 @@ class FailureLog:
             self._failed.add(image)
 
     def remove(self, image: Path) -> None:
-        """Notes that an image is done, for `settle`."""
+        """Marks an image as done, for `settle`."""
         if self._failed and (name := str(image.absolute())) in self._failed:
             self._done.add(name)
 
     def settle(self) -> int:
-        """Takes the images that are done now out of the file, and of each other all lines but the last. The file goes where none is left.
+        """Removes images that are done, and all but the last line of each other; deletes the file if none is left.
 
         Returns:
-            How many are left.
+            The number of failures left.
         """
         left: dict[str, dict[str, Any]] = {}
         if not self._kept or not self.path.is_file():
@@ -175,13 +172,13 @@ class FailureLog:
             logger.warning("failures are not kept: %s (%s)", error.strerror or error, self.path)
 
     def worth_trying(self) -> list[Source]:
-        """The images for which trying again makes sense: it may go better, or the file has changed since."""
+        """The images worth a retry: the failure is retryable, or the file has changed."""
         last = {entry["image"]: entry for entry in self._entries()}
         chosen = (entry for entry in last.values() if entry["again"] or _has_changed(entry))
         return [Source(as_path(entry["image"]), Path(entry["relative"])) for entry in chosen]
 
     def _entries(self) -> Iterator[dict[str, Any]]:
-        """The lines that can be read: the last line of a process that was killed may be half a line."""
+        """The readable lines: a killed process may leave half a line at the end."""
         try:
             file = self.path.open(encoding="utf-8", errors="surrogateescape")
         except OSError:
@@ -197,7 +194,7 @@ class FailureLog:
 
 
 def _is_entry(entry: Mapping[str, Any]) -> bool:
-    """True if a line is one of ours, and its results stay below the folder of results."""
+    """Whether a line is a valid entry whose results stay inside the results folder."""
     image, relative = entry.get("image"), entry.get("relative")
     if not isinstance(image, str) or not isinstance(relative, str) or not isinstance(entry.get("again"), bool):
         return False

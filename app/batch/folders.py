@@ -59,42 +59,41 @@ def estimate_folder(
     any_aspect: bool = False,
     keep_extension: bool = False,
 ) -> Iterator[tuple[Path, Estimate]]:
-    """Depth and normals of many images, one after another; the next ones are read, and the last ones written, meanwhile.
+    """Estimates depth and normals of many images in order; reads ahead and writes behind.
 
-    An image that cannot be read, estimated or written is logged and left out, and stands in `failures.jsonl` where there is an `out`.
+    An image that cannot be read, estimated or written is logged and skipped, and listed in `failures.jsonl` if there is an `out`.
 
     Args:
         source: A folder, an image, a pattern, `@list.txt`, or several of these.
-        out: The folder for the results; None = nothing is written.
-        model: An id of the table of models; None = the model that `weights` are of, as their tensors say, else the nodes' default.
-        weights: A file to use in place of the published one.
+        out: The results folder; None = nothing is written.
+        model: A model id; None = the model of `weights`, recognised by their tensors, else the nodes' default.
+        weights: A file in place of the published weights.
         dtype, device: As `load_model`.
         size, fov: As `Model.estimate`.
-        near_far_ratio: As `assumed_depth`, for the normals of a model that gives none.
-        recursive: Whether to look into folders in folders; the tree is kept below `out`.
-        writes: What is written: "depth", "normals", "npz", "exr", "pfm", "ply", "glb", "stl", "full-sbs" and the other layouts of stereo.
+        near_far_ratio: As `assumed_depth`, for normals of models that predict none.
+        recursive: Whether to search subfolders; `out` keeps the tree.
+        writes: Results: "depth", "normals", "npz", "exr", "pfm", "ply", "glb", "stl", "full-sbs" and the other stereo layouts.
         overwrite: Whether files that this pack did not make may be replaced.
-        resume: Whether to leave out images whose results are there, made of the same image with the same model and options.
-        stereo: Of images for both eyes: how deep; None = as `StereoOptions` has it.
+        resume: Whether to skip images with existing results of the same image, model and options.
+        stereo: Options of the stereo images; None = the defaults of `StereoOptions`.
         tiles, refine: As `Model.estimate`.
         runtime: As `load_model`.
-        coding: How `<stem>_normals.png` stores its vectors, of `geometry.conventions.NormalMapCoding`.
+        coding: The `geometry.conventions.NormalMapCoding` of `<stem>_normals.png`.
         refine_steps: As `annotators.moge.MogeOptions`; None = the default, and for any other model than MoGe-3.
-        panorama: Whether the images are panoramas of the whole sphere, as `Model.estimate_panorama` takes them.
-        any_aspect: As `Model.estimate_panorama`; of panoramas alone.
-        keep_extension: Whether the names of results begin with the image's whole name (`a.jpg_depth.png`), for folders with images that
-            differ in their extension alone.
+        panorama: Whether the images are 360-degree panoramas, see `Model.estimate_panorama`.
+        any_aspect: As `Model.estimate_panorama`; only for panoramas.
+        keep_extension: Whether result names begin with the full file name (`a.jpg_depth.png`), for folders with images that differ only in
+            their extension.
 
     Yields:
-        The image's path, and its estimate with all maps, whatever `writes` names: one image, at its size, float32, on the CPU. Its files
-        are written by then.
+        The image's path and its estimate with all maps, whatever `writes` names: at the image's size, float32, on the CPU. Its files are
+        written by then.
 
     Raises:
-        ValueError: No image is found, options that do not go with `panorama`, a model that does not take such images, an unknown model,
-            runtime or coding, a device that is not there, weights of no model, unknown `writes`, or nothing can be written to `out`; raised
-            at once, before anything is loaded.
-        OSError: No further image can be done: the disk of `out` is full or gone, or the model does not fit on the device. `resume` goes on
-            later.
+        ValueError: No image is found, an option is invalid or does not go with `panorama`, the model or device is unknown or unsuitable,
+            the weights fit no model, or `out` is not writable. Raised at once, before anything is loaded.
+        OSError: No further image can be processed: the disk of `out` is full or gone, or the model does not fit on the device. `resume`
+            continues later.
     """
     named = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     sources, problems = find_images(named, recursive=recursive, out=out)
@@ -102,7 +101,7 @@ def estimate_folder(
         logger.warning(problem)
     if not sources:
         raise ValueError("; ".join(problems) or f"there is no image in {', '.join(map(str, named))}")
-    parse_device(device)  # whether it is there
+    parse_device(device)  # raises if it is absent
     file = Path(weights) if weights else None
     spec = find_spec(chosen_model(model, file, RECOMMENDED_MODEL))
     beyond = {"stereo": stereo or StereoOptions(), "tiles": check_tiles(tiles) or None, "refine": refine, "runtime": check_runtime(runtime)}
@@ -125,9 +124,9 @@ def estimate_folder(
 
 
 def _estimates(plan: Plan, options: Options, device: str | torch.device, out: Path | None) -> Iterator[tuple[Path, Estimate]]:
-    """Runs the pipeline. It is a generator of its own, so that `estimate_folder` refuses wrong arguments when it is called.
+    """Runs the pipeline. A separate generator, so that `estimate_folder` validates its arguments when called.
 
-    It is no `batch.run.Run`, which prints, counts and stops by signals: here the caller does, and gets the estimates themselves.
+    Not a `batch.run.Run`, which prints, counts and handles signals: here the caller does, and gets the estimates themselves.
     """
     with ExitStack() as stack:
         marker = stack.enter_context(open_run_marker(out)) if out is not None and plan.todo else None

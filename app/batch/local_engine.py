@@ -1,14 +1,14 @@
-"""The local engine: reading, inference and writing overlap, and memory does not grow with the number of images.
+"""The local engine: reading, inference and writing overlap; memory does not grow with the number of images.
 
     read_pool ─► waiting_by_size ─► the network ─► write_pool ─► results of `process`
                  (for a full batch)
 
-Images are decoded and files written in threads, which both let other threads run. On a CPU the threads of network_pool run the network,
-each on one image; elsewhere the caller's thread runs it, on batches of images of one size. The caller's thread hands out the results. Every
-queue has a limit: in numbers, and in pixels as far as sizes are known.
+Decoding and writing run in threads, both of which release the GIL. On a CPU the threads of network_pool run the network, each on one image;
+on other devices the caller's thread runs it on batches of images of one size. The caller's thread yields the results. Every queue is
+bounded, by count and, where sizes are known, by pixels.
 
-Every thread of a run computes with the same number of threads of torch's (`Options.threads_per_image`), however many images there are: with
-another number the last bits of an image's maps would be others, and torch's matrix products have one number for the whole process.
+All threads of a run use the same torch thread count (`Options.threads_per_image`), however many images there are: another count would
+change the last bits of the maps, and torch's matrix products share one count per process.
 """
 
 from __future__ import annotations
@@ -45,27 +45,27 @@ from .staging import Stages, check_run_marker
 T = TypeVar("T")
 Size = tuple[int, int]
 
-# Images in one batch: it is worth it where launching the kernels takes longer than they do.
+# Batches pay off where launching kernels takes longer than running them.
 BATCH_ON_A_GPU = 8
 _FULL_BATCH = {"cuda": BATCH_ON_A_GPU}
-# Once so many full batches of images wait, those that came first no longer wait for others of their size.
+# Once this many full batches of images wait, the oldest size is run without a full batch.
 _WINDOW = 4
-# Working memory of all networks that run side by side on a CPU, in bytes.
+# Working memory in bytes of all networks side by side on a CPU.
 _SIDE_BY_SIDE = 2**32
-# In seconds, how soon a pipeline that is closed notices it while a network runs.
+# Seconds until a closed pipeline notices it while a network runs.
 _CLOSED_WITHIN = 0.2
-# Pixels of all images between reading and writing, for each image of a full batch; a pixel takes about 64 bytes.
+# Pixels in the pipeline per image of a full batch; a pixel takes about 64 bytes.
 _PIXELS = 2**25
 
 
 @dataclass
 class InFlight:
-    """An image on its way.
+    """An image in the pipeline.
 
     Attributes:
-        outputs: The image and its files.
-        source_mark: Its mark from before it was read.
-        image: (1, 3, H, W) in [0, 1].
+        outputs: The image's path and its result files.
+        source_mark: The file's mark before reading.
+        image: (1, 3 or 4, H, W) in [0, 1].
     """
 
     outputs: Outputs
@@ -86,7 +86,7 @@ class InFlight:
 def estimate_files(
     model: Model, todo: Iterable[Outputs], options: Options, stop: Event | None = None, marker: Path | None = None
 ) -> Iterator[Outcome]:
-    """Reads images, estimates and writes files, about in order; as `engines.Engine.run`, with a model that is loaded."""
+    """Reads, estimates and writes images, roughly in order; as `engines.Engine.run`, with a loaded model."""
     settings: dict[tuple[str, ...], dict[str, Any]] = {}
 
     def write(item: InFlight, estimate: Estimate) -> tuple[Path, ...]:
@@ -110,20 +110,18 @@ def process(
     only_shown: bool = False,
     watch: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> Generator[tuple[Outputs, T | Failure], None, None]:
-    """The pipeline: reads ahead, runs the network, and hands each estimate to `finish`, which runs in other threads.
+    """The pipeline: reads ahead, runs the network, and passes each estimate to `finish` in other threads.
 
     Args:
-        model: As `Options.load` gives it.
-        todo: The images.
-        options: The options of the run.
-        finish: What is done with each image and its estimate.
-        stop: Set = no further image is begun.
+        model: As `Options.load` returns it.
+        finish: Processes an image and its estimate.
+        stop: Once set, no further image is begun.
         only_shown: Whether `finish` needs only the maps that the files of `Outputs.writes` show.
-        watch: Entered in the thread that runs the network, while it does: what it raises is raised here.
+        watch: A context entered by the thread that runs the network, during inference; its exceptions are raised here.
 
     Yields:
-        The value that `finish` returned, or a failure, about in order. After one that is `stops_run`, or once `stop` is set, no further
-        image is begun; those in hand are finished. Where the caller takes no more, only what is being written is.
+        The result of `finish`, or a failure, roughly in order. After a failure that `stops_run`, or once `stop` is set, no further image is
+        begun and those in the pipeline are finished. If the caller closes the generator, only pending writes are finished.
     """
     pipeline = _Pipeline(model, options, finish, stop or Event(), only_shown, watch)
     try:
@@ -133,20 +131,20 @@ def process(
 
 
 class _Pipeline(Generic[T]):
-    """The pools of threads, and the images in each stage.
+    """The thread pools, and the images in each stage.
 
     Attributes:
-        full_batch: The number of images in a batch.
-        pixel_budget: Pixels of the images in all stages, at most.
-        threads_each: Of torch's threads, how many each thread computes with.
-        network_pool: The threads that run the network on a CPU, once there was an image.
-        thread_local: `model` in a thread of `network_pool`.
-        closed: Set once nobody takes results any more.
-        pending_reads: Images that are read, in order.
-        waiting_by_size: Images that were read and wait for a full batch of their size.
-        pending_writes: Images that the network or a writer works on, in order.
+        full_batch: Images per batch.
+        pixel_budget: Upper bound of the pixels in all stages.
+        threads_each: Torch threads per worker thread.
+        network_pool: Threads that run the network on a CPU; None before the first image.
+        thread_local: Holds the `model` of each thread of `network_pool`.
+        closed: Set once the caller takes no more results.
+        pending_reads: Images being read, in order.
+        waiting_by_size: Images waiting for a full batch of their size.
+        pending_writes: Images in the network or being written, in order.
         largest: Pixels of the largest image so far.
-        batch_limits: How many images of a size fit in one batch, where memory was found to be short.
+        batch_limits: Batch size by image size, where memory ran short.
     """
 
     def __init__(
@@ -176,7 +174,7 @@ class _Pipeline(Generic[T]):
         self.batch_limits: dict[Size, int] = {}
 
     def run(self, todo: Iterator[Outputs]) -> Iterator[tuple[Outputs, T | Failure]]:
-        """Runs the pipeline, as `process` says."""
+        """Runs the pipeline, see `process`."""
         while not self.stop.is_set():
             self._read_ahead(todo)
             if not self.pending_reads:
@@ -195,7 +193,7 @@ class _Pipeline(Generic[T]):
         yield from self._drain_writes(0)
 
     def close(self) -> None:
-        """Drops what was only read, and waits for what is being written; not for a network, which can take a minute and be for nothing."""
+        """Drops images that were only read and waits for pending writes; not for the network, which can take a minute."""
         self.closed.set()
         self.read_pool.shutdown(wait=False, cancel_futures=True)
         if self.network_pool is not None:
@@ -207,7 +205,7 @@ class _Pipeline(Generic[T]):
         return ThreadPoolExecutor(count, name, compute_with, (self.threads_each,))
 
     def _dispatch_to_pool(self, item: InFlight) -> Iterator[tuple[Outputs, Failure]]:
-        """Hands an image to one of the threads that run the network on a CPU; the first image decides how many there are."""
+        """Hands an image to the threads that run the network on a CPU; the first image determines their number."""
         try:
             self.network_pool = self.network_pool or self._make_network_pool(item)
         except EXPECTED_ERRORS as error:  # the network cannot be run on such an image
@@ -217,7 +215,7 @@ class _Pipeline(Generic[T]):
         self.pending_writes.append((item, self.write_pool.submit(self._write_when_estimated, item, estimated)))
 
     def _make_network_pool(self, first: InFlight) -> ThreadPoolExecutor:
-        """The threads for the images that are computed side by side, as many as fit the memory."""
+        """The threads that run the network on a CPU, as many as fit in memory."""
         fitting = images_that_fit(_SIDE_BY_SIDE, self.model.working_bytes(*first.size, self.options.size))
         side_by_side = min(images_side_by_side(self.threads_each, self.torch_threads), fitting)
         return ThreadPoolExecutor(side_by_side, "network", self._init_network_thread)
@@ -227,7 +225,7 @@ class _Pipeline(Generic[T]):
         self.thread_local.model = self.model.for_another_thread()
 
     def _held_pixels(self) -> int:
-        """Pixels of all images that are read and not finished, and as far as can be known of those that are being read."""
+        """Pixels of all unfinished images; those being read are assumed to be as large as the largest so far."""
         waiting = sum(len(each) * height * width for (height, width), each in self.waiting_by_size.items())
         return waiting + sum(item.pixels for item, _ in self.pending_writes) + len(self.pending_reads) * self.largest
 
@@ -241,7 +239,7 @@ class _Pipeline(Generic[T]):
             self.pending_reads.append((outputs, self.read_pool.submit(self._read, outputs)))
 
     def _dispatch_full_batches(self) -> Iterator[tuple[Outputs, Failure]]:
-        """Runs the network on images of one size as soon as there are enough, or where others have waited too long for more of theirs."""
+        """Runs full batches, and the oldest partial one if too many images wait."""
         for size, batch in list(self.waiting_by_size.items()):
             if len(batch) >= self._batch_size(size) and not self.stop.is_set():
                 yield from self._dispatch_batch(size)
@@ -253,7 +251,6 @@ class _Pipeline(Generic[T]):
         return min(self.full_batch, self.batch_limits.get(size, self.full_batch), self.model.batch_limit(*size) or self.full_batch)
 
     def _dispatch_batch(self, size: Size) -> Iterator[tuple[Outputs, Failure]]:
-        """Runs the network on the images that wait of one size, and has them written."""
         batch = self.waiting_by_size.pop(size)
         if self.model.device.type == "cpu" and len(batch) == 1:
             yield from self._dispatch_to_pool(batch[0])
@@ -262,13 +259,13 @@ class _Pipeline(Generic[T]):
             if isinstance(estimate, Exception):
                 failure = self._failure(item, estimate)
                 yield item.outputs, failure
-                if failure.stops_run:  # of the others of the batch too
+                if failure.stops_run:  # and so for the rest of the batch
                     return
             else:
                 self.pending_writes.append((item, self.write_pool.submit(self._finish, item, estimate)))
 
     def _run_network(self, batch: Sequence[InFlight]) -> list[Estimate | Exception]:
-        """The estimate of each image; what did not fit in one batch is remembered."""
+        """The estimate of each image; remembers batch sizes that did not fit."""
         size, images = batch[0].size, [item.image for item in batch]
         model, writes = getattr(self.thread_local, "model", self.model), _writes_of(batch) if self.only_shown else ()
         fits = partial(self.batch_limits.__setitem__, size)
@@ -283,7 +280,7 @@ class _Pipeline(Generic[T]):
             return failure_of(str(outputs.image), error)
 
     def _write_when_estimated(self, item: InFlight, estimated: Future[list[Estimate | Exception]]) -> T | Failure:
-        """`_finish` once the network has run. Images arrive in the order of inference."""
+        """`_finish` once the network has run; images arrive in inference order."""
         while not wait([estimated], timeout=_CLOSED_WITHIN).done:
             if self.closed.is_set():
                 raise CancelledError
@@ -292,20 +289,20 @@ class _Pipeline(Generic[T]):
 
     def _finish(self, item: InFlight, estimate: Estimate) -> T | Failure:
         try:
-            # Batches are as large as the memory of a GPU allows, which leaves little for what is rendered there meanwhile.
+            # Batches fill a GPU's memory, which leaves little for rendering.
             return on_device_or_cpu(lambda device: self.finish(item, estimate.to(device)), estimate.device, "files are rendered")
         except EXPECTED_ERRORS as error:
             return failure_of(str(item.outputs.image), error, written_to=item.outputs.folder)
 
     def _failure(self, item: InFlight, error: Exception) -> Failure:
-        """The failure of an image that was not estimated; one that every image would meet ends the run."""
+        """The failure of an image without an estimate; stops the run if every image would fail the same way."""
         failure = failure_of(str(item.outputs.image), error)
         if failure.stops_run:
             self.stop.set()
         return failure
 
     def _drain_writes(self, most: int, pixels: int = 0) -> Iterator[tuple[Outputs, T | Failure]]:
-        """Hands out what is finished, and waits until no more than so many images, or so many pixels, are left."""
+        """Yields finished results; waits until at most `most` images and `pixels` pixels are pending."""
         while self.pending_writes and (self.pending_writes[0][1].done() or len(self.pending_writes) > most or self._held_pixels() > pixels):
             item, future = self.pending_writes.popleft()
             result = future.result()
@@ -315,25 +312,24 @@ class _Pipeline(Generic[T]):
 
 
 def _writes_of(batch: Sequence[InFlight]) -> tuple[str, ...]:
-    """The outputs of all images of a batch, as `per_image.estimate` takes them."""
     writes = [item.outputs.writes for item in batch]
     return tuple(chain.from_iterable(writes)) if all(writes) else ()
 
 
 def images_side_by_side(threads_each: int, available: int) -> int:
-    """The number of images that a CPU computes at the same time.
+    """The number of images that a CPU computes side by side.
 
     Args:
-        threads_each: Of each image, as `Options.threads_per_image` says.
-        available: Threads that torch may use.
+        threads_each: Threads per image (`Options.threads_per_image`).
+        available: Torch's thread count.
 
     Returns:
-        As many as there are threads, where an image has one. Else one more than the threads are enough for: while those of one image wait
-        for each other, those of another go on.
+        `available` for one thread per image. Else one more than the threads suffice for: while the threads of one image wait for each
+        other, those of another work.
     """
     return available if threads_each == 1 else available // threads_each + 1
 
 
 def count_cores() -> int:
-    """The number of cores that this process may use."""
+    """The number of cores available to this process."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

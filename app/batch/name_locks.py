@@ -1,7 +1,7 @@
-"""Locks on file names in a results folder: two writers wait for each other only when they write the same name.
+"""Locks on file names in a results folder: writers wait for each other only if they write the same name.
 
-All locks are in one empty file, `.depth-normal/lock`, where each name stands for one byte. A million names leave no more than that file,
-and the system drops the locks of a process that ends, however it ends.
+All locks are single bytes of one empty file, `.depth-normal/lock`, chosen by a hash of the name. So a million names leave one file, and the
+system releases the locks of any process that ends.
 """
 
 from __future__ import annotations
@@ -29,34 +29,34 @@ else:
 logger = logging.getLogger(__name__)
 
 _LOCK = "lock"
-# Files are renamed within milliseconds. A server keeps the locks of a machine that crashed for a minute and a half (NFS).
+# Renaming takes milliseconds, but an NFS server keeps the locks of a crashed machine for a minute and a half.
 _PATIENCE_SECONDS = 600.0
 _SILENT_SECONDS = 10.0
 _POLL_SECONDS = 0.005
 
 
 class NameLockedError(TimeoutError):
-    """Another process has held a name for so long that it must have been halted."""
+    """Another process holds a name for so long that it must have been halted."""
 
 
 def folded(name: str) -> str:
-    """A name as it is for file systems that do not tell case, or codings of accents, apart."""
+    """A name folded for file systems that ignore case or Unicode normalisation."""
     return name.lower() if name.isascii() else unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
 @contextmanager
 def locked_names(folder: Path, names: Iterable[str]) -> Iterator[None]:
-    """Keeps other processes and threads from writing under some names. Of two that lock the same name, one waits for the other.
+    """Locks file names against other processes and threads for the block.
 
     Args:
-        folder: Where the results go; its folder of records exists.
-        names: Of files or records. Those that differ only in case or in the coding of accents are the same, as in `folded`.
+        folder: The results folder; its records folder must exist.
+        names: Names of files or records, compared as `folded`.
 
     Raises:
         NameLockedError: Another process has held one of them for ten minutes.
-        OSError: The lock's file cannot be opened.
+        OSError: The lock file cannot be opened.
     """
-    # Ascending, so that no two wait for each other. Every system can lock bytes below 2**30.
+    # Ascending, to avoid deadlocks. Every system can lock bytes below 2**30.
     places = sorted({zlib.crc32(os.fsencode(folded(name))) >> 2 for name in names})
     file = os.open(folder / RECORDS / _LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
     wait = _Wait(folder)
@@ -72,7 +72,7 @@ def locked_names(folder: Path, names: Iterable[str]) -> Iterator[None]:
 
 
 class _Wait:
-    """A wait for another process, with a line in the log."""
+    """A wait for another process; logs a warning after a while."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._start, self._silent = folder, time.monotonic(), True
@@ -81,7 +81,7 @@ class _Wait:
         """Sleeps for a moment.
 
         Raises:
-            NameLockedError: It has been long enough.
+            NameLockedError: The wait has timed out.
         """
         seconds = time.monotonic() - self._start
         if seconds > _PATIENCE_SECONDS:
@@ -96,7 +96,7 @@ class _Wait:
 
 
 def _locks(file: int, place: int, folder: Path) -> bool:
-    """Locks a byte unless another process or thread has it, and says whether it did."""
+    """Tries to lock a byte; returns False if another process or thread holds it."""
     try:
         _lock(file, place)
     except OSError as error:
@@ -115,7 +115,7 @@ if sys.platform == "win32":
         msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
 
     def _unlock(file: int, places: Iterable[int]) -> None:
-        """Unlocks at once: Windows may take its time after a file is closed."""
+        """Unlocks explicitly: on Windows closing the file may release locks late."""
         for place in places:
             os.lseek(file, place, os.SEEK_SET)
             with suppress(OSError):  # not locked
@@ -124,11 +124,11 @@ if sys.platform == "win32":
 elif sys.platform == "linux":
 
     def _lock(file: int, place: int) -> None:
-        """Uses a lock that belongs to the open file; those of `fcntl.lockf` belong to the process, which has other threads that write."""
+        """Locks per open file: locks of `fcntl.lockf` belong to the process, which has several writer threads."""
         try:
             fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, place, 1, 0))
         except OSError as error:
-            if error.errno != errno.EINVAL:  # as gVisor, which lacks them, says
+            if error.errno != errno.EINVAL:  # gVisor lacks these locks
                 raise
             _lock_all(file)
 
@@ -141,5 +141,5 @@ else:
 if sys.platform != "win32":
 
     def _lock_all(file: int) -> None:
-        """Locks the whole file, on a system that has no byte locks which belong to an open file."""
+        """Locks the whole file, on systems without byte locks per open file."""
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,7 @@
-"""Remembers the results that `-o` named, so that the same command may replace what it made of the same input, of the same kind.
+"""Remembers results named by `-o`, so that the same command may replace its result of the same input and kind.
 
-They are remembered in the user's cache, `runs/named.json`: no record of this program lies beside files that somebody named. Only the last
-ones are kept. A forgotten file is treated as somebody else's. Imports nothing large.
+The list is in the user's cache, `runs/named.json`: no records lie beside files that a user named. Only the latest are kept; older ones are
+treated as foreign files. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _LOCK_SECONDS = 5.0
 
 
 def is_named_result(path: Path, now: Any, made_of: Path, command: str) -> bool:
-    """Whether a file is what a command, with the options of its kind, made of an input, unchanged since; `now` is the file's mark."""
+    """Whether a file is an unchanged result of a command, with the options of its kind, and an input; `now` is the file's mark."""
     return now is not None and now == _entries().get(_place(path), {}).get(_owner(made_of, command))
 
 
 def note_named(made_of: Path, paths: Sequence[Path], command: str) -> None:
-    """Remembers what a command wrote of an input. Where it cannot be kept, the file is only not replaced without --overwrite."""
+    """Remembers a command's results of an input. On failure they will only not be replaced without --overwrite."""
     from ...geometry.files.file_lock import FileLock
     from ...geometry.files.paths import write_bytes
 
@@ -45,19 +45,19 @@ def _list() -> Path:
 
 
 def _place(path: Path) -> str:
-    """A result's path, the same from every folder; a link in its place is itself, as it would be replaced."""
+    """A result's absolute path; a link in its place is not resolved, as it would be replaced."""
     return str(path.parent.resolve() / path.name)
 
 
 def _owner(made_of: Path, command: str) -> str:
-    # A model's name is no file, and means the same in every folder.
+    # A model name is not a path, and is the same in every folder.
     return f"{command} {made_of.resolve() if made_of.exists() else made_of}"
 
 
 def _entries() -> dict[str, dict[str, Any]]:
-    """The marks of results by their paths and then by what made them; empty where nothing can be read."""
+    """The marks of results by path and owner; empty if unreadable."""
     try:
         entries = json.loads(_list().read_bytes())
-    except (OSError, ValueError, RuntimeError):  # RecursionError is one
+    except (OSError, ValueError, RuntimeError):  # RecursionError is a RuntimeError
         return {}
     return {path: entry for path, entry in entries.items() if isinstance(entry, dict)} if isinstance(entries, dict) else {}

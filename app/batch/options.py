@@ -1,4 +1,4 @@
-"""The options of every image of a run, and what follows from them: its settings in records, its runtime and its threads."""
+"""The options for every image of a run, and what follows from them: settings for records, runtime, threads."""
 
 from __future__ import annotations
 
@@ -24,36 +24,36 @@ from ...options.outputs import COMPOSITING
 from ...options.stereo import StereoOptions
 from .records import mark
 
-# Bytes of weights up to which a network is run by one thread about as fast as by many: tiny has 9 MB, the next larger network 80.
+# Networks up to this size in bytes run about as fast on one thread as on many: tiny has 9 MB, the next larger network 80.
 _LIGHT_WEIGHTS = 2**25
 
 MANY_IMAGES = 100
-"""From so many on, measuring the runtimes first soon pays."""
+"""From this many images on, benchmarking the runtimes first soon pays."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """The options of every image of a run.
+    """The options for every image of a run.
 
     Attributes:
         spec: The model.
-        weights: A file to use in place of the published one.
-        dtype: As `load_model` takes it.
+        weights: A file in place of the published weights.
+        dtype: As `load_model`.
         size: Side of the network's input in pixels; None = the model's default.
-        fov: Degrees that the longer side of the image spans; 0 = not known.
-        near_far_ratio: As `assumed_depth`, for the normals of a model that gives none.
-        ply_up: The axis that points up in a PLY.
-        stereo: How deep the images for both eyes are.
+        fov: Field of view along the longer side in degrees; 0 = unknown.
+        near_far_ratio: As `assumed_depth`, for normals of models that predict none.
+        ply_up: The up axis in a PLY.
+        stereo: Options of the stereo images.
         tiles, refine: As `Model.estimate`.
         runtime: As `load_model`.
-        coding: How `<stem>_normals.png` stores its vectors, of `NormalMapCoding`.
-        normal_bits: Of each of its channels, 8 or 16.
+        coding: The `NormalMapCoding` of `<stem>_normals.png`.
+        normal_bits: Its bits per channel, 8 or 16.
         half: EXR with 16-bit floats, as `SaveOptions.half`.
         refine_steps: As `annotators.moge.MogeOptions`; None = the default, and for any other model.
-        panorama: Whether images are panoramas of the whole sphere.
+        panorama: Whether images are 360-degree panoramas.
         any_aspect: As `Model.estimate_panorama`.
-        own: Files that depth and normals come from in place of a model.
-        own_kind: What the user said of these.
+        own: Files with depth and normals, in place of a model.
+        own_kind: Their kind as the user declared it.
     """
 
     spec: ModelSpec = MODELS[BUNDLED_MODEL]
@@ -77,10 +77,10 @@ class Options:
     own_kind: tuple[str | None, ...] = ()
 
     def settings(self, writes: Sequence[str]) -> dict[str, Any]:
-        """The settings that decide on the results, as the record of an image holds them; known before a model is loaded."""
+        """The settings that determine the results, for an image's record; known before a model is loaded."""
         asked = {each.name: getattr(self, each.name) for each in fields(self)}
         asked = {"model": asked.pop("spec").id, **asked}
-        for name in ("tiles", "panorama", "any_aspect", "own", "own_kind"):  # records from before there were these stay good
+        for name in ("tiles", "panorama", "any_aspect", "own", "own_kind"):  # keeps records from before these options valid
             if not asked[name]:
                 del asked[name]
         if asked["refine"] is None:
@@ -104,32 +104,33 @@ class Options:
 
     @property
     def recorded_steps(self) -> dict[str, int]:
-        """`refine_steps` as records hold it: not at all where it is its default."""
+        """`refine_steps` for records, which omit the default."""
         return {} if self.refine_steps in (None, REFINE_STEPS) else {"refine_steps": self.refine_steps}
 
     @property
     def recorded_runtime(self) -> str:
-        """`runtime` as records know it: AUTO_RUNTIME gives the maps of TORCH, as far as 8 bits can say."""
+        """`runtime` for records: AUTO_RUNTIME gives the same 8-bit maps as TORCH."""
         return TORCH if self.runtime == AUTO_RUNTIME else self.runtime
 
     def threads_per_image(self, device_type: str, available: int) -> int:
-        """The number of torch's threads that compute one image, from its pixels to its files.
+        """Torch threads per image, from its pixels to its files.
 
-        Results depend on the number of threads in their last bits. So it follows from the options and from the machine alone, never from
-        how many images there are or what else runs: an image gives the same bytes by itself, in a folder, in a resumed run and on Ray.
+        The thread count changes the last bits of results. So it follows from the options and the machine alone, not from the number of
+        images or
+        the load: an image gives the same bytes by itself, in a folder, in a resumed run and on Ray.
 
         Args:
-            device_type: Where the network runs: "cpu", "cuda", ...
-            available: Threads that torch may use, as `torch.get_num_threads()` says.
+            device_type: The network's device: "cpu", "cuda", ...
+            available: `torch.get_num_threads()`.
 
         Returns:
-            1 where a GPU runs the network, or where threads would mostly wait for each other, because it is small; else all.
+            1 on a GPU, or if the network is so small that threads would mostly wait for each other; else `available`.
         """
         light = is_light(self.spec) and self.used_runtime == TORCH and not self.tiles and not self.refine
         return 1 if device_type != "cpu" or light else available
 
     def load(self, device: str | torch.device = "auto", dtype: str | None = None) -> Model:
-        """The model that is asked for, as `load_model` gives it; `dtype` in place of the options' own.
+        """Loads the model, see `load_model`; `dtype` overrides the options' own.
 
         Raises:
             ValueError: `refine_steps` is out of range, or the model is not a MoGe-3.
@@ -139,10 +140,9 @@ class Options:
         return model if steps is None else model.with_options(steps)
 
     def advice(self, images: int, device: str) -> str | None:
-        """A line for runs over many images that no measurement helps yet; None where there is nothing to gain or to say.
+        """Advice to benchmark the runtimes before a large run; None if it would gain nothing or is done.
 
         Args:
-            images: How many there are, or frames.
             device: As `load`.
         """
         spec = self.spec
@@ -154,16 +154,16 @@ class Options:
         return f"{spec.id}: another runtime may be faster on this machine: {advice}, and later runs use it"
 
     def choice(self, device: str) -> Chosen:
-        """The runtime and dtype that the options stand for on this machine by now; `device` as `load`."""
+        """The runtime and dtype chosen on this machine; `device` as `load`."""
         return chosen_runtime(self.spec, self.dtype, device, self.weights, self.used_runtime)
 
     @property
     def used_runtime(self) -> str:
-        """The runtime to load; for "auto", torch for a light model, whose images are computed side by side, on a thread each."""
+        """The runtime to load; "auto" means torch for light models, whose images run side by side on a thread each."""
         return TORCH if self.runtime == AUTO_RUNTIME and is_light(self.spec) else self.runtime
 
     def checked_steps(self) -> MogeOptions | None:
-        """The options that `refine_steps` stands for; None where it is not set. Raises as `load`."""
+        """`refine_steps` as the model's options; None if unset. Raises as `load`."""
         if self.refine_steps is None:
             return None
         if self.spec not in REFINED:
@@ -175,10 +175,10 @@ class Options:
 
 
 def is_light(spec: ModelSpec) -> bool:
-    """Whether a model's network is so small that one thread runs it about as fast as many."""
+    """Whether a network is so small that one thread runs it about as fast as many."""
     return sum(file.size or math.inf for file in spec.files) <= _LIGHT_WEIGHTS
 
 
 def known_weights(spec: ModelSpec, weights: Path | None) -> Any:
-    """The identity of a model's weights, as JSON can hold it, before they are read; `weights` takes the place of the published file."""
+    """The identity of a model's weights before they are read, JSON-serialisable; `weights` replaces the published file."""
     return {"name": weights.name, **(mark(weights) or {})} if weights else [file.sha256 or file.revision for file in spec.files]

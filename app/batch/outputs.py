@@ -1,4 +1,4 @@
-"""Plans the results: file names, which images are done, and what must not be overwritten."""
+"""Plans a run: result names, images already done, and files that must not be overwritten."""
 
 from __future__ import annotations
 
@@ -32,25 +32,23 @@ _IMAGES = {
 }
 _BESIDE = {COMPOSITING: "_comp.chan"}
 _NAMED_PROBLEMS = 1
-# Every disk stores names of this length.
+# Any file system allows names of this length.
 _SHORT_NAME = 100
-# That look at what is there, each at so many images in one go.
+# Threads that check existing files, and images per task.
 _THREADS = 8
 _CHUNK = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """The files of one image.
+    """The result files of one image.
 
     Attributes:
-        image: The file that is read.
-        folder: Where the results go.
-        writes: What is written: "depth" and "normals" (images), `COMPOSITING`, formats of `geometry.files.FORMATS` without their dot, and
-            layouts of `geometry.views.stereo.LAYOUTS` (both eyes' images; with "-holes" behind, the mask of what was filled in).
+        writes: Kinds of results: "depth" and "normals" (images), `COMPOSITING`, formats of `geometry.files.FORMATS` without their dot, and
+            layouts of `geometry.views.stereo.LAYOUTS` (stereo images; with suffix "-holes", the mask of filled disocclusions).
         overwrite: Whether files that this pack did not make may be replaced.
-        keep_extension: Whether the files' names begin with the image's whole name ("a.jpg_depth.png"), so that "a.jpg" and "a.png" can go
-            to one folder, instead of its stem.
+        keep_extension: Whether names begin with the full file name ("a.jpg_depth.png") instead of the stem, so that "a.jpg" and "a.png" can
+            share a folder.
     """
 
     image: Path
@@ -61,11 +59,11 @@ class Outputs:
 
     @property
     def stem(self) -> str:
-        """What the names of all its files begin with."""
+        """The common prefix of all result names."""
         return self.image.name if self.keep_extension else self.image.stem
 
     def path(self, kind: str) -> Path:
-        """The file of one kind of `writes`; of a format that may need two, the name that `save_estimate` is given."""
+        """The file of one kind of `writes`; for formats of two files, the name to pass to `save_estimate`."""
         return self.folder / f"{self.stem}{_IMAGES.get(kind, f'.{kind}')}"
 
     @property
@@ -75,16 +73,16 @@ class Outputs:
 
     @property
     def record_name(self) -> str:
-        """The file of the record as text: for a million images, a Path each takes minutes."""
+        """`record` as a string: a million `Path` objects take minutes."""
         return os.path.join(self.folder, RECORDS, f"{self.stem}.json")  # noqa: PTH118
 
     @property
     def source(self) -> Path:
-        """See `run.Item`."""
+        """The input file, see `run.Item`."""
         return self.image
 
     def names(self) -> tuple[str, ...]:
-        """The names of all files that may be written, whatever the model gives."""
+        """The names of all files that any model may write."""
         stem = self.stem
         return tuple([stem + ending for ending in _endings(self.writes)])
 
@@ -95,7 +93,6 @@ class Outputs:
 
 @functools.lru_cache(maxsize=64)
 def _endings(writes: tuple[str, ...]) -> tuple[str, ...]:
-    """The endings of the names of an image's files, behind the stem."""
     names = (_IMAGES.get(kind) or tuple(path.name[1:] for path in possible_paths(f"x.{kind}")) for kind in writes)
     endings = [ending for each in names for ending in ([each] if isinstance(each, str) else each)]
     return tuple(dict.fromkeys((*endings, *(_BESIDE[kind] for kind in writes if kind in _BESIDE))))
@@ -106,9 +103,9 @@ class Plan(Generic[T]):
     """The work of a run.
 
     Attributes:
-        todo: The items to read: images, each with its files, or videos.
-        done: The items that need no further work.
-        refused: The items that cannot be done, and why.
+        todo: Items to process: images with their result files, or videos.
+        done: Items without further work.
+        refused: Items that cannot be done, each with the reason.
     """
 
     todo: list[T]
@@ -129,23 +126,23 @@ def plan_outputs(
     done_by: Mapping[str, Any] | None = None,
     keep_extension: bool = False,
 ) -> Plan[Outputs]:
-    """The files of all images, before anything is written. An image that is given twice is planned once.
+    """Plans the result files of all images before anything is written. Duplicate sources are planned once.
 
     Args:
-        sources: The files that will be read; they need not exist.
-        folder: Where the results go, each below the folder that its source names; it need not exist.
-        writes: As `Outputs.writes`; given twice counts once.
+        sources: The input files; they need not exist.
+        folder: The results folder, which need not exist; each source's subfolders are kept.
+        writes: As `Outputs.writes`; duplicates are ignored.
         overwrite: As `Outputs.overwrite`.
-        done_by: The settings by which an image is left out if nothing is left to do of it (`records.is_whole`); None = none is left out.
+        done_by: Settings for which finished images are skipped (`records.is_whole`); None = skip none.
         keep_extension: As `Outputs.keep_extension`.
 
     Returns:
-        The plan. An image is refused if it would write the same files as one before it, if a result would replace one of the images, a
-        file that this pack did not make or one that it made of another image, or if nothing can have such a name; the words say what
-        and where. Names that differ only in case or in the coding of accents are the same here, because some file systems treat them so.
+        The plan. An image is refused, with a reason, if it would write the same files as an earlier one, if a result would replace an input
+        image, a file that this pack did not make or one made from another image, or if its name is invalid. Names that differ only in case
+        or Unicode normalisation count as equal, because some file systems treat them so.
 
     Raises:
-        ValueError: Every image is refused, or nothing can be written to the folder.
+        ValueError: Every image is refused, or the folder is not writable.
     """
     planned = list(_unique_outputs(sources, folder, tuple(dict.fromkeys(writes)), overwrite, keep_extension))
     folders = dict.fromkeys((folder, *(outputs.folder for outputs in planned)))
@@ -175,18 +172,15 @@ def plan_each(
     words: Callable[[BaseException], str] = message_of,
     by_extension: bool = False,
 ) -> Plan[T]:
-    """The work of a run whose items are planned one by one. Of two that would write the same file, the second is refused.
+    """Plans a run item by item. Of two items that would write the same file, the second is refused.
 
     Args:
-        sources: The files that will be read.
-        folder: Where the results go.
-        prepare: Gives an item and the files of its results; nothing is written. What it raises is why the item is refused.
+        prepare: Returns the item and its result files, without writing. Its exceptions become the reason of refusal.
         is_done: Whether an item needs no further work.
-        words: Says what an error means.
-        by_extension: Whether --keep-extension would tell files apart that differ in their extension alone.
+        by_extension: Whether --keep-extension would separate files that differ only in their extension.
 
     Raises:
-        ImportError: A package is missing that every item needs.
+        ImportError: A package that every item needs is missing.
     """
     plan: Plan[T] = Plan([], [], [])
     owners: dict[str, Path] = {}
@@ -217,12 +211,12 @@ def _nothing_written(problems: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Existing:
-    """The files that are there already where an image's results go.
+    """The existing files at an image's result paths.
 
     Attributes:
-        whole: Whether nothing is left to do.
-        taken: The identities of the files that would be replaced, by name.
-        problem: Why nothing can be written, in words.
+        whole: Whether the image is already done.
+        taken: Identities of the files that would be replaced, by name.
+        problem: Why nothing can be written.
     """
 
     whole: bool = False
@@ -235,11 +229,11 @@ _WHOLE = _Existing(whole=True)
 
 
 def _existing(outputs: Outputs, done_by: Mapping[str, Any] | None, folder_exists: bool) -> _Existing:
-    """Looks at each file once; of a million images that lie on a server, each look counts."""
+    """Checks each file once: a million images on a server make each access count."""
     if not folder_exists:
         return _Existing(problem=problem) if (problem := _name_problem(outputs)) else _NOTHING
     names = outputs.names()
-    # The marks before the record: a process that replaces files now has both marks in it.
+    # Marks before the record: if a process replaces files just now, the record then has both old and new marks.
     marks, taken = files_there(outputs.folder, names)
     record = read_record(outputs.record_name) or {} if marks and (done_by or not outputs.overwrite) else {}
     if done_by and record and is_whole(record, mark(outputs.image), done_by, names, marks):
@@ -249,7 +243,7 @@ def _existing(outputs: Outputs, done_by: Mapping[str, Any] | None, folder_exists
 
 
 def _in_threads(look: Callable[[Outputs], T], planned: Sequence[Outputs]) -> Iterator[T]:
-    """The results in order. Disks and servers answer several questions at a time."""
+    """Maps `look` over the outputs in order, in threads: disks and servers answer several requests at a time."""
     chunks = (planned[start : start + _CHUNK] for start in range(0, len(planned), _CHUNK))
     pool = ThreadPoolExecutor(_THREADS, "plan")
     try:
@@ -260,13 +254,12 @@ def _in_threads(look: Callable[[Outputs], T], planned: Sequence[Outputs]) -> Ite
 
 
 def _identities(planned: Sequence[Outputs]) -> dict[Identity, Path]:
-    """The images by their identities."""
     identities = _in_threads(lambda outputs: file_identity(outputs.image), planned)
     return {identity: outputs.image for outputs, identity in zip(planned, identities, strict=True) if identity}
 
 
 def _image_in_the_way(outputs: Outputs, existing: _Existing, images: Mapping[Identity, Path]) -> str:
-    """The reason why a result would replace one of the images that are to be read; empty where none would."""
+    """Why a result would replace an input image; empty if none would."""
     overwritten = [(outputs.folder / name, images[identity]) for name, identity in existing.taken.items() if identity in images]
     return "; ".join(
         f"{outputs.image} would write {path}, which is the image {image}; choose another folder with --out" for path, image in overwritten
@@ -287,7 +280,7 @@ def _unique_outputs(
 
 
 def shared_names(planned: Iterable[Outputs]) -> dict[Outputs, str]:
-    """Images that would write a file that one before them writes, and why not, in words."""
+    """Images that would write the same file as an earlier one, with the reason."""
     stems: dict[str, Outputs] = {}
     refused = {}
     for outputs in planned:
@@ -309,21 +302,21 @@ def _same_files(first: Outputs, second: Outputs) -> str:
 
 
 def same_files(first: Path, second: Path, path: Path, advice: str = "") -> str:
-    """The reason why the second of two inputs is refused whose results would be the same file, in words; `advice` begins what to do."""
+    """The reason to refuse the second of two inputs with the same result file; `advice` precedes the standard advice."""
     return f"{first} and {second} would write the same files ({path}); {advice}run them apart, each with its own --out"
 
 
 @functools.lru_cache(maxsize=64)
 def _overlapping(writes: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """Endings that end with another of the endings: what is before it can be a part of somebody's stem."""
+    """Pairs of endings where one ends with the other: the difference may be part of another image's stem."""
     endings = _endings(writes)
     return tuple((one, other) for one in endings for other in endings if one != other and one.endswith(other))
 
 
 def refusals(outputs: Outputs, paths: Iterable[Path]) -> list[str]:
-    """The reasons why some of an image's `paths` must not be replaced, as `reasons_not_to_replace` gives them."""
+    """Reasons not to replace some of an image's `paths`, as `reasons_not_to_replace`."""
     marks, _ = files_there(outputs.folder, [path.name for path in paths])
-    # Before the record is read: a process that replaces them now has both marks in it.
+    # Marks before the record, as in `_existing`.
     return _refusals(outputs, marks, {} if outputs.overwrite or not marks else read_record(outputs.record) or {})
 
 
@@ -332,7 +325,7 @@ def _refusals(outputs: Outputs, marks: Mapping[str, Any], record: Mapping[str, A
 
 
 def _folder_problems(folder: Path, tried: bool) -> list[str]:
-    """The reasons why results cannot be written to a folder; with `tried`, as `unwritable`."""
+    """Reasons why a folder is not writable; `tried` as in `unwritable`."""
     records = folder / RECORDS
     touched = [nearest_folder(folder)]
     if not touched[0].is_dir():
@@ -347,19 +340,19 @@ def _folder_problems(folder: Path, tried: bool) -> list[str]:
 
 
 def _name_problem(outputs: Outputs) -> str | None:
-    """The reason why an image's results or record cannot have their names; None where they can."""
+    """Why an image's results or record cannot have their names; None if they can."""
     if os.path.isdir(outputs.record_name):  # noqa: PTH112  Path.is_dir raises on names that are too long
         return f"{outputs.record} is a folder, and the record of what was made of {outputs.image} goes there; move it"
     return _too_long(outputs.image, outputs.folder, (*outputs.names(), f"{outputs.stem}.json"))
 
 
 def _too_long(image: Path, folder: Path, names: Sequence[str]) -> str | None:
-    """The reason why the longest of some names cannot be that of a file; None where it can."""
+    """Why the longest name is too long for the file system; None if it is not."""
     longest = max(names, key=len)
     if len(longest) <= _SHORT_NAME and longest.isascii():
         return None
     try:
-        # Only the disk knows how long its names may be.
+        # Only the file system knows its limit.
         os.lstat(nearest_folder(folder) / longest)
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:

@@ -1,4 +1,4 @@
-"""What results may replace, and where they can be written: one rule for all commands. Imports nothing large."""
+"""Which files results may replace, and whether they can be written: one rule for all commands. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ def check_places(
     advice: str = _ANOTHER_NAME,
     inputs: Set[Identity] = frozenset(),
 ) -> None:
-    """Refuses results that cannot be written to their places, or would replace what they must not, as `reasons_not_to_replace` says.
+    """Rejects results that cannot be written or would replace protected files, see `reasons_not_to_replace`.
 
     Args:
         paths: The results, in one folder.
-        read: What the command reads, which no result replaces, even with `overwrite`.
+        read: The command's input files, which are never replaced, even with `overwrite`.
         overwrite: Whether files that this program did not make may be replaced.
-        made_of: What the results are of, as `note_results` is told; None = nothing is known as a file of this program.
+        made_of: The input of the results, as in `note_results`; None = no file counts as made by this program.
         command: As `note_results`.
-        advice: How another place is chosen, in words.
-        inputs: The identities of more that is read.
+        advice: How to choose another path.
+        inputs: Identities of further input files.
 
     Raises:
-        ValueError: A result is one of the files that are read.
-        FileExistsError: Something is there that must not be replaced.
+        ValueError: A result is an input file.
+        FileExistsError: A file must not be replaced.
         NotADirectoryError, PermissionError: As `check_folder`.
     """
     from ...geometry.files.paths import is_windows_device
@@ -77,20 +77,17 @@ def reasons_not_to_replace(
     advice: str = "choose another --out",
     owner: str = "",
 ) -> list[str]:
-    """The reasons why files that are there must not be replaced. This is the one rule of all commands.
+    """The reasons why existing files must not be replaced: the one rule of all commands.
 
-    What this program made of the same input, under a default name and unchanged since, is replaced; under a name that -o gave, what the
-    same command made (`is_named_result`). Anything else is replaced only with --overwrite; so is a link to nowhere. A folder is never
-    replaced.
+    Replaceable are unchanged files that this program made from the same input under a default name; under a name given by -o, those that
+    the same command made (`is_named_result`). Anything else, dangling links included, needs --overwrite. Folders are never replaced.
 
     Args:
-        folder: The folder of the files.
-        marks: Of the files that are there, as `files_there` gives them.
-        record: Of the files that this program made there; None where it keeps none.
-        made_of: The input of the results.
+        marks: Marks of the existing files, from `files_there`.
+        record: The record of files made there; None if there is none by design.
         overwrite: As `check_places`.
-        advice: How another place is chosen, in words.
-        owner: Whose the files are that have no record, in words.
+        advice: How to choose another path.
+        owner: Describes the owner of files without a record.
     """
     problems: list[str] = []
     reasons: dict[str, list[Path]] = {}
@@ -110,7 +107,7 @@ def reasons_not_to_replace(
 
 
 def files_there(folder: Path, names: Iterable[str]) -> tuple[dict[str, Any], dict[str, Identity]]:
-    """The marks of what is there under some names, None for a link to nowhere; and their identities."""
+    """Marks and identities of existing files by name; the mark of a dangling link is None."""
     marks: dict[str, Any] = {}
     identities = {}
     for name in names:
@@ -119,21 +116,18 @@ def files_there(folder: Path, names: Iterable[str]) -> tuple[dict[str, Any], dic
             status = os.lstat(path)
             marks[name] = None
             if stat.S_ISLNK(status.st_mode):
-                status = os.stat(path)  # noqa: PTH116  of a million images, a Path for each name takes minutes
+                status = os.stat(path)  # noqa: PTH116  a million `Path` objects take minutes
             marks[name], identities[name] = mark_of(status), (status.st_dev, status.st_ino)
     return marks, identities
 
 
 def note_results(image: Path, paths: Sequence[Path], command: str = "") -> None:
-    """Remembers that this program made files, in one folder, so that it may replace them.
+    """Records files, in one folder, as made by this program, so that it may replace them.
 
-    They go into the record of `image`, beside what `estimate` made of it; of what is made of no file, it is the first of them.
+    The entry goes into the record of `image`, beside those of `estimate`; without an input file, `image` is the first result.
 
     Args:
-        image: What the results are of.
-        paths: The results.
-        command: The command, as it is typed, with the options that say what kind of result it makes, where somebody named the results;
-            empty = they have their default names.
+        command: For results named by the user: the command, with the options that determine the kind of result; else empty.
     """
     if command:
         note_named(image, paths, command)
@@ -143,16 +137,16 @@ def note_results(image: Path, paths: Sequence[Path], command: str = "") -> None:
 
     folder = paths[0].parent
     record = folder / RECORDS / f"{image.stem}.json"
-    with suppress(OSError):  # the files are there all the same; they will only not be replaced without --overwrite
+    with suppress(OSError):  # the results exist; replacing them will only need --overwrite
         record.parent.mkdir(exist_ok=True)
         with locked_names(folder, (record.name,)):
             write_bytes(record, with_made(record, paths[0].name, image, mark(image), {}, {path.name: mark(path) for path in paths}))
 
 
 def remove_outdated(image: Path, path: Path) -> None:
-    """Removes a result that an earlier run wrote and this one did not, where it contradicts the new results beside it.
+    """Removes a result of an earlier run that contradicts the new results beside it.
 
-    A file that this program did not make under its default name, or that was changed since, stays.
+    A file that was changed, or not made by this program under its default name, stays.
     """
     record, now = read_record(path.parent / RECORDS / f"{image.stem}.json") or {}, mark(path)
     if now is not None and images_of(record, path.name, now):
@@ -161,11 +155,11 @@ def remove_outdated(image: Path, path: Path) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuses a folder that cannot be made or written to.
+    """Rejects a folder that cannot be created or written to.
 
     Raises:
-        NotADirectoryError: A file stands in its place.
-        PermissionError: This user, or nobody, may write there.
+        NotADirectoryError: A file has its path.
+        PermissionError: It is not writable, for this user or at all.
     """
     there = nearest_folder(folder)
     if not there.is_dir():
@@ -175,9 +169,9 @@ def check_folder(folder: Path) -> None:
 
 
 def unwritable(folder: Path, tried: bool = True) -> str:
-    """The reason why nothing can be written to a folder that is there, ending with "choose another place"; empty where it can.
+    """Why an existing folder is not writable, ending with "choose another place"; empty if it is.
 
-    With `tried` a file is made for a moment, under no name where the system can: not everything that permits it takes files (/proc).
+    With `tried` a temporary file is created, unnamed where possible: a permission alone proves nothing (/proc).
     """
     if not os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         return f"this user may not write to {folder}; change its permissions, or choose another place"

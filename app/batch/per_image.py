@@ -45,19 +45,16 @@ from .records import mark
 from .sources import VIDEOS
 from .staging import Stages, staged
 
-# Outputs of depth alone, or of normals alone.
+# Outputs that need only depth or only normals.
 _IMAGES_OF_MAPS = {"depth", "normals", *STEREO_CHOICES}
 
 
-# A pair takes some 250 bytes a pixel while it is made, and its operations use all cores by themselves.
+# Rendering a pair takes some 250 bytes a pixel, and its operations already use all cores.
 _one_pair = Lock()
 
 
 def run(model: Model, outputs: Outputs, options: Options) -> list[Path]:
-    """Reads one image, estimates and writes.
-
-    Returns:
-        The files written.
+    """Reads one image, estimates, and returns the files written.
 
     Raises:
         ValueError, OSError: The image cannot be read, or the results cannot be written.
@@ -80,7 +77,7 @@ def computing_threads(count: int) -> Iterator[None]:
 
 
 def read(path: Path) -> Tensor:
-    """The image as (1, 3, H, W) in [0, 1], what is transparent laid on white.
+    """Reads an image as (1, 3, H, W) in [0, 1]; transparency is composited on white.
 
     Raises:
         ValueError, OSError: It cannot be read.
@@ -89,7 +86,7 @@ def read(path: Path) -> Tensor:
 
 
 def read_with_alpha(path: Path) -> Tensor:
-    """The image as (1, 3, H, W) in [0, 1], or (1, 4, H, W) with alpha where it is transparent anywhere.
+    """Reads an image as (1, 3, H, W) in [0, 1], or (1, 4, H, W) with alpha if any pixel is transparent.
 
     Raises:
         ValueError, OSError: It cannot be read.
@@ -106,7 +103,7 @@ def read_with_alpha(path: Path) -> Tensor:
 
 
 def check_header(path: Path) -> None:
-    """Refuses a file that is no image, by its first bytes; an image is not decoded.
+    """Rejects a file that is not an image, by its header; decodes it only if the header is unknown.
 
     Raises:
         ValueError, OSError: As `read`.
@@ -114,19 +111,18 @@ def check_header(path: Path) -> None:
     try:
         image_size(path)
     except (OSError, FileFormatError):
-        read(path)  # says why in full, or reads it: HDR images have another header
+        read(path)  # raises the full reason, or succeeds: HDR images have another header
 
 
 def estimate(model: Model, images: Tensor, options: Options, writes: Sequence[str] = ()) -> Estimate:
-    """The estimate of images (B, 3 or 4, H, W) in [0, 1], at their size, with the normals that follow from depth.
+    """Estimates images (B, 3 or 4, H, W) in [0, 1] at their size; derives normals from depth.
 
     Args:
-        model: As `Options.load` gives it.
-        images: Of one size; what is transparent is laid on white.
-        options: The options of the run.
-        writes: As `Outputs.writes`: maps that none of these files shows are left out. Empty = all are wanted.
+        model: As `Options.load` returns it.
+        images: Of one size; transparency is composited on white.
+        writes: As `Outputs.writes`; maps that none of these files shows are left out. Empty = all maps.
     """
-    shows_all = not writes or not set(writes) <= _IMAGES_OF_MAPS  # files of geometry hold all maps
+    shows_all = not writes or not set(writes) <= _IMAGES_OF_MAPS  # geometry files hold all maps
     is_plain = not options.refine and not options.panorama  # else depth may follow from normals
     without = is_plain and not shows_all and "normals" not in writes
     derive = partial(without_normals if without else with_normals, near_far_ratio=options.near_far_ratio)
@@ -147,17 +143,17 @@ def estimate_each(
     expected: tuple[type[Exception], ...] = EXPECTED_ERRORS,
     too_large: Callable[[int], object] = bool,
 ) -> list[Estimate | Exception]:
-    """The estimate of each of several images of one size, in one batch. Where it fails its halves are tried: one image may be bad.
+    """Estimates several images of one size in one batch. If it fails, both halves are tried: one image may be bad.
 
     Args:
         model: As `estimate`.
-        images: Each (1, 3 or 4, H, W), on any device. A single one is computed on the CPU where the memory of a GPU is full.
+        images: Each (1, 3 or 4, H, W), on any device. A single one falls back to the CPU if GPU memory is full.
         options, writes: As `estimate`.
-        expected: The errors that an image fails with.
-        too_large: Called with half the number of images where so many do not fit the memory.
+        expected: Exceptions that fail an image.
+        too_large: Called with half the number of images if the batch does not fit in memory.
 
     Returns:
-        The estimates, where the model is, or why there is none.
+        One estimate, on the model's device, or exception per image.
     """
 
     def estimated(device: torch.device) -> Estimate:
@@ -178,10 +174,10 @@ def estimate_each(
 
 
 def own_estimate(known: Estimate, options: Options, writes: Sequence[str]) -> Estimate:
-    """The estimate that files of the user hold, of an image, as `estimate` gives that of a model.
+    """Completes an estimate read from the user's own files, as `estimate` does a model's.
 
     Raises:
-        ValueError: It has no maps to write, or is no panorama where one is asked for.
+        ValueError: It lacks the maps to write, or is no panorama where one is required.
     """
     from ...model_loader.inference.panorama import check_panorama
 
@@ -196,7 +192,7 @@ def own_estimate(known: Estimate, options: Options, writes: Sequence[str]) -> Es
 
 
 def _only_shown(found: Estimate, writes: Sequence[str]) -> Estimate:
-    """The estimate without the maps that none of these images shows."""
+    """The estimate without maps that no requested image shows."""
     depth, normals = found.depth, found.normals
     if depth is not None and "normals" not in writes:
         normals = None
@@ -214,19 +210,16 @@ def write(
     settings: Mapping[str, Any] | None = None,
     stages: Stages | None = None,
 ) -> list[Path]:
-    """Writes the outputs of `outputs.writes` that the estimate has.
+    """Writes those outputs of `outputs.writes` that the estimate has.
 
     Args:
-        outputs: The places of the files.
-        found: The estimate of one image.
-        options: The options of the run.
-        image: (1, 3 or 4, H, W) in [0, 1], for outputs that show it: surfaces, and both eyes' images.
-        source_mark: The `records.mark` of the image from before it was read, for the record; None = as it is now.
-        settings: The settings for the record; None = as `options` says them.
+        image: (1, 3 or 4, H, W) in [0, 1], for outputs that show it: surfaces and stereo images.
+        source_mark: The image's `records.mark` before reading, for the record; None = the current one.
+        settings: The settings for the record; None = from `options`.
         stages: As `staged`.
 
     Returns:
-        The files. They appear together, each whole, or none does.
+        The files. They appear all together or not at all.
 
     Raises:
         ValueError, OSError: They cannot be written.
@@ -258,7 +251,7 @@ def write(
 
 
 class _Pairs:
-    """The stereo pairs of one image, rendered on the estimate's device. Layouts of one kind share one."""
+    """One image's stereo pairs, rendered on the estimate's device. Layouts of one kind share a pair."""
 
     def __init__(self, found: Estimate, image: Tensor | None, options: Options) -> None:
         self._found, self._image, self._options = found, image, options
@@ -270,7 +263,7 @@ class _Pairs:
         if self._pair is None or layout not in self._kinds:
             if self._found.depth is None or self._image is None:
                 raise ValueError("images for both eyes are made of an image and its depth")
-            self._pair = None  # two would take twice the memory
+            self._pair = None  # frees memory: two pairs take twice as much
             self._kinds = next((kind for kind in (FLAT_LAYOUTS, AROUND_LAYOUTS) if layout in kind), (layout,))
             image = self._image.to(self._found.depth.device)
             with _one_pair:
@@ -279,7 +272,7 @@ class _Pairs:
 
 
 def _bits_of(image: Path) -> int:
-    """The bits of what is made of an image; 8 of one that is not on this computer any more."""
+    """Bits per channel for results of an image; 8 if the file is gone."""
     return image_bits(image) if image.is_file() else 8
 
 

@@ -1,21 +1,21 @@
-"""Records of what was made and how: one small file an image, `.depth-normal/<stem>.json` in the folder of its results.
+"""Records of results and their settings: one small file per image, `.depth-normal/<stem>.json` in the results folder.
 
-Each image has its own, so that two processes that work on different images never write the same file:
+One file per image, so that two processes on different images never write the same file:
 
     {"version": 1,
      "image": {"path": "/photos/room.jpg", "bytes": 81920, "modified_ns": 1763654400000000000},
-     "settings": {"model": "tiny", ...},                             what was asked for, as the caller says it
-     "files": {"room_depth.png": {"bytes": 4096, "modified_ns": ...}, ...},   what was written then
-     "earlier": {...},                                               the files of earlier runs
+     "settings": {"model": "tiny", ...},                                      as requested
+     "files": {"room_depth.png": {"bytes": 4096, "modified_ns": ...}, ...},   as written
+     "earlier": {...},                                                        files of earlier runs
      "made": {"room_fog.png": [{"image": {...}, "settings": {...}, "files": {...}}]}}
 
-`image`, `settings` and `files` are of `estimate`. `made` has the same three of every other command's results, each under the name of its
-first file, the newest first: other commands may have made theirs of another image of this stem. What `estimate` made of another image of
-this stem, and is still there, moves to `made` as well.
+`image`, `settings` and `files` belong to `estimate`. `made` holds the same three for every other command, by the name of its first file,
+newest first: other commands may have used another image of this stem. Still existing results that `estimate` made from another image of
+this stem move to `made` too.
 
-A file counts as made by this pack as long as it has the length and the time of change that the record says anywhere. A file that was
-edited, copied without its time, or put there by somebody else does not count. Replaced files are remembered until others take their
-place: a process that is killed between the record and the last file leaves some of each.
+A file counts as made by this pack while its length and modification time match any entry of the record. Files that were edited, copied
+without their time, or written by others do not count. Replaced files are remembered until overwritten: a process killed between the record
+and its last file leaves some old and some new files.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _MAX_RECORD_BYTES = 2**20
 
 
 def read_record(path: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """The record in a file; None where there is none that can be read."""
+    """Reads a record; None if it does not exist or is unreadable."""
     try:
-        # Without a second look by its name: there may be a million. A pipe would be waited for.
+        # One open without a stat: there may be a million records. O_NONBLOCK: a pipe would block.
         file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         try:
             status = os.fstat(file)
@@ -55,7 +55,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any] | None:
 
 
 def of_today(record: dict[str, Any]) -> dict[str, Any]:
-    """A record or a line of one with the names of today: what is an image was called a picture."""
+    """A record, or an entry of one, with today's keys: images used to be called pictures."""
     names = {"picture": "image", "pictures": "images"}
     return {names.get(name, name): value for name, value in record.items()}
 
@@ -63,14 +63,12 @@ def of_today(record: dict[str, Any]) -> dict[str, Any]:
 def new_record(
     path: Path, image: Path, source_mark: Mapping[str, int] | None, settings: Mapping[str, Any], files: Mapping[str, Any]
 ) -> bytes:
-    """An image's record that is to take the place of the one that is there, whose files it remembers.
+    """The new content of an image's record, which remembers the files of the existing one.
 
     Args:
-        path: The record.
-        image: The file that was read.
-        source_mark: The image's mark from before it was read.
-        settings: As JSON can hold them.
-        files: The marks of what will lie beside the folder of records, by name.
+        source_mark: The image's mark before reading.
+        settings: JSON-serialisable.
+        files: Marks of the new results beside the records folder, by name.
     """
     before = read_record(path) or {}
     other, folder = _is_other(before.get("image"), image), path.parent.parent
@@ -93,7 +91,7 @@ def new_record(
 def with_made(
     path: Path, first: str, image: Path, source_mark: Mapping[str, int] | None, settings: Mapping[str, Any], files: Mapping[str, Any]
 ) -> bytes:
-    """An image's record, which need not be there, with the results of another command than `estimate`; what else it says stays.
+    """The new content of an image's record, with the results of a command other than `estimate` added. The record need not exist.
 
     `first` is the name of the first file; the other arguments are those of `new_record`.
     """
@@ -104,14 +102,13 @@ def with_made(
 
 
 def is_made(first: Path, image: Path, settings: Mapping[str, Any]) -> bool:
-    """Whether nothing is left to do of the results of another command than `estimate`, as `is_whole`; `first` is the first file."""
+    """Whether the results of a command other than `estimate` are complete, as `is_whole`; `first` is the first file."""
     runs = _made(read_record(first.parent / RECORDS / f"{image.stem}.json") or {}).get(first.name, [])
     now = mark(image) if runs else None
     return any(is_whole(run, now, settings, run["files"], {name: mark(first.parent / name) for name in run["files"]}) for run in runs)
 
 
 def _made(record: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """What is under `made`, as far as it can be."""
     made = record.get("made")
     parts = ("image", "settings", "files")
     return {
@@ -122,18 +119,17 @@ def _made(record: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
 
 
 def _still_there(runs: Iterable[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
-    """Those of which a file is in the folder as it was made."""
+    """The runs with at least one unchanged file in the folder."""
     return [run for run in runs if any(then is not None and then == mark(folder / name) for name, then in run["files"].items())]
 
 
 def _others(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What the pack's versions before `made` noted of other images of a stem: marks by image and name."""
+    """Marks by image and name that versions before `made` kept of other images of a stem."""
     others = record.get("others")
     return others if isinstance(others, dict) else {}
 
 
 def _marks_of_estimate(record: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """The marks under `files` and `earlier`."""
     marks: dict[str, list[Any]] = {}
     for part in (record.get("earlier"), record.get("files")):
         for name, then in part.items() if isinstance(part, dict) else ():
@@ -142,7 +138,7 @@ def _marks_of_estimate(record: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 
 def images_of(record: Mapping[str, Any], name: str, now: Mapping[str, int]) -> Sequence[Mapping[str, Any]]:
-    """The images, as the record knows them, of which a file of this name and mark was made; none of a file that it does not know."""
+    """The recorded images from which a file of this name and mark was made; empty for an unknown file."""
     made_of = record.get("image")
     images = [made_of if isinstance(made_of, dict) else {}] if now in _marks_of_estimate(record).get(name, ()) else []
     images += [{"path": path} for path, marks in _others(record).items() if isinstance(marks, dict) and marks.get(name) == now]
@@ -150,7 +146,7 @@ def images_of(record: Mapping[str, Any], name: str, now: Mapping[str, int]) -> S
 
 
 def other_image(images: Iterable[Mapping[str, Any]], image: Path) -> str | None:
-    """The path of one of the images that a record names, unless this one is among them. An image that was moved is the same."""
+    """The path of a recorded image if none is `image`. A moved image is the same image."""
     others = [_is_other(each, image) for each in images]
     return next(iter(others), None) if all(others) else None
 
@@ -162,11 +158,11 @@ def _is_other(made_of: Any, image: Path) -> str | None:
 
 
 def image_of_result(path: Path) -> Path | None:
-    """The image that a result was made of; None where no record says so, or one of the two was changed since."""
+    """The image that a result was made from; None without a record, or if either file has changed since."""
     record, now = read_record(path.parent / RECORDS / f"{path.stem}.json") or {}, mark(path)
     for made_of in images_of(record, path.name, now) if now else ():
         image = Path(made_of["path"]) if isinstance(made_of.get("path"), str) else Path()
-        if image.suffix.lower() in EXTENSIONS and _is_same(made_of, mark(image)):  # what was converted was made of maps
+        if image.suffix.lower() in EXTENSIONS and _is_same(made_of, mark(image)):  # converted files were made from maps
             return image
     return None
 
@@ -178,18 +174,15 @@ def is_whole(
     names: Iterable[str],
     marks: Mapping[str, Any],
 ) -> bool:
-    """True if a record shows that an image needs no further work.
+    """Whether a record shows that an image needs no further work.
 
     Args:
-        record: Of `read_record`; empty where there is none.
-        image: The mark of the file that would be read; None if there is no file.
-        settings: The settings that are asked for; of "writes", the record may have more.
-        names: Of the files that could be written.
-        marks: Of those that are there.
+        record: From `read_record`; empty if there is none.
+        image: The input file's mark; None if there is no file.
+        settings: The requested settings; the record may have more "writes".
 
     Returns:
-        Whether the record is of the same unchanged image, made with the same settings, and of the files that it says were written then
-        those that are asked for are there unchanged.
+        True if the image is unchanged, the settings are equal, and the requested files that were written then still exist unchanged.
     """
     made_of, made_how, files = (record.get(part) for part in ("image", "settings", "files"))
     if not (isinstance(made_of, dict) and isinstance(made_how, dict) and isinstance(files, dict) and _is_same(made_of, image)):
@@ -207,19 +200,19 @@ def _is_same(made_of: Mapping[str, Any], now: Mapping[str, int] | None) -> bool:
 
 
 def mark(path: Any) -> dict[str, int] | None:
-    """Length and time of change of a file, by which it counts as the same; None if there is no file, or none can have that name."""
+    """A file's length and modification time, by which it counts as unchanged; None if it does not exist or its name is invalid."""
     try:
-        # What is neither is an image in a store (`remote_files.Url`), which asks the store.
+        # Anything else is a remote image (`remote_files.Url`), whose `stat` asks the store.
         return mark_of(os.stat(path) if isinstance(path, str | Path) else path.stat())  # noqa: PTH116  a Path takes long
     except (OSError, ValueError):
         return None
 
 
 def mark_of(status: os.stat_result) -> dict[str, int]:
-    """The mark of a file whose status is known."""
+    """The mark of a file from its status."""
     return {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}
 
 
 def digest_of_marks(paths: Iterable[Path]) -> str:
-    """A digest of the names and marks of files: another one if any of them was changed."""
+    """A digest of the files' names and marks, which changes with any of them."""
     return sha256(json.dumps([(path.name, mark(path)) for path in paths]).encode()).hexdigest()

@@ -1,6 +1,6 @@
 """Folders and images by URL: `s3://`, `gs://` and other stores of pyarrow, and those of fsspec.
 
-A store is reached with the credentials that its own tools use (`AWS_PROFILE`, `AWS_ENDPOINT_URL`, `GOOGLE_APPLICATION_CREDENTIALS`, ...).
+Credentials are those of the store's own tools (`AWS_PROFILE`, `AWS_ENDPOINT_URL`, `GOOGLE_APPLICATION_CREDENTIALS`, ...).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MISSING = f"Parquet files, and stores such as s3://, need pyarrow, which is not
 
 
 class Url(PurePosixPath):
-    """The address of a file in a store. It answers what the pack asks of the paths of images."""
+    """The URL of a file in a store, with those methods of `Path` that the pack calls on images."""
 
     status: SimpleNamespace | None = None
 
@@ -32,13 +32,13 @@ class Url(PurePosixPath):
         return super().__str__().replace(":/", "://", 1)
 
     def absolute(self) -> Url:
-        """Itself."""
+        """Itself: a URL is always absolute."""
         return self
 
     resolve = absolute
 
     def stat(self) -> SimpleNamespace:
-        """Length and time of change, as `Path.stat` names them; asked for once.
+        """Length and modification time, named as by `Path.stat`; cached.
 
         Raises:
             FileNotFoundError: There is no such file.
@@ -63,22 +63,22 @@ def import_pyarrow() -> ModuleType:
 
 
 def is_url(text: object) -> bool:
-    """True if this is the address of a store, not a path."""
+    """Whether this is a URL rather than a path."""
     return isinstance(text, Url) or "://" in str(text)
 
 
 def as_path(text: str) -> Path:
-    """A path, or a `Url` where it is one."""
+    """A `Url` or a `Path`."""
     return cast("Path", Url(text)) if is_url(text) else Path(text)
 
 
 def locate(url: object) -> tuple[FileSystem, str]:
-    """The file system of an address or of a path, and its name there.
+    """The file system of a URL or path, and the name in it.
 
     Raises:
-        ImportError: pyarrow, or the package by which fsspec reaches such a store, is missing.
-        ValueError: Nobody knows such stores.
-        OSError: The store does not answer.
+        ImportError: pyarrow, or the fsspec package for such stores, is missing.
+        ValueError: Unknown kind of store.
+        OSError: The store does not respond.
     """
     scheme, divider, rest = str(url).partition("://")
     if not divider:
@@ -120,7 +120,7 @@ def _status(url: object, info: FileInfo) -> SimpleNamespace:
 def find_sources(
     words: Iterable[str | os.PathLike[str]], recursive: bool = False, out: str | os.PathLike[str] | None = None
 ) -> tuple[list[Source], list[str]]:
-    """As `find_images`, and a URL names an image, or a folder whose images are found by their extension; in lists too."""
+    """As `find_images`; a URL, also in a list, names an image, or a folder whose images are found by extension."""
     search = _Search(recursive, None if is_url(out) else out)
     for word in words:
         search.add(word)
@@ -128,14 +128,14 @@ def find_sources(
 
 
 class _Search(Search):
-    """Looks in stores too."""
+    """Searches stores too."""
 
     def __init__(self, recursive: bool, out: str | os.PathLike[str] | None) -> None:
         super().__init__(recursive, out)
         self._urls: set[str] = set()
 
     def add(self, source: str | os.PathLike[str]) -> None:
-        """Finds the images of one source."""
+        """Resolves one source."""
         if not is_url(source) or str(source).startswith("@"):
             super().add(source)
             return
@@ -148,7 +148,7 @@ class _Search(Search):
             )
 
     def add_line(self, line: str, where: str) -> None:
-        """Finds what a line of a list names. The store is not asked about an image: for a million that takes hours."""
+        """Resolves one line of a list, without asking the store about images: for a million that takes hours."""
         if not is_url(line):
             super().add_line(line, where)
         elif IMAGE_FILES.has((url := Url(line)).name):
@@ -182,7 +182,7 @@ def _listed(url: Url, recursive: bool) -> Iterator[Source]:
 
 @contextmanager
 def local_copy(path: Path) -> Iterator[Path]:
-    """A file on this machine with an image's bytes: itself, or a copy of what a store has, removed when the block ends."""
+    """Yields the path itself, or a temporary local copy of a remote image."""
     if not is_url(path):
         yield path
         return

@@ -1,9 +1,9 @@
 """The one runner of commands over many items: images, effects over images, videos.
 
-    plan ─► an engine ─► outcomes ─► `Run`: what is said, `failures.jsonl`, when to stop, the exit code
+    plan ─► an engine ─► outcomes ─► `Run`: output, `failures.jsonl`, stopping, the exit code
 
-A plan says what is to be done (`outputs.plan_outputs`, `outputs.plan_each`). An engine is a function from it to outcomes: `in_turn` does
-one item after another, `local_engine` runs a network on batches, `cluster.engine` spreads the same steps over Ray.
+A plan lists the work (`outputs.plan_outputs`, `outputs.plan_each`). An engine is a function from it to outcomes: `in_turn` processes one
+item after another, `local_engine` runs a network on batches, `cluster.engine` spreads the same steps over Ray.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ GO_ON = "run the same command with --resume to go on"
 
 
 class Item(Protocol):
-    """What one result, or several, are made of."""
+    """The input of one or more results."""
 
     @property
     def source(self) -> Path:
-        """The file that is read."""
+        """The input file."""
         ...
 
     @property
@@ -49,12 +49,10 @@ Read = TypeVar("Read")
 
 @dataclass(frozen=True)
 class Outcome(Generic[T]):
-    """The result of one item of a run.
+    """The outcome of one item.
 
     Attributes:
-        item: The item.
-        files: Those that were written.
-        failure: Why it was not done, or not wholly; None if it was.
+        failure: Why it failed, wholly or in part; None on success.
     """
 
     item: T
@@ -70,18 +68,16 @@ def in_turn(
     marker: Path | None = None,
     words: Callable[[BaseException], str] = message_of,
 ) -> Iterator[Outcome[T]]:
-    """The engine that does one item after another; the next one is read meanwhile.
+    """The engine that processes one item after another and reads the next one meanwhile.
 
     Args:
-        todo: The items.
         read: Reads an item, in another thread.
         make: Makes and writes the results of an item.
-        stop: When it is set no further item is begun.
+        stop: Once set, no further item is begun.
         marker: As `check_run_marker`.
-        words: Says what an error means.
 
     Yields:
-        What `make` returned, or the failure of an item that could not be read or made. After one that `stops_run` no further is begun.
+        The result of `make`, or the failure of an item. After one that `stops_run` no further item is begun.
     """
     with ThreadPoolExecutor(1, "read") as pool:
         for item, future in _read_ahead(todo, lambda item: pool.submit(read, item)):
@@ -102,7 +98,7 @@ def in_turn(
 
 
 def _read_ahead(todo: Iterable[T], begin: Callable[[T], Future[Read]]) -> Iterator[tuple[T, Future[Read]]]:
-    """Each item when the next one is begun to be read."""
+    """Yields each item once reading the next one has begun."""
     before: list[tuple[T, Future[Read]]] = []
     for item in todo:
         before.append((item, begin(item)))
@@ -113,19 +109,15 @@ def _read_ahead(todo: Iterable[T], begin: Callable[[T], Future[Read]]) -> Iterat
 
 @dataclass
 class Run(Generic[T]):
-    """Runs an engine over a plan, says what becomes of each item, and decides on the exit code.
+    """Runs an engine over a plan, reports each item, and decides on the exit code.
 
     Attributes:
-        plan: The items.
-        out: The folder of all results.
-        unit: An item, in words.
-        missed: How many items were asked for and not found.
-        listed: Whether each result is said here, and failures are kept for --retry-failed; otherwise whoever makes a result says it.
-        json_lines: Whether stdout gets JSON instead of words.
-        long: Whether an item takes so long that it has a progress bar of its own, and is stopped in the middle and not finished first.
-        go_on: How a run that was stopped is gone on with, in words.
-        done: How many were made.
-        failed: How many were not.
+        unit: The word for an item.
+        missed: Items that were requested but not found.
+        listed: Whether to print each result here and log failures for --retry-failed; otherwise `make` prints its results.
+        json_lines: Whether stdout gets JSON instead of text.
+        long: Whether an item has a progress bar of its own and is interrupted immediately instead of being finished first.
+        go_on: Advice on how to resume a stopped run.
     """
 
     plan: Plan[T]
@@ -147,8 +139,8 @@ class Run(Generic[T]):
         """Runs an engine and returns the exit code.
 
         Args:
-            engine: Makes what is to be done; it gets the wish to stop, and the marker of the folder of results (`open_run_marker`).
-            note: What is said of the files, if any were made.
+            engine: Processes the plan; gets the stop event and the marker of the results folder (`open_run_marker`).
+            note: A note about the files, printed if any were made.
 
         Raises:
             KeyboardInterrupt: The run was stopped at once.
@@ -162,7 +154,7 @@ class Run(Generic[T]):
             stdout_for_results(),
             nullcontext(SignalStop()) if self.long else stoppable() as stop,
         ):
-            outcomes = engine(stop.event, marker)  # loads what is not loaded yet
+            outcomes = engine(stop.event, marker)  # loads the model if needed
             self._started = time.monotonic()
             for outcome in outcomes:
                 self._add(outcome)
@@ -176,10 +168,10 @@ class Run(Generic[T]):
 
     @contextmanager
     def _reporting(self, marker: Path | None) -> Iterator[None]:
-        """Says what the plan refuses, and owns the progress bar.
+        """Reports the refusals of the plan, and owns the progress bar.
 
-        A single image that fails starts no `failures.jsonl`, where another try would not help: its reason is printed. What stops the run
-        is no fault of the image, and --resume makes it.
+        A single image that fails creates no `failures.jsonl` if retrying would not help: its reason is printed. A failure that stops the
+        run is not the image's fault, and --resume retries it.
         """
         self._log = FailureLog(self.out, marker) if self.listed else None
         hidden = self.long or self._total == 1 or not self.plan.todo
@@ -196,7 +188,6 @@ class Run(Generic[T]):
                 raise
 
     def _add(self, outcome: Outcome[T]) -> None:
-        """Counts the outcome of one item, and says it."""
         source, files = outcome.item.source, [str(path) for path in outcome.files]
         self._some_made |= not outcome.failure or bool(files)
         if outcome.failure:
@@ -229,7 +220,6 @@ class Run(Generic[T]):
         echo(json.dumps({"image": str(source), **fields}))
 
     def _finish(self, note: str) -> int:
-        """Settles `failures.jsonl`, says the summary of several items, and returns the exit code."""
         self._bar.close()
         if note and self.done:
             echo_error(note)
@@ -252,10 +242,10 @@ class Run(Generic[T]):
 
     @property
     def made(self) -> int:
-        """The number of items that have their results, made by this run or before."""
+        """Items that have their results, from this run or before."""
         return self.done + len(self.plan.done)
 
     @property
     def left(self) -> int:
-        """The number of items that were not begun."""
+        """Items that were not begun."""
         return self._total - self.done - self.failed - len(self.plan.done)

@@ -1,16 +1,15 @@
-"""Resolves what the user names to images or videos: files, folders, patterns and lists. Nothing large is imported, no file is opened.
+"""Resolves the sources that the user names (files, folders, patterns, lists) to images or videos. Opens no file, imports nothing heavy.
 
-An image is named in one of these ways:
+A source is one of:
 
-- a file, which is tried whatever it is called;
-- a folder, whose images are found by their extension; its subfolders' too with `recursive`, links followed;
-- a pattern such as `photos/*.jpg`, which Windows' shells hand on as it is; `**` matches any number of folders;
+- a file, accepted whatever its extension;
+- a folder: its images by extension; with `recursive` also those of its subfolders, links followed;
+- a pattern such as `photos/*.jpg`, which Windows' shells do not expand; `**` matches any number of folders;
 - `@list.txt`, a file with one path a line, or `-`, the same on stdin.
 
-Paths in a list count from the folder that the command runs in, wherever the list lies: what `find photos -name '*.jpg' > /tmp/list.txt`
-wrote can be handed on, and `@list.txt` means what `- < list.txt` means. Empty lines and lines that begin with `#` say nothing. Where a NUL
-is in the list, it divides the paths instead (`find -print0`), and every character counts. A file whose own name begins with `@`, or is `-`,
-is named with a folder before it: `./@name`.
+Relative paths in a list are relative to the working directory, not to the list, so that `find photos -name '*.jpg' > /tmp/list.txt` works
+and `@list.txt` equals `- < list.txt`. Empty lines and lines that begin with `#` are ignored. If the list contains a NUL, NULs separate the
+paths (`find -print0`) and no line is special. A file whose name begins with `@` or is `-` is written `./@name`.
 """
 
 from __future__ import annotations
@@ -40,15 +39,15 @@ PAGE_EXTENSIONS = frozenset(
         *(".avif", ".heic", ".heif", ".hif"),
     )
 )
-"""The extensions of images that `depth-normal ui` takes, in lower case: those of all that `image_files.open_image` opens."""
+"""Image extensions that `depth-normal ui` accepts, in lower case: all that `image_files.open_image` opens."""
 
 EXTENSIONS = PAGE_EXTENSIONS | {".hdr"}
-"""The extensions of images in folders, in lower case."""
+"""Image extensions recognised in folders, in lower case."""
 
 VIDEOS = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".3gp"))
-"""Extensions of videos, which people name where images are wanted."""
+"""Video extensions; also used to recognise videos among images."""
 
-# What a NAS, an archive from a Mac and Windows keep in folders of images, as small copies of them; others begin with a dot.
+# Folders of thumbnails by NAS systems, Mac archives and Windows; others begin with a dot.
 _JUNK_FOLDERS = frozenset(("@eadir", "__macosx", "#recycle", "$recycle.bin", "system volume information"))
 _ANY_FOLDERS = re.compile(r"(^|[/\\])\*\*(?:[/\\]|$)" if os.sep == "\\" else r"(^|/)\*\*(?:/|$)")
 _LONGEST_LIST = 2**28
@@ -60,18 +59,17 @@ Identity = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What is looked for in folders.
+    """A kind of file to search folders for.
 
     Attributes:
-        plural: Its name in messages.
-        extensions: By which it is known, in lower case.
+        extensions: In lower case.
     """
 
     plural: str
     extensions: frozenset[str]
 
     def has(self, name: str) -> bool:
-        """True if a file of this name in a folder is taken: by its extension, unless it is hidden."""
+        """Whether a file name has one of the extensions and is not hidden."""
         return not name.startswith(".") and os.path.splitext(name)[1].lower() in self.extensions  # noqa: PTH122 - a Path costs ten times as much
 
 
@@ -82,12 +80,11 @@ IMAGE_AND_VIDEO_FILES = Kind("images or videos", EXTENSIONS | VIDEOS)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An image or a video that is meant.
+    """An image or a video to process.
 
     Attributes:
-        path: The file.
-        relative: Its path under the folder that was named, whose parent is kept below `--out`; the plain name of a file named directly.
-            A relative path in a list keeps its folders too.
+        relative: Path below the named folder; `--out` keeps its parent folders. Only the name for a file that was named directly. A
+            relative path from a list keeps its folders too.
     """
 
     path: Path
@@ -100,18 +97,18 @@ def find_images(
     out: str | os.PathLike[str] | None = None,
     kind: Kind = IMAGE_FILES,
 ) -> tuple[list[Source], list[str]]:
-    """Looks for what the user named. An image that is named twice is found once, as it was named first.
+    """Resolves sources to files, each once, in the order of first mention.
 
-    What is passed over in folders is counted and logged.
+    Files skipped in folders are counted and logged.
 
     Args:
-        sources: As typed, where they are strings (see above); other paths are files or folders of exactly that name.
-        recursive: Whether to look into folders in folders.
-        out: Where the results go. It is passed over where it is inside a folder that is looked through.
-        kind: What is looked for in folders.
+        sources: Strings as typed (see above); paths name exactly that file or folder.
+        recursive: Whether to search subfolders.
+        out: Folder of the results; it is skipped inside a searched folder.
+        kind: The files to search folders for.
 
     Returns:
-        The images, in order, and what is wrong with the rest, in words that begin with its name.
+        The files in order, and one message per problem, which begins with the source's name.
     """
     search = Search(recursive, out, kind)
     for source in sources:
@@ -120,11 +117,11 @@ def find_images(
 
 
 class Search:
-    """A search for images, or for videos, and its results so far.
+    """A search for images or videos.
 
     Attributes:
-        found: What was found.
-        problems: The reasons why the rest is left out.
+        found: The files found so far.
+        problems: Messages about sources that are left out.
     """
 
     def __init__(self, recursive: bool, out: str | os.PathLike[str] | None, kind: Kind = IMAGE_FILES) -> None:
@@ -137,7 +134,7 @@ class Search:
         self._parents: dict[str, Identity | None] = {}
 
     def add(self, source: str | os.PathLike[str]) -> None:
-        """Finds what one source names."""
+        """Resolves one source."""
         if not isinstance(source, str):
             return self._add_path(Path(source))
         if not source:  # Path("") is the working directory
@@ -168,15 +165,15 @@ class Search:
             self.problems.append(f"{source}: the list is empty")
 
     def add_line(self, line: str, where: str) -> None:
-        """Finds what a line of a list names; `where` says which line it is."""
+        """Resolves one line of a list; `where` names the line in messages."""
         self._add_path(Path(line), True, where)
 
     def _add_path(self, path: Path, tree: bool = False, where: str = "") -> None:
-        """Finds a file or what is in a folder; with `tree` they keep the folders of their path, where it is relative."""
+        """Adds a file or a folder's files; with `tree` a relative path keeps its folders."""
         try:
             mode = path.stat().st_mode
         except FileNotFoundError:
-            # A list may name a million files of a disk that is not mounted: each would be compared with a whole folder.
+            # Only for single names: a list may name a million files of an unmounted disk, each to be compared with a whole folder.
             self.problems.append(f"{path}: there is no such file{where}" if where else no_such_file(path))
             return
         except (OSError, ValueError) as error:
@@ -201,7 +198,7 @@ class Search:
         self.found.append(Source(path, relative))
 
     def _add_folder(self, folder: Path, relative: Path) -> None:
-        """The files in a folder that was named, and one line about what is passed over in it."""
+        """Adds the files of a named folder; logs one line about skipped files."""
         identity = file_identity(folder)
         if identity in self._folders:
             return
@@ -226,7 +223,6 @@ class Search:
             logger.info("%s: passed over %s", folder, other.in_words())
 
     def _nothing_in(self, folder: Path, other: _Others) -> str:
-        """Says that a folder has nothing of what is looked for, and what to do."""
         plural, but = self._kind.plural, f" but {other.counted()}" if other else ""
         if other.folders:
             advice = f"add --recursive to look into {'them' if other.folders > 1 else 'it'}"
@@ -237,12 +233,12 @@ class Search:
         return f"{folder}: no {plural} in it{but}; {advice} ({plural} in folders end with {', '.join(sorted(self._kind.extensions))})"
 
     def _scan(self, folder: Path, relative: Path, other: _Others) -> list[str]:
-        """Takes the files of one folder, in order of their names, and returns the folders in it."""
+        """Adds one folder's files, sorted by name, and returns its subfolders."""
         identity = file_identity(folder)
         if identity is not None and identity == self._out:
             return []
         if identity in self._folders:
-            other.found += 1  # those that were found there before
+            other.found += 1  # by an earlier source
             return []
         try:
             with os.scandir(folder) as entries:
@@ -257,7 +253,7 @@ class Search:
         return folders
 
     def _sorted_out(self, entries: Iterator[os.DirEntry[str]], other: _Others) -> tuple[list[str], list[str]]:
-        """Names of what is looked for and of folders, sorted; the rest is counted."""
+        """Sorted names of matching files and of folders; counts the rest."""
         names, folders = [], []
         for entry in entries:
             try:
@@ -277,7 +273,7 @@ class Search:
 
 
 class _Others:
-    """The files and folders that are passed over in a folder that was named."""
+    """Counts of files and folders skipped in a named folder."""
 
     def __init__(self) -> None:
         self.found = 0
@@ -315,11 +311,7 @@ def _bounded_file(path: Path) -> bytes:
 
 
 def _bounded(file: BinaryIO) -> bytes:
-    """A list; it may be a pipe, which has no size.
-
-    Raises:
-        ValueError: It has no end that is near.
-    """
+    """The bytes of a list, which may be a pipe without a size."""
     data = file.read(_LONGEST_LIST + 1)
     if len(data) > _LONGEST_LIST:
         raise ValueError(f"it is longer than {_LONGEST_LIST // 2**20} MiB; divide it, or name folders or patterns")
@@ -327,17 +319,13 @@ def _bounded(file: BinaryIO) -> bytes:
 
 
 def _lines(data: bytes) -> list[tuple[int, str]]:
-    """The paths of a list with the numbers of their lines, from 1.
-
-    Raises:
-        ValueError: It is an image, or no text.
-    """
+    """The paths of a list with their line numbers, from 1."""
     if data.startswith(_BEGINNINGS) or data[8:12] == b"WEBP" or (data[:2] == b"BM" and not any(data[6:10])):
         raise ValueError("it is an image, not a list of paths; name the image itself")
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as PowerShell writes
         text = data.decode("utf-16")
     else:
-        # as the system codes names, so that those that are no UTF-8 on the disk are found
+        # as the system encodes names, so that names that are not UTF-8 are found
         text = os.fsdecode(data.removeprefix(codecs.BOM_UTF8))
     if "\0" in text:
         return [(number, path) for number, path in enumerate(text.split("\0"), 1) if path]
@@ -346,7 +334,7 @@ def _lines(data: bytes) -> list[tuple[int, str]]:
 
 
 def expanded(path: Path) -> list[Path]:
-    """The matches of a pattern that the shell left as it is, as those of Windows do; of none, and of another path, the path itself."""
+    """The matches of a pattern that the shell did not expand (Windows); the path itself without a match or if it is no pattern."""
     matches = _matches(str(path), None) if _is_pattern(str(path)) else ()
     return [Path(each) for each in sorted(matches)] or [path]
 
@@ -356,7 +344,7 @@ def _is_pattern(source: str) -> bool:
 
 
 def _matches(pattern: str, out: Identity | None) -> set[str]:
-    """The matches of a pattern. Python's own `**` never comes to an end where links lead in circles, and would take the results too."""
+    """The matches of a pattern. Unlike Python's own `**` it ends at cyclic links and skips the results folder."""
     any_folders = _ANY_FOLDERS.search(pattern)
     if any_folders is None:
         return set(glob.glob(pattern))  # noqa: PTH207 - Path.glob takes no absolute patterns
@@ -366,7 +354,7 @@ def _matches(pattern: str, out: Identity | None) -> set[str]:
 
 
 def _folders_below(base: str, out: Identity | None) -> Iterator[str]:
-    """A folder and those below it, each once, without those that are hidden and that of the results."""
+    """Walks a folder and its subfolders, each once; skips hidden ones and the results folder."""
     seen, waiting = {None, out}, [base]
     while waiting:
         folder = waiting.pop()
@@ -379,7 +367,7 @@ def _folders_below(base: str, out: Identity | None) -> Iterator[str]:
 
 
 def file_identity(path: str | os.PathLike[str]) -> Identity | None:
-    """A value that all names of one file or folder share; None if there is nothing under the name."""
+    """Device and inode, equal for all names of one file or folder; None if it does not exist."""
     try:
         status = os.stat(path)  # noqa: PTH116 - takes strings
     except (OSError, ValueError):

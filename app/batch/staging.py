@@ -1,7 +1,7 @@
-"""Writes results to temporary names and renames them together.
+"""Writes results under temporary names and renames them together.
 
-Of two processes that work on one image, the last one's files are there, all of them: one at a time checks, records and renames. Those that
-work on different images do not wait for each other (`name_locks`).
+Checking, recording and renaming are serialised per image: if two processes work on one image, all files are those of the last one.
+Processes on different images do not block each other (`name_locks`).
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from .name_locks import locked_names
 from .outputs import Outputs, refusals
 from .records import RECORDS, mark, new_record
 
-# A marker counts as a leftover after a day. A drive that hangs must not keep a run from ending.
+# A marker counts as a leftover after a day. The join has a timeout, so that a hanging drive does not keep a run from ending.
 _BEAT_SECONDS = 3600.0
 _JOIN_SECONDS = 1.0
 
 
 class Stages:
-    """Folders to write in that a run keeps from one image to the next: making and removing one takes longer than writing small files.
+    """Staging folders that a run reuses from image to image: creating and removing one takes longer than writing small files.
 
-    A context, which removes them after all writers have finished.
+    A context manager, which removes them after all writers have finished.
     """
 
     def __init__(self) -> None:
@@ -40,14 +40,14 @@ class Stages:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for thread in reversed(list(self._kept)):  # what the first one made is empty after the last
+        for thread in reversed(list(self._kept)):  # the first one's parents are empty only after the last
             self._close(thread)
 
     def empty(self, records: Path) -> Path:
-        """This thread's empty folder on the disk of a folder of records, which is made where it is absent."""
+        """This thread's empty staging folder inside a records folder, which is created if absent."""
         thread = get_ident()
         stage, _ = self._kept.get(thread, (None, None))
-        if stage is None or stage.parent != records or not stage.exists():  # another folder's, or its disk went away and came back
+        if stage is None or stage.parent != records or not stage.exists():  # another folder, or a remounted disk
             self._close(thread)
             with ExitStack() as stack:
                 stack.enter_context(kept_if_used(records))
@@ -56,7 +56,7 @@ class Stages:
         return stage
 
     def discard(self) -> None:
-        """Removes this thread's folder, with whatever is in it; what cannot be removed stays in a folder that is not used again."""
+        """Removes this thread's folder and its content; it is not used again, even if something cannot be removed."""
         self._close(get_ident())
 
     def _close(self, thread: int) -> None:
@@ -69,20 +69,17 @@ class Stages:
 def staged(
     outputs: Outputs, settings: Mapping[str, Any], source_mark: Mapping[str, int] | None = None, stages: Stages | None = None
 ) -> Iterator[Outputs]:
-    """A place to write what `estimate` makes of one image, as `published`.
+    """Yields `outputs` moved to an empty staging folder on the same disk, for the results of `estimate`; see `published`.
 
     Args:
-        outputs: The final places; the folder is made where it is absent.
-        settings: The settings for the record, as JSON can hold them.
-        source_mark: The mark of the image from before it was read; None = as it is now.
+        outputs: The final paths; the folder is created if absent.
+        settings: The settings for the record, JSON-serialisable.
+        source_mark: The image's mark before reading; None = the current one.
         stages: As `published`.
 
-    Yields:
-        The same names in an empty folder on the same disk.
-
     Raises:
-        FileExistsError: A file came there meanwhile that this pack did not make.
-        OSError: The system refuses to write; the message says why and what to do.
+        FileExistsError: A file that this pack did not make has appeared meanwhile.
+        OSError: Writing failed; the message says why and what to do.
     """
 
     def check(targets: Sequence[Path]) -> None:
@@ -98,19 +95,16 @@ def staged(
 def published(
     record: Path, check: Callable[[Sequence[Path]], object], content: Callable[[Mapping[str, Any]], bytes], stages: Stages | None = None
 ) -> Iterator[Path]:
-    """A place to write files in. They appear together with their record when the block ends well; otherwise none appears.
+    """Yields an empty staging folder. Its files are published together with their record if the block succeeds; otherwise none is.
 
     Args:
-        record: The record, in the folder of records of the results' folder; both are made where they are absent.
-        check: Called with the places of the files before any is there; what it raises stops that.
-        content: The record, of the marks of the files by their names.
-        stages: Of a run that writes many; None = the place is made for these files alone.
-
-    Yields:
-        An empty folder on the same disk.
+        record: The record's path, in the records folder of the results folder; both are created if absent.
+        check: Called with the final paths before anything is moved; it raises to prevent that.
+        content: Returns the record's content from the files' marks by name.
+        stages: The run's staging folders; None = a folder for these files only.
 
     Raises:
-        OSError: The system refuses to write; the message says why and what to do.
+        OSError: Writing failed; the message says why and what to do.
     """
     folder = record.parent.parent
     with _refusal_in_words(folder), nullcontext(stages) if stages else Stages() as kept:
@@ -121,9 +115,9 @@ def published(
             with locked_names(folder, (record.name, *(path.name for path in written))):
                 targets = [folder / path.name for path in written]
                 check(targets)
-                # Written aside as well: a process that is killed leaves nothing outside its folder.
+                # In the staging folder too: a killed process leaves nothing outside it.
                 (stage / record.name).write_bytes(content({path.name: mark(path) for path in written}))
-                # The record goes first: after a crash in between it knows what has arrived and what has not.
+                # The record goes first: after a crash it tells which files have arrived.
                 for path, target in zip((stage / record.name, *written), (record, *targets), strict=True):
                     move_over(path, target)
         except BaseException:
@@ -135,16 +129,16 @@ def published(
 def open_run_marker(folder: Path) -> Iterator[Path]:
     """Creates a marker folder for the duration of a run, and yields its path.
 
-    If it disappears, the drive of the results was unmounted or replaced, and nothing more may be written (`check_run_marker`). The folder
-    of the results is made if absent, and removed again where nothing was written to it. Other runs see by the marker's time that this one
-    goes on, however long an item takes: on a disk without locks, what is older than a day counts as a leftover.
+    If it disappears, the results' drive was unmounted or replaced, and nothing more may be written (`check_run_marker`). The results folder
+    is created if absent, and removed again if it stays empty. The marker's time is refreshed, so that other runs see this one as alive: on
+    a disk without locks, anything older than a day counts as a leftover.
 
     Raises:
-        OSError: The system refuses to write; the message says why and what to do.
+        OSError: Writing failed; the message says why and what to do.
     """
     records = folder.absolute() / RECORDS
     with ExitStack() as stack:
-        stack.callback(_remove_empty, records)  # an earlier run may have left it, and this one removed the last record
+        stack.callback(_remove_empty, records)  # left by an earlier run, or emptied by this one
         stack.enter_context(kept_if_used(records))
         with _refusal_in_words(folder):
             marker = stack.enter_context(temporary_folder(records))
@@ -159,21 +153,21 @@ def open_run_marker(folder: Path) -> Iterator[Path]:
 
 
 def _remove_empty(folder: Path) -> None:
-    with suppress(OSError):  # it holds something, or is gone
+    with suppress(OSError):  # not empty, or gone
         folder.rmdir()
 
 
 def _keep_young(marker: Path, ended: Event) -> None:
     while not ended.wait(_BEAT_SECONDS):
-        with suppress(OSError):  # it is gone, which `check_run_marker` says, or the disk lets no times be set
+        with suppress(OSError):  # gone, which `check_run_marker` reports, or a disk without settable times
             os.utime(marker)
 
 
 def check_run_marker(marker: Path | None) -> None:
-    """Refuses to write where the folder of the results is no longer the one that the run began with; None = it does not matter.
+    """Raises if the results folder is no longer the one that the run began with; None skips the check.
 
     Raises:
-        OSError: The marker is gone. A drive that is unmounted leaves an empty folder, which would take the results.
+        OSError: The marker is gone. An unmounted drive leaves an empty mount point, which would take the results.
     """
     if marker is None:
         return
@@ -185,16 +179,16 @@ def check_run_marker(marker: Path | None) -> None:
             "bring it back, or choose another --out"
         ) from OSError(errno.ENODEV, os.strerror(errno.ENODEV))
     except OSError:
-        pass  # what else is wrong, writing says
+        pass  # writing reports other errors
 
 
 @contextmanager
 def _refusal_in_words(folder: Path) -> Iterator[None]:
-    """Rewords errors of the system in the block: they name `folder`, and what to do."""
+    """Rewords OSErrors of the block: they name `folder` and what to do."""
     try:
         yield
     except OSError as error:
-        if error.errno is None:  # it is in words
+        if error.errno is None:  # already reworded
             raise
         if words := too_long_on_windows(error):
             raise reworded(error, f"cannot write to {folder}: {words}") from error
@@ -203,10 +197,10 @@ def _refusal_in_words(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def folder_beside(result: Path) -> Iterator[Path]:
-    """An empty folder on the disk of a result, to write it in; the result's folder is made if absent, and goes again if it stays empty.
+    """Yields an empty folder on a result's disk; the result's folder is created if absent, and removed again if it stays empty.
 
     Raises:
-        OSError: The system refuses to write; it names the result.
+        OSError: Writing failed; the message names the result.
     """
     with kept_if_used(result.parent), temporary_folder(result.parent) as folder:
         try:
@@ -221,12 +215,12 @@ def folder_beside(result: Path) -> Iterator[Path]:
 
 @contextmanager
 def kept_if_used(folder: Path) -> Iterator[None]:
-    """Makes a folder and those above it. What is made here, and holds nothing when the block ends, is removed again."""
+    """Creates a folder and its ancestors; those created here that are empty after the block are removed again."""
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield
     finally:
-        with suppress(OSError):  # the first that holds something
+        with suppress(OSError):  # not empty
             for each in made:
                 each.rmdir()

@@ -1,4 +1,4 @@
-"""Measures each runtime of this machine: the speed of a model's network, and how far its images are from torch's."""
+"""Benchmarks each runtime of this machine: the speed of a model's network, and the deviation of its maps from torch's."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ..differences import apart, faithfulness
 from . import timing
 
 EACH = (TORCH, ONNX, OPENVINO, COMPILE)
-"""All runtimes; the one that takes minutes before it runs is the last."""
+"""All runtimes; the one with a start-up of minutes is last."""
 
 HEADER = (
     "| runtime | ms/image | torch's in turn | times torch | of 255: most, mean | ready after s | what ran it |",
@@ -38,14 +38,14 @@ class Row:
     """The measurement of one runtime.
 
     Attributes:
-        name: The runtime, with the dtype where that is not torch's own.
-        words: The engine that ran the network; or why there is nothing.
-        ready: Seconds until it could run: to load the weights, and to build the engine or to take it from the store.
-        seconds: Of the network for one image; None where it did not run.
-        torch_seconds: Of torch in float32, which took turns with it; None for torch itself.
-        most: The largest difference of its images from torch's in float32, in 255ths.
+        name: The runtime, with the dtype if it is not torch's own.
+        words: The engine that ran the network; or why it did not run.
+        ready: Start-up seconds: loading the weights, and building the engine or loading it from the cache.
+        seconds: The network's seconds for one image; None if it did not run.
+        torch_seconds: The same of torch in float32, measured in turn; None for torch itself.
+        most: The largest difference of its images from those of torch in float32, in 255ths.
         mean: The mean difference.
-        measurement: What `--keep` keeps of it; None where it did not run.
+        measurement: The data to store for `--keep`; None if it did not run.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Row:
 
     @property
     def times(self) -> float:
-        """The speed as a multiple of that of torch in float32."""
+        """The speed-up over torch in float32."""
         return self.torch_seconds / self.seconds if self.torch_seconds and self.seconds else 1.0
 
 
@@ -70,14 +70,13 @@ def measure_runtimes(
     image_size: tuple[int, int] = timing.FULL_HD,
     asked: Collection[str] = EACH,
 ) -> Iterator[Row]:
-    """Measures runtimes one after the other, torch in float32 first. Each takes turns with it, so that the ratios hold.
+    """Benchmarks runtimes one after the other, torch in float32 first. Each takes turns with torch, for reliable ratios.
 
     Args:
-        options: The model and how it is run.
         device: As `load_model`.
-        seconds: About how long each is measured, and torch beside it.
+        seconds: Approximate duration for each, and for torch beside it.
         image_size: Width and height of the image.
-        asked: The runtimes, of `RUNTIME_CHOICES`.
+        asked: Runtimes of `RUNTIME_CHOICES`.
 
     Yields:
         Each, once it is measured.
@@ -105,7 +104,6 @@ def measure_runtimes(
 
 @contextmanager
 def _photograph(image_size: tuple[int, int]) -> Iterator[Path]:
-    """A file of the bundled photograph at a size (width, height)."""
     with tempfile.TemporaryDirectory(prefix="depth-normal-bench-") as folder:
         image = Path(folder) / "picture.jpg"
         timing.write_image(image, image_size)
@@ -113,13 +111,13 @@ def _photograph(image_size: tuple[int, int]) -> Iterator[Path]:
 
 
 class _Measured:
-    """A model that was loaded with a runtime, its estimate, and the calls of its network, to be made again."""
+    """A model with a runtime, its estimate, and its network calls for replay."""
 
     def __init__(self, name: str, options: Options, device: str, image: Path) -> None:
         start = time.perf_counter()
         with _captured_log() as self.lines:
             model = options.load(device)
-            # engines of one size are built for the first image, and torch runs it until then
+            # engines for a fixed size are built on the first image, and torch runs until then
             estimate = per_image.estimate(model, per_image.read(image), options) if model.engine is not None else None
         self.ready = time.perf_counter() - start
         self.is_left_to_torch = options.runtime != TORCH and model.runtime == TORCH
@@ -132,12 +130,12 @@ class _Measured:
         self._words = model.runtime if model.runtime != TORCH else f"torch {torch.__version__}, {model.device}"
 
     def row(self, seconds: float) -> Row:
-        """The row of it, as if it were torch itself."""
+        """Its row, without a comparison to torch."""
         return Row(self._name, self._words, self.ready, seconds)
 
 
 def _others(options: Options, where: torch.device, asked: Collection[str]) -> Iterator[tuple[str, Options]]:
-    """The runtimes and dtypes that are measured beside torch in float32, by name."""
+    """The runtimes and dtypes to compare with torch in float32, by name."""
     for runtime in dict.fromkeys(asked):
         if runtime != TORCH:
             yield runtime, replace(options, runtime=runtime)
@@ -146,7 +144,7 @@ def _others(options: Options, where: torch.device, asked: Collection[str]) -> It
 
 
 def _half_of(runtime: str, where: torch.device) -> list[str]:
-    """The half precisions in which a runtime is measured too."""
+    """The half precisions to measure a runtime in too."""
     if runtime == TORCH:
         return [dtype for dtype in ("bfloat16", "float16") if devices.is_fast(getattr(torch, dtype), where)]
     return ["bfloat16"] if runtime == OPENVINO and where.type == "cpu" and devices.is_fast(torch.bfloat16, where) else []
@@ -154,7 +152,7 @@ def _half_of(runtime: str, where: torch.device) -> list[str]:
 
 @contextmanager
 def _captured_log() -> Iterator[list[str]]:
-    """The lines in which a runtime says why it is not used."""
+    """Collects the messages in which a runtime says why it is not used."""
     lines: list[str] = []
 
     class Listener(logging.Handler):
@@ -170,7 +168,7 @@ def _captured_log() -> Iterator[list[str]]:
 
 
 def as_json(row: Row) -> dict[str, object]:
-    """A row as JSON can hold it."""
+    """A row, JSON-serialisable."""
     ran = row.seconds is not None
     return {
         "runtime": row.name,
@@ -186,7 +184,7 @@ def as_json(row: Row) -> dict[str, object]:
 
 
 def line(row: Row) -> str:
-    """A row for people: Markdown, below `HEADER`."""
+    """A row of the Markdown table below `HEADER`."""
     if row.seconds is None:
         return f"| {row.name} | | | | | {row.ready:.1f} | not run: {row.words} |"
     apart = f"{row.most:.2f}, {row.mean:.3f}"

@@ -1,7 +1,7 @@
-"""Measures a model's speed on this machine, from files to files and for the bare network, in one run.
+"""Benchmarks a model on this machine, from files to files and for the bare network, in one run.
 
-The clock is read when the device has done its work. Every method runs once before it counts; the methods take turns, so that a machine that
-slows down slows all of them, and the figure is the median.
+The device is synchronised before the clock is read. Every method has a warm-up; the methods take turns, so that a slowing machine affects
+all alike, and the result is the median.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from ..outcomes import DEMO_IMAGE
 
 FULL_HD = (1920, 1080)
 AT_ONCE = 4
-"""Images of a batch."""
+"""Batch size."""
 _FEWEST, _MOST = 3, 50  # rounds
 _TURN_SECONDS = 0.25
 _MOST_IN_FOLDER = 200
@@ -49,9 +49,9 @@ class Figure:
     """The time of one method.
 
     Attributes:
-        seconds: An image.
-        at_once: Batch size; None where the engine decides.
-        network: Seconds an image of the bare network, with as many at once; the less of all where the engine decides.
+        seconds: Seconds per image.
+        at_once: Batch size; None if the engine decides.
+        network: The bare network's seconds per image at the same batch size; if the engine decides, the lowest.
     """
 
     seconds: float
@@ -60,12 +60,12 @@ class Figure:
 
     @property
     def rate(self) -> float:
-        """Images a second."""
+        """Images per second."""
         return 1 / self.seconds
 
     @property
     def of_network(self) -> float:
-        """Its rate as a share of the bare network's."""
+        """Speed as a fraction of the bare network's."""
         return self.network / self.seconds
 
 
@@ -75,8 +75,8 @@ class Bench:
 
     Attributes:
         figures: "network" and "network, N at once"; "single", "batch" and "folder".
-        machine: The conditions of the measurement, in words.
-        memory: Most bytes: "process" (where the system tells), "cuda".
+        machine: The conditions: model, device, versions.
+        memory: Peak bytes: "process" (where the system reports it), "cuda".
     """
 
     figures: dict[str, Figure]
@@ -85,10 +85,10 @@ class Bench:
 
 
 def measure(options: Options, device: str, seconds: float, image_size: tuple[int, int] = FULL_HD) -> Bench:
-    """Measures a model, each method for about so many seconds, on an image of a width and height.
+    """Benchmarks a model, each method for about `seconds`, on an image of (width, height).
 
     Returns:
-        The figures: each method begins with the image's file (JPEG) and ends with the two PNG files that `estimate` writes by default.
+        The figures: each method runs from the image file (JPEG) to the two PNG files that `estimate` writes by default.
     """
     model = options.load(device)
     wait = waiting(model.device)
@@ -116,7 +116,7 @@ def measure(options: Options, device: str, seconds: float, image_size: tuple[int
 
 
 def write_image(path: Path, image_size: tuple[int, int]) -> None:
-    """Writes the bundled photograph at a size (width, height)."""
+    """Writes the demo photo at a size (width, height)."""
     from PIL import Image
 
     with Image.open(DEMO_IMAGE) as image:
@@ -124,17 +124,16 @@ def write_image(path: Path, image_size: tuple[int, int]) -> None:
 
 
 def waiting(device: torch.device) -> Method:
-    """A function that waits until the device has done its work."""
+    """Returns a function that synchronises with the device."""
     if device.type == "cuda":
         return partial(torch.cuda.synchronize, device)
     return torch.mps.synchronize if device.type == "mps" else lambda: None
 
 
 def network_calls(model: Model, image: Path, options: Options, count: int) -> list[Method]:
-    """The calls of the network that an estimate of so many images makes, to be made again.
+    """Records the network calls of an estimate of `count` images, for replay.
 
-    They are recorded by a variant of the model: calls of `Annotator.run_network`, or of `infer_resized` in families whose network is no
-    single function.
+    A variant of the model records calls of `Annotator.run_network`, or of `infer_resized` where the network is not one function.
     """
     calls: list[Method] = []
 
@@ -156,14 +155,14 @@ def network_calls(model: Model, image: Path, options: Options, count: int) -> li
 
 
 def replay(calls: list[Method]) -> None:
-    """Makes such calls again."""
+    """Repeats recorded calls."""
     with torch.no_grad():
         for call in calls:
             call()
 
 
 def _batch(model: Model, image: Path, folder: Path, options: Options) -> None:
-    """Several images read, estimated at once and written, one step after the other."""
+    """Reads several images, estimates them in one batch and writes them, one step after the other."""
     images = torch.cat([per_image.read(image) for _ in range(AT_ONCE)])
     estimates = per_image.estimate(model, images, options)
     for index in range(AT_ONCE):
@@ -172,7 +171,7 @@ def _batch(model: Model, image: Path, folder: Path, options: Options) -> None:
 
 
 def _folder(model: Model, image: Path, folder: Path, options: Options, images: float, wait: Method) -> float:
-    """Seconds an image of `depth-normal estimate FOLDER`, with the model loaded."""
+    """Seconds per image of `depth-normal estimate FOLDER`, without loading the model."""
     count = max(2 * AT_ONCE, min(_MOST_IN_FOLDER, int(images)))
     data = image.read_bytes()
     sources = [Source(folder / "photos" / f"{number}.jpg", Path(f"{number}.jpg")) for number in range(count)]
@@ -190,10 +189,10 @@ def _folder(model: Model, image: Path, folder: Path, options: Options, images: f
 
 
 def take_turns(methods: dict[str, Method], wait: Method, seconds: float) -> dict[str, float]:
-    """The median seconds of one call of each method, in at least `_FEWEST` turns.
+    """The median seconds per call of each method, over at least `_FEWEST` turns.
 
-    A turn is several calls where they are short. The threads of some engines go on spinning after a call, which slows whatever comes next:
-    with one call a turn, torch beside ONNX Runtime took twice its time on two cores.
+    A turn has several calls if they are short. Threads of some engines spin on after a call and slow down the next method: with one call a
+    turn, torch beside ONNX Runtime took twice its time on two cores.
     """
     for method in methods.values():
         _time(method, wait)
@@ -208,7 +207,7 @@ def take_turns(methods: dict[str, Method], wait: Method, seconds: float) -> dict
 
 
 def _turn(method: Method, wait: Method, seconds: float) -> list[float]:
-    """Seconds of each call; where calls are short, without the first, during which the threads of the method before may still spin."""
+    """Seconds of each call; drops the first of several short calls, during which the previous method's threads may still spin."""
     first = _time(method, wait)
     if first >= seconds:
         return [first]
@@ -228,7 +227,6 @@ def _time(method: Method, wait: Method) -> float:
 
 
 def _machine(model: Model, image_size: tuple[int, int], calls: list[Method]) -> dict[str, str]:
-    """The conditions of the measurement: model, device, versions."""
     import numpy as np
     import PIL
 
@@ -250,7 +248,7 @@ def _machine(model: Model, image_size: tuple[int, int], calls: list[Method]) -> 
 
 
 def _memory(device: torch.device) -> dict[str, int]:
-    """Most bytes that were in use at once since the process began; on the GPU, since the model was loaded."""
+    """Peak bytes since the process began; on the GPU, since the model was loaded."""
     peaks = {}
     if sys.platform != "win32":
         import resource

@@ -1,8 +1,7 @@
 """The cluster engine: `read`, `estimate` and `write` of `per_image` as three steps of a Ray Data pipeline.
 
-Ray decides what runs where and when: how many images are read ahead (as many as its object store has room for), which worker gets the
-next, and what is done again when a worker is lost. Reading and writing are tasks; a worker that estimates is an actor, which loads the
-model once. Between the steps an image is a row of bytes.
+Ray schedules the steps: how many images are read ahead (limited by its object store), which worker gets the next, and retries when a worker
+is lost. Reading and writing are tasks; estimation is an actor, which loads the model once. Between the steps an image is a row of bytes.
 """
 
 from __future__ import annotations
@@ -46,23 +45,23 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Ray does a task again whose worker was lost. An image that loses its worker each time must not go on for ever.
+# Ray retries tasks of a lost worker. An image that kills its worker each time must not be retried for ever.
 _TRIES_AGAIN = 3
-# Of a task that reads: enough that Ray's work for a task does not show, few enough that a lost one costs little.
+# Images per reading task: enough to hide Ray's overhead, few enough that a lost task costs little.
 _ROWS = 4
-# Of a task whose images become shards, each closed by its size or at the end of the task: enough that small images make no small shards,
-# and every worker has several tasks, so that all end at about the same time.
+# Images per task that writes shards; a shard ends by size or with its task. Enough that small images make no small shards; each worker gets
+# several tasks, so that all end at about the same time.
 _IMAGES_IN_A_SHARD = 256
 _TASKS_OF_A_WORKER = 4
-# Of what goes from step to step at once, where it is files that are written: as Ray has it by itself.
+# Bytes per block between steps when writing files: Ray's default.
 _BLOCK_BYTES = 128 * 2**20
-# For processes that Ray has asked to end.
+# For processes that Ray has told to end.
 _SECONDS_TO_DIE = 10
 
 
 @dataclass(frozen=True)
 class RayEngine(Engine):
-    """A Ray cluster, or a Ray on this machine; `spread` says how a run is spread over it."""
+    """A Ray cluster, remote or on this machine; `spread` configures the workers."""
 
     spread: RayOptions
 
@@ -70,20 +69,20 @@ class RayEngine(Engine):
         return find_sources(words, recursive, out)
 
     def prepare(self, options: Options) -> None:
-        """See `Engine`. The model is loaded where the workers are."""
+        """See `Engine`. The workers load the model."""
 
     def run(
         self, todo: Sequence[Outputs], options: Options, stop: Event, marker: Path | None, target: ShardTarget | None
     ) -> Iterator[Outcome]:
-        """See `Engine`. What is not whole when `stop` is set does not appear.
+        """See `Engine`. Once `stop` is set, incomplete results are dropped.
 
         Raises:
             ImportError: Ray is not installed.
-            ConnectionError: No cluster answers.
-            DownloadError: The model's file is nowhere and cannot be downloaded.
+            ConnectionError: The cluster does not respond.
+            DownloadError: The weights are not available and cannot be downloaded.
             RuntimeError: A worker cannot load the model; the message says on which machine and why.
         """
-        find_weights_files(options.spec, options.weights)  # before the cluster is asked for anything
+        find_weights_files(options.spec, options.weights)  # fail before contacting the cluster
         first, folders = todo[0], {each.folder for each in todo}
         job = Job(
             options,
@@ -92,7 +91,7 @@ class RayEngine(Engine):
             overwrite=first.overwrite,
             keep_extension=first.keep_extension,
             marker=marker,
-            threads=torch.get_num_threads(),  # as the local engine would have here
+            threads=torch.get_num_threads(),  # as the local engine
         )
         place = first.folder
         if target is not None:
@@ -109,7 +108,7 @@ class RayEngine(Engine):
 
 @contextmanager
 def _nothing_half(folders: Iterable[Path]) -> Iterator[None]:
-    """Removes what the block's writers leave half in these folders: Ray kills them, some a little after it ended."""
+    """Removes partial files of the block's writers from these folders: Ray kills writers, some a little after it ended."""
     others = {folder: set(remove_leftovers(folder)) for folder in folders}
     try:
         yield
@@ -121,7 +120,7 @@ def _nothing_half(folders: Iterable[Path]) -> Iterator[None]:
 
 
 def _check_gpus(ray: ModuleType, options: RayOptions, cluster: bool) -> None:
-    """Refuses what Ray would wait for without end. A cluster may still grow."""
+    """Rejects more GPUs per worker than Ray has, for which it would wait for ever. Only warns on a cluster, which may grow."""
     has = ray.cluster_resources().get("GPU", 0)
     if not (asked := options.gpus_per_worker or 0) or any(
         node["Resources"].get("GPU", 0) >= asked for node in ray.nodes() if node["Alive"]
@@ -134,16 +133,15 @@ def _check_gpus(ray: ModuleType, options: RayOptions, cluster: bool) -> None:
 
 
 def _set_up_pipeline(ray: ModuleType, shard_bytes: int | None) -> None:
-    """Ray Data without its own progress bars, and not ended by what is lost with a worker."""
+    """Configures Ray Data: no progress bars, no abort on lost blocks."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     context.max_errored_blocks = -1
-    # A block becomes a shard: Ray closes it as a shard is closed, as soon as it has so many bytes.
+    # A block becomes a shard: Ray closes it at this size.
     context.target_max_block_size = shard_bytes or _BLOCK_BYTES
 
 
 def _rows(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: RayOptions) -> Generator[list[Row], None, None]:
-    """The last step's rows, block by block as they come."""
     if not ray.util.client.ray.is_connected():
         driver = _Driver(blocks, job, options)
         try:
@@ -152,15 +150,13 @@ def _rows(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: RayOpt
         finally:
             driver.stop()
         return
-    # Behind ray:// this process is none of Ray's, and Ray Data would not run in it.
+    # With ray:// this process is not part of Ray, and Ray Data cannot run in it.
     driver = ray.remote(num_cpus=0)(_Driver).remote(blocks, job, options)
     while (rows := ray.get(driver.rows.remote())) is not None:
         yield rows
 
 
 class _Driver:
-    """Runs the pipeline in its process."""
-
     def __init__(self, blocks: Sequence[pa.Table], job: Job, options: RayOptions) -> None:
         ray = import_ray()
         _set_up_pipeline(ray, job.shards.options.size if job.shards else None)
@@ -178,7 +174,7 @@ class _Driver:
 
 
 def _pipeline(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: RayOptions) -> Any:
-    """The three steps, as a dataset with a row an image: its index, files and failure."""
+    """The three steps, as a dataset with a row per image: its index, files and failure."""
     spread = _spread(ray, job, options)
     job = replace(job, batch=options.batch_size or (BATCH_ON_A_GPU if spread.gpus else 1), device=spread.device, threads=spread.threads)
     pool = ray.data.ActorPoolStrategy(min_size=1, max_size=spread.workers, initial_size=spread.workers)
@@ -205,12 +201,10 @@ class _Spread:
     """The resources of each worker of a run.
 
     Attributes:
-        gpus: GPUs of a worker.
-        device: As `load_model` takes it.
-        threads: Threads that compute one image.
-        workers: How many there are.
-        worker_cpus: CPUs of a worker in Ray's books.
-        task_cpus: CPUs of a task that reads or writes.
+        device: As `load_model`.
+        threads: Torch threads per image.
+        worker_cpus: CPUs that a worker reserves in Ray.
+        task_cpus: CPUs that a reading or writing task reserves.
     """
 
     gpus: float
@@ -222,17 +216,17 @@ class _Spread:
 
 
 def _spread(ray: ModuleType, job: Job, options: RayOptions) -> _Spread:
-    """The resources of workers on a cluster as it is now; `job.threads` are those that torch may use."""
+    """The workers' resources on the current cluster; `job.threads` is torch's thread count."""
     resources = ray.cluster_resources()
     gpus = options.gpus_per_worker
     if gpus is None:
         gpus = 1.0 if resources.get("GPU") and options.device != "cpu" else 0.0
-    # Without a GPU in Ray's books a worker may see one all the same.
+    # A worker without a reserved GPU may still see one.
     device = "cpu" if not gpus and options.device == "auto" else options.device
     threads = job.options.threads_per_image("cpu" if device == "cpu" else "gpu", job.threads)
-    if gpus:  # decoding and packing keep whole cores busy beside a GPU
+    if gpus:  # decoding and encoding keep whole cores busy beside a GPU
         return _Spread(gpus, device, threads, options.workers or max(1, int(resources.get("GPU", 0) / gpus)), 1.0, 1.0)
-    # Beside a network on the CPU they are the small part.
+    # Beside a network on the CPU they are cheap.
     side_by_side = images_side_by_side(threads, job.threads)
     workers = options.workers or max(1, int(resources.get("CPU", 1) / job.threads * side_by_side))
     smallest_machine = min((cpus for node in ray.nodes() if node["Alive"] and (cpus := node["Resources"].get("CPU"))), default=1.0)
@@ -240,12 +234,11 @@ def _spread(ray: ModuleType, job: Job, options: RayOptions) -> _Spread:
 
 
 def _tries(ray: ModuleType) -> dict[str, int]:
-    """The number of times that Ray begins again the work of a lost worker. Ray 2.64 drops this option: then it does so without end."""
+    """The retry limit for a lost worker's tasks. Ray 2.64 drops the option, and retries without limit."""
     return {"max_task_retries": _TRIES_AGAIN} if "ray_remote_args" in inspect.signature(ray.data.Dataset.map_batches).parameters else {}
 
 
 def _blocks(todo: Sequence[Outputs], indices: Sequence[int], rows: int) -> list[pa.Table]:
-    """Some of the images, as tables of so many rows."""
     import pyarrow as pa
 
     columns = pa.schema({"index": pa.int64(), "path": pa.string(), "folder": pa.string(), "source_mark": pa.string()})
@@ -261,14 +254,14 @@ def _blocks(todo: Sequence[Outputs], indices: Sequence[int], rows: int) -> list[
 
 
 def _listed(outputs: Outputs) -> str | None:
-    """The mark that a store's listing gave: asking it once more for each image would take as long as a small image."""
+    """The mark from a store's listing, since asking again takes as long as a small image; None if unknown."""
     return json.dumps(mark(outputs.image)) if isinstance(outputs.image, Url) and outputs.image.status else None
 
 
 def _all_outcomes(
     ray: ModuleType, todo: Sequence[Outputs], job: Job, options: RayOptions, target: ShardTarget | None, stop: Event
 ) -> Iterator[Outcome]:
-    """The outcome of each image. Those that get no answer are tried once more, each alone."""
+    """The outcome of each image. Images without an outcome are retried once, each alone."""
     if stop.is_set():  # while Ray started
         return
 
@@ -278,14 +271,14 @@ def _all_outcomes(
 
     lost = yield from attempt(range(len(todo)), options, _images_together(ray, len(todo), job, options))
     if lost:
-        # A machine that is gone is missed late, and by then Ray has tried its workers' images as often as it does.
+        # A dead machine is noticed late; by then Ray has used up the retries of its workers' images.
         logger.info("%d images were lost with their workers: each is tried once more, alone", len(lost))
         lost = yield from attempt(lost, replace(options, batch_size=1), _ROWS)
     yield from (Outcome(todo[index], failure=_lost(todo[index])) for index in lost)
 
 
 def _images_together(ray: ModuleType, count: int, job: Job, options: RayOptions) -> int:
-    """Images that go through the steps as one task. A shard has those of one task at most, so there they are many."""
+    """Images per task. A shard cannot span tasks, so that shards need many."""
     rows = max(_ROWS, options.batch_size or BATCH_ON_A_GPU)
     if job.shards is None:
         return rows
@@ -295,9 +288,9 @@ def _images_together(ray: ModuleType, count: int, job: Job, options: RayOptions)
 def _outcomes(
     blocks: Iterator[list[Row]], todo: Sequence[Outputs], indices: Sequence[int], target: ShardTarget | None, stop: Event
 ) -> Generator[Outcome, None, list[int]]:
-    """The last step's rows as outcomes; returns which images have none, unless the run is to end."""
+    """Turns the last step's rows into outcomes; returns the images without one, unless the run is to end."""
     missing = set(indices)
-    for block in blocks:  # all of one are counted, also where the run was stopped meanwhile: they are written
+    for block in blocks:  # finish a block even after a stop: its images are written
         for row in block:
             failure = Failure(**json.loads(row["failure"])) if row["failure"] else None
             if row["index"] < 0:
@@ -316,7 +309,7 @@ def _outcomes(
 
 
 def _lost(outputs: Outputs) -> Failure:
-    """The failure of an image that has no row, after it was tried alone."""
+    """The failure of an image without an outcome, also after the retry."""
     reason = (
         f"{outputs.image}: no answer came, also when it was tried alone: its worker was lost again and again (no memory, killed), or "
         "failed as Ray's log says; try it again with --retry-failed, or give the machines fewer --workers"

@@ -17,19 +17,19 @@ RAY = "ray[data,client]>=2.55"
 _MISSING = f"Ray is not installed: {how_to_install(RAY, 'pyarrow>=17', 'fsspec>=2024.6')}"
 
 QUIET: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
-"""Of `ray.init`."""
+"""Options of `ray.init`."""
 
 
 def import_ray() -> ModuleType:
     """Imports Ray.
 
     Raises:
-        ImportError: It is not installed; the message says how to.
+        ImportError: It is not installed; the message says how to install it.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # It would warn of each actor that has arguments; what goes wrong comes as exceptions.
+    # Ray warns of each actor with arguments; real errors arrive as exceptions.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    # Several workers share a machine's cores: threads that wait must not keep a core busy (a third of the time is lost otherwise).
+    # Several workers share a machine's cores: spinning threads would waste a third of the time.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # A thread of Ray Data that outlives `ray.shutdown` would start another Ray, which would never end.
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
@@ -45,7 +45,7 @@ def import_ray() -> ModuleType:
 
 @contextmanager
 def signals_kept() -> Iterator[None]:
-    """Gives back what Ray takes as it starts: it would end the process at once where SIGTERM asks for an end in good order."""
+    """Restores the SIGTERM handler that Ray replaces: Ray's would end the process without cleaning up."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield

@@ -1,8 +1,7 @@
-"""A private Ray cluster on this machine, for one run. It accepts local connections with the run's token only.
+"""A private Ray cluster on this machine, for one run. It accepts only local connections with the run's token.
 
-Ray's own defaults do not protect it: up to 2.58 whoever reaches its ports can run code, and from 2.59 on one token for all runs lies in a
-file that every user of the machine can read. So the mode, the token and the interface are set here, and a call without the token checks
-that Ray obeys.
+Ray's defaults are unsafe: up to 2.58 anyone who reaches its ports can run code, and from 2.59 on all runs share a token in a world-readable
+file. So authentication mode, token and interface are set here, and a call without the token verifies that Ray enforces them.
 """
 
 from __future__ import annotations
@@ -23,27 +22,27 @@ logger = logging.getLogger(__name__)
 
 _ATTEMPTS = 3
 _SECONDS_TO_ANSWER = 30
-# Any call will do that Ray answers to authorised clients.
+# Any harmless call that needs authorisation will do.
 _HARMLESS_CALL = "/ray.rpc.NodeInfoGcsService/GetClusterId"
 
 
 @contextmanager
 def local_ray(**options: Any) -> Iterator[ModuleType]:
-    """Starts Ray on this machine, on loopback and with a token of its own, and ends it with the block.
+    """Runs Ray on this machine for the block, on the loopback interface and with its own token.
 
-    The token is in the environment of this process and of Ray's own processes, in no file and on no command line. What the environment
-    said of tokens before is there again afterwards. `options` are further ones of `ray.init`.
+    The token is only in the environment of this process and Ray's, not in a file or on a command line. The previous environment is restored
+    afterwards. `options` are passed to `ray.init`.
 
     Raises:
         ImportError: Ray is not installed.
-        ConnectionError: Ray did not start, though it was tried again.
+        ConnectionError: Ray did not start, after several attempts.
         RuntimeError: This version of Ray answers calls without the token.
     """
     environment = {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        # Despite its name this works on Linux too: with 0 Ray binds to loopback. It is read when Ray is imported; in a process that
-        # imported Ray before, the token alone protects.
+        # Despite its name this works on Linux too: with 0 Ray binds to loopback. It is read when Ray is imported; if Ray was imported
+        # before, only the token protects.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     }
     with _environment(environment):
@@ -60,7 +59,7 @@ def local_ray(**options: Any) -> Iterator[ModuleType]:
 
 @contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Other values of the environment, for this process and those that it starts, as long as the block runs."""
+    """Sets environment variables for the block, for this process and its children."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -74,8 +73,8 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 
 def _forget_settings() -> None:
-    """Makes Ray read the environment again: a process reads mode and token once."""
-    with suppress(ImportError, AttributeError):  # whether it worked, `_check_token_is_asked_for` says
+    """Makes Ray re-read the environment: a process caches mode and token."""
+    with suppress(ImportError, AttributeError):  # `_check_token_is_asked_for` verifies the effect
         from ray._raylet import AuthenticationTokenLoader, Config  # pyright: ignore[reportAttributeAccessIssue]
 
         Config.initialize("")
@@ -83,7 +82,7 @@ def _forget_settings() -> None:
 
 
 def _start(ray: ModuleType, options: dict[str, Any]) -> dict[str, Any]:
-    """Ray's addresses. It gives its own processes 30 seconds to start, which on a busy machine can be too little."""
+    """Starts Ray and returns its addresses. Retries: Ray's own limit of 30 seconds can be too short on a busy machine."""
     reason = ""
     for attempt in range(_ATTEMPTS):
         if attempt:
@@ -91,12 +90,12 @@ def _start(ray: ModuleType, options: dict[str, Any]) -> dict[str, Any]:
         try:
             with _ended_if_it_fails(ray):
                 started = ray.init(address="local", **options).address_info
-        except (ValueError, TypeError):  # a wrong setting stays wrong
+        except (ValueError, TypeError):  # invalid settings: retrying is useless
             raise
-        except Exception as error:  # noqa: BLE001 - Ray raises a plain Exception when its time is over
+        except Exception as error:  # noqa: BLE001 - Ray raises a plain Exception on timeout
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             continue
-        with suppress(OSError):  # Ray makes it writable for all, and the sockets in it are doors too
+        with suppress(OSError):  # Ray makes it world-writable, and its sockets accept commands
             Path(started["session_dir"]).chmod(0o700)
         return started
     raise ConnectionError(
@@ -107,7 +106,7 @@ def _start(ray: ModuleType, options: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _ended_if_it_fails(ray: ModuleType) -> Iterator[None]:
-    """Ends the processes of a start that fails: Ray keeps them as long as this process lives, and they would slow down the next start."""
+    """Kills the processes of a failed start: Ray would keep them alive, and they would slow down the next attempt."""
     from psutil import Process  # pyright: ignore[reportMissingModuleSource]  Ray brings it along
 
     before = set(Process().children(recursive=True))
@@ -123,14 +122,10 @@ def _ended_if_it_fails(ray: ModuleType) -> Iterator[None]:
 
 
 def _check_token_is_asked_for(ray: ModuleType, address: str) -> None:
-    """Calls Ray as a stranger would.
-
-    Raises:
-        RuntimeError: Ray does not refuse.
-    """
+    """Calls Ray without the token, and raises unless Ray refuses."""
     import grpc
 
-    # A proxy of the environment would be asked for an address of this machine.
+    # A proxy from the environment must not be asked for a local address.
     with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
         try:
             channel.unary_unary(_HARMLESS_CALL)(b"", timeout=_SECONDS_TO_ANSWER, wait_for_ready=True)

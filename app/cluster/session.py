@@ -24,14 +24,14 @@ _SECONDS_TO_ANSWER = 5
 
 @contextmanager
 def session(address: str | None) -> Iterator[tuple[ModuleType, bool]]:
-    """Ray, connected. A Ray that is started here ends with the block; one to which this process is connected already is used and kept.
+    """Connects to Ray. A Ray started here is stopped after the block; an existing connection of this process is reused and kept.
 
     Yields:
-        The package, and whether workers may be on other machines, now or when the cluster grows.
+        The package, and whether workers may be on other machines, now or later.
 
     Raises:
         ImportError: Ray is not installed.
-        ConnectionError: Nothing answers at the address, or Ray ended before the block did.
+        ConnectionError: Nothing listens at the address, or Ray ended before the block.
     """
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     with ExitStack() as stack:
@@ -47,13 +47,13 @@ def session(address: str | None) -> Iterator[tuple[ModuleType, bool]]:
 
 @contextmanager
 def _connected(address: str) -> Iterator[ModuleType]:
-    """Ray, connected to a cluster that runs already. Its token is what Ray itself finds in the environment and in ~/.ray."""
+    """Connects to a running cluster. Ray finds the token itself, in the environment or ~/.ray."""
     ray = import_ray()
     _check_that_somebody_listens(address)
     with tempfile.TemporaryDirectory(prefix="depth-normal-") as folder:
         try:
             with signals_kept():
-                # Several workers share a machine's cores, as on this one (`import_ray`).
+                # Several workers share a machine's cores, as with a local Ray (`import_ray`).
                 environment = {"OMP_WAIT_POLICY": os.environ["OMP_WAIT_POLICY"]}
                 modules = [str(_package_to_ship(Path(folder)))]
                 ray.init(address=address, runtime_env={"py_modules": modules, "env_vars": environment}, **QUIET)
@@ -67,7 +67,7 @@ def _connected(address: str) -> Iterator[ModuleType]:
 
 @contextmanager
 def _end_in_words(ray: ModuleType) -> Iterator[None]:
-    """Explains, if Ray is killed in the block, what became of the run, and how to go on."""
+    """Rewords Ray's death during the block: the run's state, and how to continue."""
     try:
         yield
     except (ray.exceptions.LocalRayletDiedError, ray.exceptions.NodeDiedError, ray.exceptions.RaySystemError) as error:
@@ -76,7 +76,7 @@ def _end_in_words(ray: ModuleType) -> Iterator[None]:
 
 
 def _check_that_somebody_listens(address: str) -> None:
-    """Ray itself tries for up to a minute."""
+    """Fails early: Ray itself tries for up to a minute."""
     if address == "auto":
         return
     parts = urlsplit(address if "://" in address else f"//{address}")
@@ -101,7 +101,7 @@ def _no_cluster(address: str, error: Exception) -> str:
 
 
 def _package_to_ship(folder: Path) -> Path:
-    """A copy of the pack under the name by which it is imported: a clone may lie in a folder of any name, and holds much besides."""
+    """Copies the package under its import name: a clone may have any folder name, and contains much else."""
     package = folder / __name__.partition(".")[0]
     package.mkdir()
     for name in _SHIPPED:

@@ -1,6 +1,6 @@
-"""The three steps of an image on a cluster, as Ray Data runs them. Input and output are tables with a row an image.
+"""The three steps of an image on a cluster, as Ray Data runs them, from tables to tables with a row per image.
 
-An image that fails goes on as a row with a `failure`, so that the others of its batch are done.
+A failed image continues as a row with a `failure`, so that the rest of its batch is not lost.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from ..outcomes import EXPECTED_ERRORS
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# So many numbers at a time stay in a core's cache.
+# This many numbers fit in a core's cache.
 _IN_CACHE = 2**17
 
 
@@ -46,17 +46,15 @@ class Job:
     """The task of a worker.
 
     Attributes:
-        options: The options of every image.
         writes: As `Outputs.writes`.
-        settings: How results are made, for the records.
-        device: As `load_model` takes it.
-        batch: Images that run through the network together.
+        device: As `load_model`.
+        batch: Images per batch of the network.
         overwrite: As `Outputs.overwrite`.
         keep_extension: As `Outputs.keep_extension`.
         shards: The common properties of shards; None = files are written.
         place: The folder or store of the shards.
-        marker: A name by which a worker finds that it writes to the right folder; None = it does not matter.
-        cluster: Whether it may be on another machine.
+        marker: The run marker, which shows a worker that it writes to the right folder; None = no check.
+        cluster: Whether the worker may be on another machine.
         threads: As `Options.threads_per_image`.
     """
 
@@ -75,17 +73,16 @@ class Job:
 
     @property
     def numbers(self) -> str:
-        """The number type of the maps between the steps."""
+        """The dtype of maps between the steps."""
         return self.shards.options.numbers if self.shards else "float32"
 
     @property
     def keeps_images(self) -> bool:
-        """True if an output shows the image too."""
+        """Whether an output shows the image too."""
         return any(kind in STEREO_CHOICES or (f".{kind}" in FORMATS and FORMATS[f".{kind}"].surface) for kind in self.writes)
 
 
 def _table(rows: Sequence[Row]) -> pa.Table:
-    """Rows between two steps."""
     import pyarrow as pa
 
     step = {"index": pa.int64(), "folder": pa.string(), "source_mark": pa.string(), "pixels": pa.large_binary(), "failure": pa.string()}
@@ -94,7 +91,7 @@ def _table(rows: Sequence[Row]) -> pa.Table:
 
 
 def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
-    """Values as a column; the bytes of a single image's map are not copied."""
+    """Values as a column; a single image's map is not copied."""
     import pyarrow as pa
 
     if kind != pa.large_binary() or len(values) != 1 or values[0] is None:
@@ -104,7 +101,7 @@ def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
 
 
 def _rows_of(table: pa.Table) -> Iterator[Row]:
-    """A table's rows, with maps and pixels as memory that is not copied."""
+    """A table's rows; maps and pixels are not copied."""
     import pyarrow as pa
 
     maps = {each.name for each in table.schema if each.type == pa.large_binary()}
@@ -114,7 +111,7 @@ def _rows_of(table: pa.Table) -> Iterator[Row]:
 
 
 def _buffer(array: pa.Array) -> memoryview | None:
-    """The bytes of an array of one value, which `as_buffer` would copy. Arrow makes no column of its own buffers, but of this."""
+    """The bytes of a one-value array, without the copy of `as_buffer`. A memoryview, since Arrow builds no columns from its own buffers."""
     if array.null_count:
         return None
     _, offsets, data = array.buffers()
@@ -123,7 +120,6 @@ def _buffer(array: pa.Array) -> memoryview | None:
 
 
 def _answers(rows: Sequence[Row]) -> pa.Table:
-    """Rows of the last step."""
     import pyarrow as pa
 
     columns = pa.schema({"index": pa.int64(), "files": pa.list_(pa.string()), "shard": pa.string(), "failure": pa.string()})
@@ -135,7 +131,7 @@ def _failed(row: Row, failure: Failure) -> Row:
 
 
 def _failure_of(name: str, error: Exception, written_to: Path | None = None) -> Failure:
-    """As `failure_of`, with the place of an unexpected error: raised, it would be in a log of Ray's and nowhere else."""
+    """As `failure_of`, with the source line of an unexpected error, which would otherwise only be in a log of Ray's."""
     failure = failure_of(name, error, written_to)
     if isinstance(error, EXPECTED_ERRORS):
         return failure
@@ -145,8 +141,8 @@ def _failure_of(name: str, error: Exception, written_to: Path | None = None) -> 
 
 
 def read_rows(batch: pa.Table, job: Job) -> Iterator[pa.Table]:
-    """The first step: a table of `index`, `path`, `folder` and `source_mark` in, the same with pixels out."""
-    compute_with(job.threads)  # Ray has set the number of CPUs that the step reserves
+    """The first step: adds pixels to a table of `index`, `path`, `folder` and `source_mark`."""
+    compute_with(job.threads)  # overrides Ray's setting, the step's reserved CPUs
     for row in _rows_of(batch):
         yield _table([_read_row(row, job)])
 
@@ -168,7 +164,7 @@ def _read_row(row: Row, job: Job) -> Row:
 
 
 def _packed(pixels: Tensor) -> memoryview:
-    """An image's numbers; as bytes where 8 bits hold them exactly: Ray then has room for four times as many."""
+    """An image's values, as uint8 if that is exact: Ray's object store then holds four times as many."""
     bits = torch.empty(pixels.shape, dtype=torch.uint8)
     for numbers, packed in zip(pixels.reshape(-1).split(_IN_CACHE), bits.view(-1).split(_IN_CACHE), strict=True):
         packed.copy_((numbers * 255).round_())
@@ -180,7 +176,7 @@ def _packed(pixels: Tensor) -> memoryview:
 def _pixels_of(row: Row) -> Tensor:
     """(1, 3, H, W), or with alpha (1, 4, H, W)."""
     data, pixels = row["pixels"], row["height"] * row["width"]
-    bytes_each = len(data) // pixels  # one or four for each channel
+    bytes_each = len(data) // pixels  # per pixel: one or four for each channel
     shape = (1, 3 if bytes_each in (3, 12) else 4, row["height"], row["width"])
     if bytes_each in (3, 4):
         return torch.from_numpy(np.frombuffer(data, np.uint8).reshape(shape).astype(np.float32)).div_(255)
@@ -188,7 +184,7 @@ def _pixels_of(row: Row) -> Tensor:
 
 
 class Worker:
-    """The second step, in a process of its own that has the model."""
+    """The second step, in a process that holds the model."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -197,12 +193,12 @@ class Worker:
         try:
             self.model = job.options.load(job.device)
         except Exception as error:  # noqa: BLE001 - the report gets it
-            # Raised here, it would end in pages of Ray's own words.
+            # Raised here, it would be buried in Ray's output.
             reason = _failure_of(job.options.spec.id, error).reason
             self.problem = f"the machine {socket.gethostname()} cannot load the model: {reason}"
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        """Rows with pixels in, rows with maps out; those that failed before pass through."""
+        """Turns rows with pixels into rows with maps; failed rows pass through."""
         if self.problem:
             yield _table([{"index": -1, "failure": json.dumps(asdict(Failure(self.problem)))}])
             return
@@ -218,7 +214,6 @@ class Worker:
                 yield _table([row])
 
     def _estimate(self, rows: list[Row]) -> Iterator[Row]:
-        """Estimates images of one size."""
         images = [_pixels_of(row) for row in rows]
         estimates = per_image.estimate_each(self.model, images, self.job.options, self.job.writes, (Exception,))  # the report gets it
         for row, estimate in zip(rows, estimates, strict=True):
@@ -234,7 +229,7 @@ class Worker:
 
 
 def write_rows(batch: pa.Table, job: Job) -> pa.Table:
-    """The last step, as files: estimates in, a table of `index`, `files` and `failure` out."""
+    """The last step for files: from estimates to a table of `index`, `files` and `failure`."""
     compute_with(job.threads)
     return _answers([_written(row, job) for row in _rows_of(batch)])
 
@@ -253,7 +248,7 @@ def _written(row: Row, job: Job) -> Row:
 
 
 def write_rows_as_shards(batch: pa.Table, job: Job) -> pa.Table:
-    """The last step, as shards of all rows that did not fail. An answer has the record of its shard, where it is the first of it."""
+    """The last step for shards, of all rows that did not fail. The first row of a shard carries its record."""
     assert job.shards is not None
     store = _store(job.place)
     answers: list[Row] = []
@@ -274,7 +269,6 @@ def write_rows_as_shards(batch: pa.Table, job: Job) -> pa.Table:
 
 
 def _answers_of(closed: Closed[Row] | None, folder: Path | None) -> Iterator[Row]:
-    """The answers for the rows of a shard."""
     if closed is None:
         return
     if closed.error is not None:

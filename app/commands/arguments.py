@@ -1,4 +1,4 @@
-"""The options that several subcommands share, and the types of their values. Imports nothing large."""
+"""Options shared by several subcommands, and their value types. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -32,39 +32,38 @@ _WHICH_MODEL = "which model; `depth-normal models --all` lists them (default: {}
 
 
 def add_model(parser: argparse._ActionsContainer, default: str) -> None:
-    """Adds --model and --weights; `chosen_model` says which model they mean."""
+    """Adds --model and --weights, for `chosen_model`."""
     parser.add_argument("--model", metavar="MODEL", help=_WHICH_MODEL.format(default))
     _add_weights(parser, default)
 
 
 def add_model_or_word(parser: argparse.ArgumentParser, default: str) -> None:
-    """As `add_model`, for a command whose only word is the model: `bench tiny` is `bench --model tiny`."""
+    """As `add_model`; the model may also be the only positional argument: `bench tiny` is `bench --model tiny`."""
     _add_one(parser, _WHICH_MODEL.format(default))
     _add_weights(parser, default)
 
 
 def add_model_to_name(parser: argparse.ArgumentParser, task: str) -> None:
-    """Adds --model for a command that has no default; `named_model` gives the model."""
+    """Adds --model without a default, for `named_model`."""
     _add_one(parser, f"the model {task}, as `depth-normal models --all` lists them")
 
 
 def _add_one(parser: argparse.ArgumentParser, help_text: str) -> None:
-    # Without a value of its own, the word that is not there leaves the option's alone.
+    # SUPPRESS: otherwise an absent positional would overwrite the option's value.
     parser.add_argument("model", nargs="?", action=_OneModel, default=argparse.SUPPRESS, metavar="MODEL", help=help_text)
     parser.add_argument("--model", action=_OneModel, metavar="MODEL", help="the same as an option")
 
 
 def add_model_names(parser: argparse.ArgumentParser, help_text: str) -> None:
-    """Adds models as words and as --model, for a command that takes several: `arguments.models`, empty if none is named."""
+    """Adds models as positionals and as --model: `arguments.models`, empty if none is named."""
     parser.add_argument("models", nargs="*", action="extend", default=argparse.SUPPRESS, metavar="MODEL", help=help_text)
     parser.add_argument("--model", dest="models", nargs="+", action="extend", default=[], metavar="MODEL", help="the same as an option")
 
 
 class _OneModel(argparse.Action):
-    """A model as a word or as an option; both may be there where they say the same."""
+    """A model as a positional or an option; both are allowed if equal."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
-        """Notes it."""
         before = getattr(namespace, self.dest, None)
         if before not in (None, values):
             raise argparse.ArgumentError(None, f"two models are named, {before} and {values}; this command takes one")
@@ -78,27 +77,27 @@ def _add_weights(parser: argparse._ActionsContainer, default: str) -> None:
 
 
 NETWORK_OPTIONS = ("--model", "--weights", "--size", "--tiles", "--refine", "--refine-steps", "--dtype", "--runtime")
-"""The options that decide how a model runs, besides --device, which also says where an effect is computed."""
+"""The options that decide how a model runs, without --device, which also applies to effects."""
 
 
 def add_network(parser: argparse._ActionsContainer, default: str, skip: Sequence[str] = ()) -> None:
-    """Adds every option that decides how a model runs on an image; `default` is the model if nobody chooses, `skip` as of `add_options`."""
+    """Adds all options that decide how a model runs; `default` is the default model, `skip` as in `add_options`."""
     add_model(parser, default)
     add_options(parser, NetworkOptions, skip=skip)
 
 
 def chosen_spec(arguments: argparse.Namespace) -> ModelSpec:
-    """The model that is asked for; raises as `chosen_model`."""
+    """The chosen model; raises as `chosen_model`."""
     from ...annotators.registry import find_spec
 
     return find_spec(chosen_model(arguments))
 
 
 def chosen_model(arguments: argparse.Namespace) -> str:
-    """The id of the model that is asked for.
+    """The id of the chosen model.
 
     Raises:
-        ValueError: The weights cannot be read, or are of no known model.
+        ValueError: The weights are unreadable, or fit no known model.
     """
     if arguments.model is not None:
         return arguments.model
@@ -110,7 +109,7 @@ def chosen_model(arguments: argparse.Namespace) -> str:
 
 
 def network_options(arguments: argparse.Namespace) -> Options:
-    """The options of the model, of a parser with `add_network`."""
+    """The model's options, for a parser with `add_network`."""
     from ..batch.options import Options
 
     network = vars(chosen_options(arguments, NetworkOptions)).copy()
@@ -119,7 +118,7 @@ def network_options(arguments: argparse.Namespace) -> Options:
 
 
 def chosen_move(arguments: argparse.Namespace, options: type[Move], model: str | None) -> Move:
-    """The move that was typed; how far it goes depends on the model, None = the user's own depth, unless that was typed, too.
+    """The camera move; the default amount depends on the model (None = the user's own depth).
 
     Raises:
         ValueError: As `chosen_options`.
@@ -135,13 +134,13 @@ _NOT_OF_RESULTS = frozenset(
         *("default_model", "model", "weights", *options_of(NetworkOptions)),
     )
 )
-"""What does not decide on the results of a command, or, of the model, stands in `Options.settings`."""
+"""Arguments that do not affect results, and those of the model, which `Options.settings` covers."""
 
 
 def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """All that decides on the results of a command besides the image, as records hold it and --resume compares it.
+    """All settings besides the image that determine a command's results, as records hold them and --resume compares them.
 
-    Of one of several images it is known (`for_each_image`).
+    `for_each_image` sets them in advance.
     """
     if (settings := getattr(arguments, "settings", None)) is not None:
         return settings
@@ -152,17 +151,17 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _file_in_record(value: object) -> dict[str, Any]:
-    """A file that is read beside the image, as records hold it."""
+    """An additional input file, as records hold it."""
     if not isinstance(value, Path):
         raise TypeError(f"{value!r} cannot stand in a record")
     return {"name": value.name, **(mark(value) or {})}
 
 
 def check_weights(arguments: argparse.Namespace) -> None:
-    """Refuses a file of weights that is not there, before anything is loaded.
+    """Rejects a missing weights file, before anything is loaded.
 
     Raises:
-        FileNotFoundError: It is not there.
+        FileNotFoundError: It does not exist.
     """
     if arguments.weights is not None and not arguments.weights.exists():
         raise FileNotFoundError(f"{arguments.weights} does not exist; give the path of a weights file (.safetensors, .pth, .pt, .bin)")
@@ -181,7 +180,7 @@ def named_model(arguments: argparse.Namespace) -> str:
 
 
 ALL = "all"
-"""Of the runtimes: all that are here."""
+"""Stands for all installed runtimes."""
 
 
 def add_runtimes(parser: argparse._ActionsContainer) -> None:
@@ -192,12 +191,12 @@ def add_runtimes(parser: argparse._ActionsContainer) -> None:
 
 
 def add_coding(parser: argparse._ActionsContainer, of: str = "") -> None:
-    """Adds --coding; `of` says of which normal map."""
+    """Adds --coding; `of` names the normal map."""
     add_options(parser, ImagesOptions, only=("coding",), of=of)
 
 
 def add_map_kind(parser: argparse._ActionsContainer, near: bool = True) -> None:
-    """Adds what a file of depth may not say of itself: --quantity, --channel and, of images, --depth-near."""
+    """Adds options for facts that a depth file may not state: --quantity, --channel and, for images, --depth-near."""
     quantity = "what the numbers of depth are, where the file does not say: metres, large = far, or large = near"
     parser.add_argument("--quantity", type=_quantity, choices=[each.value.replace("_", "-") for each in Quantity], help=quantity)
     channel = "which depth or normals: channel or layer of an .exr (ViewLayer.Depth.Z, depth), or array of an .npz"
@@ -208,16 +207,16 @@ def add_map_kind(parser: argparse._ActionsContainer, near: bool = True) -> None:
 
 
 def chosen_quantity(arguments: argparse.Namespace) -> Quantity | None:
-    """The quantity of `add_map_kind`; None if none is named."""
+    """The quantity of `add_map_kind`; None if not given."""
     return None if arguments.quantity is None else Quantity(arguments.quantity.replace("-", "_"))
 
 
 def _quantity(text: str) -> str:
-    return text.replace("_", "-")  # as messages and files have it
+    return text.replace("_", "-")  # messages and files use underscores
 
 
 def add_several(parser: argparse.ArgumentParser, one: str, options: type[SourcesOptions] = SourcesOptions) -> None:
-    """Adds the images of a command that `over_images` runs, and its options; `one` says what one of them is."""
+    """Adds the images of a command run by `over_images`, and its options; `one` describes one image."""
     sources = f"{one}; or several, folders, patterns, @list.txt or -, whose results go to a folder"
     parser.add_argument("images", nargs="+", metavar="IMAGE", help=sources)
     add_options(parser, options)

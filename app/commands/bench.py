@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SECONDS = 4.0
 _seconds = number_type("a number of seconds above 0, at most 3600", lambda value: 0 < value <= 3600)
-DISTURBED = 1.1  # of the network's rate: files cannot be made faster than that
+DISTURBED = 1.1  # of the network's rate: writing files cannot be faster than the network
 
 
 def add_bench(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +44,7 @@ def add_bench(parser: argparse.ArgumentParser) -> None:
 
 def _bench(arguments: argparse.Namespace) -> int:
     check_weights(arguments)
-    keep_freed_memory()  # as the commands do that it speaks for
+    keep_freed_memory()  # as the commands that it measures
     from ..batch.check_outputs import check_writes
     from ..batch.options import Options
     from ..bench.timing import measure
@@ -64,7 +64,7 @@ def _bench_runtimes(arguments: argparse.Namespace, options: Options, runtimes: S
     from ..bench.runtimes import EACH, HEADER, as_json, line, measure_runtimes
 
     named = [name for name in runtimes if name not in (AUTO_RUNTIME, FAST_RUNTIME)]
-    asked = EACH if ALL in runtimes or not named else named  # auto and fast may stand for each
+    asked = EACH if ALL in runtimes or not named else named  # auto and fast may choose any
     measured: list[dict[str, object]] = []
     to_keep: list[Measurement] = []
     try:
@@ -76,13 +76,12 @@ def _bench_runtimes(arguments: argparse.Namespace, options: Options, runtimes: S
         if arguments.keep:
             _keep(arguments, options, to_keep)
     finally:
-        if arguments.json and measured:  # also what was measured before a stop
+        if arguments.json and measured:  # partial results too
             echo(json.dumps(measured, indent=2))
     return DONE
 
 
 def _keep(arguments: argparse.Namespace, options: Options, found: Sequence[Measurement]) -> None:
-    """Keeps what was measured; says what auto and fast stand for from now on."""
     from ...model_loader.load import default_dtype, parse_device
     from ...model_loader.runtimes.measured import choose, keep
 
@@ -98,7 +97,7 @@ def _keep(arguments: argparse.Namespace, options: Options, found: Sequence[Measu
 
 
 def as_json(found: Bench) -> dict[str, object]:
-    """The figures as JSON can hold them: seconds an image, images a second, shares of 1, bytes."""
+    """The figures, JSON-serialisable: seconds per image, images per second, fractions, bytes."""
     figures = {
         name: {
             "seconds_per_image": figure.seconds,
@@ -113,7 +112,7 @@ def as_json(found: Bench) -> dict[str, object]:
 
 
 def table(found: Bench) -> str:
-    """The figures for people: Markdown, which is readable as it is."""
+    """The figures as a Markdown table."""
     names = {
         "single": "single: a file to two files",
         "batch": "batch: the same, several at once",

@@ -19,7 +19,7 @@ KEPT = {
     ".locks": "locks of downloads",
     "figures.lock": "a lock of `verify`",
 }
-"""What the program keeps in the user's cache, by name: all but weights."""
+"""The program's entries in the user's cache, by name, without weights."""
 
 _RECORDS = "what was made of which image; without it --resume begins anew, and results are replaced only with --overwrite"
 
@@ -55,7 +55,7 @@ def _clean(arguments: argparse.Namespace) -> int:
 
 
 def _records(folder: Path) -> list[Path]:
-    """The records in a folder and in the folders in it; links are not followed."""
+    """The records folders below a folder; links are not followed."""
     return sorted(Path(here) / RECORDS for here, names, _ in os.walk(folder) if RECORDS in names)
 
 

@@ -57,7 +57,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
         out.parent.mkdir(parents=True, exist_ok=True)
         names = arguments.found.name, arguments.truth.name
-        # Results of two runs have one name, in two folders.
+        # Results of two runs have the same name in different folders.
         write_heat_maps(
             out, heat_maps(evaluated, truth), errors, names if names[0] != names[1] else (str(arguments.found), str(arguments.truth))
         )

@@ -75,14 +75,13 @@ def _convert(arguments: argparse.Namespace) -> int:
 
 
 def _words(estimate: Estimate) -> str:
-    """What was read."""
     maps = [str(estimate.quantity.value).replace("_", " ")] if estimate.quantity else []
     empty = "" if bool(estimate.valid.any()) else ", no pixel has a value"
     return f"{' and '.join([*maps, *(['normals'] if estimate.normals is not None else [])])}, {estimate.width}x{estimate.height}{empty}"
 
 
 def _lost(estimate: Estimate, suffix: str) -> str:
-    """What a result that holds numbers alone does not keep."""
+    """Lists data that a .pfm cannot store."""
     if suffix != ".pfm":
         return ""
     said = {"quantity": estimate.quantity, "intrinsics": estimate.intrinsics, "confidence": estimate.confidence}

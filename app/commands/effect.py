@@ -33,7 +33,6 @@ def add_effect(parser: Parser) -> None:
 
 
 def _add_one(parser: Parser, spec: EffectSpec) -> None:
-    """Adds the options of an effect."""
     add_scene(parser, several=True)
     add_result(parser, spec.ending, spec.result.extensions)
     group = parser.add_argument_group("the effect")
@@ -41,12 +40,11 @@ def _add_one(parser: Parser, spec: EffectSpec) -> None:
     if spec.sky:
         add_sky(group, spec.sky)
     parser.common = COMMON | common_options(spec.options) | (COMMON_OF_SKY if spec.sky else frozenset())
-    # Selections and skies were measured with tiny's plain map.
+    # The thresholds of selections and skies were measured on unrefined maps of tiny.
     parser.set_defaults(run=over_images(Work(_effect, _planned)), effect=spec, refine=False)
 
 
 def _planned(arguments: argparse.Namespace) -> Callable[[Scene], Made]:
-    """The effect, once it is clear that the options, and the model where there is one, can make it."""
     spec: EffectSpec = arguments.effect
     _refuse_pixels(arguments, spec.options)
     options = chosen_options(arguments, spec.options)
@@ -70,11 +68,7 @@ def _effect(arguments: argparse.Namespace, make: Callable[[Scene], Made], image:
 
 
 def _refuse_pixels(arguments: argparse.Namespace, options: type[Options]) -> None:
-    """Refuses points and boxes in pixels.
-
-    Raises:
-        ValueError: One is in pixels; says what it is as a share of the image.
-    """
+    """Rejects points and boxes in pixels; the message converts them to fractions."""
     names = option_names(options)
     for name, option in options_of(options).items():
         if isinstance(option, (Point, Points, Box)) and (places := getattr(arguments, name, None)):
@@ -82,11 +76,7 @@ def _refuse_pixels(arguments: argparse.Namespace, options: type[Options]) -> Non
 
 
 def _refuse_pixels_of(arguments: argparse.Namespace, option: str, places: Sequence[tuple[float, ...]]) -> None:
-    """Refuses those of an option, and says what they are as fractions of the image, where one is named that can be read.
-
-    Raises:
-        ValueError: All numbers of a place are whole, and one is above 1.
-    """
+    """Rejects places in pixels (whole numbers, one above 1); the message converts them if one readable image is named."""
     from ..batch.per_image import read
 
     for place in places:
@@ -98,7 +88,7 @@ def _refuse_pixels_of(arguments: argparse.Namespace, option: str, places: Sequen
             try:
                 height, width = read(Path(arguments.images[0])).shape[-2:]
             except EXPECTED_ERRORS:
-                pass  # what is wrong with the image is said once the place is right
+                pass  # an unreadable image is reported once the place is valid
             else:
                 shares = [each / (height if at % 2 else width) for at, each in enumerate(place)]
                 of = f"of {arguments.images[0]} ({width}x{height} pixels)"

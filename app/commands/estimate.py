@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ..batch.run import Outcome
     from ..batch.shards.folder import ShardFolder
 
-    # By whether to stop, and the marker of the folder of results (`staging.open_run_marker`).
+    # Arguments: the stop event, and the marker of the results folder (`staging.open_run_marker`).
     Work = Callable[[Event, Path | None], Iterator[Outcome]]
 
 COMMON = (
@@ -70,7 +70,7 @@ def add_estimate(parser: Parser) -> None:
 
 
 def add_images(parser: argparse.ArgumentParser) -> None:
-    """Adds what every command over images asks: which, where to, by which model, and what to do with what is there."""
+    """Adds the options of every command over images: sources, results folder, model, and existing results."""
     sources = "images, folders, patterns such as 'photos/*.jpg', @list.txt (one path a line), or - (the same on stdin)"
     parser.add_argument("images", nargs="*", metavar="IMAGE", help=sources)
     add_folder(parser, takes=folder_file_or_url)
@@ -89,10 +89,10 @@ def add_demo(parser: argparse.ArgumentParser) -> None:
 
 
 def run_images(arguments: argparse.Namespace) -> int:
-    """Estimates the images that are named, and returns the exit code.
+    """Estimates the named images, and returns the exit code.
 
-    The arguments are of a command that has options of `estimate`, or values in their place. Where the library of one of several outputs
-    is missing, that is said, and the others are made.
+    Accepts arguments of any command with the options of `estimate`, or values in their place. Outputs with a missing library are reported
+    and skipped, unless all are.
     """
     writes = checked_options(arguments).writes
     files = named_files(arguments)
@@ -126,7 +126,7 @@ def run_images(arguments: argparse.Namespace) -> int:
 
     lacking = lacking_libraries(writes)
     if len(lacking) == len(writes):
-        lacking = {}  # the run says it
+        lacking = {}  # the run reports it
     for name, reason in lacking.items():
         echo_error(f"{name} is left out: {reason}")
     code = _run_over(arguments, engine, sources, problems, tuple(name for name in writes if name not in lacking))
@@ -136,7 +136,7 @@ def run_images(arguments: argparse.Namespace) -> int:
 def _run_over(
     arguments: argparse.Namespace, engine: Engine, sources: Sequence[Source], problems: Sequence[str], writes: tuple[str, ...]
 ) -> int:
-    """Makes the outputs of images; `problems` are what was not found."""
+    """Makes the outputs of images; `problems` are about sources that were not found."""
     files, options = named_files(arguments), _options(arguments)
     results = _results(arguments, writes, options)
     plan = results.plan(sources, arguments.resume or arguments.retry_failed)
@@ -145,7 +145,7 @@ def _run_over(
         from ..batch.overwriting import check_places
 
         for outputs in plan.todo:
-            check_places(outputs.paths(), files, overwrite=True)  # what else is there, `plan` has looked at
+            check_places(outputs.paths(), files, overwrite=True)  # `plan` has checked all but the inputs
         work = partial(_with_own_depth, arguments, options, plan)
     elif plan.todo and chosen_options(arguments, RayOptions).engine == LOCAL:
         work = _work_here(results, engine, plan, options, arguments, len(problems))
@@ -166,7 +166,6 @@ def _engine(arguments: argparse.Namespace) -> Engine:
 
 
 def _results(arguments: argparse.Namespace, writes: tuple[str, ...], options: Options) -> FileFolder | ShardFolder:
-    """The folder of the results, and their form."""
     kind = next((each for each in writes if each in SHARD_CHOICES), None)
     if kind is None:
         from ..batch.engines import FileFolder
@@ -201,7 +200,7 @@ def _options(arguments: argparse.Namespace) -> Options:
 
 
 def _estimator(arguments: argparse.Namespace, options: Options, writes: tuple[str, ...]) -> Callable[[Tensor], Estimate]:
-    """What gives the estimate of an image (1, 3, H, W): files of the user, or a model, which is loaded here."""
+    """Returns a function from an image (1, 3, H, W) to its estimate: by the user's files, or by a model, which is loaded here."""
     from ...model_loader.load import parse_device
     from ..batch.per_image import estimate, own_estimate
 
@@ -218,7 +217,7 @@ def _estimator(arguments: argparse.Namespace, options: Options, writes: tuple[st
 
 
 def _with_own_depth(arguments: argparse.Namespace, options: Options, plan: Plan, stop: Event, marker: Path | None) -> Iterator[Outcome]:
-    """`_run`'s work, of the one image that files of depth are of."""
+    """The work of `_run` for one image with its own depth files."""
     from ..batch.per_image import read_with_alpha, write
     from ..batch.records import mark
     from ..batch.run import Outcome, in_turn
@@ -232,10 +231,10 @@ def _with_own_depth(arguments: argparse.Namespace, options: Options, plan: Plan,
 
 
 def checked_options(arguments: argparse.Namespace) -> ImagesOptions:
-    """What is written of images, once it is clear that no option is in vain.
+    """The options of the images, after checks for options without effect.
 
     Raises:
-        ValueError: One says nothing of what is written, or of who does the work.
+        ValueError: An option has no effect on the outputs or the engine.
     """
     chosen = chosen_options(arguments, ImagesOptions)
     if chosen.is_depth_alone and chosen.fov:
@@ -246,7 +245,7 @@ def checked_options(arguments: argparse.Namespace) -> ImagesOptions:
 
 
 def _refuse_useless_fov(arguments: argparse.Namespace) -> None:
-    """Refuses a field of view that changes nothing of depth alone: where depth has no metres, and its shape follows from no camera."""
+    """Rejects a field of view that cannot affect depth: it is not metric, and the model does not use the camera."""
     from ...geometry.estimate import Quantity
 
     spec = chosen_spec(arguments)
@@ -256,7 +255,7 @@ def _refuse_useless_fov(arguments: argparse.Namespace) -> None:
 
 
 def _refuse_videos(sources: list[Source], writes: tuple[str, ...]) -> None:
-    """Refuses a run over videos alone, before a model is loaded, and names the command that makes the same of videos."""
+    """Rejects a run over nothing but videos, before a model is loaded, and names the command for videos."""
     if not all(source.path.suffix.lower() in VIDEOS for source in sources):
         return
     first = sources[0].path
@@ -268,7 +267,7 @@ def _refuse_videos(sources: list[Source], writes: tuple[str, ...]) -> None:
 
 
 def _failed_before(arguments: argparse.Namespace, engine: Engine) -> tuple[list[Source], list[str]]:
-    """The images of `failures.jsonl` that are worth another try; where images are named, only those of them."""
+    """The images of `failures.jsonl` worth a retry, limited to the named ones, if any."""
     from ..batch.failures import FailureLog, folder_of_failures
 
     failed = FailureLog(folder_of_failures(arguments.out)).worth_trying()
@@ -282,7 +281,7 @@ def _failed_before(arguments: argparse.Namespace, engine: Engine) -> tuple[list[
 def _work_here(
     results: FileFolder | ShardFolder, engine: Engine, plan: Plan, options: Options, arguments: argparse.Namespace, missed: int
 ) -> Work:
-    """`_run`'s work by the local engine, with the runtime that the run began with."""
+    """The work of `_run` by the local engine, with the runtime that the run began with."""
     from ..batch.begun_runtime import BegunRuntime
     from ..batch.run import Outcome
 
@@ -297,7 +296,7 @@ def _work_here(
 
 
 def _unreadable(plan: Plan, missed: int) -> Failure | None:
-    """Why the only image of a run cannot be read, as far as its first bytes say, before a model is loaded for it."""
+    """Why the only image of a run is unreadable, judged by its header before a model is loaded."""
     from ..batch.failures import failure_of
     from ..batch.per_image import check_header
 
@@ -321,16 +320,16 @@ def _run(plan: Plan, work: Work, log: Path, arguments: argparse.Namespace, misse
 
 
 def _numbers_in_words(arguments: argparse.Namespace, writes: Sequence[str]) -> str:
-    """What the depth in the files is, where files hold numbers; else empty."""
+    """Describes the depth in numeric files; empty without such files."""
     if any(getattr(arguments, name, None) is not None for name in ("depth", "geometry")):
-        return ""  # the user knows what their own numbers are
+        return ""  # users know their own files
     kinds = [kind for kind in writes if kind in NUMBERS]
     words = chosen_spec(arguments).numbers_in_words if kinds else ""
     return f"the depth in .{', .'.join(kinds)} is {words}" if words else ""
 
 
 def _run_to_file(arguments: argparse.Namespace, place: Place, writes: tuple[str, ...]) -> int:
-    """Estimates the single image that is named, writes its single result to the file that -o names, and returns the exit code."""
+    """Estimates one image, writes its single result to the file of -o, and returns the exit code."""
     file, kind = place.path, "--write" if "--write" in arguments.parser.options else "--layout"
     command = f"{arguments.parser.prog} {kind} {','.join(writes)}"
     why = f"is for a folder of results, and -o names the file {file}; leave it out, or {name_a_folder(place)}"
@@ -367,7 +366,7 @@ def _run_to_file(arguments: argparse.Namespace, place: Place, writes: tuple[str,
     with folder_beside(file) as folder:
         with computing_threads(options.threads_per_image(device.type, torch.get_num_threads())):
             (written,) = write(Outputs(image, folder, writes), estimator(pixels), options, pixels)
-        check_places([file], inputs, arguments.overwrite, image, command)  # somebody may have written there meanwhile
+        check_places([file], inputs, arguments.overwrite, image, command)  # the file may have appeared meanwhile
         move_over(written, file)
     note_results(image, [file], command)
     echo(shown(f"{image}: {file}"))
@@ -379,7 +378,6 @@ def _run_to_file(arguments: argparse.Namespace, place: Place, writes: tuple[str,
 
 
 def _show(plan: Plan, folder: Path) -> None:
-    """Shows the first file of a single image, or the folder of several."""
     outputs = (*plan.todo, *plan.done)
     files = [path for path in outputs[0].paths() if path.exists()] if plan.total == 1 else []
     show(files[0] if files else folder)

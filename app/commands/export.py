@@ -38,7 +38,7 @@ def add_export(parser: Parser) -> None:
 
 
 def _size(text: str) -> int | tuple[int, int]:
-    """A side, or (height, width)."""
+    """Parses a side, or WxH as (height, width)."""
     match = re.fullmatch(r"([1-9]\d{0,4})(?:[xX]([1-9]\d{0,4}))?", text, re.ASCII)
     if not match:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size; give pixels such as 518, or width x height such as 686x518")

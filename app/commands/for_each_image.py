@@ -1,4 +1,4 @@
-"""Runs the command for one image on several, one after the other with the same model."""
+"""Runs a command for one image on several, one after the other with the same model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COMMON = frozenset(("--out", "--open", "--overwrite", "--model", "--recursive", 
 """The options that `--help` of these commands shows besides their own."""
 
 Found = tuple[list[Source], list[str]]
-"""As `find_images` returns it."""
+"""The result of `find_images`."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,12 @@ class Work:
     """A command for one image, `arguments.image`.
 
     Attributes:
-        run: The command; it gets the arguments, what `check` returned, and the image's pixels where they are read already, and raises
-            where it fails.
-        check: The options of every image, once it is clear that these can be made, before the first is read and a model is loaded.
-        reads_ahead: Whether `run` takes pixels; else it reads a file by itself.
-        kind: What is looked for in folders.
-        names: The default names of an image's results, the one that is always there first.
-        needs_model: Whether the model is needed that the arguments name.
+        run: The command; it gets the arguments, the result of `check`, and the image's pixels if `reads_ahead`; raises on failure.
+        check: Validates and returns the options of every image, before the first is read and a model is loaded.
+        reads_ahead: Whether `run` takes pixels; else it reads the file itself.
+        kind: The files to search folders for.
+        names: Default names of an image's results, first the one that always exists.
+        needs_model: Whether the model of the arguments is needed.
     """
 
     run: Callable[..., object]
@@ -57,10 +56,10 @@ class Work:
 
 
 def over_images(work: Work) -> Callable[..., int]:
-    """A command for one image as one for several, `arguments.images`, of `add_several`.
+    """Turns a command for one image into one for several, `arguments.images` of `add_several`.
 
     Returns:
-        The command for several; it gets the arguments, and what these name where it was looked for before (`Found`).
+        The command; it takes the arguments, and the result of `find_images` if known.
     """
 
     def run_all(arguments: argparse.Namespace, found: Found | None = None) -> int:
@@ -119,7 +118,7 @@ def _over_several(work: Work, arguments: argparse.Namespace, options: object, fo
     plan = plan_each(sources, folder, prepare, is_done, words, by_extension=not arguments.keep_extension)
     several = Run(plan, folder, missed=len(problems))
     if plan.todo and work.needs_model(arguments) and not _named(arguments):
-        network_options(arguments).load(arguments.device)  # what no image can do without is said once
+        network_options(arguments).load(arguments.device)  # its errors are reported once
     code = several.run(engine)
     if several.made and arguments.open:
         show(folder if plan.total > 1 else results((*plan.todo, *plan.done)[0])[0])
@@ -127,12 +126,12 @@ def _over_several(work: Work, arguments: argparse.Namespace, options: object, fo
 
 
 def is_file_name(name: str) -> bool:
-    """True if a name is that of one file, there or not: no folder, list or pattern."""
+    """Whether a name is that of one file, existing or not: no folder, list or pattern."""
     return not (name == "-" or name.startswith("@") or Path(name).is_dir()) and (Path(name).exists() or glob.escape(name) == name)
 
 
 def _refuse_files_of_one(arguments: argparse.Namespace) -> None:
-    """Refuses what is of one image, where several are named."""
+    """Rejects options for a single image where several are named."""
     place: Place = arguments.place
     if files := _named(arguments):
         raise ValueError(f"{files[0]} is of one image, and several are named; name the one, or leave the rest to a model")
@@ -144,7 +143,7 @@ def _refuse_files_of_one(arguments: argparse.Namespace) -> None:
 
 
 def _named(arguments: argparse.Namespace) -> list[Path]:
-    """The files that depth and normals come from; `Work.check` has refused those that contradict each other."""
+    """The files with depth and normals; `Work.check` has rejected conflicts."""
     return [path for name in SOURCES if (path := getattr(arguments, name, None)) is not None]
 
 

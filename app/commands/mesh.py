@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 RELIEF, SPLATS = ".stl", ".ply"
 
-# An assumed depth that is so many times the usual one is worth a word, and so is a file of so many bytes.
+# Advise if the assumed depth range exceeds the default by this factor, or the file this many bytes.
 _DEEP, _LARGE_FILE = 2, 100_000_000
-# Pixels of the longer side of the image whose share of sky is said.
+# Longer side in pixels of the reduced image whose share of sky is reported.
 _SKY_SIDE = 512
 
 _RESULT = ("--out", "--open", "--overwrite")
@@ -62,7 +62,7 @@ def _mesh(arguments: argparse.Namespace) -> int:
 
     options = _options(arguments)
     check_model(arguments, depth=True)
-    scene = read_scene(arguments, fitted=False).to("cpu")  # where meshes are made
+    scene = read_scene(arguments, fitted=False).to("cpu")  # meshes are made on the CPU
     image = scene.layers.with_alpha(scene.layers.colours)
     scene = replace(scene, known=opaque_part(scene.known, image)[0])
     with result_path(arguments) as path:
@@ -74,7 +74,7 @@ def _mesh(arguments: argparse.Namespace) -> int:
 
 
 def _left_out(scene: Scene) -> str:
-    """The sky that the result is without, in words: of a reduced image, whose share is about the same."""
+    """Describes the removed sky; measured on a reduced image, whose share is about the same."""
     from ...geometry.regions.sky import describe_sky, sky_alpha
     from ...utils import resize_map
 
@@ -86,7 +86,7 @@ def _left_out(scene: Scene) -> str:
 
 
 def _advice_on_depth(arguments: argparse.Namespace, known: Estimate, options: SaveOptions) -> str:
-    """What to do where the depth was assumed to be so deep, because of a sky, that near things are torn; empty where it was not."""
+    """Advice where a sky made the assumed depth range so large that near surfaces tear; empty if it did not."""
     from ...geometry.assumptions import NEAR_FAR_RATIO
     from ...geometry.estimate import Quantity
     from ...geometry.meshes.mesh import near_and_far
@@ -101,7 +101,7 @@ def _advice_on_depth(arguments: argparse.Namespace, known: Estimate, options: Sa
 
 
 def _advice_on_size(arguments: argparse.Namespace, known: Estimate, options: SaveOptions) -> str:
-    """What makes a file smaller that is so large that programs are slow with it; empty for one that is not."""
+    """Advice for oversized files; empty if the size is fine."""
     size = arguments.out.stat().st_size
     if size <= _LARGE_FILE:
         return ""
@@ -113,7 +113,6 @@ def _advice_on_size(arguments: argparse.Namespace, known: Estimate, options: Sav
 
 
 def _refuse_useless(arguments: argparse.Namespace) -> None:
-    """Refuses options that the result's kind does not know."""
     suffix = arguments.out.suffix.lower()
     useless = _OF_MESHES if suffix == RELIEF else _OF_RELIEFS if suffix == ".ply" else (*_OF_RELIEFS, "--up")
     other = {RELIEF: ".glb or .ply", ".ply": RELIEF, ".glb": ".stl (--up: .ply)"}[suffix]
@@ -123,7 +122,7 @@ def _refuse_useless(arguments: argparse.Namespace) -> None:
 
 
 def _options(arguments: argparse.Namespace) -> SaveOptions:
-    """The options that were given; the functions' defaults are the others. Refused before a model is loaded."""
+    """The options that were set; the others keep the functions' defaults. Validates before a model is loaded."""
     from ...geometry.files import SaveOptions
     from ...geometry.meshes.mesh import TO_LOOK_AT, MeshOptions
 

@@ -36,7 +36,7 @@ SUGGESTIONS = {
     "da2": "360° panoramas (--panorama)",
     "marigold-iid-appearance": "materials (texture pbr --materials)",
 }
-"""The models of the short list, in its order, and what each is for. docs/which-model.md says more."""
+"""The models of the short list and what each is for. docs/which-model.md says more."""
 
 _TEACHER = "learned from Depth Anything V2 large, whose own weights are not for commercial use (CC-BY-NC-4.0)"
 _REMARKS = {"zipdepth-base": _TEACHER, "zipdepth-base-npu": _TEACHER}
@@ -84,10 +84,7 @@ def _models(arguments: argparse.Namespace) -> int:
 
 
 def describe(spec: ModelSpec) -> dict[str, Any]:
-    """A summary of a model for who chooses one, as JSON can hold it; `file` is None where the weights are not available locally.
-
-    The content of the file is checked when it is loaded.
-    """
+    """A model's properties, JSON-serialisable; `file` is None if no weights are available locally. Their content is not verified."""
     from ...model_loader.weights.find import find_weights
     from ...model_loader.weights.integrity import seems_usable
 
@@ -116,13 +113,13 @@ GROUPS = {
     "diffusion": "Diffusion: fine detail, slow, wants a GPU; needs diffusers (the first run shows the command)",
     "materials": "Materials (albedo, roughness, metallic), for `texture pbr --materials`; needs diffusers",
 }
-"""Titles of the groups of the table, in its order."""
+"""The table's groups and their titles, in order."""
 
 _DIFFUSION = ("marigold", "lotus", "lbm")
 
 
 def group_of(spec: ModelSpec) -> str:
-    """A model's group, of `GROUPS`."""
+    """A model's group in `GROUPS`."""
     if spec.id == BUNDLED_MODEL:
         return "included"
     if spec.id in (RECOMMENDED_MODEL, RECOMMENDED_VIDEO_MODEL):
@@ -141,9 +138,9 @@ def group_of(spec: ModelSpec) -> str:
 
 
 def table(specs: Iterable[ModelSpec], rows: dict[str, dict[str, Any]], paths: bool = False) -> list[str]:
-    """The models by groups, as lines of at most 100 columns; with `paths` a line with the place of the weights follows each.
+    """The models by group, as lines of at most 100 columns; with `paths`, each is followed by the path of its weights.
 
-    `rows` are the descriptions of `describe`, by the model's id.
+    `rows` are the results of `describe`, by model id.
     """
     by_group: dict[str, list[ModelSpec]] = {name: [] for name in GROUPS}
     for spec in specs:
@@ -163,7 +160,7 @@ def table(specs: Iterable[ModelSpec], rows: dict[str, dict[str, Any]], paths: bo
 
 
 def _details(spec: ModelSpec, row: dict[str, Any]) -> list[str]:
-    """All that is known of one model without loading it; `row` is its description."""
+    """Everything known about a model without loading it; `row` is from `describe`."""
     from ...model_loader.weights.download import source_url
     from ...model_loader.weights.find import download_path, find_weights
     from ...model_loader.weights.integrity import seems_usable
@@ -180,10 +177,7 @@ def _details(spec: ModelSpec, row: dict[str, Any]) -> list[str]:
 
 
 def _short_table(specs: Iterable[ModelSpec], rows: dict[str, dict[str, Any]]) -> list[str]:
-    """The models of `SUGGESTIONS` and what they are for, and others that are on this computer, a line each.
-
-    `rows` are the descriptions of `describe`, by the model's id.
-    """
+    """One line per model of `SUGGESTIONS`, with its use, and per other model available locally; `rows` as in `table`."""
     by_id = {spec.id: spec for spec in specs}
     uses = {model: use for model, use in SUGGESTIONS.items() if model in by_id}
     uses |= {model: by_id[model].gives for model, row in rows.items() if row["file"] and model not in uses}
@@ -200,7 +194,7 @@ def _short_line(model: str, size: str, here: str, commercial: str, use: str) -> 
 
 
 def _lines(model: str, size: str, here: str, commercial: str, licence: str) -> list[str]:
-    """A row; a long licence goes on below."""
+    """A row; a long licence is wrapped."""
     first = f"{model:<40}  {size:>12}  {here:<4}  {commercial:<10}  "
     head, *more = textwrap.wrap(licence, _COLUMNS - len(first), break_on_hyphens=False)
     return [first + head, *(" " * len(first) + line for line in more)]

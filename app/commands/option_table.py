@@ -1,4 +1,4 @@
-"""Options of the command line made of options, and these read back from what was typed. Imports nothing large."""
+"""Command-line options made of `Options` classes, and parsed back into them. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -40,15 +40,13 @@ def add_options(
     only: Iterable[str] = (),
     of: str = "",
 ) -> None:
-    """Adds what can be set of a subject to a group of a parser; `chosen_options` reads it.
+    """Adds the options of a class to a parser's group; `chosen_options` reads them.
 
     Args:
-        group: Of the parser.
-        options: Of the subject.
-        action: In place of argparse's own, of options that say something of what was named before them.
-        skip: The names of those that this command has not, or that stand elsewhere.
-        only: The names of those that are added; none = all.
-        of: What each is for, where the command is for more: "of parallax: ".
+        action: A custom argparse action, for options that modify what was named before them.
+        skip: Names of options to leave out.
+        only: Names of the options to add; empty = all.
+        of: A prefix for their help: "of parallax: ".
     """
     names, fields = option_names(options), options_of(options)
     with_more = {_beside(option) for option in fields.values()}
@@ -62,24 +60,24 @@ def add_options(
 
 
 def common_options(options: type[Options]) -> frozenset[str]:
-    """The names of those that `--help` shows."""
+    """The flags of options that `--help` shows."""
     names = option_names(options)
     return frozenset(names[name] for name, option in options_of(options).items() if option.flag is not None and not option.rare)
 
 
 @cache
 def option_names(options: type[Options]) -> Mapping[str, str]:
-    """How each option is called on the command line, by its own name, for the texts of options."""
+    """Command-line names of the options, by attribute name, for texts."""
     fields = options_of(options)
     flags = {name: option.flag or f"--{name.replace('_', '-')}" for name, option in fields.items()}
     return {**_BY_HAND, **flags, **{name: flags[first] for name, option in fields.items() if (first := _beside(option))}}
 
 
 def chosen_options(arguments: argparse.Namespace, options: type[Chosen]) -> Chosen:
-    """The options that were typed, once it is clear that none of them is in vain.
+    """The typed options, after validation.
 
     Raises:
-        ValueError: A value that is not accepted, or an option that changes nothing beside the others.
+        ValueError: An invalid value, or an option without effect beside the others.
     """
     fields = options_of(options)
     asked = (name for name, option in fields.items() if option.flag is not None and not _beside(option))
@@ -99,10 +97,10 @@ def chosen_options(arguments: argparse.Namespace, options: type[Chosen]) -> Chos
 
 
 def refuse_unused(arguments: argparse.Namespace, options: type[Options], unused: Iterable[tuple[Iterable[str], str]]) -> None:
-    """Refuses what changes nothing; `unused` as of `Options.unused`.
+    """Rejects options without effect; `unused` as `Options.unused`.
 
     Raises:
-        ValueError: One of these has another value than its default.
+        ValueError: One of them differs from its default.
     """
     names = option_names(options)
     for ignored, why in unused:
@@ -110,10 +108,10 @@ def refuse_unused(arguments: argparse.Namespace, options: type[Options], unused:
 
 
 def refuse_options(arguments: argparse.Namespace, options: Iterable[str], why: str) -> None:
-    """Refuses options that would change nothing; `why` goes on from an option's name. A command may not have all of these.
+    """Rejects options without effect; `why` continues the sentence after the option's name. Options that the command lacks are ignored.
 
     Raises:
-        ValueError: One has another value than its default.
+        ValueError: One of them differs from its default.
     """
     of_parser = arguments.parser.options
     for option in options:
@@ -122,7 +120,7 @@ def refuse_options(arguments: argparse.Namespace, options: Iterable[str], why: s
 
 
 def _beside(option: Option) -> str:
-    """The option that takes the values of this one, too; "" where there is none."""
+    """The option that takes this one's values too; "" if there is none."""
     return option.beside if isinstance(option, Points) else ""
 
 
@@ -153,7 +151,7 @@ def _add(
 
 
 def _range_of(option: Option) -> str:
-    """What is accepted, in words; "" where nothing or the choices say it."""
+    """The accepted range, for help; "" if unbounded or stated by the choices."""
     if isinstance(option, Whole):
         return f"{option.low} to {option.high}"
     if isinstance(option, Number) and not option.open:
@@ -162,7 +160,7 @@ def _range_of(option: Option) -> str:
 
 
 def _as_typed(choice: str) -> str:
-    """One of several words as it is typed; American spellings are understood."""
+    """A choice as typed; accepts American spelling."""
     return choice.replace("_", "-").replace("color", "colour").replace("gray", "grey")
 
 
@@ -180,7 +178,7 @@ def _text(option: Option, names: Mapping[str, str]) -> str:
 
 
 def as_help(text: str) -> str:
-    """Sentences as help has them: without a capital and a full stop; argparse takes % for its own."""
+    """A text as argparse help: no capital, no full stop, % escaped."""
     first = text[:1].lower() if text[1:2].islower() or text[1:2] == " " else text[:1]
     return f"{first}{text[1:].removesuffix('.')}".replace("%", "%%")
 

@@ -46,7 +46,7 @@ def add_parallax(parser: Parser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    """Images each get a move of their own; videos are made as by `video --what parallax`."""
+    """Runs images one by one; videos as `video --what parallax`."""
     named: Sequence[str] = arguments.images
     if len(named) == 1 and is_file_name(named[0]):
         path = Path(named[0])
@@ -61,7 +61,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _is_video(path: Path) -> bool:
-    """True if a file is a video by its name, or if the name stands for numbered images."""
+    """Whether a name is that of a video or of numbered images."""
     from ...media import is_sequence
 
     return path.suffix.lower() in VIDEOS or (is_sequence(path) and not path.exists())
@@ -77,7 +77,7 @@ def _mixture(sources: Sequence[Source], videos: Sequence[Source]) -> str:
 
 
 def _run_videos(arguments: argparse.Namespace, first: Path, found: Found | None = None) -> int:
-    """Videos, of which the first is named, by the code of `video --what parallax`."""
+    """Makes videos by the code of `video --what parallax`; `first` is the first of them."""
     refuse_options(arguments, _OF_IMAGES, f"is for images, and {first} is a video; leave it out")
     chosen_options(arguments, MoveOptions)
     _check_rate(arguments)
@@ -97,7 +97,6 @@ def _check_rate(arguments: argparse.Namespace) -> None:
 
 
 def _checked(arguments: argparse.Namespace) -> tuple[MoveOptions, int]:
-    """The move of images and its number of frames, once it is clear that the options, and the model where there is one, can make them."""
     from ...media.write import check_codec
 
     chosen_options(arguments, MoveOptions)
@@ -105,7 +104,7 @@ def _checked(arguments: argparse.Namespace) -> tuple[MoveOptions, int]:
     if arguments.longer_side and arguments.longer_side < MIN_SIDE:
         raise ValueError(f"--longer-side is {arguments.longer_side}; accepted: 0, and {MIN_SIDE} and more")
     seconds, rate = SECONDS if arguments.seconds is None else arguments.seconds, _rate(arguments)
-    frames = seconds * rate  # infinite if the seconds are
+    frames = seconds * rate  # may be infinite
     if not 0.5 < frames < MAX_FRAMES + 0.5:
         raise ValueError(f"--seconds {seconds:g} at --rate {rate:g} are {frames:.0f} frames; accepted: 1 to {MAX_FRAMES}")
     check_model(arguments, depth=True)
@@ -142,19 +141,16 @@ def _fraction(rate: float) -> Fraction:
 def write_parallax(
     file: Path, image: Tensor, known: Estimate, move: MoveOptions, frames: int, rate: Fraction, longer_side: int
 ) -> Iterator[int]:
-    """Writes a camera move as a video, frame by frame, while it is iterated.
+    """Writes a camera move through an image as a video, one frame per iteration.
 
     Args:
-        file: The video.
         image: (1, 3, H, W) in [0, 1].
-        known: With depth.
-        move: Of the camera.
-        frames: How many one loop has.
-        rate: Frames a second.
-        longer_side: Of the video in pixels, if the image is larger; 0 = as large as the image.
+        known: An estimate with depth.
+        rate: Frames per second.
+        longer_side: Upper bound of the video's longer side in pixels; 0 = the image's size.
 
     Yields:
-        How many frames are written, from 1 on.
+        The number of frames written, from 1.
     """
     from ...geometry.views.parallax import camera_path, parallax_of_estimate
     from ...media.write import VideoWriter
@@ -168,7 +164,7 @@ def write_parallax(
 
 
 def _shrunk(image: Tensor, longer_side: int) -> Tensor:
-    """The image with at most so many pixels along its longer side; 0 = any number."""
+    """The image with a longer side of at most this many pixels; 0 = unchanged."""
     from ...utils import resize_map
 
     height, width = image.shape[-2:]

@@ -30,14 +30,13 @@ DIRECTIONS = {
     "front": "90,75",
     "behind": "90,-15",
 }
-"""Names of angles of `--light`."""
+"""Named directions of `--light`."""
 
 
 class _AddLamp(argparse.Action):
-    """`--light` and `--point`: one more lamp, with what was said of lamps so far."""
+    """`--light` and `--point`: adds a lamp, with the options typed for all lamps so far."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
-        """Adds it."""
         names = ("light_x", "light_y", "light_depth") if self.dest == "point" else ("azimuth", "elevation")
         try:
             coordinates = numbers(DIRECTIONS.get(str(values), str(values)), [name.removeprefix("light_") for name in names])
@@ -50,10 +49,9 @@ class _AddLamp(argparse.Action):
 
 
 class _OfLamp(argparse.Action):
-    """An option of the lamp before it; before any lamp, of all lamps."""
+    """An option of the preceding lamp; before any lamp, of all lamps."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
-        """Notes it."""
         if namespace.lamps:
             namespace.lamps = (*namespace.lamps[:-1], {**namespace.lamps[-1], self.dest: values})
         else:
@@ -84,11 +82,11 @@ def add_relight(parser: Parser) -> None:
 
 
 PlannedLight = tuple[tuple["LightPlan", ...], LookOptions]
-"""The lamps that were named, none = the usual one, and the look."""
+"""The named lamps, none = the default one, and the look."""
 
 
 def _planned(arguments: argparse.Namespace) -> PlannedLight:
-    """The light, once it is clear that it can be made."""
+    """The light, after validation."""
     from ...geometry.effects.lights import LightPlan
 
     lamps = tuple(LightPlan.of(LightOptions(**lamp)) for lamp in arguments.lamps or (arguments.of_lamps,))

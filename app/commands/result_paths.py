@@ -1,4 +1,4 @@
-"""Result paths of commands: `-o`, default names, and `--open`. Imports nothing large."""
+"""Result paths of commands: `-o`, default names, and `--open`. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..outcomes import DEFAULT_FOLDER
 from .arguments import settings_of
 
 SOURCES = ("geometry", "depth", "normal_map")
-"""The inputs of a command besides the image, by the names of its options."""
+"""A command's inputs besides the image, by option name."""
 
 _FILES = EXTENSIONS | VIDEOS | {f".{kind}" for kind in {*WRITE_CHOICES} - {*DEFAULT_WRITES, COMPOSITING, *STEREO_CHOICES}}
 _SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
@@ -31,15 +31,15 @@ class Place:
     """The path of `-o`.
 
     Attributes:
-        path: The file or the folder.
-        is_folder: Whether it is a folder, in which results have their default names.
+        path: The file or folder.
+        is_folder: Whether it is a folder, whose results get default names.
     """
 
     path: Path
     is_folder: bool = False
 
     def file(self, name: str) -> Path:
-        """The file of a result whose default name is this."""
+        """The path of a result with this default name."""
         return self.path / name if self.is_folder else self.path
 
 
@@ -47,13 +47,13 @@ DEFAULT_PLACE = Place(DEFAULT_FOLDER, is_folder=True)
 
 
 def place(text: str) -> Place:
-    """A file, or a folder: one that exists, or whose name ends in a separator."""
+    """Parses a file, or a folder: one that exists, or a name that ends in a separator."""
     _refuse_useless(text)
     return Place(Path(text), text.endswith(_SEPARATORS) or Path(text).is_dir())
 
 
 def folder_file_or_url(text: str) -> Path | Place:
-    """As `folder_or_file`, or the URL of a folder, which stays as it was typed (`remote_files.Url`)."""
+    """As `folder_or_file`, or the URL of a folder (`remote_files.Url`)."""
     if "://" not in text:
         return folder_or_file(text)
     from ..batch.remote_files import as_path
@@ -62,7 +62,7 @@ def folder_file_or_url(text: str) -> Path | Place:
 
 
 def folder(text: str) -> Path:
-    """A folder."""
+    """Parses a folder."""
     path = folder_or_file(text)
     if isinstance(path, Place):
         raise argparse.ArgumentTypeError(f"{path.path} is the name of a file, and this command may write several: {name_a_folder(path)}")
@@ -70,27 +70,27 @@ def folder(text: str) -> Path:
 
 
 def folder_or_file(text: str) -> Path | Place:
-    """A folder; or a `Place` where the name is that of a file."""
+    """Parses a folder, or a `Place` if the name is that of a file."""
     _refuse_useless(text)
     path = Path(text)
     return Place(path) if is_of_a_file(path) and not text.endswith(_SEPARATORS) and not path.is_dir() else path
 
 
 def is_of_a_file(path: Path) -> bool:
-    """True if a name ends as those of images, videos and files of geometry do."""
+    """Whether a name has an extension of images, videos or geometry files."""
     return path.suffix.lower() in _FILES
 
 
 def name_a_folder(file: Place) -> str:
-    """What to do where a file is named and a folder is needed, in words."""
+    """Advice for a file where a folder is needed."""
     return f"name a folder, such as {file.path.with_suffix('')}{os.sep}"
 
 
 def check_extension(file: Path, written: Sequence[str], purpose: str = "") -> None:
-    """Refuses a name whose extension is not among those that a command writes; `purpose` as `settle_result`.
+    """Rejects an extension that the command does not write; `purpose` as `settle_result`.
 
     Raises:
-        ValueError: It is not.
+        ValueError: It is not in `written`.
     """
     if file.suffix.lower() not in written:
         ending = f"the name ends in {file.suffix}" if file.suffix else f"the name has no extension (that of a folder ends in {os.sep})"
@@ -105,7 +105,7 @@ def _refuse_useless(text: str) -> None:
 
 
 def add_folder(parser: argparse.ArgumentParser, gets: str = "", takes: Callable[[str], Path | Place] = folder) -> None:
-    """Adds -o for a command that writes several files, and --open; `gets` is what the folder gets, in words."""
+    """Adds -o and --open for a command that writes several files; `gets` describes the folder's content."""
     file, metavar = ("", "FOLDER") if takes is folder else ("; or the file of a single result", "PATH")
     help_text = f"folder for the results{gets}, made if absent{file} (default: %(default)s{os.sep})"
     parser.add_argument("-o", "--out", type=takes, default=DEFAULT_FOLDER, metavar=metavar, help=help_text)
@@ -113,7 +113,7 @@ def add_folder(parser: argparse.ArgumentParser, gets: str = "", takes: Callable[
 
 
 def add_place(parser: argparse.ArgumentParser, files: str, default: str) -> None:
-    """Adds -o for a command that writes one file (`files` and `default` in words), and --open; `arguments.place` is a `Place`."""
+    """Adds -o and --open for a command that writes one file, described by `files` and `default`; sets `arguments.place`."""
     help_text = f"{files}; or a folder, whose name ends in {os.sep} (default: {DEFAULT_FOLDER / default})".replace("%", "%%")
     parser.add_argument("-o", "--out", dest="place", type=place, default=DEFAULT_PLACE, metavar="PATH", help=help_text)
     add_open(parser)
@@ -125,11 +125,10 @@ def add_open(parser: argparse.ArgumentParser) -> None:
 
 
 def add_overwrite(parser: argparse.ArgumentParser, made_of: str = "image", default_names: bool = True) -> None:
-    """Adds --overwrite; its help says the rule of `overwriting.reasons_not_to_replace`.
+    """Adds --overwrite; its help states the rule of `overwriting.reasons_not_to_replace`.
 
     Args:
-        parser: The command's.
-        made_of: What the results are of, in words; empty for a command that replaces none of its own files either.
+        made_of: Describes the results' input; empty for a command that never replaces its own files.
         default_names: Whether -o can name a file.
     """
     own = (
@@ -141,12 +140,10 @@ def add_overwrite(parser: argparse.ArgumentParser, made_of: str = "image", defau
 
 
 def add_result(parser: argparse.ArgumentParser, ending: str, extensions: Sequence[str]) -> None:
-    """Adds -o, --open and --overwrite for a command that makes one file of an image; `settle_result` and `result_path` take them.
+    """Adds -o, --open and --overwrite for a command with one result per image, for `settle_result` and `result_path`.
 
     Args:
-        parser: The command's.
-        ending: What the result's default name has behind the image's stem.
-        extensions: Of the files that the command writes.
+        ending: The default name's ending after the image's stem.
     """
     add_place(parser, f"the result: {', '.join(extensions)}", f"<image>{ending}")
     add_overwrite(parser)
@@ -154,13 +151,13 @@ def add_result(parser: argparse.ArgumentParser, ending: str, extensions: Sequenc
 
 
 def settle_result(arguments: argparse.Namespace, purpose: str = "") -> None:
-    """Decides where the result goes, as `arguments.out`, and refuses a place that cannot be written or would replace an input.
+    """Sets the result's path, `arguments.out`; rejects one that is not writable or would replace an input.
 
-    It is called, with the arguments of a parser with `add_result`, before anything is read or loaded. `purpose` ("with --splats ") is said
-    where the extensions are fewer because of it.
+    Call it before anything is read or loaded, with a parser that has `add_result`. `purpose` ("with --splats ") explains a limited choice
+    of extensions.
 
     Raises:
-        ValueError: An extension that is not written, or the result is an input.
+        ValueError: The extension is not written, or the result is an input.
         OSError: As `check_places`.
     """
     out = arguments.out = arguments.place.file(default_name(arguments, arguments.image))
@@ -169,20 +166,19 @@ def settle_result(arguments: argparse.Namespace, purpose: str = "") -> None:
 
 
 def default_name(arguments: argparse.Namespace, image: Path) -> str:
-    """The default name of the one result of an image, of a parser with `add_result`."""
+    """The default name of an image's result, for a parser with `add_result`."""
     return f"{stem_of(arguments, image)}{arguments.ending}"
 
 
 def stem_of(arguments: argparse.Namespace, image: Path) -> str:
-    """What the default names of an image's results begin with; with --keep-extension the image's whole name."""
+    """The prefix of an image's default result names: the stem, or with --keep-extension the full name."""
     return image.name if getattr(arguments, "keep_extension", False) else image.stem
 
 
 def naming_command(arguments: argparse.Namespace, **changed: str) -> str:
-    """The command, as `note_results` takes it, of a parser with `add_place`.
+    """The command for `note_results`, of a parser with `add_place`; empty for default names.
 
-    Options that its default `kinds` names belong to it, each by its destination: with another value another kind of result is made.
-    `changed` are values in place of the arguments' own.
+    It includes the options in the parser's default `kinds`, since they change the kind of result. `changed` overrides arguments.
     """
     if arguments.place.is_folder:
         return ""
@@ -192,7 +188,7 @@ def naming_command(arguments: argparse.Namespace, **changed: str) -> str:
 
 
 def check_results(arguments: argparse.Namespace, paths: Sequence[Path], command: str = "") -> None:
-    """As `check_places`, of a command that makes files of `arguments.image`."""
+    """`check_places` for results of `arguments.image`."""
     named = [getattr(arguments, name, None) for name in ("image", *SOURCES, "sky_mask")]
     read, inputs = [each for each in named if each is not None], getattr(arguments, "inputs", frozenset())
     check_places(paths, read, arguments.overwrite, arguments.image, command, inputs=inputs)
@@ -200,28 +196,28 @@ def check_results(arguments: argparse.Namespace, paths: Sequence[Path], command:
 
 @contextmanager
 def result_path(arguments: argparse.Namespace) -> Iterator[Path]:
-    """A path to write the result to, `arguments.out`, in a `results_folder`."""
+    """A temporary path for the result `arguments.out`, in a `results_folder`."""
     with results_folder(arguments, arguments.out) as folder:
         yield folder / arguments.out.name
 
 
 @contextmanager
 def results_folder(arguments: argparse.Namespace, first: Path) -> Iterator[Path]:
-    """An empty folder to write results in, of which `first` is the place of the first. They are moved there when the block ends well.
+    """Yields an empty folder for results; `first` is the final path of the first. They are moved there if the block succeeds.
 
-    The folder of their places is made where it is absent; if the block ends otherwise, it goes again. Results with default names are
-    recorded with what decides on them (`settings_of`), by which --resume knows them (`records.is_made`).
+    Their folder is created if absent, and removed again if the block fails. Results with default names are recorded with their settings
+    (`settings_of`), by which --resume recognises them (`records.is_made`).
 
     Raises:
-        FileExistsError: A file came there meanwhile that must not be replaced.
-        OSError: The system refuses to write.
+        FileExistsError: A file that must not be replaced has appeared meanwhile.
+        OSError: Writing failed.
     """
     from ...geometry.files.paths import move_over
     from ..batch.staging import check_run_marker, folder_beside, published
 
     image = arguments.image
     if arguments.place.is_folder:
-        check_run_marker(getattr(arguments, "marker", None))  # computing may have taken long
+        check_run_marker(getattr(arguments, "marker", None))  # the drive may be lost since the start
         source_mark = getattr(arguments, "source_mark", None) or mark(image)
         record = first.parent / RECORDS / f"{image.stem}.json"
         content = partial(with_made, record, first.name, image, source_mark, settings_of(arguments))
@@ -232,16 +228,16 @@ def results_folder(arguments: argparse.Namespace, first: Path) -> Iterator[Path]
         yield folder
         written = sorted(folder.iterdir(), key=lambda path: (path.name != first.name, path.name))
         targets = [first.parent / path.name for path in written]
-        check_results(arguments, targets, naming_command(arguments))  # somebody may have written there meanwhile
+        check_results(arguments, targets, naming_command(arguments))  # files may have appeared meanwhile
         for path, target in zip(written, targets, strict=True):
             move_over(path, target)
     note_results(image, targets, naming_command(arguments))
 
 
 def say_result(arguments: argparse.Namespace, words: str = "", paths: Iterable[Path] = ()) -> None:
-    """Prints the image and its results, as `estimate` does, and shows them where --open asks for that.
+    """Prints the image and its results, as `estimate` does, and opens them with --open.
 
-    `words` are further facts; `paths` the files, where they are others than `arguments.out`.
+    `words` are further facts; `paths` the files, if not only `arguments.out`.
     """
     files = list(paths) or [arguments.out]
     echo(shown(f"{arguments.image}: {', '.join(map(str, files))}" + (f" ({words})" if words else "")))

@@ -1,4 +1,4 @@
-"""The shared inputs of commands that make an image or a mesh from one: the image, and the source of its depth and normals."""
+"""Inputs shared by commands that turn an image into another or a mesh: the image, and the source of its depth and normals."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ _JPEG_QUALITY = 95
 
 @dataclass(frozen=True)
 class Scene:
-    """An image and what is known of it.
+    """An image with its depth and normals.
 
     Attributes:
-        layers: Of one image in [0, 1], where the estimate is.
-        known: Depth and/or normals at the image's size; where nothing is seen of the image, they have no values.
-        bits: Of the file's channels: 8 or 16.
+        layers: One image in [0, 1], on the estimate's device.
+        known: Depth and/or normals at the image's size; invalid in fully transparent parts.
+        bits: Bits per channel of the file: 8 or 16.
     """
 
     layers: Layers
@@ -58,20 +58,20 @@ class Scene:
 
     @property
     def image(self) -> Tensor:
-        """(1, 3, H, W) in [0, 1], what is transparent laid on white."""
+        """(1, 3, H, W) in [0, 1], composited on white."""
         return self.layers.shown
 
     def to(self, device: torch.device | str) -> Scene:
-        """The same scene on another device."""
+        """A copy on another device."""
         return replace(self, layers=self.layers.to(device), known=self.known.to(device))
 
 
 def add_scene(
     parser: argparse.ArgumentParser, several: bool = False, one: str = "an image", sources: type[SourcesOptions] = SourcesOptions
 ) -> None:
-    """Adds the image, or several for `over_images`, and where its depth and normals come from; `read_scene` takes them.
+    """Adds the image, or several for `over_images`, and the source of depth and normals, for `read_scene`.
 
-    `one` says what one of several is, `sources` are the options of several.
+    `one` describes one of several images, `sources` are the options of several.
     """
     if several:
         add_several(parser, one, sources)
@@ -86,7 +86,7 @@ def add_scene(
 
 
 def add_own_depth(group: argparse._ArgumentGroup) -> None:
-    """Adds the files that depth comes from in place of a model; `named_files` and `known_from_files` take them."""
+    """Adds the files that replace a model's depth, for `named_files` and `known_from_files`."""
     geometry = f"depth and/or normals of the image: {READABLE_WORDS}, or with --quantity; of .heic a phone's depth"
     group.add_argument("--geometry", type=Path, metavar="FILE", help=geometry)
     depth = "a depth image of any program, near = white, read as disparity"
@@ -95,15 +95,15 @@ def add_own_depth(group: argparse._ArgumentGroup) -> None:
 
 
 def read_scene(arguments: argparse.Namespace, image: Tensor | None = None, fitted: bool = True) -> Scene:
-    """The image, and its depth and normals.
+    """Reads the image and its depth and normals.
 
     Args:
         arguments: Of a parser with `add_scene`.
-        image: The image where it is read already.
-        fitted: Whether a geometry file is brought to the image's size; else steps of depth stay steps, and it has values everywhere.
+        image: The image, if it is read already.
+        fitted: Whether to resample a geometry file to the image's size; else depth edges stay sharp, and every pixel has a value.
 
     Raises:
-        ValueError, OSError: A file cannot be read, two sources are named for one thing, or the file holds several images.
+        ValueError, OSError: A file cannot be read, sources conflict, or the file holds several images.
     """
     from ...geometry.files.image_files import image_bits
     from ...geometry.views.transparency import split_layers
@@ -130,29 +130,26 @@ def read_scene(arguments: argparse.Namespace, image: Tensor | None = None, fitte
         here = image.to(device)
         return scene(here, estimate(model, here, options))
 
-    # CUDA's GPUs alone: no effect was tried on others.
+    # Only on CUDA: effects are untested on other GPUs.
     return on_device_or_cpu(on, model.device if model.device.type == "cuda" else image.device, "the image and its maps are kept")
 
 
 def made_of(scene: Scene, make: Callable[[Scene], T], what: str) -> T:
-    """What is made of a scene, where it is, or on the CPU where the memory of a GPU is full; `what` names it: "the fog"."""
+    """Calls `make` on the scene's device, or on the CPU if GPU memory is full; `what` names the result: "the fog"."""
     from ...model_loader.inference.memory_budget import on_device_or_cpu
 
     return on_device_or_cpu(lambda device: make(scene.to(device)), scene.image.device, f"{what} is computed")
 
 
 def write_made(arguments: argparse.Namespace, make: Callable[[Scene], Made], what: str, image: Tensor | None = None) -> None:
-    """Makes an effect of the scene of a parser with `add_scene`, writes it, and says so.
-
-    `what` as of `made_of`, `image` as of `read_scene`.
-    """
+    """Makes an effect of the scene, writes and reports it; `what` as `made_of`, `image` as `read_scene`."""
     scene = read_scene(arguments, image)
     made = made_of(scene, make, what)
     write_result(arguments, made.result, scene.bits, made.words)
 
 
 def add_sky(group: argparse._ArgumentGroup, use: str) -> None:
-    """Adds whether and where there is sky; `sky_of` takes them. `use` says what becomes of what looks like sky."""
+    """Adds the options for the sky, for `sky_of`; `use` says how the effect treats sky."""
     sky = f"what looks like sky {use}, or (--no-sky) nothing is sky (default: --sky)"
     group.add_argument("--sky", action=argparse.BooleanOptionalAction, help=sky)
     mask = "in place of what looks like sky: an image, white = sky, such as one of `effect sky`"
@@ -160,10 +157,10 @@ def add_sky(group: argparse._ArgumentGroup, use: str) -> None:
 
 
 def check_sky(arguments: argparse.Namespace) -> None:
-    """Refuses a mask of the sky beside --sky or --no-sky, and one that is no image, before a model is loaded.
+    """Rejects a sky mask beside --sky or --no-sky, and one that is not an image, before a model is loaded.
 
     Raises:
-        ValueError, OSError: It is so.
+        ValueError, OSError: The mask is unusable.
     """
     from ...geometry.files.image_files import image_size
     from ...geometry.files.values import MASK, read_values
@@ -175,14 +172,14 @@ def check_sky(arguments: argparse.Namespace) -> None:
     try:
         image_size(arguments.sky_mask)
     except EXPECTED_ERRORS:
-        read_values(arguments.sky_mask, MASK)  # says why in full, or reads it: what is no image has no such header
+        read_values(arguments.sky_mask, MASK)  # raises the full reason, or succeeds: other formats have no such header
 
 
 def sky_of(arguments: argparse.Namespace, image: Tensor) -> Tensor | bool:
-    """The sky of an image (1, 3, H, W): (1, 1, H, W) in [0, 1], or whether to search for it.
+    """The sky of an image (1, 3, H, W): a mask (1, 1, H, W) in [0, 1], or whether to detect it.
 
     Raises:
-        ValueError, OSError: The mask cannot be read, or it is of another image.
+        ValueError, OSError: The mask cannot be read, or belongs to another image.
     """
     from ...geometry.checks import check_alike
     from ...geometry.files.values import MASK, read_values
@@ -194,7 +191,7 @@ def sky_of(arguments: argparse.Namespace, image: Tensor) -> Tensor | bool:
     mask, (height, width) = read_values(path, MASK), image.shape[-2:]
     check_alike(str(path), (mask.planes.shape[-2], mask.planes.shape[-1]), (height, width))
     stored, valid = stored_values(mask.planes, mask.known, str(path))
-    share = stored.mean(1, keepdim=True).where(valid, 0)  # what is transparent is no sky
+    share = stored.mean(1, keepdim=True).where(valid, 0)  # transparent = no sky
     low, high = (end.item() for end in share.aminmax())
     if low < -0.5 or high > 1.5:
         raise ValueError(f"the values of {path} go from {low:g} to {high:g}; a mask has 0 (no sky) to 1 (sky)")
@@ -202,12 +199,12 @@ def sky_of(arguments: argparse.Namespace, image: Tensor) -> Tensor | bool:
 
 
 def check_model(arguments: argparse.Namespace, *, depth: bool = False, normals: bool = False, metres: NeedsMetres | None = None) -> None:
-    """Refuses a model that does not give what a command needs, before it is loaded. The contents of files are checked when they are read.
+    """Rejects a model that does not predict what a command needs, before it is loaded. Files are checked when they are read.
 
-    `metres` says why depth in metres is needed; None where it is not. Normals may be those of the model's depth.
+    `metres` says why metric depth is needed; None if it is not. Normals may be derived from the model's depth.
 
     Raises:
-        ValueError: The model gives something else, an unknown model, or as `named_files`.
+        ValueError: The model is unsuitable or unknown, or as `named_files`.
     """
     from ...geometry.estimate import Quantity
 
@@ -229,10 +226,10 @@ def check_model(arguments: argparse.Namespace, *, depth: bool = False, normals: 
 
 
 def named_files(arguments: argparse.Namespace) -> list[Path]:
-    """The files that depth and normals come from.
+    """The files with depth and normals.
 
     Raises:
-        ValueError: They contradict each other, or an option is in vain.
+        ValueError: They conflict, or an option has no effect.
     """
     named = [(name, path) for name in SOURCES if (path := getattr(arguments, name, None)) is not None]
     if named:
@@ -254,10 +251,10 @@ def named_files(arguments: argparse.Namespace) -> list[Path]:
 
 
 def known_from_files(arguments: argparse.Namespace, height: int, width: int, fitted: bool = True) -> Estimate:
-    """The estimate that files hold, of an image of this size, and where `fitted`, at it.
+    """Reads the estimate of an image of this size from files; `fitted` resamples it to that size.
 
     Raises:
-        ValueError, OSError, ImportError: A file cannot be read, holds several images, or is of an image of another aspect ratio.
+        ValueError, OSError, ImportError: A file cannot be read, holds several images, or has another aspect ratio.
     """
     from ...geometry.camera import intrinsics_from_fov
     from ...geometry.checks import check_alike
@@ -282,7 +279,7 @@ def known_from_files(arguments: argparse.Namespace, height: int, width: int, fit
 
 
 def _from_images(arguments: argparse.Namespace, height: int, width: int) -> Estimate:
-    """The estimate that a depth map, a normal map or both hold."""
+    """Reads the estimate from a depth map, a normal map or both."""
     from ...geometry.checks import check_alike
     from ...geometry.images.depth_image import joined_maps
 
@@ -295,7 +292,6 @@ def _from_images(arguments: argparse.Namespace, height: int, width: int) -> Esti
 
 
 def _depth_map(arguments: argparse.Namespace, path: Path) -> Estimate:
-    """The estimate of --depth."""
     from ...geometry.files.values import read_values
 
     kind = depth_kind(arguments)
@@ -303,14 +299,13 @@ def _depth_map(arguments: argparse.Namespace, path: Path) -> Estimate:
 
 
 def depth_kind(arguments: argparse.Namespace) -> DepthKind:
-    """What the user says of --depth."""
+    """The declared kind of --depth."""
     from ..depth_kind import DepthKind
 
     return DepthKind(chosen_quantity(arguments), arguments.channel, arguments.depth_near)
 
 
 def _normal_map(arguments: argparse.Namespace, path: Path) -> Estimate:
-    """The estimate of --normal-map."""
     from ...geometry.files.values import NORMALS, read_values
     from ...geometry.images.normal_map_image import normal_map_to_estimate
 
@@ -319,10 +314,7 @@ def _normal_map(arguments: argparse.Namespace, path: Path) -> Estimate:
 
 
 def write_result(arguments: argparse.Namespace, image: Tensor, bits: int, words: str = "") -> None:
-    """Writes the result of a parser with `add_result`, an image as of `write_image`, and says so.
-
-    In a JPEG what is transparent lies on white.
-    """
+    """Writes and reports the result image of a parser with `add_result`, as `write_image`; a JPEG is composited on white."""
     from ...utils import on_white
 
     with result_path(arguments) as path:
@@ -331,9 +323,7 @@ def write_result(arguments: argparse.Namespace, image: Tensor, bits: int, words:
 
 
 def write_image(path: Path, image: Tensor, bits: int = 8) -> None:
-    """Writes an image (C, H, W) or (1, C, H, W) in [0, 1] as a file of `IMAGES`; a JPEG has 8 bits a channel.
-
-    C is 1 (grey), 3 (RGB) or 4 (RGB and alpha, a PNG only).
+    """Writes an image (C, H, W) or (1, C, H, W) in [0, 1]: C = 1 (grey), 3 (RGB) or 4 (RGBA, PNG only); a JPEG has 8 bits a channel.
 
     Raises:
         ValueError: Alpha in a JPEG.

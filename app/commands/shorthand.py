@@ -1,4 +1,4 @@
-"""Command lines without a subcommand: `depth-normal photo.jpg` means `depth-normal estimate photo.jpg`. Imports nothing large."""
+"""Command lines without a subcommand: `depth-normal photo.jpg` means `depth-normal estimate photo.jpg`. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -17,19 +17,15 @@ _MAPS = ("depth", "normal", "normals")
 
 
 class UnknownCommandError(ValueError):
-    """A word that is neither a command nor an image; the message says what was probably meant."""
+    """A word that is neither a command nor an image; the message suggests one."""
 
 
 def with_command(words: Sequence[str], commands: Mapping[str, Parser]) -> list[str]:
-    """The words of the command line, of which there is at least one, with the command that is meant.
-
-    Args:
-        words: As typed.
-        commands: The commands by their names.
+    """Adds the implied command to a non-empty command line.
 
     Returns:
-        The same words, with `estimate` before them where they begin with an image or an option, or where an image that is not there
-        stands before others; `help COMMAND` is `COMMAND --help`.
+        The words, after `estimate` if they begin with an image or an option, or with a missing image before others. `help COMMAND` becomes
+        `COMMAND --help`.
 
     Raises:
         UnknownCommandError: The first word is none of these.
@@ -45,7 +41,7 @@ def with_command(words: Sequence[str], commands: Mapping[str, Parser]) -> list[s
 
 
 def names_images(word: str) -> bool:
-    """True if a word names images rather than a command: a file, a folder, a pattern, a list or a URL."""
+    """Whether a word names images: a file, a folder, a pattern, a list or a URL."""
     return bool(word) and (word[0] == "@" or "://" in word or os.path.lexists(word) or glob.escape(word) != word)
 
 
@@ -60,18 +56,18 @@ def _is_another_image(word: str) -> bool:
 
 
 def dashed_file(words: Sequence[str], parser: Parser) -> str:
-    """The first word that is taken for an option and is the name of a file; empty if there is none."""
+    """The first word that is parsed as an option but is a file name; empty if there is none."""
     before = itertools.takewhile(lambda word: word != "--", words)
     return next((word for word in before if len(word) > 1 and word[0] == "-" and os.path.lexists(word) and word not in parser.options), "")
 
 
 def misplaced_command(images: Sequence[str], commands: Iterable[str]) -> str:
-    """The command that stands behind options, and so was taken for an image; empty if there is none."""
+    """A command that follows options and so was parsed as an image; empty if there is none."""
     return next((word for word in images[:1] if word in commands and not names_images(word)), "")
 
 
 def model_among(images: Sequence[str]) -> str:
-    """The word among images that is a model's id and no file: `--model` was forgotten; empty if there is none."""
+    """A model id among the images, typed without `--model`; empty if there is none."""
     from ..batch.sources import EXTENSIONS
 
     absent = [word for word in images if Path(word).suffix.lower() not in EXTENSIONS and not names_images(word)]

@@ -63,17 +63,17 @@ MAPS = (".png", ".exr")
 ESTIMATES = (".npz", ".exr", ".pfm", ".png")
 PBR_NAMES = ("height", "normal", "ao", "curvature")
 MATERIAL_NAMES, ORM_NAME = ("albedo", "roughness", "metallic"), "orm"
-"""The further maps of `pbr --materials`, and of `--orm`."""
+"""Additional maps of `pbr --materials`, and of `--orm`."""
 
 HEIGHT_RANGE = "depth_normal.height_range"
-"""The key in a height's PNG for its pixels between black and white."""
+"""The PNG metadata key for a height map's range in pixels, from black to white."""
 _NUMBERS = (".npz", ".exr", ".pfm")
 _MAP_FILES = Kind("images or files of numbers", EXTENSIONS | {*_NUMBERS})
 
 CHOICE_NAME = "choice"
-"""The further file of `pbr` where it is in doubt what bright parts of the photo are."""
+"""The additional preview of `pbr`, for photos whose bright parts may be high or low."""
 _MIRRORED = 0.125
-"""How much of a photo that does not tile is mirrored beyond each border before a model sees it, as a share of its sides."""
+"""Mirrored margin around a photo that does not tile, as a share of its sides."""
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,6 @@ def add_texture(parser: Parser) -> None:
 
 
 def _add_map(source: str, work: Work, add: Callable[[Parser], None], parser: Parser) -> None:
-    """Adds the options of one map, which is made of `source`."""
     add_several(parser, source)
     parser.set_defaults(run=over_images(work), refine=False)
     add(parser)
@@ -260,7 +259,6 @@ def _detail(arguments: argparse.Namespace, options: DetailOptions) -> None:
 
 
 def _checked_pbr(arguments: argparse.Namespace) -> Any:
-    """How normals and the photograph become relief."""
     if not hasattr(arguments, "place"):
         arguments.place = Place(arguments.out, is_folder=True)
     options = _checked_options(arguments)
@@ -269,7 +267,7 @@ def _checked_pbr(arguments: argparse.Namespace) -> Any:
 
 
 def _pbr_files(arguments: argparse.Namespace, image: Path) -> dict[str, str]:
-    """The names of the files of a photograph, by their maps; the last, CHOICE_NAME, is made in doubt alone."""
+    """The file names of a photo's maps; the last, CHOICE_NAME, is written only in doubt."""
     materials = () if arguments.materials is None else (*MATERIAL_NAMES, ORM_NAME) if arguments.orm else MATERIAL_NAMES
     return {name: f"{stem_of(arguments, image)}_{name}.png" for name in (*PBR_NAMES, *materials, CHOICE_NAME)}
 
@@ -311,12 +309,7 @@ def _pbr(arguments: argparse.Namespace, options: PbrOptions) -> None:
 
 
 def _check_materials(arguments: argparse.Namespace) -> None:
-    """Refuses what --materials and --orm cannot make.
-
-    Raises:
-        ValueError: An unknown model, or options that need --materials without it.
-        ImportError: The library that the model needs is missing; the message says how to install it.
-    """
+    """Rejects invalid --materials and --orm."""
     from ...annotators.registry import FAMILIES, MATERIAL_MODELS, find_material_spec
     from ...options.checks import InvalidArgumentError
 
@@ -332,7 +325,7 @@ def _check_materials(arguments: argparse.Namespace) -> None:
 
 
 def _materials(arguments: argparse.Namespace, image: Tensor, maps: PbrMaps) -> dict[str, Tensor]:
-    """The maps of --materials and --orm of the photograph: albedo in sRGB, the others linear."""
+    """The maps of --materials and --orm: albedo in sRGB, the others linear."""
     from ...geometry.textures.materials import pack_orm
     from ...geometry.textures.simple_materials import remove_light, uniform_materials
 
@@ -346,7 +339,7 @@ def _materials(arguments: argparse.Namespace, image: Tensor, maps: PbrMaps) -> d
 
 
 def _estimated_materials(arguments: argparse.Namespace, image: Tensor) -> Materials:
-    """What the model of --materials estimates; of a photograph that tiles with its borders wrapped around."""
+    """The materials predicted by the model of --materials; a photo that tiles is wrapped around for it."""
     from ...geometry.textures.seamless import margins, wrap
     from ...model_loader import load_model
 
@@ -357,11 +350,7 @@ def _estimated_materials(arguments: argparse.Namespace, image: Tensor) -> Materi
 
 
 def _checked_options(arguments: argparse.Namespace) -> Any:
-    """How normals and the photograph become relief.
-
-    Raises:
-        ValueError: Options that change nothing here, numbers out of range, or a model without normals.
-    """
+    """The options of relief from normals and the photo."""
     options = chosen_options(arguments, arguments.options)
     if arguments.source == PHOTO:
         needless = (*NETWORK_OPTIONS, "--margin", "--geometry")
@@ -375,7 +364,7 @@ def _checked_options(arguments: argparse.Namespace) -> Any:
 
 
 def _photo(arguments: argparse.Namespace, options: DetailOptions) -> tuple[Tensor, PhotoRelief | None]:
-    """The photograph, and its relief on the device of the normals that it is added to; None where the source is the normals alone."""
+    """The photo, and its relief on the device of the normals; the relief is None if the source is normals only."""
     from ...geometry.textures.pbr import relief_of_photo
     from ...model_loader.inference.memory_budget import check_effect_fits
     from ...model_loader.load import parse_device
@@ -390,7 +379,7 @@ def _photo(arguments: argparse.Namespace, options: DetailOptions) -> tuple[Tenso
 
 
 def _known(arguments: argparse.Namespace, image: Tensor) -> Estimate | None:
-    """The normals that `material_normals` takes; None where the source is the photograph alone."""
+    """The normals for `material_normals`; None if the source is the photo only."""
     from ...geometry.surfaces.derive import with_normals
     from ...model_loader.load import parse_device
 
@@ -404,7 +393,7 @@ def _known(arguments: argparse.Namespace, image: Tensor) -> Estimate | None:
 
 
 def _say_bright(photo: PhotoRelief | None, options: DetailOptions, choice: Path | None = None) -> None:
-    """Says what bright parts of the photograph are taken for, where the pattern decides it. `choice`: the file of both heights, if any."""
+    """Logs whether bright parts of the photo are treated as raised. `choice`: the file that shows both heights, if any."""
     if photo is None or not options.asks_pattern:
         return
     if bool(photo.joints.any()):
@@ -417,7 +406,7 @@ def _say_bright(photo: PhotoRelief | None, options: DetailOptions, choice: Path 
 
 
 def _estimated_mirrored(arguments: argparse.Namespace, image: Tensor) -> Estimate:
-    """Normals of a photo that does not tile: the model sees it go on beyond its borders."""
+    """Normals of a photo that does not tile, estimated with mirrored margins."""
     from ...geometry.surfaces.derive import with_normals
     from ...geometry.textures.seamless import margins, mirror, unmirrored_normals
     from ..batch.per_image import estimate
@@ -438,7 +427,6 @@ def _estimated_seamless(arguments: argparse.Namespace, image: Tensor) -> Estimat
 
 
 def _read_normals(arguments: argparse.Namespace) -> Estimate:
-    """The normals (1, 3, H, W) of a normal map or of a file of numbers."""
     from ...geometry.files import load_estimate
     from ...geometry.files.values import NORMALS, read_values
     from ...geometry.images.normal_map_image import normal_map_to_estimate
@@ -458,7 +446,6 @@ def _read_normals(arguments: argparse.Namespace) -> Estimate:
 
 
 def _read_height(arguments: argparse.Namespace) -> Tensor:
-    """The heights (1, 1, H, W) in pixels."""
     import torch
 
     from ...geometry.estimate import Quantity
@@ -489,7 +476,6 @@ def _read_height(arguments: argparse.Namespace) -> Tensor:
 
 
 def _height_words(span: float) -> str:
-    """The range of a height map, in words."""
     return f"white is {span:.6g} pixels higher than black"
 
 
@@ -503,7 +489,7 @@ def _write_height(path: Path, height: Tensor | None, image: Tensor, span: float)
 
 
 def _write_normals(arguments: argparse.Namespace, normals: Tensor) -> None:
-    """Writes a normal map of 16 bits, or vectors in an EXR, in the axes of the coding."""
+    """Writes a 16-bit normal map, or an EXR of vectors, in the axes of the coding."""
     from ...geometry.conventions import encode_normal_map
 
     image = encode_normal_map(normals, arguments.coding)

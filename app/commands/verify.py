@@ -59,7 +59,7 @@ def _verify(arguments: argparse.Namespace) -> int:
             verifications.append(check(spec, stored, arguments.device, arguments.dtype, arguments.weights))
             if arguments.record and not arguments.weights:
                 _record(verifications[-1], path)
-    finally:  # findings before a stop are reported
+    finally:  # report the findings even when stopped
         if verifications:
             echo(
                 _without_home(json.dumps([as_json(each) for each in verifications], indent=2) if arguments.json else report(verifications))
@@ -70,7 +70,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _record(found: Verification, path: Path) -> None:
-    """Stores the figures of a sound model that has none. That they cannot be written does not end what may take hours."""
+    """Stores the figures of a sound model that has none. A write error is only logged: the run may take hours."""
     from ..verify.figures import write_figures
 
     if not found.figures or found.verdict != "sound":
@@ -83,11 +83,7 @@ def _record(found: Verification, path: Path) -> None:
 
 
 def _wanted(arguments: argparse.Namespace) -> list[ModelSpec]:
-    """The models that are asked for.
-
-    Raises:
-        ValueError: An unknown model, or words that contradict each other.
-    """
+    """The chosen models."""
     from ...annotators.registry import all_specs, find_any_spec
     from ...annotators.specs.base import size_in_words
     from ...model_loader.weights.find import find_weights
@@ -119,7 +115,7 @@ def _wanted(arguments: argparse.Namespace) -> list[ModelSpec]:
 
 
 def as_json(found: Verification) -> dict[str, Any]:
-    """The findings, as JSON can hold them."""
+    """The findings, JSON-serialisable."""
     files = [{**vars(file), "path": str(file.path) if file.path else None} for file in found.files]
     findings = {each.name: {"grade": each.grade.name.lower(), "words": each.words} for each in found.findings}
     runs, figures = (dict(each) if each else None for each in (found.runs, found.figures))
@@ -128,7 +124,7 @@ def as_json(found: Verification) -> dict[str, Any]:
 
 
 def report(found: Sequence[Verification]) -> str:
-    """The table and what lies behind it, in Markdown, which is readable as it is."""
+    """The table and its details, as Markdown."""
     import platform
 
     import torch
@@ -145,7 +141,6 @@ def report(found: Sequence[Verification]) -> str:
 
 
 def _unknown_hashes(found: Sequence[Verification]) -> list[str]:
-    """Lines that name the files whose published sha256 is not known."""
     files = [f"{each.model}/{file.name}" for each in found for file in each.files if not file.published_sha]
     return [f"The published sha256 of these files is not known, so it was not compared: {', '.join(files)}", ""] if files else []
 
@@ -163,14 +158,14 @@ def _row(found: Verification) -> tuple[str, ...]:
 
 
 def _together(answers: Sequence[bool | None]) -> str:
-    """The worst result of several files, in one word."""
+    """The worst result of several files, as a word."""
     if False in answers:
         return "WRONG"
     return "not known" if None in answers and answers != [None] else "ok" if all(answers) and answers else ""
 
 
 def _details(found: Verification) -> list[str]:
-    """A list entry for the model, and below it one for each finding."""
+    """A list item for the model, with nested items for its files and findings."""
     lines = [f"- {found.model}"]
     for file in found.files:
         size_and_digest = f", {file.size} bytes, sha256 {file.sha256}" if file.size is not None else ""
@@ -186,7 +181,7 @@ def _details(found: Verification) -> list[str]:
 
 
 def _without_home(text: str) -> str:
-    """A text, also JSON, without the user's name, which is in that of the home folder, wherever a path or a message has it."""
+    """Replaces the home folder, and so the user's name, by ~ in text or JSON."""
     home = Path.home()
     for spelled in () if home == home.parent else (json.dumps(str(home))[1:-1], str(home)):
         text = re.sub(rf"{re.escape(spelled)}(?![\w.-])", "~", text)

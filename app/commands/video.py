@@ -91,13 +91,10 @@ def _add_own_depth(group: argparse._ArgumentGroup) -> None:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What is to be done for one video; an item of a run.
+    """The work on one video; an item of a run.
 
     Attributes:
-        source: The video.
-        targets: The files of its results.
-        make: Makes them by a model, or without one by the user's own depth, says so, and returns why the video ends early, or nothing;
-            None = nothing is left to do.
+        make: Makes and reports them, with a model or the user's own depth; returns why the video ends early, or "". None = nothing to do.
         needs_model: Whether `make` needs the model.
     """
 
@@ -108,12 +105,12 @@ class Prepared:
 
     @property
     def folder(self) -> Path:
-        """Where the results go."""
+        """The results folder."""
         return self.targets[0].parent
 
 
 def video_arguments(arguments: argparse.Namespace, **changed: object) -> argparse.Namespace:
-    """The arguments of `video` for another command: those that its own parser shares, `changed`, and the defaults of `video`."""
+    """The arguments of `video` for another command: those that both parsers share, `changed`, and the defaults of `video`."""
     parser = Parser(prog=arguments.parser.prog)
     add_video(parser)
     shared = {action.dest for action in parser._actions} & vars(arguments).keys()
@@ -122,12 +119,12 @@ def video_arguments(arguments: argparse.Namespace, **changed: object) -> argpars
 
 
 def run_video(arguments: argparse.Namespace, found: tuple[Sequence[Source], Sequence[str]] | None = None) -> int:
-    """Runs `video` and returns the exit code; `found` is what `find_videos` would return, where the videos were looked for before."""
+    """Runs `video` and returns the exit code; `found` is the result of `find_videos`, if known."""
     from ..video.sources import find_videos, names_one
 
     keep_freed_memory()
     place: Place = arguments.place
-    _check_options(arguments)  # what no video can be made with is said before one is looked for
+    _check_options(arguments)  # before any video is searched for
     if own := named_files(arguments):
         refuse_options(arguments, _OF_MODELS, f"is for a model, and depth comes from {own[0]}, as it stands; leave it out")
     to_a_file = not place.is_folder and (place.path.suffix.lower() in _FILES or "%" in place.path.name)
@@ -141,7 +138,7 @@ def run_video(arguments: argparse.Namespace, found: tuple[Sequence[Source], Sequ
     if not sources:
         return NOTHING_DONE
     if to_a_file:
-        _refuse_image(arguments, sources[0].path)  # all frames, as a shell writes them out of a pattern
+        _refuse_image(arguments, sources[0].path)  # the frames of a pattern that the shell expanded
         such = f"{place.path.with_suffix('')}{os.sep}"
         is_folder = len(arguments.videos) == 1 and Path(arguments.videos[0]).is_dir()
         several = f"{arguments.videos[0]} is a folder of videos" if is_folder else "several videos are named"
@@ -153,7 +150,7 @@ def _one(arguments: argparse.Namespace, source: Path) -> int:
     from ...media import is_sequence
     from ..batch.outputs import Plan
 
-    if not is_sequence(source) and not source.exists():  # said before a package is missed
+    if not is_sequence(source) and not source.exists():  # before a missing package is reported
         raise FileNotFoundError(no_such_file(source))
     _refuse_image(arguments, source)
     task = _task(arguments, source, arguments.place)
@@ -184,7 +181,7 @@ def _several(arguments: argparse.Namespace, sources: Sequence[Source], missed: i
 
 
 def _run(arguments: argparse.Namespace, plan: Plan[Prepared], options: Options | None, folder: Path, missed: int = 0) -> int:
-    """Makes videos one after another, and returns the exit code; `options` are of the model, None where no video needs one."""
+    """Makes videos one after another, and returns the exit code; `options` are the model's, None without a model."""
     from ...media import VideoReadError
     from ...model_loader import free
     from ..batch.failures import Failure, failure_of
@@ -194,7 +191,7 @@ def _run(arguments: argparse.Namespace, plan: Plan[Prepared], options: Options |
     model, began = None, ("", "")
 
     def load() -> Model:
-        """The model as a run over one video alone would begin with it: not in float32 because a video before needed that."""
+        """Loads the model afresh if an earlier video changed its dtype or runtime, so that a video alone gives the same result."""
         nonlocal model, began
         if model is not None and (model.dtype_name, model.runtime) != began:
             free(model.spec.id)
@@ -209,13 +206,13 @@ def _run(arguments: argparse.Namespace, plan: Plan[Prepared], options: Options |
         assert video.make is not None, "to do"
         try:
             early = video.make(load() if video.needs_model else None)
-        except VideoReadError as error:  # not of the disk that is written to
+        except VideoReadError as error:  # not an error of the output disk
             return Outcome(video, failure=failure_of(str(video.source), error, words=words))
         return Outcome(video, tuple(video.targets), Failure(early) if early else None)
 
     def work(stop: Event, marker: Path | None) -> Iterator[Outcome]:
         if any(video.needs_model for video in plan.todo):
-            load()  # what no video can do without is said once, after the videos that are refused
+            load()  # its errors are reported once, after the refused videos
         return in_turn(plan.todo, lambda _: None, make, stop, marker, words)
 
     return Run(plan, folder, "video", missed, long=True).run(work)
@@ -228,10 +225,10 @@ def _options(arguments: argparse.Namespace) -> Options:
 
 
 def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options | None, read: Sequence[Path], label: str = "") -> Prepared:
-    """What is to be done for a task, before a model is loaded.
+    """Prepares a task without loading a model.
 
-    `options` are of the model, None where depth is the task's own; `read` is what this run reads, which no result replaces; `label` says
-    which of several it is, beside the progress.
+    `options` are the model's, None for the task's own depth; `read` are this run's inputs, which no result may replace; `label` identifies
+    the video beside its progress bar.
     """
     from ..video.finished import FinishedRecord
     from ..video.run import computed_by, model_settings
@@ -254,7 +251,7 @@ def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options |
     commands = {} if arguments.place.is_folder else {output: _naming_command(arguments, output) for output in task.targets}
 
     def check() -> None:
-        # Where a stopped run is gone on with, numbered files that are there are its own. A video is written and noted at the end.
+        # In a resumed run existing numbered files are its own. A video is written and noted at the end.
         own = stopped and task.sequence
         check_targets(task.source, task.targets, arguments.overwrite or own, made_of, read, commands)
 
@@ -263,14 +260,14 @@ def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options |
         note_results(made_of, [target], commands.get(output, ""))
 
     def make(model: Model | None) -> str:
-        check()  # the videos before may have taken hours
+        check()  # again: earlier videos may have taken hours
         by_begun = options
         if model is not None and options is not None:
             if not model.is_video_model and (advice := options.advice(header.frames or 0, arguments.device)):
                 echo_error(advice)
             by_measurement = options.runtime in (AUTO_RUNTIME, FAST_RUNTIME)
             if stopped and by_measurement and (begun := begun_by(task.targets)) and begun[0] != computed_by(model)["runtime"]:
-                # Other runtimes were measured since: the frames that follow are made as those before.
+                # Runtimes were benchmarked since: the remaining frames use the earlier choice.
                 by_begun = replace(options, runtime=begun[0])
                 model = by_begun.load(arguments.device, begun[1])
         with SegmentStore(task, {**asked, **computed_by(model)}, resume=arguments.resume) as store:
@@ -278,7 +275,7 @@ def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options |
             if store.done:
                 echo(shown(f"{task.source}: {store.done} frames are finished, going on behind them"))
                 if by_begun is not None and model is not None and store.records[-1].dtype != model.dtype_name:
-                    # Half precision had turned out too small for the frames before: the run that was stopped had gone on like this.
+                    # Half precision had overflowed in earlier frames: the stopped run would have continued in this dtype.
                     model = by_begun.load(arguments.device, store.records[-1].dtype)
             finished = _make(model, task, header, store, label, check=check, joined=joined)
             if arguments.resume or not commands:
@@ -290,7 +287,7 @@ def _prepared(arguments: argparse.Namespace, task: VideoTask, options: Options |
 
 
 def _refuse_image(arguments: argparse.Namespace, source: Path) -> None:
-    """Refuses a photo, which would be a video of one frame, and names the command that makes the same of it."""
+    """Rejects a photo, which would be a video of one frame, and names the command for images."""
     from ...geometry.files.image_files import is_still_image
 
     if not source.is_file() or not is_still_image(source):
@@ -316,7 +313,7 @@ def _prepared_preview(arguments: argparse.Namespace, task: VideoTask, header: Vi
     path = first.with_name(f"{usual_stem(task.source)}_preview.png")
     if not arguments.place.is_folder and arguments.place.path.suffix.lower() == ".png" and "%" not in arguments.place.path.name:
         path = arguments.place.path
-    made_of, command = task.source.resolve(), naming_command(arguments, what="", layout="")  # a preview, whatever it shows
+    made_of, command = task.source.resolve(), naming_command(arguments, what="", layout="")  # a preview, whatever its outputs
     check = partial(check_places, [path], read, arguments.overwrite, made_of, command)
     check()
 
@@ -324,7 +321,7 @@ def _prepared_preview(arguments: argparse.Namespace, task: VideoTask, header: Vi
         path.parent.mkdir(parents=True, exist_ok=True)
         with terminal_bar(arguments.preview, "frame", **_described(label)) as bar, atomic_path(path) as made:
             count = make_preview(model, task, header, arguments.preview, made, bar.update)
-            check()  # somebody may have written there meanwhile
+            check()  # the file may have appeared meanwhile
         note_results(made_of, [path], command)
         echo(shown(f"{task.source}: {path} ({count} frame{'s' * (count != 1)})"))
         if arguments.open:
@@ -354,16 +351,11 @@ def _task(arguments: argparse.Namespace, source: Path, place: Place) -> VideoTas
 
 
 def _naming_command(arguments: argparse.Namespace, output: str) -> str:
-    """As `naming_command`, for the video of one output."""
     return naming_command(arguments, what=output, layout=arguments.layout if output == "stereo" else "")
 
 
 def _check_options(arguments: argparse.Namespace) -> None:
-    """Refuses options that change nothing of what is made, and values that are not accepted.
-
-    Raises:
-        ValueError: There are some.
-    """
+    """Rejects invalid values and options without effect."""
     outputs = chosen_options(arguments, ClipOptions).outputs
     if PARALLAX not in outputs:
         why = "is for parallax, and --what names none; add parallax to --what, or leave it out"
@@ -374,12 +366,10 @@ def _check_options(arguments: argparse.Namespace) -> None:
 
 
 def _described(label: str) -> dict[str, Any]:
-    """The label of a progress bar, as its option; none where there is none."""
     return {"desc": shown(label)} if label else {}
 
 
 def _make(model: Model | None, task: VideoTask, header: VideoHeader, store: SegmentStore, label: str, **at_the_end: Any) -> Finished:
-    """Makes a video with progress bars; `at_the_end` as `make_video`."""
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from ...model_loader.terminal_bar import terminal_bar
@@ -406,7 +396,7 @@ def _make(model: Model | None, task: VideoTask, header: VideoHeader, store: Segm
 
 
 def _say_made(task: VideoTask, finished: Finished, shows: bool, more: str = "") -> str:
-    """Says what was made of a video; returns why it ends early, or nothing."""
+    """Reports the results of a video; returns why it ends early, or ""."""
     from ...media import numbered
 
     frames, first, last = finished.frames, finished.numbers[0], finished.numbers[-1]

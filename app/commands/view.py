@@ -46,7 +46,7 @@ def _view(arguments: argparse.Namespace) -> int:
 
 
 def _page_or_none(file: Path, arguments: argparse.Namespace) -> Path | None:
-    """The page of one of several files; None, and why in a line, where there is none."""
+    """The page of one of several files; prints the error and returns None on failure."""
     try:
         return _page(file, arguments)
     except EXPECTED_ERRORS as error:
@@ -57,7 +57,6 @@ def _page_or_none(file: Path, arguments: argparse.Namespace) -> Path | None:
 
 
 def _page(file: Path, arguments: argparse.Namespace) -> Path:
-    """Writes a file's page, says so, and gives its path."""
     if file.suffix.lower() in EXTENSIONS - set(READABLE):
         raise ValueError(f"{file} is an image; `{program()} {quoted(file)} --write html --open` makes a page of its depth and normals")
     image = arguments.image or image_of_result(file)
@@ -77,7 +76,7 @@ def _page(file: Path, arguments: argparse.Namespace) -> Path:
 
 
 def _with_normals(known: Estimate) -> Estimate:
-    """The estimate with normals, for its light; those of depth alone follow from it."""
+    """The estimate with normals, derived from depth if absent, for shading."""
     from ...geometry.assumptions import NEAR_FAR_RATIO
     from ...geometry.estimate import Quantity
     from ...geometry.surfaces.derive import with_normals

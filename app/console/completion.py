@@ -1,4 +1,4 @@
-"""Scripts by which a shell completes commands, options, models and file names."""
+"""Shell scripts that complete commands, options, models and file names."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ _MODELS = ("model", "models")
 
 
 class PrintCompletion(argparse.Action):
-    """`--print-completion SHELL`: prints the script and ends the program."""
+    """`--print-completion SHELL`: prints the script and exits."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
-        """Prints it."""
         try:
             echo(completion_script(parser, values))
         except ImportError as error:
@@ -27,7 +26,7 @@ class PrintCompletion(argparse.Action):
 
 
 def completion_script(parser: Parser, shell: str) -> str:
-    """The script for one shell, of `SHELLS`.
+    """The completion script for a shell of `SHELLS`.
 
     Raises:
         ImportError: The package shtab is not installed.
@@ -40,23 +39,23 @@ def completion_script(parser: Parser, shell: str) -> str:
 
     for action in _actions(parser):
         if isinstance(action, argparse._SubParsersAction):
-            action.help = "the command"  # shtab leaves out what has no help
+            action.help = "the command"  # shtab skips arguments without help
         elif action.choices is None and action.nargs != 0:
             if action.dest in _MODELS:
                 action.choices = list(MODELS)
-            elif words := getattr(action.type, "words", None):  # of `several_of`: the first of them
+            elif words := getattr(action.type, "words", None):  # of `several_of`: completes the first word
                 action.choices = list(words)
             else:
                 setattr(action, "complete", shtab.FILE)  # noqa: B010 (argparse does not declare it)
     script = shtab.complete(parser, shell=shell)
-    # zsh calls what it reads from $fpath; what is sourced from a .zshrc is registered, as by eval.
+    # Functions in $fpath are called by zsh; a script sourced from .zshrc must be registered, as with eval.
     script = script.replace("[[ $zsh_eval_context[-1] == eval ]]", "[[ $zsh_eval_context[-1] == (eval|file) ]]")
-    # `depth-normal photo.jpg` names no command: bash goes on with file names where it finds none.
+    # `depth-normal photo.jpg` has no command: bash must fall back to file names.
     return script.replace("complete -o filenames -F", "complete -o filenames -o default -F")
 
 
 def _actions(parser: Parser) -> Iterator[argparse.Action]:
-    """Those of the parser, and of its commands."""
+    """The actions of a parser and its subcommands."""
     parser.fill()
     yield from parser._actions
     for command in parser.commands.values():

@@ -1,4 +1,4 @@
-"""Types of options: what `argparse` calls with a word, and what says what is wrong with it."""
+"""Types of options: `argparse` calls them with a word; they raise its error messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...options.network import DEVICE_WORDS
 from ...options.video import LEAST_SIDE, MOST_SIDE
 
 MOST = 100_000_000
-"""Of images, frames, pixels along a side."""
+"""Upper bound for images, frames, and pixels along a side."""
 
 _MOST_DIGITS = 12
 _NUMBERED = ("cuda", "mps")
@@ -24,11 +24,10 @@ _UNITS = {f"{prefix}{unit}".lower(): base**power for unit, base in (("B", 1000),
 
 
 def several_of(choices: Sequence[str], shown: Sequence[str] = ()) -> Callable[[str], tuple[str, ...]]:
-    """The type of an option that takes one or several words, with commas between.
+    """The type for one or several comma-separated words.
 
     Args:
-        choices: The words.
-        shown: Those that an error names; none = all.
+        shown: Those that an error lists; empty = all.
     """
 
     def words(text: str) -> tuple[str, ...]:
@@ -37,7 +36,7 @@ def several_of(choices: Sequence[str], shown: Sequence[str] = ()) -> Callable[[s
             raise argparse.ArgumentTypeError(f"{wrong[0]!r} is none of {', '.join(shown or choices)} (several: with commas, no spaces)")
         return chosen
 
-    setattr(words, "words", shown or choices)  # noqa: B010 - for the completion of shells
+    setattr(words, "words", shown or choices)  # noqa: B010 - for shell completion
     return words
 
 
@@ -67,7 +66,7 @@ def box(text: str) -> tuple[float, ...]:
 
 
 def numbers(text: str, names: Sequence[str]) -> tuple[float, ...]:
-    """One number for each name, with commas between."""
+    """Comma-separated numbers, one for each name."""
     values = tuple(map(number, text.split(",")))
     if len(values) != len(names) or any(map(math.isnan, values)):
         raise argparse.ArgumentTypeError(f"{text!r} is not {','.join(names)}: {len(names)} numbers with commas between, no spaces")
@@ -75,7 +74,7 @@ def numbers(text: str, names: Sequence[str]) -> tuple[float, ...]:
 
 
 def millimetres(text: str) -> float:
-    """A length with its unit, or a plain number of millimetres."""
+    """A length with its unit; without one, millimetres."""
     value, unit = _with_unit(text)
     if unit not in _MILLIMETRES:
         raise argparse.ArgumentTypeError(
@@ -93,14 +92,14 @@ def pixels(text: str) -> float:
 
 
 def _with_unit(text: str) -> tuple[float, str | None]:
-    """A number and the letters behind it; None in place of these where it is no number."""
+    """Splits a number from its unit; the unit is None if there is no number."""
     parts = re.fullmatch(r"(.*?[\d.]) ?([a-z]*)", text.strip().lower(), re.ASCII)
     value = number(parts[1]) if parts else math.nan
     return (value, None) if parts is None or math.isnan(value) else (value, parts[2])
 
 
 def number(text: str) -> float:
-    """The number of a text; NaN where it is none, or beyond all bounds (inf, 1e999)."""
+    """Parses a finite number; else NaN."""
     try:
         return value if math.isfinite(value := float(text)) else math.nan
     except ValueError:
@@ -108,11 +107,11 @@ def number(text: str) -> float:
 
 
 def number_type(problem: str, accepts: Callable[[float], bool]) -> Callable[[str], float]:
-    """The type of an option that takes a number.
+    """The type for a number.
 
     Args:
-        problem: What other texts are not, in words that follow "is not".
-        accepts: Whether a number, or the NaN of a text that is none, is accepted.
+        problem: Completes "... is not" in the error.
+        accepts: Whether a number is accepted; gets NaN for invalid text.
     """
 
     def parse(text: str) -> float:
@@ -124,10 +123,10 @@ def number_type(problem: str, accepts: Callable[[float], bool]) -> Callable[[str
 
 
 def whole_type(problem: str, least: int, most: float = math.inf) -> Callable[[str], int]:
-    """The type of an option that takes a whole number within limits; `problem` as in `number_type`."""
+    """The type for a whole number within limits; `problem` as in `number_type`."""
 
     def parse(text: str) -> int:
-        # int() takes long for many digits, and beyond some thousands none.
+        # int() is slow for many digits, and raises beyond some thousands.
         if not text.isdecimal() or len(text) > _MOST_DIGITS or not least <= int(text) <= most:
             raise argparse.ArgumentTypeError(f"{text!r} is not {problem}")
         return int(text)
@@ -136,7 +135,7 @@ def whole_type(problem: str, least: int, most: float = math.inf) -> Callable[[st
 
 
 def percent(text: str) -> float:
-    """The type of an option that takes percent."""
+    """The type for a percentage, without %."""
     bare = text.strip().removesuffix("%").strip()
     if bare != text.strip() and not math.isnan(number(bare)):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number; percent are written without %: {bare}")
@@ -151,14 +150,14 @@ whole = whole_type(f"a whole number from 0 to {MOST}", 0, MOST)
 
 
 def tiles(text: str) -> int | str:
-    """A number of tiles along the longer side, from 2 on, or auto."""
+    """A number of tiles along the longer side, at least 2, or auto."""
     if text != "auto" and (not text.isdecimal() or not 2 <= int(text) <= MOST_TILES):
         raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a whole number from 2 to {MOST_TILES}")
     return text if text == "auto" else int(text)
 
 
 def device(text: str) -> str:
-    """A name that `load_model` takes for a device, be it there or not."""
+    """A device name for `load_model`, available or not."""
     kind, divider, index = text.partition(":")
     if kind not in DEVICE_CHOICES or (divider and not (kind in _NUMBERED and index.isdecimal() and index.isascii())):
         raise argparse.ArgumentTypeError(f"{text!r} is not a device; accepted: {DEVICE_WORDS}")
@@ -166,7 +165,7 @@ def device(text: str) -> str:
 
 
 def frame_side(text: str) -> int:
-    """A width or a height of the frames of a video."""
+    """The width or height of video frames."""
     length = int(text) if text.isdecimal() else 0
     if not LEAST_SIDE <= length <= MOST_SIDE or length % 2:
         raise argparse.ArgumentTypeError(f"{text!r} is not an even number of pixels from {LEAST_SIDE} to {MOST_SIDE}")
@@ -174,7 +173,7 @@ def frame_side(text: str) -> int:
 
 
 def rate(text: str) -> Fraction:
-    """Frames a second."""
+    """Frames per second."""
     try:
         fraction = Fraction(text).limit_denominator(1001)
     except (ValueError, ZeroDivisionError):
@@ -185,7 +184,7 @@ def rate(text: str) -> Fraction:
 
 
 def seconds(text: str) -> Fraction:
-    """A place in a video."""
+    """A time in a video."""
     if not 0 <= number(text) < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
     return Fraction(text)

@@ -1,4 +1,4 @@
-"""The parser of the command line: short and full help, and suggestions for unknown words. Imports nothing large."""
+"""The command-line parser: short and full help, and suggestions for unknown words. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .terminal import shown
 
 _WIDTH = 100
 _HELP_COLUMN = 30
-# No option is named like this, so it is a value: -1mm, -30,10, -.5.
+# No option looks like this, so it is a value: -1mm, -30,10, -.5.
 _NEGATIVE = re.compile(r"-\.?\d")
 _CHOICE = re.compile(r"argument \S+: invalid choice: '([^']*)' \(choose from (.*)\)")
 _COLUMN = re.compile(r" {2,}(?=\S)")
@@ -31,14 +31,14 @@ _FEWEST_COLUMNS = 40
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose `--help` shows the options that people use, and whose `--help-all` shows every one.
+    """A parser whose `--help` shows the common options, and whose `--help-all` shows all.
 
-    The options of a command are made when it is chosen, or shown.
+    A command's options are added only when it is chosen or shown.
 
     Attributes:
-        common: The options that `--help` shows, each by one of its names; empty = all. Positional arguments are always shown.
-        argument_names: The options of arguments of the library that have another name, with a word before them where that helps.
-        usual_command: Of the commands below this one, the one that messages show as an example; empty = none.
+        common: The options of `--help`, each by one of its names; empty = all. Positional arguments are always shown.
+        argument_names: Options whose name differs from the library's argument, optionally with a word before them.
+        usual_command: The subcommand that messages show as an example; empty = none.
     """
 
     def __init__(self, *arguments: Any, add: Callable[[Parser], None] | None = None, **options: Any) -> None:
@@ -52,7 +52,7 @@ class Parser(argparse.ArgumentParser):
         self.set_defaults(parser=self)
 
     def fill(self) -> None:
-        """Adds the options, if that is still to be done."""
+        """Adds the options, once."""
         if self._is_filled:
             return
         self._is_filled = True
@@ -62,7 +62,7 @@ class Parser(argparse.ArgumentParser):
             self._add(self)
 
     def add_commands(self, metavar: str, commands: Iterable[tuple[str, str, Callable[[Parser], None]]], **options: Any) -> None:
-        """Adds commands below this one: each one's name, its task in words, and the function that adds its options."""
+        """Adds subcommands: name, task, and the function that adds the options."""
         below = self.add_subparsers(required=True, metavar=metavar, **options)
         for name, task, add in commands:
             below.add_parser(name, help=task, description=f"{task[0].upper()}{task[1:]}.", add=add)
@@ -73,7 +73,7 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(*arguments, **options)
 
     def format_help(self, everything: bool = False) -> str:
-        """The help as text; with `everything`, options that are not `common` too."""
+        """The help text; with `everything`, also of options that are not `common`."""
         self.fill()
         formatter = self._get_formatter()
         actions = [action for action in self._actions if everything or (self._is_common(action) and action.dest != "help_all")]
@@ -91,7 +91,7 @@ class Parser(argparse.ArgumentParser):
         return formatter.format_help()
 
     def format_usage(self) -> str:
-        """The usage, without the options that may be left out: with all of them it hides the error that follows."""
+        """The usage without optional arguments: with all of them it would hide the error that follows."""
         needed = [action for action in self._actions if action.required or not action.option_strings]
         formatter = self._get_formatter()
         formatter.add_usage(self.usage, needed, [])
@@ -99,37 +99,34 @@ class Parser(argparse.ArgumentParser):
         return text if self.usage else text.replace(self.prog, f"{self.prog} [options]", 1)
 
     def _is_common(self, action: argparse.Action) -> bool:
-        """True if `--help` shows it; `--help-all` is mentioned at the end of the help, where it shows more."""
+        """Whether `--help` shows it. The help's last line mentions `--help-all` if that shows more."""
         always = not self.common or not action.option_strings or action.dest in ("help", "help_all")
         return always or not self.common.isdisjoint(action.option_strings)
 
     @property
     def options(self) -> frozenset[str]:
-        """The names of all options, those of commands below this one included."""
+        """The names of all options, subcommands included."""
         below = [each.options for each in self.commands.values()]
         return frozenset(self._option_string_actions).union(*below)
 
     @property
     def commands(self) -> dict[str, Parser]:
-        """The commands below this one, by their names."""
+        """The subcommands by name."""
         self.fill()
         below = (action for action in self._actions if isinstance(action, argparse._SubParsersAction))
         return {name: each for action in below for name, each in action.choices.items()}
 
     def is_changed(self, arguments: argparse.Namespace, option: str) -> bool:
-        """True if an option has another value than its default.
+        """Whether an option differs from its default.
 
         Raises:
-            KeyError: There is no option of this name.
+            KeyError: There is no such option.
         """
         action = self._option_string_actions[option]
         return getattr(arguments, action.dest) != self.get_default(action.dest)
 
     def message_of(self, error: BaseException) -> str:
-        """The message of an error of this command.
-
-        The system's has no number, a missing file the one that was probably meant, and an argument the name of its option.
-        """
+        """Formats an error of this command: without errno, with a suggestion for a missing file, and with the option for an argument."""
         if isinstance(error, MissingFileError):
             return no_such_file(error.path)
         if isinstance(error, OSError) and error.filename is not None and error.strerror:
@@ -139,12 +136,11 @@ class Parser(argparse.ArgumentParser):
         return message_of(error)
 
     def _option_of(self, argument: str) -> str:
-        """The option of an argument of the library."""
         options = (action.option_strings[-1] for action in self._actions if action.dest == argument and action.option_strings)
         return self.argument_names.get(argument) or next(options, argument)
 
     def owners(self, option: str) -> Iterator[str]:
-        """The commands with an option: this one, or those below it, each as it is typed behind the program's name."""
+        """The commands with an option, at or below this one, as typed after the program's name."""
         commands = self.commands
         if option in self._option_string_actions:
             yield self.prog.partition(" ")[2]
@@ -152,7 +148,7 @@ class Parser(argparse.ArgumentParser):
             yield from each.owners(option)
 
     def error(self, message: str) -> NoReturn:
-        """See `argparse.ArgumentParser`. The message can be shown, whatever was typed."""
+        """See `argparse.ArgumentParser`. Escapes control characters of what was typed."""
         if match := re.fullmatch(r"argument (?:\S*/)?(-\S+): expected one argument", message):
             message += f" (one that begins with a dash is typed {match[1]}=-...)"
         elif match := _CHOICE.fullmatch(message):
@@ -161,51 +157,48 @@ class Parser(argparse.ArgumentParser):
         super().error(shown(message))
 
     def _with_command(self, word: str) -> str:
-        """Advice where a file stands in the place of a command; empty where `word` is none."""
+        """Advice if a file is typed in place of a command; empty if `word` is not a file."""
         if not self.usual_command or not (Path(word).suffix or os.path.lexists(word)):
             return ""
         return f"; the command stands before the file, as in: {self.prog} {self.usual_command} {shlex.quote(word)}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word that a mistyped one is probably meant for; empty where there is none."""
+    """The known word most similar to a mistyped one; empty if none is."""
     return next(iter(difflib.get_close_matches(word, list(known), 1)), "")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """What a message ends with that names `nearest`; empty where there is none."""
+    """A message's end that suggests `nearest`; empty if there is none."""
     close = nearest(word, known)
     return f"; did you mean {close}?" if close else ""
 
 
 class _HelpAll(argparse.Action):
-    """`--help-all`."""
-
     def __init__(self, option_strings: Any, dest: str, **options: Any) -> None:
         super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=options.get("help"))
 
     def __call__(self, parser: Any, *_: Any) -> None:
-        """Shows the full help and ends the program."""
         parser._print_message(parser.format_help(everything=True), sys.stdout)
         parser.exit()
 
 
 class _Formatter(argparse.HelpFormatter):
-    """Help as wide as the terminal, but of 100 columns at most: longer lines are hard to read."""
+    """Help as wide as the terminal, at most 100 columns for legibility."""
 
     def __init__(self, prog: str, **options: Any) -> None:
         columns = max(shutil.get_terminal_size().columns - 2, _FEWEST_COLUMNS)
         super().__init__(prog, **{"max_help_position": _HELP_COLUMN, "width": min(columns, _WIDTH), **options})
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        """Descriptions keep their lines; only those that are too long are wrapped, or all comments, to look alike."""
+        """Keeps the lines of descriptions and wraps only long ones. If any line with a comment is too long, all comments move below."""
         lines = [indent + line for line in text.splitlines()]
         comments_below = any(len(line) > width and _COMMENT.search(line) for line in lines)
         return "\n".join(part for line in lines for part in _wrapped(line, width, comments_below))
 
 
 def _wrapped(line: str, width: int, comments_below: bool) -> list[str]:
-    """A line as lines of at most `width`: a second column keeps its place, and the comment behind a command may go below it."""
+    """Wraps a line: a second column keeps its indent; with `comments_below`, a command's comment moves below it."""
     indent = line[: len(line) - len(line.lstrip())]
     if comments_below and (comment := _COMMENT.search(line)):
         below = textwrap.wrap(line[comment.end() :], width, initial_indent=f"{indent}    ", subsequent_indent=f"{indent}    # ")

@@ -20,7 +20,7 @@ _REFRESH_SECONDS = 1.0
 
 @contextmanager
 def displayed_steps(title: str) -> Iterator[Step]:
-    """Shows the steps of long work, with a title before each, on stderr while the block runs; yields what the work calls at each step."""
+    """Shows the steps of long work on stderr, after a title; yields the function to call at each step."""
     if not sys.stderr.isatty():
         yield lambda name: logger.info("%s: %s", title, name)
         return
@@ -35,7 +35,7 @@ def displayed_steps(title: str) -> Iterator[Step]:
 
 @contextmanager
 def _timed_line(words: str) -> Iterator[None]:
-    """A line of the terminal with the time since the block began; it stays with the whole time."""
+    """A terminal line with the elapsed time; it stays, with the total."""
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 

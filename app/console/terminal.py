@@ -21,17 +21,17 @@ from ..outcomes import INTERRUPTED, TERMINATED
 
 NAME = "depth-normal"
 
-# What a terminal obeys: control characters, and those that turn the direction of writing or end a line.
+# Characters that a terminal interprets: control characters, bidirectional controls, line separators.
 _COMMANDS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 class TerminatedError(KeyboardInterrupt):
-    """SIGTERM: it ends the work as Ctrl-C does, so that files half written are removed."""
+    """SIGTERM: ends the work like Ctrl-C, so that partial files are removed."""
 
 
 @contextmanager
 def handled(handler: Callable[[int, Any], object], *numbers: int) -> Iterator[None]:
-    """Handles signals while the block runs, if in the main thread. Those that are ignored, as by `nohup` and `&`, stay so."""
+    """Handles signals during the block, in the main thread only. Ignored signals, as under `nohup` and `&`, stay ignored."""
     in_main = threading.current_thread() is threading.main_thread()
     taken = [number for number in numbers if in_main and signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, handler) for number in taken}
@@ -44,7 +44,7 @@ def handled(handler: Callable[[int, Any], object], *numbers: int) -> Iterator[No
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Turns SIGTERM into `TerminatedError` while the block runs."""
+    """Turns SIGTERM into `TerminatedError` during the block."""
 
     def stop(*_: object) -> NoReturn:
         raise TerminatedError
@@ -54,11 +54,10 @@ def terminable() -> Iterator[None]:
 
 
 class SignalStop:
-    """A wish to stop.
+    """A stop request by signal.
 
     Attributes:
-        event: Is set from the first signal on.
-        signal: Which signal it was.
+        event: Set by the first signal.
     """
 
     def __init__(self) -> None:
@@ -68,7 +67,7 @@ class SignalStop:
 
 @contextmanager
 def stoppable() -> Iterator[SignalStop]:
-    """Ends the work in the block in good order on Ctrl-C and SIGTERM: the first one only sets the event, the second stops at once.
+    """Stops gracefully on Ctrl-C and SIGTERM during the block: the first signal only sets the event, the second raises.
 
     Raises:
         KeyboardInterrupt: At the second signal.
@@ -80,7 +79,7 @@ def stoppable() -> Iterator[SignalStop]:
             raise TerminatedError if number == signal.SIGTERM else KeyboardInterrupt
         stop.signal = number
         stop.event.set()
-        # Past Python's own buffers, which the signal may have caught half-written.
+        # Bypasses Python's buffers, whose write the signal may have interrupted.
         with suppress(OSError):
             os.write(2, b"\ndepth-normal: finishing the images in progress; once more stops at once\n")
 
@@ -89,7 +88,7 @@ def stoppable() -> Iterator[SignalStop]:
 
 
 def exit_with(status: int) -> NoReturn:
-    """Ends the process, and does not wait for a thread in which a network still runs after the second Ctrl-C."""
+    """Ends the process, without waiting for a thread in which a network still runs after the second Ctrl-C."""
     others = [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.current_thread()]
     if status in (INTERRUPTED, TERMINATED) and others:
         for stream in (sys.stdout, sys.stderr):
@@ -104,7 +103,7 @@ _results: TextIO | None = None
 
 @contextmanager
 def stdout_for_results() -> Iterator[None]:
-    """Keeps stdout for what `echo` prints; what libraries print there while the block runs goes to stderr."""
+    """Reserves stdout for `echo` during the block; other output to stdout goes to stderr."""
     global _results
     before, _results = _results, _results or sys.stdout
     try:
@@ -115,21 +114,21 @@ def stdout_for_results() -> Iterator[None]:
 
 
 def open_closed_streams() -> None:
-    """Gives a program that was started without stdin, stdout or stderr empty ones: else an image's file would get their numbers."""
+    """Replaces closed standard streams by null streams: else an image file would get their descriptors."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - open until the end
 
 
 def program() -> str:
-    """This program as it can be typed again in the same shell, also where its environment is not active."""
+    """This program as it can be typed in the same shell, even if its environment is not activated."""
     module = getattr(getattr(sys.modules["__main__"], "__spec__", None), "name", "")
     if module.partition(".")[0] == __name__.partition(".")[0]:  # python -m
         return f"{quoted(sys.executable)} -m {module.removesuffix('.__main__')}"
     return _typed(Path(sys.argv[0]), os.pathsep.join(os.get_exec_path()))
 
 
-@functools.cache  # the page's server says it of each image, several times a second
+@functools.cache  # the page's server calls it for each image, several times a second
 def _typed(started: Path, path: str) -> str:
     on_path = shutil.which(NAME, path=path)
     if started.stem != NAME or (on_path and Path(on_path).with_suffix("").resolve() == started.with_suffix("").resolve()):
@@ -138,12 +137,12 @@ def _typed(started: Path, path: str) -> str:
 
 
 def quoted(path: str | os.PathLike[str]) -> str:
-    """A path as a word of the shell."""
+    """A path quoted for the shell."""
     return subprocess.list2cmdline([os.fspath(path)]) if sys.platform == "win32" else shlex.quote(os.fspath(path))
 
 
 def echo(text: str) -> None:
-    """Prints a result to stdout; of several lines, each as `shown`."""
+    """Prints a result to stdout, each line as `shown`."""
     _write("\n".join(map(shown, text.split("\n"))), _results or sys.stdout)
 
 
@@ -153,21 +152,21 @@ def echo_error(text: str) -> None:
 
 
 def shown(text: str) -> str:
-    """A line as it can be shown: file names may have any character, and some of them would move the cursor, or hide what is said."""
+    """A line with control characters escaped: those in file names could move the cursor or hide text."""
     return _COMMANDS.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
 class ShownFormatter(logging.Formatter):
-    """Messages of the log as `shown`."""
+    """Formats log messages as `shown`."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging's name
-        """See `logging.Formatter`; what follows the message, such as where an error arose, has lines of its own."""
+        """See `logging.Formatter`; tracebacks keep their lines."""
         return shown(super().formatMessage(record))
 
 
 def _write(text: str, stream: TextIO) -> None:
-    """A line of its own, also beside a progress bar. Where nobody reads any more (`| head`), the work goes on in silence."""
-    tqdm = getattr(sys.modules.get("tqdm"), "tqdm", None)  # where it is not imported there is no bar
+    """Prints a line, also beside a progress bar. With a closed pipe (`| head`), the work continues silently."""
+    tqdm = getattr(sys.modules.get("tqdm"), "tqdm", None)  # not imported = no progress bar
     try:
         if tqdm is None:
             print(text, file=stream)
@@ -175,7 +174,7 @@ def _write(text: str, stream: TextIO) -> None:
             tqdm.write(text, file=stream)
         stream.flush()
     except OSError as error:
-        # Python flushes the stream once more as it ends, and would complain.
+        # Python flushes the stream again at exit, and would report the error.
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, stream.fileno())
         os.close(silence)

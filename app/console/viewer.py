@@ -1,4 +1,4 @@
-"""`--open`: shows a result in the system's viewer. Imports nothing large."""
+"""`--open`: shows a result in the system's viewer. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ from pathlib import Path
 
 from .terminal import echo_error
 
-# Viewers are started by a program that ends at once, or that lasts as long as the viewer.
+# Launchers exit at once, or run as long as the viewer.
 _SECONDS_TO_FAIL = 3.0
 
 
 def show(path: Path) -> None:
-    """Opens a file or a folder as a double click would. What prevents it is said in one line; the result is there all the same."""
+    """Opens a file or folder in the system's viewer. A failure is only printed: the result exists."""
     if problem := "it is in a store" if "://" in str(path) else _problem(str(path.absolute())):
         echo_error(f"{path} is not shown: {problem}")
 
 
 def show_page(page: Path) -> bool:
-    """Opens an HTML file in the browser. What prevents it is said in one line; returns whether nothing did.
+    """Opens an HTML file in the browser; prints a failure, and returns whether it worked.
 
-    Every user of the computer sees the words that a browser is started with: the address of a page that is the user's alone stands in the
-    file, not among them.
+    The page's secret URL is in the file, because other users can see command-line arguments.
     """
     if problem := _problem(str(page)):
         say_no_browser(problem)
@@ -33,12 +32,12 @@ def show_page(page: Path) -> bool:
 
 
 def say_no_browser(problem: str) -> None:
-    """Says why the browser does not show the page whose address was printed."""
+    """Prints why the browser did not open the page."""
     echo_error(f"the browser is not opened: {problem}; open the address above in one")
 
 
 def _problem(name: str) -> str:
-    """Opens a file, a folder or an address; why that failed, in words, or nothing."""
+    """Opens a file, folder or URL; returns why it failed, or ""."""
     try:
         if sys.platform == "win32":
             os.startfile(name)
@@ -53,7 +52,7 @@ def _started(command: list[str]) -> str:
         return "there is no display"
     if not shutil.which(command[0]):
         return f"the program {command[0]} is not installed"
-    # A viewer outlives this program, and must not end with the Ctrl-C that ends it.
+    # In a new session: the viewer outlives this program, and must not get its Ctrl-C.
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )

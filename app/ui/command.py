@@ -61,7 +61,7 @@ def _ui(arguments: argparse.Namespace) -> int:
 
     model, out = find_spec(arguments.model).id, arguments.out.absolute()
     check_folder(out)
-    parse_device(arguments.device)  # whether it is there
+    parse_device(arguments.device)  # raises if it is absent
     with ended_by_signals() as end:
         jobs = JobQueue(out, Path(tempfile.mkdtemp(prefix="depth-normal-ui-")), arguments.device)
         ui = Ui(jobs, Gate(), model)
@@ -69,7 +69,7 @@ def _ui(arguments: argparse.Namespace) -> int:
         def ready(address: str) -> None:
             echo(f"the page: {address}\nresults:  {out}\nCtrl-C ends it; what is finished stays")
             if not arguments.no_browser:
-                # It waits for the browser's own words, while the server has to answer the browser.
+                # In a thread: opening waits for the browser, while the server has to answer it.
                 threading.Thread(target=_open, args=(ui.gate, jobs.uploads / "open.html"), daemon=True).start()
 
         try:
@@ -87,7 +87,7 @@ def _ui(arguments: argparse.Namespace) -> int:
 
 
 def _open(gate: Gate, file: Path) -> None:
-    """Opens the page in the browser, by a file that this user alone can read and that is removed once the page is there."""
+    """Opens the page by a redirecting file that only this user can read; the file is removed once the page is loaded."""
     address = html.escape(gate.address)
     page = (
         f'<!DOCTYPE html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url={address}"><a href="{address}">depth-normal ui</a>'
@@ -99,8 +99,8 @@ def _open(gate: Gate, file: Path) -> None:
         say_no_browser(error.strerror or str(error))
         return
     if show_page(file) and not gate.entered.wait(_PATIENCE_SECONDS):
-        # Browsers in a box of their own (snap) start, and may not read the file.
+        # Sandboxed browsers (snap) start, but may not read the file.
         echo_error(f"no browser has come in {_PATIENCE_SECONDS} seconds; where yours shows an error, open the address above in it")
     gate.entered.wait()
-    with suppress(OSError):  # Windows, while the browser still has it open; its folder goes at the end
+    with suppress(OSError):  # Windows locks a file that the browser has open; its folder is removed at the end
         file.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Downloads of weights that the page began, each in a thread of its own, with progress and an end on request."""
+"""Downloads of weights started by the page, each in a thread of its own, with progress and cancellation."""
 
 from __future__ import annotations
 
@@ -25,10 +25,9 @@ class Download:
 
     Attributes:
         state: RUNNING, DONE, FAILED or CANCELLED.
-        done: Bytes that are there, of all its files.
-        total: Bytes of all its files.
+        done: Bytes received, over all its files.
         error: Why it failed, and what to do.
-        stop: The wish to end it.
+        stop: Its cancellation.
     """
 
     state: str = RUNNING
@@ -38,12 +37,12 @@ class Download:
     stop: Cancellation = field(default_factory=Cancellation)
 
     def as_json(self) -> dict[str, Any]:
-        """As the page reads it."""
+        """The page's JSON."""
         return {"state": self.state, "done": self.done, "total": self.total, "error": self.error}
 
 
 class Downloads:
-    """The downloads of a server, one a model at a time.
+    """The downloads of a server, one per model.
 
     Args:
         changed: Called after every change, from any thread.
@@ -55,7 +54,7 @@ class Downloads:
         self._by_model: dict[str, Download] = {}
 
     def start(self, model: str) -> Download:
-        """Begins a download, unless one of this model runs; returns it.
+        """Starts a download, unless one of this model is running; returns it.
 
         Raises:
             ValueError: An unknown model.
@@ -85,7 +84,7 @@ class Downloads:
             raise RuntimeError("the download of the model was cancelled; press Try again to go on with it")
 
     def cancel(self, model: str | None = None) -> None:
-        """Ends the download of a model; None = all. What came is kept: the next one goes on behind it."""
+        """Cancels a model's download; None = all. Received data is kept, and the next download resumes."""
         with self._lock:
             for name, download in self._by_model.items():
                 if model in (None, name) and download.state == RUNNING:
@@ -94,7 +93,7 @@ class Downloads:
         self._changed()
 
     def as_json(self) -> dict[str, Any]:
-        """As the page reads it, by model; without those that are done."""
+        """The page's JSON of unfinished downloads, by model."""
         with self._lock:
             return {model: each.as_json() for model, each in self._by_model.items() if each.state != DONE}
 
@@ -111,7 +110,7 @@ class Downloads:
             for file in spec.files:
                 download.stop.check()
                 path = find_weights(file) or download_weights(file, spec.terms, spec.licence_url, progress)
-                before += path.stat().st_size  # also where another model brought the file: `total` is of all
+                before += path.stat().st_size  # also for a file shared with another model: `total` includes it
             self._end(download, DONE)
         except StoppedError:
             self._end(download, CANCELLED)

@@ -1,7 +1,7 @@
-"""Who may talk to the server: a page that has the token, from the server's own address, under the server's own name.
+"""Access control: requests need the token, the server's own host name and its own origin.
 
-The token travels in a header that the page's scripts set, or not at all: browsers send cookies to every port of a computer, and so to the
-servers of other users. What the browser loads without scripts (videos, downloads) has an address of its own, signed for one file.
+The page's scripts send the token in a header, not in a cookie: browsers send cookies to every port of a computer, and so to other users'
+servers. URLs that the browser loads without scripts (videos, downloads) are signed for a single file.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 HEADER = "X-Depth-Normal-Token"
 SIGNED_SECONDS = 3600
-"""How long a signed address can be opened."""
+"""Lifetime of a signed URL."""
 STRANGERS = 128
-"""How many connections that have not shown the token stay open: another user's must not use up those that the page needs."""
+"""Open connections without the token, at most: other users must not use up those that the page needs."""
 
 _ASK = "this address needs the token that the command printed; open the whole address that the terminal shows"
 _FOREIGN = "pages of another server may not use this one"
 _OPEN = ("/page/", "/web/")
-"""Scripts and styles: as the page itself, they are the same for everybody. What the page shows it asks for with the token."""
+"""Scripts and styles: public, like the page itself. All data needs the token."""
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "media-src 'self' blob:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
@@ -49,9 +49,9 @@ class Gate:
     """The checks before every request.
 
     Attributes:
-        token: What the printed address holds, behind a `#`: browsers send that part to nobody.
-        port: The server's; 0 until it listens.
-        entered: Is set once somebody showed the token.
+        token: The secret after `#` in the printed URL, a part that browsers do not transmit.
+        port: The server's port; 0 before it listens.
+        entered: Set once a request had the token.
     """
 
     def __init__(self) -> None:
@@ -63,11 +63,11 @@ class Gate:
 
     @property
     def address(self) -> str:
-        """The page's address, with the token."""
+        """The page's URL with the token."""
         return f"http://127.0.0.1:{self.port}/#token={self.token}"
 
     def bounded(self, connect: Callable[[], web.RequestHandler]) -> Callable[[], web.RequestHandler]:
-        """Makes connections, and closes the oldest stranger where there are more than `STRANGERS`."""
+        """Wraps a connection factory; closes the oldest connection without a token beyond `STRANGERS`."""
 
         def made() -> web.RequestHandler:
             connection = connect()
@@ -81,10 +81,10 @@ class Gate:
         return made
 
     def check(self, request: web.Request) -> None:
-        """Refuses a request that is not of the page.
+        """Rejects requests that are not the page's.
 
         Raises:
-            Refusal: A foreign Host (as of DNS rebinding), a foreign origin, no token, or a body that is compressed.
+            Refusal: A foreign Host (DNS rebinding), a foreign origin, no token, or a compressed body.
         """
         hosts = {f"127.0.0.1:{self.port}", f"localhost:{self.port}"}
         host = request.headers.getall("Host", [])
@@ -108,7 +108,7 @@ class Gate:
             raise Refusal(400, "a body in the encoding {0} is not read; send the file as it is", encoding)
 
     def signed(self, path: str, **query: str) -> str:
-        """The address of one file, which can be opened for SIGNED_SECONDS without the token."""
+        """The URL of one file, valid for SIGNED_SECONDS without the token."""
         until = str(round(time.time()) + SIGNED_SECONDS)
         address = f"{path}?{urlencode({**query, 'until': until})}"
         return f"{address}&sign={self._signature(address)}"
@@ -124,12 +124,12 @@ class Gate:
 
 
 def _same(sent: str, secret: str) -> bool:
-    """Compares in a time that does not tell how much is right; bytes of a header that are no UTF-8 arrive as surrogates."""
+    """Compares in constant time; header bytes that are not UTF-8 arrive as surrogates."""
     return hmac.compare_digest(sent.encode(errors="surrogatepass"), secret.encode())
 
 
 def middleware(gate: Gate) -> Middleware:
-    """Checks each request, and turns refusals into answers that the page, or a person, can read."""
+    """Checks each request, and turns refusals into readable responses."""
 
     @web.middleware
     async def checked(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -139,7 +139,7 @@ def middleware(gate: Gate) -> Middleware:
         except Refusal as refusal:
             response = _refused(request, refusal)
         except ConnectionResetError:
-            # The page was closed, or left off: there is nobody to answer, and nothing is wrong here.
+            # The page was closed or reloaded: nobody waits for the response.
             response = web.Response(status=400)
         except (web.RequestPayloadError, HttpProcessingError) as error:
             response = _refused(request, Refusal(400, "the request is damaged: {0}", error))

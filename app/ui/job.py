@@ -1,4 +1,4 @@
-"""One image or video that was dropped on the page: what is asked, how far it is, and how it is shown."""
+"""One image or video dropped on the page: its settings, progress and results."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ DONE, FAILED, CANCELLED = "done", "failed", "cancelled"
 ACTIVE = (DOWNLOADING, LOADING, RUNNING)
 
 WRITES = WITH_NUMBERS
-"""What is written of every image: two images to look at, and the numbers, of which the rest is made when it is asked for."""
+"""Outputs of every image: two images to look at, and the raw maps, from which the rest is made on request."""
 
 EXPORTS = ("exr", "glb", "html")
-"""What is made of the numbers on request."""
+"""Formats exported from the raw maps on request."""
 
 RESOLUTIONS = {"fast": 0.6, "standard": 1.0, "fine": 1.5}
-"""The choices of the page: the side of the network's input, as a share of the model's own."""
+"""The page's resolutions, as factors of the model's default input size."""
 
 
 @dataclass
@@ -47,22 +47,20 @@ class Job:
     """One file and its results.
 
     Attributes:
-        id: Its name in addresses.
-        name: The file's name, as it was cleaned.
+        id: Its id in URLs.
+        name: The cleaned file name.
         source: The uploaded file, whose stem is that of the results.
-        options: The model and its settings.
-        out: The folder of the results.
-        size: Width and height by the header; None = not known, as of a video.
+        size: Width and height by the header; None = unknown, as for a video.
         state: WAITING, one of ACTIVE, DONE, FAILED or CANCELLED.
-        share: How much is done, 0 to 1; None = not known.
-        error: Why it failed, and what to do; of a video that is done, why it ends early.
-        seconds: How long it ran.
-        quantity: Kind of depth that was found; None = no depth.
-        files: What was written, by kind; `note` adds to it.
-        marks: What those files were when they were written: another program may write under the same names.
-        stop: The wish to end it.
-        began: When the work began, of `time.monotonic`.
-        typed: What a command names: the file's own name, or the path of the photo in the package; the page knows no other path.
+        share: Progress from 0 to 1; None = unknown.
+        error: Why it failed, and what to do; for a finished video, why it ends early.
+        seconds: Run time.
+        quantity: The kind of depth; None = no depth.
+        files: The files written, by kind; `note` adds to it.
+        marks: Their marks when written: another program may overwrite them.
+        stop: Its cancellation.
+        began: Start of the work, of `time.monotonic`.
+        typed: The name in commands: the file's own, or the path of the demo photo; the page knows no other path.
     """
 
     id: str
@@ -84,28 +82,28 @@ class Job:
 
     @property
     def is_video(self) -> bool:
-        """Whether the file is a video by its name."""
+        """Whether the file name is that of a video."""
         return self.source.suffix.lower() in VIDEOS
 
     @property
     def outputs(self) -> Outputs:
-        """The files of an image's results."""
+        """An image's result files."""
         return Outputs(self.source, self.out, WRITES)
 
     @property
     def exports(self) -> tuple[str, ...]:
-        """What can be made of the numbers."""
+        """The formats that can be exported."""
         if self.state != DONE or self.is_video:
             return ()
         return tuple(kind for kind in EXPORTS if kind != "glb" or self.quantity is not None)
 
     def note(self, files: Mapping[str, Path]) -> None:
-        """Adds files that were just written."""
+        """Registers files that were just written."""
         self.marks = self.marks | {kind: mark(path) for kind, path in files.items()}
         self.files = self.files | dict(files)
 
     def unchanged(self, kind: str) -> Path | None:
-        """A file of the result, if it is there and as it was written."""
+        """A result's file, if it exists unchanged."""
         path = self.files.get(kind)
         return path if path is not None and mark(path) == self.marks[kind] is not None else None
 
@@ -113,23 +111,23 @@ class Job:
         """The uploaded file.
 
         Raises:
-            FileNotFoundError: Somebody emptied the temporary folder.
+            FileNotFoundError: The temporary folder was cleaned.
         """
         if not self.source.is_file():
             raise FileNotFoundError("the file is no longer in the temporary folder, which somebody emptied; add it again")
         return self.source
 
     def in_words(self, reason: str) -> str:
-        """A reason without the upload's own path, which says nothing to the page's user, and its name, which stands above."""
+        """Shortens a message: replaces the upload's path by its name, and drops the leading name, which the page shows anyway."""
         return reason.replace(str(self.source), self.name).removeprefix(f"{self.name}: ")
 
     def attempt(self, run: Callable[[], Failure | None], stopped: Callable[[str], object], failed: Callable[[str], object]) -> None:
-        """Runs a part of the job in a queue's thread, which no error ends.
+        """Runs a part of the job in a queue's thread, and catches all errors.
 
         Args:
-            run: The work; it returns why it failed, where that is known, or raises.
-            stopped: Called with CANCELLED where somebody stopped it.
-            failed: Called with the reason, in words, where it failed.
+            run: The work; returns a failure, or raises.
+            stopped: Called with CANCELLED if it was cancelled.
+            failed: Called with the message if it failed.
         """
         try:
             if failure := run():
@@ -138,12 +136,12 @@ class Job:
             stopped(CANCELLED)
         except (*EXPECTED_ERRORS, Refusal) as error:
             failed(self.in_words(failure_of(str(self.source), error).reason))
-        except Exception as error:  # a fault of ours must not end the queue
+        except Exception as error:  # our own bugs must not end the queue
             logger.exception("%s", self.name)
             failed(self.in_words(f"{type(error).__name__}: {error}"))
 
     def as_json(self) -> dict[str, Any]:
-        """As the page reads it."""
+        """The page's JSON."""
         running = self.state in ACTIVE
         return {
             "id": self.id,
@@ -163,7 +161,7 @@ class Job:
 
     @property
     def command(self) -> str:
-        """The same work as a command for the shell."""
+        """The equivalent shell command."""
         if self.is_video:
             outputs = ",".join(video_outputs(self.options.spec))
             return " ".join((program(), "video", *self._network(), "--what", outputs, "-o", quoted(f"{self.out}/")))
@@ -174,11 +172,10 @@ class Job:
         return " ".join((program(), *words, "--also", ",".join(also), "-o", quoted(self.out)))
 
     def command_of(self, command: str, words: Sequence[str]) -> str:
-        """Another command with this image, by the same model, whose results go to the same folder."""
+        """Another command for this image, with the same model and results folder."""
         return " ".join((program(), command, *self._network(), *words, "-o", quoted(f"{self.out}/")))
 
     def _network(self) -> list[str]:
-        """The file, and the model with its settings, as words of the shell."""
         options = self.options
         name = self.typed or self.name
         words = [quoted(f"./{name}" if name.startswith("-") else name), "--model", options.spec.id]
@@ -188,19 +185,19 @@ class Job:
 
 
 def video_outputs(spec: ModelSpec) -> list[str]:
-    """What is made of a video: depth, and normals where the model gives them, or depth of which they follow."""
+    """The outputs of a video: depth, and normals if the model predicts or implies them."""
     depth = ["depth"] if spec.quantity else []
     return depth + (["normals"] if spec.axes or spec.quantity not in (None, Quantity.RELATIVE_DEPTH) else [])
 
 
 def options_of(values: dict[str, str]) -> Options:
-    """The settings that a page sends, as options of the engine.
+    """Parses the page's settings to options of the engine.
 
     Args:
-        values: "model", "resolution" (of RESOLUTIONS), "coding" (of CODINGS) and "refine" ("1" or nothing); each may be missing.
+        values: "model", "resolution" (of RESOLUTIONS), "coding" (of CODINGS) and "refine" ("1" or nothing); all are optional.
 
     Raises:
-        Refusal: One of them is unknown.
+        Refusal: A value is unknown.
     """
     try:
         spec = find_spec(values.get("model") or BUNDLED_MODEL)

@@ -1,8 +1,8 @@
-"""The queue of the page: what was dropped, in order, and the one thread that works on it.
+"""The page's queue of dropped files, and the one thread that processes them.
 
-It is no `batch.run.Run`, which has a plan that is known when it begins, and one wish to stop: here files come, go, are cancelled and tried
-again one by one while others run, and what becomes of each is read by the page at any moment. Each job is a run of one item by the engine
-of the commands: `batch.local_engine.process` for an image, `video.run` for a video, and `batch.failures` for the words of what fails.
+Not a `batch.run.Run`, which has a fixed plan and one stop event: here files come, go, are cancelled and retried one by one, and the page
+reads each one's state at any moment. Each job is a run of one item by the commands' engine: `batch.local_engine.process` for an image,
+`video.run` for a video, `batch.failures` for errors.
 """
 
 from __future__ import annotations
@@ -48,15 +48,11 @@ class JobQueue:
     """The jobs of one server, which every tab of the page shows.
 
     Args:
-        out: The folder of the results.
-        uploads: A folder of its own for what is uploaded, which `close` removes.
-        device: As `load_model` takes it.
+        uploads: A folder for uploads, which `close` removes.
+        device: As `load_model`.
 
     Attributes:
-        uploads: The folder of all uploads.
-        version: A number that is another one after each change.
-        downloads: The downloads of weights.
-        previews: The stereo images and camera moves of results.
+        version: A number that increases with each change.
     """
 
     def __init__(self, out: Path, uploads: Path, device: str = "auto") -> None:
@@ -70,22 +66,22 @@ class JobQueue:
         self._thread.start()
 
     def changed(self) -> None:
-        """Notes a change."""
+        """Registers a change."""
         with self._condition:
             self.version += 1
             self._condition.notify_all()
 
     def as_json(self) -> dict[str, Any]:
-        """All that the page shows of the work, as JSON can hold it."""
+        """The state that the page shows, JSON-serialisable."""
         with self._condition:
             jobs = [job.as_json() for job in self._jobs.values()]
             return {"version": self.version, "jobs": jobs, "downloads": self.downloads.as_json(), "out": str(self.out)}
 
     def get(self, job_id: str) -> Job:
-        """A job.
+        """A job by id.
 
         Raises:
-            Refusal: There is none of this id.
+            Refusal: The id is unknown.
         """
         with self._condition:
             if job := self._jobs.get(job_id):
@@ -94,10 +90,10 @@ class JobQueue:
 
     @contextmanager
     def upload_folder(self, name: str) -> Iterator[Path]:
-        """A new folder for the upload of a file of this name. It is removed where the block fails.
+        """Creates a folder for an upload of this name; removes it if the block fails.
 
         Raises:
-            Refusal: The list is full, or the disk.
+            Refusal: The list or the disk is full.
         """
         with self._condition:
             if len(self._jobs) >= MOST_JOBS:
@@ -105,7 +101,7 @@ class JobQueue:
             uploads = self.uploads
             with full_disk_said(name, uploads.parent):
                 if not _is_own_folder(uploads):
-                    # Somebody cleaned the system's temporary folder. The old name may be anybody's by now.
+                    # The system's temporary folder was cleaned, and somebody else may have taken the old name.
                     uploads = self.uploads = Path(tempfile.mkdtemp(prefix=f"{uploads.name}-", dir=uploads.parent))
                 folder = uploads / secrets.token_hex(8)
                 folder.mkdir()
@@ -121,8 +117,7 @@ class JobQueue:
 
         Args:
             path: The file, alone in a folder of `upload_folder`.
-            name: Its name, of `clean_name`.
-            options: The settings.
+            name: Its name, from `clean_name`.
             size: Width and height.
             typed: As `Job.typed`.
         """
@@ -134,7 +129,7 @@ class JobQueue:
         return job
 
     def _settle_name(self, job: Job) -> bool:
-        """Renames the upload, and with it the results, where others have its name; whether that was needed."""
+        """Renames the upload, and so its results, if the name is taken; returns whether it was."""
         with self._condition:
             source = job.source.with_name(self._free_name(job))
             if source == job.source:
@@ -148,7 +143,7 @@ class JobQueue:
             return free_name(job.name, taken, self.out, _ENDINGS)
 
     def cancel(self, job_id: str | None = None) -> None:
-        """Cancels a job that is not done; None = all. The page has the answer at once, the worker follows at its next step."""
+        """Cancels an unfinished job; None = all. The page sees it at once, the worker stops at its next step."""
         jobs = [self.get(job_id)] if job_id else list(self._jobs.values())
         with self._condition:
             for job in jobs:
@@ -158,18 +153,18 @@ class JobQueue:
         self.changed()
 
     def retry(self, job_id: str) -> None:
-        """Puts a job that failed or was cancelled back to the end of the queue."""
+        """Moves a failed or cancelled job to the end of the queue."""
         job = self.get(job_id)
         with self._condition:
             if job.state in (FAILED, CANCELLED):
-                # A new stop: the worker may still be about to see the old one.
+                # A new cancellation: the worker may not have seen the old one yet.
                 again = replace(job, state=WAITING, share=None, error="", seconds=0.0, stop=Cancellation())
                 del self._jobs[job.id]
                 self._jobs[job.id] = again
         self.changed()
 
     def remove(self, job_id: str) -> None:
-        """Takes a job out of the list, and its upload off the disk; its results stay."""
+        """Removes a job and its upload; its results stay."""
         job = self.get(job_id)
         self.cancel(job_id)
         with self._condition:
@@ -194,7 +189,7 @@ class JobQueue:
             job.attempt(partial(self._run, job), partial(self._set, job), partial(self._fail, job))
 
     def _next(self) -> Job | None:
-        """The next job, once there is one; None at the end."""
+        """Waits for the next job; None at the end."""
         with self._condition:
             while not self._closed:
                 if job := next((each for each in self._jobs.values() if each.state == WAITING), None):
@@ -206,7 +201,7 @@ class JobQueue:
     def _run(self, job: Job) -> Failure | None:
         """Makes the results of a job; returns why an image failed."""
         options = job.options
-        self._settle_name(job)  # another server may have written under it meanwhile
+        self._settle_name(job)  # another server may have taken the name meanwhile
         if job.is_video:
             make = prepared_video(job, partial(self._share, job), partial(self._free_name, job))
         else:
@@ -223,7 +218,7 @@ class JobQueue:
         return failure
 
     def _fetch(self, job: Job) -> None:
-        """Waits for the weights of the job's model, and downloads what is not here."""
+        """Downloads missing weights of the job's model, and waits for them."""
         if all(file.bundled or find_weights(file) for file in job.options.spec.files):
             return
         self._set(job, DOWNLOADING)
@@ -254,7 +249,7 @@ class JobQueue:
             self.changed()
 
     def _set(self, job: Job, state: str) -> None:
-        """The job's next state; one that was cancelled stays so."""
+        """Sets the job's state; a cancelled job stays cancelled and raises."""
         with self._condition:
             if job.state == CANCELLED:
                 if state == CANCELLED:
@@ -279,7 +274,7 @@ class JobQueue:
 
 
 def _is_own_folder(path: Path) -> bool:
-    """Whether a folder is there, and this user's."""
+    """Whether a folder exists and belongs to this user."""
     try:
         status = path.lstat()
     except OSError:

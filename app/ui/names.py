@@ -1,4 +1,4 @@
-"""Names of uploaded files: whatever a page sends becomes a plain name that every system can store."""
+"""Names of uploaded files: any name that a page sends becomes one that every system can store."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from ...geometry.files.paths import is_windows_device
 from ..batch.name_locks import folded
 from ..video.task import segments_folder
 
-# Control characters, those that turn the direction of writing, and what Windows forbids.
+# Control characters, bidirectional controls, and characters that Windows forbids.
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069<>:"|?*]')
 _LONGEST_BYTES = 120
 _NAMELESS = "image"
 
 
 def clean_name(name: str) -> str:
-    """A file's name without folders, and without what some system cannot store or would obey.
+    """A safe file name without folders.
 
     Args:
-        name: As a page sent it: it may hold folders, control characters, anything.
+        name: As a page sent it: it may contain folders, control characters, anything.
 
     Returns:
-        The stem and the extension, the latter in lower case. A name of which nothing is left is called "image".
+        The stem, and the extension in lower case; "image" if nothing is left.
     """
     last = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
     last = _FORBIDDEN.sub("_", last.encode(errors="replace").decode())
@@ -40,26 +40,25 @@ def clean_name(name: str) -> str:
 
 
 def typed_name(name: str) -> str:
-    """The name that a command is given: as the file has it, extension included, since most file systems tell case apart.
+    """The file name for a command: unchanged, extension included, since most file systems are case-sensitive.
 
     Args:
         name: As a page sent it.
 
     Returns:
-        The name without folders; nothing where it is not one that a terminal can show and take.
+        The name without folders; empty if a terminal cannot show it.
     """
     last = re.split(r"[/\\]", name)[-1]
     return last if last.strip(" .") and last.isprintable() else ""
 
 
 def free_name(name: str, taken: Collection[str], folder: Path, endings: Collection[str]) -> str:
-    """The name, with a number behind its stem where results of that name are there already.
+    """The name, with a number after its stem if results of that name exist.
 
     Args:
-        name: Of `clean_name`.
-        taken: Stems that others will use, as `folded` gives them.
-        folder: Where the results go.
-        endings: What the results' names have behind the stem.
+        name: From `clean_name`.
+        taken: Stems that others will use, as `folded`.
+        endings: Name endings of the results, after the stem.
     """
     path, number = Path(name), 1
     stem = path.stem
@@ -70,5 +69,5 @@ def free_name(name: str, taken: Collection[str], folder: Path, endings: Collecti
 
 
 def _is_taken(path: Path) -> bool:
-    """Whether a result is there, or a video of this name is being made, by this server or another one."""
+    """Whether a result exists, or a video of this name is being made, by this server or another."""
     return os.path.lexists(path) or segments_folder({"": path}).exists()

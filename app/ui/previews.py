@@ -38,32 +38,31 @@ from .refusals import Refusal, full_disk_said, gone, one_of, unknown
 from .results import numbers_of
 from .stopping import CLOSING_SECONDS, Cancellation
 
-# The choices of the page: pixels of the longer side of a move.
+# The page's choices: longer side of a camera move in pixels.
 _SIDES = {"960": 960, "1920": 1920}
 _MOST = 1e14
 _KEPT_OF_A_JOB = 12
 
 
 class Wish(Protocol):
-    """What is asked for of a result."""
+    """A request for a preview of a result."""
 
     @property
     def command(self) -> list[str]:
-        """The words of the command that makes it, without the image and the model."""
+        """The equivalent command's options, without the image and the model."""
         ...
 
     def make(self, job: Job, known: Estimate, layers: Layers, folder: Path, progress: Callable[[float], None]) -> Path:
-        """Makes it of the image's layers, as a file in the folder."""
+        """Renders the image's layers to a file in the folder."""
         ...
 
 
 @dataclass(frozen=True)
 class StereoWish(Wish):
-    """Both eyes' images, as `depth-normal stereo`.
+    """A stereo image, as by `depth-normal stereo`.
 
     Attributes:
-        layout: Of FLAT_LAYOUTS.
-        stereo: How deep they are.
+        layout: One of FLAT_LAYOUTS.
     """
 
     layout: str
@@ -82,10 +81,9 @@ class StereoWish(Wish):
 
 @dataclass(frozen=True)
 class ParallaxWish(Wish):
-    """A small camera move, as `depth-normal parallax`.
+    """A small camera move, as by `depth-normal parallax`.
 
     Attributes:
-        move: Of the camera.
         longer_side: As `--longer-side`.
     """
 
@@ -100,7 +98,7 @@ class ParallaxWish(Wish):
         ]
 
     def make(self, job: Job, known: Estimate, layers: Layers, folder: Path, progress: Callable[[float], None]) -> Path:
-        pyav()  # said in words where it is missing
+        pyav()  # raises a helpful error if it is missing
         file = folder / f"{job.source.stem}_parallax.mp4"
         frames = round(SECONDS * RATE)
         for number in write_parallax(file, layers.shown, known, self.move, frames, Fraction(RATE), self.longer_side):
@@ -110,12 +108,7 @@ class ParallaxWish(Wish):
 
 @dataclass(frozen=True)
 class RelightWish(Wish):
-    """The image under a lamp in the scene, as `depth-normal relight`.
-
-    Attributes:
-        lamp: Where it stands and what it is like.
-        look: The rest of the light.
-    """
+    """The image under a lamp in the scene, as by `depth-normal relight`."""
 
     lamp: LightOptions
     look: LookOptions
@@ -137,21 +130,21 @@ class RelightWish(Wish):
 
 
 def usual_values() -> dict[str, float]:
-    """What the page's sliders begin with, by the names of `wish_of`."""
+    """The page's slider defaults, by the names of `wish_of`."""
     sliders = {"divergence": StereoOptions, "convergence": StereoOptions, "amount": MoveOptions, "focus": MoveOptions}
     return {name: default_of(options, name) for name, options in sliders.items()}
 
 
 def wish_of(kind: str, values: Mapping[str, str]) -> Wish:
-    """What a page asks for.
+    """Parses a preview request of the page.
 
     Args:
         kind: "stereo", "parallax" or "relight".
         values: "layout", "divergence", "convergence"; "move", "amount", "focus", "side"; or "x", "y", "depth", "colour", "intensity",
-            "size", "shadows", "ambient". Each may be missing.
+            "size", "shadows", "ambient". All are optional.
 
     Raises:
-        Refusal: One of them is unknown or out of range.
+        Refusal: A value is unknown or out of range.
     """
     if kind == "stereo":
         divergence, convergence = (_chosen(values, StereoOptions, name) for name in ("divergence", "convergence"))
@@ -176,12 +169,12 @@ def _relight_wish(values: Mapping[str, str]) -> RelightWish:
 
 
 def _chosen(values: Mapping[str, str], options: type[Options], name: str) -> float:
-    """A number of the page within the limits of its widget."""
+    """A number within its widget's limits."""
     return _number(values, name, highest_of(options, name), default_of(options, name))
 
 
 def _asked(values: Mapping[str, str], options: type[Options], name: str) -> float:
-    """A number of the page, with as many digits as the command has; of a lamp's, the page has the name without "light_"."""
+    """A number rounded as the command prints it; the page omits the prefix "light_" of a lamp's options."""
     return float(f"{_number(values, name.removeprefix('light_'), _MOST, default_of(options, name)):g}")
 
 
@@ -202,20 +195,18 @@ def _number(values: Mapping[str, str], name: str, most: float, usual: float) -> 
 
 @dataclass
 class Preview:
-    """One stereo image, camera move or relit image of a result.
+    """A stereo image, camera move or relit image of a result.
 
     Attributes:
-        id: Its name in addresses.
-        job: The result.
+        id: Its id in URLs.
         kind: The command's name.
-        wish: What is asked for.
         state: WAITING, RUNNING, DONE, FAILED or CANCELLED.
-        share: How much is done, 0 to 1; None = not known.
+        share: Progress from 0 to 1; None = unknown.
         error: Why it failed.
-        path: The file, once it is done.
-        kept: Its copy in the folder of the results, once somebody saved it.
-        kept_mark: What that copy was when it was written.
-        stop: The wish to end it.
+        path: The file, once done.
+        kept: Its copy in the results folder, once saved.
+        kept_mark: The copy's mark when written.
+        stop: Its cancellation.
     """
 
     id: str
@@ -232,11 +223,11 @@ class Preview:
 
     @property
     def folder(self) -> Path:
-        """Its folder, beside the upload, which goes with it."""
+        """Its folder, beside the upload and removed with it."""
         return self.job.source.parent / self.id
 
     def as_json(self) -> dict[str, Any]:
-        """As the page reads it."""
+        """The page's JSON."""
         return {
             "id": self.id,
             "state": self.state,
@@ -248,7 +239,7 @@ class Preview:
 
 
 class Previews:
-    """What is made of results for the page to show, and the one thread that makes it."""
+    """The previews of a server, and the one thread that makes them."""
 
     def __init__(self) -> None:
         self._made: dict[str, Preview] = {}
@@ -257,7 +248,7 @@ class Previews:
         self._thread: threading.Thread | None = None
 
     def start(self, job: Job, kind: str, values: Mapping[str, str]) -> Preview:
-        """Begins to make something, in place of what is asked for of the same kind and image and not done; what is there is given at once.
+        """Starts a preview, or returns an identical one. Replaces unfinished previews of the same kind and image.
 
         Raises:
             Refusal: The image has no result with depth, or the settings are unknown.
@@ -283,10 +274,10 @@ class Previews:
         return preview
 
     def get(self, preview_id: str) -> Preview:
-        """A preview.
+        """A preview by id.
 
         Raises:
-            Refusal: There is none of this id.
+            Refusal: The id is unknown.
         """
         with self._condition:
             if preview := self._made.get(preview_id):
@@ -294,14 +285,14 @@ class Previews:
         raise gone()
 
     def cancel(self, preview_id: str) -> Preview:
-        """Cancels one that is not done."""
+        """Cancels an unfinished preview."""
         preview = self.get(preview_id)
         with self._condition:
             self._end(preview, CANCELLED)
         return preview
 
     def file_of(self, preview: Preview) -> Path:
-        """Its file.
+        """A preview's file.
 
         Raises:
             Refusal: It is not done.
@@ -311,7 +302,7 @@ class Previews:
         return preview.path
 
     def keep(self, preview: Preview) -> Path:
-        """Copies its file under a free name to the folder of the results, once; the path of the copy.
+        """Copies the file once to the results folder, under a free name; returns the copy.
 
         Raises:
             Refusal: It is not done, or cannot be copied.
@@ -327,17 +318,17 @@ class Previews:
             raise Refusal(507, "{0}", error) from error
 
     def kept(self, preview: Preview) -> Path:
-        """Its copy in the folder of the results.
+        """The copy in the results folder.
 
         Raises:
-            Refusal: There is none, or another file has its name now.
+            Refusal: There is none, or it was replaced or changed.
         """
         if preview.kept is None or mark(preview.kept) != preview.kept_mark:
             raise Refusal(404, "{0} has no result yet", preview.job.name)
         return preview.kept
 
     def forget(self, job: Job) -> None:
-        """Ends and forgets what is made of a job, whose upload and folder go."""
+        """Cancels and forgets a removed job's previews."""
         with self._condition:
             mine = [each for each in self._made.values() if each.job is job]
             for each in mine:
@@ -360,7 +351,7 @@ class Previews:
             shutil.rmtree(each.folder, ignore_errors=True)
 
     def _end(self, preview: Preview, state: str, error: str = "") -> None:
-        """The last state, unless there is one."""
+        """Sets a final state, unless there is one."""
         if preview.state in (WAITING, RUNNING):
             preview.state, preview.error = state, error
             if state == CANCELLED:
@@ -403,7 +394,7 @@ class Previews:
 
 
 def _copied_to_free(file: Path, folder: Path, stem: str) -> Path:
-    """A copy in a folder, with a number behind the stem where the name is taken: players read the layout from the ending."""
+    """Copies a file to a folder. A taken name gets a number after the stem, since players read the layout from the ending."""
     with temporary_folder(folder) as temporary:
         copy = shutil.copyfile(file, temporary / file.name)
         for place in _places(folder, stem, file.name.removeprefix(stem)):

@@ -1,4 +1,4 @@
-"""What the page's server refuses, in words that the page translates."""
+"""Errors of the page's server, with messages that the page translates."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from ..outcomes import EXPECTED_ERRORS
 
 
 class Refusal(Exception):  # noqa: N818 - an answer, as an HTTP status is
-    """A request that is not done.
+    """A rejected request.
 
     Attributes:
-        status: Of HTTP.
-        words: Why, and what to do; {0}, {1} stand for the values. `page/ui_words.js` has the translations.
-        values: What stands in their place.
+        words: Why, and what to do, with {0}, {1} for the values. `page/ui_words.js` has the translations.
     """
 
     def __init__(self, status: int, words: str, *values: Any) -> None:
@@ -25,25 +23,25 @@ class Refusal(Exception):  # noqa: N818 - an answer, as an HTTP status is
         self.status, self.words, self.values = status, words, values
 
     def as_json(self) -> dict[str, Any]:
-        """As the page reads it."""
+        """The page's JSON."""
         return {"error": self.words, "values": [str(value) for value in self.values]}
 
 
 def gone() -> Refusal:
-    """The answer where a job or a preview is not known any more."""
+    """The error for an unknown job or preview."""
     return Refusal(404, "this image is no longer in the list; reload the page")
 
 
 def unknown(value: str, name: str) -> Refusal:
-    """The answer where the page does not send a value that a setting takes."""
+    """The error for an invalid value of a setting."""
     return Refusal(400, "{0} is no {1}; reload the page", value, name)
 
 
 def one_of(values: Mapping[str, str], name: str, known: Iterable[str], usual: str) -> str:
-    """A setting that the page sends, or the usual one.
+    """A setting that the page sends, or the default.
 
     Raises:
-        Refusal: It is none of those that are known.
+        Refusal: It is not one of `known`.
     """
     if (value := values.get(name, usual)) not in known:
         raise unknown(value, name)
@@ -52,10 +50,10 @@ def one_of(values: Mapping[str, str], name: str, known: Iterable[str], usual: st
 
 @contextmanager
 def full_disk_said(name: str, folder: Path) -> Iterator[None]:
-    """Around what writes a file: a full disk becomes an answer in words.
+    """Turns a full disk during the block into a message.
 
     Raises:
-        Refusal: The file does not fit on the disk of the folder.
+        Refusal: The file does not fit on the folder's disk.
     """
     try:
         yield
@@ -66,5 +64,5 @@ def full_disk_said(name: str, folder: Path) -> Iterator[None]:
 
 
 def no_room(name: str, folder: Path) -> Refusal:
-    """The answer where a file does not fit on its disk."""
+    """The error for a file that does not fit on its disk."""
     return Refusal(507, "no room for {0} on the disk of {1}; free some space there", name, folder)

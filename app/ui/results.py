@@ -1,4 +1,4 @@
-"""What the page shows and downloads of a result: its maps as numbers, a small image, and further files made of the numbers."""
+"""A result's data for the page: its raw maps, a thumbnail, and exported files."""
 
 from __future__ import annotations
 
@@ -25,14 +25,13 @@ _THUMBNAIL = 96
 
 
 def view_of(job: Job, check: Callable[[], object]) -> dict[str, Any]:
-    """The result as `showResult` of the page's scripts takes it.
+    """The result in the form of `showResult` in the page's scripts.
 
     Args:
-        job: One that is done.
-        check: Called between the steps; what it raises stops the work.
+        check: Called between the steps; raises to stop.
 
     Raises:
-        Refusal: It has none, or its file of numbers is gone.
+        Refusal: There is no result, or its raw maps are gone.
     """
     npz = numbers_of(job)
     try:
@@ -79,15 +78,14 @@ def _first_frame(source: Path) -> Image.Image:
     if frame is None:
         raise VideoError(f"{source}: there is not one frame in it")
     pixels = (frame.image() * 255).round().byte().movedim(0, -1).contiguous().numpy()
-    del frames  # which closes the file
+    del frames  # closes the file
     return Image.fromarray(pixels)
 
 
 def file_of(job: Job, kind: str) -> Path | None:
-    """A file of the result that is there, as it was written; None where it is still to be exported.
+    """A result's file, if it exists unchanged; None if it can be exported.
 
     Args:
-        job: One that is done.
         kind: A key of `job.files`, or one of `job.exports`.
 
     Raises:
@@ -101,18 +99,17 @@ def file_of(job: Job, kind: str) -> Path | None:
 
 
 def export(job: Job, kind: str, overwrite: bool, check: Callable[[], object]) -> Path:
-    """A file of the result that is made of the numbers, by the rule of the command line, and noted in `job.files`.
+    """Exports a file from the raw maps, by the command line's rules for overwriting, and adds it to `job.files`.
 
     Args:
-        job: One that is done.
         kind: One of `job.exports`.
-        overwrite: Whether somebody said that another file of this name may be replaced.
-        check: As of `view_of`.
+        overwrite: Whether the user agreed to replace a foreign file of this name.
+        check: As `view_of`.
 
     Raises:
-        Refusal: It cannot be made, or something is there that must not be replaced without asking (409); the words say why.
+        Refusal: It cannot be made, or would replace a file without the user's consent (409).
     """
-    if path := file_of(job, kind):  # made meanwhile
+    if path := file_of(job, kind):  # exported meanwhile
         return path
     npz, outputs = numbers_of(job), replace(job.outputs, writes=(kind,), overwrite=overwrite)
     path = outputs.path(kind)
@@ -132,10 +129,10 @@ def export(job: Job, kind: str, overwrite: bool, check: Callable[[], object]) ->
 
 
 def numbers_of(job: Job) -> Path:
-    """The file of a result's numbers, as it was written.
+    """The unchanged file of a result's raw maps.
 
     Raises:
-        Refusal: There is none, or another file has its name now.
+        Refusal: There is none, or it was replaced or changed.
     """
     if job.state != DONE or "npz" not in job.files:
         raise Refusal(404, "{0} has no result yet", job.name)

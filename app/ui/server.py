@@ -1,4 +1,4 @@
-"""The server of `depth-normal ui`, on aiohttp: the page's files, uploads, the queue and the results, for this computer alone."""
+"""The aiohttp server of `depth-normal ui`: the page's files, uploads, the queue and the results, for this computer only."""
 
 from __future__ import annotations
 
@@ -44,23 +44,23 @@ _READS = f"{IMAGE_KINDS}, MP4, MOV, MKV, WebM"
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".json": "application/json", ".svg": "image/svg+xml"}
 
 
-# The cookies of all other servers of this computer come along.
+# Browsers send along the cookies of all other servers of this computer.
 _LONGEST_HEADER = 2**20
 
 _log = logging.getLogger(__name__)
 _log.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError)))
-"""What clients send that is not HTTP is their fault: they are told so (400), and the terminal is not."""
+"""Malformed HTTP is answered with 400 and not logged."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What an upload may have at most.
+    """Upload limits.
 
     Attributes:
-        image_bytes: An image.
-        video_bytes: A video.
-        pixels: An image, by its header.
-        free_bytes: Of the disk that uploads go to; so many stay free.
+        image_bytes: Maximum size of an image file.
+        video_bytes: Maximum size of a video file.
+        pixels: Maximum pixels of an image, by its header.
+        free_bytes: Disk space that uploads must leave free.
     """
 
     image_bytes: int = 2**29
@@ -70,23 +70,16 @@ class Limits:
 
 
 class Ui:
-    """The handlers of the server's addresses.
-
-    Args:
-        jobs: The queue.
-        gate: The checks.
-        model: The model that the page begins with.
-        limits: Of uploads.
-    """
+    """The server's request handlers."""
 
     def __init__(self, jobs: JobQueue, gate: Gate, model: str, limits: Limits | None = None) -> None:
         self.jobs, self.gate, self.model, self.limits = jobs, gate, model, limits or Limits()
         self.files = _page_files()
-        # One view, or export, of 12 megapixels takes some 400 MB. Small images do not wait for them.
+        # One view or export of 12 megapixels takes some 400 MB, hence one at a time. Thumbnails do not wait for them.
         self._large, self._small = (ThreadPoolExecutor(1, f"depth-normal {what}") for what in ("views", "thumbnails"))
 
     def application(self) -> web.Application:
-        """The server, which still has to be run."""
+        """The aiohttp application."""
         app = web.Application(middlewares=[middleware(self.gate)])
         app.add_routes(
             [
@@ -120,7 +113,7 @@ class Ui:
             pool.shutdown(wait=False, cancel_futures=True)
 
     async def _in_turn(self, work: Callable[..., T], *words: Any) -> T:
-        """Runs what takes much memory, one at a time; `work` is also given a function that raises once nobody waits for it any more."""
+        """Runs memory-hungry work one at a time; its last argument is a function that raises once the request is cancelled."""
         stop = Cancellation()
         try:
             return await asyncio.get_running_loop().run_in_executor(self._large, work, *words, stop.check)
@@ -132,20 +125,20 @@ class Ui:
         return web.Response(body=self.files["page/index.html"].read_bytes(), content_type="text/html", charset="utf-8")
 
     async def page_file(self, request: web.Request) -> web.Response:
-        """A script or a style: only those that were there when the server began, by their whole names."""
+        """A script or stylesheet: only files listed at start, by exact name."""
         name = f"{request.match_info['folder']}/{request.match_info['name']}"
         if (path := self.files.get(name)) is None:
             raise Refusal(404, "{0} is no file of this page", name)
         return web.Response(body=path.read_bytes(), content_type=_TYPES[path.suffix], charset="utf-8")
 
     async def state(self, request: web.Request) -> web.Response:
-        """The queue and the downloads; nothing (204) where `since` is the version that there is."""
+        """The queue and the downloads; 204 if `since` is the current version."""
         if request.query.get("since") == str(self.jobs.version):
             return web.Response(status=204)
         return web.json_response(self.jobs.as_json())
 
     async def models(self, request: web.Request) -> web.Response:
-        """The models, as `depth-normal models` groups them, the limits of uploads, and what the page's sliders begin with."""
+        """The models in the groups of `depth-normal models`, the upload limits, and the sliders' defaults."""
         rows = await asyncio.to_thread(_model_rows)
         limits = {"image": self.limits.image_bytes, "video": self.limits.video_bytes}
         kinds = {"image": sorted(PAGE_EXTENSIONS), "video": sorted(VIDEOS)}
@@ -153,7 +146,7 @@ class Ui:
         return web.json_response({"models": rows, **begins, "limits": limits, "extensions": kinds, "reads": _READS})
 
     async def download(self, request: web.Request) -> web.Response:
-        """Begins or cancels the download of a model's weights."""
+        """Starts or cancels the download of a model's weights."""
         model = request.match_info["model"]
         if model not in MODELS:
             raise Refusal(404, "{0} is no model", model)
@@ -164,7 +157,7 @@ class Ui:
         return web.json_response(self.jobs.as_json())
 
     async def upload(self, request: web.Request) -> web.Response:
-        """Takes one file, the request's body, and queues it. Its name and the settings are in the query."""
+        """Receives a file as the request's body and queues it. Its name and settings are in the query."""
         name, options = clean_name(request.query.get("name", "")), options_of({**request.query})
         extension = Path(name).suffix
         if extension not in PAGE_EXTENSIONS | VIDEOS:
@@ -180,7 +173,7 @@ class Ui:
         return web.json_response(job.as_json(), status=201)
 
     async def _receive(self, request: web.Request, path: Path, most: int) -> None:
-        """Writes the body to a file, up to `most` bytes, and as long as enough of the disk stays free."""
+        """Writes the body to a file of at most `most` bytes while enough disk space is free."""
         taken, expected = 0, request.content_length or 0
         with path.open("wb") as file:
             while True:
@@ -209,7 +202,7 @@ class Ui:
         return width, height
 
     async def demo(self, request: web.Request) -> web.Response:
-        """Queues the photo that comes with the package."""
+        """Queues the demo photo."""
         options = options_of({**request.query})
         with self.jobs.upload_folder(DEMO_IMAGE.name) as folder:
             path = Path(shutil.copy(DEMO_IMAGE, folder / DEMO_IMAGE.name))
@@ -217,7 +210,7 @@ class Ui:
         return web.json_response(job.as_json(), status=201)
 
     async def cancel_all(self, request: web.Request) -> web.Response:
-        """Cancels all jobs that are not done."""
+        """Cancels all unfinished jobs."""
         self.jobs.cancel()
         return web.json_response(self.jobs.as_json())
 
@@ -231,7 +224,6 @@ class Ui:
         return web.json_response(self.jobs.as_json())
 
     def _again(self, job: Job, options: Options) -> None:
-        """Queues the same file once more, with other settings."""
         try:
             with self.jobs.upload_folder(job.name) as folder:
                 path = Path(shutil.copy(job.upload(), folder / job.name))
@@ -240,7 +232,7 @@ class Ui:
             raise Refusal(410, "{0}", error) from error
 
     async def folder(self, request: web.Request) -> web.Response:
-        """Opens the folder of the results, as a double click would."""
+        """Opens the results folder in the file manager."""
         if not self.jobs.out.is_dir():
             raise Refusal(404, "the folder {0} is made with the first result", self.jobs.out)
         await asyncio.to_thread(show, self.jobs.out)
@@ -251,12 +243,12 @@ class Ui:
         return web.json_response(await self._in_turn(results.view_of, self._job(request)))
 
     async def thumbnail(self, request: web.Request) -> web.Response:
-        """A small image of the upload."""
+        """A thumbnail of the upload."""
         body = await asyncio.get_running_loop().run_in_executor(self._small, results.thumbnail_of, self._job(request))
         return web.Response(body=body, content_type="image/jpeg")
 
     async def make_file(self, request: web.Request) -> web.Response:
-        """The path and signed address of a result's file, which is made where it is not there; with `overwrite`, in place of another."""
+        """The path and signed URL of a result's file, exported if needed; with `overwrite`, in place of a foreign file."""
         job, kind = self._job(request), request.match_info["kind"]
         if (path := results.file_of(job, kind)) is None:
             path = await self._in_turn(results.export, job, kind, request.query.get("overwrite") == "1")
@@ -265,13 +257,13 @@ class Ui:
         return web.json_response({"address": self.gate.signed(request.rel_url.raw_path, **shows), "path": str(path)})
 
     async def file(self, request: web.Request) -> web.StreamResponse:
-        """A file of a result; a video with `show` to look at, else to keep."""
+        """A result's file; inline for a video with `show`, else as a download."""
         if (path := results.file_of(self._job(request), request.match_info["kind"])) is None:
             raise Refusal(404, "{0} has no result yet", self._job(request).name)
         return _sent(path, "show" in request.query and path.suffix == ".mp4")
 
     async def make_preview(self, request: web.Request) -> web.Response:
-        """Begins what is made of a result on request, with the settings in the query; with `plan`, gives its command alone."""
+        """Starts a preview with the settings in the query; with `plan`, returns only its command."""
         job, kind = self._job(request), request.match_info["kind"]
         if "plan" in request.query:
             return web.json_response({"command": job.command_of(kind, wish_of(kind, request.query).command)})
@@ -279,25 +271,25 @@ class Ui:
         return web.json_response(preview.as_json())
 
     async def preview(self, request: web.Request) -> web.Response:
-        """How far it is."""
+        """The progress of a preview."""
         return web.json_response(self._preview(request).as_json())
 
     async def cancel_preview(self, request: web.Request) -> web.Response:
-        """Cancels one that is not done."""
+        """Cancels an unfinished preview."""
         return web.json_response(self.jobs.previews.cancel(request.match_info["preview"]).as_json())
 
     async def preview_file(self, request: web.Request) -> web.StreamResponse:
-        """One that is done, to look at."""
+        """A finished preview, inline."""
         return _sent(self.jobs.previews.file_of(self._preview(request)), shows=True)
 
     async def keep_preview(self, request: web.Request) -> web.Response:
-        """The signed address and path of one that is done, of which a copy is put into the folder of the results."""
+        """Copies a finished preview to the results folder; returns the copy's signed URL and path."""
         preview = self._preview(request)
         path = await asyncio.to_thread(self.jobs.previews.keep, preview)
         return web.json_response({"address": self.gate.signed(f"/api/previews/{preview.id}/kept"), "path": str(path)})
 
     async def kept_preview(self, request: web.Request) -> web.StreamResponse:
-        """The copy in the folder of the results."""
+        """The copy in the results folder."""
         return _sent(self.jobs.previews.kept(self._preview(request)), shows=False)
 
     def _preview(self, request: web.Request) -> Preview:
@@ -308,26 +300,26 @@ class Ui:
 
 
 def _sent(path: Path, shows: bool) -> web.StreamResponse:
-    """A file, to look at in the page or to keep."""
+    """A file, inline or as a download."""
     response = web.FileResponse(path)
     if not shows:
         response.content_type = "application/octet-stream"
-    # The form of a name that all browsers read.
+    # The form of file names that all browsers understand.
     response.headers["Content-Disposition"] = f"{'inline' if shows else 'attachment'}; filename*=UTF-8''{quote(path.name)}"
     return response
 
 
 def _page_files() -> dict[str, Path]:
-    """The files that the page consists of, by address: its own, and the viewers that are ComfyUI's page's too."""
+    """The page's files by URL path: its own, and the viewers shared with ComfyUI's page."""
     files = {f"page/{path.name}": path for path in PAGE.iterdir() if path.suffix in _TYPES}
     files |= {f"web/{path.name}": path for path in WEB.glob("*.js")}
     return files | {f"web/languages/{path.name}": path for path in (WEB / "languages").glob("*.json")}
 
 
 def _model_rows() -> list[dict[str, Any]]:
-    """The models in the order of the command line's list, for depth or normals of photos and videos, which the page makes alone."""
+    """The models for depth or normals of photos and videos, all that the page makes, in the order of the command line's list."""
     order = list(GROUPS)
-    # The one for images before the one for videos.
+    # The recommended image model before the recommended video model.
     of_photos = (spec for spec in MODELS.values() if (spec.quantity or spec.axes) and not spec.for_panoramas)
     specs = sorted(of_photos, key=lambda spec: (order.index(group_of(spec)), spec.id != RECOMMENDED_MODEL))
     rows = {spec.id: describe(spec) for spec in specs}
@@ -348,7 +340,7 @@ def _model_rows() -> list[dict[str, Any]]:
 
 @asynccontextmanager
 async def listening(ui: Ui, port: int = 0) -> AsyncIterator[str]:
-    """Serves on 127.0.0.1 while the block runs; yields the page's address, with its token.
+    """Serves on 127.0.0.1 during the block; yields the page's URL with its token.
 
     Raises:
         OSError: The port is taken.
@@ -358,8 +350,8 @@ async def listening(ui: Ui, port: int = 0) -> AsyncIterator[str]:
         logger=_log,
         access_log=None,
         shutdown_timeout=1,
-        handler_cancellation=True,  # a view that nobody waits for is not made
-        auto_decompress=False,  # no bombs: `Gate.check` refuses what is compressed
+        handler_cancellation=True,  # cancels views whose request was aborted
+        auto_decompress=False,  # no decompression bombs: `Gate.check` rejects compressed bodies
         max_field_size=_LONGEST_HEADER,
     )
     await runner.setup()
@@ -376,7 +368,7 @@ async def listening(ui: Ui, port: int = 0) -> AsyncIterator[str]:
 
 
 async def serve(ui: Ui, port: int, ready: Callable[[str], None], until: Callable[[], Awaitable[object]]) -> None:
-    """Serves until what `until` waits for happens; `ready` is called with the page's address."""
+    """Serves until `until` returns; calls `ready` with the page's URL."""
     async with listening(ui, port) as address:
         ready(address)
         await until()

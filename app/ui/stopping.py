@@ -1,6 +1,6 @@
-"""How work that a page began is stopped, and how the server is ended.
+"""Cancels work that the page started, and shuts the server down.
 
-Work is stopped by an exception that no library takes for an error of its own; the server by Ctrl-C, by SIGTERM, or by closing the terminal,
+Work is cancelled by an exception that libraries do not catch as an error; the server is ended by Ctrl-C, SIGTERM or closing the terminal,
 each of which leaves time to clean up.
 """
 
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from ..console.terminal import handled
 
 CLOSING_SECONDS = 5.0
-"""How long the server waits at its end for the threads that work."""
+"""How long the server waits for its worker threads at shutdown."""
 
 
 class StoppedError(BaseException):
@@ -24,40 +24,40 @@ class StoppedError(BaseException):
 
 
 class Cancellation:
-    """A wish to stop one piece of work."""
+    """A cancellation flag for one piece of work."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
 
     def ask(self) -> None:
-        """Wishes it."""
+        """Requests cancellation."""
         self._event.set()
 
     def check(self, *_: object) -> None:
-        """Raises StoppedError where it is wished; takes any arguments, so that it can be called for progress."""
+        """Raises StoppedError if cancellation was requested; takes any arguments, so that it can be a progress callback."""
         if self._event.is_set():
             raise StoppedError
 
     @property
     def asked(self) -> bool:
-        """Whether it is wished."""
+        """Whether cancellation was requested."""
         return self._event.is_set()
 
 
 class End:
-    """The wish to end."""
+    """A request to shut down."""
 
     def __init__(self) -> None:
         self._event, self._loop, self._is_wished = asyncio.Event(), None, False
 
     async def wait(self) -> None:
-        """Waits until it is wished."""
+        """Waits for the request."""
         self._loop = asyncio.get_running_loop()
         if not self._is_wished:
             await self._event.wait()
 
     def wish(self, number: int, _: object) -> None:
-        """Wishes it; a second Ctrl-C ends the work at once."""
+        """Signal handler: requests shutdown; a second Ctrl-C ends the work at once."""
         if self._is_wished and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._is_wished = True
@@ -67,9 +67,9 @@ class End:
 
 @contextmanager
 def ended_by_signals() -> Iterator[End]:
-    """Ctrl-C, SIGTERM and SIGHUP wish the end in the block; a terminal that is closed sends the latter, often twice.
+    """Requests shutdown on Ctrl-C, SIGTERM and SIGHUP during the block; closing a terminal sends SIGHUP, often twice.
 
-    What is ignored, as by nohup, stays so.
+    Signals that are ignored, as under nohup, stay ignored.
     """
     end = End()
     with handled(end.wish, signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if sys.platform != "win32" else [])):

@@ -1,4 +1,4 @@
-"""Videos of the page's queue: depth and normals as videos that a browser plays, as `depth-normal video` makes them."""
+"""Videos of the page's queue: depth and normals in formats that a browser plays, by the code of `depth-normal video`."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from ..video.segments import SegmentStore
 from ..video.task import check_targets, plan_targets, usual_name, video_task
 from .job import Job, video_outputs
 
-# The last frames are still to be written, and the segments to be joined.
+# The last frames must still be written, and the segments joined.
 _NEARLY = 0.99
 
 
 def prepared_video(job: Job, progress: Callable[[float | None], None], free_name: Callable[[], str]) -> Callable[[Model], None]:
-    """Looks at the video of a job, before a model is loaded.
+    """Checks and plans a job's video, before a model is loaded.
 
     Args:
-        job: Its source and options. Its files are noted when they are made, and as its error why they end before the video's end.
-        progress: Called with the share that is done, or None where the length is not known; may raise to stop.
-        free_name: Gives a name for the results where the job's own was taken meanwhile.
+        job: The job; its files are registered once made, with an error if they end early.
+        progress: Called with progress from 0 to 1, or None if the length is unknown; may raise to stop.
+        free_name: Returns a name for the results if the job's own was taken meanwhile.
 
     Returns:
-        What makes the videos by the model.
+        A function that makes the videos with the model.
 
     Raises:
-        ImportError: The library that reads videos is missing.
-        ValueError, VideoError: The video cannot be read, or the model gives nothing of videos.
+        ImportError: The video library is missing.
+        ValueError, VideoError: The video cannot be read, or the model does not support videos.
     """
     pyav()
     outputs = video_outputs(job.options.spec)
@@ -52,7 +52,7 @@ def prepared_video(job: Job, progress: Callable[[float | None], None], free_name
         try:
             check_targets(task.source, task.targets, made_of=task.source)
         except FileExistsError:
-            # These are the task's own, where its segments are joined next.
+            # The task is shared: its segments are joined to these targets.
             task.targets.update(plan_targets(job.out / usual_name(Path(free_name()), outputs), outputs))
 
     def make(model: Model) -> None:

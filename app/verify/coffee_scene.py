@@ -1,8 +1,8 @@
-"""Ground truth of the photograph that comes with the pack: geometry rebuilt by hand, and points with a certain depth order.
+"""Ground truth of the demo photo: hand-reconstructed geometry, and points with a certain depth order.
 
-The camera, the table, the saucer and the cup were fitted to outlines read off the photograph: the cup's rim, the saucer's border, the edge
-of the table. They meet them within 3 of its 600 pixels. Spoon and handle are left out. The unit is the outer radius of the cup's rim. It is
-no measurement, but nothing that is right is far from it, and whatever is upside down, mirrored or of another image is.
+Camera, table, saucer and cup were fitted to outlines traced in the photo (the cup's rim, the saucer's border, the table's edge), which they
+match within 3 of its 600 pixels. Spoon and handle are left out. The unit is the outer radius of the cup's rim. It is not a measurement, but
+precise enough to reject anything upside down, mirrored or of another image.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ Point = tuple[int, int]
 
 
 class Pair(NamedTuple):
-    """Two points of the photograph, (column, row), of which the first is nearer to the camera.
+    """Two points of the photo, (column, row), in depth order.
 
     Attributes:
         near: The nearer one.
         far: The farther one.
-        why: What they are.
+        why: Their description.
     """
 
     near: Point
@@ -51,8 +51,8 @@ PAIRS = (
     Pair((405, 110), (520, 110), "the right of the cup's rim | the table beside it"),
     Pair((290, 205), (560, 205), "the front of the cup's rim | the table beside it"),
 )
-"""The camera looks down at an angle: the table gets farther from the bottom of the image to the top. What stands on it and hides it is
-nearer than what it hides. The last four are in no order that a mere slope from bottom to top would give."""
+"""The camera looks down at an angle, so that the table recedes from the bottom of the image to its top. Occluders are nearer than what they
+hide. A mere slope from bottom to top would not order the last four pairs."""
 
 
 class Surfaces(NamedTuple):
@@ -60,9 +60,9 @@ class Surfaces(NamedTuple):
 
     Attributes:
         axis: 0 = x (right), 1 = y (up).
-        plus: Points whose normals lean towards its positive end.
-        minus: Points whose normals lean less towards it, or away from it.
-        why: What they are.
+        plus: Points with a larger component of the normal along the axis.
+        minus: Points with a smaller one.
+        why: Their description.
     """
 
     axis: int
@@ -75,17 +75,17 @@ SURFACES = (
     Surfaces(0, ((375, 190), (368, 205), (350, 225)), ((192, 190), (200, 205), (212, 225)), "right | left of the cup's outside"),
     Surfaces(1, ((40, 300), (60, 340), (560, 350), (280, 340)), ((270, 235), (290, 235), (310, 232)), "table and saucer | cup's front"),
 )
-"""All of them face the camera, so that z is positive everywhere."""
+"""All of them face the camera: z is positive everywhere."""
 
 CUP = ((290, 205), (290, 235), (245, 225), (335, 225))
 """Points on the cup's front, for its distance."""
 
-# The camera: how steeply it looks down, how it leans, its focal length in pixels, and its distance from the world's origin on the table.
+# The camera's pitch, roll, focal length in pixels, and distance from the world's origin on the table.
 _TILT, _ROLL, _FOCAL, _DISTANCE = 0.987, 0.135, 900.0, 9.06
-# The foot of cup and saucer on the table (x to the right, y away from the camera, z up).
+# Centre of cup and saucer on the table (x right, y away from the camera, z up).
 _CENTRE = (-0.17, -0.189)
 _RIM, _SAUCER = (1.0, 1.676), (1.929, 0.258)
-# Each surface goes round the axis: from one (radius, height) to the other.
+# Surfaces of revolution: each from one (radius, height) to the other.
 _ROUND = (
     ((0.55, 0.05), (0.90, 0.62)),  # the cup's outside
     ((0.90, 0.62), _RIM),
@@ -95,7 +95,7 @@ _ROUND = (
     ((0.95, 0.05), (0.00, 0.05)),  # the saucer's flat middle
     ((0.95, 0.05), _SAUCER),
 )
-# The table's far edge, as a line through two points of the image, and how far below it the floor is.
+# The table's far edge as a line through two image points, and the floor's height below the table.
 _EDGE = ((0, 105), (150, 0))
 _FLOOR = -10.0
 
@@ -108,10 +108,10 @@ def photograph() -> Tensor:
 
 
 def scene(step: int = 1) -> Estimate:
-    """The photograph's geometry.
+    """The photo's geometry.
 
     Args:
-        step: Of every so many rows and columns one is computed, in the middle of them.
+        step: Subsampling factor; samples are at the centres of blocks.
 
     Returns:
         Depth in radii of the cup's rim (as `METRIC_DEPTH`) and normals in OPENGL axes, (1, C, 400 / step, 600 / step).
@@ -121,7 +121,7 @@ def scene(step: int = 1) -> Estimate:
     v, u = torch.meshgrid(rows, columns, indexing="ij")
     to_world = _camera_to_world()
     x, y = u - (WIDTH - 1) / 2, (HEIGHT - 1) / 2 - v
-    rays = torch.stack((x / _FOCAL, y / _FOCAL, -torch.ones_like(x)), -1) @ to_world.T  # depth along the optical axis is their length
+    rays = torch.stack((x / _FOCAL, y / _FOCAL, -torch.ones_like(x)), -1) @ to_world.T  # scaled so that ray parameter = depth
     start = _camera(to_world)
     (u0, v0), (u1, v1) = _EDGE
     beyond = (v - v0) * (u1 - u0) < (u - u0) * (v1 - v0)
@@ -136,16 +136,16 @@ def scene(step: int = 1) -> Estimate:
 
 
 def outlines() -> Tensor:
-    """Points (N, 2) on lines at which depth or normals change, (column, row): the cup's rim, the saucer's border, the table's far edge."""
+    """Points (N, 2), (column, row), on discontinuities of depth or normals: the cup's rim, the saucer's border, the table's far edge."""
     share = torch.linspace(0.05, 0.95, 20, dtype=torch.float64)[:, None]
     (start, end) = (torch.tensor((point,), dtype=torch.float64) for point in _EDGE)
     saucer = _circle(*_SAUCER)
-    hidden = (saucer[:, 1] < 150) & (saucer[:, 0] > 175) & (saucer[:, 0] < 412)  # by the cup
+    hidden = (saucer[:, 1] < 150) & (saucer[:, 0] > 175) & (saucer[:, 0] < 412)  # occluded by the cup
     return torch.cat((_circle(*_RIM), saucer[~hidden], start + share * (end - start)))
 
 
 def _circle(radius: float, height: float) -> Tensor:
-    """The image of a circle round the axis: (90, 2)."""
+    """The projection of a circle about the axis: (90, 2)."""
     angles = torch.arange(0, 360, 4, dtype=torch.float64).deg2rad()
     to_world = _camera_to_world()
     points = torch.stack((radius * angles.cos(), radius * angles.sin(), torch.full_like(angles, height)), 1)
@@ -154,12 +154,12 @@ def _circle(radius: float, height: float) -> Tensor:
 
 
 def _camera(to_world: Tensor) -> Tensor:
-    """The camera's position, from the foot of the cup's axis."""
+    """The camera's position, relative to the centre of the cup's base."""
     return _DISTANCE * to_world[:, 2] - torch.tensor((*_CENTRE, 0.0), dtype=torch.float64)
 
 
 def _camera_to_world() -> Tensor:
-    """The camera's axes (right, up, backward) as columns, in the world's x, y, z."""
+    """The camera's axes (right, up, backward) as columns, in world coordinates."""
     sine, cosine = math.sin(_TILT), math.cos(_TILT)
     level = torch.tensor(((1, 0, 0), (0, sine, -cosine), (0, cosine, sine)), dtype=torch.float64)
     sine, cosine = math.sin(_ROLL), math.cos(_ROLL)
@@ -167,7 +167,7 @@ def _camera_to_world() -> Tensor:
 
 
 def _meet(start: Tensor, rays: Tensor, one: tuple[float, float], other: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """The distance along each ray to a surface round the axis (infinity: none), and the surface's normal there, towards the camera."""
+    """The ray parameters of intersections with a surface of revolution (infinity = none), and the normals there, facing the camera."""
     (radius, height), (radius_end, height_end) = one, other
     if height == height_end:
         reach = (height - start[2]) / rays[..., 2]
@@ -188,11 +188,11 @@ def _meet(start: Tensor, rays: Tensor, one: tuple[float, float], other: tuple[fl
 
 
 def _meet_cone(start: Tensor, rays: Tensor, radius: float, slope: float) -> Iterator[tuple[Tensor, Tensor]]:
-    """Both meetings of rays with the cone whose radius is `radius + slope * height`."""
+    """Both intersections of rays with the cone of radius `radius + slope * height`."""
     signs = torch.tensor((1.0, 1.0, -slope * slope), dtype=rays.dtype)
     offset = start - torch.tensor((0.0, 0.0, -radius / slope), dtype=rays.dtype)
     square, half, rest = (rays * rays * signs).sum(-1), (rays * offset * signs).sum(-1), (offset * offset * signs).sum()
-    root = (half * half - square * rest).sqrt()  # NaN, and so never nearer, where a ray misses it
+    root = (half * half - square * rest).sqrt()  # NaN for a miss, which never compares as nearer
     for reach in ((-half - root) / square, (-half + root) / square):
         normal = (offset + reach[..., None] * rays) * signs
         yield reach, normal / normal.norm(dim=-1, keepdim=True)

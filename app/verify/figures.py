@@ -1,7 +1,7 @@
-"""Reference figures of models' estimates of the pack's photograph: computed, stored as JSON, and compared.
+"""Reference figures of models' estimates of the demo photo: computed, stored as JSON, and compared.
 
-An entry holds of the depth its range and quantiles, and of depth and normals a grid of 24x16 means, of 8 bits each: enough to tell another
-answer from the same one on another device, and short enough for an issue.
+An entry has the depth's range and quantiles, and 8-bit 24x16 grids of mean depth and normals: enough to tell a different result from the
+same one on another device, and short enough for an issue.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ STORED = Path(__file__).parents[1] / "figures.json"
 _LOCK_SECONDS = 30
 _GRID = (16, 24)
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-# Up to the first it is the same answer, from the second on another: 1 - correlation of the depth's grids; the quantiles' largest difference
-# by the spread of depth; degrees between the normals.
+# Equal up to the first value, different from the second on: 1 - correlation of the depth grids; the largest difference of quantiles
+# relative to their spread; the angle between normals in degrees.
 _SHAPE, _VALUES, _ANGLE = (0.005, 0.03), (0.04, 0.15), (3.0, 7.5)
 
 
 def read_figures(*paths: Path) -> dict[str, dict[str, Any]]:
-    """The stored entries by model; a later file's come before an earlier one's. Files that do not exist hold none.
+    """Reads stored entries by model; later files override earlier ones, missing files are skipped.
 
     Raises:
-        ValueError: A file is no such JSON.
+        ValueError: A file is not such JSON.
     """
     entries: dict[str, dict[str, Any]] = {}
     for path in dict.fromkeys(paths):
@@ -53,13 +53,13 @@ def read_figures(*paths: Path) -> dict[str, dict[str, Any]]:
 
 
 def write_figures(path: Path, entries: dict[str, dict[str, Any]]) -> None:
-    """Adds entries to a file, or begins it. Of several processes each waits for the others, so that no entry is lost.
+    """Adds entries to a file, creating it if absent. A lock keeps concurrent processes from losing entries.
 
     Raises:
-        OSError: It cannot be written, or another process does not let go of it.
+        OSError: It cannot be written, or another process holds the lock too long.
         ValueError: It holds something else.
     """
-    # Not beside the file: a lock that is removed while others wait for it is no lock, and one that stays would be in the way there.
+    # Not beside the file, where it would be in the way; removing it afterwards would break the lock for waiting processes.
     lock = user_cache() / "figures.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock, timeout=_LOCK_SECONDS):
@@ -72,7 +72,7 @@ def figures_of(estimate: Estimate, origin: str) -> dict[str, Any]:
 
     Args:
         estimate: Of one image.
-        origin: What made it: versions, device, precision.
+        origin: Versions, device and precision.
     """
     entry: dict[str, Any] = {"of": origin}
     if estimate.depth is not None and estimate.quantity is not None:
@@ -93,10 +93,10 @@ def figures_of(estimate: Estimate, origin: str) -> dict[str, Any]:
 
 
 def compare_figures(estimate: Estimate, entry: dict[str, Any]) -> Finding:
-    """Compares an estimate of one image with stored figures of `figures_of`.
+    """Compares an estimate of one image with figures of `figures_of`.
 
     Raises:
-        ValueError: The entry is not of that form.
+        ValueError: The entry is malformed.
     """
     has = {name for name in ("depth", "normals") if getattr(estimate, name) is not None}
     quantity = estimate.quantity.value if estimate.quantity else None
@@ -127,7 +127,7 @@ def _compare_depth(estimate: Estimate, entry: dict[str, Any]) -> list[tuple[Grad
     grid = _grid(_filled(depth, valid))
     correlation = float(torch.corrcoef(torch.stack((stored.flatten(), grid.flatten())))[0, 1])
     if low == high and float(grid.amax() - grid.amin()) <= 1e-6 * abs(high):
-        correlation = 1.0  # constant both
+        correlation = 1.0  # both are constant
     quantiles = torch.tensor(entry["quantiles"])
     apart = float((_quantiles(depth, valid) - quantiles).abs().max() / (quantiles[-1] - quantiles[0]).clamp(min=1e-12))
     return [
@@ -137,7 +137,6 @@ def _compare_depth(estimate: Estimate, entry: dict[str, Any]) -> list[tuple[Grad
 
 
 def _filled(depth: Tensor, valid: Tensor) -> Tensor:
-    """Depth whose holes hold the median of the rest."""
     return torch.where(valid, depth, depth[valid].median() if bool(valid.any()) else 0).float()
 
 
@@ -163,5 +162,4 @@ def _decoded(text: str, channels: int) -> Tensor:
 
 
 def _rounded(value: float, digits: int) -> float:
-    """A number rounded to so many significant digits."""
     return float(f"{value:.{digits}g}")

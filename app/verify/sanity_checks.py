@@ -1,7 +1,7 @@
-"""Plausibility checks of an estimate of the pack's photograph that need no reference figures, only ground truth.
+"""Sanity checks of an estimate of the demo photo, against its ground truth, without reference figures.
 
-Each check gives a `Finding`. Their limits leave room for models far weaker than any published one; what they are to find (near and far
-swapped, an axis flipped, a frame that is mirrored or moved, an answer to another question) is far beyond them.
+The thresholds accept models far weaker than any published one. The faults to detect (near and far swapped, a flipped axis, a mirrored or
+shifted frame, another kind of output) are far beyond them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .coffee_scene import CUP, HEIGHT, PAIRS, SURFACES, WIDTH, Point, outlines, 
 
 
 class Grade(IntEnum):
-    """The quality of a finding."""
+    """The grade of a finding."""
 
     SOUND = 0
     DOUBTFUL = 1
@@ -35,8 +35,6 @@ class Finding(NamedTuple):
     """The result of one check.
 
     Attributes:
-        name: Of the check.
-        grade: What it means.
         words: The figures, and what is wrong.
     """
 
@@ -46,21 +44,21 @@ class Finding(NamedTuple):
 
 
 METRES, METRES_OUTDOORS = (0.2, 3.0), (0.2, 80.0)
-"""Plausible distances of a cup on a table, for a model of rooms and for one trained on streets only."""
+"""Plausible distances of the cup on the table in metres, for indoor models and for those trained on streets only."""
 
-# How many pairs a model may miss, and from which share on they are not missed but swapped.
+# How many pairs may be in the wrong order, and the share from which they count as swapped.
 _MISSED, _SWAPPED = 2, 0.75
-# Least rank correlation with the rebuilt scene: doubtful below the first, wrong below the second. Weak models reach 0.66 to 0.78.
+# Minimal rank correlation with the reconstructed scene: doubtful below the first, wrong below the second. Weak models reach 0.66 to 0.78.
 _ALIKE, _UNLIKE = 0.6, 0.35
-# The same in degrees between normals; a weak model has 33.
+# The same for the mean angle between normals in degrees; a weak model has 33.
 _CLOSE, _APART_BY = 42.0, 60.0
-# Blocks of pixels whose mean colours are compared, the least spread of an albedo, and its least correlation with the photograph.
+# Side of the pixel blocks for mean colours, minimal standard deviation of an albedo, and its minimal correlation with the photo.
 _BLOCK, _FLAT, _ALBEDO_ALIKE = 8, 0.02, 0.5
-# Least difference of normals' components between surfaces that face apart; sound ones have about 1.
+# Minimal difference of a normal's component between surfaces facing opposite ways; a sound model has about 1.
 _APART = 0.25
 _FACING = 0.5
-# How far outlines may be from their places, in pixels of the photograph, how much better they must fit elsewhere to
-# count as moved, and by how much edges must be stronger under them than everywhere.
+# Tolerance for outlines in pixels, maximal shift that still counts as in place, how much better another place must fit to count as
+# shifted, and how much stronger edges must be under the outlines than on average.
 _NEAR, _LITTLE, _BETTER = 6, 8, 1.03
 _EDGES = 0.15
 _REACH, _STEP = 48, 4
@@ -69,9 +67,9 @@ _MIRRORED = {"mirrored": (-1.0, 1.0), "upside down": (1.0, -1.0), "turned by 180
 
 
 def evaluate(estimate: Estimate, metres: tuple[float, float] | None = METRES) -> list[Finding]:
-    """Evaluates an estimate of the photograph (one image, 600x400) by what the photograph shows.
+    """Evaluates an estimate of the demo photo (one image, 600x400).
 
-    The cup's distance must be between `metres`, if the depth is metric; None = it is up to scale.
+    The cup's distance must be within `metres` if the depth is metric; None = depth is up to scale.
 
     Returns:
         A finding for each check that the estimate's maps allow.
@@ -90,7 +88,7 @@ def evaluate(estimate: Estimate, metres: tuple[float, float] | None = METRES) ->
 
 
 def evaluate_albedo(albedo: Tensor, photograph: Tensor) -> Finding:
-    """Evaluates the albedo of the photograph: without light, its colours still lie where the photograph's do."""
+    """Evaluates an albedo of the photo: its colours must correlate with the photo's."""
     images = [F.avg_pool2d(each.cpu().float(), _BLOCK) for each in (albedo, photograph)]
     if float(images[0].std()) < _FLAT:
         return Finding("likeness", Grade.WRONG, "the albedo is the same everywhere")
@@ -100,7 +98,6 @@ def evaluate_albedo(albedo: Tensor, photograph: Tensor) -> Finding:
 
 
 def _empty(estimate: Estimate) -> list[str]:
-    """The maps without any valid pixel."""
     counts = {}
     if estimate.depth is not None and estimate.quantity is not None:
         counts["depth"] = estimate.known_depth()[2]
@@ -110,7 +107,7 @@ def _empty(estimate: Estimate) -> list[str]:
 
 
 def near_and_far(estimate: Estimate) -> Finding:
-    """The order of points that is beyond doubt. A few may be wrong: a weak model misses them."""
+    """Checks the depth order of unambiguous pairs of points. Weak models miss a few."""
     near = nearness(estimate)
     leads = {pair.why: _around(near, pair.near) - _around(near, pair.far) for pair in PAIRS}
     wrong = [why for why, lead in leads.items() if not lead > 0]
@@ -123,7 +120,7 @@ def near_and_far(estimate: Estimate) -> Finding:
 
 
 def likeness(estimate: Estimate) -> Finding:
-    """Compares the order of all distances, and the normals, with those of the rebuilt scene."""
+    """Compares depth order and normals with those of the reconstructed scene."""
     step = 8
     truth, grades, words = scene(step), [], []
     if estimate.depth is not None:
@@ -140,7 +137,7 @@ def likeness(estimate: Estimate) -> Finding:
 
 
 def distance(estimate: Estimate, metres: tuple[float, float] = METRES) -> Finding:
-    """The cup's distance in metres."""
+    """Checks the cup's distance in metres."""
     depth, _, _ = estimate.known_depth()
     to_cup = sum(_around(depth, point) for point in CUP) / len(CUP)
     words = f"the cup is at {to_cup:.2f} m"
@@ -152,7 +149,7 @@ def distance(estimate: Estimate, metres: tuple[float, float] = METRES) -> Findin
 
 
 def axes(estimate: Estimate) -> Finding:
-    """Normals on surfaces that face opposite ways; and against the slopes of the estimate's own depth, where it has any."""
+    """Checks normals on surfaces facing opposite ways, and against the slopes of the estimate's own depth, if any."""
     normals = _opengl(estimate)
     wrong, figures = [], []
     for surfaces in SURFACES:
@@ -172,7 +169,7 @@ def axes(estimate: Estimate) -> Finding:
 
 
 def frame(estimate: Estimate) -> Finding:
-    """Checks that the map's edges lie where the photograph's are, and not mirrored, moved or scaled."""
+    """Checks that the map's edges match the photo's, not mirrored, shifted or scaled."""
     maps = estimate.normals if estimate.depth is None else _ranks(nearness(estimate)).view(1, 1, estimate.height, estimate.width)
     assert maps is not None
     strength = _edges(maps.nan_to_num(0))
@@ -193,14 +190,14 @@ def frame(estimate: Estimate) -> Finding:
 
 
 def nearness(estimate: Estimate) -> Tensor:
-    """(1, 1, H, W), larger = nearer; invalid pixels are as far as the farthest."""
+    """(1, 1, H, W), larger = nearer; invalid pixels get the farthest value."""
     depth, quantity, valid = estimate.known_depth()
     near = depth_to_nearness(depth.float(), quantity)
     return torch.where(valid, near, near[valid].min() if bool(valid.any()) else 0)
 
 
 def _opengl(estimate: Estimate) -> Tensor:
-    """The normals of an estimate in OPENGL axes, NaN where they are not valid."""
+    """The normals in OPENGL axes, NaN where invalid."""
     assert estimate.normals is not None
     valid = valid_normals(estimate.normals, estimate.mask)
     return convert_normals(estimate.normals.float(), estimate.axes, Axes.OPENGL).where(valid, torch.nan)
@@ -213,20 +210,20 @@ def grade_of(error: float, limits: tuple[float, float]) -> Grade:
 
 
 def _around(values: Tensor, point: Point) -> float:
-    """The mean in a small square of a map (1, 1, H, W)."""
+    """The mean over a 7x7 square of a map (1, 1, H, W)."""
     column, row = point
     return float(values[..., row - 3 : row + 4, column - 3 : column + 4].nanmean())
 
 
 def _ranks(values: Tensor) -> Tensor:
-    """(N,) in 0 to 1: the place of each value among all; equal ones share their places' mean."""
+    """(N,) ranks in [0, 1]; ties share their mean rank."""
     _, inverse, counts = values.flatten().unique(return_inverse=True, return_counts=True)
     last = counts.cumsum(0)
     return ((2 * last - counts - 1).float() / (2 * max(1, values.numel() - 1)))[inverse]
 
 
 def _against_slopes(estimate: Estimate) -> tuple[str, ...]:
-    """`disagreeing_axes` without its warnings: the finding says it."""
+    """`disagreeing_axes` without its warnings, which the finding reports."""
     log = logging.getLogger(disagreeing_axes.__module__)
     before, log.disabled = log.disabled, True
     try:
@@ -236,7 +233,7 @@ def _against_slopes(estimate: Estimate) -> tuple[str, ...]:
 
 
 def _edges(maps: Tensor) -> Tensor:
-    """(1, 1, H, W): how much a map changes at each pixel, of 1 = what is passed by a twentieth of all."""
+    """(1, 1, H, W): the gradient, divided by its 95th percentile and clipped to 1."""
     smooth = F.avg_pool2d(F.pad(maps, (3,) * 4, mode="replicate"), 5, 1)
     across, down = smooth[..., 1:-1, 2:] - smooth[..., 1:-1, :-2], smooth[..., 2:, 1:-1] - smooth[..., :-2, 1:-1]
     strength = (across.square() + down.square()).sum(1, keepdim=True).sqrt()
@@ -245,7 +242,7 @@ def _edges(maps: Tensor) -> Tensor:
 
 
 def _fits(strength: Tensor, scalings: dict[str, tuple[float, float]], reach: int, step: int) -> Iterator[tuple[float, str, int, int]]:
-    """The mean strength of edges under the outlines, these scaled about the middle and moved: (strength, name, dx, dy)."""
+    """Yields the mean edge strength under the outlines, scaled about the centre and shifted: (strength, name, dx, dy)."""
     size = torch.tensor((WIDTH, HEIGHT), dtype=torch.float64)
     middle = (size - 1) / 2
     moves = [(dx, dy) for dx in range(-reach, reach + 1, step) for dy in range(-reach, reach + 1, step)]

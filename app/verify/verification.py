@@ -1,4 +1,4 @@
-"""Verifies one model: its files, whether it loads and runs, and whether its estimate of the pack's photograph is plausible."""
+"""Verifies one model: its files, whether it loads and runs, and whether its estimate of the demo photo is plausible."""
 
 from __future__ import annotations
 
@@ -35,18 +35,16 @@ _OUTDOORS = {"outdoor", "kitti"}
 
 @dataclass(frozen=True)
 class FileFacts:
-    """The facts about one file of a model.
+    """Facts about one of a model's files.
 
     Attributes:
-        name: The published file's.
+        name: The published file's name.
         origin: "bundled", "here", "downloaded", "given" or "missing".
-        path: Where it is.
         size: Its bytes.
         sha256: Its hex digest.
-        size_ok: Whether the size is the published one; None where that is not known, or where another file is meant.
-        sha_ok: The same of the sha256. True also for a conversion whose sha256 is known.
-        published_sha: Whether the table of models holds the published file's sha256.
-        problems: What is wrong with it, in words.
+        size_ok: Whether the size is the published one; None if that is unknown, or for a custom file or a conversion.
+        sha_ok: The same for the sha256. Also True for a conversion with a known sha256.
+        published_sha: Whether the published file's sha256 is known.
         readable: Whether it can be read as weights.
     """
 
@@ -67,13 +65,10 @@ class Verification:
     """The findings about one model.
 
     Attributes:
-        model: Its id.
-        files: Its files.
-        keys_ok: Whether every tensor was in its place; None where that was not tried.
-        runs: The device, the precision, and the seconds of its first image; None where it did not run.
-        findings: Of its estimate.
-        problem: Why it was not checked to the end.
-        figures: Those of its estimate, to be stored; None where some are stored already.
+        keys_ok: Whether every tensor fitted; None if not tried.
+        runs: Device, precision, and seconds of its first image; None if it did not run.
+        problem: Why the check was not completed.
+        figures: New reference figures to store; None if some are stored already.
     """
 
     model: str
@@ -86,7 +81,7 @@ class Verification:
 
     @property
     def verdict(self) -> str:
-        """Any of "sound", "doubtful", "wrong", or "not checked"."""
+        """One of "sound", "doubtful", "wrong" and "not checked"."""
         if self.keys_ok is False or any(file.problems for file in self.files):
             return Grade.WRONG.name.lower()
         if not self.findings:
@@ -101,17 +96,17 @@ def check(
     dtype: str = "auto",
     weights: Path | None = None,
 ) -> Verification:
-    """Checks a model, downloading what is missing, and returns the findings, whatever went wrong. The model is forgotten afterwards.
+    """Checks a model, downloading missing files; returns findings whatever goes wrong, and frees the model.
 
     Args:
-        spec: Its entry.
-        stored: Figures by model, as `read_figures` gives them.
+        spec: The model.
+        stored: Figures by model, from `read_figures`.
         device, dtype: As `load_model`.
-        weights: A file to check in place of the network's published one, of the same architecture.
+        weights: A file of the same architecture, in place of the published weights.
     """
     verification = Verification(spec.id)
     try:
-        FAMILIES[spec.family].check_requirements(spec)  # before anything is downloaded in vain
+        FAMILIES[spec.family].check_requirements(spec)  # before a useless download
         for file in spec.files:
             logger.info("%s: looking at %s", spec.id, file.name)
             verification = replace(
@@ -129,15 +124,15 @@ def check(
 
 
 def look_at(spec: ModelSpec, file: WeightFile, instead: Path | None = None) -> FileFacts:
-    """Finds or downloads a file and compares it with the published one; of a file `instead`, size and sha256 are reported, not compared.
+    """Finds or downloads a file and compares it with the published one; for `instead`, size and sha256 are only reported.
 
     Raises:
-        DownloadError: It is nowhere and cannot be downloaded.
+        DownloadError: It is not available and cannot be downloaded.
         OSError: It cannot be read.
     """
     path, origin = instead or find_weights(file), "given" if instead else "bundled" if file.bundled else "here"
     if path is None:
-        path = bundled_path(file) if file.bundled else find_weights(file, lambda _: True)  # one that cannot be read is to be named
+        path = bundled_path(file) if file.bundled else find_weights(file, lambda _: True)  # also an unreadable one, to report it
     if path is None:
         path, origin = find_or_download(spec, file), "downloaded"
     if not path.is_file():
@@ -163,7 +158,7 @@ def look_at(spec: ModelSpec, file: WeightFile, instead: Path | None = None) -> F
 
 
 def _owner(sha256: str, file: WeightFile) -> str | None:
-    """Whose published file one is, if it is another's."""
+    """A message if a file is another model's published file."""
     others = (spec.id for spec in all_specs() for each in spec.files if each.sha256 and each.sha256.lower() == sha256)
     owners = ", ".join(dict.fromkeys(others))
     return f"it is the published file of {owners}" if owners and (file.sha256 or "").lower() != sha256 else None
@@ -172,7 +167,6 @@ def _owner(sha256: str, file: WeightFile) -> str | None:
 def _run(
     verification: Verification, spec: ModelSpec, stored: Mapping[str, Mapping[str, Any]], how: tuple[str, str, Path | None]
 ) -> Verification:
-    """Loads the model, runs it, and evaluates its estimate."""
     device, dtype, weights = how
     try:
         model = load_model(spec.id, dtype, device, weights)
@@ -195,10 +189,7 @@ def _run(
 
 
 def _estimated(model: Model, image: Tensor) -> Estimate:
-    """The estimate of `image`.
-
-    A model of panoramas takes it for one: the estimate can be compared with figures, not with the scene.
-    """
+    """The estimate of `image`. Panorama models take it for a panorama: the result is comparable with figures, but not with the scene."""
     if model.spec.for_panoramas:
         return model.estimate_panorama(image, any_aspect=True)
     return model.estimate(image)

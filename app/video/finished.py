@@ -1,4 +1,4 @@
-"""Records how a finished video was made, so that the same command with `--resume` leaves it as it is."""
+"""Records the settings of finished videos, so that `--resume` skips them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _ADVICE = "give those it was made with, choose another name, or replace it with 
 
 @dataclass(frozen=True)
 class Finished:
-    """A video that is there.
+    """A finished video.
 
     Attributes:
-        numbers: Of its frames, in order.
-        problem: Why the source could not be read to its end; None = it could.
-        lost: How many frames of the source cannot be decoded, in words; nothing where all can, or where the video was made before.
+        numbers: Its frame numbers, in order.
+        problem: Why the source could not be read to its end; None on success.
+        lost: A message about frames of the source that cannot be decoded; "" if there are none, or for a video of an earlier run.
     """
 
     numbers: Sequence[int]
@@ -35,23 +35,19 @@ class Finished:
 
     @property
     def frames(self) -> int:
-        """How many it has."""
+        """The number of frames."""
         return len(self.numbers)
 
     @property
     def early(self) -> str:
-        """Why it ends before its source does, and what is kept, in words; nothing where it does not."""
+        """Why it ends before its source, and what is kept; "" if it does not."""
         if self.problem is None:
             return ""
         return f"{self.problem}. The {'frame before that is' if self.frames == 1 else f'{self.frames} frames before that are'} kept"
 
 
 class FinishedRecord:
-    """The record of one video, `.depth-normal/<name>.film.json` beside it: what was asked for, and what tells the files that were written.
-
-    Args:
-        task: What is asked.
-    """
+    """The record of one video, `.depth-normal/<name>.film.json` beside it: its settings and file digests."""
 
     def __init__(self, task: VideoTask) -> None:
         folder = segments_folder(task.targets)
@@ -59,13 +55,10 @@ class FinishedRecord:
         self._task = task
 
     def found(self, settings: Mapping[str, Any]) -> Finished | None:
-        """The video, if it was made with these settings and is there, whole; None where nothing of it, or no record, is there.
-
-        Args:
-            settings: All that decides on the frames.
+        """The video, if it is complete and has these settings; None if it or its record is missing.
 
         Raises:
-            VideoError: It was made with other settings, or a file of it was changed or is missing.
+            VideoError: It has other settings, or a file was changed or is missing.
         """
         record = read_record(self.path) or {}
         recorded, files, frames, numbers = (record.get(name) for name in ("settings", "files", "frames", "numbers"))
@@ -83,7 +76,7 @@ class FinishedRecord:
         return Finished(numbers, record.get("problem"))
 
     def note(self, settings: Mapping[str, Any], finished: Finished) -> None:
-        """Writes the record of a video that is there, in the folder of records, which is there too; where it cannot, that is logged."""
+        """Writes the record of a finished video into the existing records folder; logs a failure."""
         files = {target.name: self._digest(target, finished.numbers) for target in self._task.targets.values()}
         record = {"version": RECORD_VERSION, "settings": settings, "files": files, "frames": finished.frames, "problem": finished.problem}
         if list(finished.numbers) != list(range(1, finished.frames + 1)):
@@ -94,7 +87,7 @@ class FinishedRecord:
             logger.warning("the video is there, but --resume will not know it: %s cannot be written (%s)", self.path, error)
 
     def remove(self) -> None:
-        """Removes the record: the video is made anew."""
+        """Removes the record: the video will be made anew."""
         self.path.unlink(missing_ok=True)
 
     def _is_there(self, target: Path) -> bool:
@@ -103,11 +96,11 @@ class FinishedRecord:
     def _digest(self, target: Path, numbers: Sequence[int]) -> str:
         if not self._task.sequence:
             return digest_of_marks([target])
-        # Of a record that names more frames than there are files none is looked for: the number may be anything.
+        # A corrupt record may name any number of frames: look for at most one more than there are files.
         return digest_of_marks([numbered(target, number) for number in numbers[: len(numbered_files(target)) + 1]])
 
 
 def differing_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Names of the settings in which two runs differ; of one of them as JSON gave it back."""
+    """Names of the settings that differ; `one` is decoded JSON."""
     other = json.loads(json.dumps(other))
     return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))

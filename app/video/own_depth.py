@@ -1,4 +1,4 @@
-"""Depth of a video's frames that the user has: a depth video, numbered files, a folder of them, or an archive of arrays."""
+"""The user's own depth of a video: a depth video, numbered files, a folder of them, or an archive of arrays."""
 
 from __future__ import annotations
 
@@ -31,18 +31,17 @@ from ..batch.records import digest_of_marks
 from ..depth_kind import DepthKind
 
 logger = logging.getLogger(__name__)
-_ONE_MAP = {".exr", ".pfm"}  # FFmpeg reads the former as a video of one frame
-# By how much rates, and numbers of frames that follow from lengths, differ at most that are the same.
+_ONE_MAP = {".exr", ".pfm"}  # FFmpeg reads .exr as a video of one frame
+# Relative tolerances for frame rates, and for frame counts derived from durations.
 _SAME_RATE, _ROUNDED = 0.01, 0.01
 
 
 @dataclass(frozen=True)
 class OwnDepth:
-    """The depth of a video's frames. Of numbered frames and files the numbers say what belongs together, else the order.
+    """The user's own depth of a video. Numbered frames and files are matched by number, others by order.
 
     Attributes:
         path: A depth video, numbered files, a folder of nothing else, or an NPZ or NPY of all frames.
-        kind: What its numbers are.
         strict: As `read_frames`.
     """
 
@@ -51,7 +50,7 @@ class OwnDepth:
     strict: bool = False
 
     def files(self) -> list[Path]:
-        """The files that are read.
+        """The input files.
 
         Raises:
             VideoReadError: There are none.
@@ -59,7 +58,7 @@ class OwnDepth:
         return find_images(self.path, MAPS) if is_sequence(self.path) else [self.path]
 
     def settings(self) -> dict[str, Any]:
-        """What tells it from other depth, as JSON can hold it."""
+        """The identity of the depth, JSON-serialisable."""
         return {
             "depth": str(self.path.resolve()),
             "depth_files": digest_of_marks([path.resolve() for path in self.files()]),
@@ -67,15 +66,14 @@ class OwnDepth:
         }
 
     def check(self, header: VideoHeader, video: Path, needed: int | None) -> None:
-        """Says how many frames it has where the video has another number of them.
+        """Compares the numbers of frames of depth and video, and logs a mismatch.
 
         Args:
-            header: The video's.
-            video: Its path; it is read to its end where the header's length says no exact number.
-            needed: How many frames are asked for, from the video's first; None = not known.
+            video: Its path; frames are counted if the header gives no exact number.
+            needed: The number of frames needed, from the video's first; None = unknown.
 
         Raises:
-            ValueError: It is another number at another rate: its n-th frame is of another moment than the video's n-th.
+            ValueError: Number and rate of frames differ, so that the n-th depth belongs to another moment than the n-th frame.
             VideoReadError, OSError, ImportError: It cannot be read.
         """
         if self.path.is_file() and (self.path.suffix.lower() in _ONE_MAP or is_still_image(self.path)):
@@ -104,7 +102,7 @@ class OwnDepth:
             logger.warning("%s; the first belongs to the first, %s", counts, more)
 
     def beside(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        """A video's frames, all from its first, each with its depth.
+        """Attaches depth to a video's frames, from its first.
 
         Raises:
             VideoReadError: A frame has none; those before are yielded.
@@ -120,7 +118,6 @@ class OwnDepth:
                 yield replace(frame, known=partial(self._estimate, depth_map))
 
     def _maps(self) -> Generator[_Map, None, None]:
-        """The maps, in order."""
         if self._arrays is not None:
             for count, values in enumerate(self._arrays):
                 yield _Map(count, None, f"map {count + 1} of {self.path}", partial(_same, values))
@@ -137,15 +134,11 @@ class OwnDepth:
 
     @cached_property
     def _arrays(self) -> list[FileValues] | None:
-        """All maps, where they are in one file of arrays."""
+        """All maps, if they are in one file of arrays."""
         return None if is_sequence(self.path) else read_clip(self.path, self.kind.channel)
 
     def _estimate(self, found: _Map, height: int, width: int) -> Estimate:
-        """The depth of a frame of this size, at its own size.
-
-        Raises:
-            VideoReadError: It cannot be read, or is of an image of another shape.
-        """
+        """A frame's depth, at the map's own size; `height` and `width` are the frame's."""
         try:
             estimate = self.kind.estimate(found.read(), found.name, "a normal map has no depth")
             check_alike(found.name, (estimate.height, estimate.width), (height, width))
@@ -155,7 +148,7 @@ class OwnDepth:
 
 
 class _Map(NamedTuple):
-    """The depth of one frame: which frame of the video it is of, the number of its file, its name in messages, and what reads it."""
+    """A depth map: index of its frame, number of its file, name in messages, and reader."""
 
     place: int
     number: int | None
@@ -163,19 +156,19 @@ class _Map(NamedTuple):
     read: Callable[[], FileValues]
 
     def behind(self, count: int, number: int | None) -> int:
-        """How many frames it is of one behind a frame, of which so many were before and which has this number; below 0 of one before."""
+        """The offset in frames from a frame with this index and number; negative if the map belongs to an earlier frame."""
         return self.place - count if number is None or self.number is None else self.number - number
 
 
 def _count(header: VideoHeader) -> tuple[int | None, bool]:
-    """How many frames a video has, if its header says it, and whether that is exact."""
+    """The number of frames in a video's header, if any, and whether it is exact."""
     if header.frames is not None or header.seconds is None:
         return header.frames, True
     return round(header.seconds * header.rate), False
 
 
 def _counted(path: Path, header: VideoHeader) -> tuple[VideoHeader, int]:
-    """The header with the true number of frames and their average rate, which Matroska says of no variable one; and the number."""
+    """The header with the counted frames and their average rate, which Matroska lacks for variable rates; and the count."""
     frames = count_frames(path)
     return replace(header, frames=frames, rate=frames / header.seconds if header.seconds else header.rate), frames
 

@@ -1,4 +1,4 @@
-"""A sheet of a few frames of a video, each above what is made of it: to judge settings before a long run."""
+"""A sheet of some frames of a video, each above its outputs: to judge settings before a long run."""
 
 from __future__ import annotations
 
@@ -23,27 +23,25 @@ from ...utils import resize_map
 from .rendering import Renderer
 from .task import VideoTask
 
-# Pixels of a frame's longer side on the sheet, of the gap between two frames, and of the sheet's width.
+# In pixels: a frame's longer side, the gap between frames, the sheet's width.
 _LONGEST, _GAP, _WIDTH = 384, 8, 1920
 _GREY = 0.5
 
 
 def make_preview(model: Model | None, task: VideoTask, header: VideoHeader, count: int, path: Path, tick: Callable[[], object]) -> int:
-    """Writes a PNG of `count` frames at equal distances, and of the task's outputs below each. Every frame has a range of its own.
+    """Writes a PNG of `count` evenly spaced frames, each above its outputs. Every frame has a range of its own.
 
     Args:
-        model: As for the video; None = depth is the task's own.
-        task: Its start, frames, sizes and outputs count; nothing of it is written.
-        header: The source's.
-        count: How many frames, if there are as many.
-        path: The PNG.
+        model: The model; None = the task's own depth.
+        task: The video's task; none of its files are written.
+        count: The number of frames, at most.
         tick: Called after each frame.
 
     Returns:
-        How many frames there are: fewer of a shorter video.
+        The number of frames on the sheet: fewer for a short video.
 
     Raises:
-        VideoReadError: There is not one frame.
+        VideoReadError: There is no frame.
     """
     no_depth = model is not None and model.spec.quantity is None
     outputs = set(task.targets) - {SIDE_BY_SIDE} or {NORMALS if no_depth else DEPTH}
@@ -67,12 +65,12 @@ def make_preview(model: Model | None, task: VideoTask, header: VideoHeader, coun
 
 
 def _spread(task: VideoTask, header: VideoHeader, count: int) -> Iterator[Frame]:
-    """Frames in the middle of `count` equal parts of what the task takes; each is sought for in the source."""
+    """Seeks to the middle frame of each of `count` equal parts."""
     expected = task.expected(header)
     total = sys.maxsize if expected is None else expected
     rate = task.new_rate or header.rate
     for part in range(min(count, total)):
-        # The time of a frame: between the last one's and the end there is no other.
+        # A frame's exact start time: seeking past the last frame's would find none.
         begin = task.clip.start + ((2 * part + 1) * total // (2 * count) / Fraction(rate) if expected is not None else part)
         yield from _first(replace(task, clip=replace(task.clip, start=begin, frames=1, preset=None)))
 
@@ -84,14 +82,14 @@ def _first(task: VideoTask) -> Iterator[Frame]:
 
 
 def _small(images: Tensor) -> Tensor:
-    """(3, h, w) RGB of the size that it has on the sheet."""
+    """An image as (3, h, w) RGB, scaled down for the sheet."""
     height, width = images.shape[-2:]
     share = min(1.0, _LONGEST / max(height, width))
     return resize_map(images, max(1, round(height * share)), max(1, round(width * share)))[0].cpu().expand(3, -1, -1)
 
 
 def _sheet(cells: list[list[Tensor]]) -> Tensor:
-    """(1, 3, H, W): the cells in rows, each a column of images with gaps in grey."""
+    """(1, 3, H, W): the columns of images, arranged in rows with grey gaps."""
     columns = [torch.cat([_framed(each, _widest(cell)) for each in cell], 1) for cell in cells]
     width, height = max(_widest(cell) for cell in cells) + _GAP, max(column.shape[-2] for column in columns) + _GAP
     across = max(1, min(len(columns), _WIDTH // width))

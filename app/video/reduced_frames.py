@@ -1,4 +1,4 @@
-"""Reduces the frames of a video while they are read, where no output shows them."""
+"""Reduces the frames of a video while they are read, if no output shows them."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from .task import VIEWS, VideoTask
 
 
 class ReducedFrames:
-    """Brings each frame to the size from which the model's maps are the same; all later steps then read far fewer pixels.
+    """Downscales each frame to a size that still yields the same maps; all later steps then process far fewer pixels.
 
-    Frames that an output shows stay as they are, and so do all where the field of view is given.
+    Frames stay unchanged if an output shows them or the field of view is set.
 
     Args:
-        model: The model; None = depth is the user's, and no frame is reduced.
+        model: The model; None = the user's own depth, without reduction.
         task: Its `change` is applied first.
-        outputs: What is made of the frames.
 
     Attributes:
-        size: Height and width of the frames before they are reduced; None = no frame was read yet.
+        size: Height and width of the frames before reduction; None before the first.
     """
 
     def __init__(self, model: Model | None, task: VideoTask, outputs: set[str]) -> None:
@@ -35,7 +34,7 @@ class ReducedFrames:
         self.size: tuple[int, int] | None = None
 
     def image(self, frame: Frame) -> Tensor:
-        """A frame's image (3, H, W) in [0, 1], changed and reduced."""
+        """A frame's transformed and reduced image (3, H, W) in [0, 1]."""
         changed = frame if self._task.change is None else replace(frame, image=partial(self._task.image, frame), reduce_planes=None)
         return changed.reduced(self._reduce)
 

@@ -1,4 +1,4 @@
-"""Renders a video's estimates: depth, normals, each frame beside its depth, or the frames from other places."""
+"""Renders a video's estimates: depth, normals, each frame beside its depth, or other viewpoints."""
 
 from __future__ import annotations
 
@@ -27,25 +27,23 @@ from .task import VIEWS, VideoTask
 
 Ends: TypeAlias = tuple[float, float]
 
-# Level 0 is no value, so that the numbers of a frame have these many levels.
+# Level 0 marks invalid pixels, so that valid depth has these many levels.
 _TOP = 65535
 _STEPS = _TOP - 1
 
 
 class Renderer:
-    """Makes the images of a video, frame after frame.
+    """Renders the images of a video, frame by frame.
 
     Args:
-        task: What is asked.
-        outputs: What of it is made now.
-        black_and_white: The video's own, as `default_depth_range` has them, in a second pass.
-        ends: The far and the near end of the video for stereo and parallax, in a second pass.
-        resampling: How estimates at the network's size are enlarged, as `Estimate.resized`.
+        black_and_white: The video's `default_depth_range`, in a second pass.
+        ends: The video's far and near end for stereo and parallax, in a second pass.
+        resampling: The upsampling mode of estimates at the network's size, as in `Estimate.resized`.
 
     Attributes:
-        running: The ranges that follow the video by what they are for, if that is asked for.
-        fov: Degrees on the longer side, where half spheres or a moved camera need them; of the first frame, so that they are the same in
-            all frames. 0 = not known yet.
+        running: The running ranges by their use, if the task asks for them.
+        fov: Field of view along the longer side in degrees, where VR180 or a moved camera need it; taken from the first frame and constant.
+            0 = unknown yet.
     """
 
     def __init__(
@@ -66,19 +64,18 @@ class Renderer:
         self.running = {DEPTH: RunningRange(measure_range_of_most), STEREO: RunningRange()} if task.clip.normalise == RUNNING else {}
 
     def shown(self, frame: Frame, image: Tensor, found: Estimate, size: tuple[int, int] | None = None) -> Shown:
-        """The images of the next frame.
+        """Renders the next frame.
 
         Args:
-            frame: The frame.
-            image: (1, 3, H, W) in [0, 1]; smaller than the frame where no output shows it.
-            found: Of it, at its size or at the network's. Ranges are measured on it as it is: that is faster than on what was enlarged.
+            image: (1, 3, H, W) in [0, 1]; smaller than the frame if no output shows it.
+            found: Its estimate, at the frame's size or the network's. Ranges are measured before upsampling, which is faster.
             size: Height and width of the frame; None = the image's.
 
         Raises:
-            ValueError: An output that the model does not give.
+            ValueError: The model lacks a required map.
         """
         height, width = size or (image.shape[-2], image.shape[-1])
-        enlarged = cache(lambda: found.resized(height, width, self._resampling))  # a depth image needs no numbers of that size
+        enlarged = cache(lambda: found.resized(height, width, self._resampling))  # lazy: a depth image does not need it
         if self.needs_fov and not self.fov:
             self.fov = photo_fov(enlarged())
         made: dict[str, Tensor] = {}
@@ -143,11 +140,7 @@ def _normals_image(found: Estimate) -> Tensor:
 
 
 def _check_normals(found: Estimate) -> Tensor:
-    """The normals.
-
-    Raises:
-        ValueError: There are none.
-    """
+    """The estimate's normals."""
     if found.normals is None:
         raise ValueError("the model gives depth of unknown scale and no normals; choose another model, or ask for depth alone")
     return found.normals
@@ -159,10 +152,10 @@ def _pairs(ends: tuple[Tensor, Tensor]) -> list[Ends]:
 
 
 def to_levels(found: Estimate) -> tuple[Tensor, list[Ends]]:
-    """Depth as 16-bit levels of each frame's own range; metres as 1 / depth, as they are shown.
+    """Quantises depth to 16 bits over each frame's own range; metric depth as 1 / depth.
 
     Returns:
-        (B, 1, H, W) levels / 65535, 0 where there is no value; and each frame's least and greatest number, (0, 0) of a frame without any.
+        (B, 1, H, W) levels / 65535, 0 = invalid; and each frame's minimum and maximum, (0, 0) for a frame without valid pixels.
     """
     depth, quantity, valid = found.known_depth()
     values = 1 / depth if quantity is Quantity.METRIC_DEPTH else depth
@@ -177,9 +170,9 @@ def to_levels(found: Estimate) -> tuple[Tensor, list[Ends]]:
 
 
 def from_levels(image: Tensor, bounds: Ends, quantity: str) -> Estimate:
-    """The depth of one frame that `to_levels` was given, within half a 65534th of the frame's range (of metres, of 1 / depth).
+    """Inverts `to_levels` for one frame, within half a 65534th of its range (for metric depth, of 1 / depth).
 
-    `image` (3, H, W) is the frame as it is read back, `bounds` are its least and greatest number.
+    `image` (3, H, W) is the decoded frame, `bounds` are its minimum and maximum.
     """
     levels = (image[None, :1].double() * _TOP).round()
     low, high = bounds
@@ -189,7 +182,7 @@ def from_levels(image: Tensor, bounds: Ends, quantity: str) -> Estimate:
 
 
 def clip_range(ranges: list[Ends]) -> Ends:
-    """The least and the greatest number of a video by those of its frames; a range of some width where it is constant."""
+    """The overall minimum and maximum of frame ranges; widened if constant."""
     ranges = [each for each in ranges if math.isfinite(each[0]) and math.isfinite(each[1])] or [(0.0, 0.0)]
     low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
     return low, high if high > low else low + max(1e-6, abs(low) * 1e-6)

@@ -1,4 +1,4 @@
-"""Makes a video: reads, estimates, writes segment by segment, and joins them with the sound. Finished segments are reused."""
+"""Makes a video: reads, estimates, writes segment by segment, and joins them with the audio. Finished segments are reused."""
 
 from __future__ import annotations
 
@@ -64,18 +64,16 @@ def make_video(
     """Makes the outputs of a video.
 
     Args:
-        model: The model to run; None = depth is the task's own.
-        task: The task.
-        header: The source's header.
-        store: The finished segments, behind which it goes on. They are not removed here.
-        tick: Called with how many frames were estimated since the last call.
-        second_tick: Likewise of a second pass.
-        check: Called when all frames are made, before a video is written to its place; what it raises stops that. Not for numbered files.
-        joined: Called with each video that is in its place.
+        model: The model; None = the task's own depth.
+        store: The finished segments to continue; they are not removed here.
+        tick: Called with the number of newly estimated frames; `second_tick` in a second pass.
+        check: Called once all frames are made, before the video is written to its final path; it raises to prevent that. Not for numbered
+            files.
+        joined: Called with each finished video.
 
     Raises:
-        VideoError: Nothing can be read of the source, or the result cannot be written.
-        KeyboardInterrupt: It was stopped; `store` can be continued.
+        VideoError: The source has no readable frame, or the result cannot be written.
+        KeyboardInterrupt: The run was stopped; `store` can be continued.
     """
     if _has_sound(task, header):
         check_sound(task.source, header.name, next(iter(task.targets.values())).suffix)
@@ -99,7 +97,7 @@ def make_video(
 def _first_pass(
     model: Model | None, task: VideoTask, header: VideoHeader, store: SegmentStore, tick: Tick
 ) -> tuple[VideoReadError | None, str]:
-    """Writes all segments that are not there yet; returns why the source ended early, and how many frames of it are lost, in words."""
+    """Writes the missing segments; returns why the source ended early, and a message about lost frames."""
     outputs = {KEPT_DEPTH, *({NORMALS} & set(task.targets))} if task.in_two_passes else set(task.targets)
     renderer = Renderer(task, outputs, resampling="bilinear" if model is None else model.resampling)
     reduced = ReducedFrames(model, task, outputs)
@@ -122,7 +120,7 @@ def _first_pass(
             _write_segments(store, task, header, renderer, reduced, parts, behind, tick, now.state_dict, model)
     except VideoReadError as error:
         if store.done and loaded.problem is None:
-            return error, loaded.lost(store.done)  # the frame after the finished segments is the first that cannot be read
+            return error, loaded.lost(store.done)  # the first unreadable frame follows the finished segments
         raise
     finally:
         torch.set_num_threads(available)
@@ -131,16 +129,16 @@ def _first_pass(
     return loaded.problem, loaded.lost(store.done)
 
 
-# What is computed beside a GPU is small: more threads would mostly wait for each other, and take their cores meanwhile.
+# CPU work beside a GPU is small: more threads would mostly wait for each other while occupying cores.
 _BESIDE_A_GPU = 2
 
 
 class Threads(NamedTuple):
-    """How many of torch's threads each part of the pipeline has.
+    """Torch threads of each part of the pipeline.
 
     Attributes:
-        network: The network.
-        beside: Reading, aligning, and rendering and writing, each.
+        network: For the network.
+        beside: For each of reading, aligning, and rendering and writing.
     """
 
     network: int
@@ -148,9 +146,9 @@ class Threads(NamedTuple):
 
 
 def threads_of_pipeline(model: Model | None, available: int) -> Threads:
-    """The threads for a video: four parts run at once, and threads beyond the cores wait for each other.
+    """The threads for a video: four parts run concurrently, and threads beyond the cores would wait for each other.
 
-    They follow from the model and the machine alone, so that a run that was stopped goes on with the same numbers.
+    They depend on the model and the machine only, so that a resumed run uses the same numbers.
     """
     beside = max(1, available // 4)
     if model is None:
@@ -161,7 +159,7 @@ def threads_of_pipeline(model: Model | None, available: int) -> Threads:
 
 
 def _continued(task: VideoTask, renderer: Renderer, state: Any, normals: bool) -> VideoState:
-    """The state of the video after the frames before, to which the renderer is brought too; `state` is what was kept of it."""
+    """Restores the state of the video and the renderer from the kept `state`."""
     now = VideoState(task.options)
     if state is not None:
         try:
@@ -177,14 +175,14 @@ def _continued(task: VideoTask, renderer: Renderer, state: Any, normals: bool) -
 def _own_parts(
     loaded: Loaded, derive: Callable[[Estimate], Estimate] | None, threads: int
 ) -> Generator[tuple[list[Frame], Tensor, Estimate], None, None]:
-    """The user's depth beside a video's frames, as `estimated` gives a model's; the next ones are read meanwhile."""
+    """Yields frames with the user's depth, in the form of `estimated`; reads ahead."""
     with closing(prefetch(loaded, threads=threads)) as frames:
         for frame, (image, estimate) in frames:
             yield [frame], image[None], estimate if derive is None else derive(estimate)
 
 
 def _without_normals(video: Any) -> Any:
-    """The state of a video, in which older versions kept normals that nobody asked for."""
+    """Drops normals from a video's state, which older versions kept needlessly."""
     aligner = video.get("aligner")
     return video if aligner is None or aligner.get("depth") is None else {**video, "aligner": {**aligner, "normals": None}}
 
@@ -201,14 +199,14 @@ def _write_segments(
     video_state: Callable[[], Any],
     model: Model | None,
 ) -> None:
-    """Renders frames and writes them as segments, each a little behind the frames that are estimated meanwhile."""
+    """Renders and writes frames as segments, in a thread behind the estimation."""
     first, number = store.done, len(store.records)
     writer: SegmentWriter | None = None
     unfinished: list[SegmentWriter] = []
     count = 0
 
     def finish() -> None:
-        dtype = "" if model is None else model.dtype_name  # by now: half precision may have turned out too small
+        dtype = "" if model is None else model.dtype_name  # may have changed: half precision can overflow
         writing.call(partial(_finish, unfinished, store, renderer, video_state(), dtype))
 
     try:
@@ -227,7 +225,7 @@ def _write_segments(
                 finish()
             writing.finish()
     except BaseException:
-        if not writing.is_running:  # else the next run removes what is left: FFmpeg would crash where a video is closed under its encoder
+        if not writing.is_running:  # closing a video under its running encoder crashes FFmpeg; the next run removes the rest
             for each in unfinished:
                 each.abandon()
         raise
@@ -236,7 +234,7 @@ def _write_segments(
 def _write(
     writer: SegmentWriter, renderer: Renderer, frames: list[Frame], images: Tensor, estimate: Estimate, size: tuple[int, int] | None = None
 ) -> None:
-    # One by one: a frame at its own size stays in the processor's cache from step to step.
+    # One by one: a full-size frame stays in the CPU cache from step to step.
     for frame, image, one in zip(frames, images.split(1), estimate.split(), strict=True):
         writer.write(renderer.shown(frame, image, one, size))
 
@@ -251,16 +249,12 @@ def _finish(unfinished: list[SegmentWriter], store: SegmentStore, renderer: Rend
 
 
 def _times(task: VideoTask, header: VideoHeader) -> tuple[Fraction, Fraction]:
-    """Frames a second of the result, and the unit in which its times are exact."""
+    """The result's frame rate and time base."""
     return (header.rate, header.time_base) if task.new_rate is None else (task.new_rate, 1 / task.new_rate)
 
 
 def _second_pass(task: VideoTask, header: VideoHeader, store: SegmentStore, tick: Tick) -> dict[str, list[Segment]]:
-    """Makes images of the depth that the first pass kept, now that its range is known.
-
-    Raises:
-        VideoReadError: The source can no longer be read to where the first pass ended; the depth stays.
-    """
+    """Renders the depth kept by the first pass, now that its range is known; keeps it if the source is no longer readable."""
     black_and_white, ends = ([each for record in store.records for each in getattr(record, name)] for name in ("black_and_white", "ends"))
     renderer = Renderer(task, RANGED & set(task.targets), clip_range(black_and_white), clip_range(ends))
     if renderer.needs_fov:
@@ -294,12 +288,12 @@ def _kept_depth(store: SegmentStore) -> Iterator[Estimate]:
         try:
             for frame, bounds in zip(frames, record.ranges, strict=True):
                 yield from_levels(frame.image(), bounds, record.quantity or "")
-        except VideoReadError as error:  # not of the source
+        except VideoReadError as error:  # in the segments, not the source
             raise VideoError(f"{error}; run without --resume to begin anew") from error
 
 
 def _beginning(task: VideoTask, store: SegmentStore) -> Fraction:
-    """Seconds of the source at which the result begins: its own beginning, unless something of it was left out."""
+    """The start of the result in seconds of the source: 0, unless it was trimmed."""
     return Fraction(store.records[0].time) if task.clip.start else Fraction(0)
 
 
@@ -321,17 +315,17 @@ def _sound(task: VideoTask, header: VideoHeader, store: SegmentStore, problem: V
 
 
 def computed_by(model: Model | None) -> dict[str, str]:
-    """What computes the frames, as settings of `SegmentStore`; nothing without a model."""
+    """The runtime as settings of `SegmentStore`; empty without a model."""
     if model is None:
         return {}
     return {"dtype": model.dtype_name, "runtime": getattr(model.engine, "runtime", TORCH), ENGINE: model.runtime}
 
 
 def model_settings(options: Options, task: VideoTask) -> dict[str, Any]:
-    """All that decides on the frames of a video by a model, as records hold it; known before a model is loaded.
+    """All settings that determine the frames of a model's video, for records; known before a model is loaded.
 
     Raises:
-        ValueError: The model does not give what is asked for.
+        ValueError: The model lacks a required map.
     """
     spec = options.spec
     check_perspective_model(spec)
@@ -347,5 +341,5 @@ def model_settings(options: Options, task: VideoTask) -> dict[str, Any]:
 
 
 def bytes_between_passes(header: VideoHeader, frames: int | None) -> int | None:
-    """The bytes of a video's depth on the disk between two passes, at most."""
+    """Upper bound of the disk space for a video's depth between two passes, in bytes."""
     return None if frames is None else 2 * header.width * header.height * frames

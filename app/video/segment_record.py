@@ -1,4 +1,4 @@
-"""The record of a finished segment, read back as untrusted input."""
+"""The record of a finished segment, validated on reading as untrusted input."""
 
 from __future__ import annotations
 
@@ -19,19 +19,17 @@ class SegmentRecord:
     """One finished segment.
 
     Attributes:
-        frames: How many frames it has.
-        time: Seconds of the source at which it begins, as a fraction in words.
-        end: Seconds of the source at which it ends, likewise.
-        files: Names by what is in them.
-        numbered: What else is in it, in numbered files at their final place.
-        numbers: Of these files; none where they are those of the frames, counted from 1.
-        digest: Of the sizes and modification times of its files when it was finished.
-        state: The same digest of the file of the state after it.
-        dtype: What the network computed in when it was done.
-        ranges: Of `KEPT_DEPTH`: each frame's least and greatest number.
+        time: Start in seconds of the source, as a fraction in text.
+        end: End in seconds of the source, likewise.
+        numbered: Outputs in numbered files, at their final paths.
+        numbers: The numbers of those files; empty if they equal the frames' indices, from 1.
+        digest: A digest of its files' sizes and modification times.
+        state: The same digest of its state file.
+        dtype: The network's dtype at the end of the segment.
+        ranges: Of `KEPT_DEPTH`: each frame's minimum and maximum.
         black_and_white: Of `KEPT_DEPTH`: each frame's `default_depth_range`.
-        ends: Of `KEPT_DEPTH` for stereo: each frame's far and near end, as `stereo.disparity_range` measures them.
-        quantity: Of `KEPT_DEPTH`: what the depth is.
+        ends: Of `KEPT_DEPTH` for stereo: each frame's far and near end, as measured by `stereo.disparity_range`.
+        quantity: Of `KEPT_DEPTH`: the kind of depth.
     """
 
     frames: int = 0
@@ -50,10 +48,10 @@ class SegmentRecord:
 
 
 def checked_records(found: Any, outputs: Collection[str]) -> list[SegmentRecord]:
-    """The records that JSON gave, if they are what `dataclasses.asdict` made of records of a video with these outputs.
+    """Validates decoded JSON as `dataclasses.asdict` of segment records of a video with these outputs.
 
     Raises:
-        TypeError, ValueError: They are not.
+        TypeError, ValueError: It is invalid.
     """
     if not isinstance(found, list):
         raise TypeError(f"the pieces are a {type(found).__name__}")

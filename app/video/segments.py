@@ -2,15 +2,15 @@
 
     out.mp4
     .depth-normal/out.mp4.film/
-        pieces.json               what was asked for, and of each segment its frames, its time and what tells its files
-        00000_depth.mp4           so many frames, coded by themselves
-        00001_state.safetensors   what the frames after so many segments need to know of those before (of the newest two segments)
+        pieces.json               the settings, and each segment's frames, times and file digests
+        00000_depth.mp4           a segment, encoded on its own
+        00001_state.safetensors   the temporal state after this many segments (kept for the newest two)
 
-Segments are no items of a `batch.run.Run`, which are independent of each other: each begins with the state that the one before ended with,
-so that they are made in order, a failure ends the video, and a stop needs no more than not to count what is not finished.
+Segments are not items of a `batch.run.Run`, since each begins with the state at the end of the one before. So they are made in order, a
+failure ends the video, and stopping just discards the unfinished segment.
 
-A segment counts when `pieces.json` names it; that is written last, whole, when all that it names is on the disk. The folder goes when the
-video is there.
+A segment counts once `pieces.json` names it, which is written atomically after all its files are on disk. The folder is removed when the
+video is finished.
 """
 
 from __future__ import annotations
@@ -46,34 +46,29 @@ from .task import SEGMENTS_FILE, VideoTask, segments_folder
 logger = logging.getLogger(__name__)
 
 KEPT_DEPTH = "numbers"
-"""The output that keeps depth for a second pass: 16 bits of each frame's own range, without loss."""
+"""The output that keeps depth for a second pass: 16 bits over each frame's own range, lossless."""
 
 ENGINE = "engine"
-"""The setting that names the version and device of the runtime, as `Model.runtime`."""
+"""The setting with the runtime's version and device, as `Model.runtime`."""
 
-# Of the segments, whose encoder's settings must be the same to be joined.
+# The version of the segments; only segments with the same encoder settings can be joined.
 _VERSION = 5
 _MOST_BYTES = 2**30
 _ADVICE = "run without --resume to begin anew"
 
 
 class SegmentStore:
-    """The segments of one video while it is made in the block of this context, which no other run touches meanwhile.
+    """The segments of a video in progress; a context manager that locks them against other runs.
 
-    Folders that are absent are made. That of the segments goes when the block ends well, and where no segment is finished.
-
-    What is not a finished segment of the same settings is removed when it is opened. A newest segment that is damaged, as after a power
-    failure, is made again.
+    Missing folders are created. The segments' folder is removed if the block succeeds or no segment is finished. On entry everything is
+    removed but finished segments of the same settings. A damaged newest segment, as after a power failure, is made again.
 
     Args:
-        task: What is asked.
-        settings: All that decides on the frames.
-        resume: Whether to go on with what is there.
-        kept: Whether finished segments stay where the block fails.
+        resume: Whether to continue existing segments.
+        kept: Whether finished segments stay if the block fails.
 
     Raises:
-        VideoError: There are segments that were made with other settings, or are damaged, and `resume` is asked for; or another run makes
-            the same video.
+        VideoError: With `resume`, the segments have other settings or are damaged; or another run is making the same video.
     """
 
     def __init__(self, task: VideoTask, settings: Mapping[str, Any], *, resume: bool = False, kept: bool = True) -> None:
@@ -91,7 +86,7 @@ class SegmentStore:
             if not self._lock.acquire():
                 raise VideoError(f"{self.folder}: another run makes this video at this moment; wait for it, or choose another name")
             self._place.callback(self._lock.release, remove=True)
-            # Under the lock: a run that is refused would remove the folder that another is about to fill.
+            # Under the lock: a rejected run would otherwise remove the folder that another is about to fill.
             self._place.enter_context(kept_if_used(self.folder))
             self._open()
         except BaseException:
@@ -108,7 +103,7 @@ class SegmentStore:
 
     def _release(self) -> None:
         self._place.close()
-        with suppress(OSError):  # other records are in it
+        with suppress(OSError):  # not empty
             self.folder.parent.rmdir()
 
     def _open(self) -> None:
@@ -125,12 +120,12 @@ class SegmentStore:
 
     @property
     def done(self) -> int:
-        """Frames in finished segments."""
+        """The number of frames in finished segments."""
         return sum(each.frames for each in self.records)
 
     @property
     def numbers(self) -> list[int]:
-        """The numbers of the frames in finished segments."""
+        """The frame numbers in finished segments."""
         frames: list[int] = []
         for each in self.records:
             frames += _numbers(each, len(frames))
@@ -152,16 +147,12 @@ class SegmentStore:
         if differing := differing_settings({**settings, ENGINE: engine}, self._settings):
             raise VideoError(f"{self.folder} was begun with other settings ({', '.join(differing)}); give those, or run without --resume")
         if records and settings.get(ENGINE) != engine:
-            # It may have been updated, and no run could bring the old one back. Its frames may differ in their last bits.
+            # It may have been updated, and the old version is gone. The last bits of frames may differ.
             logger.warning("%s was begun with %s, and goes on with %s", self.folder, settings.get(ENGINE), engine)
         self.records = self._whole(records)
 
     def _whole(self, records: list[SegmentRecord]) -> list[SegmentRecord]:
-        """The records of the segments that are as they were made: of all, or of all but the newest.
-
-        Raises:
-            VideoError: An earlier one is not.
-        """
+        """The records of intact segments: all, or all but the newest."""
         whole = first = 0
         while whole < len(records) and digest_of_marks(self._files(records[whole], first)) == records[whole].digest:
             first += records[whole].frames
@@ -177,14 +168,14 @@ class SegmentStore:
         raise VideoError(f"{self.folder}: {changed} is missing or was changed, and what follows depends on it; put it back, or {_ADVICE}")
 
     def _files(self, record: SegmentRecord, first: int) -> list[Path]:
-        """The files of a segment before which there were so many frames."""
+        """The files of a segment; `first` is the number of frames before it."""
         return [
             *(self.folder / name for name in record.files.values()),
             *(numbered(self._task.targets[output], number) for output in record.numbered for number in _numbers(record, first)),
         ]
 
     def state(self) -> Any:
-        """The state that was kept with the newest segment; None at the beginning.
+        """The state kept with the newest segment; None at the start.
 
         Raises:
             VideoError: It is damaged.
@@ -197,10 +188,7 @@ class SegmentStore:
             raise VideoError(f"{error}; {_ADVICE}") from error
 
     def add(self, record: SegmentRecord, state: Any) -> None:
-        """Makes a segment count, with the state (as `state_to_bytes` takes it) that the next one needs.
-
-        The record lacks the digests of its files and its state.
-        """
+        """Commits a segment, with the state for the next one (see `state_to_bytes`). Fills in the record's digests."""
         count = len(self.records) + 1
         files = self._files(record, self.done)
         _flush(files)
@@ -219,17 +207,17 @@ class SegmentStore:
 
 
 def _numbers(record: SegmentRecord, first: int) -> Sequence[int]:
-    """The numbers of a segment's frames, before which there were so many."""
+    """The frame numbers of a segment; `first` is the number of frames before it."""
     return record.numbers or range(first + 1, first + record.frames + 1)
 
 
 def begun_by(targets: Mapping[str, Path]) -> tuple[str, str] | None:
-    """The runtime and dtype, as `load_model` takes them, by which a stopped run began a video; None where no record says it."""
+    """The runtime and dtype, as in `load_model`, of an interrupted run; None if not recorded."""
     try:
         settings = _read(segments_folder(targets) / SEGMENTS_FILE)["settings"]
         runtime, dtype = settings["runtime"], settings["dtype"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None  # `SegmentStore` says what is wrong
+        return None  # `SegmentStore` reports the problem
     return (runtime, dtype) if runtime in RUNTIME_CHOICES and dtype in DTYPE_CHOICES else None
 
 
@@ -240,7 +228,7 @@ def _read(path: Path) -> Any:
 
 
 def _flush(paths: Iterable[Path]) -> None:
-    """Waits until files are on the disk: a failure of the power then costs none of them."""
+    """Syncs files to disk, to survive a power failure."""
     for path in paths:
         with path.open("r+b") as file:
             os.fsync(file.fileno())
@@ -254,15 +242,14 @@ def _write_durably(path: Path, content: bytes) -> None:
 
 @dataclass(frozen=True)
 class Shown:
-    """A frame as it is written.
+    """A frame as written.
 
     Attributes:
         frame: Its time.
-        images: (1, 1 or 3, H, W) in [0, 1], by what they show; for EXR nothing.
-        estimate: The numbers; at the frame's size for EXR, else perhaps at the network's.
-        ranges: Of `KEPT_DEPTH`.
-        black_and_white: Of `KEPT_DEPTH`.
-        ends: Of `KEPT_DEPTH` for stereo.
+        images: (1, 1 or 3, H, W) in [0, 1], by output; empty for EXR.
+        estimate: The maps; at the frame's size for EXR, else possibly at the network's.
+        ranges, black_and_white: As in `SegmentRecord`, of `KEPT_DEPTH`.
+        ends: As in `SegmentRecord`, of `KEPT_DEPTH` for stereo.
     """
 
     frame: Frame
@@ -274,15 +261,12 @@ class Shown:
 
 
 class SegmentWriter:
-    """Writes one segment: a video by what is in it, or numbered files at their final place.
+    """Writes one segment: a video per output, or numbered files at their final paths.
 
     Args:
-        store: Where videos of segments go.
-        task: What is asked.
-        rate: Frames a second.
-        time_base: Of the source.
-        first: How many frames were before this segment.
-        label: What the files' names begin with.
+        rate: Frames per second.
+        first: The number of frames before this segment.
+        label: The prefix of the file names.
     """
 
     def __init__(self, store: SegmentStore, task: VideoTask, rate: Fraction, time_base: Fraction, first: int, label: str) -> None:
@@ -294,7 +278,7 @@ class SegmentWriter:
         self.record = SegmentRecord()
 
     def write(self, shown: Shown) -> None:
-        """The next frame."""
+        """Writes the next frame."""
         frame = shown.frame
         if shown.ranges and shown.estimate.quantity is not None:
             self.record.quantity = shown.estimate.quantity.value
@@ -342,7 +326,6 @@ class SegmentWriter:
             write_exr(self._place(output, number), part)
 
     def _place(self, output: str, number: int) -> Path:
-        """The file of the frame of a number."""
         if output not in self.record.numbered:
             self.record.numbered.append(output)
         path = numbered(self._task.targets[output], number)
@@ -354,7 +337,7 @@ class SegmentWriter:
         self._opened.close()
 
     def abandon(self) -> None:
-        """Closes the videos as they are, which do not count, and removes numbered files."""
+        """Closes the incomplete videos, and removes numbered files."""
         with suppress(Exception):
             self._opened.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
         for path in self._numbered:

@@ -1,4 +1,4 @@
-"""Resolves what the user names to videos: files, numbered images, folders, patterns and lists."""
+"""Resolves sources to videos: files, numbered images, folders, patterns and lists."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from ..batch.sources import VIDEO_FILES, Search, Source
 
 
 def names_one(named: Sequence[str], recursive: bool, to_a_file: bool) -> bool:
-    """True if one video is named: a file, numbered images, or a folder whose images are its frames.
+    """Whether the sources are one video: a file, numbered images, or a folder whose images are its frames.
 
     Args:
-        named: As typed.
-        recursive: Whether to look into folders in folders.
-        to_a_file: Whether the result is one file: then a folder's images are frames also where videos are beside them.
+        recursive: Whether to search subfolders.
+        to_a_file: Whether the result is one file: then a folder's images count as frames even beside videos.
     """
     if len(named) != 1:
         return False
@@ -30,18 +29,17 @@ def names_one(named: Sequence[str], recursive: bool, to_a_file: bool) -> bool:
 
 
 def find_videos(named: Sequence[str], recursive: bool, out: Path) -> tuple[list[Source], list[str]]:
-    """Looks for what the user named, as `batch.sources.find_images` does for images.
+    """Resolves sources to videos, as `batch.sources.find_images` does for images.
 
-    A folder stands for the videos in it, or, where it has none but images, for one video whose frames they are. A name with a place for a
-    number (`frame_%05d.png`) is one video too.
+    A folder stands for its videos, or if it holds only images for one video of these frames. A pattern with a number (`frame_%05d.png`) is
+    one video too.
 
     Args:
-        named: As typed.
-        recursive: Whether to look into folders in folders, for videos alone.
-        out: The folder of the results, which is passed over.
+        recursive: Whether to search subfolders, for videos only.
+        out: The results folder, which is skipped.
 
     Returns:
-        The videos, in order, and what is wrong with the rest, in words that begin with its name.
+        The videos in order, and one message per problem, which begins with the source's name.
     """
     search = Search(recursive, out, VIDEO_FILES)
     frames: set[Path] = set()
@@ -67,7 +65,7 @@ def _holds_frames(folder: Path, to_a_file: bool) -> bool:
 
 
 def _counts(folder: Path) -> tuple[int, int]:
-    """The numbers of videos and of images in a folder that can be read."""
+    """The numbers of videos and images in a folder; 0 if it is unreadable."""
     try:
         return sum(VIDEO_FILES.has(each.name) and each.is_file() for each in folder.iterdir()), len(images_of_folder(folder))
     except OSError:

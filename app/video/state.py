@@ -1,4 +1,4 @@
-"""State between the segments of a video as a file: tensors and numbers only, nothing that is executed."""
+"""State between the segments of a video as a file: tensors and JSON only, no pickled code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TENSOR, _CHANNELS_LAST = "tensor", "channels_last"
 
 
 def state_to_bytes(state: Any) -> bytes:
-    """A state (dictionaries, lists and tuples of tensors, numbers, text and None) as a safetensors file; its nesting is in the metadata."""
+    """A state (nested dicts, lists and tuples of tensors, numbers, text and None) as a safetensors file; the nesting is in its metadata."""
     from safetensors.torch import save
 
     tensors: dict[str, Tensor] = {}
@@ -23,7 +23,7 @@ def state_to_bytes(state: Any) -> bytes:
 
 
 def read_state(path: Path) -> Any:
-    """The state in a file that holds what `state_to_bytes` gave; tuples are lists, tensors are on the CPU.
+    """Reads a state written by `state_to_bytes`; tuples become lists, tensors are on the CPU.
 
     Raises:
         VideoError: The file is damaged.
@@ -39,11 +39,11 @@ def read_state(path: Path) -> Any:
 
 
 def _apart(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """The value with a mark in place of each tensor, which goes into `tensors`."""
+    """The value with placeholders for tensors, which are moved to `tensors`."""
     if isinstance(value, Tensor):
         name = str(len(tensors))
         tensors[name] = value.detach().to("cpu", copy=True).contiguous()
-        # In which order the numbers lie can decide on the last bits of what is computed of them.
+        # The memory format can change the last bits of results.
         last = not value.is_contiguous() and value.ndim == 4 and value.is_contiguous(memory_format=torch.channels_last)
         return {_TENSOR: name, _CHANNELS_LAST: last}
     if isinstance(value, dict):

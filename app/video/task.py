@@ -1,4 +1,4 @@
-"""The settings of a video: which frames, which outputs, and where they go."""
+"""The settings of a video: its frames, its outputs, and their files."""
 
 from __future__ import annotations
 
@@ -52,35 +52,34 @@ from ..batch.records import RECORDS, digest_of_marks
 from .own_depth import OwnDepth
 
 VIEWS = {STEREO, PARALLAX}
-"""Outputs that show the frames from other places."""
+"""Outputs that show the frames from other viewpoints."""
 
 RANGED = {DEPTH, SIDE_BY_SIDE, *VIEWS}
-"""Outputs that need a range of depth from near to far."""
+"""Outputs that need a depth range."""
 
 SEQUENCES = {".png": "png", ".exr": "exr"}
 SEGMENTS_FILE = "pieces.json"
 
-# A number with as many digits as any pattern asks for.
+# Has more digits than any file pattern.
 _FAR = 10**30
 
-# How often as wide and as high as a frame the images of an output, or of a layout, are. VR180's do not follow from it.
+# Width and height of an output or layout, in frames. VR180's size does not follow from the frame's.
 _TIMES = {SIDE_BY_SIDE: (2, 1), "full-sbs": (2, 1), "cross-eyed": (2, 1), "full-tb": (1, 2)}
 
 
 @dataclass(frozen=True)
 class VideoTask:
-    """The task of a video.
+    """The settings of a video.
 
     Attributes:
         source: A video, numbered images, or a folder of images.
-        targets: The video, or the pattern of numbered files, by what is in it (`OUTPUTS`).
+        targets: The video, or the pattern of numbered files, by output (`OUTPUTS`).
         codec: One of `CODECS`, or "png" or "exr" for numbered files.
-        clip: Which frames are made, what is made of them, and how it is stored; `targets` and `codec` follow from it.
-        options: How frames are made temporally stable.
-        stereo: How deep `STEREO` is.
+        clip: The range of frames, the outputs and their format; `targets` and `codec` follow from it.
+        stereo: Options of `STEREO`.
         move: The camera of `PARALLAX`.
         size, fov: As `Model.estimate`.
-        depth: The depth that the user has of the source; None = a model's.
+        depth: The user's own depth of the source; None = a model's.
     """
 
     source: Path
@@ -96,22 +95,22 @@ class VideoTask:
 
     @property
     def preset(self) -> Preset | None:
-        """The properties that the model expects which will read the result; None = any will do."""
+        """The format required by the model that will read the result; None = any."""
         return PRESETS[self.clip.preset] if self.clip.preset else None
 
     @property
     def sequence(self) -> bool:
-        """True if numbered files are written."""
+        """Whether numbered files are written."""
         return self.codec not in CODECS
 
     @property
     def in_two_passes(self) -> bool:
-        """True if the range needs a first pass over the whole video. Numbers (EXR) need no range."""
+        """Whether the depth range needs a first pass over the whole video. EXR files need no range."""
         return self.clip.normalise == PER_CLIP and self.codec != "exr" and bool(RANGED & set(self.targets))
 
     @property
     def new_rate(self) -> Fraction | None:
-        """Frames a second to which the video is brought; None = its frames stay what they are."""
+        """The frame rate to resample to; None = the source's frames."""
         if self.preset is not None and self.clip.fps is None:
             return Fraction(self.preset.rate)
         return None if is_sequence(self.source) and self.preset is None else self.clip.fps
@@ -121,10 +120,10 @@ class VideoTask:
         return sequence_header(self.source, self.clip.fps) if is_sequence(self.source) else video_header(self.source)
 
     def checked_header(self) -> VideoHeader:
-        """The source's header, once it is clear that its frames can be stored, and that the user's own depth is of them.
+        """The source's header, after checks that its frames can be encoded and that the user's own depth matches.
 
         Raises:
-            ValueError, VideoError: They cannot, or it is not.
+            ValueError, VideoError: They cannot, or it does not.
         """
         header = self.header()
         self._check_size(header)
@@ -133,11 +132,7 @@ class VideoTask:
         return header
 
     def _check_size(self, header: VideoHeader) -> None:
-        """Refuses frames that are too small or too large for the codec.
-
-        Raises:
-            VideoError: They are.
-        """
+        """Rejects frames of a size that the codec does not support."""
         size = header.width, header.height
         if self.clip.width is not None or self.clip.height is not None:
             size = fitted_size(size, self.clip.width, self.clip.height)
@@ -147,8 +142,8 @@ class VideoTask:
                 check_codec(target, self.codec, (size[0] * beside, size[1] * below))
 
     def read(self) -> Iterator[Frame]:
-        """The frames that are asked for; each is converted only when its image is asked for."""
-        # With depth of their own frames are counted from the first: the n-th has the n-th depth.
+        """The requested frames; each is converted only when its image is requested."""
+        # The user's own depth is matched by frame index, so that counting starts at the first frame.
         start = self.clip.start if self.depth is None else Fraction(0)
         if is_sequence(self.source):
             frames = read_sequence(self.source, self.clip.fps, start)
@@ -166,17 +161,17 @@ class VideoTask:
 
     @property
     def change(self) -> Callable[[Tensor], Tensor] | None:
-        """The function that is applied to every image first; None = none."""
+        """The transform to apply to every image first; None = none."""
         if self.clip.width is not None or self.clip.height is not None:
             return partial(fitted, width=self.clip.width, height=self.clip.height, side=2 if self.preset is None else self.preset.side)
         return None if self.preset is None else partial(cropped, side=self.preset.side)
 
     def image(self, frame: Frame) -> Tensor:
-        """A frame's image (3, H, W) in [0, 1], changed."""
+        """A frame's transformed image (3, H, W) in [0, 1]."""
         return frame.image() if self.change is None else self.change(frame.image())
 
     def with_own_depth(self, frame: Frame) -> tuple[Tensor, Estimate]:
-        """A frame's image, as `image`, and the user's depth of it: at its own size, or, where frames are changed, changed as they are.
+        """A frame's image, as `image`, and the user's depth of it: at its own size, or transformed like the frame.
 
         Raises:
             VideoReadError: The depth cannot be read.
@@ -196,7 +191,7 @@ class VideoTask:
         return image if self.change is None else self.change(image), estimate
 
     def expected(self, header: VideoHeader) -> int | None:
-        """The number of frames by the header; None = it does not say."""
+        """The number of frames according to the header; None = unknown."""
         seconds = header.seconds if header.frames is None else header.frames / header.rate
         if self.clip.end is not None:
             seconds = self.clip.end if seconds is None else min(seconds, self.clip.end)
@@ -207,14 +202,14 @@ class VideoTask:
         return total if self.preset is None or not total else (total - 1) // self.preset.group * self.preset.group + 1
 
     def needed(self, header: VideoHeader) -> int | None:
-        """The number of frames of the source, from its first, that `read` takes where some are left out at the end; None = all."""
+        """How many frames `read` needs from the source, counted from its first; None = all."""
         if (self.clip.end is None and self.clip.frames is None) or header.frames is None:
             return None
         made = replace(self, clip=replace(self.clip, preset=None)).expected(header) or 0
         return min(header.frames, round(self.clip.start * header.rate) + math.ceil(made * header.rate / (self.new_rate or header.rate)))
 
     def settings(self) -> dict[str, Any]:
-        """The settings that decide on the frames of the result, as JSON can hold them."""
+        """The settings that determine the resulting frames, JSON-serialisable."""
         sizes = {name: length for name, length in (("width", self.clip.width), ("height", self.clip.height)) if length is not None}
         stereo = {"layout": self.clip.layout, **self.stereo.as_record()}
         del stereo["original"]
@@ -253,16 +248,16 @@ def video_task(
     options: VideoOptions = VideoOptions(),  # noqa: B008  frozen
     **others: Any,
 ) -> VideoTask:
-    """The task of a video that options stand for.
+    """Makes the task of a video from options.
 
     Args:
         source: As `VideoTask.source`.
-        place: Gives the file of the results for a default name.
-        clip, options: As of `VideoTask`.
+        place: Returns the result's file for a default name.
+        clip, options: As in `VideoTask`.
         others: Other fields of `VideoTask`.
 
     Raises:
-        ValueError, VideoError: The options contradict the file.
+        ValueError, VideoError: The options do not fit the file.
     """
     out = place(usual_name(source, clip.outputs, clip.layout, clip.codec))
     codec = chosen_codec(out, clip.codec, clip.outputs)
@@ -279,28 +274,27 @@ def video_task(
 
 
 def usual_name(source: Path, outputs: Sequence[str], layout: str = "full-sbs", codec: str | None = None) -> str:
-    """The default name of the result: the video's name with what is made of it, or without where `plan_targets` adds that."""
+    """The default name of the result: the video's, with the output's suffix unless `plan_targets` adds one."""
     ending = _ending(outputs[0], layout) if len(outputs) == 1 else ""
     return f"{usual_stem(source)}{ending}{CODECS[codec or 'h264'].containers[0]}"
 
 
 def usual_stem(source: Path) -> str:
-    """What the default names of a video's results begin with: its own name, of a link the link's; of numbered images the part before."""
+    """The prefix of a video's default result names: its stem, without resolving links; of numbered images the part before the number."""
     if is_sequence(source) and "%" in source.name:
         return source.stem.partition("%")[0].rstrip("_-. ") or "video"
     return (source if source.name not in ("", os.pardir) else source.resolve()).stem or "video"
 
 
 def plan_targets(out: Path, outputs: Iterable[str], layout: str = "full-sbs") -> dict[str, Path]:
-    """The file of each output: `out` itself, or, of several, its name with the output at its end.
+    """The file of each output: `out` itself, or with several outputs its name plus the output's suffix.
 
     Args:
-        out: The name that was given.
         outputs: Of `OUTPUTS`.
-        layout: Of `STEREO`, whose ending is the one by which players know it.
+        layout: The layout of `STEREO`, whose suffix players recognise.
 
     Raises:
-        VideoError: Nothing can be written under that name.
+        VideoError: The name is unusable.
     """
     if out.suffix.lower() not in (*CONTAINERS, *SEQUENCES):
         accepted = ", ".join(CONTAINERS)
@@ -320,12 +314,12 @@ def check_targets(
     read: Iterable[Path] = (),
     commands: Mapping[str, str] | None = None,
 ) -> None:
-    """Refuses targets that would replace what they must not, as `overwriting.check_places`; the first of numbered files counts.
+    """Rejects targets that would replace protected files, see `overwriting.check_places`; of numbered files only the first is checked.
 
-    `read` is what the run reads besides the source; `commands` are those of the targets, by the output, where somebody named them.
+    `read` are inputs besides the source; `commands` are those of the targets, by output, if the user named them.
 
     Raises:
-        VideoError: The result would be read with the source.
+        VideoError: The result would become part of the source's numbered images.
         ValueError, OSError: As `overwriting.check_places`.
     """
     for target in targets.values():
@@ -340,7 +334,7 @@ def check_targets(
 
 
 def _places(target: Path, source: Path) -> list[Path]:
-    """The files that decide whether a target is free."""
+    """The files to check before writing a target."""
     if target.suffix.lower() not in SEQUENCES:
         return [target]
     there = [path for _, path in numbered_files(target)]
@@ -348,13 +342,13 @@ def _places(target: Path, source: Path) -> list[Path]:
 
 
 def segments_folder(targets: Mapping[str, Path]) -> Path:
-    """The folder of the finished segments of a video."""
+    """The folder of a video's finished segments."""
     first = next(iter(targets.values()))
     return first.parent / RECORDS / f"{first.name}.film"
 
 
 def has_segments(targets: Mapping[str, Path]) -> bool:
-    """True if a run that was stopped left segments of the video."""
+    """Whether an interrupted run left segments of the video."""
     return (segments_folder(targets) / SEGMENTS_FILE).is_file()
 
 
@@ -363,11 +357,11 @@ def _ending(output: str, layout: str) -> str:
 
 
 def chosen_codec(out: Path, codec: str | None, outputs: list[str]) -> str:
-    """The codec that is asked for, or the usual one of the file's kind.
+    """The requested codec, or the default for the file's extension.
 
     Raises:
-        VideoError: The file cannot hold it, or this build of PyAV lacks it.
-        ImportError: The library that writes such files is missing; the message says how to install it.
+        VideoError: The container does not support it, or this build of PyAV lacks it.
+        ImportError: The library for such files is missing; the message says how to install it.
     """
     extension = out.suffix.lower()
     if extension in SEQUENCES:

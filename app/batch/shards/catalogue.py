@@ -1,16 +1,17 @@
-"""The contents of a folder of shards: the shards' records and the manifest that sums them up.
+"""The contents of a folder of shards: their records, and the manifest that sums them up.
 
-A shard's record, `.depth-normal/<shard>.json`, is there before the shard, and says how the shard was made and of which images:
+A shard's record, `.depth-normal/<shard>.json`, is written before the shard. It holds the settings and the images:
 
     {"version": 1, "bytes": 81920, "made": 1763654400000000000, "run": "9f3c...", "settings": {"model": "tiny", ...},
      "images": [{"path": "s3://photos/a.jpg", "bytes": ..., "modified_ns": ...}, ...]}
 
-`made` is when its run began, in nanoseconds since 1970. A shard is whole if it has the length that its record says. Its name is a digest
-of its run and its images: no other shard ever has that name, and a worker that is lost before it answers makes the same file again.
+`made` is the start of its run, in nanoseconds since 1970. A shard is complete if it has the recorded length. Its name is a digest of its
+run
+and images: it is unique, and a retried worker writes the same file again.
 
-The manifest, `.depth-normal/manifest.json`, holds what all records say, so that a run reads one file and not one a shard. The records stay
-the truth: of a shard that the manifest does not name the record is read, and a manifest that is missing, damaged or from before counts for
-as much as it says. Its first line has the version and the digest of the second, which has the settings and the shards:
+The manifest, `.depth-normal/manifest.json`, combines all records, so that a run reads one file instead of one per shard. The records are
+authoritative: shards that the manifest lacks are looked up in their records, so that it may be missing, damaged or outdated. Its first line
+has the version and the digest of the second, which has the settings and the shards:
 
     {"version": 1, "sha256": "..."}
     {"settings": [{"model": "tiny", ...}], "shards": {"<name>": [bytes, made, run, index of settings, [[path, bytes, modified_ns], ...]]}}
@@ -31,11 +32,11 @@ from .shard_store import Store
 
 MANIFEST = f"{RECORDS}/manifest.json"
 
-# A store answers after a while, to any number at once.
+# Concurrent requests to a store: it has latency, but no limit on their number.
 _REQUESTS = 16
 
 Marks = Mapping[str, "tuple[int | None, int | None]"]
-"""Images by their paths: each one's length and time of change when it was read."""
+"""Length and modification time of images when they were read, by path."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,10 @@ class Shard:
     """The content of a shard's record.
 
     Attributes:
-        name: Of its file.
+        name: Its file name.
         bytes: The file's length.
-        made: When its run began, in nanoseconds since 1970.
-        run: The run that made it.
-        settings: How its maps were made, as `Options.settings` has it, and `numbers`.
-        images: The images in it.
+        made: Start of its run, in nanoseconds since 1970.
+        settings: `Options.settings` of its maps, and `numbers`.
     """
 
     name: str
@@ -59,7 +58,7 @@ class Shard:
     images: Marks
 
     def record(self) -> bytes:
-        """The content of its record."""
+        """The record as JSON."""
         images = [{"path": path, "bytes": size, "modified_ns": modified} for path, (size, modified) in self.images.items()]
         values = {"bytes": self.bytes, "made": self.made, "run": self.run, "settings": dict(self.settings), "images": images}
         return json.dumps({"version": RECORD_VERSION, **values}).encode()
@@ -70,9 +69,9 @@ class Catalogue:
     """The content of a folder of shards.
 
     Attributes:
-        files: All files with a shard's ending, and their lengths.
+        files: Lengths of all files with a shard's ending.
         shards: Those with a record.
-        in_manifest: The names that the manifest has.
+        in_manifest: Names in the manifest.
     """
 
     files: Mapping[str, int]
@@ -81,22 +80,22 @@ class Catalogue:
 
 
 def record_name(shard: str) -> str:
-    """The place of a shard's record."""
+    """The record's path in the store."""
     return f"{RECORDS}/{shard}.json"
 
 
 def shard_name(run: str, images: Marks, ending: str) -> str:
-    """A name that no other shard has."""
+    """A unique name, reproducible for the same run and images."""
     return hashlib.sha256(json.dumps([run, *images.items()]).encode()).hexdigest()[:20] + ending
 
 
 def shard_files(store: Store) -> dict[str, int]:
-    """The files in a store that have a shard's ending, and their lengths."""
+    """Lengths of the files with a shard's ending."""
     return {name: size for name, size in store.sizes().items() if name.endswith(ENDINGS)}
 
 
 def read_catalogue(store: Store) -> Catalogue:
-    """Looks at what lies in a store: one listing, the manifest, and the records of shards that it does not name."""
+    """Reads a store's listing, its manifest, and the records of shards that the manifest lacks."""
     files = shard_files(store)
     manifest = read_manifest(store) if files else {}
     shards = {name: shard for name, shard in manifest.items() if name in files}
@@ -105,10 +104,10 @@ def read_catalogue(store: Store) -> Catalogue:
 
 
 def read_records(store: Store, names: Iterable[str]) -> dict[str, Shard]:
-    """The shards of these names that have a record which can be read.
+    """The shards with a readable record.
 
     Raises:
-        OSError: The store does not answer. What it has no record of is another matter.
+        OSError: The store does not respond.
     """
     names = list(names)
     with ThreadPoolExecutor(_REQUESTS) as pool:
@@ -124,7 +123,7 @@ def _read_record(store: Store, name: str) -> Shard | None:
 
 
 def shard_of_record(name: str, data: bytes | str) -> Shard | None:
-    """A shard by the content of its record; None where that is no record."""
+    """Parses a record; None if it is invalid."""
     try:
         record = json.loads(data)
         if record["version"] != RECORD_VERSION:
@@ -136,11 +135,7 @@ def shard_of_record(name: str, data: bytes | str) -> Shard | None:
 
 
 def _shard(name: str, values: Any, settings: list[Any]) -> Shard:
-    """A shard of what JSON says.
-
-    Raises:
-        ValueError, TypeError, LookupError: JSON says something else.
-    """
+    """Parses a shard's JSON values."""
     size, made, run, index, images = values
     if not (isinstance(size, int) and isinstance(made, int) and isinstance(run, str) and isinstance(settings[index], dict)):
         raise TypeError(name)
@@ -151,7 +146,7 @@ def _shard(name: str, values: Any, settings: list[Any]) -> Shard:
 
 
 def read_manifest(store: Store) -> dict[str, Shard]:
-    """The shards that the manifest names; none where it cannot be read, or is not as it was written."""
+    """The shards that the manifest names; empty if it is unreadable or damaged."""
     try:
         head, _, body = store.read(MANIFEST).partition(b"\n")
         if json.loads(head) != _manifest_head(body):
@@ -163,7 +158,7 @@ def read_manifest(store: Store) -> dict[str, Shard]:
 
 
 def write_manifest(store: Store, shards: Iterable[Shard]) -> None:
-    """Writes the manifest anew; whoever reads it meanwhile sees the old one or the new one."""
+    """Replaces the manifest atomically."""
     settings: list[Mapping[str, Any]] = []
     rows = {}
     for shard in sorted(shards, key=lambda shard: shard.name):
@@ -180,7 +175,7 @@ def _manifest_head(body: bytes) -> dict[str, Any]:
 
 
 def remove_shards(store: Store, names: Iterable[str]) -> None:
-    """Removes shards, each before its record: without its record it would be somebody else's."""
+    """Removes shards, each before its record: without a record it would count as a foreign file."""
 
     def remove(name: str) -> None:
         store.remove(name)

@@ -1,15 +1,15 @@
-"""A folder of shards as the target of a run: plans the run, and removes replaced rows from older shards afterwards.
+"""A folder of shards as the target of a run: plans the run, and afterwards removes replaced rows from older shards.
 
-Nothing is removed before what replaces it is stored:
+Nothing is removed before its replacement is stored:
 
-1. Workers write new shards beside those that are there.
-2. When the run has come to its end, shards of which a part was made anew are copied without that part.
-3. The manifest is written: it names the shards that stay.
-4. Shards of which nothing counts any more are removed.
+1. Workers write new shards beside the existing ones.
+2. After the run, shards with some replaced rows are copied without them.
+3. The manifest is written, with the remaining shards.
+4. Shards without valid rows are removed.
 
-A run that is killed leaves at worst images that are in two shards; the next run over these images leaves each in one. In a store, which has
-no locks, several runs may be at work: each takes out only images that it names, of shards that were there when it was planned or that it
-made itself. So what the one that was planned last makes is never taken out.
+At worst, a killed run leaves images in two shards; the next run over these images leaves each in one. A store has no locks, so that several
+runs may write to it: each removes only images that it names, from shards that existed when it was planned or that it made. So the results
+of the run planned last are never removed.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Shards that the manifest does not name yet before it is written during a run: so many, and half of those that it names.
+# New shards before the manifest is rewritten during a run: this many, and at least half of those that it names.
 _SHARDS_WITHOUT_MANIFEST = 1000
 
 
 class ShardFolder:
-    """A folder or store that one run writes shards to; `log` is the folder that `failures.jsonl` goes below.
+    """The folder or store that a run writes shards to; `log` is the parent folder of `failures.jsonl`.
 
     Raises:
-        ImportError: A package that such shards or such a store need is missing.
-        ValueError: An unknown model, or a store that nobody knows.
+        ImportError: A package for this kind of shard or store is missing.
+        ValueError: Unknown model or kind of store.
     """
 
     def __init__(self, place: Path, options: Options, shards: ShardOptions, overwrite: bool = False) -> None:
@@ -67,17 +67,17 @@ class ShardFolder:
         self._in_manifest = 0
 
     def plan(self, sources: Sequence[Source], going_on: bool) -> Plan:
-        """Decides which images are to be done; as `plan_shards`."""
+        """Decides which images to process, see `plan_shards`."""
         catalogue = read_catalogue(self._store)
         self._plan = plan_shards(sources, catalogue, self._settings, self.log, going_on, self._overwrite)
         self._in_manifest = len(catalogue.in_manifest)
         return self._plan.images
 
     def run(self, engine: Engine, stop: Event, marker: Path | None) -> Iterator[Outcome]:
-        """Runs an engine on the images that were planned, and tidies up; yields the outcome of each.
+        """Runs an engine on the planned images, then tidies up; yields each outcome.
 
         Raises:
-            StoreBusyError: Another run writes there.
+            StoreBusyError: Another run writes to the folder.
         """
         if self._plan.images.todo:
             with self._alone():
@@ -92,14 +92,14 @@ class ShardFolder:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Keeps other runs out, and refuses to go on if one came between."""
+        """Keeps other runs out; raises if one wrote since planning."""
         with self._store.alone():
             if self._store.local is not None and shard_files(self._store) != self._plan.catalogue.files:
                 raise StoreBusyError(f"another run wrote shards to {self._store.place} while this one began; run the same command again")
             yield
 
     def _write(self, engine: Engine, stop: Event, marker: Path | None) -> Generator[Outcome, None, bool]:
-        """Writes new shards; returns whether every image had its turn."""
+        """Writes new shards; returns whether every image was processed."""
         run = ShardRun(self._shard_options, self._settings, provenance(self._options, self._settings), self._run, time.time_ns())
         target = ShardTarget(self._store, run, self._stored)
         stopped = False
@@ -109,7 +109,7 @@ class ShardFolder:
         return not stopped and not stop.is_set()
 
     def _stored(self, shard: Shard) -> None:
-        """Notes a new shard. A run that is killed shall not leave many records to read one by one."""
+        """Registers a new shard. Updates the manifest now and then, so that a killed run leaves few records to read one by one."""
         self._new[shard.name] = shard
         stored = len(self._plan.catalogue.shards) + len(self._new)
         if stored - self._in_manifest >= max(_SHARDS_WITHOUT_MANIFEST, self._in_manifest // 2):
@@ -120,7 +120,7 @@ class ShardFolder:
         write_manifest(self._store, [*self._plan.catalogue.shards.values(), *self._new.values()])
 
     def _is_untidy(self) -> bool:
-        """True if an earlier run left something to do though all images are done."""
+        """Whether an earlier run left work to do even if all images are done."""
         plan = self._plan
         named = plan.catalogue.shards.keys() == plan.catalogue.in_manifest
         return not named or bool(plan.unwanted or plan.damaged or superseded(plan, [*plan.usable.values()], self._run))
@@ -144,12 +144,11 @@ class ShardFolder:
         remove_shards(self._store, removed)
 
     def _unanswered(self) -> dict[str, Shard]:
-        """Shards of this run whose answer was lost with the worker that wrote them."""
+        """Shards of this run whose worker was lost before it reported them."""
         names = shard_files(self._store).keys() - self._plan.catalogue.files.keys() - self._new.keys()
         return {name: shard for name, shard in read_records(self._store, names).items() if shard.run == self._run}
 
     def _copied(self, parts: Sequence[tuple[Shard, set[str]]]) -> dict[str, Shard]:
-        """Copies of shards, each without some of its images."""
         if parts:
             logger.info("%d older shards have images that this run did not make again: their rows are copied to new shards", len(parts))
         copies = (self._copy(shard, paths) for shard, paths in parts)
@@ -158,7 +157,7 @@ class ShardFolder:
     def _copy(self, shard: Shard, without: set[str]) -> Shard | None:
         try:
             source = self._store.open(shard.name)
-        except FileNotFoundError:  # in a store, another run did the same meanwhile
+        except FileNotFoundError:  # in a store, another run has removed it
             return None
         images = {path: mark for path, mark in shard.images.items() if path not in without}
         kind = kind_of(shard.name)
@@ -173,9 +172,9 @@ class ShardFolder:
 
 
 def provenance(options: Options, settings: dict[str, Any]) -> dict[str, Any]:
-    """The origin of all maps of a run, as JSON can hold it, so that licences reach those who train on them.
+    """The origin of a run's maps, JSON-serialisable, so that licences reach those who train on them.
 
-    Of weights that the user named, the licence is that of the model's published weights: a file does not say its own.
+    The licence of custom weights is that of the model's published weights: a weights file does not state its own.
 
     Raises:
         FileNotFoundError, DownloadError, CheckpointError: As `find_weights_files`.

@@ -23,7 +23,7 @@ from .writer import Closed, ShardTarget, ShardWriter
 def estimate_shards(
     model: Model, todo: Sequence[Outputs], options: Options, target: ShardTarget, stop: Event, marker: Path | None
 ) -> Iterator[Outcome]:
-    """Reads images, estimates and writes shards, each outcome when its shard is in its place; as `engines.Engine.run`, with a model."""
+    """Reads images, estimates and writes shards; yields outcomes once their shard is published. As `engines.Engine.run`, with a model."""
     one_at_a_time = Lock()
     with ShardWriter[Outputs](target.store, target.run, partial(check_run_marker, marker)) as writer:
 

@@ -1,4 +1,4 @@
-"""Plans a run into shards: which images are to be done, and which shards may be replaced."""
+"""Plans a run into shards: which images to process, and which shards may be replaced."""
 
 from __future__ import annotations
 
@@ -18,13 +18,11 @@ class ShardPlan:
     """The work of a run over shards.
 
     Attributes:
-        images: The plan of the images.
-        named: The paths of these images, as shards have them.
-        catalogue: The shards that were found in the folder.
-        usable: The shards that are whole and made as this run makes them.
-        damaged: Shards made so that are not whole; all their images are named in this run.
-        unwanted: Names of files that are to go when the run has ended: those of others, and shards made otherwise.
-        unchanged: The images that are done, with the marks that they have now.
+        named: Their paths, as shards record them.
+        usable: Complete shards with this run's settings.
+        damaged: Incomplete shards with this run's settings; this run names all their images.
+        unwanted: Names of files to remove after the run: foreign ones, and shards with other settings.
+        unchanged: Images that are done, with their current marks.
     """
 
     images: Plan
@@ -44,18 +42,15 @@ def plan_shards(
     going_on: bool = False,
     overwrite: bool = False,
 ) -> ShardPlan:
-    """Decides which images are to be done.
+    """Decides which images to process.
 
     Args:
-        sources: The images.
-        catalogue: The shards that are there already.
-        settings: How the new ones will be made.
-        log: The folder that `failures.jsonl` goes below.
-        going_on: Whether images are left out that are in a whole shard and have not changed since.
-        overwrite: Whether what is there beside shards made in the same way may be removed.
+        log: The parent folder of `failures.jsonl`.
+        going_on: Whether to skip unchanged images that are in a complete shard.
+        overwrite: Whether files other than shards of these settings may be removed.
 
     Raises:
-        ValueError: There is such, and `overwrite` is not given; the message says what and what to do.
+        ValueError: There are such files without `overwrite`; the message says which and what to do.
     """
     by_path = {str(source.path.absolute()): source for source in sources}
     alike = {name: shard for name, shard in catalogue.shards.items() if shard.settings == settings}
@@ -75,7 +70,7 @@ def plan_shards(
 
 
 def _objections(catalogue: Catalogue, alike: Mapping[str, Shard], names: Iterable[str]) -> str:
-    """The objections to files that may not stay, in words."""
+    """The message about files that must not stay."""
     names_by_reason: dict[str, list[str]] = {}
     for name in sorted(names):
         if name not in catalogue.shards:
@@ -89,7 +84,7 @@ def _objections(catalogue: Catalogue, alike: Mapping[str, Shard], names: Iterabl
 
 
 def _unchanged(by_path: Mapping[str, Source], shards: Iterable[Shard]) -> dict[str, tuple[int | None, int | None]]:
-    """The images that are in a shard as they are now."""
+    """Images that have not changed since they were written to a shard, with their marks."""
     now: dict[str, tuple[int | None, int | None]] = {}
     unchanged = set()
     for shard in shards:
@@ -104,13 +99,10 @@ def _unchanged(by_path: Mapping[str, Source], shards: Iterable[Shard]) -> dict[s
 
 
 def superseded(planned: ShardPlan, shards: Sequence[Shard], run: str) -> dict[str, set[str]]:
-    """The rows that no longer count, of images that a run names and that are in several `shards`, which readers see.
+    """Obsolete rows by shard name: the paths of images that the run names and that are in several of the `shards`.
 
-    The row of this run counts, else one of the image as it is now, else that of the latest run. Other images are left alone: another run
-    may be at work on them, and might decide otherwise.
-
-    Returns:
-        The images whose rows in a shard no longer count, by the shard's name.
+    The row to keep is this run's, else one of the unchanged image, else the latest run's. Images that this run does not name are left
+    alone: another run may be processing them and decide otherwise.
     """
     once: set[str] = set()
     twice: set[str] = set()

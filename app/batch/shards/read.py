@@ -13,7 +13,7 @@ from .shard_store import open_store
 
 
 def read_shards(place: str | os.PathLike[str]) -> Iterator[tuple[str, Estimate]]:
-    """The images' paths and estimates that a folder of shards holds, one after the other.
+    """Yields image paths and estimates of a folder of shards.
 
     Args:
         place: The folder, or its URL.

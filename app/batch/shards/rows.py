@@ -1,8 +1,8 @@
 """Estimates as rows of plain values, in shards and between the processes of a cluster.
 
 A row is one image: its `path`, `height`, `width`, `numbers` ("float32" or "float16", of depth, normals and confidence), `quantity`, `axes`,
-`intrinsics` (nine float32, row by row), `model` and `licence`; and the bytes of the arrays `depth` (H, W), `normals` (H, W, 3), `mask`
-(H, W) bool and `confidence` (H, W), row by row, little-endian, as `write_npz` has them. What the estimate lacks is None.
+`intrinsics` (nine float32, row-major), `model` and `licence`; and the raw arrays `depth` (H, W), `normals` (H, W, 3), `mask` (H, W) bool
+and `confidence` (H, W), row-major, little-endian, as `write_npz` stores them. Missing maps are None.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Row = dict[str, Any]
 
 
 def schema() -> pa.Schema:
-    """The columns of rows in Arrow's terms."""
+    """The columns of rows as an Arrow schema."""
     import pyarrow as pa
 
     types = {"height": pa.int32(), "width": pa.int32(), "intrinsics": pa.list_(pa.float32())}
@@ -38,9 +38,7 @@ def row_of(path: str, found: Estimate, numbers: str = "float32") -> Row:
     """An estimate of one image as a row.
 
     Args:
-        path: The image.
-        found: The estimate.
-        numbers: "float32", bit for bit, or "float16", rounded.
+        numbers: "float32" (exact) or "float16" (rounded).
 
     Raises:
         ValueError: A valid number is too large for float16.
@@ -56,7 +54,7 @@ def row_of(path: str, found: Estimate, numbers: str = "float32") -> Row:
     }
     row["axes"] = found.axes.value if found.normals is not None else None
     for name, value in found.maps.items():
-        if name == "extrinsics":  # a row is one image, not a scene
+        if name == "extrinsics":  # only for scenes of several images
             continue
         array = value[0].cpu().numpy()
         if name == "intrinsics":
@@ -70,12 +68,12 @@ def row_of(path: str, found: Estimate, numbers: str = "float32") -> Row:
 
 
 def bytes_of(array: np.ndarray) -> memoryview:
-    """An array's bytes, row by row; not copied where they lie so already."""
+    """An array's bytes in row-major order; a contiguous array is not copied."""
     return np.ascontiguousarray(array).data.cast("B")
 
 
 def _within(depth: np.ndarray, valid: np.ndarray, numbers: str) -> np.ndarray:
-    """Depth whose invalid values are limited to the range of `numbers`: MoGe's sky is a million metres away."""
+    """Clips invalid depth to the range of `numbers`: MoGe's sky is a million metres away."""
     largest = _LARGEST.get(numbers)
     return np.where(valid | ~np.isfinite(depth), depth, depth.clip(-largest, largest)) if largest else depth
 
@@ -88,12 +86,12 @@ def _as_numbers(array: np.ndarray, numbers: str, name: str) -> np.ndarray:
 
 
 def map_bytes(row: Mapping[str, Any]) -> int:
-    """The number of bytes of the arrays of a row."""
+    """The total size of a row's arrays."""
     return sum(len(row[name]) for name in ARRAYS if row[name] is not None)
 
 
 def estimate_of(row: Mapping[str, Any]) -> Estimate:
-    """The estimate that a row of `row_of` holds, as float32."""
+    """The float32 estimate of a row from `row_of`."""
     maps: dict[str, Any] = {}
     for name in ARRAYS:
         if (data := row[name]) is not None:

@@ -1,8 +1,8 @@
-"""File formats of shards: Parquet, and tar files as WebDataset reads them.
+"""File formats of shards: Parquet and WebDataset tar files.
 
-A row of Parquet, or a sample of a tar, is a row as `rows` describes it. In Parquet an array is its bytes; in a tar it is
-`<key>.<name>.npy`, and all other values are `<key>.json`. What is the same for all rows (`provenance`) is in the file's own metadata: in
-Parquet's key-value metadata under the key "depth_normal", in a tar as the comment of its global header, as JSON both times.
+A Parquet row, or a tar sample, is a row as `rows` describes it. Arrays are raw bytes in Parquet, `<key>.<name>.npy` in a tar; in a tar all
+other values are `<key>.json`. The run's metadata (`provenance`) is JSON in Parquet's key-value metadata under "depth_normal", or in the
+comment of the tar's global header.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
     from pyarrow import parquet
 
 METADATA_KEY = "depth_normal"
-"""Of Parquet's metadata."""
+"""The key in Parquet's metadata."""
 
 
 class ShardFile(Protocol):
-    """A shard that is being written."""
+    """A shard being written."""
 
     def add(self, row: Row) -> None:
-        """Writes a row. What cannot be converted raises a ValueError and leaves the file as it was."""
+        """Writes a row. A row that cannot be converted raises ValueError and leaves the file unchanged."""
 
     def close(self) -> None:
-        """Writes what belongs at the end."""
+        """Writes the file's end."""
 
 
 class _ParquetFile:
-    """A row group an image: a reader can take one."""
+    """One row group per image, so that a reader can load a single one."""
 
     def __init__(self, path: Path, metadata: Mapping[str, Any]) -> None:
         self._columns = schema().with_metadata({METADATA_KEY: json.dumps(metadata)})
@@ -59,7 +59,7 @@ class _ParquetFile:
 def _parquet_writer(path: Path, columns: pa.Schema) -> parquet.ParquetWriter:
     from pyarrow import parquet
 
-    # Noise does not get smaller; a mask nearly vanishes.
+    # Maps are noisy and do not compress; masks do.
     compression: Any = {name: "zstd" if name == "mask" else "none" for name in columns.names}
     with_statistics: Any = ["path"]
     return parquet.ParquetWriter(path, columns, compression=compression, use_dictionary=False, write_statistics=with_statistics)
@@ -85,7 +85,7 @@ def _copy_parquet(source: BinaryIO, target: Path, paths: Collection[str]) -> Non
 
 
 class _TarFile:
-    """One sample an image, its JSON before its arrays."""
+    """One sample per image, its JSON before its arrays."""
 
     def __init__(self, path: Path, metadata: Mapping[str, Any]) -> None:
         self._tar = _open_tar(path, json.dumps(metadata))
@@ -111,7 +111,7 @@ def _open_tar(path: Path, comment: str) -> tarfile.TarFile:
 
 
 def _key(path: str) -> str:
-    """The beginning of the names of the files of one image. WebDataset ends it at the first dot."""
+    """The sample's key, without dots: WebDataset ends the key at the first dot."""
     stem = "".join(letter if letter.isalnum() and letter.isascii() else "_" for letter in Path(path).stem)[:64]
     return f"{stem}-{hashlib.sha256(path.encode(errors='surrogateescape')).hexdigest()[:16]}"
 
@@ -142,7 +142,7 @@ def _read_tar(file: BinaryIO) -> Iterator[Row]:
 def _copy_tar(source: BinaryIO, target: Path, paths: Collection[str]) -> None:
     wanted = {_key(path) for path in paths}
     with tarfile.open(fileobj=source, mode="r|") as tar:
-        first = tar.next()  # the global header comes before it
+        first = tar.next()  # also reads the global header before it
         with closing(_open_tar(target, tar.pax_headers.get("comment", ""))) as copy:
             while first is not None:
                 if first.name.split(".")[0] in wanted:
@@ -152,14 +152,14 @@ def _copy_tar(source: BinaryIO, target: Path, paths: Collection[str]) -> None:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of shards.
+    """A shard format.
 
     Attributes:
-        ending: Of its files' names.
-        create: Begins a file, with the metadata that it shall have.
-        read: Gives the rows of a file.
-        copy: Writes those rows of a file whose paths are named to another, with the same metadata.
-        check_library: Raises ImportError where the library that it needs is missing; the message says how to install it.
+        ending: File name ending.
+        create: Begins a file with the given metadata.
+        read: Yields the rows of a file.
+        copy: Copies the rows of the given paths to another file, with the metadata.
+        check_library: Raises ImportError, with advice, if a required package is missing.
     """
 
     ending: str
@@ -173,11 +173,11 @@ KINDS = {
     "parquet": Kind(".parquet", _ParquetFile, _read_parquet, _copy_parquet, import_pyarrow),
     "webdataset": Kind(".tar", _TarFile, _read_tar, _copy_tar),
 }
-"""By the names of `--write`."""
+"""Shard formats by their `--write` names."""
 
 ENDINGS = tuple(kind.ending for kind in KINDS.values())
 
 
 def kind_of(name: str) -> Kind:
-    """The kind of a shard by its name."""
+    """The format of a shard's file name."""
     return next(kind for kind in KINDS.values() if name.endswith(kind.ending))

@@ -20,15 +20,15 @@ _CHUNK = 2**23
 
 
 class StoreBusyError(RuntimeError):
-    """Another run writes to a store at this moment."""
+    """Another run is writing to the store."""
 
 
 class Store(ABC):
-    """A place for files that each appear whole or not at all.
+    """A place for files that each appear atomically.
 
     Attributes:
         place: Its path or URL.
-        local: The path, where it is on a disk.
+        local: The path, if it is on a disk.
     """
 
     place: str
@@ -40,11 +40,11 @@ class Store(ABC):
 
     @abstractmethod
     def sizes(self) -> dict[str, int]:
-        """The files directly in it, by name, with their lengths in bytes."""
+        """Lengths in bytes of the files directly in it, by name."""
 
     @abstractmethod
     def open(self, name: str) -> BinaryIO:
-        """A file in it, to be read at any place.
+        """Opens a file for random access.
 
         Raises:
             FileNotFoundError: There is none.
@@ -52,11 +52,11 @@ class Store(ABC):
 
     @abstractmethod
     def workspace(self) -> AbstractContextManager[Path]:
-        """A folder to write files to that `publish` takes; it goes with the block."""
+        """A temporary folder for files to `publish`, removed after the block."""
 
     @abstractmethod
     def publish(self, file: Path, name: str) -> None:
-        """Puts a finished file of a `workspace` in its place."""
+        """Moves a finished file from a `workspace` into the store."""
 
     @abstractmethod
     def write(self, name: str, data: bytes) -> None:
@@ -64,14 +64,14 @@ class Store(ABC):
 
     @abstractmethod
     def remove(self, name: str) -> None:
-        """Removes a file; one that is not there is no error."""
+        """Removes a file, if it exists."""
 
     @abstractmethod
     def alone(self) -> AbstractContextManager[object]:
-        """Keeps a second run out as long as the block runs, where that is possible.
+        """Keeps other runs out during the block, where the store has locks.
 
         Raises:
-            StoreBusyError: Another run writes there.
+            StoreBusyError: Another run writes to the store.
         """
 
     def read(self, name: str) -> bytes:
@@ -81,17 +81,17 @@ class Store(ABC):
 
 
 def open_store(place: str | os.PathLike[str]) -> Store:
-    """The store at a path or URL; nothing is made there before something is written.
+    """The store at a path or URL; nothing is created before the first write.
 
     Raises:
-        ImportError: A package that reaches such a store is missing.
-        ValueError: Nobody knows such stores.
+        ImportError: A package for such a store is missing.
+        ValueError: Unknown kind of store.
     """
     return _ObjectStore(os.fspath(place)) if is_url(place) else _Folder(Path(place))
 
 
 class _Folder(Store):
-    """On a disk."""
+    """A local folder."""
 
     def __init__(self, folder: Path) -> None:
         self.place = str(folder)
@@ -106,7 +106,7 @@ class _Folder(Store):
         return sizes
 
     def open(self, name: str) -> BinaryIO:
-        if not (path := self._folder / name).is_file():  # a pipe would be waited for
+        if not (path := self._folder / name).is_file():  # a pipe would block
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         return path.open("rb")
 
@@ -138,7 +138,7 @@ class _Folder(Store):
 
 
 class _ObjectStore(Store):
-    """A store that pyarrow or fsspec reaches by a URL. It shows a file when all of it has arrived, and has no locks."""
+    """A store behind a URL, by pyarrow or fsspec. Its uploads are atomic; it has no locks."""
 
     def __init__(self, url: str) -> None:
         self.place = url.rstrip("/")

@@ -1,4 +1,4 @@
-"""Writes rows to shards of limited size; a complete shard is moved to its place after its record."""
+"""Writes rows to shards of limited size; a complete shard is published after its record."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class ShardOptions:
     """The format of shards.
 
     Attributes:
-        kind: Of SHARD_CHOICES.
-        numbers: Of depth, normals and confidence: "float32", bit for bit, or "float16", rounded.
-        size: A shard is closed as soon as its maps have this many bytes.
+        kind: One of SHARD_CHOICES.
+        numbers: Type of depth, normals and confidence: "float32" (exact) or "float16" (rounded).
+        size: Bytes of maps after which a shard is closed.
     """
 
     kind: str
@@ -38,11 +38,9 @@ class ShardRun:
     """The common properties of all shards of one run.
 
     Attributes:
-        options: Their kind, numbers and size.
-        settings: How their maps are made, for the records.
-        metadata: The `folder.provenance`, for the shards themselves.
-        run: A name that no other run has.
-        made: When it began, in nanoseconds since 1970.
+        metadata: `folder.provenance`, for the shards themselves.
+        run: A unique id.
+        made: The start of the run, in nanoseconds since 1970.
     """
 
     options: ShardOptions
@@ -54,12 +52,11 @@ class ShardRun:
 
 @dataclass(frozen=True)
 class ShardTarget:
-    """The place where an engine's workers write shards.
+    """The target of an engine's shard writers.
 
     Attributes:
-        store: The folder or store.
         run: The common properties of the shards.
-        stored: To be called with every shard that is in its place.
+        stored: Called with every published shard.
     """
 
     store: Store
@@ -69,12 +66,11 @@ class ShardTarget:
 
 @dataclass(frozen=True)
 class Closed(Generic[T]):
-    """The rows of one shard that was closed.
+    """The rows of one closed shard.
 
     Attributes:
-        items: The caller's names of the rows.
+        items: The caller's ids of the rows.
         shard: The shard; None if it could not be written.
-        error: Why not.
     """
 
     items: list[T]
@@ -83,10 +79,10 @@ class Closed(Generic[T]):
 
 
 class ShardWriter(Generic[T]):
-    """Writes rows, one after another, to shards; a context that drops a shard that is not closed.
+    """Writes rows to consecutive shards; a context manager that drops an unclosed shard.
 
-    A row goes to the file at once: what is held in memory does not grow with the size of a shard. `check` raises where nothing may be
-    written any more; it is called before every row and shard.
+    Rows go to disk at once, so that memory does not grow with the shard size. `check` is called before every row and shard, and raises if
+    nothing more may be written.
     """
 
     def __init__(self, store: Store, run: ShardRun, check: Callable[[], None] = lambda: None) -> None:
@@ -112,15 +108,15 @@ class ShardWriter(Generic[T]):
         """Writes a row.
 
         Args:
-            item: The caller's name of the row.
-            row: As `row_of` gives it.
-            mark: Of its image, `records.mark` from before it was read.
+            item: The caller's id of the row.
+            row: From `row_of`.
+            mark: The image's `records.mark` before reading.
 
         Returns:
-            The shard that is whole with it, or that could not be written; None while there is room for more.
+            The shard that the row completed, or that could not be written; None if the shard stays open.
 
         Raises:
-            ValueError: This row cannot be written; the others of its shard are not lost. What `check` raises means the same.
+            ValueError: This row cannot be written; the shard's other rows are kept. Likewise for exceptions of `check`.
         """
         self._check()
         mark = mark or {}
@@ -137,7 +133,7 @@ class ShardWriter(Generic[T]):
         return self.close() if self._bytes >= self._run.options.size else None
 
     def close(self) -> Closed[T] | None:
-        """Puts the shard that is being written in its place; None if none is, or it is empty."""
+        """Publishes the open shard; None if there is none or it is empty."""
         if not self._images:
             self._drop()
             return None
@@ -173,7 +169,6 @@ class ShardWriter(Generic[T]):
         return Closed(items, error=error)
 
     def _drop(self) -> None:
-        """Forgets the shard that is being written."""
         if self._file is not None:
             with suppress(Exception):
                 self._file.close()
