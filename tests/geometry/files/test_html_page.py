@@ -17,6 +17,7 @@ from PIL import Image
 
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import SaveOptions, html_page, save_estimate, write_html
+from depth_normal.geometry.files.packed_maps import preview_maps
 
 
 def estimate(height=30, width=40, quantity=Quantity.METRIC_DEPTH):
@@ -63,6 +64,8 @@ def test_a_large_result_is_scaled_down(tmp_path):
     write_html(tmp_path / "a.html", estimate(20, 4000), torch.rand(1, 3, 20, 4000))
     payload = payload_of(tmp_path / "a.html")
     assert struct.unpack(">II", base64.b64decode(payload["maps"])[16:24]) == (1600, 16) and payload["full"] == [4000, 20]
+    small = preview_maps(estimate(20, 4000), 8, 1600).depth[0, 0, :, 0]
+    assert torch.equal(small, estimate(20, 4000).depth[0, 0, [1, 3, 6, 8, 11, 13, 16, 18], 0]), "those nearest to the rows' middles"
 
 
 @pytest.mark.parametrize("left_out", ["image", "depth", "normals", "mask"])

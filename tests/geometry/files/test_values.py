@@ -60,7 +60,7 @@ def test_levels_are_shares_and_transparency_is_unknown(tmp_path):
     np.testing.assert_allclose(disparity.depth[0, 0], levels / 65535, atol=1e-6)
     with pytest.raises(FileFormatError, match="no metres"):
         load_estimate(tmp_path / "d.png", Quantity.METRIC_DEPTH)
-    grey = np.dstack((levels % 256, np.where(levels < 9000, 0, 255))).astype(np.uint8)
+    grey = np.dstack((levels % 256, np.where(levels < 9000, 127, 128))).astype(np.uint8)
     Image.fromarray(grey, "LA").save(tmp_path / "a.png")
     np.testing.assert_array_equal(read_values(tmp_path / "a.png").known[0, 0], levels >= 9000)
     for quantity in (Quantity.DISPARITY, "disparity"):
