@@ -69,6 +69,8 @@ HEIGHT_RANGE = "depth_normal.height_range"
 """The key in a height's PNG for its pixels between black and white."""
 _NUMBERS = (".npz", ".exr", ".pfm")
 _HEIGHTS = (*_NUMBERS, ".npy")
+# The share of pixels below 0 that other programs' depth may have, where they stand for holes.
+_HOLES = 0.1
 # Levels overshoot by this where they were resampled.
 _OVERSHOOT = 0.1
 _MAP_FILES = Kind("images or files of numbers", EXTENSIONS | {*_HEIGHTS})
@@ -454,6 +456,10 @@ def _read_normals(arguments: argparse.Namespace) -> Estimate:
     refuse_options(arguments, ("--coding",), f"says how an image stores normals, and {arguments.image} holds numbers; leave it out")
     loaded = load_estimate(arguments.image)
     need_perspective(loaded, "a texture map")
+    if loaded.normals is None and loaded.depth is not None and (loaded.depth < 0).float().mean().item() > _HOLES:
+        raise ValueError(
+            f"{arguments.image} has numbers below 0, as heights have and depth has not; `texture normals` makes normals of heights"
+        )
     surface = with_normals(loaded)
     if surface.normals is None:
         raise ValueError(f"{arguments.image} holds relative depth and no normals; its slopes are not known")

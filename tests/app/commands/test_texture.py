@@ -66,6 +66,14 @@ def test_curvature_and_occlusion(normals, tmp_path, capsys, caplog):
     assert texture(*raw, "--quantity", "metric-depth") == 2 and "add --from-depth" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["curvature", "height"])
+def test_raw_heights_are_no_depth(normals, tmp_path, capsys, command):
+    pytest.importorskip("OpenEXR")
+    assert texture("height", normals, "-o", tmp_path / "h.exr") == 0
+    assert texture(command, tmp_path / "h.exr", "-o", tmp_path / "c.png") == 2
+    assert "`texture normals` makes normals of heights" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("suffix", [".npz", ".npy", ".png", ".tif"])
 def test_heights_of_files_of_numbers(tmp_path, capsys, suffix):
     """A slope of one pixel to the right faces left: of raw heights, and of the geometry of Normal to Height, which is large = far."""
