@@ -491,7 +491,7 @@ def _read_height(arguments: argparse.Namespace) -> Tensor:
             raise ValueError(f"{path} holds normals and no heights; integrate them with `depth-normal texture height`")
         if known.quantity is Quantity.METRIC_DEPTH:
             raise ValueError(
-                f"{path} holds depth in metres and no heights; `texture occlusion --from-depth` takes it, "
+                f"{path} holds metric depth and no heights; `texture occlusion --from-depth` takes it, "
                 "and `depth-normal convert --as-image` makes an image of it that is a height map"
             )
         height = -known.depth if known.quantity is Quantity.RELATIVE_DEPTH else known.depth  # Normal to Height's geometry is large = far
