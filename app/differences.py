@@ -106,21 +106,22 @@ def read_both(
     found_path: Path,
     truth_path: Path,
     normals_from_depth: bool,
-    quantity: Quantity | None = None,
+    quantities: tuple[Quantity | None, Quantity | None] = (None, None),
     channels: tuple[str | None, str | None] = (None, None),
 ) -> tuple[Estimate, Estimate]:
     """Reads two files to compare; the second is the ground truth.
 
-    `normals_from_depth` replaces the first's normals by those of its depth. `quantity` is for files that do not state their kind of depth;
-    `channels` are as in `load_estimate`, one per file.
+    `normals_from_depth` replaces the first's normals by those of its depth. `quantities` and `channels` are as in `load_estimate`, one per
+    file.
 
     Raises:
         ValueError, OSError: A file cannot be read, or they have no kind of map in common.
     """
-    evaluated = load_estimate(found_path, quantity, channel=channels[0])
-    truth = load_estimate(truth_path, quantity, channel=channels[1])
-    if quantity is None and evaluated.quantity is not None and truth.quantity is not None:
-        silent = [path for path in (found_path, truth_path) if path.suffix.lower() == ".pfm"]
+    evaluated = load_estimate(found_path, quantities[0], channel=channels[0])
+    truth = load_estimate(truth_path, quantities[1], channel=channels[1])
+    if evaluated.quantity is not None and truth.quantity is not None:
+        paths = (found_path, truth_path)
+        silent = [path for path, said in zip(paths, quantities, strict=True) if path.suffix.lower() == ".pfm" and said is None]
         if len(silent) == 2 or (silent and evaluated.quantity != truth.quantity):
             kinds = f"{evaluated.quantity.value} is compared with {truth.quantity.value}"
             logger.warning("%s: not said what the depth is, taken for metres; %s", " and ".join(map(str, silent)), kinds)

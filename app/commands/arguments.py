@@ -198,7 +198,7 @@ def add_coding(parser: argparse._ActionsContainer, of: str = "") -> None:
 def add_map_kind(parser: argparse._ActionsContainer, near: bool = True) -> None:
     """Adds options for facts that a depth file may not state: --quantity, --channel and, for images, --depth-near."""
     quantity = "what the numbers of depth are, where the file does not say: metres, large = far, or large = near"
-    parser.add_argument("--quantity", type=_quantity, choices=[each.value.replace("_", "-") for each in Quantity], help=quantity)
+    add_quantity(parser, "--quantity", quantity)
     channel = "which depth or normals: channel or layer of an .exr (ViewLayer.Depth.Z, depth), or array of an .npz"
     parser.add_argument("--channel", metavar="NAME", help=channel)
     if near:
@@ -206,9 +206,15 @@ def add_map_kind(parser: argparse._ActionsContainer, near: bool = True) -> None:
         parser.add_argument("--depth-near", choices=NEAR, default=NEAR[0], help=end)
 
 
-def chosen_quantity(arguments: argparse.Namespace) -> Quantity | None:
-    """The quantity of `add_map_kind`; None if not given."""
-    return None if arguments.quantity is None else Quantity(arguments.quantity.replace("-", "_"))
+def add_quantity(parser: argparse._ActionsContainer, name: str, help_text: str) -> None:
+    """Adds an option whose value is a quantity."""
+    parser.add_argument(name, type=_quantity, choices=[each.value.replace("_", "-") for each in Quantity], help=help_text)
+
+
+def chosen_quantity(arguments: argparse.Namespace, name: str = "quantity") -> Quantity | None:
+    """The quantity of an option of `add_quantity`; None if none is named."""
+    chosen = getattr(arguments, name)
+    return None if chosen is None else Quantity(chosen.replace("-", "_"))
 
 
 def _quantity(text: str) -> str:

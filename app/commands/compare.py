@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 from pathlib import Path
 
 from ...options.files import READABLE_WORDS
 from ..batch.overwriting import check_places
 from ..console.terminal import echo, shown
 from ..outcomes import DONE
-from .arguments import add_json, add_map_kind, chosen_quantity
+from .arguments import add_json, add_map_kind, add_quantity, chosen_quantity
 from .option_table import refuse_options
 from .result_paths import add_overwrite
 
 WRITTEN = (".png", ".html")
 """Extensions of the heat maps."""
+
+_SWAPPED = -0.5
+
+logger = logging.getLogger(__name__)
 
 
 def add_compare(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +29,7 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("found", type=Path, metavar="A", help=help_of_file)
     parser.add_argument("truth", type=Path, metavar="B", help="the file to compare it with, of the same kinds")
     add_map_kind(parser, near=False)
+    add_quantity(parser, "--quantity-b", "as --quantity, but of B alone (default: that of --quantity)")
     parser.add_argument("--channel-b", metavar="NAME", help="as --channel, which is of A, but of B")
     derived = "evaluate normals derived from A's depth, not those in the file"
     parser.add_argument("--normals-from-depth", action="store_true", help=derived)
@@ -44,14 +50,17 @@ def _compare(arguments: argparse.Namespace) -> int:
         check_places([out], [arguments.found, arguments.truth], arguments.overwrite)
     from ..differences import errors_of, read_both
 
+    quantity = chosen_quantity(arguments)
     evaluated, truth = read_both(
         arguments.found,
         arguments.truth,
         arguments.normals_from_depth,
-        chosen_quantity(arguments),
+        (quantity, chosen_quantity(arguments, "quantity_b") or quantity),
         (arguments.channel, arguments.channel_b),
     )
     errors = errors_of(evaluated, truth)
+    if errors.get("depth", {}).get("correlation", 0) < _SWAPPED:
+        logger.warning("near and far of A are those of B exchanged: say what each file holds by --quantity and --quantity-b")
     if out is not None:
         from ..heat_map_files import heat_maps, write_heat_maps
 

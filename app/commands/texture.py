@@ -68,7 +68,12 @@ MATERIAL_NAMES, ORM_NAME = ("albedo", "roughness", "metallic"), "orm"
 HEIGHT_RANGE = "depth_normal.height_range"
 """The PNG metadata key for a height map's range in pixels, from black to white."""
 _NUMBERS = (".npz", ".exr", ".pfm")
-_MAP_FILES = Kind("images or files of numbers", EXTENSIONS | {*_NUMBERS})
+_HEIGHTS = (*_NUMBERS, ".npy")
+# The share of pixels below 0 that other programs' depth may have, where they stand for holes.
+_HOLES = 0.1
+# Levels overshoot by this where they were resampled.
+_OVERSHOOT = 0.1
+_MAP_FILES = Kind("images or files of numbers", EXTENSIONS | {*_HEIGHTS})
 
 CHOICE_NAME = "choice"
 """The additional preview of `pbr`, for photos whose bright parts may be high or low."""
@@ -82,7 +87,7 @@ def add_texture(parser: Parser) -> None:
     """Adds the commands of `texture`."""
     of_maps, of_photos = partial(Work, reads_ahead=False, kind=_MAP_FILES), partial(Work, reads_ahead=False, needs_model=_needs_model)
     normals = "a normal map, or raw normals (.npz, .exr)"
-    heights = "a height map, white = high, or raw heights in pixels (.npz, .exr, .pfm)"
+    heights = f"a height map, white = high, or raw heights in pixels ({', '.join(_HEIGHTS)})"
     with_depth = f"{heights}, or --from-depth"
     photo = "the photo"
     to_height = "integrate normals to a height (16-bit PNG, or pixels as EXR)"
@@ -439,6 +444,10 @@ def _read_normals(arguments: argparse.Namespace) -> Estimate:
     refuse_options(arguments, ("--coding",), f"says how an image stores normals, and {arguments.image} holds numbers; leave it out")
     loaded = load_estimate(arguments.image)
     need_perspective(loaded, "a texture map")
+    if loaded.normals is None and loaded.depth is not None and (loaded.depth < 0).float().mean().item() > _HOLES:
+        raise ValueError(
+            f"{arguments.image} has numbers below 0, as heights have and depth has not; `texture normals` makes normals of heights"
+        )
     surface = with_normals(loaded)
     if surface.normals is None:
         raise ValueError(f"{arguments.image} holds relative depth and no normals; its slopes are not known")
@@ -450,6 +459,7 @@ def _read_height(arguments: argparse.Namespace) -> Tensor:
 
     from ...geometry.estimate import Quantity
     from ...geometry.files import load_estimate
+    from ...geometry.files.formats import png_holds_maps
     from ...geometry.files.image_files import decode_image
     from ...geometry.files.paths import read_bytes
     from ...geometry.files.values import read_values
@@ -458,20 +468,31 @@ def _read_height(arguments: argparse.Namespace) -> Tensor:
     from ...geometry.textures.height import grey_heights, image_to_height
 
     path: Path = arguments.image
-    if path.suffix.lower() in _NUMBERS:
+    if path.suffix.lower() in _HEIGHTS or png_holds_maps(path):
         refuse_options(
             arguments, ("--height-range",), f"says what the grey levels of an image mean, and {path} holds numbers; leave it out"
         )
-        known = load_estimate(path, Quantity.RELATIVE_DEPTH)
+        known = load_estimate(path, Quantity.DISPARITY)  # where the file does not say: large = near, as heights are
         need_perspective(known, "a texture map")
-        if known.depth is None:
+        if known.depth is None or known.depth_valid is None:
             raise ValueError(f"{path} holds normals and no heights; integrate them with `depth-normal texture height`")
-        return torch.where(known.depth_valid, known.depth, torch.nan) if known.depth_valid is not None else known.depth
+        if known.quantity is Quantity.METRIC_DEPTH:
+            raise ValueError(
+                f"{path} holds metric depth and no heights; `texture occlusion --from-depth` takes it, "
+                "and `depth-normal convert --as-image` makes an image of it that is a height map"
+            )
+        height = -known.depth if known.quantity is Quantity.RELATIVE_DEPTH else known.depth  # Normal to Height's geometry is large = far
+        return torch.where(known.depth_valid, height, torch.nan)
     help_text = arguments.height_range
     if help_text is None and path.suffix.lower() == ".png":
         help_text = number(decode_image(path, read_bytes(path)).text.get(HEIGHT_RANGE, str(DEFAULT_RANGE)))
     values = read_values(path)
     image, known = stored_values(values.planes, values.known, str(path))
+    low, high = (end.item() for end in image[known.expand_as(image)].aminmax())
+    if low < -_OVERSHOOT or high > 1 + _OVERSHOOT:
+        raise ValueError(
+            f"the values of {path} go from {low:g} to {high:g}; a height map's lie in 0..1, heights in pixels in {', '.join(_HEIGHTS)}"
+        )
     return image_to_height(grey_heights(image, known, str(path)), DEFAULT_RANGE if help_text is None else help_text)
 
 

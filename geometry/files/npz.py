@@ -299,14 +299,20 @@ def _to_estimate(
         confidence=planes.get("confidence"),
         projection=projection,
     )
-    arrays = {name: maps[name] if maps[name].ndim > 2 else maps[name][None] for name in _MATRICES if name in maps}
-    matrices = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+    arrays = {name: _of_each(maps[name], estimate.batch) for name in _MATRICES if name in maps}
+    matrices = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
     for name, check in _MATRICES.items():
         if name in matrices:
             check(matrices[name], estimate.batch)
     if "intrinsics" in matrices:
         matrices["intrinsics"] = _in_pixels(matrices["intrinsics"], estimate.width, estimate.height)
     return replace(estimate, **matrices)
+
+
+def _of_each(matrices: np.ndarray, batch: int) -> np.ndarray:
+    """A matrix for each image, where there may be one for all; of (4, 4) rigid motions without the last row."""
+    each = matrices if matrices.ndim > 2 else np.broadcast_to(matrices, (batch, *matrices.shape))
+    return each[:, :3] if each.shape[1:] == (4, 4) and (each[:, 3] == (0, 0, 0, 1)).all() else each
 
 
 def _in_pixels(intrinsics: Tensor, width: int, height: int) -> Tensor:

@@ -1,5 +1,6 @@
 """`depth-normal convert` and `refine`: files of geometry in, files of geometry out."""
 
+import json
 import math
 
 import cv2
@@ -119,6 +120,19 @@ def test_every_reader_takes_the_word_that_its_errors_ask_for(tmp_path, command, 
     words += ["--channel", "near"]
     assert main(words) == 2 and "metric-depth (metres)" in capsys.readouterr().err
     assert main([*words, "--quantity", "disparity"]) == 0, capsys.readouterr().err
+
+
+def test_each_of_two_files_has_its_own_quantity(tmp_path, capsys, caplog):
+    """A network's disparity against metres of a PFM, which says nothing."""
+    depth = np.linspace(1, 4, 48 * 32, dtype=np.float32).reshape(32, 48)
+    np.save(tmp_path / "a.npy", 3 / depth + 0.2)
+    files.save_estimate(tmp_path / "b.pfm", Estimate(torch.from_numpy(depth)[None, None], Quantity.METRIC_DEPTH))
+    words = ["compare", str(tmp_path / "a.npy"), str(tmp_path / "b.pfm"), "--json", "--quantity", "disparity"]
+    assert main(words) == 0 and "exchanged" in caplog.text and json.loads(capsys.readouterr().out)["depth"]["correlation"] < -0.8
+    caplog.clear()
+    assert main([*words, "--quantity-b", "metric-depth"]) == 0 and not caplog.text
+    errors = json.loads(capsys.readouterr().out)["depth"]
+    assert errors["AbsRel"] < 1e-5 and errors["delta1 %"] == 100
 
 
 def test_a_file_is_refined_to_the_images_size(tmp_path, capsys):

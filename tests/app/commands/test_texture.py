@@ -11,13 +11,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from depth_normal.annotators.registry import MATERIAL_MODELS
 from depth_normal.app.cli import main
 from depth_normal.app.commands import texture as texture_command
 from depth_normal.geometry.conventions import encode_normal_map
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.files import load_estimate, read_image, write_image_png, write_npz
+from depth_normal.geometry.files import load_estimate, read_image, save_estimate, write_image_png, write_npz
 from depth_normal.geometry.filters.transforms import blurred
 from depth_normal.geometry.textures import height, pbr, simple_materials
 from depth_normal.model_loader import load_model
@@ -63,6 +64,34 @@ def test_curvature_and_occlusion(normals, tmp_path, capsys, caplog):
     raw = ("occlusion", tmp_path / "d.npy", "--out", tmp_path / "raw.png", "--radius", "8")
     assert texture(*raw, "--from-depth", "--quantity", "metric-depth") == 0
     assert texture(*raw, "--quantity", "metric-depth") == 2 and "add --from-depth" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["curvature", "height"])
+def test_raw_heights_are_no_depth(normals, tmp_path, capsys, command):
+    pytest.importorskip("OpenEXR")
+    assert texture("height", normals, "-o", tmp_path / "h.exr") == 0
+    assert texture(command, tmp_path / "h.exr", "-o", tmp_path / "c.png") == 2
+    assert "`texture normals` makes normals of heights" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".npy", ".png", ".tif"])
+def test_heights_of_files_of_numbers(tmp_path, capsys, suffix):
+    """A slope of one pixel to the right faces left: of raw heights, and of the geometry of Normal to Height, which is large = far."""
+    slope, file = np.tile(np.arange(24, dtype=np.float32), (24, 1)), tmp_path / f"h{suffix}"
+    if suffix == ".npy":
+        np.save(file, slope)
+    elif suffix == ".tif":
+        Image.fromarray(slope).save(file)
+        assert texture("normals", file, "-o", tmp_path / "n.png") == 2 and "go from 0 to 23" in capsys.readouterr().err
+        return
+    else:
+        raw = torch.from_numpy(slope.max() - slope)[None, None]
+        save_estimate(file, Estimate(raw, Quantity.RELATIVE_DEPTH))
+        save_estimate(tmp_path / f"d{suffix}", Estimate(raw + 1, Quantity.METRIC_DEPTH))
+        for kind in ("normals", "occlusion"):
+            assert texture(kind, tmp_path / f"d{suffix}", "-o", tmp_path / "n.png") == 2 and "metric depth" in capsys.readouterr().err
+    assert texture("normals", file, "-o", tmp_path / "n.png") == 0
+    assert np.allclose(read_image(tmp_path / "n.png")[8:16, 8:16], (0.5 - 0.5**1.5, 0.5, 0.5 + 0.5**1.5), atol=2e-3)
 
 
 @pytest.mark.parametrize("words", [("texture", "height"), ("texture", "curvature"), ("relight", "--normal-map")])

@@ -176,7 +176,7 @@ ONES = np.ones((2, 3), np.float32)
         (npz(depth=ONES, quantity="disparity", mask=np.ones((3, 3), bool)), r"bad.npz: Estimate.mask has shape"),
         (npz(depth=ONES, quantity="disparity", intrinsics=np.ones((2, 2))), r"bad.npz: intrinsics have shape"),
         (npz(depth=ONES, quantity="disparity", intrinsics=np.zeros((3, 3))), r"bad.npz: intrinsics are not a camera's"),
-        (npz(depth=ONES, quantity="disparity", extrinsics=np.eye(4)), r"bad.npz: extrinsics have shape"),
+        (npz(depth=ONES, quantity="disparity", extrinsics=2 * np.eye(4)), r"bad.npz: extrinsics have shape"),
         (npz(depth=ONES, quantity="disparity", extrinsics=np.zeros((3, 4))), r"bad.npz: extrinsics do not place a camera"),
     ],
 )
@@ -203,6 +203,17 @@ def test_metres_without_a_mask_get_one_where_there_is_no_value(tmp_path, key):
     back = read_npz(tmp_path / "d.npz")
     assert back.mask.flatten().tolist() == [True] + [False] * 5
     assert np.array_equal(back.depth[0, 0].numpy(), values, equal_nan=True)
+
+
+def test_cameras_of_other_tools(tmp_path):
+    """One camera for all frames, and rigid motions with their last row."""
+    poses = np.stack([np.eye(4, dtype=np.float32)] * 2)
+    poses[1, :3, 3] = 1, 2, 3
+    np.savez(tmp_path / "m.npz", depth=np.ones((2, 4, 6)), intrinsics=np.diag((5.0, 6.0, 1.0)), extrinsics=poses)
+    read = read_npz(tmp_path / "m.npz", Quantity.METRIC_DEPTH)
+    assert read.intrinsics.shape == (2, 3, 3) and read.extrinsics.shape == (2, 3, 4)
+    np.testing.assert_array_equal(read.extrinsics, poses[:, :3])
+    np.testing.assert_array_equal(read.intrinsics[1].diagonal(), (5, 6, 1))
 
 
 def test_intrinsics_in_shares_of_the_image_become_pixels(tmp_path):
