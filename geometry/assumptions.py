@@ -95,8 +95,9 @@ def filled_inverse(estimate: Estimate) -> Tensor:
 
 
 def filled_with_ends(estimate: Estimate, valid: Tensor) -> tuple[Tensor, float, float, bool]:
-    """`filled_depth` for the disparity of one image and its `depth_valid`, the depths of its near and far end (infinite if no
-    pixel is valid), and whether all pixels are valid.
+    """`filled_depth` for the disparity of one image and its `depth_valid`; also the depth ends and whether all is valid.
+
+    The ends are the depths of the near and the far end, infinite if no pixel is valid.
     """
     assert estimate.depth is not None
     (scale,) = _scales_of(estimate, valid, None)
