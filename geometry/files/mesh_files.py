@@ -255,19 +255,19 @@ def _linear_levels(colours: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SaveOptions:
-    """Options that only some formats use.
+    """Options for some formats.
 
     Attributes:
         half: EXR in 16-bit instead of 32-bit floats.
-        image: (B, 3, h, w) RGB in [0, 1], or with alpha as a fourth channel: the texture of a GLB, the colours of a PLY, the image of an
-            HTML page, where the sky is. Surfaces leave out what is less than half opaque.
-        splats: A PLY of Gaussian splats (`write_splats`) in place of a mesh; `ply_up` has no effect on it.
-        ply_up: What points up in a PLY: "y", or "z" as in Blender. A GLB is Y up by its standard.
-        mesh: How a PLY or GLB is made; a PLY, whose points have the colours, is never simplified.
-        relief: How an STL is made.
+        image: (B, 3, h, w) RGB in [0, 1], or with alpha: the texture of a GLB, the colours of a PLY, the image of an HTML page, a
+            source for the sky. Pixels less than half opaque are left out of surfaces.
+        splats: A PLY of Gaussian splats (`write_splats`) instead of a mesh; ignores `ply_up`.
+        ply_up: The up axis of a PLY: "y", or "z" as in Blender. A GLB is Y up by its standard.
+        mesh: For PLY and GLB; a PLY, whose points have the colours, is never simplified.
+        relief: For STL.
         compositing: EXR as `write_compositing_exr`, with its camera in a second file.
         title: Of an HTML page; None = the file's stem.
-        as_image: PNG to look at, near = white and normals in 8 bits, in place of one from which the numbers come back.
+        as_image: A PNG for viewing, near = white and normals in 8 bits, instead of one with recoverable values.
     """
 
     half: bool = False
@@ -282,7 +282,7 @@ class SaveOptions:
 
     @property
     def shown(self) -> Tensor | None:
-        """The image, what is transparent laid on white."""
+        """The image composited over white."""
         return None if self.image is None else on_white(self.image)
 
 
@@ -290,14 +290,15 @@ def save_surface(path: str | os.PathLike[str], estimate: Estimate, options: Save
     """Writes depth as a surface: a mesh (.glb, .ply), splats (.ply) or a relief (.stl), atomically.
 
     Args:
-        path: The file, which ends as one of SURFACES.
+        path: The file, with one of SURFACES as extension.
         estimate: As `depth_to_meshes` or `depth_to_relief`.
+        options: The options.
 
     Returns:
-        One line for people: how many points and triangles, how many bytes, and which depth was taken.
+        One line of text: points, triangles, bytes, and the kind of depth.
 
     Raises:
-        ValueError: An estimate of which no surface can be made, another extension, or a file beyond its format's limits.
+        ValueError: An estimate without a surface, another extension, or a file beyond its format's limits.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -315,7 +316,7 @@ def save_surface(path: str | os.PathLike[str], estimate: Estimate, options: Save
         return f"{len(splats.points):,} splats, {_megabytes(path)}; {describe_source(estimate, options.mesh)}"
     if suffix == ".glb":
         _check_size(path, estimate, options)
-    mesh = replace(options.mesh, simplify=0.0) if suffix == ".ply" else options.mesh  # its colours are those of its points
+    mesh = replace(options.mesh, simplify=0.0) if suffix == ".ply" else options.mesh  # a PLY's colours are those of its points
     meshes = depth_to_meshes(estimate, image, mesh)
     if suffix == ".ply":
         meshes = [joined_meshes(meshes)]
@@ -326,11 +327,11 @@ def save_surface(path: str | os.PathLike[str], estimate: Estimate, options: Save
 
 
 def _check_size(path: Path, estimate: Estimate, options: SaveOptions) -> None:
-    """Refuses what a GLB cannot hold before memory is taken for it."""
+    """Refuses what a GLB cannot hold before allocating memory."""
     valid = estimate.known_depth()[2]
     step = grid_step(estimate.height, estimate.width, options.mesh.max_points / estimate.batch)
     points = int(valid.sum()) / step**2
-    # A place, two triangles, and what else a point has.
+    # Bytes of a point: position, two triangles, and its other attributes.
     each = 12 + 24 + (8 if options.image is not None else 0) + (12 if estimate.normals is not None else 0)
     if points * each > GLB_LIMIT:
         raise ValueError(
