@@ -23,7 +23,7 @@ from .camera_motion import camera_motion, sampled, sampling_grid
 from .moving_pixels import MovingPixels
 from .shot_cuts import CutDetector
 
-# How many frames the mean reaches back at most.
+# Maximum number of frames in the mean.
 _MEMORY = 16
 # Maps whose shorter side has so many pixels are compared by images of half their size: whether a pixel changed is a mean of those around.
 _HALVED_FROM = 160
