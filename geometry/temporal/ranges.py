@@ -23,7 +23,7 @@ _MOST_SAMPLES = 2**20
 class RunningRange:
     """A range that follows a video. It starts as the first frame's own, and restarts at cuts.
 
-    It widens by an exponential mean over about 24 frames, and narrows likewise only where it exceeds a frame's own by 4 % at an end, so that
+    It widens by an exponential mean over about 24 frames, and narrows so only where it exceeds a frame's own by 4 % at an end, so that
     still scenes keep their grey levels. It is causal. Values beyond the range must be clipped by the renderer. The state is three numbers
     and a thumbnail.
 
