@@ -1,6 +1,6 @@
 """Eyes beside the centre of an equirectangular image, and their projection.
 
-Convention: OPENCV axes of the image's middle (+X right, +Y down, +Z away), as `panorama.sphere`.
+Convention: OPENCV axes of the image's middle (+X right, +Y down, +Z away), as `sphere`.
 """
 
 from __future__ import annotations
