@@ -1,4 +1,4 @@
-"""Image tensors: layout and resizing. Needs torch and numpy; uses OpenCV for speed where it is installed."""
+"""Image tensors: checks, layout, resizing and caching. Uses torch and numpy, and OpenCV for speed where it is installed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _AUTOCAST_DEVICES = tuple(filter(torch.amp.is_autocast_available, ("cpu", "cuda"
 
 
 def to_planar(image: Tensor) -> Tensor:
-    """Any ComfyUI image as a planar view. Checks the layout, not the values.
+    """Returns any ComfyUI image as a channels-first view, without checking its values.
 
     Args:
         image: As `to_rgb`.
@@ -37,8 +37,8 @@ def to_planar(image: Tensor) -> Tensor:
         (B, C, H, W), C = 1, 3 or 4.
 
     Raises:
-        ValueError: Wrong rank, channel count, or an empty batch or image.
-        TypeError: Not a tensor, or none of floating-point numbers.
+        ValueError: Wrong rank or channel count, or an empty batch or image.
+        TypeError: Not a floating-point tensor.
     """
     if not isinstance(image, Tensor):
         raise TypeError(f"the image is of type {type(image).__name__}; expected a tensor (batch, height, width, channels) in [0, 1]")
@@ -54,7 +54,7 @@ def to_planar(image: Tensor) -> Tensor:
 
 
 def to_images(image: Tensor) -> Tensor:
-    """Any ComfyUI image as a planar network input; clamps HDR values above 1.
+    """Converts any ComfyUI image to a network's input: channels first, HDR values above 1 clamped.
 
     Args:
         image: As `to_rgb`.
@@ -71,7 +71,7 @@ def to_images(image: Tensor) -> Tensor:
 
 
 def to_rgb(image: Tensor) -> Tensor:
-    """Any ComfyUI image as planar RGB.
+    """Converts any ComfyUI image to planar RGB.
 
     Args:
         image: (B, H, W, C) or (H, W, C) floats, C = 1 (grey), 3 (RGB) or 4 (RGBA, composited on white); clamped to [0, 1].
@@ -87,17 +87,17 @@ def to_rgb(image: Tensor) -> Tensor:
 
 
 def check_images(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
-    """Checks images from Python code and adds the batch axis. `images_to_rgb` converts the batch, whole or in parts.
+    """Checks images from Python code and returns them as a batch; `images_to_rgb` converts the batch or slices of it.
 
     Args:
         images: A tensor (B, C, H, W) in [0, 1], or an array (H, W), (H, W, C) or (B, H, W, C) of uint8, uint16 or floats in [0, 1].
 
     Returns:
-        The values unchanged: (B, C, H, W) for a tensor, (B, H, W, C) for an array.
+        The same values: (B, C, H, W) for a tensor, (B, H, W, C) for an array.
 
     Raises:
-        TypeError: Neither a tensor nor an array (a PIL image, a path), or an unsupported dtype.
-        ValueError: Values further outside [0, 1] than resampling overshoots, or an error of `to_rgb`.
+        TypeError: Neither a tensor nor an array (a PIL image, a path), or another dtype.
+        ValueError: Values beyond [0, 1] by more than resampling overshoots; otherwise as `to_rgb`.
     """
     batch = _batch_as_stored(images)
     check_levels(batch)
@@ -109,16 +109,16 @@ def check_levels(images: Tensor | np.ndarray, hdr: bool = False) -> tuple[float,
 
     Args:
         images: (B, C, H, W), or an array (B, H, W, C).
-        hdr: Whether values above 1 are allowed, provided that at most half of the positive values exceed 8.
+        hdr: Accept values above 1 as long as at least half of the non-black values are 8 or less.
 
     Returns:
-        The least and the greatest value.
+        Minimum and maximum.
 
     Raises:
-        ValueError: Values of another range, such as 0 to 255 or -1 to 1, NaN or infinity.
+        ValueError: Another range, such as 0 to 255 or -1 to 1, or NaN or infinite values.
     """
     low, high = finite_bounds(images)
-    # Resampling overshoots by less than half of the range; 0..255 and -1..1 go beyond.
+    # Resampling overshoots by less than half of the range; 0..255 and -1..1 exceed that.
     is_beyond = high > 1.5 and (not hdr or 2 * int((images > 8).sum()) > int((images > 0).sum()))
     if is_beyond or low < -0.5 * (max(1.0, high) if hdr else 1.0):
         raise ValueError(
@@ -132,10 +132,10 @@ def images_to_rgb(images: Tensor | np.ndarray) -> Tensor:
     """Converts checked images to planar RGB, without synchronising the device.
 
     Args:
-        images: The result of `check_images` or `to_images`, or a part of it.
+        images: The result of `check_images` or `to_images`, or a slice of it.
 
     Returns:
-        (B, 3, H, W) float32 in [0, 1], in newly allocated memory.
+        (B, 3, H, W) float32 in [0, 1], a copy.
     """
     if isinstance(images, np.ndarray):
         images = torch.from_numpy(np.ascontiguousarray(_scaled(images))).movedim(-1, 1)
@@ -143,10 +143,10 @@ def images_to_rgb(images: Tensor | np.ndarray) -> Tensor:
 
 
 def finite_bounds(images: Tensor | np.ndarray) -> tuple[float, float]:
-    """The minimum and maximum, with one device synchronisation. For integer arrays: the bounds after scaling, 0 and 1.
+    """Returns the minimum and maximum with one device synchronisation; 0 and 1 for integer arrays.
 
     Raises:
-        ValueError: Some values are NaN or infinite.
+        ValueError: NaN or infinite pixels.
     """
     if isinstance(images, Tensor):
         parts = images[None]
@@ -169,11 +169,7 @@ def finite_bounds(images: Tensor | np.ndarray) -> tuple[float, float]:
 
 
 def _scaled(array: np.ndarray) -> np.ndarray:
-    """Integers as floats in [0, 1], floats as float32.
-
-    Raises:
-        TypeError: An unsupported dtype.
-    """
+    """Integers as floats in [0, 1], floats as float32. Raises TypeError for other dtypes."""
     if np.issubdtype(array.dtype, np.unsignedinteger):
         return array.astype(np.float32) / np.iinfo(array.dtype).max
     if np.issubdtype(array.dtype, np.floating):
@@ -182,7 +178,7 @@ def _scaled(array: np.ndarray) -> np.ndarray:
 
 
 def _batch_as_stored(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
-    """The result of `check_images`, after checks of shape and dtype only."""
+    """`check_images` without the check of the values."""
     if isinstance(images, np.ndarray):
         _scaled(np.empty(0, images.dtype))
         batch = images[None, ..., None] if images.ndim == 2 else images[None] if images.ndim == 3 else images
@@ -211,23 +207,23 @@ def to_image(planar: Tensor) -> Tensor:
 
 
 def exact_dtype(device: torch.device) -> torch.dtype:
-    """float64 on devices known to support it, else float32. MPS and some others lack float64."""
+    """float64 where the device surely supports it (MPS does not), for values that float32 rounds too coarsely."""
     return torch.float64 if device.type in ("cpu", "cuda") else torch.float32
 
 
 def sent_to(device: torch.device, values: Tensor) -> Tensor:
-    """Copies values to a device, asynchronously on CUDA only: MPS may read the source after its memory was reused."""
+    """Copies to a device, asynchronously only for CUDA: MPS may copy after the source memory was reused."""
     return values.to(device, non_blocking=device.type == "cuda")
 
 
 def sample_at(values: Tensor, places: Tensor, mode: str = "bilinear") -> Tensor:
-    """Samples maps between their pixels; outside the border, the border's values repeat.
+    """Samples maps at fractional positions; positions outside take the border's values.
 
-    Before torch 2.13, MPS supports neither padding_mode="border" nor "bicubic", whatever PYTORCH_ENABLE_MPS_FALLBACK is.
+    Before torch 2.13, MPS supports neither border padding nor "bicubic", and raises even with PYTORCH_ENABLE_MPS_FALLBACK.
 
     Args:
         values: (B, C, H, W).
-        places: (B, h, w, 2), normalised as in `F.grid_sample` with `align_corners=False`.
+        places: (B, h, w, 2), as for `F.grid_sample` with `align_corners=False`.
         mode: "bilinear", "nearest" or "bicubic".
     """
     if values.device.type not in _SAMPLES_BORDERS:
@@ -240,7 +236,7 @@ def sample_at(values: Tensor, places: Tensor, mode: str = "bilinear") -> Tensor:
 
 
 def to_cpu(maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Detached maps on the CPU, copied in one transfer, as each transfer synchronises. The results share one buffer."""
+    """Detached maps on the CPU, sharing memory: one joint copy, because each copy synchronises the device."""
     maps = {name: each.detach() for name, each in maps.items()}
     if all(each.device.type == "cpu" for each in maps.values()):
         return maps
@@ -258,15 +254,14 @@ def resize_map(values: Tensor, height: int, width: int, growing: str = "bilinear
 
     Args:
         values: (B, C, H, W).
-        height: New height in pixels.
-        width: New width in pixels.
-        growing: "bilinear" (never overshoots), "bicubic" or "nearest-exact".
+        height, width: New size in pixels.
+        growing: "bilinear" (never outside the range of the neighbours), "bicubic" or "nearest-exact".
 
     Returns:
         (B, C, height, width), as with `align_corners=False`.
 
     Source:
-        The kernels are those of OpenCV's INTER_AREA, and of INTER_LINEAR or INTER_CUBIC (a = -0.75).
+        The kernels of OpenCV's INTER_AREA, INTER_LINEAR and INTER_CUBIC (a = -0.75).
     """
     if height < values.shape[-2] and width < values.shape[-1] and (cv2 := opencv_for(values)):
         return _area_average_by_opencv(cv2, values, height, width)
@@ -279,34 +274,34 @@ def resize_map(values: Tensor, height: int, width: int, growing: str = "bilinear
         values = _area_average(values, width, -1)
     if (height, width) == values.shape[-2:]:
         return values
-    # OpenCV spreads NaN and infinity to more pixels.
+    # OpenCV spreads non-finite values farther than torch.
     if growing == "bilinear" and (cv2 := opencv_for(values)) and values.sum().isfinite():
         return _enlarged_by_opencv(cv2, values, height, width)
-    # One channel at a time: single-threaded torch takes twice as long for several. Cubic network inputs keep their memory layout.
+    # Map by map: torch takes twice as long for several channels together with one thread. "bicubic" keeps channels_last.
     maps = values.reshape(-1, 1, *values.shape[-2:]) if growing == "bilinear" else values
     grown = F.interpolate(maps, (height, width), mode=growing, align_corners=None if growing == "nearest-exact" else False)
     return grown.view(*values.shape[:2], height, width)
 
 
 def split_alpha(images: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Splits images (B, C, H, W) into colours (B, 1 or 3, H, W) and alpha (B, 1, H, W); alpha is None for opaque images."""
+    """Splits images (B, C, H, W) into colour (B, 1 or 3, H, W) and alpha (B, 1, H, W), None if there is none."""
     return (images[:, :3], images[:, 3:]) if images.shape[1] == 4 else (images, None)
 
 
 def on_white(images: Tensor) -> Tensor:
-    """Composites images (B, C, H, W) in [0, 1] on white: (B, 1 or 3, H, W)."""
+    """Composites images (B, C, H, W) in [0, 1] over white: (B, 1 or 3, H, W)."""
     colours, alpha = split_alpha(images)
     return images if alpha is None else colours * alpha + (1 - alpha)
 
 
 def resize_image(image: Tensor, height: int, width: int) -> Tensor:
-    """Resamples images (B, C, H, W) in [0, 1] for a network: bicubic (clamped) along axes that grow, area along those that shrink."""
+    """Resizes images (B, C, H, W) in [0, 1] for a network: cubic (clamped) along axes that grow, area along axes that shrink."""
     resized = resize_map(image, height, width, "bicubic")
     return resized.clamp(0, 1) if height > image.shape[-2] or width > image.shape[-1] else resized
 
 
 def brightness(images: Tensor) -> Tensor:
-    """The channel mean, (B, 1, H, W), of images (B, 3, H, W); grey images unchanged. A third of the time of torch's mean on a CPU."""
+    """The channel mean of images (B, 3, H, W), (B, 1, H, W); a third of torch's time on a CPU. Grey images are returned as is."""
     if images.shape[1] == 1:
         return images
     if images.device.type != "cpu":
@@ -316,7 +311,7 @@ def brightness(images: Tensor) -> Tensor:
 
 
 def is_above(values: Tensor, other: Tensor | float, out: Tensor | None = None) -> Tensor:
-    """`torch.gt(values, other)`, written to `out` if given. On a CPU NumPy computes it in a sixth of torch's time."""
+    """`torch.gt`; on a CPU by NumPy, in a sixth of torch's time."""
     if not _is_plain(values) or _is_traced():
         return torch.gt(values, other, out=out)
     numbers = other.numpy() if isinstance(other, Tensor) else other
@@ -324,19 +319,19 @@ def is_above(values: Tensor, other: Tensor | float, out: Tensor | None = None) -
 
 
 def as_numbers(chosen: Tensor, like: Tensor) -> Tensor:
-    """A boolean map as 1 and 0 in the dtype of another map, on a CPU in a fifth of the time of torch's own cast."""
+    """Converts a bool map to 1 and 0 in the dtype of `like`; on a CPU in a fifth of torch's time for bools."""
     return (chosen.view(torch.uint8) if chosen.device.type == "cpu" else chosen).to(like)
 
 
 def largest_channel(values: Tensor) -> Tensor:
-    """The maximum over the channels, (B, C, H, W) to (B, 1, H, W). On a CPU pairwise, in a fraction of the time of `amax`."""
+    """The channel maximum of (B, C, H, W), (B, 1, H, W). On a CPU channel by channel, in a fraction of the time of `amax`."""
     if values.device.type != "cpu":
         return values.amax(1, keepdim=True)
     return functools.reduce(torch.maximum, values.split(1, 1))
 
 
 def squared_lengths(vectors: Tensor) -> Tensor:
-    """Squared lengths (B, 1, ...) of vectors (B, C, ...). Written out: on a CPU, a sum over so few channels is many times slower."""
+    """Squared lengths (B, 1, ...) of vectors (B, C, ...). Unrolled: a CPU sums over so few channels many times slower."""
     first, *others = vectors.split(1, 1)
     squares = first * first
     for each in others:
@@ -347,7 +342,7 @@ def squared_lengths(vectors: Tensor) -> Tensor:
 def vector_lengths(vectors: Tensor) -> Tensor:
     """Lengths (B, 1, ...) of vectors (B, C, ...); half precision is computed in float32.
 
-    On a CPU 20 to 90 times faster than `torch.linalg.vector_norm` over so few channels.
+    On a CPU 20 to 90 times as fast as `torch.linalg.vector_norm` over so few channels.
     """
     if vectors.dtype in (torch.float16, torch.bfloat16):
         return vector_lengths(vectors.float()).to(vectors.dtype)
@@ -357,15 +352,15 @@ def vector_lengths(vectors: Tensor) -> Tensor:
 
 
 def unit_vectors(vectors: Tensor) -> Tensor:
-    """Vectors (B, C, ...) scaled to unit length; zero stays zero. Like `F.normalize`, but faster (see `vector_lengths`)."""
+    """Normalises vectors (B, C, ...) to length 1; zero stays zero. Much faster than `F.normalize` (see `vector_lengths`)."""
     if vectors.dtype in (torch.float16, torch.bfloat16):
         return unit_vectors(vectors.float()).to(vectors.dtype)
     return vectors / vector_lengths(vectors).clamp(min=1e-12)
 
 
 def kept_for_sizes(function: Callable[[int, int, torch.device], Made]) -> Callable[[Tensor], Made]:
-    """Turns a function of height, width and device into one of maps (..., H, W). Caches the results of 32 sizes, on the CPU only."""
-    # Inference tensors could not be used outside inference mode.
+    """Turns a function of height, width and device into one of maps (..., H, W). On the CPU it caches 32 sizes."""
+    # Tensors made in inference mode could not be used outside of it.
     kept = functools.lru_cache(32)(torch.inference_mode(False)(function))
 
     @functools.wraps(function)
@@ -377,9 +372,9 @@ def kept_for_sizes(function: Callable[[int, int, torch.device], Made]) -> Callab
 
 
 def kept_on_device(function: Callable[..., Made]) -> Callable[..., Made]:
-    """Turns a function of (device, dtype, *hashable values) into one of (tensor, *values), with the tensor's device and dtype.
+    """Turns a function of device, dtype and hashable values into one of a tensor (for device and dtype) and the values.
 
-    Caches its last 256 results, which must be small and never modified. Sending a constant to a GPU costs as much as a kernel.
+    Caches the last 256 results, which must be small and never modified: sending a constant to a GPU costs as much as a kernel.
     """
     kept = functools.lru_cache(256)(torch.inference_mode(False)(function))
 
@@ -391,7 +386,7 @@ def kept_on_device(function: Callable[..., Made]) -> Callable[..., Made]:
 
 
 def kept_constants(function: Callable[..., Made]) -> Callable[..., Made]:
-    """Like `kept_on_device`, for a function of numbers alone that returns a CPU tensor, or a tuple of them, of fixed dtype."""
+    """`kept_on_device` for a function of numbers that makes one tensor or a tuple of tensors on the CPU in its own dtype."""
 
     @kept_on_device
     def made(device: torch.device, _: torch.dtype, *numbers: Any) -> Any:
@@ -403,24 +398,24 @@ def kept_constants(function: Callable[..., Made]) -> Callable[..., Made]:
 
 @kept_constants
 def whole_numbers(first: int, end: int) -> Tensor:
-    """(K,): the integers in [first, end), on the device of the tensor that it is called with."""
+    """(K,) integers from `first` to `end` (exclusive); the first argument of a call is a tensor on the wanted device."""
     return torch.arange(first, end)
 
 
 @kept_constants
 def counted(length: int) -> Tensor:
-    """(length,): 0, 1, 2, ... in float32, on the device of the tensor that it is called with."""
+    """(length,) 0, 1, 2, ... in float32; the first argument of a call is a tensor on the wanted device."""
     return torch.arange(length, dtype=torch.float32)
 
 
 @kept_on_device
 def constant(device: torch.device, dtype: torch.dtype, values: Any) -> Tensor:
-    """A tensor of a number or nested tuples, with dtype and device of the tensor that it is called with."""
+    """A tensor of (nested tuples of) numbers; the first argument of a call is a tensor with the wanted dtype and device."""
     return sent_to(device, torch.tensor(values, dtype=dtype, device="cpu"))
 
 
 def _holds_numbers(values: Tensor) -> bool:
-    """False for fake and meta tensors and while tracing or compiling, where a result is of no use later."""
+    """False while a function is traced or compiled: its tensors are useless afterwards."""
     fake_tensors = sys.modules.get("torch._subclasses.fake_tensor")
     is_fake = values.is_meta or (fake_tensors is not None and isinstance(values, fake_tensors.FakeTensor))
     return not (is_fake or _is_traced())
@@ -431,9 +426,9 @@ def _is_traced() -> bool:
 
 
 def without_autocast(function: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
-    """Makes a function compute in its arguments' dtypes under the caller's `torch.autocast`, which rounds products to half precision.
+    """Decorator: disables the caller's `torch.autocast`, which rounds products to half precision.
 
-    For a generator, autocast is off only while it runs, not in the caller's code between items.
+    In a generator it is disabled only while an item is computed, not in the caller's code in between.
     """
 
     @functools.wraps(function)
@@ -469,9 +464,9 @@ def _each_without_autocast(items: Generator[Made, None, None]) -> Iterator[Made]
 
 
 def in_float32(function: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
-    """Makes a function compute in float32, or in float64 if one of its maps is, and return maps in the dtype of its argument `image`.
+    """Decorator: computes in float32 (float64 if an input is) and returns maps of `image`'s dtype.
 
-    Half precision has too few digits for squares and quotients of colours, and few operations accept mixed dtypes.
+    Half precision is too coarse for squares and quotients of colours, and few operations mix dtypes.
     The function returns a map or a named tuple of maps.
     """
     signature = inspect.signature(function)
@@ -482,7 +477,7 @@ def in_float32(function: Callable[Arguments, Made]) -> Callable[Arguments, Made]
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Made:
         given = signature.bind_partial(*args, **kwargs).arguments
         image, tensors = given.get("image"), [each for each in given.values() if _is_floating(each)]
-        # Camera matrices, (B, 3, 3), do not count: float64 would take twice as long.
+        # Camera matrices (B, 3, 3) are ignored: float64 takes twice as long.
         dtype = functools.reduce(torch.promote_types, (each.dtype for each in tensors if each.ndim != 3), torch.float32)
         if image is None or not _is_floating(image) or all(each.dtype == dtype for each in tensors):
             return function(*args, **kwargs)
@@ -502,23 +497,23 @@ def _is_floating(value: Any) -> bool:
 
 @functools.cache
 def opencv() -> Any:
-    """The module `cv2`, or None where it cannot be imported.
+    """The module `cv2` of any wheel, or None if it cannot be imported.
 
-    An optional dependency: ComfyUI does not install it, and pip lets its four wheels overwrite each other.
+    It is optional: ComfyUI does not install it, and pip writes one of its four wheels over another.
     """
     try:
         import cv2
     except ImportError as error:  # not installed, or it lacks a system library such as libGL
         logger.info("OpenCV cannot be imported (%s): some steps on the CPU are slower without it", error)
         return None
-    # Uninstalling one of two wheels leaves an importable folder without code.
+    # Uninstalling one of two wheels leaves an empty folder, which can be imported.
     return cv2 if hasattr(cv2, "resize") else None
 
 
 def opencv_for(values: Tensor) -> Any:
-    """`opencv()` if it can read these values without loss: a plain, non-empty float32 CPU tensor without gradient; else None.
+    """`opencv()` for non-empty plain float32 on the CPU without gradient, else None.
 
-    None also while tracing or compiling, where OpenCV's result would become a constant of the graph.
+    None also while traced or compiled: OpenCV's results would be constants of the graph.
     """
     return opencv() if _is_plain(values) and values.numel() and not _is_traced() else None
 
@@ -528,7 +523,7 @@ def _is_plain(values: Tensor) -> bool:
 
 
 def _area_average_by_opencv(cv2: Any, values: Tensor, height: int, width: int) -> Tensor:
-    """`_area_average` along both axes, in a third of its time. Keeps the memory layout."""
+    """Shrinks both axes at once, as `_area_average` in a third of its time. Keeps the memory format."""
     batch, channels = values.shape[:2]
     interleaved = 1 < channels <= 4 and values.is_contiguous(memory_format=torch.channels_last)
     images = values.movedim(1, -1) if interleaved else values.reshape(-1, *values.shape[2:])
@@ -539,7 +534,7 @@ def _area_average_by_opencv(cv2: Any, values: Tensor, height: int, width: int) -
 
 
 def _enlarged_by_opencv(cv2: Any, values: Tensor, height: int, width: int) -> Tensor:
-    """Bilinear interpolation as by torch, up to rounding, in a fifth of its time with one thread."""
+    """Torch's bilinear interpolation up to rounding, in a fifth of its time with one thread."""
     grown = values.new_empty(*values.shape[:2], height, width)
     for source, target in zip(values.contiguous().flatten(0, 1).numpy(), grown.flatten(0, 1).numpy(), strict=True):
         cv2.resize(source, (width, height), target, interpolation=cv2.INTER_LINEAR)
@@ -547,12 +542,12 @@ def _enlarged_by_opencv(cv2: Any, values: Tensor, height: int, width: int) -> Te
 
 
 def _area_average(values: Tensor, length: int, axis: int) -> Tensor:
-    """Shortens an axis: pixel i is the mean over the source interval [i, i + 1) * old / new; border pixels count by their overlap.
+    """Shrinks one axis: pixel i is the mean of the source interval [i, i + 1) * old / new, border pixels weighted by their share.
 
-    On a CPU it adds one tap of all intervals at a time, so that it needs little more memory than the result.
+    On a CPU it adds tap after tap, so that little more than the result is in memory.
     """
     rows, weights = _area_taps(values, values.shape[axis], length)
-    if values.device.type != "cpu":  # as few kernels as possible
+    if values.device.type != "cpu":  # as few operations as possible
         taken = values.index_select(axis, rows.flatten()).unflatten(axis, rows.shape)
         return (taken * (weights[..., None] if axis == -2 else weights)).sum(axis - 1)
     total = None
@@ -565,8 +560,8 @@ def _area_average(values: Tensor, length: int, axis: int) -> Tensor:
 
 @kept_on_device
 def _area_taps(device: torch.device, dtype: torch.dtype, old: int, length: int) -> tuple[Tensor, Tensor]:
-    """Source rows of each pixel of a shorter axis and their weights, (taps, length) each; surplus taps repeat the last row at weight 0."""
-    # On the CPU, as not every device has float64, which the interval borders need.
+    """Source rows of each output pixel and their weights, (taps, length) each; surplus taps repeat the last row with weight 0."""
+    # On the CPU: not every device has float64, which places borders exactly.
     edges = torch.arange(length + 1, dtype=torch.float64, device="cpu") * (old / length)
     first, last = edges[:-1].floor().long(), (edges[1:].ceil().long() - 1).clamp(max=old - 1)
     taps = torch.arange(old // length if old % length == 0 else math.ceil(old / length) + 1, device="cpu")[:, None]

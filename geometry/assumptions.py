@@ -1,4 +1,4 @@
-"""Assumptions where an estimate leaves something open: the zero and unit of depth, what is behind holes, and the camera."""
+"""Assumptions where an estimate is ambiguous: the zero and unit of depth, depth in holes, and the camera."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ NEAR_FAR_RATIO = 3.0
 
 _NEAREST = 0.1
 _SKY_RATIO = 30.0
-# What is as far as anything gets, as a share of the values' span, and how much of the top border it fills where it is sky.
+# Sky fills at least this share of the top border with disparities within _AS_FAR of the range from the least value.
 _AS_FAR, _SKY_SHARE = 0.005, 0.1
 _NEAREST_FILLED, _FARTHEST_FILLED = 0.5, 1e6
 
 
 def assumed_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Tensor:
-    """Depth that is 0 at the camera, in metres or up to scale.
+    """Depth with zero at the camera, in metres or up to scale.
 
-    Metric depth is taken as it is. Disparity and relative depth have an unknown shift; it follows from how many times farther the far
-    end of each image is than its near end (the 2nd and the 98th percentile). The near end is at depth 1 then.
+    Metric depth is returned unchanged. Disparity and relative depth have an unknown shift, which `near_far_ratio` fixes for the 2nd
+    and the 98th percentile of each image; the near end is at depth 1.
 
     Args:
         estimate: With depth.
-        near_far_ratio: Far depth divided by near depth, above 1. None or 0 = for disparity 3, or 30 where sky is seen: a region along
-            the top border, masked or not, that is one constant value, as far as anything gets. Only networks that were taught the sky
-            give it so, and a mask of theirs that is True everywhere says that there is none.
-            Skies of other networks are found from the image (`sky.find_sky`), which is missing here: give 30 for landscapes.
+        near_far_ratio: Far depth divided by near depth, above 1. None or 0 = for disparity 3, or 30 where a constant, farthest region
+            along the top border, masked or not, looks like sky. Only networks that were trained on sky predict it so; a mask of
+            theirs that is True everywhere means that there is none. `sky.find_sky` finds other skies from the image, which is missing
+            here: give 30 for landscapes.
 
     Returns:
         (B, 1, H, W), positive; NaN where depth is not valid (`Estimate.depth_valid`).
 
     Raises:
-        ValueError: No depth, a ratio that is not above 1, or relative depth without a ratio: nothing says how deep it is.
+        ValueError: No depth, a ratio that is not above 1, or relative depth without a ratio.
     """
     depth, quantity, valid = estimate.known_depth()
     if near_far_ratio and not near_far_ratio > 1:
@@ -67,14 +67,14 @@ def assumed_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Te
 
 
 def filled_depth(estimate: Estimate) -> Tensor:
-    """Depth without holes whose near end is 1, so that a camera's move or a lamp's place means the same in every scene.
+    """Depth without holes whose near end is 1, so that camera motions and light positions mean the same in every scene.
 
     Args:
-        estimate: With depth of any quantity. Relative depth is taken to reach from 1 to 3.
+        estimate: With depth of any quantity. Relative depth is assumed to span 1 to 3.
 
     Returns:
-        (B, 1, H, W), 0.5 to a million. The near end is the 2nd percentile of each image; what is nearer than half of it is
-        brought there. Holes and masked pixels are as far as the farthest valid pixel; an image without any is a wall at 1.
+        (B, 1, H, W), 0.5 to a million. The near end is the 2nd percentile of each image; nearer values are clamped to half of it.
+        Holes and masked pixels take the farthest valid depth; an image without valid pixels is 1 everywhere.
 
     Raises:
         ValueError: No depth.
@@ -95,9 +95,9 @@ def filled_inverse(estimate: Estimate) -> Tensor:
 
 
 def filled_with_ends(estimate: Estimate, valid: Tensor) -> tuple[Tensor, float, float, bool]:
-    """`filled_depth` of disparity of one image by its `depth_valid`, its near and its far end, which are infinite where nothing is valid.
+    """`filled_depth` for the disparity of one image and its `depth_valid`; also the depth ends and whether all is valid.
 
-    The last is whether all of it is.
+    The ends are the depths of the near and the far end, infinite if no pixel is valid.
     """
     assert estimate.depth is not None
     (scale,) = _scales_of(estimate, valid, None)
@@ -107,12 +107,12 @@ def filled_with_ends(estimate: Estimate, valid: Tensor) -> tuple[Tensor, float, 
 
 
 def assumed_intrinsics(estimate: Estimate, fov: float | None = None, size: tuple[int, int] | None = None) -> Tensor:
-    """The camera: of `fov`, else the estimate's own, else of `DEFAULT_FOV`.
+    """Intrinsics from `fov`, else the estimate's own, else from `DEFAULT_FOV`.
 
     Args:
-        estimate: Whose batch the intrinsics are for.
+        estimate: Of perspective images.
         fov: Degrees on the longer side; None or 0 = not set.
-        size: (height, width) of the images that the intrinsics are for; None = the estimate's.
+        size: (height, width) that the intrinsics are for; None = the estimate's.
 
     Returns:
         (B, 3, 3) float32, pixels, on the estimate's device.
@@ -129,15 +129,14 @@ def assumed_intrinsics(estimate: Estimate, fov: float | None = None, size: tuple
 
 
 class _Scale(NamedTuple):
-    """What makes inverse depth of one image's disparity: 1 at the near end, 1 / ratio at the far end.
+    """Converts one image's disparity to inverse depth: 1 at the near end, 1 / ratio at the far end.
 
     Attributes:
-        far, near: The disparity of both ends; None = there is no range, and all is at 1.
+        far, near: The disparity of both ends; near = None: no range, all is at 1.
         ratio: Far depth divided by near depth.
         farthest: The least valid disparity.
-        is_whole: Whether all disparity is valid.
-        nearest: The depth of the near end, close to 1.
-        deepest: The depth of the far end.
+        is_whole: Whether all pixels are valid.
+        nearest, deepest: The depth of the near end (close to 1) and of the far end.
     """
 
     far: float
@@ -149,13 +148,13 @@ class _Scale(NamedTuple):
     deepest: float = 1.0
 
     def inverse_depth(self, disparity: Tensor) -> Tensor:
-        """Of disparity (1, 1, H, W), positive."""
+        """Positive inverse depth of disparity (1, 1, H, W)."""
         if self.near is None:
             return torch.ones_like(disparity)
         return (disparity - self.far).mul_(self.slope).add_(1 / self.ratio).clamp_(min=_NEAREST / self.ratio)
 
     def filled_inverse(self, disparity: Tensor, valid: Tensor) -> Tensor:
-        """The same without holes: where it is not valid, that of the farthest. Its near end is at 1."""
+        """Inverse depth scaled so that its near end is 1, with invalid pixels at the farthest value."""
         if self.near is None:
             return torch.ones_like(disparity)
         if not self.is_whole:
@@ -165,12 +164,12 @@ class _Scale(NamedTuple):
 
     @property
     def slope(self) -> float:
-        """Inverse depth over disparity."""
+        """Inverse depth per unit of disparity."""
         return 0.0 if self.near is None else (1 - 1 / self.ratio) / (self.near - self.far)
 
 
 def _scales_of(estimate: Estimate, valid: Tensor, near_far_ratio: float | None) -> list[_Scale]:
-    """Those of each image of disparity. Waits for the device once an image: what depends on the answers is computed with numbers."""
+    """The scale of each image. Synchronises the device once an image and continues with Python numbers."""
     disparity = estimate.depth
     assert disparity is not None
     masks = [None] * estimate.batch if estimate.mask is None else estimate.mask.split(1)
@@ -187,11 +186,11 @@ def _scale_of(disparity: Tensor, valid: Tensor, mask: Tensor | None, near_far_ra
         maps |= {"top": disparity[0, 0, 0], **({} if mask is None else {"is_whole": mask.all()})}
     fetched = to_cpu(maps)
     ordered = in_order(fetched["samples"])
-    if not len(ordered):  # a coarse grid may miss the few values there are
+    if not len(ordered):  # a coarse grid may miss a few scattered values
         ordered = np.sort(disparity[valid].float().cpu().numpy())
     far, near = at_percentiles(ordered, FAR_AND_NEAR_END)
     farthest, least, is_whole = fetched["farthest"].item(), fetched["least"].item(), bool(fetched["valid"])
-    if fetched.get("is_whole"):  # the network says that there is no sky
+    if fetched.get("is_whole"):  # the network predicts no sky
         near_far_ratio = NEAR_FAR_RATIO
     ratio = near_far_ratio or (_SKY_RATIO if _sees_sky(fetched["top"].tolist(), least, near) else NEAR_FAR_RATIO)
     if not are_ends_apart(far, near):
@@ -203,7 +202,7 @@ def _scale_of(disparity: Tensor, valid: Tensor, mask: Tensor | None, near_far_ra
 
 
 def _stretched(depth: Tensor, valid: Tensor, ratio: float) -> Tensor:
-    """Relative depth of one image (1, 1, H, W), its near end at 1 and its far end at `ratio`."""
+    """Maps the relative depth of one image (1, 1, H, W): near end to 1, far end to `ratio`."""
     count = int(valid.sum())
     if not count:
         return torch.ones_like(depth)
@@ -214,17 +213,16 @@ def _stretched(depth: Tensor, valid: Tensor, ratio: float) -> Tensor:
 
 
 def _sees_sky(top: Sequence[float], farthest: float, near: float) -> bool:
-    """True if a tenth of the top border is the farthest disparity. The mask is not used: it may leave out the sky.
+    """True if more than a tenth of the top border is the farthest disparity, as sky-trained networks predict sky.
 
-    It sees the sky of networks that were taught to give it one value, and needs no image. `sky.find_sky` sees that of the others too,
-    by the image.
+    The mask is not used: it may exclude the sky. `sky.find_sky` also finds the sky of other networks, from the image.
     """
     sky = [value - farthest < _AS_FAR * (near - farthest) for value in top]
     return sum(sky) > _SKY_SHARE * len(sky)
 
 
 def _filled_and_scaled(depth: Tensor) -> Tensor:
-    """One image (1, 1, H, W), NaN where it has no value. Waits for the device once."""
+    """Fills and scales one image (1, 1, H, W), NaN = no value. Synchronises the device once."""
     valid = are_finite(depth)
     whole = are_all(valid)
     nearest, farthest = depth if whole else torch.where(valid, depth, torch.inf), depth if whole else torch.where(valid, depth, -torch.inf)
@@ -233,11 +231,11 @@ def _filled_and_scaled(depth: Tensor) -> Tensor:
     least, most = fetched["ends"].tolist()
     if most == -math.inf:
         return torch.ones_like(depth)
-    # A coarse grid may miss the few values there are.
+    # A coarse grid may miss a few scattered values.
     depth = depth if whole else torch.where(valid, depth, most)
     return (depth / (near if near < math.inf else least)).clamp_(_NEAREST_FILLED, _FARTHEST_FILLED)
 
 
 def _joined(images: Sequence[Tensor]) -> Tensor:
-    """A batch of maps (1, 1, H, W); of one image without a copy."""
+    """Concatenates maps (1, 1, H, W); a single one is not copied."""
     return images[0] if len(images) == 1 else torch.cat(list(images))

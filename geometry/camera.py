@@ -1,7 +1,8 @@
 """The pinhole camera: intrinsics, pixels and rays, depth and points.
 
-Convention: intrinsics are in pixels, the centre of the first pixel is (0, 0), so the middle of an image is ((W - 1) / 2, (H - 1) / 2).
-Rays and points are in OPENCV axes (+X right, +Y down, +Z away from the viewer), in which depth is Z.
+Convention: intrinsics are in pixels; the centre of the first pixel is (0, 0), the middle of an image ((W - 1) / 2, (H - 1) / 2).
+Rays and points are in OPENCV axes (+X right, +Y down, +Z away from the viewer); depth is Z.
+`height` and `width` are the image's, in pixels. All functions raise ValueError for shapes that do not fit and for empty images.
 """
 
 from __future__ import annotations
@@ -17,25 +18,24 @@ from ..utils import constant, counted, vector_lengths, without_autocast
 from .checks import check_extrinsics, check_intrinsics, check_map
 
 DEFAULT_FOV = 55.0
-"""Degrees on the longer side, assumed where the camera is unknown: about a 35 mm lens on full frame."""
+"""Degrees on the longer side where the camera is unknown: about a 35 mm lens on full frame."""
 
 
 def intrinsics_from_focal_length(
     focal_length: float | Tensor, height: int, width: int, *, focal_length_y: float | Tensor | None = None, batch: int = 1
 ) -> Tensor:
-    """Intrinsics of a camera whose axis goes through the middle of the image.
+    """Intrinsics with the principal point at the middle of the image.
 
     Args:
         focal_length: In pixels; a number, or (B,) for one each.
-        height, width: Of the image, in pixels.
         focal_length_y: Vertical focal length where pixels are not square; None = the same.
-        batch: How many copies, where the focal lengths are numbers.
+        batch: Number of copies, where the focal lengths are numbers.
 
     Returns:
         (B, 3, 3) float32.
 
     Raises:
-        ValueError: A focal length that is not positive and finite, or an empty image.
+        ValueError: A focal length that is not positive and finite.
     """
     _check_size(height, width)
     fx = torch.as_tensor(focal_length, dtype=torch.float32).reshape(-1)
@@ -51,11 +51,7 @@ def intrinsics_from_focal_length(
 
 
 def check_fov(fov: float | Tensor) -> None:
-    """Refuses what is no field of view of a perspective camera, in degrees.
-
-    Raises:
-        ValueError: It is not between 0 and 180.
-    """
+    """Raises ValueError unless a field of view is between 0 and 180 degrees, exclusive."""
     degrees = torch.as_tensor(fov)
     if not bool(((degrees > 0) & (degrees < 180)).all()):
         raise ValueError(f"the field of view is {fov} degrees; expected between 0 and 180")
@@ -66,15 +62,14 @@ def intrinsics_from_fov(fov: float | Tensor, height: int, width: int, *, side: s
 
     Args:
         fov: Degrees, between 0 and 180 exclusive; a number, or (B,) for one each.
-        height, width: Of the image, in pixels.
-        side: Which side of the image it spans: "longer", "shorter", "horizontal", "vertical" or "diagonal".
-        batch: How many copies, where `fov` is a number.
+        side: The image side that it spans: "longer", "shorter", "horizontal", "vertical" or "diagonal".
+        batch: Number of copies, where `fov` is a number.
 
     Returns:
         (B, 3, 3) float32.
 
     Raises:
-        ValueError: `fov` out of range, unknown side, or an empty image.
+        ValueError: `fov` out of range, or unknown side.
     """
     _check_size(height, width)
     check_fov(fov)
@@ -89,17 +84,15 @@ def intrinsics_from_sensor(
     """Intrinsics from a lens and a sensor.
 
     Args:
-        focal_length_mm: Of the lens, in millimetres.
-        height, width: Of the image, in pixels.
-        sensor_mm: Length in millimetres of the sensor along `side`; 36 = full frame, Blender's default, and "35 mm equivalent".
+        sensor_mm: Length of the sensor along `side`; 36 = full frame, Blender's default, and "35 mm equivalent".
         side: "longer" (Blender's "auto"), "shorter", "horizontal", "vertical" or "diagonal".
-        batch: How many copies.
+        batch: Number of copies.
 
     Returns:
         (B, 3, 3) float32.
 
     Raises:
-        ValueError: A length that is not positive, unknown side, or an empty image.
+        ValueError: A length that is not positive, or unknown side.
     """
     _check_size(height, width)
     if not (focal_length_mm > 0 and sensor_mm > 0):
@@ -108,18 +101,17 @@ def intrinsics_from_sensor(
 
 
 def fov_from_intrinsics(intrinsics: Tensor, height: int, width: int, *, side: str = "longer") -> Tensor:
-    """Field of view that an image spans if the camera's axis goes through its middle.
+    """Field of view of an image whose principal point is its middle.
 
     Args:
         intrinsics: (B, 3, 3), pixels.
-        height, width: Of the image, in pixels.
         side: "longer", "shorter", "horizontal" or "vertical".
 
     Returns:
         (B,) degrees.
 
     Raises:
-        ValueError: Intrinsics that do not fit, or unknown side.
+        ValueError: Unknown side.
     """
     check_intrinsics(intrinsics)
     _check_size(height, width)
@@ -132,21 +124,17 @@ def fov_from_intrinsics(intrinsics: Tensor, height: int, width: int, *, side: st
 
 
 def resize_intrinsics(intrinsics: Tensor, old_size: Sequence[int], new_size: Sequence[int]) -> Tensor:
-    """Intrinsics of an image after resizing it.
+    """Intrinsics after resizing the image.
 
     Args:
         intrinsics: (B, 3, 3), pixels of the old size.
-        old_size: (height, width) before.
-        new_size: (height, width) after.
+        old_size, new_size: (height, width).
 
     Returns:
         (B, 3, 3), pixels of the new size.
 
     Convention:
         Pixel centres, corners not aligned: u' + 0.5 = scale * (u + 0.5).
-
-    Raises:
-        ValueError: Intrinsics that do not fit, or an empty image.
     """
     check_intrinsics(intrinsics)
     _check_size(*old_size)
@@ -155,7 +143,7 @@ def resize_intrinsics(intrinsics: Tensor, old_size: Sequence[int], new_size: Seq
 
 
 def scaled_intrinsics(intrinsics: Tensor, old_size: Sequence[int], new_size: Sequence[int]) -> Tensor:
-    """As `resize_intrinsics`, of what is checked already; no device is synchronised."""
+    """`resize_intrinsics` without checks, which would synchronise the device."""
     scale_x, scale_y = new_size[1] / old_size[1], new_size[0] / old_size[0]
     scale = constant(intrinsics, ((scale_x,) * 3, (scale_y,) * 3, (1.0,) * 3))
     shift = constant(intrinsics, ((0.0, 0.0, 0.5 * (scale_x - 1)), (0.0, 0.0, 0.5 * (scale_y - 1)), (0.0,) * 3))
@@ -163,18 +151,14 @@ def scaled_intrinsics(intrinsics: Tensor, old_size: Sequence[int], new_size: Seq
 
 
 def crop_intrinsics(intrinsics: Tensor, left: float, top: float) -> Tensor:
-    """Intrinsics of an image after cropping it; negative numbers pad.
+    """Intrinsics after cropping the image.
 
     Args:
         intrinsics: (B, 3, 3), pixels.
-        left: Columns taken off at the left.
-        top: Rows taken off at the top.
+        left, top: Columns and rows that are cut off; negative numbers pad.
 
     Returns:
         (B, 3, 3), pixels of the crop.
-
-    Raises:
-        ValueError: Intrinsics that do not fit.
     """
     check_intrinsics(intrinsics)
     return intrinsics - intrinsics.new_tensor([[0, 0, left], [0, 0, top], [0, 0, 0]])
@@ -185,13 +169,9 @@ def pixel_rays(intrinsics: Tensor, height: int, width: int) -> Tensor:
 
     Args:
         intrinsics: (B, 3, 3), pixels.
-        height, width: Of the image, in pixels.
 
     Returns:
-        (B, 3, height, width), OPENCV axes, Z = 1 (not unit length): times depth they are points.
-
-    Raises:
-        ValueError: Intrinsics that do not fit, or an empty image.
+        (B, 3, height, width), OPENCV axes, Z = 1 (not unit length): multiplied by depth they are points.
     """
     check_intrinsics(intrinsics)
     _check_size(height, width)
@@ -199,7 +179,7 @@ def pixel_rays(intrinsics: Tensor, height: int, width: int) -> Tensor:
 
 
 def rays_of_pixels(intrinsics: Tensor, height: int, width: int) -> Tensor:
-    """`pixel_rays` of intrinsics that were checked before: a GPU is not asked again."""
+    """`pixel_rays` without checks, which would synchronise the device."""
     batch = intrinsics.shape[0]
     fx, fy, skew, cx, cy = (intrinsics[:, i, j].view(-1, 1, 1) for i, j in ((0, 0), (1, 1), (0, 1), (0, 2), (1, 2)))
     v, u = (counted(intrinsics, length).to(intrinsics) for length in (height, width))
@@ -209,7 +189,7 @@ def rays_of_pixels(intrinsics: Tensor, height: int, width: int) -> Tensor:
 
 
 def pixel_to_ray(pixels: Tensor, intrinsics: Tensor) -> Tensor:
-    """The rays through given pixel positions.
+    """The rays through pixel positions.
 
     Args:
         pixels: (B, N, 2) columns and rows (u, v); fractions allowed.
@@ -217,9 +197,6 @@ def pixel_to_ray(pixels: Tensor, intrinsics: Tensor) -> Tensor:
 
     Returns:
         (B, N, 3), OPENCV axes, Z = 1.
-
-    Raises:
-        ValueError: Shapes that do not fit.
     """
     check_intrinsics(intrinsics, pixels.shape[0], pixels)
     _check_last(pixels, 2, "pixels")
@@ -236,10 +213,7 @@ def ray_to_pixel(rays: Tensor, intrinsics: Tensor) -> Tensor:
         intrinsics: (B, 3, 3), pixels.
 
     Returns:
-        (B, N, 2) columns and rows (u, v); NaN for what is not in front of the camera (Z <= 0).
-
-    Raises:
-        ValueError: Shapes that do not fit.
+        (B, N, 2) columns and rows (u, v); NaN for points that are not in front of the camera (Z <= 0).
     """
     check_intrinsics(intrinsics, rays.shape[0], rays)
     _check_last(rays, 3, "rays")
@@ -250,7 +224,7 @@ def ray_to_pixel(rays: Tensor, intrinsics: Tensor) -> Tensor:
 
 
 def depth_to_ray_distance(depth: Tensor, intrinsics: Tensor) -> Tensor:
-    """Planar depth (along the optical axis) to distance from the camera (along each pixel's ray).
+    """Converts planar depth (along the optical axis) to distance from the camera (along each pixel's ray).
 
     Args:
         depth: (B, 1, H, W), any unit.
@@ -258,41 +232,24 @@ def depth_to_ray_distance(depth: Tensor, intrinsics: Tensor) -> Tensor:
 
     Returns:
         (B, 1, H, W), the same unit.
-
-    Raises:
-        ValueError: Shapes that do not fit.
     """
     return depth * _ray_length(depth, intrinsics)
 
 
 def ray_distance_to_depth(ray_distance: Tensor, intrinsics: Tensor) -> Tensor:
-    """Distance from the camera to planar depth: the inverse of `depth_to_ray_distance`.
-
-    Args:
-        ray_distance: (B, 1, H, W), any unit.
-        intrinsics: (B, 3, 3), pixels.
-
-    Returns:
-        (B, 1, H, W), the same unit.
-
-    Raises:
-        ValueError: Shapes that do not fit.
-    """
+    """Converts distance from the camera to planar depth: the inverse of `depth_to_ray_distance`, with the same shapes."""
     return ray_distance / _ray_length(ray_distance, intrinsics)
 
 
 def depth_to_points(depth: Tensor, intrinsics: Tensor) -> Tensor:
-    """The point in space that every pixel shows.
+    """Unprojects every pixel to its point in space.
 
     Args:
         depth: (B, 1, H, W) planar depth, any unit.
         intrinsics: (B, 3, 3), pixels.
 
     Returns:
-        (B, 3, H, W), OPENCV axes, the same unit. `convert_normals` takes them to other axes.
-
-    Raises:
-        ValueError: Shapes that do not fit.
+        (B, 3, H, W), OPENCV axes, the same unit. `convert_normals` converts to other axes.
     """
     check_map(depth, 1, "depth")
     check_intrinsics(intrinsics, depth.shape[0], depth)
@@ -301,7 +258,7 @@ def depth_to_points(depth: Tensor, intrinsics: Tensor) -> Tensor:
 
 @without_autocast
 def world_to_camera_points(points: Tensor, extrinsics: Tensor) -> Tensor:
-    """Points of the world as cameras see them.
+    """Transforms points from the world to cameras.
 
     Args:
         points: (B, 3, H, W) in world axes, in the unit of the extrinsics.
@@ -309,9 +266,6 @@ def world_to_camera_points(points: Tensor, extrinsics: Tensor) -> Tensor:
 
     Returns:
         (B, 3, H, W), OPENCV axes of the camera.
-
-    Raises:
-        ValueError: Shapes that do not fit.
     """
     rotation, shift = _pose(points, extrinsics)
     return (rotation @ points.flatten(2) + shift).view_as(points)
@@ -319,24 +273,21 @@ def world_to_camera_points(points: Tensor, extrinsics: Tensor) -> Tensor:
 
 @without_autocast
 def camera_to_world_points(points: Tensor, extrinsics: Tensor) -> Tensor:
-    """Points that cameras see in the world: the inverse of `world_to_camera_points`.
+    """Transforms points from cameras to the world: the inverse of `world_to_camera_points`.
 
     Args:
-        points: (B, 3, H, W), OPENCV axes of the camera, as `depth_to_points` gives them, in the unit of the extrinsics.
+        points: (B, 3, H, W), OPENCV axes of the camera, as from `depth_to_points`, in the unit of the extrinsics.
         extrinsics: (B, 3, 4), from the world to the camera.
 
     Returns:
         (B, 3, H, W) in world axes.
-
-    Raises:
-        ValueError: Shapes that do not fit.
     """
     rotation, shift = _pose(points, extrinsics)
     return (rotation.mT @ (points.flatten(2) - shift)).view_as(points)
 
 
 def _pose(points: Tensor, extrinsics: Tensor) -> tuple[Tensor, Tensor]:
-    """Rotation (B, 3, 3) and shift (B, 3, 1)."""
+    """Rotation (B, 3, 3) and translation (B, 3, 1)."""
     check_map(points, 3, "points")
     check_extrinsics(extrinsics, points.shape[0], points)
     rotation, shift = extrinsics.to(points.dtype).split((3, 1), -1)

@@ -9,22 +9,22 @@ from torch import Tensor
 from ..utils import check_levels, without_autocast
 
 _NO_ROTATION = 1e-2
-# Maps whose sides are rounded differ by a pixel or two; others are of another image.
+# Rounded sizes differ by a pixel or two; a larger difference in shape means another image.
 _STRETCH = 1.05
 
 
 def check_map(values: Tensor, channels: int, name: str, like: Tensor | None = None) -> None:
-    """Refuses what is not a batch of maps, or does not belong to another map.
+    """Checks that `values` is a batch of maps and matches another map.
 
     Args:
         values: Should be (B, channels, H, W), floating point, with at least one pixel.
-        channels: How many there must be.
+        channels: Expected number of channels.
         name: What the error calls `values`.
         like: A map whose batch, height and width `values` must have; None = any.
 
     Raises:
-        TypeError: `values` is no tensor.
-        ValueError: `values` is not floating point, not (B, channels, H, W), empty, or of another batch or size than `like`.
+        TypeError: Not a tensor.
+        ValueError: Not floating point, not (B, channels, H, W), empty, or of another batch or size than `like`.
     """
     _check_tensor(values, f"{name} is", f"(batch, {channels}, height, width)")
     if values.ndim != 4 or values.shape[1] != channels:
@@ -39,25 +39,21 @@ def check_map(values: Tensor, channels: int, name: str, like: Tensor | None = No
 
 
 def check_image(image: Tensor, name: str = "image") -> bool:
-    """Refuses what is no batch of images (B, 3, H, W) from 0 (black) to 1 (white), and more in HDR images. Synchronises the device once.
+    """Checks a batch of images (B, 3, H, W) in [0, 1], HDR images above 1 included. Synchronises the device once or twice.
 
     Returns:
-        Whether something is brighter than white.
+        Whether some values are above 1.
 
     Raises:
         TypeError: As `check_map`.
-        ValueError: As `check_map`, or levels that `utils.check_levels` refuses in HDR images.
+        ValueError: As `check_map`, or values that `utils.check_levels` refuses in HDR images.
     """
     check_map(image, 3, name)
     return check_levels(image, hdr=True)[1] > 1
 
 
 def check_mask(mask: Tensor | None, like: Tensor) -> None:
-    """Refuses a mask that does not belong to a map; None is no mask.
-
-    Raises:
-        ValueError: Another shape or device than the map, or not bool.
-    """
+    """Raises ValueError if a mask is not bool or differs from the map in shape or device. None is accepted."""
     if mask is None:
         return
     if mask.shape != like.shape or mask.dtype != torch.bool or mask.device != like.device:
@@ -73,26 +69,26 @@ def check_depth(depth: Tensor, like: Tensor | None = None) -> None:
         like: A map whose batch, height and width it must have; None = any.
 
     Raises:
-        TypeError: No tensor.
-        ValueError: Not (B, 1, H, W), values that are not positive and finite, or another batch or size than `like`.
+        TypeError: Not a tensor.
+        ValueError: Not (B, 1, H, W), not positive and finite everywhere, or of another batch or size than `like`.
     """
     check_map(depth, 1, "depth", like)
-    least, greatest = torch.stack(depth.aminmax()).tolist()  # NaN where there is one
+    least, greatest = torch.stack(depth.aminmax()).tolist()  # NaN if any is
     if not 0 < least <= greatest < float("inf"):
         raise ValueError("depth holds values that are not positive and finite; fill the holes first, as `filled_depth` does")
 
 
 def check_intrinsics(intrinsics: Tensor, batch: int | None = None, like: Tensor | None = None) -> None:
-    """Refuses intrinsics that belong to no camera, or not to these maps. Synchronises the device once.
+    """Refuses impossible intrinsics, and those that do not match the maps. Synchronises the device once.
 
     Args:
         intrinsics: Should be (B, 3, 3).
-        batch: How many there must be; None = any number.
-        like: The maps they go with, which must be on the same device; None = any device.
+        batch: Expected B; None = any.
+        like: Maps that must be on the same device; None = any device.
 
     Raises:
-        TypeError: No tensor.
-        ValueError: Wrong shape, batch or device, a focal length that is not positive and finite, or a principal point that is not finite.
+        TypeError: Not a tensor.
+        ValueError: Wrong shape, batch or device, a focal length that is not positive, or numbers that are not finite.
     """
     expected = f"({'batch' if batch is None else batch}, 3, 3)"
     _check_tensor(intrinsics, "intrinsics are", expected, "; `intrinsics_from_fov` makes them of a field of view")
@@ -109,15 +105,15 @@ def check_intrinsics(intrinsics: Tensor, batch: int | None = None, like: Tensor 
 
 @without_autocast
 def check_extrinsics(extrinsics: Tensor, batch: int | None = None, like: Tensor | None = None) -> None:
-    """Refuses extrinsics that place no camera. Synchronises the device once.
+    """Refuses impossible extrinsics. Synchronises the device once.
 
     Args:
         extrinsics: Should be (B, 3, 4): [R | t], from the world to the camera.
         batch, like: As `check_intrinsics`.
 
     Raises:
-        TypeError: No tensor.
-        ValueError: Wrong shape, batch or device, numbers that are not finite, or an R that is no rotation.
+        TypeError: Not a tensor.
+        ValueError: Wrong shape, batch or device, numbers that are not finite, or an R that is not a rotation.
     """
     expected = f"({'batch' if batch is None else batch}, 3, 4)"
     _check_tensor(extrinsics, "extrinsics are", expected)
@@ -135,18 +131,17 @@ def check_extrinsics(extrinsics: Tensor, batch: int | None = None, like: Tensor 
 
 
 def check_alike(name: str, found: tuple[int, int], image: tuple[int, int]) -> None:
-    """Refuses maps that are of another image, by their shape: sides may be rounded, not stretched.
+    """Refuses maps whose aspect ratio differs from the image's by more than rounding.
 
     Args:
         name: What the error calls the maps.
-        found: Their height and width.
-        image: Those of the image.
+        found, image: (height, width) of the maps and of the image.
 
     Raises:
-        ValueError: Says both sizes.
+        ValueError: Names both sizes.
     """
     stretch = found[0] * image[1] / (found[1] * image[0])
-    # One pixel more or less is much of few.
+    # In small images one pixel is a large share.
     most = _STRETCH + 1 / min(*found, *image)
     if not 1 / most < stretch < most:
         raise ValueError(
@@ -156,15 +151,15 @@ def check_alike(name: str, found: tuple[int, int], image: tuple[int, int]) -> No
 
 
 def check_image_of(image: Tensor, batch: int, height: int, width: int) -> None:
-    """Refuses images that cannot be what depth maps were made of. They may have another size, but not another shape.
+    """Checks that depth maps can belong to these images: the same batch and aspect ratio, any size.
 
     Args:
-        image: To be (B, 3, h, w).
-        batch: How many depth maps there are.
+        image: Should be (B, 3, h, w).
+        batch: Number of depth maps.
         height, width: Of the depth maps.
 
     Raises:
-        ValueError: No RGB, another number of images, or of another shape; says both sizes.
+        ValueError: Not RGB, another number of images, or another aspect ratio; names both sizes.
     """
     if image.ndim != 4 or image.shape[1] != 3 or image.shape[0] != batch:
         raise ValueError(f"the image has shape {tuple(image.shape)}; expected ({batch}, 3, height, width), as many as the depth")

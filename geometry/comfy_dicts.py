@@ -22,18 +22,18 @@ _OFF_CENTRE = 0.1
 
 
 def estimate_to_moge(estimate: Estimate, image: Tensor, fov: float | None = None, near_far_ratio: float | None = None) -> dict[str, Tensor]:
-    """An estimate as core's MOGE_GEOMETRY.
+    """Converts an estimate to core's MOGE_GEOMETRY.
 
     Args:
         estimate: With depth or normals.
-        image: (B, 3, H, W) RGB in [0, 1], the image it was made of; core's meshes wear it.
+        image: (B, 3, H, W) RGB in [0, 1], the source image, which textures core's meshes.
         fov: As `assumed_intrinsics`.
         near_far_ratio: As `assumed_depth`.
 
     Returns:
-        Tensors on the CPU. Always `image` (B, H, W, 3) and `mask` (B, H, W) bool. If there is depth: planar `depth` (B, H, W) and
-        `points` (B, H, W, 3) in OPENCV axes, both infinite where depth is not valid, and `intrinsics` (B, 3, 3) in shares of width
-        and height. If there are normals: `normal` (B, H, W, 3) in OPENCV axes, zero where depth or normals are not valid, as MoGe does.
+        Tensors on the CPU. Always `image` (B, H, W, 3) and `mask` (B, H, W) bool. With depth: planar `depth` (B, H, W) and
+        `points` (B, H, W, 3) in OPENCV axes, both infinite where depth is not valid, and `intrinsics` (B, 3, 3) in fractions of width
+        and height. With normals: `normal` (B, H, W, 3) in OPENCV axes, zero where depth or normals are not valid, as MoGe does.
 
     Convention:
         Normalised intrinsics put the image's corners at 0 and 1: cx = (cx in pixels + 0.5) / W.
@@ -64,16 +64,16 @@ def estimate_to_moge(estimate: Estimate, image: Tensor, fov: float | None = None
 
 
 def moge_to_estimate(geometry: Mapping[str, Any]) -> Estimate:
-    """Core's MOGE_GEOMETRY as an estimate.
+    """Converts core's MOGE_GEOMETRY to an estimate.
 
     Args:
-        geometry: As `estimate_to_moge` returns it; `image` is not needed, all else as far as it is there.
+        geometry: As `estimate_to_moge` returns it; `image` is ignored, and other entries may be missing.
 
     Returns:
-        Metric depth (up to scale from MoGe 1, which knows no metres) and/or normals in OPENCV axes, with mask and intrinsics.
+        Metric depth (from MoGe 1 up to scale) and/or normals in OPENCV axes, with mask and intrinsics.
 
     Raises:
-        ValueError: Neither depth nor normals, tensors that do not fit, or a panorama, whose depth is no planar depth.
+        ValueError: Neither depth nor normals, tensors that do not fit, or a panorama, whose depth is not planar.
     """
     _check_mapping(geometry, "MOGE_GEOMETRY")
     if "points" in geometry and "intrinsics" not in geometry:
@@ -103,7 +103,7 @@ def moge_to_estimate(geometry: Mapping[str, Any]) -> Estimate:
 def estimate_to_da3(
     estimate: Estimate, image: Tensor, fov: float | None = None, near_far_ratio: float | None = None
 ) -> dict[str, Tensor | str]:
-    """An estimate as core's DA3_GEOMETRY.
+    """Converts an estimate to core's DA3_GEOMETRY.
 
     Args:
         estimate: With depth.
@@ -111,9 +111,8 @@ def estimate_to_da3(
 
     Returns:
         Tensors on the CPU: `depth` (B, H, W), the farthest value where masked; `image` (B, H, W, 3); `sky` (B, H, W), 1 where masked;
-        `intrinsics` (1, B, 3, 3) in pixels; `extrinsics` (1, B, 3, 4), every camera at the origin where the estimate does not say where
-        they stand; `confidence` (B, H, W) if known.
-        And `mode`, which is "multiview", as core looks at the camera in that mode only.
+        `intrinsics` (1, B, 3, 3) in pixels; `extrinsics` (1, B, 3, 4), identity where the poses are unknown; `confidence` (B, H, W)
+        if known. And `mode` = "multiview", the only mode in which core reads the camera.
 
     Raises:
         ValueError: An image of another batch or size, or as `assumed_depth`.
@@ -138,18 +137,18 @@ def estimate_to_da3(
 
 
 def da3_to_estimate(geometry: Mapping[str, Any], quantity: Quantity | str | None = None) -> Estimate:
-    """Core's DA3_GEOMETRY as an estimate.
+    """Converts core's DA3_GEOMETRY to an estimate.
 
     Args:
-        geometry: As `estimate_to_da3` returns it; only `depth` is needed.
+        geometry: As `estimate_to_da3` returns it; only `depth` is required.
         quantity: What the depth is; None = metric depth (up to scale) where there is a camera, else relative depth.
 
     Returns:
-        Depth, not trusted where `sky` is 0.5 and more, with confidence, intrinsics and extrinsics as far as they are there. Cameras that
-        all stand at the origin say nothing of their places.
+        Depth, masked where `sky` is 0.5 or more, with confidence, intrinsics and extrinsics if present. Identity poses for all
+        cameras mean unknown ones.
 
     Raises:
-        ValueError: No depth, tensors that do not fit, or disparity asked for: Depth Anything 3 gives depth.
+        ValueError: No depth, tensors that do not fit, or disparity requested: Depth Anything 3 gives depth.
     """
     _check_mapping(geometry, "DA3_GEOMETRY")
     depth = _plane(geometry, "depth", "DA3_GEOMETRY")
@@ -159,7 +158,7 @@ def da3_to_estimate(geometry: Mapping[str, Any], quantity: Quantity | str | None
     if geometry.get("intrinsics") is not None:
         matrices = _tensor(geometry, "intrinsics", 4, "DA3_GEOMETRY").float()[0]
         check_intrinsics(matrices, depth.shape[0])
-        # what core writes where its model found no camera
+        # core's intrinsics where its model found no camera
         unknown = bool((matrices == torch.eye(3).to(matrices)).all())
         intrinsics = None if unknown else _of_this_size(matrices, *depth.shape[-2:])
     if geometry.get("extrinsics") is not None:
@@ -173,7 +172,7 @@ def da3_to_estimate(geometry: Mapping[str, Any], quantity: Quantity | str | None
     return Estimate(
         depth=depth,
         quantity=quantity,
-        # A mask of everything says that there is no sky.
+        # A mask that is True everywhere would mean that there is no sky.
         mask=None if sky is None and bool(mask.all()) else mask,
         intrinsics=intrinsics,
         confidence=_plane(geometry, "confidence", "DA3_GEOMETRY"),
@@ -194,10 +193,10 @@ def _in_pixels(intrinsics: Tensor, height: int, width: int) -> Tensor:
 
 
 def _of_this_size(intrinsics: Tensor, height: int, width: int) -> Tensor:
-    """Intrinsics of an image's size.
+    """Intrinsics in pixels of this size.
 
-    Core resizes the depth to the image but leaves the intrinsics at the network's size. Its cameras look at the middle of the image:
-    a centre that is off by the same factor in both directions gives the ratio of the two sizes.
+    Core resizes the depth to the image but leaves the intrinsics at the network's size. Its principal points are in the middle of
+    the image, so a centre that is off by the same factor in both directions gives the ratio of the two sizes.
     """
     centre = intrinsics[:, :2, 2]
     middle = intrinsics.new_tensor([width / 2, height / 2])

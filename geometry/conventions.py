@@ -12,10 +12,10 @@ from ..utils import constant, squared_lengths, vector_lengths, without_autocast
 from .checks import check_map
 from .kinds import Axes, Kind
 
-# Vectors that are stored as they are have length 1 up to rounding, in most pixels that have a direction.
+# Decoded unit vectors have length 1 up to rounding, in most pixels that have a direction.
 _EXACT, _MOST = 0.02, 0.8
 NO_LENGTH, LOOKED_AT = 0.05, 256
-"""Stored vectors up to this length are no direction. Of a map, about so many pixels along the longer side are looked at."""
+"""Shorter decoded vectors have no direction. About LOOKED_AT pixels along a map's longer side are sampled."""
 
 _OPENGL_SIGNS = {
     Axes.OPENGL: (1.0, 1.0, 1.0),
@@ -26,7 +26,7 @@ _OPENGL_SIGNS = {
 
 
 class NormalMapCoding(Kind):
-    """Storage of unit vectors in the channels of an image: (vector + 1) / 2, in the axes and the order named here."""
+    """How an image stores unit vectors: (vector + 1) / 2, in these axes and channel order."""
 
     OPENGL = codings.OPENGL
     """R, G, B = x right, y up, z towards the viewer: Blender, glTF, Marigold."""
@@ -53,10 +53,10 @@ class NormalMapCoding(Kind):
 
 
 def are_unit_vectors(values: Tensor) -> bool:
-    """True if numbers are unit vectors: colours never are, as (1 + n) / 2 has another length almost everywhere.
+    """True if the values are unit vectors; encoded ones (1 + n) / 2 have another length almost everywhere.
 
     Args:
-        values: (B, 3, H, W); what is 0, NaN or infinite is no vector.
+        values: (B, 3, H, W); vectors that are zero, NaN or infinite are ignored.
     """
     step = -(-max(values.shape[-2:]) // LOOKED_AT)
     lengths = vector_lengths(values[..., ::step, ::step])
@@ -68,12 +68,11 @@ def convert_normals(normals: Tensor, source: Axes | str, target: Axes | str) -> 
     """Expresses vectors in other camera axes.
 
     Args:
-        normals: (B, 3, H, W) vectors in `source` axes; any length.
-        source: The axes they are in.
-        target: The axes wanted.
+        normals: (B, 3, H, W) vectors of any length in `source` axes.
+        source, target: The current and the wanted axes.
 
     Returns:
-        (B, 3, H, W) in `target` axes; the same numbers with signs changed, so the way back is exact.
+        (B, 3, H, W) in `target` axes. Only signs change, so the round-trip is exact.
 
     Raises:
         ValueError: Not (B, 3, H, W), or unknown axes.
@@ -86,16 +85,16 @@ def convert_normals(normals: Tensor, source: Axes | str, target: Axes | str) -> 
 def encode_normal_map(
     normals: Tensor, target: NormalMapCoding | Axes | str = NormalMapCoding.OPENGL, source: Axes | str = Axes.OPENGL
 ) -> Tensor:
-    """Unit vectors as an image.
+    """Encodes unit vectors as an image.
 
     Args:
         normals: (B, 3, H, W) unit vectors in `source` axes.
-        target: How the image shall store them.
+        target: The image's coding.
         source: The axes of `normals`.
 
     Returns:
-        (B, 3, H, W) in [0, 1]: (vector + 1) / 2, not rounded. Rounding it to 8 bits costs 0.17 degrees on average and 0.39 at
-        most; truncating it costs twice as much.
+        (B, 3, H, W) in [0, 1]: (vector + 1) / 2, not rounded. Rounding to 8 bits costs 0.17 degrees on average and 0.39 at
+        most; truncating costs twice as much.
 
     Raises:
         ValueError: Not (B, 3, H, W), unknown axes or coding.
@@ -109,15 +108,15 @@ def encode_normal_map(
 def decode_normal_map(
     image: Tensor, source: NormalMapCoding | Axes | str = NormalMapCoding.OPENGL, target: Axes | str = Axes.OPENGL
 ) -> Tensor:
-    """The unit vectors that an image stores.
+    """Decodes the unit vectors of an image.
 
     Args:
         image: (B, 3, H, W) in [0, 1].
-        source: How the image stores them.
+        source: The image's coding.
         target: The axes wanted.
 
     Returns:
-        (B, 3, H, W) unit vectors in `target` axes; where the image holds no direction (mid grey), the direction to the viewer.
+        (B, 3, H, W) unit vectors in `target` axes; facing the viewer where the image holds no direction (mid grey).
 
     Raises:
         ValueError: Not (B, 3, H, W), unknown axes or coding.
@@ -130,12 +129,12 @@ def decode_normal_map(
 
 
 def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL, in_place: bool = False) -> Tensor:
-    """Scales vectors to unit length. Those without a direction face the viewer then.
+    """Normalises vectors; those without a direction face the viewer.
 
     Args:
         vectors: (B, 3, H, W), any length.
-        axes: The axes of `vectors`; they say where the viewer is.
-        in_place: The result may take the memory of `vectors`, which must not be a view of another tensor.
+        axes: The axes of `vectors`, which define the direction to the viewer.
+        in_place: Allows reuse of the memory of `vectors`, which must not be a view of another tensor.
 
     Returns:
         (B, 3, H, W) unit vectors; (0, 0, 1) (OPENCV: (0, 0, -1)) where a vector is zero or not finite.
@@ -146,30 +145,30 @@ def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL, in_place: bool
     check_map(vectors, 3, "vectors")
     facing = constant(vectors, (0.0, 0.0, _OPENGL_SIGNS[Axes(axes)][2])).view(1, 3, 1, 1)
     is_compiling = torch.compiler.is_compiling()  # an exporter's graph cannot branch
-    if vectors.device.type != "cpu" and not is_compiling and not vectors.requires_grad:  # few operations, without a question
+    if vectors.device.type != "cpu" and not is_compiling and not vectors.requires_grad:  # few kernels, no sync
         scaled = vectors / torch.linalg.vector_norm(vectors, torch.inf, 1, keepdim=True)
         lengths = torch.linalg.vector_norm(scaled, 2, 1, keepdim=True)  # NaN where the largest is 0 or not finite
         return torch.where(lengths > 0, scaled / lengths, facing)
     squares = squared_lengths(vectors)
-    # On a CPU a check is cheaper than passes over the map.
+    # On a CPU this check is cheaper than the passes over the map below.
     if not is_compiling and _all_safe(squares):
         lengths = squares.sqrt_()
         return vectors.div_(lengths) if in_place and not vectors.requires_grad else vectors / lengths
     x, y, z = vectors.split(1, 1)
     largest = torch.maximum(torch.maximum(x.abs(), y.abs()), z.abs())
     usable = (largest > 0) & (largest < float("inf"))
-    # Dividing by the largest component first keeps the squares of tiny and huge vectors inside float32.
+    # Dividing by the largest component first avoids overflow and underflow of the squares.
     scaled = vectors / torch.where(usable, largest, 1)
     safe = torch.where(usable, scaled, facing)
     return safe / squared_lengths(safe).sqrt()
 
 
 def camera_to_world_normals(normals: Tensor, camera_to_world: Tensor) -> Tensor:
-    """Camera-space normals turned into world space.
+    """Rotates camera-space normals into world space.
 
     Args:
         normals: (B, 3, H, W) in the camera's own axes (OPENGL for a Blender or OpenGL camera, OPENCV for a COLMAP one).
-        camera_to_world: (3, 3) or (4, 4), or a batch of them: the camera's pose; of Blender, `matrix_world`.
+        camera_to_world: (3, 3) or (4, 4), or a batch of them: the camera's pose (Blender's `matrix_world`).
 
     Returns:
         (B, 3, H, W): R @ n in world axes.
@@ -181,7 +180,7 @@ def camera_to_world_normals(normals: Tensor, camera_to_world: Tensor) -> Tensor:
 
 
 def world_to_camera_normals(normals: Tensor, camera_to_world: Tensor) -> Tensor:
-    """World-space normals turned into camera space: the inverse of `camera_to_world_normals`, with the same matrix.
+    """Rotates world-space normals into camera space: the inverse of `camera_to_world_normals`, with the same matrix.
 
     Args:
         normals: (B, 3, H, W) in world axes.
@@ -197,7 +196,7 @@ def world_to_camera_normals(normals: Tensor, camera_to_world: Tensor) -> Tensor:
 
 
 def scale_normal_strength(normals: Tensor, strength: float | Tensor, axes: Axes | str = Axes.OPENGL) -> Tensor:
-    """Relief made stronger or weaker: the surface's slopes times `strength`.
+    """Makes relief stronger or weaker: multiplies the surface's slopes by `strength`.
 
     Args:
         normals: (B, 3, H, W) unit vectors.
@@ -215,7 +214,7 @@ def scale_normal_strength(normals: Tensor, strength: float | Tensor, axes: Axes 
 
 
 def blend_normals(base: Tensor, detail: Tensor, axes: Axes | str = Axes.OPENGL) -> Tensor:
-    """Lays detail normals on base normals by reoriented normal mapping: the rotation that turns "flat" into the base turns the detail.
+    """Adds detail normals to base normals by reoriented normal mapping: rotates the detail as the base is rotated from flat.
 
     Args:
         base: (B, 3, H, W) unit vectors of the large shape.
@@ -241,13 +240,13 @@ def blend_normals(base: Tensor, detail: Tensor, axes: Axes | str = Axes.OPENGL) 
 
 
 def _signs(like: Tensor, source: Axes, target: Axes) -> Tensor:
-    """(1, 3, 1, 1): what turns vectors in one kind of axes into the other."""
+    """(1, 3, 1, 1) factors that convert between two kinds of axes."""
     signs = [a * b for a, b in zip(_OPENGL_SIGNS[source], _OPENGL_SIGNS[target], strict=True)]
     return constant(like, tuple(signs)).view(1, 3, 1, 1)
 
 
 def _all_safe(squares: Tensor) -> bool:
-    """True if squared lengths are finite, and large enough not to have lost precision."""
+    """True if squared lengths are finite and large enough to be precise."""
     least, most = squares.detach().aminmax()
     limits = torch.finfo(squares.dtype)
     return bool(least >= limits.tiny / limits.eps) and bool(most <= limits.max)

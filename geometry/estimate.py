@@ -1,4 +1,4 @@
-"""`Estimate`: depth, normals, camera and mask of a batch, as models, files and renderers produce them."""
+"""`Estimate`: depth, normals, camera and mask of a batch of images."""
 
 from __future__ import annotations
 
@@ -19,30 +19,28 @@ from .kinds import Axes, Projection, Quantity
 from .valid import are_all, valid_depth, valid_normals
 
 _BESIDE = 4
-"""Columns of the other side of a panorama that resampling may need at least."""
+"""Minimum number of columns that resampling a panorama needs from the opposite border."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Depth and/or normals of a batch of images, as numbers.
+    """Depth and/or normals of a batch of images.
 
     Attributes:
-        depth: (B, 1, H, W) float32, in the unit that `quantity` names; None where only normals are known.
-        quantity: What `depth` holds, a member or its value; given exactly when `depth` is.
-        normals: (B, 3, H, W) float32 unit vectors; None where only depth is known.
+        depth: (B, 1, H, W) float32, in the unit that `quantity` names.
+        quantity: What `depth` holds, a member or its value; set exactly when `depth` is.
+        normals: (B, 3, H, W) float32 unit vectors.
         axes: The camera axes of `normals`.
-        mask: (B, 1, H, W) bool, True where the values can be trusted (False: sky, holes); None = everywhere. Pixels without
-            a value are not valid either: see `valid`.
+        mask: (B, 1, H, W) bool, False for sky and holes; None = True everywhere. `valid` also excludes pixels without a value.
         intrinsics: (B, 3, 3) float32, in pixels of this size, centre of the first pixel = (0, 0).
-        confidence: (B, 1, H, W) float32, larger = surer; the scale is the model's own.
-        extrinsics: (B, 3, 4) float32, from the world to each camera, where the images are views of one scene: `R @ point + t` with
-            [R | t] is a point of the world in the camera's OPENCV axes, in the unit of `depth`. None = nothing is known of where the
-            cameras stand to each other.
-        projection: Of all images. A panorama's depth is the distance along each pixel's ray, and it has no intrinsics and no extrinsics.
+        confidence: (B, 1, H, W) float32, larger = more certain; the scale depends on the model.
+        extrinsics: (B, 3, 4) float32 [R | t] from the world to each camera, where the images are views of one scene: `R @ point + t` is
+            in the camera's OPENCV axes and in the unit of `depth`. None = the relative poses are unknown.
+        projection: Of all images. A panorama's depth is the distance along each pixel's ray; it has no intrinsics and no extrinsics.
 
     Raises:
-        ValueError: A map has the wrong rank, number of channels or dtype, or is empty, the maps do not agree in batch and size, a
-            panorama has a pinhole camera, or a kind is unknown.
+        ValueError: A map has the wrong rank, number of channels or dtype, or is empty; the maps differ in batch or size; a
+            panorama has a pinhole camera; or a kind is unknown.
     """
 
     depth: Tensor | None = None
@@ -119,9 +117,8 @@ class Estimate:
     def valid(self) -> Tensor:
         """The pixels where all maps are valid: (B, 1, H, W) bool.
 
-        Depth is valid where it is finite, unmasked and, if metric, positive (`depth_valid`). Normals are valid where they are finite,
-        unmasked and not zero (`normals_valid`). This is for what needs both at a pixel (meshes, light, comparisons). What needs one
-        map alone takes that map's, so that a fault of the other one changes nothing.
+        For code that needs depth and normals at a pixel (meshes, light, comparisons). Code that needs one of them uses `depth_valid`
+        (finite, unmasked and, if metric, positive) or `normals_valid` (finite, unmasked, not zero), so that gaps of the other do not count.
         """
         known = [valid for valid in (self.depth_valid, self.normals_valid) if valid is not None]
         return known[0] if len(known) == 1 else known[0] & known[1]
@@ -138,11 +135,11 @@ class Estimate:
 
     @property
     def maps(self) -> dict[str, Tensor]:
-        """All tensors by name; the camera's intrinsics and extrinsics too."""
+        """All tensors by name, including intrinsics and extrinsics."""
         return {field.name: value for field in fields(self) if isinstance(value := getattr(self, field.name), Tensor)}
 
     def __repr__(self) -> str:
-        """Shapes and ranges in place of all numbers, such as "Estimate(depth (1, 1, 480, 640) metric_depth 1.2 to 8.4, ...)"."""
+        """Shapes and ranges, such as "Estimate(depth (1, 1, 480, 640) metric_depth 1.2 to 8.4, ...)"."""
         parts = []
         for name, values in self.maps.items():
             kind = {"depth": self.quantity, "normals": self.axes}.get(name)
@@ -153,11 +150,11 @@ class Estimate:
         return f"Estimate({', '.join(parts)}{'' if self.projection is Projection.PERSPECTIVE else f', {self.projection.value}'})"
 
     def slice(self, start: int, stop: int) -> Estimate:
-        """The estimate of some of its images, from `start` up to but not including `stop`; they share its memory."""
+        """Images `start` to `stop` (exclusive), sharing memory."""
         return self._map(lambda value: value[start:stop])
 
     def split(self) -> Iterator[Estimate]:
-        """The estimate of each of its images; they share its memory."""
+        """One estimate per image, sharing memory."""
         return (self.slice(index, index + 1) for index in range(self.batch))
 
     def known_depth(self) -> tuple[Tensor, Quantity, Tensor]:
@@ -177,15 +174,15 @@ class Estimate:
         return self._map(lambda value: value.to(device))
 
     def in_float32(self) -> Estimate:
-        """The same estimate, its numbers float32; itself where they are."""
+        """Converts to float32; returns itself if it already is."""
         if all(value.dtype in (torch.float32, torch.bool) for value in self.maps.values()):
             return self
         return self._map(lambda value: value.float() if value.is_floating_point() else value)
 
     def where_known(self, known: Tensor | None) -> Estimate:
-        """The estimate without values where nothing is `known`, (B or 1, 1, H, W) bool; None = everywhere is.
+        """Removes the values where `known`, (B or 1, 1, H, W) bool, is False; None = keeps all.
 
-        A mask also says what a network takes for sky. A pixel without a value is unknown, and nothing else.
+        The mask is left alone: it also marks predicted sky, whereas a pixel without a value is just unknown.
         """
         if known is None:
             return self
@@ -195,7 +192,7 @@ class Estimate:
         return replace(self, depth=depth, normals=normals)
 
     def expanded(self, batch: int) -> Estimate:
-        """The estimate of one image, standing for `batch` equal ones; they share its memory.
+        """Repeats an estimate of one image `batch` times, sharing memory.
 
         Raises:
             ValueError: It holds more than one image.
@@ -205,21 +202,19 @@ class Estimate:
         return self._map(lambda value: value.expand(batch, *value.shape[1:]))
 
     def resized(self, height: int, width: int, resampling: str = "bilinear", *, checked: bool = False) -> Estimate:
-        """The estimate resampled to another size: averages where an axis shrinks, smooth values where it grows.
+        """Resamples to another size: area average along axes that shrink, interpolation along axes that grow.
 
-        Invalid pixels (see `valid`) add nothing to valid ones. Where the map shrinks, a new pixel is valid if at least half of
-        the old pixels under it are; where it grows, if the nearest old pixel is. An invalid new pixel takes the number of the nearest old
-        pixel, or NaN where that number would make it valid.
+        Invalid pixels do not contribute to valid ones. A new pixel is valid if at least half of the old pixels under it are or, where
+        the map grows, if the nearest old pixel is. An invalid pixel takes the nearest old value, or NaN if that value would make it valid.
 
         Args:
-            height: New height in pixels.
-            width: New width in pixels.
-            resampling: For depth where it grows, "bilinear" or "bicubic" (the latter never leaves the range of the map).
-            checked: Whether all pixels that the mask does not leave out are known to be valid, and the intrinsics to be a camera's, as of
-                what a model has just given: a GPU is not asked then.
+            height, width: New size in pixels.
+            resampling: For depth where it grows, "bilinear" or "bicubic" (clamped to the range of the map).
+            checked: All unmasked pixels are known to be valid and the intrinsics to be a camera's, as in a model's fresh
+                output. Avoids synchronising a GPU.
 
         Returns:
-            The estimate, normals made unit again (to the viewer where opposite ones cancel), intrinsics scaled.
+            The estimate, normals renormalised (facing the viewer where opposite ones cancel), intrinsics scaled.
 
         Raises:
             ValueError: A side below 1.
@@ -234,11 +229,11 @@ class Estimate:
         if self.projection is Projection.EQUIRECTANGULAR and width != self.width:
             return self._resized_around(height, width, resampling)
         size = (height, width)
-        # One synchronisation costs less than to treat every map as one with holes.
+        # One synchronisation costs less than treating every map as one with holes.
         trusted = checked and self.device.type != "cpu"
         without_holes = {True} if trusted and self.mask is None else self._without_holes()
         if len(without_holes) > 1:
-            # An image comes out the same, to the last bit, whichever others are in its batch.
+            # Image by image, so that each result is bit-identical whatever else is in the batch.
             return Estimate.cat((each.resized(height, width, resampling, checked=checked) for each in self.split()), self.batch)
         mask = self.mask
         if mask is not None:
@@ -257,13 +252,13 @@ class Estimate:
         )
 
     def _without_holes(self) -> set[bool]:
-        """Whether an image is valid everywhere, of all images."""
+        """For which values of "valid everywhere" there are images."""
         valid = self.valid
         return {True} if are_all(valid) else set(valid.flatten(1).all(1).tolist())
 
     def _resized_around(self, height: int, width: int, resampling: str) -> Estimate:
-        """A panorama at another width: beyond its left border are the columns of its right one."""
-        step = self.width // math.gcd(self.width, width)  # so many columns become a whole number of columns
+        """Resamples a panorama to another width, wrapping around its left and right borders."""
+        step = self.width // math.gcd(self.width, width)  # the smallest number of columns that maps to a whole number of columns
         beside = min(self.width, step * math.ceil(_BESIDE / step))
         added = beside * width // self.width
         wide = replace(self, projection=Projection.PERSPECTIVE)._map(lambda x: torch.cat((x[..., -beside:], x, x[..., :beside]), -1))
@@ -279,12 +274,12 @@ class Estimate:
     def _maps_with_holes(
         self, size: tuple[int, int], resampling: str, mask: Tensor | None
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Depth, normals and confidence at another size, where `mask` is the new one."""
+        """Depth, normals and confidence at another size; `mask` is the resampled one."""
         depth, normals, confidence = self.depth, self.normals, self.confidence
         if depth is not None:
             depth, quantity, valid = self.known_depth()
             mean, usable, nearest = _resized_with_holes(depth, valid, size, resampling)
-            # The mask is resampled by itself, and so may be True at a pixel that was masked before.
+            # The mask is resampled separately and may be True at a pixel that was masked before.
             depth = torch.where(usable, mean, nearest.masked_fill(valid_depth(nearest, quantity, mask), torch.nan))
         if normals is not None:
             mean, usable, nearest = _resized_with_holes(normals, valid_normals(normals, self.mask), size)
@@ -297,19 +292,19 @@ class Estimate:
 
     @staticmethod
     def cat(parts: Iterable[Estimate], total: int | None = None, device: torch.device | str | None = None) -> Estimate:
-        """Joins estimates along the batch, whichever way the batch was cut into them.
+        """Concatenates estimates along the batch.
 
-        Masks are the one map that may be there in some parts only: no mask means the same as one that is True everywhere. Extrinsics are
-        kept as they are: those of one scene belong together.
+        Parts may lack a mask, which means True everywhere; all other maps must be in all parts. Extrinsics are concatenated
+        unchanged: parts of one scene share its world.
 
         Args:
-            parts: Estimates of one or more images each, of one kind and size. They are taken one by one, and each is copied to its place
-                before the next one is asked for: of parts that are computed meanwhile, the batch is in memory once.
-            total: How many images the parts hold together; None = counted, which keeps all parts in memory.
-            device: Where the result is to be; None = where the first part is.
+            parts: Estimates of one or more images each, of one kind and size. Each is copied before the next one is requested, so a
+                generator holds the batch in memory only once.
+            total: Number of images of all parts; None = counted, which keeps all parts in memory.
+            device: Device of the result; None = the first part's.
 
         Raises:
-            ValueError: There is nothing to join, the parts hold more or fewer images than `total`, or they differ in size, quantity, the
+            ValueError: No parts, more or fewer images than `total`, or parts that differ in size, quantity, the
                 axes of their normals, or which maps they hold (masks aside).
         """
         if total is None:
@@ -321,7 +316,7 @@ class Estimate:
         return joined.whole()
 
     def cut(self, window: tuple[EllipsisType, slice, slice]) -> Estimate:
-        """The maps in a window of rows and columns, without the camera."""
+        """Crops the maps to a window of rows and columns and drops the camera."""
         return replace(self, intrinsics=None, extrinsics=None)._map(lambda each: each[window])
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Estimate:
@@ -329,7 +324,7 @@ class Estimate:
 
 
 class _Kind(NamedTuple):
-    """Properties that all parts of a batch share. A mask is none: no mask means one that is True everywhere."""
+    """Properties that all parts of a batch share. Masks are not among them: none means True everywhere."""
 
     quantity: Quantity | None
     axes: Axes | None
@@ -360,7 +355,7 @@ class _Joined:
         self._filled = 0
 
     def add(self, part: Estimate) -> None:
-        """Copies a part to its place. A part that is the whole batch is kept as it is."""
+        """Copies a part to its place, or keeps it if it is the whole batch."""
         kind = _Kind.of(part)
         self._kind, self._device = self._kind or kind, self._device or part.device
         if kind != self._kind:
@@ -378,10 +373,10 @@ class _Joined:
             self._rows(name, value)[start : self._filled] = value
 
     def _rows(self, name: str, like: Tensor) -> Tensor:
-        """The map of all images."""
+        """The map of the whole batch, allocated at first use."""
         if name not in self._maps:
             shape = (self._total, *like.shape[1:])
-            # Images without a mask, before and after this one, leave it True. Of other maps every row is written: all parts have them.
+            # Images without a mask leave it True. Every row of the other maps is written, as all parts have them.
             self._maps[name] = (like.new_ones if name == "mask" else like.new_empty)(shape, device=self._device)
         self._maps[name] = self._maps[name].to(torch.promote_types(self._maps[name].dtype, like.dtype))
         return self._maps[name]
@@ -397,14 +392,14 @@ class _Joined:
 
 
 def _resized_whole(values: Tensor, size: tuple[int, int], growing: str = "bilinear") -> Tensor:
-    # Neither the cubic's overshoot nor rounding leaves the range. Both ends in one clamp_ take a CPU three times as long.
+    # Clamps the overshoot of "bicubic" and rounding. Both ends in one clamp_ take a CPU three times as long.
     return resize_map(values, *size, growing).clamp_min_(values.amin((2, 3), keepdim=True)).clamp_max_(values.amax((2, 3), keepdim=True))
 
 
 def _resized_with_holes(values: Tensor, valid: Tensor, size: tuple[int, int], growing: str = "bilinear") -> tuple[Tensor, Tensor, Tensor]:
-    """The weighted mean of valid pixels; where it is valid; and the nearest old values, for the other pixels.
+    """The weighted mean of valid pixels, where it is valid, and the nearest old values for the other pixels.
 
-    Beside holes the mean is bilinear, whose weights are all positive.
+    Near holes the mean is bilinear, whose weights are all positive.
     """
     filled, weight = values.where(valid, 0), valid.to(values)
     mean = resize_map(filled, *size) / resize_map(weight, *size)

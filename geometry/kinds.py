@@ -8,7 +8,7 @@ from typing import NoReturn
 
 
 class Kind(str, Enum):
-    """Members that files and users name by their value."""
+    """Enumerations whose values appear in files and in user input."""
 
     @classmethod
     def _missing_(cls, value: object) -> NoReturn:
@@ -17,11 +17,11 @@ class Kind(str, Enum):
 
 
 class Quantity(Kind):
-    """Meanings of the numbers in `Estimate.depth`."""
+    """What `Estimate.depth` holds."""
 
     METRIC_DEPTH = "metric_depth"
-    """Metres along the optical axis; large = far. Where nothing tells metres (MoGe-1, Depth Anything 3's networks for views of scenes,
-    core's geometry of both): up to scale, with its zero at the camera all the same, so that points and normals have their true shape."""
+    """Metres along the optical axis; large = far. Models without metric scale (MoGe-1, Depth Anything 3's networks for views of scenes,
+    core's geometry of both) give it up to scale, but with zero at the camera, so that points and normals have their true shape."""
     RELATIVE_DEPTH = "relative_depth"
     """Depth up to an unknown scale and shift; large = far."""
     DISPARITY = "disparity"
@@ -29,9 +29,9 @@ class Quantity(Kind):
 
 
 class Axes(Kind):
-    """Camera axes in which normals are expressed. All are relative to the camera that took the image.
+    """Camera axes of normals, relative to the camera that took the image.
 
-    Of a panorama they are those of a camera that looks at the panorama's middle, so +Y of OPENGL is up in the world.
+    A panorama's camera looks at the middle of the panorama, so +Y of OPENGL is up in the world.
     """
 
     OPENGL = "opengl"
@@ -45,7 +45,7 @@ class Axes(Kind):
 
 
 class Projection(Kind):
-    """How the pixels of an image belong to directions."""
+    """How pixels map to directions."""
 
     PERSPECTIVE = "perspective"
     """A pinhole camera, as photos and renders have. `Estimate.depth` is measured along the optical axis."""

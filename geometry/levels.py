@@ -1,4 +1,4 @@
-"""Levels of a map: nearness, value ranges (extremes or percentiles, per image or clip), and samples of them."""
+"""Value statistics of maps: nearness, ranges (extremes or percentiles, per image or clip), and samples."""
 
 from __future__ import annotations
 
@@ -15,30 +15,27 @@ from .kinds import Quantity
 from .valid import are_all
 
 MeasureRange: TypeAlias = Callable[[Tensor, Tensor, tuple[float, float]], tuple[Tensor, Tensor]]
-"""Finds the range between black and white: from values, where they are valid and the percentiles; low and high, (B or 1, 1, 1, 1)."""
+"""Maps values, valid and percentiles to the low and high end of the display range, (B or 1, 1, 1, 1)."""
 
 FAR_AND_NEAR_END = (2.0, 98.0)
-"""The percentiles of nearness at which a scene ends, so that a few stray values have no effect."""
+"""Percentiles of nearness that define a scene's ends, robust to outliers."""
 
 ROUNDING = 1e-5
-"""Values that differ by a smaller share of the larger one are the same, which was rounded."""
+"""Relative difference below which values are equal up to rounding."""
 
 _DIGITS = 2**16
 _SAMPLES = 2**16
-# Of so many values an image a GPU takes percentiles by sorting: that is one launch in place of fifty.
+# Up to this many values an image, a GPU sorts to find percentiles: one launch in place of fifty.
 _SORTED = 2**20
 
 
 def depth_to_nearness(depth: Tensor, quantity: Quantity, as_disparity: bool = False) -> Tensor:
-    """Values that are larger the nearer something is.
+    """Values that increase with nearness.
 
     Args:
         depth: Any shape, in the unit that `quantity` names.
         quantity: What `depth` holds.
-        as_disparity: Gives 1 / depth instead of -depth; disparity stays as it is.
-
-    Returns:
-        The same shape.
+        as_disparity: Return 1 / depth instead of -depth; disparity stays unchanged.
     """
     if quantity is Quantity.DISPARITY:
         return depth
@@ -46,16 +43,16 @@ def depth_to_nearness(depth: Tensor, quantity: Quantity, as_disparity: bool = Fa
 
 
 def are_apart(low: Tensor, high: Tensor) -> Tensor:
-    """Whether there is more between the ends of ranges than rounding, bool; False where an end is not finite.
+    """Whether range ends differ by more than rounding, bool; False where an end is not finite.
 
-    A constant map that a processor rounds unequally has no range, and is not stretched to one.
+    Keeps a constant map with rounding noise from being stretched to a full range.
     """
-    largest = torch.maximum(low.abs(), high.abs())  # NaN where there is one
+    largest = torch.maximum(low.abs(), high.abs())  # NaN if either is
     return (high / 2 - low / 2 > ROUNDING / 2 * largest) & (largest < math.inf)
 
 
 def are_ends_apart(low: float, high: float) -> bool:
-    """As `are_apart`, of numbers."""
+    """`are_apart` of numbers."""
     return math.isfinite(low) and math.isfinite(high) and high - low > ROUNDING * max(abs(low), abs(high))
 
 
@@ -66,12 +63,12 @@ def measure_range(
 
     Args:
         values: (B, 1, H, W).
-        valid: (B, 1, H, W) bool, where values are valid.
-        percentiles: (low, high), 0 to 100; between two values they are interpolated.
+        valid: (B, 1, H, W) bool.
+        percentiles: (low, high), 0 to 100, interpolated linearly.
         per_clip: One range for all images instead of one each.
 
     Returns:
-        Low and high, (B, 1, 1, 1), of a clip (1, 1, 1, 1); infinite where no value is valid. The device is not synchronised.
+        Low and high, (B, 1, 1, 1) or per clip (1, 1, 1, 1); infinite where no value is valid. The device is not synchronised.
     """
     if percentiles == (0.0, 100.0):
         dimensions = (0, 1, 2, 3) if per_clip else (1, 2, 3)
@@ -89,12 +86,12 @@ def measure_range(
 
 
 def sample_stride(pixels: int) -> int:
-    """The distance, in rows and in columns, of some ten thousand samples of a map that has so many pixels."""
+    """The stride in rows and columns that takes some ten thousand samples of a map of `pixels` pixels."""
     return max(1, int((pixels / _SAMPLES) ** 0.5))
 
 
 def measure_range_of_samples(values: Tensor, valid: Tensor | None, percentiles: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """`measure_range` of each image by some ten thousand of its values, for ends that need not be exact.
+    """`measure_range` of each image from some ten thousand samples, for ends that need not be exact.
 
     Args:
         values, percentiles: As `measure_range`.
@@ -110,19 +107,19 @@ def measure_range_of_samples(values: Tensor, valid: Tensor | None, percentiles: 
 
 
 def samples_of(values: Tensor, valid: Tensor) -> Tensor:
-    """Some ten thousand of a map's values, (B, 1, h, w), NaN where they are not valid: to be fetched together with other questions."""
+    """Some ten thousand values (B, 1, h, w), NaN where invalid, to be fetched from the device together with other numbers."""
     stride = sample_stride(values.shape[-2] * values.shape[-1])
     return torch.where(valid[..., ::stride, ::stride], values[..., ::stride, ::stride], constant(values, torch.nan))
 
 
 def in_order(samples: Tensor) -> np.ndarray:
-    """The valid ones of `samples_of` a map, which were fetched, in ascending order: (N,)."""
+    """The valid values (N,) of `samples_of` on the CPU, ascending."""
     values = np.sort(samples.float().numpy(), axis=None)  # NaN comes last
     return values[: len(values) - np.count_nonzero(np.isnan(values))]
 
 
 def at_percentiles(ordered: np.ndarray, percentiles: Sequence[float]) -> list[float]:
-    """Percentiles of values in ascending order, as `measure_range` finds them; infinite where there are none."""
+    """Percentiles of ascending values, interpolated as by `measure_range`; infinite if there are none."""
     if not len(ordered):
         return [math.inf] * len(percentiles)
     last = len(ordered) - 1
@@ -133,13 +130,13 @@ def at_percentiles(ordered: np.ndarray, percentiles: Sequence[float]) -> list[fl
 
 
 def measure_range_of_most(values: Tensor, valid: Tensor, percentiles: tuple[float, float] = (0.0, 100.0)) -> tuple[Tensor, Tensor]:
-    """`measure_range` of each image, to look at: exact extremes, percentiles of samples.
+    """`measure_range` of each image for display: exact extremes, percentiles of samples.
 
     Args:
         values, valid, percentiles: As `measure_range`.
 
     Returns:
-        Low and high, (B, 1, 1, 1): the extremes where the percentiles fall together or no sample is valid, infinite where no value is.
+        Low and high, (B, 1, 1, 1): the extremes where the percentiles coincide or no sample is valid, infinite where no value is.
         The device is not synchronised.
     """
     least, greatest = measure_range(values, valid)
@@ -151,12 +148,12 @@ def measure_range_of_most(values: Tensor, valid: Tensor, percentiles: tuple[floa
 
 
 def value_at_ranks(values: Tensor, valid: Tensor, ranks: Sequence[int]) -> Tensor:
-    """The valid values that would stand at `ranks` (from 0) if all were sorted, exactly.
+    """Exact order statistics of the valid values.
 
     Args:
         values: Any shape.
-        valid: The same shape, bool, where values are valid; more than the highest rank.
-        ranks: Places in the ascending order.
+        valid: The same shape, bool, True more often than the highest rank.
+        ranks: Positions in ascending order, from 0.
 
     Returns:
         One value for each rank.
@@ -166,14 +163,14 @@ def value_at_ranks(values: Tensor, valid: Tensor, ranks: Sequence[int]) -> Tenso
 
 
 def sampled(values: Tensor, valid: Tensor) -> Tensor:
-    """Some ten thousand of the valid values, for medians and percentiles that need not be exact.
+    """Some ten thousand valid values, for medians and percentiles that need not be exact.
 
     Args:
         values: (1, 1, H, W).
-        valid: (1, 1, H, W) bool, where values are valid.
+        valid: (1, 1, H, W) bool.
 
     Returns:
-        (N,) values of a sparse grid, without gradient; all valid values where the grid misses them. Synchronises the device for N.
+        (N,) values of a sparse grid, without gradient; all valid values if the grid misses them. Synchronises the device.
     """
     stride = sample_stride(values.numel())
     sample = values[..., ::stride, ::stride][valid[..., ::stride, ::stride]].detach()
@@ -181,7 +178,7 @@ def sampled(values: Tensor, valid: Tensor) -> Tensor:
 
 
 def _sorted_percentiles(values: Tensor, valid: Tensor, percentiles: tuple[float, ...]) -> Tensor:
-    """(B, 2) percentiles of the valid values (B, N) of each image; infinite where there are none."""
+    """(B, 2) percentiles of each image's valid values (B, N); infinite where there are none."""
     none = constant(values, math.inf)
     ordered = torch.where(valid, values, none).sort(1).values
     last = (valid.sum(1, keepdim=True) - 1).clamp_(min=0)
@@ -192,7 +189,7 @@ def _sorted_percentiles(values: Tensor, valid: Tensor, percentiles: tuple[float,
 
 
 def _range_of_all(values: Tensor, percentiles: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """`measure_range` of each image (B, 1, H, W), all of whose values are valid."""
+    """`measure_range` of images (B, 1, H, W) whose values are all valid."""
     flat = values.flatten(1)
     if type(values) is Tensor and values.device.type == "cpu":
         ranges = [at_percentiles(np.sort(each.float().numpy()), percentiles) for each in flat.detach()]
@@ -206,7 +203,7 @@ def _range_of_all(values: Tensor, percentiles: tuple[float, float]) -> tuple[Ten
 
 @kept_constants
 def _places_of(count: int, percentiles: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """Of so many values in order: the places (4,) of those below percentiles and of those above, and the second's shares (2,)."""
+    """Positions (4,) in `count` sorted values, below both percentiles and then above, and the weights (2,) of those above."""
     position = (count - 1) * torch.tensor(percentiles, dtype=torch.float32) / 100
     below = position.long()
     return torch.cat((below, (below + 1).clamp(max=count - 1))), position - below
@@ -218,7 +215,7 @@ def _shares_of(percentiles: tuple[float, ...]) -> Tensor:
 
 
 def _percentiles(images: Sequence[tuple[Tensor, Tensor]], percentiles: tuple[float, float]) -> Tensor:
-    """(2,) percentiles of the valid values of all images together; infinite where there are none."""
+    """(2,) percentiles of the valid values of all images; infinite where there are none."""
     device = images[0][0].device
     total = torch.stack([valid.sum() for _, valid in images]).sum()
     last = (total - 1).clamp(min=0)
@@ -229,15 +226,15 @@ def _percentiles(images: Sequence[tuple[Tensor, Tensor]], percentiles: tuple[flo
 
 
 def _ranked(images: Sequence[tuple[Tensor, Tensor]], ranks: Tensor) -> Tensor:
-    """The valid values that would stand at `ranks` (any shape, from 0) if all were sorted, exactly; any number where there are fewer.
+    """The valid values at `ranks` (any shape, from 0) in ascending order; any number beyond the last.
 
-    A radix select: first the upper 16 bits of all numbers are counted, then the lower 16 bits of those numbers whose upper bits are those
-    of a wanted one. Nothing is sorted, and a clip is looked at one image at a time.
+    An exact radix select: a histogram of the upper 16 bits of all values, then of the lower 16 bits of values whose upper bits match
+    a wanted one. It sorts nothing and reads a clip image by image.
     """
     wanted = ranks.flatten()
     first = _counts(images, lambda upper, lower: upper, _DIGITS)
     upper, inside = _find(first.expand(len(wanted), -1), wanted)
-    # Ranks that share their first digits share a histogram of the rest; the last histogram is of all other numbers.
+    # Ranks with the same upper digits share a histogram of the lower ones; the last histogram counts all other values.
     places = torch.arange(len(wanted), device=wanted.device)
     histogram = torch.full((_DIGITS,), len(wanted), device=wanted.device).index_put((upper,), places)
     rest = _counts(images, lambda upper, lower: histogram[upper] * _DIGITS + lower, (len(wanted) + 1) * _DIGITS)
@@ -247,7 +244,7 @@ def _ranked(images: Sequence[tuple[Tensor, Tensor]], ranks: Tensor) -> Tensor:
 
 
 def _counts(images: Sequence[tuple[Tensor, Tensor]], bin_of: Callable[[Tensor, Tensor], Tensor], bins: int) -> Tensor:
-    """The number of valid values in each bin; `bin_of` gives the bin of a value from the upper and the lower digits of its order."""
+    """Counts the valid values in each bin; `bin_of` maps the upper and lower digits of a value's order to its bin."""
     counts = torch.zeros(bins + 1, dtype=torch.int64, device=images[0][0].device)
     one = torch.ones((), dtype=torch.int64, device=counts.device)
     for values, valid in images:
@@ -258,12 +255,12 @@ def _counts(images: Sequence[tuple[Tensor, Tensor]], bin_of: Callable[[Tensor, T
 
 
 def _find(counts: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
-    """For each row of counts (N, bins): the bin that holds the rank, and the rank within that bin."""
+    """For each histogram (N, bins): the bin that holds the rank, and the rank within that bin."""
     reached = counts.cumsum(1)
     bins = torch.searchsorted(reached, ranks[:, None], right=True).clamp(max=counts.shape[1] - 1)
     return bins[:, 0], ranks - (reached - counts).gather(1, bins)[:, 0]
 
 
 def _ordered_bits(bits: Tensor) -> Tensor:
-    """Turns the bits of float32 numbers into integers that are in the order of the numbers, and back."""
+    """Maps the bits of float32 values to integers of the same order, and back."""
     return bits ^ ((bits >> 31) & 0x7FFFFFFF)

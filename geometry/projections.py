@@ -1,4 +1,4 @@
-"""Refuses panoramas where the pixels must be those of a pinhole camera."""
+"""Refuses panoramas where a pinhole camera is required."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ HANDLED = ", ".join(
         "Save Geometry (npz, exr), Save Mesh, Geometry to Mesh, and Stereo 3D (vr180, 360-tb, 360-sbs)",
     )
 )
-"""What takes a panorama, for people who look for it."""
+"""Nodes that accept panoramas, for the error message."""
 
 
 def need_perspective(estimate: Estimate, what: str) -> None:
-    """Refuses an estimate whose pixels do not belong to a pinhole camera.
+    """Refuses panoramas.
 
     Args:
         estimate: Any.
-        what: What needs the pinhole camera, as the error's subject: "stereo", "a .stl file", ...
+        what: The error's subject: "stereo", "a .stl file", ...
 
     Raises:
         ValueError: The estimate is of a panorama.

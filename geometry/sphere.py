@@ -1,7 +1,7 @@
-"""The directions of a panorama's pixels, and perspective views that are cut out of it.
+"""Directions of a panorama's pixels, and perspective views cut out of it.
 
-Convention: a panorama's axes are those of a level camera that looks at its middle, OPENCV (+X right, +Y down, +Z away): the middle column
-is straight ahead, the first and the last are behind, the first row is the zenith and the last the nadir. Pixels are at their centres.
+Convention: a panorama's axes are OPENCV (+X right, +Y down, +Z away) of a level camera that looks at its middle: the middle column
+is ahead, the first and the last are behind, the first row is the zenith, the last the nadir. Pixels are at their centres.
 """
 
 from __future__ import annotations
@@ -17,24 +17,16 @@ from .camera import intrinsics_from_focal_length, pixel_rays
 from .checks import check_map
 
 VIEW_FOV = 90.0
-"""Degrees that each view of `view_rotations` spans, in width and in height: together they cover the sphere twice."""
+"""Horizontal and vertical field of view of `view_rotations`, in degrees: together the views cover the sphere twice."""
 
 _GOLDEN = (1 + math.sqrt(5)) / 2
 _MARGIN = 2
-# From where a direction is too near a pole for "up" to say how the view is turned.
+# |y| beyond which a direction is too near a pole for "up" to define the view's roll.
 _STEEP = 0.999
 
 
 def panorama_directions(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
-    """The unit direction of each pixel of a panorama.
-
-    Args:
-        height, width: Of the whole panorama, in pixels.
-        device: Where the result is to be.
-
-    Returns:
-        (1, 3, height, width) float32, OPENCV axes.
-    """
+    """The unit direction of each pixel of a whole panorama: (1, 3, height, width) float32, OPENCV axes."""
     longitude = ((torch.arange(width, dtype=torch.float64) + 0.5) / width - 0.5) * (2 * math.pi)
     latitude = (0.5 - (torch.arange(height, dtype=torch.float64) + 0.5) / height) * math.pi
     level = latitude.cos()[:, None]
@@ -43,7 +35,7 @@ def panorama_directions(height: int, width: int, device: torch.device | str = "c
 
 
 def panorama_points(distance: Tensor) -> Tensor:
-    """The points that a panorama shows.
+    """Unprojects a panorama to points.
 
     Args:
         distance: (B, 1, H, W), along each pixel's ray, any unit.
@@ -59,13 +51,13 @@ def panorama_points(distance: Tensor) -> Tensor:
 
 
 def view_rotations() -> Tensor:
-    """The twelve views that cover the sphere: they look at the corners of an icosahedron, none of them at a pole.
+    """Twelve views that cover the sphere. They look at the corners of an icosahedron, none at a pole.
 
     Returns:
         (12, 3, 3) float32 rotations from the panorama's axes to each view's (OPENCV).
 
     Source:
-        Wang et al., "MoGe" (2024), whose code cuts panoramas so.
+        The panorama code of Wang et al., "MoGe" (2024).
     """
     corners = [
         axes for one in (-1.0, 1.0) for long in (-_GOLDEN, _GOLDEN) for axes in ((0.0, one, long), (one, long, 0.0), (long, 0.0, one))
@@ -74,7 +66,7 @@ def view_rotations() -> Tensor:
 
 
 def cube_rotations(device: torch.device | str = "cpu") -> Tensor:
-    """The six views along the axes, (6, 3, 3), as `view_rotations`."""
+    """Six views along the axes, (6, 3, 3), as `view_rotations`."""
     eye = torch.eye(3, device=device)
     return rotations_towards(torch.cat((eye, -eye)))
 
@@ -83,8 +75,7 @@ def rotations_towards(directions: Tensor) -> Tensor:
     """Level views in given directions.
 
     Args:
-        directions: (N, 3) of any length but 0, OPENCV axes of the panorama. Straight up or down, what is ahead is at the border of the
-            view that is nearer to it.
+        directions: (N, 3) of any length but 0, OPENCV axes of the panorama. For straight up or down, the view's bottom points ahead.
 
     Returns:
         (N, 3, 3) rotations from the panorama's axes to each view's.
@@ -104,16 +95,16 @@ def view_intrinsics(side: int, tangent: float = 1.0) -> Tensor:
 
 @without_autocast
 def cut_view(panorama: Tensor, rotation: Tensor, side: int, tangent: float = 1.0) -> Tensor:
-    """A perspective view of a panorama, by bilinear sampling: bring the panorama to about the view's resolution before.
+    """Cuts a perspective view by bilinear sampling. Resize the panorama to about the view's resolution first.
 
     Args:
         panorama: (B, C, H, W) of any values.
         rotation: (3, 3), from the panorama's axes to the view's.
-        side: Of the view in pixels.
+        side: Of the view, in pixels.
         tangent: Of half the view's field of view.
 
     Returns:
-        (B, C, side, side). Values are those along the same rays: of distances, distances.
+        (B, C, side, side), unmodified values: distances stay distances along the ray.
     """
     height, width = panorama.shape[-2:]
     rays = pixel_rays(view_intrinsics(side, tangent), side, side)[0].to(panorama.device)
@@ -126,10 +117,7 @@ def cut_view(panorama: Tensor, rotation: Tensor, side: int, tangent: float = 1.0
 
 
 def with_surroundings(panorama: Tensor, margin: int) -> Tensor:
-    """A panorama (B, C, H, W) with what is beyond its borders: (B, C, H + 2 * margin, W + 2 * margin).
-
-    Left and right it goes on at the other border, above and below on the other side of the pole.
-    """
+    """Pads a panorama (B, C, H, W) by `margin` on all sides: it wraps around horizontally and continues across the poles vertically."""
     height, width = panorama.shape[-2:]
     rows = torch.arange(-margin, height + margin, device=panorama.device)
     beyond = (rows < 0) | (rows >= height)
@@ -143,7 +131,7 @@ def with_surroundings(panorama: Tensor, margin: int) -> Tensor:
 
 @without_autocast
 def in_view(directions: Tensor, rotation: Tensor, tangent: float = 1.0) -> tuple[Tensor, Tensor]:
-    """The places of directions in a view.
+    """Projects directions into a view.
 
     Args:
         directions: (1, 3, H, W), axes of the panorama.
@@ -151,8 +139,8 @@ def in_view(directions: Tensor, rotation: Tensor, tangent: float = 1.0) -> tuple
         tangent: Of half the view's field of view.
 
     Returns:
-        The places (1, H, W, 2), -1 and 1 at the view's borders, and the weights (1, 1, H, W) that directions have in a blend of views: 1 in
-        the middle of the view, 0 at its border and outside.
+        Positions (1, H, W, 2), -1 and 1 at the view's borders, and blend weights (1, 1, H, W): 1 in the middle of the view, 0 at
+        its border and outside.
     """
     x, y, z = torch.einsum("rc,bchw->rbhw", rotation.to(directions), directions)
     ahead = z > 1e-3

@@ -1,4 +1,4 @@
-"""Valid pixels of maps that are not (yet) in an `Estimate`. For an `Estimate`, use `Estimate.valid`."""
+"""Valid pixels of maps outside an `Estimate`; an `Estimate` has `valid`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FAR_AWAY = 1e9
 """Metres from which a renderer's depth means "nothing hit": Blender writes 1e10, others more."""
 
 LARGEST_HALF, LARGEST_SHORT = 65504.0, 65535.0
-"""The largest 16-bit float and the largest 16-bit integer, which is what "nothing hit" becomes in files of these."""
+"""The largest 16-bit float and integer: "nothing hit" in 16-bit files."""
 
 _INFINITY = float("inf")
 
@@ -22,25 +22,22 @@ def valid_depth(depth: Tensor, quantity: Quantity, mask: Tensor | None = None) -
 
     Args:
         depth: (B, 1, H, W), in the unit that `quantity` names.
-        quantity: What `depth` holds. Of metric depth, zero and below is no value; the zero of the others is unknown.
-        mask: (B, 1, H, W) bool, True where depth can be trusted; None = everywhere.
+        quantity: Only metric depth must be positive; the zero of the others is unknown.
+        mask: (B, 1, H, W) bool; None = True everywhere.
 
     Returns:
-        (B, 1, H, W) bool: finite, positive where it is metric, unmasked.
+        (B, 1, H, W) bool: finite, positive if metric, unmasked.
     """
     finite = are_positive(depth) if quantity is Quantity.METRIC_DEPTH else are_finite(depth)
     return finite if mask is None else finite & mask
 
 
 def infinitely_far(depth: Tensor, quantity: Quantity) -> Tensor:
-    """The pixels of depth where nothing was hit: FAR_AWAY or farther, or the largest number that 16 bits hold.
+    """The pixels where nothing was hit: FAR_AWAY or farther, or the largest 16-bit value.
 
     Args:
         depth: Of any shape, large = far.
-        quantity: Metric or relative depth. Of the latter the largest integer is the far end of the scene, as images are stretched to it.
-
-    Returns:
-        bool, of the same shape.
+        quantity: Metric or relative depth. In relative depth the largest integer is the scene's far end, as images are stretched to it.
     """
     far = (depth >= FAR_AWAY) | (depth == LARGEST_HALF)
     return far | (depth == LARGEST_SHORT) if quantity is Quantity.METRIC_DEPTH else far
@@ -55,8 +52,7 @@ def depth_mask(depth: Tensor, quantity: Quantity, known: Tensor | None = None) -
         known: (B, 1, H, W) bool, where the file has depth; None = everywhere.
 
     Returns:
-        (B, 1, H, W) bool, False where depth is not known, has no value (`valid_depth`) or, of depth, is infinitely far
-        (`infinitely_far`); None if it can be trusted everywhere.
+        (B, 1, H, W) bool: known, `valid_depth` and, unless it is disparity, not `infinitely_far`; None if True everywhere.
     """
     mask = valid_depth(depth, quantity, known)
     if quantity is not Quantity.DISPARITY:
@@ -65,7 +61,7 @@ def depth_mask(depth: Tensor, quantity: Quantity, known: Tensor | None = None) -
 
 
 def are_finite(values: Tensor) -> Tensor:
-    """As torch.isfinite; on a CPU in a fifth of its time."""
+    """`torch.isfinite`, on a CPU in a fifth of its time."""
     if type(values) is Tensor and values.device.type == "cpu" and values.dtype == torch.float32:
         return torch.from_numpy(np.isfinite(values.detach().numpy(), out=np.empty(values.shape, np.bool_)))
     return values.abs() < _INFINITY  # twice as fast
@@ -76,18 +72,18 @@ def are_positive(values: Tensor) -> Tensor:
     if values.device.type == "cpu":
         return are_finite(values) & (values > 0)
     kind = torch.finfo(values.dtype)
-    return values == values.clamp(kind.tiny * kind.eps, kind.max)  # two operations in place of four
+    return values == values.clamp(kind.tiny * kind.eps, kind.max)  # two kernels instead of four
 
 
 def all_valid_depth(depth: Tensor, quantity: Quantity) -> bool:
-    """True if `valid_depth` is true of every pixel without a mask; on a CPU in a fourth of its time."""
+    """True if every pixel is `valid_depth` without a mask; on a CPU in a fourth of the time."""
     least, most = depth.aminmax()
     return bool(least > (0 if quantity is Quantity.METRIC_DEPTH else -_INFINITY)) and bool(most < _INFINITY)
 
 
 def are_all(valid: Tensor) -> bool:
-    """True if all of a mask is. Only a CPU is asked: another device would have to be waited for, and steps for holes are taken there."""
-    return valid.device.type == "cpu" and bool(valid.numpy().all())  # a tenth of the time of torch's
+    """True if a CPU mask is all True. False on other devices, to avoid synchronising; callers then handle holes."""
+    return valid.device.type == "cpu" and bool(valid.numpy().all())  # a tenth of torch's time
 
 
 def valid_normals(normals: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -95,7 +91,7 @@ def valid_normals(normals: Tensor, mask: Tensor | None = None) -> Tensor:
 
     Args:
         normals: (B, 3, H, W) unit vectors.
-        mask: (B, 1, H, W) bool, True where normals can be trusted; None = everywhere.
+        mask: (B, 1, H, W) bool; None = True everywhere.
 
     Returns:
         (B, 1, H, W) bool: all three numbers finite, not all zero, unmasked.
@@ -110,13 +106,9 @@ def valid_normals(normals: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def all_point(normals: Tensor) -> bool:
-    """True if every vector has a direction, as `valid_normals` defines it; on a CPU in a third of its time.
+    """True if every vector (B, 3, H, W) has a direction, as by `valid_normals` in a third of its time on a CPU.
 
-    Args:
-        normals: (B, 3, H, W) vectors.
-
-    Returns:
-        False also where a vector is so short that its square is 0.
+    False also where a vector is so short that its square is 0.
     """
     x, y, z = normals.split(1, 1)
     least, most = (x * x).addcmul_(y, y).addcmul_(z, z).aminmax()

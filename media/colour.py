@@ -1,4 +1,4 @@
-"""Converts a frame's planes to RGB tensors and back: matrix, range, chroma location and HDR tone mapping, whatever PyAV's version."""
+"""Converts planes of video frames to RGB tensors and back: matrix, range, chroma siting and HDR tone mapping, for any PyAV version."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..utils import opencv_for, resize_map, without_autocast
 
-# Red's and blue's share of luma by the number of the matrix in ITU-T H.273.
+# Weights of red and blue in luma, by matrix number of ITU-T H.273.
 _LUMA = {
     1: (0.2126, 0.0722),
     4: (0.30, 0.11),
@@ -30,14 +30,14 @@ PQ, HLG = 16, 18
 BT_2020_PRIMARIES = 9
 _REFUSED = {8: "YCgCo", 10: "BT.2020 constant luminance", 11: "SMPTE 2085", 14: "ICtCp", 15: "IPT-PQ-C2 (Dolby Vision profile 5)"}
 
-# ITU-R BT.2087: linear light of BT.2020's primaries as that of BT.709's.
+# ITU-R BT.2087: linear BT.2020 to BT.709 primaries.
 _TO_709 = ((1.6605, -0.5876, -0.0728), (-0.1246, 1.1329, -0.0083), (-0.0182, -0.1006, 1.1187))
 
 REFERENCE_WHITE = 203.0
-"""cd/m2 of a white page in HDR, by ITU-R BT.2408; it becomes white."""
+"""cd/m2 of HDR reference white (ITU-R BT.2408), which is mapped to white."""
 
 PEAK = 1000.0
-"""The luminance (cd/m2) up to which HDR is resolved."""
+"""cd/m2 above which HDR is clipped."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class Colours:
     """A video's colour coding, in the numbers of ITU-T H.273.
 
     Attributes:
-        matrix: Luma and chroma from RGB; never UNKNOWN.
-        full: Whether black and white are the least and the greatest number.
-        transfer: From light to numbers.
-        primaries: What red, green and blue are.
+        matrix: YCbCr matrix; never UNKNOWN.
+        full: Full range instead of limited range.
+        transfer: Transfer function.
+        primaries: Colour primaries.
     """
 
     matrix: int = BT_709
@@ -68,14 +68,14 @@ class Colours:
 
     @property
     def problem(self) -> str | None:
-        """The reason, in words, why the colours cannot be read."""
+        """The reason why the colours cannot be read."""
         if self.matrix in _LUMA:
             return None
         return f"its colours are coded by {_REFUSED.get(self.matrix, f'matrix {self.matrix}')}, which is not read; convert it to BT.709"
 
 
 def guessed_matrix(width: int, height: int) -> int:
-    """The matrix of a video that does not say, as players guess it: BT.709 from 1280x720 on, BT.601 below."""
+    """The matrix of an untagged video, guessed as players do: BT.709 from 1280x720 on, BT.601 below."""
     return BT_709 if width >= 1280 or height > 576 else BT_601
 
 
@@ -92,7 +92,7 @@ def _rgb_from_yuv(matrix: int) -> Tensor:
 
 
 def _levels(bits: int, full: bool) -> tuple[float, float, float, float]:
-    """Black, black to white, colourless, and the span of chroma, in whole numbers of `bits`."""
+    """Black level, luma span, neutral chroma and chroma span, in code values of `bits` bits."""
     if full:
         return 0, 2**bits - 1, 2 ** (bits - 1), 2**bits - 1
     unit = 2 ** (bits - 8)
@@ -100,23 +100,23 @@ def _levels(bits: int, full: bool) -> tuple[float, float, float, float]:
 
 
 def yuv_to_rgb(luma: Tensor, chroma: Tensor, bits: int, colours: Colours) -> Tensor:
-    """RGB of the planes of one frame.
+    """Converts the planes of one frame to RGB.
 
     Args:
-        luma: (H, W), whole numbers of `bits` as float32.
-        chroma: (2, h, w), Cb and Cr, at the size they are stored in: all of H x W, half the width, or a quarter of it and/or of the height.
-        bits: Bits of a number.
-        colours: How they are coded.
+        luma: (H, W), code values as float32.
+        chroma: (2, h, w), Cb and Cr as stored: full size, half the width, or a quarter of it and/or of the height.
+        bits: Bits of a code value.
+        colours: The colour coding.
 
     Returns:
-        (3, H, W) float32 RGB in [0, 1], of HDR as `hdr_to_sdr`.
+        (3, H, W) float32 RGB in [0, 1]; HDR is converted by `hdr_to_sdr`.
     """
     black, span, zero, chroma_span = _levels(bits, colours.full)
     matrix = _rgb_from_yuv(colours.matrix).float()
     grey = (luma - black).div_(span)
     blue, red = enlarged_chroma((chroma - zero).div_(chroma_span), *luma.shape, left=not colours.full)
     image = luma.new_empty(3, *luma.shape)
-    # Half the time of a product with the matrix, whose first column is 1 and which has two zeros.
+    # Half the time of a matrix product: the first column is 1, and two entries are 0.
     torch.add(grey, red, alpha=matrix[0, 2].item(), out=image[0])
     torch.add(grey, blue, alpha=matrix[1, 1].item(), out=image[1]).add_(red, alpha=matrix[1, 2].item())
     torch.add(grey, blue, alpha=matrix[2, 1].item(), out=image[2])
@@ -124,34 +124,34 @@ def yuv_to_rgb(luma: Tensor, chroma: Tensor, bits: int, colours: Colours) -> Ten
 
 
 def rgb_to_yuv420(image: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-    """The planes of one frame in BT.709, limited range, 4:2:0 with chroma at the left, as H.264 and H.265 have it where nothing is said.
+    """Converts to BT.709, limited range, 4:2:0 with left-sited chroma, the default of H.264 and H.265.
 
     Args:
         image: (1 or 3, H, W) RGB or grey in [0, 1], sides even.
-        bits: Bits of a number.
+        bits: Bits of a code value.
 
     Returns:
-        Luma (H, W) and chroma (2, H/2, W/2), whole numbers; in the dtype that takes least time, float32 or uint8.
+        Luma (H, W) and chroma (2, H/2, W/2), code values as float32 or uint8, whichever is faster.
     """
     if len(image) == 1:
         return _stored_luma(image[0], bits), image.new_full((2, image.shape[1] // 2, image.shape[2] // 2), 2 ** (bits - 1))
     luma, chroma = _yuv(image)
     halved = F.avg_pool2d(chroma[None], (2, 1))
-    # A sample at the left of its pair: that pixel, and a quarter of each neighbour.
+    # Left-sited: the left pixel of a pair, plus a quarter of each neighbour.
     padded = F.pad(halved, (1, 1, 0, 0), mode="replicate")
     sited = (padded[..., :-2:2] + 2 * padded[..., 1:-1:2] + padded[..., 2::2]) / 4
     return _stored_luma(luma, bits), _stored_chroma(sited[0], bits)
 
 
 def rgb_to_yuv444(image: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-    """As `rgb_to_yuv420`, with chroma (2, H, W) for each pixel: 4:4:4."""
+    """`rgb_to_yuv420` with full-size chroma (2, H, W): 4:4:4."""
     luma, chroma = _yuv(image)
     return _stored_luma(luma, bits), _stored_chroma(chroma, bits)
 
 
 @without_autocast
 def _yuv(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Luma (H, W) in [0, 1] and chroma (2, H, W) in [-0.5, 0.5], of (1 or 3, H, W) by BT.709."""
+    """BT.709 luma (H, W) in [0, 1] and chroma (2, H, W) in [-0.5, 0.5] of (1 or 3, H, W)."""
     if len(image) == 1:
         return image[0], torch.zeros_like(image).expand(2, -1, -1)
     luma, *chroma = torch.einsum("ij,jhw->ihw", torch.linalg.inv(_rgb_from_yuv(BT_709)).float(), image)
@@ -159,32 +159,32 @@ def _yuv(image: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _stored_luma(luma: Tensor, bits: int) -> Tensor:
-    """As whole numbers in limited range."""
+    """Limited-range code values."""
     black, span, _, _ = _levels(bits, full=False)
     return _rounded(luma, span, black, bits)
 
 
 def _stored_chroma(chroma: Tensor, bits: int) -> Tensor:
-    """As whole numbers in limited range."""
+    """Limited-range code values."""
     _, _, zero, span = _levels(bits, full=False)
     return _rounded(chroma, span, zero, bits)
 
 
 def _rounded(values: Tensor, span: float, zero: float, bits: int) -> Tensor:
-    """Values * span + zero as whole numbers of `bits`, none below 0."""
-    if bits == 8 and (cv2 := opencv_for(values)):  # one pass in place of four
+    """Rounds values * span + zero to code values, none below 0."""
+    if bits == 8 and (cv2 := opencv_for(values)):  # one pass instead of four
         flat = values.reshape(-1, values.shape[-1]).numpy()
         return torch.from_numpy(cv2.convertScaleAbs(flat, alpha=span, beta=zero)).view(values.shape)
     return (values * span).add_(zero).round_()
 
 
 def enlarged_chroma(chroma: Tensor, height: int, width: int, *, left: bool) -> Tensor:
-    """(2, h, w) chroma at the size of luma, linear between samples.
+    """Upsamples chroma (2, h, w) to luma's size, linearly.
 
     Args:
-        chroma: As it is stored.
+        chroma: As stored.
         height, width: Luma's.
-        left: Whether a sample is at the left pixel of its pair (MPEG-2 and later), not between the two (JPEG).
+        left: Left-sited (MPEG-2 and later) instead of centred (JPEG).
     """
     if chroma.shape[-2:] == (height, width):
         return chroma
@@ -195,21 +195,21 @@ def enlarged_chroma(chroma: Tensor, height: int, width: int, *, left: bool) -> T
 
 
 def averaged_planes(luma: Tensor, chroma: Tensor, height: int, width: int, *, left: bool) -> tuple[Tensor, Tensor]:
-    """The planes of one frame averaged to a smaller size, both to the same: far fewer numbers are then converted to RGB.
+    """Averages the planes of one frame to a smaller size, so that far fewer pixels are converted to RGB.
 
-    The RGB is nearly that of averaging after `yuv_to_rgb`. Chroma beside the border of a new pixel that divides a sample is shared out
-    between both. Colours that RGB cannot hold are clamped after averaging, not pixel by pixel.
+    The result nearly equals averaging after `yuv_to_rgb`. A chroma sample across the border of two new pixels is shared by
+    both, and out-of-gamut colours are clamped after averaging, not per pixel.
 
     Args:
         luma: (H, W).
-        chroma: (2, h, w), as it is stored: each side luma's, or half of it.
+        chroma: (2, h, w), as stored: each side luma's, or half of it.
         height, width: Not larger than chroma's.
         left: As `enlarged_chroma`.
 
     Returns:
         (height, width) and (2, height, width).
     """
-    # Of each sample the mean of the two pixels that `enlarged_chroma` makes of it.
+    # For each sample, the mean of the two pixels that `enlarged_chroma` would make of it.
     centred = (1 / 8, 3 / 4, 1 / 8)
     down, across = (
         taps if stored < side else (0.0, 1.0, 0.0)
@@ -220,7 +220,7 @@ def averaged_planes(luma: Tensor, chroma: Tensor, height: int, width: int, *, le
 
 
 def _filtered(maps: Tensor, down: tuple[float, ...], across: tuple[float, ...]) -> Tensor:
-    """Sums of each number of maps (N, H, W) and its two neighbours, weighted; first down, then across. The border is continued."""
+    """Filters maps (N, H, W) with 3 taps down, then across; the border is replicated."""
     if cv2 := opencv_for(maps):  # a third of the time
         filtered, kernels = torch.empty_like(maps), (np.array(across), np.array(down))
         for source, target in zip(maps.numpy(), filtered.numpy(), strict=True):
@@ -233,7 +233,7 @@ def _filtered(maps: Tensor, down: tuple[float, ...], across: tuple[float, ...]) 
 
 
 def displayed(image: Tensor, colours: Colours) -> Tensor:
-    """(3, H, W) RGB for an ordinary screen: HDR tone mapped, BT.2020's primaries as BT.709's."""
+    """(3, H, W) RGB for an SDR screen: HDR tone mapped, BT.2020 primaries converted to BT.709."""
     if colours.is_shown_as_coded:
         return image
     if colours.hdr:
@@ -242,7 +242,7 @@ def displayed(image: Tensor, colours: Colours) -> Tensor:
 
 
 def hdr_to_sdr(image: Tensor, transfer: int) -> Tensor:
-    """PQ or HLG of BT.2020 as BT.709 for an ordinary screen.
+    """Tone maps BT.2020 PQ or HLG to BT.709 SDR.
 
     Args:
         image: (3, H, W) coded RGB in [0, 1].
@@ -253,7 +253,7 @@ def hdr_to_sdr(image: Tensor, transfer: int) -> Tensor:
 
     Source:
         ITU-R BT.2100 (PQ, HLG with its OOTF for a screen of 1000 cd/m2), the EETF of ITU-R BT.2390 from 1000 cd/m2 to the reference white
-        of BT.2408 (203 cd/m2) on the greatest of R, G and B, the primaries by BT.2087, the screen's gamma 2.4 of BT.1886.
+        of BT.2408 (203 cd/m2) on max(R, G, B), BT.2087 for the primaries, and the gamma 2.4 of BT.1886.
     """
     light = pq_to_light(image) if transfer == PQ else _hlg_to_light(image)
     brightest = light.amax(0, keepdim=True)
@@ -275,7 +275,7 @@ _C1, _C2, _C3 = 3424 / 4096, 2413 / 128, 2392 / 128
 
 
 def pq_to_light(coded: Tensor) -> Tensor:
-    """cd/m2 of PQ's numbers in [0, 1] (SMPTE ST 2084)."""
+    """PQ code values in [0, 1] to cd/m2 (SMPTE ST 2084)."""
     power = coded ** (1 / _M2)
     return 10000 * ((power - _C1).clamp(min=0) / (_C2 - _C3 * power)) ** (1 / _M1)
 
@@ -294,7 +294,7 @@ def _hlg_to_light(coded: Tensor) -> Tensor:
 
 
 def _eetf(coded: Tensor) -> Tensor:
-    """BT.2390's knee: numbers of PQ up to PEAK pressed below those of REFERENCE_WHITE, dark ones as they are."""
+    """BT.2390's knee: compresses PQ values up to PEAK below REFERENCE_WHITE and keeps dark ones."""
     peak = _light_to_pq(torch.tensor(PEAK))
     top = _light_to_pq(torch.tensor(REFERENCE_WHITE)) / peak
     share = coded / peak
@@ -305,7 +305,7 @@ def _eetf(coded: Tensor) -> Tensor:
 
 
 _PLANAR = re.compile(r"(?P<kind>yuva?|yuvj|gbra?p|gray)(?:4\d\dp)?(?P<bits>9|1[0246])?(?P<order>le|be)?")
-# The same numbers in planes of their own.
+# Planar formats with the same values.
 _UNPACKED = {
     "nv12": "yuv420p",
     "nv21": "yuv420p",
@@ -324,22 +324,22 @@ _UNPACKED = {
 
 
 def frame_to_rgb(frame: Any, colours: Colours, size: tuple[int, int] | None = None) -> Tensor:
-    """The image of a decoded frame.
+    """Converts a decoded frame to an image.
 
     Args:
         frame: PyAV's.
-        colours: How it is coded; of RGB only the transfer and the primaries count.
-        size: Height and width to which it is averaged, smaller than the frame's; None = it is not.
+        colours: The colour coding; RGB frames use only the transfer and the primaries.
+        size: Height and width, smaller than the frame's, to average to; None = keep the size.
 
     Returns:
-        (3, H, W) float32 RGB in [0, 1]; alpha is left out.
+        (3, H, W) float32 RGB in [0, 1], without alpha.
     """
     image = _to_rgb(frame, colours, size)
     return image if size in (None, image.shape[-2:]) else resize_map(image[None], *size)[0]
 
 
 def _to_rgb(frame: Any, colours: Colours, size: tuple[int, int] | None) -> Tensor:
-    """The image, averaged to the size already where its planes could be."""
+    """The image, averaged to the size already if its planes could be."""
     frame = _unpacked(frame)
     name = frame.format.name
     planar = _PLANAR.fullmatch(name)
@@ -361,7 +361,7 @@ def _to_rgb(frame: Any, colours: Colours, size: tuple[int, int] | None) -> Tenso
 
 
 def _may_be_averaged(luma: Tensor, chroma: Tensor, size: tuple[int, int]) -> bool:
-    """True if averaging both gives nearly the image that averaging their RGB gives."""
+    """True if averaging the planes nearly equals averaging their RGB."""
     return all(stored in (side, side / 2) and stored >= new for stored, side, new in zip(chroma.shape[1:], luma.shape, size, strict=True))
 
 
@@ -372,7 +372,7 @@ def _grey(plane: Tensor, bits: int, colours: Colours) -> Tensor:
 
 
 def _unpacked(frame: Any) -> Any:
-    """The frame with each of its channels in a plane, where it is not RGB side by side."""
+    """Converts the frame to a planar format unless it is packed RGB."""
     name = frame.format.name
     if name in _UNPACKED:
         return frame.reformat(format=_UNPACKED[name])
@@ -391,7 +391,7 @@ def has_alpha(frame: Any) -> bool:
 
 
 def _planes_to_tensor(planes: Sequence[Any], dtype: np.dtype) -> Tensor:
-    """(N, H, W) float32, of planes of one size."""
+    """Planes of one size as (N, H, W) float32."""
     values = np.empty((len(planes), planes[0].height, planes[0].width), np.float32)
     for plane, target in zip(planes, values, strict=True):
         rows = np.frombuffer(plane, np.uint8)[: plane.height * plane.line_size].reshape(plane.height, plane.line_size)
@@ -400,11 +400,11 @@ def _planes_to_tensor(planes: Sequence[Any], dtype: np.dtype) -> Tensor:
 
 
 def planes_to_frame(planes: list[Tensor], pixel_format: str) -> Any:
-    """A frame of whole numbers.
+    """Makes a frame of code values.
 
     Args:
         planes: (H, W) each, in the format's order.
-        pixel_format: Of 8 bits a number, or of more, little-endian.
+        pixel_format: With 8 bits, or with more bits in little-endian order.
     """
     from .library import pyav
 
@@ -412,7 +412,7 @@ def planes_to_frame(planes: list[Tensor], pixel_format: str) -> Any:
     frame = pyav().VideoFrame(width, height, pixel_format)
     dtype = np.dtype("<u2" if pixel_format.endswith("le") else np.uint8)
     for plane, values in zip(frame.planes, planes, strict=True):
-        rows = np.ascontiguousarray(values.numpy(), dtype)  # PyAV takes no other order
+        rows = np.ascontiguousarray(values.numpy(), dtype)  # PyAV accepts no other memory order
         if beside := plane.line_size // dtype.itemsize - rows.shape[1]:
             rows = np.pad(rows, ((0, 0), (0, beside)))
         plane.update(rows)

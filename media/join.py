@@ -1,4 +1,4 @@
-"""Joins the segments of a video and adds the source's sound. Packets are copied, not encoded again."""
+"""Joins the segments of a video and adds the source's audio. Packets are copied, not encoded again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of a video, in a file of its own whose times begin at 0.
+    """A part of a video, in its own file whose times begin at 0.
 
     Attributes:
         path: The file.
@@ -35,18 +35,17 @@ class Segment:
 
 
 def join_segments(path: os.PathLike[str], segments: Sequence[Segment], sound: Sound | None = None) -> None:
-    """Writes a video of segments, atomically.
+    """Writes a video from segments, atomically.
 
-    Sound is copied as it is where the container takes it, else made AAC; what neither works with is left out, and that is said: it never
-    costs the images.
+    Audio is copied if the container accepts it, else encoded as AAC, else dropped with a warning: it never costs the images.
 
     Args:
-        path: The video, of the segments' own kind.
-        segments: One or more, in order, coded alike.
-        sound: What is laid under; None = nothing.
+        path: The video, with the segments' extension.
+        segments: One or more, in order, encoded alike.
+        sound: The audio to add; None = nothing.
 
     Raises:
-        VideoError: The segments cannot be put there.
+        VideoError: The segments cannot be written there.
     """
     problem: SoundError | None = None
     for copied in (True, False) if sound is not None else ():
@@ -74,7 +73,7 @@ def _join(path: os.PathLike[str], segments: Sequence[Segment], sound: Sound | No
         with video_errors(path, "it cannot be written"), _output(temporary, options) as output:
             images = add_copied_stream(output, first.streams.video[0])
             if tagged:
-                # PyAV clears it, and FFmpeg writes the codec's first: 422 HQ for ProRes 4444, and for H.265 what Apple's players refuse.
+                # PyAV clears it, and FFmpeg writes the codec's first: 422 HQ for ProRes 4444, for H.265 one that Apple's players refuse.
                 images.codec_context.codec_tag = first.streams.video[0].codec_context.codec_tag
             tracks = [_images(segments, images)]
             if sound is not None:
@@ -90,7 +89,7 @@ def _join(path: os.PathLike[str], segments: Sequence[Segment], sound: Sound | No
 
 @contextmanager
 def _output(path: Path, options: dict[str, str]) -> Iterator[Any]:
-    """An output container, which is closed in the block; after an error no other one comes of closing it."""
+    """An output container that the block closes; after an error, errors of closing are suppressed."""
     container = open_output(path, options)
     try:
         yield container
@@ -102,7 +101,7 @@ def _output(path: Path, options: dict[str, str]) -> Iterator[Any]:
 
 @contextmanager
 def _open_segment(path: Path, name: object) -> Iterator[Any]:
-    """As `open_video`; an error is not one of the source."""
+    """As `open_video`, but raises VideoError: a segment is not the source."""
     try:
         with open_video(path, name) as container:
             yield container
@@ -115,7 +114,7 @@ def _images(segments: Sequence[Segment], stream: Any) -> Iterator[tuple[Fraction
     for segment in segments:
         with _open_segment(segment.path, segment.path) as container:
             for packet in container.demux(container.streams.video[0]):
-                if packet.dts is None:  # the mark of the end
+                if packet.dts is None:  # marks the end
                     continue
                 base = Fraction(packet.time_base)
                 shift = round(segment.time / base)

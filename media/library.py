@@ -1,4 +1,4 @@
-"""Imports PyAV on first use, hides the differences between its versions (12.1 and later), and opens files for it."""
+"""Imports PyAV on first use, hides differences between its versions (12.1 and later), and opens files for it."""
 
 from __future__ import annotations
 
@@ -16,43 +16,40 @@ _MOST_OF_HEADER = 4096
 
 
 def is_cut_off(file: BinaryIO) -> bool:
-    """True if a file is Matroska and has fewer bytes than its header says; False where it does not say.
-
-    The position in the file is lost.
-    """
+    """True if a Matroska file is shorter than its header states. Moves the file position."""
     file.seek(0)
     expected = _whole_size(file.read(_MOST_OF_HEADER))
     return expected is not None and file.seek(0, 2) < expected
 
 
 def _whole_size(beginning: bytes) -> int | None:
-    """The end of the segment, which holds all but the short header before it."""
+    """The end of the segment, which holds everything but the short header before it."""
     header = _element_end(beginning, 0, _EBML)
     return None if header is None else _element_end(beginning, header, _SEGMENT)
 
 
 def _element_end(data: bytes, start: int, identity: bytes) -> int | None:
-    """Where an element ends; None = there is another one, or its size is not known, as of a live stream."""
+    """Where an element ends; None = another element, or of unknown size, as in live streams."""
     at = start + len(identity)
     if data[start:at] != identity or not data[at : at + 1]:
         return None
-    # As many zero bits as the first byte begins with, so many bytes follow it.
+    # The number of leading zero bits of the first byte is the number of bytes that follow it.
     length = 9 - data[at].bit_length()
     bits = 7 * length
     size = int.from_bytes(data[at : at + length], "big") & ((1 << bits) - 1)
     return None if length > 8 or size == (1 << bits) - 1 else at + length + size
 
 
-# A recording of television may have its first sound after many seconds; FFmpeg alone looks for 7 seconds and 5 MB.
+# The first audio of a television recording may come after many seconds; FFmpeg by default probes 7 seconds and 5 MB.
 _LOOKS_FOR = {"analyzeduration": str(30 * 10**6), "probesize": str(2**25)}
-# No protocol has this name, so that a demuxer can open nothing: neither the files that a playlist names nor an address.
+# No protocol has this name, so demuxers can open neither files that a playlist names nor an address.
 _OPENS_NOTHING = {"protocol_whitelist": "none"}
 
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"v=0", b"[playlist]", b"# VobSub", b"<?xml", b"<MPD")
 
 
 class VideoError(ValueError):
-    """A video that is not what its name says, is damaged, changes in the middle, or cannot be written; the message begins with its name."""
+    """A video with a misleading name, damaged, changing in the middle, or not writable; the message begins with its name."""
 
     __module__ = "depth_normal"
 
@@ -62,11 +59,7 @@ class VideoReadError(VideoError):
 
 
 def pyav() -> Any:
-    """The module `av`.
-
-    Raises:
-        ImportError: It is not installed; the message says how to install it.
-    """
+    """The module `av`. Raises ImportError with installation advice."""
     try:
         import av
     except ImportError as error:
@@ -76,15 +69,12 @@ def pyav() -> Any:
 
 @contextmanager
 def video_errors(name: object, doing: str, kind: type[VideoError] = VideoError) -> Iterator[None]:
-    """Around calls of FFmpeg: what it refuses becomes a VideoError in words; a missing file stays what it is.
+    """Converts FFmpeg's errors to VideoError; missing files, permissions and memory errors pass.
 
     Args:
         name: The video, for the message.
-        doing: What was tried, as in "it cannot be opened".
+        doing: What failed, as in "it cannot be opened".
         kind: The class of the error.
-
-    Raises:
-        VideoError: In place of FFmpeg's own error.
     """
     try:
         yield
@@ -96,18 +86,18 @@ def video_errors(name: object, doing: str, kind: type[VideoError] = VideoError) 
 
 @contextmanager
 def open_video(source: Any, name: object) -> Iterator[Any]:
-    """An input container, for the time of a block.
+    """Opens an input container for a `with` block.
 
-    FFmpeg is handed the bytes of one regular file, and no name: a name can be the address of a server or of a device, and a file can name
+    FFmpeg gets the bytes of one regular file and no name. A name can address a server or a device, and a file can refer to
     others (playlists, DVD indices), which are not read.
 
     Args:
-        source: A path, or a file-like object that is open for reading and can seek.
-        name: What messages call it.
+        source: A path, or a readable and seekable file-like object.
+        name: Name for messages.
 
     Raises:
-        VideoReadError: Not a video, or damaged at its beginning; not a regular file; or a file that names others.
-        FileNotFoundError, PermissionError: As the system says.
+        VideoReadError: Not a video, damaged at its beginning, not a regular file, or a file that refers to others.
+        FileNotFoundError, PermissionError: As the system raises them.
     """
     with ExitStack() as opened:
         file = opened.enter_context(_open_regular(source, name)) if isinstance(source, str | os.PathLike) else source
@@ -118,15 +108,15 @@ def open_video(source: Any, name: object) -> Iterator[Any]:
             raise VideoReadError(f"{name}: it is a list of other files, which are not read from it; name the video itself")
         with video_errors(name, "not a video that can be opened, or one that is damaged or cut off", VideoReadError):
             av = pyav()
-            # Metadata in another coding than UTF-8 must not end the reading; PyAV handles that itself from 19 on.
+            # Metadata that is not UTF-8 must not end the reading; PyAV handles that itself from 19 on.
             tolerant = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
-            # Not `options`, which go to each stream too: PyAV (seen up to 15) frees more of them than it made where streams appear late.
+            # Not `options`, which go to each stream too: with late streams, PyAV (seen up to 15) frees more of them than it made.
             container = av.open(_Nameless(file), mode="r", container_options=_LOOKS_FOR | _OPENS_NOTHING, **tolerant)
         yield opened.enter_context(container)
 
 
 def is_cut_matroska(source: Any, name: object) -> bool:
-    """True if a video, as `open_video` takes it, is a Matroska file that has fewer bytes than its header says."""
+    """True if a source of `open_video` is a Matroska file shorter than its header states."""
     if not isinstance(source, str | os.PathLike):
         return is_cut_off(source)
     with _open_regular(source, name) as file:
@@ -134,7 +124,7 @@ def is_cut_matroska(source: Any, name: object) -> bool:
 
 
 def _open_regular(path: str | os.PathLike[str], name: object) -> BinaryIO:
-    """Opens a regular file. A pipe or a device would be waited for."""
+    """Opens a regular file. A pipe or a device would block."""
     path = Path(path)
     if not stat.S_ISREG(path.stat().st_mode):
         kind = "a folder" if path.is_dir() else "a pipe or a device"
@@ -143,30 +133,30 @@ def _open_regular(path: str | os.PathLike[str], name: object) -> BinaryIO:
 
 
 class _Nameless:
-    """A file for FFmpeg without its name, by which it would choose a demuxer or open files beside it."""
+    """Hides a file's name from FFmpeg, which would choose a demuxer or open neighbouring files by it."""
 
     def __init__(self, file: Any) -> None:
         self.read, self.seek, self.tell = file.read, file.seek, file.tell
 
 
 def open_output(path: str | os.PathLike[str], options: Mapping[str, str] | None = None) -> Any:
-    """An output container for a file.
+    """Opens an output container.
 
     Args:
-        path: The file; its extension says which container. Whatever its name is, it is no address: "a:b.mp4" and "http:/a.mp4" are files.
+        path: The file; its extension selects the container. Never taken for an address: "a:b.mp4" and "http:/a.mp4" are files.
         options: The muxer's.
     """
     return pyav().open(f"file:{Path(path).absolute()}", mode="w", options=dict(options or {}))
 
 
 def add_copied_stream(output: Any, template: Any) -> Any:
-    """A stream of `output` for packets of `template` as they are."""
-    add = getattr(output, "add_stream_from_template", None)  # from 14 on; before, an option of add_stream
+    """Adds a stream for copied packets of `template`."""
+    add = getattr(output, "add_stream_from_template", None)  # PyAV 14 and later; before, an option of add_stream
     return output.add_stream(template=template) if add is None else add(template)
 
 
 def display_matrix(frame: Any) -> tuple[int, ...] | None:
-    """The directions of the frame's axes by the container: (a, b, c, d), of which two are 0 where the image is turned by right angles."""
+    """The container's (a, b, c, d) directions of the frame's axes; for right angles two of them are 0."""
     import numpy as np
 
     data = frame.side_data.get("DISPLAYMATRIX")

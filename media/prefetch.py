@@ -1,4 +1,4 @@
-"""Prefetches and writes in threads with short queues, so that decoding, inference and encoding overlap."""
+"""Prefetches and writes in threads with bounded queues, so that decoding, inference and encoding overlap."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from .read import Frame
 
 Item = TypeVar("Item")
 
-# What the images of one chunk may take, and how many they are at most.
+# Maximum size of a chunk, in bytes and in frames.
 _CHUNK_BYTES = 2**27
 _CHUNK_FRAMES = 8
-# The first chunk has so many frames, and the next ones grow with the frames before, so that all threads soon have work.
+# Size of the first chunk. Chunks grow with the frames so far, so that all threads soon have work.
 _FIRST_FRAMES = 2
 _LOOK_SECONDS = 0.2
 
 
 class Loaded:
-    """Iterates over a video's frames with their images, as far as it can be read.
+    """Iterates over a video's frames with their images, up to the first read error.
 
     Args:
         frames: The frames.
-        load: What takes a frame's image, and may change it, or takes more of it; None = the image as it is.
-        first: How many frames at the beginning are left out.
+        load: Converts a frame; None = `Frame.image`.
+        first: Number of frames to skip at the beginning.
 
     Attributes:
         problem: The error that ended reading early; None if the whole video was read.
-        held: How many frames, also of those that are left out, stand in place of some that cannot be decoded.
+        held: Number of undecodable frames that were replaced, skipped ones included.
     """
 
     def __init__(self, frames: Iterable[Frame], load: Callable[[Frame], Any] | None = None, first: int = 0) -> None:
@@ -45,16 +45,16 @@ class Loaded:
         self.held = 0
 
     def lost(self, frames: int) -> str:
-        """How many of so many frames cannot be decoded, in words; nothing where all can."""
+        """A message about undecodable frames; empty if there are none."""
         if not self.held:
             return ""
         return f"{self.held} of {frames} frames cannot be decoded, and the last good frame is held in their place"
 
     def __iter__(self) -> Iterator[tuple[Frame, Any]]:
-        """Each frame with its image, or what else `load` gives.
+        """Yields each frame with the result of `load`.
 
         Raises:
-            VideoReadError: Nothing of the video can be read.
+            VideoReadError: No frame can be read.
         """
         count = 0
         try:
@@ -72,14 +72,14 @@ class Loaded:
 def estimated(
     frames: Iterable[tuple[Frame, Tensor]], estimate: Callable[[Iterator[Tensor]], Iterator[Estimate]], first: int = 0, threads: int = 0
 ) -> Generator[tuple[list[Frame], Tensor, Estimate], None, None]:
-    """The estimates of a video beside its frames, a few frames at a time; the next ones are read meanwhile.
+    """Estimates a video chunk by chunk while the next chunk is read.
 
     Args:
         frames: Frames with their images (3, H, W).
-        estimate: Makes of chunks (B, 3, H, W) estimates of one or more frames each, in order.
-        first: How many frames of the video were before these. Chunks end where they would in the whole video: how many frames a network is
-            given at once can change the last bits of what it says of them.
-        threads: As `prefetch`, of reading.
+        estimate: Turns chunks (B, 3, H, W) into estimates of one or more frames each, in order.
+        first: Number of the video's frames before these. Chunks then end where they would in the whole video: the batch size can change
+            the last bits of a network's output.
+        threads: As `prefetch`, for reading.
 
     Yields:
         Frames, their images (B, 3, H, W), and their estimate.
@@ -98,7 +98,7 @@ def estimated(
 
 
 def _taken(chunks: deque[Tensor], count: int) -> Tensor:
-    """The first images of chunks, which are taken from them: no copy where they are of one chunk."""
+    """Removes the first images from the chunks; no copy if they are in one chunk."""
     parts = []
     while count:
         chunk = chunks.popleft()
@@ -111,7 +111,7 @@ def _taken(chunks: deque[Tensor], count: int) -> Tensor:
 
 def _chunked(frames: Iterator[tuple[Frame, Tensor]], number: int) -> Iterator[tuple[list[Frame], Tensor]]:
     for first in frames:
-        grown = max(_FIRST_FRAMES, 1 << number.bit_length() >> 1)  # the power of two up to the frames before
+        grown = max(_FIRST_FRAMES, 1 << number.bit_length() >> 1)  # the largest power of two up to the number of frames so far
         at_once = max(1, min(_CHUNK_FRAMES, grown, _CHUNK_BYTES // (4 * first[1].numel())))
         chunk = [first, *islice(frames, at_once - number % at_once - 1)]
         number += len(chunk)
@@ -119,19 +119,19 @@ def _chunked(frames: Iterator[tuple[Frame, Tensor]], number: int) -> Iterator[tu
 
 
 def compute_with(threads: int) -> None:
-    """Sets how many of torch's threads this thread computes with.
+    """Sets the number of torch threads for the current thread.
 
-    `torch.set_num_threads` alone does not last in a thread that has computed nothing yet: its first computation takes the number that any
-    thread has set last.
+    Before a thread's first computation `torch.set_num_threads` alone does not last: the computation takes the number that
+    any thread set last.
     """
-    torch.get_num_threads()  # as a first computation
+    torch.get_num_threads()  # counts as a first computation
     torch.set_num_threads(threads)
 
 
 def prefetch(items: Iterable[Item], threads: int = 0) -> Generator[Item, None, None]:
-    """The items of an iterator that runs in a thread of its own, one item ahead. Its errors come out here.
+    """Runs an iterator in its own thread, one item ahead. Its errors are raised here.
 
-    `threads` are how many torch takes for what is computed there; 0 = as many as any thread has set last.
+    `threads` is the number of torch threads there; 0 = the number that any thread set last.
     """
     queue: Queue[tuple[bool, Any]] = Queue(1)
     stopped = threading.Event()
@@ -157,7 +157,7 @@ def prefetch(items: Iterable[Item], threads: int = 0) -> Generator[Item, None, N
         except BaseException as error:  # noqa: BLE001 (it is raised in the other thread)
             put(False, error)
         finally:
-            # A container is closed by the thread that reads it.
+            # A container must be closed by the thread that reads it.
             getattr(iterator, "close", bool)()
 
     thread = threading.Thread(target=work, name="depth-normal reading ahead", daemon=True)
@@ -177,11 +177,10 @@ def prefetch(items: Iterable[Item], threads: int = 0) -> Generator[Item, None, N
 
 
 class WriterThread:
-    """Calls that run one after the other in a thread of its own, while no more than two wait. To be used as a context.
+    """Runs calls one after the other in its own thread, with at most two queued. A context manager.
 
-    The error of a call is raised by the next `call` or `finish`; what waits then is left out. What waits when the context is left, by
-    Ctrl-C too, is still run, unless Ctrl-C is pressed again meanwhile: then only the call that runs is waited for, until Ctrl-C is
-    pressed once more. `threads` as `prefetch`.
+    A call's error is raised by the next `call` or `finish`, and queued calls are dropped. Leaving the context, even by Ctrl-C, still
+    runs queued calls. A second Ctrl-C waits only for the running call, a third for nothing. `threads` as `prefetch`.
     """
 
     def __init__(self, threads: int = 0) -> None:
@@ -206,13 +205,13 @@ class WriterThread:
             raise
 
     def _wait(self) -> None:
-        """Waits for the thread's end. Not by `join`: before Python 3.13, one that is interrupted takes the thread for ended."""
-        while not self._ended.wait(_LOOK_SECONDS):  # on Windows, Ctrl-C interrupts no wait without an end
+        """Waits for the thread's end. Not by `join`: before Python 3.13 an interrupted `join` marks the thread as ended."""
+        while not self._ended.wait(_LOOK_SECONDS):  # on Windows, Ctrl-C does not interrupt waits without timeout
             pass
 
     @property
     def is_running(self) -> bool:
-        """True while a call may still run; after the context it is so only where the wait for it was interrupted."""
+        """True while a call may still run; after the context only if the wait was interrupted."""
         return not self._ended.is_set()
 
     def _work(self) -> None:
@@ -238,12 +237,12 @@ class WriterThread:
                 self._queue.task_done()
 
     def call(self, function: Callable[[], object]) -> None:
-        """Runs a function later; waits while too many wait."""
+        """Queues a function; blocks while the queue is full."""
         self._raise()
         self._queue.put(function)
 
     def finish(self) -> None:
-        """Waits until all has run."""
+        """Waits until the queue is empty."""
         self._queue.join()
         self._raise()
 

@@ -1,4 +1,4 @@
-"""Brings videos to the frame rates, sizes and frame counts of `options.video`."""
+"""Converts videos to the frame rates, sizes and frame counts of `options.video`."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from .read import Frame
 logger = logging.getLogger(__name__)
 
 Window: TypeAlias = tuple[EllipsisType, slice, slice]
-"""The rows and columns of a map (..., H, W) that are cut out."""
+"""A crop of a map (..., H, W)."""
 
 
 def at_rate(frames: Iterator[Frame], rate: Fraction) -> Iterator[Frame]:
-    """A video at a steady frame rate: at each of its times the frame that is shown then. Nothing is blended, and it stays as long as it is.
+    """Resamples a video to a constant frame rate by nearest previous frame, without blending. The duration is kept.
 
     Args:
         frames: In order.
         rate: Frames a second.
 
     Yields:
-        Frames with new times, from the first one's on; one that is shown for longer comes more than once.
+        Frames with new times, from the first one's on; repeated or dropped as needed.
     """
     step = 1 / rate
     beginning: Fraction | None = None
@@ -53,7 +53,7 @@ def _at(frame: Frame, time: Fraction, duration: Fraction) -> Frame:
 
 
 def in_groups(frames: Iterator[Frame], group: int) -> Iterator[Frame]:
-    """The video up to the last frame at which it has a multiple of `group` and one more; how many come after it is logged."""
+    """Truncates a video to a multiple of `group` frames plus one, and logs how many are dropped."""
     waiting: list[Frame] = []
     for number, frame in enumerate(frames):
         waiting.append(frame)
@@ -65,7 +65,7 @@ def in_groups(frames: Iterator[Frame], group: int) -> Iterator[Frame]:
 
 
 def fitted_size(size: tuple[int, int], width: int | None, height: int | None, side: int = 2) -> tuple[int, int]:
-    """The size that `fitted` gives images of `size`; all are width and height."""
+    """The size of `fitted`'s result for images of `size`; sizes are (width, height)."""
     if width is not None and height is not None:
         return width, height
     scale = height / size[1] if height is not None else (width or size[0]) / size[0]
@@ -74,12 +74,10 @@ def fitted_size(size: tuple[int, int], width: int | None, height: int | None, si
 
 
 def fitted(image: Tensor, width: int | None, height: int | None, side: int = 2) -> Tensor:
-    """An image (C, H, W) scaled to a size; what sticks out at the longer side is cut off evenly.
+    """Scales an image (C, H, W) to cover a size, and crops the excess evenly.
 
     Args:
-        width: In pixels; None = as the image's shape asks, the nearest multiple of `side`.
-        height: The same. One of both is given.
-        side: As for `width`.
+        width, height: In pixels; None for one of them = by the aspect ratio, rounded to a multiple of `side`.
     """
     rows, columns = image.shape[-2:]
     larger, middle = fitted_window((columns, rows), width, height, side)
@@ -88,7 +86,7 @@ def fitted(image: Tensor, width: int | None, height: int | None, side: int = 2) 
 
 
 def fitted_window(size: tuple[int, int], width: int | None, height: int | None, side: int = 2) -> tuple[tuple[int, int], Window]:
-    """The height and width to which `fitted` scales images of `size` (width, height), and the part of that which it cuts out."""
+    """The (height, width) to which `fitted` scales images of `size` (width, height), and the window that it crops."""
     columns, rows = size
     width, height = fitted_size(size, width, height, side)
     scale = max(width / columns, height / rows)
@@ -102,16 +100,16 @@ def _middle(size: tuple[int, int], height: int, width: int) -> Window:
 
 
 def cropped(image: Tensor, side: int) -> Tensor:
-    """The middle of an image (C, H, W), its sides multiples of `side`: no pixel is resampled.
+    """Crops the middle of an image (C, H, W) so that its sides are multiples of `side`, without resampling.
 
     Raises:
-        VideoError: The image is smaller than that.
+        VideoError: The image is smaller than `side`.
     """
     return image[cropped_window(image.shape[-2], image.shape[-1], side)]
 
 
 def cropped_window(height: int, width: int, side: int) -> Window:
-    """The part of an image of this size that `cropped` cuts out; it raises what that does."""
+    """The window of `cropped` for an image of this size; raises the same."""
     if min(height, width) < side:
         raise VideoError(f"the video has {width}x{height} pixels, and {side} on each side are the least of the preset")
     return _middle((height, width), height // side * side, width // side * side)

@@ -1,4 +1,4 @@
-"""Reads videos: the header, and the frames in order as upright RGB with their times."""
+"""Reads videos: the header, and the frames in order as upright RGB with their timestamps."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ DEFAULT_RATE = Fraction(25)
 """Frame rate assumed if the file states none (FFmpeg's default)."""
 
 Reduce: TypeAlias = Callable[[int, int], tuple[int, int] | None]
-"""From an image's height and width to the smaller size to which it is averaged; None = it is not."""
+"""Maps an image's height and width to the smaller size to which it is averaged; None = keep the size."""
 
 _BEGINNING = Fraction(0)
 
-# Frames a second up to which a millisecond is a small part of a frame.
+# Frame rates below this are slow enough for rounding to milliseconds to be a small part of a frame.
 _MOST_ROUNDED = 121
-# How far, as a share, a rate is from a usual one that is meant.
+# Relative difference up to which a rate is taken for the nearby standard rate.
 _HARDLY = 1e-6
-# Containers with an index of key frames; and from which second on it is faster to look there than to decode what lies before.
+# Containers with an index of key frames, and the start time from which seeking there is faster than decoding.
 _WITH_INDEX = ("mov,", "matroska")
 _SEEK_FROM_SECONDS = 2
-# Containers whose header says how long they last, not how many frames they have.
+# Containers whose header states the duration but not the number of frames.
 _SAY_SECONDS = ("matroska", "flv")
 _LEAST_BYTES = 16
 
@@ -48,13 +48,13 @@ class VideoHeader:
     """A video's header.
 
     Attributes:
-        name: What messages call it.
-        width, height: Pixels of a frame as it is stored.
-        rate: Frames a second, on average.
-        time_base: Seconds of one unit in which its times are exact.
-        frames: How many it says there are; None = it does not say.
-        seconds: How long it says it lasts; None = it does not say.
-        sound: How many streams of sound it has.
+        name: Name for messages.
+        width, height: Pixels of a stored frame.
+        rate: Average frames a second.
+        time_base: Unit in seconds in which timestamps are exact.
+        frames: Stated number of frames; None = not stated.
+        seconds: Stated duration; None = not stated.
+        sound: Number of audio streams.
     """
 
     name: str
@@ -73,12 +73,12 @@ class Frame:
 
     Attributes:
         time: Seconds from the video's beginning, exact.
-        duration: Seconds until the next; 0 = not known.
-        image: Gives (3, H, W) float32 RGB in [0, 1], upright, square pixels. What is not asked for is not converted.
-        reduce_planes: Converts straight to a reduced size, in less time than by way of `image`; None if there is no such way.
-        number: Of a numbered image; None = it has none, and is counted.
-        held: Whether it is the frame before in place of one that cannot be decoded.
-        known: Gives the depth that the user has of it, at that depth's size, from the image's height and width; None = there is none.
+        duration: Seconds until the next frame; 0 = unknown.
+        image: Converts lazily to (3, H, W) float32 RGB in [0, 1], upright, square pixels.
+        reduce_planes: Converts directly to a reduced size, faster than by way of `image`; None if unsupported.
+        number: Of a numbered image; None = unnumbered.
+        held: Whether it repeats the previous frame because this one cannot be decoded.
+        known: Returns the user's own depth of the frame, at the depth's size, for the image's height and width; None = there is none.
     """
 
     time: Fraction
@@ -104,10 +104,10 @@ def video_header(source: Any, name: str | None = None) -> VideoHeader:
 
     Args:
         source: A path, or a file-like object.
-        name: What messages call it; None = the path.
+        name: Name for messages; None = the path.
 
     Raises:
-        VideoReadError: Not a video, no images in it, a codec that PyAV lacks, or colours that are not read.
+        VideoReadError: Not a video, no images in it, a codec that PyAV lacks, or an unsupported colour coding.
         ImportError: PyAV is missing.
     """
     name = name or str(source)
@@ -128,18 +128,14 @@ def video_header(source: Any, name: str | None = None) -> VideoHeader:
 
 
 def count_frames(source: Any, name: str | None = None) -> int:
-    """How many frames a video has, by its packets: it is read to its end, and nothing is decoded.
-
-    Args:
-        source, name: As `video_header`, which raises the same.
-    """
+    """Counts frames by demuxing all packets, without decoding. Arguments and errors as of `video_header`."""
     name = name or str(source)
     with open_video(source, name) as container, video_errors(name, "damaged", VideoReadError):
         return sum(packet.size > 0 for packet in container.demux(image_stream(container, name)))
 
 
 def _rate(stream: Any) -> Fraction | None:
-    """The average rate, by the header; the usual one where nanoseconds for a frame, as in Matroska, hardly miss it (19001/317)."""
+    """The header's average rate, snapped to the standard rate that it nearly is: Matroska's nanoseconds give 19001/317."""
     if not stream.average_rate:
         return None
     rate = Fraction(stream.average_rate)
@@ -148,20 +144,20 @@ def _rate(stream: Any) -> Fraction | None:
 
 
 def _rounded_rate(stream: Any) -> Fraction | None:
-    """The usual rate of frames whose times the container rounds, as its clock counts milliseconds (Matroska's does); else None."""
+    """The standard rate if the container rounds timestamps to milliseconds, as Matroska does; else None."""
     rate = _rate(stream)
     is_rounded = stream.time_base == Fraction(1, 1000) and rate is not None and rate.denominator in (1, 1001) and rate < _MOST_ROUNDED
     return rate if is_rounded else None
 
 
 def _exact_unit(stream: Any) -> Fraction:
-    """The unit in which times are exact: the container's, or that of its rate too where the container rounds."""
+    """The unit in which times are exact: the container's, refined by the frame rate where the container rounds."""
     base, rate = Fraction(stream.time_base), _rounded_rate(stream)
     return base if rate is None else Fraction(1, math.lcm(base.denominator, rate.numerator))
 
 
 def image_stream(container: Any, name: str) -> Any:
-    """The stream of images that is read: the first that is no cover.
+    """The first video stream that is not a cover image.
 
     Raises:
         VideoReadError: There is none, or PyAV has no decoder for it.
@@ -172,32 +168,32 @@ def image_stream(container: Any, name: str) -> Any:
     if streams[0].codec_context is None:
         raise VideoReadError(f"{name}: this build of PyAV has no decoder for its images; convert it to H.264 first")
     if streams[0].codec_context.name == "webp" and not streams[0].width:
-        offered = sys.version_info >= (3, 12)  # pip offers no newer PyAV to older ones
+        offered = sys.version_info >= (3, 12)  # pip offers no newer PyAV to older Pythons
         newer = f"PyAV 19 does: {how_to_install('av>=19', newer=True)}" if offered else "PyAV 19 does, and needs Python 3.12 or newer"
         raise VideoReadError(f"{name}: this build of PyAV does not decode animated WebP; {newer}; or convert it to a GIF or to H.264")
     return streams[0]
 
 
 def read_streams(container: Any, images: Any) -> list[Any]:
-    """The streams to read of a container: images and all sound."""
+    """The streams to read: the images and all audio."""
     return [images, *container.streams.audio]
 
 
 def read_frames(source: Any, name: str | None = None, start: Fraction = _BEGINNING, strict: bool = False) -> Iterator[Frame]:
-    """The frames of a video, in the order in which they are shown.
+    """Yields the frames of a video in display order.
 
-    Colours are BT.709's or sRGB's as an ordinary screen shows them; HDR (PQ, HLG) is tone mapped (`colour.hdr_to_sdr`); alpha is left out.
-    Both are said once in the log. Pixels that are not square are made square by their width.
+    Colours are returned as BT.709 or sRGB; HDR (PQ, HLG) is tone mapped (`colour.hdr_to_sdr`) and alpha dropped, both with one log
+    message. Non-square pixels are made square by resampling the width.
 
     Args:
         source: A path, or a file-like object.
-        name: What messages call it; None = the path.
-        start: Seconds from the video's beginning before which frames are left out.
-        strict: Whether the first packet that cannot be decoded ends the video. Else the frame before is held in place of each such frame,
-            the first that can be decoded in place of those before it.
+        name: Name for messages; None = the path.
+        start: Seconds from the video's beginning; earlier frames are skipped.
+        strict: Stop at the first packet that cannot be decoded. Otherwise the previous frame is held in its place, or, at the beginning,
+            the first good one.
 
     Raises:
-        VideoReadError: As `video_header`; and, after what can be read was yielded: the video is cut off, changes its size, or, with
+        VideoReadError: As `video_header`; and, after all readable frames: the video is truncated, changes its size, or, with
             `strict`, is damaged.
         ImportError: PyAV is missing.
     """
@@ -228,17 +224,17 @@ def read_frames(source: Any, name: str | None = None, start: Fraction = _BEGINNI
 
 
 class _SeekError(Exception):
-    """The place that a container was brought to is not the one that was asked for."""
+    """Seeking did not reach the requested position."""
 
 
 class _DamageError(Exception):
-    """A packet cannot be decoded, by a decoder that takes several frames at once: at the end it would lose those that it still holds."""
+    """A frame-threaded decoder met a damaged packet; at the end it would lose the frames that it still holds."""
 
 
 def _seek(container: Any, stream: Any, time: Fraction) -> bool:
-    """Brings a container to the last key frame before a time, so that what lies before need not be decoded; False where it cannot.
+    """Seeks to the last key frame before a time; False if that fails.
 
-    Only containers whose index says which frames can be decoded alone are asked.
+    Only in containers whose index marks the key frames.
     """
     if not container.format.name.startswith(_WITH_INDEX):
         return False
@@ -250,7 +246,7 @@ def _seek(container: Any, stream: Any, time: Fraction) -> bool:
 
 
 class _Reader:
-    """Decodes one stream of images."""
+    """Decodes one video stream."""
 
     def __init__(self, source: Any, name: str, stream: Any, beginning: Fraction, strict: bool, in_threads: bool) -> None:
         self._source, self._name, self._stream, self._beginning = source, name, stream, beginning
@@ -263,7 +259,7 @@ class _Reader:
         self._size: tuple[int, int] | None = None
         self._colours = Colours()
         self._matrix: tuple[int, ...] | None = None
-        # Where the last packet of images or sound ends.
+        # Where the last packet of images or audio ends.
         self._end = Fraction(0)
         rate = _rounded_rate(stream)
         self._step = None if rate is None else 1 / rate
@@ -273,20 +269,20 @@ class _Reader:
         return self._exact(Fraction(pts) * base - self._beginning, base)
 
     def _exact(self, time: Fraction, base: Fraction) -> Fraction:
-        """A time or a duration by the rate, where a clock of milliseconds rounded it. Those of a variable rate stay."""
+        """Undoes the rounding to milliseconds by the frame rate; times of a variable rate are kept."""
         if self._step is None:
             return time
         exact = round(time / self._step) * self._step
         return exact if abs(exact - time) <= base else time
 
     def after(self, container: Any, start: Fraction, seeking: bool) -> Iterator[tuple[Any, Fraction, Fraction, bool]]:
-        """Decoded frames from `start` on, with their times and durations, and whether each is held in place of one that is lost.
+        """Yields decoded frames from `start` on: frame, time, duration, and whether it is held in place of a lost one.
 
-        With `seeking` the container was brought near `start`; whether it was is seen by the first frame.
+        With `seeking`, the container was moved near `start`; the first frame shows whether that worked.
 
         Raises:
-            _SeekError: It was not; nothing has been yielded.
-            _DamageError: A packet is damaged, and a decoder without threads has to read the video.
+            _SeekError: It did not; nothing has been yielded.
+            _DamageError: A packet is damaged; a decoder without frame threads has to read the video.
         """
         base, step = Fraction(self._stream.time_base), 1 / Fraction(_rate(self._stream) or DEFAULT_RATE)
         last: Fraction | None = None
@@ -310,7 +306,7 @@ class _Reader:
             duration, lost = self._packets.shown(frame.pts, damaged)
             yield from held(lost, before or frame)
             if time is None or (last is not None and time <= last):
-                time = Fraction(0) if last is None else last + step  # damaged videos have none, or go back
+                time = Fraction(0) if last is None else last + step  # damaged videos have no timestamps, or go back
             last, before = time, frame
             count += 1
             if time >= start:
@@ -328,7 +324,7 @@ class _Reader:
             logger.warning("%s: packets of images that cannot be decoded, and are left out: %d", self._name, self._left_out)
         if left := self._packets.left(self._in_threads or self._damage is not None):
             if self._in_threads:
-                raise _DamageError  # whose error, of the last packets, is lost in them
+                raise _DamageError  # the error of the last packets is lost in the threads
             yield from held(left, before)
         expected = 0 if seeking else self._stream.frames
         if expected and count < expected * 0.99 - 1:
@@ -337,7 +333,7 @@ class _Reader:
             return
         seconds = Fraction(container.duration or 0, 1_000_000)
         missing = seconds - self._end
-        # Subtitles and the last image of a variable rate may last longer in a file that is whole.
+        # Subtitles and the last image of a variable rate may outlast the last packet of an intact file.
         if missing > max(1, seconds / 20) or (missing > 1.5 * step and is_cut_matroska(self._source, self._name)):
             raise VideoReadError(
                 f"{self._name}: it lasts {float(seconds):.1f} s by its header, and ends after {float(self._end):.1f} s; "
@@ -369,7 +365,7 @@ class _Reader:
             return []
 
     def look_at(self, frame: Any, number: int) -> None:
-        """Refuses a frame of another size than those before, and learns from the first how all are coded."""
+        """Refuses a change of size, and derives the colour coding from the first frame."""
         size = (frame.width, frame.height)
         if self._size is None:
             self._size = size
@@ -380,14 +376,14 @@ class _Reader:
         self._matrix = display_matrix(frame) or self._matrix
 
     def image(self, frame: Any) -> Tensor:
-        """(3, H, W): the frame as it is shown. It uses the frame alone: the container may be closed by now."""
+        """The frame as displayed, (3, H, W). Independent of the container, which may be closed by now."""
         image = frame_to_rgb(frame, self._colours)
         if self._aspect != 1:
             image = resize_image(image[None], image.shape[1], max(1, round(image.shape[2] * self._aspect)))[0]
         return image if self._matrix is None else upright(image, self._matrix)
 
     def reduced(self, frame: Any, reduce: Reduce) -> Tensor:
-        """`image`, averaged to the size that `reduce` names; square pixels are averaged before they are converted."""
+        """`image` averaged to the size that `reduce` returns; frames with square pixels are averaged before conversion."""
         if self._aspect != 1:
             return _reduced(self.image(frame), reduce)
         if self._matrix is None:
@@ -412,14 +408,14 @@ class _Reader:
 
 
 class _Packets:
-    """Finds the packets of images of which no frame comes.
+    """Detects packets for which the decoder returned no frame.
 
     Args:
-        step: The usual distance of two frames, in units of their times.
-        states_times: Whether the container says when frames are shown.
+        step: The usual distance of two frames, in timestamp units.
+        states_times: Whether the container has presentation times.
 
     Attributes:
-        in_order: Whether frames come in the order of their times; else none is known to be lost.
+        in_order: Whether frames come in the order of their timestamps; otherwise losses cannot be detected.
     """
 
     def __init__(self, step: Fraction, states_times: bool) -> None:
@@ -429,26 +425,27 @@ class _Packets:
         self._least = step
 
     def add(self, packet: Any) -> None:
-        """Notes a packet that is decoded next."""
-        # A packet of a few bytes says that nothing has changed, and some decoders show nothing then.
+        """Registers the packet that is decoded next."""
+        # A packet of a few bytes repeats the image, for which some decoders return no frame.
         if packet.pts is not None and packet.size > _LEAST_BYTES and not getattr(packet, "is_discard", False):
             self._waiting[packet.pts] = packet.duration or 0
 
     def shown(self, pts: int | None, damaged: bool) -> tuple[int, list[tuple[int, int]]]:
-        """Takes the packets up to a frame.
+        """Removes the packets up to a frame.
 
         Args:
-            pts: The frame's time.
-            damaged: Whether a packet could not be decoded. Before the first frame some lack what they refer to also in a sound video.
+            pts: The frame's timestamp.
+            damaged: Whether a packet could not be decoded. Otherwise missing frames before the first one are normal: intact videos may
+                start with frames whose references are missing.
 
         Returns:
-            The frame's duration, 0 = not known; and times and durations of those before it that are lost: they are as far from each other
-            as frames are, which the second field of a frame is not.
+            The frame's duration, 0 = unknown; and times and durations of lost frames before it. Second fields are not counted, as they
+            are nearer to each other than frames.
         """
         if pts is None:
             return 0, []
         if self._last is not None and pts <= self._last:
-            self.in_order = False  # AVI has no times of frames, only of packets
+            self.in_order = False  # AVI only has timestamps of packets
         duration = self._waiting.pop(pts, 0)
         earlier = sorted(each for each in self._waiting if each < pts)
         times = [(each, self._waiting.pop(each)) for each in earlier]
@@ -459,7 +456,7 @@ class _Packets:
         return duration, lost
 
     def _lost(self, end: int, times: list[tuple[int, int]], are_frames: bool) -> list[tuple[int, int]]:
-        """Those of packets between the last frame and `end` that are frames: as far from each other as frames are."""
+        """The packets between the last frame and `end` that are frames, judged by their distance."""
         lost: list[tuple[int, int]] = []
         at = self._last
         for each, length in times if self.in_order and are_frames else ():
@@ -469,11 +466,11 @@ class _Packets:
         return lost
 
     def is_late(self, pts: int | None) -> bool:
-        """True if a frame comes behind one that is shown later, as behind a damaged key frame: its place is taken."""
+        """True if a frame comes after one with a later timestamp, as after a damaged key frame: its place is already filled."""
         return self.in_order and pts is not None and self._last is not None and pts <= self._last
 
     def left(self, damaged: bool) -> list[tuple[int, int]]:
-        """The times and durations of the frames behind the last one that are lost; `damaged` as of `shown`."""
+        """Times and durations of lost frames after the last one; `damaged` as in `shown`."""
         if self._last is None:
             return []
         end = max(self._waiting, default=0) + math.ceil(self._least)
@@ -481,7 +478,7 @@ class _Packets:
 
 
 def frame_colours(frame: Any, context: Any) -> Colours:
-    """A frame's colour coding, by itself or its stream; where neither says, as players guess it."""
+    """The colour coding stated by the frame or its stream, else guessed as players do."""
 
     def stated(name: str) -> int:
         values = (getattr(frame, name, None), getattr(context, name, None))
@@ -506,11 +503,11 @@ def _swaps_sides(matrix: tuple[int, ...]) -> bool:
 
 
 def upright(image: Tensor, matrix: tuple[int, ...]) -> Tensor:
-    """An image as a display matrix turns or mirrors it; one that turns by other than right angles is left.
+    """Applies a display matrix that mirrors or turns by right angles; others are ignored.
 
     Args:
         image: (C, H, W).
-        matrix: (a, b, c, d): where the image's x axis points, (a, b), and its y axis, (c, d).
+        matrix: (a, b, c, d): the directions of the image's x axis, (a, b), and y axis, (c, d).
     """
     a, b, c, d = matrix
     if a and d and not b and not c:

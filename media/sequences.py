@@ -1,4 +1,4 @@
-"""Videos as numbered images: `frame_%05d.png`, or a folder of images in the order of their names."""
+"""Videos as numbered images: `frame_%05d.png`, or a folder of images sorted by name."""
 
 from __future__ import annotations
 
@@ -27,16 +27,15 @@ _DIGITS = re.compile(r"(\d+)")
 _IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 _HDR_IMAGES = {".exr", ".hdr"}
 FRAMES = (_IMAGES, _HDR_IMAGES)
-"""What a folder stands for as a video: its images, or, where it has none, its HDR images: beside others they are depth that was made of
-them."""
+"""File types of a folder's frames, the first that occurs: HDR images beside other images are depth maps of them."""
 MAPS = ({".npz"}, {".npy"}, {".exr"}, {".pfm"}, {".hdr"}, {*_IMAGES, ".heic", ".heif"})
-"""What a folder stands for as depth: of the kinds of files that it has the one that says most of it."""
-# Images that are looked at for the exposure of all.
+"""File types of a folder's depth maps, the most informative first."""
+# Number of images whose exposure is measured.
 _EXPOSED = 9
 
 
 def is_sequence(path: os.PathLike[str]) -> bool:
-    """True if a path names numbered images, or is a folder. A file of that very name is no pattern."""
+    """True if a path is a folder or a pattern of numbered images. An existing file of that very name is not a pattern."""
     path = Path(path)
     return path.is_dir() or (_NUMBER.search(path.name) is not None and not path.is_file())
 
@@ -45,7 +44,7 @@ def numbered(pattern: os.PathLike[str], number: int) -> Path:
     """The file of one frame: `%05d` in a name becomes 00001.
 
     Raises:
-        VideoError: There is no such place in the name, or more than one, or it asks for more than 20 digits.
+        VideoError: Not exactly one such field in the name, or it has more than 20 digits.
     """
     pattern = Path(pattern)
     before, digits, after = _parts(pattern)
@@ -53,7 +52,7 @@ def numbered(pattern: os.PathLike[str], number: int) -> Path:
 
 
 def _parts(pattern: Path) -> tuple[str, int, str]:
-    """The text before the number, its least digits, and the text after it."""
+    """The text before the number, its minimum number of digits, and the text after it."""
     parts = _NUMBER.split(pattern.name)
     if len(parts) != 3:
         raise VideoError(f"{pattern}: the name of numbered images has one place for the number, as frame_%05d.png has")
@@ -66,9 +65,7 @@ def _parts(pattern: Path) -> tuple[str, int, str]:
 
 
 def find_images(path: os.PathLike[str], kinds: Sequence[set[str]] = FRAMES) -> list[Path]:
-    """The images of a sequence, in order: by their number, of a folder by their names, numbers in them as numbers.
-
-    `kinds` says which files of a folder they are, `FRAMES` or `MAPS`.
+    """The images of a sequence, sorted by number; in a folder (by `kinds`: `FRAMES` or `MAPS`), in natural order of names.
 
     Raises:
         VideoReadError: There are none.
@@ -77,11 +74,7 @@ def find_images(path: os.PathLike[str], kinds: Sequence[set[str]] = FRAMES) -> l
 
 
 def frame_numbers(path: os.PathLike[str], kinds: Sequence[set[str]] = FRAMES) -> list[int] | None:
-    """The numbers of a sequence's images; None of a folder whose names differ in more than one number. `kinds` as `find_images`.
-
-    Raises:
-        VideoReadError: As `find_images`.
-    """
+    """The numbers of a sequence's images; None if a folder's names differ in more than one number. As `find_images`."""
     return _find(path, kinds)[1]
 
 
@@ -100,7 +93,7 @@ def _find(path: os.PathLike[str], kinds: Sequence[set[str]] = FRAMES) -> tuple[l
 
 
 def _varying_number(images: Sequence[Path]) -> list[int] | None:
-    """The one number in which names differ; of one name its last."""
+    """The one number in which names differ; the last one if there is only one name."""
     parts = [_DIGITS.split(each.stem) for each in images]
     if len({len(each) for each in parts}) != 1 or len(parts[0]) < 2:
         return None
@@ -109,16 +102,16 @@ def _varying_number(images: Sequence[Path]) -> list[int] | None:
 
 
 def images_of_folder(folder: Path, kinds: Sequence[set[str]] = FRAMES) -> list[Path]:
-    """The frames that a folder stands for, in the order of their names: the first of `kinds` that it has (`FRAMES`, `MAPS`)."""
+    """The files of the first of `kinds` that occurs in the folder, in natural order of names."""
     there = [each for each in folder.iterdir() if not each.name.startswith(".")]
     by_kind = ([each for each in there if each.suffix.lower() in kind] for kind in kinds)
     return sorted(next(filter(None, by_kind), []), key=_natural)
 
 
 def frame_places(count: int, numbers: Sequence[int] | None) -> list[int]:
-    """At which frame of the video each of so many images is shown: where a number is missing, the image before stays.
+    """The frame index at which each of `count` images is shown; a missing number holds the image before.
 
-    Numbers most of which are missing count something else, such as seconds: these images follow one another.
+    If most numbers are missing, they count something else, such as seconds, and the images are consecutive.
     """
     if numbers is None or numbers[-1] - numbers[0] >= 2 * count:
         return list(range(count))
@@ -126,7 +119,7 @@ def frame_places(count: int, numbers: Sequence[int] | None) -> list[int]:
 
 
 def numbered_files(pattern: os.PathLike[str]) -> list[tuple[int, Path]]:
-    """The files that a pattern names, with their numbers, in order.
+    """The existing files of a pattern with their numbers, in order.
 
     Raises:
         VideoError: As `numbered`.
@@ -138,7 +131,7 @@ def numbered_files(pattern: os.PathLike[str]) -> list[tuple[int, Path]]:
 
 
 def reads(source: os.PathLike[str], path: Path) -> bool:
-    """True if a file of that name would be one of a sequence's images."""
+    """True if a file of that name would be read as part of the sequence."""
     source = Path(source)
     folder = source if source.is_dir() else source.parent
     if path.parent.resolve() != folder.resolve():
@@ -159,9 +152,7 @@ def _natural(path: Path) -> list[tuple[int, int, str]]:
 
 
 def sequence_header(path: os.PathLike[str], rate: Fraction | None = None) -> VideoHeader:
-    """The header of numbered images as a video: `rate` frames a second, 25 where none is given, without sound.
-
-    Missing numbers are logged.
+    """The header of numbered images as a video without audio, at `rate` (25 by default) frames a second. Logs missing numbers.
 
     Raises:
         VideoReadError: There are none, or the first cannot be read.
@@ -178,9 +169,9 @@ def sequence_header(path: os.PathLike[str], rate: Fraction | None = None) -> Vid
 
 
 def read_sequence(path: os.PathLike[str], rate: Fraction | None = None, start: Fraction = Fraction(0)) -> Iterator[Frame]:
-    """The frames of numbered images; as `read.read_frames`. An image that cannot be read raises VideoReadError when it is asked for.
+    """Yields numbered images as frames. An unreadable image raises VideoReadError when it is loaded.
 
-    HDR images have one exposure, the median of those of some.
+    All HDR images get the median exposure of a sample of them.
 
     Raises:
         VideoReadError: There are none.
@@ -195,7 +186,7 @@ def read_sequence(path: os.PathLike[str], rate: Fraction | None = None, start: F
 
 
 class _Images:
-    """Reads the images of a clip, all of one size and with one exposure."""
+    """Loads the images of a clip, which share size and exposure."""
 
     def __init__(self, images: Sequence[Path]) -> None:
         self._images = images
@@ -217,12 +208,12 @@ class _Images:
         return image
 
     def _median_exposure(self) -> float | None:
-        """Of some images at equal distances: a clip that begins in black, or flashes, has the exposure of the others."""
+        """The median over evenly spaced images, so that a black beginning or a flash does not matter."""
         last, exposures = len(self._images) - 1, []
         for index in sorted({round(last * part / (_EXPOSED - 1)) for part in range(_EXPOSED)}):
             try:
                 exposures.append(image_exposure(self._images[index]))
             except (ValueError, OSError):
-                continue  # said when its turn comes
+                continue  # reported when this image is read
         measured = [each for each in exposures if each is not None]
         return statistics.median(measured) if measured else None

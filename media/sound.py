@@ -1,4 +1,4 @@
-"""Adds a source's sound to a video: copied where the container accepts it, else encoded as AAC, else left out with a warning."""
+"""Adds a source's audio to a video: copied if the container accepts the codec, else encoded as AAC, else dropped with a warning."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .timeline import is_recording, packets_in_time
 
 logger = logging.getLogger(__name__)
 
-# What each container holds that players expect there; Matroska holds all that FFmpeg knows.
+# Codecs that players expect in each container; Matroska holds all that FFmpeg knows.
 _HOLDS = {
     ".mp4": {"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"},
     ".mov": {"aac", "mp3", "ac3", "eac3", "alac", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_s16be", "pcm_s24be"},
@@ -30,21 +30,20 @@ _USUAL_RATE = 48000
 _GAP_SECONDS = Fraction(1, 10)
 
 Track = Iterator[tuple[Fraction, Any]]
-"""Packets of one stream of the output, each with its decoding time in seconds, in order."""
+"""Packets of one output stream in order, each with its decoding time in seconds."""
 
 
 class SoundError(VideoError):
-    """The sound cannot be laid under the images in the way that was tried."""
+    """The audio cannot be added in the way that was tried."""
 
 
 @dataclass(frozen=True)
 class Sound:
-    """The sound to be laid under a video.
+    """The audio to add to a video.
 
     Attributes:
         source: A video, or a file-like object.
-        start: Seconds of that video at which ours begins.
-        end: Seconds of that video at which ours ends; None = with it.
+        start, end: The part of it that the output covers, in seconds; None = to its end.
     """
 
     source: Any
@@ -53,12 +52,12 @@ class Sound:
 
 
 def check_sound(source: Any, name: str, extension: str) -> None:
-    """Logs, before hours of work, which sound will not be copied as it is.
+    """Logs, before hours of work, which audio streams will not be copied unchanged.
 
     Args:
         source: As `Sound.source`.
-        name: What messages call it.
-        extension: Of the video that will be written.
+        name: Name for messages.
+        extension: Of the output video.
     """
     with open_video(source, name) as container:
         for stream in container.streams.audio:
@@ -67,7 +66,7 @@ def check_sound(source: Any, name: str, extension: str) -> None:
 
 
 def _reason(stream: Any, extension: str) -> str | None:
-    """The reason, in words, why a stream of sound is not copied; None = it is."""
+    """The reason why an audio stream is not copied; None = it is."""
     if stream.codec_context is None:
         return "its sound cannot be decoded by this build of PyAV, and is left out"
     codec = stream.codec_context.name
@@ -80,18 +79,19 @@ def _reason(stream: Any, extension: str) -> str | None:
 
 @contextmanager
 def sound_tracks(sound: Sound, output: Any, name: str | os.PathLike[str], *, copied: bool = True) -> Iterator[list[Track]]:
-    """Adds the streams of sound to an output.
+    """Adds the audio streams to an output.
 
     Args:
-        output: PyAV's container, nothing of which is written yet.
-        name: The video that is written, for messages; its extension says what is copied.
-        copied: Whether what the container takes is copied; else all is made AAC.
+        sound: The audio.
+        output: PyAV's container, not yet written to.
+        name: The output video, for messages; its extension decides what is copied.
+        copied: Copy what the container accepts; False = encode everything as AAC.
 
     Yields:
-        A track for every stream of sound in which there is any; each reads the source by itself.
+        A track for every non-empty audio stream; each opens the source separately.
 
     Raises:
-        SoundError: Here or by a track: it cannot be done so.
+        SoundError: Also while iterating a track: this way does not work.
     """
     extension = Path(name).suffix.lower()
     tracks = []
@@ -99,7 +99,7 @@ def sound_tracks(sound: Sound, output: Any, name: str | os.PathLike[str], *, cop
         with sound_errors(name):
             with open_video(sound.source, name) as probe:
                 count = len(probe.streams.audio)
-            # A file-like object has one place at which it is read.
+            # A file-like object has only one read position.
             for index in range(count if isinstance(sound.source, str | os.PathLike) else min(count, 1)):
                 container = opened.enter_context(open_video(sound.source, name))
                 stream = container.streams.audio[index]
@@ -107,7 +107,7 @@ def sound_tracks(sound: Sound, output: Any, name: str | os.PathLike[str], *, cop
                     continue
                 source = _Source(container, stream, sound, name)
                 copy = copied and _reason(stream, extension) is None
-                # MP4 can hide what comes before the beginning (an encoder's run-up); Matroska would begin there.
+                # MP4 can hide packets before time 0 (an encoder's priming samples); Matroska would begin there.
                 track = _copied(source, output, hides=extension in _HOLDS) if copy else _as_aac(source, output)
                 if track is not None:
                     tracks.append(_guarded(track, name))
@@ -116,7 +116,7 @@ def sound_tracks(sound: Sound, output: Any, name: str | os.PathLike[str], *, cop
 
 @contextmanager
 def sound_errors(name: object) -> Iterator[None]:
-    """Around what is done with sound: what PyAV or the system refuses becomes a SoundError."""
+    """Turns errors of PyAV and the system into SoundError."""
     try:
         yield
     except SoundError:
@@ -131,7 +131,7 @@ def _guarded(track: Track, name: object) -> Track:
 
 
 class _Source:
-    """One stream of sound, on the clock of the written video."""
+    """One audio stream, on the clock of the output video."""
 
     def __init__(self, container: Any, stream: Any, sound: Sound, name: object) -> None:
         self.stream, self.sound = stream, sound
@@ -141,7 +141,7 @@ class _Source:
         self._kind: tuple[int, str | None] | None = None
 
     def packets(self) -> Iterator[tuple[Fraction, Any]]:
-        """The packets with their times in our video, from before its beginning to its end; the source's own end is an empty one."""
+        """Packets with their output times, including packets before 0, up to the end; an empty packet marks the source's own end."""
         images = image_stream(self._container, str(self._name))
         time, stream = Fraction(0), self.stream
         try:
@@ -157,7 +157,7 @@ class _Source:
             logger.warning("the sound ends at %.1f s, where the video is damaged (%s)", float(time), error)
 
     def frames(self) -> Iterator[tuple[Fraction, Any]]:
-        """The decoded frames of the packets, as `packets`; damaged ones are left out with a warning."""
+        """Decoded frames with their output times; damaged packets are skipped with a warning."""
         time = Fraction(0)
         for about, packet in self.packets():
             for frame in self._decoded(packet) or ():
@@ -168,16 +168,16 @@ class _Source:
         self.say_damage()
 
     def is_sound(self, packet: Any) -> bool:
-        """True if a packet can be copied. In a recording it may be damaged, or another programme's in another codec.
+        """True if a packet can be copied. In a broadcast recording it may be damaged or belong to a programme with another codec.
 
         Raises:
-            SoundError: From here on it is sound of another kind, which cannot follow what was copied.
+            SoundError: The audio format changes, so copying cannot continue.
         """
         if not self._is_recording:
             return True
         frames = self._decoded(packet)
         for frame in frames or ():
-            # What decodes AAC in MP4 learns its kind once; the others say it in every packet.
+            # The decoder of AAC in MP4 reads the layout once; others find it in every packet.
             kind = frame.sample_rate, frame.layout.name if self.stream.codec_context.name == _AAC else None
             self._kind = self._kind or kind
             if kind != self._kind:
@@ -199,7 +199,7 @@ class _Source:
 
 
 def _copied(source: _Source, output: Any, hides: bool) -> Track | None:
-    """The packets as they are, from the beginning on; None if there is none."""
+    """Copies the packets from the beginning on; None if there is none."""
     base = Fraction(source.stream.time_base)
     shift = round((source.beginning + source.sound.start) / base)
     keeps_all = hides and source.sound.start == 0
@@ -213,7 +213,7 @@ def _copied(source: _Source, output: Any, hides: bool) -> Track | None:
             if (time + length * base <= 0 and not keeps_all) or not source.is_sound(packet):
                 continue
             late = 0 if last is None or packet.dts - shift > last[0] else sum(last) - (packet.dts - shift)
-            # No container takes a packet that is not later than the one before.
+            # Containers require increasing timestamps.
             packet.pts, packet.dts = packet.pts - shift + late, packet.dts - shift + late
             last = packet.dts, max(1, length)
             yield packet.dts * base, packet
@@ -234,7 +234,7 @@ def _into(stream: Any, track: Track) -> Track:
 
 
 def _as_aac(source: _Source, output: Any) -> Track | None:
-    """The sound coded anew, from the beginning on; None if nothing of it can be decoded."""
+    """Encodes the audio as AAC from the beginning on; None if nothing can be decoded."""
     frames = ((time, frame) for time, frame in source.frames() if time >= 0)
     first = next(frames, None)
     if first is None:
@@ -254,7 +254,7 @@ def _as_aac(source: _Source, output: Any) -> Track | None:
 
 
 def _in_a_row(frames: Iterator[tuple[Fraction, Any]], resample: _Resampler) -> Iterator[Any]:
-    """Frames as an encoder takes them: none overlaps the one before. Many containers round their times; only a gap is one."""
+    """Sets timestamps without overlaps, as encoders need. Only a gap above `_GAP_SECONDS` is kept; smaller ones are rounding."""
     following: Fraction | None = None
     for time, frame in frames:
         begins = time if following is None or time - following > _GAP_SECONDS else following
@@ -266,7 +266,7 @@ def _in_a_row(frames: Iterator[tuple[Fraction, Any]], resample: _Resampler) -> I
 
 
 class _Resampler:
-    """Brings frames to what the encoder takes. Broadcasts change the layout of their sound from programme to programme."""
+    """Converts frames to the encoder's format. Broadcasts change the channel layout between programmes."""
 
     def __init__(self, layout: str, rate: int) -> None:
         self._layout, self._rate = layout, rate
@@ -274,7 +274,7 @@ class _Resampler:
         self._kind: tuple[Any, ...] | None = None
 
     def __call__(self, frame: Any) -> list[Any]:
-        """The frames that a frame completes; None completes all."""
+        """Returns completed frames; None flushes."""
         kind = None if frame is None else (frame.format.name, frame.layout.name, frame.sample_rate)
         resampled: list[Any] = []
         if kind != self._kind:

@@ -8,23 +8,21 @@ from typing import Any
 
 # FFmpeg's AVFMT_TS_DISCONT.
 _TS_DISCONT = 0x200
-# Seconds by which a packet of the same clock is ahead of all others, behind all others, and behind its own stream at most.
+# Limits for packets of one clock, in seconds: ahead of and behind all streams, and back within their own stream.
 _AHEAD, _BEHIND, _BACK = 10, 5, 1
 
 
 def is_recording(container: Any) -> bool:
-    """True if streams can begin, change and jump in time in the middle: transport and program streams, Ogg."""
+    """True for formats whose streams can begin, change and jump in time: transport and program streams, Ogg."""
     return bool(int(container.format.flags) & _TS_DISCONT)
 
 
 def packets_in_time(container: Any, streams: Sequence[Any]) -> Iterator[Any]:
-    """The packets of some streams as they lie in the container, their times brought to one clock.
-
-    At the end comes one empty packet a stream, with which its decoder gives what it holds back.
+    """Demuxes streams in file order, with all times on one clock. One empty packet a stream at the end flushes its decoder.
 
     Args:
         container: PyAV's, at its beginning.
-        streams: The streams to read; the same for all readers of a container, so that they find the same clocks.
+        streams: The streams to read; the same for all readers of a container, so that they detect the same jumps.
     """
     clocks = _Clocks(is_recording(container))
     unfinished = {stream.index for stream in streams}
@@ -35,20 +33,20 @@ def packets_in_time(container: Any, streams: Sequence[Any]) -> Iterator[Any]:
             clocks.place(packet)
         yield packet
         if not unfinished:
-            return  # where a stream came in the middle PyAV would go on, beyond what it knows
+            return  # after a stream that appeared midway PyAV would read past its end
 
 
 class _Clocks:
-    """Finds the jumps in a recording's clock, and removes them.
+    """Removes the jumps of a recording's clock.
 
-    Recordings put one behind the other begin anew, and the clock of a transport stream does after 26.5 hours. The first stream that is seen
-    to jump begins a clock; the others follow when they jump, so that sound and images stay together.
+    The clock restarts where recordings were concatenated, and in a transport stream after 26.5 hours. The first stream that
+    jumps defines the new clock; the others follow when they jump, so that audio and images stay in sync.
 
     Source:
-        The limit of 10 seconds is that of the program ffmpeg (`-dts_delta_threshold`), which however lets each stream jump by itself.
+        The limit of 10 seconds is ffmpeg's `-dts_delta_threshold`; ffmpeg, however, lets each stream jump by itself.
 
     Args:
-        may_jump: Whether the container is of a kind whose clock can jump; else nothing is changed.
+        may_jump: Whether the clock of this format can jump; otherwise nothing is changed.
     """
 
     def __init__(self, may_jump: bool) -> None:
@@ -59,7 +57,7 @@ class _Clocks:
         self._lengths: dict[int, Fraction] = {}
 
     def place(self, packet: Any) -> None:
-        """Moves a packet's times to where the packets before leave off, if its stream jumped."""
+        """Shifts a packet's times to continue the previous ones if its stream jumped."""
         if not self._may_jump or packet.dts is None:
             return
         stream, base, newest = packet.stream.index, Fraction(packet.time_base), len(self._offsets) - 1
@@ -75,7 +73,7 @@ class _Clocks:
         packet.dts += shift
         if packet.pts is not None:
             packet.pts += shift
-        # Packets of a transport stream may lack a duration: as long as the one before.
+        # Packets of a transport stream may lack a duration: take the distance to the one before.
         length = (
             packet.duration * base if packet.duration else max(Fraction(0), packet.dts * base - self._times.get(stream, packet.dts * base))
         )
@@ -88,5 +86,5 @@ class _Clocks:
         return last - _BEHIND <= time <= last + _AHEAD and time >= self._times.get(stream, time) - _BACK
 
     def _end(self, stream: int) -> Fraction:
-        """The end of all packets so far, when a stream is the first to jump: the demuxer still holds back a packet of each other one."""
+        """The end of all packets when the first stream jumps: the demuxer still holds back one packet of each other stream."""
         return max(time + self._lengths[each] * (1 if each == stream else 2) for each, time in self._times.items())

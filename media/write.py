@@ -1,4 +1,4 @@
-"""Writes videos: H.264 for viewing, 10-bit H.265, ProRes and DNxHR for editing programs, or lossless 16-bit FFV1."""
+"""Writes videos: H.264 for viewing, 10-bit H.265, ProRes and DNxHR for editing, or lossless 16-bit FFV1."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from .library import VideoError, open_output, pyav, video_errors
 
 @dataclass(frozen=True)
 class Codec:
-    """One way to write a video.
+    """A video encoder and its settings.
 
     Attributes:
         encoder: FFmpeg's name.
-        bits: Of a number.
-        containers: Extensions of the files that can hold it.
-        quality: The encoder's constant quality where none is asked for, less = better; None where it has none.
+        bits: Per channel.
+        containers: File extensions that can hold it.
+        quality: The default CRF, less = better; None where the encoder has none.
         options: Of the encoder.
-        grey_options: Of the encoder, instead of or beside `options`, for images of one channel where no better quality is asked for.
-        full_colour: Whether every pixel has its own colour; else four share one.
-        lossless: Whether every number comes back as it is.
+        grey_options: Added to `options` for one-channel images unless better quality is requested.
+        full_colour: 4:4:4 instead of 4:2:0.
+        lossless: Whether the round-trip is exact.
         least: The smallest width and height.
         most: The longest side.
     """
@@ -48,21 +48,21 @@ class Codec:
     most: int = 2**16 - 2
 
     def pixel_format(self, channels: int) -> str:
-        """FFmpeg's name for images of one or three channels."""
+        """FFmpeg's pixel format for images of one or three channels."""
         if self.lossless:
             return "gbrp16le" if channels > 1 else "gray16le"
         return f"yuv{'444' if self.full_colour else '420'}p{'10le' if self.bits > 8 else ''}"
 
 
-# x264's code for AVX-512 reads memory that nothing was written to, so that the same images became other bytes now and then (core 165).
+# x264's AVX-512 code reads uninitialised memory, so that output bytes vary between runs (core 165).
 # It asks the processor, whatever ATEN_CPU_CAPABILITY tells torch.
 _INSTRUCTIONS = ":asm=AVX2" if getattr(torch.cpu, "_is_avx512_supported", lambda: False)() else ""
 
-# Of FFmpeg, for any codec: sides with 128 added, so that 8 bytes a pixel are counted in 31 bits.
+# FFmpeg's limit for any codec: with 128 added to each side, 8 bytes a pixel must fit 31 bits.
 _MOST_PIXELS = 2**28
 
 CODECS = {
-    # Smooth grey looks the same with a faster preset, at the same size; colours would lose a little.
+    # A faster preset costs smooth grey images neither quality nor size; colours would lose a little.
     H264: Codec(
         "libx264",
         8,
@@ -80,15 +80,15 @@ CODECS = {
 
 
 def check_codec(path: os.PathLike[str], codec: str, size: tuple[int, int] | None = None) -> None:
-    """Refuses a codec that the file cannot hold, that does not take images so small or large, or that this build of PyAV lacks.
+    """Refuses a codec that the container, the image size or this build of PyAV does not support.
 
     Args:
         path: The video.
         codec: One of `CODECS`.
-        size: Width and height of its images; None = not known.
+        size: Width and height of its images; None = unknown.
 
     Raises:
-        VideoError: Says which would do.
+        VideoError: Names an alternative.
         ImportError: PyAV is missing.
     """
     chosen, extension = CODECS[codec], Path(path).suffix.lower()
@@ -117,17 +117,17 @@ def check_codec(path: os.PathLike[str], codec: str, size: tuple[int, int] | None
 
 
 class VideoWriter:
-    """Writes images to a video, one after the other. To be used as a context; the file is whole when the block has ended well.
+    """Writes images to a video one by one. A context manager; the file is complete when the block ends without error.
 
-    All but FFV1 have even sides: an odd one is made even by its last row or column once more. Their colours are BT.709, limited range, so
-    tagged; ProRes 4444 and DNxHR 444 have a colour for each pixel. FFV1 keeps the 16-bit numbers themselves: grey as they are, RGB as G,
-    B and R, full range.
+    All codecs but FFV1 need even sides: the last row or column is repeated if needed. They write BT.709 in limited range, tagged so.
+    FFV1 stores the 16-bit values themselves: grey, or RGB as G, B and R, full range.
 
     Args:
+        path: The video.
         codec: One of `CODECS`.
-        rate: Frames a second, on average.
-        time_base: Seconds of one unit in which the times are exact.
-        quality: As `Codec.quality`; None = the codec's own.
+        rate: Average frames a second.
+        time_base: Unit in seconds in which the times are exact.
+        quality: As `Codec.quality`; None = the codec's default.
 
     Raises:
         VideoError: As `check_codec`.
@@ -159,9 +159,9 @@ class VideoWriter:
         """Writes the next image.
 
         Args:
-            image: (1 or 3, H, W) in [0, 1], the size and channels of the first; NaN becomes 0.
+            image: (1 or 3, H, W) in [0, 1], with the size and channels of the first; NaN becomes 0.
             time: Seconds from the video's beginning.
-            duration: Seconds that it is shown; 0 = not known.
+            duration: Display time in seconds; 0 = unknown.
         """
         image = _bounded(image.detach().float().cpu())
         with video_errors(self._path, "it cannot be written"):
@@ -181,10 +181,10 @@ class VideoWriter:
         return [luma, chroma[0], chroma[1]]
 
     def _tag(self, frame: Any) -> None:
-        """Says the colours in the frame too: ProRes takes them from there."""
+        """Tags the frame's colours too: ProRes reads them there."""
         context = self._stream.codec_context
         for name in ("color_range", "color_primaries", "color_trc", "colorspace"):
-            with contextlib.suppress(AttributeError):  # PyAV 12 has not all of them
+            with contextlib.suppress(AttributeError):  # PyAV 12 lacks some of them
                 setattr(frame, name, getattr(context, name))
 
     def _open(self, image: Tensor) -> None:
@@ -199,34 +199,34 @@ class VideoWriter:
         stream.options = {**codec.options, **of_grey, **({} if codec.quality is None else {"crf": str(quality)})}
         context = stream.codec_context
         context.time_base = self._time_base
-        # Without reordering times in the container are those of the frames, and segments can be joined.
+        # Without B-frames, container timestamps equal frame times, and segments can be joined.
         context.max_b_frames = 0
         context.color_range = FULL if lossless else LIMITED
         context.color_primaries = context.color_trc = BT_709
         context.colorspace = 0 if lossless and channels > 1 else BT_709
         if codec.encoder == "libx265" and Path(self._path).suffix.lower() != ".mkv":
-            context.codec_tag = "hvc1"  # Apple's players know no other
+            context.codec_tag = "hvc1"  # the only tag that Apple's players accept
         self._stream = stream
 
     def _mux(self, packets: Any) -> None:
         for packet in packets:
             if duration := self._durations.pop(packet.pts, 0):
-                # Read-only in PyAV 12: there the last frame lasts as long as the one before.
+                # Read-only in PyAV 12: there the last frame gets the duration of the one before.
                 with contextlib.suppress(AttributeError):
                     packet.duration = duration
             self._container.mux(packet)
 
 
 def even_sized(images: Tensor) -> Tensor:
-    """Images (B, C, H, W) of an even height and width: an odd one has its last row or column once more."""
+    """Pads images (B, C, H, W) to even sides by repeating the last row or column."""
     height, width = images.shape[-2:]
     return F.pad(images, (0, width % 2, 0, height % 2), mode="replicate") if width % 2 or height % 2 else images
 
 
 def _bounded(image: Tensor) -> Tensor:
-    """An image in [0, 1]; NaN becomes 0. As it is where nothing of it is beyond."""
+    """Clamps to [0, 1] with NaN as 0; returns the image itself if nothing changes."""
     values = image.numpy()
-    low, high = values.min(), values.max()  # NaN where one is; half the time of torch's, or of clamping a copy
+    low, high = values.min(), values.max()  # NaN if any is; half the time of torch's, or of clamping a copy
     if low >= 0 and high <= 1:
         return image
     return image.nan_to_num(nan=0.0).clamp_(0, 1)

@@ -1,6 +1,6 @@
 """Error measures between two estimates of one view: depth, normals, and whether their axes agree.
 
-The measures are taken on the CPU wherever the estimates are: their sums are in float64, which not every device has.
+Computed on the CPU, because the sums are in float64, which not every device supports.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def angle_map(found: Estimate, ground_truth: Estimate) -> Tensor:
 def compare_depth(found: Estimate, ground_truth: Estimate) -> dict[str, float]:
     """Errors of a depth map against another.
 
-    Two metric maps are compared as they are. If one of the two is known up to scale and shift only, `found` is first aligned with
-    `ground_truth` by the scale and shift of least squares: in disparity if one of the two is disparity, else in depth.
+    Two metric maps are compared directly. Otherwise `found` is first aligned with `ground_truth` by least-squares scale and shift: in
+    disparity if one of the two is disparity, else in depth.
 
     Args:
         found: An estimate with depth.
@@ -87,16 +87,14 @@ def compare_depth(found: Estimate, ground_truth: Estimate) -> dict[str, float]:
 
 
 def depth_error_map(found: Estimate, ground_truth: Estimate) -> Tensor:
-    """How much farther or nearer a depth map is than another, at each pixel.
-
-    The two are aligned as `compare_depth` aligns them.
+    """The signed depth error at each pixel, after the alignment of `compare_depth`.
 
     Args:
         found, ground_truth: As `compare_depth`.
 
     Returns:
-        (B, 1, H, W) float64 in percent; NaN where one of the two is not valid. Against metric depth: of the ground truth's depth, positive
-        where `found` is farther. Else: of the range of the ground truth's values, positive where those of `found` are larger. On the CPU.
+        (B, 1, H, W) float64 in percent, on the CPU; NaN where one of the two is not valid. Against metric depth: relative to the ground
+        truth, positive where `found` is farther. Else: relative to the ground truth's range, positive where `found` is larger.
 
     Raises:
         ValueError: As `compare_depth`.
@@ -109,18 +107,18 @@ def depth_error_map(found: Estimate, ground_truth: Estimate) -> Tensor:
 
 
 def disagreeing_axes(normals: Estimate, depth: Estimate) -> tuple[str, ...]:
-    """Finds the axes in which normals and a depth of the same images contradict each other, and logs a warning for each.
+    """Finds the axes in which normals and depth contradict each other, and logs a warning for each.
 
-    A surface that faces right gets farther to the right, and one that faces up gets farther upwards. Over all pixels, the depth's slope
-    and the normals' component therefore have a positive correlation. Steps of the depth count no more than its mean slope. Invalid
-    pixels, and slopes beside them, are left out.
+    A surface that faces right gets farther to the right, and one that faces up gets farther upwards, so the depth's slope
+    and the normals' component correlate positively. Depth steps are clamped to the mean slope. Invalid
+    pixels, and slopes beside them, are ignored.
 
     Args:
         normals: In any axes.
         depth: Of the same images, any quantity, any size.
 
     Returns:
-        Which of "x" and "y" disagree: those whose correlation is below -0.2.
+        Those of "x" and "y" whose correlation is below -0.2.
 
     Raises:
         ValueError: No normals, or no depth, or not the same number of images.
@@ -156,7 +154,7 @@ def disagreeing_axes(normals: Estimate, depth: Estimate) -> tuple[str, ...]:
 
 
 def _aligned(found: Estimate, ground_truth: Estimate) -> tuple[Tensor, Tensor, float, Tensor]:
-    """The depth of both where both are valid (float64), brought together; their correlation before; and (B, 1, H, W) where that is."""
+    """Both aligned depths where valid (float64); their correlation before alignment; and the mask (B, 1, H, W)."""
     if found.depth is None or ground_truth.depth is None:
         raise ValueError("both files need depth; one of them has none")
     found, ground_truth = found.to("cpu"), ground_truth.to("cpu")

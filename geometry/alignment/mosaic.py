@@ -1,15 +1,15 @@
-"""Aligns the maps of overlapping tiles with a map of the whole image and blends them.
+"""Aligns overlapping tiles with a map of the whole image and blends them.
 
-A network that sees a tile knows its detail and not what surrounds it: scale and shift differ from tile to tile, planes lean, and flat walls
-get a shape. A map of the whole knows what is where and no detail. Here the low frequencies are the whole's and the high ones the tile's:
-each tile is first brought to the whole by one robust scale and shift, then by a scale and a shift that change slowly over it. The windows
-by which tiles fade into each other add up to one, so that nothing is left of the grid.
+A network that sees only a tile knows its detail but not its surroundings: scale and shift differ from tile to tile, planes lean, and
+flat walls get a shape. A map of the whole image has the layout but no detail. Here low frequencies come from the whole and high ones from
+the tile: each tile is first aligned by one robust scale and shift, then by a slowly varying scale and shift. The blending
+windows add up to one, so that the grid leaves no trace.
 
 Source:
     Li, Bhat and Wonka, "PatchFusion" (2024), and Miangoleh et al., "Boosting Monocular Depth Estimation Models to High-Resolution" (2021):
-    a pass over the whole and patches at full size. Theirs are joined by networks that were trained for it, TilingZoeDepth's (B. F. Smith,
-    2023) by scale and shift. The slowly changing ones are those of He and Sun, "Fast Guided Filter" (2015), of the whole with the tile as
-    its guide, with one change of ours: where nothing tells the slope it is 1 and not 0, so that detail stays where the whole is flat.
+    a pass over the whole and patches at full size. Theirs are joined by trained networks, TilingZoeDepth's (B. F. Smith,
+    2023) by scale and shift. The slowly varying ones are those of He and Sun, "Fast Guided Filter" (2015), of the whole with the tile as
+    its guide, with one change of ours: an undetermined slope is 1 instead of 0, so that detail stays where the whole is flat.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from torch import Tensor
 from ...utils import resize_map, sample_at, sent_to, unit_vectors, without_autocast
 from .scale_shift import fit_robustly
 
-# Variance of the whole's noise by that of the tile's in the fit: nearly least squares, which trust a tile less the less it resembles.
+# Noise variance of the whole relative to the tile: nearly least squares, which trust a tile less the less it matches.
 _NOISE_RATIO = 100.0
 # The largest side of the map on which the corrections are found, and their reach as a share of it.
 _CELLS = 64
 _REACH = 1 / 24
-# A tile's deviation, as a share of that of all of it, below which the slope is undetermined, and how far it may be from 1.
+# Relative deviation of a tile below which the slope is undetermined, and the limits of slope - 1.
 _FLAT = 0.2
 _SLOPES = (-0.9, 1.0)
 # Rounds in which outliers are down-weighted, and from how many mean deviations on.
 _ROUNDS = 3
 _OUTLIER = 2.0
-# The share at each end of an overlap that belongs to one tile alone.
+# The share at each end of an overlap where only one tile counts.
 _MARGIN = 0.1
 _TINY = 1e-12
 
 
 class Tile(NamedTuple):
-    """A part of an image, in pixels; of one that is stretched to another size, not whole ones."""
+    """A part of an image, in pixels; fractional in a rescaled image."""
 
     top: float
     left: float
@@ -72,13 +72,12 @@ class Grid(NamedTuple):
 
 
 def lay_tiles(height: int, width: int, rows: int, columns: int, overlap: float) -> Grid:
-    """Tiles of one size, evenly spread.
+    """Lays evenly spread tiles of one size.
 
     Args:
         height, width: Of the map.
-        rows: Of tiles; no more than there are pixels.
-        columns: Of tiles.
-        overlap: How much neighbours share, as a share of a tile's side, 0 to 0.5.
+        rows, columns: Of tiles; no more than there are pixels.
+        overlap: Shared part of neighbours relative to a tile's side, 0 to 0.5.
     """
     tops, tile_height = _spread(height, min(rows, height), overlap)
     lefts, tile_width = _spread(width, min(columns, width), overlap)
@@ -105,18 +104,18 @@ def windows(starts: tuple[int, ...], side: int, device: torch.device) -> Tensor:
 
 
 def _rise(places: Tensor, length: int) -> Tensor:
-    """From 0 to 1 over a length, twice differentiable; predictions close to a tile's border have weight 0."""
+    """A twice differentiable ramp from 0 to 1; weight 0 close to a tile's border, where predictions are poor."""
     t = ((places / max(length, 1) - _MARGIN) / (1 - 2 * _MARGIN)).clamp(0, 1) if length else torch.ones_like(places)
     return t * t * t * (10 + t * (6 * t - 15))
 
 
 class Mosaic:
-    """Blends tiles row by row; of the whole it holds only the result.
+    """Blends tiles row by row; only the result is kept at full size.
 
     Args:
         grid: The tiles.
         channels: Of the maps.
-        home: The device of the result. Tiles are added up on their own.
+        home: The device of the result. Tiles are summed on their own device.
 
     Attributes:
         result: (1, channels, height, width), complete after all `rows`.
@@ -128,7 +127,7 @@ class Mosaic:
         self._carried: Tensor | None = None
 
     def rows(self) -> Iterator[_Row]:
-        """A row of tiles after another, to add the row's tiles to; it is finished when the next one is asked for."""
+        """Yields rows to which their tiles are added; a row is finished when the next one is requested."""
         for index, top in enumerate(self._grid.tops):
             row = _Row(self._grid, index, self.result.shape[1])
             yield row
@@ -141,11 +140,7 @@ class Mosaic:
 
 
 class _Row:
-    """A row of tiles on its way into a mosaic.
-
-    Attributes:
-        index: Which row.
-    """
+    """A row of tiles being blended. `index` is its number."""
 
     def __init__(self, grid: Grid, index: int, channels: int) -> None:
         self._grid, self.index, self._channels = grid, index, channels
@@ -171,16 +166,16 @@ class _Row:
 
 
 def sample(values: Tensor, places: list[Tile], size: tuple[int, int], height: int, width: int) -> Tensor:
-    """Parts of a map at another resolution.
+    """Samples parts of a map at another resolution.
 
     Args:
-        values: (1, C, h, w), which shows what an image of `size` does.
+        values: (1, C, h, w), a map of an image of `size`.
         places: The parts, in pixels of that size.
         size: Height and width.
         height, width: Of the result.
 
     Returns:
-        (N, C, height, width), linear between pixels.
+        (N, C, height, width), bilinear.
     """
     box = sent_to(values.device, torch.tensor([tuple(place) for place in places], dtype=torch.float32))
     down, across = (
@@ -199,16 +194,16 @@ def cells_of(height: float, width: float) -> tuple[int, int]:
 
 
 def align_values(tile: Tensor, valid: Tensor, whole: Tensor, whole_weight: Tensor) -> Tensor:
-    """Depth or disparity of tiles, brought to the whole's.
+    """Aligns depth or disparity of tiles with the whole.
 
     Args:
         tile: (N, 1, H, W), finite.
-        valid: (N, 1, H, W) float, 1 where the tile's values are valid, else 0.
-        whole: (N, 1, h, w), the same places of the whole, smaller, finite.
+        valid: (N, 1, H, W) float, 1 = valid, 0 = not.
+        whole: (N, 1, h, w), the same parts of the whole, smaller, finite.
         whole_weight: (N, 1, h, w) float, their weight, 0 to 1.
 
     Returns:
-        (N, 1, H, W): the tile's detail on the whole's shape. Where nothing is valid, any values. A GPU is waited for once.
+        (N, 1, H, W): the tile's detail on the whole's shape; arbitrary where nothing is valid. Synchronises a GPU once.
     """
     small, weight = _means(tile, valid, whole)
     weight = weight * whole_weight
@@ -221,7 +216,7 @@ def align_values(tile: Tensor, valid: Tensor, whole: Tensor, whole_weight: Tenso
 
 
 def _slow_line(values: Tensor, change: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Slope and offset, both slowly changing, by which values (N, 1, h, w) tell a change."""
+    """Slowly varying slope and offset that predict a change from values (N, 1, h, w)."""
     mean = _weighted_mean(values, weight)
     values = values - mean
     least = (_FLAT**2) * _weighted_mean(values.square(), weight)
@@ -246,17 +241,18 @@ def _local_line(values: Tensor, change: Tensor, weight: Tensor, least: Tensor) -
 
 
 def align_normals(tile: Tensor, valid: Tensor, whole: Tensor, whole_weight: Tensor) -> Tensor:
-    """Normals of tiles, turned so that their slow changes are the whole's.
+    """Rotates tiles' normals so that their low frequencies match the whole's.
+
+    Networks assume that the camera looks at the middle of a part, so its normals lean by up to the angle to its middle.
 
     Args:
         tile: (N, 3, H, W) unit vectors.
         valid: As `align_values`.
-        whole: (N, 3, h, w), the same places of the whole, smaller.
+        whole: (N, 3, h, w), the same parts of the whole, smaller.
         whole_weight: As `align_values`.
 
     Returns:
-        (N, 3, H, W) unit vectors. In a part cut from an image, networks expect a camera turned to it: normals lean by up to the
-        angle to its middle. The device is not synchronised.
+        (N, 3, H, W) unit vectors. The device is not synchronised.
     """
     small, weight = _means(tile, valid, whole)
     weight = weight * whole_weight

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...utils import exact_dtype, sent_to, to_cpu
 
-# Deviations below this many roundings of the values are rounding, not shape.
+# Deviations below this many rounding errors carry no shape.
 _ROUNDINGS = 8
 # The robust fit: its rounds, the mean deviations from which on outliers lose weight (above pi / 2, below
 # which the weights would close in on ever fewer pixels), and what keeps divisions apart from zero.
@@ -20,20 +20,20 @@ _TINY = 1e-12
 
 
 def fit_scale_shift(values: Tensor, target: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The scale and the shift of least squares that bring each map to its target: scale * values + shift is nearest to target.
+    """Least-squares scale and shift that align each map with its target: scale * values + shift is nearest to target.
 
-    It is for depth and disparity "up to scale and shift", whose target is a known map, the frame before, or a neighbouring tile. To fit a
+    For affine-invariant depth and disparity, aligned with a known map, the previous frame, or a neighbouring tile. To fit a
     clip as one, pass its frames as one map: `values.flatten()[None]`.
 
     Args:
         values: (B, ...), any floating-point dtype.
         target: (B, ...), the same shape and device.
-        valid: (B, ...) bool, where both are valid; None = everywhere. Other pixels may hold anything, NaN included.
+        valid: (B, ...) bool, where both are valid; None = True everywhere. Other pixels may hold anything, NaN included.
 
     Returns:
-        Scale and shift, each (B, 1, ...): they broadcast to `values`. They are float64 on the CPU and on CUDA, float32 on devices that
-        need not have float64 (MPS). The scale is never negative, as near must not become far: where the maps run against each other it
-        is 0, and the shift is the target's mean. Where the values are all equal, or none is valid, nothing tells the scale: it is 1, and
+        Scale and shift, each (B, 1, ...), broadcasting to `values`; float64 on CPU and CUDA, float32 on devices that may lack float64
+        (MPS). The scale is never negative, as near must not become far: for anticorrelated maps it is 0, and the shift is the
+        target's mean. For constant values, or none valid, the scale is 1, and
         the shift is the difference of the means, or 0. The device is not synchronised.
 
     Raises:
@@ -57,22 +57,22 @@ def fit_scale_shift(values: Tensor, target: Tensor, valid: Tensor | None = None)
 
 
 def fit_robustly(values: Tensor, target: Tensor, weight: Tensor, noise_ratio: float, with_scale: bool = True) -> tuple[Tensor, Tensor]:
-    """A robust scale and shift between noisy maps; outliers among the pixels are ignored.
+    """A robust scale and shift between noisy maps that ignores outliers.
 
-    Least squares take the noise of `values` for shape and give too small a scale: along a video, of which each frame is brought to those
-    before, a little contrast would be lost with each frame. Here both maps may be noisy, and what fits badly has no weight.
+    Least squares with noisy `values` give too small a scale: along a video, aligned frame by frame, contrast would shrink.
+    Here both maps may be noisy, and outliers have no weight.
 
     Args:
         values: (B, ...) float32; finite everywhere.
         target: The same shape and device; finite everywhere.
         weight: The same shape, 0 or more: each pixel's weight.
-        noise_ratio: The variance of the target's noise by that of the values' once they are brought to it: 1 for two single
-            frames, 1 / n where the target is the mean of n.
-        with_scale: False looks for the shift alone.
+        noise_ratio: The target's noise variance relative to that of the aligned values: 1 for two single
+            frames, 1 / n if the target is the mean of n.
+        with_scale: False fits only the shift.
 
     Returns:
-        Scale (above 0) and shift, each (B, 1, ...): they broadcast to `values`. Where nothing tells the scale (a constant map), it is 1;
-        where no pixel has weight, the shift is 0. They are computed on the CPU: a GPU is waited for once.
+        Scale (above 0) and shift, each (B, 1, ...), broadcasting to `values`; scale 1 for a constant map, shift 0 without weights.
+        Computed on the CPU, with one synchronisation of a GPU.
 
     Source:
         W. E. Deming, "Statistical Adjustment of Data" (1943): a line between two noisy quantities, here with the noise of both in units of

@@ -1,7 +1,7 @@
 """Detects depth edges and turns soft ramps between near and far surfaces into steps, for views and effects.
 
-Each pixel takes a value of the map beside it: fast, and enough where a step is only moved or blurred. `ramp_sharpening` fits planes to both
-sides instead, and gives normals: for refined depth.
+Each pixel takes a value from the map beside it: fast, and sufficient where steps are only warped or blurred. `ramp_sharpening` fits planes
+to both sides instead, and also gives normals: for refined depth.
 """
 
 from __future__ import annotations
@@ -22,42 +22,41 @@ from ..filters.guided_filter import fit_of_means, fitted, moments
 from .stripes import Lines, stripe_ends
 
 EDGE = 1.05
-"""Neighbours whose depths differ by more than this factor are different things: nothing is stretched between them."""
+"""Neighbours whose depths differ by more than this factor are different objects: nothing is stretched between them."""
 
-# How many times larger the span of a window twice as wide is: 2 on a slope, 1 where the window holds the whole ramp.
+# Ratio of the span in a window twice as wide: 2 on a slope, 1 if the smaller window holds the whole ramp.
 _WIDER = 1.8
-# A ramp is worn away from its ends in this many rounds, and its values differ by this factor from one round to the next.
+# Rounds in which a ramp is eroded from both ends, and the factor by which its values differ between rounds.
 _ROUNDS, _STEEP = 6, 1.02
-# Stripes are found at a size at which the radius is about so many pixels, and count from so sure on.
+# Stripes are found at a resolution where the radius is about _COARSE pixels, and count from the confidence _SURE on.
 _COARSE, _SURE = 4, 0.25
-# Steps are smoothed in a square of this radius, or of half the ramps'. Where there was no ramp, as on a wire, by this factor at most.
+# Steps are smoothed in a square of this radius, or half the ramps'. Without a ramp, as on a wire, at most by the factor _SMALL.
 _RAGGED, _SMALL = 2, 1.1
-# How many radii from the middle of a ramp its ends are.
+# Distance of a ramp's ends from its middle, in radii.
 _PAST = 1.2
-# What stands for 0 in a divisor.
+# Avoids division by 0.
 _TINY = 1e-9
 
 
 def edge_radius(height: int, width: int) -> int:
-    """Half of the width that depth edges have in networks' maps, in pixels of an image of that size."""
+    """Half the width of depth edges in networks' maps, in pixels of an image of that size."""
     return max(1, round(max(height, width) / 100))
 
 
 def edge_growth(height: int, width: int) -> int:
-    """By how many pixels `depth_at_image_edges` lets near things grow."""
+    """Number of pixels by which `depth_at_image_edges` dilates near objects."""
     return max(1, edge_radius(height, width) // 4)
 
 
 def depth_at_image_edges(depth: Tensor, image: Tensor) -> Tensor:
-    """Depth with steps where the image has its edges: what a moved camera needs.
+    """Aligns depth steps with the image's edges, as a moved camera needs them.
 
     Args:
-        depth: (B, 1, H, W), known to be positive and finite, as that of `filled_depth` is: a GPU is not asked again.
+        depth: (B, 1, H, W), known to be positive and finite, as from `filled_depth`; unchecked, to avoid synchronising a GPU.
         image: (B, 3, H, W) in [0, 1].
 
     Returns:
-        (B, 1, H, W) of values of `depth`. Near things reach a little beyond their edges: the colours there are mixed ones and belong to
-        them.
+        (B, 1, H, W) of values of `depth`. Near objects are slightly dilated, as the mixed colours at their edges belong to them.
     """
     check_map(depth, 1, "depth", like=image)
     size = image.shape[-2:]
@@ -65,20 +64,19 @@ def depth_at_image_edges(depth: Tensor, image: Tensor) -> Tensor:
 
 
 def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, image: Tensor | None = None, *, smooth: bool = True) -> Tensor:
-    """Makes steps of the ramps between near and far things. Networks and resizing turn steps into ramps.
+    """Turns ramps between near and far objects, made by networks and resizing, into steps.
 
-    A value on a ramp becomes that of its near or its far end, step by step from the ends; what is a step already stays.
+    Values on a ramp become that of its near or far end, by erosion from both ends; existing steps are kept.
 
     Args:
         depth: (B, 1, H, W), positive and finite.
         radius: Half the width in pixels of the ramps that are steepened.
-        growth: By how many pixels near things grow at their edges, so that the image's mixed colours there move with them.
-        image: (B, 3, H, W) in [0, 1]. With it the step is where the colours change from the near thing's to the far one's; without it,
-            in the middle of the ramp.
-        smooth: Whether single pixels that the image's colours put on the wrong side of a step go with those around. It rounds corners.
+        growth: Pixels by which near objects are dilated, so that the mixed colours at their edges move with them.
+        image: (B, 3, H, W) in [0, 1]. Places the step where the colours change; without it the step is in the middle of the ramp.
+        smooth: Whether isolated pixels on the wrong side of a step follow their neighbours. Rounds corners.
 
     Returns:
-        (B, 1, H, W) of values of `depth`; slopes of surfaces stay as they are.
+        (B, 1, H, W) of values of `depth`; slopes of surfaces are kept.
 
     Raises:
         ValueError: Not (B, 1, H, W), depth that is not positive and finite, or an image of another size.
@@ -92,12 +90,12 @@ def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, image: Tens
 
 
 def sharpen_known_depth(depth: Tensor, radius: int, growth: int = 0, image: Tensor | None = None, *, smooth: bool = True) -> Tensor:
-    """`sharpen_depth_edges` of depth that is known to be positive and finite, as that of `filled_depth` is: a GPU is not asked again."""
+    """`sharpen_depth_edges` without the check that depth is positive and finite, which synchronises a GPU."""
     return sharpened_inverse(depth.reciprocal(), radius, growth, image, smooth=smooth).reciprocal()
 
 
 def sharpened_inverse(soft: Tensor, radius: int, growth: int = 0, image: Tensor | None = None, *, smooth: bool = True) -> Tensor:
-    """`sharpen_known_depth` of inverse depth, to inverse depth: both (B, 1, H, W)."""
+    """`sharpen_known_depth` of inverse depth to inverse depth, (B, 1, H, W)."""
     inverse = soft
     ramps = find_ramps(inverse, radius)
     pixels = ChosenPixels(ramps.edge)  # a small part of most images
@@ -128,19 +126,19 @@ class Ramps(NamedTuple):
 
 
 def find_ramps(values: Tensor, radius: int) -> Ramps:
-    """Where values change between two surfaces, and not along one.
+    """Finds where values change between two surfaces instead of along one.
 
     Args:
         values: (B, 1, H, W), finite and not negative, linear on planes, large = near.
         radius: Half the width of the ramps in pixels.
     """
     (low, high), (wide_low, wide_high) = extremes_around(values, radius, radius)
-    # A window twice as wide sees twice the span of a slope, but hardly more of a ramp that the window holds already.
+    # A window twice as wide has twice the span of a slope, but hardly more of a ramp that fits into the smaller window.
     return Ramps((high > low * EDGE) & (wide_high - wide_low < _WIDER * (high - low)), low, high, wide_low, wide_high)
 
 
 def _with_stripes(sharp: Tensor, inverse: Tensor, image: Tensor, radius: int, ramps: Ramps) -> Tensor:
-    """Inverse depth with steps, `sharp`: the stripes along silhouettes become a part of the near things.
+    """Moves the stripes along silhouettes of stepped inverse depth `sharp` to the near objects.
 
     Args:
         sharp: (B, 1, H, W).
@@ -165,21 +163,21 @@ def _with_stripes(sharp: Tensor, inverse: Tensor, image: Tensor, radius: int, ra
     past = constant(away, ((-_PAST * radius,), (_PAST * radius,)))
     there = Lines.through(pixels, of_pixels[3:], (len(sharp), height, width)).at(torch.sub(past, away, alpha=step))
     own, (near, far) = values_at(sharp, place), values_at(sharp, there.flatten()).view_as(there)
-    # Where a stripe's trace is lost, its end runs into the edge that there was.
+    # Where a stripe fades out, its end joins the original edge.
     margin = (1 - sure) * reach
     new = torch.where(inside > margin, torch.maximum(own, near), torch.where(inside < -margin, torch.minimum(own, far), own))
     return sharp.flatten().index_copy(0, place, torch.where(near > far * EDGE, new, own)).view_as(sharp)
 
 
 def _worn(inverse: Tensor, pixels: ChosenPixels, is_near: Tensor, step: int, rounds: int) -> Tensor:
-    """Ramps at some pixels, of which `is_near` holds each (N,), worn away by so many pixels a round from both their ends."""
+    """Erodes ramps by `step` pixels a round from both ends; `is_near` (N,) holds those of the ramps' pixels."""
     if inverse.device.type == "cpu":
         for _ in range(rounds):
             here, below, above = map(pixels.take, (inverse, *extremes_within(inverse, step)))
             ramp = (above > here * _STEEP) & (here > below * _STEEP)
             inverse = pixels.put(inverse, torch.where(ramp, torch.where(is_near, above, below), here))
         return inverse
-    # In few operations: the values and their negatives, whose greatest are the negative least ones.
+    # Fewer operations: the maximum of the negated values is the negated minimum.
     is_near, both = is_near.view_as(inverse), torch.cat((-inverse, inverse), 1)
     factors, signs = (constant(inverse, each).view(1, 2, 1, 1) for each in ((1 / _STEEP, _STEEP), (-1.0, 1.0)))
     factors = torch.where(pixels.chosen, factors, constant(inverse, math.inf))

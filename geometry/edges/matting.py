@@ -1,4 +1,4 @@
-"""Cuts an object out of its image: a matte that follows the image's edges, and colours without the background's."""
+"""Cuts an object out of its image: a matte that follows the image's edges, and colours without background spill."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from ..images.highlights import compress_highlights
 
 """The widest border, in percent of the image's longer side."""
 
-# Squared distance of two colours (of 0 to 1) from which on the shares of their mixture can be computed.
+# Squared colour distance (of 0 to 1) from which shares of a mixture can be computed.
 _APART = 0.01
 _TINY = 1e-6
-# Colours are continued at a size at which the radius is about so many pixels.
+# Colours are extrapolated at a resolution where the radius is about this many pixels.
 _COARSE = 3
-# Share of a window's pixels of a side at which their mean counts half.
+# Share of a window's pixels on one side at which their mean counts half.
 _FEW = 0.01
-# How far beyond a side's colour, as a share of the distance of both, a pixel's may be and still be of that side.
+# How far a pixel's colour may exceed a side's, relative to the distance of both, and still belong to that side.
 _BEYOND = 0.25
-# Colours count in full where this times both sides' shares of a window's pixels is 1.
+# Colours count in full where this times both sides' shares of the window is 1.
 _FADE = 70.0
 
 
 class Cutout(NamedTuple):
-    """A thing without its background.
+    """An object without its background.
 
     Attributes:
-        colour: (B, 3, H, W) as the image, the thing's own colours; they go on a little beyond its border.
-        alpha: (B, 1, H, W) in [0, 1], how much of each pixel it covers.
+        colour: (B, 3, H, W) as the image, the object's own colours, extrapolated a little beyond its border.
+        alpha: (B, 1, H, W) in [0, 1], its coverage of each pixel.
     """
 
     colour: Tensor
@@ -45,18 +45,16 @@ class Cutout(NamedTuple):
 
 @in_float32
 def cut_out(image: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool = True) -> Cutout:
-    """Cuts out what a mask shows.
+    """Cuts out a masked object.
 
-    Inside a band around the mask's border, each pixel's colour is taken for a mixture of the thing's colour and the background's beside it;
-    that tells how much of it belongs to the thing. Where both look alike, where the colour is of neither, and at the ends of the band, the
-    mask does.
+    In a band around the mask's border, each pixel is a mixture of nearby foreground and background colours, from which its coverage
+    follows. Where both look alike, where the colour is of neither, and at the ends of the band, the mask decides.
 
     Args:
-        image: (B, 3, H, W) in [0, 1]; more is brighter than white, as in HDR images.
+        image: (B, 3, H, W) in [0, 1]; HDR images exceed 1.
         mask: (B, 1, H, W) in [0, 1].
-        edge: Half the width of the band, in percent of the longer side: as far as the mask may be wrong, and as hair reaches; 0 takes the
-            mask as it is.
-        decontaminate: Takes the background's share out of the colours of the band.
+        edge: Half the width of the band, in percent of the longer side: the mask's error and the length of hair; 0 keeps the mask.
+        decontaminate: Removes the background's share from the band's colours.
 
     Returns:
         The cut-out; an empty or a full mask gives an empty or a full one.
@@ -89,13 +87,12 @@ def cut_out(image: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: bool 
 
 
 def _continued(image: Tensor, sure: Tensor, probable: Tensor, radius: int) -> Tensor:
-    """Colours of sides, going on beyond their borders: means of what is surely of one nearby, else of what probably is, else of the image.
+    """Extrapolates the colours of S sides: means of nearby pixels surely of that side, else probably, else any.
 
     Args:
         image: (B, 3, H, W).
-        sure: (S B, 1, H, W) bool, of S sides.
-        probable: The same.
-        radius: As `cut_out` has it.
+        sure, probable: (S B, 1, H, W) bool.
+        radius: As in `cut_out`.
 
     Returns:
         (S B, 3, H, W).
@@ -106,7 +103,7 @@ def _continued(image: Tensor, sure: Tensor, probable: Tensor, radius: int) -> Te
     probable, sure = torch.cat([shrunk(torch.cat((image * share, share), 1), pitch) for share in shares]).chunk(2)
     colour = shrunk(image, pitch).repeat(len(shares) // 2, 1, 1, 1)
     for means, reach in ((probable, 2 * radius), (sure, 4 * radius), (sure, 2 * radius), (sure, radius)):
-        for _ in range(2):  # twice: what comes into a window counts little at first, or squares would show
+        for _ in range(2):  # twice: entering pixels first count little, or squares would show
             means = box_means(means, max(1, round(reach / pitch / 2)))
         weight = means[:, 3:]
         colour = torch.lerp(colour, means[:, :3] / weight.clamp(min=_TINY), weight / (weight + _FEW))
@@ -119,10 +116,10 @@ def _mixture(image: Tensor, own: Tensor, others: Tensor, mask: Tensor, radius: i
     distance = apart.square().sum(1, keepdim=True)
     share = (rest * apart).sum(1, keepdim=True) / distance.clamp(min=_TINY)
     smooth = box_means(mask, max(1, radius // 3))
-    # Colours that are no mixture of both sides' are weak evidence.
+    # Colours far from any mixture of both sides are weak evidence.
     off = torch.addcmul(rest, share.clamp(-_BEYOND, 1 + _BEYOND), apart, value=-1).square().sum(1, keepdim=True)
     trust = _APART * distance / ((distance + _APART) * (off + _APART))
-    # Colours count less and less towards the ends of the band, or it would end in the squares of its windows.
+    # Fades towards the ends of the band, which would otherwise show the squares of its windows.
     level = box_means((mask >= 0.5).to(mask), radius)
     trust = trust * (_FADE * level * (1 - level)).clamp(max=1)
     return torch.lerp(smooth, share.clamp(0, 1), trust)

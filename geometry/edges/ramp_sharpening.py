@@ -1,9 +1,9 @@
 """Turns soft ramps of depth into steps at the image's edges, for refined depth; each side continues as a plane (see `depth_edges`).
 
-For every pixel of a ramp, places around it belong to the near or to the far side, as their nearness is above or below the ramp's middle.
-The pixel's side follows from the similarity of its colour to both, and from its place between the two sides' planes; in doubt it is the
-near one, as the other mistake is worse. The pixel takes the nearness of that side's planes, extrapolated to it, and the normals there: a
-weighted mode of two bins and not a mean over both, so that nothing in between stays. A slope is no ramp: both its sides have one plane.
+For every pixel of a ramp, places around it belong to the near or the far side, as their nearness is above or below the ramp's middle.
+The pixel's side follows from its colour similarity to both, and from its position between the two sides' planes; in doubt it is the
+near one, as the opposite mistake is worse. The pixel takes the extrapolated nearness of that side's planes and the normals there: a
+weighted mode of two bins instead of a mean, so that nothing in between remains. A slope is no ramp: both its sides have one plane.
 
 Source:
     J. Kopf et al., "Joint bilateral upsampling" (2007), for the weights; D. Min, J. Lu and M. N. Do, "Depth video enhancement based on
@@ -57,13 +57,13 @@ _GRAIN = 0.02
 
 
 def ramp_width(nearness: Tensor) -> float:
-    """The width of depth edges in pixels: 1 for steps, 0 where there are no edges. Synchronises the device once.
+    """The median width of depth edges in pixels: 1 for steps, 0 without edges. Synchronises the device once.
 
     Args:
         nearness: (1, 1, H, W), not negative, large = near.
 
     Returns:
-        The median over edges of what rises beside them by the steepest step.
+        The rise at an edge divided by its steepest step, as median over the edges.
     """
     stride = max(1, nearness.numel() // _SAMPLES)
     lines = [each for each in (nearness[..., ::stride, :], nearness.mT[..., ::stride, :]) if each.shape[-1] > 1]
@@ -107,17 +107,17 @@ def _grain(length: int) -> Tensor:
 
 
 def sharpen_ramps(nearness: Tensor, image: Tensor, radius: int, strength: float = 1.0, normals: Tensor | None = None) -> tuple[Tensor, ...]:
-    """Steps where there were ramps.
+    """Turns ramps into steps.
 
     Args:
-        nearness: (1, 1, H, W), finite and not negative, linear on planes (inverse depth up to scale); 0 = the infinitely far.
+        nearness: (1, 1, H, W), finite and not negative, linear on planes (inverse depth up to scale); 0 = infinitely far.
         image: (1, 3, H, W) in [0, 1].
         radius: Half the width of the ramps in pixels, at least 1.
-        strength: The weight of colours beside the place on the ramp; 0: steps in the middle of ramps.
-        normals: (1, 3, H, W) unit vectors to bring to the sides too; None = none.
+        strength: Weight of colours relative to the position on the ramp; 0: steps in the middle of ramps.
+        normals: (1, 3, H, W) unit vectors to move to the sides too; None = none.
 
     Returns:
-        Nearness (1, 1, H, W); where it changed, (1, 1, H, W) bool; and normals if there were some, not unit. Elsewhere, all is as it was.
+        Nearness (1, 1, H, W); where it changed, (1, 1, H, W) bool; and normals if given, not normalised. Unchanged elsewhere.
     """
     ramp, *bounds = find_ramps(nearness, radius)
     width, places = nearness.shape[-1], _places(radius)

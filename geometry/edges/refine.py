@@ -22,7 +22,7 @@ from .ramp_sharpening import ramp_width, sharpen_ramps
 
 Derive = Callable[[Estimate], Estimate]
 
-# Ramps of up to so many pixels are one mixed pixel between two surfaces; of up to so many, the same enlarged by two.
+# Ramps up to _SOFT pixels are one mixed pixel between two surfaces; up to _BY_TWO, the same upsampled by two.
 _SOFT, _BY_TWO = 2.0, 3.0
 _ROUNDS = 3
 _RADIUS, _SHARP = 0.9, 1.2
@@ -41,21 +41,20 @@ def refine_geometry(
     resampling: str = "bilinear",
     squashed: bool = False,
 ) -> Estimate:
-    """The estimate at the image's size, with depth edges where the image has its own.
+    """Refines an estimate at the image's size, with depth edges at the image's edges.
 
-    Networks see images smaller than they are: at the edges of things their depth is a ramp between near and far. Every pixel of a ramp
-    becomes a part of the surface on one of its sides; masks, where the infinitely far begins, likewise. What is no ramp stays as it is,
-    textures included.
+    Networks see downscaled images: at object edges their depth is a ramp between near and far. Every pixel of a ramp is moved to
+    the surface on one of its sides, and so are mask edges at infinitely far areas. Everything else, textures included, is kept.
 
     Args:
-        estimate: With depth of any quantity, of the image's shape and any size; best of the network's own.
+        estimate: With depth of any quantity, of the image's shape and any size; best the network's own.
         image: (B, 3, H, W) in [0, 1].
-        strength: The weight of colours beside the ramp's own middle, 0 to 2.
-        radius: Half the width of ramps in pixels of the image, to 64; 0 = measured.
-        derive: Adds normals where there are none, as `with_normals` does: before ramps are removed they would be wrong beside edges, and
-            after the depth is enlarged the network's pixels would show in them. None = nothing is added.
+        strength: Weight of colours relative to the ramp's own middle, 0 to 2.
+        radius: Half the width of ramps in pixels of the image, up to 64; 0 = measured.
+        derive: Adds missing normals, as `with_normals` does: before ramps are removed they would be wrong beside edges, and
+            from enlarged depth they would show the network's pixels. None = adds nothing.
         resampling: As `Estimate.resized`.
-        squashed: Whether the estimate may have another shape than the image, as of networks that stretch it.
+        squashed: Whether the estimate may have another aspect ratio, from networks that stretch the image.
 
     Returns:
         Depth, mask and normals refined, confidence and intrinsics resized.
@@ -100,9 +99,9 @@ def _refined(one: Estimate, image: Tensor, strength: float, radius: int, derive:
 
 
 def _enlarged(nearness: Tensor, height: int, width: int) -> Tensor:
-    """Nearness enlarged by a cubic; 0 only where the nearest old values have none, whatever the cubic undershoots beside them.
+    """Upsamples nearness by a cubic, 0 only where the nearest old values are missing, even if the cubic undershoots beside them.
 
-    What has no value adds nothing to what has: the cubic of both is divided by the cubic of where there are values.
+    Normalised by the cubic of the validity, so that missing values contribute nothing.
     """
     if nearness.shape[-2:] == (height, width):
         return nearness
@@ -114,10 +113,10 @@ def _enlarged(nearness: Tensor, height: int, width: int) -> Tensor:
 
 
 def _floor(nearness: Tensor, known: Tensor) -> Tensor:
-    """The least that may come of values by resampling: positive wherever there are any around.
+    """The minimum result of resampling: positive wherever there are values around.
 
-    A little undershoot makes ramps steep, as they were before depth was shrunk. Beside what is many times as near, it is more than all
-    that the far side has: there the least value around is kept.
+    A little undershoot restores the steep ramps from before downscaling. Beside much nearer surfaces it would exceed the far side's
+    value: there the local minimum is kept.
     """
     low = -largest_within(torch.where(known, -nearness, constant(nearness, -math.inf)), _SUPPORT)
     high = largest_within(nearness, _SUPPORT)
@@ -126,7 +125,7 @@ def _floor(nearness: Tensor, known: Tensor) -> Tensor:
 
 
 def _radius(width: float) -> int:
-    """Half of what is taken for a ramp, by how wide ramps are; 0 where edges are steps, or there are none."""
+    """Half the width of ramps; 0 if edges are steps, or there are none."""
     return min(MAX_RADIUS, math.ceil(_RADIUS * width)) if width > _SHARP else 0
 
 
@@ -137,14 +136,14 @@ def _mask(base: Estimate, moved: Tensor, is_near: Tensor) -> Tensor | None:
 
 
 def _unit(directions: Tensor, base: Estimate) -> Tensor:
-    """Unit normals; where the base has holes of its own, as they are there."""
+    """Unit normals; the base's own values in its holes."""
     length = vector_lengths(directions)
     assert base.normals is not None
     return torch.where(length > 0, directions / length.clamp(min=_SHORT), base.normals)
 
 
 def _with_derived(one: Estimate, image: Tensor, strength: float, derive: Derive) -> Estimate:
-    """The estimate with normals of its depth, derived without the pixels of ramps that stand between two things."""
+    """Adds normals derived from the depth without the ramps' intermediate pixels."""
     nearness, depth_of = _nearness(one)
     width, source = ramp_width(nearness), one
     if _SOFT < width < _BY_TWO and one.height >= image.shape[-2]:

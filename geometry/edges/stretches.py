@@ -1,4 +1,4 @@
-"""Sums over stretches of edges: what a single pixel does not tell, a stretch does."""
+"""Sums over stretches of edges, which carry more evidence than single pixels."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch import Tensor
 from ...utils import constant, kept_constants, sample_at
 from ..filters.box import box_sums
 
-# How many cells on each side a stretch takes in.
+# Cells on each side in a stretch.
 _STRETCH = 3
-# Pixels between the distances from an edge by which values are summed up.
+# Sampling distance of the profiles, in pixels.
 _STEP = 0.125
 
 
 class Stretches:
-    """A coarse grid over images, which holds sums over stretches of edges.
+    """A coarse grid over images for sums over stretches of edges.
 
     Args:
         pixels: (N,) each, image, row and column of pixels beside edges, by `located`.
@@ -103,12 +103,12 @@ class Stretches:
 
 @kept_constants
 def distances_to(farthest: float) -> Tensor:
-    """(D,) the distances from an edge by which values are summed up, to the largest one on both sides; called with a tensor of a device."""
+    """(D,) sampled distances from an edge, up to `farthest` on both sides; the first argument of a call is a tensor on the device."""
     return torch.arange(math.ceil(2 * farthest / _STEP) + 2) * _STEP - farthest
 
 
 def share_above(values: Tensor, least: float, over: float) -> Tensor:
-    """0 up to `least`, 1 from `over` above it on; of a negative `over`, 0 from `least` on, and 1 up to so much below it."""
+    """A ramp from 0 at `least` to 1 at `least + over`; decreasing for a negative `over`."""
     return torch.add(constant(values, -least / over), values, alpha=1 / over).clamp_(0, 1)
 
 

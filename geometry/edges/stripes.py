@@ -1,8 +1,8 @@
 """Finds the stripes along silhouettes, such as rims, frames and outlines, so that they stay with the near thing.
 
-A network's depth falls over several pixels. Where a thing has a stripe of another colour along its silhouette, the middle of that ramp
-lies on the stripe, and the colours of both sides do not tell at which of the stripe's ends the silhouette is. Background is hardly ever
-parallel to a thing's silhouette by accident, so a stripe that is belongs to the thing. Colours are averaged along short stretches of an
+A network's depth falls over several pixels. Where an object has a stripe of another colour along its silhouette, the middle of that ramp
+lies on the stripe, and colours do not tell at which end of the stripe the silhouette is. Background is hardly ever
+parallel to a silhouette by accident, so such a stripe belongs to the object. Colours are averaged along short stretches of an
 edge, by their distance from the middle of the ramp; neighbouring stretches have to agree.
 """
 
@@ -71,11 +71,10 @@ class Lines(NamedTuple):
     """Straight lines across edges, through pixels of images.
 
     Attributes:
-        image: (N,) the number of the image of each; None = there is only one.
+        image: (N,) image index of each; None = only one image.
         middle: (2, N) float, the pixels' rows and columns.
-        way: (2, N) the direction of the far side, a unit vector: rows and columns.
-        height: Of the images.
-        width: Of the images.
+        way: (2, N) unit vector towards the far side: rows and columns.
+        height, width: Of the images.
     """
 
     image: Tensor | None
@@ -142,7 +141,7 @@ def stripe_ends(inverse: Tensor, image: Tensor, low: Tensor, high: Tensor, edge:
 
 
 def _away(lines: Lines, inverse: Tensor, own: Tensor, bottom: Tensor, top: Tensor, reach: int) -> Tensor:
-    """Pixels (N,) from the middle of the ramp, positive on the far side; more than `reach` where it is not found."""
+    """Distance (N,) in pixels from the middle of the ramp, positive on the far side; more than `reach` if not found."""
     middle = torch.lerp(bottom, top, 0.5)
     sign = torch.where(own > middle, *constant(middle, (-1.0, 1.0)))
     steps = _steps(sign, 0, reach + 1)
@@ -156,11 +155,11 @@ def _away(lines: Lines, inverse: Tensor, own: Tensor, bottom: Tensor, top: Tenso
 def _ends_on_grid(
     maps: Tensor, bottom: Tensor, top: Tensor, lines: Lines, cells: Stretches, away: Tensor, radius: int
 ) -> tuple[Tensor, Tensor]:
-    """For each cell of a grid where stripes end, in pixels from the middle of the ramp, and how sure: (B, 1, rows, columns).
+    """For each cell of a grid, where stripes end, in pixels from the middle of the ramp, and the confidence: (B, 1, rows, columns).
 
     Args:
         maps: (4, B H W) inverse depth and colour.
-        bottom, top: (N,) inverse depth of the far side of the edge beside each pixel, and of the near side.
+        bottom, top: (N,) inverse depth of the far and near side of the edge beside each pixel.
         lines: (N,) those across the edge.
         cells: The grid, of these pixels.
         away: (N,) as `_away`.
@@ -183,7 +182,7 @@ def _ends_on_grid(
     occupied = places_where(sums[:, 0] > 0)
     around = occupied[:, None] + _cells_of_stretch(occupied, shape[2])
     profiles = summed_rows(sums, around).view(len(occupied), _SUMS, len(depth)).transpose(0, 1).contiguous()
-    # A GPU computes all: to ask which are worth it takes it longer.
+    # A GPU computes all: selecting takes longer.
     some = places_where(_may_have_stripe(profiles)) if profiles.device.type == "cpu" else None
     looked_into = profiles if some is None else profiles.index_select(1, some)
     parts = [_stripe_end(part, before, widest) for part in looked_into.split(_TOGETHER, 1)]
@@ -219,7 +218,7 @@ def _cells_of_stretch(width: int) -> Tensor:
 
 
 def _may_have_stripe(profile: Tensor) -> Tensor:
-    """(N,) bool, whether more than one edge may explain enough: only what varies along a stretch is left by any number of them."""
+    """(N,) bool, whether several edges may explain enough: only variation along a stretch remains, whatever their number."""
     sums = F.pad(profile.cumsum(-1), (1, 0))
     whole = sums[..., -1:]
     until = sums[..., 2:-2]

@@ -1,7 +1,7 @@
 """Blurs layers of an image with the shape of a lens's aperture.
 
-Small circles are blurred at full size. Larger ones are blurred in a layer made smaller and enlarged again, which costs as little as small
-ones do; the kernel is narrower there by what the resampling blurs.
+Small circles are blurred at full size. Larger ones are blurred in a downsampled layer, which makes them as cheap as small
+ones; the kernel is narrowed there by the blur of the resampling.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_ROTATION = 360000.0
 # (largest radius in pixels, how many times smaller the layer is made)
 _SIZES = ((4.0, 1), (16.0, 2), (48.0, 4))
 LARGEST_STEP = 8
-# The side up to which OpenCV sums kernels directly, in half the time of a convolution; beyond, by Fourier transforms, which leave traces.
+# Kernel side up to which OpenCV convolves directly, in half the time of a convolution; beyond, its FFT leaves traces.
 _DIRECT = 11
 
 
@@ -29,12 +29,12 @@ def aperture_kernel(radius: float, blades: int = 0, rotation: float = 0.0) -> Te
     """The image of a point of light out of focus.
 
     Args:
-        radius: Of the circle, in pixels; a negative one turns the shape around, as before the focus.
+        radius: Of the circle, in pixels; a negative one flips the shape, as before the focus.
         blades: Of the shutter: 3 and above make a polygon with its corners on the circle, less a disc.
         rotation: Of the polygon, in degrees.
 
     Returns:
-        (n, n) float32 weights, n odd, of sum 1; borders smooth by a pixel.
+        (n, n) float32 weights, n odd, of sum 1, antialiased.
 
     Raises:
         ValueError: Blades out of range.
@@ -56,26 +56,25 @@ def aperture_kernel(radius: float, blades: int = 0, rotation: float = 0.0) -> Te
 
 
 def size_step(radius: float) -> int:
-    """The factor by which a layer is shrunk before it is blurred by so many pixels."""
+    """The factor by which a layer is downsampled before it is blurred by `radius` pixels."""
     return next((step for limit, step in _SIZES if abs(radius) < limit), LARGEST_STEP)
 
 
 def blur_layer(layer: Tensor, radius: float, blades: int = 0, rotation: float = 0.0) -> Tensor:
-    """A layer, blurred; beyond its border there is nothing.
+    """Blurs a layer with zero padding.
 
     Args:
         layer: (B, C, H, W), colours times their share; both sides multiples of `size_step(radius)`.
-        radius: In pixels, signed as `aperture_kernel`'s.
-        blades, rotation: As `aperture_kernel`.
+        radius, blades, rotation: As `aperture_kernel`.
 
     Returns:
-        (B, C, H, W). The sum over the layer stays, but for what goes over the border.
+        (B, C, H, W). The sum is preserved, except across the border.
     """
     step = size_step(radius)
     if step == 1:
         return _filtered(layer, _flipped_kernel(layer, radius, blades, rotation))
     small = shrunk(layer, step)
-    # Averaging and enlarging blur by a variance of step^2 / 4; a disc's is radius^2 / 4.
+    # Down- and upsampling blur by a variance of step^2 / 4; a disc's is radius^2 / 4.
     narrower = math.copysign(math.sqrt(max(radius * radius - step * step, 0)) / step, radius)
     blurred = _filtered(small, _flipped_kernel(small, narrower, blades, rotation))
     return enlarged(blurred, step, layer.shape[-2:])
@@ -95,7 +94,7 @@ def _filtered(layer: Tensor, flipped: Tensor) -> Tensor:
         for plane, into in zip(*(each.view(-1, *layer.shape[-2:]).numpy() for each in (layer, blurred)), strict=True):
             cv2.filter2D(plane, -1, weights, into, borderType=cv2.BORDER_CONSTANT)
         return blurred
-    # A CPU takes a fifth of the time in this layout.
+    # A CPU takes a fifth of the time in this memory format.
     arranged = layer.contiguous(memory_format=torch.channels_last) if layer.device.type == "cpu" else layer
     channels = layer.shape[1]
     return F.conv2d(arranged, flipped.to(layer).expand(channels, 1, -1, -1), padding=len(flipped) // 2, groups=channels)

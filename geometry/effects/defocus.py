@@ -1,4 +1,4 @@
-"""Measures how far out of focus a photo is. What is equally far is equally blurred."""
+"""Measures how far out of focus a photo is, assuming that equal depth has equal blur."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from ..filters.extremes import extremes_within
 from ..images.srgb import luminance
 from ..levels import at_percentiles
 
-# Blur is measured in an image of so many pixels along its longer side.
+# Blur is measured at this length of the longer side, in pixels.
 _LONGER = 480
-# Two means over squares of seven pixels blur with this variance.
+# Variance that two box means over squares of seven pixels add.
 _RADIUS, _ADDED = 3, 8.0
-# Layers of inverse depth; places so near to an edge of depth belong to none.
+# Layers of inverse depth; pixels this close to a depth edge belong to none.
 _LAYERS, _BESIDE, _STEP = 8, 6, 1.1
-# Of a layer, this share of the places shows its blur, those with the strongest edges; weaker edges are noise, and fewer places say nothing.
+# The share of a layer's pixels that shows its blur, those with the strongest edges; weaker edges are noise; fewer pixels are no evidence.
 _EDGES, _WEAKEST, _FEWEST = 0.1, 3 / 255, 75
-# The squares of slopes that are noise are those of the quietest share of the places, and no more than those of two levels of 255.
+# Noise: the squared slopes of the quietest share of the pixels, limited to two of 255 levels.
 _QUIET, _MOST_NOISE = 0.1, 4 * (2 / 255) ** 2
-# What is in focus has at most this variance, by its lens and its resampling.
+# Variance of what is in focus, by lens and resampling, at most.
 _FOCUSED = 1.5**2
 
 
 def blur_by_depth(image: Tensor, depth: Tensor) -> Tensor:
-    """The blur of each place of a photo that is not in focus.
+    """Estimates the blur of each pixel of a photo.
 
-    Blurred once more, an edge that is sharp loses much of its slope, and one that is blurred hardly any: with the variance v, the squares
-    of slopes fall by v / (v + 8). In each layer of inverse depth this tells v where edges are strongest.
+    Blurring again flattens a sharp edge a lot and a blurred one hardly: at variance v, squared slopes fall by v / (v + 8). In each layer of
+    inverse depth, v is measured at the strongest edges.
 
     Args:
         image: (1, 3, H, W) in [0, 1].
         depth: (1, 1, H, W), positive and finite.
 
     Returns:
-        (1, 1, h, w), smaller than the image, the standard deviation of its blur in pixels of the image, 0 in focus. Layers without edges
-        are as blurred as the nearest one that has some.
+        (1, 1, h, w), smaller than the image: the blur's standard deviation in pixels of the image, 0 in focus. Layers without edges
+        take the blur of the nearest one with edges.
 
     Source:
         S. Zhuo and T. Sim, "Defocus map estimation from a single image" (2011), for the second blur; the layers are our addition.
@@ -50,13 +50,13 @@ def blur_by_depth(image: Tensor, depth: Tensor) -> Tensor:
     inverse = resize_map(depth.float(), small.shape[2], small.shape[3]).reciprocal()
     low, high = extremes_within(inverse, _BESIDE)
     own, after = _slopes(torch.cat((small, box_means(box_means(small, _RADIUS), _RADIUS)), 1)).split(1, 1)
-    # Every second place, in one copy: what is told of layers is a few numbers.
+    # Every second pixel, in one copy: a layer's result is a few numbers.
     places = torch.cat((inverse, high / low, own, after, box_means(own, _RADIUS)), 1)[..., ::2, ::2]
     fetched = to_cpu({"places": places, "ends": torch.stack(inverse.aminmax())})
     least, most = fetched["ends"].tolist()
     per_layer = _LAYERS / max(most - least, 1e-6)
     blurs = _blurs_of_layers(fetched["places"].numpy().reshape(5, -1), least, per_layer)
-    # Of a place between the middles of two layers: the first one's blur, less its number times the rise to the second, and that rise.
+    # Linear interpolation between the middles of two layers: intercept and slope.
     rises = np.diff(blurs, append=blurs[-1])
     start, rise = sent_to(small.device, torch.tensor((np.stack((blurs - rises * np.arange(_LAYERS), rises)) * pitch).tolist()))
     place = torch.rsub(inverse, -least * per_layer - 0.5, alpha=-per_layer).clamp_(0, _LAYERS - 1)
@@ -65,12 +65,12 @@ def blur_by_depth(image: Tensor, depth: Tensor) -> Tensor:
 
 
 def _blurs_of_layers(places: np.ndarray, least: float, per_layer: float) -> np.ndarray:
-    """(layers,) the standard deviation of each layer's blur beyond what is in focus: of one that tells none, the nearest one's.
+    """(layers,) standard deviation of each layer's blur beyond what is in focus; without evidence the nearest layer's.
 
     Args:
-        places: (5, N) of places: inverse depth, by which factor it differs around, squared slopes, the same blurred, and their means.
+        places: (5, N): inverse depth, its ratio of maximum to minimum nearby, squared slopes, the same blurred, and their means.
         least: The least inverse depth.
-        per_layer: How many layers there are in a unit of it.
+        per_layer: Layers per unit of inverse depth.
     """
     inverse, factor, own, after, means = places
     noise = min(at_percentiles(np.sort(means), (100 * _QUIET,))[0], _MOST_NOISE)
@@ -92,7 +92,7 @@ def _blurs_of_layers(places: np.ndarray, least: float, per_layer: float) -> np.n
 
 
 def _slopes(values: Tensor) -> Tensor:
-    """The squares of the slopes, over two pixels; at the border those beside it."""
+    """Squared slopes over two pixels, with replicated borders."""
     padded = F.pad(values, (1, 1, 1, 1), mode="replicate")
     right = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
     down = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]

@@ -1,4 +1,4 @@
-"""Masks by depth: a range of distances, the surface or the whole thing around a point, or the whole thing in a box."""
+"""Masks by depth: a range of distances, the surface or object at a point, or the object in a box."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def selected_mask(selection: SelectionOptions, depths: Depths, image: Tensor | N
     """The mask of one image.
 
     Args:
-        selection: What the mask is of.
+        selection: What to select.
         depths: Of the image.
-        image: (1, 3, H, W) RGB in [0, 1], whose edges an object follows; None = its depth alone.
+        image: (1, 3, H, W) RGB in [0, 1], whose edges an object follows; None = only depth.
 
     Returns:
         (1, 1, H, W) in [0, 1].
 
     Raises:
-        ValueError: Metres where they are needed and the depth has none.
+        ValueError: Metres are requested and the depth is not metric.
     """
     if selection.box is not None:
         return box_mask(depths, selection.box, image, selection.all_points, selection.not_points)
@@ -49,9 +49,9 @@ def selected_mask(selection: SelectionOptions, depths: Depths, image: Tensor | N
 
 
 def describe_selection(selection: SelectionOptions, depths: Depths, share: float) -> str:
-    """The mask in words, e.g. "mask 0.8 to 2.4 m, 31 % of the image"; `share` is its mean.
+    """Describes the mask, e.g. "mask 0.8 to 2.4 m, 31 % of the image"; `share` is its mean.
 
-    What points select is named by them: "object at 0.4,0.5 and 0.2,0.9, 31 % of the image".
+    Selections by points name them: "object at 0.4,0.5 and 0.2,0.9, 31 % of the image".
     """
     unit = "m" if selection.unit == "metres" else "%"
     if selection.box:
@@ -80,7 +80,7 @@ def describe_selection(selection: SelectionOptions, depths: Depths, share: float
 
 
 def _named(points: Sequence[Point]) -> str:
-    """Points in words, e.g. "0.4,0.5 and 0.2,0.9"; of many, the first and how many more there are."""
+    """Names points, e.g. "0.4,0.5 and 0.2,0.9"; of many, the first ones and the number of others."""
     named = [f"{x:.3g},{y:.3g}" for x, y in points[:_NAMED_POINTS]]
     if more := len(points) - len(named):
         named.append(f"{more} more point{'s' * (more > 1)}")
@@ -88,20 +88,20 @@ def _named(points: Sequence[Point]) -> str:
 
 
 def range_mask(depths: Depths, near: float = 0.0, far: float = 50.0, *, unit: str = UNITS[0], feather: float = 0.0) -> Tensor:
-    """A mask of what lies between two distances.
+    """A mask of a range of distances.
 
     Args:
         depths: Of one image.
         near: The near limit, in `unit`.
-        far: The far limit; 0 in metres, or 100 percent, is no limit, and takes in holes such as the sky.
+        far: The far limit; 0 in metres, or 100 percent, is no limit, and includes holes such as the sky.
         unit: "percent" of the way from near to far (see `options.distances.UNITS`) or "metres".
-        feather: Over how much, in `unit`, the mask falls off beyond each limit.
+        feather: The falloff beyond each limit, in `unit`.
 
     Returns:
         (1, 1, H, W) in [0, 1].
 
     Raises:
-        ValueError: An unknown unit, metres where the depth has none, or limits out of order.
+        ValueError: An unknown unit, metres without metric depth, or limits out of order.
     """
     check_interval(near, far, unit)
     no_limit = far == 0 if unit == "metres" else far >= 100
@@ -111,33 +111,33 @@ def range_mask(depths: Depths, near: float = 0.0, far: float = 50.0, *, unit: st
 
 
 def surface_mask(depths: Depths, points: Sequence[Point], tolerance: float, *, unit: str = UNITS[0], feather: float = 0.0) -> Tensor:
-    """A mask of the surfaces around points: what hangs together with a point, without a step of more than 5 % between neighbours.
+    """A mask of the surfaces at points: regions connected to a point without a step of more than 5 % between neighbours.
 
     Args:
         depths: Of one image.
         points: (x, y) each, 0 to 1 of the image from its top left corner.
         tolerance: How much nearer or farther than its point a surface may reach, in `unit`.
         unit: As `range_mask`.
-        feather: Over how much, in `unit`, the mask falls off beyond the tolerance.
+        feather: The falloff beyond the tolerance, in `unit`.
 
     Returns:
         (1, 1, H, W) in [0, 1].
 
     Raises:
-        ValueError: An unknown unit, or metres where the depth has none.
+        ValueError: An unknown unit, or metres without metric depth.
     """
     distance = _distance(depths, unit)
     return torch.stack([_around_point(depths, distance, each, tolerance, feather) for each in points]).amax(0)
 
 
 def object_mask(depths: Depths, points: Sequence[Point], not_points: Sequence[Point] = (), image: Tensor | None = None) -> Tensor:
-    """A mask of the whole thing at points, without what it stands on (see `objects.object_around`), of any depth.
+    """A mask of the whole object at points, without what it stands on (see `objects.object_around`).
 
     Args:
         depths: Of one image.
-        points: As `surface_mask`, all of the one thing.
-        not_points: Points that are not of it.
-        image: (1, 3, H, W) RGB in [0, 1], whose edges it follows; None = its depth alone.
+        points: As `surface_mask`, all on the same object.
+        not_points: Points outside the object.
+        image: (1, 3, H, W) RGB in [0, 1], whose edges the mask follows; None = only depth.
 
     Returns:
         (1, 1, H, W) in [0, 1].
@@ -149,26 +149,26 @@ def object_mask(depths: Depths, points: Sequence[Point], not_points: Sequence[Po
 def box_mask(
     depths: Depths, box: Box, image: Tensor | None = None, points: Sequence[Point] = (), not_points: Sequence[Point] = ()
 ) -> Tensor:
-    """A mask of the whole thing in a box (see `boxes.object_in_box`), of any depth.
+    """A mask of the whole object in a box (see `boxes.object_in_box`).
 
     Args:
         depths: Of one image.
-        box: (left, top, right, bottom), 0 to 1 of the image, around the thing.
+        box: (left, top, right, bottom), 0 to 1 of the image, around the object.
         image: As `object_mask`.
-        points: Points of the thing, in the box.
-        not_points: Points that are not of it.
+        points: Points on the object, in the box.
+        not_points: Points outside the object.
 
     Returns:
         (1, 1, H, W) in [0, 1].
 
     Raises:
-        ValueError: A box that is none, or a point of the thing outside it.
+        ValueError: An invalid box, or a point of the object outside it.
     """
     return torch.where(depths.hole, 0, object_in_box(depths.depth, _colours(depths, image), box, points, not_points))
 
 
 def _distance(depths: Depths, unit: str) -> Tensor:
-    """How far everything is, (1, 1, H, W), in a unit."""
+    """The distance of each pixel, (1, 1, H, W), in `unit`."""
     check_choice("unit", unit, UNITS)
     if unit == "metres":
         check_metric(depths)
@@ -177,7 +177,7 @@ def _distance(depths: Depths, unit: str) -> Tensor:
 
 
 def _alike_where(depths: Depths, points: Sequence[Point], mask: Tensor) -> Tensor:
-    """A mask without what has depth, or has none, unlike all points: of a sky, which has no depth, what is found is sky."""
+    """Keeps a mask only where depth is known or unknown as at any of the points: a point in a sky without depth selects sky."""
     at_points = [depths.hole == depths.hole[(..., *pixel_at(each, *depths.hole.shape[-2:]))] for each in points]
     return torch.where(torch.stack(at_points).any(0), mask, 0)
 
@@ -187,7 +187,7 @@ def _colours(depths: Depths, image: Tensor | None) -> Tensor:
 
 
 def _ramp(inside: Tensor, feather: float) -> Tensor:
-    """1 where the number is 0 or above, 0 where it is below -feather."""
+    """1 where `inside` is 0 or above, 0 below -feather."""
     return (1 + inside / feather).clamp(0, 1) if feather > 0 else (inside >= 0).to(inside)
 
 
@@ -195,6 +195,6 @@ def _around_point(depths: Depths, distance: Tensor, point: tuple[float, float], 
     row, column = pixel_at(point, *distance.shape[-2:])
     away = (distance - distance[..., row : row + 1, column : column + 1]).abs()
     allowed = (away <= tolerance + feather) & ~depths.hole
-    logarithms = depths.depth[0, 0].float().log().cpu()  # found on the CPU, whatever the device
+    logarithms = depths.depth[0, 0].float().log().cpu()  # computed on the CPU, whatever the device
     reached = region_around(logarithms, allowed[0, 0].cpu(), row, column, math.log(EDGE)).to(away.device)
     return torch.where(reached, _ramp(tolerance - away, feather), 0)

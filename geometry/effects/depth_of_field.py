@@ -1,9 +1,9 @@
 """Depth of field: blurs what is out of focus, and fills in what becomes visible behind blurred edges.
 
-The image is taken apart into layers of like circles, and into two surfaces: what is seen, and, behind depth edges, the background that
-goes on there (`disocclusion`). Every layer is blurred once, in linear light, together with its coverage of each pixel; then the layers
-are laid on each other from the nearest to the farthest, each into the share that those before it have left. So a soft thing lies over a
-sharp background without a rim, and nothing of a sharp thing gets into the soft background.
+The image is split into layers of similar circles, and into two surfaces: the visible one, and, behind depth edges, the continued
+background (`disocclusion`). Every layer is blurred once, in linear light, together with its coverage; then the layers
+are composited from the nearest to the farthest, each into the remaining coverage. So a blurred object lies over a
+sharp background without a rim, and a sharp object does not bleed into the blurred background.
 
 Convention: circles are those of `lens`: signed diameters in pixels, below 0 before the focus.
 """
@@ -30,25 +30,25 @@ from ..views.disocclusion import fill_uncovered
 from .bokeh import LARGEST_STEP, MAX_ROTATION, blur_layer, size_step
 
 MAX_CIRCLE = 512.0
-"""The largest diameter in pixels; what is farther out of focus is blurred by this."""
+"""Largest diameter in pixels; larger blurs are limited to this."""
 
 
-# Radii up to which nothing is blurred, and from which on a step between neighbours is an edge.
+# Radii up to which nothing is blurred, and step between neighbours from which it is an edge.
 _SHARP, _EDGE = 0.25, 1.0
-# Layers lie a pixel of radius apart, from here on by this factor.
+# Layers are a pixel of radius apart up to _EVEN, then grow by _GROWTH.
 _EVEN, _GROWTH = 4.0, 1.2
-# Radii up to which what is burnt out keeps its brightness, and from which on it has its full one.
+# Blur radii up to which burnt-out pixels keep their brightness, and from which they get the full boost.
 _DIM, _BRIGHT = 1.0, 3.0
-# Highlights are burnt out in red, green or blue; skies can be bright in blue and are not.
+# Burnt-out thresholds of red, green and blue; skies can be bright in blue without being highlights.
 _BURNT_OUT = (0.9, 0.9, 0.98)
-# And less than twice this share of the longer side wide: a sky or a wall is as bright as the image shows it.
+# Highlights are narrower than twice this share of the longer side: a sky or a wall is as bright as the image shows it.
 _WIDE = 0.02
-# And stand out: full highlights have this share of their light around them at most, in the colours that are burnt out, and what has so much
-# is none: bands of a sky.
+# Full highlights have at most the first share of their light around them, in the burnt-out colours; from the second share on
+# it is none, as bands of a sky.
 _STANDS_OUT = (0.4, 0.65)
-# Wide regions are found at about so many pixels along the longer side, and what is joined to them within so many times their least width.
+# Resolution along the longer side for finding wide regions, and how far connected parts are searched, in multiples of their least width.
 _COARSE, _JOINED = 512, 4
-# The least distance from its border up to which something farther shines through a thing.
+# Minimum distance from an object's border within which a farther surface may shine through.
 _NARROW = 2.0
 _TINY = 1e-6
 
@@ -58,7 +58,7 @@ class _Surfaces(NamedTuple):
 
     Attributes:
         light: (2, 4, h, w) linear light and 1.
-        square: (2, 1, h, w) squares of the radii with the radii's signs; NaN where there is no such surface.
+        square: (2, 1, h, w) squared radii with the radii's signs; NaN where there is no such surface.
     """
 
     light: Tensor
@@ -69,9 +69,9 @@ class _Layered(NamedTuple):
     """Surfaces by layers.
 
     Attributes:
-        light: (2, 4, h, w), that of the surfaces.
-        place: (2, 1, h, w): between which layers a pixel lies, counted from the nearest on: 1.25 is three quarters in the second and
-            one in the third. The variance of the blurs of two layers, so mixed, is that of the blur between. -2 where there is none.
+        light: (2, 4, h, w), as in `_Surfaces`.
+        place: (2, 1, h, w): the position between layers, from the nearest: 1.25 is three quarters in the second and one in the third,
+            mixed so that the blurs' variances add up to that of the blur between. -2 where there is none.
         boxes: For each layer, the bounding boxes of its part of each surface; None for an empty one.
     """
 
@@ -81,7 +81,7 @@ class _Layered(NamedTuple):
 
 
 class _Box(NamedTuple):
-    """A part of a map; the ends are not included."""
+    """A window of a map; ends are exclusive."""
 
     top: int
     bottom: int
@@ -91,27 +91,26 @@ class _Box(NamedTuple):
 
 @in_float32
 def depth_of_field(image: Tensor, circle: Tensor, *, blades: int = 0, rotation: float = 0.0, highlights: float = 0.0) -> Tensor:
-    """The image through a lens.
+    """Renders the image through a lens.
 
     Args:
-        image: (B, 3, H, W) sRGB, [0, 1]; more is brighter than white, as in HDR images.
-        circle: (B, 1, H, W) signed diameters in pixels, steps at the edges (see `depth_edges.sharpen_depth_edges`). Not finite = as far as
-            anything.
+        image: (B, 3, H, W) sRGB, [0, 1]; HDR images exceed 1.
+        circle: (B, 1, H, W) signed diameters in pixels, steps at the edges (see `depth_edges.sharpen_depth_edges`). Not finite = at
+            infinity.
         blades: Of the shutter: 3 to 16 make the highlights polygons with their corners on the circle; less, discs.
         rotation: Of the polygon, in degrees.
-        highlights: By how many stops what is burnt out in the image was brighter than white; it counts where it is blurred, and where it is
-            small and stands out, as lamps and glints do.
+        highlights: Stops by which burnt-out pixels are boosted where they are blurred, small and stand out, as lamps and glints.
 
     Returns:
-        (B, 3, H, W), nowhere brighter than white or the image itself; where the circle is smaller than half a pixel and nothing soft
+        (B, 3, H, W), nowhere brighter than white or the image itself; where the circle is smaller than half a pixel and nothing blurred
         lies before it, the image itself, to the bit.
 
     Raises:
         ValueError: Maps of wrong shapes, an image of other values, or numbers out of range.
 
     Source:
-        M. Kraus and M. Strengert, "Depth-of-Field Rendering by Pyramidal Image Processing" (2007), for layers with what is hidden filled
-        in; layers share a pixel here as parts of one surface, not as independent ones, so that slopes have no seams.
+        M. Kraus and M. Strengert, "Depth-of-Field Rendering by Pyramidal Image Processing" (2007), for layers with hidden parts filled
+        in; here layers share a pixel as parts of one surface, not as independent ones, so that slopes have no seams.
     """
     is_hdr = check_image(image)
     check_map(circle, 1, "circle", like=image)
@@ -121,18 +120,14 @@ def depth_of_field(image: Tensor, circle: Tensor, *, blades: int = 0, rotation: 
 
 
 def check_lens(blades: int, rotation: float, highlights: float) -> None:
-    """Refuses numbers that `depth_of_field` does not take.
-
-    Raises:
-        ValueError: Says which, and which it takes.
-    """
+    """Raises ValueError, naming the accepted range, for numbers that `depth_of_field` refuses."""
     check_whole("blades", blades, 0, MAX_BLADES)
     check_range("rotation", rotation, -MAX_ROTATION, MAX_ROTATION)
     check_range("highlights", highlights, 0, MAX_STOPS)
 
 
 def blur_levels(nearest: float, farthest: float) -> list[float]:
-    """Signed radii of layers in ascending order, among them 0, that reach from the nearest to the farthest."""
+    """Ascending signed radii of layers, including 0, from the nearest to the farthest."""
     before, behind = _levels_to(max(0.0, -nearest)), _levels_to(max(0.0, farthest))
     return [*(-radius for radius in reversed(before)), 0.0, *behind]
 
@@ -156,7 +151,7 @@ def _through_lens(image: Tensor, circle: Tensor, is_hdr: bool, blades: int, rota
     light_behind, radius_behind = _behind(light, radius, reach)
     surfaces = _with_margin(torch.cat((light, light_behind)), torch.cat((radius, radius_behind)), reach)
     margin, (height, width) = _margin(reach), image.shape[-2:]
-    total = light.new_zeros(1, 4, height, width)  # light, and the share of it that is there
+    total = light.new_zeros(1, 4, height, width)  # light and coverage
     sharp, deepest = torch.zeros_like(radius, dtype=torch.bool), _deepest(radius, max(-nearest, farthest))
     layered = _layered(surfaces, levels)
     for index, boxes in enumerate(layered.boxes):
@@ -166,9 +161,9 @@ def _through_lens(image: Tensor, circle: Tensor, is_hdr: bool, blades: int, rota
         layer = blur_layer(_layer(layered, index, box), levels[index], blades, rotation)
         place, layer = _in_image(layer, box, margin, height, width)
         share, there = layer[:, 3:], total[place]
-        if index > 0:  # of a surface between two layers the farther one is its own as well
+        if index > 0:  # between two layers, the farther one belongs to the same surface
             shown = deepest[place] >= min(levels[index], levels[index - 1] + _EDGE)
-            rest = torch.add(shown, there[:, 3:], alpha=-1)  # 0 and less where it is hidden
+            rest = torch.add(shown, there[:, 3:], alpha=-1)  # 0 or less where hidden
         else:
             rest = 1 - there[:, 3:]
         if levels[index] == 0:
@@ -180,14 +175,14 @@ def _through_lens(image: Tensor, circle: Tensor, is_hdr: bool, blades: int, rota
 
 
 def _settled(circle: Tensor) -> Tensor:
-    """Signed radii: finite, within the limit, and 0 where a blur would be invisible."""
+    """Signed radii: finite, clamped to the limit, and 0 where a blur would be invisible."""
     limit = MAX_CIRCLE / 2
     radius = (circle / 2).nan_to_num(limit, limit, -limit).clamp(-limit, limit)
     return radius * share_above(radius.abs(), _SHARP, _SHARP)
 
 
 def _lifted(image: Tensor, radius: Tensor, stops: float) -> Tensor:
-    """Linear light, with what is burnt out and small brighter by so many stops where it will be blurred."""
+    """Linear light, with small burnt-out parts boosted where they will be blurred."""
     light = srgb_to_linear(image)
     if not stops:
         return light
@@ -199,24 +194,24 @@ def _lifted(image: Tensor, radius: Tensor, stops: float) -> Tensor:
 
 
 def _wide_part(burnt: Tensor) -> Tensor:
-    """Of what is burnt out, (1, 1, H, W), the wide regions with all that is joined to them: a sky between things, too."""
+    """The wide regions of the burnt-out map (1, 1, H, W) with all that is connected to them, such as sky between objects."""
     longer = max(burnt.shape[-2:])
     step = max(1, longer // _COARSE)
     small, reach = shrunk(burnt, step), max(1, round(_WIDE * longer / step))
     wide = largest_within(smallest_within(small, reach), reach)
     for _ in range(_JOINED * reach):
         wide = torch.minimum(largest_within(wide, 1), small)
-    # Twice as much: what a bright sky has beyond that are its noise and contours. One pixel more: those at its border are mixed ones.
+    # Doubled: a bright sky's excess is its noise and contours. Dilated by a pixel: its border pixels are mixed.
     return torch.minimum(2 * enlarged(largest_within(wide, 1), step, burnt.shape[-2:]), burnt)
 
 
 def _standing_out(light: Tensor, channels: Tensor, burnt: Tensor) -> Tensor:
-    """How far pixels stand out of what is not burnt out around them, in the colours that are: 0 to 1, (1, 1, H, W).
+    """Contrast with the surroundings that are not burnt out, in the burnt-out colours: 0 to 1, (1, 1, H, W).
 
     Args:
         light: (1, 3, H, W), linear.
-        channels: (1, 3, H, W), how far red, green and blue are burnt out.
-        burnt: (1, 1, H, W), how far a pixel is.
+        channels: (1, 3, H, W), degree to which red, green and blue are burnt out.
+        burnt: (1, 1, H, W), degree to which a pixel is.
     """
     longer = max(burnt.shape[-2:])
     step = max(1, longer // _COARSE)
@@ -231,7 +226,7 @@ def _standing_out(light: Tensor, channels: Tensor, burnt: Tensor) -> Tensor:
 def _deepest(radius: Tensor, largest: float) -> Tensor:
     """The radius of the farthest layer that a pixel may show: of the farthest surface within its own blur.
 
-    A surface that is blurred unevenly covers some of its own pixels in part only. What lies behind it does not shine through there.
+    An unevenly blurred surface covers some of its own pixels only in part; what lies behind must not shine through there.
     """
     deepest, spread, reached = radius, radius, 0
     size, previous = radius.abs(), -1.0
@@ -243,7 +238,7 @@ def _deepest(radius: Tensor, largest: float) -> Tensor:
 
 
 def _reaches(radius: float) -> list[int]:
-    """Whole distances, each larger by the same factor, from `_NARROW` to one that is not below a radius."""
+    """Integer distances growing by a constant factor from `_NARROW` to at least `radius`."""
     reaches = [math.ceil(_NARROW)]
     while reaches[-1] < radius:
         reaches.append(math.ceil(reaches[-1] * _GROWTH))
@@ -251,25 +246,25 @@ def _reaches(radius: float) -> list[int]:
 
 
 def _behind(light: Tensor, radius: Tensor, reach: int) -> tuple[Tensor, Tensor]:
-    """The background that goes on behind the edges of near things, as far as a blur can show it; found at half size."""
+    """The background continued behind the edges of near objects, as far as a blur can show it; computed at half size."""
     small, small_light = radius[..., ::2, ::2], light[..., ::2, ::2]
     beside = small + neighbours_largest(-small) > _EDGE
     farthest = _shown_behind(small, beside, reach)
     hidden = farthest - small > _EDGE
     low, high = small.aminmax()
-    # As if the far end were ten times as far as the near end: what is farther goes before what is nearer, and edges are edges.
+    # As if the far end were ten times as far as the near end: the order and the edges are what counts.
     inverse = torch.addcdiv(constant(small, 1.0), high - small, (high - low).clamp(min=_TINY), value=9)
     filled = fill_uncovered(torch.cat((small_light, small), 1), inverse.masked_fill(hidden | beside, 0), blurred=True)
     size = radius.shape[-2:]
-    # A near pixel whose half-size one is far has that behind it, too.
+    # A near pixel whose half-size pixel is far has that one behind it, too.
     behind = F.interpolate(filled[:, 3:], size, mode="nearest-exact")
     return F.interpolate(filled[:, :3], size, mode="bilinear"), torch.where(behind - radius > _EDGE, behind, constant(behind, torch.nan))
 
 
 def _shown_behind(radius: Tensor, beside: Tensor, largest: float) -> Tensor:
-    """The radius of the farthest surface beside edges that a blur can show at a pixel, its own or the surface's; at half size.
+    """The radius of the farthest surface beside edges that a blur, its own or the surface's, can show at a pixel; at half size.
 
-    What is farther from an edge than both blurs reach shows none of it: -infinity.
+    -infinity beyond the reach of both blurs.
     """
     farthest = spread = torch.where(beside, radius, constant(radius, -torch.inf))
     size, reached, previous = radius.abs(), 0, -1.0
@@ -286,7 +281,7 @@ def _margin(reach: int) -> int:
 
 
 def _with_margin(light: Tensor, radius: Tensor, reach: int) -> _Surfaces:
-    """Surfaces mirrored beyond the border, so that its sides are multiples of the largest step."""
+    """Pads by reflection, so that the sides are multiples of the largest step."""
     height, width = radius.shape[-2:]
     margin = _margin(reach)
     right, below = (margin + -side % LARGEST_STEP for side in (width, height))
@@ -297,7 +292,7 @@ def _with_margin(light: Tensor, radius: Tensor, reach: int) -> _Surfaces:
 
 
 def _layered(surfaces: _Surfaces, levels: list[float]) -> _Layered:
-    """Where surfaces lie between the layers. Synchronises the device once."""
+    """The positions of surfaces between layers. Synchronises the device once."""
     square = surfaces.square[:, 0].contiguous()
     (count, height, width), last = square.shape, len(levels) - 1
     ends = torch.tensor([level * abs(level) for level in levels])
@@ -307,7 +302,7 @@ def _layered(surfaces: _Surfaces, levels: list[float]) -> _Layered:
     after = upper.clamp(min=1)
     ends, spans = ends_and_spans[:, after]
     place = (after - ends.sub_(square).div_(spans)).clamp_(0, last).masked_fill_(has_none, -2.0)
-    # What lies between two levels is in both; in a last row is what is in none.
+    # Pixels between two levels are in both; a last row collects pixels in none.
     along, row_of = _along(square, count, height, width, last + 2)
     index = upper.masked_fill_(has_none, last + 1).mul_(height + width).add_(row_of)
     present = torch.zeros(count * (last + 2) * (height + width), dtype=torch.bool, device=square.device)
@@ -326,19 +321,19 @@ def _layered(surfaces: _Surfaces, levels: list[float]) -> _Layered:
 
 @kept_constants
 def _along(surfaces: int, height: int, width: int, layers: int) -> tuple[Tensor, Tensor]:
-    """(height + width,) the numbers of rows and of columns, and (surfaces, 1, 1) where a table by surface, layer, row and column begins."""
+    """(height + width,) row and column indices, and (surfaces, 1, 1) offsets into a table by surface, layer, row and column."""
     along = torch.cat((torch.arange(height), torch.arange(width)))
     return along, torch.arange(surfaces).view(-1, 1, 1) * (layers * (height + width))
 
 
 def _around(boxes: tuple[_Box | None, ...]) -> _Box:
-    """The box around those there are."""
+    """The bounding box of all boxes."""
     top, bottom, left, right = zip(*(box for box in boxes if box), strict=True)
     return _Box(min(top), max(bottom), min(left), max(right))
 
 
 def _grown(box: _Box, radius: float, size: torch.Size) -> _Box:
-    """The box with what its blur reaches, in whole steps of its size."""
+    """The box grown by the blur's reach, aligned to its size step."""
     step = size_step(radius)
     more = math.ceil(abs(radius)) + 2 * step
     low = [max(0, (end - more) // step * step) for end in (box.top, box.left)]
@@ -347,7 +342,7 @@ def _grown(box: _Box, radius: float, size: torch.Size) -> _Box:
 
 
 def _layer(layered: _Layered, index: int, box: _Box) -> Tensor:
-    """(1, 4, h, w): the layer's light times its share of each pixel, and the share."""
+    """(1, 4, h, w): the layer's premultiplied light and its share of each pixel."""
     there = [number for number, each in enumerate(layered.boxes[index]) if each]
     part = (slice(there[0], there[-1] + 1), ..., slice(box.top, box.bottom), slice(box.left, box.right))
     share = torch.rsub((layered.place[part] - index).abs_(), 1).clamp_(min=0)
@@ -357,7 +352,7 @@ def _layer(layered: _Layered, index: int, box: _Box) -> Tensor:
 
 
 def _in_image(layer: Tensor, box: _Box, margin: int, height: int, width: int) -> tuple[tuple[Any, ...], Tensor]:
-    """The part of a layer that lies in the image, with its place there."""
+    """The part of a layer inside the image, with its position."""
     first_row, last_row = max(box.top - margin, 0), min(max(box.bottom - margin, 0), height)
     first, last = max(box.left - margin, 0), min(max(box.right - margin, 0), width)
     rows = slice(first_row + margin - box.top, last_row + margin - box.top)

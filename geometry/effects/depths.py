@@ -1,4 +1,4 @@
-"""Depth prepared for effects: positive everywhere, with near and far ends, in metres or in percent of the scene's depth."""
+"""Depth for effects: positive everywhere, with near and far ends, in metres or percent."""
 
 from __future__ import annotations
 
@@ -20,13 +20,11 @@ class Depths(NamedTuple):
     """Depth of one image.
 
     Attributes:
-        depth: (1, 1, H, W), positive and finite: metres, or, where they are not known, assumed depth whose near end is 1. Holes are at the
-            farthest.
-        hole: (1, 1, H, W) bool, where nothing was known.
+        depth: (1, 1, H, W), positive and finite: metres, or assumed depth whose near end is 1. Holes are at the farthest value.
+        hole: (1, 1, H, W) bool, where depth was unknown.
         is_metric: Whether it is in metres.
-        nearest: The near end, the 2nd percentile.
-        farthest: The far end, the 98th percentile; infinite is not possible.
-        is_whole: Whether nothing is a hole.
+        nearest, farthest: The near and far end, the 2nd and 98th percentile; finite.
+        is_whole: Whether there are no holes.
     """
 
     depth: Tensor
@@ -37,7 +35,7 @@ class Depths(NamedTuple):
     is_whole: bool
 
     def share(self) -> Tensor:
-        """(1, 1, H, W): 0 at the near end and before it, 1 at the far end and beyond; 0 where all is equally far."""
+        """(1, 1, H, W): 0 up to the near end, 1 from the far end on, linear in inverse depth; 0 where depth is constant."""
         near, far = 1 / self.nearest, 1 / self.farthest
         span = near - far
         if span <= 1e-6 * near:
@@ -45,41 +43,41 @@ class Depths(NamedTuple):
         return ((near - self.depth.reciprocal()) / span).clamp(0, 1)
 
     def at_share(self, share: float) -> float:
-        """The depth at a share of the way from the near end to the far end."""
+        """The depth at a share of the way from the near to the far end."""
         near, far = 1 / self.nearest, 1 / self.farthest
         return 1 / (near + (far - near) * min(max(share, 0.0), 1.0))
 
     def share_at(self, depth: float) -> float:
-        """The share of the way at which a depth lies."""
+        """The share of the way of a depth."""
         near, far = 1 / self.nearest, 1 / self.farthest
         if depth <= self.nearest:
             return 0.0
         return min(max((near - 1 / depth) / (near - far), 0.0), 1.0) if near - far > 1e-6 * near else 0.0
 
     def at_point(self, x: float, y: float) -> float:
-        """The median depth around a point, 0 to 1 from left to right and from top to bottom. Synchronises the device."""
+        """The median depth around a point in relative image coordinates (0 to 1). Synchronises the device."""
         row, column = pixel_at((x, y), *self.depth.shape[-2:])
         return float(self.depth[..., max(0, row - 1) : row + 2, max(0, column - 1) : column + 2].median())
 
     def describe(self, depth: float) -> str:
-        """A depth in words: metres, or percent of the way from near to far."""
+        """A depth as text: metres, or percent of the way from near to far."""
         if not self.is_metric:
             return f"{100 * self.share_at(depth):.0f} %"
         return "infinity" if math.isinf(depth) else f"{depth:.3g} m"
 
     def describe_range(self) -> str:
-        """The near and the far end of the scene, in words."""
+        """The near and far end as text."""
         return f"{self.nearest:.3g} to {self.farthest:.3g} m" if self.is_metric else "0 to 100 %"
 
 
 def known_depths(estimate: Estimate) -> Depths:
-    """Depth of one image as the effects take it. Synchronises the device once.
+    """Prepares the depth of one image for the effects. Synchronises the device once.
 
     Args:
         estimate: Of one image, with depth of any quantity. Disparity and relative depth become assumed depth (`assumptions`).
 
     Raises:
-        ValueError: No depth, no pixel that has one, or several images.
+        ValueError: No depth, no valid pixel, or several images.
     """
     depth, quantity, valid = estimate.known_depth()
     if estimate.batch != 1:
@@ -92,7 +90,7 @@ def known_depths(estimate: Estimate) -> Depths:
         fetched = to_cpu({"samples": samples_of(filled, valid), "valid": valid.all()})
         nearest, farthest = at_percentiles(in_order(fetched["samples"]), FAR_AND_NEAR_END)
         is_whole = bool(fetched["valid"])
-        if math.isinf(nearest) and bool(valid.any()):  # a coarse grid may miss the few values there are
+        if math.isinf(nearest) and bool(valid.any()):  # a coarse grid may miss a few scattered values
             nearest, farthest = (float(end) for end in filled[valid].aminmax())
     if math.isinf(nearest):
         raise ValueError("no pixel of the image has a depth: the mask leaves out everything, or all values are NaN; check the depth")
@@ -100,16 +98,16 @@ def known_depths(estimate: Estimate) -> Depths:
 
 
 def depth_of(depths: Depths, value: float, unit: str, name: str) -> float:
-    """A limit or a focus as depth.
+    """Converts a limit or a focus distance to depth.
 
     Args:
         depths: Of the image.
         value: Metres or percent.
         unit: One of `options.distances.UNITS`.
-        name: What errors call it.
+        name: Its name in errors.
 
     Raises:
-        ValueError: Metres where the depth has none, or a number out of range.
+        ValueError: Metres without metric depth, or a number out of range.
     """
     check_limit(value, unit, name)
     if unit == "metres":
@@ -119,10 +117,6 @@ def depth_of(depths: Depths, value: float, unit: str, name: str) -> float:
 
 
 def check_metric(depths: Depths) -> None:
-    """Refuses metres where the depth has none.
-
-    Raises:
-        ValueError: Says which depth has them.
-    """
+    """Raises ValueError unless the depth is metric."""
     if not depths.is_metric:
         raise ValueError("the depth is not in metres (disparity or relative depth); give the unit percent, or use a model of metric depth")

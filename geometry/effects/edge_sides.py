@@ -1,4 +1,4 @@
-"""Depth and normals beside soft silhouettes: each pixel gets those of the thing that its colour shows."""
+"""Depth and normals beside soft silhouettes: each pixel gets those of the object that its colour belongs to."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from ..filters.extremes import extremes_around
 from .highlight_maps import pitch_and_reach, pitch_of
 from .softness import Softness
 
-# Colours are compared within this many radii of edges. Beside a step they count little: there the depth's edge may miss the image's.
+# Reach of colour comparison in radii of edges; the weight of colours beside a step, where depth and image edges may be misaligned.
 _COLOURS, _UNSURE = 3, 0.2
-# A share that colours explain only in part spans less than 0 to 1. It is stretched by the inverse of the part that they explain to this
-# power, but at most by so much.
+# A share that colours explain only in part spans less than 0 to 1. It is stretched by the inverse of the explained part to this power,
+# limited to _MOST_STRETCHED.
 _STRETCHED, _MOST_STRETCHED = 3, 3.0
-# Normals of the far thing count by this power of how far outside of ramps they are, and a little where the depth is hardly mixed.
+# Weights of the far object's normals: exponent of the distance from ramps, and a little where the depth is hardly mixed.
 _OUTSIDE, _HARDLY_MIXED = 4, 0.01
-# A depth that is off its step by a tenth of the step, or in the mean around it, is on a ramp.
+# Depth that differs from its step by a tenth of it, or in the local mean, is on a ramp.
 _RAMP = 0.1
-# The most of the far thing that is taken out of the near thing's normals: what is left, and its error, doubles in length.
+# Maximum share of the far object that is removed from the near object's normals: the rest, and its error, doubles in length.
 _MOST_MIXED = 0.5
-# What is on one side of a silhouette by less than this share of depth is mixed from both: light shows what rounding turns over.
+# Pixels this close to a silhouette in depth are blended from both sides, as lighting amplifies rounding.
 _OVER = 0.003
-# A smaller share of a ramp is rounding.
+# Smaller shares of a ramp are rounding.
 _ROUNDING = 0.01
 _TINY = 1e-6
 
 
 @dataclass(frozen=True)
 class EdgeSides:
-    """The near and the far thing at pixels beside silhouettes.
+    """The near and the far object at pixels beside silhouettes.
 
     Attributes:
-        pixels: Those beside silhouettes, N of them.
-        near: (1, N) in [0, 1], the share of the near thing in a pixel, by its colour and by how much near surface is around it.
-        ends: (1, 3, h, w), smaller than the image: the inverse depths of both things, far and near, and the square of one between them.
+        pixels: The N pixels beside silhouettes.
+        near: (1, N) in [0, 1], the share of the near object in a pixel, by its colour and by the near surface around it.
+        ends: (1, 3, h, w), smaller than the image: the inverse depths of the far and near object, and the square of one between them.
     """
 
     pixels: ChosenPixels
@@ -50,18 +50,14 @@ class EdgeSides:
     ends: Tensor
 
     def check(self, depth: Tensor) -> None:
-        """Refuses depth that is not of this image.
-
-        Raises:
-            ValueError: Several images, another size or another device.
-        """
+        """Raises ValueError for depth of several images, another size or another device."""
         height, width = self.pixels.size
         if depth.shape != (1, 1, height, width) or depth.device != self.near.device:
             problem = f"depth is {tuple(depth.shape)} on {depth.device}"
             raise ValueError(f"{problem}; edges are those of one image, (1, 1, {height}, {width}) on {self.near.device}")
 
     def depth(self, stepped: Tensor) -> Tensor:
-        """Stepped depth (1, 1, H, W) whose steps follow the image's edges, softly as its colours do: for light that falls off with it."""
+        """Stepped depth (1, 1, H, W) with soft steps along the image's edges, for light that falls off with distance."""
         low, high, middle = self.pixels.sample_vectors(self.ends, pitch_of(*stepped.shape[-2:])).split(1)
         here = self.pixels.take_vectors(stepped).reciprocal()
         is_near = _nearness(here, middle)
@@ -69,12 +65,7 @@ class EdgeSides:
         return self.pixels.put_vectors(stepped, inverse.reciprocal_())
 
     def shadow(self, hidden: Tensor, depth: Tensor) -> Tensor:
-        """Shadows that end at silhouettes as softly as the image's colours change there, and not as the depth does.
-
-        Args:
-            hidden: (1, lamps, H, W).
-            depth: (1, 1, H, W).
-        """
+        """Shadows (1, lamps, H, W) whose edges at silhouettes follow the image's colours instead of the depth (1, 1, H, W)."""
         dtype, hidden, depth, lamps = hidden.dtype, hidden.float(), depth.float(), hidden.shape[1]
         pitch, reach = pitch_and_reach(*depth.shape[-2:])
         middle = self.ends[:, 2:]
@@ -93,21 +84,21 @@ class EdgeSides:
 def edge_sides(
     image: Tensor, normals: Tensor, soft: Tensor, stepped: Tensor, outside: Tensor, softness: Softness
 ) -> tuple[EdgeSides, Tensor]:
-    """Finds both things beside silhouettes, on smaller maps, and the normals of the one that each pixel shows.
+    """Finds both objects beside silhouettes, on smaller maps, and the normals of the one that each pixel shows.
 
-    A network's normals lead from one thing to the other. The far thing's are taken from farther away from the edge. The near thing turns
-    away there: of its own the far thing's share is taken out.
+    A network's normals interpolate between objects. The far object's are taken from farther away from the edge. The near object turns
+    away at its silhouette, so the far object's share is subtracted from its own normals.
 
     Args:
         image: (1, 3, H, W) in [0, 1].
         normals: (1, 3, H, W).
-        soft: (1, 1, H, W), inverse depth of a network, positive and finite.
+        soft: (1, 1, H, W), a network's inverse depth, positive and finite.
         stepped: The same with its edges sharpened.
         outside: (1, 1, h, w) in [0, 1], a value for `pitch_of` pixels: 1 outside of ramps. Depth with true steps has no ramps.
-        softness: How much of this is done with the normals.
+        softness: How much of this is applied.
 
     Returns:
-        Both things, and normals (1, 3, H, W).
+        Both objects, and normals (1, 3, H, W).
     """
     pitch, reach = pitch_and_reach(*image.shape[-2:])
     colours, own, soft, inverse = (middles_of(each, pitch) for each in (image, normals, soft, stepped))
@@ -118,7 +109,7 @@ def edge_sides(
     sure = torch.addcmul(beside, beside, at_edges, value=_UNSURE - 1)
     slope, start = colour_fit(colours, near, sure, _COLOURS * reach).split((3, 1), 1)
     unknown = _unexplained(near, (slope * colours).sum(1, keepdim=True).add_(start), sure, _COLOURS * reach)
-    # The far thing's depth, of a wide window: inside the near one the step of a narrow one is but the near one's own bend. Where edges of
+    # The far object's depth needs a wide window: inside the near object, a narrow one finds only the near object's own bend. Where edges of
     # normals were refined and softened again, they are mixed farther inside than the depth.
     off, step = (soft - inverse).abs_(), (high - torch.lerp(least, low, softness.added)).clamp_(min=_TINY)
     around, moved = box_means(torch.cat((near, off), 1), reach).split(1, 1)
@@ -144,12 +135,12 @@ def edge_sides(
 
 
 def _nearness(inverse: Tensor, middle: Tensor) -> Tensor:
-    """1 where inverse depth is that of the near thing beside a silhouette, 0 where it is the far one's; `middle` is a square between."""
+    """1 for inverse depth of the near object beside a silhouette, 0 for the far one; `middle` is a square between."""
     return share_above(inverse * inverse / middle, 1, _OVER)
 
 
 def _unexplained(values: Tensor, fit: Tensor, weights: Tensor, radius: int) -> Tensor:
-    """The share of the variance of values of 0 and 1 that a fit does not explain in a window around each pixel; maps (1, 1, h, w)."""
+    """The share of the variance of binary values that a fit leaves unexplained in a window around each pixel; maps (1, 1, h, w)."""
     off = fit - values
     one = constant(values, 1.0).expand_as(values)
     means = box_means(torch.cat((one, values, off * off), 1) * weights, radius)

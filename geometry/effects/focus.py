@@ -32,25 +32,25 @@ class Focused(NamedTuple):
 
 
 def focused(estimate: Estimate, image: Tensor, lens: LensOptions) -> Focused:
-    """The circles of one image.
+    """Computes the circles of one image.
 
     Args:
         estimate: With depth, of one image, at its size.
-        image: (1, 3, H, W): edges of the depth are brought to those of the image.
-        lens: Its focus and aperture.
+        image: (1, 3, H, W), to whose edges the depth's edges are aligned.
+        lens: Focus and aperture.
 
     Raises:
-        ValueError: No depth, metres or an f-number where the depth has no metres, or a focus that no such lens has.
+        ValueError: No depth, metres or an f-number without metric depth, or a focus that is impossible with such a lens.
     """
     need_perspective(estimate, "depth of field")
     depths = known_depths(estimate)
     if lens.f_number and not depths.is_metric:
         raise ValueError("an f-number needs depth in metres, and this depth has none: give the blur in percent instead")
-    # The border of a near object is a mixture of colours and belongs to the object.
+    # Pixels at the border of a near object mix colours, and belong to the object.
     shown = image.clamp(0, 1)
     soft = depth_before_sky(depths.depth, shown, estimate).reciprocal()
     inverse = sharpened_inverse(soft, edge_radius(*image.shape[-2:]), 1, shown)
-    # A single pixel that is far amid what is near would be a hole, through which the blurred background shows.
+    # A single far pixel within a near object would be a hole through which the blurred background shows.
     padded = F.pad(inverse, (2, 2, 2, 2), mode="replicate")  # so that the border's own values stay
     closed, _ = extremes_within(largest_within(padded, 1), 1)
     depths = depths._replace(depth=1 / closed[..., 2:-2, 2:-2])

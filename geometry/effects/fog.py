@@ -19,26 +19,26 @@ from ..regions.before_sky import land_before_sky
 from ..regions.sky import describe_sky, predicted_sky, sky_alpha
 from .depths import known_depths
 
-# So far is the sky, in the unit of depth; and the largest exponent.
+# Distance of the sky in the unit of depth; and the largest exponent.
 _SKY, _STEEPEST = 1e6, 60.0
 
 
 def fog_of(
     estimate: Estimate, image: Tensor, fog: FogOptions, sky: Tensor | bool = True, alpha: Tensor | None = None
 ) -> tuple[Tensor, str]:
-    """The transmittance of the fog for one image, and the fog in words.
+    """Computes the transmittance of the fog for one image, and a description.
 
     Args:
-        estimate: With depth, of one image, at its size. Where it has no metres, the near end of the scene is at 1.
-        image: (1, 3, H, W): edges of the depth are brought to those of the image.
-        fog: How thick it is; colour and sky are not looked at.
-        sky: (1, 1, H, W) in [0, 1], each pixel's share of sky, which is infinitely far; True = what looks like sky, False = nothing. What
-            has no depth and is no sky is as far as what is around, and so is land that the network predicted to be sky.
-        alpha: (1, 1, H, W) in [0, 1], how far each pixel is seen, and counts in words; None = all are.
+        estimate: With depth, of one image, at its size. Without metres, the near end of the scene is at 1.
+        image: (1, 3, H, W), to whose edges the depth's edges are aligned.
+        fog: How thick it is; colour and sky are ignored.
+        sky: (1, 1, H, W) in [0, 1], each pixel's share of sky, which is infinitely far; True = detect sky, False = none. Other
+            pixels without depth take that of their surroundings, and so does land that the network predicted to be sky.
+        alpha: (1, 1, H, W) in [0, 1], each pixel's weight in the description; None = 1.
 
     Returns:
         (1, 1, H, W) transmittance, and a line such as "fog over 0.8 to 6.2 m, 31 % of the light is the fog's; sky: 9 % of the image",
-        from the scene's near end to its far end.
+        with the scene's near and far end.
 
     Raises:
         ValueError: No depth.
@@ -54,7 +54,7 @@ def fog_of(
     if isinstance(sky, Tensor):
         share = sky.to(depth)
         hole = hole | (share > 0.5)
-    # A sky that is found, not predicted, ends less exactly than its depth does. Without holes there is nothing to find again.
+    # A detected, not predicted, sky has less exact edges than the depth. Without holes there is nothing to fill.
     land = depth if is_clear and share is None else land_before_sky(depth, hole)
     rays = rays_of_pixels(camera.to(depth), *depth.shape[-2:])
     thickness = (fog.density, fog.start, fog.height_falloff)
@@ -79,15 +79,14 @@ def fog_transmittance(
         intrinsics: (B, 3, 3), pixels.
         density: Extinction per unit of depth, at the camera's height.
         start: Distance from the camera at which the fog begins.
-        falloff: By how much, per unit, the fog thins upwards: density * exp(-falloff * height above the camera). The camera is taken to be
-            level.
-        sky: (B, 1, H, W) bool, what is infinitely far; None = nothing is.
+        falloff: Rate at which fog thins upwards: density * exp(-falloff * height above the camera), for a level camera.
+        sky: (B, 1, H, W) bool, infinitely far; None = nothing.
 
     Returns:
         (B, 1, H, W) in [0, 1]: exp(-density * distance along the ray beyond the start); 0 in the sky, unless the fog thins upwards.
 
     Raises:
-        ValueError: Shapes that do not fit, or a number below 0.
+        ValueError: Shapes that do not fit, or a negative number.
 
     Source:
         The law of Bouguer, Lambert and Beer; its integral along a ray through an exponential atmosphere: I. Quilez, "Better fog" (2010).
@@ -100,10 +99,10 @@ def fog_transmittance(
 
 
 def _transmitted(depth: Tensor, rays: Tensor, density: float, start: float, falloff: float) -> Tensor:
-    """`fog_transmittance` along the rays of pixels, of depth that may be infinite."""
+    """`fog_transmittance` along pixel rays, for depth that may be infinite."""
     length = vector_lengths(rays)
     if falloff == 0:
-        # Without fog all comes through, from the sky, too.
+        # Without fog the sky shines through, too.
         return torch.exp((depth * length).sub_(start).clamp_(min=0).mul_(-density)) if density else torch.ones_like(depth)
     through = (depth * length).clamp_(max=_SKY).sub_(start).clamp_(min=0)
     rise = -falloff * rays[:, 1:2] / length
@@ -114,15 +113,15 @@ def _transmitted(depth: Tensor, rays: Tensor, density: float, start: float, fall
 
 
 def add_fog(image: Tensor, transmittance: Tensor, colour: tuple[float, float, float]) -> Tensor:
-    """The image in fog.
+    """Adds fog to the image.
 
     Args:
-        image: (B, 3, H, W) sRGB in [0, 1]; more is brighter than white, as in HDR images.
-        transmittance: (B, 1, H, W) in [0, 1], as `fog_transmittance` gives it.
-        colour: Of the fog where nothing shines through; linear R, G, B.
+        image: (B, 3, H, W) sRGB in [0, 1]; HDR images exceed 1.
+        transmittance: (B, 1, H, W) in [0, 1], from `fog_transmittance`.
+        colour: Of opaque fog; linear R, G, B.
 
     Returns:
-        (B, 3, H, W) sRGB; where everything comes through, the image itself.
+        (B, 3, H, W) sRGB; the image itself where transmittance is 1.
 
     Raises:
         ValueError: Maps of wrong shapes, or an image of other values.
@@ -133,7 +132,7 @@ def add_fog(image: Tensor, transmittance: Tensor, colour: tuple[float, float, fl
 
 
 def foggy(image: Tensor, transmittance: Tensor, colour: tuple[float, float, float]) -> Tensor:
-    """`add_fog` to an image that was checked: a GPU is not asked again."""
+    """`add_fog` without checks, which would synchronise a GPU."""
     own = constant(image, tuple(colour)).view(1, 3, 1, 1)
     mixed = torch.lerp(own, srgb_to_linear(image), transmittance)
     return torch.where(transmittance < 1, linear_to_srgb(mixed), image)

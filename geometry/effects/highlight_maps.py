@@ -1,4 +1,4 @@
-"""Maps of highlights, which are smaller than the image: one value for a square of pixels."""
+"""Sizes of highlight maps, which have one value for a square of pixels."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from ..edges.depth_edges import edge_radius
 
 
 def pitch_of(height: int, width: int) -> int:
-    """How many pixels of an image of that size the values of such a map lie apart."""
+    """The distance of the values of such a map, in pixels of an image of this size."""
     return max(1, edge_radius(height, width) // 3)
 
 
 def pitch_and_reach(height: int, width: int) -> tuple[int, int]:
-    """How many pixels of an image the values of smaller maps lie apart, and the radius of soft edges in such values."""
+    """The distance of the values of smaller maps in pixels, and the radius of soft edges in such values."""
     pitch = pitch_of(height, width)
     return pitch, max(1, round(edge_radius(height, width) / pitch))

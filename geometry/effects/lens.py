@@ -13,17 +13,17 @@ from torch import Tensor
 from ..checks import check_map
 
 SHARP_SHARE = 1 / 1500
-"""Circles up to this share of the image's diagonal look sharp (0.029 mm on full frame)."""
+"""Largest circle that looks sharp, as a share of the image's diagonal (0.029 mm on full frame)."""
 
 
 def aperture_scale(focus: Tensor | float, f_number: float, focal_length_mm: float, sensor_mm: float, side: int) -> Tensor:
-    """The diameter in pixels of the circle that a point infinitely far becomes.
+    """The circle's diameter in pixels for a point at infinity.
 
     Args:
-        focus: Depth that is sharp, in metres; a number or any shape.
-        f_number: Focal length divided by the width of the opening.
-        focal_length_mm: Of the lens, in millimetres.
-        sensor_mm: Length of the sensor along the side of `side` pixels, in millimetres.
+        focus: Focused depth in metres; a number or any shape.
+        f_number: Focal length divided by the aperture's diameter.
+        focal_length_mm: Of the lens.
+        sensor_mm: Length of the sensor along the side of `side` pixels.
         side: In pixels.
 
     Returns:
@@ -50,8 +50,8 @@ def circle_of_confusion(depth: Tensor, focus: Tensor | float, scale: Tensor | fl
 
     Args:
         depth: (B, 1, H, W), positive; infinite is allowed.
-        focus: Depth that is sharp, in the same unit; a number, or a tensor that broadcasts.
-        scale: Diameter in pixels of a point infinitely far, as `aperture_scale` gives it.
+        focus: Focused depth in the same unit; a number, or a tensor that broadcasts.
+        scale: Diameter in pixels for a point at infinity, from `aperture_scale`.
 
     Returns:
         (B, 1, H, W) pixels: scale * (1 - focus / depth). Linear in inverse depth, so disparity of unknown scale and shift does as well.
@@ -64,15 +64,12 @@ def circle_of_confusion(depth: Tensor, focus: Tensor | float, scale: Tensor | fl
 
 
 def sharp_range(focus: float, scale: float, circle: float) -> tuple[float, float]:
-    """From where to where things look sharp.
+    """The nearest and farthest depth that look sharp; infinite beyond the hyperfocal distance.
 
     Args:
-        focus: Depth that is sharp.
-        scale: Diameter in pixels of a point infinitely far.
+        focus: Focused depth.
+        scale: Diameter in pixels for a point at infinity.
         circle: The largest diameter that looks sharp, in pixels.
-
-    Returns:
-        Nearest and farthest depth; the farthest is infinite where the circles stay small (beyond the hyperfocal distance).
     """
     if scale <= circle:
         return focus / (1 + circle / scale) if scale > 0 else 0.0, math.inf

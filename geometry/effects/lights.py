@@ -15,7 +15,7 @@ from ..camera import pixel_to_ray
 from ..images.srgb import colour_to_linear
 
 NEAREST_LAMP = 0.05
-"""A point light is never nearer to a surface than this."""
+"""Minimum distance of a point light from a surface."""
 
 
 @dataclass(frozen=True)
@@ -23,17 +23,17 @@ class Light:
     """A lamp.
 
     Attributes:
-        position: (x, y, z) in OPENGL camera axes. A point light stands there, in the unit of depth; a directional light lies in this
-            direction, of any length.
-        is_point: True: it stands somewhere, and its light falls off with the square of the distance. False: it is infinitely far.
+        position: (x, y, z) in OPENGL camera axes: a point light's position in the unit of depth, or the direction towards a directional
+            light, of any length.
+        is_point: True: a point light with inverse-square falloff. False: infinitely far.
         colour: Linear R, G, B; (1, 1, 1) is white.
         intensity: 1 shows a surface that faces the lamp (a point light: at distance 1) as bright as the image is.
-        size: Its diameter in the unit of depth; a directional light looks as large as a lamp of this diameter at distance 1 (the sun:
-            0.009). 0 = hard shadows, and light that ends where a surface turns away from it.
-        shadow: How dark its shadows are, 0 to 1; None = as the others'.
+        size: Its diameter in the unit of depth; for a directional light, at distance 1 (the sun: 0.009). 0 = hard shadows and a hard
+            terminator.
+        shadow: Darkness of its shadows, 0 to 1; None = the common value.
 
     Raises:
-        ValueError: A number that is not finite, a negative colour, intensity or size, a shadow beyond 1, or a direction of no length.
+        ValueError: A number that is not finite, a negative colour, intensity or size, a shadow beyond 1, or a zero direction.
     """
 
     position: tuple[float, float, float]
@@ -54,7 +54,7 @@ class Light:
 
 
 def _check_lamp(lamp: Light | LightPlan) -> None:
-    """Refuses numbers that no lamp has."""
+    """Refuses invalid intensity, size and shadow."""
     check_not_negative("intensity", lamp.intensity)
     check_not_negative("size", lamp.size)
     if lamp.shadow is not None:
@@ -63,18 +63,17 @@ def _check_lamp(lamp: Light | LightPlan) -> None:
 
 @dataclass(frozen=True)
 class LightPlan:
-    """A lamp as a person places it, in any image: by angles, or by a place in the image.
+    """A lamp as a user places it in any image, by angles or by a position in the image.
 
     Attributes:
         kind: "directional" or "point".
         azimuth, elevation: Of a directional light, as `light_direction`.
-        x: Where a point light stands from the left border (0) to the right one (1); may lie outside.
-        y: The same from top to bottom.
-        depth: How far from the viewer a point light is, in the unit of depth.
+        x, y: A point light's position from left (0) to right (1) and from top to bottom; may lie outside.
+        depth: A point light's distance from the viewer, in the unit of depth.
         colour, intensity, size, shadow: As `Light`.
 
     Raises:
-        ValueError: A kind that there is not, an elevation beyond 90 degrees, a lamp that is not before the viewer, a negative intensity or
+        ValueError: An unknown kind, an elevation beyond 90 degrees, a lamp behind the viewer, a negative intensity or
             size, or a shadow beyond 1.
     """
 
@@ -99,12 +98,12 @@ class LightPlan:
 
     @classmethod
     def of(cls, options: LightOptions) -> LightPlan:
-        """The lamp that a user has chosen."""
+        """The lamp of a user's options."""
         place = (options.azimuth, options.elevation, options.light_x, options.light_y, options.light_depth)
         return cls(options.light, *place, colour_to_linear(options.colour), options.intensity, options.light_size, options.shadows)
 
     def placed(self, intrinsics: Tensor, height: int, width: int) -> Light:
-        """The lamp in front of a camera.
+        """Places the lamp in front of a camera.
 
         Args:
             intrinsics: (1, 3, 3), pixels.
@@ -121,14 +120,11 @@ class LightPlan:
 
 
 def light_direction(azimuth: float, elevation: float) -> tuple[float, float, float]:
-    """The direction towards a lamp, as photographers say it.
+    """The direction towards a lamp: a unit vector in OPENGL axes.
 
     Args:
         azimuth: Degrees around the image: 0 = from the right, 90 = from above, 180 = from the left, 270 = from below.
         elevation: Degrees out of the image's plane: 0 = grazing, 90 = from the viewer, negative = from behind the scene.
-
-    Returns:
-        (x, y, z), unit length, OPENGL axes.
     """
     around, out = math.radians(azimuth), math.radians(elevation)
     return math.cos(out) * math.cos(around), math.cos(out) * math.sin(around), math.sin(out)
@@ -148,16 +144,13 @@ def light_position(column: float, row: float, depth: float, intrinsics: Tensor) 
     Raises:
         ValueError: Intrinsics that do not fit.
     """
-    intrinsics = intrinsics.cpu()  # a few numbers, for one question
+    intrinsics = intrinsics.cpu()  # a few numbers, one synchronisation
     x, y, _ = (pixel_to_ray(intrinsics.new_tensor([[[column, row]]]), intrinsics)[0, 0] * depth).tolist()
     return x, -y, -depth
 
 
 def towards(light: Light, points: Tensor) -> tuple[Tensor, Tensor]:
-    """The direction from points to a lamp, and the intensity of its light there.
-
-    Args:
-        points: (B, 3, H, W), OPENGL axes.
+    """The direction from points (B, 3, H, W), OPENGL axes, to a lamp, and the intensity of its light there.
 
     Returns:
         Unit vectors, (B, 3, H, W) or for all points (1, 3, 1, 1), and strengths, (B, 1, H, W) or a number for all.
@@ -175,15 +168,15 @@ def towards(light: Light, points: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def received_share(light: Light, cosines: Tensor, strengths: Tensor) -> Tensor:
-    """The share of a lamp's light that a surface receives: the cosine, and of a lamp with a size, the part of it above the horizon.
+    """The share of a lamp's light that a surface receives: the cosine, adjusted for the part of a sized lamp above the horizon.
 
-    With c, the cosine of the angle between the normal and the direction to the lamp's middle, and s, the sine of the angle under which its
-    radius appears, the share is c above s, 0 below -s, and (c + s)^2 / (4 s) between. That is within 0.011 of the integral over a disk up
-    to an s of 0.45, and within 0.02 up to 0.75; a lamp that is larger still lights less than a disk would where it touches the horizon.
+    With the cosine c of the angle between the normal and the direction to the lamp's middle, and the sine s of its angular
+    radius, the share is c above s, 0 below -s, and (c + s)^2 / (4 s) between. That is within 0.011 of the integral over a disk up
+    to s = 0.45, and within 0.02 up to 0.75; larger lamps light less than a disk would where they touch the horizon.
 
     Args:
         cosines: (B, 1, H, W).
-        strengths: As `towards` gives them.
+        strengths: From `towards`.
     """
     if light.size == 0 or light.intensity == 0:
         return cosines.clamp(min=0)
@@ -195,7 +188,7 @@ def received_share(light: Light, cosines: Tensor, strengths: Tensor) -> Tensor:
 
 
 def placed_on(numbers: tuple[float, float, float], like: Tensor) -> Tensor:
-    """Three numbers as (1, 3, 1, 1) on the device of a map, without waiting for it."""
+    """Three numbers as (1, 3, 1, 1) on the device of a map, without synchronising it."""
     return _three(like, tuple(numbers)).to(like)
 
 

@@ -26,36 +26,35 @@ from .highlight_maps import pitch_of
 from .lights import Light, LightPlan
 from .softness import DepthSteps, normal_softness
 
-# A change of depth by which a pixel was on a ramp.
+# Change of depth from which a pixel was on a ramp.
 _MOVED = 0.01
-# The exponent of highlights whose peaks are as high as those that are kept where normals turn.
+# The exponent of highlights as narrow as those that are kept where normals turn.
 _TURNED = 32.0
-# Pixels of the estimate over which what a network covers as sky ends.
+# Width of the soft end of a network's sky, in pixels of the estimate.
 _SOFT_COVER = 2
 
 
 @dataclass(frozen=True)
 class LitScene:
-    """One image with all that its light needs: what `relight` takes.
+    """The inputs of `relight` for one image.
 
     Attributes:
-        image: (1, 3, H, W), of any type; all other maps are float32.
-        normals: (1, 3, H, W), OPENGL axes; in the sky they face the viewer, and beside soft silhouettes they are those of one thing.
+        image: (1, 3, H, W), of any dtype; all other maps are float32.
+        normals: (1, 3, H, W), OPENGL axes; facing the viewer in the sky, and of one object beside soft silhouettes.
         light: The lamps in front of the camera.
         depth: (1, 1, H, W), its near end at 1; None = unknown. For a point light its soft edges follow the image's.
         intrinsics: (1, 3, 3), pixels.
         mask: (1, 1, H, W) bool, where light is changed: where all is known, and in the sky.
-        sky: (1, 1, H, W) in [0, 1], the share of each pixel on which no shadow falls; None = nowhere sky.
-        glossy: (1, 1, h, w) in [0, 1], smaller than the image: the share of highlights that is kept. 0 at the soft edges between near
-            and far things, and less where soft normals turn fast: there a network's normals lead from one thing to the other and would
-            catch any light.
-        relief: (1, 1, 1, 1) in [0, 1], 1 where the normals are soft, as a network's: highlights then show the image's fine relief. 0 where
-            they have true edges, rendered or measured.
-        doubt: (1, 1, 1, 1) in [0, 1], 1 where the depth is as soft as the normals, as a network's: its shadows are softer, and its small
+        sky: (1, 1, H, W) in [0, 1], the share of each pixel that receives no shadow; None = no sky.
+        glossy: (1, 1, h, w) in [0, 1], smaller than the image: the share of highlights that is kept. 0 at soft depth edges, and less
+            where soft normals turn fast: there a network's normals interpolate between objects and would catch any light.
+        relief: (1, 1, 1, 1) in [0, 1], 1 for soft normals, as a network's: highlights then show the image's fine relief. 0 for
+            normals with true edges, rendered or measured.
+        doubt: (1, 1, 1, 1) in [0, 1], 1 for depth as soft as the normals, as a network's: its shadows are softer, and its small
             ripples cast none.
-        blur: (1, 1, h, w), smaller than the image: how far out of focus it is, as standard deviation in pixels; None = in focus, or
+        blur: (1, 1, h, w), smaller than the image: its defocus as standard deviation in pixels; None = in focus, or
             without shadows.
-        edges: The things beside soft silhouettes, by whose colours shadows end there; None = unknown depth, or without shadows.
+        edges: The objects beside soft silhouettes, by whose colours shadows end there; None = unknown depth, or without shadows.
     """
 
     image: Tensor
@@ -73,12 +72,13 @@ class LitScene:
 
 
 def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], sky: Tensor | bool = False) -> LitScene:
-    """Brings together what the light of one image needs.
+    """Prepares the relighting of one image.
 
     Args:
-        image: (1, 3, H, W) in [0, 1]; more is brighter than white.
+        image: (1, 3, H, W) in [0, 1]; HDR images exceed 1.
         estimate: Of the image, at any size.
-        sky: (1, 1, H, W) bool or in [0, 1], each pixel's share of sky; True = `sky_alpha`, False = nowhere.
+        plans: The lamps.
+        sky: (1, 1, H, W) bool or in [0, 1], each pixel's share of sky; True = `sky_alpha`, False = none.
     """
     need_perspective(estimate, "relighting")
     source, image, estimate = image, image.float().clamp(0, 1), estimate.in_float32()
@@ -96,7 +96,7 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
         sharp, steps = sharpened_inverse(soft, radius), DepthSteps.of(soft)
         softness = steps.softness(normals)
         if softness.whole * softness.share > 0:
-            # Of a refined network only the edges are sharp. Light needs the mixture beside them as it was, or it shows where that ends.
+            # Refinement sharpens only edges. The mixture beside them must be softened again, or lighting shows where it ends.
             if softness.added > 0:
                 soft, normals = steps.softened(torch.cat((soft, normals), 1), softness.whole, *[softness.added] * 3).split((1, 3), 1)
                 normals = unit_vectors(normals)
@@ -107,12 +107,12 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
         edges, normals = edge_sides(image, normals, soft, sharp, outside, softness)
         depth = sharp.reciprocal()
         if any(plan.kind == POINT for plan in plans):
-            # Its light falls off with the distance: each pixel beside a silhouette needs its own thing's.
+            # Light falls off with distance: pixels beside silhouettes need their own object's depth.
             depth = torch.lerp(depth, edges.depth(depth), softness.whole)
     share, known = None if isinstance(sky, bool) else sky.to(image), sized.valid
     if sky is not False and depth is not None and not masks_nothing(estimate):
-        # Things that the network's coarse sky covers have no sides known, but are lit as the sky is, not left bright beside it.
-        # Its border is soft, or its pixels would show in twigs.
+        # Objects within the network's coarse sky have unknown sides; light them as the sky, or they stay bright beside it.
+        # The border is soft, or single pixels would show in twigs.
         predicted = predicted_sky(estimate)
         share = sky_alpha(image, estimate, predicted) if share is None else share
         covered = resize_map(box_means(predicted.to(image), _SOFT_COVER), height, width)
@@ -131,12 +131,12 @@ def lit_scene(image: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], s
 
 
 def _facing_where(share: Tensor, normals: Tensor) -> Tensor:
-    """Normals that face the viewer in the sky, which has no sides: a lamp makes all of it as bright."""
+    """Makes normals face the viewer in the sky, which a lamp lights evenly."""
     if share.device.type == "cpu" and not bool(share.any()):
         return normals
 
     def turned(share: Tensor, normals: Tensor) -> tuple[Tensor]:
-        filled = normals.nan_to_num()  # masked sky may have none
+        filled = normals.nan_to_num()  # masked sky may have no normals
         sideways, back = filled[:, :2] * (1 - share), torch.lerp(filled[:, 2:], torch.ones_like(share), share)
         return (torch.where(share > 0, unit_vectors(torch.cat((sideways, back), 1)), normals),)
 
@@ -144,9 +144,9 @@ def _facing_where(share: Tensor, normals: Tensor) -> Tensor:
 
 
 def _outside_ramps(soft: Tensor, sharp: Tensor, radius: int) -> Tensor:
-    """1 where sharpening left the inverse depth as it was, down to 0 around ramps that became steps: (B, 1, h, w).
+    """1 where sharpening kept the inverse depth, down to 0 around sharpened ramps: (B, 1, h, w).
 
-    Depth that has steps already, rendered or measured, has no ramps.
+    Depth that already has steps, rendered or measured, has no ramps.
     """
     pitch = pitch_of(*soft.shape[-2:])
     soft, sharp = (middles_of(each, pitch) for each in (soft, sharp))
@@ -159,7 +159,7 @@ def _outside_ramps(soft: Tensor, sharp: Tensor, radius: int) -> Tensor:
 
 
 def _steady(normals: Tensor, softness: float) -> Tensor:
-    """1 where normals are the same all around, less where they turn within the width of soft edges: (B, 1, h, w), as `_outside_ramps`."""
+    """Coherence of normals: 1 where constant, less where they turn within the width of soft edges; (B, 1, h, w)."""
     radius, pitch = edge_radius(*normals.shape[-2:]), pitch_of(*normals.shape[-2:])
     means = box_means(middles_of(normals, pitch).nan_to_num(), max(1, 2 * radius // pitch))
     length = vector_lengths(means).clamp_(1e-3, 1)

@@ -1,6 +1,6 @@
-"""What each effect makes of an image: one function from layers, estimate and options to a result, which nodes and commands run.
+"""One function per effect, from layers, estimate and options to a result, for nodes and commands.
 
-`options.effects` says what the effects are called, what can be set, and what their nodes and results are.
+`options.effects` has the effects' names, options, nodes and results.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from .relight import relight_scene
 
 
 class Made(NamedTuple):
-    """What an effect makes of one image.
+    """The result of an effect on one image.
 
     Attributes:
-        result: (1, 1, 3 or 4, H, W): a mask, an image, or one with alpha; above 1 where the image is.
-        words: What was done, for people: "fog over 0.8 to 6.2 m, 31 % of the light is the fog's".
-        mask: (1, 1, H, W) in [0, 1], what else it gives; None = nothing.
+        result: (1, 1, 3 or 4, H, W): a mask, an image, or one with alpha; HDR images exceed 1.
+        words: A description: "fog over 0.8 to 6.2 m, 31 % of the light is the fog's".
+        mask: (1, 1, H, W) in [0, 1], a secondary result; None = none.
     """
 
     result: Tensor
@@ -51,7 +51,7 @@ class Made(NamedTuple):
 Maker = Callable[[Layers, Any, Any, "Tensor | bool"], Made]
 """Takes the layers of one image, their estimate at the same size, the options, and a mask.
 
-The mask is (1, 1, H, W) in [0, 1], of the sky, or of what is cut out, which needs no estimate; or whether to search for it.
+The mask is (1, 1, H, W) in [0, 1], of the sky or of the cut-out (then no estimate is needed); or whether to detect it.
 """
 
 
@@ -81,7 +81,7 @@ def of_selection(layers: Layers, estimate: Estimate, options: MaskOptions, _: Te
 
 
 def cut_out_of(layers: Layers, estimate: Estimate | None, options: CutoutOptions, mask: Tensor | bool) -> Made:
-    """What is selected, on a transparent background, and its opacity. What is transparent in the image stays so."""
+    """Cuts out the selection on a transparent background. Transparent parts of the image stay so."""
     if isinstance(mask, Tensor):
         words = "mask from the input"
     else:
@@ -102,7 +102,7 @@ def _selected(layers: Layers, estimate: Estimate, selection: SelectionOptions, i
 def under_lamps(
     layers: Layers, estimate: Estimate, plans: tuple[LightPlan, ...], look: LookOptions, sky: Tensor | bool
 ) -> tuple[Made, LitScene]:
-    """The image under lamps, and what their light needed of it; in words what is said of its sky, which may be nothing."""
+    """The relit image, described by its sky (may be empty), and the scene."""
     scene = lit_scene(layers.shown, estimate, plans, sky)
     lit = relight_scene(replace(scene, image=layers.colours), look)
     words = "" if scene.sky is None or scene.depth is None else describe_sky(scene.sky)
@@ -110,10 +110,10 @@ def under_lamps(
 
 
 def make(spec: EffectSpec, layers: Layers, estimate: Estimate | None, options: Any, mask: Tensor | bool) -> Made:
-    """Makes an effect of one image; see `Maker`. A maker that refuses panoramas by itself does so for those who call it directly.
+    """Applies an effect to one image; see `Maker`. Some makers check for panoramas again, for direct callers.
 
     Raises:
-        ValueError: The image's geometry is a panorama's, and the effect takes none.
+        ValueError: The image is a panorama, and the effect does not support it.
     """
     if estimate is not None and not spec.panoramas:
         need_perspective(estimate, spec.title.lower())

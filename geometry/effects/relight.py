@@ -29,17 +29,17 @@ from .shadows import cast_shadows
 Colour = tuple[float, float, float]
 WHITE: Colour = (1.0, 1.0, 1.0)
 KNEE = 0.6
-"""Linear light from which on what is brighter than in the image is rolled off."""
-# How high the relief of an image is, in shares of its longer side. Brightness below this is noise, and slopes beyond this are paint.
+"""Linear light above which brightening is rolled off."""
+# Height of an image's relief as a share of its longer side. Darker pixels are noise, and steeper slopes are paint.
 _RELIEF, _DARK, _STEEPEST = 1 / 700, 0.15, 0.3
-# An image's noise is the least that differs anywhere at about the same brightness: in that share of places, of so many equal ranges of
-# brightness. It is at least half a step of 8 bits, and what differs more than the last figure is texture.
+# An image's noise is the low percentile of local differences in each of several ranges of brightness.
+# It is at least half an 8-bit step; larger differences than the maximum are texture.
 _QUIET, _RANGES, _LEAST_NOISE, _MOST_NOISE = 0.1, 8, 0.5 / 255, 6 / 255
-# Channels that differ by less are grey.
+# Smaller channel differences are grey.
 _GREY = 1e-9
-# Most of a surface's roughness is finer than what is seen of its relief, by this factor.
+# Ratio of a surface's roughness to that of its visible relief.
 _UNSEEN = 4.0
-# The light of a surface that keeps half of its highlights, and differences of brightness that are no border of a surface.
+# Light of a surface that keeps half of its highlights, and brightness differences that are no border of a surface.
 _MATT, _SAME = 0.05, 0.05
 
 
@@ -67,9 +67,9 @@ def relight(
     blur: Tensor | None = None,
     edges: EdgeSides | None = None,
 ) -> Tensor:
-    """The image under new lamps. Its colours are taken for the colours of the surfaces, and light is added in linear space.
+    """Relights the image. Its colours are taken as albedo, and light is added in linear space.
 
-    With, at each pixel, its normal n, the direction v to the viewer, and for each lamp the direction l to it, their unit half vector
+    With each pixel's normal n and direction v to the viewer, and for each lamp its direction l, the half vector
     h = unit(l + v), its colour C, and hidden (0 to 1, `cast_shadow`):
 
         base     = srgb_to_linear(image)
@@ -90,30 +90,28 @@ def relight(
         result   = linear_to_srgb(roll_off(lit, base)), from 0 to white, or to the brightest channel of image where that is brighter
 
     Args:
-        image: (B, 3, H, W) sRGB in [0, 1]; more is brighter than white, as in HDR images.
-        normals: (B, 3, H, W) unit vectors, OPENGL axes.
-        light: The lamp, or lamps; none = the ambient light alone.
-        ambient: Share of the image's own light that stays whatever the lamps; 1 with a lamp of intensity 0 keeps the image.
-        ambient_above: Linear colour of the ambient light that comes from above, onto what faces up.
-        ambient_below: Linear colour of the ambient light that comes from below.
-        specular: Share of the lamps' light that is mirrored instead of scattered, 0 to 1.
-        shininess: Blinn-Phong exponent, 1 to 1000: larger = smaller and brighter highlights.
-        shadow: How dark cast shadows are, 0 (none) to 1 (no light of the lamp), for lamps that do not say it themselves.
-        exposure: Brighter by so many stops.
-        rolled_off: What is brighter than in the image nears white instead of being clipped there (`roll_off`).
-        depth: (B, 1, H, W) planar depth, positive and finite, in the unit of the lamps' positions; None = a wall at 1.
-        intrinsics: (B, 3, 3), pixels; None = a camera of `DEFAULT_FOV`.
-        mask: (B, 1, H, W) bool, False where the image is to stay as it is; None = light everywhere.
-        sky: (B, 1, H, W) bool or in [0, 1], the share of each pixel on which no shadow and no highlight can fall (see `sky.sky_alpha`);
-            None = none.
-        glossy: (B, 1, h, w) of any size in [0, 1], the share of `specular` that holds at each place: less where the normals are not to be
-            trusted; None = all of it.
-        relief: (B, 1, 1, 1) in [0, 1], how far bright parts of the image's fine pattern are taken for high ones, in highlights alone: they
-            break up along hair and threads, and what is rough or dark mirrors less; None = not at all.
-        doubt: (B, 1, 1, 1) in [0, 1], how far the depth is a network's (see `cast_shadow`); None = not at all.
-        blur: (B, 1, h, w) of any size, how far out of focus the image is (see `cast_shadow`); None = nowhere.
-        edges: The things beside the silhouettes of one image alone (B = 1), by whose colours shadows end there as far as there is `doubt`;
-            None = as the depth does.
+            image: (B, 3, H, W) sRGB in [0, 1]; HDR images exceed 1.
+            normals: (B, 3, H, W) unit vectors, OPENGL axes.
+            light: The lamp, or lamps; none = only ambient light.
+            ambient: Share of the image's own light that is kept; 1 with a lamp of intensity 0 keeps the image.
+            ambient_above, ambient_below: Linear colours of the ambient light on surfaces that face up and down.
+            specular: Share of the lamps' light that is reflected specularly, 0 to 1.
+            shininess: Blinn-Phong exponent, 1 to 1000: larger = smaller and brighter highlights.
+            shadow: Darkness of cast shadows, 0 (none) to 1 (no light of the lamp), for lamps without their own value.
+            exposure: In stops.
+            rolled_off: Roll off brightened pixels towards white instead of clipping them (`roll_off`).
+            depth: (B, 1, H, W) planar depth, positive and finite, in the unit of the lamps' positions; None = a wall at 1.
+            intrinsics: (B, 3, 3), pixels; None = a camera of `DEFAULT_FOV`.
+            mask: (B, 1, H, W) bool, False keeps the image; None = True everywhere.
+            sky: (B, 1, H, W) bool or in [0, 1], the share of each pixel without shadows and highlights (see `sky.sky_alpha`);
+                None = none.
+            glossy: (B, 1, h, w) of any size in [0, 1], factor of `specular` at each place: less where normals are unreliable; None = 1.
+            relief: (B, 1, 1, 1) in [0, 1], how far bright parts of the image's fine pattern count as high, in highlights only: they
+                break up along hair and threads, and rough or dark surfaces reflect less; None = 0.
+            doubt: (B, 1, 1, 1) in [0, 1], how far the depth is a network's (see `cast_shadow`); None = 0.
+            blur: (B, 1, h, w) of any size, the image's defocus (see `cast_shadow`); None = none.
+            edges: The objects beside the silhouettes of a single image (B = 1), by whose colours shadows end there, weighted by `doubt`;
+                None = as the depth does.
 
     Returns:
         (B, 3, H, W) sRGB, nowhere brighter than white or the image itself, of the image's type.
@@ -142,9 +140,9 @@ def relight(
 
 
 def relight_scene(scene: LitScene, look: LookOptions) -> Tensor:
-    """`relight` of an image that was checked, with all that `lit_scene` made of it: a GPU is not asked again."""
+    """`relight` of a scene of `lit_scene`, without checks, which would synchronise a GPU."""
     depth, intrinsics = _complete_depth(scene.image, scene.depth, scene.intrinsics)
-    # What brings an image back to white also serves one that is nowhere brighter; only a CPU, to which it is work, is asked.
+    # The HDR path also serves other images; only a CPU, for which it is work, checks.
     is_hdr = scene.image.device.type != "cpu" or bool(scene.image.amax() > 1)
     surface = _Surface(look.specular, look.shininess, look.exposure, look.roll_off, is_hdr)
     colours = look.ambient, colour_to_linear(look.ambient_above), colour_to_linear(look.ambient_below)
@@ -170,7 +168,7 @@ def _relit(
     blur: Tensor | None,
     edges: EdgeSides | None,
 ) -> Tensor:
-    """`relight` of what was checked; `ambient` is its share of the image's light, and its colours from above and from below."""
+    """`relight` without checks; `ambient` is the share of the image's light and its colours from above and below."""
     shadows = _light_left(depth, intrinsics, lights, shadow, sky, doubt, blur, edges)
     strength, *sides = ambient
     above, below = (placed_on((strength * red, strength * green, strength * blue), image) for red, green, blue in sides)
@@ -188,18 +186,14 @@ def _relit(
         return (_shaded(image, normals, points, own, list(zip(lights, left, strict=True)), surface, gloss, slopes),)
 
     (lit,) = by_bands(shade, 0, image, normals, depth, rays.rows, gloss, slopes, *shadows)
-    # On a CPU, where asking costs nothing, a mask of everything is not looked at.
+    # On a CPU, where checking is cheap, an all-True mask is skipped.
     if mask is None or (mask.device.type == "cpu" and bool(mask.all())):
         return lit
     return torch.where(mask, lit, image)
 
 
 def check_looks(ambient: float, specular: float, shininess: float, exposure: float) -> None:
-    """Refuses numbers that `relight` does not take.
-
-    Raises:
-        ValueError: Says which, and which it takes.
-    """
+    """Raises ValueError, naming the accepted range, for numbers that `relight` refuses."""
     check_range("ambient", ambient, 0, MAX_AMBIENT)
     check_range("specular", specular, 0, 1)
     check_range("shininess", shininess, 1, 1000)
@@ -208,7 +202,7 @@ def check_looks(ambient: float, specular: float, shininess: float, exposure: flo
 
 @dataclass(frozen=True)
 class _Surface:
-    """Surface and exposure parameters, see the arguments of `relight`; and whether something in the image is brighter than white."""
+    """Surface and exposure parameters, see the arguments of `relight`; and whether the image exceeds white."""
 
     specular: float
     shininess: float
@@ -219,7 +213,7 @@ class _Surface:
 
 @dataclass(frozen=True)
 class _Rays:
-    """The rays of pixels: `focal` holds fx, skew, cx, fy, cy, each (B, 1, 1, 1)."""
+    """Pixel rays: `focal` holds fx, skew, cx, fy, cy, each (B, 1, 1, 1)."""
 
     focal: list[Tensor]
     columns: Tensor
@@ -227,13 +221,13 @@ class _Rays:
 
     @classmethod
     def of(cls, intrinsics: Tensor, like: Tensor) -> _Rays:
-        """Those of a camera, for a map's pixels."""
+        """The rays of a camera for a map's pixels."""
         focal = [intrinsics[:, i, j].view(-1, 1, 1, 1) for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2))]
         rows, columns = (counted(like, length).to(like) for length in like.shape[-2:])
         return cls(focal, columns, rows.view(1, 1, -1, 1))
 
     def points(self, depth: Tensor, rows: Tensor) -> Tensor:
-        """The points that some rows show, (B, 3, h, W) in OPENGL axes."""
+        """The points of some rows, (B, 3, h, W) in OPENGL axes."""
         fx, skew, cx, fy, cy = self.focal
         up = (cy - rows) / fy
         right = torch.addcmul(self.columns - cx, skew, up) / fx
@@ -250,16 +244,16 @@ def _shaded(
     gloss: Tensor | None,
     slopes: Tensor | None,
 ) -> Tensor:
-    """Pixels under lamps, each with what its shadows leave of it, and under `diffuse`, the light that is there anyway.
+    """Shades pixels under lamps, each with its unshadowed share, and `diffuse`, the ambient light.
 
-    `gloss` is the specular share of each pixel, where it is not the same everywhere; `slopes` those of the relief that highlights show.
+    `gloss` is a per-pixel specular share; `slopes` those of the relief in highlights.
     """
     base, specular = srgb_to_linear(image), surface.specular if gloss is None else gloss
     is_glossy = surface.specular > 0
     view = unit_vectors(-points) if is_glossy else points
     mirrors, tilt = normals, None
     if slopes is not None:
-        # Unit normals minus slopes, and the inverse of their length.
+        # Unit normals minus slopes, and their inverse length.
         (x, y, z), (right, up) = normals.split(1, 1), slopes.split(1, 1)
         x, y = x - right, y - up
         mirrors, tilt = torch.cat((x, y, z), 1), torch.rsqrt((x * x).addcmul_(y, y).addcmul_(z, z).clamp_(min=1e-12))
@@ -287,24 +281,24 @@ def _shaded(
 
 
 def roll_off(lit: Tensor, base: Tensor) -> Tensor:
-    """Keeps what is lit brighter than white below white; its colour grows paler, as on film, and orange stays orange.
+    """Compresses brightened pixels below white; colours become paler, as on film, and orange stays orange.
 
     With k = max(0.6, the largest channel of `base`), and
 
         f(x) = x                                               up to k
              = k + (x - k) (1 - k) / ((1 - k) + (x - k))       beyond: smooth at k, growing forever, below 1;
-                                                              k itself where k is 1 or more
+                                                               k itself where k is 1 or more
 
-    the largest channel M becomes f(M) and the smallest m becomes f(m); a channel c between becomes the mean of f(c), by which bright
-    orange turns yellow, as on film and in Blender's Filmic, and of f(m) + (c - m) (f(M) - f(m)) / (M - m), which is as far between them
-    as it was, by which it turns pink, as in Blender's AgX. `benchmarks/roll_off.py` measures it between both.
+    the largest channel M becomes f(M) and the smallest m becomes f(m). A channel c between becomes the mean of f(c), which turns bright
+    orange yellow, as on film and in Blender's Filmic, and of f(m) + (c - m) (f(M) - f(m)) / (M - m), which keeps its relative position and
+    turns it pink, as in Blender's AgX. `benchmarks/roll_off.py` compares both.
 
     Args:
         lit: (B, 3, H, W) float32 linear light, 0 or more.
-        base: The same of the image as it was: what was white may stay white.
+        base: The same of the original image: what was white may stay white.
 
     Returns:
-        (B, 3, H, W) in [0, 1], or to k where that is more.
+        (B, 3, H, W) in [0, 1], or up to k if that is more.
 
     Source:
         E. Reinhard et al., "Photographic tone reproduction for digital images" (2002), from the knee on.
@@ -312,15 +306,15 @@ def roll_off(lit: Tensor, base: Tensor) -> Tensor:
     knee = largest_channel(base).clamp(min=KNEE)
     headroom = (1 - knee).clamp_(min=1e-9)
     rolled = _shoulder(lit, knee, headroom)
-    # f grows: the largest channel stays the largest, and the smallest the smallest.
+    # f is increasing, so the order of channels is kept.
     (largest, smallest), (high, low) = (_ends_of_channels(each) for each in (lit, rolled))
-    # A span of nothing is grey: all channels are the largest one.
+    # A zero span is grey: all channels equal the largest.
     slope = (high - low).add_(_GREY).div_((largest - smallest).add_(_GREY))
     return torch.addcmul(high, lit - largest, slope).lerp_(rolled, 0.5)
 
 
 def _ends_of_channels(light: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest and the smallest channel; on a CPU one after the other, in a fraction of the time."""
+    """Channel maximum and minimum; on a CPU one after the other, in a fraction of the time."""
     if light.device.type == "cpu":
         return largest_channel(light), largest_channel(-light).neg_()
     least, most = light.aminmax(dim=1, keepdim=True)
@@ -342,7 +336,7 @@ def _light_left(
     blur: Tensor | None,
     edges: EdgeSides | None,
 ) -> list[Tensor | None]:
-    """The share of each lamp's light that its shadows leave; None where it casts none."""
+    """The unshadowed share of each lamp's light; None for lamps without shadows."""
     strengths = [(shadow if each.shadow is None else each.shadow) if each.intensity else 0.0 for each in lights]
     casting = [each for each, strength in zip(lights, strengths, strict=True) if strength]
     if not casting:
@@ -356,13 +350,13 @@ def _light_left(
 
 
 def _dot(first: Tensor, second: Tensor) -> Tensor:
-    """(B, 1, H, W); written out, as a sum over channels is slow on a CPU."""
+    """(B, 1, H, W); unrolled, as a sum over channels is slow on a CPU."""
     (x, y, z), (other_x, other_y, other_z) = first.split(1, 1), second.split(1, 1)
     return (x * other_x).addcmul_(y, other_y).addcmul_(z, other_z)
 
 
 def _relief_slopes(image: Tensor, relief: Tensor) -> Tensor:
-    """Slopes to the right and up, (B, 2, H, W), of the relief that an image's brightness is taken for; 0 where it is noise."""
+    """Slopes to the right and up, (B, 2, H, W), of the relief read from an image's brightness; 0 for noise."""
     longer = max(image.shape[-2:])
     reach = max(1, round(longer / 1024))
     scale = relief * (longer * _RELIEF / (2 * reach))
@@ -376,17 +370,17 @@ def _relief_slopes(image: Tensor, relief: Tensor) -> Tensor:
         return (torch.cat((right * limit, up * limit), 1),)
 
     (slopes,) = by_bands(measure, reach, image)
-    # What lies beyond the border is unknown.
+    # Unknown beyond the border.
     for strip in (slopes[..., :reach, :], slopes[..., -reach:, :], slopes[..., :reach], slopes[..., -reach:]):
         strip.zero_()
     return slopes.mul_(resize_map(_above_noise(slopes, image, scale), image.shape[2], image.shape[3]))
 
 
 def _above_noise(slopes: Tensor, image: Tensor, scale: Tensor) -> Tensor:
-    """The share of slopes that is no noise: (B, 1, h, w), smaller than the image."""
+    """The share of slopes that is not noise: (B, 1, h, w), smaller than the image."""
     squares = _local_mean(middles_of(slopes, pitch_of(*image.shape[-2:])).square().sum(1, keepdim=True), slopes).float()
     brightness = luminance(middles_of(image, pitch_of(*image.shape[-2:])).float())
-    # By how much a difference of luminance tilts the relief; noise differs along both axes, and between two pixels twice.
+    # Tilt of the relief per luminance difference; noise enters along both axes, and twice in a difference.
     tilt = 4 * (scale.float() / (brightness + _DARK)).square()
     differing = squares / tilt.clamp(min=1e-12)
     ranges = (brightness * _RANGES).int().clamp_(0, _RANGES - 1)
@@ -398,14 +392,14 @@ def _above_noise(slopes: Tensor, image: Tensor, scale: Tensor) -> Tensor:
 
 
 def _quiet_by_range(differing: np.ndarray, ranges: np.ndarray) -> list[float]:
-    """What differs least in places of each range of brightness; infinite where there are none."""
+    """The low percentile of differences in each range of brightness; infinite where there are none."""
     return [at_percentiles(np.sort(differing[ranges == each]), (100 * _QUIET,))[0] for each in range(_RANGES)]
 
 
 def _gloss(
     surface: _Surface, glossy: Tensor | None, sky: Tensor | None, slopes: Tensor | None, image: Tensor, relief: Tensor | None
 ) -> Tensor | None:
-    """The specular share of each pixel, (B, 1, H, W); None where it is the same everywhere."""
+    """The specular share of each pixel, (B, 1, H, W); None if constant."""
     if surface.specular == 0 or all(each is None for each in (glossy, sky, slopes)):
         return None
     share = torch.full_like(image[:, :1, :1, :1], surface.specular)
@@ -421,10 +415,10 @@ def _gloss(
 
 
 def shine(image: Tensor) -> Tensor:
-    """The share of highlights that surfaces keep that are as bright as in an image.
+    """The share of highlights that surfaces of the image's brightness keep.
 
-    What mirrors a share of the light shows at least that share of its surroundings, whatever its colour. So what a photo shows dark, as
-    black cloth, mirrors little. The borders are those of the image, and its noise is left out.
+    A surface that reflects a share of the light specularly shows at least that share of its surroundings, whatever its colour. So dark
+    parts of a photo, such as black cloth, reflect little. Edges follow the image without its noise.
 
     Args:
         image: (B, 3, H, W) sRGB in [0, 1].
@@ -450,7 +444,7 @@ def shine(image: Tensor) -> Tensor:
 
 
 def relief_gloss(image: Tensor, relief: Tensor, shininess: float = 32.0) -> Tensor:
-    """The share of highlights that an image's relief and its dark surfaces leave.
+    """The share of highlights that an image's relief and dark surfaces keep.
 
     Args:
         image, relief, shininess: As `relight`.
@@ -466,19 +460,19 @@ def relief_gloss(image: Tensor, relief: Tensor, shininess: float = 32.0) -> Tens
 
 def _smoothness(slopes: Tensor, shininess: float) -> Tensor:
     """See `relief_gloss`."""
-    # The border of another colour is no roughness: squares would let it darken highlights on both its sides.
+    # Colour borders are not roughness: squared slopes would let them darken highlights on both sides.
     mean = _local_mean(_local_mean(middles_of(slopes, pitch_of(*slopes.shape[-2:])).square().sum(1, keepdim=True).sqrt(), slopes), slopes)
     return 1 / (1 + shininess * _UNSEEN * mean.square())
 
 
 def _local_mean(values: Tensor, slopes: Tensor) -> Tensor:
-    """Means of values (B, 1, h, w), smaller than the image, of whose slopes they are, within the width of soft edges."""
+    """Local means of values (B, 1, h, w), smaller than the image of `slopes`, within the width of soft edges."""
     size = slopes.shape[-2:]
     return box_means(values, max(1, edge_radius(*size) // pitch_of(*size)))
 
 
 def _shininess_under(light: Light, shininess: float, points: Tensor) -> float | Tensor:
-    """The exponent of highlights that a lamp of its size makes: a number, or (B, 1, H, W)."""
+    """The highlight exponent for a lamp of this size: a number, or (B, 1, H, W)."""
     if light.size == 0:
         return shininess
     if not light.is_point:
@@ -510,7 +504,7 @@ def _complete_inputs(
 
 
 def _complete_depth(image: Tensor, depth: Tensor | None, intrinsics: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Depth and camera, those of a wall where there are none."""
+    """Depth and camera, with defaults for missing ones."""
     batch, _, height, width = image.shape
     depth = torch.ones_like(image[:, :1]) if depth is None else depth
     intrinsics = intrinsics_from_fov(DEFAULT_FOV, height, width, batch=batch).to(image) if intrinsics is None else intrinsics

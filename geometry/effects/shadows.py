@@ -1,7 +1,7 @@
 """Cast shadows by marching rays from surfaces to a lamp through the depth map.
 
-Rays start at every n-th pixel and are searched in the whole map. What they find is smoothed and enlarged along surfaces, not across their
-edges. From surfaces to an area light each ray of a square of 4x4 goes to another part of it; smoothing brings the parts together.
+Rays start at every n-th pixel and are tested against the whole map. The result is smoothed and upsampled along surfaces, not across
+edges. For an area light, each ray of a 4x4 tile goes to another part of it; smoothing merges the parts.
 
 Source:
     A. Keller and W. Heidrich, "Interleaved sampling" (2001); J. Kopf et al., "Joint bilateral upsampling" (2007).
@@ -29,30 +29,30 @@ from ..surfaces.upsampling import ANOTHER, Line, enlarged_along, middles, smooth
 from .lights import Light
 
 _MIN_STEPS, _MAX_STEPS, _PIXELS_A_STEP = 64, 256, 4
-# Rays along the longer side of the image, and how many points are processed in one batch: on a GPU, and in a CPU's cache.
+# Rays along the longer side of the image, and points per batch: on a GPU, and in a CPU's cache.
 _RAYS_ALONG, _POINTS_AT_ONCE, _POINTS_IN_CACHE = 480, 1 << 23, 1 << 17
-# How far behind a surface a ray must pass to be in its shadow, in shares of that surface's depth: 8-bit depth has steps of almost 0.01.
+# Bias: how far behind a surface a ray must pass to be shadowed, relative to its depth; 8-bit depth has steps of almost 0.01.
 _BIAS = 0.01
 _PENUMBRA = 0.01
-# The share of half an object's thickness over which its shadow begins at most: steps through thin objects seldom meet their middle.
+# Maximum share of an object's half thickness over which its shadow begins: steps through thin objects seldom meet their middle.
 _RIM = 0.25
-# Shadows of objects near the border fade over this share of half the image, as what stands beyond it is unknown.
+# Shadows of objects near the border fade over this share of half the image, as objects beyond it are unknown.
 _BORDER = 0.1
-# A pixel's distance from the rim of its object, in rays: what is measured, and what stands for farther ones.
+# A pixel's distance from its object's rim, in rays: measured radii, and the value for farther ones.
 _RADII, _WIDEST = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32), 1e4
-# An object's thickness at its rim, as a share of its depth, and by how many times the distance from its rim it is thicker inside.
+# An object's thickness at its rim relative to its depth, and the growth of thickness with the distance from the rim.
 _THINNEST, _ROUND = 0.01, 2.0
-# The parts of an area light: places in a square of rays, in an order that puts neighbours far apart.
+# Sample positions on an area light: a square of rays, ordered so that neighbours are far apart.
 _TILE = 4
 _ORDER = (0, 8, 2, 10, 12, 4, 14, 6, 3, 11, 1, 9, 15, 7, 13, 5)
-# By how many steps the rays of a tile differ in length: where a step of one just misses a rim, another's meets it. Smoothing brings them
-# together, so that shadows end in straight lines, not in combs. Images below this many pixels are not worth the softness.
+# Difference in length of a tile's rays, in steps: where one ray's step just misses a rim, another's meets it. Smoothing merges
+# them, so that shadows end in lines, not combs. Smaller images than this many pixels are not worth the softness.
 _STAGGER, _SMALL = 4.0, 128
-# A network's error: of inverse depth, in shares of the geometric mean of its value and its range, and beyond that of the range of most
-# pixels, between these percentiles; and of where the edge of a shadow lies, in shares of the way from what casts it.
+# A network's error: of inverse depth, relative to the geometric mean of its value and range, plus a share of the range between these
+# percentiles; and of a shadow's edge, relative to the distance from the caster.
 _ERROR, _LEAST_ERROR, _MOST, _SPREAD = 0.03, 0.02, (5.0, 95.0), 0.08
-# The standard deviations of the smoothings, in rays, by which shadows get as soft as they should be, and the weights of five rays in a line
-# that have the variance of their distance, squared. Those of a tile's rays let no pattern of tiles pass.
+# Standard deviations in rays of the smoothing steps for soft shadows, with weights of five rays in a line of variance
+# pitch squared. A tile's weights cancel the tile pattern.
 _SMOOTHINGS = (1, 2, 4, 8)
 _SPREAD_MEANS, _TILE_MEANS = [Line((1, 4, 6, 4, 1), pitch) for pitch in _SMOOTHINGS], Line((1, 2, 3, 4, 3, 2, 1))
 
@@ -72,15 +72,15 @@ def cast_shadow(
         depth: (B, 1, H, W) planar depth, positive and finite, in the unit of the lamp's position.
         intrinsics: (B, 3, 3), pixels.
         light: The lamp; its `size` makes its shadows soft.
-        thickness: How far things reach behind what is seen of them, in shares of their depth. A depth map does not say it.
-        doubt: (B, 1, 1, 1), 1 where depth is a network's, down to 0 where it is true. A network's ripples in a plain wall cast no shadows,
-            and its shadows grow softer with the distance from what casts them. None = 0.
-        blur: (B, 1, h, w) of any size, how far out of focus the photo is, as standard deviation in pixels of `depth`: a shadow there is as
-            blurred as all else. None = 0.
+        thickness: Thickness of objects behind their visible surface relative to depth, which a depth map cannot tell.
+        doubt: (B, 1, 1, 1), 1 for a network's depth, 0 for true depth. A network's ripples in a plain wall then cast no shadows,
+            and shadows soften with the distance from the caster. None = 0.
+        blur: (B, 1, h, w) of any size, the photo's defocus as standard deviation in pixels of `depth`, which shadows share.
+            None = 0.
 
     Returns:
-        (B, 1, H, W), 0 (the lamp is seen) to 1 (hidden). Things outside the image cast no shadow. A directional light's rays are
-        searched as far as the farthest surface, or as the surface's own depth where they come towards the viewer.
+        (B, 1, H, W), 0 (lit) to 1 (hidden). Objects outside the image cast no shadow. A directional light's rays are
+        traced as far as the farthest surface, or by the surface's own depth if they come towards the viewer.
 
     Raises:
         ValueError: Maps or intrinsics of the wrong shape, or depth that is not positive and finite.
@@ -99,8 +99,8 @@ def cast_shadows(
     doubt: Tensor | None = None,
     blur: Tensor | None = None,
 ) -> Tensor:
-    """`cast_shadow` of several lamps together, of depth and a camera that were checked: (B, lamps, H, W)."""
-    if torch.finfo(depth.dtype).bits < 32:  # half precision cannot count the columns of an image
+    """`cast_shadow` for several lamps without checks: (B, lamps, H, W)."""
+    if torch.finfo(depth.dtype).bits < 32:  # half precision cannot count an image's columns
         return cast_shadows(depth.float(), intrinsics.float(), lights, thickness=thickness, doubt=doubt, blur=blur).to(depth)
     height, width = depth.shape[-2:]
     pitch = max(1, round(max(height, width) / _RAYS_ALONG))
@@ -112,10 +112,10 @@ def cast_shadows(
     cameras = intrinsics.to(depth)
     halves = half_thickness(inverse, cameras.diagonal(dim1=1, dim2=2)[:, :2].mean(1), thickness)
     images = list(zip(*(each.split(1) for each in (small, cameras, casters, halves)), strict=True))
-    # Lamp by lamp on a CPU, in whose cache the rays of several would not stay.
+    # Lamp by lamp on a CPU, so that the rays stay in its cache.
     groups = [(light,) for light in lights] if depth.device.type == "cpu" else [tuple(lights)]
     rays = [[_Rays.of(starts, camera, (height, width), pitch, group) for group in groups] for starts, camera, *_ in images]
-    # One question for all. Image by image: how many steps a ray takes depends on the image, and not on those beside it.
+    # One synchronisation for all. Per image: the number of steps must not depend on the rest of the batch.
     longest = iter(torch.cat([each.longest() for of_image in rays for each in of_image]).tolist())
     tiled = [light.size > 0 or max(height, width) >= _SMALL for light in lights]
     marches = []
@@ -129,7 +129,7 @@ def cast_shadows(
     hidden = _joined([_joined([each.hidden for each in met], 1) for met in marches], 0)
     blurred = blur is not None or doubt is not None
     evened, *softened = smoothings(small, (_TILE_MEANS, *(_SPREAD_MEANS if blurred else ())))
-    if any(tiled):  # means over a tile, twice, let no pattern of tiles pass
+    if any(tiled):  # two tile means cancel the tile pattern
         smooth = evened(hidden)
         pairs = zip(tiled, hidden.split(1, 1), smooth.split(1, 1), strict=True)
         hidden = smooth if all(tiled) else torch.cat([even if is_tiled else own for is_tiled, own, even in pairs], 1)
@@ -147,12 +147,12 @@ def cast_shadows(
 
 
 def _joined(maps: Sequence[Tensor], axis: int) -> Tensor:
-    """Maps along an axis; of one map without a copy."""
+    """Concatenates maps; a single one is not copied."""
     return maps[0] if len(maps) == 1 else torch.cat(list(maps), axis)
 
 
 def _less_error(inverse: Tensor, doubt: Tensor) -> Tensor:
-    """Inverse depth of what casts shadows, moved away by what may be the network's error."""
+    """The casters' inverse depth, moved away by the network's possible error."""
     span = inverse.amax((2, 3), keepdim=True) - inverse.amin((2, 3), keepdim=True)
     far, near = measure_range_of_samples(inverse, None, _MOST)
     error = torch.add((near - far).mul_(_LEAST_ERROR), (inverse * span).sqrt_(), alpha=_ERROR)
@@ -160,11 +160,11 @@ def _less_error(inverse: Tensor, doubt: Tensor) -> Tensor:
 
 
 class _Hidden(NamedTuple):
-    """What rays from surfaces to lamps meet.
+    """What rays from surfaces to lamps hit.
 
     Attributes:
-        hidden: (1, L, h, w), how much of each lamp is hidden.
-        way: How many pixels away on the screen stands what hides it; None where it is not measured.
+        hidden: (1, L, h, w), the hidden share of each lamp.
+        way: Screen distance to the occluder in pixels; None = not measured.
     """
 
     hidden: Tensor
@@ -172,11 +172,11 @@ class _Hidden(NamedTuple):
 
 
 class _Rays(NamedTuple):
-    """Rays of one image from surfaces to L lamps, straight lines on the screen, along which inverse depth is linear, too.
+    """Rays of one image from surfaces to L lamps: straight lines on the screen, along which inverse depth is linear, too.
 
     Attributes:
-        starts: (1, 3, h, w), where they start: column, row and inverse depth.
-        ways: (L, 3, h, w), how far they go to their ends, in the same.
+        starts: (1, 3, h, w): column, row and inverse depth.
+        ways: (L, 3, h, w), the vectors to their ends.
         inside: (L, 1, h, w), the share of the way to the lamp up to the image's border, where rays end.
     """
 
@@ -189,17 +189,17 @@ class _Rays(NamedTuple):
         """The rays to lamps.
 
         Args:
-            small: (1, 1, h, w) inverse depth where rays start.
+            small: (1, 1, h, w) inverse depth at the starts.
             intrinsics: (1, 3, 3), of the image's camera.
             size: (height, width) of the image.
-            pitch: Of its pixels, every so many-th is a start of rays.
+            pitch: Distance of the starts in pixels.
             lights: The lamps.
         """
         rows, columns = (_middles(small, length, pitch) for length in size)
         ends = _ray_ends(small, rows[:, None], columns, intrinsics, lights)
         starts = torch.cat(torch.broadcast_tensors(columns, rows[:, None], small), 1)
         ways = ends - starts
-        # Rays are searched as far as the border: the share of their way along each axis that lies inside the image.
+        # Rays end at the border: the share of each axis's way inside the image.
         (height, width), flat, begin = size, ways[:, :2], starts[:, :2]
         room = torch.where(flat > 0, constant(small, (width - 1.0, height - 1.0)).view(1, 2, 1, 1) - begin, begin)
         along, down = room.div_(flat.abs().clamp_(min=1e-6)).split(1, 1)
@@ -207,12 +207,12 @@ class _Rays(NamedTuple):
         return cls(starts, ways.mul_(inside), inside)
 
     def longest(self) -> Tensor:
-        """(L,): how many pixels long rays to each lamp are on average."""
+        """(L,): mean length of the rays to each lamp in pixels."""
         along, down = self.ways[:, :2].abs().split(1, 1)
         return torch.maximum(along, down).mean((1, 2, 3))
 
     def shortened(self, shares: tuple[float, ...]) -> _Rays:
-        """Those of a tile differ in length: each lamp's, by this share from one to the next."""
+        """Shortens the rays of a tile, each by another multiple of the lamp's share."""
         if not any(shares):
             return self
         kept = torch.addcmul(constant(self.ways, 1.0), _tiled(self.ways), constant(self.ways, shares).view(-1, 1, 1, 1), value=-1)

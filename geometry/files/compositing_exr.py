@@ -1,6 +1,6 @@
-"""OpenEXR for compositing programs: the channel names that they know, the image, positions, and the camera beside it.
+"""OpenEXR for compositing programs: their channel names, the image, positions, and the camera in a file beside it.
 
-`exr.py` writes the raw numbers alone; it reads both kinds back.
+`exr.py` writes the raw numbers only; it reads both kinds.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from .paths import atomic_path, one_image, write_bytes
 logger = logging.getLogger(__name__)
 
 BACKGROUND = 1e10
-"""What Z holds where no depth is valid, as in Blender's files."""
+"""Z where depth is not valid, as in Blender's files."""
 
-# The width of the film that lengths in millimetres are told for: that of a photo camera.
+# Film width in millimetres to which focal lengths refer: that of a photo camera.
 _FILM_WIDTH = 36.0
-# For programs that count frames; a single image is the first.
+# Frame number of a single image.
 _FRAME = 1
 
 
@@ -45,18 +45,18 @@ def write_compositing_exr(
 
     Channels, 32-bit floats:
 
-    - `R`, `G`, `B`: the image in linear light (Rec. 709 primaries); without an image they are left out.
+    - `R`, `G`, `B`: the image in linear light (Rec. 709 primaries), if there is one.
     - `Z`: depth along the optical axis, `BACKGROUND` where it is not valid.
     - `P.X`, `P.Y`, `P.Z`: the position of each pixel, 0 where it is not valid.
     - `N.X`, `N.Y`, `N.Z`: normals, 0 where they are not valid.
     - `mask.A`: 1 where all maps are valid; `sky.A`: the share of sky, if there is an image; `confidence.A`.
 
-    What the estimate lacks is left out. Depth that is not metric becomes assumed depth (`assumed_depth`), and so has the shape of the
-    scene but no unit; a camera that is not known is assumed too. Header: those of `write_exr`, and the standard attributes `worldToCamera`,
-    `worldToNDC`, `pinholeFocalLength` and `sensorOverallDimensions` (millimetres, for a film 36 mm wide).
+    Missing maps are left out. Depth that is not metric is replaced by `assumed_depth`, which has the scene's shape but no unit; an unknown
+    camera is assumed too. The header has the attributes of `write_exr` and the standard `worldToCamera`, `worldToNDC`,
+    `pinholeFocalLength` and `sensorOverallDimensions` (millimetres, for a film 36 mm wide).
 
-    The `.chan` file has one line, as Nuke's camera imports it: frame, position, rotation, vertical field of view in degrees. It has no
-    place for a principal point beside the middle.
+    The `.chan` file has one line, as Nuke's camera imports it: frame, position, rotation, vertical field of view in degrees. It cannot
+    store an off-centre principal point.
 
     Args:
         estimate: One image.
@@ -67,14 +67,14 @@ def write_compositing_exr(
         The two files.
 
     Raises:
-        ValueError: More than one image, or an image that is not of the estimate.
+        ValueError: More than one image, or an image that does not match the estimate.
         ImportError: OpenEXR is not installed.
 
     Convention:
-        Positions and normals are in the camera's axes, OPENGL (+X right, +Y up, +Z to the viewer), the camera at 0: the axes of Nuke's,
-        Maya's and Blender's cameras.
+        Positions and normals are in the camera's axes, OPENGL (+X right, +Y up, +Z to the viewer), the camera at 0, as for the cameras of
+        Nuke, Maya and Blender.
     """
-    openexr()  # before any work
+    openexr()  # fail before any work
     path = Path(path)
     one_image(estimate, "an .exr file")
     need_perspective(estimate, "EXR for compositing")
@@ -133,7 +133,7 @@ def _header(estimate: Estimate, intrinsics: Tensor) -> dict[str, Any]:
     width, height = estimate.width, estimate.height
     header: dict[str, Any] = {
         INTRINSICS: intrinsics[0].numpy(),
-        # Points are rows, in front of the matrix. OpenEXR's camera looks along +Z, and its image plane is 0 to 1, from the upper left.
+        # Points are row vectors. OpenEXR's camera looks along +Z, and its image plane is 0 to 1 from the upper left.
         "worldToCamera": np.diag(np.array([1, 1, -1, 1], np.float32)),
         "worldToNDC": np.array(
             [[fx / width, 0, 0, 0], [0, -fy / height, 0, 0], [-(cx + 0.5) / width, -(cy + 0.5) / height, 0, -1], [0, 0, 1, 0]], np.float32
@@ -150,6 +150,6 @@ def _header(estimate: Estimate, intrinsics: Tensor) -> dict[str, Any]:
 
 
 def _chan(intrinsics: Tensor, height: int) -> str:
-    """One line: frame, position, rotation and the vertical field of view in degrees."""
+    """Frame, position, rotation and the vertical field of view in degrees."""
     fov = math.degrees(2 * math.atan(height / 2 / intrinsics[0, 1, 1].item()))
     return f"{_FRAME}\t" + "\t".join(["0"] * 6) + f"\t{fov:.6f}\n"

@@ -1,4 +1,4 @@
-"""OpenEXR: linear numbers in named channels, 32 or 16 bits, never a gamma."""
+"""OpenEXR: linear values in named channels, 32 or 16 bits, never gamma-encoded."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from .unlabelled import WITH_CHANNEL, planes_to_map, unnamed_map
 
 logger = logging.getLogger(__name__)
 
-_NEEDED = "OpenEXR>=3.4"  # 3.3 has no way to read a header without its pixels
+_NEEDED = "OpenEXR>=3.4"  # 3.3 cannot read a header without the pixels
 
 MAGIC = b"v/1\x01"
 _HALF_MAX = 65504.0
 QUANTITY, AXES, INTRINSICS = "depthNormalQuantity", "depthNormalAxes", "depthNormalIntrinsics"
 PROJECTION = "depthNormalProjection"
-"""Attributes of the header."""
+"""Header attributes."""
 _NORMAL = re.compile(r"(?:.*\.)?(?:n|normals?)\.([xyz])", re.IGNORECASE)
 _DEPTH = re.compile(r"z|depth|(?:.*\.)?depth\.[zvyr]", re.IGNORECASE)
-# Of `write_exr`, and of `write_compositing_exr`.
+# By `write_exr` and by `write_compositing_exr`.
 _MASKS, _CONFIDENCES = ("mask", "mask.A"), ("confidence", "confidence.A")
 _BLENDER = "BlenderMultiChannel"
 _MOST_LISTED = 24
@@ -46,25 +46,25 @@ Mask = np.ndarray | None
 
 
 def write_exr(path: str | os.PathLike[str], estimate: Estimate, half: bool = False) -> None:
-    """Writes an estimate as an OpenEXR file, atomically, compressed without loss (ZIP).
+    """Writes an estimate as an OpenEXR file, atomically, losslessly compressed (ZIP).
 
-    Channels: `Z` depth, `N.X`, `N.Y`, `N.Z` normals, `mask` (16 bits, 1 = trusted), `confidence`; what the estimate lacks is left out.
-    `R`, `G`, `B` repeat the depth (where there is none, the normals' X, Y, Z), since viewers, OpenCV and ComfyUI's Load Image look at
-    these alone; they are 32 bits even beside 16. Header attributes: `depthNormalQuantity`, `depthNormalAxes` (strings, as the
-    values of `Quantity` and `Axes`), `depthNormalIntrinsics` (m33f, pixels, centre of the first pixel = (0, 0)). A panorama has
-    `depthNormalProjection` (a string, as of `Projection`) too.
+    Channels: `Z` depth, `N.X`, `N.Y`, `N.Z` normals, `mask` (16 bits, 1 = valid), `confidence`; missing maps are left out.
+    `R`, `G`, `B` repeat the depth (without depth, the normals), since viewers, OpenCV and ComfyUI's Load Image read only
+    these; they always have 32 bits. Header attributes: `depthNormalQuantity`, `depthNormalAxes` (strings, the
+    values of `Quantity` and `Axes`), `depthNormalIntrinsics` (m33f, pixels, centre of the first pixel = (0, 0)), and for panoramas
+    `depthNormalProjection` (a string, of `Projection`).
 
-    ComfyUI's Load Image gives the numbers of R, G, B where the width is a multiple of 32; at other widths it clips them to 0..1.
+    ComfyUI's Load Image returns the values of R, G, B if the width is a multiple of 32; at other widths it clips them to 0..1.
 
     Args:
         estimate: One image.
         half: 16-bit instead of 32-bit floats: 11 significant bits, up to 65504.
 
     Raises:
-        ValueError: More than one image, or values in trusted pixels that 16 bits cannot hold.
+        ValueError: More than one image, or values in valid pixels that exceed 16 bits.
         ImportError: OpenEXR is not installed.
     """
-    openexr()  # before any work
+    openexr()  # fail before any work
     one_image(estimate, "an .exr file")
     channels = _channels(estimate)
     if half:
@@ -83,11 +83,7 @@ def write_exr(path: str | os.PathLike[str], estimate: Estimate, half: bool = Fal
 
 
 def write_depth_channel(path: str | os.PathLike[str], depth: np.ndarray) -> None:
-    """Writes numbers (H, W) as the only channel, `Z`, 32-bit floats, of an OpenEXR file, atomically; what they mean it does not say.
-
-    Raises:
-        ImportError: OpenEXR is not installed.
-    """
+    """Writes values (H, W) as a 32-bit `Z` channel without metadata, atomically. Raises ImportError without OpenEXR."""
     write_channels(path, {}, {"Z": np.ascontiguousarray(depth, np.float32)})
 
 
@@ -114,15 +110,16 @@ def read_exr(
     """Reads depth and normals from an OpenEXR file: ours, Blender's (single or multilayer), ComfyUI's Save Image, and the like.
 
     Depth is `Z`, `depth` or a layer's `Depth.Z` (`.V`, `.Y`, `.R`); normals are `N.X`, `Normal.X`, ... Files with none of these names:
-    a lone channel (`Y`, `V`, ...) or equal R, G, B are depth; R, G, B or X, Y, Z that are unit vectors are normals. Where the file does
-    not say, depth is in metres. Depth without a mask is not trusted where it has no value (`valid.depth_mask`). The display window is read:
-    outside the data window nothing is trusted, and overscan is cropped.
+    a lone channel (`Y`, `V`, ...) or equal R, G, B are depth; R, G, B or X, Y, Z that are unit vectors are normals. Without metadata
+    depth is in metres. Depth without a mask channel is masked by `valid.depth_mask`. The display window is read:
+    pixels outside the data window are masked, and overscan is cropped.
 
     Args:
-        quantity: What depth holds, where the file does not say (None = metres).
-        axes: The axes of the normals, where the file does not say (None = OPENGL). Blender's Normal pass is in world axes: in Blender's
-            multilayer files normals are left out unless `axes` says that they are the camera's.
-        channel: The channel of depth ("Depth.Z"), or the layer of depth or normals ("Depth"); None = found by its name.
+        path: The file.
+        quantity: What depth holds if the file does not say (None = metres).
+        axes: The axes of the normals if the file does not say (None = OPENGL). Blender's Normal pass is in world axes: in Blender's
+            multilayer files normals are left out unless `axes` declares them as camera axes.
+        channel: The channel of depth ("Depth.Z"), or the layer of depth or normals ("Depth"); None = found by name.
 
     Returns:
         The estimate, one image, on the CPU; 32-bit values bit for bit.
@@ -169,22 +166,22 @@ def read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray |
     """Reads the colours of an OpenEXR image.
 
     Args:
-        path: With the channels R, G, B, or Y, of the file or of a layer ("ViewLayer.Combined.R"), and perhaps A.
+        path: With channels R, G, B, or Y, of the file or of a layer ("ViewLayer.Combined.R"), and optionally A.
 
     Returns:
-        (H, W, 3) float32 linear light of the display window, multiplied by alpha where there is any, and alpha (H, W), 0 outside the data
-        window; None where there is none.
+        (H, W, 3) float32 linear light of the display window, premultiplied, and alpha (H, W), 0 outside the data
+        window; None without alpha.
 
     Raises:
         FileNotFoundError: No such file.
-        FileFormatError: Not an EXR, damaged, too large, deep, without colours, or one in which this package wrote depth or normals.
+        FileFormatError: Not an EXR, damaged, too large, deep, without colours, or with depth or normals of this package.
         ImportError: OpenEXR is not installed.
     """
     path = checked_file(path)
     header, channels, known = _read_channels(path)
     if header.keys() & {QUANTITY, AXES}:
         raise FileFormatError(f"{path}: the file holds depth or normals, not an image; name the image that they were made of")
-    # Blender's Combined stands among passes of colours, such as AO; and X, Y, Z are vectors.
+    # Blender's Combined comes among colour passes such as AO; X, Y, Z beside Y are vectors.
     layers = sorted({name[:-1] for name in channels}, key=lambda layer: (layer != "", not layer.endswith("Combined."), layer))
     for names in ("RGB", "YYY"):
         for layer in layers:
@@ -195,11 +192,7 @@ def read_colours(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray |
 
 
 def openexr() -> Any:
-    """The library OpenEXR, imported on first use.
-
-    Raises:
-        ImportError: It is missing or too old; the message says how to mend it.
-    """
+    """The library OpenEXR, imported on first use. Raises ImportError with advice if it is missing or too old."""
     try:
         import OpenEXR
     except ImportError as error:
@@ -210,22 +203,22 @@ def openexr() -> Any:
 
 
 def write_channels(path: str | os.PathLike[str], attributes: dict[str, Any], channels: dict[str, np.ndarray]) -> None:
-    """Writes channels (H, W), 32- or 16-bit floats, and attributes of the header, atomically, compressed without loss (ZIP)."""
+    """Writes 32- or 16-bit channels (H, W) and header attributes, atomically, losslessly compressed (ZIP)."""
     library = openexr()
     header = {"compression": library.ZIP_COMPRESSION, "type": library.scanlineimage, **attributes}
     with atomic_path(path) as temporary, library.File(header, channels) as file:
         try:
             file.write(str(temporary))
         except RuntimeError as error:
-            # The name alone: the folder may be one that is moved to the result, which nobody asked for.
+            # Only the name: the folder may be a temporary one that the user does not know.
             raise OSError(str(error).replace(str(temporary), Path(path).name)) from error
         _check_whole(temporary, path)
 
 
 def _check_whole(written: Path, path: str | os.PathLike[str]) -> None:
-    """Refuses a file that the library could not finish: what fails while it closes a file, it does not say.
+    """Detects a file that the library could not finish: it hides errors while closing.
 
-    It writes the table of chunks last, over zeros; the first entry is where the table ends.
+    The library writes the chunk table last, over zeros; its first entry is the position where the table ends.
     """
     with suppress(ValueError, IndexError), written.open("rb") as file:
         data = file.read(_MOST_HEADER)
@@ -266,7 +259,7 @@ def _as_stored(name: str, values: np.ndarray, half: bool) -> np.ndarray:
         return values
     with np.errstate(over="ignore"):
         rounded = values.astype(np.float16)
-    # ComfyUI's Load Image clips 16-bit channels to 0..1; the rounded numbers in 32 bits come through, and compress nearly as well.
+    # ComfyUI's Load Image clips 16-bit channels to 0..1, but not the rounded values in 32 bits, which compress nearly as well.
     return rounded.astype(np.float32) if name in "RGB" else rounded
 
 
@@ -279,11 +272,11 @@ def _check_half(estimate: Estimate, channels: Mapping[str, np.ndarray]) -> None:
 
 
 def _read_channels(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """First header and all channels, refused by their headers before pixels are read.
+    """First header and all channels; bad headers are refused before pixels are read.
 
     Returns:
-        The header; by name the channels, float32 (H, W) of the display window, NaN outside their data window; of the channels whose data
-        window leaves some of it out, float32 (H, W), 1 inside.
+        The header; the channels by name, float32 (H, W) of the display window, NaN outside their data window; and, for channels whose data
+        window does not cover it, a float32 (H, W) mask, 1 inside.
     """
     library = openexr()
     with path.open("rb") as file:
@@ -294,13 +287,13 @@ def _read_channels(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], d
             headers = [dict(part.header) for part in file.parts]
         _check_headers(path, library, headers)
         with library.File(str(path), separate_channels=True) as file:
-            # OpenEXR leaves out parts that it could not read.
+            # OpenEXR drops parts that it could not read.
             if len(file.parts) != len(headers):
                 raise FileFormatError(f"{path}: the file is cut off or damaged; write it again")
             display = _window(headers[0], "displayWindow")
             channels, known = {}, {}
             uses = Counter(name for part in file.parts for name in part.channels)
-            # The first part wins where two use a name; of all these, the channels have the part's name before theirs too.
+            # The first part wins a shared name; shared names are also available with the part's name as prefix.
             for header, part in reversed(list(zip(headers, file.parts, strict=True))):
                 window = _window(header, "dataWindow")
                 shown = None if window.covers(display) else _placed(np.ones((window.height, window.width)), window, display)
@@ -315,7 +308,7 @@ def _read_channels(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], d
 
 
 class _Window(NamedTuple):
-    """A window of an EXR's header, its last column and row included."""
+    """A window of an EXR's header, with inclusive last column and row."""
 
     left: int
     top: int
@@ -331,7 +324,7 @@ class _Window(NamedTuple):
         return self.bottom - self.top + 1
 
     def shared(self, other: _Window) -> _Window:
-        """What lies in both."""
+        """The intersection."""
         return _Window(*map(max, self[:2], other[:2]), *map(min, self[2:], other[2:]))
 
     def covers(self, other: _Window) -> bool:
@@ -344,7 +337,7 @@ def _window(header: Mapping[str, Any], name: str) -> _Window:
 
 
 def _placed(pixels: np.ndarray, window: _Window, display: _Window) -> np.ndarray:
-    """What a display window shows of the pixels of a data window, float32: NaN outside these."""
+    """Pixels of a data window in the display window, float32, NaN outside."""
     pixels = pixels.astype(np.float32, copy=False)
     if window == display:
         return pixels
@@ -376,16 +369,16 @@ def _check_headers(path: Path, library: Any, headers: list[dict[str, Any]]) -> N
 
 
 def read_planes(path: str | os.PathLike[str], wanted: str, channel: str | None = None) -> tuple[list[np.ndarray], dict[str, Any], Mask]:
-    """Reads the numbers of one map of an OpenEXR file, whatever they mean.
+    """Reads the values of one map of an OpenEXR file, whatever they mean.
 
     Args:
         path: The file.
-        wanted: "depth" or "normals", whose channels are preferred by their names, or "mask"; else R, G, B, or Y, or the lone channel.
-        channel: The channel or the layer to take in place of these.
+        wanted: "depth" or "normals", whose channel names are preferred, or "mask"; else R, G, B, or Y, or the lone channel.
+        channel: Overrides these by a channel or layer.
 
     Returns:
-        One plane or three, float32 (H, W) of the display window, NaN outside the data window; the header; (H, W) bool of a channel A or
-        `mask` beside them, None where there is none.
+        One or three planes, float32 (H, W) of the display window, NaN outside the data window; the header; and (H, W) bool from a
+        channel A or `mask`, None without.
 
     Raises:
         FileNotFoundError, FileFormatError, ImportError: As `read_exr`.
@@ -400,7 +393,7 @@ def read_planes(path: str | os.PathLike[str], wanted: str, channel: str | None =
 
 
 def _usual_names(path: Path, channels: Mapping[str, np.ndarray], wanted: str) -> list[str]:
-    """The channels of a map; of several layers the first."""
+    """The channels of a map; the first layer wins."""
     if wanted == "depth" and (depth := _depth_name(channels)):
         return [depth]
     if wanted == "normals" and (normals := _normal_names(channels)):
@@ -421,7 +414,7 @@ def _usual_names(path: Path, channels: Mapping[str, np.ndarray], wanted: str) ->
 
 
 def _names_of(path: Path, channels: Mapping[str, np.ndarray], channel: str) -> list[str]:
-    """The channels that are meant: one by its own name, or the one or three of a layer."""
+    """Resolves a name: a channel, or the one or three channels of a layer."""
     if channel in channels:
         return [channel]
     layer = {name.removeprefix(f"{channel}.").upper(): name for name in channels if name.startswith(f"{channel}.")}
@@ -461,7 +454,7 @@ def _depth_name(channels: Mapping[str, np.ndarray]) -> str | None:
 
 
 def _is_of_vector(name: str, channels: Mapping[str, np.ndarray]) -> bool:
-    """Whether a channel Y or Z has the others of X, Y and Z beside it."""
+    """Whether the channels X, Y and Z of a channel Y or Z all exist."""
     axes = "xyz" if name[-1].islower() else "XYZ"
     return name[-1] in axes and all(name[:-1] + each in channels for each in axes)
 

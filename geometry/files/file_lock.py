@@ -1,7 +1,7 @@
 """A lock between processes: a file that the system locks, and unlocks however the process ends.
 
-Some disks have no locks (network shares, FUSE). There everybody gets the lock, and a warning says so once: a run goes on, but two that
-write to the same place do not notice each other.
+Some disks have no locks (network shares, FUSE). There every lock succeeds with one warning: a run continues, but two runs
+that write to the same place do not notice each other.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ else:
 logger = logging.getLogger(__name__)
 
 HELD_BY_ANOTHER = (errno.EACCES, errno.EAGAIN)
-"""The system's numbers where another process has a lock."""
+"""Error numbers if another process holds a lock."""
 
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
-"""The system's numbers where a disk has no locks; the last two are one on Linux."""
+"""Error numbers of disks without locks; the last two are equal on Linux."""
 
 _POLL_SECONDS = 0.05
 _warned: set[int] = set()
@@ -36,16 +36,16 @@ class LockedError(TimeoutError):
 
 
 class FileLock:
-    """A lock that the processes of this machine share; as a context it is held for the block.
+    """A lock that the processes of this machine share; a context manager.
 
-    Threads share it too if each has an object of its own; another thread than the one that took it may release it.
+    Threads share it too if each has its own object; any thread may release it.
 
     Args:
-        path: The lock's file, which is made if absent, in a folder that is there.
-        timeout: For how many seconds a context waits for another process.
+        path: The lock file, created if absent, in an existing folder.
+        timeout: Seconds that a context waits for another process.
 
     Attributes:
-        path: The lock's file. `release` can remove it.
+        path: The lock file. `release` can remove it.
         is_real: False while it is held on a disk without locks.
     """
 
@@ -64,7 +64,7 @@ class FileLock:
         self.release()
 
     def acquire(self, timeout: float = 0.0) -> bool:
-        """Takes the lock, and says whether it could within so many seconds.
+        """Tries for `timeout` seconds to take the lock; True on success.
 
         Raises:
             OSError: The file cannot be opened or locked.
@@ -77,19 +77,19 @@ class FileLock:
         return True
 
     def release(self, remove: bool = False) -> None:
-        """Gives the lock back; nothing where it is not held. With `remove` its file goes, as far as the system lets it."""
+        """Releases the lock if it is held. `remove` also removes the file if possible."""
         if self._file is None:
             return
         file, self._file = self._file, None
-        if remove and sys.platform != "win32":  # while it is locked: later another could have locked it already
+        if remove and sys.platform != "win32":  # before unlocking, so that no other process locks it first
             with suppress(OSError):
                 self.path.unlink()
-        if sys.platform == "win32":  # Windows may take its time to unlock after a file is closed
+        if sys.platform == "win32":  # Windows may delay unlocking after a file is closed
             with suppress(OSError):
                 os.lseek(file, 0, os.SEEK_SET)
                 msvcrt.locking(file, msvcrt.LK_UNLCK, 1)
         os.close(file)  # unlocks
-        if remove and sys.platform == "win32":  # where nobody can remove a file that is open
+        if remove and sys.platform == "win32":  # Windows cannot remove open files
             with suppress(OSError):
                 self.path.unlink()
 
@@ -115,9 +115,9 @@ class FileLock:
                     os.close(file)
 
     def _is_path_of(self, file: int) -> bool:
-        """False where whoever had the lock before has removed its file since it was opened."""
+        """False if the previous holder removed the file after it was opened here."""
         if sys.platform == "win32":
-            return True  # nobody can remove a file there that is open
+            return True  # Windows cannot remove open files
         try:
             return os.path.samestat(os.fstat(file), os.stat(self.path))  # noqa: PTH116 (beside fstat)
         except FileNotFoundError:
@@ -125,7 +125,7 @@ class FileLock:
 
 
 def warn_without_locks(folder: Path) -> None:
-    """Says once for a disk that it has no locks."""
+    """Warns once per disk that it has no locks."""
     disk = folder.stat().st_dev
     if disk not in _warned:
         _warned.add(disk)

@@ -38,15 +38,15 @@ from .png import (
 from .values import no_channels, read_map
 
 _PFM_BEGINNINGS = (b"Pf\n", b"PF\n", b"Pf ", b"PF ", b"Pf\r", b"PF\r", b"Pf\t", b"PF\t")
-# PNG has its text chunks before the pixels, and no real file has this many.
+# PNG text chunks precede the pixels; no real file has this many.
 _MOST_CHUNKS = 64
 _LONGEST_KEYWORD = 80
-# The table of contents of a HEIC, which is in front.
+# Size of the beginning of a HEIC that holds its table of contents.
 _HEIF_BYTES = 2**16
 
 
 def npz_holds_maps(path: Path) -> bool:
-    """True if an archive names one of the maps that are read."""
+    """True if an archive contains one of our maps."""
     try:
         with opened(path) as file, zipfile.ZipFile(file) as archive:
             return any(name.removesuffix(".npy") in MAP_NAMES for name in archive.namelist())
@@ -55,17 +55,17 @@ def npz_holds_maps(path: Path) -> bool:
 
 
 def exr_holds_maps(path: Path) -> bool:
-    """True for any OpenEXR file: only its numbers show whether it is an image."""
+    """True for any OpenEXR file: only the values tell whether it is an image."""
     return _beginning(path, len(MAGIC)) == MAGIC
 
 
 def pfm_holds_maps(path: Path) -> bool:
-    """True if it begins as a PFM does."""
+    """True if it begins like a PFM."""
     return _beginning(path, 3) in _PFM_BEGINNINGS
 
 
 def png_holds_maps(path: Path) -> bool:
-    """True if a PNG's text chunks say what its numbers are."""
+    """True if a PNG's text chunks describe its values."""
     try:
         with opened(path) as file:
             if file.read(len(SIGNATURE)) != SIGNATURE:
@@ -84,12 +84,12 @@ def png_holds_maps(path: Path) -> bool:
 
 
 def npy_holds_numbers(path: Path) -> bool:
-    """True if it begins as a NumPy array does."""
+    """True if it begins like a NumPy array."""
     return _beginning(path, len(MAGIC_PREFIX)) == MAGIC_PREFIX
 
 
 def tiff_holds_maps(path: Path) -> bool:
-    """True if a TIFF holds floats: others are photographs."""
+    """True if a TIFF holds floats; others are photographs."""
     try:
         with opened(path) as file:
             return tiff_holds_numbers(file)
@@ -112,7 +112,7 @@ def _beginning(path: Path, count: int) -> bytes:
 
 
 NORMALS_SUFFIX = "_normals"
-"""Added to the name of the second file where a format holds one map and the estimate has depth and normals."""
+"""Suffix of the normals' file, for formats that hold one map."""
 
 Reader = Callable[[Path, Quantity | None, Axes | None, str | None], Estimate]
 Writer = Callable[[Path, Estimate, SaveOptions], object]
@@ -123,16 +123,15 @@ class FileFormat:
     """One entry of the table of formats.
 
     Attributes:
-        description: What it is, a comma, and what it keeps; for menus.
-        write: Writes an estimate; where `one_map`, of depth and normals the normals to a second file. What it returns are its files,
-            where they are a tuple. None where it is only read.
-        read: Reads it back, given what the file may not say, and which channel is meant; None where it is only written.
+        description: The name, a comma, and what it keeps; for menus.
+        write: Writes an estimate, and may return a tuple of its files; None = read only.
+        read: Reads an estimate, given defaults for missing metadata and the channel; None = written only.
         batches: Whether a file holds more than one image.
-        one_map: Whether a file holds depth or normals, and of both the normals go to a second one.
-        surface: Whether it is a mesh: written of depth alone.
-        scene: Whether it is a mesh that takes the views of one scene together.
-        check_library: Raises ImportError where the library that the format needs is missing.
-        is_likely: Whether a file may hold what `read` wants, by its first bytes; never raises.
+        one_map: Whether a file holds depth or normals; of both, the normals go to a second file.
+        surface: Whether it is a mesh, written from depth only.
+        scene: Whether it is a mesh that combines the views of one scene.
+        check_library: Raises ImportError if the format's library is missing.
+        is_likely: Whether a file may hold maps, by its first bytes; never raises.
     """
 
     description: str
@@ -146,12 +145,12 @@ class FileFormat:
     is_likely: Callable[[Path], bool] = Path.is_file
 
     def holds(self, estimate: Estimate) -> bool:
-        """True if one file takes all images of an estimate; a mesh takes views of one scene, whose cameras it knows."""
+        """True if one file holds all images; meshes hold several only as views of one scene with known cameras."""
         return estimate.batch == 1 or self.batches or (self.scene and estimate.extrinsics is not None)
 
 
 def possible_paths(path: str | os.PathLike[str]) -> tuple[Path, ...]:
-    """The files that `save_estimate` may write, whatever the estimate holds, when it is given `path`.
+    """All files that `save_estimate` may write for `path`.
 
     Raises:
         FileFormatError: An extension that is not written.
@@ -161,7 +160,7 @@ def possible_paths(path: str | os.PathLike[str]) -> tuple[Path, ...]:
 
 
 def read_paths(path: str | os.PathLike[str]) -> tuple[Path, ...]:
-    """The files that `load_estimate` reads: of a PNG or PFM of depth that `save_estimate` wrote also the normals beside it."""
+    """The files that `load_estimate` reads: for a PNG or PFM of depth by `save_estimate` also the normals beside it."""
     path = Path(path)
     chosen, beside = _format(path, READABLE, "read from"), _beside(path)
     both = chosen.one_map and chosen.is_likely(path) and chosen.is_likely(beside)
@@ -169,12 +168,12 @@ def read_paths(path: str | os.PathLike[str]) -> tuple[Path, ...]:
 
 
 def save_estimate(path: str | os.PathLike[str], estimate: Estimate, options: SaveOptions | None = None) -> tuple[Path, ...]:
-    """Writes an estimate in the format that the extension names, atomically.
+    """Writes an estimate in the format of the extension, atomically.
 
     Args:
         path: The file; its folder exists. PNG and PFM hold one map: of depth and normals, the normals go to `<stem>_normals` beside it.
         estimate: On any device. One image, except for `.npz`, and for meshes of views of one scene (with extrinsics).
-        options: What only some formats can use.
+        options: For some formats.
 
     Returns:
         The files written.
@@ -197,19 +196,20 @@ def save_estimate(path: str | os.PathLike[str], estimate: Estimate, options: Sav
 def load_estimate(
     path: str | os.PathLike[str], quantity: Quantity | None = None, axes: Axes | None = None, channel: str | None = None
 ) -> Estimate:
-    """Reads an estimate in the format that the extension names. Nothing is ever unpickled, and sizes are checked before pixels are read.
+    """Reads an estimate in the format of the extension. Nothing is unpickled, and sizes are checked before pixels are read.
 
     Args:
-        quantity: What depth holds, a member or its value, where the file does not say (None = what the format's reader takes it for).
-        axes: The axes of the normals, where the file does not say (None = OPENGL).
-        channel: Which depth or normals, where a file names several: the channel or layer of an EXR, the key of an array in an NPZ.
+        path: The file.
+        quantity: What depth holds, a member or its value, if the file does not say (None = the format's default).
+        axes: The axes of the normals if the file does not say (None = OPENGL).
+        channel: Selects depth or normals: the channel or layer of an EXR, the key of an array in an NPZ.
 
     Returns:
-        The estimate, on the CPU; of a PNG or PFM of depth with the normals that `save_estimate` wrote beside it, where they fit.
+        The estimate, on the CPU; for a PNG or PFM of depth including the normals beside it, if they fit.
 
     Raises:
         FileNotFoundError: No such file.
-        FileFormatError: An extension that cannot be read, or a file that is not what its name says, damaged or too large.
+        FileFormatError: An extension that cannot be read, or a file that is mislabelled, damaged or too large.
         ImportError: `.exr` without OpenEXR, `.heic` without pillow-heif.
     """
     path, quantity = Path(path), None if quantity is None else Quantity(quantity)
@@ -220,7 +220,7 @@ def load_estimate(
 
 
 def _with_normals(depth: Estimate, normals: Estimate) -> Estimate:
-    """Depth with normals of the same image; depth as it is where they are none."""
+    """Adds normals of the same image, if they are normals and fit."""
     if depth.normals is not None or normals.normals is None or (normals.height, normals.width) != (depth.height, depth.width):
         return depth
     return replace(depth, normals=normals.where_known(normals.mask).normals, axes=normals.axes)
@@ -235,7 +235,7 @@ def _format(path: Path, accepted: tuple[str, ...], done: str) -> FileFormat:
 def _write_pfm(path: Path, estimate: Estimate, _: SaveOptions) -> None:
     def write_depth(at: Path, e: Estimate) -> None:
         assert e.depth is not None
-        # Infinity is what the format's users (Middlebury) write for "no value".
+        # The format's users (Middlebury) write infinity for "no value".
         write_pfm(at, e.depth if e.mask is None else e.depth.where(e.mask, math.inf))
 
     def write_normals(at: Path, e: Estimate) -> None:
@@ -251,7 +251,7 @@ def _beside(path: Path) -> Path:
 
 
 def _write_maps(path: Path, estimate: Estimate, write_depth: Callable, write_normals: Callable) -> None:
-    """Depth to `path`, normals beside it; normals alone to `path`. Neither appears unless both could be written."""
+    """Writes depth to `path` and normals beside it, or normals alone to `path`; both files or none."""
     need_perspective(estimate, f"a {path.suffix} file, which does not keep the projection,")
     if estimate.depth is None:
         write_normals(path, estimate)
@@ -332,4 +332,4 @@ FORMATS: dict[str, FileFormat] = {
     **dict.fromkeys((".tif", ".tiff"), FileFormat("TIFF of floats, depth or normals", None, read_map, is_likely=tiff_holds_maps)),
     **dict.fromkeys((".heic", ".heif"), FileFormat("photograph of a phone, the depth in it", None, read_map, is_likely=heif_holds_depth)),
 }
-"""By extension, lower case; the order is the order in menus."""
+"""By lower-case extension, in the order of menus."""

@@ -1,4 +1,4 @@
-"""Images of linear light without an upper limit, Radiance HDR and OpenEXR, as an ordinary screen shows them."""
+"""Images of unbounded linear light, Radiance HDR and OpenEXR, converted for SDR screens."""
 
 from __future__ import annotations
 
@@ -20,20 +20,16 @@ _RADIANCE = (b"#?RADIANCE", b"#?RGBE")
 _RADIANCE_SIZE = re.compile(rb"\n\n-Y (\d{1,9}) \+X (\d{1,9})\n")
 _HEADER_BYTES = 65536
 _MID_GREY = 0.18
-"""Linear light at which the exposure puts the geometric mean of an image, as light meters do."""
+"""Linear light to which the exposure maps the geometric mean, as light meters do."""
 _LUMINANCE = np.array(LUMINANCE, np.float32)
-# Darker light does not count for the exposure, and brighter light is as bright as that: beyond them products leave float32.
+# Darker light is ignored for the exposure, brighter light clamped: beyond them products overflow float32.
 _DARKEST, _BRIGHTEST = 1e-30, 1e30
-# Steps of colours along a band of rows take several times the band.
+# Colour conversion takes several times the memory of a band of rows.
 _BAND_PIXELS = 2**21
 
 
 def opencv_to_decode(path: str | os.PathLike[str], kind: str, remedy: str) -> Any:
-    """The module `cv2`.
-
-    Raises:
-        ImportError: It cannot be imported; the message names the kind of file and what else can be done.
-    """
+    """The module `cv2`; raises ImportError naming the kind of file and an alternative."""
     cv2 = opencv()
     if cv2 is None:
         problem = f"{path}: only OpenCV decodes {kind}, and it cannot be imported"
@@ -42,34 +38,34 @@ def opencv_to_decode(path: str | os.PathLike[str], kind: str, remedy: str) -> An
 
 
 def is_hdr(data: bytes) -> bool:
-    """Whether a file that begins so is Radiance HDR or OpenEXR."""
+    """Whether data begins like Radiance HDR or OpenEXR."""
     return data.startswith((*_RADIANCE, exr.MAGIC))
 
 
 def read_hdr_image(path: str | os.PathLike[str], data: bytes, exposure: float | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Reads an image of linear light, exposed and coded for an ordinary screen.
+    """Reads an image of linear light, exposed and encoded for SDR.
 
-    The exposure makes the geometric mean of the luminance mid-grey (18 %); what is brighter than `relight.KNEE` then nears white.
-    NaN counts as black, infinite light as the brightest of the image.
+    The exposure maps the geometric mean of the luminance to mid-grey (18 %); light above `relight.KNEE` rolls off to white.
+    NaN becomes black, infinite light the brightest of the image.
 
     Args:
-        path: A .hdr, or an .exr with the channels R, G, B or Y; A is taken for opacity.
+        path: A .hdr, or an .exr with channels R, G, B or Y, and A as opacity.
         data: The file's bytes.
-        exposure: The factor of the light; None = the image's own, as above. The frames of a clip have one.
+        exposure: The factor of the light; None = the image's own, as above. The frames of a clip share one.
 
     Returns:
-        (H, W, 3) float32 sRGB in [0, 1], and how opaque it is, (H, W) float32 in [0, 1]; None where the file does not say.
+        (H, W, 3) float32 sRGB in [0, 1], and alpha (H, W) float32 in [0, 1], None without.
 
     Raises:
         FileFormatError: Damaged, cut off, too large, or without colours.
-        ImportError: The library that decodes it is missing: OpenCV for .hdr, OpenEXR for .exr.
+        ImportError: The decoder is missing: OpenCV for .hdr, OpenEXR for .exr.
     """
     light = _Light(path, data)
     return light.displayed(light.exposure() if exposure is None else exposure), light.alpha
 
 
 def hdr_exposure(path: str | os.PathLike[str], data: bytes) -> float:
-    """The exposure that `read_hdr_image` chooses for an image; it raises the same."""
+    """The exposure that `read_hdr_image` chooses; raises the same."""
     return _Light(path, data).exposure()
 
 
@@ -85,7 +81,7 @@ def read_radiance(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
     if b"FORMAT=32-bit_rle_xyze" in data[: size.start()]:
         raise FileFormatError(f"{path}: a Radiance HDR of CIE XYZ colours; save it with RGB colours")
     cv2 = opencv_to_decode(path, "Radiance HDR", "save the image as EXR or as a 16-bit PNG")
-    # OpenCV refuses headers that say more, such as the exposure, which is chosen anew here.
+    # OpenCV refuses longer headers, such as with the exposure, which is chosen anew here.
     plain = b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe" + data[size.start() :]
     with damage_named(path):
         light = cv2.imdecode(np.frombuffer(plain, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -95,7 +91,7 @@ def read_radiance(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
 
 
 class _Light:
-    """Linear light of a file, in bands of rows."""
+    """A file's linear light, processed in bands of rows."""
 
     def __init__(self, path: str | os.PathLike[str], data: bytes) -> None:
         self._light, alpha = exr.read_colours(path) if data.startswith(exr.MAGIC) else (read_radiance(path, data), None)
@@ -107,13 +103,13 @@ class _Light:
         self._brightest = max(float(part.max(initial=0, where=np.isfinite(part))) for part in parts)
 
     def _clean(self, rows: slice) -> np.ndarray:
-        """Finite light of some rows, before it was multiplied by alpha."""
+        """Finite, unpremultiplied light of some rows."""
         part = self._light[rows].astype(np.float32, copy=False)
         part = np.nan_to_num(part, nan=0.0, posinf=self._brightest, neginf=0.0).clip(0, _BRIGHTEST)
         return part if self.alpha is None else part / self.alpha[rows, :, None].clip(1e-3)
 
     def exposure(self) -> float:
-        """The factor that makes the geometric mean of the luminance mid-grey."""
+        """The factor that maps the geometric mean of the luminance to mid-grey."""
         total, count = 0.0, 0
         for rows in self._bands:
             luminance = self._clean(rows) @ _LUMINANCE
@@ -122,7 +118,7 @@ class _Light:
         return float(_MID_GREY / np.exp(total / count)) if count else 1.0
 
     def displayed(self, exposure: float) -> np.ndarray:
-        """(H, W, 3) sRGB, before it is multiplied by alpha."""
+        """(H, W, 3) sRGB, unpremultiplied."""
         shown = np.empty((*self._light.shape[:2], 3), np.float32)
         base = torch.zeros(1, 1, 1, 1)
         for rows in self._bands:

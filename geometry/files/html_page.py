@@ -1,4 +1,4 @@
-"""Writes a result as one HTML file, which shows it in any browser without a server or a network; joins the scripts of `web/` for it."""
+"""Writes a result as one HTML file that any browser shows offline, and joins the scripts of `web/` for it."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from .paths import one_image, write_bytes
 from .png import small_png
 
 WEB = Path(__file__).resolve().parents[2] / "web"
-"""The folder of the scripts, which are those of ComfyUI's page too."""
+"""Folder of the scripts, shared with ComfyUI's page."""
 
 _IMPORT = re.compile(r"^import \{([^}]+)\} from '\./([\w]+)\.js'\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?(?:function|class|const) (\w+))", re.MULTILINE)
 
 
 def joined_scripts(name: str) -> str:
-    """A module of `web/` with all that it imports, as the text of one script.
+    """Bundles a module of `web/` and its imports into one script.
 
-    Each module becomes a constant, `$` and its name, that holds its exports, and keeps its private names to itself.
+    Each module becomes a constant named `$` plus its name, which holds its exports and keeps its private names.
 
     Args:
         name: Of the module, without `.js`.
 
     Raises:
-        OSError: A script is missing: the package is not whole.
-        ValueError: A script imports or exports in a way that is not known here.
+        OSError: A script is missing: the installation is incomplete.
+        ValueError: An unsupported form of import or export.
     """
     joined: dict[str, str] = {}
     _add(name, joined)
@@ -51,7 +51,7 @@ def joined_scripts(name: str) -> str:
 
 
 def _add(name: str, joined: dict[str, str]) -> None:
-    """Adds a module behind those that it imports."""
+    """Adds a module after its imports."""
     if name in joined:
         return
     text = (WEB / f"{name}.js").read_text(encoding="utf-8")
@@ -67,7 +67,7 @@ def _add(name: str, joined: dict[str, str]) -> None:
 
 
 LONG_SIDE = 1600
-"""Longest side of what a page shows, in pixels: a page has a few MB, of noise 25."""
+"""Longest side of a page's maps, in pixels: a page takes a few MB, with noise 25."""
 
 _JPEG_QUALITY = 90
 
@@ -79,21 +79,21 @@ def write_html(
     title: str | None = None,
     derive: Callable[[Estimate], Estimate] | None = None,
 ) -> None:
-    """Writes one image with its depth, normals and mask as a page of its own, atomically.
+    """Writes one image with its depth, normals and mask as a standalone page, atomically.
 
-    The page shows the maps side by side and with a slider between two, the numbers under the pointer, the surface in 3D, and, where there
-    are depth and normals, the image under a lamp. It asks nothing of a network. It is not read back: depth has 65534 levels (of metres:
-    of their logarithm), normals have 8 bits, and both are scaled down to `LONG_SIDE`.
+    The page shows the maps side by side and with a slider, values under the pointer, the surface in 3D, and, with
+    depth and normals, the image relit. It needs no network. It cannot be read back: depth has 65534 levels (metric depth:
+    of its logarithm), normals have 8 bits, and both are scaled down to `LONG_SIDE`.
 
     Args:
         path: The file.
         estimate: One image, with depth, normals or both.
-        image: (1, 3, h, w) sRGB in [0, 1], what the estimate is of; None = the page shows the maps alone.
+        image: (1, 3, h, w) sRGB in [0, 1], the source image; None = only the maps.
         title: Of the page; None = the file's stem.
-        derive: Adds what follows from the maps, once they have the page's size.
+        derive: Adds derived maps at the page's size.
 
     Raises:
-        ValueError: More than one image, or an image that is not of the estimate.
+        ValueError: More than one image, or an image that does not match the estimate.
     """
     path = Path(path)
     payload = page_payload(estimate, image, derive)
@@ -101,15 +101,14 @@ def write_html(
 
 
 def page_payload(estimate: Estimate, image: Tensor | None = None, derive: Callable[[Estimate], Estimate] | None = None) -> dict[str, Any]:
-    """One image's maps as `showResult` of `web/viewer.js` takes them; JSON can hold it.
+    """One image's maps for `showResult` of `web/viewer.js`, JSON-serialisable.
 
     Args:
         estimate: One image, with depth, normals or both.
-        image: (1, 3, h, w) sRGB in [0, 1], what the estimate is of; None = the maps alone.
-        derive: As `write_html`.
+        image, derive: As `write_html`.
 
     Raises:
-        ValueError: More than one image, or an image that is not of the estimate.
+        ValueError: More than one image, or an image that does not match the estimate.
     """
     one_image(estimate, "a page")
     need_perspective(estimate, "a page with a 3D view")
@@ -129,30 +128,30 @@ def page_payload(estimate: Estimate, image: Tensor | None = None, derive: Callab
 
 
 def page(name: str, title: str, payload: Any) -> str:
-    """The text of a page.
+    """Renders a page.
 
     Args:
-        name: Of the template and of its script in `web/`: `<name>.html`, `<name>.js`.
+        name: Of the template `<name>.html` and its script `<name>.js` in `web/`.
         title: The page's title.
-        payload: What JSON can hold, for the script.
+        payload: JSON-serialisable data for the script.
     """
     data = json.dumps(payload, separators=(",", ":")).replace("<", "\\u003c")  # "</script>" would end it
     return filled_template(name, {"title": html.escape(title), "data": data, "scripts": joined_scripts(name)})
 
 
 def filled_template(name: str, parts: Mapping[str, str]) -> str:
-    """The text of `<name>.html` in `web/`, where `{{title}}` is `parts["title"]`, as HTML, and so on."""
+    """Fills `<name>.html` in `web/`: `{{title}}` becomes `parts["title"]`, as HTML, and so on."""
     template = (WEB / f"{name}.html").read_text(encoding="utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)
 
 
 def _sky(estimate: Estimate, image: Tensor | None) -> Tensor | None:
-    """Where no shadow falls: (1, 1, H, W) bool; None where that is not known."""
+    """Where no shadow falls: (1, 1, H, W) bool; None if unknown."""
     return None if image is None or estimate.depth is None else sky_alpha(image, estimate) > 0.5
 
 
 def _thickness(estimate: Estimate) -> Tensor | None:
-    """How far things reach behind what is seen of them, as `pack_maps` takes it; None without depth."""
+    """Assumed thickness of objects behind their visible surface, for `pack_maps`; None without depth."""
     if estimate.depth is None:
         return None
     focal = assumed_intrinsics(estimate).diagonal(dim1=1, dim2=2)[:, :2].mean(1)

@@ -1,8 +1,8 @@
-"""Colours by their ICC profile as sRGB.
+"""Converts colours to sRGB by ICC profiles.
 
-Profiles of three curves and a matrix, as cameras, phones and screens have (Display P3, Adobe RGB, ProPhoto), and grey ones, are applied
-here in float32, to 16 bits as to 8. Profiles with tables, as printers and scanners have, are left to Pillow's ImageCms, whose LittleCMS
-takes 8 bits: the levels of a 16-bit image are rounded to these first, which is logged. What is beyond sRGB is clipped.
+Matrix profiles, as of cameras, phones and screens (Display P3, Adobe RGB, ProPhoto), and grey ones are applied
+here in float32, for 8 and 16 bits. Profiles with tables, as of printers and scanners, are left to Pillow's ImageCms, whose LittleCMS
+takes 8 bits: 16-bit images are rounded to 8 first, which is logged. Colours beyond sRGB are clipped.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# XYZ under D50, which profiles speak of, to linear sRGB: the inverse of sRGB's own primaries there (ICC's sRGB profiles).
+# sRGB's primaries under D50, the white point of profiles (ICC's sRGB profiles).
 _SRGB_TO_XYZ = np.array([[0.4360747, 0.3850649, 0.1430804], [0.2225045, 0.7168786, 0.0606169], [0.0139322, 0.0971045, 0.7141733]])
-# As far as two profiles of sRGB differ, in curves and in the matrix: a twentieth of a level of 8 bits at most.
+# Tolerances for sRGB profiles, in curves and in the matrix: a twentieth of an 8-bit level at most.
 _SAME_CURVE, _SAME_MATRIX = 2e-4, 2e-3
 _HEADER, _TAG = 128, 12
 _MOST_TAGS = 256
-# A band's numbers stay in the processor's cache.
+# A band fits into the processor's cache.
 _BAND_PIXELS = 2**16
 _TABLE_STEPS = 2**16 - 1
 _TABLES = (b"A2B0", b"A2B1")
 
 
 class ProfileError(ValueError):
-    """A profile that is damaged, or of a kind that is not read."""
+    """A damaged or unsupported profile."""
 
 
 class _Profile(NamedTuple):
     """A profile of curves.
 
     Attributes:
-        curves: One (grey) or three, of 256 or 65536 numbers: the linear light of each level.
-        matrix: (3, 3) from linear light to linear sRGB; None of a grey one.
+        curves: One (grey) or three, of 256 or 65536 values: the linear light of each level.
+        matrix: (3, 3) from linear light to linear sRGB; None for grey.
     """
 
     curves: list[np.ndarray]
@@ -53,15 +53,15 @@ class _Profile(NamedTuple):
 
 
 def to_srgb(path: str | os.PathLike[str], pixels: np.ndarray, profile: bytes) -> np.ndarray:
-    """Converts colours to sRGB; a damaged profile, or one for other colours, is ignored with a warning.
+    """Converts colours to sRGB; a damaged profile, or one for another colour model, is ignored with a warning.
 
     Args:
         path: The image's, for the warning.
-        pixels: (H, W) or (H, W, 3 or 4) uint8 or uint16; alpha stays as it is.
+        pixels: (H, W) or (H, W, 3 or 4) uint8 or uint16; alpha is kept.
         profile: The ICC profile; empty = sRGB.
 
     Returns:
-        The same pixels where they are sRGB already; else float32 in [0, 1] of the same shape.
+        The same pixels if they are sRGB already; else float32 in [0, 1] of the same shape.
     """
     if not profile:
         return pixels
@@ -71,7 +71,7 @@ def to_srgb(path: str | os.PathLike[str], pixels: np.ndarray, profile: bytes) ->
         if space == b"GRAY" and not is_grey and bool((pixels[..., :1] == pixels[..., 1:3]).all()):
             return _stacked(to_srgb(path, pixels[..., 0], profile), pixels)
         if space != (b"GRAY" if is_grey else b"RGB "):
-            if is_grey and space == b"RGB ":  # a grey image that says so: equal shares of three colours
+            if is_grey and space == b"RGB ":  # a grey image with an RGB profile: equal R, G and B
                 return _stacked_grey(path, pixels, profile)
             raise ProfileError(f"it is for {space.decode('latin-1').strip()} colours")
         if not is_grey and any(name in tags for name in _TABLES):
@@ -85,21 +85,12 @@ def to_srgb(path: str | os.PathLike[str], pixels: np.ndarray, profile: bytes) ->
 
 
 def cmyk_to_srgb(path: str | os.PathLike[str], image: Image.Image, profile: bytes) -> np.ndarray | None:
-    """Converts an image for print by its profile.
-
-    Args:
-        path: The image's, for the warning.
-        image: Of Pillow's mode CMYK.
-        profile: The ICC profile.
-
-    Returns:
-        (H, W, 3) uint8 sRGB; None where there is no profile, or a damaged one, which is warned of.
-    """
+    """Converts a CMYK image of Pillow to (H, W, 3) uint8 sRGB; None without a profile or, with a warning, if it is damaged."""
     return _by_cms(path, image, profile) if profile else None
 
 
 def _stacked(grey: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """Grey levels (H, W) as colours, beside the alpha of `pixels`."""
+    """Grey levels (H, W) as colours with the alpha of `pixels`."""
     if grey.dtype == pixels.dtype:
         return pixels
     alpha = np.divide(pixels[..., 3:], np.iinfo(pixels.dtype).max, dtype=np.float32)
@@ -112,7 +103,7 @@ def _stacked_grey(path: str | os.PathLike[str], pixels: np.ndarray, profile: byt
 
 
 def _read(profile: bytes) -> tuple[bytes, dict[bytes, bytes]]:
-    """The kind of colours, and the tags."""
+    """The colour model and the tags."""
     if len(profile) < _HEADER + 4 or profile[36:40] != b"acsp":
         raise ProfileError("it is damaged")
     (count,) = struct.unpack_from(">I", profile, _HEADER)
@@ -141,11 +132,7 @@ def _xyz(tags: dict[bytes, bytes], name: bytes) -> np.ndarray:
 
 
 def _curve(tags: dict[bytes, bytes], name: bytes, levels: int) -> np.ndarray:
-    """The linear light of so many levels, float32 in [0, 1].
-
-    Source:
-        ICC.1:2022, 10.6 and 10.18.
-    """
+    """The linear light of `levels` levels, float32 in [0, 1]. Source: ICC.1:2022, 10.6 and 10.18."""
     data, x = tags.get(name, b""), np.linspace(0, 1, levels)
     if data[:4] == b"curv":
         (count,) = struct.unpack_from(">I", data, 8)
@@ -172,7 +159,7 @@ def _curve(tags: dict[bytes, bytes], name: bytes, levels: int) -> np.ndarray:
 def _parametric(
     x: np.ndarray, kind: int, g: float, a: float = 1, b: float = 0, c: float = 0, d: float = 0, e: float = 0, f: float = 0
 ) -> np.ndarray:
-    with np.errstate(all="ignore"):  # a profile may hold any numbers; the curve that is not finite is refused
+    with np.errstate(all="ignore"):  # a profile may hold any numbers; curves that are not finite are refused
         if kind in (1, 2):
             constant = c if kind == 2 else 0.0
             return np.where(a * x + b >= 0, np.maximum(a * x + b, 0) ** g, 0) + constant
@@ -188,7 +175,7 @@ def _is_srgb(profile: _Profile, levels: int) -> bool:
 
 
 def _converted(pixels: np.ndarray, profile: _Profile) -> np.ndarray:
-    """Pixels by curves and a matrix, in bands of rows."""
+    """Applies curves and matrix in bands of rows."""
     height, width = pixels.shape[:2]
     shown = np.empty(pixels.shape, np.float32)
     rows = max(1, _BAND_PIXELS // width)
@@ -213,7 +200,7 @@ def _coded(light: np.ndarray) -> np.ndarray:
 
 
 def _coded_by_table(light: np.ndarray) -> np.ndarray:
-    """The same, off by a fortieth of a level of 8 bits at most, in a tenth of the time."""
+    """`_coded` within a fortieth of an 8-bit level, in a tenth of the time."""
     return np.take(_table(), (light * _TABLE_STEPS + 0.5).clip(0, _TABLE_STEPS).astype(np.int32))
 
 
@@ -223,7 +210,7 @@ def _table() -> np.ndarray:
 
 
 def _by_tables(path: str | os.PathLike[str], pixels: np.ndarray, profile: bytes) -> np.ndarray:
-    """Pixels by a profile of tables, in 8 bits."""
+    """Applies a table profile in 8 bits."""
     from PIL import Image
 
     colours = pixels[..., :3]
@@ -238,12 +225,12 @@ def _by_tables(path: str | os.PathLike[str], pixels: np.ndarray, profile: bytes)
 
 
 def _by_cms(path: str | os.PathLike[str], image: Image.Image, profile: bytes) -> np.ndarray | None:
-    """(H, W, 3) uint8 sRGB; None, with a warning, where LittleCMS refuses the profile, or Pillow was built without it."""
+    """(H, W, 3) uint8 sRGB; None, with a warning, if LittleCMS refuses the profile, or Pillow was built without it."""
     try:
         from PIL import ImageCms
 
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         return np.asarray(ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"))
-    except Exception as error:  # noqa: BLE001  a decoder that is not ours; the image is whole
+    except Exception as error:  # noqa: BLE001  a foreign decoder; the image is intact
         logger.warning("%s: its colour profile is ignored (%s); colours are taken for sRGB", path, error)
         return None

@@ -28,10 +28,10 @@ logger = logging.getLogger(__name__)
 
 _IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 IMAGE_KINDS = "PNG, JPEG, WebP, AVIF, HEIC, BMP, TIFF, GIF"
-"""What `open_image` opens, in words."""
+"""What `open_image` opens, for messages."""
 
 _ACCEPTED = f"accepted are 8- and 16-bit {IMAGE_KINDS}, Radiance HDR and OpenEXR"
-# What the first box of a file in the ISO base media format says that it is.
+# Brands in the first box of ISO base media files.
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
 _FTYP_BYTES = 256
@@ -45,12 +45,12 @@ _TIFF_LONG = 4
 _SEPARATE_PLANES, _ASSOCIATED_ALPHA = 2, 1
 _NEXT_IMAGE = 0  # no tag of a TIFF
 
-# Pillow's modes whose numbers are those of the file; La is grey with premultiplied alpha.
+# Pillow modes that keep the file's values; La is grey with premultiplied alpha.
 _EXACT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "I;16", "I;16B", "I;16L")
-# 15- and 16-bit BMP pixels, which the decoders scale differently.
+# 15- and 16-bit BMP pixels, which decoders scale differently.
 _PACKED = re.compile(r"BGR;1[56]")
 
-# Depth whose levels are equal steps of distance, as libheif numbers it; of the other kinds they are steps of its inverse.
+# libheif's number for depth with levels uniform in distance; the other kinds are uniform in inverse distance.
 _UNIFORM_Z = 2
 _MOST_TAGS = 1024
 
@@ -60,13 +60,13 @@ _MID_GREY = (127, 128)  # the former in CMYK, which is stored inverted
 
 
 class DecodedImage(NamedTuple):
-    """An image as stored, upright.
+    """An upright image in its stored values.
 
     Attributes:
         pixels: (H, W) or (H, W, 3 or 4) uint8 or uint16; 4 channels are RGB and alpha.
-        premultiplied: Whether the colours are already multiplied by alpha.
-        text: What a PNG says in words, by keyword.
-        profile: The ICC profile of the colours, empty = there is none.
+        premultiplied: Whether the colours are premultiplied by alpha.
+        text: A PNG's text by keyword.
+        profile: The ICC profile, empty = none.
     """
 
     pixels: np.ndarray
@@ -76,41 +76,41 @@ class DecodedImage(NamedTuple):
 
 
 def read_image(path: str | os.PathLike[str], exposure: float | None = None) -> np.ndarray:
-    """Reads an image file as RGB values.
+    """Reads an image file as RGB.
 
     Args:
-        path: PNG, JPEG, WebP, AVIF, HEIC, BMP, TIFF or GIF, 8 or 16 bits, grey or colour, with or without alpha. Of an animation or of
-            several pages the first, which is logged. Or Radiance HDR or OpenEXR (`hdr_images.read_hdr_image`).
+        path: PNG, JPEG, WebP, AVIF, HEIC, BMP, TIFF or GIF, 8 or 16 bits, grey or colour, with or without alpha. Of an animation or
+            several pages the first one is taken and logged. Or Radiance HDR or OpenEXR (`hdr_images.read_hdr_image`).
         exposure: Of HDR files, as `read_hdr_image`.
 
     Returns:
-        (H, W, 3) float32 sRGB in [0, 1], converted by its ICC profile (`icc.to_srgb`) or, without one, as coded in the file, upright by its
-        EXIF orientation, alpha laid on white. Linear light of HDR files is exposed and coded as sRGB.
+        (H, W, 3) float32 sRGB in [0, 1], converted by its ICC profile (`icc.to_srgb`) if any, upright by its
+        EXIF orientation, composited over white. HDR files are exposed and encoded as sRGB.
 
     Raises:
         FileNotFoundError: No such file.
-        PermissionError: A file that this user may not read.
+        PermissionError: No permission to read it.
         FileFormatError: Not an image, damaged, cut off, empty, changed while it is read, or larger than MAX_PIXELS by its header.
-        ImportError: Only OpenCV, OpenEXR or pillow-heif reads such an image without loss, and it cannot be imported.
+        ImportError: Only OpenCV, OpenEXR or pillow-heif reads such an image losslessly, and it cannot be imported.
     """
     colours, alpha = read_colours(path, exposure)
     return colours if alpha is None else np.minimum(colours * alpha[..., None] + (1 - alpha[..., None]), 1)
 
 
 def image_exposure(path: str | os.PathLike[str]) -> float | None:
-    """The exposure with which `read_image` shows an HDR file by itself; None of another image. It raises the same."""
+    """The exposure that `read_image` chooses for an HDR file; None for other images. Raises the same."""
     data = read_bytes(path)
     return hdr_exposure(path, data) if is_hdr(data) else None
 
 
 def read_colours(path: str | os.PathLike[str], exposure: float | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Reads an image file as RGB values and how opaque they are.
+    """Reads an image file as RGB and alpha.
 
     Args:
-        path: As `read_image`.
+        path, exposure: As `read_image`.
 
     Returns:
-        (H, W, 3) float32 sRGB as of `read_image`, but laid on nothing, and alpha (H, W) float32 in [0, 1]; None of an opaque image.
+        (H, W, 3) float32 sRGB as of `read_image`, but not composited, and alpha (H, W) float32 in [0, 1]; None if opaque.
 
     Raises:
         OSError, FileFormatError, ImportError: As `read_image`.
@@ -125,10 +125,7 @@ def read_colours(path: str | os.PathLike[str], exposure: float | None = None) ->
 
 
 def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
-    """Decodes an image's bytes to the numbers that they store; no colour is converted, but those of CMYK.
-
-    Args:
-        data: Its bytes.
+    """Decodes an image's bytes to its stored values; only CMYK is converted.
 
     Raises:
         FileFormatError, ImportError: As `read_image`.
@@ -140,7 +137,7 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
     ):
         check_size(path, image.width, image.height, len(data))
         if image.format == "PNG":
-            # Its checksums; Pillow allows nothing else of an image that it has verified.
+            # Verifies the checksums; Pillow allows nothing else with a verified image.
             with open_image(path, io.BytesIO(data)) as checked:
                 checked.verify()
         if image.format != "MPO" and getattr(image, "is_animated", False):  # a camera's MPO has a preview after the image
@@ -163,7 +160,7 @@ def decode_image(path: str | os.PathLike[str], data: bytes) -> DecodedImage:
             _check_jpeg_end(path, data, image)
         extra = _tiff_tag(image, _EXTRA_SAMPLES_TAG)
         if pixels.ndim == 3 and extra and not any(extra):
-            # TIFF: a sample of no stated meaning, which is no alpha.
+            # A TIFF sample without stated meaning is not alpha.
             pixels = pixels[..., :3]
         premultiplied = image.mode == "La" or (not exact and _ASSOCIATED_ALPHA in extra)
         text = {key: value for key, value in image.info.items() if isinstance(key, str) and isinstance(value, str)}
@@ -175,7 +172,7 @@ def _say_first(path: str | os.PathLike[str]) -> None:
 
 
 class _Strictness:
-    """Makes Pillow refuse truncated files without warnings, whatever the rest of the process has set. Any number of threads."""
+    """Makes Pillow refuse truncated files and silences its warnings, whatever the process has set. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -203,11 +200,11 @@ class _Strictness:
 
 
 strict = _Strictness()
-"""Around whatever Pillow does with a file of a user."""
+"""Context for all uses of Pillow on user files."""
 
 
 def open_image(path: str | os.PathLike[str], file: IO[bytes]) -> ImageFile:
-    """Reads the header of an image of any kind but HDR; Pillow decodes the rest when it is asked for, inside `strict`.
+    """Opens an image of any kind but HDR and reads its header; Pillow decodes lazily, which must happen inside `strict`.
 
     Raises:
         FileFormatError: Not an image, or one of far more than MAX_PIXELS.
@@ -236,13 +233,13 @@ def open_image(path: str | os.PathLike[str], file: IO[bytes]) -> ImageFile:
 
 
 def is_heif(beginning: bytes) -> bool:
-    """Whether a file that begins so is HEIF with HEVC inside, such as a phone's .heic."""
+    """Whether data begins like HEIF with HEVC inside, such as a phone's .heic."""
     brands = _brands(beginning)
     return bool(brands & _HEIF_BRANDS) and not brands & _AVIF_BRANDS
 
 
 def _brands(beginning: bytes) -> set[bytes]:
-    """What the first box says, of a file in the ISO base media format."""
+    """The brands of an ISO base media file."""
     if beginning[4:8] != b"ftyp":
         return set()
     end = min(int.from_bytes(beginning[:4], "big"), len(beginning))
@@ -268,7 +265,7 @@ def heif_depth(path: str | os.PathLike[str], data: bytes) -> tuple[np.ndarray, Q
     """The depth that a phone's portrait mode adds to a HEIC.
 
     Returns:
-        (H, W) uint8 or uint16, upright, of its own size; and what its levels are.
+        (H, W) uint8 or uint16, upright, at its own size; and its quantity.
 
     Raises:
         FileFormatError: Damaged, too large, or without depth.
@@ -289,7 +286,7 @@ def heif_depth(path: str | os.PathLike[str], data: bytes) -> tuple[np.ndarray, Q
 
 
 def _deep_heif_pixels(data: bytes) -> np.ndarray:
-    """10- and 12-bit colours, of which Pillow's plugin keeps 8 bits."""
+    """10- and 12-bit colours, which Pillow's plugin reduces to 8 bits."""
     import pillow_heif
 
     file = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
@@ -297,8 +294,8 @@ def _deep_heif_pixels(data: bytes) -> np.ndarray:
 
 
 def _heif_levels(image: Any) -> np.ndarray:
-    """What pillow-heif decodes, with the full range: it shifts 10 bits up to 16, so that white would be 65472 of 65535."""
-    levels = np.array(image)  # a copy: pillow-heif frees what it decoded with the image, whoever looks at it
+    """Rescales pillow-heif's values to the full range: it shifts 10 bits up to 16, so that white would be 65472 of 65535."""
+    levels = np.array(image)  # a copy: pillow-heif frees its buffer with the image
     bits = image.info.get("bit_depth", 16)
     if levels.dtype != np.uint16 or not 8 < bits < 16:
         return levels
@@ -306,10 +303,10 @@ def _heif_levels(image: Any) -> np.ndarray:
 
 
 def decode_numbers(path: str | os.PathLike[str], data: bytes) -> np.ndarray | None:
-    """Decodes a TIFF of floats, or of signed or 32-bit whole numbers.
+    """Decodes a TIFF of floats, or of signed or 32-bit integers.
 
     Returns:
-        (H, W) or (H, W, 3 or 4), as they are, in their own type; None of any other file.
+        (H, W) or (H, W, 3 or 4) in the stored dtype; None for any other file.
 
     Raises:
         FileFormatError: Damaged, cut off, or too large.
@@ -338,7 +335,7 @@ def decode_numbers(path: str | os.PathLike[str], data: bytes) -> np.ndarray | No
 
 
 def tiff_holds_numbers(file: IO[bytes]) -> bool:
-    """Whether a TIFF holds floats, or signed or 32-bit whole numbers, by the tags of its first image; never raises."""
+    """Whether a TIFF's first image holds floats, or signed or 32-bit integers, by its tags; never raises."""
     try:
         tags = _tiff_tags(file, (_BITS_TAG, _SAMPLE_FORMAT_TAG))
     except (OSError, struct.error, ValueError, OverflowError):
@@ -347,14 +344,14 @@ def tiff_holds_numbers(file: IO[bytes]) -> bool:
 
 
 def _check_planes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Refuses a TIFF with separate planes, of which OpenCV returns memory that it never wrote."""
+    """Refuses a TIFF with separate planes, for which OpenCV returns uninitialised memory."""
     tags = _tiff_tags(io.BytesIO(data), (_PLANES_TAG, _SAMPLES_TAG))
     if tags.get(_PLANES_TAG) == _SEPARATE_PLANES and tags.get(_SAMPLES_TAG, 1) > 1:
         raise FileFormatError(f"{path}: a TIFF with its channels in separate planes; save it with them side by side (chunky)")
 
 
 def _tiff_tags(file: IO[bytes], wanted: Collection[int]) -> dict[int, int]:
-    """Of a TIFF's first image the first number of each of these tags, which are of 16 or 32 bits; `_NEXT_IMAGE`, if there is one."""
+    """The first value of each wanted 16- or 32-bit tag of a TIFF's first image; and `_NEXT_IMAGE` if there is a second image."""
     beginning = file.read(16)
     order = {b"II": "<", b"MM": ">"}.get(beginning[:2])
     version = struct.unpack(f"{order}H", beginning[2:4])[0] if order else 0
@@ -378,13 +375,13 @@ def _tiff_tags(file: IO[bytes], wanted: Collection[int]) -> dict[int, int]:
             else:
                 tags[tag] = struct.unpack_from(f"{order}{number[each]}", entries, place)[0]
     file.seek(start + count_size + count * entry_size)
-    if any(file.read(size)):  # where the tags of the next image begin
+    if any(file.read(size)):  # offset of the next image's tags
         tags[_NEXT_IMAGE] = 1
     return tags
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Width and height of an image file as it is stored, by its header alone: nothing is decoded.
+    """Width and height of an image file as stored, from its header.
 
     Raises:
         OSError: The file cannot be read.
@@ -397,11 +394,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 def image_bits(path: str | os.PathLike[str]) -> int:
-    """The bits of an image's channels, 8 or 16, so that a result can have as many.
-
-    Raises:
-        OSError, FileFormatError: The file cannot be read.
-    """
+    """The bit depth of an image's channels, 8 or 16. Raises OSError or FileFormatError if it cannot be read."""
     with strict, opened(path) as file:
         beginning = file.read(_PNG_BITS_AT + 1)
         if is_hdr(beginning):
@@ -416,7 +409,7 @@ def image_bits(path: str | os.PathLike[str]) -> int:
 
 
 def is_still_image(path: str | os.PathLike[str]) -> bool:
-    """True if a file is an image by its header, whatever its name, and no animation; False if it cannot be read."""
+    """True if a file is by its header an image and no animation, whatever its name; False if it cannot be read."""
     try:
         with strict, opened(path) as file:
             if is_hdr(file.read(_HDR_BYTES)):
@@ -424,7 +417,7 @@ def is_still_image(path: str | os.PathLike[str]) -> bool:
             file.seek(0)
             image = open_image(path, file)
             return image.format not in _ANIMATIONS or not getattr(image, "is_animated", False)
-    except ImportError:  # a photograph of a kind that only lacks its package
+    except ImportError:  # an image whose decoder is not installed
         return True
     except (OSError, FileFormatError):
         return False
@@ -437,7 +430,7 @@ def _tiff_tag(image: ImageFile, tag: int) -> tuple[int, ...]:
 
 
 def _is_exact(image: ImageFile) -> bool:
-    """True if Pillow gives the file's own numbers, by its header; of 16 bits it keeps those of grey images only."""
+    """True if Pillow returns the stored values, by the header; of 16-bit images it does so for grey ones only."""
     if image.mode not in _EXACT_MODES:
         return False
     if image.mode.startswith("I;16"):
@@ -461,12 +454,12 @@ def _pillow_pixels(image: ImageFile, data: bytes) -> np.ndarray:
 
 
 def _grey_step(image: ImageFile, data: bytes) -> int:
-    """The size in decoded pixels of one grey step of a PNG. Pillow stretches 2 and 4 bits to 8, but not which grey is transparent."""
+    """Decoded size of one grey step of a PNG. Pillow scales 2- and 4-bit pixels to 8 bits, but not the transparent grey."""
     return 255 // (2 ** data[_PNG_BITS_AT] - 1) if image.format == "PNG" and image.mode == "L" else 1
 
 
 def _grey_with_alpha(pixels: np.ndarray, transparent: int) -> np.ndarray:
-    """(H, W, 4), where one grey is transparent. Pillow's own conversion does not know 16 bits."""
+    """(H, W, 4) with one transparent grey. Pillow's own conversion does not support 16 bits."""
     opaque = np.iinfo(pixels.dtype).max
     return np.dstack((pixels, pixels, pixels, np.where(pixels == transparent, 0, opaque).astype(pixels.dtype)))
 
@@ -477,7 +470,7 @@ def _is_deep_png(image: ImageFile) -> bool:
 
 
 def _deep_png_pixels(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
-    """16-bit colours. Pillow keeps the upper byte of each number, and the lower one if the byte order is swapped."""
+    """16-bit colours. Pillow keeps only the upper byte of each value, or the lower one if the byte order is swapped."""
     decoded = []
     for order in "BL":
         with open_image(path, io.BytesIO(data)) as image:
@@ -498,16 +491,16 @@ def _opencv_pixels(path: str | os.PathLike[str], image: ImageFile, data: bytes) 
 
 
 def _decoded_by_opencv(path: str | os.PathLike[str], data: bytes, kind: str, remedy: str) -> np.ndarray | None:
-    """An image as stored, its channels in the order RGB and alpha; None if OpenCV cannot decode it."""
+    """Stored values with channels in the order RGB and alpha; None if OpenCV cannot decode them."""
     cv2 = opencv_to_decode(path, f"this kind of {kind}", remedy)
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     return pixels if pixels is None or pixels.ndim != 3 else pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
 
 
 def _check_jpeg_end(path: str | os.PathLike[str], data: bytes, image: ImageFile) -> None:
-    """Refuses a JPEG whose data ends before its pixels do: the decoder fills them with grey and says nothing.
+    """Refuses a truncated JPEG, whose missing pixels the decoder silently fills with grey.
 
-    Where the last pixel is of that grey, the image is decoded again with more data at its end, which a whole image does not use.
+    If the last pixel has that grey, the image is decoded again with data appended, which does not change a complete image.
     """
     end = data.rfind(_END_OF_JPEG)
     if end < 0:
@@ -521,13 +514,13 @@ def _check_jpeg_end(path: str | os.PathLike[str], data: bytes, image: ImageFile)
 
 
 def _orientation(image: ImageFile) -> int:
-    """The EXIF orientation still to be applied, 1..8. Both decoders turn TIFF upright by themselves, and Pillow forgets it then."""
+    """The EXIF orientation still to be applied, 1..8. Both decoders apply it to TIFF themselves, and Pillow then forgets it."""
     if image.format == "PNG" and "exif" not in image.info:
-        # Pillow would decode all pixels to look behind them.
+        # Pillow would decode all pixels to look for EXIF after them.
         return 1
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # noqa: BLE001  damaged metadata is ignored; the image is whole
+    except Exception:  # noqa: BLE001  damaged metadata is ignored; the image is intact
         return 1
     return orientation if orientation in range(1, 9) else 1
 
@@ -544,7 +537,7 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _as_rgb(pixels: np.ndarray, premultiplied: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """Any upright pixels as (H, W, 3) float32 in [0, 1], divided by alpha where they are multiplied by it, and alpha, if any."""
+    """Any upright pixels as (H, W, 3) float32 in [0, 1], unpremultiplied, and alpha, if any."""
     image = pixels if pixels.dtype == np.float32 else np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)
     if image.ndim == 2:
         return np.repeat(image[..., None], 3, axis=2), None

@@ -12,18 +12,15 @@ MAX_BYTES = 2**20
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Reads a JSON file.
-
-    Args:
-        path: The file, of at most `MAX_BYTES`.
+    """Reads a JSON file of at most `MAX_BYTES`.
 
     Raises:
         OSError: It is absent or cannot be read.
-        ValueError: It is no regular file, too long, or no JSON; the message says which.
+        ValueError: Not a regular file, too long, or not JSON; the message says which.
     """
     path = Path(path)
     status = path.stat()
-    if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, and a device may have no end
+    if not stat.S_ISREG(status.st_mode):  # a pipe would block, and a device may have no end
         raise ValueError("it is no regular file")
     if status.st_size > MAX_BYTES:
         raise ValueError(f"it has {status.st_size} bytes; at most {MAX_BYTES} are read")

@@ -1,4 +1,4 @@
-"""Writes meshes as PLY, GLB and STL, and Gaussian splats as PLY; of estimates too."""
+"""Writes meshes as PLY, GLB and STL, and Gaussian splats as PLY."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ..views.transparency import opaque_part
 from .paths import write_bytes
 
 PLY_AXES = {Y_UP: ((1, 0), (1, 1), (1, 2)), Z_UP: ((1, 0), (-1, 2), (1, 1))}
-"""Sign and OPENGL axis of a PLY's x, y and z, by what points up: "y" in most viewers, "z" in Blender, where the camera looks along +Y."""
+"""Sign and OPENGL axis of a PLY's x, y and z by up axis: "y" in most viewers, "z" in Blender, where the camera looks along +Y."""
 
 GLB_LIMIT = 2**32 - 1
 """Bytes of the largest GLB."""
@@ -41,12 +41,12 @@ _STL_TRIANGLES = 2**18
 
 
 def write_ply(path: str | os.PathLike[str], mesh: Mesh, up: str = Y_UP) -> None:
-    """Writes a point cloud, or with triangles a mesh, as binary little-endian PLY, atomically.
-
-    Colours are 8-bit sRGB, as PLY viewers expect.
+    """Writes a point cloud, or with triangles a mesh, as binary little-endian PLY, atomically. Colours are 8-bit sRGB.
 
     Args:
-        up: What points up in the file, which cannot say it: a key of PLY_AXES.
+        path: The file.
+        mesh: The mesh.
+        up: The up axis, a key of PLY_AXES; PLY does not record it.
 
     Raises:
         ValueError: Another `up`.
@@ -73,9 +73,9 @@ def write_ply(path: str | os.PathLike[str], mesh: Mesh, up: str = Y_UP) -> None:
 
 
 def write_splats(path: str | os.PathLike[str], splats: Splats) -> None:
-    """Writes Gaussian splats as binary little-endian PLY, as programs for 3D Gaussian splatting read it, atomically.
+    """Writes Gaussian splats as binary little-endian PLY, as 3D Gaussian splatting programs read it, atomically.
 
-    Colours are the first term of spherical harmonics alone: the same from everywhere.
+    Colours are only the constant term of spherical harmonics: independent of the view.
 
     Source:
         B. Kerbl et al., "3D Gaussian Splatting for Real-Time Radiance Field Rendering" (2023): logit of opacity, logarithms of scales.
@@ -100,7 +100,7 @@ def _columns(names: str, values: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def write_stl(path: str | os.PathLike[str], mesh: Mesh) -> None:
-    """Writes the triangles of a mesh as binary STL, atomically. The format has no colours, and programs take its unit for millimetres.
+    """Writes a mesh's triangles as binary STL, atomically. STL has no colours; programs assume millimetres.
 
     Raises:
         ValueError: No triangles.
@@ -113,7 +113,7 @@ def write_stl(path: str | os.PathLike[str], mesh: Mesh) -> None:
 
 
 def _facets(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Triangles as STL has them: each with its normal and its own corners."""
+    """STL facets: a normal and three corners per triangle."""
     facets = np.zeros(len(triangles), [("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("more", "<u2")])
     facets["corners"] = corners = points[triangles]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -124,10 +124,11 @@ def _facets(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 def write_glb(path: str | os.PathLike[str], meshes: Mesh | Sequence[Mesh]) -> None:
     """Writes meshes (without triangles: point clouds) as binary glTF 2.0, atomically.
 
-    A mesh with a texture wears it; else it has its points' colours, linear in 16 bits, as glTF wants. Both are shown unlit: a photograph
-    has its light. Surfaces are seen from both sides.
+    A mesh has its texture, or else its points' colours as linear 16-bit values, as glTF requires. Materials are unlit, as a photograph
+    already contains its light, and double-sided.
 
     Args:
+        path: The file.
         meshes: One, or the views of one scene.
 
     Raises:
@@ -144,7 +145,7 @@ def write_glb(path: str | os.PathLike[str], meshes: Mesh | Sequence[Mesh]) -> No
 
 
 class _Document:
-    """A GLB that grows: its JSON, and the blocks of its binary chunk, each a multiple of 4 bytes long."""
+    """Collects a GLB's JSON and the blocks of its binary chunk, each padded to 4 bytes."""
 
     def __init__(self) -> None:
         self.blocks: list[memoryview | bytes] = []
@@ -155,7 +156,7 @@ class _Document:
         self.primitives: list[dict[str, Any]] = []
 
     def add_mesh(self, mesh: Mesh) -> None:
-        """One primitive with its own points and its own material."""
+        """Adds a primitive with its own points and material."""
         extent = {"min": mesh.points.min(0).tolist(), "max": mesh.points.max(0).tolist()}
         attributes = {"POSITION": self._array(mesh.points, _FLOAT, "VEC3", **extent)}
         if mesh.normals is not None:
@@ -167,7 +168,7 @@ class _Document:
             attributes["COLOR_0"] = self._array(_linear_levels(mesh.colours), _USHORT, "VEC4", normalized=True)
         primitive: dict[str, Any] = {"attributes": attributes, "material": self._material(mesh, textured), "mode": 0}
         if len(mesh.triangles):
-            numbers = _USHORT if len(mesh.points) < 2**16 else _UINT  # 65535 itself means no point
+            numbers = _USHORT if len(mesh.points) < 2**16 else _UINT  # 65535 is the primitive restart value
             primitive |= {"mode": 4, "indices": self._array(mesh.triangles.reshape(-1), numbers, "SCALAR")}
         self.primitives.append(primitive)
 
@@ -182,7 +183,7 @@ class _Document:
         if textured:
             assert mesh.texture is not None
             image = self._add("images", {"bufferView": self._block(_jpeg(mesh.texture)), "mimeType": "image/jpeg"})
-            # A panorama's texture goes on at its other border.
+            # A panorama's texture wraps around.
             around = mesh.uvs is not None and len(mesh.uvs) > 0 and float(mesh.uvs[:, 0].max()) > 1
             filters = {"magFilter": _LINEAR, "minFilter": _SMOOTH, "wrapS": _REPEATED if around else _CLAMPED, "wrapT": _CLAMPED}
             texture = {"source": image, "sampler": self._add("samplers", filters)}
@@ -203,7 +204,7 @@ class _Document:
         return len(self.parts[kind]) - 1
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """The container: a JSON chunk and a binary chunk."""
+        """Writes the container: a JSON chunk and a binary chunk."""
         document: dict[str, Any] = {
             "asset": {"version": "2.0", "generator": "ComfyUI-Depth-Normal"},
             "scene": 0,
@@ -225,12 +226,12 @@ class _Document:
 
 
 def _bytes(values: np.ndarray) -> memoryview:
-    """An array's memory as it is, without a copy."""
+    """An array's memory without a copy."""
     return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
 
 
 def _jpeg(texture: np.ndarray) -> bytes:
-    """A texture that all viewers take: at most MAX_TEXTURE_SIDE long, no colour thinned out."""
+    """JPEG of a texture that all viewers accept: at most MAX_TEXTURE_SIDE long, without chroma subsampling."""
     from PIL import Image
 
     image = Image.fromarray(texture)
@@ -241,12 +242,12 @@ def _jpeg(texture: np.ndarray) -> bytes:
 
 
 def linear_colours(colours: np.ndarray) -> np.ndarray:
-    """SRGB colours (..., 3) in [0, 1] as linear light in [0, 1], which a glTF's points have. IEC 61966-2-1."""
+    """Converts sRGB (..., 3) in [0, 1] to linear light, as glTF's vertex colours. IEC 61966-2-1."""
     return np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
 
 
 def _linear_levels(colours: np.ndarray) -> np.ndarray:
-    """SRGB colours as (N, 4) linear levels of 65535, opaque."""
+    """Converts sRGB to (N, 4) opaque linear 16-bit levels."""
     levels = np.full((len(colours), 4), 65535, np.uint16)
     levels[:, :3] = np.round(linear_colours(colours) * 65535)
     return levels
@@ -254,19 +255,19 @@ def _linear_levels(colours: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SaveOptions:
-    """Options that only some formats use.
+    """Options for some formats.
 
     Attributes:
         half: EXR in 16-bit instead of 32-bit floats.
-        image: (B, 3, h, w) RGB in [0, 1], or with alpha as a fourth channel: the texture of a GLB, the colours of a PLY, the image of an
-            HTML page, where the sky is. Surfaces leave out what is less than half opaque.
-        splats: A PLY of Gaussian splats (`write_splats`) in place of a mesh; `ply_up` has no effect on it.
-        ply_up: What points up in a PLY: "y", or "z" as in Blender. A GLB is Y up by its standard.
-        mesh: How a PLY or GLB is made; a PLY, whose points have the colours, is never simplified.
-        relief: How an STL is made.
+        image: (B, 3, h, w) RGB in [0, 1], or with alpha: the texture of a GLB, the colours of a PLY, the image of an HTML page, a
+            source for the sky. Pixels less than half opaque are left out of surfaces.
+        splats: A PLY of Gaussian splats (`write_splats`) instead of a mesh; ignores `ply_up`.
+        ply_up: The up axis of a PLY: "y", or "z" as in Blender. A GLB is Y up by its standard.
+        mesh: For PLY and GLB; a PLY, whose points have the colours, is never simplified.
+        relief: For STL.
         compositing: EXR as `write_compositing_exr`, with its camera in a second file.
         title: Of an HTML page; None = the file's stem.
-        as_image: PNG to look at, near = white and normals in 8 bits, in place of one from which the numbers come back.
+        as_image: A PNG for viewing, near = white and normals in 8 bits, instead of one with recoverable values.
     """
 
     half: bool = False
@@ -281,7 +282,7 @@ class SaveOptions:
 
     @property
     def shown(self) -> Tensor | None:
-        """The image, what is transparent laid on white."""
+        """The image composited over white."""
         return None if self.image is None else on_white(self.image)
 
 
@@ -289,14 +290,15 @@ def save_surface(path: str | os.PathLike[str], estimate: Estimate, options: Save
     """Writes depth as a surface: a mesh (.glb, .ply), splats (.ply) or a relief (.stl), atomically.
 
     Args:
-        path: The file, which ends as one of SURFACES.
+        path: The file, with one of SURFACES as extension.
         estimate: As `depth_to_meshes` or `depth_to_relief`.
+        options: The options.
 
     Returns:
-        One line for people: how many points and triangles, how many bytes, and which depth was taken.
+        One line of text: points, triangles, bytes, and the kind of depth.
 
     Raises:
-        ValueError: An estimate of which no surface can be made, another extension, or a file beyond its format's limits.
+        ValueError: An estimate without a surface, another extension, or a file beyond its format's limits.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -314,7 +316,7 @@ def save_surface(path: str | os.PathLike[str], estimate: Estimate, options: Save
         return f"{len(splats.points):,} splats, {_megabytes(path)}; {describe_source(estimate, options.mesh)}"
     if suffix == ".glb":
         _check_size(path, estimate, options)
-    mesh = replace(options.mesh, simplify=0.0) if suffix == ".ply" else options.mesh  # its colours are those of its points
+    mesh = replace(options.mesh, simplify=0.0) if suffix == ".ply" else options.mesh  # a PLY's colours are those of its points
     meshes = depth_to_meshes(estimate, image, mesh)
     if suffix == ".ply":
         meshes = [joined_meshes(meshes)]
@@ -325,11 +327,11 @@ def save_surface(path: str | os.PathLike[str], estimate: Estimate, options: Save
 
 
 def _check_size(path: Path, estimate: Estimate, options: SaveOptions) -> None:
-    """Refuses what a GLB cannot hold before memory is taken for it."""
+    """Refuses what a GLB cannot hold before allocating memory."""
     valid = estimate.known_depth()[2]
     step = grid_step(estimate.height, estimate.width, options.mesh.max_points / estimate.batch)
     points = int(valid.sum()) / step**2
-    # A place, two triangles, and what else a point has.
+    # Bytes of a point: position, two triangles, and its other attributes.
     each = 12 + 24 + (8 if options.image is not None else 0) + (12 if estimate.normals is not None else 0)
     if points * each > GLB_LIMIT:
         raise ValueError(

@@ -27,9 +27,9 @@ _MATRICES = {"intrinsics": check_intrinsics, "extrinsics": check_extrinsics}
 _WORDS = ("quantity", "axes", "projection")
 _MAX_WORD_BYTES = 256
 _BAND_NUMBERS = 2**20
-# A map is larger than any matrix of a camera.
+# Maps are larger than camera matrices.
 _LARGEST_MATRIX = 4
-# A longer lens than 50 image widths is no camera's; in pixels its centre would lie within the first one.
+# No camera's focal length exceeds 50 image widths; in pixels the principal point would lie within the first one.
 _LARGEST_FOCAL_SHARE = 50
 
 MAP_NAMES = ("depth", "normals", "dmap", "nmap")
@@ -41,8 +41,8 @@ def write_npz(path: str | os.PathLike[str], estimate: Estimate) -> None:
 
     Keys: `depth` (H, W) and `quantity`, `normals` (H, W, 3) and `axes`, `confidence` (H, W): float32; `mask` (H, W): bool;
     `intrinsics` (3, 3): float32, pixels, centre of the first pixel = (0, 0); `extrinsics` (3, 4): float32, from the world to the camera,
-    as `Estimate` has them. What the estimate lacks is left out. A batch of more than one image puts B in front of every shape.
-    `quantity` and `axes` are strings, as the values of `Quantity` and `Axes`. A panorama has `projection` too, that of `Projection`.
+    as in `Estimate`. Missing maps are left out. A batch of several images adds B in front of every shape.
+    `quantity` and `axes` are strings, the values of `Quantity` and `Axes`. A panorama has `projection` too, of `Projection`.
 
     Args:
         path: The file, named as given (no `.npz` is added).
@@ -65,7 +65,7 @@ def write_npz(path: str | os.PathLike[str], estimate: Estimate) -> None:
 
 
 def _write_values(member: IO[bytes], values: Tensor, is_map: bool) -> None:
-    """One array, channels last, without a copy of the whole; one image without its batch, one channel without its axis."""
+    """Writes one array, channels last, without copying it whole; axes of one image or one channel are dropped."""
     shape = [*values.shape]
     if is_map and shape[-1] == 1:
         shape = shape[:-1]
@@ -83,21 +83,22 @@ def _write_values(member: IO[bytes], values: Tensor, is_map: bool) -> None:
 def read_npz(
     path: str | os.PathLike[str], quantity: Quantity | None = None, axes: Axes | None = None, channel: str | None = None
 ) -> Estimate:
-    """Reads an estimate from a NumPy archive, or from the array of a `.npy`. Nothing is ever unpickled.
+    """Reads an estimate from a NumPy archive or a `.npy` array. Nothing is unpickled.
 
-    The `d.npz` of the Blender depth-map tutorial is read too: `dmap` (H, W), large = far, and `nmap` (H, W, 3). Where the archive does
-    not say what it holds: a `dmap` within [0, 1] is relative depth, any other is metres; an `nmap` without a negative number is the
+    The `d.npz` of the Blender depth-map tutorial is supported: `dmap` (H, W), large = far, and `nmap` (H, W, 3). Without metadata:
+    a `dmap` within [0, 1] is relative depth, any other metres; an `nmap` without a negative number is the
     tutorial's image, n * 0.5 + 0.5 in the order z, y, x with +x left (SCANNET), any other holds vectors. Depth without
-    a mask is masked where it has no value (`valid.depth_mask`). An archive with none of these keys holds depth, or normals, where just one
-    of its arrays can be either: (H, W), or (H, W, 3) or (3, H, W) of unit vectors, with axes of length 1 wherever other tools write them.
+    a mask is masked by `valid.depth_mask`. Archives with none of these keys must have exactly one array that can be depth or normals:
+    (H, W), or (H, W, 3) or (3, H, W) of unit vectors, with any axes of length 1 that other tools write.
 
     Args:
-        quantity: What depth holds, where the archive does not say.
-        axes: The axes of the normals, where the archive does not say.
-        channel: The key of the depth or the normals in an archive; None = found by its name.
+        path: The file.
+        quantity: What depth holds if the archive does not say.
+        axes: The axes of the normals if the archive does not say.
+        channel: The key of the depth or the normals in an archive; None = found by name.
 
     Returns:
-        The estimate as `write_npz` describes the keys, on the CPU, values bit for bit (the tutorial's image: made unit vectors).
+        The estimate with the maps of `write_npz`, on the CPU, values bit for bit (the tutorial's image: normalised).
 
     Raises:
         FileNotFoundError: No such file.
@@ -113,22 +114,16 @@ def read_npz(
         return _to_estimate(path, maps, quantity, axes, Projection(words.get("projection", Projection.PERSPECTIVE)))
     except FileFormatError:
         raise
-    except ValueError as error:  # what is read well but does not fit together
+    except ValueError as error:  # readable maps that do not fit together
         raise FileFormatError(f"{path}: {error}") from error
 
 
 def read_arrays(path: str | os.PathLike[str], channel: str | None = None) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The maps of an archive or of a `.npy`, and what is said of them.
-
-    Args:
-        channel: As `read_npz`.
+    """Reads the maps and the metadata of an archive or a `.npy`; raises and takes `channel` as `read_npz`.
 
     Returns:
         Arrays by the keys of `write_npz`, and `dmap` and `nmap`, float32, the mask bool, (H, W) or (H, W, 3), or with B in front; and
-        `quantity`, `axes` and `projection`, where the archive has them.
-
-    Raises:
-        FileNotFoundError, FileFormatError: As `read_npz`.
+        `quantity`, `axes` and `projection` if the archive has them.
     """
     path = checked_file(path)
     with path.open("rb") as file:
@@ -169,7 +164,7 @@ def read_arrays(path: str | os.PathLike[str], channel: str | None = None) -> tup
         if foreign is not None:
             key, values = _named(path, foreign, array(foreign))
             maps[key] = values
-    if "quantity" not in words:  # of another tool
+    if "quantity" not in words:  # written by another tool
         maps = {key: _without_single_axes(values) if key in ("depth", "mask", "confidence") else values for key, values in maps.items()}
     return maps, words
 
@@ -181,18 +176,18 @@ def _as_mask(path: os.PathLike[str], values: np.ndarray) -> np.ndarray:
 
 
 def _float32(values: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 is infinite, which is never valid
+    with np.errstate(over="ignore", invalid="ignore"):  # overflow to infinity, which is never valid
         return values.astype(np.float32, copy=False)
 
 
 def _only_map(path: os.PathLike[str], members: set[str], member: Callable[[str], IO[bytes]]) -> str:
-    """The key of the only array that has the shape of a map."""
+    """The key of the only array with the shape of a map."""
 
     def shape_of(key: str) -> str | None:
         with member(key) as file:
             shape, dtype = _read_header(path, key, file)
         sides = [side for side in shape if side > 1]
-        is_plane = len(sides) in (2, 3) and min(sides[-2:]) > _LARGEST_MATRIX  # or one for each image of a batch
+        is_plane = len(sides) in (2, 3) and min(sides[-2:]) > _LARGEST_MATRIX  # or a batch of planes
         is_map = dtype.kind in "fiu" and (is_plane or (len(sides) == 3 and 3 in (sides[0], sides[2])))
         return f"'{key}' {shape}" if is_map else None
 
@@ -206,7 +201,7 @@ def _only_map(path: os.PathLike[str], members: set[str], member: Callable[[str],
 
 
 def _named(path: os.PathLike[str], name: str, values: np.ndarray) -> tuple[str, np.ndarray]:
-    """Depth or normals of another tool, under the key and in the shape that they have here."""
+    """Depth or normals of another tool, with our key and shape."""
     values = _without_single_axes(values)
     for vectors in (values, np.moveaxis(values, -3, -1)) if values.ndim >= 3 else ():
         if vectors.shape[-1] == 3 and are_unit_vectors(_channel_first(path, name, vectors, 3)):
@@ -217,7 +212,7 @@ def _named(path: os.PathLike[str], name: str, values: np.ndarray) -> tuple[str, 
 
 
 def _without_single_axes(values: np.ndarray) -> np.ndarray:
-    """(H, W), (B, H, W) or vectors, from (H, W, 1), (B, 1, H, W), (B, H, W, 1) and the like."""
+    """Drops axes of length 1: (H, W), (B, H, W) or vectors from (H, W, 1), (B, 1, H, W), (B, H, W, 1) and the like."""
     if values.ndim >= 3 and values.shape[-1] == 1:
         values = values[..., 0]
     if values.ndim == 4 and values.shape[1] == 1:
@@ -256,7 +251,7 @@ def _read_word(path: os.PathLike[str], key: str, member: Callable[[str], IO[byte
 
 
 def _checked_numbers(path: os.PathLike[str], key: str, member: Callable[[], IO[bytes]]) -> int:
-    """The float32 numbers that reading an array takes; a bad header is refused before anything is allocated."""
+    """The size of an array in float32 numbers; a bad header is refused before allocating memory."""
     with member() as file:
         shape, dtype = _read_header(path, key, file)
     kinds = "bfiu" if key == "mask" else "fiu"
@@ -269,7 +264,7 @@ def _checked_numbers(path: os.PathLike[str], key: str, member: Callable[[], IO[b
     limit = MAX_PIXELS * (3 if 3 in (shape[-1], shape[0]) else 1)
     if math.prod(shape) > limit:
         raise FileFormatError(f"{path}: '{key}' has shape {shape}; at most {MAX_PIXELS // 2**20} megapixels are read")
-    # Numbers of 8 bytes take the room of two.
+    # A number of 8 bytes counts twice.
     return math.prod(shape) * max(1, dtype.itemsize // 4)
 
 
@@ -316,7 +311,7 @@ def _of_each(matrices: np.ndarray, batch: int) -> np.ndarray:
 
 
 def _in_pixels(intrinsics: Tensor, width: int, height: int) -> Tensor:
-    """Intrinsics in shares of the image, as MoGe's are, in pixels with the centre of the first at (0, 0); those in pixels as they are."""
+    """Converts normalised intrinsics, as MoGe's, to pixels with the first centre at (0, 0); those in pixels are kept."""
     focal, centre = intrinsics[:, (0, 1), (0, 1)], intrinsics[:, :2, 2]
     are_shares = bool(((centre > 0) & (centre < 1)).all()) and bool((focal < _LARGEST_FOCAL_SHARE).all())
     if not are_shares or min(width, height) <= _LARGEST_FOCAL_SHARE:
@@ -328,13 +323,13 @@ def _in_pixels(intrinsics: Tensor, width: int, height: int) -> Tensor:
 
 
 def _quantity_of_dmap(depth: Tensor) -> Quantity:
-    """The quantity of a `dmap` without a label."""
+    """The quantity of an unlabelled `dmap`."""
     within_one = bool(((depth >= 0) & (depth <= 1)).all())
     return Quantity.RELATIVE_DEPTH if within_one else Quantity.METRIC_DEPTH
 
 
 def _decode_nmap(nmap: Tensor, axes: Axes | None) -> tuple[Tensor, Axes]:
-    """The tutorial's colours as vectors in SCANNET axes; vectors as they are."""
+    """Decodes the tutorial's colours to vectors in SCANNET axes; vectors are kept."""
     if axes is not None or bool((nmap < 0).any()):
         return nmap, axes or Axes.OPENGL
     return unit_normals(nmap.flip(1) * 2 - 1, Axes.SCANNET), Axes.SCANNET

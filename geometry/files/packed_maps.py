@@ -20,7 +20,7 @@ LONG_SIDE = 512
 """Longest side of a preview on a node in pixels."""
 
 THICKEST = 0.15
-"""Largest half thickness of things that is packed, as a share of depth."""
+"""Largest packed half thickness of objects, as a share of depth."""
 
 _STEPS = 65534
 _VALID, _SKY = 1, 2
@@ -63,19 +63,19 @@ def pack_maps(
 ) -> tuple[Tensor, Mapping[str, Any]]:
     """Packs maps into one image, and describes them.
 
-    The upper half holds normals, n / 2 + 0.5 in OPENGL axes, black where there are none. The lower half holds depth as 256 R + G, 0 where
-    there is none and else 1 + 65534 times its share of the way from `low` to `high`, or, if the law is "log", of their logarithms. B of
-    the lower half holds 1 where the pixel is valid, plus 2 in the sky, plus 4 times the thickness in 63 steps.
+    The upper half holds normals, n / 2 + 0.5 in OPENGL axes, black where there are none. The lower half holds depth as 256 R + G: 0 where
+    there is none, else 1 + 65534 times its share of the way from `low` to `high` (for the law "log", of their logarithms). B of
+    the lower half is 1 for valid pixels, plus 2 in the sky, plus 4 times the thickness in 63 steps.
 
     Args:
         estimate: One image, (1, ...).
         valid: (1, 1, H, W) bool of its size; None = `Estimate.valid`.
-        sky: (1, 1, h, w) bool, True where the sky is; None = nowhere.
-        thickness: (1, 1, h, w), half the thickness of things as a share of their depth, up to `THICKEST`; None = 0.
+        sky: (1, 1, h, w) bool; None = no sky.
+        thickness: (1, 1, h, w), half the thickness of objects as a share of their depth, up to `THICKEST`; None = 0.
         glossy: (1, 1, h, w) of any size in [0, 1], the share of highlights: normals get the length (1 + glossy) / 2. None = 1.
 
     Returns:
-        (1, 3, 2H, W) of bytes / 255, and what JSON says of them: "normals" (bool), "depth" ("law", "low", "high", "quantity"; or None)
+        (1, 3, 2H, W) of bytes / 255, and their JSON metadata: "normals" (bool), "depth" ("law", "low", "high", "quantity"; or None)
         and "intrinsics" (fx, fy, cx, cy in pixels; or None).
     """
     height, width = estimate.height, estimate.width
@@ -98,7 +98,7 @@ def pack_maps(
 
 
 def _bits(valid: Tensor, sky: Tensor | None, thickness: Tensor | None) -> Tensor:
-    """The lower half's B, as `pack_maps` says."""
+    """The lower half's B, see `pack_maps`."""
     size, bits = valid.shape[-2:], _VALID * valid
     if sky is not None:
         bits = bits + _SKY * nearest(sky, *size)

@@ -21,18 +21,18 @@ from ..estimate import Estimate
 from .file_lock import FileLock
 
 MAX_PIXELS = 2**27
-"""Most pixels (all images of a file together) that a file may hold: 16384 x 8192."""
+"""Maximum pixels of a file, over all its images: 16384 x 8192."""
 
 MAX_NUMBERS = 4 * MAX_PIXELS
-"""Most numbers that all maps of a file may hold together."""
+"""Maximum numbers of a file, over all its maps."""
 
 MAX_FILE_BYTES = 2**32
-"""Longest file that is read at all."""
+"""Maximum file size."""
 
 MAX_PIXELS_PER_BYTE = 2048
-"""The limit for images above 8192 x 8192 pixels: beyond it the header is false, or the file is made to fill the memory."""
+"""Limit for images above 8192 x 8192 pixels: beyond it the header is false, or the file is a decompression bomb."""
 
-# A blank page packs 8000 pixels of one bit into a byte as PNG, and any number as lossless WebP. Up to here they cost 800 MB as colours.
+# A blank page packs 8000 1-bit pixels into a byte as PNG, and any number as lossless WebP. This many pixels take 800 MB as colours.
 _HARMLESS_PIXELS = 2**26
 
 _TEMPORARY = ".depth-normal-"
@@ -41,14 +41,14 @@ _STALE_SECONDS = 24 * 60 * 60
 _LOCK_SECONDS = 60.0
 _WAITS = (0.05, 0.1, 0.2, 0.4, 0.8)
 
-# Characters of a path that Windows takes where long paths are not enabled; of a folder 12 less, so that a short name fits into it.
+# Longest path on Windows without long paths enabled; for a folder 12 less, so that a short name fits into it.
 _WINDOWS_PATH, _WINDOWS_FOLDER = 259, 247
 _WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])", re.IGNORECASE)
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*]')
 
 
 class FileFormatError(ValueError):
-    """A file of another kind than its name says, damaged, or beyond the limits; the message begins with its path."""
+    """A mislabelled, damaged or too large file; the message begins with its path."""
 
     __module__ = "depth_normal"
 
@@ -57,14 +57,14 @@ class FileFormatError(ValueError):
 def damage_named(
     path: str | os.PathLike[str], problem: str = "the image is damaged or cut off; copy or download it again"
 ) -> Iterator[None]:
-    """Around a decoder that is not ours: whatever it raises on a damaged or hostile file becomes a FileFormatError.
+    """Converts any exception of a foreign decoder, on a damaged or hostile file, to FileFormatError.
 
     Args:
         path: The file, for the message.
-        problem: What to say before the decoder's own words.
+        problem: Precedes the decoder's own message.
 
     Raises:
-        FileFormatError: In place of any other exception; those of a missing library or of full memory stay what they are.
+        FileFormatError: For any exception but a missing library or lack of memory.
     """
     try:
         yield
@@ -76,13 +76,13 @@ def damage_named(
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside `path`, moved onto it when the block ends well and removed when it does not.
+    """A temporary path beside `path`, moved onto it when the block succeeds and removed when it fails.
 
-    Readers see the old file or the whole new one, never a part. The temporary name keeps the extension. What a killed process left of
-    such files is removed a day later, when something is written to the same folder.
+    Readers see the old file or the whole new one. The temporary name keeps the extension. Leftovers of killed processes
+    are removed a day later, at the next write to the same folder.
 
     Args:
-        path: Where the file shall be; its folder exists.
+        path: The final path; its folder exists.
 
     Yields:
         The path to write to. Nothing exists there yet.
@@ -107,7 +107,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def _named(error: OSError, path: Path, temporary: Path) -> OSError:
-    """The error with the name of the file that was asked for, where it has that of the temporary one, or, of a full disk, none."""
+    """Replaces the temporary file's name in an error, or adds the missing name if the disk is full."""
     if words := too_long_on_windows(error):
         return reworded(error, f"cannot write {path}: {words}")
     nameless_and_full = error.filename is None and error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
@@ -117,13 +117,13 @@ def _named(error: OSError, path: Path, temporary: Path) -> OSError:
 
 
 def reworded(error: OSError, words: str) -> OSError:
-    """An error of the same built-in kind that says these words; libraries' own kinds take other arguments."""
+    """An error of the same built-in class with this message; libraries' own classes take other arguments."""
     kind = next(each for each in type(error).__mro__ if issubclass(each, OSError) and each.__module__ == "builtins")
     return kind(words)
 
 
 def too_long_on_windows(error: OSError) -> str:
-    """What to say of an error where the path is longer than Windows takes, which calls it missing or invalid; empty otherwise."""
+    """An explanation if the path is too long for Windows, which reports it as missing or invalid; else empty."""
     asked = sys.platform == "win32" and error.errno in (errno.ENOENT, errno.EINVAL, errno.ENAMETOOLONG) and error.filename
     absolute = str(Path(error.filename).absolute()) if asked else ""
     if len(absolute) <= _WINDOWS_FOLDER:
@@ -135,26 +135,23 @@ def too_long_on_windows(error: OSError) -> str:
 
 
 def is_windows_device(name: str) -> bool:
-    """True for a file's name that stands for a device on Windows, whatever its extension: CON, nul.txt, com1.png."""
+    """True for a name that is a device on Windows, with any extension: CON, nul.txt, com1.png."""
     return _WINDOWS_DEVICE.fullmatch(name.split(".")[0].rstrip()) is not None
 
 
 @contextmanager
 def temporary_folder(parent: str | os.PathLike[str]) -> Iterator[Path]:
-    """An empty folder in `parent`, removed when the block ends.
+    """An empty folder in `parent` (created if absent), removed when the block ends.
 
-    A lock beside it says that its process lives. What a killed process left is removed when something is next written to `parent`; on a
+    A lock beside it shows that its process lives. Leftovers of killed processes are removed at the next write to `parent`; on a
     disk without locks, a day later.
-
-    Args:
-        parent: The folder to make it in; made if absent.
     """
     parent = Path(parent)
     parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers_once(parent)
     folder = _temporary(parent)
-    # Locked before the folder exists: a process that gets the lock of an existing folder knows that no other writes to it.
-    # It waits: who removes leftovers may have found the lock without its folder, and gives it back at once.
+    # Locked before the folder exists: whoever gets the lock of an existing folder knows that its process is gone.
+    # It waits: a cleaner may briefly hold a lock that has no folder yet.
     with FileLock(_lock_of(folder), _LOCK_SECONDS) as lock:
         try:
             folder.mkdir()
@@ -176,7 +173,7 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> list[Path]:
     """Removes temporary files and folders that no process can still be writing.
 
     Args:
-        folder: What `atomic_path` or `temporary_folder` wrote to; it may be absent.
+        folder: Where `atomic_path` or `temporary_folder` wrote; may be absent.
 
     Returns:
         The temporary folders whose process lives.
@@ -190,7 +187,7 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> list[Path]:
                 if not _remove_dead(path, stale):
                     alive.append(path)
             elif path.suffix == _LOCKED and not path.with_suffix("").exists():
-                # Whoever is about to lock it keeps a folder without a lock, which is not touched for a day.
+                # A process may be about to lock its folder: unlocked folders are kept for a day.
                 _remove_dead(path.with_suffix(""), stale)
             elif is_folder and stale:
                 rmtree(path)
@@ -199,14 +196,14 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> list[Path]:
     return alive
 
 
-# A folder is looked through when it is first written to. Those written to most recently: temporary folders come and go.
+# Cleans a folder once, at its first write. Bounded, as temporary folders come and go.
 _remove_leftovers_once = functools.lru_cache(maxsize=64)(remove_leftovers)
 
 
 def _remove_dead(folder: Path, stale: bool) -> bool:
-    """Removes a temporary folder whose process is gone, and its lock with it; one that lives keeps both.
+    """Removes a temporary folder and its lock if its process is gone.
 
-    On a disk without locks a process lives as long as what it made is not stale.
+    On a disk without locks, the process counts as alive until the folder is stale.
     """
     lock = FileLock(_lock_of(folder))
     if not lock.acquire():
@@ -220,19 +217,19 @@ def _remove_dead(folder: Path, stale: bool) -> bool:
 
 
 def write_bytes(path: str | os.PathLike[str], *chunks: bytes | memoryview) -> None:
-    """Writes `chunks` one after the other to `path`, atomically."""
+    """Writes `chunks` to `path`, atomically."""
     with atomic_path(path) as temporary, temporary.open("xb") as file:
         for chunk in chunks:
             file.write(chunk)
 
 
 def move_over(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
-    """Moves a finished file atomically onto a name, whatever file is there.
+    """Moves a finished file atomically onto a name, replacing any file.
 
-    Windows refuses while one of the two is open. Virus scanners open what is new for a moment, so it is tried for a second.
+    Windows refuses while one of the two is open. Virus scanners open new files briefly, so it retries for a second.
 
     Raises:
-        OSError: In words where another program has the file open.
+        OSError: Explains if another program has the file open.
     """
     source, path = Path(source), Path(path)
     for pause in (*_WAITS * (sys.platform == "win32"), None):
@@ -254,17 +251,17 @@ def move_to_free(source: str | os.PathLike[str], path: str | os.PathLike[str]) -
 
     Args:
         source: The file, on the same file system.
-        path: Where it shall be.
+        path: The new name.
 
     Raises:
-        FileExistsError: Somebody has the name; both files are as they were.
+        FileExistsError: The name is taken; both files are unchanged.
     """
     source, path = Path(source), Path(path)
     try:
         os.link(source, path)
     except FileExistsError:
         raise
-    except OSError:  # FAT and some network shares know no links: an empty file holds the name until the whole one takes its place
+    except OSError:  # FAT and some network shares have no links: an empty file reserves the name until it is replaced
         path.open("xb").close()
         try:
             move_over(source, path)
@@ -276,9 +273,9 @@ def move_to_free(source: str | os.PathLike[str], path: str | os.PathLike[str]) -
 
 
 def resolve_inside(folder: str | os.PathLike[str], name: str) -> Path:
-    r"""The path of the file `name` below `folder`, for names that come from users or from saved graphs.
+    r"""Resolves a file name below `folder`, for names from users or saved graphs.
 
-    The name is held to what every system can store, so that a graph made on one machine runs on another.
+    The name is limited to what every system can store, so that graphs are portable.
 
     Args:
         folder: The folder that must not be left.
@@ -300,7 +297,7 @@ def resolve_inside(folder: str | os.PathLike[str], name: str) -> Path:
     try:
         root = Path(folder).resolve()
         target = root.joinpath(*parts).resolve()
-        # Python 3.13 leaves links that go in a circle as they are, where older versions raise
+        # Python 3.13 returns circular links unresolved, older versions raise.
         circle = any(step.is_symlink() for step in (target, *target.parents))
     except (OSError, RuntimeError) as error:
         raise ValueError(f"the file name {name!r} cannot be followed ({error}); give a path below {folder}") from error
@@ -312,7 +309,7 @@ def resolve_inside(folder: str | os.PathLike[str], name: str) -> Path:
 
 
 def _name_problem(name: str, parts: list[str]) -> str | None:
-    """The fault of a relative name, in words; None if there is none."""
+    """The problem of a relative name; None if there is none."""
     if not name:
         return "is empty"
     if PurePosixPath(name.replace("\\", "/")).is_absolute():
@@ -336,12 +333,12 @@ def _name_problem(name: str, parts: list[str]) -> str | None:
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of a regular file that is neither empty nor absurdly long.
+    """The bytes of a regular file of sensible length.
 
     Raises:
         FileNotFoundError: No such file.
-        PermissionError: A file that this user may not read.
-        FileFormatError: A folder or a device, empty, longer than MAX_FILE_BYTES, or written to by somebody else meanwhile.
+        PermissionError: No permission to read it.
+        FileFormatError: A folder or a device, empty, longer than MAX_FILE_BYTES, or changed while it is read.
     """
     with opened(path) as file:
         before = os.fstat(file.fileno())
@@ -353,7 +350,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 
 
 def opened(path: str | os.PathLike[str]) -> BinaryIO:
-    """A regular file for reading, as `checked_file`: a pipe would be waited for, and a device may have no end."""
+    """Opens a file of `checked_file`: a pipe would block, and a device may have no end."""
     return checked_file(path).open("rb")
 
 
@@ -377,10 +374,11 @@ def checked_file(path: str | os.PathLike[str]) -> Path:
 
 
 def check_size(path: str | os.PathLike[str], width: int, height: int, file_bytes: int) -> None:
-    """Refuses sizes that a header claims before anything is allocated for them.
+    """Refuses the size that a header claims before memory is allocated for it.
 
     Args:
-        width, height: As the header says.
+        path: The file.
+        width, height: From the header.
         file_bytes: Length of the whole file.
 
     Raises:
@@ -398,10 +396,6 @@ def check_size(path: str | os.PathLike[str], width: int, height: int, file_bytes
 
 
 def one_image(estimate: Estimate, holder: str) -> None:
-    """Refuses a batch where `holder` has room for one image.
-
-    Raises:
-        ValueError: More than one image.
-    """
+    """Raises ValueError for a batch of several images; `holder` is the error's subject."""
     if estimate.batch != 1:
         raise ValueError(f"{holder} holds one image, the batch has {estimate.batch}; write each to its own, or all to one .npz")

@@ -1,4 +1,4 @@
-"""PNG files: depth and normals as images, and 16-bit depth whose range is stored so that metres can be restored."""
+"""PNG files: depth and normals as images, and 16-bit depth with its range, from which metres can be restored."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from .image_files import DecodedImage, decode_image
 from .paths import FileFormatError, one_image, read_bytes, write_bytes
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-"""The first bytes of every PNG."""
+"""PNG's magic bytes."""
 
-# What is rounded at a time: it stays in the processor's cache.
+# Pixels rounded at a time, to stay in the processor's cache.
 _BAND_PIXELS = 2**16
-# PNG's number for what the pixels hold, by their channels.
+# PNG's colour type by number of channels.
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
 # Half of the 255 steps of 8 bits.
 _HALF = 127.5
@@ -33,7 +33,7 @@ _QUANTITY, _WHITE, _BLACK = "depth_normal.quantity", "depth_normal.white", "dept
 _AXES, _INVALID, _INTRINSICS = "depth_normal.axes", "depth_normal.invalid", "depth_normal.intrinsics"
 
 NOTES = (_QUANTITY, _AXES)
-"""Keywords of text chunks, one of which marks a PNG that holds numbers."""
+"""Keywords of text chunks that mark a PNG of values."""
 
 
 def write_depth_png(path: str | os.PathLike[str], image: Tensor, text: dict[str, str] | None = None) -> None:
@@ -64,10 +64,10 @@ def write_normal_png(path: str | os.PathLike[str], image: Tensor, bits: int = 8,
 
 
 def write_image_png(path: str | os.PathLike[str], image: Tensor, bits: int = 8) -> None:
-    """Writes a grey or coloured image, with or without alpha.
+    """Writes a grey or colour image, with or without alpha, atomically.
 
     Args:
-        path: Where to; replaced if it exists, never seen half-written.
+        path: The file, replaced if it exists.
         image: (C, H, W) or (1, C, H, W) in [0, 1], 1 channel (grey), 3 (RGB) or 4 (RGB and alpha, not
             premultiplied), on any device; clamped, NaN becomes 0.
         bits: 8 or 16 a channel.
@@ -92,13 +92,15 @@ def write_normals_png(
 ) -> None:
     """Writes normals as an RGB PNG, black where masked or without a direction, atomically.
 
-    It is what `write_normal_png` makes of `render.normals_to_image`. 8 bits are made in one pass of OpenCV's: where a value lies in the
-    middle between two levels to within float32's rounding, it may be the other one.
+    Equals `write_normal_png` of `render.normals_to_image`. 8 bits are made in one pass of OpenCV's: a value midway
+    between two levels, within float32 rounding, may become the other one.
 
     Args:
+        path: The file.
         normals: (1, 3, H, W) unit vectors in `source` axes.
-        mask: (1, 1, H, W) bool, True where they can be trusted; None = everywhere.
-        target: How the image shall store them.
+        source: The axes of `normals`.
+        mask: (1, 1, H, W) bool; None = True everywhere.
+        target: The image's coding.
         bits: 8 or 16 a channel.
 
     Raises:
@@ -121,17 +123,18 @@ def write_normals_png(
 
 
 def write_depth_values_png(path: str | os.PathLike[str], estimate: Estimate) -> None:
-    """Writes depth as a 16-bit grey PNG from which its numbers come back within half a step, atomically.
+    """Writes depth as a 16-bit grey PNG from which its values are recovered within half a step, atomically.
 
-    The image is near = white and linear in the estimate's own quantity. Text chunks say the rest: `depth_normal.quantity`,
-    `depth_normal.white` and `depth_normal.black` (the values of the brightest and the darkest level in use), `depth_normal.invalid`
-    ("0" where level 0 means "no value" and black is level 1), `depth_normal.intrinsics` (9 numbers, row by row).
+    The image is near = white and linear in the estimate's own quantity. Text chunks: `depth_normal.quantity`,
+    `depth_normal.white` and `depth_normal.black` (values of the brightest and darkest level in use), `depth_normal.invalid`
+    ("0" if level 0 means "no value" and black is level 1), `depth_normal.intrinsics` (9 numbers, row by row).
 
     Args:
-        estimate: One image with depth; where it is not valid (`Estimate.depth_valid`) or is FAR_AWAY, no value is kept.
+        path: The file.
+        estimate: One image with depth; invalid pixels (`Estimate.depth_valid`) and those at FAR_AWAY get no value.
 
     Raises:
-        ValueError: More than one image, no depth, or no pixel with a value.
+        ValueError: More than one image, no depth, or no valid pixel.
     """
     one_image(estimate, "a PNG")
     if estimate.depth is None or estimate.quantity is None:
@@ -154,9 +157,6 @@ def write_normal_values_png(path: str | os.PathLike[str], estimate: Estimate) ->
 
     Text chunks: `depth_normal.axes` = opengl, `depth_normal.invalid` and `depth_normal.intrinsics` as in `write_depth_values_png`.
 
-    Args:
-        estimate: One image with normals, in any axes.
-
     Raises:
         ValueError: More than one image, or no normals.
     """
@@ -172,23 +172,23 @@ def write_normal_values_png(path: str | os.PathLike[str], estimate: Estimate) ->
 
 
 class PlainImageError(FileFormatError):
-    """A PNG holds an image, and nothing says which numbers its grey levels or colours are."""
+    """A PNG image without metadata about its grey levels or colours."""
 
 
 def holds_depth(text: Mapping[str, str]) -> bool:
-    """Whether a PNG's text says which depth its grey levels are."""
+    """Whether a PNG's text names the depth quantity of its grey levels."""
     return _QUANTITY in text
 
 
 def read_values_png(path: str | os.PathLike[str], image: DecodedImage | None = None) -> Estimate:
-    """Reads depth or normals from a PNG that carries their range or axes.
+    """Reads depth or normals from a PNG with their range or axes.
 
     Args:
         path: A file of `write_depth_values_png` or `write_normal_values_png`.
-        image: What it decodes to, where that is known; None = it is read.
+        image: The decoded file, if known.
 
     Returns:
-        The estimate on the CPU: depth within half a step of what was written, 0 where there is no value; or unit normals, OPENGL axes.
+        The estimate on the CPU: depth within half a step of the written values, 0 where there is none; or unit normals, OPENGL axes.
 
     Raises:
         FileNotFoundError: No such file.
@@ -247,7 +247,7 @@ def _whole_numbers(bits: int) -> type[np.unsignedinteger]:
 
 
 def _rounded(image: Tensor, channels: int, dtype: type[np.unsignedinteger]) -> np.ndarray:
-    """(channels, H, W) in [0, 1] as rounded whole numbers."""
+    """(channels, H, W) in [0, 1] as rounded integers."""
     planes = image[0] if image.ndim == 4 and image.shape[0] == 1 else image
     if planes.ndim != 3 or planes.shape[0] != channels:
         raise ValueError(f"the image has shape {tuple(image.shape)}; one image ({channels}, height, width) is written to a file")
@@ -255,38 +255,31 @@ def _rounded(image: Tensor, channels: int, dtype: type[np.unsignedinteger]) -> n
     pixels = np.empty(planes.shape, dtype)
     rows = max(1, _BAND_PIXELS // planes.shape[2])
     for band, rounded in zip(planes.split(rows, 1), np.split(pixels, range(rows, planes.shape[1], rows), 1), strict=True):
-        # float64: 65535 steps and their halves are exact.
+        # In float64, 65535 steps and their halves are exact.
         rounded[...] = band.to(torch.float64, copy=True).nan_to_num_(nan=0.0).clamp_(0, 1).mul_(top).round_()
     return pixels
 
 
 def _eight_bits(plane: np.ndarray, scale: float) -> np.ndarray:
-    """Numbers of -1 to 1 in 0 to 255."""
+    """Maps -1..1 to 0..255."""
     if cv2 := opencv():
         return cv2.convertScaleAbs(plane, None, scale, _HALF)
     return np.nan_to_num(plane * np.float32(scale) + np.float32(_HALF)).round().clip(0, 255).astype(np.uint8)
 
 
 def small_png(image: Tensor) -> bytes:
-    """The bytes of an image as an RGB PNG of 8 bits: as `write_normal_png`, but in less space and more time.
-
-    Args:
-        image: (3, H, W) or (1, 3, H, W) in [0, 1]; clamped, NaN becomes 0.
-
-    Raises:
-        ValueError: Another shape.
-    """
+    """Encodes an image (3, H, W) or (1, 3, H, W) as `write_normal_png` does, but smaller and more slowly."""
     pixels = _rounded(image, 3, np.uint8)
     return b"".join(_png(pixels, zlib.compress(_filtered(pixels).data, 6), None))
 
 
 def _write(path: str | os.PathLike[str], pixels: np.ndarray, text: dict[str, str] | None = None) -> None:
-    """Writes planes of whole numbers: (1, H, W) grey, (3, H, W) RGB or (4, H, W) RGB and alpha."""
+    """Writes integer planes: (1, H, W) grey, (3, H, W) RGB or (4, H, W) RGB and alpha."""
     write_bytes(path, *_png(pixels, _deflated(_filtered(pixels)), text))
 
 
 def _png(pixels: np.ndarray, deflated: bytes, text: dict[str, str] | None) -> list[bytes]:
-    """The parts of a PNG's file; `deflated` are the filtered `pixels`."""
+    """The parts of a PNG file; `deflated` are the filtered `pixels`."""
     planes, height, width = pixels.shape
     header = struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, _COLOUR_TYPES[planes], 0, 0, 0)
     notes = [_chunk(b"tEXt", keyword.encode("latin-1") + b"\0" + value.encode("latin-1")) for keyword, value in (text or {}).items()]
@@ -294,7 +287,7 @@ def _png(pixels: np.ndarray, deflated: bytes, text: dict[str, str] | None) -> li
 
 
 def _filtered(pixels: np.ndarray) -> np.ndarray:
-    """(H, 1 + bytes of a row): every row as PNG's filter 2 has it, the difference to the row above."""
+    """(H, 1 + bytes of a row): every row with PNG's filter 2, the difference to the row above."""
     cv2 = opencv() if len(pixels) > 1 else None
     interleaved = cv2.merge(list(pixels)) if cv2 else np.moveaxis(pixels, 0, -1)
     rows = interleaved.astype(interleaved.dtype.newbyteorder(">"), order="C", copy=False).reshape(len(interleaved), -1).view(np.uint8)
@@ -306,7 +299,7 @@ def _filtered(pixels: np.ndarray) -> np.ndarray:
 
 
 def _deflated(data: np.ndarray) -> bytes:
-    """Bytes as a zlib stream. ISA-L takes a third of zlib's time for files a little smaller, and is on all machines but rare ones."""
+    """A zlib stream. ISA-L takes a third of zlib's time for slightly smaller files, and is available on all but rare machines."""
     try:
         from isal import isal_zlib
     except ImportError:

@@ -15,10 +15,10 @@ from .paths import FileFormatError
 NAME_QUANTITY = (
     "name the quantity: metric-depth (metres), relative-depth (large is far) or disparity (large is near); as an option --quantity"
 )
-"""What to do where a file does not say what its depth is."""
+"""Advice if a file does not say what its depth is."""
 
 WITH_CHANNEL = "with --channel, an option of `depth-normal convert` too"
-"""How one of several maps in a file is named; nodes have no input for it."""
+"""How to select one of several maps in a file; nodes have no input for it."""
 
 
 def planes_to_map(planes: Sequence[np.ndarray]) -> Tensor:
@@ -27,17 +27,18 @@ def planes_to_map(planes: Sequence[np.ndarray]) -> Tensor:
 
 
 def unnamed_map(path: str | os.PathLike[str], channels: Mapping[str, np.ndarray], metric: bool) -> tuple[Tensor | None, Tensor | None]:
-    """Tells depth from normals by their values, where no channel is named as either.
+    """Tells depth from normals by their values, if no channel name does.
 
     Args:
-        channels: Float32 (H, W) by name; `A` is not looked at.
-        metric: Whether depth would be taken for metres, because nobody said otherwise.
+        path: The file, for messages.
+        channels: Float32 (H, W) by name; `A` is ignored.
+        metric: Whether depth would be taken for metres by default.
 
     Returns:
         (depth, None) or (None, normals).
 
     Raises:
-        FileFormatError: Neither; or what would be metres lies within [0, 1] as images do.
+        FileFormatError: Neither; or default metres that lie within [0, 1] as images do.
     """
     names = sorted(set(channels) - {"A", "mask", "confidence"})
     if len(names) == 1 or (names == ["B", "G", "R"] and _equal(channels["R"], channels["G"]) and _equal(channels["R"], channels["B"])):

@@ -1,4 +1,4 @@
-"""The numbers of a map in a file of any program, as they are stored: nothing is exposed, coded as sRGB or colour-managed."""
+"""The values of a map in any program's file, as stored: not exposed, sRGB-encoded or colour-managed."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ DEPTH, NORMALS, MASK = ("depth", "normals", "mask")
 
 @dataclass(frozen=True)
 class FileValues:
-    """The numbers of one map.
+    """The values of one map.
 
     Attributes:
-        planes: (1, C, H, W) float32, C = 1 or 3, upright. Whole numbers of images are divided by the largest of their bits (0..1); floats
-            are what the file says. What is stored as three equal planes has one.
+        planes: (1, C, H, W) float32, C = 1 or 3, upright. Integers of images are scaled to 0..1; floats are unchanged. Three equal planes
+            become one.
         known: (1, 1, H, W) bool, False where the file has no value: alpha below one half, outside of an EXR's data window, a mask beside
-            the map; None = everywhere.
+            the map; None = True everywhere.
         coded: Whether they are levels of an image.
-        whole: Whether they are whole numbers, whose unit is anything.
-        quantity: What the file says of depth; None = nothing.
-        axes: What the file says of normals; None = nothing.
+        whole: Whether they are integers, of an unknown unit.
+        quantity: The file's quantity of depth; None = not stated.
+        axes: The file's axes of normals; None = not stated.
     """
 
     planes: Tensor
@@ -51,13 +51,13 @@ class FileValues:
 
 
 def read_values(path: str | os.PathLike[str], wanted: str = DEPTH, channel: str | None = None) -> FileValues:
-    """Reads a map from a file, by its first bytes, whatever its name is.
+    """Reads a map from a file, whose type is detected by its first bytes, not its name.
 
     Args:
-        path: An image of any kind that `read_image` takes, a TIFF of floats, EXR, Radiance HDR, PFM, NPY, NPZ, a PNG that says the range
-            of its depth; of a HEIC the depth in it.
-        wanted: What the map is: "depth", "normals" or "mask", where a file holds several.
-        channel: The channel or the layer of an EXR, or the key of an array in an NPZ, in place of what it has for that.
+        path: An image of any kind that `read_image` takes, a TIFF of floats, EXR, Radiance HDR, PFM, NPY, NPZ, a PNG with the range
+            of its depth, or a HEIC with depth.
+        wanted: "depth", "normals" or "mask", for files with several.
+        channel: The channel or the layer of an EXR, or the key of an array in an NPZ; overrides `wanted`.
 
     Raises:
         FileNotFoundError, PermissionError: As `read_image`.
@@ -96,7 +96,7 @@ def read_clip(path: str | os.PathLike[str], channel: str | None = None) -> list[
         FileNotFoundError, FileFormatError: As `read_values`, or there is no depth in it.
     """
     path = Path(path)
-    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would block
         return None
     with path.open("rb") as file:
         if not file.read(max(map(len, _ARRAYS))).startswith(_ARRAYS):
@@ -115,16 +115,15 @@ def read_clip(path: str | os.PathLike[str], channel: str | None = None) -> list[
 def read_map(
     path: str | os.PathLike[str], quantity: Quantity | None = None, axes: Axes | None = None, channel: str | None = None
 ) -> Estimate:
-    """Reads depth, or normals, from a file that does not say what it holds: a TIFF of floats, an image, or the depth in a HEIC.
+    """Reads depth, or normals, from a file without metadata: a TIFF of floats, an image, or the depth in a HEIC.
 
     Args:
-        path: As `read_values`.
-        quantity: What depth is; None = as the file says. Floats without a word are metres.
+        path, channel: As `read_values`.
+        quantity: What depth is; None = as the file says. Unlabelled floats are metres.
         axes: The axes of normals; None = OPENGL.
-        channel: As `read_values`.
 
     Raises:
-        FileFormatError, OSError, ImportError: As `read_values`, or the quantity is not named, or has no unit in grey levels.
+        FileFormatError, OSError, ImportError: As `read_values`, or the quantity is missing, or has no unit in grey levels.
     """
     values = read_values(path, DEPTH, channel)
     planes = dict(zip("RGB" if values.planes.shape[1] == 3 else "Y", values.planes[0].numpy(), strict=True))
@@ -146,11 +145,7 @@ def read_map(
 
 
 def no_channels(path: str | os.PathLike[str], channel: str | None) -> None:
-    """Refuses a channel that is named of a file without any names.
-
-    Raises:
-        FileFormatError: One is named.
-    """
+    """Raises FileFormatError if a channel is named for a file without channel names."""
     if channel is not None:
         raise FileFormatError(f"{path}: channels have names in .exr and .npz, and {channel!r} is named; leave it out")
 
@@ -188,7 +183,7 @@ def _of_arrays(path: Path, wanted: str, channel: str | None) -> FileValues:
 
 
 def _of_array(path: Path, words: Mapping[str, str], planes: np.ndarray, known: np.ndarray | None) -> FileValues:
-    """One map (C, H, W), and where it is known (H, W), with what the archive says of it."""
+    """One map (C, H, W) with its known pixels (H, W) and metadata."""
     vectors = len(planes) == 3
     try:
         return FileValues(
@@ -202,7 +197,7 @@ def _of_array(path: Path, words: Mapping[str, str], planes: np.ndarray, known: n
 
 
 def _single(array: np.ndarray, size: int) -> np.ndarray:
-    """An array without the axis of a batch of one."""
+    """Drops the axis of a batch of one."""
     return array[0] if array.ndim > size and len(array) == 1 else array
 
 

@@ -1,1 +1,1 @@
-"""Filters of maps that know nothing of depth: sums over squares, extremes, cosine transforms, the guided filter, parts of maps."""
+"""Generic map filters: box sums, extremes, cosine transforms, the guided filter, parts of maps."""

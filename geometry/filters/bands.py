@@ -16,10 +16,10 @@ def by_bands(
     """Runs a function of maps; on a CPU in bands of rows that stay in its cache.
 
     Args:
-        function: Takes maps with `radius` more pixels on every side than those it gives; all have 4 dimensions, the last two are H and W.
-        radius: How far it looks around.
-        maps: Of the first, H and W are the size of what is returned; all have that H. The function gets None for one that is None.
-        outside: What each map holds beyond its border; None = zeros.
+        function: Takes maps with `radius` more pixels on every side than it returns; all have 4 dimensions, the last two are H and W.
+        radius: The function's reach.
+        maps: The first map has the size of the result; all have its H. None is passed through.
+        outside: Fill value beyond each map's border; None = zeros.
     """
     first = maps[0]
     assert first is not None
@@ -40,7 +40,7 @@ def by_bands(
 
 
 def _band(values: Tensor, top: int, bottom: int, radius: int, fill: float) -> Tensor:
-    """Rows from `top` up to but not including `bottom`, with `radius` more pixels on every side."""
+    """Rows `top` to `bottom` (exclusive), padded by `radius` pixels on every side."""
     first, end = max(0, top - radius), min(values.shape[-2], bottom + radius)
     rows = values[..., first:end, :]
     return F.pad(rows, (radius, radius, radius - (top - first), radius - (end - bottom)), value=fill) if radius else rows

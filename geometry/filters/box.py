@@ -1,4 +1,4 @@
-"""Sums, means and other pools of a square around every pixel."""
+"""Box sums, means and other pooling over the square around every pixel."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 
 from ...utils import kept_constants, opencv_for
 
-# How many values are read at most where all of a square are, in the time of about one launch more, and the widest line that is.
+# Number of values up to which a square is read directly, in about the time of another launch, and the widest line pooled so.
 _READ_AT_ONCE, _WIDEST = 1 << 24, 64
 
 
 def is_pooled(values: Tensor, radius: int) -> bool:
-    """Whether `pooled` is the faster way: off the CPU, unless windows are so wide that reading them takes longer than launches do."""
+    """Whether `pooled` is faster: off the CPU, unless windows are so wide that reading them takes longer than launches do."""
     return values.device.type != "cpu" and radius <= _WIDEST
 
 
@@ -29,12 +29,12 @@ def pooled(pool: Callable[..., Tensor], values: Tensor, radius: int) -> Tensor:
     return pool(along, (size, 1), stride=1, padding=(radius, 0))
 
 
-# The norm of a map from which on a running sum, of doubles, may forget small numbers.
+# Norm from which a running sum in float64 may lose small values.
 _LARGE = 1e8
 
 
 def box_means(values: Tensor, radius: int) -> Tensor:
-    """Means over a square around every pixel, at the border of the pixels that there are."""
+    """Means over a square around every pixel, clipped at the border."""
     if opencv_for(values):
         return box_sums(values, radius).div_(box_counts(values, radius))
     if is_pooled(values, radius):
@@ -46,22 +46,22 @@ def box_means(values: Tensor, radius: int) -> Tensor:
 
 
 def box_counts(values: Tensor, radius: int) -> Tensor:
-    """(H, W): how many pixels of maps there are in a square around every one."""
+    """(H, W): number of pixels in the square around every pixel, clipped at the border."""
     down, along = (_counts_along(values, radius, length) for length in values.shape[-2:])
     return (down[:, None] * along).to(values)
 
 
 @kept_constants
 def _counts_along(radius: int, length: int) -> Tensor:
-    """(length,): how many of so many places in a line are within the radius of each."""
+    """(length,): number of positions within the radius of each."""
     at = torch.arange(length)
     return ((at + radius).clamp(max=length - 1) - (at - radius).clamp(min=0) + 1).float()
 
 
 def box_sums(values: Tensor, radius: int) -> Tensor:
-    """Sums over a square around every pixel; what is beyond the border counts as 0."""
+    """Sums over a square around every pixel, with zero padding."""
     cv2 = opencv_for(values)
-    # What is not finite, and the rounding of large numbers, OpenCV's running sum would spread over all that follows.
+    # OpenCV's running sum would spread non-finite values, and the rounding of large ones, over all that follows.
     if cv2 is None or not values.norm() < _LARGE:
         if is_pooled(values, radius):
             return pooled(partial(F.avg_pool2d, divisor_override=1), values, radius)

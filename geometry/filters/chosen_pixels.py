@@ -1,4 +1,4 @@
-"""Work on a few pixels of maps in place of all of them."""
+"""Operations on a few selected pixels instead of whole maps."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .coarse import enlarged
 
 
 def chosen_places(chosen: Tensor) -> Tensor:
-    """Indices (N,) of the chosen pixels, bool of any shape, on a CPU. Elsewhere of all, as their number would wait for the device."""
+    """Indices (N,) of the True pixels on a CPU; elsewhere of all pixels, as counting would synchronise the device."""
     if chosen.device.type != "cpu":
         return torch.arange(chosen.numel(), device=chosen.device)
     return places_where(chosen)
 
 
 def places_where(chosen: Tensor) -> Tensor:
-    """Indices (N,) of the chosen pixels, bool of any shape. Waits for the device, which alone knows how many they are."""
+    """Indices (N,) of the True pixels. Synchronises the device for N."""
     if chosen.device.type != "cpu":
         return chosen.flatten().nonzero().flatten()
     # In a quarter of the time of torch's own `nonzero`.
@@ -68,7 +68,7 @@ def pixels_where(chosen: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]
 
 
 class ChosenPixels:
-    """Some pixels of maps: on a CPU a list of them. Elsewhere all, as the length of a list would wait for the device.
+    """Selected pixels of maps: on a CPU a list of them, elsewhere all, as the list's length would synchronise the device.
 
     Args:
         chosen: Bool, of any shape.

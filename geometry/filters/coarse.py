@@ -1,4 +1,4 @@
-"""Smaller maps with one value for a square of pixels, and back to all pixels, each value where its square was."""
+"""Downsampling to one value per square of pixels, and aligned upsampling."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ def shrunk(maps: Tensor, pitch: int) -> Tensor:
 
 
 def middles_of(values: Tensor, pitch: int | tuple[int, int]) -> Tensor:
-    """The values in the middle of squares of `pitch` pixels, or of so many rows and columns, of maps (B, C, H, W) that may be empty."""
+    """The middle pixels of squares of `pitch` pixels (or rows, columns) of maps (B, C, H, W), which may be empty."""
     rows, columns = (pitch, pitch) if isinstance(pitch, int) else pitch
     row, column = (max(0, min(each // 2, length - 1)) for each, length in zip((rows, columns), values.shape[-2:], strict=True))
     return values[..., row::rows, column::columns]
 
 
 def enlarged(small: Tensor, pitch: int, size: Sequence[int], mode: str = "bilinear") -> Tensor:
-    """A value for every pixel, of maps by `shrunk` or `middles_of`.
+    """Upsamples maps of `shrunk` or `middles_of` to the image, aligned with their squares.
 
-    Stretched to the size of the image instead, values would drift by up to `pitch` - 1 pixels where the squares do not fill it exactly.
+    Plain resizing would shift values by up to `pitch` - 1 pixels if the squares do not fill the image exactly.
 
     Args:
         small: (B, C, h, w).
-        pitch: As there.
+        pitch: As in `shrunk`.
         size: (height, width) of the image.
-        mode: As that of `F.interpolate`, "bilinear" or "nearest".
+        mode: "bilinear" or "nearest", as in `F.interpolate`.
 
     Returns:
         (B, C, height, width).

@@ -1,4 +1,4 @@
-"""The least, the greatest and the middle value in a square around every pixel."""
+"""Minimum, maximum and median filters."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from torch import Tensor
 from ...utils import opencv_for
 from .box import is_pooled, pooled
 
-# The radius up to which OpenCV, whose time grows with it, is faster than doubling.
+# Radius up to which OpenCV, whose time grows with it, is faster than doubling.
 _WIDEST_BY_OPENCV = 64
 # Pixels whose squares are sorted at once.
 _STRIP = 1 << 20
 
 
 def extremes_within(values: Tensor, radius: int) -> tuple[Tensor, Tensor]:
-    """The least and the greatest value in a square around every pixel, of values without NaN."""
+    """Minimum and maximum over a square around every pixel, for values without NaN."""
     return extremes_around(values, radius)[0]
 
 
 def extremes_around(values: Tensor, *radii: int) -> list[tuple[Tensor, Tensor]]:
-    """`extremes_within` the first radius; within it and the second together; and so on."""
+    """`extremes_within` the first radius, the first two radii together, and so on."""
     extremes, channels = [], values.shape[1]
     if all(_opencv_for(values, radius) for radius in radii):
         low = high = values
@@ -40,15 +40,12 @@ def extremes_around(values: Tensor, *radii: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def largest_within(values: Tensor, radius: int, has_nan: bool | None = None) -> Tensor:
-    """The largest value in a square around every pixel.
+    """Maximum over a square around every pixel, clipped at the border; NaN counts as the largest value.
 
     Args:
         values: (B, C, H, W).
-        radius: The square reaches this many pixels in each direction; 0 = the pixel itself.
-        has_nan: Whether there may be NaN among the values; None = look for it.
-
-    Returns:
-        (B, C, H, W); at the border, of the pixels that there are. NaN is the largest.
+        radius: In pixels; 0 = the pixel itself.
+        has_nan: Whether there may be NaN; None = check.
     """
     if (cv2 := _opencv_for(values, radius)) and not (bool(values.sum().isnan()) if has_nan is None else has_nan):
         return _by_opencv(cv2.dilate, cv2.BORDER_REPLICATE, values, radius, radius)
@@ -60,7 +57,7 @@ def largest_within(values: Tensor, radius: int, has_nan: bool | None = None) -> 
 
 
 def smallest_within(values: Tensor, radius: int) -> Tensor:
-    """The smallest value in a square around every pixel, of values without NaN."""
+    """Minimum over a square around every pixel, for values without NaN."""
     if cv2 := _opencv_for(values, radius):
         return _by_opencv(cv2.erode, cv2.BORDER_REPLICATE, values, radius, radius)
     return -largest_within(-values, radius, has_nan=False)
@@ -71,7 +68,7 @@ def _opencv_for(values: Tensor, radius: int) -> Any:
 
 
 def largest_along_rows(values: Tensor, radius: int) -> Tensor:
-    """The largest of each value and of so many before and after it in its row, of values (B, C, H, W) without NaN."""
+    """Maximum over `radius` neighbours on both sides in a row, for values (B, C, H, W) without NaN."""
     if cv2 := _opencv_for(values, radius):
         return _by_opencv(cv2.dilate, cv2.BORDER_REPLICATE, values, 0, radius)
     if is_pooled(values, radius):
@@ -88,14 +85,11 @@ def _by_opencv(extreme: Any, border: int, values: Tensor, down: int, along: int)
 
 
 def median_within(values: Tensor, radius: int) -> Tensor:
-    """The median of the values in a square around every pixel.
+    """Median over a square around every pixel, with replicated borders.
 
     Args:
         values: (B, C, H, W), without NaN.
-        radius: 1 or 2: the square reaches this many pixels in each direction.
-
-    Returns:
-        (B, C, H, W); what lies beyond the border is as the border is.
+        radius: 1 or 2 pixels.
     """
     size, planes = 2 * radius + 1, values.reshape(-1, 1, *values.shape[-2:])
     if cv2 := opencv_for(values):
@@ -103,7 +97,7 @@ def median_within(values: Tensor, radius: int) -> Tensor:
         return torch.from_numpy(np.stack(medians)).view(values.shape)
     height, width = values.shape[-2:]
     padded, medians = F.pad(planes, (radius,) * 4, mode="replicate"), torch.empty_like(planes)
-    # In strips: all squares at once take the memory of 25 maps. Sorted, as torch's median of CUDA differs from run to run.
+    # In strips, because all squares take the memory of 25 maps. Sorted, because torch's CUDA median varies from run to run.
     rows = max(1, _STRIP // max(1, width * len(planes)))
     for first in range(0, height, rows):
         squares = padded[..., first : first + rows + 2 * radius, :].unfold(2, size, 1).unfold(3, size, 1)

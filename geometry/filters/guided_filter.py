@@ -1,4 +1,4 @@
-"""Brings soft masks to the edges of the image: in a window around each pixel the mask is a linear function of the colour.
+"""Aligns soft masks with image edges: in a window around each pixel the mask is a linear function of the colour.
 
 Source:
     K. He, J. Sun and X. Tang, "Guided image filtering" (2013); K. He and J. Sun, "Fast guided filter" (2015).
@@ -14,7 +14,7 @@ from ..checks import check_map
 from .box import box_means
 from .coarse import enlarged, shrunk
 
-# The variance of colours (of 0 to 1) below which they are no evidence.
+# Colour variance (of 0 to 1) below which colours are no evidence.
 _ALIKE = 1e-3
 _CONTRAST = 1.6
 
@@ -41,9 +41,9 @@ def mask_at_image_edges(mask: Tensor, image: Tensor, radius: int) -> Tensor:
     means = box_means(moments(share, small)[:, 1:], max(1, round(radius / step)))
     mean = means[:, :1]
     alpha = fitted(fit_of_means(means, max(1, round(radius / step / 2))), image, step).clamp(0, 1)
-    # Mixtures at the border are stretched to the ends: inside and outside are what they were.
+    # Stretched, so that inside and outside stay at the ends.
     alpha = ((alpha - 0.5) * _CONTRAST + 0.5).clamp(0, 1)
-    # Where both sides are within the window.
+    # Where the window contains both sides.
     band = enlarged(((mean > _ALIKE) & (mean < 1 - _ALIKE)).to(image), step, image.shape[-2:], mode="nearest") > 0
     return torch.where(band, alpha, mask)
 

@@ -106,10 +106,10 @@ def blurred_where(values: Tensor, weight: Tensor, sigma: float, seamless: bool =
 
 
 def trend_where(values: Tensor, weight: Tensor, sigma: float, seamless: bool = False) -> Tensor:
-    """The large shape of a map: in each place the plane that fits best around it, by the weight of a Gaussian and of the pixels.
+    """The low frequencies of a map: at each position the value of the plane that fits best under Gaussian and pixel weights.
 
-    In the middle of a map it is `blurred_where`. Beside a border or a hole, where pixels are on one side alone, a mean lags behind what
-    rises or falls there, and a plane does not. It is found on a smaller map, of about eight values a sigma.
+    Far from borders this is `blurred_where`. Beside a border or a hole, with pixels on one side only, a mean is biased on
+    slopes, and a plane is not. Computed on a smaller map of about eight values a sigma.
 
     Args:
         values, weight, sigma, seamless: As `blurred_where`.

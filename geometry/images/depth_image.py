@@ -1,4 +1,4 @@
-"""Reads depth images as numbers: the inverse of `render.depth_to_image`."""
+"""Reads depth images as values: the inverse of `render.depth_to_image`."""
 
 from __future__ import annotations
 
@@ -18,26 +18,24 @@ from .normal_map_image import stored_values
 
 logger = logging.getLogger(__name__)
 
-# Tolerances for overshoots of resampling, and for colours that JPEG and 8-bit rounding add to grey.
+# Tolerances for resampling overshoot, and for the colour that JPEG and 8-bit rounding add to grey.
 _OVERSHOOT = 0.01
 _COLOUR = 0.02
-# The channels are compared in every n-th pixel, about so many along the longer side.
+# Channels are compared at about this many pixels along the longer side.
 _LOOKED_AT = 1024
 
 
 @dataclass(frozen=True)
 class DepthCoding:
-    """What the numbers of a depth map mean, and what its errors advise.
+    """The meaning of a depth map's values, and advice for errors.
 
     Attributes:
         near: Which end of the grey levels is near, "white" or "black".
         values: One of `VALUES`.
         metric_range: Metres at the near and at the far end of the grey levels; None = unknown.
-        quantity: What the numbers are as they stand, in place of the above; None = they are grey levels.
-        name: What errors call the map.
-        if_normals: What to do with a normal map.
-        if_metres: What to do with metres that are read as grey levels.
-        if_levels: What to do with grey levels that are read as metres.
+        quantity: The quantity of the unscaled values, instead of the above; None = they are grey levels.
+        name: The map's name in errors.
+        if_normals, if_metres, if_levels: Advice if it is a normal map, metres read as grey levels, or grey levels read as metres.
     """
 
     near: str = NEAR[0]
@@ -55,15 +53,15 @@ class DepthCoding:
 
 
 def depth_map_to_estimate(image: Tensor, coding: DepthCoding = DepthCoding(), known: Tensor | None = None) -> Estimate:
-    """The depth that a depth map of any program stores. Everything that takes a depth map reads it here.
+    """Decodes any program's depth map; the single entry point for depth maps.
 
     Args:
-        image: (B, C, H, W), the numbers as they are stored, C = 1, 3 (equal up to what JPEG adds) or 4 (with alpha).
-        coding: What they mean.
-        known: (B or 1, 1, H, W) bool, False where the depth is unknown; None = everywhere known.
+        image: (B, C, H, W), the stored values, C = 1, 3 (equal up to JPEG noise) or 4 (with alpha).
+        coding: Their meaning.
+        known: (B or 1, 1, H, W) bool; None = True everywhere.
 
     Returns:
-        The estimate at the map's size. It masks what is unknown: not `known`, less than half opaque, not finite, of metres not positive
+        The estimate at the map's size, masked where not `known`, less than half opaque, not finite, or, for metres, not positive
         or infinitely far.
 
     Raises:
@@ -89,7 +87,7 @@ def depth_map_to_estimate(image: Tensor, coding: DepthCoding = DepthCoding(), kn
 
 
 def _grey(colours: Tensor, trusted: Tensor, coding: DepthCoding) -> Tensor:
-    """The mean of the channels (B, 1, H, W), of equal ones to the bit; of no image they may be colours."""
+    """The channel mean (B, 1, H, W), exact for equal channels; refuses colours."""
     if colours.shape[1] == 1:
         return colours
     first = colours[:, :1]
@@ -108,12 +106,12 @@ def _grey(colours: Tensor, trusted: Tensor, coding: DepthCoding) -> Tensor:
 
 
 def _mean(values: Tensor, seen: Tensor) -> Tensor:
-    """(B,) mean of each image's values, which are 0 where they are not seen."""
+    """(B,) mean over the seen pixels; unseen values must be 0."""
     return values.sum((1, 2, 3)) / seen.sum((1, 2, 3)).clamp(min=1)
 
 
 def _ends(values: Tensor, trusted: Tensor) -> tuple[float, float]:
-    """The least and the greatest value that is trusted."""
+    """Minimum and maximum of the trusted values."""
     least, most = torch.where(trusted, values, math.inf).amin(), torch.where(trusted, values, -math.inf).amax()
     low, high = torch.stack((least, most)).tolist()
     return low, high
@@ -153,19 +151,18 @@ def image_to_depth(
 
 
 def joined_maps(depth: Estimate | None, normals: Estimate | None, height: int, width: int) -> Estimate:
-    """The estimate of a depth map, a normal map or both, of any sizes, at the size of their images.
+    """Combines a depth map and a normal map of any sizes into an estimate at the image's size.
 
     Args:
-        depth: As `depth_map_to_estimate` gives it; None = there is no map.
-        normals: As `normal_map_to_estimate` gives it; None = there is no map.
+        depth: From `depth_map_to_estimate`, or None.
+        normals: From `normal_map_to_estimate`, or None.
         height, width: Of the images.
 
     Returns:
-        The estimate; what a map does not know has no value, and nothing is masked. Where one of the maps is of one image and the other of
-        several, it is for all of them.
+        The estimate without a mask; unknown pixels have no value. A map of one image is used for all images of the other.
 
     Raises:
-        ValueError: There is neither.
+        ValueError: Both are None.
     """
     parts = [replace(each.where_known(each.mask), mask=None).resized(height, width) for each in (depth, normals) if each is not None]
     batch = max((part.batch for part in parts), default=0)

@@ -1,7 +1,7 @@
 """The default rendering of depth, as ControlNet's models and ComfyUI's nodes expect it: near = white, metres as 1 / depth.
 
-In metres a far hill would take the grey levels from all that is near. Of metres a thousandth of the pixels may be nearer than white, and as
-many farther than black, so that a speck does not darken the rest.
+In metres, a far hill would take the grey levels from everything near. A thousandth of the metric pixels may be nearer than white, and as
+many farther than black, so that an outlier does not darken the rest.
 
 Source:
     The percentiles are those of ComfyUI's MoGeRender.
@@ -47,13 +47,12 @@ def default_depth_image(estimate: Estimate, normalisation: MeasureRange = measur
 
 
 def resized_depth_image(estimate: Estimate, height: int, width: int, ends: tuple[Tensor, Tensor], resampling: str = "bilinear") -> Tensor:
-    """`default_depth_image` of `estimate.resized`, between two ends; where it is the same, the levels are enlarged in place of the depth.
+    """`default_depth_image` of `estimate.resized`, between two ends. Equivalently but faster, it resizes the levels where possible.
 
     Args:
-        estimate: What has depth.
-        height: In pixels.
-        width: In pixels.
-        ends: Of black and of white, as `default_depth_range` gives them.
+        estimate: With depth.
+        height, width: In pixels.
+        ends: Of black and white, from `default_depth_range`.
         resampling: As `Estimate.resized`.
 
     Returns:
@@ -63,13 +62,13 @@ def resized_depth_image(estimate: Estimate, height: int, width: int, ends: tuple
         ValueError: There is no depth.
     """
     depth, quantity, valid = estimate.known_depth()
-    # 1 / metres does not commute with resampling, and holes are filled with black only when they have their new outline.
+    # 1 / metres does not commute with resampling, and holes must be filled after resizing.
     if quantity is Quantity.METRIC_DEPTH or not are_all(valid):
         return default_depth_image(estimate.resized(height, width, resampling), lambda *_: ends)
     share, usable = share_of_range(depth_to_nearness(depth, quantity), *ends)
     share.mul_(usable)
     if resampling == "bilinear" and estimate.projection is Projection.PERSPECTIVE:
-        return resize_map(share, height, width).clamp_(0, 1)  # without the passes of `resized` that look for holes and overshoot
+        return resize_map(share, height, width).clamp_(0, 1)  # without the checks of `resized` for holes and overshoot
     levels = Estimate(share, Quantity.DISPARITY, projection=estimate.projection)
     image = levels.resized(height, width, resampling).depth
     assert image is not None

@@ -1,4 +1,4 @@
-"""What is brighter than white: through code that knows colours in [0, 1] alone, and back."""
+"""Compresses HDR highlights for code that expects [0, 1], and expands them again."""
 
 from __future__ import annotations
 

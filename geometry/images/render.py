@@ -26,7 +26,7 @@ _RANGES: dict[str, Callable[[], MeasureRange] | None] = {
     RUNNING: lambda: RunningRange().update,
 }
 
-# Evenly spaced colours of each map, dark or red end first; between them the maps are linear to within 2 of 255 levels.
+# Evenly spaced colours of each map, dark or red end first; linear interpolation is within 2 of 255 levels.
 _COLOUR_MAPS = {
     TURBO: (
         "30123b 392870 3f3e9c 4452c1 4666dd 477af1 458cfd 3c9ffd 2fb2f4 23c4e3 1ad4d0 18e1bc 22ebaa 37f493 52fa7a 6ffe61 8bff4b a3fd3c "
@@ -38,12 +38,12 @@ _COLOUR_MAPS = {
     ),
     SPECTRAL: "9e0142 d53e4f f46d43 fdae61 fee08b ffffbe e6f598 abdda4 66c2a5 3288bd 5e4fa2",
 }
-# Of errors: below and above 0, where nothing is known, and the ends of ranges, one of which has so many of the values.
+# Error colours: diverging map, unknown pixels, and candidate ends of ranges with the share of values that must fit.
 _TWO_SIDED = "2166ac 4393c3 92c5de d1e5f0 f7f7f7 fddbc7 f4a582 d6604d b2182b"
 _UNKNOWN = 0.5
 _ENDS = (1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 180.0)
 _WITHIN = 0.95
-# An error of 10 percent is not 15, for the last bits of float32.
+# Keeps float32 rounding from turning an end of 10 percent into 15.
 _ROUNDING = 1e-5
 
 
@@ -104,7 +104,7 @@ def depth_to_image(
     check_mask(mask, depth)
     quantity = Quantity(quantity)
     _check_choices(quantity, near, normalisation, percentiles, value_range, as_disparity)
-    # Only on a CPU is a check without synchronisation, and cheaper than passes over the map.
+    # Only a CPU checks without synchronisation, and cheaper than passes over the map.
     on_cpu = depth.device.type == "cpu"
     whole = on_cpu and (mask is None or bool(mask.all())) and all_valid_depth(depth, quantity)
     valid = torch.ones_like(depth, dtype=torch.bool) if whole else valid_depth(depth, quantity, mask)
@@ -146,12 +146,12 @@ def normals_to_image(
     """
     image = encode_normal_map(normals, target, source)
     check_mask(mask, normals[:, :1])
-    # On a CPU a product is several times as fast as torch.where over channels. It leaves NaN as it is.
+    # On a CPU a product is several times as fast as torch.where over channels. It keeps NaN.
     return image.mul_(valid_normals(normals, mask).to(image)).nan_to_num_(0.0)
 
 
 def colourise(image: Tensor, colour_map: str) -> Tensor:
-    """Grey levels as colours.
+    """Applies a colour map to grey levels.
 
     Args:
         image: (B, 1, H, W) in [0, 1].
@@ -260,10 +260,10 @@ def heat_colours(signed: bool) -> list[str]:
 
 
 def heat_map_end(values: Tensor) -> float:
-    """A round number that 95 percent of the values do not exceed, as the `end` of a heat map.
+    """A round number that 95 percent of the magnitudes do not exceed, as the `end` of a heat map: 1 to 180.
 
     Args:
-        values: Any shape, of either sign, NaN where nothing is known; 1 to 180 come back for whatever it holds.
+        values: Any shape and sign, NaN where unknown.
     """
     magnitudes = values[~values.isnan()].abs().flatten().sort().values
     if not len(magnitudes):

@@ -9,21 +9,17 @@ from ...options.colours import colour_levels
 from ...utils import as_numbers, constant, is_above
 
 LUMINANCE = (0.2126, 0.7152, 0.0722)
-"""The shares of red, green and blue in the luminance of linear light (ITU-R BT.709)."""
+"""Weights of red, green and blue in linear light's luminance (ITU-R BT.709)."""
 
 
 def luminance(image: Tensor) -> Tensor:
-    """The luminance of linear light (B, 3, H, W), (B, 1, H, W); of sRGB its luma. Written out: a CPU sums over channels slowly."""
+    """The luminance (B, 1, H, W) of linear light (B, 3, H, W), or the luma of sRGB. Unrolled: a CPU sums over channels slowly."""
     (red, green, blue), (of_red, of_green, of_blue) = image.split(1, 1), LUMINANCE
     return (green * of_green).add_(red, alpha=of_red).add_(blue, alpha=of_blue)
 
 
 def srgb_to_linear(colour: Tensor) -> Tensor:
-    """Coded sRGB in [0, 1], a tensor of any shape, as linear light in [0, 1].
-
-    Source:
-        IEC 61966-2-1.
-    """
+    """Converts sRGB in [0, 1], of any shape, to linear light in [0, 1] (IEC 61966-2-1)."""
     if colour.device.type != "cpu":
         curve = torch.add(constant(colour, 0.055 / 1.055), colour, alpha=1 / 1.055).pow_(2.4)
         return torch.where(colour <= 0.04045, colour / 12.92, curve)
@@ -32,7 +28,7 @@ def srgb_to_linear(colour: Tensor) -> Tensor:
 
 
 def linear_to_srgb(light: Tensor) -> Tensor:
-    """Linear light in [0, 1], a tensor of any shape, as sRGB in [0, 1]: the inverse of `srgb_to_linear`."""
+    """Converts linear light in [0, 1], of any shape, to sRGB: the inverse of `srgb_to_linear`."""
     if light.device.type != "cpu":
         curve = torch.add(constant(light, -0.055), light.pow(1 / 2.4), alpha=1.055)
         return torch.where(light <= 0.0031308, light * 12.92, curve)
@@ -41,7 +37,7 @@ def linear_to_srgb(light: Tensor) -> Tensor:
 
 
 def _chosen(is_bright: Tensor, curve: Tensor, line: Tensor) -> Tensor:
-    """`torch.where` of finite numbers, in a tenth of its time on a CPU: there it is not vectorised."""
+    """`torch.where` for finite values, ten times as fast on a CPU, where it is not vectorised."""
     return line.lerp_(curve, as_numbers(is_bright, line))
 
 

@@ -1,7 +1,7 @@
-"""Continues far surfaces behind the near things that hide them, so that a mesh seen from aside has no gaps at silhouettes.
+"""Continues far surfaces behind occluders, so that a mesh seen from the side has no gaps at silhouettes.
 
-A surface goes on as far away as at its last visible pixel. Lines through the pixels before a cut are no better where depth is soft, as
-that of networks bends there, and they tear the surface into pieces.
+A surface continues at the depth of its last visible pixel. Extrapolating the pixels before a cut is no better for soft depth,
+such as a network's, which bends there, and tears the surface into pieces.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from torch import Tensor
 from ..edges.depth_edges import edge_radius
 from .mesh_cuts import Joins, find_joins
 
-# The share by which what continues stays behind the near thing.
+# Minimum relative distance of continued surfaces behind the occluder.
 _BEHIND = 0.02
-# What goes on by fewer pixels than so many radii of ramps is the rest of a ramp or a tuft of hair: what is behind it takes its place.
+# Surfaces that continue for fewer pixels than this many ramp radii are remains of a ramp or a tuft of hair, replaced by what is behind.
 _SHORT = 4
-# Continued surfaces whose depths differ by more than this share from pixel to pixel are not joined.
+# Continued surfaces are not joined if the depths of neighbours differ by more than this share.
 _ALIKE = 0.15
 
 
 class HiddenSurface(NamedTuple):
-    """Surfaces that near things hide, on the grid of the pixels that hide them.
+    """Hidden surfaces, on the grid of the pixels that occlude them.
 
     Attributes:
-        depth: (H, W), that of the hidden surface where `hidden`, else the map's.
+        depth: (H, W), the hidden surface's where `hidden`, else the map's.
         hidden: (H, W) bool.
-        last: (2, H, W) rows and columns of the last visible pixel whose surface each hidden pixel continues; elsewhere the pixel itself.
-        joins: Neighbours that share a surface and of which one is hidden: the other is hidden too, or the last visible pixel. The sides
-            between such last visible pixels are joined as in the map.
+        last: (2, H, W) row and column of the last visible pixel of each hidden pixel's surface; elsewhere the pixel itself.
+        joins: Neighbours of which one is hidden and the other is hidden or the last visible pixel of the same surface. Last visible
+            pixels are joined with each other as in the map.
     """
 
     depth: Tensor
@@ -40,20 +40,19 @@ class HiddenSurface(NamedTuple):
     joins: Joins
 
     def joins_with(self, visible: Joins) -> Joins:
-        """The joins of the map whose hidden surfaces are brought to light, of those of the map before."""
+        """The map's joins after hidden surfaces became visible, given those of the original map."""
         pairs = _with_one_of(self.hidden)
         return Joins(*(own.where(pair, seen) for own, pair, seen in zip(self.joins, pairs, visible, strict=True)))
 
 
 class _Front(NamedTuple):
-    """Pixels that surfaces have come to behind near things; all (N,).
+    """Pixels that continued surfaces have reached behind occluders; all (N,).
 
     Attributes:
-        places: In the map.
+        places: Flat index in the map.
         inverse: Inverse depth of the surface there.
-        left: How many pixels it may still go on.
-        way: How many it may go on in all.
-        last: Its nearest visible pixel, as a place in the map.
+        left, way: Remaining and total number of pixels that it continues.
+        last: Flat index of its nearest visible pixel.
     """
 
     places: np.ndarray
@@ -70,12 +69,12 @@ def continue_behind(depth: Tensor, valid: Tensor, joins: Joins, reach: float, ne
         depth: (H, W), positive where valid, on the CPU.
         valid: (H, W) bool.
         joins: As `cut_grid`: valid neighbours that are not joined are cut.
-        reach: By how many pixels a unit of inverse depth moves while the view turns: behind a cut the far side goes on over this number
-            times the difference of inverse depth there.
+        reach: Pixels per unit of inverse-depth difference at a cut for which the far side continues: the parallax of the expected view
+            change.
         near: (H, W) bool, the pixels behind which surfaces are continued; None: all.
 
     Returns:
-        The surfaces, which are everywhere behind those of the map, one at each pixel: that which comes there over the fewest pixels.
+        One surface per pixel, behind the map's: the one that reaches it over the fewest pixels.
     """
     height, width = depth.shape
     visible = np.pad(torch.where(valid, 1 / depth, 0).float().numpy(), 1)
@@ -111,14 +110,14 @@ def continue_behind(depth: Tensor, valid: Tensor, joins: Joins, reach: float, ne
 
 
 def beside_near_things(depth: Tensor, valid: Tensor, joins: Joins, reach: int) -> tuple[Tensor, Tensor]:
-    """Finds the pixels of far surfaces beside cuts, where the colour may be mixed with that of what is in front.
+    """Finds the pixels of far surfaces beside cuts, whose colour may be mixed with the occluder's.
 
     Args:
         depth, valid, joins: As `continue_behind`.
-        reach: By how many pixels, at least 1.
+        reach: In pixels, at least 1.
 
     Returns:
-        (H, W) bool, and row and column (2, H, W) of the pixel of the same surface that is their mirror image farther out, elsewhere of the
+        (H, W) bool, and row and column (2, H, W) of their mirror pixel farther out on the same surface, elsewhere of the
         pixel itself. Surfaces that end there are left out.
     """
     inverse = np.pad(torch.where(valid, 1 / depth, 0).float().numpy(), 1)
@@ -128,7 +127,7 @@ def beside_near_things(depth: Tensor, valid: Tensor, joins: Joins, reach: int) -
     across, down, source, beside = across.ravel(), down.ravel(), own.copy(), np.zeros(own.size, bool)
 
     def outside(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The four neighbours (N, 4) of places (N,), and which of them are of the same surface but not beside a cut."""
+        """The four neighbours (N, 4) of places (N,), and which are on the same surface but not beside a cut."""
         sides = places[:, None] + np.array((-stride, stride, -1, 1))
         return sides, np.stack((down[sides[:, 0]], down[places], across[sides[:, 2]], across[places]), 1) & ~beside[sides]
 
@@ -143,7 +142,7 @@ def beside_near_things(depth: Tensor, valid: Tensor, joins: Joins, reach: int) -
     changed = np.flatnonzero(source != own)
     last, flat = source[changed], inverse.ravel()
     mirrored = (2 * last - changed).clip(0, own.size - 1)
-    # Not what is beside another cut, nor across the border.
+    # Not pixels beside another cut, nor across the border.
     usable = np.abs(flat[mirrored] - flat[last]) <= _ALIKE * flat[last]
     usable &= (source[mirrored] == mirrored) & (np.abs(mirrored % stride - last % stride) <= 2 * reach)
     source[changed] = np.where(usable, mirrored, last)
@@ -152,7 +151,7 @@ def beside_near_things(depth: Tensor, valid: Tensor, joins: Joins, reach: int) -
 
 
 def _cut_pairs(visible: np.ndarray, across: np.ndarray, down: np.ndarray) -> np.ndarray:
-    """The near and the far pixel (N, 2) of each cut, as places in a map with a border of 1."""
+    """The near and the far pixel (N, 2) of each cut, as indices in a map padded by 1."""
     places = np.arange(visible.size).reshape(visible.shape)
     pairs = []
     for joined, first, second in (
@@ -168,12 +167,7 @@ def _cut_pairs(visible: np.ndarray, across: np.ndarray, down: np.ndarray) -> np.
 
 
 def _merged(front: _Front, stride: int) -> _Front:
-    """Each place once: with the mean of what is about as far as the farthest there, and what else the surface has that ends nearest to it.
-
-    Args:
-        front: Of any number of surfaces at a place.
-        stride: Pixels in a row of the map.
-    """
+    """Merges fronts at the same place: the mean of the farthest ones, and the other attributes of the one with the nearest end."""
     unique, of = np.unique(front.places, return_inverse=True)
     farthest = np.full(len(unique), np.inf)
     np.minimum.at(farthest, of, front.inverse)
@@ -193,5 +187,5 @@ def _joins(depth: Tensor, hidden: Tensor, rim: Tensor, visible: Joins) -> Joins:
 
 
 def _with_one_of(pixels: Tensor) -> Joins:
-    """The neighbours of which at least one is among the pixels (H, W) bool."""
+    """The neighbours of which at least one is in `pixels` (H, W) bool."""
     return Joins(pixels[:, :-1] | pixels[:, 1:], pixels[:-1] | pixels[1:])

@@ -37,27 +37,27 @@ from .simplify import EVEN, even_triangles
 
 logger = logging.getLogger(__name__)
 
-# Pixels of the longer side of a texture that shows what is hidden: it has no finer detail of its own.
+# Longer side in pixels of a hidden surface's texture, which has no finer detail of its own.
 _HIDDEN_SIDE = 2048
-# Times their depth, so that the last visible points do not show twice.
+# Depth factor that keeps the last visible points from showing twice.
 _SET_BACK = 1.001
-# A pixel is mixed where this share of the difference to the near thing's colour, and of the square of its own, is in that direction.
+# A pixel is mixed if its difference points towards the near object's colour: minimum shares of that difference and of its own square.
 _MIXED, _ALONG = 0.1, 0.7
-# How many hidden surfaces may lie behind each other.
+# Maximum number of hidden surfaces behind each other.
 _LAYERS = 3
 
 
 @dataclass(frozen=True)
 class Mesh:
-    """A surface as numbers, in OPENGL axes: what glTF, Blender (after its import) and most viewers expect.
+    """A surface in OPENGL axes, as glTF, Blender (after its import) and most viewers expect.
 
     Attributes:
         points: (N, 3) float32, the unit of the depth.
         triangles: (M, 3) uint32 indices, counter-clockwise seen from the camera.
         normals: (N, 3) float32 unit vectors, or None.
         colours: (N, 3) float32 in [0, 1], sRGB, or None.
-        uvs: (N, 2) float32, where each point lies in the texture, shares of width and height from the top left; or None.
-        texture: (H, W, 3) uint8, the image that the surface wears; or None.
+        uvs: (N, 2) float32, texture coordinates from the top left, in shares of width and height; or None.
+        texture: (H, W, 3) uint8, or None.
 
     Raises:
         ValueError: Not as many normals, colours or uvs as points.
@@ -82,17 +82,16 @@ class MeshOptions:
     """Options of meshes.
 
     Attributes:
-        max_jump: Share by which depth may differ between neighbours beyond what the plane of the surface there explains.
-        max_points: Where there are more pixels, every second, third, ... is taken in both directions; 0 = all pixels.
-        simplify: By this share the mesh may leave the depth where it is even: there larger triangles take the place of many, and points
-            fall away. 0 = a point for each pixel. Panoramas keep all.
-        edges: Of the depth, as `depth_to_normals`: ramps of soft edges become steps, so that nothing hangs between things.
+        max_jump: Relative depth difference of neighbours, beyond their plane, from which they are cut.
+        max_points: Limit at which every second, third, ... pixel is taken in both directions; 0 = all pixels.
+        simplify: Relative depth error for merging triangles in flat areas. 0 = a point for each pixel. Panoramas are not simplified.
+        edges: Of the depth, as `depth_to_normals`: ramps of soft edges become steps, so that no skin spans objects.
         fov: As `assumed_intrinsics`.
         near_far_ratio: As `assumed_depth`; relative depth takes NEAR_FAR_RATIO where it is None or 0.
-        drop_sky: Leave out what looks like the sky in the image (`sky_alpha`).
-        fill_behind: By how many degrees the view may turn about the middle of the scene before a gap shows behind a near thing: so far
-            the surfaces beside it are continued behind it. 0 = not at all, at most MOST_BEHIND. Nothing is continued in panoramas, nor
-            in several views of one scene, each of which shows what the others hide.
+        drop_sky: Leave out the detected sky (`sky_alpha`).
+        fill_behind: Degrees by which the view may turn about the middle of the scene without gaps behind near objects: the surfaces
+            beside them are continued behind them. 0 = none, at most MOST_BEHIND. Not for panoramas, nor
+            for several views of one scene, each of which shows what the others hide.
 
     Raises:
         ValueError: A number that is out of range, or unknown `edges`.
@@ -116,38 +115,39 @@ class MeshOptions:
 
 
 TO_LOOK_AT = MeshOptions(max_points=MAX_POINTS, simplify=EVEN, fill_behind=ShownMeshOptions.fill_behind)
-"""Options of a mesh with a texture that is made to be looked at: a few megabytes, and no gaps while the view turns a little."""
+"""Options of a textured mesh for viewing: a few megabytes, and no gaps while the view turns a little."""
 
 
 def depth_to_mesh(estimate: Estimate, image: Tensor | None = None, options: MeshOptions | None = None) -> Mesh:
-    """The surface that an image shows, or that all views of one scene show together, as one mesh with coloured points.
+    """The surface of an image, or of all views of one scene, as one mesh with coloured points.
 
-    As `depth_to_meshes`, joined: without textures, as each view has its own.
+    `depth_to_meshes`, joined: without textures, as each view has its own.
     """
     return joined_meshes(depth_to_meshes(estimate, image, options))
 
 
 def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: MeshOptions | None = None) -> list[Mesh]:
-    """The surface that an image shows; of views of one scene (an estimate with extrinsics), that of each.
+    """The surface of an image, or of each view of one scene (an estimate with extrinsics).
 
-    A point for each trusted pixel that a triangle needs; triangles between neighbours that are one surface (`cutting`). An image whose
-    pixels are nowhere joined (one row) gives its points alone. Where views overlap, each gives its own points. Of a panorama it is a closed
-    surface around the camera, seen from inside: stitched behind the camera, where points are there twice, and closed at the poles.
+    A point for each valid pixel that a triangle needs; triangles between neighbours on one surface (`mesh_cuts`). An image without
+    any joined pixels (one row) gives points only. Overlapping views each give their own points. A panorama gives a closed
+    surface around the camera, seen from inside: with a seam of duplicate points behind the camera, and closed at the poles.
 
-    With `fill_behind` at most 3 more meshes follow for one perspective image: the surfaces that near things hide, each with a texture of
-    its own. They are behind the first one everywhere, so that the view of the image's camera stays as it is.
+    With `fill_behind`, at most 3 more meshes follow for a single perspective image: the occluded surfaces, each with its own texture. They
+    are behind the first one everywhere, so that the view from the image's camera does not change.
 
     Args:
-        estimate: With depth; one image, or with extrinsics any number of them. Disparity becomes assumed depth. Normals become the
+        estimate: With depth; one image, or with extrinsics any number. Disparity becomes assumed depth. Normals become the
             points' normals.
         image: (B, 3, h, w) RGB in [0, 1] of any size and of the depth's shape: the texture, and the points' colours.
+        options: Of the meshes.
 
     Returns:
-        Meshes in the axes of the camera, with extrinsics in those of the world. Pixels that are masked, without a value or FAR_AWAY give
-        no point, nor does the sky.
+        Meshes in the axes of the camera, with extrinsics in those of the world. Pixels that are masked, without a value or FAR_AWAY, and
+        the sky give no points.
 
     Raises:
-        ValueError: Several images without extrinsics, no depth, an image of another batch or shape, or no pixel with a value.
+        ValueError: Several images without extrinsics, no depth, an image of another batch or shape, or no valid pixel.
     """
     options = options or MeshOptions()
     surface = _surface if estimate.projection is Projection.PERSPECTIVE else _sphere
@@ -162,7 +162,7 @@ def depth_to_meshes(estimate: Estimate, image: Tensor | None = None, options: Me
 
 
 def sampled_views(estimate: Estimate, image: Tensor | None, options: MeshOptions) -> list[tuple[Estimate, Tensor | None, SampledGrid]]:
-    """Each image with the pixels that become points; takes and raises what `depth_to_meshes` does."""
+    """Each image with its sampled pixels; takes and raises what `depth_to_meshes` does."""
     estimate.known_depth()
     if options.fov:
         need_perspective(estimate, "a field of view")
@@ -184,7 +184,7 @@ def sampled_views(estimate: Estimate, image: Tensor | None, options: MeshOptions
 
 
 def grid_step(height: int, width: int, max_points: float) -> int:
-    """The distance of pixels, in rows and in columns, of which there are at most `max_points`; 0 = any number."""
+    """The pixel stride in rows and columns with which at most `max_points` remain; 0 = any number."""
     step = 1
     while max_points and -(-height // step) * -(-width // step) > max(1, max_points):
         step += max(1, int(step * 0.01))
@@ -192,10 +192,7 @@ def grid_step(height: int, width: int, max_points: float) -> int:
 
 
 def describe_source(estimate: Estimate, options: MeshOptions | None = None) -> str:
-    """One line on the depth and the camera that a mesh is made of, for people.
-
-    Args:
-        estimate, options: As `depth_to_meshes`.
+    """Describes the depth and the camera of a mesh in one line; arguments as `depth_to_meshes`.
 
     Raises:
         ValueError: No depth.
@@ -215,14 +212,14 @@ def describe_source(estimate: Estimate, options: MeshOptions | None = None) -> s
 
 
 def near_and_far(estimate: Estimate, options: MeshOptions) -> tuple[float, float]:
-    """The depth of the near and the far end of a mesh, of several images the median; arguments as `depth_to_meshes`."""
+    """The depth of a mesh's near and far end, the median over several images; arguments as `depth_to_meshes`."""
     depth = _distances(estimate, options)
     near, far = (float(end.median()) for end in measure_range_of_samples(depth, ~torch.isnan(depth), FAR_AND_NEAR_END))
     return near, far
 
 
 def joined_meshes(meshes: Sequence[Mesh]) -> Mesh:
-    """One mesh of several that all have normals, or none has; the same of colours. Textures are left out."""
+    """Concatenates meshes without their textures; normals and colours must be in all of them or in none."""
     if len(meshes) == 1:
         return replace(meshes[0], uvs=None, texture=None)
     firsts = np.cumsum([0, *(len(mesh.points) for mesh in meshes[:-1])])
@@ -241,7 +238,7 @@ def joined_meshes(meshes: Sequence[Mesh]) -> Mesh:
 
 
 def with_common_texture(meshes: Sequence[Mesh]) -> Mesh:
-    """As `joined_meshes`, and with their textures below each other in one; without it where one of them has none."""
+    """`joined_meshes` with stacked textures, or without if one is missing."""
     joined = joined_meshes(meshes)
     textures = [mesh.texture for mesh in meshes if mesh.texture is not None]
     uvs = [mesh.uvs for mesh in meshes if mesh.uvs is not None]
@@ -258,7 +255,7 @@ def with_common_texture(meshes: Sequence[Mesh]) -> Mesh:
 
 
 def _distances(estimate: Estimate, options: MeshOptions) -> Tensor:
-    """Depth that is 0 at the camera; NaN where there is none."""
+    """Depth that is 0 at the camera; NaN where invalid."""
     ratio = options.near_far_ratio
     if estimate.quantity is Quantity.RELATIVE_DEPTH and not ratio:
         ratio = NEAR_FAR_RATIO
@@ -266,17 +263,17 @@ def _distances(estimate: Estimate, options: MeshOptions) -> Tensor:
 
 
 class SampledGrid(NamedTuple):
-    """Every `step`-th pixel of one image, beginning with `first` in rows and columns.
+    """Every `step`-th pixel of one image, starting with `first` in rows and columns.
 
     Attributes:
-        depth: (1, 1, h, w), with steps at edges; 1 where not valid. Of a panorama, as of `valid` and `colours`, the first column is there
-            again behind the last one.
+        depth: (1, 1, h, w), with steps at edges; 1 where not valid. For panoramas `depth`, `valid` and `colours` repeat the first
+            column after the last.
         valid: (1, 1, h, w) bool.
         colours: (1, 3, h, w) sRGB in [0, 1], None without an image.
         joins: Which neighbours share a surface.
         picked: The index of these pixels in maps of the whole image.
-        first: Of the pixels picked.
-        step: From pixel to pixel.
+        first: First row and column.
+        step: The stride.
     """
 
     depth: Tensor
@@ -288,14 +285,14 @@ class SampledGrid(NamedTuple):
     step: int
 
     def intrinsics(self, whole: Tensor) -> Tensor:
-        """The intrinsics (1, 3, 3) of the picked pixels, of those of the image (1, 3, 3) or (3, 3)."""
+        """The intrinsics (1, 3, 3) of the sampled pixels, given those of the image (1, 3, 3) or (3, 3)."""
         offset, scale = torch.zeros(3, 3), torch.ones(3, 3)
         offset[:2, 2], scale[:2] = self.first, 1 / self.step
         return ((whole - offset) * scale).view(1, 3, 3)
 
 
 def _sample_grid(view: Estimate, image: Tensor | None, step: int, options: MeshOptions) -> tuple[Tensor | None, SampledGrid]:
-    """Every `step`-th pixel of one image as a surface is made of them: valid ones, without the sky; and the image that it wears."""
+    """Samples every `step`-th valid pixel of one image, without the sky; returns its texture, too."""
     first = (min(step, view.height, view.width) - 1) // 2
     picked = (..., slice(first, None, step), slice(first, None, step))
     depth = _distances(view, options)
@@ -316,9 +313,9 @@ def _sample_grid(view: Estimate, image: Tensor | None, step: int, options: MeshO
 
 
 def _unmixed(image: Tensor, grid: SampledGrid, size: tuple[int, int]) -> tuple[Tensor, SampledGrid]:
-    """An image (1, 3, h, w) of a depth map of this size, and its grid, whose far surfaces beside near things wear nothing of these.
+    """Removes the occluders' colours from far surfaces beside them; returns the image (1, 3, h, w) and its grid.
 
-    Cuts in soft depth lie at the edges of the image, where the lens mixes both sides. Near things keep their rims as they are.
+    Cuts in soft depth follow the image's edges, where the lens mixes both sides. Near objects keep their rims.
     """
     beside, source = beside_near_things(grid.depth[0, 0], grid.valid[0, 0], grid.joins, 1 + edge_growth(*grid.depth.shape[-2:]))
     assert grid.colours is not None
@@ -338,7 +335,7 @@ def _unmixed(image: Tensor, grid: SampledGrid, size: tuple[int, int]) -> tuple[T
 
 
 def _cells(grid: SampledGrid, size: Sequence[int], shape: Sequence[int]) -> list[Tensor]:
-    """The rows and the columns of a grid, of a depth map of one height and width, that the pixels of an image of another are in."""
+    """The rows and columns of a grid that the pixels of an image of another size belong to."""
     return [
         (((torch.arange(now) + 0.5) * whole / now - 0.5 - grid.first) / grid.step).round().long().clamp(0, picked - 1)
         for now, whole, picked in zip(shape, size, grid.depth.shape[-2:], strict=True)
@@ -346,7 +343,7 @@ def _cells(grid: SampledGrid, size: Sequence[int], shape: Sequence[int]) -> list
 
 
 def _mixed(colours: Tensor, beside: Tensor, source: Tensor) -> Tensor:
-    """Which of the pixels of `beside_near_things` differ from the surface farther out towards the colour opposite, of the near thing."""
+    """Which pixels of `beside_near_things` differ from their surface farther out towards the near object's colour."""
     here = beside.nonzero().T
     there = source[:, beside]
     across = [place.clamp(0, most - 1) for place, most in zip(2 * here - there, beside.shape, strict=True)]
@@ -379,7 +376,7 @@ def _triangles(
 
 
 def _hidden(view: Estimate, image: Tensor | None, grid: SampledGrid, options: MeshOptions) -> list[Mesh]:
-    """The surfaces that are continued behind near things, with the last visible points once more, from the front to the back."""
+    """The surfaces continued behind occluders, including the last visible points, from front to back."""
     focal = float(grid.intrinsics(assumed_intrinsics(view, options.fov).to(grid.depth))[0, :2].diagonal().max())
     ends = [1 / float(end) for end in measure_range_of_samples(grid.depth, grid.valid, FAR_AND_NEAR_END)]
     reach = focal * math.tan(math.radians(options.fill_behind)) * 2 / sum(ends)
@@ -419,20 +416,20 @@ def _at_points(maps: Tensor, points: tuple[np.ndarray, ...]) -> np.ndarray:
 
 
 def _filled_image(image: Tensor, grid: SampledGrid, found: HiddenSurface, inverse: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """An image (1, 3, h, w) with what is hidden in place of what hides it, and where that is, with a margin (1, 1, h, w) bool.
+    """Fills hidden surfaces into an image (1, 3, h, w); also returns where, with a margin, (1, 1, h, w) bool.
 
     Args:
         image: (1, 3, h, w).
-        grid: Its picked pixels.
-        found: Of them.
-        inverse: (1, 1, H, W) of them, as `continue_surfaces`.
+        grid: Its sampled pixels.
+        found: Their hidden surfaces.
+        inverse: (1, 1, H, W), theirs, as `continue_surfaces`.
         size: Height and width of the depth map.
     """
     share = min(1.0, _HIDDEN_SIDE / max(image.shape[-2:]))
     height, width = (max(1, round(side * share)) for side in image.shape[-2:])
     image = resize_map(image.nan_to_num(0.0).clamp(0, 1), height, width)
     rows, columns = _cells(grid, size, (height, width))
-    # Pixels of the image between the last visible point and the first hidden one may show the near thing.
+    # Pixels between the last visible and the first hidden point may show the near object.
     mixed = math.ceil(grid.step * max(height / size[0], width / size[1]) / 2)
     last = [
         (((grid.first + grid.step * each + 0.5) * now / whole - 0.5).round().long().clamp(0, now - 1))
@@ -448,14 +445,14 @@ def _filled_image(image: Tensor, grid: SampledGrid, found: HiddenSurface, invers
 
 
 def _sphere(view: Estimate, image: Tensor | None, grid: SampledGrid, options: MeshOptions) -> Mesh:
-    """The surface around the camera that a panorama shows; empty where no pixel is valid."""
+    """A panorama's surface around the camera; empty if no pixel is valid."""
     used, triangles, poles = closed_triangles(grid.depth[0, 0].numpy(), grid.joins)
     chosen = torch.from_numpy(used)
     directions = panorama_directions(view.height, view.width)[grid.picked]
     ends = [row for row, closed in zip((0, -1), poles, strict=True) if closed]
 
     def at_points(maps: Tensor) -> np.ndarray:
-        """The maps' values at the points, and at the poles their mean over the ring around."""
+        """The maps' values at the points, and for the poles the mean of the ring around."""
         values = maps.detach()[0].movedim(0, -1)
         return torch.cat((values[chosen], *(values[row][chosen[row]].mean(0, keepdim=True) for row in ends))).float().contiguous().numpy()
 
@@ -469,14 +466,14 @@ def _sphere(view: Estimate, image: Tensor | None, grid: SampledGrid, options: Me
     mesh = _dressed(mesh, image, at_points(grid.colours), np.nonzero(used), grid, (view.height, view.width))
     assert mesh.uvs is not None
     behind = (np.nonzero(used)[1] == used.shape[1] - 1).nonzero()[0]
-    mesh.uvs[behind, 0] = 1 + (grid.first + 0.5) / view.width  # the texture goes on at its other border
+    mesh.uvs[behind, 0] = 1 + (grid.first + 0.5) / view.width  # the texture wraps around
     if ends:
         mesh.uvs[-len(ends) :] = [(0.5, 0.0 if row == 0 else 1.0) for row in ends]
     return mesh
 
 
 def _closed(maps: Tensor) -> Tensor:
-    """Maps of a panorama with the first column again behind the last one."""
+    """Repeats a panorama's first column after the last."""
     return torch.cat((maps, maps[..., :1]), -1)
 
 
@@ -495,7 +492,7 @@ def _placed(view: Estimate, grid: SampledGrid, options: MeshOptions) -> tuple[Te
 def _dressed(
     mesh: Mesh, image: Tensor, colours: np.ndarray, places: tuple[np.ndarray, ...], grid: SampledGrid, size: tuple[int, int]
 ) -> Mesh:
-    """The mesh with its colours, and with the image as its texture; its first points lie at these rows and columns of the grid."""
+    """Adds colours and texture to a mesh, whose first points are at these rows and columns of the grid."""
     rows, columns = places
     uvs = np.empty((len(mesh.points), 2), np.float32)
     uvs[: len(rows), 0] = (grid.first + grid.step * columns + 0.5) / size[1]

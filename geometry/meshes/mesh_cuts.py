@@ -1,7 +1,7 @@
 """Decides which neighbouring pixels of a depth map share a surface, and makes triangles of them.
 
-Depth of a floor jumps from row to row towards the horizon, by more than any limit that would part things. But inverse depth of a plane is
-linear in pixels: two neighbours belong together too where the surface on one side, continued straight, meets the other.
+A floor's depth jumps from row to row towards the horizon by more than any limit that would separate objects. But inverse depth of a
+plane is linear in pixels, so neighbours also belong together if one side's surface, extrapolated, meets the other.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from ..regions.connected import large_regions, regions_with
 from ..surfaces.noise import measure_noise
 from .rims import smooth_rims
 
-# What a surface may bend beside a jump that it shall explain, as a share of inverse depth.
+# Tolerated bend of a surface that explains a jump, relative to inverse depth.
 _STRAIGHT = 0.05
-# A floor is straight over more pixels than the ramps between things are wide (in radii of ramps), and from where a slope needs a reason.
+# Length of a straight floor, in ramp radii (longer than the ramps between objects), and the slope that needs such an explanation.
 _LONG, _SLANTED = 3, 0.01
-# What is steeper than this beside a cut of soft depth is the rest of a ramp: a surface would be seen edge on.
+# Steeper parts beside a cut of soft depth are remains of a ramp: such a surface would be seen edge on.
 _STEEP = 0.02
-# Noise is measured in this many blocks a side, of at least this side in pixels, in so many rows and columns of each. Silhouettes and
-# relief bend most places of some blocks, so only the bend counts that this share stays below. Of normally distributed noise, four
-# deviations of a difference are 9 times as much; what exceeds both a share of the image's range and one of inverse depth is relief.
-# The second share is about what the depth of leaves differs by within a tree.
+# Noise is measured in a grid of blocks with this minimum side, in several rows and columns of each. Silhouettes and relief bend most
+# places of some blocks, so the bend at a low percentile is used. For normally distributed noise, four deviations of a difference are
+# 9 times as much; what exceeds both a share of the image's range and one of inverse depth is relief.
+# The second share is about the depth variation of leaves within a tree.
 _BLOCKS, _BLOCK_SIDE, _BLOCK_PLACES = 16, 16, 16
 _QUIET_SHARE, _NOISE_PER_BEND, _MOST_NOISE, _ROUGHEST = 0.2, 9.0, 0.02, 0.15
-# A level and what rounding of a slope adds to it.
+# A level plus the rounding of a slope.
 _LEVELS = 1.5
-# How much more than noise inverse depth must differ within a ramp's width where edges become steps.
+# How many times noise inverse depth must differ within a ramp's width to become a step.
 _RAMP = 3.0
-# By this share of its range inverse depth is lifted where a far end near 0 would make noise of it look like edges.
+# Offset of inverse depth, relative to its range, if noise at a far end near 0 would look like edges.
 _LIFTED = 1 / 3
-# Borders of surfaces are smoothed by a median of 3 x 3 pixels, and from this radius of ramps on by as many of 5 x 5 as it fits in.
+# Borders of surfaces are smoothed by a 3 x 3 median, for larger ramp radii by as many 5 x 5 medians as fit.
 _SMOOTHED = 5
 
 
@@ -53,17 +53,17 @@ class Joins(NamedTuple):
 
 
 def find_joins(depth: Tensor, valid: Tensor, max_jump: float = MAX_JUMP, noise: Tensor | None = None) -> Joins:
-    """Finds the neighbouring pixels that show one surface.
+    """Finds the neighbouring pixels that share a surface.
 
     Args:
         depth: (H, W), positive where valid.
         valid: (H, W) bool.
         max_jump: As MAX_JUMP.
-        noise: (H, W), as of `noise_within`; by so much inverse depth may jump anyway.
+        noise: (H, W), from `noise_within`: tolerated jump of inverse depth.
 
     Returns:
-        Joins of pixels that are both valid and whose depths differ by at most `max_jump`, or by what a plane explains: the three pixels on
-        one side lie on a line of inverse depth that meets the other side's pixel within `max_jump`.
+        Joins of valid pixels whose depths differ by at most `max_jump`, or by what a plane explains: three pixels on one
+        side lie on a line of inverse depth that meets the other side's pixel within `max_jump`.
     """
     inverse = torch.where(valid, 1 / depth, 0)
     turned = None if noise is None else noise.T
@@ -76,7 +76,7 @@ def _joined_across(inverse: Tensor, valid: Tensor, max_jump: float, noise: Tenso
     tolerance = less * max_jump if noise is None else torch.maximum(less * max_jump, noise[:, :-1])
     joined = torch.maximum(left, right) <= less + tolerance
     pairs = valid[:, :-1] & valid[:, 1:]
-    # few pairs need a reason, so each is looked at on its own
+    # Few pairs need the plane test, so they are tested separately.
     rows, columns = torch.nonzero(pairs & ~joined, as_tuple=True)
     reasons = [_explained(inverse, valid, tolerance, rows, columns, away) for away in (-1, 1)]
     joined[rows, columns] = reasons[0] | reasons[1]
@@ -84,7 +84,7 @@ def _joined_across(inverse: Tensor, valid: Tensor, max_jump: float, noise: Tenso
 
 
 def _explained(inverse: Tensor, valid: Tensor, tolerance: Tensor, rows: Tensor, columns: Tensor, away: int) -> Tensor:
-    """Whether of pairs (N,) one pixel lies on the line through the three on its left (`away` -1) or right (1), within as much."""
+    """Whether one pixel of each pair (N,) lies on the line through three pixels on its left (`away` -1) or right (1)."""
     width = inverse.shape[1]
     across, near = (columns + 1, columns) if away < 0 else (columns, columns + 1)
     end = near + 2 * away
@@ -100,15 +100,15 @@ def _explained(inverse: Tensor, valid: Tensor, tolerance: Tensor, rows: Tensor, 
 def cut_grid(
     depth: Tensor, valid: Tensor, image: Tensor | None = None, edges: str = "auto", max_jump: float = MAX_JUMP
 ) -> tuple[Tensor, Joins]:
-    """Depth with steps at its edges, and which neighbours are one surface.
+    """Computes depth with steps at its edges, and which neighbours share a surface.
 
     Args:
         depth, valid, image, edges: As `step_edges`.
         max_jump: As MAX_JUMP.
 
     Returns:
-        As `step_edges` and `find_joins`. Where edges are soft, the rest of a ramp beside a cut, ribbons and islands narrower than a ramp
-        take the depth of the surface beside them: the mesh has no hole there, and no skin between near and far.
+        As `step_edges` and `find_joins`. Where edges are soft, remains of ramps beside a cut, and ribbons and islands narrower than a ramp,
+        take the depth of the adjacent surface: the mesh gets no hole there, and no skin between near and far.
     """
     stepped, radius = step_edges(depth, valid, image, edges)
     here = valid[0, 0]
@@ -126,24 +126,24 @@ def cut_grid(
     firm = _without_skins(before, smooth, here, radius, noise)
     smooth = smooth_rims(smooth, here, _beside_cuts(before, here), radius, noise)
     after = _without_skins(find_joins(smooth, here, max_jump, noise), smooth, here, radius, noise)
-    # What was one surface stays one: a far surface that is steep beside a near thing is not straight any more.
+    # Existing joins are kept: a steep far surface beside a near object is no longer straight.
     return smooth[None, None], Joins(*(one | other for one, other in zip(firm, after, strict=True)))
 
 
 def noise_within(depth: Tensor, valid: Tensor, lags: Sequence[int] = (1,)) -> list[Tensor]:
-    """By how much inverse depth differs on one surface because of noise and of the levels of an 8-bit file.
+    """The differences of inverse depth within a surface caused by noise and 8-bit levels.
 
-    Far things of a disparity whose shift is unknown have inverse depths near 0, where noise is a large share of the value, but noise all
-    the same: a limit that is a share of the depth would tear them. The noise is that of the straightest part of each block of pixels,
-    which silhouettes hardly reach, and at most a small share of the image's range, or of the value on rough surfaces such as foliage.
+    Far objects in disparity of unknown shift have inverse depths near 0, where noise is a large share of the value: a limit relative to
+    depth would tear them. The noise is measured in the straightest part of each block of pixels, which
+    silhouettes hardly reach, and limited to a small share of the image's range, or of the value on rough surfaces such as foliage.
 
     Args:
         depth: (H, W), positive where valid, before its edges become steps.
         valid: (H, W) bool.
-        lags: For pixels that are so far apart.
+        lags: Distances of the compared pixels.
 
     Returns:
-        For each lag (H, W) in inverse depth, 0 or more; few differences of noise exceed it.
+        For each lag (H, W) in inverse depth, 0 or more; few noise differences exceed it.
     """
     height, width = depth.shape
     inverse = torch.where(valid, 1 / depth, 0)
@@ -164,7 +164,7 @@ def noise_within(depth: Tensor, valid: Tensor, lags: Sequence[int] = (1,)) -> li
 
 
 def _least_bends(inverse: Tensor, valid: Tensor, lag: int) -> Tensor:
-    """The second difference below which a part of the places of each block of pixels are: (rows, columns) of blocks."""
+    """A low percentile of the second differences in each block of pixels: (rows, columns) of blocks."""
     counts = [max(1, min(_BLOCKS, side // _BLOCK_SIDE)) for side in inverse.shape]
     rows, columns = (
         torch.linspace(lag, side - 1 - lag, count * _BLOCK_PLACES).round().long().to(inverse.device)
@@ -185,19 +185,19 @@ def _least_bends(inverse: Tensor, valid: Tensor, lag: int) -> Tensor:
 
 
 def _without_skins(joins: Joins, depth: Tensor, valid: Tensor, radius: int, noise: Tensor) -> Joins:
-    """Joins without those that are steep, near a cut, and not part of a line that is as steep over more pixels than a ramp is wide."""
+    """Removes joins that are steep, near a cut, and not part of an equally steep line longer than a ramp."""
     inverse = torch.where(valid, 1 / depth, 0)
     doubtful = (largest_within(_beside_cuts(joins, valid)[None, None].float(), 2 * radius) > 0)[0, 0]
     length = _LONG * radius
     down = _trusted(joins.down.T, inverse.T, valid.T, doubtful.T, noise.T, length).T
     trusted = Joins(_trusted(joins.across, inverse, valid, doubtful, noise, length), down)
-    # What reaches no cut is a crack within a surface.
+    # Cuts that reach no original cut are cracks within a surface.
     at_cuts = regions_with(_beside_cuts(trusted, valid), _beside_cuts(joins, valid))
     return Joins(trusted.across | (joins.across & ~at_cuts[:, :-1]), trusted.down | (joins.down & ~at_cuts[:-1]))
 
 
 def _beside_cuts(joins: Joins, valid: Tensor) -> Tensor:
-    """Valid pixels (H, W) bool with a valid neighbour that they are not joined with."""
+    """Valid pixels (H, W) bool with a valid neighbour to which they are not joined."""
     beside = torch.zeros_like(valid)
     for joined, dim in ((joins.across, 1), (joins.down, 0)):
         first, second = (valid.narrow(dim, start, joined.shape[dim]) for start in (0, 1))
@@ -208,7 +208,7 @@ def _beside_cuts(joins: Joins, valid: Tensor) -> Tensor:
 
 
 def _trusted(joined: Tensor, inverse: Tensor, valid: Tensor, doubtful: Tensor, noise: Tensor, length: int) -> Tensor:
-    """Joins along rows without those that are steep and doubtful and on no slope."""
+    """Removes joins along rows that are steep, doubtful and not on a slope."""
     left, right = inverse[:, :-1], inverse[:, 1:]
     less = torch.minimum(left, right)
     steep = torch.maximum(left, right) > less + torch.maximum(less * _STEEP, noise[:, :-1])
@@ -219,11 +219,11 @@ def _trusted(joined: Tensor, inverse: Tensor, valid: Tensor, doubtful: Tensor, n
 
 
 def _on_steep_slope(inverse: Tensor, valid: Tensor, rows: Tensor, columns: Tensor, length: int) -> Tensor:
-    """Of pairs (N,) along rows whether their step goes on, at least half as steep on average, over `length` pixels on one side."""
+    """Whether the step of pairs (N,) along rows continues, on average at least half as steep, over `length` pixels on one side."""
     last = inverse.shape[1] - 1
     step = inverse[rows, columns + 1] - inverse[rows, columns]
     steep = torch.zeros_like(rows, dtype=torch.bool)
-    # The line may end at the left pixel of the pair, or begin at its right one.
+    # The line may end at the pair's left pixel, or begin at its right one.
     for start in (columns - length, columns + 1):
         inside = (start >= 0) & (start + length <= last)
         first, end = start.clamp(0, last), (start + length).clamp(0, last)

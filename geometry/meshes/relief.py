@@ -18,7 +18,7 @@ from ..projections import need_perspective
 from ..regions.sky import sky_alpha
 from .mesh import Mesh
 
-# Values beyond these percentiles are cut: a stray pixel must not flatten all else.
+# Percentiles at which values are clipped, so that an outlier does not flatten the rest.
 _ENDS = (0.1, 99.9)
 
 

@@ -1,4 +1,4 @@
-"""Smooths surfaces beside cuts in soft depth, where what is left of ramps would pull each row of pixels to another place."""
+"""Smooths surfaces beside cuts in soft depth, where remains of ramps would displace each row of pixels differently."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from .mesh_cuts import Joins, grid_triangles
 EVEN = 0.002
 """By this share of itself inverse depth may differ from a plane that takes its place; about the width of two pixels."""
 
-# Components of unit normals may differ by so much: 4 degrees.
+# Tolerated difference of unit normals' components: 4 degrees.
 _TURNED = 0.07
 _LARGEST = 5  # squares of 32 cells
 

@@ -17,11 +17,11 @@ from ..projections import need_perspective
 from ..surfaces.normals import depth_to_normals
 from .mesh import MeshOptions, SampledGrid, sampled_views
 
-# The standard deviation of a splat's image, as a share of the distance from pixel to pixel, and how much it covers in its middle.
+# Standard deviation of a splat's image relative to the pixel distance, and its opacity in the middle.
 _SPREAD, _OPACITY = 0.6, 0.98
-# How much longer than wide a splat of a slanted surface may be; less beside a silhouette, beyond which it would stick out.
+# Maximum aspect ratio of a splat on a slanted surface; smaller beside a silhouette, beyond which it would protrude.
 _LONGEST, _LONGEST_AT_CUTS = 8.0, 1.5
-# Its thickness, as a share of its width.
+# Thickness relative to its width.
 _THICKNESS = 0.1
 _GREY = 0.5
 

@@ -1,9 +1,9 @@
-"""Distances of views whose depth or disparity is known up to scale and shift: each view's own follow from where views overlap.
+"""Distances of affine-invariant views: each view's scale and shift follow from the overlaps.
 
-A point's inverse distance is the inverse depth of a view times the cosine of the angle to its axis, and that angle differs between views.
-So two views of the same surface agree at one ratio of shift to scale only, and twelve views that overlap know all of theirs, up to one
-scale. Normals, where a model gives them, say the same of each view by itself: how fast inverse depth changes, as a share of itself.
-Where surfaces say little (a sphere around the camera), an assumed contrast decides.
+A point's inverse distance is a view's inverse depth times the cosine of the angle to its axis, and that angle differs between views.
+So two views of the same surface agree at only one ratio of shift to scale, and twelve overlapping views determine all of theirs, up to one
+common scale. Normals, if available, constrain each view by itself through the relative slope of inverse depth.
+Where surfaces are uninformative (a sphere around the camera), an assumed contrast decides.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Merges the distances of perspective views into one panorama, in the gradients of their logarithm.
 
-Each view has its own error of scale, and near the border of a view a network errs more than in its middle. Differences between neighbouring
-pixels know nothing of the scale: the panorama whose differences are those of the views is found by least squares. What differences leave
-open, the level, comes from the views themselves, whose scales are brought to each other before.
+Each view has its own scale error, and networks are worse near a view's border. Differences between neighbouring
+pixels do not depend on the scale: the panorama whose differences match the views' is found by least squares. The remaining level
+comes from the views themselves, whose scales are aligned before.
 
 Source:
     Wang et al., "MoGe: Unlocking Accurate Monocular Geometry Estimation" (2024), and its code: gradients and Laplacians of the logarithm
     of distance, each averaged over the views. The code solves the system by LSMR at several sizes. Here conjugate gradients solve it,
-    whose preconditioner is the exact inverse of the system without holes: a product in the frequency domain. The code's panorama has
+    with the exact inverse of the system without holes as preconditioner: a product in the frequency domain. The code's panorama has
     no scale.
 """
 
@@ -24,7 +24,7 @@ from ...utils import unit_vectors, without_autocast
 from ..sphere import in_view, panorama_directions
 
 MERGED_WIDTH = 2048
-"""The width in pixels at which views are merged at most: the memory and time of larger panoramas are bounded by it."""
+"""Maximum width in pixels at which views are merged, which bounds memory and time."""
 
 # The weights, beside 1 of a known difference, of the blended views themselves, and of smoothness where no view knows anything.
 _LEVEL, _UNKNOWN = 1e-4, 1e-4
@@ -101,14 +101,14 @@ def merge_normals(views: Sequence[View], height: int, width: int) -> Tensor:
 
 
 def _log(view: View) -> tuple[Tensor, Tensor]:
-    """The logarithm of a view's distance, 0 where it is not valid, and where it is."""
+    """The logarithm of a view's distance, 0 where invalid, and the validity."""
     distance = view.distance.detach().cpu().float()
     valid = view.valid.cpu() & torch.isfinite(distance) & (distance > 0)
     return torch.where(valid, distance, 1).log(), valid
 
 
 def _warped(log: Tensor, valid: Tensor, rotation: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A view's values, the weights of those that are valid, and the weights of all that it shows, at the panorama's pixels (H, W)."""
+    """A view at the panorama's pixels (H, W): values, weights of valid ones, and weights of all that it covers."""
     places, shown = in_view(directions, rotation.cpu())
     both = torch.cat((log * valid, valid.to(log)), 1)
     value, share = F.grid_sample(both, places, "bilinear", "border", align_corners=False)[0]

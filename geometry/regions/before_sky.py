@@ -1,4 +1,4 @@
-"""Finds thin things before the sky, such as masts and arms, which networks miss, and gives them the depth of what they belong to."""
+"""Finds thin objects before the sky, such as masts and arms, which networks miss, and gives them the depth of the object they belong to."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from ..filters.extremes import largest_within
 from .connected import opened, regions_with
 from .sky import predicted_sky
 
-# All lengths are in units of `edge_radius`. Within the first of the sky, thin things are looked for; within the second, pixels of sky say
-# how it looks, and near things how near they are.
+# In units of `edge_radius`: distance from the sky within which thin objects are searched, and windows for the sky's colours and for
+# the depth of near objects.
 _BESIDE, _AROUND, _SURROUNDINGS = 2, 4, 8
-# Pixels of edge_radius at which the surroundings are looked at.
+# Size of edge_radius in pixels at which the surroundings are examined.
 _COARSE = 6
-# The least share of known sky around a pixel.
+# Minimum share of known sky around a pixel.
 _LEAST_SKY = 0.05
-# The least difference from the colours of the sky, and how many times its standard deviation: in the surroundings, and of thin things.
+# Minimum colour difference from the sky, absolute and in standard deviations: for cleaning the sky's colours, and for thin objects.
 _SAME, _SAME_DEVIATIONS = 0.03, 2.0
 _OTHER, _OTHER_DEVIATIONS = 0.06, 4.0
-# Things whose depth is known are that near: shares of the way from the sky to what is nearest around, and in the image.
+# Minimum nearness of objects with known depth: shares of the way from the sky to the nearest around, and in the image.
 _OF_AROUND, _OF_ALL = 0.6, 0.15
-# Pixels from thin things up to which what is near is of the same thing.
+# Distance in pixels up to which a near pixel belongs to the thin object.
 _TOUCHING = 2
-# How far away, in steps of twice the radius, the depth of thin things may be found, and how much less each step counts.
+# Number of doubling search radii for the depth of thin objects, and the weight factor for each.
 _STEPS, _LESS = 7, 0.2
 
 
 def depth_before_sky(depth: Tensor, image: Tensor, estimate: Estimate) -> Tensor:
-    """Depth in which thin things before the sky are as near as what they are connected with.
+    """Gives thin objects before the sky the depth of the objects that they are connected with.
 
-    Thin is what is narrower than the border between near and far things in networks' maps. It is told from the sky by the colours of the
-    sky around. Where the network predicts no sky, depth stays as it is. The device is synchronised once; more often where the mask leaves
+    Thin means narrower than depth edges in networks' maps. Thin objects are detected by their difference from the colours of the
+    surrounding sky. Without predicted sky, depth is unchanged. The device is synchronised once; more often if the mask leaves
     something out.
 
     Args:
         depth: (B, 1, H, W), positive and finite.
         image: (B, 3, H, W) in [0, 1].
-        estimate: Of the images, at their size, with the mask that leaves out the sky.
+        estimate: Of the images, at their size, with a mask that excludes the sky.
 
     Returns:
         (B, 1, H, W), nowhere farther than `depth`.
@@ -54,10 +54,10 @@ def depth_before_sky(depth: Tensor, image: Tensor, estimate: Estimate) -> Tensor
     """
     check_map(image, 3, "image")
     check_map(depth, 1, "depth", like=image)
-    if estimate.mask is None or bool(estimate.mask.all()):  # a wait is cheaper than to look for a sky
+    if estimate.mask is None or bool(estimate.mask.all()):  # synchronising is cheaper than searching for sky
         return depth
     sky = predicted_sky(estimate)
-    # One wait for the device, whatever the number of images.
+    # One synchronisation, whatever the number of images.
     some, only = torch.stack((sky.amax((1, 2, 3)), sky.amin((1, 2, 3)))).tolist()
     chosen = [has_sky and not is_sky for has_sky, is_sky in zip(some, only, strict=True)]
     if not any(chosen):
@@ -76,18 +76,18 @@ def _before_sky(depth: Tensor, image: Tensor, sky: Tensor) -> Tensor:
     differs = (image - colour).square().sum(1, keepdim=True) > (_OTHER_DEVIATIONS**2 * variance).clamp(min=_OTHER**2)
     beside = (known > _LEAST_SKY) & (enlarged(largest_within(share, _BESIDE * unit), step, (height, width), "nearest") > 0)
     far = (inverse * sky).sum() / sky.sum()
-    # Deep within things, and where their edge fades into the sky, the largest values around tell both apart.
+    # The local maximum separates an object's interior from its edge that fades into the sky.
     least = far + ((largest_within(near, _SURROUNDINGS * unit) - far) * _OF_AROUND).maximum((near.amax() - far) * _OF_ALL)
     solid = ~sky & (inverse > enlarged(least, step, (height, width), "nearest"))
-    # What is wide, as land at the horizon, is as far away as the network says, and so is what stands out of it a little.
+    # Wide areas, such as land at the horizon, have the network's depth, and so does what slightly exceeds them.
     other = ~solid & (differs | ~beside)
     wide = largest_within(opened(other[0, 0], radius).to(image)[None, None], radius) > 0
     thin = other & beside & ~wide
-    # Beams touch at corners.
+    # Diagonal connections count: beams touch at corners.
     joined = largest_within((thin | solid).to(image), 1) > 0
     thin &= regions_with(joined[0, 0].cpu(), solid[0, 0].cpu()).to(thin.device)
     is_thin = thin.to(image)
-    # Near their edge things fade; further inside they are as near as they are.
+    # Depth fades near an object's edge, so the maximum is taken.
     whole, owners = largest_within(inverse * solid, radius), (solid & (largest_within(is_thin, _TOUCHING) > 0)).to(image)
     sums = shrunk(torch.cat((whole * owners, owners), 1), step)
     belongs = enlarged(_spread(sums, unit), step, (height, width))
@@ -96,15 +96,15 @@ def _before_sky(depth: Tensor, image: Tensor, sky: Tensor) -> Tensor:
 
 
 def land_before_sky(depth: Tensor, sky: Tensor) -> Tensor:
-    """The depth of what stands before the sky, also where the depth is the sky's: in hair, on masts, and where a sky's mask was mended.
+    """Extends the land's depth to objects before the sky with the sky's depth: hair, masts, and repaired parts of a sky mask.
 
     Args:
         depth: (1, 1, H, W), positive and finite.
-        sky: (1, 1, H, W) bool, what has or may have the sky's depth.
+        sky: (1, 1, H, W) bool, pixels that have or may have the sky's depth.
 
     Returns:
-        (1, 1, H, W): in the sky, and where its depth reaches over its border, that of the land around; elsewhere `depth`. Without sky or
-        land it is `depth`. The device is not synchronised.
+        (1, 1, H, W): in the sky, and where its depth exceeds its border, the depth of the surrounding land; elsewhere `depth`. Without sky
+        or land it is `depth`. The device is not synchronised.
     """
     height, width = depth.shape[-2:]
     inverse, is_sky, (radius, step, unit) = depth.reciprocal(), sky.to(depth), _lengths(height, width)
@@ -113,23 +113,23 @@ def land_before_sky(depth: Tensor, sky: Tensor) -> Tensor:
     sums = shrunk(torch.cat((inverse * land, land), 1), step)
     around = enlarged(_nearest(sums, unit), step, (height, width))
     of_sky = (inverse * is_sky).sum() / is_sky.sum().clamp(min=1)
-    # Nearer to the sky's depth than to that of the land.
+    # Closer to the sky's depth than to the land's.
     reached = (beside > 0) & (inverse.square() < of_sky * around)
     return torch.where((sky | reached) & (around > 0), around.clamp(min=1e-12).reciprocal_(), depth)
 
 
 def _lengths(height: int, width: int) -> tuple[int, int, int]:
-    """The unit of all lengths in pixels, the pixels of which one is looked at, and the unit in these."""
+    """The unit of all lengths in pixels, the downsampling factor, and the unit in downsampled pixels."""
     radius = edge_radius(height, width)
     step = max(1, radius // _COARSE)
     return radius, step, max(1, round(radius / step))
 
 
 def _looks_of_sky(image: Tensor, sky: Tensor, unit: int) -> Tensor:
-    """(1, 5, h, w): the sky's mean colour around each pixel, the variance of its colours, and its share of the pixels around."""
+    """(1, 5, h, w): the sky's mean colour around each pixel, its colour variance, and its share of the window."""
     weight, size = sky, _AROUND * unit
     colour, variance, count = image, torch.full_like(sky, math.inf), sky
-    for _ in range(3):  # without the things that the sky's mask takes in
+    for _ in range(3):  # excluding objects within the sky's mask
         near_mean = (image - colour).square().sum(1, keepdim=True) <= (_SAME_DEVIATIONS**2 * variance).clamp(min=_SAME**2)
         weight = sky * near_mean
         sums = box_sums(torch.cat((weight, image * weight, image.square() * weight), 1), size)
@@ -140,10 +140,10 @@ def _looks_of_sky(image: Tensor, sky: Tensor, unit: int) -> Tensor:
 
 
 def _spread(sums: Tensor, unit: int) -> Tensor:
-    """Means around every pixel: of what is close by, and where nothing is, of what is farther away; else 0.
+    """Means around every pixel with weights decreasing with distance; 0 where nothing is near.
 
     Args:
-        sums: (1, 2, h, w), values times their weights, and the weights.
+        sums: (1, 2, h, w), weighted values, and the weights.
         unit: Of the distances, in pixels.
     """
     total, less = torch.zeros_like(sums), 1.0
@@ -153,7 +153,7 @@ def _spread(sums: Tensor, unit: int) -> Tensor:
 
 
 def _nearest(sums: Tensor, unit: int) -> Tensor:
-    """As `_spread`, of what is closest alone: what is farther away counts where there is less than a square of `unit` closer by."""
+    """`_spread` of the nearest values only: a larger window counts where a smaller one holds less than a square of `unit`."""
     mean = torch.zeros_like(sums[:, :1])
     for step in reversed(range(_STEPS)):
         values, weights = box_sums(sums, unit * 2**step).split(1, 1)

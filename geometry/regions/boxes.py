@@ -1,10 +1,10 @@
-"""The whole thing in a box around it: without what it stands on, what is behind it and what reaches into the box.
+"""Segments the whole object in a box, without its support, its background and other objects that reach into the box.
 
-What is outside the box is background. Pixels in the box whose colour and inverse depth are rare outside are the thing at first. Then its
-colours and depths and those of the rest are modelled, and the region of least cost is found, in turns: each pixel costs what its side
-explains worse, and the border costs less along edges of colour and depth. At last what depth takes for the thing beyond doubt is added.
+Pixels outside the box are background. The initial guess is pixels whose colour and inverse depth are rare outside. Then the
+colours and depths of object and background are modelled, and the minimum cut is found, in turns: the data term is the log-likelihood
+ratio, and borders cost less along edges of colour and depth. Finally parts that clearly belong by depth are added.
 
-Points say for sure on which side their pixels are, and the less so, the more edges are between. What they change changes the models, too.
+Points fix the side of their pixels, with an influence that decreases across edges, and so change the models, too.
 
 Source:
     C. Rother et al., "GrabCut: Interactive Foreground Extraction using Iterated Graph Cuts" (2004), here with depth, with the height above
@@ -34,12 +34,12 @@ from .points import Pixels, pixels_at
 
 
 class _Evidence(NamedTuple):
-    """How much values of one kind say of which side a pixel is on.
+    """How much one kind of values tells about a pixel's side.
 
     Attributes:
-        noise: Standard deviation that values of one thing have at least.
+        noise: Minimum standard deviation within an object.
         components: Gaussians of each side's mixture.
-        limit: The most that one pixel's values count, as a logarithm of odds.
+        limit: Maximum log odds of a pixel.
     """
 
     noise: float
@@ -99,14 +99,14 @@ _SMALLEST_VIEW = 16  # pixels of background in a hole that stays open
 
 
 class _Scene(NamedTuple):
-    """The surroundings of a box, small.
+    """The surroundings of a box, downsampled.
 
     Attributes:
         colours: (3, H, W) in [0, 1].
         nearness: (H, W), inverse depth as a share of its range, about 0 at its far end.
-        height: (H, W), how much nearer than the closest of the planes outside; 1 where there is none.
-        raised: (H, W), how much nearer than all planes outside behind which little is; than the farthest pixels, where there is none.
-        outside: (H, W) bool, what is not in the box.
+        height: (H, W), nearness above the closest of the planes outside; 1 without planes.
+        raised: (H, W), nearness above all planes outside with little behind them, or above the farthest pixels.
+        outside: (H, W) bool, outside the box.
         middle: (H, W), 0 in the middle of the box and 1 at its border.
     """
 
@@ -119,22 +119,21 @@ class _Scene(NamedTuple):
 
 
 def object_in_box(depth: Tensor, image: Tensor, box: Box, points: Sequence[Point] = (), not_points: Sequence[Point] = ()) -> Tensor:
-    """The thing in a box, as a mask whose border follows the image. Computed on the CPU, at about 240 pixels around the box.
+    """Segments the object in a box, as a mask that follows the image's edges. Computed on the CPU, at about 240 pixels around the box.
 
     Args:
         depth: (1, 1, H, W), positive and finite, in metres or of unknown scale.
         image: (1, 3, H, W) RGB in [0, 1].
-        box: Around the whole thing, better tight than loose.
-        points: Points of the thing, in the box. Where it lacks one, the part that is seen there is added.
-        not_points: Points that are not of the thing. Where it holds one, the part that is seen there is removed; others, and those outside
-            the box, change nothing.
+        box: Around the whole object, better tight than loose.
+        points: Points on the object, in the box. A missing part at such a point is added.
+        not_points: Points outside the object. A part at such a point is removed; points that are already outside change nothing.
 
     Returns:
         (1, 1, H, W) in [0, 1], 0 outside the box but for a soft border.
 
     Raises:
-        ValueError: Maps of wrong shapes, several images, depth that is not positive, an image with NaN or infinite pixels, no box (see
-            `check_box`), or a point of the thing outside the box.
+        ValueError: Maps of wrong shapes, several images, depth that is not positive, an image with NaN or infinite pixels, an invalid box
+            (see `check_box`), or a point of the object outside the box.
     """
     check_maps_of_one(depth, image)
     finite_bounds(image)
@@ -146,23 +145,23 @@ def object_in_box(depth: Tensor, image: Tensor, box: Box, points: Sequence[Point
     share = min(1.0, _SEARCH_SIDE / max(height, width))
     small_rows, small_columns = max(8, round(height * share)), max(8, round(width * share))
     scene = _scene(depth[here], image[here], small_rows, small_columns, _within(box, rows, columns, depth))
-    is_seen = bool(scene.outside.any()) and not bool(scene.outside.all())  # at this size, both what is inside and what is outside
+    is_seen = bool(scene.outside.any()) and not bool(scene.outside.all())  # at this size there is an inside and an outside
     pixels = _pixels_at(box, rows, columns, depth, points, not_points, scene.outside.shape)
     region = _tidied(_region(scene, pixels), scene, pixels) if is_seen else ~scene.outside
     coarse = resize_map(region[None, None].to(image), height, width).clamp(0, 1)
     mask = torch.zeros_like(image[:, :1])
-    mask[here] = mask_at_image_edges(coarse, image[here], math.ceil(2 / share))  # all of a large image would take minutes
+    mask[here] = mask_at_image_edges(coarse, image[here], math.ceil(2 / share))  # the whole of a large image would take minutes
     return mask
 
 
 def _surroundings(first: float, last: float, length: int) -> slice:
-    """The pixels along one side of an image that are looked at."""
+    """The range of pixels along one side of the image to examine."""
     around = _MARGIN_SHARE * (last - first) + _MARGIN_PIXELS / length
     return slice(max(0, math.floor((first - around) * length)), min(length, math.ceil((last + around) * length)))
 
 
 def _within(box: Box, rows: slice, columns: slice, whole: Tensor) -> Box:
-    """A box as shares of a part of the image."""
+    """A box in relative coordinates of a part of the image."""
     height, width = whole.shape[-2:]
     high, wide = rows.stop - rows.start, columns.stop - columns.start
     left, right = ((each * width - columns.start) / wide for each in (box[0], box[2]))
@@ -173,7 +172,7 @@ def _within(box: Box, rows: slice, columns: slice, whole: Tensor) -> Box:
 def _pixels_at(
     box: Box, rows: slice, columns: slice, whole: Tensor, points: Sequence[Point], not_points: Sequence[Point], size: torch.Size
 ) -> Pixels:
-    """The pixels of points in a part of an image, that is of so many rows and columns; without those outside the box."""
+    """The pixels of points in a part of an image, without those outside the box."""
     inside, outside = (
         [_within((x, y, x, y), rows, columns, whole)[:2] for x, y in each if is_in_box(box, x, y)] for each in (points, not_points)
     )
@@ -191,11 +190,11 @@ def _scene(depth: Tensor, image: Tensor, rows: int, columns: int, box: Box) -> _
 
 
 def _region(scene: _Scene, pixels: Pixels) -> Tensor:
-    """(H, W) bool: the thing, which holds pixels inside and not those outside."""
+    """(H, W) bool: the object, containing the pixels inside and not those outside."""
     colours = scene.colours.flatten(1).T.contiguous()
     depths = torch.stack((scene.nearness, scene.height), -1).flatten(0, 1)
     outside = scene.outside.flatten()
-    # The foot of a thing is as dark as a shadow, and near a plane as well; but it rises from it.
+    # An object's foot is as dark as a shadow and also near a plane, but rises from it.
     least, most = extremes_within(scene.height[None, None], 1)
     on_planes = ((scene.height.abs() < PLANE_DISTANCE) & (most - least < PLANE_DISTANCE)[0, 0]).flatten()
     near = _near(scene)
@@ -220,9 +219,9 @@ def _region(scene: _Scene, pixels: Pixels) -> Tensor:
 
 
 def _completed(found: Tensor, scene: _Scene, allowed: Tensor) -> Tensor:
-    """A region with the parts beside it that stand out as it does, without a step in depth between, whatever their colours.
+    """Adds adjacent parts that stand out equally, without a depth step between, whatever their colours.
 
-    Of these, only what is allowed, (H, W) bool.
+    Limited to `allowed`, (H, W) bool.
     """
     typical = _standing_out(found, scene)
     if typical < _STANDS_OUT:
@@ -244,12 +243,12 @@ def _completed(found: Tensor, scene: _Scene, allowed: Tensor) -> Tensor:
 
 
 def _standing_out(found: Tensor, scene: _Scene) -> float:
-    """How far a region is before the background: its median, 0 of no region."""
+    """A region's median distance from the background; 0 if it is empty."""
     return float(scene.raised[found].median()) if bool(found.any()) else 0.0
 
 
 def _border_lengths(labels: Tensor, cells: Tensor, beside: Tensor, across: Tensor, down: Tensor) -> Tensor:
-    """(N,): how many sides the cells (H, W) bool of each label share with what is beside them, at places that `across` and `down` name."""
+    """(N,): number of sides that each label's cells (H, W) bool share with `beside`, where `across` and `down` allow."""
     lengths = torch.zeros(labels.numel())
     for dim, here in ((1, across), (0, down)):
         last = labels.shape[dim] - 1
@@ -260,7 +259,7 @@ def _border_lengths(labels: Tensor, cells: Tensor, beside: Tensor, across: Tenso
 
 
 def _near(scene: _Scene) -> Tensor:
-    """(H, W): 0 at the far end of what is in the box, 1 at its near end; 1 everywhere if there is no difference."""
+    """(H, W): 0 at the far end of the box's content, 1 at its near end; 1 everywhere without a range."""
     inside = scene.nearness[~scene.outside]
     far, near = (inside.quantile(end) for end in _DEPTH_ENDS)
     if near - far < _DEPTH_STEP:
@@ -269,15 +268,15 @@ def _near(scene: _Scene) -> Tensor:
 
 
 def _likelihood(values: Tensor, sample: Tensor, kind: _Evidence) -> Tensor:
-    """(N,): how likely values (N, D) are among those of a sample, (N,) bool; a logarithm."""
+    """(N,): log-likelihood of values (N, D) under a mixture fitted to a sample, (N,) bool."""
     return fit_mixture(values[sample], kind.components, kind.noise).log_likelihood(values)
 
 
 def _behind(colours: Tensor, depths: Tensor, sample: Tensor, on_planes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """How likely values are among those of the background, a sample (N,) bool; logarithms.
+    """Log-likelihoods under the background, a sample (N,) bool.
 
     Returns:
-        (N,) each: colours (N, 3) as they are, as shadows on the planes, -inf elsewhere, and depths (N, 2).
+        (N,) each: of colours (N, 3), of colours as shadows on the planes (-inf elsewhere), and of depths (N, 2).
     """
     mixture = fit_mixture(colours[sample], _COLOURS.components, _COLOURS.noise)
     lit, on_plane = mixture.log_likelihood(colours), colours[on_planes]
@@ -302,14 +301,14 @@ def _first_guess(scene: _Scene, near: Tensor, behind: list[Tensor]) -> Tensor:
 
 
 def _edges(scene: _Scene, dim: int, strongest: float) -> Tensor:
-    """How strong the edge between neighbours along an axis is; by their colours at most so strong."""
+    """Edge strength between neighbours along an axis; the colour part is limited."""
     colours = scene.colours.diff(dim=dim).square().sum(0)
     slopes = (0.5 * colours / colours.mean().clamp(min=1e-6)).clamp(max=strongest)
     return slopes + scene.nearness.diff(dim=dim).abs() / _DEPTH_STEP
 
 
 def _point_costs(pixels: Pixels, across: Tensor, down: Tensor) -> Tensor:
-    """(H, W): what pixels inside and outside make it cost to take others in, by the edges between."""
+    """(H, W): cost of including a pixel, from points inside and outside and the edges on the way to them."""
     marks = pixels.mark(torch.Size((across.shape[0], down.shape[1])))
     steps = [(edges - _EDGE_NOISE).clamp(min=0) for edges in (across, down)]
     inside, outside = (_POINT_WEIGHT * torch.exp(-path_costs(marks == mark, *steps) / _POINT_REACH).float() for mark in (1, -1))
@@ -320,9 +319,9 @@ def _point_costs(pixels: Pixels, across: Tensor, down: Tensor) -> Tensor:
 
 
 def _tidied(region: Tensor, scene: _Scene, pixels: Pixels) -> Tensor:
-    """A region without threads and small parts, and with its holes closed where no background is seen through them.
+    """Removes threads and small parts of a region, and closes holes without visible background.
 
-    A part that holds a pixel inside stays, and a hole that holds one outside stays open.
+    Parts with an inside point stay, and holes with an outside point stay open.
     """
     marks = pixels.mark(region.shape)
     broad = opened(region, 1)
@@ -335,6 +334,6 @@ def _tidied(region: Tensor, scene: _Scene, pixels: Pixels) -> Tensor:
     holes &= ~regions_with(holes, marks < 0)
     typical = _standing_out(region, scene)
     through = scene.height.abs() < PLANE_DISTANCE
-    if typical >= _STANDS_OUT:  # depth is certain, and a plane that passes by chance is no background
+    if typical >= _STANDS_OUT:  # depth is certain, so a chance plane is not background
         through = (through & (scene.raised < _SAME_HEIGHT * typical)) | (scene.raised < _SEEN_THROUGH * typical)
     return region | (holes & ~large_regions(holes & through, _SMALLEST_VIEW))

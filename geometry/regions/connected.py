@@ -12,29 +12,13 @@ from ..filters.extremes import largest_within
 
 
 def large_regions(cells: Tensor, least: int) -> Tensor:
-    """The cells of regions that are not too small.
-
-    Args:
-        cells: (H, W) bool, on the CPU.
-        least: How many cells a region must have; cells that share a side are of one region.
-
-    Returns:
-        (H, W) bool.
-    """
+    """Keeps the regions with at least `least` cells of a CPU map (H, W) bool; 4-connected."""
     labels = _labels_of(cells)
     return (labels.flatten().bincount() >= least)[labels] & cells
 
 
 def regions_with(cells: Tensor, seeds: Tensor) -> Tensor:
-    """The cells of regions that hold a seed.
-
-    Args:
-        cells: (H, W) bool, on the CPU. Cells that share a side are of one region.
-        seeds: (H, W) bool, on the CPU.
-
-    Returns:
-        (H, W) bool.
-    """
+    """Keeps the regions that contain a seed; CPU maps (H, W) bool, 4-connected."""
     labels = _labels_of(cells)
     holds = torch.zeros(labels.numel() + 1, dtype=torch.bool)
     holds[labels[seeds & cells]] = True
@@ -47,11 +31,11 @@ def region_around(values: Tensor, allowed: Tensor, row: int, column: int, step: 
     Args:
         values: (H, W) float32, on the CPU.
         allowed: (H, W) bool, the pixels that may be passed.
-        row, column: Of the pixel to start from.
-        step: The most by which the values of neighbours may differ: those above, below, left and right of a pixel.
+        row, column: The start.
+        step: Maximum difference between 4-neighbours.
 
     Returns:
-        (H, W) bool; nowhere true if the first pixel is not allowed.
+        (H, W) bool; all False if the start is not allowed.
     """
     if not allowed[row, column]:
         return torch.zeros_like(allowed)
@@ -60,48 +44,38 @@ def region_around(values: Tensor, allowed: Tensor, row: int, column: int, step: 
         flags = 4 | (2 << 8) | cv2.FLOODFILL_MASK_ONLY
         cv2.floodFill(values.numpy().copy(), reached, (column, row), (0,), (step,), (step,), flags)
         return torch.from_numpy(reached[1:-1, 1:-1] == 2)
-    step = float(np.float32(step))  # as OpenCV has it
+    step = float(np.float32(step))  # as OpenCV rounds it
     across = allowed[:, :-1] & allowed[:, 1:] & (values.diff(dim=1).abs() <= step)
     down = allowed[:-1] & allowed[1:] & (values.diff(dim=0).abs() <= step)
     return connected_to(row, column, across, down)
 
 
 def connected_to(row: int, column: int, across: Tensor, down: Tensor) -> Tensor:
-    """The pixels that are connected with one pixel.
+    """The pixels (H, W) bool that are connected with one pixel.
 
     Args:
         row, column: Of the pixel.
         across: (H, W - 1) bool, on the CPU: whether a pixel and the one to its right are connected.
-        down: (H - 1, W) bool: whether a pixel and the one below it are.
-
-    Returns:
-        (H, W) bool.
+        down: (H - 1, W) bool: the same for the one below.
     """
     labels = label_regions(across, down)
     return labels == labels[row, column]
 
 
 def holes_of(region: Tensor) -> Tensor:
-    """The holes of a region: what is not of it and not connected with the border of the image.
-
-    Args:
-        region: (H, W) bool, on the CPU.
-
-    Returns:
-        (H, W) bool.
-    """
+    """The holes of a CPU region (H, W) bool: outside pixels that are not connected with the image's border."""
     free = F.pad(~region, (1, 1, 1, 1), value=True)
     return (free & ~region_around(torch.zeros(free.shape), free, 0, 0, 1.0))[1:-1, 1:-1]
 
 
 def opened(region: Tensor, radius: int) -> Tensor:
-    """A region (H, W) bool without what is no wider than a square of that radius."""
+    """Morphological opening of a region (H, W) bool with a square of that radius."""
     shrunk = 1 - largest_within(1 - region[None, None].float(), radius)
     return largest_within(shrunk, radius)[0, 0] > 0
 
 
 def _labels_of(cells: Tensor) -> Tensor:
-    """(H, W) int64: the same number, of H * W at most, for cells (H, W) bool of one region; what is no cell has any number."""
+    """(H, W) int64 labels of the regions of cells (H, W) bool, at most H * W; other pixels have arbitrary numbers."""
     if cv2 := opencv():
         _, labels = cv2.connectedComponents(cells.numpy().astype(np.uint8), connectivity=4)
         return torch.from_numpy(np.asarray(labels, np.int64))
@@ -109,9 +83,9 @@ def _labels_of(cells: Tensor) -> Tensor:
 
 
 def label_regions(across: Tensor, down: Tensor) -> Tensor:
-    """(H, W) int64: the same number for pixels that are connected, by `across` (H, W - 1) and `down` (H - 1, W) bool.
+    """(H, W) int64: equal labels for connected pixels, by `across` (H, W - 1) and `down` (H - 1, W) bool.
 
-    A label is the index of a pixel of the region. Of two that meet, the larger one takes over the smaller, until none meet any more.
+    A label is the index of a pixel of the region. The larger of two adjacent labels wins, until nothing changes.
     """
     height, width = across.shape[0], down.shape[1]
     indices = torch.arange(height * width).view(height, width)
@@ -129,5 +103,5 @@ def label_regions(across: Tensor, down: Tensor) -> Tensor:
 
 
 def numbered(labels: Tensor) -> Tensor:
-    """Labels of any shape, int64 from 0 on, numbered anew in their order and without gaps."""
+    """Renumbers labels of any shape (int64 from 0) in order and without gaps."""
     return ((labels.flatten().bincount() > 0).cumsum(0) - 1)[labels]

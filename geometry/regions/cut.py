@@ -1,4 +1,4 @@
-"""The region of least cost: what each pixel costs, and the length of the border."""
+"""Minimum-cost regions: a cost per pixel plus the length of the border."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 
 
 def cheapest_region(cost: Tensor, across: Tensor, down: Tensor, start: Tensor, rounds: int) -> Tensor:
-    """A minimal cut without a graph: the problem over shares from 0 to 1 is convex, and above a half they are a region of least cost.
+    """A minimum cut without a graph: the relaxation to shares from 0 to 1 is convex, and thresholding at a half gives an optimal region.
 
     Args:
-        cost: (H, W) of taking each pixel in; negative where that is a gain, and infinite where it must stay out.
+        cost: (H, W) of including each pixel; negative = gain, infinite = excluded.
         across: (H, W - 1), not negative, of a border between a pixel and the one to its right.
         down: (H - 1, W), between a pixel and the one below.
-        start: (H, W) in [0, 1], shares to begin with.
-        rounds: How many steps.
+        start: (H, W) in [0, 1], initial shares.
+        rounds: Number of steps.
 
     Returns:
         (H, W) shares in [0, 1].
@@ -26,7 +26,7 @@ def cheapest_region(cost: Tensor, across: Tensor, down: Tensor, start: Tensor, r
         M. Nikolova et al., "Algorithms for Finding Global Minimizers of Image Segmentation and Denoising Models" (2006); the steps are
         those of A. Chambolle and T. Pock, "A First-Order Primal-Dual Algorithm for Convex Problems" (2011).
     """
-    # Thousands of steps over small maps: numpy starts each in a fraction of the time, in memory that is there.
+    # Thousands of steps on small maps: numpy starts each in a fraction of torch's time, in preallocated memory.
     own, most_right, most_below, share = (values.float().cpu().numpy() for values in (cost, across, down, start))
     right, below, rise_right, rise_below = (np.zeros_like(each) for each in (most_right, most_below) * 2)
     least_right, least_below = -most_right, -most_below

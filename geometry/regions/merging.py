@@ -1,13 +1,13 @@
-"""Regions of an image that grow together: patches without an edge inside, merged until every border left is strong.
+"""Region merging: patches without an inner edge are merged until every remaining border is strong.
 
-A border is judged over its whole length, and by what lies on its sides. So a gap in it does not let a region leak, as growing from a pixel
-does, and a region of one colour that bends holds together where two of different colours come apart.
+A border is judged over its whole length, and by the regions on its sides. So a gap in it does not let a region leak, as in growing from a
+pixel, and a curved region of one colour holds together where two of different colours separate.
 
 Source:
     The patches: F. Meyer, "Topographic distance and watershed lines" (1994). The merging: pairs that are each other's best, as in
     F. Murtagh, "A Survey of Recent Advances in Hierarchical Clustering Algorithms" (1983), with means along borders as in P. Arbelaez
-    et al., "Contour Detection and Hierarchical Image Segmentation" (2011). What is all but the best merges with it, which is ours: pairs
-    among equals would be those of rounding.
+    et al., "Contour Detection and Hierarchical Image Segmentation" (2011). Near ties merge at once, which is ours: rounding would choose
+    among equals.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .connected import numbered
 
-_AS_CHEAP = 1.05  # times the cheapest border of each of both regions: a border of that cost merges at once with it
+_AS_CHEAP = 1.05  # relative to the cheapest border of both regions: a border up to this cost merges at once
 
 
 class Borders(NamedTuple):
@@ -31,8 +31,8 @@ class Borders(NamedTuple):
         first, second: (E,) int64, the regions at both sides.
         length: (E,), in pixels.
         strength: (E, S), the means along the border.
-        apart: (E, C), how far the mean values of the two regions are from each other, without signs.
-        smaller: (E,), pixels of the smaller of the two regions.
+        apart: (E, C), absolute differences of the two regions' mean values.
+        smaller: (E,), pixels of the smaller region.
     """
 
     first: Tensor
@@ -44,15 +44,14 @@ class Borders(NamedTuple):
 
 
 def watershed(height: Tensor, shallow: float = 0.0) -> Tensor:
-    """The basins of a map: pixels from which one comes to the same minimum along the steepest way.
+    """The basins of a map: pixels that lead to the same minimum by steepest descent.
 
     Args:
         height: (H, W), on the CPU.
-        shallow: A basin is one with its neighbour where no more than this must be climbed to leave it. The minima of a plain area are
-            those of rounding errors.
+        shallow: Basins of at most this depth join their neighbour, because minima of a flat area are rounding errors.
 
     Returns:
-        (H, W) int64, numbers of the basins from 0 on.
+        (H, W) int64 basin numbers from 0 on.
     """
     rows, columns = height.shape
     places = torch.arange(height.numel()).view(rows, columns)
@@ -71,7 +70,7 @@ def watershed(height: Tensor, shallow: float = 0.0) -> Tensor:
 
 
 def _joined_basins(basins: Tensor, height: Tensor, shallow: float) -> Tensor:
-    """Basins (H, W), those as one between which no more than `shallow` must be climbed out of one of both."""
+    """Joins basins (H, W) that are at most `shallow` deep towards each other."""
     count = int(basins.max()) + 1
     lowest = height.new_full((count,), torch.inf).scatter_reduce_(0, basins.flatten(), height.flatten(), "amin")
     pairs = []
@@ -92,14 +91,14 @@ def merged_regions(
     cost: Callable[[Borders], Tensor],
     most: float,
 ) -> Tensor:
-    """Merges regions, those of the weakest border first, until no border costs less than the most.
+    """Merges regions, weakest border first, until every border costs more than `most`.
 
     Args:
-        labels: (H, W) int64, regions to begin with, numbered from 0 on.
-        values: (C, H, W), whose mean of each region is compared.
-        strength: (S, H, W), of a border that passes a pixel, by S measures.
+        labels: (H, W) int64, initial regions, numbered from 0 on.
+        values: (C, H, W), whose regional means are compared.
+        strength: (S, H, W), of a border through a pixel, by S measures.
         cost: Of merging across each border, (E,).
-        most: What costs more is not merged.
+        most: The highest cost that is merged.
 
     Returns:
         (H, W) int64, labels of the merged regions.
@@ -148,7 +147,7 @@ def _joined(first: Tensor, second: Tensor, length: Tensor, total: Tensor, count:
 
 
 def _linked(first: Tensor, second: Tensor, count: int) -> Tensor:
-    """(count,) int64: the least number that each is linked with, directly or through others."""
+    """(count,) int64: the least number that each is linked with, directly or indirectly."""
     joined = torch.arange(count)
     while not bool((joined[first] == joined[second]).all()):
         least = torch.minimum(joined[first], joined[second])

@@ -1,4 +1,4 @@
-"""Gaussian mixtures: how likely values are beside others of a sample. The same sample always gives the same mixture."""
+"""Deterministic Gaussian mixtures."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 _ROUNDS = 3
-# A part with fewer values is not split; and what keeps empty ones from dividing by 0.
+# Parts with fewer values are not split; and a count that avoids division by 0.
 _LEAST, _FEW = 20, 1e-3
-# Of parts whose scatter is at least this share of the largest, the first is split; and not at the mean, where there may be many values, but
-# by this share of the deviation beside it.
+# Among parts whose scatter is nearly the largest, the first is split; not exactly at the mean, where many values may lie, but this share
+# of a deviation beside it.
 _AS_LARGE, _BESIDE_MEAN = 0.99, 0.01
-# By so much each dimension is stretched beside the one before, so that values that scatter alike in all directions have a longest axis.
+# Stretch of each dimension relative to the previous one, so that isotropic values have a longest axis.
 _UNLIKE = 1.03
 
 
@@ -33,12 +33,12 @@ class Mixture(NamedTuple):
     factors: np.ndarray
 
     def log_likelihood(self, values: Tensor) -> Tensor:
-        """(N,) of values (N, D) on the CPU: the logarithm of the density, less a constant that depends on D alone."""
+        """(N,) log-density of CPU values (N, D), up to a constant that depends only on D."""
         most, parts = self._parts(values.float().numpy())
         return torch.from_numpy(most + np.log(parts.sum(0)))
 
     def shares(self, values: np.ndarray) -> np.ndarray:
-        """(K, N): the probability of each Gaussian for values (N, D)."""
+        """(K, N): the posterior of each Gaussian for values (N, D)."""
         _, parts = self._parts(values)
         return parts / parts.sum(0)
 
@@ -53,12 +53,12 @@ class Mixture(NamedTuple):
 
 
 def fit_mixture(values: Tensor, count: int, noise: float) -> Mixture:
-    """Fits a mixture: parts are split across their longest axis, then improved by expectation maximisation.
+    """Fits a mixture: parts are split across their longest axis, then refined by expectation maximisation.
 
     Args:
         values: (N, D) on the CPU, at least one.
-        count: How many Gaussians, at most.
-        noise: Standard deviation that each has at least.
+        count: Maximum number of Gaussians.
+        noise: Minimum standard deviation of each.
 
     Source:
         M. Orchard and C. Bouman, "Color Quantization of Images" (1991), for the splits.
@@ -75,7 +75,7 @@ def fit_mixture(values: Tensor, count: int, noise: float) -> Mixture:
 def _split(values: np.ndarray, count: int, noise: float) -> np.ndarray:
     """(N,) int64: the part of each value.
 
-    Images have equal colours, and parts that mirror each other. No choice may hang on how their sums are rounded.
+    Images contain equal colours, and parts that mirror each other. No choice may depend on how their sums are rounded.
     """
     stretched = values.astype(np.float64) * _UNLIKE ** np.arange(values.shape[1])
     part, splits = np.zeros(len(values), np.int64), {0: _halves(stretched, np.arange(len(values)), noise)}
@@ -91,7 +91,7 @@ def _split(values: np.ndarray, count: int, noise: float) -> np.ndarray:
 
 
 def _halves(values: np.ndarray, members: np.ndarray, noise: float) -> tuple[float, np.ndarray, np.ndarray]:
-    """How much the values of a part are scattered along their longest axis, 0 if they are not split; and the numbers of its halves."""
+    """A part's scatter along its longest axis, 0 if it is not split; and the indices of its halves."""
     if len(members) < _LEAST:
         return 0.0, members, members[:0]
     away = values[members]
@@ -106,7 +106,7 @@ def _halves(values: np.ndarray, members: np.ndarray, noise: float) -> tuple[floa
 
 
 def _weighted(values: np.ndarray, shares: np.ndarray, noise: float) -> Mixture:
-    """The Gaussians of values (N, D) that belong to them by shares (K, N)."""
+    """The Gaussians of values (N, D) with memberships (K, N)."""
     sums = shares.sum(1) + np.float32(_FEW)
     means = shares @ values / sums[:, None]
     away = values.T - means[..., None]

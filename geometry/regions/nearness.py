@@ -1,4 +1,4 @@
-"""How near the parts of an image are, at the small size at which things are looked for."""
+"""Downsampled nearness for object search."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..edges.depth_edges import edge_growth, edge_radius, sharpen_known_depth
 from ..levels import FAR_AND_NEAR_END, measure_range_of_samples
 
 _LEAST_RANGE = 1e-3
-"""Share of the near end that the range of inverse depth has at least: less is rounding, or a wall's grain."""
+"""Minimum range of inverse depth relative to the near end: less is rounding, or a wall's grain."""
 _FARTHEST = 1e-9
 
 
 def check_maps_of_one(depth: Tensor, image: Tensor) -> None:
-    """Refuses what is no depth (1, 1, H, W) with its image (1, 3, H, W), by the shapes.
+    """Checks for one depth map (1, 1, H, W) with its image (1, 3, H, W).
 
     Raises:
         TypeError, ValueError: As `check_map`, or several images.
@@ -46,10 +46,10 @@ def small_scene(depth: Tensor, image: Tensor, rows: int, columns: int) -> tuple[
     if not bool(small.isfinite().all()):
         finite_bounds(image)
     small = small.clamp(0, 1)
-    # In float64, or rounding would be taken for a range.
+    # In float64, or rounding would look like a range.
     soft = resize_map(1 / depth.double(), rows, columns).float().clamp(min=_FARTHEST)
     far, near = measure_range_of_samples(soft, torch.ones_like(soft, dtype=torch.bool), FAR_AND_NEAR_END)
     sharp = sharpen_known_depth(1 / soft, edge_radius(rows, columns), edge_growth(rows, columns), small)
     span, least = near - far, (near - far).clamp(min=_LEAST_RANGE * near)
-    # Where it is less than the least, values are mostly rounding: they shrink with it.
+    # A range below the minimum is mostly rounding: the values shrink with it.
     return ((1 / sharp - far) / least * (span / least))[0, 0], small

@@ -1,15 +1,15 @@
-"""The whole thing around a point of an image: without what it stands on, hangs on or touches.
+"""Segments the whole object at a point, without what it stands on, hangs on or touches.
 
-The image falls into patches, and neighbours merge until what borders are left are strong: valleys in depth between sides of different
-colours, and steps. A valley alone, as between a head and a body, does not end a thing of one colour; nor does an edge of colour alone.
-How strong a border is depends on how far the thing stands out: before a wall far behind, the valleys within a person are shallow, whatever
-their colours. Of several such regions the largest is taken whose border is about as clear as any. On a floor, a part without feet there is
-of the part below it: a face of a coat, a coat of trousers. Where its feet have the depth of the floor, a thing merges with it; then
-colours part them.
+The image is divided into patches, and neighbours merge until the remaining borders are strong: valleys in depth between sides of
+different colours, and steps. A valley alone, as between head and body, does not end an object of one colour; nor does a colour edge alone.
+The required strength depends on how far the object stands out: before a distant wall, valleys within a person are shallow, whatever
+their colours. Of several candidate regions the largest with about the clearest border is taken. On a floor, a part without feet belongs
+to the part below it: a face to a coat, a coat to trousers. Where feet have the floor's depth, the object merges with the floor; then
+colours separate them.
 
-In inverse depth a plane of the scene is a plane, whatever the scale and shift of the depth, so floors, tables and walls are found as planes
-that many pixels lie on. What the point lies in front of carries or surrounds the thing; a thing's own faces do not, as a convex thing lies
-behind them. To lie on such a plane counts like a colour: a plane that runs through a thing by chance cuts no slice out of it, as there is
+In inverse depth a plane of the scene is a plane, whatever scale and shift, so floors, tables and walls are found as planes
+with many pixels. Planes behind the point support or surround the object; an object's own faces do not, as a convex object lies
+behind them. Lying on such a plane counts like a colour: a plane that crosses an object by chance cuts no slice out of it, as there is
 no valley around the slice.
 
 Further points add and remove parts (see `parts.corrected`).
@@ -87,14 +87,14 @@ _SMALLEST_VIEW = 16  # pixels of a plane in a hole that stays open
 def object_around(
     depth: Tensor, image: Tensor, x: float, y: float, more_points: Sequence[Point] = (), not_points: Sequence[Point] = ()
 ) -> Tensor:
-    """The thing that is seen at a point, as a mask whose border follows the image. Computed on the CPU, at about 320 pixels.
+    """Segments the object at a point, as a mask that follows the image's edges. Computed on the CPU, at about 320 pixels.
 
     Args:
         depth: (1, 1, H, W), positive and finite, in metres or of unknown scale.
         image: (1, 3, H, W) RGB in [0, 1].
         x, y: The point, 0 to 1 from left to right and from top to bottom.
-        more_points: Other points of the thing. Where it lacks one, the part that is seen there is added.
-        not_points: Points that are not of the thing. Where it holds one, the part that is seen there is removed.
+        more_points: Other points on the object. A missing part at such a point is added.
+        not_points: Points outside the object. A part at such a point is removed.
 
     Returns:
         (1, 1, H, W) in [0, 1]. At a point of a floor or a wall, that floor or wall.
@@ -106,13 +106,13 @@ def object_around(
 
 
 def foreground_object(depth: Tensor, image: Tensor) -> tuple[Point, Tensor]:
-    """What stands out most before floors, tables and walls; of several such things, one in the middle.
+    """Segments what stands out most before floors, tables and walls; ties go to the middle.
 
     Args:
         depth, image: As `object_around`.
 
     Returns:
-        A point of it, x and y, 0 to 1 from left to right and from top to bottom; and the mask that `object_around` gives there.
+        A point on it, as relative x and y; and the mask that `object_around` returns there.
 
     Raises:
         ValueError: As `object_around`.
@@ -128,7 +128,7 @@ def foreground_object(depth: Tensor, image: Tensor) -> tuple[Point, Tensor]:
 
 
 class _SearchScene(NamedTuple):
-    """Nearness (h, w) and colours (1, 3, h, w) at the size at which things are looked for, and that size as a share of the image's."""
+    """Nearness (h, w) and colours (1, 3, h, w) at the search resolution, and that resolution as a share of the image's."""
 
     nearness: Tensor
     colours: Tensor
@@ -154,11 +154,11 @@ def _object_at(scene: _SearchScene, image: Tensor, points: Sequence[Point], not_
 
 
 def _planes_behind(nearness: Tensor, row: int, column: int) -> tuple[Tensor, Tensor, float, Tensor | None]:
-    """The planes in front of which a pixel is.
+    """The planes behind a pixel.
 
     Returns:
-        Their pixels that lie flat on them, (H, W) bool; all pixels of those far behind, (H, W) bool; by how much the pixel stands out,
-        0 before what carries things; and by how much each is before that, (H, W), None where nothing does.
+        Pixels flat on them, (H, W) bool; all pixels of supports, (H, W) bool; how far the pixel stands out, 0 before a support; and
+        the nearness above the support, (H, W), None without one.
     """
     places = image_places(*nearness.shape)
     random = torch.Generator().manual_seed(0)
@@ -188,7 +188,7 @@ def _planes_behind(nearness: Tensor, row: int, column: int) -> tuple[Tensor, Ten
         standing_out = 0.0 if is_support else min(standing_out, float(off[here].median()))
         if is_support:
             above = off if above is None else torch.minimum(above, off)
-        # The pixels of a slice of something round are spread over the whole distance, those of a plane are not.
+        # Pixels of a slice of a round object are spread over the whole distance, those of a plane are not.
         spread = max(3 * float(raised[on].abs().median()), _FLATNESS[0])
         if spread <= _FLATNESS[1]:
             tilt = torch.hypot(*torch.gradient(blurred_where(off[None, None], on[None, None].float(), VALLEY_SCALE)[0, 0]))
@@ -227,14 +227,14 @@ def _region(
 
 
 def _with_carried(parts: Tensor, found: Tensor, sharp: Tensor, above: Tensor, floors: Tensor) -> Tensor:
-    """A part with those that it carries and that carry it: above one another, without a step between them.
+    """Joins a part with those above and below it that are adjacent without a depth step.
 
     Args:
         parts: (H, W) int64, numbers of all parts.
         found: (H, W) bool, one of them.
         sharp: (H, W), inverse depth as a share of its range.
-        above: (H, W), by how much it is before what carries things.
-        floors: (H, W) bool, planes behind the thing, whose parts stay out.
+        above: (H, W), nearness above the support.
+        floors: (H, W) bool, planes behind the object, whose parts are excluded.
 
     Returns:
         (H, W) bool.
@@ -269,7 +269,7 @@ def _sums(numbers: Tensor, values: Tensor, count: int) -> Tensor:
 
 
 def _border_steps(parts: Tensor, sharp: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The parts at both sides of each border along an axis, and how far inverse depth is apart a pixel beside it."""
+    """The parts at both sides of each border along an axis, and the difference of inverse depth one pixel beside it."""
     last = parts.shape[dim] - 1
     first, second = parts.narrow(dim, 0, last), parts.narrow(dim, 1, last)
     places = torch.arange(last)
@@ -279,7 +279,7 @@ def _border_steps(parts: Tensor, sharp: Tensor, dim: int) -> tuple[Tensor, Tenso
 
 
 def _part_by_colour(whole: Tensor, sharp: Tensor, image: Tensor, behind: Tensor, row: int, column: int) -> Tensor:
-    """(H, W) bool: the part of a region around a pixel that depth and colours set off most clearly; all of it, if none is clearer."""
+    """(H, W) bool: the part of a region around a pixel with the clearest border by depth and colours; the whole if none is clearer."""
     most = drop_limit(sharp, [(row, column)])
     best, clearest = clearness(sharp, whole, most, image), whole
     for parts in parts_of(sharp, image, behind, (), _COLOUR_LEVELS):
@@ -291,9 +291,9 @@ def _part_by_colour(whole: Tensor, sharp: Tensor, image: Tensor, behind: Tensor,
 
 
 def _tidied(found: Tensor, behind: Tensor, pixels: Pixels) -> Tensor:
-    """A region without threads of a pixel's width and what is not connected with pixels inside, and with its holes closed.
+    """Removes threads and parts without an inside pixel, and closes holes.
 
-    A hole stays open where a plane is seen through it, or that holds a pixel outside.
+    Holes stay open if a plane is visible through them or they contain an outside pixel.
     """
     marks = pixels.mark(found.shape)
     broad = opened(found, 1)

@@ -1,11 +1,11 @@
-"""The parts of an image: patches without an edge inside, merged until what borders are left are strong.
+"""Image parts: patches without an inner edge, merged until the remaining borders are strong.
 
-Borders are valleys in depth between sides of different colours, and steps. A valley alone, as between a head and a body, does not end a
-part of one colour; nor does an edge of colour alone, but at `colour_levels`.
+Borders are valleys in depth between sides of different colours, and steps. A valley alone, as between head and body, does not end a
+part of one colour; nor does a colour edge alone, except at `colour_levels`.
 
-Points correct a region by parts. Each point has a part at each of several costs of merging, by depth and by colours, and no part holds both
-a point of the thing and one that is not of it. Of these parts that is taken with which the new border of the region is clearest, by depth
-and colours, and that fits the point: who sees what is wrong points at its middle. So at a sliver of background beside hair the part is
+Points correct a region by whole parts. Each point has a candidate part at several merging costs, by depth and by colours, and no part holds
+both an inside and an outside point. The candidate is taken that gives the region's new border the best clearness, by depth
+and colours, and that fits the point: users point at the middle of an error. So at a sliver of background beside hair the part is
 small, although the whole person has a clearer border, and in the middle of a floor it is large.
 
 Source:
@@ -82,9 +82,9 @@ def parts_of(
     colour_levels: tuple[float, ...] = (),
     marks: Tensor | None = None,
 ) -> Iterator[Tensor]:
-    """(H, W) int64, for each level: the number of the thing, floor or wall of each pixel. At `colour_levels`, colours alone are borders.
+    """(H, W) int64, for each level: the part number of each pixel. At `colour_levels`, colours alone form borders.
 
-    None holds pixels of two marks, which are 1 and -1 in (H, W).
+    No part holds pixels of both marks, which are 1 and -1 in (H, W).
     """
     fine = blurred(torch.cat((image, sharp[None, None]), 1), _PATCH_SCALE)[0]
     slopes = torch.stack(torch.gradient(fine, dim=(1, 2))).square().sum((0, 1)).sqrt()
@@ -108,15 +108,15 @@ def parts_of(
 
 
 def is_plain(image: Tensor) -> bool:
-    """Whether an image (1, 3, H, W) has no colours that could part anything."""
+    """Whether an image (1, 3, H, W) has no colour contrast."""
     return bool((image.amax((-2, -1)) - image.amin((-2, -1)) < _SAME_COLOUR).all())
 
 
 def clearness(nearness: Tensor, region: Tensor, most: float, image: Tensor | None = None, part: Tensor | None = None) -> float:
-    """How much nearer a region is than what is beside it, up to a limit: the mean along its border.
+    """How much nearer a region is than its surroundings, clamped to a limit: the mean along its border.
 
-    With a part that was added or removed, only along the border that both share. With an image as a share of the limit, and different
-    colours beside the border count, too.
+    With an added or removed part, only along the border that both share. With an image, as a share of the limit, and colour contrast
+    across the border counts, too.
     """
     inside = region[None, None].float()
     beside = (largest_within(inside, 1) > inside)[0, 0]
@@ -135,7 +135,7 @@ def clearness(nearness: Tensor, region: Tensor, most: float, image: Tensor | Non
 
 
 def drop_limit(nearness: Tensor, inside: list[Pixel]) -> float:
-    """What a drop along the border of a thing counts at most, by how far its pixels stand out of what is farthest."""
+    """The limit of a drop along an object's border, by how far its pixels stand out from the farthest."""
     near = torch.stack([nearness[pixel] for pixel in inside]).median()
     return max(_LEAST_DROP_LIMIT, DROP_LIMIT * float(near - nearness.quantile(FAR_QUANTILE)))
 
@@ -148,17 +148,17 @@ def corrected(
     pixels: Pixels,
     raised: float,
 ) -> Tensor:
-    """A region with the parts at pixels that it lacks, and without those at pixels that it must not hold.
+    """Adds the missing parts at inside pixels, and removes parts at outside pixels.
 
-    Beside the border of the region, only the border is moved.
+    Near the region's border, only the border is moved.
 
     Args:
         found: (H, W) bool, on the CPU.
         nearness: (H, W), inverse depth as a share of its range.
         image: (1, 3, H, W) RGB in [0, 1].
-        behind: (H, W) bool, what lies flat on the planes behind the thing.
-        pixels: Those that the region must hold and must not hold.
-        raised: By how much the thing is before the planes behind it, 0 before what carries things.
+        behind: (H, W) bool, pixels flat on the planes behind the object.
+        pixels: Inside and outside pixels.
+        raised: How far the object is before the planes behind it, 0 before a support.
 
     Returns:
         (H, W) bool.
@@ -221,7 +221,7 @@ def _split(parts: Tensor, nearer: Tensor, marks: Tensor) -> Tensor:
 
 
 def _cost(alike: float, shallowest: float, borders: Borders) -> Tensor:
-    """What merging across borders costs: how deep the valley is, times how much the sides differ, and the step; less of a small part."""
+    """The cost of merging across borders: valley depth times the sides' difference, plus the step; reduced for small parts."""
     valley, step = borders.strength.T
     colour = borders.apart[:, :-1].square().sum(1).sqrt().clamp(max=_MOST_DIFFERENT)
     unlike = alike + colour + _PLANE_BORDER_COST * borders.apart[:, -1]
@@ -229,7 +229,7 @@ def _cost(alike: float, shallowest: float, borders: Borders) -> Tensor:
 
 
 def _valleys(nearness: Tensor, scale: float) -> Tensor:
-    """(H, W): how much inverse depth bends up, in the direction in which it does most; 0 on planes and on what bulges."""
+    """(H, W): the largest upward curvature of inverse depth; 0 on planes and bulges."""
     down, across = torch.gradient(blurred(nearness[None, None], scale)[0, 0])
     (dd, da), (_, aa) = torch.gradient(down), torch.gradient(across)
     return ((aa + dd) / 2 + torch.hypot((aa - dd) / 2, da)).clamp(min=0)

@@ -1,4 +1,4 @@
-"""How far pixels are from others along the easiest path."""
+"""Cheapest-path distances of pixels."""
 
 from __future__ import annotations
 

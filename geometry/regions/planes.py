@@ -1,4 +1,4 @@
-"""The planes that many pixels of an image lie on: floors, tables and walls.
+"""The planes with many pixels: floors, tables and walls.
 
 In inverse depth a plane of the scene is a plane, whatever the scale and shift of the depth.
 """
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 PLANE_DISTANCE = 0.03
-"""How far from a plane its pixels are at most, as a share of the range of inverse depth."""
+"""Maximum distance of a plane's pixels from it, as a share of the range of inverse depth."""
 
 _MOST_PLANES = 4
 _LEAST_SHARE = 0.08  # of the pixels around, on each
@@ -28,12 +28,12 @@ def image_places(height: int, width: int) -> Tensor:
 
 
 def largest_plane(places: Tensor, nearness: Tensor, left: Tensor, random: torch.Generator) -> Tensor:
-    """The plane that most of the pixels that are left lie on: the best of many through three of them, fitted to all.
+    """The plane with the most pixels (RANSAC): the best of many planes through three pixels, refitted to all its inliers.
 
     Args:
         places: As `image_places`.
         nearness: (H, W) float64, inverse depth as a share of its range.
-        left: (H, W) bool, the pixels that are looked at.
+        left: (H, W) bool, the pixels to consider.
         random: Chooses the three.
 
     Returns:
@@ -50,7 +50,7 @@ def largest_plane(places: Tensor, nearness: Tensor, left: Tensor, random: torch.
     if not bool(apart.any()):
         apart, corners = torch.ones_like(apart), corners + 0.1 * torch.eye(3, dtype=corners.dtype)
     planes = torch.linalg.solve(corners[apart], nearness[threes[apart]][..., None])[..., 0]
-    # So few at once that their distances from all samples stay in the processor's cache.
+    # Batches small enough for the processor's cache.
     rows = torch.cat((planes, -torch.ones_like(planes[:, :1])), 1).split(_AT_ONCE)
     values = torch.cat((places, nearness[:, None]), 1).T / PLANE_DISTANCE  # (4, N): what is more than 1 off a plane is not on it
     sampled = values[:, sample]

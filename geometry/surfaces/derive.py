@@ -1,4 +1,4 @@
-"""Derives normals from an estimate's depth, or leaves them out."""
+"""Derives normals from an estimate's depth."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from .panorama_normals import panorama_normals
 
 
 def with_normals(estimate: Estimate, edges: str = "auto", near_far_ratio: float | None = None) -> Estimate:
-    """The estimate with normals of its own depth.
+    """Adds normals derived from the estimate's own depth.
 
-    An estimate that has normals comes back as it is; so does one of relative depth where no ratio is given: its zero is unknown, and so
-    are its slopes.
+    Estimates that have normals are returned unchanged, and so is relative depth without a ratio: its zero, and so its slopes, are unknown.
 
     Args:
-        estimate: Any estimate. If it does not know its camera or the zero of its depth, assumed ones are taken.
+        estimate: Any estimate. Unknown cameras and zeros of depth are assumed.
         edges: As `depth_to_normals`.
         near_far_ratio: As `assumed_depth`.
 
     Returns:
-        An estimate whose `normals` are unit vectors in OPENGL axes if they were derived here; pixels without depth are masked then.
+        An estimate whose derived `normals` are unit vectors in OPENGL axes, with pixels without depth masked.
     """
     if estimate.normals is not None or (estimate.quantity is Quantity.RELATIVE_DEPTH and not near_far_ratio):
         return estimate
@@ -34,7 +33,7 @@ def with_normals(estimate: Estimate, edges: str = "auto", near_far_ratio: float 
 
 
 def normals_of_depth(estimate: Estimate, edges: str = "auto", near_far_ratio: float | None = None, fov: float | None = None) -> Tensor:
-    """Normals of an estimate's depth, of photos and panoramas; the estimate's own normals are not looked at.
+    """Normals of an estimate's depth, for perspective images and panoramas; its own normals are ignored.
 
     Args:
         estimate: With depth of any quantity.
@@ -43,7 +42,7 @@ def normals_of_depth(estimate: Estimate, edges: str = "auto", near_far_ratio: fl
         fov: As `assumed_intrinsics`.
 
     Returns:
-        (B, 3, H, W) unit vectors in OPENGL axes; where there is no depth they are invented (see `mask_of_depth`).
+        (B, 3, H, W) unit vectors in OPENGL axes; arbitrary where there is no depth (see `mask_of_depth`).
 
     Raises:
         ValueError: As `assumed_depth` and `assumed_intrinsics`.
@@ -55,14 +54,11 @@ def normals_of_depth(estimate: Estimate, edges: str = "auto", near_far_ratio: fl
 
 
 def without_normals(estimate: Estimate, near_far_ratio: float | None = None) -> Estimate:
-    """The estimate that `with_normals` gives, without its normals, which are not computed.
+    """The depth and mask of `with_normals`, without computing the normals, so that resized depth is the same.
 
     Args:
-        estimate: Any estimate; one without depth comes back as it is.
+        estimate: Any estimate; one without depth is returned unchanged.
         near_far_ratio: As `with_normals`.
-
-    Returns:
-        Depth, and the mask that `with_normals` gives: depth that is resized comes out the same.
     """
     if estimate.depth is None or (estimate.quantity is Quantity.RELATIVE_DEPTH and not near_far_ratio and estimate.normals is None):
         return estimate
@@ -72,10 +68,10 @@ def without_normals(estimate: Estimate, near_far_ratio: float | None = None) -> 
 
 
 def mask_of_depth(estimate: Estimate) -> Tensor | None:
-    """The mask, without pixels that have no depth: only it can tell that their normals are invented.
+    """Masks pixels without depth, because derived normals are arbitrary there.
 
     Returns:
-        (B, 1, H, W) bool; the estimate's own mask, or None, where all depth is valid.
+        (B, 1, H, W) bool; the estimate's own mask, or None, if all depth is valid.
 
     Raises:
         ValueError: No depth.

@@ -1,48 +1,48 @@
 """Measures the noise of inverse depth: its level and correlation length, quantisation, and soft edges.
 
-The noise of depth cameras is not white. Matching windows, filters and resampling make neighbouring pixels share their error: the
-second difference of three neighbours shows a fraction of it, and a window averages less of it away than its pixels promise. What
+The noise of depth cameras is not white: matching windows, filters and resampling correlate neighbouring pixels. The second difference of
+three neighbours then shows a fraction of the noise, and a window averages less of it away than its pixel count suggests. What
 tells noise from a surface is how the median second difference |D(x - k) - 2 D(x) + D(x + k)| grows with the lag k:
 
-- white noise: it does not;
-- correlated noise: like k^2 at first; no more where k is longer than the correlation;
-- a curved surface: like k^2; creases, and scenes of many pieces (a network's depth): like k. Both go on.
+- white noise: not at all;
+- correlated noise: like k^2 at first, not at all beyond the correlation length;
+- a curved surface: like k^2; creases, and scenes of many pieces (a network's depth): like k, without end.
 
-A surface at least doubles when the lag doubles; noise stays as it is, once the lag is long enough. Let s(k) be the deviation of a
-value that the second differences at lag k speak of. From s(k)^2 = n^2 + b^2 and s(2k)^2 = n^2 + (2b)^2 follows
+A surface at least doubles when the lag doubles; noise stays constant once the lag is long enough. Let s(k) be the standard deviation
+implied by the second differences at lag k. From s(k)^2 = n^2 + b^2 and s(2k)^2 = n^2 + (2b)^2 follows
 
     n(k)^2 = (4 s(k)^2 - s(2k)^2) / 3,
 
-what noise there is beside a surface, and nothing where all is surface. Noise of deviation sigma and correlation rho alone has
-n(k)^2 = sigma^2 (1 - 16/9 rho(k) + 8/9 rho(2k) - 1/9 rho(4k)). The sigma and the length of correlation that come closest to the
-measured n(k) are the best guess (`_white_noise_alike`). Medians keep edges out of it.
+the noise beside a surface, or nothing where all is surface. Pure noise of deviation sigma and correlation rho has
+n(k)^2 = sigma^2 (1 - 16/9 rho(k) + 8/9 rho(2k) - 1/9 rho(4k)). `_white_noise_alike` fits sigma and the correlation length to the
+measured n(k). Medians keep edges out of it.
 
-Relief can look like noise: pebbles, plaster and bricks stop growing too, at the lag of their size. To take relief for noise flattens
-it; to take noise for relief only leaves the noise. So shared noise is believed only where nothing speaks against it:
+Relief can look like noise: pebbles, plaster and bricks also stop growing, at the lag of their size. Taking relief for noise flattens
+it; taking noise for relief only leaves the noise. So correlated noise is accepted only if all of this holds:
 
-- Noise is everywhere, along rows and along columns; relief need not be. Only the quiet quarter of all places counts, with those that are
-  hardly louder; a place is a block of the image seen along its rows or along its columns. A wall beside pebbles, or the other
-  direction of a corrugated sheet, shows that there is no noise.
-- Noise of sensors is shared over a few pixels. What stays smooth over more than `_LONGEST` of them is a surface.
-- The guess must foretell what is measured. Noise adds to the surface, so s(k) of the noise alone may nowhere be above the measured one;
+- It is everywhere, along rows and along columns. Only the quietest quarter of all places, plus those hardly louder, is used; a place is
+  a block of the image along its rows or along its columns. So a wall beside pebbles, or the other direction of a corrugated
+  sheet, shows that there is no noise.
+- It is correlated over few pixels, as sensor noise is. What stays smooth over more than `_LONGEST` pixels is a surface.
+- The fit predicts the measurements. As a surface only adds to noise, the predicted s(k) may nowhere exceed the measured one;
   and it must explain most of it at lags 1 and 2, where a surface adds least. Relief under white noise fails there.
 
-What is not believed is white noise, as strong as neighbouring pixels show without the part of a smooth surface (`_unshared_noise`).
-The limits: noise shared over more than 5 pixels stays, and relief that is as fine, as irregular and as omnipresent as noise (grains
-of up to about 8 pixels) goes.
+Otherwise the noise is taken for white, as strong as neighbouring pixels show after removing a smooth surface (`_unshared_noise`).
+Limits: noise correlated over more than 5 pixels stays, and relief as fine, irregular and omnipresent as noise (grains
+of up to about 8 pixels) is smoothed away.
 
-Length means the side L of the square over which noise is shared: L^2 is the sum of rho over all neighbours. On scales above L such
-noise is white noise of deviation L sigma, averaged over L x L pixels; which is all that a fit has to know of it.
+The length L is the side of the square over which noise is shared: L^2 is the sum of rho over all neighbours. On scales above L such
+noise equals white noise of deviation L sigma averaged over L x L pixels, which is all that a fit needs.
 
-Depth cameras differ in how noise depends on depth: it is the same everywhere in inverse depth (stereo, structured light), a share of
-it, or the same everywhere in depth (time of flight). The near and the far half of the blocks, each measured for itself, tell which.
+Noise depends on depth: it is constant in inverse depth (stereo, structured light), proportional to it, or constant in depth (time of
+flight). The near and the far half of the blocks, measured separately, tell which.
 
-A depth camera's file that was registered to a colour camera is a staircase blurred by resampling: its second differences are neither
-those of white noise nor of shared noise, and its values are many. Its levels still are equally far apart: a peak in the spectrum of the
-values' histogram (`_period_of_levels`). Its noise cannot be measured; half a step, shared over three pixels, is usual.
+Depth of a camera that was registered to a colour camera is a staircase blurred by resampling: its second differences fit neither white
+nor correlated noise, and it has many values. But its levels are still equidistant: a peak in the spectrum of the
+histogram (`_period_of_levels`). Its noise cannot be measured; half a step, shared over three pixels, is typical.
 
-Medians of a staircase are whole steps. A quantised source is therefore dithered by its step first; the variance of the dither and of
-the rounding, a twelfth of a squared step each, is taken off again.
+Medians of a staircase are whole steps. A quantised source is therefore dithered by its step first; the variance of dither and
+rounding, a twelfth of a squared step each, is subtracted.
 
 Source:
     Structure functions tell turbulence from drift in the same way (V. I. Tatarskii, "Wave propagation in a turbulent medium", 1961).
@@ -61,52 +61,52 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _SAMPLE_PIXELS = 2**16
-# A source of fewer distinct values is a quantised one.
+# A source with fewer distinct values is quantised.
 _QUANTISED_VALUES = 2048
-# How far the gaps between the values of a quantised source are from their median, at most, as a share of it: half of them. Values that
-# are few because the image is small have gaps of any size, half of which are 0.69 and more of the median off.
+# Median deviation of the gaps of a quantised source from their median, as a share of it, at most. Small images with few values
+# have irregular gaps: 0.69 and more.
 _REGULAR_GAPS = 0.6
-# Levels that resampling has blurred: the fewest, the bins of their histogram, the least share of values that must be in step, and how
-# many steps the median rise from one to the next may have.
+# Blurred levels: the fewest, the bins of their histogram, the least share of values in step, and the range of the median rise from
+# one level to the next in steps.
 _LEAST_LEVELS = 16
 _LEVEL_BINS = 2**14
 _LEVEL_CONTRAST = 0.12
-# How many deviations of chance that share exceeds, along rows and along columns: values without levels do at one frequency of 8192 in a
-# billion maps (exp(-2 * 4^2) each). A small map, or one with a large flat wall, has few levels, and hardly more than that to show.
+# How many standard deviations that share must exceed chance, along rows and along columns: values without levels do at one frequency
+# of 8192 in a billion maps (exp(-2 * 4^2) each). A small map, or one with a large flat wall, has few levels and hardly more to show.
 _LEVEL_CHANCE = 4.0
-# How many times the mean weight of a level one may have: of a frontal wall, a few levels are most of the image.
+# Maximum weight of a level relative to the mean: of a frontal wall, a few levels are most of the image.
 _LARGEST_WEIGHT = 4.0
 _LEAST_RISE, _LARGEST_RISE = 0.1, 1.5
-# How many times a step must exceed what the values between the levels are rounded to.
+# How many times a step must exceed the rounding of the values between the levels.
 _COARSER = 4.0
-# The noise of the cameras that make such levels, in steps, and its length.
+# Noise of cameras that make such levels, in steps, and its length.
 _SENSOR_NOISE, _SENSOR_LENGTH = 0.5, 3.0
-# The deviation of a value is the median |second difference| divided by this, for normally distributed noise.
+# Ratio of the median |second difference| to the standard deviation of a value, for normally distributed noise.
 _BEND_PER_DEVIATION = 0.6745 * math.sqrt(6)
-# Places at which second differences of all lags are taken, along rows and along columns each.
+# Number of places where second differences of all lags are taken, along rows and along columns each.
 _NOISE_SAMPLES = 2**13
 _LAGS = (1, 2, 3, 4, 6, 8, 12, 16)
 _NOISE_LAGS = tuple(lag for lag in _LAGS if 2 * lag in _LAGS)
-# Blocks a side that the image is cut into, the places a block should have at least, and the share of quiet places that is used.
+# Blocks along each side of the image, the minimum number of places in a block, and the share of quiet places that is used.
 _BLOCKS = 4
 _BLOCK_SAMPLES = 256
 _QUIET_SHARE = 0.25
-# By how much the same noise may seem louder in one place than in another, as a logarithm.
+# Scatter of the measured loudness of the same noise between places, as a logarithm.
 _LOUDNESS_SCATTER = 0.1
-# What lies closer to a limit than this share of the distance to the next is between the two: a limit itself is a matter of rounding.
+# Values this close to a limit, as a share of the distance to the next one, are blended: a hard limit would amplify rounding.
 _UNDECIDED = 0.4
-# By how much s(2)^2 / s(1)^2 of medians scatters: a surface that grows 16 times is not known to be free of noise.
+# Scatter of s(2)^2 / s(1)^2 of medians: growth of 16 times does not prove that a surface is free of noise.
 _GROWTH_SCATTER = 0.3
-# Shared noise is believed between these lengths, and up to this factor between what it foretells and what is measured. Noise that is
-# shared over less than two pixels hardly differs from white noise on relief; rounded noise shows a third less at lag 1 than others.
+# Accepted lengths of correlated noise, and the accepted factor between prediction and measurement. Noise shared over less than two
+# pixels hardly differs from white noise on relief; rounded noise shows a third less at lag 1.
 _SHORTEST, _LONGEST = 1.8, 5.5
 _MISFIT = 1.6
-# How many times a steady rise over five pixels may be exceeded by the sum of its steps, and from what share of the image's range on it is
-# an edge, and no roughness.
+# How many times the sum of steps may exceed a steady rise over five pixels, and the share of the image's range from which a rise is
+# an edge instead of roughness.
 _STEADY, _LARGE_RISE = 1.3, 0.15
-# How many times nearer the near half must be to tell how noise depends on depth.
+# Minimum depth ratio of the halves for measuring how noise depends on depth.
 _DEPTH_SPAN = 1.2
-# A deviation that is no larger share of the value is that of float32, and tells nothing of noise.
+# Relative deviation up to which float32 rounding explains everything.
 _ROUNDING = 4e-6
 
 
@@ -116,14 +116,14 @@ class DepthNoise:
 
     Attributes:
         noise: Standard deviation of a value where inverse depth is 1.
-        noise_power: How the noise grows with inverse depth: 0 for stereo and structured light, 1 for a share of the value, 2 for
-            noise that is the same in depth; between them where nothing tells two of them apart.
+        noise_power: Exponent of the noise's growth with inverse depth: 0 for stereo and structured light, 1 for proportional noise, 2 for
+            noise that is constant in depth; between them where the data does not decide.
         noise_length: Side of the square of pixels over which the noise is shared; 1 for white noise.
-        pixel_noise: Standard deviation that neighbouring pixels seem to have, as a share of the value: the noise, where it is white.
-        step: Distance of neighbouring levels where the values are few (an 8-bit source) or gather at levels (a depth camera), else 0.
-        step_power: How the step grows with inverse depth: 0 for quantised disparity, 2 for quantised depth.
+        pixel_noise: Relative standard deviation implied by neighbouring pixels: the noise, if it is white.
+        step: Distance of levels of a quantised source (8 bits, or a depth camera), else 0.
+        step_power: Exponent of the step's growth with inverse depth: 0 for quantised disparity, 2 for quantised depth.
         soft: Whether edges are ramps of several pixels instead of jumps.
-        ramps: The same of large steady rises alone: rough surfaces, like foliage, look like jumps.
+        ramps: The same for large steady rises only: rough surfaces, like foliage, look like jumps.
     """
 
     noise: float = 0.0
@@ -137,7 +137,7 @@ class DepthNoise:
 
 
 class _Quiet(NamedTuple):
-    """The value of the quiet places of the nearer or the farther half, and the deviation s(k) for each lag as a share of it."""
+    """Inverse depth of the quiet places of the nearer or the farther half, and their relative deviation s(k) by lag."""
 
     value: float
     deviations: dict[int, float]
@@ -145,7 +145,7 @@ class _Quiet(NamedTuple):
 
 @torch.no_grad()
 def measure_noise(inverse: Tensor, valid: Tensor) -> DepthNoise:
-    """Noise, quantisation and softness of edges, from some rows and columns. Synchronises the device several times.
+    """Measures noise, quantisation and edge softness from a sample of rows and columns. Synchronises the device several times.
 
     Args:
         inverse: (1, 1, H, W) inverse depth, positive and finite.
@@ -167,7 +167,7 @@ def measure_noise(inverse: Tensor, valid: Tensor) -> DepthNoise:
     stairs = float(staircase.mean()) > 0.03
     step, step_power, is_regular = _quantisation_step(centre) if stairs else (0.0, 0, False)
     blurred_step = _period_of_levels([(d[on > 0], rise[on > 0]) for d, rise, _, on, _ in bends]) if stairs else 0.0
-    # Where values between the levels are few too, the gaps show what they were rounded to.
+    # If the values between the levels are few too, the gaps show what they were rounded to.
     if blurred_step > _COARSER * step * float(centre.median()) ** step_power:
         step, step_power = blurred_step, 0
     else:
@@ -187,15 +187,15 @@ def measure_noise(inverse: Tensor, valid: Tensor) -> DepthNoise:
 
 
 def _noise_of_halves(inverse: Tensor, valid: Tensor, step: float, step_power: int) -> tuple[float, float, float]:
-    """The noise's deviation where inverse depth is 1, the power of inverse depth it grows with, and its length."""
+    """The noise's deviation at inverse depth 1, its exponent, and its length."""
     halves = [quiet for quiet in _quiet_places(inverse, valid, step, step_power) if max(quiet.deviations.values()) > _ROUNDING]
     shared = [(quiet, noise) for quiet in halves if (noise := _shared_noise(quiet.deviations))]
     by_half = []
-    # Where relief hides in one half that noise is shared, the other half speaks for both.
+    # If relief hides correlated noise in one half, the other half decides for both.
     for quiet, (deviation, length) in shared or [(quiet, (_unshared_noise(quiet.deviations), 1.0)) for quiet in halves]:
         rounding = (step * quiet.value ** (step_power - 1)) ** 2 / 12
         variance = deviation**2 - 2 * rounding
-        # Noise that is weaker than the rounding is left to the step, or none.
+        # Noise below the rounding is ignored: the step covers it.
         if variance > max(rounding, _ROUNDING**2):
             by_half.append((quiet.value, math.sqrt(variance), length))
     if len(by_half) < 2:
@@ -206,26 +206,26 @@ def _noise_of_halves(inverse: Tensor, valid: Tensor, step: float, step_power: in
     power = 1.0
     span = float(_soft_step((near / far - _DEPTH_SPAN) / (_DEPTH_SPAN - 1)))
     if span > 0:
-        # Not rounded: halves between two powers would be one or the other by a rounding error.
+        # Not rounded to a whole power: near a tie, a rounding error would switch it.
         power += span * min(1.0, max(-1.0, math.log(near_deviation / far_deviation) / math.log(near / far)))
     noise = math.sqrt(near_deviation * far_deviation) * math.sqrt(near * far) ** (1 - power)
     return noise, power, math.sqrt(near_length * far_length)
 
 
 def _soft_step(above: float | np.ndarray) -> np.ndarray:
-    """0 below 0 and 1 above, with a ramp around it; for what is as far above a limit, as a share of the distance to the next."""
+    """A ramp from 0 to 1 around 0, for a relative distance above a limit."""
     return np.clip(above / _UNDECIDED + 0.5, 0, 1)
 
 
 def _quiet_places(inverse: Tensor, valid: Tensor, step: float, step_power: int) -> list[_Quiet]:
-    """The quiet quarter of the places in the near and in the far half of the blocks; fewer where a half is empty."""
+    """The quietest quarter of the places in the near and in the far half of the blocks; fewer where a half is empty."""
     lags, values, bends = _block_medians(inverse, valid, step, step_power)
     nearest = [block for block in np.argsort(-values) if np.isfinite(values[block])]
     middle = (len(nearest) + 1) // 2
     halves = []
     for half in (nearest[:middle], nearest[middle:]):
         places = bends[:, :, half].reshape(len(lags), -1)
-        # As many lags as some place has.
+        # As many lags as any place has.
         usable = int(np.isfinite(places).cumprod(0).any(1).sum())
         places, owners = places[:usable], np.tile(half, 2)
         whole = np.isfinite(places).all(0)
@@ -233,7 +233,7 @@ def _quiet_places(inverse: Tensor, valid: Tensor, step: float, step_power: int) 
             continue
         places, owners = places[:, whole], owners[whole]
         loudness = np.log(places.clip(1e-12)).mean(0)
-        # The quietest by chance alone would underestimate the noise: those hardly louder are used too.
+        # The quietest quarter alone is biased low by chance: also use those hardly louder.
         limit = np.quantile(loudness, _QUIET_SHARE) + _LOUDNESS_SCATTER
         quiet = _soft_step((limit - loudness) / _LOUDNESS_SCATTER)
         quiet = quiet / quiet.sum()
@@ -243,14 +243,14 @@ def _quiet_places(inverse: Tensor, valid: Tensor, step: float, step_power: int) 
 
 
 def _block_medians(inverse: Tensor, valid: Tensor, step: float, step_power: int) -> tuple[list[int], np.ndarray, np.ndarray]:
-    """Medians of blocks, which leave the device together; NaN where a block has hardly any pixels.
+    """Medians of blocks, fetched from the device together; NaN where a block has hardly any pixels.
 
     Returns:
-        The lags that fit into the image, the blocks' values (N,), and their second differences as a share of the value,
-        (lags, 2, N), along rows and along columns.
+        The lags that fit into the image, the blocks' values (N,), and their relative second differences (lags, 2, N), along rows and
+        along columns.
     """
     height, width = inverse.shape[-2:]
-    # Odd: patterns that repeat every second pixel are met in both phases.
+    # Odd, so that patterns of period 2 are sampled in both phases.
     stride = round(math.sqrt(height * width / _NOISE_SAMPLES)) | 1
     blocks = min(_BLOCKS, max(1, math.isqrt(height * width // stride**2 // _BLOCK_SAMPLES)))
     trusted = torch.where(valid > 0, inverse, math.nan)[0, 0]
@@ -268,13 +268,13 @@ def _block_medians(inverse: Tensor, valid: Tensor, step: float, step_power: int)
 
 
 def _relative_bends(lines: Tensor, lag: int, stride: int) -> Tensor:
-    """|Second differences| as a share of the value at every stride-th place of lines (N, L); NaN where one of the three is."""
+    """Relative |second differences| at every stride-th place of lines (N, L); NaN where any of the three values is."""
     before, centre, after = (lines[:, i * lag : max(0, lines.shape[1] - (2 - i) * lag) : stride] for i in range(3))
     return (before + after - 2 * centre).abs() / centre
 
 
 def _medians(samples: Tensor, blocks: int) -> Tensor:
-    """Medians (blocks, blocks) of samples (N, M) cut into so many parts a side; NaN where few of a part's samples are numbers."""
+    """Medians (blocks, blocks) of samples (N, M); NaN where a block has few finite samples."""
     height, width = (max(1, -(-size // blocks)) for size in samples.shape)
     padded = F.pad(samples, (0, width * blocks - samples.shape[1], 0, height * blocks - samples.shape[0]), value=math.nan)
     parts = padded.view(blocks, height, blocks, width).transpose(1, 2).flatten(2)
@@ -283,7 +283,7 @@ def _medians(samples: Tensor, blocks: int) -> Tensor:
 
 
 def _shared_noise(measured: dict[int, float]) -> tuple[float, float] | None:
-    """Deviation and length of the noise that explains deviations s(k), if nothing of what the head of this file names denies it."""
+    """Deviation and length of correlated noise, if deviations s(k) pass the checks in the module's docstring."""
     deviation, length = _white_noise_alike(measured)
     if not _SHORTEST < length < _LONGEST:
         return None
@@ -294,10 +294,10 @@ def _shared_noise(measured: dict[int, float]) -> tuple[float, float] | None:
 
 
 def _unshared_noise(measured: dict[int, float]) -> float:
-    """Deviation of the white noise that neighbouring pixels show.
+    """Deviation of white noise, from neighbouring pixels.
 
-    From s(1)^2 = n^2 + b^2 and s(2)^2 = n^2 + (4 b)^2, a smooth surface, follows n^2 = (16 s(1)^2 - s(2)^2) / 15. More than four times
-    s(1) at lag 2 is no smooth surface but jumps, which lag 1 meets less often: the more of them, the less there is to take off.
+    On a smooth surface s(1)^2 = n^2 + b^2 and s(2)^2 = n^2 + (4 b)^2, so n^2 = (16 s(1)^2 - s(2)^2) / 15. If s(2) exceeds four times
+    s(1), it is jumps instead, which lag 1 meets less often: the more of them, the less is subtracted.
     """
     first = measured[1]
     if first == 0:
@@ -307,23 +307,23 @@ def _unshared_noise(measured: dict[int, float]) -> float:
 
 
 def _shared(distance: float, length: float) -> float:
-    """Correlation of values `distance` pixels apart in noise of that length: a Gaussian whose sum over all neighbours is length^2."""
+    """Correlation at `distance` pixels of noise of that length: a Gaussian whose sum over all neighbours is length^2."""
     return math.exp(-math.pi * (distance / length) ** 2)
 
 
 def _white_noise_alike(deviations: dict[int, float]) -> tuple[float, float]:
-    """Standard deviation and side of the square of the noise that explains deviations s(k) best; see the module's docstring."""
+    """Standard deviation and length of the noise that fits deviations s(k) best; see the module's docstring."""
     lags = [k for k in _NOISE_LAGS if 2 * k in deviations]
     if not lags:
         return min(deviations.values()), 1.0
     variances = np.array([max(0.0, (4 * deviations[k] ** 2 - deviations[2 * k] ** 2) / 3) for k in lags])
     shapes = _NOISE_SHAPES[:, : len(lags)]
-    # What is left of the surface grows with the lag: longer lags weigh less.
+    # The remainder of the surface grows with the lag, so longer lags weigh less.
     weights = 1 / np.array(lags)
     scales = shapes @ (weights * variances) / (shapes**2 @ weights).clip(1e-12)
     misfits = (variances - scales[:, None] * shapes) ** 2 @ weights
     best = min(max(int(misfits.argmin()), 1), len(_LENGTHS) - 2)
-    # Where the parabola through the best three is lowest: a rounding error in the image must not turn the choice visibly.
+    # Minimum of the parabola through the best three, so that rounding errors cannot switch the result visibly.
     left, lowest, right = misfits[best - 1 : best + 2].tolist()
     bend = left - 2 * lowest + right
     place = best + (min(1.0, max(-1.0, (left - right) / (2 * bend))) if bend > 0 else 0.0)
@@ -332,12 +332,12 @@ def _white_noise_alike(deviations: dict[int, float]) -> tuple[float, float]:
 
 
 def _noise_shapes(lengths: np.ndarray) -> np.ndarray:
-    """n(k)^2 for each length and lag, of noise of deviation 1 whose correlation is a Gaussian of the sum length^2."""
+    """n(k)^2 for each length and lag, for noise of deviation 1 with Gaussian correlation of the sum length^2."""
     rho, rho2, rho4 = (np.exp(-math.pi * (times * np.array(_NOISE_LAGS) / lengths[:, None]) ** 2) for times in (1, 2, 4))
     return (1 - (16 * rho - 8 * rho2 + rho4) / 9).clip(0)
 
 
-# From less than a pixel, which is white noise, to twelve.
+# From less than a pixel (white noise) to twelve.
 _LENGTHS = 0.5 * 1.02 ** np.arange(161)
 _NOISE_SHAPES = _noise_shapes(_LENGTHS)
 
@@ -351,8 +351,8 @@ def _bends(lines: Tensor, valid: Tensor) -> tuple[Tensor, ...]:
     """Second differences along lines (N, L).
 
     Returns:
-        Values of usable pixels, all (M,): themselves, |second differences|, the share of the largest step in the rise over five
-        pixels, 1 where an equal neighbour faces an unequal one, and that rise where hardly any step in it goes back, else 0.
+        For usable pixels, all (M,): value, |second difference|, the share of the largest step in the rise over five
+        pixels, 1 where exactly one neighbour is equal, and that rise if it is nearly monotonic, else 0.
     """
     before2, before, centre, after, after2 = (lines[:, i : lines.shape[1] - 4 + i] for i in range(5))
     usable = valid.unfold(1, 5, 1).amin(-1) > 0
@@ -365,7 +365,7 @@ def _bends(lines: Tensor, valid: Tensor) -> tuple[Tensor, ...]:
 
 
 def _quantisation_step(values: Tensor) -> tuple[float, int, bool]:
-    """The median gap between the distinct values, the power of the value it grows with, and whether the gaps are regular; 0 of many."""
+    """The median gap between distinct values, its exponent, and whether the gaps are regular; 0 if there are many values."""
     distinct = torch.unique(values)
     if not 3 <= distinct.numel() < _QUANTISED_VALUES:
         return 0.0, 0, False
@@ -381,13 +381,13 @@ def _quantisation_step(values: Tensor) -> tuple[float, int, bool]:
 
 
 def _period_of_levels(treads: list[tuple[Tensor, Tensor]]) -> float:
-    """The period at which values are frequent, or 0: the step of a source that was quantised, then resampled and rounded again.
+    """The step of a source that was quantised, then resampled and rounded again: the period at which values are frequent, or 0.
 
-    Levels at equal distances are a peak in the spectrum of the values' histogram, whatever lies between them. The rows of an upright
-    camera's floor and the columns of a wall are such levels too, but in one direction alone.
+    Equidistant levels are a peak in the spectrum of the histogram. The rows of an upright camera's floor and the columns of a wall
+    are such levels too, but in one direction only.
 
     Args:
-        treads: Values that have an equal neighbour on one side, and how far off the neighbour on the other side is, both (N,); along
+        treads: Values with an equal neighbour on one side, and the distance to the neighbour on the other side, both (N,); along
             rows and along columns.
     """
     values = torch.cat([each for each, _ in treads]).cpu().double()
@@ -397,31 +397,31 @@ def _period_of_levels(treads: list[tuple[Tensor, Tensor]]) -> float:
     low, high = levels[0], levels[int(0.99 * (levels.numel() - 1))]
     spectra = [_levels_spectrum(each.cpu().double(), low, high) for each, _ in treads]
     spectrum = torch.minimum(*spectra)
-    # Other frequencies are those of the histogram's shape, which may be stronger.
+    # Other frequencies belong to the histogram's shape, and may be stronger.
     steps = float(high - low) * 2 / torch.arange(len(spectrum))
     rise = float(torch.cat([rise for _, rise in treads]).median())
     spectrum[(steps * _LEAST_RISE >= rise) | (steps * _LARGEST_RISE <= rise)] = 0
     strongest = float(spectrum.max())
     if strongest < _LEVEL_CONTRAST:
         return 0.0
-    # Multiples of the frequency may be as strong: the lowest is the step's, at the top of its peak.
+    # Harmonics may be as strong: the lowest frequency is the step's, at the top of its peak.
     first = int((spectrum >= 0.7 * strongest).int().argmax())
     first += int(spectrum[first : first + 4].argmax())
     return float(steps[first])
 
 
 def _levels_spectrum(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """The share (0 to 1) of the values (N,) that is in step, for each half of a number of steps between low and high."""
+    """The share (0 to 1) of the values (N,) in step, for each half-integer number of steps between low and high."""
     levels, counts = torch.unique(values[values < high], return_counts=True)
     if levels.numel() < _LEAST_LEVELS:
         return values.new_zeros(_LEVEL_BINS // 2)
-    # The root and the limit keep a few large walls from outweighing all else.
+    # Root and limit keep a few large walls from dominating.
     weights = counts.double().sqrt()
     weights = weights.clamp(max=_LARGEST_WEIGHT * weights.mean())
     weights = weights / weights.sum()
     place = ((levels - low) / (high - low) * _LEVEL_BINS).long().clamp(0, _LEVEL_BINS - 1)
     histogram = torch.bincount(place, weights, minlength=_LEVEL_BINS)
-    # As many zeros again: a period between two frequencies must not be missed.
+    # Zero-padded, to resolve periods between two frequencies.
     spectrum = torch.fft.rfft(histogram, 2 * _LEVEL_BINS).abs()[: _LEVEL_BINS // 2]
-    spectrum[: 2 * _LEAST_LEVELS] = 0  # fewer levels are the shape of the histogram
+    spectrum[: 2 * _LEAST_LEVELS] = 0  # fewer levels are the histogram's shape
     return torch.where(spectrum > _LEVEL_CHANCE * weights.square().sum().sqrt(), spectrum, 0)

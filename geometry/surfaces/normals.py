@@ -28,12 +28,12 @@ _DIFFERENCE = {3: (-1.0, 0.0, 1.0), 5: (-1.0, -2.0, 0.0, 2.0, 1.0)}
 def midas_normals(disparity: Tensor, a: float = 6.283185307179586, bg_threshold: float = 0.1) -> Tensor:
     """The MiDaS normal map's vectors: Sobel slopes of raw disparity against a constant z.
 
-    The formula of ControlNet 1.0's annotator, kept for the images its `normal` model was trained on. It knows no camera; for
-    normals that are right see `disparity_to_normals`.
+    The formula of ControlNet 1.0's annotator, on whose images its `normal` model was trained. It ignores the camera; for
+    correct normals use `disparity_to_normals`.
 
     Args:
         disparity: (B, 1, H, W), large = near, in the network's own unit (the result depends on it).
-        a: The z of every vector before it is made unit; smaller = stronger relief.
+        a: The z of every vector before normalisation; smaller = stronger relief.
         bg_threshold: Slopes are zero where the disparity, min-max normalised per image, is below this.
 
     Returns:
@@ -77,18 +77,18 @@ def dmap2norm(depth: Tensor) -> Tensor:
 
 
 def depth_to_normals(depth: Tensor, intrinsics: Tensor, mask: Tensor | None = None, edges: str = "sharp") -> Tensor:
-    """Normals of the surface that a depth map shows.
+    """Normals of the surface in a depth map.
 
-    Exact on planes up to the border and up to edges, whatever the tilt; does not depend on the depth's scale. How far it looks
-    around follows from the noise it finds: 3x3 pixels where depth is clean, more where it is noisy or quantised and the surface is flat.
+    Exact on planes up to borders and edges, at any tilt and depth scale. The window follows the noise: 3x3 pixels for clean
+    depth, larger where depth is noisy or quantised and the surface is flat.
 
     Args:
         depth: (B, 1, H, W) planar depth (along the optical axis), any unit, large = far. NaN, infinite, zero and negative
             values are holes.
         intrinsics: (B, 3, 3), in pixels of this size, centre of the first pixel = (0, 0).
-        mask: (B, 1, H, W) bool, True where depth can be trusted; None = everywhere. What is masked is never looked at.
+        mask: (B, 1, H, W) bool; None = True everywhere. Masked pixels are never used.
         edges: "sharp" for true or measured depth; "soft" for depth whose edges are ramps (most networks' depth, resized depth):
-            pixels on a ramp take over the normal from beside it; "auto" tells the two apart, image by image.
+            pixels on a ramp take the normal of the surface beside it; "auto" decides image by image.
 
     Returns:
         (B, 3, H, W) unit vectors in OPENGL axes, facing the camera, float32 (float64 for float64 depth); (0, 0, 1) where there is no depth.
@@ -100,7 +100,7 @@ def depth_to_normals(depth: Tensor, intrinsics: Tensor, mask: Tensor | None = No
         Inverse depth of a plane is linear in pixels; its slopes times the camera matrix are the normal. For the slopes see `plane_fit`.
 
     Raises:
-        ValueError: Maps or intrinsics of the wrong shape, dtype or device, intrinsics of no camera, or unknown `edges`.
+        ValueError: Maps or intrinsics of the wrong shape, dtype or device, impossible intrinsics, or unknown `edges`.
     """
     check_map(depth, 1, "depth")
     check_intrinsics(intrinsics, depth.shape[0], depth)
@@ -119,14 +119,14 @@ def disparity_to_normals(
     near_far_ratio: float | None = None,
     edges: str = "auto",
 ) -> Tensor:
-    """Normals from disparity of unknown scale and shift (MiDaS, Depth Anything), with an assumed camera and an assumed shift.
+    """Normals from disparity of unknown scale and shift (MiDaS, Depth Anything), with an assumed camera and shift.
 
-    The scale does not matter. The shift matters most; it follows from an assumed ratio of far to near depth. The field of view comes next:
-    15 degrees too many or too few cost about 4 degrees of normal.
+    The scale does not matter. The shift matters most; it follows from an assumed ratio of far to near depth. A field of view that is
+    15 degrees off costs about 4 degrees of normal.
 
     Args:
         disparity: (B, 1, H, W), large = near, any scale and shift.
-        mask: (B, 1, H, W) bool, True where disparity can be trusted; None = everywhere.
+        mask: (B, 1, H, W) bool; None = True everywhere.
         fov: Degrees on the longer side; None or 0 = 55.
         near_far_ratio: As `assumed_depth`.
         edges: As `depth_to_normals`.
@@ -147,9 +147,9 @@ def disparity_to_normals(
 def _image_normals(depth: Tensor, intrinsics: Tensor, valid: Tensor, edges: str) -> Tensor:
     """Normals of one image: depth (1, 1, H, W), intrinsics (3, 3), valid (1, 1, H, W) bool."""
     weight, one = valid.to(depth), depth.new_ones(())
-    # A power of two takes the unit away without rounding anything.
+    # A power of two normalises the unit without rounding.
     unit = torch.exp2(torch.log2(sampled(depth, valid).median()).round()) if bool(valid.any()) else one
-    # Beyond a millionth or a million times the median depth, squares would leave float32.
+    # Beyond a millionth or a million times the median depth, squares would overflow float32.
     inverse = (unit / torch.where(valid, depth, unit)).clamp_(1e-6, 1e6)
     fx, skew, cx, fy, cy = intrinsics[0, 0], intrinsics[0, 1], intrinsics[0, 2], intrinsics[1, 1], intrinsics[1, 2]
     depth_noise = measure_noise(inverse, weight)
@@ -169,7 +169,7 @@ def _image_normals(depth: Tensor, intrinsics: Tensor, valid: Tensor, edges: str)
 
 @without_autocast
 def _sobel(values: Tensor, size: int) -> Tensor:
-    """(B, 2, H, W) derivatives along columns and rows, not normalised, OpenCV's kernels and default border."""
+    """(B, 2, H, W) unnormalised derivatives along columns and rows, with OpenCV's kernels and default border."""
     smooth, difference = values.new_tensor(_SMOOTH[size]), values.new_tensor(_DIFFERENCE[size])
     padded = _reflect(values, size // 2)
     gx = F.conv2d(F.conv2d(padded, smooth.view(1, 1, -1, 1)), difference.view(1, 1, 1, -1))
@@ -178,7 +178,7 @@ def _sobel(values: Tensor, size: int) -> Tensor:
 
 
 def _reflect(values: Tensor, radius: int) -> Tensor:
-    """Mirrors the map around itself without repeating the edge, for maps of any size: a side of 1 repeats its only pixel."""
+    """Reflects the map at its borders without repeating the edge, for maps of any size: a side of 1 repeats its only pixel."""
     rows, columns = (_reflected_index(side, radius, values.device) for side in values.shape[-2:])
     return values.index_select(-2, rows).index_select(-1, columns)
 

@@ -1,4 +1,4 @@
-"""Normals of a panorama's surfaces, from its distances."""
+"""Normals of a panorama, from its distances."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from ..sphere import cube_rotations, cut_view, in_view, panorama_directions, vie
 from ..valid import valid_depth
 from .normals import depth_to_normals
 
-# Half of each side of a view in units of its depth: beyond a cube's face, so that views overlap.
+# Half the field of view's tangent: larger than a cube's face, so that views overlap.
 _TANGENT = 1.15
 _KNOWN = 0.5
 
 
 def panorama_normals(distance: Tensor, mask: Tensor | None = None, edges: str = "auto") -> Tensor:
-    """Normals of the surfaces that panoramas show.
+    """Normals of the surfaces in panoramas.
 
-    Six perspective views, a little larger than the faces of a cube, have the normals of their depth (`depth_to_normals`), which are turned
-    and blended: no direction differs from any other, neither the poles nor the left and right border.
+    `depth_to_normals` of six perspective views, slightly larger than a cube's faces, rotated and blended: all directions are treated alike,
+    including the poles and the left and right border.
 
     Args:
         distance: (B, 1, H, W) along each pixel's ray, any unit. NaN, infinite, zero and negative values are holes.
-        mask: (B, 1, H, W) bool, True where distances can be trusted; None = everywhere.
+        mask: (B, 1, H, W) bool; None = True everywhere.
         edges: As `depth_to_normals`.
 
     Returns:
@@ -46,11 +46,11 @@ def panorama_normals(distance: Tensor, mask: Tensor | None = None, edges: str = 
 
 @without_autocast
 def _normals(distance: Tensor, valid: Tensor, edges: str) -> Tensor:
-    """Of one image."""
+    """Normals of one image."""
     height, width = distance.shape[-2:]
     side = max(8, round(2 * _TANGENT * width / (2 * math.pi)))
     intrinsics = view_intrinsics(side, _TANGENT).to(distance.device)
-    # The inverse of distance is smooth on surfaces, and adds nothing where there is none.
+    # Inverse distance is smooth on surfaces, and contributes 0 in holes.
     both = torch.cat((torch.where(valid, 1 / torch.where(valid, distance, 1), 0), valid.to(distance)), 1)
     directions = panorama_directions(height, width, distance.device)
     total = directions * -1e-6

@@ -1,19 +1,19 @@
 """Slopes of inverse depth from edge-aware plane fits, with windows as wide as the noise requires and the surface allows.
 
 On a plane, inverse depth is linear in pixel coordinates. `fit_planes` therefore describes the surroundings of every pixel by
-value + slope_x * du + slope_y * dv. Four steps:
+value + slope_x * du + slope_y * dv, in four steps:
 
-1. A weighted least-squares plane in a 3x3 window. Its first guess are one-sided slopes, mixed by how well two taps on a side
+1. A weighted least-squares plane in a 3x3 window. The initial guess is one-sided slopes, mixed by how well two taps on a side
    extrapolate to the centre, so that it does not reach over an edge.
-2. While the noise leaves the slope uncertain, the planes of 3x3 places some pixels apart are joined into one: the least-squares
-   plane through their values and slopes, each weighted by how well it agrees with the centre's. The distance about doubles every time,
-   so a window of 70 pixels costs four steps, and it grows only where the surface is flat within the noise. The slope of a window of k
-   pixels has the standard deviation sqrt(12) sigma / k^2 in white noise of deviation sigma. Noise that is shared over L pixels (see
-   `noise`) is white noise of deviation L sigma seen through a blur of L pixels: k^2 becomes k^2 + L^2 - 1.
-3. For depth with soft edges, a pixel on the ramp between two surfaces takes over the plane of the straight place nearby that
-   explains its depth best. Curved surfaces are continued as they bend, and a choice that differs from those around it is outvoted.
-4. For depth that gathers at levels, as a registered sensor's, so do pixels of strips too narrow to show a slope: a few levels say
-   nothing, and what a sensor fills in beside silhouettes is no surface.
+2. While noise leaves the slope uncertain, the planes of 3x3 places some pixels apart are joined: the least-squares
+   plane through their values and slopes, each weighted by its agreement with the centre's. The distance about doubles every time,
+   so a window of 70 pixels takes four steps, and it grows only where the surface is flat within the noise. In white noise of deviation
+   sigma, the slope of a window of k pixels has the deviation sqrt(12) sigma / k^2. Noise that is shared over L pixels (see
+   `noise`) is white noise of deviation L sigma after a blur of L pixels: k^2 becomes k^2 + L^2 - 1.
+3. For depth with soft edges, a pixel on the ramp between two surfaces takes the plane of a nearby straight place that
+   explains its depth best. Curved surfaces are extrapolated with their curvature, and outliers are outvoted by their neighbours.
+4. For depth quantised to levels, as from a registered sensor, so do pixels of strips too narrow to show a slope: a few levels carry no
+   information, and what a sensor fills in beside silhouettes is no surface.
 
 Source:
     Step 2 is adaptive weights smoothing (J. Polzehl and V. Spokoiny, "Propagation-separation approach for local likelihood
@@ -35,39 +35,36 @@ from ..filters.chosen_pixels import chosen_places, values_at
 from ..filters.extremes import largest_within
 from .noise import DepthNoise
 
-# Step 1: how far it looks around; what a neighbour may be off the plane, as a share of inverse depth, and in second differences of a
-# curved surface.
+# Step 1: its reach; tolerated distance from the plane, relative to inverse depth and in second differences of a curved surface.
 _REACH = 2
 _FLAT_TOLERANCE = 2.5e-4
 _CURVATURE_TOLERANCE = 3.0
-# Step 2: the distances, the standard deviations of the slope (due to noise; due to rounding) that end it, and shares of inverse depth.
+# Step 2: distances, deviations of the slope (by noise; by rounding) at which it stops, and shares of inverse depth.
 _STRIDES = (2, 4, 9, 20)
 _SURE_SLOPE = math.radians(0.5)
 _EXACT_SLOPE = math.radians(3e-4)
 _ROUNDING = 5e-8
 _LEAST_NOISE = 1e-6
-# Step 3: how far away straight places are looked for, and a cost above all others.
+# Step 3: search radii for straight places, the reach of `_bend`, and a cost above all others.
 _SOFT_RADII = (3, 5)
 _BEND_REACH = 4
-# How far apart slopes are compared that tell how a surface bends, and by what share of inverse depth it may miss the place behind.
+# Distance of the slopes that are compared for curvature, and the relative gap up to which the place behind is the same surface.
 _TURN_REACH = 2
 _SAME_SURFACE = 1e-3
 _NEVER = 1e30
-# The vote on planes taken over: each round's weight of missed values beside that of slopes. Slopes come first: values would keep a
-# plane along a ramp, which meets both surfaces. A plane must win by a share of inverse depth, above rounding. For how many pixels at once.
+# The vote: each round's weight of value errors relative to slopes. Slopes come first: values would keep a plane along a ramp, which
+# meets both surfaces. The relative lead that a winner needs, above rounding. Pixels per batch.
 _VALUE_SHARES = (0.05, 1.0, 1.0)
 _LEAD = 3e-4
 _VOTES_AT_ONCE = 2**15
-# By what share of the lower cost a plane may cost more and still be mixed with the other; of votes less, for two surfaces may both have
-# many.
+# Relative cost difference up to which planes are blended; less for votes, as two surfaces may both have many.
 _CLOSE, _CLOSE_VOTE = 0.2, 0.05
-# Step 4: strips of at most twice so many pixels are narrow; a jump is more than so many levels, or deviations of the noise; how far
-# away wide places are looked for, and what each pixel of the way costs, in jumps; the weight of what its own value differs by, beside its
-# plane's at the pixel.
+# Step 4: narrow strips have up to twice _NARROW pixels; a jump exceeds this many levels or deviations of noise; search radii for wide
+# places, the cost of distance in jumps per pixel, and the weight of the far value's difference beside its plane's at the pixel.
 _NARROW = 4
 _JUMP_STEPS, _JUMP_DEVIATIONS = 5.0, 6.0
 _NARROW_RADII, _FARTHER, _OWN_VALUE = (2, 4, 6, 9, 13), 0.05, 0.25
-# The noise of what gathers at levels is shared over more pixels than this, but for files of few levels.
+# Noise of quantised sensors is shared over more pixels than this, unlike that of files with few levels.
 _SENSOR_LENGTH = 2.0
 _DIRECTIONS = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))
 
@@ -81,22 +78,22 @@ class Planes(NamedTuple):
 
 
 def fit_planes(inverse: Tensor, valid: Tensor, focal_length: float, depth_noise: DepthNoise, soft: bool) -> Planes:
-    """The plane of inverse depth around every pixel.
+    """Fits the plane of inverse depth around every pixel.
 
     Args:
-        inverse: (1, 1, H, W) inverse depth, positive and finite everywhere (any such value where not valid), of a size around 1.
+        inverse: (1, 1, H, W) inverse depth around 1, positive and finite everywhere (arbitrary where not valid).
         valid: (1, 1, H, W) of the same dtype, 1 where it can be trusted, 0 elsewhere.
-        focal_length: In pixels; says what angle an uncertain slope means.
-        depth_noise: What `measure_noise` found.
-        soft: Whether pixels on soft edges take over a plane from beside the edge.
+        focal_length: In pixels; converts uncertain slopes to angles.
+        depth_noise: From `measure_noise`.
+        soft: Whether pixels on soft edges take a plane from beside the edge.
 
     Returns:
-        Planes; exact (to rounding) wherever the valid surroundings are a plane. Not meaningful where not valid.
+        Planes; exact (to rounding) wherever the valid surroundings are a plane. Meaningless where not valid.
     """
     size = 5 if soft else 3
 
     def fit_band(inverse: Tensor, valid: Tensor) -> tuple[Tensor, ...]:
-        """Takes maps with `_REACH` more pixels on every side than it gives."""
+        """Takes maps with `_REACH` more pixels on every side than it returns."""
         here = _shifted(inverse, _REACH, 0, 0)
         step = here**depth_noise.step_power * depth_noise.step if depth_noise.step else 0.0
         tolerance = (here * max(3 * depth_noise.pixel_noise, _FLAT_TOLERANCE)).add_(step * 1.2)
@@ -124,7 +121,7 @@ def _shifted(padded: Tensor, radius: int, dy: int, dx: int) -> Tensor:
 
 
 def _one_sided_slopes(inverse: Tensor, valid: Tensor, tolerance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Slopes that do not reach over edges, and how much the surface bends on its straighter sides (both axes' second differences).
+    """Slopes that do not reach over edges, and the bend of the straighter sides (both axes' second differences).
 
     Inverse depth and its validity have `_REACH` more pixels on every side than the tolerance and the results.
     """
@@ -137,7 +134,7 @@ def _one_sided_slopes(inverse: Tensor, valid: Tensor, tolerance: Tensor) -> tupl
             near, far = (_shifted(padded, _REACH, taps * sign * dy, taps * sign * dx) for taps in (1, 2))
             near_usable, far_usable = (_shifted(usable, _REACH, taps * sign * dy, taps * sign * dx) for taps in (1, 2))
             rise = near - inverse
-            # Without a second tap the first difference itself stands for the doubt.
+            # Without a second tap the first difference itself is the doubt.
             doubt = torch.lerp(rise, rise - (far - near), far_usable).abs()
             trust = near_usable / (doubt * scale).square_().add_(0.0025).square_()
             estimates.append((rise * sign, doubt + (1 - near_usable) * inverse, trust))
@@ -148,9 +145,9 @@ def _one_sided_slopes(inverse: Tensor, valid: Tensor, tolerance: Tensor) -> tupl
 
 
 def _fit_window(inverse: Tensor, valid: Tensor, slope_x: Tensor, slope_y: Tensor, tolerance: Tensor, size: int) -> tuple[Planes, Tensor]:
-    """Least-squares planes in a size x size window, weighted by the distance from the first guess; and the share of weight left.
+    """Least-squares planes in a size x size window, weighted by agreement with the initial guess; and the remaining share of weight.
 
-    Inverse depth and its validity have `_REACH` more pixels on every side than the guess, the tolerance and the results.
+    Inverse depth and its validity have `_REACH` more pixels on every side than the other maps.
     """
     radius, here, sharpness = size // 2, _shifted(inverse, _REACH, 0, 0), 1 / tolerance
     one = torch.ones((), dtype=inverse.dtype, device=inverse.device)
@@ -164,20 +161,20 @@ def _fit_window(inverse: Tensor, valid: Tensor, slope_x: Tensor, slope_y: Tensor
             doubt = torch.addcmul(one, residual, residual).square_()
             pair.append((_shifted(valid, _REACH, y, x) / doubt, rise))
         sums.add(dy, dx, *pair)
-    # The first guess decides where the neighbours leave a direction open (a line of pixels, a single pixel).
+    # The initial guess decides directions that the neighbours leave open (a line of pixels, a single pixel).
     offset, slope_x, slope_y, total = sums.solve(slope_x, slope_y, 1e-5)
     return Planes(here + offset, slope_x, slope_y), total * _shifted(valid, _REACH, 0, 0) / size**2
 
 
 class _PlaneSums:
-    """Weighted sums for a least-squares plane over neighbours, the pixel itself included with height 0 and the weight given."""
+    """Weighted sums for a least-squares plane over neighbours, including the pixel itself with height 0."""
 
     def __init__(self, weight: Tensor) -> None:
         self.w = weight.clamp(min=1e-6)
         self.x, self.y, self.xx, self.xy, self.yy, self.z, self.xz, self.yz = (torch.zeros_like(weight) for _ in range(8))
 
     def add(self, dy: int, dx: int, ahead: tuple[Tensor, Tensor], behind: tuple[Tensor, Tensor]) -> None:
-        """Takes in the neighbours at (dy, dx) and at (-dy, -dx) of every pixel: the weight and the height above it of each."""
+        """Adds the neighbours at (dy, dx) and at (-dy, -dx) of every pixel: weight and relative height of each."""
         risen, fallen = ahead[0] * ahead[1], behind[0] * behind[1]
         both, lead, slope = ahead[0] + behind[0], ahead[0] - behind[0], risen - fallen
         self.w += both
@@ -194,7 +191,7 @@ class _PlaneSums:
             self.xy.add_(both, alpha=dx * dy)
 
     def solve(self, slope_x: Tensor, slope_y: Tensor, stiffness: Tensor | float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The plane's offset and slopes, pulled with `stiffness` towards the given slopes; and the sum of weights."""
+        """The plane's offset and slopes, regularised with `stiffness` towards the given slopes; and the sum of weights."""
         share = 1 / self.w
         mean_x, mean_y = self.x * share, self.y * share
         xx = self.xx - self.x * mean_x + stiffness
@@ -208,13 +205,13 @@ class _PlaneSums:
 
 
 def _join_windows(planes: Planes, weight: Tensor, deviation: Tensor, angle: float, focal_length: float, size: float) -> Planes:
-    """Joins planes over growing distances until neither noise nor the rounding of float32 leaves the slope unsure.
+    """Joins planes over growing distances until neither noise nor float32 rounding leaves the slope uncertain.
 
     Args:
         planes: Fitted in size x size windows.
-        weight: Share of the window that each rests on.
-        deviation: Standard deviation of a single pixel, of noise that is white.
-        angle: That deviation, as the radians by which it tilts a surface over one pixel.
+        weight: Share of the window that supports each.
+        deviation: White-noise-equivalent standard deviation of a pixel.
+        angle: That deviation as a tilt in radians over one pixel.
         focal_length: In pixels.
         size: Side of the windows.
     """
@@ -228,22 +225,22 @@ def _join_windows(planes: Planes, weight: Tensor, deviation: Tensor, angle: floa
 
 
 def _join(planes: Planes, weight: Tensor, deviation: Tensor, stride: int, size: float) -> tuple[Planes, Tensor]:
-    """One plane through the nine planes `stride` pixels apart, each weighted by how well it agrees with the one in the middle."""
+    """Joins nine planes `stride` pixels apart, each weighted by its agreement with the central one."""
     value_variance, slope_variance = 1 / size**2, 12 / size**4
-    # A neighbour at three standard deviations of what two such planes differ by has a quarter of the full weight.
+    # A difference of three standard deviations reduces the weight to a quarter.
     value_scale = 1 / (9 * (2 * value_variance + 0.75 * slope_variance * stride**2))
     slope_scale = 1 / (9 * 2 * slope_variance)
     slope_share = value_variance / slope_variance
 
     def join_band(value: Tensor, slope_x: Tensor, slope_y: Tensor, weight: Tensor, deviation: Tensor) -> tuple[Tensor, ...]:
-        """Takes maps with `stride` more pixels on every side than it gives."""
+        """Takes maps with `stride` more pixels on every side than it returns."""
         precision = (deviation * deviation).reciprocal_().mul_(0.5 * slope_scale)
         here = [_shifted(m, stride, 0, 0) for m in (value, slope_x, slope_y, weight)]
         sums = _PlaneSums(here[3])
         slopes_x, slopes_y = here[1] * here[3], here[2] * here[3]
         for dy, dx in ((0, stride), (stride, 0), (stride, stride), (stride, -stride)):
             agreement = _agreement((value, slope_x, slope_y), precision, dy, dx, value_scale / slope_scale)
-            # Two planes agree as much seen from one as from the other: the same map serves the opposite neighbour.
+            # Agreement is symmetric: the same map serves the opposite neighbour.
             left, top = stride - max(0, -dx), stride
             pair = []
             for sign, y0, x0 in ((1, top, left), (-1, top - dy, left - dx)):
@@ -262,17 +259,16 @@ def _join(planes: Planes, weight: Tensor, deviation: Tensor, stride: int, size: 
 
 
 def _agreement(planes: tuple[Tensor, Tensor, Tensor], precision: Tensor, dy: int, dx: int, value_share: float) -> Tensor:
-    """Weights in (0, 1] of pairs of planes, each with the one at (dy, dx) from it; only the places that have such a partner.
+    """Weights in (0, 1] of pairs of planes, each with the one at (dy, dx) from it; only for places that have such a partner.
 
     Args:
         planes: Value and slopes.
         precision: Half of the weight of a squared difference of slopes.
-        dy: Rows to the partner.
-        dx: Columns to the partner.
-        value_share: The weight of a squared difference of values beside one of slopes.
+        dy, dx: Rows and columns to the partner.
+        value_share: The weight of a squared difference of values relative to slopes.
     """
     value, slope_x, slope_y = planes
-    # The mean of both slopes foretells the rise of a curved surface too: only creases and jumps disagree.
+    # The mean of both slopes also predicts the rise of a curved surface: only creases and jumps disagree.
     half_rise = (slope_x * (dx / 2)).add_(slope_y, alpha=dy / 2)
     ahead, behind = _pair(value + half_rise, dy, dx)[0], _pair(value - half_rise, dy, dx)[1]
     residual = behind - ahead
@@ -284,22 +280,22 @@ def _agreement(planes: tuple[Tensor, Tensor, Tensor], precision: Tensor, dy: int
 
 
 def _pair(values: Tensor, dy: int, dx: int) -> tuple[Tensor, Tensor]:
-    """The values at every place that has a neighbour at (dy, dx), dy >= 0, and the values at that neighbour."""
+    """The values at every place with a neighbour at (dy, dx), dy >= 0, and the values at that neighbour."""
     height, width = values.shape[-2] - dy, values.shape[-1] - abs(dx)
     left = max(0, -dx)
     return values[..., :height, left : left + width], values[..., dy:, left + dx : left + dx + width]
 
 
 def _leave_soft_edges(planes: Planes, inverse: Tensor, valid: Tensor) -> Planes:
-    """Gives each pixel the plane, its own or one up to a few pixels away, that is straight itself and explains the pixel's value.
+    """Gives each pixel the plane, its own or a nearby one, that is straight itself and explains the pixel's value.
 
-    A surface that bends on its way to the pixel is continued as it bends. Where pixels took over planes, each then takes the one of
-    those around it that agrees best with all of them: one wrong choice among right ones is outvoted.
+    Planes are extrapolated with the surface's curvature. Where pixels took other planes, each then takes the one in its
+    neighbourhood that agrees best with all of them, so that outliers are outvoted.
     """
     radius = max(_SOFT_RADII) + 2 * _TURN_REACH
 
     def leave_band(value: Tensor, slope_x: Tensor, slope_y: Tensor, inverse: Tensor, around: Tensor, bend: Tensor) -> tuple[Tensor, ...]:
-        """Takes maps with `radius` more pixels on every side than it gives."""
+        """Takes maps with `radius` more pixels on every side than it returns."""
         own, centre = (_shifted(each, radius, 0, 0) for each in (around, inverse))
         best, chosen = own, tuple(_shifted(each, radius, 0, 0).clone() for each in (value, slope_x, slope_y))
         scale = 1 / centre
@@ -309,7 +305,7 @@ def _leave_soft_edges(planes: Planes, inverse: Tensor, valid: Tensor) -> Planes:
                 y, x = distance * dy, distance * dx
                 far, far_x, far_y, price = (_shifted(each, radius, y, x) for each in (value, slope_x, slope_y, bend))
                 turned_x, turned_y = (_shifted(each, max(_SOFT_RADII), y, x) * (distance / 2) for each in (turn_x, turn_y))
-                # The mean of the slopes at both places leads from one to the other.
+                # The mean of both slopes extrapolates from one place to the other.
                 far_x, far_y = far_x + turned_x, far_y + turned_y
                 here = torch.add(far, far_x, alpha=-x).add_(far_y, alpha=-y)
                 cost = torch.addcmul(price, (here - centre).abs(), scale).add_(1e-3 * distance**2)
@@ -322,7 +318,7 @@ def _leave_soft_edges(planes: Planes, inverse: Tensor, valid: Tensor) -> Planes:
 
 
 def _leave_narrow_strips(planes: Planes, inverse: Tensor, valid: Tensor, depth_noise: DepthNoise) -> Planes:
-    """Gives each pixel of a narrow strip between jumps the plane, of a wide surface up to a few pixels away, that explains it best."""
+    """Gives each pixel of a narrow strip between jumps the plane of a nearby wide surface that explains it best."""
     step = inverse**depth_noise.step_power * (_JUMP_STEPS * depth_noise.step)
     jump = torch.maximum(step, inverse**depth_noise.noise_power * (_JUMP_DEVIATIONS * depth_noise.noise))
     beside_jump = 1 - valid
@@ -334,9 +330,9 @@ def _leave_narrow_strips(planes: Planes, inverse: Tensor, valid: Tensor, depth_n
     radius = max(_NARROW_RADII)
 
     def leave_band(value: Tensor, slope_x: Tensor, slope_y: Tensor, wide: Tensor, inverse: Tensor, jump: Tensor) -> tuple[Tensor, ...]:
-        """Takes maps with `radius` more pixels on every side than it gives."""
+        """Takes maps with `radius` more pixels on every side than it returns."""
         centre, scale, is_wide = (_shifted(each, radius, 0, 0) for each in (inverse, 1 / jump, wide))
-        # Nothing costs less than the own plane of a wide place.
+        # Wide places keep their own plane.
         own = (1 - is_wide) * _NEVER
         best, chosen = own, tuple(_shifted(each, radius, 0, 0).clone() for each in (value, slope_x, slope_y))
         for dy, dx in _DIRECTIONS:
@@ -357,9 +353,9 @@ def _leave_narrow_strips(planes: Planes, inverse: Tensor, valid: Tensor, depth_n
 
 
 def _keep_better(best: Tensor, chosen: tuple[Tensor, ...], cost: Tensor, plane: tuple[Tensor, ...], scale: Tensor) -> Tensor:
-    """Writes a plane over the `chosen` ones where its cost is below the `best`, and returns the lower cost of both.
+    """Overwrites `chosen` where a plane's cost is below `best`, and returns the lower cost of both.
 
-    Planes of one surface that cost nearly the same are mixed: rounding must not choose. `scale` turns their gap at the pixel into a cost.
+    Planes of one surface at nearly the same cost are blended, so that rounding does not choose. `scale` converts their gap to a cost.
     """
     least = torch.minimum(best, cost)
     close = (plane[0] - chosen[0]).abs_().mul_(scale).neg_().add_(least).mul_(_CLOSE).clamp_(min=1 / _NEVER)
@@ -370,10 +366,10 @@ def _keep_better(best: Tensor, chosen: tuple[Tensor, ...], cost: Tensor, plane: 
 
 
 def _turn(value: Tensor, slope_x: Tensor, slope_y: Tensor, dy: int, dx: int) -> tuple[Tensor, Tensor]:
-    """By how much slopes change a step from each place in the direction (-dy, -dx), if the surface goes on to bend as it does behind.
+    """The change of slopes per step in the direction (-dy, -dx), if the surface continues to bend as it does behind.
 
-    The smaller of two changes in a row, and none where they have different signs or the surface behind is another one. Takes maps with
-    2 `_TURN_REACH` more pixels on every side than it gives.
+    The smaller of two successive changes; 0 where their signs differ or the place behind is another surface. Takes maps with
+    2 `_TURN_REACH` more pixels on every side than it returns.
     """
     reach = 2 * _TURN_REACH
     turns = []
@@ -392,10 +388,10 @@ def _turn(value: Tensor, slope_x: Tensor, slope_y: Tensor, dy: int, dx: int) -> 
 
 
 def _agreed(planes: Planes, moved: Tensor, valid: Tensor) -> Planes:
-    """The plane among the 3x3 around each pixel that differs least from all of them, where one of them `moved`; else its own.
+    """Where any of the 3x3 pixels `moved`: the plane among them that differs least from all of them.
 
-    A plane differs from another by both slopes, and by how far it misses the other's value at the other's place. Each round chooses
-    among the planes that the round before chose.
+    The difference of planes is that of both slopes, and how far one misses the other's value there. Each round chooses
+    among the planes of the previous round.
     """
     near = (_largest_of_nine(F.pad(moved, (1, 1, 1, 1))) > 0) & (valid > 0)
     places, width = chosen_places(near), moved.shape[-1] + 2
@@ -414,19 +410,16 @@ def _agreed(planes: Planes, moved: Tensor, valid: Tensor) -> Planes:
 
 
 def _elected(usable: Tensor, value: Tensor, slope_x: Tensor, slope_y: Tensor, around: Tensor, value_share: float) -> tuple[Tensor, ...]:
-    """Value and slopes (N,) for N pixels, of the plane that differs least from all others around, mixed with those that hardly differ more.
+    """For N pixels: value and slopes (N,) of the plane with the least difference from all others, blended with near ties.
 
     Args:
-        usable: Flat maps, of 1 and 0 here.
-        value: As `usable`.
-        slope_x: As `usable`.
-        slope_y: As `usable`.
+        usable, value, slope_x, slope_y: Flat maps; `usable` is 1 or 0.
         around: (9, N) indices of the 3x3 places around each pixel.
-        value_share: The weight of missed values beside that of slopes.
+        value_share: The weight of value errors relative to slopes.
     """
     maps = [each.index_select(0, around.flatten()).view(3, 3, around.shape[1]) for each in (usable, value, slope_x, slope_y)]
     cost = (1 - maps[0]) * _NEVER
-    # Images of 3x3 pixels, whose memory is still in the order of the maps. A choice has no gradient.
+    # (N, 3, 3) views of channel-major memory. A choice has no gradient.
     *squares, costs = (each.detach().permute(2, 0, 1) for each in (*maps, cost))
     for dy, dx in ((dy, dx) for dy in range(3) for dx in range(-2, 3) if (dy, dx) > (0, 0)):
         (voter, other_voter), (z, other_z), (x, other_x), (y, other_y) = (_pair(each, dy, dx) for each in squares)
@@ -436,24 +429,24 @@ def _elected(usable: Tensor, value: Tensor, slope_x: Tensor, slope_y: Tensor, ar
         part.addcmul_(missed.mul_(value_share).add_(turn), other_voter)
         missed = rise.sub_(other_x, alpha=dx).sub_(other_y, alpha=dy).abs_()
         other_part.addcmul_(missed.mul_(value_share).add_(turn), voter)
-    # A pixel keeps its plane where another is hardly better.
+    # A pixel keeps its plane unless another is clearly better.
     cost[1, 1] -= _LEAD * value_share * maps[1][1, 1]
     least = cost.amin((0, 1))
     share = (least - cost).div_((_CLOSE_VOTE * least.abs()).clamp_(min=1 / _NEVER)).add_(1).clamp_(min=0).detach()
     far, far_x, far_y = (each * (share / share.sum((0, 1))) for each in maps[1:])
-    # Each plane is continued from its place to the middle.
+    # Extrapolates each plane from its place to the middle.
     right, down = far_x[:, 2].sum(0) - far_x[:, 0].sum(0), far_y[2].sum(0) - far_y[0].sum(0)
     return far.sum((0, 1)) - right - down, far_x.sum((0, 1)), far_y.sum((0, 1))
 
 
 def _bend(inverse: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """How bent the surroundings of each pixel are, for the pixel itself and for others that may take over its plane.
+    """How bent the surroundings of each pixel are: the cost for the pixel itself, and for others that may take its plane.
 
-    Three times the largest relative second difference, in 5x5 pixels for the pixel itself. For others only in 3x3, so that places close
-    to a ramp serve; but where 7 pixels in a line bend both ways, as a ramp does at its two ends, the weaker of both bends counts too:
-    the middle of a ramp is straight. What is not valid must never be chosen.
+    Three times the largest relative second difference, in 5x5 pixels for the pixel itself, in 3x3 for others, so that places close
+    to a ramp are usable. But where 7 pixels in a line bend both ways, as at the ends of a ramp, the weaker bend counts too:
+    the middle of a ramp is straight. Invalid pixels must never be chosen.
 
-    Takes maps with `_BEND_REACH` more pixels on every side than it gives.
+    Takes maps with `_BEND_REACH` more pixels on every side than it returns.
     """
     here = _shifted(inverse, 1, 0, 0)
     share = _shifted(valid, 1, 0, 0) / here
@@ -472,12 +465,12 @@ def _bend(inverse: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _largest_of_nine(values: Tensor) -> Tensor:
-    """The largest of the 3x3 values around each place that has them all."""
+    """The maximum of the complete 3x3 neighbourhoods."""
     return _largest_of_three(_largest_of_three(values, -1), -2)
 
 
 def _largest_of_seven(values: Tensor, axis: int) -> Tensor:
-    """The largest of 7 values in a line, at each place that has them all."""
+    """The maximum of 7 values in a line, where all exist."""
     return reduce(lambda largest, _: _largest_of_three(largest, axis), range(3), values)
 
 

@@ -1,4 +1,4 @@
-"""Recovers the camera of a point map that is known up to a shift in depth."""
+"""Recovers the camera of a point map with unknown shift in depth."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from torch import Tensor
 from ..checks import check_map, check_mask
 
 SAMPLED = 64
-"""The points that the camera is found from are a square of so many by so many."""
+"""The camera is found from a grid of SAMPLED x SAMPLED points."""
 _LEAST_POINTS = 2  # of them must be valid
-# Levenberg and Marquardt: rounds, the first damping, by how much a step that helped or did not changes it, and the share of the error that
-# a step must take away for another to follow. Without that end, points that no camera sees so would be moved to infinity.
+# Levenberg-Marquardt: rounds, initial damping, its factors after success and failure, and the relative error reduction below which it
+# stops. Without that limit, points that no camera sees so would be moved to infinity.
 _ROUNDS = 32
 _FIRST_DAMPING, _EASED, _TIGHTENED = 1e-3, 0.1, 10.0
 _WORTHWHILE = 1e-3
-# What depth differs by at least, as a share, to tell the shift.
+# Minimum relative variation of depth that determines the shift.
 _FRONTAL = 1e-4
 
 
 def find_focal_and_shift(
     points: Tensor, plane: Tensor, mask: Tensor | None = None, focal_length: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The focal length and the shift in depth that project a point map onto its own pixels.
+    """Finds the focal length and depth shift that project a point map onto its own pixels.
 
-    It minimises the sum of |f * (x, y) / (z + s) - (u, v)|^2 over 64 x 64 of the points. For each shift the best focal length is known,
-    so that only the shift is searched: on the CPU, in float64. Each of its thousand small steps would cost a GPU as much as a large one.
+    Minimises the sum of |f * (x, y) / (z + s) - (u, v)|^2 over 64 x 64 points. The best focal length for each shift is known in closed
+    form, so only the shift is searched: on the CPU, in float64, because a thousand small steps are as slow as large ones on a GPU.
 
     Args:
-        points: (B, 3, H, W) in OPENCV axes; where the mask is set, z > 0.
+        points: (B, 3, H, W) in OPENCV axes; z > 0 where the mask is set.
         plane: (1, 2, H, W), u and v of each pixel, on the same device; the focal length has its unit.
-        mask: (B, 1, H, W) bool, which points are valid; None = all.
-        focal_length: (B,), where it is known; None = look for it.
+        mask: (B, 1, H, W) bool; None = True everywhere.
+        focal_length: (B,), if known.
 
     Returns:
-        Focal length and shift, (B,) float32 each, on the CPU. With fewer than two valid points, or no focal length above 0 that fits, the
-        former is NaN and the shift 0. The device is synchronised once.
+        Focal length and shift, (B,) float32 each, on the CPU. NaN and 0 with fewer than two valid points or if no positive focal length
+        fits. The device is synchronised once.
 
     Raises:
         ValueError: Shapes that do not fit.
 
     Source:
-        The problem: Wang et al., "MoGe" (2024), whose code minimises it with MINPACK; the search with the focal length solved for each
-        shift: Golub and Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares problems" (1973).
+        The problem: Wang et al., "MoGe" (2024), whose code minimises it with MINPACK. Solving for the focal length within the search:
+        Golub and Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares problems" (1973).
     """
     check_map(points, 3, "points")
     check_map(plane.expand(points.shape[0], -1, -1, -1), 2, "plane", points)
@@ -52,7 +52,7 @@ def find_focal_and_shift(
     parts = (sampled(points), sampled(plane).expand(len(points), -1, -1, -1), sampled(valid))
     sample = torch.cat(parts, 1).cpu().flatten(2).double()
     valid = sample[:, 5:] > 0
-    # Invalid pixels may hold anything, infinity included, and must not touch the sums.
+    # Invalid pixels may hold anything, infinity included, and must not enter the sums.
     xy, z, uv = (torch.where(valid, part, neutral) for part, neutral in ((sample[:, :2], 0), (sample[:, 2:3], 1), (sample[:, 3:5], 0)))
     known_focal = None if focal_length is None else focal_length.cpu().double()[:, None, None]
     focal, shift = _search(xy, z, uv, z.amin(2, keepdim=True), known_focal)
@@ -61,20 +61,20 @@ def find_focal_and_shift(
 
 
 def sampled(maps: Tensor) -> Tensor:
-    """The values of maps (B, C, H, W) from which the camera is found, (B, C, SAMPLED, SAMPLED)."""
+    """Samples maps (B, C, H, W) to (B, C, SAMPLED, SAMPLED)."""
     return maps if maps.shape[-2:] == (SAMPLED, SAMPLED) else F.interpolate(maps, size=(SAMPLED, SAMPLED), mode="nearest")
 
 
 def _search(xy: Tensor, z: Tensor, uv: Tensor, nearest: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Focal length and shift (B,) of points (B, 2 and 1, N); `nearest` is the least z, below whose negative no shift may lie."""
+    """Focal length and shift (B,) of points (B, 2 and 1, N). The shift stays above `-nearest`, the least z."""
     shift, damping = torch.zeros_like(nearest), torch.full_like(nearest, _FIRST_DAMPING)
     going_on = torch.ones_like(nearest, dtype=torch.bool)
-    # A frontal wall fits with any shift: a derivative of rounding alone moves nothing.
+    # A frontal wall fits any shift: a derivative of mere rounding must not move it.
     least = _FRONTAL**2 * _dot(uv, uv) / nearest.square()
     focal, residual, slope = _residual(xy, z, uv, shift, known)
     for _ in range(_ROUNDS):
         step = -_dot(residual, slope) / (_dot(slope, slope) * (1 + damping) + least)
-        # A point in the camera's plane has no projection: at most half of the way there in one step.
+        # Points in the camera's plane have no projection: go at most half of the way there in one step.
         tried = torch.maximum(shift + step, (shift - nearest) / 2)
         tried_focal, tried_residual, tried_slope = _residual(xy, z, uv, tried, known)
         error, tried_error = _dot(residual, residual), _dot(tried_residual, tried_residual)

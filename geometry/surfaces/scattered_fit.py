@@ -1,9 +1,9 @@
-"""Slopes of inverse depth for scattered points, such as those of a lidar: planes through the points that are nearest in space.
+"""Slopes of inverse depth for scattered points, such as a lidar's: planes through the nearest points in space.
 
-In the image a window that holds enough points of a lidar reaches over edges, and one that does not holds a single line of them. Here each
-point takes its nearest points in space from every direction of the image, so that points along one line never have the say alone.
-The plane is a weighted least-squares fit of inverse depth, which is linear in pixels on a plane. A neighbour weighs less the farther
-away in space it is, and less the farther off the plane it is than most (Cauchy weights, a few passes).
+In the image, a window large enough for several lidar points reaches over edges, and a smaller one holds a single scan line. So each
+point takes its nearest points in space from every image direction, so that one scan line never dominates.
+The plane is a weighted least-squares fit of inverse depth, which is linear in pixels on a plane. Weights decrease with distance in
+space and with the distance from the plane (Cauchy weights, a few passes).
 """
 
 from __future__ import annotations
@@ -16,19 +16,18 @@ from torch import Tensor
 from ...utils import without_autocast
 from .plane_fit import Planes
 
-# Cells of the image hold about so many points, and at most so many; where the plane stays open, cells are larger by this factor.
+# Mean and maximum number of points in a cell; the factor by which cells grow while a plane is underdetermined, and how often.
 _CELL_POINTS, _MOST_CELL_POINTS = 5, 24
 _GROWTH, _LEVELS = 3, 4
-# Directions of the image around a point, and the points taken of each.
+# Image directions around a point, and points taken from each.
 _SECTORS, _SECTOR_POINTS = 8, 3
 _LEAST_POINTS = 4
-# Points that one pass holds at once.
+# Points per batch.
 _CHUNK = 2**14
 _PASSES = 5
-# What a point may be off the plane as a share of inverse depth, and how thin the spread of neighbours may be: the ratio of the variances
-# across and along.
+# Tolerated distance from the plane relative to inverse depth, and the minimum ratio of the neighbours' variances across and along.
 _FLAT, _THINNEST = 2e-3, 1e-2
-# The least share of a point's neighbours on its own surface: a corner has a quarter of the directions.
+# The minimum share of neighbours on the point's own surface: a corner has a quarter of the directions.
 _OWN_SHARE = 0.3
 
 
@@ -37,17 +36,17 @@ def fit_scattered(planes: Planes, inverse: Tensor, valid: Tensor, intrinsics: Te
     """Planes through the nearest points in space, for every valid pixel.
 
     Args:
-        planes: Kept where no plane can be found: the points are too few or on one line.
+        planes: Kept where points are too few or collinear.
         inverse: (1, 1, H, W) inverse depth, positive and finite.
-        valid: (1, 1, H, W), not 0 where it can be trusted.
+        valid: (1, 1, H, W), nonzero where it can be trusted.
         intrinsics: (3, 3), in pixels.
 
     Returns:
-        The planes. They are fitted on the CPU: the points are few, and what belongs to which cell is known only there.
+        The planes, computed on the CPU: the points are few, and their cells depend on the data.
     """
     device = inverse.device
     planes, inverse, valid, intrinsics = Planes(*(each.cpu() for each in planes)), inverse.cpu(), valid.cpu(), intrinsics.cpu()
-    # A fixed order at random: what does not fit into a cell is left out evenly.
+    # A fixed random order, so that full cells drop points evenly.
     places = (valid[0, 0] > 0).nonzero()
     places = places[torch.randperm(len(places), generator=torch.Generator().manual_seed(0))]
     rows, columns = places.unbind(1)
@@ -56,7 +55,7 @@ def fit_scattered(planes: Planes, inverse: Tensor, valid: Tensor, intrinsics: Te
     rays = torch.cat((pixels, torch.ones_like(pixels[:, :1])), 1) @ torch.linalg.inv(intrinsics.to(inverse)).T
     points = torch.cat((pixels, heights[:, None], rays / heights[:, None]), 1)
     fits = torch.stack([each[0, 0, rows, columns] for each in planes], 1)
-    # The cells must suit the places where points are, not a half of the image without any.
+    # The cell size must follow the area that has points, not an empty half of the image.
     box = (rows.max() - rows.min() + 1) * (columns.max() - columns.min() + 1)
     side = math.sqrt(_CELL_POINTS * float(box) / len(places))
     waiting = torch.arange(len(places))
@@ -99,16 +98,16 @@ def _cells(places: Tensor, side: float) -> tuple[Tensor, Tensor]:
 
 
 def _fitted(points: Tensor, chosen: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
-    """Planes at the chosen points (N,) through some of the points near (N, M), an index or -1; and where they are found.
+    """Planes at the chosen points (N,) through some of the near points (N, M), an index or -1; and where one is found.
 
-    Points are (P, 6): column, row, inverse depth, and the place in space.
+    Points are (P, 6): column, row, inverse depth, and position in space.
     """
     centre = points[chosen][:, None]
     offset = points[near.clamp(min=0)] - centre
     distance = offset[..., 3:].square().sum(-1)
     usable = (near >= 0) & (near != chosen[:, None])
     turn = torch.atan2(offset[..., 1], offset[..., 0]) / (2 * math.pi) * _SECTORS
-    # Sectors are centred on the rows and columns: a line of the sensor is in one sector to each side.
+    # Sectors are centred on rows and columns: a scan line is in one sector on each side.
     sector = turn.round().long() % _SECTORS
     nearest, picks = [], []
     for number in range(_SECTORS):
@@ -122,7 +121,7 @@ def _fitted(points: Tensor, chosen: Tensor, near: Tensor) -> tuple[Tensor, Tenso
     rise = rise / centre[..., 2]
     typical = _low(distance, usable).clamp(min=1e-12)
     closeness = torch.where(usable, 1 / (1 + distance / typical), 0)
-    # In units of the neighbourhood's radius the sums stay near 1, whatever the distances in pixels.
+    # Normalised by the neighbourhood's radius, so that the sums stay near 1.
     scale = torch.where(usable, dx.square() + dy.square(), 0).amax(1, keepdim=True).sqrt().clamp(min=1)
     dx, dy = dx / scale, dy / scale
     design = torch.stack((torch.ones_like(dx), dx, dy), -1)
@@ -137,7 +136,7 @@ def _fitted(points: Tensor, chosen: Tensor, near: Tensor) -> tuple[Tensor, Tenso
 
 
 def _low(values: Tensor, usable: Tensor) -> Tensor:
-    """The value (N, 1) that `_OWN_SHARE` of the usable ones (N, M) do not exceed; infinite where none is usable."""
+    """The quantile `_OWN_SHARE` (N, 1) of the usable values (N, M); infinite if none is usable."""
     ordered = torch.where(usable, values, math.inf).sort(1).values
     rank = (usable.sum(1, keepdim=True) * _OWN_SHARE).ceil().long() - 1
     return ordered.gather(1, rank.clamp(min=0))
@@ -145,7 +144,7 @@ def _low(values: Tensor, usable: Tensor) -> Tensor:
 
 @without_autocast
 def _solved(design: Tensor, rise: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted least squares (N, 3) of rises (N, M) with the centre as one more point; and whether the points spread in two directions."""
+    """Weighted least squares (N, 3) of rises (N, M) including the centre; and whether the points spread in two directions."""
     weighted = design * weight[..., None]
     normal = weighted.transpose(1, 2) @ design
     normal[:, 0, 0] += 1

@@ -11,31 +11,31 @@ from ..filters.bands import by_bands
 from .plane_fit import Planes
 from .scattered_fit import fit_scattered
 
-# A pixel is isolated with fewer than so many valid ones in the 3x3 around it, itself included.
+# A pixel is isolated with fewer valid pixels than this in its 3x3 window, itself included.
 _LONELY = 4
-# The share of isolated pixels among the valid ones above which a map is one of scattered points.
+# Share of isolated pixels above which a map is scattered points.
 _SPARSE = 0.5
-# Half the sides of windows, the smallest of which that holds so many pixels is taken.
+# Window radii; the smallest window with _ENOUGH valid pixels is used.
 _RADII = (2, 4, 8, 16)
 _ENOUGH = 8
-# How far pixels may be off a plane on average, as a share of inverse depth; and the least spread in each direction, in squared pixels.
+# Maximum RMS distance from the plane relative to inverse depth; minimum variance in each direction, in squared pixels.
 _FLAT, _SPREAD = 0.02, 0.3
 
 
 def fit_isolated(planes: Planes, inverse: Tensor, valid: Tensor, intrinsics: Tensor) -> Planes:
-    """Planes through the valid pixels of a wider window, for pixels with hardly any beside them.
+    """Fits planes in a wider window for pixels with hardly any valid neighbours.
 
-    Where most valid pixels are isolated, as those of a lidar are, the nearest points in space decide for all (`fit_scattered`). Else
-    least squares without weights, and so only where the window shows one flat surface.
+    If most valid pixels are isolated, as a lidar's are, all planes come from the nearest points in space (`fit_scattered`). Otherwise
+    unweighted least squares, accepted only where the window shows one flat surface.
 
     Args:
-        planes: As `fit_planes` found them.
+        planes: From `fit_planes`.
         inverse: (1, 1, H, W) inverse depth, finite everywhere.
         valid: (1, 1, H, W) of the same dtype, 1 where it can be trusted, 0 elsewhere.
         intrinsics: (3, 3), in pixels.
 
     Returns:
-        The planes; the same where a pixel has neighbours or no window suits. Synchronises the device.
+        The planes; unchanged for pixels with neighbours or without a suitable window. Synchronises the device.
     """
     waiting = (valid > 0) & (F.avg_pool2d(valid, 3, 1, 1, divisor_override=1) < _LONELY)
     if float(waiting.sum() / valid.sum().clamp(min=1)) > _SPARSE:
@@ -52,7 +52,7 @@ def fit_isolated(planes: Planes, inverse: Tensor, valid: Tensor, intrinsics: Ten
 
 @without_autocast
 def _fitted(inverse: Tensor, valid: Tensor, radius: int) -> tuple[Tensor, ...]:
-    """1 where the window shows a plane, else 0; and the plane's value and slopes. Maps have `radius` more pixels on each side."""
+    """1 where the window shows a plane, else 0; and the plane's value and slopes. Inputs have `radius` more pixels on each side."""
     offsets = torch.arange(-radius, radius + 1, dtype=inverse.dtype, device=inverse.device)
     weighted = inverse * valid
 

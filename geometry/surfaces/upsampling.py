@@ -1,4 +1,4 @@
-"""Enlarges maps computed at every n-th pixel, along surfaces and not across depth edges.
+"""Upsamples maps from every n-th pixel along surfaces, not across depth edges.
 
 Source:
     J. Kopf et al., "Joint bilateral upsampling" (2007).
@@ -18,20 +18,20 @@ from ...utils import constant, kept_constants
 from ..filters.bands import by_bands
 
 ANOTHER = 0.15
-"""The relative difference of inverse depth, from a surface continued straight on, at which another surface begins."""
+"""Relative difference of inverse depth from the extrapolated surface at which another surface begins."""
 
 # The weight of another surface.
 _STRAY = 0.02
 
 
 def middles(length: int, pitch: int, device: torch.device) -> Tensor:
-    """Places along an axis of the values that `enlarged_along` takes."""
+    """Positions along an axis of the values that `enlarged_along` takes."""
     return torch.arange(min(pitch // 2, length - 1), length, pitch, device=device)
 
 
 @kept_constants
 def _neighbours_of_places(length: int, pitch: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each place along an axis: the numbers of both values beside it, (2, length), its distance from them, and the second's share."""
+    """For each position along an axis: the indices of both neighbouring values (2, length), distances to them, and the second's weight."""
     start, place = min(pitch // 2, length - 1), torch.arange(length)
     count = len(range(start, length, pitch))
     low = ((place - start).div(pitch, rounding_mode="floor")).clamp(0, count - 1)
@@ -41,7 +41,7 @@ def _neighbours_of_places(length: int, pitch: int) -> tuple[Tensor, Tensor, Tens
 
 
 def enlarged_along(values: Tensor, small: Tensor, large: Tensor, pitch: int, axis: int) -> Tensor:
-    """Values at every `pitch`-th pixel of an axis, between them as the surfaces go: of two neighbours, the one of the same surface counts.
+    """Interpolates values at every `pitch`-th pixel of an axis, using the neighbours on the same surface.
 
     Args:
         values: (B, C, h, w).
@@ -81,7 +81,7 @@ def surface_slope(inverse: Tensor, axis: int) -> Tensor:
 
 
 def same_surface(found: Tensor, expected: Tensor) -> Tensor:
-    """1 where inverse depth is what a surface has there, down to almost 0 where it is another's."""
+    """1 where inverse depth matches the extrapolated surface, down to almost 0 on another surface."""
     return torch.rsub((found / expected).sub_(1).square_(), 1, alpha=1 / ANOTHER**2).clamp_(min=_STRAY)
 
 
@@ -89,30 +89,30 @@ Smoothing: TypeAlias = Callable[[Tensor], Tensor]
 
 
 class Line(NamedTuple):
-    """The weights of an odd number of pixels in a line, the middle one itself, and how many pixels apart they lie."""
+    """Weights of an odd number of pixels in a line, and their distance in pixels."""
 
     weights: tuple[int, ...]
     pitch: int = 1
 
 
 def smoothings(inverse: Tensor, lines: Sequence[Line]) -> list[Smoothing]:
-    """Means along both axes over pixels of the same surface, weighted as by `same_surface`.
+    """Builds separable smoothing filters over pixels of the same surface, weighted as by `same_surface`.
 
     Args:
         inverse: (B, 1, H, W) inverse depth.
-        lines: Of each smoothing.
+        lines: One for each filter.
 
     Returns:
-        For each line a function of maps (B, C, H, W); beyond the border values go on as they are there.
+        For each line a function of maps (B, C, H, W), with replicated borders.
     """
-    per_other = (inverse * ANOTHER).reciprocal_()  # what inverse depth is multiplied by to be 1 where another surface begins
+    per_other = (inverse * ANOTHER).reciprocal_()  # scales inverse depth to 1 where another surface begins
     means_along = _means_one_by_one if inverse.device.type == "cpu" else _means_at_once
     along, down = (means_along(inverse, per_other, surface_slope(inverse, axis), axis, tuple(lines)) for axis in (3, 2))
     return [lambda maps, first=first, then=then: then(first(maps)) for first, then in zip(along, down, strict=True)]
 
 
 def _means_one_by_one(inverse: Tensor, per_other: Tensor, slope: Tensor, axis: int, lines: Sequence[Line]) -> list[Smoothing]:
-    """Of each line the means along an axis, one pixel of it after the other, which stay in a CPU's cache."""
+    """Filters along an axis tap by tap, which stays in a CPU's cache."""
 
     def means(values: Tensor, line: Line) -> Tensor:
         reach = len(line.weights) // 2 * line.pitch
@@ -130,7 +130,7 @@ def _means_one_by_one(inverse: Tensor, per_other: Tensor, slope: Tensor, axis: i
 
 
 def _means_at_once(inverse: Tensor, per_other: Tensor, slope: Tensor, axis: int, lines: tuple[Line, ...]) -> list[Smoothing]:
-    """The same in few operations, and the weights of all lines and pixels together: for maps that are not large."""
+    """Filters along an axis in few operations, with the weights of all lines and pixels together: for small maps."""
     places, ways, weights = _places_in_lines(inverse, lines, inverse.shape[axis], axis)
 
     def taken(values: Tensor, places: Tensor) -> Tensor:
@@ -143,17 +143,17 @@ def _means_at_once(inverse: Tensor, per_other: Tensor, slope: Tensor, axis: int,
 
 
 def _sameness(continued: Tensor, per_other: Tensor) -> Tensor:
-    """`same_surface` of inverse depth that is found aside and continued back to a pixel, and `per_other` of what is found at that."""
+    """`same_surface` of inverse depth extrapolated from aside to a pixel, given `per_other` of the pixel."""
     off = torch.addcmul(constant(per_other, -1 / ANOTHER), continued, per_other)
     return torch.addcmul(constant(per_other, 1.0), off, off, value=-1).clamp_(min=_STRAY)
 
 
 @kept_constants
 def _places_in_lines(lines: tuple[Line, ...], length: int, axis: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Of the pixels in each line around every place of an axis: their places, how far before it they lie, and their weights.
+    """For the taps of each line around every position of an axis: positions, offsets back to the centre, and weights.
 
     Returns:
-        (N, K, length), and (N, K, 1) of axis 3 or (N, K, 1, 1) of axis 2, twice.
+        (N, K, length), and twice (N, K, 1) for axis 3 or (N, K, 1, 1) for axis 2.
     """
     middle = max(len(line.weights) for line in lines) // 2
     steps = torch.arange(-middle, middle + 1) * torch.tensor([line.pitch for line in lines])[:, None]

@@ -15,8 +15,8 @@ _LEVELS = (16, 32, 64, 128)
 _STEPS = 3
 # A step shorter than this many pixels of such an image is the last on it.
 _SETTLED = 0.02
-# A movement shorter than this many pixels at the corners is none, nor is one longer than this share of the width, or one that leaves more
-# than this share of the difference. Of blurred images: moving an image blurs it, which alone would take noise away.
+# Motions shorter than this many pixels at the corners, longer than this share of the width, or leaving more than this share of the
+# difference are rejected. Compared on blurred images: warping blurs, which alone would reduce noise.
 _SHORTEST, _LONGEST = 0.1, 0.25
 _USELESS = 0.9
 _DAMPING = 1e-4
@@ -24,16 +24,16 @@ _DAMPING = 1e-4
 
 @without_autocast
 def camera_motion(before: Tensor, after: Tensor, start: Tensor | None = None) -> Tensor:
-    """The motion of the image between two frames as one shift, rotation and zoom, robust to objects that move by themselves.
+    """The global motion between two frames: one shift, rotation and zoom, robust to independently moving objects.
 
     Args:
         before: (1, 3, H, W) in [0, 1].
         after: The same shape.
-        start: A motion near to it, such as that between two similar images: only the finest level is then searched. None = none is known.
+        start: An initial motion, such as that between two similar images: then only the finest level is searched. None = unknown.
 
     Returns:
-        (1, 2, 3) as `F.affine_grid` takes it (corners not aligned): `moved(before, motion)` looks like `after`. The identity where no
-        movement makes the images much more alike. Thumbnails are compared, on the CPU: a GPU is synchronised once.
+        (1, 2, 3) as for `F.affine_grid` (corners not aligned): `moved(before, motion)` looks like `after`. The identity if no
+        motion makes the images much more alike. Thumbnails are compared on the CPU, with one synchronisation of a GPU.
 
     Source:
         B. Lucas and T. Kanade, "An iterative image registration technique" (1981), coarse to fine; compositional, as S. Baker and
@@ -60,13 +60,13 @@ def camera_motion(before: Tensor, after: Tensor, start: Tensor | None = None) ->
 
 
 def moved(values: Tensor, motion: Tensor, padding: str = "border") -> Tensor:
-    """Maps (1, C, H, W) of one frame where a `camera_motion` has brought them; what comes from outside is the border's, or "zeros"."""
+    """Warps maps (1, C, H, W) of one frame by a `camera_motion`; outside is the border, or "zeros"."""
     return sampled(values, sampling_grid(motion, *values.shape[-2:]), padding)
 
 
 def sampling_grid(motion: Tensor, height: int, width: int) -> Tensor:
-    """(1, H, W, 2): where `moved` takes each pixel of a map from. It takes as long as sampling: maps of one size share it."""
-    # As F.affine_grid, whose product of matrices takes a CPU four times as long.
+    """(1, H, W, 2): the sampling grid of `moved`. As expensive as sampling: maps of one size share it."""
+    # Like F.affine_grid, whose matrix product takes a CPU four times as long.
     (a, b, c), (d, e, f) = (row.unbind() for row in motion[0].unbind())
     x, y = (torch.arange(1 - side, side, 2, device=motion.device) / side for side in (width, height))
     grid = motion.new_empty(1, height, width, 2)
@@ -94,28 +94,28 @@ def _pyramid(before: Tensor, after: Tensor, levels: tuple[int, ...]) -> list[tup
 
 
 def _as_theta(motion: Tensor, height: int, width: int) -> Tensor:
-    """A (3, 3) movement in units of half the width, y too, as `F.affine_grid` counts."""
+    """Converts a (3, 3) motion in units of half the width (y too) to `F.affine_grid`'s units."""
     return _rescaled(motion, height, width)[None, :2]
 
 
 def _rescaled(motion: Tensor, height: int, width: int) -> Tensor:
-    """A (3, 3) movement with y in units of half the height, which was in units of half the width; the sides swapped, the other way."""
+    """Converts a (3, 3) motion's y from units of half the width to half the height; with swapped sides back."""
     across, down = height / width, width / height
     return motion * torch.tensor(((1, across, 1), (down, 1, down), (1, 1, 1)))
 
 
 def square(motion: Tensor) -> Tensor:
-    """(1, 3, 3) of (1, 2, 3): movements as they are multiplied."""
+    """Extends (1, 2, 3) to (1, 3, 3), so that motions can be multiplied."""
     return torch.cat((motion, torch.eye(3, device=motion.device)[None, 2:]), 1)
 
 
 def has_settled(change: Tensor, least: float) -> bool:
-    """True if all of the change is less. Only a CPU is asked: another device would have to be waited for."""
+    """True if all of the change is below `least`. False on other devices than a CPU, to avoid synchronising."""
     return change.device.type == "cpu" and bool(change.abs().amax() < least)
 
 
 def _blurred(values: Tensor) -> Tensor:
-    """By half a pixel there and back: a little more than a movement blurs."""
+    """Blurs as half a pixel's shift there and back: slightly more than a warp."""
     padded = F.pad(values, (1, 1, 1, 1), mode="replicate")
     across = padded[..., :-2].add(padded[..., 2:]).add_(padded[..., 1:-1], alpha=2)
     return across[..., :-2, :].add(across[..., 2:, :]).add_(across[..., 1:-1, :], alpha=2).div_(16)
@@ -183,7 +183,7 @@ class _Step:
 
     @without_autocast
     def after(self, motion: Tensor) -> Tensor:
-        """(3, 3): the small movement that, after `motion`, brings the first image nearer to the second."""
+        """(3, 3): the small motion that, after `motion`, brings the first image closer to the second."""
         places, (height, width) = self._places, self._second.shape
         grid = ((places.sides * motion[:2]) @ places.pixels).T.view(1, height, width, 2)
         warped, inside = sampled(self._first, grid), sampled(self._everywhere, grid, "zeros").flatten()
@@ -205,15 +205,7 @@ class _Step:
 
 
 def solve_positive_definite(matrix: Tensor, right: Tensor) -> Tensor:
-    """The solution of a small, positive definite system, without synchronising the device.
-
-    Args:
-        matrix: (N, N).
-        right: (N, M): M right sides.
-
-    Returns:
-        (N, M).
-    """
+    """Solves a small positive definite system, (N, N) with right sides (N, M), without synchronising the device."""
     if matrix.device.type == "cpu":
         return torch.linalg.solve_ex(matrix, right).result  # a fifteenth of the time
     size = len(matrix)

@@ -1,4 +1,4 @@
-"""Finds the pixels of a video that move by themselves, however slowly."""
+"""Finds the independently moving pixels of a video, however slow."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ from .optical_flow import FlowTarget, optical_flow, texture, warped, window_mean
 _LONGEST = 160
 _FRAMES = 6
 _STILL, _MOVING = 0.25, 0.4
-# How far flow forward and backward may differ, in pixels, before neither is believed.
+# Maximum forward-backward mismatch in pixels.
 _MISMATCH = 0.5
-# How far around a pixel that moves others count as moving too, and for how many frames: an arm that turns is still for a moment.
+# Dilation of moving pixels, in pixels, and hold time in frames: a turning arm is still for a moment.
 _AROUND = 2
 _HELD = 4
-# How far from what only one of the images shows the flow is not believed.
+# Distance from disocclusions within which flow is not trusted.
 _BORDER = 5
-# By which share following the flow must make the images more alike than standing still does: what the coarse sizes say of the room beside
-# a person, who hides or uncovers none of it, does not. _NOISE is a squared difference that counts as none.
+# Minimum share of the difference that flow must explain better than no motion: the coarse levels' flow in the room beside a
+# person, who covers or uncovers none of it, does not. _NOISE is a negligible squared difference.
 _NOISE, _EXPLAINED = (1 / 255) ** 2, 0.4
-# Plain areas up to twice as wide, which tell nothing themselves, move with what is around them.
+# Textureless areas up to twice as wide, which give no flow, move with their surroundings.
 _HOLES = 6
-# The camera's motion is the flow of most pixels: how often that is refined, by how many weighted fits, and the flow in pixels, at half
-# the size, that is another.
+# The camera's motion is the flow of most pixels: refinement rounds, weighted fits each, and the flow in pixels, at half size, of
+# outliers.
 _REFINED, _FITS = 3, 8
 _OTHER = 0.1
 # The change in pixels below which neither goes on.
 _SETTLED = 0.01
-# Flow is computed for each frame with such a number: over six frames a movement changes little from one frame to the next.
+# Flow is computed for every second frame: over six frames motion changes little from frame to frame.
 _EVERY = 2
-# The mean squared difference around a pixel, as a share of _NOISE, that is too small to be a movement.
+# Local mean squared difference, as a share of _NOISE, that is too small for motion.
 _ALIKE = 0.25
-# Where more than this share of the image moves, it is the camera that moves past things near and far; at the second for certain.
+# If more than this share of the image moves, it is parallax of a moving camera; certainly from the second share on.
 _MOST, _ALL = 0.6, 0.9
 
 
 class MovingPixels:
-    """Tells for each frame of a video which pixels move by themselves, by optical flow over 6 frames with a forward-backward check.
+    """Tells for each frame of a video which pixels move independently, by optical flow over 6 frames with a forward-backward check.
 
-    From one frame to the next a slow movement is lost in the grain; over six it is not. The camera's motion is taken off first,
-    refined by the flow of most pixels. Where almost all of the image moves otherwise, nothing counts as moving.
+    From frame to frame a slow motion is hidden by grain; over six frames it is not. The camera's motion is removed first, refined by
+    the flow of most pixels. Where almost all of the image moves differently, nothing counts as moving.
 
-    Flow is computed for every second frame. What it keeps is seven thumbnails.
+    Flow is computed for every second frame. The state is seven thumbnails.
 
     Attributes:
-        motion: The `camera_motion` from the frame before to the last; None = there was none before.
+        motion: The `camera_motion` from the previous to the last frame; None before the second.
     """
 
     def __init__(self) -> None:
@@ -66,14 +66,14 @@ class MovingPixels:
 
     @without_autocast
     def push(self, frame: Tensor, cut: Tensor | None = None) -> Tensor:
-        """Looks at the next frame.
+        """Processes the next frame.
 
         Args:
             frame: (1, 3, H, W) in [0, 1].
-            cut: () bool: whether the frame begins a shot; None = it does not.
+            cut: () bool: whether the frame begins a shot; None = no.
 
         Returns:
-            (1, 1, H, W) in [0, 1]: how surely each pixel moves. Thumbnails are compared, on the CPU: a GPU is synchronised once.
+            (1, 1, H, W) in [0, 1]: confidence that each pixel moves. Thumbnails are compared on the CPU, with one synchronisation of a GPU.
         """
         fetched = to_cpu({"now": _thumbnail(frame)} if cut is None else {"now": _thumbnail(frame), "cut": cut})
         now, cut = fetched["now"], fetched.get("cut")
@@ -83,14 +83,14 @@ class MovingPixels:
             thumbnails, motions, held = now.expand(_FRAMES, -1, -1, -1), identity.expand(_FRAMES, -1, -1), torch.zeros_like(now)
             self.motion = None
         else:
-            # The thumbnails in a state of an older version may have another size.
+            # Thumbnails in a state of an older version may have another size.
             rows, columns = now.shape[-2:]
             thumbnails, held = (resize_map(each, rows, columns) for each in (thumbnails, held))
-            # From thumbnail to thumbnail: a mean over frames lags behind what moves, which would be taken for the camera's motion.
+            # Between thumbnails: a mean over frames lags behind moving objects, which would look like camera motion.
             self.motion = camera_motion(thumbnails[-1:], now)
             motions, held = motions @ square(self.motion), moved(held, self.motion, "zeros")
         if cut is not None:
-            # As if the shot had always looked as its first frame: nothing moves, and nothing waits for the device.
+            # As if the shot had always looked like its first frame: nothing moves, and nothing synchronises.
             thumbnails, motions, held = torch.where(cut, now, thumbnails), torch.where(cut, identity, motions), held * ~cut
         if self._frames % _EVERY == 0:
             held = torch.maximum(_moving(thumbnails[:1], now, motions[:1, :2]), held - _EVERY / _HELD)
@@ -119,7 +119,7 @@ def _thumbnail(frame: Tensor) -> Tensor:
 
 
 def _moving(before: Tensor, after: Tensor, motion: Tensor) -> Tensor:
-    """(1, 1, h, w) in [0, 1]: what moves between two thumbnails, apart from the camera with about this motion."""
+    """(1, 1, h, w) in [0, 1]: independent motion between two thumbnails, given the approximate camera motion."""
     if _are_alike(moved(before, motion), after):
         return torch.zeros_like(after)
     refined = _Refined(before, after)
@@ -140,7 +140,7 @@ def _moving(before: Tensor, after: Tensor, motion: Tensor) -> Tensor:
 
 
 class _Refined:
-    """Brings a `camera_motion` between two thumbnails nearer to what most pixels do."""
+    """Refines a `camera_motion` between two thumbnails by the flow of most pixels."""
 
     def __init__(self, before: Tensor, after: Tensor) -> None:
         self._before, self._everywhere = before, torch.ones_like(before)
@@ -155,7 +155,7 @@ class _Refined:
 
     @without_autocast
     def of(self, motion: Tensor) -> Tensor:
-        """A nearer one: by an affine fit to the flow that is left, weighted as in `fit_robustly`."""
+        """Refines the motion by an affine fit to the remaining flow, weighted as in `fit_robustly`."""
         grid = sampling_grid(motion, *self._before.shape[-2:])
         before, known = (F.avg_pool2d(each, 2) for each in (sampled(self._before, grid), sampled(self._everywhere, grid, "zeros")))
         flow = self._target.flow_from(before)[0].flatten(1)
@@ -170,5 +170,5 @@ class _Refined:
 
 
 def _are_alike(before: Tensor, after: Tensor) -> bool:
-    """True if nothing that moves could show in two thumbnails. Only a CPU is asked: another device would have to be waited for."""
+    """True if two thumbnails are too similar to show motion. False on other devices than a CPU, to avoid synchronising."""
     return before.device.type == "cpu" and bool(window_mean((before - after).square_()).amax() < _ALIKE * _NOISE)

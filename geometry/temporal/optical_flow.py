@@ -11,21 +11,21 @@ from ...utils import kept_for_sizes, sample_at, without_autocast
 # Sizes of the pyramid, each half the one before; the steps taken on each; the standard deviation of the window, in pixels.
 _LEVELS, _STEPS = 3, 2
 _WINDOW = 2.5
-# Squared slopes that count as none, of images in [0, 1]: the grain of a film must not look like movement.
+# Negligible squared slopes of images in [0, 1]: film grain must not look like motion.
 _DAMPING = (1.5 / 255) ** 2
 _SHORTEST_SIDE = 16
 
 
 def optical_flow(before: Tensor, after: Tensor) -> Tensor:
-    """The movement of every pixel between two images, in torch alone, so that it is the same with and without OpenCV.
+    """The motion of every pixel between two images, in torch only, so that it does not depend on OpenCV.
 
     Args:
         before: (B, 1, H, W) in [0, 1].
         after: The same shape.
 
     Returns:
-        (B, 2, H, W): x and y in pixels from a point of `after` to where it was in `before`: `warped(before, flow)` looks like `after`.
-        About 0 where neither image has texture. The device is not synchronised.
+        (B, 2, H, W): x and y in pixels from a point of `after` to its position in `before`: `warped(before, flow)` looks like `after`.
+        About 0 without texture. The device is not synchronised.
 
     Source:
         B. Lucas and T. Kanade, "An iterative image registration technique" (1981), in a Gaussian window around every pixel, coarse to
@@ -35,11 +35,7 @@ def optical_flow(before: Tensor, after: Tensor) -> Tensor:
 
 
 class FlowTarget:
-    """An image to which the `optical_flow` of several others leads: what follows from it alone is computed once.
-
-    Args:
-        image: `after` of `optical_flow`.
-    """
+    """The target image (`after`) of several `optical_flow` computations: caches what depends on it alone."""
 
     def __init__(self, image: Tensor) -> None:
         self._levels = [_Level(image)]
@@ -77,19 +73,19 @@ class _Level:
         self._own, self._other = torch.cat((yy, xx), 1) / determinant, xy / determinant
 
     def step(self, before: Tensor, flow: Tensor) -> Tensor:
-        """What is to be added to the flow."""
+        """The flow increment."""
         gradients = _mean(self._slopes * (self._image - _sampled(before, flow, self._grid, self._pixel)), self._window)
         return torch.addcmul(self._own * gradients, self._other, gradients.flip(1), value=-1).clamp_(-1, 1)
 
 
 def texture(image: Tensor) -> Tensor:
-    """How much each pixel's surroundings tell of movement: (B, 1, H, W) in [0, 1), 0 in a plain area. Images (B, 1, H, W)."""
+    """How much texture surrounds each pixel of (B, 1, H, W): in [0, 1), 0 in a plain area."""
     strength = window_mean(_slopes(image).square().sum(1, keepdim=True))
     return strength / (strength + 4 * _DAMPING)
 
 
 def warped(values: Tensor, flow: Tensor) -> Tensor:
-    """Maps (B, C, H, W) where a flow (B, 2, H, W) has brought them; what comes from outside is the border's."""
+    """Warps maps (B, C, H, W) by a flow (B, 2, H, W), with replicated borders."""
     return _sampled(values, flow, *_grid(values))
 
 
@@ -113,7 +109,7 @@ def _slopes(image: Tensor) -> Tensor:
 
 
 def window_mean(values: Tensor) -> Tensor:
-    """Maps (B, C, H, W) blurred by a Gaussian: two products with matrices are faster than pooling on the CPU."""
+    """Gaussian blur of maps (B, C, H, W): two matrix products are faster than pooling on the CPU."""
     return _mean(values, _window(values))
 
 

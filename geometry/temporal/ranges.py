@@ -12,20 +12,20 @@ from ..levels import MeasureRange, measure_range, sample_stride
 from ..valid import are_all, are_finite
 from .shot_cuts import CutDetector
 
-# About a second of most videos, and how many frames a shot's first counts for: a plain mean would move most where a shot begins.
+# About a second of most videos, and the weight of a shot's first frame in frames: a plain mean would move most where a shot begins.
 _WINDOW, _FIRST = 24, 8
-# By what share of itself the range may be wider than a frame's own. Extremes hold noise, which shrinks as frames are averaged: followed,
-# it would change the grey of everything in a still scene.
+# Relative slack by which the range may exceed a frame's own. Extremes contain noise, which shrinks with averaging: following it
+# would change the grey levels of a still scene.
 _SLACK = 0.04
 _MOST_SAMPLES = 2**20
 
 
 class RunningRange:
-    """A range that follows a video: it begins as the first frame's own, and anew at a cut.
+    """A range that follows a video. It starts as the first frame's own, and restarts at cuts.
 
-    It widens by an exponential mean over some 24 frames, and narrows so only where it is wider than a frame's own by 4 % of itself at an
-    end, so that a still scene keeps its grey levels. It knows no later frame. Values that a frame has beyond the range are clipped by
-    whoever shows them. What it keeps is three numbers and a thumbnail.
+    It widens by an exponential mean over about 24 frames, and narrows so only where it exceeds a frame's own by 4 % at an end, so that
+    still scenes keep their grey levels. It is causal. Values beyond the range must be clipped by the renderer. The state is three numbers
+    and a thumbnail.
 
     Args:
         measure: Finds the frames' own ranges.
@@ -45,16 +45,16 @@ class RunningRange:
     def update(
         self, values: Tensor, valid: Tensor | None = None, percentiles: tuple[float, float] = (0.0, 100.0), cuts: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Takes the next frames in.
+        """Updates the range with the next frames.
 
         Args:
             values: (B, 1, H, W), one or more frames in order.
-            valid: (B, 1, H, W) bool, where values are valid; None = where they are finite.
+            valid: (B, 1, H, W) bool; None = where finite.
             percentiles: As `measure_range`.
-            cuts: (B,) bool, which frames begin a shot, as a `CutDetector` says of the images; None = it is looked for in the values.
+            cuts: (B,) bool, which frames begin a shot, from a `CutDetector` of the images; None = detected in the values.
 
         Returns:
-            Low and high, (B, 1, 1, 1), for each frame its own; infinite as long as no value was valid. The device is not synchronised.
+            Low and high, (B, 1, 1, 1), one for each frame; infinite until the first valid value. The device is not synchronised.
         """
         valid = values.abs() < torch.inf if valid is None else valid  # twice as fast as torch.isfinite
         low, high = self._measure(values, valid, percentiles)
@@ -73,7 +73,7 @@ class RunningRange:
             measured.split(1), cuts.to(values.device).view(-1, 1, 1, 1).split(1), finite.split(1), strict=True
         ):
             count = (count * ~cut + is_finite.to(count)).clamp(max=_WINDOW)
-            # A frame without a value is shown by the range before; after a cut that range is as good as any.
+            # A frame without valid values keeps the previous range; after a cut that is as good as any.
             ends = torch.where(is_finite, torch.where(count > 1, ends + _change(ends, frame) / count.clamp(min=1), frame), ends)
             count = torch.where(is_finite, count.clamp(min=_FIRST), count)
             ends_of_frames.append(ends)
@@ -92,9 +92,9 @@ class RunningRange:
 
 
 def _change(ends: Tensor, frame: Tensor) -> Tensor:
-    """From the ends of the range to those of a frame, less the slack; low and high, (1, 2, 1, 1) as all three."""
+    """The change from the range's ends to a frame's, minus the slack; low and high, (1, 2, 1, 1)."""
     low, high = ends.split(1, 1)
-    # The difference of products is finite for huge ranges.
+    # The difference of products stays finite for huge ranges.
     slack = _SLACK * high - _SLACK * low
     none, away = torch.zeros_like(slack), frame - ends
     return away - away.clamp(torch.cat((none, -slack), 1), torch.cat((slack, none), 1))
@@ -119,12 +119,7 @@ class ClipRange:
         self._every, self._count_so_far = 1, 0
 
     def add(self, values: Tensor, valid: Tensor) -> None:
-        """Takes frames in.
-
-        Args:
-            values: (B, 1, H, W).
-            valid: (B, 1, H, W) bool, where values are valid.
-        """
+        """Adds frames: values (B, 1, H, W) and valid (B, 1, H, W) bool."""
         low, high = measure_range(values, valid, per_clip=True)
         if self._extremes is not None:
             low, high = torch.minimum(low, self._extremes[0]), torch.maximum(high, self._extremes[1])

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ...utils import resize_map
 
-# Frames are compared as squares of so many pixels, moved against each other by up to so many: 6 % of the image.
+# Side of the compared thumbnails, and the range of shifts in their pixels: 6 % of the image.
 _SIDE = 32
 _REACH = 2
-# What two frames of one shot share at least of their contrast, and the contrast that counts as none, both squared units of [0, 1].
+# Minimum share of contrast that two frames of one shot have in common, and a negligible contrast (squared units of [0, 1]).
 _ALIKE = 0.5
 _NO_CONTRAST = 1e-4
 
@@ -21,26 +21,21 @@ _NO_CONTRAST = 1e-4
 class CutDetector:
     """Decides for each frame of a video whether it begins a new shot.
 
-    A frame is a cut where its thumbnail, wherever it is moved by up to 6 % of the image, shares less than half of its contrast with that
-    of the frame before: twice the covariance by the sum of the variances (the contrast and structure of SSIM, Z. Wang et al., "Image
-    Quality Assessment: From Error Visibility to Structural Similarity", 2004), over the whole thumbnail. The threshold and the moves are
-    our own. It does not mind noise, brightness, movement of a part or a pan, and finds neither dissolves nor two shots alike. A frame of
-    one colour between others is a shot of its own.
-
-    What it keeps is one thumbnail.
+    A frame is a cut if its thumbnail, at any shift up to 6 % of the image, shares less than half of its contrast with the
+    previous one: twice the covariance divided by the sum of the variances (the contrast and structure of SSIM, Z. Wang et al., "Image
+    Quality Assessment: From Error Visibility to Structural Similarity", 2004), over the whole thumbnail. The threshold and the shifts are
+    our own. It ignores noise, brightness, local motion and pans, and misses dissolves and cuts between similar shots. A frame of
+    one colour between others is a shot of its own. The state is one thumbnail.
     """
 
     def __init__(self) -> None:
         self._last: Tensor | None = None
 
     def push(self, frames: Tensor) -> Tensor:
-        """Looks at the next frames.
+        """Returns (B,) bool: True where a new shot begins, never for the first frame. The device is not synchronised.
 
         Args:
             frames: (B, C, H, W); images in [0, 1], or any finite maps of about that range.
-
-        Returns:
-            (B,) bool: True where a new shot begins; the first frame of all is not a cut. The device is not synchronised.
         """
         thumbs = resize_map(frames.float(), _SIDE, _SIDE)
         last = thumbs[:1] if self._last is None else self._last

@@ -23,21 +23,21 @@ from .camera_motion import camera_motion, sampled, sampling_grid
 from .moving_pixels import MovingPixels
 from .shot_cuts import CutDetector
 
-# How many frames the mean reaches back at most.
+# Maximum number of frames in the mean.
 _MEMORY = 16
-# Maps whose shorter side has so many pixels are compared by images of half their size: whether a pixel changed is a mean of those around.
+# Maps with a shorter side from this size on are compared by half-size images: whether a pixel changed is a local mean.
 _HALVED_FROM = 160
 # A difference of images at which a pixel has changed for the most part, the pixels around it of whose differences that is the mean, and how
 # far around it the network may see the change. All by whether the images have half the map's size: they show less of a change.
 _CHANGE, _BLUR, _AROUND = {False: 6 / 255, True: 3.5 / 255}, {False: 3, True: 2}, {False: 9, True: 5}
-# The weight of changed pixels in the fit where few are unchanged: by the share that changed, to this power.
+# Weight of changed pixels in the fit when few are unchanged: the changed share to this power.
 _URGENCY = 8
-# By how much more than half of the frames before have to see sky, or land, before what was the other becomes it.
+# Majority beyond one half of the previous frames that turns land into sky, or sky into land.
 _DOUBT = 0.2
 # A mean over frames gives way to a network that says otherwise in so many frames on end: by more than this share of how far values are
 # spread, over so many pixels around. What is beside somebody who leaves has other depth in each frame, and would keep it in patches.
 _ON_END, _OTHERWISE, _WINDOW = 3, 0.05, 2
-# What of the correction of metres is given back each frame, so that they stay the network's own in the long run.
+# Share of the metric correction that is undone each frame, so that metres follow the network in the long run.
 _LEASH = 1 / 64
 _SAMPLES = 2**13
 _TINY = 1e-12
@@ -175,7 +175,7 @@ class VideoAligner:
         return torch.where(valid, unit_normals(mean, estimate.axes), normals)
 
     def _stable_sky(self, sky: Tensor, valid: Tensor, unchanged: Tensor) -> tuple[Tensor, Tensor]:
-        """Where there is sky and where land after this frame's sky; pixels of neither are holes."""
+        """The sky and the land after this frame; pixels of neither are holes."""
         assert self._guide is not None
         assert self._depth is not None
         before = self._sky
@@ -194,7 +194,7 @@ class VideoAligner:
         assert self._guide is not None
         motion = camera_motion(self._guide.value, guide, self._moving.motion) if self._guide.begun else None
         if motion is not None and self._depth is not None and quantity is Quantity.METRIC_DEPTH:
-            # What appears twice as large is half as far: a camera that comes nearer is more common than a lens that zooms.
+            # Twice as large means half as far: an approaching camera is more common than a zooming lens.
             (a, b), (c, d) = (row[:2].unbind() for row in motion[0].unbind())
             self._depth = replace(self._depth, value=self._depth.value + (a * d - b * c).clamp(min=_TINY).log() / 2)
         if motion is not None and _is_none(motion):
@@ -296,7 +296,7 @@ class _Mean:
 
 
 def _spread(values: Tensor) -> Tensor:
-    """How far values are from their mean, (1, 1, 1, 1)."""
+    """Mean absolute deviation, (1, 1, 1, 1)."""
     return (values - values.mean()).abs().mean().clamp(min=_TINY).view(1, 1, 1, 1)
 
 
@@ -306,7 +306,7 @@ def _guide_size(height: int, width: int) -> tuple[int, int]:
 
 
 def _is_none(motion: Tensor) -> bool:
-    """True if nothing moves. Only a CPU is asked: another device would have to be waited for."""
+    """True if nothing moves. False on other devices than a CPU, to avoid synchronising."""
     return motion.device.type == "cpu" and torch.equal(motion, torch.eye(2, 3)[None])
 
 
@@ -323,7 +323,7 @@ def _followed(means: list[_Mean], motion: Tensor | None, keep: Tensor | None) ->
 
 
 def _masked_sky(depth: Tensor, valid: Tensor, sign: int) -> Tensor:
-    """Where what is not valid is as far as any of what is: (1, 1, h, w) bool. `sign` is 1 where large is near, -1 where large is far."""
+    """Invalid pixels at least as far as any valid one: (1, 1, h, w) bool. `sign` is 1 if large is near, -1 if large is far."""
     farthest = torch.where(valid, sign * depth, torch.inf).amin()
     return ~valid & (sign * depth <= farthest) & torch.isfinite(farthest)
 
@@ -335,14 +335,14 @@ def _with_far_sky(values: Tensor, valid: Tensor, before_alignment: Tensor, sky: 
 
 
 def _unchanged(guide: Tensor, before: _Mean, is_halved: bool) -> Tensor:
-    """(1, 1, h, w): by how much each pixel is what it was, from 0 (another thing, or nothing is known) to 1."""
+    """(1, 1, h, w): similarity of each pixel to the previous frames, from 0 (different or unknown) to 1."""
     red, green, blue = box_means(guide - before.value, _BLUR[is_halved]).abs_().split(1, 1)
     largest = largest_within(torch.maximum(red, green).maximum(blue), _AROUND[is_halved])
     return largest.div_(_CHANGE[is_halved]).square_().neg_().exp_().mul_(before.count.sign())
 
 
 def _fit(values: Tensor, valid: Tensor, before: _Mean, unchanged: Tensor, quantity: Quantity) -> tuple[Tensor, Tensor]:
-    """Scale and shift that bring a frame to the mean of those before, (1, 1, 1, 1) each; fitted to few pixels, on the CPU."""
+    """Scale and shift that align a frame with the previous mean, (1, 1, 1, 1) each; fitted to a few pixels on the CPU."""
     stride = max(1, int((values.shape[-2] * values.shape[-1] / _SAMPLES) ** 0.5))
     maps = {"values": values, "target": before.value, "count": before.count, "unchanged": unchanged, "valid": valid}
     device = values.device

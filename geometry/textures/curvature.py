@@ -19,7 +19,7 @@ from .slopes import slopes_of
 
 MAX_SCALE = 512.0
 
-# The default strength: 1 % of the pixels are white or black, at the end that bends more.
+# Percentiles for the default strength: the stronger end saturates 1 % of the pixels.
 _ENDS = (1.0, 99.0)
 # Bends smaller than this are rounding: a plane stays grey.
 _FLAT = 1e-4
@@ -62,17 +62,14 @@ def mean_curvature(
 
 
 def curvature_maps(curvature: Tensor, *, scale: float = 1.0, strength: float = 0.0, weight: Tensor | None = None) -> CurvatureMaps:
-    """Curvature as images.
+    """Renders curvature as images, without synchronising the device.
 
     Args:
         curvature: (B, 1, H, W), 1 / pixels.
-        scale: The pixels over which a bend is judged: curvature times this is an angle in radians.
-        strength: How many times stronger than one radian over `scale` a bend is shown; 0 = so strong that of each image 1 %
+        scale: Reference length in pixels: curvature times this is an angle in radians.
+        strength: Contrast relative to one radian over `scale`; 0 = so strong that 1 % of each image
             is white or black, whichever bends more.
-        weight: (B, 1, H, W) bool, what the automatic strength is measured of; None = everything.
-
-    Returns:
-        The maps; the device is not synchronised.
+        weight: (B, 1, H, W) bool, pixels for the automatic strength; None = all.
     """
     check_map(curvature, 1, "curvature")
     check_range("strength", strength, 0, 1e6)
@@ -89,6 +86,6 @@ def curvature_maps(curvature: Tensor, *, scale: float = 1.0, strength: float = 0
 
 
 def _inside(known: Tensor) -> Tensor:
-    """Pixels none of whose eight neighbours is unknown; the border of the map is no hole."""
+    """Pixels without an unknown neighbour among eight; the map's border is no hole."""
     unknown = (~known).float()
     return F.max_pool2d(unknown, 3, 1, 1) == 0

@@ -20,33 +20,33 @@ from ..kinds import Axes
 from .height import check_size, height_to_normals, known_normals
 
 BRIGHT_JOINTS = 0.16
-"""The `bright_lines` from which bright lines are taken for joints between darker stones."""
+"""`bright_lines` value from which bright lines are joints between darker stones."""
 DARK_JOINTS = -0.1
-"""The `bright_lines` below which dark lines surely are joints."""
+"""`bright_lines` value below which dark lines certainly are joints."""
 
 # Finer than this is grain of the image.
 _GRAIN = 0.7
-# Joints are looked for at these widths, in shares of the shorter side and at least so many pixels, among this share of the pixels.
+# Joint widths searched, relative to the shorter side, with a minimum in pixels, and the share of pixels in lines.
 _JOINTS, _NARROWEST, _LINES = (0.0065, 0.0098, 0.0147, 0.022), 1.5, 0.05
-# They run through the whole image: the median of so many squares a side has so much of the mean's lines.
+# Joints run through the whole image: minimum median of line strength over a grid of squares, relative to the mean.
 _SQUARES, _EVEN = 4, 0.65
-# Grey lines are joints where they are by so much stronger than coloured ones, and so much less coloured than what is beside them.
+# Grey lines are joints if stronger than coloured ones by this much, and less coloured than their sides by this much.
 _GREY, _LESS_COLOURED = 0.3, 0.02
-# How deep they are at least, in standard deviations of brightness.
+# Minimum depth of joints, in standard deviations of brightness.
 _DEEP = -2.0
 # Darker than this, relative brightness is noise.
 _DARK = 0.02
 
 
 def subtract_normals(normals: Tensor, base: Tensor) -> Tensor:
-    """The detail that `conventions.blend_normals` lays on a base to give these normals: its exact inverse.
+    """The detail normals that `conventions.blend_normals` would add to a base to give these normals: its exact inverse.
 
     Args:
         normals: (B, 3, H, W) unit vectors, OPENGL axes.
         base: The same, of the large shape.
 
     Returns:
-        (B, 3, H, W) unit vectors as seen from the base: (0, 0, 1) where both are the same.
+        (B, 3, H, W) unit vectors relative to the base: (0, 0, 1) where both are equal.
 
     Raises:
         ValueError: Shapes that are not (B, 3, H, W) or not the same.
@@ -85,16 +85,16 @@ def detail_normals(
 def bright_lines(image: Tensor) -> Tensor:
     """How much stronger the bright lines of a photograph are than its dark ones.
 
-    Stones, bricks and tiles are fields, and joints the lines between them: bright mortar is deep although it is bright, dark crevices are
-    deep and dark. Where light falls from the side, each groove has a bright and a dark line beside one another; at coarse scales they
-    cancel. Bright lines that are in some places alone, as the rims of a few craters, are no joints.
+    Stones, bricks and tiles are areas, and joints the lines between them: bright mortar is deep although it is bright, dark crevices are
+    deep and dark. In side light each groove has a bright and a dark line next to each other, which cancel at coarse scales.
+    Bright lines in a few places only, such as the rims of craters, are no joints.
 
     Args:
         image: (B, 3, H, W), RGB in [0, 1].
 
     Returns:
-        (B,) natural logarithm of the ratio of both, at the width of lines where it is clearest: 0 = as strong, or no joints; from
-        `BRIGHT_JOINTS` on, bright lines are taken for joints.
+        (B,) natural logarithm of their ratio, at the line width where it is clearest: 0 = equal, or no joints; from
+        `BRIGHT_JOINTS` on, bright lines are joints.
 
     Source:
         T. Lindeberg, "Edge detection and ridge detection with automatic scale selection" (1998), for lines as curvature of brightness that
@@ -107,7 +107,7 @@ def bright_lines(image: Tensor) -> Tensor:
 
 
 def grey_joints(image: Tensor, borders: str = FREE) -> Tensor:
-    """Where the grey joints between coloured stones are, such as the mortar of a brick wall, be they lit or in shadow.
+    """Detects grey joints between coloured stones, such as the mortar of a brick wall, lit or in shadow.
 
     Args:
         image: (B, 3, H, W), RGB in [0, 1].
@@ -162,16 +162,16 @@ def _lines(values: Tensor, width: float, seamless: bool) -> tuple[Tensor, Tensor
 
 @dataclass(frozen=True, eq=False)
 class PhotoRelief:
-    """The relief that light and dark of photographs suggest: dark is deep, as in pores and weaves, or bright is, as in mortar.
+    """Relief guessed from a photograph's brightness: dark is deep, as in pores and weaves, or bright is, as in mortar.
 
-    That is a guess: paint is taken for relief, and a light from the side is not seen as such. What is wider than the radius counts as light
-    or paint and is left out; so does the overall contrast: each image's relief is measured by its own standard deviation.
+    Paint is mistaken for relief, and side light is not recognised. Shapes wider than the radius count as light or paint and
+    are removed, and so is the overall contrast: each image's relief is scaled by its own standard deviation.
 
-    Each part is computed when it is first used, and kept: whoever needs the relief and its doubt uses one object for both.
+    Properties are computed at first use and cached: share one object between users of the relief and its doubt.
 
     Attributes:
         image: (B, 3, H, W), RGB in [0, 1].
-        radius: Shapes wider than this many pixels are left out.
+        radius: Shapes wider than this many pixels are removed.
         borders: "free" or "seamless".
 
     Raises:
@@ -200,12 +200,12 @@ class PhotoRelief:
 
     @property
     def is_low(self) -> Tensor:
-        """Whether "auto" takes bright parts for low, (B,) bool: the bright lines are the stronger ones (`bright_lines`)."""
+        """Whether "auto" takes bright parts for low, (B,) bool: the bright lines are stronger (`bright_lines`)."""
         return self.lines >= BRIGHT_JOINTS
 
     @property
     def is_in_doubt(self) -> Tensor:
-        """Whether neither lines nor colours show what bright parts are, (B,) bool: "auto" takes them for high then."""
+        """Whether neither lines nor colours tell the sign, (B,) bool: "auto" then takes bright parts for high."""
         return (self.lines >= DARK_JOINTS) & ~self.is_low & ~self.joints.flatten(1).any(1)
 
     def height(self, bright: str = AUTO) -> Tensor:

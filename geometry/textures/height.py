@@ -21,27 +21,27 @@ from .slopes import adjoint, border_share, integrated, mirrored_slopes, slopes_o
 logger = logging.getLogger(__name__)
 
 MAX_SLOPE = 10.0
-"""Steepest slope that a normal stands for, 84 degrees: what leans farther, or faces away, is taken to lean so far in its direction."""
+"""Steepest slope, 84 degrees: steeper normals, and those that face away, are clamped to it."""
 
 MAX_PIXELS = 2**26
-"""Largest map of a material, 8192 x 8192: integrating it takes 4 GB meanwhile, with holes 9 GB, and its trend 3 GB."""
+"""Largest map, 8192 x 8192: integrating it takes 4 GB, with holes 9 GB, and its trend 3 GB."""
 
-# Larger maps are integrated in float32, which is 0.0001 pixels off at 1024 x 1024: 63 bytes a pixel in place of 125.
+# Larger maps are integrated in float32, with an error of 0.0001 pixels at 1024 x 1024: 63 bytes a pixel instead of 125.
 _EXACT_PIXELS = 2**24
 
-# The weight of unknown slopes: the height is smooth there, at little cost to known ones.
+# Weight of unknown slopes: smooths the height there, at little cost to known ones.
 _HOLE_WEIGHT = 1e-3
 _ITERATIONS = 16
 _PRECISION = 1e-4
-# By how much a derivative must leave less unexplained than the plain one.
+# Required ratio of residuals for the spline derivative to be chosen.
 _BETTER = 0.98
 # What rounding to float32 leaves of slopes.
 _ROUNDING = 1e-5
-# Pixels of a side on which that is judged.
+# Side in pixels of the sample on which the derivative is chosen.
 _SAMPLE = 1024
-# Mean difference of the channels from which an image is no grey one.
+# Mean channel difference from which an image is not grey.
 _COLOURED = 0.05
-# Mean slope that 8 bits and rounding leave in a tile: half a level of 255, doubled for a margin.
+# Mean slope of a tile by 8-bit rounding: half a level of 255, doubled for a margin.
 _LEVEL = 0.01
 
 
@@ -233,7 +233,7 @@ def _integrated(normals: Tensor, known: Tensor, axes: Axes | str, borders: str, 
 def _likeliest(slopes: Tensor, known: Tensor, seamless: bool) -> str:
     """The derivative that leaves less of the slopes unexplained, in the middle of a large map.
 
-    What has slopes along one axis only is explained by either, and counts as made by central differences.
+    Both explain slopes along a single axis; that counts as central differences.
     """
     if max(slopes.shape[-2:]) > _SAMPLE:
         middle = (..., *(slice(first := max(0, (side - _SAMPLE) // 2), first + _SAMPLE) for side in slopes.shape[-2:]))

@@ -28,17 +28,17 @@ from .slopes import slopes_of
 MAX_RADIUS = 1024.0
 MIN_DIRECTIONS, MAX_DIRECTIONS = 4, 128
 
-# Distances along a direction grow by this factor: near objects are sampled densely, far ones sparsely.
+# Growth of sampling distances: near objects are sampled densely, far ones sparsely.
 _GROWTH = 1.17
-# What is computed at a time on a CPU, where it stays in the processor's cache, and on a GPU.
+# Pixels per band on a CPU, to stay in its cache, and values per batch on a GPU.
 _BAND_PIXELS, _VALUES_AT_ONCE = 2**16, 2**24
 _LEAST_FACING = 0.05
-# The least rise above its own plane that hides anything: normals of depth do not fit it exactly.
+# Minimum elevation above the own plane that occludes: normals do not fit the depth exactly.
 _OWN_PLANE = 0.02
 _LEAST_SQUARE = 1e-12
-# Points along the longer side of a depth map, and the least pixels of the radius between two of them.
+# Samples along a depth map's longer side, and the minimum radius in samples.
 _ALONG, _LEAST_RADIUS = 960, 8
-# Where there is no surface, points lie so many times as far on their rays, where they hide nothing.
+# Distance factor that moves missing surfaces far along their rays, where they occlude nothing.
 _BEHIND = 1e3
 
 

@@ -17,12 +17,12 @@ from ..filters.chosen_pixels import pixels_where, values_at
 from ..filters.extremes import neighbours_largest
 
 SMALL_STEP = 1.15
-"""A step below this factor that opens by a few pixels is taken for noise: no background may shine through it."""
+"""Factor below which a step that opens by a few pixels is noise, through which no background may shine."""
 
-# Pixels whose numbers, a few of each, fit the cache of a CPU.
+# Pixels whose working set fits a CPU's cache.
 _STRIP = 1 << 16
 
-# The weight of pixels of other surfaces, which are read where there are no others.
+# The weight of other surfaces' pixels, used only where there are no others.
 _OTHER = 1e-6
 
 
@@ -43,11 +43,11 @@ class Layer(NamedTuple):
 
 
 class Camera(Protocol):
-    """Where new cameras see the points of a layer."""
+    """Maps points of a layer to new cameras."""
 
     @property
     def views(self) -> int:
-        """How many views there are; 1 may serve all images of a layer."""
+        """Number of views; 1 may serve all images of a layer."""
         ...
 
     @property
@@ -57,46 +57,43 @@ class Camera(Protocol):
 
     @property
     def stretch(self) -> int:
-        """How many pixels wide the cracks of a stretched surface are on each side, at most."""
+        """Maximum width in pixels of cracks in a stretched surface, on each side."""
         ...
 
     def targets(self, inverse: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """Columns and rows of the new image, plus a half, where pixels of the image land; columns may be written to.
+        """Columns and rows of the new image, plus 0.5, where pixels of the image land; may overwrite the columns.
 
-        If nothing moves up or down, the rows are those of the image, whole numbers.
+        If `sideways`, the rows are the image's, integers.
 
         Args:
-            inverse: Their inverse depth: a map (B, 1, h, w), or (N,) of pixels.
-            rows: Counted from the image's first: (h, 1), or (N,).
-            columns: The same, (w,) or (N,).
+            inverse: Their inverse depth: a map (B, 1, h, w), or (N,).
+            rows: From the image's first: (h, 1), or (N,).
+            columns: Likewise, (w,) or (N,).
         """
         ...
 
     def sources(self, inverse: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
         """Columns and rows of the image that pixels of the new image show; arguments as `targets`.
 
-        If nothing moves up or down, the rows are those of the new image, whole numbers.
+        If `sideways`, the rows are the new image's, integers.
         """
         ...
 
     def of_pixels(self, image: Tensor) -> Camera:
-        """The camera for pixels (N,) in place of maps; `image` (N,) says in which of the views each of them lies."""
+        """The camera for pixels (N,) instead of maps; `image` (N,) is the view of each."""
         ...
 
 
 class View(NamedTuple):
-    """Moved perspective cameras. All tensors are (B, 1, 1, 1), or (1, 1, 1, 1) where they are the same for all.
+    """Translated perspective cameras. All tensors are (B, 1, 1, 1), or (1, 1, 1, 1) if equal for all.
 
     Attributes:
-        across: How many columns the camera's move shifts what is at inverse depth 1.
-        down: How many rows it shifts what is at inverse depth 1.
-        shift_x: How many columns the whole image is shifted back, so that the focus stays.
-        shift_y: How many rows the whole image is shifted back.
-        forward: How far the camera goes forward, in the unit of depth; 0.0 = none of them does.
-        centre_x: The column of the optical axis.
-        centre_y: The row of the optical axis.
+        across, down: Columns and rows by which the motion shifts points at inverse depth 1.
+        shift_x, shift_y: Columns and rows by which the whole image is shifted back, so that the focus stays.
+        forward: Forward motion in the unit of depth; 0.0 = none.
+        centre_x, centre_y: Column and row of the optical axis.
         sideways: Whether nothing moves up or down.
-        stretch: How many pixels wide the cracks of a stretched surface are on each side, at most.
+        stretch: Maximum width in pixels of cracks in a stretched surface, on each side.
     """
 
     across: Tensor
@@ -132,7 +129,7 @@ class View(NamedTuple):
     def sources(self, inverse: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
         """As `Camera.sources`."""
         columns = columns - self.shift_x
-        # Written as the pixel plus its move, so that without a move it is exact.
+        # Pixel plus motion, so that it is exact without motion.
         column = torch.addcmul(columns, self.across, inverse)
         if self.sideways:
             return column, rows
@@ -159,9 +156,8 @@ class RenderedLayer(NamedTuple):
     Attributes:
         colour: (B, 3, height, width).
         inverse: (B, 1, height, width) inverse depth; 0 where no surface is visible.
-        column: (B, 1, height, width), where in the source image the colour was read: the column.
-        row: The same, the row; (height, 1) where nothing moved up or down.
-        rims: (B, 1, height, width) inverse depth of rims; None where there were none to land.
+        column, row: (B, 1, height, width), where the colour was read in the source image; `row` is (height, 1) without vertical motion.
+        rims: (B, 1, height, width) inverse depth of rims; None without rims.
     """
 
     colour: Tensor
@@ -177,15 +173,15 @@ def are_alike(one: Tensor, other: Tensor, factor: float) -> Tensor:
 
 
 def with_margin(image: Tensor, inverse: Tensor, margin: tuple[int, int]) -> Layer:
-    """An image (B, 3, H, W) and its inverse depth (B, 1, H, W), mirrored beyond the border."""
+    """Pads an image (B, 3, H, W) and its inverse depth (B, 1, H, W) by reflection."""
     padding = (margin[0], margin[0], margin[1], margin[1])
     return Layer(F.pad(image, padding, mode="reflect"), F.pad(inverse, padding, mode="reflect"), margin)
 
 
 def render_layer(layer: Layer, view: Camera, height: int, width: int, rims: tuple[Tensor, Tensor] | None = None) -> RenderedLayer:
-    """The layer rendered for the moved cameras: so many views of the image, or one of each image.
+    """Renders the layer for the moved cameras: all views of one image, or one view of each image.
 
-    `rims` are `soft_edges.land_rims`, whose cracks are closed together with the layer's.
+    `rims` are from `soft_edges.land_rims`; their cracks are closed together with the layer's.
     """
     inverse, source, of_rims = _splat(layer, view, height, width), layer.inverse, None
     if rims is not None:
@@ -197,7 +193,7 @@ def render_layer(layer: Layer, view: Camera, height: int, width: int, rims: tupl
     colour = layer.colour.new_empty((len(inverse), layer.colour.shape[1], height, width))
     places = []
     for strip in _strips(inverse):
-        filled = torch.maximum(inverse[..., strip, :], farthest)  # where no surface is visible there is 0
+        filled = torch.maximum(inverse[..., strip, :], farthest)  # 0 where no surface is visible
         column, row = view.sources(filled, rows[strip], columns)
         colour[..., strip, :] = _sample(layer, column + layer.margin[0], row + layer.margin[1], filled, between_rows=not view.sideways)
         places.append((column, row))
@@ -206,20 +202,20 @@ def render_layer(layer: Layer, view: Camera, height: int, width: int, rims: tupl
 
 
 def _strips(maps: Tensor) -> list[slice]:
-    """Rows that are worked on at once: on a CPU so few that what is computed from them stays in its cache."""
+    """Row slices for batches: on a CPU small enough for its cache."""
     height, width = maps.shape[-2:]
     rows = max(1, _STRIP // (width * len(maps))) if maps.device.type == "cpu" else height
     return [slice(first, first + rows) for first in range(0, height, rows)]
 
 
 def _splat(layer: Layer, view: Camera, height: int, width: int) -> Tensor:
-    """(B, 1, height, width) inverse depth of the nearest of the pixels that land in each place, 0 where none does."""
+    """(B, 1, height, width) inverse depth of the nearest pixel that lands in each place, 0 where none does."""
     images = max(len(layer.inverse), view.views)
     target = layer.inverse.new_zeros(images * height * width)
     rows, columns = pixel_grid(layer.inverse, layer.margin)
     for strip in _strips(layer.inverse):
         inverse = layer.inverse[..., strip, :]
-        # Not `round`, which takes halves to even numbers: pixels that all move by a half would land on every second place.
+        # Not `round`, which rounds halves to even: pixels that all move by a half would land on every second place.
         index, inside = landing(*view.targets(inverse, rows[strip], columns), height, width)
         if images > 1:
             index = torch.add(index, whole_numbers(index, 0, images).view(-1, 1, 1, 1), alpha=height * width)
@@ -228,10 +224,10 @@ def _splat(layer: Layer, view: Camera, height: int, width: int) -> Tensor:
 
 
 def landing(x: Tensor, y: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """The pixels of an image that columns and rows by `Camera.targets` lie in, as numbers, and whether they are inside.
+    """Flat pixel indices for columns and rows of `Camera.targets`, and whether they are inside.
 
-    Picking out those inside would make a device wait. The others give a 0, which changes nothing, to pixels of their own: one for all
-    would make a GPU take them one after the other.
+    Selecting those inside would synchronise the device. The others write a neutral 0, to distinct pixels: a single one would serialise a
+    GPU's atomics.
     """
     x, y = x.floor_(), y.floor() if y.is_floating_point() else y
     column, row = x.clamp(0, width - 1), y.clamp(0, height - 1)
@@ -239,11 +235,11 @@ def landing(x: Tensor, y: Tensor, height: int, width: int) -> tuple[Tensor, Tens
 
 
 def close_cracks(source: Tensor, margin: tuple[int, int], view: Camera, inverse: Tensor) -> Tensor:
-    """Joins what a stretched surface leaves open, also where something far shines through.
+    """Closes cracks of stretched surfaces, also where something far shines through.
 
-    Each place asks the nearest surface beside it: would I, were I part of you, show you? The source image has the answer. Beyond a
-    thing's edge it shows something else, and the place stays as it is. Between two surfaces that differ by a small step the place lies on
-    a straight line: given the depth of either alone, it would show what is beside the step.
+    Each place tests the nearest surface beside it: if the place belonged to it, would the source image show that surface there? Beyond an
+    object's edge it shows something else, and the place stays as it is. Between two surfaces with a small step, inverse depth is
+    interpolated: the depth of either alone would show what is beside the step.
 
     Args:
         source: (B, 1, h, w) inverse depth of a layer; 0 where there is no surface. There may be several layers of the same images.
@@ -252,7 +248,7 @@ def close_cracks(source: Tensor, margin: tuple[int, int], view: Camera, inverse:
         inverse: (B, 1, H, W) inverse depth of the layer's pixels where they land; 0 where none does. All views of each of several layers.
 
     Returns:
-        `inverse` (B, 1, H, W) with what is joined.
+        `inverse` (B, 1, H, W) with closed cracks.
     """
     for _ in range(view.stretch):
         beside = neighbours_largest(inverse, upright=not view.sideways)
@@ -262,11 +258,11 @@ def close_cracks(source: Tensor, margin: tuple[int, int], view: Camera, inverse:
         column, row = camera.sources(nearest, rows, columns)
         number = image if len(inverse) == len(source) else image // (len(inverse) // len(source))
         there = inverse_at(source, margin, number, column, row)
-        # From the place to where the other end lands. One end is beside the place.
+        # From the place to where the other end lands; one end is beside the place.
         x, y = camera.targets(there, row, column)
         right = x.sub_(columns + 0.5)
         distance = right.abs_() if view.sideways else torch.hypot(right, y - (rows + 0.5))
-        # A wider crack would be closed in part only.
+        # A wider crack would be closed only in part.
         joins = are_alike(there, nearest, SMALL_STEP) & (distance < 2 * view.stretch + 0.5)
         between = torch.lerp(nearest, there, (1 + distance).reciprocal_())
         inverse = inverse.flatten().index_copy(0, place, torch.where(joins, between, own)).view_as(inverse)
@@ -274,17 +270,14 @@ def close_cracks(source: Tensor, margin: tuple[int, int], view: Camera, inverse:
 
 
 def inverse_at(source: Tensor, margin: tuple[int, int], image: Tensor, column: Tensor, row: Tensor) -> Tensor:
-    """The inverse depth of a layer at the pixels that columns and rows of its images lie in.
+    """The inverse depth of a layer at columns and rows of its images.
 
     Args:
         source: (B, 1, h, w) inverse depth of the layer.
         margin: The layer's.
-        image: (N,) the number of the layer's map of each place, where there are several.
-        column: (N,) or (K, N), counted from the image's first; beyond the layer, its border's pixel is taken.
-        row: The same; whole numbers are those of rows of the image.
-
-    Returns:
-        As `column`.
+        image: (N,) index of the layer's map, if there are several.
+        column: (N,) or (K, N), from the image's first; clamped to the layer.
+        row: Likewise; integers are rows of the image.
     """
     u = (column + (margin[0] + 0.5)).clamp_(0, source.shape[-1] - 1).long()
     v = (row + (margin[1] + 0.5)).long() if row.is_floating_point() else row + margin[1] if margin[1] else row
@@ -296,17 +289,19 @@ def inverse_at(source: Tensor, margin: tuple[int, int], image: Tensor, column: T
 
 
 def _sample(layer: Layer, u: Tensor, v: Tensor, nearest: Tensor, between_rows: bool) -> Tensor:
-    """Bilinear colours at columns u and rows v, of the pixels only that belong to the surface at inverse depth `nearest`."""
+    """Bilinear colours at columns u and rows v, only of pixels of the surface at inverse depth `nearest`."""
     height, width = layer.inverse.shape[-2:]
     u, v = u.clamp(0, width - 1), v.clamp(0, height - 1)
     left, top = u.floor(), v.floor()
     right_weight, lower_weight = u - left, v - top
-    columns, rows = (each.int() if each.device.type == "cpu" else each.long() for each in (left, top))  # as `_picked` is fastest
+    columns, rows = (
+        each.int() if each.device.type == "cpu" else each.long() for each in (left, top)
+    )  # the index dtypes that are fastest in `_picked`
     total, weights = None, None
     low, high = nearest / EDGE, nearest * EDGE
     first = torch.add(columns, rows, alpha=width)
     first = first.expand(max(len(first), len(layer.inverse)), *first.shape[1:])
-    # Beyond the last column or row, which counts nothing there, some pixel is read.
+    # Beyond the last column or row, where the weight is 0, an arbitrary pixel is read.
     for down, weight_y in ((0, 1 - lower_weight), (width, lower_weight))[: 1 + between_rows]:
         for right, weight_x in ((0, 1 - right_weight), (1, right_weight)):
             place = (first + (down + right)).clamp_(max=height * width - 1) if down + right else first
@@ -322,7 +317,7 @@ def _sample(layer: Layer, u: Tensor, v: Tensor, nearest: Tensor, between_rows: b
 
 
 def _picked(values: Tensor, place: Tensor) -> Tensor:
-    """(B, C, h', w') values at places (B, 1, h', w') of maps; of one image for all of them, or of as many."""
+    """(B, C, h', w') values at places (B, 1, h', w') of one map for all images, or of one map each."""
     shape = (len(place), values.shape[1], *place.shape[-2:])
     values, place = values.flatten(2).expand(len(place), -1, -1), place.flatten(2)
     if values.device.type != "cpu":
@@ -335,6 +330,6 @@ def _picked(values: Tensor, place: Tensor) -> Tensor:
 
 
 def pixel_grid(like: Tensor, margin: tuple[int, int] = (0, 0)) -> tuple[Tensor, Tensor]:
-    """Row and column numbers of a map with a margin, counted from the image's first pixel."""
+    """Row and column indices of a map with a margin, relative to the image's first pixel."""
     (height, width), (columns, rows) = like.shape[-2:], margin
     return whole_numbers(like, -rows, height - rows).view(-1, 1), whole_numbers(like, -columns, width - columns)

@@ -1,7 +1,7 @@
-"""Closes the gaps through which a moved camera would see something far inside of a thing.
+"""Closes gaps inside an object through which a moved camera would see something far behind.
 
-A depth map may have a step inside of a thing: a rim that is a little nearer, a moulding. The step opens when the camera moves, and what
-lies far behind the thing, such as the sky, may show in the gap. In truth the farther side of the step goes on behind the nearer one.
+A depth map may have a step inside an object: a slightly nearer rim, a moulding. The step opens when the camera moves, and
+the far background, such as the sky, would show in the gap. In reality the farther side of the step continues behind the nearer one.
 """
 
 from __future__ import annotations
@@ -17,36 +17,36 @@ from ..edges.depth_edges import EDGE
 from ..filters.chosen_pixels import places_where, rows_and_columns, values_at
 from .forward_warp import Camera, Layer, RenderedLayer, are_alike, inverse_at
 
-# The width of the widest gaps: a share of the image's longer side, and pixels at least.
+# Width of the widest gaps: a share of the image's longer side, at least _LEAST pixels.
 _WIDEST, _LEAST = 1 / 20, 8
-# Places that are looked at in one go: noise has gaps everywhere.
+# Places per batch: noise has gaps everywhere.
 _AT_ONCE = 1 << 21
-# Rows down and columns to the right of a step to the next pixel; opposite ones in pairs.
+# Row and column steps; opposite ones in pairs.
 _DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 
 
 def close_gaps(layer: Layer, view: Camera, rendered: RenderedLayer, sideways: bool) -> RenderedLayer:
-    """Lets the surfaces beside gaps go on through them.
+    """Continues the surfaces beside gaps through them.
 
-    A gap lies between two surfaces in a row or column that touch each other in the layer: one of them could go on through it at its depth
-    without being visible in the layer, which everywhere shows something nearer there. It is continued as its own mirror image.
+    A gap lies in a row or column between two surfaces that are adjacent in the layer: one of them can continue through it at its depth
+    without being visible in the layer, which everywhere shows something nearer there. It is continued by mirroring.
     The device is synchronised several times.
 
     Args:
-        layer: What was rendered.
-        view: The camera that it was rendered for.
-        rendered: Of `render_layer`; its colours may be overwritten.
-        sideways: Whether gaps are looked for along rows only.
+        layer: The rendered layer.
+        view: Its camera.
+        rendered: From `render_layer`; its colours may be overwritten.
+        sideways: Whether gaps are searched along rows only.
 
     Returns:
-        `rendered` with other colours and inverse depth in gaps.
+        `rendered` with closed gaps.
     """
     directions = _DIRECTIONS[:2] if sideways else _DIRECTIONS
     begins, count = places_where(_before_far(rendered.inverse, directions)), rendered.inverse.numel()
     numbers = begins // count
     rendered, gaps = _closed(layer, view, rendered, torch.sub(begins, numbers, alpha=count), numbers)
     if gaps is not None and not sideways:
-        # Where two gaps cross, only surfaces that go on through one of them are beside.
+        # Where two gaps cross, only surfaces that continue through one of them are beside.
         begins = places_where(gaps)
         numbers = torch.arange(len(directions), device=begins.device).repeat_interleave(len(begins))
         rendered, _ = _closed(layer, view, rendered, begins.repeat(len(directions)), numbers)
@@ -54,15 +54,14 @@ def close_gaps(layer: Layer, view: Camera, rendered: RenderedLayer, sideways: bo
 
 
 class _Ends(NamedTuple):
-    """Last visible pixels of surfaces, and the directions in which what is farther may begin beside them; all (N,).
+    """Last visible pixels of surfaces, and the directions in which a farther surface may begin; all (N,).
 
     Attributes:
-        place: Counted through the images.
+        place: Flat index over the images.
         row, column: In its image.
-        down, right: Rows and columns of a step to the next pixel in the direction.
-        pitch: Of a step, as the places are counted.
-        room: How many pixels there are in the direction.
-        behind: The same in the opposite one.
+        down, right: Row and column step in the direction.
+        pitch: Index step.
+        room, behind: Number of pixels in the direction and in the opposite one.
     """
 
     place: Tensor
@@ -76,7 +75,7 @@ class _Ends(NamedTuple):
 
     @classmethod
     def at(cls, place: Tensor, direction: Tensor, size: tuple[int, int]) -> _Ends:
-        """Those at places (N,) of images of that size, in directions that are numbers of `_DIRECTIONS`."""
+        """Ends at places (N,) of images of that size, in directions that are indices of `_DIRECTIONS`."""
         row, column = rows_and_columns(place, *size)
         down, right, pitch, first, last = _steps(place, *size).index_select(1, direction)
         along = torch.addcmul(down * row, right, column)
@@ -89,17 +88,17 @@ class _Ends(NamedTuple):
 
 @kept_constants
 def _steps(height: int, width: int) -> Tensor:
-    """(5, directions): rows, columns and places of a step, in an image of that size, and the numbers of its first and last pixels."""
+    """(5, directions): row, column and index step, and the coordinates of a line's first and last pixels."""
     down, right = steps = torch.tensor(_DIRECTIONS).T
     ends = (steps * torch.tensor(((height - 1,), (width - 1,)))).sum(0)
     return torch.stack((down, right, down * width + right, ends.clamp(max=0), ends.clamp(min=0)))
 
 
 class _Gaps(NamedTuple):
-    """Places in gaps, and how surfaces go on through them; all (M,).
+    """Places in gaps, and the surfaces that continue there; all (M,).
 
     Attributes:
-        places: Counted through the images; one may be there several times.
+        places: Flat indices over the images, possibly repeated.
         sources: The pixels that continue the surfaces there.
         beside: The surfaces' inverse depth.
     """
@@ -110,21 +109,19 @@ class _Gaps(NamedTuple):
 
 
 def _closed(layer: Layer, view: Camera, rendered: RenderedLayer, begins: Tensor, direction: Tensor) -> tuple[RenderedLayer, Tensor | None]:
-    """Lets surfaces go on through gaps.
+    """Continues surfaces through gaps; arguments as `close_gaps`.
 
     Args:
-        layer: As `close_gaps`.
-        view: As `close_gaps`.
-        rendered: What the camera sees; its colours may be overwritten.
-        begins: (N,) last pixels of surfaces, as places counted through the images.
-        direction: (N,) the directions in which what is farther may begin beside them, numbers of `_DIRECTIONS`.
+        layer, view, rendered: As `close_gaps`.
+        begins: (N,) last pixels of surfaces, flat indices over the images.
+        direction: (N,) indices of `_DIRECTIONS`, where a farther surface may begin.
 
     Returns:
-        `rendered` with the surfaces that go on, and where they do, a map (B, 1, H, W) bool; None = nowhere.
+        `rendered` with the continued surfaces, and their map (B, 1, H, W) bool; None = nowhere.
     """
     inverse = rendered.inverse
     ends = _Ends.at(begins, direction, (inverse.shape[-2], inverse.shape[-1]))
-    # Most surfaces end there: the first step tells.
+    # Most surfaces end there: test the first step.
     ends = ends.take(places_where(_hidden(layer, view, inverse, ends, whole_numbers(inverse, 1, 2)[:, None])))
     if len(ends.place) == 0:
         return rendered, None
@@ -135,7 +132,7 @@ def _closed(layer: Layer, view: Camera, rendered: RenderedLayer, begins: Tensor,
     gaps = _Gaps(*map(torch.cat, zip(*parts, strict=True))) if len(parts) > 1 else parts[0]
     if len(gaps.places) == 0:
         return rendered, None
-    # Of two surfaces that could go on, the nearer one.
+    # If two surfaces could continue, take the nearer one.
     nearest = torch.zeros_like(inverse).flatten().scatter_reduce_(0, gaps.places, gaps.beside, "amax")
     sources = torch.where(gaps.beside == nearest.index_select(0, gaps.places), gaps.sources, constant(gaps.sources, -1))
     source = torch.full_like(nearest, -1, dtype=torch.long).scatter_reduce_(0, gaps.places, sources, "amax")
@@ -151,7 +148,7 @@ def _gaps(layer: Layer, view: Camera, inverse: Tensor, ends: _Ends, count: Tenso
     """The gaps beside the last pixels (N,) of surfaces, up to `count` (K, 1) steps wide."""
     places = torch.addcmul(ends.place, ends.pitch, count).clamp_(0, inverse.numel() - 1)
     there, beside = values_at(inverse, places.flatten()).view_as(places), values_at(inverse, ends.place)
-    # Where far things and holes end, there is the other surface. Up to there the one beside must be hidden.
+    # The other surface begins where far objects and holes end. Up to there the one beside must be hidden.
     in_gap = ((count <= ends.room) & (there * EDGE < beside)).cummin(0).values
     width = in_gap.sum(0)
     ended = (width < len(count)) & (width < ends.room)
@@ -168,7 +165,7 @@ def _gaps(layer: Layer, view: Camera, inverse: Tensor, ends: _Ends, count: Tenso
 
 
 def _hidden(layer: Layer, view: Camera, inverse: Tensor, ends: _Ends, count: Tensor) -> Tensor:
-    """Whether the layer would hide surfaces (N,) that go on `count` (K, 1) steps from their last pixels: (K, N) bool."""
+    """Whether the layer would hide surfaces (N,) continued by `count` (K, 1) steps beyond their last pixels: (K, N) bool."""
     beside, image = values_at(inverse, ends.place), ends.place // (inverse.shape[-2] * inverse.shape[-1])
     rows, columns = torch.addcmul(ends.row, ends.down, count), torch.addcmul(ends.column, ends.right, count)
     column, row = view.of_pixels(image).sources(beside, rows, columns)

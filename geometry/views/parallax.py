@@ -1,11 +1,11 @@
-"""A small camera move through an image, or through a video while it plays, from its depth.
+"""Small camera motions through an image, or through a playing video, from its depth.
 
-A z-buffer moves the image into each frame. What comes into view behind depth edges is continued from the background beside it, by the
-same rule in every frame, so that it does not flicker. Rims that a lens or hair mixed with the background move with the near thing and let
-the new background through.
+A z-buffer warps the image into each frame. Disoccluded areas are continued from the background beside them, by the
+same rule in every frame, so that they do not flicker. Rims that a lens or hair mixed with the background move with the near object and
+let the new background through.
 
-Convention: the camera's positions are in OPENCV axes (+X right, +Y down, +Z away from the viewer), in the unit of depth. The camera
-never turns: its image is shifted so that the plane at the focus stays where it is.
+Convention: camera positions are in OPENCV axes (+X right, +Y down, +Z away from the viewer), in the unit of depth. The camera
+never rotates: its image is shifted so that the plane at the focus stays in place.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from .soft_edges import Rims, land_rims, lay_over, split_soft_edges
 from .stereo import disparity_range, nearness_share
 
 LARGEST_ZOOM = 1.25
-"""The most by which "crop" enlarges; what a larger move still shows beside the image is mirrored."""
+"""Maximum enlargement by "crop"; beyond it the image is mirrored at its border."""
 
-# Frames that a GPU renders at once: one costs it hardly less than eight, and these fit the memory that is asked for an effect.
+# Frames per batch on a GPU: one costs hardly less than eight, and eight fit the memory estimate of an effect.
 _AT_ONCE = 8
 
 # Inverse depth of the sky, where the near end is 1.
@@ -46,12 +46,12 @@ _FARTHEST = 1e-3
 
 
 def camera_path(move: str, frames: int, amount: float) -> Tensor:
-    """Camera positions of a move that can be played in a loop.
+    """Camera positions of a loop.
 
     Args:
         move: One of `MOVES`.
-        frames: How many, at least 1.
-        amount: How far the camera goes from where it was (the radius of the orbit), in the unit of depth.
+        frames: At least 1.
+        amount: Amplitude of the motion (the radius of the orbit), in the unit of depth.
 
     Returns:
         (frames, 3) float32, OPENCV axes; swing and dolly begin at (0, 0, 0).
@@ -66,7 +66,7 @@ def camera_path(move: str, frames: int, amount: float) -> Tensor:
 
 
 def _positions(move: str, angle: Tensor, amount: float) -> Tensor:
-    """(F, 3) positions by how far the loop is, (F,) in radians."""
+    """(F, 3) positions by the phase of the loop, (F,) in radians."""
     zero = torch.zeros_like(angle)
     if move == "orbit":
         return amount * torch.stack((angle.cos(), angle.sin(), zero), 1)
@@ -76,19 +76,17 @@ def _positions(move: str, angle: Tensor, amount: float) -> Tensor:
 
 
 def looped_positions(move: LoopOptions, times: Sequence[float | Fraction]) -> Tensor:
-    """Where the camera of a move that repeats is at these seconds of the video: (F, 3) as `camera_path`."""
-    loops = [float(time / Fraction(move.loop) % 1) for time in times]  # exact: a late frame is no less smooth than the first
+    """Positions of a repeating move at these seconds of the video: (F, 3) as `camera_path`."""
+    loops = [float(time / Fraction(move.loop) % 1) for time in times]  # exact: late frames are as smooth as the first
     return _positions(move.move, torch.tensor(loops, dtype=torch.float32) * (2 * math.pi), move.amount)
 
 
 class _Course(NamedTuple):
-    """What the positions of a path have in common, so that one rule makes all its frames.
+    """The extent of a path, shared by its frames so that one rule makes all of them.
 
     Attributes:
-        across: How far the camera goes to the left or right at most.
-        down: How far it goes up or down at most.
-        ahead: How far it goes forward at most.
-        level: Whether it only moves left and right. Single positions of an orbit lie level, too.
+        across, down, ahead: Maximum motion to a side, up or down, and forward.
+        level: Whether it only moves left and right; single positions of an orbit may be level, too.
     """
 
     across: float
@@ -114,16 +112,16 @@ class _Course(NamedTuple):
 
     @classmethod
     def of_move(cls, move: LoopOptions) -> _Course:
-        """That of a move, whichever part of it a clip shows."""
+        """The extent of a whole move, whichever part of it a clip shows."""
         amount, dolly = move.amount, move.move == "dolly"
         return cls(0.0 if dolly else amount, amount if move.move == "orbit" else 0.0, amount if dolly else 0.0, move.move == "swing")
 
     def zoom(self, intrinsics: Tensor, height: int, width: int, still: float, low: float, high: float) -> float:
-        """The least enlargement with which no frame shows what is beside the image, `LARGEST_ZOOM` at most.
+        """The least enlargement with which no frame shows the area beside the image, at most `LARGEST_ZOOM`.
 
         Args:
-            intrinsics: (3, 3), pixels of an image of this height and width.
-            height, width: See there.
+            intrinsics: (3, 3), pixels.
+            height, width: Of the image.
             still: Inverse depth of the focus.
             low, high: Lowest and highest inverse depth of the scene.
         """
@@ -133,21 +131,21 @@ class _Course(NamedTuple):
 
 
 def parallax_frames(image: Tensor, depth: Tensor, intrinsics: Tensor, path: Tensor, focus: Tensor | float = math.inf) -> Iterator[Tensor]:
-    """The view of a moved camera.
+    """Renders the views of a moved camera.
 
     Args:
-        image: (B, 3, H, W) in [0, 1]; more is brighter than white, as in HDR images.
+        image: (B, 3, H, W) in [0, 1]; HDR images exceed 1.
         depth: (B, 1, H, W) planar depth, positive and finite, steps at the edges (see `sharpen_depth_edges`).
         intrinsics: (B, 3, 3), pixels.
         path: (F, 3) camera positions, OPENCV axes, in the unit of depth.
-        focus: Depth that stays where it is while the camera moves sideways, a number or (B,); infinity = none, the plain move.
+        focus: Depth that stays in place while the camera moves sideways, a number or (B,); infinity = plain motion.
 
     Yields:
-        F times (B, 3, H, W), as bright as the image, computed in float32 and of its type. The nearest surface wins. Behind an edge the
-        background beside it is continued; beyond the image's border the image is mirrored. At (0, 0, 0) the frame is the image itself.
+        F times (B, 3, H, W), in the range and dtype of the image, computed in float32. The nearest surface wins. Behind an edge the
+        background is continued; beyond the image's border the image is mirrored. At (0, 0, 0) the frame is the image itself.
 
     Raises:
-        ValueError: Maps, intrinsics or path of the wrong shape or device, or depth or a path that is not finite, or that comes too near.
+        ValueError: Maps, intrinsics or path of the wrong shape or device, depth or a path that is not finite, or a path too close.
     """
     shown, expand = compress_highlights(image, has_none=not check_image(image))
     return (expand(frame).to(image) for frame in _frames(shown, depth, intrinsics, path, focus, _Course.of(path)))
@@ -162,14 +160,14 @@ def _frames(
     course: _Course,
     border: tuple[int, int] = (0, 0),
 ) -> Iterator[Tensor]:
-    """As `parallax_frames` in [0, 1], of a part of a course, without so many columns and rows at each side of the image."""
+    """`parallax_frames` in [0, 1] for a part of a course, cropping `border` columns and rows at each side."""
     check_depth(depth, like=image)
     check_intrinsics(intrinsics, image.shape[0], image)
     inverse = depth.float().reciprocal()
     share = course.ahead * float(inverse.amax()) if course.ahead > 0 else 0.0
     if share > 0.9:
         raise ValueError(f"the camera goes {course.ahead:g} forward, into what stands at {float(depth.amin()):g}; make the move smaller")
-    # What comes nearer grows, and what grows is torn apart by as many pixels.
+    # Approaching surfaces grow, and are torn apart by as many pixels.
     stretch = 1 + math.ceil(0.5 / (1 - share))
     positions = path.tolist()
     columns, rows = border  # seen only where the camera moved towards it
@@ -193,7 +191,7 @@ def _frames(
 
 
 def _rendered(layer: Layer, rims: Rims, view: View, height: int, width: int) -> Tensor:
-    """(B, 3, height, width): a layer with its rims as moved cameras see them, without holes."""
+    """(B, 3, height, width): a layer with its rims as seen by moved cameras, without holes."""
     seen = render_layer(layer, view, height, width, land_rims(rims, view, height, width))
     rendered = close_gaps(layer, view, seen, view.sideways)
     filled = fill_uncovered(rendered.colour, rendered.inverse, view.sideways, traces=True)
@@ -201,14 +199,14 @@ def _rendered(layer: Layer, rims: Rims, view: View, height: int, width: int) -> 
 
 
 def parallax_of_estimate(image: Tensor, estimate: Estimate, path: Tensor, focus: float = 0.5, border: str = BORDERS[0]) -> Iterator[Tensor]:
-    """The views of a moved camera, of an image and what is known of it.
+    """`parallax_frames` for an image and its estimate.
 
     Args:
         image: (1, 3, H, W), as `parallax_frames`.
         estimate: With depth of any quantity and size.
-        path: (F, 3) as `camera_path`, where 1 is the distance of the near end of the scene.
-        focus: What stays where it is while the camera moves sideways: 0 the far end, 1 the near end, linear in inverse depth.
-        border: One of `BORDERS`. "crop" enlarges as much as the moves sideways, up and down of this path need, so that a part of a path
+        path: (F, 3) as `camera_path`, where 1 is the distance of the scene's near end.
+        focus: What stays in place while the camera moves sideways: 0 the far end, 1 the near end, linear in inverse depth.
+        border: One of `BORDERS`. "crop" enlarges as much as this path's vertical and horizontal motion needs, so a part of a path
             needs less than the whole.
 
     Yields:
@@ -245,19 +243,19 @@ def parallax_of_clip(
     depth_range: tuple[Tensor | float, Tensor | float] | None = None,
     fov: float = 0.0,
 ) -> Iterator[Tensor]:
-    """The frames of a video, each seen from the camera's place at its time.
+    """Renders each frame of a video from the camera's position at its time.
 
     Args:
         images: (F, 3, H, W), as `parallax_frames`.
-        estimate: With depth of any quantity and size, of as many images. Metres keep their proportions; of other depth, the far end is
-            taken to be three times as far as the near end.
-        move: Of the camera. Where it crops, it crops all frames by the same, as depth within its range may need at most.
+        estimate: With depth of any quantity and size, of as many images. Metric depth keeps its proportions; other depth is assumed to
+            reach three times as far as its near end.
+        move: Of the camera. Cropping is the same for all frames: the maximum that depth within its range may need.
         times: Seconds of the video, one for each frame.
-        depth_range: As `stereo_pair`: one that follows the video keeps the move steady. None = each frame's own.
+        depth_range: As `stereo_pair`; a temporally smoothed one keeps the motion steady. None = each frame's own.
         fov: Of all frames, degrees on the longer side; 0 = that of the first one, or `camera.DEFAULT_FOV`.
 
     Yields:
-        F times (1, 3, H, W), as `parallax_frames`; a frame does not depend on those beside it.
+        F times (1, 3, H, W), as `parallax_frames`; frames do not depend on their neighbours.
 
     Raises:
         ValueError: No depth, a panorama, or not as many times and estimates as images.
@@ -270,7 +268,7 @@ def parallax_of_clip(
     estimate = estimate.in_float32()
     ends = (torch.as_tensor(end) for end in depth_range or disparity_range(estimate))
     far, near = (end.to(images.device, torch.float32).reshape(-1, 1, 1, 1).expand(len(images), 1, 1, 1) for end in ends)
-    # The same for all frames and clips: a crop that follows the range would make the image breathe.
+    # The same for all frames and clips: a crop that follows the range would make the image pulsate.
     height, width = images.shape[-2:]
     camera = assumed_intrinsics(estimate.slice(0, 1), fov, (height, width)).to(images.device)
     zoom = course.zoom(camera[0], height, width, focus, 0, 1) if move.border == "crop" else 1.0
@@ -293,10 +291,10 @@ def parallax_of_clip(
 
 
 def _beyond(farthest: Tensor, course: _Course) -> Tensor:
-    """What is added to inverse depth, from `farthest` to about 1, for a move that shows only its differences: any but forward.
+    """An offset of inverse depth, from `farthest` to about 1, for motions that show only its differences: all but forward.
 
-    Edges are where depths differ by a factor. With a far end many times as far as the near end, as the sky is, hardly visible
-    differences there would be edges. With this, the far end is at most `NEAR_FAR_RATIO` times as far.
+    Edges are defined by ratios of depth. With a far end many times as far as the near end, as the sky, barely visible
+    differences there would be edges. The offset limits the ratio to `NEAR_FAR_RATIO`.
     """
     if course.ahead > 0:
         return torch.zeros_like(farthest)
@@ -304,7 +302,7 @@ def _beyond(farthest: Tensor, course: _Course) -> Tensor:
 
 
 def _enlarged(image: Tensor, zoom: float) -> tuple[Tensor, tuple[int, int]]:
-    """An image that is larger by a factor, in float32, and by how many (columns, rows) at each side."""
+    """Enlarges an image, in float32; also returns the added (columns, rows) at each side."""
     height, width = image.shape[-2:]
     columns, rows = (math.ceil((zoom - 1) / 2 * side) for side in (width, height))
     if not columns and not rows:
@@ -328,7 +326,7 @@ def _views(positions: list[list[float]], intrinsics: Tensor, inverse_focus: Tens
 
 
 def _margin(inverse: Tensor, path: Tensor, intrinsics: Tensor, inverse_focus: Tensor) -> tuple[int, int]:
-    """The (columns, rows) that the moves of a path (F, 3) need beyond what they show."""
+    """The margin (columns, rows) that a path (F, 3) needs."""
     height, width = inverse.shape[-2:]
     ends = torch.stack(inverse.flatten(1).aminmax(dim=1)).unsqueeze(1)  # (2, 1, B)
     x, y, z = path.to(inverse).T.unsqueeze(2)  # (F, 1) each

@@ -1,8 +1,8 @@
-"""Silhouettes as soft as the image has them: rims that are mixtures of a near and a far surface move with the near one, and let through.
+"""Soft silhouettes: rims that mix a near and a far surface move with the near one, and become transparent.
 
-A lens, hair and movement spread an edge over several pixels. Moved as they are, their colours carry the old background with them or leave
-a ghost of the thing beside it. How wide the mixture is, is decided along a stretch of an edge and by the whole image, never by a pixel
-alone; where it is hardly wider than a pixel, everything stays as it is.
+A lens, hair and motion spread an edge over several pixels. Warped unchanged, their colours carry the old background along or leave
+a ghost of the object. The width of the mixture is estimated along a stretch of an edge and from the whole image, never from a single
+pixel; where it is hardly wider than a pixel, nothing changes.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from ..filters.extremes import extremes_around, largest_within
 from ..images.srgb import linear_to_srgb, srgb_to_linear
 from .forward_warp import SMALL_STEP, Camera, Layer, are_alike, close_cracks, landing, with_margin
 
-# Mixtures that are tried: where their middle lies from the edge of the depth, towards the far side, in units of `edge_growth`, and their
-# standard deviations.
+# Candidate mixtures: their middle's offset from the depth edge towards the far side, in units of `edge_growth`, and their standard
+# deviations.
 _OFFSETS = (-2.5, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0)
 _NARROWEST = 0.7  # pixels
 _WIDEST = 2.8  # in units of `edge_growth` ...
@@ -73,17 +73,16 @@ _TINY = 1e-9  # what stands for 0 in a divisor
 
 
 class Rims(NamedTuple):
-    """The soft rims of near surfaces, and the surfaces beside them that they join, as pixels of images; all (N,) or (C, N) but the maps.
+    """The soft rims of near surfaces, and the adjacent surfaces that they join, as pixels of images; all (N,) or (C, N) but the maps.
 
     Attributes:
-        image: The number of the image that each pixel is in.
-        row: Counted from the image's first, without the layer's margin.
-        column: The same.
+        image: Image index of each pixel.
+        row, column: From the image's first, without the layer's margin.
         inverse: Inverse depth of the near surface; 0 where there is none.
-        alpha: Opacity; 0 where there is no rim, 1 of the surface itself.
+        alpha: Opacity; 0 without a rim, 1 of the surface itself.
         colour: Premultiplied, in linear light.
         surface: The layer's map of `inverse`, (B, 1, h, w), 0 elsewhere.
-        entry: Which of the N pixels each of the layer's pixels is, (B h w,) int32; N elsewhere.
+        entry: The index among the N pixels of each of the layer's pixels, (B h w,) int32; N elsewhere.
         margin: The layer's.
     """
 
@@ -102,18 +101,13 @@ class _Band(NamedTuple):
     """Pixels beside depth edges; all (N,) or (C, N).
 
     Attributes:
-        place: Counted through the images.
-        image: The image of each.
-        row: In it.
-        column: In it.
-        away: Pixels from the edge of the depth, positive on the far side.
+        place: Flat index over the images.
+        image, row, column: The image, and the position in it.
+        away: Pixels from the depth edge, positive on the far side.
         usable: Whether near and far surface are found on both sides.
-        known: Whether there are such pixels at most one pixel away.
-        colour: Its own, in linear light.
-        near: Colour of the near surface beside it.
-        far: Colour of the far surface beside it.
-        near_inverse: Inverse depth of the near surface.
-        far_inverse: Inverse depth of the far surface.
+        known: Whether a pixel at most one pixel away is usable.
+        colour, near, far: Linear colours of the pixel, and of the near and the far surface beside it.
+        near_inverse, far_inverse: Inverse depth of both surfaces.
     """
 
     place: Tensor
@@ -140,15 +134,15 @@ class _Band(NamedTuple):
 
 
 def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
-    """Takes the soft rims of near surfaces off a layer.
+    """Separates the soft rims of near surfaces from a layer.
 
     Args:
-        layer: Of an image in [0, 1], with depth that has steps at edges (see `depth_at_image_edges`), by `with_margin`. The margin is
-            only the mirror image of what is found, which thus is the same for every camera and in every batch.
+        layer: Of an image in [0, 1], with stepped depth (see `depth_at_image_edges`), by `with_margin`. The margin mirrors
+            the result, which is thus independent of camera and batch.
 
     Returns:
-        The layer with the far surface in place of rims, as far as it is known, and the rims. Where edges are sharp or cannot be told from
-        texture, the layer is what it was. Laid over each other unmoved, both are the image.
+        The layer with the far surface in place of rims, as far as it is known, and the rims. Where edges are sharp or hidden in
+        texture, the layer is unchanged. Composited without motion, both reproduce the image.
     """
     margin, layer = layer.margin, _without_margin(layer)
     size = (len(layer.inverse), *layer.inverse.shape[-2:])
@@ -157,20 +151,20 @@ def split_soft_edges(layer: Layer) -> tuple[Layer, Rims]:
     offset, width, share = _mixtures(band, size, growth)
     soft = places_where(share > 0)
     band, offset, width, share = band.take(soft), *(each.index_select(0, soft) for each in (offset, width, share))
-    # Within a rough thing, a step to what is hardly farther is no silhouette.
+    # Within a rough object, a step to a slightly farther surface is no silhouette.
     fringe = (growth - band.away).clamp(0, 1) * share * (band.near_inverse > band.far_inverse * SMALL_STEP)
     alpha, far = _unmixed(band, Stretches(band.pixels, size, _CELL * growth), growth, offset, width, share, fringe)
     own = values_at(layer.inverse, band.place)
     on_near = own.to(band.far_inverse).square() > band.near_inverse * band.far_inverse
-    # Beyond the mixture, what the map takes for the near thing is the mixture's faint end: a trace of the thing before the far surface.
+    # Beyond the mixture, the supposed near surface is the mixture's faint end: a trace over the far surface.
     between, from_far = band.near - far, band.colour - far
     trace = (from_far * between).sum(0) / between.square().sum(0).clamp(min=_TINY)
     alpha = torch.where(on_near & (alpha < _FAINT), alpha.maximum(trace.clamp(0, _FAINT)), alpha)
-    # Where a rim would have to be darker than black or brighter than white, it is more opaque.
+    # A rim that would be darker than black or brighter than white is more opaque.
     least = torch.maximum(from_far / (-_LEVELS - far), from_far / (1 + _LEVELS - far)).amax(0)
     alpha = torch.where((alpha > _NONE) | (fringe > 0), alpha.maximum(least.clamp(max=1)), alpha)
     near = torch.minimum(torch.addcmul(from_far, alpha, far).clamp_(min=0), alpha)
-    # Pixels that show one surface alone, the one that the map has there, stay as they are. None is left with the other's depth.
+    # Pixels of a single surface that match the map stay unchanged. None is left with the other's depth.
     is_rim = torch.where(on_near, alpha < 1 - _NONE, alpha > _NONE)
     pixels = layer.colour.transpose(0, 1).flatten(1).clone()
     pixels.index_copy_(1, band.place, torch.where(is_rim, linear_to_srgb(far).to(pixels), pixels.index_select(1, band.place)))
@@ -196,14 +190,14 @@ def land_rims(rims: Rims, view: Camera, height: int, width: int) -> tuple[Tensor
 
 
 def lay_over(rims: Rims, view: Camera, colour: Tensor, inverse: Tensor, front: Tensor | None = None) -> Tensor:
-    """Rims, as a moved camera sees them, over what it sees behind them.
+    """Composites rims, as a moved camera sees them, over the rendered view.
 
     Args:
-        rims: Of `split_soft_edges`.
+        rims: From `split_soft_edges`.
         view: The camera.
         colour: (B, 3, H, W) in [0, 1], without holes.
-        inverse: (B, 1, H, W) inverse depth; 0 where it is not known. Rims behind it are hidden.
-        front: `RenderedLayer.rims`; None where they were not rendered with the layer.
+        inverse: (B, 1, H, W) inverse depth; 0 where unknown. Rims behind it are hidden.
+        front: `RenderedLayer.rims`; None if they were not rendered with the layer.
 
     Returns:
         (B, 3, H, W).
@@ -271,9 +265,9 @@ def _mirrored(number: Tensor, count: int) -> Tensor:
 
 
 def _sample(rims: Rims, image: Tensor, u: Tensor, v: Tensor, nearest: Tensor, between_rows: bool) -> tuple[Tensor, Tensor]:
-    """Bilinear colours and opacities (4, N) at columns u and rows v of the layer, and the weight (N,) of what there is known of them.
+    """Bilinear colours and opacities (4, N) at columns u and rows v of the layer, and the weight (N,) of known samples.
 
-    Beyond a rim there is nothing of its thing. Another thing than that at inverse depth `nearest` says nothing of it.
+    Beyond a rim its object is absent. Other objects than that at inverse depth `nearest` are ignored.
     """
     height, width = rims.surface.shape[-2:]
     sources = F.pad(torch.cat((rims.colour, rims.alpha[None], rims.inverse[None])), (0, 1))
@@ -386,9 +380,9 @@ def _tried(growth: int) -> tuple[Tensor, Tensor]:
 
 @without_autocast
 def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, Tensor, Tensor]:
-    """For each pixel of the band the middle of the mixture and its standard deviation, both in pixels, and how sure there is one, 0 to 1.
+    """For each pixel of the band, the mixture's middle and standard deviation in pixels, and the confidence that there is one, 0 to 1.
 
-    Of several mixtures the one that explains the colours of a stretch best. Widths that explain the whole image better are preferred.
+    The candidate that explains a stretch's colours best; widths that explain the whole image better are preferred.
     """
     cells = Stretches(band.pixels, size, _CELL * growth)
     counted = band.usable.to(band.away)
@@ -411,13 +405,13 @@ def _mixtures(band: _Band, size: tuple[int, ...], growth: int) -> tuple[Tensor, 
     sharp = logs[0].amin(1)
     logs, unexplained = (each[1:].transpose(0, 1).flatten(1, 2) for each in (logs, unexplained))
     mixed = logs.amin(1)
-    # Those that explain about as much count about as much: noise does not make one of them win.
+    # Similar errors count similarly, so that noise does not make one win.
     share = (logs * (-1 / _ALIKE)).softmax(1)
     left = (share * unexplained).sum(1)
     mixture = (share[:, None] * choices).sum(2)
     contrast = (contrast_here.clamp(min=0) / count.clamp(min=1)).sqrt()
     sure = shares_above(torch.stack(((mixed - sharp).exp(), left, contrast, count / all_.clamp(min=1))), *_IS_SURE).prod(0) * enough
-    # Sure cells decide for those beside them.
+    # Confident cells decide for those beside them.
     weight = (sure + 1e-6)[:, None]
     smoothed = cells.between(box_means(torch.cat((mixture * weight, weight), 1), 1))
     offset, width = smoothed[:2] / smoothed[2]
@@ -429,9 +423,9 @@ def _unmixed(
 ) -> tuple[Tensor, Tensor]:
     """Opacity (N,) of the rims, and colours (3, N) of the far surface under them, in linear light.
 
-    The mixture of the stretch says both, but the edge wavers about it. The colour says more where both surfaces are smooth. What then is
-    left unexplained is put down to both surfaces: to each as it shows, and as it varies along the stretch. Beside the edge, what the far
-    surface never shows is not put down to it: it is the near thing's, or a fringe that sharpening left around it.
+    The stretch's mixture predicts both, but the edge wavers around it. Where both surfaces are smooth, the colour is more precise. The
+    remaining difference is attributed to both surfaces, by their opacity and variation along the stretch. Beside the edge, colours that the
+    far surface never has are not attributed to it: they belong to the near object, or to a sharpening fringe.
     """
     # A stretch that is half sure has a mixture half as wide.
     wavers = constant(share, ((-_LOOSE,), (0.0,), (_WAVERING * growth,)))
@@ -444,11 +438,11 @@ def _unmixed(
     far, beside, near = totals / counts.clamp(min=1) + 1e-5
     far = torch.where(counts[0] > _FEW, far, constant(far, 1.0))
     contrast, spread = between.square().sum(0).clamp(min=_TINY), (high - low).square()
-    # As much of what is unexplained as the share of what wavering explains, of that and of what both surfaces vary by.
+    # The unexplained part is distributed by the shares that wavering and the surfaces' variation explain.
     noise = torch.addcmul(alpha.square() * near, (1 - alpha).square(), far)
     unsure = torch.addcmul(12 * noise, spread, contrast)
     alpha = torch.addcdiv(alpha, spread * (rest * between).sum(0), unsure).clamp(low, high)
-    # What is darker than the far surface ever is does not let it shine through, nor what is brighter.
+    # Darker or brighter colours than the far surface ever has do not come through.
     varied = 2 * far.sqrt()
     lowest, room = band.far - varied, 1 - (band.far + varied)
     least = 1 - torch.minimum(band.colour / lowest.clamp(min=_TINY), (1 - band.colour) / room.clamp(min=_TINY))
@@ -459,12 +453,12 @@ def _unmixed(
     clear = 1 - alpha
     of_far = clear * (1 - of_near)
     rest = rest * (of_far / torch.addcmul(alpha.square() * of_near, clear, of_far))
-    # The farther a colour is from those of the far surface, the less of it is left there.
+    # The farther a colour is from the far surface's, the less of it is left there.
     its_own = far * (far / beside * (_FOREIGN[1] * _FRINGE)).clamp(*_FOREIGN)
     own = (its_own / rest.square().sum(0).clamp(min=_TINY)).clamp(max=1)
     rest = rest * torch.lerp(constant(own, 1.0), own, fringe)
     colour = band.far + rest.clamp(-varied, varied)
-    # Between what is there and the mean: nothing is exaggerated.
+    # Clamped between the pixel and the mean: nothing is exaggerated.
     return alpha, colour.clamp(band.colour.minimum(band.far), band.colour.maximum(band.far))
 
 

@@ -1,6 +1,6 @@
-"""Eyes beside the middle of an equirectangular image: where they see its points.
+"""Eyes beside the centre of an equirectangular image, and their projection.
 
-Convention: OPENCV axes of the image's middle (+X right, +Y down, +Z away), as `panorama.sphere`.
+Convention: OPENCV axes of the image's middle (+X right, +Y down, +Z away), as `sphere`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from torch import Tensor
 from ...utils import exact_dtype
 
 NEAREST = 0.125
-"""The largest ratio of an eye's offset to a distance: that of eyes 63 mm apart at 25 cm. Nearer things are shown as if they were there."""
+"""Maximum ratio of an eye's offset to a distance: 63 mm eye distance at 25 cm. Nearer points are clamped."""
 
 TAPER = (60.0, 80.0)
-"""Degrees of latitude between which the eye distance goes down to 0: at the poles no direction is sideways."""
+"""Degrees of latitude over which the eye distance tapers to 0: at the poles no direction is sideways."""
 
 
 class SphericalEye(NamedTuple):
@@ -47,7 +47,7 @@ class SphericalEye(NamedTuple):
 
     @property
     def sideways(self) -> bool:
-        """False: what is near goes up and down a little too."""
+        """False: near points also move vertically a little."""
         return False
 
     @property

@@ -1,7 +1,7 @@
 """Stereo pairs from one image and its depth, and the layouts of screens, glasses and headsets.
 
-The renderer is that of `parallax`, for a camera that moves sideways. Near things go to the right in the left eye's image and to the left
-in the right eye's; what lies on the screen stays where it is.
+The renderer is that of `parallax`, for a camera that moves sideways. Near objects move right in the left eye's image and left
+in the right eye's; points on the screen plane stay in place.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _SUFFIXES = {
     "360-tb": "_360_TB",
     "360-sbs": "_360_LR",
 }
-# How far beyond the ends of its range a scene may reach, as a share of it: a few pixels lie there in every image.
+# How far a scene may exceed its range, as a share of it: every image has a few such pixels.
 _BEYOND = 0.25
 
 
@@ -50,10 +50,8 @@ class StereoPair:
     """A stereo pair.
 
     Attributes:
-        left: (B, 3, H, W), as bright as the images, or with alpha as a fourth channel.
-        right: The same.
-        holes_left: (B, 1, H, W) bool, True where the image does not show what the left eye sees there: it was filled from beside it.
-        holes_right: The same.
+        left, right: (B, 3, H, W), in the images' range, or with alpha as a fourth channel.
+        holes_left, holes_right: (B, 1, H, W) bool, True where disoccluded areas were filled.
     """
 
     left: Tensor
@@ -68,20 +66,21 @@ def stereo_pair(
     options: StereoOptions = _USUAL,
     depth_range: tuple[Tensor | float, Tensor | float] | None = None,
 ) -> StereoPair:
-    """The images of both eyes.
+    """Renders the images of both eyes.
 
     Args:
-        images: (B, 3, H, W) in [0, 1]; more is brighter than white, as in HDR images.
-        estimate: With depth of any quantity and size, of as many images or of one for all. Disparity goes with inverse depth;
-            relative depth is taken to reach three times as far as it begins. Masked pixels and holes lie at the far end.
-        depth_range: The far and the near end as `disparity_range` measures them, numbers or (B or 1, 1, 1, 1): one for all frames keeps
-            a video's depth and its screen still. None = each image's own.
+        images: (B, 3, H, W) in [0, 1]; HDR images exceed 1.
+        estimate: With depth of any quantity and size, of as many images or of one for all. Relative depth is assumed to reach three
+            times as far as its near end. Masked pixels and holes are at the far end.
+        options: Of stereo.
+        depth_range: Far and near end from `disparity_range`, numbers or (B or 1, 1, 1, 1): one range for all frames keeps
+            a video's depth and screen plane stable. None = each image's own.
 
     Returns:
-        The pair, on the images' device and of their type; it is computed in float32. A scene that is flat lies on the screen.
+        The pair, on the images' device and in their dtype, computed in float32. A flat scene lies on the screen.
 
     Raises:
-        ValueError: Not such images, no depth, or another number of estimates.
+        ValueError: Invalid images, no depth, or another number of estimates.
     """
     need_perspective(estimate, "stereo")
     is_hdr = check_image(images, name="images")
@@ -91,7 +90,7 @@ def stereo_pair(
     far, near = (end.to(images.device, torch.float32).reshape(-1, 1, 1, 1).expand(len(images), 1, 1, 1) for end in (far, near))
     whole = estimate if estimate.batch == len(images) else estimate.expanded(len(images))
     frames, (height, width) = [], images.shape[-2:]
-    for index, image in enumerate(images.split(1)):  # one by one: all at once would take many times the memory of the video
+    for index, image in enumerate(images.split(1)):  # one by one: all at once would take many times the video's memory
         sized = whole.slice(index, index + 1).to(images.device).resized(height, width)
         one = slice(index, index + 1)
         frames.append(_both_eyes(image, sized, nearness_share(sized, far[one], near[one], options.convergence), options, is_hdr))
@@ -99,25 +98,21 @@ def stereo_pair(
 
 
 def check_as_many(estimate: Estimate, images: Tensor) -> None:
-    """Refuses an estimate of another number of images than these (B, C, H, W), but one for all.
-
-    Raises:
-        ValueError: It is.
-    """
+    """Raises ValueError unless the estimate holds as many images as `images` (B, C, H, W), or one for all."""
     if estimate.batch not in (1, len(images)):
         raise ValueError(f"the estimate holds {estimate.batch} images, images {len(images)}; expected as many, or one for all")
 
 
 def disparity_range(estimate: Estimate, per_clip: bool = False) -> tuple[Tensor, Tensor]:
-    """The far and the near end of scenes, in the measure of their disparity.
+    """The far and near end of scenes on their disparity scale.
 
     Args:
         estimate: With depth.
-        per_clip: One range for all its images.
+        per_clip: One range for all images.
 
     Returns:
-        Far and near, (B, 1, 1, 1), of a clip (1, 1, 1, 1): the 2nd and the 98th percentile of 1 / metres, of disparity, or of relative
-        depth times -1. Infinite where no pixel is valid.
+        Far and near, (B, 1, 1, 1), per clip (1, 1, 1, 1): the 2nd and 98th percentile of 1 / metres, of disparity, or of negated
+        relative depth. Infinite where no pixel is valid.
 
     Raises:
         ValueError: No depth.
@@ -182,16 +177,15 @@ def _nearness(estimate: Estimate) -> tuple[Tensor, Tensor]:
 
 
 def nearness_share(estimate: Estimate, far: Tensor, near: Tensor, flat: float) -> Tensor:
-    """Nearness as disparity has it.
+    """Nearness on a disparity scale.
 
     Args:
         estimate: Of one image, with depth.
-        far: As `disparity_range` gives it.
-        near: The same.
-        flat: What an image without a range has.
+        far, near: From `disparity_range`.
+        flat: The value for an image without a range.
 
     Returns:
-        (1, 1, H, W), linear in disparity: 0 at the far end, where invalid pixels are too, and 1 at the near end; -0.25 to 1.25.
+        (1, 1, H, W), linear in disparity: 0 at the far end (and for invalid pixels), 1 at the near end; clamped to -0.25..1.25.
 
     Raises:
         ValueError: No depth.
@@ -213,14 +207,14 @@ def _both_eyes(
     source, (image, expand) = image, compress_highlights(image.float(), has_none=not is_hdr)
     pixels = options.divergence / 100 * image.shape[-1]
     left, right = {"middle": (0.5, -0.5), "left": (0.0, -1.0), "right": (1.0, 0.0)}[options.original]
-    # The renderer separates surfaces by the ratio of their depths: the scene is placed where the ratio of its ends is the assumed one.
+    # The renderer separates surfaces by depth ratios, so the scene is scaled to the assumed ratio.
     depth = torch.add(constant(share, 1 / NEAR_FAR_RATIO), share, alpha=1 - 1 / NEAR_FAR_RATIO).reciprocal_()
     inverse = depth_at_image_edges(depth_before_sky(depth, image, estimate), image).reciprocal_()
     margin = min(math.ceil(max(abs(left), abs(right)) * pixels * (1 + _BEYOND)), image.shape[-1] - 1)
     layer, rims = split_soft_edges(with_margin(image, inverse, (margin, 0)))
     moves = [pixels * eye for eye in (left, right)]
     moved = [move for move in moves if move]
-    # On a GPU, launching the work for one eye costs hardly less than for both.
+    # On a GPU, one eye costs hardly less than both.
     parts = [moved] if image.device.type != "cpu" else [[move] for move in moved]
     views = [_rendered(layer, rims, part, options.convergence) for part in parts if part]
     eyes = (
@@ -233,7 +227,7 @@ def _both_eyes(
 
 
 def _rendered(layer: Layer, rims: Rims, moves: list[float], convergence: float) -> tuple[Tensor, Tensor]:
-    """The images of eyes (B, 3, H, W) and their holes; `moves` is by how many pixels more the near end goes right than the far end."""
+    """The images of eyes (B, 3, H, W) and their holes; `moves` is the near end's shift to the right relative to the far end, in pixels."""
     height, width = layer.inverse.shape[-2], layer.inverse.shape[-1] - 2 * layer.margin[0]
     share = 1 - 1 / NEAR_FAR_RATIO
     across = sent_to(layer.inverse.device, torch.tensor([-move / share for move in moves], dtype=torch.float32).view(-1, 1, 1, 1))

@@ -17,12 +17,12 @@ _TINY = 1e-12
 
 
 class Layers(NamedTuple):
-    """Images, and what they would be without transparency.
+    """Images with and without their transparency.
 
     Attributes:
-        shown: (B, 3, H, W) in [0, 1], laid on white: what a network sees.
-        colours: (B, 3, H, W), laid on nothing.
-        alpha: (B, 1, H, W) in [0, 1]; None of opaque images.
+        shown: (B, 3, H, W) in [0, 1], composited over white: the input of networks.
+        colours: (B, 3, H, W), not composited.
+        alpha: (B, 1, H, W) in [0, 1]; None for opaque images.
     """
 
     shown: Tensor
@@ -40,34 +40,34 @@ class Layers(NamedTuple):
 
     @property
     def continued(self) -> Tensor:
-        """The colours; where nothing is seen, those beside go on, so that blurs and moved edges have no rim of another colour."""
+        """The colours, inpainted from nearby where transparent, so that blurs and warped edges have no rim of another colour."""
         return self.colours if self.alpha is None else _continued(self.colours, self.alpha)
 
     def seen(self, estimate: Estimate) -> Estimate:
-        """The estimate of the images, at their size and without values where nothing is seen; of opaque ones as it is."""
+        """The estimate at the images' size, without values in fully transparent pixels; unchanged for opaque images."""
         if self.alpha is None:
             return estimate
         return estimate.resized(self.alpha.shape[-2], self.alpha.shape[-1]).where_known(self.alpha > 0)
 
     def with_alpha(self, effect: Tensor, alpha: Tensor | None = None) -> Tensor:
-        """An effect of the colours (B, 3, H, W) with alpha, or another alpha, as its fourth channel; of opaque images as it is."""
+        """Appends alpha, or another alpha, to an effect of the colours (B, 3, H, W); opaque images stay unchanged."""
         if self.alpha is None:
             return effect
         return torch.cat((effect, (self.alpha if alpha is None else alpha).to(effect)), 1)
 
     def through(self, effect: Callable[[Tensor], Tensor], of_alpha: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """What an effect that moves or mixes pixels in linear light makes of the images; of transparent ones with alpha as fourth channel.
+        """Applies an effect that warps or mixes pixels in linear light; transparent images get alpha as fourth channel.
 
         Args:
             effect: Of images (B, 3, H, W) sRGB.
-            of_alpha: The same without what is for photographs alone; None = the same.
+            of_alpha: The same without parts for photographs only; None = `effect`.
         """
         return next(self.each_through(lambda image: iter((effect(image),)), of_alpha and (lambda alpha: iter((of_alpha(alpha),)))))
 
     def each_through(
         self, effect: Callable[[Tensor], Iterator[Tensor]], of_alpha: Callable[[Tensor], Iterator[Tensor]] | None = None
     ) -> Iterator[Tensor]:
-        """As `through`, of an effect that makes several, one after the other."""
+        """`through` for an effect that yields several images."""
         if self.alpha is None:
             yield from effect(self.continued)
             return
@@ -77,12 +77,12 @@ class Layers(NamedTuple):
 
 
 def split_layers(images: Tensor, *, checked: bool = False) -> Layers:
-    """The layers of images (B, 3 or 4, H, W) in [0, 1], whose fourth channel is alpha that the others are not multiplied by.
+    """Splits images (B, 3 or 4, H, W) in [0, 1] with straight alpha into layers.
 
-    If they are `checked`, a GPU is not asked for their levels again.
+    `checked` skips the check of the levels, which synchronises a GPU.
 
     Raises:
-        ValueError: Other values, but for some that are brighter than white, as in HDR images.
+        ValueError: Levels that `check_levels` refuses in HDR images.
     """
     if not checked:
         check_levels(images, hdr=True)
@@ -93,11 +93,11 @@ def split_layers(images: Tensor, *, checked: bool = False) -> Layers:
 
 
 def opaque_part(estimate: Estimate, image: Tensor | None) -> tuple[Estimate, Tensor | None]:
-    """What a surface is made of: the estimate without values where the image is less than half opaque, and the image's colours.
+    """The estimate without values where the image is less than half opaque, and the image's colours: the input of surfaces.
 
     Args:
         estimate: Of the image, at any size.
-        image: (B, 3 or 4, h, w) in [0, 1]; None = there is none.
+        image: (B, 3 or 4, h, w) in [0, 1], or None.
     """
     if image is None or image.shape[1] < 4:
         return estimate, image
@@ -107,7 +107,7 @@ def opaque_part(estimate: Estimate, image: Tensor | None) -> tuple[Estimate, Ten
 
 
 def _continued(colours: Tensor, alpha: Tensor) -> Tensor:
-    """Colours (B, 3, H, W); where alpha is 0 the mean of what is seen nearby, of the smallest square of a power of two that has some."""
+    """Fills colours (B, 3, H, W) with alpha 0 by the mean of the smallest power-of-two square that has visible pixels."""
     levels = [torch.cat((colours * alpha, alpha), 1)]
     while max(levels[-1].shape[-2:]) > 1:
         levels.append(shrunk(levels[-1], 2))

@@ -1,7 +1,7 @@
-"""Stereo for headsets: half spheres of photos and panoramas (VR180), and panoramas for both eyes (omnidirectional stereo).
+"""Stereo for headsets: half spheres from photos and panoramas (VR180), and panoramas for both eyes (omnidirectional stereo).
 
-Points keep their true place: each eye sees them from half the eye distance beside the camera. Things in the distance are straight ahead
-of both eyes, as headsets want it.
+Points keep their true position: each eye is half the eye distance beside the camera. Distant objects are straight ahead
+of both eyes, as headsets expect.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ from .stereo import StereoPair, check_as_many, disparity_range, nearness_share, 
 from .transparency import split_layers
 
 NEAR_END = 1.5
-"""Metres to the near end of scenes whose depth is not metric; the far end is three times as far."""
+"""Assumed near end in metres of scenes without metric depth; the far end is three times as far."""
 
 MAX_EYE_SIZE = 4096
-"""The most rows that are chosen for an eye's half sphere by themselves."""
+"""Maximum automatic number of rows of an eye's half sphere."""
 
 HEADSET_EYE_SIZE = 2048
-"""Rows of the half spheres of a video: both are 4096 x 2048 pixels, which decoders of headsets take."""
+"""Rows of the half spheres of a video: together 4096 x 2048 pixels, which headsets' decoders accept."""
 
-# So many times the image's pixels may an eye's have, and a headset's in any case; more would only take memory.
+# Maximum ratio of an eye's pixels to the image's, or to a headset's; more would only take memory.
 _LARGEST = 8
-# The farthest that counts, as inverse distance: 0 would be no surface.
+# Minimum inverse distance: 0 would be no surface.
 _FARTHEST = 1e-4
-# Pixels that are rendered in one go.
+# Pixels per rendered band.
 _BAND = 1 << 22
 
 

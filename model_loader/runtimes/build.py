@@ -85,6 +85,7 @@ class Job:
 
     @property
     def bytes_of_weights(self) -> int:
+        """The bytes of the network's parameters."""
         return sum(each.numel() * each.element_size() for each in self.graph.module.parameters())
 
     @property
