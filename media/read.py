@@ -121,7 +121,7 @@ def video_header(source: Any, name: str | None = None) -> VideoHeader:
             stream.height,
             rate,
             _exact_unit(stream),
-            stream.frames or None,
+            _frame_count(stream) or None,
             seconds,
             len(container.streams.audio),
         )
@@ -131,7 +131,18 @@ def count_frames(source: Any, name: str | None = None) -> int:
     """Counts frames by demuxing all packets, without decoding. Arguments and errors as of `video_header`."""
     name = name or str(source)
     with open_video(source, name) as container, video_errors(name, "damaged", VideoReadError):
-        return sum(packet.size > 0 for packet in container.demux(image_stream(container, name)))
+        return sum(packet.size > 0 and not _is_discarded(packet) for packet in container.demux(image_stream(container, name)))
+
+
+def _is_discarded(packet: Any) -> bool:
+    """Whether a packet is decoded only for the frames after it, as before the beginning of a clip that was cut without encoding."""
+    return getattr(packet, "is_discard", False)
+
+
+def _frame_count(stream: Any) -> int:
+    """How many frames the header names, 0 = not known; without those that the edit list of a cut MP4 leaves out."""
+    entries = getattr(stream, "index_entries", None) if stream.container.format.name.startswith("mov") else None
+    return min(stream.frames, sum(not entry.is_discard for entry in entries)) if entries and stream.frames else stream.frames
 
 
 def _rate(stream: Any) -> Fraction | None:
@@ -326,7 +337,7 @@ class _Reader:
             if self._in_threads:
                 raise _DamageError  # the error of the last packets is lost in the threads
             yield from held(left, before)
-        expected = 0 if seeking else self._stream.frames
+        expected = 0 if seeking else _frame_count(self._stream)
         if expected and count < expected * 0.99 - 1:
             raise VideoReadError(f"{self._name}: it says that it has {expected} frames, and ends after {count}; it is damaged or cut off")
         if expected or not container.format.name.startswith(_SAY_SECONDS):
@@ -427,7 +438,7 @@ class _Packets:
     def add(self, packet: Any) -> None:
         """Registers the packet that is decoded next."""
         # A packet of a few bytes repeats the image, for which some decoders return no frame.
-        if packet.pts is not None and packet.size > _LEAST_BYTES and not getattr(packet, "is_discard", False):
+        if packet.pts is not None and packet.size > _LEAST_BYTES and not _is_discarded(packet):
             self._waiting[packet.pts] = packet.duration or 0
 
     def shown(self, pts: int | None, damaged: bool) -> tuple[int, list[tuple[int, int]]]:

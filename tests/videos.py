@@ -75,8 +75,11 @@ def moving_ball(frames=30, height=48, width=64):
     return planes
 
 
-def with_damaged_packets(source: Path, path: Path, numbers) -> Path:
-    """A copy of a video in which the bytes of these packets of images, counted from 0, are spoiled; its sound is kept."""
+def with_damaged_packets(source: Path, path: Path, numbers, earlier=Fraction(0)) -> Path:
+    """A copy of a video in which the bytes of these packets of images, counted from 0, are spoiled; its sound is kept.
+
+    All of it begins `earlier` by these seconds: of an MP4, an edit list leaves out what is before 0.
+    """
     with av.open(str(source)) as whole, av.open(str(path), "w") as target:
         add = getattr(target, "add_stream_from_template", None)
         streams = [add(each) if add else target.add_stream(template=each) for each in whole.streams]
@@ -90,6 +93,8 @@ def with_damaged_packets(source: Path, path: Path, numbers) -> Path:
                 new.pts, new.dts, new.duration, new.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
                 new.is_keyframe = packet.is_keyframe
             count += is_image
+            shift = round(earlier / packet.time_base)
+            new.pts, new.dts = new.pts - shift, new.dts - shift
             new.stream = streams[packet.stream.index]
             target.mux(new)
     return path

@@ -39,9 +39,10 @@ _ANIMATIONS = ("PNG", "WEBP", "GIF")
 _HDR_BYTES = 16
 _ORIENTATION_TAG = 0x0112
 _PNG_BITS_AT = 24
-_BITS_TAG, _SAMPLES_TAG, _PLANES_TAG, _EXTRA_SAMPLES_TAG, _SAMPLE_FORMAT_TAG = 258, 277, 284, 338, 339
+_BITS_TAG, _PHOTOMETRIC_TAG, _SAMPLES_TAG, _PLANES_TAG, _EXTRA_SAMPLES_TAG, _SAMPLE_FORMAT_TAG = 258, 262, 277, 284, 338, 339
 _TIFF_SIGNED, _TIFF_FLOATS = 2, 3
 _TIFF_LONG = 4
+_WHITE_IS_ZERO = 0
 _SEPARATE_PLANES, _ASSOCIATED_ALPHA = 2, 1
 _NEXT_IMAGE = 0  # no tag of a TIFF
 
@@ -323,7 +324,12 @@ def decode_numbers(path: str | os.PathLike[str], data: bytes) -> np.ndarray | No
             with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
                 check_size(path, image.width, image.height, len(data))
                 if image.mode in ("F", "I") or image.mode.startswith("I;"):
-                    return np.array(image)
+                    codec, layout = image.tile[0][0], str(image.tile[0][3])
+                    numbers = np.array(image)
+                    if codec == "libtiff" and ("32B" in layout or "16B" in layout):
+                        # libtiff gives the machine's byte order, and Pillow swaps it again.
+                        numbers = numbers.astype(f"{numbers.dtype.kind}{2 if '16B' in layout else 4}").byteswap()
+                    return numbers
         except UnidentifiedImageError:  # floats in several channels
             pass
         _check_planes(path, data)
@@ -448,9 +454,17 @@ def _pillow_pixels(image: ImageFile, data: bytes) -> np.ndarray:
         return np.asarray(image)[..., [0, 0, 0, 1]]
     pixels = np.asarray(image.convert("L") if image.mode == "1" else image)
     if image.mode.startswith("I;16"):
-        pixels = pixels.astype(np.uint16)
+        pixels = _full_range(image, pixels.astype(np.uint16))
     transparent = image.info.get("transparency") if pixels.ndim == 2 else None
     return pixels if transparent is None else _grey_with_alpha(pixels, transparent * _grey_step(image, data))
+
+
+def _full_range(image: ImageFile, pixels: np.ndarray) -> np.ndarray:
+    """16-bit grey of a TIFF of 12 bits, or with white as 0: Pillow stretches and inverts 8 bits only."""
+    bits = max(_tiff_tag(image, _BITS_TAG), default=16)
+    if 8 < bits < 16:
+        pixels = np.rint(pixels * (65535 / (2**bits - 1))).astype(np.uint16)
+    return ~pixels if _tiff_tag(image, _PHOTOMETRIC_TAG) == (_WHITE_IS_ZERO,) else pixels
 
 
 def _grey_step(image: ImageFile, data: bytes) -> int:

@@ -313,6 +313,16 @@ def test_a_short_matroska_that_is_cut_off_says_so(tmp_path, name, in_memory):
     assert len(list(read_frames(path))) == 24, "its index alone is cut off"
 
 
+def test_frames_that_an_edit_list_leaves_out_are_not_missed(tmp_path):
+    """As of a clip that was cut without encoding: its packets begin at a key frame before the cut."""
+    if not hasattr(av.stream.Stream, "index_entries"):
+        pytest.skip(f"PyAV {av.__version__} does not show what an edit list leaves out")
+    path = with_damaged_packets(
+        write_video(tmp_path / "whole.mp4", moving_ball(24), rate=12), tmp_path / "cut.mp4", (), earlier=Fraction(2, 3)
+    )
+    assert len(list(read_frames(path))) == read.count_frames(path) == video_header(path).frames == 16
+
+
 @pytest.mark.parametrize(
     ("beginning", "size"),
     [

@@ -206,13 +206,13 @@ def test_images_in_threads_are_those_of_one_thread(tmp_path, photo):
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
 
-def tiff_bytes(pixels, extra_sample=None, planar=1):
+def tiff_bytes(pixels, extra_sample=None, planar=1, photometric=None):
     """An uncompressed TIFF of these numbers, by the specification: Pillow writes neither 16-bit colour nor premultiplied alpha."""
     height, width, channels = pixels.shape
     bits, order = pixels.dtype.itemsize * 8, np.moveaxis(pixels, -1, 0) if planar == 2 else pixels
     body = order.astype(pixels.dtype.newbyteorder("<")).tobytes()
     extras = 0 if extra_sample is None else 1
-    photometric = 2 if channels - extras == 3 else 1
+    photometric = (2 if channels - extras == 3 else 1) if photometric is None else photometric
     at = 8 + len(body)
     strips = channels if planar == 2 else 1
     share = len(body) // strips
@@ -267,6 +267,17 @@ def test_deep_tiff_keeps_its_16_bits_and_is_refused_where_nobody_can_read_it(tmp
     (tmp_path / "grey_alpha.tiff").write_bytes(tiff_bytes(levels[..., :2].copy(), 2))
     with pytest.raises(FileFormatError, match="not an image of a known kind"):
         read_image(tmp_path / "grey_alpha.tiff")
+
+
+def test_grey_tiff_of_12_bits_or_with_white_as_zero_has_its_full_range(tmp_path):
+    levels = np.linspace(0, 65535, 128).astype(np.uint16).reshape(8, 16)
+    (tmp_path / "white.tiff").write_bytes(tiff_bytes(~levels[..., None], photometric=0))
+    np.testing.assert_array_equal(np.rint(read_image(tmp_path / "white.tiff")[..., 0] * 65535), levels)
+    halves = (levels >> 4).reshape(-1, 2).astype(int)  # two pixels in three bytes
+    packed = np.stack([halves[:, 0] >> 4, (halves[:, 0] & 15) << 4 | halves[:, 1] >> 8, halves[:, 1] & 255], -1).astype(np.uint8)
+    data = tiff_bytes(packed.reshape(8, 24, 1)).replace(struct.pack("<HHII", 256, 4, 1, 24), struct.pack("<HHII", 256, 4, 1, 16))
+    (tmp_path / "12.tiff").write_bytes(data.replace(struct.pack("<HHII", 258, 4, 1, 8), struct.pack("<HHII", 258, 4, 1, 12)))
+    np.testing.assert_allclose(read_image(tmp_path / "12.tiff")[..., 0] * 4095, levels >> 4, atol=0.05)
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "LAB"])

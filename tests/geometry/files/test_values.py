@@ -80,6 +80,15 @@ def test_whole_numbers_are_never_metres_unasked(tmp_path, dtype, suffix):
     assert load_estimate(path, Quantity.RELATIVE_DEPTH).depth.max() > load_estimate(path, Quantity.RELATIVE_DEPTH).depth.min()
 
 
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float32])
+@pytest.mark.parametrize("order", "<>")
+def test_compressed_tiff_of_numbers_has_them_in_either_byte_order(tmp_path, dtype, order):
+    tifffile = pytest.importorskip("tifffile")  # comes with scikit-image
+    numbers = (DEPTH * 1000).astype(dtype)
+    tifffile.imwrite(tmp_path / "d.tif", numbers, byteorder=order, compression="zlib")
+    np.testing.assert_array_equal(read_values(tmp_path / "d.tif").planes[0, 0], numbers)
+
+
 def test_channels_are_named(tmp_path):
     exr(
         tmp_path / "m.exr",
