@@ -290,6 +290,7 @@ def mean_error(benchmark, folder, condition):
     return np.mean(errors)
 
 
+@pytest.mark.slow("takes more than a second")
 def test_clean_scenes_stay_below_the_bar(benchmark, true_scenes):
     assert mean_error(benchmark, true_scenes, "clean") < 0.6
 
