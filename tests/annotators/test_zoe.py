@@ -215,6 +215,7 @@ def test_the_smallest_images(annotator, size):
     assert torch.isfinite(depth).all()
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float16, 0.01), (torch.bfloat16, 0.05)])
 def test_half_precision_keeps_the_heads_in_float32(official, annotator, dtype, tolerance):
     images = make_images(1, 3, 40, 60)

@@ -173,7 +173,11 @@ def test_files_are_those_of_the_local_engine_and_are_made_once(folder, tmp_path,
 
 @pytest.mark.parametrize(
     ("writes", "travels"),
-    [(("normals",), {"normals", "mask"}), (("full-sbs", "depth"), {"depth", "mask", "pixels"})],
+    [
+        (("normals",), {"normals", "mask"}),
+        (("full-sbs", "depth"), {"depth", "mask", "pixels"}),
+        (("depth", "npz"), {"depth", "normals", "mask"}),
+    ],
 )
 def test_only_maps_that_are_written_travel_between_the_steps(writes, travels, folder, tmp_path):
     """And the files are those of the local engine, which has all maps at hand."""

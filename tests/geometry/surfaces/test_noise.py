@@ -171,6 +171,7 @@ def in_millimetres(inverse):
     return (2 / ((depth * 1000).round() / 1000)).float()
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("near_far", [2.0, 4.0])
 def test_the_step_of_a_registered_depth_camera_is_found(benchmark, near_far):
     inverse = F.interpolate(tilted_wall(near_far)[0], scale_factor=2, mode="bilinear", align_corners=True) / 3
