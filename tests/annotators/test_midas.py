@@ -234,7 +234,7 @@ def test_another_architectures_checkpoint_is_refused(hub, given, wanted, layout)
 
 
 @pytest.mark.parametrize(
-    ("key", "shape"), [("weight", ()), (P + "blocks.0.attn.qkv.weight", (3,)), (P + "blocks.0.attn.qkv.weight", (2, 2))]
+    ("key", "shape"), [("weight", (3,)), (P + "blocks.0.attn.qkv.weight", ()), (P + "blocks.0.attn.qkv.weight", (2, 2))]
 )
 def test_what_is_no_midas_at_all_is_refused(key, shape):
     with pytest.raises(CheckpointError, match="not a checkpoint of midas-dpt-large"):
