@@ -48,6 +48,7 @@ LONG = (
 QUARTER = (*LONG[1:3], "midas-v2.1-small", "video-depth-anything-metric-small", "zipdepth-base", "depth-anything-v2-small")
 """At a quarter of their sizes they ask the same; the others' narrow networks are small, or ask otherwise."""
 OF_THE_BUDGETS_SIZE_ALONE = {
+    "relight, sun (node)",
     "relight, low sun (node)",
     "relight, candle (node)",
     "relight, three lamps (node)",

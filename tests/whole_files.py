@@ -1,8 +1,11 @@
 """Weight files that are whole and random, and what the tests of downloads do with them."""
 
 import hashlib
+import itertools
 import random
 from dataclasses import replace
+
+import pytest
 
 from depth_normal.annotators.specs.base import WeightFile
 
@@ -41,3 +44,9 @@ def stop_after(size):
             raise Stop
 
     return progress
+
+
+def in_turn(cases):
+    """For `pytest.mark.parametrize` with `indirect=["kind"]`: each case with one of the ways a file comes, by turns."""
+    kinds = itertools.cycle(("web", "hub", "hub in ComfyUI"))
+    return [pytest.param(kind, *case.values, id=f"{kind}-{case.id or case.values[0]}") for kind, case in zip(kinds, cases, strict=False)]

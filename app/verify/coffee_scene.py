@@ -7,6 +7,7 @@ precise enough to reject anything upside down, mirrored or of another image.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -135,6 +136,7 @@ def scene(step: int = 1) -> Estimate:
     return Estimate(depth=depth[None, None].float(), quantity=Quantity.METRIC_DEPTH, normals=unit_normals(in_camera))
 
 
+@functools.cache
 def outlines() -> Tensor:
     """Points (N, 2), (column, row), on discontinuities of depth or normals: the cup's rim, the saucer's border, the table's far edge."""
     share = torch.linspace(0.05, 0.95, 20, dtype=torch.float64)[:, None]

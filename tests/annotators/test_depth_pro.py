@@ -1,5 +1,6 @@
 """Depth Pro: the authors' network and transformers' with the same weights, its files, its camera, and its 37 passes."""
 
+import functools
 import math
 import os
 import runpy
@@ -33,9 +34,10 @@ AUTHORS = os.environ.get("DEPTH_NORMAL_DEPTH_PRO", "")
 FOV = 55.0
 
 
-def weights(config=CONFIG, seed=0):
+@functools.cache
+def weights(config=CONFIG):
     """Random weights under the authors' names: inverse depths of about 0.5 / m, and a field of view of about `FOV` degrees."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     with torch.device("meta"):
         shapes = {name: value.shape for name, value in DepthPro(config).state_dict().items()}
     state = {}
@@ -50,8 +52,8 @@ def weights(config=CONFIG, seed=0):
     return state
 
 
-def annotator(dtype=torch.float32, state=None):
-    return DepthProAnnotator.build(SPEC, {"network": state or weights()}, dtype)
+def annotator(state=None):
+    return DepthProAnnotator.build(SPEC, {"network": dict(state or weights())}, torch.float32)
 
 
 def make_images(height=30, width=50, batch=1):
@@ -84,7 +86,7 @@ def test_an_upright_image_has_its_field_of_view_along_its_longer_side():
 
 
 def test_what_has_no_inverse_depth_is_far():
-    state = weights()
+    state = dict(weights())
     state["head.4.bias"], state["head.4.weight"] = torch.zeros(1), torch.zeros_like(state["head.4.weight"])
     assert torch.equal(annotator(state=state).estimate(make_images()).depth, torch.full((1, 1, 30, 50), MAX_DEPTH))
 
@@ -133,7 +135,7 @@ def test_files_load_by_either_names(monkeypatch, tmp_path, dtype):
 
 @pytest.mark.parametrize("lost", ["fov.head.4.bias", "encoder.patch_encoder.blocks.1.attn.qkv.weight"])
 def test_a_file_without_a_part_is_refused(lost):
-    state = weights()
+    state = dict(weights())
     del state[lost]
     with pytest.raises(CheckpointError, match=lost.rpartition(".")[0].replace(".", r"\.")):
         annotator(state=state)

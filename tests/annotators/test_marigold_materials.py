@@ -109,6 +109,7 @@ def test_a_batch_equals_its_images_and_the_seed_decides(annotator, images, ensem
     assert not torch.allclose(batch.albedo, other.albedo, atol=1e-2)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_close(annotator, spec, parts, images, dtype):
     state = {role: dict(part.state_dict()) for role, part in parts.items()}
@@ -163,6 +164,7 @@ def test_the_full_size_unet_takes_three_latents_and_gives_two():
     assert unet["conv_out.weight"].shape == (8, 320, 3, 3)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("channels", "of"), [((8, 4), "8 input channels"), ((16, 12), "16 input channels")])
 def test_the_unets_of_siblings_are_named(channels, of):
     """Depth and normals: one image; IID lighting: three."""

@@ -193,25 +193,34 @@ def test_the_index_tables_that_older_versions_wrote_are_no_obstacle(hub, variant
     build(variant, state)
 
 
-@pytest.mark.quick_cases(8)
-@pytest.mark.parametrize("layout", ["hub", "official"])
-@pytest.mark.parametrize("variant", TINY)
-@pytest.mark.parametrize("kind", ["missing", "extra", "shape"])
-def test_a_checkpoint_that_differs_is_refused_by_name(hub, variant, layout, kind):
-    state = dict(hub(variant)[1])
-    named = "neck.fusion_stage.layers.1.projection.weight"
-    if kind == "missing":
-        del state[named]
-    elif kind == "extra":
-        named = "neck.convs.7.weight"
-        state[named] = torch.zeros(3)
-    else:
-        state[named] = torch.zeros(5, 16, 1, 1)
-    if layout == "official":
-        state = official(state, variant)
+PROJECTION, QKV = "neck.fusion_stage.layers.1.projection.weight", P + "layers.0.blocks.0.attn.qkv.weight"
+
+
+@pytest.mark.parametrize(
+    ("variant", "layout", "changed", "named"),
+    [
+        ("hybrid", "hub", {PROJECTION: None}, PROJECTION),
+        ("vit", "official", {"scratch.refinenet3.out_conv.weight": None}, PROJECTION),
+        ("vit", "hub", {"neck.convs.7.weight": torch.zeros(3)}, "neck.convs.7.weight"),
+        ("hybrid", "official", {"scratch.layer8_rn.weight": torch.zeros(3)}, "neck.convs.7.weight"),
+        ("swinv2", "official", {"scratch.stem_transpose.conv.weight": torch.zeros(3)}, "scratch.stem_transpose.conv.weight"),
+        ("swinv2", "hub", {PROJECTION: torch.zeros(5, 16, 1, 1)}, PROJECTION),
+        ("beit", "official", {"scratch.refinenet3.out_conv.weight": torch.zeros(5, 16, 1, 1)}, PROJECTION),
+    ],
+    ids=["missing", "missing, official", "extra", "extra, official", "unknown, official", "shape", "shape, official"],
+)
+def test_a_checkpoint_that_differs_is_refused_by_name(hub, variant, layout, changed, named):
+    state = hub(variant)[1]
+    state = official(state, variant) if layout == "official" else state
+    state = {name: value for name, value in {**state, **changed}.items() if value is not None}
     with pytest.raises(CheckpointError, match=re.escape(named)) as refused:
         build(variant, state)
     assert f"not a checkpoint of {IDS[variant]}: 1 " in str(refused.value)
+
+
+def test_a_tensor_that_holds_no_three_parts_is_refused_by_name(hub):
+    with pytest.raises(CheckpointError, match=f"not a checkpoint of midas-swin2-tiny.*{re.escape(QKV)}"):
+        build("swinv2", {**official(hub("swinv2")[1], "swinv2"), QKV: torch.zeros(2, 8)})
 
 
 @pytest.mark.quick_cases(3)
@@ -224,8 +233,9 @@ def test_another_architectures_checkpoint_is_refused(hub, given, wanted, layout)
         build(wanted, state)
 
 
-@pytest.mark.parametrize("key", ["weight", "pretrained.model.blocks.0.attn.qkv.weight"])
-@pytest.mark.parametrize("shape", [(), (3,), (2, 2)], ids=str)
+@pytest.mark.parametrize(
+    ("key", "shape"), [("weight", (3,)), (P + "blocks.0.attn.qkv.weight", ()), (P + "blocks.0.attn.qkv.weight", (2, 2))]
+)
 def test_what_is_no_midas_at_all_is_refused(key, shape):
     with pytest.raises(CheckpointError, match="not a checkpoint of midas-dpt-large"):
         build("vit", {key: torch.zeros(shape)})
@@ -296,7 +306,7 @@ def test_bfloat16_multiplies_as_such_in_attention_where_torchs_own_does_not(hub,
     assert asks_torch(torch.bfloat16) == has_amx
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_a_disparity_beyond_float16_does_not_overflow(hub, dtype):
     state = dict(hub("vit")[1])
     state["head.head.4.weight"] = state["head.head.4.weight"] * 1e5

@@ -67,11 +67,10 @@ def test_lower_precision_gives_float32_near_the_same(random_state, dtype):
     assert (found - exact).abs().max() < tolerance * (exact.max() - exact.min())
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-def test_a_disparity_beyond_float16_does_not_overflow(random_state, dtype):
+def test_a_disparity_beyond_float16_does_not_overflow(random_state):
     last = "scratch.output_conv.4."
     state = {**random_state, last + "weight": random_state[last + "weight"] * 1e5, last + "bias": torch.tensor([1e6])}
-    depth = build(state, dtype).infer_resized(make_images(1, 3, 32, 32)).depth
+    depth = build(state, torch.float16).infer_resized(make_images(1, 3, 32, 32)).depth
     assert depth.dtype == torch.float32
     assert depth.max() > 1e6
 

@@ -1,5 +1,6 @@
 """MoGe-3: its refiner against a dense one, its steps, its files, and what it leaves as MoGe-2 has it."""
 
+import functools
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -35,14 +36,15 @@ def spec(config=CONFIG):
     )
 
 
-def as_published(network, seed=0):
+@functools.cache
+def published(config):
     """Random weights in the shapes of the files: the refiner's convolutions have five axes there."""
-    state = RANDOM.state_of(network, seed)
+    state = RANDOM.state_of(MoGe(config))
     return {name: value.unflatten(1, (3, 3, 3)) if ".conv" in name and value.ndim == 3 else value for name, value in state.items()}
 
 
 def built(config=CONFIG, state=None, dtype=torch.float32):
-    return MogeAnnotator.build(spec(config), {"network": state or as_published(MoGe(config))}, dtype)
+    return MogeAnnotator.build(spec(config), {"network": dict(state or published(config))}, dtype)
 
 
 def make_images(height=30, width=40, batch=1):
@@ -129,7 +131,7 @@ def test_the_steps_correct_the_third_part_alone_and_bin_anew():
 
 
 def test_no_steps_are_moge_2():
-    state = as_published(MoGe(CONFIG))
+    state = published(CONFIG)
     second = built(SECOND, {name: value for name, value in state.items() if not name.startswith("refiner.")})
     expected = second.estimate(make_images())
     found = built(state=state).estimate(make_images(), options=MogeOptions(0))
@@ -208,7 +210,7 @@ def test_half_precision_keeps_the_refiner_exact():
 
 def test_a_float16_file_fills_the_refiner():
     """Comfy-Org's files hold float16 alone; they are computed with as float32."""
-    state = {name: value.half() for name, value in as_published(MoGe(CONFIG)).items()}
+    state = {name: value.half() for name, value in published(CONFIG).items()}
     found = built(state=state)
     expected = built(state={name: value.float() for name, value in state.items()})
     assert {each.dtype for each in found.network.parameters()} == {torch.float32}
@@ -219,12 +221,12 @@ def test_a_float16_file_fills_the_refiner():
 def test_the_files_own_widths_are_taken():
     """Those of moge-3-vitg stand in its file only."""
     other = replace(CONFIG, channels=(16, 10, 6, 4, 2), neck_blocks=(1, 0, 2, 1, 0), head_blocks=(0, 1, 0, 1, 0))
-    found = built(CONFIG, as_published(MoGe(other)))
+    found = built(CONFIG, published(other))
     assert found.network.state_dict().keys() == MoGe(other).state_dict().keys() and found.spec == spec()
     with pytest.raises(CheckpointError, match="tensors of another shape"):
-        built(CONFIG, as_published(MoGe(replace(other, vit=replace(CONFIG.vit, width=32)))))
+        built(CONFIG, published(replace(other, vit=replace(CONFIG.vit, width=32))))
     with pytest.raises(CheckpointError, match="not a checkpoint"):  # version 2's are known
-        built(SECOND, as_published(MoGe(replace(SECOND, channels=(16, 10, 6, 4, 2)))))
+        built(SECOND, published(replace(SECOND, channels=(16, 10, 6, 4, 2))))
 
 
 @pytest.fixture
@@ -238,11 +240,11 @@ def siblings(monkeypatch):
 def test_siblings_are_named(siblings):
     for wanted, other in (siblings, siblings[::-1]):
         with pytest.raises(CheckpointError, match=f"not a checkpoint of {wanted.id} but of {other.id}: choose"):
-            MogeAnnotator.build(wanted, {"network": as_published(MoGe(other.config))}, torch.float32)
+            MogeAnnotator.build(wanted, {"network": published(other.config)}, torch.float32)
 
 
 def test_a_refiner_without_a_base_says_what_it_lacks(siblings):
-    alone = {name: value for name, value in as_published(MoGe(CONFIG)).items() if name.startswith("refiner.")}
+    alone = {name: value for name, value in published(CONFIG).items() if name.startswith("refiner.")}
     for wanted in siblings:
         with pytest.raises(CheckpointError, match=r"MoGe-3's refiner alone, .*take a whole file, such as that of moge-3-tiny$"):
             MogeAnnotator.build(wanted, {"network": alone}, torch.float32)
@@ -252,7 +254,7 @@ def test_another_refiner_is_refused(siblings):
     other = replace(CONFIG, refiner=RefinerConfig((4, 6, 8, 10, 14)))
     for wanted, told in zip(siblings, ("unexpected keys (first: refiner.", "tensors of another shape (first: refiner."), strict=True):
         with pytest.raises(CheckpointError, match=re.escape(told)):
-            MogeAnnotator.build(wanted, {"network": as_published(MoGe(other))}, torch.float32)
+            MogeAnnotator.build(wanted, {"network": published(other)}, torch.float32)
 
 
 @pytest.mark.slow("takes most of a second")

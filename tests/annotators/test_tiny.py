@@ -1,4 +1,5 @@
 import copy
+import functools
 
 import pytest
 import torch
@@ -18,13 +19,15 @@ from depth_normal.utils import check_images, images_to_rgb, resize_image, resize
 SPEC = MODELS["tiny"]
 
 
+@functools.cache
 def random_state(seed=0):
     torch.manual_seed(seed)
     return {key: value for key, value in TinyNetwork().state_dict().items() if not key.endswith(COUNTER)}
 
 
-def annotator(dtype=torch.float32):
-    return TinyAnnotator.build(SPEC, {"network": random_state()}, dtype)
+@functools.cache
+def annotator():
+    return TinyAnnotator.build(SPEC, {"network": random_state()}, torch.float32)
 
 
 def test_it_is_not_run_larger_than_it_was_trained():
@@ -100,6 +103,7 @@ def test_other_sizes_are_a_matter_of_the_config():
     assert network(torch.rand(2, 3, 64, 64)).shape == (2, 4, 32, 32)
 
 
+@functools.cache
 def second_state(sky_bias=None):
     torch.manual_seed(0)
     network = TinyNetwork(TINY_2)

@@ -148,8 +148,13 @@ def official():
     return randomise(importlib.import_module("controlnet_aux.zoe.zoedepth.models.zoedepth.zoedepth_v1").ZoeDepth(core, **NYU))
 
 
-def test_the_authors_wrapped_file_loads(official, tmp_path):
-    expected = build(official.state_dict()).estimate(make_images(1, 3, 40, 50)).depth
+@pytest.fixture(scope="module")
+def annotator(official):
+    return build(official.state_dict())
+
+
+def test_the_authors_wrapped_file_loads(official, annotator, tmp_path):
+    expected = annotator.estimate(make_images(1, 3, 40, 50)).depth
     torch.save({"model": {f"module.{key}": value for key, value in official.state_dict().items()}, "epoch": 5}, tmp_path / "ZoeD.pt")
     assert torch.equal(build(read_checkpoint(tmp_path / "ZoeD.pt")).estimate(make_images(1, 3, 40, 50)).depth, expected)
 
@@ -190,8 +195,7 @@ def test_the_kind_of_scene_is_each_images_own(both_scenes):
         torch.testing.assert_close(together[index : index + 1], by_network(both_scenes, images[index : index + 1]))
 
 
-def test_a_mirrored_image_gives_the_mirrored_depth(official):
-    annotator = build(official.state_dict())
+def test_a_mirrored_image_gives_the_mirrored_depth(annotator):
     images = make_images(2, 3, 40, 60)
     torch.testing.assert_close(annotator.estimate(images.flip(-1)).depth, annotator.estimate(images).depth.flip(-1), rtol=1e-5, atol=0)
 
@@ -205,19 +209,19 @@ def test_linear_layers_multiply_as_the_processor_is_fast_at(official, monkeypatc
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (5, 4)], ids=str)
-def test_the_smallest_images(official, size):
-    depth = build(official.state_dict()).estimate(make_images(1, 3, *size)).depth
+def test_the_smallest_images(annotator, size):
+    depth = annotator.estimate(make_images(1, 3, *size)).depth
     assert depth.shape == (1, 1, *size)
     assert torch.isfinite(depth).all()
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float16, 0.01), (torch.bfloat16, 0.05)])
-def test_half_precision_keeps_the_heads_in_float32(official, dtype, tolerance):
+def test_half_precision_keeps_the_heads_in_float32(official, annotator, dtype, tolerance):
     images = make_images(1, 3, 40, 60)
-    expected = build(official.state_dict()).estimate(images).depth
-    annotator = build(official.state_dict(), dtype=dtype)
-    assert {value.dtype for value in annotator.network.metric_head.parameters()} == {torch.float32}
-    found = annotator.estimate(images).depth
+    expected, half = annotator.estimate(images).depth, build(official.state_dict(), dtype=dtype)
+    assert {value.dtype for value in half.network.metric_head.parameters()} == {torch.float32}
+    found = half.estimate(images).depth
     assert found.dtype == torch.float32
     assert (found - expected).abs().max() < tolerance * expected.max()
 

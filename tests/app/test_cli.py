@@ -262,9 +262,7 @@ def test_normal_maps_in_the_coding_that_is_asked_for_are_made_anew(estimate, ima
 
 @pytest.mark.parametrize("words", [(), ("--up", "z")])
 def test_what_points_up_in_a_ply_is_a_choice(estimate, image, tmp_path, monkeypatch, words):
-    plane = Estimate(
-        depth=torch.full((1, 1, 512, 512), 2.0), quantity=Quantity.METRIC_DEPTH, intrinsics=intrinsics_from_fov(50.0, 512, 512)
-    )
+    plane = Estimate(depth=torch.full((1, 1, 64, 64), 2.0), quantity=Quantity.METRIC_DEPTH, intrinsics=intrinsics_from_fov(50.0, 64, 64))
     stand_in(monkeypatch, plane)
     monkeypatch.setattr("depth_normal.app.batch.check_outputs.check_writes", lambda *_: None)
     assert estimate(image, "--also", "ply", *words) == 0

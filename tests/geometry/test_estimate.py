@@ -150,8 +150,10 @@ def test_a_broken_map_takes_nothing_from_the_other(broken):
 
 
 @pytest.mark.parametrize("resampling", ["bilinear", "bicubic"])
-@pytest.mark.parametrize("size", [(12, 16), (24, 8), (3, 4), (5, 7), (9, 3)])
-@pytest.mark.parametrize("hole", [*HOLES, "masked"])
+@pytest.mark.parametrize(
+    ("size", "hole"),
+    [*(((12, 16), hole) for hole in (*HOLES, "masked")), *zip([(24, 8), (3, 4), (5, 7), (9, 3)], (*HOLES, "masked"), strict=False)],
+)
 def test_holes_do_not_mix_into_what_is_trusted(hole, size, resampling):
     depth = torch.full((1, 1, 6, 8), 5.0)
     mask = torch.ones(1, 1, 6, 8, dtype=torch.bool)
@@ -181,8 +183,7 @@ def weights(old, new, growing):
     return share / share.sum(1, keepdims=True)
 
 
-@pytest.mark.parametrize("masked", [0.0, 0.2, 0.5])
-@pytest.mark.parametrize("missing", [0.0, 0.4, 0.55])
+@pytest.mark.parametrize(("masked", "missing"), [(0.0, 0.4), (0.2, 0.0), (0.5, 0.55)])
 @pytest.mark.parametrize("size", [(8, 6), (1, 1), (7, 11), (23, 29), (48, 60), (31, 37), (9, 45)])
 def test_resizing_is_the_mean_of_what_counts_and_nothing_else_counts(size, missing, masked):
     height, width = 24, 30

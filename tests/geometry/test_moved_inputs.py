@@ -323,7 +323,8 @@ SLOW = {*ONE_SCENE, "derive", "normals", "panorama_normals", "parts", "plane_fit
 
 def is_quick(function, scene):
     module = function.split(".")[1]
-    return scene in ONE_SCENE.get(module, ["stripes_on_a_wall", "balls"]) and not (module in ONE_SCENE and "," in function)
+    in_turn = ("stripes_on_a_wall", "balls")[list(FUNCTIONS).index(function) % 2]
+    return scene in ONE_SCENE.get(module, [in_turn]) and not (module in ONE_SCENE and "," in function)
 
 
 def pixels(scene):

@@ -73,6 +73,7 @@ def test_what_can_run_is_accepted():
 
 
 @needs_fork
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("before", "own"), [("AIO_Preprocessor", False), ("KSampler", True)])
 def test_where_the_old_pack_was_loaded_before_its_node_stays(before, own):
     """Where it is loaded later, ComfyUI itself gives it the id."""

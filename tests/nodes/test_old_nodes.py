@@ -1,5 +1,6 @@
 """What the nodes with ids of ControlNet's preprocessors have in common: ranges, sizes, and what is refused before a model is loaded."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -43,16 +44,24 @@ def test_ranges_of_the_old_widgets(node):
 
 
 @pytest.mark.parametrize(
-    ("shape", "widgets", "expected"),
+    ("node", "shape", "widgets", "expected"),
     [
-        ((1, 1080, 1920, 3), {}, (1, 512, 910, 3)),
-        ((1, 1, 1, 3), {"resolution": 64}, (1, 64, 64, 3)),
-        ((1, 300, 20, 4), {"resolution": 64}, (1, 960, 64, 3)),
-        ((1, 20, 30, 1), {"resolution": 64}, (1, 64, 96, 3)),
+        (node, *case)
+        for node, case in zip(
+            NODES.values(),
+            itertools.cycle(
+                [
+                    ((1, 1080, 1920, 3), {}, (1, 512, 910, 3)),
+                    ((1, 1, 1, 3), {"resolution": 64}, (1, 64, 64, 3)),
+                    ((1, 300, 20, 4), {"resolution": 64}, (1, 960, 64, 3)),
+                    ((1, 20, 30, 1), {"resolution": 64}, (1, 64, 96, 3)),
+                ]
+            ),
+            strict=False,
+        )
     ],
     ids=str,
 )
-@EACH
 def test_the_short_side_is_the_resolution(node, shape, widgets, expected, model):
     (shown,) = node().execute(torch.rand(shape), **widgets)
     assert shown.shape == expected and torch.isfinite(shown).all() and shown.min() >= 0 and shown.max() <= 1

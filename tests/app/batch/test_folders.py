@@ -216,6 +216,7 @@ def no_locks(request, monkeypatch):
     monkeypatch.setattr(file_lock, "_warned", set())
 
 
+@pytest.mark.parametrize("no_locks", ["ENOLCK"], indirect=True)
 def test_a_run_on_a_disk_without_locks_says_so_once(no_locks, photos, tmp_path, capsys, caplog):
     assert estimate(photos, tmp_path / "out") == 0 and len(made(tmp_path / "out")) == 8
     said = capsys.readouterr().err + caplog.text

@@ -174,7 +174,6 @@ def test_files_are_those_of_the_local_engine_and_are_made_once(folder, tmp_path,
 @pytest.mark.parametrize(
     ("writes", "travels"),
     [
-        (("depth",), {"depth", "mask"}),
         (("normals",), {"normals", "mask"}),
         (("full-sbs", "depth"), {"depth", "mask", "pixels"}),
         (("depth", "npz"), {"depth", "normals", "mask"}),

@@ -47,6 +47,7 @@ def test_a_file_says_what_is_known_at_the_images_size(image, tmp_path):
     assert found.known.intrinsics[0, 0, 0].item() == pytest.approx(32 / np.tan(np.deg2rad(30)))
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("ending", ["png", "glb"])
 def test_a_command_says_how_much_sky_it_found(ending, tmp_path, capsys):
     """Blue above a meadow, and noise: fog, relit image and mesh treat a sky differently, so a missed one is worth a word."""

@@ -141,6 +141,7 @@ def test_what_has_no_edges_or_edges_everywhere_is_not_of_the_photograph(blurred)
     assert "edges are not in it" in found["frame"] and "near/far" in found
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_a_constant_map_is_wrong_in_all_it_can_be(value):
     flat = torch.full((1, 1, coffee_scene.HEIGHT, coffee_scene.WIDTH), value)

@@ -368,6 +368,7 @@ def test_numbers_of_images_stay(tmp_path, monkeypatch, capsys):
     assert [1001 + frame.time * 10 for frame in read_frames(tmp_path / "d.mkv")] == numbers
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("fails_at", [3, 12])
 def test_a_full_disk_costs_the_unfinished_piece(video, tmp_path, monkeypatch, capsys, fails_at):
     """The piece whose file cannot be written has been handed over long ago when that is known."""

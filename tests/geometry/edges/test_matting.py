@@ -96,6 +96,7 @@ def test_no_border_takes_the_mask_as_it_is():
         cut_out(image, alpha, edge=11)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_cut_like_float32(dtype):
     """Squares of small differences of colours are 0 in it, and what they divide has no value."""

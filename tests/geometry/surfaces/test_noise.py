@@ -171,6 +171,7 @@ def in_millimetres(inverse):
     return (2 / ((depth * 1000).round() / 1000)).float()
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("near_far", [2.0, 4.0])
 def test_the_step_of_a_registered_depth_camera_is_found(benchmark, near_far):
     inverse = F.interpolate(tilted_wall(near_far)[0], scale_factor=2, mode="bilinear", align_corners=True) / 3
@@ -290,6 +291,7 @@ def mean_error(benchmark, folder, condition):
     return np.mean(errors)
 
 
+@pytest.mark.slow("takes more than a second")
 def test_clean_scenes_stay_below_the_bar(benchmark, true_scenes):
     assert mean_error(benchmark, true_scenes, "clean") < 0.6
 

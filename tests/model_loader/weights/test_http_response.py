@@ -26,7 +26,7 @@ from depth_normal.model_loader.weights.download import (
 )
 from depth_normal.model_loader.weights.network import without_credentials
 from tests.forked import needs_fork, printed_by
-from tests.whole_files import BODY, HUB, HUB_PATH, OTHER, SHA256, Stop, leftovers, stop_after, unknown
+from tests.whole_files import BODY, HUB, HUB_PATH, OTHER, SHA256, Stop, in_turn, leftovers, stop_after, unknown
 
 SMALL_PATH = "/v2_1/small.pt"
 NINES = "9" * 5000
@@ -36,15 +36,18 @@ NINES = "9" * 5000
 
 
 @pytest.mark.parametrize(
-    ("statuses", "headers"),
-    [
-        ([503], {}),
-        ([429, 503, 429], {"Retry-After": "0"}),
-        *(
-            ([429], {"Retry-After": no_number})
-            for no_number in (NINES, "\xb2", "-1", "1e9", "Fri, 99 Foo 99999 00:00:00 GMT", "Mon, 01 Jan 0001 00:00:00 -2359")
-        ),
-    ],
+    ("kind", "statuses", "headers"),
+    in_turn(
+        [
+            pytest.param([503], {}, id="503"),
+            pytest.param([429, 503, 429], {"Retry-After": "0"}, id="three times"),
+            *(
+                pytest.param([429], {"Retry-After": no_number}, id=no_number[:24])
+                for no_number in (NINES, "\xb2", "-1", "1e9", "Fri, 99 Foo 99999 00:00:00 GMT", "Mon, 01 Jan 0001 00:00:00 -2359")
+            ),
+        ]
+    ),
+    indirect=["kind"],
 )
 def test_a_server_that_is_busy_is_asked_again(kind, statuses, headers):
     """More often where it says how long it is."""
@@ -186,18 +189,22 @@ def test_another_sha256_than_the_tables_is_refused_before_the_body_comes(elsewhe
 
 
 @pytest.mark.parametrize(
-    ("address", "words"),
-    [
-        ("https://example.org:port/x", "not a valid address"),
-        ("https://example.org:99999/x", "not a valid address"),
-        ("https://[::1/x", "not a valid address"),
-        ("https:///x", "it names no host"),
-        (f"https://{'a' * 70}.example/x", "cannot be"),
-        ("ftp://example.org/x", "only fetched over https"),
-        ("file:///etc/passwd", "only fetched over https"),
-        ("javascript:alert(1)", "only fetched over https"),
-        ("http://example.org/x", "only fetched over https"),
-    ],
+    ("kind", "address", "words"),
+    in_turn(
+        pytest.param(address, words, id=address[:24])
+        for address, words in (
+            ("https://example.org:port/x", "not a valid address"),
+            ("https://example.org:99999/x", "not a valid address"),
+            ("https://[::1/x", "not a valid address"),
+            ("https:///x", "it names no host"),
+            (f"https://{'a' * 70}.example/x", "cannot be"),
+            ("ftp://example.org/x", "only fetched over https"),
+            ("file:///etc/passwd", "only fetched over https"),
+            ("javascript:alert(1)", "only fetched over https"),
+            ("http://example.org/x", "only fetched over https"),
+        )
+    ),
+    indirect=["kind"],
 )
 def test_a_hostile_redirect(kind, address, words):
     file, served = kind

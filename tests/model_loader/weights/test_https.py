@@ -179,27 +179,33 @@ def beginning(first):
 
 
 @pytest.mark.parametrize(
-    ("trouble", "unknown", "error", "words", "asked"),
-    [
-        refused(CorruptDownloadError, rf"{hashlib.sha256(OTHER).hexdigest()}.*{SHA256}", body=OTHER),
-        refused(CorruptDownloadError, r"2999999 bytes.*3000000", unknown=("sha256",), body=BODY[:-1]),
-        refused(CorruptDownloadError, "web page", unknown=BOTH, body=PAGE),
-        refused(CorruptDownloadError, "web page", unknown=BOTH, body=PAGE, content_type="text/html"),
-        *(refused(AccessDeniedError, rf"HTTP {each}.*by hand and put it at .*NAME", statuses=[each], always=True) for each in (401, 403)),
-        refused(DownloadError, "HTTP Error 503", 2, statuses=[503], always=True),
-        refused(DownloadError, r"busy \(HTTP 429\) and asks to wait 3600 s: try ", statuses=[429], headers={"Retry-After": "3600"}),
-        *(refused(DownloadError, "from 0, got 'bytes ", 2, raw=beginning(first)) for first in ("9" * 5000, "\xb2", "", "0x0")),
-        refused(NoNetworkError, "closed after", 5, drops=[1_000_000] + [0] * 20),
-        refused(CorruptDownloadError, "ends after 3000000 bytes each time .*after 3000000 of 3000010", 2, BOTH, raw=TEN_MORE),
-        refused(CorruptDownloadError, "it sends more than the 3000000 bytes that the file has", endless=True),
-        *(refused(CorruptDownloadError, "cut short", unknown=BOTH, length=False, body=FILES.weights(seed)[:-1000]) for seed in (0, 2)),
-        *(
-            refused(CorruptDownloadError, "not the published", unknown=BOTH, body=body, content_type=f"application/{kind}")
-            for body in (b'{"error": "Rate limited"}', b"{}", b"\0" * 5000, b"version https://git-lfs.github.com/spec/v1\n")
-            for kind in ("json", "octet-stream")
-        ),
-        refused(CorruptDownloadError, r"compressed content \('gzip'\)", headers={"Content-Encoding": "gzip"}),
-    ],
+    ("kind", "trouble", "unknown", "error", "words", "asked"),
+    FILES.in_turn(
+        [
+            refused(CorruptDownloadError, rf"{hashlib.sha256(OTHER).hexdigest()}.*{SHA256}", body=OTHER),
+            refused(CorruptDownloadError, r"2999999 bytes.*3000000", unknown=("sha256",), body=BODY[:-1]),
+            refused(CorruptDownloadError, "web page", unknown=BOTH, body=PAGE),
+            refused(CorruptDownloadError, "web page", unknown=BOTH, body=PAGE, content_type="text/html"),
+            *(
+                refused(AccessDeniedError, rf"HTTP {each}.*by hand and put it at .*NAME", statuses=[each], always=True)
+                for each in (401, 403)
+            ),
+            refused(DownloadError, "HTTP Error 503", 2, statuses=[503], always=True),
+            refused(DownloadError, r"busy \(HTTP 429\) and asks to wait 3600 s: try ", statuses=[429], headers={"Retry-After": "3600"}),
+            *(refused(DownloadError, "from 0, got 'bytes ", 2, raw=beginning(first)) for first in ("9" * 5000, "\xb2", "", "0x0")),
+            refused(NoNetworkError, "closed after", 5, drops=[1_000_000] + [0] * 20),
+            refused(CorruptDownloadError, "ends after 3000000 bytes each time .*after 3000000 of 3000010", 2, BOTH, raw=TEN_MORE),
+            refused(CorruptDownloadError, "it sends more than the 3000000 bytes that the file has", endless=True),
+            *(refused(CorruptDownloadError, "cut short", unknown=BOTH, length=False, body=FILES.weights(seed)[:-1000]) for seed in (0, 2)),
+            *(
+                refused(CorruptDownloadError, "not the published", unknown=BOTH, body=body, content_type=f"application/{kind}")
+                for body in (b'{"error": "Rate limited"}', b"{}", b"\0" * 5000, b"version https://git-lfs.github.com/spec/v1\n")
+                for kind in ("json", "octet-stream")
+            ),
+            refused(CorruptDownloadError, r"compressed content \('gzip'\)", headers={"Content-Encoding": "gzip"}),
+        ]
+    ),
+    indirect=["kind"],
 )
 def test_what_is_refused_leaves_nothing_and_the_next_run_works(trouble, unknown, error, words, asked, kind, server, tmp_path):
     (file, served), told = kind, []
@@ -372,7 +378,11 @@ def test_a_body_that_stops_coming_is_taken_up_again(kind, server, timeouts):
     assert second.startswith("bytes=")
 
 
-@pytest.mark.parametrize("name", ["ENETDOWN", "ENETUNREACH", "ENETRESET", "EHOSTDOWN", "EHOSTUNREACH", "EADDRNOTAVAIL"])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    FILES.in_turn(map(pytest.param, ("ENETDOWN", "ENETUNREACH", "ENETRESET", "EHOSTDOWN", "EHOSTUNREACH", "EADDRNOTAVAIL"))),
+    indirect=["kind"],
+)
 def test_a_network_that_goes_down_in_the_middle_is_waited_for(kind, server, monkeypatch, name):
     """The system's own words for it cannot be had without the network: the answer is real up to there."""
     file, _ = kind

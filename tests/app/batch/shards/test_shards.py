@@ -85,6 +85,7 @@ def files_in(out):
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in Path(out).rglob("*") if path.is_file()}
 
 
+@pytest.mark.quick_cases(1)
 @EACH_KIND
 def test_a_second_source_leaves_the_first_one_alone(kind, photos, tmp_path):
     out = tmp_path / "out"
@@ -97,6 +98,7 @@ def test_a_second_source_leaves_the_first_one_alone(kind, photos, tmp_path):
     }
 
 
+@pytest.mark.quick_cases(1)
 @EACH_KIND
 def test_a_run_again_removes_its_old_shards_once_the_new_ones_are_stored(kind, photos, tmp_path, monkeypatch):
     out = tmp_path / "out"
@@ -132,6 +134,7 @@ def test_rows_of_images_that_a_run_does_not_name_are_kept_bit_by_bit(kind, photo
     assert read_catalogue(open_store(out)).in_manifest == shard_files(open_store(out)).keys()
 
 
+@pytest.mark.quick_cases(1)
 @EACH_KIND
 def test_resume_makes_only_what_is_not_there_or_has_changed(kind, photos, tmp_path, capsys):
     out = tmp_path / "out"
@@ -414,6 +417,7 @@ def test_a_long_run_writes_the_manifest_now_and_then(photos, tmp_path, monkeypat
     assert seen == [0, 2, 2, 4]
 
 
+@pytest.mark.quick_cases(1)
 @EACH_KIND
 def test_shards_to_a_store_by_the_local_engine(kind, photos, tmp_path, s3, monkeypatch):
     monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path / "home"))
@@ -488,6 +492,7 @@ def test_a_row_that_cannot_be_written_takes_no_other_with_it(kind, tmp_path):
     assert names_in(tmp_path) == ["a.png", "c.png"]
 
 
+@pytest.mark.quick_cases(1)
 @EACH_KIND
 def test_a_full_disk_ends_the_run_and_leaves_nothing_half(kind, photos, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
