@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from ..geometry.checks import check_alike
 from ..geometry.estimate import Estimate
 from ..model_loader.comfy.devices import image_placement
 from ..model_loader.comfy.feedback import progress_bar
@@ -15,6 +16,7 @@ from ..model_loader.comfy.interrupt import throw_if_interrupted
 from ..model_loader.comfy.placement import make_room
 from ..model_loader.inference.memory_budget import BytesPerPixel
 from ..utils import images_to_rgb, resize_image, to_image, to_rgb
+from .checks import check_count
 
 Item = TypeVar("Item")
 
@@ -104,8 +106,15 @@ def images_with_progress(parts: Iterable[Estimate], total: int) -> Iterator[Esti
 
 
 def image_for(estimate: Estimate, image: Tensor) -> Tensor:
-    """Resizes the image that a geometry was estimated from to the geometry's size, (B, 3, H, W); one for all is repeated."""
-    return for_all(resize_image(to_rgb(image), estimate.height, estimate.width), estimate)
+    """Resizes the image that a geometry was estimated from to the geometry's size, (B, 3, H, W); one for all is repeated.
+
+    Raises:
+        ValueError: Another number of images, or another shape.
+    """
+    images = to_rgb(image)
+    check_count("image", len(images), "geometry", estimate.batch)
+    check_alike("geometry", (estimate.height, estimate.width), (images.shape[-2], images.shape[-1]))
+    return resize_image(images, estimate.height, estimate.width).expand(estimate.batch, -1, -1, -1)
 
 
 def to_output(planar: Tensor) -> Tensor:
