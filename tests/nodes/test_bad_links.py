@@ -8,6 +8,7 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files.paths import resolve_inside
 from depth_normal.model_loader.inference import memory_budget
 from depth_normal.nodes.effects import NODE_OF, NODES
+from depth_normal.nodes.files import SaveGeometry
 from depth_normal.nodes.interop import ConvertGeometry, GeometryToMoge
 from depth_normal.nodes.materials import DetailNormals
 from depth_normal.nodes.meshes import SaveMesh
@@ -203,3 +204,12 @@ def test_what_is_no_text_is_refused(node, name, value):
     inputs = {"geometry": geometry()} if node is SaveMesh else {"image": IMAGE, "geometry": geometry()}
     with pytest.raises(TypeError, match=f"{name} is of the type {type(value).__name__}; expected text"):
         node().execute(**inputs, **{name: value})
+
+
+@pytest.mark.parametrize(("node", "name"), [(CUTOUT, "decontaminate"), (Relight, "roll_off"), (SaveGeometry, "half")])
+def test_what_is_no_switch_is_refused(node, name):
+    """The text "False" of a node of any type would be True."""
+    inputs = {"image": IMAGE, "geometry": geometry()}
+    for value in ("False", None, IMAGE):
+        with pytest.raises(TypeError, match=f"{name} is of the type {type(value).__name__}; expected True or False"):
+            node().execute(**inputs, **{name: value})
